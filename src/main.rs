@@ -1,0 +1,3 @@
+//! The p2pcopy command.
+
+fn main() {}

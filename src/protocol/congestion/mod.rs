@@ -1,0 +1,86 @@
+//! Congestion control behind one small trait: how fast to send, and how much may be in flight.
+//!
+//! A controller sees whole bursts, not packets: one call per burst sent, one per ACK processed. It owns no
+//! clock and no randomness; [`Controller::new`] takes a seed.
+
+use super::time::Time;
+use std::time::Duration;
+
+/// What one acknowledgement told the sender, all its packets together.
+///
+/// Bytes are UDP payload bytes (header, frames and tag), the unit pacing and windows use as well.
+#[derive(Clone, Copy, Debug)]
+pub struct AckSample {
+    /// When the ACK was processed.
+    pub now: Time,
+    /// Bytes newly acknowledged.
+    pub acked_bytes: u64,
+    /// Packets newly acknowledged.
+    pub acked_packets: u64,
+    /// Bytes newly declared lost with this ACK (or, with `acked_bytes == 0`, by the loss timer).
+    pub lost_bytes: u64,
+    /// Packets newly declared lost.
+    pub lost_packets: u64,
+    /// Round-trip time of the newest packet acknowledged, the peer's delay taken off; none if the ACK gave none.
+    pub rtt: Option<Duration>,
+    /// Lowest RTT seen on this path, over its whole life.
+    pub min_rtt: Duration,
+    /// Smoothed RTT (RFC 9002, section 5.3).
+    pub smoothed_rtt: Duration,
+    /// Delivery rate in bytes a second over the newest packet's flight
+    /// (draft-cheng-iccrg-delivery-rate-estimation); none if not measurable.
+    pub delivery_rate: Option<u64>,
+    /// Whether that rate was bounded by the application having nothing to send.
+    pub app_limited: bool,
+    /// Total bytes ever delivered, this ACK included.
+    pub delivered: u64,
+    /// `delivered` at the time the newest acknowledged packet was sent: a round ends when it passes the mark.
+    pub delivered_at_send: u64,
+    /// Bytes lost between the newest acknowledged packet's sending and now (for loss rate per flight).
+    pub lost_since_send: u64,
+    /// Bytes in flight before this ACK was processed.
+    pub prior_in_flight: u64,
+    /// Bytes in flight after it.
+    pub in_flight: u64,
+    /// In flight at the time the newest acknowledged packet was sent.
+    pub in_flight_at_send: u64,
+}
+
+/// Why a sender is not sending faster, for people and traces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Looking for the path's rate, doubling it every round.
+    Startup,
+    /// Emptying the queue that the start built.
+    Drain,
+    /// At the path's rate.
+    Steady,
+    /// Looking for more.
+    ProbeUp,
+    /// Making room below the path's rate.
+    ProbeDown,
+    /// Measuring the unloaded RTT.
+    ProbeRtt,
+}
+
+/// A congestion controller.
+pub trait Controller: Send + std::fmt::Debug {
+    /// A burst of `bytes` left; `in_flight` counts it already.
+    fn on_sent(&mut self, now: Time, bytes: u64, in_flight: u64);
+    /// An ACK was processed, or the loss timer declared packets lost.
+    fn on_ack(&mut self, sample: &AckSample);
+    /// Packets once declared lost turned out to have arrived (reordering): take the reproach back.
+    fn on_spurious_loss(&mut self, now: Time, bytes: u64);
+    /// The path changed (rebinding, migration): forget what was learnt of the old one.
+    fn on_path_change(&mut self, now: Time);
+    /// Bytes allowed in flight.
+    fn window(&self) -> u64;
+    /// Bytes a second to pace at.
+    fn pacing_rate(&self) -> u64;
+    /// The largest datagram changed, in bytes.
+    fn set_mtu(&mut self, bytes: u16);
+    /// What it is doing.
+    fn phase(&self) -> Phase;
+    /// Its current estimate of the path's bandwidth, bytes a second.
+    fn bandwidth(&self) -> u64;
+}

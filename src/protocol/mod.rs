@@ -1,0 +1,39 @@
+//! The connection: wire layouts, handshake, sealing, loss, congestion, pacing, MTU. Sans-IO.
+//!
+//! # The one way to drive it
+//! Inputs are `handle_datagram(now, path, &mut [u8])` and `handle_timeout(now)`. After any input, drain the
+//! outputs: `poll_transmit`, `poll_event`, `poll_timeout`, until each has nothing more. Nothing here reads a
+//! clock, a socket or the system's randomness.
+
+pub mod congestion;
+pub mod time;
+
+use std::net::SocketAddr;
+
+/// One way to the peer: which of our sockets, and which of its addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Path {
+    /// Index of our socket, in the order the driver holds them.
+    pub local: u8,
+    /// The peer's address.
+    pub remote: SocketAddr,
+}
+
+/// Which end of the transfer this is. The sender initiates the handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Role {
+    /// Sends files.
+    Sender,
+    /// Receives files.
+    Receiver,
+}
+
+impl Role {
+    /// The other end.
+    pub const fn peer(self) -> Role {
+        match self {
+            Role::Sender => Role::Receiver,
+            Role::Receiver => Role::Sender,
+        }
+    }
+}
