@@ -6,7 +6,10 @@
 //! clock, a socket or the system's randomness.
 
 pub mod congestion;
+pub mod ranges;
+pub mod seal;
 pub mod time;
+pub mod wire;
 
 use std::net::SocketAddr;
 
