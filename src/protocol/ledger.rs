@@ -117,16 +117,6 @@ impl Ledger {
         self.last_eliciting
     }
 
-    /// Packets remembered.
-    pub fn len(&self) -> usize {
-        self.sent.len()
-    }
-
-    /// Whether nothing is remembered.
-    pub fn is_empty(&self) -> bool {
-        self.sent.is_empty()
-    }
-
     /// Notes the packet that just left. Numbers come in order, without gaps. `bytes` is 0 for a packet that asks
     /// for no ACK.
     pub fn on_sent(&mut self, stamp: SendStamp, bytes: u16, carries: Carries) {
@@ -136,7 +126,13 @@ impl Ledger {
             self.in_flight += u64::from(bytes);
             self.content_in_flight += content_len(&carries);
         }
-        self.sent.push_back(Sent { stamp, carries, bytes, state, copied: false });
+        self.sent.push_back(Sent {
+            stamp,
+            carries,
+            bytes,
+            state,
+            copied: false,
+        });
     }
 
     fn settle(&mut self, index: usize, state: State) -> Settled {
@@ -147,7 +143,12 @@ impl Ledger {
             self.content_in_flight -= content_len(&sent.carries);
         }
         sent.state = state;
-        Settled { stamp: sent.stamp, carries: sent.carries.clone(), bytes: u64::from(sent.bytes), was_lost }
+        Settled {
+            stamp: sent.stamp,
+            carries: sent.carries.clone(),
+            bytes: u64::from(sent.bytes),
+            was_lost,
+        }
     }
 
     /// Takes an ACK; calls `each` for every packet it newly acknowledges, and gives the RTT sample of the
@@ -162,8 +163,7 @@ impl Ledger {
         if ack.largest >= end {
             return Err(AckOfUnsent);
         }
-        let newest_is_new =
-            self.largest_acked.is_none_or(|l| ack.largest > l) && ack.largest >= self.base;
+        let newest_is_new = self.largest_acked.is_none_or(|l| ack.largest > l) && ack.largest >= self.base;
         let mut rtt = None;
         for range in ack.ranges() {
             let range = range.start.max(self.base)..range.end;
@@ -246,7 +246,9 @@ impl Ledger {
             if sent.stamp.sent_at > before {
                 return None;
             }
-            if let (State::InFlight, false, Carries::Content(range)) = (sent.state, sent.copied, &sent.carries) {
+            if let (State::InFlight, false, Carries::Content(range)) =
+                (sent.state, sent.copied, &sent.carries)
+            {
                 let range = range.clone();
                 sent.copied = true;
                 return Some(range);

@@ -78,7 +78,11 @@ impl MtuSearch {
         self.outstanding = None;
         self.tries = 0;
         self.current = LADDER.iter().position(|s| *s == size).unwrap_or(self.current);
-        self.next_probe = if self.current < self.ceiling { now } else { now + RAISE };
+        self.next_probe = if self.current < self.ceiling {
+            now
+        } else {
+            now + RAISE
+        };
         true
     }
 
@@ -116,7 +120,11 @@ impl MtuSearch {
     /// Back to the size any path carries; true if that is a change.
     pub fn fall_back(&mut self, now: Time) -> bool {
         let changed = self.current != 0;
-        *self = MtuSearch { next_probe: now + RAISE, ceiling: 0, ..MtuSearch::new(now) };
+        *self = MtuSearch {
+            next_probe: now + RAISE,
+            ceiling: 0,
+            ..MtuSearch::new(now)
+        };
         changed
     }
 }

@@ -49,7 +49,16 @@ impl Outgoing {
         self.arrived_bytes
     }
 
-    /// Bytes of content that are neither acknowledged nor waiting outside: nothing of what was offered is open.
+    /// Whether [`next`](Self::next) has something to give now.
+    pub fn is_ready(&self) -> bool {
+        !self.fresh.is_empty()
+            || self
+                .again
+                .first()
+                .is_some_and(|r| self.block_of(r.start).is_some())
+    }
+
+    /// Whether nothing of what was offered waits to be sent.
     pub fn is_idle(&self) -> bool {
         self.fresh.is_empty() && self.again.is_empty()
     }
@@ -96,7 +105,9 @@ impl Outgoing {
     fn at_hand(&self, at: u64, end: u64) -> u64 {
         let mut reach = at;
         while reach < end {
-            let Some((start, bytes)) = self.block_of(reach) else { break };
+            let Some((start, bytes)) = self.block_of(reach) else {
+                break;
+            };
             reach = (start + bytes.len() as u64).min(end);
         }
         reach
@@ -114,19 +125,18 @@ impl Outgoing {
         }
         let first = self.fresh.first().cloned()?;
         let reach = self.at_hand(first.start, first.end.min(first.start + most));
-        self.fresh.pop_front(reach.checked_sub(first.start).filter(|n| *n > 0)?).map(|r| (r, false))
-    }
-
-    /// Takes back what [`next`](Self::next) gave but could not be sent.
-    pub fn put_back(&mut self, range: Range<u64>) {
-        self.again.insert(range);
+        self.fresh
+            .pop_front(reach.checked_sub(first.start).filter(|n| *n > 0)?)
+            .map(|r| (r, false))
     }
 
     /// Appends the bytes of a range that is at hand.
     pub fn copy(&self, range: &Range<u64>, to: &mut Vec<u8>) -> bool {
         let mut at = range.start;
         while at < range.end {
-            let Some((start, bytes)) = self.block_of(at) else { return false };
+            let Some((start, bytes)) = self.block_of(at) else {
+                return false;
+            };
             let from = (at - start) as usize;
             let to_end = ((range.end - start) as usize).min(bytes.len());
             to.extend_from_slice(&bytes[from..to_end]);
@@ -147,11 +157,6 @@ impl Outgoing {
         self.arrived.missing(range).for_each(|gap| {
             again.insert(gap);
         });
-    }
-
-    /// Whether all of `range` has arrived.
-    pub fn has_arrived(&self, range: &Range<u64>) -> bool {
-        self.arrived.contains(range)
     }
 
     /// Frees blocks that have arrived and, when none has and the limit is reached, the oldest one that is only

@@ -15,7 +15,9 @@ pub struct RangeSet {
 impl RangeSet {
     /// The empty set.
     pub const fn new() -> Self {
-        RangeSet { ranges: VecDeque::new() }
+        RangeSet {
+            ranges: VecDeque::new(),
+        }
     }
 
     /// Whether nothing is in it.
@@ -76,7 +78,11 @@ impl RangeSet {
         // It reaches past this range: swallow those behind it, as far as it goes.
         let mut end = slot.end;
         let mut swallowed = 0;
-        while let Some(next) = self.ranges.get(i + 1 + swallowed).filter(|r| r.start <= range.end) {
+        while let Some(next) = self
+            .ranges
+            .get(i + 1 + swallowed)
+            .filter(|r| r.start <= range.end)
+        {
             new += next.start - end;
             end = next.end;
             swallowed += 1;
@@ -130,7 +136,10 @@ impl RangeSet {
     /// Whether all of `range` is in it.
     pub fn contains(&self, range: &Range<u64>) -> bool {
         range.start >= range.end
-            || self.ranges.get(self.touching(range.start + 1)).is_some_and(|r| r.start <= range.start && r.end >= range.end)
+            || self
+                .ranges
+                .get(self.touching(range.start + 1))
+                .is_some_and(|r| r.start <= range.start && r.end >= range.end)
     }
 
     /// The parts of `range` that are not in it, ascending.

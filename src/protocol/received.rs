@@ -67,7 +67,11 @@ impl Received {
             return Some((self.last_ack + ACK_INTERVAL.0).max(since));
         }
         // Two packets after a quiet interval need not wait any longer.
-        if self.pending >= 2 { Some((self.last_ack + interval).max(since)) } else { Some(since + interval) }
+        if self.pending >= 2 {
+            Some((self.last_ack + interval).max(since))
+        } else {
+            Some(since + interval)
+        }
     }
 
     /// Appends the ACK frame; nothing if nothing ever arrived.

@@ -18,7 +18,12 @@ impl RttEstimator {
     /// Starts from the handshake's round trip, if it was seen.
     pub fn new(handshake: Option<Duration>) -> Self {
         let initial = handshake.unwrap_or(INITIAL_RTT);
-        RttEstimator { latest: initial, smoothed: initial, variation: initial / 2, min: None }
+        RttEstimator {
+            latest: initial,
+            smoothed: initial,
+            variation: initial / 2,
+            min: None,
+        }
     }
 
     /// Takes a sample; `ack_delay` is what the peer says it held the packet for.
@@ -27,7 +32,11 @@ impl RttEstimator {
         let min = self.min.map_or(sample, |m| m.min(sample));
         self.min = Some(min);
         // The peer's word is only taken as far as the sample stays plausible.
-        let adjusted = if sample >= min + ack_delay { sample - ack_delay } else { sample };
+        let adjusted = if sample >= min + ack_delay {
+            sample - ack_delay
+        } else {
+            sample
+        };
         self.latest = adjusted;
         if first {
             self.smoothed = adjusted;

@@ -83,7 +83,12 @@ impl Sealer {
     /// Seals under `secret` for the peer's `connection_id`.
     pub fn new(cipher: Cipher, secret: [u8; 32], connection_id: u32) -> Self {
         let current = Generation::new(cipher, 0, Zeroizing::new(secret));
-        Sealer { cipher, connection_id, current, next_number: PacketNumber::default() }
+        Sealer {
+            cipher,
+            connection_id,
+            current,
+            next_number: PacketNumber::default(),
+        }
     }
 
     /// The number the next packet will have.
@@ -98,8 +103,11 @@ impl Sealer {
         if generation_of(number) != self.current.index {
             self.current = self.current.next(self.cipher);
         }
-        let header =
-            Header { key_phase: self.current.index & 1 == 1, connection_id: self.connection_id, number };
+        let header = Header {
+            key_phase: self.current.index & 1 == 1,
+            connection_id: self.connection_id,
+            number,
+        };
         header.encode(packet);
         let (clear, rest) = packet.split_at_mut(HEADER_LEN);
         let (plaintext, tag_room) = rest.split_at_mut(rest.len() - TAG_LEN);
@@ -132,7 +140,11 @@ impl Opener {
     pub fn new(cipher: Cipher, secret: [u8; 32]) -> Self {
         let current = Generation::new(cipher, 0, Zeroizing::new(secret));
         let next = current.next(cipher);
-        Opener { cipher, generations: [None, Some(current), Some(next)], forgeries: 0 }
+        Opener {
+            cipher,
+            generations: [None, Some(current), Some(next)],
+            forgeries: 0,
+        }
     }
 
     /// Packets that did not authenticate.
@@ -143,12 +155,19 @@ impl Opener {
     /// Opens a sealed packet in place; gives its plaintext, or none (and counts it) if it is not the peer's.
     pub fn open<'a>(&mut self, header: &Header, packet: &'a mut [u8]) -> Option<&'a mut [u8]> {
         let wanted = generation_of(header.number);
-        let place = self.generations.iter().position(|g| g.as_ref().is_some_and(|g| g.index == wanted));
+        let place = self
+            .generations
+            .iter()
+            .position(|g| g.as_ref().is_some_and(|g| g.index == wanted));
         let opened = place.and_then(|place| {
             let generation = self.generations[place].as_ref()?;
             let (clear, sealed) = packet.split_at_mut(HEADER_LEN);
             let nonce = generation.nonce(header.number);
-            let len = generation.key.open_in_place(nonce, Aad::from(&*clear), sealed).ok()?.len();
+            let len = generation
+                .key
+                .open_in_place(nonce, Aad::from(&*clear), sealed)
+                .ok()?
+                .len();
             Some((place, len))
         });
         let Some((place, len)) = opened else {
@@ -178,7 +197,10 @@ const WINDOW: u64 = WINDOW_WORDS as u64 * 64;
 
 impl Default for ReplayWindow {
     fn default() -> Self {
-        ReplayWindow { bits: Box::new([0; WINDOW_WORDS]), end: 0 }
+        ReplayWindow {
+            bits: Box::new([0; WINDOW_WORDS]),
+            end: 0,
+        }
     }
 }
 
@@ -233,7 +255,10 @@ mod tests {
                 let mut touched = sealed.clone();
                 touched[i] ^= 1;
                 let header = Header::decode(&touched);
-                assert!(header.is_none_or(|h| opener.open(&h, &mut touched).is_none()) || i == 0 && touched[0] == 0x51);
+                assert!(
+                    header.is_none_or(|h| opener.open(&h, &mut touched).is_none())
+                        || i == 0 && touched[0] == 0x51
+                );
             }
             let header = Header::decode(&sealed).expect("a header");
             assert_eq!(opener.open(&header, &mut sealed).expect("opens"), b"vm.img");
@@ -242,10 +267,18 @@ mod tests {
 
     #[test]
     fn keys_move_on_with_the_numbers_and_late_packets_still_open() {
-        let (mut sealer, mut opener) =
-            (Sealer::new(Cipher::Aes256Gcm, [1; 32], 0), Opener::new(Cipher::Aes256Gcm, [1; 32]));
+        let (mut sealer, mut opener) = (
+            Sealer::new(Cipher::Aes256Gcm, [1; 32], 0),
+            Opener::new(Cipher::Aes256Gcm, [1; 32]),
+        );
         sealer.next_number = PacketNumber::new((1 << GENERATION_BITS) - 2);
-        let sealed: Vec<_> = (0..4).map(|_| packet(b"x")).map(|mut p| { sealer.seal(&mut p); p }).collect();
+        let sealed: Vec<_> = (0..4)
+            .map(|_| packet(b"x"))
+            .map(|mut p| {
+                sealer.seal(&mut p);
+                p
+            })
+            .collect();
         assert_eq!(sealed[1][0] & 1, 0);
         assert_eq!(sealed[2][0] & 1, 1);
         for i in [2, 0, 3, 1] {
@@ -260,7 +293,12 @@ mod tests {
     fn a_number_far_ahead_is_refused_without_deriving_keys() {
         let mut opener = Opener::new(Cipher::Aes256Gcm, [1; 32]);
         let mut p = packet(b"x");
-        Header { key_phase: false, connection_id: 0, number: PacketNumber::new(u64::MAX) }.encode(&mut p);
+        Header {
+            key_phase: false,
+            connection_id: 0,
+            number: PacketNumber::new(u64::MAX),
+        }
+        .encode(&mut p);
         let header = Header::decode(&p).expect("a header");
         assert!(opener.open(&header, &mut p).is_none());
         assert_eq!(opener.forgeries(), 1);

@@ -124,7 +124,9 @@ impl RecvStream {
 
     /// Moves the bytes that are next in order to the end of `to`; says how many.
     pub fn read(&mut self, to: &mut Vec<u8>) -> usize {
-        let Some(first) = self.have.first().filter(|r| r.start <= self.base) else { return 0 };
+        let Some(first) = self.have.first().filter(|r| r.start <= self.base) else {
+            return 0;
+        };
         let n = (first.end - self.base) as usize;
         to.extend(self.buffer.drain(..n));
         self.base += n as u64;

@@ -100,13 +100,18 @@ impl<'a> Reader<'a> {
     }
     /// The next `n` bytes.
     pub fn bytes(&mut self, n: usize, what: &'static str) -> Result<&'a [u8], Malformed> {
-        let end = self.at.checked_add(n).filter(|e| *e <= self.bytes.len()).ok_or(Malformed(what))?;
+        let end = self
+            .at
+            .checked_add(n)
+            .filter(|e| *e <= self.bytes.len())
+            .ok_or(Malformed(what))?;
         let taken = &self.bytes[self.at..end];
         self.at = end;
         Ok(taken)
     }
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Malformed> {
-        self.bytes(N, what).map(|b| b.try_into().expect("exactly N bytes were taken"))
+        self.bytes(N, what)
+            .map(|b| b.try_into().expect("exactly N bytes were taken"))
     }
     /// One byte.
     pub fn u8(&mut self, what: &'static str) -> Result<u8, Malformed> {
@@ -181,10 +186,16 @@ impl<'a> Ack<'a> {
         let count = r.u16(WHAT)?;
         let start = r.position();
         // Walk it once here, so that the iterator cannot meet anything malformed.
-        let mut low = largest.checked_add(1).and_then(|end| end.checked_sub(first_len)).ok_or(Malformed(WHAT))?;
+        let mut low = largest
+            .checked_add(1)
+            .and_then(|end| end.checked_sub(first_len))
+            .ok_or(Malformed(WHAT))?;
         for _ in 0..count {
             let (gap, len) = (r.varint(WHAT)?, r.varint(WHAT)?);
-            low = low.checked_sub(gap).and_then(|l| l.checked_sub(len)).ok_or(Malformed(WHAT))?;
+            low = low
+                .checked_sub(gap)
+                .and_then(|l| l.checked_sub(len))
+                .ok_or(Malformed(WHAT))?;
             if gap == 0 || len == 0 {
                 return Err(Malformed(WHAT));
             }
@@ -192,7 +203,13 @@ impl<'a> Ack<'a> {
         if first_len == 0 {
             return Err(Malformed(WHAT));
         }
-        Ok(Ack { largest, delay_us, credit, first_len, ranges: &r.bytes[start..r.at] })
+        Ok(Ack {
+            largest,
+            delay_us,
+            credit,
+            first_len,
+            ranges: &r.bytes[start..r.at],
+        })
     }
 
     /// Ranges of packet numbers received, highest first.
@@ -336,7 +353,10 @@ impl<'a> Frames<'a> {
                 if len > MAX_REASON {
                     return Err(Malformed("CLOSE frame"));
                 }
-                Frame::Close { code, reason: r.bytes(len, "CLOSE frame")? }
+                Frame::Close {
+                    code,
+                    reason: r.bytes(len, "CLOSE frame")?,
+                }
             }
             _ => return Err(Malformed("frame type")),
         })
@@ -368,7 +388,11 @@ mod tests {
 
     #[test]
     fn header_matches_the_document() {
-        let header = Header { key_phase: true, connection_id: 0x0102_0304, number: PacketNumber(5) };
+        let header = Header {
+            key_phase: true,
+            connection_id: 0x0102_0304,
+            number: PacketNumber(5),
+        };
         let mut buf = [0u8; HEADER_LEN + TAG_LEN];
         header.encode(&mut buf);
         assert_eq!(buf[..HEADER_LEN], [0x51, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 5]);

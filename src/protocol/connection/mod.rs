@@ -170,7 +170,12 @@ struct Challenge {
 #[derive(Debug)]
 enum Ending {
     Open,
-    Closing { code: u16, reason: String, copies: u8, next: Time },
+    Closing {
+        code: u16,
+        reason: String,
+        copies: u8,
+        next: Time,
+    },
     Over,
 }
 
@@ -211,6 +216,8 @@ pub struct Connection {
     seed: u64,
     probe_timeouts: u32,
     probes_owed: u8,
+    /// No copies of what is under way before this.
+    tail_pause: Time,
     /// Packets sent before this and lost fell into a silence, which says nothing of congestion.
     outage_before: Time,
     last_heard: Time,
@@ -255,6 +262,7 @@ impl Connection {
             probe_timeouts: 0,
             // The first packet tells the receiver that its answer arrived.
             probes_owed: u8::from(config.role == Role::Sender),
+            tail_pause: now,
             outage_before: Time::ZERO,
             last_heard: now,
             last_sent: now,
@@ -337,7 +345,12 @@ impl Connection {
                 end -= 1;
             }
             let reason = reason[..end].to_owned();
-            self.ending = Ending::Closing { code, reason, copies: CLOSE_COPIES, next: now };
+            self.ending = Ending::Closing {
+                code,
+                reason,
+                copies: CLOSE_COPIES,
+                next: now,
+            };
         }
     }
 
@@ -410,9 +423,14 @@ impl Connection {
         sooner(self.received.due(self.rtt.smoothed()));
         sooner(self.ledger.loss_time(&self.rtt));
         sooner(self.probe_time());
-        if self.may_send_content() || self.control_out.has_pending() {
+        if self.may_send_content() {
             let quantum = self.pacer.quantum();
-            sooner(Some(self.pacer.next(now, quantum)));
+            let earliest = if self.outgoing.is_ready() {
+                now
+            } else {
+                self.tail_pause
+            };
+            sooner(Some(self.pacer.next(now, quantum).max(earliest)));
         }
         if self.confirmed {
             sooner(self.mtu.next_probe());
@@ -455,8 +473,12 @@ impl Connection {
         let mut lost = Tally::default();
         let mut told = Tally::default();
         let prior = acked.map_or(self.ledger.in_flight(), |a| a.prior_in_flight);
-        let (outgoing, control, mtu, sampler) =
-            (&mut self.outgoing, &mut self.control_out, &mut self.mtu, &mut self.sampler);
+        let (outgoing, control, mtu, sampler) = (
+            &mut self.outgoing,
+            &mut self.control_out,
+            &mut self.mtu,
+            &mut self.sampler,
+        );
         let outage_before = self.outage_before;
         let mut black_hole = false;
         self.ledger.detect_losses(now, &self.rtt, |packet| {

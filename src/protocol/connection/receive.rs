@@ -40,8 +40,10 @@ impl Connection {
             match frame {
                 Ok(Frame::Data { offset, range }) => {
                     eliciting = true;
-                    content =
-                        Some(Content { offset, range: range.start + HEADER_LEN..range.end + HEADER_LEN });
+                    content = Some(Content {
+                        offset,
+                        range: range.start + HEADER_LEN..range.end + HEADER_LEN,
+                    });
                 }
                 Ok(Frame::Ack(ack)) => self.on_ack(now, &ack),
                 Ok(frame) => {
@@ -107,7 +109,8 @@ impl Connection {
             Frame::Close { code, reason } => {
                 let reason = String::from_utf8_lossy(reason).into_owned();
                 self.ending = Ending::Over;
-                self.events.push_back(Event::Closed(Closed::ByPeer { code, reason }));
+                self.events
+                    .push_back(Event::Closed(Closed::ByPeer { code, reason }));
                 return false;
             }
         }
@@ -130,9 +133,16 @@ impl Connection {
     }
 
     fn on_ack(&mut self, now: Time, ack: &Ack<'_>) {
-        let mut acked = AckTally { prior_in_flight: self.ledger.in_flight(), ..AckTally::default() };
-        let (outgoing, control, mtu, sampler) =
-            (&mut self.outgoing, &mut self.control_out, &mut self.mtu, &mut self.sampler);
+        let mut acked = AckTally {
+            prior_in_flight: self.ledger.in_flight(),
+            ..AckTally::default()
+        };
+        let (outgoing, control, mtu, sampler) = (
+            &mut self.outgoing,
+            &mut self.control_out,
+            &mut self.mtu,
+            &mut self.sampler,
+        );
         let mut mtu_grew = false;
         let mut spurious = 0;
         let mut taken_back = 0;
@@ -172,7 +182,8 @@ impl Connection {
         self.counters.lost = self.counters.lost.saturating_sub(taken_back);
         self.peer_credit = ack.credit;
         if let Some(sample) = rtt {
-            self.rtt.on_sample(sample, Duration::from_micros(u64::from(ack.delay_us)));
+            self.rtt
+                .on_sample(sample, Duration::from_micros(u64::from(ack.delay_us)));
             acked.rtt = Some(self.rtt.latest());
         }
         if acked.tally.packets > 0 {

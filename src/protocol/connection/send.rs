@@ -4,8 +4,9 @@ use super::{Closed, Connection, Ending, Event, KEEPALIVE, Limit};
 use crate::protocol::Path;
 use crate::protocol::ledger::Carries;
 use crate::protocol::time::Time;
-use crate::protocol::wire::{Ack, CONTROL_HEADER_LEN, DATA_HEADER_LEN, HEADER_LEN, MIN_MTU, TAG_LEN, frame};
+use crate::protocol::wire::{CONTROL_HEADER_LEN, DATA_HEADER_LEN, HEADER_LEN, MIN_MTU, TAG_LEN, frame};
 use std::ops::Range;
+use std::time::Duration;
 
 /// Datagrams that are ready to leave: segments of equal size, the last one possibly shorter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,6 +19,9 @@ pub struct Transmit {
 
 /// Below this share of lost packets, repeating unacknowledged content at the tail costs more than it saves.
 const TAIL_COPY_LOSS: f64 = 0.002;
+
+/// Shortest time before looking again for something to repeat.
+const TAIL_PAUSE: Duration = Duration::from_millis(1);
 
 impl Connection {
     /// Writes the next datagrams to `buf` (cleared first), at most `segments` of them in one burst.
@@ -75,7 +79,7 @@ impl Connection {
     pub(super) fn may_send_content(&mut self) -> bool {
         self.window_room() > 0
             && self.ledger.content_in_flight() < self.peer_credit
-            && (!self.outgoing.is_idle() || self.wants_tail_copies())
+            && (self.outgoing.is_ready() || self.wants_tail_copies())
     }
 
     fn wants_tail_copies(&self) -> bool {
@@ -92,7 +96,14 @@ impl Connection {
     }
 
     /// Seals the packet that starts at `start` and books it.
-    fn finish(&mut self, now: Time, buf: &mut Vec<u8>, start: usize, carries: Carries, eliciting: bool) -> Transmit {
+    fn finish(
+        &mut self,
+        now: Time,
+        buf: &mut Vec<u8>,
+        start: usize,
+        carries: Carries,
+        eliciting: bool,
+    ) -> Transmit {
         let path = self.path;
         self.book(now, buf, start, carries, eliciting);
         if eliciting {
@@ -100,22 +111,36 @@ impl Connection {
             self.pacer.on_sent(bytes);
             self.controller.on_sent(now, bytes, self.ledger.in_flight());
         }
-        Transmit { path, segment: buf.len() - start }
+        Transmit {
+            path,
+            segment: buf.len() - start,
+        }
     }
 
     fn book(&mut self, now: Time, buf: &mut Vec<u8>, start: usize, carries: Carries, eliciting: bool) {
         buf.resize(buf.len() + TAG_LEN, 0);
         self.sealer.seal(&mut buf[start..]);
         let bytes = if eliciting { buf.len() - start } else { 0 };
-        let stamp = self.sampler.on_sent(now, bytes as u64, self.ledger.in_flight() + bytes as u64);
-        self.ledger.on_sent(stamp, u16::try_from(bytes).unwrap_or(u16::MAX), carries);
+        let stamp = self
+            .sampler
+            .on_sent(now, bytes as u64, self.ledger.in_flight() + bytes as u64);
+        self.ledger
+            .on_sent(stamp, u16::try_from(bytes).unwrap_or(u16::MAX), carries);
         self.last_sent = now;
         self.counters.sent += u64::from(eliciting);
     }
 
     /// CLOSE, a few times; then the end.
     fn send_close(&mut self, now: Time, buf: &mut Vec<u8>) -> Option<Transmit> {
-        let Ending::Closing { code, reason, copies, next } = &mut self.ending else { return None };
+        let Ending::Closing {
+            code,
+            reason,
+            copies,
+            next,
+        } = &mut self.ending
+        else {
+            return None;
+        };
         if now < *next {
             return None;
         }
@@ -140,11 +165,23 @@ impl Connection {
         if token != 0 {
             return self.write_path_frame(now, buf, path, frame::PATH_RESPONSE, token);
         }
-        let token = self.challenges.iter().rev().find(|c| c.path == path).map_or(1, |c| c.token);
+        let token = self
+            .challenges
+            .iter()
+            .rev()
+            .find(|c| c.path == path)
+            .map_or(1, |c| c.token);
         self.write_path_frame(now, buf, path, frame::PATH_CHALLENGE, token)
     }
 
-    fn write_path_frame(&mut self, now: Time, buf: &mut Vec<u8>, path: Path, kind: u8, token: u64) -> Transmit {
+    fn write_path_frame(
+        &mut self,
+        now: Time,
+        buf: &mut Vec<u8>,
+        path: Path,
+        kind: u8,
+        token: u64,
+    ) -> Transmit {
         let packet = self.begin(buf);
         buf.push(kind);
         buf.extend_from_slice(&token.to_be_bytes());
@@ -231,16 +268,25 @@ impl Connection {
         let paced = self.pacer.budget(now);
         let mtu = u64::from(self.mtu.current());
         if paced < mtu.min(self.pacer.quantum()) {
-            self.limit = if self.pacer.is_limited() { Limit::User } else { Limit::Path };
+            self.limit = if self.pacer.is_limited() {
+                Limit::User
+            } else {
+                Limit::Path
+            };
             return None;
         }
         let room = window.min(paced).min(credit.max(mtu)).max(mtu);
-        let segments = (room / mtu).min(segments as u64).min(self.pacer.max_segments()).max(1);
+        let segments = (room / mtu)
+            .min(segments as u64)
+            .min(self.pacer.max_segments())
+            .max(1);
         let payload = self.payload();
         let path = self.path;
         let mut first = 0;
         for _ in 0..segments {
-            let Some(range) = self.next_content(now, payload) else { break };
+            let Some(range) = self.next_content(now, payload) else {
+                break;
+            };
             let start = self.begin(buf);
             buf.push(frame::DATA);
             buf.extend_from_slice(&range.start.to_be_bytes());
@@ -253,7 +299,9 @@ impl Connection {
             let size = buf.len() - start;
             if start == 0 {
                 first = size;
-            } else if size < first {
+            }
+            // Only the last segment of a burst may be short.
+            if size < mtu as usize {
                 break;
             }
         }
@@ -276,14 +324,19 @@ impl Connection {
             self.counters.repeated += u64::from(again);
             return Some(range);
         }
-        if !self.wants_tail_copies() {
+        if !self.wants_tail_copies() || now < self.tail_pause {
             return None;
         }
-        let range = self.ledger.oldest_uncopied(now - self.rtt.smoothed() / 4)?;
-        if range.end - range.start > payload || self.outgoing.has_arrived(&range) {
-            return None;
+        let old_enough = now - self.rtt.smoothed() / 4;
+        let copy = self
+            .ledger
+            .oldest_uncopied(old_enough)
+            .filter(|r| r.end - r.start <= payload);
+        if copy.is_none() {
+            self.tail_pause = now + (self.rtt.smoothed() / 8).max(TAIL_PAUSE);
+        } else {
+            self.counters.repeated += 1;
         }
-        self.counters.repeated += 1;
-        Some(range)
+        copy
     }
 }
