@@ -22,7 +22,12 @@ pub fn byte_at(offset: u64) -> u8 {
 /// Offsets whose content is checked byte by byte; checking all would cost more than the protocol.
 fn checked(offset: u64, bytes: &[u8]) {
     for i in [0, bytes.len() / 2, bytes.len() - 1] {
-        assert_eq!(bytes[i], byte_at(offset + i as u64), "wrong byte at {}", offset + i as u64);
+        assert_eq!(
+            bytes[i],
+            byte_at(offset + i as u64),
+            "wrong byte at {}",
+            offset + i as u64
+        );
     }
 }
 
@@ -54,7 +59,10 @@ pub struct Pair {
 }
 
 fn path(port: u16) -> Path {
-    Path { local: 0, remote: std::net::SocketAddr::from(([10, 0, 0, 1], port)) }
+    Path {
+        local: 0,
+        remote: std::net::SocketAddr::from(([10, 0, 0, 1], port)),
+    }
 }
 
 impl Pair {
@@ -86,8 +94,20 @@ impl Pair {
             now,
             sender,
             receiver,
-            forward: Link::new(Profile { overhead: OVERHEAD, ..forward }, seed),
-            back: Link::new(Profile { overhead: OVERHEAD, ..back }, seed ^ 0xabcd),
+            forward: Link::new(
+                Profile {
+                    overhead: OVERHEAD,
+                    ..forward
+                },
+                seed,
+            ),
+            back: Link::new(
+                Profile {
+                    overhead: OVERHEAD,
+                    ..back
+                },
+                seed ^ 0xabcd,
+            ),
             got: RangeSet::new(),
             total,
             offered: 0,
@@ -129,16 +149,25 @@ impl Pair {
                 Role::Sender => (&mut self.sender, &mut self.forward),
                 Role::Receiver => (&mut self.receiver, &mut self.back),
             };
-            let Some(t) = conn.poll_transmit(self.now, &mut buf, 16) else { break };
+            let Some(t) = conn.poll_transmit(self.now, &mut buf, 16) else {
+                break;
+            };
             for datagram in buf.chunks(t.segment) {
                 if self.check_nonces {
                     let number: [u8; 12] = datagram[1..13].try_into().unwrap();
-                    assert!(self.numbers[role as usize].insert(number), "a packet number was used twice");
+                    assert!(
+                        self.numbers[role as usize].insert(number),
+                        "a packet number was used twice"
+                    );
                 }
                 link.send(self.now, datagram.len() as u64, datagram.to_vec());
             }
         }
-        let conn = if role == Role::Sender { &mut self.sender } else { &mut self.receiver };
+        let conn = if role == Role::Sender {
+            &mut self.sender
+        } else {
+            &mut self.receiver
+        };
         while let Some(event) = conn.poll_event() {
             self.events.push((self.now, role, event));
         }
@@ -156,7 +185,11 @@ impl Pair {
             self.forward.next_time(),
             self.back.next_time(),
         ];
-        let next = next.into_iter().flatten().min().expect("a live pair always has a timer");
+        let next = next
+            .into_iter()
+            .flatten()
+            .min()
+            .expect("a live pair always has a timer");
         // Real drivers wake a little late; a clock that never stands still also bounds the run.
         self.now = next.max(now + Duration::from_micros(5));
         while let Some(mut arrival) = self.forward.poll(self.now) {
@@ -164,7 +197,10 @@ impl Pair {
                 let i = arrival.tag.len() / 2;
                 arrival.tag[i] ^= 0x40;
             }
-            if let Some(c) = self.receiver.handle_datagram(self.now, self.from[0], &mut arrival.tag) {
+            if let Some(c) = self
+                .receiver
+                .handle_datagram(self.now, self.from[0], &mut arrival.tag)
+            {
                 let bytes = &arrival.tag[c.range];
                 checked(c.offset, bytes);
                 self.got.insert(c.offset..c.offset + bytes.len() as u64);
@@ -175,7 +211,8 @@ impl Pair {
                 let i = arrival.tag.len() / 2;
                 arrival.tag[i] ^= 0x40;
             }
-            self.sender.handle_datagram(self.now, self.from[1], &mut arrival.tag);
+            self.sender
+                .handle_datagram(self.now, self.from[1], &mut arrival.tag);
         }
         self.sender.handle_timeout(self.now);
         self.receiver.handle_timeout(self.now);
