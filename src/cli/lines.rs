@@ -174,8 +174,8 @@ fn connected(lead: &'static str, link: &Link) -> Line {
 fn finished(summary: &Summary) -> String {
     let names = match summary.paths.as_slice() {
         [] => String::new(),
-        [only] => format!("{}: ", only.display()),
-        [first, rest @ ..] => format!("{} and {} more: ", first.display(), rest.len()),
+        [only] => format!("{}, ", only.display()),
+        [first, rest @ ..] => format!("{} and {} more, ", first.display(), rest.len()),
     };
     let reused = match summary.reused {
         0 => String::new(),
@@ -214,7 +214,7 @@ pub(super) fn progress(progress: &Progress, eta: Option<Duration>, detail: Detai
     };
     text += &format!("  {}", Rate(progress.rate));
     if let Some(eta) = eta {
-        text += &format!("  ETA {}", Span(Duration::from_secs(eta.as_secs().max(1))));
+        text += &format!("  ETA {}", time_left(eta));
     }
     text += &format!("  RTT {}", Span(progress.rtt));
     if let Some(loss) = progress.loss {
@@ -224,6 +224,14 @@ pub(super) fn progress(progress: &Progress, eta: Option<Duration>, detail: Detai
         text += &format!("  bound by {}", bound(progress.bound));
     }
     text
+}
+
+/// A forecast is never good to less than a second.
+fn time_left(eta: Duration) -> String {
+    match eta.as_secs() {
+        seconds @ 0..60 => format!("{} s", seconds.max(1)),
+        seconds => Span(Duration::from_secs(seconds)).to_string(),
+    }
 }
 
 /// Whole percents, never 100 before the end.

@@ -207,7 +207,7 @@ fn nothing_of_the_peers_acts_on_the_terminal() {
         paths: vec![evil.into()],
         ..Summary::default()
     }));
-    let _ = console.ask(Question::Accept(evil.into()));
+    drop(console.ask(Question::Accept(evil.into())));
     console.failed(&Failure::Verification { cause: evil.into() });
     let text = kept.text().replace("\r\x1b[K", "");
     assert!(
