@@ -6,6 +6,7 @@
 //! clock, a socket or the system's randomness.
 
 pub mod congestion;
+pub mod handshake;
 pub mod time;
 
 use std::net::SocketAddr;
