@@ -17,6 +17,8 @@ use crate::protocol::handshake::PublicKey;
 pub const PAIRS: usize = 4;
 /// The most candidates an address carries.
 pub const MAX_CANDIDATES: usize = 4;
+/// Longer than any token; decoding base58 takes time quadratic in the length.
+const MAX_TOKEN_CHARS: usize = 1000;
 
 /// Which external address a NAT gives to packets of one socket (RFC 4787, section 4.1).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -216,6 +218,9 @@ impl FromStr for Address {
         }
         let token = match token {
             Some(token) => {
+                if token.len() > MAX_TOKEN_CHARS {
+                    return Err(AddressError::Damaged);
+                }
                 let bytes = bs58::decode(token).into_vec().map_err(|_| AddressError::Damaged)?;
                 Some(Token::decode(&bytes, reflexive)?)
             }

@@ -89,7 +89,7 @@ impl Clock {
             None => (0, ClockSource::System),
             Some(&upper) => {
                 let lower = offsets[(offsets.len() - 1) / 2];
-                let median = lower + (upper - lower) / 2;
+                let median = lower.midpoint(upper);
                 let spread = offsets.iter().map(|o| o.abs_diff(median)).max().unwrap_or(0);
                 (median, ClockSource::Ntp { answers: offsets.len(), spread: Duration::from_nanos(spread) })
             }
