@@ -17,12 +17,15 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tappers::{Interface, Tun};
 
-use crate::shell::inside;
+use crate::shell::{command, inside, must};
 
 /// Larger than any packet of a 1500-byte device.
 const PACKET_ROOM: usize = 2048;
 /// How often an idle reader looks whether the link was taken down.
-const STOP_CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+const STOP_CHECK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 50_000_000,
+};
 /// How close to its due time a packet leaves: the kernel's default slack of 50 us would be visible as jitter.
 const TIMER_SLACK_NS: u64 = 2_000;
 
@@ -71,12 +74,19 @@ pub(crate) struct LinkPlan {
 impl LinkPlan {
     /// The same in both directions.
     pub(crate) fn symmetric(direction: Direction) -> Self {
-        LinkPlan { forth: direction, back: direction, seed: 1 }
+        LinkPlan {
+            forth: direction,
+            back: direction,
+            seed: 1,
+        }
     }
 
     /// Nothing but distance: `delay` one way.
     pub(crate) fn distance(delay: Duration) -> Self {
-        Self::symmetric(Direction { delay, ..Direction::default() })
+        Self::symmetric(Direction {
+            delay,
+            ..Direction::default()
+        })
     }
 }
 
@@ -150,6 +160,11 @@ impl Drop for Link {
 fn open_tun(namespace: &str, name: &str) -> Arc<Tun> {
     let interface = Interface::new(name).expect("a short name");
     let mut tun = inside(namespace, move || Tun::new_named(interface)).expect("root may create a TUN device");
+    // The default of 500 packets would be a second, hidden queue that overflows when this process has to wait.
+    must(
+        command("ip").args(["-n", namespace, "link", "set", "dev", name, "txqueuelen", "5000"]),
+        "",
+    );
     tun.set_nonblocking(true).expect("a TUN device can be polled");
     Arc::new(tun)
 }
@@ -228,10 +243,13 @@ impl Lane {
         let plan = state.plan;
         let mut leaves = now;
         if plan.rate > 0 {
-            let nanoseconds = |bytes: u64| Duration::from_nanos(bytes.saturating_mul(8_000_000_000) / plan.rate);
+            let nanoseconds =
+                |bytes: u64| Duration::from_nanos(bytes.saturating_mul(8_000_000_000) / plan.rate);
             let start = state.idle_at.max(now);
             // The backlog as time: what a full queue takes to drain.
-            if start - now + nanoseconds(length as u64) > nanoseconds(plan.queue as u64).max(nanoseconds(1500)) {
+            if start - now + nanoseconds(length as u64)
+                > nanoseconds(plan.queue as u64).max(nanoseconds(1500))
+            {
                 state.counters.overflowed += 1;
                 return bytes;
             }
@@ -245,7 +263,12 @@ impl Lane {
         let due = leaves + plan.delay + plan.jitter.mul_f64(dice.unit());
         let order = self.order.fetch_add(1, Ordering::Relaxed);
         let wake = state.flight.peek().is_none_or(|first| due < first.0.due);
-        state.flight.push(Reverse(InFlight { due, order, length, bytes }));
+        state.flight.push(Reverse(InFlight {
+            due,
+            order,
+            length,
+            bytes,
+        }));
         let spare = state.spare.pop();
         drop(state);
         if wake {
@@ -264,8 +287,15 @@ impl Lane {
                 due.push(state.flight.pop().expect("just seen").0);
             }
             if due.is_empty() {
-                let wait = state.flight.peek().map_or(Duration::from_millis(50), |first| first.0.due - now);
-                state = self.woken.wait_timeout(state, wait).expect("no lane thread panics").0;
+                let wait = state
+                    .flight
+                    .peek()
+                    .map_or(Duration::from_millis(50), |first| first.0.due - now);
+                state = self
+                    .woken
+                    .wait_timeout(state, wait)
+                    .expect("no lane thread panics")
+                    .0;
                 continue;
             }
             drop(state);
@@ -298,7 +328,10 @@ struct Dice {
 
 impl Dice {
     fn new(seed: u64) -> Self {
-        Dice { state: seed, in_burst: false }
+        Dice {
+            state: seed,
+            in_burst: false,
+        }
     }
 
     /// Uniform in [0, 1).
@@ -325,7 +358,11 @@ impl Dice {
 #[test]
 fn dice_lose_the_stated_share_alone_and_in_bursts() {
     for burst in [0.0, 8.0] {
-        let plan = Direction { loss: 0.05, burst, ..Direction::default() };
+        let plan = Direction {
+            loss: 0.05,
+            burst,
+            ..Direction::default()
+        };
         let mut dice = Dice::new(7);
         let lost = (0..200_000).filter(|_| dice.loses(plan)).count();
         assert!((8_500..11_500).contains(&lost), "burst {burst}: {lost} of 200000");

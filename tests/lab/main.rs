@@ -11,7 +11,10 @@
 )]
 
 mod driver;
+mod ends;
+mod faults;
 mod link;
+mod matrix;
 mod nat;
 mod network;
 mod selftest;

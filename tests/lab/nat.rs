@@ -20,7 +20,8 @@ pub(crate) enum Nat {
 
 impl Nat {
     /// The four kinds every pair of which must connect.
-    pub(crate) const ORDINARY: [Nat; 4] = [Nat::Public, Nat::Cone, Nat::MasqueradeDrop, Nat::MasqueradeAccept];
+    pub(crate) const ORDINARY: [Nat; 4] =
+        [Nat::Public, Nat::Cone, Nat::MasqueradeDrop, Nat::MasqueradeAccept];
 
     /// The rules of a router whose interfaces are `lan` and `wan`; `inside` is the host its ports lead to, `outside`
     /// its public address.

@@ -90,7 +90,13 @@ impl Network {
         SWEEP.call_once(sweep);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("{PREFIX}{}-{number}-", std::process::id());
-        let mut network = Network { plan, prefix, namespaces: Vec::new(), link: None, services: None };
+        let mut network = Network {
+            plan,
+            prefix,
+            namespaces: Vec::new(),
+            link: None,
+            services: None,
+        };
         network.lay_out();
         network.services = Some(Services::start(&network.name("srv"), plan.clock_offset_ms));
         network
@@ -172,7 +178,11 @@ impl Network {
             names.extend(["b", "nb"].map(str::to_owned));
         }
         self.namespaces = names.iter().map(|name| self.name(name)).collect();
-        let created: Vec<String> = self.namespaces.iter().map(|name| format!("netns add {name}")).collect();
+        let created: Vec<String> = self
+            .namespaces
+            .iter()
+            .map(|name| format!("netns add {name}"))
+            .collect();
         must(command("ip").args(["-batch", "-"]), &created.join("\n"));
         for name in self.namespaces.clone() {
             inside(&name, || {
@@ -210,12 +220,19 @@ impl Network {
         let mut batch = String::new();
         for (near, near_if, far, far_if) in cables {
             let (near, far) = (self.name(&near), self.name(&far));
-            let _ = writeln!(batch, "link add name {near_if} netns {near} type veth peer name {far_if} netns {far}");
+            let _ = writeln!(
+                batch,
+                "link add name {near_if} netns {near} type veth peer name {far_if} netns {far}"
+            );
         }
         must(command("ip").args(["-batch", "-"]), &batch);
         if apart {
             let far = self.edge(Side::B);
-            self.link = Some(Link::start((&self.name(&last), "r"), (&far, "wan"), self.plan.link));
+            self.link = Some(Link::start(
+                (&self.name(&last), "r"),
+                (&far, "wan"),
+                self.plan.link,
+            ));
         }
         self.address();
     }
@@ -311,7 +328,10 @@ impl Network {
     }
 
     fn configure(&self, short: &str, lines: &[String]) {
-        must(command("ip").args(["-n", &self.name(short), "-batch", "-"]), &lines.join("\n"));
+        must(
+            command("ip").args(["-n", &self.name(short), "-batch", "-"]),
+            &lines.join("\n"),
+        );
     }
 }
 
@@ -328,21 +348,38 @@ fn remove(namespaces: &[String]) {
     let limit = Duration::from_secs(10);
     for name in namespaces {
         let pids = run(command("ip").args(["netns", "pids", name]), "", limit);
-        for pid in pids.text.split_whitespace().filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit())) {
+        for pid in pids
+            .text
+            .split_whitespace()
+            .filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()))
+        {
             run(command("kill").args(["-9", pid]), "", limit);
         }
     }
-    let lines: Vec<String> = namespaces.iter().map(|name| format!("netns delete {name}")).collect();
-    run(command("ip").args(["-force", "-batch", "-"]), &lines.join("\n"), limit);
+    let lines: Vec<String> = namespaces
+        .iter()
+        .map(|name| format!("netns delete {name}"))
+        .collect();
+    run(
+        command("ip").args(["-force", "-batch", "-"]),
+        &lines.join("\n"),
+        limit,
+    );
 }
 
 /// Removes the namespaces of runs that were killed: those whose process is gone.
 fn sweep() {
-    let Ok(entries) = std::fs::read_dir("/run/netns") else { return };
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let Ok(entries) = std::fs::read_dir("/run/netns") else {
+        return;
+    };
+    let names = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok());
     let stale: Vec<String> = names
         .filter(|name| {
-            let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+            let pid = name
+                .strip_prefix(PREFIX)
+                .and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
             // Our own number on a namespace at the start of the run is an earlier process's.
             pid.is_some_and(|pid| pid == std::process::id() || !Path::new(&format!("/proc/{pid}")).exists())
         })

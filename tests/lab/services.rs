@@ -46,9 +46,28 @@ impl Services {
         let log = || Stdio::from(log.try_clone().expect("a file handle can be shared"));
 
         let mut turn = command_in(namespace, "turnserver");
-        turn.args(["-n", "--no-auth", "--stun-only", "-p", "3478", "--no-cli", "--no-tls", "--no-dtls"]);
-        turn.args(["-L", Self::STUN[0], "-L", Self::STUN[1], "--relay-threads", "1", "--log-file", "stdout"]);
-        turn.args(["--pidfile", &path("turn.pid"), "--userdb", &path("turn.db")]).current_dir(files.path());
+        turn.args([
+            "-n",
+            "--no-auth",
+            "--stun-only",
+            "-p",
+            "3478",
+            "--no-cli",
+            "--no-tls",
+            "--no-dtls",
+        ]);
+        turn.args([
+            "-L",
+            Self::STUN[0],
+            "-L",
+            Self::STUN[1],
+            "--relay-threads",
+            "1",
+            "--log-file",
+            "stdout",
+        ]);
+        turn.args(["--pidfile", &path("turn.pid"), "--userdb", &path("turn.db")])
+            .current_dir(files.path());
 
         let config = format!(
             "local stratum 1\nallow\nbindaddress {}\nbindcmdaddress /\ncmdport 0\npidfile {}\n",
@@ -63,7 +82,11 @@ impl Services {
             .iter_mut()
             .map(|command| {
                 let command = command.stdin(Stdio::null()).stdout(log()).stderr(log());
-                Daemon(command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")))
+                Daemon(
+                    command
+                        .spawn()
+                        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")),
+                )
             })
             .collect();
         let clocks = (0..2)
@@ -71,12 +94,18 @@ impl Services {
             .map(|side| WrongClock::start(namespace, Self::CLOCKS[side], clock_offset_ms[side]))
             .collect();
         let ready = inside(namespace, || {
-            Self::STUN.iter().all(|server| answers(server, 3478, &stun_request()))
+            Self::STUN
+                .iter()
+                .all(|server| answers(server, 3478, &stun_request()))
                 && answers(Self::CHRONY, 123, &ntp_request())
         });
         let said = || std::fs::read_to_string(files.path().join("log")).unwrap_or_default();
         assert!(ready, "the STUN and NTP servers did not come up:\n{}", said());
-        Services { _daemons: daemons, _clocks: clocks, _files: files }
+        Services {
+            _daemons: daemons,
+            _clocks: clocks,
+            _files: files,
+        }
     }
 }
 
@@ -99,7 +128,9 @@ fn ntp_request() -> [u8; 48] {
 /// Whether a server answers within the limit; asks it again every few milliseconds.
 fn answers(server: &str, port: u16, request: &[u8]) -> bool {
     let socket = UdpSocket::bind(("0.0.0.0", 0)).expect("a fresh namespace has free ports");
-    socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a time above zero");
+    socket
+        .set_read_timeout(Some(Duration::from_millis(20)))
+        .expect("a time above zero");
     let end = Instant::now() + START_LIMIT;
     while Instant::now() < end {
         let _ = socket.send_to(request, (server, port));
@@ -119,20 +150,28 @@ struct WrongClock {
 
 impl WrongClock {
     fn start(namespace: &str, address: &'static str, offset_ms: i64) -> WrongClock {
-        let socket = inside(namespace, move || UdpSocket::bind((address, 123))).expect("port 123 is free here");
-        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a time above zero");
+        let socket =
+            inside(namespace, move || UdpSocket::bind((address, 123))).expect("port 123 is free here");
+        socket
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .expect("a time above zero");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
             let mut request = [0; 512];
             while !stopped.load(Ordering::Relaxed) {
-                let Ok((length, from)) = socket.recv_from(&mut request) else { continue };
+                let Ok((length, from)) = socket.recv_from(&mut request) else {
+                    continue;
+                };
                 if length >= 48 {
                     let _ = socket.send_to(&ntp_answer(&request[..48], timestamp(offset_ms)), from);
                 }
             }
         });
-        WrongClock { stop, thread: Some(thread) }
+        WrongClock {
+            stop,
+            thread: Some(thread),
+        }
     }
 }
 
@@ -145,7 +184,9 @@ impl Drop for WrongClock {
 
 /// This machine's time, wrong by `offset_ms`, as an NTP timestamp: 32 bits of seconds, 32 of their fraction.
 fn timestamp(offset_ms: i64) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("this machine's clock is after 1970");
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("this machine's clock is after 1970");
     let now_ns = now.as_nanos() as i128 + i128::from(offset_ms) * 1_000_000;
     let seconds = (now_ns / 1_000_000_000) as u64 + NTP_EPOCH;
     let fraction = ((now_ns % 1_000_000_000) as u64 * (1 << 32)) / 1_000_000_000;

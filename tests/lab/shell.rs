@@ -23,7 +23,10 @@ pub(crate) fn namespace_path(name: &str) -> PathBuf {
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     let path = std::env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin:{path}"));
+    command.env(
+        "PATH",
+        format!("/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin:{path}"),
+    );
     command
 }
 
@@ -31,7 +34,10 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
 /// identifier of the child is the program's own and a signal reaches it.
 pub(crate) fn command_in(namespace: &str, program: impl AsRef<OsStr>) -> Command {
     let mut command = command("nsenter");
-    command.arg(format!("--net={}", namespace_path(namespace).display())).arg("--").arg(program);
+    command
+        .arg(format!("--net={}", namespace_path(namespace).display()))
+        .arg("--")
+        .arg(program);
     command
 }
 
@@ -51,7 +57,11 @@ pub(crate) fn run(command: &mut Command, input: &str, limit: Duration) -> Outcom
         .spawn()
         .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
     // A tool that does not read its input closes the pipe: no failure of ours.
-    let _ = child.stdin.take().expect("piped above").write_all(input.as_bytes());
+    let _ = child
+        .stdin
+        .take()
+        .expect("piped above")
+        .write_all(input.as_bytes());
     let mut success = false;
     let mut timed_out = true;
     let end = Instant::now() + limit;
@@ -66,8 +76,16 @@ pub(crate) fn run(command: &mut Command, input: &str, limit: Duration) -> Outcom
     let _ = child.kill();
     let _ = child.wait();
     let mut text = String::new();
-    let _ = child.stdout.take().expect("piped above").read_to_string(&mut text);
-    let _ = child.stderr.take().expect("piped above").read_to_string(&mut text);
+    let _ = child
+        .stdout
+        .take()
+        .expect("piped above")
+        .read_to_string(&mut text);
+    let _ = child
+        .stderr
+        .take()
+        .expect("piped above")
+        .read_to_string(&mut text);
     if timed_out {
         text.push_str("\n(killed: out of time)");
     }
@@ -77,7 +95,11 @@ pub(crate) fn run(command: &mut Command, input: &str, limit: Duration) -> Outcom
 /// Runs a configuring tool and panics with its output if it fails.
 pub(crate) fn must(command: &mut Command, input: &str) -> String {
     let outcome = run(command, input, TOOL_LIMIT);
-    assert!(outcome.success, "{command:?} failed: {}\ninput:\n{input}", outcome.text);
+    assert!(
+        outcome.success,
+        "{command:?} failed: {}\ninput:\n{input}",
+        outcome.text
+    );
     outcome.text
 }
 
