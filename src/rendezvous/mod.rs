@@ -2,5 +2,6 @@
 
 pub mod address;
 pub mod clock;
+pub mod schedule;
 pub mod servers;
 pub mod stun;
