@@ -16,6 +16,7 @@ mod received;
 mod rtt;
 pub mod seal;
 mod stream;
+pub mod handshake;
 pub mod time;
 pub mod wire;
 

@@ -14,6 +14,8 @@ const TRIES: u8 = 3;
 const INTERVAL: Duration = Duration::from_millis(5);
 /// After the search ended, look again (RFC 8899, section 5.1.1: PMTU_RAISE_TIMER).
 const RAISE: Duration = Duration::from_secs(600);
+/// After falling back, look again: an outage looks like a black hole at first.
+const RECOVER: Duration = Duration::from_secs(5);
 /// Full-size packets lost in a row, with nothing of that size arriving, that mean a black hole.
 const BLACK_HOLE: u32 = 12;
 

@@ -11,6 +11,10 @@ use std::time::Duration;
 const CATCH_UP: Duration = Duration::from_millis(1);
 /// Most time whose worth leaves as one burst: longer bursts fill shallow buffers (draft-ietf-ccwg-bbr, 4.6.3).
 const QUANTUM: Duration = Duration::from_millis(1);
+/// Bursts take up this part of the RTT at most, so that half of them fit a buffer of 0.05 BDP.
+const RTT_PER_QUANTUM: u32 = 40;
+/// Shorter bursts than this cost more CPU than any path gains by them.
+const LEAST_QUANTUM: Duration = Duration::from_micros(50);
 /// A burst of two keeps delayed ACKs flowing at rates where 1 ms carries less than a packet.
 const MIN_PACKETS: u64 = 2;
 /// Long segmentation-offload bursts lose packets on some mobile paths: 16 segments below 1 Gbit/s.
@@ -33,6 +37,8 @@ pub struct Pacer {
     credit: f64,
     /// When `credit` was last brought up to date.
     updated: Time,
+    /// How much time's worth leaves as one burst.
+    quantum: Duration,
     /// Largest datagram, bytes.
     mtu: u64,
 }
@@ -46,6 +52,7 @@ impl Pacer {
             limit: None,
             credit: (MIN_PACKETS * mtu) as f64,
             updated: now,
+            quantum: QUANTUM,
             mtu,
         }
     }
@@ -70,6 +77,11 @@ impl Pacer {
         self.credit = self.credit.min(self.capacity());
     }
 
+    /// The unloaded RTT is now known to be this: on short paths bursts are made shorter.
+    pub fn set_rtt(&mut self, min_rtt: Duration) {
+        self.quantum = (min_rtt / RTT_PER_QUANTUM).clamp(LEAST_QUANTUM, QUANTUM);
+    }
+
     /// The largest datagram changed.
     pub fn set_mtu(&mut self, bytes: u16) {
         self.mtu = u64::from(bytes);
@@ -88,7 +100,7 @@ impl Pacer {
 
     /// Bytes worth waking up for: at most 1 ms of the rate, at least two packets.
     pub fn quantum(&self) -> u64 {
-        (self.worth(QUANTUM) as u64).clamp(MIN_PACKETS * self.mtu, SEGMENTS_FAST * self.mtu)
+        (self.worth(self.quantum) as u64).clamp(MIN_PACKETS * self.mtu, SEGMENTS_FAST * self.mtu)
     }
 
     /// Most segments to hand to the kernel at once.
@@ -132,7 +144,7 @@ impl Pacer {
 
     /// One burst and what a late timer may have missed.
     fn capacity(&self) -> f64 {
-        self.worth(QUANTUM).max((MIN_PACKETS * self.mtu) as f64) + self.worth(CATCH_UP)
+        self.worth(self.quantum).max((MIN_PACKETS * self.mtu) as f64) + self.worth(CATCH_UP)
     }
 
     fn worth(&self, time: Duration) -> f64 {

@@ -35,6 +35,8 @@ const KEEPALIVE: Duration = Duration::from_secs(3);
 pub const SILENCE: Duration = Duration::from_secs(8);
 /// Longest wait between probes of a silent peer, so that a path that comes back is noticed at once.
 const MAX_PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Probes without an answer after which large packets are suspected of vanishing.
+const BLACK_HOLE_TIMEOUTS: u32 = 3;
 /// Copies of CLOSE, in case some are lost.
 const CLOSE_COPIES: u8 = 4;
 /// Time between those copies.
@@ -465,6 +467,10 @@ impl Connection {
             if self.probe_timeouts >= 2 {
                 self.outage_before = now;
             }
+            // Perhaps only small packets still pass; what is under way is then too large to get through.
+            if self.probe_timeouts >= BLACK_HOLE_TIMEOUTS && self.mtu.fall_back(now) {
+                self.use_mtu();
+            }
         }
     }
 
@@ -501,7 +507,7 @@ impl Connection {
         });
         self.counters.lost += lost.packets;
         if black_hole {
-            self.use_mtu(now);
+            self.use_mtu();
         }
         if acked.is_none() && told.packets == 0 {
             return;
@@ -530,7 +536,7 @@ impl Connection {
         self.pacer.set_rate(now, self.controller.pacing_rate());
     }
 
-    fn use_mtu(&mut self, _now: Time) {
+    fn use_mtu(&mut self) {
         let mtu = self.mtu.current();
         self.pacer.set_mtu(mtu);
         self.controller.set_mtu(mtu);
@@ -540,7 +546,7 @@ impl Connection {
     pub fn on_too_large(&mut self, now: Time, size: u16) {
         self.mtu.on_probe_lost(now, size);
         if size <= self.mtu.current() && self.mtu.fall_back(now) {
-            self.use_mtu(now);
+            self.use_mtu();
         }
     }
 

@@ -125,7 +125,7 @@ impl Connection {
         self.rtt.reset();
         self.controller.on_path_change(now);
         self.mtu.fall_back(now);
-        self.use_mtu(now);
+        self.use_mtu();
         self.probe_timeouts = 0;
         self.probes_owed = 1;
         self.outage_before = now;
@@ -194,7 +194,7 @@ impl Connection {
             self.controller.on_spurious_loss(now, spurious);
         }
         if mtu_grew {
-            self.use_mtu(now);
+            self.use_mtu();
         }
         self.settle_losses(now, (acked.tally.packets > 0).then_some(acked));
         self.outgoing.tidy();

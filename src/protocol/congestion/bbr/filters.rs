@@ -1,6 +1,7 @@
 //! What the path is like: its bandwidth, its unloaded RTT, its jitter, and where a round trip ends.
 
 use super::super::AckSample;
+use super::loss::Count;
 use crate::protocol::time::Time;
 use std::time::Duration;
 
@@ -83,7 +84,12 @@ impl MinRtt {
     }
 }
 
-/// Packet-timed round trips (section 4.5.1), and the RTTs seen within one.
+/// Fewest packets to judge by: a tenth more or less in the loss of a 10% path.
+const ENOUGH_PACKETS: u64 = 100;
+/// At low rates this much time will do instead, or a verdict would take seconds.
+const ENOUGH_TIME: Duration = Duration::from_millis(250);
+
+/// Packet-timed round trips (section 4.5.1), and stretches of them long enough to judge by.
 #[derive(Debug, Default)]
 pub(super) struct Round {
     /// Ends when a packet sent after this much was delivered is acknowledged.
@@ -92,54 +98,75 @@ pub(super) struct Round {
     pub(super) started: bool,
     /// Rounds begun since the phase began.
     pub(super) in_phase: u32,
-    /// Highest delivery rate of this round.
-    pub(super) rate: u64,
-    /// Lowest and highest RTT of this round.
-    low: Option<Duration>,
-    high: Duration,
-    /// The same of the round before, complete.
-    pub(super) last: LastRound,
+    current: Stretch,
+    began_at: Time,
 }
 
-/// A complete round.
+/// What was seen in one or more whole rounds.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct LastRound {
-    pub(super) rate: u64,
+pub(super) struct Stretch {
+    /// Packets acknowledged and lost.
+    pub(super) count: Count,
+    /// Sum and number of rate samples.
+    rates: u64,
+    samples: u64,
+    /// Lowest and highest RTT.
     pub(super) low: Option<Duration>,
     pub(super) high: Duration,
 }
 
+impl Stretch {
+    /// Mean of the rate samples. A mean, because the maximum of noisy samples is too high: by 3% where a tenth
+    /// of 300 packets is lost.
+    pub(super) fn rate(&self) -> Option<u64> {
+        self.rates.checked_div(self.samples)
+    }
+}
+
 impl Round {
-    pub(super) fn on_ack(&mut self, s: &AckSample) {
+    /// Counts an ACK in; returns the stretch that it ends, if it does.
+    pub(super) fn on_ack(&mut self, s: &AckSample) -> Option<Stretch> {
         self.started = s.acked_bytes > 0 && s.delivered_at_send >= self.ends_at;
+        let mut ended = None;
         if self.started {
             self.ends_at = s.delivered;
             self.in_phase = self.in_phase.saturating_add(1);
-            self.last = LastRound {
-                rate: self.rate,
-                low: self.low,
-                high: self.high,
-            };
-            self.rate = 0;
-            self.low = None;
-            self.high = Duration::ZERO;
+            let total = self.current.count.total();
+            let long = total >= Count::FEWEST && s.now.since(self.began_at) >= ENOUGH_TIME;
+            if total >= ENOUGH_PACKETS || long {
+                ended = Some(std::mem::take(&mut self.current));
+                self.began_at = s.now;
+            }
         }
-        if let Some(rate) = s.delivery_rate {
-            self.rate = self.rate.max(rate);
+        let c = &mut self.current;
+        c.count.add(s.acked_packets, s.lost_packets);
+        if let Some(rate) = s.delivery_rate
+            && !s.app_limited
+        {
+            c.rates = c.rates.saturating_add(rate);
+            c.samples += 1;
         }
         if let Some(rtt) = s.rtt {
-            self.low = Some(self.low.map_or(rtt, |l| l.min(rtt)));
-            self.high = self.high.max(rtt);
+            c.low = Some(c.low.map_or(rtt, |l| l.min(rtt)));
+            c.high = c.high.max(rtt);
         }
         if let Some(rtt) = s.max_rtt {
-            self.high = self.high.max(rtt);
+            c.high = c.high.max(rtt);
         }
+        ended
     }
 
-    /// The round in progress belongs to the phase before: what is acknowledged was sent in that.
-    pub(super) fn restart(&mut self, delivered: u64) {
+    /// The stretch in progress.
+    pub(super) fn current(&mut self) -> &mut Stretch {
+        &mut self.current
+    }
+
+    /// A phase begins: what is acknowledged next was sent in the one before.
+    pub(super) fn restart(&mut self, now: Time, delivered: u64) {
         self.ends_at = delivered;
         self.in_phase = 0;
+        self.current = Stretch::default();
+        self.began_at = now;
     }
 }
 
@@ -152,7 +179,7 @@ impl Jitter {
     /// More than this is not jitter but an outage.
     const MOST: Duration = Duration::from_millis(500);
 
-    pub(super) fn on_round(&mut self, round: &LastRound) {
+    pub(super) fn on_stretch(&mut self, round: &Stretch) {
         let Some(low) = round.low else { return };
         let spread = round.high.saturating_sub(low).min(Self::MOST);
         // A quarter per round: one late ACK moves it little, three bad rounds are believed.

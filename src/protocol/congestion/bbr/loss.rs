@@ -15,8 +15,6 @@ const MOST: f64 = 0.12;
 const LEAST: f64 = 0.002;
 /// Packets after which an average weighs old and new alike. Long enough to know 1% to a fifth.
 const MEMORY: f64 = 2000.0;
-/// Packets needed before a loss ratio means anything.
-const FEWEST: u64 = 20;
 
 /// Acknowledged and lost packets of some stretch of time.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,6 +24,9 @@ pub(super) struct Count {
 }
 
 impl Count {
+    /// Packets needed before a loss ratio means anything.
+    pub(super) const FEWEST: u64 = 20;
+
     pub(super) fn add(&mut self, acked: u64, lost: u64) {
         self.acked += acked;
         self.lost += lost;
@@ -41,7 +42,7 @@ impl Count {
 
     /// Whether there are enough packets to judge by.
     pub(super) fn is_enough(&self) -> bool {
-        self.total() >= FEWEST
+        self.total() >= Self::FEWEST
     }
 
     /// Whether the loss is more than `baseline` explains.
@@ -72,7 +73,7 @@ impl Average {
     }
 
     fn get(&self) -> Option<f64> {
-        (self.packets >= FEWEST as f64).then(|| self.lost / self.packets)
+        (self.packets >= Count::FEWEST as f64).then(|| self.lost / self.packets)
     }
 }
 
@@ -96,8 +97,8 @@ pub(super) struct Baseline {
 }
 
 impl Baseline {
-    /// A round without a queue lost this.
-    pub(super) fn on_round(&mut self, place: Place, count: Count) {
+    /// A stretch without a queue lost this.
+    pub(super) fn on_stretch(&mut self, place: Place, count: Count) {
         match place {
             Place::Growing => self.growing.add(count),
             Place::Cruise => self.cruise.add(count),
@@ -127,23 +128,23 @@ mod tests {
     #[test]
     fn baseline_is_the_smaller_of_both_places() {
         let mut b = Baseline::default();
-        b.on_round(Place::Cruise, count(900, 100));
-        b.on_round(Place::Down, count(950, 50));
+        b.on_stretch(Place::Cruise, count(900, 100));
+        b.on_stretch(Place::Down, count(950, 50));
         assert!((b.get() - 0.05).abs() < 1e-9);
     }
 
     #[test]
     fn loss_that_vanishes_below_the_rate_is_no_baseline() {
         let mut b = Baseline::default();
-        b.on_round(Place::Cruise, count(900, 100));
-        b.on_round(Place::Down, count(1000, 0));
+        b.on_stretch(Place::Cruise, count(900, 100));
+        b.on_stretch(Place::Down, count(1000, 0));
         assert_eq!(b.get(), 0.0);
     }
 
     #[test]
     fn total_loss_is_not_believed() {
         let mut b = Baseline::default();
-        b.on_round(Place::Cruise, count(100, 900));
+        b.on_stretch(Place::Cruise, count(100, 900));
         assert_eq!(b.get(), MOST);
     }
 

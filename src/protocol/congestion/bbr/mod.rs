@@ -16,8 +16,8 @@ mod probe;
 
 use super::{AckSample, Controller, Phase};
 use crate::protocol::time::Time;
-use filters::{Jitter, MaxBandwidth, MinRtt, Round};
-use loss::{Baseline, Count};
+use filters::{Jitter, MaxBandwidth, MinRtt, Round, Stretch};
+use loss::Baseline;
 use probe::State;
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ const UNKNOWN_RTT: Duration = Duration::from_millis(100);
 const MARGIN: f64 = 0.99;
 /// How far short-term bandwidth falls at most in one round (BBRBeta).
 const BETA: f64 = 0.7;
-/// Part of a known-full pipe that is left to others (BBRHeadroom).
-const HEADROOM: f64 = 0.15;
+/// Slower than the estimate while cruising shows a queue: estimates are maxima, so they err upward.
+const TRIM: f64 = 0.97;
 
 /// BBR with a loss baseline.
 #[derive(Debug)]
@@ -47,12 +47,12 @@ pub struct Bbr {
     min_rtt: MinRtt,
     jitter: Jitter,
     baseline: Baseline,
-    /// Loss since it was last judged.
-    count: Count,
+    /// The baseline loss in force, 0 to 1.
+    p0: f64,
     /// What excess loss left of the bandwidth, until the next probe.
     bw_lo: Option<u64>,
-    /// In flight when a probe met loss: the pipe with its queue.
-    inflight_hi: Option<u64>,
+    /// Whether the last stretch saw a queue throughout.
+    queued: bool,
     /// Startup: the bandwidth that must be outgrown, and rounds in which it was not.
     full_bw: u64,
     full_rounds: u32,
@@ -80,9 +80,9 @@ impl Bbr {
             min_rtt: MinRtt::new(now),
             jitter: Jitter::default(),
             baseline: Baseline::default(),
-            count: Count::default(),
+            p0: 0.0,
             bw_lo: None,
-            inflight_hi: None,
+            queued: false,
             full_bw: 0,
             full_rounds: 0,
             full: false,
@@ -95,7 +95,7 @@ impl Bbr {
 
     /// The loss that is taken for the path's own, 0 to 1.
     pub fn baseline_loss(&self) -> f64 {
-        self.baseline.get()
+        self.p0
     }
 
     /// Bandwidth to act on: the maximum, unless excess loss has bounded it.
@@ -106,7 +106,7 @@ impl Bbr {
 
     /// Bytes sent to have `bw` delivered.
     fn gross(&self, bw: u64) -> f64 {
-        bw as f64 / (1.0 - self.baseline.get())
+        bw as f64 / (1.0 - self.p0)
     }
 
     /// Bandwidth-delay product in bytes, of the unloaded RTT.
@@ -120,21 +120,30 @@ impl Bbr {
         self.bdp(bw) + self.gross(bw) * self.jitter.get().as_secs_f64() / 2.0
     }
 
-    fn on_model(&mut self, s: &AckSample) {
-        self.round.on_ack(s);
+    fn on_model(&mut self, s: &AckSample) -> Option<Stretch> {
         if let Some(rtt) = s.rtt {
             self.min_rtt.on_sample(s.now, rtt);
         }
-        if let Some(rate) = s.delivery_rate
+        let ended = self.round.on_ack(s);
+        if self.full {
+            if let Some(rate) = ended.and_then(|e| e.rate()) {
+                self.max_bw.on_sample(rate);
+            }
+        } else if let Some(rate) = s.delivery_rate
             && (!s.app_limited || rate >= self.max_bw.get())
         {
             self.max_bw.on_sample(rate);
         }
-        self.count.add(s.acked_packets, s.lost_packets);
+        ended
     }
 
     fn set_pacing(&mut self) {
-        let rate = self.state.pacing_gain() * self.gross(self.bw()) * MARGIN;
+        let trim = if self.queued && self.state == State::Cruise {
+            TRIM
+        } else {
+            1.0
+        };
+        let rate = trim * self.state.pacing_gain() * self.gross(self.bw()) * MARGIN;
         let rate = (rate as u64).max(self.mtu);
         // Until the pipe is full a slower rate would only come from too few samples (section 4.6.2).
         if self.max_bw.get() > 0 && (self.full || rate > self.pacing_rate) {
@@ -153,16 +162,6 @@ impl Bbr {
         } else if self.window < target || s.delivered < INITIAL_PACKETS * self.mtu {
             self.window += s.acked_bytes + s.acked_bytes / 2;
         }
-        if let Some(hi) = self.inflight_hi
-            && self.full
-        {
-            let room = match self.state {
-                State::Cruise | State::Down => ((1.0 - HEADROOM) * hi as f64).max(self.pipe(self.bw())),
-                State::Refill => hi as f64,
-                _ => f64::MAX,
-            };
-            self.window = self.window.min((room as u64).saturating_add(bursts));
-        }
         if self.state == State::ProbeRtt {
             self.window = self
                 .window
@@ -176,14 +175,15 @@ impl Controller for Bbr {
     fn on_sent(&mut self, _now: Time, _bytes: u64, _in_flight: u64) {}
 
     fn on_ack(&mut self, sample: &AckSample) {
-        self.on_model(sample);
-        self.on_state(sample);
+        let ended = self.on_model(sample);
+        self.on_state(sample, ended);
         self.set_pacing();
         self.set_window(sample);
     }
 
     fn on_spurious_loss(&mut self, _now: Time, bytes: u64) {
-        self.count.lost = self.count.lost.saturating_sub(bytes.div_ceil(self.mtu.max(1)));
+        let lost = &mut self.round.current().count.lost;
+        *lost = lost.saturating_sub(bytes.div_ceil(self.mtu.max(1)));
     }
 
     fn on_path_change(&mut self, now: Time) {

@@ -1,7 +1,8 @@
 //! The state machine: startup, drain, and the cycle of probes (sections 4.3.2 to 4.3.4).
 
 use super::super::{AckSample, Phase};
-use super::loss::{Count, Place};
+use super::filters::Stretch;
+use super::loss::Place;
 use super::{BETA, Bbr};
 use std::time::Duration;
 
@@ -65,8 +66,8 @@ impl State {
 }
 
 impl Bbr {
-    pub(super) fn on_state(&mut self, s: &AckSample) {
-        let verdict = self.judge_loss();
+    pub(super) fn on_state(&mut self, s: &AckSample, ended: Option<Stretch>) {
+        let verdict = self.judge(ended);
         match self.state {
             State::Startup => self.on_startup(s, verdict),
             State::Drain => {
@@ -95,9 +96,6 @@ impl Bbr {
             State::Up => self.on_up(s, verdict),
             State::ProbeRtt => self.on_probe_rtt(s),
         }
-        if verdict == Some(true) {
-            self.on_excess();
-        }
         let due = s.now.since(self.min_rtt.idle_at()) > PROBE_RTT_INTERVAL;
         if due
             && !matches!(
@@ -110,34 +108,34 @@ impl Bbr {
         }
     }
 
-    /// At the end of a round with enough packets (in a probe, as soon as there are): is its loss more than the
-    /// path's own? None while there is nothing to judge.
-    fn judge_loss(&mut self) -> Option<bool> {
-        let early = self.state == State::Up && self.count.exceeds(self.baseline.get());
-        if !(early || self.round.started && self.count.is_enough()) {
-            return None;
-        }
-        let count = std::mem::replace(&mut self.count, Count::default());
-        let excess = count.exceeds(self.baseline.get());
-        if let Some(low) = self.round.last.low {
+    /// Whether the stretch that ended lost more than the path itself does (a probe does not wait for its end).
+    /// None while there is nothing to judge.
+    fn judge(&mut self, ended: Option<Stretch>) -> Option<bool> {
+        let Some(stretch) = ended else {
+            let early = self.state == State::Up && self.round.current().count.exceeds(self.p0);
+            return early.then_some(true);
+        };
+        let excess = stretch.count.exceeds(self.p0);
+        if let Some(low) = stretch.low {
             let min = self.min_rtt.get().unwrap_or(low);
             let quiet = low <= min + min / 10 + Duration::from_millis(1);
             let grew = self.max_bw.get() as f64 >= self.full_bw as f64 * STARTUP_GROWTH;
-            // The first round of a phase acknowledges what the phase before sent.
+            // The first round of a phase acknowledges what the phase before sent; its loss shows up later still.
+            let pure = self.round.in_phase >= if self.state == State::Down { 3 } else { 2 };
             match self.state {
-                State::Startup if quiet && grew => self.baseline.on_round(Place::Growing, count),
-                State::Cruise if quiet && self.round.in_phase >= 2 => {
-                    self.baseline.on_round(Place::Cruise, count)
-                }
-                State::Down if quiet && self.round.in_phase >= 3 => {
-                    self.baseline.on_round(Place::Down, count)
-                }
+                State::Startup if quiet && grew => self.baseline.on_stretch(Place::Growing, stretch.count),
+                State::Cruise if quiet && pure => self.baseline.on_stretch(Place::Cruise, stretch.count),
+                State::Down if quiet && pure => self.baseline.on_stretch(Place::Down, stretch.count),
                 _ => {}
             }
-            if matches!(self.state, State::Cruise) && self.round.in_phase >= 2 {
-                let last = self.round.last;
-                self.jitter.on_round(&last);
+            self.queued = low > min + min / 16 + Duration::from_millis(1);
+            if self.state == State::Cruise && pure {
+                self.jitter.on_stretch(&stretch);
             }
+        }
+        self.p0 = self.baseline.get();
+        if excess {
+            self.on_excess(stretch.rate());
         }
         Some(excess)
     }
@@ -156,19 +154,12 @@ impl Bbr {
         let enough = if lossy { FULL_ROUNDS_LOSSY } else { FULL_ROUNDS };
         if self.full_rounds >= enough {
             self.full = true;
-            if lossy {
-                self.inflight_hi = Some(s.in_flight_at_send.max(self.bdp(self.max_bw.get()) as u64));
-            }
             self.enter(State::Drain, s);
         }
     }
 
     fn on_up(&mut self, s: &AckSample, verdict: Option<bool>) {
         if verdict == Some(true) {
-            self.inflight_hi = Some(
-                s.in_flight_at_send
-                    .max((BETA * self.bdp(self.max_bw.get())) as u64),
-            );
             self.enter_down(s);
             return;
         }
@@ -176,7 +167,6 @@ impl Bbr {
         if self.round.started && self.round.in_phase >= 2 {
             if self.max_bw.get() as f64 >= self.full_bw as f64 * PROBE_GROWTH {
                 self.full_bw = self.max_bw.get();
-                self.inflight_hi = None;
             } else {
                 self.enter_down(s);
             }
@@ -193,7 +183,7 @@ impl Bbr {
     }
 
     /// Excess loss at or below the path's rate: somebody else has come, or the path has become slower.
-    fn on_excess(&mut self) {
+    fn on_excess(&mut self, rate: Option<u64>) {
         // What a probe sent comes back in the first rounds after it; that is the probe's answer, not news.
         let own = match self.state {
             State::Down => self.round.in_phase <= 2,
@@ -202,7 +192,7 @@ impl Bbr {
         };
         if !own {
             let floor = (self.bw() as f64 * BETA) as u64;
-            self.bw_lo = Some(self.round.last.rate.min(self.bw()).max(floor));
+            self.bw_lo = Some(rate.unwrap_or(0).min(self.bw()).max(floor));
         }
     }
 
@@ -215,7 +205,9 @@ impl Bbr {
 
     fn enter_down(&mut self, s: &AckSample) {
         // Two to three seconds apart, at random, so that flows do not probe in step (section 4.3.3.6).
-        self.probe_wait = Duration::from_millis(2000 + self.random() % 1000);
+        // Long paths wait longer: a probe costs some round trips.
+        let rtts = self.min_rtt.get().unwrap_or_default() * 4;
+        self.probe_wait = Duration::from_millis(2000 + self.random() % 1000) + rtts;
         self.enter(State::Down, s);
     }
 
@@ -224,7 +216,7 @@ impl Bbr {
         match self.probe_rtt_done {
             None if low => {
                 self.probe_rtt_done = Some(s.now + PROBE_RTT_TIME);
-                self.round.restart(s.delivered);
+                self.round.restart(s.now, s.delivered);
             }
             Some(at) if s.now > at && self.round.in_phase >= 1 => {
                 self.min_rtt.refresh(s.now);
@@ -239,8 +231,7 @@ impl Bbr {
             self.phase_began = s.now;
         }
         self.state = state;
-        self.round.restart(s.delivered);
-        self.count = Count::default();
+        self.round.restart(s.now, s.delivered);
     }
 
     /// splitmix64 (Steele, Lea, Flood 2014).

@@ -1,0 +1,413 @@
+//! The program, driven as two people would: they read what it prints, and paste the other's address.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::network::{Network, Side};
+use crate::shell::command_in;
+
+/// The line that carries the address to hand over.
+const TELL: &str = "Tell this to your peer: ";
+/// The prompt for the other's address; no line end follows it.
+const ENTER: &str = "Enter the ip:port of your peer: ";
+/// The line that says the punch succeeded.
+const CONNECTED: &str = "Connected successfully to ";
+/// How long the program may take from its start to its prompt: STUN and NTP with a dead server each, and some room
+/// for a busy machine.
+const PROMPT_LIMIT: Duration = Duration::from_secs(20);
+
+/// The program under test: `P2PCOPY_BIN`, or the release build, which is made once if it is absent.
+pub(crate) fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        if let Some(path) = std::env::var_os("P2PCOPY_BIN") {
+            return PathBuf::from(path);
+        }
+        let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| OsString::from("target"));
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let path = root.join(target).join("release/p2pcopy");
+        if !path.exists() {
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+            let built = Command::new(cargo)
+                .args(["build", "--release"])
+                .current_dir(root)
+                .status();
+            assert!(
+                built.is_ok_and(|status| status.success()),
+                "the release build failed"
+            );
+        }
+        path
+    })
+}
+
+/// One running program: what it printed so far, and when.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    name: &'static str,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    said: Arc<Said>,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    text: Mutex<Text>,
+    more: Condvar,
+}
+
+/// Standard error so far, and when each piece of it came.
+#[derive(Debug, Default)]
+struct Text {
+    bytes: Vec<u8>,
+    arrivals: Vec<(usize, Instant)>,
+    ended: bool,
+}
+
+impl Text {
+    /// When the first occurrence of `needle` at or after `from` was complete, and where it ends.
+    fn find(&self, needle: &str, from: usize) -> Option<(usize, Instant)> {
+        let needle = needle.as_bytes();
+        let start = self
+            .bytes
+            .get(from..)?
+            .windows(needle.len())
+            .position(|window| window == needle)?
+            + from;
+        let end = start + needle.len();
+        let (_, when) = self.arrivals.iter().find(|(length, _)| *length >= end)?;
+        Some((end, *when))
+    }
+}
+
+impl Peer {
+    /// Starts the program on a side's host, with that side's STUN and NTP servers in its environment; `arrange` may
+    /// change anything.
+    pub(crate) fn start(
+        network: &Network,
+        side: Side,
+        name: &'static str,
+        arrange: impl FnOnce(&mut Command),
+    ) -> Peer {
+        let mut command = command_in(&network.host(side), binary());
+        command
+            .env("P2PCOPY_STUN", network.stun())
+            .env("P2PCOPY_NTP", network.ntp(side));
+        // The test waits for plain lines.
+        command.env("NO_COLOR", "1");
+        arrange(&mut command);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let stdin = child.stdin.take();
+        let mut stderr = child.stderr.take().expect("piped above");
+        let said = Arc::new(Said::default());
+        let heard = Arc::clone(&said);
+        thread::spawn(move || {
+            let mut piece = [0; 4096];
+            loop {
+                let length = stderr.read(&mut piece).unwrap_or(0);
+                let mut text = heard.text.lock().expect("no reader panics");
+                text.bytes.extend_from_slice(&piece[..length]);
+                let total = text.bytes.len();
+                text.arrivals.push((total, Instant::now()));
+                text.ended = length == 0;
+                heard.more.notify_all();
+                if length == 0 {
+                    break;
+                }
+            }
+        });
+        Peer {
+            name,
+            child,
+            stdin,
+            said,
+        }
+    }
+
+    /// Everything it printed on standard error so far.
+    pub(crate) fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.text().bytes).into_owned()
+    }
+
+    /// Waits until it has printed `needle`; the time it did so, or what it printed instead.
+    pub(crate) fn wait_for(&self, needle: &str, limit: Duration) -> Result<Instant, String> {
+        self.wait_for_after(needle, 0, limit).map(|(_, when)| when)
+    }
+
+    /// The address it tells, once its prompt stands.
+    pub(crate) fn address(&self) -> Result<String, String> {
+        self.wait_for(ENTER, PROMPT_LIMIT)?;
+        let (start, _) = self.wait_for_after(TELL, 0, Duration::ZERO)?;
+        let text = self.stderr();
+        let word = text[start..]
+            .split_whitespace()
+            .next()
+            .ok_or("no address was told")?;
+        Ok(word.to_owned())
+    }
+
+    /// Types a line.
+    pub(crate) fn enter(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("standard input stays open");
+        // It may have ended already; its exit code will tell.
+        let _ = writeln!(stdin, "{line}").and_then(|()| stdin.flush());
+    }
+
+    /// When it said it was connected.
+    pub(crate) fn connected(&self, limit: Duration) -> Result<Instant, String> {
+        self.wait_for(CONNECTED, limit)
+    }
+
+    /// Whether it has said so already, and when.
+    pub(crate) fn connected_at(&self) -> Option<Instant> {
+        self.text().find(CONNECTED, 0).map(|(_, when)| when)
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a child has a number");
+        kill_process(pid, signal).expect("our own child can be signalled");
+    }
+
+    /// Waits for its end; its exit code (none: ended by a signal), or an account of what it was doing.
+    pub(crate) fn wait(&mut self, limit: Duration) -> Result<Option<i32>, String> {
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().map_err(|error| error.to_string())? {
+                self.hear_the_end();
+                return Ok(ExitStatus::code(&status));
+            }
+            if Instant::now() >= end {
+                return Err(format!(
+                    "{} still runs after {limit:?}; it said:\n{}",
+                    self.name,
+                    self.stderr()
+                ));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn hear_the_end(&self) {
+        let text = self.text();
+        let _ = self
+            .said
+            .more
+            .wait_timeout_while(text, Duration::from_secs(1), |text| !text.ended);
+    }
+
+    fn text(&self) -> MutexGuard<'_, Text> {
+        self.said.text.lock().expect("no reader panics")
+    }
+
+    fn wait_for_after(&self, needle: &str, from: usize, limit: Duration) -> Result<(usize, Instant), String> {
+        let waiting = |text: &mut Text| text.find(needle, from).is_none() && !text.ended;
+        let (text, _) = self
+            .said
+            .more
+            .wait_timeout_while(self.text(), limit, waiting)
+            .expect("no reader panics");
+        text.find(needle, from).ok_or_else(|| {
+            let said = String::from_utf8_lossy(&text.bytes);
+            format!(
+                "{} never said {needle:?} within {limit:?}; it said:\n{said}",
+                self.name
+            )
+        })
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A pair to run: what is sent, how, and when the second user pastes.
+#[derive(Clone, Debug)]
+pub(crate) struct Errand {
+    /// Bytes of the file.
+    pub(crate) size: usize,
+    /// How long after the first user's paste the second one pastes.
+    pub(crate) second_pastes_after: Duration,
+    /// Which side pastes first.
+    pub(crate) first: Side,
+    /// Further arguments for both sides.
+    pub(crate) arguments: Vec<String>,
+    /// Environment for both sides, over the network's own.
+    pub(crate) environment: Vec<(String, String)>,
+    /// How long after the second paste both programs may still run.
+    pub(crate) limit: Duration,
+}
+
+impl Default for Errand {
+    fn default() -> Self {
+        Errand {
+            size: 300_000,
+            second_pastes_after: Duration::ZERO,
+            first: Side::A,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            limit: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A pair that runs: A sends, B receives.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    pub(crate) sender: Peer,
+    pub(crate) receiver: Peer,
+    /// When the second user pasted: from here on it is up to the program.
+    pub(crate) pasted: Instant,
+    limit: Duration,
+    files: TempDir,
+}
+
+/// What became of a pair.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// Exit codes of sender and receiver, or why there is none.
+    pub(crate) exits: [Result<Option<i32>, String>; 2],
+    /// From the second paste until the later of both said it was connected.
+    pub(crate) connected: Option<Duration>,
+    /// From the second paste until both had ended.
+    pub(crate) took: Duration,
+    /// Standard error of sender and receiver.
+    pub(crate) stderr: [String; 2],
+    /// Whether the received file holds exactly what was sent.
+    pub(crate) exact: bool,
+}
+
+impl Report {
+    /// Done and verified on both sides, and the file is the same, byte for byte.
+    pub(crate) fn succeeded(&self) -> bool {
+        self.exact && self.exits.iter().all(|exit| *exit == Ok(Some(0)))
+    }
+
+    /// Everything that is needed to understand a failure.
+    pub(crate) fn account(&self) -> String {
+        format!(
+            "exits {:?}, connected after {:?}, took {:?}, file exact: {}\n--- sender ---\n{}\n--- receiver ---\n{}\n",
+            self.exits, self.connected, self.took, self.exact, self.stderr[0], self.stderr[1]
+        )
+    }
+}
+
+impl Pair {
+    /// Starts both programs, waits for both prompts and pastes each address on the other side.
+    pub(crate) fn start(network: &Network, errand: &Errand) -> Result<Pair, String> {
+        let files = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let (file, output) = (files.path().join("vm.img"), files.path().join("received"));
+        std::fs::write(&file, content(errand.size)).map_err(|error| error.to_string())?;
+        std::fs::create_dir(&output).map_err(|error| error.to_string())?;
+        let both = |command: &mut Command| {
+            command.args(&errand.arguments);
+            command.envs(errand.environment.iter().map(|(name, value)| (name, value)));
+        };
+        let mut sender = Peer::start(network, Side::A, "sender", |command| {
+            command.args(["sender", "--file"]).arg(&file);
+            both(command);
+        });
+        let mut receiver = Peer::start(network, Side::B, "receiver", |command| {
+            command.args(["receiver", "--yes", "--output"]).arg(&output);
+            both(command);
+        });
+        let (tell_receiver, tell_sender) = (sender.address()?, receiver.address()?);
+        let wait = || thread::sleep(errand.second_pastes_after);
+        match errand.first {
+            Side::A => {
+                sender.enter(&tell_sender);
+                wait();
+                receiver.enter(&tell_receiver);
+            }
+            Side::B => {
+                receiver.enter(&tell_receiver);
+                wait();
+                sender.enter(&tell_sender);
+            }
+        }
+        Ok(Pair {
+            sender,
+            receiver,
+            pasted: Instant::now(),
+            limit: errand.limit,
+            files,
+        })
+    }
+
+    /// Waits for both to end and compares the files.
+    pub(crate) fn finish(mut self) -> Report {
+        let end = self.pasted + self.limit;
+        let exits = [&mut self.sender, &mut self.receiver]
+            .map(|peer| peer.wait(end.saturating_duration_since(Instant::now())));
+        let took = self.pasted.elapsed();
+        let at = self
+            .sender
+            .connected_at()
+            .zip(self.receiver.connected_at())
+            .map(|(a, b)| a.max(b));
+        let read = |path: PathBuf| std::fs::read(path).ok();
+        let sent = read(self.files.path().join("vm.img"));
+        let received = read(self.received());
+        Report {
+            exits,
+            connected: at.map(|at| at.saturating_duration_since(self.pasted)),
+            took,
+            stderr: [self.sender.stderr(), self.receiver.stderr()],
+            exact: received.is_some() && sent == received,
+        }
+    }
+
+    /// Where the received file will stand when it is whole.
+    pub(crate) fn received(&self) -> PathBuf {
+        self.files.path().join("received/vm.img")
+    }
+}
+
+/// Runs a pair from its start to its end.
+pub(crate) fn run_pair(network: &Network, errand: &Errand) -> Report {
+    let start = Instant::now();
+    match Pair::start(network, errand) {
+        Ok(pair) => pair.finish(),
+        Err(error) => Report {
+            exits: [Err(error.clone()), Err(error)],
+            connected: None,
+            took: start.elapsed(),
+            stderr: Default::default(),
+            exact: false,
+        },
+    }
+}
+
+/// Bytes without a pattern a transfer could get right by accident.
+fn content(size: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64 ^ size as u64;
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
+}

@@ -1,0 +1,146 @@
+//! How a transfer ends early: a peer that is killed, one that is told to stop, a line that goes dark.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::driver::{Errand, Pair, Peer};
+use crate::link::{Direction, LinkPlan};
+use crate::nat::Nat;
+use crate::network::{Network, Plan};
+
+/// How long the other side may take to notice a peer that vanished, or to say so.
+const NOTICE_LIMIT: Duration = Duration::from_secs(60);
+
+/// A pair in mid-transfer: 20 MB through 10 Mbit/s take over 16 s.
+fn under_way() -> (Network, Pair) {
+    let direction = Direction {
+        rate: 10_000_000,
+        delay: Duration::from_millis(20),
+        queue: 100_000,
+        ..Direction::default()
+    };
+    let plan = Plan {
+        link: LinkPlan::symmetric(direction),
+        ..Plan::new(Nat::MasqueradeDrop, Nat::MasqueradeDrop)
+    };
+    let network = Network::build(plan);
+    let errand = Errand {
+        size: 20_000_000,
+        limit: Duration::from_secs(120),
+        ..Errand::default()
+    };
+    let pair = Pair::start(&network, &errand).unwrap_or_else(|error| panic!("{error}"));
+    for peer in [&pair.sender, &pair.receiver] {
+        peer.connected(Duration::from_secs(30))
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+    let before = network.link().counters()[0].delivered_bytes;
+    let end = Instant::now() + Duration::from_secs(10);
+    while network.link().counters()[0].delivered_bytes < before + 2_000_000 {
+        let (sender, receiver) = (pair.sender.stderr(), pair.receiver.stderr());
+        assert!(
+            Instant::now() < end,
+            "no data flows\n--- sender ---\n{sender}\n--- receiver ---\n{receiver}"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    (network, pair)
+}
+
+/// The survivor ends with a failure, or says that its peer fell silent, while it tries to find it again.
+fn notices(survivor: &mut Peer) {
+    let start = Instant::now();
+    while start.elapsed() < NOTICE_LIMIT {
+        if let Ok(code) = survivor.wait(Duration::from_millis(200)) {
+            assert!(
+                !matches!(code, Some(0) | None),
+                "ended with {code:?}:\n{}",
+                survivor.stderr()
+            );
+            println!("ended with {code:?} after {:.1?}", start.elapsed());
+            return;
+        }
+        let said = survivor.stderr().to_lowercase();
+        if [
+            "silent",
+            "silence",
+            "lost the",
+            "was lost",
+            "is gone",
+            "no answer",
+        ]
+        .iter()
+        .any(|word| said.contains(word))
+        {
+            println!("said so after {:.1?}", start.elapsed());
+            return;
+        }
+    }
+    panic!(
+        "still believes in its peer after {NOTICE_LIMIT:?}:\n{}",
+        survivor.stderr()
+    );
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_killed_receiver_is_noticed() {
+    let (_network, mut pair) = under_way();
+    pair.receiver.signal(Signal::KILL);
+    notices(&mut pair.sender);
+    assert!(
+        !pair.received().exists(),
+        "the final name must not hold part of a file"
+    );
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_killed_sender_is_noticed() {
+    let (_network, mut pair) = under_way();
+    pair.sender.signal(Signal::KILL);
+    notices(&mut pair.receiver);
+    assert!(
+        !pair.received().exists(),
+        "the final name must not hold part of a file"
+    );
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn ctrl_c_ends_both_sides_at_once() {
+    for sender_stops in [true, false] {
+        let (_network, mut pair) = under_way();
+        if sender_stops {
+            &pair.sender
+        } else {
+            &pair.receiver
+        }
+        .signal(Signal::INT);
+        let received = pair.received().exists();
+        let exits = [&mut pair.sender, &mut pair.receiver].map(|peer| peer.wait(Duration::from_secs(5)));
+        let expected = if sender_stops {
+            [Ok(Some(130)), Ok(Some(4))]
+        } else {
+            [Ok(Some(4)), Ok(Some(130))]
+        };
+        let (sender, receiver) = (pair.sender.stderr(), pair.receiver.stderr());
+        assert_eq!(
+            exits, expected,
+            "\n--- sender ---\n{sender}\n--- receiver ---\n{receiver}"
+        );
+        assert!(!received, "the final name must not hold part of a file");
+    }
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_line_dark_for_ten_seconds_costs_no_more_than_that() {
+    let (network, pair) = under_way();
+    network.link().black_out(true);
+    std::thread::sleep(Duration::from_secs(10));
+    network.link().black_out(false);
+    let report = pair.finish();
+    assert!(report.succeeded(), "{}", report.account());
+}

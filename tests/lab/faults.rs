@@ -1,0 +1,174 @@
+//! What goes wrong on the way to a connection, and what must connect all the same; and the one pair of NATs that
+//! cannot, and must say so.
+
+use std::time::Duration;
+
+use crate::driver::{Errand, Report, run_pair};
+use crate::link::{Direction, LinkPlan};
+use crate::nat::Nat;
+use crate::network::{Network, Place, Plan, Side};
+
+/// The hardest ordinary pair: both routers can be spoilt by an early packet.
+fn hard() -> Plan {
+    Plan::new(Nat::MasqueradeAccept, Nat::MasqueradeAccept)
+}
+
+/// Builds a network, runs one pair in it and expects success.
+fn succeeds(plan: Plan, errand: &Errand) -> Report {
+    succeeds_on(&Network::build(plan), errand)
+}
+
+fn succeeds_on(network: &Network, errand: &Errand) -> Report {
+    let report = run_pair(network, errand);
+    assert!(report.succeeded(), "{errand:?}\n{}", report.account());
+    println!("connected {:.1?} after the second paste", report.connected);
+    report
+}
+
+fn with_environment(name: &str, value: &str) -> Errand {
+    Errand {
+        environment: vec![(name.to_owned(), value.to_owned())],
+        ..Errand::default()
+    }
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn clocks_a_second_apart_connect() {
+    for clock_offset_ms in [[-500, 500], [0, 1000], [1000, 0]] {
+        let plan = Plan {
+            clock_offset_ms,
+            ..hard()
+        };
+        succeeds(
+            plan,
+            &Errand {
+                second_pastes_after: Duration::from_secs(1),
+                ..Errand::default()
+            },
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn without_ntp_the_system_clock_serves() {
+    succeeds(hard(), &with_environment("P2PCOPY_NTP", "192.0.2.9"));
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_dead_stun_server_in_front_is_passed_over() {
+    let network = Network::build(hard());
+    let servers = format!("{},{}", network.dead_stun(), network.stun());
+    succeeds_on(&network, &with_environment("P2PCOPY_STUN", &servers));
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_lost_stun_answer_is_asked_for_again() {
+    let network = Network::build(hard());
+    for side in [Side::A, Side::B] {
+        // The first of a thousand answers.
+        let rules = "table ip lossy { chain pre { type filter hook prerouting priority raw;
+                     iifname wan udp sport 3478 numgen inc mod 1000 0 counter drop; } }";
+        network.rules(&network.edge(side), rules);
+    }
+    succeeds_on(&network, &Errand::default());
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn five_percent_loss_does_not_stop_a_punch() {
+    for seed in [1, 2] {
+        let direction = Direction {
+            delay: Duration::from_millis(40),
+            loss: 0.05,
+            ..Direction::default()
+        };
+        let link = LinkPlan {
+            seed,
+            ..LinkPlan::symmetric(direction)
+        };
+        succeeds(Plan { link, ..hard() }, &Errand::default());
+    }
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_late_second_user_meets_a_first_one_that_gave_up_no_slot() {
+    let errand = Errand {
+        first: Side::B,
+        second_pastes_after: Duration::from_secs(47),
+        ..Errand::default()
+    };
+    succeeds(hard(), &errand);
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn two_hosts_on_one_lan_connect_without_a_slot() {
+    for nat in [Nat::MasqueradeDrop, Nat::MasqueradeAccept] {
+        let plan = Plan {
+            place: Place::OneLan,
+            ..Plan::new(nat, nat)
+        };
+        at_once(&succeeds(plan, &Errand::default()));
+    }
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn two_programs_on_one_host_connect_without_a_slot() {
+    for nat in [Nat::MasqueradeDrop, Nat::Public] {
+        let plan = Plan {
+            place: Place::OneHost,
+            ..Plan::new(nat, nat)
+        };
+        at_once(&succeeds(plan, &Errand::default()));
+    }
+}
+
+/// Well below the mean wait for a slot, and above what a busy machine needs to start a process.
+fn at_once(report: &Report) {
+    let limit = Duration::from_secs(2);
+    assert!(
+        report.connected.is_some_and(|time| time < limit),
+        "{}",
+        report.account()
+    );
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_symmetric_nat_connects_to_whoever_filters_nothing() {
+    for open in [Nat::Public, Nat::Cone] {
+        succeeds(Plan::new(Nat::Symmetric, open), &Errand::default());
+        succeeds(Plan::new(open, Nat::Symmetric), &Errand::default());
+    }
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_symmetric_nat_against_a_filtering_one_fails_in_time_and_says_why() {
+    for (a, b) in [
+        (Nat::Symmetric, Nat::MasqueradeDrop),
+        (Nat::MasqueradeDrop, Nat::Symmetric),
+    ] {
+        let network = Network::build(Plan::new(a, b));
+        let errand = Errand {
+            arguments: vec!["--timeout".to_owned(), "40s".to_owned()],
+            ..Errand::default()
+        };
+        let report = run_pair(&network, &errand);
+        assert_eq!(report.exits, [Ok(Some(3)), Ok(Some(3))], "{}", report.account());
+        assert!(report.took < Duration::from_secs(45), "{}", report.account());
+        for said in &report.stderr {
+            assert!(
+                said.to_lowercase().contains("symmetric"),
+                "the reason is missing: {}",
+                report.account()
+            );
+        }
+    }
+}

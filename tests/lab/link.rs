@@ -1,0 +1,370 @@
+//! The played link: two TUN devices and a program between them that delays, loses and reorders.
+//!
+//! The kernel of a test machine may have no netem, so each direction is played by two threads: one reads packets from
+//! a TUN device and decides their fate, the other writes them into the opposite device when they are due. The model of
+//! a direction is a byte queue drained at `rate`, then a wire with delay, jitter and loss. The link does not touch the
+//! packets: it neither decrements TTLs nor corrupts.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::ErrorKind;
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tappers::{Interface, Tun};
+
+use crate::shell::{command, inside, must};
+
+/// Larger than any packet of a 1500-byte device.
+const PACKET_ROOM: usize = 2048;
+/// How often an idle reader looks whether the link was taken down.
+const STOP_CHECK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 50_000_000,
+};
+/// How close to its due time a packet leaves: the kernel's default slack of 50 us would be visible as jitter.
+const TIMER_SLACK_NS: u64 = 2_000;
+
+/// One direction of a link.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Direction {
+    /// Bits per second at the bottleneck, IP headers included; 0 = as fast as it goes.
+    pub(crate) rate: u64,
+    /// Time on the wire, one way.
+    pub(crate) delay: Duration,
+    /// Further time on the wire, uniform between zero and this. Packets may overtake each other.
+    pub(crate) jitter: Duration,
+    /// Probability that the wire loses a packet, each by itself.
+    pub(crate) loss: f64,
+    /// Mean number of packets in a burst of losses; 0 or 1 = none but single losses. With bursts, `loss` stays the
+    /// overall share (Gilbert's two-state model that loses everything in the bad state).
+    pub(crate) burst: f64,
+    /// Bytes the queue before the bottleneck holds; packets beyond are lost. Without a rate there is no queue.
+    pub(crate) queue: usize,
+}
+
+impl Default for Direction {
+    fn default() -> Self {
+        Direction {
+            rate: 0,
+            delay: Duration::ZERO,
+            jitter: Duration::ZERO,
+            loss: 0.0,
+            burst: 0.0,
+            queue: 1 << 20,
+        }
+    }
+}
+
+/// Both directions of a link, and the seed of its dice.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub(crate) struct LinkPlan {
+    /// From A to B.
+    pub(crate) forth: Direction,
+    /// From B to A.
+    pub(crate) back: Direction,
+    /// Seed of the losses and the jitter.
+    pub(crate) seed: u64,
+}
+
+impl LinkPlan {
+    /// The same in both directions.
+    pub(crate) fn symmetric(direction: Direction) -> Self {
+        LinkPlan {
+            forth: direction,
+            back: direction,
+            seed: 1,
+        }
+    }
+
+    /// Nothing but distance: `delay` one way.
+    pub(crate) fn distance(delay: Duration) -> Self {
+        Self::symmetric(Direction {
+            delay,
+            ..Direction::default()
+        })
+    }
+}
+
+/// What a direction did so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) delivered: u64,
+    pub(crate) delivered_bytes: u64,
+    /// Lost to chance or to a black-out.
+    pub(crate) lost: u64,
+    /// Lost because the queue was full.
+    pub(crate) overflowed: u64,
+}
+
+/// A running link; it stops when dropped.
+#[derive(Debug)]
+pub(crate) struct Link {
+    lanes: [Arc<Lane>; 2],
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Link {
+    /// Creates TUN device `near.1` in namespace `near.0`, `far.1` in `far.0`, and plays `plan` between them (`forth`
+    /// is near to far). The devices still need addresses, and go away with the link.
+    pub(crate) fn start(near: (&str, &str), far: (&str, &str), plan: LinkPlan) -> Link {
+        let near = open_tun(near.0, near.1);
+        let far = open_tun(far.0, far.1);
+        let lanes = [Lane::new(plan.forth), Lane::new(plan.back)];
+        let mut threads = Vec::new();
+        for (lane, from, to, salt) in [(&lanes[0], &near, &far, 0), (&lanes[1], &far, &near, 1)] {
+            let dice = Dice::new(plan.seed.wrapping_mul(2).wrapping_add(salt));
+            let (lane_in, from) = (Arc::clone(lane), Arc::clone(from));
+            threads.push(thread::spawn(move || lane_in.admit_all(&from, dice)));
+            let (lane_out, to) = (Arc::clone(lane), Arc::clone(to));
+            threads.push(thread::spawn(move || lane_out.deliver_all(&to)));
+        }
+        Link { lanes, threads }
+    }
+
+    /// Changes the plan of both directions from now on; packets on the wire keep their fate.
+    pub(crate) fn replan(&self, plan: LinkPlan) {
+        self.lanes[0].state().plan = plan.forth;
+        self.lanes[1].state().plan = plan.back;
+    }
+
+    /// While dark, both directions lose everything that enters.
+    pub(crate) fn black_out(&self, dark: bool) {
+        for lane in &self.lanes {
+            lane.dark.store(dark, Ordering::Relaxed);
+        }
+    }
+
+    /// What both directions did so far: forth, back.
+    pub(crate) fn counters(&self) -> [Counters; 2] {
+        [0, 1].map(|lane| self.lanes[lane].state().counters)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        for lane in &self.lanes {
+            lane.stop.store(true, Ordering::Relaxed);
+            lane.woken.notify_all();
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn open_tun(namespace: &str, name: &str) -> Arc<Tun> {
+    let interface = Interface::new(name).expect("a short name");
+    let mut tun = inside(namespace, move || Tun::new_named(interface)).expect("root may create a TUN device");
+    // The default of 500 packets would be a second, hidden queue that overflows when this process has to wait.
+    must(
+        command("ip").args(["-n", namespace, "link", "set", "dev", name, "txqueuelen", "5000"]),
+        "",
+    );
+    tun.set_nonblocking(true).expect("a TUN device can be polled");
+    Arc::new(tun)
+}
+
+/// A packet on its way, ordered by due time, then by arrival.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct InFlight {
+    due: Instant,
+    order: u64,
+    length: usize,
+    bytes: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct LaneState {
+    plan: Direction,
+    flight: BinaryHeap<Reverse<InFlight>>,
+    spare: Vec<Vec<u8>>,
+    /// When the bottleneck will have sent all that is queued.
+    idle_at: Instant,
+    counters: Counters,
+}
+
+#[derive(Debug)]
+struct Lane {
+    state: Mutex<LaneState>,
+    woken: Condvar,
+    dark: AtomicBool,
+    stop: AtomicBool,
+    order: AtomicU64,
+}
+
+impl Lane {
+    fn new(plan: Direction) -> Arc<Lane> {
+        Arc::new(Lane {
+            state: Mutex::new(LaneState {
+                plan,
+                flight: BinaryHeap::new(),
+                spare: Vec::new(),
+                idle_at: Instant::now(),
+                counters: Counters::default(),
+            }),
+            woken: Condvar::new(),
+            dark: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            order: AtomicU64::new(0),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, LaneState> {
+        self.state.lock().expect("no lane thread panics")
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn admit_all(&self, from: &Tun, mut dice: Dice) {
+        let mut buffer = vec![0; PACKET_ROOM];
+        while !self.stopped() {
+            match from.recv(&mut buffer) {
+                Ok(length) => buffer = self.admit(buffer, length, &mut dice),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let _ = poll(&mut [PollFd::new(from, PollFlags::IN)], Some(&STOP_CHECK));
+                }
+                // The device is still down, or its namespace is going.
+                Err(_) => thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+
+    /// Decides the fate of one packet; hands back a buffer for the next.
+    fn admit(&self, bytes: Vec<u8>, length: usize, dice: &mut Dice) -> Vec<u8> {
+        let now = Instant::now();
+        let mut state = self.state();
+        let plan = state.plan;
+        let mut leaves = now;
+        if plan.rate > 0 {
+            let nanoseconds =
+                |bytes: u64| Duration::from_nanos(bytes.saturating_mul(8_000_000_000) / plan.rate);
+            let start = state.idle_at.max(now);
+            // The backlog as time: what a full queue takes to drain.
+            if start - now + nanoseconds(length as u64)
+                > nanoseconds(plan.queue as u64).max(nanoseconds(1500))
+            {
+                state.counters.overflowed += 1;
+                return bytes;
+            }
+            leaves = start + nanoseconds(length as u64);
+            state.idle_at = leaves;
+        }
+        if self.dark.load(Ordering::Relaxed) || dice.loses(plan) {
+            state.counters.lost += 1;
+            return bytes;
+        }
+        let due = leaves + plan.delay + plan.jitter.mul_f64(dice.unit());
+        let order = self.order.fetch_add(1, Ordering::Relaxed);
+        let wake = state.flight.peek().is_none_or(|first| due < first.0.due);
+        state.flight.push(Reverse(InFlight {
+            due,
+            order,
+            length,
+            bytes,
+        }));
+        let spare = state.spare.pop();
+        drop(state);
+        if wake {
+            self.woken.notify_one();
+        }
+        spare.unwrap_or_else(|| vec![0; PACKET_ROOM])
+    }
+
+    fn deliver_all(&self, to: &Tun) {
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(TIMER_SLACK_NS));
+        let mut due = Vec::new();
+        let mut state = self.state();
+        while !self.stopped() {
+            let now = Instant::now();
+            while state.flight.peek().is_some_and(|first| first.0.due <= now) {
+                due.push(state.flight.pop().expect("just seen").0);
+            }
+            if due.is_empty() {
+                let wait = state
+                    .flight
+                    .peek()
+                    .map_or(Duration::from_millis(50), |first| first.0.due - now);
+                state = self
+                    .woken
+                    .wait_timeout(state, wait)
+                    .expect("no lane thread panics")
+                    .0;
+                continue;
+            }
+            drop(state);
+            let mut delivered = Counters::default();
+            for packet in &due {
+                // A device that is down or full refuses: lost, as on any wire that leads nowhere.
+                match to.send(&packet.bytes[..packet.length]) {
+                    Ok(_) => {
+                        delivered.delivered += 1;
+                        delivered.delivered_bytes += packet.length as u64;
+                    }
+                    Err(_) => delivered.lost += 1,
+                }
+            }
+            state = self.state();
+            state.counters.delivered += delivered.delivered;
+            state.counters.delivered_bytes += delivered.delivered_bytes;
+            state.counters.lost += delivered.lost;
+            state.spare.extend(due.drain(..).map(|packet| packet.bytes));
+        }
+    }
+}
+
+/// Seeded randomness: splitmix64 (Steele, Lea and Flood, 2014), and the state of a burst.
+#[derive(Debug)]
+struct Dice {
+    state: u64,
+    in_burst: bool,
+}
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        Dice {
+            state: seed,
+            in_burst: false,
+        }
+    }
+
+    /// Uniform in [0, 1).
+    fn unit(&mut self) -> f64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn loses(&mut self, plan: Direction) -> bool {
+        if plan.burst <= 1.0 {
+            return self.unit() < plan.loss;
+        }
+        let leave = 1.0 / plan.burst;
+        let enter = plan.loss * leave / (1.0 - plan.loss).max(1e-9);
+        let flip = self.unit() < if self.in_burst { leave } else { enter };
+        self.in_burst ^= flip;
+        self.in_burst
+    }
+}
+
+#[test]
+fn dice_lose_the_stated_share_alone_and_in_bursts() {
+    for burst in [0.0, 8.0] {
+        let plan = Direction {
+            loss: 0.05,
+            burst,
+            ..Direction::default()
+        };
+        let mut dice = Dice::new(7);
+        let lost = (0..200_000).filter(|_| dice.loses(plan)).count();
+        assert!((8_500..11_500).contains(&lost), "burst {burst}: {lost} of 200000");
+    }
+}

@@ -1,0 +1,22 @@
+//! The laboratory: real namespaces, real NATs, real STUN and NTP servers, and the real program run in them by two
+//! scripted users.
+//!
+//! Everything here needs root and Linux, so every test is ignored unless asked for:
+//! `cargo test --release --test lab -- --ignored`. A network is built per test, in its own namespaces; nothing
+//! outside them is touched, and no address outside them is ever used.
+#![cfg(target_os = "linux")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the laboratory plays the outside world: it owns clocks, sockets and files"
+)]
+
+mod driver;
+mod ends;
+mod faults;
+mod link;
+mod matrix;
+mod nat;
+mod network;
+mod selftest;
+mod services;
+mod shell;

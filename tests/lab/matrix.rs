@@ -1,0 +1,114 @@
+//! The matrix: every ordinary pair of NATs connects, whoever comes late.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::driver::{Errand, Report, binary, run_pair};
+use crate::nat::Nat;
+use crate::network::{Network, Plan};
+
+/// When the second user pastes, in seconds after the first: at once, a little later, most of a slot later, and after
+/// two slots went by in vain.
+const DELAYS: [u64; 4] = [0, 1, 7, 25];
+/// Cells run side by side: they mostly wait for the next slot.
+const WORKERS: usize = 6;
+
+#[derive(Clone, Copy, Debug)]
+struct Cell {
+    a: Nat,
+    b: Nat,
+    delay: u64,
+}
+
+fn short(nat: Nat) -> &'static str {
+    match nat {
+        Nat::Public => "public",
+        Nat::Cone => "cone",
+        Nat::MasqueradeDrop => "masq-drop",
+        Nat::MasqueradeAccept => "masq-accept",
+        Nat::Symmetric => "symmetric",
+    }
+}
+
+fn run(cell: Cell) -> Report {
+    let network = Network::build(Plan::new(cell.a, cell.b));
+    run_pair(
+        &network,
+        &Errand {
+            second_pastes_after: Duration::from_secs(cell.delay),
+            ..Errand::default()
+        },
+    )
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn every_ordinary_pair_connects_whoever_comes_late() {
+    binary();
+    let mut cells = VecDeque::new();
+    // The longest first, so that no worker is left with one at the end.
+    for delay in DELAYS.into_iter().rev() {
+        for a in Nat::ORDINARY {
+            cells.extend(Nat::ORDINARY.map(|b| Cell { a, b, delay }));
+        }
+    }
+    let total = cells.len();
+    let (cells, done) = (Mutex::new(cells), Mutex::new(Vec::new()));
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                loop {
+                    let next = cells.lock().expect("no worker panics here").pop_front();
+                    let Some(cell) = next else { break };
+                    let report = run(cell);
+                    if !report.succeeded() {
+                        println!("=== {cell:?} ===\n{}", report.account());
+                    }
+                    done.lock().expect("no worker panics here").push((cell, report));
+                }
+            });
+        }
+    });
+    let done = done.into_inner().expect("no worker panicked");
+    println!("{} cells in {:.0} s\n", done.len(), start.elapsed().as_secs_f64());
+    print!("{}", table(&done));
+    let failed = done.iter().filter(|(_, report)| !report.succeeded()).count();
+    assert_eq!(
+        (done.len(), failed),
+        (total, 0),
+        "cells that ran, cells that failed"
+    );
+}
+
+/// The seconds from the second paste until both sides were connected, as a table for docs/testing.md.
+fn table(done: &[(Cell, Report)]) -> String {
+    let mut table = "| sender behind | receiver behind |".to_owned();
+    for delay in DELAYS {
+        table += &format!(" +{delay} s |");
+    }
+    table += "\n|---|---|---|---|---|---|\n";
+    for a in Nat::ORDINARY {
+        for b in Nat::ORDINARY {
+            table += &format!("| {} | {} |", short(a), short(b));
+            for delay in DELAYS {
+                let report = done
+                    .iter()
+                    .find(|(cell, _)| (cell.a, cell.b, cell.delay) == (a, b, delay))
+                    .map(|(_, report)| report);
+                let text = match report {
+                    Some(report) if report.succeeded() => report
+                        .connected
+                        .map_or("?".to_owned(), |time| format!("{:.1}", time.as_secs_f64())),
+                    Some(_) => "FAILED".to_owned(),
+                    None => "not run".to_owned(),
+                };
+                table += &format!(" {text} |");
+            }
+            table += "\n";
+        }
+    }
+    table
+}
