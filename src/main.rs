@@ -1,3 +1,7 @@
 //! The p2pcopy command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    p2pcopy::cli::run(std::env::args_os())
+}

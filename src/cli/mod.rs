@@ -1,1 +1,141 @@
-//! (cli)
+//! The command line: arguments to options, events to a console, outcomes to exit codes.
+//!
+//! Standard output carries payload or `--json` lines and nothing else (and help, when asked for it);
+//! everything for people goes to standard error.
+
+mod args;
+mod clipboard;
+mod console;
+mod json;
+mod lines;
+mod printable;
+mod prompts;
+mod screen;
+#[cfg(test)]
+mod tests;
+mod validate;
+mod values;
+
+use crate::app::event::Front;
+use crate::app::options::{Common, Source};
+use crate::app::outcome::{Failure, Summary};
+use crate::app::{self, options};
+use args::{Cli, Command};
+use console::Console;
+use prompts::Input;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// What the command line asks for.
+enum Task {
+    Send(options::SendOptions),
+    Receive(options::ReceiveOptions),
+    Demo(options::DemoOptions),
+    Check(options::CheckOptions),
+}
+
+impl Task {
+    fn from_command(command: Command) -> Result<Task, Failure> {
+        Ok(match command {
+            Command::Sender(args) => Task::Send(validate::sender(args)?),
+            Command::Receiver(args) => Task::Receive(validate::receiver(args)?),
+            Command::Demo(args) => Task::Demo(validate::demo(args)),
+            Command::Check(args) => Task::Check(validate::check(args)),
+        })
+    }
+
+    fn common(&self) -> &Common {
+        match self {
+            Task::Send(options) => &options.common,
+            Task::Receive(options) => &options.common,
+            Task::Demo(options) => &options.common,
+            Task::Check(options) => &options.common,
+        }
+    }
+
+    /// Where answers come from: not from standard input when that is the payload.
+    fn input(&self) -> Input {
+        match self {
+            Task::Send(options) if options.source == Source::Stdin => Input::Terminal,
+            _ => Input::Stdin,
+        }
+    }
+
+    async fn run(self, front: &mut dyn Front) -> Result<Summary, Failure> {
+        match self {
+            Task::Send(options) => app::send(options, front).await,
+            Task::Receive(options) => app::receive(options, front).await,
+            Task::Demo(options) => app::demo(options, front).await,
+            Task::Check(options) => app::check(options, front).await,
+        }
+    }
+}
+
+/// Runs the command that the arguments name, the program's own name first, and gives its exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    install_panic_hook();
+    let cli = match Cli::from_arguments(arguments) {
+        Ok(cli) => cli,
+        // Help and version are not failures; clap knows which stream and which code each has.
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let task = match Task::from_command(cli.command) {
+        Ok(task) => task,
+        Err(failure) => {
+            let mut console = Console::of_process(&Common::default(), Input::Stdin);
+            console.failed(&failure);
+            return ExitCode::from(failure.exit_code());
+        }
+    };
+    let mut console = Console::of_process(task.common(), task.input());
+    match run_task(task, &mut console) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(failure) => {
+            console.failed(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run_task(task: Task, front: &mut dyn Front) -> Result<Summary, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::other(
+                format!("cannot start: {error}"),
+                "close some programs and run the same command again",
+            )
+        })?;
+    let outcome = runtime.block_on(task.run(front));
+    // A name lookup may still hang in a thread of the runtime; nobody waits for its answer.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// A fault of ours ends the program with two lines and code 1, never with a backtrace.
+fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|info| {
+        eprintln!("{}", panic_message(info));
+        std::process::exit(1);
+    }));
+}
+
+fn panic_message(info: &std::panic::PanicHookInfo<'_>) -> String {
+    let payload = info.payload();
+    let what = payload.downcast_ref::<&str>().copied();
+    let what = what
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown");
+    let place = info
+        .location()
+        .map(|place| format!(" at {}:{}", place.file(), place.line()))
+        .unwrap_or_default();
+    format!(
+        "\nerror: internal fault{place}: {}\nnext: please report this line and what you did; what has arrived is kept",
+        printable::printable(what)
+    )
+}

@@ -1,1 +1,70 @@
-//! (net)
+//! The only owner of sockets, of the clock and of the system's randomness.
+//!
+//! One thread runs a [`Driver`]: it waits for datagrams and timers, hands them to a sans-IO [`Machine`], and sends
+//! what the machine has to send. It knows nothing of what the bytes mean.
+
+mod driver;
+mod interfaces;
+mod socket;
+
+pub use driver::{Driver, Machine, Transmit, Waker};
+pub use interfaces::local_candidates;
+pub use socket::{Ports, bind};
+
+use crate::protocol::time::Time;
+use std::time::{Duration, Instant, SystemTime};
+
+/// The monotonic clock of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    base: Instant,
+}
+
+impl Clock {
+    /// Starts a run: now is a second after its zero, so that "a moment ago" can always be said.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the monotonic clock"
+    )]
+    pub fn start() -> Self {
+        let base = Instant::now();
+        Clock {
+            base: base.checked_sub(Duration::from_secs(1)).unwrap_or(base),
+        }
+    }
+
+    /// The moment it is.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the monotonic clock"
+    )]
+    pub fn now(&self) -> Time {
+        Time::ZERO + Instant::now().duration_since(self.base)
+    }
+}
+
+/// The system's idea of the time, as nanoseconds since 1970.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the system clock"
+)]
+pub fn unix_nanos() -> i128 {
+    match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(d) => d.as_nanos() as i128,
+        Err(e) => -(e.duration().as_nanos() as i128),
+    }
+}
+
+/// A fresh seed from the system.
+///
+/// # Errors
+/// If the system has no randomness to give.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the system's randomness"
+)]
+pub fn random_seed() -> std::io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|e| std::io::Error::other(e.to_string()))?;
+    Ok(seed)
+}

@@ -6,7 +6,19 @@
 //! clock, a socket or the system's randomness.
 
 pub mod congestion;
+pub mod connection;
+mod ledger;
+mod mtu;
+mod outgoing;
+pub mod pacing;
+pub mod ranges;
+mod received;
+mod rtt;
+pub mod seal;
+mod stream;
+pub mod handshake;
 pub mod time;
+pub mod wire;
 
 use std::net::SocketAddr;
 

@@ -1,1 +1,79 @@
-//! (transfer)
+//! Files: what is sent, how it is named, hashed, stored and taken up again.
+//!
+//! The files of a transfer lie end to end in one 64-bit *content space*, cut into blocks of 1 MiB. The sender
+//! ([`send`], [`scan`], [`source`]) reads blocks, announces their hashes and hands their bytes to the
+//! connection; the receiver ([`receive`], [`assemble`], [`sink`]) puts bytes where they belong, verifies each
+//! block when it is whole, and gives a file its final name only when everything is verified and on disk.
+//!
+//! Everything that comes from the peer is hostile until checked here: names by [`names`], lists by
+//! [`manifest`], messages by [`messages`]. The conversations are sans-IO; the disk is reached through
+//! [`layer`] alone, except by the sender's [`source`].
+
+pub mod assemble;
+pub mod blocks;
+pub mod codec;
+pub mod disk;
+pub mod error;
+pub mod journal;
+pub mod layer;
+pub mod manifest;
+pub mod memory;
+pub mod messages;
+pub mod names;
+pub mod offer;
+pub mod ordered;
+pub mod pipe;
+mod place;
+pub mod receive;
+pub mod runs;
+pub mod scan;
+pub mod send;
+pub mod sink;
+pub mod source;
+pub mod staging;
+
+/// Bytes in a block, the unit of hashing, verification and resume. A power of two of BLAKE3's 1 KiB chunks, so
+/// block hashes are subtrees of the content's true BLAKE3 tree.
+pub const BLOCK_LEN: usize = 1 << 20;
+
+/// Longest content (4 PiB less a block): block numbers and the count of blocks then fit in 32 bits.
+pub const MAX_CONTENT: u64 = BLOCK_LEN as u64 * u32::MAX as u64;
+
+/// Most blocks an ordered transfer (a pipe at either end) may run ahead of what is verified: 16 MiB.
+pub const ORDERED_WINDOW: u32 = 16;
+
+/// The number of a block in the content space.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct BlockIndex(u32);
+
+impl BlockIndex {
+    /// Block number `index`.
+    pub const fn new(index: u32) -> Self {
+        BlockIndex(index)
+    }
+
+    /// The block that holds content byte `offset`; `None` beyond [`MAX_CONTENT`].
+    pub fn containing(offset: u64) -> Option<Self> {
+        u32::try_from(offset / BLOCK_LEN as u64).ok().map(BlockIndex)
+    }
+
+    /// The number itself.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// Content offset of the block's first byte.
+    pub const fn start(self) -> u64 {
+        self.0 as u64 * BLOCK_LEN as u64
+    }
+
+    /// Bytes of this block in a content of `total` bytes; zero beyond its end.
+    pub fn len_in(self, total: u64) -> usize {
+        total.saturating_sub(self.start()).min(BLOCK_LEN as u64) as usize
+    }
+}
+
+/// How many blocks a content of `total` bytes has.
+pub fn block_count(total: u64) -> u32 {
+    u32::try_from(total.div_ceil(BLOCK_LEN as u64)).unwrap_or(u32::MAX)
+}

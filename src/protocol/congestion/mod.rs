@@ -3,6 +3,9 @@
 //! A controller sees whole bursts, not packets: one call per burst sent, one per ACK processed. It owns no
 //! clock and no randomness; [`Controller::new`] takes a seed.
 
+pub mod bbr;
+pub mod sampler;
+
 use super::time::Time;
 use std::time::Duration;
 
@@ -23,6 +26,9 @@ pub struct AckSample {
     pub lost_packets: u64,
     /// Round-trip time of the newest packet acknowledged, the peer's delay taken off; none if the ACK gave none.
     pub rtt: Option<Duration>,
+    /// Longest RTT among the packets newly acknowledged, ACK delay included ([`sampler::RateSample::max_rtt`]):
+    /// what the window must cover when jitter reorders; none if nothing was acknowledged.
+    pub max_rtt: Option<Duration>,
     /// Lowest RTT seen on this path, over its whole life.
     pub min_rtt: Duration,
     /// Smoothed RTT (RFC 9002, section 5.3).

@@ -1,0 +1,255 @@
+//! What a run tells the outside, and what it asks.
+//!
+//! Events carry facts, not layout: a [`Front`] makes lines, bars or JSON of them. Text that came from the peer
+//! may hold anything; whoever shows it must make it harmless first.
+
+use super::outcome::Summary;
+use crate::protocol::Role;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Something a run tells, in the order it happens.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// The first socket is bound to this port.
+    LocalPort(u16),
+    /// What the firewall or NAT is found to be, in one line.
+    Network(String),
+    /// What to tell the peer: one word.
+    Address {
+        /// The whole address.
+        address: String,
+        /// Whether this replaces one that was already told.
+        change: Change,
+    },
+    /// Which clock the slots go by.
+    Clock {
+        /// Where it comes from.
+        source: ClockSource,
+        /// How far ahead of the system clock it is, in milliseconds; negative if behind.
+        offset_ms: i64,
+    },
+    /// Waiting for the next slot.
+    Waiting {
+        /// Time of day now, UTC seconds since midnight.
+        time_of_day: TimeOfDay,
+        /// Whole seconds until the slot.
+        seconds: u64,
+    },
+    /// Starts to look for the peer at an address.
+    Attempt {
+        /// Counts attempts from 0.
+        number: u32,
+        /// Where to.
+        remote: SocketAddr,
+    },
+    /// The peer is there and has proved who it is.
+    Connected(Link),
+    /// What the sender offers, as lines to read.
+    Offer {
+        /// Files, directories and streams offered.
+        entries: u64,
+        /// All bytes; unknown for a pipe.
+        bytes: Option<u64>,
+        /// What they are, for people: the top names, the space, the conflicts.
+        lines: Vec<String>,
+    },
+    /// An earlier transfer is taken up: so many bytes need not move again.
+    Resumed {
+        /// Bytes already here and verified.
+        bytes: u64,
+        /// All bytes.
+        total: u64,
+    },
+    /// How far the transfer is; several a second.
+    Progress(Progress),
+    /// The peer has been silent; looking for it again.
+    Reconnecting {
+        /// For how long nothing was heard.
+        silence: Duration,
+    },
+    /// The peer is back, perhaps elsewhere.
+    Reconnected(Link),
+    /// A message the sender typed (`--text`), as it came.
+    Message(String),
+    /// A plain line to read, of a check or a demo.
+    Info(String),
+    /// Something the user should know and may want to act on.
+    Warning(String),
+    /// A detail, shown only when asked for.
+    Note(String),
+    /// All done: verified, synced and renamed.
+    Finished(Summary),
+    /// In a demo, which of the two sides tells this.
+    Of(Role, Box<Event>),
+}
+
+/// Whether something is told for the first time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Told for the first time.
+    First,
+    /// Replaces what was told before.
+    Changed,
+}
+
+/// Where the time of the slots comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ClockSource {
+    /// The median of this many NTP servers' answers.
+    Ntp {
+        /// How many servers answered believably.
+        servers: usize,
+    },
+    /// No NTP server answered: the system's own clock.
+    System,
+}
+
+/// A time of day in UTC, to the second.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TimeOfDay(u32);
+
+impl TimeOfDay {
+    /// The time of day of a Unix time in seconds.
+    pub const fn from_unix(seconds: u64) -> Self {
+        TimeOfDay((seconds % 86_400) as u32)
+    }
+}
+
+impl std::fmt::Display for TimeOfDay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{:02}:{:02}:{:02}",
+            self.0 / 3600,
+            self.0 / 60 % 60,
+            self.0 % 60
+        )
+    }
+}
+
+/// The way to the peer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Link {
+    /// The peer's address as our packets reach it.
+    pub remote: SocketAddr,
+    /// What kind of path it is, in words: "same network", "through both NATs".
+    pub kind: String,
+    /// Round-trip time.
+    pub rtt: Duration,
+}
+
+/// How far a transfer is, and how well it goes.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Progress {
+    /// Bytes of content the receiver has, those of an earlier transfer included.
+    pub done: u64,
+    /// All bytes; unknown for a pipe.
+    pub total: Option<u64>,
+    /// Content bytes a second, over about the last second.
+    pub rate: u64,
+    /// Smoothed round-trip time.
+    pub rtt: Duration,
+    /// Share of packets lost lately, 0 to 1; `None` on the side that cannot tell.
+    pub loss: Option<f64>,
+    /// What keeps it from being faster.
+    pub bound: Bound,
+}
+
+/// What keeps a transfer from being faster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bound {
+    /// The path: sending at the rate it is found to carry.
+    Path,
+    /// The window of bytes in flight.
+    Window,
+    /// `--limit`.
+    Limit,
+    /// Our disk, or the pipe we read or write.
+    Disk,
+    /// The peer does not take it faster.
+    Peer,
+    /// Not known on this side.
+    Unknown,
+}
+
+/// Something only the user knows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Question {
+    /// The peer's address; answered by [`Answer::Text`].
+    PeerAddress,
+    /// Whether to take what is offered: "vm.img, 10.0 GB".
+    Accept(String),
+    /// Whether the other screen shows the same words.
+    ConfirmWords(String),
+    /// Whether to go on with an earlier transfer: "vm.img at 94%".
+    Resume(String),
+}
+
+/// What the user said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// Yes, or the default where that is yes.
+    Yes,
+    /// No.
+    No,
+    /// A line of text.
+    Text(String),
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Cancelled {
+    /// The input ended, or there is none to ask.
+    #[error("the input ended before the question was answered")]
+    EndOfInput,
+    /// Standard input carries the payload and there is no terminal to ask on.
+    #[error("standard input carries the payload, and there is no terminal to ask on")]
+    NoTerminal,
+}
+
+/// An answer that will come; dropping it takes the question back.
+#[derive(Debug)]
+pub struct Pending(oneshot::Receiver<Result<Answer, Cancelled>>);
+
+/// The other end of a [`Pending`]: what the answer is given to.
+pub type Reply = oneshot::Sender<Result<Answer, Cancelled>>;
+
+impl Pending {
+    /// A question's two ends.
+    pub fn new() -> (Reply, Pending) {
+        let (reply, answer) = oneshot::channel();
+        (reply, Pending(answer))
+    }
+
+    /// An answer that is there already.
+    pub fn ready(answer: Result<Answer, Cancelled>) -> Pending {
+        let (reply, pending) = Pending::new();
+        // The receiving end is alive: it is in our hands.
+        let _ = reply.send(answer);
+        pending
+    }
+}
+
+impl Future for Pending {
+    type Output = Result<Answer, Cancelled>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0)
+            .poll(context)
+            .map(|answer| answer.unwrap_or(Err(Cancelled::EndOfInput)))
+    }
+}
+
+/// Whoever shows a run to the user: a terminal, a log, a script.
+pub trait Front: Send {
+    /// Something happened. Must not block.
+    fn event(&mut self, event: Event);
+
+    /// Asks the user. The answer borrows nothing: events may be told while it is awaited.
+    fn ask(&mut self, question: Question) -> Pending;
+}

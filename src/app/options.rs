@@ -1,0 +1,174 @@
+//! What a run was asked to do, already validated: nothing here can still be a usage error.
+//!
+//! These are plain data. Turning words from a command line into them is the work of [`crate::cli`].
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Default lifetime of the packets that open our own NAT before the slot.
+///
+/// They must outlive our own routers and die before the peer's: home and carrier networks put one to three
+/// hops in front of the internet, and the shortest paths between two homes have eight or more.
+pub const DEFAULT_TTL: u8 = 5;
+
+/// How long a run looks for its peer by default, from the moment both addresses are known.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+
+/// A server given by name or address, with its port.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Server {
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// UDP port.
+    pub port: u16,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Which congestion controller sends.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Congestion {
+    /// Model-based: finds the path's rate, tells random loss from congestion.
+    #[default]
+    Bbr,
+    /// UDT's additive increase, multiplicative decrease: for comparison.
+    Udt,
+}
+
+/// What every run takes.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// UDP port of the first socket; any free one if not given.
+    pub localport: Option<u16>,
+    /// The peer's address as it was pasted; asked for if not given.
+    pub peer: Option<String>,
+    /// STUN servers in place of the built-in list, if any.
+    pub stun: Vec<Server>,
+    /// NTP servers in place of the built-in list, if any.
+    pub ntp: Vec<Server>,
+    /// Time to live of the packets that only open our own NAT.
+    pub ttl: u8,
+    /// How long to look for the peer before giving up.
+    pub timeout: Duration,
+    /// Most bytes a second to send, on the wire.
+    pub limit: Option<u64>,
+    /// Which congestion controller sends.
+    pub congestion: Congestion,
+    /// Do not ask to compare words when the peer's key came with nobody's word (a bare address).
+    pub insecure: bool,
+    /// Events as JSON lines on standard output.
+    pub json: bool,
+    /// Only errors, prompts and the address.
+    pub quiet: bool,
+    /// How much more to tell: 0 nothing, 1 details, 2 everything.
+    pub verbose: u8,
+    /// Where to write the connection's trace, one JSON object a line.
+    pub trace: Option<PathBuf>,
+}
+
+impl Default for Common {
+    fn default() -> Self {
+        Common {
+            localport: None,
+            peer: None,
+            stun: Vec::new(),
+            ntp: Vec::new(),
+            ttl: DEFAULT_TTL,
+            timeout: DEFAULT_TIMEOUT,
+            limit: None,
+            congestion: Congestion::default(),
+            insecure: false,
+            json: false,
+            quiet: false,
+            verbose: 0,
+            trace: None,
+        }
+    }
+}
+
+/// What a sender sends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Files and directories; never empty.
+    Paths(Vec<PathBuf>),
+    /// Standard input until it ends.
+    Stdin,
+    /// A message to read, not to store.
+    Text(String),
+}
+
+/// What to do with symbolic links found while sending.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Links {
+    /// Say that they are there and leave them out.
+    #[default]
+    Skip,
+    /// Send them as links, never what they point to.
+    Send,
+}
+
+/// A sender's options.
+#[derive(Clone, Debug)]
+pub struct SendOptions {
+    /// What to send.
+    pub source: Source,
+    /// The name the receiver sees, for a pipe or a single file.
+    pub name: Option<String>,
+    /// What to leave out of directories.
+    pub exclude: globset::GlobSet,
+    /// What to do with symbolic links.
+    pub links: Links,
+    /// What every run takes.
+    pub common: Common,
+}
+
+/// Where a receiver puts what arrives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Destination {
+    /// Into this directory, which need not exist yet.
+    Directory(PathBuf),
+    /// To standard output, one file or stream.
+    Stdout,
+}
+
+/// A receiver's options.
+#[derive(Clone, Debug)]
+pub struct ReceiveOptions {
+    /// Where to put what arrives.
+    pub destination: Destination,
+    /// Accept and resume without asking.
+    pub yes: bool,
+    /// Replace files that stand in the way, once the new ones are verified.
+    pub overwrite: bool,
+    /// Compare with an existing file of the same name and move only what differs; implies replacing it.
+    pub update: bool,
+    /// Remove what earlier, unfinished transfers left in the directory, then leave.
+    pub discard: bool,
+    /// What every run takes.
+    pub common: Common,
+}
+
+/// The demo's options.
+#[derive(Clone, Debug)]
+pub struct DemoOptions {
+    /// What to send; a file made for the purpose if not given.
+    pub file: Option<PathBuf>,
+    /// What every run takes.
+    pub common: Common,
+}
+
+/// The check's options.
+#[derive(Clone, Debug)]
+pub struct CheckOptions {
+    /// What every run takes.
+    pub common: Common,
+}

@@ -1,0 +1,298 @@
+//! How a run ends: a summary, or a failure with one cause, one next step and an exit code.
+
+use super::event::Cancelled;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What a finished run did.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Summary {
+    /// Bytes of content that are now there, verified.
+    pub bytes: u64,
+    /// Bytes that needed not move, because an earlier transfer or an older copy had them.
+    pub reused: u64,
+    /// From the accepted offer to the last confirmation.
+    pub elapsed: Duration,
+    /// BLAKE3 of the content, in hexadecimal; of a single file, what `b3sum` prints.
+    pub blake3: Option<String>,
+    /// What was written (receiver) or sent (sender), the top names only.
+    pub paths: Vec<PathBuf>,
+}
+
+impl Summary {
+    /// Bytes a second that really moved, averaged over the whole transfer.
+    pub fn average(&self) -> u64 {
+        let seconds = self.elapsed.as_secs_f64().max(1e-6);
+        (self.bytes.saturating_sub(self.reused) as f64 / seconds) as u64
+    }
+}
+
+/// Which of the two users or programs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Party {
+    /// This side.
+    Us,
+    /// The other side.
+    Peer,
+}
+
+/// Why a run did not do what it was asked to.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Failure {
+    /// Anything that has no code of its own.
+    #[error("{cause}")]
+    Other {
+        /// What happened.
+        cause: String,
+        /// What to do about it.
+        next: String,
+    },
+    /// The command line asks for something that cannot be meant.
+    #[error("{cause}")]
+    Usage {
+        /// What is wrong with it.
+        cause: String,
+        /// What to do about it.
+        next: String,
+    },
+    /// No packet of the peer's arrived, or none of ours, within the time given.
+    #[error("{cause}")]
+    NoPath {
+        /// What was tried and seen, and the likely reason, in one sentence.
+        cause: String,
+        /// What to do about it.
+        next: String,
+    },
+    /// Somebody said no to the offer, or to the words.
+    #[error("{}", match .0 { Party::Us => "you refused the transfer", Party::Peer => "the other side refused the transfer" })]
+    Refused(Party),
+    /// Somebody stopped it.
+    #[error("{}", match .0 { Party::Us => "cancelled", Party::Peer => "the other side cancelled the transfer" })]
+    Cancelled(Party),
+    /// A question had no answer.
+    #[error("{0}")]
+    Unanswered(Cancelled),
+    /// What arrived is not what was sent.
+    #[error("verification failed: {cause}")]
+    Verification {
+        /// Which file, and how it differs.
+        cause: String,
+    },
+    /// A file was changed while it was being sent.
+    #[error("{} changed while it was being sent", .path.display())]
+    SourceChanged {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A file of ours is missing, unreadable, unwritable, or the disk is full.
+    #[error("{cause}")]
+    File {
+        /// What happened to which file.
+        cause: String,
+        /// What to do about it.
+        next: String,
+    },
+    /// Ctrl-C, or the system told us to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Failure {
+    /// A fault of this program's own.
+    pub fn internal(cause: impl Into<String>) -> Failure {
+        Failure::Other {
+            cause: format!("internal: {}", cause.into()),
+            next: "please report this to whoever gave you p2pcopy, with the output of -vv".into(),
+        }
+    }
+
+    /// Something failed that has no code of its own.
+    pub fn other(cause: impl Into<String>, next: impl Into<String>) -> Failure {
+        Failure::Other {
+            cause: cause.into(),
+            next: next.into(),
+        }
+    }
+
+    /// The peer fell silent in mid-transfer and did not come back.
+    pub fn lost(silence: Duration) -> Failure {
+        Failure::Other {
+            cause: format!(
+                "the connection was lost: nothing heard from the other side for {} s",
+                silence.as_secs()
+            ),
+            next:
+                "run the same command again on both sides; what has arrived is kept and the transfer resumes"
+                    .into(),
+        }
+    }
+
+    /// No way to the peer was found.
+    pub fn no_path(cause: impl Into<String>, next: impl Into<String>) -> Failure {
+        Failure::NoPath {
+            cause: cause.into(),
+            next: next.into(),
+        }
+    }
+
+    /// The command line cannot be meant.
+    pub fn usage(cause: impl Into<String>, next: impl Into<String>) -> Failure {
+        Failure::Usage {
+            cause: cause.into(),
+            next: next.into(),
+        }
+    }
+
+    /// A local file could not be used: `doing` is "read", "write", "create", "rename".
+    pub fn file(doing: &str, path: &Path, error: &io::Error) -> Failure {
+        let (what, next) = explain(error);
+        Failure::File {
+            cause: format!("cannot {doing} {}: {what}", path.display()),
+            next: next.into(),
+        }
+    }
+
+    /// The exit code scripts depend on.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Other { .. } => 1,
+            Failure::Usage { .. } => 2,
+            Failure::NoPath { .. } => 3,
+            Failure::Refused(_) | Failure::Cancelled(_) | Failure::Unanswered(_) => 4,
+            Failure::Verification { .. } | Failure::SourceChanged { .. } => 5,
+            Failure::File { .. } => 6,
+            Failure::Interrupted => 130,
+        }
+    }
+
+    /// One thing the user can do now.
+    pub fn next_step(&self) -> &str {
+        match self {
+            Failure::Other { next, .. }
+            | Failure::Usage { next, .. }
+            | Failure::NoPath { next, .. }
+            | Failure::File { next, .. } => next,
+            Failure::Refused(Party::Us) => {
+                "nothing was written; run the command again if you change your mind"
+            }
+            Failure::Refused(Party::Peer) => "ask the other person, then run the command again on both sides",
+            Failure::Cancelled(_) | Failure::Interrupted => {
+                "run the same command again on both sides; what has arrived is kept and the transfer resumes"
+            }
+            Failure::Unanswered(Cancelled::EndOfInput) => {
+                "answer on standard input, one line each, or pass --peer ADDRESS (and --yes on the receiver)"
+            }
+            Failure::Unanswered(Cancelled::NoTerminal) => "pass the address with --peer ADDRESS",
+            Failure::Verification { .. } => {
+                "run the same command again on both sides; the damaged blocks are fetched again"
+            }
+            Failure::SourceChanged { .. } => {
+                "run the same command again on both sides once nothing writes to it; only what changed is sent"
+            }
+        }
+    }
+}
+
+impl From<Cancelled> for Failure {
+    fn from(cancelled: Cancelled) -> Failure {
+        Failure::Unanswered(cancelled)
+    }
+}
+
+/// A system error on a file in plain words, with a next step.
+fn explain(error: &io::Error) -> (String, &'static str) {
+    use io::ErrorKind as Kind;
+    let (what, next) = match error.kind() {
+        Kind::NotFound => ("it does not exist", "check the path and its spelling"),
+        Kind::PermissionDenied => (
+            "permission denied",
+            "check who may read and write there, or choose another place",
+        ),
+        Kind::StorageFull => (
+            "the disk is full",
+            "make room there and run the same command again; what has arrived is kept",
+        ),
+        Kind::QuotaExceeded => (
+            "your disk quota is used up",
+            "make room and run the same command again; what has arrived is kept",
+        ),
+        Kind::ReadOnlyFilesystem => (
+            "the file system is read-only",
+            "choose another directory with --output",
+        ),
+        Kind::FileTooLarge => (
+            "the file system cannot hold so large a file",
+            "choose another disk with --output",
+        ),
+        Kind::InvalidFilename => (
+            "the name is not allowed here",
+            "rename it, or choose another disk with --output",
+        ),
+        Kind::AlreadyExists => ("it already exists", "move it away, or pass --overwrite"),
+        Kind::IsADirectory => ("it is a directory", "name a file, or move the directory away"),
+        Kind::NotADirectory => ("part of the path is a file, not a directory", "check the path"),
+        Kind::BrokenPipe => (
+            "the program that reads our output has left",
+            "check that program, then run again",
+        ),
+        _ => {
+            return (
+                error.to_string(),
+                "check the disk and the system log, then run the same command again",
+            );
+        }
+    };
+    (what.into(), next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_those_scripts_depend_on() {
+        let io = io::Error::from(io::ErrorKind::StorageFull);
+        let codes = [
+            (Failure::internal("x"), 1),
+            (Failure::lost(Duration::from_secs(30)), 1),
+            (Failure::usage("x", "y"), 2),
+            (Failure::no_path("x", "y"), 3),
+            (Failure::Refused(Party::Peer), 4),
+            (Failure::Cancelled(Party::Us), 4),
+            (Failure::Unanswered(Cancelled::EndOfInput), 4),
+            (Failure::Verification { cause: "x".into() }, 5),
+            (Failure::SourceChanged { path: "x".into() }, 5),
+            (Failure::file("write", Path::new("x"), &io), 6),
+            (Failure::Interrupted, 130),
+        ];
+        for (failure, code) in codes {
+            assert_eq!(failure.exit_code(), code, "{failure:?}");
+            assert!(!failure.to_string().is_empty() && !failure.next_step().is_empty());
+            assert!(!failure.to_string().contains('\n') && !failure.next_step().contains('\n'));
+        }
+    }
+
+    #[test]
+    fn full_disk_says_so_and_what_to_do() {
+        let failure = Failure::file(
+            "write",
+            Path::new("/data/vm.img"),
+            &io::Error::from(io::ErrorKind::StorageFull),
+        );
+        assert_eq!(failure.to_string(), "cannot write /data/vm.img: the disk is full");
+        assert!(failure.next_step().starts_with("make room"));
+    }
+
+    #[test]
+    fn average_counts_only_what_moved() {
+        let summary = Summary {
+            bytes: 3000,
+            reused: 1000,
+            elapsed: Duration::from_secs(2),
+            ..Summary::default()
+        };
+        assert_eq!(summary.average(), 1000);
+        assert_eq!(Summary::default().average(), 0);
+    }
+}

@@ -1,0 +1,210 @@
+//! The command line as clap sees it. What it may mean is decided in `validate`.
+
+use super::values::{self, Servers};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  p2pcopy sender vm.img    on one computer
+  p2pcopy receiver         on the other; then paste each one's address into the other
+  p2pcopy demo             both sides on this computer, to see it work
+
+Exit codes:
+  0  done and verified          4  refused or cancelled by either side
+  1  other failure              5  verification failed, or changed while sent
+  2  usage                      6  a local file problem
+  3  no path to the peer        130  Ctrl-C";
+
+const SENDER_EXAMPLES: &str = "\
+Examples:
+  p2pcopy sender vm.img
+  p2pcopy sender --file vm.img --localport 4300
+  p2pcopy sender photos/ notes.txt --exclude '*.tmp'
+  tar c dir | p2pcopy sender --file - --name dir.tar
+  p2pcopy sender --text \"the key is under the mat\"";
+
+const RECEIVER_EXAMPLES: &str = "\
+Examples:
+  p2pcopy receiver
+  p2pcopy receiver --output ~/Downloads --yes
+  p2pcopy receiver --output - | tar x
+  p2pcopy receiver --discard";
+
+/// Copy files straight from one computer to another through their home routers: encrypted, verified, no
+/// account, no server in between.
+#[derive(Parser, Debug)]
+#[command(name = "p2pcopy", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+impl Cli {
+    /// The whole command line. Every subcommand takes the common options, so that scripts can pass them
+    /// along; the help of those that have no use for some does not list them.
+    pub(super) fn reviewed_command() -> clap::Command {
+        let hide = |command: clap::Command, names: &[&str]| {
+            names.iter().fold(command, |command, name| {
+                command.mut_arg(name, |argument| argument.hide(true))
+            })
+        };
+        Cli::command()
+            .mut_subcommand("demo", |demo| {
+                hide(
+                    demo,
+                    &["localport", "peer", "stun", "ntp", "ttl", "timeout", "insecure"],
+                )
+            })
+            .mut_subcommand("check", |check| {
+                hide(
+                    check,
+                    &[
+                        "peer",
+                        "ttl",
+                        "timeout",
+                        "insecure",
+                        "limit",
+                        "congestion",
+                        "trace",
+                    ],
+                )
+            })
+    }
+
+    /// Parses the program's arguments, its own name first.
+    pub(super) fn from_arguments(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+        Cli::from_arg_matches(&Cli::reviewed_command().try_get_matches_from(arguments)?)
+    }
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Command {
+    /// Send files, directories, a pipe or a message to one peer
+    #[command(visible_alias = "send", after_help = SENDER_EXAMPLES)]
+    Sender(SenderArgs),
+    /// Receive what one peer sends
+    #[command(visible_alias = "receive", after_help = RECEIVER_EXAMPLES)]
+    Receiver(ReceiverArgs),
+    /// Run both sides on this computer, through the real sockets and protocol; needs no internet
+    Demo(DemoArgs),
+    /// Find out what this network is (addresses, NAT, clock) and what that means
+    Check(CheckArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct SenderArgs {
+    /// What to send: files and directories, or - for standard input
+    #[arg(value_name = "PATH")]
+    pub(super) paths: Vec<PathBuf>,
+    /// The same with a name before it; may be repeated
+    #[arg(long = "file", short = 'f', value_name = "PATH")]
+    pub(super) files: Vec<PathBuf>,
+    /// Send this message instead of files
+    #[arg(long, conflicts_with_all = ["paths", "files", "name", "exclude", "links"])]
+    pub(super) text: Option<String>,
+    /// The name the receiver sees, for a pipe or a single file
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// Leave out what matches this pattern; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub(super) exclude: Vec<String>,
+    /// Send symbolic links as links (they are left out otherwise, and never followed)
+    #[arg(long)]
+    pub(super) links: bool,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ReceiverArgs {
+    /// Where to put what arrives, or - for standard output
+    #[arg(long, short = 'o', value_name = "DIR", default_value = ".")]
+    pub(super) output: PathBuf,
+    /// Accept and resume without asking
+    #[arg(long, short = 'y')]
+    pub(super) yes: bool,
+    /// Replace existing files, once the new ones are verified
+    #[arg(long)]
+    pub(super) overwrite: bool,
+    /// Compare with an existing file of the same name, move only what differs and replace it
+    #[arg(long)]
+    pub(super) update: bool,
+    /// Remove what unfinished transfers left in DIR, then leave
+    #[arg(long, conflicts_with_all = ["overwrite", "update"])]
+    pub(super) discard: bool,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DemoArgs {
+    /// What to send; a file made for the purpose if not given
+    pub(super) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
+pub(super) enum CongestionArg {
+    /// Finds the path's rate and tells random loss from congestion
+    Bbr,
+    /// UDT's own rate control, for comparison
+    Udt,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CommonArgs {
+    /// Local UDP port; any free one if not given
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Finding the peer")]
+    pub(super) localport: Option<u16>,
+    /// The peer's address; asked for if not given
+    #[arg(long, value_name = "ADDRESS", help_heading = "Finding the peer")]
+    pub(super) peer: Option<String>,
+    /// STUN server in place of the built-in list; may be repeated
+    #[arg(long, value_name = "HOST[:PORT]", env = "P2PCOPY_STUN", hide_env_values = true,
+          value_parser = values::stun_servers, help_heading = "Finding the peer")]
+    pub(super) stun: Vec<Servers>,
+    /// NTP server in place of the built-in list; may be repeated
+    #[arg(long, value_name = "HOST[:PORT]", env = "P2PCOPY_NTP", hide_env_values = true,
+          value_parser = values::ntp_servers, help_heading = "Finding the peer")]
+    pub(super) ntp: Vec<Servers>,
+    /// Lifetime of the packets that open our own NAT before the slot: more hops than our routers, fewer than
+    /// to the peer's
+    #[arg(long, value_name = "N", default_value_t = crate::app::options::DEFAULT_TTL,
+          value_parser = clap::value_parser!(u8).range(1..=64), help_heading = "Finding the peer")]
+    pub(super) ttl: u8,
+    /// How long to look for the peer before giving up
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = values::duration,
+          help_heading = "Finding the peer")]
+    pub(super) timeout: Duration,
+    /// Do not ask to compare words when a bare IP:PORT was pasted: whoever sits in the middle can read all
+    #[arg(long, help_heading = "Finding the peer")]
+    pub(super) insecure: bool,
+    /// Most to send: 20mbit, 2MB/s
+    #[arg(long, value_name = "RATE", value_parser = values::rate, help_heading = "Speed")]
+    pub(super) limit: Option<u64>,
+    /// Which congestion control sends
+    #[arg(long, value_enum, default_value_t = CongestionArg::Bbr, help_heading = "Speed")]
+    pub(super) congestion: CongestionArg,
+    /// Write what the connection does to FILE, one JSON object a line
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(super) trace: Option<PathBuf>,
+    /// Events as JSON lines on standard output
+    #[arg(long, help_heading = "Output")]
+    pub(super) json: bool,
+    /// Only errors, prompts and the address
+    #[arg(long, short, conflicts_with = "verbose", help_heading = "Output")]
+    pub(super) quiet: bool,
+    /// Tell more; twice for everything
+    #[arg(long, short, action = clap::ArgAction::Count, help_heading = "Output")]
+    pub(super) verbose: u8,
+}

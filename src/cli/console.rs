@@ -1,0 +1,178 @@
+//! The front of the command line: events to lines, a bar, JSON, the clipboard; questions to prompts.
+
+use super::lines::{self, Detail};
+use super::prompts::{Input, Prompts};
+use super::screen::{Kind, Screen};
+use super::{clipboard, json, printable};
+use crate::app::event::{Event, Front, Pending, Progress, Question};
+use crate::app::options::Common;
+use crate::app::outcome::Failure;
+use crate::protocol::Role;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+/// How often progress is told where there is no bar.
+const PLAIN_PERIOD: Duration = Duration::from_secs(3);
+
+/// Weight of the newest rate in the time left: half a life of about a second at five reports a second.
+const ETA_WEIGHT: f64 = 0.15;
+
+/// Shows a run on standard error, and with `--json` on standard output.
+pub(super) struct Console {
+    screen: Screen,
+    prompts: Prompts,
+    detail: Detail,
+    json: Option<Box<dyn Write + Send>>,
+    last_progress: Option<Instant>,
+    smooth_rate: f64,
+}
+
+impl Console {
+    /// The process's own console.
+    pub(super) fn of_process(common: &Common, input: Input) -> Console {
+        let detail = match (common.quiet, common.verbose) {
+            (true, _) => Detail::Quiet,
+            (false, 0) => Detail::Normal,
+            (false, _) => Detail::Verbose,
+        };
+        let json: Option<Box<dyn Write + Send>> = if common.json {
+            Some(Box::new(std::io::stdout()))
+        } else {
+            None
+        };
+        Console::new(
+            Screen::new(stderr_kind(), Box::new(std::io::stderr())),
+            input,
+            detail,
+            json,
+        )
+    }
+
+    pub(super) fn new(
+        screen: Screen,
+        input: Input,
+        detail: Detail,
+        json: Option<Box<dyn Write + Send>>,
+    ) -> Console {
+        let prompts = Prompts::new(input, screen.clone());
+        Console {
+            screen,
+            prompts,
+            detail,
+            json,
+            last_progress: None,
+            smooth_rate: 0.0,
+        }
+    }
+
+    /// The last words of a run that failed.
+    pub(super) fn failed(&mut self, failure: &Failure) {
+        self.screen.clear_bar();
+        self.screen.abandoned();
+        self.json_line(&json::of_failure(failure));
+        for line in lines::of_failure(failure) {
+            self.screen.line(&line);
+        }
+    }
+
+    fn json_line(&mut self, line: &str) {
+        if let Some(out) = &mut self.json {
+            // A reader that has left must not end the transfer.
+            let _ = writeln!(out, "{line}");
+            let _ = out.flush();
+        }
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        if self.detail == Detail::Quiet {
+            return;
+        }
+        let rate = progress.rate as f64;
+        self.smooth_rate = if self.smooth_rate == 0.0 {
+            rate
+        } else {
+            self.smooth_rate + ETA_WEIGHT * (rate - self.smooth_rate)
+        };
+        let text = lines::progress(progress, self.time_left(progress), self.detail);
+        if self.screen.kind() != Kind::Plain {
+            self.screen.bar(progress.done, progress.total, &text);
+            return;
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "how often to print is a matter of the console alone"
+        )]
+        let now = Instant::now();
+        match self.last_progress {
+            Some(last) if now.duration_since(last) < PLAIN_PERIOD => {}
+            // The first report only starts the period: a short transfer needs no lines on its way.
+            None => self.last_progress = Some(now),
+            Some(_) => {
+                self.last_progress = Some(now);
+                self.screen.line(&lines::plain(text));
+            }
+        }
+    }
+
+    fn time_left(&self, progress: &Progress) -> Option<Duration> {
+        let left = progress.total?.saturating_sub(progress.done);
+        let seconds = left as f64 / self.smooth_rate;
+        // A day and more is no forecast.
+        (left > 0 && seconds < 86_400.0).then(|| Duration::from_secs_f64(seconds))
+    }
+
+    /// A message goes to standard output: as it is into a pipe, harmless onto a terminal.
+    fn message(&self, message: &str) {
+        self.screen.clear_bar();
+        let mut out = std::io::stdout();
+        let _ = if out.is_terminal() {
+            message
+                .lines()
+                .try_for_each(|line| writeln!(out, "{}", printable::printable(line)))
+        } else {
+            out.write_all(message.as_bytes())
+        };
+        let _ = out.flush();
+    }
+}
+
+impl Front for Console {
+    fn event(&mut self, event: Event) {
+        if self.json.is_some() && (self.detail == Detail::Verbose || !matches!(event, Event::Note(_))) {
+            self.json_line(&json::of_event(&event));
+        }
+        match &event {
+            Event::Progress(progress) => return self.progress(progress),
+            Event::Of(role, inner) => match (role, &**inner) {
+                // Of a demo's two sides the sender knows more of the path.
+                (Role::Sender, Event::Progress(progress)) => return self.progress(progress),
+                (_, Event::Finished(_) | Event::Reconnecting { .. }) => self.screen.clear_bar(),
+                _ => {}
+            },
+            Event::Message(message) if self.json.is_none() => return self.message(message),
+            Event::Address { address, .. } => self.screen.control(&clipboard::copy_sequence(address)),
+            Event::Finished(_) | Event::Reconnecting { .. } => self.screen.clear_bar(),
+            _ => {}
+        }
+        for line in lines::of_event(&event, self.detail) {
+            self.screen.line(&line);
+        }
+    }
+
+    fn ask(&mut self, question: Question) -> Pending {
+        self.json_line(&json::of_question(&question));
+        self.prompts.ask(question)
+    }
+}
+
+/// What this process's standard error is.
+pub(super) fn stderr_kind() -> Kind {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if !std::io::stderr().is_terminal() || std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
+        Kind::Plain
+    } else if is_set("NO_COLOR") {
+        Kind::Mono
+    } else {
+        Kind::Color
+    }
+}

@@ -1,0 +1,275 @@
+//! Events into the lines people read. Scripts look for several of these, so they are fixed by snapshots.
+
+use crate::app::event::{Bound, Change, ClockSource, Event, Link, Progress, Question};
+use crate::app::outcome::{Failure, Summary};
+use crate::app::units::{Rate, Size, Span};
+use crate::protocol::Role;
+use std::time::Duration;
+
+/// How much to tell.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Detail {
+    /// Errors, prompts and the address.
+    Quiet,
+    /// What a user needs to follow.
+    Normal,
+    /// Also why it is as it is.
+    Verbose,
+}
+
+/// How a line is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Tone {
+    /// As it is.
+    Plain,
+    /// What the user must find at once.
+    Strong,
+    /// A detail.
+    Faint,
+    /// Worth acting on.
+    Warning,
+    /// The end.
+    Error,
+}
+
+/// One line: what introduces it, and the text, which may still hold anything.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Line {
+    pub(super) lead: &'static str,
+    pub(super) text: String,
+    pub(super) tone: Tone,
+}
+
+impl Line {
+    fn new(text: impl Into<String>) -> Line {
+        Line {
+            lead: "",
+            text: text.into(),
+            tone: Tone::Plain,
+        }
+    }
+
+    fn led(lead: &'static str, text: impl Into<String>, tone: Tone) -> Line {
+        Line {
+            lead,
+            text: text.into(),
+            tone,
+        }
+    }
+
+    fn faint(text: impl Into<String>) -> Line {
+        Line::led("", text, Tone::Faint)
+    }
+}
+
+/// The lines of an event; none for what is shown otherwise (progress, messages) or is not asked for.
+pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
+    let shown_from = match event {
+        Event::Address { .. } => Detail::Quiet,
+        Event::Of(_, inner) => return of_side(event, inner, detail),
+        Event::Note(_)
+        | Event::Clock {
+            source: ClockSource::Ntp { .. },
+            ..
+        } => Detail::Verbose,
+        _ => Detail::Normal,
+    };
+    if detail < shown_from {
+        return Vec::new();
+    }
+    match event {
+        Event::LocalPort(port) => vec![Line::new(format!("Using local port: {port}"))],
+        Event::Network(text) | Event::Info(text) => vec![Line::new(text.clone())],
+        Event::Address { address, change } => {
+            let line = Line::led("Tell this to your peer: ", address.clone(), Tone::Strong);
+            match change {
+                Change::First => vec![line],
+                Change::Changed => vec![
+                    Line::led(
+                        "warning: ",
+                        "your address has changed; the old one no longer works",
+                        Tone::Warning,
+                    ),
+                    line,
+                ],
+            }
+        }
+        Event::Clock { source, offset_ms } => vec![clock(source, *offset_ms)],
+        Event::Waiting { time_of_day, seconds } => {
+            vec![Line::new(format!(
+                "[{time_of_day}] - Waiting {seconds} sec to sync with other peer"
+            ))]
+        }
+        Event::Attempt { number, remote } => {
+            vec![Line::new(format!("{number} - Trying to connect to {remote}"))]
+        }
+        Event::Connected(link) => vec![connected("Connected successfully to", link)],
+        Event::Offer { lines, .. } => lines.iter().map(|line| Line::new(line.clone())).collect(),
+        Event::Resumed { bytes, total } => {
+            vec![Line::new(format!(
+                "Resuming: {} of {} are here already",
+                Size(*bytes),
+                Size(*total)
+            ))]
+        }
+        Event::Reconnecting { silence } => vec![Line::led(
+            "",
+            format!(
+                "Nothing heard for {}: looking for the other side again, no need to do anything",
+                Span(*silence)
+            ),
+            Tone::Warning,
+        )],
+        Event::Reconnected(link) => vec![connected("Connected again to", link)],
+        Event::Warning(text) => vec![Line::led("warning: ", text.clone(), Tone::Warning)],
+        Event::Note(text) => vec![Line::faint(text.clone())],
+        Event::Finished(summary) => vec![Line::new(finished(summary))],
+        Event::Progress(_) | Event::Message(_) | Event::Of(..) => Vec::new(),
+    }
+}
+
+/// A demo's lines say which side they come from; the sender's and the receiver's stories run side by side.
+fn of_side(event: &Event, inner: &Event, detail: Detail) -> Vec<Line> {
+    let side = match event {
+        Event::Of(Role::Sender, _) => "sender   | ",
+        _ => "receiver | ",
+    };
+    of_event(inner, detail)
+        .into_iter()
+        .map(|line| Line {
+            lead: side,
+            text: format!("{}{}", line.lead, line.text),
+            tone: line.tone,
+        })
+        .collect()
+}
+
+fn clock(source: &ClockSource, offset_ms: i64) -> Line {
+    match source {
+        ClockSource::Ntp { servers } => {
+            let side = if offset_ms < 0 { "ahead" } else { "behind" };
+            Line::faint(format!(
+                "Clock: by {servers} NTP server{}; this computer's is {} {side}",
+                if *servers == 1 { "" } else { "s" },
+                Span(Duration::from_millis(offset_ms.unsigned_abs()))
+            ))
+        }
+        ClockSource::System => Line::led(
+            "warning: ",
+            "no NTP server answered, so this computer's own clock is used; it must be right to the second",
+            Tone::Warning,
+        ),
+    }
+}
+
+fn connected(lead: &'static str, link: &Link) -> Line {
+    Line::new(format!(
+        "{lead} {} ({}, RTT {})",
+        link.remote,
+        link.kind,
+        Span(link.rtt)
+    ))
+}
+
+fn finished(summary: &Summary) -> String {
+    let names = match summary.paths.as_slice() {
+        [] => String::new(),
+        [only] => format!("{}, ", only.display()),
+        [first, rest @ ..] => format!("{} and {} more, ", first.display(), rest.len()),
+    };
+    let reused = match summary.reused {
+        0 => String::new(),
+        bytes => format!(" ({} were here already)", Size(bytes)),
+    };
+    let hash = summary
+        .blake3
+        .as_ref()
+        .map(|hash| format!(", BLAKE3 {hash}"))
+        .unwrap_or_default();
+    format!(
+        "Done: {names}{} bytes{reused} in {}, {} on average{hash}",
+        summary.bytes,
+        Span(summary.elapsed),
+        Rate(summary.average())
+    )
+}
+
+/// A plain line.
+pub(super) fn plain(text: String) -> Line {
+    Line::new(text)
+}
+
+/// How a transfer goes, in one line; with `--verbose` also what keeps it from being faster.
+pub(super) fn progress(progress: &Progress, eta: Option<Duration>, detail: Detail) -> String {
+    let mut text = match progress.total {
+        Some(total) => {
+            format!(
+                "{:>3}% {} of {}",
+                percent(progress.done, total),
+                Size(progress.done),
+                Size(total)
+            )
+        }
+        None => Size(progress.done).to_string(),
+    };
+    text += &format!("  {}", Rate(progress.rate));
+    if let Some(eta) = eta {
+        text += &format!("  ETA {}", time_left(eta));
+    }
+    text += &format!("  RTT {}", Span(progress.rtt));
+    if let Some(loss) = progress.loss {
+        text += &format!("  loss {:.1}%", loss.clamp(0.0, 1.0) * 100.0);
+    }
+    if detail == Detail::Verbose && progress.bound != Bound::Unknown {
+        text += &format!("  bound by {}", bound(progress.bound));
+    }
+    text
+}
+
+/// A forecast is never good to less than a second.
+fn time_left(eta: Duration) -> String {
+    match eta.as_secs() {
+        seconds @ 0..60 => format!("{} s", seconds.max(1)),
+        seconds => Span(Duration::from_secs(seconds)).to_string(),
+    }
+}
+
+/// Whole percents, never 100 before the end.
+fn percent(done: u64, total: u64) -> u64 {
+    match total {
+        0 => 100,
+        total => (u128::from(done.min(total)) * 100 / u128::from(total)) as u64,
+    }
+}
+
+/// What bounds the speed, in a word that JSON uses too.
+pub(super) fn bound(bound: Bound) -> &'static str {
+    match bound {
+        Bound::Path => "path",
+        Bound::Window => "window",
+        Bound::Limit => "limit",
+        Bound::Disk => "disk",
+        Bound::Peer => "peer",
+        Bound::Unknown => "unknown",
+    }
+}
+
+/// The words of a question, with a blank behind for the answer.
+pub(super) fn question(question: &Question) -> String {
+    match question {
+        Question::PeerAddress => "Enter the ip:port of your peer: ".into(),
+        Question::Accept(what) => format!("Accept {what}? [Y/n] "),
+        Question::ConfirmWords(words) => {
+            format!("Does the other screen show the same words: {words}? [y/N] ")
+        }
+        Question::Resume(what) => format!("Resume {what}? [Y/n] "),
+    }
+}
+
+/// A failure's two lines.
+pub(super) fn of_failure(failure: &Failure) -> [Line; 2] {
+    [
+        Line::led("error: ", failure.to_string(), Tone::Error),
+        Line::led("next: ", failure.next_step(), Tone::Plain),
+    ]
+}

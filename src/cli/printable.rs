@@ -1,0 +1,72 @@
+//! The one place where text becomes harmless for a terminal.
+//!
+//! Names and messages of a peer may hold escape codes, line breaks, or characters that reverse or hide their
+//! neighbours. Everything that is shown goes through here, whoever wrote it.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// The longest line that is shown, in characters; what follows is cut with an ellipsis.
+const LONGEST: usize = 2_000;
+
+/// The text with every character escaped that does more than stand for itself, as `\u{1b}`.
+pub(super) fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_active) && text.len() <= LONGEST {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for (count, c) in text.chars().enumerate() {
+        if count == LONGEST {
+            out.push('…');
+            break;
+        }
+        if is_active(c) {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Whether a character acts on a terminal or on its neighbours instead of showing itself.
+pub(super) fn is_active(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            // Zero-width, bidirectional marks and overrides, line and paragraph separators (UAX 9, UTR 36).
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            // Tags, variation selectors and what is reserved beside them.
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn escape_codes_and_bidi_become_visible() {
+        assert_eq!(printable("plain näme 写真.jpg"), "plain näme 写真.jpg");
+        assert_eq!(
+            printable("a\u{1b}[2Jb\r\n\u{9b}31m"),
+            "a\\u{1b}[2Jb\\u{d}\\u{a}\\u{9b}31m"
+        );
+        assert_eq!(printable("gpj.\u{202e}exe"), "gpj.\\u{202e}exe");
+        assert_eq!(printable("\u{e0041}"), "\\u{e0041}");
+    }
+
+    #[test]
+    fn long_lines_are_cut() {
+        assert_eq!(printable(&"x".repeat(5_000)).chars().count(), LONGEST + 1);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_active_ever_remains(text in any::<String>()) {
+            prop_assert!(!printable(&text).contains(is_active));
+        }
+    }
+}

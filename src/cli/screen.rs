@@ -1,0 +1,170 @@
+//! The one writer of standard error: lines, an open prompt and a bar that do not disturb each other.
+//!
+//! Every text passes `printable` here, so that nothing a peer sends can act on the terminal. Losing the
+//! terminal (a closed pipe) never ends a transfer: write errors are dropped.
+
+use super::lines::{Line, Tone};
+use super::printable::printable;
+use super::prompts::Ask;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What standard error is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// A terminal that shows colours.
+    Color,
+    /// A terminal, without colours (`NO_COLOR`).
+    Mono,
+    /// A file, a pipe or a dumb terminal: whole lines only, no escape codes.
+    Plain,
+}
+
+/// Standard error, shared by whoever writes to it.
+#[derive(Clone)]
+pub(super) struct Screen {
+    kind: Kind,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    out: Box<dyn Write + Send>,
+    /// The question that stands on the last line, if any.
+    open: Option<(Arc<Ask>, String)>,
+    bar: Option<ProgressBar>,
+}
+
+impl Screen {
+    pub(super) fn new(kind: Kind, out: Box<dyn Write + Send>) -> Screen {
+        Screen {
+            kind,
+            state: Arc::new(Mutex::new(State {
+                out,
+                open: None,
+                bar: None,
+            })),
+        }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A writer that panicked leaves at worst half a line behind.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a line above an open prompt or a bar.
+    pub(super) fn line(&self, line: &Line) {
+        let text = self.styled(line);
+        let mut state = self.state();
+        let State { out, open, bar } = &mut *state;
+        let terminal = self.kind != Kind::Plain;
+        let (lead, prompt) = match &*open {
+            Some((ask, prompt)) if terminal && ask.is_open() => ("\r\x1b[K", prompt.clone()),
+            // A question taken back leaves its words on a line without an end.
+            Some(_) if terminal => ("\n", String::new()),
+            _ => ("", String::new()),
+        };
+        if open.as_ref().is_some_and(|(ask, _)| !ask.is_open()) {
+            *open = None;
+        }
+        let mut write = || {
+            let _ = write!(out, "{lead}{text}\n{prompt}");
+            let _ = out.flush();
+        };
+        match bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+
+    /// Writes a sequence that moves nothing on the screen.
+    pub(super) fn control(&self, sequence: &str) {
+        if self.kind != Kind::Plain {
+            let mut state = self.state();
+            let _ = state.out.write_all(sequence.as_bytes());
+            let _ = state.out.flush();
+        }
+    }
+
+    /// Shows a question. Off a terminal it is a line of its own, so that readers of lines see it.
+    pub(super) fn prompt(&self, ask: &Arc<Ask>, text: &str) {
+        let text = printable(text).into_owned();
+        let mut state = self.state();
+        if let Some(bar) = state.bar.take() {
+            bar.finish_and_clear();
+        }
+        let _ = match self.kind {
+            Kind::Plain => writeln!(state.out, "{text}"),
+            Kind::Mono => write!(state.out, "{text}"),
+            Kind::Color => write!(state.out, "\x1b[1m{text}\x1b[0m"),
+        };
+        let _ = state.out.flush();
+        state.open = Some((ask.clone(), text));
+    }
+
+    /// The open question is answered: the user's own Enter has ended its line.
+    pub(super) fn answered(&self) {
+        self.state().open = None;
+    }
+
+    /// The input ended with a question open: its line has no end yet.
+    pub(super) fn abandoned(&self) {
+        let mut state = self.state();
+        if state.open.take().is_some() && self.kind != Kind::Plain {
+            let _ = writeln!(state.out);
+        }
+    }
+
+    /// Draws the bar; only on a terminal.
+    pub(super) fn bar(&self, done: u64, total: Option<u64>, text: &str) {
+        let mut state = self.state();
+        if state.open.as_ref().is_some_and(|(ask, _)| ask.is_open()) {
+            return;
+        }
+        let bar = state.bar.get_or_insert_with(|| new_bar(self.kind, total));
+        if let Some(total) = total {
+            bar.set_length(total);
+        }
+        bar.set_message(printable(text).into_owned());
+        bar.set_position(done);
+    }
+
+    /// Takes the bar away.
+    pub(super) fn clear_bar(&self) {
+        if let Some(bar) = self.state().bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn styled(&self, line: &Line) -> String {
+        let text = printable(&line.text);
+        let code = match (self.kind, line.tone) {
+            (Kind::Color, Tone::Strong) => "1",
+            (Kind::Color, Tone::Faint) => "2",
+            (Kind::Color, Tone::Warning) => "33",
+            (Kind::Color, Tone::Error) => "1;31",
+            _ => return format!("{}{text}", line.lead),
+        };
+        match line.tone {
+            // The address is to be found and copied: only it stands out, not what introduces it.
+            Tone::Strong => format!("{}\x1b[{code}m{text}\x1b[0m", line.lead),
+            _ => format!("\x1b[{code}m{}{text}\x1b[0m", line.lead),
+        }
+    }
+}
+
+fn new_bar(kind: Kind, total: Option<u64>) -> ProgressBar {
+    let template = match (total, kind) {
+        (None, _) => "{spinner} {msg}",
+        (Some(_), Kind::Color) => "{wide_bar:.cyan} {msg}",
+        (Some(_), _) => "{wide_bar} {msg}",
+    };
+    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(style.progress_chars("━╸ "));
+    bar
+}

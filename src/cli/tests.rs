@@ -1,0 +1,373 @@
+//! The command line as its users meet it: help, lines, JSON, prompts.
+
+use super::args::Cli;
+use super::console::Console;
+use super::lines::{self, Detail};
+use super::prompts::Input;
+use super::screen::{Kind, Screen};
+use super::{Task, json};
+use crate::app::event::{
+    Answer, Bound, Cancelled, Change, ClockSource, Event, Front, Link, Progress, Question, TimeOfDay,
+};
+use crate::app::options::{Congestion, Destination, Links, Server, Source};
+use crate::app::outcome::{Failure, Party, Summary};
+use crate::protocol::Role;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A standard error or output that is kept.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Kept {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn console(kind: Kind, detail: Detail, input: &'static str) -> (Console, Kept) {
+    let kept = Kept::default();
+    let screen = Screen::new(kind, Box::new(kept.clone()));
+    (Console::new(screen, Input::Given(input), detail, None), kept)
+}
+
+fn link(kind: &str) -> Link {
+    Link {
+        remote: "188.44.136.7:21300".parse().unwrap(),
+        kind: kind.into(),
+        rtt: Duration::from_micros(41_300),
+    }
+}
+
+fn progress(done: u64, total: Option<u64>) -> Progress {
+    Progress {
+        done,
+        total,
+        rate: 11_800_000,
+        rtt: Duration::from_millis(41),
+        loss: Some(0.0123),
+        bound: Bound::Path,
+    }
+}
+
+/// A whole run, every kind of event in it.
+fn story() -> Vec<Event> {
+    vec![
+        Event::LocalPort(4300),
+        Event::Network("Your network: port is kept (endpoint-independent mapping)".into()),
+        Event::Clock {
+            source: ClockSource::Ntp { servers: 3 },
+            offset_ms: -120,
+        },
+        Event::Clock {
+            source: ClockSource::System,
+            offset_ms: 0,
+        },
+        Event::Address {
+            address: "203.0.113.7:4300/Ab9".into(),
+            change: Change::First,
+        },
+        Event::Address {
+            address: "203.0.113.7:4301/Ab9".into(),
+            change: Change::Changed,
+        },
+        Event::Waiting {
+            time_of_day: TimeOfDay::from_unix(1_700_000_000 / 86_400 * 86_400 + 64_315),
+            seconds: 4,
+        },
+        Event::Attempt {
+            number: 0,
+            remote: "188.44.136.7:21300".parse().unwrap(),
+        },
+        Event::Connected(link("through both NATs")),
+        Event::Offer {
+            entries: 1,
+            bytes: Some(10_000_000_000),
+            lines: vec!["vm.img, 10.0 GB".into()],
+        },
+        Event::Resumed {
+            bytes: 9_400_000_000,
+            total: 10_000_000_000,
+        },
+        Event::Progress(progress(3_700_000_000, Some(10_000_000_000))),
+        Event::Reconnecting {
+            silence: Duration::from_secs(12),
+        },
+        Event::Reconnected(link("same network")),
+        Event::Info("a line of a check".into()),
+        Event::Warning("socket buffers are small".into()),
+        Event::Note("probes sent 12, received 3".into()),
+        Event::Finished(Summary {
+            bytes: 10_000_000_000,
+            reused: 9_400_000_000,
+            elapsed: Duration::from_millis(50_800),
+            blake3: Some("af1349b9f5f9a1a6a0404dea36dcc949".into()),
+            paths: vec!["vm.img".into()],
+        }),
+        Event::Of(
+            Role::Receiver,
+            Box::new(Event::Address {
+                address: "127.0.0.1:4300/x".into(),
+                change: Change::First,
+            }),
+        ),
+    ]
+}
+
+#[test]
+fn help_is_as_reviewed() {
+    let mut command = Cli::reviewed_command().term_width(100);
+    command.build();
+    insta::assert_snapshot!("help", command.render_long_help());
+    for name in ["sender", "receiver", "demo", "check"] {
+        let subcommand = command.find_subcommand_mut(name).unwrap();
+        insta::assert_snapshot!(
+            format!("help-{name}"),
+            subcommand.clone().term_width(100).render_help()
+        );
+    }
+}
+
+#[test]
+fn plain_lines_are_those_people_and_scripts_look_for() {
+    for (name, detail) in [
+        ("quiet", Detail::Quiet),
+        ("normal", Detail::Normal),
+        ("verbose", Detail::Verbose),
+    ] {
+        let (mut console, kept) = console(Kind::Plain, detail, "");
+        story().into_iter().for_each(|event| console.event(event));
+        assert!(!kept.text().contains('\x1b'));
+        insta::assert_snapshot!(format!("plain-{name}"), kept.text());
+    }
+}
+
+#[test]
+fn terminal_gets_colours_and_the_clipboard_only_there() {
+    let (mut console, kept) = console(Kind::Color, Detail::Normal, "");
+    console.event(story()[4].clone());
+    console.event(story()[15].clone());
+    insta::assert_snapshot!("color", kept.text().escape_debug());
+}
+
+#[test]
+fn progress_tells_size_speed_time_left_rtt_and_loss() {
+    let known = progress(3_700_000_000, Some(10_000_000_000));
+    assert_eq!(
+        lines::progress(&known, Some(Duration::from_secs(534)), Detail::Verbose),
+        " 37% 3.7 GB of 10.0 GB  11.8 MB/s  ETA 8m54s  RTT 41 ms  loss 1.2%  bound by path"
+    );
+    assert_eq!(
+        lines::progress(&progress(5_000, None), None, Detail::Normal),
+        "5.0 kB  11.8 MB/s  RTT 41 ms  loss 1.2%"
+    );
+    let almost = lines::progress(
+        &progress(9_999_999_999, Some(10_000_000_000)),
+        None,
+        Detail::Normal,
+    );
+    assert!(almost.starts_with(" 99%"));
+}
+
+#[test]
+fn json_lines_are_as_documented() {
+    let mut all: Vec<String> = story().iter().map(json::of_event).collect();
+    all.push(json::of_event(&Event::Progress(progress(1, None))));
+    all.push(json::of_event(&Event::Message("one\ntwo".into())));
+    all.push(json::of_question(&Question::Accept("vm.img, 10.0 GB".into())));
+    all.push(json::of_failure(&Failure::Refused(Party::Peer)));
+    insta::assert_snapshot!("json", all.join("\n"));
+}
+
+#[test]
+fn nothing_of_the_peers_acts_on_the_terminal() {
+    let evil = "x\x1b]52;c;ZXZpbA==\x07\r\n\u{202e}\u{9b}2J";
+    let (mut console, kept) = console(Kind::Mono, Detail::Verbose, "y\n");
+    console.event(Event::Offer {
+        entries: 1,
+        bytes: None,
+        lines: vec![evil.into()],
+    });
+    console.event(Event::Warning(evil.into()));
+    console.event(Event::Connected(link(evil)));
+    console.event(Event::Finished(Summary {
+        paths: vec![evil.into()],
+        ..Summary::default()
+    }));
+    drop(console.ask(Question::Accept(evil.into())));
+    console.failed(&Failure::Verification { cause: evil.into() });
+    let text = kept.text().replace("\r\x1b[K", "");
+    assert!(
+        !text.chars().any(|c| c != '\n' && super::printable::is_active(c)),
+        "{text:?}"
+    );
+}
+
+#[tokio::test]
+async fn prompts_read_one_line_each_from_a_pipe() {
+    let (mut console, kept) = console(Kind::Plain, Detail::Normal, " 1.2.3.4:5/abc \nmaybe\nYES\n\n\nn");
+    assert_eq!(
+        console.ask(Question::PeerAddress).await,
+        Ok(Answer::Text("1.2.3.4:5/abc".into()))
+    );
+    assert_eq!(
+        console.ask(Question::ConfirmWords("a b c".into())).await,
+        Ok(Answer::Yes)
+    );
+    assert_eq!(
+        console.ask(Question::ConfirmWords("a b c".into())).await,
+        Ok(Answer::No)
+    );
+    assert_eq!(
+        console.ask(Question::Accept("vm.img, 10.0 GB".into())).await,
+        Ok(Answer::Yes)
+    );
+    assert_eq!(
+        console.ask(Question::Resume("vm.img at 94%".into())).await,
+        Ok(Answer::No)
+    );
+    assert_eq!(
+        console.ask(Question::PeerAddress).await,
+        Err(Cancelled::EndOfInput)
+    );
+    assert_eq!(
+        console.ask(Question::PeerAddress).await,
+        Err(Cancelled::EndOfInput)
+    );
+    insta::assert_snapshot!("prompts", kept.text().replace(" \n", " ⏎\n"));
+}
+
+#[tokio::test]
+async fn a_line_for_a_question_taken_back_answers_the_next() {
+    let (mut console, _) = console(Kind::Plain, Detail::Normal, "first\nsecond\n");
+    drop(console.ask(Question::PeerAddress));
+    let answers = [
+        console.ask(Question::PeerAddress).await,
+        console.ask(Question::PeerAddress).await,
+    ];
+    // Whether the first line was matched before the question was taken back is a race; none is ever given twice.
+    let texts: Vec<_> = answers.into_iter().filter_map(Result::ok).collect();
+    let (first, second) = (Answer::Text("first".into()), Answer::Text("second".into()));
+    assert!(texts == [first, second.clone()] || texts == [second], "{texts:?}");
+}
+
+#[tokio::test]
+async fn an_event_while_a_question_is_open_shows_the_question_again() {
+    let (mut console, kept) = console(Kind::Mono, Detail::Normal, "");
+    let screen_text = || kept.text();
+    let (reply, pending) = crate::app::event::Pending::new();
+    drop((reply, pending));
+    let open = console.ask(Question::PeerAddress);
+    console.event(Event::Warning("the mapping has changed".into()));
+    assert_eq!(open.await, Err(Cancelled::EndOfInput));
+    console.event(Event::Info("later".into()));
+    let text = screen_text();
+    assert!(text.starts_with("Enter the ip:port of your peer: "), "{text:?}");
+    assert!(text.ends_with("\nlater\n"), "{text:?}");
+}
+
+fn task(arguments: &[&str]) -> Result<Task, Failure> {
+    let cli = Cli::from_arguments([&["p2pcopy"], arguments].concat().into_iter().map(Into::into))
+        .map_err(|error| Failure::usage(error.to_string(), ""))?;
+    Task::from_command(cli.command)
+}
+
+#[test]
+fn arguments_become_options() {
+    let Ok(Task::Send(options)) = task(&[
+        "send",
+        "--file",
+        "a",
+        "b",
+        "--file",
+        "c",
+        "--links",
+        "--exclude",
+        "*.tmp",
+        "--localport",
+        "4300",
+        "--stun",
+        "s.example,t.example:5",
+        "--limit",
+        "20mbit",
+        "--congestion",
+        "udt",
+        "-vv",
+        "--timeout",
+        "90s",
+    ]) else {
+        panic!("not a sender");
+    };
+    assert_eq!(
+        options.source,
+        Source::Paths(["a", "c", "b"].map(PathBuf::from).into())
+    );
+    assert_eq!(options.links, Links::Send);
+    assert!(options.exclude.is_match(Path::new("x/y.tmp")) && !options.exclude.is_match("y.txt"));
+    let common = &options.common;
+    assert_eq!(
+        (common.localport, common.limit, common.verbose),
+        (Some(4300), Some(2_500_000), 2)
+    );
+    assert_eq!(
+        (common.congestion, common.timeout, common.ttl),
+        (Congestion::Udt, Duration::from_secs(90), 5)
+    );
+    let server = |host: &str, port| Server {
+        host: host.into(),
+        port,
+    };
+    assert_eq!(common.stun, [server("s.example", 3478), server("t.example", 5)]);
+
+    let Ok(Task::Send(options)) = task(&["sender", "--file", "-", "--name", "dir.tar"]) else {
+        panic!("not a sender");
+    };
+    assert_eq!(
+        (options.source, options.name.as_deref()),
+        (Source::Stdin, Some("dir.tar"))
+    );
+    let Ok(Task::Receive(options)) = task(&["receive", "-o", "-", "-y"]) else {
+        panic!("not a receiver");
+    };
+    assert_eq!((options.destination, options.yes), (Destination::Stdout, true));
+}
+
+#[test]
+fn what_cannot_be_meant_is_a_usage_error() {
+    for arguments in [
+        &["sender"][..],
+        &["sender", "a", "-"],
+        &["sender", "a", "b", "--name", "c"],
+        &["sender", "--text", "hi", "a"],
+        &["sender", ""],
+        &["sender", "a", "--exclude", "[z"],
+        &["sender", "a", "--limit", "20mb"],
+        &["sender", "a", "--localport", "0"],
+        &["sender", "a", "--ttl", "0"],
+        &["sender", "a", "-q", "-v"],
+        &["receiver", "--output", "-", "--json"],
+        &["receiver", "--output", "-", "--discard"],
+        &["receiver", "--output", ""],
+        &["receiver", "--yes", "extra"],
+        &["nothing"],
+    ] {
+        assert_eq!(
+            task(arguments).err().map(|failure| failure.exit_code()),
+            Some(2),
+            "{arguments:?}"
+        );
+    }
+}

@@ -1,0 +1,245 @@
+//! The loop between sockets, clock and machine.
+
+use super::Clock;
+use super::socket::{MAX_BURST, Ports, Socket};
+use crate::protocol::Path;
+use crate::protocol::time::Time;
+use polling::{Event, Events, PollMode, Poller};
+use quinn_udp::{BATCH_SIZE, RecvMeta};
+use std::io::{self, IoSliceMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes of one receive buffer: a whole burst that the kernel joined.
+const RECEIVE_BUFFER: usize = 65_536;
+/// Bursts sent before looking at what arrived.
+const BURSTS_PER_TURN: usize = 16;
+/// Batches received before sending again.
+const BATCHES_PER_TURN: usize = 4;
+/// However far the next timer is, look again after this.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Datagrams a machine wants sent: segments of equal size, the last possibly shorter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Transmit {
+    /// Where to, and from which socket.
+    pub path: Path,
+    /// Bytes of each segment but the last.
+    pub segment: usize,
+    /// Hops a datagram may live, if not the usual number.
+    pub ttl: Option<u8>,
+}
+
+/// Something sans-IO that the driver drives.
+pub trait Machine {
+    /// A datagram arrived on `path`; it may be changed in place.
+    fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]);
+    /// Time passed, or something was given to the machine from outside.
+    fn handle_timeout(&mut self, now: Time);
+    /// Writes the next datagrams to `buf`, at most `segments` of them.
+    fn poll_transmit(&mut self, now: Time, buf: &mut Vec<u8>, segments: usize) -> Option<Transmit>;
+    /// When `handle_timeout` should be called next.
+    fn poll_timeout(&mut self, now: Time) -> Option<Time>;
+    /// A datagram of `size` bytes was too large for the interface.
+    fn on_too_large(&mut self, now: Time, size: usize);
+}
+
+/// Wakes a waiting driver from another thread.
+#[derive(Clone, Debug)]
+pub struct Waker(Arc<Poller>);
+
+impl Waker {
+    /// Makes the driver look at its inputs again.
+    pub fn wake(&self) {
+        // It fails only if the driver is gone, and then there is nobody to wake.
+        let _ = self.0.notify();
+    }
+}
+
+/// Owns the sockets and runs the loop.
+#[derive(Debug)]
+pub struct Driver {
+    clock: Clock,
+    sockets: Vec<Socket>,
+    poller: Arc<Poller>,
+    events: Events,
+    receive: Vec<Vec<u8>>,
+    out: Vec<u8>,
+    /// A burst the kernel had no room for.
+    blocked: Option<Transmit>,
+}
+
+impl Driver {
+    /// Takes the sockets of a run.
+    ///
+    /// # Errors
+    /// If the system has no more descriptors.
+    #[expect(
+        unsafe_code,
+        reason = "polling wants the promise below; it has no other way to register a socket"
+    )]
+    pub fn new(ports: Ports, clock: Clock) -> io::Result<Self> {
+        let poller = Arc::new(Poller::new()?);
+        for (key, socket) in ports.sockets.iter().enumerate() {
+            // SAFETY: the socket must be deleted from the poller before it is closed. Both belong to the driver,
+            // and `drop` deletes every socket.
+            unsafe { poller.add_with_mode(socket.io(), Event::readable(key), mode(&poller))? };
+        }
+        Ok(Driver {
+            clock,
+            sockets: ports.sockets,
+            poller,
+            events: Events::new(),
+            receive: (0..BATCH_SIZE).map(|_| vec![0; RECEIVE_BUFFER]).collect(),
+            out: Vec::with_capacity(MAX_BURST),
+            blocked: None,
+        })
+    }
+
+    /// What wakes this driver.
+    pub fn waker(&self) -> Waker {
+        Waker(Arc::clone(&self.poller))
+    }
+
+    /// The clock it goes by.
+    pub const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// One turn: timers, then everything there is to send, then a wait for datagrams, a timer or a waker.
+    ///
+    /// # Errors
+    /// Only what makes the sockets useless; a datagram that cannot be sent is a lost datagram.
+    pub fn turn(&mut self, machine: &mut impl Machine) -> io::Result<()> {
+        machine.handle_timeout(self.clock.now());
+        let more = self.transmit(machine);
+        let now = self.clock.now();
+        let wait = match (more, self.blocked) {
+            (true, None) => Duration::ZERO,
+            (_, Some(_)) => LONGEST_WAIT,
+            (false, None) => machine
+                .poll_timeout(now)
+                .map_or(LONGEST_WAIT, |t| t.since(now))
+                .min(LONGEST_WAIT),
+        };
+        self.wait(wait)?;
+        self.receive(machine)
+    }
+
+    fn wait(&mut self, wait: Duration) -> io::Result<()> {
+        if let Some(blocked) = self.blocked {
+            let key = usize::from(blocked.path.local);
+            self.poller
+                .modify_with_mode(self.sockets[key].io(), Event::all(key), mode(&self.poller))?;
+        } else if !self.poller.supports_level() {
+            for (key, socket) in self.sockets.iter().enumerate() {
+                self.poller.modify(socket.io(), Event::readable(key))?;
+            }
+        }
+        self.events.clear();
+        match self.poller.wait(&mut self.events, Some(wait)) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
+            result => result.map(|_| ()),
+        }
+    }
+
+    /// Sends until the machine has nothing more; true if it may have more.
+    fn transmit(&mut self, machine: &mut impl Machine) -> bool {
+        if let Some(blocked) = self.blocked.take() {
+            let key = usize::from(blocked.path.local);
+            let _ = self.poller.modify_with_mode(
+                self.sockets[key].io(),
+                Event::readable(key),
+                mode(&self.poller),
+            );
+            self.send(machine, blocked);
+        }
+        for _ in 0..BURSTS_PER_TURN {
+            if self.blocked.is_some() {
+                return true;
+            }
+            let segments = self.sockets.first().map_or(1, Socket::max_segments);
+            let Some(transmit) = machine.poll_transmit(self.clock.now(), &mut self.out, segments) else {
+                return false;
+            };
+            self.send(machine, transmit);
+        }
+        true
+    }
+
+    /// Sends what is in `out`.
+    fn send(&mut self, machine: &mut impl Machine, transmit: Transmit) {
+        let Some(socket) = self.sockets.get(usize::from(transmit.path.local)) else {
+            return;
+        };
+        let remote = transmit.path.remote;
+        let result = match transmit.ttl {
+            Some(ttl) => socket.send_with_ttl(remote, &self.out, ttl),
+            None => {
+                let most = (MAX_BURST / transmit.segment.max(1)).max(1) * transmit.segment;
+                self.out
+                    .chunks(most.max(1))
+                    .try_for_each(|burst| socket.send(remote, burst, transmit.segment))
+            }
+        };
+        match result {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.blocked = Some(transmit),
+            Err(e) if quinn_udp::is_msg_size_err(&e) => {
+                machine.on_too_large(self.clock.now(), transmit.segment)
+            }
+            // No route for the moment, a firewall's refusal, an ICMP error of an earlier packet: as good as lost.
+            _ => {}
+        }
+    }
+
+    fn receive(&mut self, machine: &mut impl Machine) -> io::Result<()> {
+        let ready: Vec<usize> = self.events.iter().filter(|e| e.readable).map(|e| e.key).collect();
+        for key in ready {
+            let Some(socket) = self.sockets.get(key) else {
+                continue;
+            };
+            for _ in 0..BATCHES_PER_TURN {
+                let mut metas = [RecvMeta::default(); BATCH_SIZE];
+                let mut slices: Vec<IoSliceMut<'_>> =
+                    self.receive.iter_mut().map(|b| IoSliceMut::new(b)).collect();
+                let count = match socket.receive(&mut slices, &mut metas) {
+                    Ok(count) => count,
+                    // Nothing more, or an ICMP error that some systems report on the next receive.
+                    Err(_) => break,
+                };
+                drop(slices);
+                let now = self.clock.now();
+                for (buffer, meta) in self.receive.iter_mut().zip(&metas[..count]) {
+                    let path = Path {
+                        local: key as u8,
+                        remote: meta.addr,
+                    };
+                    for datagram in buffer[..meta.len].chunks_mut(meta.stride.max(1)) {
+                        machine.handle_datagram(now, path, datagram);
+                    }
+                }
+                if count < BATCH_SIZE {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        for socket in &self.sockets {
+            let _ = self.poller.delete(socket.io());
+        }
+    }
+}
+
+/// Level-triggered where the system can; re-armed before each wait elsewhere.
+fn mode(poller: &Poller) -> PollMode {
+    if poller.supports_level() {
+        PollMode::Level
+    } else {
+        PollMode::Oneshot
+    }
+}

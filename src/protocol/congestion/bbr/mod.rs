@@ -1,0 +1,213 @@
+//! The default controller: the skeleton of BBRv3 (draft-ietf-ccwg-bbr) with loss told from congestion.
+//!
+//! It models the path by its bandwidth (the highest delivery rate of two probing cycles) and its unloaded RTT,
+//! paces at the first and keeps about one product of both in flight. What differs from the draft, and why:
+//!
+//! 1. Loss counts only beyond the path's own ([`loss`]); the pacing rate makes up for that loss.
+//! 2. The window covers the jitter seen while we build no queue, or reordering would idle the path.
+//! 3. Startup ends on loss only if bandwidth has stopped growing as well.
+//! 4. A path that shows its unloaded RTT anyway is not emptied to measure it.
+//!
+//! Section numbers below are those of draft-ietf-ccwg-bbr.
+
+mod filters;
+mod loss;
+mod probe;
+
+use super::{AckSample, Controller, Phase};
+use crate::protocol::time::Time;
+use filters::{Jitter, MaxBandwidth, MinRtt, Round, Stretch};
+use loss::Baseline;
+use probe::State;
+use std::time::Duration;
+
+/// First window, packets: paced over the first RTT it saves two rounds over the 10 of RFC 6928, and at 1 Mbit/s
+/// it is still sent within the half second that buffers hold.
+const INITIAL_PACKETS: u64 = 48;
+/// Least window, packets (BBRMinPipeCwnd).
+const MIN_PACKETS: u64 = 4;
+/// RTT assumed before the first sample.
+const UNKNOWN_RTT: Duration = Duration::from_millis(100);
+/// Pace this much below the estimate, so that queues drain (BBRPacingMarginPercent = 1).
+const MARGIN: f64 = 0.99;
+/// How far short-term bandwidth falls at most in one round (BBRBeta).
+const BETA: f64 = 0.7;
+/// Slower than the estimate while cruising shows a queue: estimates are maxima, so they err upward.
+const TRIM: f64 = 0.97;
+
+/// BBR with a loss baseline.
+#[derive(Debug)]
+pub struct Bbr {
+    mtu: u64,
+    rng: u64,
+    state: State,
+    phase_began: Time,
+    round: Round,
+    max_bw: MaxBandwidth,
+    min_rtt: MinRtt,
+    jitter: Jitter,
+    baseline: Baseline,
+    /// The baseline loss in force, 0 to 1.
+    p0: f64,
+    /// What excess loss left of the bandwidth, until the next probe.
+    bw_lo: Option<u64>,
+    /// Whether the last stretch saw a queue throughout.
+    queued: bool,
+    /// Startup: the bandwidth that must be outgrown, and rounds in which it was not.
+    full_bw: u64,
+    full_rounds: u32,
+    full: bool,
+    probe_wait: Duration,
+    probe_rtt_done: Option<Time>,
+    window: u64,
+    pacing_rate: u64,
+}
+
+impl Bbr {
+    /// A controller for a fresh path. `initial_rtt` is what the handshake took, if known; `seed` spreads the
+    /// probes of several flows in time.
+    pub fn new(now: Time, mtu: u16, initial_rtt: Option<Duration>, seed: u64) -> Self {
+        let mtu = u64::from(mtu);
+        let window = INITIAL_PACKETS * mtu;
+        let rtt = initial_rtt.unwrap_or(UNKNOWN_RTT).max(Duration::from_millis(1));
+        Bbr {
+            mtu,
+            rng: seed,
+            state: State::Startup,
+            phase_began: now,
+            round: Round::default(),
+            max_bw: MaxBandwidth::default(),
+            min_rtt: MinRtt::new(now),
+            jitter: Jitter::default(),
+            baseline: Baseline::default(),
+            p0: 0.0,
+            bw_lo: None,
+            queued: false,
+            full_bw: 0,
+            full_rounds: 0,
+            full: false,
+            probe_wait: Duration::from_secs(2),
+            probe_rtt_done: None,
+            window,
+            pacing_rate: (probe::STARTUP_GAIN * window as f64 / rtt.as_secs_f64()) as u64,
+        }
+    }
+
+    /// The loss that is taken for the path's own, 0 to 1.
+    pub fn baseline_loss(&self) -> f64 {
+        self.p0
+    }
+
+    /// Bandwidth to act on: the maximum, unless excess loss has bounded it.
+    fn bw(&self) -> u64 {
+        let max = self.max_bw.get();
+        self.bw_lo.map_or(max, |lo| lo.min(max))
+    }
+
+    /// Bytes sent to have `bw` delivered.
+    fn gross(&self, bw: u64) -> f64 {
+        bw as f64 / (1.0 - self.p0)
+    }
+
+    /// Bandwidth-delay product in bytes, of the unloaded RTT.
+    fn bdp(&self, bw: u64) -> f64 {
+        let rtt = self.min_rtt.get().unwrap_or(UNKNOWN_RTT);
+        self.gross(bw) * rtt.as_secs_f64()
+    }
+
+    /// What is in flight at `bw` without a queue of ours: half the jitter is its mean.
+    fn pipe(&self, bw: u64) -> f64 {
+        self.bdp(bw) + self.gross(bw) * self.jitter.get().as_secs_f64() / 2.0
+    }
+
+    fn on_model(&mut self, s: &AckSample) -> Option<Stretch> {
+        if let Some(rtt) = s.rtt {
+            self.min_rtt.on_sample(s.now, rtt);
+        }
+        let ended = self.round.on_ack(s);
+        if self.full {
+            if let Some(rate) = ended.and_then(|e| e.rate()) {
+                self.max_bw.on_sample(rate);
+            }
+        } else if let Some(rate) = s.delivery_rate
+            && (!s.app_limited || rate >= self.max_bw.get())
+        {
+            self.max_bw.on_sample(rate);
+        }
+        ended
+    }
+
+    fn set_pacing(&mut self) {
+        let trim = if self.queued && self.state == State::Cruise {
+            TRIM
+        } else {
+            1.0
+        };
+        let rate = trim * self.state.pacing_gain() * self.gross(self.bw()) * MARGIN;
+        let rate = (rate as u64).max(self.mtu);
+        // Until the pipe is full a slower rate would only come from too few samples (section 4.6.2).
+        if self.max_bw.get() > 0 && (self.full || rate > self.pacing_rate) {
+            self.pacing_rate = rate;
+        }
+    }
+
+    fn set_window(&mut self, s: &AckSample) {
+        let least = MIN_PACKETS * self.mtu;
+        let gain = self.state.window_gain();
+        let bursts = 3 * (self.pacing_rate / 1000).max(2 * self.mtu);
+        let jitter = self.gross(self.bw()) * self.jitter.get().as_secs_f64();
+        let target = (gain * self.bdp(self.bw()) + jitter) as u64 + bursts;
+        if self.full {
+            self.window = target;
+        } else if self.window < target || s.delivered < INITIAL_PACKETS * self.mtu {
+            self.window += s.acked_bytes + s.acked_bytes / 2;
+        }
+        if self.state == State::ProbeRtt {
+            self.window = self
+                .window
+                .min((probe::PROBE_RTT_GAIN * self.bdp(self.bw())) as u64);
+        }
+        self.window = self.window.max(least);
+    }
+}
+
+impl Controller for Bbr {
+    fn on_sent(&mut self, _now: Time, _bytes: u64, _in_flight: u64) {}
+
+    fn on_ack(&mut self, sample: &AckSample) {
+        let ended = self.on_model(sample);
+        self.on_state(sample, ended);
+        self.set_pacing();
+        self.set_window(sample);
+    }
+
+    fn on_spurious_loss(&mut self, _now: Time, bytes: u64) {
+        let lost = &mut self.round.current().count.lost;
+        *lost = lost.saturating_sub(bytes.div_ceil(self.mtu.max(1)));
+    }
+
+    fn on_path_change(&mut self, now: Time) {
+        let mtu = u16::try_from(self.mtu).unwrap_or(u16::MAX);
+        *self = Bbr::new(now, mtu, None, self.rng);
+    }
+
+    fn window(&self) -> u64 {
+        self.window
+    }
+
+    fn pacing_rate(&self) -> u64 {
+        self.pacing_rate
+    }
+
+    fn set_mtu(&mut self, bytes: u16) {
+        self.mtu = u64::from(bytes);
+    }
+
+    fn phase(&self) -> Phase {
+        self.state.phase()
+    }
+
+    fn bandwidth(&self) -> u64 {
+        self.bw()
+    }
+}

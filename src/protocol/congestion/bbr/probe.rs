@@ -1,0 +1,244 @@
+//! The state machine: startup, drain, and the cycle of probes (sections 4.3.2 to 4.3.4).
+
+use super::super::{AckSample, Phase};
+use super::filters::Stretch;
+use super::loss::Place;
+use super::{BETA, Bbr};
+use std::time::Duration;
+
+/// Doubles the delivery rate each round: 4 ln 2 (section 5.6.2, BBRStartupPacingGain).
+pub(super) const STARTUP_GAIN: f64 = 2.77;
+/// Share of the pipe left in flight while the unloaded RTT is measured (BBRProbeRTTCwndGain).
+pub(super) const PROBE_RTT_GAIN: f64 = 0.5;
+/// How often the unloaded RTT must be seen (ProbeRTTInterval).
+const PROBE_RTT_INTERVAL: Duration = Duration::from_secs(5);
+/// How long it is measured at least (ProbeRTTDuration).
+const PROBE_RTT_TIME: Duration = Duration::from_millis(200);
+/// Growth that counts as growth in startup (section 4.3.1.2).
+const STARTUP_GROWTH: f64 = 1.25;
+/// Growth that keeps a probe going: well above the noise of a rate sample, half of what the probe asks for.
+const PROBE_GROWTH: f64 = 1.1;
+/// Rounds without growth that end startup; fewer if loss says the same.
+const FULL_ROUNDS: u32 = 3;
+const FULL_ROUNDS_LOSSY: u32 = 2;
+
+/// Where in its life the controller is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    Startup,
+    Drain,
+    Down,
+    Cruise,
+    Refill,
+    Up,
+    ProbeRtt,
+}
+
+impl State {
+    pub(super) fn pacing_gain(self) -> f64 {
+        match self {
+            State::Startup => STARTUP_GAIN,
+            State::Drain => 0.5,
+            State::Down => 0.9,
+            State::Cruise | State::Refill | State::ProbeRtt => 1.0,
+            State::Up => 1.25,
+        }
+    }
+
+    pub(super) fn window_gain(self) -> f64 {
+        match self {
+            State::Up => 2.25,
+            State::Startup => STARTUP_GAIN,
+            _ => 2.0,
+        }
+    }
+
+    pub(super) fn phase(self) -> Phase {
+        match self {
+            State::Startup => Phase::Startup,
+            State::Drain => Phase::Drain,
+            State::Down => Phase::ProbeDown,
+            State::Cruise | State::Refill => Phase::Steady,
+            State::Up => Phase::ProbeUp,
+            State::ProbeRtt => Phase::ProbeRtt,
+        }
+    }
+}
+
+impl Bbr {
+    pub(super) fn on_state(&mut self, s: &AckSample, ended: Option<Stretch>) {
+        let verdict = self.judge(ended);
+        match self.state {
+            State::Startup => self.on_startup(s, verdict),
+            State::Drain => {
+                if s.in_flight as f64 <= self.pipe(self.max_bw.get()) || self.round.in_phase > 4 {
+                    self.enter_down(s);
+                }
+            }
+            State::Down => {
+                let drained = s.in_flight as f64 <= self.pipe(self.bw());
+                if self.round.started && self.round.in_phase == 2 {
+                    self.max_bw.advance();
+                }
+                if drained && self.round.in_phase >= 3 {
+                    self.enter(State::Cruise, s);
+                } else {
+                    self.wait_for_probe(s);
+                }
+            }
+            State::Cruise => self.wait_for_probe(s),
+            State::Refill => {
+                if self.round.started && self.round.in_phase >= 2 {
+                    self.enter(State::Up, s);
+                    self.full_bw = self.max_bw.get();
+                }
+            }
+            State::Up => self.on_up(s, verdict),
+            State::ProbeRtt => self.on_probe_rtt(s),
+        }
+        let due = s.now.since(self.min_rtt.idle_at()) > PROBE_RTT_INTERVAL;
+        if due
+            && !matches!(
+                self.state,
+                State::ProbeRtt | State::Startup | State::Up | State::Refill
+            )
+        {
+            self.enter(State::ProbeRtt, s);
+            self.probe_rtt_done = None;
+        }
+    }
+
+    /// Whether the stretch that ended lost more than the path itself does (a probe does not wait for its end).
+    /// None while there is nothing to judge.
+    fn judge(&mut self, ended: Option<Stretch>) -> Option<bool> {
+        let Some(stretch) = ended else {
+            let early = self.state == State::Up && self.round.current().count.exceeds(self.p0);
+            return early.then_some(true);
+        };
+        let excess = stretch.count.exceeds(self.p0);
+        if let Some(low) = stretch.low {
+            let min = self.min_rtt.get().unwrap_or(low);
+            let quiet = low <= min + min / 10 + Duration::from_millis(1);
+            let grew = self.max_bw.get() as f64 >= self.full_bw as f64 * STARTUP_GROWTH;
+            // The first round of a phase acknowledges what the phase before sent; its loss shows up later still.
+            let pure = self.round.in_phase >= if self.state == State::Down { 3 } else { 2 };
+            match self.state {
+                State::Startup if quiet && grew => self.baseline.on_stretch(Place::Growing, stretch.count),
+                State::Cruise if quiet && pure => self.baseline.on_stretch(Place::Cruise, stretch.count),
+                State::Down if quiet && pure => self.baseline.on_stretch(Place::Down, stretch.count),
+                _ => {}
+            }
+            self.queued = low > min + min / 16 + Duration::from_millis(1);
+            if self.state == State::Cruise && pure {
+                self.jitter.on_stretch(&stretch);
+            }
+        }
+        self.p0 = self.baseline.get();
+        if excess {
+            self.on_excess(stretch.rate());
+        }
+        Some(excess)
+    }
+
+    fn on_startup(&mut self, s: &AckSample, verdict: Option<bool>) {
+        if !self.round.started || s.app_limited {
+            return;
+        }
+        if self.max_bw.get() as f64 >= self.full_bw as f64 * STARTUP_GROWTH {
+            self.full_bw = self.max_bw.get();
+            self.full_rounds = 0;
+            return;
+        }
+        self.full_rounds += 1;
+        let lossy = verdict == Some(true);
+        let enough = if lossy { FULL_ROUNDS_LOSSY } else { FULL_ROUNDS };
+        if self.full_rounds >= enough {
+            self.full = true;
+            self.enter(State::Drain, s);
+        }
+    }
+
+    fn on_up(&mut self, s: &AckSample, verdict: Option<bool>) {
+        if verdict == Some(true) {
+            self.enter_down(s);
+            return;
+        }
+        let min_rtt = self.min_rtt.get().unwrap_or_default();
+        if self.round.started && self.round.in_phase >= 2 {
+            if self.max_bw.get() as f64 >= self.full_bw as f64 * PROBE_GROWTH {
+                self.full_bw = self.max_bw.get();
+            } else {
+                self.enter_down(s);
+            }
+            return;
+        }
+        let queue = min_rtt / 8 + Duration::from_millis(1) + self.jitter.get();
+        let queued = s.rtt.is_some_and(|r| r > min_rtt + queue);
+        if queued
+            && s.now.since(self.phase_began) > min_rtt
+            && s.in_flight as f64 > 1.25 * self.pipe(self.bw())
+        {
+            self.enter_down(s);
+        }
+    }
+
+    /// Excess loss at or below the path's rate: somebody else has come, or the path has become slower.
+    fn on_excess(&mut self, rate: Option<u64>) {
+        // What a probe sent comes back in the first rounds after it; that is the probe's answer, not news.
+        let own = match self.state {
+            State::Down => self.round.in_phase <= 2,
+            State::Startup | State::Drain | State::Up | State::ProbeRtt => true,
+            State::Cruise | State::Refill => false,
+        };
+        if !own {
+            let floor = (self.bw() as f64 * BETA) as u64;
+            self.bw_lo = Some(rate.unwrap_or(0).min(self.bw()).max(floor));
+        }
+    }
+
+    fn wait_for_probe(&mut self, s: &AckSample) {
+        if s.now.since(self.phase_began) >= self.probe_wait {
+            self.bw_lo = None;
+            self.enter(State::Refill, s);
+        }
+    }
+
+    fn enter_down(&mut self, s: &AckSample) {
+        // Two to three seconds apart, at random, so that flows do not probe in step (section 4.3.3.6).
+        // Long paths wait longer: a probe costs some round trips.
+        let rtts = self.min_rtt.get().unwrap_or_default() * 4;
+        self.probe_wait = Duration::from_millis(2000 + self.random() % 1000) + rtts;
+        self.enter(State::Down, s);
+    }
+
+    fn on_probe_rtt(&mut self, s: &AckSample) {
+        let low = s.in_flight as f64 <= PROBE_RTT_GAIN * self.bdp(self.bw()) + 4.0 * self.mtu as f64;
+        match self.probe_rtt_done {
+            None if low => {
+                self.probe_rtt_done = Some(s.now + PROBE_RTT_TIME);
+                self.round.restart(s.now, s.delivered);
+            }
+            Some(at) if s.now > at && self.round.in_phase >= 1 => {
+                self.min_rtt.refresh(s.now);
+                self.enter(State::Cruise, s);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn enter(&mut self, state: State, s: &AckSample) {
+        if !(self.state == State::Down && state == State::Cruise) {
+            self.phase_began = s.now;
+        }
+        self.state = state;
+        self.round.restart(s.now, s.delivered);
+    }
+
+    /// splitmix64 (Steele, Lea, Flood 2014).
+    fn random(&mut self) -> u64 {
+        self.rng = self.rng.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.rng ^ (self.rng >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}

@@ -1,0 +1,202 @@
+//! The way in: from a datagram to frames, and what each frame changes.
+
+use super::{AckTally, Challenge, Closed, Connection, Content, Ending, Event, MAX_CHALLENGES};
+use crate::protocol::Path;
+use crate::protocol::ledger::Carries;
+use crate::protocol::time::Time;
+use crate::protocol::wire::{Ack, Frame, Frames, HEADER_LEN, Header};
+use std::time::Duration;
+
+impl Connection {
+    /// Takes a datagram from `path`, opening it in place. Gives the content bytes it carried, if any.
+    ///
+    /// Whatever is not a fresh packet sealed by the peer is counted and changes nothing.
+    pub fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) -> Option<Content> {
+        let header = Header::decode(datagram).filter(|h| h.connection_id == self.local_id)?;
+        if matches!(self.ending, Ending::Over) {
+            return None;
+        }
+        if !self.replay.is_fresh(header.number) {
+            self.counters.replays += 1;
+            return None;
+        }
+        let bytes = datagram.len();
+        let Some(plaintext) = self.opener.open(&header, datagram) else {
+            self.check_forgeries();
+            return None;
+        };
+        let plaintext = &*plaintext;
+        if self.our_credit == 0 && plaintext.first() == Some(&crate::protocol::wire::frame::DATA) {
+            // No room for it: as if it had been lost. The peer was told, and will send it again.
+            return None;
+        }
+        self.replay.take(header.number);
+        self.counters.received += 1;
+        self.heard(now, path);
+
+        let mut content = None;
+        let mut eliciting = false;
+        for frame in Frames::new(plaintext) {
+            match frame {
+                Ok(Frame::Data { offset, range }) => {
+                    eliciting = true;
+                    content = Some(Content {
+                        offset,
+                        range: range.start + HEADER_LEN..range.end + HEADER_LEN,
+                    });
+                }
+                Ok(Frame::Ack(ack)) => self.on_ack(now, &ack),
+                Ok(frame) => {
+                    eliciting |= !matches!(frame, Frame::Close { .. });
+                    if !self.on_frame(now, path, frame) {
+                        return None;
+                    }
+                }
+                Err(malformed) => {
+                    self.misbehaved(malformed.0);
+                    return None;
+                }
+            }
+        }
+        self.received.on_packet(now, header.number, bytes, eliciting);
+        content
+    }
+
+    fn heard(&mut self, now: Time, path: Path) {
+        self.last_heard = now;
+        if !self.confirmed {
+            self.confirmed = true;
+            self.events.push_back(Event::Confirmed);
+        }
+        if self.silent {
+            self.silent = false;
+            self.events.push_back(Event::Back);
+        }
+        if path != self.path && !self.challenges.iter().any(|c| c.path == path) {
+            // The peer shows up elsewhere: ask there before anything is sent there.
+            self.challenge(path);
+        }
+    }
+
+    /// Asks for an answer on `path`.
+    pub(super) fn challenge(&mut self, path: Path) -> u64 {
+        let token = self.random();
+        if self.challenges.len() >= MAX_CHALLENGES {
+            self.challenges.pop_front();
+        }
+        self.challenges.push_back(Challenge { path, token });
+        self.answers.push_back(Challenge { path, token: 0 });
+        token
+    }
+
+    /// A frame other than DATA and ACK; false if the packet ends here.
+    fn on_frame(&mut self, now: Time, path: Path, frame: Frame<'_>) -> bool {
+        match frame {
+            Frame::Ping | Frame::Data { .. } | Frame::Ack(_) => {}
+            // Beyond the window: drop the packet unacknowledged, the peer sends it again when there is room.
+            Frame::Control { offset, bytes } => return self.control_in.receive(offset, bytes),
+            Frame::PathChallenge(token) => {
+                if self.answers.len() < MAX_CHALLENGES {
+                    self.answers.push_back(Challenge { path, token });
+                }
+            }
+            Frame::PathResponse(token) => {
+                if self.challenges.iter().any(|c| c.path == path && c.token == token) {
+                    self.challenges.clear();
+                    self.move_to(now, path);
+                }
+            }
+            Frame::Close { code, reason } => {
+                let reason = String::from_utf8_lossy(reason).into_owned();
+                self.ending = Ending::Over;
+                self.events
+                    .push_back(Event::Closed(Closed::ByPeer { code, reason }));
+                return false;
+            }
+        }
+        true
+    }
+
+    fn move_to(&mut self, now: Time, path: Path) {
+        if path == self.path {
+            return;
+        }
+        self.path = path;
+        self.rtt.reset();
+        self.controller.on_path_change(now);
+        self.mtu.fall_back(now);
+        self.use_mtu();
+        self.probe_timeouts = 0;
+        self.probes_owed = 1;
+        self.outage_before = now;
+        self.events.push_back(Event::Moved(path));
+    }
+
+    fn on_ack(&mut self, now: Time, ack: &Ack<'_>) {
+        let mut acked = AckTally {
+            prior_in_flight: self.ledger.in_flight(),
+            ..AckTally::default()
+        };
+        let (outgoing, control, mtu, sampler) = (
+            &mut self.outgoing,
+            &mut self.control_out,
+            &mut self.mtu,
+            &mut self.sampler,
+        );
+        let mut mtu_grew = false;
+        let mut spurious = 0;
+        let mut taken_back = 0;
+        // Neighbouring content is reported as one range: an ACK usually covers an unbroken run.
+        let mut run: Option<std::ops::Range<u64>> = None;
+        let result = self.ledger.on_ack(now, ack, |packet| {
+            match packet.carries {
+                Carries::Content(range) => match &mut run {
+                    Some(r) if r.end == range.start => r.end = range.end,
+                    _ => {
+                        if let Some(done) = run.replace(range) {
+                            outgoing.on_arrived(done);
+                        }
+                    }
+                },
+                Carries::Control(range) => control.on_arrived(range),
+                Carries::MtuProbe(size) => mtu_grew |= mtu.on_probe_arrived(now, size),
+                Carries::Nothing => {}
+            }
+            mtu.on_arrived(packet.bytes);
+            if packet.was_lost {
+                spurious += packet.bytes;
+                taken_back += 1;
+                sampler.on_spurious(packet.bytes);
+            } else {
+                acked.tally.add(packet.bytes);
+                sampler.on_ack(now, &packet.stamp, packet.bytes);
+            }
+        });
+        if let Some(done) = run {
+            outgoing.on_arrived(done);
+        }
+        let Ok(rtt) = result else {
+            self.misbehaved("an ACK of a packet that was never sent");
+            return;
+        };
+        self.counters.lost = self.counters.lost.saturating_sub(taken_back);
+        self.peer_credit = ack.credit;
+        if let Some(sample) = rtt {
+            self.rtt
+                .on_sample(sample, Duration::from_micros(u64::from(ack.delay_us)));
+            acked.rtt = Some(self.rtt.latest());
+        }
+        if acked.tally.packets > 0 {
+            self.probe_timeouts = 0;
+            self.probes_owed = 0;
+        }
+        if spurious > 0 {
+            self.controller.on_spurious_loss(now, spurious);
+        }
+        if mtu_grew {
+            self.use_mtu();
+        }
+        self.settle_losses(now, (acked.tally.packets > 0).then_some(acked));
+        self.outgoing.tidy();
+    }
+}

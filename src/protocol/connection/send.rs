@@ -1,0 +1,342 @@
+//! The way out: what to put in the next packets, and sealing them in place.
+
+use super::{Closed, Connection, Ending, Event, KEEPALIVE, Limit};
+use crate::protocol::Path;
+use crate::protocol::ledger::Carries;
+use crate::protocol::time::Time;
+use crate::protocol::wire::{CONTROL_HEADER_LEN, DATA_HEADER_LEN, HEADER_LEN, MIN_MTU, TAG_LEN, frame};
+use std::ops::Range;
+use std::time::Duration;
+
+/// Datagrams that are ready to leave: segments of equal size, the last one possibly shorter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Transmit {
+    /// Where to.
+    pub path: Path,
+    /// Size of each segment but the last, in bytes.
+    pub segment: usize,
+}
+
+/// Below this share of lost packets, repeating unacknowledged content at the tail costs more than it saves.
+const TAIL_COPY_LOSS: f64 = 0.002;
+
+/// Shortest time before looking again for something to repeat.
+const TAIL_PAUSE: Duration = Duration::from_millis(1);
+
+impl Connection {
+    /// Writes the next datagrams to `buf` (cleared first), at most `segments` of them in one burst.
+    pub fn poll_transmit(&mut self, now: Time, buf: &mut Vec<u8>, segments: usize) -> Option<Transmit> {
+        buf.clear();
+        if !matches!(self.ending, Ending::Open) {
+            return self.send_close(now, buf);
+        }
+        if let Some(answer) = self.answers.pop_front() {
+            return Some(self.send_path_frame(now, buf, answer.path, answer.token));
+        }
+        let rtt = self.rtt.smoothed();
+        let ack_due = self.received.due(rtt).is_some_and(|t| t <= now);
+        let has_control = self.control_out.has_pending() && self.window_room() > 0;
+        if ack_due || has_control {
+            return Some(self.send_control(now, buf, ack_due));
+        }
+        if self.probes_owed > 0 {
+            self.probes_owed -= 1;
+            return Some(self.send_probe(now, buf));
+        }
+        if self.confirmed
+            && let Some(size) = self.mtu.poll_probe(now)
+        {
+            let packet = self.begin(buf);
+            buf.push(frame::PING);
+            buf.resize(packet + usize::from(size) - TAG_LEN, frame::PADDING);
+            return Some(self.finish(now, buf, packet, Carries::MtuProbe(size), true));
+        }
+        if let Some(transmit) = self.send_content(now, buf, segments) {
+            return Some(transmit);
+        }
+        if now >= self.last_sent + KEEPALIVE {
+            let packet = self.begin(buf);
+            buf.push(frame::PING);
+            return Some(self.finish(now, buf, packet, Carries::Nothing, true));
+        }
+        None
+    }
+
+    /// Writes one datagram that asks for an answer on `path`, for a driver that looks for a silent peer.
+    pub fn poll_path_probe(&mut self, now: Time, path: Path, buf: &mut Vec<u8>) -> Transmit {
+        buf.clear();
+        let token = self.challenges.iter().find(|c| c.path == path).map(|c| c.token);
+        let token = token.unwrap_or_else(|| self.challenge(path));
+        self.answers.retain(|a| a.path != path);
+        self.write_path_frame(now, buf, path, frame::PATH_CHALLENGE, token)
+    }
+
+    fn window_room(&self) -> u64 {
+        self.controller.window().saturating_sub(self.ledger.in_flight())
+    }
+
+    /// Whether content could leave now if the pacer agreed.
+    pub(super) fn may_send_content(&mut self) -> bool {
+        self.window_room() > 0
+            && self.ledger.content_in_flight() < self.peer_credit
+            && (self.outgoing.is_ready() || self.wants_tail_copies())
+    }
+
+    fn wants_tail_copies(&self) -> bool {
+        self.content_finished
+            && self.ledger.content_in_flight() > 0
+            && self.counters.lost as f64 > self.counters.sent as f64 * TAIL_COPY_LOSS
+    }
+
+    /// Starts a packet at the end of `buf`; gives where.
+    fn begin(&self, buf: &mut Vec<u8>) -> usize {
+        let start = buf.len();
+        buf.resize(start + HEADER_LEN, 0);
+        start
+    }
+
+    /// Seals the packet that starts at `start` and books it.
+    fn finish(
+        &mut self,
+        now: Time,
+        buf: &mut Vec<u8>,
+        start: usize,
+        carries: Carries,
+        eliciting: bool,
+    ) -> Transmit {
+        let path = self.path;
+        self.book(now, buf, start, carries, eliciting);
+        if eliciting {
+            let bytes = (buf.len() - start) as u64;
+            self.pacer.on_sent(bytes);
+            self.controller.on_sent(now, bytes, self.ledger.in_flight());
+        }
+        Transmit {
+            path,
+            segment: buf.len() - start,
+        }
+    }
+
+    fn book(&mut self, now: Time, buf: &mut Vec<u8>, start: usize, carries: Carries, eliciting: bool) {
+        buf.resize(buf.len() + TAG_LEN, 0);
+        self.sealer.seal(&mut buf[start..]);
+        let bytes = if eliciting { buf.len() - start } else { 0 };
+        let stamp = self
+            .sampler
+            .on_sent(now, bytes as u64, self.ledger.in_flight() + bytes as u64);
+        self.ledger
+            .on_sent(stamp, u16::try_from(bytes).unwrap_or(u16::MAX), carries);
+        self.last_sent = now;
+        self.counters.sent += u64::from(eliciting);
+    }
+
+    /// CLOSE, a few times; then the end.
+    fn send_close(&mut self, now: Time, buf: &mut Vec<u8>) -> Option<Transmit> {
+        let Ending::Closing {
+            code,
+            reason,
+            copies,
+            next,
+        } = &mut self.ending
+        else {
+            return None;
+        };
+        if now < *next {
+            return None;
+        }
+        if *copies == 0 {
+            self.ending = Ending::Over;
+            self.events.push_back(Event::Closed(Closed::ByUs));
+            return None;
+        }
+        *copies -= 1;
+        *next = now + super::CLOSE_INTERVAL;
+        buf.resize(HEADER_LEN, 0);
+        buf.push(frame::CLOSE);
+        buf.extend_from_slice(&code.to_be_bytes());
+        let len = u16::try_from(reason.len()).expect("cut to MAX_REASON");
+        buf.extend_from_slice(&len.to_be_bytes());
+        buf.extend_from_slice(reason.as_bytes());
+        Some(self.finish(now, buf, 0, Carries::Nothing, false))
+    }
+
+    fn send_path_frame(&mut self, now: Time, buf: &mut Vec<u8>, path: Path, token: u64) -> Transmit {
+        // Token 0 marks a challenge of ours that has yet to leave.
+        if token != 0 {
+            return self.write_path_frame(now, buf, path, frame::PATH_RESPONSE, token);
+        }
+        let token = self
+            .challenges
+            .iter()
+            .rev()
+            .find(|c| c.path == path)
+            .map_or(1, |c| c.token);
+        self.write_path_frame(now, buf, path, frame::PATH_CHALLENGE, token)
+    }
+
+    fn write_path_frame(
+        &mut self,
+        now: Time,
+        buf: &mut Vec<u8>,
+        path: Path,
+        kind: u8,
+        token: u64,
+    ) -> Transmit {
+        let packet = self.begin(buf);
+        buf.push(kind);
+        buf.extend_from_slice(&token.to_be_bytes());
+        let transmit = self.finish(now, buf, packet, Carries::Nothing, false);
+        Transmit { path, ..transmit }
+    }
+
+    /// An ACK, control stream bytes, or both.
+    fn send_control(&mut self, now: Time, buf: &mut Vec<u8>, ack: bool) -> Transmit {
+        let packet = self.begin(buf);
+        if ack {
+            self.received.write_ack(now, self.our_credit, buf);
+        }
+        let room = (usize::from(MIN_MTU) - TAG_LEN).saturating_sub(buf.len() - packet + CONTROL_HEADER_LEN);
+        let mut carries = Carries::Nothing;
+        if room > 64 && self.window_room() > 0 {
+            if let Some(range) = self.control_out.next(room) {
+                self.write_control_frame(&range, buf);
+                carries = Carries::Control(range);
+            }
+        }
+        let mut eliciting = carries != Carries::Nothing;
+        if !eliciting && !self.rtt.is_measured() {
+            // A pure receiver learns the RTT only from what it asks for itself.
+            buf.push(frame::PING);
+            eliciting = true;
+        }
+        self.finish(now, buf, packet, carries, eliciting)
+    }
+
+    fn write_control_frame(&self, range: &Range<u64>, buf: &mut Vec<u8>) {
+        buf.push(frame::CONTROL);
+        buf.extend_from_slice(&range.start.to_be_bytes());
+        buf.extend_from_slice(&((range.end - range.start) as u16).to_be_bytes());
+        self.control_out.copy(range, buf);
+    }
+
+    /// After silence: the oldest thing that still has to arrive, whatever window and pacer say.
+    fn send_probe(&mut self, now: Time, buf: &mut Vec<u8>) -> Transmit {
+        let packet = self.begin(buf);
+        let mut carries = Carries::Nothing;
+        match self.ledger.oldest_in_flight() {
+            Some(Carries::Content(range)) if range.end - range.start <= self.payload() => {
+                let offset = range.start;
+                buf.push(frame::DATA);
+                buf.extend_from_slice(&offset.to_be_bytes());
+                if self.outgoing.copy(&range, buf) {
+                    self.counters.repeated += 1;
+                    carries = Carries::Content(range);
+                } else {
+                    buf.truncate(packet + HEADER_LEN);
+                }
+            }
+            Some(Carries::Control(range)) => {
+                if let Some(range) = self.control_out.outstanding(&range) {
+                    self.write_control_frame(&range, buf);
+                    carries = Carries::Control(range);
+                }
+            }
+            _ => {}
+        }
+        if carries == Carries::Nothing {
+            buf.push(frame::PING);
+        }
+        self.finish(now, buf, packet, carries, true)
+    }
+
+    /// Content bytes in one packet.
+    fn payload(&self) -> u64 {
+        u64::from(self.mtu.current()) - (HEADER_LEN + DATA_HEADER_LEN + TAG_LEN) as u64
+    }
+
+    /// A burst of content: as much as window, credit and pacer allow.
+    fn send_content(&mut self, now: Time, buf: &mut Vec<u8>, segments: usize) -> Option<Transmit> {
+        let window = self.window_room();
+        let credit = self.peer_credit.saturating_sub(self.ledger.content_in_flight());
+        if window == 0 || credit == 0 {
+            self.limit = if window == 0 { Limit::Path } else { Limit::Peer };
+            if window > 0 {
+                self.sampler.on_app_limited(self.ledger.in_flight());
+            }
+            return None;
+        }
+        let paced = self.pacer.budget(now);
+        let mtu = u64::from(self.mtu.current());
+        if paced < mtu.min(self.pacer.quantum()) {
+            self.limit = if self.pacer.is_limited() {
+                Limit::User
+            } else {
+                Limit::Path
+            };
+            return None;
+        }
+        let room = window.min(paced).min(credit.max(mtu)).max(mtu);
+        let segments = (room / mtu)
+            .min(segments as u64)
+            .min(self.pacer.max_segments())
+            .max(1);
+        let payload = self.payload();
+        let path = self.path;
+        let mut first = 0;
+        for _ in 0..segments {
+            let Some(range) = self.next_content(now, payload) else {
+                break;
+            };
+            let start = self.begin(buf);
+            buf.push(frame::DATA);
+            buf.extend_from_slice(&range.start.to_be_bytes());
+            if !self.outgoing.copy(&range, buf) {
+                // Only a copy of something under way can have lost its block; it is no loss to skip it.
+                buf.truncate(start);
+                break;
+            }
+            self.book(now, buf, start, Carries::Content(range), true);
+            let size = buf.len() - start;
+            if start == 0 {
+                first = size;
+            }
+            // Only the last segment of a burst may be short.
+            if size < mtu as usize {
+                break;
+            }
+        }
+        if buf.is_empty() {
+            self.limit = Limit::Source;
+            self.sampler.on_app_limited(self.ledger.in_flight());
+            return None;
+        }
+        if self.pacer.is_limited() {
+            self.sampler.on_app_limited(self.ledger.in_flight());
+        }
+        let bytes = buf.len() as u64;
+        self.pacer.on_sent(bytes);
+        self.controller.on_sent(now, bytes, self.ledger.in_flight());
+        Some(Transmit { path, segment: first })
+    }
+
+    fn next_content(&mut self, now: Time, payload: u64) -> Option<Range<u64>> {
+        if let Some((range, again)) = self.outgoing.next(payload) {
+            self.counters.repeated += u64::from(again);
+            return Some(range);
+        }
+        if !self.wants_tail_copies() || now < self.tail_pause {
+            return None;
+        }
+        let old_enough = now - self.rtt.smoothed() / 4;
+        let copy = self
+            .ledger
+            .oldest_uncopied(old_enough)
+            .filter(|r| r.end - r.start <= payload);
+        if copy.is_none() {
+            self.tail_pause = now + (self.rtt.smoothed() / 8).max(TAIL_PAUSE);
+        } else {
+            self.counters.repeated += 1;
+        }
+        copy
+    }
+}

@@ -1,0 +1,114 @@
+//! What each side tells the other inside the encrypted handshake.
+
+use super::HandshakeError;
+
+/// The protocol this build speaks.
+pub const PROTOCOL_VERSION: u8 = 1;
+
+/// The payload of a handshake message.
+///
+/// ```text
+///  0                   1                   2                   3
+///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+/// +---------------+---------------+---------------+---------------+
+/// |  oldest ver.  |  newest ver.  |           reserved          |A|
+/// +---------------+---------------+---------------+---------------+
+/// |              connection id of packets to its author           |
+/// +---------------------------------------------------------------+
+/// |            its author's clock, Unix nanoseconds (64)          |
+/// |                                                               |
+/// +---------------------------------------------------------------+
+/// ```
+/// A: its author has hardware for AES-GCM. Bytes beyond these are left to newer versions and ignored: the two
+/// version numbers can only be compared by someone who can read past what he does not know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hello {
+    /// The oldest protocol version its author speaks.
+    pub oldest: u8,
+    /// The newest.
+    pub newest: u8,
+    /// Whether its author's processor has instructions for AES-GCM.
+    pub hardware_aes: bool,
+    /// The connection id its author wants on packets to itself.
+    pub cid: u32,
+    /// Its author's clock when the handshake began, Unix nanoseconds.
+    pub unix_nanos: u64,
+}
+
+impl Hello {
+    /// Bytes on the wire.
+    pub const LEN: usize = 16;
+
+    /// The wire form.
+    pub fn encode(&self) -> [u8; Self::LEN] {
+        let mut out = [0; Self::LEN];
+        out[0] = self.oldest;
+        out[1] = self.newest;
+        out[3] = u8::from(self.hardware_aes);
+        out[4..8].copy_from_slice(&self.cid.to_be_bytes());
+        out[8..].copy_from_slice(&self.unix_nanos.to_be_bytes());
+        out
+    }
+
+    /// Reads the wire form.
+    ///
+    /// # Errors
+    /// [`HandshakeError::Malformed`] if too short or the version range is empty.
+    pub fn decode(bytes: &[u8]) -> Result<Self, HandshakeError> {
+        let Some((&[oldest, newest, _, flags, c0, c1, c2, c3, ref nanos @ ..], _)) =
+            bytes.split_first_chunk::<{ Hello::LEN }>()
+        else {
+            return Err(HandshakeError::Malformed);
+        };
+        if oldest > newest {
+            return Err(HandshakeError::Malformed);
+        }
+        Ok(Hello {
+            oldest,
+            newest,
+            hardware_aes: flags & 1 != 0,
+            cid: u32::from_be_bytes([c0, c1, c2, c3]),
+            unix_nanos: u64::from_be_bytes(*nanos),
+        })
+    }
+
+    /// The newest version both speak.
+    ///
+    /// # Errors
+    /// [`HandshakeError::PeerIsNewer`] or [`HandshakeError::PeerIsOlder`] if there is none.
+    pub fn common_version(&self, peer: &Hello) -> Result<u8, HandshakeError> {
+        if peer.oldest > self.newest {
+            Err(HandshakeError::PeerIsNewer)
+        } else if peer.newest < self.oldest {
+            Err(HandshakeError::PeerIsOlder)
+        } else {
+            Ok(self.newest.min(peer.newest))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(oldest: u8, newest: u8) -> Hello {
+        Hello { oldest, newest, hardware_aes: true, cid: 0xdead_beef, unix_nanos: 7 }
+    }
+
+    #[test]
+    fn survives_the_wire_and_tolerates_what_a_newer_version_appends() {
+        let mut bytes = hello(1, 3).encode().to_vec();
+        assert_eq!(Hello::decode(&bytes).unwrap(), hello(1, 3));
+        bytes.push(9);
+        assert_eq!(Hello::decode(&bytes).unwrap(), hello(1, 3));
+        assert_eq!(Hello::decode(&bytes[..15]), Err(HandshakeError::Malformed));
+        assert_eq!(Hello::decode(&hello(3, 1).encode()), Err(HandshakeError::Malformed));
+    }
+
+    #[test]
+    fn picks_the_newest_common_version_or_says_who_is_behind() {
+        assert_eq!(hello(1, 3).common_version(&hello(2, 5)), Ok(3));
+        assert_eq!(hello(1, 2).common_version(&hello(3, 5)), Err(HandshakeError::PeerIsNewer));
+        assert_eq!(hello(3, 5).common_version(&hello(1, 2)), Err(HandshakeError::PeerIsOlder));
+    }
+}

@@ -1,0 +1,143 @@
+//! The keys of a run and the keys of a connection.
+
+use snow::params::DHChoice;
+use snow::resolvers::{CryptoResolver, DefaultResolver};
+use snow::types::Dh;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::HandshakeError;
+use crate::protocol::Role;
+
+/// An X25519 public key, made for one run.
+pub type PublicKey = [u8; 32];
+
+/// The X25519 key pair made for one run; its public half is part of the pasted address.
+#[derive(Clone)]
+pub struct StaticKeypair {
+    secret: Zeroizing<[u8; 32]>,
+    public: PublicKey,
+}
+
+impl StaticKeypair {
+    /// A key pair from 32 random bytes that serve nothing else.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        let secret = Zeroizing::new(blake3::derive_key("p2pcopy 1 static key", seed));
+        let public = match x25519(&secret) {
+            Some(dh) => dh.pubkey().try_into().unwrap_or([0; 32]),
+            None => [0; 32],
+        };
+        StaticKeypair { secret, public }
+    }
+
+    /// The half the peer is told.
+    pub const fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    pub(super) fn secret(&self) -> &[u8; 32] {
+        &self.secret
+    }
+
+    /// The X25519 secret shared with the holder of `peer`.
+    ///
+    /// # Errors
+    /// [`HandshakeError::WeakKey`] if `peer` is one of the few points that give the same secret to everybody.
+    pub(super) fn shared_secret(&self, peer: &PublicKey) -> Result<Zeroizing<[u8; 32]>, HandshakeError> {
+        let mut out = Zeroizing::new([0; 32]);
+        let dh = x25519(&self.secret).ok_or(HandshakeError::Noise)?;
+        dh.dh(peer, out.as_mut_slice()).map_err(|_| HandshakeError::Noise)?;
+        // RFC 7748, section 6.1: an all-zero result betrays a point of small order.
+        if out.iter().all(|&b| b == 0) { Err(HandshakeError::WeakKey) } else { Ok(out) }
+    }
+}
+
+fn x25519(secret: &[u8; 32]) -> Option<Box<dyn Dh>> {
+    let mut dh = DefaultResolver.resolve_dh(&DHChoice::Curve25519)?;
+    dh.set(secret);
+    Some(dh)
+}
+
+/// The cipher that seals packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cipher {
+    /// Where both machines have instructions for AES and carry-less multiplication.
+    Aes256Gcm,
+    /// Everywhere else: as fast as software gets, and constant in time.
+    ChaCha20Poly1305,
+}
+
+/// What a handshake yields. Wiped from memory when dropped.
+#[derive(Clone)]
+pub struct SessionKeys {
+    /// Seals what we send.
+    pub send: [u8; 32],
+    /// Opens what we receive.
+    pub receive: [u8; 32],
+    /// With which cipher.
+    pub cipher: Cipher,
+    /// The connection id on packets to us; we chose it.
+    pub local_cid: u32,
+    /// The connection id on packets to the peer; it chose it.
+    pub remote_cid: u32,
+    /// Which end we are.
+    pub role: Role,
+    /// The newest protocol version both speak.
+    pub version: u8,
+    /// When the peer began this handshake, by its clock: Unix nanoseconds. A later handshake of the same run
+    /// accepts nothing older (see [`Local::not_before`](super::Local::not_before)).
+    pub peer_time: u64,
+    /// The six words both users must find equal; only where no full address vouched for the peer's key.
+    pub sas: Option<[&'static str; 6]>,
+}
+
+impl SessionKeys {
+    /// Keys per direction and cipher from the raw split of the Noise handshake (first half: initiator to
+    /// responder), so that no bytes ever key two different algorithms.
+    pub(super) fn from_split(
+        role: Role,
+        split: ([u8; 32], [u8; 32]),
+        (ours, theirs): (&super::Hello, &super::Hello),
+        sas: Option<[&'static str; 6]>,
+    ) -> Result<Self, HandshakeError> {
+        let version = ours.common_version(theirs)?;
+        let (to_responder, to_initiator) = (Zeroizing::new(split.0), Zeroizing::new(split.1));
+        let (cipher, context) = match ours.hardware_aes && theirs.hardware_aes {
+            true => (Cipher::Aes256Gcm, "p2pcopy 1 packets AES-256-GCM"),
+            false => (Cipher::ChaCha20Poly1305, "p2pcopy 1 packets ChaCha20-Poly1305"),
+        };
+        let (send, receive) = match role {
+            Role::Sender => (&to_responder, &to_initiator),
+            Role::Receiver => (&to_initiator, &to_responder),
+        };
+        Ok(SessionKeys {
+            send: blake3::derive_key(context, send.as_slice()),
+            receive: blake3::derive_key(context, receive.as_slice()),
+            cipher,
+            local_cid: ours.cid,
+            remote_cid: theirs.cid,
+            role,
+            version,
+            peer_time: theirs.unix_nanos,
+            sas,
+        })
+    }
+}
+
+impl Drop for SessionKeys {
+    fn drop(&mut self) {
+        self.send.zeroize();
+        self.receive.zeroize();
+    }
+}
+
+impl std::fmt::Debug for SessionKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionKeys")
+            .field("cipher", &self.cipher)
+            .field("local_cid", &self.local_cid)
+            .field("remote_cid", &self.remote_cid)
+            .field("role", &self.role)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,82 @@
+//! The handshake: probes, Noise KK between full addresses, Noise XX with six words between bare ones.
+//!
+//! Nothing here holds a socket or decides when to send. Invariants: unauthenticated input changes no state,
+//! a message 2 is never larger than the datagram it answers, and the same message 1 always gets the same answer.
+
+pub mod bare;
+pub mod hello;
+pub mod keys;
+pub mod kk;
+pub mod probe;
+pub mod rng;
+pub mod words;
+
+pub use hello::{Hello, PROTOCOL_VERSION};
+pub use keys::{Cipher, PublicKey, SessionKeys, StaticKeypair};
+pub use probe::{Probe, ProbeKey};
+
+/// First bytes of the datagrams before a connection. STUN has its top bits clear, sealed packets begin at 0x50.
+pub mod packet {
+    /// A [`Probe`](super::Probe).
+    pub const PROBE: u8 = 0x40;
+    /// Noise KK, message 1.
+    pub const MESSAGE_1: u8 = 0x41;
+    /// Noise message 2, KK or XX.
+    pub const MESSAGE_2: u8 = 0x42;
+    /// Noise XX, message 3.
+    pub const MESSAGE_3: u8 = 0x43;
+    /// A bare-mode hello: from the sender it holds XX message 1 with its commitment.
+    pub const HELLO: u8 = 0x44;
+    /// The largest datagram of a handshake: passes every path that carries IPv6 (RFC 8200, section 5: 1280).
+    pub const MAX: usize = 1200;
+}
+
+/// Why a handshake cannot go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// Not what it claims to be; dropped and counted.
+    #[error("a damaged handshake message arrived")]
+    Malformed,
+    /// Did not authenticate; dropped and counted.
+    #[error("a handshake message did not authenticate")]
+    Forged,
+    /// From an earlier handshake of this run; dropped.
+    #[error("an old handshake message arrived again")]
+    Replayed,
+    /// The pasted key is worthless.
+    #[error("the key in the peer's address is not usable: ask for the address again")]
+    WeakKey,
+    /// The peer's program is newer than this one can follow.
+    #[error("the peer runs a newer p2pcopy that no longer speaks this version: update p2pcopy here")]
+    PeerIsNewer,
+    /// The peer's program is too old.
+    #[error("the peer runs an older p2pcopy that this version no longer speaks: ask them to update it")]
+    PeerIsOlder,
+    /// The Noise library refused; a defect of this program.
+    #[error("the handshake could not be set up: this is a defect of p2pcopy, please report it")]
+    Noise,
+}
+
+/// What we bring to a handshake.
+#[derive(Clone)]
+pub struct Local {
+    /// Our key pair of this run.
+    pub keypair: StaticKeypair,
+    /// What we tell the peer.
+    pub hello: Hello,
+    /// Accept no message 1 begun before this, by the peer's clock (Unix nanoseconds): one more than the
+    /// [`SessionKeys::peer_time`] of this run's last connection, or 0. Else a recorded message 1 could take
+    /// the place of the real one when the pair reconnects.
+    pub not_before: u64,
+    /// Fresh randomness for this handshake alone.
+    pub seed: [u8; 32],
+}
+
+/// What both sides must agree on before they speak: the label and both identities, sender first.
+///
+/// An identity is the part of an address that names its owner: version, role and key. The `ip:port` and the
+/// mapped ports are left out on purpose: a NAT may change them while people paste, and then one side has the
+/// newer line and the other the older.
+pub fn prologue(sender_identity: &[u8], receiver_identity: &[u8]) -> Vec<u8> {
+    [b"p2pcopy 1 full".as_slice(), sender_identity, receiver_identity].concat()
+}

@@ -1,0 +1,150 @@
+//! Probes: the datagrams that open NATs and say "it is me" before any handshake message has passed.
+//!
+//! Both static keys are known after the paste, so a key shared by exactly the two of them authenticates every
+//! probe. Whatever else arrives gets no answer at all: there is nothing to reflect, amplify or question.
+
+use super::{HandshakeError, PublicKey, StaticKeypair, packet};
+use crate::protocol::Role;
+
+/// One probe, as read from or written to the wire.
+///
+/// ```text
+///  0                   1                   2                   3
+///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+/// +---------------+---------------+---------------+---------------+
+/// |     0x40      | reserved  |H|R|             slot...           |
+/// +---------------+---------------+-------------------------------+
+/// |           ...slot             |      send time (64)...        |
+/// +-------------------------------+                               |
+/// |                               +-------------------------------+
+/// |                               |        random (64)...         |
+/// +-------------------------------+                               |
+/// |                               +-------------------------------+
+/// |                               |   MAC (128), keyed BLAKE3...  |
+/// +-------------------------------+-------------------------------+
+/// ```
+/// R: its author is the receiver. H: its author has heard the peer. Slot: number of the 10-second slot. Send
+/// time: Unix nanoseconds by its author's clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Probe {
+    /// Who sent it.
+    pub role: Role,
+    /// Whether a valid datagram of ours has reached its author.
+    pub heard: bool,
+    /// The slot it belongs to, in 10-second units since 1970.
+    pub slot: u32,
+    /// Its author's clock, Unix nanoseconds.
+    pub unix_nanos: u64,
+    /// Makes every probe distinct, so that a copy is recognised.
+    pub random: [u8; 8],
+}
+
+/// Authenticates probes between two static keys.
+#[derive(Clone)]
+pub struct ProbeKey {
+    key: zeroize::Zeroizing<[u8; 32]>,
+}
+
+const BODY: usize = 1 + 1 + 4 + 8 + 8;
+const MAC: usize = 16;
+const ROLE_BIT: u8 = 1;
+const HEARD_BIT: u8 = 2;
+
+impl ProbeKey {
+    /// The key of this pair of users and this pair of addresses (`context` as in [`super::prologue`]).
+    ///
+    /// # Errors
+    /// [`HandshakeError::WeakKey`] if the peer's key is of small order.
+    pub fn new(own: &StaticKeypair, peer: &PublicKey, context: &[u8]) -> Result<Self, HandshakeError> {
+        let secret = own.shared_secret(peer)?;
+        let mut hasher = blake3::Hasher::new_derive_key("p2pcopy 1 probe");
+        hasher.update(secret.as_slice());
+        hasher.update(context);
+        Ok(ProbeKey { key: zeroize::Zeroizing::new(*hasher.finalize().as_bytes()) })
+    }
+
+    /// A key for probes inside a handshake whose keys nobody has vouched for yet.
+    pub(super) fn from_secret(secret: &[u8]) -> Self {
+        ProbeKey { key: zeroize::Zeroizing::new(blake3::derive_key("p2pcopy 1 bare probe", secret)) }
+    }
+}
+
+impl Probe {
+    /// Bytes on the wire.
+    pub const LEN: usize = BODY + MAC;
+
+    /// The wire form under `key`.
+    pub fn encode(&self, key: &ProbeKey) -> [u8; Self::LEN] {
+        let mut out = [0; Self::LEN];
+        out[0] = packet::PROBE;
+        out[1] = match self.role {
+            Role::Sender => 0,
+            Role::Receiver => ROLE_BIT,
+        } | if self.heard { HEARD_BIT } else { 0 };
+        out[2..6].copy_from_slice(&self.slot.to_be_bytes());
+        out[6..14].copy_from_slice(&self.unix_nanos.to_be_bytes());
+        out[14..22].copy_from_slice(&self.random);
+        let mac = blake3::keyed_hash(&key.key, &out[..BODY]);
+        out[BODY..].copy_from_slice(&mac.as_bytes()[..MAC]);
+        out
+    }
+
+    /// Reads and authenticates the wire form; `None` for anything that is not a probe of the holder of `key`.
+    pub fn decode(bytes: &[u8], key: &ProbeKey) -> Option<Self> {
+        let bytes: &[u8; Self::LEN] = bytes.try_into().ok()?;
+        let (body, mac) = bytes.split_first_chunk::<BODY>()?;
+        let good = blake3::keyed_hash(&key.key, body);
+        let mut padded = [0; 32];
+        padded[..MAC].copy_from_slice(mac);
+        padded[MAC..].copy_from_slice(&good.as_bytes()[MAC..]);
+        // The comparison of two blake3::Hash values takes constant time.
+        if good != blake3::Hash::from_bytes(padded) || body[0] != packet::PROBE {
+            return None;
+        }
+        Some(Probe {
+            role: if body[1] & ROLE_BIT == 0 { Role::Sender } else { Role::Receiver },
+            heard: body[1] & HEARD_BIT != 0,
+            slot: u32::from_be_bytes(body[2..6].try_into().ok()?),
+            unix_nanos: u64::from_be_bytes(body[6..14].try_into().ok()?),
+            random: body[14..22].try_into().ok()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (ProbeKey, ProbeKey) {
+        let (a, b) = (StaticKeypair::from_seed(&[1; 32]), StaticKeypair::from_seed(&[2; 32]));
+        (ProbeKey::new(&a, b.public(), b"x").unwrap(), ProbeKey::new(&b, a.public(), b"x").unwrap())
+    }
+
+    #[test]
+    fn the_peer_reads_it_and_any_flipped_bit_makes_it_nothing() {
+        let (a, b) = pair();
+        let probe = Probe { role: Role::Receiver, heard: true, slot: 9, unix_nanos: 77, random: [5; 8] };
+        let wire = probe.encode(&a);
+        assert_eq!(Probe::decode(&wire, &b), Some(probe));
+        for bit in 0..wire.len() * 8 {
+            let mut bad = wire;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Probe::decode(&bad, &b), None, "bit {bit}");
+        }
+        assert_eq!(Probe::decode(&wire[..37], &b), None);
+    }
+
+    #[test]
+    fn another_pair_of_addresses_has_another_key() {
+        let (a, b) = (StaticKeypair::from_seed(&[1; 32]), StaticKeypair::from_seed(&[2; 32]));
+        let probe = Probe { role: Role::Sender, heard: false, slot: 0, unix_nanos: 0, random: [0; 8] };
+        let wire = probe.encode(&ProbeKey::new(&a, b.public(), b"x").unwrap());
+        assert_eq!(Probe::decode(&wire, &ProbeKey::new(&b, a.public(), b"y").unwrap()), None);
+    }
+
+    #[test]
+    fn a_key_of_small_order_is_refused() {
+        let own = StaticKeypair::from_seed(&[1; 32]);
+        assert_eq!(ProbeKey::new(&own, &[0; 32], b"").err(), Some(HandshakeError::WeakKey));
+    }
+}

@@ -1,0 +1,90 @@
+//! Random bytes from a seed, so that a whole rendezvous replays from one number.
+//!
+//! Whoever drives the core reads the system's randomness once and hands it in. A seed used for two handshakes
+//! would give both the same ephemeral keys: seeds are never reused.
+
+use std::time::Duration;
+
+use snow::params::{CipherChoice, DHChoice, HashChoice};
+use snow::resolvers::{CryptoResolver, DefaultResolver};
+use snow::types::{Cipher, Dh, Hash, Random};
+
+/// A stream of bytes expanded from a seed by BLAKE3's extendable output.
+pub struct SeedRng {
+    reader: blake3::OutputReader,
+}
+
+impl SeedRng {
+    /// A stream of its own for each `context`, which names the purpose.
+    pub fn new(seed: &[u8; 32], context: &str) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key(context);
+        hasher.update(seed);
+        SeedRng { reader: hasher.finalize_xof() }
+    }
+
+    /// A seed for another stream.
+    pub fn seed(&mut self) -> [u8; 32] {
+        self.array()
+    }
+
+    /// The next `N` bytes.
+    pub fn array<const N: usize>(&mut self) -> [u8; N] {
+        let mut out = [0; N];
+        self.reader.fill(&mut out);
+        out
+    }
+
+    /// The next 64 bits as a number.
+    pub fn next_u64(&mut self) -> u64 {
+        u64::from_be_bytes(self.array())
+    }
+
+    /// A duration between 80% and 120% of `base`: peers that fall into step would lose packets together.
+    pub fn jittered(&mut self, base: Duration) -> Duration {
+        let permille = u32::try_from(800 + self.next_u64() % 401).unwrap_or(1000);
+        base * permille / 1000
+    }
+}
+
+impl Random for SeedRng {
+    fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), snow::Error> {
+        self.reader.fill(dest);
+        Ok(())
+    }
+}
+
+/// snow's own primitives with randomness from a seed.
+pub(super) struct SeededResolver {
+    seed: [u8; 32],
+}
+
+impl SeededResolver {
+    /// Randomness for one handshake, from a seed no other handshake uses.
+    pub(super) fn boxed(seed: &[u8; 32]) -> Box<Self> {
+        Box::new(SeededResolver { seed: *seed })
+    }
+}
+
+impl Drop for SeededResolver {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.seed);
+    }
+}
+
+impl CryptoResolver for SeededResolver {
+    fn resolve_rng(&self) -> Option<Box<dyn Random>> {
+        Some(Box::new(SeedRng::new(&self.seed, "p2pcopy 1 noise ephemeral")))
+    }
+
+    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
+        DefaultResolver.resolve_dh(choice)
+    }
+
+    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
+        DefaultResolver.resolve_hash(choice)
+    }
+
+    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
+        DefaultResolver.resolve_cipher(choice)
+    }
+}

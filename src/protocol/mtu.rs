@@ -1,0 +1,171 @@
+//! Finding the largest datagram the path carries (DPLPMTUD, RFC 8899), and falling back when it stops to.
+//!
+//! A probe is padding that nothing depends on, so losing one costs nothing and is no sign of congestion.
+
+use super::time::Time;
+use super::wire::MIN_MTU;
+use std::time::Duration;
+
+/// Sizes worth trying, in UDP payload bytes: common tunnels, PPPoE, plain Ethernet (IPv6, IPv4), jumbo frames.
+const LADDER: [u16; 6] = [MIN_MTU, 1372, 1444, 1452, 1472, 8952];
+/// Tries before a size is given up (RFC 8899, section 5.1.2: MAX_PROBES).
+const TRIES: u8 = 3;
+/// Time between probes.
+const INTERVAL: Duration = Duration::from_millis(5);
+/// After the search ended, look again (RFC 8899, section 5.1.1: PMTU_RAISE_TIMER).
+const RAISE: Duration = Duration::from_secs(600);
+/// After falling back, look again: an outage looks like a black hole at first.
+const RECOVER: Duration = Duration::from_secs(5);
+/// Full-size packets lost in a row, with nothing of that size arriving, that mean a black hole.
+const BLACK_HOLE: u32 = 12;
+
+/// The search.
+#[derive(Debug)]
+pub struct MtuSearch {
+    /// Place in the ladder of the size in use.
+    current: usize,
+    /// Largest place still possible.
+    ceiling: usize,
+    tries: u8,
+    outstanding: Option<u16>,
+    next_probe: Time,
+    suspicious: u32,
+}
+
+impl MtuSearch {
+    /// Starts at the size any path carries.
+    pub const fn new(now: Time) -> Self {
+        MtuSearch {
+            current: 0,
+            ceiling: LADDER.len() - 1,
+            tries: 0,
+            outstanding: None,
+            next_probe: now,
+            suspicious: 0,
+        }
+    }
+
+    /// The size in use, bytes of UDP payload.
+    pub const fn current(&self) -> u16 {
+        LADDER[self.current]
+    }
+
+    /// The size to probe now, if one is due.
+    pub fn poll_probe(&mut self, now: Time) -> Option<u16> {
+        if self.outstanding.is_some() || now < self.next_probe {
+            return None;
+        }
+        if self.current >= self.ceiling {
+            if self.current == LADDER.len() - 1 {
+                self.next_probe = Time::FAR_FUTURE;
+                return None;
+            }
+            self.ceiling = LADDER.len() - 1;
+        }
+        let size = LADDER[self.current + 1];
+        self.outstanding = Some(size);
+        Some(size)
+    }
+
+    /// When the next probe is due.
+    pub fn next_probe(&self) -> Option<Time> {
+        (self.outstanding.is_none() && self.next_probe < Time::FAR_FUTURE).then_some(self.next_probe)
+    }
+
+    /// A probe of `size` arrived; true if the size in use grew.
+    pub fn on_probe_arrived(&mut self, now: Time, size: u16) -> bool {
+        if self.outstanding != Some(size) {
+            return false;
+        }
+        self.outstanding = None;
+        self.tries = 0;
+        self.current = LADDER.iter().position(|s| *s == size).unwrap_or(self.current);
+        self.next_probe = if self.current < self.ceiling {
+            now
+        } else {
+            now + RAISE
+        };
+        true
+    }
+
+    /// A probe of `size` was lost, or the system refused to send it.
+    pub fn on_probe_lost(&mut self, now: Time, size: u16) {
+        if self.outstanding != Some(size) {
+            return;
+        }
+        self.outstanding = None;
+        self.tries += 1;
+        self.next_probe = now + INTERVAL;
+        if self.tries >= TRIES {
+            self.tries = 0;
+            self.ceiling = self.current;
+            self.next_probe = now + RAISE;
+        }
+    }
+
+    /// A packet of `bytes` arrived: the size in use works.
+    pub fn on_arrived(&mut self, bytes: u64) {
+        if bytes > u64::from(MIN_MTU) {
+            self.suspicious = 0;
+        }
+    }
+
+    /// A packet of `bytes` was lost; true if that means a black hole, and the size fell back.
+    pub fn on_lost(&mut self, now: Time, bytes: u64) -> bool {
+        if bytes <= u64::from(MIN_MTU) || self.current == 0 {
+            return false;
+        }
+        self.suspicious += 1;
+        self.suspicious >= BLACK_HOLE && self.fall_back(now)
+    }
+
+    /// Back to the size any path carries; true if that is a change.
+    pub fn fall_back(&mut self, now: Time) -> bool {
+        let changed = self.current != 0;
+        *self = MtuSearch {
+            next_probe: now + RECOVER,
+            ceiling: 0,
+            ..MtuSearch::new(now)
+        };
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs the search on a path that carries `limit` bytes.
+    fn settle(search: &mut MtuSearch, limit: u16) -> u16 {
+        let mut now = Time::ZERO;
+        for _ in 0..60 {
+            now += Duration::from_millis(20);
+            if let Some(size) = search.poll_probe(now) {
+                if size <= limit {
+                    search.on_probe_arrived(now, size);
+                } else {
+                    search.on_probe_lost(now, size);
+                }
+            }
+        }
+        search.current()
+    }
+
+    #[test]
+    fn finds_the_largest_size_the_path_carries() {
+        for (limit, found) in [(1200, 1200), (1400, 1372), (1472, 1472), (9000, 8952)] {
+            assert_eq!(settle(&mut MtuSearch::new(Time::ZERO), limit), found);
+        }
+    }
+
+    #[test]
+    fn black_hole_falls_back_and_small_losses_do_not() {
+        let mut search = MtuSearch::new(Time::ZERO);
+        settle(&mut search, 1472);
+        for _ in 0..100 {
+            assert!(!search.on_lost(Time::ZERO, 1200));
+        }
+        let fell = (0..BLACK_HOLE).any(|_| search.on_lost(Time::ZERO, 1472));
+        assert!(fell && search.current() == 1200);
+    }
+}

@@ -1,0 +1,244 @@
+//! Content on its way out: the blocks at hand, what of them is new, what must go again, what has arrived.
+//!
+//! Memory is bounded by a number of blocks. A block whose bytes were all sent but not all acknowledged may be
+//! dropped to make room; if a piece of it is lost it is asked for again ([`Outgoing::wanted`]).
+
+use super::ranges::RangeSet;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// The sending side's view of the content space.
+#[derive(Debug)]
+pub struct Outgoing {
+    blocks: BTreeMap<u64, Vec<u8>>,
+    spare: Vec<Vec<u8>>,
+    limit: usize,
+    /// Offered and never sent.
+    fresh: RangeSet,
+    /// Lost, to be sent again.
+    again: RangeSet,
+    /// Arrived.
+    arrived: RangeSet,
+    arrived_bytes: u64,
+    /// A dropped block of which a piece is to be sent again.
+    wanted: Option<u64>,
+}
+
+impl Outgoing {
+    /// Holds at most `limit` blocks (at least two) at a time.
+    pub fn new(limit: usize) -> Self {
+        Outgoing {
+            blocks: BTreeMap::new(),
+            spare: Vec::new(),
+            limit: limit.max(2),
+            fresh: RangeSet::new(),
+            again: RangeSet::new(),
+            arrived: RangeSet::new(),
+            arrived_bytes: 0,
+            wanted: None,
+        }
+    }
+
+    /// How many more new blocks it takes now. One place is kept for a block that must be read again.
+    pub fn room(&self) -> usize {
+        (self.limit - 1).saturating_sub(self.blocks.len())
+    }
+
+    /// Content bytes acknowledged so far.
+    pub const fn arrived_bytes(&self) -> u64 {
+        self.arrived_bytes
+    }
+
+    /// Whether [`next`](Self::next) has something to give now.
+    pub fn is_ready(&self) -> bool {
+        !self.fresh.is_empty()
+            || self
+                .again
+                .first()
+                .is_some_and(|r| self.block_of(r.start).is_some())
+    }
+
+    /// Whether nothing of what was offered waits to be sent.
+    pub fn is_idle(&self) -> bool {
+        self.fresh.is_empty() && self.again.is_empty()
+    }
+
+    /// Takes a block to send; offering a block again sends it again.
+    pub fn offer(&mut self, offset: u64, bytes: Vec<u8>) {
+        let range = offset..offset + bytes.len() as u64;
+        self.arrived.remove(range.clone());
+        self.again.remove(range.clone());
+        self.fresh.insert(range);
+        self.keep(offset, bytes);
+    }
+
+    /// Takes a block that was [`wanted`](Self::wanted) again.
+    pub fn supply(&mut self, offset: u64, bytes: Vec<u8>) {
+        if self.wanted == Some(offset) {
+            self.wanted = None;
+        }
+        self.keep(offset, bytes);
+    }
+
+    fn keep(&mut self, offset: u64, bytes: Vec<u8>) {
+        if let Some(old) = self.blocks.insert(offset, bytes) {
+            self.spare.push(old);
+        }
+    }
+
+    /// A buffer that is no longer needed.
+    pub fn reclaim(&mut self) -> Option<Vec<u8>> {
+        self.spare.pop()
+    }
+
+    /// Content that must be read again; the block that holds this offset.
+    pub const fn wanted(&self) -> Option<u64> {
+        self.wanted
+    }
+
+    fn block_of(&self, at: u64) -> Option<(u64, &Vec<u8>)> {
+        let (start, bytes) = self.blocks.range(..=at).next_back()?;
+        (at < start + bytes.len() as u64).then_some((*start, bytes))
+    }
+
+    /// How far content is at hand from `at` on, up to `end`.
+    fn at_hand(&self, at: u64, end: u64) -> u64 {
+        let mut reach = at;
+        while reach < end {
+            let Some((start, bytes)) = self.block_of(reach) else {
+                break;
+            };
+            reach = (start + bytes.len() as u64).min(end);
+        }
+        reach
+    }
+
+    /// What to send next, at most `most` bytes: lost pieces first, then new ones. Whether it is a repetition
+    /// comes with it.
+    pub fn next(&mut self, most: u64) -> Option<(Range<u64>, bool)> {
+        if let Some(first) = self.again.first().cloned() {
+            let reach = self.at_hand(first.start, first.end.min(first.start + most));
+            if reach > first.start {
+                return self.again.pop_front(reach - first.start).map(|r| (r, true));
+            }
+            self.wanted = Some(first.start);
+        }
+        let first = self.fresh.first().cloned()?;
+        let reach = self.at_hand(first.start, first.end.min(first.start + most));
+        self.fresh
+            .pop_front(reach.checked_sub(first.start).filter(|n| *n > 0)?)
+            .map(|r| (r, false))
+    }
+
+    /// Appends the bytes of a range that is at hand.
+    pub fn copy(&self, range: &Range<u64>, to: &mut Vec<u8>) -> bool {
+        let mut at = range.start;
+        while at < range.end {
+            let Some((start, bytes)) = self.block_of(at) else {
+                return false;
+            };
+            let from = (at - start) as usize;
+            let to_end = ((range.end - start) as usize).min(bytes.len());
+            to.extend_from_slice(&bytes[from..to_end]);
+            at = start + to_end as u64;
+        }
+        true
+    }
+
+    /// A range arrived.
+    pub fn on_arrived(&mut self, range: Range<u64>) {
+        self.again.remove(range.clone());
+        self.arrived_bytes += self.arrived.insert(range);
+    }
+
+    /// A range was lost: what of it has not arrived by another packet goes again.
+    pub fn on_lost(&mut self, range: Range<u64>) {
+        let again = &mut self.again;
+        self.arrived.missing(range).for_each(|gap| {
+            again.insert(gap);
+        });
+    }
+
+    /// Frees blocks that have arrived and, when none has and the limit is reached, the oldest one that is only
+    /// waiting for acknowledgements. Call after a burst of ACKs.
+    pub fn tidy(&mut self) {
+        let done: Vec<u64> = self
+            .blocks
+            .iter()
+            .filter(|(start, bytes)| self.arrived.contains(&(**start..**start + bytes.len() as u64)))
+            .map(|(start, _)| *start)
+            .collect();
+        for start in done {
+            self.spare.extend(self.blocks.remove(&start));
+        }
+        while self.blocks.len() >= self.limit {
+            let unsent = self.fresh.first().map_or(u64::MAX, |r| r.start);
+            let again = self.again.first().map_or(u64::MAX, |r| r.start);
+            let idle = self.blocks.iter().find_map(|(start, bytes)| {
+                let end = start + bytes.len() as u64;
+                (end <= unsent && !(*start <= again && again < end)).then_some(*start)
+            });
+            let Some(start) = idle else { break };
+            self.spare.extend(self.blocks.remove(&start));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(fill: u8) -> Vec<u8> {
+        vec![fill; 100]
+    }
+
+    #[test]
+    fn pieces_cross_blocks_and_stop_at_what_is_at_hand() {
+        let mut out = Outgoing::new(4);
+        out.offer(0, block(1));
+        out.offer(100, block(2));
+        assert_eq!(out.next(150), Some((0..150, false)));
+        let mut bytes = Vec::new();
+        assert!(out.copy(&(90..110), &mut bytes));
+        assert_eq!(bytes, [[1; 10], [2; 10]].concat());
+        assert_eq!(out.next(150), Some((150..200, false)));
+        assert_eq!(out.next(150), None);
+    }
+
+    #[test]
+    fn lost_pieces_go_first_and_only_what_has_not_arrived() {
+        let mut out = Outgoing::new(4);
+        out.offer(0, block(1));
+        assert_eq!(out.next(60), Some((0..60, false)));
+        out.on_arrived(0..20);
+        out.on_lost(0..60);
+        assert_eq!(out.next(30), Some((20..50, true)));
+        out.on_arrived(50..60);
+        assert_eq!(out.next(60), Some((60..100, false)));
+    }
+
+    #[test]
+    fn dropped_block_is_wanted_again_when_a_piece_was_lost() {
+        let mut out = Outgoing::new(2);
+        out.offer(0, block(1));
+        assert!(out.next(100).is_some());
+        out.offer(100, block(2));
+        out.tidy();
+        assert_eq!(out.reclaim(), Some(block(1)));
+        out.on_lost(10..20);
+        assert_eq!(out.next(100), Some((100..200, false)));
+        assert_eq!(out.wanted(), Some(10));
+        out.supply(0, block(1));
+        assert_eq!(out.next(100), Some((10..20, true)));
+    }
+
+    #[test]
+    fn arrived_blocks_are_freed() {
+        let mut out = Outgoing::new(3);
+        out.offer(0, block(1));
+        assert!(out.next(100).is_some());
+        out.on_arrived(0..100);
+        out.tidy();
+        assert!(out.reclaim().is_some() && out.room() == 2);
+    }
+}

@@ -1,0 +1,226 @@
+//! Pacing: a token bucket in bytes that spreads packets over time, and the user's hard limit.
+//!
+//! Bytes are UDP payload bytes, as in congestion control. The bucket may go into debt (probes and ACKs leave
+//! regardless), and whatever is owed is waited for, so the long-term rate is exact. It does not know the window.
+
+use super::time::Time;
+use std::time::Duration;
+
+/// Timers fire up to about 1 ms late (tick of common event loops): that much may be made up for, beside the burst
+/// that was due.
+const CATCH_UP: Duration = Duration::from_millis(1);
+/// Most time whose worth leaves as one burst: longer bursts fill shallow buffers (draft-ietf-ccwg-bbr, 4.6.3).
+const QUANTUM: Duration = Duration::from_millis(1);
+/// Bursts take up this part of the RTT at most, so that half of them fit a buffer of 0.05 BDP.
+const RTT_PER_QUANTUM: u32 = 40;
+/// Shorter bursts than this cost more CPU than any path gains by them.
+const LEAST_QUANTUM: Duration = Duration::from_micros(50);
+/// A burst of two keeps delayed ACKs flowing at rates where 1 ms carries less than a packet.
+const MIN_PACKETS: u64 = 2;
+/// Long segmentation-offload bursts lose packets on some mobile paths: 16 segments below 1 Gbit/s.
+const SEGMENTS: u64 = 16;
+/// Above 1 Gbit/s system calls cost more than bursts do: as many as the kernel takes.
+const SEGMENTS_FAST: u64 = 64;
+/// 1 Gbit/s in bytes.
+const FAST: u64 = 125_000_000;
+/// Debt beyond this is forgiven, so that forced packets at a tiny rate cannot silence the sender.
+const MAX_DEBT: Duration = Duration::from_secs(1);
+
+/// Says how much may leave now, and when more may.
+#[derive(Debug)]
+pub struct Pacer {
+    /// Rate asked for by congestion control, bytes a second.
+    asked: u64,
+    /// The user's limit, bytes a second.
+    limit: Option<u64>,
+    /// What may leave; negative if more has left than was earned.
+    credit: f64,
+    /// When `credit` was last brought up to date.
+    updated: Time,
+    /// How much time's worth leaves as one burst.
+    quantum: Duration,
+    /// Largest datagram, bytes.
+    mtu: u64,
+}
+
+impl Pacer {
+    /// A pacer with no rate yet ([`Pacer::set_rate`] gives it one) and credit for the smallest burst.
+    pub fn new(now: Time) -> Self {
+        let mtu = 1200;
+        Pacer {
+            asked: FAST / 1000,
+            limit: None,
+            credit: (MIN_PACKETS * mtu) as f64,
+            updated: now,
+            quantum: QUANTUM,
+            mtu,
+        }
+    }
+
+    /// Sets the rate in bytes a second; credit earned so far at the old rate stays.
+    pub fn set_rate(&mut self, now: Time, bytes_per_second: u64) {
+        if bytes_per_second != self.asked {
+            self.refill(now);
+            self.asked = bytes_per_second.max(1);
+        }
+    }
+
+    /// Bytes a second allowed by the user, if limited.
+    pub fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
+    /// Sets or lifts the user's hard limit, in bytes a second.
+    pub fn set_limit(&mut self, now: Time, bytes_per_second: Option<u64>) {
+        self.refill(now);
+        self.limit = bytes_per_second.map(|b| b.max(1));
+        self.credit = self.credit.min(self.capacity());
+    }
+
+    /// The unloaded RTT is now known to be this: on short paths bursts are made shorter.
+    pub fn set_rtt(&mut self, min_rtt: Duration) {
+        self.quantum = (min_rtt / RTT_PER_QUANTUM).clamp(LEAST_QUANTUM, QUANTUM);
+    }
+
+    /// The largest datagram changed.
+    pub fn set_mtu(&mut self, bytes: u16) {
+        self.mtu = u64::from(bytes);
+    }
+
+    /// The rate in force, bytes a second.
+    pub fn rate(&self) -> u64 {
+        self.limit.map_or(self.asked, |l| l.min(self.asked))
+    }
+
+    /// Whether the user's limit, not the path, decides the rate. The delivery-rate sampler should then count as
+    /// application-limited.
+    pub fn is_limited(&self) -> bool {
+        self.limit.is_some_and(|l| l < self.asked)
+    }
+
+    /// Bytes worth waking up for: at most 1 ms of the rate, at least two packets.
+    pub fn quantum(&self) -> u64 {
+        (self.worth(self.quantum) as u64).clamp(MIN_PACKETS * self.mtu, SEGMENTS_FAST * self.mtu)
+    }
+
+    /// Most segments to hand to the kernel at once.
+    pub fn max_segments(&self) -> u64 {
+        if self.rate() < FAST {
+            SEGMENTS
+        } else {
+            SEGMENTS_FAST
+        }
+    }
+
+    /// Bytes that may leave now.
+    pub fn budget(&mut self, now: Time) -> u64 {
+        self.refill(now);
+        self.credit.max(0.0) as u64
+    }
+
+    /// `bytes` left.
+    pub fn on_sent(&mut self, bytes: u64) {
+        self.credit -= bytes as f64;
+        let floor = -self.worth(MAX_DEBT).max((SEGMENTS_FAST * self.mtu) as f64);
+        self.credit = self.credit.max(floor);
+    }
+
+    /// When `bytes` may leave: `now` if they may already. More than the bucket holds counts as all it holds.
+    pub fn next(&mut self, now: Time, bytes: u64) -> Time {
+        self.refill(now);
+        let missing = (bytes as f64).min(self.capacity()) - self.credit;
+        if missing <= 0.0 {
+            return now;
+        }
+        // Rounded up, so that the credit is really there when the timer fires on time.
+        now + Duration::from_nanos((missing * 1e9 / self.rate() as f64) as u64 + 1)
+    }
+
+    fn refill(&mut self, now: Time) {
+        let earned = self.worth(now.since(self.updated));
+        self.updated = self.updated.max(now);
+        self.credit = (self.credit + earned).min(self.capacity());
+    }
+
+    /// One burst and what a late timer may have missed.
+    fn capacity(&self) -> f64 {
+        self.worth(self.quantum).max((MIN_PACKETS * self.mtu) as f64) + self.worth(CATCH_UP)
+    }
+
+    fn worth(&self, time: Duration) -> f64 {
+        self.rate() as f64 * time.as_secs_f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends 1200-byte packets for `seconds` with timers that fire `late` after they are due; bytes sent.
+    fn run(pacer: &mut Pacer, seconds: u64, late: Duration) -> u64 {
+        let end = Time::ZERO + Duration::from_secs(seconds);
+        let (mut now, mut sent) = (Time::ZERO, 0);
+        while now < end {
+            while pacer.budget(now) >= 1200 {
+                pacer.on_sent(1200);
+                sent += 1200;
+            }
+            let quantum = pacer.quantum();
+            now = pacer.next(now, quantum) + late;
+        }
+        sent
+    }
+
+    fn within(got: u64, want: u64, percent: u64) -> bool {
+        got.abs_diff(want) * 100 <= want * percent
+    }
+
+    #[test]
+    fn rate_holds_from_slow_to_fast_with_late_timers() {
+        for rate in [125_000, 1_250_000, 12_500_000, 125_000_000, 1_250_000_000_u64] {
+            for late in [0, 100, 900] {
+                let mut p = Pacer::new(Time::ZERO);
+                p.set_rate(Time::ZERO, rate);
+                let sent = run(&mut p, 4, Duration::from_micros(late));
+                assert!(within(sent, rate * 4, 2), "{rate} B/s, {late} us late: {sent}");
+            }
+        }
+    }
+
+    #[test]
+    fn limit_holds_within_two_percent() {
+        let mut p = Pacer::new(Time::ZERO);
+        p.set_rate(Time::ZERO, 125_000_000);
+        p.set_limit(Time::ZERO, Some(1_000_000));
+        assert!(p.is_limited());
+        let sent = run(&mut p, 10, Duration::from_micros(700));
+        assert!(within(sent, 10_000_000, 2), "{sent}");
+    }
+
+    #[test]
+    fn pause_earns_no_more_than_the_catch_up() {
+        let mut p = Pacer::new(Time::ZERO);
+        p.set_rate(Time::ZERO, 12_500_000);
+        assert!(p.budget(Time::ZERO + Duration::from_secs(60)) <= 25_000);
+    }
+
+    #[test]
+    fn forced_packets_are_paid_back() {
+        let mut p = Pacer::new(Time::ZERO);
+        p.set_rate(Time::ZERO, 1_000_000);
+        p.on_sent(12_400);
+        assert_eq!(p.budget(Time::ZERO), 0);
+        let due = p.next(Time::ZERO, 1200);
+        assert!(within(due.as_nanos(), 11_200_000, 1), "{due:?}");
+        assert!(p.budget(due) >= 1200);
+    }
+
+    #[test]
+    fn bursts_are_short_below_one_gigabit() {
+        let mut p = Pacer::new(Time::ZERO);
+        p.set_rate(Time::ZERO, 50_000_000);
+        assert_eq!(p.max_segments(), 16);
+        p.set_rate(Time::ZERO, 500_000_000);
+        assert_eq!(p.max_segments(), 64);
+    }
+}

@@ -1,0 +1,228 @@
+//! A set of integers held as disjoint ranges: packets received, bytes acknowledged, bytes to send again.
+//!
+//! Made for sequences that mostly grow at the end: extending the last range and popping the first are O(1),
+//! touching the middle costs a search and a move of what lies behind it.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// Disjoint, non-adjacent, ascending half-open ranges.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RangeSet {
+    ranges: VecDeque<Range<u64>>,
+}
+
+impl RangeSet {
+    /// The empty set.
+    pub const fn new() -> Self {
+        RangeSet {
+            ranges: VecDeque::new(),
+        }
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// How many ranges it takes to say it.
+    pub fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// How many integers are in it.
+    pub fn count(&self) -> u64 {
+        self.ranges.iter().map(|r| r.end - r.start).sum()
+    }
+
+    /// The ranges, ascending.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Range<u64>> {
+        self.ranges.iter()
+    }
+
+    /// The lowest range.
+    pub fn first(&self) -> Option<&Range<u64>> {
+        self.ranges.front()
+    }
+
+    /// The highest range.
+    pub fn last(&self) -> Option<&Range<u64>> {
+        self.ranges.back()
+    }
+
+    /// Index of the first range that ends at or after `at`.
+    fn touching(&self, at: u64) -> usize {
+        match self.ranges.back() {
+            Some(last) if at > last.end => self.ranges.len(),
+            Some(last) if at >= last.start => self.ranges.len() - 1,
+            _ => self.ranges.partition_point(|r| r.end < at),
+        }
+    }
+
+    /// Adds a range; says how many integers are new.
+    pub fn insert(&mut self, range: Range<u64>) -> u64 {
+        if range.start >= range.end {
+            return 0;
+        }
+        let i = self.touching(range.start);
+        let Some(slot) = self.ranges.get_mut(i).filter(|r| r.start <= range.end) else {
+            let new = range.end - range.start;
+            self.ranges.insert(i, range);
+            return new;
+        };
+        let mut new = slot.start.saturating_sub(range.start);
+        slot.start = slot.start.min(range.start);
+        if range.end <= slot.end {
+            return new;
+        }
+        // It reaches past this range: swallow those behind it, as far as it goes.
+        let mut end = slot.end;
+        let mut swallowed = 0;
+        while let Some(next) = self
+            .ranges
+            .get(i + 1 + swallowed)
+            .filter(|r| r.start <= range.end)
+        {
+            new += next.start - end;
+            end = next.end;
+            swallowed += 1;
+        }
+        new += range.end.saturating_sub(end);
+        self.ranges[i].end = end.max(range.end);
+        self.ranges.drain(i + 1..i + 1 + swallowed);
+        new
+    }
+
+    /// Takes a range out.
+    pub fn remove(&mut self, range: Range<u64>) {
+        if range.start >= range.end {
+            return;
+        }
+        let mut i = self.ranges.partition_point(|r| r.end <= range.start);
+        while let Some(slot) = self.ranges.get_mut(i).filter(|r| r.start < range.end) {
+            let (start, end) = (slot.start, slot.end);
+            match (start < range.start, end > range.end) {
+                (true, true) => {
+                    slot.end = range.start;
+                    self.ranges.insert(i + 1, range.end..end);
+                    return;
+                }
+                (true, false) => {
+                    slot.end = range.start;
+                    i += 1;
+                }
+                (false, true) => {
+                    slot.start = range.end;
+                    return;
+                }
+                (false, false) => {
+                    self.ranges.remove(i);
+                }
+            }
+        }
+    }
+
+    /// Takes up to `most` integers off the low end, as one range.
+    pub fn pop_front(&mut self, most: u64) -> Option<Range<u64>> {
+        let first = self.ranges.front_mut()?;
+        let taken = first.start..first.end.min(first.start.saturating_add(most));
+        first.start = taken.end;
+        if first.start >= first.end {
+            self.ranges.pop_front();
+        }
+        Some(taken)
+    }
+
+    /// Whether all of `range` is in it.
+    pub fn contains(&self, range: &Range<u64>) -> bool {
+        range.start >= range.end
+            || self
+                .ranges
+                .get(self.touching(range.start + 1))
+                .is_some_and(|r| r.start <= range.start && r.end >= range.end)
+    }
+
+    /// The parts of `range` that are not in it, ascending.
+    pub fn missing(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
+        let mut at = range.start;
+        let mut i = self.ranges.partition_point(|r| r.end <= range.start);
+        std::iter::from_fn(move || {
+            while at < range.end {
+                match self.ranges.get(i) {
+                    Some(r) if r.start <= at => {
+                        at = at.max(r.end);
+                        i += 1;
+                    }
+                    next => {
+                        let gap = at..next.map_or(range.end, |r| r.start.min(range.end));
+                        at = gap.end;
+                        return Some(gap);
+                    }
+                }
+            }
+            None
+        })
+    }
+
+    /// Forgets everything below `floor`.
+    pub fn forget_below(&mut self, floor: u64) {
+        while let Some(first) = self.ranges.front_mut() {
+            if first.end <= floor {
+                self.ranges.pop_front();
+            } else {
+                first.start = first.start.max(floor);
+                return;
+            }
+        }
+    }
+
+    /// Forgets the lowest ranges until at most `most` remain; says the lowest integer still known.
+    pub fn forget_oldest(&mut self, most: usize) {
+        while self.ranges.len() > most {
+            self.ranges.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn members(set: &RangeSet) -> BTreeSet<u64> {
+        set.iter().flat_map(|r| r.clone()).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_as_a_set_of_integers(ops in proptest::collection::vec((0u8..4, 0u64..60, 0u64..12), 0..80)) {
+            let (mut set, mut model) = (RangeSet::new(), BTreeSet::new());
+            for (op, start, len) in ops {
+                let range = start..start + len;
+                match op {
+                    0 | 1 => {
+                        let new = set.insert(range.clone());
+                        prop_assert_eq!(new, range.clone().filter(|i| model.insert(*i)).count() as u64);
+                    }
+                    2 => {
+                        set.remove(range.clone());
+                        model.retain(|i| !range.contains(i));
+                    }
+                    _ => {
+                        if let Some(taken) = set.pop_front(len.max(1)) {
+                            prop_assert_eq!(model.first(), Some(&taken.start));
+                            model.retain(|i| !taken.contains(i));
+                        }
+                    }
+                }
+                prop_assert_eq!(&members(&set), &model);
+                prop_assert!(set.iter().zip(set.iter().skip(1)).all(|(a, b)| a.end < b.start));
+                let asked = start..start + 20;
+                let missing: BTreeSet<u64> = set.missing(asked.clone()).flatten().collect();
+                prop_assert_eq!(missing, asked.clone().filter(|i| !model.contains(i)).collect::<BTreeSet<_>>());
+                prop_assert_eq!(set.contains(&range), range.clone().all(|i| model.contains(&i)));
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The control stream: reliable, ordered bytes in each direction, beside the content.
+//!
+//! Both ends know the window, so memory is bounded without any negotiation.
+
+use super::ranges::RangeSet;
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// Bytes a sender may have beyond what is acknowledged, and a receiver beyond what is read.
+pub const CONTROL_WINDOW: usize = 1 << 20;
+
+/// Outgoing half.
+#[derive(Debug, Default)]
+pub struct SendStream {
+    /// Bytes from `base` on.
+    buffer: VecDeque<u8>,
+    base: u64,
+    next: u64,
+    again: RangeSet,
+    arrived: RangeSet,
+}
+
+impl SendStream {
+    /// Bytes that may be written now.
+    pub fn room(&self) -> usize {
+        CONTROL_WINDOW - self.buffer.len()
+    }
+
+    /// Appends as much of `bytes` as there is room for; says how much.
+    pub fn write(&mut self, bytes: &[u8]) -> usize {
+        let taken = bytes.len().min(self.room());
+        self.buffer.extend(&bytes[..taken]);
+        taken
+    }
+
+    /// Whether anything waits to be sent.
+    pub fn has_pending(&self) -> bool {
+        !self.again.is_empty() || self.next < self.base + self.buffer.len() as u64
+    }
+
+    /// Whether everything written has arrived.
+    pub fn is_drained(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// What to send next, at most `most` bytes.
+    pub fn next(&mut self, most: usize) -> Option<Range<u64>> {
+        if let Some(range) = self.again.pop_front(most as u64) {
+            return Some(range);
+        }
+        let end = (self.base + self.buffer.len() as u64).min(self.next + most as u64);
+        let range = self.next..end;
+        self.next = end;
+        (range.start < range.end).then_some(range)
+    }
+
+    /// Appends the bytes of a range given by [`next`](Self::next).
+    pub fn copy(&self, range: &Range<u64>, to: &mut Vec<u8>) {
+        let from = (range.start.max(self.base) - self.base) as usize;
+        let end = (range.end.max(self.base) - self.base) as usize;
+        to.extend(self.buffer.range(from..end));
+    }
+
+    /// A range arrived.
+    pub fn on_arrived(&mut self, range: Range<u64>) {
+        self.again.remove(range.clone());
+        self.arrived.insert(range);
+        if let Some(first) = self.arrived.first().filter(|r| r.start <= self.base) {
+            let end = first.end;
+            self.buffer.drain(..(end - self.base) as usize);
+            self.base = end;
+            self.arrived.forget_below(end);
+        }
+    }
+
+    /// A range was lost.
+    pub fn on_lost(&mut self, range: Range<u64>) {
+        let range = range.start.max(self.base)..range.end;
+        if range.start < range.end {
+            let again = &mut self.again;
+            self.arrived.missing(range).for_each(|gap| {
+                again.insert(gap);
+            });
+        }
+    }
+
+    /// What of `range` still has to arrive (the part below the base has).
+    pub fn outstanding(&self, range: &Range<u64>) -> Option<Range<u64>> {
+        let range = range.start.max(self.base)..range.end;
+        (range.start < range.end && !self.arrived.contains(&range)).then_some(range)
+    }
+}
+
+/// Incoming half.
+#[derive(Debug, Default)]
+pub struct RecvStream {
+    buffer: VecDeque<u8>,
+    base: u64,
+    have: RangeSet,
+}
+
+impl RecvStream {
+    /// Takes bytes at an offset; false if they lie beyond the window, and then nothing is kept.
+    pub fn receive(&mut self, offset: u64, bytes: &[u8]) -> bool {
+        let end = offset + bytes.len() as u64;
+        if end > self.base + CONTROL_WINDOW as u64 {
+            return false;
+        }
+        let skip = (self.base.saturating_sub(offset) as usize).min(bytes.len());
+        let (offset, bytes) = (offset + skip as u64, &bytes[skip..]);
+        if bytes.is_empty() {
+            return true;
+        }
+        let at = (offset - self.base) as usize;
+        if self.buffer.len() < at + bytes.len() {
+            self.buffer.resize(at + bytes.len(), 0);
+        }
+        for (slot, b) in self.buffer.range_mut(at..at + bytes.len()).zip(bytes) {
+            *slot = *b;
+        }
+        self.have.insert(offset..end);
+        true
+    }
+
+    /// Moves the bytes that are next in order to the end of `to`; says how many.
+    pub fn read(&mut self, to: &mut Vec<u8>) -> usize {
+        let Some(first) = self.have.first().filter(|r| r.start <= self.base) else {
+            return 0;
+        };
+        let n = (first.end - self.base) as usize;
+        to.extend(self.buffer.drain(..n));
+        self.base += n as u64;
+        self.have.forget_below(self.base);
+        n
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn bytes_beyond_the_window_are_refused() {
+        let mut r = RecvStream::default();
+        assert!(!r.receive(CONTROL_WINDOW as u64, b"x"));
+        assert!(r.receive(CONTROL_WINDOW as u64 - 1, b"x"));
+        assert_eq!(r.read(&mut Vec::new()), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn loss_and_disorder_do_not_change_the_bytes(bytes in proptest::collection::vec(any::<u8>(), 1..3000), seed in any::<u64>()) {
+            let (mut tx, mut rx, mut got) = (SendStream::default(), RecvStream::default(), Vec::new());
+            let (mut written, mut state) = (0, seed | 1);
+            let mut underway: Vec<Range<u64>> = Vec::new();
+            while !(tx.is_drained() && written == bytes.len()) {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                written += tx.write(&bytes[written..bytes.len().min(written + (state >> 40) as usize % 300)]);
+                while let Some(range) = tx.next(1 + (state >> 50) as usize % 200) {
+                    underway.push(range);
+                }
+                if !underway.is_empty() {
+                    let range = underway.swap_remove((state >> 33) as usize % underway.len());
+                    let mut piece = Vec::new();
+                    if (state >> 20) % 4 == 0 {
+                        tx.on_lost(range);
+                    } else if let Some(range) = tx.outstanding(&range) {
+                        tx.copy(&range, &mut piece);
+                        prop_assert!(rx.receive(range.start, &piece));
+                        tx.on_arrived(range);
+                    }
+                }
+                rx.read(&mut got);
+            }
+            prop_assert_eq!(got, bytes);
+        }
+    }
+}

@@ -1,0 +1,434 @@
+//! Every layout of a sealed packet: the clear header and the frames under the seal.
+//!
+//! One checked door for untrusted bytes: [`Reader`] never reads past its end, and a decoder that leaves bytes
+//! over is wrong. docs/protocol.md shows the same layouts as bit diagrams.
+
+use std::ops::Range;
+
+/// Bytes on the wire that break the layout. Sealed packets come from the peer itself, so this closes the connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("malformed {0}")]
+pub struct Malformed(pub &'static str);
+
+/// First byte of a sealed packet; its lowest bit is the key phase.
+pub const SEALED: u8 = 0x50;
+/// Clear header: first byte, connection ID, packet number.
+pub const HEADER_LEN: usize = 13;
+/// Authentication tag of both AEADs.
+pub const TAG_LEN: usize = 16;
+/// DATA frame before its bytes: type and offset.
+pub const DATA_HEADER_LEN: usize = 9;
+/// CONTROL frame before its bytes: type, offset, length.
+pub const CONTROL_HEADER_LEN: usize = 11;
+/// The datagram that any Internet path carries (RFC 9000, section 14).
+pub const MIN_MTU: u16 = 1200;
+/// Longest reason text in a CLOSE frame.
+pub const MAX_REASON: usize = 512;
+
+/// A packet's number, unique in its direction for the whole connection.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub struct PacketNumber(u64);
+
+impl PacketNumber {
+    /// From its value.
+    pub const fn new(n: u64) -> Self {
+        PacketNumber(n)
+    }
+    /// Its value.
+    pub const fn value(self) -> u64 {
+        self.0
+    }
+    /// The one after it.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        PacketNumber(self.0 + 1)
+    }
+}
+
+/// The clear part of a sealed packet; it is authenticated with the rest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// Lowest bit of the key generation.
+    pub key_phase: bool,
+    /// Which connection of the receiver this is.
+    pub connection_id: u32,
+    /// This packet's number.
+    pub number: PacketNumber,
+}
+
+impl Header {
+    /// Reads the header; none if this is no sealed packet.
+    pub fn decode(datagram: &[u8]) -> Option<Header> {
+        if datagram.len() < HEADER_LEN + TAG_LEN || datagram[0] & !1 != SEALED {
+            return None;
+        }
+        let mut r = Reader::new(&datagram[1..HEADER_LEN]);
+        Some(Header {
+            key_phase: datagram[0] & 1 == 1,
+            connection_id: r.u32("header").ok()?,
+            number: PacketNumber(r.u64("header").ok()?),
+        })
+    }
+
+    /// Writes the header at the start of `buf`.
+    pub fn encode(&self, buf: &mut [u8]) {
+        buf[0] = SEALED | u8::from(self.key_phase);
+        buf[1..5].copy_from_slice(&self.connection_id.to_be_bytes());
+        buf[5..13].copy_from_slice(&self.number.0.to_be_bytes());
+    }
+}
+
+/// A cursor over untrusted bytes.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// At the start of `bytes`.
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Reader { bytes, at: 0 }
+    }
+    /// Bytes not read yet.
+    pub const fn remaining(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+    /// Position from the start.
+    pub const fn position(&self) -> usize {
+        self.at
+    }
+    /// The next `n` bytes.
+    pub fn bytes(&mut self, n: usize, what: &'static str) -> Result<&'a [u8], Malformed> {
+        let end = self
+            .at
+            .checked_add(n)
+            .filter(|e| *e <= self.bytes.len())
+            .ok_or(Malformed(what))?;
+        let taken = &self.bytes[self.at..end];
+        self.at = end;
+        Ok(taken)
+    }
+    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Malformed> {
+        self.bytes(N, what)
+            .map(|b| b.try_into().expect("exactly N bytes were taken"))
+    }
+    /// One byte.
+    pub fn u8(&mut self, what: &'static str) -> Result<u8, Malformed> {
+        Ok(self.array::<1>(what)?[0])
+    }
+    /// Two bytes, big-endian.
+    pub fn u16(&mut self, what: &'static str) -> Result<u16, Malformed> {
+        Ok(u16::from_be_bytes(self.array(what)?))
+    }
+    /// Four bytes, big-endian.
+    pub fn u32(&mut self, what: &'static str) -> Result<u32, Malformed> {
+        Ok(u32::from_be_bytes(self.array(what)?))
+    }
+    /// Eight bytes, big-endian.
+    pub fn u64(&mut self, what: &'static str) -> Result<u64, Malformed> {
+        Ok(u64::from_be_bytes(self.array(what)?))
+    }
+    /// A variable-length integer (RFC 9000, section 16).
+    pub fn varint(&mut self, what: &'static str) -> Result<u64, Malformed> {
+        let first = self.u8(what)?;
+        let mut value = u64::from(first & 0x3f);
+        for _ in 1..1usize << (first >> 6) {
+            value = value << 8 | u64::from(self.u8(what)?);
+        }
+        Ok(value)
+    }
+}
+
+/// Bytes a variable-length integer takes (RFC 9000, section 16).
+pub const fn varint_len(value: u64) -> usize {
+    match value {
+        0..=0x3f => 1,
+        0x40..=0x3fff => 2,
+        0x4000..=0x3fff_ffff => 4,
+        _ => 8,
+    }
+}
+
+/// Appends a variable-length integer; values from 2^62 on do not occur (packet counts, byte counts).
+pub fn put_varint(buf: &mut Vec<u8>, value: u64) {
+    match varint_len(value) {
+        1 => buf.push(value as u8),
+        2 => buf.extend_from_slice(&(value as u16 | 0x4000).to_be_bytes()),
+        4 => buf.extend_from_slice(&(value as u32 | 0x8000_0000).to_be_bytes()),
+        _ => buf.extend_from_slice(&(value | 0xc000_0000_0000_0000).to_be_bytes()),
+    }
+}
+
+/// A report of what arrived.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ack<'a> {
+    /// Highest packet number received.
+    pub largest: u64,
+    /// How long the receiver held that packet before saying so, in microseconds.
+    pub delay_us: u32,
+    /// Content bytes the receiver has room for, those in flight included.
+    pub credit: u64,
+    ranges: &'a [u8],
+    first_len: u64,
+}
+
+impl<'a> Ack<'a> {
+    /// Bytes of an ACK frame without further ranges, at most.
+    pub const MAX_FIXED_LEN: usize = 1 + 8 + 4 + 4 + 8 + 2;
+
+    fn decode(r: &mut Reader<'a>) -> Result<Self, Malformed> {
+        const WHAT: &str = "ACK frame";
+        let largest = r.u64(WHAT)?;
+        let delay_us = r.u32(WHAT)?;
+        let credit = u64::from(r.u32(WHAT)?) << 10;
+        let first_len = r.varint(WHAT)?;
+        let count = r.u16(WHAT)?;
+        let start = r.position();
+        // Walk it once here, so that the iterator cannot meet anything malformed.
+        let mut low = largest
+            .checked_add(1)
+            .and_then(|end| end.checked_sub(first_len))
+            .ok_or(Malformed(WHAT))?;
+        for _ in 0..count {
+            let (gap, len) = (r.varint(WHAT)?, r.varint(WHAT)?);
+            low = low
+                .checked_sub(gap)
+                .and_then(|l| l.checked_sub(len))
+                .ok_or(Malformed(WHAT))?;
+            if gap == 0 || len == 0 {
+                return Err(Malformed(WHAT));
+            }
+        }
+        if first_len == 0 {
+            return Err(Malformed(WHAT));
+        }
+        Ok(Ack {
+            largest,
+            delay_us,
+            credit,
+            first_len,
+            ranges: &r.bytes[start..r.at],
+        })
+    }
+
+    /// Ranges of packet numbers received, highest first.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> + 'a {
+        let mut r = Reader::new(self.ranges);
+        let end = self.largest + 1;
+        let mut low = end - self.first_len;
+        std::iter::once(low..end).chain(std::iter::from_fn(move || {
+            let gap = r.varint("").ok()?;
+            let len = r.varint("").ok()?;
+            let high = low - gap;
+            low = high - len;
+            Some(low..high)
+        }))
+    }
+
+    /// Appends an ACK frame for `received`, highest ranges first, as many as `room` bytes hold.
+    pub fn encode<'r>(
+        buf: &mut Vec<u8>,
+        room: usize,
+        mut received: impl Iterator<Item = &'r Range<u64>>,
+        delay_us: u32,
+        credit: u64,
+    ) {
+        let Some(first) = received.next() else { return };
+        let limit = buf.len() + room;
+        buf.push(frame::ACK);
+        buf.extend_from_slice(&(first.end - 1).to_be_bytes());
+        buf.extend_from_slice(&delay_us.to_be_bytes());
+        buf.extend_from_slice(&u32::try_from(credit >> 10).unwrap_or(u32::MAX).to_be_bytes());
+        put_varint(buf, first.end - first.start);
+        let count_at = buf.len();
+        buf.extend_from_slice(&[0, 0]);
+        let (mut low, mut count) = (first.start, 0u16);
+        for range in received {
+            let (gap, len) = (low - range.end, range.end - range.start);
+            if buf.len() + varint_len(gap) + varint_len(len) > limit || count == u16::MAX {
+                break;
+            }
+            put_varint(buf, gap);
+            put_varint(buf, len);
+            low = range.start;
+            count += 1;
+        }
+        buf[count_at..count_at + 2].copy_from_slice(&count.to_be_bytes());
+    }
+}
+
+/// Frame types.
+pub mod frame {
+    /// Nothing, to the packet's end.
+    pub const PADDING: u8 = 0;
+    /// Asks for an acknowledgement.
+    pub const PING: u8 = 1;
+    /// What arrived.
+    pub const ACK: u8 = 2;
+    /// Content bytes, to the packet's end.
+    pub const DATA: u8 = 3;
+    /// Bytes of the control stream.
+    pub const CONTROL: u8 = 4;
+    /// Asks for the same eight bytes back on the same path.
+    pub const PATH_CHALLENGE: u8 = 5;
+    /// Those bytes.
+    pub const PATH_RESPONSE: u8 = 6;
+    /// The end.
+    pub const CLOSE: u8 = 7;
+}
+
+/// One frame, borrowed from an opened packet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Frame<'a> {
+    /// Asks for an acknowledgement.
+    Ping,
+    /// What arrived.
+    Ack(Ack<'a>),
+    /// Content bytes at an offset; where they lie in the opened packet.
+    Data {
+        /// Place in the content space.
+        offset: u64,
+        /// Place in the decoded slice.
+        range: Range<usize>,
+    },
+    /// Bytes of the control stream.
+    Control {
+        /// Place in the stream.
+        offset: u64,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// Asks for the same eight bytes back on the same path.
+    PathChallenge(u64),
+    /// Those bytes.
+    PathResponse(u64),
+    /// The end, and why.
+    Close {
+        /// A number for programs.
+        code: u16,
+        /// A text for people; untrusted.
+        reason: &'a [u8],
+    },
+}
+
+/// Decodes the frames of one packet.
+#[derive(Debug)]
+pub struct Frames<'a>(Reader<'a>);
+
+impl<'a> Frames<'a> {
+    /// Over an opened packet's plaintext.
+    pub const fn new(plaintext: &'a [u8]) -> Self {
+        Frames(Reader::new(plaintext))
+    }
+
+    fn decode(&mut self, kind: u8) -> Result<Frame<'a>, Malformed> {
+        let r = &mut self.0;
+        Ok(match kind {
+            frame::PING => Frame::Ping,
+            frame::ACK => Frame::Ack(Ack::decode(r)?),
+            frame::DATA => {
+                let offset = r.u64("DATA frame")?;
+                let range = r.position()..r.bytes.len();
+                r.at = range.end;
+                if range.is_empty() || offset.checked_add(range.len() as u64).is_none() {
+                    return Err(Malformed("DATA frame"));
+                }
+                Frame::Data { offset, range }
+            }
+            frame::CONTROL => {
+                let offset = r.u64("CONTROL frame")?;
+                let len = r.u16("CONTROL frame")?;
+                let bytes = r.bytes(usize::from(len), "CONTROL frame")?;
+                if offset.checked_add(u64::from(len)).is_none() {
+                    return Err(Malformed("CONTROL frame"));
+                }
+                Frame::Control { offset, bytes }
+            }
+            frame::PATH_CHALLENGE => Frame::PathChallenge(r.u64("PATH_CHALLENGE frame")?),
+            frame::PATH_RESPONSE => Frame::PathResponse(r.u64("PATH_RESPONSE frame")?),
+            frame::CLOSE => {
+                let code = r.u16("CLOSE frame")?;
+                let len = usize::from(r.u16("CLOSE frame")?);
+                if len > MAX_REASON {
+                    return Err(Malformed("CLOSE frame"));
+                }
+                Frame::Close {
+                    code,
+                    reason: r.bytes(len, "CLOSE frame")?,
+                }
+            }
+            _ => return Err(Malformed("frame type")),
+        })
+    }
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Result<Frame<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let kind = self.0.u8("").ok()?;
+        if kind == frame::PADDING {
+            let rest = self.0.bytes(self.0.remaining(), "padding").unwrap_or(&[]);
+            return rest.iter().any(|b| *b != 0).then_some(Err(Malformed("padding")));
+        }
+        let decoded = self.decode(kind);
+        if decoded.is_err() {
+            self.0.at = self.0.bytes.len();
+        }
+        Some(decoded)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ranges::RangeSet;
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn header_matches_the_document() {
+        let header = Header {
+            key_phase: true,
+            connection_id: 0x0102_0304,
+            number: PacketNumber(5),
+        };
+        let mut buf = [0u8; HEADER_LEN + TAG_LEN];
+        header.encode(&mut buf);
+        assert_eq!(buf[..HEADER_LEN], [0x51, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 5]);
+        assert_eq!(Header::decode(&buf), Some(header));
+    }
+
+    proptest! {
+        #[test]
+        fn ack_says_what_it_was_told(spans in proptest::collection::vec((1u64..2000, 1u64..100_000), 1..60), room in 64usize..1200) {
+            let mut set = RangeSet::new();
+            let mut at = 0;
+            for (len, gap) in spans {
+                at += gap;
+                set.insert(at..at + len);
+                at += len;
+            }
+            let mut buf = Vec::new();
+            Ack::encode(&mut buf, room, set.iter().rev(), 7, 1 << 20);
+            prop_assert!(buf.len() <= room);
+            let mut frames = Frames::new(&buf);
+            let Some(Ok(Frame::Ack(ack))) = frames.next() else { panic!("an ACK") };
+            prop_assert!(frames.next().is_none());
+            prop_assert_eq!((ack.delay_us, ack.credit), (7, 1 << 20));
+            for (said, known) in ack.ranges().zip(set.iter().rev()) {
+                prop_assert_eq!(&said, known);
+            }
+        }
+
+        #[test]
+        fn any_bytes_decode_or_fail_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            for frame in Frames::new(&bytes) {
+                if let Ok(Frame::Ack(ack)) = frame {
+                    let _ = ack.ranges().map(|r| r.end - r.start).fold(0u64, u64::wrapping_add);
+                }
+            }
+            let _ = Header::decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The address two people swap: one word, `203.0.113.7:4300/` and letters and digits that carry the rest.
+//!
+//! The part before the slash is for human eyes and works alone over the phone. The token after it carries the
+//! key made for this run and everything that makes a punch likely to succeed. A CRC32 over both parts tells a
+//! damaged paste from a good one. Parsing forgives what chats do to a word; it forgives nothing else.
+
+mod token;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use crate::protocol::Role;
+use crate::protocol::handshake::PublicKey;
+
+/// How many port pairs there are: the main one and three spares (see [`super::schedule`]).
+pub const PAIRS: usize = 4;
+/// The most candidates an address carries.
+pub const MAX_CANDIDATES: usize = 4;
+/// Longer than any token; decoding base58 takes time quadratic in the length.
+const MAX_TOKEN_CHARS: usize = 1000;
+
+/// Which external address a NAT gives to packets of one socket (RFC 4787, section 4.1).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Mapping {
+    /// Not known: fewer than two STUN servers answered.
+    #[default]
+    Unknown,
+    /// No NAT: the external address is the machine's own.
+    Public,
+    /// The same for every destination.
+    Independent,
+    /// Another for each destination, often called symmetric.
+    Dependent,
+}
+
+/// Which packets a NAT lets in to a mapping (RFC 4787, section 5).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Filtering {
+    /// Nobody asked: the test may not run on a socket that will punch.
+    #[default]
+    Untested,
+    /// From anywhere.
+    Independent,
+    /// From addresses the socket has sent to.
+    Address,
+    /// From addresses and ports the socket has sent to.
+    AddressAndPort,
+}
+
+/// What is known of one side's NAT.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct NatClass {
+    /// How it maps.
+    pub mapping: Mapping,
+    /// How it filters.
+    pub filtering: Filtering,
+}
+
+impl fmt::Display for NatClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let old_name = match (self.mapping, self.filtering) {
+            (Mapping::Independent, Filtering::Independent) => "FullCone: ",
+            (Mapping::Independent, Filtering::Address) => "Restricted: ",
+            (Mapping::Independent, Filtering::AddressAndPort) => "PortRestricted: ",
+            (Mapping::Dependent, _) => "Symmetric: ",
+            _ => "",
+        };
+        let mapping = match self.mapping {
+            Mapping::Unknown => "unknown (too few STUN servers answered)",
+            Mapping::Public => "public address (no NAT)",
+            Mapping::Independent => "port is kept (endpoint-independent mapping)",
+            Mapping::Dependent => "another port for every destination (endpoint-dependent mapping)",
+        };
+        let filtering = match self.filtering {
+            Filtering::Untested => "",
+            Filtering::Independent => ", lets anyone in",
+            Filtering::Address => ", lets in only addresses it has sent to",
+            Filtering::AddressAndPort => ", lets in only addresses and ports it has sent to",
+        };
+        write!(f, "{old_name}{mapping}{filtering}")
+    }
+}
+
+/// What follows the slash.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Token {
+    /// Which end its owner is.
+    pub role: Role,
+    /// The key made for this run.
+    pub key: PublicKey,
+    /// What its owner knows of its NAT.
+    pub nat: NatClass,
+    /// External ports of the spare pairs 1 to 3, on the same external IP; 0 where there is none.
+    pub spare_ports: [u16; PAIRS - 1],
+    /// LAN and IPv6 addresses, at most [`MAX_CANDIDATES`].
+    pub candidates: Vec<SocketAddr>,
+}
+
+/// A whole address, our own or the peer's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Address {
+    /// The external address of pair 0; without any STUN answer, the first local candidate.
+    pub reflexive: SocketAddr,
+    /// The rest; `None` if only an `ip:port` was pasted.
+    pub token: Option<Token>,
+}
+
+/// What is wrong with a pasted address, and what to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AddressError {
+    /// Nothing there.
+    #[error("no address: paste the line that p2pcopy printed on the other computer")]
+    Empty,
+    /// Not even an `ip:port`.
+    #[error("this is not an address like 203.0.113.7:4300/...: copy the whole line your peer sees")]
+    NotAnAddress,
+    /// An IP without its port.
+    #[error("the port is missing: an address looks like 203.0.113.7:4300, copy the whole line your peer sees")]
+    NoPort,
+    /// An `ip:port` nobody can be at.
+    #[error("nobody can be reached at this address: copy the line your peer sees once more")]
+    Unusable,
+    /// The checksum does not fit.
+    #[error("this address was damaged on the way (a part is missing or changed): copy the whole line again")]
+    Damaged,
+    /// From a newer program.
+    #[error("this address comes from a newer p2pcopy: update p2pcopy on this computer")]
+    Newer,
+    /// From an older program.
+    #[error("this address comes from an older p2pcopy: ask your peer to update p2pcopy")]
+    Older,
+    /// Pasted back to its owner.
+    #[error("this is your own address: send it to your peer, and paste the one they see")]
+    Own,
+    /// Both ends send.
+    #[error("both sides are senders: one of you must run `p2pcopy receiver`")]
+    BothSend,
+    /// Both ends receive.
+    #[error("both sides are receivers: one of you must run `p2pcopy sender --file ...`")]
+    BothReceive,
+}
+
+impl Address {
+    /// Our own address from what STUN and the interfaces say: `mapped` holds the external address of each pair
+    /// that has one. `None` if there is neither an external nor a local address.
+    pub fn own(
+        role: Role,
+        key: PublicKey,
+        nat: NatClass,
+        mapped: [Option<SocketAddr>; PAIRS],
+        mut candidates: Vec<SocketAddr>,
+    ) -> Option<Address> {
+        candidates.truncate(MAX_CANDIDATES);
+        let reflexive = mapped[0].or_else(|| candidates.first().copied())?;
+        let spare_ports = [mapped[1], mapped[2], mapped[3]].map(|spare| match (mapped[0], spare) {
+            (Some(main), Some(spare)) if main.ip() == spare.ip() => spare.port(),
+            _ => 0,
+        });
+        Some(Address { reflexive, token: Some(Token { role, key, nat, spare_ports, candidates }) })
+    }
+
+    /// Reads what the user pasted as the peer's address, and tells it from our own.
+    ///
+    /// # Errors
+    /// Every [`AddressError`]; its message can be shown as it is.
+    pub fn parse_peer(text: &str, own: &Address) -> Result<Address, AddressError> {
+        let peer: Address = text.parse()?;
+        match (&peer.token, &own.token) {
+            (Some(theirs), Some(ours)) if theirs.key == ours.key => Err(AddressError::Own),
+            (Some(theirs), Some(ours)) if theirs.role == ours.role => Err(match ours.role {
+                Role::Sender => AddressError::BothSend,
+                Role::Receiver => AddressError::BothReceive,
+            }),
+            (None, _) if peer.reflexive == own.reflexive => Err(AddressError::Own),
+            _ => Ok(peer),
+        }
+    }
+
+    /// The external address of pair `index`, if it has one.
+    pub fn pair(&self, index: usize) -> Option<SocketAddr> {
+        if index == 0 {
+            return Some(self.reflexive);
+        }
+        let port = *self.token.as_ref()?.spare_ports.get(index - 1)?;
+        (port != 0).then(|| SocketAddr::new(self.reflexive.ip(), port))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.reflexive)?;
+        match &self.token {
+            Some(token) => write!(f, "/{}", bs58::encode(token.encode(self.reflexive)).into_string()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let word = clean(text);
+        if word.is_empty() {
+            return Err(AddressError::Empty);
+        }
+        let (front, token) = match word.split_once('/') {
+            Some((front, token)) => (front, Some(token)),
+            None => (word.as_str(), None),
+        };
+        let reflexive: SocketAddr = front.parse().map_err(|_| match front.parse::<IpAddr>() {
+            Ok(_) => AddressError::NoPort,
+            Err(_) => AddressError::NotAnAddress,
+        })?;
+        if !usable(reflexive) {
+            return Err(AddressError::Unusable);
+        }
+        let token = match token {
+            Some(token) => {
+                if token.len() > MAX_TOKEN_CHARS {
+                    return Err(AddressError::Damaged);
+                }
+                let bytes = bs58::decode(token).into_vec().map_err(|_| AddressError::Damaged)?;
+                Some(Token::decode(&bytes, reflexive)?)
+            }
+            None => None,
+        };
+        Ok(Address { reflexive, token })
+    }
+}
+
+/// Whether a datagram can be sent there at all.
+pub(super) fn usable(address: SocketAddr) -> bool {
+    let nobody = match address.ip() {
+        IpAddr::V4(ip) => ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unspecified() || ip.is_multicast(),
+    };
+    address.port() != 0 && !nobody
+}
+
+/// Undoes what chats, mail and people do to a word: white space and line wraps anywhere, invisible characters,
+/// quotes, back-ticks, brackets, our own prompt in front, a scheme in front, a full stop behind.
+fn clean(text: &str) -> String {
+    let dropped = |c: char| {
+        c.is_whitespace()
+            || c.is_control()
+            || matches!(c, '"' | '\'' | '`' | '<' | '>' | '(' | ')' | '*' | '|' | '\u{ab}' | '\u{bb}')
+            || matches!(c, '\u{2018}'..='\u{201f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'
+                | '\u{feff}' | '\u{ad}')
+    };
+    let word: String = text.chars().filter(|&c| !dropped(c)).collect();
+    let mut word = word.trim_end_matches(['.', ',', ';', '!', ':']);
+    for lead in ["peer:", "://"] {
+        if let Some(at) = word.to_ascii_lowercase().rfind(lead) {
+            word = &word[at + lead.len()..];
+        }
+    }
+    word.to_owned()
+}
+
+#[cfg(test)]
+mod tests;

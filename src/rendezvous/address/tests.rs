@@ -1,0 +1,157 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn sample() -> Address {
+    Address {
+        reflexive: "203.0.113.7:4300".parse().unwrap(),
+        token: Some(Token {
+            role: Role::Sender,
+            key: [7; 32],
+            nat: NatClass { mapping: Mapping::Independent, filtering: Filtering::Untested },
+            spare_ports: [4301, 0, 65535],
+            candidates: vec!["192.168.1.5:4300".parse().unwrap(), "[fd00::1]:4300".parse().unwrap()],
+        }),
+    }
+}
+
+fn receiver() -> Address {
+    let mut address = sample();
+    let token = address.token.as_mut().unwrap();
+    (token.role, token.key) = (Role::Receiver, [8; 32]);
+    address
+}
+
+#[test]
+fn what_chats_and_people_do_to_it_is_undone() {
+    let word = sample().to_string();
+    let half = word.len() / 2;
+    let texts = [
+        format!("Tell this to your peer: {word}"),
+        format!("  \"{word}\".\r\n"),
+        format!("<{word}>"),
+        format!("`{word}`"),
+        format!("\u{201c}{word}\u{201d},"),
+        format!("> {}\n> {}", &word[..half], &word[half..]),
+        format!("{} {}\u{200b}{}", &word[..9], &word[9..half], &word[half..]),
+        format!("http://{word}"),
+        format!("enter the IP:port of your Peer: {word}\n"),
+    ];
+    for text in texts {
+        assert_eq!(text.parse(), Ok(sample()), "{text}");
+    }
+}
+
+#[test]
+fn a_bare_address_parses_to_no_token() {
+    for (text, front) in [("203.0.113.7 : 4300.", "203.0.113.7:4300"), ("[2001:db8::1]:9", "[2001:db8::1]:9")] {
+        assert_eq!(text.parse(), Ok(Address { reflexive: front.parse().unwrap(), token: None }));
+    }
+}
+
+#[test]
+fn each_mistake_is_named() {
+    let own = sample();
+    let word = own.to_string();
+    let damaged = format!("{}9", &word[..word.len() - 2]);
+    let same_role = {
+        let mut other = receiver();
+        other.token.as_mut().unwrap().role = Role::Sender;
+        other.to_string()
+    };
+    let cases = [
+        ("", AddressError::Empty),
+        ("  \n", AddressError::Empty),
+        ("hello", AddressError::NotAnAddress),
+        ("203.0.113.7", AddressError::NoPort),
+        ("203.0.113.7:0", AddressError::Unusable),
+        ("0.0.0.0:4300", AddressError::Unusable),
+        ("203.0.113.7:4300/", AddressError::Damaged),
+        (damaged.as_str(), AddressError::Damaged),
+        (&word[..word.len() - 1], AddressError::Damaged),
+        (&word.replacen('7', "8", 1), AddressError::Damaged),
+        (word.as_str(), AddressError::Own),
+        ("203.0.113.7:4300", AddressError::Own),
+        (same_role.as_str(), AddressError::BothSend),
+    ];
+    for (text, error) in cases {
+        assert_eq!(Address::parse_peer(text, &own), Err(error), "{text}");
+    }
+    assert_eq!(Address::parse_peer(&receiver().to_string(), &own), Ok(receiver()));
+}
+
+#[test]
+fn without_stun_the_first_local_candidate_stands_in_front() {
+    let local: SocketAddr = "192.168.1.5:4300".parse().unwrap();
+    let own = Address::own(Role::Sender, [1; 32], NatClass::default(), [None; 4], vec![local]).unwrap();
+    assert_eq!(own.reflexive, local);
+    assert_eq!(own.pair(1), None);
+    assert_eq!(Address::own(Role::Sender, [1; 32], NatClass::default(), [None; 4], vec![]), None);
+}
+
+#[test]
+fn spare_pairs_on_another_external_ip_are_left_out() {
+    let at = |text: &str| Some(text.parse().unwrap());
+    let mapped = [at("203.0.113.7:1"), at("203.0.113.7:2"), at("203.0.113.8:3"), None];
+    let own = Address::own(Role::Sender, [1; 32], NatClass::default(), mapped, vec![]).unwrap();
+    assert_eq!([0, 1, 2, 3, 4].map(|k| own.pair(k)), [mapped[0], mapped[1], None, None, None]);
+}
+
+fn any_socket_address() -> impl Strategy<Value = SocketAddr> {
+    prop_oneof![
+        (any::<[u8; 4]>(), 1u16..).prop_map(|(ip, port)| SocketAddr::new(IpAddr::from(ip), port)),
+        (any::<[u8; 16]>(), 1u16..).prop_map(|(ip, port)| SocketAddr::new(IpAddr::from(ip), port)),
+    ]
+    .prop_filter("reachable", |&a| usable(a))
+}
+
+fn any_address() -> impl Strategy<Value = Address> {
+    let mapping = prop_oneof![
+        Just(Mapping::Unknown),
+        Just(Mapping::Public),
+        Just(Mapping::Independent),
+        Just(Mapping::Dependent)
+    ];
+    let filtering = prop_oneof![
+        Just(Filtering::Untested),
+        Just(Filtering::Independent),
+        Just(Filtering::Address),
+        Just(Filtering::AddressAndPort)
+    ];
+    let role = prop_oneof![Just(Role::Sender), Just(Role::Receiver)];
+    let candidates = proptest::collection::vec(any_socket_address(), 0..=MAX_CANDIDATES);
+    (any_socket_address(), role, any::<[u8; 32]>(), mapping, filtering, any::<[u16; 3]>(), candidates).prop_map(
+        |(reflexive, role, key, mapping, filtering, spare_ports, candidates)| Address {
+            reflexive,
+            token: Some(Token { role, key, nat: NatClass { mapping, filtering }, spare_ports, candidates }),
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn every_address_survives_the_round_trip(address in any_address()) {
+        prop_assert_eq!(address.to_string().parse(), Ok(address));
+    }
+
+    #[test]
+    fn one_changed_character_is_never_taken_for_another_token(
+        address in any_address(), at in any::<prop::sample::Index>(), to in "[1-9A-HJ-NP-Za-km-z]"
+    ) {
+        let word = address.to_string();
+        let slash = word.find('/').unwrap();
+        let at = slash + 1 + at.index(word.len() - slash - 1);
+        let changed = format!("{}{to}{}", &word[..at], &word[at + 1..]);
+        match changed.parse::<Address>() {
+            Ok(same) => prop_assert_eq!(same, address),
+            Err(error) => prop_assert_eq!(error, AddressError::Damaged),
+        }
+    }
+
+    #[test]
+    fn any_text_is_answered_without_a_panic(text in "\\PC{0,200}", tail in "[0-9.:/\\[\\]1-9A-Za-z ]{0,60}") {
+        let _ = text.parse::<Address>();
+        let _ = tail.parse::<Address>();
+        let _ = format!("203.0.113.7:4300/{tail}").parse::<Address>();
+    }
+}

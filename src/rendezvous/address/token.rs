@@ -1,0 +1,176 @@
+//! The bytes of a token.
+//!
+//! ```text
+//!  0                   1                   2                   3
+//!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//! +---------------+---------------+-------------------------------+
+//! | version       |    0  |flt|map|R|     X25519 key (256)...     |
+//! +---------------+---------------+-------------------------------+
+//! | spare port 1                  | spare port 2                  |
+//! +-------------------------------+---------------+---------------+
+//! | spare port 3                  | candidates n  | n candidates..|
+//! +-------------------------------+---------------+---------------+
+//! |             CRC32 of the front address and all above          |
+//! +---------------------------------------------------------------+
+//! ```
+//! R: its owner receives. A candidate is 4 or 6, the address in 4 or 16 bytes, and the port. The first byte and
+//! the last four keep their meaning in every version, so that an old program can tell a newer address from a
+//! damaged one.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::{AddressError, Filtering, MAX_CANDIDATES, Mapping, NatClass, Token, usable};
+use crate::protocol::Role;
+
+const VERSION: u8 = 1;
+const CRC_LEN: usize = 4;
+const SIX: u8 = 6;
+const FOUR: u8 = 4;
+
+fn put_address(out: &mut Vec<u8>, address: SocketAddr) {
+    match address.ip() {
+        IpAddr::V4(ip) => {
+            out.push(FOUR);
+            out.extend(ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            out.push(SIX);
+            out.extend(ip.octets());
+        }
+    }
+    out.extend(address.port().to_be_bytes());
+}
+
+fn checksum(front: SocketAddr, body: &[u8]) -> [u8; CRC_LEN] {
+    let mut bytes = Vec::new();
+    put_address(&mut bytes, front);
+    bytes.extend(body);
+    crc32fast::hash(&bytes).to_be_bytes()
+}
+
+/// Takes fields off the front; every shortage is a damaged paste.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], AddressError> {
+        let (head, rest) = self.0.split_first_chunk::<N>().ok_or(AddressError::Damaged)?;
+        self.0 = rest;
+        Ok(*head)
+    }
+
+    fn byte(&mut self) -> Result<u8, AddressError> {
+        self.array::<1>().map(|[b]| b)
+    }
+
+    fn port(&mut self) -> Result<u16, AddressError> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    fn address(&mut self) -> Result<SocketAddr, AddressError> {
+        let ip = match self.byte()? {
+            FOUR => IpAddr::V4(Ipv4Addr::from(self.array::<4>()?)),
+            SIX => IpAddr::V6(Ipv6Addr::from(self.array::<16>()?)),
+            _ => return Err(AddressError::Damaged),
+        };
+        let address = SocketAddr::new(ip, self.port()?);
+        if usable(address) { Ok(address) } else { Err(AddressError::Damaged) }
+    }
+}
+
+impl Token {
+    /// Version, role and key: what identifies its owner for the whole run, however the NAT maps meanwhile.
+    pub fn identity(&self) -> [u8; 34] {
+        let mut out = [0; 34];
+        out[0] = VERSION;
+        out[1] = u8::from(self.role == Role::Receiver);
+        out[2..].copy_from_slice(&self.key);
+        out
+    }
+
+    pub(super) fn encode(&self, front: SocketAddr) -> Vec<u8> {
+        let mapping = match self.nat.mapping {
+            Mapping::Unknown => 0,
+            Mapping::Public => 1,
+            Mapping::Independent => 2,
+            Mapping::Dependent => 3,
+        };
+        let filtering = match self.nat.filtering {
+            Filtering::Untested => 0,
+            Filtering::Independent => 1,
+            Filtering::Address => 2,
+            Filtering::AddressAndPort => 3,
+        };
+        let role = u8::from(self.role == Role::Receiver);
+        let mut out = vec![VERSION, filtering << 3 | mapping << 1 | role];
+        out.extend(self.key);
+        for port in self.spare_ports {
+            out.extend(port.to_be_bytes());
+        }
+        let n = self.candidates.len().min(MAX_CANDIDATES);
+        out.push(u8::try_from(n).unwrap_or(0));
+        for &candidate in &self.candidates[..n] {
+            put_address(&mut out, candidate);
+        }
+        let crc = checksum(front, &out);
+        out.extend(crc);
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8], front: SocketAddr) -> Result<Self, AddressError> {
+        let (body, crc) = bytes.split_last_chunk::<CRC_LEN>().ok_or(AddressError::Damaged)?;
+        if checksum(front, body) != *crc {
+            return Err(AddressError::Damaged);
+        }
+        let mut reader = Reader(body);
+        match reader.byte()? {
+            VERSION => {}
+            newer if newer > VERSION => return Err(AddressError::Newer),
+            _ => return Err(AddressError::Older),
+        }
+        let flags = reader.byte()?;
+        if flags >> 5 != 0 {
+            return Err(AddressError::Damaged);
+        }
+        let role = if flags & 1 == 0 { Role::Sender } else { Role::Receiver };
+        let mapping = match flags >> 1 & 3 {
+            0 => Mapping::Unknown,
+            1 => Mapping::Public,
+            2 => Mapping::Independent,
+            _ => Mapping::Dependent,
+        };
+        let filtering = match flags >> 3 & 3 {
+            0 => Filtering::Untested,
+            1 => Filtering::Independent,
+            2 => Filtering::Address,
+            _ => Filtering::AddressAndPort,
+        };
+        let key = reader.array()?;
+        let spare_ports = [reader.port()?, reader.port()?, reader.port()?];
+        let n = usize::from(reader.byte()?);
+        if n > MAX_CANDIDATES {
+            return Err(AddressError::Damaged);
+        }
+        let candidates = (0..n).map(|_| reader.address()).collect::<Result<_, _>>()?;
+        if !reader.0.is_empty() {
+            return Err(AddressError::Damaged);
+        }
+        Ok(Token { role, key, nat: NatClass { mapping, filtering }, spare_ports, candidates })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_or_older_version_is_told_from_damage() {
+        let front: SocketAddr = "203.0.113.7:4300".parse().unwrap();
+        for (version, error) in [(2, AddressError::Newer), (0, AddressError::Older)] {
+            let mut bytes = vec![version, 1, 2, 3];
+            bytes.extend(checksum(front, &bytes));
+            assert_eq!(Token::decode(&bytes, front), Err(error));
+            bytes[3] ^= 1;
+            assert_eq!(Token::decode(&bytes, front), Err(AddressError::Damaged));
+        }
+    }
+}

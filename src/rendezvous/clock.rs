@@ -1,0 +1,185 @@
+//! One clock for two strangers: Unix time from NTP answers, and the slots both count by it.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::protocol::time::Time;
+
+/// Length of a slot. Long enough for a user to paste and for clocks to be off by a second, short enough to wait
+/// for; the same for everybody, as both sides count slots since 1970 by it.
+pub const SLOT: Duration = Duration::from_secs(10);
+const SLOT_NANOS: u64 = 10_000_000_000;
+
+/// Answers with a longer round trip say too little about the present.
+const MAX_RTT_NANOS: i64 = 1_000_000_000;
+
+/// One NTP answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NtpSample {
+    /// How far the server's clock is ahead of the system's, nanoseconds.
+    pub offset_nanos: i64,
+    /// The round trip, nanoseconds; negative in a broken answer.
+    pub rtt_nanos: i64,
+}
+
+/// Where the time comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClockSource {
+    /// The median of so many NTP answers, which lie at most so far from it.
+    Ntp {
+        /// Answers used.
+        answers: usize,
+        /// The farthest answer's distance from the median.
+        spread: Duration,
+    },
+    /// The system's clock: no NTP server gave a usable answer.
+    System,
+}
+
+/// The number of a slot, counted from 1970.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SlotIndex(u64);
+
+impl SlotIndex {
+    /// The slot that Unix time `unix_nanos` lies in.
+    pub const fn containing(unix_nanos: u64) -> Self {
+        SlotIndex(unix_nanos / SLOT_NANOS)
+    }
+
+    /// The slot after this.
+    pub const fn next(self) -> Self {
+        SlotIndex(self.0 + 1)
+    }
+
+    /// Which of `n` port pairs has its turn in this slot.
+    pub const fn pair(self, n: usize) -> usize {
+        (self.0 % n as u64) as usize
+    }
+
+    /// When it begins, Unix nanoseconds.
+    pub const fn start_unix_nanos(self) -> u64 {
+        self.0 * SLOT_NANOS
+    }
+
+    /// The lower 32 bits, enough for 1,300 years.
+    pub const fn low_bits(self) -> u32 {
+        (self.0 & 0xffff_ffff) as u32
+    }
+}
+
+/// Maps the run's time to Unix time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Clock {
+    unix_at_zero: i128,
+    offset_nanos: i64,
+    source: ClockSource,
+}
+
+impl Clock {
+    /// Takes the median of the usable samples (0 <= round trip < 1 s), or the system clock if there is none.
+    /// `system_unix_nanos` is the system's clock at `now`.
+    pub fn from_samples(samples: &[NtpSample], system_unix_nanos: u64, now: Time) -> Self {
+        let mut offsets: Vec<i64> = samples
+            .iter()
+            .filter(|s| (0..MAX_RTT_NANOS).contains(&s.rtt_nanos))
+            .map(|s| s.offset_nanos)
+            .collect();
+        offsets.sort_unstable();
+        let (offset_nanos, source) = match offsets.get(offsets.len() / 2) {
+            None => (0, ClockSource::System),
+            Some(&upper) => {
+                let lower = offsets[(offsets.len() - 1) / 2];
+                let median = lower.midpoint(upper);
+                let spread = offsets.iter().map(|o| o.abs_diff(median)).max().unwrap_or(0);
+                (median, ClockSource::Ntp { answers: offsets.len(), spread: Duration::from_nanos(spread) })
+            }
+        };
+        let unix_at_zero = i128::from(system_unix_nanos) + i128::from(offset_nanos) - i128::from(now.as_nanos());
+        Clock { unix_at_zero, offset_nanos, source }
+    }
+
+    /// The system's clock, taken as it is.
+    pub fn system(system_unix_nanos: u64, now: Time) -> Self {
+        Clock::from_samples(&[], system_unix_nanos, now)
+    }
+
+    /// Where the time comes from.
+    pub const fn source(&self) -> ClockSource {
+        self.source
+    }
+
+    /// How far this clock is ahead of the system's, nanoseconds.
+    pub const fn offset_nanos(&self) -> i64 {
+        self.offset_nanos
+    }
+
+    /// Unix nanoseconds at `time`.
+    pub fn unix_nanos(&self, time: Time) -> u64 {
+        u64::try_from(self.unix_at_zero + i128::from(time.as_nanos())).unwrap_or(0)
+    }
+
+    /// The run's time at Unix time `unix_nanos`; zero if that was before the run.
+    pub fn time(&self, unix_nanos: u64) -> Time {
+        Time::from_nanos(u64::try_from(i128::from(unix_nanos) - self.unix_at_zero).unwrap_or(0))
+    }
+
+    /// The slot `time` lies in.
+    pub fn slot(&self, time: Time) -> SlotIndex {
+        SlotIndex::containing(self.unix_nanos(time))
+    }
+
+    /// When `slot` begins.
+    pub fn slot_start(&self, slot: SlotIndex) -> Time {
+        self.time(slot.start_unix_nanos())
+    }
+}
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.offset_nanos / 1_000_000;
+        match self.source {
+            ClockSource::Ntp { answers, .. } => {
+                write!(f, "{answers} NTP answers, system clock corrected by {millis:+} ms")
+            }
+            ClockSource::System => write!(f, "the system's (no NTP server answered)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: i64 = 1_000_000;
+
+    fn samples(pairs: &[(i64, i64)]) -> Vec<NtpSample> {
+        pairs.iter().map(|&(o, r)| NtpSample { offset_nanos: o * MS, rtt_nanos: r * MS }).collect()
+    }
+
+    #[test]
+    fn a_liar_a_negative_and_a_slow_answer_do_not_move_the_clock() {
+        let four_years = 126_000_000_000;
+        let clock = Clock::from_samples(
+            &samples(&[(10, 20), (12, 30), (four_years, 5), (-9000, -1), (9000, 1000), (11, 8)]),
+            1_000_000_000_000,
+            Time::from_nanos(5),
+        );
+        assert_eq!(clock.offset_nanos(), 11 * MS + MS / 2);
+        assert_eq!(clock.unix_nanos(Time::from_nanos(5)), 1_000_011_500_000);
+    }
+
+    #[test]
+    fn without_an_answer_it_is_the_systems_clock_and_says_so() {
+        let clock = Clock::from_samples(&samples(&[(5, -3)]), 77, Time::from_nanos(7));
+        assert_eq!(clock.source(), ClockSource::System);
+        assert_eq!(clock.unix_nanos(Time::from_nanos(9)), 79);
+    }
+
+    #[test]
+    fn slots_begin_on_the_tens_of_unix_seconds() {
+        let clock = Clock::system(1_795_236_107_500_000_000, Time::from_nanos(1_000));
+        let next = clock.slot(Time::from_nanos(1_000)).next();
+        assert_eq!(next.start_unix_nanos(), 1_795_236_110_000_000_000);
+        assert_eq!(clock.slot_start(next), Time::from_nanos(2_500_001_000));
+    }
+}

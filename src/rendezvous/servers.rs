@@ -1,0 +1,20 @@
+//! Public servers asked where the user names none. All were seen to answer in November 2026.
+
+/// STUN binding servers. Several operators on purpose: two answers from different addresses tell how the NAT
+/// maps, and no single operator's failure matters.
+pub const STUN: &[&str] = &[
+    "stun.cloudflare.com:3478",
+    "stun.l.google.com:19302",
+    "stun.nextcloud.com:3478",
+    "stun.sonetel.com:3478",
+    "stun.freeswitch.org:3478",
+    "stun.voipgate.com:3478",
+    "stun.antisip.com:3478",
+    "stun.threema.ch:3478",
+    "stun.framasoft.org:3478",
+    "stun.telnyx.com:3478",
+];
+
+/// NTP servers. Google's are left out: they smear leap seconds, and clocks of both kinds must not be mixed.
+pub const NTP: &[&str] =
+    &["time.cloudflare.com:123", "pool.ntp.org:123", "time.apple.com:123", "time.windows.com:123"];

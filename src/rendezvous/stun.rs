@@ -1,0 +1,322 @@
+//! Asks STUN servers which external address each of our sockets has, and keeps those mappings open.
+//!
+//! On the sockets that will punch, and nothing but plain binding requests: a filtering test there would let
+//! strangers' packets create entries in the NAT (see [`filtering`] for the test on a scratch socket). Answers
+//! count only with the right cookie, class, transaction id, socket and source.
+
+pub mod filtering;
+mod message;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use self::message::{AnswerFrom, TransactionId};
+use super::address::{Mapping, PAIRS};
+use crate::protocol::Path;
+use crate::protocol::handshake::rng::SeedRng;
+use crate::protocol::time::Time;
+
+/// When requests are repeated, counted from the first: 250 ms, doubling (RFC 8489, section 6.2.1, suggests
+/// 500 ms; paths that lose the first packet are more common today than paths that take half a second).
+const RETRANSMIT: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(250), Duration::from_millis(750), Duration::from_millis(1750)];
+/// When to go on without the answers that are missing.
+const GIVE_UP: Duration = Duration::from_secs(3);
+/// Below the shortest mapping timeout worth caring for: Linux drops unreplied UDP entries after 30 s.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Servers a spare socket asks at a time: one answer suffices there.
+const SPARE_FANOUT: usize = 2;
+/// A keepalive server that missed this many in a row is replaced.
+const MISSES: u32 = 2;
+
+/// What gathering found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StunReport {
+    /// How the NAT maps, as far as the answers tell.
+    pub mapping: Mapping,
+    /// The external address of each socket.
+    pub mapped: [Option<SocketAddr>; PAIRS],
+    /// Servers that answered.
+    pub answered: usize,
+    /// Servers asked.
+    pub asked: usize,
+}
+
+/// What happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StunEvent {
+    /// Gathering is over, with or without answers. Comes once.
+    Gathered(StunReport),
+    /// A mapping is not what it was: the address already told to the peer is stale. `from` is `None` if the
+    /// socket had no known mapping before.
+    MappingChanged {
+        /// Which socket.
+        socket: u8,
+        /// The external address before.
+        from: Option<SocketAddr>,
+        /// The external address now.
+        to: SocketAddr,
+    },
+}
+
+struct Query {
+    socket: usize,
+    server: usize,
+    id: TransactionId,
+    state: QueryState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum QueryState {
+    Waiting,
+    Answered(SocketAddr),
+    Refused,
+}
+
+/// The keepalive of one socket.
+#[derive(Clone, Copy)]
+struct Keeper {
+    server: usize,
+    id: Option<TransactionId>,
+    misses: u32,
+    /// What the server in use said last; only its own answers compare where the NAT maps by destination.
+    by_server: Option<SocketAddr>,
+}
+
+enum Phase {
+    Gathering { began: Time, attempt: usize },
+    Keeping { keepers: Vec<Keeper>, next: Time },
+}
+
+/// The STUN machine of all our IPv4 sockets.
+pub struct StunClient {
+    servers: Vec<SocketAddr>,
+    sockets: usize,
+    local: Vec<SocketAddr>,
+    rng: SeedRng,
+    phase: Phase,
+    queries: Vec<Query>,
+    mapped: [Option<SocketAddr>; PAIRS],
+    mapping: Mapping,
+    outbox: VecDeque<(Path, Vec<u8>)>,
+    events: VecDeque<StunEvent>,
+}
+
+impl StunClient {
+    /// Begins asking `servers` (IPv4 ones; others are ignored) from sockets `0..sockets`. `local` holds the
+    /// addresses the sockets have on this machine's interfaces: a mapping that equals one of them is no NAT.
+    pub fn new(servers: &[SocketAddr], sockets: u8, local: &[SocketAddr], seed: &[u8; 32], now: Time) -> Self {
+        let mut known: Vec<SocketAddr> = Vec::new();
+        for &server in servers {
+            if server.is_ipv4() && !known.contains(&server) {
+                known.push(server);
+            }
+        }
+        let mut client = StunClient {
+            servers: known,
+            sockets: usize::from(sockets).min(PAIRS),
+            local: local.to_vec(),
+            rng: SeedRng::new(seed, "p2pcopy 1 stun"),
+            phase: Phase::Gathering { began: now, attempt: 0 },
+            queries: Vec::new(),
+            mapped: [None; PAIRS],
+            mapping: Mapping::Unknown,
+            outbox: VecDeque::new(),
+            events: VecDeque::new(),
+        };
+        client.handle_timeout(now);
+        client
+    }
+
+    /// Takes a datagram; whether it was STUN's, and so nobody else's.
+    pub fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) -> bool {
+        if !message::is_stun(datagram) {
+            return false;
+        }
+        let Some(answer) = message::answer(datagram) else { return true };
+        let matches = |server: usize, socket: usize| {
+            self.servers[server] == path.remote && socket == usize::from(path.local)
+        };
+        match &mut self.phase {
+            Phase::Gathering { .. } => {
+                let query = self.queries.iter_mut().find(|q| {
+                    q.id == answer.id && q.state == QueryState::Waiting && matches(q.server, q.socket)
+                });
+                if let Some(query) = query {
+                    query.state = match answer.mapped {
+                        Some(mapped) => QueryState::Answered(mapped),
+                        None => QueryState::Refused,
+                    };
+                    self.conclude(now, false);
+                }
+            }
+            Phase::Keeping { keepers, .. } => {
+                let keeper = keepers
+                    .iter_mut()
+                    .enumerate()
+                    .find(|(socket, k)| k.id == Some(answer.id) && matches(k.server, *socket));
+                if let (Some((socket, keeper)), Some(to)) = (keeper, answer.mapped) {
+                    (keeper.id, keeper.misses) = (None, 0);
+                    let from = match (self.mapping, keeper.by_server) {
+                        (Mapping::Dependent, None) => Some(to),
+                        (Mapping::Dependent, same_server) => same_server,
+                        _ => self.mapped[socket],
+                    };
+                    keeper.by_server = Some(to);
+                    if from != Some(to) {
+                        self.mapped[socket] = Some(to);
+                        self.events.push_back(StunEvent::MappingChanged {
+                            socket: path.local,
+                            from,
+                            to,
+                        });
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        match &self.phase {
+            &Phase::Gathering { began, attempt } => {
+                if now.since(began) >= GIVE_UP {
+                    self.conclude(now, true);
+                } else if attempt < RETRANSMIT.len() && now.since(began) >= RETRANSMIT[attempt] {
+                    self.phase = Phase::Gathering { began, attempt: attempt + 1 };
+                    self.ask(attempt);
+                    self.conclude(now, self.servers.is_empty());
+                }
+            }
+            Phase::Keeping { next, .. } => {
+                if now >= *next {
+                    self.keep_alive(now);
+                }
+            }
+        }
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
+        self.outbox.pop_front()
+    }
+
+    /// When to call [`StunClient::handle_timeout`] next.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        Some(match &self.phase {
+            Phase::Gathering { began, attempt } => *began + *RETRANSMIT.get(*attempt).unwrap_or(&GIVE_UP),
+            Phase::Keeping { next, .. } => *next,
+        })
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<StunEvent> {
+        self.events.pop_front()
+    }
+
+    fn answered(&self, socket: usize) -> impl Iterator<Item = (usize, SocketAddr)> + '_ {
+        self.queries.iter().filter_map(move |q| match q.state {
+            QueryState::Answered(mapped) if q.socket == socket => Some((q.server, mapped)),
+            _ => None,
+        })
+    }
+
+    fn transmit(&mut self, socket: usize, server: usize, id: TransactionId) {
+        let path = Path { local: u8::try_from(socket).unwrap_or(0), remote: self.servers[server] };
+        self.outbox.push_back((path, message::request(id, AnswerFrom::SameAddress)));
+    }
+
+    fn fresh_id(&mut self) -> TransactionId {
+        u128::from_be_bytes(self.rng.array()) >> 32
+    }
+
+    /// Sends the requests of one attempt: to all servers from socket 0, to a few from each spare that lacks an
+    /// answer, those first that answered socket 0.
+    fn ask(&mut self, attempt: usize) {
+        let n = self.servers.len();
+        let alive: Vec<usize> = self.answered(0).map(|(server, _)| server).collect();
+        for socket in 0..self.sockets {
+            if socket > 0 && self.answered(socket).next().is_some() {
+                continue;
+            }
+            let servers: Vec<usize> = match socket {
+                0 => (0..n).collect(),
+                _ if !alive.is_empty() => alive.iter().copied().take(SPARE_FANOUT).collect(),
+                _ => (0..SPARE_FANOUT.min(n)).map(|i| (attempt * SPARE_FANOUT + i) % n).collect(),
+            };
+            for server in servers {
+                let known = self.queries.iter().find(|q| q.socket == socket && q.server == server);
+                let id = match known {
+                    Some(q) if q.state == QueryState::Waiting => q.id,
+                    Some(_) => continue,
+                    None => {
+                        let id = self.fresh_id();
+                        self.queries.push(Query { socket, server, id, state: QueryState::Waiting });
+                        id
+                    }
+                };
+                self.transmit(socket, server, id);
+            }
+        }
+    }
+
+    /// Ends gathering if everything is known, or if time is up.
+    fn conclude(&mut self, now: Time, time_is_up: bool) {
+        let main: Vec<(usize, SocketAddr)> = self.answered(0).collect();
+        let second = main.iter().find(|(s, _)| self.servers[*s].ip() != self.servers[main[0].0].ip());
+        let main_open = self.queries.iter().any(|q| q.socket == 0 && q.state == QueryState::Waiting);
+        let spares_open = (1..self.sockets).any(|k| self.answered(k).next().is_none());
+        if !time_is_up && ((second.is_none() && main_open) || spares_open) {
+            return;
+        }
+        self.mapping = match (main.first(), second) {
+            (Some((_, mapped)), _) if self.local.contains(mapped) => Mapping::Public,
+            (Some((_, a)), Some((_, b))) if a == b => Mapping::Independent,
+            (Some(_), Some(_)) => Mapping::Dependent,
+            _ => Mapping::Unknown,
+        };
+        let mut keepers = Vec::new();
+        for socket in 0..self.sockets {
+            let first = self.answered(socket).next();
+            self.mapped[socket] = first.map(|(_, mapped)| mapped);
+            let server = first.or(main.first().copied()).map_or(socket, |(server, _)| server);
+            keepers.push(Keeper { server, id: None, misses: 0, by_server: self.mapped[socket] });
+        }
+        self.events.push_back(StunEvent::Gathered(StunReport {
+            mapping: self.mapping,
+            mapped: self.mapped,
+            answered: main.len(),
+            asked: self.servers.len(),
+        }));
+        self.phase = Phase::Keeping { keepers, next: now + KEEPALIVE };
+    }
+
+    fn keep_alive(&mut self, now: Time) {
+        let Phase::Keeping { keepers, next } = &mut self.phase else { return };
+        *next = now + KEEPALIVE;
+        let mut keepers = std::mem::take(keepers);
+        if !self.servers.is_empty() {
+            for (socket, keeper) in keepers.iter_mut().enumerate() {
+                if keeper.id.is_some() {
+                    keeper.misses += 1;
+                }
+                // Without any answer yet, every round tries another server.
+                if keeper.misses >= MISSES || (keeper.misses > 0 && self.mapped[socket].is_none()) {
+                    *keeper = Keeper { server: keeper.server + 1, id: None, misses: 0, by_server: None };
+                }
+                keeper.server %= self.servers.len();
+                let id = self.fresh_id();
+                keeper.id = Some(id);
+                self.transmit(socket, keeper.server, id);
+            }
+        }
+        if let Phase::Keeping { keepers: place, .. } = &mut self.phase {
+            *place = keepers;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

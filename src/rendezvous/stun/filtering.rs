@@ -1,0 +1,159 @@
+//! How the NAT filters (RFC 5780, section 4.4), asked from a scratch socket that will never punch.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::message::{self, AnswerFrom, TransactionId};
+use crate::protocol::Path;
+use crate::protocol::handshake::rng::SeedRng;
+use crate::protocol::time::Time;
+use crate::rendezvous::address::Filtering;
+
+const REPEAT: Duration = Duration::from_millis(500);
+const ATTEMPTS: u32 = 4;
+
+const ASKED: [AnswerFrom; 3] =
+    [AnswerFrom::SameAddress, AnswerFrom::OtherAddressAndPort, AnswerFrom::OtherPort];
+
+/// One test with one server, which must be able to answer from a second address.
+pub struct FilteringTest {
+    path: Path,
+    ids: [TransactionId; 3],
+    heard: [bool; 3],
+    other: Option<SocketAddr>,
+    attempt: u32,
+    next: Time,
+    result: Option<Filtering>,
+    outbox: VecDeque<(Path, Vec<u8>)>,
+}
+
+impl FilteringTest {
+    /// Begins, with the scratch socket and the server of `path`.
+    pub fn new(path: Path, seed: &[u8; 32], now: Time) -> Self {
+        let mut rng = SeedRng::new(seed, "p2pcopy 1 stun filtering");
+        let ids = [(); 3].map(|()| u128::from_be_bytes(rng.array()) >> 32);
+        let mut test = FilteringTest {
+            path,
+            ids,
+            heard: [false; 3],
+            other: None,
+            attempt: 0,
+            next: now,
+            result: None,
+            outbox: VecDeque::new(),
+        };
+        test.handle_timeout(now);
+        test
+    }
+
+    /// Takes a datagram from any source: that is the point of the test. Whether it was STUN's.
+    pub fn handle_datagram(&mut self, _now: Time, path: Path, datagram: &[u8]) -> bool {
+        if !message::is_stun(datagram) || path.local != self.path.local {
+            return false;
+        }
+        let Some(answer) = message::answer(datagram) else { return true };
+        let (server, from) = (self.path.remote, path.remote);
+        let Some(i) = self.ids.iter().position(|&id| id == answer.id) else { return true };
+        // Many servers ignore the wish and answer from where they are: that says nothing.
+        self.heard[i] |= match ASKED[i] {
+            AnswerFrom::SameAddress => {
+                self.other = self.other.or(answer.other);
+                from == server
+            }
+            AnswerFrom::OtherPort => from.ip() == server.ip() && from.port() != server.port(),
+            AnswerFrom::OtherAddressAndPort => from.ip() != server.ip(),
+        };
+        if self.heard[1] {
+            self.result = Some(Filtering::Independent);
+        }
+        true
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.result.is_some() || now < self.next {
+            return;
+        }
+        if self.attempt == ATTEMPTS {
+            let second_address = self.other.is_some_and(|o| o.ip() != self.path.remote.ip());
+            self.result = Some(match self.heard {
+                [true, _, true] => Filtering::Address,
+                [true, _, false] if second_address => Filtering::AddressAndPort,
+                _ => Filtering::Untested,
+            });
+            return;
+        }
+        for (i, from) in ASKED.into_iter().enumerate() {
+            if !self.heard[i] {
+                self.outbox.push_back((self.path, message::request(self.ids[i], from)));
+            }
+        }
+        self.attempt += 1;
+        self.next = now + REPEAT;
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
+        self.outbox.pop_front()
+    }
+
+    /// When to call [`FilteringTest::handle_timeout`] next; `None` when there is a result.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.result.is_none().then_some(self.next)
+    }
+
+    /// The result; [`Filtering::Untested`] if the server could not tell.
+    pub fn result(&self) -> Option<Filtering> {
+        self.result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers as an RFC 5780 server behind which only those answers arrive that `filtering` lets in.
+    fn run(filtering: Filtering, obeys: bool) -> Filtering {
+        let addresses = ["192.0.2.1:3478", "192.0.2.1:3479", "192.0.2.2:3479"].map(|a| a.parse().unwrap());
+        let mapped = "203.0.113.7:4300".parse().unwrap();
+        let mut now = Time::ZERO;
+        let mut test = FilteringTest::new(Path { local: 9, remote: addresses[0] }, &[1; 32], now);
+        loop {
+            while let Some((path, request)) = test.poll_transmit() {
+                let wish = match request.get(27) {
+                    Some(2) if obeys => 1,
+                    Some(6) if obeys => 2,
+                    _ => 0,
+                };
+                let passes = match filtering {
+                    Filtering::Independent => true,
+                    Filtering::Address => wish < 2,
+                    _ => wish < 1,
+                };
+                let other = obeys.then_some(addresses[2]);
+                if passes {
+                    let answer = message::respond(&request, mapped, other);
+                    assert!(test.handle_datagram(now, Path { remote: addresses[wish], ..path }, &answer));
+                }
+            }
+            match test.poll_timeout() {
+                Some(at) => now = at,
+                None => return test.result().unwrap(),
+            }
+            test.handle_timeout(now);
+        }
+    }
+
+    #[test]
+    fn each_kind_of_filter_is_recognised() {
+        for filtering in [Filtering::Independent, Filtering::Address, Filtering::AddressAndPort] {
+            assert_eq!(run(filtering, true), filtering);
+        }
+    }
+
+    #[test]
+    fn a_server_that_ignores_the_wish_proves_nothing() {
+        assert_eq!(run(Filtering::Independent, false), Filtering::Untested);
+    }
+}

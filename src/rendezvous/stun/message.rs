@@ -1,0 +1,103 @@
+//! The few STUN messages we write and read (RFC 8489, RFC 5780), through the one crate that parses them.
+
+use std::net::SocketAddr;
+
+use stun_types::attribute::{AttributeType, MappedSocketAddr, RawAttribute, XorMappedAddress};
+use stun_types::message::{
+    BINDING, Message, MessageClass, MessageType, MessageWrite, MessageWriteExt, MessageWriteVec,
+};
+
+/// A 96-bit transaction id.
+pub(super) type TransactionId = u128;
+
+/// What the server shall answer from (RFC 5780, section 7.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum AnswerFrom {
+    SameAddress,
+    OtherPort,
+    OtherAddressAndPort,
+}
+
+const MAPPED_ADDRESS: AttributeType = AttributeType::new(0x0001);
+const CHANGE_REQUEST: AttributeType = AttributeType::new(0x0003);
+const OTHER_ADDRESS: AttributeType = AttributeType::new(0x802c);
+
+/// An answer to one of our requests; `None` in `mapped` where the server refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Answer {
+    pub(super) id: TransactionId,
+    pub(super) mapped: Option<SocketAddr>,
+    /// Where the server would answer from if asked to change both; RFC 5780 servers only.
+    pub(super) other: Option<SocketAddr>,
+}
+
+/// A binding request.
+pub(super) fn request(id: TransactionId, from: AnswerFrom) -> Vec<u8> {
+    let kind = MessageType::from_class_method(MessageClass::Request, BINDING);
+    let mut message = Message::builder(kind, id.into(), MessageWriteVec::new());
+    let flags = match from {
+        AnswerFrom::SameAddress => 0,
+        AnswerFrom::OtherPort => 2,
+        AnswerFrom::OtherAddressAndPort => 6,
+    };
+    if flags != 0 {
+        message
+            .add_attribute(&RawAttribute::new(CHANGE_REQUEST, &[0, 0, 0, flags]))
+            .expect("the only attribute is not there twice");
+    }
+    message.finish()
+}
+
+/// Whether a datagram is STUN's by its first byte and cookie (RFC 8489, section 5); ours begin at 0x40.
+pub(super) fn is_stun(datagram: &[u8]) -> bool {
+    matches!(datagram, [0..=0x3f, _, _, _, 0x21, 0x12, 0xa4, 0x42, ..])
+}
+
+/// Reads an answer; `None` for anything else, damaged ones included.
+pub(super) fn answer(datagram: &[u8]) -> Option<Answer> {
+    let message = Message::from_bytes(datagram).ok()?;
+    if !message.has_method(BINDING) {
+        return None;
+    }
+    let id = message.transaction_id();
+    let mapped = match message.class() {
+        MessageClass::Success => {
+            let xored = message.attribute::<XorMappedAddress>().ok().map(|a| a.addr(id));
+            Some(xored.or_else(|| plain(&message, MAPPED_ADDRESS))?)
+        }
+        MessageClass::Error => None,
+        _ => return None,
+    };
+    Some(Answer { id: id.into(), mapped, other: plain(&message, OTHER_ADDRESS) })
+}
+
+fn plain(message: &Message<'_>, kind: AttributeType) -> Option<SocketAddr> {
+    MappedSocketAddr::from_raw(&message.raw_attribute(kind)?).ok().map(|a| a.addr())
+}
+
+/// A server's answer, for tests.
+#[cfg(test)]
+pub(super) fn respond(request: &[u8], mapped: SocketAddr, other: Option<SocketAddr>) -> Vec<u8> {
+    let message = Message::from_bytes(request).unwrap();
+    let mut out = Message::builder_success(&message, MessageWriteVec::new());
+    out.add_attribute(&XorMappedAddress::new(mapped, message.transaction_id())).unwrap();
+    if let Some(other) = other {
+        out.add_attribute(&MappedSocketAddr::new(other).to_raw(OTHER_ADDRESS)).unwrap();
+    }
+    out.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read_and_a_request_is_not_one() {
+        let request = request(77, AnswerFrom::OtherAddressAndPort);
+        assert!(is_stun(&request));
+        assert_eq!(answer(&request), None);
+        let (mapped, other) = ("203.0.113.7:4300".parse().unwrap(), "198.51.100.1:9".parse().unwrap());
+        let got = answer(&respond(&request, mapped, Some(other)));
+        assert_eq!(got, Some(Answer { id: 77, mapped: Some(mapped), other: Some(other) }));
+    }
+}

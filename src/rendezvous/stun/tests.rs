@@ -1,0 +1,135 @@
+use super::*;
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn servers() -> Vec<SocketAddr> {
+    ["192.0.2.1:3478", "192.0.2.2:3478", "192.0.2.3:3478"].map(at).to_vec()
+}
+
+/// A world of servers behind a NAT: `map` gives the external address for a path, or `None` for no answer.
+struct World<F: FnMut(Time, Path) -> Option<SocketAddr>> {
+    client: StunClient,
+    now: Time,
+    map: F,
+    sent: usize,
+}
+
+impl<F: FnMut(Time, Path) -> Option<SocketAddr>> World<F> {
+    fn new(map: F) -> Self {
+        let client = StunClient::new(&servers(), 4, &[at("198.51.100.9:4300")], &[3; 32], Time::ZERO);
+        World { client, now: Time::ZERO, map, sent: 0 }
+    }
+
+    fn run(&mut self, until: Duration) -> Vec<StunEvent> {
+        let mut events = Vec::new();
+        loop {
+            while let Some((path, request)) = self.client.poll_transmit() {
+                self.sent += 1;
+                if let Some(mapped) = (self.map)(self.now, path) {
+                    let answer = message::respond(&request, mapped, None);
+                    assert!(self.client.handle_datagram(self.now, path, &answer));
+                }
+            }
+            while let Some(event) = self.client.poll_event() {
+                events.push(event);
+            }
+            let next = self.client.poll_timeout().unwrap();
+            if next > Time::ZERO + until {
+                return events;
+            }
+            self.now = next;
+            self.client.handle_timeout(next);
+        }
+    }
+}
+
+fn port(path: Path, base: u16) -> Option<SocketAddr> {
+    Some(SocketAddr::new(at("203.0.113.7:1").ip(), base + u16::from(path.local)))
+}
+
+fn gathered(events: &[StunEvent]) -> StunReport {
+    match events[0] {
+        StunEvent::Gathered(report) => report,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn equal_answers_are_an_independent_mapping_and_every_socket_gets_its_port() {
+    let mut world = World::new(|_, path| port(path, 4300));
+    let report = gathered(&world.run(Duration::ZERO));
+    assert_eq!(report.mapping, Mapping::Independent);
+    let ports: Vec<u16> = report.mapped.iter().map(|m| m.unwrap().port()).collect();
+    assert_eq!(ports, [4300, 4301, 4302, 4303]);
+}
+
+#[test]
+fn different_answers_are_a_dependent_mapping() {
+    let mut world = World::new(|_, path| port(path, 1000 + 10 * u16::from(path.remote.to_string().as_bytes()[8])));
+    assert_eq!(gathered(&world.run(Duration::ZERO)).mapping, Mapping::Dependent);
+}
+
+#[test]
+fn our_own_address_is_no_nat() {
+    let mut world = World::new(|_, path| Some(SocketAddr::new(at("198.51.100.9:1").ip(), 4300 + u16::from(path.local))));
+    assert_eq!(gathered(&world.run(Duration::ZERO)).mapping, Mapping::Public);
+}
+
+#[test]
+fn a_dead_first_server_and_a_lost_first_answer_cost_a_retransmission_only() {
+    let dead = servers()[0];
+    let mut world =
+        World::new(move |now, path| if now == Time::ZERO || path.remote == dead { None } else { port(path, 4300) });
+    let report = gathered(&world.run(Duration::from_millis(250)));
+    assert_eq!((report.mapping, report.answered), (Mapping::Independent, 2));
+    assert!(report.mapped.iter().all(Option::is_some));
+}
+
+#[test]
+fn silence_ends_after_three_seconds_and_a_late_answer_is_still_told() {
+    let mut world = World::new(|now, path| if now.since(Time::ZERO).as_secs() < 20 { None } else { port(path, 1) });
+    let events = world.run(Duration::from_secs(3));
+    let report = gathered(&events);
+    assert_eq!((report.mapping, report.mapped, report.answered), (Mapping::Unknown, [None; 4], 0));
+    let events = world.run(Duration::from_secs(40));
+    let late = StunEvent::MappingChanged { socket: 0, from: None, to: at("203.0.113.7:1") };
+    assert!(events.contains(&late), "{events:?}");
+}
+
+#[test]
+fn keepalive_is_one_request_per_socket_and_reports_a_changed_mapping_once() {
+    let mut world = World::new(|now, path| port(path, if now.since(Time::ZERO).as_secs() < 40 { 10 } else { 20 }));
+    world.run(Duration::from_secs(1));
+    let before = world.sent;
+    let events = world.run(Duration::from_secs(100));
+    assert_eq!(world.sent - before, 6 * 4);
+    assert_eq!(events.len(), 4);
+    let changed =
+        StunEvent::MappingChanged { socket: 0, from: Some(at("203.0.113.7:10")), to: at("203.0.113.7:20") };
+    assert!(events.contains(&changed));
+}
+
+#[test]
+fn answers_from_elsewhere_or_damaged_or_to_another_socket_change_nothing() {
+    let mut client = StunClient::new(&servers(), 1, &[], &[3; 32], Time::ZERO);
+    let (path, request) = client.poll_transmit().unwrap();
+    let answer = message::respond(&request, at("203.0.113.7:1"), None);
+    let wrong_source = Path { remote: at("192.0.2.99:3478"), ..path };
+    assert!(client.handle_datagram(Time::ZERO, wrong_source, &answer));
+    assert!(client.handle_datagram(Time::ZERO, Path { local: 1, ..path }, &answer));
+    assert!(client.handle_datagram(Time::ZERO, path, &request));
+    for i in 8..answer.len() {
+        let mut bad = answer.clone();
+        bad[i] ^= 0x40;
+        if i < 20 {
+            assert!(client.handle_datagram(Time::ZERO, path, &bad));
+        }
+        let _ = client.handle_datagram(Time::ZERO, path, &answer[..i]);
+    }
+    assert_eq!(client.answered(0).count(), 0);
+    assert!(!client.handle_datagram(Time::ZERO, path, b"@ours"));
+    client.handle_datagram(Time::ZERO, path, &answer);
+    assert_eq!(client.answered(0).count(), 1);
+}

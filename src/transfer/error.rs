@@ -1,0 +1,158 @@
+//! What can go wrong with files and with the conversation about them, split by whose fault it is.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::BlockIndex;
+
+/// Bytes from the peer that do not follow the protocol.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Malformed {
+    /// The bytes ended inside a field.
+    #[error("truncated {0}")]
+    Truncated(&'static str),
+    /// Bytes follow where the message should have ended.
+    #[error("bytes left over after {0}")]
+    Trailing(&'static str),
+    /// A field holds a value it may not have.
+    #[error("bad {0}")]
+    Value(&'static str),
+    /// A count or length beyond its cap, or beyond what was claimed before.
+    #[error("too much {0}")]
+    TooMuch(&'static str),
+    /// A name that could leave the output directory.
+    #[error("unsafe name in the list of files: {0}")]
+    Name(&'static str),
+}
+
+/// A problem with this machine's files.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// No room, found out before or while writing.
+    #[error(
+        "the disk of {0} is full; free some space and run the same command again, it continues where it stopped"
+    )]
+    NoSpace(PathBuf),
+    /// Less free space than the transfer needs.
+    #[error(
+        "{path} has {free} bytes free and {needed} are needed; free some space or choose another --output"
+    )]
+    TooLittleSpace {
+        /// The output directory.
+        path: PathBuf,
+        /// Bytes free.
+        free: u64,
+        /// Bytes still to be written.
+        needed: u64,
+    },
+    /// EACCES or EPERM.
+    #[error("no permission to {action} {path}; change its permissions or choose another place")]
+    Permission {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+    },
+    /// EROFS.
+    #[error("{0} is on a read-only file system; choose another --output")]
+    ReadOnly(PathBuf),
+    /// A name the file system will not have.
+    #[error("the name {0} is too long for this file system; ask the sender to shorten it")]
+    NameTooLong(PathBuf),
+    /// Two names of the transfer are one on this file system.
+    #[error("{0} and {1} are one name on this file system; ask the sender to rename one of them")]
+    Collision(PathBuf, PathBuf),
+    /// Something of ours is used by another run.
+    #[error("another run is receiving into {0}; wait for it or choose another --output")]
+    Busy(PathBuf),
+    /// No such file.
+    #[error("{0} does not exist")]
+    Missing(PathBuf),
+    /// EIO and everything else.
+    #[error("could not {action} {path}: {error}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl LocalError {
+    /// Sorts a system error into the sentence the user can act on.
+    pub fn new(action: &'static str, path: impl Into<PathBuf>, error: io::Error) -> Self {
+        let path = path.into();
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LocalError::NoSpace(path),
+            io::ErrorKind::PermissionDenied => LocalError::Permission { action, path },
+            io::ErrorKind::ReadOnlyFilesystem => LocalError::ReadOnly(path),
+            io::ErrorKind::InvalidFilename => LocalError::NameTooLong(path),
+            io::ErrorKind::NotFound => LocalError::Missing(path),
+            _ => LocalError::Io { action, path, error },
+        }
+    }
+}
+
+/// Why a transfer ended without success.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The peer sent bytes that are not the protocol.
+    #[error(
+        "the other side sent something this version does not understand ({0}); use the same version on both sides"
+    )]
+    Malformed(#[from] Malformed),
+    /// The peer sent well-formed messages that make no sense.
+    #[error("the other side broke the protocol: {0}")]
+    PeerMisbehaved(&'static str),
+    /// This machine's files.
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    /// A file changed while it was sent.
+    #[error("{0} changed while it was sent; run the same commands again to send what changed")]
+    SourceChanged(PathBuf),
+    /// A block did not match its hash, twice.
+    #[error("block {} did not match its hash twice; run the same commands again", .0.get())]
+    Verification(BlockIndex),
+    /// The peer's user said no.
+    #[error("the other side refused: {0}")]
+    Refused(String),
+    /// The peer gave up.
+    #[error("the other side stopped: {text}")]
+    PeerFailed {
+        /// Its reason, for the exit code.
+        code: FailureCode,
+        /// Its words, safe to print.
+        text: String,
+    },
+}
+
+/// Why a side gives up, as it is told to the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FailureCode {
+    /// Anything else.
+    Other,
+    /// The user pressed Ctrl-C.
+    Cancelled,
+    /// A source file changed.
+    SourceChanged,
+    /// A hash did not match.
+    Verification,
+    /// A disk problem.
+    Local,
+}
+
+impl TransferError {
+    /// The code under which the other side hears of this.
+    pub fn code(&self) -> FailureCode {
+        match self {
+            TransferError::Local(_) => FailureCode::Local,
+            TransferError::SourceChanged(_) => FailureCode::SourceChanged,
+            TransferError::Verification(_) => FailureCode::Verification,
+            TransferError::Refused(_) => FailureCode::Cancelled,
+            TransferError::PeerFailed { code, .. } => *code,
+            TransferError::Malformed(_) | TransferError::PeerMisbehaved(_) => FailureCode::Other,
+        }
+    }
+}

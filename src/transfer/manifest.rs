@@ -1,0 +1,503 @@
+//! The list of what is sent, and where each file lies in the content space.
+//!
+//! Entries come parents first; files lie end to end in the order of the list. The list is held in an arena (48
+//! bytes an entry, all names in one vector), so that two million files are an ordinary transfer. Encoding and
+//! the checks of an untrusted list are in [`ManifestBuilder`].
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use super::codec::{Reader, put_string};
+use super::error::Malformed;
+use super::names::{self, SafeName};
+use super::{BlockIndex, MAX_CONTENT};
+
+/// Most entries a manifest may have.
+pub const MAX_ENTRIES: u32 = 2_000_000;
+
+/// Most bytes all names and link targets may take.
+pub const MAX_NAMES: usize = 128 << 20;
+
+/// Deepest directory nesting. Deeper trees exceed PATH_MAX long before they mean anything.
+pub const MAX_DEPTH: u16 = 512;
+
+/// Longest link target, PATH_MAX of Linux.
+pub const MAX_TARGET: usize = 4096;
+
+/// Permission bits that travel: never setuid, setgid or sticky.
+pub const MODE_MASK: u16 = 0o777;
+
+/// What an entry is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link, recreated and never followed.
+    Symlink,
+    /// A pipe's content, of unknown length. Always the only entry.
+    Stream,
+    /// A message for the user. Always the only entry.
+    Text,
+}
+
+impl Kind {
+    pub(super) fn from_wire(byte: u8) -> Result<Kind, Malformed> {
+        Ok(match byte {
+            0 => Kind::File,
+            1 => Kind::Dir,
+            2 => Kind::Symlink,
+            3 => Kind::Stream,
+            4 => Kind::Text,
+            _ => return Err(Malformed::Value("kind of entry")),
+        })
+    }
+
+    pub(super) const fn to_wire(self) -> u8 {
+        match self {
+            Kind::File => 0,
+            Kind::Dir => 1,
+            Kind::Symlink => 2,
+            Kind::Stream => 3,
+            Kind::Text => 4,
+        }
+    }
+}
+
+/// The number of an entry in its manifest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct EntryIndex(u32);
+
+impl EntryIndex {
+    /// The number itself.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// Entry number `index`.
+    pub const fn new(index: u32) -> Self {
+        EntryIndex(index)
+    }
+}
+
+const NO_PARENT: u32 = u32::MAX;
+
+#[derive(Clone, Debug)]
+struct Slot {
+    offset: u64,
+    size: u64,
+    mtime: i64,
+    names_at: u32,
+    parent: u32,
+    name_len: u16,
+    target_len: u16,
+    mode: u16,
+    depth: u16,
+    kind: Kind,
+}
+
+/// One entry, as a view into its manifest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry<'a> {
+    /// What it is.
+    pub kind: Kind,
+    /// The directory it lies in; `None` at the top level.
+    pub parent: Option<EntryIndex>,
+    /// Its name. On the receiving side made safe already.
+    pub name: &'a [u8],
+    /// Bytes of content.
+    pub size: u64,
+    /// Modification time, nanoseconds since 1970.
+    pub mtime: i64,
+    /// Permission bits, within [`MODE_MASK`].
+    pub mode: u16,
+    /// Where a link points; empty for everything else.
+    pub target: &'a [u8],
+}
+
+/// A part of one file that lies in an asked-for range of the content.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Segment {
+    /// The file.
+    pub entry: EntryIndex,
+    /// Where in the file.
+    pub file_offset: u64,
+    /// How many bytes; never zero.
+    pub len: u64,
+}
+
+/// A checked list of entries.
+#[derive(Clone, Default, Debug)]
+pub struct Manifest {
+    slots: Vec<Slot>,
+    names: Vec<u8>,
+    total: u64,
+}
+
+impl Manifest {
+    /// How many entries there are.
+    pub fn len(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// Whether it lists nothing.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Length of the content, or `None` when it is a stream.
+    pub fn total(&self) -> Option<u64> {
+        (!self.is_stream()).then_some(self.total)
+    }
+
+    /// Whether the content is a pipe's.
+    pub fn is_stream(&self) -> bool {
+        matches!(
+            self.slots[..],
+            [Slot {
+                kind: Kind::Stream,
+                ..
+            }]
+        )
+    }
+
+    /// Whether the content is a message to show.
+    pub fn is_text(&self) -> bool {
+        matches!(self.slots[..], [Slot { kind: Kind::Text, .. }])
+    }
+
+    /// All entries with their numbers, parents first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (EntryIndex, Entry<'_>)> {
+        (0..self.len()).map(|i| (EntryIndex(i), self.entry(EntryIndex(i))))
+    }
+
+    /// Entry `index`, which must be of this manifest.
+    pub fn entry(&self, index: EntryIndex) -> Entry<'_> {
+        let slot = &self.slots[index.0 as usize];
+        let name_end = slot.names_at as usize + usize::from(slot.name_len);
+        Entry {
+            kind: slot.kind,
+            parent: (slot.parent != NO_PARENT).then_some(EntryIndex(slot.parent)),
+            name: &self.names[slot.names_at as usize..name_end],
+            size: slot.size,
+            mtime: slot.mtime,
+            mode: slot.mode,
+            target: &self.names[name_end..name_end + usize::from(slot.target_len)],
+        }
+    }
+
+    /// Where entry `index` lies in the content space.
+    pub fn content_range(&self, index: EntryIndex) -> Range<u64> {
+        let slot = &self.slots[index.0 as usize];
+        slot.offset..slot.offset + slot.size
+    }
+
+    /// The path of entry `index` from the top level.
+    pub fn path(&self, index: EntryIndex) -> PathBuf {
+        let mut chain = Vec::with_capacity(usize::from(self.slots[index.0 as usize].depth) + 1);
+        let mut at = Some(index);
+        while let Some(i) = at {
+            let entry = self.entry(i);
+            chain.push(names::os_from_bytes(entry.name));
+            at = entry.parent;
+        }
+        chain.into_iter().rev().collect()
+    }
+
+    /// The top-level entry that `index` is, or lies under.
+    pub fn top_of(&self, index: EntryIndex) -> EntryIndex {
+        let mut at = index;
+        while let Some(parent) = self.entry(at).parent {
+            at = parent;
+        }
+        at
+    }
+
+    /// The pieces of files that make up `range` of the content, in order.
+    pub fn segments(&self, range: Range<u64>) -> impl Iterator<Item = Segment> + '_ {
+        let stream = self.is_stream();
+        let end = if stream {
+            range.end
+        } else {
+            range.end.min(self.total)
+        };
+        let mut at = range.start;
+        // The last entry that starts at or before `at` and has content there.
+        let mut i = self
+            .slots
+            .partition_point(|s| s.offset + if stream { u64::MAX } else { s.size } <= at);
+        std::iter::from_fn(move || {
+            while at < end {
+                let slot = self.slots.get(i)?;
+                let slot_end = if stream { end } else { slot.offset + slot.size };
+                if slot_end > at {
+                    let len = slot_end.min(end) - at;
+                    let segment = Segment {
+                        entry: EntryIndex(i as u32),
+                        file_offset: at - slot.offset,
+                        len,
+                    };
+                    at += len;
+                    return Some(segment);
+                }
+                i += 1;
+            }
+            None
+        })
+    }
+
+    /// The pieces of files in block `block`.
+    pub fn block_segments(&self, block: BlockIndex, len: usize) -> impl Iterator<Item = Segment> + '_ {
+        self.segments(block.start()..block.start() + len as u64)
+    }
+
+    /// Appends the wire form of entries from `from` on, whole ones only, until about `limit` bytes are out.
+    /// Returns the entry to go on with.
+    pub fn encode(&self, from: EntryIndex, limit: usize, out: &mut Vec<u8>) -> EntryIndex {
+        let mut i = from.0;
+        while i < self.len() {
+            let entry = self.entry(EntryIndex(i));
+            if !out.is_empty() && out.len() + wire_len(&entry) > limit {
+                break;
+            }
+            encode_entry(&entry, out);
+            i += 1;
+        }
+        EntryIndex(i)
+    }
+
+    /// Length and hash of the wire form of all entries.
+    pub fn digest(&self) -> (u64, [u8; 32]) {
+        let (mut hasher, mut bytes, mut len) = (blake3::Hasher::new(), Vec::new(), 0);
+        for (_, entry) in self.iter() {
+            bytes.clear();
+            encode_entry(&entry, &mut bytes);
+            hasher.update(&bytes);
+            len += bytes.len() as u64;
+        }
+        (len, *hasher.finalize().as_bytes())
+    }
+
+    /// A hash over which entries there are, whatever their sizes and times: what an interrupted transfer is
+    /// found again by when a file has changed in the meantime.
+    pub fn names_digest(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        for slot in &self.slots {
+            let names_end = slot.names_at as usize + usize::from(slot.name_len);
+            hasher.update(&[slot.kind.to_wire()]);
+            hasher.update(&slot.parent.to_be_bytes());
+            hasher.update(&slot.name_len.to_be_bytes());
+            hasher.update(&self.names[slot.names_at as usize..names_end]);
+        }
+        *hasher.finalize().as_bytes()
+    }
+
+    /// Two entries of one directory whose names are equal under `key`, if there are any.
+    pub fn collision(&self, key: impl Fn(&[u8]) -> Vec<u8>) -> Option<(EntryIndex, EntryIndex)> {
+        let mut order: Vec<u32> = (0..self.len()).collect();
+        order.sort_by_cached_key(|&i| (self.slots[i as usize].parent, key(self.entry(EntryIndex(i)).name)));
+        order.windows(2).find_map(|pair| {
+            let (a, b) = (EntryIndex(pair[0]), EntryIndex(pair[1]));
+            let (ea, eb) = (self.entry(a), self.entry(b));
+            (ea.parent == eb.parent && key(ea.name) == key(eb.name)).then_some((a, b))
+        })
+    }
+
+    fn has_duplicates(&self) -> bool {
+        let mut order: Vec<u32> = (0..self.len()).collect();
+        let key = |i: u32| (self.slots[i as usize].parent, self.entry(EntryIndex(i)).name);
+        order.sort_unstable_by_key(|&i| key(i));
+        order.windows(2).any(|pair| key(pair[0]) == key(pair[1]))
+    }
+}
+
+fn wire_len(entry: &Entry<'_>) -> usize {
+    27 + entry.name.len() + entry.target.len()
+}
+
+/// ```text
+/// kind 8 | parent + 1, or 0: 32 | mode 16 | mtime 64 | size 64 | name: length 16, bytes | target: length 16, bytes
+/// ```
+fn encode_entry(entry: &Entry<'_>, out: &mut Vec<u8>) {
+    out.push(entry.kind.to_wire());
+    out.extend_from_slice(&entry.parent.map_or(0, |p| p.0 + 1).to_be_bytes());
+    out.extend_from_slice(&entry.mode.to_be_bytes());
+    out.extend_from_slice(&entry.mtime.to_be_bytes());
+    out.extend_from_slice(&entry.size.to_be_bytes());
+    put_string(out, entry.name);
+    put_string(out, entry.target);
+}
+
+/// Builds a manifest entry by entry, checking each. Memory grows only with what was really added.
+#[derive(Debug)]
+pub struct ManifestBuilder {
+    manifest: Manifest,
+    trust: Trust,
+    hasher: blake3::Hasher,
+    wire_len: u64,
+}
+
+/// Where the names of a manifest come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trust {
+    /// Our own files: names are kept as they are.
+    Own,
+    /// The peer: names are made safe, or the list refused.
+    Peer,
+}
+
+impl ManifestBuilder {
+    /// An empty list.
+    pub fn new(trust: Trust) -> Self {
+        ManifestBuilder {
+            manifest: Manifest::default(),
+            trust,
+            hasher: blake3::Hasher::new(),
+            wire_len: 0,
+        }
+    }
+
+    /// Adds one entry.
+    ///
+    /// # Errors
+    /// What makes the list unusable: a parent that is no directory before it, an unsafe name, a size that
+    /// overflows, a cap exceeded.
+    pub fn add(&mut self, entry: Entry<'_>) -> Result<EntryIndex, Malformed> {
+        let m = &mut self.manifest;
+        let safe;
+        let name = match self.trust {
+            Trust::Own => entry.name,
+            Trust::Peer => {
+                safe = SafeName::from_peer(entry.name)?;
+                safe.as_bytes()
+            }
+        };
+        let depth = match entry.parent {
+            None => 0,
+            Some(EntryIndex(p)) => {
+                let slot = m
+                    .slots
+                    .get(p as usize)
+                    .ok_or(Malformed::Value("parent of an entry"))?;
+                if slot.kind != Kind::Dir {
+                    return Err(Malformed::Value("parent of an entry"));
+                }
+                slot.depth + 1
+            }
+        };
+        let has_content = matches!(entry.kind, Kind::File | Kind::Text);
+        let alone = m.slots.first().map(|s| s.kind).or(Some(entry.kind));
+        if matches!(alone, Some(Kind::Stream | Kind::Text)) && (!m.slots.is_empty() || depth > 0) {
+            return Err(Malformed::Value("list: a stream stands alone"));
+        }
+        if !m.slots.is_empty() && matches!(entry.kind, Kind::Stream | Kind::Text) {
+            return Err(Malformed::Value("list: a stream stands alone"));
+        }
+        if (!has_content && entry.size != 0) || entry.mode & !MODE_MASK != 0 {
+            return Err(Malformed::Value("entry"));
+        }
+        let target_ok = match entry.kind {
+            Kind::Symlink => !entry.target.is_empty() && !entry.target.contains(&0),
+            _ => entry.target.is_empty(),
+        };
+        if !target_ok {
+            return Err(Malformed::Value("link target"));
+        }
+        let names_at = m.names.len();
+        let too_much = m.len() >= MAX_ENTRIES
+            || depth > MAX_DEPTH
+            || name.len() > usize::from(u16::MAX)
+            || entry.target.len() > MAX_TARGET
+            || names_at + name.len() + entry.target.len() > MAX_NAMES;
+        if too_much {
+            return Err(Malformed::TooMuch("in the list of files"));
+        }
+        let end = m.total.checked_add(entry.size).filter(|&end| end <= MAX_CONTENT);
+        let offset = m.total;
+        m.total = end.ok_or(Malformed::TooMuch("content"))?;
+        m.names.extend_from_slice(name);
+        m.names.extend_from_slice(entry.target);
+        m.slots.push(Slot {
+            offset,
+            size: entry.size,
+            mtime: entry.mtime,
+            names_at: names_at as u32,
+            parent: entry.parent.map_or(NO_PARENT, |p| p.0),
+            name_len: name.len() as u16,
+            target_len: entry.target.len() as u16,
+            mode: entry.mode,
+            depth,
+            kind: entry.kind,
+        });
+        Ok(EntryIndex(m.len() - 1))
+    }
+
+    /// Adds the entries of one chunk of wire bytes. Chunks hold whole entries.
+    pub fn add_wire(&mut self, chunk: &[u8]) -> Result<(), Malformed> {
+        self.hasher.update(chunk);
+        self.wire_len += chunk.len() as u64;
+        let mut reader = Reader::new(chunk, "list of files");
+        while !reader.is_empty() {
+            let kind = Kind::from_wire(reader.u8()?)?;
+            let parent = reader.u32()?.checked_sub(1).map(EntryIndex);
+            let (mode, mtime, size) = (reader.u16()?, reader.i64()?, reader.u64()?);
+            let (name, target) = (reader.string()?, reader.string()?);
+            self.add(Entry {
+                kind,
+                parent,
+                name,
+                size,
+                mtime,
+                mode,
+                target,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// How many entries were added.
+    pub fn len(&self) -> u32 {
+        self.manifest.len()
+    }
+
+    /// Whether none was added.
+    pub fn is_empty(&self) -> bool {
+        self.manifest.is_empty()
+    }
+
+    /// Content bytes listed so far.
+    pub fn total(&self) -> u64 {
+        self.manifest.total
+    }
+
+    /// Wire bytes read so far.
+    pub fn wire_len(&self) -> u64 {
+        self.wire_len
+    }
+
+    /// Hash of the wire bytes read so far.
+    pub fn wire_hash(&self) -> [u8; 32] {
+        *self.hasher.finalize().as_bytes()
+    }
+
+    /// The whole list.
+    ///
+    /// # Errors
+    /// [`Malformed`] if it is empty or one name stands twice in a directory.
+    pub fn finish(mut self) -> Result<Manifest, Malformed> {
+        if self.manifest.is_empty() {
+            return Err(Malformed::Value("list: it is empty"));
+        }
+        if self.manifest.has_duplicates() {
+            return Err(Malformed::Name("it stands twice"));
+        }
+        self.manifest.slots.shrink_to_fit();
+        self.manifest.names.shrink_to_fit();
+        Ok(self.manifest)
+    }
+}
+
+#[cfg(test)]
+#[path = "manifest_tests.rs"]
+mod tests;

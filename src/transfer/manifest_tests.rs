@@ -1,0 +1,216 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn file(name: &[u8], parent: Option<u32>, size: u64) -> Entry<'_> {
+    Entry {
+        kind: Kind::File,
+        parent: parent.map(EntryIndex),
+        name,
+        size,
+        mtime: -5,
+        mode: 0o644,
+        target: b"",
+    }
+}
+
+fn dir(name: &[u8], parent: Option<u32>) -> Entry<'_> {
+    Entry {
+        kind: Kind::Dir,
+        size: 0,
+        mode: 0o755,
+        ..file(name, parent, 0)
+    }
+}
+
+fn sample() -> Manifest {
+    let mut b = ManifestBuilder::new(Trust::Own);
+    b.add(dir(b"photos", None)).unwrap();
+    b.add(file(b"empty", Some(0), 0)).unwrap();
+    b.add(file(b"a.jpg", Some(0), 10)).unwrap();
+    b.add(dir(b"deep", Some(0))).unwrap();
+    b.add(file(b"b.jpg", Some(3), 5)).unwrap();
+    b.add(Entry {
+        kind: Kind::Symlink,
+        target: b"../a.jpg",
+        ..file(b"link", Some(3), 0)
+    })
+    .unwrap();
+    b.add(file(b"z", None, 100)).unwrap();
+    b.finish().unwrap()
+}
+
+fn wire(m: &Manifest) -> Vec<u8> {
+    let mut out = Vec::new();
+    let end = m.encode(EntryIndex(0), usize::MAX, &mut out);
+    assert_eq!(end.get(), m.len());
+    out
+}
+
+#[test]
+fn wire_form_round_trips_in_chunks_of_any_size() {
+    let m = sample();
+    for limit in [1, 50, 60, 100, 1000] {
+        let mut b = ManifestBuilder::new(Trust::Peer);
+        let mut at = EntryIndex(0);
+        while at.get() < m.len() {
+            let mut chunk = Vec::new();
+            at = m.encode(at, limit, &mut chunk);
+            b.add_wire(&chunk).unwrap();
+        }
+        assert_eq!((b.wire_len(), b.wire_hash()), m.digest());
+        let back = b.finish().unwrap();
+        assert!(back.iter().eq(m.iter()));
+        assert_eq!(back.total(), Some(115));
+    }
+}
+
+#[test]
+fn segments_cross_files_and_skip_what_has_no_content() {
+    let m = sample();
+    let seg = |entry, file_offset, len| Segment {
+        entry: EntryIndex(entry),
+        file_offset,
+        len,
+    };
+    assert_eq!(
+        m.segments(3..20).collect::<Vec<_>>(),
+        [seg(2, 3, 7), seg(4, 0, 5), seg(6, 0, 5)]
+    );
+    assert_eq!(m.segments(10..11).collect::<Vec<_>>(), [seg(4, 0, 1)]);
+    assert_eq!(m.segments(110..500).collect::<Vec<_>>(), [seg(6, 95, 5)]);
+    assert_eq!(m.segments(115..500).count(), 0);
+    assert_eq!(m.path(EntryIndex(4)), PathBuf::from("photos/deep/b.jpg"));
+    assert_eq!(m.top_of(EntryIndex(5)), EntryIndex(0));
+}
+
+#[test]
+fn a_stream_has_one_segment_wherever_one_looks() {
+    let mut b = ManifestBuilder::new(Trust::Own);
+    b.add(Entry {
+        kind: Kind::Stream,
+        ..file(b"dir.tar", None, 0)
+    })
+    .unwrap();
+    assert!(b.add(file(b"x", None, 0)).is_err());
+    let m = b.finish().unwrap();
+    assert_eq!(m.total(), None);
+    assert_eq!(
+        m.segments(1 << 40..(1 << 40) + 9).collect::<Vec<_>>(),
+        [Segment {
+            entry: EntryIndex(0),
+            file_offset: 1 << 40,
+            len: 9
+        }]
+    );
+}
+
+#[test]
+fn hostile_lists_are_refused() {
+    let refused = |entries: &[Entry<'_>]| {
+        let mut b = ManifestBuilder::new(Trust::Peer);
+        let outcome = entries
+            .iter()
+            .try_for_each(|e| b.add(*e).map(drop))
+            .and_then(|()| b.finish().map(drop));
+        assert!(outcome.is_err(), "{entries:?}");
+    };
+    refused(&[]);
+    refused(&[file(b"..", None, 1)]);
+    refused(&[file(b"a/b", None, 1)]);
+    refused(&[file(b"a", Some(0), 1)]);
+    refused(&[file(b"a", None, 1), file(b"b", Some(0), 1)]);
+    refused(&[file(b"b", Some(1), 1), dir(b"a", None)]);
+    refused(&[file(b"a", None, 1), file(b"a", None, 2)]);
+    refused(&[file(b"a\\", None, 1), file(b"a_", None, 2)]);
+    refused(&[file(b"a", None, u64::MAX)]);
+    refused(&[file(b"a", None, MAX_CONTENT), file(b"b", None, 1)]);
+    refused(&[Entry {
+        mode: 0o4755,
+        ..file(b"a", None, 1)
+    }]);
+    refused(&[Entry {
+        size: 1,
+        ..dir(b"a", None)
+    }]);
+    refused(&[Entry {
+        target: b"x",
+        ..file(b"a", None, 1)
+    }]);
+    refused(&[Entry {
+        kind: Kind::Symlink,
+        ..file(b"a", None, 0)
+    }]);
+    refused(&[Entry {
+        kind: Kind::Symlink,
+        target: b"x\0",
+        ..file(b"a", None, 0)
+    }]);
+    refused(&[
+        file(b"a", None, 1),
+        Entry {
+            kind: Kind::Stream,
+            ..file(b"s", None, 0)
+        },
+    ]);
+}
+
+#[test]
+fn endless_nesting_is_refused() {
+    let mut b = ManifestBuilder::new(Trust::Peer);
+    let outcome =
+        (0..=u32::from(MAX_DEPTH) + 1).try_for_each(|i| b.add(dir(b"d", i.checked_sub(1))).map(drop));
+    assert_eq!(outcome, Err(Malformed::TooMuch("in the list of files")));
+}
+
+#[test]
+fn names_that_differ_only_by_case_are_found() {
+    let mut b = ManifestBuilder::new(Trust::Own);
+    for name in [&b"b"[..], b"Readme", b"README", b"a"] {
+        b.add(file(name, None, 1)).unwrap();
+    }
+    let m = b.finish().unwrap();
+    assert_eq!(
+        m.collision(names::fold_case),
+        Some((EntryIndex(1), EntryIndex(2)))
+    );
+    assert_eq!(m.collision(<[u8]>::to_vec), None);
+}
+
+#[test]
+fn sizes_and_times_do_not_change_the_identity_of_names() {
+    let one = |size| {
+        let mut b = ManifestBuilder::new(Trust::Own);
+        b.add(file(b"a", None, size)).unwrap();
+        b.finish().unwrap()
+    };
+    assert_eq!(one(1).names_digest(), one(2).names_digest());
+    assert_ne!(one(1).digest(), one(2).digest());
+    assert_ne!(sample().names_digest(), one(1).names_digest());
+}
+
+#[test]
+fn an_entry_takes_few_bytes() {
+    assert!(size_of::<Slot>() <= 48, "{}", size_of::<Slot>());
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let mut b = ManifestBuilder::new(Trust::Peer);
+        if b.add_wire(&bytes).is_ok() { let _ = b.finish(); }
+    }
+
+    #[test]
+    fn damaged_lists_do_not_panic_or_leave_the_directory(at in 0usize..400, bit in 0u8..8) {
+        let mut bytes = wire(&sample());
+        let at = at % bytes.len();
+        bytes[at] ^= 1 << bit;
+        let mut b = ManifestBuilder::new(Trust::Peer);
+        if b.add_wire(&bytes).is_ok() && let Ok(m) = b.finish() {
+            for (i, _) in m.iter() {
+                prop_assert!(m.path(i).components().all(|c| matches!(c, std::path::Component::Normal(_))));
+            }
+        }
+    }
+}

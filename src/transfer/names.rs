@@ -1,0 +1,335 @@
+//! The one door for names from the peer.
+//!
+//! A name that passes [`SafeName::from_peer`] is one path component that stays in its directory on every
+//! system, opens no Windows device and carries nothing a terminal or a reader's eye could be fooled by. What
+//! tries to be a path is refused; what is merely unfit is rewritten with `_`. Names are bytes: on Unix any,
+//! elsewhere (potentially ill-formed) UTF-8.
+
+use std::ffi::OsString;
+use std::fmt;
+
+use super::error::Malformed;
+
+/// Longest name in bytes: NAME_MAX of the usual Unix file systems, and no more than NTFS takes.
+pub const MAX_NAME: usize = 255;
+
+/// Longest extension that survives when a name is shortened.
+const MAX_KEPT_EXTENSION: usize = 16;
+
+/// One path component that is safe to create.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SafeName(Vec<u8>);
+
+impl SafeName {
+    /// Checks a name from the peer, rewriting what can be made safe.
+    ///
+    /// # Errors
+    /// [`Malformed::Name`] for what is not a name but a path, or nothing: empty, `.`, `..`, with `/` or NUL.
+    pub fn from_peer(raw: &[u8]) -> Result<SafeName, Malformed> {
+        match raw {
+            b"" => return Err(Malformed::Name("empty")),
+            b"." | b".." => return Err(Malformed::Name("a way out of its directory")),
+            _ if raw.contains(&b'/') => return Err(Malformed::Name("it is a path")),
+            _ if raw.contains(&0) => return Err(Malformed::Name("it holds a NUL byte")),
+            _ => {}
+        }
+        let mut name = Vec::with_capacity(raw.len());
+        for chunk in raw.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                let c = if is_unfit(c) { '_' } else { c };
+                name.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            if cfg!(unix) {
+                name.extend_from_slice(chunk.invalid());
+            } else if !chunk.invalid().is_empty() {
+                name.push(b'_');
+            }
+        }
+        if let [letter, colon @ b':', ..] = &mut name[..]
+            && letter.is_ascii_alphabetic()
+        {
+            *colon = b'_';
+        }
+        if is_windows_device(&name) {
+            name.insert(0, b'_');
+        }
+        shorten(&mut name, MAX_NAME);
+        // Windows drops trailing dots and spaces, so that two names would become one.
+        if let Some(last @ (b'.' | b' ')) = name.last_mut() {
+            *last = b'_';
+        }
+        Ok(SafeName(name))
+    }
+
+    /// The name's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The name as the system wants it.
+    pub fn to_os(&self) -> OsString {
+        os_from_bytes(&self.0)
+    }
+
+    /// This name with `suffix` after it, shortened to fit.
+    #[must_use]
+    pub fn with_suffix(&self, suffix: &str) -> SafeName {
+        let mut name = self.0.clone();
+        truncate_at_char(&mut name, MAX_NAME - suffix.len());
+        name.extend_from_slice(suffix.as_bytes());
+        SafeName(name)
+    }
+
+    /// The `n`th other name for a taken one: `photo (1).jpg` for `photo.jpg`.
+    #[must_use]
+    pub fn numbered(&self, n: u32) -> SafeName {
+        let (stem, extension) = split_extension(&self.0);
+        let tail = [format!(" ({n})").as_bytes(), extension].concat();
+        let mut name = stem.to_vec();
+        truncate_at_char(&mut name, MAX_NAME - tail.len());
+        name.extend_from_slice(&tail);
+        SafeName(name)
+    }
+
+    /// For a terminal: nothing in it can move a cursor or hide.
+    pub fn display(&self) -> Escaped<'_> {
+        Escaped(&self.0)
+    }
+}
+
+/// A system's name as bytes for the wire.
+pub fn bytes_from_os(name: &std::ffi::OsStr) -> Vec<u8> {
+    // Raw bytes on Unix, UTF-8 with surrogates kept on Windows.
+    name.as_encoded_bytes().to_vec()
+}
+
+/// Bytes of a checked name as the system wants them.
+pub fn os_from_bytes(name: &[u8]) -> OsString {
+    #[cfg(unix)]
+    return std::os::unix::ffi::OsStringExt::from_vec(name.to_vec());
+    #[cfg(not(unix))]
+    return String::from_utf8_lossy(name).into_owned().into();
+}
+
+/// The key under which names are one on file systems that ignore case.
+pub fn fold_case(name: &[u8]) -> Vec<u8> {
+    let mut folded = Vec::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        // Up, then down: some letters (ſ, ς) only meet on the way.
+        let upper = chunk.valid().chars().flat_map(char::to_uppercase);
+        for c in upper.flat_map(char::to_lowercase) {
+            folded.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        folded.extend_from_slice(chunk.invalid());
+    }
+    folded
+}
+
+/// Bytes shown so that they cannot steer a terminal: unfit characters and bytes outside UTF-8 as escapes.
+#[derive(Clone, Copy, Debug)]
+pub struct Escaped<'a>(pub &'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if is_deceptive(c) {
+                    write!(f, "{}", c.escape_unicode())?
+                } else {
+                    write!(f, "{c}")?
+                }
+            }
+            chunk
+                .invalid()
+                .iter()
+                .try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
+        }
+        Ok(())
+    }
+}
+
+fn is_unfit(c: char) -> bool {
+    c == '\\' || is_deceptive(c) || (cfg!(windows) && matches!(c, '<' | '>' | ':' | '"' | '|' | '?' | '*'))
+}
+
+/// Control characters, those that turn the direction of writing, and those that take no room.
+fn is_deceptive(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Names Windows gives to devices, whatever follows the first dot (Microsoft, "Naming Files, Paths, and
+/// Namespaces"; the superscript digits count as digits).
+fn is_windows_device(name: &[u8]) -> bool {
+    let stem = name
+        .split(|&b| b == b'.' || b == b':')
+        .next()
+        .unwrap_or(name)
+        .trim_ascii_end();
+    let Ok(stem) = std::str::from_utf8(stem) else {
+        return false;
+    };
+    let stem = stem.to_ascii_uppercase();
+    match stem.as_str() {
+        "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$" | "CLOCK$" => true,
+        _ => stem
+            .strip_prefix("COM")
+            .or_else(|| stem.strip_prefix("LPT"))
+            .is_some_and(|number| {
+                let mut digits = number.chars();
+                matches!(
+                    (digits.next(), digits.next()),
+                    (Some('0'..='9' | '¹' | '²' | '³'), None)
+                )
+            }),
+    }
+}
+
+fn split_extension(name: &[u8]) -> (&[u8], &[u8]) {
+    match name.iter().rposition(|&b| b == b'.') {
+        Some(dot) if dot > 0 && name.len() - dot <= MAX_KEPT_EXTENSION => name.split_at(dot),
+        _ => (name, b""),
+    }
+}
+
+fn shorten(name: &mut Vec<u8>, limit: usize) {
+    if name.len() > limit {
+        let extension = split_extension(name).1.to_vec();
+        truncate_at_char(name, limit - extension.len());
+        name.extend_from_slice(&extension);
+    }
+}
+
+fn truncate_at_char(name: &mut Vec<u8>, limit: usize) {
+    if name.len() > limit {
+        let is_continuation = |&b: &u8| b & 0xc0 == 0x80;
+        let cut = (limit.saturating_sub(3)..=limit)
+            .rev()
+            .find(|&at| !is_continuation(&name[at]));
+        name.truncate(cut.unwrap_or(limit));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn safe(raw: &str) -> String {
+        String::from_utf8(SafeName::from_peer(raw.as_bytes()).unwrap().0).unwrap()
+    }
+
+    #[test]
+    fn paths_are_refused() {
+        for raw in [
+            "",
+            ".",
+            "..",
+            "/",
+            "../../etc/passwd",
+            "/etc/passwd",
+            "a/b",
+            "a/",
+            "a\0b",
+        ] {
+            assert!(
+                matches!(SafeName::from_peer(raw.as_bytes()), Err(Malformed::Name(_))),
+                "{raw:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn unfit_characters_become_underscores() {
+        assert_eq!(safe("..\\..\\evil"), ".._.._evil");
+        assert_eq!(safe("C:\\x"), "C__x");
+        assert_eq!(safe("d:"), "d_");
+        assert_eq!(safe("a\u{1b}[31mb\nc\u{7f}\u{9b}"), "a_[31mb_c__");
+        assert_eq!(safe("photo\u{202e}gpj.exe"), "photo_gpj.exe");
+        assert_eq!(safe("a\u{200b}b\u{feff}\u{2066}"), "a_b__");
+        assert_eq!(safe("é 日本.txt"), "é 日本.txt");
+    }
+
+    #[test]
+    fn windows_devices_get_another_name_on_every_system() {
+        for raw in [
+            "CON",
+            "con.txt",
+            "Com1.tar.gz",
+            "COM¹",
+            "lpt³.x",
+            "NUL .x",
+            "aux",
+            "CONIN$",
+            "com0",
+        ] {
+            assert_eq!(safe(raw), format!("_{raw}"));
+        }
+        for raw in ["CONSOLE", "COM10", "com", "auxiliary", "xCON"] {
+            assert_eq!(safe(raw), raw);
+        }
+    }
+
+    #[test]
+    fn trailing_dots_and_spaces_do_not_survive() {
+        assert_eq!(safe("a."), "a_");
+        assert_eq!(safe("a "), "a_");
+        assert_eq!(safe("..."), ".._");
+    }
+
+    #[test]
+    fn long_names_keep_their_extension() {
+        let name = safe(&format!("{}.jpeg", "é".repeat(150)));
+        assert!(name.len() <= MAX_NAME && name.len() > 250 && name.ends_with("é.jpeg"));
+        assert_eq!(safe(&"x".repeat(300)).len(), MAX_NAME);
+    }
+
+    #[test]
+    fn numbered_names_keep_their_extension() {
+        let name = |raw: &str| SafeName::from_peer(raw.as_bytes()).unwrap();
+        assert_eq!(name("photo.jpg").numbered(1), name("photo (1).jpg"));
+        assert_eq!(name(".bashrc").numbered(2), name(".bashrc (2)"));
+        assert_eq!(name(&"x".repeat(255)).numbered(3).as_bytes().len(), MAX_NAME);
+        assert_eq!(name("vm.img").with_suffix(".part"), name("vm.img.part"));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn bytes_outside_utf8_are_kept_and_shown_escaped() {
+        let name = SafeName::from_peer(b"a\xff\x1bz").unwrap();
+        assert_eq!(name.as_bytes(), b"a\xff_z");
+        assert_eq!(name.display().to_string(), "a\\xff_z");
+        assert_eq!(
+            Escaped(b"x\x1b[2J\xe2\x80\xae").to_string(),
+            "x\\u{1b}[2J\\u{202e}"
+        );
+    }
+
+    #[test]
+    fn case_folding_meets_in_the_middle() {
+        assert_eq!(fold_case("STRASSE".as_bytes()), fold_case("straße".as_bytes()));
+        assert_eq!(fold_case("Σς".as_bytes()), fold_case("σσ".as_bytes()));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_passes_is_one_harmless_component(raw in proptest::collection::vec(any::<u8>(), 0..600)) {
+            if let Ok(name) = SafeName::from_peer(&raw) {
+                let bytes = name.as_bytes();
+                prop_assert!(!bytes.is_empty() && bytes.len() <= MAX_NAME);
+                prop_assert!(bytes != b"." && bytes != b"..");
+                prop_assert!(!bytes.iter().any(|b| matches!(b, b'/' | b'\\' | 0..=0x1f | 0x7f)));
+                prop_assert_eq!(SafeName::from_peer(bytes), Ok(name.clone()));
+                let path = std::path::PathBuf::from(name.to_os());
+                let parts: Vec<_> = path.components().collect();
+                prop_assert!(matches!(parts[..], [std::path::Component::Normal(_)]));
+                prop_assert!(!name.display().to_string().chars().any(char::is_control));
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Sets of numbers kept as runs: blocks of a content, bytes of a block.
+
+use std::collections::BTreeMap;
+
+/// A run of numbers, `start..end`; never empty.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Run {
+    /// First number in it.
+    pub start: u32,
+    /// First number after it.
+    pub end: u32,
+}
+
+/// A set of 32-bit numbers. Its size grows with the number of runs, not of members.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct RunSet {
+    runs: BTreeMap<u32, u32>,
+    count: u32,
+}
+
+impl RunSet {
+    /// The empty set.
+    pub fn new() -> Self {
+        RunSet::default()
+    }
+
+    /// Adds `start..end`; returns how many of its numbers are new.
+    pub fn insert(&mut self, start: u32, end: u32) -> u32 {
+        if start >= end {
+            return 0;
+        }
+        let (mut low, mut high, mut absorbed) = (start, end, 0);
+        while let Some((&s, &e)) = self.runs.range(..=high).next_back() {
+            if e < low {
+                break;
+            }
+            absorbed += e - s;
+            low = low.min(s);
+            high = high.max(e);
+            self.runs.remove(&s);
+        }
+        self.runs.insert(low, high);
+        let added = (high - low) - absorbed;
+        self.count += added;
+        added
+    }
+
+    /// Takes `value` out; true if it was in.
+    pub fn remove(&mut self, value: u32) -> bool {
+        let Some((&start, &end)) = self.runs.range(..=value).next_back() else {
+            return false;
+        };
+        if value >= end {
+            return false;
+        }
+        self.runs.remove(&start);
+        if start < value {
+            self.runs.insert(start, value);
+        }
+        if value + 1 < end {
+            self.runs.insert(value + 1, end);
+        }
+        self.count -= 1;
+        true
+    }
+
+    /// Takes out everything from `from` on.
+    pub fn truncate(&mut self, from: u32) {
+        if let Some((&start, &end)) = self.runs.range(..from).next_back()
+            && end > from
+        {
+            self.runs.insert(start, from);
+            self.count -= end - from;
+        }
+        for (start, end) in self.runs.split_off(&from) {
+            self.count -= end - start;
+        }
+    }
+
+    /// Whether `value` is in.
+    pub fn contains(&self, value: u32) -> bool {
+        self.runs
+            .range(..=value)
+            .next_back()
+            .is_some_and(|(_, &end)| value < end)
+    }
+
+    /// The smallest number from `from` on that is not in.
+    pub fn first_gap(&self, from: u32) -> u32 {
+        match self.runs.range(..=from).next_back() {
+            Some((_, &end)) if end > from => end,
+            _ => from,
+        }
+    }
+
+    /// The smallest number from `from` on that is in.
+    pub fn first_member(&self, from: u32) -> Option<u32> {
+        if self.contains(from) {
+            Some(from)
+        } else {
+            self.runs.range(from..).next().map(|(&start, _)| start)
+        }
+    }
+
+    /// How many numbers are in.
+    pub const fn len(&self) -> u32 {
+        self.count
+    }
+
+    /// Whether none is in.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// How many runs it takes to say the set.
+    pub fn run_count(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// The runs, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = Run> + '_ {
+        self.runs.iter().map(|(&start, &end)| Run { start, end })
+    }
+}
+
+/// Most runs the bytes of one block may lie in. An honest sender's packets of a kilobyte need at most half of
+/// this; more would only serve to fill memory.
+pub const MAX_SPANS: usize = 1024;
+
+/// The bytes of one block received so far. Small, and cheapest when they come in order.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Spans(Vec<(u32, u32)>);
+
+/// What [`Spans::insert`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Inserted {
+    /// Some of the bytes are new.
+    New,
+    /// All were there.
+    Known,
+    /// Refused: the set would fall into more than [`MAX_SPANS`] runs.
+    TooMany,
+}
+
+impl Spans {
+    /// Adds the bytes `start..end`, not empty.
+    pub fn insert(&mut self, start: u32, end: u32) -> Inserted {
+        if let Some(last) = self.0.last_mut()
+            && last.1 == start
+        {
+            last.1 = end;
+            return Inserted::New;
+        }
+        // All runs before `from` end before `start`; those from `to` on begin after `end`.
+        let from = self.0.partition_point(|&(_, e)| e < start);
+        let to = from + self.0[from..].partition_point(|&(s, _)| s <= end);
+        if from == to {
+            if self.0.len() >= MAX_SPANS {
+                return Inserted::TooMany;
+            }
+            self.0.insert(from, (start, end));
+            return Inserted::New;
+        }
+        let (low, high) = (self.0[from].0.min(start), self.0[to - 1].1.max(end));
+        if to == from + 1 && self.0[from] == (low, high) {
+            return Inserted::Known;
+        }
+        self.0[from] = (low, high);
+        self.0.drain(from + 1..to);
+        Inserted::New
+    }
+
+    /// Adds all of `other`; false if that would take too many runs.
+    pub fn merge(&mut self, other: &Spans) -> bool {
+        other
+            .0
+            .iter()
+            .all(|&(s, e)| self.insert(s, e) != Inserted::TooMany)
+    }
+
+    /// Whether exactly the first `len` bytes are in.
+    pub fn is_whole(&self, len: usize) -> bool {
+        matches!(self.0[..], [(0, end)] if end as usize == len)
+    }
+
+    /// One past the last byte in.
+    pub fn end(&self) -> u32 {
+        self.0.last().map_or(0, |&(_, e)| e)
+    }
+
+    /// Whether nothing is in.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Forgets everything, keeping the memory.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The runs `(start, end)`, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// How many runs it takes to say the set.
+    pub fn run_count(&self) -> usize {
+        self.0.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_run_set_behaves_as_a_set(ops in proptest::collection::vec((0u32..120, 0u32..12, 0u8..8), 0..60)) {
+            let (mut set, mut model) = (RunSet::new(), BTreeSet::new());
+            for (start, len, op) in ops {
+                match op {
+                    0 => prop_assert_eq!(set.remove(start), model.remove(&start)),
+                    1 => { set.truncate(start + 60); model.retain(|&v| v < start + 60); }
+                    _ => {
+                        let before = model.len();
+                        model.extend(start..start + len);
+                        prop_assert_eq!(set.insert(start, start + len) as usize, model.len() - before);
+                    }
+                }
+                prop_assert_eq!(set.len() as usize, model.len());
+                prop_assert_eq!(set.iter().flat_map(|r| r.start..r.end).collect::<Vec<_>>(), model.iter().copied().collect::<Vec<_>>());
+                prop_assert_eq!(set.contains(start), model.contains(&start));
+                prop_assert_eq!(set.first_gap(start), (start..).find(|v| !model.contains(v)).unwrap());
+                prop_assert_eq!(set.first_member(start), model.range(start..).next().copied());
+            }
+        }
+
+        #[test]
+        fn spans_behave_as_a_set(ops in proptest::collection::vec((0u32..300, 1u32..20), 0..60)) {
+            let (mut spans, mut model) = (Spans::default(), BTreeSet::new());
+            for (start, len) in ops {
+                let before = model.len();
+                model.extend(start..start + len);
+                let expected = if model.len() > before { Inserted::New } else { Inserted::Known };
+                prop_assert_eq!(spans.insert(start, start + len), expected);
+                prop_assert_eq!(spans.iter().flat_map(|(s, e)| s..e).collect::<Vec<_>>(), model.iter().copied().collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn scattered_bytes_use_bounded_memory() {
+        let mut spans = Spans::default();
+        let refused = (0..10_000)
+            .filter(|i| spans.insert(i * 2, i * 2 + 1) == Inserted::TooMany)
+            .count();
+        assert_eq!((spans.run_count(), refused), (MAX_SPANS, 10_000 - MAX_SPANS));
+        assert_eq!(
+            spans.insert(1, 2),
+            Inserted::New,
+            "filling a hole is always possible"
+        );
+    }
+}

@@ -1,0 +1,73 @@
+//! The binary itself: exit codes and which stream carries what, as scripts see them.
+
+use std::process::{Command, Output, Stdio};
+
+fn p2pcopy(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_p2pcopy"))
+        .args(arguments)
+        .env_remove("P2PCOPY_STUN")
+        .env_remove("P2PCOPY_NTP")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts")
+}
+
+#[test]
+fn help_and_version_go_to_standard_output_and_succeed() {
+    for arguments in [
+        &["--help"][..],
+        &["sender", "--help"],
+        &["help", "receiver"],
+        &["--version"],
+    ] {
+        let output = p2pcopy(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(
+            !output.stdout.is_empty() && output.stderr.is_empty(),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn usage_errors_exit_2_with_nothing_on_standard_output() {
+    for arguments in [
+        &[][..],
+        &["sender"],
+        &["sender", "a", "-"],
+        &["receiver", "--limit", "fast"],
+        &["receiver", "--output", "-", "--json"],
+        &["copy"],
+    ] {
+        let output = p2pcopy(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(
+            output.stdout.is_empty() && !output.stderr.is_empty(),
+            "{arguments:?}"
+        );
+        assert!(!output.stderr.contains(&0x1b), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_failure_is_one_cause_and_one_next_step() {
+    let output = p2pcopy(&["sender", "a", "b", "--name", "c"]);
+    let text = String::from_utf8(output.stderr).expect("text");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        matches!(lines[..], [cause, next] if cause.starts_with("error: ") && next.starts_with("next: ")),
+        "{text}"
+    );
+}
+
+#[test]
+fn servers_in_the_environment_are_checked_like_arguments() {
+    let output = Command::new(env!("CARGO_BIN_EXE_p2pcopy"))
+        .args(["check"])
+        .env("P2PCOPY_STUN", "a.example:99999")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("a.example:99999"));
+}
