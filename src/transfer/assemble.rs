@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::runs::{Inserted, RunSet, Spans};
+use super::runs::{Inserted, MAX_SPANS, RunSet, Spans};
 use super::{BLOCK_LEN, BlockIndex, MAX_CONTENT, block_count};
 
 /// A buffer of [`BLOCK_LEN`] bytes.
@@ -34,15 +34,53 @@ pub struct Filled {
     pub buffer: Buffer,
     /// Which of its bytes are valid.
     pub spans: Spans,
-    /// The block's length, if all of it is valid.
-    pub whole: Option<usize>,
+    /// How much of the block there is now.
+    pub extent: Extent,
 }
+
+/// How much of a block has left the assembler.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extent {
+    /// All of it is in the buffer: so many bytes.
+    Whole(usize),
+    /// A part, given up for want of buffers; the rest follows.
+    Part,
+    /// The last part: with those before it, the block is whole.
+    LastPart,
+}
+
+/// Most runs of bytes remembered of blocks that left in parts: 4 MiB of memory at worst. A window of 64 MiB
+/// that is given up altogether takes half of this.
+const MAX_SPILLED_SPANS: usize = 1 << 16;
 
 #[derive(Debug)]
 struct Open {
     buffer: Buffer,
     spans: Spans,
+    /// What left in parts before, and `spans`. Unused unless something did.
+    union: Spans,
     touched: u64,
+}
+
+impl Open {
+    fn is_whole(&self, len: usize) -> bool {
+        self.spans.is_whole(len) || self.union.is_whole(len)
+    }
+
+    /// Notes that bytes are here; refused or known bytes change nothing.
+    fn insert(&mut self, start: u32, end: u32) -> Inserted {
+        if !self.union.is_empty() {
+            // Both sets take it or neither does.
+            if self.union.run_count().max(self.spans.run_count()) >= MAX_SPANS {
+                return Inserted::TooMany;
+            }
+            match self.union.insert(start, end) {
+                Inserted::New => {}
+                other => return other,
+            }
+        }
+        self.spans.insert(start, end)
+    }
 }
 
 /// The buffers of the blocks that are coming in.
@@ -52,6 +90,9 @@ pub struct Assembler {
     /// The block the last piece went to, taken out of `open` so that pieces in order need no look-up.
     current: Option<(u32, Open)>,
     done: RunSet,
+    /// What left in parts of blocks that are not open now.
+    spilled: HashMap<u32, Spans>,
+    spilled_spans: usize,
     free: Vec<Buffer>,
     ready: VecDeque<Filled>,
     /// Buffers handed out in `ready` or to the disk and not yet back.
@@ -72,6 +113,8 @@ impl Assembler {
             open: HashMap::new(),
             current: None,
             done: RunSet::new(),
+            spilled: HashMap::new(),
+            spilled_spans: 0,
             free: Vec::new(),
             ready: VecDeque::new(),
             lent: 0,
@@ -120,11 +163,15 @@ impl Assembler {
             let open = match self.open.remove(&index) {
                 Some(open) => open,
                 None => match self.take_buffer() {
-                    Some(buffer) => Open {
-                        buffer,
-                        spans: Spans::default(),
-                        touched: 0,
-                    },
+                    Some(buffer) => {
+                        let union = self.forget_spilled(index).unwrap_or_default();
+                        Open {
+                            buffer,
+                            spans: Spans::default(),
+                            union,
+                            touched: 0,
+                        }
+                    }
                     None => return Taken::Full,
                 },
             };
@@ -135,7 +182,7 @@ impl Assembler {
         };
         self.clock += 1;
         open.touched = self.clock;
-        match open.spans.insert(within as u32, (within + bytes.len()) as u32) {
+        match open.insert(within as u32, (within + bytes.len()) as u32) {
             Inserted::Known => return Taken::Duplicate,
             Inserted::TooMany => return Taken::Full,
             Inserted::New => {}
@@ -147,25 +194,63 @@ impl Assembler {
 
     fn finish_if_whole(&mut self, block: BlockIndex) {
         let len = self.total.map_or(BLOCK_LEN, |total| block.len_in(total));
-        if self
-            .current
-            .as_ref()
-            .is_some_and(|(_, open)| open.spans.is_whole(len))
+        if self.current.as_ref().is_some_and(|(_, open)| open.is_whole(len))
             && let Some((index, open)) = self.current.take()
         {
             self.done.insert(index, index + 1);
-            self.lend(block, open, Some(len));
+            let extent = if open.spans.is_whole(len) {
+                Extent::Whole(len)
+            } else {
+                Extent::LastPart
+            };
+            self.lend(Filled {
+                block,
+                buffer: open.buffer,
+                spans: open.spans,
+                extent,
+            });
         }
     }
 
-    fn lend(&mut self, block: BlockIndex, open: Open, whole: Option<usize>) {
-        self.lent += 1;
-        self.ready.push_back(Filled {
-            block,
-            buffer: open.buffer,
-            spans: open.spans,
-            whole,
+    fn lend(&mut self, filled: Filled) {
+        self.lent += usize::from(!filled.buffer.is_empty());
+        self.ready.push_back(filled);
+    }
+
+    fn forget_spilled(&mut self, index: u32) -> Option<Spans> {
+        let spans = self.spilled.remove(&index)?;
+        self.spilled_spans -= spans.run_count();
+        Some(spans)
+    }
+
+    /// Gives up the block that has waited longest for its next piece.
+    fn spill(&mut self) -> Option<()> {
+        if self.spilled_spans >= MAX_SPILLED_SPANS {
+            return None;
+        }
+        let oldest = self
+            .open
+            .iter()
+            .min_by_key(|(_, open)| open.touched)
+            .map(|(&index, _)| index)?;
+        let Open {
+            buffer,
+            spans,
+            mut union,
+            ..
+        } = self.open.remove(&oldest)?;
+        if union.is_empty() {
+            union = spans.clone();
+        }
+        self.spilled_spans += union.run_count();
+        self.spilled.insert(oldest, union);
+        self.lend(Filled {
+            block: BlockIndex::new(oldest),
+            buffer,
+            spans,
+            extent: Extent::Part,
         });
+        Some(())
     }
 
     fn take_buffer(&mut self) -> Option<Buffer> {
@@ -173,14 +258,7 @@ impl Assembler {
             return None;
         }
         if self.open.len() >= self.share {
-            // Give up the block that has waited longest for its next piece.
-            let oldest = self
-                .open
-                .iter()
-                .min_by_key(|(_, open)| open.touched)
-                .map(|(&index, _)| index)?;
-            let open = self.open.remove(&oldest)?;
-            self.lend(BlockIndex::new(oldest), open, None);
+            self.spill()?;
         }
         self.free.pop().or_else(|| {
             self.allocated += 1;
@@ -195,8 +273,10 @@ impl Assembler {
 
     /// Takes back a buffer that [`Assembler::poll_filled`] gave out.
     pub fn recycle(&mut self, buffer: Buffer) {
-        self.lent = self.lent.saturating_sub(1);
-        self.free.push(buffer);
+        if !buffer.is_empty() {
+            self.lent = self.lent.saturating_sub(1);
+            self.free.push(buffer);
+        }
     }
 
     /// Buffers that could take new blocks now: what the receiver may promise the sender.
@@ -212,17 +292,36 @@ impl Assembler {
             self.open.insert(index, open);
         }
         let blocks = block_count(total);
-        let beyond = self.open.iter().any(|(&index, open)| {
-            !open.spans.is_empty() && BlockIndex::new(index).start() + u64::from(open.spans.end()) > total
-        });
-        if beyond || self.done.first_member(blocks).is_some() {
+        let ends = self
+            .open
+            .iter()
+            .map(|(&index, open)| (index, open.spans.end().max(open.union.end())));
+        let ends = ends.chain(self.spilled.iter().map(|(&index, spans)| (index, spans.end())));
+        let beyond = |(index, end)| end > 0 && BlockIndex::new(index).start() + u64::from(end) > total;
+        if ends.into_iter().any(beyond) || self.done.first_member(blocks).is_some() {
             return false;
         }
-        if let Some(last) = blocks.checked_sub(1)
-            && let Some(open) = self.open.remove(&last)
-        {
+        let Some(last) = blocks.checked_sub(1) else {
+            return true;
+        };
+        let block = BlockIndex::new(last);
+        if let Some(open) = self.open.remove(&last) {
             self.current = Some((last, open));
-            self.finish_if_whole(BlockIndex::new(last));
+            self.finish_if_whole(block);
+        } else if self
+            .spilled
+            .get(&last)
+            .is_some_and(|spans| spans.is_whole(block.len_in(total)))
+        {
+            self.forget_spilled(last);
+            self.done.insert(last, last + 1);
+            let (buffer, spans) = (Buffer::default(), Spans::default());
+            self.lend(Filled {
+                block,
+                buffer,
+                spans,
+                extent: Extent::LastPart,
+            });
         }
         true
     }
@@ -230,6 +329,9 @@ impl Assembler {
     /// Takes these blocks for complete (they are on disk): their pieces are duplicates from now on.
     pub fn mark_complete(&mut self, start: BlockIndex, end: BlockIndex) {
         self.done.insert(start.get(), end.get());
+        if !self.spilled.is_empty() {
+            (start.get()..end.get()).for_each(|index| drop(self.forget_spilled(index)));
+        }
         if self.open.is_empty() && self.current.is_none() {
             return;
         }
@@ -253,6 +355,7 @@ impl Assembler {
     /// Block `block` is needed again after all: its bytes were wrong.
     pub fn reopen(&mut self, block: BlockIndex) {
         self.done.remove(block.get());
+        self.forget_spilled(block.get());
     }
 }
 
@@ -264,10 +367,10 @@ mod tests {
 
     const B: u64 = BLOCK_LEN as u64;
 
-    fn drain(a: &mut Assembler) -> Vec<(u32, Option<usize>)> {
+    fn drain(a: &mut Assembler) -> Vec<(u32, Extent)> {
         let mut out = Vec::new();
         while let Some(f) = a.poll_filled() {
-            out.push((f.block.get(), f.whole));
+            out.push((f.block.get(), f.extent));
             a.recycle(f.buffer);
         }
         out
@@ -278,7 +381,10 @@ mod tests {
         let mut a = Assembler::new(4, Some(B + 10));
         assert_eq!(a.write(0, &vec![1; BLOCK_LEN - 5]), Taken::New);
         assert_eq!(a.write(B - 5, &[2; 15]), Taken::New);
-        assert_eq!(drain(&mut a), [(0, Some(BLOCK_LEN)), (1, Some(10))]);
+        assert_eq!(
+            drain(&mut a),
+            [(0, Extent::Whole(BLOCK_LEN)), (1, Extent::Whole(10))]
+        );
         assert_eq!(a.write(B - 5, &[2; 15]), Taken::Duplicate);
         assert_eq!(a.write(B, &[2; 11]), Taken::Beyond);
         assert_eq!(a.write(u64::MAX, &[2; 11]), Taken::Beyond);
@@ -292,7 +398,7 @@ mod tests {
         }
         assert_eq!(a.write(3 * B, &[1; 9]), Taken::New);
         let spilled = a.poll_filled().unwrap();
-        assert_eq!((spilled.block.get(), spilled.whole), (1, None));
+        assert_eq!((spilled.block.get(), spilled.extent), (1, Extent::Part));
         assert_eq!(spilled.spans.iter().collect::<Vec<_>>(), [(7, 16)]);
         assert_eq!(
             a.write(4 * B, &[1; 9]),
@@ -310,7 +416,7 @@ mod tests {
         a.write(0, &[1; 700]);
         assert!(drain(&mut a).is_empty());
         assert!(a.set_total(700));
-        assert_eq!(drain(&mut a), [(0, Some(700))]);
+        assert_eq!(drain(&mut a), [(0, Extent::Whole(700))]);
         let mut a = Assembler::new(4, None);
         a.write(0, &[1; 700]);
         assert!(!a.set_total(699));
@@ -344,25 +450,31 @@ mod tests {
             }
             let mut a = Assembler::new(limit, Some(size as u64));
             let mut out = vec![0u8; size];
-            let mut covered = vec![Spans::default(); size.div_ceil(BLOCK_LEN)];
+            let mut whole = 0;
             for &i in order.iter().chain(&order) {
                 let (s, e) = (i * piece, ((i + 1) * piece).min(size));
-                prop_assert_ne!(a.write(s as u64, &content[s..e]), Taken::Full);
-                prop_assert!(a.allocated <= limit);
-                while let Some(f) = a.poll_filled() {
-                    let base = f.block.start() as usize;
-                    for (s, e) in f.spans.iter() {
-                        out[base + s as usize..base + e as usize].copy_from_slice(&f.buffer[s as usize..e as usize]);
+                loop {
+                    let taken = a.write(s as u64, &content[s..e]);
+                    prop_assert!(a.allocated <= limit);
+                    let mut freed = false;
+                    while let Some(f) = a.poll_filled() {
+                        freed = true;
+                        let base = f.block.start() as usize;
+                        for (s, e) in f.spans.iter() {
+                            let (s, e) = (s as usize, e as usize);
+                            out[base + s..base + e].copy_from_slice(&f.buffer[s..e]);
+                        }
+                        whole += u32::from(f.extent != Extent::Part);
+                        a.recycle(f.buffer);
                     }
-                    let union = &mut covered[f.block.get() as usize];
-                    union.merge(&f.spans);
-                    if union.is_whole(f.block.len_in(size as u64)) {
-                        a.mark_complete(f.block, BlockIndex::new(f.block.get() + 1));
+                    if taken != Taken::Full {
+                        break;
                     }
-                    a.recycle(f.buffer);
+                    prop_assert!(freed, "full, with nothing to wait for");
                 }
             }
-            prop_assert!(covered.iter().enumerate().all(|(i, s)| s.is_whole(BlockIndex::new(i as u32).len_in(size as u64))));
+            prop_assert_eq!(whole, block_count(size as u64));
+            prop_assert_eq!(a.spilled.len() + a.spilled_spans + a.open.len() + a.lent, 0);
             prop_assert!(out == content);
         }
     }

@@ -76,7 +76,7 @@ impl Layer for DiskLayer {
         } else {
             self.dir.open_dir(path)?
         };
-        Ok(dir.into_std_file())
+        readable(&dir)
     }
 
     fn write_at(&self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -138,7 +138,7 @@ impl Layer for DiskLayer {
 
     fn sync_all(&self) -> io::Result<bool> {
         #[cfg(target_os = "linux")]
-        return Ok(rustix::fs::syncfs(&self.dir).map(|()| true)?);
+        return Ok(rustix::fs::syncfs(readable(&self.dir)?).map(|()| true)?);
         #[cfg(not(target_os = "linux"))]
         return Ok(false);
     }
@@ -273,6 +273,18 @@ impl Layer for DiskLayer {
     fn root(&self) -> &Path {
         &self.root
     }
+}
+
+/// A descriptor that can be synced: cap-std's own may be mere handles to a path (O_PATH).
+fn readable(dir: &Dir) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use rustix::fs::{Mode, OFlags};
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(dir, c".", flags, Mode::empty())?))
+    }
+    #[cfg(not(unix))]
+    Ok(dir.try_clone()?.into_std_file())
 }
 
 #[cfg(unix)]

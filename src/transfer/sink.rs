@@ -2,12 +2,12 @@
 //!
 //! Invariants: a block counts as verified only after its bytes, in memory or read back from the disk, gave the
 //! hash the sender announced; nothing has a final name before all blocks are. What a peer can make this hold is
-//! bounded: hashes by the number of blocks it listed, partial blocks by [`MAX_PARTIAL_SPANS`].
+//! bounded: a hash for each block it listed or sent.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::assemble::{Buffer, Filled};
+use super::assemble::{Buffer, Extent, Filled};
 use super::blocks::{BlockHash, Cv, Root, RootBuilder, hash_block};
 use super::error::{LocalError, Malformed, TransferError};
 use super::journal::{Journal, Record};
@@ -15,14 +15,10 @@ use super::layer::Layer;
 use super::manifest::{EntryIndex, Manifest, Segment};
 use super::offer::Offer;
 use super::place::{self, Conflicts, Placed};
-use super::runs::{Run, RunSet, Spans};
+use super::runs::{Run, RunSet};
 use super::staging::{self, Before, Staging};
 use super::tree::Tree;
 use super::{BLOCK_LEN, BlockIndex, MAX_CONTENT, block_count};
-
-/// Most runs of bytes kept for blocks that went to the disk in parts: 2 MiB of memory. Beyond it a block is
-/// forgotten and asked for again.
-pub const MAX_PARTIAL_SPANS: usize = 1 << 18;
 
 /// Most hashes a stream's sender may announce ahead of what is verified.
 const MAX_STREAM_AHEAD: usize = 4096;
@@ -88,8 +84,6 @@ pub struct Sink<L: Layer> {
     announced: BTreeMap<u32, Cv>,
     /// Stored whole before their announcement came.
     unconfirmed: BTreeMap<u32, BlockHash>,
-    partial: HashMap<u32, Spans>,
-    partial_spans: usize,
     strikes: HashMap<u32, u8>,
     verified: RunSet,
     root: RootBuilder,
@@ -131,8 +125,6 @@ impl<L: Layer> Sink<L> {
             recheck: VecDeque::new(),
             announced: BTreeMap::new(),
             unconfirmed: BTreeMap::new(),
-            partial: HashMap::new(),
-            partial_spans: 0,
             strikes: HashMap::new(),
             verified: RunSet::new(),
             root: RootBuilder::new(),
@@ -166,7 +158,7 @@ impl<L: Layer> Sink<L> {
                 events.push(StoreEvent::Recycle(filled.buffer));
                 outcome?;
             }
-            StoreJob::Total(total) => self.on_total(total, events)?,
+            StoreJob::Total(total) => self.on_total(total)?,
             StoreJob::Finish { root } => self.finish(root, events)?,
         }
         Ok(())
@@ -246,24 +238,27 @@ impl<L: Layer> Sink<L> {
         {
             return Ok(());
         }
-        if let Some(len) = filled.whole {
+        if let Extent::Whole(len) = filled.extent {
             let bytes = &filled.buffer[..len];
             let hash = hash_block(block, bytes);
-            self.drop_partial(index);
-            return match self.announced.get(&index) {
-                Some(cv) if *cv != hash.cv => self.strike(block, events),
-                announced => {
-                    let announced = announced.is_some();
-                    self.write(block, 0, bytes)?;
-                    self.settle(block, &hash, announced, events)
-                }
-            };
+            if self.announced.get(&index).is_some_and(|cv| *cv != hash.cv) {
+                return self.strike(block, events);
+            }
+            self.write(block, 0, bytes)?;
+            return self.settle(block, &hash, events);
         }
         for (start, end) in filled.spans.iter() {
             self.write(block, start, &filled.buffer[start as usize..end as usize])?;
         }
-        self.note_partial(block, &filled.spans, events);
-        self.check_partial(block, events)
+        if filled.extent == Extent::Part {
+            return Ok(());
+        }
+        match self.read_back(block)? {
+            Some(hash) if self.announced.get(&index).is_none_or(|cv| *cv == hash.cv) => {
+                self.settle(block, &hash, events)
+            }
+            _ => self.strike(block, events),
+        }
     }
 
     /// A whole block is stored: confirm it, or wait for its hash.
@@ -271,58 +266,13 @@ impl<L: Layer> Sink<L> {
         &mut self,
         block: BlockIndex,
         hash: &BlockHash,
-        announced: bool,
         events: &mut Vec<StoreEvent>,
     ) -> Result<(), TransferError> {
-        if announced {
+        if self.announced.contains_key(&block.get()) {
             return self.journal_and_confirm(block, hash, events);
         }
         self.unconfirmed.insert(block.get(), *hash);
         Ok(())
-    }
-
-    fn note_partial(&mut self, block: BlockIndex, spans: &Spans, events: &mut Vec<StoreEvent>) {
-        let entry = self.partial.entry(block.get()).or_default();
-        let before = entry.run_count();
-        let fits = entry.merge(spans);
-        self.partial_spans = self.partial_spans + entry.run_count() - before;
-        if !fits || self.partial_spans > MAX_PARTIAL_SPANS {
-            self.drop_partial(block.get());
-            events.push(StoreEvent::Need(block));
-        }
-    }
-
-    fn drop_partial(&mut self, index: u32) {
-        if let Some(spans) = self.partial.remove(&index) {
-            self.partial_spans -= spans.run_count();
-        }
-    }
-
-    /// If a block that came in parts is whole now, reads it back.
-    fn check_partial(
-        &mut self,
-        block: BlockIndex,
-        events: &mut Vec<StoreEvent>,
-    ) -> Result<(), TransferError> {
-        let len = self.len_of(block);
-        if !self
-            .partial
-            .get(&block.get())
-            .is_some_and(|spans| spans.is_whole(len))
-        {
-            return Ok(());
-        }
-        self.drop_partial(block.get());
-        let Some(hash) = self.read_back(block)? else {
-            return self.strike(block, events);
-        };
-        match self.announced.get(&block.get()) {
-            Some(cv) if *cv != hash.cv => self.strike(block, events),
-            announced => {
-                let announced = announced.is_some();
-                self.settle(block, &hash, announced, events)
-            }
-        }
     }
 
     fn strike(&mut self, block: BlockIndex, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
@@ -363,7 +313,7 @@ impl<L: Layer> Sink<L> {
         events.push(StoreEvent::Verified(block));
     }
 
-    fn on_total(&mut self, total: u64, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
+    fn on_total(&mut self, total: u64) -> Result<(), TransferError> {
         let blocks = block_count(total);
         let beyond = self
             .announced
@@ -379,10 +329,7 @@ impl<L: Layer> Sink<L> {
         self.total = Some(total);
         drop(self.kept.split_off(&blocks));
         self.tree.set_stream_len(&self.layer, total)?;
-        match blocks.checked_sub(1) {
-            Some(last) => self.check_partial(BlockIndex::new(last), events),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn write(&mut self, block: BlockIndex, within: u32, bytes: &[u8]) -> Result<(), LocalError> {

@@ -150,8 +150,10 @@ impl<F> Tree<F> {
             return Ok(at);
         }
         let path = self.path(index);
-        let full = layer.root().join(&path);
-        let failed = |action: &'static str| { let full = full.clone(); move |e| LocalError::new(action, full, e) };
+        let failed = |action: &'static str| {
+            let path = layer.root().join(&path);
+            move |e| LocalError::new(action, path, e)
+        };
         let file = if self.has(index) {
             open_ours(layer, &path).map_err(failed("open"))?
         } else {
