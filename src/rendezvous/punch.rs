@@ -146,7 +146,14 @@ impl Punch {
     /// # Errors
     /// [`HandshakeError::WeakKey`] if the pasted key is worthless.
     pub fn new(config: PunchConfig, now: Time) -> Result<Self, HandshakeError> {
-        let PunchConfig { role, own, peer, clock, ipv6_socket, .. } = config;
+        let PunchConfig {
+            role,
+            own,
+            peer,
+            clock,
+            ipv6_socket,
+            ..
+        } = config;
         let mut rng = SeedRng::new(&config.seed, "p2pcopy 1 punch");
         let hello = Hello {
             oldest: PROTOCOL_VERSION,
@@ -155,7 +162,12 @@ impl Punch {
             cid: u32::from_be_bytes(rng.array()),
             unix_nanos: clock.unix_nanos(now),
         };
-        let local = Local { keypair: config.keypair, hello, not_before: config.not_before, seed: rng.seed() };
+        let local = Local {
+            keypair: config.keypair,
+            hello,
+            not_before: config.not_before,
+            seed: rng.seed(),
+        };
         let engine = Engine::new(role, local, &own, &peer, &mut rng)?;
         let (pairs, candidates) = paths(&own, &peer, ipv6_socket);
         let schedule = Schedule::new(pairs, &candidates, clock, config.low_ttl, &rng.seed(), now);
@@ -211,7 +223,11 @@ impl Punch {
             return true;
         }
         match self.engine.handle(path, datagram) {
-            Heard::Peer { reply, keys, peer_unix_nanos } => {
+            Heard::Peer {
+                reply,
+                keys,
+                peer_unix_nanos,
+            } => {
                 self.report.received += 1;
                 if let Some(theirs) = peer_unix_nanos {
                     let ahead = i128::from(theirs) - i128::from(self.clock.unix_nanos(now));
@@ -221,15 +237,19 @@ impl Punch {
                     self.transmit(now, path, Reach::Full, payload);
                 }
                 match keys {
-                    Some(keys) => self.connected(now, path, keys),
+                    Some(keys) => self.connected(now, path, *keys),
                     None => self.learn(now, path),
                 }
             }
             Heard::Copy => {}
             Heard::Forged => {
                 self.report.forged += 1;
-                self.notice(Notice::OldAddress);
+                // Strangers probe ports, too: only what has the shape of ours and comes from there is telling.
+                if self.is_peers_ip(path) && engine::has_the_shape_of_ours(datagram) {
+                    self.notice(Notice::OldAddress);
+                }
             }
+            Heard::BareHello if !self.is_peers_ip(path) => self.report.forged += 1,
             Heard::BareHello => {
                 self.report.bare_hellos += 1;
                 self.notice(Notice::PeerPastedBare);
@@ -276,7 +296,11 @@ impl Punch {
         if self.over {
             return None;
         }
-        Some(self.schedule.poll_timeout().map_or(self.deadline, |t| t.min(self.deadline)))
+        Some(
+            self.schedule
+                .poll_timeout()
+                .map_or(self.deadline, |t| t.min(self.deadline)),
+        )
     }
 
     /// The next event.
@@ -320,6 +344,12 @@ impl Punch {
         }
     }
 
+    fn is_peers_ip(&self, path: Path) -> bool {
+        let told = self.peer.token.iter().flat_map(|t| &t.candidates);
+        told.chain([&self.peer.reflexive])
+            .any(|a| a.ip() == path.remote.ip())
+    }
+
     /// The peer was heard on `path`: send there too, whatever the schedule says.
     fn learn(&mut self, now: Time, path: Path) {
         if self.schedule.add_reflexive(path, now) {
@@ -333,8 +363,16 @@ impl Punch {
     fn kind(&self, path: Path) -> PathKind {
         let ip = path.remote.ip();
         let pasted = (0..PAIRS).any(|k| self.peer.pair(k) == Some(path.remote));
-        let candidate = self.peer.token.as_ref().is_some_and(|t| t.candidates.contains(&path.remote));
-        let public = self.peer.token.as_ref().is_some_and(|t| t.nat.mapping == Mapping::Public);
+        let candidate = self
+            .peer
+            .token
+            .as_ref()
+            .is_some_and(|t| t.candidates.contains(&path.remote));
+        let public = self
+            .peer
+            .token
+            .as_ref()
+            .is_some_and(|t| t.nat.mapping == Mapping::Public);
         match ip {
             _ if Some(path.local) == self.ipv6_socket || path.remote.is_ipv6() => PathKind::Ipv6,
             _ if is_private(ip) => PathKind::Lan,
@@ -353,13 +391,19 @@ impl Punch {
             _ => None,
         };
         let kind = self.kind(path);
-        self.events.push_back(PunchEvent::Connected { path, keys, kind, rtt });
+        self.events.push_back(PunchEvent::Connected {
+            path,
+            keys,
+            kind,
+            rtt,
+        });
     }
 
     fn fail(&mut self, now: Time, error: Option<HandshakeError>) {
         self.over = true;
         self.report.error = error;
-        self.events.push_back(PunchEvent::Failed(Box::new(self.report(now))));
+        self.events
+            .push_back(PunchEvent::Failed(Box::new(self.report(now))));
     }
 
     /// Our own address, as it was given.
@@ -380,14 +424,23 @@ fn is_private(ip: IpAddr) -> bool {
 fn paths(own: &Address, peer: &Address, ipv6_socket: Option<u8>) -> ([Option<Path>; PAIRS], Vec<Path>) {
     let mut pairs = [None; PAIRS];
     for (k, pair) in pairs.iter_mut().enumerate() {
-        let Some(remote) = peer.pair(k).filter(SocketAddr::is_ipv4) else { continue };
+        let Some(remote) = peer.pair(k).filter(SocketAddr::is_ipv4) else {
+            continue;
+        };
         // Both sides must agree on the pairs in use, and a bare peer knows of the first alone.
         if k == 0 || own.pair(k).is_some() {
             *pair = u8::try_from(k).ok().map(|local| Path { local, remote });
         }
     }
-    let own_candidates = own.token.as_ref().map(|t| t.candidates.as_slice()).unwrap_or_default();
-    let public = peer.token.as_ref().is_some_and(|t| t.nat.mapping == Mapping::Public);
+    let own_candidates = own
+        .token
+        .as_ref()
+        .map(|t| t.candidates.as_slice())
+        .unwrap_or_default();
+    let public = peer
+        .token
+        .as_ref()
+        .is_some_and(|t| t.nat.mapping == Mapping::Public);
     let mut candidates = Vec::new();
     let told = peer.token.iter().flat_map(|t| t.candidates.iter().copied());
     let front = Some(peer.reflexive).filter(|front| front.is_ipv6() || is_private(front.ip()));
@@ -396,7 +449,9 @@ fn paths(own: &Address, peer: &Address, ipv6_socket: Option<u8>) -> ([Option<Pat
             SocketAddr::V4(_) => Some(0),
             SocketAddr::V6(_) => ipv6_socket,
         };
-        let Some(path) = local.map(|local| Path { local, remote }) else { continue };
+        let Some(path) = local.map(|local| Path { local, remote }) else {
+            continue;
+        };
         // Two homes with the same private addresses: we would talk to ourselves.
         let ourselves = own_candidates.contains(&remote);
         // A candidate that is also the address of a NAT must wait for its slot.

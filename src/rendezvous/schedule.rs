@@ -110,7 +110,13 @@ struct Stream {
 
 impl Stream {
     fn new(path: Path, now: Time, interval: Duration) -> Self {
-        Stream { path, next: now, interval, slowest: SLOWEST, until: Time::FAR_FUTURE }
+        Stream {
+            path,
+            next: now,
+            interval,
+            slowest: SLOWEST,
+            until: Time::FAR_FUTURE,
+        }
     }
 
     fn poll(&mut self, now: Time, rng: &mut SeedRng) -> Option<Path> {
@@ -165,7 +171,10 @@ impl Schedule {
             ttl,
             rng: SeedRng::new(seed, "p2pcopy 1 schedule"),
             plan: None,
-            streams: candidates.iter().map(|&path| Stream::new(path, now, CANDIDATE_INTERVAL)).collect(),
+            streams: candidates
+                .iter()
+                .map(|&path| Stream::new(path, now, CANDIDATE_INTERVAL))
+                .collect(),
             reflexive: 0,
             attempts: 0,
             events: VecDeque::new(),
@@ -195,7 +204,11 @@ impl Schedule {
         let slot_now = self.clock.slot(now);
         for stream in &mut self.streams {
             if let Some(path) = stream.poll(now, &mut self.rng) {
-                return Some(Send { path, reach: Reach::Full, slot: slot_now });
+                return Some(Send {
+                    path,
+                    reach: Reach::Full,
+                    slot: slot_now,
+                });
             }
         }
         if self.plan.as_ref().is_some_and(|p| now >= p.start + WINDOW) {
@@ -205,12 +218,19 @@ impl Schedule {
         if now < plan.start {
             if plan.low.front().is_some_and(|&at| at <= now) {
                 plan.low.pop_front();
-                return Some(Send { path: plan.path, reach: Reach::Low(self.ttl), slot: plan.slot });
+                return Some(Send {
+                    path: plan.path,
+                    reach: Reach::Low(self.ttl),
+                    slot: plan.slot,
+                });
             }
             return None;
         }
         if plan.full.is_none() {
-            let attempt = ScheduleEvent::Attempt { number: self.attempts, to: plan.path.remote };
+            let attempt = ScheduleEvent::Attempt {
+                number: self.attempts,
+                to: plan.path.remote,
+            };
             self.events.push_back(attempt);
             self.attempts += 1;
         }
@@ -220,7 +240,11 @@ impl Schedule {
             ..Stream::new(plan.path, now, FIRST_INTERVAL)
         });
         let path = full.poll(now, &mut self.rng)?;
-        Some(Send { path, reach: Reach::Full, slot: plan.slot })
+        Some(Send {
+            path,
+            reach: Reach::Full,
+            slot: plan.slot,
+        })
     }
 
     /// When [`Schedule::poll`] will have something; `None` if never.
@@ -233,7 +257,11 @@ impl Schedule {
                 (None, None) => plan.start,
             }
         });
-        self.streams.iter().filter_map(Stream::poll_timeout).chain(planned).min()
+        self.streams
+            .iter()
+            .filter_map(Stream::poll_timeout)
+            .chain(planned)
+            .min()
     }
 
     /// The next event.
@@ -266,8 +294,18 @@ impl Schedule {
             if late {
                 low.push_front(now);
             }
-            self.events.push_back(ScheduleEvent::Waiting { slot, until: start, wait });
-            self.plan = Some(Plan { slot, start, path, low, full: None });
+            self.events.push_back(ScheduleEvent::Waiting {
+                slot,
+                until: start,
+                wait,
+            });
+            self.plan = Some(Plan {
+                slot,
+                start,
+                path,
+                low,
+                full: None,
+            });
             return;
         }
     }
@@ -282,7 +320,10 @@ mod tests {
     fn pairs(n: usize) -> [Option<Path>; PAIRS] {
         std::array::from_fn(|k| {
             let local = u8::try_from(k).unwrap();
-            (k < n).then(|| Path { local, remote: SocketAddr::from(([203, 0, 113, 7], 4300 + u16::from(local))) })
+            (k < n).then(|| Path {
+                local,
+                remote: SocketAddr::from(([203, 0, 113, 7], 4300 + u16::from(local))),
+            })
         })
     }
 
@@ -322,7 +363,7 @@ mod tests {
                 let in_slot = (at + offset as f64 / 1000.0) % 10.0;
                 match send.reach {
                     Reach::Low(ttl) => assert!(ttl == DEFAULT_LOW_TTL && in_slot >= 6.0 - 1e-6, "{at}"),
-                    Reach::Full => assert!(in_slot < 4.0 || in_slot > 10.0 - 1e-6, "{at} {in_slot}"),
+                    Reach::Full => assert!(!(4.0..10.0 - 1e-6).contains(&in_slot), "{at} {in_slot}"),
                 }
                 assert_eq!(send.slot.pair(PAIRS), usize::from(send.path.local));
             }
@@ -334,7 +375,10 @@ mod tests {
         for offset in [0, 5900, 8000, 9300, 9950, 9999] {
             let (sends, _) = run(schedule(4, &[], offset), 45);
             for pair in 0..4 {
-                let first = sends.iter().find(|(_, s)| usize::from(s.path.local) == pair).unwrap();
+                let first = sends
+                    .iter()
+                    .find(|(_, s)| usize::from(s.path.local) == pair)
+                    .unwrap();
                 assert_eq!(first.1.reach, Reach::Low(DEFAULT_LOW_TTL), "offset {offset}");
             }
         }
@@ -354,7 +398,9 @@ mod tests {
                 .filter(|(_, s)| usize::from(s.path.local) == pair && s.reach != Reach::Full)
                 .map(|(at, _)| *at)
                 .collect();
-            let rests = full.iter().map(|f| low.iter().copied().filter(|l| l > f).fold(f64::MAX, f64::min) - f);
+            let rests = full
+                .iter()
+                .map(|f| low.iter().copied().filter(|l| l > f).fold(f64::MAX, f64::min) - f);
             assert!(rests.fold(f64::MAX, f64::min) > ENTRY_LIFETIME.as_secs_f64());
         }
     }
@@ -374,17 +420,26 @@ mod tests {
     fn with_pair_0_alone_every_fourth_slot_is_used() {
         let (sends, events) = run(schedule(1, &[], 0), 200);
         assert!(sends.iter().all(|(_, s)| s.slot.pair(PAIRS) == 0));
-        let attempts = events.iter().filter(|e| matches!(e, ScheduleEvent::Attempt { .. })).count();
+        let attempts = events
+            .iter()
+            .filter(|e| matches!(e, ScheduleEvent::Attempt { .. }))
+            .count();
         assert_eq!(attempts, 5);
     }
 
     #[test]
     fn candidates_and_reflexive_addresses_need_no_slot() {
-        let lan = Path { local: 0, remote: "192.168.1.5:4300".parse().unwrap() };
+        let lan = Path {
+            local: 0,
+            remote: "192.168.1.5:4300".parse().unwrap(),
+        };
         let mut only_lan = schedule(0, &[lan], 0);
         let sent = only_lan.poll(Time::ZERO).unwrap();
         assert_eq!((sent.path, sent.reach), (lan, Reach::Full));
-        let other = Path { local: 2, remote: "203.0.113.7:9999".parse().unwrap() };
+        let other = Path {
+            local: 2,
+            remote: "203.0.113.7:9999".parse().unwrap(),
+        };
         assert!(only_lan.add_reflexive(other, Time::ZERO));
         assert!(!only_lan.add_reflexive(other, Time::ZERO));
         assert_eq!(only_lan.poll(Time::ZERO).unwrap().path, other);

@@ -6,9 +6,7 @@ use std::net::IpAddr;
 
 use crate::protocol::handshake::bare::{BareInitiator, BareResponder, hello_header};
 use crate::protocol::handshake::rng::SeedRng;
-use crate::protocol::handshake::{
-    HandshakeError, Local, Probe, ProbeKey, SessionKeys, kk, packet, prologue,
-};
+use crate::protocol::handshake::{HandshakeError, Local, Probe, ProbeKey, SessionKeys, kk, packet, prologue};
 use crate::protocol::{Path, Role};
 use crate::rendezvous::address::{Address, Token};
 use crate::rendezvous::schedule::Reach;
@@ -19,7 +17,11 @@ const REMEMBERED: usize = 64;
 /// What a datagram turned out to be.
 pub(super) enum Heard {
     /// The peer's.
-    Peer { reply: Option<Vec<u8>>, keys: Option<SessionKeys>, peer_unix_nanos: Option<u64> },
+    Peer {
+        reply: Option<Vec<u8>>,
+        keys: Option<Box<SessionKeys>>,
+        peer_unix_nanos: Option<u64>,
+    },
     /// A copy of one that was already dealt with: somebody's replay.
     Copy,
     /// Nobody's we know.
@@ -45,10 +47,21 @@ pub(super) struct Engine {
 }
 
 enum Kind {
-    Sender { initiator: Box<kk::Initiator>, probes: Probes },
-    Receiver { responder: kk::Responder, probes: Probes },
-    BareSender { initiator: Box<BareInitiator>, keys: Option<SessionKeys> },
-    BareReceiver { responder: BareResponder },
+    Sender {
+        initiator: Box<kk::Initiator>,
+        probes: Probes,
+    },
+    Receiver {
+        responder: kk::Responder,
+        probes: Probes,
+    },
+    BareSender {
+        initiator: Box<BareInitiator>,
+        keys: Option<Box<SessionKeys>>,
+    },
+    BareReceiver {
+        responder: BareResponder,
+    },
 }
 
 struct Probes {
@@ -89,42 +102,66 @@ impl Engine {
                 };
                 let prologue = prologue(&sender.identity(), &receiver.identity());
                 let key = ProbeKey::new(&local.keypair, &theirs.key, &prologue)?;
-                let probes = Probes { key, seen: VecDeque::new() };
+                let probes = Probes {
+                    key,
+                    seen: VecDeque::new(),
+                };
                 match role {
                     Role::Sender => {
                         let initiator = Box::new(kk::Initiator::new(&local, &theirs.key, &prologue)?);
                         Kind::Sender { initiator, probes }
                     }
-                    Role::Receiver => {
-                        Kind::Receiver { responder: kk::Responder::new(local, theirs.key, prologue), probes }
-                    }
+                    Role::Receiver => Kind::Receiver {
+                        responder: kk::Responder::new(local, theirs.key, prologue),
+                        probes,
+                    },
                 }
             }
             _ => {
                 only_from = Some(peer.reflexive.ip());
                 match role {
-                    Role::Sender => {
-                        Kind::BareSender { initiator: Box::new(BareInitiator::new(local)?), keys: None }
-                    }
-                    Role::Receiver => Kind::BareReceiver { responder: BareResponder::new(local) },
+                    Role::Sender => Kind::BareSender {
+                        initiator: Box::new(BareInitiator::new(local)?),
+                        keys: None,
+                    },
+                    Role::Receiver => Kind::BareReceiver {
+                        responder: BareResponder::new(local),
+                    },
                 }
             }
         };
         let rng = SeedRng::new(&rng.seed(), "p2pcopy 1 probes");
-        Ok(Engine { role, only_from, heard: false, rng, kind })
+        Ok(Engine {
+            role,
+            only_from,
+            heard: false,
+            rng,
+            kind,
+        })
     }
 
     /// What to send now.
     pub(super) fn datagram(&mut self, reach: Reach, slot: u32, unix_nanos: u64) -> Vec<u8> {
         let (role, heard) = (self.role, self.heard);
         let random = self.rng.array();
-        let probe = |key: &ProbeKey| Probe { role, heard, slot, unix_nanos, random }.encode(key).to_vec();
+        let probe = |key: &ProbeKey| {
+            Probe {
+                role,
+                heard,
+                slot,
+                unix_nanos,
+                random,
+            }
+            .encode(key)
+            .to_vec()
+        };
         match (&self.kind, reach) {
             (Kind::Sender { initiator, .. }, Reach::Full) => initiator.message_1().to_vec(),
             (Kind::Sender { probes, .. } | Kind::Receiver { probes, .. }, _) => probe(&probes.key),
-            (Kind::BareSender { initiator, .. }, _) => {
-                initiator.message_3().unwrap_or_else(|| initiator.hello()).to_vec()
-            }
+            (Kind::BareSender { initiator, .. }, _) => initiator
+                .message_3()
+                .unwrap_or_else(|| initiator.hello())
+                .to_vec(),
             (Kind::BareReceiver { .. }, _) => BareResponder::hello(),
         }
     }
@@ -154,7 +191,12 @@ impl Engine {
             },
             (Kind::Receiver { probes, .. }, Some(&packet::PROBE)) => match probes.read(datagram, role) {
                 Ok(probe) => {
-                    let answer = Probe { role, heard: true, random: self.rng.array(), ..probe };
+                    let answer = Probe {
+                        role,
+                        heard: true,
+                        random: self.rng.array(),
+                        ..probe
+                    };
                     Heard::Peer {
                         reply: Some(answer.encode(&probes.key).to_vec()),
                         keys: None,
@@ -165,15 +207,21 @@ impl Engine {
             },
             (Kind::Receiver { responder, .. }, Some(&packet::MESSAGE_1)) => {
                 match responder.read_message_1(datagram) {
-                    Ok(reply) => {
-                        Heard::Peer { reply: Some(reply.message_2), keys: reply.keys, peer_unix_nanos: None }
-                    }
+                    Ok(reply) => Heard::Peer {
+                        reply: Some(reply.message_2),
+                        keys: reply.keys.map(Box::new),
+                        peer_unix_nanos: None,
+                    },
                     Err(error) => judged(error),
                 }
             }
             (Kind::Sender { initiator, .. }, Some(&packet::MESSAGE_2)) => {
                 match initiator.read_message_2(datagram) {
-                    Ok(keys) => Heard::Peer { reply: None, keys: Some(keys), peer_unix_nanos: None },
+                    Ok(keys) => Heard::Peer {
+                        reply: None,
+                        keys: Some(Box::new(keys)),
+                        peer_unix_nanos: None,
+                    },
                     Err(error) => judged(error),
                 }
             }
@@ -182,7 +230,11 @@ impl Engine {
     }
 
     fn handle_bare(&mut self, datagram: &[u8]) -> Heard {
-        let answer = |reply| Heard::Peer { reply, keys: None, peer_unix_nanos: None };
+        let answer = |reply| Heard::Peer {
+            reply,
+            keys: None,
+            peer_unix_nanos: None,
+        };
         match (&mut self.kind, datagram.first()) {
             (kind, Some(&packet::HELLO)) => match (hello_header(datagram), kind) {
                 (Some(header), _) if header.role == self.role => Heard::SameRole,
@@ -191,37 +243,48 @@ impl Engine {
                     None => Heard::Forged,
                 },
                 // The receiver's hello proves nothing, but shows the port to try.
-                (Some(_), Kind::BareSender { initiator, keys: None }) => {
-                    answer(Some(initiator.hello().to_vec()))
-                }
+                (
+                    Some(_),
+                    Kind::BareSender {
+                        initiator,
+                        keys: None,
+                    },
+                ) => answer(Some(initiator.hello().to_vec())),
                 (Some(_), _) => Heard::Copy,
                 (None, _) => Heard::Forged,
             },
             (Kind::BareSender { initiator, keys }, Some(&packet::MESSAGE_2)) => {
                 match initiator.read_message_2(datagram) {
                     Ok(fresh) => {
-                        *keys = Some(fresh);
+                        *keys = Some(Box::new(fresh));
                         answer(initiator.message_3().map(<[u8]>::to_vec))
                     }
                     Err(HandshakeError::Replayed) => Heard::Copy,
                     Err(error) => judged(error),
                 }
             }
-            (Kind::BareSender { initiator, keys: keys @ Some(_) }, Some(&packet::PROBE))
-                if initiator.is_confirmation(datagram) =>
-            {
-                Heard::Peer { reply: None, keys: keys.take(), peer_unix_nanos: None }
-            }
+            (
+                Kind::BareSender {
+                    initiator,
+                    keys: keys @ Some(_),
+                },
+                Some(&packet::PROBE),
+            ) if initiator.is_confirmation(datagram) => Heard::Peer {
+                reply: None,
+                keys: keys.take(),
+                peer_unix_nanos: None,
+            },
             (Kind::BareReceiver { responder }, Some(&packet::MESSAGE_3)) => {
                 match responder.read_message_3(datagram) {
-                    Ok((keys, confirmation)) => {
-                        Heard::Peer { reply: Some(confirmation.to_vec()), keys, peer_unix_nanos: None }
-                    }
+                    Ok((keys, confirmation)) => Heard::Peer {
+                        reply: Some(confirmation.to_vec()),
+                        keys: keys.map(Box::new),
+                        peer_unix_nanos: None,
+                    },
                     Err(error) => judged(error),
                 }
             }
-            (_, Some(&packet::PROBE)) if datagram.len() == Probe::LEN => Heard::WholeAddressProbe,
-            (_, Some(&packet::MESSAGE_1)) => Heard::WholeAddressProbe,
+            _ if has_the_shape_of_ours(datagram) => Heard::WholeAddressProbe,
             _ => Heard::Forged,
         }
     }
@@ -234,6 +297,15 @@ impl Engine {
                 Kind::Sender { .. } | Kind::BareSender { .. } => Late::Nothing,
             },
         }
+    }
+}
+
+/// Whether a datagram that did not authenticate could be of another run of ours, by its looks.
+pub(super) fn has_the_shape_of_ours(datagram: &[u8]) -> bool {
+    match datagram.first() {
+        Some(&packet::PROBE) => datagram.len() == Probe::LEN,
+        Some(&packet::MESSAGE_1) => datagram.len() == kk::MESSAGE_1_LEN,
+        _ => false,
     }
 }
 
@@ -265,8 +337,13 @@ impl Responder {
     pub fn handle_datagram(&mut self, path: Path, datagram: &[u8]) -> Option<Vec<u8>> {
         match (&mut self.kind, datagram.first()) {
             (Late::Kk(responder), Some(&packet::MESSAGE_1)) => responder.known_answer(datagram),
-            (Late::Bare(responder, ip), Some(&packet::MESSAGE_3)) if ip.is_none_or(|ip| ip == path.remote.ip()) => {
-                responder.read_message_3(datagram).ok().map(|(_, confirmation)| confirmation.to_vec())
+            (Late::Bare(responder, ip), Some(&packet::MESSAGE_3))
+                if ip.is_none_or(|ip| ip == path.remote.ip()) =>
+            {
+                responder
+                    .read_message_3(datagram)
+                    .ok()
+                    .map(|(_, confirmation)| confirmation.to_vec())
             }
             _ => None,
         }

@@ -153,8 +153,13 @@ impl Report {
                  cannot know."
             }
         };
-        let who = if self.own_nat.mapping == Mapping::Dependent { "Move this computer" } else { "Ask your peer to move" };
-        let next = format!("{who} to another network, such as a phone's hotspot, or forward a UDP port there.");
+        let who = if self.own_nat.mapping == Mapping::Dependent {
+            "Move this computer"
+        } else {
+            "Ask your peer to move"
+        };
+        let next =
+            format!("{who} to another network, such as a phone's hotspot, or forward a UDP port there.");
         Some((cause.to_owned(), next))
     }
 
@@ -162,7 +167,10 @@ impl Report {
         let ahead = self.peer_clock_ahead?;
         (ahead.unsigned_abs() > u64::try_from(MAX_SKEW.as_nanos()).unwrap_or(u64::MAX)).then(|| {
             (
-                format!("The two clocks are {:.1} s apart, so the two sides miss each other.", ahead as f64 / 1e9),
+                format!(
+                    "The two clocks are {:.1} s apart, so the two sides miss each other.",
+                    ahead as f64 / 1e9
+                ),
                 "Let both computers reach an NTP server, or set their clocks, and start again.".to_owned(),
             )
         })
@@ -199,7 +207,10 @@ mod tests {
     use crate::protocol::time::Time;
 
     fn report(own: Mapping, peer: Mapping) -> Report {
-        let nat = |mapping| NatClass { mapping, filtering: Filtering::Untested };
+        let nat = |mapping| NatClass {
+            mapping,
+            filtering: Filtering::Untested,
+        };
         Report {
             peer: "203.0.113.7:4300".parse().unwrap(),
             elapsed: Duration::from_secs(600),
@@ -221,9 +232,15 @@ mod tests {
     #[test]
     fn the_symmetric_side_is_named() {
         let ours = report(Mapping::Dependent, Mapping::Independent).to_string();
-        assert!(ours.contains("Your network is a symmetric NAT") && ours.contains("port-restricted"), "{ours}");
+        assert!(
+            ours.contains("Your network is a symmetric NAT") && ours.contains("port-restricted"),
+            "{ours}"
+        );
         let theirs = report(Mapping::Independent, Mapping::Dependent).to_string();
-        assert!(theirs.contains("Your peer's network is a symmetric NAT"), "{theirs}");
+        assert!(
+            theirs.contains("Your peer's network is a symmetric NAT"),
+            "{theirs}"
+        );
         assert!(theirs.contains("Ask your peer to move"), "{theirs}");
         let both = report(Mapping::Dependent, Mapping::Dependent).to_string();
         assert!(both.contains("Both networks are symmetric"), "{both}");
@@ -247,8 +264,14 @@ mod tests {
         let symmetric = class(Mapping::Dependent, Filtering::Untested);
         let cone = |filtering| class(Mapping::Independent, filtering);
         assert_eq!(outlook(symmetric, cone(Filtering::Address)), Outlook::Good);
-        assert_eq!(outlook(cone(Filtering::AddressAndPort), symmetric), Outlook::Hopeless);
+        assert_eq!(
+            outlook(cone(Filtering::AddressAndPort), symmetric),
+            Outlook::Hopeless
+        );
         assert_eq!(outlook(cone(Filtering::Untested), symmetric), Outlook::Doubtful);
-        assert_eq!(outlook(symmetric, class(Mapping::Public, Filtering::Untested)), Outlook::Good);
+        assert_eq!(
+            outlook(symmetric, class(Mapping::Public, Filtering::Untested)),
+            Outlook::Good
+        );
     }
 }
