@@ -475,7 +475,8 @@ fn paths(own: &Address, peer: &Address, ipv6_socket: Option<u8>) -> ([Option<Pat
         .is_some_and(|t| t.nat.mapping == Mapping::Public);
     let mut candidates = Vec::new();
     let told = peer.token.iter().flat_map(|t| t.candidates.iter().copied());
-    let front = Some(peer.reflexive).filter(|front| front.is_ipv6() || is_private(front.ip()));
+    let no_nat = |front: &SocketAddr| public || front.is_ipv6() || is_private(front.ip());
+    let front = Some(peer.reflexive).filter(no_nat);
     for remote in told.chain(front) {
         let local = match remote {
             SocketAddr::V4(_) => Some(0),
