@@ -7,6 +7,7 @@
 
 pub mod congestion;
 pub mod connection;
+pub mod handshake;
 mod ledger;
 mod mtu;
 mod outgoing;
@@ -16,7 +17,6 @@ mod received;
 mod rtt;
 pub mod seal;
 mod stream;
-pub mod handshake;
 pub mod time;
 pub mod wire;
 

@@ -116,7 +116,9 @@ pub enum AddressError {
     #[error("this is not an address like 203.0.113.7:4300/...: copy the whole line your peer sees")]
     NotAnAddress,
     /// An IP without its port.
-    #[error("the port is missing: an address looks like 203.0.113.7:4300, copy the whole line your peer sees")]
+    #[error(
+        "the port is missing: an address looks like 203.0.113.7:4300, copy the whole line your peer sees"
+    )]
     NoPort,
     /// An `ip:port` nobody can be at.
     #[error("nobody can be reached at this address: copy the line your peer sees once more")]
@@ -157,7 +159,16 @@ impl Address {
             (Some(main), Some(spare)) if main.ip() == spare.ip() => spare.port(),
             _ => 0,
         });
-        Some(Address { reflexive, token: Some(Token { role, key, nat, spare_ports, candidates }) })
+        Some(Address {
+            reflexive,
+            token: Some(Token {
+                role,
+                key,
+                nat,
+                spare_ports,
+                candidates,
+            }),
+        })
     }
 
     /// Reads what the user pasted as the peer's address, and tells it from our own.
@@ -221,7 +232,9 @@ impl FromStr for Address {
                 if token.len() > MAX_TOKEN_CHARS {
                     return Err(AddressError::Damaged);
                 }
-                let bytes = bs58::decode(token).into_vec().map_err(|_| AddressError::Damaged)?;
+                let bytes = bs58::decode(token)
+                    .into_vec()
+                    .map_err(|_| AddressError::Damaged)?;
                 Some(Token::decode(&bytes, reflexive)?)
             }
             None => None,
@@ -245,7 +258,10 @@ fn clean(text: &str) -> String {
     let dropped = |c: char| {
         c.is_whitespace()
             || c.is_control()
-            || matches!(c, '"' | '\'' | '`' | '<' | '>' | '(' | ')' | '*' | '|' | '\u{ab}' | '\u{bb}')
+            || matches!(
+                c,
+                '"' | '\'' | '`' | '<' | '>' | '(' | ')' | '*' | '|' | '\u{ab}' | '\u{bb}'
+            )
             || matches!(c, '\u{2018}'..='\u{201f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'
                 | '\u{feff}' | '\u{ad}')
     };

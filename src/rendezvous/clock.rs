@@ -91,11 +91,22 @@ impl Clock {
                 let lower = offsets[(offsets.len() - 1) / 2];
                 let median = lower.midpoint(upper);
                 let spread = offsets.iter().map(|o| o.abs_diff(median)).max().unwrap_or(0);
-                (median, ClockSource::Ntp { answers: offsets.len(), spread: Duration::from_nanos(spread) })
+                (
+                    median,
+                    ClockSource::Ntp {
+                        answers: offsets.len(),
+                        spread: Duration::from_nanos(spread),
+                    },
+                )
             }
         };
-        let unix_at_zero = i128::from(system_unix_nanos) + i128::from(offset_nanos) - i128::from(now.as_nanos());
-        Clock { unix_at_zero, offset_nanos, source }
+        let unix_at_zero =
+            i128::from(system_unix_nanos) + i128::from(offset_nanos) - i128::from(now.as_nanos());
+        Clock {
+            unix_at_zero,
+            offset_nanos,
+            source,
+        }
     }
 
     /// The system's clock, taken as it is.
@@ -139,7 +150,10 @@ impl fmt::Display for Clock {
         let millis = self.offset_nanos / 1_000_000;
         match self.source {
             ClockSource::Ntp { answers, .. } => {
-                write!(f, "{answers} NTP answers, system clock corrected by {millis:+} ms")
+                write!(
+                    f,
+                    "{answers} NTP answers, system clock corrected by {millis:+} ms"
+                )
             }
             ClockSource::System => write!(f, "the system's (no NTP server answered)"),
         }
@@ -153,14 +167,27 @@ mod tests {
     const MS: i64 = 1_000_000;
 
     fn samples(pairs: &[(i64, i64)]) -> Vec<NtpSample> {
-        pairs.iter().map(|&(o, r)| NtpSample { offset_nanos: o * MS, rtt_nanos: r * MS }).collect()
+        pairs
+            .iter()
+            .map(|&(o, r)| NtpSample {
+                offset_nanos: o * MS,
+                rtt_nanos: r * MS,
+            })
+            .collect()
     }
 
     #[test]
     fn a_liar_a_negative_and_a_slow_answer_do_not_move_the_clock() {
         let four_years = 126_000_000_000;
         let clock = Clock::from_samples(
-            &samples(&[(10, 20), (12, 30), (four_years, 5), (-9000, -1), (9000, 1000), (11, 8)]),
+            &samples(&[
+                (10, 20),
+                (12, 30),
+                (four_years, 5),
+                (-9000, -1),
+                (9000, 1000),
+                (11, 8),
+            ]),
             1_000_000_000_000,
             Time::from_nanos(5),
         );

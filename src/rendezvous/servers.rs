@@ -16,5 +16,9 @@ pub const STUN: &[&str] = &[
 ];
 
 /// NTP servers. Google's are left out: they smear leap seconds, and clocks of both kinds must not be mixed.
-pub const NTP: &[&str] =
-    &["time.cloudflare.com:123", "pool.ntp.org:123", "time.apple.com:123", "time.windows.com:123"];
+pub const NTP: &[&str] = &[
+    "time.cloudflare.com:123",
+    "pool.ntp.org:123",
+    "time.apple.com:123",
+    "time.windows.com:123",
+];

@@ -19,8 +19,12 @@ use crate::protocol::time::Time;
 
 /// When requests are repeated, counted from the first: 250 ms, doubling (RFC 8489, section 6.2.1, suggests
 /// 500 ms; paths that lose the first packet are more common today than paths that take half a second).
-const RETRANSMIT: [Duration; 4] =
-    [Duration::ZERO, Duration::from_millis(250), Duration::from_millis(750), Duration::from_millis(1750)];
+const RETRANSMIT: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(250),
+    Duration::from_millis(750),
+    Duration::from_millis(1750),
+];
 /// When to go on without the answers that are missing.
 const GIVE_UP: Duration = Duration::from_secs(3);
 /// Below the shortest mapping timeout worth caring for: Linux drops unreplied UDP entries after 30 s.
@@ -106,7 +110,13 @@ pub struct StunClient {
 impl StunClient {
     /// Begins asking `servers` (IPv4 ones; others are ignored) from sockets `0..sockets`. `local` holds the
     /// addresses the sockets have on this machine's interfaces: a mapping that equals one of them is no NAT.
-    pub fn new(servers: &[SocketAddr], sockets: u8, local: &[SocketAddr], seed: &[u8; 32], now: Time) -> Self {
+    pub fn new(
+        servers: &[SocketAddr],
+        sockets: u8,
+        local: &[SocketAddr],
+        seed: &[u8; 32],
+        now: Time,
+    ) -> Self {
         let mut known: Vec<SocketAddr> = Vec::new();
         for &server in servers {
             if server.is_ipv4() && !known.contains(&server) {
@@ -118,7 +128,10 @@ impl StunClient {
             sockets: usize::from(sockets).min(PAIRS),
             local: local.to_vec(),
             rng: SeedRng::new(seed, "p2pcopy 1 stun"),
-            phase: Phase::Gathering { began: now, attempt: 0 },
+            phase: Phase::Gathering {
+                began: now,
+                attempt: 0,
+            },
             queries: Vec::new(),
             mapped: [None; PAIRS],
             mapping: Mapping::Unknown,
@@ -134,7 +147,9 @@ impl StunClient {
         if !message::is_stun(datagram) {
             return false;
         }
-        let Some(answer) = message::answer(datagram) else { return true };
+        let Some(answer) = message::answer(datagram) else {
+            return true;
+        };
         let matches = |server: usize, socket: usize| {
             self.servers[server] == path.remote && socket == usize::from(path.local)
         };
@@ -185,7 +200,10 @@ impl StunClient {
                 if now.since(began) >= GIVE_UP {
                     self.conclude(now, true);
                 } else if attempt < RETRANSMIT.len() && now.since(began) >= RETRANSMIT[attempt] {
-                    self.phase = Phase::Gathering { began, attempt: attempt + 1 };
+                    self.phase = Phase::Gathering {
+                        began,
+                        attempt: attempt + 1,
+                    };
                     self.ask(attempt);
                     self.conclude(now, self.servers.is_empty());
                 }
@@ -224,8 +242,12 @@ impl StunClient {
     }
 
     fn transmit(&mut self, socket: usize, server: usize, id: TransactionId) {
-        let path = Path { local: u8::try_from(socket).unwrap_or(0), remote: self.servers[server] };
-        self.outbox.push_back((path, message::request(id, AnswerFrom::SameAddress)));
+        let path = Path {
+            local: u8::try_from(socket).unwrap_or(0),
+            remote: self.servers[server],
+        };
+        self.outbox
+            .push_back((path, message::request(id, AnswerFrom::SameAddress)));
     }
 
     fn fresh_id(&mut self) -> TransactionId {
@@ -244,16 +266,26 @@ impl StunClient {
             let servers: Vec<usize> = match socket {
                 0 => (0..n).collect(),
                 _ if !alive.is_empty() => alive.iter().copied().take(SPARE_FANOUT).collect(),
-                _ => (0..SPARE_FANOUT.min(n)).map(|i| (attempt * SPARE_FANOUT + i) % n).collect(),
+                _ => (0..SPARE_FANOUT.min(n))
+                    .map(|i| (attempt * SPARE_FANOUT + i) % n)
+                    .collect(),
             };
             for server in servers {
-                let known = self.queries.iter().find(|q| q.socket == socket && q.server == server);
+                let known = self
+                    .queries
+                    .iter()
+                    .find(|q| q.socket == socket && q.server == server);
                 let id = match known {
                     Some(q) if q.state == QueryState::Waiting => q.id,
                     Some(_) => continue,
                     None => {
                         let id = self.fresh_id();
-                        self.queries.push(Query { socket, server, id, state: QueryState::Waiting });
+                        self.queries.push(Query {
+                            socket,
+                            server,
+                            id,
+                            state: QueryState::Waiting,
+                        });
                         id
                     }
                 };
@@ -265,8 +297,13 @@ impl StunClient {
     /// Ends gathering if everything is known, or if time is up.
     fn conclude(&mut self, now: Time, time_is_up: bool) {
         let main: Vec<(usize, SocketAddr)> = self.answered(0).collect();
-        let second = main.iter().find(|(s, _)| self.servers[*s].ip() != self.servers[main[0].0].ip());
-        let main_open = self.queries.iter().any(|q| q.socket == 0 && q.state == QueryState::Waiting);
+        let second = main
+            .iter()
+            .find(|(s, _)| self.servers[*s].ip() != self.servers[main[0].0].ip());
+        let main_open = self
+            .queries
+            .iter()
+            .any(|q| q.socket == 0 && q.state == QueryState::Waiting);
         let spares_open = (1..self.sockets).any(|k| self.answered(k).next().is_none());
         if !time_is_up && ((second.is_none() && main_open) || spares_open) {
             return;
@@ -281,8 +318,15 @@ impl StunClient {
         for socket in 0..self.sockets {
             let first = self.answered(socket).next();
             self.mapped[socket] = first.map(|(_, mapped)| mapped);
-            let server = first.or(main.first().copied()).map_or(socket, |(server, _)| server);
-            keepers.push(Keeper { server, id: None, misses: 0, by_server: self.mapped[socket] });
+            let server = first
+                .or(main.first().copied())
+                .map_or(socket, |(server, _)| server);
+            keepers.push(Keeper {
+                server,
+                id: None,
+                misses: 0,
+                by_server: self.mapped[socket],
+            });
         }
         self.events.push_back(StunEvent::Gathered(StunReport {
             mapping: self.mapping,
@@ -290,11 +334,16 @@ impl StunClient {
             answered: main.len(),
             asked: self.servers.len(),
         }));
-        self.phase = Phase::Keeping { keepers, next: now + KEEPALIVE };
+        self.phase = Phase::Keeping {
+            keepers,
+            next: now + KEEPALIVE,
+        };
     }
 
     fn keep_alive(&mut self, now: Time) {
-        let Phase::Keeping { keepers, next } = &mut self.phase else { return };
+        let Phase::Keeping { keepers, next } = &mut self.phase else {
+            return;
+        };
         *next = now + KEEPALIVE;
         let mut keepers = std::mem::take(keepers);
         if !self.servers.is_empty() {
@@ -304,7 +353,12 @@ impl StunClient {
                 }
                 // Without any answer yet, every round tries another server.
                 if keeper.misses >= MISSES || (keeper.misses > 0 && self.mapped[socket].is_none()) {
-                    *keeper = Keeper { server: keeper.server + 1, id: None, misses: 0, by_server: None };
+                    *keeper = Keeper {
+                        server: keeper.server + 1,
+                        id: None,
+                        misses: 0,
+                        by_server: None,
+                    };
                 }
                 keeper.server %= self.servers.len();
                 let id = self.fresh_id();

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::driver::{Errand, Pair, Peer};
-use crate::link::{Direction, LinkPlan};
-use crate::nat::Nat;
-use crate::network::{Network, Plan};
+use super::driver::Peer;
+use super::link::{Direction, LinkPlan};
+use super::nat::Nat;
+use super::network::{Network, Plan};
+use super::pair::{Errand, Pair};
 
 /// How long the other side may take to notice a peer that vanished, or to say so.
 const NOTICE_LIMIT: Duration = Duration::from_secs(60);

@@ -15,10 +15,10 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::link::{Link, LinkPlan};
-use crate::nat::Nat;
-use crate::services::Services;
-use crate::shell::{command, command_in, inside, must, run};
+use super::link::{Link, LinkPlan};
+use super::nat::Nat;
+use super::services::Services;
+use super::shell::{command, command_in, inside, must, run};
 
 /// Start of every namespace's name.
 const PREFIX: &str = "p2pcopy-lab-";
@@ -158,8 +158,15 @@ impl Network {
     }
 
     /// Loads further rules of nftables into a namespace.
-    pub(crate) fn rules(&self, namespace: &str, rules: &str) {
+    fn rules(&self, namespace: &str, rules: &str) {
         must(command_in(namespace, "nft").args(["-f", "-"]), rules);
+    }
+
+    /// Drops the first STUN answer that comes in for a side, and no other (for the next thousand).
+    pub(crate) fn lose_a_stun_answer(&self, side: Side) {
+        let rules = "table ip lossy { chain pre { type filter hook prerouting priority raw;
+                     iifname wan udp sport 3478 numgen inc mod 1000 0 drop; } }";
+        self.rules(&self.edge(side), rules);
     }
 
     fn nat(&self, side: Side) -> Nat {

@@ -3,10 +3,10 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::link::{Direction, LinkPlan};
-use crate::nat::Nat;
-use crate::network::{HOPS, Network, Place, Plan, Side};
-use crate::shell::{Daemon, command, command_in, inside, must, run};
+use super::link::{Direction, LinkPlan};
+use super::nat::Nat;
+use super::network::{HOPS, Network, Place, Plan, Side};
+use super::shell::{Daemon, command, command_in, inside, must, run};
 
 /// Longer than any round trip of the network.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -108,6 +108,24 @@ fn low_ttl_packets_die_between_the_nats() {
     assert!(!arrives(5));
     assert!(!arrives(HOPS.into()));
     assert!(arrives(u32::from(HOPS) + 1));
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_lost_stun_answer_is_one_answer() {
+    let network = Network::build(Plan::new(Nat::MasqueradeDrop, Nat::Public));
+    network.lose_a_stun_answer(Side::A);
+    let inner = socket(&network, Side::A);
+    let request = [
+        0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+    ];
+    let heard: [bool; 3] = std::array::from_fn(|_| {
+        inner
+            .send_to(&request, ("192.0.2.1", 3478))
+            .expect("the network is up");
+        hears(&inner).is_some()
+    });
+    assert_eq!(heard, [false, true, true]);
 }
 
 /// The clash that the slots and the low-TTL packets exist for. If a kernel ever stops doing this, we want to know.

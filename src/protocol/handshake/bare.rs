@@ -45,7 +45,9 @@ pub struct HelloHeader {
 
 /// Reads the clear header of a bare hello.
 pub fn hello_header(datagram: &[u8]) -> Option<HelloHeader> {
-    let &[packet::HELLO, version, role, 0, ..] = datagram else { return None };
+    let &[packet::HELLO, version, role, 0, ..] = datagram else {
+        return None;
+    };
     let role = match role {
         0 => Role::Sender,
         1 => Role::Receiver,
@@ -85,7 +87,9 @@ fn commitment(nonce: &[u8; 32], static_key: &[u8], hello: &[u8]) -> [u8; 32] {
 }
 
 fn revealed(payload: &[u8]) -> Result<([u8; 32], &[u8]), HandshakeError> {
-    let (nonce, hello) = payload.split_first_chunk::<32>().ok_or(HandshakeError::Malformed)?;
+    let (nonce, hello) = payload
+        .split_first_chunk::<32>()
+        .ok_or(HandshakeError::Malformed)?;
     Ok((*nonce, hello))
 }
 
@@ -96,12 +100,18 @@ fn finish(
     nonces: (&[u8; 32], &[u8; 32]),
 ) -> Result<(SessionKeys, ProbeKey), HandshakeError> {
     let mut hasher = blake3::Hasher::new_derive_key("p2pcopy 1 six words");
-    hasher.update(state.get_handshake_hash()).update(nonces.0).update(nonces.1);
+    hasher
+        .update(state.get_handshake_hash())
+        .update(nonces.0)
+        .update(nonces.1);
     let mut six = [0; 6];
     hasher.finalize_xof().fill(&mut six);
     let split = state.dangerously_get_raw_split();
     let probe_key = ProbeKey::from_secret(&[split.0, split.1].concat());
-    Ok((SessionKeys::from_split(role, split, hellos, Some(six_words(six)))?, probe_key))
+    Ok((
+        SessionKeys::from_split(role, split, hellos, Some(six_words(six)))?,
+        probe_key,
+    ))
 }
 
 /// The sender's end.
@@ -125,7 +135,13 @@ impl BareInitiator {
         let noise = write(&mut state, packet::HELLO, &commitment)?;
         let mut datagram = hello(Role::Sender);
         datagram[HELLO_HEADER..HELLO_HEADER + NOISE_1].copy_from_slice(&noise[1..]);
-        Ok(BareInitiator { state, local, nonce, hello: datagram, done: None })
+        Ok(BareInitiator {
+            state,
+            local,
+            nonce,
+            hello: datagram,
+            done: None,
+        })
     }
 
     /// The datagram to send until message 2 arrives.
@@ -186,7 +202,11 @@ struct Known {
 impl BareResponder {
     /// Awaits a sender's hello.
     pub fn new(local: Local) -> Self {
-        BareResponder { local, known: VecDeque::new(), confirmed: None }
+        BareResponder {
+            local,
+            known: VecDeque::new(),
+            confirmed: None,
+        }
     }
 
     /// What the receiver sends to open its NAT and to say that it is there.
@@ -200,12 +220,16 @@ impl BareResponder {
     ) -> Result<(snow::HandshakeState, [u8; 32], Vec<u8>), HandshakeError> {
         // All that is random here depends on message 1, so no two sessions share an ephemeral key or a nonce,
         // and the whole state can be built again from message 1 alone.
-        let mut rng =
-            SeedRng::new(&blake3::keyed_hash(&self.local.seed, noise_1).into(), "p2pcopy 1 bare answer");
+        let mut rng = SeedRng::new(
+            &blake3::keyed_hash(&self.local.seed, noise_1).into(),
+            "p2pcopy 1 bare answer",
+        );
         let mut state = build(&self.local, &rng.seed(), Role::Receiver)?;
         let nonce = rng.array();
         let mut commitment = [0; NOISE_1];
-        state.read_message(noise_1, &mut commitment).map_err(|_| HandshakeError::Forged)?;
+        state
+            .read_message(noise_1, &mut commitment)
+            .map_err(|_| HandshakeError::Forged)?;
         let reveal = [nonce.as_slice(), &self.local.hello.encode()].concat();
         let message_2 = write(&mut state, packet::MESSAGE_2, &reveal)?;
         Ok((state, nonce, message_2))
@@ -218,8 +242,9 @@ impl BareResponder {
         if header.role != Role::Sender {
             return None;
         }
-        let noise_1: [u8; NOISE_1] =
-            datagram.get(HELLO_HEADER..HELLO_HEADER + NOISE_1).and_then(|n| n.try_into().ok())?;
+        let noise_1: [u8; NOISE_1] = datagram
+            .get(HELLO_HEADER..HELLO_HEADER + NOISE_1)
+            .and_then(|n| n.try_into().ok())?;
         if let Some(known) = self.known.iter().find(|k| k.noise_1 == noise_1) {
             return Some(known.message_2.clone());
         }
@@ -230,7 +255,10 @@ impl BareResponder {
         if self.known.len() == MAX_INITIATORS {
             self.known.pop_front();
         }
-        self.known.push_back(Known { noise_1, message_2: message_2.clone() });
+        self.known.push_back(Known {
+            noise_1,
+            message_2: message_2.clone(),
+        });
         Some(message_2)
     }
 
@@ -244,7 +272,11 @@ impl BareResponder {
     ) -> Result<(Option<SessionKeys>, [u8; Probe::LEN]), HandshakeError> {
         let id = blake3::hash(datagram);
         if let Some((accepted, confirmation)) = &self.confirmed {
-            return if *accepted == id { Ok((None, *confirmation)) } else { Err(HandshakeError::Forged) };
+            return if *accepted == id {
+                Ok((None, *confirmation))
+            } else {
+                Err(HandshakeError::Forged)
+            };
         }
         // Trying message 3 may spoil a state for the next try, so each try builds its own.
         let (mut state, nonce, payload, noise_1) = self
@@ -263,8 +295,12 @@ impl BareResponder {
             return Err(HandshakeError::Forged);
         }
         let theirs = Hello::decode(their_hello)?;
-        let (keys, probe_key) =
-            finish(&mut state, Role::Receiver, (&self.local.hello, &theirs), (&their_nonce, &nonce))?;
+        let (keys, probe_key) = finish(
+            &mut state,
+            Role::Receiver,
+            (&self.local.hello, &theirs),
+            (&their_nonce, &nonce),
+        )?;
         let confirmation = Probe {
             role: Role::Receiver,
             heard: true,
@@ -286,7 +322,13 @@ mod tests {
     fn local(n: u8) -> Local {
         Local {
             keypair: StaticKeypair::from_seed(&[n; 32]),
-            hello: Hello { oldest: 1, newest: 1, hardware_aes: true, cid: u32::from(n), unix_nanos: 1000 },
+            hello: Hello {
+                oldest: 1,
+                newest: 1,
+                hardware_aes: true,
+                cid: u32::from(n),
+                unix_nanos: 1000,
+            },
             not_before: 0,
             seed: [n ^ 0x80; 32],
         }
@@ -294,7 +336,10 @@ mod tests {
 
     #[test]
     fn both_ends_show_the_same_six_words_and_hold_the_same_keys() {
-        let (mut i, mut r) = (BareInitiator::new(local(1)).unwrap(), BareResponder::new(local(2)));
+        let (mut i, mut r) = (
+            BareInitiator::new(local(1)).unwrap(),
+            BareResponder::new(local(2)),
+        );
         let m2 = r.read_hello(&i.hello().to_vec()).unwrap();
         assert!(m2.len() <= HELLO_LEN, "an answer never amplifies: {}", m2.len());
         let s = i.read_message_2(&m2).unwrap();
@@ -311,8 +356,14 @@ mod tests {
 
     #[test]
     fn someone_in_the_middle_makes_the_words_differ() {
-        let (mut i, mut r) = (BareInitiator::new(local(1)).unwrap(), BareResponder::new(local(2)));
-        let (mut mi, mut mr) = (BareInitiator::new(local(3)).unwrap(), BareResponder::new(local(4)));
+        let (mut i, mut r) = (
+            BareInitiator::new(local(1)).unwrap(),
+            BareResponder::new(local(2)),
+        );
+        let (mut mi, mut mr) = (
+            BareInitiator::new(local(3)).unwrap(),
+            BareResponder::new(local(4)),
+        );
         let s = i.read_message_2(&mr.read_hello(i.hello()).unwrap()).unwrap();
         mi.read_message_2(&r.read_hello(mi.hello()).unwrap()).unwrap();
         let (keys, _) = r.read_message_3(mi.message_3().unwrap()).unwrap();
@@ -328,12 +379,18 @@ mod tests {
         cheat.hello.cid = 99;
         i.local = cheat;
         i.read_message_2(&m2).unwrap();
-        assert_eq!(r.read_message_3(i.message_3().unwrap()).err(), Some(HandshakeError::Forged));
+        assert_eq!(
+            r.read_message_3(i.message_3().unwrap()).err(),
+            Some(HandshakeError::Forged)
+        );
     }
 
     #[test]
     fn damaged_messages_change_nothing() {
-        let (mut i, mut r) = (BareInitiator::new(local(1)).unwrap(), BareResponder::new(local(2)));
+        let (mut i, mut r) = (
+            BareInitiator::new(local(1)).unwrap(),
+            BareResponder::new(local(2)),
+        );
         let m2 = r.read_hello(i.hello()).unwrap();
         for bit in 0..m2.len() * 8 {
             let mut bad = m2.clone();

@@ -92,7 +92,13 @@ mod tests {
     use super::*;
 
     fn hello(oldest: u8, newest: u8) -> Hello {
-        Hello { oldest, newest, hardware_aes: true, cid: 0xdead_beef, unix_nanos: 7 }
+        Hello {
+            oldest,
+            newest,
+            hardware_aes: true,
+            cid: 0xdead_beef,
+            unix_nanos: 7,
+        }
     }
 
     #[test]
@@ -102,13 +108,22 @@ mod tests {
         bytes.push(9);
         assert_eq!(Hello::decode(&bytes).unwrap(), hello(1, 3));
         assert_eq!(Hello::decode(&bytes[..15]), Err(HandshakeError::Malformed));
-        assert_eq!(Hello::decode(&hello(3, 1).encode()), Err(HandshakeError::Malformed));
+        assert_eq!(
+            Hello::decode(&hello(3, 1).encode()),
+            Err(HandshakeError::Malformed)
+        );
     }
 
     #[test]
     fn picks_the_newest_common_version_or_says_who_is_behind() {
         assert_eq!(hello(1, 3).common_version(&hello(2, 5)), Ok(3));
-        assert_eq!(hello(1, 2).common_version(&hello(3, 5)), Err(HandshakeError::PeerIsNewer));
-        assert_eq!(hello(3, 5).common_version(&hello(1, 2)), Err(HandshakeError::PeerIsOlder));
+        assert_eq!(
+            hello(1, 2).common_version(&hello(3, 5)),
+            Err(HandshakeError::PeerIsNewer)
+        );
+        assert_eq!(
+            hello(3, 5).common_version(&hello(1, 2)),
+            Err(HandshakeError::PeerIsOlder)
+        );
     }
 }

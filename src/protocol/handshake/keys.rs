@@ -45,9 +45,14 @@ impl StaticKeypair {
     pub(super) fn shared_secret(&self, peer: &PublicKey) -> Result<Zeroizing<[u8; 32]>, HandshakeError> {
         let mut out = Zeroizing::new([0; 32]);
         let dh = x25519(&self.secret).ok_or(HandshakeError::Noise)?;
-        dh.dh(peer, out.as_mut_slice()).map_err(|_| HandshakeError::Noise)?;
+        dh.dh(peer, out.as_mut_slice())
+            .map_err(|_| HandshakeError::Noise)?;
         // RFC 7748, section 6.1: an all-zero result betrays a point of small order.
-        if out.iter().all(|&b| b == 0) { Err(HandshakeError::WeakKey) } else { Ok(out) }
+        if out.iter().all(|&b| b == 0) {
+            Err(HandshakeError::WeakKey)
+        } else {
+            Ok(out)
+        }
     }
 }
 

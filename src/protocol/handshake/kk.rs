@@ -43,7 +43,9 @@ pub(super) fn write(
 ) -> Result<Vec<u8>, HandshakeError> {
     let mut out = vec![0; packet::MAX];
     out[0] = kind;
-    let n = state.write_message(payload, &mut out[1..]).map_err(|_| HandshakeError::Noise)?;
+    let n = state
+        .write_message(payload, &mut out[1..])
+        .map_err(|_| HandshakeError::Noise)?;
     out.truncate(1 + n);
     Ok(out)
 }
@@ -60,7 +62,9 @@ pub(super) fn read(
         return Err(HandshakeError::Malformed);
     }
     let mut payload = vec![0; packet::MAX];
-    let n = state.read_message(message, &mut payload).map_err(|_| HandshakeError::Forged)?;
+    let n = state
+        .read_message(message, &mut payload)
+        .map_err(|_| HandshakeError::Forged)?;
     payload.truncate(n);
     Ok(payload)
 }
@@ -80,7 +84,11 @@ impl Initiator {
     pub fn new(local: &Local, peer: &PublicKey, prologue: &[u8]) -> Result<Self, HandshakeError> {
         let mut state = build(local, &local.seed, peer, prologue, Role::Sender)?;
         let message_1 = write(&mut state, packet::MESSAGE_1, &local.hello.encode())?;
-        Ok(Initiator { state, message_1, hello: local.hello })
+        Ok(Initiator {
+            state,
+            message_1,
+            hello: local.hello,
+        })
     }
 
     /// The datagram to send, again and again.
@@ -124,7 +132,12 @@ pub struct Reply {
 impl Responder {
     /// Awaits message 1 from the holder of `peer`.
     pub fn new(local: Local, peer: PublicKey, prologue: Vec<u8>) -> Self {
-        Responder { local, peer, prologue, answered: VecDeque::new() }
+        Responder {
+            local,
+            peer,
+            prologue,
+            answered: VecDeque::new(),
+        }
     }
 
     /// Answers message 1; the same answer to the same message, always.
@@ -133,11 +146,18 @@ impl Responder {
     /// [`HandshakeError::Forged`], `Malformed` or `Replayed`: drop and count it. Others end the handshake.
     pub fn read_message_1(&mut self, datagram: &[u8]) -> Result<Reply, HandshakeError> {
         if let Some(message_2) = self.known_answer(datagram) {
-            return Ok(Reply { message_2, keys: None });
+            return Ok(Reply {
+                message_2,
+                keys: None,
+            });
         }
         let id = blake3::hash(datagram);
         // The ephemeral key depends on message 1, so no two handshakes ever share one.
-        let seed = SeedRng::new(&blake3::keyed_hash(&self.local.seed, datagram).into(), "p2pcopy 1 answer").seed();
+        let seed = SeedRng::new(
+            &blake3::keyed_hash(&self.local.seed, datagram).into(),
+            "p2pcopy 1 answer",
+        )
+        .seed();
         let mut state = build(&self.local, &seed, &self.peer, &self.prologue, Role::Receiver)?;
         let theirs = Hello::decode(&read(&mut state, packet::MESSAGE_1, datagram)?)?;
         if theirs.unix_nanos < self.local.not_before {
@@ -149,14 +169,23 @@ impl Responder {
         let message_2 = write(&mut state, packet::MESSAGE_2, &self.local.hello.encode())?;
         let split = state.dangerously_get_raw_split();
         let keys = SessionKeys::from_split(Role::Receiver, split, (&self.local.hello, &theirs), None)?;
-        self.answered.push_back(Answered { message_1: id, message_2: message_2.clone() });
-        Ok(Reply { message_2, keys: Some(keys) })
+        self.answered.push_back(Answered {
+            message_1: id,
+            message_2: message_2.clone(),
+        });
+        Ok(Reply {
+            message_2,
+            keys: Some(keys),
+        })
     }
 
     /// The answer already given to this datagram, if it is a copy of one.
     pub fn known_answer(&self, datagram: &[u8]) -> Option<Vec<u8>> {
         let id = blake3::hash(datagram);
-        self.answered.iter().find(|a| a.message_1 == id).map(|a| a.message_2.clone())
+        self.answered
+            .iter()
+            .find(|a| a.message_1 == id)
+            .map(|a| a.message_2.clone())
     }
 }
 
@@ -169,7 +198,13 @@ mod tests {
     pub(crate) fn local(n: u8, aes: bool) -> Local {
         Local {
             keypair: StaticKeypair::from_seed(&[n; 32]),
-            hello: Hello { oldest: 1, newest: 1, hardware_aes: aes, cid: u32::from(n), unix_nanos: 1000 },
+            hello: Hello {
+                oldest: 1,
+                newest: 1,
+                hardware_aes: aes,
+                cid: u32::from(n),
+                unix_nanos: 1000,
+            },
             not_before: 0,
             seed: [n ^ 0x80; 32],
         }
@@ -178,21 +213,28 @@ mod tests {
     fn ends(aes: (bool, bool)) -> (Initiator, Responder) {
         let (a, b) = (local(1, aes.0), local(2, aes.1));
         let (ka, kb) = (*a.keypair.public(), *b.keypair.public());
-        (Initiator::new(&a, &kb, b"p").unwrap(), Responder::new(b, ka, b"p".to_vec()))
+        (
+            Initiator::new(&a, &kb, b"p").unwrap(),
+            Responder::new(b, ka, b"p".to_vec()),
+        )
     }
 
     #[test]
     fn both_ends_hold_each_others_keys_and_ids() {
-        for (aes, cipher) in
-            [((true, true), Cipher::Aes256Gcm), ((true, false), Cipher::ChaCha20Poly1305)]
-        {
+        for (aes, cipher) in [
+            ((true, true), Cipher::Aes256Gcm),
+            ((true, false), Cipher::ChaCha20Poly1305),
+        ] {
             let (mut i, mut r) = ends(aes);
             let reply = r.read_message_1(&i.message_1().to_vec()).unwrap();
             let (s, r) = (i.read_message_2(&reply.message_2).unwrap(), reply.keys.unwrap());
             assert_eq!((s.send, s.receive), (r.receive, r.send));
             assert_ne!(s.send, s.receive);
             assert_eq!((s.cipher, r.cipher), (cipher, cipher));
-            assert_eq!((s.local_cid, s.remote_cid, r.local_cid, r.remote_cid), (1, 2, 2, 1));
+            assert_eq!(
+                (s.local_cid, s.remote_cid, r.local_cid, r.remote_cid),
+                (1, 2, 2, 1)
+            );
             assert_eq!(s.sas, None);
         }
     }
@@ -204,7 +246,10 @@ mod tests {
         let again = r.read_message_1(i.message_1()).unwrap();
         assert_eq!(first.message_2, again.message_2);
         assert!(first.keys.is_some() && again.keys.is_none());
-        assert!(first.message_2.len() <= i.message_1().len(), "an answer never amplifies");
+        assert!(
+            first.message_2.len() <= i.message_1().len(),
+            "an answer never amplifies"
+        );
     }
 
     #[test]
@@ -237,15 +282,24 @@ mod tests {
         let (i, _) = ends((true, true));
         let (a, b) = (local(1, true), local(2, true));
         let mut other = Responder::new(b.clone(), *a.keypair.public(), b"q".to_vec());
-        assert_eq!(other.read_message_1(i.message_1()).err(), Some(HandshakeError::Forged));
+        assert_eq!(
+            other.read_message_1(i.message_1()).err(),
+            Some(HandshakeError::Forged)
+        );
         let mut other = Responder::new(b, *local(3, true).keypair.public(), b"p".to_vec());
-        assert_eq!(other.read_message_1(i.message_1()).err(), Some(HandshakeError::Forged));
+        assert_eq!(
+            other.read_message_1(i.message_1()).err(),
+            Some(HandshakeError::Forged)
+        );
     }
 
     #[test]
     fn a_message_1_of_an_earlier_handshake_is_refused() {
         let (i, mut r) = ends((true, true));
         r.local.not_before = 1001;
-        assert_eq!(r.read_message_1(i.message_1()).err(), Some(HandshakeError::Replayed));
+        assert_eq!(
+            r.read_message_1(i.message_1()).err(),
+            Some(HandshakeError::Replayed)
+        );
     }
 }

@@ -60,12 +60,16 @@ impl ProbeKey {
         let mut hasher = blake3::Hasher::new_derive_key("p2pcopy 1 probe");
         hasher.update(secret.as_slice());
         hasher.update(context);
-        Ok(ProbeKey { key: zeroize::Zeroizing::new(*hasher.finalize().as_bytes()) })
+        Ok(ProbeKey {
+            key: zeroize::Zeroizing::new(*hasher.finalize().as_bytes()),
+        })
     }
 
     /// A key for probes inside a handshake whose keys nobody has vouched for yet.
     pub(super) fn from_secret(secret: &[u8]) -> Self {
-        ProbeKey { key: zeroize::Zeroizing::new(blake3::derive_key("p2pcopy 1 bare probe", secret)) }
+        ProbeKey {
+            key: zeroize::Zeroizing::new(blake3::derive_key("p2pcopy 1 bare probe", secret)),
+        }
     }
 }
 
@@ -102,7 +106,11 @@ impl Probe {
             return None;
         }
         Some(Probe {
-            role: if body[1] & ROLE_BIT == 0 { Role::Sender } else { Role::Receiver },
+            role: if body[1] & ROLE_BIT == 0 {
+                Role::Sender
+            } else {
+                Role::Receiver
+            },
             heard: body[1] & HEARD_BIT != 0,
             slot: u32::from_be_bytes(body[2..6].try_into().ok()?),
             unix_nanos: u64::from_be_bytes(body[6..14].try_into().ok()?),
@@ -116,14 +124,26 @@ mod tests {
     use super::*;
 
     fn pair() -> (ProbeKey, ProbeKey) {
-        let (a, b) = (StaticKeypair::from_seed(&[1; 32]), StaticKeypair::from_seed(&[2; 32]));
-        (ProbeKey::new(&a, b.public(), b"x").unwrap(), ProbeKey::new(&b, a.public(), b"x").unwrap())
+        let (a, b) = (
+            StaticKeypair::from_seed(&[1; 32]),
+            StaticKeypair::from_seed(&[2; 32]),
+        );
+        (
+            ProbeKey::new(&a, b.public(), b"x").unwrap(),
+            ProbeKey::new(&b, a.public(), b"x").unwrap(),
+        )
     }
 
     #[test]
     fn the_peer_reads_it_and_any_flipped_bit_makes_it_nothing() {
         let (a, b) = pair();
-        let probe = Probe { role: Role::Receiver, heard: true, slot: 9, unix_nanos: 77, random: [5; 8] };
+        let probe = Probe {
+            role: Role::Receiver,
+            heard: true,
+            slot: 9,
+            unix_nanos: 77,
+            random: [5; 8],
+        };
         let wire = probe.encode(&a);
         assert_eq!(Probe::decode(&wire, &b), Some(probe));
         for bit in 0..wire.len() * 8 {
@@ -136,15 +156,30 @@ mod tests {
 
     #[test]
     fn another_pair_of_addresses_has_another_key() {
-        let (a, b) = (StaticKeypair::from_seed(&[1; 32]), StaticKeypair::from_seed(&[2; 32]));
-        let probe = Probe { role: Role::Sender, heard: false, slot: 0, unix_nanos: 0, random: [0; 8] };
+        let (a, b) = (
+            StaticKeypair::from_seed(&[1; 32]),
+            StaticKeypair::from_seed(&[2; 32]),
+        );
+        let probe = Probe {
+            role: Role::Sender,
+            heard: false,
+            slot: 0,
+            unix_nanos: 0,
+            random: [0; 8],
+        };
         let wire = probe.encode(&ProbeKey::new(&a, b.public(), b"x").unwrap());
-        assert_eq!(Probe::decode(&wire, &ProbeKey::new(&b, a.public(), b"y").unwrap()), None);
+        assert_eq!(
+            Probe::decode(&wire, &ProbeKey::new(&b, a.public(), b"y").unwrap()),
+            None
+        );
     }
 
     #[test]
     fn a_key_of_small_order_is_refused() {
         let own = StaticKeypair::from_seed(&[1; 32]);
-        assert_eq!(ProbeKey::new(&own, &[0; 32], b"").err(), Some(HandshakeError::WeakKey));
+        assert_eq!(
+            ProbeKey::new(&own, &[0; 32], b"").err(),
+            Some(HandshakeError::WeakKey)
+        );
     }
 }

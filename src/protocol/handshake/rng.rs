@@ -19,7 +19,9 @@ impl SeedRng {
     pub fn new(seed: &[u8; 32], context: &str) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(context);
         hasher.update(seed);
-        SeedRng { reader: hasher.finalize_xof() }
+        SeedRng {
+            reader: hasher.finalize_xof(),
+        }
     }
 
     /// A seed for another stream.

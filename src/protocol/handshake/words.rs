@@ -47,6 +47,10 @@ mod tests {
     fn words_are_short_plain_and_differ_early() {
         let starts: HashSet<&str> = WORDS.iter().map(|w| &w[..w.len().min(4)]).collect();
         assert_eq!(starts.len(), WORDS.len());
-        assert!(WORDS.iter().all(|w| (3..=8).contains(&w.len()) && w.bytes().all(|b| b.is_ascii_lowercase())));
+        assert!(
+            WORDS
+                .iter()
+                .all(|w| (3..=8).contains(&w.len()) && w.bytes().all(|b| b.is_ascii_lowercase()))
+        );
     }
 }

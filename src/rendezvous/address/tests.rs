@@ -8,9 +8,15 @@ fn sample() -> Address {
         token: Some(Token {
             role: Role::Sender,
             key: [7; 32],
-            nat: NatClass { mapping: Mapping::Independent, filtering: Filtering::Untested },
+            nat: NatClass {
+                mapping: Mapping::Independent,
+                filtering: Filtering::Untested,
+            },
             spare_ports: [4301, 0, 65535],
-            candidates: vec!["192.168.1.5:4300".parse().unwrap(), "[fd00::1]:4300".parse().unwrap()],
+            candidates: vec![
+                "192.168.1.5:4300".parse().unwrap(),
+                "[fd00::1]:4300".parse().unwrap(),
+            ],
         }),
     }
 }
@@ -44,8 +50,17 @@ fn what_chats_and_people_do_to_it_is_undone() {
 
 #[test]
 fn a_bare_address_parses_to_no_token() {
-    for (text, front) in [("203.0.113.7 : 4300.", "203.0.113.7:4300"), ("[2001:db8::1]:9", "[2001:db8::1]:9")] {
-        assert_eq!(text.parse(), Ok(Address { reflexive: front.parse().unwrap(), token: None }));
+    for (text, front) in [
+        ("203.0.113.7 : 4300.", "203.0.113.7:4300"),
+        ("[2001:db8::1]:9", "[2001:db8::1]:9"),
+    ] {
+        assert_eq!(
+            text.parse(),
+            Ok(Address {
+                reflexive: front.parse().unwrap(),
+                token: None
+            })
+        );
     }
 }
 
@@ -86,15 +101,26 @@ fn without_stun_the_first_local_candidate_stands_in_front() {
     let own = Address::own(Role::Sender, [1; 32], NatClass::default(), [None; 4], vec![local]).unwrap();
     assert_eq!(own.reflexive, local);
     assert_eq!(own.pair(1), None);
-    assert_eq!(Address::own(Role::Sender, [1; 32], NatClass::default(), [None; 4], vec![]), None);
+    assert_eq!(
+        Address::own(Role::Sender, [1; 32], NatClass::default(), [None; 4], vec![]),
+        None
+    );
 }
 
 #[test]
 fn spare_pairs_on_another_external_ip_are_left_out() {
     let at = |text: &str| Some(text.parse().unwrap());
-    let mapped = [at("203.0.113.7:1"), at("203.0.113.7:2"), at("203.0.113.8:3"), None];
+    let mapped = [
+        at("203.0.113.7:1"),
+        at("203.0.113.7:2"),
+        at("203.0.113.8:3"),
+        None,
+    ];
     let own = Address::own(Role::Sender, [1; 32], NatClass::default(), mapped, vec![]).unwrap();
-    assert_eq!([0, 1, 2, 3, 4].map(|k| own.pair(k)), [mapped[0], mapped[1], None, None, None]);
+    assert_eq!(
+        [0, 1, 2, 3, 4].map(|k| own.pair(k)),
+        [mapped[0], mapped[1], None, None, None]
+    );
 }
 
 fn any_socket_address() -> impl Strategy<Value = SocketAddr> {
@@ -120,12 +146,27 @@ fn any_address() -> impl Strategy<Value = Address> {
     ];
     let role = prop_oneof![Just(Role::Sender), Just(Role::Receiver)];
     let candidates = proptest::collection::vec(any_socket_address(), 0..=MAX_CANDIDATES);
-    (any_socket_address(), role, any::<[u8; 32]>(), mapping, filtering, any::<[u16; 3]>(), candidates).prop_map(
-        |(reflexive, role, key, mapping, filtering, spare_ports, candidates)| Address {
-            reflexive,
-            token: Some(Token { role, key, nat: NatClass { mapping, filtering }, spare_ports, candidates }),
-        },
+    (
+        any_socket_address(),
+        role,
+        any::<[u8; 32]>(),
+        mapping,
+        filtering,
+        any::<[u16; 3]>(),
+        candidates,
     )
+        .prop_map(
+            |(reflexive, role, key, mapping, filtering, spare_ports, candidates)| Address {
+                reflexive,
+                token: Some(Token {
+                    role,
+                    key,
+                    nat: NatClass { mapping, filtering },
+                    spare_ports,
+                    candidates,
+                }),
+            },
+        )
 }
 
 proptest! {

@@ -73,7 +73,11 @@ impl Reader<'_> {
             _ => return Err(AddressError::Damaged),
         };
         let address = SocketAddr::new(ip, self.port()?);
-        if usable(address) { Ok(address) } else { Err(AddressError::Damaged) }
+        if usable(address) {
+            Ok(address)
+        } else {
+            Err(AddressError::Damaged)
+        }
     }
 }
 
@@ -131,7 +135,11 @@ impl Token {
         if flags >> 5 != 0 {
             return Err(AddressError::Damaged);
         }
-        let role = if flags & 1 == 0 { Role::Sender } else { Role::Receiver };
+        let role = if flags & 1 == 0 {
+            Role::Sender
+        } else {
+            Role::Receiver
+        };
         let mapping = match flags >> 1 & 3 {
             0 => Mapping::Unknown,
             1 => Mapping::Public,
@@ -154,7 +162,13 @@ impl Token {
         if !reader.0.is_empty() {
             return Err(AddressError::Damaged);
         }
-        Ok(Token { role, key, nat: NatClass { mapping, filtering }, spare_ports, candidates })
+        Ok(Token {
+            role,
+            key,
+            nat: NatClass { mapping, filtering },
+            spare_ports,
+            candidates,
+        })
     }
 }
 

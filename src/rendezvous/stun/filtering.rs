@@ -13,8 +13,11 @@ use crate::rendezvous::address::Filtering;
 const REPEAT: Duration = Duration::from_millis(500);
 const ATTEMPTS: u32 = 4;
 
-const ASKED: [AnswerFrom; 3] =
-    [AnswerFrom::SameAddress, AnswerFrom::OtherAddressAndPort, AnswerFrom::OtherPort];
+const ASKED: [AnswerFrom; 3] = [
+    AnswerFrom::SameAddress,
+    AnswerFrom::OtherAddressAndPort,
+    AnswerFrom::OtherPort,
+];
 
 /// One test with one server, which must be able to answer from a second address.
 pub struct FilteringTest {
@@ -52,9 +55,13 @@ impl FilteringTest {
         if !message::is_stun(datagram) || path.local != self.path.local {
             return false;
         }
-        let Some(answer) = message::answer(datagram) else { return true };
+        let Some(answer) = message::answer(datagram) else {
+            return true;
+        };
         let (server, from) = (self.path.remote, path.remote);
-        let Some(i) = self.ids.iter().position(|&id| id == answer.id) else { return true };
+        let Some(i) = self.ids.iter().position(|&id| id == answer.id) else {
+            return true;
+        };
         // Many servers ignore the wish and answer from where they are: that says nothing.
         self.heard[i] |= match ASKED[i] {
             AnswerFrom::SameAddress => {
@@ -86,7 +93,8 @@ impl FilteringTest {
         }
         for (i, from) in ASKED.into_iter().enumerate() {
             if !self.heard[i] {
-                self.outbox.push_back((self.path, message::request(self.ids[i], from)));
+                self.outbox
+                    .push_back((self.path, message::request(self.ids[i], from)));
             }
         }
         self.attempt += 1;
@@ -118,7 +126,14 @@ mod tests {
         let addresses = ["192.0.2.1:3478", "192.0.2.1:3479", "192.0.2.2:3479"].map(|a| a.parse().unwrap());
         let mapped = "203.0.113.7:4300".parse().unwrap();
         let mut now = Time::ZERO;
-        let mut test = FilteringTest::new(Path { local: 9, remote: addresses[0] }, &[1; 32], now);
+        let mut test = FilteringTest::new(
+            Path {
+                local: 9,
+                remote: addresses[0],
+            },
+            &[1; 32],
+            now,
+        );
         loop {
             while let Some((path, request)) = test.poll_transmit() {
                 let wish = match request.get(27) {
@@ -134,7 +149,14 @@ mod tests {
                 let other = obeys.then_some(addresses[2]);
                 if passes {
                     let answer = message::respond(&request, mapped, other);
-                    assert!(test.handle_datagram(now, Path { remote: addresses[wish], ..path }, &answer));
+                    assert!(test.handle_datagram(
+                        now,
+                        Path {
+                            remote: addresses[wish],
+                            ..path
+                        },
+                        &answer
+                    ));
                 }
             }
             match test.poll_timeout() {
@@ -147,7 +169,11 @@ mod tests {
 
     #[test]
     fn each_kind_of_filter_is_recognised() {
-        for filtering in [Filtering::Independent, Filtering::Address, Filtering::AddressAndPort] {
+        for filtering in [
+            Filtering::Independent,
+            Filtering::Address,
+            Filtering::AddressAndPort,
+        ] {
             assert_eq!(run(filtering, true), filtering);
         }
     }

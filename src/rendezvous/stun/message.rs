@@ -68,11 +68,17 @@ pub(super) fn answer(datagram: &[u8]) -> Option<Answer> {
         MessageClass::Error => None,
         _ => return None,
     };
-    Some(Answer { id: id.into(), mapped, other: plain(&message, OTHER_ADDRESS) })
+    Some(Answer {
+        id: id.into(),
+        mapped,
+        other: plain(&message, OTHER_ADDRESS),
+    })
 }
 
 fn plain(message: &Message<'_>, kind: AttributeType) -> Option<SocketAddr> {
-    MappedSocketAddr::from_raw(&message.raw_attribute(kind)?).ok().map(|a| a.addr())
+    MappedSocketAddr::from_raw(&message.raw_attribute(kind)?)
+        .ok()
+        .map(|a| a.addr())
 }
 
 /// A server's answer, for tests.
@@ -80,9 +86,11 @@ fn plain(message: &Message<'_>, kind: AttributeType) -> Option<SocketAddr> {
 pub(super) fn respond(request: &[u8], mapped: SocketAddr, other: Option<SocketAddr>) -> Vec<u8> {
     let message = Message::from_bytes(request).unwrap();
     let mut out = Message::builder_success(&message, MessageWriteVec::new());
-    out.add_attribute(&XorMappedAddress::new(mapped, message.transaction_id())).unwrap();
+    out.add_attribute(&XorMappedAddress::new(mapped, message.transaction_id()))
+        .unwrap();
     if let Some(other) = other {
-        out.add_attribute(&MappedSocketAddr::new(other).to_raw(OTHER_ADDRESS)).unwrap();
+        out.add_attribute(&MappedSocketAddr::new(other).to_raw(OTHER_ADDRESS))
+            .unwrap();
     }
     out.finish()
 }
@@ -96,8 +104,18 @@ mod tests {
         let request = request(77, AnswerFrom::OtherAddressAndPort);
         assert!(is_stun(&request));
         assert_eq!(answer(&request), None);
-        let (mapped, other) = ("203.0.113.7:4300".parse().unwrap(), "198.51.100.1:9".parse().unwrap());
+        let (mapped, other) = (
+            "203.0.113.7:4300".parse().unwrap(),
+            "198.51.100.1:9".parse().unwrap(),
+        );
         let got = answer(&respond(&request, mapped, Some(other)));
-        assert_eq!(got, Some(Answer { id: 77, mapped: Some(mapped), other: Some(other) }));
+        assert_eq!(
+            got,
+            Some(Answer {
+                id: 77,
+                mapped: Some(mapped),
+                other: Some(other)
+            })
+        );
     }
 }

@@ -5,7 +5,9 @@ fn at(text: &str) -> SocketAddr {
 }
 
 fn servers() -> Vec<SocketAddr> {
-    ["192.0.2.1:3478", "192.0.2.2:3478", "192.0.2.3:3478"].map(at).to_vec()
+    ["192.0.2.1:3478", "192.0.2.2:3478", "192.0.2.3:3478"]
+        .map(at)
+        .to_vec()
 }
 
 /// A world of servers behind a NAT: `map` gives the external address for a path, or `None` for no answer.
@@ -19,7 +21,12 @@ struct World<F: FnMut(Time, Path) -> Option<SocketAddr>> {
 impl<F: FnMut(Time, Path) -> Option<SocketAddr>> World<F> {
     fn new(map: F) -> Self {
         let client = StunClient::new(&servers(), 4, &[at("198.51.100.9:4300")], &[3; 32], Time::ZERO);
-        World { client, now: Time::ZERO, map, sent: 0 }
+        World {
+            client,
+            now: Time::ZERO,
+            map,
+            sent: 0,
+        }
     }
 
     fn run(&mut self, until: Duration) -> Vec<StunEvent> {
@@ -46,7 +53,10 @@ impl<F: FnMut(Time, Path) -> Option<SocketAddr>> World<F> {
 }
 
 fn port(path: Path, base: u16) -> Option<SocketAddr> {
-    Some(SocketAddr::new(at("203.0.113.7:1").ip(), base + u16::from(path.local)))
+    Some(SocketAddr::new(
+        at("203.0.113.7:1").ip(),
+        base + u16::from(path.local),
+    ))
 }
 
 fn gathered(events: &[StunEvent]) -> StunReport {
@@ -67,21 +77,32 @@ fn equal_answers_are_an_independent_mapping_and_every_socket_gets_its_port() {
 
 #[test]
 fn different_answers_are_a_dependent_mapping() {
-    let mut world = World::new(|_, path| port(path, 1000 + 10 * u16::from(path.remote.to_string().as_bytes()[8])));
+    let mut world =
+        World::new(|_, path| port(path, 1000 + 10 * u16::from(path.remote.to_string().as_bytes()[8])));
     assert_eq!(gathered(&world.run(Duration::ZERO)).mapping, Mapping::Dependent);
 }
 
 #[test]
 fn our_own_address_is_no_nat() {
-    let mut world = World::new(|_, path| Some(SocketAddr::new(at("198.51.100.9:1").ip(), 4300 + u16::from(path.local))));
+    let mut world = World::new(|_, path| {
+        Some(SocketAddr::new(
+            at("198.51.100.9:1").ip(),
+            4300 + u16::from(path.local),
+        ))
+    });
     assert_eq!(gathered(&world.run(Duration::ZERO)).mapping, Mapping::Public);
 }
 
 #[test]
 fn a_dead_first_server_and_a_lost_first_answer_cost_a_retransmission_only() {
     let dead = servers()[0];
-    let mut world =
-        World::new(move |now, path| if now == Time::ZERO || path.remote == dead { None } else { port(path, 4300) });
+    let mut world = World::new(move |now, path| {
+        if now == Time::ZERO || path.remote == dead {
+            None
+        } else {
+            port(path, 4300)
+        }
+    });
     let report = gathered(&world.run(Duration::from_millis(250)));
     assert_eq!((report.mapping, report.answered), (Mapping::Independent, 2));
     assert!(report.mapped.iter().all(Option::is_some));
@@ -89,25 +110,50 @@ fn a_dead_first_server_and_a_lost_first_answer_cost_a_retransmission_only() {
 
 #[test]
 fn silence_ends_after_three_seconds_and_a_late_answer_is_still_told() {
-    let mut world = World::new(|now, path| if now.since(Time::ZERO).as_secs() < 20 { None } else { port(path, 1) });
+    let mut world = World::new(|now, path| {
+        if now.since(Time::ZERO).as_secs() < 20 {
+            None
+        } else {
+            port(path, 1)
+        }
+    });
     let events = world.run(Duration::from_secs(3));
     let report = gathered(&events);
-    assert_eq!((report.mapping, report.mapped, report.answered), (Mapping::Unknown, [None; 4], 0));
+    assert_eq!(
+        (report.mapping, report.mapped, report.answered),
+        (Mapping::Unknown, [None; 4], 0)
+    );
     let events = world.run(Duration::from_secs(40));
-    let late = StunEvent::MappingChanged { socket: 0, from: None, to: at("203.0.113.7:1") };
+    let late = StunEvent::MappingChanged {
+        socket: 0,
+        from: None,
+        to: at("203.0.113.7:1"),
+    };
     assert!(events.contains(&late), "{events:?}");
 }
 
 #[test]
 fn keepalive_is_one_request_per_socket_and_reports_a_changed_mapping_once() {
-    let mut world = World::new(|now, path| port(path, if now.since(Time::ZERO).as_secs() < 40 { 10 } else { 20 }));
+    let mut world = World::new(|now, path| {
+        port(
+            path,
+            if now.since(Time::ZERO).as_secs() < 40 {
+                10
+            } else {
+                20
+            },
+        )
+    });
     world.run(Duration::from_secs(1));
     let before = world.sent;
     let events = world.run(Duration::from_secs(100));
     assert_eq!(world.sent - before, 6 * 4);
     assert_eq!(events.len(), 4);
-    let changed =
-        StunEvent::MappingChanged { socket: 0, from: Some(at("203.0.113.7:10")), to: at("203.0.113.7:20") };
+    let changed = StunEvent::MappingChanged {
+        socket: 0,
+        from: Some(at("203.0.113.7:10")),
+        to: at("203.0.113.7:20"),
+    };
     assert!(events.contains(&changed));
 }
 
@@ -116,7 +162,10 @@ fn answers_from_elsewhere_or_damaged_or_to_another_socket_change_nothing() {
     let mut client = StunClient::new(&servers(), 1, &[], &[3; 32], Time::ZERO);
     let (path, request) = client.poll_transmit().unwrap();
     let answer = message::respond(&request, at("203.0.113.7:1"), None);
-    let wrong_source = Path { remote: at("192.0.2.99:3478"), ..path };
+    let wrong_source = Path {
+        remote: at("192.0.2.99:3478"),
+        ..path
+    };
     assert!(client.handle_datagram(Time::ZERO, wrong_source, &answer));
     assert!(client.handle_datagram(Time::ZERO, Path { local: 1, ..path }, &answer));
     assert!(client.handle_datagram(Time::ZERO, path, &request));
