@@ -165,7 +165,8 @@ impl Network {
     /// Drops the first STUN answer that comes in for a side, and no other (for the next thousand).
     pub(crate) fn lose_a_stun_answer(&self, side: Side) {
         let rules = "table ip lossy { chain pre { type filter hook prerouting priority raw;
-                     iifname wan udp sport 3478 numgen inc mod 1000 0 drop; } }";
+                     iifname wan udp sport 3478 numgen inc mod 1000 0 drop; }
+                     }";
         self.rules(&self.edge(side), rules);
     }
 
