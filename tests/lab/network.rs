@@ -170,6 +170,22 @@ impl Network {
         self.rules(&self.edge(side), rules);
     }
 
+    /// A router that forgets all its mappings and gives out other ports from now on, as one that restarts does.
+    pub(crate) fn rebind(&self, side: Side) {
+        let (edge, host) = (self.edge(side), Self::home_address(side));
+        let rules = Nat::Symmetric.rules(host, self.public_address(side));
+        self.rules(&edge, &format!("flush ruleset\n{rules}"));
+        must(command_in(&edge, "conntrack").arg("-F"), "");
+    }
+
+    /// A side's address behind its router.
+    fn home_address(side: Side) -> &'static str {
+        match side {
+            Side::A => "192.168.1.10",
+            Side::B => "192.168.1.20",
+        }
+    }
+
     fn nat(&self, side: Side) -> Nat {
         match side {
             Side::A => self.plan.a,
@@ -286,18 +302,16 @@ impl Network {
         srv.push("route add blackhole 192.0.2.0/24".to_owned());
         srv.extend(Services::addresses().map(|address| format!("address add {address}/32 dev lo")));
         self.configure("srv", &srv);
-        self.home(Side::A, "198.51.100.1", "192.168.1.10");
+        self.home(Side::A, "198.51.100.1");
         match self.plan.place {
-            Place::Apart => self.home(Side::B, "203.0.113.1", "192.168.1.20"),
-            Place::OneLan => {
-                self.host_at_home("b", "192.168.1.20");
-            }
+            Place::Apart => self.home(Side::B, "203.0.113.1"),
+            Place::OneLan => self.host_at_home("b", Self::home_address(Side::B)),
             Place::OneHost => {}
         }
     }
 
-    fn home(&self, side: Side, gateway: &str, host: &str) {
-        let public = self.public_address(side);
+    fn home(&self, side: Side, gateway: &str) {
+        let (host, public) = (Self::home_address(side), self.public_address(side));
         let up = vec![
             "link set lo up".to_owned(),
             "link set wan up".to_owned(),

@@ -10,6 +10,15 @@ use tempfile::TempDir;
 use super::driver::Peer;
 use super::network::{Network, Side};
 
+/// When the receiver says that it wants the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consent {
+    /// On the command line.
+    Beforehand,
+    /// When asked; the test types the answer.
+    WhenAsked,
+}
+
 /// A pair to run: what is sent, how, and when the second user pastes.
 #[derive(Clone, Debug)]
 pub(crate) struct Errand {
@@ -19,6 +28,8 @@ pub(crate) struct Errand {
     pub(crate) second_pastes_after: Duration,
     /// Which side pastes first.
     pub(crate) first: Side,
+    /// Whether the receiver agreed beforehand (`--yes`) or will be asked.
+    pub(crate) consent: Consent,
     /// Further arguments for both sides.
     pub(crate) arguments: Vec<String>,
     /// Environment for both sides, over the network's own.
@@ -35,6 +46,7 @@ impl Default for Errand {
             size: 300_000,
             second_pastes_after: Duration::ZERO,
             first: Side::A,
+            consent: Consent::Beforehand,
             arguments: Vec::new(),
             environment: Vec::new(),
             limit: Duration::from_secs(60),
@@ -109,7 +121,10 @@ impl Pair {
             both(command);
         });
         let mut receiver = Peer::start(network, Side::B, "receiver", |command| {
-            command.args(["receiver", "--yes", "--output"]).arg(&output);
+            command.args(["receiver", "--output"]).arg(&output);
+            if errand.consent == Consent::Beforehand {
+                command.arg("--yes");
+            }
             both(command);
         });
         let (tell_receiver, tell_sender) = (sender.address()?, receiver.address()?);

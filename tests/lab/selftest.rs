@@ -161,6 +161,22 @@ fn an_early_packet_spoils_a_masquerade_that_accepts_wan_input() {
 
 #[test]
 #[ignore = "needs root: builds network namespaces"]
+fn a_restarted_router_gives_out_another_port() {
+    let network = Network::build(Plan::new(Nat::MasqueradeDrop, Nat::Cone));
+    let (a, b) = (socket(&network, Side::A), socket(&network, Side::B));
+    let to_b = mapping(&b, "192.0.2.1");
+    let source = || {
+        a.send_to(b"still me", to_b).expect("the network is up");
+        hears(&b).expect("a cone lets it in")
+    };
+    let before = source();
+    assert_eq!(source(), before);
+    network.rebind(Side::A);
+    assert_ne!(source(), before);
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
 fn the_tools_of_the_trade_find_the_servers_through_a_nat() {
     let plan = Plan {
         clock_offset_ms: [-400, 600],
