@@ -1,0 +1,227 @@
+//! The test vectors of docs/protocol.md, read from there, so that the document cannot drift from the code.
+
+use p2pcopy::protocol::Role;
+use p2pcopy::protocol::handshake::{Hello, Probe, ProbeKey, StaticKeypair, prologue};
+use p2pcopy::protocol::seal::{Cipher, Opener, Sealer};
+use p2pcopy::protocol::wire::{Ack, Frame, Frames, HEADER_LEN, Header, PacketNumber, TAG_LEN};
+use p2pcopy::rendezvous::address::{Address, Filtering, Mapping};
+use p2pcopy::transfer::blocks::{Root, RootBuilder, hash_block};
+use p2pcopy::transfer::messages::{Message, MessageReader};
+use p2pcopy::transfer::runs::Run;
+use p2pcopy::transfer::{BLOCK_LEN, BlockIndex};
+use std::collections::HashMap;
+use std::ops::Range;
+
+const DOCUMENT: &str = include_str!("../docs/protocol.md");
+
+/// One block of the document: `name = value` lines.
+struct Vector(HashMap<&'static str, &'static str>);
+
+impl Vector {
+    fn text(&self, name: &str) -> &'static str {
+        self.0
+            .get(name)
+            .unwrap_or_else(|| panic!("the vector has no {name}"))
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        self.text(name).parse().expect("a number")
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        unhex(self.text(name))
+    }
+
+    fn seed(&self, name: &str) -> [u8; 32] {
+        self.bytes(name).try_into().expect("32 bytes")
+    }
+}
+
+fn vectors(kind: &str) -> Vec<Vector> {
+    let opening = format!("```vector {kind}\n");
+    let found: Vec<Vector> = DOCUMENT
+        .split(opening.as_str())
+        .skip(1)
+        .map(|rest| {
+            let block = rest.split("```").next().unwrap_or_default();
+            Vector(block.lines().filter_map(|line| line.split_once(" = ")).collect())
+        })
+        .collect();
+    assert!(!found.is_empty(), "docs/protocol.md has no vector {kind}");
+    found
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("hexadecimal"))
+        .collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn header() {
+    for vector in vectors("header") {
+        let header = Header {
+            key_phase: vector.number("key_phase") == 1,
+            connection_id: vector.number("connection_id") as u32,
+            number: PacketNumber::new(vector.number("packet_number")),
+        };
+        let mut bytes = [0; HEADER_LEN];
+        header.encode(&mut bytes);
+        assert_eq!(hex(&bytes), hex(&vector.bytes("bytes")));
+    }
+}
+
+#[test]
+fn sealed_packet() {
+    for vector in vectors("sealed") {
+        let cipher = match vector.text("cipher") {
+            "AES-256-GCM" => Cipher::Aes256Gcm,
+            _ => Cipher::ChaCha20Poly1305,
+        };
+        let plaintext = vector.bytes("plaintext");
+        let mut packet = [vec![0; HEADER_LEN], plaintext.clone(), vec![0; TAG_LEN]].concat();
+        let mut sealer = Sealer::new(
+            cipher,
+            vector.seed("secret"),
+            vector.number("connection_id") as u32,
+        );
+        assert_eq!(
+            sealer.seal(&mut packet),
+            PacketNumber::new(vector.number("packet_number"))
+        );
+        assert_eq!(hex(&packet), hex(&vector.bytes("bytes")));
+        let header = Header::decode(&packet).expect("a header");
+        let opened = Opener::new(cipher, vector.seed("secret"))
+            .open(&header, &mut packet)
+            .map(|p| p.to_vec());
+        assert_eq!(opened, Some(plaintext));
+    }
+}
+
+#[test]
+fn ack_frame() {
+    for vector in vectors("ack") {
+        let mut ranges: Vec<Range<u64>> = vector
+            .text("ranges")
+            .split(' ')
+            .filter_map(|range| range.split_once(".."))
+            .map(|(start, end)| start.parse().expect("a start")..end.parse().expect("an end"))
+            .collect();
+        ranges.reverse();
+        let mut bytes = Vec::new();
+        let (delay_us, credit) = (vector.number("delay_us"), vector.number("credit"));
+        Ack::encode(&mut bytes, 1000, ranges.iter(), delay_us as u32, credit);
+        assert_eq!(hex(&bytes), hex(&vector.bytes("bytes")));
+        let Some(Ok(Frame::Ack(ack))) = Frames::new(&bytes).next() else {
+            panic!("not an ACK frame");
+        };
+        assert_eq!(ack.ranges().collect::<Vec<_>>(), ranges);
+        assert_eq!((u64::from(ack.delay_us), ack.credit), (delay_us, credit));
+    }
+}
+
+#[test]
+fn address() {
+    for vector in vectors("address") {
+        let address: Address = vector.text("address").parse().expect("the address parses");
+        assert_eq!(address.to_string(), vector.text("address"));
+        let token = address.token.as_ref().expect("a token");
+        assert_eq!(address.reflexive.to_string(), vector.text("front"));
+        assert_eq!(token.role, Role::Sender);
+        assert_eq!(vector.text("role"), "sender");
+        assert_eq!(hex(&token.key), vector.text("key"));
+        assert_eq!(
+            (token.nat.mapping, token.nat.filtering),
+            (Mapping::Independent, Filtering::Untested)
+        );
+        let spare: Vec<String> = token.spare_ports.iter().map(u16::to_string).collect();
+        assert_eq!(spare.join(" "), vector.text("spare_ports"));
+        let candidates: Vec<String> = token.candidates.iter().map(ToString::to_string).collect();
+        assert_eq!(candidates.join(" "), vector.text("candidates"));
+    }
+}
+
+#[test]
+fn hello() {
+    for vector in vectors("hello") {
+        let hello = Hello {
+            oldest: vector.number("oldest") as u8,
+            newest: vector.number("newest") as u8,
+            hardware_aes: vector.number("aes") == 1,
+            cid: vector.number("connection_id") as u32,
+            unix_nanos: vector.number("unix_nanos"),
+        };
+        assert_eq!(hex(&hello.encode()), hex(&vector.bytes("bytes")));
+        assert_eq!(Hello::decode(&vector.bytes("bytes")), Ok(hello));
+    }
+}
+
+#[test]
+fn probe() {
+    for vector in vectors("probe") {
+        let sender = StaticKeypair::from_seed(&vector.seed("sender_seed"));
+        let receiver = StaticKeypair::from_seed(&vector.seed("receiver_seed"));
+        assert_eq!(hex(sender.public()), vector.text("sender_key"));
+        assert_eq!(hex(receiver.public()), vector.text("receiver_key"));
+        let context = prologue(
+            &[&[1, 0], &sender.public()[..]].concat(),
+            &[&[1, 1], &receiver.public()[..]].concat(),
+        );
+        let key = ProbeKey::new(&sender, receiver.public(), &context).expect("a good key");
+        let probe = Probe {
+            role: Role::Sender,
+            heard: vector.number("heard") == 1,
+            slot: vector.number("slot") as u32,
+            unix_nanos: vector.number("unix_nanos"),
+            random: vector.bytes("random").try_into().expect("8 bytes"),
+        };
+        assert_eq!(hex(&probe.encode(&key)), hex(&vector.bytes("bytes")));
+        let other = ProbeKey::new(&receiver, sender.public(), &context).expect("a good key");
+        assert_eq!(Probe::decode(&vector.bytes("bytes"), &other), Some(probe));
+    }
+}
+
+#[test]
+fn messages() {
+    for vector in vectors("message") {
+        let message = match vector.text("message") {
+            "Accept" => Message::Accept { window: None },
+            "Need" => Message::Need {
+                runs: vec![Run { start: 2, end: 5 }, Run { start: 9, end: 10 }],
+            },
+            "Verified" => Message::Verified { low: 3, blocks: 7 },
+            "Refuse" => Message::Refuse { text: "no".into() },
+            other => panic!("no such message here: {other}"),
+        };
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        assert_eq!(hex(&bytes), hex(&vector.bytes("bytes")));
+        let mut reader = MessageReader::new();
+        reader.feed(&bytes);
+        assert_eq!(reader.poll_message(), Ok(Some(message)));
+    }
+}
+
+#[test]
+fn root_of_three_blocks_is_the_hash_of_the_content() {
+    for vector in vectors("root") {
+        // The content of BLAKE3's own vectors: bytes count from 0 to 250, again and again.
+        let content: Vec<u8> = (0..vector.number("length")).map(|i| (i % 251) as u8).collect();
+        let mut builder = RootBuilder::new();
+        let mut blocks = 0;
+        for (index, block) in content.chunks(BLOCK_LEN).enumerate() {
+            let index = BlockIndex::new(u32::try_from(index).expect("few blocks"));
+            builder.insert(index, &hash_block(index, block));
+            blocks += 1;
+        }
+        let root: Root = builder.root(blocks).expect("all blocks are there");
+        assert_eq!(root.to_string(), vector.text("root"));
+        assert_eq!(blake3::hash(&content).to_hex().as_str(), vector.text("root"));
+    }
+}
