@@ -123,7 +123,7 @@ impl MtuSearch {
     pub fn fall_back(&mut self, now: Time) -> bool {
         let changed = self.current != 0;
         *self = MtuSearch {
-            next_probe: now + RAISE,
+            next_probe: now + RECOVER,
             ceiling: 0,
             ..MtuSearch::new(now)
         };

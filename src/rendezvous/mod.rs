@@ -1,6 +1,29 @@
 //! Before a connection: the pasted address, STUN, the clock, the slots and the punch. Sans-IO.
+//!
+//! - [`address`]: the one word two people swap, and [`handshake::words`](crate::protocol::handshake::words) to
+//!   compare if they swapped less.
+//! - [`stun`]: our external addresses, and how the NAT maps.
+//! - [`clock`]: Unix time from NTP answers, and the slots.
+//! - [`schedule`]: when to send where with which lifetime; used again when a connection is lost.
+//! - [`punch`]: the schedule filled with the handshake, until there is a path with keys.
+//! - [`servers`]: whom to ask.
 
 pub mod address;
 pub mod clock;
+pub mod punch;
+pub mod schedule;
 pub mod servers;
 pub mod stun;
+
+use crate::protocol::Path;
+
+/// A datagram to send.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Transmit {
+    /// From which of our sockets, to whom.
+    pub path: Path,
+    /// Its lifetime in hops; `None` for the system's default.
+    pub ttl: Option<u8>,
+    /// Its bytes.
+    pub payload: Vec<u8>,
+}

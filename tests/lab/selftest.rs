@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::link::{Direction, LinkPlan};
 use crate::nat::Nat;
 use crate::network::{HOPS, Network, Place, Plan, Side};
-use crate::shell::{command_in, inside, must, run};
+use crate::shell::{Daemon, command, command_in, inside, must, run};
 
 /// Longer than any round trip of the network.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -51,9 +51,9 @@ fn a_network_stands_in_a_second_and_a_half_and_leaves_nothing() {
     let network = Network::build(Plan::new(Nat::Cone, Nat::MasqueradeDrop));
     let took = start.elapsed();
     let name = network.name("a");
-    assert!(must(&mut crate::shell::command("ip").args(["netns", "list"]), "").contains(&name));
+    assert!(must(command("ip").args(["netns", "list"]), "").contains(&name));
     drop(network);
-    assert!(!must(&mut crate::shell::command("ip").args(["netns", "list"]), "").contains(&name));
+    assert!(!must(command("ip").args(["netns", "list"]), "").contains(&name));
     println!("built in {took:?}");
     assert!(took < Duration::from_millis(1500), "{took:?}");
 }
@@ -290,7 +290,7 @@ fn the_link_carries_a_gigabit() {
     });
     let mut server = command_in(&network.host(Side::B), "iperf3");
     let server = server.args(["-s", "-1"]).stdout(std::process::Stdio::null());
-    let _server = crate::shell::Daemon(server.spawn().expect("iperf3 is installed"));
+    let _server = Daemon(server.spawn().expect("iperf3 is installed"));
     std::thread::sleep(PATIENCE);
     let mut client = command_in(&network.host(Side::A), "iperf3");
     client.args([

@@ -98,8 +98,11 @@ pub(super) struct Round {
     pub(super) started: bool,
     /// Rounds begun since the phase began.
     pub(super) in_phase: u32,
+    /// Rounds of the phase that still show what the phase before it did.
+    skip: u32,
     current: Stretch,
     began_at: Time,
+    round_began: Time,
 }
 
 /// What was seen in one or more whole rounds.
@@ -124,13 +127,20 @@ impl Stretch {
 }
 
 impl Round {
-    /// Counts an ACK in; returns the stretch that it ends, if it does.
-    pub(super) fn on_ack(&mut self, s: &AckSample) -> Option<Stretch> {
-        self.started = s.acked_bytes > 0 && s.delivered_at_send >= self.ends_at;
+    /// Counts an ACK in; returns the stretch that it ends, if it does. A round takes `least`: under jitter the
+    /// luckiest packets come back before most of those sent with them.
+    pub(super) fn on_ack(&mut self, s: &AckSample, least: Duration) -> Option<Stretch> {
+        let passed = s.acked_bytes > 0 && s.delivered_at_send >= self.ends_at;
+        self.started = passed && s.now.since(self.round_began) >= least;
         let mut ended = None;
         if self.started {
+            self.round_began = s.now;
             self.ends_at = s.delivered;
             self.in_phase = self.in_phase.saturating_add(1);
+            if self.in_phase <= self.skip {
+                self.current = Stretch::default();
+                self.began_at = s.now;
+            }
             let total = self.current.count.total();
             let long = total >= Count::FEWEST && s.now.since(self.began_at) >= ENOUGH_TIME;
             if total >= ENOUGH_PACKETS || long {
@@ -161,12 +171,14 @@ impl Round {
         &mut self.current
     }
 
-    /// A phase begins: what is acknowledged next was sent in the one before.
-    pub(super) fn restart(&mut self, now: Time, delivered: u64) {
+    /// A phase begins: what is acknowledged in the next `skip` rounds tells of the one before.
+    pub(super) fn restart(&mut self, now: Time, delivered: u64, skip: u32) {
+        self.skip = skip;
         self.ends_at = delivered;
         self.in_phase = 0;
         self.current = Stretch::default();
         self.began_at = now;
+        self.round_began = now;
     }
 }
 

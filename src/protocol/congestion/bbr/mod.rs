@@ -23,7 +23,7 @@ use std::time::Duration;
 
 /// First window, packets: paced over the first RTT it saves two rounds over the 10 of RFC 6928, and at 1 Mbit/s
 /// it is still sent within the half second that buffers hold.
-const INITIAL_PACKETS: u64 = 48;
+const INITIAL_PACKETS: u64 = 64;
 /// Least window, packets (BBRMinPipeCwnd).
 const MIN_PACKETS: u64 = 4;
 /// RTT assumed before the first sample.
@@ -51,6 +51,8 @@ pub struct Bbr {
     p0: f64,
     /// What excess loss left of the bandwidth, until the next probe.
     bw_lo: Option<u64>,
+    /// Whether the last stretch lost too much.
+    suspect: bool,
     /// Whether the last stretch saw a queue throughout.
     queued: bool,
     /// Startup: the bandwidth that must be outgrown, and rounds in which it was not.
@@ -82,6 +84,7 @@ impl Bbr {
             baseline: Baseline::default(),
             p0: 0.0,
             bw_lo: None,
+            suspect: false,
             queued: false,
             full_bw: 0,
             full_rounds: 0,
@@ -124,7 +127,8 @@ impl Bbr {
         if let Some(rtt) = s.rtt {
             self.min_rtt.on_sample(s.now, rtt);
         }
-        let ended = self.round.on_ack(s);
+        let least = self.min_rtt.get().unwrap_or_default() + self.jitter.get();
+        let ended = self.round.on_ack(s, least);
         if self.full {
             if let Some(rate) = ended.and_then(|e| e.rate()) {
                 self.max_bw.on_sample(rate);
@@ -137,7 +141,7 @@ impl Bbr {
         ended
     }
 
-    fn set_pacing(&mut self) {
+    fn set_pacing(&mut self, s: &AckSample) {
         let trim = if self.queued && self.state == State::Cruise {
             TRIM
         } else {
@@ -146,6 +150,11 @@ impl Bbr {
         let rate = trim * self.state.pacing_gain() * self.gross(self.bw()) * MARGIN;
         let rate = (rate as u64).max(self.mtu);
         // Until the pipe is full a slower rate would only come from too few samples (section 4.6.2).
+        let rate = if self.full {
+            rate
+        } else {
+            rate.max((self.window as f64 / s.smoothed_rtt.as_secs_f64().max(1e-4)) as u64)
+        };
         if self.max_bw.get() > 0 && (self.full || rate > self.pacing_rate) {
             self.pacing_rate = rate;
         }
@@ -160,7 +169,7 @@ impl Bbr {
         if self.full {
             self.window = target;
         } else if self.window < target || s.delivered < INITIAL_PACKETS * self.mtu {
-            self.window += s.acked_bytes + s.acked_bytes / 2;
+            self.window += 2 * s.acked_bytes;
         }
         if self.state == State::ProbeRtt {
             self.window = self
@@ -177,7 +186,7 @@ impl Controller for Bbr {
     fn on_ack(&mut self, sample: &AckSample) {
         let ended = self.on_model(sample);
         self.on_state(sample, ended);
-        self.set_pacing();
+        self.set_pacing(sample);
         self.set_window(sample);
     }
 

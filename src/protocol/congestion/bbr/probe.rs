@@ -18,6 +18,8 @@ const PROBE_RTT_TIME: Duration = Duration::from_millis(200);
 const STARTUP_GROWTH: f64 = 1.25;
 /// Growth that keeps a probe going: well above the noise of a rate sample, half of what the probe asks for.
 const PROBE_GROWTH: f64 = 1.1;
+/// Per clean stretch, short-term bandwidth grows back by this.
+const REGAIN: f64 = 1.03;
 /// Rounds without growth that end startup; fewer if loss says the same.
 const FULL_ROUNDS: u32 = 3;
 const FULL_ROUNDS_LOSSY: u32 = 2;
@@ -76,11 +78,11 @@ impl Bbr {
                 }
             }
             State::Down => {
-                let drained = s.in_flight as f64 <= self.pipe(self.bw());
+                let drained = !self.queued || s.in_flight as f64 <= self.pipe(self.bw());
                 if self.round.started && self.round.in_phase == 2 {
                     self.max_bw.advance();
                 }
-                if drained && self.round.in_phase >= 3 {
+                if drained && verdict.is_some() {
                     self.enter(State::Cruise, s);
                 } else {
                     self.wait_for_probe(s);
@@ -112,7 +114,9 @@ impl Bbr {
     /// None while there is nothing to judge.
     fn judge(&mut self, ended: Option<Stretch>) -> Option<bool> {
         let Some(stretch) = ended else {
-            let early = self.state == State::Up && self.round.current().count.exceeds(self.p0);
+            let early = self.state == State::Up
+                && self.round.in_phase >= 1
+                && self.round.current().count.exceeds(self.p0);
             return early.then_some(true);
         };
         let excess = stretch.count.exceeds(self.p0);
@@ -120,22 +124,22 @@ impl Bbr {
             let min = self.min_rtt.get().unwrap_or(low);
             let quiet = low <= min + min / 10 + Duration::from_millis(1);
             let grew = self.max_bw.get() as f64 >= self.full_bw as f64 * STARTUP_GROWTH;
-            // The first round of a phase acknowledges what the phase before sent; its loss shows up later still.
-            let pure = self.round.in_phase >= if self.state == State::Down { 3 } else { 2 };
             match self.state {
                 State::Startup if quiet && grew => self.baseline.on_stretch(Place::Growing, stretch.count),
-                State::Cruise if quiet && pure => self.baseline.on_stretch(Place::Cruise, stretch.count),
-                State::Down if quiet && pure => self.baseline.on_stretch(Place::Down, stretch.count),
+                State::Cruise if quiet => self.baseline.on_stretch(Place::Cruise, stretch.count),
+                State::Down if quiet => self.baseline.on_stretch(Place::Down, stretch.count),
                 _ => {}
             }
             self.queued = low > min + min / 16 + Duration::from_millis(1);
-            if self.state == State::Cruise && pure {
+            if matches!(self.state, State::Cruise | State::Down) {
                 self.jitter.on_stretch(&stretch);
             }
         }
         self.p0 = self.baseline.get();
         if excess {
             self.on_excess(stretch.rate());
+        } else {
+            self.on_no_excess();
         }
         Some(excess)
     }
@@ -163,37 +167,37 @@ impl Bbr {
             self.enter_down(s);
             return;
         }
-        let min_rtt = self.min_rtt.get().unwrap_or_default();
-        if self.round.started && self.round.in_phase >= 2 {
+        // The first stretch to begin and end inside the probe has its answer.
+        if verdict.is_some() {
             if self.max_bw.get() as f64 >= self.full_bw as f64 * PROBE_GROWTH {
                 self.full_bw = self.max_bw.get();
             } else {
                 self.enter_down(s);
             }
-            return;
-        }
-        let queue = min_rtt / 8 + Duration::from_millis(1) + self.jitter.get();
-        let queued = s.rtt.is_some_and(|r| r > min_rtt + queue);
-        if queued
-            && s.now.since(self.phase_began) > min_rtt
-            && s.in_flight as f64 > 1.25 * self.pipe(self.bw())
-        {
-            self.enter_down(s);
         }
     }
 
     /// Excess loss at or below the path's rate: somebody else has come, or the path has become slower.
     fn on_excess(&mut self, rate: Option<u64>) {
-        // What a probe sent comes back in the first rounds after it; that is the probe's answer, not news.
-        let own = match self.state {
-            State::Down => self.round.in_phase <= 2,
-            State::Startup | State::Drain | State::Up | State::ProbeRtt => true,
-            State::Cruise | State::Refill => false,
-        };
-        if !own {
+        // In a probe it is the probe's answer, not news.
+        let own = matches!(
+            self.state,
+            State::Startup | State::Drain | State::Up | State::ProbeRtt
+        );
+        // One bad stretch may be a burst of noise; two in a row are believed.
+        if !own && std::mem::replace(&mut self.suspect, true) {
             let floor = (self.bw() as f64 * BETA) as u64;
             self.bw_lo = Some(rate.unwrap_or(0).min(self.bw()).max(floor));
         }
+    }
+
+    /// A stretch without excess: what excess loss took is given back step by step.
+    fn on_no_excess(&mut self) {
+        self.suspect = false;
+        self.bw_lo = self
+            .bw_lo
+            .map(|lo| (lo as f64 * REGAIN) as u64)
+            .filter(|&lo| lo < self.max_bw.get());
     }
 
     fn wait_for_probe(&mut self, s: &AckSample) {
@@ -216,7 +220,7 @@ impl Bbr {
         match self.probe_rtt_done {
             None if low => {
                 self.probe_rtt_done = Some(s.now + PROBE_RTT_TIME);
-                self.round.restart(s.now, s.delivered);
+                self.round.restart(s.now, s.delivered, 1);
             }
             Some(at) if s.now > at && self.round.in_phase >= 1 => {
                 self.min_rtt.refresh(s.now);
@@ -231,7 +235,20 @@ impl Bbr {
             self.phase_began = s.now;
         }
         self.state = state;
-        self.round.restart(s.now, s.delivered);
+        // A probe cut short by loss has still seen the path full.
+        let partial = self.round.current();
+        if self.full
+            && partial.count.is_enough()
+            && let Some(rate) = partial.rate()
+        {
+            self.max_bw.on_sample(rate);
+        }
+        let skip = match state {
+            // Loss is noticed late: that of a probe in the second round after it.
+            State::Down => 2,
+            _ => 1,
+        };
+        self.round.restart(s.now, s.delivered, skip);
     }
 
     /// splitmix64 (Steele, Lea, Flood 2014).

@@ -1,0 +1,109 @@
+//! Why a connection is closed, as told to the peer in its CLOSE frame.
+
+use super::outcome::{Failure, Party};
+use crate::protocol::connection::Closed;
+use crate::transfer::error::{FailureCode, TransferError};
+use std::time::Duration;
+
+/// Everything arrived and has its final name.
+pub const DONE: u16 = 0;
+/// The user stopped it.
+pub const CANCELLED: u16 = 1;
+/// The user said no.
+pub const REFUSED: u16 = 2;
+/// A source file changed.
+pub const SOURCE_CHANGED: u16 = 3;
+/// A block did not match its hash.
+pub const VERIFICATION: u16 = 4;
+/// A disk problem.
+pub const LOCAL: u16 = 5;
+/// Anything else.
+pub const OTHER: u16 = 6;
+
+/// The code the peer is told for an error of this side.
+pub fn code_of(error: &TransferError) -> u16 {
+    match error.code() {
+        FailureCode::Other => OTHER,
+        FailureCode::Cancelled => CANCELLED,
+        FailureCode::SourceChanged => SOURCE_CHANGED,
+        FailureCode::Verification => VERIFICATION,
+        FailureCode::Local => LOCAL,
+    }
+}
+
+/// What the peer may read of an error of this side: its kind, never a path of this machine.
+pub fn text_of(error: &TransferError) -> &'static str {
+    match error.code() {
+        FailureCode::Other => "a problem with the protocol",
+        FailureCode::Cancelled => "cancelled",
+        FailureCode::SourceChanged => "a file changed while it was being sent",
+        FailureCode::Verification => "a block did not match its hash",
+        FailureCode::Local => "a file problem over there: disk, permission or name",
+    }
+}
+
+/// What an error of the transfer means for this run.
+pub fn failure_of(error: TransferError) -> Failure {
+    match error {
+        TransferError::Local(e) => Failure::File {
+            cause: e.to_string(),
+            next: "mend that and run the same command again on both sides; what has arrived is kept".into(),
+        },
+        TransferError::SourceChanged(path) => Failure::SourceChanged { path },
+        TransferError::Verification(block) => {
+            Failure::Verification { cause: format!("block {} did not match its hash twice", block.get()) }
+        }
+        TransferError::Refused(_) => Failure::Refused(Party::Peer),
+        TransferError::PeerFailed { code, text } => from_peer(
+            match code {
+                FailureCode::Other => OTHER,
+                FailureCode::Cancelled => CANCELLED,
+                FailureCode::SourceChanged => SOURCE_CHANGED,
+                FailureCode::Verification => VERIFICATION,
+                FailureCode::Local => LOCAL,
+            },
+            &text,
+        ),
+        e @ (TransferError::Malformed(_) | TransferError::PeerMisbehaved(_)) => {
+            Failure::other(e.to_string(), "run the same version of p2pcopy on both sides")
+        }
+    }
+}
+
+fn from_peer(code: u16, text: &str) -> Failure {
+    let text: String = text.chars().filter(|c| !c.is_control()).take(300).collect();
+    match code {
+        CANCELLED => Failure::Cancelled(Party::Peer),
+        REFUSED => Failure::Refused(Party::Peer),
+        VERIFICATION => Failure::Verification { cause: format!("the other side says: {text}") },
+        SOURCE_CHANGED => Failure::SourceChanged { path: "the other side's file".into() },
+        _ => Failure::other(
+            format!("the other side stopped: {text}"),
+            "read what it says over there; then run the same command again on both sides",
+        ),
+    }
+}
+
+/// What the end of a connection that was not of our making means for this run.
+pub fn failure_of_end(closed: &Closed) -> Failure {
+    match closed {
+        Closed::ByPeer { code: DONE, .. } => {
+            Failure::other("the other side ended too early", "run the same command again on both sides")
+        }
+        Closed::ByPeer { code, reason } => from_peer(*code, reason),
+        Closed::ByUs => Failure::Interrupted,
+        Closed::Misbehaved(what) => Failure::other(
+            format!("the other side broke the protocol ({what})"),
+            "run the same version of p2pcopy on both sides",
+        ),
+        Closed::TooManyForgeries => Failure::other(
+            "somebody forges packets on this connection, too many to go on safely",
+            "run the same command again on both sides; what has arrived is kept",
+        ),
+    }
+}
+
+/// The peer was silent for too long.
+pub fn failure_of_silence(silence: Duration) -> Failure {
+    Failure::lost(silence)
+}

@@ -1,0 +1,105 @@
+//! What passes between the thread that talks to the user and the thread that owns the sockets.
+
+use crate::protocol::Path;
+use crate::protocol::connection::{self, Stats};
+use crate::rendezvous::punch::{PathKind, Punch, PunchEvent};
+use crate::rendezvous::stun::{StunClient, StunReport};
+use crate::transfer::offer::Offer;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::outcome::{Failure, Summary};
+
+/// To the network thread.
+pub enum Command {
+    /// Ask STUN servers.
+    Gather(Box<StunClient>),
+    /// Look for the peer.
+    Punch(Box<Punch>),
+    /// The users found the same words on both screens.
+    Vouch,
+    /// The user's word on the offer.
+    Decide(Decision),
+    /// End the connection with this reason, or the run if there is none yet.
+    Close {
+        /// One of [`super::close`].
+        code: u16,
+        /// For the peer's user.
+        reason: String,
+    },
+}
+
+/// The user's word on an offer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// Take it, going on where an earlier transfer stopped.
+    Accept,
+    /// Take it, from the start.
+    AcceptAfresh,
+    /// No.
+    Refuse,
+}
+
+/// From the network thread.
+#[derive(Debug)]
+pub enum Notice {
+    /// STUN is through.
+    Gathered(StunReport),
+    /// The NAT gave a socket another external address.
+    MappingChanged {
+        /// Which socket.
+        socket: u8,
+        /// Before.
+        from: Option<SocketAddr>,
+        /// Now.
+        to: SocketAddr,
+    },
+    /// Something of the punching.
+    Punch(PunchEvent),
+    /// The peer is there.
+    Connected {
+        /// Where.
+        path: Path,
+        /// What kind of path.
+        kind: PathKind,
+        /// Round trip, if this end saw one.
+        rtt: Option<Duration>,
+        /// Words to compare, if nobody vouched for the peer's key.
+        words: Option<[&'static str; 6]>,
+    },
+    /// Something of the connection.
+    Connection(connection::Event),
+    /// The peer offers this; an earlier transfer has so many of its bytes.
+    Offered {
+        /// What.
+        offer: Offer,
+        /// Bytes of it already here, if an earlier transfer left some.
+        held: Option<u64>,
+        /// Lines to read: conflicts, space.
+        lines: Vec<String>,
+    },
+    /// Content flows; so many bytes need not move.
+    Started {
+        /// Bytes already at the receiver.
+        held: u64,
+        /// All bytes.
+        total: Option<u64>,
+    },
+    /// How far it is.
+    Progress {
+        /// Content bytes the receiver has.
+        done: u64,
+        /// All.
+        total: Option<u64>,
+        /// The connection's numbers.
+        stats: Stats,
+        /// Nothing heard for so long, if the peer is being looked for.
+        silent: Option<Duration>,
+    },
+    /// Something to warn about.
+    Warning(String),
+    /// A message that was sent as text.
+    Message(String),
+    /// The end.
+    Ended(Result<Summary, Failure>),
+}

@@ -1,0 +1,573 @@
+//! One run, as its user lives it: find out what this network is, swap addresses, meet the peer, transfer.
+
+use super::close;
+use super::command::{Command, Decision, Notice};
+use super::event::{
+    Answer, Bound, Change, ClockSource, Event, Front, Link, Progress, Question, TimeOfDay,
+};
+use super::options::{Common, Congestion, Server};
+use super::outcome::{Failure, Party, Summary};
+use super::session::{Session, Settings, Side};
+use super::units;
+use crate::net::{self, Driver, Waker};
+use crate::protocol::Role;
+use crate::protocol::congestion::Controller;
+use crate::protocol::congestion::bbr::Bbr;
+use crate::protocol::connection::{self, Limit, Stats};
+use crate::protocol::handshake::StaticKeypair;
+use crate::protocol::time::Time;
+use crate::protocol::wire::MIN_MTU;
+use crate::rendezvous::address::{Address, Filtering, Mapping, NatClass};
+use crate::rendezvous::clock::{Clock, ClockSource as Source, NtpSample};
+use crate::rendezvous::punch::{Punch, PunchConfig, PunchEvent};
+use crate::rendezvous::schedule::ScheduleEvent;
+use crate::rendezvous::servers;
+use crate::rendezvous::stun::{StunClient, StunReport};
+use std::net::SocketAddr;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// Longest wait for a name server or an NTP server. All are asked at once.
+const LOOKUP: Duration = Duration::from_millis(2500);
+/// After the user stopped the run, longest wait for the peer to be told.
+const FAREWELL: Duration = Duration::from_millis(700);
+
+/// What a run's side needs to be built.
+pub(super) struct Parts {
+    /// Wakes the network thread.
+    pub waker: Waker,
+    /// The run's clock.
+    pub clock: net::Clock,
+    /// Where to tell what happens.
+    pub notices: UnboundedSender<Notice>,
+}
+
+/// Runs one end, from binding sockets to the verdict.
+pub(super) async fn run(
+    role: Role,
+    common: &Common,
+    yes: bool,
+    front: &mut dyn Front,
+    side: impl FnOnce(Parts) -> Result<Box<dyn Side>, Failure>,
+) -> Result<Summary, Failure> {
+    let mut lobby = Lobby::open(role, common, front, side)?;
+    let ran = lobby.run(role, common, yes, front).await;
+    lobby.leave(ran).await
+}
+
+/// The thread that talks to the user, and its line to the network thread.
+struct Lobby {
+    clock: net::Clock,
+    waker: Waker,
+    commands: Sender<Command>,
+    notices: UnboundedReceiver<Notice>,
+    ipv4: Vec<u16>,
+    ipv6: Option<(u8, u16)>,
+    seed: [u8; 32],
+    linked: bool,
+}
+
+fn socket_failure(port: Option<u16>, error: &std::io::Error) -> Failure {
+    match port {
+        Some(port) => Failure::other(
+            format!("cannot use UDP port {port}: {error}"),
+            "choose another with --localport, or leave it out",
+        ),
+        None => Failure::other(format!("cannot open a UDP socket: {error}"), "check the limits of this system"),
+    }
+}
+
+impl Lobby {
+    fn open(
+        role: Role,
+        common: &Common,
+        front: &mut dyn Front,
+        side: impl FnOnce(Parts) -> Result<Box<dyn Side>, Failure>,
+    ) -> Result<Self, Failure> {
+        let broken = |e: std::io::Error| Failure::other(e.to_string(), "check the limits of this system");
+        let clock = net::Clock::start();
+        let ports = net::bind(common.localport).map_err(|e| socket_failure(common.localport, &e))?;
+        let (ipv4, ipv6) = (ports.ipv4.clone(), ports.ipv6);
+        front.event(Event::LocalPort(ipv4[0]));
+        let seed = net::random_seed().map_err(broken)?;
+        let mut driver = Driver::new(ports, clock).map_err(broken)?;
+        let waker = driver.waker();
+        let (commands, inbox) = channel();
+        let (tell, notices) = unbounded_channel();
+        let parts = Parts { waker: waker.clone(), clock, notices: tell.clone() };
+        let side = side(parts)?;
+        let number = u64::from_be_bytes(seed[..8].try_into().expect("8 of 32 bytes"));
+        let settings =
+            Settings { role, controller: controller(common.congestion, number), limit: common.limit, seed: number };
+        std::thread::Builder::new()
+            .name("net".into())
+            .spawn(move || {
+                let mut session = Session::new(settings, side, inbox, tell.clone());
+                while !session.is_over() {
+                    if let Err(e) = driver.turn(&mut session) {
+                        let failure = Failure::other(format!("the network failed: {e}"), "run the command again");
+                        // Nobody listens any more only when the run is being torn down.
+                        let _ = tell.send(Notice::Ended(Err(failure)));
+                        return;
+                    }
+                }
+            })
+            .map_err(broken)?;
+        Ok(Lobby { clock, waker, commands, notices, ipv4, ipv6, seed, linked: false })
+    }
+
+    fn command(&self, command: Command) {
+        // The network thread is gone only after it told its end.
+        let _ = self.commands.send(command);
+        self.waker.wake();
+    }
+
+    async fn run(
+        &mut self,
+        role: Role,
+        common: &Common,
+        yes: bool,
+        front: &mut dyn Front,
+    ) -> Result<Summary, Failure> {
+        let candidates = net::local_candidates(self.ipv4[0], self.ipv6.map(|(_, port)| port));
+        let (report, clock) = tokio::select! {
+            found = self.look_around(common, &candidates) => found?,
+            () = interrupted() => return Err(Failure::Interrupted),
+        };
+        tell_clock(front, &clock);
+        let keypair = StaticKeypair::from_seed(&self.seed);
+        let nat = NatClass { mapping: report.mapping, filtering: Filtering::Untested };
+        tell_network(front, &report, nat);
+        let mut mapped = report.mapped;
+        let own = Address::own(role, *keypair.public(), nat, mapped, candidates.clone())
+            .ok_or_else(|| Failure::other("this computer has no network address", "connect it to a network"))?;
+        front.event(Event::Address { address: own.to_string(), change: Change::First });
+
+        let (own, peer) = self.swap(common, own, &mut mapped, front).await?;
+        if let (Some(ours), Some(theirs)) = (&own.token, &peer.token)
+            && let Some(warning) = unlikely(ours.nat, theirs.nat)
+        {
+            front.event(Event::Warning(warning));
+        }
+        let config = PunchConfig {
+            role,
+            keypair,
+            own,
+            peer,
+            clock,
+            ttl: common.ttl,
+            timeout: common.timeout,
+            ipv6_socket: self.ipv6.map(|(socket, _)| socket),
+            hardware_aes: hardware_aes(),
+            seed: blake3::derive_key("p2pcopy v1 punch", &self.seed),
+        };
+        let punch = Punch::new(config, self.clock.now()).map_err(|e| {
+            Failure::other(e.to_string(), "start both sides again and swap the lines they print then")
+        })?;
+        self.command(Command::Punch(Box::new(punch)));
+        self.follow(common, yes, &clock, front).await
+    }
+
+    /// Asks STUN and NTP servers, all at once.
+    async fn look_around(
+        &mut self,
+        common: &Common,
+        candidates: &[SocketAddr],
+    ) -> Result<(StunReport, Clock), Failure> {
+        let stun_names = named(&common.stun, servers::STUN);
+        let ntp_names = named(&common.ntp, servers::NTP);
+        let clock = self.clock;
+        let local: Vec<SocketAddr> = candidates
+            .iter()
+            .filter(|c| c.is_ipv4())
+            .flat_map(|c| self.ipv4.iter().map(|port| SocketAddr::new(c.ip(), *port)))
+            .collect();
+        let gather = async {
+            let found = resolve(&stun_names).await;
+            let seed = blake3::derive_key("p2pcopy v1 stun", &self.seed);
+            let sockets = u8::try_from(self.ipv4.len()).unwrap_or(u8::MAX);
+            let client = StunClient::new(&found, sockets, &local, &seed, clock.now());
+            let _ = self.commands.send(Command::Gather(Box::new(client)));
+            self.waker.wake();
+            loop {
+                match self.notices.recv().await {
+                    Some(Notice::Gathered(report)) => return Ok(report),
+                    Some(Notice::Ended(Err(failure))) => return Err(failure),
+                    Some(_) => {}
+                    None => return Err(Failure::internal("the network thread is gone")),
+                }
+            }
+        };
+        let (report, samples) = tokio::join!(gather, ask_ntp(&ntp_names));
+        let unix = u64::try_from(net::unix_nanos()).unwrap_or(0);
+        Ok((report?, Clock::from_samples(&samples, unix, clock.now())))
+    }
+
+    /// Has the users swap addresses; gives both.
+    async fn swap(
+        &mut self,
+        common: &Common,
+        mut own: Address,
+        mapped: &mut [Option<SocketAddr>; 4],
+        front: &mut dyn Front,
+    ) -> Result<(Address, Address), Failure> {
+        if let Some(text) = &common.peer {
+            let peer = Address::parse_peer(text, &own)
+                .map_err(|e| Failure::usage(e.to_string(), "correct --peer, or leave it out to be asked"))?;
+            return Ok((own, peer));
+        }
+        let mut pending = front.ask(Question::PeerAddress);
+        loop {
+            tokio::select! {
+                answer = &mut pending => {
+                    let Answer::Text(text) = answer? else { continue };
+                    match Address::parse_peer(&text, &own) {
+                        Ok(peer) => return Ok((own, peer)),
+                        Err(e) => front.event(Event::Warning(e.to_string())),
+                    }
+                    pending = front.ask(Question::PeerAddress);
+                }
+                notice = self.notices.recv() => match notice {
+                    Some(Notice::MappingChanged { socket, to, .. }) => {
+                        if let Some(place) = mapped.get_mut(usize::from(socket)) {
+                            *place = Some(to);
+                        }
+                        if let Some(token) = &own.token
+                            && let Some(new) = Address::own(token.role, token.key, token.nat, *mapped, token.candidates.clone())
+                        {
+                            own = new;
+                            front.event(Event::Address { address: own.to_string(), change: Change::Changed });
+                        }
+                    }
+                    Some(Notice::Ended(Err(failure))) => return Err(failure),
+                    Some(_) => {}
+                    None => return Err(Failure::internal("the network thread is gone")),
+                },
+                () = interrupted() => return Err(Failure::Interrupted),
+            }
+        }
+    }
+
+    /// Shows what happens until the end, and asks what has to be asked.
+    async fn follow(
+        &mut self,
+        common: &Common,
+        yes: bool,
+        clock: &Clock,
+        front: &mut dyn Front,
+    ) -> Result<Summary, Failure> {
+        let mut pace = Pace::default();
+        let mut link: Option<Link> = None;
+        loop {
+            let notice = tokio::select! {
+                notice = self.notices.recv() => notice,
+                () = interrupted() => return Err(Failure::Interrupted),
+            };
+            match notice {
+                Some(Notice::Punch(event)) => self.on_punch(event, clock, front)?,
+                Some(Notice::Connected { path, kind, rtt, words }) => {
+                    self.linked = true;
+                    let found = Link { remote: path.remote, kind: kind.to_string(), rtt: rtt.unwrap_or_default() };
+                    front.event(Event::Connected(found.clone()));
+                    link = Some(found);
+                    if let Some(words) = words {
+                        self.vouch(common, &words.join(" "), front).await?;
+                    }
+                }
+                Some(Notice::Connection(connection::Event::Moved(path))) => {
+                    if let Some(link) = &mut link {
+                        link.remote = path.remote;
+                        front.event(Event::Reconnected(link.clone()));
+                    }
+                }
+                Some(Notice::Connection(connection::Event::Silent)) => {
+                    front.event(Event::Reconnecting { silence: connection::SILENCE });
+                }
+                Some(Notice::Connection(connection::Event::Back)) => {
+                    if let Some(link) = &link {
+                        front.event(Event::Reconnected(link.clone()));
+                    }
+                }
+                Some(Notice::Offered { offer, held, lines }) => {
+                    let decision = self.decide(offer, held, lines, yes, front).await?;
+                    self.command(Command::Decide(decision));
+                }
+                Some(Notice::Started { held, total }) if held > 0 => {
+                    front.event(Event::Resumed { bytes: held, total: total.unwrap_or(held) });
+                }
+                Some(Notice::Progress { done, total, stats, silent }) => {
+                    if let Some(silence) = silent {
+                        front.event(Event::Reconnecting { silence });
+                    } else {
+                        front.event(Event::Progress(pace.progress(self.clock.now(), done, total, &stats)));
+                    }
+                    front.event(Event::Note(describe(&stats)));
+                }
+                Some(Notice::Warning(text)) => front.event(Event::Warning(text)),
+                Some(Notice::Message(text)) => front.event(Event::Message(text)),
+                Some(Notice::Ended(verdict)) => {
+                    self.linked = false;
+                    if let Ok(summary) = &verdict {
+                        front.event(Event::Finished(summary.clone()));
+                    }
+                    return verdict;
+                }
+                Some(_) => {}
+                None => return Err(Failure::internal("the network thread is gone")),
+            }
+        }
+    }
+
+    fn on_punch(&self, event: PunchEvent, clock: &Clock, front: &mut dyn Front) -> Result<(), Failure> {
+        match event {
+            PunchEvent::Schedule(ScheduleEvent::Waiting { wait, .. }) => {
+                let unix = clock.unix_nanos(self.clock.now()) / 1_000_000_000;
+                let seconds = (wait.as_millis() as u64).div_ceil(1000);
+                front.event(Event::Waiting { time_of_day: TimeOfDay::from_unix(unix), seconds });
+            }
+            PunchEvent::Schedule(ScheduleEvent::Attempt { number, to }) => {
+                front.event(Event::Attempt { number, remote: to });
+            }
+            PunchEvent::Failed(report) => {
+                let (cause, next) = report.diagnosis();
+                for line in report.to_string().lines().take(5) {
+                    front.event(Event::Info(line.to_owned()));
+                }
+                return Err(Failure::no_path(cause, next));
+            }
+            PunchEvent::Connected(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn vouch(&self, common: &Common, words: &str, front: &mut dyn Front) -> Result<(), Failure> {
+        if common.insecure {
+            front.event(Event::Warning(format!("nobody vouched for the other side; its words are: {words}")));
+        } else {
+            let answer = tokio::select! {
+                answer = front.ask(Question::ConfirmWords(words.to_owned())) => answer?,
+                () = interrupted() => return Err(Failure::Interrupted),
+            };
+            if answer != Answer::Yes {
+                return Err(Failure::Refused(Party::Us));
+            }
+        }
+        self.command(Command::Vouch);
+        Ok(())
+    }
+
+    async fn decide(
+        &self,
+        offer: crate::transfer::offer::Offer,
+        held: Option<u64>,
+        lines: Vec<String>,
+        yes: bool,
+        front: &mut dyn Front,
+    ) -> Result<Decision, Failure> {
+        let total = offer.total();
+        let name = offer.display_name();
+        let size = total.map_or_else(|| "a stream".to_owned(), units::size);
+        front.event(Event::Offer { entries: offer.entries(), bytes: total, lines });
+        if yes {
+            return Ok(Decision::Accept);
+        }
+        let question = match (held, total) {
+            (Some(held), Some(total)) if total > 0 => {
+                Question::Resume(format!("{name} at {}%", held.saturating_mul(100) / total))
+            }
+            _ => Question::Accept(format!("{name}, {size}")),
+        };
+        let resuming = matches!(question, Question::Resume(_));
+        let answer = tokio::select! {
+            answer = front.ask(question) => answer?,
+            () = interrupted() => return Err(Failure::Interrupted),
+        };
+        Ok(match (answer, resuming) {
+            (Answer::Yes, _) => Decision::Accept,
+            (_, true) => Decision::AcceptAfresh,
+            _ => Decision::Refuse,
+        })
+    }
+
+    /// Tells the peer if this side ends of itself, and lets the network thread go.
+    async fn leave(&mut self, ran: Result<Summary, Failure>) -> Result<Summary, Failure> {
+        let Err(failure) = ran else { return ran };
+        let code = match failure {
+            Failure::Refused(_) => close::REFUSED,
+            Failure::Interrupted | Failure::Unanswered(_) => close::CANCELLED,
+            _ => close::OTHER,
+        };
+        self.command(Command::Close { code, reason: "the user over there stopped it".into() });
+        if self.linked {
+            let told = async { while !matches!(self.notices.recv().await, None | Some(Notice::Ended(_))) {} };
+            // Not telling in time costs the peer a minute of looking for us, no more.
+            let _ = tokio::time::timeout(FAREWELL, told).await;
+        }
+        Err(failure)
+    }
+}
+
+/// Makes the controllers of a run's connections.
+fn controller(
+    which: Congestion,
+    seed: u64,
+) -> Box<dyn Fn(Time, Option<Duration>) -> Box<dyn Controller> + Send> {
+    match which {
+        Congestion::Bbr => Box::new(move |now, rtt| Box::new(Bbr::new(now, MIN_MTU, rtt, seed))),
+        Congestion::Udt => Box::new(move |now, rtt| Box::new(Bbr::new(now, MIN_MTU, rtt, seed))),
+    }
+}
+
+/// Whether this machine has instructions for AES and carry-less multiplication.
+fn hardware_aes() -> bool {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    return std::is_x86_feature_detected!("aes") && std::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
+    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+    false
+}
+
+/// Ctrl-C, or a polite request to end.
+pub(super) async fn interrupted() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut term) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = term.recv() => {}
+            }
+            return;
+        }
+    }
+    // Without a handler the system ends the program itself.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn named(given: &[Server], built_in: &[&str]) -> Vec<String> {
+    if given.is_empty() {
+        built_in.iter().map(|s| (*s).to_owned()).collect()
+    } else {
+        given.iter().map(Server::to_string).collect()
+    }
+}
+
+/// Addresses of all names that a name server knows in time.
+async fn resolve(names: &[String]) -> Vec<SocketAddr> {
+    let mut lookups = tokio::task::JoinSet::new();
+    for (place, name) in names.iter().cloned().enumerate() {
+        lookups.spawn(async move {
+            let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host(name)).await;
+            (place, found.ok().and_then(Result::ok).map(Iterator::collect::<Vec<_>>).unwrap_or_default())
+        });
+    }
+    let mut found: Vec<(usize, Vec<SocketAddr>)> = Vec::new();
+    while let Some(result) = lookups.join_next().await {
+        found.extend(result.ok());
+    }
+    found.sort_by_key(|(place, _)| *place);
+    found.into_iter().flat_map(|(_, addresses)| addresses.into_iter().find(SocketAddr::is_ipv4)).collect()
+}
+
+/// Asks every server once.
+async fn ask_ntp(names: &[String]) -> Vec<NtpSample> {
+    let mut queries = tokio::task::JoinSet::new();
+    for name in names.iter().cloned() {
+        queries.spawn(async move {
+            let client = rsntp::AsyncSntpClient::new();
+            let answer = tokio::time::timeout(LOOKUP, client.synchronize(name)).await.ok()?.ok()?;
+            let nanos = |d: &rsntp::SntpDuration| (d.as_secs_f64() * 1e9) as i64;
+            let (offset, rtt) = (answer.clock_offset(), answer.round_trip_delay());
+            Some(NtpSample { offset_nanos: nanos(offset), rtt_nanos: nanos(rtt) })
+        });
+    }
+    let mut samples = Vec::new();
+    while let Some(result) = queries.join_next().await {
+        samples.extend(result.ok().flatten());
+    }
+    samples
+}
+
+fn tell_clock(front: &mut dyn Front, clock: &Clock) {
+    let source = match clock.source() {
+        Source::Ntp { answers, .. } => ClockSource::Ntp { servers: answers },
+        Source::System => ClockSource::System,
+    };
+    front.event(Event::Clock { source, offset_ms: clock.offset_nanos() / 1_000_000 });
+}
+
+fn tell_network(front: &mut dyn Front, report: &StunReport, nat: NatClass) {
+    front.event(Event::Network(nat.to_string()));
+    if report.answered == 0 {
+        front.event(Event::Warning(
+            "no STUN server answered, so your address outside this network is not known: only a peer on the same \
+             network, or with IPv6, can reach you"
+                .into(),
+        ));
+    }
+}
+
+fn unlikely(ours: NatClass, theirs: NatClass) -> Option<String> {
+    use crate::rendezvous::punch::{Outlook, outlook};
+    match outlook(ours, theirs) {
+        Outlook::Hopeless => Some("these two networks hardly ever let a connection through; trying all the same".into()),
+        Outlook::Doubtful if ours.mapping == Mapping::Dependent || theirs.mapping == Mapping::Dependent => Some(
+            "one of the two networks is a symmetric NAT: this works only if the other does not filter by port".into(),
+        ),
+        _ => None,
+    }
+}
+
+/// Details for those who ask for them.
+fn describe(stats: &Stats) -> String {
+    format!(
+        "{:?}, limited by {:?}: {:.1} Mbit/s paced, {} KiB in flight of {}, RTT {:.1} ms (least {:.1}), \
+         {} sent, {} lost, {} repeated, {} forged, {} replayed, MTU {}",
+        stats.phase,
+        stats.limit,
+        stats.pacing_rate as f64 * 8e-6,
+        stats.in_flight >> 10,
+        stats.window >> 10,
+        stats.rtt.as_secs_f64() * 1e3,
+        stats.min_rtt.as_secs_f64() * 1e3,
+        stats.sent_packets,
+        stats.lost_packets,
+        stats.repeated_packets,
+        stats.forgeries,
+        stats.replays,
+        stats.mtu
+    )
+}
+
+/// Turns counters into the rate and loss of about the last second.
+#[derive(Default)]
+struct Pace {
+    marks: std::collections::VecDeque<(Time, u64, u64, u64)>,
+}
+
+impl Pace {
+    fn progress(&mut self, now: Time, done: u64, total: Option<u64>, stats: &Stats) -> Progress {
+        self.marks.push_back((now, done, stats.sent_packets, stats.lost_packets));
+        while self.marks.len() > 2 && now.since(self.marks[1].0) >= Duration::from_secs(1) {
+            self.marks.pop_front();
+        }
+        let (then, before, sent, lost) = self.marks[0];
+        let elapsed = now.since(then).as_secs_f64();
+        let rate = if elapsed > 0.0 { (done.saturating_sub(before) as f64 / elapsed) as u64 } else { 0 };
+        let packets = stats.sent_packets.saturating_sub(sent);
+        // A receiver sends next to nothing and cannot tell.
+        let loss = (packets > 20).then(|| stats.lost_packets.saturating_sub(lost) as f64 / packets as f64);
+        let bound = match (loss, stats.limit) {
+            (None, _) => Bound::Unknown,
+            (_, Limit::Path) => Bound::Path,
+            (_, Limit::Peer) => Bound::Peer,
+            (_, Limit::Source) => Bound::Disk,
+            (_, Limit::User) => Bound::Limit,
+        };
+        Progress { done, total, rate, rtt: stats.rtt, loss, bound }
+    }
+}

@@ -1,0 +1,282 @@
+//! The sender's side of a session: reads and hashes on the disk thread, hands blocks to the connection.
+
+use super::close;
+use super::command::{Command, Notice};
+use super::outcome::{Failure, Summary};
+use super::session::{End, Side};
+use crate::net::{Clock, Waker};
+use crate::protocol::connection::{Closed, Connection};
+use crate::protocol::time::Time;
+use crate::transfer::error::TransferError;
+use crate::transfer::manifest::Manifest;
+use crate::transfer::send::{Purpose, SendEvent, SendSession, Work};
+use crate::transfer::source::{BlockRead, Source};
+use crate::transfer::{BLOCK_LEN, BlockIndex};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Blocks asked of the disk at once.
+const READ_AHEAD: usize = 4;
+
+/// For the disk thread.
+enum Job {
+    Read { block: BlockIndex, purpose: Purpose, buffer: Vec<u8> },
+    /// A block that was dropped to save memory and of which a piece was lost.
+    Again { block: BlockIndex, buffer: Vec<u8> },
+    Check,
+    Release(BlockIndex),
+}
+
+/// From the disk thread.
+enum Done {
+    Read { block: BlockIndex, purpose: Purpose, buffer: Vec<u8>, read: BlockRead },
+    Again { block: BlockIndex, buffer: Vec<u8> },
+    Checked,
+    Failed(TransferError),
+}
+
+/// The sending side.
+pub struct Sending {
+    session: SendSession,
+    jobs: Sender<Job>,
+    done: Receiver<Done>,
+    notices: UnboundedSender<Notice>,
+    clock: Clock,
+    paths: Vec<PathBuf>,
+    spare: Vec<Vec<u8>>,
+    /// Reads the disk thread has yet to answer whose bytes will go to the connection.
+    reading: usize,
+    hashing: usize,
+    again: Option<BlockIndex>,
+    out: Vec<u8>,
+    held: u64,
+    started: Option<Time>,
+    everything_read: bool,
+    verified: u64,
+    verdict: Option<Result<Summary, Failure>>,
+    ended: bool,
+}
+
+impl Sending {
+    /// Offers what `manifest` lists and `source` holds. `waker` wakes the network thread when the disk has news.
+    pub fn new(
+        manifest: Arc<Manifest>,
+        source: Source,
+        paths: Vec<PathBuf>,
+        waker: Waker,
+        clock: Clock,
+        notices: UnboundedSender<Notice>,
+    ) -> std::io::Result<Self> {
+        let (jobs, todo) = channel();
+        let (tell, done) = channel();
+        std::thread::Builder::new().name("disk".into()).spawn(move || disk(source, &todo, &tell, &waker))?;
+        Ok(Sending {
+            session: SendSession::new(manifest),
+            jobs,
+            done,
+            notices,
+            clock,
+            paths,
+            spare: Vec::new(),
+            reading: 0,
+            hashing: 0,
+            again: None,
+            out: Vec::new(),
+            held: 0,
+            started: None,
+            everything_read: false,
+            verified: 0,
+            verdict: None,
+            ended: false,
+        })
+    }
+
+    fn buffer(&mut self) -> Vec<u8> {
+        let mut buffer = self.spare.pop().unwrap_or_default();
+        buffer.resize(BLOCK_LEN, 0);
+        buffer
+    }
+
+    fn job(&self, job: Job) {
+        // The disk thread lives as long as its channel; it is gone only after it failed, and said so.
+        let _ = self.jobs.send(job);
+    }
+
+    fn step(&mut self, connection: &mut Connection) -> Result<(), TransferError> {
+        let mut bytes = Vec::new();
+        if connection.read_control(&mut bytes) > 0 {
+            self.session.handle_bytes(&bytes)?;
+        }
+        while let Ok(done) = self.done.try_recv() {
+            match done {
+                Done::Read { block, purpose, mut buffer, read } => {
+                    self.session.on_read(block, &read);
+                    if purpose == Purpose::Send {
+                        self.reading -= 1;
+                    } else {
+                        self.hashing -= 1;
+                    }
+                    if purpose == Purpose::Send && read.len > 0 {
+                        buffer.truncate(read.len);
+                        connection.offer(block.start(), buffer);
+                    } else {
+                        self.spare.push(buffer);
+                    }
+                }
+                Done::Again { block, buffer } => {
+                    self.again = None;
+                    connection.supply(block.start(), buffer);
+                }
+                Done::Checked => self.session.on_source_checked(),
+                Done::Failed(error) => return Err(error),
+            }
+        }
+        while let Some(event) = self.session.poll_event() {
+            self.on_event(event, connection);
+        }
+        while let Some(buffer) = connection.reclaim() {
+            if self.spare.len() < READ_AHEAD {
+                self.spare.push(buffer);
+            }
+        }
+        self.ask_disk(connection);
+        self.write_control(connection);
+        Ok(())
+    }
+
+    fn ask_disk(&mut self, connection: &mut Connection) {
+        while self.reading + self.hashing < READ_AHEAD {
+            let room = connection.content_room() > self.reading;
+            match self.session.next_work(room) {
+                Some(Work::Read { block, purpose }) => {
+                    if purpose == Purpose::Send { self.reading += 1 } else { self.hashing += 1 }
+                    let buffer = self.buffer();
+                    self.job(Job::Read { block, purpose, buffer });
+                }
+                Some(Work::CheckSource) => {
+                    self.everything_read = true;
+                    self.job(Job::Check);
+                }
+                None => break,
+            }
+        }
+        if self.everything_read && self.reading == 0 {
+            connection.finish_content();
+        }
+        if self.again.is_none()
+            && let Some(block) = connection.wanted().and_then(BlockIndex::containing)
+        {
+            self.again = Some(block);
+            let mut buffer = self.buffer();
+            buffer.truncate(self.session.total().map_or(BLOCK_LEN, |total| block.len_in(total)));
+            self.job(Job::Again { block, buffer });
+        }
+    }
+
+    fn write_control(&mut self, connection: &mut Connection) {
+        loop {
+            if self.out.is_empty() && !self.session.poll_output(&mut self.out) {
+                return;
+            }
+            let taken = connection.write_control(&self.out);
+            self.out.drain(..taken);
+            if !self.out.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: SendEvent, connection: &mut Connection) {
+        match event {
+            SendEvent::Accepted => self.started = Some(self.clock.now()),
+            SendEvent::Started { held } => {
+                self.held = held;
+                let _ = self.notices.send(Notice::Started { held, total: self.session.total() });
+            }
+            SendEvent::Progress { low, blocks } => {
+                self.verified = u64::from(blocks) * BLOCK_LEN as u64;
+                self.job(Job::Release(low));
+            }
+            SendEvent::Finished { root } => {
+                let now = self.clock.now();
+                let bytes = self.session.total().unwrap_or(0);
+                self.verdict = Some(Ok(Summary {
+                    bytes,
+                    reused: self.held.min(bytes),
+                    elapsed: now.since(self.started.unwrap_or(now)),
+                    blake3: Some(root.to_string()),
+                    paths: std::mem::take(&mut self.paths),
+                }));
+                connection.close(now, close::DONE, "");
+            }
+        }
+    }
+}
+
+impl Side for Sending {
+    fn on_content(&mut self, _offset: u64, _bytes: &[u8]) {
+        // A receiver has no content to send; authenticated or not, it goes nowhere.
+    }
+
+    fn pump(&mut self, now: Time, connection: &mut Connection) {
+        if self.verdict.is_some() {
+            return;
+        }
+        if let Err(error) = self.step(connection) {
+            connection.close(now, close::code_of(&error), close::text_of(&error));
+            self.verdict = Some(Err(close::failure_of(error)));
+        }
+    }
+
+    fn on_command(&mut self, _command: Command) {}
+
+    fn progress(&self) -> Option<(u64, Option<u64>)> {
+        self.started.filter(|_| self.verdict.is_none())?;
+        let total = self.session.total();
+        Some((self.verified.min(total.unwrap_or(u64::MAX)), total))
+    }
+
+    fn on_end(&mut self, end: End) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let verdict = self.verdict.take().unwrap_or_else(|| {
+            Err(match end {
+                End::Closed(Closed::ByUs) => Failure::Interrupted,
+                End::Closed(closed) => close::failure_of_end(&closed),
+                End::Lost(silence) => close::failure_of_silence(silence),
+            })
+        });
+        let _ = self.notices.send(Notice::Ended(verdict));
+    }
+}
+
+/// The disk thread: one job after the other until the channel closes.
+fn disk(mut source: Source, todo: &Receiver<Job>, tell: &Sender<Done>, waker: &Waker) {
+    while let Ok(job) = todo.recv() {
+        let done = match job {
+            Job::Read { block, purpose, mut buffer } => source
+                .read_block(block, &mut buffer)
+                .map(|read| Done::Read { block, purpose, buffer, read }),
+            // False means bytes of a pipe that were verified meanwhile: nobody will miss them.
+            Job::Again { block, mut buffer } => {
+                source.read_range(block.start(), &mut buffer).map(|_| Done::Again { block, buffer })
+            }
+            Job::Check => source.check_unchanged().map(|()| Done::Checked),
+            Job::Release(low) => {
+                source.release(low);
+                continue;
+            }
+        };
+        let failed = done.is_err();
+        if tell.send(done.unwrap_or_else(Done::Failed)).is_err() {
+            return;
+        }
+        waker.wake();
+        if failed {
+            return;
+        }
+    }
+}

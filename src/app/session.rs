@@ -1,0 +1,310 @@
+//! One run on its sockets: gather addresses, punch, then carry the transfer; and look for the peer again when it
+//! falls silent. Sans-IO, driven by [`crate::net::Driver`] or by a simulation.
+
+use super::command::{Command, Notice};
+use crate::net::{Machine, Transmit};
+use crate::protocol::congestion::Controller;
+use crate::protocol::connection::{self, Config, Connection};
+use crate::protocol::handshake::SessionKeys;
+use crate::protocol::time::Time;
+use crate::protocol::{Path, Role};
+use crate::rendezvous::punch::{Connected, Punch, PunchEvent};
+use crate::rendezvous::schedule::{Reach, Schedule};
+use crate::rendezvous::stun::{StunClient, StunEvent};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_millis(200);
+/// How long a silent peer is looked for before the run gives up; what arrived is kept.
+const GIVE_UP: Duration = Duration::from_secs(120);
+/// Blocks of content a sender holds: 40 MiB covers 1 Gbit/s at 300 ms.
+const SEND_BLOCKS: usize = 40;
+
+/// The transfer's half of a session.
+pub trait Side: Send {
+    /// Content arrived.
+    fn on_content(&mut self, offset: u64, bytes: &[u8]);
+    /// Moves whatever can move between connection, disk and user. Called after every input.
+    fn pump(&mut self, now: Time, connection: &mut Connection);
+    /// The user's word on an offer.
+    fn on_command(&mut self, command: Command);
+    /// Content bytes done and to do, for the progress display.
+    fn progress(&self) -> Option<(u64, Option<u64>)>;
+    /// The connection ended or was given up.
+    fn on_end(&mut self, end: End);
+}
+
+/// How the connection ended for the side.
+#[derive(Debug)]
+pub enum End {
+    /// As the connection says.
+    Closed(connection::Closed),
+    /// The peer was silent for so long.
+    Lost(Duration),
+}
+
+/// What the session builds its connection with.
+pub struct Settings {
+    /// Which end this is.
+    pub role: Role,
+    /// Makes the controller of the connection, on a path with this handshake RTT.
+    pub controller: Box<dyn Fn(Time, Option<Duration>) -> Box<dyn Controller> + Send>,
+    /// User's limit, bytes a second.
+    pub limit: Option<u64>,
+    /// Seed of path challenges.
+    pub seed: u64,
+}
+
+struct Linked {
+    connection: Connection,
+    punch: Punch,
+    /// Looks for a silent peer.
+    search: Option<Schedule>,
+    silent_since: Option<Time>,
+    told_lost: bool,
+    /// The users have compared the words, or need not.
+    vouched: bool,
+}
+
+/// The session.
+pub struct Session {
+    settings: Settings,
+    side: Box<dyn Side>,
+    commands: Receiver<Command>,
+    notices: UnboundedSender<Notice>,
+    stun: Option<StunClient>,
+    punch: Option<Punch>,
+    linked: Option<Linked>,
+    next_progress: Time,
+    over: bool,
+}
+
+impl Session {
+    /// A session that waits for commands.
+    pub fn new(
+        settings: Settings,
+        side: Box<dyn Side>,
+        commands: Receiver<Command>,
+        notices: UnboundedSender<Notice>,
+    ) -> Self {
+        Session {
+            settings,
+            side,
+            commands,
+            notices,
+            stun: None,
+            punch: None,
+            linked: None,
+            next_progress: Time::ZERO,
+            over: false,
+        }
+    }
+
+    /// Whether nothing is left to do.
+    pub const fn is_over(&self) -> bool {
+        self.over
+    }
+
+    fn tell(&self, notice: Notice) {
+        // Nobody listens any more only when the run is being torn down.
+        let _ = self.notices.send(notice);
+    }
+
+    fn take_commands(&mut self, now: Time) {
+        use std::sync::mpsc::TryRecvError;
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Gather(stun)) => self.stun = Some(*stun),
+                Ok(Command::Punch(punch)) => self.punch = Some(*punch),
+                Ok(Command::Vouch) => {
+                    if let Some(linked) = &mut self.linked {
+                        linked.vouched = true;
+                    }
+                }
+                Ok(Command::Close { code, reason }) => match &mut self.linked {
+                    Some(linked) => linked.connection.close(now, code, &reason),
+                    None => self.over = true,
+                },
+                Ok(command) => self.side.on_command(command),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    self.over = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self, now: Time) {
+        while let Some(event) = self.stun.as_mut().and_then(StunClient::poll_event) {
+            match event {
+                StunEvent::Gathered(report) => self.tell(Notice::Gathered(report)),
+                StunEvent::MappingChanged { socket, from, to } => {
+                    self.tell(Notice::MappingChanged { socket, from, to });
+                }
+            }
+        }
+        while let Some(event) = self.punch.as_mut().and_then(Punch::poll_event) {
+            match event {
+                PunchEvent::Connected(connected) => {
+                    self.connect(now, *connected);
+                    break;
+                }
+                event => self.tell(Notice::Punch(event)),
+            }
+        }
+        if let Some(linked) = &mut self.linked {
+            if linked.vouched {
+                self.side.pump(now, &mut linked.connection);
+            }
+            while let Some(event) = linked.connection.poll_event() {
+                match event {
+                    connection::Event::Silent => {
+                        linked.silent_since = Some(now - connection::SILENCE);
+                        linked.search = Some(linked.punch.search(now));
+                    }
+                    connection::Event::Back => {
+                        linked.silent_since = None;
+                        linked.search = None;
+                    }
+                    connection::Event::Closed(closed) => {
+                        self.side.on_end(End::Closed(closed.clone()));
+                        self.over = true;
+                    }
+                    connection::Event::Confirmed | connection::Event::Moved(_) => {}
+                }
+                let _ = self.notices.send(Notice::Connection(event));
+            }
+            let silence = linked.connection.silence(now);
+            if !linked.told_lost && linked.search.is_some() && silence >= GIVE_UP {
+                linked.told_lost = true;
+                self.side.on_end(End::Lost(silence));
+                self.over = true;
+            }
+            if now >= self.next_progress {
+                self.next_progress = now + PROGRESS;
+                let stats = linked.connection.stats();
+                let silent = linked.search.is_some().then_some(silence);
+                if let Some((done, total)) = self.side.progress() {
+                    let _ = self.notices.send(Notice::Progress { done, total, stats, silent });
+                } else if silent.is_some() {
+                    let _ = self.notices.send(Notice::Progress { done: 0, total: None, stats, silent });
+                }
+            }
+        }
+    }
+
+    fn connect(&mut self, now: Time, connected: Connected) {
+        let Some(punch) = self.punch.take() else { return };
+        let SessionKeys { send, receive, cipher, local_cid, remote_cid, .. } = connected.keys;
+        let config = Config {
+            role: self.settings.role,
+            cipher,
+            send_secret: send,
+            receive_secret: receive,
+            local_id: local_cid,
+            remote_id: remote_cid,
+            path: connected.path,
+            handshake_rtt: connected.rtt,
+            seed: self.settings.seed,
+            send_blocks: SEND_BLOCKS,
+            limit: self.settings.limit,
+        };
+        let controller = (self.settings.controller)(now, connected.rtt);
+        let connection = Connection::new(config, controller, now);
+        let vouched = connected.keys.sas.is_none();
+        self.linked =
+            Some(Linked { connection, punch, search: None, silent_since: None, told_lost: false, vouched });
+        self.stun = None;
+        self.tell(Notice::Connected {
+            path: connected.path,
+            kind: connected.kind,
+            rtt: connected.rtt,
+            words: connected.keys.sas,
+        });
+    }
+}
+
+impl Machine for Session {
+    fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
+        if let Some(linked) = &mut self.linked {
+            if let Some(content) = linked.connection.handle_datagram(now, path, datagram) {
+                self.side.on_content(content.offset, &datagram[content.range]);
+            } else {
+                // A late message 1 or 2: the peer may not have heard our answer yet.
+                linked.punch.handle_datagram(now, path, datagram);
+            }
+            return;
+        }
+        if self.stun.as_mut().is_some_and(|s| s.handle_datagram(now, path, datagram)) {
+            return;
+        }
+        if let Some(punch) = &mut self.punch {
+            punch.handle_datagram(now, path, datagram);
+            self.drain(now);
+            // The first sealed packet may be in the same batch as what completed the handshake.
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        self.take_commands(now);
+        if let Some(stun) = &mut self.stun {
+            stun.handle_timeout(now);
+        }
+        if let Some(punch) = &mut self.punch {
+            punch.handle_timeout(now);
+        }
+        if let Some(linked) = &mut self.linked {
+            linked.connection.handle_timeout(now);
+        }
+        self.drain(now);
+    }
+
+    fn poll_transmit(&mut self, now: Time, buf: &mut Vec<u8>, segments: usize) -> Option<Transmit> {
+        let mut single = |path: Path, ttl: Option<u8>, payload: &[u8]| {
+            buf.clear();
+            buf.extend_from_slice(payload);
+            Some(Transmit { path, segment: payload.len(), ttl })
+        };
+        if let Some((path, payload)) = self.stun.as_mut().and_then(StunClient::poll_transmit) {
+            return single(path, None, &payload);
+        }
+        if let Some(t) = self.punch.as_mut().and_then(|p| p.poll_transmit(now)) {
+            return single(t.path, t.ttl, &t.payload);
+        }
+        let linked = self.linked.as_mut()?;
+        if let Some(t) = linked.punch.poll_transmit(now) {
+            return single(t.path, t.ttl, &t.payload);
+        }
+        if let Some(send) = linked.search.as_mut().and_then(|s| s.poll(now)) {
+            let t = linked.connection.poll_path_probe(now, send.path, buf);
+            let ttl = match send.reach {
+                Reach::Low(ttl) => Some(ttl),
+                Reach::Full => None,
+            };
+            return Some(Transmit { path: t.path, segment: t.segment, ttl });
+        }
+        let t = linked.connection.poll_transmit(now, buf, segments)?;
+        Some(Transmit { path: t.path, segment: t.segment, ttl: None })
+    }
+
+    fn poll_timeout(&mut self, now: Time) -> Option<Time> {
+        let linked = self.linked.as_mut().map(|l| {
+            let search = l.search.as_ref().and_then(Schedule::poll_timeout);
+            [l.connection.poll_timeout(now), search, Some(self.next_progress)]
+        });
+        let before = [
+            self.stun.as_ref().and_then(StunClient::poll_timeout),
+            self.punch.as_ref().and_then(Punch::poll_timeout),
+        ];
+        linked.into_iter().flatten().chain(before).flatten().min()
+    }
+
+    fn on_too_large(&mut self, now: Time, size: usize) {
+        if let Some(linked) = &mut self.linked {
+            linked.connection.on_too_large(now, u16::try_from(size).unwrap_or(u16::MAX));
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! The punch: the schedule's moments filled with the handshake's datagrams, until there is a path with keys.
+//!
+//! Between full addresses every datagram is authenticated, and one from any source address is the peer: NATs
+//! do rewrite ports, so the observed source is answered at once. Between bare addresses nothing is vouched
+//! for, and only the pasted IP is listened to. Whatever fails to authenticate is counted and gets no answer.
+
+mod engine;
+mod report;
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+pub use self::engine::Responder;
+use self::engine::{Engine, Heard};
+pub use self::report::{Outlook, Report, outlook};
+use super::Transmit;
+use super::address::{Address, Mapping, PAIRS};
+use super::clock::Clock;
+use super::schedule::{Reach, Schedule, ScheduleEvent};
+use crate::protocol::handshake::rng::SeedRng;
+use crate::protocol::handshake::{
+    HandshakeError, Hello, Local, PROTOCOL_VERSION, SessionKeys, StaticKeypair, packet,
+};
+use crate::protocol::time::Time;
+use crate::protocol::{Path, Role};
+
+/// How long to try if the user names no other time: one may have to walk over and start the other side.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// What a punch needs.
+#[derive(Clone)]
+pub struct PunchConfig {
+    /// Which end we are.
+    pub role: Role,
+    /// Our address as printed. Its token is only used if the peer's has one.
+    pub own: Address,
+    /// What the user pasted.
+    pub peer: Address,
+    /// The key pair whose public half `own` carries.
+    pub keypair: StaticKeypair,
+    /// Whether this machine has instructions for AES-GCM.
+    pub hardware_aes: bool,
+    /// See [`Local::not_before`]: 0 for the first connection of a run.
+    pub not_before: u64,
+    /// When the slots are.
+    pub clock: Clock,
+    /// Lifetime of the packets that shall not reach the peer's NAT.
+    pub low_ttl: u8,
+    /// When to give up.
+    pub timeout: Duration,
+    /// Our IPv6 socket, if there is one.
+    pub ipv6_socket: Option<u8>,
+    /// 32 fresh random bytes.
+    pub seed: [u8; 32],
+}
+
+/// What kind of path was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PathKind {
+    /// Inside one network.
+    Lan,
+    /// IPv6.
+    Ipv6,
+    /// Through the NATs, between the addresses that were pasted.
+    Direct,
+    /// Through the NATs, to an address only seen when the peer's packet arrived.
+    PeerReflexive,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum PunchEvent {
+    /// Waiting for a slot, or a slot has begun.
+    Schedule(ScheduleEvent),
+    /// Something the user should read now rather than in a report at the end.
+    Notice(Notice),
+    /// The peer was heard from an address nobody had told of; it is answered there.
+    Reflexive(Path),
+    /// There is a path. The punch is over; keep [`Punch::into_responder`] for late copies. The receiver may
+    /// send at once, but knows that the sender hears it only when a sealed packet opens, perhaps on another
+    /// path than this.
+    Connected {
+        /// Where.
+        path: Path,
+        /// With what.
+        keys: SessionKeys,
+        /// Of which kind.
+        kind: PathKind,
+        /// The round trip, where one exchange can be told from another.
+        rtt: Option<Duration>,
+    },
+    /// No path before the time was up, or none possible.
+    Failed(Box<Report>),
+}
+
+/// What is worth saying at once. Each comes at most once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Notice {
+    /// By both NAT classes this cannot work without luck.
+    #[error(
+        "one of the two networks is a symmetric NAT and the other does not let its packets in; trying all the \
+         same, but it will probably take another network, such as a phone's hotspot"
+    )]
+    Hopeless,
+    /// It depends on a filter nobody knows.
+    #[error(
+        "one of the two networks is a symmetric NAT: this works only if the other lets in packets from any port"
+    )]
+    Doubtful,
+    /// The peer is there with our bare address.
+    #[error("your peer pasted only ip:port: ask them to paste the whole line")]
+    PeerPastedBare,
+    /// The peer is there with our whole address, we have its bare one.
+    #[error("your peer has your whole line but you pasted only its ip:port: start again with the whole line")]
+    WePastedBare,
+    /// The peer is in our role.
+    #[error("your peer runs p2pcopy in the same role as you: one must be sender, the other receiver")]
+    SameRole,
+    /// Packets arrive that were not made for this run.
+    #[error("packets with another key arrive: one side may hold the address of an earlier run")]
+    OldAddress,
+}
+
+/// The machine. Drive it as [`crate::protocol`] says.
+pub struct Punch {
+    own: Address,
+    peer: Address,
+    clock: Clock,
+    ipv6_socket: Option<u8>,
+    schedule: Schedule,
+    engine: Engine,
+    began: Time,
+    deadline: Time,
+    over: bool,
+    first_sent: Vec<(Path, Time, u32)>,
+    outbox: VecDeque<Transmit>,
+    events: VecDeque<PunchEvent>,
+    noticed: Vec<Notice>,
+    report: Report,
+}
+
+impl Punch {
+    /// Begins.
+    ///
+    /// # Errors
+    /// [`HandshakeError::WeakKey`] if the pasted key is worthless.
+    pub fn new(config: PunchConfig, now: Time) -> Result<Self, HandshakeError> {
+        let PunchConfig {
+            role,
+            own,
+            peer,
+            clock,
+            ipv6_socket,
+            ..
+        } = config;
+        let mut rng = SeedRng::new(&config.seed, "p2pcopy 1 punch");
+        let hello = Hello {
+            oldest: PROTOCOL_VERSION,
+            newest: PROTOCOL_VERSION,
+            hardware_aes: config.hardware_aes,
+            cid: u32::from_be_bytes(rng.array()),
+            unix_nanos: clock.unix_nanos(now),
+        };
+        let local = Local {
+            keypair: config.keypair,
+            hello,
+            not_before: config.not_before,
+            seed: rng.seed(),
+        };
+        let engine = Engine::new(role, local, &own, &peer, &mut rng)?;
+        let (pairs, candidates) = paths(&own, &peer, ipv6_socket);
+        let schedule = Schedule::new(pairs, &candidates, clock, config.low_ttl, &rng.seed(), now);
+        let own_nat = own.token.as_ref().map(|t| t.nat).unwrap_or_default();
+        let peer_nat = peer.token.as_ref().map(|t| t.nat);
+        let report = Report {
+            peer: peer.reflexive,
+            elapsed: Duration::ZERO,
+            attempts: 0,
+            sent: 0,
+            received: 0,
+            forged: 0,
+            bare_hellos: 0,
+            whole_address_probes: 0,
+            same_role_hellos: 0,
+            own_nat,
+            peer_nat,
+            clock,
+            peer_clock_ahead: None,
+            error: None,
+        };
+        let mut punch = Punch {
+            own,
+            peer,
+            clock,
+            ipv6_socket,
+            schedule,
+            engine,
+            began: now,
+            deadline: now + config.timeout,
+            over: false,
+            first_sent: Vec::new(),
+            outbox: VecDeque::new(),
+            events: VecDeque::new(),
+            noticed: Vec::new(),
+            report,
+        };
+        match peer_nat.map(|peer| outlook(own_nat, peer)) {
+            Some(Outlook::Hopeless) => punch.notice(Notice::Hopeless),
+            Some(Outlook::Doubtful) => punch.notice(Notice::Doubtful),
+            Some(Outlook::Good) | None => {}
+        }
+        punch.handle_timeout(now);
+        Ok(punch)
+    }
+
+    /// Takes a datagram; whether it was a handshake's.
+    pub fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) -> bool {
+        if !matches!(datagram.first(), Some(packet::PROBE..=packet::HELLO)) {
+            return false;
+        }
+        if self.over {
+            return true;
+        }
+        match self.engine.handle(path, datagram) {
+            Heard::Peer {
+                reply,
+                keys,
+                peer_unix_nanos,
+            } => {
+                self.report.received += 1;
+                if let Some(theirs) = peer_unix_nanos {
+                    let ahead = i128::from(theirs) - i128::from(self.clock.unix_nanos(now));
+                    self.report.peer_clock_ahead = i64::try_from(ahead).ok();
+                }
+                if let Some(payload) = reply {
+                    self.transmit(now, path, Reach::Full, payload);
+                }
+                match keys {
+                    Some(keys) => self.connected(now, path, *keys),
+                    None => self.learn(now, path),
+                }
+            }
+            Heard::Copy => {}
+            Heard::Forged => {
+                self.report.forged += 1;
+                // Strangers probe ports, too: only what has the shape of ours and comes from there is telling.
+                if self.is_peers_ip(path) && engine::has_the_shape_of_ours(datagram) {
+                    self.notice(Notice::OldAddress);
+                }
+            }
+            Heard::BareHello if !self.is_peers_ip(path) => self.report.forged += 1,
+            Heard::BareHello => {
+                self.report.bare_hellos += 1;
+                self.notice(Notice::PeerPastedBare);
+            }
+            Heard::WholeAddressProbe => {
+                self.report.whole_address_probes += 1;
+                self.notice(Notice::WePastedBare);
+            }
+            Heard::SameRole => {
+                self.report.same_role_hellos += 1;
+                self.notice(Notice::SameRole);
+            }
+            Heard::Fatal(error) => self.fail(now, Some(error)),
+        }
+        true
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.over {
+            return;
+        }
+        if now >= self.deadline {
+            self.fail(now, None);
+            return;
+        }
+        while let Some(send) = self.schedule.poll(now) {
+            let slot = send.slot.low_bits();
+            let payload = self.engine.datagram(send.reach, slot, self.clock.unix_nanos(now));
+            self.transmit(now, send.path, send.reach, payload);
+        }
+        while let Some(event) = self.schedule.poll_event() {
+            self.events.push_back(PunchEvent::Schedule(event));
+        }
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.outbox.pop_front()
+    }
+
+    /// When to call [`Punch::handle_timeout`] next; `None` when the punch is over.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if self.over {
+            return None;
+        }
+        Some(
+            self.schedule
+                .poll_timeout()
+                .map_or(self.deadline, |t| t.min(self.deadline)),
+        )
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<PunchEvent> {
+        self.events.pop_front()
+    }
+
+    /// What has been done and seen so far.
+    pub fn report(&self, now: Time) -> Report {
+        Report {
+            elapsed: now.since(self.began),
+            attempts: self.schedule.attempts(),
+            ..self.report.clone()
+        }
+    }
+
+    /// What must outlive a connected punch: it answers late copies of the peer's handshake.
+    pub fn into_responder(self) -> Responder {
+        self.engine.into_responder()
+    }
+
+    fn transmit(&mut self, now: Time, path: Path, reach: Reach, payload: Vec<u8>) {
+        let ttl = match reach {
+            Reach::Low(ttl) => Some(ttl),
+            Reach::Full => None,
+        };
+        if ttl.is_none() {
+            match self.first_sent.iter_mut().find(|(p, ..)| *p == path) {
+                Some((.., count)) => *count += 1,
+                None => self.first_sent.push((path, now, 1)),
+            }
+        }
+        self.report.sent += 1;
+        self.outbox.push_back(Transmit { path, ttl, payload });
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        if !self.noticed.contains(&notice) {
+            self.noticed.push(notice);
+            self.events.push_back(PunchEvent::Notice(notice));
+        }
+    }
+
+    fn is_peers_ip(&self, path: Path) -> bool {
+        let told = self.peer.token.iter().flat_map(|t| &t.candidates);
+        told.chain([&self.peer.reflexive])
+            .any(|a| a.ip() == path.remote.ip())
+    }
+
+    /// The peer was heard on `path`: send there too, whatever the schedule says.
+    fn learn(&mut self, now: Time, path: Path) {
+        if self.schedule.add_reflexive(path, now) {
+            if self.kind(path) == PathKind::PeerReflexive {
+                self.events.push_back(PunchEvent::Reflexive(path));
+            }
+            self.handle_timeout(now);
+        }
+    }
+
+    fn kind(&self, path: Path) -> PathKind {
+        let ip = path.remote.ip();
+        let pasted = (0..PAIRS).any(|k| self.peer.pair(k) == Some(path.remote));
+        let candidate = self
+            .peer
+            .token
+            .as_ref()
+            .is_some_and(|t| t.candidates.contains(&path.remote));
+        let public = self
+            .peer
+            .token
+            .as_ref()
+            .is_some_and(|t| t.nat.mapping == Mapping::Public);
+        match ip {
+            _ if Some(path.local) == self.ipv6_socket || path.remote.is_ipv6() => PathKind::Ipv6,
+            _ if is_private(ip) => PathKind::Lan,
+            _ if pasted => PathKind::Direct,
+            _ if candidate && public => PathKind::Direct,
+            _ if candidate => PathKind::Lan,
+            _ => PathKind::PeerReflexive,
+        }
+    }
+
+    fn connected(&mut self, now: Time, path: Path, keys: SessionKeys) {
+        self.over = true;
+        // Copies of one message cannot be told apart, so only a first copy that was answered times the path.
+        let rtt = match self.first_sent.iter().find(|(p, ..)| *p == path) {
+            Some(&(_, at, 1)) if keys.role == Role::Sender && keys.sas.is_none() => Some(now.since(at)),
+            _ => None,
+        };
+        let kind = self.kind(path);
+        self.events.push_back(PunchEvent::Connected {
+            path,
+            keys,
+            kind,
+            rtt,
+        });
+    }
+
+    fn fail(&mut self, now: Time, error: Option<HandshakeError>) {
+        self.over = true;
+        self.report.error = error;
+        self.events
+            .push_back(PunchEvent::Failed(Box::new(self.report(now))));
+    }
+
+    /// Our own address, as it was given.
+    pub fn own(&self) -> &Address {
+        &self.own
+    }
+}
+
+/// Whether an address belongs to the network one sits in.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
+        IpAddr::V6(_) => false,
+    }
+}
+
+/// Which paths need a slot (one per port pair both sides have), and which can be tried at once.
+fn paths(own: &Address, peer: &Address, ipv6_socket: Option<u8>) -> ([Option<Path>; PAIRS], Vec<Path>) {
+    let mut pairs = [None; PAIRS];
+    for (k, pair) in pairs.iter_mut().enumerate() {
+        let Some(remote) = peer.pair(k).filter(SocketAddr::is_ipv4) else {
+            continue;
+        };
+        // Both sides must agree on the pairs in use, and a bare peer knows of the first alone.
+        if k == 0 || own.pair(k).is_some() {
+            *pair = u8::try_from(k).ok().map(|local| Path { local, remote });
+        }
+    }
+    let own_candidates = own
+        .token
+        .as_ref()
+        .map(|t| t.candidates.as_slice())
+        .unwrap_or_default();
+    let public = peer
+        .token
+        .as_ref()
+        .is_some_and(|t| t.nat.mapping == Mapping::Public);
+    let mut candidates = Vec::new();
+    let told = peer.token.iter().flat_map(|t| t.candidates.iter().copied());
+    let front = Some(peer.reflexive).filter(|front| front.is_ipv6() || is_private(front.ip()));
+    for remote in told.chain(front) {
+        let local = match remote {
+            SocketAddr::V4(_) => Some(0),
+            SocketAddr::V6(_) => ipv6_socket,
+        };
+        let Some(path) = local.map(|local| Path { local, remote }) else {
+            continue;
+        };
+        // Two homes with the same private addresses: we would talk to ourselves.
+        let ourselves = own_candidates.contains(&remote);
+        // A candidate that is also the address of a NAT must wait for its slot.
+        let needs_slot = !public && !is_private(remote.ip()) && pairs.contains(&Some(path));
+        if !ourselves && !needs_slot && !candidates.contains(&path) {
+            candidates.push(path);
+        }
+    }
+    (pairs, candidates)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,277 @@
+//! Why no connection came about: what was tried, what was seen, the likely cause, and one next step.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::protocol::handshake::HandshakeError;
+use crate::rendezvous::address::{Filtering, Mapping, NatClass};
+use crate::rendezvous::clock::{Clock, ClockSource};
+
+/// Clocks farther apart than this miss each other's opening packets.
+const MAX_SKEW: Duration = Duration::from_millis(1500);
+
+/// What a punch did and saw. Counts are of datagrams.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// Where the peer was sought.
+    pub peer: SocketAddr,
+    /// How long.
+    pub elapsed: Duration,
+    /// Slots tried.
+    pub attempts: u32,
+    /// Sent in all.
+    pub sent: u64,
+    /// Received from the peer for certain.
+    pub received: u64,
+    /// Received with a wrong authentication.
+    pub forged: u64,
+    /// Hellos of a peer that was told our `ip:port` only, while we hold its whole address.
+    pub bare_hellos: u64,
+    /// Probes of a peer that holds our whole address, while we were told its `ip:port` only.
+    pub whole_address_probes: u64,
+    /// Hellos of a peer in our own role.
+    pub same_role_hellos: u64,
+    /// Our NAT.
+    pub own_nat: NatClass,
+    /// The peer's NAT, if its address told.
+    pub peer_nat: Option<NatClass>,
+    /// Our clock.
+    pub clock: Clock,
+    /// How far the peer's clock seemed ahead, nanoseconds, if anything of it arrived.
+    pub peer_clock_ahead: Option<i64>,
+    /// What ended the handshake, if something did before the time was up.
+    pub error: Option<HandshakeError>,
+}
+
+/// What two kinds of NAT let one hope for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outlook {
+    /// Nothing stands against it.
+    Good,
+    /// Works only if the second NAT does not filter by port; that is not known.
+    Doubtful,
+    /// Cannot work without luck.
+    Hopeless,
+}
+
+/// What can be expected of two NATs.
+pub fn outlook(a: NatClass, b: NatClass) -> Outlook {
+    match (a.mapping, b.mapping) {
+        (Mapping::Dependent, Mapping::Dependent) => Outlook::Hopeless,
+        (Mapping::Dependent, Mapping::Independent) => against_symmetric(b.filtering),
+        (Mapping::Independent, Mapping::Dependent) => against_symmetric(a.filtering),
+        _ => Outlook::Good,
+    }
+}
+
+fn against_symmetric(filtering: Filtering) -> Outlook {
+    match filtering {
+        Filtering::Untested => Outlook::Doubtful,
+        Filtering::Independent | Filtering::Address => Outlook::Good,
+        Filtering::AddressAndPort => Outlook::Hopeless,
+    }
+}
+
+impl Report {
+    /// The likely cause and the next step, one sentence each.
+    pub fn diagnosis(&self) -> (String, String) {
+        let say = |cause: &str, next: &str| (cause.to_owned(), next.to_owned());
+        if let Some(error) = self.error {
+            return say(&error.to_string(), "Then start both sides again.");
+        }
+        if self.bare_hellos > 0 && self.received == 0 {
+            return say(
+                "Your peer is there, but was given only the ip:port of your address.",
+                "Ask them to start again and to paste the whole line, with all that follows the slash.",
+            );
+        }
+        if self.whole_address_probes > 0 {
+            return say(
+                "Your peer is there and has your whole address, but you were given only the ip:port of theirs.",
+                "Start again on both sides and paste the whole line, with all that follows the slash.",
+            );
+        }
+        if self.same_role_hellos > 0 {
+            return say(
+                "Your peer runs p2pcopy in the same role as you.",
+                "One of you must run `p2pcopy sender`, the other `p2pcopy receiver`.",
+            );
+        }
+        if self.received > 0 {
+            return say(
+                "Packets of your peer arrive here, but ours do not arrive there: a firewall on one side drops them.",
+                "Allow p2pcopy in the firewall of the other computer, or try from another network.",
+            );
+        }
+        if self.forged > 0 {
+            return say(
+                "Packets arrive, but they are not made for this run: one side holds an address of an earlier run.",
+                "Start both sides again and swap the lines they print now.",
+            );
+        }
+        if let Some(answer) = self.nat_diagnosis() {
+            return answer;
+        }
+        if self.own_nat.mapping == Mapping::Unknown {
+            return say(
+                "Too few STUN servers answered here: this network may block UDP altogether.",
+                "Run `p2pcopy check`, or try from another network, such as a phone's hotspot.",
+            );
+        }
+        if self.clock.source() == ClockSource::System {
+            return say(
+                "No NTP server answered here, and the system clock may be off by more than a second.",
+                "Set the clock of this computer, or name a server with --ntp, and start again.",
+            );
+        }
+        say(
+            "Nothing arrived from your peer: it was not waiting at the same time, its address is an old one, or a \
+             firewall drops UDP.",
+            "Check that both of you pasted the line of the run that is waiting now, then start both sides again.",
+        )
+    }
+
+    fn nat_diagnosis(&self) -> Option<(String, String)> {
+        let peer = self.peer_nat?;
+        if outlook(self.own_nat, peer) == Outlook::Good {
+            return self.peer_clock_diagnosis();
+        }
+        let cause = match (self.own_nat.mapping, peer.mapping) {
+            (Mapping::Dependent, Mapping::Dependent) => {
+                "Both networks are symmetric NATs (another port for every destination): neither side can know \
+                 the port the other's packets will come from."
+            }
+            (Mapping::Dependent, _) => {
+                "Your network is a symmetric NAT (another port for every destination) and your peer's is \
+                 port-restricted (it lets in only ports it has sent to): your packets come from a port it cannot \
+                 know."
+            }
+            _ => {
+                "Your peer's network is a symmetric NAT (another port for every destination) and yours is \
+                 port-restricted (it lets in only ports it has sent to): its packets come from a port yours \
+                 cannot know."
+            }
+        };
+        let who = if self.own_nat.mapping == Mapping::Dependent {
+            "Move this computer"
+        } else {
+            "Ask your peer to move"
+        };
+        let next =
+            format!("{who} to another network, such as a phone's hotspot, or forward a UDP port there.");
+        Some((cause.to_owned(), next))
+    }
+
+    fn peer_clock_diagnosis(&self) -> Option<(String, String)> {
+        let ahead = self.peer_clock_ahead?;
+        (ahead.unsigned_abs() > u64::try_from(MAX_SKEW.as_nanos()).unwrap_or(u64::MAX)).then(|| {
+            (
+                format!(
+                    "The two clocks are {:.1} s apart, so the two sides miss each other.",
+                    ahead as f64 / 1e9
+                ),
+                "Let both computers reach an NTP server, or set their clocks, and start again.".to_owned(),
+            )
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (cause, next) = self.diagnosis();
+        writeln!(f, "No path to {} in {} s.", self.peer, self.elapsed.as_secs())?;
+        writeln!(
+            f,
+            "Tried: {} slots, {} packets sent, {} received from the peer, {} not authentic.",
+            self.attempts, self.sent, self.received, self.forged
+        )?;
+        writeln!(f, "Your network: {}.", self.own_nat)?;
+        match self.peer_nat {
+            Some(nat) => writeln!(f, "Your peer's: {nat}.")?,
+            None => writeln!(f, "Your peer's: not known (a bare ip:port tells nothing of it).")?,
+        }
+        write!(f, "Clock: {}", self.clock)?;
+        match self.peer_clock_ahead {
+            Some(ahead) => writeln!(f, "; the peer's is {:+} ms from it.", ahead / 1_000_000)?,
+            None => writeln!(f, ".")?,
+        }
+        writeln!(f, "Likely cause: {cause}")?;
+        write!(f, "Next step: {next}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::time::Time;
+
+    fn report(own: Mapping, peer: Mapping) -> Report {
+        let nat = |mapping| NatClass {
+            mapping,
+            filtering: Filtering::Untested,
+        };
+        Report {
+            peer: "203.0.113.7:4300".parse().unwrap(),
+            elapsed: Duration::from_secs(600),
+            attempts: 60,
+            sent: 2000,
+            received: 0,
+            forged: 0,
+            bare_hellos: 0,
+            whole_address_probes: 0,
+            same_role_hellos: 0,
+            own_nat: nat(own),
+            peer_nat: Some(nat(peer)),
+            clock: Clock::system(1, Time::ZERO),
+            peer_clock_ahead: None,
+            error: None,
+        }
+    }
+
+    #[test]
+    fn the_symmetric_side_is_named() {
+        let ours = report(Mapping::Dependent, Mapping::Independent).to_string();
+        assert!(
+            ours.contains("Your network is a symmetric NAT") && ours.contains("port-restricted"),
+            "{ours}"
+        );
+        let theirs = report(Mapping::Independent, Mapping::Dependent).to_string();
+        assert!(
+            theirs.contains("Your peer's network is a symmetric NAT"),
+            "{theirs}"
+        );
+        assert!(theirs.contains("Ask your peer to move"), "{theirs}");
+        let both = report(Mapping::Dependent, Mapping::Dependent).to_string();
+        assert!(both.contains("Both networks are symmetric"), "{both}");
+    }
+
+    #[test]
+    fn what_was_seen_outweighs_what_is_supposed() {
+        let mut report = report(Mapping::Dependent, Mapping::Independent);
+        report.bare_hellos = 3;
+        assert!(report.diagnosis().1.contains("whole line"));
+        report.bare_hellos = 0;
+        report.forged = 3;
+        assert!(report.diagnosis().0.contains("earlier run"));
+        report.error = Some(HandshakeError::PeerIsNewer);
+        assert!(report.diagnosis().0.contains("newer p2pcopy"));
+    }
+
+    #[test]
+    fn filtering_decides_what_a_symmetric_peer_can_hope_for() {
+        let class = |mapping, filtering| NatClass { mapping, filtering };
+        let symmetric = class(Mapping::Dependent, Filtering::Untested);
+        let cone = |filtering| class(Mapping::Independent, filtering);
+        assert_eq!(outlook(symmetric, cone(Filtering::Address)), Outlook::Good);
+        assert_eq!(
+            outlook(cone(Filtering::AddressAndPort), symmetric),
+            Outlook::Hopeless
+        );
+        assert_eq!(outlook(cone(Filtering::Untested), symmetric), Outlook::Doubtful);
+        assert_eq!(
+            outlook(symmetric, class(Mapping::Public, Filtering::Untested)),
+            Outlook::Good
+        );
+    }
+}

@@ -1,0 +1,303 @@
+//! Two punches over modelled NATs, in virtual time. A failing case prints its scene; the seed replays it.
+
+mod nat;
+mod world;
+
+use self::nat::NatKind;
+use self::world::{BASE_PORT, Scene, World, millis};
+use super::*;
+use crate::rendezvous::address::Filtering;
+
+const OPEN: NatKind = NatKind::Public;
+const FULL: NatKind = NatKind::Cone(Filtering::Independent);
+const RESTRICTED: NatKind = NatKind::Cone(Filtering::Address);
+const PORT_RESTRICTED: NatKind = NatKind::Cone(Filtering::AddressAndPort);
+const DROPS: NatKind = NatKind::Masquerade {
+    wan_input_accepted: false,
+};
+const ACCEPTS: NatKind = NatKind::Masquerade {
+    wan_input_accepted: true,
+};
+const ALL: [NatKind; 6] = [OPEN, FULL, RESTRICTED, PORT_RESTRICTED, DROPS, ACCEPTS];
+
+/// The end of the second slot after the later paste, with the clocks' error and the way of the last answer.
+fn two_slots(scene: &Scene) -> Time {
+    let paste = scene.paste[0].max(scene.paste[1]);
+    millis((paste + 1000).div_ceil(10_000) * 10_000 + 10_000 + 4_000 + 2_000)
+}
+
+fn vary(scene: &mut Scene, seed: u64) {
+    let mut rng = SeedRng::new(&[u8::try_from(seed % 251).unwrap(); 32], "test scene");
+    let mut below = |n: u64| rng.next_u64() % n;
+    scene.seed = seed;
+    scene.paste = [below(60_000), below(60_000)];
+    scene.skew = [below(1001), below(1001)].map(|s| i64::try_from(s).unwrap() - 500);
+    scene.loss_percent = below(6);
+    scene.delay_millis = 2 + below(150);
+}
+
+#[test]
+fn every_pair_without_a_symmetric_nat_connects_within_two_slots() {
+    for a in ALL {
+        for b in ALL {
+            for seed in 0..20 {
+                let mut scene = Scene::new(a, b);
+                vary(&mut scene, seed);
+                let mut world = World::new(scene.clone());
+                world.run();
+                let what = format!("{a:?} x {b:?} seed {seed} {:?} {:?}", scene.paste, scene.skew);
+                let outcomes = world
+                    .connected()
+                    .unwrap_or_else(|| panic!("not connected: {what}"));
+                for outcome in outcomes {
+                    assert!(outcome.at <= two_slots(&scene), "late: {what}: {outcome:?}");
+                    assert_ne!(outcome.kind, PathKind::Lan, "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_pastes_of_the_laboratory_connect_behind_routers_that_accept_input() {
+    for late in [0, 1_000, 7_000, 25_000] {
+        for offset in [0, 2_000, 5_000, 9_000, 9_900] {
+            for paste in [[offset, offset + late], [offset + late, offset]] {
+                let scene = Scene {
+                    paste,
+                    ..Scene::new(ACCEPTS, ACCEPTS)
+                };
+                let mut world = World::new(scene.clone());
+                world.run();
+                let outcomes = world.connected().unwrap_or_else(|| panic!("{paste:?}"));
+                assert!(outcomes[0].at <= two_slots(&scene), "{paste:?}");
+                assert_eq!(outcomes[0].kind, PathKind::Direct);
+            }
+        }
+    }
+}
+
+#[test]
+fn without_low_ttl_the_same_model_shows_the_clash() {
+    // Whoever is half a second early shuts the other's NAT, unless the first packets die on the way.
+    for (low_ttl, connects) in [(64, false), (5, true)] {
+        let timeout = Duration::from_secs(120);
+        let scene = Scene {
+            skew: [0, 500],
+            low_ttl,
+            timeout,
+            ..Scene::new(ACCEPTS, ACCEPTS)
+        };
+        let mut world = World::new(scene);
+        world.run();
+        assert_eq!(world.connected().is_some(), connects, "TTL {low_ttl}");
+    }
+}
+
+#[test]
+fn a_symmetric_nat_meets_whoever_does_not_filter_by_port() {
+    for other in [OPEN, FULL, RESTRICTED] {
+        for (a, b) in [(NatKind::Symmetric, other), (other, NatKind::Symmetric)] {
+            for seed in 0..10 {
+                let mut scene = Scene::new(a, b);
+                vary(&mut scene, seed);
+                let mut world = World::new(scene.clone());
+                world.run();
+                let outcomes = world
+                    .connected()
+                    .unwrap_or_else(|| panic!("{a:?} x {b:?} seed {seed}"));
+                assert!(outcomes[0].at <= two_slots(&scene), "{a:?} x {b:?} seed {seed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_symmetric_nat_against_port_restriction_fails_in_time_and_says_why() {
+    for other in [PORT_RESTRICTED, DROPS, ACCEPTS, NatKind::Symmetric] {
+        let scene = Scene {
+            timeout: Duration::from_secs(60),
+            ..Scene::new(NatKind::Symmetric, other)
+        };
+        let mut world = World::new(scene);
+        world.run();
+        assert!(world.connected().is_none());
+        let text = world.report(0).to_string();
+        assert!(text.contains("symmetric NAT"), "{text}");
+        assert!(text.contains("another network"), "{text}");
+        assert_eq!(world.report(0).elapsed, Duration::from_secs(60));
+        assert!(matches!(world.notices(0), [Notice::Doubtful | Notice::Hopeless]));
+        assert!(world.report(0).sent > 100);
+    }
+}
+
+#[test]
+fn one_lan_behind_one_nat_connects_at_once_without_a_slot() {
+    for nat in [PORT_RESTRICTED, ACCEPTS, NatKind::Symmetric] {
+        let scene = Scene {
+            paste: [0, 4_200],
+            same_lan: true,
+            ..Scene::new(nat, nat)
+        };
+        let mut world = World::new(scene);
+        world.run();
+        let [s, r] = world.connected().unwrap();
+        assert_eq!((s.kind, r.kind), (PathKind::Lan, PathKind::Lan));
+        assert!(s.at < millis(4_300), "{s:?}");
+    }
+}
+
+#[test]
+fn bare_addresses_connect_with_the_same_six_words() {
+    for a in ALL {
+        for b in ALL {
+            for seed in 0..4 {
+                let mut scene = Scene {
+                    bare: [true, true],
+                    ..Scene::new(a, b)
+                };
+                vary(&mut scene, seed);
+                let mut world = World::new(scene.clone());
+                world.run();
+                let [s, r] = world
+                    .connected()
+                    .unwrap_or_else(|| panic!("{a:?} x {b:?} seed {seed}"));
+                assert!(s.keys.sas.is_some() && s.keys.sas == r.keys.sas);
+                let paste = scene.paste[0].max(scene.paste[1]);
+                assert!(
+                    s.at <= millis(paste + 40_000 + 46_000),
+                    "{a:?} x {b:?} seed {seed} {s:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn one_bare_and_one_whole_address_fail_and_both_are_told() {
+    for bare in [[true, false], [false, true]] {
+        let scene = Scene {
+            bare,
+            timeout: Duration::from_secs(100),
+            ..Scene::new(PORT_RESTRICTED, ACCEPTS)
+        };
+        let mut world = World::new(scene);
+        world.run();
+        assert!(world.connected().is_none());
+        let (whoever_pasted_bare, other) = if bare[0] { (0, 1) } else { (1, 0) };
+        assert!(world.notices(whoever_pasted_bare).contains(&Notice::WePastedBare));
+        assert!(world.notices(other).contains(&Notice::PeerPastedBare));
+        assert!(world.report(other).bare_hellos > 0);
+        assert!(world.report(other).diagnosis().1.contains("whole line"));
+        assert!(
+            world
+                .report(whoever_pasted_bare)
+                .diagnosis()
+                .1
+                .contains("whole line")
+        );
+    }
+}
+
+/// A punch whose peer is elsewhere, drained of what it sends by itself.
+fn lonely(i: usize, bare: bool) -> (Punch, Path) {
+    let mut world = World::new(Scene {
+        bare: [bare, bare],
+        ..Scene::new(PORT_RESTRICTED, PORT_RESTRICTED)
+    });
+    let config = world.config(i);
+    let remote = config.peer.reflexive;
+    let mut punch = Punch::new(config, Time::ZERO).unwrap();
+    drain(&mut punch);
+    (punch, Path { local: 0, remote })
+}
+
+fn drain(punch: &mut Punch) -> (usize, usize) {
+    let transmits = std::iter::from_fn(|| punch.poll_transmit()).count();
+    let connected = std::iter::from_fn(|| punch.poll_event())
+        .filter(|e| !matches!(e, PunchEvent::Schedule(_) | PunchEvent::Notice(_)));
+    (transmits, connected.count())
+}
+
+#[test]
+fn garbage_gets_no_answer_and_has_no_effect() {
+    let mut rng = SeedRng::new(&[9; 32], "test garbage");
+    for i in 0..2 {
+        for bare in [false, true] {
+            let (mut punch, path) = lonely(i, bare);
+            let timeout = punch.poll_timeout();
+            for _ in 0..3_000 {
+                let mut bytes: Vec<u8> = rng.array::<200>().to_vec();
+                bytes.truncate(usize::try_from(rng.next_u64() % 201).unwrap());
+                if let Some(first) = bytes.first_mut() {
+                    *first = 0x40 + (*first % 4);
+                }
+                let heard = punch.handle_datagram(Time::ZERO, path, &mut bytes);
+                assert_eq!(heard, !bytes.is_empty());
+            }
+            assert_eq!(drain(&mut punch), (0, 0));
+            assert_eq!(punch.poll_timeout(), timeout);
+            assert_eq!(punch.report(Time::ZERO).received, 0);
+        }
+    }
+}
+
+#[test]
+fn mutated_and_replayed_datagrams_of_the_peer_get_no_answer() {
+    let mut world = World::new(Scene::new(OPEN, OPEN));
+    world.run();
+    assert!(world.connected().is_some());
+    let recorded = world.delivered.clone();
+    assert!(recorded.len() >= 2);
+    for (i, _, payload) in recorded {
+        let (mut punch, path) = lonely(i, false);
+        for bit in 0..payload.len() * 8 {
+            let mut bad = payload.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            punch.handle_datagram(Time::ZERO, path, &mut bad);
+        }
+        assert_eq!(drain(&mut punch), (0, 0), "{payload:02x?}");
+        punch.handle_datagram(Time::ZERO, path, &mut payload.clone());
+        let (answers, _) = drain(&mut punch);
+        if payload[0] == packet::PROBE {
+            assert!(answers > 0);
+            let mut copy = payload.clone();
+            punch.handle_datagram(Time::ZERO, path, &mut copy);
+            assert_eq!(drain(&mut punch).0, 0, "a copy of a probe is not answered");
+        }
+    }
+}
+
+#[test]
+fn a_bare_punch_hears_nobody_but_the_pasted_ip() {
+    let (mut punch, path) = lonely(1, true);
+    let (mut sender, _) = lonely(0, true);
+    let mut hello = loop {
+        sender.handle_timeout(sender.poll_timeout().unwrap());
+        if let Some(transmit) = sender.poll_transmit() {
+            break transmit.payload;
+        }
+    };
+    let stranger = Path {
+        local: 0,
+        remote: SocketAddr::from(([198, 51, 100, 1], BASE_PORT)),
+    };
+    punch.handle_datagram(Time::ZERO, stranger, &mut hello);
+    assert_eq!(drain(&mut punch), (0, 0));
+    punch.handle_datagram(Time::ZERO, path, &mut hello);
+    assert!(drain(&mut punch).0 > 0);
+}
+
+#[test]
+fn the_first_exchange_on_a_lan_yields_a_round_trip() {
+    let scene = Scene {
+        paste: [1_000, 0],
+        same_lan: true,
+        ..Scene::new(PORT_RESTRICTED, PORT_RESTRICTED)
+    };
+    let mut world = World::new(scene);
+    world.run();
+    let [s, _] = world.connected().unwrap();
+    assert!(s.rtt.is_none_or(|rtt| rtt < Duration::from_millis(1)), "{s:?}");
+    assert_eq!(s.path.remote.port(), BASE_PORT);
+}

@@ -1,0 +1,173 @@
+//! NATs by their behaviour (RFC 4787), and Linux' masquerade with its clash of connection tracking entries.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::protocol::time::Time;
+use crate::rendezvous::address::{Filtering, Mapping, NatClass};
+
+/// Unreplied and replied entries of Linux (`nf_conntrack_udp_timeout`, `_stream`).
+const UNREPLIED: Duration = Duration::from_secs(30);
+const REPLIED: Duration = Duration::from_secs(120);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NatKind {
+    Public,
+    Cone(Filtering),
+    /// Linux masquerade; `wan_input_accepted` makes stray packets leave entries.
+    Masquerade {
+        wan_input_accepted: bool,
+    },
+    Symmetric,
+}
+
+/// One flow as connection tracking sees it. `inside` is `None` if it ends at the router itself.
+#[derive(Debug)]
+struct Entry {
+    inside: Option<u16>,
+    outside: u16,
+    remote: SocketAddr,
+    expires: Time,
+}
+
+#[derive(Debug)]
+pub(super) struct Nat {
+    pub(super) kind: NatKind,
+    pub(super) ip: IpAddr,
+    entries: Vec<Entry>,
+    next_port: u16,
+}
+
+impl Nat {
+    pub(super) fn new(kind: NatKind, ip: IpAddr) -> Self {
+        Nat {
+            kind,
+            ip,
+            entries: Vec::new(),
+            next_port: 20_000,
+        }
+    }
+
+    pub(super) fn class(&self) -> NatClass {
+        let mapping = match self.kind {
+            NatKind::Public => Mapping::Public,
+            NatKind::Cone(_) | NatKind::Masquerade { .. } => Mapping::Independent,
+            NatKind::Symmetric => Mapping::Dependent,
+        };
+        NatClass {
+            mapping,
+            filtering: Filtering::Untested,
+        }
+    }
+
+    /// The external port a STUN server would see for inside port `port`.
+    pub(super) fn stun_port(&self, port: u16) -> u16 {
+        match self.kind {
+            NatKind::Public | NatKind::Masquerade { .. } => port,
+            NatKind::Cone(_) => port + 1000,
+            NatKind::Symmetric => port + 2000,
+        }
+    }
+
+    fn fresh_port(&mut self) -> u16 {
+        self.next_port += 7;
+        self.next_port
+    }
+
+    /// A packet leaves: its external source port.
+    pub(super) fn outbound(&mut self, now: Time, port: u16, remote: SocketAddr) -> u16 {
+        self.entries.retain(|e| e.expires > now);
+        if let Some(entry) = self
+            .entries
+            .iter_mut()
+            .find(|e| e.inside == Some(port) && e.remote == remote)
+        {
+            entry.expires = entry.expires.max(now + UNREPLIED);
+            return entry.outside;
+        }
+        let wanted = self.stun_port(port);
+        let outside = match self.kind {
+            NatKind::Public | NatKind::Cone(_) => wanted,
+            NatKind::Symmetric => self.fresh_port(),
+            NatKind::Masquerade { .. } => {
+                let taken = self
+                    .entries
+                    .iter()
+                    .any(|e| e.outside == wanted && e.remote == remote);
+                if taken { self.fresh_port() } else { wanted }
+            }
+        };
+        self.entries.push(Entry {
+            inside: Some(port),
+            outside,
+            remote,
+            expires: now + UNREPLIED,
+        });
+        outside
+    }
+
+    /// A packet arrives at an external port: the inside port it is let in to.
+    pub(super) fn inbound(&mut self, now: Time, outside: u16, remote: SocketAddr) -> Option<u16> {
+        self.entries.retain(|e| e.expires > now);
+        if self.kind == NatKind::Public {
+            return Some(outside);
+        }
+        if let Some(entry) = self
+            .entries
+            .iter_mut()
+            .find(|e| e.outside == outside && e.remote == remote)
+        {
+            entry.expires = now
+                + if entry.inside.is_some() {
+                    REPLIED
+                } else {
+                    UNREPLIED
+                };
+            return entry.inside;
+        }
+        match self.kind {
+            NatKind::Cone(Filtering::Independent) => Some(outside - 1000),
+            NatKind::Cone(Filtering::Address) => {
+                let known = |e: &&Entry| e.outside == outside && e.remote.ip() == remote.ip();
+                self.entries.iter().find(known).and_then(|e| e.inside)
+            }
+            NatKind::Masquerade {
+                wan_input_accepted: true,
+            } => {
+                self.entries.push(Entry {
+                    inside: None,
+                    outside,
+                    remote,
+                    expires: now + UNREPLIED,
+                });
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
+#[test]
+fn a_stray_packet_pins_the_flow_and_ours_leaves_from_another_port() {
+    let mut nat = Nat::new(
+        NatKind::Masquerade {
+            wan_input_accepted: true,
+        },
+        [203, 0, 113, 1].into(),
+    );
+    let (peer, at) = (SocketAddr::from(([203, 0, 113, 2], 4300)), |s| {
+        Time::ZERO + Duration::from_secs(s)
+    });
+    assert_eq!(nat.inbound(at(0), 4300, peer), None);
+    assert_ne!(nat.outbound(at(1), 4300, peer), 4300);
+    assert_eq!(nat.inbound(at(2), 4300, peer), None);
+    let mut nat = Nat::new(
+        NatKind::Masquerade {
+            wan_input_accepted: true,
+        },
+        [203, 0, 113, 1].into(),
+    );
+    assert_eq!(nat.outbound(at(1), 4300, peer), 4300);
+    assert_eq!(nat.inbound(at(2), 4300, peer), Some(4300));
+    assert_eq!(nat.inbound(at(200), 4300, peer), None);
+}

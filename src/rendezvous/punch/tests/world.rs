@@ -1,0 +1,356 @@
+//! Two users, their NATs and the internet between them, in virtual time.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::super::*;
+use super::nat::{Nat, NatKind};
+use crate::rendezvous::address::Token;
+
+/// Packets with fewer hops to live die between the two NATs.
+const HOPS: u8 = 8;
+const UNIX: u64 = 1_795_236_100_000_000_000;
+
+#[derive(Clone)]
+pub(super) struct Scene {
+    pub(super) nats: [NatKind; 2],
+    /// Sender's and receiver's paste, milliseconds.
+    pub(super) paste: [u64; 2],
+    /// How far each clock is ahead, milliseconds.
+    pub(super) skew: [i64; 2],
+    pub(super) loss_percent: u64,
+    pub(super) delay_millis: u64,
+    pub(super) low_ttl: u8,
+    pub(super) same_lan: bool,
+    /// Who pastes the peer's bare `ip:port`.
+    pub(super) bare: [bool; 2],
+    pub(super) timeout: Duration,
+    pub(super) seed: u64,
+}
+
+impl Scene {
+    pub(super) fn new(a: NatKind, b: NatKind) -> Self {
+        Scene {
+            nats: [a, b],
+            paste: [0, 0],
+            skew: [0, 0],
+            loss_percent: 0,
+            delay_millis: 20,
+            low_ttl: crate::rendezvous::schedule::DEFAULT_LOW_TTL,
+            same_lan: false,
+            bare: [false, false],
+            timeout: Duration::from_secs(300),
+            seed: 1,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) at: Time,
+    pub(super) path: Path,
+    pub(super) keys: SessionKeys,
+    pub(super) kind: PathKind,
+    pub(super) rtt: Option<Duration>,
+}
+
+enum State {
+    Waiting,
+    Punching(Box<Punch>),
+    Connected(Box<Responder>),
+    Failed,
+}
+
+struct Side {
+    nat: Nat,
+    ip: IpAddr,
+    state: State,
+    outcome: Option<Outcome>,
+    report: Option<Report>,
+    notices: Vec<Notice>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Flying {
+    at: Time,
+    order: u64,
+    to: SocketAddr,
+    from: SocketAddr,
+    payload: Vec<u8>,
+}
+
+pub(super) struct World {
+    scene: Scene,
+    sides: [Side; 2],
+    flying: BinaryHeap<Reverse<Flying>>,
+    rng: SeedRng,
+    order: u64,
+    now: Time,
+    pub(super) delivered: Vec<(usize, Path, Vec<u8>)>,
+}
+
+pub(super) const BASE_PORT: u16 = 4300;
+
+pub(super) fn millis(ms: u64) -> Time {
+    Time::ZERO + Duration::from_millis(ms)
+}
+
+impl World {
+    pub(super) fn new(scene: Scene) -> Self {
+        let side = |i: u8| {
+            let lan = if scene.same_lan { 1 } else { i };
+            let ip: IpAddr = match scene.nats[usize::from(i)] {
+                NatKind::Public => [203, 0, 113, 10 + i].into(),
+                _ => [192, 168, lan, 10 + i].into(),
+            };
+            let nat_ip = if scene.nats[usize::from(i)] == NatKind::Public {
+                ip
+            } else {
+                [203, 0, 113, lan].into()
+            };
+            Side {
+                nat: Nat::new(scene.nats[usize::from(i)], nat_ip),
+                ip,
+                state: State::Waiting,
+                outcome: None,
+                report: None,
+                notices: Vec::new(),
+            }
+        };
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&scene.seed.to_be_bytes());
+        World {
+            sides: [side(0), side(1)],
+            flying: BinaryHeap::new(),
+            rng: SeedRng::new(&seed, "test world"),
+            order: 0,
+            now: Time::ZERO,
+            scene,
+            delivered: Vec::new(),
+        }
+    }
+
+    fn keypair(i: usize) -> StaticKeypair {
+        StaticKeypair::from_seed(&[u8::try_from(i).unwrap() + 1; 32])
+    }
+
+    fn role(i: usize) -> Role {
+        if i == 0 { Role::Sender } else { Role::Receiver }
+    }
+
+    pub(super) fn address(&self, i: usize) -> Address {
+        let side = &self.sides[i];
+        let port = |k: u16| side.nat.stun_port(BASE_PORT + k);
+        Address {
+            reflexive: SocketAddr::new(side.nat.ip, port(0)),
+            token: Some(Token {
+                role: Self::role(i),
+                key: *Self::keypair(i).public(),
+                nat: side.nat.class(),
+                spare_ports: [port(1), port(2), port(3)],
+                candidates: vec![SocketAddr::new(side.ip, BASE_PORT)],
+            }),
+        }
+    }
+
+    pub(super) fn config(&mut self, i: usize) -> PunchConfig {
+        let mut peer = self.address(1 - i);
+        if self.scene.bare[i] {
+            peer.token = None;
+        }
+        let unix = i128::from(UNIX) + i128::from(self.scene.skew[i]) * 1_000_000;
+        PunchConfig {
+            role: Self::role(i),
+            own: self.address(i),
+            peer,
+            keypair: Self::keypair(i),
+            hardware_aes: true,
+            not_before: 0,
+            clock: Clock::system(u64::try_from(unix).unwrap(), Time::ZERO),
+            low_ttl: self.scene.low_ttl,
+            timeout: self.scene.timeout,
+            ipv6_socket: None,
+            seed: self.rng.seed(),
+        }
+    }
+
+    fn send(&mut self, i: usize, transmit: Transmit) {
+        let Transmit { path, ttl, payload } = transmit;
+        assert!(payload.len() <= packet::MAX);
+        let port = BASE_PORT + u16::from(path.local);
+        let peer_lan = SocketAddr::new(self.sides[1 - i].ip, path.remote.port());
+        let delay = if self.scene.same_lan && path.remote == peer_lan {
+            let from = SocketAddr::new(self.sides[i].ip, port);
+            return self.fly(Duration::from_micros(200), path.remote, from, payload);
+        } else {
+            Duration::from_millis(self.scene.delay_millis)
+        };
+        if is_private(path.remote.ip()) {
+            return;
+        }
+        let outside = self.sides[i].nat.outbound(self.now, port, path.remote);
+        let dies = ttl.is_some_and(|ttl| ttl < HOPS);
+        let hairpin = self.scene.same_lan && path.remote.ip() == self.sides[i].nat.ip;
+        if dies || hairpin || self.rng.next_u64() % 100 < self.scene.loss_percent {
+            return;
+        }
+        let from = SocketAddr::new(self.sides[i].nat.ip, outside);
+        let delay = self.rng.jittered(delay);
+        self.fly(delay, path.remote, from, payload);
+    }
+
+    fn fly(&mut self, delay: Duration, to: SocketAddr, from: SocketAddr, payload: Vec<u8>) {
+        self.order += 1;
+        self.flying.push(Reverse(Flying {
+            at: self.now + delay,
+            order: self.order,
+            to,
+            from,
+            payload,
+        }));
+    }
+
+    fn arrive(&mut self, packet: Flying) {
+        for i in 0..2 {
+            let side = &mut self.sides[i];
+            let port = if packet.to.ip() == side.nat.ip {
+                side.nat.inbound(self.now, packet.to.port(), packet.from)
+            } else if packet.to.ip() == side.ip {
+                Some(packet.to.port())
+            } else {
+                continue;
+            };
+            let Some(local) = port.and_then(|p| p.checked_sub(BASE_PORT)).filter(|&k| k < 4) else {
+                continue;
+            };
+            let path = Path {
+                local: u8::try_from(local).unwrap(),
+                remote: packet.from,
+            };
+            self.delivered.push((i, path, packet.payload.clone()));
+            match &mut side.state {
+                State::Punching(punch) => {
+                    let mut payload = packet.payload;
+                    punch.handle_datagram(self.now, path, &mut payload);
+                    self.drain(i);
+                }
+                State::Connected(responder) => {
+                    if let Some(payload) = responder.handle_datagram(path, &packet.payload) {
+                        self.send(
+                            i,
+                            Transmit {
+                                path,
+                                ttl: None,
+                                payload,
+                            },
+                        );
+                    }
+                }
+                State::Waiting | State::Failed => {}
+            }
+            return;
+        }
+    }
+
+    fn drain(&mut self, i: usize) {
+        let now = self.now;
+        let State::Punching(punch) = &mut self.sides[i].state else {
+            return;
+        };
+        let transmits: Vec<Transmit> = std::iter::from_fn(|| punch.poll_transmit()).collect();
+        let events: Vec<PunchEvent> = std::iter::from_fn(|| punch.poll_event()).collect();
+        for transmit in transmits {
+            self.send(i, transmit);
+        }
+        let side = &mut self.sides[i];
+        for event in events {
+            match event {
+                PunchEvent::Connected {
+                    path,
+                    keys,
+                    kind,
+                    rtt,
+                } => {
+                    side.outcome = Some(Outcome {
+                        at: now,
+                        path,
+                        keys,
+                        kind,
+                        rtt,
+                    });
+                    let State::Punching(punch) = std::mem::replace(&mut side.state, State::Failed) else {
+                        return;
+                    };
+                    side.state = State::Connected(Box::new(punch.into_responder()));
+                }
+                PunchEvent::Failed(report) => {
+                    side.report = Some(*report);
+                    side.state = State::Failed;
+                }
+                PunchEvent::Notice(notice) => side.notices.push(notice),
+                PunchEvent::Schedule(_) | PunchEvent::Reflexive(_) => {}
+            }
+        }
+    }
+
+    /// Runs until both sides are done, one way or the other.
+    pub(super) fn run(&mut self) {
+        loop {
+            let mut next = self.flying.peek().map_or(Time::FAR_FUTURE, |Reverse(f)| f.at);
+            for i in 0..2 {
+                next = next.min(match &self.sides[i].state {
+                    State::Waiting => millis(self.scene.paste[i]),
+                    State::Punching(punch) => punch.poll_timeout().unwrap_or(Time::FAR_FUTURE),
+                    State::Connected(_) | State::Failed => Time::FAR_FUTURE,
+                });
+            }
+            let done = |s: &Side| matches!(s.state, State::Connected(_) | State::Failed);
+            if self.sides.iter().all(done) || next == Time::FAR_FUTURE {
+                return;
+            }
+            self.now = next;
+            while self.flying.peek().is_some_and(|Reverse(f)| f.at <= self.now) {
+                let Some(Reverse(packet)) = self.flying.pop() else {
+                    break;
+                };
+                self.arrive(packet);
+            }
+            for i in 0..2 {
+                match &mut self.sides[i].state {
+                    State::Waiting if self.now >= millis(self.scene.paste[i]) => {
+                        let config = self.config(i);
+                        self.sides[i].state =
+                            State::Punching(Box::new(Punch::new(config, self.now).unwrap()));
+                    }
+                    State::Punching(punch) => punch.handle_timeout(self.now),
+                    _ => continue,
+                }
+                self.drain(i);
+            }
+        }
+    }
+
+    /// Both outcomes, if both sides connected, having checked that they fit.
+    pub(super) fn connected(&self) -> Option<[&Outcome; 2]> {
+        let [Some(s), Some(r)] = [&self.sides[0].outcome, &self.sides[1].outcome] else {
+            return None;
+        };
+        assert_eq!((s.keys.send, s.keys.receive), (r.keys.receive, r.keys.send));
+        assert_eq!(
+            (s.keys.local_cid, s.keys.remote_cid),
+            (r.keys.remote_cid, r.keys.local_cid)
+        );
+        assert_eq!(s.keys.sas, r.keys.sas);
+        Some([s, r])
+    }
+
+    pub(super) fn report(&self, i: usize) -> &Report {
+        self.sides[i].report.as_ref().expect("this side failed")
+    }
+
+    pub(super) fn notices(&self, i: usize) -> &[Notice] {
+        &self.sides[i].notices
+    }
+}

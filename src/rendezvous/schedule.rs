@@ -1,0 +1,449 @@
+//! When to send where, and how far the packet may live. Timing only: what is sent is the caller's.
+//!
+//! # Why so elaborate
+//! When the peer's packet reaches a Linux masquerading router before our own first packet has left, connection
+//! tracking binds that flow to the router itself, and our later packet leaves from another port: the punch
+//! fails, and every retry within 30 s renews the failure. So nothing of full lifetime is sent before the
+//! agreed moment, and low-TTL packets, which open our own NAT and die before the other's, go ahead of it.
+//!
+//! Whoever comes late has been shot at already. Hence four port pairs: slot `n` uses pair `n mod 4` alone, and
+//! a pair rests for longer than such an entry lives before its turn comes again. A late comer finds the next
+//! slot's pair clean.
+//!
+//! Candidates on the LAN and over IPv6 have no NAT to open: full lifetime at once, without any slot.
+//!
+//! ```text
+//!   slot - 4 s          - 1.5 s          slot            slot + 4 s
+//!     |  low  low  low    | burst, low     | full, 20 -> 200 ms |  silence
+//! ```
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::address::PAIRS;
+use super::clock::{Clock, SlotIndex};
+use crate::protocol::Path;
+use crate::protocol::handshake::rng::SeedRng;
+use crate::protocol::time::Time;
+
+/// Lifetime of packets that open our own NAT only. Few users sit behind more than four routers of their own,
+/// and few paths between two homes have fewer than six in all. (Others use 4, 5 or 7.)
+pub const DEFAULT_LOW_TTL: u8 = 5;
+
+/// Packets of full lifetime go out for this long from the slot on.
+pub const WINDOW: Duration = Duration::from_secs(4);
+/// Unreplied UDP entries live this long in Linux (`nf_conntrack_udp_timeout`), and so does a poisoned pair.
+pub const ENTRY_LIFETIME: Duration = Duration::from_secs(30);
+
+/// When low-TTL packets go out, counted back from the slot: sparse ones first, so that clocks a second or two
+/// apart still open before the other side fires, then a burst against loss.
+const LOW: [Duration; 8] = [
+    Duration::from_millis(4000),
+    Duration::from_millis(3000),
+    Duration::from_millis(2000),
+    Duration::from_millis(1500),
+    Duration::from_millis(1200),
+    Duration::from_millis(900),
+    Duration::from_millis(600),
+    Duration::from_millis(300),
+];
+const LOW_JITTER_MILLIS: u64 = 80;
+
+const FIRST_INTERVAL: Duration = Duration::from_millis(20);
+const LAST_INTERVAL: Duration = Duration::from_millis(200);
+const CANDIDATE_INTERVAL: Duration = Duration::from_millis(100);
+const SLOWEST: Duration = Duration::from_secs(1);
+
+/// Addresses learnt from packets are limited, whoever sends them.
+const MAX_REFLEXIVE: usize = 8;
+
+/// How far a packet may live.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// Dies between the two NATs.
+    Low(u8),
+    /// The system's default.
+    Full,
+}
+
+/// One datagram to send now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Send {
+    /// From which socket, to whom.
+    pub path: Path,
+    /// With which lifetime.
+    pub reach: Reach,
+    /// The slot it is for; for paths that need none, the slot it falls in.
+    pub slot: SlotIndex,
+}
+
+/// What a user may want to read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ScheduleEvent {
+    /// Nothing of full lifetime goes through the NATs before `until`.
+    Waiting {
+        /// The slot waited for.
+        slot: SlotIndex,
+        /// When it begins.
+        until: Time,
+        /// How long that is from now.
+        wait: Duration,
+    },
+    /// A slot has begun.
+    Attempt {
+        /// Counts from 0.
+        number: u32,
+        /// Where the packets go.
+        to: SocketAddr,
+    },
+}
+
+/// Packets of full lifetime to one path, ever more slowly.
+struct Stream {
+    path: Path,
+    next: Time,
+    interval: Duration,
+    slowest: Duration,
+    until: Time,
+}
+
+impl Stream {
+    fn new(path: Path, now: Time, interval: Duration) -> Self {
+        Stream {
+            path,
+            next: now,
+            interval,
+            slowest: SLOWEST,
+            until: Time::FAR_FUTURE,
+        }
+    }
+
+    fn poll(&mut self, now: Time, rng: &mut SeedRng) -> Option<Path> {
+        if now < self.next || now >= self.until {
+            return None;
+        }
+        self.next = now + rng.jittered(self.interval);
+        self.interval = (self.interval * 115 / 100).min(self.slowest);
+        Some(self.path)
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        (self.next < self.until).then_some(self.next)
+    }
+}
+
+struct Plan {
+    slot: SlotIndex,
+    start: Time,
+    path: Path,
+    low: VecDeque<Time>,
+    full: Option<Stream>,
+}
+
+/// The timing of one attempt to reach a peer, from the paste (or the loss of a connection) on.
+pub struct Schedule {
+    pairs: [Option<Path>; PAIRS],
+    clock: Clock,
+    ttl: u8,
+    rng: SeedRng,
+    plan: Option<Plan>,
+    streams: Vec<Stream>,
+    reflexive: usize,
+    attempts: u32,
+    events: VecDeque<ScheduleEvent>,
+}
+
+impl Schedule {
+    /// Begins. `pairs[k]` is the path from our socket `k` to the peer's external port `k`, where both have
+    /// one; `candidates` need no NAT; `ttl` is the low one.
+    pub fn new(
+        pairs: [Option<Path>; PAIRS],
+        candidates: &[Path],
+        clock: Clock,
+        ttl: u8,
+        seed: &[u8; 32],
+        now: Time,
+    ) -> Self {
+        let mut schedule = Schedule {
+            pairs,
+            clock,
+            ttl,
+            rng: SeedRng::new(seed, "p2pcopy 1 schedule"),
+            plan: None,
+            streams: candidates
+                .iter()
+                .map(|&path| Stream::new(path, now, CANDIDATE_INTERVAL))
+                .collect(),
+            reflexive: 0,
+            attempts: 0,
+            events: VecDeque::new(),
+        };
+        schedule.make_plan(now);
+        schedule
+    }
+
+    /// Sends with full lifetime to an address the peer was heard from, at once: its packet got through, so
+    /// there is nothing left to open first. False if that is known already, or too many are.
+    pub fn add_reflexive(&mut self, path: Path, now: Time) -> bool {
+        if self.reflexive == MAX_REFLEXIVE || self.streams.iter().any(|s| s.path == path) {
+            return false;
+        }
+        self.reflexive += 1;
+        self.streams.push(Stream::new(path, now, FIRST_INTERVAL));
+        true
+    }
+
+    /// Slots tried so far.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// The next datagram due, if any. Call until `None`.
+    pub fn poll(&mut self, now: Time) -> Option<Send> {
+        let slot_now = self.clock.slot(now);
+        for stream in &mut self.streams {
+            if let Some(path) = stream.poll(now, &mut self.rng) {
+                return Some(Send {
+                    path,
+                    reach: Reach::Full,
+                    slot: slot_now,
+                });
+            }
+        }
+        if self.plan.as_ref().is_some_and(|p| now >= p.start + WINDOW) {
+            self.make_plan(now);
+        }
+        let plan = self.plan.as_mut()?;
+        if now < plan.start {
+            if plan.low.front().is_some_and(|&at| at <= now) {
+                plan.low.pop_front();
+                return Some(Send {
+                    path: plan.path,
+                    reach: Reach::Low(self.ttl),
+                    slot: plan.slot,
+                });
+            }
+            return None;
+        }
+        if plan.full.is_none() {
+            let attempt = ScheduleEvent::Attempt {
+                number: self.attempts,
+                to: plan.path.remote,
+            };
+            self.events.push_back(attempt);
+            self.attempts += 1;
+        }
+        let full = plan.full.get_or_insert_with(|| Stream {
+            slowest: LAST_INTERVAL,
+            until: plan.start + WINDOW,
+            ..Stream::new(plan.path, now, FIRST_INTERVAL)
+        });
+        let path = full.poll(now, &mut self.rng)?;
+        Some(Send {
+            path,
+            reach: Reach::Full,
+            slot: plan.slot,
+        })
+    }
+
+    /// When [`Schedule::poll`] will have something; `None` if never.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let planned = self.plan.as_ref().map(|plan| {
+            let end = plan.start + WINDOW;
+            match (plan.low.front(), &plan.full) {
+                (_, Some(full)) => full.poll_timeout().unwrap_or(end),
+                (Some(&low), None) => low.min(plan.start),
+                (None, None) => plan.start,
+            }
+        });
+        self.streams
+            .iter()
+            .filter_map(Stream::poll_timeout)
+            .chain(planned)
+            .min()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<ScheduleEvent> {
+        self.events.pop_front()
+    }
+
+    /// Picks the next slot that has not begun and whose pair exists. A slot that has begun is left alone: the
+    /// peer's packets of full lifetime may already be at our NAT.
+    fn make_plan(&mut self, now: Time) {
+        let mut slot = self.clock.slot(now).next();
+        self.plan = None;
+        for _ in 0..PAIRS {
+            let Some(path) = self.pairs[slot.pair(PAIRS)] else {
+                slot = slot.next();
+                continue;
+            };
+            let start = self.clock.slot_start(slot);
+            let mut low: VecDeque<Time> = VecDeque::new();
+            let mut late = false;
+            let wait = start.since(now);
+            for before in LOW {
+                let jitter = Duration::from_millis(self.rng.next_u64() % LOW_JITTER_MILLIS);
+                // Counted from now: times before the run's zero do not exist.
+                match (wait + jitter).checked_sub(before) {
+                    Some(ahead) => low.push_back(now + ahead),
+                    None => late = true,
+                }
+            }
+            if late {
+                low.push_front(now);
+            }
+            self.events.push_back(ScheduleEvent::Waiting {
+                slot,
+                until: start,
+                wait,
+            });
+            self.plan = Some(Plan {
+                slot,
+                start,
+                path,
+                low,
+                full: None,
+            });
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNIX: u64 = 1_795_236_100_000_000_000;
+
+    fn pairs(n: usize) -> [Option<Path>; PAIRS] {
+        std::array::from_fn(|k| {
+            let local = u8::try_from(k).unwrap();
+            (k < n).then(|| Path {
+                local,
+                remote: SocketAddr::from(([203, 0, 113, 7], 4300 + u16::from(local))),
+            })
+        })
+    }
+
+    /// Every send and event of `seconds`, with times relative to the beginning, which is `offset` into a slot.
+    fn run(mut schedule: Schedule, seconds: u64) -> (Vec<(f64, Send)>, Vec<ScheduleEvent>) {
+        let (mut sends, mut events) = (Vec::new(), Vec::new());
+        let mut now = Time::ZERO;
+        while now < Time::ZERO + Duration::from_secs(seconds) {
+            while let Some(send) = schedule.poll(now) {
+                sends.push((now.since(Time::ZERO).as_secs_f64(), send));
+            }
+            while let Some(event) = schedule.poll_event() {
+                events.push(event);
+            }
+            match schedule.poll_timeout() {
+                Some(next) => {
+                    assert!(next > now, "a timeout in the past would spin: {next:?} {now:?}");
+                    now = next;
+                }
+                None => break,
+            }
+        }
+        (sends, events)
+    }
+
+    fn schedule(n: usize, candidates: &[Path], offset_millis: u64) -> Schedule {
+        let clock = Clock::system(UNIX + offset_millis * 1_000_000, Time::ZERO);
+        Schedule::new(pairs(n), candidates, clock, DEFAULT_LOW_TTL, &[1; 32], Time::ZERO)
+    }
+
+    #[test]
+    fn low_ttl_goes_before_the_slot_and_full_ttl_only_inside_its_window() {
+        for offset in [0, 1, 2500, 4500, 6100, 9100, 9900] {
+            let (sends, _) = run(schedule(4, &[], offset), 120);
+            assert!(sends.len() > 300);
+            for (at, send) in sends {
+                let in_slot = (at + offset as f64 / 1000.0) % 10.0;
+                match send.reach {
+                    Reach::Low(ttl) => assert!(ttl == DEFAULT_LOW_TTL && in_slot >= 6.0 - 1e-6, "{at}"),
+                    Reach::Full => assert!(!(4.0..10.0 - 1e-6).contains(&in_slot), "{at} {in_slot}"),
+                }
+                assert_eq!(send.slot.pair(PAIRS), usize::from(send.path.local));
+            }
+        }
+    }
+
+    #[test]
+    fn every_slot_is_opened_first_however_late_the_paste() {
+        for offset in [0, 5900, 8000, 9300, 9950, 9999] {
+            let (sends, _) = run(schedule(4, &[], offset), 45);
+            for pair in 0..4 {
+                let first = sends
+                    .iter()
+                    .find(|(_, s)| usize::from(s.path.local) == pair)
+                    .unwrap();
+                assert_eq!(first.1.reach, Reach::Low(DEFAULT_LOW_TTL), "offset {offset}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pair_rests_longer_than_a_poisoned_entry_lives() {
+        let (sends, _) = run(schedule(4, &[], 0), 200);
+        for pair in 0..4 {
+            let full: Vec<f64> = sends
+                .iter()
+                .filter(|(_, s)| usize::from(s.path.local) == pair && s.reach == Reach::Full)
+                .map(|(at, _)| *at)
+                .collect();
+            let low: Vec<f64> = sends
+                .iter()
+                .filter(|(_, s)| usize::from(s.path.local) == pair && s.reach != Reach::Full)
+                .map(|(at, _)| *at)
+                .collect();
+            let rests = full
+                .iter()
+                .map(|f| low.iter().copied().filter(|l| l > f).fold(f64::MAX, f64::min) - f);
+            assert!(rests.fold(f64::MAX, f64::min) > ENTRY_LIFETIME.as_secs_f64());
+        }
+    }
+
+    #[test]
+    fn a_paste_inside_a_running_slot_waits_for_the_next() {
+        let (_, events) = run(schedule(4, &[], 2500), 20);
+        assert!(
+            matches!(events[0], ScheduleEvent::Waiting { wait, .. } if wait == Duration::from_millis(7500)),
+            "{events:?}"
+        );
+        assert!(matches!(events[1], ScheduleEvent::Attempt { number: 0, .. }));
+        assert!(matches!(events[2], ScheduleEvent::Waiting { wait, .. } if wait == Duration::from_secs(6)));
+    }
+
+    #[test]
+    fn with_pair_0_alone_every_fourth_slot_is_used() {
+        let (sends, events) = run(schedule(1, &[], 0), 200);
+        assert!(sends.iter().all(|(_, s)| s.slot.pair(PAIRS) == 0));
+        let attempts = events
+            .iter()
+            .filter(|e| matches!(e, ScheduleEvent::Attempt { .. }))
+            .count();
+        assert_eq!(attempts, 5);
+    }
+
+    #[test]
+    fn candidates_and_reflexive_addresses_need_no_slot() {
+        let lan = Path {
+            local: 0,
+            remote: "192.168.1.5:4300".parse().unwrap(),
+        };
+        let mut only_lan = schedule(0, &[lan], 0);
+        let sent = only_lan.poll(Time::ZERO).unwrap();
+        assert_eq!((sent.path, sent.reach), (lan, Reach::Full));
+        let other = Path {
+            local: 2,
+            remote: "203.0.113.7:9999".parse().unwrap(),
+        };
+        assert!(only_lan.add_reflexive(other, Time::ZERO));
+        assert!(!only_lan.add_reflexive(other, Time::ZERO));
+        assert_eq!(only_lan.poll(Time::ZERO).unwrap().path, other);
+        let (sends, _) = run(schedule(0, &[lan], 0), 60);
+        assert!((50..90).contains(&sends.len()), "{}", sends.len());
+    }
+}
