@@ -1,7 +1,7 @@
 //! One run of a sender, a receiver, a demo or a check: from validated options to an outcome.
 //!
-//! A run tells the outside everything through a [`Front`](event::Front) and asks it everything it needs to
-//! know; it never prints. It ends in a [`Summary`](outcome::Summary) or in a [`Failure`](outcome::Failure).
+//! A run tells the outside everything through a [`Front`] and asks it everything it needs to
+//! know; it never prints. It ends in a [`Summary`] or in a [`Failure`].
 
 mod close;
 mod command;

@@ -23,7 +23,7 @@ pub(super) struct Console {
     prompts: Prompts,
     detail: Detail,
     json: Option<Box<dyn Write + Send>>,
-    last_progress: Option<Instant>,
+    period: Period,
     smooth_rate: f64,
 }
 
@@ -60,7 +60,7 @@ impl Console {
             prompts,
             detail,
             json,
-            last_progress: None,
+            period: Period::default(),
             smooth_rate: 0.0,
         }
     }
@@ -102,15 +102,8 @@ impl Console {
             clippy::disallowed_methods,
             reason = "how often to print is a matter of the console alone"
         )]
-        let now = Instant::now();
-        match self.last_progress {
-            Some(last) if now.duration_since(last) < PLAIN_PERIOD => {}
-            // The first report only starts the period: a short transfer needs no lines on its way.
-            None => self.last_progress = Some(now),
-            Some(_) => {
-                self.last_progress = Some(now);
-                self.screen.line(&lines::plain(text));
-            }
+        if self.period.is_over(Instant::now()) {
+            self.screen.line(&lines::plain(text));
         }
     }
 
@@ -133,6 +126,26 @@ impl Console {
             out.write_all(message.as_bytes())
         };
         let _ = out.flush();
+    }
+}
+
+/// When the last line of progress was told.
+#[derive(Default)]
+struct Period {
+    began: Option<Instant>,
+}
+
+impl Period {
+    /// Whether it is time for another line. The first report only starts the period: a short transfer needs no
+    /// lines on its way.
+    fn is_over(&mut self, now: Instant) -> bool {
+        let is_over = self
+            .began
+            .is_some_and(|began| now.duration_since(began) >= PLAIN_PERIOD);
+        if is_over || self.began.is_none() {
+            self.began = Some(now);
+        }
+        is_over
     }
 }
 
@@ -174,5 +187,21 @@ pub(super) fn stderr_kind() -> Kind {
         Kind::Mono
     } else {
         Kind::Color
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any moment will do as the beginning")]
+    fn plain_progress_is_told_every_few_seconds() {
+        let (mut period, start) = (Period::default(), Instant::now());
+        let told: Vec<u64> = (0..50)
+            .map(|i| i * 200)
+            .filter(|ms| period.is_over(start + Duration::from_millis(*ms)))
+            .collect();
+        assert_eq!(told, [3000, 6000, 9000]);
     }
 }

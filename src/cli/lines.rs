@@ -115,7 +115,7 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
         Event::Reconnecting { silence } => vec![Line::led(
             "",
             format!(
-                "Nothing heard for {}: looking for the other side again, no need to do anything",
+                "The other side is silent ({}): looking for it again, no need to do anything",
                 Span(*silence)
             ),
             Tone::Warning,

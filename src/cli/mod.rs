@@ -24,6 +24,7 @@ use args::{Cli, Command};
 use console::Console;
 use prompts::Input;
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// What the command line asks for.
@@ -119,7 +120,8 @@ fn run_task(task: Task, front: &mut dyn Front) -> Result<Summary, Failure> {
 /// A fault of ours ends the program with two lines and code 1, never with a backtrace.
 fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
-        eprintln!("{}", panic_message(info));
+        // Not eprintln: it panics itself when standard error is closed.
+        let _ = writeln!(std::io::stderr(), "{}", panic_message(info));
         std::process::exit(1);
     }));
 }
