@@ -153,11 +153,18 @@ impl Bbr {
         let rate = if self.full {
             rate
         } else {
-            rate.max((self.window as f64 / s.smoothed_rtt.as_secs_f64().max(1e-4)) as u64)
+            rate.max((1.5 * self.window as f64 / s.smoothed_rtt.as_secs_f64().max(1e-4)) as u64)
         };
         if self.max_bw.get() > 0 && (self.full || rate > self.pacing_rate) {
             self.pacing_rate = rate;
         }
+    }
+
+    /// Whether this very RTT shows that the pipe is full: rate samples lag a round behind, and while they do the
+    /// window of startup may outgrow them.
+    fn sees_queue(&self, s: &AckSample) -> bool {
+        let min = self.min_rtt.get().unwrap_or_default();
+        s.rtt.is_none_or(|r| r > min + min / 8 + Duration::from_millis(1))
     }
 
     fn set_window(&mut self, s: &AckSample) {
@@ -168,8 +175,10 @@ impl Bbr {
         let target = (gain * self.bdp(self.bw()) + jitter) as u64 + bursts;
         if self.full {
             self.window = target;
-        } else if self.window < target || s.delivered < INITIAL_PACKETS * self.mtu {
+        } else if self.window < target || s.delivered < INITIAL_PACKETS * self.mtu || !self.sees_queue(s) {
             self.window += 2 * s.acked_bytes;
+        } else {
+            self.window = target;
         }
         if self.state == State::ProbeRtt {
             self.window = self

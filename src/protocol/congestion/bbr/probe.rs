@@ -21,7 +21,7 @@ const PROBE_GROWTH: f64 = 1.1;
 /// Per clean stretch, short-term bandwidth grows back by this.
 const REGAIN: f64 = 1.03;
 /// Rounds without growth that end startup; fewer if loss says the same.
-const FULL_ROUNDS: u32 = 3;
+const FULL_ROUNDS: u32 = 2;
 const FULL_ROUNDS_LOSSY: u32 = 2;
 
 /// Where in its life the controller is.
@@ -74,7 +74,8 @@ impl Bbr {
             State::Startup => self.on_startup(s, verdict),
             State::Drain => {
                 if s.in_flight as f64 <= self.pipe(self.max_bw.get()) || self.round.in_phase > 4 {
-                    self.enter_down(s);
+                    self.plan_probe();
+                    self.enter(State::Cruise, s);
                 }
             }
             State::Down => {
@@ -208,11 +209,15 @@ impl Bbr {
     }
 
     fn enter_down(&mut self, s: &AckSample) {
+        self.plan_probe();
+        self.enter(State::Down, s);
+    }
+
+    fn plan_probe(&mut self) {
         // Two to three seconds apart, at random, so that flows do not probe in step (section 4.3.3.6).
         // Long paths wait longer: a probe costs some round trips.
-        let rtts = self.min_rtt.get().unwrap_or_default() * 4;
+        let rtts = self.min_rtt.get().unwrap_or_default() * 6;
         self.probe_wait = Duration::from_millis(2000 + self.random() % 1000) + rtts;
-        self.enter(State::Down, s);
     }
 
     fn on_probe_rtt(&mut self, s: &AckSample) {
