@@ -10,12 +10,14 @@
 //!
 //! Section numbers below are those of draft-ietf-ccwg-bbr.
 
+mod contest;
 mod filters;
 mod loss;
 mod probe;
 
 use super::{AckSample, Controller, Phase};
 use crate::protocol::time::Time;
+use contest::Contest;
 use filters::{Jitter, MaxBandwidth, MinRtt, Round, Stretch};
 use loss::Baseline;
 use probe::State;
@@ -32,8 +34,12 @@ const UNKNOWN_RTT: Duration = Duration::from_millis(100);
 const MARGIN: f64 = 0.99;
 /// How far short-term bandwidth falls at most in one round (BBRBeta).
 const BETA: f64 = 0.7;
-/// Slower than the estimate while cruising shows a queue: estimates are maxima, so they err upward.
-const TRIM: f64 = 0.97;
+/// Each stretch that cruises in a queue slows down by this: estimates are maxima, so they err upward.
+const TRIM: f64 = 0.98;
+/// So often at most. A queue that outlives ten percent less is not ours.
+const TRIMS: u32 = 5;
+/// Stretches in a queue after which we know that it is somebody else's.
+const RIVAL: u32 = 9;
 
 /// BBR with a loss baseline.
 #[derive(Debug)]
@@ -55,6 +61,13 @@ pub struct Bbr {
     suspect: bool,
     /// Whether the last stretch saw a queue throughout.
     queued: bool,
+    /// The window while other flows fill the queue.
+    contest: Option<Contest>,
+    contested_at: Option<Time>,
+    /// Until when rivals are taken for blind to loss.
+    blind_until: Option<Time>,
+    /// Stretches in a row that cruised in a queue.
+    queued_for: u32,
     /// Startup: the bandwidth that must be outgrown, and rounds in which it was not.
     full_bw: u64,
     full_rounds: u32,
@@ -86,6 +99,10 @@ impl Bbr {
             bw_lo: None,
             suspect: false,
             queued: false,
+            contest: None,
+            contested_at: None,
+            blind_until: None,
+            queued_for: 0,
             full_bw: 0,
             full_rounds: 0,
             full: false,
@@ -125,7 +142,7 @@ impl Bbr {
 
     fn on_model(&mut self, s: &AckSample) -> Option<Stretch> {
         if let Some(rtt) = s.rtt {
-            self.min_rtt.on_sample(s.now, rtt);
+            self.min_rtt.on_sample(s.now, rtt, self.contest.is_some());
         }
         let least = self.min_rtt.get().unwrap_or_default() + self.jitter.get();
         let ended = self.round.on_ack(s, least);
@@ -142,11 +159,12 @@ impl Bbr {
     }
 
     fn set_pacing(&mut self, s: &AckSample) {
-        let trim = if self.queued && self.state == State::Cruise {
-            TRIM
+        let trims = if self.state == State::Cruise {
+            self.queued_for.min(TRIMS)
         } else {
-            1.0
+            0
         };
+        let trim = TRIM.powi(trims as i32);
         let rate = trim * self.state.pacing_gain() * self.gross(self.bw()) * MARGIN;
         let rate = (rate as u64).max(self.mtu);
         // Until the pipe is full a slower rate would only come from too few samples (section 4.6.2).
@@ -155,6 +173,11 @@ impl Bbr {
         } else {
             rate.max((1.5 * self.window as f64 / s.smoothed_rtt.as_secs_f64().max(1e-4)) as u64)
         };
+        if let Some(c) = self.contest {
+            let srtt = s.smoothed_rtt.as_secs_f64().max(1e-4);
+            self.pacing_rate = (1.2 * c.window * self.mtu as f64 / srtt) as u64;
+            return;
+        }
         if self.max_bw.get() > 0 && (self.full || rate > self.pacing_rate) {
             self.pacing_rate = rate;
         }
@@ -179,6 +202,9 @@ impl Bbr {
             self.window += 2 * s.acked_bytes;
         } else {
             self.window = target;
+        }
+        if let Some(c) = self.contest {
+            self.window = (c.window * self.mtu as f64) as u64;
         }
         if self.state == State::ProbeRtt {
             self.window = self
