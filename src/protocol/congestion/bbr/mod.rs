@@ -34,10 +34,14 @@ const UNKNOWN_RTT: Duration = Duration::from_millis(100);
 const MARGIN: f64 = 0.99;
 /// How far short-term bandwidth falls at most in one round (BBRBeta).
 const BETA: f64 = 0.7;
-/// Each stretch that cruises in a queue slows down by this: estimates are maxima, so they err upward.
-const TRIM: f64 = 0.98;
-/// So often at most. A queue that outlives ten percent less is not ours.
-const TRIMS: u32 = 5;
+/// Each stretch that cruises in a queue slows a flow that has the whole path down by this part, others by less in
+/// proportion to their share: so shares even out. Estimates are maxima and err upward, so even a flow that is
+/// alone needs it.
+const TRIM: f64 = 0.03;
+/// Each stretch without a queue gives back this much.
+const UNTRIM: f64 = 0.005;
+/// So much at most. A queue that outlives it is not ours.
+const MOST_TRIM: f64 = 0.15;
 /// Stretches in a queue after which we know that it is somebody else's.
 const RIVAL: u32 = 9;
 
@@ -68,6 +72,10 @@ pub struct Bbr {
     blind_until: Option<Time>,
     /// Stretches in a row that cruised in a queue.
     queued_for: u32,
+    /// Part of the path's bandwidth that is ours, as the last probe showed it.
+    share: f64,
+    /// What cruising in queues leaves of the pacing rate.
+    trim: f64,
     /// Startup: the bandwidth that must be outgrown, and rounds in which it was not.
     full_bw: u64,
     full_rounds: u32,
@@ -103,6 +111,8 @@ impl Bbr {
             contested_at: None,
             blind_until: None,
             queued_for: 0,
+            share: 1.0,
+            trim: 1.0,
             full_bw: 0,
             full_rounds: 0,
             full: false,
@@ -159,12 +169,11 @@ impl Bbr {
     }
 
     fn set_pacing(&mut self, s: &AckSample) {
-        let trims = if self.state == State::Cruise {
-            self.queued_for.min(TRIMS)
+        let trim = if self.state == State::Cruise {
+            self.trim
         } else {
-            0
+            1.0
         };
-        let trim = TRIM.powi(trims as i32);
         let rate = trim * self.state.pacing_gain() * self.gross(self.bw()) * MARGIN;
         let rate = (rate as u64).max(self.mtu);
         // Until the pipe is full a slower rate would only come from too few samples (section 4.6.2).

@@ -4,7 +4,7 @@ use super::super::{AckSample, Phase};
 use super::contest::Contest;
 use super::filters::Stretch;
 use super::loss::Place;
-use super::{BETA, Bbr, RIVAL};
+use super::{BETA, Bbr, MOST_TRIM, RIVAL, TRIM, UNTRIM};
 use crate::protocol::time::Time;
 use std::time::Duration;
 
@@ -189,9 +189,16 @@ impl Bbr {
         }
         if self.state == State::Cruise {
             self.queued_for = if self.queued { self.queued_for + 1 } else { 0 };
+            let step = if self.queued {
+                1.0 - TRIM * self.share
+            } else {
+                1.0 + UNTRIM
+            };
+            self.trim = (self.trim * step).clamp(1.0 - MOST_TRIM, 1.0);
         }
         let probing = !matches!(self.state, State::Cruise | State::Down | State::Refill);
-        if !probing && !self.is_blind(s.now) && (overflow || self.queued_for >= RIVAL) {
+        if !probing && !self.is_blind(s.now) && (overflow && self.queued_for >= 3 || self.queued_for >= RIVAL)
+        {
             self.enter_contest(s);
         }
     }
@@ -250,9 +257,14 @@ impl Bbr {
         }
         // The first stretch to begin and end inside the probe has its answer.
         if verdict.is_some() {
-            if self.max_bw.get() as f64 >= self.full_bw as f64 * PROBE_GROWTH {
+            let growth = self.max_bw.get() as f64 / (self.full_bw as f64 * self.trim).max(1.0);
+            if growth >= PROBE_GROWTH && !self.queued {
                 self.full_bw = self.max_bw.get();
+                self.trim = 1.0;
             } else {
+                // Sending a quarter more gained us that part of it which was not ours already.
+                let gain = State::Up.pacing_gain();
+                self.share = ((gain / growth.max(1.0) - 1.0) / (gain - 1.0)).clamp(0.1, 1.0);
                 self.enter_down(s);
             }
         }
