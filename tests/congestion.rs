@@ -368,7 +368,7 @@ fn trace() {
                 field("bw_lo:"),
                 field("inflight_hi:"),
                 field("jitter:"),
-                field("p0:"),
+                field("p0:") + &field("share:") + &field("trim:"),
             );
             *l = f.stats;
         }

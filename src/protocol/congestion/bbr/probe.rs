@@ -108,12 +108,7 @@ impl Bbr {
             State::Contest => self.on_contest(s, ended),
         }
         let due = s.now.since(self.min_rtt.idle_at()) > PROBE_RTT_INTERVAL;
-        if due
-            && !matches!(
-                self.state,
-                State::ProbeRtt | State::Startup | State::Up | State::Refill
-            )
-        {
+        if due && matches!(self.state, State::Drain | State::Down | State::Cruise) {
             self.enter(State::ProbeRtt, s);
             self.probe_rtt_done = None;
         }
