@@ -26,6 +26,7 @@ pub(super) struct Contest {
     /// The window before the last cut.
     most: f64,
     cut_at: Time,
+    is_cut: bool,
     /// Cuts in a row that did not help.
     in_vain: u32,
     /// Since when no queue has been seen.
@@ -33,18 +34,17 @@ pub(super) struct Contest {
 }
 
 impl Contest {
-    /// Begins with a cut of `window` packets.
+    /// Begins with `window` packets in flight.
     pub(super) fn new(now: Time, window: f64) -> Self {
-        let mut c = Contest {
+        Contest {
             window,
-            friendly: 0.0,
+            friendly: window,
             most: window,
             cut_at: now,
+            is_cut: false,
             in_vain: 0,
             quiet_since: None,
-        };
-        c.cut(now);
-        c
+        }
     }
 
     /// A queue has overflowed. Returns whether cutting is in vain, because whoever fills it does not care.
@@ -65,11 +65,16 @@ impl Contest {
         self.window = (self.window * BETA).max(4.0);
         self.friendly = self.window;
         self.cut_at = now;
+        self.is_cut = true;
     }
 
     /// `acked` packets were acknowledged and the window was used.
     pub(super) fn grow(&mut self, now: Time, acked: f64, rtt: Duration) {
-        let k = (self.most * (1.0 - BETA) / C).cbrt();
+        let k = if self.is_cut {
+            (self.most * (1.0 - BETA) / C).cbrt()
+        } else {
+            0.0
+        };
         let t = (now.since(self.cut_at) + rtt).as_secs_f64();
         let goal = C * (t - k).powi(3) + self.most;
         self.friendly += FRIENDLY * acked / self.window;

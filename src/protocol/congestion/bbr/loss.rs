@@ -49,7 +49,7 @@ impl Count {
     /// queue is seen as well, which is the better half of the proof.
     pub(super) fn is_overflow(&self, p: f64) -> bool {
         let expected = self.total() as f64 * p;
-        self.lost as f64 > expected + SIGMAS * expected.sqrt() + 1.0
+        self.lost as f64 > expected + SIGMAS * expected.sqrt()
     }
 
     /// Whether the loss is more than `baseline` explains.

@@ -194,7 +194,7 @@ impl Bbr {
         let probing = !matches!(self.state, State::Cruise | State::Down | State::Refill);
         if !probing && !self.is_blind(s.now) && (overflow && self.queued_for >= 3 || self.queued_for >= RIVAL)
         {
-            self.enter_contest(s);
+            self.enter_contest(s, overflow);
         }
     }
 
@@ -212,9 +212,13 @@ impl Bbr {
         self.enter(State::Cruise, s);
     }
 
-    fn enter_contest(&mut self, s: &AckSample) {
+    fn enter_contest(&mut self, s: &AckSample, overflow: bool) {
         let window = s.in_flight_at_send.max(s.prior_in_flight) as f64 / self.mtu as f64;
-        self.contest = Some(Contest::new(s.now, window));
+        let mut contest = Contest::new(s.now, window.max(4.0));
+        if overflow {
+            contest.on_overflow(s.now, Duration::ZERO);
+        }
+        self.contest = Some(contest);
         self.contested_at = Some(s.now);
         self.enter(State::Contest, s);
     }
@@ -243,7 +247,7 @@ impl Bbr {
             return;
         }
         if verdict == Some(true) && recent {
-            self.enter_contest(s);
+            self.enter_contest(s, true);
             return;
         }
         if verdict == Some(true) {
