@@ -9,7 +9,6 @@ use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use p2pcopy::transfer::BlockIndex;
 use p2pcopy::transfer::disk::DiskLayer;
 use p2pcopy::transfer::error::TransferError;
 use p2pcopy::transfer::offer::Offer;
@@ -411,14 +410,6 @@ fn content_in_order_goes_straight_through() {
         assert!(received == content, "{} of {size}", received.len());
         assert_eq!(outcome.root.unwrap().0, *blake3::hash(&content).as_bytes());
     }
-}
-
-#[test]
-fn block_numbers_count_from_the_start() {
-    assert_eq!(
-        BlockIndex::containing(5 * MIB as u64 - 1),
-        Some(BlockIndex::new(4))
-    );
 }
 
 #[derive(Clone, Debug)]

@@ -37,6 +37,7 @@ fn a_file_that_changed_is_noticed_wherever_it_is_read() {
             Err(TransferError::SourceChanged(_))
         ));
     }
+    write(&path, b"as it was");
     let mut source = source_of(dir.path());
     fs::remove_file(&path).unwrap();
     assert!(matches!(
