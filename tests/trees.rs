@@ -4,18 +4,46 @@
 
 mod pair;
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use p2pcopy::transfer::disk::DiskLayer;
-use p2pcopy::transfer::scan::{ScanOptions, scan};
+use p2pcopy::transfer::error::TransferError;
+use p2pcopy::transfer::offer::Offer;
+use p2pcopy::transfer::place::Conflicts;
+use p2pcopy::transfer::scan::{Links, ScanOptions, scan, stream_manifest};
 use p2pcopy::transfer::source::Source;
+use p2pcopy::transfer::staging::{discard, prospect};
 use pair::{Fault, Outcome, Rng, Setup, run};
+use proptest::prelude::*;
 
 const MIB: usize = 1 << 20;
 
+struct Place {
+    _dir: tempfile::TempDir,
+    src: PathBuf,
+    out: PathBuf,
+}
+
+fn place() -> Place {
+    let dir = tempfile::tempdir().unwrap();
+    let (src, out) = (dir.path().join("src"), dir.path().join("out"));
+    fs::create_dir(&src).unwrap();
+    fs::create_dir(&out).unwrap();
+    Place { _dir: dir, src, out }
+}
+
 fn send(paths: &[PathBuf], out: &Path, setup: Setup) -> Result<Outcome, Fault> {
-    let scanned = scan(paths, &ScanOptions::default()).unwrap();
+    let scanned = scan(
+        paths,
+        &ScanOptions {
+            links: Links::Keep,
+            ..ScanOptions::default()
+        },
+    )
+    .unwrap();
     run(
         scanned.manifest.clone(),
         Source::files(scanned),
@@ -24,13 +52,48 @@ fn send(paths: &[PathBuf], out: &Path, setup: Setup) -> Result<Outcome, Fault> {
     )
 }
 
-fn only_entry(dir: &Path) -> Vec<String> {
+fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(dir)
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
     names
+}
+
+/// Everything under `dir` that must be the same on both sides.
+fn snapshot(dir: &Path) -> BTreeMap<PathBuf, String> {
+    let (mut out, mut pending) = (BTreeMap::new(), vec![PathBuf::new()]);
+    while let Some(at) = pending.pop() {
+        for entry in fs::read_dir(dir.join(&at)).unwrap() {
+            let path = at.join(entry.unwrap().file_name());
+            let meta = fs::symlink_metadata(dir.join(&path)).unwrap();
+            let mtime = meta.modified().unwrap();
+            #[cfg(unix)]
+            let mode = std::os::unix::fs::PermissionsExt::mode(&meta.permissions());
+            #[cfg(not(unix))]
+            let mode = 0;
+            let what = if meta.is_dir() {
+                pending.push(path.clone());
+                format!("dir {mode:o} {mtime:?}")
+            } else if meta.is_symlink() {
+                format!("link {:?}", fs::read_link(dir.join(&path)).unwrap())
+            } else {
+                format!(
+                    "file {mode:o} {mtime:?} {}",
+                    blake3::hash(&fs::read(dir.join(&path)).unwrap())
+                )
+            };
+            out.insert(path, what);
+        }
+    }
+    out
+}
+
+fn write(path: &Path, seed: u64, len: usize) -> Vec<u8> {
+    let content = Rng::new(seed).bytes(len);
+    fs::write(path, &content).unwrap();
+    content
 }
 
 #[test]
@@ -40,41 +103,397 @@ fn one_file_of_any_size_arrives_exactly() {
         .enumerate()
     {
         for buffers in [2, 8] {
-            let dir = tempfile::tempdir().unwrap();
-            let (src, out) = (dir.path().join("vm.img"), dir.path().join("out"));
-            fs::create_dir(&out).unwrap();
-            let content = Rng::new(seed as u64).bytes(size);
-            fs::write(&src, &content).unwrap();
+            let p = place();
+            let content = write(&p.src.join("vm.img"), seed as u64, size);
             let setup = Setup {
                 seed: seed as u64,
                 buffers,
                 ..Setup::default()
             };
-            let outcome = send(&[src.clone()], &out, setup).unwrap();
+            let outcome = send(&[p.src.join("vm.img")], &p.out, setup).unwrap();
             assert_eq!(outcome.root.unwrap().0, *blake3::hash(&content).as_bytes());
-            assert_eq!(fs::read(out.join("vm.img")).unwrap(), content);
-            assert_eq!(only_entry(&out), ["vm.img"], "nothing is left behind");
-            let times = |p: &Path| fs::metadata(p).unwrap().modified().unwrap();
-            assert_eq!(times(&src), times(&out.join("vm.img")));
+            assert_eq!(snapshot(&p.out), snapshot(&p.src), "and nothing is left behind");
         }
     }
 }
 
 #[test]
 fn a_damaged_block_is_sent_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let (src, out) = (dir.path().join("vm.img"), dir.path().join("out"));
-    fs::create_dir(&out).unwrap();
-    let content = Rng::new(7).bytes(5 * MIB + 77);
-    fs::write(&src, &content).unwrap();
+    let p = place();
+    write(&p.src.join("vm.img"), 7, 5 * MIB + 77);
     send(
-        &[src],
-        &out,
+        &[p.src.join("vm.img")],
+        &p.out,
         Setup {
             damage: Some(2),
             ..Setup::default()
         },
     )
     .unwrap();
-    assert_eq!(fs::read(out.join("vm.img")).unwrap(), content);
+    assert_eq!(snapshot(&p.out), snapshot(&p.src));
+}
+
+#[test]
+fn a_broken_transfer_goes_on_where_it_stopped() {
+    let p = place();
+    let file = p.src.join("vm.img");
+    write(&file, 9, 12 * MIB + 5);
+    let died = send(
+        std::slice::from_ref(&file),
+        &p.out,
+        Setup {
+            die_after: Some(8),
+            ..Setup::default()
+        },
+    )
+    .unwrap();
+    assert!(died.died);
+    assert_eq!(names(&p.out), ["vm.img.part"]);
+    let scanned = scan(std::slice::from_ref(&file), &ScanOptions::default()).unwrap();
+    let seen = prospect(&DiskLayer::new(&p.out).unwrap(), &Offer::of(&scanned.manifest)).unwrap();
+    assert_eq!(seen.kept.unwrap().percent(), 61);
+    let outcome = send(&[file], &p.out, Setup::default()).unwrap();
+    assert!(outcome.sent <= 5 * MIB as u64, "{}", outcome.sent);
+    assert_eq!(snapshot(&p.out), snapshot(&p.src));
+}
+
+#[test]
+fn what_changed_at_the_source_is_sent_and_what_did_not_is_not() {
+    let p = place();
+    let file = p.src.join("vm.img");
+    let mut content = write(&file, 10, 10 * MIB);
+    send(
+        std::slice::from_ref(&file),
+        &p.out,
+        Setup {
+            die_after: Some(9),
+            ..Setup::default()
+        },
+    )
+    .unwrap();
+    content[3 * MIB + 5] ^= 1;
+    content.extend_from_slice(b"more");
+    fs::write(&file, &content).unwrap();
+    let outcome = send(&[file], &p.out, Setup::default()).unwrap();
+    assert!(outcome.sent <= 4 * MIB as u64, "{}", outcome.sent);
+    assert_eq!(snapshot(&p.out), snapshot(&p.src));
+}
+
+#[test]
+fn bytes_that_were_lost_after_the_journal_was_written_are_sent_again() {
+    let p = place();
+    let file = p.src.join("vm.img");
+    write(&file, 11, 6 * MIB);
+    send(
+        std::slice::from_ref(&file),
+        &p.out,
+        Setup {
+            die_after: Some(5),
+            ..Setup::default()
+        },
+    )
+    .unwrap();
+    let part = p.out.join("vm.img.part/data/vm.img");
+    let mut bytes = fs::read(&part).unwrap();
+    bytes[MIB + 9] ^= 0x10;
+    fs::write(&part, &bytes).unwrap();
+    send(&[file], &p.out, Setup::default()).unwrap();
+    assert_eq!(snapshot(&p.out), snapshot(&p.src));
+}
+
+#[test]
+fn equal_content_is_there_already_and_other_content_is_kept() {
+    let p = place();
+    let file = p.src.join("photo.jpg");
+    let mut content = write(&file, 12, 3 * MIB + 9);
+    send(std::slice::from_ref(&file), &p.out, Setup::default()).unwrap();
+    let again = send(std::slice::from_ref(&file), &p.out, Setup::default()).unwrap();
+    assert!(again.placed[0].already_there);
+    assert_eq!((again.sent, names(&p.out)), (0, vec!["photo.jpg".to_owned()]));
+    content[MIB] ^= 1;
+    fs::write(&file, &content).unwrap();
+    let other = send(std::slice::from_ref(&file), &p.out, Setup::default()).unwrap();
+    assert_eq!(other.placed[0].final_name, Path::new("photo (1).jpg"));
+    assert_eq!(other.sent, MIB as u64, "only the block that differs");
+    assert_eq!(names(&p.out), ["photo (1).jpg", "photo.jpg"]);
+    assert_eq!(fs::read(p.out.join("photo (1).jpg")).unwrap(), content);
+    let replace = Setup {
+        conflicts: Conflicts::Overwrite,
+        ..Setup::default()
+    };
+    send(&[file], &p.out, replace).unwrap();
+    assert_eq!(fs::read(p.out.join("photo.jpg")).unwrap(), content);
+}
+
+#[test]
+fn an_overwritten_tree_is_merged() {
+    let p = place();
+    let tree = p.src.join("t");
+    fs::create_dir_all(tree.join("sub")).unwrap();
+    write(&tree.join("sub/new"), 1, 10);
+    write(&tree.join("both"), 2, 20);
+    fs::create_dir_all(p.out.join("t/sub")).unwrap();
+    fs::write(p.out.join("t/both"), b"old").unwrap();
+    fs::write(p.out.join("t/sub/mine"), b"mine").unwrap();
+    send(
+        &[tree],
+        &p.out,
+        Setup {
+            conflicts: Conflicts::Overwrite,
+            ..Setup::default()
+        },
+    )
+    .unwrap();
+    assert_eq!(fs::read(p.out.join("t/both")).unwrap().len(), 20);
+    assert_eq!(names(&p.out.join("t/sub")), ["mine", "new"]);
+    assert_eq!(names(&p.out), ["t"]);
+}
+
+#[test]
+fn abandoned_parts_are_discarded_and_nothing_else() {
+    let p = place();
+    let file = p.src.join("vm.img");
+    write(&file, 13, 4 * MIB);
+    fs::create_dir(p.out.join("mine.part")).unwrap();
+    fs::write(p.out.join("mine.part/x"), b"x").unwrap();
+    fs::write(p.out.join("other.part"), b"x").unwrap();
+    send(
+        &[file],
+        &p.out,
+        Setup {
+            die_after: Some(2),
+            ..Setup::default()
+        },
+    )
+    .unwrap();
+    let removed = discard(&DiskLayer::new(&p.out).unwrap()).unwrap();
+    assert_eq!(removed, [PathBuf::from("vm.img.part")]);
+    assert_eq!(names(&p.out), ["mine.part", "other.part"]);
+}
+
+#[test]
+fn a_directory_that_is_not_ours_is_left_alone() {
+    let p = place();
+    let file = p.src.join("vm.img");
+    write(&file, 14, 1000);
+    fs::create_dir(p.out.join("vm.img.part")).unwrap();
+    fs::write(p.out.join("vm.img.part/journal"), b"somebody's diary").unwrap();
+    fs::write(p.out.join("vm.img.part/data"), b"x").unwrap();
+    send(&[file], &p.out, Setup::default()).unwrap();
+    assert_eq!(names(&p.out), ["vm.img", "vm.img.part"]);
+    assert_eq!(
+        fs::read(p.out.join("vm.img.part/journal")).unwrap(),
+        b"somebody's diary"
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn a_link_planted_in_the_output_directory_is_not_followed() {
+    let p = place();
+    let file = p.src.join("vm.img");
+    let content = write(&file, 15, 2 * MIB);
+    let victim = p.src.parent().unwrap().join("victim");
+    fs::write(&victim, b"precious").unwrap();
+    std::os::unix::fs::symlink(&victim, p.out.join("vm.img")).unwrap();
+    std::os::unix::fs::symlink(p.src.parent().unwrap(), p.out.join("vm.img.part")).unwrap();
+    send(std::slice::from_ref(&file), &p.out, Setup::default()).unwrap();
+    assert_eq!(fs::read(p.out.join("vm (1).img")).unwrap(), content);
+    send(
+        &[file],
+        &p.out,
+        Setup {
+            conflicts: Conflicts::Overwrite,
+            ..Setup::default()
+        },
+    )
+    .unwrap();
+    assert!(fs::symlink_metadata(p.out.join("vm.img")).unwrap().is_file());
+    assert_eq!(fs::read(&victim).unwrap(), b"precious");
+}
+
+#[test]
+fn a_source_that_changes_while_it_is_sent_is_noticed() {
+    let p = place();
+    let file = p.src.join("log");
+    write(&file, 16, 3 * MIB);
+    let scanned = scan(std::slice::from_ref(&file), &ScanOptions::default()).unwrap();
+    write(&file, 17, 3 * MIB + 1);
+    let layer = DiskLayer::new(&p.out).unwrap();
+    let outcome = run(
+        scanned.manifest.clone(),
+        Source::files(scanned),
+        layer,
+        Setup::default(),
+    );
+    assert!(
+        matches!(outcome, Err(Fault::Sender(TransferError::SourceChanged(_)))),
+        "{outcome:?}"
+    );
+    assert!(!p.out.join("log").exists());
+}
+
+#[test]
+fn a_pipe_is_received_as_a_file() {
+    for size in [0, 5, MIB, 40 * MIB + 3] {
+        let p = place();
+        let content = Rng::new(size as u64).bytes(size);
+        let source = Source::pipe(Box::new(Cursor::new(content.clone())));
+        let layer = DiskLayer::new(&p.out).unwrap();
+        let manifest = stream_manifest("dir.tar").unwrap();
+        let outcome = run(
+            manifest,
+            source,
+            layer,
+            Setup {
+                window: 40,
+                buffers: 24,
+                ..Setup::default()
+            },
+        )
+        .unwrap();
+        assert_eq!(outcome.root.unwrap().0, *blake3::hash(&content).as_bytes());
+        assert!(fs::read(p.out.join("dir.tar")).unwrap() == content);
+        assert_eq!(names(&p.out), ["dir.tar"]);
+    }
+}
+
+#[test]
+fn a_broken_pipe_transfer_can_be_repeated() {
+    let p = place();
+    let content = Rng::new(5).bytes(20 * MIB + 3);
+    let run_once = |die_after| {
+        let source = Source::pipe(Box::new(Cursor::new(content.clone())));
+        let layer = DiskLayer::new(&p.out).unwrap();
+        run(
+            stream_manifest("dir.tar").unwrap(),
+            source,
+            layer,
+            Setup {
+                die_after,
+                ..Setup::default()
+            },
+        )
+        .unwrap()
+    };
+    assert!(run_once(Some(10)).died);
+    assert!(run_once(None).sent <= 11 * MIB as u64);
+    assert!(fs::read(p.out.join("dir.tar")).unwrap() == content);
+}
+
+#[test]
+fn content_in_order_goes_straight_through() {
+    for (size, stream) in [
+        (0, true),
+        (MIB / 2, false),
+        (37 * MIB + 1, true),
+        (37 * MIB, false),
+    ] {
+        let p = place();
+        let content = write(&p.src.join("x"), size as u64, size);
+        let (manifest, source) = if stream {
+            (
+                stream_manifest("x").unwrap(),
+                Source::pipe(Box::new(Cursor::new(content.clone()))),
+            )
+        } else {
+            let scanned = scan(&[p.src.join("x")], &ScanOptions::default()).unwrap();
+            (scanned.manifest.clone(), Source::files(scanned))
+        };
+        let setup = Setup {
+            window: 40,
+            damage: Some(20),
+            seed: size as u64,
+            ..Setup::default()
+        };
+        let (outcome, received) = pair::run_ordered(manifest, source, setup).unwrap();
+        assert!(received == content, "{} of {size}", received.len());
+        assert_eq!(outcome.root.unwrap().0, *blake3::hash(&content).as_bytes());
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Made {
+    name: Vec<u8>,
+    parent: usize,
+    what: u8,
+    size: usize,
+    mode: u32,
+    mtime: i64,
+}
+
+fn made() -> impl Strategy<Value = Made> {
+    let name = prop_oneof![
+        "[a-z]{1,3}".prop_map(String::into_bytes),
+        "[a-zA-Z0-9 éß日_.-]{1,12}[a-z]".prop_map(String::into_bytes),
+        proptest::collection::vec(0x80u8..=0xff, 1..5),
+    ];
+    let size = prop_oneof![Just(0), 1usize..3000, 0usize..3 * MIB];
+    (
+        name,
+        any::<usize>(),
+        0u8..6,
+        size,
+        0u32..0o1000,
+        -2_000_000_000i64..4_000_000_000,
+    )
+        .prop_map(|(name, parent, what, size, mode, mtime)| Made {
+            name,
+            parent,
+            what,
+            size,
+            mode,
+            mtime,
+        })
+}
+
+#[cfg(unix)]
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn trees_of_every_kind_round_trip(
+        entries in proptest::collection::vec(made(), 1..40), seed in any::<u64>(), die in 0u32..6,
+    ) {
+        use std::os::unix::ffi::OsStrExt;
+        use std::os::unix::fs::PermissionsExt;
+        let p = place();
+        fs::create_dir(p.src.join("top")).unwrap();
+        let mut dirs = vec![p.src.join("top")];
+        let mut finish = Vec::new();
+        for (i, m) in entries.iter().enumerate() {
+            let path = dirs[m.parent % dirs.len()].join(std::ffi::OsStr::from_bytes(&m.name));
+            if fs::symlink_metadata(&path).is_ok() {
+                continue;
+            }
+            match m.what {
+                0 | 1 => {
+                    fs::create_dir(&path).unwrap();
+                    dirs.push(path.clone());
+                    finish.push((path, m.mode | 0o500, m.mtime));
+                }
+                2 => std::os::unix::fs::symlink("../outside/\u{e9}", &path).unwrap(),
+                _ => {
+                    write(&path, i as u64, m.size);
+                    finish.push((path, m.mode | 0o400, m.mtime));
+                }
+            }
+        }
+        for (path, mode, mtime) in finish.into_iter().rev() {
+            let file = fs::File::open(&path).unwrap();
+            let distance = std::time::Duration::from_secs(mtime.unsigned_abs());
+            let epoch = std::time::SystemTime::UNIX_EPOCH;
+            let time = if mtime < 0 { epoch - distance } else { epoch + distance };
+            file.set_times(fs::FileTimes::new().set_modified(time)).unwrap();
+            file.set_permissions(fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let top = [p.src.join("top")];
+        let setup = Setup { seed, piece: 30_000, buffers: 3, ..Setup::default() };
+        if die > 0 {
+            let _ = send(&top, &p.out, Setup { die_after: Some(die), ..setup }).unwrap();
+        }
+        send(&top, &p.out, Setup { conflicts: Conflicts::Overwrite, ..setup }).unwrap();
+        prop_assert_eq!(snapshot(&p.out), snapshot(&p.src));
+        let again = send(&top, &p.out, setup).unwrap();
+        prop_assert!(again.placed[0].already_there && again.sent == 0);
+    }
 }

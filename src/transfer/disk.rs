@@ -223,6 +223,12 @@ impl Layer for DiskLayer {
         };
     }
 
+    fn read_link(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.dir
+            .read_link_contents(path)
+            .map(|target| names::bytes_from_os(target.as_os_str()))
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
         let entries = if path.as_os_str().is_empty() {
             self.dir.entries()?

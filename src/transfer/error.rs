@@ -65,6 +65,9 @@ pub enum LocalError {
     /// Something of ours is used by another run.
     #[error("another run is receiving into {0}; wait for it or choose another --output")]
     Busy(PathBuf),
+    /// Whoever read our output has gone.
+    #[error("the program that reads the output has closed it")]
+    OutputClosed,
     /// No such file.
     #[error("{0} does not exist")]
     Missing(PathBuf),

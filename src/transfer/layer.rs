@@ -70,6 +70,8 @@ pub trait Layer: Send {
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Creates a link that points to `target`, whatever that is.
     fn symlink(&self, target: &[u8], path: &Path) -> io::Result<()>;
+    /// Where a link points.
+    fn read_link(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// Names in a directory.
     fn list(&self, path: &Path) -> io::Result<Vec<std::ffi::OsString>>;
     /// What lies at `path`; `None` if nothing does.

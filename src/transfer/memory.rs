@@ -522,6 +522,14 @@ impl Layer for MemoryLayer {
         .map(drop)
     }
 
+    fn read_link(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let disk = self.lock();
+        match &disk.nodes[&disk.find(path)?] {
+            Node::Link { target } => Ok(target.clone()),
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
         let disk = self.lock();
         disk.alive()?;

@@ -10,6 +10,7 @@
 //! [`layer`] alone, except by the sender's [`source`].
 
 pub mod assemble;
+mod base;
 pub mod blocks;
 pub mod codec;
 pub mod disk;

@@ -32,6 +32,8 @@ pub struct Placed {
     pub name: PathBuf,
     /// The name it has.
     pub final_name: PathBuf,
+    /// Whether the same content lay there before, so that nothing was done.
+    pub already_there: bool,
 }
 
 /// Gives everything in `data/` its permissions and times, and waits until it is on the medium.
@@ -170,7 +172,11 @@ pub(super) fn place_all<L: Layer>(
         let name = PathBuf::from(name);
         let final_name = place_one(layer, &data.join(&name), &name, conflicts)
             .map_err(|e| LocalError::new("name", layer.root().join(&name), e))?;
-        placed.push(Placed { name, final_name });
+        placed.push(Placed {
+            name,
+            final_name,
+            already_there: false,
+        });
     }
     let root = layer.open_dir(Path::new("")).map_err(failed)?;
     layer.sync(&root).map_err(failed)?;

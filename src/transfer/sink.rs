@@ -8,16 +8,17 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::assemble::{Buffer, Extent, Filled};
+use super::base::Base;
 use super::blocks::{BlockHash, Cv, Root, RootBuilder, hash_block};
 use super::error::{LocalError, Malformed, TransferError};
 use super::journal::{Journal, Record};
 use super::layer::Layer;
-use super::manifest::{EntryIndex, Manifest, Segment};
+use super::manifest::Manifest;
 use super::offer::Offer;
 use super::place::{self, Conflicts, Placed};
 use super::runs::{Run, RunSet};
 use super::staging::{self, Before, Staging};
-use super::tree::Tree;
+use super::tree::{Space, Tree};
 use super::{BLOCK_LEN, BlockIndex, MAX_CONTENT, block_count};
 
 /// Most hashes a stream's sender may announce ahead of what is verified.
@@ -66,6 +67,32 @@ pub enum StoreEvent {
     },
 }
 
+/// What the disk thread drives.
+pub trait Store: Send {
+    /// Blocks believed to be here, for [`super::receive::ReceiveSession::on_opened`]. They are read again and
+    /// compared before they count.
+    fn held(&self) -> Vec<Run>;
+
+    /// Does one job.
+    ///
+    /// # Errors
+    /// What ends the transfer. Everything verified stays for the next run.
+    fn handle(&mut self, job: StoreJob, events: &mut Vec<StoreEvent>) -> Result<(), TransferError>;
+
+    /// When there is no job: reads one held block again. False when there is none left to read.
+    ///
+    /// # Errors
+    /// As [`Store::handle`].
+    fn recheck_one(&mut self, events: &mut Vec<StoreEvent>) -> Result<bool, TransferError>;
+}
+
+/// Where a block is read back from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum From {
+    Staging,
+    Base,
+}
+
 /// A receive into files.
 #[derive(Debug)]
 pub struct Sink<L: Layer> {
@@ -73,6 +100,7 @@ pub struct Sink<L: Layer> {
     staging: Staging,
     manifest: Arc<Manifest>,
     tree: Tree<L::File>,
+    base: Base<L::File>,
     journal: Journal<L::File>,
     conflicts: Conflicts,
     total: Option<u64>,
@@ -107,17 +135,22 @@ impl<L: Layer> Sink<L> {
         let total = manifest.total();
         let mut kept = opened.kept;
         drop(kept.split_off(&total.map_or(u32::MAX, block_count)));
-        let tree = Tree::open(&layer, &staging, Arc::clone(&manifest), opened.found).inspect_err(|_| {
-            // Nothing was received: leave nothing behind.
-            if opened.found == Before::Nothing {
-                let _ = super::layer::remove_all(&layer, staging.dir());
-            }
-        })?;
+        let at_root = |e| LocalError::new("read", layer.root(), e);
+        let base = Base::open(&layer, &manifest, opened.found == Before::Nothing).map_err(at_root)?;
+        let space = if base.equal { Space::Trust } else { Space::Check };
+        let tree =
+            Tree::open(&layer, &staging, Arc::clone(&manifest), opened.found, space).inspect_err(|_| {
+                // Nothing was received: leave nothing behind.
+                if opened.found == Before::Nothing {
+                    let _ = staging.clear(&layer);
+                }
+            })?;
         Ok(Sink {
             layer,
             staging,
             manifest,
             tree,
+            base,
             journal: opened.journal,
             conflicts,
             total,
@@ -130,57 +163,6 @@ impl<L: Layer> Sink<L> {
             root: RootBuilder::new(),
             scratch: vec![0; BLOCK_LEN].into_boxed_slice(),
         })
-    }
-
-    /// Blocks believed to be here, for [`super::receive::ReceiveSession::on_opened`]. They are read again and
-    /// compared before they count.
-    pub fn held(&self) -> Vec<Run> {
-        let mut set = RunSet::new();
-        for &index in self.kept.keys() {
-            set.insert(index, index + 1);
-        }
-        set.iter().collect()
-    }
-
-    /// Does one job.
-    ///
-    /// # Errors
-    /// What ends the transfer. Everything verified stays for the next run.
-    pub fn handle(&mut self, job: StoreJob, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
-        match job {
-            StoreJob::Announce { first, cvs } => {
-                for (index, cv) in (first.get()..).zip(cvs) {
-                    self.on_announced(BlockIndex::new(index), cv, events)?;
-                }
-            }
-            StoreJob::Filled(filled) => {
-                let outcome = self.on_filled(&filled, events);
-                events.push(StoreEvent::Recycle(filled.buffer));
-                outcome?;
-            }
-            StoreJob::Total(total) => self.on_total(total)?,
-            StoreJob::Finish { root } => self.finish(root, events)?,
-        }
-        Ok(())
-    }
-
-    /// When there is no job: reads one kept block again. False when there is none left to read.
-    ///
-    /// # Errors
-    /// As [`Sink::handle`].
-    pub fn recheck_one(&mut self, events: &mut Vec<StoreEvent>) -> Result<bool, TransferError> {
-        let Some(block) = self.recheck.pop_front() else {
-            return Ok(false);
-        };
-        match self.read_back(block)? {
-            Some(hash) if self.announced.get(&block.get()) == Some(&hash.cv) => {
-                self.kept.remove(&block.get());
-                self.confirm(block, &hash, events);
-            }
-            // Lost in a crash, or never there: no fault of the sender's.
-            _ => self.forget_kept(block, events),
-        }
-        Ok(true)
     }
 
     fn blocks(&self) -> u32 {
@@ -208,10 +190,16 @@ impl<L: Layer> Sink<L> {
             return Err(Malformed::TooMuch("block hashes").into());
         }
         self.announced.insert(index, cv);
-        match self.kept.get(&index) {
-            Some(kept) if *kept == cv => self.recheck.push_back(block),
-            Some(_) => self.forget_kept(block, events),
-            None => {
+        if self.kept.get(&index).is_some_and(|kept| *kept != cv) {
+            self.kept.remove(&index);
+            if !self.base.blocks.contains(index) {
+                events.push(StoreEvent::Need(block));
+                return Ok(());
+            }
+        }
+        match self.is_held(index) {
+            true => self.recheck.push_back(block),
+            false => {
                 if let Some(hash) = self.unconfirmed.remove(&index) {
                     if hash.cv == cv {
                         self.journal_and_confirm(block, &hash, events)?;
@@ -224,9 +212,54 @@ impl<L: Layer> Sink<L> {
         Ok(())
     }
 
-    fn forget_kept(&mut self, block: BlockIndex, events: &mut Vec<StoreEvent>) {
-        self.kept.remove(&block.get());
-        events.push(StoreEvent::Need(block));
+    fn is_held(&self, index: u32) -> bool {
+        self.kept.contains_key(&index) || self.base.blocks.contains(index)
+    }
+
+    /// Compares a block with what lies under the final names.
+    fn recheck_base(&mut self, block: BlockIndex, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
+        let announced = self.announced.get(&block.get()).copied();
+        match self.read_back(block, From::Base)? {
+            Some(hash) if announced == Some(hash.cv) => {
+                if self.base.equal {
+                    self.base.borrowed.insert(block.get(), hash.cv);
+                    self.confirm(block, &hash, events);
+                    return Ok(());
+                }
+                self.write_scratch(block)?;
+                self.journal_and_confirm(block, &hash, events)
+            }
+            _ => {
+                self.diverge()?;
+                events.push(StoreEvent::Need(block));
+                Ok(())
+            }
+        }
+    }
+
+    /// What lies there is not what is sent after all: copies what matched so far.
+    fn diverge(&mut self) -> Result<(), TransferError> {
+        self.base.equal = false;
+        for (index, cv) in std::mem::take(&mut self.base.borrowed) {
+            let block = BlockIndex::new(index);
+            if self
+                .read_back(block, From::Base)?
+                .is_none_or(|hash| hash.cv != cv)
+            {
+                let error = std::io::Error::other("it changed while it was compared");
+                return Err(LocalError::new("read", self.layer.root(), error).into());
+            }
+            self.write_scratch(block)?;
+            self.append(&Record::Block { index, cv })?;
+        }
+        Ok(())
+    }
+
+    fn write_scratch(&mut self, block: BlockIndex) -> Result<(), LocalError> {
+        let scratch = std::mem::take(&mut self.scratch);
+        let outcome = self.write(block, 0, &scratch[..self.len_of(block)]);
+        self.scratch = scratch;
+        outcome
     }
 
     fn on_filled(&mut self, filled: &Filled, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
@@ -253,7 +286,7 @@ impl<L: Layer> Sink<L> {
         if filled.extent == Extent::Part {
             return Ok(());
         }
-        match self.read_back(block)? {
+        match self.read_back(block, From::Staging)? {
             Some(hash) if self.announced.get(&index).is_none_or(|cv| *cv == hash.cv) => {
                 self.settle(block, &hash, events)
             }
@@ -345,13 +378,18 @@ impl<L: Layer> Sink<L> {
     }
 
     /// Reads a block from the disk and hashes it; `None` when not all of it is there.
-    fn read_back(&mut self, block: BlockIndex) -> Result<Option<BlockHash>, LocalError> {
+    fn read_back(&mut self, block: BlockIndex, from: From) -> Result<Option<BlockHash>, LocalError> {
         let len = self.len_of(block);
         let mut at = 0;
         let manifest = Arc::clone(&self.manifest);
         for segment in manifest.block_segments(block, len) {
             let part = &mut self.scratch[at..at + segment.len as usize];
-            if !self.tree.read(&self.layer, &segment, part)? {
+            let tree = if from == From::Base {
+                &mut self.base.tree
+            } else {
+                &mut self.tree
+            };
+            if !tree.read(&self.layer, &segment, part)? {
                 return Ok(None);
             }
             at += segment.len as usize;
@@ -373,6 +411,28 @@ impl<L: Layer> Sink<L> {
             None => return Err(TransferError::PeerMisbehaved("it finished too early")),
         }
         self.tree.close();
+        self.base.tree.close();
+        if self.base.equal {
+            let failed = |e| LocalError::new("remove", self.layer.root().join(self.staging.dir()), e);
+            self.staging.clear(&self.layer).map_err(failed)?;
+            let placed = self
+                .manifest
+                .iter()
+                .filter(|(_, e)| e.parent.is_none())
+                .map(|(index, _)| {
+                    let name = self.manifest.path(index);
+                    Placed {
+                        final_name: name.clone(),
+                        name,
+                        already_there: true,
+                    }
+                });
+            events.push(StoreEvent::Finished {
+                root,
+                placed: placed.collect(),
+            });
+            return Ok(());
+        }
         place::settle(&self.layer, &self.staging, &self.manifest)?;
         place::check_listing(&self.layer, &self.staging, &self.manifest)?;
         self.append(&Record::Sealed { root })?;
@@ -382,14 +442,59 @@ impl<L: Layer> Sink<L> {
         events.push(StoreEvent::Finished { root, placed });
         Ok(())
     }
+}
 
-    /// Whether the segment's file is one this sink knows; for tests and progress by file.
-    pub fn segment_at(&self, offset: u64) -> Option<Segment> {
-        self.manifest.segments(offset..offset + 1).next()
+impl<L: Layer> Store for Sink<L> {
+    fn held(&self) -> Vec<Run> {
+        let mut set = RunSet::new();
+        for run in self.base.blocks.iter() {
+            set.insert(run.start, run.end);
+        }
+        for &index in self.kept.keys() {
+            set.insert(index, index + 1);
+        }
+        set.iter().collect()
     }
 
-    /// Which file content byte `offset` belongs to.
-    pub fn entry_at(&self, offset: u64) -> Option<EntryIndex> {
-        self.segment_at(offset).map(|segment| segment.entry)
+    fn handle(&mut self, job: StoreJob, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
+        match job {
+            StoreJob::Announce { first, cvs } => {
+                for (index, cv) in (first.get()..).zip(cvs) {
+                    self.on_announced(BlockIndex::new(index), cv, events)?;
+                }
+            }
+            StoreJob::Filled(filled) => {
+                let outcome = self.on_filled(&filled, events);
+                events.push(StoreEvent::Recycle(filled.buffer));
+                outcome?;
+            }
+            StoreJob::Total(total) => self.on_total(total)?,
+            StoreJob::Finish { root } => self.finish(root, events)?,
+        }
+        Ok(())
+    }
+
+    fn recheck_one(&mut self, events: &mut Vec<StoreEvent>) -> Result<bool, TransferError> {
+        let Some(block) = self.recheck.pop_front() else {
+            return Ok(false);
+        };
+        let index = block.get();
+        if self.kept.contains_key(&index) {
+            match self.read_back(block, From::Staging)? {
+                Some(hash) if self.announced.get(&index) == Some(&hash.cv) => {
+                    self.kept.remove(&index);
+                    self.confirm(block, &hash, events);
+                    return Ok(true);
+                }
+                // Lost in a crash, or never there: no fault of the sender's.
+                _ => drop(self.kept.remove(&index)),
+            }
+        }
+        if self.base.blocks.remove(index) {
+            self.recheck_base(block, events)?;
+        } else {
+            events.push(StoreEvent::Need(block));
+        }
+        Ok(true)
     }
 }

@@ -59,6 +59,16 @@ impl Staging {
         Ok(layer.info(&self.dir.join(JOURNAL.to_uppercase()))?.is_some())
     }
 
+    /// Removes the staging directory with all that is in it. The journal goes last: what a crash leaves is still
+    /// known for ours.
+    pub(super) fn clear<L: Layer>(&self, layer: &L) -> io::Result<()> {
+        remove_all(layer, &self.data())?;
+        for name in layer.list(&self.dir)? {
+            remove_all(layer, &self.dir.join(name))?;
+        }
+        layer.remove_dir(&self.dir)
+    }
+
     /// Removes the empty staging directory after success. In this order, so that a crash leaves what
     /// [`examine`] knows for ours.
     pub(super) fn remove<L: Layer>(&self, layer: &L) -> io::Result<()> {
@@ -332,9 +342,7 @@ pub fn discard<L: Layer>(layer: &L) -> Result<Vec<PathBuf>, LocalError> {
         };
         let failed = |e| LocalError::new("remove", layer.root().join(staging.dir()), e);
         if let Found::Ours(..) = examine(layer, &staging).map_err(failed)? {
-            // The journal goes last: what a crash leaves is still known for ours.
-            remove_all(layer, &staging.data()).map_err(failed)?;
-            remove_all(layer, staging.dir()).map_err(failed)?;
+            staging.clear(layer).map_err(failed)?;
             removed.push(staging.dir);
         }
     }

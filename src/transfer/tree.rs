@@ -16,6 +16,15 @@ use super::staging::{Before, Staging};
 /// Files held open at once; far below the usual limit of 1024 descriptors.
 const OPEN_FILES: usize = 64;
 
+/// Whether to look for room first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Space {
+    /// All of the content may have to be written.
+    Check,
+    /// Most likely none of it.
+    Trust,
+}
+
 #[derive(Debug)]
 pub(super) struct Tree<F> {
     manifest: Arc<Manifest>,
@@ -24,21 +33,37 @@ pub(super) struct Tree<F> {
     exists: Vec<u64>,
     /// Least recently used first.
     open: VecDeque<(EntryIndex, F)>,
+    /// False for files that are not ours: they are only read.
+    ours: bool,
 }
 
 impl<F> Tree<F> {
+    /// The files under the final names, to be read only. None is known until it is marked.
+    pub(super) fn existing(manifest: Arc<Manifest>) -> Tree<F> {
+        let exists = vec![0; (manifest.len() as usize).div_ceil(64)];
+        Tree {
+            exists,
+            manifest,
+            data: PathBuf::new(),
+            open: VecDeque::new(),
+            ours: false,
+        }
+    }
+
     /// Makes directories and empty files, and finds what an earlier run left.
     pub(super) fn open<L: Layer<File = F>>(
         layer: &L,
         staging: &Staging,
         manifest: Arc<Manifest>,
         before: Before,
+        space: Space,
     ) -> Result<Tree<F>, LocalError> {
         let mut tree = Tree {
             exists: vec![0; (manifest.len() as usize).div_ceil(64)],
             manifest: Arc::clone(&manifest),
             data: staging.data(),
             open: VecDeque::new(),
+            ours: true,
         };
         let at = |path: PathBuf, action: &'static str| {
             let path = layer.root().join(path);
@@ -57,7 +82,9 @@ impl<F> Tree<F> {
             present = tree.find_files(layer).map_err(at(staging.data(), "read"))?;
         }
         let needed = manifest.total().unwrap_or(0).saturating_sub(present);
-        if let Some(free) = layer.free_space().filter(|&free| free < needed) {
+        if space == Space::Check
+            && let Some(free) = layer.free_space().filter(|&free| free < needed)
+        {
             return Err(LocalError::TooLittleSpace {
                 path: layer.root().to_owned(),
                 free,
@@ -81,11 +108,11 @@ impl<F> Tree<F> {
         self.data.join(self.manifest.path(index))
     }
 
-    fn has(&self, index: EntryIndex) -> bool {
+    pub(super) fn has(&self, index: EntryIndex) -> bool {
         self.exists[index.get() as usize / 64] >> (index.get() % 64) & 1 == 1
     }
 
-    fn mark(&mut self, index: EntryIndex) {
+    pub(super) fn mark(&mut self, index: EntryIndex) {
         self.exists[index.get() as usize / 64] |= 1 << (index.get() % 64);
     }
 
@@ -154,7 +181,9 @@ impl<F> Tree<F> {
             let path = layer.root().join(&path);
             move |e| LocalError::new(action, path, e)
         };
-        let file = if self.has(index) {
+        let file = if !self.ours {
+            layer.open_read(&path).map_err(failed("open"))?
+        } else if self.has(index) {
             open_ours(layer, &path).map_err(failed("open"))?
         } else {
             let file = match layer.create_new(&path) {

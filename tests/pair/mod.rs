@@ -1,7 +1,7 @@
 //! A sender and a receiver in one thread, with nothing between them but a bag of content pieces that come out
 //! in any order, some of them twice.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,12 +11,14 @@ use p2pcopy::transfer::blocks::Root;
 use p2pcopy::transfer::error::TransferError;
 use p2pcopy::transfer::layer::Layer;
 use p2pcopy::transfer::manifest::Manifest;
+use p2pcopy::transfer::offer::Offer;
+use p2pcopy::transfer::ordered::{ORDERED_BUFFERS, OrderedSink};
 use p2pcopy::transfer::place::{Conflicts, Placed};
 use p2pcopy::transfer::receive::{ReceiveEvent, ReceiveSession};
 use p2pcopy::transfer::send::{Purpose, SendEvent, SendSession, Work};
-use p2pcopy::transfer::sink::{Sink, StoreEvent, StoreJob};
+use p2pcopy::transfer::sink::{Sink, Store, StoreEvent, StoreJob};
 use p2pcopy::transfer::source::Source;
-use p2pcopy::transfer::{BLOCK_LEN, BlockIndex};
+use p2pcopy::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW};
 
 /// A small generator, so that a failing run replays from its seed.
 pub struct Rng(u64);
@@ -98,17 +100,49 @@ pub enum Fault {
     Receiver(TransferError),
 }
 
-/// Runs one whole transfer.
+/// Runs one whole transfer into files.
 pub fn run<L: Layer>(
     manifest: Arc<Manifest>,
-    mut source: Source,
+    source: Source,
     layer: L,
     setup: Setup,
-) -> Result<Outcome, Fault> {
+) -> Result<Outcome, Fault>
+where
+    L::File: Send,
+{
+    let mut layer = Some(layer);
+    drive(manifest, source, setup, None, |offer, manifest| {
+        Sink::open(layer.take().unwrap(), offer, manifest, setup.conflicts)
+    })
+    .map(|(outcome, _)| outcome)
+}
+
+/// Runs one whole transfer into memory, in order.
+pub fn run_ordered(
+    manifest: Arc<Manifest>,
+    source: Source,
+    setup: Setup,
+) -> Result<(Outcome, Vec<u8>), Fault> {
+    let setup = Setup {
+        buffers: ORDERED_BUFFERS,
+        ..setup
+    };
+    let (outcome, store) = drive(manifest, source, setup, Some(ORDERED_WINDOW), |_, manifest| {
+        Ok(OrderedSink::new(Vec::new(), manifest.total()))
+    })?;
+    Ok((outcome, store.unwrap().into_output()))
+}
+
+fn drive<S: Store>(
+    manifest: Arc<Manifest>,
+    mut source: Source,
+    setup: Setup,
+    window: Option<u32>,
+    mut open: impl FnMut(&Offer, Arc<Manifest>) -> Result<S, TransferError>,
+) -> Result<(Outcome, Option<S>), Fault> {
     let mut rng = Rng::new(setup.seed);
     let (mut send, mut receive) = (SendSession::new(manifest), ReceiveSession::new());
-    let mut layer = Some(layer);
-    let mut sink: Option<Sink<L>> = None;
+    let mut sink: Option<S> = None;
     let mut assembler: Option<Assembler> = None;
     let mut jobs: VecDeque<StoreJob> = VecDeque::new();
     let mut bag: Vec<(u64, Vec<u8>)> = Vec::new();
@@ -135,12 +169,11 @@ pub fn run<L: Layer>(
         while let Some(event) = receive.poll_event() {
             idle = false;
             match event {
-                ReceiveEvent::Offer(_) => receive.accept(None),
+                ReceiveEvent::Offer(_) => receive.accept(window),
                 ReceiveEvent::Open(manifest) => {
                     let offer = receive.offer().unwrap().clone();
                     let mut a = Assembler::new(setup.buffers, manifest.total());
-                    let opened = Sink::open(layer.take().unwrap(), &offer, manifest, setup.conflicts)
-                        .map_err(Fault::Receiver)?;
+                    let opened = open(&offer, manifest).map_err(Fault::Receiver)?;
                     let held = opened.held();
                     for run in &held {
                         a.mark_complete(BlockIndex::new(run.start), BlockIndex::new(run.end));
@@ -171,7 +204,7 @@ pub fn run<L: Layer>(
             }
         }
         if finished {
-            return Ok(outcome);
+            return Ok((outcome, sink));
         }
         let in_flight: usize = bag.iter().map(|(_, b)| b.len()).sum();
         if let Some(work) = send.next_work(in_flight < setup.window * BLOCK_LEN) {
@@ -246,7 +279,7 @@ pub fn run<L: Layer>(
         }
         if setup.die_after.is_some_and(|n| receive.verified().0 >= n) {
             outcome.died = true;
-            return Ok(outcome);
+            return Ok((outcome, sink));
         }
         assert!(!idle || !jobs.is_empty(), "stuck: {send:#?} {receive:#?}");
     }
