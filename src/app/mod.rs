@@ -3,29 +3,77 @@
 //! A run tells the outside everything through a [`Front`] and asks it everything it needs to
 //! know; it never prints. It ends in a [`Summary`] or in a [`Failure`].
 
+mod close;
+mod command;
 pub mod event;
 pub mod options;
 pub mod outcome;
+mod run;
+mod sending;
+mod session;
 pub mod units;
 
-use event::Front;
-use options::{CheckOptions, DemoOptions, ReceiveOptions, SendOptions};
+use crate::transfer;
+use crate::transfer::scan::{self, Exclude, ScanOptions};
+use event::{Event, Front};
+use options::{CheckOptions, DemoOptions, Links, ReceiveOptions, SendOptions, Source};
 use outcome::{Failure, Summary};
+use sending::Sending;
 
 /// Sends what the options name to one peer.
 ///
 /// # Errors
 /// Whatever kept the peer from having all of it, verified.
-pub async fn send(_options: SendOptions, _front: &mut dyn Front) -> Result<Summary, Failure> {
-    Err(Failure::internal("sending is not there"))
+pub async fn send(options: SendOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+    let SendOptions { source, name, exclude, links, common } = options;
+    let (manifest, source, paths) = match source {
+        Source::Paths(paths) => {
+            let links = match links {
+                Links::Skip => scan::Links::Skip,
+                Links::Send => scan::Links::Keep,
+            };
+            let how = ScanOptions { links, exclude: Exclude::from_set(exclude) };
+            let scanned = scan::scan(&paths, &how).map_err(close::failure_of)?;
+            for skipped in &scanned.skipped {
+                front.event(Event::Warning(format!("left out {}: {}", skipped.path.display(), skipped.reason)));
+            }
+            (scanned.manifest.clone(), transfer::source::Source::files(scanned), paths)
+        }
+        Source::Stdin => {
+            let name = name.unwrap_or_else(|| "stdin".into());
+            let manifest = scan::stream_manifest(&name)
+                .map_err(|e| Failure::usage(e.to_string(), "give another --name"))?;
+            (manifest, transfer::source::Source::pipe(Box::new(std::io::stdin())), vec![name.into()])
+        }
+        Source::Text(text) => {
+            let manifest = scan::text_manifest(&text)
+                .map_err(|e| Failure::usage(e.to_string(), "put the text in a file and send that"))?;
+            (manifest, transfer::source::Source::text(text), Vec::new())
+        }
+    };
+    run::run(crate::protocol::Role::Sender, &common, false, front, |parts| {
+        Sending::new(manifest, source, paths, parts.waker, parts.clock, parts.notices)
+            .map(|side| Box::new(side) as Box<dyn session::Side>)
+            .map_err(|e| Failure::other(e.to_string(), "check the limits of this system"))
+    })
+    .await
 }
 
 /// Receives from one peer what it offers.
 ///
 /// # Errors
 /// Whatever kept the files from being complete and verified.
-pub async fn receive(_options: ReceiveOptions, _front: &mut dyn Front) -> Result<Summary, Failure> {
-    Err(Failure::internal("receiving is not there"))
+pub async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+    run::run(crate::protocol::Role::Receiver, &options.common, options.yes, front, |_| Ok(Box::new(Nothing))).await
+}
+
+struct Nothing;
+impl session::Side for Nothing {
+    fn on_content(&mut self, _: u64, _: &[u8]) {}
+    fn pump(&mut self, _: crate::protocol::time::Time, _: &mut crate::protocol::connection::Connection) {}
+    fn on_command(&mut self, _: command::Command) {}
+    fn progress(&self) -> Option<(u64, Option<u64>)> { None }
+    fn on_end(&mut self, _: session::End) {}
 }
 
 /// Runs both sides on this machine through the real sockets, without the internet.

@@ -17,12 +17,13 @@ use crate::protocol::connection::{self, Limit, Stats};
 use crate::protocol::handshake::StaticKeypair;
 use crate::protocol::time::Time;
 use crate::protocol::wire::MIN_MTU;
-use crate::rendezvous::address::{Address, Filtering, Mapping, NatClass};
+use crate::rendezvous::address::{Address, Filtering, NatClass};
 use crate::rendezvous::clock::{Clock, ClockSource as Source, NtpSample};
 use crate::rendezvous::punch::{Punch, PunchConfig, PunchEvent};
 use crate::rendezvous::schedule::ScheduleEvent;
 use crate::rendezvous::servers;
 use crate::rendezvous::stun::{StunClient, StunReport};
+use crate::transfer::offer::Offer;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
@@ -145,18 +146,14 @@ impl Lobby {
         front.event(Event::Address { address: own.to_string(), change: Change::First });
 
         let (own, peer) = self.swap(common, own, &mut mapped, front).await?;
-        if let (Some(ours), Some(theirs)) = (&own.token, &peer.token)
-            && let Some(warning) = unlikely(ours.nat, theirs.nat)
-        {
-            front.event(Event::Warning(warning));
-        }
         let config = PunchConfig {
             role,
             keypair,
             own,
             peer,
             clock,
-            ttl: common.ttl,
+            low_ttl: common.ttl,
+            not_before: 0,
             timeout: common.timeout,
             ipv6_socket: self.ipv6.map(|(socket, _)| socket),
             hardware_aes: hardware_aes(),
@@ -336,7 +333,11 @@ impl Lobby {
                 }
                 return Err(Failure::no_path(cause, next));
             }
-            PunchEvent::Connected(_) => {}
+            PunchEvent::Notice(notice) => front.event(Event::Warning(notice.to_string())),
+            PunchEvent::Reflexive(path) => {
+                front.event(Event::Note(format!("heard the peer from {}", path.remote)));
+            }
+            PunchEvent::Connected { .. } => {}
         }
         Ok(())
     }
@@ -359,16 +360,16 @@ impl Lobby {
 
     async fn decide(
         &self,
-        offer: crate::transfer::offer::Offer,
+        offer: Offer,
         held: Option<u64>,
         lines: Vec<String>,
         yes: bool,
         front: &mut dyn Front,
     ) -> Result<Decision, Failure> {
-        let total = offer.total();
-        let name = offer.display_name();
-        let size = total.map_or_else(|| "a stream".to_owned(), units::size);
-        front.event(Event::Offer { entries: offer.entries(), bytes: total, lines });
+        let total = (!offer.stream).then_some(offer.bytes);
+        let name = offer_name(&offer);
+        let size = total.map_or_else(|| "a stream of unknown length".to_owned(), |t| units::Size(t).to_string());
+        front.event(Event::Offer { entries: u64::from(offer.entries), bytes: total, lines });
         if yes {
             return Ok(Decision::Accept);
         }
@@ -405,6 +406,15 @@ impl Lobby {
             let _ = tokio::time::timeout(FAREWELL, told).await;
         }
         Err(failure)
+    }
+}
+
+/// What an offer is called in a question.
+fn offer_name(offer: &Offer) -> String {
+    let first = offer.top.first().map(|t| t.name.display().to_string()).unwrap_or_default();
+    match offer.top_count {
+        0 | 1 => first,
+        n => format!("{first} and {} more", n - 1),
     }
 }
 
@@ -480,7 +490,7 @@ async fn ask_ntp(names: &[String]) -> Vec<NtpSample> {
         queries.spawn(async move {
             let client = rsntp::AsyncSntpClient::new();
             let answer = tokio::time::timeout(LOOKUP, client.synchronize(name)).await.ok()?.ok()?;
-            let nanos = |d: &rsntp::SntpDuration| (d.as_secs_f64() * 1e9) as i64;
+            let nanos = |d: rsntp::SntpDuration| (d.as_secs_f64() * 1e9) as i64;
             let (offset, rtt) = (answer.clock_offset(), answer.round_trip_delay());
             Some(NtpSample { offset_nanos: nanos(offset), rtt_nanos: nanos(rtt) })
         });
@@ -508,17 +518,6 @@ fn tell_network(front: &mut dyn Front, report: &StunReport, nat: NatClass) {
              network, or with IPv6, can reach you"
                 .into(),
         ));
-    }
-}
-
-fn unlikely(ours: NatClass, theirs: NatClass) -> Option<String> {
-    use crate::rendezvous::punch::{Outlook, outlook};
-    match outlook(ours, theirs) {
-        Outlook::Hopeless => Some("these two networks hardly ever let a connection through; trying all the same".into()),
-        Outlook::Doubtful if ours.mapping == Mapping::Dependent || theirs.mapping == Mapping::Dependent => Some(
-            "one of the two networks is a symmetric NAT: this works only if the other does not filter by port".into(),
-        ),
-        _ => None,
     }
 }
 

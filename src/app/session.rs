@@ -8,7 +8,7 @@ use crate::protocol::connection::{self, Config, Connection};
 use crate::protocol::handshake::SessionKeys;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Role};
-use crate::rendezvous::punch::{Connected, Punch, PunchEvent};
+use crate::rendezvous::punch::{PathKind, Punch, PunchEvent, Responder, Search};
 use crate::rendezvous::schedule::{Reach, Schedule};
 use crate::rendezvous::stun::{StunClient, StunEvent};
 use std::sync::mpsc::Receiver;
@@ -59,11 +59,12 @@ pub struct Settings {
 
 struct Linked {
     connection: Connection,
-    punch: Punch,
+    responder: Responder,
+    /// Answers to late handshake messages.
+    late: Option<(Path, Vec<u8>)>,
+    places: Search,
     /// Looks for a silent peer.
     search: Option<Schedule>,
-    silent_since: Option<Time>,
-    told_lost: bool,
     /// The users have compared the words, or need not.
     vouched: bool,
 }
@@ -148,8 +149,8 @@ impl Session {
         }
         while let Some(event) = self.punch.as_mut().and_then(Punch::poll_event) {
             match event {
-                PunchEvent::Connected(connected) => {
-                    self.connect(now, *connected);
+                PunchEvent::Connected { path, keys, kind, rtt } => {
+                    self.connect(now, path, keys, kind, rtt);
                     break;
                 }
                 event => self.tell(Notice::Punch(event)),
@@ -162,14 +163,12 @@ impl Session {
             while let Some(event) = linked.connection.poll_event() {
                 match event {
                     connection::Event::Silent => {
-                        linked.silent_since = Some(now - connection::SILENCE);
-                        linked.search = Some(linked.punch.search(now));
+                        linked.search = Some(linked.places.begin(now));
                     }
                     connection::Event::Back => {
-                        linked.silent_since = None;
                         linked.search = None;
                     }
-                    connection::Event::Closed(closed) => {
+                    connection::Event::Closed(ref closed) => {
                         self.side.on_end(End::Closed(closed.clone()));
                         self.over = true;
                     }
@@ -178,8 +177,7 @@ impl Session {
                 let _ = self.notices.send(Notice::Connection(event));
             }
             let silence = linked.connection.silence(now);
-            if !linked.told_lost && linked.search.is_some() && silence >= GIVE_UP {
-                linked.told_lost = true;
+            if linked.search.is_some() && silence >= GIVE_UP {
                 self.side.on_end(End::Lost(silence));
                 self.over = true;
             }
@@ -196,34 +194,28 @@ impl Session {
         }
     }
 
-    fn connect(&mut self, now: Time, connected: Connected) {
+    fn connect(&mut self, now: Time, path: Path, keys: SessionKeys, kind: PathKind, rtt: Option<Duration>) {
         let Some(punch) = self.punch.take() else { return };
-        let SessionKeys { send, receive, cipher, local_cid, remote_cid, .. } = connected.keys;
         let config = Config {
             role: self.settings.role,
-            cipher,
-            send_secret: send,
-            receive_secret: receive,
-            local_id: local_cid,
-            remote_id: remote_cid,
-            path: connected.path,
-            handshake_rtt: connected.rtt,
+            cipher: keys.cipher,
+            send_secret: keys.send,
+            receive_secret: keys.receive,
+            local_id: keys.local_cid,
+            remote_id: keys.remote_cid,
+            path,
+            handshake_rtt: rtt,
             seed: self.settings.seed,
             send_blocks: SEND_BLOCKS,
             limit: self.settings.limit,
         };
-        let controller = (self.settings.controller)(now, connected.rtt);
+        let controller = (self.settings.controller)(now, rtt);
         let connection = Connection::new(config, controller, now);
-        let vouched = connected.keys.sas.is_none();
-        self.linked =
-            Some(Linked { connection, punch, search: None, silent_since: None, told_lost: false, vouched });
+        let (responder, places) = punch.into_parts();
+        let vouched = keys.sas.is_none();
+        self.linked = Some(Linked { connection, responder, late: None, places, search: None, vouched });
         self.stun = None;
-        self.tell(Notice::Connected {
-            path: connected.path,
-            kind: connected.kind,
-            rtt: connected.rtt,
-            words: connected.keys.sas,
-        });
+        self.tell(Notice::Connected { path, kind, rtt, words: keys.sas });
     }
 }
 
@@ -233,8 +225,9 @@ impl Machine for Session {
             if let Some(content) = linked.connection.handle_datagram(now, path, datagram) {
                 self.side.on_content(content.offset, &datagram[content.range]);
             } else {
-                // A late message 1 or 2: the peer may not have heard our answer yet.
-                linked.punch.handle_datagram(now, path, datagram);
+                // A late handshake message: the peer may not have heard our answer yet.
+                let answer = linked.responder.handle_datagram(path, datagram);
+                linked.late = answer.map(|a| (path, a)).or(linked.late.take());
             }
             return;
         }
@@ -271,12 +264,12 @@ impl Machine for Session {
         if let Some((path, payload)) = self.stun.as_mut().and_then(StunClient::poll_transmit) {
             return single(path, None, &payload);
         }
-        if let Some(t) = self.punch.as_mut().and_then(|p| p.poll_transmit(now)) {
+        if let Some(t) = self.punch.as_mut().and_then(Punch::poll_transmit) {
             return single(t.path, t.ttl, &t.payload);
         }
         let linked = self.linked.as_mut()?;
-        if let Some(t) = linked.punch.poll_transmit(now) {
-            return single(t.path, t.ttl, &t.payload);
+        if let Some((path, payload)) = linked.late.take() {
+            return single(path, None, &payload);
         }
         if let Some(send) = linked.search.as_mut().and_then(|s| s.poll(now)) {
             let t = linked.connection.poll_path_probe(now, send.path, buf);

@@ -13,14 +13,7 @@ const GENERATION_BITS: u32 = 22;
 /// Forgeries after which the connection must end (RFC 9001, section 6.6: 2^36 for ChaCha20-Poly1305, more for AES-GCM).
 pub const FORGERY_LIMIT: u64 = 1 << 36;
 
-/// The AEAD of a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Cipher {
-    /// Where both ends have AES instructions.
-    Aes256Gcm,
-    /// Everywhere else.
-    ChaCha20Poly1305,
-}
+pub use super::handshake::Cipher;
 
 /// One direction's secret for one generation, and the key made from it.
 struct Generation {

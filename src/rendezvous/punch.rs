@@ -68,6 +68,17 @@ pub enum PathKind {
     PeerReflexive,
 }
 
+impl std::fmt::Display for PathKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            PathKind::Lan => "same network",
+            PathKind::Ipv6 => "IPv6",
+            PathKind::Direct => "direct, through the NATs",
+            PathKind::PeerReflexive => "direct, at an address seen only when the peer's packet arrived",
+        })
+    }
+}
+
 /// What happened.
 #[derive(Debug)]
 pub enum PunchEvent {
@@ -92,6 +103,23 @@ pub enum PunchEvent {
     },
     /// No path before the time was up, or none possible.
     Failed(Box<Report>),
+}
+
+/// Where and when to look for a peer that was connected and fell silent: the same places as before.
+#[derive(Clone, Debug)]
+pub struct Search {
+    pairs: [Option<Path>; PAIRS],
+    candidates: Vec<Path>,
+    clock: Clock,
+    low_ttl: u8,
+    seed: [u8; 32],
+}
+
+impl Search {
+    /// Begins to look.
+    pub fn begin(&self, now: Time) -> Schedule {
+        Schedule::new(self.pairs, &self.candidates, self.clock, self.low_ttl, &self.seed, now)
+    }
 }
 
 /// What is worth saying at once. Each comes at most once.
@@ -129,6 +157,7 @@ pub struct Punch {
     clock: Clock,
     ipv6_socket: Option<u8>,
     schedule: Schedule,
+    search: Search,
     engine: Engine,
     began: Time,
     deadline: Time,
@@ -170,7 +199,8 @@ impl Punch {
         };
         let engine = Engine::new(role, local, &own, &peer, &mut rng)?;
         let (pairs, candidates) = paths(&own, &peer, ipv6_socket);
-        let schedule = Schedule::new(pairs, &candidates, clock, config.low_ttl, &rng.seed(), now);
+        let search = Search { pairs, candidates, clock, low_ttl: config.low_ttl, seed: rng.seed() };
+        let schedule = search.begin(now);
         let own_nat = own.token.as_ref().map(|t| t.nat).unwrap_or_default();
         let peer_nat = peer.token.as_ref().map(|t| t.nat);
         let report = Report {
@@ -195,6 +225,7 @@ impl Punch {
             clock,
             ipv6_socket,
             schedule,
+            search,
             engine,
             began: now,
             deadline: now + config.timeout,
@@ -317,9 +348,10 @@ impl Punch {
         }
     }
 
-    /// What must outlive a connected punch: it answers late copies of the peer's handshake.
-    pub fn into_responder(self) -> Responder {
-        self.engine.into_responder()
+    /// What must outlive a connected punch: what answers late copies of the peer's handshake, and where to look
+    /// for the peer should it fall silent.
+    pub fn into_parts(self) -> (Responder, Search) {
+        (self.engine.into_responder(), self.search)
     }
 
     fn transmit(&mut self, now: Time, path: Path, reach: Reach, payload: Vec<u8>) {
@@ -443,7 +475,8 @@ fn paths(own: &Address, peer: &Address, ipv6_socket: Option<u8>) -> ([Option<Pat
         .is_some_and(|t| t.nat.mapping == Mapping::Public);
     let mut candidates = Vec::new();
     let told = peer.token.iter().flat_map(|t| t.candidates.iter().copied());
-    let front = Some(peer.reflexive).filter(|front| front.is_ipv6() || is_private(front.ip()));
+    let no_nat = |front: &SocketAddr| public || front.is_ipv6() || is_private(front.ip());
+    let front = Some(peer.reflexive).filter(no_nat);
     for remote in told.chain(front) {
         let local = match remote {
             SocketAddr::V4(_) => Some(0),

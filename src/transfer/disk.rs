@@ -1,1 +1,306 @@
-//! (placeholder)
+//! The real disk, confined to the output directory by its descriptor (cap-std).
+
+use std::ffi::OsString;
+use std::fs::{File, FileTimes};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions};
+
+use super::layer::{Layer, NodeInfo, NodeKind};
+use super::names;
+
+/// The output directory, and nothing outside it.
+#[derive(Debug)]
+pub struct DiskLayer {
+    dir: Dir,
+    root: PathBuf,
+}
+
+impl DiskLayer {
+    /// Confines itself to `root`, which must exist.
+    pub fn new(root: &Path) -> io::Result<DiskLayer> {
+        Ok(DiskLayer {
+            dir: Dir::open_ambient_dir(root, ambient_authority())?,
+            root: root.to_owned(),
+        })
+    }
+
+    /// The directory of `path`, to name its last component in.
+    fn parent<'p>(&self, path: &'p Path) -> io::Result<(Dir, &'p Path)> {
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let dir = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => self.dir.open_dir(parent)?,
+            _ => self.dir.try_clone()?,
+        };
+        Ok((dir, Path::new(name)))
+    }
+
+    fn open_with(&self, path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+        use cap_std::fs::OpenOptionsExt as _;
+        #[cfg(unix)]
+        options.custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32);
+        let file = self.dir.open_with(path, options)?.into_std();
+        if file.metadata()?.is_file() {
+            Ok(file)
+        } else {
+            Err(io::ErrorKind::InvalidInput.into())
+        }
+    }
+}
+
+impl Layer for DiskLayer {
+    type File = File;
+
+    fn create_new(&self, path: &Path) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        #[cfg(unix)]
+        cap_std::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        self.open_with(path, &mut options)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        self.open_with(path, OpenOptions::new().read(true).write(true))
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<File> {
+        self.open_with(path, OpenOptions::new().read(true))
+    }
+
+    fn open_dir(&self, path: &Path) -> io::Result<File> {
+        let dir = if path.as_os_str().is_empty() {
+            self.dir.try_clone()?
+        } else {
+            self.dir.open_dir(path)?
+        };
+        readable(&dir)
+    }
+
+    fn write_at(&self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        write_all_at(file, offset, bytes)
+    }
+
+    fn read_at(&self, file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        super::source::read_exact_at(file, out, offset)
+    }
+
+    fn len(&self, file: &File) -> io::Result<u64> {
+        Ok(file.metadata()?.len())
+    }
+
+    fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
+        file.set_len(len)
+    }
+
+    fn allocate(&self, file: &File, len: u64) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, len) {
+            // Without it, running out of space shows later; nothing else is lost.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {}
+            other => other?,
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (file, len);
+        Ok(())
+    }
+
+    fn set_meta(&self, file: &File, mode: u16, mtime: i64) -> io::Result<()> {
+        #[cfg(unix)]
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(u32::from(mode)))?;
+        let distance = Duration::from_nanos(mtime.unsigned_abs());
+        let epoch = SystemTime::UNIX_EPOCH;
+        let time = if mtime < 0 {
+            epoch.checked_sub(distance)
+        } else {
+            epoch.checked_add(distance)
+        };
+        let time = time.ok_or(io::ErrorKind::InvalidInput)?;
+        file.set_times(FileTimes::new().set_modified(time))?;
+        #[cfg(not(unix))]
+        if mode & 0o200 == 0 && file.metadata()?.is_file() {
+            let mut permissions = file.metadata()?.permissions();
+            permissions.set_readonly(true);
+            file.set_permissions(permissions)?;
+        }
+        Ok(())
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        // Windows has no way to sync a directory, and does not need one on NTFS.
+        if cfg!(windows) && file.metadata()?.is_dir() {
+            return Ok(());
+        }
+        file.sync_all()
+    }
+
+    fn sync_all(&self) -> io::Result<bool> {
+        #[cfg(target_os = "linux")]
+        return Ok(rustix::fs::syncfs(readable(&self.dir)?).map(|()| true)?);
+        #[cfg(not(target_os = "linux"))]
+        return Ok(false);
+    }
+
+    fn try_lock(&self, file: &File) -> io::Result<bool> {
+        #[cfg(unix)]
+        match rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
+            // Some network file systems have no locks; two receivers in one directory are rare enough.
+            Err(_) => {}
+        }
+        #[cfg(not(unix))]
+        let _ = file;
+        Ok(true)
+    }
+
+    fn rename_noreplace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let ((from_dir, from_name), (to_dir, to_name)) = (self.parent(from)?, self.parent(to)?);
+        #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+        {
+            use rustix::fs::{RenameFlags, renameat_with};
+            use rustix::io::Errno;
+            match renameat_with(&from_dir, from_name, &to_dir, to_name, RenameFlags::NOREPLACE) {
+                // Not every file system can; the next best thing follows.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+                other => return Ok(other?),
+            }
+        }
+        // A hard link fails where something exists, but only files have them.
+        if from_dir.symlink_metadata(from_name)?.is_file() {
+            match from_dir.hard_link(from_name, &to_dir, to_name) {
+                Ok(()) => return from_dir.remove_file(from_name),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(e),
+                Err(_) => {}
+            }
+        }
+        match to_dir.symlink_metadata(to_name) {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => from_dir.rename(from_name, &to_dir, to_name),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn rename_replace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let ((from_dir, from_name), (to_dir, to_name)) = (self.parent(from)?, self.parent(to)?);
+        from_dir.rename(from_name, &to_dir, to_name)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.dir.remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.dir.remove_dir(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            let mut builder = cap_std::fs::DirBuilder::new();
+            cap_std::fs::DirBuilderExt::mode(&mut builder, 0o700);
+            self.dir.create_dir_with(path, &builder)
+        }
+        #[cfg(not(unix))]
+        self.dir.create_dir(path)
+    }
+
+    fn symlink(&self, target: &[u8], path: &Path) -> io::Result<()> {
+        #[cfg(unix)]
+        return self.dir.symlink_contents(names::os_from_bytes(target), path);
+        #[cfg(not(unix))]
+        return {
+            let _ = (names::os_from_bytes(target), path);
+            Err(io::ErrorKind::Unsupported.into())
+        };
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        let entries = if path.as_os_str().is_empty() {
+            self.dir.entries()?
+        } else {
+            self.dir.read_dir(path)?
+        };
+        entries.map(|entry| Ok(entry?.file_name())).collect()
+    }
+
+    fn info(&self, path: &Path) -> io::Result<Option<NodeInfo>> {
+        match self.dir.symlink_metadata(path) {
+            Ok(found) => {
+                let kind = match found.file_type() {
+                    t if t.is_file() => NodeKind::File,
+                    t if t.is_dir() => NodeKind::Dir,
+                    _ => NodeKind::Other,
+                };
+                Ok(Some(NodeInfo {
+                    kind,
+                    len: found.len(),
+                }))
+            }
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn unlock(&self, path: &Path) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            let (dir, name) = self.parent(path)?;
+            let mode = if dir.symlink_metadata(name)?.is_dir() {
+                0o700
+            } else {
+                0o600
+            };
+            let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            dir.set_permissions(name, cap_std::fs::Permissions::from_std(permissions))?;
+        }
+        #[cfg(not(unix))]
+        let _ = path;
+        Ok(())
+    }
+
+    fn free_space(&self) -> Option<u64> {
+        #[cfg(unix)]
+        return rustix::fs::fstatvfs(&self.dir)
+            .ok()
+            .map(|s| s.f_bavail.saturating_mul(s.f_frsize));
+        #[cfg(not(unix))]
+        return None;
+    }
+
+    fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+/// A descriptor that can be synced: cap-std's own may be mere handles to a path (O_PATH).
+fn readable(dir: &Dir) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use rustix::fs::{Mode, OFlags};
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(dir, c".", flags, Mode::empty())?))
+    }
+    #[cfg(not(unix))]
+    Ok(dir.try_clone()?.into_std_file())
+}
+
+#[cfg(unix)]
+fn write_all_at(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn write_all_at(file: &File, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_write(file, bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => (bytes, offset) = (&bytes[n..], offset + n as u64),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}

@@ -1,1 +1,101 @@
-//! (placeholder)
+//! The receiver's door to the disk: every file-system call it makes, and nothing else.
+//!
+//! Paths are relative to the output directory and never leave it. [`super::disk::DiskLayer`] is the real one;
+//! [`super::memory::MemoryLayer`] fails, dies and forgets what was not synced wherever a test tells it to.
+
+use std::io;
+use std::path::Path;
+
+/// What lies at a path. Links are not followed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NodeKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A link, a device, anything else.
+    Other,
+}
+
+/// What is known of a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NodeInfo {
+    /// What it is.
+    pub kind: NodeKind,
+    /// Bytes in it.
+    pub len: u64,
+}
+
+/// The file-system calls of a receiver.
+#[expect(clippy::missing_errors_doc, reason = "every call fails as the system's does")]
+pub trait Layer: Send {
+    /// An open file, or for [`Layer::open_dir`] a directory.
+    type File: Send;
+
+    /// Creates a file that must not exist, for reading and writing, private to the user until it is finished.
+    fn create_new(&self, path: &Path) -> io::Result<Self::File>;
+    /// Opens an existing regular file for reading and writing; a link is refused.
+    fn open(&self, path: &Path) -> io::Result<Self::File>;
+    /// Opens an existing regular file for reading; a link is refused.
+    fn open_read(&self, path: &Path) -> io::Result<Self::File>;
+    /// Opens a directory, for [`Layer::sync`] and [`Layer::set_meta`].
+    fn open_dir(&self, path: &Path) -> io::Result<Self::File>;
+    /// Writes all of `bytes` at `offset`.
+    fn write_at(&self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Fills `out` from `offset`.
+    fn read_at(&self, file: &Self::File, offset: u64, out: &mut [u8]) -> io::Result<()>;
+    /// Length of an open file.
+    fn len(&self, file: &Self::File) -> io::Result<u64>;
+    /// Cuts or extends a file.
+    fn set_len(&self, file: &Self::File, len: u64) -> io::Result<()>;
+    /// Reserves room for `len` bytes, where the file system can.
+    fn allocate(&self, file: &Self::File, len: u64) -> io::Result<()>;
+    /// Sets permission bits and modification time (nanoseconds since 1970).
+    fn set_meta(&self, file: &Self::File, mode: u16, mtime: i64) -> io::Result<()>;
+    /// Waits until the file, or the directory's entries, are on the medium.
+    fn sync(&self, file: &Self::File) -> io::Result<()>;
+    /// Waits until everything on this file system is on the medium. False if there is no such call here.
+    fn sync_all(&self) -> io::Result<bool>;
+    /// Takes a lock that dies with the process. False if another holds it.
+    fn try_lock(&self, file: &Self::File) -> io::Result<bool>;
+    /// Renames; fails with `AlreadyExists` if there is something at `to`.
+    fn rename_noreplace(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Renames a file, replacing a file at `to`.
+    fn rename_replace(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file or link.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// Creates a directory, private to the user until it is finished.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Creates a link that points to `target`, whatever that is.
+    fn symlink(&self, target: &[u8], path: &Path) -> io::Result<()>;
+    /// Names in a directory.
+    fn list(&self, path: &Path) -> io::Result<Vec<std::ffi::OsString>>;
+    /// What lies at `path`; `None` if nothing does.
+    fn info(&self, path: &Path) -> io::Result<Option<NodeInfo>>;
+    /// Makes a file or directory of ours writable again, so that it, or its entries, can be changed or moved.
+    fn unlock(&self, path: &Path) -> io::Result<()>;
+    /// Bytes free for this user, where that can be known.
+    fn free_space(&self) -> Option<u64>;
+    /// The output directory, for messages.
+    fn root(&self) -> &Path;
+}
+
+/// Removes whatever lies at `path`, directories with all that is in them.
+pub(super) fn remove_all<L: Layer>(layer: &L, path: &Path) -> io::Result<()> {
+    match layer.info(path)? {
+        None => Ok(()),
+        Some(NodeInfo {
+            kind: NodeKind::Dir, ..
+        }) => {
+            // What was finished may be read-only by now.
+            layer.unlock(path)?;
+            for name in layer.list(path)? {
+                remove_all(layer, &path.join(name))?;
+            }
+            layer.remove_dir(path)
+        }
+        Some(_) => layer.remove_file(path),
+    }
+}

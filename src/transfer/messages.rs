@@ -208,7 +208,11 @@ impl Message {
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_string(out, &text.as_bytes()[..text.floor_char_boundary(MAX_TEXT)]);
+    let cut = (0..=text.len().min(MAX_TEXT))
+        .rev()
+        .find(|&at| text.is_char_boundary(at))
+        .unwrap_or(0);
+    put_string(out, &text.as_bytes()[..cut]);
 }
 
 /// Text from the peer, escaped so that it can be shown.
@@ -321,6 +325,7 @@ mod tests {
             bytes: 7,
             manifest_bytes: 33,
             manifest_hash: [9; 32],
+            names_hash: [8; 32],
             stream: false,
             top_count: 1,
             top: vec![top],

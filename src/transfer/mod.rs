@@ -23,7 +23,7 @@ pub mod names;
 pub mod offer;
 pub mod ordered;
 pub mod pipe;
-mod place;
+pub mod place;
 pub mod receive;
 pub mod runs;
 pub mod scan;
@@ -31,6 +31,7 @@ pub mod send;
 pub mod sink;
 pub mod source;
 pub mod staging;
+mod tree;
 
 /// Bytes in a block, the unit of hashing, verification and resume. A power of two of BLAKE3's 1 KiB chunks, so
 /// block hashes are subtrees of the content's true BLAKE3 tree.

@@ -31,6 +31,9 @@ pub struct Offer {
     pub manifest_bytes: u64,
     /// Hash of the manifest on the wire.
     pub manifest_hash: [u8; 32],
+    /// Hash over which entries there are, whatever their sizes: under it the receiver finds what it kept of an
+    /// interrupted transfer. A hint: what is kept is compared block by block.
+    pub names_hash: [u8; 32],
     /// Whether the content is a pipe's, of unknown length.
     pub stream: bool,
     /// How many top-level entries there are.
@@ -72,10 +75,29 @@ impl Offer {
             bytes: manifest.total().unwrap_or(0),
             manifest_bytes,
             manifest_hash,
+            names_hash: manifest.names_digest(),
             stream: manifest.is_stream(),
             top_count,
             top: top.into_iter().map(|(_, name)| name).collect(),
         }
+    }
+
+    /// Whether `manifest`, as received, is what was offered.
+    pub fn describes(&self, manifest: &Manifest) -> bool {
+        let (mut top_count, mut shown) = (0u32, self.top.iter());
+        for (_, entry) in manifest.iter().filter(|(_, entry)| entry.parent.is_none()) {
+            top_count += 1;
+            if let Some(top) = shown.next()
+                && (top.name.as_bytes() != entry.name || top.kind != entry.kind)
+            {
+                return false;
+            }
+        }
+        self.entries == manifest.len()
+            && self.stream == manifest.is_stream()
+            && self.bytes == manifest.total().unwrap_or(0)
+            && self.top_count == top_count
+            && shown.next().is_none()
     }
 
     /// Whether it is a message for the user.
@@ -84,7 +106,7 @@ impl Offer {
     }
 
     /// ```text
-    /// entries 32 | bytes 64 | manifest bytes 64 | manifest hash 256 | stream 8 | top count 32 |
+    /// entries 32 | bytes 64 | manifest bytes 64 | manifest hash 256 | names hash 256 | stream 8 | top count 32 |
     /// shown 8 | shown x { kind 8 | size 64 | name: length 16, bytes }
     /// ```
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -92,6 +114,7 @@ impl Offer {
         out.extend_from_slice(&self.bytes.to_be_bytes());
         out.extend_from_slice(&self.manifest_bytes.to_be_bytes());
         out.extend_from_slice(&self.manifest_hash);
+        out.extend_from_slice(&self.names_hash);
         out.push(u8::from(self.stream));
         out.extend_from_slice(&self.top_count.to_be_bytes());
         out.push(self.top.len() as u8);
@@ -104,7 +127,7 @@ impl Offer {
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Offer, Malformed> {
         let (entries, bytes) = (reader.u32()?, reader.u64()?);
-        let (manifest_bytes, manifest_hash) = (reader.u64()?, reader.array()?);
+        let (manifest_bytes, manifest_hash, names_hash) = (reader.u64()?, reader.array()?, reader.array()?);
         let stream = match reader.u8()? {
             0 => false,
             1 => true,
@@ -132,6 +155,7 @@ impl Offer {
             bytes,
             manifest_bytes,
             manifest_hash,
+            names_hash,
             stream,
             top_count,
             top,

@@ -1,1 +1,402 @@
-//! (placeholder)
+//! The sender's half of the conversation, sans-IO.
+//!
+//! Inputs: [`SendSession::handle_bytes`] (the control stream), [`SendSession::on_read`] and
+//! [`SendSession::on_source_checked`]. After any input, drain [`SendSession::poll_output`] into the control
+//! stream, [`SendSession::poll_event`], and give the disk thread what [`SendSession::next_work`] asks for. The
+//! bytes of a block that was read for sending go to the connection; they never pass through here.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::blocks::{Cv, Root, RootBuilder};
+use super::error::{Malformed, TransferError};
+use super::manifest::{EntryIndex, Manifest};
+use super::messages::{HASHES_PER_MESSAGE, MANIFEST_CHUNK, Message, MessageReader};
+use super::offer::Offer;
+use super::runs::{Run, RunSet};
+use super::source::BlockRead;
+use super::{BlockIndex, MAX_CONTENT, ORDERED_WINDOW, block_count};
+
+/// How much of the manifest follows the offer before the receiver has said yes: enough that an ordinary
+/// transfer starts a round trip earlier, little enough to be nothing if the answer is no.
+pub const EAGER_MANIFEST: u64 = 256 << 10;
+
+/// Most runs a peer's claim to hold parts of a stream may have.
+const MAX_STREAM_RUNS: usize = 1 << 16;
+
+/// Why a block is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// To be hashed and sent.
+    Send,
+    /// Only to be hashed: the receiver believes to hold it.
+    HashOnly,
+}
+
+/// Something for the disk thread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Work {
+    /// Read and hash a block; answer with [`SendSession::on_read`].
+    Read {
+        /// Which.
+        block: BlockIndex,
+        /// Whether its bytes go out.
+        purpose: Purpose,
+    },
+    /// Everything was read: see whether the files changed; answer with [`SendSession::on_source_checked`].
+    CheckSource,
+}
+
+/// What the sender's driver should know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SendEvent {
+    /// The other user said yes.
+    Accepted,
+    /// Content flows; so many bytes of it the receiver holds already.
+    Started {
+        /// Bytes that need not be sent.
+        held: u64,
+    },
+    /// The receiver has verified so many blocks, all those below `low` among them.
+    Progress {
+        /// All below it are verified; [`super::source::Source::release`] them.
+        low: BlockIndex,
+        /// Verified in all.
+        blocks: u32,
+    },
+    /// The receiver has everything under its final name.
+    Finished {
+        /// Root over the content, the same on both sides.
+        root: Root,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Offered,
+    Accepted,
+    Flowing,
+    Checking,
+    Done,
+    Finished,
+}
+
+/// The sending side of one transfer.
+#[derive(Debug)]
+pub struct SendSession {
+    manifest: Arc<Manifest>,
+    stage: Stage,
+    reader: MessageReader,
+    queue: VecDeque<Message>,
+    next_entry: EntryIndex,
+    manifest_sent: u64,
+    manifest_ended: bool,
+    hashes: Option<(BlockIndex, Vec<Cv>)>,
+    events: VecDeque<SendEvent>,
+
+    total: Option<u64>,
+    window: Option<u32>,
+    low: u32,
+    /// Blocks the receiver believes to hold.
+    have: RunSet,
+    /// Blocks it asked for.
+    need: RunSet,
+    /// Blocks read and announced.
+    hashed: RunSet,
+    send_cursor: u32,
+    hash_cursor: u32,
+    reading: u32,
+    root: RootBuilder,
+}
+
+impl SendSession {
+    /// Offers what `manifest` lists.
+    pub fn new(manifest: Arc<Manifest>) -> Self {
+        let offer = Offer::of(&manifest);
+        let total = manifest.total();
+        SendSession {
+            // A pipe keeps only a window of its bytes, so the receiver must not fall further behind.
+            window: manifest.is_stream().then_some(ORDERED_WINDOW),
+            manifest,
+            stage: Stage::Offered,
+            reader: MessageReader::new(),
+            queue: VecDeque::from([Message::Offer(offer)]),
+            next_entry: EntryIndex::new(0),
+            manifest_sent: 0,
+            manifest_ended: false,
+            hashes: None,
+            events: VecDeque::new(),
+            total,
+            low: 0,
+            have: RunSet::new(),
+            need: RunSet::new(),
+            hashed: RunSet::new(),
+            send_cursor: 0,
+            hash_cursor: 0,
+            reading: 0,
+            root: RootBuilder::new(),
+        }
+    }
+
+    /// Length of the content, once it is known.
+    pub fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    /// Bytes of the control stream from the peer.
+    ///
+    /// # Errors
+    /// Whatever ends the transfer; tell the peer with [`SendSession::fail`].
+    pub fn handle_bytes(&mut self, bytes: &[u8]) -> Result<(), TransferError> {
+        self.reader.feed(bytes);
+        while let Some(message) = self.reader.poll_message()? {
+            self.handle_message(message)?;
+        }
+        Ok(())
+    }
+
+    fn handle_message(&mut self, message: Message) -> Result<(), TransferError> {
+        match (message, self.stage) {
+            (Message::Failed { code, text }, _) => return Err(TransferError::PeerFailed { code, text }),
+            (Message::Refuse { text }, Stage::Offered | Stage::Accepted) => {
+                return Err(TransferError::Refused(text));
+            }
+            (Message::Accept { window }, Stage::Offered) => {
+                self.window = match (self.window, window) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                };
+                self.stage = Stage::Accepted;
+                self.events.push_back(SendEvent::Accepted);
+            }
+            (Message::Have { runs, last }, Stage::Accepted) => self.on_have(&runs, last)?,
+            (Message::Need { runs }, Stage::Flowing | Stage::Checking | Stage::Done) => {
+                self.on_need(&runs)?
+            }
+            (Message::Verified { low, blocks }, Stage::Flowing | Stage::Checking | Stage::Done) => {
+                if low < self.low || blocks < low || blocks > self.hashed.len() {
+                    return Err(TransferError::PeerMisbehaved("it verified what was never sent"));
+                }
+                self.low = low;
+                self.events.push_back(SendEvent::Progress {
+                    low: BlockIndex::new(low),
+                    blocks,
+                });
+            }
+            (Message::Finished { root }, Stage::Done) => {
+                if self.own_root() != Some(root) {
+                    return Err(TransferError::PeerMisbehaved("it finished with another hash"));
+                }
+                self.stage = Stage::Finished;
+                self.events.push_back(SendEvent::Finished { root });
+            }
+            _ => return Err(TransferError::PeerMisbehaved("a message out of turn")),
+        }
+        Ok(())
+    }
+
+    fn on_have(&mut self, runs: &[Run], last: bool) -> Result<(), TransferError> {
+        let blocks = self.total.map_or(u32::MAX, block_count);
+        for run in runs {
+            if run.end > blocks || self.have.first_member(run.start).is_some() {
+                return Err(TransferError::PeerMisbehaved("it holds blocks that do not exist"));
+            }
+            self.have.insert(run.start, run.end);
+        }
+        if self.manifest.is_stream() && self.have.run_count() > MAX_STREAM_RUNS {
+            return Err(Malformed::TooMuch("runs of blocks").into());
+        }
+        if last {
+            self.stage = Stage::Flowing;
+            let held = u64::from(self.have.len()) * super::BLOCK_LEN as u64;
+            self.events.push_back(SendEvent::Started {
+                held: held.min(self.total.unwrap_or(held)),
+            });
+        }
+        Ok(())
+    }
+
+    fn on_need(&mut self, runs: &[Run]) -> Result<(), TransferError> {
+        for block in runs.iter().flat_map(|run| run.start..run.end) {
+            if self.total.is_some_and(|total| block >= block_count(total)) || block < self.low {
+                return Err(TransferError::PeerMisbehaved(
+                    "it needs blocks it verified or that do not exist",
+                ));
+            }
+            let held = self.have.remove(block);
+            if block < self.send_cursor || (held && !self.manifest.is_stream()) {
+                self.need.insert(block, block + 1);
+            } else if !held && self.manifest.is_stream() && block > self.send_cursor + ORDERED_WINDOW {
+                return Err(TransferError::PeerMisbehaved("it needs what was not read yet"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The next thing the disk thread should do, if there is any. `room`: whether the connection takes another
+    /// block; without it, only hashing is asked for.
+    pub fn next_work(&mut self, room: bool) -> Option<Work> {
+        if !matches!(self.stage, Stage::Flowing | Stage::Checking | Stage::Done) {
+            return None;
+        }
+        if room && let Some(block) = self.need.first_member(0) {
+            self.need.remove(block);
+            return Some(self.read(block, Purpose::Send));
+        }
+        if self.stage != Stage::Flowing {
+            return None;
+        }
+        let known = self.total.map_or(block_count(MAX_CONTENT), block_count);
+        let end = self
+            .window
+            .map_or(known, |window| known.min(self.low.saturating_add(window)));
+        if self.manifest.is_stream() {
+            // One pass: a pipe cannot be read at two places.
+            let block = self.send_cursor;
+            let purpose = if self.have.contains(block) {
+                Purpose::HashOnly
+            } else {
+                Purpose::Send
+            };
+            if block < end && (room || purpose == Purpose::HashOnly) {
+                self.send_cursor += 1;
+                return Some(self.read(block, purpose));
+            }
+        } else {
+            let next = self.have.first_gap(self.send_cursor);
+            if room && next < end {
+                self.send_cursor = next + 1;
+                return Some(self.read(next, Purpose::Send));
+            }
+            self.send_cursor = next.min(known);
+            if let Some(block) = self
+                .have
+                .first_member(self.hash_cursor)
+                .filter(|&block| block < end)
+            {
+                self.hash_cursor = block + 1;
+                return Some(self.read(block, Purpose::HashOnly));
+            }
+        }
+        let all_read = self
+            .total
+            .is_some_and(|total| self.hashed.len() == block_count(total));
+        if all_read && self.reading == 0 {
+            self.stage = Stage::Checking;
+            return Some(Work::CheckSource);
+        }
+        None
+    }
+
+    fn read(&mut self, block: u32, purpose: Purpose) -> Work {
+        self.reading += 1;
+        Work::Read {
+            block: BlockIndex::new(block),
+            purpose,
+        }
+    }
+
+    /// The disk thread has read a block. Announces its hash; the caller hands its bytes to the connection if
+    /// they were read for sending. A read beyond a stream's end (`len` zero) has nothing to send.
+    pub fn on_read(&mut self, block: BlockIndex, read: &BlockRead) {
+        self.reading = self.reading.saturating_sub(1);
+        if read.len > 0 && self.hashed.insert(block.get(), block.get() + 1) > 0 {
+            self.root.insert(block, &read.hash);
+            self.announce(block, read.hash.cv);
+        }
+        if let (Some(total), None) = (read.stream_end, self.total) {
+            self.total = Some(total);
+            self.flush_hashes();
+            self.queue.push_back(Message::StreamEnd { total });
+        }
+    }
+
+    fn announce(&mut self, block: BlockIndex, cv: Cv) {
+        match &mut self.hashes {
+            Some((first, cvs))
+                if first.get() + cvs.len() as u32 == block.get() && cvs.len() < HASHES_PER_MESSAGE =>
+            {
+                cvs.push(cv);
+            }
+            _ => {
+                self.flush_hashes();
+                self.hashes = Some((block, vec![cv]));
+            }
+        }
+    }
+
+    fn flush_hashes(&mut self) {
+        if let Some((first, cvs)) = self.hashes.take() {
+            self.queue.push_back(Message::Hashes { first, cvs });
+        }
+    }
+
+    /// The files did not change while they were sent.
+    pub fn on_source_checked(&mut self) {
+        if self.stage == Stage::Checking
+            && let Some(root) = self.own_root()
+        {
+            self.flush_hashes();
+            self.queue.push_back(Message::Done { root });
+            self.stage = Stage::Done;
+        }
+    }
+
+    fn own_root(&self) -> Option<Root> {
+        self.root.root(block_count(self.total?))
+    }
+
+    /// Gives up, telling the peer why.
+    pub fn fail(&mut self, error: &TransferError) {
+        self.queue.push_front(Message::Failed {
+            code: error.code(),
+            text: error.to_string(),
+        });
+    }
+
+    /// The user gave up.
+    pub fn cancel(&mut self) {
+        let text = "cancelled by the sender".to_owned();
+        self.queue.push_front(Message::Failed {
+            code: super::error::FailureCode::Cancelled,
+            text,
+        });
+    }
+
+    /// Appends the next control message to `out`, if there is one.
+    pub fn poll_output(&mut self, out: &mut Vec<u8>) -> bool {
+        if let Some(message) = self.queue.pop_front() {
+            message.encode(out);
+            return true;
+        }
+        let may_list = self.stage != Stage::Offered || self.manifest_sent < EAGER_MANIFEST;
+        if !self.manifest_ended && may_list {
+            let mut chunk = Vec::new();
+            self.next_entry = self.manifest.encode(self.next_entry, MANIFEST_CHUNK, &mut chunk);
+            if chunk.is_empty() {
+                self.manifest_ended = true;
+                Message::ManifestEnd {
+                    hash: self.manifest.digest().1,
+                }
+                .encode(out);
+            } else {
+                self.manifest_sent += chunk.len() as u64;
+                Message::ManifestChunk(chunk).encode(out);
+            }
+            return true;
+        }
+        self.flush_hashes();
+        match self.queue.pop_front() {
+            Some(message) => {
+                message.encode(out);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The next thing to know, if there is any.
+    pub fn poll_event(&mut self) -> Option<SendEvent> {
+        self.events.pop_front()
+    }
+}

@@ -1,1 +1,395 @@
-//! (placeholder)
+//! The receiver's disk: verifies blocks, writes them where they belong, keeps the journal, finishes.
+//!
+//! Invariants: a block counts as verified only after its bytes, in memory or read back from the disk, gave the
+//! hash the sender announced; nothing has a final name before all blocks are. What a peer can make this hold is
+//! bounded: a hash for each block it listed or sent.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::assemble::{Buffer, Extent, Filled};
+use super::blocks::{BlockHash, Cv, Root, RootBuilder, hash_block};
+use super::error::{LocalError, Malformed, TransferError};
+use super::journal::{Journal, Record};
+use super::layer::Layer;
+use super::manifest::{EntryIndex, Manifest, Segment};
+use super::offer::Offer;
+use super::place::{self, Conflicts, Placed};
+use super::runs::{Run, RunSet};
+use super::staging::{self, Before, Staging};
+use super::tree::Tree;
+use super::{BLOCK_LEN, BlockIndex, MAX_CONTENT, block_count};
+
+/// Most hashes a stream's sender may announce ahead of what is verified.
+const MAX_STREAM_AHEAD: usize = 4096;
+
+/// How often a block may arrive and not match its hash. Twice is no accident: the seal of the connection makes
+/// damage on the way impossible.
+const MAX_STRIKES: u8 = 2;
+
+/// Work for the receiver's disk thread.
+#[derive(Debug)]
+pub enum StoreJob {
+    /// The sender announced hashes of consecutive blocks.
+    Announce {
+        /// Block of the first.
+        first: BlockIndex,
+        /// The hashes.
+        cvs: Vec<Cv>,
+    },
+    /// A block from the assembler.
+    Filled(Filled),
+    /// The stream ended; this is the content's length.
+    Total(u64),
+    /// All is verified: finish. The sender's root must be ours.
+    Finish {
+        /// The sender's root.
+        root: Root,
+    },
+}
+
+/// What the disk thread has to say.
+#[derive(Debug)]
+pub enum StoreEvent {
+    /// A block is verified and stored.
+    Verified(BlockIndex),
+    /// A block must be sent (again).
+    Need(BlockIndex),
+    /// A buffer for [`super::assemble::Assembler::recycle`].
+    Recycle(Buffer),
+    /// Everything has its final name.
+    Finished {
+        /// Root over the content.
+        root: Root,
+        /// What lies where.
+        placed: Vec<Placed>,
+    },
+}
+
+/// A receive into files.
+#[derive(Debug)]
+pub struct Sink<L: Layer> {
+    layer: L,
+    staging: Staging,
+    manifest: Arc<Manifest>,
+    tree: Tree<L::File>,
+    journal: Journal<L::File>,
+    conflicts: Conflicts,
+    total: Option<u64>,
+    /// Blocks an earlier run verified, with their hashes then; taken out as they are settled.
+    kept: BTreeMap<u32, Cv>,
+    /// Kept blocks whose hash the sender announced: to be read again.
+    recheck: VecDeque<BlockIndex>,
+    /// Announced and not yet verified.
+    announced: BTreeMap<u32, Cv>,
+    /// Stored whole before their announcement came.
+    unconfirmed: BTreeMap<u32, BlockHash>,
+    strikes: HashMap<u32, u8>,
+    verified: RunSet,
+    root: RootBuilder,
+    scratch: Buffer,
+}
+
+impl<L: Layer> Sink<L> {
+    /// Opens the place an earlier run of the same transfer was received into, or a new one, and makes its
+    /// directories and empty files.
+    ///
+    /// # Errors
+    /// [`LocalError`], each with its next step.
+    pub fn open(
+        layer: L,
+        offer: &Offer,
+        manifest: Arc<Manifest>,
+        conflicts: Conflicts,
+    ) -> Result<Sink<L>, TransferError> {
+        let opened = staging::open(&layer, offer, conflicts)?;
+        let staging = opened.staging;
+        let total = manifest.total();
+        let mut kept = opened.kept;
+        drop(kept.split_off(&total.map_or(u32::MAX, block_count)));
+        let tree = Tree::open(&layer, &staging, Arc::clone(&manifest), opened.found).inspect_err(|_| {
+            // Nothing was received: leave nothing behind.
+            if opened.found == Before::Nothing {
+                let _ = super::layer::remove_all(&layer, staging.dir());
+            }
+        })?;
+        Ok(Sink {
+            layer,
+            staging,
+            manifest,
+            tree,
+            journal: opened.journal,
+            conflicts,
+            total,
+            kept,
+            recheck: VecDeque::new(),
+            announced: BTreeMap::new(),
+            unconfirmed: BTreeMap::new(),
+            strikes: HashMap::new(),
+            verified: RunSet::new(),
+            root: RootBuilder::new(),
+            scratch: vec![0; BLOCK_LEN].into_boxed_slice(),
+        })
+    }
+
+    /// Blocks believed to be here, for [`super::receive::ReceiveSession::on_opened`]. They are read again and
+    /// compared before they count.
+    pub fn held(&self) -> Vec<Run> {
+        let mut set = RunSet::new();
+        for &index in self.kept.keys() {
+            set.insert(index, index + 1);
+        }
+        set.iter().collect()
+    }
+
+    /// Does one job.
+    ///
+    /// # Errors
+    /// What ends the transfer. Everything verified stays for the next run.
+    pub fn handle(&mut self, job: StoreJob, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
+        match job {
+            StoreJob::Announce { first, cvs } => {
+                for (index, cv) in (first.get()..).zip(cvs) {
+                    self.on_announced(BlockIndex::new(index), cv, events)?;
+                }
+            }
+            StoreJob::Filled(filled) => {
+                let outcome = self.on_filled(&filled, events);
+                events.push(StoreEvent::Recycle(filled.buffer));
+                outcome?;
+            }
+            StoreJob::Total(total) => self.on_total(total)?,
+            StoreJob::Finish { root } => self.finish(root, events)?,
+        }
+        Ok(())
+    }
+
+    /// When there is no job: reads one kept block again. False when there is none left to read.
+    ///
+    /// # Errors
+    /// As [`Sink::handle`].
+    pub fn recheck_one(&mut self, events: &mut Vec<StoreEvent>) -> Result<bool, TransferError> {
+        let Some(block) = self.recheck.pop_front() else {
+            return Ok(false);
+        };
+        match self.read_back(block)? {
+            Some(hash) if self.announced.get(&block.get()) == Some(&hash.cv) => {
+                self.kept.remove(&block.get());
+                self.confirm(block, &hash, events);
+            }
+            // Lost in a crash, or never there: no fault of the sender's.
+            _ => self.forget_kept(block, events),
+        }
+        Ok(true)
+    }
+
+    fn blocks(&self) -> u32 {
+        block_count(self.total.unwrap_or(MAX_CONTENT))
+    }
+
+    fn len_of(&self, block: BlockIndex) -> usize {
+        block.len_in(self.total.unwrap_or(MAX_CONTENT))
+    }
+
+    fn on_announced(
+        &mut self,
+        block: BlockIndex,
+        cv: Cv,
+        events: &mut Vec<StoreEvent>,
+    ) -> Result<(), TransferError> {
+        let index = block.get();
+        let seen = self.verified.contains(index) || self.announced.contains_key(&index);
+        if index >= self.blocks() || seen {
+            return Err(TransferError::PeerMisbehaved(
+                "it announced a block twice, or one that does not exist",
+            ));
+        }
+        if self.total.is_none() && self.announced.len() >= MAX_STREAM_AHEAD {
+            return Err(Malformed::TooMuch("block hashes").into());
+        }
+        self.announced.insert(index, cv);
+        match self.kept.get(&index) {
+            Some(kept) if *kept == cv => self.recheck.push_back(block),
+            Some(_) => self.forget_kept(block, events),
+            None => {
+                if let Some(hash) = self.unconfirmed.remove(&index) {
+                    if hash.cv == cv {
+                        self.journal_and_confirm(block, &hash, events)?;
+                    } else {
+                        self.strike(block, events)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_kept(&mut self, block: BlockIndex, events: &mut Vec<StoreEvent>) {
+        self.kept.remove(&block.get());
+        events.push(StoreEvent::Need(block));
+    }
+
+    fn on_filled(&mut self, filled: &Filled, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
+        let (block, index) = (filled.block, filled.block.get());
+        // A sender that sends what it was told is here has misunderstood; what is here is checked on its own.
+        if self.verified.contains(index)
+            || self.unconfirmed.contains_key(&index)
+            || self.kept.contains_key(&index)
+        {
+            return Ok(());
+        }
+        if let Extent::Whole(len) = filled.extent {
+            let bytes = &filled.buffer[..len];
+            let hash = hash_block(block, bytes);
+            if self.announced.get(&index).is_some_and(|cv| *cv != hash.cv) {
+                return self.strike(block, events);
+            }
+            self.write(block, 0, bytes)?;
+            return self.settle(block, &hash, events);
+        }
+        for (start, end) in filled.spans.iter() {
+            self.write(block, start, &filled.buffer[start as usize..end as usize])?;
+        }
+        if filled.extent == Extent::Part {
+            return Ok(());
+        }
+        match self.read_back(block)? {
+            Some(hash) if self.announced.get(&index).is_none_or(|cv| *cv == hash.cv) => {
+                self.settle(block, &hash, events)
+            }
+            _ => self.strike(block, events),
+        }
+    }
+
+    /// A whole block is stored: confirm it, or wait for its hash.
+    fn settle(
+        &mut self,
+        block: BlockIndex,
+        hash: &BlockHash,
+        events: &mut Vec<StoreEvent>,
+    ) -> Result<(), TransferError> {
+        if self.announced.contains_key(&block.get()) {
+            return self.journal_and_confirm(block, hash, events);
+        }
+        self.unconfirmed.insert(block.get(), *hash);
+        Ok(())
+    }
+
+    fn strike(&mut self, block: BlockIndex, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
+        let strikes = self.strikes.entry(block.get()).or_default();
+        *strikes += 1;
+        if *strikes >= MAX_STRIKES {
+            return Err(TransferError::Verification(block));
+        }
+        events.push(StoreEvent::Need(block));
+        Ok(())
+    }
+
+    fn journal_and_confirm(
+        &mut self,
+        block: BlockIndex,
+        hash: &BlockHash,
+        events: &mut Vec<StoreEvent>,
+    ) -> Result<(), TransferError> {
+        let record = Record::Block {
+            index: block.get(),
+            cv: hash.cv,
+        };
+        self.append(&record)?;
+        self.confirm(block, hash, events);
+        Ok(())
+    }
+
+    fn append(&mut self, record: &Record) -> Result<(), LocalError> {
+        let failed = |e| LocalError::new("write", self.layer.root().join(self.staging.journal()), e);
+        self.journal.append(&self.layer, record).map_err(failed)
+    }
+
+    fn confirm(&mut self, block: BlockIndex, hash: &BlockHash, events: &mut Vec<StoreEvent>) {
+        self.announced.remove(&block.get());
+        self.strikes.remove(&block.get());
+        self.verified.insert(block.get(), block.get() + 1);
+        self.root.insert(block, hash);
+        events.push(StoreEvent::Verified(block));
+    }
+
+    fn on_total(&mut self, total: u64) -> Result<(), TransferError> {
+        let blocks = block_count(total);
+        let beyond = self
+            .announced
+            .keys()
+            .next_back()
+            .is_some_and(|&last| last >= blocks)
+            || self.verified.first_member(blocks).is_some();
+        if self.total.is_some() || total > MAX_CONTENT || beyond {
+            return Err(TransferError::PeerMisbehaved(
+                "it ended a stream twice, or before its content",
+            ));
+        }
+        self.total = Some(total);
+        drop(self.kept.split_off(&blocks));
+        self.tree.set_stream_len(&self.layer, total)?;
+        Ok(())
+    }
+
+    fn write(&mut self, block: BlockIndex, within: u32, bytes: &[u8]) -> Result<(), LocalError> {
+        let mut at = 0;
+        let start = block.start() + u64::from(within);
+        let manifest = Arc::clone(&self.manifest);
+        for segment in manifest.segments(start..start + bytes.len() as u64) {
+            let len = segment.len as usize;
+            self.tree.write(&self.layer, &segment, &bytes[at..at + len])?;
+            at += len;
+        }
+        Ok(())
+    }
+
+    /// Reads a block from the disk and hashes it; `None` when not all of it is there.
+    fn read_back(&mut self, block: BlockIndex) -> Result<Option<BlockHash>, LocalError> {
+        let len = self.len_of(block);
+        let mut at = 0;
+        let manifest = Arc::clone(&self.manifest);
+        for segment in manifest.block_segments(block, len) {
+            let part = &mut self.scratch[at..at + segment.len as usize];
+            if !self.tree.read(&self.layer, &segment, part)? {
+                return Ok(None);
+            }
+            at += segment.len as usize;
+        }
+        Ok((len > 0).then(|| hash_block(block, &self.scratch[..len])))
+    }
+
+    fn finish(&mut self, root: Root, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
+        let Some(total) = self.total else {
+            return Err(TransferError::PeerMisbehaved("it finished too early"));
+        };
+        match self.root.root(block_count(total)) {
+            Some(own) if own == root => {}
+            Some(_) => {
+                return Err(TransferError::PeerMisbehaved(
+                    "its hash is not that of its blocks",
+                ));
+            }
+            None => return Err(TransferError::PeerMisbehaved("it finished too early")),
+        }
+        self.tree.close();
+        place::settle(&self.layer, &self.staging, &self.manifest)?;
+        place::check_listing(&self.layer, &self.staging, &self.manifest)?;
+        self.append(&Record::Sealed { root })?;
+        let failed = |e| LocalError::new("sync", self.layer.root().join(self.staging.journal()), e);
+        self.journal.sync(&self.layer).map_err(failed)?;
+        let placed = place::place_all(&self.layer, &self.staging, self.conflicts, Some(&self.manifest))?;
+        events.push(StoreEvent::Finished { root, placed });
+        Ok(())
+    }
+
+    /// Whether the segment's file is one this sink knows; for tests and progress by file.
+    pub fn segment_at(&self, offset: u64) -> Option<Segment> {
+        self.manifest.segments(offset..offset + 1).next()
+    }
+
+    /// Which file content byte `offset` belongs to.
+    pub fn entry_at(&self, offset: u64) -> Option<EntryIndex> {
+        self.segment_at(offset).map(|segment| segment.entry)
+    }
+}

@@ -1,4 +1,4 @@
-//! The program, driven as two people would: they read what it prints, and paste the other's address.
+//! One running program, driven as a person would: read what it prints, type into its prompts, press Ctrl-C.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -8,11 +8,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::network::{Network, Side};
+use super::shell::command_in;
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
-
-use crate::network::{Network, Side};
-use crate::shell::command_in;
 
 /// The line that carries the address to hand over.
 const TELL: &str = "Tell this to your peer: ";
@@ -186,6 +184,14 @@ impl Peer {
         kill_process(pid, signal).expect("our own child can be signalled");
     }
 
+    /// The most memory it has held so far, in bytes (VmHWM of proc(5)); none once it has ended.
+    pub(crate) fn peak_memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+        Some(kibibytes * 1024)
+    }
+
     /// Waits for its end; its exit code (none: ended by a signal), or an account of what it was doing.
     pub(crate) fn wait(&mut self, limit: Duration) -> Result<Option<i32>, String> {
         let end = Instant::now() + limit;
@@ -239,175 +245,4 @@ impl Drop for Peer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A pair to run: what is sent, how, and when the second user pastes.
-#[derive(Clone, Debug)]
-pub(crate) struct Errand {
-    /// Bytes of the file.
-    pub(crate) size: usize,
-    /// How long after the first user's paste the second one pastes.
-    pub(crate) second_pastes_after: Duration,
-    /// Which side pastes first.
-    pub(crate) first: Side,
-    /// Further arguments for both sides.
-    pub(crate) arguments: Vec<String>,
-    /// Environment for both sides, over the network's own.
-    pub(crate) environment: Vec<(String, String)>,
-    /// How long after the second paste both programs may still run.
-    pub(crate) limit: Duration,
-}
-
-impl Default for Errand {
-    fn default() -> Self {
-        Errand {
-            size: 300_000,
-            second_pastes_after: Duration::ZERO,
-            first: Side::A,
-            arguments: Vec::new(),
-            environment: Vec::new(),
-            limit: Duration::from_secs(60),
-        }
-    }
-}
-
-/// A pair that runs: A sends, B receives.
-#[derive(Debug)]
-pub(crate) struct Pair {
-    pub(crate) sender: Peer,
-    pub(crate) receiver: Peer,
-    /// When the second user pasted: from here on it is up to the program.
-    pub(crate) pasted: Instant,
-    limit: Duration,
-    files: TempDir,
-}
-
-/// What became of a pair.
-#[derive(Debug)]
-pub(crate) struct Report {
-    /// Exit codes of sender and receiver, or why there is none.
-    pub(crate) exits: [Result<Option<i32>, String>; 2],
-    /// From the second paste until the later of both said it was connected.
-    pub(crate) connected: Option<Duration>,
-    /// From the second paste until both had ended.
-    pub(crate) took: Duration,
-    /// Standard error of sender and receiver.
-    pub(crate) stderr: [String; 2],
-    /// Whether the received file holds exactly what was sent.
-    pub(crate) exact: bool,
-}
-
-impl Report {
-    /// Done and verified on both sides, and the file is the same, byte for byte.
-    pub(crate) fn succeeded(&self) -> bool {
-        self.exact && self.exits.iter().all(|exit| *exit == Ok(Some(0)))
-    }
-
-    /// Everything that is needed to understand a failure.
-    pub(crate) fn account(&self) -> String {
-        format!(
-            "exits {:?}, connected after {:?}, took {:?}, file exact: {}\n--- sender ---\n{}\n--- receiver ---\n{}\n",
-            self.exits, self.connected, self.took, self.exact, self.stderr[0], self.stderr[1]
-        )
-    }
-}
-
-impl Pair {
-    /// Starts both programs, waits for both prompts and pastes each address on the other side.
-    pub(crate) fn start(network: &Network, errand: &Errand) -> Result<Pair, String> {
-        let files = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let (file, output) = (files.path().join("vm.img"), files.path().join("received"));
-        std::fs::write(&file, content(errand.size)).map_err(|error| error.to_string())?;
-        std::fs::create_dir(&output).map_err(|error| error.to_string())?;
-        let both = |command: &mut Command| {
-            command.args(&errand.arguments);
-            command.envs(errand.environment.iter().map(|(name, value)| (name, value)));
-        };
-        let mut sender = Peer::start(network, Side::A, "sender", |command| {
-            command.args(["sender", "--file"]).arg(&file);
-            both(command);
-        });
-        let mut receiver = Peer::start(network, Side::B, "receiver", |command| {
-            command.args(["receiver", "--yes", "--output"]).arg(&output);
-            both(command);
-        });
-        let (tell_receiver, tell_sender) = (sender.address()?, receiver.address()?);
-        let wait = || thread::sleep(errand.second_pastes_after);
-        match errand.first {
-            Side::A => {
-                sender.enter(&tell_sender);
-                wait();
-                receiver.enter(&tell_receiver);
-            }
-            Side::B => {
-                receiver.enter(&tell_receiver);
-                wait();
-                sender.enter(&tell_sender);
-            }
-        }
-        Ok(Pair {
-            sender,
-            receiver,
-            pasted: Instant::now(),
-            limit: errand.limit,
-            files,
-        })
-    }
-
-    /// Waits for both to end and compares the files.
-    pub(crate) fn finish(mut self) -> Report {
-        let end = self.pasted + self.limit;
-        let exits = [&mut self.sender, &mut self.receiver]
-            .map(|peer| peer.wait(end.saturating_duration_since(Instant::now())));
-        let took = self.pasted.elapsed();
-        let at = self
-            .sender
-            .connected_at()
-            .zip(self.receiver.connected_at())
-            .map(|(a, b)| a.max(b));
-        let read = |path: PathBuf| std::fs::read(path).ok();
-        let sent = read(self.files.path().join("vm.img"));
-        let received = read(self.received());
-        Report {
-            exits,
-            connected: at.map(|at| at.saturating_duration_since(self.pasted)),
-            took,
-            stderr: [self.sender.stderr(), self.receiver.stderr()],
-            exact: received.is_some() && sent == received,
-        }
-    }
-
-    /// Where the received file will stand when it is whole.
-    pub(crate) fn received(&self) -> PathBuf {
-        self.files.path().join("received/vm.img")
-    }
-}
-
-/// Runs a pair from its start to its end.
-pub(crate) fn run_pair(network: &Network, errand: &Errand) -> Report {
-    let start = Instant::now();
-    match Pair::start(network, errand) {
-        Ok(pair) => pair.finish(),
-        Err(error) => Report {
-            exits: [Err(error.clone()), Err(error)],
-            connected: None,
-            took: start.elapsed(),
-            stderr: Default::default(),
-            exact: false,
-        },
-    }
-}
-
-/// Bytes without a pattern a transfer could get right by accident.
-fn content(size: usize) -> Vec<u8> {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64 ^ size as u64;
-    let mut bytes = Vec::with_capacity(size + 8);
-    while bytes.len() < size {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(size);
-    bytes
 }

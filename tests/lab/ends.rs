@@ -4,16 +4,22 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::driver::{Errand, Pair, Peer};
-use crate::link::{Direction, LinkPlan};
-use crate::nat::Nat;
-use crate::network::{Network, Plan};
+use super::driver::Peer;
+use super::link::{Direction, LinkPlan};
+use super::nat::Nat;
+use super::network::{Network, Plan, Side};
+use super::pair::{Consent, Errand, Pair};
 
 /// How long the other side may take to notice a peer that vanished, or to say so.
 const NOTICE_LIMIT: Duration = Duration::from_secs(60);
 
-/// A pair in mid-transfer: 20 MB through 10 Mbit/s take over 16 s.
+/// A pair in mid-transfer between two plain home routers.
 fn under_way() -> (Network, Pair) {
+    under_way_between(Nat::MasqueradeDrop, Nat::MasqueradeDrop)
+}
+
+/// A pair in mid-transfer: 20 MB through 10 Mbit/s take over 16 s.
+fn under_way_between(a: Nat, b: Nat) -> (Network, Pair) {
     let direction = Direction {
         rate: 10_000_000,
         delay: Duration::from_millis(20),
@@ -22,7 +28,7 @@ fn under_way() -> (Network, Pair) {
     };
     let plan = Plan {
         link: LinkPlan::symmetric(direction),
-        ..Plan::new(Nat::MasqueradeDrop, Nat::MasqueradeDrop)
+        ..Plan::new(a, b)
     };
     let network = Network::build(plan);
     let errand = Errand {
@@ -143,4 +149,40 @@ fn a_line_dark_for_ten_seconds_costs_no_more_than_that() {
     network.link().black_out(false);
     let report = pair.finish();
     assert!(report.succeeded(), "{}", report.account());
+}
+
+/// B's router lets strangers in; behind one that filters, the new port could not be learnt.
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_router_that_gives_out_a_new_port_does_not_end_a_transfer() {
+    let (network, pair) = under_way_between(Nat::MasqueradeDrop, Nat::Cone);
+    network.rebind(Side::A);
+    let report = pair.finish();
+    assert!(report.succeeded(), "{}", report.account());
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_receiver_who_is_asked_decides() {
+    for (answer, exit, there) in [("n", 4, false), ("y", 0, true)] {
+        let network = Network::build(Plan::new(Nat::Cone, Nat::MasqueradeDrop));
+        let errand = Errand {
+            consent: Consent::WhenAsked,
+            ..Errand::default()
+        };
+        let mut pair = Pair::start(&network, &errand).unwrap_or_else(|error| panic!("{error}"));
+        let asked = pair
+            .receiver
+            .wait_for("Accept vm.img, 300.0 kB? [Y/n]", Duration::from_secs(30));
+        asked.unwrap_or_else(|error| panic!("{error}\n--- sender ---\n{}", pair.sender.stderr()));
+        pair.receiver.enter(answer);
+        let report = pair.finish();
+        assert_eq!(
+            report.exits,
+            [Ok(Some(exit)), Ok(Some(exit))],
+            "{}",
+            report.account()
+        );
+        assert_eq!(report.exact, there, "{}", report.account());
+    }
 }

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use crate::driver::{Errand, Report, run_pair};
-use crate::link::{Direction, LinkPlan};
-use crate::nat::Nat;
-use crate::network::{Network, Place, Plan, Side};
+use super::link::{Direction, LinkPlan};
+use super::nat::Nat;
+use super::network::{Network, Place, Plan, Side};
+use super::pair::{Errand, Report, run_pair};
 
 /// The hardest ordinary pair: both routers can be spoilt by an early packet.
 fn hard() -> Plan {
@@ -68,12 +68,8 @@ fn a_dead_stun_server_in_front_is_passed_over() {
 #[ignore = "needs root: builds network namespaces"]
 fn a_lost_stun_answer_is_asked_for_again() {
     let network = Network::build(hard());
-    for side in [Side::A, Side::B] {
-        // The first of a thousand answers.
-        let rules = "table ip lossy { chain pre { type filter hook prerouting priority raw;
-                     iifname wan udp sport 3478 numgen inc mod 1000 0 counter drop; } }";
-        network.rules(&network.edge(side), rules);
-    }
+    network.lose_a_stun_answer(Side::A);
+    network.lose_a_stun_answer(Side::B);
     succeeds_on(&network, &Errand::default());
 }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tappers::{Interface, Tun};
 
-use crate::shell::{command, inside, must};
+use super::shell::{command, inside, must};
 
 /// Larger than any packet of a 1500-byte device.
 const PACKET_ROOM: usize = 2048;

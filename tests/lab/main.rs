@@ -17,6 +17,7 @@ mod link;
 mod matrix;
 mod nat;
 mod network;
+mod pair;
 mod selftest;
 mod services;
 mod shell;

@@ -5,9 +5,10 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::driver::{Errand, Report, binary, run_pair};
-use crate::nat::Nat;
-use crate::network::{Network, Plan};
+use super::driver::binary;
+use super::nat::Nat;
+use super::network::{Network, Plan};
+use super::pair::{Errand, Report, run_pair};
 
 /// When the second user pastes, in seconds after the first: at once, a little later, most of a slot later, and after
 /// two slots went by in vain.

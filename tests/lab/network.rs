@@ -15,10 +15,10 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::link::{Link, LinkPlan};
-use crate::nat::Nat;
-use crate::services::Services;
-use crate::shell::{command, command_in, inside, must, run};
+use super::link::{Link, LinkPlan};
+use super::nat::Nat;
+use super::services::Services;
+use super::shell::{command, command_in, inside, must, run};
 
 /// Start of every namespace's name.
 const PREFIX: &str = "p2pcopy-lab-";
@@ -158,8 +158,32 @@ impl Network {
     }
 
     /// Loads further rules of nftables into a namespace.
-    pub(crate) fn rules(&self, namespace: &str, rules: &str) {
+    fn rules(&self, namespace: &str, rules: &str) {
         must(command_in(namespace, "nft").args(["-f", "-"]), rules);
+    }
+
+    /// Drops the first STUN answer that comes in for a side, and no other (for the next thousand).
+    pub(crate) fn lose_a_stun_answer(&self, side: Side) {
+        let rules = "table ip lossy { chain pre { type filter hook prerouting priority raw;
+                     iifname wan udp sport 3478 numgen inc mod 1000 0 drop; }
+                     }";
+        self.rules(&self.edge(side), rules);
+    }
+
+    /// A router that forgets all its mappings and gives out other ports from now on, as one that restarts does.
+    pub(crate) fn rebind(&self, side: Side) {
+        let (edge, host) = (self.edge(side), Self::home_address(side));
+        let rules = Nat::Symmetric.rules(host, self.public_address(side));
+        self.rules(&edge, &format!("flush ruleset\n{rules}"));
+        must(command_in(&edge, "conntrack").arg("-F"), "");
+    }
+
+    /// A side's address behind its router.
+    fn home_address(side: Side) -> &'static str {
+        match side {
+            Side::A => "192.168.1.10",
+            Side::B => "192.168.1.20",
+        }
     }
 
     fn nat(&self, side: Side) -> Nat {
@@ -278,18 +302,16 @@ impl Network {
         srv.push("route add blackhole 192.0.2.0/24".to_owned());
         srv.extend(Services::addresses().map(|address| format!("address add {address}/32 dev lo")));
         self.configure("srv", &srv);
-        self.home(Side::A, "198.51.100.1", "192.168.1.10");
+        self.home(Side::A, "198.51.100.1");
         match self.plan.place {
-            Place::Apart => self.home(Side::B, "203.0.113.1", "192.168.1.20"),
-            Place::OneLan => {
-                self.host_at_home("b", "192.168.1.20");
-            }
+            Place::Apart => self.home(Side::B, "203.0.113.1"),
+            Place::OneLan => self.host_at_home("b", Self::home_address(Side::B)),
             Place::OneHost => {}
         }
     }
 
-    fn home(&self, side: Side, gateway: &str, host: &str) {
-        let public = self.public_address(side);
+    fn home(&self, side: Side, gateway: &str) {
+        let (host, public) = (Self::home_address(side), self.public_address(side));
         let up = vec![
             "link set lo up".to_owned(),
             "link set wan up".to_owned(),

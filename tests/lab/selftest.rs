@@ -3,10 +3,10 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::link::{Direction, LinkPlan};
-use crate::nat::Nat;
-use crate::network::{HOPS, Network, Place, Plan, Side};
-use crate::shell::{Daemon, command, command_in, inside, must, run};
+use super::link::{Direction, LinkPlan};
+use super::nat::Nat;
+use super::network::{HOPS, Network, Place, Plan, Side};
+use super::shell::{Daemon, command, command_in, inside, must, run};
 
 /// Longer than any round trip of the network.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -110,6 +110,24 @@ fn low_ttl_packets_die_between_the_nats() {
     assert!(arrives(u32::from(HOPS) + 1));
 }
 
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_lost_stun_answer_is_one_answer() {
+    let network = Network::build(Plan::new(Nat::MasqueradeDrop, Nat::Public));
+    network.lose_a_stun_answer(Side::A);
+    let inner = socket(&network, Side::A);
+    let request = [
+        0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+    ];
+    let heard: [bool; 3] = std::array::from_fn(|_| {
+        inner
+            .send_to(&request, ("192.0.2.1", 3478))
+            .expect("the network is up");
+        hears(&inner).is_some()
+    });
+    assert_eq!(heard, [false, true, true]);
+}
+
 /// The clash that the slots and the low-TTL packets exist for. If a kernel ever stops doing this, we want to know.
 #[test]
 #[ignore = "needs root: builds network namespaces"]
@@ -139,6 +157,22 @@ fn an_early_packet_spoils_a_masquerade_that_accepts_wan_input() {
             "{nat}: mapped {mapped}, came from {from}"
         );
     }
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_restarted_router_gives_out_another_port() {
+    let network = Network::build(Plan::new(Nat::MasqueradeDrop, Nat::Cone));
+    let (a, b) = (socket(&network, Side::A), socket(&network, Side::B));
+    let to_b = mapping(&b, "192.0.2.1");
+    let source = || {
+        a.send_to(b"still me", to_b).expect("the network is up");
+        hears(&b).expect("a cone lets it in")
+    };
+    let before = source();
+    assert_eq!(source(), before);
+    network.rebind(Side::A);
+    assert_ne!(source(), before);
 }
 
 #[test]

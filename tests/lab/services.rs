@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
-use crate::shell::{Daemon, command_in, inside};
+use super::shell::{Daemon, command_in, inside};
 
 /// How long the servers may take before they answer.
 const START_LIMIT: Duration = Duration::from_secs(10);

@@ -55,6 +55,8 @@ pub struct Flow {
     pub start: Time,
     /// Whether packets are spread over time; window-driven rivals send bursts, as TCP does.
     pub paced: bool,
+    /// Whether its receiver acknowledges every second packet, as TCP does.
+    pub tcp: bool,
     id: usize,
     pacer: Pacer,
     sampler: Sampler,
@@ -88,6 +90,7 @@ impl Flow {
             goal,
             start,
             paced: true,
+            tcp: false,
             id,
             pacer: Pacer::new(start),
             sampler: Sampler::new(start),
@@ -217,7 +220,7 @@ impl Flow {
         self.ack_due.get_or_insert(now + interval);
         // At once on a gap, but never more often than every quarter of an interval, and every second packet
         // where packets are further apart than that.
-        if gap && self.pending.len() == 1 {
+        if gap && self.pending.len() == 1 || self.tcp && self.pending.len() >= 2 {
             self.send_ack(now, back);
         }
     }

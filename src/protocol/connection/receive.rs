@@ -66,6 +66,8 @@ impl Connection {
         self.last_heard = now;
         if !self.confirmed {
             self.confirmed = true;
+            // The handshake may have ended on several paths at once; the peer's first packet shows its choice.
+            self.path = path;
             self.events.push_back(Event::Confirmed);
         }
         if self.silent {

@@ -340,7 +340,7 @@ mod tests {
             BareInitiator::new(local(1)).unwrap(),
             BareResponder::new(local(2)),
         );
-        let m2 = r.read_hello(&i.hello().to_vec()).unwrap();
+        let m2 = r.read_hello(i.hello()).unwrap();
         assert!(m2.len() <= HELLO_LEN, "an answer never amplifies: {}", m2.len());
         let s = i.read_message_2(&m2).unwrap();
         let m3 = i.message_3().unwrap().to_vec();

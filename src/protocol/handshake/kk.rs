@@ -16,6 +16,9 @@ const PATTERN: &str = "Noise_KK_25519_ChaChaPoly_BLAKE2s";
 /// so this bounds what a misbehaving one costs.
 const MAX_INITIATORS: usize = 4;
 
+/// Bytes of message 1 on the wire: type, ephemeral key, hello, tag.
+pub const MESSAGE_1_LEN: usize = 1 + 32 + Hello::LEN + 16;
+
 fn build(
     local: &Local,
     seed: &[u8; 32],
@@ -226,7 +229,7 @@ mod tests {
             ((true, false), Cipher::ChaCha20Poly1305),
         ] {
             let (mut i, mut r) = ends(aes);
-            let reply = r.read_message_1(&i.message_1().to_vec()).unwrap();
+            let reply = r.read_message_1(i.message_1()).unwrap();
             let (s, r) = (i.read_message_2(&reply.message_2).unwrap(), reply.keys.unwrap());
             assert_eq!((s.send, s.receive), (r.receive, r.send));
             assert_ne!(s.send, s.receive);
@@ -246,8 +249,9 @@ mod tests {
         let again = r.read_message_1(i.message_1()).unwrap();
         assert_eq!(first.message_2, again.message_2);
         assert!(first.keys.is_some() && again.keys.is_none());
+        assert_eq!(i.message_1().len(), MESSAGE_1_LEN);
         assert!(
-            first.message_2.len() <= i.message_1().len(),
+            first.message_2.len() <= MESSAGE_1_LEN,
             "an answer never amplifies"
         );
     }

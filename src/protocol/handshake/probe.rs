@@ -154,6 +154,27 @@ mod tests {
         assert_eq!(Probe::decode(&wire[..37], &b), None);
     }
 
+    /// A vector for docs/protocol.md.
+    #[test]
+    fn the_wire_form_stays_what_it_is() {
+        let probe = Probe {
+            role: Role::Receiver,
+            heard: true,
+            slot: 0x0102_0304,
+            unix_nanos: 5,
+            random: [6; 8],
+        };
+        let wire: String = probe
+            .encode(&pair().0)
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        assert_eq!(
+            wire,
+            "40030102030400000000000000050606060606060606ed96e2b680a25762575f3f8b40223448"
+        );
+    }
+
     #[test]
     fn another_pair_of_addresses_has_another_key() {
         let (a, b) = (

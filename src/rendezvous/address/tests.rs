@@ -48,6 +48,15 @@ fn what_chats_and_people_do_to_it_is_undone() {
     }
 }
 
+/// A vector for docs/protocol.md.
+#[test]
+fn the_wire_form_stays_what_it_is() {
+    assert_eq!(
+        sample().to_string(),
+        "203.0.113.7:4300/CRk7nuVjDSLMZBrYdfVPPZa57YwBNtKCVxTtV5HMNo37VLMtGKvgxAaGXz6NGVKNutqGFzZ2BBo7hASpL4S89BVer89fjzbQ"
+    );
+}
+
 #[test]
 fn a_bare_address_parses_to_no_token() {
     for (text, front) in [

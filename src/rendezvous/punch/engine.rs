@@ -57,7 +57,7 @@ enum Kind {
     },
     BareSender {
         initiator: Box<BareInitiator>,
-        keys: Option<SessionKeys>,
+        keys: Option<Box<SessionKeys>>,
     },
     BareReceiver {
         responder: BareResponder,

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// Longest memory of the unloaded RTT (draft-ietf-ccwg-bbr, MinRTTFilterLen).
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
+/// The same among flows that never let the queue drain; after it the path itself may have become longer.
+const CONTESTED_WINDOW: Duration = Duration::from_secs(60);
 
 /// The highest delivery rate of this probing cycle and of the one before (MaxBwFilterLen = 2 cycles).
 #[derive(Debug, Default)]
@@ -26,6 +28,12 @@ impl MaxBandwidth {
             self.before = self.now;
             self.now = 0;
         }
+    }
+
+    /// Forgets all but `rate`.
+    pub(super) fn reset(&mut self, rate: u64) {
+        self.now = rate;
+        self.before = 0;
     }
 
     pub(super) fn get(&self) -> u64 {
@@ -51,8 +59,14 @@ impl MinRtt {
         }
     }
 
-    pub(super) fn on_sample(&mut self, now: Time, rtt: Duration) {
-        let expired = now.since(self.seen_at) > MIN_RTT_WINDOW;
+    /// While others fill the queue (`contested`) the minimum is not to be seen, and remembered longer.
+    pub(super) fn on_sample(&mut self, now: Time, rtt: Duration, contested: bool) {
+        let window = if contested {
+            CONTESTED_WINDOW
+        } else {
+            MIN_RTT_WINDOW
+        };
+        let expired = now.since(self.seen_at) > window;
         match self.value {
             Some(v) if rtt > v && !expired => {
                 // As near as a measurement gets; a stricter test would make each path probe for its RTT.

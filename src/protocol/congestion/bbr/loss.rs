@@ -45,6 +45,13 @@ impl Count {
         self.total() >= Self::FEWEST
     }
 
+    /// Whether anything was lost that chance does not explain, given the path's own loss `p`: for use where a
+    /// queue is seen as well, which is the better half of the proof.
+    pub(super) fn is_overflow(&self, p: f64) -> bool {
+        let expected = self.total() as f64 * p;
+        self.lost as f64 > expected + SIGMAS * expected.sqrt()
+    }
+
     /// Whether the loss is more than `baseline` explains.
     pub(super) fn exceeds(&self, baseline: f64) -> bool {
         // One percent for the spread of an unknown baseline: two losses in twenty packets prove nothing.
@@ -108,12 +115,17 @@ impl Baseline {
 
     /// The smaller of what was seen at and below the path's rate: if slowing down lowers it, it is congestion.
     pub(super) fn get(&self) -> f64 {
-        let p = match (self.cruise.get(), self.down.get()) {
+        let p = self.raw();
+        if p < LEAST { 0.0 } else { p.min(MOST) }
+    }
+
+    /// The same, however small.
+    pub(super) fn raw(&self) -> f64 {
+        match (self.cruise.get(), self.down.get()) {
             (Some(c), Some(d)) => c.min(d),
             (Some(p), None) | (None, Some(p)) => self.growing.get().map_or(p, |g| g.min(p)),
             (None, None) => self.growing.get().unwrap_or(0.0),
-        };
-        if p < LEAST { 0.0 } else { p.min(MOST) }
+        }
     }
 }
 

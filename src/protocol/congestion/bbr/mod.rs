@@ -10,12 +10,14 @@
 //!
 //! Section numbers below are those of draft-ietf-ccwg-bbr.
 
+mod contest;
 mod filters;
 mod loss;
 mod probe;
 
 use super::{AckSample, Controller, Phase};
 use crate::protocol::time::Time;
+use contest::Contest;
 use filters::{Jitter, MaxBandwidth, MinRtt, Round, Stretch};
 use loss::Baseline;
 use probe::State;
@@ -32,8 +34,16 @@ const UNKNOWN_RTT: Duration = Duration::from_millis(100);
 const MARGIN: f64 = 0.99;
 /// How far short-term bandwidth falls at most in one round (BBRBeta).
 const BETA: f64 = 0.7;
-/// Slower than the estimate while cruising shows a queue: estimates are maxima, so they err upward.
-const TRIM: f64 = 0.97;
+/// Each stretch that cruises in a queue slows a flow that has the whole path down by this part, others by less in
+/// proportion to their share: so shares even out. Estimates are maxima and err upward, so even a flow that is
+/// alone needs it.
+const TRIM: f64 = 0.03;
+/// Each stretch without a queue gives back this much.
+const UNTRIM: f64 = 0.005;
+/// So much at most. A queue that outlives it is not ours.
+const MOST_TRIM: f64 = 0.15;
+/// Stretches in a queue after which we know that it is somebody else's.
+const RIVAL: u32 = 9;
 
 /// BBR with a loss baseline.
 #[derive(Debug)]
@@ -55,6 +65,17 @@ pub struct Bbr {
     suspect: bool,
     /// Whether the last stretch saw a queue throughout.
     queued: bool,
+    /// The window while other flows fill the queue.
+    contest: Option<Contest>,
+    contested_at: Option<Time>,
+    /// Until when rivals are taken for blind to loss.
+    blind_until: Option<Time>,
+    /// Stretches in a row that cruised in a queue.
+    queued_for: u32,
+    /// Part of the path's bandwidth that is ours, as the last probe showed it.
+    share: f64,
+    /// What cruising in queues leaves of the pacing rate.
+    trim: f64,
     /// Startup: the bandwidth that must be outgrown, and rounds in which it was not.
     full_bw: u64,
     full_rounds: u32,
@@ -86,6 +107,12 @@ impl Bbr {
             bw_lo: None,
             suspect: false,
             queued: false,
+            contest: None,
+            contested_at: None,
+            blind_until: None,
+            queued_for: 0,
+            share: 1.0,
+            trim: 1.0,
             full_bw: 0,
             full_rounds: 0,
             full: false,
@@ -125,7 +152,7 @@ impl Bbr {
 
     fn on_model(&mut self, s: &AckSample) -> Option<Stretch> {
         if let Some(rtt) = s.rtt {
-            self.min_rtt.on_sample(s.now, rtt);
+            self.min_rtt.on_sample(s.now, rtt, self.contest.is_some());
         }
         let least = self.min_rtt.get().unwrap_or_default() + self.jitter.get();
         let ended = self.round.on_ack(s, least);
@@ -142,8 +169,8 @@ impl Bbr {
     }
 
     fn set_pacing(&mut self, s: &AckSample) {
-        let trim = if self.queued && self.state == State::Cruise {
-            TRIM
+        let trim = if self.state == State::Cruise {
+            self.trim
         } else {
             1.0
         };
@@ -153,11 +180,23 @@ impl Bbr {
         let rate = if self.full {
             rate
         } else {
-            rate.max((self.window as f64 / s.smoothed_rtt.as_secs_f64().max(1e-4)) as u64)
+            rate.max((1.5 * self.window as f64 / s.smoothed_rtt.as_secs_f64().max(1e-4)) as u64)
         };
+        if let Some(c) = self.contest {
+            let srtt = s.smoothed_rtt.as_secs_f64().max(1e-4);
+            self.pacing_rate = (1.2 * c.window * self.mtu as f64 / srtt) as u64;
+            return;
+        }
         if self.max_bw.get() > 0 && (self.full || rate > self.pacing_rate) {
             self.pacing_rate = rate;
         }
+    }
+
+    /// Whether this very RTT shows that the pipe is full: rate samples lag a round behind, and while they do the
+    /// window of startup may outgrow them.
+    fn sees_queue(&self, s: &AckSample) -> bool {
+        let min = self.min_rtt.get().unwrap_or_default();
+        s.rtt.is_none_or(|r| r > min + min / 8 + Duration::from_millis(1))
     }
 
     fn set_window(&mut self, s: &AckSample) {
@@ -168,8 +207,13 @@ impl Bbr {
         let target = (gain * self.bdp(self.bw()) + jitter) as u64 + bursts;
         if self.full {
             self.window = target;
-        } else if self.window < target || s.delivered < INITIAL_PACKETS * self.mtu {
+        } else if self.window < target || s.delivered < INITIAL_PACKETS * self.mtu || !self.sees_queue(s) {
             self.window += 2 * s.acked_bytes;
+        } else {
+            self.window = target;
+        }
+        if let Some(c) = self.contest {
+            self.window = (c.window * self.mtu as f64) as u64;
         }
         if self.state == State::ProbeRtt {
             self.window = self

@@ -1,9 +1,11 @@
 //! The state machine: startup, drain, and the cycle of probes (sections 4.3.2 to 4.3.4).
 
 use super::super::{AckSample, Phase};
+use super::contest::Contest;
 use super::filters::Stretch;
 use super::loss::Place;
-use super::{BETA, Bbr};
+use super::{BETA, Bbr, MOST_TRIM, RIVAL, TRIM, UNTRIM};
+use crate::protocol::time::Time;
 use std::time::Duration;
 
 /// Doubles the delivery rate each round: 4 ln 2 (section 5.6.2, BBRStartupPacingGain).
@@ -18,10 +20,14 @@ const PROBE_RTT_TIME: Duration = Duration::from_millis(200);
 const STARTUP_GROWTH: f64 = 1.25;
 /// Growth that keeps a probe going: well above the noise of a rate sample, half of what the probe asks for.
 const PROBE_GROWTH: f64 = 1.1;
+/// How long rivals that do not react to loss are treated as such before they are tested again.
+const BLIND: Duration = Duration::from_secs(10);
+/// Round trips between probes among them: what the first BBR does, the one such rival that is common.
+const BLIND_CYCLE: u32 = 8;
 /// Per clean stretch, short-term bandwidth grows back by this.
 const REGAIN: f64 = 1.03;
 /// Rounds without growth that end startup; fewer if loss says the same.
-const FULL_ROUNDS: u32 = 3;
+const FULL_ROUNDS: u32 = 2;
 const FULL_ROUNDS_LOSSY: u32 = 2;
 
 /// Where in its life the controller is.
@@ -34,6 +40,7 @@ pub(super) enum State {
     Refill,
     Up,
     ProbeRtt,
+    Contest,
 }
 
 impl State {
@@ -42,7 +49,7 @@ impl State {
             State::Startup => STARTUP_GAIN,
             State::Drain => 0.5,
             State::Down => 0.9,
-            State::Cruise | State::Refill | State::ProbeRtt => 1.0,
+            State::Cruise | State::Refill | State::ProbeRtt | State::Contest => 1.0,
             State::Up => 1.25,
         }
     }
@@ -60,7 +67,7 @@ impl State {
             State::Startup => Phase::Startup,
             State::Drain => Phase::Drain,
             State::Down => Phase::ProbeDown,
-            State::Cruise | State::Refill => Phase::Steady,
+            State::Cruise | State::Refill | State::Contest => Phase::Steady,
             State::Up => Phase::ProbeUp,
             State::ProbeRtt => Phase::ProbeRtt,
         }
@@ -69,12 +76,13 @@ impl State {
 
 impl Bbr {
     pub(super) fn on_state(&mut self, s: &AckSample, ended: Option<Stretch>) {
-        let verdict = self.judge(ended);
+        let verdict = self.judge(s, ended);
         match self.state {
             State::Startup => self.on_startup(s, verdict),
             State::Drain => {
                 if s.in_flight as f64 <= self.pipe(self.max_bw.get()) || self.round.in_phase > 4 {
-                    self.enter_down(s);
+                    self.plan_probe(s.now);
+                    self.enter(State::Cruise, s);
                 }
             }
             State::Down => {
@@ -82,7 +90,7 @@ impl Bbr {
                 if self.round.started && self.round.in_phase == 2 {
                     self.max_bw.advance();
                 }
-                if drained && verdict.is_some() {
+                if drained && (verdict.is_some() || self.is_blind(s.now)) {
                     self.enter(State::Cruise, s);
                 } else {
                     self.wait_for_probe(s);
@@ -97,14 +105,10 @@ impl Bbr {
             }
             State::Up => self.on_up(s, verdict),
             State::ProbeRtt => self.on_probe_rtt(s),
+            State::Contest => self.on_contest(s, ended),
         }
         let due = s.now.since(self.min_rtt.idle_at()) > PROBE_RTT_INTERVAL;
-        if due
-            && !matches!(
-                self.state,
-                State::ProbeRtt | State::Startup | State::Up | State::Refill
-            )
-        {
+        if due && matches!(self.state, State::Drain | State::Down | State::Cruise) {
             self.enter(State::ProbeRtt, s);
             self.probe_rtt_done = None;
         }
@@ -112,7 +116,7 @@ impl Bbr {
 
     /// Whether the stretch that ended lost more than the path itself does (a probe does not wait for its end).
     /// None while there is nothing to judge.
-    fn judge(&mut self, ended: Option<Stretch>) -> Option<bool> {
+    fn judge(&mut self, s: &AckSample, ended: Option<Stretch>) -> Option<bool> {
         let Some(stretch) = ended else {
             let early = self.state == State::Up
                 && self.round.in_phase >= 1
@@ -131,13 +135,14 @@ impl Bbr {
                 _ => {}
             }
             self.queued = low > min + min / 16 + Duration::from_millis(1);
+            self.on_queue(s, &stretch);
             if matches!(self.state, State::Cruise | State::Down) {
                 self.jitter.on_stretch(&stretch);
             }
         }
         self.p0 = self.baseline.get();
         if excess {
-            self.on_excess(stretch.rate());
+            self.on_excess(s.now, stretch.rate());
         } else {
             self.on_no_excess();
         }
@@ -162,30 +167,117 @@ impl Bbr {
         }
     }
 
+    /// Draws the conclusions from a queue, or its absence.
+    fn on_queue(&mut self, s: &AckSample, stretch: &Stretch) {
+        let overflow = self.queued && stretch.count.is_overflow(self.baseline.raw());
+        if let Some(c) = self.contest.as_mut() {
+            if !self.queued {
+                c.quiet_since.get_or_insert(s.now);
+            } else {
+                c.quiet_since = None;
+            }
+            if overflow && c.on_overflow(s.now, s.smoothed_rtt) {
+                self.blind_until = Some(s.now + BLIND);
+                self.leave_contest(s, stretch.rate());
+            }
+            return;
+        }
+        if self.state == State::Cruise {
+            self.queued_for = if self.queued { self.queued_for + 1 } else { 0 };
+            let step = if self.queued {
+                1.0 - TRIM * self.share
+            } else {
+                1.0 + UNTRIM
+            };
+            self.trim = (self.trim * step).clamp(1.0 - MOST_TRIM, 1.0);
+        }
+        let probing = !matches!(self.state, State::Cruise | State::Down | State::Refill);
+        if !probing && !self.is_blind(s.now) && (overflow && self.queued_for >= 3 || self.queued_for >= RIVAL)
+        {
+            self.enter_contest(s, overflow);
+        }
+    }
+
+    fn is_blind(&self, now: Time) -> bool {
+        self.blind_until.is_some_and(|t| now < t)
+    }
+
+    fn leave_contest(&mut self, s: &AckSample, rate: Option<u64>) {
+        self.contest = None;
+        if let Some(rate) = rate {
+            self.max_bw.reset(rate);
+        }
+        self.bw_lo = None;
+        self.plan_probe(s.now);
+        self.enter(State::Cruise, s);
+    }
+
+    fn enter_contest(&mut self, s: &AckSample, overflow: bool) {
+        let window = s.in_flight_at_send.max(s.prior_in_flight) as f64 / self.mtu as f64;
+        let mut contest = Contest::new(s.now, window.max(4.0));
+        if overflow {
+            contest.on_overflow(s.now, Duration::ZERO);
+        }
+        self.contest = Some(contest);
+        self.contested_at = Some(s.now);
+        self.enter(State::Contest, s);
+    }
+
+    fn on_contest(&mut self, s: &AckSample, ended: Option<Stretch>) {
+        let now = s.now;
+        let min_rtt = self.min_rtt.get().unwrap_or_default();
+        let Some(c) = self.contest.as_mut() else { return };
+        if s.prior_in_flight as f64 + 16.0 * self.mtu as f64 >= c.window * self.mtu as f64 {
+            c.grow(now, s.acked_packets as f64, s.smoothed_rtt);
+        }
+        let patience = (min_rtt * 10).max(Duration::from_secs(1));
+        if ended.is_some() && c.quiet_since.is_some_and(|t| now.since(t) > patience) {
+            self.leave_contest(s, ended.and_then(|e| e.rate()));
+        }
+    }
+
     fn on_up(&mut self, s: &AckSample, verdict: Option<bool>) {
+        let recent = self
+            .contested_at
+            .is_some_and(|t| s.now.since(t) < Duration::from_secs(10));
+        if self.is_blind(s.now) {
+            if self.round.in_phase >= 1 {
+                self.enter_down(s);
+            }
+            return;
+        }
+        if verdict == Some(true) && recent {
+            self.enter_contest(s, true);
+            return;
+        }
         if verdict == Some(true) {
             self.enter_down(s);
             return;
         }
         // The first stretch to begin and end inside the probe has its answer.
         if verdict.is_some() {
-            if self.max_bw.get() as f64 >= self.full_bw as f64 * PROBE_GROWTH {
+            let growth = self.max_bw.get() as f64 / (self.full_bw as f64 * self.trim).max(1.0);
+            if growth >= PROBE_GROWTH && !self.queued {
                 self.full_bw = self.max_bw.get();
+                self.trim = 1.0;
             } else {
+                // Sending a quarter more gained us that part of it which was not ours already.
+                let gain = State::Up.pacing_gain();
+                self.share = ((gain / growth.max(1.0) - 1.0) / (gain - 1.0)).clamp(0.1, 1.0);
                 self.enter_down(s);
             }
         }
     }
 
     /// Excess loss at or below the path's rate: somebody else has come, or the path has become slower.
-    fn on_excess(&mut self, rate: Option<u64>) {
+    fn on_excess(&mut self, now: Time, rate: Option<u64>) {
         // In a probe it is the probe's answer, not news.
         let own = matches!(
             self.state,
             State::Startup | State::Drain | State::Up | State::ProbeRtt
         );
         // One bad stretch may be a burst of noise; two in a row are believed.
-        if !own && std::mem::replace(&mut self.suspect, true) {
+        if !own && !self.is_blind(now) && std::mem::replace(&mut self.suspect, true) {
             let floor = (self.bw() as f64 * BETA) as u64;
             self.bw_lo = Some(rate.unwrap_or(0).min(self.bw()).max(floor));
         }
@@ -208,11 +300,20 @@ impl Bbr {
     }
 
     fn enter_down(&mut self, s: &AckSample) {
+        self.plan_probe(s.now);
+        self.enter(State::Down, s);
+    }
+
+    fn plan_probe(&mut self, now: Time) {
+        self.queued_for = 0;
+        if self.is_blind(now) {
+            self.probe_wait = self.min_rtt.get().unwrap_or_default() * BLIND_CYCLE;
+            return;
+        }
         // Two to three seconds apart, at random, so that flows do not probe in step (section 4.3.3.6).
         // Long paths wait longer: a probe costs some round trips.
-        let rtts = self.min_rtt.get().unwrap_or_default() * 4;
+        let rtts = self.min_rtt.get().unwrap_or_default() * 6;
         self.probe_wait = Duration::from_millis(2000 + self.random() % 1000) + rtts;
-        self.enter(State::Down, s);
     }
 
     fn on_probe_rtt(&mut self, s: &AckSample) {

@@ -1,0 +1,242 @@
+//! The files under `data/`: made when first written, held open while in use.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::BLOCK_LEN;
+use super::error::LocalError;
+use super::layer::{Layer, NodeInfo, NodeKind, remove_all};
+use super::manifest::{EntryIndex, Kind, Manifest, Segment};
+use super::names;
+use super::place::open_ours;
+use super::staging::{Before, Staging};
+
+/// Files held open at once; far below the usual limit of 1024 descriptors.
+const OPEN_FILES: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Tree<F> {
+    manifest: Arc<Manifest>,
+    data: PathBuf,
+    /// One bit for each entry: whether its file exists.
+    exists: Vec<u64>,
+    /// Least recently used first.
+    open: VecDeque<(EntryIndex, F)>,
+}
+
+impl<F> Tree<F> {
+    /// Makes directories and empty files, and finds what an earlier run left.
+    pub(super) fn open<L: Layer<File = F>>(
+        layer: &L,
+        staging: &Staging,
+        manifest: Arc<Manifest>,
+        before: Before,
+    ) -> Result<Tree<F>, LocalError> {
+        let mut tree = Tree {
+            exists: vec![0; (manifest.len() as usize).div_ceil(64)],
+            manifest: Arc::clone(&manifest),
+            data: staging.data(),
+            open: VecDeque::new(),
+        };
+        let at = |path: PathBuf, action: &'static str| {
+            let path = layer.root().join(path);
+            move |e| LocalError::new(action, path, e)
+        };
+        if staging
+            .ignores_case(layer)
+            .map_err(at(staging.dir().to_owned(), "examine"))?
+            && let Some((a, b)) = manifest.collision(names::fold_case)
+        {
+            return Err(LocalError::Collision(manifest.path(a), manifest.path(b)));
+        }
+        let mut present = 0;
+        if before != Before::Nothing {
+            tree.purge(layer, before).map_err(at(staging.data(), "tidy"))?;
+            present = tree.find_files(layer).map_err(at(staging.data(), "read"))?;
+        }
+        let needed = manifest.total().unwrap_or(0).saturating_sub(present);
+        if let Some(free) = layer.free_space().filter(|&free| free < needed) {
+            return Err(LocalError::TooLittleSpace {
+                path: layer.root().to_owned(),
+                free,
+                needed,
+            });
+        }
+        for (index, entry) in manifest.iter() {
+            if entry.kind == Kind::Dir && !tree.has(index) {
+                let path = tree.path(index);
+                layer.create_dir(&path).map_err(at(path, "create"))?;
+                tree.mark(index);
+            } else if matches!(entry.kind, Kind::File | Kind::Stream) && entry.size == 0 {
+                tree.handle(layer, index)?;
+                tree.close();
+            }
+        }
+        Ok(tree)
+    }
+
+    fn path(&self, index: EntryIndex) -> PathBuf {
+        self.data.join(self.manifest.path(index))
+    }
+
+    fn has(&self, index: EntryIndex) -> bool {
+        self.exists[index.get() as usize / 64] >> (index.get() % 64) & 1 == 1
+    }
+
+    fn mark(&mut self, index: EntryIndex) {
+        self.exists[index.get() as usize / 64] |= 1 << (index.get() % 64);
+    }
+
+    /// Removes what an earlier run left that does not belong here now: links (an interrupted finish makes them
+    /// again), anything of another kind, and after a change at the source anything else that is not listed.
+    fn purge<L: Layer<File = F>>(&mut self, layer: &L, before: Before) -> io::Result<()> {
+        for (index, entry) in self.manifest.iter() {
+            let path = self.path(index);
+            let Some(NodeInfo { kind, .. }) = layer.info(&path)? else {
+                continue;
+            };
+            let expected = match entry.kind {
+                Kind::Dir => NodeKind::Dir,
+                Kind::File | Kind::Stream | Kind::Text => NodeKind::File,
+                Kind::Symlink => NodeKind::Other,
+            };
+            if kind != expected || kind == NodeKind::Other {
+                remove_all(layer, &path)?;
+            } else if kind == NodeKind::Dir {
+                layer.unlock(&path)?;
+            }
+        }
+        if before == Before::Changed {
+            let listed: std::collections::HashSet<PathBuf> =
+                self.manifest.iter().map(|(index, _)| self.path(index)).collect();
+            let mut pending = vec![self.data.clone()];
+            while let Some(dir) = pending.pop() {
+                for name in layer.list(&dir)? {
+                    let path = dir.join(name);
+                    if !listed.contains(&path) {
+                        remove_all(layer, &path)?;
+                    } else if layer.info(&path)?.is_some_and(|i| i.kind == NodeKind::Dir) {
+                        pending.push(path);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes which files exist, cuts those that are too long, and returns how many bytes are there.
+    fn find_files<L: Layer<File = F>>(&mut self, layer: &L) -> io::Result<u64> {
+        let mut present = 0;
+        let manifest = Arc::clone(&self.manifest);
+        for (index, entry) in manifest.iter() {
+            let path = self.path(index);
+            let Some(info) = layer.info(&path)? else { continue };
+            self.mark(index);
+            if entry.kind == Kind::File {
+                if info.len > entry.size {
+                    layer.set_len(&open_ours(layer, &path)?, entry.size)?;
+                }
+                present += info.len.min(entry.size);
+            }
+        }
+        Ok(present)
+    }
+
+    /// The open file of entry `index`, made if need be. Its place in `open`.
+    fn handle<L: Layer<File = F>>(&mut self, layer: &L, index: EntryIndex) -> Result<usize, LocalError> {
+        if let Some(at) = self.open.iter().rposition(|(entry, _)| *entry == index) {
+            return Ok(at);
+        }
+        let path = self.path(index);
+        let failed = |action: &'static str| {
+            let path = layer.root().join(&path);
+            move |e| LocalError::new(action, path, e)
+        };
+        let file = if self.has(index) {
+            open_ours(layer, &path).map_err(failed("open"))?
+        } else {
+            let file = match layer.create_new(&path) {
+                // Nothing was there: another entry must have made it under a name that is one with this.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(LocalError::Collision(self.manifest.path(index), path));
+                }
+                other => other.map_err(failed("create"))?,
+            };
+            let size = self.manifest.entry(index).size;
+            if size > BLOCK_LEN as u64 {
+                layer.allocate(&file, size).map_err(failed("reserve room for"))?;
+            }
+            self.mark(index);
+            file
+        };
+        if self.open.len() >= OPEN_FILES {
+            self.open.pop_front();
+        }
+        self.open.push_back((index, file));
+        Ok(self.open.len() - 1)
+    }
+
+    pub(super) fn write<L: Layer<File = F>>(
+        &mut self,
+        layer: &L,
+        segment: &Segment,
+        bytes: &[u8],
+    ) -> Result<(), LocalError> {
+        let at = self.handle(layer, segment.entry)?;
+        let outcome = layer.write_at(&self.open[at].1, segment.file_offset, bytes);
+        outcome.map_err(|e| LocalError::new("write", layer.root().join(self.path(segment.entry)), e))?;
+        // A file that came whole is done with, most likely.
+        if bytes.len() as u64 == self.manifest.entry(segment.entry).size {
+            self.open.remove(at);
+        }
+        Ok(())
+    }
+
+    /// Reads a segment back; false when the file is missing or too short.
+    pub(super) fn read<L: Layer<File = F>>(
+        &mut self,
+        layer: &L,
+        segment: &Segment,
+        out: &mut [u8],
+    ) -> Result<bool, LocalError> {
+        if !self.has(segment.entry) {
+            return Ok(false);
+        }
+        let at = self.handle(layer, segment.entry)?;
+        match layer.read_at(&self.open[at].1, segment.file_offset, out) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(e) => Err(LocalError::new(
+                "read",
+                layer.root().join(self.path(segment.entry)),
+                e,
+            )),
+        }
+    }
+
+    /// A stream's length is known: an older run may have written beyond it.
+    pub(super) fn set_stream_len<L: Layer<File = F>>(
+        &mut self,
+        layer: &L,
+        len: u64,
+    ) -> Result<(), LocalError> {
+        let index = EntryIndex::new(0);
+        let at = self.handle(layer, index)?;
+        let file = &self.open[at].1;
+        let outcome = layer.len(file).and_then(|now| {
+            if now > len {
+                layer.set_len(file, len)
+            } else {
+                Ok(())
+            }
+        });
+        outcome.map_err(|e| LocalError::new("write", layer.root().join(self.path(index)), e))
+    }
+
+    /// Closes every file.
+    pub(super) fn close(&mut self) {
+        self.open.clear();
+    }
+}

@@ -1,0 +1,242 @@
+//! The receiver dies in every step it takes on the disk, and goes on when it is started again.
+//!
+//! After each death: no final name holds anything but the right content; the next run ends with exactly it.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
+
+mod pair;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use p2pcopy::transfer::error::{LocalError, TransferError};
+use p2pcopy::transfer::memory::{Crash, MemoryLayer};
+use p2pcopy::transfer::place::Conflicts;
+use p2pcopy::transfer::scan::{Links, ScanOptions, scan};
+use p2pcopy::transfer::source::Source;
+use pair::{Fault, Outcome, Rng, Setup, run};
+
+const MIB: usize = 1 << 20;
+
+type Contents = BTreeMap<PathBuf, Option<Vec<u8>>>;
+
+fn send(paths: &[PathBuf], layer: &MemoryLayer, setup: Setup) -> Result<Outcome, Fault> {
+    let options = ScanOptions {
+        links: Links::Keep,
+        ..ScanOptions::default()
+    };
+    let scanned = scan(paths, &options).unwrap();
+    run(
+        scanned.manifest.clone(),
+        Source::files(scanned),
+        layer.clone(),
+        setup,
+    )
+}
+
+/// What must lie on the receiver's disk in the end.
+fn expected(paths: &[PathBuf]) -> Contents {
+    let mut out = Contents::new();
+    let mut pending: Vec<(PathBuf, PathBuf)> = paths
+        .iter()
+        .map(|p| (p.clone(), PathBuf::from(p.file_name().unwrap())))
+        .collect();
+    while let Some((path, name)) = pending.pop() {
+        let meta = fs::symlink_metadata(&path).unwrap();
+        if meta.is_dir() {
+            pending.extend(fs::read_dir(&path).unwrap().map(|e| {
+                let e = e.unwrap();
+                (e.path(), name.join(e.file_name()))
+            }));
+            out.insert(name, None);
+        } else if meta.is_symlink() {
+            let target = fs::read_link(&path)
+                .unwrap()
+                .into_os_string()
+                .into_encoded_bytes();
+            out.insert(name, Some(target));
+        } else {
+            out.insert(name, Some(fs::read(&path).unwrap()));
+        }
+    }
+    out
+}
+
+fn is_staging(path: &Path) -> bool {
+    path.components()
+        .next()
+        .unwrap()
+        .as_os_str()
+        .to_string_lossy()
+        .ends_with(".part")
+}
+
+/// Dies in every step of receiving `paths`, in every manner.
+fn crash_everywhere(paths: &[PathBuf]) {
+    let expected = expected(paths);
+    let setup = Setup {
+        seed: 5,
+        conflicts: Conflicts::Overwrite,
+        ..Setup::default()
+    };
+    let healthy = MemoryLayer::new();
+    send(paths, &healthy, setup).unwrap();
+    assert_eq!(healthy.contents(), expected);
+    let steps = healthy.steps();
+    for crash in [Crash::KeepAll, Crash::LoseBytes, Crash::LoseAll] {
+        for step in 1..=steps {
+            let layer = MemoryLayer::new();
+            layer.die_at(step);
+            let first = send(paths, &layer, setup);
+            assert!(first.is_err() && layer.is_dead(), "step {step} of {steps}");
+            let context = || format!("{crash:?}, died in step {step}: {:?}", layer.log().last());
+            layer.revive(crash);
+            for (path, content) in layer.contents().iter().filter(|(path, _)| !is_staging(path)) {
+                assert_eq!(expected.get(path), Some(content), "{path:?}, {}", context());
+            }
+            let log = context();
+            let second = send(paths, &layer, Setup { seed: 6, ..setup });
+            assert!(second.is_ok(), "{second:?}, {log}");
+            assert!(
+                layer.contents() == expected,
+                "{log}: {:?}",
+                layer.contents().keys()
+            );
+        }
+    }
+}
+
+#[test]
+fn one_file_survives_a_crash_in_every_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("vm.img");
+    fs::write(&file, Rng::new(3).bytes(3 * MIB + 500)).unwrap();
+    crash_everywhere(&[file]);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_tree_survives_a_crash_in_every_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("photos");
+    fs::create_dir_all(tree.join("deep/er")).unwrap();
+    fs::write(tree.join("a.jpg"), Rng::new(1).bytes(700_000)).unwrap();
+    fs::write(tree.join("deep/b.jpg"), Rng::new(2).bytes(MIB + 9)).unwrap();
+    fs::write(tree.join("deep/er/empty"), b"").unwrap();
+    std::os::unix::fs::symlink("../a.jpg", tree.join("deep/link")).unwrap();
+    let note = dir.path().join("note.txt");
+    fs::write(&note, b"hello").unwrap();
+    crash_everywhere(&[tree, note]);
+}
+
+#[test]
+fn a_second_death_while_resuming_is_survived_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("vm.img");
+    fs::write(&file, Rng::new(4).bytes(4 * MIB + 1)).unwrap();
+    let paths = [file];
+    let expected = expected(&paths);
+    let mut rng = Rng::new(99);
+    for seed in 0..60 {
+        let layer = MemoryLayer::new();
+        let setup = Setup {
+            seed,
+            conflicts: Conflicts::Overwrite,
+            ..Setup::default()
+        };
+        for _ in 0..4 {
+            layer.die_at(1 + rng.next() % 25);
+            if send(&paths, &layer, setup).is_ok() {
+                break;
+            }
+            layer.revive([Crash::KeepAll, Crash::LoseBytes, Crash::LoseAll][rng.below(3)]);
+        }
+        layer.revive(Crash::KeepAll);
+        send(&paths, &layer, setup).unwrap();
+        assert!(
+            layer.contents() == expected,
+            "seed {seed}: {:?}",
+            layer.contents().keys()
+        );
+    }
+}
+
+#[test]
+fn a_failing_disk_is_named_and_what_was_verified_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("vm.img");
+    fs::write(&file, Rng::new(8).bytes(6 * MIB)).unwrap();
+    let paths = [file];
+    for kind in [
+        ErrorKind::StorageFull,
+        ErrorKind::PermissionDenied,
+        ErrorKind::ReadOnlyFilesystem,
+        ErrorKind::Other,
+    ] {
+        let healthy = MemoryLayer::new();
+        send(&paths, &healthy, Setup::default()).unwrap();
+        for step in 1..=healthy.steps() {
+            let layer = MemoryLayer::new();
+            layer.fail_at(step, kind);
+            let setup = Setup {
+                conflicts: Conflicts::Overwrite,
+                ..Setup::default()
+            };
+            match (kind, send(&paths, &layer, setup)) {
+                (
+                    ErrorKind::StorageFull,
+                    Err(Fault::Receiver(TransferError::Local(LocalError::NoSpace(_)))),
+                )
+                | (
+                    ErrorKind::PermissionDenied,
+                    Err(Fault::Receiver(TransferError::Local(LocalError::Permission { .. }))),
+                )
+                | (
+                    ErrorKind::ReadOnlyFilesystem,
+                    Err(Fault::Receiver(TransferError::Local(LocalError::ReadOnly(_)))),
+                )
+                | (ErrorKind::Other, Err(Fault::Receiver(TransferError::Local(LocalError::Io { .. })))) => {}
+                (_, other) => panic!("step {step} {:?}: {other:?}", layer.log().last()),
+            }
+            layer.revive(Crash::KeepAll);
+            send(&paths, &layer, setup).unwrap();
+            assert!(
+                layer.contents() == expected(&paths),
+                "step {step}: {:?}",
+                layer.contents().keys()
+            );
+        }
+    }
+}
+
+#[test]
+fn too_little_space_is_found_before_anything_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("vm.img");
+    fs::write(&file, Rng::new(8).bytes(2 * MIB)).unwrap();
+    let layer = MemoryLayer::new();
+    layer.set_free_space(Some(MIB as u64));
+    match send(&[file], &layer, Setup::default()) {
+        Err(Fault::Receiver(TransferError::Local(LocalError::TooLittleSpace { .. }))) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(layer.contents().is_empty());
+}
+
+#[test]
+fn names_that_are_one_on_this_disk_are_refused_before_content_flows() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("t");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("README"), b"1").unwrap();
+    fs::write(tree.join("readme"), b"2").unwrap();
+    let layer = MemoryLayer::new();
+    layer.ignore_case();
+    match send(&[tree], &layer, Setup::default()) {
+        Err(Fault::Receiver(TransferError::Local(LocalError::Collision(..)))) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(layer.contents().is_empty());
+}
