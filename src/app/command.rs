@@ -18,8 +18,8 @@ pub enum Command {
     Punch(Box<Punch>),
     /// The users found the same words on both screens.
     Vouch,
-    /// The user's word on the offer.
-    Decide(Decision),
+    /// The user takes the offer.
+    Accept,
     /// End the connection with this reason, or the run if there is none yet.
     Close {
         /// One of [`super::close`].
@@ -27,17 +27,6 @@ pub enum Command {
         /// For the peer's user.
         reason: String,
     },
-}
-
-/// The user's word on an offer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Decision {
-    /// Take it, going on where an earlier transfer stopped.
-    Accept,
-    /// Take it, from the start.
-    AcceptAfresh,
-    /// No.
-    Refuse,
 }
 
 /// From the network thread.

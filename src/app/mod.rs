@@ -8,17 +8,22 @@ mod command;
 pub mod event;
 pub mod options;
 pub mod outcome;
+mod receiving;
 mod run;
 mod sending;
 mod session;
 pub mod units;
 
+use crate::protocol::Role;
 use crate::transfer;
+use crate::transfer::place::Conflicts;
 use crate::transfer::scan::{self, Exclude, ScanOptions};
 use event::{Event, Front};
-use options::{CheckOptions, DemoOptions, Links, ReceiveOptions, SendOptions, Source};
+use options::{CheckOptions, DemoOptions, Destination, Links, ReceiveOptions, SendOptions, Source};
 use outcome::{Failure, Summary};
+use receiving::Receiving;
 use sending::Sending;
+use session::Side;
 
 /// Sends what the options name to one peer.
 ///
@@ -51,10 +56,10 @@ pub async fn send(options: SendOptions, front: &mut dyn Front) -> Result<Summary
             (manifest, transfer::source::Source::text(text), Vec::new())
         }
     };
-    run::run(crate::protocol::Role::Sender, &common, false, front, |parts| {
+    run::run(Role::Sender, &common, false, front, |parts| {
         Sending::new(manifest, source, paths, parts.waker, parts.clock, parts.notices)
-            .map(|side| Box::new(side) as Box<dyn session::Side>)
-            .map_err(|e| Failure::other(e.to_string(), "check the limits of this system"))
+            .map(|side| Box::new(side) as Box<dyn Side>)
+            .map_err(threads)
     })
     .await
 }
@@ -64,16 +69,21 @@ pub async fn send(options: SendOptions, front: &mut dyn Front) -> Result<Summary
 /// # Errors
 /// Whatever kept the files from being complete and verified.
 pub async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
-    run::run(crate::protocol::Role::Receiver, &options.common, options.yes, front, |_| Ok(Box::new(Nothing))).await
+    let ReceiveOptions { destination, yes, overwrite, update: _, discard: _, common } = options;
+    let Destination::Directory(root) = destination else {
+        return Err(Failure::internal("standard output is not there"));
+    };
+    let conflicts = if overwrite { Conflicts::Overwrite } else { Conflicts::Rename };
+    run::run(Role::Receiver, &common, yes, front, |parts| {
+        Receiving::new(root, conflicts, parts.waker, parts.clock, parts.notices)
+            .map(|side| Box::new(side) as Box<dyn Side>)
+            .map_err(threads)
+    })
+    .await
 }
 
-struct Nothing;
-impl session::Side for Nothing {
-    fn on_content(&mut self, _: u64, _: &[u8]) {}
-    fn pump(&mut self, _: crate::protocol::time::Time, _: &mut crate::protocol::connection::Connection) {}
-    fn on_command(&mut self, _: command::Command) {}
-    fn progress(&self) -> Option<(u64, Option<u64>)> { None }
-    fn on_end(&mut self, _: session::End) {}
+fn threads(error: std::io::Error) -> Failure {
+    Failure::other(format!("cannot start a thread: {error}"), "close some programs and run the same command again")
 }
 
 /// Runs both sides on this machine through the real sockets, without the internet.

@@ -1,7 +1,7 @@
 //! One run, as its user lives it: find out what this network is, swap addresses, meet the peer, transfer.
 
 use super::close;
-use super::command::{Command, Decision, Notice};
+use super::command::{Command, Notice};
 use super::event::{
     Answer, Bound, Change, ClockSource, Event, Front, Link, Progress, Question, TimeOfDay,
 };
@@ -287,8 +287,8 @@ impl Lobby {
                     }
                 }
                 Some(Notice::Offered { offer, held, lines }) => {
-                    let decision = self.decide(offer, held, lines, yes, front).await?;
-                    self.command(Command::Decide(decision));
+                    self.consent(offer, held, lines, yes, front).await?;
+                    self.command(Command::Accept);
                 }
                 Some(Notice::Started { held, total }) if held > 0 => {
                     front.event(Event::Resumed { bytes: held, total: total.unwrap_or(held) });
@@ -358,20 +358,20 @@ impl Lobby {
         Ok(())
     }
 
-    async fn decide(
+    async fn consent(
         &self,
         offer: Offer,
         held: Option<u64>,
         lines: Vec<String>,
         yes: bool,
         front: &mut dyn Front,
-    ) -> Result<Decision, Failure> {
+    ) -> Result<(), Failure> {
         let total = (!offer.stream).then_some(offer.bytes);
         let name = offer_name(&offer);
         let size = total.map_or_else(|| "a stream of unknown length".to_owned(), |t| units::Size(t).to_string());
         front.event(Event::Offer { entries: u64::from(offer.entries), bytes: total, lines });
         if yes {
-            return Ok(Decision::Accept);
+            return Ok(());
         }
         let question = match (held, total) {
             (Some(held), Some(total)) if total > 0 => {
@@ -379,16 +379,11 @@ impl Lobby {
             }
             _ => Question::Accept(format!("{name}, {size}")),
         };
-        let resuming = matches!(question, Question::Resume(_));
         let answer = tokio::select! {
             answer = front.ask(question) => answer?,
             () = interrupted() => return Err(Failure::Interrupted),
         };
-        Ok(match (answer, resuming) {
-            (Answer::Yes, _) => Decision::Accept,
-            (_, true) => Decision::AcceptAfresh,
-            _ => Decision::Refuse,
-        })
+        if answer == Answer::Yes { Ok(()) } else { Err(Failure::Refused(Party::Us)) }
     }
 
     /// Tells the peer if this side ends of itself, and lets the network thread go.

@@ -216,8 +216,9 @@ impl Sending {
 }
 
 impl Side for Sending {
-    fn on_content(&mut self, _offset: u64, _bytes: &[u8]) {
+    fn on_content(&mut self, _offset: u64, _bytes: &[u8]) -> u64 {
         // A receiver has no content to send; authenticated or not, it goes nowhere.
+        0
     }
 
     fn pump(&mut self, now: Time, connection: &mut Connection) {

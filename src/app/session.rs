@@ -24,8 +24,8 @@ const SEND_BLOCKS: usize = 40;
 
 /// The transfer's half of a session.
 pub trait Side: Send {
-    /// Content arrived.
-    fn on_content(&mut self, offset: u64, bytes: &[u8]);
+    /// Content arrived. Gives how many bytes more there is room for.
+    fn on_content(&mut self, offset: u64, bytes: &[u8]) -> u64;
     /// Moves whatever can move between connection, disk and user. Called after every input.
     fn pump(&mut self, now: Time, connection: &mut Connection);
     /// The user's word on an offer.
@@ -223,7 +223,10 @@ impl Machine for Session {
     fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
         if let Some(linked) = &mut self.linked {
             if let Some(content) = linked.connection.handle_datagram(now, path, datagram) {
-                self.side.on_content(content.offset, &datagram[content.range]);
+                let room = self.side.on_content(content.offset, &datagram[content.range]);
+                if room == 0 {
+                    linked.connection.set_credit(now, 0);
+                }
             } else {
                 // A late handshake message: the peer may not have heard our answer yet.
                 let answer = linked.responder.handle_datagram(path, datagram);

@@ -284,6 +284,11 @@ impl Assembler {
         self.limit - self.lent - self.open.len() - usize::from(self.current.is_some())
     }
 
+    /// Buffers not lent to the disk: free ones, and those of open blocks that could be spilled.
+    pub const fn reclaimable(&self) -> usize {
+        self.limit - self.lent
+    }
+
     /// The stream ended: its length is known from now on. False if content beyond it has come already.
     #[must_use]
     pub fn set_total(&mut self, total: u64) -> bool {

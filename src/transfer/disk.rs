@@ -28,6 +28,12 @@ impl DiskLayer {
         })
     }
 
+    /// Confines itself to `root`, making it first if it is missing.
+    pub fn create(root: &Path) -> io::Result<DiskLayer> {
+        Dir::create_ambient_dir_all(root, ambient_authority())?;
+        DiskLayer::new(root)
+    }
+
     /// The directory of `path`, to name its last component in.
     fn parent<'p>(&self, path: &'p Path) -> io::Result<(Dir, &'p Path)> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;

@@ -50,6 +50,11 @@ impl Exclude {
         set.build().map(Exclude)
     }
 
+    /// Patterns that are compiled already.
+    pub const fn from_set(set: GlobSet) -> Exclude {
+        Exclude(set)
+    }
+
     fn matches(&self, path: &Path) -> bool {
         !self.0.is_empty()
             && (self.0.is_match(path) || path.file_name().is_some_and(|name| self.0.is_match(name)))

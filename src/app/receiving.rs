@@ -1,0 +1,375 @@
+//! The receiver's side of a session: puts content together, and has the disk thread verify and store it.
+
+use super::close;
+use super::command::{Command, Notice};
+use super::outcome::{Failure, Summary};
+use super::session::{End, Side};
+use super::units::Size;
+use crate::net::{Clock, Waker};
+use crate::protocol::connection::{Closed, Connection};
+use crate::protocol::time::Time;
+use crate::transfer::assemble::{Assembler, Taken};
+use crate::transfer::disk::DiskLayer;
+use crate::transfer::error::{LocalError, TransferError};
+use crate::transfer::manifest::Manifest;
+use crate::transfer::offer::Offer;
+use crate::transfer::place::Conflicts;
+use crate::transfer::receive::{ReceiveEvent, ReceiveSession};
+use crate::transfer::runs::Run;
+use crate::transfer::sink::{Sink, StoreEvent, StoreJob};
+use crate::transfer::staging::{self, Prospect};
+use crate::transfer::{BLOCK_LEN, BlockIndex};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Block buffers: what is being put together and what waits for the disk. They exist only as far as needed.
+const BUFFERS: usize = 44;
+/// With fewer free buffers than this the next datagrams might not be kept, so they are not acknowledged.
+const RESERVE: usize = 2;
+/// Room before anything is accepted: none for content, as none may come.
+const NO_CREDIT: u64 = 0;
+/// After everything is in place, longest wait for the sender to hear of it.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// For the disk thread.
+enum Job {
+    Look(Offer),
+    Open { offer: Offer, manifest: Arc<Manifest> },
+    Store(StoreJob),
+}
+
+/// From the disk thread.
+enum Done {
+    Looked(Prospect),
+    Opened(Vec<Run>),
+    Store(StoreEvent),
+    Failed(TransferError),
+}
+
+/// The receiving side.
+pub struct Receiving {
+    session: ReceiveSession,
+    assembler: Option<Assembler>,
+    jobs: Sender<Job>,
+    done: Receiver<Done>,
+    notices: UnboundedSender<Notice>,
+    clock: Clock,
+    root: PathBuf,
+    out: Vec<u8>,
+    held: u64,
+    started: Option<Time>,
+    verdict: Option<Result<Summary, Failure>>,
+    finished: Option<Time>,
+    ended: bool,
+}
+
+impl Receiving {
+    /// Receives into `root`, which is made if it is missing.
+    pub fn new(
+        root: PathBuf,
+        conflicts: Conflicts,
+        waker: Waker,
+        clock: Clock,
+        notices: UnboundedSender<Notice>,
+    ) -> std::io::Result<Self> {
+        let (jobs, todo) = channel();
+        let (tell, done) = channel();
+        let disk = Disk { root: root.clone(), conflicts, sink: None };
+        std::thread::Builder::new().name("disk".into()).spawn(move || disk.run(&todo, &tell, &waker))?;
+        Ok(Receiving {
+            session: ReceiveSession::new(),
+            assembler: None,
+            jobs,
+            done,
+            notices,
+            clock,
+            root,
+            out: Vec::new(),
+            held: 0,
+            started: None,
+            verdict: None,
+            finished: None,
+            ended: false,
+        })
+    }
+
+    fn job(&self, job: Job) {
+        // The disk thread is gone only after it failed, and said so.
+        let _ = self.jobs.send(job);
+    }
+
+    fn step(&mut self, connection: &mut Connection) -> Result<(), TransferError> {
+        let mut bytes = Vec::new();
+        if connection.read_control(&mut bytes) > 0 {
+            self.session.handle_bytes(&bytes)?;
+        }
+        while let Ok(done) = self.done.try_recv() {
+            self.on_done(done)?;
+        }
+        while let Some(event) = self.session.poll_event() {
+            self.on_event(event)?;
+        }
+        if let Some(assembler) = &mut self.assembler {
+            while let Some(filled) = assembler.poll_filled() {
+                // As in `job`: the thread's own failure is on its way.
+                let _ = self.jobs.send(Job::Store(StoreJob::Filled(filled)));
+            }
+        }
+        self.write_control(connection);
+        Ok(())
+    }
+
+    fn on_done(&mut self, done: Done) -> Result<(), TransferError> {
+        match done {
+            Done::Looked(prospect) => self.ask(&prospect),
+            Done::Opened(held) => {
+                if let Some(assembler) = &mut self.assembler {
+                    for run in &held {
+                        assembler.mark_complete(BlockIndex::new(run.start), BlockIndex::new(run.end));
+                    }
+                }
+                let blocks: u64 = held.iter().map(|run| u64::from(run.end - run.start)).sum();
+                let total = self.session.total();
+                self.held = (blocks * BLOCK_LEN as u64).min(total.unwrap_or(u64::MAX));
+                self.session.on_opened(&held);
+                let _ = self.notices.send(Notice::Started { held: self.held, total });
+            }
+            Done::Store(event) => {
+                self.session.on_store_event(&event);
+                if let Some(assembler) = &mut self.assembler {
+                    match event {
+                        StoreEvent::Verified(block) => {
+                            assembler.mark_complete(block, BlockIndex::new(block.get() + 1));
+                        }
+                        StoreEvent::Need(block) => assembler.reopen(block),
+                        StoreEvent::Recycle(buffer) => assembler.recycle(buffer),
+                        StoreEvent::Finished { .. } => {}
+                    }
+                }
+            }
+            Done::Failed(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// What the user should know before saying yes.
+    fn ask(&mut self, prospect: &Prospect) {
+        let Some(offer) = self.session.offer().cloned() else { return };
+        let mut lines = Vec::new();
+        if offer.entries > 1 {
+            lines.extend(offer.top.iter().map(|top| format!("{}, {}", top.name.display(), Size(top.size))));
+            let hidden = offer.top_count as usize - offer.top.len();
+            if hidden > 0 {
+                lines.push(format!("and {hidden} more"));
+            }
+        }
+        for name in &prospect.taken {
+            lines.push(format!("{} exists here already", name.display()));
+        }
+        if let Some(free) = prospect.free {
+            lines.push(format!("{} free in {}", Size(free), self.root.display()));
+        }
+        let held = prospect.kept.filter(|k| k.blocks > 0).map(|k| {
+            let bytes = u64::from(k.blocks) * BLOCK_LEN as u64;
+            if offer.stream { bytes } else { bytes.min(offer.bytes) }
+        });
+        let _ = self.notices.send(Notice::Offered { offer, held, lines });
+    }
+
+    fn on_event(&mut self, event: ReceiveEvent) -> Result<(), TransferError> {
+        match event {
+            ReceiveEvent::Offer(offer) => self.job(Job::Look(offer)),
+            ReceiveEvent::Open(manifest) => {
+                let Some(offer) = self.session.offer().cloned() else { return Ok(()) };
+                self.assembler = Some(Assembler::new(BUFFERS, manifest.total()));
+                self.job(Job::Open { offer, manifest });
+            }
+            ReceiveEvent::Job(job) => {
+                if let (StoreJob::Total(total), Some(assembler)) = (&job, &mut self.assembler)
+                    && !assembler.set_total(*total)
+                {
+                    return Err(TransferError::PeerMisbehaved("content beyond the end of the stream"));
+                }
+                self.job(Job::Store(job));
+            }
+            ReceiveEvent::Finished { root, placed } => {
+                let now = self.clock.now();
+                let bytes = self.session.total().unwrap_or(0);
+                self.finished = Some(now);
+                self.verdict = Some(Ok(Summary {
+                    bytes,
+                    reused: self.held.min(bytes),
+                    elapsed: now.since(self.started.unwrap_or(now)),
+                    blake3: Some(root.to_string()),
+                    paths: placed.into_iter().map(|p| self.root.join(p.final_name)).collect(),
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_control(&mut self, connection: &mut Connection) {
+        loop {
+            if self.out.is_empty() && !self.session.poll_output(&mut self.out) {
+                return;
+            }
+            let taken = connection.write_control(&self.out);
+            self.out.drain(..taken);
+            if !self.out.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn credit(&self) -> u64 {
+        self.assembler.as_ref().map_or(NO_CREDIT, |assembler| {
+            let (room, free) = (assembler.room(), assembler.reclaimable());
+            if room < RESERVE { NO_CREDIT } else { (free - RESERVE) as u64 * BLOCK_LEN as u64 }
+        })
+    }
+}
+
+impl Side for Receiving {
+    fn on_content(&mut self, offset: u64, bytes: &[u8]) -> u64 {
+        if let Some(assembler) = &mut self.assembler {
+            match assembler.write(offset, bytes) {
+                Taken::New | Taken::Duplicate => {}
+                // Acknowledged and not kept: only by asking again does it come once more.
+                Taken::Full => {
+                    if let Some(block) = BlockIndex::containing(offset) {
+                        self.session.on_store_event(&StoreEvent::Need(block));
+                    }
+                }
+                Taken::Beyond => {
+                    let error = TransferError::PeerMisbehaved("content beyond the end");
+                    self.verdict.get_or_insert(Err(close::failure_of(error)));
+                }
+            }
+        }
+        self.credit()
+    }
+
+    fn pump(&mut self, now: Time, connection: &mut Connection) {
+        match &self.verdict {
+            None => {
+                if let Err(error) = self.step(connection) {
+                    connection.close(now, close::code_of(&error), close::text_of(&error));
+                    self.verdict = Some(Err(close::failure_of(error)));
+                }
+            }
+            Some(Ok(_)) => {
+                self.write_control(connection);
+                // The sender closes when it has heard; it may also have gone right after.
+                let waited = self.finished.is_some_and(|t| now >= t + FAREWELL);
+                if waited {
+                    connection.close(now, close::DONE, "");
+                }
+            }
+            Some(Err(_)) => connection.close(now, close::OTHER, "a problem with the protocol"),
+        }
+        connection.set_credit(now, self.credit());
+    }
+
+    fn on_command(&mut self, command: Command) {
+        if matches!(command, Command::Accept) {
+            self.started = Some(self.clock.now());
+            self.session.accept(None);
+        }
+    }
+
+    fn progress(&self) -> Option<(u64, Option<u64>)> {
+        self.started.filter(|_| self.verdict.is_none())?;
+        let total = self.session.total();
+        let done = u64::from(self.session.verified().0) * BLOCK_LEN as u64;
+        Some((done.min(total.unwrap_or(u64::MAX)), total))
+    }
+
+    fn on_end(&mut self, end: End) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let verdict = self.verdict.take().unwrap_or_else(|| {
+            Err(match end {
+                End::Closed(Closed::ByUs) => Failure::Interrupted,
+                End::Closed(closed) => close::failure_of_end(&closed),
+                End::Lost(silence) => close::failure_of_silence(silence),
+            })
+        });
+        let _ = self.notices.send(Notice::Ended(verdict));
+    }
+}
+
+/// The receiver's disk thread.
+struct Disk {
+    root: PathBuf,
+    conflicts: Conflicts,
+    sink: Option<Sink<DiskLayer>>,
+}
+
+impl Disk {
+    fn run(mut self, todo: &Receiver<Job>, tell: &Sender<Done>, waker: &Waker) {
+        loop {
+            // With nothing else to do, blocks kept from an earlier run are read again.
+            let job = match todo.try_recv() {
+                Ok(job) => Some(job),
+                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) => None,
+            };
+            let mut events = Vec::new();
+            let result = match job {
+                Some(job) => self.handle(job, tell, &mut events),
+                None => match self.sink.as_mut().map_or(Ok(false), |sink| sink.recheck_one(&mut events)) {
+                    Ok(false) => match todo.recv() {
+                        Ok(job) => self.handle(job, tell, &mut events),
+                        Err(_) => return,
+                    },
+                    other => other.map(|_| ()),
+                },
+            };
+            let failed = result.is_err();
+            let told = events.into_iter().try_for_each(|event| tell.send(Done::Store(event)));
+            if told.is_err() || result.is_err_and(|error| tell.send(Done::Failed(error)).is_err()) {
+                return;
+            }
+            waker.wake();
+            if failed {
+                return;
+            }
+        }
+    }
+
+    fn handle(
+        &mut self,
+        job: Job,
+        tell: &Sender<Done>,
+        events: &mut Vec<StoreEvent>,
+    ) -> Result<(), TransferError> {
+        let done = match job {
+            Job::Look(offer) => Done::Looked(staging::prospect(&self.layer()?, &offer)?),
+            Job::Open { offer, manifest } => {
+                let sink = Sink::open(self.layer()?, &offer, manifest, self.conflicts)?;
+                let held = sink.held();
+                self.sink = Some(sink);
+                Done::Opened(held)
+            }
+            Job::Store(job) => {
+                return self.sink.as_mut().map_or(Ok(()), |sink| sink.handle(job, events));
+            }
+        };
+        // The network thread listens until the run is over.
+        let _ = tell.send(done);
+        Ok(())
+    }
+
+    fn layer(&self) -> Result<DiskLayer, LocalError> {
+        open_directory(&self.root)
+    }
+}
+
+/// The output directory, made if it is missing.
+fn open_directory(root: &Path) -> Result<DiskLayer, LocalError> {
+    DiskLayer::create(root).map_err(|e| LocalError::new("open", root, e))
+}
