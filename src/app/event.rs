@@ -67,7 +67,7 @@ pub enum Event {
     },
     /// How far the transfer is; several a second.
     Progress(Progress),
-    /// The peer has been silent; looking for it again.
+    /// The peer has been silent; looking for it again. May be told as often as progress.
     Reconnecting {
         /// For how long nothing was heard.
         silence: Duration,
@@ -82,6 +82,8 @@ pub enum Event {
     Warning(String),
     /// A detail, shown only when asked for.
     Note(String),
+    /// How the connection does, in figures, for whoever asked for everything. May be told as often as progress.
+    Stats(String),
     /// All done: verified, synced and renamed.
     Finished(Summary),
     /// In a demo, which of the two sides tells this.
@@ -139,7 +141,7 @@ pub struct Link {
     pub remote: SocketAddr,
     /// What kind of path it is, in words: "same network", "through both NATs".
     pub kind: String,
-    /// Round-trip time.
+    /// Round-trip time; zero if it is not known yet.
     pub rtt: Duration,
 }
 

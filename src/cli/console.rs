@@ -9,10 +9,17 @@ use crate::app::options::Common;
 use crate::app::outcome::Failure;
 use crate::protocol::Role;
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// How often progress is told where there is no bar.
 const PLAIN_PERIOD: Duration = Duration::from_secs(3);
+
+/// How often a silence that goes on is told where there is no bar.
+const SILENCE_PERIOD: Duration = Duration::from_secs(15);
+
+/// How often figures are told: a line a second can be read.
+const STATS_PERIOD: Duration = Duration::from_secs(1);
 
 /// Weight of the newest rate in the time left: half a life of about a second at five reports a second.
 const ETA_WEIGHT: f64 = 0.15;
@@ -23,7 +30,13 @@ pub(super) struct Console {
     prompts: Prompts,
     detail: Detail,
     json: Option<Box<dyn Write + Send>>,
-    period: Period,
+    progress_period: Period,
+    silence_period: Period,
+    stats_period: Period,
+    /// Whether the peer is being looked for.
+    silent: bool,
+    /// Where the peer was last.
+    remote: Option<SocketAddr>,
     smooth_rate: f64,
 }
 
@@ -33,7 +46,8 @@ impl Console {
         let detail = match (common.quiet, common.verbose) {
             (true, _) => Detail::Quiet,
             (false, 0) => Detail::Normal,
-            (false, _) => Detail::Verbose,
+            (false, 1) => Detail::Verbose,
+            (false, _) => Detail::Everything,
         };
         let json: Option<Box<dyn Write + Send>> = if common.json {
             Some(Box::new(std::io::stdout()))
@@ -60,7 +74,11 @@ impl Console {
             prompts,
             detail,
             json,
-            period: Period::default(),
+            progress_period: Period::of(PLAIN_PERIOD),
+            silence_period: Period::of(SILENCE_PERIOD),
+            stats_period: Period::of(STATS_PERIOD),
+            silent: false,
+            remote: None,
             smooth_rate: 0.0,
         }
     }
@@ -98,12 +116,42 @@ impl Console {
             self.screen.bar(progress.done, progress.total, &text);
             return;
         }
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "how often to print is a matter of the console alone"
-        )]
-        if self.period.is_over(Instant::now()) {
+        if self.progress_period.is_over(now()) {
             self.screen.line(&lines::plain(text));
+        }
+    }
+
+    /// Silence is told once, and then only as something that goes on.
+    fn silence(&mut self, event: &Event, silence: Duration) {
+        if !self.silent {
+            self.silent = true;
+            self.silence_period = Period::of(SILENCE_PERIOD);
+            self.silence_period.is_over(now());
+            self.screen.clear_bar();
+        } else if self.screen.kind() != Kind::Plain {
+            let text = format!("silent for {} s, looking for the other side", silence.as_secs());
+            if self.detail > Detail::Quiet {
+                self.screen.bar(0, None, &text);
+            }
+            return;
+        } else if !self.silence_period.is_over(now()) {
+            return;
+        }
+        self.lines(event);
+    }
+
+    /// A peer that is back, or has moved; what both ends of the connection notice is told once.
+    fn back(&mut self, event: &Event, remote: SocketAddr) {
+        let moved = self.remote.replace(remote) != Some(remote);
+        if std::mem::take(&mut self.silent) || moved {
+            self.screen.clear_bar();
+            self.lines(event);
+        }
+    }
+
+    fn lines(&self, event: &Event) {
+        for line in lines::of_event(event, self.detail) {
+            self.screen.line(&line);
         }
     }
 
@@ -129,19 +177,31 @@ impl Console {
     }
 }
 
-/// When the last line of progress was told.
-#[derive(Default)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how often to print is a matter of the console alone"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Lets something through every so often.
 struct Period {
+    length: Duration,
     began: Option<Instant>,
 }
 
 impl Period {
-    /// Whether it is time for another line. The first report only starts the period: a short transfer needs no
-    /// lines on its way.
+    const fn of(length: Duration) -> Period {
+        Period { length, began: None }
+    }
+
+    /// Whether it is time again. The first call only starts the period: what is over soon needs no lines on its
+    /// way.
     fn is_over(&mut self, now: Instant) -> bool {
         let is_over = self
             .began
-            .is_some_and(|began| now.duration_since(began) >= PLAIN_PERIOD);
+            .is_some_and(|began| now.duration_since(began) >= self.length);
         if is_over || self.began.is_none() {
             self.began = Some(now);
         }
@@ -151,7 +211,15 @@ impl Period {
 
 impl Front for Console {
     fn event(&mut self, event: Event) {
-        if self.json.is_some() && (self.detail == Detail::Verbose || !matches!(event, Event::Note(_))) {
+        let wanted = match &event {
+            Event::Note(_) => self.detail >= Detail::Verbose,
+            Event::Stats(_) => self.detail == Detail::Everything && self.stats_period.is_over(now()),
+            _ => true,
+        };
+        if !wanted {
+            return;
+        }
+        if self.json.is_some() {
             self.json_line(&json::of_event(&event));
         }
         match &event {
@@ -159,17 +227,19 @@ impl Front for Console {
             Event::Of(role, inner) => match (role, &**inner) {
                 // Of a demo's two sides the sender knows more of the path.
                 (Role::Sender, Event::Progress(progress)) => return self.progress(progress),
-                (_, Event::Finished(_) | Event::Reconnecting { .. }) => self.screen.clear_bar(),
+                (_, Event::Stats(_)) => return,
+                (_, Event::Finished(_)) => self.screen.clear_bar(),
                 _ => {}
             },
             Event::Message(message) if self.json.is_none() => return self.message(message),
             Event::Address { address, .. } => self.screen.control(&clipboard::copy_sequence(address)),
-            Event::Finished(_) | Event::Reconnecting { .. } => self.screen.clear_bar(),
+            Event::Connected(link) => self.remote = Some(link.remote),
+            Event::Reconnecting { silence } => return self.silence(&event, *silence),
+            Event::Reconnected(link) => return self.back(&event, link.remote),
+            Event::Finished(_) => self.screen.clear_bar(),
             _ => {}
         }
-        for line in lines::of_event(&event, self.detail) {
-            self.screen.line(&line);
-        }
+        self.lines(&event);
     }
 
     fn ask(&mut self, question: Question) -> Pending {
@@ -195,9 +265,8 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "any moment will do as the beginning")]
     fn plain_progress_is_told_every_few_seconds() {
-        let (mut period, start) = (Period::default(), Instant::now());
+        let (mut period, start) = (Period::of(PLAIN_PERIOD), now());
         let told: Vec<u64> = (0..50)
             .map(|i| i * 200)
             .filter(|ms| period.is_over(start + Duration::from_millis(*ms)))

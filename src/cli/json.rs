@@ -72,7 +72,14 @@ impl Object {
     fn link(self, link: &Link) -> Object {
         self.text("remote", &link.remote.to_string())
             .text("kind", &link.kind)
-            .number("rtt_ms", millis(link.rtt))
+            .number(
+                "rtt_ms",
+                if link.rtt.is_zero() {
+                    f64::NAN
+                } else {
+                    millis(link.rtt)
+                },
+            )
     }
 
     fn end(mut self) -> String {
@@ -157,6 +164,7 @@ fn object(event: &Event) -> Object {
         Event::Info(line) => text("info", line),
         Event::Warning(line) => text("warning", line),
         Event::Note(line) => text("note", line),
+        Event::Stats(line) => text("stats", line),
         Event::Finished(summary) => {
             let object = Object::event("finished")
                 .plain("bytes", summary.bytes)

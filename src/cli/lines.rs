@@ -15,6 +15,8 @@ pub(super) enum Detail {
     Normal,
     /// Also why it is as it is.
     Verbose,
+    /// Also the figures behind it.
+    Everything,
 }
 
 /// How a line is meant.
@@ -67,6 +69,7 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
     let shown_from = match event {
         Event::Address { .. } => Detail::Quiet,
         Event::Of(_, inner) => return of_side(event, inner, detail),
+        Event::Stats(_) => Detail::Everything,
         Event::Note(_)
         | Event::Clock {
             source: ClockSource::Ntp { .. },
@@ -122,7 +125,7 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
         )],
         Event::Reconnected(link) => vec![connected("Connected again to", link)],
         Event::Warning(text) => vec![Line::led("warning: ", text.clone(), Tone::Warning)],
-        Event::Note(text) => vec![Line::faint(text.clone())],
+        Event::Note(text) | Event::Stats(text) => vec![Line::faint(text.clone())],
         Event::Finished(summary) => vec![Line::new(finished(summary))],
         Event::Progress(_) | Event::Message(_) | Event::Of(..) => Vec::new(),
     }
@@ -163,12 +166,12 @@ fn clock(source: &ClockSource, offset_ms: i64) -> Line {
 }
 
 fn connected(lead: &'static str, link: &Link) -> Line {
-    Line::new(format!(
-        "{lead} {} ({}, RTT {})",
-        link.remote,
-        link.kind,
-        Span(link.rtt)
-    ))
+    let rtt = if link.rtt.is_zero() {
+        String::new()
+    } else {
+        format!(", RTT {}", Span(link.rtt))
+    };
+    Line::new(format!("{lead} {} ({}{rtt})", link.remote, link.kind))
 }
 
 fn finished(summary: &Summary) -> String {
@@ -220,7 +223,7 @@ pub(super) fn progress(progress: &Progress, eta: Option<Duration>, detail: Detai
     if let Some(loss) = progress.loss {
         text += &format!("  loss {:.1}%", loss.clamp(0.0, 1.0) * 100.0);
     }
-    if detail == Detail::Verbose && progress.bound != Bound::Unknown {
+    if detail >= Detail::Verbose && progress.bound != Bound::Unknown {
         text += &format!("  bound by {}", bound(progress.bound));
     }
     text

@@ -63,6 +63,26 @@ fn progress(done: u64, total: Option<u64>) -> Progress {
     }
 }
 
+#[test]
+fn silence_and_its_end_are_told_once_each() {
+    let (mut console, kept) = console(Kind::Plain, Detail::Normal, "");
+    console.event(Event::Connected(link("through both NATs")));
+    for ms in (8_000..9_000).step_by(200) {
+        console.event(Event::Reconnecting {
+            silence: Duration::from_millis(ms),
+        });
+    }
+    console.event(Event::Reconnected(link("through both NATs")));
+    console.event(Event::Reconnected(link("through both NATs")));
+    let moved = Link {
+        remote: "188.44.136.7:9".parse().unwrap(),
+        rtt: Duration::ZERO,
+        ..link("elsewhere")
+    };
+    console.event(Event::Reconnected(moved));
+    insta::assert_snapshot!("silence", kept.text());
+}
+
 /// A whole run, every kind of event in it.
 fn story() -> Vec<Event> {
     vec![
@@ -110,6 +130,7 @@ fn story() -> Vec<Event> {
         Event::Info("a line of a check".into()),
         Event::Warning("socket buffers are small".into()),
         Event::Note("probes sent 12, received 3".into()),
+        Event::Stats("window 1.2 MB".into()),
         Event::Finished(Summary {
             bytes: 10_000_000_000,
             reused: 9_400_000_000,
