@@ -4,7 +4,7 @@ use super::super::{AckSample, Phase};
 use super::contest::Contest;
 use super::filters::Stretch;
 use super::loss::Place;
-use super::{BETA, Bbr, MOST_TRIM, RIVAL, TRIM, UNTRIM};
+use super::{BETA, Bbr, MOST_TRIM, RIVAL, TRIM, UNTRIM, UNTRIM_PACKETS};
 use crate::protocol::time::Time;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ const PROBE_GROWTH: f64 = 1.1;
 const BLIND: Duration = Duration::from_secs(10);
 /// Round trips between probes among them: what the first BBR does, the one such rival that is common.
 const BLIND_CYCLE: u32 = 8;
+/// One measurement may be this much too low by chance.
+const NOISE: f64 = 0.95;
 /// Per clean stretch, short-term bandwidth grows back by this.
 const REGAIN: f64 = 1.03;
 /// Rounds without growth that end startup; fewer if loss says the same.
@@ -87,9 +89,6 @@ impl Bbr {
             }
             State::Down => {
                 let drained = !self.queued || s.in_flight as f64 <= self.pipe(self.bw());
-                if self.round.started && self.round.in_phase == 2 {
-                    self.max_bw.advance();
-                }
                 if drained && (verdict.is_some() || self.is_blind(s.now)) {
                     self.enter(State::Cruise, s);
                 } else {
@@ -101,9 +100,10 @@ impl Bbr {
                 if self.round.started && self.round.in_phase >= 2 {
                     self.enter(State::Up, s);
                     self.full_bw = self.max_bw.get();
+                    self.probed = 0;
                 }
             }
-            State::Up => self.on_up(s, verdict),
+            State::Up => self.on_up(s, verdict, ended),
             State::ProbeRtt => self.on_probe_rtt(s),
             State::Contest => self.on_contest(s, ended),
         }
@@ -184,10 +184,11 @@ impl Bbr {
         }
         if self.state == State::Cruise {
             self.queued_for = if self.queued { self.queued_for + 1 } else { 0 };
+            let packets = (self.bdp(self.bw()) / self.mtu as f64).max(1.0);
             let step = if self.queued {
-                1.0 - TRIM * self.share
+                1.0 - TRIM
             } else {
-                1.0 + UNTRIM
+                1.0 + (UNTRIM_PACKETS / packets).max(UNTRIM)
             };
             self.trim = (self.trim * step).clamp(1.0 - MOST_TRIM, 1.0);
         }
@@ -236,7 +237,7 @@ impl Bbr {
         }
     }
 
-    fn on_up(&mut self, s: &AckSample, verdict: Option<bool>) {
+    fn on_up(&mut self, s: &AckSample, verdict: Option<bool>, ended: Option<Stretch>) {
         let recent = self
             .contested_at
             .is_some_and(|t| s.now.since(t) < Duration::from_secs(10));
@@ -255,15 +256,14 @@ impl Bbr {
             return;
         }
         // The first stretch to begin and end inside the probe has its answer.
-        if verdict.is_some() {
-            let growth = self.max_bw.get() as f64 / (self.full_bw as f64 * self.trim).max(1.0);
+        if let Some(rate) = ended.and_then(|e| e.rate()) {
+            self.probed = self.probed.max(rate);
+            let growth = rate as f64 / (self.full_bw as f64 * self.trim).max(1.0);
             if growth >= PROBE_GROWTH && !self.queued {
-                self.full_bw = self.max_bw.get();
+                self.full_bw = rate;
+                self.max_bw.reset(rate);
                 self.trim = 1.0;
             } else {
-                // Sending a quarter more gained us that part of it which was not ours already.
-                let gain = State::Up.pacing_gain();
-                self.share = ((gain / growth.max(1.0) - 1.0) / (gain - 1.0)).clamp(0.1, 1.0);
                 self.enter_down(s);
             }
         }
@@ -300,6 +300,16 @@ impl Bbr {
     }
 
     fn enter_down(&mut self, s: &AckSample) {
+        // What the probe was given is what there is, within the noise of one measurement.
+        let current = self.round.current();
+        if current.count.is_enough()
+            && let Some(rate) = current.rate()
+        {
+            self.probed = self.probed.max(rate);
+        }
+        let known = (self.max_bw.get() as f64 * self.trim * NOISE) as u64;
+        self.max_bw.reset(self.probed.max(known));
+        self.trim = 1.0;
         self.plan_probe(s.now);
         self.enter(State::Down, s);
     }
