@@ -84,6 +84,10 @@ pub struct Bbr {
     full: bool,
     probe_wait: Duration,
     probe_rtt_done: Option<Time>,
+    /// Lowest RTT of this RTT probe.
+    dip: Option<Duration>,
+    /// Delivery rate of the last stretch.
+    rate: u64,
     window: u64,
     pacing_rate: u64,
 }
@@ -120,6 +124,8 @@ impl Bbr {
             full: false,
             probe_wait: Duration::from_secs(2),
             probe_rtt_done: None,
+            dip: None,
+            rate: 0,
             window,
             pacing_rate: (probe::STARTUP_GAIN * window as f64 / rtt.as_secs_f64()) as u64,
         }
@@ -218,9 +224,7 @@ impl Bbr {
             self.window = (c.window * self.mtu as f64) as u64;
         }
         if self.state == State::ProbeRtt {
-            self.window = self
-                .window
-                .min((probe::PROBE_RTT_GAIN * self.bdp(self.bw())) as u64);
+            self.window = self.window.min(self.probe_rtt_window());
         }
         self.window = self.window.max(least);
     }
