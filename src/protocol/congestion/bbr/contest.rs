@@ -18,6 +18,9 @@ const SOON: u32 = 9;
 /// Cuts in vain, one after another, until we stop.
 const VAIN: u32 = 4;
 
+/// How often the queue is tested for rivals.
+const TEST_INTERVAL: Duration = Duration::from_secs(5);
+
 /// A window on CUBIC's curve, in packets.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Contest {
@@ -29,8 +32,8 @@ pub(super) struct Contest {
     is_cut: bool,
     /// Cuts in a row that did not help.
     in_vain: u32,
-    /// Since when no queue has been seen.
-    pub(super) quiet_since: Option<Time>,
+    /// When the window was last lowered to see whether the queue is ours alone.
+    pub(super) tested_at: Time,
 }
 
 impl Contest {
@@ -43,7 +46,7 @@ impl Contest {
             cut_at: now,
             is_cut: false,
             in_vain: 0,
-            quiet_since: None,
+            tested_at: now,
         }
     }
 
@@ -80,5 +83,10 @@ impl Contest {
         self.friendly += FRIENDLY * acked / self.window;
         let step = ((goal - self.window) / self.window).clamp(0.0, 0.5);
         self.window = (self.window + step * acked).max(self.friendly);
+    }
+
+    /// Whether it is time to look for rivals again: a while after the last overflow, which tells of them too.
+    pub(super) fn is_test_due(&self, now: Time) -> bool {
+        now.since(self.tested_at.max(self.cut_at)) > TEST_INTERVAL
     }
 }

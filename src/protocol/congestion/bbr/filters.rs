@@ -10,34 +10,24 @@ const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
 /// The same among flows that never let the queue drain; after it the path itself may have become longer.
 const CONTESTED_WINDOW: Duration = Duration::from_secs(60);
 
-/// The highest delivery rate of this probing cycle and of the one before (MaxBwFilterLen = 2 cycles).
+/// The highest delivery rate since the last probe for more was answered.
+///
+/// The draft remembers two cycles (MaxBwFilterLen); a flow that has lost its share to another must not.
 #[derive(Debug, Default)]
-pub(super) struct MaxBandwidth {
-    now: u64,
-    before: u64,
-}
+pub(super) struct MaxBandwidth(u64);
 
 impl MaxBandwidth {
     pub(super) fn on_sample(&mut self, rate: u64) {
-        self.now = self.now.max(rate);
-    }
-
-    /// A probe for more has been answered: what the cycle before last saw no longer counts.
-    pub(super) fn advance(&mut self) {
-        if self.now > 0 {
-            self.before = self.now;
-            self.now = 0;
-        }
+        self.0 = self.0.max(rate);
     }
 
     /// Forgets all but `rate`.
     pub(super) fn reset(&mut self, rate: u64) {
-        self.now = rate;
-        self.before = 0;
+        self.0 = rate;
     }
 
     pub(super) fn get(&self) -> u64 {
-        self.now.max(self.before)
+        self.0
     }
 }
 

@@ -34,12 +34,14 @@ const UNKNOWN_RTT: Duration = Duration::from_millis(100);
 const MARGIN: f64 = 0.99;
 /// How far short-term bandwidth falls at most in one round (BBRBeta).
 const BETA: f64 = 0.7;
-/// Each stretch that cruises in a queue slows a flow that has the whole path down by this part, others by less in
-/// proportion to their share: so shares even out. Estimates are maxima and err upward, so even a flow that is
-/// alone needs it.
+/// Each stretch that cruises in a queue slows down by this part. Even a flow that is alone needs it, because its
+/// estimate may err upward.
 const TRIM: f64 = 0.03;
-/// Each stretch without a queue gives back this much.
-const UNTRIM: f64 = 0.005;
+/// Each stretch without a queue gives back so many packets a round trip: more, in proportion, to a flow with less,
+/// so that shares even out.
+const UNTRIM_PACKETS: f64 = 1.0;
+/// And this part at least, or very fast flows would take minutes.
+const UNTRIM: f64 = 0.002;
 /// So much at most. A queue that outlives it is not ours.
 const MOST_TRIM: f64 = 0.15;
 /// Stretches in a queue after which we know that it is somebody else's.
@@ -72,16 +74,20 @@ pub struct Bbr {
     blind_until: Option<Time>,
     /// Stretches in a row that cruised in a queue.
     queued_for: u32,
-    /// Part of the path's bandwidth that is ours, as the last probe showed it.
-    share: f64,
     /// What cruising in queues leaves of the pacing rate.
     trim: f64,
     /// Startup: the bandwidth that must be outgrown, and rounds in which it was not.
     full_bw: u64,
     full_rounds: u32,
+    /// The most that the current probe was given.
+    probed: u64,
     full: bool,
     probe_wait: Duration,
     probe_rtt_done: Option<Time>,
+    /// Lowest RTT of this RTT probe.
+    dip: Option<Duration>,
+    /// Delivery rate of the last stretch.
+    rate: u64,
     window: u64,
     pacing_rate: u64,
 }
@@ -111,13 +117,15 @@ impl Bbr {
             contested_at: None,
             blind_until: None,
             queued_for: 0,
-            share: 1.0,
             trim: 1.0,
             full_bw: 0,
             full_rounds: 0,
+            probed: 0,
             full: false,
             probe_wait: Duration::from_secs(2),
             probe_rtt_done: None,
+            dip: None,
+            rate: 0,
             window,
             pacing_rate: (probe::STARTUP_GAIN * window as f64 / rtt.as_secs_f64()) as u64,
         }
@@ -216,9 +224,7 @@ impl Bbr {
             self.window = (c.window * self.mtu as f64) as u64;
         }
         if self.state == State::ProbeRtt {
-            self.window = self
-                .window
-                .min((probe::PROBE_RTT_GAIN * self.bdp(self.bw())) as u64);
+            self.window = self.window.min(self.probe_rtt_window());
         }
         self.window = self.window.max(least);
     }

@@ -4,7 +4,7 @@ use super::super::{AckSample, Phase};
 use super::contest::Contest;
 use super::filters::Stretch;
 use super::loss::Place;
-use super::{BETA, Bbr, MOST_TRIM, RIVAL, TRIM, UNTRIM};
+use super::{BETA, Bbr, MOST_TRIM, RIVAL, TRIM, UNTRIM, UNTRIM_PACKETS};
 use crate::protocol::time::Time;
 use std::time::Duration;
 
@@ -20,10 +20,14 @@ const PROBE_RTT_TIME: Duration = Duration::from_millis(200);
 const STARTUP_GROWTH: f64 = 1.25;
 /// Growth that keeps a probe going: well above the noise of a rate sample, half of what the probe asks for.
 const PROBE_GROWTH: f64 = 1.1;
+/// Share of the pipe left in flight to see whether a queue is ours alone: less would show nothing more.
+const CONTEST_DIP: f64 = 0.75;
 /// How long rivals that do not react to loss are treated as such before they are tested again.
 const BLIND: Duration = Duration::from_secs(10);
 /// Round trips between probes among them: what the first BBR does, the one such rival that is common.
 const BLIND_CYCLE: u32 = 8;
+/// One measurement may be this much too low by chance.
+const NOISE: f64 = 0.95;
 /// Per clean stretch, short-term bandwidth grows back by this.
 const REGAIN: f64 = 1.03;
 /// Rounds without growth that end startup; fewer if loss says the same.
@@ -87,9 +91,6 @@ impl Bbr {
             }
             State::Down => {
                 let drained = !self.queued || s.in_flight as f64 <= self.pipe(self.bw());
-                if self.round.started && self.round.in_phase == 2 {
-                    self.max_bw.advance();
-                }
                 if drained && (verdict.is_some() || self.is_blind(s.now)) {
                     self.enter(State::Cruise, s);
                 } else {
@@ -101,16 +102,16 @@ impl Bbr {
                 if self.round.started && self.round.in_phase >= 2 {
                     self.enter(State::Up, s);
                     self.full_bw = self.max_bw.get();
+                    self.probed = 0;
                 }
             }
-            State::Up => self.on_up(s, verdict),
+            State::Up => self.on_up(s, verdict, ended),
             State::ProbeRtt => self.on_probe_rtt(s),
-            State::Contest => self.on_contest(s, ended),
+            State::Contest => self.on_contest(s),
         }
         let due = s.now.since(self.min_rtt.idle_at()) > PROBE_RTT_INTERVAL;
         if due && matches!(self.state, State::Drain | State::Down | State::Cruise) {
-            self.enter(State::ProbeRtt, s);
-            self.probe_rtt_done = None;
+            self.enter_probe_rtt(s);
         }
     }
 
@@ -170,12 +171,10 @@ impl Bbr {
     /// Draws the conclusions from a queue, or its absence.
     fn on_queue(&mut self, s: &AckSample, stretch: &Stretch) {
         let overflow = self.queued && stretch.count.is_overflow(self.baseline.raw());
+        if let Some(rate) = stretch.rate() {
+            self.rate = rate;
+        }
         if let Some(c) = self.contest.as_mut() {
-            if !self.queued {
-                c.quiet_since.get_or_insert(s.now);
-            } else {
-                c.quiet_since = None;
-            }
             if overflow && c.on_overflow(s.now, s.smoothed_rtt) {
                 self.blind_until = Some(s.now + BLIND);
                 self.leave_contest(s, stretch.rate());
@@ -184,10 +183,11 @@ impl Bbr {
         }
         if self.state == State::Cruise {
             self.queued_for = if self.queued { self.queued_for + 1 } else { 0 };
+            let packets = (self.bdp(self.bw()) / self.mtu as f64).max(1.0);
             let step = if self.queued {
-                1.0 - TRIM * self.share
+                1.0 - TRIM
             } else {
-                1.0 + UNTRIM
+                1.0 + (UNTRIM_PACKETS / packets).max(UNTRIM)
             };
             self.trim = (self.trim * step).clamp(1.0 - MOST_TRIM, 1.0);
         }
@@ -223,20 +223,25 @@ impl Bbr {
         self.enter(State::Contest, s);
     }
 
-    fn on_contest(&mut self, s: &AckSample, ended: Option<Stretch>) {
+    fn on_contest(&mut self, s: &AckSample) {
         let now = s.now;
-        let min_rtt = self.min_rtt.get().unwrap_or_default();
         let Some(c) = self.contest.as_mut() else { return };
         if s.prior_in_flight as f64 + 16.0 * self.mtu as f64 >= c.window * self.mtu as f64 {
             c.grow(now, s.acked_packets as f64, s.smoothed_rtt);
         }
-        let patience = (min_rtt * 10).max(Duration::from_secs(1));
-        if ended.is_some() && c.quiet_since.is_some_and(|t| now.since(t) > patience) {
-            self.leave_contest(s, ended.and_then(|e| e.rate()));
+        if c.is_test_due(now) {
+            c.tested_at = now;
+            self.enter_probe_rtt(s);
         }
     }
 
-    fn on_up(&mut self, s: &AckSample, verdict: Option<bool>) {
+    fn enter_probe_rtt(&mut self, s: &AckSample) {
+        self.enter(State::ProbeRtt, s);
+        self.probe_rtt_done = None;
+        self.dip = None;
+    }
+
+    fn on_up(&mut self, s: &AckSample, verdict: Option<bool>, ended: Option<Stretch>) {
         let recent = self
             .contested_at
             .is_some_and(|t| s.now.since(t) < Duration::from_secs(10));
@@ -255,15 +260,14 @@ impl Bbr {
             return;
         }
         // The first stretch to begin and end inside the probe has its answer.
-        if verdict.is_some() {
-            let growth = self.max_bw.get() as f64 / (self.full_bw as f64 * self.trim).max(1.0);
+        if let Some(rate) = ended.and_then(|e| e.rate()) {
+            self.probed = self.probed.max(rate);
+            let growth = rate as f64 / (self.full_bw as f64 * self.trim).max(1.0);
             if growth >= PROBE_GROWTH && !self.queued {
-                self.full_bw = self.max_bw.get();
+                self.full_bw = rate;
+                self.max_bw.reset(rate);
                 self.trim = 1.0;
             } else {
-                // Sending a quarter more gained us that part of it which was not ours already.
-                let gain = State::Up.pacing_gain();
-                self.share = ((gain / growth.max(1.0) - 1.0) / (gain - 1.0)).clamp(0.1, 1.0);
                 self.enter_down(s);
             }
         }
@@ -300,6 +304,16 @@ impl Bbr {
     }
 
     fn enter_down(&mut self, s: &AckSample) {
+        // What the probe was given is what there is, within the noise of one measurement.
+        let current = self.round.current();
+        if current.count.is_enough()
+            && let Some(rate) = current.rate()
+        {
+            self.probed = self.probed.max(rate);
+        }
+        let known = (self.max_bw.get() as f64 * self.trim * NOISE) as u64;
+        self.max_bw.reset(self.probed.max(known));
+        self.trim = 1.0;
         self.plan_probe(s.now);
         self.enter(State::Down, s);
     }
@@ -316,18 +330,50 @@ impl Bbr {
         self.probe_wait = Duration::from_millis(2000 + self.random() % 1000) + rtts;
     }
 
+    /// The window that empties a queue of our own.
+    pub(super) fn probe_rtt_window(&self) -> u64 {
+        match self.contest {
+            Some(_) => (CONTEST_DIP * self.bdp(self.rate)) as u64,
+            None => (PROBE_RTT_GAIN * self.bdp(self.bw())) as u64,
+        }
+    }
+
     fn on_probe_rtt(&mut self, s: &AckSample) {
-        let low = s.in_flight as f64 <= PROBE_RTT_GAIN * self.bdp(self.bw()) + 4.0 * self.mtu as f64;
+        let min_rtt = self.min_rtt.get().unwrap_or_default();
         match self.probe_rtt_done {
-            None if low => {
-                self.probe_rtt_done = Some(s.now + PROBE_RTT_TIME);
+            None if s.in_flight <= self.probe_rtt_window() + 4 * self.mtu => {
+                let time = if self.contest.is_some() {
+                    min_rtt
+                } else {
+                    PROBE_RTT_TIME
+                };
+                self.probe_rtt_done = Some(s.now + time);
                 self.round.restart(s.now, s.delivered, 1);
             }
-            Some(at) if s.now > at && self.round.in_phase >= 1 => {
-                self.min_rtt.refresh(s.now);
-                self.enter(State::Cruise, s);
+            Some(at) => {
+                if let Some(rtt) = s.rtt {
+                    self.dip = Some(self.dip.map_or(rtt, |d| d.min(rtt)));
+                }
+                if s.now > at && self.round.in_phase >= 1 {
+                    self.end_probe_rtt(s);
+                }
             }
-            _ => {}
+            None => {}
+        }
+    }
+
+    fn end_probe_rtt(&mut self, s: &AckSample) {
+        let min_rtt = self.min_rtt.get().unwrap_or_default();
+        let empty = self
+            .dip
+            .is_some_and(|d| d <= min_rtt + min_rtt / 16 + Duration::from_millis(1));
+        if self.contest.is_none() {
+            self.min_rtt.refresh(s.now);
+            self.enter(State::Cruise, s);
+        } else if empty {
+            self.leave_contest(s, Some(self.rate));
+        } else {
+            self.enter(State::Contest, s);
         }
     }
 
