@@ -16,7 +16,7 @@ use crate::transfer::offer::Offer;
 use crate::transfer::place::Conflicts;
 use crate::transfer::receive::{ReceiveEvent, ReceiveSession};
 use crate::transfer::runs::Run;
-use crate::transfer::sink::{Sink, StoreEvent, StoreJob};
+use crate::transfer::sink::{Sink, Store, StoreEvent, StoreJob};
 use crate::transfer::staging::{self, Prospect};
 use crate::transfer::{BLOCK_LEN, BlockIndex};
 use std::path::{Path, PathBuf};
