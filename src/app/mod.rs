@@ -3,8 +3,10 @@
 //! A run tells the outside everything through a [`Front`] and asks it everything it needs to
 //! know; it never prints. It ends in a [`Summary`] or in a [`Failure`].
 
+mod check;
 mod close;
 mod command;
+mod demo;
 pub mod event;
 pub mod options;
 pub mod outcome;
@@ -90,14 +92,15 @@ fn threads(error: std::io::Error) -> Failure {
 ///
 /// # Errors
 /// As for [`send`] and [`receive`].
-pub async fn demo(_options: DemoOptions, _front: &mut dyn Front) -> Result<Summary, Failure> {
-    Err(Failure::internal("the demo is not there"))
+pub async fn demo(options: DemoOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+    // The demo runs `send` and `receive`; boxed, as futures that contain each other must be.
+    Box::pin(demo::run(options, front)).await
 }
 
 /// Finds out what this network is and what that means for punching.
 ///
 /// # Errors
 /// If not even the local sockets could be used.
-pub async fn check(_options: CheckOptions, _front: &mut dyn Front) -> Result<Summary, Failure> {
-    Err(Failure::internal("the check is not there"))
+pub async fn check(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+    check::run(options, front).await
 }

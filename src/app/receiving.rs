@@ -27,7 +27,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 /// Block buffers: what is being put together and what waits for the disk. They exist only as far as needed.
 const BUFFERS: usize = 44;
-/// With fewer free buffers than this the next datagrams might not be kept, so they are not acknowledged.
+/// Buffers not promised to the sender: what is on its way may lie in blocks that have none yet.
 const RESERVE: usize = 2;
 /// Room before anything is accepted: none for content, as none may come.
 const NO_CREDIT: u64 = 0;
@@ -226,8 +226,9 @@ impl Receiving {
 
     fn credit(&self) -> u64 {
         self.assembler.as_ref().map_or(NO_CREDIT, |assembler| {
-            let (room, free) = (assembler.room(), assembler.reclaimable());
-            if room < RESERVE { NO_CREDIT } else { (free - RESERVE) as u64 * BLOCK_LEN as u64 }
+            // Open blocks can be spilled, so only what the disk holds is no room. Nothing free at all: stop.
+            let free = assembler.reclaimable().saturating_sub(RESERVE) as u64 * BLOCK_LEN as u64;
+            if assembler.room() == 0 { NO_CREDIT } else { free.max(BLOCK_LEN as u64) }
         })
     }
 }

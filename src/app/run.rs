@@ -44,6 +44,45 @@ pub(super) struct Parts {
     pub notices: UnboundedSender<Notice>,
 }
 
+/// What a look around found.
+pub(super) struct Seen {
+    /// Addresses this machine has itself.
+    pub candidates: Vec<SocketAddr>,
+    /// What STUN said.
+    pub report: StunReport,
+    /// What NTP said.
+    pub clock: Clock,
+    /// STUN servers whose names are known.
+    pub servers: Vec<SocketAddr>,
+}
+
+/// Finds out what this network is, and leaves.
+pub(super) async fn look(common: &Common, front: &mut dyn Front) -> Result<Seen, Failure> {
+    let mut lobby = Lobby::open(Role::Sender, common, front, |_| Ok(Box::new(Idle)))?;
+    let candidates = net::local_candidates(lobby.ipv4[0], lobby.ipv6.map(|(_, port)| port));
+    let (report, clock) = tokio::select! {
+        found = lobby.look_around(common, &candidates) => found?,
+        () = interrupted() => return Err(Failure::Interrupted),
+    };
+    let servers = resolve(&named(&common.stun, servers::STUN)).await;
+    Ok(Seen { candidates, report, clock, servers })
+}
+
+/// A side that only looks.
+struct Idle;
+
+impl Side for Idle {
+    fn on_content(&mut self, _offset: u64, _bytes: &[u8]) -> u64 {
+        0
+    }
+    fn pump(&mut self, _now: Time, _connection: &mut connection::Connection) {}
+    fn on_command(&mut self, _command: Command) {}
+    fn progress(&self) -> Option<(u64, Option<u64>)> {
+        None
+    }
+    fn on_end(&mut self, _end: super::session::End) {}
+}
+
 /// Runs one end, from binding sockets to the verdict.
 pub(super) async fn run(
     role: Role,
@@ -299,7 +338,7 @@ impl Lobby {
                     } else {
                         front.event(Event::Progress(pace.progress(self.clock.now(), done, total, &stats)));
                     }
-                    front.event(Event::Note(describe(&stats)));
+                    front.event(Event::Stats(describe(&stats)));
                 }
                 Some(Notice::Warning(text)) => front.event(Event::Warning(text)),
                 Some(Notice::Message(text)) => front.event(Event::Message(text)),
@@ -342,14 +381,11 @@ impl Lobby {
         Ok(())
     }
 
-    async fn vouch(&self, common: &Common, words: &str, front: &mut dyn Front) -> Result<(), Failure> {
+    async fn vouch(&mut self, common: &Common, words: &str, front: &mut dyn Front) -> Result<(), Failure> {
         if common.insecure {
             front.event(Event::Warning(format!("nobody vouched for the other side; its words are: {words}")));
         } else {
-            let answer = tokio::select! {
-                answer = front.ask(Question::ConfirmWords(words.to_owned())) => answer?,
-                () = interrupted() => return Err(Failure::Interrupted),
-            };
+            let answer = self.put(Question::ConfirmWords(words.to_owned()), front).await?;
             if answer != Answer::Yes {
                 return Err(Failure::Refused(Party::Us));
             }
@@ -359,7 +395,7 @@ impl Lobby {
     }
 
     async fn consent(
-        &self,
+        &mut self,
         offer: Offer,
         held: Option<u64>,
         lines: Vec<String>,
@@ -379,11 +415,27 @@ impl Lobby {
             }
             _ => Question::Accept(format!("{name}, {size}")),
         };
-        let answer = tokio::select! {
-            answer = front.ask(question) => answer?,
-            () = interrupted() => return Err(Failure::Interrupted),
-        };
+        let answer = self.put(question, front).await?;
         if answer == Answer::Yes { Ok(()) } else { Err(Failure::Refused(Party::Us)) }
+    }
+
+    /// Asks the user once the peer is there; the peer may go while the user thinks.
+    async fn put(&mut self, question: Question, front: &mut dyn Front) -> Result<Answer, Failure> {
+        let mut pending = front.ask(question);
+        loop {
+            tokio::select! {
+                answer = &mut pending => return Ok(answer?),
+                () = interrupted() => return Err(Failure::Interrupted),
+                notice = self.notices.recv() => match notice {
+                    Some(Notice::Ended(verdict)) => {
+                        self.linked = false;
+                        return Err(verdict.err().unwrap_or(Failure::Cancelled(Party::Peer)));
+                    }
+                    Some(_) => {}
+                    None => return Err(Failure::internal("the network thread is gone")),
+                },
+            }
+        }
     }
 
     /// Tells the peer if this side ends of itself, and lets the network thread go.

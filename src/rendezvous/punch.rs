@@ -88,7 +88,7 @@ pub enum PunchEvent {
     Notice(Notice),
     /// The peer was heard from an address nobody had told of; it is answered there.
     Reflexive(Path),
-    /// There is a path. The punch is over; keep [`Punch::into_responder`] for late copies. The receiver may
+    /// There is a path. The punch is over; keep [`Punch::into_parts`] for late copies. The receiver may
     /// send at once, but knows that the sender hears it only when a sealed packet opens, perhaps on another
     /// path than this.
     Connected {

@@ -499,7 +499,7 @@ impl Connection {
                 }
                 Carries::Nothing => {}
             }
-            black_hole |= mtu.on_lost(now, packet.bytes);
+            black_hole |= mtu.on_lost(now, packet.stamp.sent_at, packet.bytes);
             if packet.stamp.sent_at >= outage_before {
                 told.add(packet.bytes);
                 sampler.on_lost(packet.bytes);
