@@ -433,7 +433,8 @@ impl<L: Layer> Sink<L> {
             });
             return Ok(());
         }
-        place::settle(&self.layer, &self.staging, &self.manifest)?;
+        let done = |index| self.tree.is_settled(index);
+        place::settle(&self.layer, &self.staging, &self.manifest, done)?;
         place::check_listing(&self.layer, &self.staging, &self.manifest)?;
         self.append(&Record::Sealed { root })?;
         let failed = |e| LocalError::new("sync", self.layer.root().join(self.staging.journal()), e);
