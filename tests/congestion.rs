@@ -381,7 +381,7 @@ fn trace() {
                 field("bw_lo:"),
                 field("inflight_hi:"),
                 field("jitter:"),
-                field("p0:") + &field("share:") + &field("trim:"),
+                field("p0:") + &field("contest:") + &field("trim:"),
             );
             *l = f.stats;
         }

@@ -85,8 +85,8 @@ impl Contest {
         self.window = (self.window + step * acked).max(self.friendly);
     }
 
-    /// Whether it is time to look for rivals again: a while after the last overflow, which tells of them too.
+    /// Whether it is time to look for rivals again.
     pub(super) fn is_test_due(&self, now: Time) -> bool {
-        now.since(self.tested_at.max(self.cut_at)) > TEST_INTERVAL
+        now.since(self.tested_at) > TEST_INTERVAL
     }
 }

@@ -22,6 +22,10 @@ const STARTUP_GROWTH: f64 = 1.25;
 const PROBE_GROWTH: f64 = 1.1;
 /// Share of the pipe left in flight to see whether a queue is ours alone: less would show nothing more.
 const CONTEST_DIP: f64 = 0.75;
+/// A trim that our own error does not explain: probing by a quarter would only take from others.
+const PRESSED: f64 = 0.92;
+/// With fewer packets in the pipe a queue is indistinguishable from a packet in service.
+const FEW_PACKETS: f64 = 8.0;
 /// How long rivals that do not react to loss are treated as such before they are tested again.
 const BLIND: Duration = Duration::from_secs(10);
 /// Round trips between probes among them: what the first BBR does, the one such rival that is common.
@@ -135,7 +139,7 @@ impl Bbr {
                 State::Down if quiet => self.baseline.on_stretch(Place::Down, stretch.count),
                 _ => {}
             }
-            self.queued = low > min + min / 16 + Duration::from_millis(1);
+            self.queued = low > min + self.queue_noise();
             self.on_queue(s, &stretch);
             if matches!(self.state, State::Cruise | State::Down) {
                 self.jitter.on_stretch(&stretch);
@@ -168,9 +172,22 @@ impl Bbr {
         }
     }
 
+    /// How far the lowest RTT of a stretch may lie above the minimum without a queue: timers and ACKs, jitter that
+    /// not every stretch escapes, and a packet and a half in service.
+    fn queue_noise(&self) -> Duration {
+        let min_rtt = self.min_rtt.get().unwrap_or_default();
+        let packets = Duration::from_secs_f64(1.5 * self.mtu as f64 / self.max_bw.get().max(10_000) as f64);
+        // ACKs are up to an eighth of the RTT apart, and as late again: that much spread is none of the path's.
+        let jitter = self.jitter.get().saturating_sub(min_rtt / 4);
+        min_rtt / 16 + Duration::from_micros(500) + jitter / 2 + packets
+    }
+
     /// Draws the conclusions from a queue, or its absence.
     fn on_queue(&mut self, s: &AckSample, stretch: &Stretch) {
-        let overflow = self.queued && stretch.count.is_overflow(self.baseline.raw());
+        // A shallow queue need not show; then the loss must.
+        let count = &stretch.count;
+        let contested = self.contest.is_some() && count.exceeds(self.p0);
+        let overflow = contested || self.queued && count.is_overflow(self.baseline.raw());
         if let Some(rate) = stretch.rate() {
             self.rate = rate;
         }
@@ -190,10 +207,12 @@ impl Bbr {
                 1.0 + (UNTRIM_PACKETS / packets).max(UNTRIM)
             };
             self.trim = (self.trim * step).clamp(1.0 - MOST_TRIM, 1.0);
+            self.pressed |= self.trim <= PRESSED;
         }
-        let probing = !matches!(self.state, State::Cruise | State::Down | State::Refill);
-        if !probing && !self.is_blind(s.now) && (overflow && self.queued_for >= 3 || self.queued_for >= RIVAL)
-        {
+        let packets = self.bdp(self.bw()) / self.mtu as f64;
+        let able =
+            matches!(self.state, State::Cruise | State::Down | State::Refill) && packets >= FEW_PACKETS;
+        if able && !self.is_blind(s.now) && (overflow && self.queued_for >= 3 || self.queued_for >= RIVAL) {
             self.enter_contest(s, overflow);
         }
     }
@@ -213,7 +232,8 @@ impl Bbr {
     }
 
     fn enter_contest(&mut self, s: &AckSample, overflow: bool) {
-        let window = s.in_flight_at_send.max(s.prior_in_flight) as f64 / self.mtu as f64;
+        let window = s.in_flight_at_send.max(s.prior_in_flight) as f64;
+        let window = window.max(self.pipe(self.bw())) / self.mtu as f64;
         let mut contest = Contest::new(s.now, window.max(4.0));
         if overflow {
             contest.on_overflow(s.now, Duration::ZERO);
@@ -299,7 +319,12 @@ impl Bbr {
     fn wait_for_probe(&mut self, s: &AckSample) {
         if s.now.since(self.phase_began) >= self.probe_wait {
             self.bw_lo = None;
-            self.enter(State::Refill, s);
+            let packets = self.bdp(self.bw()) / self.mtu as f64;
+            if self.pressed && packets >= FEW_PACKETS && !self.is_blind(s.now) {
+                self.enter_contest(s, false);
+            } else {
+                self.enter(State::Refill, s);
+            }
         }
     }
 
@@ -320,6 +345,7 @@ impl Bbr {
 
     fn plan_probe(&mut self, now: Time) {
         self.queued_for = 0;
+        self.pressed = false;
         if self.is_blind(now) {
             self.probe_wait = self.min_rtt.get().unwrap_or_default() * BLIND_CYCLE;
             return;
@@ -364,9 +390,7 @@ impl Bbr {
 
     fn end_probe_rtt(&mut self, s: &AckSample) {
         let min_rtt = self.min_rtt.get().unwrap_or_default();
-        let empty = self
-            .dip
-            .is_some_and(|d| d <= min_rtt + min_rtt / 16 + Duration::from_millis(1));
+        let empty = self.dip.is_some_and(|d| d <= min_rtt + self.queue_noise());
         if self.contest.is_none() {
             self.min_rtt.refresh(s.now);
             self.enter(State::Cruise, s);
