@@ -24,8 +24,8 @@ const PROBE_GROWTH: f64 = 1.1;
 const CONTEST_DIP: f64 = 0.75;
 /// A trim that our own error does not explain: probing by a quarter would only take from others.
 const PRESSED: f64 = 0.92;
-/// With fewer packets in the pipe a queue is indistinguishable from a packet in service.
-const FEW_PACKETS: f64 = 8.0;
+/// With fewer packets in the pipe a queue is hard to tell from a packet or two in service.
+const FEW_PACKETS: f64 = 32.0;
 /// How long rivals that do not react to loss are treated as such before they are tested again.
 const BLIND: Duration = Duration::from_secs(10);
 /// Round trips between probes among them: what the first BBR does, the one such rival that is common.
