@@ -119,7 +119,7 @@ impl Udt {
             self.every = 1 + u32::try_from(self.random() % 16).unwrap_or(0);
         } else {
             self.losses += 1;
-            if self.decreases < MOST_DECREASES && self.losses % self.every == 0 {
+            if self.decreases < MOST_DECREASES && self.losses.is_multiple_of(self.every) {
                 self.period *= DECREASE;
                 self.decreases += 1;
             }
