@@ -22,6 +22,9 @@ const SOON: u32 = 9;
 /// Cuts in vain, one after another, until we stop.
 const VAIN: u32 = 4;
 
+/// Round trips after a contest until the next probe: a rival that is still there shows by then.
+const LOOK_ROUND: u32 = 16;
+
 /// How often the queue is tested for rivals.
 const TEST_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -154,7 +157,8 @@ impl Bbr {
         self.blind_until.is_some_and(|t| now < t)
     }
 
-    /// Back to the model, at the rate that the contest left us. What is free now may be much more: look at once.
+    /// Back to the model, at the rate that the contest left us. What is free now may be much more:
+    /// look soon.
     pub(super) fn leave_contest(&mut self, s: &AckSample, rate: u64) {
         self.contest = None;
         if rate > 0 {
@@ -163,7 +167,10 @@ impl Bbr {
         self.bw_lo = None;
         self.trim = 1.0;
         self.plan_probe(s.now);
-        self.enter(State::Refill, s);
+        if !self.is_blind(s.now) {
+            self.probe_wait = self.min_rtt.get().unwrap_or_default() * LOOK_ROUND;
+        }
+        self.enter(State::Cruise, s);
     }
 
     pub(super) fn enter_contest(&mut self, s: &AckSample, overflow: bool) {
