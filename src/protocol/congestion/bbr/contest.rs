@@ -130,7 +130,11 @@ impl Bbr {
         if let Some(c) = self.contest.as_mut() {
             if overflow && c.on_overflow(s.now, s.smoothed_rtt) {
                 self.blind_until = Some(s.now + BLIND);
-                self.leave_contest(s, self.rate);
+                // Back to what was ours before we gave way.
+                self.leave_contest(s, 0);
+            } else if overflow {
+                // What was sent before the cut does not tell of it.
+                self.round.restart(s.now, s.delivered, 1);
             }
             return;
         }

@@ -89,7 +89,7 @@ impl Bbr {
             }
             State::Down => {
                 let drained = !self.queued || s.in_flight as f64 <= self.pipe(self.bw());
-                if drained && (verdict.is_some() || self.is_blind(s.now)) {
+                if drained && verdict.is_some() || self.is_blind(s.now) && self.round.in_phase >= 1 {
                     self.enter(State::Cruise, s);
                 } else {
                     self.wait_for_probe(s);
@@ -179,7 +179,7 @@ impl Bbr {
             .contested_at
             .is_some_and(|t| s.now.since(t) < Duration::from_secs(10));
         if self.is_blind(s.now) {
-            if self.round.in_phase >= 1 {
+            if self.round.in_phase >= 2 {
                 self.enter_down(s);
             }
             return;
