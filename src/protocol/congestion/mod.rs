@@ -5,6 +5,7 @@
 
 pub mod bbr;
 pub mod sampler;
+pub mod udt;
 
 use super::time::Time;
 use std::time::Duration;

@@ -74,6 +74,8 @@ pub struct Bbr {
     blind_until: Option<Time>,
     /// Stretches in a row that cruised in a queue.
     queued_for: u32,
+    /// Whether cruising had to slow down for a queue that is not ours.
+    pressed: bool,
     /// What cruising in queues leaves of the pacing rate.
     trim: f64,
     /// Startup: the bandwidth that must be outgrown, and rounds in which it was not.
@@ -117,6 +119,7 @@ impl Bbr {
             contested_at: None,
             blind_until: None,
             queued_for: 0,
+            pressed: false,
             trim: 1.0,
             full_bw: 0,
             full_rounds: 0,
