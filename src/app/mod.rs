@@ -18,14 +18,16 @@ pub mod units;
 
 use crate::protocol::Role;
 use crate::transfer;
+use crate::transfer::disk::DiskLayer;
 use crate::transfer::place::Conflicts;
 use crate::transfer::scan::{self, Exclude, ScanOptions};
 use event::{Event, Front};
 use options::{CheckOptions, DemoOptions, Destination, Links, ReceiveOptions, SendOptions, Source};
 use outcome::{Failure, Summary};
-use receiving::Receiving;
+use receiving::{Receiving, Target};
 use sending::Sending;
 use session::Side;
+use std::path::Path;
 
 /// Sends what the options name to one peer.
 ///
@@ -71,17 +73,33 @@ pub async fn send(options: SendOptions, front: &mut dyn Front) -> Result<Summary
 /// # Errors
 /// Whatever kept the files from being complete and verified.
 pub async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
-    let ReceiveOptions { destination, yes, overwrite, update: _, discard: _, common } = options;
-    let Destination::Directory(root) = destination else {
-        return Err(Failure::internal("standard output is not there"));
+    // An older copy is always compared block by block; `--update` is the word for wanting it replaced.
+    let ReceiveOptions { destination, yes, overwrite, update, discard, common } = options;
+    let conflicts = if overwrite || update { Conflicts::Overwrite } else { Conflicts::Rename };
+    let target = match destination {
+        Destination::Directory(root) if discard => return discard_parts(&root, front),
+        Destination::Directory(root) => Target::Directory(root, conflicts),
+        Destination::Stdout => Target::Stdout,
     };
-    let conflicts = if overwrite { Conflicts::Overwrite } else { Conflicts::Rename };
     run::run(Role::Receiver, &common, yes, front, |parts| {
-        Receiving::new(root, conflicts, parts.waker, parts.clock, parts.notices)
+        Receiving::new(target, parts.waker, parts.clock, parts.notices)
             .map(|side| Box::new(side) as Box<dyn Side>)
             .map_err(threads)
     })
     .await
+}
+
+/// Removes what abandoned transfers left in `root`.
+fn discard_parts(root: &Path, front: &mut dyn Front) -> Result<Summary, Failure> {
+    let layer = DiskLayer::new(root).map_err(|e| Failure::file("open", root, &e))?;
+    let removed = transfer::staging::discard(&layer).map_err(|e| close::failure_of(e.into()))?;
+    for name in &removed {
+        front.event(Event::Info(format!("Removed {}", root.join(name).display())));
+    }
+    if removed.is_empty() {
+        front.event(Event::Info(format!("Nothing to remove in {}", root.display())));
+    }
+    Ok(Summary::default())
 }
 
 fn threads(error: std::io::Error) -> Failure {

@@ -13,6 +13,7 @@ use crate::net::{self, Driver, Waker};
 use crate::protocol::Role;
 use crate::protocol::congestion::Controller;
 use crate::protocol::congestion::bbr::Bbr;
+use crate::protocol::congestion::udt::Udt;
 use crate::protocol::connection::{self, Limit, Stats};
 use crate::protocol::handshake::StaticKeypair;
 use crate::protocol::time::Time;
@@ -265,7 +266,7 @@ impl Lobby {
                     pending = front.ask(Question::PeerAddress);
                 }
                 notice = self.notices.recv() => match notice {
-                    Some(Notice::MappingChanged { socket, to, .. }) => {
+                    Some(Notice::MappingChanged { socket, to }) => {
                         if let Some(place) = mapped.get_mut(usize::from(socket)) {
                             *place = Some(to);
                         }
@@ -472,7 +473,7 @@ fn controller(
 ) -> Box<dyn Fn(Time, Option<Duration>) -> Box<dyn Controller> + Send> {
     match which {
         Congestion::Bbr => Box::new(move |now, rtt| Box::new(Bbr::new(now, MIN_MTU, rtt, seed))),
-        Congestion::Udt => Box::new(move |now, rtt| Box::new(Bbr::new(now, MIN_MTU, rtt, seed))),
+        Congestion::Udt => Box::new(move |now, rtt| Box::new(Udt::new(now, MIN_MTU, rtt, seed))),
     }
 }
 

@@ -142,8 +142,8 @@ impl Session {
         while let Some(event) = self.stun.as_mut().and_then(StunClient::poll_event) {
             match event {
                 StunEvent::Gathered(report) => self.tell(Notice::Gathered(report)),
-                StunEvent::MappingChanged { socket, from, to } => {
-                    self.tell(Notice::MappingChanged { socket, from, to });
+                StunEvent::MappingChanged { socket, to, .. } => {
+                    self.tell(Notice::MappingChanged { socket, to });
                 }
             }
         }
