@@ -23,7 +23,10 @@ pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<
         .ok()
         .and_then(Result::ok)
         .unwrap_or_default();
-    let nat = NatClass { mapping: seen.report.mapping, filtering };
+    let nat = NatClass {
+        mapping: seen.report.mapping,
+        filtering,
+    };
     let say = |front: &mut dyn Front, line: String| front.event(Event::Info(line));
     for candidate in &seen.candidates {
         say(front, format!("Local address: {candidate}"));
@@ -33,7 +36,13 @@ pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<
             say(front, format!("Outside address of socket {socket}: {mapped}"));
         }
     }
-    say(front, format!("{} of {} STUN servers answered.", seen.report.answered, seen.report.asked));
+    say(
+        front,
+        format!(
+            "{} of {} STUN servers answered.",
+            seen.report.answered, seen.report.asked
+        ),
+    );
     say(front, format!("Your network: {nat}."));
     say(front, format!("Clock: {}.", seen.clock));
     say(front, meaning(nat).to_owned());
@@ -93,7 +102,11 @@ impl Machine for Scratch {
         let (path, payload) = self.0.poll_transmit()?;
         buf.clear();
         buf.extend_from_slice(&payload);
-        Some(Transmit { path, segment: payload.len(), ttl: None })
+        Some(Transmit {
+            path,
+            segment: payload.len(),
+            ttl: None,
+        })
     }
 
     fn poll_timeout(&mut self, _now: Time) -> Option<Time> {

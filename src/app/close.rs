@@ -50,9 +50,9 @@ pub fn failure_of(error: TransferError) -> Failure {
             next: "mend that and run the same command again on both sides; what has arrived is kept".into(),
         },
         TransferError::SourceChanged(path) => Failure::SourceChanged { path },
-        TransferError::Verification(block) => {
-            Failure::Verification { cause: format!("block {} did not match its hash twice", block.get()) }
-        }
+        TransferError::Verification(block) => Failure::Verification {
+            cause: format!("block {} did not match its hash twice", block.get()),
+        },
         TransferError::Refused(_) => Failure::Refused(Party::Peer),
         TransferError::PeerFailed { code, text } => from_peer(
             match code {
@@ -75,8 +75,12 @@ fn from_peer(code: u16, text: &str) -> Failure {
     match code {
         CANCELLED => Failure::Cancelled(Party::Peer),
         REFUSED => Failure::Refused(Party::Peer),
-        VERIFICATION => Failure::Verification { cause: format!("the other side says: {text}") },
-        SOURCE_CHANGED => Failure::SourceChanged { path: "the other side's file".into() },
+        VERIFICATION => Failure::Verification {
+            cause: format!("the other side says: {text}"),
+        },
+        SOURCE_CHANGED => Failure::SourceChanged {
+            path: "the other side's file".into(),
+        },
         _ => Failure::other(
             format!("the other side stopped: {text}"),
             "read what it says over there; then run the same command again on both sides",
@@ -87,9 +91,10 @@ fn from_peer(code: u16, text: &str) -> Failure {
 /// What the end of a connection that was not of our making means for this run.
 pub fn failure_of_end(closed: &Closed) -> Failure {
     match closed {
-        Closed::ByPeer { code: DONE, .. } => {
-            Failure::other("the other side ended too early", "run the same command again on both sides")
-        }
+        Closed::ByPeer { code: DONE, .. } => Failure::other(
+            "the other side ended too early",
+            "run the same command again on both sides",
+        ),
         Closed::ByPeer { code, reason } => from_peer(*code, reason),
         Closed::ByUs => Failure::Interrupted,
         Closed::Misbehaved(what) => Failure::other(

@@ -81,25 +81,46 @@ pub(super) async fn run(options: DemoOptions, front: &mut dyn Front) -> Result<S
     let file = match options.file {
         Some(file) => file,
         None => {
-            front.event(Event::Info(format!("Making a file of {} MiB to send.", SIZE >> 20)));
+            front.event(Event::Info(format!(
+                "Making a file of {} MiB to send.",
+                SIZE >> 20
+            )));
             scratch.make_file()?
         }
     };
     let broken = |e: std::io::Error| Failure::other(e.to_string(), "check the limits of this system");
-    let (stun, ntp) = (local().await.map_err(broken)?, local().await.map_err(broken)?);
+    // Two STUN servers: only two answers tell how a NAT maps.
+    let (first, second) = (local().await.map_err(broken)?, local().await.map_err(broken)?);
+    let ntp = local().await.map_err(broken)?;
     let server = |socket: &UdpSocket| {
-        socket.local_addr().map(|a| Server { host: a.ip().to_string(), port: a.port() }).map_err(broken)
+        socket
+            .local_addr()
+            .map(|a| Server {
+                host: a.ip().to_string(),
+                port: a.port(),
+            })
+            .map_err(broken)
     };
-    let common = Common { stun: vec![server(&stun)?], ntp: vec![server(&ntp)?], peer: None, ..options.common };
-    front.event(Event::Info("Both sides run on this machine; in real life they are two computers.".into()));
+    let common = Common {
+        stun: vec![server(&first)?, server(&second)?],
+        ntp: vec![server(&ntp)?],
+        peer: None,
+        ..options.common
+    };
+    front.event(Event::Info(
+        "Both sides run on this machine; in real life they are two computers.".into(),
+    ));
     let output = scratch.0.join("received");
     let ran = both(&file, &output, common, front);
     let summary = tokio::select! {
         ran = ran => ran?,
-        e = answer_stun(&stun) => return Err(broken(e)),
+        e = answer_stun(&first) => return Err(broken(e)),
+        e = answer_stun(&second) => return Err(broken(e)),
         e = answer_ntp(&ntp) => return Err(broken(e)),
     };
-    front.event(Event::Info("The copy was verified and is removed again: this was a demonstration.".into()));
+    front.event(Event::Info(
+        "The copy was verified and is removed again: this was a demonstration.".into(),
+    ));
     Ok(summary)
 }
 
@@ -110,15 +131,24 @@ async fn local() -> std::io::Result<UdpSocket> {
 /// Runs both sides and shows them, taking each one's address to the other.
 async fn both(file: &Path, output: &Path, common: Common, front: &mut dyn Front) -> Result<Summary, Failure> {
     let (tell, mut told) = unbounded_channel();
-    let mut send_front = Relay { role: Role::Sender, tell: tell.clone() };
-    let mut receive_front = Relay { role: Role::Receiver, tell };
+    let mut send_front = Relay {
+        role: Role::Sender,
+        tell: tell.clone(),
+    };
+    let mut receive_front = Relay {
+        role: Role::Receiver,
+        tell,
+    };
     let send = super::send(
         SendOptions {
             source: Source::Paths(vec![file.to_owned()]),
             name: None,
             exclude: globset::GlobSet::empty(),
             links: Links::Skip,
-            common: Common { limit: common.limit, ..common.clone() },
+            common: Common {
+                limit: common.limit,
+                ..common.clone()
+            },
         },
         &mut send_front,
     );
@@ -129,7 +159,10 @@ async fn both(file: &Path, output: &Path, common: Common, front: &mut dyn Front)
             overwrite: false,
             update: false,
             discard: false,
-            common: Common { localport: None, ..common },
+            common: Common {
+                localport: None,
+                ..common
+            },
         },
         &mut receive_front,
     );
@@ -141,6 +174,11 @@ async fn both(file: &Path, output: &Path, common: Common, front: &mut dyn Front)
             biased;
             Some(news) = told.recv() => news,
             (sent, received) = &mut ran => {
+                while let Ok((role, news)) = told.try_recv() {
+                    if let Told::Event(event) = news {
+                        front.event(Event::Of(role, Box::new(event)));
+                    }
+                }
                 sent?;
                 return received;
             }
@@ -188,7 +226,7 @@ async fn answer_ntp(socket: &UdpSocket) -> std::io::Error {
             Ok((48, from)) => {
                 let unix = u64::try_from(net::unix_nanos()).unwrap_or(0);
                 let seconds = (unix / 1_000_000_000 + NTP_TO_UNIX) & 0xffff_ffff;
-                let now = seconds << 32 | ((unix % 1_000_000_000) << 32) / 1_000_000_000;
+                let now = (seconds << 32) | (((unix % 1_000_000_000) << 32) / 1_000_000_000);
                 let mut answer = [0; 48];
                 // No leap warning, version 4, mode server; stratum 1; reference "LOCL".
                 answer[..2].copy_from_slice(&[0x24, 1]);

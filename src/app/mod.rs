@@ -34,25 +34,46 @@ use std::path::Path;
 /// # Errors
 /// Whatever kept the peer from having all of it, verified.
 pub async fn send(options: SendOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
-    let SendOptions { source, name, exclude, links, common } = options;
+    let SendOptions {
+        source,
+        name,
+        exclude,
+        links,
+        common,
+    } = options;
     let (manifest, source, paths) = match source {
         Source::Paths(paths) => {
             let links = match links {
                 Links::Skip => scan::Links::Skip,
                 Links::Send => scan::Links::Keep,
             };
-            let how = ScanOptions { links, exclude: Exclude::from_set(exclude) };
+            let how = ScanOptions {
+                links,
+                exclude: Exclude::from_set(exclude),
+            };
             let scanned = scan::scan(&paths, &how).map_err(close::failure_of)?;
             for skipped in &scanned.skipped {
-                front.event(Event::Warning(format!("left out {}: {}", skipped.path.display(), skipped.reason)));
+                front.event(Event::Warning(format!(
+                    "left out {}: {}",
+                    skipped.path.display(),
+                    skipped.reason
+                )));
             }
-            (scanned.manifest.clone(), transfer::source::Source::files(scanned), paths)
+            (
+                scanned.manifest.clone(),
+                transfer::source::Source::files(scanned),
+                paths,
+            )
         }
         Source::Stdin => {
             let name = name.unwrap_or_else(|| "stdin".into());
             let manifest = scan::stream_manifest(&name)
                 .map_err(|e| Failure::usage(e.to_string(), "give another --name"))?;
-            (manifest, transfer::source::Source::pipe(Box::new(std::io::stdin())), vec![name.into()])
+            (
+                manifest,
+                transfer::source::Source::pipe(Box::new(std::io::stdin())),
+                vec![name.into()],
+            )
         }
         Source::Text(text) => {
             let manifest = scan::text_manifest(&text)
@@ -74,8 +95,19 @@ pub async fn send(options: SendOptions, front: &mut dyn Front) -> Result<Summary
 /// Whatever kept the files from being complete and verified.
 pub async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     // An older copy is always compared block by block; `--update` is the word for wanting it replaced.
-    let ReceiveOptions { destination, yes, overwrite, update, discard, common } = options;
-    let conflicts = if overwrite || update { Conflicts::Overwrite } else { Conflicts::Rename };
+    let ReceiveOptions {
+        destination,
+        yes,
+        overwrite,
+        update,
+        discard,
+        common,
+    } = options;
+    let conflicts = if overwrite || update {
+        Conflicts::Overwrite
+    } else {
+        Conflicts::Rename
+    };
     let target = match destination {
         Destination::Directory(root) if discard => return discard_parts(&root, front),
         Destination::Directory(root) => Target::Directory(root, conflicts),
@@ -103,7 +135,10 @@ fn discard_parts(root: &Path, front: &mut dyn Front) -> Result<Summary, Failure>
 }
 
 fn threads(error: std::io::Error) -> Failure {
-    Failure::other(format!("cannot start a thread: {error}"), "close some programs and run the same command again")
+    Failure::other(
+        format!("cannot start a thread: {error}"),
+        "close some programs and run the same command again",
+    )
 }
 
 /// Runs both sides on this machine through the real sockets, without the internet.

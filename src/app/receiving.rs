@@ -13,17 +13,17 @@ use crate::transfer::disk::DiskLayer;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::manifest::Manifest;
 use crate::transfer::offer::Offer;
+use crate::transfer::ordered::{ORDERED_BUFFERS, OrderedSink};
 use crate::transfer::place::Conflicts;
 use crate::transfer::receive::{ReceiveEvent, ReceiveSession};
 use crate::transfer::runs::Run;
 use crate::transfer::sink::{Sink, Store, StoreEvent, StoreJob};
 use crate::transfer::staging::{self, Prospect};
-use crate::transfer::ordered::{ORDERED_BUFFERS, OrderedSink};
 use crate::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW};
-use std::path::{Path, PathBuf};
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -90,8 +90,14 @@ impl Receiving {
         let (jobs, todo) = channel();
         let (tell, done) = channel();
         let message = Arc::new(Mutex::new(Vec::new()));
-        let disk = Disk { target: target.clone(), message: Arc::clone(&message), store: None };
-        std::thread::Builder::new().name("disk".into()).spawn(move || disk.run(&todo, &tell, &waker))?;
+        let disk = Disk {
+            target: target.clone(),
+            message: Arc::clone(&message),
+            store: None,
+        };
+        std::thread::Builder::new()
+            .name("disk".into())
+            .spawn(move || disk.run(&todo, &tell, &waker))?;
         Ok(Receiving {
             session: ReceiveSession::new(),
             assembler: None,
@@ -149,7 +155,10 @@ impl Receiving {
                 let total = self.session.total();
                 self.held = (blocks * BLOCK_LEN as u64).min(total.unwrap_or(u64::MAX));
                 self.session.on_opened(&held);
-                let _ = self.notices.send(Notice::Started { held: self.held, total });
+                let _ = self.notices.send(Notice::Started {
+                    held: self.held,
+                    total,
+                });
             }
             Done::Store(event) => {
                 self.session.on_store_event(&event);
@@ -171,10 +180,17 @@ impl Receiving {
 
     /// What the user should know before saying yes.
     fn ask(&mut self, prospect: &Prospect) {
-        let Some(offer) = self.session.offer().cloned() else { return };
+        let Some(offer) = self.session.offer().cloned() else {
+            return;
+        };
         let mut lines = Vec::new();
         if offer.entries > 1 {
-            lines.extend(offer.top.iter().map(|top| format!("{}, {}", top.name.display(), Size(top.size))));
+            lines.extend(
+                offer
+                    .top
+                    .iter()
+                    .map(|top| format!("{}, {}", top.name.display(), Size(top.size))),
+            );
             let hidden = offer.top_count as usize - offer.top.len();
             if hidden > 0 {
                 lines.push(format!("and {hidden} more"));
@@ -183,14 +199,18 @@ impl Receiving {
         for name in &prospect.taken {
             lines.push(format!("{} exists here already", name.display()));
         }
-        if let Some(free) = prospect.free {
-            if let Target::Directory(root, _) = &self.target {
-                lines.push(format!("{} free in {}", Size(free), root.display()));
-            }
+        if let Some(free) = prospect.free
+            && let Target::Directory(root, _) = &self.target
+        {
+            lines.push(format!("{} free in {}", Size(free), root.display()));
         }
         let held = prospect.kept.filter(|k| k.blocks > 0).map(|k| {
             let bytes = u64::from(k.blocks) * BLOCK_LEN as u64;
-            if offer.stream { bytes } else { bytes.min(offer.bytes) }
+            if offer.stream {
+                bytes
+            } else {
+                bytes.min(offer.bytes)
+            }
         });
         let _ = self.notices.send(Notice::Offered { offer, held, lines });
     }
@@ -199,8 +219,14 @@ impl Receiving {
         match event {
             ReceiveEvent::Offer(offer) => self.job(Job::Look(offer)),
             ReceiveEvent::Open(manifest) => {
-                let Some(offer) = self.session.offer().cloned() else { return Ok(()) };
-                let buffers = if self.is_ordered() { ORDERED_BUFFERS } else { BUFFERS };
+                let Some(offer) = self.session.offer().cloned() else {
+                    return Ok(());
+                };
+                let buffers = if self.is_ordered() {
+                    ORDERED_BUFFERS
+                } else {
+                    BUFFERS
+                };
                 self.assembler = Some(Assembler::new(buffers, manifest.total()));
                 self.job(Job::Open { offer, manifest });
             }
@@ -208,7 +234,9 @@ impl Receiving {
                 if let (StoreJob::Total(total), Some(assembler)) = (&job, &mut self.assembler)
                     && !assembler.set_total(*total)
                 {
-                    return Err(TransferError::PeerMisbehaved("content beyond the end of the stream"));
+                    return Err(TransferError::PeerMisbehaved(
+                        "content beyond the end of the stream",
+                    ));
                 }
                 self.job(Job::Store(job));
             }
@@ -221,12 +249,18 @@ impl Receiving {
                     Target::Stdout => Path::new(""),
                 };
                 for place in placed.iter().filter(|p| p.already_there) {
-                    let text = format!("{} was here already, identical", root_dir.join(&place.final_name).display());
+                    let text = format!(
+                        "{} was here already, identical",
+                        root_dir.join(&place.final_name).display()
+                    );
                     let _ = self.notices.send(Notice::Warning(text));
                 }
                 let message = self.message.lock().map(|m| m.clone()).unwrap_or_default();
-                if self.session.offer().is_some_and(Offer::is_text) && !matches!(self.target, Target::Stdout) {
-                    let _ = self.notices.send(Notice::Message(String::from_utf8_lossy(&message).into_owned()));
+                if self.session.offer().is_some_and(Offer::is_text) && !matches!(self.target, Target::Stdout)
+                {
+                    let _ = self
+                        .notices
+                        .send(Notice::Message(String::from_utf8_lossy(&message).into_owned()));
                 }
                 self.verdict = Some(Ok(Summary {
                     bytes,
@@ -262,7 +296,11 @@ impl Receiving {
         self.assembler.as_ref().map_or(NO_CREDIT, |assembler| {
             // Open blocks can be spilled, so only what the disk holds is no room. Nothing free at all: stop.
             let free = assembler.reclaimable().saturating_sub(RESERVE) as u64 * BLOCK_LEN as u64;
-            if assembler.room() == 0 { NO_CREDIT } else { free.max(BLOCK_LEN as u64) }
+            if assembler.room() == 0 {
+                NO_CREDIT
+            } else {
+                free.max(BLOCK_LEN as u64)
+            }
         })
     }
 }
@@ -372,7 +410,11 @@ impl Disk {
             let mut events = Vec::new();
             let result = match job {
                 Some(job) => self.handle(job, tell, &mut events),
-                None => match self.store.as_mut().map_or(Ok(false), |store| store.recheck_one(&mut events)) {
+                None => match self
+                    .store
+                    .as_mut()
+                    .map_or(Ok(false), |store| store.recheck_one(&mut events))
+                {
                     Ok(false) => match todo.recv() {
                         Ok(job) => self.handle(job, tell, &mut events),
                         Err(_) => return,
@@ -381,7 +423,9 @@ impl Disk {
                 },
             };
             let failed = result.is_err();
-            let told = events.into_iter().try_for_each(|event| tell.send(Done::Store(event)));
+            let told = events
+                .into_iter()
+                .try_for_each(|event| tell.send(Done::Store(event)));
             if told.is_err() || result.is_err_and(|error| tell.send(Done::Failed(error)).is_err()) {
                 return;
             }
@@ -401,7 +445,11 @@ impl Disk {
         let done = match job {
             Job::Look(offer) => Done::Looked(match &self.target {
                 Target::Directory(root, _) => staging::prospect(&open_directory(root)?, &offer)?,
-                Target::Stdout => Prospect { kept: None, taken: Vec::new(), free: None },
+                Target::Stdout => Prospect {
+                    kept: None,
+                    taken: Vec::new(),
+                    free: None,
+                },
             }),
             Job::Open { offer, manifest } => {
                 let total = manifest.total();
@@ -419,7 +467,10 @@ impl Disk {
                 Done::Opened(held)
             }
             Job::Store(job) => {
-                return self.store.as_mut().map_or(Ok(()), |store| store.handle(job, events));
+                return self
+                    .store
+                    .as_mut()
+                    .map_or(Ok(()), |store| store.handle(job, events));
             }
         };
         // The network thread listens until the run is over.

@@ -118,7 +118,14 @@ pub struct Search {
 impl Search {
     /// Begins to look.
     pub fn begin(&self, now: Time) -> Schedule {
-        Schedule::new(self.pairs, &self.candidates, self.clock, self.low_ttl, &self.seed, now)
+        Schedule::new(
+            self.pairs,
+            &self.candidates,
+            self.clock,
+            self.low_ttl,
+            &self.seed,
+            now,
+        )
     }
 }
 
@@ -199,7 +206,13 @@ impl Punch {
         };
         let engine = Engine::new(role, local, &own, &peer, &mut rng)?;
         let (pairs, candidates) = paths(&own, &peer, ipv6_socket);
-        let search = Search { pairs, candidates, clock, low_ttl: config.low_ttl, seed: rng.seed() };
+        let search = Search {
+            pairs,
+            candidates,
+            clock,
+            low_ttl: config.low_ttl,
+            seed: rng.seed(),
+        };
         let schedule = search.begin(now);
         let own_nat = own.token.as_ref().map(|t| t.nat).unwrap_or_default();
         let peer_nat = peer.token.as_ref().map(|t| t.nat);

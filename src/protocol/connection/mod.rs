@@ -37,6 +37,8 @@ pub const SILENCE: Duration = Duration::from_secs(8);
 const MAX_PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Probes without an answer after which large packets are suspected of vanishing.
 const BLACK_HOLE_TIMEOUTS: u32 = 3;
+/// And for so long nothing may have been heard: a busy machine misses probes, too.
+const BLACK_HOLE_SILENCE: Duration = Duration::from_secs(1);
 /// Copies of CLOSE, in case some are lost.
 const CLOSE_COPIES: u8 = 4;
 /// Time between those copies.
@@ -468,7 +470,8 @@ impl Connection {
                 self.outage_before = now;
             }
             // Perhaps only small packets still pass; what is under way is then too large to get through.
-            if self.probe_timeouts >= BLACK_HOLE_TIMEOUTS && self.mtu.fall_back(now) {
+            let unheard = now.since(self.last_heard) >= BLACK_HOLE_SILENCE;
+            if self.probe_timeouts >= BLACK_HOLE_TIMEOUTS && unheard && self.mtu.fall_back(now) {
                 self.use_mtu();
             }
         }

@@ -88,9 +88,11 @@ pub(super) fn respond(request: &[u8], mapped: SocketAddr, other: Option<SocketAd
         return None;
     }
     let mut out = Message::builder_success(&message, MessageWriteVec::new());
-    out.add_attribute(&XorMappedAddress::new(mapped, message.transaction_id())).ok()?;
+    out.add_attribute(&XorMappedAddress::new(mapped, message.transaction_id()))
+        .ok()?;
     if let Some(other) = other {
-        out.add_attribute(&MappedSocketAddr::new(other).to_raw(OTHER_ADDRESS)).ok()?;
+        out.add_attribute(&MappedSocketAddr::new(other).to_raw(OTHER_ADDRESS))
+            .ok()?;
     }
     Some(out.finish())
 }
