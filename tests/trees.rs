@@ -426,7 +426,7 @@ fn made() -> impl Strategy<Value = Made> {
     let name = prop_oneof![
         "[a-z]{1,3}".prop_map(String::into_bytes),
         "[a-zA-Z0-9 éß日_.-]{1,12}[a-z]".prop_map(String::into_bytes),
-        proptest::collection::vec(0x80u8..=0xff, 1..5),
+        proptest::collection::vec(0xf8u8..=0xff, 1..5),
     ];
     let size = prop_oneof![Just(0), 1usize..3000, 0usize..3 * MIB];
     (

@@ -136,7 +136,7 @@ impl<L: Layer> Sink<L> {
         let mut kept = opened.kept;
         drop(kept.split_off(&total.map_or(u32::MAX, block_count)));
         let at_root = |e| LocalError::new("read", layer.root(), e);
-        let base = Base::open(&layer, &manifest, opened.found == Before::Nothing).map_err(at_root)?;
+        let base = Base::open(&layer, &manifest, kept.is_empty()).map_err(at_root)?;
         let space = if base.equal { Space::Trust } else { Space::Check };
         let tree =
             Tree::open(&layer, &staging, Arc::clone(&manifest), opened.found, space).inspect_err(|_| {
