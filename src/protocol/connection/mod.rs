@@ -2,8 +2,8 @@
 //!
 //! Methods sort into inputs (`handle_*`), outputs (`poll_*`), what the application gives and takes
 //! (`offer`, `write_control`, …) and plain questions. Nothing unauthenticated changes any state; what the peer may
-//! make this end remember is bounded by [`RecvStream`](super::stream::RecvStream)'s window, by
-//! [`Received`](super::received::Received)'s ranges and by the replay window.
+//! make this end remember is bounded by the control stream's window, by
+//! the ranges kept for ACKs and by the replay window.
 //!
 //! It does not know files, blocks' hashes or punching. After silence the driver finds a new path by sending
 //! [`Connection::poll_path_probe`]'s packets wherever the peer may be; the first answer moves the connection there.

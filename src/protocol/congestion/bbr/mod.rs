@@ -3,7 +3,7 @@
 //! It models the path by its bandwidth (the highest delivery rate of two probing cycles) and its unloaded RTT,
 //! paces at the first and keeps about one product of both in flight. What differs from the draft, and why:
 //!
-//! 1. Loss counts only beyond the path's own ([`loss`]); the pacing rate makes up for that loss.
+//! 1. Loss counts only beyond the path's own (`loss`); the pacing rate makes up for that loss.
 //! 2. The window covers the jitter seen while we build no queue, or reordering would idle the path.
 //! 3. Startup ends on loss only if bandwidth has stopped growing as well.
 //! 4. A path that shows its unloaded RTT anyway is not emptied to measure it.
