@@ -2,7 +2,7 @@
 
 use super::outcome::{Failure, Party};
 use crate::protocol::connection::Closed;
-use crate::transfer::error::{FailureCode, TransferError};
+use crate::transfer::error::{FailureCode, LocalError, TransferError};
 use std::time::Duration;
 
 /// Everything arrived and has its final name.
@@ -45,10 +45,14 @@ pub fn text_of(error: &TransferError) -> &'static str {
 /// What an error of the transfer means for this run.
 pub fn failure_of(error: TransferError) -> Failure {
     match error {
-        TransferError::Local(e) => Failure::File {
-            cause: e.to_string(),
-            next: "mend that and run the same command again on both sides; what has arrived is kept".into(),
-        },
+        TransferError::Local(e) => {
+            let next = match e {
+                LocalError::Missing(_) => "check the path and its spelling",
+                LocalError::Permission { .. } => "check who may read and write there, or choose another place",
+                _ => "mend that and run the same command again on both sides; what has arrived is kept",
+            };
+            Failure::File { cause: e.to_string(), next: next.into() }
+        }
         TransferError::SourceChanged(path) => Failure::SourceChanged { path },
         TransferError::Verification(block) => Failure::Verification {
             cause: format!("block {} did not match its hash twice", block.get()),
