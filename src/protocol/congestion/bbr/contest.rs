@@ -18,7 +18,7 @@ const C: f64 = 0.4;
 const FRIENDLY: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 
 /// An overflow within so many round trips of a cut: flows that cut as well would have left more room.
-const SOON: u32 = 9;
+const SOON: u32 = 12;
 /// Cuts in vain, one after another, until we stop.
 const VAIN: u32 = 4;
 
@@ -32,7 +32,7 @@ const TEST_INTERVAL: Duration = Duration::from_secs(5);
 const PRESSED: f64 = 0.92;
 
 /// With fewer packets in the pipe a queue is hard to tell from a packet or two in service.
-pub(super) const FEW_PACKETS: f64 = 32.0;
+pub(super) const FEW_PACKETS: f64 = 12.0;
 
 /// How long rivals that do not react to loss are treated as such before they are tested again.
 const BLIND: Duration = Duration::from_secs(10);
