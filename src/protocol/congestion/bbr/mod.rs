@@ -78,6 +78,8 @@ pub struct Bbr {
     suspect: bool,
     /// Whether the last stretch saw a queue throughout.
     queued: bool,
+    /// Whether the last stretch was delivered far below the estimate.
+    was_low: bool,
     /// The window while other flows fill the queue.
     contest: Option<Contest>,
     contested_at: Option<Time>,
@@ -87,6 +89,8 @@ pub struct Bbr {
     queued_for: u32,
     /// Whether cruising had to slow down for a queue that is not ours.
     pressed: bool,
+    /// Whether the queue has been empty since the last probe.
+    cleared: bool,
     /// What cruising in queues leaves of the pacing rate.
     trim: f64,
     /// Startup: the bandwidth that must be outgrown, and rounds in which it was not.
@@ -126,11 +130,13 @@ impl Bbr {
             bw_lo: None,
             suspect: false,
             queued: false,
+            was_low: false,
             contest: None,
             contested_at: None,
             blind_until: None,
             queued_for: 0,
             pressed: false,
+            cleared: false,
             trim: 1.0,
             full_bw: 0,
             full_rounds: 0,

@@ -200,6 +200,8 @@ impl Bbr {
                 self.full_bw = rate;
                 self.max_bw.reset(rate);
                 self.trim = 1.0;
+                // The next answer is to what is sent from now on, a quarter faster again.
+                self.round.restart(s.now, s.delivered, 1);
             } else {
                 self.enter_down(s);
             }
@@ -262,6 +264,7 @@ impl Bbr {
     pub(super) fn plan_probe(&mut self, now: Time) {
         self.queued_for = 0;
         self.pressed = false;
+        self.cleared = false;
         if self.is_blind(now) {
             self.probe_wait = self.min_rtt.get().unwrap_or_default() * BLIND_CYCLE;
             return;
