@@ -387,6 +387,36 @@ fn bloated_buffers_stay_empty() {
 }
 
 #[test]
+fn rate_and_delay_of_the_path_may_change() {
+    let cell = Cell::new(100.0, 50.0, 0.0, 2.0);
+    let mut w = cell.world(1);
+    add(&mut w, "bbr", 0.0, 50.0, 1, None);
+    let mut last = 0;
+    let mut goodput = |w: &mut World, from: f64, to: f64| {
+        w.run(at(from));
+        last = w.flows[0].stats.useful;
+        w.delays.clear();
+        w.run(at(to));
+        ((w.flows[0].stats.useful - last) * PACKET) as f64 * 8e-6 / (to - from)
+    };
+    assert!(goodput(&mut w, 5.0, 10.0) > 95.0);
+    w.forth.set_rate(20 * 125_000);
+    let slow = goodput(&mut w, 15.0, 20.0);
+    assert!(slow > 18.0, "{slow} of 20 Mbit/s after the rate fell");
+    let queue = w.median_delay();
+    assert!(
+        queue < Duration::from_millis(50),
+        "{queue:?} of queue after the rate fell"
+    );
+    w.forth.set_rate(100 * 125_000);
+    let fast = goodput(&mut w, 30.0, 35.0);
+    assert!(fast > 90.0, "{fast} of 100 Mbit/s after the rate rose");
+    w.forth.profile.delay = Duration::from_millis(75);
+    let far = goodput(&mut w, 60.0, 65.0);
+    assert!(far > 85.0, "{far} of 100 Mbit/s after the path grew longer");
+}
+
+#[test]
 fn megabyte_takes_six_round_trips() {
     let cell = Cell::new(100.0, 100.0, 0.0, 1.0);
     let mut w = cell.world(1);
@@ -495,11 +525,18 @@ fn trace() {
     for (i, name) in names.split(' ').enumerate() {
         add(&mut w, name, 2.0 * i as f64, v[1], 31 + i as u64, None);
     }
+    let change: Option<Vec<f64>> = std::env::var("CHANGE")
+        .ok()
+        .map(|c| c.split(' ').map(|x| x.parse().unwrap()).collect());
+    let change = change.as_ref();
     let mut last = vec![Default::default(); w.flows.len()];
     let mut t = 0.0;
     while t < std::env::var("END").map_or(12.0, |s| s.parse().unwrap()) {
         t += step;
         w.run(at(t));
+        if let Some(mbit) = change.filter(|c| c[0] <= t).map(|c| c[1]) {
+            w.forth.set_rate((mbit * 125_000.0) as u64);
+        }
         for (f, l) in w.flows.iter().zip(&mut last) {
             let l: &mut flow::Stats = l;
             let c = &f.controller;

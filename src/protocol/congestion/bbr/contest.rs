@@ -18,7 +18,7 @@ const C: f64 = 0.4;
 const FRIENDLY: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 
 /// An overflow within so many round trips of a cut: flows that cut as well would have left more room.
-const SOON: u32 = 9;
+const SOON: u32 = 12;
 /// Cuts in vain, one after another, until we stop.
 const VAIN: u32 = 4;
 
@@ -28,11 +28,15 @@ const LOOK_ROUND: u32 = 16;
 /// How often the queue is tested for rivals.
 const TEST_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Twice in a row less than this part of the bandwidth, with a queue: the path has become slower. Rivals take
+/// their share more slowly.
+const COLLAPSE: f64 = 0.7;
+
 /// A trim that our own error does not explain: probing by a quarter would only take from others.
 const PRESSED: f64 = 0.92;
 
 /// With fewer packets in the pipe a queue is hard to tell from a packet or two in service.
-pub(super) const FEW_PACKETS: f64 = 32.0;
+pub(super) const FEW_PACKETS: f64 = 12.0;
 
 /// How long rivals that do not react to loss are treated as such before they are tested again.
 const BLIND: Duration = Duration::from_secs(10);
@@ -138,6 +142,12 @@ impl Bbr {
             }
             return;
         }
+        if self.state == State::Cruise && self.has_collapsed(stretch) {
+            self.max_bw.reset(self.rate);
+            self.trim = 1.0;
+            self.enter(State::Drain, s);
+            return;
+        }
         if self.state == State::Cruise {
             self.queued_for = if self.queued { self.queued_for + 1 } else { 0 };
             let packets = (self.bdp(self.bw()) / self.mtu as f64).max(1.0);
@@ -147,7 +157,9 @@ impl Bbr {
                 1.0 + (UNTRIM_PACKETS / packets).max(UNTRIM)
             };
             self.trim = (self.trim * step).clamp(1.0 - MOST_TRIM, 1.0);
-            self.pressed |= self.trim <= PRESSED;
+            // What is left of our own probe is no rival's: the queue must have gone and come back.
+            self.cleared |= !self.queued;
+            self.pressed |= self.cleared && self.trim <= PRESSED;
         }
         let packets = self.bdp(self.bw()) / self.mtu as f64;
         let able =
@@ -155,6 +167,13 @@ impl Bbr {
         if able && !self.is_blind(s.now) && (overflow && self.queued_for >= 3 || self.queued_for >= RIVAL) {
             self.enter_contest(s, overflow);
         }
+    }
+
+    /// Whether the path has lost much of its bandwidth: too much for trims, which would take a second or two.
+    fn has_collapsed(&mut self, stretch: &Stretch) -> bool {
+        let expected = self.bw() as f64 * self.trim * COLLAPSE;
+        let low = self.queued && stretch.rate().is_some_and(|r| (r as f64) < expected);
+        std::mem::replace(&mut self.was_low, low) && low
     }
 
     pub(super) fn is_blind(&self, now: Time) -> bool {

@@ -28,9 +28,13 @@ const BLIND_CYCLE: u32 = 8;
 const NOISE: f64 = 0.95;
 /// Per clean stretch, short-term bandwidth grows back by this.
 const REGAIN: f64 = 1.03;
-/// Rounds without growth that end startup; fewer if loss says the same.
+/// Rounds without growth that end startup. The draft waits for three, because TCP's receive window may hold
+/// growth up for one; ours does not, and each round more overfills the queue.
 const FULL_ROUNDS: u32 = 2;
-const FULL_ROUNDS_LOSSY: u32 = 2;
+/// Rounds after which a probe ends that an idle application left without an answer.
+const UNANSWERED: u32 = 8;
+/// After a contest, overflowing a queue means that rivals are still there, for so long.
+const MEMORY: Duration = Duration::from_secs(10);
 
 /// Where in its life the controller is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,7 +84,7 @@ impl Bbr {
     pub(super) fn on_state(&mut self, s: &AckSample, ended: Option<Stretch>) {
         let verdict = self.judge(s, ended);
         match self.state {
-            State::Startup => self.on_startup(s, verdict),
+            State::Startup => self.on_startup(s),
             State::Drain => {
                 if s.in_flight as f64 <= self.pipe(self.max_bw.get()) || self.round.in_phase > 4 {
                     self.plan_probe(s.now);
@@ -150,7 +154,7 @@ impl Bbr {
         Some(excess)
     }
 
-    fn on_startup(&mut self, s: &AckSample, verdict: Option<bool>) {
+    fn on_startup(&mut self, s: &AckSample) {
         if !self.round.started || s.app_limited {
             return;
         }
@@ -160,9 +164,7 @@ impl Bbr {
             return;
         }
         self.full_rounds += 1;
-        let lossy = verdict == Some(true);
-        let enough = if lossy { FULL_ROUNDS_LOSSY } else { FULL_ROUNDS };
-        if self.full_rounds >= enough {
+        if self.full_rounds >= FULL_ROUNDS {
             self.full = true;
             self.enter(State::Drain, s);
         }
@@ -175,9 +177,7 @@ impl Bbr {
     }
 
     fn on_up(&mut self, s: &AckSample, verdict: Option<bool>, ended: Option<Stretch>) {
-        let recent = self
-            .contested_at
-            .is_some_and(|t| s.now.since(t) < Duration::from_secs(10));
+        let recent = self.contested_at.is_some_and(|t| s.now.since(t) < MEMORY);
         if self.is_blind(s.now) {
             if self.round.in_phase >= 2 {
                 self.enter_down(s);
@@ -200,9 +200,13 @@ impl Bbr {
                 self.full_bw = rate;
                 self.max_bw.reset(rate);
                 self.trim = 1.0;
+                // The next answer is to what is sent from now on, a quarter faster again.
+                self.round.restart(s.now, s.delivered, 1);
             } else {
                 self.enter_down(s);
             }
+        } else if self.round.in_phase > UNANSWERED {
+            self.enter_down(s);
         }
     }
 
@@ -249,7 +253,8 @@ impl Bbr {
         {
             self.probed = self.probed.max(rate);
         }
-        let known = (self.max_bw.get() as f64 * self.trim * NOISE) as u64;
+        let noise = if self.probed == 0 { 1.0 } else { NOISE };
+        let known = (self.max_bw.get() as f64 * self.trim * noise) as u64;
         self.max_bw.reset(self.probed.max(known));
         self.trim = 1.0;
         self.plan_probe(s.now);
@@ -259,6 +264,7 @@ impl Bbr {
     pub(super) fn plan_probe(&mut self, now: Time) {
         self.queued_for = 0;
         self.pressed = false;
+        self.cleared = false;
         if self.is_blind(now) {
             self.probe_wait = self.min_rtt.get().unwrap_or_default() * BLIND_CYCLE;
             return;
@@ -304,8 +310,10 @@ impl Bbr {
     fn end_probe_rtt(&mut self, s: &AckSample) {
         let min_rtt = self.min_rtt.get().unwrap_or_default();
         let empty = self.dip.is_some_and(|d| d <= min_rtt + self.queue_noise());
+        if let Some(rtt) = self.dip {
+            self.min_rtt.on_probe(s.now, rtt, self.contest.is_some());
+        }
         if self.contest.is_none() {
-            self.min_rtt.refresh(s.now);
             self.enter(State::Cruise, s);
         } else if empty {
             self.leave_contest(s, self.rate);
