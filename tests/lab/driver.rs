@@ -1,6 +1,5 @@
 //! One running program, driven as a person would: read what it prints, type into its prompts, press Ctrl-C.
 
-use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -22,28 +21,12 @@ const CONNECTED: &str = "Connected successfully to ";
 /// for a busy machine.
 const PROMPT_LIMIT: Duration = Duration::from_secs(20);
 
-/// The program under test: `P2PCOPY_BIN`, or the release build, which is made once if it is absent.
+/// The program under test: `P2PCOPY_BIN`, or the one Cargo has just built beside this test, so never an old one.
 pub(crate) fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        if let Some(path) = std::env::var_os("P2PCOPY_BIN") {
-            return PathBuf::from(path);
-        }
-        let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| OsString::from("target"));
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let path = root.join(target).join("release/p2pcopy");
-        if !path.exists() {
-            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-            let built = Command::new(cargo)
-                .args(["build", "--release"])
-                .current_dir(root)
-                .status();
-            assert!(
-                built.is_ok_and(|status| status.success()),
-                "the release build failed"
-            );
-        }
-        path
+        let named = std::env::var_os("P2PCOPY_BIN").map(PathBuf::from);
+        named.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_p2pcopy")))
     })
 }
 

@@ -5,7 +5,6 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::driver::binary;
 use super::nat::Nat;
 use super::network::{Network, Plan};
 use super::pair::{Errand, Report, run_pair};
@@ -15,6 +14,9 @@ use super::pair::{Errand, Report, run_pair};
 const DELAYS: [u64; 4] = [0, 1, 7, 25];
 /// Cells run side by side: they mostly wait for the next slot.
 const WORKERS: usize = 6;
+/// From the second paste until both are connected: the next slot (they are 10 s apart), and time to punch. Whoever
+/// needs a second slot found the first one spoilt.
+const NEXT_SLOT: Duration = Duration::from_secs(12);
 
 #[derive(Clone, Copy, Debug)]
 struct Cell {
@@ -33,6 +35,11 @@ fn short(nat: Nat) -> &'static str {
     }
 }
 
+/// Whether a cell did what every cell must.
+fn good(report: &Report) -> bool {
+    report.succeeded() && report.connected.is_some_and(|time| time < NEXT_SLOT)
+}
+
 fn run(cell: Cell) -> Report {
     let network = Network::build(Plan::new(cell.a, cell.b));
     run_pair(
@@ -47,7 +54,6 @@ fn run(cell: Cell) -> Report {
 #[test]
 #[ignore = "needs root: builds network namespaces"]
 fn every_ordinary_pair_connects_whoever_comes_late() {
-    binary();
     let mut cells = VecDeque::new();
     // The longest first, so that no worker is left with one at the end.
     for delay in DELAYS.into_iter().rev() {
@@ -65,7 +71,7 @@ fn every_ordinary_pair_connects_whoever_comes_late() {
                     let next = cells.lock().expect("no worker panics here").pop_front();
                     let Some(cell) = next else { break };
                     let report = run(cell);
-                    if !report.succeeded() {
+                    if !good(&report) {
                         println!("=== {cell:?} ===\n{}", report.account());
                     }
                     done.lock().expect("no worker panics here").push((cell, report));
@@ -76,7 +82,7 @@ fn every_ordinary_pair_connects_whoever_comes_late() {
     let done = done.into_inner().expect("no worker panicked");
     println!("{} cells in {:.0} s\n", done.len(), start.elapsed().as_secs_f64());
     print!("{}", table(&done));
-    let failed = done.iter().filter(|(_, report)| !report.succeeded()).count();
+    let failed = done.iter().filter(|(_, report)| !good(report)).count();
     assert_eq!(
         (done.len(), failed),
         (total, 0),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::link::{Direction, LinkPlan};
 use super::nat::Nat;
 use super::network::{HOPS, Network, Place, Plan, Side};
-use super::shell::{Daemon, command, command_in, inside, must, run};
+use super::shell::{command, command_in, inside, must, run};
 
 /// Longer than any round trip of the network.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -46,16 +46,12 @@ fn hears(socket: &UdpSocket) -> Option<SocketAddr> {
 
 #[test]
 #[ignore = "needs root: builds network namespaces"]
-fn a_network_stands_in_a_second_and_a_half_and_leaves_nothing() {
-    let start = Instant::now();
+fn a_network_leaves_nothing() {
     let network = Network::build(Plan::new(Nat::Cone, Nat::MasqueradeDrop));
-    let took = start.elapsed();
     let name = network.name("a");
     assert!(must(command("ip").args(["netns", "list"]), "").contains(&name));
     drop(network);
     assert!(!must(command("ip").args(["netns", "list"]), "").contains(&name));
-    println!("built in {took:?}");
-    assert!(took < Duration::from_millis(1500), "{took:?}");
 }
 
 #[test]
@@ -310,38 +306,4 @@ fn the_link_plays_delay_loss_rate_queue_and_black_out() {
     assert_eq!(send(20).0, 0);
     network.link().black_out(false);
     assert_eq!(send(20).0, 20);
-}
-
-/// How fast the played link can be: iperf3 over it, without a rate. Its output is for the reader; the bound only
-/// catches a link that has become useless for gigabit tests.
-#[test]
-#[ignore = "needs root: builds network namespaces; wants the machine for itself"]
-fn the_link_carries_a_gigabit() {
-    let network = Network::build(Plan {
-        link: LinkPlan::distance(Duration::from_millis(5)),
-        hops: 1,
-        ..Plan::new(Nat::Public, Nat::Public)
-    });
-    let mut server = command_in(&network.host(Side::B), "iperf3");
-    let server = server.args(["-s", "-1"]).stdout(std::process::Stdio::null());
-    let _server = Daemon(server.spawn().expect("iperf3 is installed"));
-    std::thread::sleep(PATIENCE);
-    let mut client = command_in(&network.host(Side::A), "iperf3");
-    client.args([
-        "-c",
-        network.public_address(Side::B),
-        "-t",
-        "4",
-        "-f",
-        "m",
-        "-u",
-        "-b",
-        "1200M",
-        "-l",
-        "1400",
-    ]);
-    let said = run(&mut client, "", Duration::from_secs(15)).text;
-    println!("{said}\n{:?}", network.link().counters());
-    let delivered = network.link().counters()[0].delivered_bytes * 8 / 4;
-    assert!(delivered > 500_000_000, "{delivered} bit/s");
 }
