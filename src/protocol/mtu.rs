@@ -12,8 +12,14 @@ const LADDER: [u16; 6] = [MIN_MTU, 1372, 1444, 1452, 1472, 8952];
 const TRIES: u8 = 3;
 /// Time between probes.
 const INTERVAL: Duration = Duration::from_millis(5);
-/// After the search ended, look again (RFC 8899, section 5.1.1: PMTU_RAISE_TIMER).
-const RAISE: Duration = Duration::from_secs(600);
+/// After a size was given up, try it again: soon at first, as the queue of a start loses probes as well; in the end
+/// every ten minutes (RFC 8899, section 5.1.1: PMTU_RAISE_TIMER).
+const RAISE: [Duration; 4] = [
+    Duration::from_millis(300),
+    Duration::from_secs(3),
+    Duration::from_secs(30),
+    Duration::from_secs(600),
+];
 /// After falling back, look again: an outage looks like a black hole at first.
 const RECOVER: Duration = Duration::from_secs(5);
 /// Full-size packets lost in a row, with nothing of that size arriving, that mean a black hole.
@@ -30,6 +36,8 @@ pub struct MtuSearch {
     outstanding: Option<u16>,
     next_probe: Time,
     suspicious: u32,
+    /// How often the next size was given up.
+    given_up: usize,
     /// When the newest large packet that arrived was sent.
     works: Time,
 }
@@ -44,6 +52,7 @@ impl MtuSearch {
             outstanding: None,
             next_probe: now,
             suspicious: 0,
+            given_up: 0,
             works: now,
         }
     }
@@ -83,10 +92,11 @@ impl MtuSearch {
         self.outstanding = None;
         self.tries = 0;
         self.current = LADDER.iter().position(|s| *s == size).unwrap_or(self.current);
+        self.given_up = 0;
         self.next_probe = if self.current < self.ceiling {
             now
         } else {
-            now + RAISE
+            now + RAISE[RAISE.len() - 1]
         };
         true
     }
@@ -102,7 +112,8 @@ impl MtuSearch {
         if self.tries >= TRIES {
             self.tries = 0;
             self.ceiling = self.current;
-            self.next_probe = now + RAISE;
+            self.next_probe = now + RAISE[self.given_up.min(RAISE.len() - 1)];
+            self.given_up += 1;
         }
     }
 
