@@ -5,6 +5,7 @@
 
 #[path = "sim/flow.rs"]
 mod flow;
+#[expect(dead_code, reason = "the model offers more than this test needs")]
 #[path = "sim/link.rs"]
 mod link;
 #[path = "sim/rivals.rs"]
@@ -14,6 +15,7 @@ use flow::{Flow, PACKET, World};
 use link::{Bursts, Policer, Profile};
 use p2pcopy::protocol::congestion::Controller;
 use p2pcopy::protocol::congestion::bbr::Bbr;
+use p2pcopy::protocol::congestion::udt::Udt;
 use p2pcopy::protocol::time::Time;
 use rivals::{BbrV1, Cubic};
 use std::time::Duration;
@@ -106,6 +108,7 @@ const BURSTS: Bursts = Bursts {
 fn controller(name: &str, now: Time, rtt: Duration, seed: u64) -> Box<dyn Controller> {
     match name {
         "cubic" => Box::new(Cubic::new()),
+        "udt" => Box::new(Udt::new(now, PACKET as u16, Some(rtt), seed)),
         "bbr1" => Box::new(BbrV1::new()),
         _ => Box::new(Bbr::new(now, PACKET as u16, Some(rtt), seed)),
     }
@@ -154,7 +157,7 @@ fn alone(cell: &Cell, name: &str, seed: u64) -> Outcome {
             w.delays.clear();
         }
     }
-    let (t0, before) = mark.unwrap();
+    let (t0, before) = mark.expect("the run outlasts the warm-up");
     let s = w.flows[0].stats;
     let sent = (s.sent - before.sent).max(1) as f64;
     Outcome {
@@ -284,6 +287,174 @@ fn special_cells() -> Vec<Cell> {
     cells
 }
 
+/// Runs cells and reports all that miss `floor` percent, or `most` times ten seconds for ten seconds' worth.
+fn hold(cells: &[Cell], floor: f64, most: f64) {
+    let missed: Vec<_> = cells
+        .iter()
+        .map(|c| (c, alone(c, "bbr", 7)))
+        .filter(|(_, o)| o.steady < floor || o.file > most || o.spurious > 1.0)
+        .collect();
+    for (cell, o) in &missed {
+        print(cell, o);
+    }
+    assert!(
+        missed.is_empty(),
+        "{} cells miss {floor}% or {most}x; printed above",
+        missed.len()
+    );
+}
+
+#[test]
+fn random_loss_costs_no_more_than_itself() {
+    let cells: Vec<_> = [0.0, 0.001, 0.01, 0.05, 0.1]
+        .map(|p| Cell::new(100.0, 50.0, p, 1.0))
+        .into();
+    hold(&cells, 95.0, 1.15);
+}
+
+#[test]
+fn shallow_buffers_are_filled_to_the_link() {
+    let cells = [
+        Cell::new(100.0, 50.0, 0.0, 0.05),
+        Cell::new(20.0, 100.0, 0.01, 0.05),
+        Cell::new(20.0, 20.0, 0.0, 0.25),
+    ];
+    hold(&cells, 94.0, 1.15);
+}
+
+#[test]
+fn slow_and_short_paths_are_no_exception() {
+    let cells = [
+        Cell::new(1.0, 2.0, 0.0, 1.0),
+        Cell::new(1.0, 100.0, 0.01, 1.0),
+        Cell::new(20.0, 2.0, 0.01, 1.0),
+    ];
+    hold(&cells, 94.0, 1.15);
+}
+
+#[test]
+fn jitter_that_reorders_is_not_taken_for_loss() {
+    let jitter = |ms, loss| Cell {
+        jitter_ms: ms,
+        ..Cell::new(100.0, 50.0, loss, 1.0)
+    };
+    hold(
+        &[jitter(10.0, 0.0), jitter(50.0, 0.0), jitter(50.0, 0.01)],
+        90.0,
+        1.25,
+    );
+}
+
+#[test]
+fn policed_rate_is_reached() {
+    hold(
+        &[Cell {
+            policer: Some(20.0),
+            ..Cell::new(100.0, 50.0, 0.0, 1.0)
+        }],
+        90.0,
+        1.2,
+    );
+}
+
+#[test]
+fn blackouts_and_bursts_are_got_over() {
+    let cell = Cell::new(100.0, 50.0, 0.0, 1.0);
+    hold(
+        &[
+            Cell {
+                blackout: true,
+                ..cell.clone()
+            },
+            Cell { bursts: true, ..cell },
+        ],
+        90.0,
+        1.3,
+    );
+}
+
+#[test]
+fn bloated_buffers_stay_empty() {
+    for cell in [
+        Cell::new(20.0, 40.0, 0.0, 20.0),
+        Cell::new(100.0, 50.0, 0.01, 20.0),
+    ] {
+        let o = alone(&cell, "bbr", 3);
+        let most = (cell.rtt_ms * 0.25).max(10.0) / 1000.0;
+        print(&cell, &o);
+        assert!(o.queue.as_secs_f64() < most, "median queue {:?}", o.queue);
+    }
+}
+
+#[test]
+fn rate_and_delay_of_the_path_may_change() {
+    let cell = Cell::new(100.0, 50.0, 0.0, 2.0);
+    let mut w = cell.world(1);
+    add(&mut w, "bbr", 0.0, 50.0, 1, None);
+    let mut last = 0;
+    let mut goodput = |w: &mut World, from: f64, to: f64| {
+        w.run(at(from));
+        last = w.flows[0].stats.useful;
+        w.delays.clear();
+        w.run(at(to));
+        ((w.flows[0].stats.useful - last) * PACKET) as f64 * 8e-6 / (to - from)
+    };
+    assert!(goodput(&mut w, 5.0, 10.0) > 95.0);
+    w.forth.set_rate(20 * 125_000);
+    let slow = goodput(&mut w, 15.0, 20.0);
+    assert!(slow > 18.0, "{slow} of 20 Mbit/s after the rate fell");
+    let queue = w.median_delay();
+    assert!(
+        queue < Duration::from_millis(50),
+        "{queue:?} of queue after the rate fell"
+    );
+    w.forth.set_rate(100 * 125_000);
+    let fast = goodput(&mut w, 30.0, 35.0);
+    assert!(fast > 90.0, "{fast} of 100 Mbit/s after the rate rose");
+    w.forth.profile.delay = Duration::from_millis(75);
+    let far = goodput(&mut w, 60.0, 65.0);
+    assert!(far > 85.0, "{far} of 100 Mbit/s after the path grew longer");
+}
+
+#[test]
+fn megabyte_takes_six_round_trips() {
+    let cell = Cell::new(100.0, 100.0, 0.0, 1.0);
+    let mut w = cell.world(1);
+    add(&mut w, "bbr", 0.0, 100.0, 1, Some(1_000_000 / PACKET));
+    w.run(at(5.0));
+    let done = w.flows[0]
+        .stats
+        .done_at
+        .expect("a megabyte arrives within five seconds");
+    assert!(done < at(0.6), "{done:?}");
+}
+
+#[test]
+fn two_flows_share_a_link() {
+    for buffer in [0.25, 1.0] {
+        let shares = shares(&Cell::new(100.0, 50.0, 0.0, buffer), &["bbr", "bbr"], 60.0, 1);
+        println!("{buffer} BDP: {shares:.1?}");
+        assert!(
+            shares.iter().all(|s| (27.0..73.0).contains(s)),
+            "{buffer} BDP: {shares:?}"
+        );
+    }
+}
+
+#[test]
+fn udt_suffers_from_loss_and_we_do_not() {
+    let cell = Cell::new(100.0, 50.0, 0.01, 1.0);
+    let (ours, udt) = (alone(&cell, "bbr", 1), alone(&cell, "udt", 1));
+    assert!(
+        ours.steady > 5.0 * udt.steady,
+        "{} against {}",
+        ours.steady,
+        udt.steady
+    );
+    let clean = alone(&Cell::new(100.0, 20.0, 0.0, 1.0), "udt", 1);
+    assert!(clean.steady > 80.0, "{}", clean.steady);
+}
+
 #[test]
 #[ignore = "prints a table; minutes"]
 fn grid() {
@@ -354,11 +525,18 @@ fn trace() {
     for (i, name) in names.split(' ').enumerate() {
         add(&mut w, name, 2.0 * i as f64, v[1], 31 + i as u64, None);
     }
+    let change: Option<Vec<f64>> = std::env::var("CHANGE")
+        .ok()
+        .map(|c| c.split(' ').map(|x| x.parse().unwrap()).collect());
+    let change = change.as_ref();
     let mut last = vec![Default::default(); w.flows.len()];
     let mut t = 0.0;
     while t < std::env::var("END").map_or(12.0, |s| s.parse().unwrap()) {
         t += step;
         w.run(at(t));
+        if let Some(mbit) = change.filter(|c| c[0] <= t).map(|c| c[1]) {
+            w.forth.set_rate((mbit * 125_000.0) as u64);
+        }
         for (f, l) in w.flows.iter().zip(&mut last) {
             let l: &mut flow::Stats = l;
             let c = &f.controller;
@@ -381,7 +559,7 @@ fn trace() {
                 field("bw_lo:"),
                 field("inflight_hi:"),
                 field("jitter:"),
-                field("p0:") + &field("share:") + &field("trim:"),
+                field("p0:") + &field("contest:") + &field("trim:"),
             );
             *l = f.stats;
         }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use p2pcopy::transfer::disk::DiskLayer;
 use p2pcopy::transfer::error::TransferError;
+use p2pcopy::transfer::names::SafeName;
 use p2pcopy::transfer::offer::Offer;
 use p2pcopy::transfer::place::Conflicts;
 use p2pcopy::transfer::scan::{Links, ScanOptions, scan, stream_manifest};
@@ -426,8 +427,12 @@ fn made() -> impl Strategy<Value = Made> {
     let name = prop_oneof![
         "[a-z]{1,3}".prop_map(String::into_bytes),
         "[a-zA-Z0-9 éß日_.-]{1,12}[a-z]".prop_map(String::into_bytes),
-        proptest::collection::vec(0x80u8..=0xff, 1..5),
-    ];
+        proptest::collection::vec(0xf8u8..=0xff, 1..5),
+    ]
+    // Names that no system should be asked for, such as `prn`, arrive under another; tests of `names` show that.
+    .prop_filter("kept as it is", |name| {
+        SafeName::from_peer(name).is_ok_and(|safe| safe.as_bytes() == name)
+    });
     let size = prop_oneof![Just(0), 1usize..3000, 0usize..3 * MIB];
     (
         name,

@@ -2,7 +2,7 @@
 
 use super::outcome::{Failure, Party};
 use crate::protocol::connection::Closed;
-use crate::transfer::error::{FailureCode, TransferError};
+use crate::transfer::error::{FailureCode, LocalError, TransferError};
 use std::time::Duration;
 
 /// Everything arrived and has its final name.
@@ -45,14 +45,18 @@ pub fn text_of(error: &TransferError) -> &'static str {
 /// What an error of the transfer means for this run.
 pub fn failure_of(error: TransferError) -> Failure {
     match error {
-        TransferError::Local(e) => Failure::File {
-            cause: e.to_string(),
-            next: "mend that and run the same command again on both sides; what has arrived is kept".into(),
-        },
-        TransferError::SourceChanged(path) => Failure::SourceChanged { path },
-        TransferError::Verification(block) => {
-            Failure::Verification { cause: format!("block {} did not match its hash twice", block.get()) }
+        TransferError::Local(e) => {
+            let next = match e {
+                LocalError::Missing(_) => "check the path and its spelling",
+                LocalError::Permission { .. } => "check who may read and write there, or choose another place",
+                _ => "mend that and run the same command again on both sides; what has arrived is kept",
+            };
+            Failure::File { cause: e.to_string(), next: next.into() }
         }
+        TransferError::SourceChanged(path) => Failure::SourceChanged { path },
+        TransferError::Verification(block) => Failure::Verification {
+            cause: format!("block {} did not match its hash twice", block.get()),
+        },
         TransferError::Refused(_) => Failure::Refused(Party::Peer),
         TransferError::PeerFailed { code, text } => from_peer(
             match code {
@@ -75,8 +79,12 @@ fn from_peer(code: u16, text: &str) -> Failure {
     match code {
         CANCELLED => Failure::Cancelled(Party::Peer),
         REFUSED => Failure::Refused(Party::Peer),
-        VERIFICATION => Failure::Verification { cause: format!("the other side says: {text}") },
-        SOURCE_CHANGED => Failure::SourceChanged { path: "the other side's file".into() },
+        VERIFICATION => Failure::Verification {
+            cause: format!("the other side says: {text}"),
+        },
+        SOURCE_CHANGED => Failure::SourceChanged {
+            path: "the other side's file".into(),
+        },
         _ => Failure::other(
             format!("the other side stopped: {text}"),
             "read what it says over there; then run the same command again on both sides",
@@ -87,9 +95,10 @@ fn from_peer(code: u16, text: &str) -> Failure {
 /// What the end of a connection that was not of our making means for this run.
 pub fn failure_of_end(closed: &Closed) -> Failure {
     match closed {
-        Closed::ByPeer { code: DONE, .. } => {
-            Failure::other("the other side ended too early", "run the same command again on both sides")
-        }
+        Closed::ByPeer { code: DONE, .. } => Failure::other(
+            "the other side ended too early",
+            "run the same command again on both sides",
+        ),
         Closed::ByPeer { code, reason } => from_peer(*code, reason),
         Closed::ByUs => Failure::Interrupted,
         Closed::Misbehaved(what) => Failure::other(

@@ -38,8 +38,6 @@ pub enum Notice {
     MappingChanged {
         /// Which socket.
         socket: u8,
-        /// Before.
-        from: Option<SocketAddr>,
         /// Now.
         to: SocketAddr,
     },

@@ -3,8 +3,10 @@
 //! A run tells the outside everything through a [`Front`] and asks it everything it needs to
 //! know; it never prints. It ends in a [`Summary`] or in a [`Failure`].
 
+mod check;
 mod close;
 mod command;
+mod demo;
 pub mod event;
 pub mod options;
 pub mod outcome;
@@ -16,39 +18,62 @@ pub mod units;
 
 use crate::protocol::Role;
 use crate::transfer;
+use crate::transfer::disk::DiskLayer;
 use crate::transfer::place::Conflicts;
 use crate::transfer::scan::{self, Exclude, ScanOptions};
 use event::{Event, Front};
 use options::{CheckOptions, DemoOptions, Destination, Links, ReceiveOptions, SendOptions, Source};
 use outcome::{Failure, Summary};
-use receiving::Receiving;
+use receiving::{Receiving, Target};
 use sending::Sending;
 use session::Side;
+use std::path::Path;
 
 /// Sends what the options name to one peer.
 ///
 /// # Errors
 /// Whatever kept the peer from having all of it, verified.
 pub async fn send(options: SendOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
-    let SendOptions { source, name, exclude, links, common } = options;
+    let SendOptions {
+        source,
+        name,
+        exclude,
+        links,
+        common,
+    } = options;
     let (manifest, source, paths) = match source {
         Source::Paths(paths) => {
             let links = match links {
                 Links::Skip => scan::Links::Skip,
                 Links::Send => scan::Links::Keep,
             };
-            let how = ScanOptions { links, exclude: Exclude::from_set(exclude) };
+            let how = ScanOptions {
+                links,
+                exclude: Exclude::from_set(exclude),
+            };
             let scanned = scan::scan(&paths, &how).map_err(close::failure_of)?;
             for skipped in &scanned.skipped {
-                front.event(Event::Warning(format!("left out {}: {}", skipped.path.display(), skipped.reason)));
+                front.event(Event::Warning(format!(
+                    "left out {}: {}",
+                    skipped.path.display(),
+                    skipped.reason
+                )));
             }
-            (scanned.manifest.clone(), transfer::source::Source::files(scanned), paths)
+            (
+                scanned.manifest.clone(),
+                transfer::source::Source::files(scanned),
+                paths,
+            )
         }
         Source::Stdin => {
             let name = name.unwrap_or_else(|| "stdin".into());
             let manifest = scan::stream_manifest(&name)
                 .map_err(|e| Failure::usage(e.to_string(), "give another --name"))?;
-            (manifest, transfer::source::Source::pipe(Box::new(std::io::stdin())), vec![name.into()])
+            (
+                manifest,
+                transfer::source::Source::pipe(Box::new(std::io::stdin())),
+                vec![name.into()],
+            )
         }
         Source::Text(text) => {
             let manifest = scan::text_manifest(&text)
@@ -69,35 +94,66 @@ pub async fn send(options: SendOptions, front: &mut dyn Front) -> Result<Summary
 /// # Errors
 /// Whatever kept the files from being complete and verified.
 pub async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
-    let ReceiveOptions { destination, yes, overwrite, update: _, discard: _, common } = options;
-    let Destination::Directory(root) = destination else {
-        return Err(Failure::internal("standard output is not there"));
+    // An older copy is always compared block by block; `--update` is the word for wanting it replaced.
+    let ReceiveOptions {
+        destination,
+        yes,
+        overwrite,
+        update,
+        discard,
+        common,
+    } = options;
+    let conflicts = if overwrite || update {
+        Conflicts::Overwrite
+    } else {
+        Conflicts::Rename
     };
-    let conflicts = if overwrite { Conflicts::Overwrite } else { Conflicts::Rename };
+    let target = match destination {
+        Destination::Directory(root) if discard => return discard_parts(&root, front),
+        Destination::Directory(root) => Target::Directory(root, conflicts),
+        Destination::Stdout => Target::Stdout,
+    };
     run::run(Role::Receiver, &common, yes, front, |parts| {
-        Receiving::new(root, conflicts, parts.waker, parts.clock, parts.notices)
+        Receiving::new(target, parts.waker, parts.clock, parts.notices)
             .map(|side| Box::new(side) as Box<dyn Side>)
             .map_err(threads)
     })
     .await
 }
 
+/// Removes what abandoned transfers left in `root`.
+fn discard_parts(root: &Path, front: &mut dyn Front) -> Result<Summary, Failure> {
+    let layer = DiskLayer::new(root).map_err(|e| Failure::file("open", root, &e))?;
+    let removed = transfer::staging::discard(&layer).map_err(|e| close::failure_of(e.into()))?;
+    for name in &removed {
+        front.event(Event::Info(format!("Removed {}", root.join(name).display())));
+    }
+    if removed.is_empty() {
+        front.event(Event::Info(format!("Nothing to remove in {}", root.display())));
+    }
+    Ok(Summary::default())
+}
+
 fn threads(error: std::io::Error) -> Failure {
-    Failure::other(format!("cannot start a thread: {error}"), "close some programs and run the same command again")
+    Failure::other(
+        format!("cannot start a thread: {error}"),
+        "close some programs and run the same command again",
+    )
 }
 
 /// Runs both sides on this machine through the real sockets, without the internet.
 ///
 /// # Errors
 /// As for [`send`] and [`receive`].
-pub async fn demo(_options: DemoOptions, _front: &mut dyn Front) -> Result<Summary, Failure> {
-    Err(Failure::internal("the demo is not there"))
+pub async fn demo(options: DemoOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+    // The demo runs `send` and `receive`; boxed, as futures that contain each other must be.
+    Box::pin(demo::run(options, front)).await
 }
 
 /// Finds out what this network is and what that means for punching.
 ///
 /// # Errors
 /// If not even the local sockets could be used.
-pub async fn check(_options: CheckOptions, _front: &mut dyn Front) -> Result<Summary, Failure> {
-    Err(Failure::internal("the check is not there"))
+pub async fn check(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+    check::run(options, front).await
 }

@@ -13,26 +13,37 @@ use crate::transfer::disk::DiskLayer;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::manifest::Manifest;
 use crate::transfer::offer::Offer;
+use crate::transfer::ordered::{ORDERED_BUFFERS, OrderedSink};
 use crate::transfer::place::Conflicts;
 use crate::transfer::receive::{ReceiveEvent, ReceiveSession};
 use crate::transfer::runs::Run;
 use crate::transfer::sink::{Sink, Store, StoreEvent, StoreJob};
 use crate::transfer::staging::{self, Prospect};
-use crate::transfer::{BLOCK_LEN, BlockIndex};
+use crate::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// Block buffers: what is being put together and what waits for the disk. They exist only as far as needed.
 const BUFFERS: usize = 44;
-/// With fewer free buffers than this the next datagrams might not be kept, so they are not acknowledged.
+/// Buffers not promised to the sender: what is on its way may lie in blocks that have none yet.
 const RESERVE: usize = 2;
 /// Room before anything is accepted: none for content, as none may come.
 const NO_CREDIT: u64 = 0;
 /// After everything is in place, longest wait for the sender to hear of it.
 const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Where content goes.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// Files in this directory, which is made if it is missing.
+    Directory(PathBuf, Conflicts),
+    /// Standard output, in order.
+    Stdout,
+}
 
 /// For the disk thread.
 enum Job {
@@ -57,7 +68,9 @@ pub struct Receiving {
     done: Receiver<Done>,
     notices: UnboundedSender<Notice>,
     clock: Clock,
-    root: PathBuf,
+    target: Target,
+    /// A message sent as text, once it is verified.
+    message: Arc<Mutex<Vec<u8>>>,
     out: Vec<u8>,
     held: u64,
     started: Option<Time>,
@@ -67,18 +80,24 @@ pub struct Receiving {
 }
 
 impl Receiving {
-    /// Receives into `root`, which is made if it is missing.
+    /// Receives to `target`.
     pub fn new(
-        root: PathBuf,
-        conflicts: Conflicts,
+        target: Target,
         waker: Waker,
         clock: Clock,
         notices: UnboundedSender<Notice>,
     ) -> std::io::Result<Self> {
         let (jobs, todo) = channel();
         let (tell, done) = channel();
-        let disk = Disk { root: root.clone(), conflicts, sink: None };
-        std::thread::Builder::new().name("disk".into()).spawn(move || disk.run(&todo, &tell, &waker))?;
+        let message = Arc::new(Mutex::new(Vec::new()));
+        let disk = Disk {
+            target: target.clone(),
+            message: Arc::clone(&message),
+            store: None,
+        };
+        std::thread::Builder::new()
+            .name("disk".into())
+            .spawn(move || disk.run(&todo, &tell, &waker))?;
         Ok(Receiving {
             session: ReceiveSession::new(),
             assembler: None,
@@ -86,7 +105,8 @@ impl Receiving {
             done,
             notices,
             clock,
-            root,
+            target,
+            message,
             out: Vec::new(),
             held: 0,
             started: None,
@@ -135,7 +155,10 @@ impl Receiving {
                 let total = self.session.total();
                 self.held = (blocks * BLOCK_LEN as u64).min(total.unwrap_or(u64::MAX));
                 self.session.on_opened(&held);
-                let _ = self.notices.send(Notice::Started { held: self.held, total });
+                let _ = self.notices.send(Notice::Started {
+                    held: self.held,
+                    total,
+                });
             }
             Done::Store(event) => {
                 self.session.on_store_event(&event);
@@ -157,10 +180,17 @@ impl Receiving {
 
     /// What the user should know before saying yes.
     fn ask(&mut self, prospect: &Prospect) {
-        let Some(offer) = self.session.offer().cloned() else { return };
+        let Some(offer) = self.session.offer().cloned() else {
+            return;
+        };
         let mut lines = Vec::new();
         if offer.entries > 1 {
-            lines.extend(offer.top.iter().map(|top| format!("{}, {}", top.name.display(), Size(top.size))));
+            lines.extend(
+                offer
+                    .top
+                    .iter()
+                    .map(|top| format!("{}, {}", top.name.display(), Size(top.size))),
+            );
             let hidden = offer.top_count as usize - offer.top.len();
             if hidden > 0 {
                 lines.push(format!("and {hidden} more"));
@@ -169,12 +199,18 @@ impl Receiving {
         for name in &prospect.taken {
             lines.push(format!("{} exists here already", name.display()));
         }
-        if let Some(free) = prospect.free {
-            lines.push(format!("{} free in {}", Size(free), self.root.display()));
+        if let Some(free) = prospect.free
+            && let Target::Directory(root, _) = &self.target
+        {
+            lines.push(format!("{} free in {}", Size(free), root.display()));
         }
         let held = prospect.kept.filter(|k| k.blocks > 0).map(|k| {
             let bytes = u64::from(k.blocks) * BLOCK_LEN as u64;
-            if offer.stream { bytes } else { bytes.min(offer.bytes) }
+            if offer.stream {
+                bytes
+            } else {
+                bytes.min(offer.bytes)
+            }
         });
         let _ = self.notices.send(Notice::Offered { offer, held, lines });
     }
@@ -183,15 +219,24 @@ impl Receiving {
         match event {
             ReceiveEvent::Offer(offer) => self.job(Job::Look(offer)),
             ReceiveEvent::Open(manifest) => {
-                let Some(offer) = self.session.offer().cloned() else { return Ok(()) };
-                self.assembler = Some(Assembler::new(BUFFERS, manifest.total()));
+                let Some(offer) = self.session.offer().cloned() else {
+                    return Ok(());
+                };
+                let buffers = if self.is_ordered() {
+                    ORDERED_BUFFERS
+                } else {
+                    BUFFERS
+                };
+                self.assembler = Some(Assembler::new(buffers, manifest.total()));
                 self.job(Job::Open { offer, manifest });
             }
             ReceiveEvent::Job(job) => {
                 if let (StoreJob::Total(total), Some(assembler)) = (&job, &mut self.assembler)
                     && !assembler.set_total(*total)
                 {
-                    return Err(TransferError::PeerMisbehaved("content beyond the end of the stream"));
+                    return Err(TransferError::PeerMisbehaved(
+                        "content beyond the end of the stream",
+                    ));
                 }
                 self.job(Job::Store(job));
             }
@@ -199,12 +244,30 @@ impl Receiving {
                 let now = self.clock.now();
                 let bytes = self.session.total().unwrap_or(0);
                 self.finished = Some(now);
+                let root_dir = match &self.target {
+                    Target::Directory(root, _) => root.as_path(),
+                    Target::Stdout => Path::new(""),
+                };
+                for place in placed.iter().filter(|p| p.already_there) {
+                    let text = format!(
+                        "{} was here already, identical",
+                        root_dir.join(&place.final_name).display()
+                    );
+                    let _ = self.notices.send(Notice::Warning(text));
+                }
+                let message = self.message.lock().map(|m| m.clone()).unwrap_or_default();
+                if self.session.offer().is_some_and(Offer::is_text) && !matches!(self.target, Target::Stdout)
+                {
+                    let _ = self
+                        .notices
+                        .send(Notice::Message(String::from_utf8_lossy(&message).into_owned()));
+                }
                 self.verdict = Some(Ok(Summary {
                     bytes,
                     reused: self.held.min(bytes),
                     elapsed: now.since(self.started.unwrap_or(now)),
                     blake3: Some(root.to_string()),
-                    paths: placed.into_iter().map(|p| self.root.join(p.final_name)).collect(),
+                    paths: placed.into_iter().map(|p| root_dir.join(p.final_name)).collect(),
                 }));
             }
         }
@@ -224,10 +287,20 @@ impl Receiving {
         }
     }
 
+    /// Whether content is only of use in order.
+    fn is_ordered(&self) -> bool {
+        matches!(self.target, Target::Stdout) || self.session.offer().is_some_and(Offer::is_text)
+    }
+
     fn credit(&self) -> u64 {
         self.assembler.as_ref().map_or(NO_CREDIT, |assembler| {
-            let (room, free) = (assembler.room(), assembler.reclaimable());
-            if room < RESERVE { NO_CREDIT } else { (free - RESERVE) as u64 * BLOCK_LEN as u64 }
+            // Open blocks can be spilled, so only what the disk holds is no room. Nothing free at all: stop.
+            let free = assembler.reclaimable().saturating_sub(RESERVE) as u64 * BLOCK_LEN as u64;
+            if assembler.room() == 0 {
+                NO_CREDIT
+            } else {
+                free.max(BLOCK_LEN as u64)
+            }
         })
     }
 }
@@ -276,7 +349,7 @@ impl Side for Receiving {
     fn on_command(&mut self, command: Command) {
         if matches!(command, Command::Accept) {
             self.started = Some(self.clock.now());
-            self.session.accept(None);
+            self.session.accept(self.is_ordered().then_some(ORDERED_WINDOW));
         }
     }
 
@@ -304,9 +377,25 @@ impl Side for Receiving {
 
 /// The receiver's disk thread.
 struct Disk {
-    root: PathBuf,
-    conflicts: Conflicts,
-    sink: Option<Sink<DiskLayer>>,
+    target: Target,
+    message: Arc<Mutex<Vec<u8>>>,
+    store: Option<Box<dyn Store>>,
+}
+
+/// Where the text of a message is gathered.
+struct Gather(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Gather {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if let Ok(mut text) = self.0.lock() {
+            text.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Disk {
@@ -321,7 +410,11 @@ impl Disk {
             let mut events = Vec::new();
             let result = match job {
                 Some(job) => self.handle(job, tell, &mut events),
-                None => match self.sink.as_mut().map_or(Ok(false), |sink| sink.recheck_one(&mut events)) {
+                None => match self
+                    .store
+                    .as_mut()
+                    .map_or(Ok(false), |store| store.recheck_one(&mut events))
+                {
                     Ok(false) => match todo.recv() {
                         Ok(job) => self.handle(job, tell, &mut events),
                         Err(_) => return,
@@ -330,7 +423,9 @@ impl Disk {
                 },
             };
             let failed = result.is_err();
-            let told = events.into_iter().try_for_each(|event| tell.send(Done::Store(event)));
+            let told = events
+                .into_iter()
+                .try_for_each(|event| tell.send(Done::Store(event)));
             if told.is_err() || result.is_err_and(|error| tell.send(Done::Failed(error)).is_err()) {
                 return;
             }
@@ -348,24 +443,39 @@ impl Disk {
         events: &mut Vec<StoreEvent>,
     ) -> Result<(), TransferError> {
         let done = match job {
-            Job::Look(offer) => Done::Looked(staging::prospect(&self.layer()?, &offer)?),
+            Job::Look(offer) => Done::Looked(match &self.target {
+                Target::Directory(root, _) => staging::prospect(&open_directory(root)?, &offer)?,
+                Target::Stdout => Prospect {
+                    kept: None,
+                    taken: Vec::new(),
+                    free: None,
+                },
+            }),
             Job::Open { offer, manifest } => {
-                let sink = Sink::open(self.layer()?, &offer, manifest, self.conflicts)?;
-                let held = sink.held();
-                self.sink = Some(sink);
+                let total = manifest.total();
+                let store: Box<dyn Store> = match &self.target {
+                    _ if offer.is_text() && !matches!(self.target, Target::Stdout) => {
+                        Box::new(OrderedSink::new(Gather(Arc::clone(&self.message)), total))
+                    }
+                    Target::Stdout => Box::new(OrderedSink::new(std::io::stdout(), total)),
+                    Target::Directory(root, conflicts) => {
+                        Box::new(Sink::open(open_directory(root)?, &offer, manifest, *conflicts)?)
+                    }
+                };
+                let held = store.held();
+                self.store = Some(store);
                 Done::Opened(held)
             }
             Job::Store(job) => {
-                return self.sink.as_mut().map_or(Ok(()), |sink| sink.handle(job, events));
+                return self
+                    .store
+                    .as_mut()
+                    .map_or(Ok(()), |store| store.handle(job, events));
             }
         };
         // The network thread listens until the run is over.
         let _ = tell.send(done);
         Ok(())
-    }
-
-    fn layer(&self) -> Result<DiskLayer, LocalError> {
-        open_directory(&self.root)
     }
 }
 

@@ -2,9 +2,7 @@
 
 use super::close;
 use super::command::{Command, Notice};
-use super::event::{
-    Answer, Bound, Change, ClockSource, Event, Front, Link, Progress, Question, TimeOfDay,
-};
+use super::event::{Answer, Bound, Change, ClockSource, Event, Front, Link, Progress, Question, TimeOfDay};
 use super::options::{Common, Congestion, Server};
 use super::outcome::{Failure, Party, Summary};
 use super::session::{Session, Settings, Side};
@@ -13,6 +11,7 @@ use crate::net::{self, Driver, Waker};
 use crate::protocol::Role;
 use crate::protocol::congestion::Controller;
 use crate::protocol::congestion::bbr::Bbr;
+use crate::protocol::congestion::udt::Udt;
 use crate::protocol::connection::{self, Limit, Stats};
 use crate::protocol::handshake::StaticKeypair;
 use crate::protocol::time::Time;
@@ -42,6 +41,50 @@ pub(super) struct Parts {
     pub clock: net::Clock,
     /// Where to tell what happens.
     pub notices: UnboundedSender<Notice>,
+}
+
+/// What a look around found.
+pub(super) struct Seen {
+    /// Addresses this machine has itself.
+    pub candidates: Vec<SocketAddr>,
+    /// What STUN said.
+    pub report: StunReport,
+    /// What NTP said.
+    pub clock: Clock,
+    /// STUN servers whose names are known.
+    pub servers: Vec<SocketAddr>,
+}
+
+/// Finds out what this network is, and leaves.
+pub(super) async fn look(common: &Common, front: &mut dyn Front) -> Result<Seen, Failure> {
+    let mut lobby = Lobby::open(Role::Sender, common, front, |_| Ok(Box::new(Idle)))?;
+    let candidates = net::local_candidates(lobby.ipv4[0], lobby.ipv6.map(|(_, port)| port));
+    let (report, clock) = tokio::select! {
+        found = lobby.look_around(common, &candidates) => found?,
+        () = interrupted() => return Err(Failure::Interrupted),
+    };
+    let servers = resolve(&named(&common.stun, servers::STUN)).await;
+    Ok(Seen {
+        candidates,
+        report,
+        clock,
+        servers,
+    })
+}
+
+/// A side that only looks.
+struct Idle;
+
+impl Side for Idle {
+    fn on_content(&mut self, _offset: u64, _bytes: &[u8]) -> u64 {
+        0
+    }
+    fn pump(&mut self, _now: Time, _connection: &mut connection::Connection) {}
+    fn on_command(&mut self, _command: Command) {}
+    fn progress(&self) -> Option<(u64, Option<u64>)> {
+        None
+    }
+    fn on_end(&mut self, _end: super::session::End) {}
 }
 
 /// Runs one end, from binding sockets to the verdict.
@@ -75,7 +118,10 @@ fn socket_failure(port: Option<u16>, error: &std::io::Error) -> Failure {
             format!("cannot use UDP port {port}: {error}"),
             "choose another with --localport, or leave it out",
         ),
-        None => Failure::other(format!("cannot open a UDP socket: {error}"), "check the limits of this system"),
+        None => Failure::other(
+            format!("cannot open a UDP socket: {error}"),
+            "check the limits of this system",
+        ),
     }
 }
 
@@ -96,18 +142,27 @@ impl Lobby {
         let waker = driver.waker();
         let (commands, inbox) = channel();
         let (tell, notices) = unbounded_channel();
-        let parts = Parts { waker: waker.clone(), clock, notices: tell.clone() };
+        let parts = Parts {
+            waker: waker.clone(),
+            clock,
+            notices: tell.clone(),
+        };
         let side = side(parts)?;
         let number = u64::from_be_bytes(seed[..8].try_into().expect("8 of 32 bytes"));
-        let settings =
-            Settings { role, controller: controller(common.congestion, number), limit: common.limit, seed: number };
+        let settings = Settings {
+            role,
+            controller: controller(common.congestion, number),
+            limit: common.limit,
+            seed: number,
+        };
         std::thread::Builder::new()
             .name("net".into())
             .spawn(move || {
                 let mut session = Session::new(settings, side, inbox, tell.clone());
                 while !session.is_over() {
                     if let Err(e) = driver.turn(&mut session) {
-                        let failure = Failure::other(format!("the network failed: {e}"), "run the command again");
+                        let failure =
+                            Failure::other(format!("the network failed: {e}"), "run the command again");
                         // Nobody listens any more only when the run is being torn down.
                         let _ = tell.send(Notice::Ended(Err(failure)));
                         return;
@@ -115,7 +170,16 @@ impl Lobby {
                 }
             })
             .map_err(broken)?;
-        Ok(Lobby { clock, waker, commands, notices, ipv4, ipv6, seed, linked: false })
+        Ok(Lobby {
+            clock,
+            waker,
+            commands,
+            notices,
+            ipv4,
+            ipv6,
+            seed,
+            linked: false,
+        })
     }
 
     fn command(&self, command: Command) {
@@ -138,12 +202,20 @@ impl Lobby {
         };
         tell_clock(front, &clock);
         let keypair = StaticKeypair::from_seed(&self.seed);
-        let nat = NatClass { mapping: report.mapping, filtering: Filtering::Untested };
+        let nat = NatClass {
+            mapping: report.mapping,
+            filtering: Filtering::Untested,
+        };
         tell_network(front, &report, nat);
         let mut mapped = report.mapped;
-        let own = Address::own(role, *keypair.public(), nat, mapped, candidates.clone())
-            .ok_or_else(|| Failure::other("this computer has no network address", "connect it to a network"))?;
-        front.event(Event::Address { address: own.to_string(), change: Change::First });
+        let own =
+            Address::own(role, *keypair.public(), nat, mapped, candidates.clone()).ok_or_else(|| {
+                Failure::other("this computer has no network address", "connect it to a network")
+            })?;
+        front.event(Event::Address {
+            address: own.to_string(),
+            change: Change::First,
+        });
 
         let (own, peer) = self.swap(common, own, &mut mapped, front).await?;
         let config = PunchConfig {
@@ -160,7 +232,10 @@ impl Lobby {
             seed: blake3::derive_key("p2pcopy v1 punch", &self.seed),
         };
         let punch = Punch::new(config, self.clock.now()).map_err(|e| {
-            Failure::other(e.to_string(), "start both sides again and swap the lines they print then")
+            Failure::other(
+                e.to_string(),
+                "start both sides again and swap the lines they print then",
+            )
         })?;
         self.command(Command::Punch(Box::new(punch)));
         self.follow(common, yes, &clock, front).await
@@ -226,7 +301,7 @@ impl Lobby {
                     pending = front.ask(Question::PeerAddress);
                 }
                 notice = self.notices.recv() => match notice {
-                    Some(Notice::MappingChanged { socket, to, .. }) => {
+                    Some(Notice::MappingChanged { socket, to }) => {
                         if let Some(place) = mapped.get_mut(usize::from(socket)) {
                             *place = Some(to);
                         }
@@ -263,9 +338,18 @@ impl Lobby {
             };
             match notice {
                 Some(Notice::Punch(event)) => self.on_punch(event, clock, front)?,
-                Some(Notice::Connected { path, kind, rtt, words }) => {
+                Some(Notice::Connected {
+                    path,
+                    kind,
+                    rtt,
+                    words,
+                }) => {
                     self.linked = true;
-                    let found = Link { remote: path.remote, kind: kind.to_string(), rtt: rtt.unwrap_or_default() };
+                    let found = Link {
+                        remote: path.remote,
+                        kind: kind.to_string(),
+                        rtt: rtt.unwrap_or_default(),
+                    };
                     front.event(Event::Connected(found.clone()));
                     link = Some(found);
                     if let Some(words) = words {
@@ -279,7 +363,9 @@ impl Lobby {
                     }
                 }
                 Some(Notice::Connection(connection::Event::Silent)) => {
-                    front.event(Event::Reconnecting { silence: connection::SILENCE });
+                    front.event(Event::Reconnecting {
+                        silence: connection::SILENCE,
+                    });
                 }
                 Some(Notice::Connection(connection::Event::Back)) => {
                     if let Some(link) = &link {
@@ -291,15 +377,28 @@ impl Lobby {
                     self.command(Command::Accept);
                 }
                 Some(Notice::Started { held, total }) if held > 0 => {
-                    front.event(Event::Resumed { bytes: held, total: total.unwrap_or(held) });
+                    front.event(Event::Resumed {
+                        bytes: held,
+                        total: total.unwrap_or(held),
+                    });
                 }
-                Some(Notice::Progress { done, total, stats, silent }) => {
+                Some(Notice::Progress {
+                    done,
+                    total,
+                    stats,
+                    silent,
+                }) => {
                     if let Some(silence) = silent {
                         front.event(Event::Reconnecting { silence });
                     } else {
-                        front.event(Event::Progress(pace.progress(self.clock.now(), done, total, &stats)));
+                        front.event(Event::Progress(pace.progress(
+                            self.clock.now(),
+                            done,
+                            total,
+                            &stats,
+                        )));
                     }
-                    front.event(Event::Note(describe(&stats)));
+                    front.event(Event::Stats(describe(&stats)));
                 }
                 Some(Notice::Warning(text)) => front.event(Event::Warning(text)),
                 Some(Notice::Message(text)) => front.event(Event::Message(text)),
@@ -321,7 +420,10 @@ impl Lobby {
             PunchEvent::Schedule(ScheduleEvent::Waiting { wait, .. }) => {
                 let unix = clock.unix_nanos(self.clock.now()) / 1_000_000_000;
                 let seconds = (wait.as_millis() as u64).div_ceil(1000);
-                front.event(Event::Waiting { time_of_day: TimeOfDay::from_unix(unix), seconds });
+                front.event(Event::Waiting {
+                    time_of_day: TimeOfDay::from_unix(unix),
+                    seconds,
+                });
             }
             PunchEvent::Schedule(ScheduleEvent::Attempt { number, to }) => {
                 front.event(Event::Attempt { number, remote: to });
@@ -342,14 +444,13 @@ impl Lobby {
         Ok(())
     }
 
-    async fn vouch(&self, common: &Common, words: &str, front: &mut dyn Front) -> Result<(), Failure> {
+    async fn vouch(&mut self, common: &Common, words: &str, front: &mut dyn Front) -> Result<(), Failure> {
         if common.insecure {
-            front.event(Event::Warning(format!("nobody vouched for the other side; its words are: {words}")));
+            front.event(Event::Warning(format!(
+                "nobody vouched for the other side; its words are: {words}"
+            )));
         } else {
-            let answer = tokio::select! {
-                answer = front.ask(Question::ConfirmWords(words.to_owned())) => answer?,
-                () = interrupted() => return Err(Failure::Interrupted),
-            };
+            let answer = self.put(Question::ConfirmWords(words.to_owned()), front).await?;
             if answer != Answer::Yes {
                 return Err(Failure::Refused(Party::Us));
             }
@@ -359,7 +460,7 @@ impl Lobby {
     }
 
     async fn consent(
-        &self,
+        &mut self,
         offer: Offer,
         held: Option<u64>,
         lines: Vec<String>,
@@ -368,8 +469,15 @@ impl Lobby {
     ) -> Result<(), Failure> {
         let total = (!offer.stream).then_some(offer.bytes);
         let name = offer_name(&offer);
-        let size = total.map_or_else(|| "a stream of unknown length".to_owned(), |t| units::Size(t).to_string());
-        front.event(Event::Offer { entries: u64::from(offer.entries), bytes: total, lines });
+        let size = total.map_or_else(
+            || "a stream of unknown length".to_owned(),
+            |t| units::Size(t).to_string(),
+        );
+        front.event(Event::Offer {
+            entries: u64::from(offer.entries),
+            bytes: total,
+            lines,
+        });
         if yes {
             return Ok(());
         }
@@ -379,11 +487,31 @@ impl Lobby {
             }
             _ => Question::Accept(format!("{name}, {size}")),
         };
-        let answer = tokio::select! {
-            answer = front.ask(question) => answer?,
-            () = interrupted() => return Err(Failure::Interrupted),
-        };
-        if answer == Answer::Yes { Ok(()) } else { Err(Failure::Refused(Party::Us)) }
+        let answer = self.put(question, front).await?;
+        if answer == Answer::Yes {
+            Ok(())
+        } else {
+            Err(Failure::Refused(Party::Us))
+        }
+    }
+
+    /// Asks the user once the peer is there; the peer may go while the user thinks.
+    async fn put(&mut self, question: Question, front: &mut dyn Front) -> Result<Answer, Failure> {
+        let mut pending = front.ask(question);
+        loop {
+            tokio::select! {
+                answer = &mut pending => return Ok(answer?),
+                () = interrupted() => return Err(Failure::Interrupted),
+                notice = self.notices.recv() => match notice {
+                    Some(Notice::Ended(verdict)) => {
+                        self.linked = false;
+                        return Err(verdict.err().unwrap_or(Failure::Cancelled(Party::Peer)));
+                    }
+                    Some(_) => {}
+                    None => return Err(Failure::internal("the network thread is gone")),
+                },
+            }
+        }
     }
 
     /// Tells the peer if this side ends of itself, and lets the network thread go.
@@ -394,7 +522,10 @@ impl Lobby {
             Failure::Interrupted | Failure::Unanswered(_) => close::CANCELLED,
             _ => close::OTHER,
         };
-        self.command(Command::Close { code, reason: "the user over there stopped it".into() });
+        self.command(Command::Close {
+            code,
+            reason: "the user over there stopped it".into(),
+        });
         if self.linked {
             let told = async { while !matches!(self.notices.recv().await, None | Some(Notice::Ended(_))) {} };
             // Not telling in time costs the peer a minute of looking for us, no more.
@@ -406,7 +537,11 @@ impl Lobby {
 
 /// What an offer is called in a question.
 fn offer_name(offer: &Offer) -> String {
-    let first = offer.top.first().map(|t| t.name.display().to_string()).unwrap_or_default();
+    let first = offer
+        .top
+        .first()
+        .map(|t| t.name.display().to_string())
+        .unwrap_or_default();
     match offer.top_count {
         0 | 1 => first,
         n => format!("{first} and {} more", n - 1),
@@ -420,7 +555,7 @@ fn controller(
 ) -> Box<dyn Fn(Time, Option<Duration>) -> Box<dyn Controller> + Send> {
     match which {
         Congestion::Bbr => Box::new(move |now, rtt| Box::new(Bbr::new(now, MIN_MTU, rtt, seed))),
-        Congestion::Udt => Box::new(move |now, rtt| Box::new(Bbr::new(now, MIN_MTU, rtt, seed))),
+        Congestion::Udt => Box::new(move |now, rtt| Box::new(Udt::new(now, MIN_MTU, rtt, seed))),
     }
 }
 
@@ -429,7 +564,8 @@ fn hardware_aes() -> bool {
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     return std::is_x86_feature_detected!("aes") && std::is_x86_feature_detected!("pclmulqdq");
     #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
+    return std::arch::is_aarch64_feature_detected!("aes")
+        && std::arch::is_aarch64_feature_detected!("pmull");
     #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
     false
 }
@@ -467,7 +603,14 @@ async fn resolve(names: &[String]) -> Vec<SocketAddr> {
     for (place, name) in names.iter().cloned().enumerate() {
         lookups.spawn(async move {
             let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host(name)).await;
-            (place, found.ok().and_then(Result::ok).map(Iterator::collect::<Vec<_>>).unwrap_or_default())
+            (
+                place,
+                found
+                    .ok()
+                    .and_then(Result::ok)
+                    .map(Iterator::collect::<Vec<_>>)
+                    .unwrap_or_default(),
+            )
         });
     }
     let mut found: Vec<(usize, Vec<SocketAddr>)> = Vec::new();
@@ -475,7 +618,10 @@ async fn resolve(names: &[String]) -> Vec<SocketAddr> {
         found.extend(result.ok());
     }
     found.sort_by_key(|(place, _)| *place);
-    found.into_iter().flat_map(|(_, addresses)| addresses.into_iter().find(SocketAddr::is_ipv4)).collect()
+    found
+        .into_iter()
+        .flat_map(|(_, addresses)| addresses.into_iter().find(SocketAddr::is_ipv4))
+        .collect()
 }
 
 /// Asks every server once.
@@ -484,10 +630,16 @@ async fn ask_ntp(names: &[String]) -> Vec<NtpSample> {
     for name in names.iter().cloned() {
         queries.spawn(async move {
             let client = rsntp::AsyncSntpClient::new();
-            let answer = tokio::time::timeout(LOOKUP, client.synchronize(name)).await.ok()?.ok()?;
+            let answer = tokio::time::timeout(LOOKUP, client.synchronize(name))
+                .await
+                .ok()?
+                .ok()?;
             let nanos = |d: rsntp::SntpDuration| (d.as_secs_f64() * 1e9) as i64;
             let (offset, rtt) = (answer.clock_offset(), answer.round_trip_delay());
-            Some(NtpSample { offset_nanos: nanos(offset), rtt_nanos: nanos(rtt) })
+            Some(NtpSample {
+                offset_nanos: nanos(offset),
+                rtt_nanos: nanos(rtt),
+            })
         });
     }
     let mut samples = Vec::new();
@@ -502,7 +654,10 @@ fn tell_clock(front: &mut dyn Front, clock: &Clock) {
         Source::Ntp { answers, .. } => ClockSource::Ntp { servers: answers },
         Source::System => ClockSource::System,
     };
-    front.event(Event::Clock { source, offset_ms: clock.offset_nanos() / 1_000_000 });
+    front.event(Event::Clock {
+        source,
+        offset_ms: clock.offset_nanos() / 1_000_000,
+    });
 }
 
 fn tell_network(front: &mut dyn Front, report: &StunReport, nat: NatClass) {
@@ -545,13 +700,18 @@ struct Pace {
 
 impl Pace {
     fn progress(&mut self, now: Time, done: u64, total: Option<u64>, stats: &Stats) -> Progress {
-        self.marks.push_back((now, done, stats.sent_packets, stats.lost_packets));
+        self.marks
+            .push_back((now, done, stats.sent_packets, stats.lost_packets));
         while self.marks.len() > 2 && now.since(self.marks[1].0) >= Duration::from_secs(1) {
             self.marks.pop_front();
         }
         let (then, before, sent, lost) = self.marks[0];
         let elapsed = now.since(then).as_secs_f64();
-        let rate = if elapsed > 0.0 { (done.saturating_sub(before) as f64 / elapsed) as u64 } else { 0 };
+        let rate = if elapsed > 0.0 {
+            (done.saturating_sub(before) as f64 / elapsed) as u64
+        } else {
+            0
+        };
         let packets = stats.sent_packets.saturating_sub(sent);
         // A receiver sends next to nothing and cannot tell.
         let loss = (packets > 20).then(|| stats.lost_packets.saturating_sub(lost) as f64 / packets as f64);
@@ -562,6 +722,13 @@ impl Pace {
             (_, Limit::Source) => Bound::Disk,
             (_, Limit::User) => Bound::Limit,
         };
-        Progress { done, total, rate, rtt: stats.rtt, loss, bound }
+        Progress {
+            done,
+            total,
+            rate,
+            rtt: stats.rtt,
+            loss,
+            bound,
+        }
     }
 }

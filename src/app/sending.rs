@@ -22,17 +22,32 @@ const READ_AHEAD: usize = 4;
 
 /// For the disk thread.
 enum Job {
-    Read { block: BlockIndex, purpose: Purpose, buffer: Vec<u8> },
+    Read {
+        block: BlockIndex,
+        purpose: Purpose,
+        buffer: Vec<u8>,
+    },
     /// A block that was dropped to save memory and of which a piece was lost.
-    Again { block: BlockIndex, buffer: Vec<u8> },
+    Again {
+        block: BlockIndex,
+        buffer: Vec<u8>,
+    },
     Check,
     Release(BlockIndex),
 }
 
 /// From the disk thread.
 enum Done {
-    Read { block: BlockIndex, purpose: Purpose, buffer: Vec<u8>, read: BlockRead },
-    Again { block: BlockIndex, buffer: Vec<u8> },
+    Read {
+        block: BlockIndex,
+        purpose: Purpose,
+        buffer: Vec<u8>,
+        read: BlockRead,
+    },
+    Again {
+        block: BlockIndex,
+        buffer: Vec<u8>,
+    },
     Checked,
     Failed(TransferError),
 }
@@ -71,7 +86,9 @@ impl Sending {
     ) -> std::io::Result<Self> {
         let (jobs, todo) = channel();
         let (tell, done) = channel();
-        std::thread::Builder::new().name("disk".into()).spawn(move || disk(source, &todo, &tell, &waker))?;
+        std::thread::Builder::new()
+            .name("disk".into())
+            .spawn(move || disk(source, &todo, &tell, &waker))?;
         Ok(Sending {
             session: SendSession::new(manifest),
             jobs,
@@ -111,7 +128,12 @@ impl Sending {
         }
         while let Ok(done) = self.done.try_recv() {
             match done {
-                Done::Read { block, purpose, mut buffer, read } => {
+                Done::Read {
+                    block,
+                    purpose,
+                    mut buffer,
+                    read,
+                } => {
                     self.session.on_read(block, &read);
                     if purpose == Purpose::Send {
                         self.reading -= 1;
@@ -151,9 +173,17 @@ impl Sending {
             let room = connection.content_room() > self.reading;
             match self.session.next_work(room) {
                 Some(Work::Read { block, purpose }) => {
-                    if purpose == Purpose::Send { self.reading += 1 } else { self.hashing += 1 }
+                    if purpose == Purpose::Send {
+                        self.reading += 1
+                    } else {
+                        self.hashing += 1
+                    }
                     let buffer = self.buffer();
-                    self.job(Job::Read { block, purpose, buffer });
+                    self.job(Job::Read {
+                        block,
+                        purpose,
+                        buffer,
+                    });
                 }
                 Some(Work::CheckSource) => {
                     self.everything_read = true;
@@ -170,7 +200,11 @@ impl Sending {
         {
             self.again = Some(block);
             let mut buffer = self.buffer();
-            buffer.truncate(self.session.total().map_or(BLOCK_LEN, |total| block.len_in(total)));
+            buffer.truncate(
+                self.session
+                    .total()
+                    .map_or(BLOCK_LEN, |total| block.len_in(total)),
+            );
             self.job(Job::Again { block, buffer });
         }
     }
@@ -193,7 +227,10 @@ impl Sending {
             SendEvent::Accepted => self.started = Some(self.clock.now()),
             SendEvent::Started { held } => {
                 self.held = held;
-                let _ = self.notices.send(Notice::Started { held, total: self.session.total() });
+                let _ = self.notices.send(Notice::Started {
+                    held,
+                    total: self.session.total(),
+                });
             }
             SendEvent::Progress { low, blocks } => {
                 self.verified = u64::from(blocks) * BLOCK_LEN as u64;
@@ -258,13 +295,20 @@ impl Side for Sending {
 fn disk(mut source: Source, todo: &Receiver<Job>, tell: &Sender<Done>, waker: &Waker) {
     while let Ok(job) = todo.recv() {
         let done = match job {
-            Job::Read { block, purpose, mut buffer } => source
-                .read_block(block, &mut buffer)
-                .map(|read| Done::Read { block, purpose, buffer, read }),
+            Job::Read {
+                block,
+                purpose,
+                mut buffer,
+            } => source.read_block(block, &mut buffer).map(|read| Done::Read {
+                block,
+                purpose,
+                buffer,
+                read,
+            }),
             // False means bytes of a pipe that were verified meanwhile: nobody will miss them.
-            Job::Again { block, mut buffer } => {
-                source.read_range(block.start(), &mut buffer).map(|_| Done::Again { block, buffer })
-            }
+            Job::Again { block, mut buffer } => source
+                .read_range(block.start(), &mut buffer)
+                .map(|_| Done::Again { block, buffer }),
             Job::Check => source.check_unchanged().map(|()| Done::Checked),
             Job::Release(low) => {
                 source.release(low);

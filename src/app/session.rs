@@ -142,14 +142,19 @@ impl Session {
         while let Some(event) = self.stun.as_mut().and_then(StunClient::poll_event) {
             match event {
                 StunEvent::Gathered(report) => self.tell(Notice::Gathered(report)),
-                StunEvent::MappingChanged { socket, from, to } => {
-                    self.tell(Notice::MappingChanged { socket, from, to });
+                StunEvent::MappingChanged { socket, to, .. } => {
+                    self.tell(Notice::MappingChanged { socket, to });
                 }
             }
         }
         while let Some(event) = self.punch.as_mut().and_then(Punch::poll_event) {
             match event {
-                PunchEvent::Connected { path, keys, kind, rtt } => {
+                PunchEvent::Connected {
+                    path,
+                    keys,
+                    kind,
+                    rtt,
+                } => {
                     self.connect(now, path, keys, kind, rtt);
                     break;
                 }
@@ -186,9 +191,19 @@ impl Session {
                 let stats = linked.connection.stats();
                 let silent = linked.search.is_some().then_some(silence);
                 if let Some((done, total)) = self.side.progress() {
-                    let _ = self.notices.send(Notice::Progress { done, total, stats, silent });
+                    let _ = self.notices.send(Notice::Progress {
+                        done,
+                        total,
+                        stats,
+                        silent,
+                    });
                 } else if silent.is_some() {
-                    let _ = self.notices.send(Notice::Progress { done: 0, total: None, stats, silent });
+                    let _ = self.notices.send(Notice::Progress {
+                        done: 0,
+                        total: None,
+                        stats,
+                        silent,
+                    });
                 }
             }
         }
@@ -213,9 +228,21 @@ impl Session {
         let connection = Connection::new(config, controller, now);
         let (responder, places) = punch.into_parts();
         let vouched = keys.sas.is_none();
-        self.linked = Some(Linked { connection, responder, late: None, places, search: None, vouched });
+        self.linked = Some(Linked {
+            connection,
+            responder,
+            late: None,
+            places,
+            search: None,
+            vouched,
+        });
         self.stun = None;
-        self.tell(Notice::Connected { path, kind, rtt, words: keys.sas });
+        self.tell(Notice::Connected {
+            path,
+            kind,
+            rtt,
+            words: keys.sas,
+        });
     }
 }
 
@@ -234,7 +261,11 @@ impl Machine for Session {
             }
             return;
         }
-        if self.stun.as_mut().is_some_and(|s| s.handle_datagram(now, path, datagram)) {
+        if self
+            .stun
+            .as_mut()
+            .is_some_and(|s| s.handle_datagram(now, path, datagram))
+        {
             return;
         }
         if let Some(punch) = &mut self.punch {
@@ -262,7 +293,11 @@ impl Machine for Session {
         let mut single = |path: Path, ttl: Option<u8>, payload: &[u8]| {
             buf.clear();
             buf.extend_from_slice(payload);
-            Some(Transmit { path, segment: payload.len(), ttl })
+            Some(Transmit {
+                path,
+                segment: payload.len(),
+                ttl,
+            })
         };
         if let Some((path, payload)) = self.stun.as_mut().and_then(StunClient::poll_transmit) {
             return single(path, None, &payload);
@@ -280,10 +315,18 @@ impl Machine for Session {
                 Reach::Low(ttl) => Some(ttl),
                 Reach::Full => None,
             };
-            return Some(Transmit { path: t.path, segment: t.segment, ttl });
+            return Some(Transmit {
+                path: t.path,
+                segment: t.segment,
+                ttl,
+            });
         }
         let t = linked.connection.poll_transmit(now, buf, segments)?;
-        Some(Transmit { path: t.path, segment: t.segment, ttl: None })
+        Some(Transmit {
+            path: t.path,
+            segment: t.segment,
+            ttl: None,
+        })
     }
 
     fn poll_timeout(&mut self, now: Time) -> Option<Time> {
@@ -300,7 +343,9 @@ impl Machine for Session {
 
     fn on_too_large(&mut self, now: Time, size: usize) {
         if let Some(linked) = &mut self.linked {
-            linked.connection.on_too_large(now, u16::try_from(size).unwrap_or(u16::MAX));
+            linked
+                .connection
+                .on_too_large(now, u16::try_from(size).unwrap_or(u16::MAX));
         }
     }
 }

@@ -30,6 +30,8 @@ pub struct MtuSearch {
     outstanding: Option<u16>,
     next_probe: Time,
     suspicious: u32,
+    /// When the newest large packet that arrived was sent.
+    works: Time,
 }
 
 impl MtuSearch {
@@ -42,6 +44,7 @@ impl MtuSearch {
             outstanding: None,
             next_probe: now,
             suspicious: 0,
+            works: now,
         }
     }
 
@@ -103,16 +106,20 @@ impl MtuSearch {
         }
     }
 
-    /// A packet of `bytes` arrived: the size in use works.
-    pub fn on_arrived(&mut self, bytes: u64) {
-        if bytes > u64::from(MIN_MTU) {
+    /// A packet of `bytes`, sent at `sent`, arrived: its size worked then.
+    pub fn on_arrived(&mut self, sent: Time, bytes: u64) {
+        if bytes > u64::from(MIN_MTU) && sent >= self.works {
+            self.works = sent;
             self.suspicious = 0;
         }
     }
 
-    /// A packet of `bytes` was lost; true if that means a black hole, and the size fell back.
-    pub fn on_lost(&mut self, now: Time, bytes: u64) -> bool {
-        if bytes <= u64::from(MIN_MTU) || self.current == 0 {
+    /// A packet of `bytes`, sent at `sent`, was lost; true if that means a black hole, and the size fell back.
+    ///
+    /// Only losses behind the last large packet that arrived count: a queue that overflows loses large packets
+    /// between others that arrive, a black hole loses all of them.
+    pub fn on_lost(&mut self, now: Time, sent: Time, bytes: u64) -> bool {
+        if bytes <= u64::from(MIN_MTU) || self.current == 0 || sent <= self.works {
             return false;
         }
         self.suspicious += 1;
@@ -162,10 +169,13 @@ mod tests {
     fn black_hole_falls_back_and_small_losses_do_not() {
         let mut search = MtuSearch::new(Time::ZERO);
         settle(&mut search, 1472);
+        let later = Time::ZERO + Duration::from_secs(9);
         for _ in 0..100 {
-            assert!(!search.on_lost(Time::ZERO, 1200));
+            assert!(!search.on_lost(later, later, 1200));
         }
-        let fell = (0..BLACK_HOLE).any(|_| search.on_lost(Time::ZERO, 1472));
+        let overflow = (0..BLACK_HOLE).any(|_| search.on_lost(later, Time::ZERO, 1472));
+        assert!(!overflow, "later packets arrived");
+        let fell = (0..BLACK_HOLE).any(|_| search.on_lost(later, later, 1472));
         assert!(fell && search.current() == 1200);
     }
 }

@@ -88,7 +88,7 @@ pub enum PunchEvent {
     Notice(Notice),
     /// The peer was heard from an address nobody had told of; it is answered there.
     Reflexive(Path),
-    /// There is a path. The punch is over; keep [`Punch::into_responder`] for late copies. The receiver may
+    /// There is a path. The punch is over; keep [`Punch::into_parts`] for late copies. The receiver may
     /// send at once, but knows that the sender hears it only when a sealed packet opens, perhaps on another
     /// path than this.
     Connected {
@@ -118,7 +118,14 @@ pub struct Search {
 impl Search {
     /// Begins to look.
     pub fn begin(&self, now: Time) -> Schedule {
-        Schedule::new(self.pairs, &self.candidates, self.clock, self.low_ttl, &self.seed, now)
+        Schedule::new(
+            self.pairs,
+            &self.candidates,
+            self.clock,
+            self.low_ttl,
+            &self.seed,
+            now,
+        )
     }
 }
 
@@ -199,7 +206,13 @@ impl Punch {
         };
         let engine = Engine::new(role, local, &own, &peer, &mut rng)?;
         let (pairs, candidates) = paths(&own, &peer, ipv6_socket);
-        let search = Search { pairs, candidates, clock, low_ttl: config.low_ttl, seed: rng.seed() };
+        let search = Search {
+            pairs,
+            candidates,
+            clock,
+            low_ttl: config.low_ttl,
+            seed: rng.seed(),
+        };
         let schedule = search.begin(now);
         let own_nat = own.token.as_ref().map(|t| t.nat).unwrap_or_default();
         let peer_nat = peer.token.as_ref().map(|t| t.nat);

@@ -34,6 +34,12 @@ const SPARE_FANOUT: usize = 2;
 /// A keepalive server that missed this many in a row is replaced.
 const MISSES: u32 = 2;
 
+/// What a STUN server answers to `request` from `source`: for a demonstration that needs no internet. `None` if
+/// it is no binding request.
+pub fn respond(request: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
+    message::respond(request, source, None)
+}
+
 /// What gathering found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StunReport {

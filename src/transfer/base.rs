@@ -24,7 +24,7 @@ pub(super) struct Base<F> {
 }
 
 impl<F> Base<F> {
-    /// Looks at what is there. `may_be_equal`: nothing was received of this transfer before.
+    /// Looks at what is there. `may_be_equal`: nothing of this transfer was verified before.
     pub(super) fn open<L: Layer<File = F>>(
         layer: &L,
         manifest: &Arc<Manifest>,

@@ -1,13 +1,15 @@
 //! The real disk, confined to the output directory by its descriptor (cap-std).
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs::{File, FileTimes};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::Dir;
 
 use super::layer::{Layer, NodeInfo, NodeKind};
 use super::names;
@@ -17,14 +19,22 @@ use super::names;
 pub struct DiskLayer {
     dir: Dir,
     root: PathBuf,
+    /// The directory the last file was in: small files of one directory come one after another. Forgotten
+    /// whenever a directory could move.
+    last_parent: RefCell<Option<(PathBuf, Arc<Dir>)>>,
 }
 
 impl DiskLayer {
     /// Confines itself to `root`, which must exist.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
     pub fn new(root: &Path) -> io::Result<DiskLayer> {
+        let dir = Dir::open_ambient_dir(root, ambient_authority())?;
         Ok(DiskLayer {
-            dir: Dir::open_ambient_dir(root, ambient_authority())?,
+            dir,
             root: root.to_owned(),
+            last_parent: RefCell::new(None),
         })
     }
 
@@ -35,20 +45,63 @@ impl DiskLayer {
     }
 
     /// The directory of `path`, to name its last component in.
-    fn parent<'p>(&self, path: &'p Path) -> io::Result<(Dir, &'p Path)> {
-        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        let dir = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => self.dir.open_dir(parent)?,
-            _ => self.dir.try_clone()?,
+    fn parent<'p>(&self, path: &'p Path) -> io::Result<(Arc<Dir>, &'p Path)> {
+        let name = Path::new(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let mut last = self.last_parent.borrow_mut();
+        if let Some((known, dir)) = &*last
+            && known.as_os_str() == parent.as_os_str()
+        {
+            return Ok((Arc::clone(dir), name));
+        }
+        let dir = if parent.as_os_str().is_empty() {
+            self.dir.try_clone()?
+        } else {
+            self.dir.open_dir(parent)?
         };
-        Ok((dir, Path::new(name)))
+        let dir = Arc::new(dir);
+        *last = Some((parent.to_owned(), Arc::clone(&dir)));
+        Ok((dir, name))
     }
 
-    fn open_with(&self, path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-        use cap_std::fs::OpenOptionsExt as _;
-        #[cfg(unix)]
-        options.custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32);
-        let file = self.dir.open_with(path, options)?.into_std();
+    fn forget_parent(&self) {
+        *self.last_parent.borrow_mut() = None;
+    }
+
+    #[cfg(unix)]
+    fn open_as(&self, path: &Path, access: Access) -> io::Result<File> {
+        use rustix::fs::{Mode, OFlags};
+        let (dir, name) = self.parent(path)?;
+        let how = match access {
+            Access::Create => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+            Access::Write => OFlags::RDWR,
+            Access::Read => OFlags::RDONLY,
+        };
+        // One component, and no link: it cannot lead out of its directory. Without blocking, should it be a pipe.
+        let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::openat(&*dir, name, flags, Mode::RUSR | Mode::WUSR)?);
+        if access == Access::Create || file.metadata()?.is_file() {
+            return Ok(file);
+        }
+        Err(io::ErrorKind::InvalidInput.into())
+    }
+
+    #[cfg(not(unix))]
+    fn open_as(&self, path: &Path, access: Access) -> io::Result<File> {
+        // A link is a way elsewhere; cap-std keeps it inside the output directory even if one appears just now.
+        if self
+            .dir
+            .symlink_metadata(path)
+            .is_ok_and(|found| !found.is_file())
+        {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut options = cap_std::fs::OpenOptions::new();
+        options
+            .read(true)
+            .write(access != Access::Read)
+            .create_new(access == Access::Create);
+        let file = self.dir.open_with(path, &options)?.into_std();
         if file.metadata()?.is_file() {
             Ok(file)
         } else {
@@ -57,23 +110,26 @@ impl DiskLayer {
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Access {
+    Create,
+    Write,
+    Read,
+}
+
 impl Layer for DiskLayer {
     type File = File;
 
     fn create_new(&self, path: &Path) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
-        #[cfg(unix)]
-        cap_std::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        self.open_with(path, &mut options)
+        self.open_as(path, Access::Create)
     }
 
     fn open(&self, path: &Path) -> io::Result<File> {
-        self.open_with(path, OpenOptions::new().read(true).write(true))
+        self.open_as(path, Access::Write)
     }
 
     fn open_read(&self, path: &Path) -> io::Result<File> {
-        self.open_with(path, OpenOptions::new().read(true))
+        self.open_as(path, Access::Read)
     }
 
     fn open_dir(&self, path: &Path) -> io::Result<File> {
@@ -164,11 +220,12 @@ impl Layer for DiskLayer {
 
     fn rename_noreplace(&self, from: &Path, to: &Path) -> io::Result<()> {
         let ((from_dir, from_name), (to_dir, to_name)) = (self.parent(from)?, self.parent(to)?);
+        self.forget_parent();
         #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
         {
             use rustix::fs::{RenameFlags, renameat_with};
             use rustix::io::Errno;
-            match renameat_with(&from_dir, from_name, &to_dir, to_name, RenameFlags::NOREPLACE) {
+            match renameat_with(&*from_dir, from_name, &*to_dir, to_name, RenameFlags::NOREPLACE) {
                 // Not every file system can; the next best thing follows.
                 Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
                 other => return Ok(other?),
@@ -191,6 +248,7 @@ impl Layer for DiskLayer {
 
     fn rename_replace(&self, from: &Path, to: &Path) -> io::Result<()> {
         let ((from_dir, from_name), (to_dir, to_name)) = (self.parent(from)?, self.parent(to)?);
+        self.forget_parent();
         from_dir.rename(from_name, &to_dir, to_name)
     }
 
@@ -199,6 +257,7 @@ impl Layer for DiskLayer {
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.forget_parent();
         self.dir.remove_dir(path)
     }
 

@@ -19,6 +19,10 @@ pub enum Crash {
     KeepAll,
     /// Names and lengths, but only synced bytes: what a journalling file system does in a power loss.
     LoseBytes,
+    /// As [`Crash::LoseBytes`], but only for every second file: a journal may outlive what it speaks of.
+    LoseOdd,
+    /// The same for the other files.
+    LoseEven,
     /// Only what was synced.
     LoseAll,
 }
@@ -163,7 +167,12 @@ impl MemoryLayer {
     pub fn revive(&self, crash: Crash) {
         let mut disk = self.lock();
         (disk.dead, disk.die_at, disk.fail_at) = (false, None, None);
-        for node in disk.nodes.values_mut() {
+        for (&id, node) in &mut disk.nodes {
+            let crash = match (crash, id % 2) {
+                (Crash::LoseOdd, 1) | (Crash::LoseEven, 0) => Crash::LoseBytes,
+                (Crash::LoseOdd | Crash::LoseEven, _) => Crash::KeepAll,
+                (other, _) => other,
+            };
             match node {
                 Node::File { bytes, durable, .. } => match crash {
                     Crash::KeepAll => durable.clone_from(bytes),
@@ -171,11 +180,11 @@ impl MemoryLayer {
                         durable.resize(bytes.len(), 0);
                         bytes.clone_from(durable);
                     }
-                    Crash::LoseAll => bytes.clone_from(durable),
+                    _ => bytes.clone_from(durable),
                 },
                 Node::Dir { entries, durable, .. } => match crash {
-                    Crash::KeepAll | Crash::LoseBytes => durable.clone_from(entries),
                     Crash::LoseAll => entries.clone_from(durable),
+                    _ => durable.clone_from(entries),
                 },
                 Node::Link { .. } => {}
             }

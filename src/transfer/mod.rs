@@ -79,3 +79,6 @@ impl BlockIndex {
 pub fn block_count(total: u64) -> u32 {
     u32::try_from(total.div_ceil(BLOCK_LEN as u64)).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod session_tests;

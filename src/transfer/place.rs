@@ -37,14 +37,24 @@ pub struct Placed {
 }
 
 /// Gives everything in `data/` its permissions and times, and waits until it is on the medium.
-pub(super) fn settle<L: Layer>(layer: &L, staging: &Staging, manifest: &Manifest) -> Result<(), LocalError> {
+/// `done`: files that have theirs already.
+pub(super) fn settle<L: Layer>(
+    layer: &L,
+    staging: &Staging,
+    manifest: &Manifest,
+    done: impl Fn(EntryIndex) -> bool,
+) -> Result<(), LocalError> {
     let data = staging.data();
     let failed = |action| move |path: &Path, e| LocalError::new(action, layer.root().join(path), e);
     let count = |kind| manifest.iter().filter(|(_, e)| e.kind == kind).count();
     let one_by_one = count(Kind::File) + count(Kind::Dir) <= FEW_FILES;
     // Children before parents: a directory's time changes with its entries, and it may become read-only.
     for (index, entry) in manifest.iter().rev() {
-        let path = data.join(manifest.path(index));
+        let path = if one_by_one || !done(index) {
+            data.join(manifest.path(index))
+        } else {
+            PathBuf::new()
+        };
         match entry.kind {
             Kind::Symlink => {
                 if layer
@@ -57,6 +67,7 @@ pub(super) fn settle<L: Layer>(layer: &L, staging: &Staging, manifest: &Manifest
                         .map_err(|e| failed("create")(&path, e))?;
                 }
             }
+            Kind::File | Kind::Stream | Kind::Text if !one_by_one && done(index) => {}
             Kind::File | Kind::Stream | Kind::Text => {
                 let file = open_ours(layer, &path).map_err(|e| failed("open")(&path, e))?;
                 layer

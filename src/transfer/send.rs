@@ -21,6 +21,10 @@ use super::{BlockIndex, MAX_CONTENT, ORDERED_WINDOW, block_count};
 /// transfer starts a round trip earlier, little enough to be nothing if the answer is no.
 pub const EAGER_MANIFEST: u64 = 256 << 10;
 
+/// How often, on average, the receiver may ask for a block again: an honest one does once for one it only
+/// believed to hold, and once more for one that did not match.
+const MAX_NEEDS_PER_BLOCK: u64 = 4;
+
 /// Most runs a peer's claim to hold parts of a stream may have.
 const MAX_STREAM_RUNS: usize = 1 << 16;
 
@@ -101,6 +105,8 @@ pub struct SendSession {
     have: RunSet,
     /// Blocks it asked for.
     need: RunSet,
+    /// How many blocks it asked for in all.
+    needed: u64,
     /// Blocks read and announced.
     hashed: RunSet,
     send_cursor: u32,
@@ -130,6 +136,7 @@ impl SendSession {
             low: 0,
             have: RunSet::new(),
             need: RunSet::new(),
+            needed: 0,
             hashed: RunSet::new(),
             send_cursor: 0,
             hash_cursor: 0,
@@ -221,6 +228,12 @@ impl SendSession {
             if self.total.is_some_and(|total| block >= block_count(total)) || block < self.low {
                 return Err(TransferError::PeerMisbehaved(
                     "it needs blocks it verified or that do not exist",
+                ));
+            }
+            self.needed += 1;
+            if self.needed > MAX_NEEDS_PER_BLOCK * u64::from(self.send_cursor.max(self.hashed.len()).max(1)) {
+                return Err(TransferError::PeerMisbehaved(
+                    "it keeps asking for the same blocks",
                 ));
             }
             let held = self.have.remove(block);

@@ -136,7 +136,7 @@ impl<L: Layer> Sink<L> {
         let mut kept = opened.kept;
         drop(kept.split_off(&total.map_or(u32::MAX, block_count)));
         let at_root = |e| LocalError::new("read", layer.root(), e);
-        let base = Base::open(&layer, &manifest, opened.found == Before::Nothing).map_err(at_root)?;
+        let base = Base::open(&layer, &manifest, kept.is_empty()).map_err(at_root)?;
         let space = if base.equal { Space::Trust } else { Space::Check };
         let tree =
             Tree::open(&layer, &staging, Arc::clone(&manifest), opened.found, space).inspect_err(|_| {
@@ -433,7 +433,8 @@ impl<L: Layer> Sink<L> {
             });
             return Ok(());
         }
-        place::settle(&self.layer, &self.staging, &self.manifest)?;
+        let done = |index| self.tree.is_settled(index);
+        place::settle(&self.layer, &self.staging, &self.manifest, done)?;
         place::check_listing(&self.layer, &self.staging, &self.manifest)?;
         self.append(&Record::Sealed { root })?;
         let failed = |e| LocalError::new("sync", self.layer.root().join(self.staging.journal()), e);

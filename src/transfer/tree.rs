@@ -31,6 +31,8 @@ pub(super) struct Tree<F> {
     data: PathBuf,
     /// One bit for each entry: whether its file exists.
     exists: Vec<u64>,
+    /// One bit for each entry: whether its file has its permissions and time already.
+    settled: Vec<u64>,
     /// Least recently used first.
     open: VecDeque<(EntryIndex, F)>,
     /// False for files that are not ours: they are only read.
@@ -42,6 +44,7 @@ impl<F> Tree<F> {
     pub(super) fn existing(manifest: Arc<Manifest>) -> Tree<F> {
         let exists = vec![0; (manifest.len() as usize).div_ceil(64)];
         Tree {
+            settled: exists.clone(),
             exists,
             manifest,
             data: PathBuf::new(),
@@ -62,6 +65,7 @@ impl<F> Tree<F> {
             exists: vec![0; (manifest.len() as usize).div_ceil(64)],
             manifest: Arc::clone(&manifest),
             data: staging.data(),
+            settled: vec![0; (manifest.len() as usize).div_ceil(64)],
             open: VecDeque::new(),
             ours: true,
         };
@@ -214,13 +218,28 @@ impl<F> Tree<F> {
         bytes: &[u8],
     ) -> Result<(), LocalError> {
         let at = self.handle(layer, segment.entry)?;
-        let outcome = layer.write_at(&self.open[at].1, segment.file_offset, bytes);
+        let entry = self.manifest.entry(segment.entry);
+        let file = &self.open[at].1;
+        let mut outcome = layer.write_at(file, segment.file_offset, bytes);
+        // A file that came whole is done with: finishing it now saves opening it again.
+        let whole = bytes.len() as u64 == entry.size;
+        if whole && outcome.is_ok() {
+            outcome = layer.set_meta(file, entry.mode, entry.mtime);
+        }
         outcome.map_err(|e| LocalError::new("write", layer.root().join(self.path(segment.entry)), e))?;
-        // A file that came whole is done with, most likely.
-        if bytes.len() as u64 == self.manifest.entry(segment.entry).size {
+        let (word, bit) = (segment.entry.get() as usize / 64, 1 << (segment.entry.get() % 64));
+        if whole {
             self.open.remove(at);
+            self.settled[word] |= bit;
+        } else {
+            self.settled[word] &= !bit;
         }
         Ok(())
+    }
+
+    /// Whether the file of entry `index` has its permissions and time already.
+    pub(super) fn is_settled(&self, index: EntryIndex) -> bool {
+        self.settled[index.get() as usize / 64] >> (index.get() % 64) & 1 == 1
     }
 
     /// Reads a segment back; false when the file is missing or too short.

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// UDP payload bytes of every packet.
-pub const PACKET: u64 = 1400;
+pub(crate) const PACKET: u64 = 1400;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Fate {
@@ -29,7 +29,7 @@ struct Sent {
 
 /// What travels back.
 #[derive(Clone)]
-pub struct Ack {
+pub(crate) struct Ack {
     flow: usize,
     largest: u64,
     delay: Duration,
@@ -38,25 +38,25 @@ pub struct Ack {
 
 /// What a flow did.
 #[derive(Default, Clone, Copy, Debug)]
-pub struct Stats {
-    pub sent: u64,
+pub(crate) struct Stats {
+    pub(crate) sent: u64,
     /// Packets that brought something new.
-    pub useful: u64,
-    pub lost: u64,
-    pub spurious: u64,
-    pub done_at: Option<Time>,
+    pub(crate) useful: u64,
+    pub(crate) lost: u64,
+    pub(crate) spurious: u64,
+    pub(crate) done_at: Option<Time>,
 }
 
-pub struct Flow {
-    pub controller: Box<dyn Controller>,
-    pub stats: Stats,
+pub(crate) struct Flow {
+    pub(crate) controller: Box<dyn Controller>,
+    pub(crate) stats: Stats,
     /// Packets to deliver.
-    pub goal: Option<u64>,
-    pub start: Time,
+    pub(crate) goal: Option<u64>,
+    pub(crate) start: Time,
     /// Whether packets are spread over time; window-driven rivals send bursts, as TCP does.
-    pub paced: bool,
+    pub(crate) paced: bool,
     /// Whether its receiver acknowledges every second packet, as TCP does.
-    pub tcp: bool,
+    pub(crate) tcp: bool,
     id: usize,
     pacer: Pacer,
     sampler: Sampler,
@@ -83,7 +83,7 @@ pub struct Flow {
 }
 
 impl Flow {
-    pub fn new(id: usize, controller: Box<dyn Controller>, start: Time, goal: Option<u64>) -> Self {
+    pub(crate) fn new(id: usize, controller: Box<dyn Controller>, start: Time, goal: Option<u64>) -> Self {
         Flow {
             controller,
             stats: Stats::default(),
@@ -145,7 +145,7 @@ impl Flow {
     }
 
     /// When this flow wants to act next.
-    pub fn next_time(&mut self, now: Time) -> Option<Time> {
+    pub(crate) fn next_time(&mut self, now: Time) -> Option<Time> {
         if now < self.start {
             return Some(self.start);
         }
@@ -164,7 +164,7 @@ impl Flow {
         at
     }
 
-    pub fn on_time(&mut self, now: Time, link: &mut Link<(usize, u64)>, back: &mut Link<Ack>) {
+    pub(crate) fn on_time(&mut self, now: Time, link: &mut Link<(usize, u64)>, back: &mut Link<Ack>) {
         if self.ack_due.is_some_and(|t| t <= now) {
             self.send_ack(now, back);
         }
@@ -208,7 +208,7 @@ impl Flow {
     }
 
     /// A data packet arrived at the receiver.
-    pub fn on_packet(&mut self, now: Time, number: u64, base_rtt: Duration, back: &mut Link<Ack>) {
+    pub(crate) fn on_packet(&mut self, now: Time, number: u64, base_rtt: Duration, back: &mut Link<Ack>) {
         self.received += 1;
         self.pending.push(number);
         if number >= self.newest.0 {
@@ -246,7 +246,7 @@ impl Flow {
         back.send(now, 60 + ack.packets.len() as u64 / 8, ack);
     }
 
-    pub fn on_ack(&mut self, now: Time, ack: &Ack) {
+    pub(crate) fn on_ack(&mut self, now: Time, ack: &Ack) {
         let (mut bytes, mut packets, mut rtt) = (0, 0, None);
         for &n in ack.packets.iter() {
             if let Some(sent_at) = self.lost_late.remove(&n) {
@@ -366,19 +366,19 @@ impl Flow {
 }
 
 /// Flows over one pair of links.
-pub struct World {
-    pub now: Time,
-    pub forth: Link<(usize, u64)>,
-    pub back: Link<Ack>,
-    pub flows: Vec<Flow>,
+pub(crate) struct World {
+    pub(crate) now: Time,
+    pub(crate) forth: Link<(usize, u64)>,
+    pub(crate) back: Link<Ack>,
+    pub(crate) flows: Vec<Flow>,
     /// Queueing delay that packets met, microseconds, since [`World::clear_delays`].
-    pub delays: Vec<u32>,
+    pub(crate) delays: Vec<u32>,
     base_rtt: Duration,
     tick: u32,
 }
 
 impl World {
-    pub fn new(forth: Profile, back: Profile, seed: u64) -> Self {
+    pub(crate) fn new(forth: Profile, back: Profile, seed: u64) -> Self {
         let base_rtt = forth.delay + back.delay;
         World {
             now: Time::ZERO,
@@ -392,7 +392,7 @@ impl World {
     }
 
     /// Runs until `end`, or until every flow with a goal has reached it.
-    pub fn run(&mut self, end: Time) {
+    pub(crate) fn run(&mut self, end: Time) {
         loop {
             let now = self.now;
             let links = [self.forth.next_time(), self.back.next_time()]
@@ -420,7 +420,7 @@ impl World {
                 f.on_time(now, &mut self.forth, &mut self.back);
             }
             self.tick += 1;
-            if self.tick % 4 == 0 {
+            if self.tick.is_multiple_of(4) {
                 self.delays.push(self.forth.queue_delay(now).as_micros() as u32);
             }
             if !self.flows.is_empty() && self.flows.iter().all(|f| f.stats.done_at.is_some()) {
@@ -429,7 +429,7 @@ impl World {
         }
     }
 
-    pub fn median_delay(&mut self) -> Duration {
+    pub(crate) fn median_delay(&mut self) -> Duration {
         if self.delays.is_empty() {
             return Duration::ZERO;
         }

@@ -5,8 +5,6 @@
 //! uses up capacity, as on a radio link. Several flows may share a link; the tag tells them apart. Use one link
 //! per direction. The same seed and the same calls give the same run.
 
-#![allow(dead_code, reason = "each test uses its part of the model")]
-
 use p2pcopy::protocol::time::Time;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,10 +12,10 @@ use std::time::Duration;
 
 /// xoshiro256** (Blackman, Vigna 2018), seeded by splitmix64.
 #[derive(Clone, Debug)]
-pub struct Rng([u64; 4]);
+pub(crate) struct Rng([u64; 4]);
 
 impl Rng {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut z = seed;
         Rng([(); 4].map(|()| {
             z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -27,7 +25,7 @@ impl Rng {
         }))
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         let s = &mut self.0;
         let out = s[1].wrapping_mul(5).rotate_left(7).wrapping_mul(9);
         let t = s[1] << 17;
@@ -41,62 +39,62 @@ impl Rng {
     }
 
     /// Uniform in [0, 1).
-    pub fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    pub fn chance(&mut self, p: f64) -> bool {
+    pub(crate) fn chance(&mut self, p: f64) -> bool {
         p > 0.0 && self.unit() < p
     }
 }
 
 /// Gilbert-Elliott bursts of loss: per packet, the chance to enter and to leave the bad state, and the loss in it.
 #[derive(Clone, Copy, Debug)]
-pub struct Bursts {
-    pub enter: f64,
-    pub leave: f64,
-    pub loss: f64,
+pub(crate) struct Bursts {
+    pub(crate) enter: f64,
+    pub(crate) leave: f64,
+    pub(crate) loss: f64,
 }
 
 /// A token-bucket policer: drops what exceeds the rate (bytes a second) once `burst` bytes are used up.
 #[derive(Clone, Copy, Debug)]
-pub struct Policer {
-    pub rate: u64,
-    pub burst: u64,
+pub(crate) struct Policer {
+    pub(crate) rate: u64,
+    pub(crate) burst: u64,
 }
 
 /// What the link is like.
 #[derive(Clone, Debug)]
-pub struct Profile {
+pub(crate) struct Profile {
     /// Bytes a second.
-    pub rate: u64,
+    pub(crate) rate: u64,
     /// One-way propagation delay.
-    pub delay: Duration,
+    pub(crate) delay: Duration,
     /// Bytes the queue holds, the datagram in service counted.
-    pub buffer: u64,
+    pub(crate) buffer: u64,
     /// Independent loss of each datagram, 0 to 1.
-    pub loss: f64,
-    pub bursts: Option<Bursts>,
+    pub(crate) loss: f64,
+    pub(crate) bursts: Option<Bursts>,
     /// Up to this much is added to the delay, uniformly.
-    pub jitter: Duration,
+    pub(crate) jitter: Duration,
     /// Whether jitter may put datagrams out of order.
-    pub reorder: bool,
+    pub(crate) reorder: bool,
     /// Chance that a datagram arrives twice.
-    pub duplicate: f64,
+    pub(crate) duplicate: f64,
     /// Chance that it arrives damaged.
-    pub corrupt: f64,
+    pub(crate) corrupt: f64,
     /// What reaches the air inside any of these spans is lost.
-    pub blackouts: Vec<(Time, Time)>,
-    pub policer: Option<Policer>,
+    pub(crate) blackouts: Vec<(Time, Time)>,
+    pub(crate) policer: Option<Policer>,
     /// Larger datagrams vanish.
-    pub mtu: u64,
+    pub(crate) mtu: u64,
     /// Bytes each datagram takes up beside its own (headers below it).
-    pub overhead: u64,
+    pub(crate) overhead: u64,
 }
 
 impl Profile {
     /// A clean link of `rate` bytes a second with a queue of `buffer` bytes.
-    pub fn new(rate: u64, delay: Duration, buffer: u64) -> Self {
+    pub(crate) fn new(rate: u64, delay: Duration, buffer: u64) -> Self {
         Profile {
             rate,
             delay,
@@ -117,21 +115,21 @@ impl Profile {
 
 /// A datagram that has arrived.
 #[derive(Debug)]
-pub struct Arrival<T> {
-    pub at: Time,
-    pub tag: T,
+pub(crate) struct Arrival<T> {
+    pub(crate) at: Time,
+    pub(crate) tag: T,
     /// Damaged on the way; whoever holds the bytes spoils them.
-    pub corrupted: bool,
+    pub(crate) corrupted: bool,
 }
 
 /// What became of datagrams.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Totals {
-    pub sent: u64,
-    pub dropped_by_queue: u64,
-    pub dropped_by_policer: u64,
-    pub lost_in_air: u64,
-    pub too_large: u64,
+pub(crate) struct Totals {
+    pub(crate) sent: u64,
+    pub(crate) dropped_by_queue: u64,
+    pub(crate) dropped_by_policer: u64,
+    pub(crate) lost_in_air: u64,
+    pub(crate) too_large: u64,
 }
 
 struct Flying<T> {
@@ -159,9 +157,9 @@ impl<T> Ord for Flying<T> {
 }
 
 /// One direction of a path.
-pub struct Link<T> {
-    pub profile: Profile,
-    pub totals: Totals,
+pub(crate) struct Link<T> {
+    pub(crate) profile: Profile,
+    pub(crate) totals: Totals,
     rng: Rng,
     air: BinaryHeap<Reverse<Flying<T>>>,
     order: u64,
@@ -174,7 +172,7 @@ pub struct Link<T> {
 }
 
 impl<T: Clone> Link<T> {
-    pub fn new(profile: Profile, seed: u64) -> Self {
+    pub(crate) fn new(profile: Profile, seed: u64) -> Self {
         let tokens = profile.policer.map_or(0.0, |p| p.burst as f64);
         Link {
             profile,
@@ -191,17 +189,17 @@ impl<T: Clone> Link<T> {
     }
 
     /// How long a datagram sent now would wait in the queue.
-    pub fn queue_delay(&self, now: Time) -> Duration {
+    pub(crate) fn queue_delay(&self, now: Time) -> Duration {
         self.busy_until.since(now)
     }
 
     /// Changes the rate; what is queued already leaves as planned.
-    pub fn set_rate(&mut self, bytes_per_second: u64) {
+    pub(crate) fn set_rate(&mut self, bytes_per_second: u64) {
         self.profile.rate = bytes_per_second;
     }
 
     /// Puts a datagram of `bytes` on the link.
-    pub fn send(&mut self, now: Time, bytes: u64, tag: T) {
+    pub(crate) fn send(&mut self, now: Time, bytes: u64, tag: T) {
         self.totals.sent += 1;
         if bytes > self.profile.mtu {
             self.totals.too_large += 1;
@@ -231,12 +229,12 @@ impl<T: Clone> Link<T> {
     }
 
     /// When the next datagram arrives, if any is under way.
-    pub fn next_time(&self) -> Option<Time> {
+    pub(crate) fn next_time(&self) -> Option<Time> {
         self.air.peek().map(|f| f.0.at)
     }
 
     /// The next datagram that has arrived by `now`.
-    pub fn poll(&mut self, now: Time) -> Option<Arrival<T>> {
+    pub(crate) fn poll(&mut self, now: Time) -> Option<Arrival<T>> {
         if self.next_time()? > now {
             return None;
         }

@@ -9,7 +9,7 @@ use super::flow::PACKET;
 
 /// CUBIC (RFC 9438) with a delay-based end of slow start; sends unpaced.
 #[derive(Debug)]
-pub struct Cubic {
+pub(crate) struct Cubic {
     window: f64,
     threshold: f64,
     most: f64,
@@ -19,7 +19,7 @@ pub struct Cubic {
 }
 
 impl Cubic {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Cubic {
             window: 10.0,
             threshold: f64::MAX,
@@ -91,7 +91,7 @@ impl Controller for Cubic {
 
 /// BBR of 2016 (draft-cardwell-iccrg-bbr-congestion-control-00): blind to loss, window of two products.
 #[derive(Debug)]
-pub struct BbrV1 {
+pub(crate) struct BbrV1 {
     rates: VecDeque<(u64, u64)>,
     round: u64,
     round_end: u64,
@@ -116,7 +116,7 @@ enum Mode {
 const GAINS: [f64; 8] = [1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
 
 impl BbrV1 {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         BbrV1 {
             rates: VecDeque::new(),
             round: 0,

@@ -1,10 +1,11 @@
 //! Congestion control behind one small trait: how fast to send, and how much may be in flight.
 //!
 //! A controller sees whole bursts, not packets: one call per burst sent, one per ACK processed. It owns no
-//! clock and no randomness; [`Controller::new`] takes a seed.
+//! clock and no randomness: time is an argument and randomness a seed.
 
 pub mod bbr;
 pub mod sampler;
+pub mod udt;
 
 use super::time::Time;
 use std::time::Duration;

@@ -2,8 +2,8 @@
 //!
 //! Methods sort into inputs (`handle_*`), outputs (`poll_*`), what the application gives and takes
 //! (`offer`, `write_control`, …) and plain questions. Nothing unauthenticated changes any state; what the peer may
-//! make this end remember is bounded by [`RecvStream`](super::stream::RecvStream)'s window, by
-//! [`Received`](super::received::Received)'s ranges and by the replay window.
+//! make this end remember is bounded by the control stream's window, by
+//! the ranges kept for ACKs and by the replay window.
 //!
 //! It does not know files, blocks' hashes or punching. After silence the driver finds a new path by sending
 //! [`Connection::poll_path_probe`]'s packets wherever the peer may be; the first answer moves the connection there.
@@ -37,6 +37,8 @@ pub const SILENCE: Duration = Duration::from_secs(8);
 const MAX_PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Probes without an answer after which large packets are suspected of vanishing.
 const BLACK_HOLE_TIMEOUTS: u32 = 3;
+/// And for so long nothing may have been heard: a busy machine misses probes, too.
+const BLACK_HOLE_SILENCE: Duration = Duration::from_secs(1);
 /// Copies of CLOSE, in case some are lost.
 const CLOSE_COPIES: u8 = 4;
 /// Time between those copies.
@@ -468,7 +470,8 @@ impl Connection {
                 self.outage_before = now;
             }
             // Perhaps only small packets still pass; what is under way is then too large to get through.
-            if self.probe_timeouts >= BLACK_HOLE_TIMEOUTS && self.mtu.fall_back(now) {
+            let unheard = now.since(self.last_heard) >= BLACK_HOLE_SILENCE;
+            if self.probe_timeouts >= BLACK_HOLE_TIMEOUTS && unheard && self.mtu.fall_back(now) {
                 self.use_mtu();
             }
         }
@@ -499,7 +502,7 @@ impl Connection {
                 }
                 Carries::Nothing => {}
             }
-            black_hole |= mtu.on_lost(now, packet.bytes);
+            black_hole |= mtu.on_lost(now, packet.stamp.sent_at, packet.bytes);
             if packet.stamp.sent_at >= outage_before {
                 told.add(packet.bytes);
                 sampler.on_lost(packet.bytes);

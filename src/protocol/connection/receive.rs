@@ -164,7 +164,7 @@ impl Connection {
                 Carries::MtuProbe(size) => mtu_grew |= mtu.on_probe_arrived(now, size),
                 Carries::Nothing => {}
             }
-            mtu.on_arrived(packet.bytes);
+            mtu.on_arrived(packet.stamp.sent_at, packet.bytes);
             if packet.was_lost {
                 spurious += packet.bytes;
                 taken_back += 1;

@@ -197,11 +197,12 @@ impl Connection {
         }
         let room = (usize::from(MIN_MTU) - TAG_LEN).saturating_sub(buf.len() - packet + CONTROL_HEADER_LEN);
         let mut carries = Carries::Nothing;
-        if room > 64 && self.window_room() > 0 {
-            if let Some(range) = self.control_out.next(room) {
-                self.write_control_frame(&range, buf);
-                carries = Carries::Control(range);
-            }
+        if room > 64
+            && self.window_room() > 0
+            && let Some(range) = self.control_out.next(room)
+        {
+            self.write_control_frame(&range, buf);
+            carries = Carries::Control(range);
         }
         let mut eliciting = carries != Carries::Nothing;
         if !eliciting && !self.rtt.is_measured() {

@@ -148,7 +148,7 @@ mod tests {
                 };
                 let other = obeys.then_some(addresses[2]);
                 if passes {
-                    let answer = message::respond(&request, mapped, other);
+                    let answer = message::respond(&request, mapped, other).unwrap();
                     assert!(test.handle_datagram(
                         now,
                         Path {

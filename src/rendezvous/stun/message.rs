@@ -81,18 +81,20 @@ fn plain(message: &Message<'_>, kind: AttributeType) -> Option<SocketAddr> {
         .map(|a| a.addr())
 }
 
-/// A server's answer, for tests.
-#[cfg(test)]
-pub(super) fn respond(request: &[u8], mapped: SocketAddr, other: Option<SocketAddr>) -> Vec<u8> {
-    let message = Message::from_bytes(request).unwrap();
+/// A server's answer to a binding request; `None` if it is none.
+pub(super) fn respond(request: &[u8], mapped: SocketAddr, other: Option<SocketAddr>) -> Option<Vec<u8>> {
+    let message = Message::from_bytes(request).ok()?;
+    if !message.has_method(BINDING) || message.class() != MessageClass::Request {
+        return None;
+    }
     let mut out = Message::builder_success(&message, MessageWriteVec::new());
     out.add_attribute(&XorMappedAddress::new(mapped, message.transaction_id()))
-        .unwrap();
+        .ok()?;
     if let Some(other) = other {
         out.add_attribute(&MappedSocketAddr::new(other).to_raw(OTHER_ADDRESS))
-            .unwrap();
+            .ok()?;
     }
-    out.finish()
+    Some(out.finish())
 }
 
 #[cfg(test)]
@@ -108,7 +110,7 @@ mod tests {
             "203.0.113.7:4300".parse().unwrap(),
             "198.51.100.1:9".parse().unwrap(),
         );
-        let got = answer(&respond(&request, mapped, Some(other)));
+        let got = answer(&respond(&request, mapped, Some(other)).unwrap());
         assert_eq!(
             got,
             Some(Answer {

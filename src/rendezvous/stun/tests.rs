@@ -35,7 +35,7 @@ impl<F: FnMut(Time, Path) -> Option<SocketAddr>> World<F> {
             while let Some((path, request)) = self.client.poll_transmit() {
                 self.sent += 1;
                 if let Some(mapped) = (self.map)(self.now, path) {
-                    let answer = message::respond(&request, mapped, None);
+                    let answer = message::respond(&request, mapped, None).unwrap();
                     assert!(self.client.handle_datagram(self.now, path, &answer));
                 }
             }
@@ -161,7 +161,7 @@ fn keepalive_is_one_request_per_socket_and_reports_a_changed_mapping_once() {
 fn answers_from_elsewhere_or_damaged_or_to_another_socket_change_nothing() {
     let mut client = StunClient::new(&servers(), 1, &[], &[3; 32], Time::ZERO);
     let (path, request) = client.poll_transmit().unwrap();
-    let answer = message::respond(&request, at("203.0.113.7:1"), None);
+    let answer = message::respond(&request, at("203.0.113.7:1"), None).unwrap();
     let wrong_source = Path {
         remote: at("192.0.2.99:3478"),
         ..path

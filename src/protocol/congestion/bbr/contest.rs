@@ -4,6 +4,10 @@
 //! division they began with. CUBIC's growth does not depend on the window and its cuts do, so flows that follow
 //! it converge, with each other and with those that never do anything else.
 
+use super::super::AckSample;
+use super::filters::Stretch;
+use super::probe::State;
+use super::{Bbr, MOST_TRIM, RIVAL, TRIM, UNTRIM, UNTRIM_PACKETS};
 use crate::protocol::time::Time;
 use std::time::Duration;
 
@@ -14,12 +18,28 @@ const C: f64 = 0.4;
 const FRIENDLY: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 
 /// An overflow within so many round trips of a cut: flows that cut as well would have left more room.
-const SOON: u32 = 9;
+const SOON: u32 = 12;
 /// Cuts in vain, one after another, until we stop.
 const VAIN: u32 = 4;
 
+/// Round trips after a contest until the next probe: a rival that is still there shows by then.
+const LOOK_ROUND: u32 = 16;
+
 /// How often the queue is tested for rivals.
 const TEST_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Twice in a row less than this part of the bandwidth, with a queue: the path has become slower. Rivals take
+/// their share more slowly.
+const COLLAPSE: f64 = 0.7;
+
+/// A trim that our own error does not explain: probing by a quarter would only take from others.
+const PRESSED: f64 = 0.92;
+
+/// With fewer packets in the pipe a queue is hard to tell from a packet or two in service.
+pub(super) const FEW_PACKETS: f64 = 12.0;
+
+/// How long rivals that do not react to loss are treated as such before they are tested again.
+const BLIND: Duration = Duration::from_secs(10);
 
 /// A window on CUBIC's curve, in packets.
 #[derive(Clone, Copy, Debug)]
@@ -85,8 +105,118 @@ impl Contest {
         self.window = (self.window + step * acked).max(self.friendly);
     }
 
-    /// Whether it is time to look for rivals again: a while after the last overflow, which tells of them too.
+    /// Whether it is time to look for rivals again.
     pub(super) fn is_test_due(&self, now: Time) -> bool {
-        now.since(self.tested_at.max(self.cut_at)) > TEST_INTERVAL
+        now.since(self.tested_at) > TEST_INTERVAL
+    }
+}
+
+impl Bbr {
+    /// How far the lowest RTT of a stretch may lie above the minimum without a queue: timers and ACKs, jitter that
+    /// not every stretch escapes, and a packet and a half in service.
+    pub(super) fn queue_noise(&self) -> Duration {
+        let min_rtt = self.min_rtt.get().unwrap_or_default();
+        let packets = Duration::from_secs_f64(1.5 * self.mtu as f64 / self.max_bw.get().max(10_000) as f64);
+        // ACKs are up to an eighth of the RTT apart, and as late again: that much spread is none of the path's.
+        let jitter = self.jitter.get().saturating_sub(min_rtt / 4);
+        min_rtt / 16 + Duration::from_micros(500) + jitter / 2 + packets
+    }
+
+    /// Draws the conclusions from a queue, or its absence.
+    pub(super) fn on_queue(&mut self, s: &AckSample, stretch: &Stretch) {
+        // A shallow queue need not show; then the loss must.
+        let count = &stretch.count;
+        let contested = self.contest.is_some() && count.exceeds(self.p0);
+        let overflow = contested || self.queued && count.is_overflow(self.baseline.raw());
+        if let Some(rate) = stretch.rate() {
+            self.rate = rate;
+        }
+        if let Some(c) = self.contest.as_mut() {
+            if overflow && c.on_overflow(s.now, s.smoothed_rtt) {
+                self.blind_until = Some(s.now + BLIND);
+                // Back to what was ours before we gave way.
+                self.leave_contest(s, 0);
+            } else if overflow {
+                // What was sent before the cut does not tell of it.
+                self.round.restart(s.now, s.delivered, 1);
+            }
+            return;
+        }
+        if self.state == State::Cruise && self.has_collapsed(stretch) {
+            self.max_bw.reset(self.rate);
+            self.trim = 1.0;
+            self.enter(State::Drain, s);
+            return;
+        }
+        if self.state == State::Cruise {
+            self.queued_for = if self.queued { self.queued_for + 1 } else { 0 };
+            let packets = (self.bdp(self.bw()) / self.mtu as f64).max(1.0);
+            let step = if self.queued {
+                1.0 - TRIM
+            } else {
+                1.0 + (UNTRIM_PACKETS / packets).max(UNTRIM)
+            };
+            self.trim = (self.trim * step).clamp(1.0 - MOST_TRIM, 1.0);
+            // What is left of our own probe is no rival's: the queue must have gone and come back.
+            self.cleared |= !self.queued;
+            self.pressed |= self.cleared && self.trim <= PRESSED;
+        }
+        let packets = self.bdp(self.bw()) / self.mtu as f64;
+        let able =
+            matches!(self.state, State::Cruise | State::Down | State::Refill) && packets >= FEW_PACKETS;
+        if able && !self.is_blind(s.now) && (overflow && self.queued_for >= 3 || self.queued_for >= RIVAL) {
+            self.enter_contest(s, overflow);
+        }
+    }
+
+    /// Whether the path has lost much of its bandwidth: too much for trims, which would take a second or two.
+    fn has_collapsed(&mut self, stretch: &Stretch) -> bool {
+        let expected = self.bw() as f64 * self.trim * COLLAPSE;
+        let low = self.queued && stretch.rate().is_some_and(|r| (r as f64) < expected);
+        std::mem::replace(&mut self.was_low, low) && low
+    }
+
+    pub(super) fn is_blind(&self, now: Time) -> bool {
+        self.blind_until.is_some_and(|t| now < t)
+    }
+
+    /// Back to the model, at the rate that the contest left us. What is free now may be much more:
+    /// look soon.
+    pub(super) fn leave_contest(&mut self, s: &AckSample, rate: u64) {
+        self.contest = None;
+        if rate > 0 {
+            self.max_bw.reset(rate);
+        }
+        self.bw_lo = None;
+        self.trim = 1.0;
+        self.plan_probe(s.now);
+        if !self.is_blind(s.now) {
+            self.probe_wait = self.min_rtt.get().unwrap_or_default() * LOOK_ROUND;
+        }
+        self.enter(State::Cruise, s);
+    }
+
+    pub(super) fn enter_contest(&mut self, s: &AckSample, overflow: bool) {
+        let window = s.in_flight_at_send.max(s.prior_in_flight) as f64;
+        let window = window.max(self.pipe(self.bw())) / self.mtu as f64;
+        let mut contest = Contest::new(s.now, window.max(4.0));
+        if overflow {
+            contest.on_overflow(s.now, Duration::ZERO);
+        }
+        self.contest = Some(contest);
+        self.contested_at = Some(s.now);
+        self.enter(State::Contest, s);
+    }
+
+    pub(super) fn on_contest(&mut self, s: &AckSample) {
+        let now = s.now;
+        let Some(c) = self.contest.as_mut() else { return };
+        if s.prior_in_flight as f64 + 16.0 * self.mtu as f64 >= c.window * self.mtu as f64 {
+            c.grow(now, s.acked_packets as f64, s.smoothed_rtt);
+        }
+        if c.is_test_due(now) {
+            c.tested_at = now;
+            self.enter_probe_rtt(s);
+        }
     }
 }

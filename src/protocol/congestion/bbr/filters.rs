@@ -49,26 +49,30 @@ impl MinRtt {
         }
     }
 
-    /// While others fill the queue (`contested`) the minimum is not to be seen, and remembered longer.
-    pub(super) fn on_sample(&mut self, now: Time, rtt: Duration, contested: bool) {
+    pub(super) fn on_sample(&mut self, now: Time, rtt: Duration) {
+        match self.value {
+            // As near as a measurement gets; a stricter test would make each path probe for its RTT.
+            Some(v) if rtt > v + v / 32 + Duration::from_micros(100) => return,
+            Some(v) => self.value = Some(v.min(rtt)),
+            None => self.value = Some(rtt),
+        }
+        self.seen_at = now;
+        self.idle_at = now;
+    }
+
+    /// The lowest RTT of a pipe that we emptied on purpose. What a stranger's queue adds is believed only when
+    /// nothing lower was seen for long: ten seconds, or longer while we know of strangers (`contested`).
+    pub(super) fn on_probe(&mut self, now: Time, rtt: Duration, contested: bool) {
         let window = if contested {
             CONTESTED_WINDOW
         } else {
             MIN_RTT_WINDOW
         };
-        let expired = now.since(self.seen_at) > window;
-        match self.value {
-            Some(v) if rtt > v && !expired => {
-                // As near as a measurement gets; a stricter test would make each path probe for its RTT.
-                if rtt <= v + v / 32 + Duration::from_micros(100) {
-                    self.idle_at = now;
-                }
-            }
-            _ => {
-                self.value = Some(rtt);
-                self.seen_at = now;
-                self.idle_at = now;
-            }
+        self.on_sample(now, rtt);
+        self.idle_at = now;
+        if now.since(self.seen_at) > window {
+            self.value = Some(rtt);
+            self.seen_at = now;
         }
     }
 
@@ -79,12 +83,6 @@ impl MinRtt {
     /// Since when nothing near the minimum was seen.
     pub(super) fn idle_at(&self) -> Time {
         self.idle_at
-    }
-
-    /// The RTT was just measured with an empty pipe.
-    pub(super) fn refresh(&mut self, now: Time) {
-        self.idle_at = now;
-        self.seen_at = now;
     }
 }
 

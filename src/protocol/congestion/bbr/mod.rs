@@ -1,12 +1,18 @@
 //! The default controller: the skeleton of BBRv3 (draft-ietf-ccwg-bbr) with loss told from congestion.
 //!
-//! It models the path by its bandwidth (the highest delivery rate of two probing cycles) and its unloaded RTT,
-//! paces at the first and keeps about one product of both in flight. What differs from the draft, and why:
+//! It models the path by its bandwidth and its unloaded RTT, paces at the first and keeps about one product of
+//! both in flight; every few seconds it probes for more. What differs from the draft, and why:
 //!
-//! 1. Loss counts only beyond the path's own ([`loss`]); the pacing rate makes up for that loss.
-//! 2. The window covers the jitter seen while we build no queue, or reordering would idle the path.
-//! 3. Startup ends on loss only if bandwidth has stopped growing as well.
-//! 4. A path that shows its unloaded RTT anyway is not emptied to measure it.
+//! 1. Loss counts only beyond the path's own ([`loss`]), and the pacing rate makes up for that loss: BBRv3 takes
+//!    any loss above 2% for congestion.
+//! 2. Bandwidth is the mean of rate samples over stretches of a round or more, of at least 100 packets: the
+//!    maximum of noisy samples is several percent too high, and fills buffers.
+//! 3. The window covers the jitter seen while we build no queue, or reordering would idle the path.
+//! 4. Startup ends when bandwidth stops growing, whatever is lost, and grows by what the RTT allows.
+//! 5. A path that shows its unloaded RTT anyway is not emptied to measure it.
+//! 6. Cruising in a queue slows down step by step. A queue that outlives this belongs to others, and then the
+//!    window follows CUBIC's curve until they are gone ([`contest`]): two flows of the draft's kind keep whatever
+//!    shares they began with, and push CUBIC aside in shallow buffers.
 //!
 //! Section numbers below are those of draft-ietf-ccwg-bbr.
 
@@ -24,8 +30,13 @@ use probe::State;
 use std::time::Duration;
 
 /// First window, packets: paced over the first RTT it saves two rounds over the 10 of RFC 6928, and at 1 Mbit/s
-/// it is still sent within the half second that buffers hold.
+/// it is less than the second that buffers there hold.
 const INITIAL_PACKETS: u64 = 64;
+/// Startup: bytes by which each acknowledged byte widens the window, while the RTT shows no queue. Three times as
+/// much a round, where rate samples, a round late, would allow but twice.
+const STARTUP_STEP: u64 = 2;
+/// Startup: the window leaves in this part of an RTT at least (1/1.5), or pacing would hold that growth up.
+const STARTUP_PACE: f64 = 1.5;
 /// Least window, packets (BBRMinPipeCwnd).
 const MIN_PACKETS: u64 = 4;
 /// RTT assumed before the first sample.
@@ -67,6 +78,8 @@ pub struct Bbr {
     suspect: bool,
     /// Whether the last stretch saw a queue throughout.
     queued: bool,
+    /// Whether the last stretch was delivered far below the estimate.
+    was_low: bool,
     /// The window while other flows fill the queue.
     contest: Option<Contest>,
     contested_at: Option<Time>,
@@ -74,6 +87,10 @@ pub struct Bbr {
     blind_until: Option<Time>,
     /// Stretches in a row that cruised in a queue.
     queued_for: u32,
+    /// Whether cruising had to slow down for a queue that is not ours.
+    pressed: bool,
+    /// Whether the queue has been empty since the last probe.
+    cleared: bool,
     /// What cruising in queues leaves of the pacing rate.
     trim: f64,
     /// Startup: the bandwidth that must be outgrown, and rounds in which it was not.
@@ -113,10 +130,13 @@ impl Bbr {
             bw_lo: None,
             suspect: false,
             queued: false,
+            was_low: false,
             contest: None,
             contested_at: None,
             blind_until: None,
             queued_for: 0,
+            pressed: false,
+            cleared: false,
             trim: 1.0,
             full_bw: 0,
             full_rounds: 0,
@@ -160,7 +180,7 @@ impl Bbr {
 
     fn on_model(&mut self, s: &AckSample) -> Option<Stretch> {
         if let Some(rtt) = s.rtt {
-            self.min_rtt.on_sample(s.now, rtt, self.contest.is_some());
+            self.min_rtt.on_sample(s.now, rtt);
         }
         let least = self.min_rtt.get().unwrap_or_default() + self.jitter.get();
         let ended = self.round.on_ack(s, least);
@@ -188,7 +208,7 @@ impl Bbr {
         let rate = if self.full {
             rate
         } else {
-            rate.max((1.5 * self.window as f64 / s.smoothed_rtt.as_secs_f64().max(1e-4)) as u64)
+            rate.max((STARTUP_PACE * self.window as f64 / s.smoothed_rtt.as_secs_f64().max(1e-4)) as u64)
         };
         if let Some(c) = self.contest {
             let srtt = s.smoothed_rtt.as_secs_f64().max(1e-4);
@@ -216,7 +236,7 @@ impl Bbr {
         if self.full {
             self.window = target;
         } else if self.window < target || s.delivered < INITIAL_PACKETS * self.mtu || !self.sees_queue(s) {
-            self.window += 2 * s.acked_bytes;
+            self.window += STARTUP_STEP * s.acked_bytes;
         } else {
             self.window = target;
         }

@@ -1,10 +1,10 @@
 //! The state machine: startup, drain, and the cycle of probes (sections 4.3.2 to 4.3.4).
 
 use super::super::{AckSample, Phase};
-use super::contest::Contest;
+use super::contest::FEW_PACKETS;
 use super::filters::Stretch;
 use super::loss::Place;
-use super::{BETA, Bbr, MOST_TRIM, RIVAL, TRIM, UNTRIM, UNTRIM_PACKETS};
+use super::{BETA, Bbr};
 use crate::protocol::time::Time;
 use std::time::Duration;
 
@@ -22,17 +22,19 @@ const STARTUP_GROWTH: f64 = 1.25;
 const PROBE_GROWTH: f64 = 1.1;
 /// Share of the pipe left in flight to see whether a queue is ours alone: less would show nothing more.
 const CONTEST_DIP: f64 = 0.75;
-/// How long rivals that do not react to loss are treated as such before they are tested again.
-const BLIND: Duration = Duration::from_secs(10);
 /// Round trips between probes among them: what the first BBR does, the one such rival that is common.
 const BLIND_CYCLE: u32 = 8;
 /// One measurement may be this much too low by chance.
 const NOISE: f64 = 0.95;
 /// Per clean stretch, short-term bandwidth grows back by this.
 const REGAIN: f64 = 1.03;
-/// Rounds without growth that end startup; fewer if loss says the same.
+/// Rounds without growth that end startup. The draft waits for three, because TCP's receive window may hold
+/// growth up for one; ours does not, and each round more overfills the queue.
 const FULL_ROUNDS: u32 = 2;
-const FULL_ROUNDS_LOSSY: u32 = 2;
+/// Rounds after which a probe ends that an idle application left without an answer.
+const UNANSWERED: u32 = 8;
+/// After a contest, overflowing a queue means that rivals are still there, for so long.
+const MEMORY: Duration = Duration::from_secs(10);
 
 /// Where in its life the controller is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,7 +84,7 @@ impl Bbr {
     pub(super) fn on_state(&mut self, s: &AckSample, ended: Option<Stretch>) {
         let verdict = self.judge(s, ended);
         match self.state {
-            State::Startup => self.on_startup(s, verdict),
+            State::Startup => self.on_startup(s),
             State::Drain => {
                 if s.in_flight as f64 <= self.pipe(self.max_bw.get()) || self.round.in_phase > 4 {
                     self.plan_probe(s.now);
@@ -91,7 +93,7 @@ impl Bbr {
             }
             State::Down => {
                 let drained = !self.queued || s.in_flight as f64 <= self.pipe(self.bw());
-                if drained && (verdict.is_some() || self.is_blind(s.now)) {
+                if drained && verdict.is_some() || self.is_blind(s.now) && self.round.in_phase >= 1 {
                     self.enter(State::Cruise, s);
                 } else {
                     self.wait_for_probe(s);
@@ -130,12 +132,14 @@ impl Bbr {
             let quiet = low <= min + min / 10 + Duration::from_millis(1);
             let grew = self.max_bw.get() as f64 >= self.full_bw as f64 * STARTUP_GROWTH;
             match self.state {
-                State::Startup if quiet && grew => self.baseline.on_stretch(Place::Growing, stretch.count),
+                State::Startup if stretch.high <= min + min / 4 + Duration::from_millis(2) && grew => {
+                    self.baseline.on_stretch(Place::Growing, stretch.count)
+                }
                 State::Cruise if quiet => self.baseline.on_stretch(Place::Cruise, stretch.count),
                 State::Down if quiet => self.baseline.on_stretch(Place::Down, stretch.count),
                 _ => {}
             }
-            self.queued = low > min + min / 16 + Duration::from_millis(1);
+            self.queued = low > min + self.queue_noise();
             self.on_queue(s, &stretch);
             if matches!(self.state, State::Cruise | State::Down) {
                 self.jitter.on_stretch(&stretch);
@@ -150,7 +154,7 @@ impl Bbr {
         Some(excess)
     }
 
-    fn on_startup(&mut self, s: &AckSample, verdict: Option<bool>) {
+    fn on_startup(&mut self, s: &AckSample) {
         if !self.round.started || s.app_limited {
             return;
         }
@@ -160,93 +164,22 @@ impl Bbr {
             return;
         }
         self.full_rounds += 1;
-        let lossy = verdict == Some(true);
-        let enough = if lossy { FULL_ROUNDS_LOSSY } else { FULL_ROUNDS };
-        if self.full_rounds >= enough {
+        if self.full_rounds >= FULL_ROUNDS {
             self.full = true;
             self.enter(State::Drain, s);
         }
     }
 
-    /// Draws the conclusions from a queue, or its absence.
-    fn on_queue(&mut self, s: &AckSample, stretch: &Stretch) {
-        let overflow = self.queued && stretch.count.is_overflow(self.baseline.raw());
-        if let Some(rate) = stretch.rate() {
-            self.rate = rate;
-        }
-        if let Some(c) = self.contest.as_mut() {
-            if overflow && c.on_overflow(s.now, s.smoothed_rtt) {
-                self.blind_until = Some(s.now + BLIND);
-                self.leave_contest(s, stretch.rate());
-            }
-            return;
-        }
-        if self.state == State::Cruise {
-            self.queued_for = if self.queued { self.queued_for + 1 } else { 0 };
-            let packets = (self.bdp(self.bw()) / self.mtu as f64).max(1.0);
-            let step = if self.queued {
-                1.0 - TRIM
-            } else {
-                1.0 + (UNTRIM_PACKETS / packets).max(UNTRIM)
-            };
-            self.trim = (self.trim * step).clamp(1.0 - MOST_TRIM, 1.0);
-        }
-        let probing = !matches!(self.state, State::Cruise | State::Down | State::Refill);
-        if !probing && !self.is_blind(s.now) && (overflow && self.queued_for >= 3 || self.queued_for >= RIVAL)
-        {
-            self.enter_contest(s, overflow);
-        }
-    }
-
-    fn is_blind(&self, now: Time) -> bool {
-        self.blind_until.is_some_and(|t| now < t)
-    }
-
-    fn leave_contest(&mut self, s: &AckSample, rate: Option<u64>) {
-        self.contest = None;
-        if let Some(rate) = rate {
-            self.max_bw.reset(rate);
-        }
-        self.bw_lo = None;
-        self.plan_probe(s.now);
-        self.enter(State::Cruise, s);
-    }
-
-    fn enter_contest(&mut self, s: &AckSample, overflow: bool) {
-        let window = s.in_flight_at_send.max(s.prior_in_flight) as f64 / self.mtu as f64;
-        let mut contest = Contest::new(s.now, window.max(4.0));
-        if overflow {
-            contest.on_overflow(s.now, Duration::ZERO);
-        }
-        self.contest = Some(contest);
-        self.contested_at = Some(s.now);
-        self.enter(State::Contest, s);
-    }
-
-    fn on_contest(&mut self, s: &AckSample) {
-        let now = s.now;
-        let Some(c) = self.contest.as_mut() else { return };
-        if s.prior_in_flight as f64 + 16.0 * self.mtu as f64 >= c.window * self.mtu as f64 {
-            c.grow(now, s.acked_packets as f64, s.smoothed_rtt);
-        }
-        if c.is_test_due(now) {
-            c.tested_at = now;
-            self.enter_probe_rtt(s);
-        }
-    }
-
-    fn enter_probe_rtt(&mut self, s: &AckSample) {
+    pub(super) fn enter_probe_rtt(&mut self, s: &AckSample) {
         self.enter(State::ProbeRtt, s);
         self.probe_rtt_done = None;
         self.dip = None;
     }
 
     fn on_up(&mut self, s: &AckSample, verdict: Option<bool>, ended: Option<Stretch>) {
-        let recent = self
-            .contested_at
-            .is_some_and(|t| s.now.since(t) < Duration::from_secs(10));
+        let recent = self.contested_at.is_some_and(|t| s.now.since(t) < MEMORY);
         if self.is_blind(s.now) {
-            if self.round.in_phase >= 1 {
+            if self.round.in_phase >= 2 {
                 self.enter_down(s);
             }
             return;
@@ -267,9 +200,13 @@ impl Bbr {
                 self.full_bw = rate;
                 self.max_bw.reset(rate);
                 self.trim = 1.0;
+                // The next answer is to what is sent from now on, a quarter faster again.
+                self.round.restart(s.now, s.delivered, 1);
             } else {
                 self.enter_down(s);
             }
+        } else if self.round.in_phase > UNANSWERED {
+            self.enter_down(s);
         }
     }
 
@@ -299,7 +236,12 @@ impl Bbr {
     fn wait_for_probe(&mut self, s: &AckSample) {
         if s.now.since(self.phase_began) >= self.probe_wait {
             self.bw_lo = None;
-            self.enter(State::Refill, s);
+            let packets = self.bdp(self.bw()) / self.mtu as f64;
+            if self.pressed && packets >= FEW_PACKETS && !self.is_blind(s.now) {
+                self.enter_contest(s, false);
+            } else {
+                self.enter(State::Refill, s);
+            }
         }
     }
 
@@ -311,15 +253,18 @@ impl Bbr {
         {
             self.probed = self.probed.max(rate);
         }
-        let known = (self.max_bw.get() as f64 * self.trim * NOISE) as u64;
+        let noise = if self.probed == 0 { 1.0 } else { NOISE };
+        let known = (self.max_bw.get() as f64 * self.trim * noise) as u64;
         self.max_bw.reset(self.probed.max(known));
         self.trim = 1.0;
         self.plan_probe(s.now);
         self.enter(State::Down, s);
     }
 
-    fn plan_probe(&mut self, now: Time) {
+    pub(super) fn plan_probe(&mut self, now: Time) {
         self.queued_for = 0;
+        self.pressed = false;
+        self.cleared = false;
         if self.is_blind(now) {
             self.probe_wait = self.min_rtt.get().unwrap_or_default() * BLIND_CYCLE;
             return;
@@ -364,14 +309,14 @@ impl Bbr {
 
     fn end_probe_rtt(&mut self, s: &AckSample) {
         let min_rtt = self.min_rtt.get().unwrap_or_default();
-        let empty = self
-            .dip
-            .is_some_and(|d| d <= min_rtt + min_rtt / 16 + Duration::from_millis(1));
+        let empty = self.dip.is_some_and(|d| d <= min_rtt + self.queue_noise());
+        if let Some(rtt) = self.dip {
+            self.min_rtt.on_probe(s.now, rtt, self.contest.is_some());
+        }
         if self.contest.is_none() {
-            self.min_rtt.refresh(s.now);
             self.enter(State::Cruise, s);
         } else if empty {
-            self.leave_contest(s, Some(self.rate));
+            self.leave_contest(s, self.rate);
         } else {
             self.enter(State::Contest, s);
         }

@@ -283,7 +283,7 @@ impl World {
                     let State::Punching(punch) = std::mem::replace(&mut side.state, State::Failed) else {
                         return;
                     };
-                    side.state = State::Connected(Box::new(punch.into_responder()));
+                    side.state = State::Connected(Box::new(punch.into_parts().0));
                 }
                 PunchEvent::Failed(report) => {
                     side.report = Some(*report);

@@ -1,0 +1,274 @@
+//! UDT's congestion control (draft-gg-udt-03, section 4), as a reference to compare the default with.
+//!
+//! Rate-based: every SYN the sending period shrinks by a step that depends on how far the rate is from the link's
+//! capacity; the first loss of a congestion epoch stretches it by an eighth, and more losses in the epoch do so
+//! again at random. It takes every loss for congestion, which is what the comparison shows.
+//!
+//! UDT4's known bugs are mended, not imitated: the sending period is a float, not whole microseconds; slow start
+//! ends with the rate that was received, or with window/(RTT + SYN), not its inverse; a timeout in the first
+//! packets does not leave a rate of 16 packets a second; a repeated loss counts once.
+
+use super::{AckSample, Controller, Phase};
+use crate::protocol::time::Time;
+use std::time::Duration;
+
+/// Rate-control interval (section 4).
+const SYN: Duration = Duration::from_millis(10);
+/// A decrease stretches the period by this (section 4.2: 1.125).
+const DECREASE: f64 = 1.125;
+/// Decreases within one epoch, the first counted (section 4.2).
+const MOST_DECREASES: u32 = 5;
+/// Flow window of slow start, packets (section 4.1).
+const INITIAL_WINDOW: f64 = 16.0;
+/// Least rate after slow start, packets per SYN: 100 packets a second, where UDT4 could be stuck at 16.
+const LEAST_PER_SYN: f64 = 1.0;
+/// Weight of a new sample in the averages of received rate and capacity (section 3.3).
+const SMOOTHING: f64 = 1.0 / 8.0;
+
+/// UDT's DAIMD.
+#[derive(Debug)]
+pub struct Udt {
+    mtu: f64,
+    rng: u64,
+    slow_start: bool,
+    /// Flow window, packets.
+    window: f64,
+    /// Sending period, seconds a packet.
+    period: f64,
+    rtt: Duration,
+    /// Packets a second: as received, and the most seen, which stands for the packet-pair capacity.
+    received: f64,
+    capacity: f64,
+    last_increase: Time,
+    lost_since_increase: bool,
+    /// The epoch ends when what is sent after it is acknowledged.
+    epoch_ends: u64,
+    /// Losses in this epoch, decreases made, and every how many losses one is made.
+    losses: u32,
+    decreases: u32,
+    every: u32,
+}
+
+impl Udt {
+    /// A controller for a fresh path; `seed` draws the spacing of repeated decreases.
+    pub fn new(now: Time, mtu: u16, initial_rtt: Option<Duration>, seed: u64) -> Self {
+        let rtt = initial_rtt.unwrap_or(Duration::from_millis(100));
+        Udt {
+            mtu: f64::from(mtu),
+            rng: seed | 1,
+            slow_start: true,
+            window: INITIAL_WINDOW,
+            period: 0.0,
+            rtt,
+            received: 0.0,
+            capacity: 0.0,
+            last_increase: now,
+            lost_since_increase: false,
+            epoch_ends: 0,
+            losses: 0,
+            decreases: 0,
+            every: 1,
+        }
+    }
+
+    fn end_slow_start(&mut self) {
+        self.slow_start = false;
+        let by_window = self.window / (self.rtt + SYN).as_secs_f64();
+        let rate = if self.received > 0.0 {
+            self.received
+        } else {
+            by_window
+        };
+        self.set_rate(rate);
+    }
+
+    fn set_rate(&mut self, packets_per_second: f64) {
+        let least = LEAST_PER_SYN / SYN.as_secs_f64();
+        self.period = 1.0 / packets_per_second.max(least);
+    }
+
+    /// Packets to add per SYN (section 4.1): a power of ten that follows the spare capacity.
+    fn increase(&self) -> f64 {
+        let rate = 1.0 / self.period;
+        let spare = self.capacity - rate;
+        // Having just lost, it aims at a ninth less of the capacity, as the published code does.
+        let spare = if self.lost_since_increase {
+            spare.min(self.capacity / 9.0)
+        } else {
+            spare
+        };
+        let bits = spare * self.mtu * 8.0;
+        let least = 1.0 / self.mtu;
+        if bits <= 1.0 {
+            return least;
+        }
+        let step = 10_f64.powf(bits.log10().ceil()) * 1.5e-6 / self.mtu;
+        step.max(least)
+    }
+
+    fn on_loss(&mut self, s: &AckSample) {
+        if self.slow_start {
+            self.end_slow_start();
+        }
+        self.lost_since_increase = true;
+        if s.delivered_at_send >= self.epoch_ends {
+            self.epoch_ends = s.delivered + s.in_flight;
+            self.period *= DECREASE;
+            self.losses = 0;
+            self.decreases = 1;
+            self.every = 1 + u32::try_from(self.random() % 16).unwrap_or(0);
+        } else {
+            self.losses += 1;
+            if self.decreases < MOST_DECREASES && self.losses.is_multiple_of(self.every) {
+                self.period *= DECREASE;
+                self.decreases += 1;
+            }
+        }
+        self.set_rate(1.0 / self.period);
+    }
+
+    /// xorshift64 (Marsaglia 2003).
+    fn random(&mut self) -> u64 {
+        self.rng ^= self.rng << 13;
+        self.rng ^= self.rng >> 7;
+        self.rng ^= self.rng << 17;
+        self.rng
+    }
+}
+
+impl Controller for Udt {
+    fn on_sent(&mut self, _now: Time, _bytes: u64, _in_flight: u64) {}
+
+    fn on_ack(&mut self, s: &AckSample) {
+        // Of the slowest packet, not the newest: under jitter the newest acknowledged is a lucky one.
+        if let Some(rtt) = s.max_rtt {
+            self.rtt = (self.rtt * 7 + rtt) / 8;
+        }
+        if let Some(rate) = s.delivery_rate {
+            let packets = rate as f64 / self.mtu;
+            self.received += (packets - self.received) * if self.received > 0.0 { SMOOTHING } else { 1.0 };
+            self.capacity = self.capacity.max(packets);
+        }
+        if self.slow_start {
+            self.window += s.acked_packets as f64;
+        } else {
+            self.window = self.received * (self.rtt + SYN).as_secs_f64() + INITIAL_WINDOW;
+        }
+        if s.lost_packets > 0 {
+            self.on_loss(s);
+        }
+        while !self.slow_start && s.now.since(self.last_increase) >= SYN {
+            let packets = SYN.as_secs_f64() / self.period + self.increase();
+            self.set_rate(packets / SYN.as_secs_f64());
+            self.last_increase = s.now.min(self.last_increase + SYN).max(s.now - SYN * 10);
+            self.lost_since_increase = false;
+        }
+        if self.slow_start {
+            self.last_increase = s.now;
+        }
+    }
+
+    fn on_spurious_loss(&mut self, _now: Time, _bytes: u64) {}
+
+    fn on_path_change(&mut self, now: Time) {
+        let mtu = self.mtu as u16;
+        *self = Udt::new(now, mtu, None, self.rng);
+    }
+
+    fn window(&self) -> u64 {
+        (self.window * self.mtu) as u64
+    }
+
+    fn pacing_rate(&self) -> u64 {
+        if self.slow_start {
+            // Unpaced in UDT; here the window over half an RTT, so that bursts do not decide the comparison.
+            return (2.0 * self.window * self.mtu / self.rtt.as_secs_f64().max(1e-4)) as u64;
+        }
+        (self.mtu / self.period) as u64
+    }
+
+    fn set_mtu(&mut self, bytes: u16) {
+        self.mtu = f64::from(bytes);
+    }
+
+    fn phase(&self) -> Phase {
+        if self.slow_start {
+            Phase::Startup
+        } else {
+            Phase::Steady
+        }
+    }
+
+    fn bandwidth(&self) -> u64 {
+        (self.received * self.mtu) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(now: Time, lost: u64, delivered: u64) -> AckSample {
+        AckSample {
+            now,
+            acked_bytes: 1400,
+            acked_packets: 1,
+            lost_bytes: lost * 1400,
+            lost_packets: lost,
+            rtt: Some(Duration::from_millis(50)),
+            max_rtt: Some(Duration::from_millis(50)),
+            min_rtt: Duration::from_millis(50),
+            smoothed_rtt: Duration::from_millis(50),
+            delivery_rate: Some(1_400_000),
+            app_limited: false,
+            delivered,
+            delivered_at_send: delivered,
+            lost_since_send: 0,
+            prior_in_flight: 14_000,
+            in_flight: 12_600,
+            in_flight_at_send: 14_000,
+        }
+    }
+
+    fn at(ms: u64) -> Time {
+        Time::from_nanos(ms * 1_000_000)
+    }
+
+    #[test]
+    fn first_loss_leaves_slow_start_at_the_received_rate() {
+        let mut udt = Udt::new(at(0), 1400, None, 1);
+        udt.on_ack(&sample(at(50), 0, 1400));
+        assert_eq!(udt.phase(), Phase::Startup);
+        udt.on_ack(&sample(at(51), 1, 2800));
+        assert_eq!(udt.phase(), Phase::Steady);
+        let want = 1_400_000.0 / DECREASE;
+        assert!(
+            (udt.pacing_rate() as f64 - want).abs() < want * 0.01,
+            "{}",
+            udt.pacing_rate()
+        );
+    }
+
+    #[test]
+    fn losses_of_one_epoch_cut_five_times_at_most() {
+        let mut udt = Udt::new(at(0), 1400, None, 1);
+        udt.on_ack(&sample(at(50), 1, 1400));
+        let mut s = sample(at(51), 1, 2800);
+        s.delivered_at_send = 0;
+        for _ in 0..200 {
+            udt.on_ack(&s);
+        }
+        let floor = 1_400_000.0 / DECREASE.powi(5);
+        assert!(udt.pacing_rate() as f64 >= floor * 0.99, "{}", udt.pacing_rate());
+    }
+
+    #[test]
+    fn loss_before_any_sample_does_not_strangle_the_rate() {
+        let mut udt = Udt::new(at(0), 1400, None, 1);
+        let mut s = sample(at(500), 16, 0);
+        s.delivery_rate = None;
+        s.acked_packets = 0;
+        udt.on_ack(&s);
+        assert!(udt.pacing_rate() >= 100_000, "{}", udt.pacing_rate());
+    }
+}

@@ -1,0 +1,285 @@
+//! Peers that break the rules of the conversation.
+
+use proptest::prelude::*;
+
+use super::blocks::Root;
+use super::error::TransferError;
+use super::manifest::{Entry, EntryIndex, Kind, Manifest, ManifestBuilder, Trust};
+use super::messages::Message;
+use super::offer::Offer;
+use super::receive::{ReceiveEvent, ReceiveSession};
+use super::runs::Run;
+use super::send::{EAGER_MANIFEST, Purpose, SendSession, Work};
+use super::sink::StoreEvent;
+use super::source::BlockRead;
+use super::{BLOCK_LEN, BlockIndex};
+use crate::transfer::blocks::hash_block;
+use std::sync::Arc;
+
+fn wire(messages: &[Message]) -> Vec<u8> {
+    let mut out = Vec::new();
+    messages.iter().for_each(|m| m.encode(&mut out));
+    out
+}
+
+fn manifest(files: &[(&str, u64)]) -> Arc<Manifest> {
+    let mut b = ManifestBuilder::new(Trust::Own);
+    for &(name, size) in files {
+        let (name, kind) = (name.as_bytes(), Kind::File);
+        b.add(Entry {
+            kind,
+            parent: None,
+            name,
+            size,
+            mtime: 0,
+            mode: 0o644,
+            target: b"",
+        })
+        .unwrap();
+    }
+    Arc::new(b.finish().unwrap())
+}
+
+fn listing(m: &Manifest) -> (Message, Message) {
+    let mut chunk = Vec::new();
+    m.encode(EntryIndex::new(0), 60_000, &mut chunk);
+    (
+        Message::ManifestChunk(chunk),
+        Message::ManifestEnd { hash: m.digest().1 },
+    )
+}
+
+/// A receiver that got these messages after the user said yes to the first, an offer.
+fn received(offer: Offer, messages: &[Message]) -> Result<ReceiveSession, TransferError> {
+    let mut r = ReceiveSession::new();
+    r.handle_bytes(&wire(&[Message::Offer(offer)]))?;
+    assert!(matches!(r.poll_event(), Some(ReceiveEvent::Offer(_))));
+    r.accept(None);
+    r.handle_bytes(&wire(messages))?;
+    Ok(r)
+}
+
+#[test]
+fn a_list_that_is_not_what_was_offered_is_refused() {
+    let honest = manifest(&[("a", 1), ("b", 2)]);
+    let offer = Offer::of(&honest);
+    let (chunk, end) = listing(&honest);
+    assert!(received(offer.clone(), &[chunk.clone(), end.clone()]).is_ok());
+    let refused = |offer: Offer, m: &[Message]| assert!(received(offer, m).is_err(), "{m:?}");
+    let (other, other_end) = listing(&manifest(&[("a", 1), ("c", 2)]));
+    refused(offer.clone(), &[other, other_end]);
+    refused(offer.clone(), &[chunk.clone(), chunk.clone(), end.clone()]);
+    refused(offer.clone(), std::slice::from_ref(&end));
+    refused(offer.clone(), &[chunk.clone(), end.clone(), end.clone()]);
+    refused(offer.clone(), &[Message::Done { root: Root([0; 32]) }]);
+    for change in [
+        |o: &mut Offer| o.bytes += 1,
+        |o: &mut Offer| o.entries += 1,
+        |o: &mut Offer| o.top_count -= 1,
+        |o: &mut Offer| o.stream = true,
+        |o: &mut Offer| o.top[0].kind = Kind::Dir,
+        |o: &mut Offer| o.top.swap(0, 1),
+    ] {
+        let mut lying = offer.clone();
+        change(&mut lying);
+        refused(lying, &[chunk.clone(), end.clone()]);
+    }
+}
+
+#[test]
+fn ten_million_claimed_entries_cost_nothing() {
+    let mut offer = Offer::of(&manifest(&[("a", 1)]));
+    offer.entries = 10_000_000;
+    assert!(
+        ReceiveSession::new()
+            .handle_bytes(&wire(&[Message::Offer(offer)]))
+            .is_err()
+    );
+}
+
+#[test]
+fn before_the_user_agrees_only_a_little_of_the_list_is_taken() {
+    let m = manifest(&[("a", 1)]);
+    let mut offer = Offer::of(&m);
+    (offer.entries, offer.manifest_bytes) = (2_000_000, 100 << 20);
+    let mut r = ReceiveSession::new();
+    r.handle_bytes(&wire(&[Message::Offer(offer)])).unwrap();
+    let mut taken = 0u64;
+    let outcome = (0..1_000_000u32).try_for_each(|i| {
+        let name = format!("{i:0200}");
+        let (chunk, _) = listing(&manifest(&[(&name, 1)]));
+        taken += 227;
+        r.handle_bytes(&wire(&[chunk]))
+    });
+    assert!(outcome.is_err() && taken < EAGER_MANIFEST + 100_000, "{taken}");
+}
+
+fn flowing(blocks: u64, have: &[Run]) -> SendSession {
+    let mut s = SendSession::new(manifest(&[("a", blocks * BLOCK_LEN as u64)]));
+    let accept = [
+        Message::Accept { window: None },
+        Message::Have {
+            runs: have.to_vec(),
+            last: true,
+        },
+    ];
+    s.handle_bytes(&wire(&accept)).unwrap();
+    s
+}
+
+fn answer(s: &mut SendSession, block: BlockIndex) {
+    let hash = hash_block(block, &[block.get() as u8; 9]);
+    s.on_read(
+        block,
+        &BlockRead {
+            len: BLOCK_LEN,
+            hash,
+            stream_end: None,
+        },
+    );
+}
+
+#[test]
+fn held_blocks_are_only_hashed_unless_needed() {
+    let mut s = flowing(4, &[Run { start: 1, end: 3 }]);
+    let mut order = Vec::new();
+    while let Some(Work::Read { block, purpose }) = s.next_work(true) {
+        order.push((block.get(), purpose == Purpose::Send));
+        answer(&mut s, block);
+        if (block.get(), purpose) == (1, Purpose::HashOnly) {
+            s.handle_bytes(&wire(&[Message::Need {
+                runs: vec![Run { start: 1, end: 3 }],
+            }]))
+            .unwrap();
+        }
+    }
+    assert_eq!(order, [(0, true), (3, true), (1, false), (1, true), (2, true)]);
+}
+
+#[test]
+fn a_receiver_that_never_has_enough_is_cut_off() {
+    let mut s = flowing(2, &[]);
+    let outcome = (0..1000).try_for_each(|_| {
+        while let Some(Work::Read { block, .. }) = s.next_work(true) {
+            answer(&mut s, block);
+        }
+        s.handle_bytes(&wire(&[Message::Need {
+            runs: vec![Run { start: 0, end: 2 }],
+        }]))
+    });
+    assert!(matches!(outcome, Err(TransferError::PeerMisbehaved(_))));
+}
+
+#[test]
+fn without_room_only_hashing_goes_on() {
+    let mut s = flowing(3, &[Run { start: 2, end: 3 }]);
+    let hash = Work::Read {
+        block: BlockIndex::new(2),
+        purpose: Purpose::HashOnly,
+    };
+    assert_eq!((s.next_work(false), s.next_work(false)), (Some(hash), None));
+    assert!(s.next_work(true).is_some());
+}
+
+#[test]
+fn a_receiver_that_lies_is_caught() {
+    let run = |start, end| vec![Run { start, end }];
+    let lies = [
+        Message::Need { runs: run(4, 5) },
+        Message::Verified { low: 1, blocks: 1 },
+        Message::Finished { root: Root([0; 32]) },
+        Message::Have {
+            runs: run(0, 1),
+            last: true,
+        },
+        Message::Accept { window: None },
+        Message::Done { root: Root([0; 32]) },
+    ];
+    for lie in lies {
+        assert!(
+            flowing(4, &[])
+                .handle_bytes(&wire(std::slice::from_ref(&lie)))
+                .is_err(),
+            "{lie:?}"
+        );
+    }
+    let mut s = SendSession::new(manifest(&[("a", 5)]));
+    let too_many = Message::Have {
+        runs: run(0, 2),
+        last: true,
+    };
+    assert!(
+        s.handle_bytes(&wire(&[Message::Accept { window: None }, too_many]))
+            .is_err()
+    );
+}
+
+#[test]
+fn the_window_bounds_how_far_the_sender_reads() {
+    let mut s = SendSession::new(manifest(&[("a", 100 * BLOCK_LEN as u64)]));
+    let accept = [
+        Message::Accept { window: Some(3) },
+        Message::Have {
+            runs: vec![],
+            last: true,
+        },
+    ];
+    s.handle_bytes(&wire(&accept)).unwrap();
+    let read = |s: &mut SendSession| {
+        let mut n = 0;
+        while let Some(Work::Read { block, .. }) = s.next_work(true) {
+            answer(s, block);
+            n += 1;
+        }
+        n
+    };
+    assert_eq!(read(&mut s), 3);
+    s.handle_bytes(&wire(&[Message::Verified { low: 2, blocks: 2 }]))
+        .unwrap();
+    assert_eq!(read(&mut s), 2);
+}
+
+#[test]
+fn refusing_and_failing_are_told() {
+    let mut r = ReceiveSession::new();
+    r.handle_bytes(&wire(&[Message::Offer(Offer::of(&manifest(&[("a", 1)])))]))
+        .unwrap();
+    r.refuse("not now");
+    let mut out = Vec::new();
+    while r.poll_output(&mut out) {}
+    let mut s = SendSession::new(manifest(&[("a", 1)]));
+    assert!(matches!(s.handle_bytes(&out), Err(TransferError::Refused(text)) if text == "not now"));
+    s.fail(&TransferError::SourceChanged("x".into()));
+    out.clear();
+    assert!(s.poll_output(&mut out));
+    assert!(matches!(
+        r.handle_bytes(&out),
+        Err(TransferError::PeerFailed { .. })
+    ));
+}
+
+#[test]
+fn store_events_out_of_turn_do_not_matter() {
+    let mut r = ReceiveSession::new();
+    r.on_opened(&[]);
+    r.on_store_event(&StoreEvent::Need(BlockIndex::new(7)));
+    let mut out = Vec::new();
+    assert!(!r.poll_output(&mut out));
+}
+
+proptest! {
+    #[test]
+    fn random_streams_do_not_panic_either_side(
+        messages in proptest::collection::vec((0u8..15, proptest::collection::vec(any::<u8>(), 0..60)), 0..12),
+    ) {
+        let mut bytes = Vec::new();
+        for (kind, body) in &messages {
+            bytes.push(*kind);
+            bytes.extend_from_slice(&(body.len() as u16).to_be_bytes());
+            bytes.extend_from_slice(body);
+        }
+        let _ = flowing(9, &[]).handle_bytes(&bytes);
+        let mut r = received(Offer::of(&manifest(&[("a", 1)])), &[]).unwrap();
+        let _ = r.handle_bytes(&bytes);
+    }
+}
