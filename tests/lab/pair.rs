@@ -19,6 +19,15 @@ pub(crate) enum Consent {
     WhenAsked,
 }
 
+/// What of the line one program tells is pasted into the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Swap {
+    /// All of it.
+    Whole,
+    /// Only ip:port, as somebody reads it out.
+    Bare,
+}
+
 /// A pair to run: what is sent, how, and when the second user pastes.
 #[derive(Clone, Debug)]
 pub(crate) struct Errand {
@@ -28,6 +37,8 @@ pub(crate) struct Errand {
     pub(crate) second_pastes_after: Duration,
     /// Which side pastes first.
     pub(crate) first: Side,
+    /// What of the told line is pasted.
+    pub(crate) swap: Swap,
     /// Whether the receiver agreed beforehand (`--yes`) or will be asked.
     pub(crate) consent: Consent,
     /// Further arguments for both sides.
@@ -46,6 +57,7 @@ impl Default for Errand {
             size: 300_000,
             second_pastes_after: Duration::ZERO,
             first: Side::A,
+            swap: Swap::Whole,
             consent: Consent::Beforehand,
             arguments: Vec::new(),
             environment: Vec::new(),
@@ -109,9 +121,26 @@ impl Pair {
     pub(crate) fn start(network: &Network, errand: &Errand) -> Result<Pair, String> {
         let directory = errand.directory.clone().unwrap_or_else(std::env::temp_dir);
         let files = tempfile::tempdir_in(directory).map_err(|error| error.to_string())?;
+        std::fs::write(files.path().join("vm.img"), content(errand.size))
+            .map_err(|error| error.to_string())?;
+        std::fs::create_dir(files.path().join("received")).map_err(|error| error.to_string())?;
+        Pair::start_in(network, errand, files)
+    }
+
+    /// Kills both, and has both users give the same commands again and swap the new addresses.
+    pub(crate) fn again(self, network: &Network, errand: &Errand) -> Result<Pair, String> {
+        let Pair {
+            sender,
+            receiver,
+            files,
+            ..
+        } = self;
+        drop((sender, receiver));
+        Pair::start_in(network, errand, files)
+    }
+
+    fn start_in(network: &Network, errand: &Errand, files: TempDir) -> Result<Pair, String> {
         let (file, output) = (files.path().join("vm.img"), files.path().join("received"));
-        std::fs::write(&file, content(errand.size)).map_err(|error| error.to_string())?;
-        std::fs::create_dir(&output).map_err(|error| error.to_string())?;
         let both = |command: &mut Command| {
             command.args(&errand.arguments);
             command.envs(errand.environment.iter().map(|(name, value)| (name, value)));
@@ -127,7 +156,10 @@ impl Pair {
             }
             both(command);
         });
-        let (tell_receiver, tell_sender) = (sender.address()?, receiver.address()?);
+        let [tell_receiver, tell_sender] = [sender.address()?, receiver.address()?].map(|address| {
+            let bare = address.split_once('/').map(|(bare, _)| bare.to_owned());
+            bare.filter(|_| errand.swap == Swap::Bare).unwrap_or(address)
+        });
         let wait = || thread::sleep(errand.second_pastes_after);
         match errand.first {
             Side::A => {
