@@ -8,12 +8,16 @@ mod close;
 mod command;
 mod demo;
 pub mod event;
+mod lookup;
+mod machine;
 pub mod options;
 pub mod outcome;
+mod wording;
 mod receiving;
 mod run;
 mod sending;
 mod session;
+mod trace;
 pub mod units;
 
 use crate::protocol::Role;

@@ -3,9 +3,13 @@
 use super::close;
 use super::command::{Command, Notice};
 use super::event::{Answer, Bound, Change, ClockSource, Event, Front, Link, Progress, Question, TimeOfDay};
-use super::options::{Common, Congestion, Server};
+use super::lookup::{ask_ntp, named, resolve};
+use super::machine::{controller, hardware_aes, interrupted};
+use super::options::Common;
 use super::outcome::{Failure, Party, Summary};
+use super::wording::{Pace, describe, tell_clock, tell_network};
 use super::session::{Session, Settings, Side};
+use super::trace::Trace;
 use super::units;
 use crate::net::{self, Driver, Waker};
 use crate::protocol::Role;
@@ -28,8 +32,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// Longest wait for a name server or an NTP server. All are asked at once.
-const LOOKUP: Duration = Duration::from_millis(2500);
+/// A wait longer than this is explained.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// After the user stopped the run, longest wait for the peer to be told.
 const FAREWELL: Duration = Duration::from_millis(700);
 
@@ -196,10 +200,7 @@ impl Lobby {
         front: &mut dyn Front,
     ) -> Result<Summary, Failure> {
         let candidates = net::local_candidates(self.ipv4[0], self.ipv6.map(|(_, port)| port));
-        let (report, clock) = tokio::select! {
-            found = self.look_around(common, &candidates) => found?,
-            () = interrupted() => return Err(Failure::Interrupted),
-        };
+        let (report, clock) = self.look_patiently(common, &candidates, front).await?;
         tell_clock(front, &clock);
         let keypair = StaticKeypair::from_seed(&self.seed);
         let nat = NatClass {
@@ -238,7 +239,29 @@ impl Lobby {
             )
         })?;
         self.command(Command::Punch(Box::new(punch)));
-        self.follow(common, yes, &clock, front).await
+        self.follow(role, common, yes, &clock, front).await
+    }
+
+    /// [`look_around`](Self::look_around), with a word if it takes long.
+    async fn look_patiently(
+        &mut self,
+        common: &Common,
+        candidates: &[SocketAddr],
+        front: &mut dyn Front,
+    ) -> Result<(StunReport, Clock), Failure> {
+        let mut looking = std::pin::pin!(self.look_around(common, candidates));
+        tokio::select! {
+            found = &mut looking => return found,
+            () = tokio::time::sleep(PATIENCE) => {}
+            () = interrupted() => return Err(Failure::Interrupted),
+        }
+        front.event(Event::Info(
+            "Asking STUN servers for your outside address, NTP servers for the time".into(),
+        ));
+        tokio::select! {
+            found = &mut looking => found,
+            () = interrupted() => Err(Failure::Interrupted),
+        }
     }
 
     /// Asks STUN and NTP servers, all at once.
@@ -324,12 +347,14 @@ impl Lobby {
     /// Shows what happens until the end, and asks what has to be asked.
     async fn follow(
         &mut self,
+        role: Role,
         common: &Common,
         yes: bool,
         clock: &Clock,
         front: &mut dyn Front,
     ) -> Result<Summary, Failure> {
         let mut pace = Pace::default();
+        let mut trace = common.trace.as_deref().map(Trace::create).transpose()?;
         let mut link: Option<Link> = None;
         loop {
             let notice = tokio::select! {
@@ -354,6 +379,9 @@ impl Lobby {
                     link = Some(found);
                     if let Some(words) = words {
                         self.vouch(common, &words.join(" "), front).await?;
+                    }
+                    if role == Role::Sender {
+                        front.event(Event::Info("Waiting for the other side to accept".into()));
                     }
                 }
                 Some(Notice::Connection(connection::Event::Moved(path))) => {
@@ -388,6 +416,9 @@ impl Lobby {
                     stats,
                     silent,
                 }) => {
+                    if let Some(trace) = &mut trace {
+                        trace.write(self.clock.now(), done, &stats);
+                    }
                     if let Some(silence) = silent {
                         front.event(Event::Reconnecting { silence });
                     } else {
@@ -545,190 +576,5 @@ fn offer_name(offer: &Offer) -> String {
     match offer.top_count {
         0 | 1 => first,
         n => format!("{first} and {} more", n - 1),
-    }
-}
-
-/// Makes the controllers of a run's connections.
-fn controller(
-    which: Congestion,
-    seed: u64,
-) -> Box<dyn Fn(Time, Option<Duration>) -> Box<dyn Controller> + Send> {
-    match which {
-        Congestion::Bbr => Box::new(move |now, rtt| Box::new(Bbr::new(now, MIN_MTU, rtt, seed))),
-        Congestion::Udt => Box::new(move |now, rtt| Box::new(Udt::new(now, MIN_MTU, rtt, seed))),
-    }
-}
-
-/// Whether this machine has instructions for AES and carry-less multiplication.
-fn hardware_aes() -> bool {
-    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-    return std::is_x86_feature_detected!("aes") && std::is_x86_feature_detected!("pclmulqdq");
-    #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("aes")
-        && std::arch::is_aarch64_feature_detected!("pmull");
-    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
-    false
-}
-
-/// Ctrl-C, or a polite request to end.
-pub(super) async fn interrupted() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut term) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = term.recv() => {}
-            }
-            return;
-        }
-    }
-    // Without a handler the system ends the program itself.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-fn named(given: &[Server], built_in: &[&str]) -> Vec<String> {
-    if given.is_empty() {
-        built_in.iter().map(|s| (*s).to_owned()).collect()
-    } else {
-        given.iter().map(Server::to_string).collect()
-    }
-}
-
-/// Addresses of all names that a name server knows in time.
-async fn resolve(names: &[String]) -> Vec<SocketAddr> {
-    let mut lookups = tokio::task::JoinSet::new();
-    for (place, name) in names.iter().cloned().enumerate() {
-        lookups.spawn(async move {
-            let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host(name)).await;
-            (
-                place,
-                found
-                    .ok()
-                    .and_then(Result::ok)
-                    .map(Iterator::collect::<Vec<_>>)
-                    .unwrap_or_default(),
-            )
-        });
-    }
-    let mut found: Vec<(usize, Vec<SocketAddr>)> = Vec::new();
-    while let Some(result) = lookups.join_next().await {
-        found.extend(result.ok());
-    }
-    found.sort_by_key(|(place, _)| *place);
-    found
-        .into_iter()
-        .flat_map(|(_, addresses)| addresses.into_iter().find(SocketAddr::is_ipv4))
-        .collect()
-}
-
-/// Asks every server once.
-async fn ask_ntp(names: &[String]) -> Vec<NtpSample> {
-    let mut queries = tokio::task::JoinSet::new();
-    for name in names.iter().cloned() {
-        queries.spawn(async move {
-            let client = rsntp::AsyncSntpClient::new();
-            let answer = tokio::time::timeout(LOOKUP, client.synchronize(name))
-                .await
-                .ok()?
-                .ok()?;
-            let nanos = |d: rsntp::SntpDuration| (d.as_secs_f64() * 1e9) as i64;
-            let (offset, rtt) = (answer.clock_offset(), answer.round_trip_delay());
-            Some(NtpSample {
-                offset_nanos: nanos(offset),
-                rtt_nanos: nanos(rtt),
-            })
-        });
-    }
-    let mut samples = Vec::new();
-    while let Some(result) = queries.join_next().await {
-        samples.extend(result.ok().flatten());
-    }
-    samples
-}
-
-fn tell_clock(front: &mut dyn Front, clock: &Clock) {
-    let source = match clock.source() {
-        Source::Ntp { answers, .. } => ClockSource::Ntp { servers: answers },
-        Source::System => ClockSource::System,
-    };
-    front.event(Event::Clock {
-        source,
-        offset_ms: clock.offset_nanos() / 1_000_000,
-    });
-}
-
-fn tell_network(front: &mut dyn Front, report: &StunReport, nat: NatClass) {
-    front.event(Event::Network(nat.to_string()));
-    if report.answered == 0 {
-        front.event(Event::Warning(
-            "no STUN server answered, so your address outside this network is not known: only a peer on the same \
-             network, or with IPv6, can reach you"
-                .into(),
-        ));
-    }
-}
-
-/// Details for those who ask for them.
-fn describe(stats: &Stats) -> String {
-    format!(
-        "{:?}, limited by {:?}: {:.1} Mbit/s paced, {} KiB in flight of {}, RTT {:.1} ms (least {:.1}), \
-         {} sent, {} lost, {} repeated, {} forged, {} replayed, MTU {}",
-        stats.phase,
-        stats.limit,
-        stats.pacing_rate as f64 * 8e-6,
-        stats.in_flight >> 10,
-        stats.window >> 10,
-        stats.rtt.as_secs_f64() * 1e3,
-        stats.min_rtt.as_secs_f64() * 1e3,
-        stats.sent_packets,
-        stats.lost_packets,
-        stats.repeated_packets,
-        stats.forgeries,
-        stats.replays,
-        stats.mtu
-    )
-}
-
-/// Turns counters into the rate and loss of about the last second.
-#[derive(Default)]
-struct Pace {
-    marks: std::collections::VecDeque<(Time, u64, u64, u64)>,
-}
-
-impl Pace {
-    fn progress(&mut self, now: Time, done: u64, total: Option<u64>, stats: &Stats) -> Progress {
-        self.marks
-            .push_back((now, done, stats.sent_packets, stats.lost_packets));
-        while self.marks.len() > 2 && now.since(self.marks[1].0) >= Duration::from_secs(1) {
-            self.marks.pop_front();
-        }
-        let (then, before, sent, lost) = self.marks[0];
-        let elapsed = now.since(then).as_secs_f64();
-        let rate = if elapsed > 0.0 {
-            (done.saturating_sub(before) as f64 / elapsed) as u64
-        } else {
-            0
-        };
-        let packets = stats.sent_packets.saturating_sub(sent);
-        // A receiver sends next to nothing and cannot tell.
-        let loss = (packets > 20).then(|| stats.lost_packets.saturating_sub(lost) as f64 / packets as f64);
-        let bound = match (loss, stats.limit) {
-            (None, _) => Bound::Unknown,
-            (_, Limit::Path) => Bound::Path,
-            (_, Limit::Peer) => Bound::Peer,
-            (_, Limit::Source) => Bound::Disk,
-            (_, Limit::User) => Bound::Limit,
-        };
-        Progress {
-            done,
-            total,
-            rate,
-            rtt: stats.rtt,
-            loss,
-            bound,
-        }
     }
 }

@@ -34,7 +34,7 @@ const KEEPALIVE: Duration = Duration::from_secs(3);
 /// Nothing heard for this long: look for the peer on other paths.
 pub const SILENCE: Duration = Duration::from_secs(8);
 /// Longest wait between probes of a silent peer, so that a path that comes back is noticed at once.
-const MAX_PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+const MAX_PROBE_TIMEOUT: Duration = Duration::from_millis(250);
 /// Probes without an answer after which large packets are suspected of vanishing.
 const BLACK_HOLE_TIMEOUTS: u32 = 3;
 /// And for so long nothing may have been heard: a busy machine misses probes, too.

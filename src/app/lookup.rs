@@ -1,0 +1,70 @@
+//! Names and the time, from servers: all asked at once, none waited for longer than the others.
+
+use super::options::Server;
+use crate::rendezvous::clock::NtpSample;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Longest wait for a name server or an NTP server.
+const LOOKUP: Duration = Duration::from_millis(2500);
+
+/// What the user named, or else what is built in.
+pub(super) fn named(given: &[Server], built_in: &[&str]) -> Vec<String> {
+    if given.is_empty() {
+        built_in.iter().map(|s| (*s).to_owned()).collect()
+    } else {
+        given.iter().map(Server::to_string).collect()
+    }
+}
+
+/// Addresses of all names that a name server knows in time.
+pub(super) async fn resolve(names: &[String]) -> Vec<SocketAddr> {
+    let mut lookups = tokio::task::JoinSet::new();
+    for (place, name) in names.iter().cloned().enumerate() {
+        lookups.spawn(async move {
+            let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host(name)).await;
+            (
+                place,
+                found
+                    .ok()
+                    .and_then(Result::ok)
+                    .map(Iterator::collect::<Vec<_>>)
+                    .unwrap_or_default(),
+            )
+        });
+    }
+    let mut found: Vec<(usize, Vec<SocketAddr>)> = Vec::new();
+    while let Some(result) = lookups.join_next().await {
+        found.extend(result.ok());
+    }
+    found.sort_by_key(|(place, _)| *place);
+    found
+        .into_iter()
+        .flat_map(|(_, addresses)| addresses.into_iter().find(SocketAddr::is_ipv4))
+        .collect()
+}
+
+/// Asks every server once.
+pub(super) async fn ask_ntp(names: &[String]) -> Vec<NtpSample> {
+    let mut queries = tokio::task::JoinSet::new();
+    for name in names.iter().cloned() {
+        queries.spawn(async move {
+            let client = rsntp::AsyncSntpClient::new();
+            let answer = tokio::time::timeout(LOOKUP, client.synchronize(name))
+                .await
+                .ok()?
+                .ok()?;
+            let nanos = |d: rsntp::SntpDuration| (d.as_secs_f64() * 1e9) as i64;
+            let (offset, rtt) = (answer.clock_offset(), answer.round_trip_delay());
+            Some(NtpSample {
+                offset_nanos: nanos(offset),
+                rtt_nanos: nanos(rtt),
+            })
+        });
+    }
+    let mut samples = Vec::new();
+    while let Some(result) = queries.join_next().await {
+        samples.extend(result.ok().flatten());
+    }
+    samples
+}

@@ -1,0 +1,50 @@
+//! What this machine and the options decide for a connection.
+
+use super::options::Congestion;
+use crate::protocol::congestion::Controller;
+use crate::protocol::congestion::bbr::Bbr;
+use crate::protocol::congestion::udt::Udt;
+use crate::protocol::time::Time;
+use crate::protocol::wire::MIN_MTU;
+use std::time::Duration;
+
+/// Makes the controllers of a run's connections.
+pub(super) fn controller(
+    which: Congestion,
+    seed: u64,
+) -> Box<dyn Fn(Time, Option<Duration>) -> Box<dyn Controller> + Send> {
+    match which {
+        Congestion::Bbr => Box::new(move |now, rtt| Box::new(Bbr::new(now, MIN_MTU, rtt, seed))),
+        Congestion::Udt => Box::new(move |now, rtt| Box::new(Udt::new(now, MIN_MTU, rtt, seed))),
+    }
+}
+
+/// Whether this machine has instructions for AES and carry-less multiplication.
+pub(super) fn hardware_aes() -> bool {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    return std::is_x86_feature_detected!("aes") && std::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes")
+        && std::arch::is_aarch64_feature_detected!("pmull");
+    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+    false
+}
+
+/// Ctrl-C, or a polite request to end.
+pub(super) async fn interrupted() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut term) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = term.recv() => {}
+            }
+            return;
+        }
+    }
+    // Without a handler the system ends the program itself.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
