@@ -12,13 +12,13 @@ mod lookup;
 mod machine;
 pub mod options;
 pub mod outcome;
-mod wording;
 mod receiving;
 mod run;
 mod sending;
 mod session;
 mod trace;
 pub mod units;
+mod wording;
 
 use crate::protocol::Role;
 use crate::transfer;

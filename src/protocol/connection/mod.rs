@@ -536,6 +536,7 @@ impl Connection {
             in_flight: self.ledger.in_flight(),
             in_flight_at_send: rate.in_flight_at_send,
         });
+        self.pacer.set_rtt(self.rtt.min());
         self.pacer.set_rate(now, self.controller.pacing_rate());
     }
 
