@@ -24,6 +24,9 @@ const REORDER_MAX: Duration = Duration::from_millis(400);
 /// Lost packets are remembered this long, to notice that they were only late.
 const LOST_MEMORY_RTTS: u32 = 2;
 
+/// Packets remembered at most: 10 Gbit/s for 300 ms. Only a peer that never acknowledges brings a ledger there.
+const MAX_REMEMBERED: usize = 1 << 18;
+
 /// What a packet carried that must arrive.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Carries {
@@ -120,6 +123,11 @@ impl Ledger {
     /// Notes the packet that just left. Numbers come in order, without gaps. `bytes` is 0 for a packet that asks
     /// for no ACK.
     pub fn on_sent(&mut self, stamp: SendStamp, bytes: u16, carries: Carries) {
+        if self.sent.len() >= MAX_REMEMBERED {
+            self.settle(0, State::Done);
+            self.sent.pop_front();
+            self.base += 1;
+        }
         let state = if bytes > 0 { State::InFlight } else { State::Done };
         if bytes > 0 {
             self.last_eliciting = stamp.sent_at;
@@ -300,3 +308,87 @@ fn content_len(carries: &Carries) -> u64 {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("acknowledged a packet that was never sent")]
 pub struct AckOfUnsent;
+
+#[cfg(test)]
+mod tests {
+    use super::super::congestion::sampler::Sampler;
+    use super::super::ranges::RangeSet;
+    use super::super::wire::{Frame, Frames};
+    use super::*;
+
+    fn ms(n: u64) -> Time {
+        Time::from_nanos(n * 1_000_000)
+    }
+
+    fn send(ledger: &mut Ledger, sampler: &mut Sampler, now: Time, carries: Carries) {
+        let stamp = sampler.on_sent(now, 1200, ledger.in_flight() + 1200);
+        ledger.on_sent(stamp, 1200, carries);
+    }
+
+    /// Acknowledges `numbers`; gives the content that newly arrived.
+    fn ack(ledger: &mut Ledger, now: Time, numbers: &[u64]) -> Vec<Carries> {
+        let mut set = RangeSet::new();
+        numbers.iter().for_each(|n| drop(set.insert(*n..*n + 1)));
+        let mut buf = Vec::new();
+        Ack::encode(&mut buf, 500, set.iter().rev(), 0, 0);
+        let Some(Ok(Frame::Ack(ack))) = Frames::new(&buf).next() else {
+            panic!("an ACK")
+        };
+        let mut arrived = Vec::new();
+        ledger
+            .on_ack(now, &ack, |s| arrived.push(s.carries))
+            .expect("all were sent");
+        arrived
+    }
+
+    #[test]
+    fn gap_is_lost_only_after_the_reordering_window_and_a_late_packet_widens_it() {
+        let (mut ledger, mut sampler) = (Ledger::new(ms(0)), Sampler::new(ms(0)));
+        let mut rtt = RttEstimator::new(None);
+        rtt.on_sample(Duration::from_millis(80), Duration::ZERO);
+        for n in 0..3 {
+            send(
+                &mut ledger,
+                &mut sampler,
+                ms(0),
+                Carries::Content(n * 10..n * 10 + 10),
+            );
+        }
+        assert_eq!(ack(&mut ledger, ms(80), &[1, 2]).len(), 2);
+        let mut lost = 0;
+        ledger.detect_losses(ms(85), &rtt, |_| lost += 1);
+        assert_eq!(lost, 0);
+        ledger.detect_losses(ms(91), &rtt, |_| lost += 1);
+        assert_eq!((lost, ledger.in_flight()), (1, 0));
+        // It was only late: 120 ms after it left.
+        assert_eq!(ack(&mut ledger, ms(120), &[0, 1, 2]), [Carries::Content(0..10)]);
+        send(&mut ledger, &mut sampler, ms(200), Carries::Content(30..40));
+        send(&mut ledger, &mut sampler, ms(200), Carries::Content(40..50));
+        ack(&mut ledger, ms(280), &[4]);
+        ledger.detect_losses(ms(310), &rtt, |_| lost += 1);
+        assert_eq!(lost, 1, "the window has widened to 120 ms");
+    }
+
+    #[test]
+    fn acknowledging_what_was_never_sent_is_an_error() {
+        let mut ledger = Ledger::new(ms(0));
+        let mut buf = Vec::new();
+        let mut set = RangeSet::new();
+        set.insert(0..1);
+        Ack::encode(&mut buf, 500, set.iter().rev(), 0, 0);
+        let Some(Ok(Frame::Ack(ack))) = Frames::new(&buf).next() else {
+            panic!("an ACK")
+        };
+        assert_eq!(ledger.on_ack(ms(1), &ack, |_| ()), Err(AckOfUnsent));
+    }
+
+    #[test]
+    fn peer_that_never_acknowledges_fills_no_memory() {
+        let (mut ledger, mut sampler) = (Ledger::new(ms(0)), Sampler::new(ms(0)));
+        for n in 0..(MAX_REMEMBERED as u64 + 1000) {
+            send(&mut ledger, &mut sampler, ms(n), Carries::Nothing);
+        }
+        assert_eq!(ledger.sent.len(), MAX_REMEMBERED);
+        assert_eq!(ledger.in_flight(), MAX_REMEMBERED as u64 * 1200);
+    }
+}

@@ -87,7 +87,9 @@ impl Connection {
             self.challenges.pop_front();
         }
         self.challenges.push_back(Challenge { path, token });
-        self.answers.push_back(Challenge { path, token: 0 });
+        if self.answers.len() < MAX_CHALLENGES {
+            self.answers.push_back(Challenge { path, token: 0 });
+        }
         token
     }
 
