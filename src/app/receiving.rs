@@ -199,7 +199,7 @@ impl Receiving {
         for name in &prospect.taken {
             lines.push(format!("{} exists here already", name.display()));
         }
-        if let Some(free) = prospect.free
+        if let Some(free) = prospect.free.filter(|_| !offer.is_text())
             && let Target::Directory(root, _) = &self.target
         {
             lines.push(format!("{} free in {}", Size(free), root.display()));
