@@ -195,8 +195,8 @@ pub(super) struct CommonArgs {
     /// Which congestion control sends
     #[arg(long, value_enum, default_value_t = CongestionArg::Bbr, help_heading = "Speed")]
     pub(super) congestion: CongestionArg,
-    /// Write what the connection does to FILE, one JSON object a line
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    /// Write what the connection does to FILE, one JSON object a line (not there yet: refused, and not shown)
+    #[arg(long, value_name = "FILE", help_heading = "Output", hide = true)]
     pub(super) trace: Option<PathBuf>,
     /// Events as JSON lines on standard output
     #[arg(long, help_heading = "Output")]
