@@ -37,12 +37,20 @@ enum Task {
 
 impl Task {
     fn from_command(command: Command) -> Result<Task, Failure> {
-        Ok(match command {
+        let task = match command {
             Command::Sender(args) => Task::Send(validate::sender(args)?),
             Command::Receiver(args) => Task::Receive(validate::receiver(args)?),
             Command::Demo(args) => Task::Demo(validate::demo(args)),
             Command::Check(args) => Task::Check(validate::check(args)),
-        })
+        };
+        // Better refused than taken for a file that never appears.
+        if task.common().trace.is_some() {
+            return Err(Failure::usage(
+                "--trace is not there yet",
+                "leave it out; -vv shows figures each second",
+            ));
+        }
+        Ok(task)
     }
 
     fn common(&self) -> &Common {
