@@ -31,6 +31,9 @@ pub fn code_of(error: &TransferError) -> u16 {
     }
 }
 
+/// The user saw other words than ours.
+pub const WORDS_DIFFER: u16 = 7;
+
 /// What the peer may read of an error of this side: its kind, never a path of this machine.
 pub fn text_of(error: &TransferError) -> &'static str {
     match error.code() {
@@ -84,6 +87,7 @@ fn from_peer(code: u16, text: &str) -> Failure {
     match code {
         CANCELLED => Failure::Cancelled(Party::Peer),
         REFUSED => Failure::Refused(Party::Peer),
+        WORDS_DIFFER => Failure::WordsDiffer,
         VERIFICATION => Failure::Verification {
             cause: format!("the other side says: {text}"),
         },

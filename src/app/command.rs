@@ -83,8 +83,8 @@ pub enum Notice {
         /// Nothing heard for so long, if the peer is being looked for.
         silent: Option<Duration>,
     },
-    /// Something to warn about.
-    Warning(String),
+    /// Something to read.
+    Info(String),
     /// A message that was sent as text.
     Message(String),
     /// The end.

@@ -117,6 +117,10 @@ pub async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> Result<S
         Destination::Directory(root) => Target::Directory(root, conflicts),
         Destination::Stdout => Target::Stdout,
     };
+    if let Target::Directory(root, _) = &target {
+        // Better to learn now than after both sides have met.
+        DiskLayer::create(root).map_err(|e| Failure::file("use the directory", root, &e))?;
+    }
     run::run(Role::Receiver, &common, yes, front, |parts| {
         Receiving::new(target, parts.waker, parts.clock, parts.notices)
             .map(|side| Box::new(side) as Box<dyn Side>)

@@ -67,6 +67,9 @@ pub enum Failure {
     /// Somebody said no to the offer, or to the words.
     #[error("{}", match .0 { Party::Us => "you refused the transfer", Party::Peer => "the other side refused the transfer" })]
     Refused(Party),
+    /// The two screens showed different words.
+    #[error("the words differ: somebody may sit between the two of you")]
+    WordsDiffer,
     /// Somebody stopped it.
     #[error("{}", match .0 { Party::Us => "cancelled", Party::Peer => "the other side cancelled the transfer" })]
     Cancelled(Party),
@@ -159,7 +162,7 @@ impl Failure {
             Failure::Other { .. } => 1,
             Failure::Usage { .. } => 2,
             Failure::NoPath { .. } => 3,
-            Failure::Refused(_) | Failure::Cancelled(_) | Failure::Unanswered(_) => 4,
+            Failure::Refused(_) | Failure::WordsDiffer | Failure::Cancelled(_) | Failure::Unanswered(_) => 4,
             Failure::Verification { .. } | Failure::SourceChanged { .. } => 5,
             Failure::File { .. } => 6,
             Failure::Interrupted => 130,
@@ -173,12 +176,15 @@ impl Failure {
             | Failure::Usage { next, .. }
             | Failure::NoPath { next, .. }
             | Failure::File { next, .. } => next,
+            Failure::WordsDiffer => {
+                "start again on both sides and swap the whole addresses, with all that follows the slash"
+            }
             Failure::Refused(Party::Us) => {
                 "nothing was written; run the command again if you change your mind"
             }
             Failure::Refused(Party::Peer) => "ask the other person, then run the command again on both sides",
             Failure::Cancelled(_) | Failure::Interrupted => {
-                "run the same command again on both sides; what has arrived is kept and the transfer resumes"
+                "run the same command again on both sides; a transfer that had begun goes on where it stopped"
             }
             Failure::Unanswered(Cancelled::EndOfInput) => {
                 "answer on standard input, one line each, or pass --peer ADDRESS (and --yes on the receiver)"

@@ -185,6 +185,11 @@ impl Receiving {
         };
         let mut lines = Vec::new();
         if offer.entries > 1 {
+            lines.push(format!(
+                "{} files and directories, {} in all:",
+                offer.entries,
+                Size(offer.bytes)
+            ));
             lines.extend(
                 offer
                     .top
@@ -197,7 +202,11 @@ impl Receiving {
             }
         }
         for name in &prospect.taken {
-            lines.push(format!("{} exists here already", name.display()));
+            let fate = match self.target {
+                Target::Directory(_, Conflicts::Overwrite) => "it is replaced if it differs",
+                _ => "if it differs the new one gets another name (--overwrite replaces it)",
+            };
+            lines.push(format!("{} exists here already; {fate}", name.display()));
         }
         if let Some(free) = prospect.free.filter(|_| !offer.is_text())
             && let Target::Directory(root, _) = &self.target
@@ -253,7 +262,7 @@ impl Receiving {
                         "{} was here already, identical",
                         root_dir.join(&place.final_name).display()
                     );
-                    let _ = self.notices.send(Notice::Warning(text));
+                    let _ = self.notices.send(Notice::Info(text));
                 }
                 let message = self.message.lock().map(|m| m.clone()).unwrap_or_default();
                 if self.session.offer().is_some_and(Offer::is_text) && !matches!(self.target, Target::Stdout)

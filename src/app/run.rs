@@ -28,6 +28,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+/// How soon a peer on the own network has answered.
+const NEARBY: Duration = Duration::from_millis(500);
 /// A wait longer than this is explained.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// After the user stopped the run, longest wait for the peer to be told.
@@ -352,13 +354,24 @@ impl Lobby {
         let mut pace = Pace::default();
         let mut trace = common.trace.as_deref().map(Trace::create).transpose()?;
         let mut link: Option<Link> = None;
+        // A wait for the slot is told only if the own network did not have the peer at once.
+        let mut waiting: Option<Time> = None;
         loop {
             let notice = tokio::select! {
                 notice = self.notices.recv() => notice,
+                () = tokio::time::sleep(NEARBY), if waiting.is_some() => {
+                    if let Some(until) = waiting.take() {
+                        self.tell_waiting(until, clock, front);
+                    }
+                    continue;
+                }
                 () = interrupted() => return Err(Failure::Interrupted),
             };
             match notice {
-                Some(Notice::Punch(event)) => self.on_punch(event, clock, front)?,
+                Some(Notice::Punch(PunchEvent::Schedule(ScheduleEvent::Waiting { until, .. }))) => {
+                    waiting = Some(until);
+                }
+                Some(Notice::Punch(event)) => self.on_punch(event, front)?,
                 Some(Notice::Connected {
                     path,
                     kind,
@@ -366,6 +379,7 @@ impl Lobby {
                     words,
                 }) => {
                     self.linked = true;
+                    waiting = None;
                     let found = Link {
                         remote: path.remote,
                         kind: kind.to_string(),
@@ -427,7 +441,7 @@ impl Lobby {
                     }
                     front.event(Event::Stats(describe(&stats)));
                 }
-                Some(Notice::Warning(text)) => front.event(Event::Warning(text)),
+                Some(Notice::Info(text)) => front.event(Event::Info(text)),
                 Some(Notice::Message(text)) => front.event(Event::Message(text)),
                 Some(Notice::Ended(verdict)) => {
                     self.linked = false;
@@ -442,16 +456,18 @@ impl Lobby {
         }
     }
 
-    fn on_punch(&self, event: PunchEvent, clock: &Clock, front: &mut dyn Front) -> Result<(), Failure> {
+    fn tell_waiting(&self, until: Time, clock: &Clock, front: &mut dyn Front) {
+        let now = self.clock.now();
+        let time_of_day = TimeOfDay::from_unix(clock.unix_nanos(now) / 1_000_000_000);
+        let seconds = (until.since(now).as_millis() as u64).div_ceil(1000);
+        if seconds > 0 {
+            front.event(Event::Waiting { time_of_day, seconds });
+        }
+    }
+
+    fn on_punch(&self, event: PunchEvent, front: &mut dyn Front) -> Result<(), Failure> {
         match event {
-            PunchEvent::Schedule(ScheduleEvent::Waiting { wait, .. }) => {
-                let unix = clock.unix_nanos(self.clock.now()) / 1_000_000_000;
-                let seconds = (wait.as_millis() as u64).div_ceil(1000);
-                front.event(Event::Waiting {
-                    time_of_day: TimeOfDay::from_unix(unix),
-                    seconds,
-                });
-            }
+            PunchEvent::Schedule(ScheduleEvent::Waiting { .. }) | PunchEvent::Connected { .. } => {}
             PunchEvent::Schedule(ScheduleEvent::Attempt { number, to }) => {
                 front.event(Event::Attempt { number, remote: to });
             }
@@ -466,7 +482,6 @@ impl Lobby {
             PunchEvent::Reflexive(path) => {
                 front.event(Event::Note(format!("heard the peer from {}", path.remote)));
             }
-            PunchEvent::Connected { .. } => {}
         }
         Ok(())
     }
@@ -479,7 +494,7 @@ impl Lobby {
         } else {
             let answer = self.put(Question::ConfirmWords(words.to_owned()), front).await?;
             if answer != Answer::Yes {
-                return Err(Failure::Refused(Party::Us));
+                return Err(Failure::WordsDiffer);
             }
         }
         self.command(Command::Vouch);
@@ -546,6 +561,7 @@ impl Lobby {
         let Err(failure) = ran else { return ran };
         let code = match failure {
             Failure::Refused(_) => close::REFUSED,
+            Failure::WordsDiffer => close::WORDS_DIFFER,
             Failure::Interrupted | Failure::Unanswered(_) => close::CANCELLED,
             _ => close::OTHER,
         };

@@ -19,6 +19,8 @@ use tokio::sync::mpsc::UnboundedSender;
 const PROGRESS: Duration = Duration::from_millis(200);
 /// How long a silent peer is looked for before the run gives up; what arrived is kept.
 const GIVE_UP: Duration = Duration::from_secs(120);
+/// How long to wait for the first RTT before telling of a connection without it.
+const ANNOUNCE: Duration = Duration::from_millis(400);
 /// Blocks of content a sender holds: 40 MiB covers 1 Gbit/s at 300 ms.
 const SEND_BLOCKS: usize = 40;
 
@@ -65,6 +67,8 @@ struct Linked {
     places: Search,
     /// Looks for a silent peer.
     search: Option<Schedule>,
+    /// What to tell of the connection once its RTT is known, and until when to wait for that.
+    announce: Option<(Time, PathKind, Option<[&'static str; 6]>)>,
     /// The users have compared the words, or need not.
     vouched: bool,
 }
@@ -162,7 +166,7 @@ impl Session {
             }
         }
         if let Some(linked) = &mut self.linked {
-            if linked.vouched {
+            if linked.vouched && linked.announce.is_none() {
                 self.side.pump(now, &mut linked.connection);
             }
             while let Some(event) = linked.connection.poll_event() {
@@ -185,6 +189,18 @@ impl Session {
             if linked.search.is_some() && silence >= GIVE_UP {
                 self.side.on_end(End::Lost(silence));
                 self.over = true;
+            }
+            if let Some((until, kind, words)) = linked.announce
+                && (now >= until || linked.connection.rtt().is_some())
+            {
+                linked.announce = None;
+                let (path, rtt) = (linked.connection.path(), linked.connection.rtt());
+                let _ = self.notices.send(Notice::Connected {
+                    path,
+                    kind,
+                    rtt,
+                    words,
+                });
             }
             if now >= self.next_progress {
                 self.next_progress = now + PROGRESS;
@@ -234,15 +250,10 @@ impl Session {
             late: None,
             places,
             search: None,
+            announce: Some((now + ANNOUNCE, kind, keys.sas)),
             vouched,
         });
         self.stun = None;
-        self.tell(Notice::Connected {
-            path,
-            kind,
-            rtt,
-            words: keys.sas,
-        });
     }
 }
 

@@ -84,7 +84,7 @@ pub(super) fn tell_clock(front: &mut dyn Front, clock: &Clock) {
 
 /// Says what the NAT is.
 pub(super) fn tell_network(front: &mut dyn Front, report: &StunReport, nat: NatClass) {
-    front.event(Event::Network(format!("Your network: {nat}")));
+    front.event(Event::Network(nat.to_string()));
     if report.answered == 0 {
         front.event(Event::Warning(
             "no STUN server answered, so your address outside this network is not known: only a peer on the same \

@@ -82,7 +82,8 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
     }
     match event {
         Event::LocalPort(port) => vec![Line::new(format!("Using local port: {port}"))],
-        Event::Network(text) | Event::Info(text) => vec![Line::new(text.clone())],
+        Event::Network(text) => vec![Line::new(format!("Your network: {text}"))],
+        Event::Info(text) => vec![Line::new(text.clone())],
         Event::Address { address, change } => {
             let line = Line::led("Tell this to your peer: ", address.clone(), Tone::Strong);
             match change {

@@ -87,7 +87,7 @@ fn silence_and_its_end_are_told_once_each() {
 fn story() -> Vec<Event> {
     vec![
         Event::LocalPort(4300),
-        Event::Network("Your network: port is kept (endpoint-independent mapping)".into()),
+        Event::Network("port is kept (endpoint-independent mapping)".into()),
         Event::Clock {
             source: ClockSource::Ntp { servers: 3 },
             offset_ms: -120,

@@ -328,7 +328,9 @@ mod tests {
     /// Acknowledges `numbers`; gives the content that newly arrived.
     fn ack(ledger: &mut Ledger, now: Time, numbers: &[u64]) -> Vec<Carries> {
         let mut set = RangeSet::new();
-        numbers.iter().for_each(|n| drop(set.insert(*n..*n + 1)));
+        for n in numbers {
+            set.insert(*n..*n + 1);
+        }
         let mut buf = Vec::new();
         Ack::encode(&mut buf, 500, set.iter().rev(), 0, 0);
         let Some(Ok(Frame::Ack(ack))) = Frames::new(&buf).next() else {

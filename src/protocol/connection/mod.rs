@@ -373,6 +373,11 @@ impl Connection {
         self.role
     }
 
+    /// Smoothed RTT, once one was measured.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.rtt.is_measured().then(|| self.rtt.smoothed())
+    }
+
     /// How long nothing was heard.
     pub fn silence(&self, now: Time) -> Duration {
         now.since(self.last_heard)

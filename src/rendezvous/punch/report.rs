@@ -104,6 +104,12 @@ impl Report {
                 "Allow p2pcopy in the firewall of the other computer, or try from another network.",
             );
         }
+        if self.attempts == 0 {
+            return say(
+                "The time given was over before the first slot in which both sides send.",
+                "Start both sides again and give more time with --timeout, a minute at least.",
+            );
+        }
         if self.forged > 0 {
             return say(
                 "Packets arrive, but they are not made for this run: one side holds an address of an earlier run.",

@@ -3,7 +3,7 @@
 //! It models the path by its bandwidth and its unloaded RTT, paces at the first and keeps about one product of
 //! both in flight; every few seconds it probes for more. What differs from the draft, and why:
 //!
-//! 1. Loss counts only beyond the path's own ([`loss`]), and the pacing rate makes up for that loss: BBRv3 takes
+//! 1. Loss counts only beyond the path's own (`loss`), and the pacing rate makes up for that loss: BBRv3 takes
 //!    any loss above 2% for congestion.
 //! 2. Bandwidth is the mean of rate samples over stretches of a round or more, of at least 100 packets: the
 //!    maximum of noisy samples is several percent too high, and fills buffers.
@@ -11,7 +11,7 @@
 //! 4. Startup ends when bandwidth stops growing, whatever is lost, and grows by what the RTT allows.
 //! 5. A path that shows its unloaded RTT anyway is not emptied to measure it.
 //! 6. Cruising in a queue slows down step by step. A queue that outlives this belongs to others, and then the
-//!    window follows CUBIC's curve until they are gone ([`contest`]): two flows of the draft's kind keep whatever
+//!    window follows CUBIC's curve until they are gone (`contest`): two flows of the draft's kind keep whatever
 //!    shares they began with, and push CUBIC aside in shallow buffers.
 //!
 //! Section numbers below are those of draft-ietf-ccwg-bbr.
