@@ -10,6 +10,7 @@
     reason = "the laboratory plays the outside world: it owns clocks, sockets and files"
 )]
 
+mod again;
 mod driver;
 mod ends;
 mod faults;
@@ -21,3 +22,4 @@ mod pair;
 mod selftest;
 mod services;
 mod shell;
+mod soak;
