@@ -14,6 +14,7 @@ mod again;
 mod driver;
 mod ends;
 mod faults;
+mod kills;
 mod link;
 mod matrix;
 mod nat;
