@@ -48,10 +48,15 @@ pub fn failure_of(error: TransferError) -> Failure {
         TransferError::Local(e) => {
             let next = match e {
                 LocalError::Missing(_) => "check the path and its spelling",
-                LocalError::Permission { .. } => "check who may read and write there, or choose another place",
+                LocalError::Permission { .. } => {
+                    "check who may read and write there, or choose another place"
+                }
                 _ => "mend that and run the same command again on both sides; what has arrived is kept",
             };
-            Failure::File { cause: e.to_string(), next: next.into() }
+            Failure::File {
+                cause: e.to_string(),
+                next: next.into(),
+            }
         }
         TransferError::SourceChanged(path) => Failure::SourceChanged { path },
         TransferError::Verification(block) => Failure::Verification {

@@ -50,10 +50,7 @@ fn killed_at_any_time_it_resumes() {
                 [&mut attempt.receiver, &mut attempt.sender]
             };
             // Either it is over before, or death comes at its time.
-            if victim
-                .wait(delay.saturating_sub(pasted.elapsed()))
-                .is_err()
-            {
+            if victim.wait(delay.saturating_sub(pasted.elapsed())).is_err() {
                 victim.signal(Signal::KILL);
                 killed += 1;
             }
@@ -61,10 +58,7 @@ fn killed_at_any_time_it_resumes() {
             if survivor.wait(PATIENCE).is_err() {
                 survivor.signal(Signal::INT);
                 let ended = survivor.wait(WHOLE);
-                assert!(
-                    ended.is_ok(),
-                    "Ctrl-C ends it after {killed} kills: {ended:?}"
-                );
+                assert!(ended.is_ok(), "Ctrl-C ends it after {killed} kills: {ended:?}");
             }
             resumed += usize::from(attempt.receiver.stderr().contains("Resum"));
             assert!(
