@@ -67,9 +67,9 @@ type Target = (&'static str, fn(&[u8]), fn(&Samples) -> &[Vec<u8>], u64);
 
 /// The handshake runs seldom: an input that gets far costs several scalar multiplications.
 const TARGETS: [Target; 8] = [
-    ("address", decoders::address, |s| &s.addresses, 150),
+    ("address", decoders::address, |s| &s.addresses, 60),
     ("stun", decoders::stun, |s| &s.stun, 150),
-    ("frames", decoders::frames, |s| &s.frames, 270),
+    ("frames", decoders::frames, |s| &s.frames, 360),
     ("connection", decoders::connection, |s| &s.frames, 50),
     ("handshake", decoders::handshake, |s| &s.handshake, 10),
     ("manifest", decoders::manifest, |s| &s.manifests, 120),
