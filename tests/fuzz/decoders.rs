@@ -48,7 +48,11 @@ pub fn address(data: &[u8]) {
     let Some((token, checksum)) = data.split_at_checked(data.len() / 2) else {
         return;
     };
-    let body = if data.len() % 2 == 0 { token } else { checksum };
+    let body = if data.len().is_multiple_of(2) {
+        token
+    } else {
+        checksum
+    };
     // The front address in its wire form: 4, the address, the port.
     let mut summed = vec![4];
     summed.extend(PEER.0);
