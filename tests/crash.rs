@@ -172,6 +172,62 @@ fn a_second_death_while_resuming_is_survived_too() {
     }
 }
 
+/// Each chain: the program dies once to five times, in a step on the disk (after which what was not synced may be
+/// gone) or after some blocks, with a piece damaged on the way; then it is left in peace.
+#[test]
+fn a_thousand_chains_of_deaths_and_resumes_end_exact() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("photos");
+    fs::create_dir_all(tree.join("deep")).unwrap();
+    fs::write(tree.join("a.jpg"), Rng::new(1).bytes(300_000)).unwrap();
+    fs::write(tree.join("deep/b.jpg"), Rng::new(2).bytes(MIB + 9)).unwrap();
+    fs::write(tree.join("deep/empty"), b"").unwrap();
+    let paths = [tree];
+    let expected = expected(&paths);
+    let chain = |seed: u64| {
+        let mut rng = Rng::new(seed);
+        let layer = MemoryLayer::new();
+        for _ in 0..1 + rng.below(5) {
+            let mut setup = Setup {
+                seed: rng.next(),
+                damage: rng.chance(30).then(|| rng.below(3) as u32),
+                ..Setup::default()
+            };
+            let on_the_disk = rng.chance(70);
+            if on_the_disk {
+                layer.die_at(1 + rng.next() % 40);
+            } else {
+                setup.die_after = Some(rng.below(3) as u32);
+            }
+            let ended = send(&paths, &layer, setup);
+            layer.revive(if on_the_disk && ended.is_err() {
+                CRASHES[rng.below(CRASHES.len())]
+            } else {
+                Crash::KeepAll
+            });
+            for (path, content) in layer.contents().iter().filter(|(path, _)| !is_staging(path)) {
+                assert!(expected.get(path) == Some(content), "seed {seed}: {path:?}");
+            }
+            if ended.is_ok_and(|outcome| !outcome.died) {
+                break;
+            }
+        }
+        let last = send(&paths, &layer, Setup::default());
+        assert!(last.is_ok(), "seed {seed}: {last:?}");
+        assert!(
+            layer.contents() == expected,
+            "seed {seed}: {:?}",
+            layer.contents().keys()
+        );
+    };
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            let chain = &chain;
+            scope.spawn(move || (0..500).for_each(|i| chain(i * 2 + half)));
+        }
+    });
+}
+
 #[test]
 fn a_failing_disk_is_named_and_what_was_verified_is_kept() {
     let dir = tempfile::tempdir().unwrap();

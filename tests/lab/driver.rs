@@ -175,6 +175,16 @@ impl Peer {
         Some(kibibytes * 1024)
     }
 
+    /// What it holds now: resident memory in bytes and open descriptors; none once it has ended.
+    pub(crate) fn holds(&self) -> Option<(u64, usize)> {
+        let process = PathBuf::from(format!("/proc/{}", self.child.id()));
+        let status = std::fs::read_to_string(process.join("status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+        let descriptors = std::fs::read_dir(process.join("fd")).ok()?.count();
+        Some((kibibytes * 1024, descriptors))
+    }
+
     /// Waits for its end; its exit code (none: ended by a signal), or an account of what it was doing.
     pub(crate) fn wait(&mut self, limit: Duration) -> Result<Option<i32>, String> {
         let end = Instant::now() + limit;

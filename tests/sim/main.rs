@@ -9,6 +9,7 @@
     reason = "test code; the link model serves more tests than this"
 )]
 
+mod attack;
 mod link;
 mod pair;
 

@@ -1,5 +1,6 @@
 //! Two connections over two links, in virtual time.
 
+use crate::attack::Attacker;
 use crate::link::{Link, Profile};
 use p2pcopy::protocol::congestion::bbr::Bbr;
 use p2pcopy::protocol::connection::{Config, Connection, Event};
@@ -56,9 +57,15 @@ pub struct Pair {
     from: [Path; 2],
     pub events: Vec<(Time, Role, Event)>,
     pub check_nonces: bool,
+    /// Whether `said` takes in all that is sent.
+    pub record: bool,
+    /// Hash of every datagram sent, in order.
+    pub said: blake3::Hasher,
+    /// Who sends to the sender and to the receiver beside their peer.
+    pub attackers: Option<[Attacker; 2]>,
 }
 
-fn path(port: u16) -> Path {
+pub fn path(port: u16) -> Path {
     Path {
         local: 0,
         remote: std::net::SocketAddr::from(([10, 0, 0, 1], port)),
@@ -115,6 +122,9 @@ impl Pair {
             from: [path(1), path(1)],
             events: Vec::new(),
             check_nonces: true,
+            record: false,
+            said: blake3::Hasher::new(),
+            attackers: None,
         }
     }
 
@@ -160,6 +170,9 @@ impl Pair {
                         "a packet number was used twice"
                     );
                 }
+                if self.record {
+                    self.said.update(datagram);
+                }
                 link.send(self.now, datagram.len() as u64, datagram.to_vec());
             }
         }
@@ -199,6 +212,9 @@ impl Pair {
                 let i = arrival.tag.len() / 2;
                 arrival.tag[i] ^= 0x40;
             }
+            if let Some([_, attacker]) = &mut self.attackers {
+                attacker.hear(&arrival.tag);
+            }
             if let Some(c) = self
                 .receiver
                 .handle_datagram(self.now, self.from[0], &mut arrival.tag)
@@ -213,8 +229,15 @@ impl Pair {
                 let i = arrival.tag.len() / 2;
                 arrival.tag[i] ^= 0x40;
             }
+            if let Some([attacker, _]) = &mut self.attackers {
+                attacker.hear(&arrival.tag);
+            }
             self.sender
                 .handle_datagram(self.now, self.from[1], &mut arrival.tag);
+        }
+        if let Some([at_sender, at_receiver]) = &mut self.attackers {
+            at_sender.strike(self.now, &mut self.sender, self.from[1]);
+            at_receiver.strike(self.now, &mut self.receiver, self.from[0]);
         }
         self.sender.handle_timeout(self.now);
         self.receiver.handle_timeout(self.now);
