@@ -1,148 +1,98 @@
-//! A file that is sent with the same two commands as often as it takes.
+//! What users do beside the plain errand: give the same commands again after a crash, or read out ip:port alone.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tempfile::TempDir;
+use super::nat::Nat;
+use super::network::{Network, Place, Plan};
+use super::pair::{Consent, Errand, Pair, Swap};
 
-use super::driver::Peer;
-use super::network::{Network, Side};
+/// Kills of one run, unless `LAB_KILLS` names another number.
+const KILLS: u64 = 10;
+/// Content a run of kills moves, at [`RATE`]: about five seconds, if nobody died.
+const SIZE: usize = 50_000_000;
+const RATE: &str = "80mbit";
 
-/// Bytes written or compared at a time.
-const PIECE: usize = 1 << 20;
-
-/// A file at A's and the place at B's where it shall stand.
-#[derive(Debug)]
-pub(crate) struct Standing {
-    files: TempDir,
-    arguments: [Vec<String>; 2],
-}
-
-/// Both ends of one attempt.
-#[derive(Debug)]
-pub(crate) struct Attempt {
-    pub(crate) sender: Peer,
-    pub(crate) receiver: Peer,
-}
-
-impl Standing {
-    /// Writes a file of `size` bytes; `arguments` are the sender's and the receiver's own.
-    pub(crate) fn new(size: u64, seed: u64, arguments: [&[&str]; 2]) -> Standing {
-        let files = tempfile::tempdir().expect("a place for files");
-        std::fs::create_dir(files.path().join("received")).expect("an empty directory");
-        let mut file = File::create(files.path().join("vm.img")).expect("an empty directory");
-        let mut dice = Dice::new(seed);
-        let mut left = size;
-        while left > 0 {
-            let piece = dice.bytes(left.min(PIECE as u64) as usize);
-            file.write_all(&piece).expect("room for the file");
-            left -= piece.len() as u64;
-        }
-        Standing {
-            files,
-            arguments: arguments.map(|side| side.iter().map(ToString::to_string).collect()),
-        }
-    }
-
-    /// Starts both programs and pastes each one's address at the other.
-    pub(crate) fn attempt(&self, network: &Network) -> Result<Attempt, String> {
-        let mut sender = Peer::start(network, Side::A, "sender", |command| {
-            command.args(["sender", "--file"]).arg(self.source());
-            command.args(&self.arguments[0]);
-        });
-        let mut receiver = Peer::start(network, Side::B, "receiver", |command| {
-            command.args(["receiver", "--yes", "--output"]);
-            command.arg(self.directory()).args(&self.arguments[1]);
-        });
-        let (tell_receiver, tell_sender) = (sender.address()?, receiver.address()?);
-        sender.enter(&tell_sender);
-        receiver.enter(&tell_receiver);
-        Ok(Attempt { sender, receiver })
-    }
-
-    /// The file that is sent.
-    pub(crate) fn source(&self) -> PathBuf {
-        self.files.path().join("vm.img")
-    }
-
-    /// Where the receiver puts things.
-    pub(crate) fn directory(&self) -> PathBuf {
-        self.files.path().join("received")
-    }
-
-    /// Whether anything stands under the final name.
-    pub(crate) fn arrived(&self) -> bool {
-        self.directory().join("vm.img").exists()
-    }
-
-    /// Whether the final name holds exactly what is sent.
-    pub(crate) fn exact(&self) -> bool {
-        same(&self.source(), &self.directory().join("vm.img"))
-    }
-}
-
-impl Attempt {
-    /// What both said.
-    pub(crate) fn account(&self) -> String {
-        let (sender, receiver) = (self.sender.stderr(), self.receiver.stderr());
-        format!("--- sender ---\n{sender}\n--- receiver ---\n{receiver}\n")
-    }
-
-    /// Waits for both to end well.
-    pub(crate) fn succeeds(&mut self, limit: Duration) {
-        let exits = [&mut self.sender, &mut self.receiver].map(|peer| peer.wait(limit));
-        assert_eq!(exits, [Ok(Some(0)), Ok(Some(0))], "{}", self.account());
-    }
-}
-
-/// Compares two files piece by piece: they may be larger than memory.
-fn same(one: &Path, other: &Path) -> bool {
-    let (Ok(mut one), Ok(mut other)) = (File::open(one), File::open(other)) else {
-        return false;
+/// Each transfer is killed after a while that is different each time; when one is complete, the next begins anew.
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn killed_at_any_time_a_transfer_is_taken_up_by_the_same_commands() {
+    let kills =
+        std::env::var("LAB_KILLS").map_or(KILLS, |kills| kills.parse().expect("LAB_KILLS is a number"));
+    let network = Network::build(Plan {
+        place: Place::OneHost,
+        ..Plan::new(Nat::MasqueradeDrop, Nat::MasqueradeDrop)
+    });
+    let errand = Errand {
+        size: SIZE,
+        arguments: vec!["--limit".to_owned(), RATE.to_owned()],
+        ..Errand::default()
     };
-    let length = |file: &File| file.metadata().map(|data| data.len()).ok();
-    if length(&one) != length(&other) {
-        return false;
-    }
-    let mut left = length(&one).unwrap_or(0);
-    let mut pieces = [vec![0; PIECE], vec![0; PIECE]];
-    while left > 0 {
-        let size = left.min(PIECE as u64) as usize;
-        let [a, b] = pieces.each_mut().map(|piece| &mut piece[..size]);
-        if one.read_exact(a).is_err() || other.read_exact(b).is_err() || a != b {
-            return false;
+    let start = |pair: Option<Pair>| {
+        match pair {
+            Some(pair) => pair.again(&network, &errand),
+            None => Pair::start(&network, &errand),
         }
-        left -= size as u64;
+        .unwrap_or_else(|error| panic!("{error}"))
+    };
+    // How many were killed, came to resume what was there, and became complete.
+    let (mut killed, mut resumed, mut completed) = (0, 0, 0);
+    let mut look = |stderr: &str| resumed += u64::from(stderr.contains("Resuming: "));
+    let mut pair = start(None);
+    for kill in 0..kills {
+        // The golden ratio spreads the moments evenly over the first 2.5 s after the paste.
+        let moment = Duration::from_millis(kill.wrapping_mul(1545) % 2500);
+        std::thread::sleep(moment);
+        let there = pair.received().exists();
+        if there {
+            // Final names hold whole files only.
+            let report = pair.finish();
+            assert!(report.succeeded(), "{}", report.account());
+            look(&report.stderr[1]);
+            completed += 1;
+            pair = start(None);
+            continue;
+        }
+        look(&pair.receiver.stderr());
+        pair = start(Some(pair));
+        killed += 1;
     }
-    true
+    let report = pair.finish();
+    assert!(report.succeeded(), "{}", report.account());
+    look(&report.stderr[1]);
+    completed += 1;
+    println!("{killed} kills, {resumed} resumed, {completed} files complete and exact");
+    assert!(resumed > 0, "{}", report.account());
 }
 
-/// Xorshift: a test's choices, and bytes without a pattern a transfer could get right by accident.
-#[derive(Debug)]
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    /// Any seed will do.
-    pub(crate) fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// The next number.
-    pub(crate) fn roll(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn bytes(&mut self, size: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(size + 8);
-        while bytes.len() < size {
-            bytes.extend_from_slice(&self.roll().to_le_bytes());
-        }
-        bytes.truncate(size);
-        bytes
-    }
+/// Nothing but the words vouches for the other side then, so both users compare them.
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn with_ip_and_port_alone_both_users_compare_words() {
+    let network = Network::build(Plan::new(Nat::MasqueradeDrop, Nat::MasqueradeAccept));
+    let errand = Errand {
+        swap: Swap::Bare,
+        consent: Consent::Beforehand,
+        limit: Duration::from_secs(120),
+        ..Errand::default()
+    };
+    let mut pair = Pair::start(&network, &errand).unwrap_or_else(|error| panic!("{error}"));
+    // Only one port pair is known, and its slot comes every 40 s.
+    let words = [&pair.sender, &pair.receiver].map(|peer| {
+        let asked = peer.wait_for("same words: ", Duration::from_secs(60));
+        asked.unwrap_or_else(|error| panic!("{error}"));
+        peer.wait_for("[y/N]", Duration::from_secs(1))
+            .unwrap_or_else(|error| panic!("{error}"));
+        let said = peer.stderr();
+        let words = said
+            .split("same words: ")
+            .nth(1)
+            .and_then(|rest| rest.split('?').next());
+        words.map(str::to_owned).expect("just seen")
+    });
+    assert_eq!(words[0], words[1]);
+    pair.sender.enter("y");
+    pair.receiver.enter("y");
+    let report = pair.finish();
+    assert!(report.succeeded(), "{}", report.account());
+    println!("{:?}, connected after {:.1?}", words[0], report.connected);
 }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::again::{Dice, Standing};
 use super::nat::Nat;
 use super::network::{Network, Place, Plan};
+use super::standing::{Dice, Standing};
 use rustix::process::Signal;
 
 /// Bytes of the file: about a second at [`LIMIT`], so that deaths fall before, into and after the content.

@@ -24,3 +24,4 @@ mod selftest;
 mod services;
 mod shell;
 mod soak;
+mod standing;

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::again::Standing;
 use super::link::{Direction, LinkPlan};
 use super::nat::Nat;
 use super::network::{Network, Plan, Side};
+use super::standing::Standing;
 
 /// What the sender is limited to, in bits per second, and how it is told.
 const RATE: u64 = 40_000_000;
