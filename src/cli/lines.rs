@@ -119,7 +119,8 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
         Event::Reconnecting { silence } => vec![Line::led(
             "",
             format!(
-                "The other side is silent ({}): looking for it again, no need to do anything",
+                "The other side is silent ({}): looking for it again for up to two minutes; Ctrl-C ends it, and the same \
+                 commands resume it",
                 Span(*silence)
             ),
             Tone::Warning,
@@ -217,7 +218,8 @@ pub(super) fn progress(progress: &Progress, eta: Option<Duration>, detail: Detai
         None => Size(progress.done).to_string(),
     };
     text += &format!("  {}", Rate(progress.rate));
-    if let Some(eta) = eta {
+    // With nothing moving any estimate would be a guess that grows.
+    if let Some(eta) = eta.filter(|_| progress.rate > 0) {
         text += &format!("  ETA {}", time_left(eta));
     }
     text += &format!("  RTT {}", Span(progress.rtt));
