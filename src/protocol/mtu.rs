@@ -24,6 +24,8 @@ const RAISE: [Duration; 4] = [
 const RECOVER: Duration = Duration::from_secs(5);
 /// Full-size packets lost in a row, with nothing of that size arriving, that mean a black hole.
 const BLACK_HOLE: u32 = 12;
+/// And they must have been lost over this long: a receiver without room drops a whole flight of content at once.
+const BLACK_HOLE_TIME: Duration = Duration::from_secs(1);
 
 /// The search.
 #[derive(Debug)]
@@ -36,6 +38,7 @@ pub struct MtuSearch {
     outstanding: Option<u16>,
     next_probe: Time,
     suspicious: u32,
+    suspicious_since: Option<Time>,
     /// How often the next size was given up.
     given_up: usize,
     /// When the newest large packet that arrived was sent.
@@ -52,6 +55,7 @@ impl MtuSearch {
             outstanding: None,
             next_probe: now,
             suspicious: 0,
+            suspicious_since: None,
             given_up: 0,
             works: now,
         }
@@ -122,6 +126,7 @@ impl MtuSearch {
         if bytes > u64::from(MIN_MTU) && sent >= self.works {
             self.works = sent;
             self.suspicious = 0;
+            self.suspicious_since = None;
         }
     }
 
@@ -134,7 +139,8 @@ impl MtuSearch {
             return false;
         }
         self.suspicious += 1;
-        self.suspicious >= BLACK_HOLE && self.fall_back(now)
+        let since = *self.suspicious_since.get_or_insert(now);
+        self.suspicious >= BLACK_HOLE && now.since(since) >= BLACK_HOLE_TIME && self.fall_back(now)
     }
 
     /// Back to the size any path carries; true if that is a change.
@@ -186,7 +192,9 @@ mod tests {
         }
         let overflow = (0..BLACK_HOLE).any(|_| search.on_lost(later, Time::ZERO, 1472));
         assert!(!overflow, "later packets arrived");
-        let fell = (0..BLACK_HOLE).any(|_| search.on_lost(later, later, 1472));
+        let at_once = (0..BLACK_HOLE).any(|_| search.on_lost(later, later, 1472));
+        assert!(!at_once, "a single flight");
+        let fell = search.on_lost(later + BLACK_HOLE_TIME, later, 1472);
         assert!(fell && search.current() == 1200);
     }
 }

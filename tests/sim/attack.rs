@@ -139,7 +139,7 @@ fn dropped(stats: &Stats) -> u64 {
 fn a_million_forged_and_replayed_datagrams_change_nothing() {
     let run = |attacked: bool| {
         let (forward, back) = wan(100, 40, 0.01);
-        let mut pair = Pair::new(forward, back, 24_000_001, 11);
+        let mut pair = Pair::new(forward, back, 30_000_001, 11);
         pair.record = true;
         if attacked {
             pair.attackers = Some([Attacker::new(1), Attacker::new(2)]);
