@@ -1,9 +1,9 @@
 //! Why a connection is closed, as told to the peer in its CLOSE frame.
 
 use super::outcome::{Failure, Party};
+use super::session::End;
 use crate::protocol::connection::Closed;
 use crate::transfer::error::{FailureCode, LocalError, TransferError};
-use std::time::Duration;
 
 /// Everything arrived and has its final name.
 pub const DONE: u16 = 0;
@@ -102,7 +102,11 @@ fn from_peer(code: u16, text: &str) -> Failure {
 }
 
 /// What the end of a connection that was not of our making means for this run.
-pub fn failure_of_end(closed: &Closed) -> Failure {
+pub fn failure_of_end(end: &End) -> Failure {
+    let closed = match end {
+        End::Closed(closed) => closed,
+        End::Lost(silence) => return Failure::lost(*silence),
+    };
     match closed {
         Closed::ByPeer { code: DONE, .. } => Failure::other(
             "the other side ended too early",
@@ -119,9 +123,4 @@ pub fn failure_of_end(closed: &Closed) -> Failure {
             "run the same command again on both sides; what has arrived is kept",
         ),
     }
-}
-
-/// The peer was silent for too long.
-pub fn failure_of_silence(silence: Duration) -> Failure {
-    Failure::lost(silence)
 }

@@ -3,10 +3,10 @@
 use super::close;
 use super::command::{Command, Notice};
 use super::outcome::{Failure, Summary};
-use super::session::{End, Side};
+use super::session::{End, Side, flush_control};
 use super::units::Size;
 use crate::net::{Clock, Waker};
-use crate::protocol::connection::{Closed, Connection};
+use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
 use crate::transfer::assemble::{Assembler, Taken};
 use crate::transfer::disk::DiskLayer;
@@ -284,16 +284,8 @@ impl Receiving {
     }
 
     fn write_control(&mut self, connection: &mut Connection) {
-        loop {
-            if self.out.is_empty() && !self.session.poll_output(&mut self.out) {
-                return;
-            }
-            let taken = connection.write_control(&self.out);
-            self.out.drain(..taken);
-            if !self.out.is_empty() {
-                return;
-            }
-        }
+        let session = &mut self.session;
+        flush_control(connection, &mut self.out, |out| session.poll_output(out));
     }
 
     /// Whether content is only of use in order.
@@ -373,13 +365,10 @@ impl Side for Receiving {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        let verdict = self.verdict.take().unwrap_or_else(|| {
-            Err(match end {
-                End::Closed(Closed::ByUs) => Failure::Interrupted,
-                End::Closed(closed) => close::failure_of_end(&closed),
-                End::Lost(silence) => close::failure_of_silence(silence),
-            })
-        });
+        let verdict = self
+            .verdict
+            .take()
+            .unwrap_or_else(|| Err(close::failure_of_end(&end)));
         let _ = self.notices.send(Notice::Ended(verdict));
     }
 }

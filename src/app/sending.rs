@@ -3,9 +3,9 @@
 use super::close;
 use super::command::{Command, Notice};
 use super::outcome::{Failure, Summary};
-use super::session::{End, Side};
+use super::session::{End, Side, flush_control};
 use crate::net::{Clock, Waker};
-use crate::protocol::connection::{Closed, Connection};
+use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
 use crate::transfer::error::TransferError;
 use crate::transfer::manifest::Manifest;
@@ -210,16 +210,8 @@ impl Sending {
     }
 
     fn write_control(&mut self, connection: &mut Connection) {
-        loop {
-            if self.out.is_empty() && !self.session.poll_output(&mut self.out) {
-                return;
-            }
-            let taken = connection.write_control(&self.out);
-            self.out.drain(..taken);
-            if !self.out.is_empty() {
-                return;
-            }
-        }
+        let session = &mut self.session;
+        flush_control(connection, &mut self.out, |out| session.poll_output(out));
     }
 
     fn on_event(&mut self, event: SendEvent, connection: &mut Connection) {
@@ -280,13 +272,10 @@ impl Side for Sending {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        let verdict = self.verdict.take().unwrap_or_else(|| {
-            Err(match end {
-                End::Closed(Closed::ByUs) => Failure::Interrupted,
-                End::Closed(closed) => close::failure_of_end(&closed),
-                End::Lost(silence) => close::failure_of_silence(silence),
-            })
-        });
+        let verdict = self
+            .verdict
+            .take()
+            .unwrap_or_else(|| Err(close::failure_of_end(&end)));
         let _ = self.notices.send(Notice::Ended(verdict));
     }
 }

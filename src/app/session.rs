@@ -38,6 +38,21 @@ pub trait Side: Send {
     fn on_end(&mut self, end: End);
 }
 
+/// Writes what `next` appends to `out` to the control stream, until there is nothing more or no more room.
+pub fn flush_control(
+    connection: &mut Connection,
+    out: &mut Vec<u8>,
+    mut next: impl FnMut(&mut Vec<u8>) -> bool,
+) {
+    while !out.is_empty() || next(out) {
+        let taken = connection.write_control(out);
+        out.drain(..taken);
+        if !out.is_empty() {
+            return;
+        }
+    }
+}
+
 /// How the connection ended for the side.
 #[derive(Debug)]
 pub enum End {
