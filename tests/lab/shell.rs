@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// How long a tool that only configures the kernel may take before it counts as hung.
-const TOOL_LIMIT: Duration = Duration::from_secs(10);
+const TOOL_LIMIT: Duration = Duration::from_secs(60);
 
 /// The path of a named network namespace, as `ip netns` keeps it.
 pub(crate) fn namespace_path(name: &str) -> PathBuf {
