@@ -2,6 +2,7 @@
 
 use crate::protocol::Path;
 use crate::protocol::connection::{self, Stats};
+use crate::protocol::time::Time;
 use crate::rendezvous::punch::{PathKind, Punch, PunchEvent};
 use crate::rendezvous::stun::{StunClient, StunReport};
 use crate::transfer::offer::Offer;
@@ -82,6 +83,15 @@ pub enum Notice {
         stats: Stats,
         /// Nothing heard for so long, if the peer is being looked for.
         silent: Option<Duration>,
+    },
+    /// A line for the trace.
+    Sample {
+        /// When.
+        at: Time,
+        /// Content bytes the receiver has.
+        done: u64,
+        /// The connection's numbers.
+        stats: Stats,
     },
     /// Something to read.
     Info(String),

@@ -145,10 +145,7 @@ async fn both(file: &Path, output: &Path, common: Common, front: &mut dyn Front)
             name: None,
             exclude: globset::GlobSet::empty(),
             links: Links::Skip,
-            common: Common {
-                limit: common.limit,
-                ..common.clone()
-            },
+            common: common.clone(),
         },
         &mut send_front,
     );
@@ -159,8 +156,9 @@ async fn both(file: &Path, output: &Path, common: Common, front: &mut dyn Front)
             overwrite: false,
             update: false,
             discard: false,
+            // Of a transfer, the sender's trace tells why it is as fast as it is.
             common: Common {
-                localport: None,
+                trace: None,
                 ..common
             },
         },

@@ -17,6 +17,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 /// How often progress is told.
 const PROGRESS: Duration = Duration::from_millis(200);
+/// How often the trace is told: a few times a round trip of all but local paths.
+const SAMPLE: Duration = Duration::from_millis(20);
 /// How long a silent peer is looked for before the run gives up; what arrived is kept.
 const GIVE_UP: Duration = Duration::from_secs(120);
 /// How long to wait for the first RTT before telling of a connection without it.
@@ -72,6 +74,8 @@ pub struct Settings {
     pub limit: Option<u64>,
     /// Seed of path challenges.
     pub seed: u64,
+    /// Whether to tell samples for a trace.
+    pub trace: bool,
 }
 
 struct Linked {
@@ -98,6 +102,8 @@ pub struct Session {
     punch: Option<Punch>,
     linked: Option<Linked>,
     next_progress: Time,
+    /// When the trace is told next, if there is one.
+    next_sample: Option<Time>,
     over: bool,
 }
 
@@ -110,6 +116,7 @@ impl Session {
         notices: UnboundedSender<Notice>,
     ) -> Self {
         Session {
+            next_sample: settings.trace.then_some(Time::ZERO),
             settings,
             side,
             commands,
@@ -215,6 +222,14 @@ impl Session {
                     kind,
                     rtt,
                     words,
+                });
+            }
+            if self.next_sample.is_some_and(|t| now >= t) {
+                self.next_sample = Some(now + SAMPLE);
+                let _ = self.notices.send(Notice::Sample {
+                    at: now,
+                    done: self.side.progress().map_or(0, |(done, _)| done),
+                    stats: linked.connection.stats(),
                 });
             }
             if now >= self.next_progress {
@@ -358,7 +373,12 @@ impl Machine for Session {
     fn poll_timeout(&mut self, now: Time) -> Option<Time> {
         let linked = self.linked.as_mut().map(|l| {
             let search = l.search.as_ref().and_then(Schedule::poll_timeout);
-            [l.connection.poll_timeout(now), search, Some(self.next_progress)]
+            [
+                l.connection.poll_timeout(now),
+                search,
+                Some(self.next_progress),
+                self.next_sample,
+            ]
         });
         let before = [
             self.stun.as_ref().and_then(StunClient::poll_timeout),

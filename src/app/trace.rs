@@ -1,6 +1,7 @@
-//! `--trace`: the connection's numbers as JSON lines, five a second, for a plot of why a transfer was slow.
+//! `--trace`: the connection's numbers as JSON lines, fifty a second, to see why a transfer was slow.
 
 use super::outcome::Failure;
+use crate::protocol::Role;
 use crate::protocol::connection::Stats;
 use crate::protocol::time::Time;
 use std::fs::File;
@@ -19,15 +20,20 @@ impl Trace {
             .map_err(|e| Failure::file("create", path, &e))
     }
 
-    /// One line: seconds since the run began, bytes, bytes a second, milliseconds.
-    pub(super) fn write(&mut self, now: Time, done: u64, s: &Stats) {
+    /// One line: seconds since the run began, bytes, bytes a second, milliseconds; counters count from the start.
+    pub(super) fn write(&mut self, role: Role, at: Time, done: u64, s: &Stats) {
+        let side = match role {
+            Role::Sender => "sender",
+            Role::Receiver => "receiver",
+        };
         // A trace that cannot be written must not end the transfer.
         let _ = writeln!(
             self.0,
-            "{{\"time_s\":{:.3},\"done\":{done},\"phase\":\"{:?}\",\"limit\":\"{:?}\",\"pacing_rate\":{},\"bandwidth\":{},\
-             \"in_flight\":{},\"window\":{},\"rtt_ms\":{:.3},\"min_rtt_ms\":{:.3},\"sent\":{},\"lost\":{},\"repeated\":{},\
-             \"mtu\":{}}}",
-            now.as_nanos() as f64 * 1e-9,
+            "{{\"time_s\":{:.3},\"side\":\"{side}\",\"done\":{done},\"arrived\":{},\"phase\":\"{:?}\",\"limit\":\"{:?}\",\
+             \"pacing_rate\":{},\"bandwidth\":{},\"in_flight\":{},\"window\":{},\"rtt_ms\":{:.3},\"min_rtt_ms\":{:.3},\
+             \"sent\":{},\"lost\":{},\"repeated\":{},\"received\":{},\"mtu\":{}}}",
+            at.as_nanos() as f64 * 1e-9,
+            s.arrived_bytes,
             s.phase,
             s.limit,
             s.pacing_rate,
@@ -39,6 +45,7 @@ impl Trace {
             s.sent_packets,
             s.lost_packets,
             s.repeated_packets,
+            s.received_packets,
             s.mtu
         );
     }

@@ -14,6 +14,10 @@ use cap_std::fs::Dir;
 use super::layer::{Layer, NodeInfo, NodeKind};
 use super::names;
 
+/// The type of a file system in memory, statfs(2).
+#[cfg(target_os = "linux")]
+const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
+
 /// The output directory, and nothing outside it.
 #[derive(Debug)]
 pub struct DiskLayer {
@@ -159,10 +163,17 @@ impl Layer for DiskLayer {
 
     fn allocate(&self, file: &File, len: u64) -> io::Result<()> {
         #[cfg(target_os = "linux")]
-        match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, len) {
-            // Without it, running out of space shows later; nothing else is lost.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {}
-            other => other?,
+        {
+            use rustix::{fs, io::Errno};
+            // On a tmpfs it would zero every page now, while the peer waits, and the bytes come right after.
+            if fs::fstatfs(file)?.f_type == TMPFS_MAGIC {
+                return Ok(());
+            }
+            match fs::fallocate(file, fs::FallocateFlags::empty(), 0, len) {
+                // Without it, running out of space shows later; nothing else is lost.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
+                other => other?,
+            }
         }
         #[cfg(not(target_os = "linux"))]
         let _ = (file, len);

@@ -1,0 +1,253 @@
+//! From the swapped addresses to the end: what is shown, and what has to be asked.
+
+use super::Lobby;
+use crate::app::command::{Command, Notice};
+use crate::app::event::{Answer, Event, Front, Link, Question, TimeOfDay};
+use crate::app::machine::interrupted;
+use crate::app::options::Common;
+use crate::app::outcome::{Failure, Party, Summary};
+use crate::app::trace::Trace;
+use crate::app::units;
+use crate::app::wording::{Pace, describe};
+use crate::protocol::Role;
+use crate::protocol::connection;
+use crate::protocol::time::Time;
+use crate::rendezvous::clock::Clock;
+use crate::rendezvous::punch::PunchEvent;
+use crate::rendezvous::schedule::ScheduleEvent;
+use crate::transfer::offer::Offer;
+use std::time::Duration;
+
+/// How soon a peer on the own network has answered.
+const NEARBY: Duration = Duration::from_millis(500);
+
+impl Lobby {
+    /// Shows what happens until the end, and asks what has to be asked.
+    pub(super) async fn follow(
+        &mut self,
+        role: Role,
+        common: &Common,
+        yes: bool,
+        clock: &Clock,
+        front: &mut dyn Front,
+    ) -> Result<Summary, Failure> {
+        let mut pace = Pace::default();
+        let mut trace = common.trace.as_deref().map(Trace::create).transpose()?;
+        let mut link: Option<Link> = None;
+        // A wait for the slot is told only if the own network did not have the peer at once.
+        let mut waiting: Option<Time> = None;
+        loop {
+            let notice = tokio::select! {
+                notice = self.notices.recv() => notice,
+                () = tokio::time::sleep(NEARBY), if waiting.is_some() => {
+                    if let Some(until) = waiting.take() {
+                        self.tell_waiting(until, clock, front);
+                    }
+                    continue;
+                }
+                () = interrupted() => return Err(Failure::Interrupted),
+            };
+            match notice {
+                Some(Notice::Punch(PunchEvent::Schedule(ScheduleEvent::Waiting { until, .. }))) => {
+                    waiting = Some(until);
+                }
+                Some(Notice::Punch(event)) => self.on_punch(event, front)?,
+                Some(Notice::Connected {
+                    path,
+                    kind,
+                    rtt,
+                    words,
+                }) => {
+                    self.linked = true;
+                    waiting = None;
+                    let found = Link {
+                        remote: path.remote,
+                        kind: kind.to_string(),
+                        rtt: rtt.unwrap_or_default(),
+                    };
+                    front.event(Event::Connected(found.clone()));
+                    link = Some(found);
+                    if let Some(words) = words {
+                        self.vouch(common, &words.join(" "), front).await?;
+                    }
+                    if role == Role::Sender {
+                        front.event(Event::Info("Waiting for the other side to accept".into()));
+                    }
+                }
+                Some(Notice::Connection(connection::Event::Moved(path))) => {
+                    if let Some(link) = &mut link {
+                        link.remote = path.remote;
+                        front.event(Event::Reconnected(link.clone()));
+                    }
+                }
+                Some(Notice::Connection(connection::Event::Silent)) => {
+                    front.event(Event::Reconnecting {
+                        silence: connection::SILENCE,
+                    });
+                }
+                Some(Notice::Connection(connection::Event::Back)) => {
+                    if let Some(link) = &link {
+                        front.event(Event::Reconnected(link.clone()));
+                    }
+                }
+                Some(Notice::Offered { offer, held, lines }) => {
+                    self.consent(offer, held, lines, yes, front).await?;
+                    self.command(Command::Accept);
+                }
+                Some(Notice::Started { held, total }) if held > 0 => {
+                    front.event(Event::Resumed {
+                        bytes: held,
+                        total: total.unwrap_or(held),
+                    });
+                }
+                Some(Notice::Progress {
+                    done,
+                    total,
+                    stats,
+                    silent,
+                }) => {
+                    if let Some(silence) = silent {
+                        front.event(Event::Reconnecting { silence });
+                    } else {
+                        front.event(Event::Progress(pace.progress(
+                            self.clock.now(),
+                            done,
+                            total,
+                            &stats,
+                        )));
+                    }
+                    front.event(Event::Stats(describe(&stats)));
+                }
+                Some(Notice::Sample { at, done, stats }) => {
+                    if let Some(trace) = &mut trace {
+                        trace.write(role, at, done, &stats);
+                    }
+                }
+                Some(Notice::Info(text)) => front.event(Event::Info(text)),
+                Some(Notice::Message(text)) => front.event(Event::Message(text)),
+                Some(Notice::Ended(verdict)) => {
+                    self.linked = false;
+                    if let Ok(summary) = &verdict {
+                        front.event(Event::Finished(summary.clone()));
+                    }
+                    return verdict;
+                }
+                Some(_) => {}
+                None => return Err(Failure::internal("the network thread is gone")),
+            }
+        }
+    }
+
+    fn tell_waiting(&self, until: Time, clock: &Clock, front: &mut dyn Front) {
+        let now = self.clock.now();
+        let time_of_day = TimeOfDay::from_unix(clock.unix_nanos(now) / 1_000_000_000);
+        let seconds = (until.since(now).as_millis() as u64).div_ceil(1000);
+        if seconds > 0 {
+            front.event(Event::Waiting { time_of_day, seconds });
+        }
+    }
+
+    fn on_punch(&self, event: PunchEvent, front: &mut dyn Front) -> Result<(), Failure> {
+        match event {
+            PunchEvent::Schedule(ScheduleEvent::Waiting { .. }) | PunchEvent::Connected { .. } => {}
+            PunchEvent::Schedule(ScheduleEvent::Attempt { number, to }) => {
+                front.event(Event::Attempt { number, remote: to });
+            }
+            PunchEvent::Failed(report) => {
+                let (cause, next) = report.diagnosis();
+                for line in report.to_string().lines().take(5) {
+                    front.event(Event::Info(line.to_owned()));
+                }
+                return Err(Failure::no_path(cause, next));
+            }
+            PunchEvent::Notice(notice) => front.event(Event::Warning(notice.to_string())),
+            PunchEvent::Reflexive(path) => {
+                front.event(Event::Note(format!("heard the peer from {}", path.remote)));
+            }
+        }
+        Ok(())
+    }
+
+    async fn vouch(&mut self, common: &Common, words: &str, front: &mut dyn Front) -> Result<(), Failure> {
+        if common.insecure {
+            front.event(Event::Warning(format!(
+                "nobody vouched for the other side; its words are: {words}"
+            )));
+        } else {
+            let answer = self.put(Question::ConfirmWords(words.to_owned()), front).await?;
+            if answer != Answer::Yes {
+                return Err(Failure::WordsDiffer);
+            }
+        }
+        self.command(Command::Vouch);
+        Ok(())
+    }
+
+    async fn consent(
+        &mut self,
+        offer: Offer,
+        held: Option<u64>,
+        lines: Vec<String>,
+        yes: bool,
+        front: &mut dyn Front,
+    ) -> Result<(), Failure> {
+        let total = (!offer.stream).then_some(offer.bytes);
+        let name = offer_name(&offer);
+        let size = total.map_or_else(
+            || "a stream of unknown length".to_owned(),
+            |t| units::Size(t).to_string(),
+        );
+        front.event(Event::Offer {
+            entries: u64::from(offer.entries),
+            bytes: total,
+            lines,
+        });
+        if yes {
+            return Ok(());
+        }
+        let question = match (held, total) {
+            (Some(held), Some(total)) if total > 0 => {
+                Question::Resume(format!("{name} at {}%", held.saturating_mul(100) / total))
+            }
+            _ => Question::Accept(format!("{name}, {size}")),
+        };
+        let answer = self.put(question, front).await?;
+        if answer == Answer::Yes {
+            Ok(())
+        } else {
+            Err(Failure::Refused(Party::Us))
+        }
+    }
+
+    /// Asks the user once the peer is there; the peer may go while the user thinks.
+    async fn put(&mut self, question: Question, front: &mut dyn Front) -> Result<Answer, Failure> {
+        let mut pending = front.ask(question);
+        loop {
+            tokio::select! {
+                answer = &mut pending => return Ok(answer?),
+                () = interrupted() => return Err(Failure::Interrupted),
+                notice = self.notices.recv() => match notice {
+                    Some(Notice::Ended(verdict)) => {
+                        self.linked = false;
+                        return Err(verdict.err().unwrap_or(Failure::Cancelled(Party::Peer)));
+                    }
+                    Some(_) => {}
+                    None => return Err(Failure::internal("the network thread is gone")),
+                },
+            }
+        }
+    }
+}
+
+/// What an offer is called in a question.
+fn offer_name(offer: &Offer) -> String {
+    let first = offer
+        .top
+        .first()
+        .map(|t| t.name.display().to_string())
+        .unwrap_or_default();
+    match offer.top_count {
+        0 | 1 => first,
+        n => format!("{first} and {} more", n - 1),
+    }
+}

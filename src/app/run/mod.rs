@@ -1,0 +1,260 @@
+//! One run, as its user lives it: find out what this network is and swap addresses (`lobby`), then meet the peer
+//! and transfer (`follow`).
+
+mod follow;
+mod lobby;
+
+use super::close;
+use super::command::{Command, Notice};
+use super::event::{Change, Event, Front};
+use super::lookup::{named, resolve};
+use super::machine::{controller, hardware_aes, interrupted};
+use super::options::Common;
+use super::outcome::{Failure, Summary};
+use super::session::{Session, Settings, Side};
+use super::wording::{tell_clock, tell_network};
+use crate::net::{self, Driver, Waker};
+use crate::protocol::Role;
+use crate::protocol::connection::{self};
+use crate::protocol::handshake::StaticKeypair;
+use crate::protocol::time::Time;
+use crate::rendezvous::address::{Address, Filtering, NatClass};
+use crate::rendezvous::clock::Clock;
+use crate::rendezvous::punch::{Punch, PunchConfig};
+use crate::rendezvous::servers;
+use crate::rendezvous::stun::StunReport;
+use std::net::SocketAddr;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// After the user stopped the run, longest wait for the peer to be told.
+const FAREWELL: Duration = Duration::from_millis(700);
+
+/// What a run's side needs to be built.
+pub(super) struct Parts {
+    /// Wakes the network thread.
+    pub waker: Waker,
+    /// The run's clock.
+    pub clock: net::Clock,
+    /// Where to tell what happens.
+    pub notices: UnboundedSender<Notice>,
+}
+
+/// What a look around found.
+pub(super) struct Seen {
+    /// Addresses this machine has itself.
+    pub candidates: Vec<SocketAddr>,
+    /// What STUN said.
+    pub report: StunReport,
+    /// What NTP said.
+    pub clock: Clock,
+    /// STUN servers whose names are known.
+    pub servers: Vec<SocketAddr>,
+}
+
+/// Finds out what this network is, and leaves.
+pub(super) async fn look(common: &Common, front: &mut dyn Front) -> Result<Seen, Failure> {
+    let mut lobby = Lobby::open(Role::Sender, common, front, |_| Ok(Box::new(Idle)))?;
+    let candidates = net::local_candidates(lobby.ipv4[0], lobby.ipv6.map(|(_, port)| port));
+    let (report, clock) = tokio::select! {
+        found = lobby.look_around(common, &candidates) => found?,
+        () = interrupted() => return Err(Failure::Interrupted),
+    };
+    let servers = resolve(&named(&common.stun, servers::STUN)).await;
+    Ok(Seen {
+        candidates,
+        report,
+        clock,
+        servers,
+    })
+}
+
+/// A side that only looks.
+struct Idle;
+
+impl Side for Idle {
+    fn on_content(&mut self, _offset: u64, _bytes: &[u8]) -> u64 {
+        0
+    }
+    fn pump(&mut self, _now: Time, _connection: &mut connection::Connection) {}
+    fn on_command(&mut self, _command: Command) {}
+    fn progress(&self) -> Option<(u64, Option<u64>)> {
+        None
+    }
+    fn on_end(&mut self, _end: super::session::End) {}
+}
+
+/// Runs one end, from binding sockets to the verdict.
+pub(super) async fn run(
+    role: Role,
+    common: &Common,
+    yes: bool,
+    front: &mut dyn Front,
+    side: impl FnOnce(Parts) -> Result<Box<dyn Side>, Failure>,
+) -> Result<Summary, Failure> {
+    let mut lobby = Lobby::open(role, common, front, side)?;
+    let ran = lobby.run(role, common, yes, front).await;
+    lobby.leave(ran).await
+}
+
+/// The thread that talks to the user, and its line to the network thread.
+struct Lobby {
+    clock: net::Clock,
+    waker: Waker,
+    commands: Sender<Command>,
+    notices: UnboundedReceiver<Notice>,
+    ipv4: Vec<u16>,
+    ipv6: Option<(u8, u16)>,
+    seed: [u8; 32],
+    linked: bool,
+}
+
+fn socket_failure(port: Option<u16>, error: &std::io::Error) -> Failure {
+    match port {
+        Some(port) => Failure::other(
+            format!("cannot use UDP port {port}: {error}"),
+            "choose another with --localport, or leave it out",
+        ),
+        None => Failure::other(
+            format!("cannot open a UDP socket: {error}"),
+            "check the limits of this system",
+        ),
+    }
+}
+
+impl Lobby {
+    fn open(
+        role: Role,
+        common: &Common,
+        front: &mut dyn Front,
+        side: impl FnOnce(Parts) -> Result<Box<dyn Side>, Failure>,
+    ) -> Result<Self, Failure> {
+        let broken = |e: std::io::Error| Failure::other(e.to_string(), "check the limits of this system");
+        let clock = net::Clock::start();
+        let ports = net::bind(common.localport).map_err(|e| socket_failure(common.localport, &e))?;
+        let (ipv4, ipv6) = (ports.ipv4.clone(), ports.ipv6);
+        front.event(Event::LocalPort(ipv4[0]));
+        let seed = net::random_seed().map_err(broken)?;
+        let mut driver = Driver::new(ports, clock).map_err(broken)?;
+        let waker = driver.waker();
+        let (commands, inbox) = channel();
+        let (tell, notices) = unbounded_channel();
+        let parts = Parts {
+            waker: waker.clone(),
+            clock,
+            notices: tell.clone(),
+        };
+        let side = side(parts)?;
+        let number = u64::from_be_bytes(seed[..8].try_into().expect("8 of 32 bytes"));
+        let settings = Settings {
+            role,
+            controller: controller(common.congestion, number),
+            limit: common.limit,
+            seed: number,
+            trace: common.trace.is_some(),
+        };
+        std::thread::Builder::new()
+            .name("net".into())
+            .spawn(move || {
+                let mut session = Session::new(settings, side, inbox, tell.clone());
+                while !session.is_over() {
+                    if let Err(e) = driver.turn(&mut session) {
+                        let failure =
+                            Failure::other(format!("the network failed: {e}"), "run the command again");
+                        // Nobody listens any more only when the run is being torn down.
+                        let _ = tell.send(Notice::Ended(Err(failure)));
+                        return;
+                    }
+                }
+            })
+            .map_err(broken)?;
+        Ok(Lobby {
+            clock,
+            waker,
+            commands,
+            notices,
+            ipv4,
+            ipv6,
+            seed,
+            linked: false,
+        })
+    }
+
+    fn command(&self, command: Command) {
+        // The network thread is gone only after it told its end.
+        let _ = self.commands.send(command);
+        self.waker.wake();
+    }
+
+    async fn run(
+        &mut self,
+        role: Role,
+        common: &Common,
+        yes: bool,
+        front: &mut dyn Front,
+    ) -> Result<Summary, Failure> {
+        let candidates = net::local_candidates(self.ipv4[0], self.ipv6.map(|(_, port)| port));
+        let (report, clock) = self.look_patiently(common, &candidates, front).await?;
+        tell_clock(front, &clock);
+        let keypair = StaticKeypair::from_seed(&self.seed);
+        let nat = NatClass {
+            mapping: report.mapping,
+            filtering: Filtering::Untested,
+        };
+        tell_network(front, &report, nat);
+        let mut mapped = report.mapped;
+        let own =
+            Address::own(role, *keypair.public(), nat, mapped, candidates.clone()).ok_or_else(|| {
+                Failure::other("this computer has no network address", "connect it to a network")
+            })?;
+        front.event(Event::Address {
+            address: own.to_string(),
+            change: Change::First,
+        });
+
+        let (own, peer) = self.swap(common, own, &mut mapped, front).await?;
+        let config = PunchConfig {
+            role,
+            keypair,
+            own,
+            peer,
+            clock,
+            low_ttl: common.ttl,
+            not_before: 0,
+            timeout: common.timeout,
+            ipv6_socket: self.ipv6.map(|(socket, _)| socket),
+            hardware_aes: hardware_aes(),
+            seed: blake3::derive_key("p2pcopy v1 punch", &self.seed),
+        };
+        let punch = Punch::new(config, self.clock.now()).map_err(|e| {
+            Failure::other(
+                e.to_string(),
+                "start both sides again and swap the lines they print then",
+            )
+        })?;
+        self.command(Command::Punch(Box::new(punch)));
+        self.follow(role, common, yes, &clock, front).await
+    }
+
+    /// Tells the peer if this side ends of itself, and lets the network thread go.
+    async fn leave(&mut self, ran: Result<Summary, Failure>) -> Result<Summary, Failure> {
+        let Err(failure) = ran else { return ran };
+        let code = match failure {
+            Failure::Refused(_) => close::REFUSED,
+            Failure::WordsDiffer => close::WORDS_DIFFER,
+            Failure::Interrupted | Failure::Unanswered(_) => close::CANCELLED,
+            _ => close::OTHER,
+        };
+        self.command(Command::Close {
+            code,
+            reason: "the user over there stopped it".into(),
+        });
+        if self.linked {
+            let told = async { while !matches!(self.notices.recv().await, None | Some(Notice::Ended(_))) {} };
+            // Not telling in time costs the peer a minute of looking for us, no more.
+            let _ = tokio::time::timeout(FAREWELL, told).await;
+        }
+        Err(failure)
+    }
+}
