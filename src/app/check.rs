@@ -73,7 +73,7 @@ fn meaning(nat: NatClass) -> &'static str {
 /// change the port (docs/design.md).
 fn test_filtering(servers: &[SocketAddr]) -> std::io::Result<Filtering> {
     let clock = net::Clock::start();
-    let mut driver = Driver::new(net::bind(None)?, clock)?;
+    let mut driver = Driver::new(net::bind(None, true)?, clock)?;
     for &remote in servers {
         let seed = net::random_seed()?;
         let mut scratch = Scratch(FilteringTest::new(Path { local: 0, remote }, &seed, clock.now()));

@@ -63,6 +63,8 @@ pub struct Common {
     pub limit: Option<u64>,
     /// Which congestion controller sends.
     pub congestion: Congestion,
+    /// Leave cutting up bursts to the system, where it can (GSO).
+    pub offload: bool,
     /// Do not ask to compare words when the peer's key came with nobody's word (a bare address).
     pub insecure: bool,
     /// Events as JSON lines on standard output.
@@ -86,6 +88,7 @@ impl Default for Common {
             timeout: DEFAULT_TIMEOUT,
             limit: None,
             congestion: Congestion::default(),
+            offload: true,
             insecure: false,
             json: false,
             quiet: false,

@@ -68,6 +68,7 @@ impl Cli {
                         "insecure",
                         "limit",
                         "congestion",
+                        "no_offload",
                         "trace",
                     ],
                 )
@@ -195,6 +196,9 @@ pub(super) struct CommonArgs {
     /// Which congestion control sends
     #[arg(long, value_enum, default_value_t = CongestionArg::Bbr, help_heading = "Speed")]
     pub(super) congestion: CongestionArg,
+    /// Send datagrams one by one, for a network driver that mishandles bursts
+    #[arg(long, help_heading = "Speed")]
+    pub(super) no_offload: bool,
     /// Write what the connection does to FILE, one JSON object a line
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(super) trace: Option<PathBuf>,

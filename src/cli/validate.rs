@@ -109,6 +109,7 @@ pub(super) fn check(args: CheckArgs) -> CheckOptions {
 fn common(args: CommonArgs) -> Common {
     Common {
         localport: args.localport,
+        offload: !args.no_offload,
         peer: args.peer,
         stun: args.stun.into_iter().flat_map(|servers| servers.0).collect(),
         ntp: args.ntp.into_iter().flat_map(|servers| servers.0).collect(),

@@ -1,7 +1,7 @@
 //! The loop between sockets, clock and machine.
 
 use super::Clock;
-use super::socket::{MAX_BURST, Ports, Socket};
+use super::socket::{Ports, Socket};
 use crate::protocol::Path;
 use crate::protocol::time::Time;
 use polling::{Event, Events, PollMode, Poller};
@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// Bytes of one receive buffer: a whole burst that the kernel joined.
 const RECEIVE_BUFFER: usize = 65_536;
+/// Most datagrams asked of the machine at once (UDP_MAX_SEGMENTS of Linux).
+const SEGMENTS: usize = 64;
 /// Bursts sent before looking at what arrived.
 const BURSTS_PER_TURN: usize = 16;
 /// Batches received before sending again.
@@ -65,7 +67,9 @@ pub struct Driver {
     events: Events,
     receive: Vec<Vec<u8>>,
     out: Vec<u8>,
-    /// A burst the kernel had no room for.
+    /// Bytes of `out` that have left.
+    left: usize,
+    /// A burst the kernel had no room for, or not for all of it.
     blocked: Option<Transmit>,
 }
 
@@ -91,7 +95,8 @@ impl Driver {
             poller,
             events: Events::new(),
             receive: (0..BATCH_SIZE).map(|_| vec![0; RECEIVE_BUFFER]).collect(),
-            out: Vec::with_capacity(MAX_BURST),
+            out: Vec::new(),
+            left: 0,
             blocked: None,
         })
     }
@@ -158,37 +163,42 @@ impl Driver {
             if self.blocked.is_some() {
                 return true;
             }
-            let segments = self.sockets.first().map_or(1, Socket::max_segments);
-            let Some(transmit) = machine.poll_transmit(self.clock.now(), &mut self.out, segments) else {
+            let Some(transmit) = machine.poll_transmit(self.clock.now(), &mut self.out, SEGMENTS) else {
                 return false;
             };
+            self.left = 0;
             self.send(machine, transmit);
         }
         true
     }
 
-    /// Sends what is in `out`.
+    /// Sends what of `out` has not left.
     fn send(&mut self, machine: &mut impl Machine, transmit: Transmit) {
         let Some(socket) = self.sockets.get(usize::from(transmit.path.local)) else {
             return;
         };
         let remote = transmit.path.remote;
-        let result = match transmit.ttl {
-            Some(ttl) => socket.send_with_ttl(remote, &self.out, ttl),
-            None => {
-                let most = (MAX_BURST / transmit.segment.max(1)).max(1) * transmit.segment;
-                self.out
-                    .chunks(most.max(1))
-                    .try_for_each(|burst| socket.send(remote, burst, transmit.segment))
+        while self.left < self.out.len() {
+            let rest = &self.out[self.left..];
+            let result = match transmit.ttl {
+                Some(ttl) => socket.send_with_ttl(remote, rest, ttl),
+                None => socket.send(remote, rest, transmit.segment),
+            };
+            match result {
+                Ok(bytes) => self.left += bytes,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked = Some(transmit);
+                    return;
+                }
+                Err(e) => {
+                    if quinn_udp::is_msg_size_err(&e) {
+                        machine.on_too_large(self.clock.now(), transmit.segment);
+                    }
+                    // No route for the moment, a firewall's refusal, an ICMP error of an earlier packet: as good as
+                    // lost.
+                    return;
+                }
             }
-        };
-        match result {
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.blocked = Some(transmit),
-            Err(e) if quinn_udp::is_msg_size_err(&e) => {
-                machine.on_too_large(self.clock.now(), transmit.segment)
-            }
-            // No route for the moment, a firewall's refusal, an ICMP error of an earlier packet: as good as lost.
-            _ => {}
         }
     }
 

@@ -12,7 +12,7 @@ const BUFFERS: [usize; 4] = [16 << 20, 8 << 20, 4 << 20, 1 << 20];
 /// Lifetime of ordinary packets, as the system's default.
 const DEFAULT_TTL: u32 = 64;
 /// Largest burst the kernel takes in one call, bytes.
-pub(super) const MAX_BURST: usize = 65_000;
+const MAX_BURST: usize = 65_000;
 
 /// One UDP socket.
 #[derive(Debug)]
@@ -20,10 +20,12 @@ pub(super) struct Socket {
     io: UdpSocket,
     state: UdpSocketState,
     ipv6: bool,
+    /// Whether bursts may be left to the system to cut up.
+    offload: bool,
 }
 
 impl Socket {
-    fn new(io: UdpSocket) -> io::Result<Self> {
+    fn new(io: UdpSocket, offload: bool) -> io::Result<Self> {
         let ipv6 = io.local_addr()?.is_ipv6();
         let state = UdpSocketState::new(UdpSockRef::from(&io))?;
         for bytes in BUFFERS {
@@ -34,40 +36,47 @@ impl Socket {
                 break;
             }
         }
-        Ok(Socket { io, state, ipv6 })
+        Ok(Socket {
+            io,
+            state,
+            ipv6,
+            offload,
+        })
     }
 
     pub(super) fn io(&self) -> &UdpSocket {
         &self.io
     }
 
-    pub(super) fn max_segments(&self) -> usize {
-        self.state.max_gso_segments()
-    }
-
-    /// Sends segments of `segment` bytes to `remote`.
-    pub(super) fn send(&self, remote: SocketAddr, contents: &[u8], segment: usize) -> io::Result<()> {
-        let burst = contents.len() > segment;
+    /// Sends what one system call takes of `contents`, segments of `segment` bytes each, to `remote`. Says how many
+    /// bytes that was.
+    pub(super) fn send(&self, remote: SocketAddr, contents: &[u8], segment: usize) -> io::Result<usize> {
+        let segments = if self.offload {
+            self.state.max_gso_segments()
+        } else {
+            1
+        };
+        let most = (MAX_BURST / segment.max(1)).clamp(1, segments) * segment;
+        let burst = &contents[..contents.len().min(most)];
         let transmit = quinn_udp::Transmit {
             destination: remote,
             ecn: None,
-            contents,
-            segment_size: burst.then_some(segment),
+            contents: burst,
+            segment_size: (burst.len() > segment).then_some(segment),
             src_ip: None,
         };
         match self.state.try_send(UdpSockRef::from(&self.io), &transmit) {
-            // The interface cannot segment after all: one by one.
-            Err(e) if burst && e.kind() != io::ErrorKind::WouldBlock && !quinn_udp::is_msg_size_err(&e) => {
-                contents
-                    .chunks(segment)
-                    .try_for_each(|datagram| self.send(remote, datagram, segment))
+            Ok(()) => Ok(burst.len()),
+            // The interface cannot segment after all, and from now on the count above says so: one by one.
+            Err(_) if burst.len() > segment && self.state.max_gso_segments() == 1 => {
+                self.send(remote, contents, segment)
             }
-            result => result,
+            Err(e) => Err(e),
         }
     }
 
     /// Sends one datagram that lives for `ttl` hops.
-    pub(super) fn send_with_ttl(&self, remote: SocketAddr, contents: &[u8], ttl: u8) -> io::Result<()> {
+    pub(super) fn send_with_ttl(&self, remote: SocketAddr, contents: &[u8], ttl: u8) -> io::Result<usize> {
         self.set_ttl(u32::from(ttl))?;
         let sent = self.send(remote, contents, contents.len());
         self.set_ttl(DEFAULT_TTL)?;
@@ -102,13 +111,14 @@ pub struct Ports {
     pub ipv6: Option<(u8, u16)>,
 }
 
-/// Binds the sockets of a run. With `port` given, the first has exactly that one.
+/// Binds the sockets of a run. With `port` given, the first has exactly that one. `offload`: whether bursts may be
+/// left to the system to cut up (GSO), where it can.
 ///
 /// # Errors
 /// If that port is taken, or no socket can be had at all.
-pub fn bind(port: Option<u16>) -> io::Result<Ports> {
+pub fn bind(port: Option<u16>, offload: bool) -> io::Result<Ports> {
     let any = |port: u16| bind_one(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
-    let mut sockets = vec![Socket::new(any(port.unwrap_or(0))?)?];
+    let mut sockets = vec![Socket::new(any(port.unwrap_or(0))?, offload)?];
     let mut ipv4 = vec![sockets[0].io.local_addr()?.port()];
     for i in 1..IPV4_SOCKETS {
         // Neighbouring ports are easier to read in a capture; any other does as well.
@@ -116,11 +126,11 @@ pub fn bind(port: Option<u16>) -> io::Result<Ports> {
             .checked_add(i)
             .map_or_else(|| any(0), |p| any(p).or_else(|_| any(0)))?;
         ipv4.push(near.local_addr()?.port());
-        sockets.push(Socket::new(near)?);
+        sockets.push(Socket::new(near, offload)?);
     }
     let ipv6 = match bind_one(SocketAddr::from((Ipv6Addr::UNSPECIFIED, ipv4[0])))
         .or_else(|_| bind_one(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))))
-        .and_then(|io| Ok((io.local_addr()?.port(), Socket::new(io)?)))
+        .and_then(|io| Ok((io.local_addr()?.port(), Socket::new(io, offload)?)))
     {
         Ok((port, socket)) => {
             sockets.push(socket);

@@ -132,7 +132,8 @@ impl Lobby {
     ) -> Result<Self, Failure> {
         let broken = |e: std::io::Error| Failure::other(e.to_string(), "check the limits of this system");
         let clock = net::Clock::start();
-        let ports = net::bind(common.localport).map_err(|e| socket_failure(common.localport, &e))?;
+        let ports =
+            net::bind(common.localport, common.offload).map_err(|e| socket_failure(common.localport, &e))?;
         let (ipv4, ipv6) = (ports.ipv4.clone(), ports.ipv6);
         front.event(Event::LocalPort(ipv4[0]));
         let seed = net::random_seed().map_err(broken)?;

@@ -22,6 +22,9 @@ const STARTUP_GROWTH: f64 = 1.25;
 const PROBE_GROWTH: f64 = 1.1;
 /// Share of the pipe left in flight to see whether a queue is ours alone: less would show nothing more.
 const CONTEST_DIP: f64 = 0.75;
+/// Below this RTT probes come more often in proportion, a hundred and more RTTs apart still: on a local network a
+/// busy moment of either machine must not set the rate for seconds.
+const SHORT_RTT: Duration = Duration::from_millis(20);
 /// Round trips between probes among them: what the first BBR does, the one such rival that is common.
 const BLIND_CYCLE: u32 = 8;
 /// One measurement may be this much too low by chance.
@@ -270,9 +273,10 @@ impl Bbr {
             return;
         }
         // Two to three seconds apart, at random, so that flows do not probe in step (section 4.3.3.6).
-        // Long paths wait longer: a probe costs some round trips.
-        let rtts = self.min_rtt.get().unwrap_or_default() * 6;
-        self.probe_wait = Duration::from_millis(2000 + self.random() % 1000) + rtts;
+        // Long paths wait longer, and short ones less: a probe costs some round trips.
+        let rtt = self.min_rtt.get().unwrap_or_default();
+        let usual = Duration::from_millis(2000 + self.random() % 1000);
+        self.probe_wait = (usual + rtt * 6).min(usual.mul_f64(rtt.as_secs_f64() / SHORT_RTT.as_secs_f64()));
     }
 
     /// The window that empties a queue of our own.
