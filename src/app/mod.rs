@@ -26,7 +26,9 @@ use crate::transfer::disk::DiskLayer;
 use crate::transfer::place::Conflicts;
 use crate::transfer::scan::{self, Exclude, ScanOptions};
 use event::{Event, Front};
-use options::{CheckOptions, DemoOptions, Destination, Links, ReceiveOptions, SendOptions, Source};
+use options::{
+    CheckOptions, DemoOptions, Destination, Links, PlotOptions, ReceiveOptions, SendOptions, Source,
+};
 use outcome::{Failure, Summary};
 use receiving::{Receiving, Target};
 use sending::Sending;
@@ -127,6 +129,14 @@ pub async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> Result<S
             .map_err(threads)
     })
     .await
+}
+
+/// Draws a picture of a trace.
+///
+/// # Errors
+/// If there is nothing to draw or no room to draw it in.
+pub fn plot(options: &PlotOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+    trace::draw(options, front)
 }
 
 /// Removes what abandoned transfers left in `root`.

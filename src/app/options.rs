@@ -98,6 +98,17 @@ impl Default for Common {
     }
 }
 
+/// What is to be drawn, and where to.
+#[derive(Clone, Debug)]
+pub struct PlotOptions {
+    /// What `--trace` wrote.
+    pub trace: PathBuf,
+    /// The SVG file to write.
+    pub picture: PathBuf,
+    /// Only how much to tell is of use here.
+    pub common: Common,
+}
+
 /// What a sender sends.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source {

@@ -93,6 +93,8 @@ pub(super) enum Command {
     Demo(DemoArgs),
     /// Find out what this network is (addresses, NAT, clock) and what that means
     Check(CheckArgs),
+    /// Draw what --trace wrote: rate, round trip, bytes in flight, loss and what bound the speed, over time
+    Plot(PlotArgs),
 }
 
 #[derive(Args, Debug)]
@@ -154,6 +156,15 @@ pub(super) struct CheckArgs {
     pub(super) common: CommonArgs,
 }
 
+#[derive(Args, Debug)]
+pub(super) struct PlotArgs {
+    /// The file that was given to --trace
+    pub(super) trace: PathBuf,
+    /// The SVG file to write; the trace's name with .svg after it if not given
+    #[arg(long, short = 'o', value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
 pub(super) enum CongestionArg {
     /// Finds the path's rate and tells random loss from congestion
@@ -199,7 +210,7 @@ pub(super) struct CommonArgs {
     /// Send datagrams one by one, for a network driver that mishandles bursts
     #[arg(long, help_heading = "Speed")]
     pub(super) no_offload: bool,
-    /// Write what the connection does to FILE, one JSON object a line
+    /// Write what the connection does to FILE, one JSON object a line; p2pcopy plot draws it
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(super) trace: Option<PathBuf>,
     /// Events as JSON lines on standard output

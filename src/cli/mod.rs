@@ -33,6 +33,7 @@ enum Task {
     Receive(options::ReceiveOptions),
     Demo(options::DemoOptions),
     Check(options::CheckOptions),
+    Plot(options::PlotOptions),
 }
 
 impl Task {
@@ -42,6 +43,7 @@ impl Task {
             Command::Receiver(args) => Task::Receive(validate::receiver(args)?),
             Command::Demo(args) => Task::Demo(validate::demo(args)),
             Command::Check(args) => Task::Check(validate::check(args)),
+            Command::Plot(args) => Task::Plot(validate::plot(args)),
         })
     }
 
@@ -51,6 +53,7 @@ impl Task {
             Task::Receive(options) => &options.common,
             Task::Demo(options) => &options.common,
             Task::Check(options) => &options.common,
+            Task::Plot(options) => &options.common,
         }
     }
 
@@ -68,6 +71,7 @@ impl Task {
             Task::Receive(options) => app::receive(options, front).await,
             Task::Demo(options) => app::demo(options, front).await,
             Task::Check(options) => app::check(options, front).await,
+            Task::Plot(options) => app::plot(&options, front),
         }
     }
 }

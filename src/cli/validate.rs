@@ -1,8 +1,9 @@
 //! Arguments into options: everything that clap cannot see for itself is checked here, before anything runs.
 
-use super::args::{CheckArgs, CommonArgs, CongestionArg, DemoArgs, ReceiverArgs, SenderArgs};
+use super::args::{CheckArgs, CommonArgs, CongestionArg, DemoArgs, PlotArgs, ReceiverArgs, SenderArgs};
 use crate::app::options::{
-    CheckOptions, Common, Congestion, DemoOptions, Destination, Links, ReceiveOptions, SendOptions, Source,
+    CheckOptions, Common, Congestion, DemoOptions, Destination, Links, PlotOptions, ReceiveOptions,
+    SendOptions, Source,
 };
 use crate::app::outcome::Failure;
 use globset::{Glob, GlobSet, GlobSetBuilder};
@@ -103,6 +104,20 @@ pub(super) fn demo(args: DemoArgs) -> DemoOptions {
 pub(super) fn check(args: CheckArgs) -> CheckOptions {
     CheckOptions {
         common: common(args.common),
+    }
+}
+
+/// What to draw.
+pub(super) fn plot(args: PlotArgs) -> PlotOptions {
+    let picture = args.output.unwrap_or_else(|| {
+        let mut name = args.trace.clone().into_os_string();
+        name.push(".svg");
+        name.into()
+    });
+    PlotOptions {
+        trace: args.trace,
+        picture,
+        common: Common::default(),
     }
 }
 

@@ -1,0 +1,30 @@
+//! How close a transfer comes to what this machine can do: `cargo bench --bench loopback`, on Linux.
+//!
+//! In turn, a few rounds of: the ceiling (two programs in one that do nothing but read, seal, send in bursts,
+//! receive, open and write), the same with block hashes and a journal, and the real program with and without
+//! bursts, a sender and a receiver of their own; file to file on a tmpfs, over the loopback interface. Printed are
+//! medians, ratios, CPU seconds a gigabyte and peak memory. `--megabytes N` and `--rounds N` change the size
+//! (2000) and the number of rounds (5); run it in a network namespace whose `lo` has an MTU of 1500 to see what an
+//! ordinary network card would be asked to do.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark plays the outside world: it owns clocks, sockets and files"
+)]
+
+#[cfg(target_os = "linux")]
+mod ceiling;
+#[cfg(target_os = "linux")]
+mod program;
+#[cfg(target_os = "linux")]
+mod run;
+
+#[cfg(target_os = "linux")]
+fn main() {
+    run::main();
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    eprintln!("this benchmark needs Linux: it reads /proc and writes to /dev/shm");
+}

@@ -1,0 +1,163 @@
+//! `--trace`: the connection's numbers as JSON lines, fifty a second, to see why a transfer was slow; and the
+//! picture that `p2pcopy plot` makes of them.
+
+mod plot;
+
+use super::event::{Event, Front};
+use super::options::PlotOptions;
+use super::outcome::{Failure, Summary};
+use crate::protocol::Role;
+use crate::protocol::connection::Stats;
+use crate::protocol::time::Time;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+/// A trace being written.
+#[derive(Debug)]
+pub(super) struct Trace(File);
+
+impl Trace {
+    /// Creates the file; replaces one that is there.
+    pub(super) fn create(path: &Path) -> Result<Self, Failure> {
+        File::create(path)
+            .map(Trace)
+            .map_err(|e| Failure::file("create", path, &e))
+    }
+
+    /// One line: seconds since the run began, bytes, bytes a second, milliseconds; counters count from the start.
+    pub(super) fn write(&mut self, role: Role, at: Time, done: u64, s: &Stats) {
+        let side = match role {
+            Role::Sender => "sender",
+            Role::Receiver => "receiver",
+        };
+        // A trace that cannot be written must not end the transfer.
+        let _ = writeln!(
+            self.0,
+            "{{\"time_s\":{:.3},\"side\":\"{side}\",\"done\":{done},\"arrived\":{},\"phase\":\"{:?}\",\"limit\":\"{:?}\",\
+             \"pacing_rate\":{},\"bandwidth\":{},\"in_flight\":{},\"window\":{},\"rtt_ms\":{:.3},\"min_rtt_ms\":{:.3},\
+             \"sent\":{},\"lost\":{},\"repeated\":{},\"received\":{},\"mtu\":{}}}",
+            at.as_nanos() as f64 * 1e-9,
+            s.arrived_bytes,
+            s.phase,
+            s.limit,
+            s.pacing_rate,
+            s.bandwidth,
+            s.in_flight,
+            s.window,
+            s.rtt.as_secs_f64() * 1e3,
+            s.min_rtt.as_secs_f64() * 1e3,
+            s.sent_packets,
+            s.lost_packets,
+            s.repeated_packets,
+            s.received_packets,
+            s.mtu
+        );
+    }
+}
+
+/// One line of a trace, as far as the picture needs it. Rates in bytes a second, times in seconds.
+#[derive(Clone, PartialEq, Debug)]
+struct Sample {
+    time: f64,
+    /// Content bytes the receiver has: acknowledged to a sender, verified by a receiver.
+    done: f64,
+    limit: String,
+    pacing_rate: f64,
+    in_flight: f64,
+    window: f64,
+    rtt: f64,
+    min_rtt: f64,
+    sent: f64,
+    lost: f64,
+}
+
+impl Sample {
+    /// Reads a line of [`Trace::write`]; none if it is anything else, as the last line of a killed run may be.
+    fn parse(line: &str) -> Option<Sample> {
+        let text = |key: &str| {
+            let (_, rest) = line.split_once(&format!("\"{key}\":"))?;
+            let end = rest.find([',', '}'])?;
+            Some(rest[..end].trim_matches('"'))
+        };
+        let number = |key: &str| text(key)?.parse().ok().filter(|n: &f64| n.is_finite());
+        Some(Sample {
+            time: number("time_s")?,
+            done: number("done")?.max(number("arrived")?),
+            limit: text("limit")?.to_owned(),
+            pacing_rate: number("pacing_rate")?,
+            in_flight: number("in_flight")?,
+            window: number("window")?,
+            rtt: number("rtt_ms")? / 1e3,
+            min_rtt: number("min_rtt_ms")? / 1e3,
+            sent: number("sent")?,
+            lost: number("lost")?,
+        })
+    }
+}
+
+/// Draws a trace.
+///
+/// # Errors
+/// If the trace cannot be read, holds nothing to draw, or the picture cannot be written.
+pub(super) fn draw(options: &PlotOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+    let (trace, picture) = (&options.trace, &options.picture);
+    let text = std::fs::read_to_string(trace).map_err(|e| Failure::file("read", trace, &e))?;
+    let samples: Vec<Sample> = text.lines().filter_map(Sample::parse).collect();
+    let svg = plot::draw(&samples).ok_or_else(|| {
+        Failure::usage(
+            format!("{} holds no trace of a transfer", trace.display()),
+            "name the file that was given to --trace",
+        )
+    })?;
+    let written = File::create(picture).and_then(|mut file| file.write_all(svg.as_bytes()));
+    written.map_err(|e| Failure::file("write", picture, &e))?;
+    front.event(Event::Info(format!("Wrote {}", picture.display())));
+    Ok(Summary::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::congestion::Phase;
+    use crate::protocol::connection::Limit;
+    use std::time::Duration;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trace");
+        let stats = Stats {
+            rtt: Duration::from_micros(20_500),
+            min_rtt: Duration::from_millis(20),
+            in_flight: 7,
+            window: 8,
+            pacing_rate: 10,
+            bandwidth: 11,
+            phase: Phase::Steady,
+            sent_packets: 100,
+            lost_packets: 3,
+            repeated_packets: 2,
+            received_packets: 50,
+            forgeries: 0,
+            replays: 0,
+            arrived_bytes: 0,
+            mtu: 1200,
+            limit: Limit::Peer,
+        };
+        Trace::create(&path)
+            .unwrap()
+            .write(Role::Sender, Time::from_nanos(1_250_000_000), 9, &stats);
+        let line = std::fs::read_to_string(&path).unwrap();
+        let sample = Sample::parse(&line).unwrap();
+        assert_eq!((sample.time, sample.done, sample.rtt), (1.25, 9.0, 0.0205));
+        assert_eq!(
+            (sample.sent, sample.lost, sample.limit.as_str()),
+            (100.0, 3.0, "Peer")
+        );
+        for cut in 0..line.len() - 2 {
+            // Cut off after all that matters, it is the same; anywhere else it is nothing.
+            assert!(Sample::parse(&line[..cut]).is_none_or(|s| s == sample), "{cut}");
+        }
+    }
+}
