@@ -61,7 +61,10 @@ pub(super) fn draw(samples: &[Sample]) -> Option<String> {
             "round trip, ms",
             vec![
                 curve("lowest", "#b0b0b0", &|s| s.min_rtt * 1e3),
-                curve("smoothed", "#2ca02c", &|s| s.rtt * 1e3),
+                // Before the first measurement it is a guess.
+                curve("smoothed", "#2ca02c", &|s| {
+                    if s.min_rtt > 0.0 { s.rtt * 1e3 } else { 0.0 }
+                }),
             ],
         ),
         (
@@ -83,7 +86,7 @@ pub(super) fn draw(samples: &[Sample]) -> Option<String> {
             })],
         ),
     ];
-    let height = panels.len() as f64 * (PANEL + ABOVE) + 2.0 * MARGIN + ABOVE;
+    let height = panels.len() as f64 * (PANEL + ABOVE) + MARGIN + 2.0 * ABOVE;
     let mut svg = String::new();
     let x = |time: f64| LEFT + (time - first) / (last - first) * (WIDTH - LEFT - MARGIN);
     // Writing to a string cannot fail.
@@ -98,7 +101,7 @@ pub(super) fn draw(samples: &[Sample]) -> Option<String> {
         top += PANEL + ABOVE;
     }
     draw_limits(&mut svg, top - ABOVE + 8.0, &thin, &x);
-    let axis = top + MARGIN;
+    let axis = top + 4.0;
     for tick in ticks(last - first) {
         let at = x(first + tick);
         let _ = write!(
@@ -110,7 +113,7 @@ pub(super) fn draw(samples: &[Sample]) -> Option<String> {
     let _ = write!(
         svg,
         "<text x=\"{LEFT}\" y=\"{:.0}\" fill=\"#555\">seconds since the connection; the strip: what bound the speed</text></svg>\n",
-        axis + 18.0
+        axis + 26.0
     );
     Some(svg)
 }
@@ -176,9 +179,9 @@ fn draw_limits(svg: &mut String, top: f64, samples: &[&Sample], x: &impl Fn(f64)
         let _ = write!(
             svg,
             "<rect x=\"{left:.0}\" y=\"{:.0}\" width=\"12\" height=\"12\" fill=\"{colour}\"/><text x=\"{:.0}\" y=\"{:.0}\">{words}</text>",
-            top + 47.0,
+            top + 46.0,
             left + 16.0,
-            top + 58.0
+            top + 56.0
         );
     }
 }
