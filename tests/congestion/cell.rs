@@ -29,7 +29,7 @@ pub(crate) enum Trouble {
     Bursts,
     /// Nothing arrives for a second, twice.
     Blackouts,
-    /// The way back has a fiftieth of the rate, half a second of buffer, and loses 5%.
+    /// The way back has a fiftieth of the rate (128 kbit/s at least), half a second of buffer, and loses 5%.
     NarrowReturn,
 }
 
@@ -102,7 +102,7 @@ impl Cell {
             Trouble::Bursts => forth.bursts = Some(BURSTS),
             Trouble::Blackouts => forth.blackouts = vec![(at(8.0), at(9.0)), (at(16.0), at(17.0))],
             Trouble::NarrowReturn => {
-                back.rate = forth.rate / 50;
+                back.rate = (forth.rate / 50).max(16_000);
                 back.buffer = back.rate / 2;
                 back.loss = 0.05;
             }
@@ -137,7 +137,11 @@ impl Cell {
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let loss = self.loss * 100.0;
-        write!(f, "{:>4} Mbit/s {:>3} ms {loss:>4}% {:>4} BDP", self.mbit, self.rtt_ms, self.buffer_bdp)?;
+        write!(
+            f,
+            "{:>4} Mbit/s {:>3} ms {loss:>4}% {:>4} BDP",
+            self.mbit, self.rtt_ms, self.buffer_bdp
+        )?;
         let trouble = match self.trouble {
             Trouble::None => String::new(),
             Trouble::Jitter(ms) => format!("jitter {ms} ms"),
@@ -203,9 +207,18 @@ impl Outcome {
     /// A line of the table; what misses its goal is marked.
     pub(crate) fn line(&self, cell: &Cell) -> String {
         let mark = self.missed(cell).map(|m| if m { '!' } else { ' ' });
+        // Rounded toward the worse, so that what is marked also reads so.
         format!(
             "{cell} | {:>3.0}{} | {:>3.0}{} | {:>4.0}{} | {:>2.0} | {:>3.1}{}",
-            self.steady, mark[0], self.file, mark[1], self.queue, mark[2], self.lost, self.spurious, mark[3],
+            self.steady.floor(),
+            mark[0],
+            self.file.ceil(),
+            mark[1],
+            self.queue.ceil(),
+            mark[2],
+            self.lost,
+            self.spurious,
+            mark[3],
         )
         .trim_end()
         .to_string()
@@ -277,7 +290,9 @@ pub(crate) fn parallel<J: Sync, R: Send>(jobs: &[J], work: impl Fn(&J) -> R + Sy
                     jobs.get(i).map(|job| (i, job))
                 } {
                     let result = work(job);
-                    done.lock().unwrap_or_else(PoisonError::into_inner).push((i, result));
+                    done.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((i, result));
                 }
             });
         }

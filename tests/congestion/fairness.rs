@@ -15,7 +15,12 @@ const MATCHES: [(&str, &[&str], &[usize], [f64; 2]); 6] = [
     ("CUBIC was first", &["cubic", "bbr"], &[1], [30.0, 70.0]),
     ("BBRv1 comes later", &["bbr", "bbr1"], &[0], [30.0, 70.0]),
     ("twice ours", &["bbr", "bbr"], &[0, 1], [35.0, 65.0]),
-    ("four CUBIC", &["bbr", "cubic", "cubic", "cubic", "cubic"], &[0], [10.0, 40.0]),
+    (
+        "four CUBIC",
+        &["bbr", "cubic", "cubic", "cubic", "cubic"],
+        &[0],
+        [10.0, 40.0],
+    ),
 ];
 
 /// The last two were never looked at while constants were chosen.
@@ -35,9 +40,15 @@ fn table(paths: &[(f64, f64)], seed: u64) -> String {
         .collect();
     let runs = parallel(&jobs, |(cell, m, seed)| shares(cell, m.1, SECONDS, *seed));
     let mut runs = runs.chunks(RUNS as usize);
-    let mut out = String::from("percent of the link, mean of three runs (least and most of any); ! misses its goal\n");
+    let mut out =
+        String::from("percent of the link, mean of three runs (least and most of any); ! misses its goal\n");
     for cell in &rows {
-        writeln!(out, "{} Mbit/s, {} ms, {} BDP", cell.mbit, cell.rtt_ms, cell.buffer_bdp).expect("a string takes all");
+        writeln!(
+            out,
+            "{} Mbit/s, {} ms, {} BDP",
+            cell.mbit, cell.rtt_ms, cell.buffer_bdp
+        )
+        .expect("a string takes all");
         for (title, _, shown, [least, most]) in &MATCHES {
             let runs = runs.next().expect("each match was run");
             write!(out, "    {title:<18}").expect("a string takes all");
@@ -59,7 +70,11 @@ fn table(paths: &[(f64, f64)], seed: u64) -> String {
 #[ignore = "minutes"]
 fn fairness() {
     let seed = std::env::var("SEED").map_or(1, |s| s.parse().expect("SEED is a number"));
-    let paths = if std::env::var_os("TUNE").is_some() { &PATHS[..2] } else { &PATHS[..] };
+    let paths = if std::env::var_os("TUNE").is_some() {
+        &PATHS[..2]
+    } else {
+        &PATHS[..]
+    };
     let table = table(paths, seed);
     println!("{table}");
     if std::env::var_os("SEED").is_none() && std::env::var_os("TUNE").is_none() {
@@ -76,7 +91,12 @@ fn two_flows_share_a_link() {
         .flat_map(|buffer| [1, 2, 3, 11, 12, 13, 21, 22, 23].map(|seed| (buffer, seed)))
         .collect();
     let runs = parallel(&jobs, |&(buffer, seed)| {
-        shares(&Cell::new(100.0, 50.0, 0.0, buffer), &["bbr", "bbr"], SECONDS, seed)
+        shares(
+            &Cell::new(100.0, 50.0, 0.0, buffer),
+            &["bbr", "bbr"],
+            SECONDS,
+            seed,
+        )
     });
     for ((buffer, seed), shares) in jobs.iter().zip(&runs) {
         println!("{buffer} BDP, seed {seed}: {shares:.1?}");

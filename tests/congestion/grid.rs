@@ -63,7 +63,12 @@ fn summary(cells: &[Cell], outcomes: &[Outcome]) -> String {
     let mut out = format!("{} cells; goals missed (marked !):", cells.len());
     for (i, goal) in GOALS.iter().enumerate() {
         let missed = cells.iter().zip(outcomes).filter(|(c, o)| o.missed(c)[i]).count();
-        write!(out, " {goal} {missed}{}", if i + 1 < GOALS.len() { "," } else { "\n" }).expect("a string takes all");
+        write!(
+            out,
+            " {goal} {missed}{}",
+            if i + 1 < GOALS.len() { "," } else { "\n" }
+        )
+        .expect("a string takes all");
     }
     out
 }
