@@ -328,7 +328,7 @@ impl Flow {
             let base = self.srtt.max(self.latest_rtt);
             let millisecond = Duration::from_millis(1);
             let wait =
-                (base + (base / 8).max(millisecond)).max(self.reorder_extra.min(base * 3) + millisecond);
+                (base + (base / 8).max(millisecond)).max(self.reorder_extra.min(base * 4) + millisecond);
             while let Some(s) = self.sent.front_mut() {
                 let (sent_at, fate) = (s.stamp.sent_at, s.fate);
                 if fate == Fate::Flying {
