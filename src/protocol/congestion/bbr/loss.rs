@@ -8,6 +8,9 @@
 const TOLERANCE: f64 = 0.02;
 /// Confidence, in standard deviations, that loss beyond it is no chance.
 const SIGMAS: f64 = 3.0;
+/// The same for loss beside a queue, which is judged hundreds of times a second on short paths and has no tolerance
+/// of its own: one stretch in a million.
+const OVERFLOW_SIGMAS: f64 = 5.0;
 /// A baseline above this is not believed: noisy radio paths lose up to a tenth, worse means a broken path or a
 /// full one, and believing it would push others aside.
 const MOST: f64 = 0.12;
@@ -49,7 +52,7 @@ impl Count {
     /// queue is seen as well, which is the better half of the proof.
     pub(super) fn is_overflow(&self, p: f64) -> bool {
         let expected = self.total() as f64 * p;
-        self.lost as f64 > expected + SIGMAS * expected.sqrt()
+        self.lost as f64 > expected + OVERFLOW_SIGMAS * expected.sqrt()
     }
 
     /// Whether the loss is more than `baseline` explains.
