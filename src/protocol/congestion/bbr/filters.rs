@@ -3,6 +3,7 @@
 use super::super::AckSample;
 use super::loss::Count;
 use crate::protocol::time::Time;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Longest memory of the unloaded RTT (draft-ietf-ccwg-bbr, MinRTTFilterLen).
@@ -93,6 +94,38 @@ const LEAST_RTT: Duration = Duration::from_millis(1);
 const ENOUGH_PACKETS: u64 = 100;
 /// At low rates this much time will do instead, or a verdict would take seconds.
 const ENOUGH_TIME: Duration = Duration::from_millis(250);
+
+/// How fast the packets of a flight come in, before a whole round has passed: nothing arrives faster than the
+/// bottleneck lets through, so a train of packets shows a rate that the path has, though the window fills only a
+/// part of the round trip with it.
+#[derive(Debug, Default)]
+pub(super) struct Train {
+    /// When an ACK came, and how many bytes were delivered by then.
+    acks: VecDeque<(Time, u64)>,
+}
+
+impl Train {
+    /// Least time to measure over: two or more ACKs, and many times the error of a timer.
+    const LEAST: Duration = Duration::from_millis(4);
+
+    /// The rate over the last quarter of the RTT, or twice the spread among the packets of this ACK: what jitter
+    /// pushes together must not look fast. Bytes a second.
+    pub(super) fn on_ack(&mut self, s: &AckSample, min_rtt: Duration) -> Option<u64> {
+        if s.acked_bytes == 0 {
+            return None;
+        }
+        let spread = s.max_rtt.unwrap_or_default().saturating_sub(min_rtt);
+        let least = Self::LEAST.max((min_rtt / 4).min(Duration::from_millis(50))).max(spread * 2);
+        self.acks.push_back((s.now, s.delivered));
+        while self.acks.get(1).is_some_and(|a| s.now.since(a.0) >= least) {
+            self.acks.pop_front();
+        }
+        let &(at, delivered) = self.acks.front()?;
+        let span = s.now.since(at);
+        let rate = u128::from(s.delivered - delivered) * 1_000_000_000 / span.as_nanos().max(1);
+        (span >= least).then(|| u64::try_from(rate).unwrap_or(u64::MAX))
+    }
+}
 
 /// Packet-timed round trips (section 4.5.1), and stretches of them long enough to judge by.
 #[derive(Debug, Default)]
