@@ -84,7 +84,7 @@ impl Bbr {
     pub(super) fn on_state(&mut self, s: &AckSample, ended: Option<Stretch>) {
         let verdict = self.judge(s, ended);
         match self.state {
-            State::Startup => self.on_startup(s),
+            State::Startup => self.on_startup(s, ended),
             State::Drain => {
                 if s.in_flight as f64 <= self.pipe(self.max_bw.get()) || self.round.in_phase > 4 {
                     self.plan_probe(s.now);
@@ -154,7 +154,7 @@ impl Bbr {
         Some(excess)
     }
 
-    fn on_startup(&mut self, s: &AckSample) {
+    fn on_startup(&mut self, s: &AckSample, ended: Option<Stretch>) {
         if !self.round.started || s.app_limited {
             return;
         }
@@ -164,7 +164,9 @@ impl Bbr {
             return;
         }
         self.full_rounds += 1;
-        if self.full_rounds >= FULL_ROUNDS {
+        let low = ended.map_or(self.round.current().low, |e| e.low);
+        let queue = low > self.min_rtt.get().map(|min| min + self.queue_noise());
+        if queue || self.full_rounds >= FULL_ROUNDS {
             self.full = true;
             self.enter(State::Drain, s);
         }
