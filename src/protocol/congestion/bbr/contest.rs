@@ -128,7 +128,10 @@ impl Bbr {
         let count = &stretch.count;
         let contested = self.contest.is_some() && count.exceeds(self.p0);
         let overflow = contested || self.queued && count.is_overflow(self.baseline.raw());
-        if let Some(rate) = stretch.rate() {
+        // The dip that looks for rivals says nothing of what we had.
+        if self.state != State::ProbeRtt
+            && let Some(rate) = stretch.rate()
+        {
             self.rate = rate;
         }
         if let Some(c) = self.contest.as_mut() {

@@ -108,22 +108,26 @@ impl Train {
     /// Least time to measure over: two or more ACKs, and many times the error of a timer.
     const LEAST: Duration = Duration::from_millis(4);
 
+    /// Least packets to measure by: an ACK may come a packet too late or too early.
+    const LEAST_PACKETS: u64 = 20;
+
     /// The rate over the last quarter of the RTT, or twice the spread among the packets of this ACK: what jitter
-    /// pushes together must not look fast. Bytes a second.
-    pub(super) fn on_ack(&mut self, s: &AckSample, min_rtt: Duration) -> Option<u64> {
+    /// pushes together must not look fast. Bytes a second; `mtu` in bytes.
+    pub(super) fn on_ack(&mut self, s: &AckSample, min_rtt: Duration, mtu: u64) -> Option<u64> {
         if s.acked_bytes == 0 {
             return None;
         }
         let spread = s.max_rtt.unwrap_or_default().saturating_sub(min_rtt);
-        let least = Self::LEAST.max((min_rtt / 4).min(Duration::from_millis(50))).max(spread * 2);
+        let time = Self::LEAST.max(min_rtt / 4).max(spread * 2);
+        let bytes = Self::LEAST_PACKETS * mtu;
+        let enough = |a: &(Time, u64)| s.now.since(a.0) >= time && s.delivered - a.1 >= bytes;
         self.acks.push_back((s.now, s.delivered));
-        while self.acks.get(1).is_some_and(|a| s.now.since(a.0) >= least) {
+        while self.acks.get(1).is_some_and(enough) {
             self.acks.pop_front();
         }
-        let &(at, delivered) = self.acks.front()?;
-        let span = s.now.since(at);
-        let rate = u128::from(s.delivered - delivered) * 1_000_000_000 / span.as_nanos().max(1);
-        (span >= least).then(|| u64::try_from(rate).unwrap_or(u64::MAX))
+        let &(at, delivered) = self.acks.front().filter(|a| enough(a))?;
+        let rate = u128::from(s.delivered - delivered) * 1_000_000_000 / s.now.since(at).as_nanos();
+        Some(u64::try_from(rate).unwrap_or(u64::MAX))
     }
 }
 

@@ -107,8 +107,11 @@ pub(super) struct Baseline {
 }
 
 impl Baseline {
-    /// A stretch without a queue lost this.
+    /// A stretch without a queue lost this. Clearly more than any baseline is no baseline, but a shallow buffer.
     pub(super) fn on_stretch(&mut self, place: Place, count: Count) {
+        if count.exceeds(MOST) {
+            return;
+        }
         match place {
             Place::Growing => self.growing.add(count),
             Place::Cruise => self.cruise.add(count),
@@ -157,9 +160,11 @@ mod tests {
     }
 
     #[test]
-    fn total_loss_is_not_believed() {
+    fn more_than_any_noise_is_not_believed() {
         let mut b = Baseline::default();
         b.on_stretch(Place::Cruise, count(100, 900));
+        assert_eq!(b.get(), 0.0);
+        b.on_stretch(Place::Cruise, count(870, 130));
         assert_eq!(b.get(), MOST);
     }
 

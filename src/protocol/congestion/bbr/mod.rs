@@ -34,6 +34,7 @@ use std::time::Duration;
 const INITIAL_PACKETS: u64 = 64;
 /// Least window, packets (BBRMinPipeCwnd).
 const MIN_PACKETS: u64 = 4;
+const INITIAL_RATE: u64 = 64 * 1200 * 10;
 /// RTT assumed before the first sample.
 const UNKNOWN_RTT: Duration = Duration::from_millis(100);
 /// Pace this much below the estimate, so that queues drain (BBRPacingMarginPercent = 1).
@@ -110,8 +111,8 @@ impl Bbr {
     /// probes of several flows in time.
     pub fn new(now: Time, mtu: u16, initial_rtt: Option<Duration>, seed: u64) -> Self {
         let mtu = u64::from(mtu);
-        let window = INITIAL_PACKETS * mtu;
         let rtt = initial_rtt.unwrap_or(UNKNOWN_RTT).max(Duration::from_millis(1));
+        let window = (INITIAL_PACKETS * mtu).max((INITIAL_RATE as f64 * rtt.as_secs_f64()) as u64);
         Bbr {
             mtu,
             rng: seed,
@@ -186,7 +187,7 @@ impl Bbr {
                 self.max_bw.on_sample(rate);
             }
         } else {
-            let train = self.train.on_ack(s, self.min_rtt.get().unwrap_or_default());
+            let train = self.train.on_ack(s, self.min_rtt.get().unwrap_or_default(), self.mtu);
             self.max_bw.on_sample(train.max(s.delivery_rate).unwrap_or(0));
         }
         ended

@@ -8,8 +8,12 @@ use super::{BETA, Bbr};
 use crate::protocol::time::Time;
 use std::time::Duration;
 
-/// Doubles the delivery rate each round: 4 ln 2 (section 5.6.2, BBRStartupPacingGain).
+/// Startup: the window against the product of bandwidth and RTT, and the pace of the first window (section 5.6.2,
+/// BBRStartupPacingGain).
 pub(super) const STARTUP_GAIN: f64 = 2.77;
+/// Startup: pacing against the fastest train so far. A train has proven its rate, though it lasted but a part of the
+/// round trip; how much more is sent than the path takes is up to the window.
+const STARTUP_PACE: f64 = 4.0;
 /// Share of the pipe left in flight while the unloaded RTT is measured (BBRProbeRTTCwndGain).
 pub(super) const PROBE_RTT_GAIN: f64 = 0.5;
 /// How often the unloaded RTT must be seen (ProbeRTTInterval).
@@ -52,7 +56,7 @@ pub(super) enum State {
 impl State {
     pub(super) fn pacing_gain(self) -> f64 {
         match self {
-            State::Startup => STARTUP_GAIN,
+            State::Startup => STARTUP_PACE,
             State::Drain => 0.5,
             State::Down => 0.9,
             State::Cruise | State::Refill | State::ProbeRtt | State::Contest => 1.0,
