@@ -105,20 +105,20 @@ pub(super) struct Train {
 }
 
 impl Train {
-    /// Least time to measure over: two or more ACKs, and many times the error of a timer.
+    /// Least time to measure over: many times the error of a timer.
     const LEAST: Duration = Duration::from_millis(4);
 
     /// Least packets to measure by: an ACK may come a packet too late or too early.
     const LEAST_PACKETS: u64 = 20;
 
-    /// The rate over the last quarter of the RTT, or twice the spread among the packets of this ACK: what jitter
+    /// The rate over at least twice the spread among the packets of this ACK, which is two ACKs or more: what jitter
     /// pushes together must not look fast. Bytes a second; `mtu` in bytes.
     pub(super) fn on_ack(&mut self, s: &AckSample, min_rtt: Duration, mtu: u64) -> Option<u64> {
         if s.acked_bytes == 0 {
             return None;
         }
         let spread = s.max_rtt.unwrap_or_default().saturating_sub(min_rtt);
-        let time = Self::LEAST.max(min_rtt / 4).max(spread * 2);
+        let time = Self::LEAST.max(spread * 2);
         let bytes = Self::LEAST_PACKETS * mtu;
         let enough = |a: &(Time, u64)| s.now.since(a.0) >= time && s.delivered - a.1 >= bytes;
         self.acks.push_back((s.now, s.delivered));

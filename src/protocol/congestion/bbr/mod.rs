@@ -187,7 +187,8 @@ impl Bbr {
                 self.max_bw.on_sample(rate);
             }
         } else {
-            let train = self.train.on_ack(s, self.min_rtt.get().unwrap_or_default(), self.mtu);
+            let min_rtt = self.min_rtt.get().unwrap_or_default();
+            let train = self.train.on_ack(s, min_rtt, self.mtu);
             self.max_bw.on_sample(train.max(s.delivery_rate).unwrap_or(0));
         }
         ended
@@ -218,7 +219,11 @@ impl Bbr {
         let bursts = 3 * (self.pacing_rate / 1000).max(2 * self.mtu);
         let jitter = self.gross(self.bw()) * self.jitter.get().as_secs_f64();
         let target = (gain * self.bdp(self.bw()) + jitter) as u64 + bursts;
-        self.window = if self.full { target } else { target.max(self.window) };
+        self.window = if self.full {
+            target
+        } else {
+            target.max(self.window)
+        };
         if let Some(c) = self.contest {
             self.window = (c.window * self.mtu as f64) as u64;
         }

@@ -90,7 +90,9 @@ impl Bbr {
         match self.state {
             State::Startup => self.on_startup(s, ended),
             State::Drain => {
-                if s.in_flight as f64 <= self.pipe(self.max_bw.get()) || self.round.in_phase > 4 {
+                // What was lost but is not known to be counts as in flight; the RTT knows better.
+                let empty = s.rtt.is_some_and(|rtt| !self.is_queue(rtt));
+                if empty || s.in_flight as f64 <= self.pipe(self.max_bw.get()) || self.round.in_phase > 4 {
                     self.plan_probe(s.now);
                     self.enter(State::Cruise, s);
                 }
@@ -143,7 +145,7 @@ impl Bbr {
                 State::Down if quiet => self.baseline.on_stretch(Place::Down, stretch.count),
                 _ => {}
             }
-            self.queued = low > min + self.queue_noise();
+            self.queued = self.is_queue(low);
             self.on_queue(s, &stretch);
             if matches!(self.state, State::Cruise | State::Down) {
                 self.jitter.on_stretch(&stretch);
@@ -169,7 +171,7 @@ impl Bbr {
         }
         self.full_rounds += 1;
         let low = ended.map_or(self.round.current().low, |e| e.low);
-        let queue = low > self.min_rtt.get().map(|min| min + self.queue_noise());
+        let queue = low.is_some_and(|low| self.is_queue(low));
         if queue || self.full_rounds >= FULL_ROUNDS {
             self.full = true;
             self.enter(State::Drain, s);
@@ -190,7 +192,8 @@ impl Bbr {
             }
             return;
         }
-        if verdict == Some(true) && recent {
+        let low = ended.map_or(self.round.current().low, |e| e.low);
+        if verdict == Some(true) && recent && low.is_some_and(|low| self.is_queue(low)) {
             self.enter_contest(s, true);
             return;
         }
@@ -314,8 +317,7 @@ impl Bbr {
     }
 
     fn end_probe_rtt(&mut self, s: &AckSample) {
-        let min_rtt = self.min_rtt.get().unwrap_or_default();
-        let empty = self.dip.is_some_and(|d| d <= min_rtt + self.queue_noise());
+        let empty = self.dip.is_some_and(|d| !self.is_queue(d));
         if let Some(rtt) = self.dip {
             self.min_rtt.on_probe(s.now, rtt, self.contest.is_some());
         }
