@@ -135,7 +135,7 @@ impl Bbr {
         let excess = stretch.count.exceeds(self.p0);
         if let Some(low) = stretch.low {
             let min = self.min_rtt.get().unwrap_or(low);
-            let quiet = low <= min + min / 10 + Duration::from_millis(1);
+            let quiet = low <= min + min / 20 + Duration::from_millis(1);
             let grew = self.max_bw.get() as f64 >= self.full_bw as f64 * STARTUP_GROWTH;
             match self.state {
                 State::Startup if stretch.high <= min + min / 4 + Duration::from_millis(2) && grew => {
@@ -147,7 +147,7 @@ impl Bbr {
             }
             self.queued = self.is_queue(low);
             self.on_queue(s, &stretch);
-            if matches!(self.state, State::Cruise | State::Down) {
+            if !self.queued && matches!(self.state, State::Cruise | State::Down) {
                 self.jitter.on_stretch(&stretch);
             }
         }
