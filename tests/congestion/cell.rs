@@ -124,10 +124,11 @@ impl Cell {
         }
     }
 
-    /// Longest median of added delay aimed at, ms, in buffers bloated enough to have one.
+    /// Longest median of added delay aimed at, ms, in buffers bloated enough to have one. The packet in service is
+    /// no queue: at 1 Mbit/s it alone takes 11 ms.
     fn most_queue(&self) -> f64 {
         if self.buffer_bdp >= 20.0 {
-            (self.rtt_ms * 0.25).max(10.0)
+            (self.rtt_ms * 0.25).max(10.0) + 1000.0 * PACKET as f64 / self.rate()
         } else {
             f64::INFINITY
         }
