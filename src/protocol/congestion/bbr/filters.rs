@@ -158,6 +158,9 @@ pub(super) struct Stretch {
     /// Lowest and highest RTT.
     pub(super) low: Option<Duration>,
     pub(super) high: Duration,
+    /// Sum and number of RTT samples.
+    rtts: Duration,
+    rtt_samples: u32,
 }
 
 impl Stretch {
@@ -165,6 +168,11 @@ impl Stretch {
     /// of 300 packets is lost.
     pub(super) fn rate(&self) -> Option<u64> {
         self.rates.checked_div(self.samples)
+    }
+
+    /// Mean RTT.
+    pub(super) fn mean(&self) -> Option<Duration> {
+        self.rtts.checked_div(self.rtt_samples)
     }
 }
 
@@ -201,6 +209,8 @@ impl Round {
         if let Some(rtt) = s.rtt {
             c.low = Some(c.low.map_or(rtt, |l| l.min(rtt)));
             c.high = c.high.max(rtt);
+            c.rtts += rtt;
+            c.rtt_samples += 1;
         }
         if let Some(rtt) = s.max_rtt {
             c.high = c.high.max(rtt);

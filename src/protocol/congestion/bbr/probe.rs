@@ -135,7 +135,9 @@ impl Bbr {
         let excess = stretch.count.exceeds(self.p0);
         if let Some(low) = stretch.low {
             let min = self.min_rtt.get().unwrap_or(low);
-            let quiet = low <= min + min / 20 + Duration::from_millis(1);
+            // Others' queues come and go within a stretch: their troughs are not quiet.
+            let quiet = low <= min + min / 20 + Duration::from_millis(1)
+                && stretch.mean().is_some_and(|mean| !self.is_queue(mean));
             let grew = self.max_bw.get() as f64 >= self.full_bw as f64 * STARTUP_GROWTH;
             match self.state {
                 State::Startup if stretch.high <= min + min / 4 + Duration::from_millis(2) && grew => {
