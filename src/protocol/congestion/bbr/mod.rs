@@ -213,7 +213,7 @@ impl Bbr {
         }
     }
 
-    fn set_window(&mut self, s: &AckSample) {
+    fn set_window(&mut self) {
         let least = MIN_PACKETS * self.mtu;
         let gain = self.state.window_gain();
         let bursts = 3 * (self.pacing_rate / 1000).max(2 * self.mtu);
@@ -241,7 +241,7 @@ impl Controller for Bbr {
         let ended = self.on_model(sample);
         self.on_state(sample, ended);
         self.set_pacing(sample);
-        self.set_window(sample);
+        self.set_window();
     }
 
     fn on_spurious_loss(&mut self, _now: Time, bytes: u64) {
