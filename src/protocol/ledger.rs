@@ -18,7 +18,7 @@ const GRANULARITY: Duration = Duration::from_millis(1);
 /// The reordering window starts at an eighth of the RTT (RFC 9002, section 6.1.2)...
 const REORDER_START: u32 = 8;
 /// ...and never exceeds this many RTTs of the smoothed estimate...
-const REORDER_MAX_RTTS: u32 = 2;
+const REORDER_MAX_RTTS: u32 = 3;
 /// ...nor this.
 const REORDER_MAX: Duration = Duration::from_millis(400);
 /// Lost packets are remembered this long, to notice that they were only late.

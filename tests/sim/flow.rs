@@ -65,9 +65,11 @@ pub(crate) struct Flow {
     in_flight: u64,
     min_rtt: Duration,
     srtt: Duration,
+    latest_rtt: Duration,
     rttvar: Duration,
     largest_acked: Option<(u64, Time)>,
-    reorder: Duration,
+    /// The age at which a packet still arrived, if later than expected.
+    reorder_extra: Duration,
     lost_late: HashMap<u64, Time>,
     loss_timer: Option<Time>,
     pto_base: Time,
@@ -79,6 +81,7 @@ pub(crate) struct Flow {
     pending: Vec<u64>,
     recent: VecDeque<Vec<u64>>,
     newest: (u64, Time),
+    acked_at: Time,
     ack_due: Option<Time>,
 }
 
@@ -99,9 +102,10 @@ impl Flow {
             in_flight: 0,
             min_rtt: Duration::MAX,
             srtt: Duration::ZERO,
+            latest_rtt: Duration::ZERO,
             rttvar: Duration::ZERO,
             largest_acked: None,
-            reorder: Duration::from_millis(1),
+            reorder_extra: Duration::ZERO,
             lost_late: HashMap::new(),
             loss_timer: None,
             pto_base: start,
@@ -112,6 +116,7 @@ impl Flow {
             pending: Vec::new(),
             recent: VecDeque::new(),
             newest: (0, start),
+            acked_at: start,
             ack_due: None,
         }
     }
@@ -217,16 +222,24 @@ impl Flow {
         let gap = number > self.expected;
         self.expected = self.expected.max(number + 1);
         let interval = (base_rtt / 8).clamp(Duration::from_millis(1), Duration::from_millis(25));
-        self.ack_due.get_or_insert(now + interval);
-        // At once on a gap, but never more often than every quarter of an interval, and every second packet
-        // where packets are further apart than that.
-        if gap && self.pending.len() == 1 || self.tcp && self.pending.len() >= 2 {
+        // One packet waits an interval; of several, the newest is reported an interval after the last ACK; a gap
+        // is a millisecond after it.
+        let due = if gap {
+            now.max(self.acked_at + Duration::from_millis(1))
+        } else if self.pending.len() >= 2 {
+            now.max(self.acked_at + interval)
+        } else {
+            now + interval
+        };
+        self.ack_due = Some(self.ack_due.map_or(due, |d| d.min(due)));
+        if self.tcp && self.pending.len() >= 2 || self.ack_due.is_some_and(|t| t <= now) {
             self.send_ack(now, back);
         }
     }
 
     fn send_ack(&mut self, now: Time, back: &mut Link<Ack>) {
         self.ack_due = None;
+        self.acked_at = now;
         // Each ACK repeats the intervals before it, against loss of ACKs.
         self.recent.push_back(std::mem::take(&mut self.pending));
         if self.recent.len() > 4 {
@@ -254,11 +267,10 @@ impl Flow {
                 self.sampler.on_spurious(PACKET);
                 self.controller.on_spurious_loss(now, PACKET);
                 // Wide enough for this one, next time.
-                let late = now.since(sent_at).saturating_sub(self.srtt);
-                self.reorder = self
-                    .reorder
-                    .max(late + late / 4)
-                    .min(self.srtt.max(Duration::from_millis(200)));
+                self.reorder_extra = self
+                    .reorder_extra
+                    .max(now.since(sent_at))
+                    .min(Duration::from_millis(400));
             }
             let Some(i) = n.checked_sub(self.first) else {
                 continue;
@@ -297,6 +309,7 @@ impl Flow {
 
     fn on_rtt(&mut self, rtt: Duration) {
         self.min_rtt = self.min_rtt.min(rtt);
+        self.latest_rtt = rtt;
         if self.srtt.is_zero() {
             self.srtt = rtt;
             self.rttvar = rtt / 2;
@@ -312,8 +325,10 @@ impl Flow {
         let mut lost = 0;
         self.loss_timer = None;
         if let Some((_, newest_sent)) = self.largest_acked {
-            let window = self.reorder.max(self.min_rtt / 4);
-            let wait = self.srtt.max(rtt.unwrap_or_default()) + window;
+            let base = self.srtt.max(self.latest_rtt);
+            let millisecond = Duration::from_millis(1);
+            let wait =
+                (base + (base / 8).max(millisecond)).max(self.reorder_extra.min(base * 4) + millisecond);
             while let Some(s) = self.sent.front_mut() {
                 let (sent_at, fate) = (s.stamp.sent_at, s.fate);
                 if fate == Fate::Flying {

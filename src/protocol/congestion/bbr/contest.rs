@@ -112,9 +112,14 @@ impl Contest {
 }
 
 impl Bbr {
+    /// Whether this RTT, the lowest of some time, tells of a queue.
+    pub(super) fn is_queue(&self, low: Duration) -> bool {
+        low > self.min_rtt.get().unwrap_or(low) + self.queue_noise()
+    }
+
     /// How far the lowest RTT of a stretch may lie above the minimum without a queue: timers and ACKs, jitter that
     /// not every stretch escapes, and a packet and a half in service.
-    pub(super) fn queue_noise(&self) -> Duration {
+    fn queue_noise(&self) -> Duration {
         let min_rtt = self.min_rtt.get().unwrap_or_default();
         let packets = Duration::from_secs_f64(1.5 * self.mtu as f64 / self.max_bw.get().max(10_000) as f64);
         // ACKs are up to an eighth of the RTT apart, and as late again: that much spread is none of the path's.
@@ -128,7 +133,10 @@ impl Bbr {
         let count = &stretch.count;
         let contested = self.contest.is_some() && count.exceeds(self.p0);
         let overflow = contested || self.queued && count.is_overflow(self.baseline.raw());
-        if let Some(rate) = stretch.rate() {
+        // The dip that looks for rivals says nothing of what we had.
+        if self.state != State::ProbeRtt
+            && let Some(rate) = stretch.rate()
+        {
             self.rate = rate;
         }
         if let Some(c) = self.contest.as_mut() {

@@ -3,6 +3,7 @@
 use super::super::AckSample;
 use super::loss::Count;
 use crate::protocol::time::Time;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Longest memory of the unloaded RTT (draft-ietf-ccwg-bbr, MinRTTFilterLen).
@@ -94,6 +95,42 @@ const ENOUGH_PACKETS: u64 = 100;
 /// At low rates this much time will do instead, or a verdict would take seconds.
 const ENOUGH_TIME: Duration = Duration::from_millis(250);
 
+/// How fast the packets of a flight come in, before a whole round has passed: nothing arrives faster than the
+/// bottleneck lets through, so a train of packets shows a rate that the path has, though the window fills only a
+/// part of the round trip with it.
+#[derive(Debug, Default)]
+pub(super) struct Train {
+    /// When an ACK came, and how many bytes were delivered by then.
+    acks: VecDeque<(Time, u64)>,
+}
+
+impl Train {
+    /// Least time to measure over: many times the error of a timer.
+    const LEAST: Duration = Duration::from_millis(4);
+
+    /// Least packets to measure by: an ACK may come a packet too late or too early.
+    const LEAST_PACKETS: u64 = 20;
+
+    /// The rate over at least twice the spread among the packets of this ACK, which is two ACKs or more: what jitter
+    /// pushes together must not look fast. Bytes a second; `mtu` in bytes.
+    pub(super) fn on_ack(&mut self, s: &AckSample, min_rtt: Duration, mtu: u64) -> Option<u64> {
+        if s.acked_bytes == 0 {
+            return None;
+        }
+        let spread = s.max_rtt.unwrap_or_default().saturating_sub(min_rtt);
+        let time = Self::LEAST.max(spread * 2);
+        let bytes = Self::LEAST_PACKETS * mtu;
+        let enough = |a: &(Time, u64)| s.now.since(a.0) >= time && s.delivered - a.1 >= bytes;
+        self.acks.push_back((s.now, s.delivered));
+        while self.acks.get(1).is_some_and(enough) {
+            self.acks.pop_front();
+        }
+        let &(at, delivered) = self.acks.front().filter(|a| enough(a))?;
+        let rate = u128::from(s.delivered - delivered) * 1_000_000_000 / s.now.since(at).as_nanos();
+        Some(u64::try_from(rate).unwrap_or(u64::MAX))
+    }
+}
+
 /// Packet-timed round trips (section 4.5.1), and stretches of them long enough to judge by.
 #[derive(Debug, Default)]
 pub(super) struct Round {
@@ -121,6 +158,9 @@ pub(super) struct Stretch {
     /// Lowest and highest RTT.
     pub(super) low: Option<Duration>,
     pub(super) high: Duration,
+    /// Sum and number of RTT samples.
+    rtts: Duration,
+    rtt_samples: u32,
 }
 
 impl Stretch {
@@ -128,6 +168,11 @@ impl Stretch {
     /// of 300 packets is lost.
     pub(super) fn rate(&self) -> Option<u64> {
         self.rates.checked_div(self.samples)
+    }
+
+    /// Mean RTT.
+    pub(super) fn mean(&self) -> Option<Duration> {
+        self.rtts.checked_div(self.rtt_samples)
     }
 }
 
@@ -164,6 +209,8 @@ impl Round {
         if let Some(rtt) = s.rtt {
             c.low = Some(c.low.map_or(rtt, |l| l.min(rtt)));
             c.high = c.high.max(rtt);
+            c.rtts += rtt;
+            c.rtt_samples += 1;
         }
         if let Some(rtt) = s.max_rtt {
             c.high = c.high.max(rtt);

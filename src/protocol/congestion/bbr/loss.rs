@@ -8,6 +8,9 @@
 const TOLERANCE: f64 = 0.02;
 /// Confidence, in standard deviations, that loss beyond it is no chance.
 const SIGMAS: f64 = 3.0;
+/// The same for loss beside a queue, which is judged hundreds of times a second on short paths and has no tolerance
+/// of its own: one stretch in a million.
+const OVERFLOW_SIGMAS: f64 = 5.0;
 /// A baseline above this is not believed: noisy radio paths lose up to a tenth, worse means a broken path or a
 /// full one, and believing it would push others aside.
 const MOST: f64 = 0.12;
@@ -49,7 +52,7 @@ impl Count {
     /// queue is seen as well, which is the better half of the proof.
     pub(super) fn is_overflow(&self, p: f64) -> bool {
         let expected = self.total() as f64 * p;
-        self.lost as f64 > expected + SIGMAS * expected.sqrt()
+        self.lost as f64 > expected + OVERFLOW_SIGMAS * expected.sqrt()
     }
 
     /// Whether the loss is more than `baseline` explains.
@@ -104,8 +107,11 @@ pub(super) struct Baseline {
 }
 
 impl Baseline {
-    /// A stretch without a queue lost this.
+    /// A stretch without a queue lost this. Clearly more than any baseline is no baseline, but a shallow buffer.
     pub(super) fn on_stretch(&mut self, place: Place, count: Count) {
+        if count.exceeds(MOST) {
+            return;
+        }
         match place {
             Place::Growing => self.growing.add(count),
             Place::Cruise => self.cruise.add(count),
@@ -154,9 +160,11 @@ mod tests {
     }
 
     #[test]
-    fn total_loss_is_not_believed() {
+    fn more_than_any_noise_is_not_believed() {
         let mut b = Baseline::default();
         b.on_stretch(Place::Cruise, count(100, 900));
+        assert_eq!(b.get(), 0.0);
+        b.on_stretch(Place::Cruise, count(870, 130));
         assert_eq!(b.get(), MOST);
     }
 

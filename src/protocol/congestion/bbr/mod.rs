@@ -24,7 +24,7 @@ mod probe;
 use super::{AckSample, Controller, Phase};
 use crate::protocol::time::Time;
 use contest::Contest;
-use filters::{Jitter, MaxBandwidth, MinRtt, Round, Stretch};
+use filters::{Jitter, MaxBandwidth, MinRtt, Round, Stretch, Train};
 use loss::Baseline;
 use probe::State;
 use std::time::Duration;
@@ -32,13 +32,9 @@ use std::time::Duration;
 /// First window, packets: paced over the first RTT it saves two rounds over the 10 of RFC 6928, and at 1 Mbit/s
 /// it is less than the second that buffers there hold.
 const INITIAL_PACKETS: u64 = 64;
-/// Startup: bytes by which each acknowledged byte widens the window, while the RTT shows no queue. Three times as
-/// much a round, where rate samples, a round late, would allow but twice.
-const STARTUP_STEP: u64 = 2;
-/// Startup: the window leaves in this part of an RTT at least (1/1.5), or pacing would hold that growth up.
-const STARTUP_PACE: f64 = 1.5;
 /// Least window, packets (BBRMinPipeCwnd).
 const MIN_PACKETS: u64 = 4;
+const INITIAL_RATE: u64 = 64 * 1200 * 10;
 /// RTT assumed before the first sample.
 const UNKNOWN_RTT: Duration = Duration::from_millis(100);
 /// Pace this much below the estimate, so that queues drain (BBRPacingMarginPercent = 1).
@@ -69,6 +65,7 @@ pub struct Bbr {
     max_bw: MaxBandwidth,
     min_rtt: MinRtt,
     jitter: Jitter,
+    train: Train,
     baseline: Baseline,
     /// The baseline loss in force, 0 to 1.
     p0: f64,
@@ -114,8 +111,8 @@ impl Bbr {
     /// probes of several flows in time.
     pub fn new(now: Time, mtu: u16, initial_rtt: Option<Duration>, seed: u64) -> Self {
         let mtu = u64::from(mtu);
-        let window = INITIAL_PACKETS * mtu;
         let rtt = initial_rtt.unwrap_or(UNKNOWN_RTT).max(Duration::from_millis(1));
+        let window = (INITIAL_PACKETS * mtu).max((INITIAL_RATE as f64 * rtt.as_secs_f64()) as u64);
         Bbr {
             mtu,
             rng: seed,
@@ -125,6 +122,7 @@ impl Bbr {
             max_bw: MaxBandwidth::default(),
             min_rtt: MinRtt::new(now),
             jitter: Jitter::default(),
+            train: Train::default(),
             baseline: Baseline::default(),
             p0: 0.0,
             bw_lo: None,
@@ -188,10 +186,10 @@ impl Bbr {
             if let Some(rate) = ended.and_then(|e| e.rate()) {
                 self.max_bw.on_sample(rate);
             }
-        } else if let Some(rate) = s.delivery_rate
-            && (!s.app_limited || rate >= self.max_bw.get())
-        {
-            self.max_bw.on_sample(rate);
+        } else {
+            let min_rtt = self.min_rtt.get().unwrap_or_default();
+            let train = self.train.on_ack(s, min_rtt, self.mtu);
+            self.max_bw.on_sample(train.max(s.delivery_rate).unwrap_or(0));
         }
         ended
     }
@@ -204,42 +202,28 @@ impl Bbr {
         };
         let rate = trim * self.state.pacing_gain() * self.gross(self.bw()) * MARGIN;
         let rate = (rate as u64).max(self.mtu);
-        // Until the pipe is full a slower rate would only come from too few samples (section 4.6.2).
-        let rate = if self.full {
-            rate
-        } else {
-            rate.max((STARTUP_PACE * self.window as f64 / s.smoothed_rtt.as_secs_f64().max(1e-4)) as u64)
-        };
         if let Some(c) = self.contest {
             let srtt = s.smoothed_rtt.as_secs_f64().max(1e-4);
             self.pacing_rate = (1.2 * c.window * self.mtu as f64 / srtt) as u64;
             return;
         }
+        // Until the pipe is full a slower rate would only come from too few samples (section 4.6.2).
         if self.max_bw.get() > 0 && (self.full || rate > self.pacing_rate) {
             self.pacing_rate = rate;
         }
     }
 
-    /// Whether this very RTT shows that the pipe is full: rate samples lag a round behind, and while they do the
-    /// window of startup may outgrow them.
-    fn sees_queue(&self, s: &AckSample) -> bool {
-        let min = self.min_rtt.get().unwrap_or_default();
-        s.rtt.is_none_or(|r| r > min + min / 8 + Duration::from_millis(1))
-    }
-
-    fn set_window(&mut self, s: &AckSample) {
+    fn set_window(&mut self) {
         let least = MIN_PACKETS * self.mtu;
         let gain = self.state.window_gain();
         let bursts = 3 * (self.pacing_rate / 1000).max(2 * self.mtu);
         let jitter = self.gross(self.bw()) * self.jitter.get().as_secs_f64();
         let target = (gain * self.bdp(self.bw()) + jitter) as u64 + bursts;
-        if self.full {
-            self.window = target;
-        } else if self.window < target || s.delivered < INITIAL_PACKETS * self.mtu || !self.sees_queue(s) {
-            self.window += STARTUP_STEP * s.acked_bytes;
+        self.window = if self.full {
+            target
         } else {
-            self.window = target;
-        }
+            target.max(self.window)
+        };
         if let Some(c) = self.contest {
             self.window = (c.window * self.mtu as f64) as u64;
         }
@@ -257,7 +241,7 @@ impl Controller for Bbr {
         let ended = self.on_model(sample);
         self.on_state(sample, ended);
         self.set_pacing(sample);
-        self.set_window(sample);
+        self.set_window();
     }
 
     fn on_spurious_loss(&mut self, _now: Time, bytes: u64) {

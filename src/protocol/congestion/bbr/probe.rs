@@ -8,8 +8,12 @@ use super::{BETA, Bbr};
 use crate::protocol::time::Time;
 use std::time::Duration;
 
-/// Doubles the delivery rate each round: 4 ln 2 (section 5.6.2, BBRStartupPacingGain).
+/// Startup: the window against the product of bandwidth and RTT, and the pace of the first window (section 5.6.2,
+/// BBRStartupPacingGain).
 pub(super) const STARTUP_GAIN: f64 = 2.77;
+/// Startup: pacing against the fastest train so far. A train has proven its rate, though it lasted but a part of the
+/// round trip; how much more is sent than the path takes is up to the window.
+const STARTUP_PACE: f64 = 4.0;
 /// Share of the pipe left in flight while the unloaded RTT is measured (BBRProbeRTTCwndGain).
 pub(super) const PROBE_RTT_GAIN: f64 = 0.5;
 /// How often the unloaded RTT must be seen (ProbeRTTInterval).
@@ -55,7 +59,7 @@ pub(super) enum State {
 impl State {
     pub(super) fn pacing_gain(self) -> f64 {
         match self {
-            State::Startup => STARTUP_GAIN,
+            State::Startup => STARTUP_PACE,
             State::Drain => 0.5,
             State::Down => 0.9,
             State::Cruise | State::Refill | State::ProbeRtt | State::Contest => 1.0,
@@ -87,9 +91,11 @@ impl Bbr {
     pub(super) fn on_state(&mut self, s: &AckSample, ended: Option<Stretch>) {
         let verdict = self.judge(s, ended);
         match self.state {
-            State::Startup => self.on_startup(s),
+            State::Startup => self.on_startup(s, ended),
             State::Drain => {
-                if s.in_flight as f64 <= self.pipe(self.max_bw.get()) || self.round.in_phase > 4 {
+                // What was lost but is not known to be counts as in flight; the RTT knows better.
+                let empty = s.rtt.is_some_and(|rtt| !self.is_queue(rtt));
+                if empty || s.in_flight as f64 <= self.pipe(self.max_bw.get()) || self.round.in_phase > 4 {
                     self.plan_probe(s.now);
                     self.enter(State::Cruise, s);
                 }
@@ -132,7 +138,9 @@ impl Bbr {
         let excess = stretch.count.exceeds(self.p0);
         if let Some(low) = stretch.low {
             let min = self.min_rtt.get().unwrap_or(low);
-            let quiet = low <= min + min / 10 + Duration::from_millis(1);
+            // Others' queues come and go within a stretch: their troughs are not quiet.
+            let quiet = low <= min + min / 20 + Duration::from_millis(1)
+                && stretch.mean().is_some_and(|mean| !self.is_queue(mean));
             let grew = self.max_bw.get() as f64 >= self.full_bw as f64 * STARTUP_GROWTH;
             match self.state {
                 State::Startup if stretch.high <= min + min / 4 + Duration::from_millis(2) && grew => {
@@ -142,9 +150,9 @@ impl Bbr {
                 State::Down if quiet => self.baseline.on_stretch(Place::Down, stretch.count),
                 _ => {}
             }
-            self.queued = low > min + self.queue_noise();
+            self.queued = self.is_queue(low);
             self.on_queue(s, &stretch);
-            if matches!(self.state, State::Cruise | State::Down) {
+            if !self.queued && matches!(self.state, State::Cruise | State::Down) {
                 self.jitter.on_stretch(&stretch);
             }
         }
@@ -157,7 +165,7 @@ impl Bbr {
         Some(excess)
     }
 
-    fn on_startup(&mut self, s: &AckSample) {
+    fn on_startup(&mut self, s: &AckSample, ended: Option<Stretch>) {
         if !self.round.started || s.app_limited {
             return;
         }
@@ -167,7 +175,9 @@ impl Bbr {
             return;
         }
         self.full_rounds += 1;
-        if self.full_rounds >= FULL_ROUNDS {
+        let low = ended.map_or(self.round.current().low, |e| e.low);
+        let queue = low.is_some_and(|low| self.is_queue(low));
+        if queue || self.full_rounds >= FULL_ROUNDS {
             self.full = true;
             self.enter(State::Drain, s);
         }
@@ -187,7 +197,8 @@ impl Bbr {
             }
             return;
         }
-        if verdict == Some(true) && recent {
+        let low = ended.map_or(self.round.current().low, |e| e.low);
+        if verdict == Some(true) && recent && low.is_some_and(|low| self.is_queue(low)) {
             self.enter_contest(s, true);
             return;
         }
@@ -312,8 +323,7 @@ impl Bbr {
     }
 
     fn end_probe_rtt(&mut self, s: &AckSample) {
-        let min_rtt = self.min_rtt.get().unwrap_or_default();
-        let empty = self.dip.is_some_and(|d| d <= min_rtt + self.queue_noise());
+        let empty = self.dip.is_some_and(|d| !self.is_queue(d));
         if let Some(rtt) = self.dip {
             self.min_rtt.on_probe(s.now, rtt, self.contest.is_some());
         }

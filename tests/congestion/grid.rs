@@ -1,0 +1,97 @@
+//! The grid: one flow alone on every kind of path, as a table that is reviewed when it changes.
+
+use crate::cell::{Cell, GOALS, Outcome, Trouble, alone, parallel};
+use std::fmt::Write;
+
+/// The table's random numbers. SEED=n prints it with others, to see what is chance.
+const SEED: u64 = 5;
+
+fn plain_cells(rates: &[f64], losses: &[f64]) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for &mbit in rates {
+        for rtt in [2.0, 20.0, 100.0, 300.0] {
+            for &loss in losses {
+                for buffer in [0.05, 0.25, 1.0, 20.0] {
+                    cells.push(Cell::new(mbit, rtt, loss, buffer));
+                }
+            }
+        }
+    }
+    cells
+}
+
+fn troubled_cells() -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for (mbit, rtt) in [
+        (1.0, 100.0),
+        (20.0, 20.0),
+        (20.0, 300.0),
+        (100.0, 50.0),
+        (100.0, 100.0),
+        (500.0, 20.0),
+        (1000.0, 20.0),
+    ] {
+        for loss in [0.0, 0.01] {
+            for trouble in [
+                Trouble::Jitter(10.0),
+                Trouble::Jitter(50.0),
+                Trouble::Policer,
+                Trouble::Bursts,
+                Trouble::Blackouts,
+                Trouble::NarrowReturn,
+            ] {
+                cells.push(Cell::new(mbit, rtt, loss, 1.0).with(trouble));
+            }
+        }
+    }
+    cells
+}
+
+fn table(cells: &[Cell]) -> String {
+    let seed = std::env::var("SEED").map_or(SEED, |s| s.parse().expect("SEED is a number"));
+    let name = std::env::var("CC").unwrap_or_else(|_| "bbr".into());
+    let outcomes = parallel(cells, |c| alone(c, &name, seed));
+    let mut out = summary(cells, &outcomes);
+    out.push_str("rate, RTT, loss, buffer, trouble | steady % | file % | queue ms | lost % | in vain %\n");
+    for (cell, o) in cells.iter().zip(&outcomes) {
+        writeln!(out, "{}", o.line(cell)).expect("a string takes all");
+    }
+    out
+}
+
+fn summary(cells: &[Cell], outcomes: &[Outcome]) -> String {
+    let mut out = format!("{} cells; goals missed (marked !):", cells.len());
+    for (i, goal) in GOALS.iter().enumerate() {
+        let missed = cells.iter().zip(outcomes).filter(|(c, o)| o.missed(c)[i]).count();
+        write!(
+            out,
+            " {goal} {missed}{}",
+            if i + 1 < GOALS.len() { "," } else { "\n" }
+        )
+        .expect("a string takes all");
+    }
+    out
+}
+
+/// Prints the table; compares it unless SEED or CC ask for another one.
+fn review(name: &str, cells: &[Cell]) {
+    let table = table(cells);
+    println!("{table}");
+    if std::env::var_os("SEED").is_none() && std::env::var_os("CC").is_none() {
+        insta::assert_snapshot!(name, table);
+    }
+}
+
+#[test]
+#[ignore = "minutes"]
+fn grid() {
+    let mut cells = plain_cells(&[1.0, 20.0, 100.0, 500.0, 1000.0], &[0.0, 0.001, 0.01, 0.05, 0.1]);
+    cells.extend(troubled_cells());
+    review("grid", &cells);
+}
+
+/// The same for every commit: slow paths only, since they are the quick ones to simulate.
+#[test]
+fn slow_part_of_the_grid() {
+    review("slow", &plain_cells(&[1.0, 20.0], &[0.0, 0.05]));
+}
