@@ -1,9 +1,10 @@
 //! What can go wrong with files and with the conversation about them, split by whose fault it is.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::BlockIndex;
+use super::names;
 
 /// Bytes from the peer that do not follow the protocol.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -60,7 +61,10 @@ pub enum LocalError {
     #[error("the name {0} is too long for this file system; ask the sender to shorten it")]
     NameTooLong(PathBuf),
     /// Two names of the transfer are one on this file system.
-    #[error("{0} and {1} are one name on this file system; ask the sender to rename one of them")]
+    #[error(
+        "{} and {} are one name on this file system{}; ask the sender to rename one of them",
+        .0.display(), .1.display(), likeness(.0, .1)
+    )]
     Collision(PathBuf, PathBuf),
     /// Something of ours is used by another run.
     #[error("another run is receiving into {0}; wait for it or choose another --output")]
@@ -81,6 +85,15 @@ pub enum LocalError {
         /// What the system said.
         error: io::Error,
     },
+}
+
+/// Two names that look the same want a word more.
+fn likeness(one: &Path, other: &Path) -> &'static str {
+    if names::look_alike(&one.to_string_lossy(), &other.to_string_lossy()) {
+        " (they look alike and are different characters)"
+    } else {
+        ""
+    }
 }
 
 impl LocalError {
