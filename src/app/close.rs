@@ -22,6 +22,9 @@ pub const OTHER: u16 = 6;
 
 /// The code the peer is told for an error of this side.
 pub fn code_of(error: &TransferError) -> u16 {
+    if matches!(error, TransferError::NotOneStream) {
+        return NOT_ONE_STREAM;
+    }
     match error.code() {
         FailureCode::Other => OTHER,
         FailureCode::Cancelled => CANCELLED,
@@ -33,9 +36,14 @@ pub fn code_of(error: &TransferError) -> u16 {
 
 /// The user saw other words than ours.
 pub const WORDS_DIFFER: u16 = 7;
+/// Several files were offered to a pipe.
+pub const NOT_ONE_STREAM: u16 = 8;
 
 /// What the peer may read of an error of this side: its kind, never a path of this machine.
 pub fn text_of(error: &TransferError) -> &'static str {
+    if matches!(error, TransferError::NotOneStream) {
+        return "its output is a pipe, which takes one file or one stream";
+    }
     match error.code() {
         FailureCode::Other => "a problem with the protocol",
         FailureCode::Cancelled => "cancelled",
@@ -65,6 +73,7 @@ pub fn failure_of(error: TransferError) -> Failure {
         TransferError::Verification(block) => Failure::Verification {
             cause: format!("block {} did not match its hash twice", block.get()),
         },
+        TransferError::NotOneStream => Failure::NotOneStream(Party::Us),
         TransferError::Refused(_) => Failure::Refused(Party::Peer),
         TransferError::PeerFailed { code, text } => from_peer(
             match code {
@@ -88,6 +97,7 @@ fn from_peer(code: u16, text: &str) -> Failure {
         CANCELLED => Failure::Cancelled(Party::Peer),
         REFUSED => Failure::Refused(Party::Peer),
         WORDS_DIFFER => Failure::WordsDiffer,
+        NOT_ONE_STREAM => Failure::NotOneStream(Party::Peer),
         VERIFICATION => Failure::Verification {
             cause: format!("the other side says: {text}"),
         },

@@ -131,6 +131,9 @@ pub enum TransferError {
     /// A block did not match its hash, twice.
     #[error("block {} did not match its hash twice; run the same commands again", .0.get())]
     Verification(BlockIndex),
+    /// Several files are offered and the output is a pipe, in which nobody could tell them apart.
+    #[error("standard output takes one file or one stream, and several files or directories are offered")]
+    NotOneStream,
     /// The peer's user said no.
     #[error("the other side refused: {0}")]
     Refused(String),
@@ -168,7 +171,9 @@ impl TransferError {
             TransferError::Verification(_) => FailureCode::Verification,
             TransferError::Refused(_) => FailureCode::Cancelled,
             TransferError::PeerFailed { code, .. } => *code,
-            TransferError::Malformed(_) | TransferError::PeerMisbehaved(_) => FailureCode::Other,
+            TransferError::Malformed(_) | TransferError::PeerMisbehaved(_) | TransferError::NotOneStream => {
+                FailureCode::Other
+            }
         }
     }
 }
