@@ -14,6 +14,9 @@ mod again;
 mod driver;
 mod ends;
 mod faults;
+mod flood;
+#[path = "../forge/mod.rs"]
+mod forge;
 mod kills;
 mod link;
 mod matrix;

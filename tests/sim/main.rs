@@ -10,6 +10,8 @@
 )]
 
 mod attack;
+#[path = "../forge/mod.rs"]
+mod forge;
 mod link;
 mod pair;
 

@@ -353,3 +353,31 @@ fn the_first_exchange_on_a_lan_yields_a_round_trip() {
     assert!(s.rtt.is_none_or(|rtt| rtt < Duration::from_millis(1)), "{s:?}");
     assert_eq!(s.path.remote.port(), BASE_PORT);
 }
+
+/// In whole and in bare mode.
+#[test]
+fn copies_of_a_handshake_message_are_answered_only_until_the_peer_is_heard_on_the_connection() {
+    for bare in [[false, false], [true, true]] {
+        let scene = Scene {
+            bare,
+            ..Scene::new(OPEN, OPEN)
+        };
+        let mut world = World::new(scene);
+        world.run();
+        world.connected().unwrap();
+        let last = if bare[0] {
+            packet::MESSAGE_3
+        } else {
+            packet::MESSAGE_1
+        };
+        let mut copies = world.delivered.iter().rev();
+        let (_, path, message) = copies
+            .find(|(i, _, payload)| *i == 1 && payload[0] == last)
+            .cloned()
+            .unwrap();
+        let responder = world.responder(1);
+        assert!(responder.handle_datagram(path, &message).is_some());
+        responder.confirm();
+        assert_eq!(responder.handle_datagram(path, &message), None);
+    }
+}
