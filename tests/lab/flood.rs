@@ -13,7 +13,7 @@ use super::forge::Forger;
 use super::link::{Direction, Link, LinkPlan, Tap, Way};
 use super::nat::Nat;
 use super::network::{Network, Plan, Side};
-use super::standing::{Attempt, Standing};
+use super::standing::{Attempt, Goods, Standing};
 
 /// The bottleneck, bits a second.
 const RATE: u64 = 20_000_000;
@@ -208,7 +208,7 @@ fn a_million_forged_and_replayed_datagrams_are_neither_accepted_nor_answered() {
         link: LinkPlan::symmetric(direction),
         ..Plan::new(Nat::Public, Nat::Public)
     };
-    let standing = [1, 2].map(|seed| Standing::new(SIZE, seed, [&["-vv"], &["-vv"]]));
+    let standing = [1, 2].map(|seed| Standing::new(Goods::File(SIZE), seed, [&["-vv"], &["-vv"]]));
     let networks = [Network::build(plan), Network::build(plan)];
     let peers = [Side::A, Side::B].map(|side| octets(networks[1].public_address(side)));
     // Neighbours of the other host, so that answers to them take this line.

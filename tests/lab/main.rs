@@ -10,7 +10,6 @@
     reason = "the laboratory plays the outside world: it owns clocks, sockets and files"
 )]
 
-mod again;
 mod driver;
 mod ends;
 mod faults;

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use super::link::{Direction, LinkPlan};
 use super::nat::Nat;
 use super::network::{Network, Plan, Side};
-use super::standing::Standing;
+use super::standing::{Goods, Standing};
 
 /// What the sender is limited to, in bits per second, and how it is told.
 const RATE: u64 = 40_000_000;
 const LIMIT: &str = "40mbit";
-/// How much of that the content is sized for: headers, repeats and rebindings take the rest.
-const SHARE: f64 = 0.85;
+/// How much of that the content is sized for, so that it lasts the time: headers, repeats and rebindings take the rest.
+const SHARE: f64 = 0.93;
 /// How often A's router forgets its mappings.
 const REBIND_EVERY: Duration = Duration::from_secs(120);
 /// How often both processes are looked at.
@@ -44,7 +44,7 @@ fn soak() {
         ..Plan::new(Nat::MasqueradeDrop, Nat::Cone)
     });
     let size = (RATE / 8 * minutes * 60) as f64 * SHARE;
-    let standing = Standing::new(size as u64, 1, [&["--limit", LIMIT], &[]]);
+    let standing = Standing::new(Goods::File(size as u64), 1, [&["--limit", LIMIT], &[]]);
     let mut attempt = standing
         .attempt(&network)
         .unwrap_or_else(|error| panic!("{error}"));
