@@ -5,8 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
 
 mod pair;
+mod remains;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,10 @@ use p2pcopy::transfer::memory::{Crash, MemoryLayer};
 use p2pcopy::transfer::scan::{Links, ScanOptions, scan};
 use p2pcopy::transfer::source::Source;
 use pair::{Fault, Outcome, Rng, Setup, run};
+use remains::{CRASHES, assert_nothing_wrong, expected, finals};
 use unicode_normalization::UnicodeNormalization;
 
 const MIB: usize = 1 << 20;
-
-type Contents = BTreeMap<PathBuf, Option<Vec<u8>>>;
 
 fn send(paths: &[PathBuf], layer: &MemoryLayer, setup: Setup) -> Result<Outcome, Fault> {
     let options = ScanOptions {
@@ -36,51 +35,6 @@ fn send(paths: &[PathBuf], layer: &MemoryLayer, setup: Setup) -> Result<Outcome,
     )
 }
 
-/// What must lie on the receiver's disk in the end.
-fn expected(paths: &[PathBuf]) -> Contents {
-    let mut out = Contents::new();
-    let mut pending: Vec<(PathBuf, PathBuf)> = paths
-        .iter()
-        .map(|p| (p.clone(), PathBuf::from(p.file_name().unwrap())))
-        .collect();
-    while let Some((path, name)) = pending.pop() {
-        let meta = fs::symlink_metadata(&path).unwrap();
-        if meta.is_dir() {
-            pending.extend(fs::read_dir(&path).unwrap().map(|e| {
-                let e = e.unwrap();
-                (e.path(), name.join(e.file_name()))
-            }));
-            out.insert(name, None);
-        } else if meta.is_symlink() {
-            let target = fs::read_link(&path)
-                .unwrap()
-                .into_os_string()
-                .into_encoded_bytes();
-            out.insert(name, Some(target));
-        } else {
-            out.insert(name, Some(fs::read(&path).unwrap()));
-        }
-    }
-    out
-}
-
-fn is_staging(path: &Path) -> bool {
-    path.components()
-        .next()
-        .unwrap()
-        .as_os_str()
-        .to_string_lossy()
-        .ends_with(".part")
-}
-
-const CRASHES: [Crash; 5] = [
-    Crash::KeepAll,
-    Crash::LoseBytes,
-    Crash::LoseOdd,
-    Crash::LoseEven,
-    Crash::LoseAll,
-];
-
 /// Dies in every step of receiving `paths`, in every manner.
 fn crash_everywhere(paths: &[PathBuf]) {
     let expected = expected(paths);
@@ -93,8 +47,7 @@ fn crash_everywhere(paths: &[PathBuf]) {
     assert!(healthy.contents() == expected);
     let steps = healthy.steps();
     healthy.revive(Crash::LoseAll);
-    let mut left = healthy.contents();
-    left.retain(|path, _| !is_staging(path));
+    let left = finals(&healthy);
     assert!(left == expected, "done means that no power loss undoes it");
     for crash in CRASHES {
         for step in 1..=steps {
@@ -104,9 +57,7 @@ fn crash_everywhere(paths: &[PathBuf]) {
             assert!(first.is_err() && layer.is_dead(), "step {step} of {steps}");
             let context = || format!("{crash:?}, died in step {step}: {:?}", layer.log().last());
             layer.revive(crash);
-            for (path, content) in layer.contents().iter().filter(|(path, _)| !is_staging(path)) {
-                assert!(expected.get(path) == Some(content), "{path:?}, {}", context());
-            }
+            assert_nothing_wrong(&layer, &expected, &context());
             let log = context();
             let second = send(paths, &layer, Setup { seed: 6, ..setup });
             assert!(second.is_ok(), "{second:?}, {log}");
@@ -206,9 +157,7 @@ fn a_thousand_chains_of_deaths_and_resumes_end_exact() {
             } else {
                 Crash::KeepAll
             });
-            for (path, content) in layer.contents().iter().filter(|(path, _)| !is_staging(path)) {
-                assert!(expected.get(path) == Some(content), "seed {seed}: {path:?}");
-            }
+            assert_nothing_wrong(&layer, &expected, &format!("seed {seed}"));
             if ended.is_ok_and(|outcome| !outcome.died) {
                 break;
             }
