@@ -166,13 +166,11 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Failure::Other { .. } => 1,
-            Failure::Usage { .. } => 2,
+            Failure::Usage { .. } | Failure::Unanswered(_) => 2,
             Failure::NoPath { .. } => 3,
-            Failure::NotOneStream(_)
-            | Failure::Refused(_)
-            | Failure::WordsDiffer
-            | Failure::Cancelled(_)
-            | Failure::Unanswered(_) => 4,
+            Failure::NotOneStream(_) | Failure::Refused(_) | Failure::WordsDiffer | Failure::Cancelled(_) => {
+                4
+            }
             Failure::Verification { .. } | Failure::SourceChanged { .. } => 5,
             Failure::File { .. } => 6,
             Failure::Interrupted => 130,
@@ -283,7 +281,7 @@ mod tests {
             (Failure::Refused(Party::Peer), 4),
             (Failure::NotOneStream(Party::Us), 4),
             (Failure::Cancelled(Party::Us), 4),
-            (Failure::Unanswered(Cancelled::EndOfInput), 4),
+            (Failure::Unanswered(Cancelled::EndOfInput), 2),
             (Failure::Verification { cause: "x".into() }, 5),
             (Failure::SourceChanged { path: "x".into() }, 5),
             (Failure::file("write", Path::new("x"), &io), 6),

@@ -66,6 +66,9 @@ pub enum LocalError {
         .0.display(), .1.display(), likeness(.0, .1)
     )]
     Collision(PathBuf, PathBuf),
+    /// Two paths to send end in one name.
+    #[error("{0} and {1} have the same name; send them one by one, or a directory that holds both")]
+    SameName(PathBuf, PathBuf),
     /// Something of ours is used by another run.
     #[error("another run is receiving into {0}; wait for it or choose another --output")]
     Busy(PathBuf),

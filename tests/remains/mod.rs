@@ -19,6 +19,7 @@ pub const CRASHES: [Crash; 5] = [
 ];
 
 /// What must lie on the receiver's disk in the end.
+#[expect(clippy::disallowed_methods, reason = "a test reads what it sent")]
 pub fn expected(paths: &[PathBuf]) -> Contents {
     let mut out = Contents::new();
     let mut pending: Vec<(PathBuf, PathBuf)> = paths

@@ -227,13 +227,13 @@ impl Pair {
             if let Some([_, attacker]) = &mut self.attackers {
                 attacker.hear(&arrival.tag);
             }
-            if let Some(c) = self
+            let content = self
                 .receiver
-                .handle_datagram(self.now, self.from[0], &mut arrival.tag)
+                .handle_datagram(self.now, self.from[0], &mut arrival.tag);
+            if let Some(c) = content
+                && take(c.offset, &arrival.tag[c.range]) == 0
             {
-                if take(c.offset, &arrival.tag[c.range]) == 0 {
-                    self.receiver.set_credit(self.now, 0);
-                }
+                self.receiver.set_credit(self.now, 0);
             }
         }
         while let Some(mut arrival) = self.back.poll(self.now) {
