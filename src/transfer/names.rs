@@ -117,13 +117,20 @@ pub fn os_from_bytes(name: &[u8]) -> OsString {
 /// A number that is the same for all names that some file system may take for one: whatever the case of their
 /// letters, composed or decomposed, canonical or compatible. Equal numbers prove nothing; only the disk knows.
 pub fn likeness(name: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for chunk in name.utf8_chunks() {
-        folded(chunk.valid())
-            .filter(|c| !is_variation_selector(*c))
-            .for_each(|c| hasher.write_u32(c.into()));
-        hasher.write(chunk.invalid());
+    let mut key = Vec::with_capacity(name.len());
+    if name.is_ascii() {
+        // The same as below, and most names are.
+        key.extend(name.iter().map(u8::to_ascii_lowercase));
+    } else {
+        for chunk in name.utf8_chunks() {
+            for c in folded(chunk.valid()).filter(|c| !is_variation_selector(*c)) {
+                key.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            key.extend_from_slice(chunk.invalid());
+        }
     }
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&key);
     hasher.finish()
 }
 
