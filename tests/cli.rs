@@ -51,13 +51,35 @@ fn usage_errors_exit_2_with_nothing_on_standard_output() {
 
 #[test]
 fn a_failure_is_one_cause_and_one_next_step() {
-    let output = p2pcopy(&["sender", "a", "b", "--name", "c"]);
-    let text = String::from_utf8(output.stderr).expect("text");
-    let lines: Vec<&str> = text.lines().collect();
-    assert!(
-        matches!(lines[..], [cause, next] if cause.starts_with("error: ") && next.starts_with("next: ")),
-        "{text}"
-    );
+    for arguments in [
+        &["sender", "a", "b", "--name", "c"][..],
+        &["sender", "--fil", "a"],
+        &["receiver", "--limit", "fast"],
+        &["copy"],
+    ] {
+        let output = p2pcopy(arguments);
+        let text = String::from_utf8(output.stderr).expect("text");
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            matches!(lines[..], [cause, next] if cause.starts_with("error: ") && next.starts_with("next: ")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_question_that_nobody_can_answer_is_a_usage_error() {
+    let output = Command::new(env!("CARGO_BIN_EXE_p2pcopy"))
+        .arg("receiver")
+        // The discard port: nobody answers.
+        .env("P2PCOPY_STUN", "127.0.0.1:9")
+        .env("P2PCOPY_NTP", "127.0.0.1:9")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("\nnext: ") && text.contains("--peer"), "{text}");
 }
 
 #[test]

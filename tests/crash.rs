@@ -5,8 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
 
 mod pair;
+mod remains;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use p2pcopy::transfer::memory::{Crash, MemoryLayer};
 use p2pcopy::transfer::scan::{Links, ScanOptions, scan};
 use p2pcopy::transfer::source::Source;
 use pair::{Fault, Outcome, Rng, Setup, run};
+use remains::{CRASHES, assert_nothing_wrong, expected, finals};
+use unicode_normalization::UnicodeNormalization;
 
 const MIB: usize = 1 << 20;
-
-type Contents = BTreeMap<PathBuf, Option<Vec<u8>>>;
 
 fn send(paths: &[PathBuf], layer: &MemoryLayer, setup: Setup) -> Result<Outcome, Fault> {
     let options = ScanOptions {
@@ -35,51 +35,6 @@ fn send(paths: &[PathBuf], layer: &MemoryLayer, setup: Setup) -> Result<Outcome,
     )
 }
 
-/// What must lie on the receiver's disk in the end.
-fn expected(paths: &[PathBuf]) -> Contents {
-    let mut out = Contents::new();
-    let mut pending: Vec<(PathBuf, PathBuf)> = paths
-        .iter()
-        .map(|p| (p.clone(), PathBuf::from(p.file_name().unwrap())))
-        .collect();
-    while let Some((path, name)) = pending.pop() {
-        let meta = fs::symlink_metadata(&path).unwrap();
-        if meta.is_dir() {
-            pending.extend(fs::read_dir(&path).unwrap().map(|e| {
-                let e = e.unwrap();
-                (e.path(), name.join(e.file_name()))
-            }));
-            out.insert(name, None);
-        } else if meta.is_symlink() {
-            let target = fs::read_link(&path)
-                .unwrap()
-                .into_os_string()
-                .into_encoded_bytes();
-            out.insert(name, Some(target));
-        } else {
-            out.insert(name, Some(fs::read(&path).unwrap()));
-        }
-    }
-    out
-}
-
-fn is_staging(path: &Path) -> bool {
-    path.components()
-        .next()
-        .unwrap()
-        .as_os_str()
-        .to_string_lossy()
-        .ends_with(".part")
-}
-
-const CRASHES: [Crash; 5] = [
-    Crash::KeepAll,
-    Crash::LoseBytes,
-    Crash::LoseOdd,
-    Crash::LoseEven,
-    Crash::LoseAll,
-];
-
 /// Dies in every step of receiving `paths`, in every manner.
 fn crash_everywhere(paths: &[PathBuf]) {
     let expected = expected(paths);
@@ -92,8 +47,7 @@ fn crash_everywhere(paths: &[PathBuf]) {
     assert!(healthy.contents() == expected);
     let steps = healthy.steps();
     healthy.revive(Crash::LoseAll);
-    let mut left = healthy.contents();
-    left.retain(|path, _| !is_staging(path));
+    let left = finals(&healthy);
     assert!(left == expected, "done means that no power loss undoes it");
     for crash in CRASHES {
         for step in 1..=steps {
@@ -103,9 +57,7 @@ fn crash_everywhere(paths: &[PathBuf]) {
             assert!(first.is_err() && layer.is_dead(), "step {step} of {steps}");
             let context = || format!("{crash:?}, died in step {step}: {:?}", layer.log().last());
             layer.revive(crash);
-            for (path, content) in layer.contents().iter().filter(|(path, _)| !is_staging(path)) {
-                assert!(expected.get(path) == Some(content), "{path:?}, {}", context());
-            }
+            assert_nothing_wrong(&layer, &expected, &context());
             let log = context();
             let second = send(paths, &layer, Setup { seed: 6, ..setup });
             assert!(second.is_ok(), "{second:?}, {log}");
@@ -205,9 +157,7 @@ fn a_thousand_chains_of_deaths_and_resumes_end_exact() {
             } else {
                 Crash::KeepAll
             });
-            for (path, content) in layer.contents().iter().filter(|(path, _)| !is_staging(path)) {
-                assert!(expected.get(path) == Some(content), "seed {seed}: {path:?}");
-            }
+            assert_nothing_wrong(&layer, &expected, &format!("seed {seed}"));
             if ended.is_ok_and(|outcome| !outcome.died) {
                 break;
             }
@@ -287,18 +237,85 @@ fn too_little_space_is_found_before_anything_is_written() {
     assert!(layer.contents().is_empty());
 }
 
-#[test]
-fn names_that_are_one_on_this_disk_are_refused_before_content_flows() {
-    let dir = tempfile::tempdir().unwrap();
-    let tree = dir.path().join("t");
+/// A directory with one file of this content for each of these names.
+fn tree_of(dir: &Path, names: &[&str]) -> PathBuf {
+    let tree = dir.join("t");
     fs::create_dir(&tree).unwrap();
-    fs::write(tree.join("README"), b"1").unwrap();
-    fs::write(tree.join("readme"), b"2").unwrap();
-    let layer = MemoryLayer::new();
-    layer.ignore_case();
-    match send(&[tree], &layer, Setup::default()) {
-        Err(Fault::Receiver(TransferError::Local(LocalError::Collision(..)))) => {}
-        other => panic!("{other:?}"),
+    for (i, name) in names.iter().enumerate() {
+        fs::write(tree.join(name), Rng::new(i as u64).bytes(1000 + i)).unwrap();
     }
-    assert!(layer.contents().is_empty());
+    tree
+}
+
+const KEYS: [fn(&str) -> String; 4] = [
+    |name| name.nfd().collect(),
+    |name| name.nfkd().collect(),
+    |name| name.to_uppercase().to_lowercase(),
+    |name| name.nfd().collect::<String>().to_uppercase().to_lowercase(),
+];
+
+#[test]
+#[cfg(target_os = "linux")]
+fn names_that_are_one_on_this_disk_are_refused_before_content_flows() {
+    for (key, one, other) in [
+        (KEYS[2], "README", "readme"),
+        (KEYS[2], "straße", "STRASSE"),
+        (KEYS[0], "caf\u{e9}", "cafe\u{301}"),
+        (KEYS[1], "\u{fb01}n", "fin"),
+        (KEYS[3], "CAF\u{c9}", "cafe\u{301}"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = tree_of(dir.path(), &["a", one, other, "z"]);
+        let layer = MemoryLayer::new();
+        layer.take_for_one(key);
+        match send(&[tree], &layer, Setup::default()) {
+            Err(Fault::Receiver(TransferError::Local(e @ LocalError::Collision(..)))) => {
+                let said = e.to_string();
+                assert!(said.contains(one) && said.contains(other), "{said}");
+                let alike = one.nfc().eq(other.nfc());
+                assert_eq!(said.contains("look alike"), alike, "{said}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(layer.contents().is_empty());
+    }
+}
+
+/// Names nobody need refuse: this disk keeps them apart, though another would not.
+#[test]
+#[cfg(target_os = "linux")]
+fn names_that_are_two_on_this_disk_survive_a_crash_in_every_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = ["README", "readme", "caf\u{e9}", "cafe\u{301}", "\u{fb01}n", "fin"];
+    crash_everywhere(&[tree_of(dir.path(), &names)]);
+}
+
+#[cfg(target_os = "linux")]
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    /// Whatever the disk takes for one: all is there, or nothing is and one line says which names are one.
+    #[test]
+    fn hostile_names_lose_nothing_on_any_disk(
+        names in proptest::collection::hash_set("[aAéÉeE\u{301}\u{301}ßsSﬁfiIKk\u{212a}]{1,3}", 2..12),
+        key in 0usize..KEYS.len(),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let tree = tree_of(dir.path(), &names);
+        let apart: std::collections::HashSet<String> = names.iter().map(|name| KEYS[key](name)).collect();
+        let paths = [tree];
+        let layer = MemoryLayer::new();
+        layer.take_for_one(KEYS[key]);
+        match send(&paths, &layer, Setup::default()) {
+            Ok(_) => {
+                proptest::prop_assert_eq!(apart.len(), names.len());
+                proptest::prop_assert!(layer.contents() == expected(&paths));
+            }
+            Err(Fault::Receiver(TransferError::Local(LocalError::Collision(..)))) => {
+                proptest::prop_assert!(apart.len() < names.len(), "refused needlessly");
+                proptest::prop_assert!(layer.contents().is_empty());
+            }
+            Err(other) => proptest::prop_assert!(false, "{:?}", other),
+        }
+    }
 }

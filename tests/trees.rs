@@ -226,6 +226,32 @@ fn equal_content_is_there_already_and_other_content_is_kept() {
     assert_eq!(fs::read(p.out.join("photo.jpg")).unwrap(), content);
 }
 
+/// On most disks of Linux each pair is two files. On a disk that takes any for one, nothing is written and one line
+/// says which.
+#[test]
+fn names_that_differ_only_by_case_or_normalisation_all_arrive_or_none_does() {
+    let p = place();
+    let tree = p.src.join("t");
+    fs::create_dir_all(tree.join("cafe\u{301}")).unwrap();
+    let names = [
+        "README",
+        "readme",
+        "caf\u{e9}.txt",
+        "cafe\u{301}.txt",
+        "\u{fb01}n",
+        "fin",
+    ];
+    for (i, name) in names.iter().enumerate() {
+        write(&tree.join(name), i as u64, 1000 + i);
+    }
+    if fs::create_dir(tree.join("caf\u{e9}")).is_err() || fs::read_dir(&tree).unwrap().count() < 8 {
+        println!("the disk of this test takes some of them for one");
+        return;
+    }
+    send(&[tree], &p.out, Setup::default()).unwrap();
+    assert_eq!(snapshot(&p.out), snapshot(&p.src));
+}
+
 #[test]
 fn an_overwritten_tree_is_merged() {
     let p = place();

@@ -2,6 +2,7 @@
 
 use super::outcome::{Failure, Party};
 use super::session::End;
+use super::units::Size;
 use crate::protocol::connection::Closed;
 use crate::transfer::error::{FailureCode, LocalError, TransferError};
 
@@ -22,6 +23,9 @@ pub const OTHER: u16 = 6;
 
 /// The code the peer is told for an error of this side.
 pub fn code_of(error: &TransferError) -> u16 {
+    if matches!(error, TransferError::NotOneStream) {
+        return NOT_ONE_STREAM;
+    }
     match error.code() {
         FailureCode::Other => OTHER,
         FailureCode::Cancelled => CANCELLED,
@@ -33,9 +37,14 @@ pub fn code_of(error: &TransferError) -> u16 {
 
 /// The user saw other words than ours.
 pub const WORDS_DIFFER: u16 = 7;
+/// Several files were offered to a pipe.
+pub const NOT_ONE_STREAM: u16 = 8;
 
 /// What the peer may read of an error of this side: its kind, never a path of this machine.
 pub fn text_of(error: &TransferError) -> &'static str {
+    if matches!(error, TransferError::NotOneStream) {
+        return "its output is a pipe, which takes one file or one stream";
+    }
     match error.code() {
         FailureCode::Other => "a problem with the protocol",
         FailureCode::Cancelled => "cancelled",
@@ -49,15 +58,27 @@ pub fn text_of(error: &TransferError) -> &'static str {
 pub fn failure_of(error: TransferError) -> Failure {
     match error {
         TransferError::Local(e) => {
-            let next = match e {
+            let next = match &e {
                 LocalError::Missing(_) => "check the path and its spelling",
                 LocalError::Permission { .. } => {
                     "check who may read and write there, or choose another place"
                 }
+                LocalError::TooLittleSpace { .. } => {
+                    "make room or choose another --output, and run the same commands again; what has arrived is kept"
+                }
                 _ => "mend that and run the same command again on both sides; what has arrived is kept",
             };
+            let cause = match &e {
+                LocalError::TooLittleSpace { path, free, needed } => format!(
+                    "{} has {} free and {} are needed",
+                    path.display(),
+                    Size(*free),
+                    Size(*needed)
+                ),
+                _ => e.to_string(),
+            };
             Failure::File {
-                cause: e.to_string(),
+                cause,
                 next: next.into(),
             }
         }
@@ -65,6 +86,7 @@ pub fn failure_of(error: TransferError) -> Failure {
         TransferError::Verification(block) => Failure::Verification {
             cause: format!("block {} did not match its hash twice", block.get()),
         },
+        TransferError::NotOneStream => Failure::NotOneStream(Party::Us),
         TransferError::Refused(_) => Failure::Refused(Party::Peer),
         TransferError::PeerFailed { code, text } => from_peer(
             match code {
@@ -88,6 +110,7 @@ fn from_peer(code: u16, text: &str) -> Failure {
         CANCELLED => Failure::Cancelled(Party::Peer),
         REFUSED => Failure::Refused(Party::Peer),
         WORDS_DIFFER => Failure::WordsDiffer,
+        NOT_ONE_STREAM => Failure::NotOneStream(Party::Peer),
         VERIFICATION => Failure::Verification {
             cause: format!("the other side says: {text}"),
         },
@@ -122,5 +145,26 @@ pub fn failure_of_end(end: &End) -> Failure {
             "somebody forges packets on this connection, too many to go on safely",
             "run the same command again on both sides; what has arrived is kept",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_space_is_told_in_sizes_people_read() {
+        let error = LocalError::TooLittleSpace {
+            path: "/data".into(),
+            free: 1_234_567_890,
+            needed: 10_000_000_000,
+        };
+        let failure = failure_of(error.into());
+        assert_eq!(
+            failure.to_string(),
+            "/data has 1.2 GB free and 10.0 GB are needed"
+        );
+        assert!(failure.next_step().starts_with("make room"));
+        assert_eq!(failure.exit_code(), 6);
     }
 }

@@ -67,6 +67,12 @@ pub enum Failure {
     /// Somebody said no to the offer, or to the words.
     #[error("{}", match .0 { Party::Us => "you refused the transfer", Party::Peer => "the other side refused the transfer" })]
     Refused(Party),
+    /// Several files were offered and the receiver's output is a pipe.
+    #[error("{}", match .0 {
+        Party::Us => "several files or directories are offered, and --output - takes one file or one stream",
+        Party::Peer => "the other side receives into a pipe, which takes one file or one stream",
+    })]
+    NotOneStream(Party),
     /// The two screens showed different words.
     #[error("the words differ: somebody may sit between the two of you")]
     WordsDiffer,
@@ -160,9 +166,11 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Failure::Other { .. } => 1,
-            Failure::Usage { .. } => 2,
+            Failure::Usage { .. } | Failure::Unanswered(_) => 2,
             Failure::NoPath { .. } => 3,
-            Failure::Refused(_) | Failure::WordsDiffer | Failure::Cancelled(_) | Failure::Unanswered(_) => 4,
+            Failure::NotOneStream(_) | Failure::Refused(_) | Failure::WordsDiffer | Failure::Cancelled(_) => {
+                4
+            }
             Failure::Verification { .. } | Failure::SourceChanged { .. } => 5,
             Failure::File { .. } => 6,
             Failure::Interrupted => 130,
@@ -178,6 +186,12 @@ impl Failure {
             | Failure::File { next, .. } => next,
             Failure::WordsDiffer => {
                 "start again on both sides and swap the whole addresses, with all that follows the slash"
+            }
+            Failure::NotOneStream(Party::Us) => {
+                "choose a directory with --output DIR, or have the sender run: tar c PATHS | p2pcopy sender --file - --name all.tar"
+            }
+            Failure::NotOneStream(Party::Peer) => {
+                "run: tar c PATHS | p2pcopy sender --file - --name all.tar (and over there: p2pcopy receiver --output - | tar x)"
             }
             Failure::Refused(Party::Us) => {
                 "nothing was written; run the command again if you change your mind"
@@ -265,8 +279,9 @@ mod tests {
             (Failure::usage("x", "y"), 2),
             (Failure::no_path("x", "y"), 3),
             (Failure::Refused(Party::Peer), 4),
+            (Failure::NotOneStream(Party::Us), 4),
             (Failure::Cancelled(Party::Us), 4),
-            (Failure::Unanswered(Cancelled::EndOfInput), 4),
+            (Failure::Unanswered(Cancelled::EndOfInput), 2),
             (Failure::Verification { cause: "x".into() }, 5),
             (Failure::SourceChanged { path: "x".into() }, 5),
             (Failure::file("write", Path::new("x"), &io), 6),

@@ -226,7 +226,12 @@ impl Receiving {
 
     fn on_event(&mut self, event: ReceiveEvent) -> Result<(), TransferError> {
         match event {
-            ReceiveEvent::Offer(offer) => self.job(Job::Look(offer)),
+            ReceiveEvent::Offer(offer) => {
+                if matches!(self.target, Target::Stdout) && !offer.is_one_stream() {
+                    return Err(TransferError::NotOneStream);
+                }
+                self.job(Job::Look(offer));
+            }
             ReceiveEvent::Open(manifest) => {
                 let Some(offer) = self.session.offer().cloned() else {
                     return Ok(());

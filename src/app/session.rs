@@ -203,7 +203,8 @@ impl Session {
                         self.side.on_end(End::Closed(closed.clone()));
                         self.over = true;
                     }
-                    connection::Event::Confirmed | connection::Event::Moved(_) => {}
+                    connection::Event::Confirmed => linked.responder.confirm(),
+                    connection::Event::Moved(_) => {}
                 }
                 let _ = self.notices.send(Notice::Connection(event));
             }

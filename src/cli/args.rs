@@ -15,7 +15,7 @@ Examples:
 Exit codes:
   0  done and verified          4  refused or cancelled by either side
   1  other failure              5  verification failed, or changed while sent
-  2  usage                      6  a local file problem
+  2  usage, or no answer        6  a local file problem
   3  no path to the peer        130  Ctrl-C";
 
 const SENDER_EXAMPLES: &str = "\

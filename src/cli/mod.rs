@@ -8,6 +8,7 @@ mod clipboard;
 mod console;
 mod json;
 mod lines;
+mod misuse;
 mod printable;
 mod prompts;
 mod screen;
@@ -21,6 +22,7 @@ use crate::app::options::{Common, Source};
 use crate::app::outcome::{Failure, Summary};
 use crate::app::{self, options};
 use args::{Cli, Command};
+use clap::error::ErrorKind;
 use console::Console;
 use prompts::Input;
 use std::ffi::OsString;
@@ -79,15 +81,23 @@ impl Task {
 /// Runs the command that the arguments name, the program's own name first, and gives its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     install_panic_hook();
-    let cli = match Cli::from_arguments(arguments) {
-        Ok(cli) => cli,
-        // Help and version are not failures; clap knows which stream and which code each has.
-        Err(error) => {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let command = arguments.get(1).and_then(|word| word.to_str()).map(str::to_owned);
+    let task = match Cli::from_arguments(arguments) {
+        Ok(cli) => Task::from_command(cli.command),
+        // Help and version are not failures.
+        Err(error) if !error.use_stderr() => {
             let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                let _ = error.print();
+            }
+            Err(misuse::failure(&error, command.as_deref()))
         }
     };
-    let task = match Task::from_command(cli.command) {
+    let task = match task {
         Ok(task) => task,
         Err(failure) => {
             let mut console = Console::of_process(&Common::default(), Input::Stdin);

@@ -130,6 +130,11 @@ impl Outgoing {
             .map(|r| (r, false))
     }
 
+    /// The first part of a range that has not arrived by any packet.
+    pub fn outstanding(&self, range: &Range<u64>) -> Option<Range<u64>> {
+        self.arrived.missing(range.clone()).next()
+    }
+
     /// Appends the bytes of a range that is at hand.
     pub fn copy(&self, range: &Range<u64>, to: &mut Vec<u8>) -> bool {
         let mut at = range.start;
@@ -215,6 +220,17 @@ mod tests {
         assert_eq!(out.next(30), Some((20..50, true)));
         out.on_arrived(50..60);
         assert_eq!(out.next(60), Some((60..100, false)));
+    }
+
+    #[test]
+    fn what_another_packet_brought_is_not_outstanding() {
+        let mut out = Outgoing::new(4);
+        out.offer(0, block(1));
+        assert_eq!(out.next(60), Some((0..60, false)));
+        out.on_arrived(0..20);
+        assert_eq!(out.outstanding(&(0..60)), Some(20..60));
+        out.on_arrived(20..60);
+        assert_eq!(out.outstanding(&(0..60)), None);
     }
 
     #[test]

@@ -418,9 +418,12 @@ impl Punch {
             .token
             .as_ref()
             .is_some_and(|t| t.nat.mapping == Mapping::Public);
+        // An address of our own, inside or outside: the peer is on this machine or behind the same NAT.
+        let candidates = self.own.token.iter().flat_map(|t| &t.candidates);
+        let ours = candidates.chain([&self.own.reflexive]).any(|own| own.ip() == ip);
         match ip {
             _ if Some(path.local) == self.ipv6_socket || path.remote.is_ipv6() => PathKind::Ipv6,
-            _ if is_private(ip) => PathKind::Lan,
+            _ if ours || is_private(ip) => PathKind::Lan,
             _ if pasted => PathKind::Direct,
             _ if candidate && public => PathKind::Direct,
             _ if candidate => PathKind::Lan,

@@ -1,9 +1,10 @@
 //! What can go wrong with files and with the conversation about them, split by whose fault it is.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::BlockIndex;
+use super::names;
 
 /// Bytes from the peer that do not follow the protocol.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -60,8 +61,14 @@ pub enum LocalError {
     #[error("the name {0} is too long for this file system; ask the sender to shorten it")]
     NameTooLong(PathBuf),
     /// Two names of the transfer are one on this file system.
-    #[error("{0} and {1} are one name on this file system; ask the sender to rename one of them")]
+    #[error(
+        "{} and {} are one name on this file system{}; ask the sender to rename one of them",
+        .0.display(), .1.display(), likeness(.0, .1)
+    )]
     Collision(PathBuf, PathBuf),
+    /// Two paths to send end in one name.
+    #[error("{0} and {1} have the same name; send them one by one, or a directory that holds both")]
+    SameName(PathBuf, PathBuf),
     /// Something of ours is used by another run.
     #[error("another run is receiving into {0}; wait for it or choose another --output")]
     Busy(PathBuf),
@@ -81,6 +88,15 @@ pub enum LocalError {
         /// What the system said.
         error: io::Error,
     },
+}
+
+/// Two names that look the same want a word more.
+fn likeness(one: &Path, other: &Path) -> &'static str {
+    if names::look_alike(&one.to_string_lossy(), &other.to_string_lossy()) {
+        " (they look alike and are different characters)"
+    } else {
+        ""
+    }
 }
 
 impl LocalError {
@@ -118,6 +134,9 @@ pub enum TransferError {
     /// A block did not match its hash, twice.
     #[error("block {} did not match its hash twice; run the same commands again", .0.get())]
     Verification(BlockIndex),
+    /// Several files are offered and the output is a pipe, in which nobody could tell them apart.
+    #[error("standard output takes one file or one stream, and several files or directories are offered")]
+    NotOneStream,
     /// The peer's user said no.
     #[error("the other side refused: {0}")]
     Refused(String),
@@ -155,7 +174,9 @@ impl TransferError {
             TransferError::Verification(_) => FailureCode::Verification,
             TransferError::Refused(_) => FailureCode::Cancelled,
             TransferError::PeerFailed { code, .. } => *code,
-            TransferError::Malformed(_) | TransferError::PeerMisbehaved(_) => FailureCode::Other,
+            TransferError::Malformed(_) | TransferError::PeerMisbehaved(_) | TransferError::NotOneStream => {
+                FailureCode::Other
+            }
         }
     }
 }

@@ -293,15 +293,17 @@ impl Manifest {
         *hasher.finalize().as_bytes()
     }
 
-    /// Two entries of one directory whose names are equal under `key`, if there are any.
-    pub fn collision(&self, key: impl Fn(&[u8]) -> Vec<u8>) -> Option<(EntryIndex, EntryIndex)> {
-        let mut order: Vec<u32> = (0..self.len()).collect();
-        order.sort_by_cached_key(|&i| (self.slots[i as usize].parent, key(self.entry(EntryIndex(i)).name)));
-        order.windows(2).find_map(|pair| {
-            let (a, b) = (EntryIndex(pair[0]), EntryIndex(pair[1]));
-            let (ea, eb) = (self.entry(a), self.entry(b));
-            (ea.parent == eb.parent && key(ea.name) == key(eb.name)).then_some((a, b))
-        })
+    /// The entries of each directory whose names some file system may take for one ([`names::likeness`]), in groups.
+    pub fn alike(&self) -> Vec<Vec<EntryIndex>> {
+        let key =
+            |(index, entry): (EntryIndex, Entry<'_>)| (entry.parent, names::likeness(entry.name), index);
+        let mut order: Vec<_> = self.iter().map(key).collect();
+        order.sort_unstable();
+        let groups = order.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1));
+        groups
+            .filter(|group| group.len() > 1)
+            .map(|group| group.iter().map(|&(.., index)| index).collect())
+            .collect()
     }
 
     fn has_duplicates(&self) -> bool {

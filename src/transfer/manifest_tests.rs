@@ -164,17 +164,25 @@ fn endless_nesting_is_refused() {
 }
 
 #[test]
-fn names_that_differ_only_by_case_are_found() {
+fn names_of_one_directory_that_differ_only_by_case_or_normalisation_are_found() {
     let mut b = ManifestBuilder::new(Trust::Own);
-    for name in [&b"b"[..], b"Readme", b"README", b"a"] {
-        b.add(file(name, None, 1)).unwrap();
+    b.add(dir(b"d", None)).unwrap();
+    for (name, parent) in [
+        ("b", None),
+        ("Readme", None),
+        ("caf\u{e9}", Some(0)),
+        ("README", None),
+        ("readme", Some(0)),
+        ("cafe\u{301}", Some(0)),
+        ("readMe", None),
+    ] {
+        b.add(file(name.as_bytes(), parent, 1)).unwrap();
     }
-    let m = b.finish().unwrap();
-    assert_eq!(
-        m.collision(names::fold_case),
-        Some((EntryIndex(1), EntryIndex(2)))
-    );
-    assert_eq!(m.collision(<[u8]>::to_vec), None);
+    let mut found = b.finish().unwrap().alike();
+    found.sort();
+    let group = |indices: &[u32]| indices.iter().map(|&i| EntryIndex(i)).collect::<Vec<_>>();
+    assert_eq!(found, [group(&[2, 4, 7]), group(&[3, 6])]);
+    assert_eq!(sample().alike(), Vec::<Vec<EntryIndex>>::new());
 }
 
 #[test]

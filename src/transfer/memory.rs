@@ -10,7 +10,6 @@ use std::path::{Component, Path};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::layer::{Layer, NodeInfo, NodeKind};
-use super::names;
 
 /// What is left after a crash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,7 +90,8 @@ struct Disk {
     dead: bool,
     fail_at: Option<(u64, io::ErrorKind)>,
     free: Option<u64>,
-    ignore_case: bool,
+    /// Names equal under it are one.
+    key: Option<fn(&str) -> String>,
     log: Vec<&'static str>,
 }
 
@@ -113,7 +113,7 @@ impl MemoryLayer {
             dead: false,
             fail_at: None,
             free: None,
-            ignore_case: false,
+            key: None,
             log: Vec::new(),
         };
         MemoryLayer {
@@ -143,9 +143,9 @@ impl MemoryLayer {
         self.lock().free = free;
     }
 
-    /// Takes names that differ by case for one.
-    pub fn ignore_case(&self) {
-        self.lock().ignore_case = true;
+    /// Takes names for one that are equal under `key`, as file systems do that ignore case or normalise.
+    pub fn take_for_one(&self, key: fn(&str) -> String) {
+        self.lock().key = Some(key);
     }
 
     /// Whether it died.
@@ -293,9 +293,10 @@ impl Disk {
 
     /// The stored name that `name` is on this disk.
     fn key(&self, dir: u64, name: &OsString) -> io::Result<OsString> {
-        if self.ignore_case {
-            let fold = |n: &OsString| names::fold_case(&names::bytes_from_os(n));
-            if let Some(found) = self.entries(dir)?.keys().find(|k| fold(k) == fold(name)) {
+        if let Some(key) = self.key {
+            let key = |name: &OsString| name.to_str().map(key);
+            let (entries, wanted) = (self.entries(dir)?, key(name));
+            if let Some(found) = entries.keys().find(|k| wanted.is_some() && key(k) == wanted) {
                 return Ok(found.clone());
             }
         }

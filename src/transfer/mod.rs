@@ -33,6 +33,7 @@ pub mod sink;
 pub mod source;
 pub mod staging;
 mod tree;
+mod twins;
 
 /// Bytes in a block, the unit of hashing, verification and resume. A power of two of BLAKE3's 1 KiB chunks, so
 /// block hashes are subtrees of the content's true BLAKE3 tree.

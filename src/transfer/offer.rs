@@ -100,6 +100,12 @@ impl Offer {
             && shown.next().is_none()
     }
 
+    /// Whether its content alone, without names, is all of it: a pipe's, a message, or one file.
+    pub fn is_one_stream(&self) -> bool {
+        let file = matches!(&self.top[..], [TopName { kind: Kind::File, .. }]);
+        self.stream || self.is_text() || (self.entries == 1 && file)
+    }
+
     /// Whether it is a message for the user.
     pub fn is_text(&self) -> bool {
         matches!(&self.top[..], [TopName { kind: Kind::Text, .. }])

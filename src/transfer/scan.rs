@@ -149,7 +149,7 @@ pub fn scan(paths: &[PathBuf], options: &ScanOptions) -> Result<Scanned, Transfe
                 .iter()
                 .find(|p| top_name(p).is_ok_and(|n| n == name))
                 .cloned();
-            return Err(LocalError::Collision(first.unwrap_or_default(), path.clone()).into());
+            return Err(LocalError::SameName(first.unwrap_or_default(), path.clone()).into());
         }
         let metadata = std::fs::metadata(path).map_err(|e| LocalError::new("read", path, e))?;
         if let Some(index) = scan.add(None, &name, path, &metadata)? {

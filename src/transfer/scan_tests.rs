@@ -94,7 +94,7 @@ fn two_paths_with_one_name_and_missing_paths_are_named() {
     let outcome = scan(&[a, b], &ScanOptions::default());
     assert!(matches!(
         outcome,
-        Err(TransferError::Local(LocalError::Collision(..)))
+        Err(TransferError::Local(LocalError::SameName(..)))
     ));
     let outcome = scan(&[dir.path().join("nowhere")], &ScanOptions::default());
     assert!(matches!(

@@ -19,6 +19,7 @@ use super::place::{self, Conflicts};
 
 const JOURNAL: &str = "journal";
 const DATA: &str = "data";
+const TRIAL: &str = "names";
 const SUFFIX: &str = ".part";
 
 /// Most directories of one name that are tried before giving up.
@@ -54,9 +55,9 @@ impl Staging {
         self.dir.join(DATA)
     }
 
-    /// Whether the file system takes `journal` and `JOURNAL` for one name.
-    pub(super) fn ignores_case<L: Layer>(&self, layer: &L) -> io::Result<bool> {
-        Ok(layer.info(&self.dir.join(JOURNAL.to_uppercase()))?.is_some())
+    /// Where names are tried out.
+    pub(super) fn trial(&self) -> PathBuf {
+        self.dir.join(TRIAL)
     }
 
     /// Removes the staging directory with all that is in it. The journal goes last: what a crash leaves is still

@@ -9,9 +9,9 @@ use super::BLOCK_LEN;
 use super::error::LocalError;
 use super::layer::{Layer, NodeInfo, NodeKind, remove_all};
 use super::manifest::{EntryIndex, Kind, Manifest, Segment};
-use super::names;
 use super::place::open_ours;
 use super::staging::{Before, Staging};
+use super::twins;
 
 /// Files held open at once; far below the usual limit of 1024 descriptors.
 const OPEN_FILES: usize = 64;
@@ -73,11 +73,8 @@ impl<F> Tree<F> {
             let path = layer.root().join(path);
             move |e| LocalError::new(action, path, e)
         };
-        if staging
-            .ignores_case(layer)
-            .map_err(at(staging.dir().to_owned(), "examine"))?
-            && let Some((a, b)) = manifest.collision(names::fold_case)
-        {
+        let twins = twins::find(layer, &staging.trial(), &manifest);
+        if let Some((a, b)) = twins.map_err(at(staging.trial(), "examine"))? {
             return Err(LocalError::Collision(manifest.path(a), manifest.path(b)));
         }
         let mut present = 0;

@@ -235,7 +235,7 @@ pub fn manifest(data: &[u8]) {
     let Ok(manifest) = builder.finish() else {
         return;
     };
-    let _ = manifest.collision(<[u8]>::to_ascii_lowercase);
+    let _ = manifest.alike();
     let _ = manifest.total();
     for (index, entry) in manifest.iter() {
         let path = manifest.path(index);

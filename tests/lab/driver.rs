@@ -84,11 +84,11 @@ impl Peer {
             .env("P2PCOPY_NTP", network.ntp(side));
         // The test waits for plain lines.
         command.env("NO_COLOR", "1");
-        arrange(&mut command);
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
+        arrange(&mut command);
         let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
@@ -132,7 +132,13 @@ impl Peer {
     /// The address it tells, once its prompt stands.
     pub(crate) fn address(&self) -> Result<String, String> {
         self.wait_for(ENTER, PROMPT_LIMIT)?;
-        let (start, _) = self.wait_for_after(TELL, 0, Duration::ZERO)?;
+        self.told()
+    }
+
+    /// The address it tells, whether or not it will ask for the other's.
+    pub(crate) fn told(&self) -> Result<String, String> {
+        let (start, _) = self.wait_for_after(TELL, 0, PROMPT_LIMIT)?;
+        self.wait_for_after("\n", start, PROMPT_LIMIT)?;
         let text = self.stderr();
         let word = text[start..]
             .split_whitespace()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::link::{Direction, LinkPlan};
 use super::nat::Nat;
 use super::network::{Network, Place, Plan, Side};
-use super::pair::{Errand, Report, run_pair};
+use super::pair::{Consent, Errand, Pair, Report, Swap, run_pair};
 
 /// The hardest ordinary pair: both routers can be spoilt by an early packet.
 fn hard() -> Plan {
@@ -167,4 +167,37 @@ fn a_symmetric_nat_against_a_filtering_one_fails_in_time_and_says_why() {
             );
         }
     }
+}
+
+/// Nothing but the words vouches for the other side then, so both users compare them.
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn with_ip_and_port_alone_both_users_compare_words() {
+    let network = Network::build(Plan::new(Nat::MasqueradeDrop, Nat::MasqueradeAccept));
+    let errand = Errand {
+        swap: Swap::Bare,
+        consent: Consent::Beforehand,
+        limit: Duration::from_secs(120),
+        ..Errand::default()
+    };
+    let mut pair = Pair::start(&network, &errand).unwrap_or_else(|error| panic!("{error}"));
+    // Only one port pair is known, and its slot comes every 40 s.
+    let words = [&pair.sender, &pair.receiver].map(|peer| {
+        let asked = peer.wait_for("same words: ", Duration::from_secs(60));
+        asked.unwrap_or_else(|error| panic!("{error}"));
+        peer.wait_for("[y/N]", Duration::from_secs(1))
+            .unwrap_or_else(|error| panic!("{error}"));
+        let said = peer.stderr();
+        let words = said
+            .split("same words: ")
+            .nth(1)
+            .and_then(|rest| rest.split('?').next());
+        words.map(str::to_owned).expect("just seen")
+    });
+    assert_eq!(words[0], words[1]);
+    pair.sender.enter("y");
+    pair.receiver.enter("y");
+    let report = pair.finish();
+    assert!(report.succeeded(), "{}", report.account());
+    println!("{:?}, connected after {:.1?}", words[0], report.connected);
 }

@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::fmt;
 use std::io::ErrorKind;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -101,11 +102,30 @@ pub(crate) struct Counters {
     pub(crate) overflowed: u64,
 }
 
+/// One of the two directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// From A to B.
+    Forth,
+    /// From B to A.
+    Back,
+}
+
+/// Sees every packet at the moment it leaves the link.
+pub(crate) type Tap = Box<dyn FnMut(&[u8]) + Send>;
+
 /// A running link; it stops when dropped.
-#[derive(Debug)]
 pub(crate) struct Link {
     lanes: [Arc<Lane>; 2],
+    /// Where each direction ends.
+    ends: [Arc<Tun>; 2],
     threads: Vec<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").finish_non_exhaustive()
+    }
 }
 
 impl Link {
@@ -123,7 +143,21 @@ impl Link {
             let (lane_out, to) = (Arc::clone(lane), Arc::clone(to));
             threads.push(thread::spawn(move || lane_out.deliver_all(&to)));
         }
-        Link { lanes, threads }
+        Link {
+            lanes,
+            ends: [far, near],
+            threads,
+        }
+    }
+
+    /// From now on `tap` sees what comes out of the link in this direction.
+    pub(crate) fn tap(&self, way: Way, tap: Tap) {
+        self.lanes[way as usize].state().tap = Some(tap);
+    }
+
+    /// Puts a packet at the end of this direction, beyond queue and wire. False if the device refuses it.
+    pub(crate) fn inject(&self, way: Way, packet: &[u8]) -> bool {
+        self.ends[way as usize].send(packet).is_ok()
     }
 
     /// Changes the plan of both directions from now on; packets on the wire keep their fate.
@@ -178,7 +212,6 @@ struct InFlight {
     bytes: Vec<u8>,
 }
 
-#[derive(Debug)]
 struct LaneState {
     plan: Direction,
     flight: BinaryHeap<Reverse<InFlight>>,
@@ -186,9 +219,9 @@ struct LaneState {
     /// When the bottleneck will have sent all that is queued.
     idle_at: Instant,
     counters: Counters,
+    tap: Option<Tap>,
 }
 
-#[derive(Debug)]
 struct Lane {
     state: Mutex<LaneState>,
     woken: Condvar,
@@ -206,6 +239,7 @@ impl Lane {
                 spare: Vec::new(),
                 idle_at: Instant::now(),
                 counters: Counters::default(),
+                tap: None,
             }),
             woken: Condvar::new(),
             dark: AtomicBool::new(false),
@@ -311,6 +345,9 @@ impl Lane {
                 }
             }
             state = self.state();
+            if let Some(tap) = &mut state.tap {
+                due.iter().for_each(|packet| tap(&packet.bytes[..packet.length]));
+            }
             state.counters.delivered += delivered.delivered;
             state.counters.delivered_bytes += delivered.delivered_bytes;
             state.counters.lost += delivered.lost;

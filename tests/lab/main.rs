@@ -10,10 +10,12 @@
     reason = "the laboratory plays the outside world: it owns clocks, sockets and files"
 )]
 
-mod again;
 mod driver;
 mod ends;
 mod faults;
+mod flood;
+#[path = "../forge/mod.rs"]
+mod forge;
 mod kills;
 mod link;
 mod matrix;

@@ -124,22 +124,6 @@ impl Pair {
         std::fs::write(files.path().join("vm.img"), content(errand.size))
             .map_err(|error| error.to_string())?;
         std::fs::create_dir(files.path().join("received")).map_err(|error| error.to_string())?;
-        Pair::start_in(network, errand, files)
-    }
-
-    /// Kills both, and has both users give the same commands again and swap the new addresses.
-    pub(crate) fn again(self, network: &Network, errand: &Errand) -> Result<Pair, String> {
-        let Pair {
-            sender,
-            receiver,
-            files,
-            ..
-        } = self;
-        drop((sender, receiver));
-        Pair::start_in(network, errand, files)
-    }
-
-    fn start_in(network: &Network, errand: &Errand, files: TempDir) -> Result<Pair, String> {
         let (file, output) = (files.path().join("vm.img"), files.path().join("received"));
         let both = |command: &mut Command| {
             command.args(&errand.arguments);

@@ -10,8 +10,13 @@
 )]
 
 mod attack;
+mod chains;
+#[path = "../forge/mod.rs"]
+mod forge;
 mod link;
 mod pair;
+#[path = "../remains/mod.rs"]
+mod remains;
 
 use link::{Bursts, Profile, Rng};
 use p2pcopy::protocol::Role;
@@ -97,7 +102,7 @@ fn one(seed: u64) {
             pair.sender.stats()
         );
         if rebind.is_some_and(|t| pair.now >= t) {
-            pair.rebind_sender(2);
+            pair.rebind(Role::Sender, 2);
         }
         if mtu_drop.is_some_and(|t| pair.now >= t) {
             pair.forward.profile.mtu = 1200;

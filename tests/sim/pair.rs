@@ -128,9 +128,9 @@ impl Pair {
         }
     }
 
-    /// The sender's packets come from another address from now on, as after a NAT rebinding.
-    pub fn rebind_sender(&mut self, port: u16) {
-        self.from[0] = path(port);
+    /// The packets of one end come from another address from now on, as after a NAT rebinding.
+    pub fn rebind(&mut self, role: Role, port: u16) {
+        self.from[role as usize] = path(port);
     }
 
     fn feed(&mut self) {
@@ -189,9 +189,21 @@ impl Pair {
         }
     }
 
-    /// One step of virtual time.
+    /// One step of virtual time, with made-up content.
     pub fn step(&mut self) {
         self.feed();
+        let mut got = std::mem::take(&mut self.got);
+        self.step_with(|offset, bytes| {
+            checked(offset, bytes);
+            got.insert(offset..offset + bytes.len() as u64);
+            u64::MAX
+        });
+        self.got = got;
+    }
+
+    /// One step of virtual time; `take` is given the content that arrives, and tells how many bytes more there is
+    /// room for.
+    pub fn step_with(&mut self, mut take: impl FnMut(u64, &[u8]) -> u64) {
         self.transmit(Role::Sender);
         self.transmit(Role::Receiver);
         self.collect_events();
@@ -215,13 +227,13 @@ impl Pair {
             if let Some([_, attacker]) = &mut self.attackers {
                 attacker.hear(&arrival.tag);
             }
-            if let Some(c) = self
+            let content = self
                 .receiver
-                .handle_datagram(self.now, self.from[0], &mut arrival.tag)
+                .handle_datagram(self.now, self.from[0], &mut arrival.tag);
+            if let Some(c) = content
+                && take(c.offset, &arrival.tag[c.range]) == 0
             {
-                let bytes = &arrival.tag[c.range];
-                checked(c.offset, bytes);
-                self.got.insert(c.offset..c.offset + bytes.len() as u64);
+                self.receiver.set_credit(self.now, 0);
             }
         }
         while let Some(mut arrival) = self.back.poll(self.now) {

@@ -225,15 +225,18 @@ impl Connection {
         let packet = self.begin(buf);
         let mut carries = Carries::Nothing;
         match self.ledger.oldest_in_flight() {
-            Some(Carries::Content(range)) if range.end - range.start <= self.payload() => {
-                let offset = range.start;
-                buf.push(frame::DATA);
-                buf.extend_from_slice(&offset.to_be_bytes());
-                if self.outgoing.copy(&range, buf) {
-                    self.counters.repeated += 1;
-                    carries = Carries::Content(range);
-                } else {
-                    buf.truncate(packet + HEADER_LEN);
+            // A copy of what has arrived meanwhile would ask for another one, and so on.
+            Some(Carries::Content(range)) => {
+                let range = self.outgoing.outstanding(&range);
+                if let Some(range) = range.filter(|r| r.end - r.start <= self.payload()) {
+                    buf.push(frame::DATA);
+                    buf.extend_from_slice(&range.start.to_be_bytes());
+                    if self.outgoing.copy(&range, buf) {
+                        self.counters.repeated += 1;
+                        carries = Carries::Content(range);
+                    } else {
+                        buf.truncate(packet + HEADER_LEN);
+                    }
                 }
             }
             Some(Carries::Control(range)) => {

@@ -319,7 +319,8 @@ fn judged(error: HandshakeError) -> Heard {
 }
 
 /// What remains of a punch beside the connection: the answers to late copies of the peer's handshake. The
-/// sender may have lost our first answer, and asks until one arrives.
+/// sender may have lost our first answer, and asks until one arrives. Whoever sees such a message could send copies
+/// of it in anybody's name, so this ends with the first sealed packet: it shows that the answer has arrived.
 pub struct Responder {
     kind: Late,
 }
@@ -332,6 +333,11 @@ enum Late {
 }
 
 impl Responder {
+    /// The peer's first sealed packet has opened: nothing is answered any more.
+    pub fn confirm(&mut self) {
+        self.kind = Late::Nothing;
+    }
+
     /// The answer to send back along `path`, if the datagram is a copy of a handshake message already
     /// accepted. Everything else is ignored; nothing changes.
     pub fn handle_datagram(&mut self, path: Path, datagram: &[u8]) -> Option<Vec<u8>> {

@@ -353,3 +353,51 @@ fn the_first_exchange_on_a_lan_yields_a_round_trip() {
     assert!(s.rtt.is_none_or(|rtt| rtt < Duration::from_millis(1)), "{s:?}");
     assert_eq!(s.path.remote.port(), BASE_PORT);
 }
+
+/// In whole and in bare mode.
+#[test]
+fn copies_of_a_handshake_message_are_answered_only_until_the_peer_is_heard_on_the_connection() {
+    for bare in [[false, false], [true, true]] {
+        let scene = Scene {
+            bare,
+            ..Scene::new(OPEN, OPEN)
+        };
+        let mut world = World::new(scene);
+        world.run();
+        world.connected().unwrap();
+        let last = if bare[0] {
+            packet::MESSAGE_3
+        } else {
+            packet::MESSAGE_1
+        };
+        let mut copies = world.delivered.iter().rev();
+        let (_, path, message) = copies
+            .find(|(i, _, payload)| *i == 1 && payload[0] == last)
+            .cloned()
+            .unwrap();
+        let responder = world.responder(1);
+        assert!(responder.handle_datagram(path, &message).is_some());
+        responder.confirm();
+        assert_eq!(responder.handle_datagram(path, &message), None);
+    }
+}
+
+#[test]
+fn a_bare_peer_at_an_address_of_our_own_is_not_said_to_be_behind_a_nat() {
+    let mut world = World::new(Scene::new(OPEN, PORT_RESTRICTED));
+    let mut config = world.config(0);
+    let outside = config.own.reflexive.ip();
+    let inside: IpAddr = [192, 0, 2, 2].into();
+    let token = config.own.token.as_mut().unwrap();
+    token.candidates = vec![SocketAddr::new(inside, BASE_PORT)];
+    config.peer.token = None;
+    let punch = Punch::new(config, Time::ZERO).unwrap();
+    let kind = |ip| {
+        punch.kind(Path {
+            local: 0,
+            remote: SocketAddr::new(ip, BASE_PORT + 9),
+        })
+    };
+    assert_eq!([kind(inside), kind(outside)], [PathKind::Lan; 2]);
+    assert_eq!(kind([198, 51, 100, 7].into()), PathKind::PeerReflexive);
+}

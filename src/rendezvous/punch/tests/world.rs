@@ -295,6 +295,14 @@ impl World {
         }
     }
 
+    /// What answers late handshake messages on a connected side.
+    pub(super) fn responder(&mut self, i: usize) -> &mut Responder {
+        match &mut self.sides[i].state {
+            State::Connected(responder) => responder,
+            _ => panic!("side {i} is not connected"),
+        }
+    }
+
     /// Runs until both sides are done, one way or the other.
     pub(super) fn run(&mut self) {
         loop {
