@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::contest::Measured;
 use super::network::{Network, Side};
-use super::shell::{Daemon, command_in, inside};
+use super::shell::{Daemon, command, command_in, inside, run};
 
 /// How long the waiting end may take to be ready: sendme hashes the file first.
 const READY_LIMIT: Duration = Duration::from_secs(15);
@@ -262,13 +262,28 @@ fn wait_for_all(open: &mut Vec<&mut Child>, limit: Instant) -> io::Result<Option
     Ok(Some(well))
 }
 
-/// Sets TCP's congestion control on both hosts, and has them forget what earlier connections learnt of the path.
-fn prepare_tcp(network: &Network, control: &'static str) -> io::Result<()> {
-    for side in [Side::A, Side::B] {
-        inside(&network.host(side), move || {
-            std::fs::write("/proc/sys/net/ipv4/tcp_no_metrics_save", "1")?;
-            std::fs::write("/proc/sys/net/ipv4/tcp_congestion_control", control)
+/// Gives both hosts a route to each other with this congestion control, and has TCP forget what earlier connections
+/// learnt of the path. (The namespace's own default may be set to few: the kernel allows what it calls unrestricted.)
+fn prepare_tcp(network: &Network, control: &str) -> io::Result<()> {
+    for (side, peer) in [(Side::A, Side::B), (Side::B, Side::A)] {
+        let (host, peer) = (network.host(side), network.host_address(peer));
+        inside(&host, || {
+            std::fs::write("/proc/sys/net/ipv4/tcp_no_metrics_save", "1")
         })?;
+        let ip = |words: &[&str]| run(command("ip").args(["-n", &host]).args(words), "", READY_LIMIT);
+        let known = ip(&["-oneline", "route", "get", peer]);
+        let mut route = vec!["route", "replace", peer];
+        let mut words = known.text.split_whitespace();
+        while let Some(word) = words.next() {
+            if ["via", "dev"].contains(&word) {
+                route.extend([word, words.next().unwrap_or_default()]);
+            }
+        }
+        route.extend(["congctl", control]);
+        let outcome = ip(&route);
+        if !outcome.success {
+            return Err(io::Error::other(outcome.text));
+        }
     }
     Ok(())
 }

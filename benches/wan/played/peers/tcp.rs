@@ -16,7 +16,7 @@ pub(super) const IPERF3_CUBIC: Peer = Peer {
     waits_at: Side::B,
     far: |ground| {
         let mut command = ground.command(Side::B, "iperf3");
-        command.args(["-s", "-1", "-p", "5201"]);
+        command.args(["-s", "-1", "-B", ground.address(Side::B), "-p", "5201"]);
         Ok(command)
     },
     ready: Ready::Tcp(5201),

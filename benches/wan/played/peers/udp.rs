@@ -24,7 +24,8 @@ pub(super) const UDT4: Peer = Peer {
     far: |ground| Ok(udt_end(ground, Side::B, "receive", &ground.arrived())),
     ready: Ready::Udp(5000),
     near: |ground, _| Ok(udt_end(ground, Side::A, "send", ground.file)),
-    ends: Ends::Both,
+    // It ends on the receiver's answer; the receiver may linger, for the news of that end can be lost.
+    ends: Ends::Near,
     proof: Proof::File,
 };
 

@@ -63,6 +63,6 @@ int main(int count, char **words) {
         give_up("answer");
     }
     UDT::close(socket);
-    UDT::cleanup();
-    return 0;
+    // UDT::cleanup() would wait three seconds for closed sockets to expire, which is no part of the transfer.
+    std::_Exit(0);
 }
