@@ -31,7 +31,7 @@ mod table;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use self::contest::{Ring, Tool, Verdict};
+use self::contest::{Tool, Track, Verdict};
 use self::links::{CELLS, Cell};
 use self::peers::PEERS;
 use self::table::{Board, Entrant, Row, line, median};
@@ -138,7 +138,7 @@ fn measure(wanted: &Wanted) -> Board {
 
 /// Every entrant over one link, round by round; none if the link cannot be had.
 fn cross(cell: &'static Cell, entrants: &[Entrant], rounds: usize) -> Option<Row> {
-    let ring = Ring::build(cell)
+    let track = Track::build(cell)
         .map_err(|error| eprintln!("{}: {error}", cell.name))
         .ok()?;
     let mut runs: Vec<Vec<_>> = entrants.iter().map(|_| Vec::new()).collect();
@@ -147,9 +147,9 @@ fn cross(cell: &'static Cell, entrants: &[Entrant], rounds: usize) -> Option<Row
             if !entrant.installed {
                 continue;
             }
-            let run = ring.run(entrant.tool);
+            let run = track.run(entrant.tool);
             let name = entrant.tool.name();
-            eprintln!("{} | {name}: {}", cell.name, line(cell, ring.base(), &run));
+            eprintln!("{} | {name}: {}", cell.name, line(cell, track.base(), &run));
             if let Verdict::Failed(account) = &run.measured.verdict {
                 eprintln!("{account}");
             }
@@ -158,7 +158,7 @@ fn cross(cell: &'static Cell, entrants: &[Entrant], rounds: usize) -> Option<Row
     }
     Some(Row {
         cell,
-        base: ring.base(),
+        base: track.base(),
         runs: runs.into_iter().map(median).collect(),
     })
 }

@@ -106,7 +106,7 @@ pub(crate) struct Run {
 
 /// A link that is up, its file, and the round trip while nothing else is on it.
 #[derive(Debug)]
-pub(crate) struct Ring<'a> {
+pub(crate) struct Track<'a> {
     cell: &'a Cell,
     network: Network,
     file: PathBuf,
@@ -114,14 +114,14 @@ pub(crate) struct Ring<'a> {
     _files: tempfile::TempDir,
 }
 
-impl<'a> Ring<'a> {
-    pub(crate) fn build(cell: &'a Cell) -> io::Result<Ring<'a>> {
+impl<'a> Track<'a> {
+    pub(crate) fn build(cell: &'a Cell) -> io::Result<Track<'a>> {
         let files = tempfile::tempdir_in(MEMORY)?;
         let file = files.path().join("vm.img");
         let network = Network::build(cell.plan());
         let base = Pings::start(&network)?.idle();
         std::fs::write(&file, content(usize::try_from(cell.size()).unwrap_or(usize::MAX)))?;
-        Ok(Ring {
+        Ok(Track {
             cell,
             network,
             file,

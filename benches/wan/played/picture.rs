@@ -9,13 +9,15 @@ use super::contest::{Run, Tool, Verdict};
 use super::links::{Family, HOME};
 use super::table::{Board, Row, rate};
 
-/// Pixels: the column of names, a panel, the bar in it, a line, and what lies above the bars.
+/// Pixels: the column of names, a panel, the bar in it, a line, what lies above and below the bars, and the room a
+/// headline needs.
 const NAMES: usize = 150;
 const PANEL: usize = 215;
 const BAR: f64 = 140.0;
 const LINE: usize = 22;
-const HEAD: usize = 72;
+const HEAD: usize = 96;
 const FOOT: usize = 12;
+const LEAST_WIDTH: usize = 580;
 
 /// Ours, the others', and what did not end well.
 const OURS: &str = "#1f6feb";
@@ -44,21 +46,24 @@ impl Board {
             let rows: Vec<&Row> = self.rows.iter().filter(|row| row.cell.family == family).collect();
             if !rows.is_empty() {
                 let panels: Vec<Panel> = rows.into_iter().map(throughput).collect();
-                let title = format!("{}: whole file, share of C(1 - p)", family.title());
-                let picture = self.picture(&title, &panels);
+                let picture = self.picture(
+                    family.title(),
+                    "Whole file, as a share of what the link can carry: C(1 - p)",
+                    &panels,
+                );
                 std::fs::write(directory.join(family.file()).with_extension("svg"), picture)?;
             }
         }
         if let Some(row) = self.rows.iter().find(|row| row.cell.name == HOME) {
-            let title = format!("A ping beside an upload over {HOME}: ms");
-            let picture = self.picture(&title, &pings(row));
+            let note = format!("Round trips over {HOME}, in ms; 40 when nothing else is on the link");
+            let picture = self.picture("A video call beside an upload", &note, &pings(row));
             std::fs::write(directory.join("peers-ping.svg"), picture)?;
         }
         Ok(())
     }
 
-    fn picture(&self, title: &str, panels: &[Panel]) -> String {
-        let width = NAMES + panels.len() * PANEL;
+    fn picture(&self, title: &str, note: &str, panels: &[Panel]) -> String {
+        let width = (NAMES + panels.len() * PANEL).max(LEAST_WIDTH);
         let height = HEAD + self.entrants.len() * LINE + FOOT;
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
@@ -66,6 +71,7 @@ impl Board {
              <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
         );
         text(&mut svg, 12.0, 24, "font-size=\"15\" font-weight=\"bold\"", title);
+        text(&mut svg, 12.0, 42, "fill=\"#444c56\"", note);
         for (line, entrant) in self.entrants.iter().enumerate() {
             let weight = if is_ours(entrant.tool) {
                 "font-weight=\"bold\""
@@ -81,8 +87,8 @@ impl Board {
                 Some((at, _)) => panel.title.split_at(at + 1),
                 None => ("", panel.title.as_str()),
             };
-            text(&mut svg, left, 46, "fill=\"#444c56\"", first);
-            text(&mut svg, left, 61, "fill=\"#444c56\"", second.trim_start());
+            text(&mut svg, left, 72, "fill=\"#444c56\"", first);
+            text(&mut svg, left, 87, "fill=\"#444c56\"", second.trim_start());
             for (line, bar) in panel.bars.iter().enumerate() {
                 let colour = if is_ours(self.entrants[line].tool) {
                     OURS
