@@ -38,7 +38,7 @@ impl Tool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Done,
-    /// Not done within the link's bound.
+    /// Not done within the link's bound, or next to nothing done in a third of it.
     Stalled,
     /// It ended, but not well; what was printed.
     Failed(String),

@@ -115,6 +115,11 @@ impl<'a> Ground<'a> {
         })
     }
 
+    /// Bytes that have left the link towards B since it was built; none without a played link.
+    fn crossed(&self) -> Option<u64> {
+        (self.mbit > 0).then(|| self.network.link().counters()[0].delivered_bytes)
+    }
+
     fn address(&self, side: Side) -> &'static str {
         self.network.host_address(side)
     }
@@ -183,7 +188,13 @@ impl Peer {
         if self.ends == Ends::Both {
             open.push(&mut far.0);
         }
-        let in_time = wait_for_all(&mut open, begin + bound)?;
+        let third = begin + bound / 3;
+        let before = ground.crossed();
+        let hopeless = || {
+            let few = ground.crossed().zip(before);
+            Instant::now() > third && few.is_some_and(|(now, then)| now - then < ground.size / 20)
+        };
+        let in_time = wait_for_all(&mut open, begin + bound, hopeless)?;
         let end = Instant::now();
         let account = || {
             let (near, far) = (ground.log("near.log"), ground.log("far.log"));
@@ -242,11 +253,15 @@ impl Ready {
     }
 }
 
-/// Waits for processes to end: whether all succeeded, none if time ran out.
-fn wait_for_all(open: &mut Vec<&mut Child>, limit: Instant) -> io::Result<Option<bool>> {
+/// Waits for processes to end: whether all succeeded, none if time ran out or waiting has become hopeless.
+fn wait_for_all(
+    open: &mut Vec<&mut Child>,
+    limit: Instant,
+    hopeless: impl Fn() -> bool,
+) -> io::Result<Option<bool>> {
     let mut well = true;
     while !open.is_empty() {
-        if Instant::now() > limit {
+        if Instant::now() > limit || hopeless() {
             return Ok(None);
         }
         let mut waiting = Vec::new();
