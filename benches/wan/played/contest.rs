@@ -1,10 +1,12 @@
 //! One transfer of one tool over one link, and what is seen of it from outside.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
 
 use super::links::Cell;
 use super::network::Network;
@@ -111,12 +113,15 @@ pub(crate) struct Track<'a> {
     network: Network,
     file: PathBuf,
     base: Option<Duration>,
-    _files: tempfile::TempDir,
+    /// Where all files of all tools lie.
+    files: TempDir,
 }
 
 impl<'a> Track<'a> {
     pub(crate) fn build(cell: &'a Cell) -> io::Result<Track<'a>> {
-        let files = tempfile::tempdir_in(MEMORY)?;
+        let files = tempfile::Builder::new()
+            .prefix("p2pcopy-wan-")
+            .tempdir_in(MEMORY)?;
         let file = files.path().join("vm.img");
         let network = Network::build(cell.plan());
         let base = Pings::start(&network)?.idle();
@@ -126,7 +131,7 @@ impl<'a> Track<'a> {
             network,
             file,
             base,
-            _files: files,
+            files,
         })
     }
 
@@ -155,7 +160,7 @@ impl<'a> Track<'a> {
         let measured = thread::scope(|scope| {
             scope.spawn(|| self.darken(&over));
             let measured = match tool {
-                Tool::P2pcopy => Ok(ours::run(&self.network, self.cell, Path::new(MEMORY))),
+                Tool::P2pcopy => Ok(ours::run(&self.network, self.cell, self.files.path())),
                 Tool::Peer(peer) => Ground::new(&self.network, &self.file, self.cell.mbit)
                     .map(|ground| peer.run(&ground, self.cell.bound())),
             };

@@ -159,7 +159,6 @@ pub(crate) const CELLS: [Cell; 13] = [
         rtt_ms: 80,
         queue: 32_000,
         megabytes: 25,
-        telling: true,
         ..PLAIN
     },
     Cell {
