@@ -1,7 +1,7 @@
 //! One transfer of one tool over one link, and what is seen of it from outside.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ use super::ping::{Delay, Pings};
 
 /// Files lie in memory, so that no disk is measured.
 const MEMORY: &str = "/dev/shm";
+/// Start of the name of a run's directory there; the process identifier follows.
+const PREFIX: &str = "p2pcopy-wan-";
 /// How often the black-out looks how far the file is.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -209,6 +211,21 @@ impl<'a> Track<'a> {
         thread::sleep(self.cell.dark);
         link.black_out(false);
     }
+}
+
+/// Removes the files of runs that were killed: they would hold memory until the next start of the machine.
+fn sweep() -> io::Result<()> {
+    for entry in std::fs::read_dir(MEMORY)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let pid = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Bytes towards B.
