@@ -79,7 +79,13 @@ impl Wanted {
     }
 
     fn has_link(&self, cell: &Cell) -> bool {
-        let named = self.links.iter().any(|word| cell.name.contains(word.as_str()));
+        // A word that is a whole name means that link, not those whose names go on.
+        let whole = |word: &String| CELLS.iter().any(|cell| cell.name == word);
+        let means = |word: &String| match whole(word) {
+            true => cell.name == word,
+            false => cell.name.contains(word.as_str()),
+        };
+        let named = self.links.iter().any(means);
         (self.links.is_empty() || named) && (!self.quick || cell.telling)
     }
 

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use super::contest::{Run, Tool, Verdict};
 use super::links::{Family, HOME};
-use super::table::{Board, Row, rate};
+use super::table::{Board, Row};
 
 /// Pixels: the column of names, a panel, the bar in it, a line, what lies above and below the bars, and the room a
 /// headline needs.
 const NAMES: usize = 150;
 const PANEL: usize = 215;
-const BAR: f64 = 140.0;
+const BAR: f64 = 135.0;
 const LINE: usize = 22;
 const HEAD: usize = 96;
 const FOOT: usize = 12;
@@ -135,7 +135,7 @@ fn throughput(row: &Row) -> Panel {
                 length: share,
                 label: match row.cell.ideal_mbit() {
                     Some(_) => format!("{:.0}%", share * 100.0),
-                    None => format!("{} Mbit/s", rate(mbit(run))),
+                    None => format!("{:.1} Gbit/s", mbit(run) / 1000.0),
                 },
                 good: true,
             },
