@@ -13,8 +13,8 @@
 mod played;
 
 #[cfg(target_os = "linux")]
-fn main() {
-    played::main();
+fn main() -> std::process::ExitCode {
+    played::main()
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -1,8 +1,9 @@
-//! Transfers over played links, one after the other: how much of each link a transfer uses, and the memory it takes.
+//! Transfers over played links, one after the other: p2pcopy, and beside it what else is installed.
 //!
-//! `cargo bench --bench wan`, as root, on Linux, with nothing else running. A word after `--` picks the links whose
-//! names contain it. The laboratory of tests/lab is the ground: two public hosts, so that punching costs a slot
-//! and nothing else; files lie in memory, so that no disk is measured.
+//! `cargo bench --bench wan`, as root, on Linux, with nothing else running. The laboratory of tests/lab is the ground:
+//! two public hosts, so that punching costs a slot and nothing else; files lie in memory, so that no disk is measured.
+//! Every tool crosses the same link before the next link is built, in rounds, so that what changes on the machine
+//! meanwhile hits all of them alike.
 
 #[path = "../../tests/lab/driver.rs"]
 mod driver;
@@ -19,188 +20,151 @@ mod services;
 #[path = "../../tests/lab/shell.rs"]
 mod shell;
 
+mod contest;
+mod links;
+mod ours;
+mod peers;
+mod picture;
+mod ping;
+mod table;
+
 use std::path::PathBuf;
-use std::time::Duration;
+use std::process::ExitCode;
 
-use self::link::{Direction, LinkPlan};
-use self::nat::Nat;
-use self::network::{Network, Place, Plan};
-use self::pair::{Errand, run_pair};
+use self::contest::{Tool, Track, Verdict};
+use self::links::{CELLS, Cell};
+use self::peers::PEERS;
+use self::table::{Board, Entrant, Row, line, median};
 
-/// What a link is called, and what it does. A rate of zero stands for the local network, without a played link.
-struct Link {
-    name: &'static str,
-    mbit: u64,
-    rtt_ms: u64,
-    jitter_ms: u64,
-    loss: f64,
-    queue: usize,
-    megabytes: usize,
+const USAGE: &str =
+    "cargo bench --bench wan -- [WORD...] [--only TOOL,...] [--quick] [--rounds N] [--pictures DIR]
+
+  WORD            only links whose names contain one of the words
+  --only TOOL,..  only tools whose names contain one of these, in any case
+  --quick         only the most telling links
+  --rounds N      each tool N times over each link; the median counts (default 1)
+  --pictures DIR  write the pictures of docs/performance.md there";
+
+/// What the command line asks for.
+#[derive(Debug, Default)]
+struct Wanted {
+    links: Vec<String>,
+    tools: Vec<String>,
+    quick: bool,
+    rounds: usize,
+    pictures: Option<PathBuf>,
 }
 
-/// Those of docs/performance.md.
-const LINKS: [Link; 9] = [
-    Link {
-        name: "100 Mbit/s, 100 ms",
-        mbit: 100,
-        rtt_ms: 100,
-        jitter_ms: 0,
-        loss: 0.0,
-        queue: 1_250_000,
-        megabytes: 250,
-    },
-    Link {
-        name: "100 Mbit/s, 100 ms, 1% loss",
-        mbit: 100,
-        rtt_ms: 100,
-        jitter_ms: 0,
-        loss: 0.01,
-        queue: 1_250_000,
-        megabytes: 250,
-    },
-    Link {
-        name: "100 Mbit/s, 20 ms, 5% loss",
-        mbit: 100,
-        rtt_ms: 20,
-        jitter_ms: 0,
-        loss: 0.05,
-        queue: 250_000,
-        megabytes: 200,
-    },
-    Link {
-        name: "500 Mbit/s, 100 ms, 0.1% loss",
-        mbit: 500,
-        rtt_ms: 100,
-        jitter_ms: 0,
-        loss: 0.001,
-        queue: 6_250_000,
-        megabytes: 800,
-    },
-    Link {
-        name: "20 Mbit/s, 40 ms, 1 s buffer",
-        mbit: 20,
-        rtt_ms: 40,
-        jitter_ms: 0,
-        loss: 0.0,
-        queue: 2_500_000,
-        megabytes: 40,
-    },
-    Link {
-        name: "20 Mbit/s, 80 ms, 32 KB buffer",
-        mbit: 20,
-        rtt_ms: 80,
-        jitter_ms: 0,
-        loss: 0.0,
-        queue: 32_000,
-        megabytes: 40,
-    },
-    Link {
-        name: "1 Gbit/s, 20 ms",
-        mbit: 1000,
-        rtt_ms: 20,
-        jitter_ms: 0,
-        loss: 0.0,
-        queue: 2_500_000,
-        megabytes: 1000,
-    },
-    Link {
-        name: "100 Mbit/s, 50 ms, 10 ms jitter",
-        mbit: 100,
-        rtt_ms: 50,
-        jitter_ms: 10,
-        loss: 0.0,
-        queue: 625_000,
-        megabytes: 200,
-    },
-    Link {
-        name: "LAN (veth)",
-        mbit: 0,
-        rtt_ms: 0,
-        jitter_ms: 0,
-        loss: 0.0,
-        queue: 0,
-        megabytes: 2000,
-    },
-];
-
-impl Link {
-    fn plan(&self) -> Plan {
-        let direction = Direction {
-            rate: self.mbit * 1_000_000,
-            delay: Duration::from_millis(self.rtt_ms) / 2,
-            jitter: Duration::from_millis(self.jitter_ms),
-            loss: self.loss,
-            queue: self.queue,
-            ..Direction::default()
+impl Wanted {
+    /// Reads the arguments; an error names the one that is not understood.
+    fn parse(mut words: impl Iterator<Item = String>) -> Result<Wanted, String> {
+        let mut wanted = Wanted {
+            rounds: 1,
+            ..Wanted::default()
         };
-        // Acknowledgements come back over the same distance, but the other way is never the bottleneck.
-        let back = Direction {
-            jitter: Duration::ZERO,
-            loss: 0.0,
-            queue: 10_000_000,
-            ..direction
-        };
-        let plan = Plan {
-            hops: 1,
-            link: LinkPlan {
-                forth: direction,
-                back,
-                seed: 1,
-            },
-            ..Plan::new(Nat::Public, Nat::Public)
-        };
-        match self.mbit {
-            0 => Plan {
-                place: Place::OneLan,
-                ..Plan {
-                    a: Nat::MasqueradeDrop,
-                    ..plan
-                }
-            },
-            _ => plan,
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(format!("{word} needs a value"));
+            match word.as_str() {
+                // Cargo says so to every benchmark.
+                "--bench" => {}
+                "--quick" => wanted.quick = true,
+                "--only" => wanted.tools.extend(value()?.split(',').map(str::to_lowercase)),
+                "--rounds" => wanted.rounds = value()?.parse().map_err(|_| "--rounds needs a number")?,
+                "--pictures" => wanted.pictures = Some(PathBuf::from(value()?)),
+                option if option.starts_with('-') => return Err(format!("{option} is unknown")),
+                _ => wanted.links.push(word),
+            }
         }
+        Ok(wanted)
+    }
+
+    fn has_link(&self, cell: &Cell) -> bool {
+        // A word that is a whole name means that link, not those whose names go on.
+        let whole = |word: &String| CELLS.iter().any(|cell| cell.name == word);
+        let means = |word: &String| match whole(word) {
+            true => cell.name == word,
+            false => cell.name.contains(word.as_str()),
+        };
+        let named = self.links.iter().any(means);
+        (self.links.is_empty() || named) && (!self.quick || cell.telling)
+    }
+
+    fn has_tool(&self, tool: Tool) -> bool {
+        let name = tool.name().to_lowercase();
+        self.tools.is_empty() || self.tools.iter().any(|word| name.contains(word.as_str()))
     }
 }
 
-/// Runs the links the command line picks, prints the table, and fails if one transfer failed.
-pub(crate) fn main() {
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with('-'))
+/// Runs what the command line picks and prints the tables; fails if p2pcopy stalled or failed somewhere.
+pub(crate) fn main() -> ExitCode {
+    let wanted = match Wanted::parse(std::env::args().skip(1)) {
+        Ok(wanted) => wanted,
+        Err(error) => {
+            eprintln!("{error}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let board = measure(&wanted);
+    println!("{}", board.markdown());
+    if let Some(directory) = &wanted.pictures
+        && let Err(error) = board.draw(directory)
+    {
+        eprintln!("cannot write the pictures to {}: {error}", directory.display());
+        return ExitCode::FAILURE;
+    }
+    let ours = board
+        .entrants
+        .iter()
+        .position(|entrant| matches!(entrant.tool, Tool::P2pcopy));
+    let fell_short = ours.is_some_and(|at| {
+        let runs = board.rows.iter().filter_map(|row| row.runs[at].as_ref());
+        runs.into_iter().any(|run| run.measured.verdict != Verdict::Done)
+    });
+    ExitCode::from(u8::from(fell_short))
+}
+
+fn measure(wanted: &Wanted) -> Board {
+    let tools = std::iter::once(Tool::P2pcopy).chain(PEERS.map(Tool::Peer));
+    let entrants: Vec<Entrant> = tools
+        .filter(|tool| wanted.has_tool(*tool))
+        .map(|tool| Entrant {
+            tool,
+            installed: match tool {
+                Tool::P2pcopy => true,
+                Tool::Peer(peer) => (peer.is_installed)(),
+            },
+        })
         .collect();
-    println!("| link | Mbit/s | of C(1-p) | RSS sender | RSS receiver |\n|---|---|---|---|---|");
-    let mut failed = false;
-    for link in LINKS {
-        if !wanted.is_empty() && !wanted.iter().any(|word| link.name.contains(word.as_str())) {
-            continue;
+    let cells = CELLS.iter().filter(|cell| wanted.has_link(cell));
+    let rows = cells
+        .filter_map(|cell| cross(cell, &entrants, wanted.rounds))
+        .collect();
+    Board { entrants, rows }
+}
+
+/// Every entrant over one link, round by round; none if the link cannot be had.
+fn cross(cell: &'static Cell, entrants: &[Entrant], rounds: usize) -> Option<Row> {
+    let track = Track::build(cell)
+        .map_err(|error| eprintln!("{}: {error}", cell.name))
+        .ok()?;
+    let mut runs: Vec<Vec<_>> = entrants.iter().map(|_| Vec::new()).collect();
+    for _ in 0..rounds {
+        for (entrant, runs) in entrants.iter().zip(&mut runs) {
+            if !entrant.installed {
+                continue;
+            }
+            let run = track.run(entrant.tool);
+            let name = entrant.tool.name();
+            eprintln!("{} | {name}: {}", cell.name, line(cell, track.base(), &run));
+            if let Verdict::Failed(account) = &run.measured.verdict {
+                eprintln!("{account}");
+            }
+            runs.push(run);
         }
-        let network = Network::build(link.plan());
-        let errand = Errand {
-            size: link.megabytes * 1_000_000,
-            limit: Duration::from_secs(180),
-            directory: Some(PathBuf::from("/dev/shm")),
-            ..Errand::default()
-        };
-        let report = run_pair(&network, &errand);
-        let time = report
-            .connected
-            .map(|connected| report.took.saturating_sub(connected));
-        let Some(time) = time.filter(|_| report.succeeded()) else {
-            failed = true;
-            println!("| {} | FAILED | | | |", link.name);
-            eprintln!("{}\n{}", link.name, report.account());
-            continue;
-        };
-        let mbit = errand.size as f64 * 8.0 / 1e6 / time.as_secs_f64();
-        let share = match link.mbit {
-            0 => "-".to_owned(),
-            capacity => format!("{:.1}%", mbit * 100.0 / (capacity as f64 * (1.0 - link.loss))),
-        };
-        let [sender, receiver] = report.peak_memory.map(|bytes| bytes / (1 << 20));
-        println!(
-            "| {} | {mbit:.1} | {share} | {sender} MiB | {receiver} MiB |",
-            link.name
-        );
     }
-    std::process::exit(failed.into());
+    Some(Row {
+        cell,
+        base: track.base(),
+        runs: runs.into_iter().map(median).collect(),
+    })
 }

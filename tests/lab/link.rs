@@ -46,6 +46,9 @@ pub(crate) struct Direction {
     pub(crate) burst: f64,
     /// Bytes the queue before the bottleneck holds; packets beyond are lost. Without a rate there is no queue.
     pub(crate) queue: usize,
+    /// A policer in place of the queue: a bucket of `queue` bytes filled at `rate`. What fits goes on at once, what
+    /// does not is lost.
+    pub(crate) policed: bool,
 }
 
 impl Default for Direction {
@@ -57,6 +60,7 @@ impl Default for Direction {
             loss: 0.0,
             burst: 0.0,
             queue: 1 << 20,
+            policed: false,
         }
     }
 }
@@ -287,8 +291,11 @@ impl Lane {
                 state.counters.overflowed += 1;
                 return bytes;
             }
-            leaves = start + nanoseconds(length as u64);
-            state.idle_at = leaves;
+            state.idle_at = start + nanoseconds(length as u64);
+            // A policer keeps the same account, and lets nothing wait for it.
+            if !plan.policed {
+                leaves = state.idle_at;
+            }
         }
         if self.dark.load(Ordering::Relaxed) || dice.loses(plan) {
             state.counters.lost += 1;

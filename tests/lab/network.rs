@@ -128,6 +128,20 @@ impl Network {
         }
     }
 
+    /// The address of a side's host itself, behind its router if it has one.
+    pub(crate) fn host_address(&self, side: Side) -> &'static str {
+        match (side, self.plan.place, self.nat(side)) {
+            (Side::A, _, Nat::Public) | (Side::B, Place::Apart, Nat::Public) => self.public_address(side),
+            (Side::B, Place::OneHost, _) => self.host_address(Side::A),
+            _ => Self::home_address(side),
+        }
+    }
+
+    /// Kills whatever runs on a side's host.
+    pub(crate) fn clear(&self, side: Side) {
+        kill_all(&self.host(side));
+    }
+
     /// The played link in front of B's home; only networks with two homes have one.
     pub(crate) fn link(&self) -> &Link {
         self.link.as_ref().expect("two homes have a link between them")
@@ -365,18 +379,29 @@ impl Drop for Network {
     }
 }
 
+/// How long a tool may take that ends a process or a namespace.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(10);
+
+/// Kills what runs in a namespace.
+fn kill_all(namespace: &str) {
+    let pids = run(
+        command("ip").args(["netns", "pids", namespace]),
+        "",
+        REMOVAL_LIMIT,
+    );
+    for pid in pids
+        .text
+        .split_whitespace()
+        .filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()))
+    {
+        run(command("kill").args(["-9", pid]), "", REMOVAL_LIMIT);
+    }
+}
+
 /// Kills what runs in the namespaces and deletes them.
 fn remove(namespaces: &[String]) {
-    let limit = Duration::from_secs(10);
     for name in namespaces {
-        let pids = run(command("ip").args(["netns", "pids", name]), "", limit);
-        for pid in pids
-            .text
-            .split_whitespace()
-            .filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()))
-        {
-            run(command("kill").args(["-9", pid]), "", limit);
-        }
+        kill_all(name);
     }
     let lines: Vec<String> = namespaces
         .iter()
@@ -385,7 +410,7 @@ fn remove(namespaces: &[String]) {
     run(
         command("ip").args(["-force", "-batch", "-"]),
         &lines.join("\n"),
-        limit,
+        REMOVAL_LIMIT,
     );
 }
 

@@ -222,7 +222,7 @@ pub(crate) fn run_pair(network: &Network, errand: &Errand) -> Report {
 }
 
 /// Bytes without a pattern a transfer could get right by accident.
-fn content(size: usize) -> Vec<u8> {
+pub(crate) fn content(size: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64 ^ size as u64;
     let mut bytes = Vec::with_capacity(size + 8);
     while bytes.len() < size {

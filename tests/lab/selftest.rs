@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::link::{Direction, LinkPlan};
 use super::nat::Nat;
 use super::network::{HOPS, Network, Place, Plan, Side};
-use super::shell::{command, command_in, inside, must, run};
+use super::shell::{Daemon, command, command_in, inside, must, run};
 
 /// Longer than any round trip of the network.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -52,6 +52,29 @@ fn a_network_leaves_nothing() {
     assert!(must(command("ip").args(["netns", "list"]), "").contains(&name));
     drop(network);
     assert!(!must(command("ip").args(["netns", "list"]), "").contains(&name));
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn clearing_a_host_ends_what_runs_there_and_nothing_else() {
+    let network = Network::build(Plan::new(Nat::Cone, Nat::Cone));
+    let [mut here, mut there] = [Side::A, Side::B].map(|side| {
+        let mut sleeper = command_in(&network.host(side), "sleep");
+        Daemon(sleeper.arg("60").spawn().expect("every system has sleep"))
+    });
+    // They have to have arrived: the child is a program that enters the namespace first.
+    for side in [Side::A, Side::B] {
+        let pids = || must(command("ip").args(["netns", "pids", &network.host(side)]), "");
+        let end = Instant::now() + Duration::from_secs(10);
+        while pids().trim().is_empty() {
+            assert!(Instant::now() < end, "nobody came");
+        }
+    }
+    network.clear(Side::A);
+    let status = here.0.wait().expect("our own child");
+    assert!(!status.success(), "{status}");
+    assert!(there.0.try_wait().expect("our own child").is_none());
+    mapping(&socket(&network, Side::A), "192.0.2.1");
 }
 
 #[test]
@@ -234,14 +257,14 @@ fn hosts_in_one_home_reach_each_other_inside_but_not_by_their_public_address() {
         "this router must not hairpin"
     );
     let port = b.local_addr().expect("bound").port();
-    a.send_to(b"inside", ("192.168.1.20", port))
+    a.send_to(b"inside", (network.host_address(Side::B), port))
         .expect("the network is up");
     assert!(hears(&b).is_some());
 }
 
 #[test]
 #[ignore = "needs root: builds network namespaces"]
-fn the_link_plays_delay_loss_rate_queue_and_black_out() {
+fn the_link_plays_delay_loss_rate_queue_policer_and_black_out() {
     let direction = Direction {
         delay: Duration::from_millis(40),
         ..Direction::default()
@@ -293,6 +316,15 @@ fn the_link_plays_delay_loss_rate_queue_and_black_out() {
     }));
     let (count, _, _) = send(50);
     assert!((29..35).contains(&count), "{count} of 50 passed the queue");
+    // A policer with a bucket of that size lets as many pass, and none of them waits.
+    network.link().replan(LinkPlan::symmetric(Direction {
+        queue: 30_000,
+        policed: true,
+        ..slow
+    }));
+    let (count, first, last) = send(50);
+    assert!((29..35).contains(&count), "{count} of 50 passed the policer");
+    assert!((last - first).as_millis() < 15, "{first:?} to {last:?}");
 
     network.link().replan(LinkPlan::symmetric(Direction {
         loss: 0.5,
