@@ -7,6 +7,7 @@ use p2pcopy::protocol::wire::{DATA_HEADER_LEN, HEADER_LEN, Header, TAG_LEN};
 use p2pcopy::transfer::blocks::hash_block;
 use p2pcopy::transfer::{BLOCK_LEN, BlockIndex};
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, IoSliceMut, Write};
 use std::net::{SocketAddr, UdpSocket};
@@ -17,11 +18,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// Bytes on the way at most: what a receive buffer of 4 MiB takes (Linux grants twice what was asked for). When so
-/// many are, the sender waits until half of them have arrived, so that it is not woken for each batch.
+/// Bytes on the way at most: what a receive buffer of 4 MiB takes (Linux grants twice what was asked for).
 const WINDOW: u64 = 4 << 20;
-/// Blocks between two threads.
-const QUEUE: usize = 8;
+/// Blocks between two threads: enough that none waits for the other's every step.
+const QUEUE: usize = 40;
 /// Largest burst the kernel takes in one call, bytes.
 const MAX_BURST: usize = 65_000;
 /// Longer than this without a datagram: one was lost, and nothing will repeat it.
@@ -93,10 +93,28 @@ fn socket() -> io::Result<(UdpSocket, UdpSocketState)> {
     let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
     state.set_send_buffer_size(UdpSockRef::from(&socket), 4 << 20)?;
     state.set_recv_buffer_size(UdpSockRef::from(&socket), 16 << 20)?;
-    // Both ends wait in their calls.
-    socket.set_nonblocking(false)?;
-    socket.set_read_timeout(Some(STALL))?;
     Ok((socket, state))
+}
+
+/// Calls `work` until it need not wait for the socket any more.
+fn patiently<T>(
+    socket: &UdpSocket,
+    ready: PollFlags,
+    mut work: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
+    let limit = Timespec {
+        tv_sec: STALL.as_secs() as i64,
+        tv_nsec: 0,
+    };
+    loop {
+        match work() {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            result => return result,
+        }
+        if poll(&mut [PollFd::new(socket, ready)], Some(&limit))? == 0 {
+            return Err(io::Error::other("a datagram was lost"));
+        }
+    }
 }
 
 /// A journal's record of a block: which, its hash, and some room for a checksum.
@@ -155,11 +173,8 @@ fn send(
                 sealer.seal(&mut burst[start..]);
                 at += piece.len() as u64;
             }
-            let may_have = |window| sent < arrived.load(Ordering::Acquire).saturating_add(window);
-            if !may_have(WINDOW) {
-                while !may_have(WINDOW / 2) {
-                    thread::park_timeout(STALL);
-                }
+            while sent > arrived.load(Ordering::Acquire).saturating_add(WINDOW) {
+                thread::park_timeout(STALL);
             }
             let transmit = Transmit {
                 destination: remote,
@@ -168,7 +183,9 @@ fn send(
                 segment_size: (burst.len() > datagram).then_some(datagram),
                 src_ip: None,
             };
-            state.try_send(UdpSockRef::from(socket), &transmit)?;
+            patiently(socket, PollFlags::OUT, || {
+                state.try_send(UdpSockRef::from(socket), &transmit)
+            })?;
             sent += pieces.len() as u64;
         }
         // The reader has gone when it has all it needs.
@@ -191,7 +208,9 @@ fn receive(
     while at < total {
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let mut slices: Vec<IoSliceMut<'_>> = buffers.iter_mut().map(|b| IoSliceMut::new(b)).collect();
-        let count = state.recv(UdpSockRef::from(socket), &mut slices, &mut metas)?;
+        let count = patiently(socket, PollFlags::IN, || {
+            state.recv(UdpSockRef::from(socket), &mut slices, &mut metas)
+        })?;
         drop(slices);
         for (buffer, meta) in buffers.iter_mut().zip(&metas[..count]) {
             for packet in buffer[..meta.len].chunks_mut(meta.stride.max(1)) {

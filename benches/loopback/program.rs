@@ -95,13 +95,15 @@ impl Drop for End {
     }
 }
 
-/// Sends `from` into the directory `to`.
-pub(crate) fn run(from: &Path, to: &Path, offload: bool) -> io::Result<Cost> {
+/// Sends `from` into the directory `to`; `warm` is called just before it starts.
+pub(crate) fn run(from: &Path, to: &Path, offload: bool, warm: impl FnOnce()) -> io::Result<Cost> {
     let mut sender = End::start(&["sender", "--file"], from, offload)?;
     let mut receiver = End::start(&["receiver", "--yes", "--output"], to, offload)?;
     let [one, other] = [&mut sender, &mut receiver].map(|end| end.wait_for("address", "address"));
-    receiver.enter(&one?)?;
-    sender.enter(&other?)?;
+    let (one, other) = (one?, other?);
+    warm();
+    receiver.enter(&one)?;
+    sender.enter(&other)?;
     // Just before each is done.
     let mut memory = 0;
     let mut seconds = 0.0_f64;
