@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::link::Counters;
 use super::links::Cell;
 use super::network::Network;
 use super::ours;
@@ -157,7 +158,7 @@ impl<'a> Track<'a> {
         if let Some(base) = self.base {
             pings.wait_for_quiet(base);
         }
-        let before = self.put_on();
+        let before = self.towards_b();
         let over = AtomicBool::new(false);
         let measured = thread::scope(|scope| {
             scope.spawn(|| self.darken(&over));
@@ -169,28 +170,20 @@ impl<'a> Track<'a> {
             over.store(true, Ordering::Relaxed);
             measured
         })?;
-        let wire = before.zip(self.put_on());
+        let wire = before.zip(self.towards_b());
+        let wire = wire.map(|(then, now)| Wire::between(then, now));
         let time = (measured.end - measured.begin).as_secs_f64();
         Ok(Run {
-            crossed: wire.map(|(then, now)| (now.left - then.left) * 8e-6 / time),
-            spent: wire.map(|(then, now)| (now.entered - then.entered) / self.cell.size() as f64),
+            crossed: wire.map(|wire| wire.left * 8e-6 / time),
+            spent: wire.map(|wire| wire.entered / self.cell.size() as f64),
             pings: pings.between(measured.begin, measured.end),
             measured,
         })
     }
 
     /// What the link has carried towards B so far; none without one.
-    fn put_on(&self) -> Option<Wire> {
-        self.cell.is_played().then(|| {
-            let counted = self.network.link().counters()[0];
-            let left = counted.delivered_bytes as f64;
-            // The link does not weigh what it loses; those packets are like the others.
-            let lost = (counted.lost + counted.overflowed) as f64;
-            Wire {
-                left,
-                entered: left * (1.0 + lost / counted.delivered.max(1) as f64),
-            }
-        })
+    fn towards_b(&self) -> Option<Counters> {
+        self.cell.is_played().then(|| self.network.link().counters()[0])
     }
 
     /// Turns the link dark for a while once a third of the file has crossed it, if the cell wants that.
@@ -233,4 +226,18 @@ fn sweep() -> io::Result<()> {
 struct Wire {
     entered: f64,
     left: f64,
+}
+
+impl Wire {
+    /// What came between two looks at the counters. The link does not weigh what it loses; those packets are taken to
+    /// be like the others.
+    fn between(then: Counters, now: Counters) -> Wire {
+        let left = (now.delivered_bytes - then.delivered_bytes) as f64;
+        let lost = (now.lost + now.overflowed - then.lost - then.overflowed) as f64;
+        let delivered = (now.delivered - then.delivered).max(1) as f64;
+        Wire {
+            entered: left * (1.0 + lost / delivered),
+            left,
+        }
+    }
 }
