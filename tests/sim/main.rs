@@ -10,8 +10,10 @@
 )]
 
 mod attack;
+mod flow;
 mod link;
 mod pair;
+mod whole;
 
 use link::{Bursts, Profile, Rng};
 use p2pcopy::protocol::Role;
