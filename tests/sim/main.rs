@@ -11,12 +11,14 @@
 
 mod attack;
 mod chains;
+mod flow;
 #[path = "../forge/mod.rs"]
 mod forge;
 mod link;
 mod pair;
 #[path = "../remains/mod.rs"]
 mod remains;
+mod whole;
 
 use link::{Bursts, Profile, Rng};
 use p2pcopy::protocol::Role;

@@ -129,9 +129,10 @@ impl Bbr {
 
     /// Draws the conclusions from a queue, or its absence.
     pub(super) fn on_queue(&mut self, s: &AckSample, stretch: &Stretch) {
-        // A shallow queue need not show; then the loss must.
+        // A shallow queue need not show all the time; then the loss must.
         let count = &stretch.count;
-        let contested = self.contest.is_some() && count.exceeds(self.p0);
+        let filled = stretch.mean().is_some_and(|mean| self.is_queue(mean));
+        let contested = self.contest.is_some() && filled && count.exceeds(self.p0);
         let overflow = contested || self.queued && count.is_overflow(self.baseline.raw());
         // The dip that looks for rivals says nothing of what we had.
         if self.state != State::ProbeRtt
