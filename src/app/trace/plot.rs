@@ -110,9 +110,9 @@ pub(super) fn draw(samples: &[Sample]) -> Option<String> {
             number(tick)
         );
     }
-    let _ = write!(
+    let _ = writeln!(
         svg,
-        "<text x=\"{LEFT}\" y=\"{:.0}\" fill=\"#555\">seconds since the connection; the strip: what bound the speed</text></svg>\n",
+        "<text x=\"{LEFT}\" y=\"{:.0}\" fill=\"#555\">seconds since the connection; the strip: what bound the speed</text></svg>",
         axis + 26.0
     );
     Some(svg)
