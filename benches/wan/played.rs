@@ -22,6 +22,7 @@ mod shell;
 
 mod contest;
 mod links;
+mod load;
 mod ours;
 mod peers;
 mod picture;

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::link::Counters;
 use super::links::Cell;
+use super::load::Load;
 use super::network::Network;
 use super::ours;
 use super::pair::content;
@@ -107,6 +108,8 @@ pub(crate) struct Run {
     /// Bytes put on the link for each byte of the file: headers, repetitions and all.
     pub(crate) spent: Option<f64>,
     pub(crate) pings: Option<Delay>,
+    /// CPU seconds of the whole machine for each gigabyte; none with a played link, which costs more than all.
+    pub(crate) cpu: Option<f64>,
 }
 
 /// A link that is up, its file, and the round trip while nothing else is on it.
@@ -150,6 +153,7 @@ impl<'a> Track<'a> {
             crossed: None,
             spent: None,
             pings: None,
+            cpu: None,
         })
     }
 
@@ -158,6 +162,10 @@ impl<'a> Track<'a> {
         if let Some(base) = self.base {
             pings.wait_for_quiet(base);
         }
+        if !self.cell.is_played() {
+            self.warm()?;
+        }
+        let load = Load::watch();
         let before = self.towards_b();
         let over = AtomicBool::new(false);
         let measured = thread::scope(|scope| {
@@ -177,8 +185,20 @@ impl<'a> Track<'a> {
             crossed: wire.map(|wire| wire.left * 8e-6 / time),
             spent: wire.map(|wire| wire.entered / self.cell.size() as f64),
             pings: pings.between(measured.begin, measured.end),
+            cpu: (!self.cell.is_played())
+                .then(|| load.between(measured.begin, measured.end))
+                .flatten()
+                .map(|seconds| seconds * 1e9 / self.cell.size() as f64),
             measured,
         })
+    }
+
+    /// Takes the memory of a copy and gives it back, right before it is needed: a virtual machine hands memory that was
+    /// free for seconds to its host, and at this rate page faults there would be most of what is measured.
+    fn warm(&self) -> io::Result<()> {
+        let path = self.files.path().join("warm");
+        std::fs::copy(&self.file, &path)?;
+        std::fs::remove_file(path)
     }
 
     /// What the link has carried towards B so far; none without one.

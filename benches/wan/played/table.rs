@@ -112,7 +112,25 @@ impl Board {
             let done = run.measured.verdict == Verdict::Done;
             run.spent.filter(|_| done).map(|spent| format!("{spent:.2}"))
         });
-        text + &self.call() + &self.insights() + &self.missing()
+        text + &self.costs() + &self.call() + &self.insights() + &self.missing()
+    }
+
+    /// What the local network's transfers cost, where nothing else runs on the machine.
+    fn costs(&self) -> String {
+        let mut text = String::new();
+        for row in self.rows.iter().filter(|row| !row.cell.is_played()) {
+            let _ = write!(
+                text,
+                "\nCPU seconds of the whole machine for each GB, {}.\n\n| by | CPU s/GB |\n|---|---|\n",
+                row.cell.name
+            );
+            for (entrant, run) in self.entrants.iter().zip(&row.runs) {
+                if let Some(cpu) = run.as_ref().and_then(|run| run.cpu) {
+                    let _ = writeln!(text, "| {} | {cpu:.2} |", entrant.tool.name());
+                }
+            }
+        }
+        text
     }
 
     /// Links down, tools across; an entry that is not there is a dash.
