@@ -8,19 +8,54 @@ const RUNS: u64 = 3;
 /// Seconds of each run, after the flows got used to each other.
 const SECONDS: f64 = 60.0;
 
-/// Who shares, in the order of starting, and what is shown of it: the flow's number and its goal in percent.
-const MATCHES: [(&str, &[&str], &[usize], [f64; 2]); 6] = [
-    ("CUBIC twice", &["cubic", "cubic"], &[0, 1], [0.0, 100.0]),
-    ("CUBIC comes later", &["bbr", "cubic"], &[0], [30.0, 70.0]),
-    ("CUBIC was first", &["cubic", "bbr"], &[1], [30.0, 70.0]),
-    ("BBRv1 comes later", &["bbr", "bbr1"], &[0], [30.0, 70.0]),
-    ("twice ours", &["bbr", "bbr"], &[0, 1], [35.0, 65.0]),
-    (
-        "four CUBIC",
-        &["bbr", "cubic", "cubic", "cubic", "cubic"],
-        &[0],
-        [10.0, 40.0],
-    ),
+/// Who shares a link, and what of it is shown.
+struct Match {
+    title: &'static str,
+    /// In the order of starting.
+    flows: &'static [&'static str],
+    /// Whose share is shown.
+    shown: &'static [usize],
+    /// What is aimed at, percent of the link.
+    goal: [f64; 2],
+}
+
+const MATCHES: [Match; 6] = [
+    Match {
+        title: "CUBIC twice",
+        flows: &["cubic", "cubic"],
+        shown: &[0, 1],
+        goal: [0.0, 100.0],
+    },
+    Match {
+        title: "CUBIC comes later",
+        flows: &["bbr", "cubic"],
+        shown: &[0],
+        goal: [30.0, 70.0],
+    },
+    Match {
+        title: "CUBIC was first",
+        flows: &["cubic", "bbr"],
+        shown: &[1],
+        goal: [30.0, 70.0],
+    },
+    Match {
+        title: "BBRv1 comes later",
+        flows: &["bbr", "bbr1"],
+        shown: &[0],
+        goal: [30.0, 70.0],
+    },
+    Match {
+        title: "twice ours",
+        flows: &["bbr", "bbr"],
+        shown: &[0, 1],
+        goal: [35.0, 65.0],
+    },
+    Match {
+        title: "four CUBIC",
+        flows: &["bbr", "cubic", "cubic", "cubic", "cubic"],
+        shown: &[0],
+        goal: [10.0, 40.0],
+    },
 ];
 
 /// The last two were never looked at while constants were chosen.
@@ -38,7 +73,7 @@ fn table(paths: &[(f64, f64)], seed: u64) -> String {
         .flat_map(|cell| MATCHES.iter().map(move |m| (cell, m)))
         .flat_map(|(cell, m)| (0..RUNS).map(move |i| (cell, m, seed + i)))
         .collect();
-    let runs = parallel(&jobs, |(cell, m, seed)| shares(cell, m.1, SECONDS, *seed));
+    let runs = parallel(&jobs, |(cell, m, seed)| shares(cell, m.flows, SECONDS, *seed));
     let mut runs = runs.chunks(RUNS as usize);
     let mut out =
         String::from("percent of the link, mean of three runs (least and most of any); ! misses its goal\n");
@@ -49,15 +84,19 @@ fn table(paths: &[(f64, f64)], seed: u64) -> String {
             cell.mbit, cell.rtt_ms, cell.buffer_bdp
         )
         .expect("a string takes all");
-        for (title, _, shown, [least, most]) in &MATCHES {
+        for m in &MATCHES {
             let runs = runs.next().expect("each match was run");
-            write!(out, "    {title:<18}").expect("a string takes all");
-            for &i in *shown {
+            write!(out, "    {:<18}", m.title).expect("a string takes all");
+            for &i in m.shown {
                 let of: Vec<f64> = runs.iter().map(|r| r[i]).collect();
                 let mean = of.iter().sum::<f64>() / of.len() as f64;
                 let low = of.iter().copied().fold(f64::INFINITY, f64::min);
                 let high = of.iter().copied().fold(0.0, f64::max);
-                let mark = if mean < *least || mean > *most { "!" } else { " " };
+                let mark = if mean < m.goal[0] || mean > m.goal[1] {
+                    "!"
+                } else {
+                    " "
+                };
                 write!(out, " {mean:>3.0}{mark} ({low:.0}-{high:.0})").expect("a string takes all");
             }
             out.push('\n');

@@ -8,7 +8,8 @@
 //! 2. Bandwidth is the mean of rate samples over stretches of a round or more, of at least 100 packets: the
 //!    maximum of noisy samples is several percent too high, and fills buffers.
 //! 3. The window covers the jitter seen while we build no queue, or reordering would idle the path.
-//! 4. Startup ends when bandwidth stops growing, whatever is lost, and grows by what the RTT allows.
+//! 4. Startup follows the rate of trains of packets, which are shorter than a round (`filters`), and ends when it
+//!    stops growing, whatever is lost: after one round if that shows a queue, else after two.
 //! 5. A path that shows its unloaded RTT anyway is not emptied to measure it.
 //! 6. Cruising in a queue slows down step by step. A queue that outlives this belongs to others, and then the
 //!    window follows CUBIC's curve until they are gone (`contest`): two flows of the draft's kind keep whatever
