@@ -55,6 +55,12 @@ impl Count {
         self.lost as f64 > expected + OVERFLOW_SIGMAS * expected.sqrt()
     }
 
+    /// Whether so little was lost that `baseline` cannot be the path's own.
+    fn refutes(&self, baseline: f64) -> bool {
+        let expected = self.total() as f64 * baseline;
+        expected - self.lost as f64 > SIGMAS * (expected * (1.0 - baseline)).sqrt()
+    }
+
     /// Whether the loss is more than `baseline` explains.
     pub(super) fn exceeds(&self, baseline: f64) -> bool {
         // One percent for the spread of an unknown baseline: two losses in twenty packets prove nothing.
@@ -112,6 +118,9 @@ impl Baseline {
         if count.exceeds(MOST) {
             return;
         }
+        if place == Place::Down && count.refutes(self.get()) {
+            *self = Baseline::default();
+        }
         match place {
             Place::Growing => self.growing.add(count),
             Place::Cruise => self.cruise.add(count),
@@ -141,6 +150,16 @@ mod tests {
 
     fn count(acked: u64, lost: u64) -> Count {
         Count { acked, lost }
+    }
+
+    #[test]
+    fn loss_that_goes_away_below_the_rate_was_no_baseline() {
+        let mut b = Baseline::default();
+        b.on_stretch(Place::Cruise, count(900, 100));
+        b.on_stretch(Place::Down, count(95, 5));
+        assert!(b.get() > 0.04, "{}: five of a hundred may be chance", b.get());
+        b.on_stretch(Place::Down, count(200, 0));
+        assert_eq!(b.get(), 0.0);
     }
 
     #[test]

@@ -29,6 +29,8 @@ const CONTEST_DIP: f64 = 0.75;
 /// Below this RTT probes come more often in proportion, a hundred and more RTTs apart still: on a local network a
 /// busy moment of either machine must not set the rate for seconds.
 const SHORT_RTT: Duration = Duration::from_millis(20);
+/// Nor on paths of fewer packets a second than these: a probe and what follows it take a few hundred.
+const SHORT_PACKETS: u64 = 4000;
 /// Round trips between probes among them: what the first BBR does, the one such rival that is common.
 const BLIND_CYCLE: u32 = 8;
 /// One measurement may be this much too low by chance.
@@ -249,7 +251,10 @@ impl Bbr {
 
     fn wait_for_probe(&mut self, s: &AckSample) {
         if s.now.since(self.phase_began) >= self.probe_wait {
-            self.bw_lo = None;
+            // What excess loss left is what is known to work. A policer's bucket once let much more through.
+            if let Some(lo) = self.bw_lo.take() {
+                self.max_bw.reset(lo);
+            }
             let packets = self.bdp(self.bw()) / self.mtu as f64;
             if self.pressed && packets >= FEW_PACKETS && !self.is_blind(s.now) {
                 self.enter_contest(s, false);
@@ -287,7 +292,9 @@ impl Bbr {
         // Long paths wait longer, and short ones less: a probe costs some round trips.
         let rtt = self.min_rtt.get().unwrap_or_default();
         let usual = Duration::from_millis(2000 + self.random() % 1000);
-        self.probe_wait = (usual + rtt * 6).min(usual.mul_f64(rtt.as_secs_f64() / SHORT_RTT.as_secs_f64()));
+        let packets = (SHORT_PACKETS * self.mtu) as f64 / self.bw().max(1) as f64;
+        let short = (rtt.as_secs_f64() / SHORT_RTT.as_secs_f64()).max(packets);
+        self.probe_wait = (usual + rtt * 6).min(usual.mul_f64(short));
     }
 
     /// The window that empties a queue of our own.
