@@ -7,6 +7,7 @@
 
 pub mod congestion;
 pub mod connection;
+pub mod fields;
 pub mod handshake;
 mod ledger;
 mod mtu;

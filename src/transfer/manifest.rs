@@ -7,10 +7,10 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::codec::{Reader, put_string};
 use super::error::Malformed;
 use super::names::{self, SafeName};
 use super::{BlockIndex, MAX_CONTENT};
+use crate::protocol::fields::{Reader, put_string};
 
 /// Most entries a manifest may have.
 pub const MAX_ENTRIES: u32 = 2_000_000;

@@ -12,7 +12,6 @@
 pub mod assemble;
 mod base;
 pub mod blocks;
-pub mod codec;
 pub mod disk;
 pub mod error;
 pub mod journal;
