@@ -17,6 +17,7 @@ pub mod ranges;
 mod received;
 mod rtt;
 pub mod seal;
+pub mod spread;
 mod stream;
 pub mod time;
 pub mod wire;

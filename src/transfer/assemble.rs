@@ -369,6 +369,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::protocol::spread::SplitMix64;
 
     const B: u64 = BLOCK_LEN as u64;
 
@@ -448,10 +449,9 @@ mod tests {
         ) {
             let content: Vec<u8> = (0..size).map(|i| (i / 7) as u8 ^ (i % 251) as u8).collect();
             let mut order: Vec<usize> = (0..size.div_ceil(piece)).collect();
-            let mut state = seed | 1;
+            let mut random = SplitMix64::new(seed);
             for i in (1..order.len()).rev() {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                order.swap(i, (state >> 33) as usize % (i + 1));
+                order.swap(i, random.next_u64() as usize % (i + 1));
             }
             let mut a = Assembler::new(limit, Some(size as u64));
             let mut out = vec![0u8; size];

@@ -20,6 +20,7 @@ use super::pacing::Pacer;
 use super::received::{MAX_ACK_DELAY, Received};
 use super::rtt::RttEstimator;
 use super::seal::{Cipher, FORGERY_LIMIT, Opener, ReplayWindow, Sealer};
+use super::spread::SplitMix64;
 use super::stream::{RecvStream, SendStream};
 use super::time::Time;
 use super::wire::MAX_REASON;
@@ -217,7 +218,7 @@ pub struct Connection {
     peer_credit: u64,
     challenges: VecDeque<Challenge>,
     answers: VecDeque<Challenge>,
-    seed: u64,
+    tokens: SplitMix64,
     probe_timeouts: u32,
     probes_owed: u8,
     /// No copies of what is under way before this.
@@ -262,7 +263,7 @@ impl Connection {
             peer_credit: 0,
             challenges: VecDeque::new(),
             answers: VecDeque::new(),
-            seed: config.seed,
+            tokens: SplitMix64::new(config.seed),
             probe_timeouts: 0,
             // The first packet tells the receiver that its answer arrived.
             probes_owed: u8::from(config.role == Role::Sender),
@@ -557,15 +558,6 @@ impl Connection {
         if size <= self.mtu.current() && self.mtu.fall_back(now) {
             self.use_mtu();
         }
-    }
-
-    fn random(&mut self) -> u64 {
-        // SplitMix64: challenges travel sealed, they only have to differ.
-        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 
     fn misbehaved(&mut self, what: &'static str) {

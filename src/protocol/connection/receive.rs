@@ -82,7 +82,7 @@ impl Connection {
 
     /// Asks for an answer on `path`.
     pub(super) fn challenge(&mut self, path: Path) -> u64 {
-        let token = self.random();
+        let token = self.tokens.next_u64();
         if self.challenges.len() >= MAX_CHALLENGES {
             self.challenges.pop_front();
         }
