@@ -1,6 +1,7 @@
 //! The way in: from a datagram to frames, and what each frame changes.
 
-use super::{AckTally, Challenge, Closed, Connection, Content, Ending, Event, MAX_CHALLENGES};
+use super::timers::AckTally;
+use super::{Challenge, Closed, Connection, Content, Ending, Event, MAX_CHALLENGES};
 use crate::protocol::Path;
 use crate::protocol::ledger::Carries;
 use crate::protocol::time::Time;
