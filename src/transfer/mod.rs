@@ -31,6 +31,7 @@ pub mod send;
 pub mod sink;
 pub mod source;
 pub mod staging;
+pub mod store;
 mod tree;
 mod twins;
 

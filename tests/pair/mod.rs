@@ -17,8 +17,9 @@ use p2pcopy::transfer::ordered::{ORDERED_BUFFERS, OrderedSink};
 use p2pcopy::transfer::place::{Conflicts, Placed};
 use p2pcopy::transfer::receive::{ReceiveEvent, ReceiveSession};
 use p2pcopy::transfer::send::{Purpose, SendEvent, SendSession, Work};
-use p2pcopy::transfer::sink::{Sink, Store, StoreEvent, StoreJob};
+use p2pcopy::transfer::sink::Sink;
 use p2pcopy::transfer::source::Source;
+use p2pcopy::transfer::store::{Store, StoreEvent, StoreJob};
 use p2pcopy::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW};
 
 /// A small generator, so that a failing run replays from its seed.
