@@ -19,6 +19,7 @@ const BLACK_HOLE_TIMEOUTS: u32 = 3;
 /// And for so long nothing may have been heard: a busy machine misses probes, too.
 const BLACK_HOLE_SILENCE: Duration = Duration::from_secs(1);
 
+/// Packets of one kind, and their bytes.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Tally {
     pub(super) packets: u64,
@@ -32,6 +33,7 @@ impl Tally {
     }
 }
 
+/// What one ACK told.
 #[derive(Clone, Copy, Default)]
 pub(super) struct AckTally {
     pub(super) tally: Tally,
