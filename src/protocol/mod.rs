@@ -7,6 +7,7 @@
 
 pub mod congestion;
 pub mod connection;
+pub mod fields;
 pub mod handshake;
 mod ledger;
 mod mtu;
@@ -16,6 +17,7 @@ pub mod ranges;
 mod received;
 mod rtt;
 pub mod seal;
+pub mod spread;
 mod stream;
 pub mod time;
 pub mod wire;

@@ -142,6 +142,7 @@ impl RecvStream {
 
 #[cfg(test)]
 mod tests {
+    use super::super::spread::SplitMix64;
     use super::*;
     use proptest::prelude::*;
 
@@ -157,10 +158,10 @@ mod tests {
         #[test]
         fn loss_and_disorder_do_not_change_the_bytes(bytes in proptest::collection::vec(any::<u8>(), 1..3000), seed in any::<u64>()) {
             let (mut tx, mut rx, mut got) = (SendStream::default(), RecvStream::default(), Vec::new());
-            let (mut written, mut state) = (0, seed | 1);
+            let (mut written, mut random) = (0, SplitMix64::new(seed));
             let mut underway: Vec<Range<u64>> = Vec::new();
             while !(tx.is_drained() && written == bytes.len()) {
-                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                let state = random.next_u64();
                 written += tx.write(&bytes[written..bytes.len().min(written + (state >> 40) as usize % 300)]);
                 while let Some(range) = tx.next(1 + (state >> 50) as usize % 200) {
                     underway.push(range);

@@ -1,14 +1,20 @@
 //! Every layout of a sealed packet: the clear header and the frames under the seal.
 //!
-//! One checked door for untrusted bytes: [`Reader`] never reads past its end, and a decoder that leaves bytes
-//! over is wrong. docs/protocol.md shows the same layouts as bit diagrams.
+//! A decoder that leaves bytes over is wrong. docs/protocol.md shows the same layouts as bit diagrams.
 
+use super::fields::{Reader, Truncated, put_varint, varint_len};
 use std::ops::Range;
 
 /// Bytes on the wire that break the layout. Sealed packets come from the peer itself, so this closes the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("malformed {0}")]
 pub struct Malformed(pub &'static str);
+
+impl From<Truncated> for Malformed {
+    fn from(Truncated(what): Truncated) -> Self {
+        Malformed(what)
+    }
+}
 
 /// First byte of a sealed packet; its lowest bit is the key phase.
 pub const SEALED: u8 = 0x50;
@@ -62,11 +68,11 @@ impl Header {
         if datagram.len() < HEADER_LEN + TAG_LEN || datagram[0] & !1 != SEALED {
             return None;
         }
-        let mut r = Reader::new(&datagram[1..HEADER_LEN]);
+        let mut r = Reader::new(&datagram[1..HEADER_LEN], "header");
         Some(Header {
             key_phase: datagram[0] & 1 == 1,
-            connection_id: r.u32("header").ok()?,
-            number: PacketNumber(r.u64("header").ok()?),
+            connection_id: r.u32().ok()?,
+            number: PacketNumber(r.u64().ok()?),
         })
     }
 
@@ -75,88 +81,6 @@ impl Header {
         buf[0] = SEALED | u8::from(self.key_phase);
         buf[1..5].copy_from_slice(&self.connection_id.to_be_bytes());
         buf[5..13].copy_from_slice(&self.number.0.to_be_bytes());
-    }
-}
-
-/// A cursor over untrusted bytes.
-#[derive(Debug)]
-pub struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    /// At the start of `bytes`.
-    pub const fn new(bytes: &'a [u8]) -> Self {
-        Reader { bytes, at: 0 }
-    }
-    /// Bytes not read yet.
-    pub const fn remaining(&self) -> usize {
-        self.bytes.len() - self.at
-    }
-    /// Position from the start.
-    pub const fn position(&self) -> usize {
-        self.at
-    }
-    /// The next `n` bytes.
-    pub fn bytes(&mut self, n: usize, what: &'static str) -> Result<&'a [u8], Malformed> {
-        let end = self
-            .at
-            .checked_add(n)
-            .filter(|e| *e <= self.bytes.len())
-            .ok_or(Malformed(what))?;
-        let taken = &self.bytes[self.at..end];
-        self.at = end;
-        Ok(taken)
-    }
-    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Malformed> {
-        self.bytes(N, what)
-            .map(|b| b.try_into().expect("exactly N bytes were taken"))
-    }
-    /// One byte.
-    pub fn u8(&mut self, what: &'static str) -> Result<u8, Malformed> {
-        Ok(self.array::<1>(what)?[0])
-    }
-    /// Two bytes, big-endian.
-    pub fn u16(&mut self, what: &'static str) -> Result<u16, Malformed> {
-        Ok(u16::from_be_bytes(self.array(what)?))
-    }
-    /// Four bytes, big-endian.
-    pub fn u32(&mut self, what: &'static str) -> Result<u32, Malformed> {
-        Ok(u32::from_be_bytes(self.array(what)?))
-    }
-    /// Eight bytes, big-endian.
-    pub fn u64(&mut self, what: &'static str) -> Result<u64, Malformed> {
-        Ok(u64::from_be_bytes(self.array(what)?))
-    }
-    /// A variable-length integer (RFC 9000, section 16).
-    pub fn varint(&mut self, what: &'static str) -> Result<u64, Malformed> {
-        let first = self.u8(what)?;
-        let mut value = u64::from(first & 0x3f);
-        for _ in 1..1usize << (first >> 6) {
-            value = value << 8 | u64::from(self.u8(what)?);
-        }
-        Ok(value)
-    }
-}
-
-/// Bytes a variable-length integer takes (RFC 9000, section 16).
-pub const fn varint_len(value: u64) -> usize {
-    match value {
-        0..=0x3f => 1,
-        0x40..=0x3fff => 2,
-        0x4000..=0x3fff_ffff => 4,
-        _ => 8,
-    }
-}
-
-/// Appends a variable-length integer; values from 2^62 on do not occur (packet counts, byte counts).
-pub fn put_varint(buf: &mut Vec<u8>, value: u64) {
-    match varint_len(value) {
-        1 => buf.push(value as u8),
-        2 => buf.extend_from_slice(&(value as u16 | 0x4000).to_be_bytes()),
-        4 => buf.extend_from_slice(&(value as u32 | 0x8000_0000).to_be_bytes()),
-        _ => buf.extend_from_slice(&(value | 0xc000_0000_0000_0000).to_be_bytes()),
     }
 }
 
@@ -178,20 +102,20 @@ impl<'a> Ack<'a> {
     pub const MAX_FIXED_LEN: usize = 1 + 8 + 4 + 4 + 8 + 2;
 
     fn decode(r: &mut Reader<'a>) -> Result<Self, Malformed> {
-        const WHAT: &str = "ACK frame";
-        let largest = r.u64(WHAT)?;
-        let delay_us = r.u32(WHAT)?;
-        let credit = u64::from(r.u32(WHAT)?) << 10;
-        let first_len = r.varint(WHAT)?;
-        let count = r.u16(WHAT)?;
-        let start = r.position();
+        const WHAT: &str = frame::name(frame::ACK);
+        let largest = r.u64()?;
+        let delay_us = r.u32()?;
+        let credit = u64::from(r.u32()?) << 10;
+        let first_len = r.varint()?;
+        let count = r.u16()?;
+        let tail = r.clone().rest();
         // Walk it once here, so that the iterator cannot meet anything malformed.
         let mut low = largest
             .checked_add(1)
             .and_then(|end| end.checked_sub(first_len))
             .ok_or(Malformed(WHAT))?;
         for _ in 0..count {
-            let (gap, len) = (r.varint(WHAT)?, r.varint(WHAT)?);
+            let (gap, len) = (r.varint()?, r.varint()?);
             low = low
                 .checked_sub(gap)
                 .and_then(|l| l.checked_sub(len))
@@ -208,18 +132,18 @@ impl<'a> Ack<'a> {
             delay_us,
             credit,
             first_len,
-            ranges: &r.bytes[start..r.at],
+            ranges: &tail[..tail.len() - r.len()],
         })
     }
 
     /// Ranges of packet numbers received, highest first.
     pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> + 'a {
-        let mut r = Reader::new(self.ranges);
+        let mut r = Reader::new(self.ranges, frame::name(frame::ACK));
         let end = self.largest + 1;
         let mut low = end - self.first_len;
         std::iter::once(low..end).chain(std::iter::from_fn(move || {
-            let gap = r.varint("").ok()?;
-            let len = r.varint("").ok()?;
+            let gap = r.varint().ok()?;
+            let len = r.varint().ok()?;
             let high = low - gap;
             low = high - len;
             Some(low..high)
@@ -276,6 +200,21 @@ pub mod frame {
     pub const PATH_RESPONSE: u8 = 6;
     /// The end.
     pub const CLOSE: u8 = 7;
+
+    /// What an error calls a frame of this type.
+    pub(super) const fn name(kind: u8) -> &'static str {
+        match kind {
+            PADDING => "padding",
+            PING => "PING frame",
+            ACK => "ACK frame",
+            DATA => "DATA frame",
+            CONTROL => "CONTROL frame",
+            PATH_CHALLENGE => "PATH_CHALLENGE frame",
+            PATH_RESPONSE => "PATH_RESPONSE frame",
+            CLOSE => "CLOSE frame",
+            _ => "frame type",
+        }
+    }
 }
 
 /// One frame, borrowed from an opened packet.
@@ -314,52 +253,56 @@ pub enum Frame<'a> {
 
 /// Decodes the frames of one packet.
 #[derive(Debug)]
-pub struct Frames<'a>(Reader<'a>);
+pub struct Frames<'a> {
+    rest: &'a [u8],
+    /// Of the whole plaintext.
+    len: usize,
+}
 
 impl<'a> Frames<'a> {
     /// Over an opened packet's plaintext.
     pub const fn new(plaintext: &'a [u8]) -> Self {
-        Frames(Reader::new(plaintext))
+        Frames {
+            rest: plaintext,
+            len: plaintext.len(),
+        }
     }
 
-    fn decode(&mut self, kind: u8) -> Result<Frame<'a>, Malformed> {
-        let r = &mut self.0;
-        Ok(match kind {
+    fn decode(&mut self, kind: u8, body: &'a [u8]) -> Result<Frame<'a>, Malformed> {
+        let what = frame::name(kind);
+        let mut r = Reader::new(body, what);
+        let frame = match kind {
             frame::PING => Frame::Ping,
-            frame::ACK => Frame::Ack(Ack::decode(r)?),
+            frame::ACK => Frame::Ack(Ack::decode(&mut r)?),
             frame::DATA => {
-                let offset = r.u64("DATA frame")?;
-                let range = r.position()..r.bytes.len();
-                r.at = range.end;
+                let offset = r.u64()?;
+                let range = self.len - r.rest().len()..self.len;
                 if range.is_empty() || offset.checked_add(range.len() as u64).is_none() {
-                    return Err(Malformed("DATA frame"));
+                    return Err(Malformed(what));
                 }
                 Frame::Data { offset, range }
             }
             frame::CONTROL => {
-                let offset = r.u64("CONTROL frame")?;
-                let len = r.u16("CONTROL frame")?;
-                let bytes = r.bytes(usize::from(len), "CONTROL frame")?;
-                if offset.checked_add(u64::from(len)).is_none() {
-                    return Err(Malformed("CONTROL frame"));
+                let offset = r.u64()?;
+                let bytes = r.string()?;
+                if offset.checked_add(bytes.len() as u64).is_none() {
+                    return Err(Malformed(what));
                 }
                 Frame::Control { offset, bytes }
             }
-            frame::PATH_CHALLENGE => Frame::PathChallenge(r.u64("PATH_CHALLENGE frame")?),
-            frame::PATH_RESPONSE => Frame::PathResponse(r.u64("PATH_RESPONSE frame")?),
+            frame::PATH_CHALLENGE => Frame::PathChallenge(r.u64()?),
+            frame::PATH_RESPONSE => Frame::PathResponse(r.u64()?),
             frame::CLOSE => {
-                let code = r.u16("CLOSE frame")?;
-                let len = usize::from(r.u16("CLOSE frame")?);
-                if len > MAX_REASON {
-                    return Err(Malformed("CLOSE frame"));
+                let (code, reason) = (r.u16()?, r.string()?);
+                if reason.len() > MAX_REASON {
+                    return Err(Malformed(what));
                 }
-                Frame::Close {
-                    code,
-                    reason: r.bytes(len, "CLOSE frame")?,
-                }
+                Frame::Close { code, reason }
             }
-            _ => return Err(Malformed("frame type")),
-        })
+            _ => return Err(Malformed(what)),
+        };
+        self.rest = r.rest();
+        Ok(frame)
     }
 }
 
@@ -367,16 +310,13 @@ impl<'a> Iterator for Frames<'a> {
     type Item = Result<Frame<'a>, Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let kind = self.0.u8("").ok()?;
+        // Behind padding and behind a malformed frame there is nothing more.
+        let (&kind, body) = std::mem::take(&mut self.rest).split_first()?;
         if kind == frame::PADDING {
-            let rest = self.0.bytes(self.0.remaining(), "padding").unwrap_or(&[]);
-            return rest.iter().any(|b| *b != 0).then_some(Err(Malformed("padding")));
+            let is_bad = body.iter().any(|b| *b != 0);
+            return is_bad.then_some(Err(Malformed(frame::name(kind))));
         }
-        let decoded = self.decode(kind);
-        if decoded.is_err() {
-            self.0.at = self.0.bytes.len();
-        }
-        Some(decoded)
+        Some(self.decode(kind, body))
     }
 }
 

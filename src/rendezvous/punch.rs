@@ -5,19 +5,23 @@
 //! for, and only the pasted IP is listened to. Whatever fails to authenticate is counted and gets no answer.
 
 mod engine;
+mod events;
+mod paths;
 mod report;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub use self::engine::Responder;
 use self::engine::{Engine, Heard};
+pub use self::events::{Notice, PunchEvent};
+pub use self::paths::PathKind;
+use self::paths::paths;
 pub use self::report::{Outlook, Report, outlook};
 use super::Transmit;
-use super::address::{Address, Mapping, PAIRS};
+use super::address::{Address, PAIRS};
 use super::clock::Clock;
-use super::schedule::{Reach, Schedule, ScheduleEvent};
+use super::schedule::{Reach, Schedule};
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::handshake::{
     HandshakeError, Hello, Local, PROTOCOL_VERSION, SessionKeys, StaticKeypair, packet,
@@ -55,56 +59,6 @@ pub struct PunchConfig {
     pub seed: [u8; 32],
 }
 
-/// What kind of path was found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PathKind {
-    /// Inside one network.
-    Lan,
-    /// IPv6.
-    Ipv6,
-    /// Through the NATs, between the addresses that were pasted.
-    Direct,
-    /// Through the NATs, to an address only seen when the peer's packet arrived.
-    PeerReflexive,
-}
-
-impl std::fmt::Display for PathKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            PathKind::Lan => "same network",
-            PathKind::Ipv6 => "IPv6",
-            PathKind::Direct => "direct, through the NATs",
-            PathKind::PeerReflexive => "direct, at an address seen only when the peer's packet arrived",
-        })
-    }
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum PunchEvent {
-    /// Waiting for a slot, or a slot has begun.
-    Schedule(ScheduleEvent),
-    /// Something the user should read now rather than in a report at the end.
-    Notice(Notice),
-    /// The peer was heard from an address nobody had told of; it is answered there.
-    Reflexive(Path),
-    /// There is a path. The punch is over; keep [`Punch::into_parts`] for late copies. The receiver may
-    /// send at once, but knows that the sender hears it only when a sealed packet opens, perhaps on another
-    /// path than this.
-    Connected {
-        /// Where.
-        path: Path,
-        /// With what.
-        keys: SessionKeys,
-        /// Of which kind.
-        kind: PathKind,
-        /// The round trip, where one exchange can be told from another.
-        rtt: Option<Duration>,
-    },
-    /// No path before the time was up, or none possible.
-    Failed(Box<Report>),
-}
-
 /// Where and when to look for a peer that was connected and fell silent: the same places as before.
 #[derive(Clone, Debug)]
 pub struct Search {
@@ -127,34 +81,6 @@ impl Search {
             now,
         )
     }
-}
-
-/// What is worth saying at once. Each comes at most once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Notice {
-    /// By both NAT classes this cannot work without luck.
-    #[error(
-        "one of the two networks is a symmetric NAT and the other does not let its packets in; trying all the \
-         same, but it will probably take another network, such as a phone's hotspot"
-    )]
-    Hopeless,
-    /// It depends on a filter nobody knows.
-    #[error(
-        "one of the two networks is a symmetric NAT: this works only if the other lets in packets from any port"
-    )]
-    Doubtful,
-    /// The peer is there with our bare address.
-    #[error("your peer pasted only ip:port: ask them to paste the whole line")]
-    PeerPastedBare,
-    /// The peer is there with our whole address, we have its bare one.
-    #[error("your peer has your whole line but you pasted only its ip:port: start again with the whole line")]
-    WePastedBare,
-    /// The peer is in our role.
-    #[error("your peer runs p2pcopy in the same role as you: one must be sender, the other receiver")]
-    SameRole,
-    /// Packets arrive that were not made for this run.
-    #[error("packets with another key arrive: one side may hold the address of an earlier run")]
-    OldAddress,
 }
 
 /// The machine. Drive it as [`crate::protocol`] says.
@@ -406,29 +332,7 @@ impl Punch {
     }
 
     fn kind(&self, path: Path) -> PathKind {
-        let ip = path.remote.ip();
-        let pasted = (0..PAIRS).any(|k| self.peer.pair(k) == Some(path.remote));
-        let candidate = self
-            .peer
-            .token
-            .as_ref()
-            .is_some_and(|t| t.candidates.contains(&path.remote));
-        let public = self
-            .peer
-            .token
-            .as_ref()
-            .is_some_and(|t| t.nat.mapping == Mapping::Public);
-        // An address of our own, inside or outside: the peer is on this machine or behind the same NAT.
-        let candidates = self.own.token.iter().flat_map(|t| &t.candidates);
-        let ours = candidates.chain([&self.own.reflexive]).any(|own| own.ip() == ip);
-        match ip {
-            _ if Some(path.local) == self.ipv6_socket || path.remote.is_ipv6() => PathKind::Ipv6,
-            _ if ours || is_private(ip) => PathKind::Lan,
-            _ if pasted => PathKind::Direct,
-            _ if candidate && public => PathKind::Direct,
-            _ if candidate => PathKind::Lan,
-            _ => PathKind::PeerReflexive,
-        }
+        PathKind::of(path, &self.own, &self.peer, self.ipv6_socket)
     }
 
     fn connected(&mut self, now: Time, path: Path, keys: SessionKeys) {
@@ -458,58 +362,6 @@ impl Punch {
     pub fn own(&self) -> &Address {
         &self.own
     }
-}
-
-/// Whether an address belongs to the network one sits in.
-fn is_private(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
-        IpAddr::V6(_) => false,
-    }
-}
-
-/// Which paths need a slot (one per port pair both sides have), and which can be tried at once.
-fn paths(own: &Address, peer: &Address, ipv6_socket: Option<u8>) -> ([Option<Path>; PAIRS], Vec<Path>) {
-    let mut pairs = [None; PAIRS];
-    for (k, pair) in pairs.iter_mut().enumerate() {
-        let Some(remote) = peer.pair(k).filter(SocketAddr::is_ipv4) else {
-            continue;
-        };
-        // Both sides must agree on the pairs in use, and a bare peer knows of the first alone.
-        if k == 0 || own.pair(k).is_some() {
-            *pair = u8::try_from(k).ok().map(|local| Path { local, remote });
-        }
-    }
-    let own_candidates = own
-        .token
-        .as_ref()
-        .map(|t| t.candidates.as_slice())
-        .unwrap_or_default();
-    let public = peer
-        .token
-        .as_ref()
-        .is_some_and(|t| t.nat.mapping == Mapping::Public);
-    let mut candidates = Vec::new();
-    let told = peer.token.iter().flat_map(|t| t.candidates.iter().copied());
-    let no_nat = |front: &SocketAddr| public || front.is_ipv6() || is_private(front.ip());
-    let front = Some(peer.reflexive).filter(no_nat);
-    for remote in told.chain(front) {
-        let local = match remote {
-            SocketAddr::V4(_) => Some(0),
-            SocketAddr::V6(_) => ipv6_socket,
-        };
-        let Some(path) = local.map(|local| Path { local, remote }) else {
-            continue;
-        };
-        // Two homes with the same private addresses: we would talk to ourselves.
-        let ourselves = own_candidates.contains(&remote);
-        // A candidate that is also the address of a NAT must wait for its slot.
-        let needs_slot = !public && !is_private(remote.ip()) && pairs.contains(&Some(path));
-        if !ourselves && !needs_slot && !candidates.contains(&path) {
-            candidates.push(path);
-        }
-    }
-    (pairs, candidates)
 }
 
 #[cfg(test)]

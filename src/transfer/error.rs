@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::BlockIndex;
 use super::names;
+use crate::protocol::fields::Truncated;
 
 /// Bytes from the peer that do not follow the protocol.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -24,6 +25,12 @@ pub enum Malformed {
     /// A name that could leave the output directory.
     #[error("unsafe name in the list of files: {0}")]
     Name(&'static str),
+}
+
+impl From<Truncated> for Malformed {
+    fn from(Truncated(what): Truncated) -> Self {
+        Malformed::Truncated(what)
+    }
 }
 
 /// A problem with this machine's files.

@@ -9,9 +9,9 @@ use std::io;
 use std::path::Path;
 
 use super::blocks::{Cv, Root};
-use super::codec::Reader;
 use super::error::Malformed;
 use super::layer::Layer;
+use crate::protocol::fields::Reader;
 
 /// First bytes of a journal; the last of them is the format's version.
 const MAGIC: &[u8; 16] = b"p2pcopy journal\x01";

@@ -11,10 +11,10 @@
 
 use super::BlockIndex;
 use super::blocks::{Cv, Root};
-use super::codec::{Reader, put_string};
 use super::error::{FailureCode, Malformed};
 use super::offer::Offer;
 use super::runs::Run;
+use crate::protocol::fields::{Reader, put_string};
 
 /// Longest body: what its length can say.
 pub const MAX_BODY: usize = u16::MAX as usize;
@@ -202,8 +202,11 @@ impl Message {
             },
             _ => return Err(Malformed::Value("message type")),
         };
-        r.finish()?;
-        Ok(message)
+        if r.is_empty() {
+            Ok(message)
+        } else {
+            Err(Malformed::Trailing("control message"))
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The files of a transfer lie end to end in one 64-bit *content space*, cut into blocks of 1 MiB. The sender
 //! ([`send`], [`scan`], [`source`]) reads blocks, announces their hashes and hands their bytes to the
-//! connection; the receiver ([`receive`], [`assemble`], [`sink`]) puts bytes where they belong, verifies each
-//! block when it is whole, and gives a file its final name only when everything is verified and on disk.
+//! connection; the receiver ([`receive`], [`assemble`], [`store`], [`sink`]) puts bytes where they belong, verifies
+//! each block when it is whole, and gives a file its final name only when everything is verified and on disk.
 //!
 //! Everything that comes from the peer is hostile until checked here: names by [`names`], lists by
 //! [`manifest`], messages by [`messages`]. The conversations are sans-IO; the disk is reached through
@@ -12,7 +12,6 @@
 pub mod assemble;
 mod base;
 pub mod blocks;
-pub mod codec;
 pub mod disk;
 pub mod error;
 pub mod journal;
@@ -32,6 +31,7 @@ pub mod send;
 pub mod sink;
 pub mod source;
 pub mod staging;
+pub mod store;
 mod tree;
 mod twins;
 

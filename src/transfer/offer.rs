@@ -1,10 +1,10 @@
 //! What the receiver is told before it accepts.
 
 use super::MAX_CONTENT;
-use super::codec::{Reader, put_string};
 use super::error::Malformed;
 use super::manifest::{EntryIndex, Kind, MAX_ENTRIES, MAX_NAMES, Manifest};
 use super::names::SafeName;
+use crate::protocol::fields::{Reader, put_string};
 
 /// Most top-level names an offer shows; the manifest has them all.
 pub const MAX_TOP_NAMES: usize = 16;

@@ -11,7 +11,7 @@ use super::assemble::{Buffer, Extent, Filled};
 use super::blocks::{BlockHash, Cv, RootBuilder, hash_block};
 use super::error::{LocalError, TransferError};
 use super::runs::Run;
-use super::sink::{Store, StoreEvent, StoreJob};
+use super::store::{Store, StoreEvent, StoreJob};
 use super::{BlockIndex, MAX_CONTENT, ORDERED_WINDOW, block_count};
 
 /// Buffers an assembler needs in front of an [`OrderedSink`]: a window of open blocks and one of waiting ones.

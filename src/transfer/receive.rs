@@ -16,7 +16,7 @@ use super::offer::Offer;
 use super::place::Placed;
 use super::runs::{Run, RunSet};
 use super::send::EAGER_MANIFEST;
-use super::sink::{StoreEvent, StoreJob};
+use super::store::{StoreEvent, StoreJob};
 use super::{BlockIndex, MAX_CONTENT, block_count};
 
 /// What the receiver's driver should know or do.

@@ -333,5 +333,4 @@ fn mode_of(metadata: &Metadata) -> u16 {
 }
 
 #[cfg(test)]
-#[path = "scan_tests.rs"]
 mod tests;

@@ -254,5 +254,4 @@ pub(super) fn read_exact_at(file: &File, mut out: &mut [u8], mut offset: u64) ->
 }
 
 #[cfg(test)]
-#[path = "source_tests.rs"]
 mod tests;

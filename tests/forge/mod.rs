@@ -1,5 +1,6 @@
 //! Datagrams of somebody who hears everything and has no key: repeated, changed and made-up ones.
 
+use p2pcopy::protocol::spread::SplitMix64;
 use p2pcopy::protocol::wire::{HEADER_LEN, Header, PacketNumber, TAG_LEN};
 
 /// The first datagrams heard, which began the connection, are all kept.
@@ -10,7 +11,7 @@ const KEPT: usize = 512;
 /// Makes them out of what it heard on its way to one end.
 #[derive(Debug)]
 pub struct Forger {
-    random: u64,
+    random: SplitMix64,
     heard: Vec<Vec<u8>>,
     next: usize,
     /// The connection's id at this end and the highest packet number heard.
@@ -20,7 +21,7 @@ pub struct Forger {
 impl Forger {
     pub fn new(seed: u64) -> Forger {
         Forger {
-            random: seed,
+            random: SplitMix64::new(seed),
             heard: Vec::new(),
             next: 0,
             seen: None,
@@ -53,12 +54,9 @@ impl Forger {
         header.is_some_and(|header| self.seen.is_some_and(|(id, _)| header.connection_id == id))
     }
 
-    /// The next number of a generator: splitmix64 (Steele, Lea and Flood, 2014).
+    /// The next number of its generator.
     pub fn roll(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.random.next_u64()
     }
 
     fn below(&mut self, n: usize) -> usize {

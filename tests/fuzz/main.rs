@@ -7,6 +7,7 @@
 mod decoders;
 mod samples;
 
+use p2pcopy::protocol::spread::SplitMix64;
 use samples::Samples;
 use std::time::{Duration, Instant};
 
@@ -15,16 +16,12 @@ const LONGEST: usize = 1500;
 /// Threads of the long run.
 const THREADS: u64 = 2;
 
-/// Splitmix64 (Steele, Lea, Flood 2014).
-struct Rng(u64);
+/// Chooses what to change.
+struct Rng(SplitMix64);
 
 impl Rng {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = self.0;
-        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     fn below(&mut self, n: usize) -> usize {
@@ -82,7 +79,7 @@ type Tally = [(u64, Duration); TARGETS.len()];
 
 fn fuzz(seed: u64, executions: u64) -> Tally {
     let samples = Samples::new();
-    let mut rng = Rng(seed);
+    let mut rng = Rng(SplitMix64::new(seed));
     let mut tally = Tally::default();
     let mut data = Vec::new();
     for round in 0..executions.div_ceil(1000) {

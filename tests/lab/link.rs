@@ -15,6 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use p2pcopy::protocol::spread::SplitMix64;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tappers::{Interface, Tun};
 
@@ -363,28 +364,24 @@ impl Lane {
     }
 }
 
-/// Seeded randomness: splitmix64 (Steele, Lea and Flood, 2014), and the state of a burst.
+/// Seeded randomness, and the state of a burst.
 #[derive(Debug)]
 struct Dice {
-    state: u64,
+    random: SplitMix64,
     in_burst: bool,
 }
 
 impl Dice {
     fn new(seed: u64) -> Self {
         Dice {
-            state: seed,
+            random: SplitMix64::new(seed),
             in_burst: false,
         }
     }
 
     /// Uniform in [0, 1).
     fn unit(&mut self) -> f64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+        (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     fn loses(&mut self, plan: Direction) -> bool {

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use p2pcopy::protocol::spread::SplitMix64;
 use p2pcopy::transfer::assemble::{Assembler, Taken};
 use p2pcopy::transfer::blocks::Root;
 use p2pcopy::transfer::error::TransferError;
@@ -16,24 +17,21 @@ use p2pcopy::transfer::ordered::{ORDERED_BUFFERS, OrderedSink};
 use p2pcopy::transfer::place::{Conflicts, Placed};
 use p2pcopy::transfer::receive::{ReceiveEvent, ReceiveSession};
 use p2pcopy::transfer::send::{Purpose, SendEvent, SendSession, Work};
-use p2pcopy::transfer::sink::{Sink, Store, StoreEvent, StoreJob};
+use p2pcopy::transfer::sink::Sink;
 use p2pcopy::transfer::source::Source;
+use p2pcopy::transfer::store::{Store, StoreEvent, StoreJob};
 use p2pcopy::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW};
 
 /// A small generator, so that a failing run replays from its seed.
-pub struct Rng(u64);
+pub struct Rng(SplitMix64);
 
 impl Rng {
     pub fn new(seed: u64) -> Rng {
-        Rng(seed ^ 0x9e37_79b9_7f4a_7c15)
+        Rng(SplitMix64::new(seed ^ 0x9e37_79b9_7f4a_7c15))
     }
 
     pub fn next(&mut self) -> u64 {
-        // SplitMix64 (Steele, Lea, Flood 2014).
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     pub fn below(&mut self, n: usize) -> usize {

@@ -17,8 +17,9 @@ use p2pcopy::transfer::place::Conflicts;
 use p2pcopy::transfer::receive::{ReceiveEvent, ReceiveSession};
 use p2pcopy::transfer::scan::{ScanOptions, scan};
 use p2pcopy::transfer::send::{Purpose, SendEvent, SendSession, Work};
-use p2pcopy::transfer::sink::{Sink, Store, StoreEvent, StoreJob};
+use p2pcopy::transfer::sink::Sink;
 use p2pcopy::transfer::source::Source;
+use p2pcopy::transfer::store::{Store, StoreEvent, StoreJob};
 use p2pcopy::transfer::{BLOCK_LEN, BlockIndex};
 
 use crate::link::Rng;

@@ -5,6 +5,7 @@
 //! uses up capacity, as on a radio link. Several flows may share a link; the tag tells them apart. Use one link
 //! per direction. The same seed and the same calls give the same run.
 
+use p2pcopy::protocol::spread::SplitMix64;
 use p2pcopy::protocol::time::Time;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,13 +17,8 @@ pub(crate) struct Rng([u64; 4]);
 
 impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
-        let mut z = seed;
-        Rng([(); 4].map(|()| {
-            z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let a = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let b = (a ^ (a >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            b ^ (b >> 31)
-        }))
+        let mut seeds = SplitMix64::new(seed);
+        Rng([(); 4].map(|()| seeds.next_u64()))
     }
 
     pub(crate) fn next(&mut self) -> u64 {

@@ -1,6 +1,7 @@
 //! The way in: from a datagram to frames, and what each frame changes.
 
-use super::{AckTally, Challenge, Closed, Connection, Content, Ending, Event, MAX_CHALLENGES};
+use super::timers::AckTally;
+use super::{Challenge, Closed, Connection, Content, Ending, Event, MAX_CHALLENGES};
 use crate::protocol::Path;
 use crate::protocol::ledger::Carries;
 use crate::protocol::time::Time;
@@ -82,7 +83,7 @@ impl Connection {
 
     /// Asks for an answer on `path`.
     pub(super) fn challenge(&mut self, path: Path) -> u64 {
-        let token = self.random();
+        let token = self.tokens.next_u64();
         if self.challenges.len() >= MAX_CHALLENGES {
             self.challenges.pop_front();
         }

@@ -1,6 +1,7 @@
 //! The way out: what to put in the next packets, and sealing them in place.
 
-use super::{Closed, Connection, Ending, Event, KEEPALIVE, Limit};
+use super::timers::KEEPALIVE;
+use super::{Closed, Connection, Ending, Event, Limit};
 use crate::protocol::Path;
 use crate::protocol::ledger::Carries;
 use crate::protocol::time::Time;

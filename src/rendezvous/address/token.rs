@@ -21,6 +21,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{AddressError, Filtering, MAX_CANDIDATES, Mapping, NatClass, Token, usable};
 use crate::protocol::Role;
+use crate::protocol::fields::{Reader, Truncated};
 
 const VERSION: u8 = 1;
 const CRC_LEN: usize = 4;
@@ -48,36 +49,24 @@ fn checksum(front: SocketAddr, body: &[u8]) -> [u8; CRC_LEN] {
     crc32fast::hash(&bytes).to_be_bytes()
 }
 
-/// Takes fields off the front; every shortage is a damaged paste.
-struct Reader<'a>(&'a [u8]);
-
-impl Reader<'_> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], AddressError> {
-        let (head, rest) = self.0.split_first_chunk::<N>().ok_or(AddressError::Damaged)?;
-        self.0 = rest;
-        Ok(*head)
+impl From<Truncated> for AddressError {
+    /// Every shortage is a damaged paste.
+    fn from(_: Truncated) -> Self {
+        AddressError::Damaged
     }
+}
 
-    fn byte(&mut self) -> Result<u8, AddressError> {
-        self.array::<1>().map(|[b]| b)
-    }
-
-    fn port(&mut self) -> Result<u16, AddressError> {
-        self.array().map(u16::from_be_bytes)
-    }
-
-    fn address(&mut self) -> Result<SocketAddr, AddressError> {
-        let ip = match self.byte()? {
-            FOUR => IpAddr::V4(Ipv4Addr::from(self.array::<4>()?)),
-            SIX => IpAddr::V6(Ipv6Addr::from(self.array::<16>()?)),
-            _ => return Err(AddressError::Damaged),
-        };
-        let address = SocketAddr::new(ip, self.port()?);
-        if usable(address) {
-            Ok(address)
-        } else {
-            Err(AddressError::Damaged)
-        }
+fn address(reader: &mut Reader<'_>) -> Result<SocketAddr, AddressError> {
+    let ip = match reader.u8()? {
+        FOUR => IpAddr::V4(Ipv4Addr::from(reader.array::<4>()?)),
+        SIX => IpAddr::V6(Ipv6Addr::from(reader.array::<16>()?)),
+        _ => return Err(AddressError::Damaged),
+    };
+    let address = SocketAddr::new(ip, reader.u16()?);
+    if usable(address) {
+        Ok(address)
+    } else {
+        Err(AddressError::Damaged)
     }
 }
 
@@ -125,13 +114,13 @@ impl Token {
         if checksum(front, body) != *crc {
             return Err(AddressError::Damaged);
         }
-        let mut reader = Reader(body);
-        match reader.byte()? {
+        let mut reader = Reader::new(body, "address");
+        match reader.u8()? {
             VERSION => {}
             newer if newer > VERSION => return Err(AddressError::Newer),
             _ => return Err(AddressError::Older),
         }
-        let flags = reader.byte()?;
+        let flags = reader.u8()?;
         if flags >> 5 != 0 {
             return Err(AddressError::Damaged);
         }
@@ -153,13 +142,13 @@ impl Token {
             _ => Filtering::AddressAndPort,
         };
         let key = reader.array()?;
-        let spare_ports = [reader.port()?, reader.port()?, reader.port()?];
-        let n = usize::from(reader.byte()?);
+        let spare_ports = [reader.u16()?, reader.u16()?, reader.u16()?];
+        let n = usize::from(reader.u8()?);
         if n > MAX_CANDIDATES {
             return Err(AddressError::Damaged);
         }
-        let candidates = (0..n).map(|_| reader.address()).collect::<Result<_, _>>()?;
-        if !reader.0.is_empty() {
+        let candidates = (0..n).map(|_| address(&mut reader)).collect::<Result<_, _>>()?;
+        if !reader.is_empty() {
             return Err(AddressError::Damaged);
         }
         Ok(Token {

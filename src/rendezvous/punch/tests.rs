@@ -3,6 +3,8 @@
 mod nat;
 mod world;
 
+use std::net::{IpAddr, SocketAddr};
+
 use self::nat::NatKind;
 use self::world::{BASE_PORT, Scene, World, millis};
 use super::*;

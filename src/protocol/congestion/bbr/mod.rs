@@ -23,6 +23,7 @@ mod loss;
 mod probe;
 
 use super::{AckSample, Controller, Phase};
+use crate::protocol::spread::SplitMix64;
 use crate::protocol::time::Time;
 use contest::Contest;
 use filters::{Jitter, MaxBandwidth, MinRtt, Round, Stretch, Train};
@@ -59,7 +60,7 @@ const RIVAL: u32 = 9;
 #[derive(Debug)]
 pub struct Bbr {
     mtu: u64,
-    rng: u64,
+    rng: SplitMix64,
     state: State,
     phase_began: Time,
     round: Round,
@@ -116,7 +117,7 @@ impl Bbr {
         let window = (INITIAL_PACKETS * mtu).max((INITIAL_RATE as f64 * rtt.as_secs_f64()) as u64);
         Bbr {
             mtu,
-            rng: seed,
+            rng: SplitMix64::new(seed),
             state: State::Startup,
             phase_began: now,
             round: Round::default(),
@@ -252,7 +253,11 @@ impl Controller for Bbr {
 
     fn on_path_change(&mut self, now: Time) {
         let mtu = u16::try_from(self.mtu).unwrap_or(u16::MAX);
-        *self = Bbr::new(now, mtu, None, self.rng);
+        let rng = self.rng.clone();
+        *self = Bbr {
+            rng,
+            ..Bbr::new(now, mtu, None, 0)
+        };
     }
 
     fn window(&self) -> u64 {

@@ -291,7 +291,7 @@ impl Bbr {
         // Two to three seconds apart, at random, so that flows do not probe in step (section 4.3.3.6).
         // Long paths wait longer, and short ones less: a probe costs some round trips.
         let rtt = self.min_rtt.get().unwrap_or_default();
-        let usual = Duration::from_millis(2000 + self.random() % 1000);
+        let usual = Duration::from_millis(2000 + self.rng.next_u64() % 1000);
         let packets = (SHORT_PACKETS * self.mtu) as f64 / self.bw().max(1) as f64;
         let short = (rtt.as_secs_f64() / SHORT_RTT.as_secs_f64()).max(packets);
         self.probe_wait = (usual + rtt * 6).min(usual.mul_f64(short));
@@ -362,13 +362,5 @@ impl Bbr {
             _ => 1,
         };
         self.round.restart(s.now, s.delivered, skip);
-    }
-
-    /// splitmix64 (Steele, Lea, Flood 2014).
-    fn random(&mut self) -> u64 {
-        self.rng = self.rng.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.rng ^ (self.rng >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }

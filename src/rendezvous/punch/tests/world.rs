@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::super::paths::is_private;
 use super::super::*;
 use super::nat::{Nat, NatKind};
 use crate::rendezvous::address::Token;

@@ -1,5 +1,8 @@
 //! The receiver's side of a session: puts content together, and has the disk thread verify and store it.
 
+mod disk;
+
+use self::disk::{Done, Job};
 use super::close;
 use super::command::{Command, Notice};
 use super::outcome::{Failure, Summary};
@@ -9,20 +12,16 @@ use crate::net::{Clock, Waker};
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
 use crate::transfer::assemble::{Assembler, Taken};
-use crate::transfer::disk::DiskLayer;
-use crate::transfer::error::{LocalError, TransferError};
-use crate::transfer::manifest::Manifest;
+use crate::transfer::error::TransferError;
 use crate::transfer::offer::Offer;
-use crate::transfer::ordered::{ORDERED_BUFFERS, OrderedSink};
+use crate::transfer::ordered::ORDERED_BUFFERS;
 use crate::transfer::place::Conflicts;
 use crate::transfer::receive::{ReceiveEvent, ReceiveSession};
-use crate::transfer::runs::Run;
-use crate::transfer::sink::{Sink, Store, StoreEvent, StoreJob};
-use crate::transfer::staging::{self, Prospect};
+use crate::transfer::staging::Prospect;
+use crate::transfer::store::{StoreEvent, StoreJob};
 use crate::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW};
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
@@ -43,21 +42,6 @@ pub enum Target {
     Directory(PathBuf, Conflicts),
     /// Standard output, in order.
     Stdout,
-}
-
-/// For the disk thread.
-enum Job {
-    Look(Offer),
-    Open { offer: Offer, manifest: Arc<Manifest> },
-    Store(StoreJob),
-}
-
-/// From the disk thread.
-enum Done {
-    Looked(Prospect),
-    Opened(Vec<Run>),
-    Store(StoreEvent),
-    Failed(TransferError),
 }
 
 /// The receiving side.
@@ -87,17 +71,8 @@ impl Receiving {
         clock: Clock,
         notices: UnboundedSender<Notice>,
     ) -> std::io::Result<Self> {
-        let (jobs, todo) = channel();
-        let (tell, done) = channel();
         let message = Arc::new(Mutex::new(Vec::new()));
-        let disk = Disk {
-            target: target.clone(),
-            message: Arc::clone(&message),
-            store: None,
-        };
-        std::thread::Builder::new()
-            .name("disk".into())
-            .spawn(move || disk.run(&todo, &tell, &waker))?;
+        let (jobs, done) = disk::start(target.clone(), Arc::clone(&message), waker)?;
         Ok(Receiving {
             session: ReceiveSession::new(),
             assembler: None,
@@ -376,113 +351,4 @@ impl Side for Receiving {
             .unwrap_or_else(|| Err(close::failure_of_end(&end)));
         let _ = self.notices.send(Notice::Ended(verdict));
     }
-}
-
-/// The receiver's disk thread.
-struct Disk {
-    target: Target,
-    message: Arc<Mutex<Vec<u8>>>,
-    store: Option<Box<dyn Store>>,
-}
-
-/// Where the text of a message is gathered.
-struct Gather(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Gather {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if let Ok(mut text) = self.0.lock() {
-            text.extend_from_slice(bytes);
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Disk {
-    fn run(mut self, todo: &Receiver<Job>, tell: &Sender<Done>, waker: &Waker) {
-        loop {
-            // With nothing else to do, blocks kept from an earlier run are read again.
-            let job = match todo.try_recv() {
-                Ok(job) => Some(job),
-                Err(TryRecvError::Disconnected) => return,
-                Err(TryRecvError::Empty) => None,
-            };
-            let mut events = Vec::new();
-            let result = match job {
-                Some(job) => self.handle(job, tell, &mut events),
-                None => match self
-                    .store
-                    .as_mut()
-                    .map_or(Ok(false), |store| store.recheck_one(&mut events))
-                {
-                    Ok(false) => match todo.recv() {
-                        Ok(job) => self.handle(job, tell, &mut events),
-                        Err(_) => return,
-                    },
-                    other => other.map(|_| ()),
-                },
-            };
-            let failed = result.is_err();
-            let told = events
-                .into_iter()
-                .try_for_each(|event| tell.send(Done::Store(event)));
-            if told.is_err() || result.is_err_and(|error| tell.send(Done::Failed(error)).is_err()) {
-                return;
-            }
-            waker.wake();
-            if failed {
-                return;
-            }
-        }
-    }
-
-    fn handle(
-        &mut self,
-        job: Job,
-        tell: &Sender<Done>,
-        events: &mut Vec<StoreEvent>,
-    ) -> Result<(), TransferError> {
-        let done = match job {
-            Job::Look(offer) => Done::Looked(match &self.target {
-                Target::Directory(root, _) => staging::prospect(&open_directory(root)?, &offer)?,
-                Target::Stdout => Prospect {
-                    kept: None,
-                    taken: Vec::new(),
-                    free: None,
-                },
-            }),
-            Job::Open { offer, manifest } => {
-                let total = manifest.total();
-                let store: Box<dyn Store> = match &self.target {
-                    _ if offer.is_text() && !matches!(self.target, Target::Stdout) => {
-                        Box::new(OrderedSink::new(Gather(Arc::clone(&self.message)), total))
-                    }
-                    Target::Stdout => Box::new(OrderedSink::new(std::io::stdout(), total)),
-                    Target::Directory(root, conflicts) => {
-                        Box::new(Sink::open(open_directory(root)?, &offer, manifest, *conflicts)?)
-                    }
-                };
-                let held = store.held();
-                self.store = Some(store);
-                Done::Opened(held)
-            }
-            Job::Store(job) => {
-                return self
-                    .store
-                    .as_mut()
-                    .map_or(Ok(()), |store| store.handle(job, events));
-            }
-        };
-        // The network thread listens until the run is over.
-        let _ = tell.send(done);
-        Ok(())
-    }
-}
-
-/// The output directory, made if it is missing.
-fn open_directory(root: &Path) -> Result<DiskLayer, LocalError> {
-    DiskLayer::create(root).map_err(|e| LocalError::new("open", root, e))
 }

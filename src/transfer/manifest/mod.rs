@@ -4,13 +4,16 @@
 //! bytes an entry, all names in one vector), so that two million files are an ordinary transfer. Encoding and
 //! the checks of an untrusted list are in [`ManifestBuilder`].
 
+mod builder;
+
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::codec::{Reader, put_string};
+pub use self::builder::{ManifestBuilder, Trust};
+use super::BlockIndex;
 use super::error::Malformed;
-use super::names::{self, SafeName};
-use super::{BlockIndex, MAX_CONTENT};
+use super::names;
+use crate::protocol::fields::put_string;
 
 /// Most entries a manifest may have.
 pub const MAX_ENTRIES: u32 = 2_000_000;
@@ -331,175 +334,5 @@ fn encode_entry(entry: &Entry<'_>, out: &mut Vec<u8>) {
     put_string(out, entry.target);
 }
 
-/// Builds a manifest entry by entry, checking each. Memory grows only with what was really added.
-#[derive(Debug)]
-pub struct ManifestBuilder {
-    manifest: Manifest,
-    trust: Trust,
-    hasher: blake3::Hasher,
-    wire_len: u64,
-}
-
-/// Where the names of a manifest come from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Trust {
-    /// Our own files: names are kept as they are.
-    Own,
-    /// The peer: names are made safe, or the list refused.
-    Peer,
-}
-
-impl ManifestBuilder {
-    /// An empty list.
-    pub fn new(trust: Trust) -> Self {
-        ManifestBuilder {
-            manifest: Manifest::default(),
-            trust,
-            hasher: blake3::Hasher::new(),
-            wire_len: 0,
-        }
-    }
-
-    /// Adds one entry.
-    ///
-    /// # Errors
-    /// What makes the list unusable: a parent that is no directory before it, an unsafe name, a size that
-    /// overflows, a cap exceeded.
-    pub fn add(&mut self, entry: Entry<'_>) -> Result<EntryIndex, Malformed> {
-        let m = &mut self.manifest;
-        let safe;
-        let name = match self.trust {
-            Trust::Own => entry.name,
-            Trust::Peer => {
-                safe = SafeName::from_peer(entry.name)?;
-                safe.as_bytes()
-            }
-        };
-        let depth = match entry.parent {
-            None => 0,
-            Some(EntryIndex(p)) => {
-                let slot = m
-                    .slots
-                    .get(p as usize)
-                    .ok_or(Malformed::Value("parent of an entry"))?;
-                if slot.kind != Kind::Dir {
-                    return Err(Malformed::Value("parent of an entry"));
-                }
-                slot.depth + 1
-            }
-        };
-        let has_content = matches!(entry.kind, Kind::File | Kind::Text);
-        let alone = m.slots.first().map(|s| s.kind).or(Some(entry.kind));
-        if matches!(alone, Some(Kind::Stream | Kind::Text)) && (!m.slots.is_empty() || depth > 0) {
-            return Err(Malformed::Value("list: a stream stands alone"));
-        }
-        if !m.slots.is_empty() && matches!(entry.kind, Kind::Stream | Kind::Text) {
-            return Err(Malformed::Value("list: a stream stands alone"));
-        }
-        if (!has_content && entry.size != 0) || entry.mode & !MODE_MASK != 0 {
-            return Err(Malformed::Value("entry"));
-        }
-        let target_ok = match entry.kind {
-            Kind::Symlink => !entry.target.is_empty() && !entry.target.contains(&0),
-            _ => entry.target.is_empty(),
-        };
-        if !target_ok {
-            return Err(Malformed::Value("link target"));
-        }
-        let names_at = m.names.len();
-        let too_much = m.len() >= MAX_ENTRIES
-            || depth > MAX_DEPTH
-            || name.len() > usize::from(u16::MAX)
-            || entry.target.len() > MAX_TARGET
-            || names_at + name.len() + entry.target.len() > MAX_NAMES;
-        if too_much {
-            return Err(Malformed::TooMuch("in the list of files"));
-        }
-        let end = m.total.checked_add(entry.size).filter(|&end| end <= MAX_CONTENT);
-        let offset = m.total;
-        m.total = end.ok_or(Malformed::TooMuch("content"))?;
-        m.names.extend_from_slice(name);
-        m.names.extend_from_slice(entry.target);
-        m.slots.push(Slot {
-            offset,
-            size: entry.size,
-            mtime: entry.mtime,
-            names_at: names_at as u32,
-            parent: entry.parent.map_or(NO_PARENT, |p| p.0),
-            name_len: name.len() as u16,
-            target_len: entry.target.len() as u16,
-            mode: entry.mode,
-            depth,
-            kind: entry.kind,
-        });
-        Ok(EntryIndex(m.len() - 1))
-    }
-
-    /// Adds the entries of one chunk of wire bytes. Chunks hold whole entries.
-    pub fn add_wire(&mut self, chunk: &[u8]) -> Result<(), Malformed> {
-        self.hasher.update(chunk);
-        self.wire_len += chunk.len() as u64;
-        let mut reader = Reader::new(chunk, "list of files");
-        while !reader.is_empty() {
-            let kind = Kind::from_wire(reader.u8()?)?;
-            let parent = reader.u32()?.checked_sub(1).map(EntryIndex);
-            let (mode, mtime, size) = (reader.u16()?, reader.i64()?, reader.u64()?);
-            let (name, target) = (reader.string()?, reader.string()?);
-            self.add(Entry {
-                kind,
-                parent,
-                name,
-                size,
-                mtime,
-                mode,
-                target,
-            })?;
-        }
-        Ok(())
-    }
-
-    /// How many entries were added.
-    pub fn len(&self) -> u32 {
-        self.manifest.len()
-    }
-
-    /// Whether none was added.
-    pub fn is_empty(&self) -> bool {
-        self.manifest.is_empty()
-    }
-
-    /// Content bytes listed so far.
-    pub fn total(&self) -> u64 {
-        self.manifest.total
-    }
-
-    /// Wire bytes read so far.
-    pub fn wire_len(&self) -> u64 {
-        self.wire_len
-    }
-
-    /// Hash of the wire bytes read so far.
-    pub fn wire_hash(&self) -> [u8; 32] {
-        *self.hasher.finalize().as_bytes()
-    }
-
-    /// The whole list.
-    ///
-    /// # Errors
-    /// [`Malformed`] if it is empty or one name stands twice in a directory.
-    pub fn finish(mut self) -> Result<Manifest, Malformed> {
-        if self.manifest.is_empty() {
-            return Err(Malformed::Value("list: it is empty"));
-        }
-        if self.manifest.has_duplicates() {
-            return Err(Malformed::Name("it stands twice"));
-        }
-        self.manifest.slots.shrink_to_fit();
-        self.manifest.names.shrink_to_fit();
-        Ok(self.manifest)
-    }
-}
-
 #[cfg(test)]
-#[path = "manifest_tests.rs"]
 mod tests;

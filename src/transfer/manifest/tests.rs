@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::transfer::MAX_CONTENT;
 
 fn file(name: &[u8], parent: Option<u32>, size: u64) -> Entry<'_> {
     Entry {

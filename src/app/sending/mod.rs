@@ -1,5 +1,8 @@
 //! The sender's side of a session: reads and hashes on the disk thread, hands blocks to the connection.
 
+mod disk;
+
+use self::disk::{Done, Job};
 use super::close;
 use super::command::{Command, Notice};
 use super::outcome::{Failure, Summary};
@@ -10,47 +13,15 @@ use crate::protocol::time::Time;
 use crate::transfer::error::TransferError;
 use crate::transfer::manifest::Manifest;
 use crate::transfer::send::{Purpose, SendEvent, SendSession, Work};
-use crate::transfer::source::{BlockRead, Source};
+use crate::transfer::source::Source;
 use crate::transfer::{BLOCK_LEN, BlockIndex};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// Blocks asked of the disk at once.
 const READ_AHEAD: usize = 4;
-
-/// For the disk thread.
-enum Job {
-    Read {
-        block: BlockIndex,
-        purpose: Purpose,
-        buffer: Vec<u8>,
-    },
-    /// A block that was dropped to save memory and of which a piece was lost.
-    Again {
-        block: BlockIndex,
-        buffer: Vec<u8>,
-    },
-    Check,
-    Release(BlockIndex),
-}
-
-/// From the disk thread.
-enum Done {
-    Read {
-        block: BlockIndex,
-        purpose: Purpose,
-        buffer: Vec<u8>,
-        read: BlockRead,
-    },
-    Again {
-        block: BlockIndex,
-        buffer: Vec<u8>,
-    },
-    Checked,
-    Failed(TransferError),
-}
 
 /// The sending side.
 pub struct Sending {
@@ -84,11 +55,7 @@ impl Sending {
         clock: Clock,
         notices: UnboundedSender<Notice>,
     ) -> std::io::Result<Self> {
-        let (jobs, todo) = channel();
-        let (tell, done) = channel();
-        std::thread::Builder::new()
-            .name("disk".into())
-            .spawn(move || disk(source, &todo, &tell, &waker))?;
+        let (jobs, done) = disk::start(source, waker)?;
         Ok(Sending {
             session: SendSession::new(manifest),
             jobs,
@@ -277,40 +244,5 @@ impl Side for Sending {
             .take()
             .unwrap_or_else(|| Err(close::failure_of_end(&end)));
         let _ = self.notices.send(Notice::Ended(verdict));
-    }
-}
-
-/// The disk thread: one job after the other until the channel closes.
-fn disk(mut source: Source, todo: &Receiver<Job>, tell: &Sender<Done>, waker: &Waker) {
-    while let Ok(job) = todo.recv() {
-        let done = match job {
-            Job::Read {
-                block,
-                purpose,
-                mut buffer,
-            } => source.read_block(block, &mut buffer).map(|read| Done::Read {
-                block,
-                purpose,
-                buffer,
-                read,
-            }),
-            // False means bytes of a pipe that were verified meanwhile: nobody will miss them.
-            Job::Again { block, mut buffer } => source
-                .read_range(block.start(), &mut buffer)
-                .map(|_| Done::Again { block, buffer }),
-            Job::Check => source.check_unchanged().map(|()| Done::Checked),
-            Job::Release(low) => {
-                source.release(low);
-                continue;
-            }
-        };
-        let failed = done.is_err();
-        if tell.send(done.unwrap_or_else(Done::Failed)).is_err() {
-            return;
-        }
-        waker.wake();
-        if failed {
-            return;
-        }
     }
 }

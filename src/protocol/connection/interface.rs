@@ -1,0 +1,126 @@
+//! What a connection is made from, and what it tells.
+
+use crate::protocol::congestion::Phase;
+use crate::protocol::seal::Cipher;
+use crate::protocol::{Path, Role};
+use std::ops::Range;
+use std::time::Duration;
+
+/// What a connection is made from.
+#[derive(Debug)]
+pub struct Config {
+    /// Which end this is.
+    pub role: Role,
+    /// The AEAD agreed on.
+    pub cipher: Cipher,
+    /// Secret for what this end seals.
+    pub send_secret: [u8; 32],
+    /// Secret for what the peer seals.
+    pub receive_secret: [u8; 32],
+    /// Connection ID in packets to this end.
+    pub local_id: u32,
+    /// Connection ID in packets to the peer.
+    pub remote_id: u32,
+    /// Where the handshake succeeded.
+    pub path: Path,
+    /// Round trip of the handshake, if this end saw one.
+    pub handshake_rtt: Option<Duration>,
+    /// Seed for path challenges.
+    pub seed: u64,
+    /// Blocks of content to hold while sending.
+    pub send_blocks: usize,
+    /// User's limit, bytes a second.
+    pub limit: Option<u64>,
+}
+
+/// Content bytes that arrived, in the datagram they came in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Content {
+    /// Place in the content space.
+    pub offset: u64,
+    /// Place in the datagram given to `handle_datagram`.
+    pub range: Range<usize>,
+}
+
+/// What the application should know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The peer's first sealed packet arrived: it has the keys and hears us.
+    Confirmed,
+    /// The connection now uses another path.
+    Moved(Path),
+    /// Nothing heard for [`SILENCE`](super::SILENCE).
+    Silent,
+    /// Heard again after silence.
+    Back,
+    /// It ended.
+    Closed(Closed),
+}
+
+/// How a connection ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Closed {
+    /// The peer ended it.
+    ByPeer {
+        /// A number for programs.
+        code: u16,
+        /// A text for people; untrusted.
+        reason: String,
+    },
+    /// This end did, on the application's word; all copies of the message have left.
+    ByUs,
+    /// The peer broke the protocol.
+    Misbehaved(&'static str),
+    /// So many forgeries that the AEAD's promise ends.
+    TooManyForgeries,
+}
+
+/// What keeps the sender from sending faster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Limit {
+    /// The path: its rate or its window.
+    Path,
+    /// The receiver has no room: its disk is slow.
+    Peer,
+    /// Nothing to send at hand: our own disk is slow.
+    Source,
+    /// The user's limit.
+    User,
+}
+
+/// Counters and estimates, for people and traces.
+#[derive(Clone, Copy, Debug)]
+pub struct Stats {
+    /// Smoothed RTT.
+    pub rtt: Duration,
+    /// Lowest RTT.
+    pub min_rtt: Duration,
+    /// Bytes in flight.
+    pub in_flight: u64,
+    /// Congestion window.
+    pub window: u64,
+    /// Pacing rate, bytes a second.
+    pub pacing_rate: u64,
+    /// Bandwidth estimate, bytes a second.
+    pub bandwidth: u64,
+    /// What the controller is doing.
+    pub phase: Phase,
+    /// Packets sent that asked for an ACK.
+    pub sent_packets: u64,
+    /// Of those, declared lost (late arrivals taken off).
+    pub lost_packets: u64,
+    /// Content packets that repeated earlier content.
+    pub repeated_packets: u64,
+    /// Packets received and authenticated.
+    pub received_packets: u64,
+    /// Datagrams that were not the peer's.
+    pub forgeries: u64,
+    /// Duplicates and replays dropped.
+    pub replays: u64,
+    /// Content bytes acknowledged by the peer.
+    pub arrived_bytes: u64,
+    /// Size of datagrams.
+    pub mtu: u16,
+    /// What binds.
+    pub limit: Limit,
+}

@@ -1,0 +1,62 @@
+//! What a punch tells.
+
+use std::time::Duration;
+
+use super::{PathKind, Report};
+use crate::protocol::Path;
+use crate::protocol::handshake::SessionKeys;
+use crate::rendezvous::schedule::ScheduleEvent;
+
+/// What happened.
+#[derive(Debug)]
+pub enum PunchEvent {
+    /// Waiting for a slot, or a slot has begun.
+    Schedule(ScheduleEvent),
+    /// Something the user should read now rather than in a report at the end.
+    Notice(Notice),
+    /// The peer was heard from an address nobody had told of; it is answered there.
+    Reflexive(Path),
+    /// There is a path. The punch is over; keep [`Punch::into_parts`](super::Punch::into_parts) for late copies. The receiver may
+    /// send at once, but knows that the sender hears it only when a sealed packet opens, perhaps on another
+    /// path than this.
+    Connected {
+        /// Where.
+        path: Path,
+        /// With what.
+        keys: SessionKeys,
+        /// Of which kind.
+        kind: PathKind,
+        /// The round trip, where one exchange can be told from another.
+        rtt: Option<Duration>,
+    },
+    /// No path before the time was up, or none possible.
+    Failed(Box<Report>),
+}
+
+/// What is worth saying at once. Each comes at most once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Notice {
+    /// By both NAT classes this cannot work without luck.
+    #[error(
+        "one of the two networks is a symmetric NAT and the other does not let its packets in; trying all the \
+         same, but it will probably take another network, such as a phone's hotspot"
+    )]
+    Hopeless,
+    /// It depends on a filter nobody knows.
+    #[error(
+        "one of the two networks is a symmetric NAT: this works only if the other lets in packets from any port"
+    )]
+    Doubtful,
+    /// The peer is there with our bare address.
+    #[error("your peer pasted only ip:port: ask them to paste the whole line")]
+    PeerPastedBare,
+    /// The peer is there with our whole address, we have its bare one.
+    #[error("your peer has your whole line but you pasted only its ip:port: start again with the whole line")]
+    WePastedBare,
+    /// The peer is in our role.
+    #[error("your peer runs p2pcopy in the same role as you: one must be sender, the other receiver")]
+    SameRole,
+    /// Packets arrive that were not made for this run.
+    #[error("packets with another key arrive: one side may hold the address of an earlier run")]
+    OldAddress,
+}

@@ -1,0 +1,113 @@
+//! Which paths two addresses give, and of which kind a path is.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::protocol::Path;
+use crate::rendezvous::address::{Address, Mapping, PAIRS};
+
+/// What kind of path was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PathKind {
+    /// Inside one network.
+    Lan,
+    /// IPv6.
+    Ipv6,
+    /// Through the NATs, between the addresses that were pasted.
+    Direct,
+    /// Through the NATs, to an address only seen when the peer's packet arrived.
+    PeerReflexive,
+}
+
+impl std::fmt::Display for PathKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            PathKind::Lan => "same network",
+            PathKind::Ipv6 => "IPv6",
+            PathKind::Direct => "direct, through the NATs",
+            PathKind::PeerReflexive => "direct, at an address seen only when the peer's packet arrived",
+        })
+    }
+}
+
+impl PathKind {
+    /// Of which kind `path` is between these two.
+    pub(super) fn of(path: Path, own: &Address, peer: &Address, ipv6_socket: Option<u8>) -> PathKind {
+        let ip = path.remote.ip();
+        let pasted = (0..PAIRS).any(|k| peer.pair(k) == Some(path.remote));
+        let candidate = peer
+            .token
+            .as_ref()
+            .is_some_and(|t| t.candidates.contains(&path.remote));
+        let public = peer
+            .token
+            .as_ref()
+            .is_some_and(|t| t.nat.mapping == Mapping::Public);
+        // An address of our own, inside or outside: the peer is on this machine or behind the same NAT.
+        let candidates = own.token.iter().flat_map(|t| &t.candidates);
+        let ours = candidates.chain([&own.reflexive]).any(|own| own.ip() == ip);
+        match ip {
+            _ if Some(path.local) == ipv6_socket || path.remote.is_ipv6() => PathKind::Ipv6,
+            _ if ours || is_private(ip) => PathKind::Lan,
+            _ if pasted => PathKind::Direct,
+            _ if candidate && public => PathKind::Direct,
+            _ if candidate => PathKind::Lan,
+            _ => PathKind::PeerReflexive,
+        }
+    }
+}
+
+/// Whether an address belongs to the network one sits in.
+pub(super) fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
+        IpAddr::V6(_) => false,
+    }
+}
+
+/// Which paths need a slot (one per port pair both sides have), and which can be tried at once.
+pub(super) fn paths(
+    own: &Address,
+    peer: &Address,
+    ipv6_socket: Option<u8>,
+) -> ([Option<Path>; PAIRS], Vec<Path>) {
+    let mut pairs = [None; PAIRS];
+    for (k, pair) in pairs.iter_mut().enumerate() {
+        let Some(remote) = peer.pair(k).filter(SocketAddr::is_ipv4) else {
+            continue;
+        };
+        // Both sides must agree on the pairs in use, and a bare peer knows of the first alone.
+        if k == 0 || own.pair(k).is_some() {
+            *pair = u8::try_from(k).ok().map(|local| Path { local, remote });
+        }
+    }
+    let own_candidates = own
+        .token
+        .as_ref()
+        .map(|t| t.candidates.as_slice())
+        .unwrap_or_default();
+    let public = peer
+        .token
+        .as_ref()
+        .is_some_and(|t| t.nat.mapping == Mapping::Public);
+    let mut candidates = Vec::new();
+    let told = peer.token.iter().flat_map(|t| t.candidates.iter().copied());
+    let no_nat = |front: &SocketAddr| public || front.is_ipv6() || is_private(front.ip());
+    let front = Some(peer.reflexive).filter(no_nat);
+    for remote in told.chain(front) {
+        let local = match remote {
+            SocketAddr::V4(_) => Some(0),
+            SocketAddr::V6(_) => ipv6_socket,
+        };
+        let Some(path) = local.map(|local| Path { local, remote }) else {
+            continue;
+        };
+        // Two homes with the same private addresses: we would talk to ourselves.
+        let ourselves = own_candidates.contains(&remote);
+        // A candidate that is also the address of a NAT must wait for its slot.
+        let needs_slot = !public && !is_private(remote.ip()) && pairs.contains(&Some(path));
+        if !ourselves && !needs_slot && !candidates.contains(&path) {
+            candidates.push(path);
+        }
+    }
+    (pairs, candidates)
+}
