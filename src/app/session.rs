@@ -8,7 +8,7 @@ use crate::protocol::connection::{self, Config, Connection};
 use crate::protocol::handshake::SessionKeys;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Role};
-use crate::rendezvous::punch::{PathKind, Punch, PunchEvent, Responder, Search};
+use crate::rendezvous::punch::{Punch, PunchEvent, Responder, Search};
 use crate::rendezvous::schedule::{Reach, Schedule};
 use crate::rendezvous::stun::{StunClient, StunEvent};
 use std::sync::mpsc::Receiver;
@@ -87,7 +87,7 @@ struct Linked {
     /// Looks for a silent peer.
     search: Option<Schedule>,
     /// What to tell of the connection once its RTT is known, and until when to wait for that.
-    announce: Option<(Time, PathKind, Option<[&'static str; 6]>)>,
+    announce: Option<(Time, Option<[&'static str; 6]>)>,
     /// The users have compared the words, or need not.
     vouched: bool,
 }
@@ -175,13 +175,8 @@ impl Session {
         }
         while let Some(event) = self.punch.as_mut().and_then(Punch::poll_event) {
             match event {
-                PunchEvent::Connected {
-                    path,
-                    keys,
-                    kind,
-                    rtt,
-                } => {
-                    self.connect(now, path, keys, kind, rtt);
+                PunchEvent::Connected { path, keys, rtt, .. } => {
+                    self.connect(now, path, keys, rtt);
                     break;
                 }
                 event => self.tell(Notice::Punch(event)),
@@ -213,11 +208,13 @@ impl Session {
                 self.side.on_end(End::Lost(silence));
                 self.over = true;
             }
-            if let Some((until, kind, words)) = linked.announce
+            if let Some((until, words)) = linked.announce
                 && (now >= until || linked.connection.rtt().is_some())
             {
                 linked.announce = None;
                 let (path, rtt) = (linked.connection.path(), linked.connection.rtt());
+                // The peer may have chosen another of the paths that work.
+                let kind = linked.places.kind(path);
                 let _ = self.notices.send(Notice::Connected {
                     path,
                     kind,
@@ -256,7 +253,7 @@ impl Session {
         }
     }
 
-    fn connect(&mut self, now: Time, path: Path, keys: SessionKeys, kind: PathKind, rtt: Option<Duration>) {
+    fn connect(&mut self, now: Time, path: Path, keys: SessionKeys, rtt: Option<Duration>) {
         let Some(punch) = self.punch.take() else { return };
         let config = Config {
             role: self.settings.role,
@@ -281,7 +278,7 @@ impl Session {
             late: None,
             places,
             search: None,
-            announce: Some((now + ANNOUNCE, kind, keys.sas)),
+            announce: Some((now + ANNOUNCE, keys.sas)),
             vouched,
         });
         self.stun = None;

@@ -62,6 +62,10 @@ pub struct PunchConfig {
 /// Where and when to look for a peer that was connected and fell silent: the same places as before.
 #[derive(Clone, Debug)]
 pub struct Search {
+    own: Address,
+    peer: Address,
+    /// Our IPv6 socket, if there is one.
+    ipv6_socket: Option<u8>,
     pairs: [Option<Path>; PAIRS],
     candidates: Vec<Path>,
     clock: Clock,
@@ -81,6 +85,11 @@ impl Search {
             now,
         )
     }
+
+    /// What kind of path this is.
+    pub fn kind(&self, path: Path) -> PathKind {
+        PathKind::of(path, &self.own, &self.peer, self.ipv6_socket)
+    }
 }
 
 /// The machine. Drive it as [`crate::protocol`] says.
@@ -88,7 +97,6 @@ pub struct Punch {
     own: Address,
     peer: Address,
     clock: Clock,
-    ipv6_socket: Option<u8>,
     schedule: Schedule,
     search: Search,
     engine: Engine,
@@ -133,6 +141,9 @@ impl Punch {
         let engine = Engine::new(role, local, &own, &peer, &mut rng)?;
         let (pairs, candidates) = paths(&own, &peer, ipv6_socket);
         let search = Search {
+            own: own.clone(),
+            peer: peer.clone(),
+            ipv6_socket,
             pairs,
             candidates,
             clock,
@@ -162,7 +173,6 @@ impl Punch {
             own,
             peer,
             clock,
-            ipv6_socket,
             schedule,
             search,
             engine,
@@ -324,15 +334,11 @@ impl Punch {
     /// The peer was heard on `path`: send there too, whatever the schedule says.
     fn learn(&mut self, now: Time, path: Path) {
         if self.schedule.add_reflexive(path, now) {
-            if self.kind(path) == PathKind::PeerReflexive {
+            if self.search.kind(path) == PathKind::PeerReflexive {
                 self.events.push_back(PunchEvent::Reflexive(path));
             }
             self.handle_timeout(now);
         }
-    }
-
-    fn kind(&self, path: Path) -> PathKind {
-        PathKind::of(path, &self.own, &self.peer, self.ipv6_socket)
     }
 
     fn connected(&mut self, now: Time, path: Path, keys: SessionKeys) {
@@ -342,7 +348,7 @@ impl Punch {
             Some(&(_, at, 1)) if keys.role == Role::Sender && keys.sas.is_none() => Some(now.since(at)),
             _ => None,
         };
-        let kind = self.kind(path);
+        let kind = self.search.kind(path);
         self.events.push_back(PunchEvent::Connected {
             path,
             keys,

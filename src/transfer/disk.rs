@@ -180,18 +180,20 @@ impl Layer for DiskLayer {
         Ok(())
     }
 
-    fn set_meta(&self, file: &File, mode: u16, mtime: i64) -> io::Result<()> {
+    fn set_meta(&self, file: &File, mode: u16, mtime: Option<i64>) -> io::Result<()> {
         #[cfg(unix)]
         file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(u32::from(mode)))?;
-        let distance = Duration::from_nanos(mtime.unsigned_abs());
-        let epoch = SystemTime::UNIX_EPOCH;
-        let time = if mtime < 0 {
-            epoch.checked_sub(distance)
-        } else {
-            epoch.checked_add(distance)
-        };
-        let time = time.ok_or(io::ErrorKind::InvalidInput)?;
-        file.set_times(FileTimes::new().set_modified(time))?;
+        if let Some(mtime) = mtime {
+            let distance = Duration::from_nanos(mtime.unsigned_abs());
+            let epoch = SystemTime::UNIX_EPOCH;
+            let time = if mtime < 0 {
+                epoch.checked_sub(distance)
+            } else {
+                epoch.checked_add(distance)
+            };
+            let time = time.ok_or(io::ErrorKind::InvalidInput)?;
+            file.set_times(FileTimes::new().set_modified(time))?;
+        }
         #[cfg(not(unix))]
         if mode & 0o200 == 0 && file.metadata()?.is_file() {
             let mut permissions = file.metadata()?.permissions();

@@ -50,8 +50,8 @@ pub trait Layer: Send {
     fn set_len(&self, file: &Self::File, len: u64) -> io::Result<()>;
     /// Reserves room for `len` bytes, where the file system can.
     fn allocate(&self, file: &Self::File, len: u64) -> io::Result<()>;
-    /// Sets permission bits and modification time (nanoseconds since 1970).
-    fn set_meta(&self, file: &Self::File, mode: u16, mtime: i64) -> io::Result<()>;
+    /// Sets permission bits and, if given, the modification time (nanoseconds since 1970).
+    fn set_meta(&self, file: &Self::File, mode: u16, mtime: Option<i64>) -> io::Result<()>;
     /// Waits until the file, or the directory's entries, are on the medium.
     fn sync(&self, file: &Self::File) -> io::Result<()>;
     /// Waits until everything on this file system is on the medium. False if there is no such call here.

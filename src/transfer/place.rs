@@ -71,7 +71,7 @@ pub(super) fn settle<L: Layer>(
             Kind::File | Kind::Stream | Kind::Text => {
                 let file = open_ours(layer, &path).map_err(|e| failed("open")(&path, e))?;
                 layer
-                    .set_meta(&file, entry.mode, entry.mtime)
+                    .set_meta(&file, entry.mode, entry.time())
                     .map_err(|e| failed("finish")(&path, e))?;
                 if one_by_one {
                     layer.sync(&file).map_err(|e| failed("sync")(&path, e))?;
@@ -90,7 +90,7 @@ pub(super) fn settle<L: Layer>(
             entry.mode
         };
         layer
-            .set_meta(&dir, mode, entry.mtime)
+            .set_meta(&dir, mode, entry.time())
             .map_err(|e| failed("finish")(&path, e))?;
         if one_by_one {
             layer.sync(&dir).map_err(|e| failed("sync")(&path, e))?;
@@ -219,7 +219,7 @@ fn finish_top<L: Layer>(
     }
     let name = PathBuf::from(names::os_from_bytes(entry.name));
     match placed.iter().find(|p| p.name == name) {
-        Some(p) => layer.set_meta(&layer.open_dir(&p.final_name)?, entry.mode, entry.mtime),
+        Some(p) => layer.set_meta(&layer.open_dir(&p.final_name)?, entry.mode, entry.time()),
         None => Ok(()),
     }
 }

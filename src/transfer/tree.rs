@@ -221,7 +221,7 @@ impl<F> Tree<F> {
         // A file that came whole is done with: finishing it now saves opening it again.
         let whole = bytes.len() as u64 == entry.size;
         if whole && outcome.is_ok() {
-            outcome = layer.set_meta(file, entry.mode, entry.mtime);
+            outcome = layer.set_meta(file, entry.mode, entry.time());
         }
         outcome.map_err(|e| LocalError::new("write", layer.root().join(self.path(segment.entry)), e))?;
         let (word, bit) = (segment.entry.get() as usize / 64, 1 << (segment.entry.get() % 64));

@@ -102,7 +102,11 @@ impl Sample {
 /// If the trace cannot be read, holds nothing to draw, or the picture cannot be written.
 pub(super) fn draw(options: &PlotOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     let (trace, picture) = (&options.trace, &options.picture);
-    let text = std::fs::read_to_string(trace).map_err(|e| Failure::file("read", trace, &e))?;
+    let text = match std::fs::read_to_string(trace) {
+        // Not even text: as little a trace as any other file.
+        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => String::new(),
+        other => other.map_err(|e| Failure::file("read", trace, &e))?,
+    };
     let samples: Vec<Sample> = text.lines().filter_map(Sample::parse).collect();
     let svg = plot::draw(&samples).ok_or_else(|| {
         Failure::usage(

@@ -11,6 +11,8 @@ const LEFT: f64 = 80.0;
 const ABOVE: f64 = 34.0;
 /// Room at the right edge and below the last panel.
 const MARGIN: f64 = 24.0;
+/// Least height of a scale, in its unit: below this there is nothing to see.
+const LEAST: f64 = 0.01;
 /// Points of a curve at most; a long trace is thinned to so many.
 const POINTS: usize = 700;
 /// What bound the speed: as the trace and as people call it, and its colour.
@@ -124,7 +126,7 @@ fn draw_panel(svg: &mut String, top: f64, title: &str, curves: &[Curve], x: &imp
     let shown = curves
         .last()
         .map_or(0.0, |c| c.points.iter().fold(0.0, |m: f64, p| m.max(p.1)));
-    let most = values().fold(0.0, f64::max).min(shown * 1.5).max(1e-6);
+    let most = values().fold(0.0, f64::max).min(shown * 1.5).max(LEAST);
     let y = |value: f64| top + PANEL * (1.0 - value.min(most) / most);
     let _ = write!(svg, "<text x=\"{LEFT}\" y=\"{:.0}\">{title}</text>", top - 8.0);
     for tick in ticks(most) {

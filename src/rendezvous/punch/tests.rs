@@ -395,7 +395,7 @@ fn a_bare_peer_at_an_address_of_our_own_is_not_said_to_be_behind_a_nat() {
     config.peer.token = None;
     let punch = Punch::new(config, Time::ZERO).unwrap();
     let kind = |ip| {
-        punch.kind(Path {
+        punch.search.kind(Path {
             local: 0,
             remote: SocketAddr::new(ip, BASE_PORT + 9),
         })

@@ -119,6 +119,13 @@ pub struct Entry<'a> {
     pub target: &'a [u8],
 }
 
+impl Entry<'_> {
+    /// The modification time its copy should have; none for a stream, which is as new as its copy.
+    pub fn time(&self) -> Option<i64> {
+        (self.kind != Kind::Stream).then_some(self.mtime)
+    }
+}
+
 /// A part of one file that lies in an asked-for range of the content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Segment {

@@ -236,12 +236,12 @@ impl Layer for MemoryLayer {
         Ok(())
     }
 
-    fn set_meta(&self, file: &Handle, new_mode: u16, new_mtime: i64) -> io::Result<()> {
+    fn set_meta(&self, file: &Handle, new_mode: u16, new_mtime: Option<i64>) -> io::Result<()> {
         let mut disk = self.lock();
         disk.whole_step("set_meta")?;
         match disk.nodes.get_mut(&file.0) {
             Some(Node::File { mode, mtime, .. } | Node::Dir { mode, mtime, .. }) => {
-                (*mode, *mtime) = (new_mode, new_mtime);
+                (*mode, *mtime) = (new_mode, new_mtime.unwrap_or(*mtime));
                 Ok(())
             }
             _ => Err(not_found()),
