@@ -125,8 +125,9 @@ pub(crate) struct Track<'a> {
 
 impl<'a> Track<'a> {
     pub(crate) fn build(cell: &'a Cell) -> io::Result<Track<'a>> {
+        sweep()?;
         let files = tempfile::Builder::new()
-            .prefix("p2pcopy-wan-")
+            .prefix(&format!("{PREFIX}{}-", std::process::id()))
             .tempdir_in(MEMORY)?;
         let file = files.path().join("vm.img");
         let network = Network::build(cell.plan());
