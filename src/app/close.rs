@@ -20,13 +20,21 @@ pub const VERIFICATION: u16 = 4;
 pub const LOCAL: u16 = 5;
 /// Anything else.
 pub const OTHER: u16 = 6;
+/// The user saw other words than ours.
+pub const WORDS_DIFFER: u16 = 7;
+/// Several files were offered to a pipe.
+pub const NOT_ONE_STREAM: u16 = 8;
 
 /// The code the peer is told for an error of this side.
 pub fn code_of(error: &TransferError) -> u16 {
     if matches!(error, TransferError::NotOneStream) {
         return NOT_ONE_STREAM;
     }
-    match error.code() {
+    code_of_kind(error.code())
+}
+
+fn code_of_kind(kind: FailureCode) -> u16 {
+    match kind {
         FailureCode::Other => OTHER,
         FailureCode::Cancelled => CANCELLED,
         FailureCode::SourceChanged => SOURCE_CHANGED,
@@ -34,11 +42,6 @@ pub fn code_of(error: &TransferError) -> u16 {
         FailureCode::Local => LOCAL,
     }
 }
-
-/// The user saw other words than ours.
-pub const WORDS_DIFFER: u16 = 7;
-/// Several files were offered to a pipe.
-pub const NOT_ONE_STREAM: u16 = 8;
 
 /// What the peer may read of an error of this side: its kind, never a path of this machine.
 pub fn text_of(error: &TransferError) -> &'static str {
@@ -88,16 +91,7 @@ pub fn failure_of(error: TransferError) -> Failure {
         },
         TransferError::NotOneStream => Failure::NotOneStream(Party::Us),
         TransferError::Refused(_) => Failure::Refused(Party::Peer),
-        TransferError::PeerFailed { code, text } => from_peer(
-            match code {
-                FailureCode::Other => OTHER,
-                FailureCode::Cancelled => CANCELLED,
-                FailureCode::SourceChanged => SOURCE_CHANGED,
-                FailureCode::Verification => VERIFICATION,
-                FailureCode::Local => LOCAL,
-            },
-            &text,
-        ),
+        TransferError::PeerFailed { code, text } => from_peer(code_of_kind(code), &text),
         e @ (TransferError::Malformed(_) | TransferError::PeerMisbehaved(_)) => {
             Failure::other(e.to_string(), "run the same version of p2pcopy on both sides")
         }
