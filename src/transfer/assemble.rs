@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::runs::{Inserted, MAX_SPANS, RunSet, Spans};
+use super::store::StoreEvent;
 use super::{BLOCK_LEN, BlockIndex, MAX_CONTENT, block_count};
 
 /// A buffer of [`BLOCK_LEN`] bytes.
@@ -355,6 +356,16 @@ impl Assembler {
                 .filter_map(|index| self.open.remove(index))
                 .map(|open| open.buffer),
         );
+    }
+
+    /// Takes what the disk thread says.
+    pub fn on_store_event(&mut self, event: StoreEvent) {
+        match event {
+            StoreEvent::Verified(block) => self.mark_complete(block, BlockIndex::new(block.get() + 1)),
+            StoreEvent::Need(block) => self.reopen(block),
+            StoreEvent::Recycle(buffer) => self.recycle(buffer),
+            StoreEvent::Finished { .. } => {}
+        }
     }
 
     /// Block `block` is needed again after all: its bytes were wrong.

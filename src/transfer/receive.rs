@@ -216,8 +216,8 @@ impl ReceiveSession {
         }
     }
 
-    /// What the disk thread said. [`StoreEvent::Need`] is for the assembler's `reopen` as well,
-    /// [`StoreEvent::Verified`] for its `mark_complete`, [`StoreEvent::Recycle`] for its `recycle` alone.
+    /// What the disk thread said; the assembler wants to hear it as well
+    /// ([`super::assemble::Assembler::on_store_event`]).
     pub fn on_store_event(&mut self, event: &StoreEvent) {
         match event {
             StoreEvent::Verified(block) => {

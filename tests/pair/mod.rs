@@ -19,7 +19,7 @@ use p2pcopy::transfer::receive::{ReceiveEvent, ReceiveSession};
 use p2pcopy::transfer::send::{Purpose, SendEvent, SendSession, Work};
 use p2pcopy::transfer::sink::Sink;
 use p2pcopy::transfer::source::Source;
-use p2pcopy::transfer::store::{Store, StoreEvent, StoreJob};
+use p2pcopy::transfer::store::{Store, StoreJob};
 use p2pcopy::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW};
 
 /// A small generator, so that a failing run replays from its seed.
@@ -265,14 +265,7 @@ fn drive<S: Store>(
                 idle = false;
                 receive.on_store_event(&event);
                 let assembler = assembler.as_mut().unwrap();
-                match event {
-                    StoreEvent::Verified(block) => {
-                        assembler.mark_complete(block, BlockIndex::new(block.get() + 1));
-                    }
-                    StoreEvent::Need(block) => assembler.reopen(block),
-                    StoreEvent::Recycle(buffer) => assembler.recycle(buffer),
-                    StoreEvent::Finished { .. } => {}
-                }
+                assembler.on_store_event(event);
             }
         }
         if setup.die_after.is_some_and(|n| receive.verified().0 >= n) {

@@ -182,14 +182,7 @@ impl Receiving {
             };
             for event in events {
                 self.session.on_store_event(&event);
-                match event {
-                    StoreEvent::Verified(block) => {
-                        assembler.mark_complete(block, BlockIndex::new(block.get() + 1));
-                    }
-                    StoreEvent::Need(block) => assembler.reopen(block),
-                    StoreEvent::Recycle(buffer) => assembler.recycle(buffer),
-                    StoreEvent::Finished { .. } => {}
-                }
+                assembler.on_store_event(event);
             }
             if idle {
                 break;

@@ -138,14 +138,7 @@ impl Receiving {
             Done::Store(event) => {
                 self.session.on_store_event(&event);
                 if let Some(assembler) = &mut self.assembler {
-                    match event {
-                        StoreEvent::Verified(block) => {
-                            assembler.mark_complete(block, BlockIndex::new(block.get() + 1));
-                        }
-                        StoreEvent::Need(block) => assembler.reopen(block),
-                        StoreEvent::Recycle(buffer) => assembler.recycle(buffer),
-                        StoreEvent::Finished { .. } => {}
-                    }
+                    assembler.on_store_event(event);
                 }
             }
             Done::Failed(error) => return Err(error),
