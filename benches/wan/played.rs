@@ -27,6 +27,7 @@ mod ours;
 mod peers;
 mod picture;
 mod ping;
+mod sharing;
 mod table;
 
 use std::path::PathBuf;
@@ -44,7 +45,8 @@ const USAGE: &str =
   --only TOOL,..  only tools whose names contain one of these, in any case
   --quick         only the most telling links
   --rounds N      each tool N times over each link; the median counts (default 1)
-  --pictures DIR  write the pictures of docs/performance.md there";
+  --pictures DIR  write the pictures of docs/performance.md there
+  --sharing       instead: what share of a link p2pcopy has beside TCP, and beside itself";
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
@@ -54,6 +56,7 @@ struct Wanted {
     quick: bool,
     rounds: usize,
     pictures: Option<PathBuf>,
+    sharing: bool,
 }
 
 impl Wanted {
@@ -69,6 +72,7 @@ impl Wanted {
                 // Cargo says so to every benchmark.
                 "--bench" => {}
                 "--quick" => wanted.quick = true,
+                "--sharing" => wanted.sharing = true,
                 "--only" => wanted.tools.extend(value()?.split(',').map(str::to_lowercase)),
                 "--rounds" => wanted.rounds = value()?.parse().map_err(|_| "--rounds needs a number")?,
                 "--pictures" => wanted.pictures = Some(PathBuf::from(value()?)),
@@ -105,6 +109,10 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if wanted.sharing {
+        println!("{}", sharing::table(&wanted.links));
+        return ExitCode::SUCCESS;
+    }
     let board = measure(&wanted);
     println!("{}", board.markdown());
     if let Some(directory) = &wanted.pictures

@@ -10,6 +10,9 @@ use tempfile::TempDir;
 use super::driver::Peer;
 use super::network::{Network, Side};
 
+/// Name of the sender's trace.
+const TRACE: &str = "trace.json";
+
 /// When the receiver says that it wants the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Consent {
@@ -49,6 +52,8 @@ pub(crate) struct Errand {
     pub(crate) limit: Duration,
     /// Where both files lie; none: wherever temporary files go.
     pub(crate) directory: Option<PathBuf>,
+    /// Whether the sender writes a trace, from which [`Pair::arrived`] reads.
+    pub(crate) trace: bool,
 }
 
 impl Default for Errand {
@@ -63,6 +68,7 @@ impl Default for Errand {
             environment: Vec::new(),
             limit: Duration::from_secs(60),
             directory: None,
+            trace: false,
         }
     }
 }
@@ -131,6 +137,9 @@ impl Pair {
         };
         let mut sender = Peer::start(network, Side::A, "sender", |command| {
             command.args(["sender", "--file"]).arg(&file);
+            if errand.trace {
+                command.arg("--trace").arg(files.path().join(TRACE));
+            }
             both(command);
         });
         let mut receiver = Peer::start(network, Side::B, "receiver", |command| {
@@ -197,6 +206,13 @@ impl Pair {
             peak_memory,
             exact: received.is_some() && sent == received,
         }
+    }
+
+    /// Bytes of content that the receiver has acknowledged so far; none without a trace, or before its first line.
+    pub(crate) fn arrived(&self) -> Option<u64> {
+        let trace = std::fs::read_to_string(self.files.path().join(TRACE)).ok()?;
+        let (_, last) = trace.rsplit_once("\"arrived\":")?;
+        last.split_once(',')?.0.parse().ok()
     }
 
     /// Where the received file will stand when it is whole.

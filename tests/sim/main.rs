@@ -143,6 +143,27 @@ fn content_arrives_exactly_over_two_thousand_drawn_networks() {
     });
 }
 
+/// A receiver that the scheduler stops for 4 of every 8 ms in the first 40.
+#[test]
+fn a_busy_machine_does_not_end_startup_on_a_local_network() {
+    let trip = Duration::from_micros(150);
+    let link = Profile::new(1000 * MBIT, trip, 1_000_000);
+    let mut pair = Pair::new(link.clone(), link, 1000 * MBIT, 1);
+    let began = pair.now;
+    while pair.now < began + ms(300) {
+        let since = pair.now.since(began).as_micros() as u64;
+        let stop = if since < 40_000 {
+            4000_u64.saturating_sub(since % 8000)
+        } else {
+            0
+        };
+        pair.forward.profile.delay = trip + Duration::from_micros(stop);
+        pair.step();
+    }
+    let share = pair.got.count() as f64 / (1000 * MBIT) as f64 / 0.3;
+    assert!(share > 0.7, "{share:.2} of the link");
+}
+
 #[test]
 fn close_says_why() {
     let (forward, back) = wan(20, 40, 0.0);
@@ -162,6 +183,26 @@ fn close_says_why() {
             .iter()
             .any(|(_, r, e)| *r == Role::Sender && *e == Event::Closed(said.clone()))
     );
+}
+
+#[test]
+fn whoever_closes_waits_for_one_round_trip_and_without_an_answer_for_its_copies() {
+    for (answered, least, most) in [(true, 40, 45), (false, 120, 125)] {
+        let (forward, back) = wan(20, 40, 0.0);
+        let mut pair = Pair::new(forward, back, 1000, 1);
+        pair.run(Duration::from_secs(5));
+        let began = pair.now;
+        if !answered {
+            let dark = (began, began + Duration::from_secs(9));
+            pair.forward.profile.blackouts.push(dark);
+        }
+        pair.receiver.close(began, 0, "");
+        while !pair.receiver.is_closed() {
+            pair.step_if_alive();
+        }
+        let took = pair.now.since(began).as_millis();
+        assert!((least..=most).contains(&took), "answered {answered}: {took} ms");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! One end is started first and waits (`far`); the other does the work and ends with the transfer (`near`). Nothing
 //! is tuned: every program runs with its own defaults, and the namespaces with the kernel's.
 
-mod tcp;
+pub(crate) mod tcp;
 mod udp;
 
 use std::fs::File;
@@ -180,7 +180,7 @@ impl Peer {
         // Without a word of its own, a peer over TCP gets what nearly every system uses.
         prepare_tcp(ground.network, self.tcp.unwrap_or("cubic"))?;
         let mut far = ground.spawn((self.far)(ground)?, "far.log")?;
-        self.ready.wait(ground, &mut far.0)?;
+        self.ready.wait(&mut far.0, || ground.log("far.log"))?;
         let command = (self.near)(ground, &ground.log("far.log"))?;
         let begin = Instant::now();
         let mut near = ground.spawn(command, "near.log")?;
@@ -221,26 +221,26 @@ impl Peer {
 }
 
 impl Ready {
-    fn wait(self, ground: &Ground, far: &mut Child) -> io::Result<()> {
+    /// Waits for the process; `said` is what it has printed so far.
+    fn wait(self, far: &mut Child, said: impl Fn() -> String) -> io::Result<()> {
         let end = Instant::now() + READY_LIMIT;
-        while !self.is_so(ground, far.id()) {
+        while !self.is_so(far.id(), &said) {
             let ended = far.try_wait()?.is_some();
             if ended || Instant::now() > end {
                 let what = if ended { "ended" } else { "was not ready in time" };
-                let said = ground.log("far.log");
-                return Err(io::Error::other(format!("the waiting end {what}:\n{said}")));
+                return Err(io::Error::other(format!("the waiting end {what}:\n{}", said())));
             }
             thread::sleep(LOOK);
         }
         Ok(())
     }
 
-    fn is_so(self, ground: &Ground, pid: u32) -> bool {
+    fn is_so(self, pid: u32, said: impl Fn() -> String) -> bool {
         /// The state of a listening socket in /proc/net/tcp, and of a bound one in /proc/net/udp.
         const LISTEN: &str = "0A";
         const UNCONNECTED: &str = "07";
         let (table, port, state) = match self {
-            Ready::Said(words) => return ground.log("far.log").contains(words),
+            Ready::Said(words) => return said().contains(words),
             Ready::Tcp(port) => ("tcp", port, LISTEN),
             Ready::Udp(port) => ("udp", port, UNCONNECTED),
         };

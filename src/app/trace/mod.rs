@@ -31,12 +31,11 @@ impl Trace {
             Role::Sender => "sender",
             Role::Receiver => "receiver",
         };
-        // A trace that cannot be written must not end the transfer.
-        let _ = writeln!(
-            self.0,
+        // One line, one write: the file is read while it grows.
+        let line = format!(
             "{{\"time_s\":{:.3},\"side\":\"{side}\",\"done\":{done},\"arrived\":{},\"phase\":\"{:?}\",\"limit\":\"{:?}\",\
              \"pacing_rate\":{},\"bandwidth\":{},\"in_flight\":{},\"window\":{},\"rtt_ms\":{:.3},\"min_rtt_ms\":{:.3},\
-             \"sent\":{},\"lost\":{},\"repeated\":{},\"received\":{},\"mtu\":{}}}",
+             \"sent\":{},\"lost\":{},\"repeated\":{},\"received\":{},\"mtu\":{}}}\n",
             at.as_nanos() as f64 * 1e-9,
             s.arrived_bytes,
             s.phase,
@@ -53,6 +52,8 @@ impl Trace {
             s.received_packets,
             s.mtu
         );
+        // A trace that cannot be written must not end the transfer.
+        let _ = self.0.write_all(line.as_bytes());
     }
 }
 

@@ -48,11 +48,17 @@ struct Challenge {
 #[derive(Debug)]
 enum Ending {
     Open,
+    /// CLOSE leaves a few times, until the peer answers it with its own.
     Closing {
         code: u16,
         reason: String,
         copies: u8,
         next: Time,
+    },
+    /// The peer's CLOSE is to be answered with one of ours, so that it need not wait.
+    Answering {
+        code: u16,
+        reason: String,
     },
     Over,
 }
@@ -289,15 +295,18 @@ impl Connection {
         self.events.pop_front()
     }
 
-    fn misbehaved(&mut self, what: &'static str) {
+    fn end(&mut self, how: Closed) {
         self.ending = Ending::Over;
-        self.events.push_back(Event::Closed(Closed::Misbehaved(what)));
+        self.events.push_back(Event::Closed(how));
+    }
+
+    fn misbehaved(&mut self, what: &'static str) {
+        self.end(Closed::Misbehaved(what));
     }
 
     fn check_forgeries(&mut self) {
         if self.opener.forgeries() >= FORGERY_LIMIT && !self.is_closed() {
-            self.ending = Ending::Over;
-            self.events.push_back(Event::Closed(Closed::TooManyForgeries));
+            self.end(Closed::TooManyForgeries);
         }
     }
 }

@@ -112,14 +112,23 @@ impl Connection {
                 }
             }
             Frame::Close { code, reason } => {
-                let reason = String::from_utf8_lossy(reason).into_owned();
-                self.ending = Ending::Over;
-                self.events
-                    .push_back(Event::Closed(Closed::ByPeer { code, reason }));
+                self.on_close(code, reason);
                 return false;
             }
         }
         true
+    }
+
+    /// Whoever closes goes once the other has answered; whoever is told answers once and goes.
+    fn on_close(&mut self, code: u16, reason: &[u8]) {
+        match self.ending {
+            Ending::Open => {
+                let reason = String::from_utf8_lossy(reason).into_owned();
+                self.ending = Ending::Answering { code, reason };
+            }
+            Ending::Closing { .. } => self.end(Closed::ByUs),
+            Ending::Answering { .. } | Ending::Over => {}
+        }
     }
 
     fn move_to(&mut self, now: Time, path: Path) {

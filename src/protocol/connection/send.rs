@@ -1,7 +1,7 @@
 //! The way out: what to put in the next packets, and sealing them in place.
 
 use super::timers::KEEPALIVE;
-use super::{Closed, Connection, Ending, Event, Limit};
+use super::{Closed, Connection, Ending, Limit};
 use crate::protocol::Path;
 use crate::protocol::ledger::Carries;
 use crate::protocol::time::Time;
@@ -131,34 +131,43 @@ impl Connection {
         self.counters.sent += u64::from(eliciting);
     }
 
-    /// CLOSE, a few times; then the end.
+    /// CLOSE, a few times or once as an answer; then the end.
     fn send_close(&mut self, now: Time, buf: &mut Vec<u8>) -> Option<Transmit> {
-        let Ending::Closing {
-            code,
-            reason,
-            copies,
-            next,
-        } = &mut self.ending
-        else {
-            return None;
-        };
-        if now < *next {
-            return None;
+        match &mut self.ending {
+            Ending::Open | Ending::Over => None,
+            Ending::Closing { next, .. } if now < *next => None,
+            Ending::Closing { copies: 0, .. } => {
+                self.end(Closed::ByUs);
+                None
+            }
+            Ending::Closing {
+                code,
+                reason,
+                copies,
+                next,
+            } => {
+                *copies -= 1;
+                *next = now + super::CLOSE_INTERVAL;
+                let (code, reason) = (*code, reason.clone());
+                Some(self.write_close(now, buf, code, &reason))
+            }
+            Ending::Answering { code, reason } => {
+                let (code, reason) = (*code, std::mem::take(reason));
+                let transmit = self.write_close(now, buf, code, "");
+                self.end(Closed::ByPeer { code, reason });
+                Some(transmit)
+            }
         }
-        if *copies == 0 {
-            self.ending = Ending::Over;
-            self.events.push_back(Event::Closed(Closed::ByUs));
-            return None;
-        }
-        *copies -= 1;
-        *next = now + super::CLOSE_INTERVAL;
+    }
+
+    fn write_close(&mut self, now: Time, buf: &mut Vec<u8>, code: u16, reason: &str) -> Transmit {
         buf.resize(HEADER_LEN, 0);
         buf.push(frame::CLOSE);
         buf.extend_from_slice(&code.to_be_bytes());
         let len = u16::try_from(reason.len()).expect("cut to MAX_REASON");
         buf.extend_from_slice(&len.to_be_bytes());
         buf.extend_from_slice(reason.as_bytes());
-        Some(self.finish(now, buf, 0, Carries::Nothing, false))
+        self.finish(now, buf, 0, Carries::Nothing, false)
     }
 
     fn send_path_frame(&mut self, now: Time, buf: &mut Vec<u8>, path: Path, token: u64) -> Transmit {

@@ -45,8 +45,10 @@ impl Connection {
     /// When [`handle_timeout`](Self::handle_timeout) or `poll_transmit` has something to do next.
     pub fn poll_timeout(&mut self, now: Time) -> Option<Time> {
         match &self.ending {
-            Ending::Over => return None,
+            // Whoever drives it has yet to hear of the end.
+            Ending::Over => return (!self.events.is_empty()).then_some(now),
             Ending::Closing { next, .. } => return Some(*next),
+            Ending::Answering { .. } => return Some(now),
             Ending::Open => {}
         }
         let mut next = (self.last_sent + KEEPALIVE).min(self.last_heard + SILENCE);

@@ -1,11 +1,11 @@
 //! Peers over TCP. Their numbers say what the kernel's congestion control makes of a link.
 
 use std::io;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use super::super::network::Side;
-use super::super::shell::{command, run};
-use super::{Ends, Ground, Peer, Proof, Ready, find};
+use super::super::network::{Network, Side};
+use super::super::shell::{Daemon, command, command_in, run};
+use super::{Ends, Ground, Peer, Proof, Ready, find, prepare_tcp};
 
 /// No file: bytes from memory to memory, the rate as the receiver saw it. What TCP can do at best.
 pub(super) const IPERF3_CUBIC: Peer = Peer {
@@ -149,8 +149,27 @@ fn make_key(ground: &Ground, name: &str) -> io::Result<()> {
     }
 }
 
+/// TCP connections that send from A to B for `seconds` or until they are dropped, with this congestion control.
+pub(crate) fn flows(network: &Network, control: &str, count: usize, seconds: u64) -> io::Result<[Daemon; 2]> {
+    prepare_tcp(network, control)?;
+    let start = |side, arguments: &[&str]| {
+        let mut command = command_in(&network.host(side), "iperf3");
+        command
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command.spawn().map(Daemon)
+    };
+    let far = network.host_address(Side::B);
+    let mut server = start(Side::B, &["-s", "-1", "-B", far, "-p", "5201"])?;
+    Ready::Tcp(5201).wait(&mut server.0, String::new)?;
+    let (count, seconds) = (count.to_string(), seconds.to_string());
+    let client = start(Side::A, &["-c", far, "-p", "5201", "-P", &count, "-t", &seconds])?;
+    Ok([server, client])
+}
+
 /// Whether this kernel has BBR, loaded now if it was not.
-fn has_bbr() -> bool {
+pub(crate) fn has_bbr() -> bool {
     let listed = || {
         std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control")
             .is_ok_and(|list| list.split_whitespace().any(|word| word == "bbr"))

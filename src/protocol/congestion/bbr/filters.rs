@@ -89,7 +89,7 @@ impl MinRtt {
 
 /// Below this the RTT is not the path's but that of ACK timers (1 ms at least) and of both machines' schedulers: a
 /// product of bandwidth and a LAN's 30 microseconds would leave the path idle most of the time.
-const LEAST_RTT: Duration = Duration::from_millis(1);
+pub(super) const LEAST_RTT: Duration = Duration::from_millis(1);
 /// Fewest packets to judge by: a tenth more or less in the loss of a 10% path.
 const ENOUGH_PACKETS: u64 = 100;
 /// At low rates this much time will do instead, or a verdict would take seconds.

@@ -95,6 +95,7 @@ pub struct Bbr {
     /// Startup: the bandwidth that must be outgrown, and rounds in which it was not.
     full_bw: u64,
     full_rounds: u32,
+    grew_at: Time,
     /// The most that the current probe was given.
     probed: u64,
     full: bool,
@@ -108,12 +109,17 @@ pub struct Bbr {
     pacing_rate: u64,
 }
 
+/// The pace of the first window (BBRInitPacingRate).
+fn first_rate(window: u64, rtt: Duration) -> u64 {
+    (probe::STARTUP_GAIN * window as f64 / rtt.max(filters::LEAST_RTT).as_secs_f64()) as u64
+}
+
 impl Bbr {
     /// A controller for a fresh path. `initial_rtt` is what the handshake took, if known; `seed` spreads the
     /// probes of several flows in time.
     pub fn new(now: Time, mtu: u16, initial_rtt: Option<Duration>, seed: u64) -> Self {
         let mtu = u64::from(mtu);
-        let rtt = initial_rtt.unwrap_or(UNKNOWN_RTT).max(Duration::from_millis(1));
+        let rtt = initial_rtt.unwrap_or(UNKNOWN_RTT);
         let window = (INITIAL_PACKETS * mtu).max((INITIAL_RATE as f64 * rtt.as_secs_f64()) as u64);
         Bbr {
             mtu,
@@ -140,6 +146,7 @@ impl Bbr {
             trim: 1.0,
             full_bw: 0,
             full_rounds: 0,
+            grew_at: now,
             probed: 0,
             full: false,
             probe_wait: Duration::from_secs(2),
@@ -147,7 +154,7 @@ impl Bbr {
             dip: None,
             rate: 0,
             window,
-            pacing_rate: (probe::STARTUP_GAIN * window as f64 / rtt.as_secs_f64()) as u64,
+            pacing_rate: first_rate(window, rtt),
         }
     }
 
@@ -180,6 +187,9 @@ impl Bbr {
 
     fn on_model(&mut self, s: &AckSample) -> Option<Stretch> {
         if let Some(rtt) = s.rtt {
+            if self.min_rtt.get().is_none() {
+                self.pacing_rate = self.pacing_rate.max(first_rate(self.window, rtt));
+            }
             self.min_rtt.on_sample(s.now, rtt);
         }
         let least = self.min_rtt.get().unwrap_or_default() + self.jitter.get();

@@ -40,6 +40,9 @@ const REGAIN: f64 = 1.03;
 /// Rounds without growth that end startup. The draft waits for three, because TCP's receive window may hold
 /// growth up for one; ours does not, and each round more overfills the queue.
 const FULL_ROUNDS: u32 = 2;
+/// And for so long: on a local network a busy moment of either machine outlasts many rounds, shows as a queue and
+/// holds growth up.
+const FULL_TIME: Duration = Duration::from_millis(20);
 /// Rounds after which a probe ends that an idle application left without an answer.
 const UNANSWERED: u32 = 8;
 /// After a contest, overflowing a queue means that rivals are still there, for so long.
@@ -174,12 +177,14 @@ impl Bbr {
         if self.max_bw.get() as f64 >= self.full_bw as f64 * STARTUP_GROWTH {
             self.full_bw = self.max_bw.get();
             self.full_rounds = 0;
+            self.grew_at = s.now;
             return;
         }
         self.full_rounds += 1;
         let low = ended.map_or(self.round.current().low, |e| e.low);
         let queue = low.is_some_and(|low| self.is_queue(low));
-        if queue || self.full_rounds >= FULL_ROUNDS {
+        let long = s.now.since(self.grew_at) >= FULL_TIME;
+        if long && (queue || self.full_rounds >= FULL_ROUNDS) {
             self.full = true;
             self.enter(State::Drain, s);
         }

@@ -1,0 +1,258 @@
+//! One link and several flows: what share p2pcopy has beside the kernel's TCP, and beside itself.
+//!
+//! The simulator's table of shares has far more links and runs, but models of the rivals; this one has the real ones.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::link::{Direction, LinkPlan};
+use super::nat::Nat;
+use super::network::{Network, Plan};
+use super::pair::{Errand, Pair};
+use super::peers::tcp;
+
+/// From the start of the first flow to that of the second, or longer if that takes a slot.
+const HEAD_START: Duration = Duration::from_secs(3);
+/// What the flows may take to get used to each other.
+const SETTLE: Duration = Duration::from_secs(10);
+/// What is measured.
+const MEASURE: Duration = Duration::from_secs(40);
+/// The longest that p2pcopy takes from its start to its connection: prompts, a slot, a punch.
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+/// How long all of it takes at most.
+const LONGEST: Duration = CONNECT_LIMIT
+    .saturating_mul(2)
+    .saturating_add(HEAD_START)
+    .saturating_add(SETTLE)
+    .saturating_add(MEASURE);
+/// Links at a time: they are slow, so the machine has room for some.
+const AT_ONCE: usize = 3;
+/// Buffers, in products of bandwidth and round trip.
+const BUFFERS: [f64; 4] = [0.25, 0.5, 1.0, 4.0];
+/// Mbit/s and milliseconds.
+const PATHS: [(u64, u64); 3] = [(20, 20), (40, 30), (100, 50)];
+
+/// Who else is on the link.
+#[derive(Clone, Copy, Debug)]
+enum Rival {
+    /// So many TCP connections with this congestion control, before or after p2pcopy.
+    Tcp {
+        control: &'static str,
+        count: usize,
+        first: bool,
+    },
+    /// Another p2pcopy, later.
+    Ours,
+}
+
+/// A column of the table.
+#[derive(Debug)]
+struct Match {
+    title: &'static str,
+    rival: Rival,
+}
+
+const MATCHES: [Match; 6] = [
+    Match {
+        title: "CUBIC comes later",
+        rival: Rival::Tcp {
+            control: "cubic",
+            count: 1,
+            first: false,
+        },
+    },
+    Match {
+        title: "CUBIC was first",
+        rival: Rival::Tcp {
+            control: "cubic",
+            count: 1,
+            first: true,
+        },
+    },
+    Match {
+        title: "BBR comes later",
+        rival: Rival::Tcp {
+            control: "bbr",
+            count: 1,
+            first: false,
+        },
+    },
+    Match {
+        title: "two of ours",
+        rival: Rival::Ours,
+    },
+    Match {
+        title: "four CUBIC later",
+        rival: Rival::Tcp {
+            control: "cubic",
+            count: 4,
+            first: false,
+        },
+    },
+    Match {
+        title: "BBR was first",
+        rival: Rival::Tcp {
+            control: "bbr",
+            count: 1,
+            first: true,
+        },
+    },
+];
+
+/// What our first flow and all others got, in percent of the link.
+type Shares = Result<[f64; 2], String>;
+
+/// Every match on every link whose name contains one of `words`, as a table.
+pub(crate) fn table(words: &[String]) -> String {
+    let links: Vec<(u64, u64, f64)> = PATHS
+        .iter()
+        .flat_map(|&(mbit, rtt)| BUFFERS.map(|buffer| (mbit, rtt, buffer)))
+        .filter(|link| words.is_empty() || words.iter().any(|word| name(*link).contains(word.as_str())))
+        .collect();
+    let jobs: Vec<_> = links
+        .iter()
+        .flat_map(|link| MATCHES.iter().map(move |m| (*link, m)))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(vec![None; jobs.len()]);
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((at, (link, m))) = {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    jobs.get(at).map(|job| (at, job))
+                } {
+                    let shares = run(*link, m.rival);
+                    eprintln!("{} | {}: {}", name(*link), m.title, brief(&shares));
+                    results.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(shares);
+                }
+            });
+        }
+    });
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut results = results.into_iter().flatten();
+    let mut text = "Percent of the link: p2pcopy (the first of them) / the others.\n\n| link |".to_owned();
+    for m in &MATCHES {
+        let _ = write!(text, " {} |", m.title);
+    }
+    let _ = writeln!(text, "\n|---|{}", "---|".repeat(MATCHES.len()));
+    for link in links {
+        let _ = write!(text, "| {} |", name(link));
+        for shares in results.by_ref().take(MATCHES.len()) {
+            let _ = write!(text, " {} |", brief(&shares));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn name((mbit, rtt, buffer): (u64, u64, f64)) -> String {
+    format!("{mbit} Mbit/s, {rtt} ms, {buffer} BDP")
+}
+
+fn brief(shares: &Shares) -> String {
+    match shares {
+        Ok([ours, theirs]) => format!("{ours:.0} / {theirs:.0}"),
+        Err(account) => {
+            eprintln!("{account}");
+            "failed".to_owned()
+        }
+    }
+}
+
+/// One match on one link.
+fn run((mbit, rtt, buffer): (u64, u64, f64), rival: Rival) -> Shares {
+    let rate = mbit * 1_000_000;
+    let delay = Duration::from_millis(rtt) / 2;
+    let queue = (rate as f64 / 8.0 * rtt as f64 / 1e3 * buffer) as usize;
+    let direction = |queue| Direction {
+        rate,
+        delay,
+        queue,
+        ..Direction::default()
+    };
+    let network = Network::build(Plan {
+        hops: 1,
+        link: LinkPlan {
+            forth: direction(queue),
+            back: direction(10_000_000),
+            seed: 1,
+        },
+        ..Plan::new(Nat::Public, Nat::Public)
+    });
+    let tcp = |control, count| {
+        tcp::flows(&network, control, count, LONGEST.as_secs()).map_err(|error| error.to_string())
+    };
+    let ours = || connected(&network, rate);
+    match rival {
+        Rival::Tcp {
+            control,
+            count,
+            first: false,
+        } => {
+            let pair = ours()?;
+            thread::sleep(HEAD_START);
+            let _flows = tcp(control, count)?;
+            watch(&network, rate, &[&pair])
+        }
+        Rival::Tcp { control, count, .. } => {
+            let _flows = tcp(control, count)?;
+            thread::sleep(HEAD_START);
+            let pair = ours()?;
+            watch(&network, rate, &[&pair])
+        }
+        Rival::Ours => {
+            let first = ours()?;
+            thread::sleep(HEAD_START);
+            let second = ours()?;
+            watch(&network, rate, &[&first, &second])
+        }
+    }
+}
+
+/// A pair that has connected and sends more than there is time for.
+fn connected(network: &Network, rate: u64) -> Result<Pair, String> {
+    let seconds = LONGEST.as_secs();
+    let pair = Pair::start(
+        network,
+        &Errand {
+            size: usize::try_from(rate / 8 * seconds).unwrap_or(usize::MAX),
+            directory: Some("/dev/shm".into()),
+            trace: true,
+            ..Errand::default()
+        },
+    )?;
+    pair.sender.connected(CONNECT_LIMIT)?;
+    Ok(pair)
+}
+
+/// Lets the flows settle, then measures. What the pair does not have of the link, others have.
+fn watch(network: &Network, rate: u64, pairs: &[&Pair]) -> Shares {
+    thread::sleep(SETTLE);
+    let look = || -> Option<(Instant, u64, Vec<u64>)> {
+        let arrived = pairs.iter().map(|pair| pair.arrived()).collect::<Option<_>>()?;
+        Some((
+            Instant::now(),
+            network.link().counters()[0].delivered_bytes,
+            arrived,
+        ))
+    };
+    let before = look().ok_or("no trace")?;
+    thread::sleep(MEASURE);
+    let after = look().ok_or("no trace")?;
+    let whole = rate as f64 / 8.0 * (after.0 - before.0).as_secs_f64();
+    let mut shares = after
+        .2
+        .iter()
+        .zip(&before.2)
+        .map(|(now, then)| 100.0 * (now - then) as f64 / whole);
+    let all = 100.0 * (after.1 - before.1) as f64 / whole;
+    let first = shares.next().unwrap_or_default();
+    Ok([first, shares.next().unwrap_or(all - first * HEADERS)])
+}
+
+/// Bytes on the link for each byte of content of ours.
+const HEADERS: f64 = 1.05;
