@@ -143,25 +143,39 @@ fn content_arrives_exactly_over_two_thousand_drawn_networks() {
     });
 }
 
-/// A receiver that the scheduler stops for 4 of every 8 ms in the first 40.
-#[test]
-fn a_busy_machine_does_not_end_startup_on_a_local_network() {
-    let trip = Duration::from_micros(150);
+/// Two machines of a local network that stop again and again in the first 40 ms, each time for `stop` of `period`
+/// microseconds. Gives the share of the link that was used in the first 300 ms.
+fn busy_start(stop: u64, period: u64) -> f64 {
+    let trip = Duration::from_micros(20);
     let link = Profile::new(1000 * MBIT, trip, 1_000_000);
     let mut pair = Pair::new(link.clone(), link, 1000 * MBIT, 1);
     let began = pair.now;
     while pair.now < began + ms(300) {
         let since = pair.now.since(began).as_micros() as u64;
-        let stop = if since < 40_000 {
-            4000_u64.saturating_sub(since % 8000)
+        let left = if since < 40_000 {
+            stop.saturating_sub(since % period)
         } else {
             0
         };
-        pair.forward.profile.delay = trip + Duration::from_micros(stop);
+        let delay = trip + Duration::from_micros(left);
+        pair.forward.profile.delay = delay;
+        pair.back.profile.delay = delay;
         pair.step();
     }
-    let share = pair.got.count() as f64 / (1000 * MBIT) as f64 / 0.3;
-    assert!(share > 0.7, "{share:.2} of the link");
+    pair.got.count() as f64 / (1000 * MBIT) as f64 / 0.3
+}
+
+#[test]
+fn a_busy_machine_does_not_end_startup_on_a_local_network() {
+    for stop in [1500, 3000, 6000] {
+        for period in [stop + 500, stop + 1000, stop + 2000, stop * 2] {
+            let share = busy_start(stop, period);
+            assert!(
+                share > 0.7,
+                "{share:.2} of the link with stops of {stop} in {period} us"
+            );
+        }
+    }
 }
 
 #[test]

@@ -369,3 +369,51 @@ impl Bbr {
         self.round.restart(s.now, s.delivered, skip);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::Controller;
+    use super::*;
+
+    /// On a LAN: an ACK every millisecond at `rate` bytes a second, each after a round trip of `rtt`, for `millis`.
+    fn feed(bbr: &mut Bbr, from: Time, millis: u64, rate: u64, rtt: Duration, delivered: &mut u64) -> Time {
+        let bytes = rate / 1000;
+        let mut now = from;
+        for _ in 0..millis {
+            now += Duration::from_millis(1);
+            *delivered += bytes;
+            bbr.on_ack(&AckSample {
+                now,
+                acked_bytes: bytes,
+                acked_packets: bytes / 1200,
+                lost_bytes: 0,
+                lost_packets: 0,
+                rtt: Some(rtt),
+                max_rtt: Some(rtt),
+                min_rtt: Duration::from_micros(40),
+                smoothed_rtt: rtt,
+                delivery_rate: Some(rate),
+                app_limited: false,
+                delivered: *delivered,
+                delivered_at_send: *delivered - bytes,
+                lost_since_send: 0,
+                prior_in_flight: 2 * bytes,
+                in_flight: bytes,
+                in_flight_at_send: bytes,
+            });
+        }
+        now
+    }
+
+    #[test]
+    fn a_machine_busy_for_milliseconds_does_not_end_startup() {
+        let mut bbr = Bbr::new(Time::ZERO, 1200, None, 1);
+        let mut delivered = 0;
+        let (quick, slow) = (Duration::from_micros(40), Duration::from_millis(4));
+        let now = feed(&mut bbr, Time::ZERO, 4, 10_000_000, quick, &mut delivered);
+        let now = feed(&mut bbr, now, 15, 10_000_000, slow, &mut delivered);
+        assert_eq!(bbr.state, State::Startup);
+        feed(&mut bbr, now, 30, 10_000_000, slow, &mut delivered);
+        assert_ne!(bbr.state, State::Startup, "this queue is the path's");
+    }
+}
