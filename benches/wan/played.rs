@@ -46,7 +46,7 @@ const USAGE: &str =
   --quick         only the most telling links
   --rounds N      each tool N times over each link; the median counts (default 1)
   --pictures DIR  write the pictures of docs/performance.md there
-  --sharing       instead: what share of a link p2pcopy has beside TCP, and beside itself";
+  --sharing       instead: what share of a link p2pcopy has beside TCP, and beside itself; --only picks rivals";
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
@@ -110,7 +110,7 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     if wanted.sharing {
-        println!("{}", sharing::table(&wanted.links));
+        println!("{}", sharing::table(&wanted.links, &wanted.tools));
         return ExitCode::SUCCESS;
     }
     let board = measure(&wanted);

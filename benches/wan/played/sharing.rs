@@ -105,8 +105,13 @@ const MATCHES: [Match; 6] = [
 /// What our first flow and all others got, in percent of the link.
 type Shares = Result<[f64; 2], String>;
 
-/// Every match on every link whose name contains one of `words`, as a table.
-pub(crate) fn table(words: &[String]) -> String {
+/// Every match with one of `rivals` in its name on every link with one of `words` in its own, as a table; none of
+/// them stands for all.
+pub(crate) fn table(words: &[String], rivals: &[String]) -> String {
+    let matches: Vec<&Match> = MATCHES
+        .iter()
+        .filter(|m| rivals.is_empty() || rivals.iter().any(|r| m.title.to_lowercase().contains(r.as_str())))
+        .collect();
     let links: Vec<(u64, u64, f64)> = PATHS
         .iter()
         .flat_map(|&(mbit, rtt)| BUFFERS.map(|buffer| (mbit, rtt, buffer)))
@@ -114,7 +119,7 @@ pub(crate) fn table(words: &[String]) -> String {
         .collect();
     let jobs: Vec<_> = links
         .iter()
-        .flat_map(|link| MATCHES.iter().map(move |m| (*link, m)))
+        .flat_map(|link| matches.iter().map(move |m| (*link, *m)))
         .collect();
     let next = AtomicUsize::new(0);
     let results = Mutex::new(vec![None; jobs.len()]);
@@ -135,13 +140,13 @@ pub(crate) fn table(words: &[String]) -> String {
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut results = results.into_iter().flatten();
     let mut text = "Percent of the link: p2pcopy (the first of them) / the others.\n\n| link |".to_owned();
-    for m in &MATCHES {
+    for m in &matches {
         let _ = write!(text, " {} |", m.title);
     }
-    let _ = writeln!(text, "\n|---|{}", "---|".repeat(MATCHES.len()));
+    let _ = writeln!(text, "\n|---|{}", "---|".repeat(matches.len()));
     for link in links {
         let _ = write!(text, "| {} |", name(link));
-        for shares in results.by_ref().take(MATCHES.len()) {
+        for shares in results.by_ref().take(matches.len()) {
             let _ = write!(text, " {} |", brief(&shares));
         }
         text.push('\n');

@@ -17,8 +17,8 @@ const C: f64 = 0.4;
 /// Additive growth per round that matches Reno's share (section 4.3): 3 (1 - beta) / (1 + beta).
 const FRIENDLY: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 
-/// An overflow within so many round trips of a cut: flows that cut as well would have left more room.
-const SOON: u32 = 12;
+/// An overflow before so much of the way back from a cut: flows that cut as well would have left more room.
+const SOON: f64 = 0.5;
 /// Cuts in vain, one after another, until we stop.
 const VAIN: u32 = 4;
 
@@ -38,9 +38,6 @@ const PRESSED: f64 = 0.92;
 /// With fewer packets in the pipe a queue is hard to tell from a packet or two in service.
 pub(super) const FEW_PACKETS: f64 = 12.0;
 
-/// How long rivals that do not react to loss are treated as such before they are tested again.
-const BLIND: Duration = Duration::from_secs(10);
-
 /// A window on CUBIC's curve, in packets.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Contest {
@@ -50,6 +47,8 @@ pub(super) struct Contest {
     most: f64,
     cut_at: Time,
     is_cut: bool,
+    /// The window before the first of those cuts.
+    before: f64,
     /// Cuts in a row that did not help.
     in_vain: u32,
     /// When the window was last lowered to see whether the queue is ours alone.
@@ -65,6 +64,7 @@ impl Contest {
             most: window,
             cut_at: now,
             is_cut: false,
+            before: window,
             in_vain: 0,
             tested_at: now,
         }
@@ -72,10 +72,21 @@ impl Contest {
 
     /// A queue has overflowed. Returns whether cutting is in vain, because whoever fills it does not care.
     pub(super) fn on_overflow(&mut self, now: Time, rtt: Duration) -> bool {
-        let soon = now.since(self.cut_at) < rtt * SOON;
+        // The same for windows so small that additive growth is the faster way back.
+        let rounds = self.most * (1.0 - BETA) / FRIENDLY;
+        let way_back = (self.regain() * SOON).min(rounds * rtt.as_secs_f64());
+        let soon = self.is_cut && now.since(self.cut_at).as_secs_f64() < way_back;
         self.in_vain = if soon { self.in_vain + 1 } else { 0 };
+        if self.in_vain == 0 {
+            self.before = self.window;
+        }
         self.cut(now);
         self.in_vain >= VAIN
+    }
+
+    /// Seconds that the curve takes back to where it was cut (K of section 4.2).
+    fn regain(&self) -> f64 {
+        (self.most * (1.0 - BETA) / C).cbrt()
     }
 
     fn cut(&mut self, now: Time) {
@@ -93,11 +104,7 @@ impl Contest {
 
     /// `acked` packets were acknowledged and the window was used.
     pub(super) fn grow(&mut self, now: Time, acked: f64, rtt: Duration) {
-        let k = if self.is_cut {
-            (self.most * (1.0 - BETA) / C).cbrt()
-        } else {
-            0.0
-        };
+        let k = if self.is_cut { self.regain() } else { 0.0 };
         let t = (now.since(self.cut_at) + rtt).as_secs_f64();
         let goal = C * (t - k).powi(3) + self.most;
         self.friendly += FRIENDLY * acked / self.window;
@@ -142,9 +149,8 @@ impl Bbr {
         }
         if let Some(c) = self.contest.as_mut() {
             if overflow && c.on_overflow(s.now, s.smoothed_rtt) {
-                self.blind_until = Some(s.now + BLIND);
-                // Back to what was ours before we gave way.
-                self.leave_contest(s, 0);
+                let before = c.before;
+                self.enter_hold(s, before);
             } else if overflow {
                 // What was sent before the cut does not tell of it.
                 self.round.restart(s.now, s.delivered, 1);
@@ -173,7 +179,7 @@ impl Bbr {
         let packets = self.bdp(self.bw()) / self.mtu as f64;
         let able =
             matches!(self.state, State::Cruise | State::Down | State::Refill) && packets >= FEW_PACKETS;
-        if able && !self.is_blind(s.now) && (overflow && self.queued_for >= 3 || self.queued_for >= RIVAL) {
+        if able && (overflow && self.queued_for >= 3 || self.queued_for >= RIVAL) {
             self.enter_contest(s, overflow);
         }
     }
@@ -185,10 +191,6 @@ impl Bbr {
         std::mem::replace(&mut self.was_low, low) && low
     }
 
-    pub(super) fn is_blind(&self, now: Time) -> bool {
-        self.blind_until.is_some_and(|t| now < t)
-    }
-
     /// Back to the model, at the rate that the contest left us. What is free now may be much more:
     /// look soon.
     pub(super) fn leave_contest(&mut self, s: &AckSample, rate: u64) {
@@ -198,10 +200,8 @@ impl Bbr {
         }
         self.bw_lo = None;
         self.trim = 1.0;
-        self.plan_probe(s.now);
-        if !self.is_blind(s.now) {
-            self.probe_wait = self.min_rtt.get().unwrap_or_default() * LOOK_ROUND;
-        }
+        self.plan_probe();
+        self.probe_wait = self.min_rtt.get().unwrap_or_default() * LOOK_ROUND;
         self.enter(State::Cruise, s);
     }
 
@@ -210,7 +210,7 @@ impl Bbr {
         let window = window.max(self.pipe(self.bw())) / self.mtu as f64;
         let mut contest = Contest::new(s.now, window.max(4.0));
         if overflow {
-            contest.on_overflow(s.now, Duration::ZERO);
+            contest.on_overflow(s.now, s.smoothed_rtt);
         }
         self.contest = Some(contest);
         self.contested_at = Some(s.now);

@@ -19,6 +19,7 @@
 
 mod contest;
 mod filters;
+mod hold;
 mod loss;
 mod probe;
 
@@ -27,6 +28,7 @@ use crate::protocol::spread::SplitMix64;
 use crate::protocol::time::Time;
 use contest::Contest;
 use filters::{Jitter, MaxBandwidth, MinRtt, Round, Stretch, Train};
+use hold::Hold;
 use loss::Baseline;
 use probe::State;
 use std::time::Duration;
@@ -82,8 +84,8 @@ pub struct Bbr {
     /// The window while other flows fill the queue.
     contest: Option<Contest>,
     contested_at: Option<Time>,
-    /// Until when rivals are taken for blind to loss.
-    blind_until: Option<Time>,
+    /// The rate beside flows that do not react to loss.
+    hold: Option<Hold>,
     /// Stretches in a row that cruised in a queue.
     queued_for: u32,
     /// Whether cruising had to slow down for a queue that is not ours.
@@ -139,7 +141,7 @@ impl Bbr {
             was_low: false,
             contest: None,
             contested_at: None,
-            blind_until: None,
+            hold: None,
             queued_for: 0,
             pressed: false,
             cleared: false,
@@ -217,6 +219,10 @@ impl Bbr {
         if let Some(c) = self.contest {
             let srtt = s.smoothed_rtt.as_secs_f64().max(1e-4);
             self.pacing_rate = (1.2 * c.window * self.mtu as f64 / srtt) as u64;
+            return;
+        }
+        if let Some(hold) = self.hold {
+            self.pacing_rate = hold.rate;
             return;
         }
         // Until the pipe is full a slower rate would only come from too few samples (section 4.6.2).

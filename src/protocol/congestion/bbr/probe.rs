@@ -5,7 +5,6 @@ use super::contest::FEW_PACKETS;
 use super::filters::Stretch;
 use super::loss::Place;
 use super::{BETA, Bbr};
-use crate::protocol::time::Time;
 use std::time::Duration;
 
 /// Startup: the window against the product of bandwidth and RTT, and the pace of the first window (section 5.6.2,
@@ -31,8 +30,6 @@ const CONTEST_DIP: f64 = 0.75;
 const SHORT_RTT: Duration = Duration::from_millis(20);
 /// Nor on paths of fewer packets a second than these: a probe and what follows it take a few hundred.
 const SHORT_PACKETS: u64 = 4000;
-/// Round trips between probes among them: what the first BBR does, the one such rival that is common.
-const BLIND_CYCLE: u32 = 8;
 /// One measurement may be this much too low by chance.
 const NOISE: f64 = 0.95;
 /// Per clean stretch, short-term bandwidth grows back by this.
@@ -59,6 +56,7 @@ pub(super) enum State {
     Up,
     ProbeRtt,
     Contest,
+    Hold,
 }
 
 impl State {
@@ -67,7 +65,7 @@ impl State {
             State::Startup => STARTUP_PACE,
             State::Drain => 0.5,
             State::Down => 0.9,
-            State::Cruise | State::Refill | State::ProbeRtt | State::Contest => 1.0,
+            State::Cruise | State::Refill | State::ProbeRtt | State::Contest | State::Hold => 1.0,
             State::Up => 1.25,
         }
     }
@@ -85,7 +83,7 @@ impl State {
             State::Startup => Phase::Startup,
             State::Drain => Phase::Drain,
             State::Down => Phase::ProbeDown,
-            State::Cruise | State::Refill | State::Contest => Phase::Steady,
+            State::Cruise | State::Refill | State::Contest | State::Hold => Phase::Steady,
             State::Up => Phase::ProbeUp,
             State::ProbeRtt => Phase::ProbeRtt,
         }
@@ -101,13 +99,13 @@ impl Bbr {
                 // What was lost but is not known to be counts as in flight; the RTT knows better.
                 let empty = s.rtt.is_some_and(|rtt| !self.is_queue(rtt));
                 if empty || s.in_flight as f64 <= self.pipe(self.max_bw.get()) || self.round.in_phase > 4 {
-                    self.plan_probe(s.now);
+                    self.plan_probe();
                     self.enter(State::Cruise, s);
                 }
             }
             State::Down => {
                 let drained = !self.queued || s.in_flight as f64 <= self.pipe(self.bw());
-                if drained && verdict.is_some() || self.is_blind(s.now) && self.round.in_phase >= 1 {
+                if drained && verdict.is_some() {
                     self.enter(State::Cruise, s);
                 } else {
                     self.wait_for_probe(s);
@@ -124,6 +122,11 @@ impl Bbr {
             State::Up => self.on_up(s, verdict, ended),
             State::ProbeRtt => self.on_probe_rtt(s),
             State::Contest => self.on_contest(s),
+            State::Hold => {
+                if ended.is_some() {
+                    self.on_hold(s);
+                }
+            }
         }
         let due = s.now.since(self.min_rtt.idle_at()) > PROBE_RTT_INTERVAL;
         if due && matches!(self.state, State::Drain | State::Down | State::Cruise) {
@@ -163,7 +166,7 @@ impl Bbr {
         }
         self.p0 = self.baseline.get();
         if excess {
-            self.on_excess(s.now, stretch.rate());
+            self.on_excess(stretch.rate());
         } else {
             self.on_no_excess();
         }
@@ -198,12 +201,6 @@ impl Bbr {
 
     fn on_up(&mut self, s: &AckSample, verdict: Option<bool>, ended: Option<Stretch>) {
         let recent = self.contested_at.is_some_and(|t| s.now.since(t) < MEMORY);
-        if self.is_blind(s.now) {
-            if self.round.in_phase >= 2 {
-                self.enter_down(s);
-            }
-            return;
-        }
         let low = ended.map_or(self.round.current().low, |e| e.low);
         if verdict == Some(true) && recent && low.is_some_and(|low| self.is_queue(low)) {
             self.enter_contest(s, true);
@@ -232,14 +229,14 @@ impl Bbr {
     }
 
     /// Excess loss at or below the path's rate: somebody else has come, or the path has become slower.
-    fn on_excess(&mut self, now: Time, rate: Option<u64>) {
+    fn on_excess(&mut self, rate: Option<u64>) {
         // In a probe it is the probe's answer, not news.
         let own = matches!(
             self.state,
-            State::Startup | State::Drain | State::Up | State::ProbeRtt
+            State::Startup | State::Drain | State::Up | State::ProbeRtt | State::Hold
         );
         // One bad stretch may be a burst of noise; two in a row are believed.
-        if !own && !self.is_blind(now) && std::mem::replace(&mut self.suspect, true) {
+        if !own && std::mem::replace(&mut self.suspect, true) {
             let floor = (self.bw() as f64 * BETA) as u64;
             self.bw_lo = Some(rate.unwrap_or(0).min(self.bw()).max(floor));
         }
@@ -261,7 +258,7 @@ impl Bbr {
                 self.max_bw.reset(lo);
             }
             let packets = self.bdp(self.bw()) / self.mtu as f64;
-            if self.pressed && packets >= FEW_PACKETS && !self.is_blind(s.now) {
+            if self.pressed && packets >= FEW_PACKETS {
                 self.enter_contest(s, false);
             } else {
                 self.enter(State::Refill, s);
@@ -281,18 +278,14 @@ impl Bbr {
         let known = (self.max_bw.get() as f64 * self.trim * noise) as u64;
         self.max_bw.reset(self.probed.max(known));
         self.trim = 1.0;
-        self.plan_probe(s.now);
+        self.plan_probe();
         self.enter(State::Down, s);
     }
 
-    pub(super) fn plan_probe(&mut self, now: Time) {
+    pub(super) fn plan_probe(&mut self) {
         self.queued_for = 0;
         self.pressed = false;
         self.cleared = false;
-        if self.is_blind(now) {
-            self.probe_wait = self.min_rtt.get().unwrap_or_default() * BLIND_CYCLE;
-            return;
-        }
         // Two to three seconds apart, at random, so that flows do not probe in step (section 4.3.3.6).
         // Long paths wait longer, and short ones less: a probe costs some round trips.
         let rtt = self.min_rtt.get().unwrap_or_default();
@@ -374,6 +367,7 @@ impl Bbr {
 mod tests {
     use super::super::super::Controller;
     use super::*;
+    use crate::protocol::time::Time;
 
     /// On a LAN: an ACK every millisecond at `rate` bytes a second, each after a round trip of `rtt`, for `millis`.
     fn feed(bbr: &mut Bbr, from: Time, millis: u64, rate: u64, rtt: Duration, delivered: &mut u64) -> Time {

@@ -1,0 +1,63 @@
+//! Sharing with flows that do not react to loss: the first BBR, which most of the world's BBR still is.
+//!
+//! Giving way to such a flow gives it everything, and probing against it for long takes everything from it. So once
+//! giving way has shown to be in vain, a part of what we had is held for a while, whatever is lost; then we look
+//! again who is there.
+
+use super::super::AckSample;
+use super::probe::State;
+use super::{Bbr, UNKNOWN_RTT};
+use crate::protocol::time::Time;
+use std::time::Duration;
+
+/// What is held of the rate before we gave way. Between holds the rate grows by a probe or two.
+const PART: f64 = 0.7;
+/// How long.
+const TIME: Duration = Duration::from_secs(8);
+/// Without a queue for so long, nobody is there any more.
+const CALM: Duration = Duration::from_secs(1);
+
+/// A rate that is held.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hold {
+    /// Bytes a second.
+    pub(super) rate: u64,
+    until: Time,
+    /// Since when there was no queue.
+    calm_since: Option<Time>,
+}
+
+impl Bbr {
+    /// Gave way in vain from a window of `before` packets on: hold a rate from here on.
+    pub(super) fn enter_hold(&mut self, s: &AckSample, before: f64) {
+        let rtt = s.smoothed_rtt.max(Duration::from_millis(1));
+        let rate = PART * before * self.mtu as f64 / rtt.as_secs_f64();
+        self.contest = None;
+        self.hold = Some(Hold {
+            rate: rate as u64,
+            until: s.now + TIME,
+            calm_since: None,
+        });
+        self.max_bw.reset(rate as u64);
+        self.bw_lo = None;
+        self.trim = 1.0;
+        self.enter(State::Hold, s);
+    }
+
+    /// A stretch of holding has ended.
+    pub(super) fn on_hold(&mut self, s: &AckSample) {
+        let Some(hold) = self.hold.as_mut() else { return };
+        let calm = match self.queued {
+            true => None,
+            false => hold.calm_since.or(Some(s.now)),
+        };
+        hold.calm_since = calm;
+        if s.now >= hold.until || calm.is_some_and(|t| s.now.since(t) >= CALM) {
+            self.max_bw.reset(hold.rate);
+            self.hold = None;
+            self.plan_probe();
+            self.probe_wait = self.min_rtt.get().unwrap_or(UNKNOWN_RTT) * 4;
+            self.enter(State::Cruise, s);
+        }
+    }
+}
