@@ -22,6 +22,9 @@ pub enum Malformed {
     /// A count or length beyond its cap, or beyond what was claimed before.
     #[error("too much {0}")]
     TooMuch(&'static str),
+    /// Two names, shown as they were sent, that are one once they are safe to create.
+    #[error("{0} and {1} become one name")]
+    OneName(String, String),
     /// A name that could leave the output directory.
     #[error("unsafe name in the list of files: {0}")]
     Name(&'static str),
@@ -73,6 +76,11 @@ pub enum LocalError {
         .0.display(), .1.display(), likeness(.0, .1)
     )]
     Collision(PathBuf, PathBuf),
+    /// Two names of the transfer, shown as they were sent, are one once they are safe to create.
+    #[error(
+        "{0} and {1} would have one name here, as characters that can mislead a reader or a program become _"
+    )]
+    OneName(String, String),
     /// Two paths to send end in one name.
     #[error("{0} and {1} have the same name; send them one by one, or a directory that holds both")]
     SameName(PathBuf, PathBuf),
@@ -128,7 +136,7 @@ pub enum TransferError {
     #[error(
         "the other side sent something this version does not understand ({0}); use the same version on both sides"
     )]
-    Malformed(#[from] Malformed),
+    Malformed(#[source] Malformed),
     /// The peer sent well-formed messages that make no sense.
     #[error("the other side broke the protocol: {0}")]
     PeerMisbehaved(&'static str),
@@ -170,6 +178,16 @@ pub enum FailureCode {
     Verification,
     /// A disk problem.
     Local,
+}
+
+impl From<Malformed> for TransferError {
+    fn from(error: Malformed) -> Self {
+        match error {
+            // No fault of the peer's: its disk has both.
+            Malformed::OneName(one, other) => LocalError::OneName(one, other).into(),
+            error => TransferError::Malformed(error),
+        }
+    }
 }
 
 impl TransferError {

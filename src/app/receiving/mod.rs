@@ -13,6 +13,8 @@ use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
 use crate::transfer::assemble::{Assembler, Taken};
 use crate::transfer::error::TransferError;
+use crate::transfer::manifest::Manifest;
+use crate::transfer::names::Escaped;
 use crate::transfer::offer::Offer;
 use crate::transfer::ordered::ORDERED_BUFFERS;
 use crate::transfer::place::Conflicts;
@@ -32,6 +34,8 @@ const BUFFERS: usize = 44;
 const RESERVE: usize = 2;
 /// Room before anything is accepted: none for content, as none may come.
 const NO_CREDIT: u64 = 0;
+/// Changed names told one by one.
+const CHANGED_SHOWN: usize = 5;
 /// After everything is in place, longest wait for the sender to hear of it.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -210,6 +214,9 @@ impl Receiving {
                     BUFFERS
                 };
                 self.assembler = Some(Assembler::new(buffers, manifest.total()));
+                for line in changed_names(&manifest) {
+                    let _ = self.notices.send(Notice::Info(line));
+                }
                 self.job(Job::Open { offer, manifest });
             }
             ReceiveEvent::Job(job) => {
@@ -277,6 +284,29 @@ impl Receiving {
             }
         })
     }
+}
+
+/// A file under another name is a surprise: says which, a few of them.
+fn changed_names(manifest: &Manifest) -> Vec<String> {
+    let (count, changed) = manifest.changed();
+    if manifest.is_text() {
+        return Vec::new();
+    }
+    let mut lines: Vec<String> = changed
+        .iter()
+        .take(CHANGED_SHOWN)
+        .map(|change| {
+            let path = manifest.path(change.entry);
+            format!("{} is stored as {}", Escaped(&change.sent), path.display())
+        })
+        .collect();
+    let hidden = count as usize - lines.len();
+    if hidden > 0 {
+        lines.push(format!(
+            "and {hidden} more names were not safe to create as they are"
+        ));
+    }
+    lines
 }
 
 impl Side for Receiving {
