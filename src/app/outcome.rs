@@ -249,7 +249,7 @@ fn explain(error: &io::Error) -> (String, &'static str) {
             "the name is not allowed here",
             "rename it, or choose another disk with --output",
         ),
-        Kind::AlreadyExists => ("it already exists", "move it away, or pass --overwrite"),
+        Kind::AlreadyExists => ("it already exists", "move it away, or name another"),
         Kind::IsADirectory => ("it is a directory", "name a file, or move the directory away"),
         Kind::NotADirectory => ("part of the path is a file, not a directory", "check the path"),
         Kind::BrokenPipe => (

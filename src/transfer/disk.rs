@@ -53,6 +53,21 @@ impl DiskLayer {
         DiskLayer::new(root)
     }
 
+    /// Sees whether files can be made here, as far as the system says without making one.
+    pub fn check_writable(&self) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            use rustix::fs::{Access, AtFlags, accessat};
+            accessat(
+                &self.dir,
+                c".",
+                Access::WRITE_OK | Access::EXEC_OK,
+                AtFlags::empty(),
+            )?;
+        }
+        Ok(())
+    }
+
     /// The directory of `path`, to name its last component in.
     fn parent<'p>(&self, path: &'p Path) -> io::Result<(Arc<Dir>, &'p Path)> {
         let name = Path::new(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);

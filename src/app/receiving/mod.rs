@@ -12,7 +12,7 @@ use crate::net::{Clock, Waker};
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
 use crate::transfer::assemble::{Assembler, Taken};
-use crate::transfer::error::TransferError;
+use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::manifest::Manifest;
 use crate::transfer::names::Escaped;
 use crate::transfer::offer::Offer;
@@ -123,7 +123,10 @@ impl Receiving {
 
     fn on_done(&mut self, done: Done) -> Result<(), TransferError> {
         match done {
-            Done::Looked(prospect) => self.ask(&prospect),
+            Done::Looked(prospect) => {
+                self.check_space(&prospect)?;
+                self.ask(&prospect);
+            }
             Done::Opened(held) => {
                 if let Some(assembler) = &mut self.assembler {
                     for run in &held {
@@ -148,6 +151,27 @@ impl Receiving {
             Done::Failed(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Nothing of it is here and there is no room for it: to ask would be in vain.
+    fn check_space(&self, prospect: &Prospect) -> Result<(), LocalError> {
+        let (Some(offer), Target::Directory(root, _)) = (self.session.offer(), &self.target) else {
+            return Ok(());
+        };
+        let all_new = prospect.kept.is_none()
+            && prospect.taken.is_empty()
+            && offer.top_count as usize == offer.top.len();
+        if !all_new || offer.stream || offer.is_text() {
+            return Ok(());
+        }
+        match prospect.free.filter(|&free| free < offer.bytes) {
+            Some(free) => Err(LocalError::TooLittleSpace {
+                path: root.clone(),
+                free,
+                needed: offer.bytes,
+            }),
+            None => Ok(()),
+        }
     }
 
     /// What the user should know before saying yes.
