@@ -1,6 +1,6 @@
 //! Before there is a peer: what this network is, and the two addresses.
 
-use super::Lobby;
+use super::{Lobby, peer_option};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Change, Event, Front, Question};
 use crate::app::lookup::{ask_ntp, named, resolve};
@@ -85,8 +85,7 @@ impl Lobby {
         front: &mut dyn Front,
     ) -> Result<(Address, Address), Failure> {
         if let Some(text) = &common.peer {
-            let peer = Address::parse_peer(text, &own)
-                .map_err(|e| Failure::usage(e.to_string(), "correct --peer, or leave it out to be asked"))?;
+            let peer = Address::parse_peer(text, &own).map_err(peer_option)?;
             return Ok((own, peer));
         }
         let mut pending = front.ask(Question::PeerAddress);

@@ -18,7 +18,7 @@ use crate::protocol::Role;
 use crate::protocol::connection::{self};
 use crate::protocol::handshake::StaticKeypair;
 use crate::protocol::time::Time;
-use crate::rendezvous::address::{Address, Filtering, NatClass};
+use crate::rendezvous::address::{Address, AddressError, Filtering, NatClass};
 use crate::rendezvous::clock::Clock;
 use crate::rendezvous::punch::{Punch, PunchConfig};
 use crate::rendezvous::servers;
@@ -93,6 +93,10 @@ pub(super) async fn run(
     front: &mut dyn Front,
     side: impl FnOnce(Parts) -> Result<Box<dyn Side>, Failure>,
 ) -> Result<Summary, Failure> {
+    if let Some(text) = &common.peer {
+        // Better to learn now than after the servers have been asked.
+        Address::parse_other(text, role).map_err(peer_option)?;
+    }
     let mut lobby = Lobby::open(role, common, front, side)?;
     let ran = lobby.run(role, common, yes, front).await;
     lobby.leave(ran).await
@@ -108,6 +112,11 @@ struct Lobby {
     ipv6: Option<(u8, u16)>,
     seed: [u8; 32],
     linked: bool,
+}
+
+/// What is wrong with `--peer`.
+fn peer_option(error: AddressError) -> Failure {
+    Failure::usage(error.to_string(), "correct --peer, or leave it out to be asked")
 }
 
 fn socket_failure(port: Option<u16>, error: &std::io::Error) -> Failure {
