@@ -139,7 +139,7 @@ impl std::fmt::Display for TimeOfDay {
 pub struct Link {
     /// The peer's address as our packets reach it.
     pub remote: SocketAddr,
-    /// What kind of path it is, in words: "same network", "through both NATs".
+    /// What kind of path it is, in words: "same network", "direct, through NAT".
     pub kind: String,
     /// Round-trip time; zero if it is not known yet.
     pub rtt: Duration,
