@@ -204,32 +204,62 @@ pub(super) fn plain(text: String) -> Line {
     Line::new(text)
 }
 
-/// How a transfer goes, in one line; with `--verbose` also what keeps it from being faster.
-pub(super) fn progress(progress: &Progress, eta: Option<Duration>, detail: Detail) -> String {
-    let mut text = match progress.total {
-        Some(total) => {
-            format!(
-                "{:>3}% {} of {}",
-                percent(progress.done, total),
-                Size(progress.done),
-                Size(total)
-            )
-        }
-        None => Size(progress.done).to_string(),
+/// How a transfer goes, in one line; with `--verbose` also what keeps it from being faster. `room`: no more columns
+/// than this, for which fields are left out from the right.
+pub(super) fn progress(
+    progress: &Progress,
+    eta: Option<Duration>,
+    detail: Detail,
+    room: Option<usize>,
+) -> String {
+    let mut line = Fields {
+        text: String::new(),
+        widest: 0,
+        room,
+        full: false,
     };
-    text += &format!("  {}", Rate(progress.rate));
+    match progress.total {
+        Some(total) => {
+            line.add(4, format!("{:>3}%", percent(progress.done, total)));
+            line.add(21, format!(" {} of {}", Size(progress.done), Size(total)));
+        }
+        None => line.add(8, Size(progress.done).to_string()),
+    }
+    line.add(12, format!("  {}", Rate(progress.rate)));
     // With nothing moving any estimate would be a guess that grows.
     if let Some(eta) = eta.filter(|_| progress.rate > 0) {
-        text += &format!("  ETA {}", time_left(eta));
+        line.add(12, format!("  ETA {}", time_left(eta)));
+    } else {
+        line.add(12, String::new());
     }
-    text += &format!("  RTT {}", Span(progress.rtt));
+    line.add(12, format!("  RTT {}", Span(progress.rtt)));
     if let Some(loss) = progress.loss {
-        text += &format!("  loss {:.1}%", loss.clamp(0.0, 1.0) * 100.0);
+        line.add(12, format!("  loss {:.1}%", loss.clamp(0.0, 1.0) * 100.0));
     }
     if detail >= Detail::Verbose && progress.bound != Bound::Unknown {
-        text += &format!("  bound by {}", bound(progress.bound));
+        line.add(16, format!("  bound by {}", bound(progress.bound)));
     }
-    text
+    line.text
+}
+
+/// A line of fields in limited room.
+struct Fields {
+    text: String,
+    /// Columns the fields so far can take at most.
+    widest: usize,
+    room: Option<usize>,
+    full: bool,
+}
+
+impl Fields {
+    /// Adds a field that is at most `widest` columns wide, if that fits: one that fitted only now and then would jump.
+    fn add(&mut self, widest: usize, field: String) {
+        self.widest += widest;
+        self.full |= self.room.is_some_and(|room| self.widest > room);
+        if !self.full {
+            self.text += &field;
+        }
+    }
 }
 
 /// A forecast is never good to less than a second.
