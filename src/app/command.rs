@@ -33,6 +33,13 @@ pub enum Command {
 /// From the network thread.
 #[derive(Debug)]
 pub enum Notice {
+    /// A STUN server answered.
+    Answered {
+        /// Who.
+        server: SocketAddr,
+        /// The outside address it saw.
+        mapped: SocketAddr,
+    },
     /// STUN is through.
     Gathered(StunReport),
     /// The NAT gave a socket another external address.

@@ -167,6 +167,7 @@ impl Session {
     fn drain(&mut self, now: Time) {
         while let Some(event) = self.stun.as_mut().and_then(StunClient::poll_event) {
             match event {
+                StunEvent::Answered { server, mapped } => self.tell(Notice::Answered { server, mapped }),
                 StunEvent::Gathered(report) => self.tell(Notice::Gathered(report)),
                 StunEvent::MappingChanged { socket, to, .. } => {
                     self.tell(Notice::MappingChanged { socket, to });
