@@ -9,6 +9,7 @@ use crate::transfer::offer::Offer;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::event::Phase;
 use super::outcome::{Failure, Summary};
 
 /// To the network thread.
@@ -86,6 +87,8 @@ pub enum Notice {
         done: u64,
         /// All.
         total: Option<u64>,
+        /// What is being done.
+        phase: Phase,
         /// The connection's numbers.
         stats: Stats,
         /// Nothing heard for so long, if the peer is being looked for.

@@ -152,6 +152,8 @@ pub struct Progress {
     pub done: u64,
     /// All bytes; unknown for a pipe.
     pub total: Option<u64>,
+    /// What is being done.
+    pub phase: Phase,
     /// Content bytes a second, over about the last second.
     pub rate: u64,
     /// Smoothed round-trip time.
@@ -160,6 +162,16 @@ pub struct Progress {
     pub loss: Option<f64>,
     /// What keeps it from being faster.
     pub bound: Bound,
+}
+
+/// What a transfer is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Phase {
+    /// Content crosses the line.
+    #[default]
+    Moving,
+    /// What the receiver has of it already is read and compared, on both sides; little may cross the line.
+    Comparing,
 }
 
 /// What keeps a transfer from being faster.

@@ -1,6 +1,6 @@
 //! Events into the lines people read. Scripts look for several of these, so they are fixed by snapshots.
 
-use crate::app::event::{Bound, Change, ClockSource, Event, Link, Progress, Question};
+use crate::app::event::{Bound, Change, ClockSource, Event, Link, Phase, Progress, Question};
 use crate::app::outcome::{Failure, Summary};
 use crate::app::units::{Rate, Size, Span};
 use crate::protocol::Role;
@@ -111,7 +111,7 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
         Event::Offer { lines, .. } => lines.iter().map(|line| Line::new(line.clone())).collect(),
         Event::Resumed { bytes, total } => {
             vec![Line::new(format!(
-                "Resuming: {} of {} are here already",
+                "Resuming: {} of {} need not move again if they are still the same; comparing",
                 Size(*bytes),
                 Size(*total)
             ))]
@@ -225,6 +225,9 @@ pub(super) fn progress(
         }
         None => line.add(8, Size(progress.done).to_string()),
     }
+    if progress.phase == Phase::Comparing {
+        line.add(11, "  comparing".into());
+    }
     line.add(12, format!("  {}", Rate(progress.rate)));
     // With nothing moving any estimate would be a guess that grows.
     if let Some(eta) = eta.filter(|_| progress.rate > 0) {
@@ -275,6 +278,14 @@ fn percent(done: u64, total: u64) -> u64 {
     match total {
         0 => 100,
         total => (u128::from(done.min(total)) * 100 / u128::from(total)) as u64,
+    }
+}
+
+/// What is being done, in a word of JSON.
+pub(super) fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Moving => "moving",
+        Phase::Comparing => "comparing",
     }
 }
 

@@ -7,7 +7,7 @@ use super::prompts::Input;
 use super::screen::{Kind, Screen};
 use super::{Task, json};
 use crate::app::event::{
-    Answer, Bound, Cancelled, Change, ClockSource, Event, Front, Link, Progress, Question, TimeOfDay,
+    Answer, Bound, Cancelled, Change, ClockSource, Event, Front, Link, Phase, Progress, Question, TimeOfDay,
 };
 use crate::app::options::{Congestion, Destination, Links, Server, Source};
 use crate::app::outcome::{Failure, Party, Summary};
@@ -56,6 +56,7 @@ fn progress(done: u64, total: Option<u64>) -> Progress {
     Progress {
         done,
         total,
+        phase: Phase::Moving,
         rate: 11_800_000,
         rtt: Duration::from_millis(41),
         loss: Some(0.0123),
@@ -194,6 +195,14 @@ fn progress_tells_size_speed_time_left_rtt_and_loss() {
     assert_eq!(
         lines::progress(&progress(5_000, None), None, Detail::Normal, None),
         "5.0 kB  11.8 MB/s  RTT 41 ms  loss 1.2%"
+    );
+    let comparing = Progress {
+        phase: Phase::Comparing,
+        ..known
+    };
+    assert!(
+        lines::progress(&comparing, None, Detail::Normal, None)
+            .starts_with(" 37% 3.7 GB of 10.0 GB  comparing  ")
     );
     let almost = lines::progress(
         &progress(9_999_999_999, Some(10_000_000_000)),

@@ -5,6 +5,7 @@ mod disk;
 use self::disk::{Done, Job};
 use super::close;
 use super::command::{Command, Notice};
+use super::event::Phase;
 use super::outcome::{Failure, Summary};
 use super::session::{End, Side, flush_control};
 use super::units::Size;
@@ -19,9 +20,10 @@ use crate::transfer::offer::Offer;
 use crate::transfer::ordered::ORDERED_BUFFERS;
 use crate::transfer::place::Conflicts;
 use crate::transfer::receive::{ReceiveEvent, ReceiveSession};
+use crate::transfer::runs::RunSet;
 use crate::transfer::staging::Prospect;
 use crate::transfer::store::{StoreEvent, StoreJob};
-use crate::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW};
+use crate::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW, bytes_of};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
@@ -60,7 +62,10 @@ pub struct Receiving {
     /// A message sent as text, once it is verified.
     message: Arc<Mutex<Vec<u8>>>,
     out: Vec<u8>,
+    /// Bytes that need not cross the line, as far as is known.
     held: u64,
+    /// Blocks of them that are yet to be compared.
+    uncompared: RunSet,
     started: Option<Time>,
     verdict: Option<Result<Summary, Failure>>,
     finished: Option<Time>,
@@ -88,6 +93,7 @@ impl Receiving {
             message,
             out: Vec::new(),
             held: 0,
+            uncompared: RunSet::new(),
             started: None,
             verdict: None,
             finished: None,
@@ -130,12 +136,12 @@ impl Receiving {
             Done::Opened(held) => {
                 if let Some(assembler) = &mut self.assembler {
                     for run in &held {
+                        self.uncompared.insert(run.start, run.end);
                         assembler.mark_complete(BlockIndex::new(run.start), BlockIndex::new(run.end));
                     }
                 }
-                let blocks: u64 = held.iter().map(|run| u64::from(run.end - run.start)).sum();
                 let total = self.session.total();
-                self.held = (blocks * BLOCK_LEN as u64).min(total.unwrap_or(u64::MAX));
+                self.held = bytes_of(held.iter().copied(), total);
                 self.session.on_opened(&held);
                 let _ = self.notices.send(Notice::Started {
                     held: self.held,
@@ -144,6 +150,7 @@ impl Receiving {
             }
             Done::Store(event) => {
                 self.session.on_store_event(&event);
+                self.note_compared(&event);
                 if let Some(assembler) = &mut self.assembler {
                     assembler.on_store_event(event);
                 }
@@ -151,6 +158,18 @@ impl Receiving {
             Done::Failed(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// A block that was here counts as reused only if it need not come after all.
+    fn note_compared(&mut self, event: &StoreEvent) {
+        match event {
+            StoreEvent::Verified(block) => drop(self.uncompared.remove(block.get())),
+            StoreEvent::Need(block) if self.uncompared.remove(block.get()) => {
+                let len = block.len_in(self.session.total().unwrap_or(u64::MAX));
+                self.held = self.held.saturating_sub(len as u64);
+            }
+            _ => {}
+        }
     }
 
     /// Nothing of it is here and there is no room for it: to ask would be in vain.
@@ -386,6 +405,13 @@ impl Side for Receiving {
         let total = self.session.total();
         let done = u64::from(self.session.verified().0) * BLOCK_LEN as u64;
         Some((done.min(total.unwrap_or(u64::MAX)), total))
+    }
+
+    fn phase(&self) -> Phase {
+        match self.uncompared.first_member(0) {
+            Some(_) => Phase::Comparing,
+            None => Phase::Moving,
+        }
     }
 
     fn on_end(&mut self, end: End) {
