@@ -170,7 +170,8 @@ pub enum Phase {
     /// Content crosses the line.
     #[default]
     Moving,
-    /// What the receiver has of it already is read and compared, on both sides; little may cross the line.
+    /// What the receiver has of it already is read and compared on both sides, and copied on its disk where something
+    /// else differs; little may cross the line.
     Comparing,
 }
 

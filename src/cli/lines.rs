@@ -225,10 +225,12 @@ pub(super) fn progress(
         }
         None => line.add(8, Size(progress.done).to_string()),
     }
-    if progress.phase == Phase::Comparing {
-        line.add(11, "  comparing".into());
+    match (progress.phase, progress.rate) {
+        (Phase::Moving, rate) => line.add(12, format!("  {}", Rate(rate))),
+        // What matched is copied when something else did not, and does not count again.
+        (Phase::Comparing, 0) => line.add(23, "  copying what is there".into()),
+        (Phase::Comparing, rate) => line.add(23, format!("  comparing {}", Rate(rate))),
     }
-    line.add(12, format!("  {}", Rate(progress.rate)));
     // With nothing moving any estimate would be a guess that grows.
     if let Some(eta) = eta.filter(|_| progress.rate > 0) {
         line.add(12, format!("  ETA {}", time_left(eta)));

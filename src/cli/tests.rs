@@ -202,7 +202,7 @@ fn progress_tells_size_speed_time_left_rtt_and_loss() {
     };
     assert!(
         lines::progress(&comparing, None, Detail::Normal, None)
-            .starts_with(" 37% 3.7 GB of 10.0 GB  comparing  ")
+            .starts_with(" 37% 3.7 GB of 10.0 GB  comparing 11.8 MB/s  ")
     );
     let almost = lines::progress(
         &progress(9_999_999_999, Some(10_000_000_000)),
