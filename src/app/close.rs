@@ -48,6 +48,9 @@ pub fn text_of(error: &TransferError) -> &'static str {
     if matches!(error, TransferError::NotOneStream) {
         return "its output is a pipe, which takes one file or one stream";
     }
+    if matches!(error, TransferError::Local(LocalError::OutputClosed)) {
+        return "the program that reads its output has left";
+    }
     match error.code() {
         FailureCode::Other => "a problem with the protocol",
         FailureCode::Cancelled => "cancelled",
@@ -156,6 +159,7 @@ mod tests {
         );
         let closed = failure_of(LocalError::OutputClosed.into());
         assert!(!closed.next_step().contains("kept"), "nothing is kept of a pipe");
+        assert!(text_of(&LocalError::OutputClosed.into()).contains("program"));
     }
 
     #[test]
