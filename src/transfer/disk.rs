@@ -227,7 +227,8 @@ impl Layer for DiskLayer {
                 },
                 last_modification: Timespec {
                     tv_sec: mtime.div_euclid(NANOS),
-                    tv_nsec: mtime.rem_euclid(NANOS),
+                    // 32 bits on some systems, and always less than a second.
+                    tv_nsec: mtime.rem_euclid(NANOS) as _,
                 },
             };
             Ok(rustix::fs::utimensat(

@@ -178,3 +178,49 @@ impl Lobby {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::event::{Cancelled, Pending};
+
+    struct Lines {
+        told: Vec<String>,
+        on_silence: Option<tokio::sync::oneshot::Sender<()>>,
+    }
+
+    impl Front for Lines {
+        fn event(&mut self, event: Event) {
+            let Event::Info(line) = event else { return };
+            if line.starts_with("Still")
+                && let Some(go_on) = self.on_silence.take()
+            {
+                let _ = go_on.send(());
+            }
+            self.told.push(line);
+        }
+
+        fn ask(&mut self, _: Question) -> Pending {
+            Pending::ready(Err(Cancelled::EndOfInput))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_is_told_before_the_result_and_silence_is_too() {
+        let (go_on, silence_told) = tokio::sync::oneshot::channel();
+        let mut front = Lines {
+            told: Vec::new(),
+            on_silence: Some(go_on),
+        };
+        let (steps, mut told) = unbounded_channel();
+        let work = async move {
+            let _ = steps.send("first".to_owned());
+            let _ = silence_told.await;
+            let _ = steps.send("last".to_owned());
+            Ok::<_, Failure>(7)
+        };
+        let found = tell_steps(work, &mut told, &mut front).await;
+        assert_eq!(found, Ok(7));
+        assert_eq!(front.told, ["first", "Still waiting for answers", "last"]);
+    }
+}
