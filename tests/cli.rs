@@ -93,3 +93,29 @@ fn servers_in_the_environment_are_checked_like_arguments() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("a.example:99999"));
 }
+
+#[test]
+fn an_output_that_is_a_file_is_told_before_anything_is_asked() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let output = p2pcopy(&["receiver", "--output", file]);
+    let told = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(6), "{told}");
+    assert!(
+        told.contains("is a file") && !told.contains("--overwrite"),
+        "{told}"
+    );
+    assert!(!told.contains("Using local port"), "{told}");
+}
+
+#[test]
+fn a_damaged_peer_address_is_told_before_anything_is_asked() {
+    for (peer, cause) in [("foo", "not an address"), ("203.0.113.7:4300/3mJr", "damaged")] {
+        let output = p2pcopy(&["receiver", "--peer", peer]);
+        let told = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(
+            told.contains(cause) && !told.contains("Using local port"),
+            "{told}"
+        );
+    }
+}

@@ -78,7 +78,8 @@ fn snapshot(dir: &Path) -> BTreeMap<PathBuf, String> {
                 pending.push(path.clone());
                 format!("dir {mode:o} {mtime:?}")
             } else if meta.is_symlink() {
-                format!("link {:?}", fs::read_link(dir.join(&path)).unwrap())
+                let target = fs::read_link(dir.join(&path)).unwrap();
+                format!("link {mtime:?} {target:?}")
             } else {
                 format!(
                     "file {mode:o} {mtime:?} {}",
@@ -274,6 +275,42 @@ fn an_overwritten_tree_is_merged() {
     assert_eq!(fs::read(p.out.join("t/both")).unwrap().len(), 20);
     assert_eq!(names(&p.out.join("t/sub")), ["mine", "new"]);
     assert_eq!(names(&p.out), ["t"]);
+}
+
+/// As for a fresh folder: what a directory or link says of its time is part of what is sent.
+#[cfg(unix)]
+#[test]
+fn a_merged_tree_has_the_times_that_were_sent() {
+    use std::os::unix::fs::PermissionsExt;
+    let p = place();
+    let tree = p.src.join("t");
+    fs::create_dir_all(tree.join("sub/locked")).unwrap();
+    write(&tree.join("sub/a"), 1, 10);
+    write(&tree.join("sub/locked/b"), 2, 20);
+    std::os::unix::fs::symlink("a", tree.join("sub/link")).unwrap();
+    fs::set_permissions(tree.join("sub/locked"), fs::Permissions::from_mode(0o555)).unwrap();
+    let date = |days: u64| {
+        let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(days * 86_400);
+        for (i, path) in ["sub/a", "sub/locked", "sub", ""].iter().enumerate() {
+            let file = fs::File::open(tree.join(path)).unwrap();
+            let time = time + std::time::Duration::from_nanos(i as u64 + 1);
+            file.set_times(fs::FileTimes::new().set_modified(time)).unwrap();
+        }
+    };
+    let overwrite = Setup {
+        conflicts: Conflicts::Overwrite,
+        ..Setup::default()
+    };
+    date(1000);
+    send(std::slice::from_ref(&tree), &p.out, Setup::default()).unwrap();
+    assert_eq!(snapshot(&p.out), snapshot(&p.src), "fresh");
+    write(&tree.join("sub/a"), 3, 11);
+    date(2000);
+    send(std::slice::from_ref(&tree), &p.out, overwrite).unwrap();
+    assert_eq!(snapshot(&p.out), snapshot(&p.src), "one file is another");
+    date(3000);
+    send(&[tree], &p.out, overwrite).unwrap();
+    assert_eq!(snapshot(&p.out), snapshot(&p.src), "only the times are others");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::protocol::time::Time;
 use crate::rendezvous::address::{Filtering, Mapping, NatClass};
 use crate::rendezvous::stun::filtering::FilteringTest;
 use std::net::SocketAddr;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// Servers tried for the filtering test; few answer from a second address.
 const SERVERS: usize = 8;
@@ -17,12 +18,15 @@ const SERVERS: usize = 8;
 /// Runs the check.
 pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     let seen = run::look(&options.common, front).await?;
-    let servers: Vec<SocketAddr> = seen.servers.into_iter().take(SERVERS).collect();
-    let filtering = tokio::task::spawn_blocking(move || test_filtering(&servers))
-        .await
-        .ok()
-        .and_then(Result::ok)
-        .unwrap_or_default();
+    let filtering = if seen.report.answered > 0 {
+        let servers: Vec<SocketAddr> = seen.servers.into_iter().take(SERVERS).collect();
+        let (steps, mut told) = unbounded_channel();
+        let testing = tokio::task::spawn_blocking(move || test_filtering(&servers, &steps));
+        let testing = async { Ok(testing.await.ok().and_then(Result::ok).unwrap_or_default()) };
+        run::tell_steps(testing, &mut told, front).await?
+    } else {
+        Filtering::Untested
+    };
     let nat = NatClass {
         mapping: seen.report.mapping,
         filtering,
@@ -71,10 +75,16 @@ fn meaning(nat: NatClass) -> &'static str {
 
 /// Asks servers to answer from elsewhere, on a socket that is never punched with: such an answer makes some NATs
 /// change the port (docs/design.md).
-fn test_filtering(servers: &[SocketAddr]) -> std::io::Result<Filtering> {
+fn test_filtering(servers: &[SocketAddr], steps: &UnboundedSender<String>) -> std::io::Result<Filtering> {
     let clock = net::Clock::start();
     let mut driver = Driver::new(net::bind(None, true)?, clock)?;
-    for &remote in servers {
+    for (number, &remote) in servers.iter().enumerate() {
+        // Nobody listens any more only when the run is being torn down.
+        let _ = steps.send(format!(
+            "Asking {remote} to answer from another address ({} of at most {})",
+            number + 1,
+            servers.len()
+        ));
         let seed = net::random_seed()?;
         let mut scratch = Scratch(FilteringTest::new(Path { local: 0, remote }, &seed, clock.now()));
         while scratch.0.result().is_none() {

@@ -48,6 +48,9 @@ pub fn text_of(error: &TransferError) -> &'static str {
     if matches!(error, TransferError::NotOneStream) {
         return "its output is a pipe, which takes one file or one stream";
     }
+    if matches!(error, TransferError::Local(LocalError::OutputClosed)) {
+        return "the program that reads its output has left";
+    }
     match error.code() {
         FailureCode::Other => "a problem with the protocol",
         FailureCode::Cancelled => "cancelled",
@@ -61,29 +64,17 @@ pub fn text_of(error: &TransferError) -> &'static str {
 pub fn failure_of(error: TransferError) -> Failure {
     match error {
         TransferError::Local(e) => {
-            let next = match &e {
-                LocalError::Missing(_) => "check the path and its spelling",
-                LocalError::Permission { .. } => {
-                    "check who may read and write there, or choose another place"
-                }
-                LocalError::TooLittleSpace { .. } => {
-                    "make room or choose another --output, and run the same commands again; what has arrived is kept"
-                }
-                _ => "mend that and run the same command again on both sides; what has arrived is kept",
-            };
-            let cause = match &e {
+            let next = e.next_step().into();
+            let cause = match e {
                 LocalError::TooLittleSpace { path, free, needed } => format!(
                     "{} has {} free and {} are needed",
                     path.display(),
-                    Size(*free),
-                    Size(*needed)
+                    Size(free),
+                    Size(needed)
                 ),
-                _ => e.to_string(),
+                e => e.to_string(),
             };
-            Failure::File {
-                cause,
-                next: next.into(),
-            }
+            Failure::File { cause, next }
         }
         TransferError::SourceChanged(path) => Failure::SourceChanged { path },
         TransferError::Verification(block) => Failure::Verification {
@@ -145,6 +136,31 @@ pub fn failure_of_end(end: &End) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn advice_is_given_once_and_a_path_of_ours_is_explained() {
+        let path = Path::new("/data/t.part/data/t/a");
+        let full = LocalError::new("write", path, std::io::ErrorKind::StorageFull.into());
+        let failure = failure_of(full.into());
+        assert_eq!(
+            failure.to_string(),
+            "the disk is full: no room for t/a (in /data/t.part, which keeps what has arrived)"
+        );
+        assert!(failure.next_step().ends_with("what has arrived is kept"));
+        let mine = LocalError::new(
+            "read",
+            "/home/x.part",
+            std::io::ErrorKind::PermissionDenied.into(),
+        );
+        assert_eq!(
+            failure_of(mine.into()).to_string(),
+            "no permission to read /home/x.part"
+        );
+        let closed = failure_of(LocalError::OutputClosed.into());
+        assert!(!closed.next_step().contains("kept"), "nothing is kept of a pipe");
+        assert!(text_of(&LocalError::OutputClosed.into()).contains("program"));
+    }
 
     #[test]
     fn too_little_space_is_told_in_sizes_people_read() {

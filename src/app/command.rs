@@ -9,6 +9,7 @@ use crate::transfer::offer::Offer;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::event::Phase;
 use super::outcome::{Failure, Summary};
 
 /// To the network thread.
@@ -33,6 +34,13 @@ pub enum Command {
 /// From the network thread.
 #[derive(Debug)]
 pub enum Notice {
+    /// A STUN server answered.
+    Answered {
+        /// Who.
+        server: SocketAddr,
+        /// The outside address it saw.
+        mapped: SocketAddr,
+    },
     /// STUN is through.
     Gathered(StunReport),
     /// The NAT gave a socket another external address.
@@ -79,6 +87,8 @@ pub enum Notice {
         done: u64,
         /// All.
         total: Option<u64>,
+        /// What is being done.
+        phase: Phase,
         /// The connection's numbers.
         stats: Stats,
         /// Nothing heard for so long, if the peer is being looked for.

@@ -139,7 +139,7 @@ impl std::fmt::Display for TimeOfDay {
 pub struct Link {
     /// The peer's address as our packets reach it.
     pub remote: SocketAddr,
-    /// What kind of path it is, in words: "same network", "through both NATs".
+    /// What kind of path it is, in words: "same network", "direct, through NAT".
     pub kind: String,
     /// Round-trip time; zero if it is not known yet.
     pub rtt: Duration,
@@ -152,6 +152,8 @@ pub struct Progress {
     pub done: u64,
     /// All bytes; unknown for a pipe.
     pub total: Option<u64>,
+    /// What is being done.
+    pub phase: Phase,
     /// Content bytes a second, over about the last second.
     pub rate: u64,
     /// Smoothed round-trip time.
@@ -160,6 +162,17 @@ pub struct Progress {
     pub loss: Option<f64>,
     /// What keeps it from being faster.
     pub bound: Bound,
+}
+
+/// What a transfer is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Phase {
+    /// Content crosses the line.
+    #[default]
+    Moving,
+    /// What the receiver has of it already is read and compared on both sides, and copied on its disk where something
+    /// else differs; little may cross the line.
+    Comparing,
 }
 
 /// What keeps a transfer from being faster.

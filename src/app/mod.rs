@@ -121,7 +121,7 @@ pub async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> Result<S
     };
     if let Target::Directory(root, _) = &target {
         // Better to learn now than after both sides have met.
-        DiskLayer::create(root).map_err(|e| Failure::file("use the directory", root, &e))?;
+        usable(root)?;
     }
     run::run(Role::Receiver, &common, yes, front, |parts| {
         Receiving::new(target, parts.waker, parts.clock, parts.notices)
@@ -129,6 +129,19 @@ pub async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> Result<S
             .map_err(threads)
     })
     .await
+}
+
+/// Makes the output directory if it is missing, and sees whether files can be put there.
+fn usable(root: &Path) -> Result<(), Failure> {
+    if root.metadata().is_ok_and(|found| !found.is_dir()) {
+        return Err(Failure::File {
+            cause: format!("--output {} is a file, and must be a directory", root.display()),
+            next: "name the directory to put the files in; their names come from the sender".into(),
+        });
+    }
+    DiskLayer::create(root)
+        .and_then(|layer| layer.check_writable())
+        .map_err(|e| Failure::file("write to the directory", root, &e))
 }
 
 /// Draws a picture of a trace.

@@ -67,6 +67,9 @@ pub enum Failure {
     /// Somebody said no to the offer, or to the words.
     #[error("{}", match .0 { Party::Us => "you refused the transfer", Party::Peer => "the other side refused the transfer" })]
     Refused(Party),
+    /// This user will not go on with an earlier transfer.
+    #[error("you did not resume the transfer")]
+    NotResumed,
     /// Several files were offered and the receiver's output is a pipe.
     #[error("{}", match .0 {
         Party::Us => "several files or directories are offered, and --output - takes one file or one stream",
@@ -168,9 +171,11 @@ impl Failure {
             Failure::Other { .. } => 1,
             Failure::Usage { .. } | Failure::Unanswered(_) => 2,
             Failure::NoPath { .. } => 3,
-            Failure::NotOneStream(_) | Failure::Refused(_) | Failure::WordsDiffer | Failure::Cancelled(_) => {
-                4
-            }
+            Failure::NotOneStream(_)
+            | Failure::NotResumed
+            | Failure::Refused(_)
+            | Failure::WordsDiffer
+            | Failure::Cancelled(_) => 4,
             Failure::Verification { .. } | Failure::SourceChanged { .. } => 5,
             Failure::File { .. } => 6,
             Failure::Interrupted => 130,
@@ -186,6 +191,10 @@ impl Failure {
             | Failure::File { next, .. } => next,
             Failure::WordsDiffer => {
                 "start again on both sides and swap the whole addresses, with all that follows the slash"
+            }
+            Failure::NotResumed => {
+                "to start afresh, run p2pcopy receiver --discard (with the same --output), which removes what is kept of \
+                 it, and then the same commands again"
             }
             Failure::NotOneStream(Party::Us) => {
                 "choose a directory with --output DIR, or have the sender run: tar c PATHS | p2pcopy sender --file - --name all.tar"
@@ -249,7 +258,7 @@ fn explain(error: &io::Error) -> (String, &'static str) {
             "the name is not allowed here",
             "rename it, or choose another disk with --output",
         ),
-        Kind::AlreadyExists => ("it already exists", "move it away, or pass --overwrite"),
+        Kind::AlreadyExists => ("it already exists", "move it away, or name another"),
         Kind::IsADirectory => ("it is a directory", "name a file, or move the directory away"),
         Kind::NotADirectory => ("part of the path is a file, not a directory", "check the path"),
         Kind::BrokenPipe => (
@@ -280,6 +289,7 @@ mod tests {
             (Failure::no_path("x", "y"), 3),
             (Failure::Refused(Party::Peer), 4),
             (Failure::NotOneStream(Party::Us), 4),
+            (Failure::NotResumed, 4),
             (Failure::Cancelled(Party::Us), 4),
             (Failure::Unanswered(Cancelled::EndOfInput), 2),
             (Failure::Verification { cause: "x".into() }, 5),

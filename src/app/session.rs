@@ -2,6 +2,7 @@
 //! falls silent. Sans-IO, driven by [`crate::net::Driver`] or by a simulation.
 
 use super::command::{Command, Notice};
+use super::event::Phase;
 use crate::net::{Machine, Transmit};
 use crate::protocol::congestion::Controller;
 use crate::protocol::connection::{self, Config, Connection};
@@ -36,6 +37,10 @@ pub trait Side: Send {
     fn on_command(&mut self, command: Command);
     /// Content bytes done and to do, for the progress display.
     fn progress(&self) -> Option<(u64, Option<u64>)>;
+    /// What it is doing, for the same.
+    fn phase(&self) -> Phase {
+        Phase::Moving
+    }
     /// The connection ended or was given up.
     fn on_end(&mut self, end: End);
 }
@@ -167,6 +172,7 @@ impl Session {
     fn drain(&mut self, now: Time) {
         while let Some(event) = self.stun.as_mut().and_then(StunClient::poll_event) {
             match event {
+                StunEvent::Answered { server, mapped } => self.tell(Notice::Answered { server, mapped }),
                 StunEvent::Gathered(report) => self.tell(Notice::Gathered(report)),
                 StunEvent::MappingChanged { socket, to, .. } => {
                     self.tell(Notice::MappingChanged { socket, to });
@@ -238,6 +244,7 @@ impl Session {
                     let _ = self.notices.send(Notice::Progress {
                         done,
                         total,
+                        phase: self.side.phase(),
                         stats,
                         silent,
                     });
@@ -245,6 +252,7 @@ impl Session {
                     let _ = self.notices.send(Notice::Progress {
                         done: 0,
                         total: None,
+                        phase: Phase::Moving,
                         stats,
                         silent,
                     });

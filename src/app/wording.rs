@@ -1,6 +1,6 @@
 //! What people read of a run: counters, clock and network in words.
 
-use super::event::{Bound, ClockSource, Event, Front, Progress};
+use super::event::{Bound, ClockSource, Event, Front, Phase, Progress};
 use crate::protocol::connection::{Limit, Stats};
 use crate::protocol::time::Time;
 use crate::rendezvous::address::NatClass;
@@ -36,7 +36,14 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn progress(&mut self, now: Time, done: u64, total: Option<u64>, stats: &Stats) -> Progress {
+    pub(super) fn progress(
+        &mut self,
+        now: Time,
+        done: u64,
+        total: Option<u64>,
+        phase: Phase,
+        stats: &Stats,
+    ) -> Progress {
         self.marks
             .push_back((now, done, stats.sent_packets, stats.lost_packets));
         while self.marks.len() > 2 && now.since(self.marks[1].0) >= Duration::from_secs(1) {
@@ -62,6 +69,7 @@ impl Pace {
         Progress {
             done,
             total,
+            phase,
             rate,
             rtt: stats.rtt,
             loss,

@@ -105,7 +105,7 @@ pub(super) struct SenderArgs {
     /// The same with a name before it; may be repeated
     #[arg(long = "file", short = 'f', value_name = "PATH")]
     pub(super) files: Vec<PathBuf>,
-    /// Send this message instead of files
+    /// Send this message instead of files; the receiver prints it, with a line end after it only on a terminal
     #[arg(long, conflicts_with_all = ["paths", "files", "name", "exclude", "links"])]
     pub(super) text: Option<String>,
     /// The name the receiver sees, for a pipe or a single file

@@ -21,6 +21,9 @@ const SILENCE_PERIOD: Duration = Duration::from_secs(15);
 /// How often figures are told: a line a second can be read.
 const STATS_PERIOD: Duration = Duration::from_secs(1);
 
+/// Columns kept for the bar itself, with the blank behind it.
+const BAR: usize = 4;
+
 /// Weight of the newest rate in the time left: half a life of about a second at five reports a second.
 const ETA_WEIGHT: f64 = 0.15;
 
@@ -55,7 +58,7 @@ impl Console {
             None
         };
         Console::new(
-            Screen::new(stderr_kind(), Box::new(std::io::stderr())),
+            Screen::new(stderr_kind(), Box::new(std::io::stderr())).measured(terminal_width),
             input,
             detail,
             json,
@@ -111,11 +114,14 @@ impl Console {
         } else {
             self.smooth_rate + ETA_WEIGHT * (rate - self.smooth_rate)
         };
-        let text = lines::progress(progress, self.time_left(progress), self.detail);
+        let eta = self.time_left(progress);
         if self.screen.kind() != Kind::Plain {
+            let room = self.screen.width().map(|width| width.saturating_sub(BAR));
+            let text = lines::progress(progress, eta, self.detail, room);
             self.screen.bar(progress.done, progress.total, &text);
             return;
         }
+        let text = lines::progress(progress, eta, self.detail, None);
         if self.progress_period.is_over(now()) {
             self.screen.line(&lines::plain(text));
         }
@@ -246,6 +252,17 @@ impl Front for Console {
         self.json_line(&json::of_question(&question));
         self.prompts.ask(question)
     }
+}
+
+/// Columns of this process's standard error, if it is a terminal that says so.
+fn terminal_width() -> Option<usize> {
+    #[cfg(unix)]
+    return rustix::termios::tcgetwinsize(std::io::stderr())
+        .ok()
+        .map(|size| usize::from(size.ws_col))
+        .filter(|&columns| columns > 0);
+    #[cfg(not(unix))]
+    return None;
 }
 
 /// What this process's standard error is.

@@ -152,6 +152,7 @@ fn object(event: &Event) -> Object {
         Event::Progress(progress) => Object::event("progress")
             .plain("done", progress.done)
             .optional("total", progress.total)
+            .text("phase", lines::phase(progress.phase))
             .plain("rate", progress.rate)
             .number("rtt_ms", millis(progress.rtt))
             .number("loss", progress.loss.unwrap_or(f64::NAN))

@@ -1,6 +1,6 @@
 //! Events into the lines people read. Scripts look for several of these, so they are fixed by snapshots.
 
-use crate::app::event::{Bound, Change, ClockSource, Event, Link, Progress, Question};
+use crate::app::event::{Bound, Change, ClockSource, Event, Link, Phase, Progress, Question};
 use crate::app::outcome::{Failure, Summary};
 use crate::app::units::{Rate, Size, Span};
 use crate::protocol::Role;
@@ -111,7 +111,7 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
         Event::Offer { lines, .. } => lines.iter().map(|line| Line::new(line.clone())).collect(),
         Event::Resumed { bytes, total } => {
             vec![Line::new(format!(
-                "Resuming: {} of {} are here already",
+                "Resuming: {} of {} need not move again if they are still the same; comparing",
                 Size(*bytes),
                 Size(*total)
             ))]
@@ -204,32 +204,67 @@ pub(super) fn plain(text: String) -> Line {
     Line::new(text)
 }
 
-/// How a transfer goes, in one line; with `--verbose` also what keeps it from being faster.
-pub(super) fn progress(progress: &Progress, eta: Option<Duration>, detail: Detail) -> String {
-    let mut text = match progress.total {
-        Some(total) => {
-            format!(
-                "{:>3}% {} of {}",
-                percent(progress.done, total),
-                Size(progress.done),
-                Size(total)
-            )
-        }
-        None => Size(progress.done).to_string(),
+/// How a transfer goes, in one line; with `--verbose` also what keeps it from being faster. `room`: no more columns
+/// than this, for which fields are left out from the right.
+pub(super) fn progress(
+    progress: &Progress,
+    eta: Option<Duration>,
+    detail: Detail,
+    room: Option<usize>,
+) -> String {
+    let mut line = Fields {
+        text: String::new(),
+        widest: 0,
+        room,
+        full: false,
     };
-    text += &format!("  {}", Rate(progress.rate));
+    match progress.total {
+        Some(total) => {
+            line.add(4, format!("{:>3}%", percent(progress.done, total)));
+            line.add(21, format!(" {} of {}", Size(progress.done), Size(total)));
+        }
+        None => line.add(8, Size(progress.done).to_string()),
+    }
+    match (progress.phase, progress.rate) {
+        (Phase::Moving, rate) => line.add(12, format!("  {}", Rate(rate))),
+        // What matched is copied when something else did not, and does not count again.
+        (Phase::Comparing, 0) => line.add(23, "  copying what is there".into()),
+        (Phase::Comparing, rate) => line.add(23, format!("  comparing {}", Rate(rate))),
+    }
     // With nothing moving any estimate would be a guess that grows.
     if let Some(eta) = eta.filter(|_| progress.rate > 0) {
-        text += &format!("  ETA {}", time_left(eta));
+        line.add(12, format!("  ETA {}", time_left(eta)));
+    } else {
+        line.add(12, String::new());
     }
-    text += &format!("  RTT {}", Span(progress.rtt));
+    line.add(12, format!("  RTT {}", Span(progress.rtt)));
     if let Some(loss) = progress.loss {
-        text += &format!("  loss {:.1}%", loss.clamp(0.0, 1.0) * 100.0);
+        line.add(12, format!("  loss {:.1}%", loss.clamp(0.0, 1.0) * 100.0));
     }
     if detail >= Detail::Verbose && progress.bound != Bound::Unknown {
-        text += &format!("  bound by {}", bound(progress.bound));
+        line.add(16, format!("  bound by {}", bound(progress.bound)));
     }
-    text
+    line.text
+}
+
+/// A line of fields in limited room.
+struct Fields {
+    text: String,
+    /// Columns the fields so far can take at most.
+    widest: usize,
+    room: Option<usize>,
+    full: bool,
+}
+
+impl Fields {
+    /// Adds a field that is at most `widest` columns wide, if that fits: one that fitted only now and then would jump.
+    fn add(&mut self, widest: usize, field: String) {
+        self.widest += widest;
+        self.full |= self.room.is_some_and(|room| self.widest > room);
+        if !self.full {
+            self.text += &field;
+        }
+    }
 }
 
 /// A forecast is never good to less than a second.
@@ -245,6 +280,14 @@ fn percent(done: u64, total: u64) -> u64 {
     match total {
         0 => 100,
         total => (u128::from(done.min(total)) * 100 / u128::from(total)) as u64,
+    }
+}
+
+/// What is being done, in a word of JSON.
+pub(super) fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Moving => "moving",
+        Phase::Comparing => "comparing",
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) enum Kind {
 #[derive(Clone)]
 pub(super) struct Screen {
     kind: Kind,
+    measure: fn() -> Option<usize>,
     state: Arc<Mutex<State>>,
 }
 
@@ -39,12 +40,23 @@ impl Screen {
     pub(super) fn new(kind: Kind, out: Box<dyn Write + Send>) -> Screen {
         Screen {
             kind,
+            measure: || None,
             state: Arc::new(Mutex::new(State {
                 out,
                 open: None,
                 bar: None,
             })),
         }
+    }
+
+    /// The same, on a terminal whose columns `measure` counts, now and after every change of its size.
+    pub(super) fn measured(self, measure: fn() -> Option<usize>) -> Screen {
+        Screen { measure, ..self }
+    }
+
+    /// Columns of the terminal, if it is one and they are known.
+    pub(super) fn width(&self) -> Option<usize> {
+        (self.measure)().filter(|_| self.kind != Kind::Plain)
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -141,7 +153,11 @@ impl Screen {
     }
 
     fn styled(&self, line: &Line) -> String {
-        let text = printable(&line.text);
+        let mut text = printable(&line.text);
+        // What is to be copied stays one piece.
+        if let (Some(width), false) = (self.width(), line.tone == Tone::Strong) {
+            text = wrapped(&text, width, line.lead.chars().count()).into();
+        }
         let code = match (self.kind, line.tone) {
             (Kind::Color, Tone::Strong) => "1",
             (Kind::Color, Tone::Faint) => "2",
@@ -157,6 +173,24 @@ impl Screen {
     }
 }
 
+/// `text` broken between words, so that no line is wider than `width` unless a word is. `used`: columns taken before it.
+fn wrapped(text: &str, width: usize, used: usize) -> String {
+    let (mut out, mut column) = (String::with_capacity(text.len() + 8), used);
+    for (place, word) in text.split(' ').enumerate() {
+        let len = word.chars().count();
+        if place > 0 && column + 1 + len > width {
+            out.push('\n');
+            column = 0;
+        } else if place > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += len;
+    }
+    out
+}
+
 fn new_bar(kind: Kind, total: Option<u64>) -> ProgressBar {
     let template = match (total, kind) {
         (None, _) => "{spinner} {msg}",
@@ -167,4 +201,19 @@ fn new_bar(kind: Kind, total: Option<u64>) -> ProgressBar {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style.progress_chars("━╸ "));
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_between_words_and_lose_nothing() {
+        assert_eq!(wrapped("one two three", 80, 0), "one two three");
+        assert_eq!(wrapped("one two three", 7, 0), "one two\nthree");
+        assert_eq!(wrapped("one two three", 9, 7), "one\ntwo three");
+        assert_eq!(wrapped("a /no/blank/in/it b", 6, 0), "a\n/no/blank/in/it\nb");
+        let text = "  two  blanks ";
+        assert_eq!(wrapped(text, 4, 0).replace('\n', " "), text);
+    }
 }

@@ -7,7 +7,7 @@ use super::prompts::Input;
 use super::screen::{Kind, Screen};
 use super::{Task, json};
 use crate::app::event::{
-    Answer, Bound, Cancelled, Change, ClockSource, Event, Front, Link, Progress, Question, TimeOfDay,
+    Answer, Bound, Cancelled, Change, ClockSource, Event, Front, Link, Phase, Progress, Question, TimeOfDay,
 };
 use crate::app::options::{Congestion, Destination, Links, Server, Source};
 use crate::app::outcome::{Failure, Party, Summary};
@@ -56,6 +56,7 @@ fn progress(done: u64, total: Option<u64>) -> Progress {
     Progress {
         done,
         total,
+        phase: Phase::Moving,
         rate: 11_800_000,
         rtt: Duration::from_millis(41),
         loss: Some(0.0123),
@@ -66,14 +67,14 @@ fn progress(done: u64, total: Option<u64>) -> Progress {
 #[test]
 fn silence_and_its_end_are_told_once_each() {
     let (mut console, kept) = console(Kind::Plain, Detail::Normal, "");
-    console.event(Event::Connected(link("through both NATs")));
+    console.event(Event::Connected(link("direct, through NAT")));
     for ms in (8_000..9_000).step_by(200) {
         console.event(Event::Reconnecting {
             silence: Duration::from_millis(ms),
         });
     }
-    console.event(Event::Reconnected(link("through both NATs")));
-    console.event(Event::Reconnected(link("through both NATs")));
+    console.event(Event::Reconnected(link("direct, through NAT")));
+    console.event(Event::Reconnected(link("direct, through NAT")));
     let moved = Link {
         remote: "188.44.136.7:9".parse().unwrap(),
         rtt: Duration::ZERO,
@@ -112,7 +113,7 @@ fn story() -> Vec<Event> {
             number: 0,
             remote: "188.44.136.7:21300".parse().unwrap(),
         },
-        Event::Connected(link("through both NATs")),
+        Event::Connected(link("direct, through NAT")),
         Event::Offer {
             entries: 1,
             bytes: Some(10_000_000_000),
@@ -188,19 +189,51 @@ fn terminal_gets_colours_and_the_clipboard_only_there() {
 fn progress_tells_size_speed_time_left_rtt_and_loss() {
     let known = progress(3_700_000_000, Some(10_000_000_000));
     assert_eq!(
-        lines::progress(&known, Some(Duration::from_secs(534)), Detail::Verbose),
+        lines::progress(&known, Some(Duration::from_secs(534)), Detail::Verbose, None),
         " 37% 3.7 GB of 10.0 GB  11.8 MB/s  ETA 8m54s  RTT 41 ms  loss 1.2%  bound by path"
     );
     assert_eq!(
-        lines::progress(&progress(5_000, None), None, Detail::Normal),
+        lines::progress(&progress(5_000, None), None, Detail::Normal, None),
         "5.0 kB  11.8 MB/s  RTT 41 ms  loss 1.2%"
+    );
+    let comparing = Progress {
+        phase: Phase::Comparing,
+        ..known
+    };
+    assert!(
+        lines::progress(&comparing, None, Detail::Normal, None)
+            .starts_with(" 37% 3.7 GB of 10.0 GB  comparing 11.8 MB/s  ")
     );
     let almost = lines::progress(
         &progress(9_999_999_999, Some(10_000_000_000)),
         None,
         Detail::Normal,
+        None,
     );
     assert!(almost.starts_with(" 99%"));
+}
+
+#[test]
+fn a_narrow_terminal_gets_fewer_fields_and_always_the_same() {
+    let told = |room, rate| {
+        let mut now = progress(3_700_000_000, Some(10_000_000_000));
+        now.rate = rate;
+        lines::progress(&now, Some(Duration::from_secs(534)), Detail::Normal, Some(room))
+    };
+    assert_eq!(told(2, 1), "");
+    assert_eq!(told(10, 1), " 37%");
+    assert_eq!(told(36, 1), " 37% 3.7 GB of 10.0 GB");
+    assert_eq!(told(46, 11_800_000), " 37% 3.7 GB of 10.0 GB  11.8 MB/s");
+    for room in 0..100 {
+        let fields = |rate| {
+            told(room, rate)
+                .split("  ")
+                .filter(|f| !f.starts_with("ETA"))
+                .count()
+        };
+        assert!(told(room, 999_900_000).chars().count() <= room);
+        assert_eq!(fields(0), fields(999_900_000), "{room}");
+    }
 }
 
 #[test]

@@ -179,13 +179,25 @@ impl Address {
         let peer: Address = text.parse()?;
         match (&peer.token, &own.token) {
             (Some(theirs), Some(ours)) if theirs.key == ours.key => Err(AddressError::Own),
-            (Some(theirs), Some(ours)) if theirs.role == ours.role => Err(match ours.role {
-                Role::Sender => AddressError::BothSend,
-                Role::Receiver => AddressError::BothReceive,
-            }),
+            (Some(_), Some(ours)) => Address::parse_other(text, ours.role),
             (None, _) if peer.reflexive == own.reflexive => Err(AddressError::Own),
             _ => Ok(peer),
         }
+    }
+
+    /// Reads what the user gave as the peer's address while our own is not known yet; we are `role`.
+    ///
+    /// # Errors
+    /// Every [`AddressError`] but [`AddressError::Own`].
+    pub fn parse_other(text: &str, role: Role) -> Result<Address, AddressError> {
+        let peer: Address = text.parse()?;
+        if peer.token.as_ref().is_some_and(|theirs| theirs.role == role) {
+            return Err(match role {
+                Role::Sender => AddressError::BothSend,
+                Role::Receiver => AddressError::BothReceive,
+            });
+        }
+        Ok(peer)
     }
 
     /// The external address of pair `index`, if it has one.

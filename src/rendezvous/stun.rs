@@ -56,6 +56,13 @@ pub struct StunReport {
 /// What happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StunEvent {
+    /// While gathering, a server answered the first socket: its outside address is this.
+    Answered {
+        /// Who.
+        server: SocketAddr,
+        /// What it saw.
+        mapped: SocketAddr,
+    },
     /// Gathering is over, with or without answers. Comes once.
     Gathered(StunReport),
     /// A mapping is not what it was: the address already told to the peer is stale. `from` is `None` if the
@@ -169,6 +176,12 @@ impl StunClient {
                         Some(mapped) => QueryState::Answered(mapped),
                         None => QueryState::Refused,
                     };
+                    if let (Some(mapped), 0) = (answer.mapped, path.local) {
+                        self.events.push_back(StunEvent::Answered {
+                            server: path.remote,
+                            mapped,
+                        });
+                    }
                     self.conclude(now, false);
                 }
             }

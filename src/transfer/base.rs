@@ -64,6 +64,7 @@ impl<F> Base<F> {
                     Some(NodeInfo {
                         kind: NodeKind::File,
                         len,
+                        ..
                     }),
                 ) => {
                     tree.mark(index);

@@ -13,10 +13,15 @@ use cap_std::fs::Dir;
 
 use super::layer::{Layer, NodeInfo, NodeKind};
 use super::names;
+use super::scan::unix_nanos;
 
 /// The type of a file system in memory, statfs(2).
 #[cfg(target_os = "linux")]
 const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
+
+/// Nanoseconds in a second.
+#[cfg(unix)]
+const NANOS: i64 = 1_000_000_000;
 
 /// The output directory, and nothing outside it.
 #[derive(Debug)]
@@ -46,6 +51,21 @@ impl DiskLayer {
     pub fn create(root: &Path) -> io::Result<DiskLayer> {
         Dir::create_ambient_dir_all(root, ambient_authority())?;
         DiskLayer::new(root)
+    }
+
+    /// Sees whether files can be made here, as far as the system says without making one.
+    pub fn check_writable(&self) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            use rustix::fs::{Access, AtFlags, accessat};
+            accessat(
+                &self.dir,
+                c".",
+                Access::WRITE_OK | Access::EXEC_OK,
+                AtFlags::empty(),
+            )?;
+        }
+        Ok(())
     }
 
     /// The directory of `path`, to name its last component in.
@@ -184,15 +204,7 @@ impl Layer for DiskLayer {
         #[cfg(unix)]
         file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(u32::from(mode)))?;
         if let Some(mtime) = mtime {
-            let distance = Duration::from_nanos(mtime.unsigned_abs());
-            let epoch = SystemTime::UNIX_EPOCH;
-            let time = if mtime < 0 {
-                epoch.checked_sub(distance)
-            } else {
-                epoch.checked_add(distance)
-            };
-            let time = time.ok_or(io::ErrorKind::InvalidInput)?;
-            file.set_times(FileTimes::new().set_modified(time))?;
+            set_file_time(file, mtime)?;
         }
         #[cfg(not(unix))]
         if mode & 0o200 == 0 && file.metadata()?.is_file() {
@@ -201,6 +213,37 @@ impl Layer for DiskLayer {
             file.set_permissions(permissions)?;
         }
         Ok(())
+    }
+
+    fn set_time(&self, path: &Path, mtime: i64) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_OMIT};
+            let (dir, name) = self.parent(path)?;
+            let times = Timestamps {
+                last_access: Timespec {
+                    tv_sec: 0,
+                    tv_nsec: UTIME_OMIT,
+                },
+                last_modification: Timespec {
+                    tv_sec: mtime.div_euclid(NANOS),
+                    // 32 bits on some systems, and always less than a second.
+                    tv_nsec: mtime.rem_euclid(NANOS) as _,
+                },
+            };
+            Ok(rustix::fs::utimensat(
+                &*dir,
+                name,
+                &times,
+                AtFlags::SYMLINK_NOFOLLOW,
+            )?)
+        }
+        #[cfg(not(unix))]
+        match self.info(path)?.map(|found| found.kind) {
+            Some(NodeKind::Dir) => set_file_time(&self.open_dir(path)?, mtime),
+            Some(NodeKind::File) => set_file_time(&self.open(path)?, mtime),
+            Some(NodeKind::Other) | None => Ok(()),
+        }
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
@@ -321,6 +364,11 @@ impl Layer for DiskLayer {
                 Ok(Some(NodeInfo {
                     kind,
                     len: found.len(),
+                    #[cfg(unix)]
+                    mode: (cap_std::fs::MetadataExt::mode(&found) & 0o777) as u16,
+                    #[cfg(not(unix))]
+                    mode: 0o700,
+                    mtime: found.modified().map_or(0, |time| unix_nanos(time.into_std())),
                 }))
             }
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
@@ -357,6 +405,18 @@ impl Layer for DiskLayer {
     fn root(&self) -> &Path {
         &self.root
     }
+}
+
+fn set_file_time(file: &File, mtime: i64) -> io::Result<()> {
+    let distance = Duration::from_nanos(mtime.unsigned_abs());
+    let epoch = SystemTime::UNIX_EPOCH;
+    let time = if mtime < 0 {
+        epoch.checked_sub(distance)
+    } else {
+        epoch.checked_add(distance)
+    };
+    let time = time.ok_or(io::ErrorKind::InvalidInput)?;
+    file.set_times(FileTimes::new().set_modified(time))
 }
 
 /// A descriptor that can be synced: cap-std's own may be mere handles to a path (O_PATH).

@@ -1,10 +1,12 @@
 //! What can go wrong with files and with the conversation about them, split by whose fault it is.
 
+use std::ffi::OsStr;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::BlockIndex;
 use super::names;
+use super::{BlockIndex, staging};
 use crate::protocol::fields::Truncated;
 
 /// Bytes from the peer that do not follow the protocol.
@@ -22,6 +24,9 @@ pub enum Malformed {
     /// A count or length beyond its cap, or beyond what was claimed before.
     #[error("too much {0}")]
     TooMuch(&'static str),
+    /// Two names, shown as they were sent, that are one once they are safe to create.
+    #[error("{0} and {1} become one name")]
+    OneName(String, String),
     /// A name that could leave the output directory.
     #[error("unsafe name in the list of files: {0}")]
     Name(&'static str),
@@ -33,18 +38,14 @@ impl From<Truncated> for Malformed {
     }
 }
 
-/// A problem with this machine's files.
+/// A problem with this machine's files: what happened. What to do about it is [`LocalError::next_step`].
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// No room, found out before or while writing.
-    #[error(
-        "the disk of {0} is full; free some space and run the same command again, it continues where it stopped"
-    )]
+    #[error("the disk is full: no room for {}", Shown(.0))]
     NoSpace(PathBuf),
     /// Less free space than the transfer needs.
-    #[error(
-        "{path} has {free} bytes free and {needed} are needed; free some space or choose another --output"
-    )]
+    #[error("{path} has {free} bytes free and {needed} are needed")]
     TooLittleSpace {
         /// The output directory.
         path: PathBuf,
@@ -54,7 +55,7 @@ pub enum LocalError {
         needed: u64,
     },
     /// EACCES or EPERM.
-    #[error("no permission to {action} {path}; change its permissions or choose another place")]
+    #[error("no permission to {action} {}", Shown(path))]
     Permission {
         /// What was tried.
         action: &'static str,
@@ -62,31 +63,36 @@ pub enum LocalError {
         path: PathBuf,
     },
     /// EROFS.
-    #[error("{0} is on a read-only file system; choose another --output")]
+    #[error("{} is on a read-only file system", Shown(.0))]
     ReadOnly(PathBuf),
     /// A name the file system will not have.
-    #[error("the name {0} is too long for this file system; ask the sender to shorten it")]
+    #[error("the name {} is too long for this file system", Shown(.0))]
     NameTooLong(PathBuf),
     /// Two names of the transfer are one on this file system.
     #[error(
-        "{} and {} are one name on this file system{}; ask the sender to rename one of them",
+        "{} and {} are one name on this file system{}",
         .0.display(), .1.display(), likeness(.0, .1)
     )]
     Collision(PathBuf, PathBuf),
+    /// Two names of the transfer, shown as they were sent, are one once they are safe to create.
+    #[error(
+        "{0} and {1} would have one name here, as characters that can mislead a reader or a program become _"
+    )]
+    OneName(String, String),
     /// Two paths to send end in one name.
-    #[error("{0} and {1} have the same name; send them one by one, or a directory that holds both")]
+    #[error("{0} and {1} have the same name")]
     SameName(PathBuf, PathBuf),
     /// Something of ours is used by another run.
-    #[error("another run is receiving into {0}; wait for it or choose another --output")]
+    #[error("another run is receiving into {0}")]
     Busy(PathBuf),
     /// Whoever read our output has gone.
     #[error("the program that reads the output has closed it")]
     OutputClosed,
     /// No such file.
-    #[error("{0} does not exist")]
+    #[error("{} does not exist", Shown(.0))]
     Missing(PathBuf),
     /// EIO and everything else.
-    #[error("could not {action} {path}: {error}")]
+    #[error("could not {action} {}: {error}", Shown(path))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -95,6 +101,33 @@ pub enum LocalError {
         /// What the system said.
         error: io::Error,
     },
+}
+
+/// A path for people: what stands for a file that is not complete yet says so.
+struct Shown<'a>(&'a Path);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<_> = self.0.iter().collect();
+        let inside = |pair: &[&OsStr]| staging::is_part(pair[0]) && staging::is_inside(pair[1]);
+        match parts.windows(2).position(inside) {
+            Some(at) => {
+                let part: PathBuf = parts[..=at].iter().collect();
+                match parts[at + 2..].iter().collect::<PathBuf>() {
+                    rest if rest.as_os_str().is_empty() => {
+                        write!(f, "{}, which keeps what has arrived", part.display())
+                    }
+                    rest => write!(
+                        f,
+                        "{} (in {}, which keeps what has arrived)",
+                        rest.display(),
+                        part.display()
+                    ),
+                }
+            }
+            None => self.0.display().fmt(f),
+        }
+    }
 }
 
 /// Two names that look the same want a word more.
@@ -107,6 +140,32 @@ fn likeness(one: &Path, other: &Path) -> &'static str {
 }
 
 impl LocalError {
+    /// What the user can do about it.
+    pub fn next_step(&self) -> &'static str {
+        match self {
+            LocalError::NoSpace(_) => {
+                "make room there and run the same commands again; what has arrived is kept"
+            }
+            LocalError::TooLittleSpace { .. } => {
+                "make room or choose another --output, and run the same commands again"
+            }
+            LocalError::Permission { .. } => "check who may read and write there, or choose another place",
+            LocalError::ReadOnly(_) => "choose another directory with --output",
+            LocalError::NameTooLong(_) => "ask the sender to shorten it",
+            LocalError::Collision(..) | LocalError::OneName(..) => "ask the sender to rename one of them",
+            LocalError::SameName(..) => "send them one by one, or a directory that holds both",
+            LocalError::Busy(_) => "wait for it, or choose another --output",
+            LocalError::OutputClosed => {
+                "see why that program ended, then run the same commands again on both sides; a pipe starts from the \
+                 beginning"
+            }
+            LocalError::Missing(_) => "check the path and its spelling",
+            LocalError::Io { .. } => {
+                "check the disk and the system log, then run the same commands again on both sides"
+            }
+        }
+    }
+
     /// Sorts a system error into the sentence the user can act on.
     pub fn new(action: &'static str, path: impl Into<PathBuf>, error: io::Error) -> Self {
         let path = path.into();
@@ -125,10 +184,8 @@ impl LocalError {
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
     /// The peer sent bytes that are not the protocol.
-    #[error(
-        "the other side sent something this version does not understand ({0}); use the same version on both sides"
-    )]
-    Malformed(#[from] Malformed),
+    #[error("the other side sent something this version does not understand ({0})")]
+    Malformed(#[source] Malformed),
     /// The peer sent well-formed messages that make no sense.
     #[error("the other side broke the protocol: {0}")]
     PeerMisbehaved(&'static str),
@@ -170,6 +227,16 @@ pub enum FailureCode {
     Verification,
     /// A disk problem.
     Local,
+}
+
+impl From<Malformed> for TransferError {
+    fn from(error: Malformed) -> Self {
+        match error {
+            // No fault of the peer's: its disk has both.
+            Malformed::OneName(one, other) => LocalError::OneName(one, other).into(),
+            error => TransferError::Malformed(error),
+        }
+    }
 }
 
 impl TransferError {

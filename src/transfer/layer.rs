@@ -24,6 +24,10 @@ pub struct NodeInfo {
     pub kind: NodeKind,
     /// Bytes in it.
     pub len: u64,
+    /// Permission bits, where there are such.
+    pub mode: u16,
+    /// Modification time, nanoseconds since 1970.
+    pub mtime: i64,
 }
 
 /// The file-system calls of a receiver.
@@ -52,6 +56,9 @@ pub trait Layer: Send {
     fn allocate(&self, file: &Self::File, len: u64) -> io::Result<()>;
     /// Sets permission bits and, if given, the modification time (nanoseconds since 1970).
     fn set_meta(&self, file: &Self::File, mode: u16, mtime: Option<i64>) -> io::Result<()>;
+    /// Sets the modification time (nanoseconds since 1970) of what lies at `path`; of a link itself, where the system
+    /// can, never of what it points to.
+    fn set_time(&self, path: &Path, mtime: i64) -> io::Result<()>;
     /// Waits until the file, or the directory's entries, are on the medium.
     fn sync(&self, file: &Self::File) -> io::Result<()>;
     /// Waits until everything on this file system is on the medium. False if there is no such call here.

@@ -81,5 +81,15 @@ pub fn block_count(total: u64) -> u32 {
     u32::try_from(total.div_ceil(BLOCK_LEN as u64)).unwrap_or(u32::MAX)
 }
 
+/// How many bytes lie in `blocks` of a content of `total` bytes.
+pub fn bytes_of(blocks: impl IntoIterator<Item = runs::Run>, total: Option<u64>) -> u64 {
+    let end = total.unwrap_or(u64::MAX);
+    let start_of = |block| BlockIndex::new(block).start().min(end);
+    blocks
+        .into_iter()
+        .map(|run| start_of(run.end) - start_of(run.start))
+        .sum()
+}
+
 #[cfg(test)]
 mod session_tests;

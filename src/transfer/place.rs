@@ -66,6 +66,8 @@ pub(super) fn settle<L: Layer>(
                         .symlink(entry.target, &path)
                         .map_err(|e| failed("create")(&path, e))?;
                 }
+                // Not every file system dates its links.
+                let _ = layer.set_time(&path, entry.mtime);
             }
             Kind::File | Kind::Stream | Kind::Text if !one_by_one && done(index) => {}
             Kind::File | Kind::Stream | Kind::Text => {
@@ -224,8 +226,36 @@ fn finish_top<L: Layer>(
     }
 }
 
+/// Gives everything that lies under its final name already the time it was sent with.
+pub(super) fn retime<L: Layer>(layer: &L, manifest: &Manifest) -> io::Result<()> {
+    manifest.iter().rev().try_for_each(|(index, entry)| {
+        let outcome = layer.set_time(&manifest.path(index), entry.mtime);
+        if entry.kind == Kind::Symlink {
+            Ok(())
+        } else {
+            outcome
+        }
+    })
+}
+
+/// Renames `from` to a name that is free. A directory that nobody may write to is not moved elsewhere by the system,
+/// and so is made writable for the moment.
+fn rename_to_free<L: Layer>(layer: &L, from: &Path, to: &Path) -> io::Result<()> {
+    match layer.rename_noreplace(from, to) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            let Some(found) = layer.info(from)?.filter(|i| i.kind == NodeKind::Dir) else {
+                return Err(e);
+            };
+            layer.unlock(from)?;
+            layer.rename_noreplace(from, to)?;
+            layer.set_meta(&layer.open_dir(to)?, found.mode, Some(found.mtime))
+        }
+        other => other,
+    }
+}
+
 fn place_one<L: Layer>(layer: &L, from: &Path, name: &Path, conflicts: Conflicts) -> io::Result<PathBuf> {
-    match layer.rename_noreplace(from, name) {
+    match rename_to_free(layer, from, name) {
         Ok(()) => return Ok(name.to_owned()),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
         Err(e) => return Err(e),
@@ -243,7 +273,7 @@ fn place_one<L: Layer>(layer: &L, from: &Path, name: &Path, conflicts: Conflicts
         .map_err(|_| io::ErrorKind::InvalidInput)?;
     for n in 1..u32::MAX {
         let other = name.with_file_name(plain.numbered(n).to_os());
-        match layer.rename_noreplace(from, &other) {
+        match rename_to_free(layer, from, &other) {
             Ok(()) => return Ok(other),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(e),
@@ -252,13 +282,28 @@ fn place_one<L: Layer>(layer: &L, from: &Path, name: &Path, conflicts: Conflicts
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Moves what is in `from` into the existing `to`, file by file.
+/// Moves what is in `from` into the existing `to`, file by file. `to` keeps its permissions and takes the time of
+/// `from`. If a crash comes in between, the next run finds everything equal and sets the times ([`retime`]).
 fn merge<L: Layer>(layer: &L, from: &Path, to: &Path) -> io::Result<()> {
+    let (Some(sent), Some(own)) = (layer.info(from)?, layer.info(to)?) else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    // What an earlier transfer finished, and what this one did, may be read-only.
+    layer.unlock(from)?;
+    let locked = own.mode & 0o200 == 0;
+    if locked {
+        layer.unlock(to)?;
+    }
     let mut names = layer.list(from)?;
     names.sort_unstable();
     for name in names {
         place_one(layer, &from.join(&name), &to.join(&name), Conflicts::Overwrite)?;
     }
-    layer.sync(&layer.open_dir(to)?)?;
+    let dir = layer.open_dir(to)?;
+    if locked {
+        layer.set_meta(&dir, own.mode, None)?;
+    }
+    layer.set_time(to, sent.mtime)?;
+    layer.sync(&dir)?;
     layer.remove_dir(from)
 }

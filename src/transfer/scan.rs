@@ -309,7 +309,11 @@ impl Scan<'_> {
 }
 
 fn mtime_nanos(metadata: &Metadata) -> i64 {
-    let Ok(time) = metadata.modified() else { return 0 };
+    metadata.modified().map_or(0, unix_nanos)
+}
+
+/// Nanoseconds since 1970, as times travel.
+pub(super) fn unix_nanos(time: std::time::SystemTime) -> i64 {
     let nanos = |d: std::time::Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
     match time.duration_since(std::time::UNIX_EPOCH) {
         Ok(after) => nanos(after),

@@ -15,7 +15,7 @@ use super::messages::{HASHES_PER_MESSAGE, MANIFEST_CHUNK, Message, MessageReader
 use super::offer::Offer;
 use super::runs::{Run, RunSet};
 use super::source::BlockRead;
-use super::{BlockIndex, MAX_CONTENT, ORDERED_WINDOW, block_count};
+use super::{BlockIndex, MAX_CONTENT, ORDERED_WINDOW, block_count, bytes_of};
 
 /// How much of the manifest follows the offer before the receiver has said yes: enough that an ordinary
 /// transfer starts a round trip earlier, little enough to be nothing if the answer is no.
@@ -150,6 +150,11 @@ impl SendSession {
         self.total
     }
 
+    /// Bytes the receiver holds already, as far as is known: those of blocks it asks for after all are taken off.
+    pub fn held(&self) -> u64 {
+        bytes_of(self.have.iter(), self.total)
+    }
+
     /// Bytes of the control stream from the peer.
     ///
     /// # Errors
@@ -215,10 +220,7 @@ impl SendSession {
         }
         if last {
             self.stage = Stage::Flowing;
-            let held = u64::from(self.have.len()) * super::BLOCK_LEN as u64;
-            self.events.push_back(SendEvent::Started {
-                held: held.min(self.total.unwrap_or(held)),
-            });
+            self.events.push_back(SendEvent::Started { held: self.held() });
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::runs::Run;
 use super::send::{EAGER_MANIFEST, Purpose, SendSession, Work};
 use super::source::BlockRead;
 use super::store::StoreEvent;
-use super::{BLOCK_LEN, BlockIndex};
+use super::{BLOCK_LEN, BlockIndex, bytes_of};
 use crate::transfer::blocks::hash_block;
 use std::sync::Arc;
 
@@ -282,4 +282,13 @@ proptest! {
         let mut r = received(Offer::of(&manifest(&[("a", 1)])), &[]).unwrap();
         let _ = r.handle_bytes(&bytes);
     }
+}
+
+#[test]
+fn bytes_of_blocks_end_with_the_content() {
+    let run = |start, end| Run { start, end };
+    let block = BLOCK_LEN as u64;
+    assert_eq!(bytes_of([], Some(7)), 0);
+    assert_eq!(bytes_of([run(0, 1), run(2, 3)], Some(2 * block + 7)), block + 7);
+    assert_eq!(bytes_of([run(0, 2)], None), 2 * block);
 }

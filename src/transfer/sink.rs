@@ -358,6 +358,10 @@ impl<L: Layer> Sink<L> {
         if self.base.equal {
             let failed = |e| LocalError::new("remove", self.layer.root().join(self.staging.dir()), e);
             self.staging.clear(&self.layer).map_err(failed)?;
+            if self.conflicts == Conflicts::Overwrite {
+                let failed = |e| LocalError::new("date the files in", self.layer.root(), e);
+                place::retime(&self.layer, &self.manifest).map_err(failed)?;
+            }
             let placed = self
                 .manifest
                 .iter()

@@ -5,6 +5,7 @@
 //! journal, or by being empty (a crash just after creation, or just before removal).
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use super::blocks::Cv;
 use super::error::LocalError;
 use super::journal::{Journal, JournalContents, JournalHeader};
 use super::layer::{Layer, NodeInfo, NodeKind, remove_all};
-use super::names::{self, SafeName};
+use super::names::SafeName;
 use super::offer::Offer;
 use super::place::{self, Conflicts};
 
@@ -21,6 +22,16 @@ const JOURNAL: &str = "journal";
 const DATA: &str = "data";
 const TRIAL: &str = "names";
 const SUFFIX: &str = ".part";
+
+/// Whether a directory of this name may be one of ours.
+pub(super) fn is_part(name: &OsStr) -> bool {
+    name.as_encoded_bytes().ends_with(SUFFIX.as_bytes())
+}
+
+/// Whether ours hold something of this name.
+pub(super) fn is_inside(name: &OsStr) -> bool {
+    [JOURNAL, DATA, TRIAL].into_iter().any(|known| name == known)
+}
 
 /// Most directories of one name that are tried before giving up.
 const MAX_CANDIDATES: u32 = 100;
@@ -249,7 +260,7 @@ pub(super) fn open<L: Layer>(
     let mut n = 0;
     while n < MAX_CANDIDATES {
         let staging = Staging::candidate(first, n);
-        let failed = |e| LocalError::new("create", layer.root().join(staging.dir()), e);
+        let failed = |e| LocalError::new("keep what arrives in", layer.root().join(staging.dir()), e);
         match examine(layer, &staging).map_err(failed)? {
             Found::Nothing => {
                 layer.create_dir(staging.dir()).map_err(failed)?;
@@ -335,7 +346,7 @@ pub fn discard<L: Layer>(layer: &L) -> Result<Vec<PathBuf>, LocalError> {
         .list(Path::new(""))
         .map_err(|e| LocalError::new("read", layer.root(), e))?;
     for name in names {
-        if !names::bytes_from_os(&name).ends_with(SUFFIX.as_bytes()) {
+        if !is_part(&name) {
             continue;
         }
         let staging = Staging {

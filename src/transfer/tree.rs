@@ -185,7 +185,15 @@ impl<F> Tree<F> {
         let file = if !self.ours {
             layer.open_read(&path).map_err(failed("open"))?
         } else if self.has(index) {
-            open_ours(layer, &path).map_err(failed("open"))?
+            match layer.open(&path) {
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                    // It is finished and read-only: once unlocked it must be finished again.
+                    self.settled[index.get() as usize / 64] &= !(1 << (index.get() % 64));
+                    open_ours(layer, &path)
+                }
+                other => other,
+            }
+            .map_err(failed("open"))?
         } else {
             let file = match layer.create_new(&path) {
                 // Nothing was there: another entry must have made it under a name that is one with this.

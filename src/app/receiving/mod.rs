@@ -5,6 +5,7 @@ mod disk;
 use self::disk::{Done, Job};
 use super::close;
 use super::command::{Command, Notice};
+use super::event::Phase;
 use super::outcome::{Failure, Summary};
 use super::session::{End, Side, flush_control};
 use super::units::Size;
@@ -12,14 +13,17 @@ use crate::net::{Clock, Waker};
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
 use crate::transfer::assemble::{Assembler, Taken};
-use crate::transfer::error::TransferError;
+use crate::transfer::error::{LocalError, TransferError};
+use crate::transfer::manifest::Manifest;
+use crate::transfer::names::Escaped;
 use crate::transfer::offer::Offer;
 use crate::transfer::ordered::ORDERED_BUFFERS;
 use crate::transfer::place::Conflicts;
 use crate::transfer::receive::{ReceiveEvent, ReceiveSession};
+use crate::transfer::runs::RunSet;
 use crate::transfer::staging::Prospect;
 use crate::transfer::store::{StoreEvent, StoreJob};
-use crate::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW};
+use crate::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW, bytes_of};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
@@ -32,6 +36,8 @@ const BUFFERS: usize = 44;
 const RESERVE: usize = 2;
 /// Room before anything is accepted: none for content, as none may come.
 const NO_CREDIT: u64 = 0;
+/// Changed names told one by one.
+const CHANGED_SHOWN: usize = 5;
 /// After everything is in place, longest wait for the sender to hear of it.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -56,7 +62,10 @@ pub struct Receiving {
     /// A message sent as text, once it is verified.
     message: Arc<Mutex<Vec<u8>>>,
     out: Vec<u8>,
+    /// Bytes that need not cross the line, as far as is known.
     held: u64,
+    /// Blocks of them that are yet to be compared.
+    uncompared: RunSet,
     started: Option<Time>,
     verdict: Option<Result<Summary, Failure>>,
     finished: Option<Time>,
@@ -84,6 +93,7 @@ impl Receiving {
             message,
             out: Vec::new(),
             held: 0,
+            uncompared: RunSet::new(),
             started: None,
             verdict: None,
             finished: None,
@@ -119,16 +129,19 @@ impl Receiving {
 
     fn on_done(&mut self, done: Done) -> Result<(), TransferError> {
         match done {
-            Done::Looked(prospect) => self.ask(&prospect),
+            Done::Looked(prospect) => {
+                self.check_space(&prospect)?;
+                self.ask(&prospect);
+            }
             Done::Opened(held) => {
                 if let Some(assembler) = &mut self.assembler {
                     for run in &held {
+                        self.uncompared.insert(run.start, run.end);
                         assembler.mark_complete(BlockIndex::new(run.start), BlockIndex::new(run.end));
                     }
                 }
-                let blocks: u64 = held.iter().map(|run| u64::from(run.end - run.start)).sum();
                 let total = self.session.total();
-                self.held = (blocks * BLOCK_LEN as u64).min(total.unwrap_or(u64::MAX));
+                self.held = bytes_of(held.iter().copied(), total);
                 self.session.on_opened(&held);
                 let _ = self.notices.send(Notice::Started {
                     held: self.held,
@@ -137,6 +150,7 @@ impl Receiving {
             }
             Done::Store(event) => {
                 self.session.on_store_event(&event);
+                self.note_compared(&event);
                 if let Some(assembler) = &mut self.assembler {
                     assembler.on_store_event(event);
                 }
@@ -144,6 +158,39 @@ impl Receiving {
             Done::Failed(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// A block that was here counts as reused only if it need not come after all.
+    fn note_compared(&mut self, event: &StoreEvent) {
+        match event {
+            StoreEvent::Verified(block) => drop(self.uncompared.remove(block.get())),
+            StoreEvent::Need(block) if self.uncompared.remove(block.get()) => {
+                let len = block.len_in(self.session.total().unwrap_or(u64::MAX));
+                self.held = self.held.saturating_sub(len as u64);
+            }
+            _ => {}
+        }
+    }
+
+    /// Nothing of it is here and there is no room for it: to ask would be in vain.
+    fn check_space(&self, prospect: &Prospect) -> Result<(), LocalError> {
+        let (Some(offer), Target::Directory(root, _)) = (self.session.offer(), &self.target) else {
+            return Ok(());
+        };
+        let all_new = prospect.kept.is_none()
+            && prospect.taken.is_empty()
+            && offer.top_count as usize == offer.top.len();
+        if !all_new || offer.stream || offer.is_text() {
+            return Ok(());
+        }
+        match prospect.free.filter(|&free| free < offer.bytes) {
+            Some(free) => Err(LocalError::TooLittleSpace {
+                path: root.clone(),
+                free,
+                needed: offer.bytes,
+            }),
+            None => Ok(()),
+        }
     }
 
     /// What the user should know before saying yes.
@@ -210,6 +257,9 @@ impl Receiving {
                     BUFFERS
                 };
                 self.assembler = Some(Assembler::new(buffers, manifest.total()));
+                for line in changed_names(&manifest) {
+                    let _ = self.notices.send(Notice::Info(line));
+                }
                 self.job(Job::Open { offer, manifest });
             }
             ReceiveEvent::Job(job) => {
@@ -279,6 +329,29 @@ impl Receiving {
     }
 }
 
+/// A file under another name is a surprise: says which, a few of them.
+fn changed_names(manifest: &Manifest) -> Vec<String> {
+    let (count, changed) = manifest.changed();
+    if manifest.is_text() {
+        return Vec::new();
+    }
+    let mut lines: Vec<String> = changed
+        .iter()
+        .take(CHANGED_SHOWN)
+        .map(|change| {
+            let path = manifest.path(change.entry);
+            format!("{} is stored as {}", Escaped(&change.sent), path.display())
+        })
+        .collect();
+    let hidden = count as usize - lines.len();
+    if hidden > 0 {
+        lines.push(format!(
+            "and {hidden} more names were not safe to create as they are"
+        ));
+    }
+    lines
+}
+
 impl Side for Receiving {
     fn on_content(&mut self, offset: u64, bytes: &[u8]) -> u64 {
         if let Some(assembler) = &mut self.assembler {
@@ -332,6 +405,13 @@ impl Side for Receiving {
         let total = self.session.total();
         let done = u64::from(self.session.verified().0) * BLOCK_LEN as u64;
         Some((done.min(total.unwrap_or(u64::MAX)), total))
+    }
+
+    fn phase(&self) -> Phase {
+        match self.uncompared.first_member(0) {
+            Some(_) => Phase::Comparing,
+            None => Phase::Moving,
+        }
     }
 
     fn on_end(&mut self, end: End) {

@@ -103,6 +103,7 @@ impl Lobby {
                 Some(Notice::Progress {
                     done,
                     total,
+                    phase,
                     stats,
                     silent,
                 }) => {
@@ -113,6 +114,7 @@ impl Lobby {
                             self.clock.now(),
                             done,
                             total,
+                            phase,
                             &stats,
                         )));
                     }
@@ -211,11 +213,13 @@ impl Lobby {
             }
             _ => Question::Accept(format!("{name}, {size}")),
         };
-        let answer = self.put(question, front).await?;
-        if answer == Answer::Yes {
-            Ok(())
-        } else {
-            Err(Failure::Refused(Party::Us))
+        let no = match question {
+            Question::Resume(_) => Failure::NotResumed,
+            _ => Failure::Refused(Party::Us),
+        };
+        match self.put(question, front).await? {
+            Answer::Yes => Ok(()),
+            _ => Err(no),
         }
     }
 

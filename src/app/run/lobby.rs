@@ -1,6 +1,6 @@
 //! Before there is a peer: what this network is, and the two addresses.
 
-use super::Lobby;
+use super::{Lobby, peer_option};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Change, Event, Front, Question};
 use crate::app::lookup::{ask_ntp, named, resolve};
@@ -14,9 +14,44 @@ use crate::rendezvous::servers;
 use crate::rendezvous::stun::{StunClient, StunReport};
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// A wait longer than this is explained.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// After so long without news, that it goes on is news.
+const QUIET: Duration = Duration::from_millis(1500);
+
+/// What the servers said.
+pub(super) struct Around {
+    pub(super) report: StunReport,
+    pub(super) clock: Clock,
+    /// STUN servers whose names are known.
+    pub(super) servers: Vec<SocketAddr>,
+}
+
+/// Waits for `work` and shows what it says on its way; never silent for long.
+pub(in crate::app) async fn tell_steps<T>(
+    work: impl Future<Output = Result<T, Failure>>,
+    told: &mut UnboundedReceiver<String>,
+    front: &mut dyn Front,
+) -> Result<T, Failure> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            Some(line) = told.recv() => front.event(Event::Info(line)),
+            found = &mut work => {
+                while let Ok(line) = told.try_recv() {
+                    front.event(Event::Info(line));
+                }
+                return found;
+            }
+            () = interrupted() => return Err(Failure::Interrupted),
+            () = tokio::time::sleep(QUIET) => front.event(Event::Info("Still waiting for answers".into())),
+        }
+    }
+}
 
 impl Lobby {
     /// [`look_around`](Self::look_around), with a word if it takes long.
@@ -25,8 +60,9 @@ impl Lobby {
         common: &Common,
         candidates: &[SocketAddr],
         front: &mut dyn Front,
-    ) -> Result<(StunReport, Clock), Failure> {
-        let mut looking = std::pin::pin!(self.look_around(common, candidates));
+    ) -> Result<Around, Failure> {
+        let (steps, mut told) = unbounded_channel();
+        let mut looking = std::pin::pin!(self.look_around(common, candidates, &steps));
         tokio::select! {
             found = &mut looking => return found,
             () = tokio::time::sleep(PATIENCE) => {}
@@ -35,21 +71,21 @@ impl Lobby {
         front.event(Event::Info(
             "Asking STUN servers for your outside address, NTP servers for the time".into(),
         ));
-        tokio::select! {
-            found = &mut looking => found,
-            () = interrupted() => Err(Failure::Interrupted),
-        }
+        tell_steps(looking, &mut told, front).await
     }
 
-    /// Asks STUN and NTP servers, all at once.
+    /// Asks STUN and NTP servers, all at once; what comes in goes to `steps`, in words.
     pub(super) async fn look_around(
         &mut self,
         common: &Common,
         candidates: &[SocketAddr],
-    ) -> Result<(StunReport, Clock), Failure> {
+        steps: &UnboundedSender<String>,
+    ) -> Result<Around, Failure> {
         let stun_names = named(&common.stun, servers::STUN);
         let ntp_names = named(&common.ntp, servers::NTP);
         let clock = self.clock;
+        // Nobody need listen.
+        let say = |line: String| drop(steps.send(line));
         let local: Vec<SocketAddr> = candidates
             .iter()
             .filter(|c| c.is_ipv4())
@@ -57,6 +93,11 @@ impl Lobby {
             .collect();
         let gather = async {
             let found = resolve(&stun_names).await;
+            say(format!(
+                "{} of {} STUN servers are known to the name server",
+                found.len(),
+                stun_names.len()
+            ));
             let seed = blake3::derive_key("p2pcopy v1 stun", &self.seed);
             let sockets = u8::try_from(self.ipv4.len()).unwrap_or(u8::MAX);
             let client = StunClient::new(&found, sockets, &local, &seed, clock.now());
@@ -64,16 +105,33 @@ impl Lobby {
             self.waker.wake();
             loop {
                 match self.notices.recv().await {
-                    Some(Notice::Gathered(report)) => return Ok(report),
+                    Some(Notice::Answered { server, mapped }) => {
+                        say(format!("STUN server {server} sees {mapped}"));
+                    }
+                    Some(Notice::Gathered(report)) => return Ok((report, found)),
                     Some(Notice::Ended(Err(failure))) => return Err(failure),
                     Some(_) => {}
                     None => return Err(Failure::internal("the network thread is gone")),
                 }
             }
         };
-        let (report, samples) = tokio::join!(gather, ask_ntp(&ntp_names));
+        let ask = async {
+            let samples = ask_ntp(&ntp_names).await;
+            say(format!(
+                "{} of {} NTP servers answered",
+                samples.len(),
+                ntp_names.len()
+            ));
+            samples
+        };
+        let (gathered, samples) = tokio::join!(gather, ask);
+        let (report, servers) = gathered?;
         let unix = u64::try_from(net::unix_nanos()).unwrap_or(0);
-        Ok((report?, Clock::from_samples(&samples, unix, clock.now())))
+        Ok(Around {
+            report,
+            clock: Clock::from_samples(&samples, unix, clock.now()),
+            servers,
+        })
     }
 
     /// Has the users swap addresses; gives both.
@@ -85,8 +143,7 @@ impl Lobby {
         front: &mut dyn Front,
     ) -> Result<(Address, Address), Failure> {
         if let Some(text) = &common.peer {
-            let peer = Address::parse_peer(text, &own)
-                .map_err(|e| Failure::usage(e.to_string(), "correct --peer, or leave it out to be asked"))?;
+            let peer = Address::parse_peer(text, &own).map_err(peer_option)?;
             return Ok((own, peer));
         }
         let mut pending = front.ask(Question::PeerAddress);
@@ -119,5 +176,51 @@ impl Lobby {
                 () = interrupted() => return Err(Failure::Interrupted),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::event::{Cancelled, Pending};
+
+    struct Lines {
+        told: Vec<String>,
+        on_silence: Option<tokio::sync::oneshot::Sender<()>>,
+    }
+
+    impl Front for Lines {
+        fn event(&mut self, event: Event) {
+            let Event::Info(line) = event else { return };
+            if line.starts_with("Still")
+                && let Some(go_on) = self.on_silence.take()
+            {
+                let _ = go_on.send(());
+            }
+            self.told.push(line);
+        }
+
+        fn ask(&mut self, _: Question) -> Pending {
+            Pending::ready(Err(Cancelled::EndOfInput))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_is_told_before_the_result_and_silence_is_too() {
+        let (go_on, silence_told) = tokio::sync::oneshot::channel();
+        let mut front = Lines {
+            told: Vec::new(),
+            on_silence: Some(go_on),
+        };
+        let (steps, mut told) = unbounded_channel();
+        let work = async move {
+            let _ = steps.send("first".to_owned());
+            let _ = silence_told.await;
+            let _ = steps.send("last".to_owned());
+            Ok::<_, Failure>(7)
+        };
+        let found = tell_steps(work, &mut told, &mut front).await;
+        assert_eq!(found, Ok(7));
+        assert_eq!(front.told, ["first", "Still waiting for answers", "last"]);
     }
 }

@@ -7,8 +7,8 @@ mod lobby;
 use super::close;
 use super::command::{Command, Notice};
 use super::event::{Change, Event, Front};
-use super::lookup::{named, resolve};
-use super::machine::{controller, hardware_aes, interrupted};
+use super::lookup::named;
+use super::machine::{controller, hardware_aes};
 use super::options::Common;
 use super::outcome::{Failure, Summary};
 use super::session::{Session, Settings, Side};
@@ -18,11 +18,13 @@ use crate::protocol::Role;
 use crate::protocol::connection::{self};
 use crate::protocol::handshake::StaticKeypair;
 use crate::protocol::time::Time;
-use crate::rendezvous::address::{Address, Filtering, NatClass};
+use crate::rendezvous::address::{Address, AddressError, Filtering, NatClass};
 use crate::rendezvous::clock::Clock;
 use crate::rendezvous::punch::{Punch, PunchConfig};
 use crate::rendezvous::servers;
 use crate::rendezvous::stun::StunReport;
+use lobby::Around;
+pub(super) use lobby::tell_steps;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
@@ -57,17 +59,24 @@ pub(super) struct Seen {
 pub(super) async fn look(common: &Common, front: &mut dyn Front) -> Result<Seen, Failure> {
     let mut lobby = Lobby::open(Role::Sender, common, front, |_| Ok(Box::new(Idle)))?;
     let candidates = net::local_candidates(lobby.ipv4[0], lobby.ipv6.map(|(_, port)| port));
-    let (report, clock) = tokio::select! {
-        found = lobby.look_around(common, &candidates) => found?,
-        () = interrupted() => return Err(Failure::Interrupted),
-    };
-    let servers = resolve(&named(&common.stun, servers::STUN)).await;
+    front.event(Event::Info(format!(
+        "Asking {} for your outside address and {} for the time",
+        counted(named(&common.stun, servers::STUN).len(), "STUN server"),
+        counted(named(&common.ntp, servers::NTP).len(), "NTP server")
+    )));
+    let (steps, mut told) = unbounded_channel();
+    let looking = lobby.look_around(common, &candidates, &steps);
+    let around = tell_steps(looking, &mut told, front).await?;
     Ok(Seen {
         candidates,
-        report,
-        clock,
-        servers,
+        report: around.report,
+        clock: around.clock,
+        servers: around.servers,
     })
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A side that only looks.
@@ -93,6 +102,10 @@ pub(super) async fn run(
     front: &mut dyn Front,
     side: impl FnOnce(Parts) -> Result<Box<dyn Side>, Failure>,
 ) -> Result<Summary, Failure> {
+    if let Some(text) = &common.peer {
+        // Better to learn now than after the servers have been asked.
+        Address::parse_other(text, role).map_err(peer_option)?;
+    }
     let mut lobby = Lobby::open(role, common, front, side)?;
     let ran = lobby.run(role, common, yes, front).await;
     lobby.leave(ran).await
@@ -108,6 +121,11 @@ struct Lobby {
     ipv6: Option<(u8, u16)>,
     seed: [u8; 32],
     linked: bool,
+}
+
+/// What is wrong with `--peer`.
+fn peer_option(error: AddressError) -> Failure {
+    Failure::usage(error.to_string(), "correct --peer, or leave it out to be asked")
 }
 
 fn socket_failure(port: Option<u16>, error: &std::io::Error) -> Failure {
@@ -196,7 +214,7 @@ impl Lobby {
         front: &mut dyn Front,
     ) -> Result<Summary, Failure> {
         let candidates = net::local_candidates(self.ipv4[0], self.ipv6.map(|(_, port)| port));
-        let (report, clock) = self.look_patiently(common, &candidates, front).await?;
+        let Around { report, clock, .. } = self.look_patiently(common, &candidates, front).await?;
         tell_clock(front, &clock);
         let keypair = StaticKeypair::from_seed(&self.seed);
         let nat = NatClass {
@@ -242,7 +260,7 @@ impl Lobby {
     async fn leave(&mut self, ran: Result<Summary, Failure>) -> Result<Summary, Failure> {
         let Err(failure) = ran else { return ran };
         let code = match failure {
-            Failure::Refused(_) => close::REFUSED,
+            Failure::Refused(_) | Failure::NotResumed => close::REFUSED,
             Failure::WordsDiffer => close::WORDS_DIFFER,
             Failure::Interrupted | Failure::Unanswered(_) => close::CANCELLED,
             _ => close::OTHER,

@@ -5,6 +5,7 @@ mod disk;
 use self::disk::{Done, Job};
 use super::close;
 use super::command::{Command, Notice};
+use super::event::Phase;
 use super::outcome::{Failure, Summary};
 use super::session::{End, Side, flush_control};
 use crate::net::{Clock, Waker};
@@ -37,7 +38,6 @@ pub struct Sending {
     hashing: usize,
     again: Option<BlockIndex>,
     out: Vec<u8>,
-    held: u64,
     started: Option<Time>,
     everything_read: bool,
     verified: u64,
@@ -68,7 +68,6 @@ impl Sending {
             hashing: 0,
             again: None,
             out: Vec::new(),
-            held: 0,
             started: None,
             everything_read: false,
             verified: 0,
@@ -185,7 +184,6 @@ impl Sending {
         match event {
             SendEvent::Accepted => self.started = Some(self.clock.now()),
             SendEvent::Started { held } => {
-                self.held = held;
                 let _ = self.notices.send(Notice::Started {
                     held,
                     total: self.session.total(),
@@ -200,7 +198,7 @@ impl Sending {
                 let bytes = self.session.total().unwrap_or(0);
                 self.verdict = Some(Ok(Summary {
                     bytes,
-                    reused: self.held.min(bytes),
+                    reused: self.session.held().min(bytes),
                     elapsed: now.since(self.started.unwrap_or(now)),
                     blake3: Some(root.to_string()),
                     paths: std::mem::take(&mut self.paths),
@@ -233,6 +231,15 @@ impl Side for Sending {
         self.started.filter(|_| self.verdict.is_none())?;
         let total = self.session.total();
         Some((self.verified.min(total.unwrap_or(u64::MAX)), total))
+    }
+
+    fn phase(&self) -> Phase {
+        // Of what the receiver has, blocks that it asks for are taken off, and the others are verified in the end.
+        if self.verified < self.session.held() {
+            Phase::Comparing
+        } else {
+            Phase::Moving
+        }
     }
 
     fn on_end(&mut self, end: End) {

@@ -61,6 +61,7 @@ impl Trace {
 #[derive(Clone, PartialEq, Debug)]
 struct Sample {
     time: f64,
+    side: String,
     /// Content bytes the receiver has: acknowledged to a sender, verified by a receiver.
     done: f64,
     limit: String,
@@ -84,6 +85,7 @@ impl Sample {
         let number = |key: &str| text(key)?.parse().ok().filter(|n: &f64| n.is_finite());
         Some(Sample {
             time: number("time_s")?,
+            side: text("side")?.to_owned(),
             done: number("done")?.max(number("arrived")?),
             limit: text("limit")?.to_owned(),
             pacing_rate: number("pacing_rate")?,
@@ -109,7 +111,9 @@ pub(super) fn draw(options: &PlotOptions, front: &mut dyn Front) -> Result<Summa
         other => other.map_err(|e| Failure::file("read", trace, &e))?,
     };
     let samples: Vec<Sample> = text.lines().filter_map(Sample::parse).collect();
-    let svg = plot::draw(&samples).ok_or_else(|| {
+    let side = samples.first().map_or("", |s| s.side.as_str());
+    let name = trace.file_name().unwrap_or_default().to_string_lossy();
+    let svg = plot::draw(&samples, &format!("{name}, the {side}'s side")).ok_or_else(|| {
         Failure::usage(
             format!("{} holds no trace of a transfer", trace.display()),
             "name the file that was given to --trace",

@@ -9,6 +9,8 @@ const PANEL: f64 = 150.0;
 /// Room for the scale to the left, and for a panel's title above it.
 const LEFT: f64 = 80.0;
 const ABOVE: f64 = 34.0;
+/// Room for the title of the whole.
+const TITLE: f64 = 20.0;
 /// Room at the right edge and below the last panel.
 const MARGIN: f64 = 24.0;
 /// Least height of a scale, in its unit: below this there is nothing to see.
@@ -30,8 +32,8 @@ struct Curve {
     points: Vec<(f64, f64)>,
 }
 
-/// The picture as SVG; none without two samples of different times.
-pub(super) fn draw(samples: &[Sample]) -> Option<String> {
+/// The picture as SVG, under this title; none without two samples of different times.
+pub(super) fn draw(samples: &[Sample], title: &str) -> Option<String> {
     let step = samples.len() / POINTS + 1;
     let mut thin: Vec<&Sample> = samples.iter().step_by(step).collect();
     thin.dedup_by(|b, a| b.time <= a.time);
@@ -88,7 +90,7 @@ pub(super) fn draw(samples: &[Sample]) -> Option<String> {
             })],
         ),
     ];
-    let height = panels.len() as f64 * (PANEL + ABOVE) + MARGIN + 2.0 * ABOVE;
+    let height = TITLE + panels.len() as f64 * (PANEL + ABOVE) + MARGIN + 2.0 * ABOVE;
     let mut svg = String::new();
     let x = |time: f64| LEFT + (time - first) / (last - first) * (WIDTH - LEFT - MARGIN);
     // Writing to a string cannot fail.
@@ -97,12 +99,21 @@ pub(super) fn draw(samples: &[Sample]) -> Option<String> {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" \
          font-size=\"12\"><rect width=\"100%\" height=\"100%\" fill=\"white\"/>"
     );
-    let mut top = ABOVE;
+    let _ = write!(
+        svg,
+        "<text x=\"{LEFT}\" y=\"22\" font-size=\"15\" font-weight=\"bold\">{}</text>",
+        escaped(title)
+    );
+    let mut top = TITLE + ABOVE;
     for (title, curves) in &panels {
         draw_panel(&mut svg, top, title, curves, &x);
         top += PANEL + ABOVE;
     }
-    draw_limits(&mut svg, top - ABOVE + 8.0, &thin, &x);
+    // A receiver sends next to nothing: what binds that says nothing of the transfer.
+    let strip = samples.iter().all(|s| s.side == "sender");
+    if strip {
+        draw_limits(&mut svg, top - ABOVE + 8.0, &thin, &x);
+    }
     let axis = top + 4.0;
     for tick in ticks(last - first) {
         let at = x(first + tick);
@@ -114,10 +125,28 @@ pub(super) fn draw(samples: &[Sample]) -> Option<String> {
     }
     let _ = writeln!(
         svg,
-        "<text x=\"{LEFT}\" y=\"{:.0}\" fill=\"#555\">seconds since the connection; the strip: what bound the speed</text></svg>",
-        axis + 26.0
+        "<text x=\"{LEFT}\" y=\"{:.0}\" fill=\"#555\">seconds since the connection{}</text></svg>",
+        axis + 26.0,
+        if strip {
+            "; the strip: what bound the speed"
+        } else {
+            ""
+        }
     );
     Some(svg)
+}
+
+/// Text as it may stand in XML: what is no text there, a control character, is left out.
+fn escaped(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}'))
+        .map(|c| match c {
+            '&' => "&amp;".into(),
+            '<' => "&lt;".into(),
+            '>' => "&gt;".into(),
+            c => c.to_string(),
+        })
+        .collect()
 }
 
 fn draw_panel(svg: &mut String, top: f64, title: &str, curves: &[Curve], x: &impl Fn(f64) -> f64) {
@@ -212,6 +241,7 @@ mod tests {
     fn sample(time: f64, done: f64) -> Sample {
         Sample {
             time,
+            side: "sender".into(),
             done,
             limit: "Path".into(),
             pacing_rate: 1e6,
@@ -226,9 +256,11 @@ mod tests {
 
     #[test]
     fn a_picture_needs_two_moments() {
-        assert_eq!(draw(&[]), None);
-        assert_eq!(draw(&[sample(1.0, 0.0), sample(1.0, 5.0)]), None);
-        let svg = draw(&[sample(1.0, 0.0), sample(2.0, 5e6), sample(3.0, 7e6)]).unwrap();
+        assert_eq!(draw(&[], "t"), None);
+        assert_eq!(draw(&[sample(1.0, 0.0), sample(1.0, 5.0)], "t"), None);
+        let three = [sample(1.0, 0.0), sample(2.0, 5e6), sample(3.0, 7e6)];
+        let svg = draw(&three, "a<b & c").unwrap();
+        assert!(svg.contains(">a&lt;b &amp; c</text>") && svg.contains("the strip"));
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
         for bad in ["NaN", "inf"] {
             assert!(!svg.contains(bad), "{svg}");
@@ -236,11 +268,21 @@ mod tests {
     }
 
     #[test]
+    fn a_receiver_does_not_tell_what_bound_the_speed() {
+        let samples = [1.0, 2.0].map(|time| Sample {
+            side: "receiver".into(),
+            ..sample(time, 5.0)
+        });
+        let svg = draw(&samples, "t").unwrap();
+        assert!(!svg.contains("the strip") && !svg.contains("own disk"), "{svg}");
+    }
+
+    #[test]
     fn a_long_trace_makes_no_long_picture() {
         let samples: Vec<Sample> = (0..50_000)
             .map(|i| sample(f64::from(i) * 0.02, f64::from(i)))
             .collect();
-        assert!(draw(&samples).unwrap().len() < 200_000);
+        assert!(draw(&samples, "t").unwrap().len() < 200_000);
     }
 
     #[test]

@@ -12,7 +12,9 @@ pub enum PathKind {
     Lan,
     /// IPv6.
     Ipv6,
-    /// Through the NATs, between the addresses that were pasted.
+    /// Between the addresses that were pasted, and neither side is known to be behind a NAT.
+    Open,
+    /// Through a NAT, between the addresses that were pasted.
     Direct,
     /// Through the NATs, to an address only seen when the peer's packet arrived.
     PeerReflexive,
@@ -23,7 +25,8 @@ impl std::fmt::Display for PathKind {
         f.write_str(match self {
             PathKind::Lan => "same network",
             PathKind::Ipv6 => "IPv6",
-            PathKind::Direct => "direct, through the NATs",
+            PathKind::Open => "direct",
+            PathKind::Direct => "direct, through NAT",
             PathKind::PeerReflexive => "direct, at an address seen only when the peer's packet arrived",
         })
     }
@@ -42,14 +45,19 @@ impl PathKind {
             .token
             .as_ref()
             .is_some_and(|t| t.nat.mapping == Mapping::Public);
+        // A bare address says nothing of its owner's NAT.
+        let behind_nat = [own, peer].into_iter().any(|side| {
+            let mapping = side.token.as_ref().map(|t| t.nat.mapping);
+            matches!(mapping, Some(Mapping::Independent | Mapping::Dependent))
+        });
         // An address of our own, inside or outside: the peer is on this machine or behind the same NAT.
         let candidates = own.token.iter().flat_map(|t| &t.candidates);
         let ours = candidates.chain([&own.reflexive]).any(|own| own.ip() == ip);
         match ip {
             _ if Some(path.local) == ipv6_socket || path.remote.is_ipv6() => PathKind::Ipv6,
             _ if ours || is_private(ip) => PathKind::Lan,
-            _ if pasted => PathKind::Direct,
-            _ if candidate && public => PathKind::Direct,
+            _ if (pasted || candidate && public) && behind_nat => PathKind::Direct,
+            _ if pasted || candidate && public => PathKind::Open,
             _ if candidate => PathKind::Lan,
             _ => PathKind::PeerReflexive,
         }

@@ -60,8 +60,9 @@ fn port(path: Path, base: u16) -> Option<SocketAddr> {
 }
 
 fn gathered(events: &[StunEvent]) -> StunReport {
-    match events[0] {
-        StunEvent::Gathered(report) => report,
+    let told = |event: &&StunEvent| !matches!(event, StunEvent::Answered { .. });
+    match events.iter().find(told) {
+        Some(StunEvent::Gathered(report)) => *report,
         other => panic!("{other:?}"),
     }
 }

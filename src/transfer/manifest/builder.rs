@@ -1,13 +1,13 @@
 //! Building a list, and the checks that an untrusted one must pass.
 
 use super::{
-    Entry, EntryIndex, Kind, MAX_DEPTH, MAX_ENTRIES, MAX_NAMES, MAX_TARGET, MODE_MASK, Manifest, NO_PARENT,
-    Slot,
+    Change, Entry, EntryIndex, Kind, MAX_CHANGED, MAX_DEPTH, MAX_ENTRIES, MAX_NAMES, MAX_TARGET, MODE_MASK,
+    Manifest, NO_PARENT, Slot,
 };
 use crate::protocol::fields::Reader;
 use crate::transfer::MAX_CONTENT;
 use crate::transfer::error::Malformed;
-use crate::transfer::names::SafeName;
+use crate::transfer::names::{Escaped, SafeName};
 
 /// Builds a manifest entry by entry, checking each. Memory grows only with what was really added.
 #[derive(Debug)]
@@ -98,6 +98,15 @@ impl ManifestBuilder {
         m.total = end.ok_or(Malformed::TooMuch("content"))?;
         m.names.extend_from_slice(name);
         m.names.extend_from_slice(entry.target);
+        if name != entry.name {
+            m.changed_count += 1;
+            if m.changed.len() < MAX_CHANGED {
+                m.changed.push(Change {
+                    entry: EntryIndex(m.slots.len() as u32),
+                    sent: entry.name.into(),
+                });
+            }
+        }
         m.slots.push(Slot {
             offset,
             size: entry.size,
@@ -164,13 +173,20 @@ impl ManifestBuilder {
     /// The whole list.
     ///
     /// # Errors
-    /// [`Malformed`] if it is empty or one name stands twice in a directory.
+    /// [`Malformed`] if it is empty or one name stands twice in a directory, perhaps only since it was made safe.
     pub fn finish(mut self) -> Result<Manifest, Malformed> {
         if self.manifest.is_empty() {
             return Err(Malformed::Value("list: it is empty"));
         }
-        if self.manifest.has_duplicates() {
-            return Err(Malformed::Name("it stands twice"));
+        if let Some((one, other)) = self.manifest.duplicate() {
+            let (one, other) = (self.manifest.sent_name(one), self.manifest.sent_name(other));
+            if one == other {
+                return Err(Malformed::Name("it stands twice"));
+            }
+            return Err(Malformed::OneName(
+                Escaped(one).to_string(),
+                Escaped(other).to_string(),
+            ));
         }
         self.manifest.slots.shrink_to_fit();
         self.manifest.names.shrink_to_fit();

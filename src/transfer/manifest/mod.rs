@@ -27,6 +27,9 @@ pub const MAX_DEPTH: u16 = 512;
 /// Longest link target, PATH_MAX of Linux.
 pub const MAX_TARGET: usize = 4096;
 
+/// Most changed names whose originals are kept, to be told.
+pub const MAX_CHANGED: usize = 1000;
+
 /// Permission bits that travel: never setuid, setgid or sticky.
 pub const MODE_MASK: u16 = 0o777;
 
@@ -137,12 +140,23 @@ pub struct Segment {
     pub len: u64,
 }
 
+/// A name that was not safe to create as it was sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// Whose.
+    pub entry: EntryIndex,
+    /// As it was sent; [`names::Escaped`] shows it.
+    pub sent: Box<[u8]>,
+}
+
 /// A checked list of entries.
 #[derive(Clone, Default, Debug)]
 pub struct Manifest {
     slots: Vec<Slot>,
     names: Vec<u8>,
     total: u64,
+    changed: Vec<Change>,
+    changed_count: u32,
 }
 
 impl Manifest {
@@ -213,6 +227,19 @@ impl Manifest {
             at = entry.parent;
         }
         chain.into_iter().rev().collect()
+    }
+
+    /// How many names were changed to be safe, and the first [`MAX_CHANGED`] of them in the order of the list.
+    pub fn changed(&self) -> (u32, &[Change]) {
+        (self.changed_count, &self.changed)
+    }
+
+    /// The name of entry `index` as it was sent, as far as that is known.
+    fn sent_name(&self, index: EntryIndex) -> &[u8] {
+        match self.changed.binary_search_by_key(&index, |change| change.entry) {
+            Ok(at) => &self.changed[at].sent,
+            Err(_) => self.entry(index).name,
+        }
     }
 
     /// The top-level entry that `index` is, or lies under.
@@ -316,11 +343,13 @@ impl Manifest {
             .collect()
     }
 
-    fn has_duplicates(&self) -> bool {
-        let mut order: Vec<u32> = (0..self.len()).collect();
-        let key = |i: u32| (self.slots[i as usize].parent, self.entry(EntryIndex(i)).name);
-        order.sort_unstable_by_key(|&i| key(i));
-        order.windows(2).any(|pair| key(pair[0]) == key(pair[1]))
+    /// Two entries of one directory with one name, if there are any.
+    fn duplicate(&self) -> Option<(EntryIndex, EntryIndex)> {
+        let mut order: Vec<EntryIndex> = (0..self.len()).map(EntryIndex).collect();
+        let key = |i: EntryIndex| (self.slots[i.0 as usize].parent, self.entry(i).name);
+        order.sort_unstable_by_key(|&i| (key(i), i));
+        let found = order.windows(2).find(|pair| key(pair[0]) == key(pair[1]))?;
+        Some((found[0], found[1]))
     }
 }
 

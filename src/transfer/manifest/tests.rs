@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::transfer::MAX_CONTENT;
+use crate::transfer::error::TransferError;
 
 fn file(name: &[u8], parent: Option<u32>, size: u64) -> Entry<'_> {
     Entry {
@@ -222,4 +223,34 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn names_that_are_one_only_here_are_told_as_they_were_sent() {
+    let mut b = ManifestBuilder::new(Trust::Peer);
+    b.add(file(b"c", None, 0)).unwrap();
+    b.add(file(b"a\nb", None, 0)).unwrap();
+    b.add(file(b"a_b", None, 0)).unwrap();
+    let error = TransferError::from(b.finish().unwrap_err());
+    assert!(matches!(error, TransferError::Local(_)));
+    assert!(error.to_string().starts_with("a\\u{a}b and a_b would"), "{error}");
+
+    let mut b = ManifestBuilder::new(Trust::Peer);
+    b.add(file(b"a_b", None, 0)).unwrap();
+    b.add(file(b"a_b", None, 0)).unwrap();
+    assert_eq!(b.finish().unwrap_err(), Malformed::Name("it stands twice"));
+}
+
+#[test]
+fn changed_names_are_kept_to_be_told_and_not_too_many() {
+    let mut b = ManifestBuilder::new(Trust::Peer);
+    b.add(file(b"plain", None, 0)).unwrap();
+    for i in 0..MAX_CHANGED + 5 {
+        b.add(file(format!("{i}\t").as_bytes(), None, 0)).unwrap();
+    }
+    let m = b.finish().unwrap();
+    let (count, changed) = m.changed();
+    assert_eq!((count as usize, changed.len()), (MAX_CHANGED + 5, MAX_CHANGED));
+    assert_eq!((changed[0].entry.get(), &*changed[0].sent), (1, &b"0\t"[..]));
+    assert_eq!(m.entry(changed[0].entry).name, b"0_");
 }

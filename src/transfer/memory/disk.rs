@@ -26,6 +26,7 @@ pub(super) enum Node {
     },
     Link {
         target: Vec<u8>,
+        mtime: i64,
     },
 }
 

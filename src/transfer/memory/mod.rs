@@ -131,7 +131,7 @@ impl MemoryLayer {
         while let Some((path, id)) = pending.pop() {
             let found = match &disk.nodes[&id] {
                 Node::File { bytes, .. } => Some(bytes.clone()),
-                Node::Link { target } => Some(target.clone()),
+                Node::Link { target, .. } => Some(target.clone()),
                 Node::Dir { entries, .. } => {
                     pending.extend(entries.iter().map(|(name, &id)| (path.join(name), id)));
                     None
@@ -248,6 +248,19 @@ impl Layer for MemoryLayer {
         }
     }
 
+    fn set_time(&self, path: &Path, new: i64) -> io::Result<()> {
+        let mut disk = self.lock();
+        disk.whole_step("set_time")?;
+        let id = disk.find(path)?;
+        match disk.nodes.get_mut(&id) {
+            Some(Node::File { mtime, .. } | Node::Dir { mtime, .. } | Node::Link { mtime, .. }) => {
+                *mtime = new;
+                Ok(())
+            }
+            None => Err(not_found()),
+        }
+    }
+
     fn sync(&self, file: &Handle) -> io::Result<()> {
         let mut disk = self.lock();
         disk.whole_step("sync")?;
@@ -308,6 +321,7 @@ impl Layer for MemoryLayer {
             path,
             Node::Link {
                 target: target.to_vec(),
+                mtime: 0,
             },
         )
         .map(drop)
@@ -316,7 +330,7 @@ impl Layer for MemoryLayer {
     fn read_link(&self, path: &Path) -> io::Result<Vec<u8>> {
         let disk = self.lock();
         match &disk.nodes[&disk.find(path)?] {
-            Node::Link { target } => Ok(target.clone()),
+            Node::Link { target, .. } => Ok(target.clone()),
             _ => Err(io::ErrorKind::InvalidInput.into()),
         }
     }
@@ -331,19 +345,18 @@ impl Layer for MemoryLayer {
         let disk = self.lock();
         disk.alive()?;
         let Ok(id) = disk.find(path) else { return Ok(None) };
-        Ok(Some(match &disk.nodes[&id] {
-            Node::File { bytes, .. } => NodeInfo {
-                kind: NodeKind::File,
-                len: bytes.len() as u64,
-            },
-            Node::Dir { .. } => NodeInfo {
-                kind: NodeKind::Dir,
-                len: 0,
-            },
-            Node::Link { target } => NodeInfo {
-                kind: NodeKind::Other,
-                len: target.len() as u64,
-            },
+        let (kind, len, mode, mtime) = match &disk.nodes[&id] {
+            Node::File {
+                bytes, mode, mtime, ..
+            } => (NodeKind::File, bytes.len(), *mode, *mtime),
+            Node::Dir { mode, mtime, .. } => (NodeKind::Dir, 0, *mode, *mtime),
+            Node::Link { target, mtime } => (NodeKind::Other, target.len(), 0o777, *mtime),
+        };
+        Ok(Some(NodeInfo {
+            kind,
+            len: len as u64,
+            mode,
+            mtime,
         }))
     }
 
