@@ -19,7 +19,7 @@ struct Match {
     goal: [f64; 2],
 }
 
-const MATCHES: [Match; 6] = [
+const MATCHES: [Match; 7] = [
     Match {
         title: "CUBIC twice",
         flows: &["cubic", "cubic"],
@@ -42,6 +42,12 @@ const MATCHES: [Match; 6] = [
         title: "BBRv1 comes later",
         flows: &["bbr", "bbr1"],
         shown: &[0],
+        goal: [30.0, 70.0],
+    },
+    Match {
+        title: "BBRv1 was first",
+        flows: &["bbr1", "bbr"],
+        shown: &[1],
         goal: [30.0, 70.0],
     },
     Match {

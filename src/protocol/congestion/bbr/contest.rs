@@ -159,6 +159,7 @@ impl Bbr {
         }
         if self.state == State::Cruise && self.has_collapsed(stretch) {
             self.max_bw.reset(self.rate);
+            self.peak = self.rate;
             self.trim = 1.0;
             self.enter(State::Drain, s);
             return;

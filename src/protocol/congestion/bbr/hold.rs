@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// What is held of the rate before we gave way. Between holds the rate grows by a probe or two.
 const PART: f64 = 0.7;
+/// And at least this of the most that the path has ever given us: an even share beside one such flow.
+const HALF: f64 = 0.5;
 /// How long.
 const TIME: Duration = Duration::from_secs(8);
 /// Without a queue for so long, nobody is there any more.
@@ -32,6 +34,7 @@ impl Bbr {
     pub(super) fn enter_hold(&mut self, s: &AckSample, before: f64) {
         let rtt = s.smoothed_rtt.max(Duration::from_millis(1));
         let rate = PART * before * self.mtu as f64 / rtt.as_secs_f64();
+        let rate = rate.max(HALF * self.peak as f64);
         self.contest = None;
         self.hold = Some(Hold {
             rate: rate as u64,

@@ -84,6 +84,8 @@ pub struct Bbr {
     /// The window while other flows fill the queue.
     contest: Option<Contest>,
     contested_at: Option<Time>,
+    /// The highest delivery rate ever seen on this path.
+    peak: u64,
     /// The rate beside flows that do not react to loss.
     hold: Option<Hold>,
     /// Stretches in a row that cruised in a queue.
@@ -141,6 +143,7 @@ impl Bbr {
             was_low: false,
             contest: None,
             contested_at: None,
+            peak: 0,
             hold: None,
             queued_for: 0,
             pressed: false,
@@ -199,11 +202,13 @@ impl Bbr {
         if self.full {
             if let Some(rate) = ended.and_then(|e| e.rate()) {
                 self.max_bw.on_sample(rate);
+                self.peak = self.peak.max(rate);
             }
         } else {
             let min_rtt = self.min_rtt.get().unwrap_or_default();
             let train = self.train.on_ack(s, min_rtt, self.mtu);
             self.max_bw.on_sample(train.max(s.delivery_rate).unwrap_or(0));
+            self.peak = self.max_bw.get();
         }
         ended
     }
