@@ -31,6 +31,8 @@ const TEST_INTERVAL: Duration = Duration::from_secs(5);
 /// Twice in a row less than this part of the bandwidth, with a queue: the path has become slower. Rivals take
 /// their share more slowly.
 const COLLAPSE: f64 = 0.7;
+/// What one such verdict leaves at least: a rival's burst can shut us out for a moment.
+const FALL: f64 = 0.5;
 
 /// A trim that our own error does not explain: probing by a quarter would only take from others.
 const PRESSED: f64 = 0.92;
@@ -158,8 +160,8 @@ impl Bbr {
             return;
         }
         if self.state == State::Cruise && self.has_collapsed(stretch) {
-            self.max_bw.reset(self.rate);
-            self.peak = self.rate;
+            let most = self.bw() as f64 * self.trim * FALL;
+            self.max_bw.reset(self.rate.max(most as u64));
             self.trim = 1.0;
             self.enter(State::Drain, s);
             return;

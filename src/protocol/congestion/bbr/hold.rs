@@ -5,6 +5,7 @@
 //! again who is there.
 
 use super::super::AckSample;
+use super::filters::Stretch;
 use super::probe::State;
 use super::{Bbr, UNKNOWN_RTT};
 use crate::protocol::time::Time;
@@ -16,6 +17,8 @@ const PART: f64 = 0.7;
 const HALF: f64 = 0.5;
 /// How long.
 const TIME: Duration = Duration::from_secs(8);
+/// After this the others have taken note.
+const SETTLE: Duration = Duration::from_secs(2);
 /// Without a queue for so long, nobody is there any more.
 const CALM: Duration = Duration::from_secs(1);
 
@@ -24,7 +27,7 @@ const CALM: Duration = Duration::from_secs(1);
 pub(super) struct Hold {
     /// Bytes a second.
     pub(super) rate: u64,
-    until: Time,
+    since: Time,
     /// Since when there was no queue.
     calm_since: Option<Time>,
 }
@@ -38,7 +41,7 @@ impl Bbr {
         self.contest = None;
         self.hold = Some(Hold {
             rate: rate as u64,
-            until: s.now + TIME,
+            since: s.now,
             calm_since: None,
         });
         self.max_bw.reset(rate as u64);
@@ -48,14 +51,20 @@ impl Bbr {
     }
 
     /// A stretch of holding has ended.
-    pub(super) fn on_hold(&mut self, s: &AckSample) {
+    pub(super) fn on_hold(&mut self, s: &AckSample, stretch: &Stretch) {
         let Some(hold) = self.hold.as_mut() else { return };
         let calm = match self.queued {
             true => None,
             false => hold.calm_since.or(Some(s.now)),
         };
         hold.calm_since = calm;
-        if s.now >= hold.until || calm.is_some_and(|t| s.now.since(t) >= CALM) {
+        // Still hardly anything gets through: this is not the path that the peak was seen on.
+        let settled = s.now >= hold.since + SETTLE;
+        let futile = settled && stretch.rate().is_some_and(|rate| rate < hold.rate / 2);
+        if futile {
+            self.peak = 0;
+        }
+        if futile || s.now >= hold.since + TIME || calm.is_some_and(|t| s.now.since(t) >= CALM) {
             self.max_bw.reset(hold.rate);
             self.hold = None;
             self.plan_probe();

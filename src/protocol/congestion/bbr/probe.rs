@@ -123,8 +123,8 @@ impl Bbr {
             State::ProbeRtt => self.on_probe_rtt(s),
             State::Contest => self.on_contest(s),
             State::Hold => {
-                if ended.is_some() {
-                    self.on_hold(s);
+                if let Some(stretch) = ended {
+                    self.on_hold(s, &stretch);
                 }
             }
         }
