@@ -10,9 +10,6 @@ use tempfile::TempDir;
 use super::driver::Peer;
 use super::network::{Network, Side};
 
-/// Name of the sender's trace.
-const TRACE: &str = "trace.json";
-
 /// When the receiver says that it wants the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Consent {
@@ -52,8 +49,8 @@ pub(crate) struct Errand {
     pub(crate) limit: Duration,
     /// Where both files lie; none: wherever temporary files go.
     pub(crate) directory: Option<PathBuf>,
-    /// Whether the sender writes a trace, from which [`Pair::arrived`] reads.
-    pub(crate) trace: bool,
+    /// Where the sender writes a trace, if it should.
+    pub(crate) trace: Option<PathBuf>,
 }
 
 impl Default for Errand {
@@ -68,7 +65,7 @@ impl Default for Errand {
             environment: Vec::new(),
             limit: Duration::from_secs(60),
             directory: None,
-            trace: false,
+            trace: None,
         }
     }
 }
@@ -137,8 +134,8 @@ impl Pair {
         };
         let mut sender = Peer::start(network, Side::A, "sender", |command| {
             command.args(["sender", "--file"]).arg(&file);
-            if errand.trace {
-                command.arg("--trace").arg(files.path().join(TRACE));
+            if let Some(trace) = &errand.trace {
+                command.arg("--trace").arg(trace);
             }
             both(command);
         });
@@ -206,13 +203,6 @@ impl Pair {
             peak_memory,
             exact: received.is_some() && sent == received,
         }
-    }
-
-    /// Bytes of content that the receiver has acknowledged so far; none without a trace, or before its first line.
-    pub(crate) fn arrived(&self) -> Option<u64> {
-        let trace = std::fs::read_to_string(self.files.path().join(TRACE)).ok()?;
-        let (_, last) = trace.rsplit_once("\"arrived\":")?;
-        last.split_once(',')?.0.parse().ok()
     }
 
     /// Where the received file will stand when it is whole.

@@ -8,6 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tempfile::NamedTempFile;
+
 use super::link::{Direction, LinkPlan};
 use super::nat::Nat;
 use super::network::{Network, Plan};
@@ -34,6 +36,9 @@ const AT_ONCE: usize = 4;
 const BUFFERS: [f64; 3] = [0.25, 1.0, 4.0];
 /// Mbit/s and milliseconds.
 const PATHS: [(u64, u64); 3] = [(20, 20), (40, 30), (100, 50)];
+
+/// Bytes on the link for each byte of content of ours.
+const HEADERS: f64 = 1.05;
 
 /// Who else is on the link.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +115,7 @@ type Shares = Result<[f64; 2], String>;
 pub(crate) fn table(words: &[String], rivals: &[String]) -> String {
     let matches: Vec<&Match> = MATCHES
         .iter()
+        .filter(|m| !m.title.contains("BBR") || tcp::has_bbr())
         .filter(|m| rivals.is_empty() || rivals.iter().any(|r| m.title.to_lowercase().contains(r.as_str())))
         .collect();
     let links: Vec<(u64, u64, f64)> = PATHS
@@ -191,23 +197,23 @@ fn run((mbit, rtt, buffer): (u64, u64, f64), rival: Rival) -> Shares {
     let tcp = |control, count| {
         tcp::flows(&network, control, count, LONGEST.as_secs()).map_err(|error| error.to_string())
     };
-    let ours = || connected(&network, rate);
+    let ours = || Ours::start(&network, rate);
     match rival {
         Rival::Tcp {
             control,
             count,
             first: false,
         } => {
-            let pair = ours()?;
+            let flow = ours()?;
             thread::sleep(HEAD_START);
             let _flows = tcp(control, count)?;
-            watch(&network, rate, &[&pair])
+            watch(&network, rate, &[&flow])
         }
         Rival::Tcp { control, count, .. } => {
             let _flows = tcp(control, count)?;
             thread::sleep(HEAD_START);
-            let pair = ours()?;
-            watch(&network, rate, &[&pair])
+            let flow = ours()?;
+            watch(&network, rate, &[&flow])
         }
         Rival::Ours => {
             let first = ours()?;
@@ -218,27 +224,43 @@ fn run((mbit, rtt, buffer): (u64, u64, f64), rival: Rival) -> Shares {
     }
 }
 
-/// A pair that has connected and sends more than there is time for.
-fn connected(network: &Network, rate: u64) -> Result<Pair, String> {
-    let seconds = LONGEST.as_secs();
-    let pair = Pair::start(
-        network,
-        &Errand {
-            size: usize::try_from(rate / 8 * seconds).unwrap_or(usize::MAX),
-            directory: Some("/dev/shm".into()),
-            trace: true,
-            ..Errand::default()
-        },
-    )?;
-    pair.sender.connected(CONNECT_LIMIT)?;
-    Ok(pair)
+/// A pair that is sending, and what it writes down of that.
+struct Ours {
+    _pair: Pair,
+    trace: NamedTempFile,
+}
+
+impl Ours {
+    /// Connects a pair that has more to send than there is time for.
+    fn start(network: &Network, rate: u64) -> Result<Ours, String> {
+        let trace = NamedTempFile::new().map_err(|error| error.to_string())?;
+        let seconds = LONGEST.as_secs();
+        let pair = Pair::start(
+            network,
+            &Errand {
+                size: usize::try_from(rate / 8 * seconds).unwrap_or(usize::MAX),
+                directory: Some("/dev/shm".into()),
+                trace: Some(trace.path().to_owned()),
+                ..Errand::default()
+            },
+        )?;
+        pair.sender.connected(CONNECT_LIMIT)?;
+        Ok(Ours { _pair: pair, trace })
+    }
+
+    /// Bytes of content that the receiver has acknowledged so far; none before the trace's first line.
+    fn arrived(&self) -> Option<u64> {
+        let trace = std::fs::read_to_string(self.trace.path()).ok()?;
+        let (_, last) = trace.rsplit_once("\"arrived\":")?;
+        last.split_once(',')?.0.parse().ok()
+    }
 }
 
 /// Lets the flows settle, then measures. What the pair does not have of the link, others have.
-fn watch(network: &Network, rate: u64, pairs: &[&Pair]) -> Shares {
+fn watch(network: &Network, rate: u64, flows: &[&Ours]) -> Shares {
     thread::sleep(SETTLE);
     let look = || -> Option<(Instant, u64, Vec<u64>)> {
-        let arrived = pairs.iter().map(|pair| pair.arrived()).collect::<Option<_>>()?;
+        let arrived = flows.iter().map(|flow| flow.arrived()).collect::<Option<_>>()?;
         Some((
             Instant::now(),
             network.link().counters()[0].delivered_bytes,
@@ -258,6 +280,3 @@ fn watch(network: &Network, rate: u64, pairs: &[&Pair]) -> Shares {
     let first = shares.next().unwrap_or_default();
     Ok([first, shares.next().unwrap_or(all - first * HEADERS)])
 }
-
-/// Bytes on the link for each byte of content of ours.
-const HEADERS: f64 = 1.05;

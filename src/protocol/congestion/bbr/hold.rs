@@ -60,12 +60,11 @@ impl Bbr {
         hold.calm_since = calm;
         // Still hardly anything gets through: this is not the path that the peak was seen on.
         let settled = s.now >= hold.since + SETTLE;
-        let futile = settled && stretch.rate().is_some_and(|rate| rate < hold.rate / 2);
-        if futile {
-            self.peak = 0;
-        }
-        if futile || s.now >= hold.since + TIME || calm.is_some_and(|t| s.now.since(t) >= CALM) {
-            self.max_bw.reset(hold.rate);
+        let futile = stretch.rate().filter(|rate| settled && *rate < hold.rate / 2);
+        let over = s.now >= hold.since + TIME || calm.is_some_and(|t| s.now.since(t) >= CALM);
+        if over || futile.is_some() {
+            self.max_bw.reset(futile.unwrap_or(hold.rate));
+            self.peak = futile.unwrap_or(self.peak);
             self.hold = None;
             self.plan_probe();
             self.probe_wait = self.min_rtt.get().unwrap_or(UNKNOWN_RTT) * 4;

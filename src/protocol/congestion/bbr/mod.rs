@@ -13,7 +13,8 @@
 //! 5. A path that shows its unloaded RTT anyway is not emptied to measure it.
 //! 6. Cruising in a queue slows down step by step. A queue that outlives this belongs to others, and then the
 //!    window follows CUBIC's curve until they are gone (`contest`): two flows of the draft's kind keep whatever
-//!    shares they began with, and push CUBIC aside in shallow buffers.
+//!    shares they began with, and push CUBIC aside in shallow buffers. Where that is in vain, because they do not
+//!    react to loss, a part of the rate is held for a while (`hold`).
 //!
 //! Section numbers below are those of draft-ietf-ccwg-bbr.
 
@@ -301,3 +302,6 @@ impl Controller for Bbr {
         self.bw()
     }
 }
+
+#[cfg(test)]
+mod tests;

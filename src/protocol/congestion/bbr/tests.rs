@@ -1,0 +1,96 @@
+//! The controller fed by hand, where a simulated path would hide what decides.
+
+use super::*;
+
+/// What the acknowledgements of some time say.
+struct Fed {
+    bbr: Bbr,
+    now: Time,
+    delivered: u64,
+}
+
+impl Fed {
+    fn new() -> Self {
+        Fed {
+            bbr: Bbr::new(Time::ZERO, 1200, None, 1),
+            now: Time::ZERO,
+            delivered: 0,
+        }
+    }
+
+    /// An ACK that ends a round: `rate` bytes a second were delivered in the last `millis`, `lost` packets were not.
+    fn sample(&mut self, millis: u64, rate: u64, rtt: Duration, lost: u64) -> AckSample {
+        let bytes = rate * millis / 1000;
+        self.now += Duration::from_millis(millis);
+        self.delivered += bytes;
+        AckSample {
+            now: self.now,
+            acked_bytes: bytes,
+            acked_packets: bytes / 1200,
+            lost_bytes: lost * 1200,
+            lost_packets: lost,
+            rtt: Some(rtt),
+            max_rtt: Some(rtt),
+            min_rtt: Duration::from_micros(40),
+            smoothed_rtt: rtt,
+            delivery_rate: Some(rate),
+            app_limited: false,
+            delivered: self.delivered,
+            delivered_at_send: self.delivered - bytes,
+            lost_since_send: 0,
+            prior_in_flight: 2 * bytes,
+            in_flight: bytes,
+            in_flight_at_send: bytes,
+        }
+    }
+
+    fn feed(&mut self, samples: u64, millis: u64, rate: u64, rtt: Duration, lost: u64) {
+        for _ in 0..samples {
+            let sample = self.sample(millis, rate, rtt, lost);
+            self.bbr.on_ack(&sample);
+        }
+    }
+}
+
+#[test]
+fn a_machine_busy_for_milliseconds_does_not_end_startup() {
+    let mut fed = Fed::new();
+    let (quick, slow) = (Duration::from_micros(40), Duration::from_millis(4));
+    fed.feed(4, 1, 10_000_000, quick, 0);
+    fed.feed(15, 1, 10_000_000, slow, 0);
+    assert_eq!(fed.bbr.state, State::Startup);
+    fed.feed(30, 1, 10_000_000, slow, 0);
+    assert_ne!(fed.bbr.state, State::Startup, "this queue is the path's");
+}
+
+/// A path that gave 100 Mbit/s, and now is said to be shared with somebody who is blind to loss.
+fn holding() -> Fed {
+    let mut fed = Fed::new();
+    fed.feed(40, 10, 12_500_000, Duration::from_millis(10), 0);
+    let sample = fed.sample(10, 3_000_000, Duration::from_millis(20), 10);
+    fed.bbr.enter_hold(&sample, 50.0);
+    fed
+}
+
+#[test]
+fn a_hold_is_half_of_what_the_path_gave() {
+    let mut fed = holding();
+    fed.feed(100, 20, 6_000_000, Duration::from_millis(20), 1);
+    assert_eq!(fed.bbr.state, State::Hold);
+    assert_eq!(fed.bbr.pacing_rate(), 6_250_000);
+}
+
+#[test]
+fn a_hold_ends_when_nobody_is_there_any_more() {
+    let mut fed = holding();
+    fed.feed(120, 10, 6_250_000, Duration::from_millis(10), 0);
+    assert_ne!(fed.bbr.state, State::Hold);
+}
+
+#[test]
+fn a_hold_ends_where_the_path_has_become_slow() {
+    let mut fed = holding();
+    fed.feed(130, 20, 500_000, Duration::from_millis(40), 100);
+    assert_ne!(fed.bbr.state, State::Hold);
+    assert!(fed.bbr.bandwidth() < 1_000_000, "{}", fed.bbr.bandwidth());
+}
