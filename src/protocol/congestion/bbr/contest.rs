@@ -25,6 +25,9 @@ const VAIN: u32 = 4;
 /// Round trips after a contest until the next probe: a rival that is still there shows by then.
 const LOOK_ROUND: u32 = 16;
 
+/// With fewer packets in the pipe cuts come as often among flows of our own kind, and tell nothing.
+const HOLD_PACKETS: f64 = 48.0;
+
 /// How often the queue is tested for rivals.
 const TEST_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -149,8 +152,9 @@ impl Bbr {
         {
             self.rate = rate;
         }
+        let telling = self.bdp(self.peak) >= HOLD_PACKETS * self.mtu as f64;
         if let Some(c) = self.contest.as_mut() {
-            if overflow && c.on_overflow(s.now, s.smoothed_rtt) {
+            if overflow && c.on_overflow(s.now, s.smoothed_rtt) && telling {
                 let before = c.before;
                 self.enter_hold(s, before);
             } else if overflow {
