@@ -9,6 +9,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 const IPV4_SOCKETS: u16 = 4;
 /// Socket buffers asked for, largest first; the system may grant less.
 const BUFFERS: [usize; 4] = [16 << 20, 8 << 20, 4 << 20, 1 << 20];
+/// With a receive buffer below this a busy moment of this machine loses packets at several Gbit/s.
+const ENOUGH_BUFFER: usize = 1 << 20;
 /// Lifetime of ordinary packets, as the system's default.
 const DEFAULT_TTL: u32 = 64;
 /// Largest burst the kernel takes in one call, bytes.
@@ -109,6 +111,15 @@ pub struct Ports {
     pub ipv4: Vec<u16>,
     /// Index and port of the IPv6 socket, if the system has IPv6.
     pub ipv6: Option<(u8, u16)>,
+}
+
+impl Ports {
+    /// Bytes that the system buffers for the first socket, if that is little for a fast path.
+    pub fn small_buffer(&self) -> Option<usize> {
+        let socket = self.sockets.first()?;
+        let bytes = socket.state.recv_buffer_size(UdpSockRef::from(&socket.io)).ok()?;
+        (bytes < ENOUGH_BUFFER).then_some(bytes)
+    }
 }
 
 /// Binds the sockets of a run. With `port` given, the first has exactly that one. `offload`: whether bursts may be

@@ -12,6 +12,7 @@ use super::machine::{controller, hardware_aes};
 use super::options::Common;
 use super::outcome::{Failure, Summary};
 use super::session::{Session, Settings, Side};
+use super::units::Size;
 use super::wording::{tell_clock, tell_network};
 use crate::net::{self, Driver, Waker};
 use crate::protocol::Role;
@@ -128,6 +129,19 @@ fn peer_option(error: AddressError) -> Failure {
     Failure::usage(error.to_string(), "correct --peer, or leave it out to be asked")
 }
 
+/// What a small socket buffer means, and how to have a larger one.
+fn small_buffer(bytes: usize) -> String {
+    let remedy = if cfg!(target_os = "linux") {
+        "; sysctl net.core.rmem_max=4194304 allows more"
+    } else if cfg!(target_os = "macos") {
+        "; sysctl kern.ipc.maxsockbuf=8388608 allows more"
+    } else {
+        ""
+    };
+    let size = Size(bytes as u64);
+    format!("the system buffers {size} of arriving packets, which is little for more than 1 Gbit/s{remedy}")
+}
+
 fn socket_failure(port: Option<u16>, error: &std::io::Error) -> Failure {
     match port {
         Some(port) => Failure::other(
@@ -154,6 +168,9 @@ impl Lobby {
             net::bind(common.localport, common.offload).map_err(|e| socket_failure(common.localport, &e))?;
         let (ipv4, ipv6) = (ports.ipv4.clone(), ports.ipv6);
         front.event(Event::LocalPort(ipv4[0]));
+        if let Some(bytes) = ports.small_buffer() {
+            front.event(Event::Note(small_buffer(bytes)));
+        }
         let seed = net::random_seed().map_err(broken)?;
         let mut driver = Driver::new(ports, clock).map_err(broken)?;
         let waker = driver.waker();
