@@ -18,7 +18,7 @@ use super::peers::{Ground, Peer};
 use super::ping::{Delay, Pings};
 
 /// Files lie in memory, so that no disk is measured.
-const MEMORY: &str = "/dev/shm";
+pub(crate) const MEMORY: &str = "/dev/shm";
 /// Start of the name of a run's directory there; the process identifier follows.
 const PREFIX: &str = "p2pcopy-wan-";
 /// How often the black-out looks how far the file is.

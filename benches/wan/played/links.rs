@@ -203,6 +203,16 @@ pub(crate) const CELLS: [Cell; 13] = [
 ];
 
 impl Cell {
+    /// A clean link; `queue` in bytes.
+    pub(crate) fn clean(mbit: u64, rtt_ms: u64, queue: usize) -> Cell {
+        Cell {
+            mbit,
+            rtt_ms,
+            queue,
+            ..PLAIN
+        }
+    }
+
     /// The network that has this link in it.
     pub(crate) fn plan(&self) -> Plan {
         let forth = Direction {

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::NamedTempFile;
 
-use super::link::{Direction, LinkPlan};
-use super::nat::Nat;
-use super::network::{Network, Plan};
+use super::contest::MEMORY;
+use super::links::Cell;
+use super::network::Network;
 use super::pair::{Errand, Pair};
 use super::peers::tcp;
 
@@ -138,6 +138,9 @@ pub(crate) fn table(words: &[String], rivals: &[String]) -> String {
                 } {
                     let shares = run(*link, m.rival);
                     eprintln!("{} | {}: {}", name(*link), m.title, brief(&shares));
+                    if let Err(account) = &shares {
+                        eprintln!("{account}");
+                    }
                     results.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(shares);
                 }
             });
@@ -167,33 +170,15 @@ fn name((mbit, rtt, buffer): (u64, u64, f64)) -> String {
 fn brief(shares: &Shares) -> String {
     match shares {
         Ok([ours, theirs]) => format!("{ours:.0} / {theirs:.0}"),
-        Err(account) => {
-            eprintln!("{account}");
-            "failed".to_owned()
-        }
+        Err(_) => "failed".to_owned(),
     }
 }
 
 /// One match on one link.
 fn run((mbit, rtt, buffer): (u64, u64, f64), rival: Rival) -> Shares {
     let rate = mbit * 1_000_000;
-    let delay = Duration::from_millis(rtt) / 2;
     let queue = (rate as f64 / 8.0 * rtt as f64 / 1e3 * buffer) as usize;
-    let direction = |queue| Direction {
-        rate,
-        delay,
-        queue,
-        ..Direction::default()
-    };
-    let network = Network::build(Plan {
-        hops: 1,
-        link: LinkPlan {
-            forth: direction(queue),
-            back: direction(10_000_000),
-            seed: 1,
-        },
-        ..Plan::new(Nat::Public, Nat::Public)
-    });
+    let network = Network::build(Cell::clean(mbit, rtt, queue).plan());
     let tcp = |control, count| {
         tcp::flows(&network, control, count, LONGEST.as_secs()).map_err(|error| error.to_string())
     };
@@ -239,7 +224,7 @@ impl Ours {
             network,
             &Errand {
                 size: usize::try_from(rate / 8 * seconds).unwrap_or(usize::MAX),
-                directory: Some("/dev/shm".into()),
+                directory: Some(MEMORY.into()),
                 trace: Some(trace.path().to_owned()),
                 ..Errand::default()
             },

@@ -23,7 +23,7 @@ const SOON: f64 = 0.5;
 const VAIN: u32 = 4;
 
 /// Round trips after a contest until the next probe: a rival that is still there shows by then.
-const LOOK_ROUND: u32 = 16;
+pub(super) const LOOK_ROUND: u32 = 16;
 
 /// With fewer packets in the pipe cuts come as often among flows of our own kind, and tell nothing.
 const HOLD_PACKETS: f64 = 48.0;
@@ -52,10 +52,10 @@ pub(super) struct Contest {
     most: f64,
     cut_at: Time,
     is_cut: bool,
-    /// The window before the first of those cuts.
-    before: f64,
     /// Cuts in a row that did not help.
     in_vain: u32,
+    /// The window before the first of those.
+    before: f64,
     /// When the window was last lowered to see whether the queue is ours alone.
     pub(super) tested_at: Time,
 }
@@ -69,15 +69,15 @@ impl Contest {
             most: window,
             cut_at: now,
             is_cut: false,
-            before: window,
             in_vain: 0,
+            before: window,
             tested_at: now,
         }
     }
 
     /// A queue has overflowed. Returns whether cutting is in vain, because whoever fills it does not care.
     pub(super) fn on_overflow(&mut self, now: Time, rtt: Duration) -> bool {
-        // The same for windows so small that additive growth is the faster way back.
+        // To windows so small additive growth is the faster way back.
         let rounds = self.most * (1.0 - BETA) / FRIENDLY;
         let way_back = (self.regain() * SOON).min(rounds * rtt.as_secs_f64());
         let soon = self.is_cut && now.since(self.cut_at).as_secs_f64() < way_back;
@@ -198,17 +198,18 @@ impl Bbr {
         std::mem::replace(&mut self.was_low, low) && low
     }
 
-    /// Back to the model, at the rate that the contest left us. What is free now may be much more:
-    /// look soon.
-    pub(super) fn leave_contest(&mut self, s: &AckSample, rate: u64) {
+    /// Back to the model, from a contest or a hold, at the rate that it left us. What is free now may be much more: look
+    /// again in `rounds` round trips.
+    pub(super) fn resume(&mut self, s: &AckSample, rate: u64, rounds: u32) {
         self.contest = None;
+        self.hold = None;
         if rate > 0 {
             self.max_bw.reset(rate);
         }
         self.bw_lo = None;
         self.trim = 1.0;
         self.plan_probe();
-        self.probe_wait = self.min_rtt.get().unwrap_or_default() * LOOK_ROUND;
+        self.probe_wait = self.min_rtt.get().unwrap_or_default() * rounds;
         self.enter(State::Cruise, s);
     }
 

@@ -5,9 +5,9 @@
 //! again who is there.
 
 use super::super::AckSample;
+use super::Bbr;
 use super::filters::Stretch;
 use super::probe::State;
-use super::{Bbr, UNKNOWN_RTT};
 use crate::protocol::time::Time;
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ const TIME: Duration = Duration::from_secs(8);
 const SETTLE: Duration = Duration::from_secs(2);
 /// Without a queue for so long, nobody is there any more.
 const CALM: Duration = Duration::from_secs(1);
+
+/// Round trips after a hold until the next probe.
+const LOOK: u32 = 4;
 
 /// A rate that is held.
 #[derive(Clone, Copy, Debug)]
@@ -63,12 +66,9 @@ impl Bbr {
         let futile = stretch.rate().filter(|rate| settled && *rate < hold.rate / 2);
         let over = s.now >= hold.since + TIME || calm.is_some_and(|t| s.now.since(t) >= CALM);
         if over || futile.is_some() {
-            self.max_bw.reset(futile.unwrap_or(hold.rate));
+            let rate = futile.unwrap_or(hold.rate);
             self.peak = futile.unwrap_or(self.peak);
-            self.hold = None;
-            self.plan_probe();
-            self.probe_wait = self.min_rtt.get().unwrap_or(UNKNOWN_RTT) * 4;
-            self.enter(State::Cruise, s);
+            self.resume(s, rate, LOOK);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The state machine: startup, drain, and the cycle of probes (sections 4.3.2 to 4.3.4).
 
 use super::super::{AckSample, Phase};
-use super::contest::FEW_PACKETS;
+use super::contest::{FEW_PACKETS, LOOK_ROUND};
 use super::filters::Stretch;
 use super::loss::Place;
 use super::{BETA, Bbr};
@@ -335,7 +335,7 @@ impl Bbr {
         if self.contest.is_none() {
             self.enter(State::Cruise, s);
         } else if empty {
-            self.leave_contest(s, self.rate);
+            self.resume(s, self.rate, LOOK_ROUND);
         } else {
             self.enter(State::Contest, s);
         }
