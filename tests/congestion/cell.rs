@@ -167,7 +167,13 @@ fn controller(name: &str, now: Time, rtt: Duration, seed: u64) -> Box<dyn Contro
 pub(crate) fn add(world: &mut World, name: &str, start: f64, rtt_ms: f64, seed: u64, goal: Option<u64>) {
     let rtt = Duration::from_secs_f64(rtt_ms / 1000.0);
     let start = at(start);
-    let mut f = Flow::new(world.flows.len(), controller(name, start, rtt, seed), start, goal);
+    let mut f = Flow::new(
+        world.flows.len(),
+        controller(name, start, rtt, seed),
+        rtt,
+        start,
+        goal,
+    );
     f.paced = name != "cubic";
     f.tcp = name == "cubic" || name == "bbr1";
     world.flows.push(f);

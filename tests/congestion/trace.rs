@@ -39,7 +39,7 @@ fn trace() {
         }
         for (f, l) in w.flows.iter().zip(&mut last) {
             let l: &mut flow::Stats = l;
-            let c = &f.controller;
+            let c = f.recovery.controller();
             let debug = format!("{c:?}");
             let field = |name: &str| {
                 debug

@@ -55,9 +55,13 @@ fn times(&(mbit, rtt, loss, buffer): &(u64, u64, f64, f64)) -> (f64, f64) {
     let mut world = World::new(forth, back, 7);
     let controller = Bbr::new(Time::ZERO, PACKET as u16, Some(ms(rtt)), 7);
     let goal = worth as u64 / PACKET;
-    world
-        .flows
-        .push(Flow::new(0, Box::new(controller), Time::ZERO, Some(goal)));
+    world.flows.push(Flow::new(
+        0,
+        Box::new(controller),
+        ms(rtt),
+        Time::ZERO,
+        Some(goal),
+    ));
     world.run(Time::ZERO + Duration::from_secs(40));
     let model = world.flows[0].stats.done_at;
     (

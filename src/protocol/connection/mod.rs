@@ -8,6 +8,7 @@
 //! It does not know files, blocks' hashes or punching. After silence the driver finds a new path by sending
 //! [`Connection::poll_path_probe`]'s packets wherever the peer may be; the first answer moves the connection there.
 
+mod cargo;
 mod interface;
 mod receive;
 mod send;
@@ -16,13 +17,10 @@ mod timers;
 pub use self::interface::{Closed, Config, Content, Event, Limit, Stats};
 pub use self::timers::SILENCE;
 use super::congestion::Controller;
-use super::congestion::sampler::Sampler;
-use super::ledger::Ledger;
 use super::mtu::MtuSearch;
 use super::outgoing::Outgoing;
-use super::pacing::Pacer;
 use super::received::Received;
-use super::rtt::RttEstimator;
+use super::recovery::Recovery;
 use super::seal::{FORGERY_LIMIT, Opener, ReplayWindow, Sealer};
 use super::spread::SplitMix64;
 use super::stream::{RecvStream, SendStream};
@@ -82,11 +80,7 @@ pub struct Connection {
     opener: Opener,
     replay: ReplayWindow,
     received: Received,
-    ledger: Ledger,
-    rtt: RttEstimator,
-    sampler: Sampler,
-    pacer: Pacer,
-    controller: Box<dyn Controller>,
+    recovery: Recovery,
     mtu: MtuSearch,
     outgoing: Outgoing,
     control_out: SendStream,
@@ -98,12 +92,9 @@ pub struct Connection {
     challenges: VecDeque<Challenge>,
     answers: VecDeque<Challenge>,
     tokens: SplitMix64,
-    probe_timeouts: u32,
     probes_owed: u8,
     /// No copies of what is under way before this.
     tail_pause: Time,
-    /// Packets sent before this and lost fell into a silence, which says nothing of congestion.
-    outage_before: Time,
     last_heard: Time,
     last_sent: Time,
     confirmed: bool,
@@ -117,9 +108,8 @@ pub struct Connection {
 impl Connection {
     /// A connection on a path where the handshake has succeeded.
     pub fn new(config: Config, controller: Box<dyn Controller>, now: Time) -> Self {
-        let mut pacer = Pacer::new(now);
-        pacer.set_limit(now, config.limit);
-        pacer.set_rate(now, controller.pacing_rate());
+        let mut recovery = Recovery::new(controller, config.handshake_rtt, now);
+        recovery.pacer().set_limit(now, config.limit);
         Connection {
             role: config.role,
             local_id: config.local_id,
@@ -128,11 +118,7 @@ impl Connection {
             opener: Opener::new(config.cipher, config.receive_secret),
             replay: ReplayWindow::default(),
             received: Received::default(),
-            ledger: Ledger::new(now),
-            rtt: RttEstimator::new(config.handshake_rtt),
-            sampler: Sampler::new(now),
-            pacer,
-            controller,
+            recovery,
             mtu: MtuSearch::new(now),
             outgoing: Outgoing::new(config.send_blocks),
             control_out: SendStream::default(),
@@ -143,11 +129,9 @@ impl Connection {
             challenges: VecDeque::new(),
             answers: VecDeque::new(),
             tokens: SplitMix64::new(config.seed),
-            probe_timeouts: 0,
             // The first packet tells the receiver that its answer arrived.
             probes_owed: u8::from(config.role == Role::Sender),
             tail_pause: now,
-            outage_before: Time::ZERO,
             last_heard: now,
             last_sent: now,
             confirmed: false,
@@ -194,7 +178,7 @@ impl Connection {
 
     /// Whether everything offered has arrived.
     pub fn content_arrived(&self) -> bool {
-        self.outgoing.is_idle() && self.ledger.content_in_flight() == 0
+        self.outgoing.is_idle() && self.recovery.content_in_flight() == 0
     }
 
     /// Writes to the control stream; says how much was taken.
@@ -255,7 +239,8 @@ impl Connection {
 
     /// Smoothed RTT, once one was measured.
     pub fn rtt(&self) -> Option<Duration> {
-        self.rtt.is_measured().then(|| self.rtt.smoothed())
+        let rtt = self.recovery.rtt();
+        rtt.is_measured().then(|| rtt.smoothed())
     }
 
     /// How long nothing was heard.
@@ -265,19 +250,20 @@ impl Connection {
 
     /// Sets the user's limit, bytes a second.
     pub fn set_limit(&mut self, now: Time, bytes_per_second: Option<u64>) {
-        self.pacer.set_limit(now, bytes_per_second);
+        self.recovery.pacer().set_limit(now, bytes_per_second);
     }
 
     /// Counters and estimates.
     pub fn stats(&self) -> Stats {
+        let (rtt, controller) = (self.recovery.rtt(), self.recovery.controller());
         Stats {
-            rtt: self.rtt.smoothed(),
-            min_rtt: self.rtt.min(),
-            in_flight: self.ledger.in_flight(),
-            window: self.controller.window(),
-            pacing_rate: self.pacer.rate(),
-            bandwidth: self.controller.bandwidth(),
-            phase: self.controller.phase(),
+            rtt: rtt.smoothed(),
+            min_rtt: rtt.min(),
+            in_flight: self.recovery.in_flight(),
+            window: controller.window(),
+            pacing_rate: self.recovery.pacing_rate(),
+            bandwidth: controller.bandwidth(),
+            phase: controller.phase(),
             sent_packets: self.counters.sent,
             lost_packets: self.counters.lost,
             repeated_packets: self.counters.repeated,

@@ -1,12 +1,9 @@
 //! The way in: from a datagram to frames, and what each frame changes.
 
-use super::timers::AckTally;
 use super::{Challenge, Closed, Connection, Content, Ending, Event, MAX_CHALLENGES};
 use crate::protocol::Path;
-use crate::protocol::ledger::Carries;
 use crate::protocol::time::Time;
 use crate::protocol::wire::{Ack, Frame, Frames, HEADER_LEN, Header};
-use std::time::Duration;
 
 impl Connection {
     /// Takes a datagram from `path`, opening it in place. Gives the content bytes it carried, if any.
@@ -136,81 +133,27 @@ impl Connection {
             return;
         }
         self.path = path;
-        self.rtt.reset();
-        self.controller.on_path_change(now);
+        self.recovery.on_path_change(now);
         self.mtu.fall_back(now);
         self.use_mtu();
-        self.probe_timeouts = 0;
         self.probes_owed = 1;
-        self.outage_before = now;
         self.events.push_back(Event::Moved(path));
     }
 
     fn on_ack(&mut self, now: Time, ack: &Ack<'_>) {
-        let mut acked = AckTally {
-            prior_in_flight: self.ledger.in_flight(),
-            ..AckTally::default()
-        };
-        let (outgoing, control, mtu, sampler) = (
-            &mut self.outgoing,
-            &mut self.control_out,
-            &mut self.mtu,
-            &mut self.sampler,
-        );
-        let mut mtu_grew = false;
-        let mut spurious = 0;
-        let mut taken_back = 0;
-        // Neighbouring content is reported as one range: an ACK usually covers an unbroken run.
-        let mut run: Option<std::ops::Range<u64>> = None;
-        let result = self.ledger.on_ack(now, ack, |packet| {
-            match packet.carries {
-                Carries::Content(range) => match &mut run {
-                    Some(r) if r.end == range.start => r.end = range.end,
-                    _ => {
-                        if let Some(done) = run.replace(range) {
-                            outgoing.on_arrived(done);
-                        }
-                    }
-                },
-                Carries::Control(range) => control.on_arrived(range),
-                Carries::MtuProbe(size) => mtu_grew |= mtu.on_probe_arrived(now, size),
-                Carries::Nothing => {}
-            }
-            mtu.on_arrived(packet.stamp.sent_at, packet.bytes);
-            if packet.was_lost {
-                spurious += packet.bytes;
-                taken_back += 1;
-                sampler.on_spurious(packet.bytes);
-            } else {
-                acked.tally.add(packet.bytes);
-                sampler.on_ack(now, &packet.stamp, packet.bytes);
-            }
-        });
-        if let Some(done) = run {
-            outgoing.on_arrived(done);
+        let (recovery, mut cargo) = self.recovery_and_cargo(now);
+        let result = recovery.on_ack(now, ack, |fate, packet| cargo.settle(fate, packet));
+        if cargo.finish() {
+            self.use_mtu();
         }
-        let Ok(rtt) = result else {
+        let Ok(news) = result else {
             self.misbehaved("an ACK of a packet that was never sent");
             return;
         };
-        self.counters.lost = self.counters.lost.saturating_sub(taken_back);
         self.peer_credit = ack.credit;
-        if let Some(sample) = rtt {
-            self.rtt
-                .on_sample(sample, Duration::from_micros(u64::from(ack.delay_us)));
-            acked.rtt = Some(self.rtt.latest());
-        }
-        if acked.tally.packets > 0 {
-            self.probe_timeouts = 0;
+        if news {
             self.probes_owed = 0;
         }
-        if spurious > 0 {
-            self.controller.on_spurious_loss(now, spurious);
-        }
-        if mtu_grew {
-            self.use_mtu();
-        }
-        self.settle_losses(now, (acked.tally.packets > 0).then_some(acked));
         self.outgoing.tidy();
     }
 }

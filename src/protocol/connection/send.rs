@@ -34,9 +34,9 @@ impl Connection {
         if let Some(answer) = self.answers.pop_front() {
             return Some(self.send_path_frame(now, buf, answer.path, answer.token));
         }
-        let rtt = self.rtt.smoothed();
+        let rtt = self.recovery.rtt().smoothed();
         let ack_due = self.received.due(rtt).is_some_and(|t| t <= now);
-        let has_control = self.control_out.has_pending() && self.window_room() > 0;
+        let has_control = self.control_out.has_pending() && self.recovery.window_room() > 0;
         if ack_due || has_control {
             return Some(self.send_control(now, buf, ack_due));
         }
@@ -72,20 +72,16 @@ impl Connection {
         self.write_path_frame(now, buf, path, frame::PATH_CHALLENGE, token)
     }
 
-    fn window_room(&self) -> u64 {
-        self.controller.window().saturating_sub(self.ledger.in_flight())
-    }
-
     /// Whether content could leave now if the pacer agreed.
     pub(super) fn may_send_content(&mut self) -> bool {
-        self.window_room() > 0
-            && self.ledger.content_in_flight() < self.peer_credit
+        self.recovery.window_room() > 0
+            && self.recovery.content_in_flight() < self.peer_credit
             && (self.outgoing.is_ready() || self.wants_tail_copies())
     }
 
     fn wants_tail_copies(&self) -> bool {
         self.content_finished
-            && self.ledger.content_in_flight() > 0
+            && self.recovery.content_in_flight() > 0
             && self.counters.lost as f64 > self.counters.sent as f64 * TAIL_COPY_LOSS
     }
 
@@ -109,8 +105,7 @@ impl Connection {
         self.book(now, buf, start, carries, eliciting);
         if eliciting {
             let bytes = (buf.len() - start) as u64;
-            self.pacer.on_sent(bytes);
-            self.controller.on_sent(now, bytes, self.ledger.in_flight());
+            self.recovery.on_burst(now, bytes);
         }
         Transmit {
             path,
@@ -122,11 +117,8 @@ impl Connection {
         buf.resize(buf.len() + TAG_LEN, 0);
         self.sealer.seal(&mut buf[start..]);
         let bytes = if eliciting { buf.len() - start } else { 0 };
-        let stamp = self
-            .sampler
-            .on_sent(now, bytes as u64, self.ledger.in_flight() + bytes as u64);
-        self.ledger
-            .on_sent(stamp, u16::try_from(bytes).unwrap_or(u16::MAX), carries);
+        let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
+        self.recovery.on_packet(now, bytes, carries);
         self.last_sent = now;
         self.counters.sent += u64::from(eliciting);
     }
@@ -208,14 +200,14 @@ impl Connection {
         let room = (usize::from(MIN_MTU) - TAG_LEN).saturating_sub(buf.len() - packet + CONTROL_HEADER_LEN);
         let mut carries = Carries::Nothing;
         if room > 64
-            && self.window_room() > 0
+            && self.recovery.window_room() > 0
             && let Some(range) = self.control_out.next(room)
         {
             self.write_control_frame(&range, buf);
             carries = Carries::Control(range);
         }
         let mut eliciting = carries != Carries::Nothing;
-        if !eliciting && !self.rtt.is_measured() {
+        if !eliciting && !self.recovery.rtt().is_measured() {
             // A pure receiver learns the RTT only from what it asks for itself.
             buf.push(frame::PING);
             eliciting = true;
@@ -234,7 +226,7 @@ impl Connection {
     fn send_probe(&mut self, now: Time, buf: &mut Vec<u8>) -> Transmit {
         let packet = self.begin(buf);
         let mut carries = Carries::Nothing;
-        match self.ledger.oldest_in_flight() {
+        match self.recovery.ledger().oldest_in_flight() {
             // A copy of what has arrived meanwhile would ask for another one, and so on.
             Some(Carries::Content(range)) => {
                 let range = self.outgoing.outstanding(&range);
@@ -270,19 +262,19 @@ impl Connection {
 
     /// A burst of content: as much as window, credit and pacer allow.
     fn send_content(&mut self, now: Time, buf: &mut Vec<u8>, segments: usize) -> Option<Transmit> {
-        let window = self.window_room();
-        let credit = self.peer_credit.saturating_sub(self.ledger.content_in_flight());
+        let window = self.recovery.window_room();
+        let credit = self.peer_credit.saturating_sub(self.recovery.content_in_flight());
         if window == 0 || credit == 0 {
             self.limit = if window == 0 { Limit::Path } else { Limit::Peer };
             if window > 0 {
-                self.sampler.on_app_limited(self.ledger.in_flight());
+                self.recovery.on_app_limited();
             }
             return None;
         }
-        let paced = self.pacer.budget(now);
+        let paced = self.recovery.pacer().budget(now);
         let mtu = u64::from(self.mtu.current());
-        if paced < mtu.min(self.pacer.quantum()) {
-            self.limit = if self.pacer.is_limited() {
+        if paced < mtu.min(self.recovery.pacer().quantum()) {
+            self.limit = if self.recovery.pacer().is_limited() {
                 Limit::User
             } else {
                 Limit::Path
@@ -292,7 +284,7 @@ impl Connection {
         let room = window.min(paced).min(credit.max(mtu)).max(mtu);
         let segments = (room / mtu)
             .min(segments as u64)
-            .min(self.pacer.max_segments())
+            .min(self.recovery.pacer().max_segments())
             .max(1);
         let payload = self.payload();
         let path = self.path;
@@ -321,15 +313,14 @@ impl Connection {
         }
         if buf.is_empty() {
             self.limit = Limit::Source;
-            self.sampler.on_app_limited(self.ledger.in_flight());
+            self.recovery.on_app_limited();
             return None;
         }
-        if self.pacer.is_limited() {
-            self.sampler.on_app_limited(self.ledger.in_flight());
+        if self.recovery.pacer().is_limited() {
+            self.recovery.on_app_limited();
         }
         let bytes = buf.len() as u64;
-        self.pacer.on_sent(bytes);
-        self.controller.on_sent(now, bytes, self.ledger.in_flight());
+        self.recovery.on_burst(now, bytes);
         Some(Transmit { path, segment: first })
     }
 
@@ -341,13 +332,14 @@ impl Connection {
         if !self.wants_tail_copies() || now < self.tail_pause {
             return None;
         }
-        let old_enough = now - self.rtt.smoothed() / 4;
+        let old_enough = now - self.recovery.rtt().smoothed() / 4;
         let copy = self
-            .ledger
+            .recovery
+            .ledger()
             .oldest_uncopied(old_enough)
             .filter(|r| r.end - r.start <= payload);
         if copy.is_none() {
-            self.tail_pause = now + (self.rtt.smoothed() / 8).max(TAIL_PAUSE);
+            self.tail_pause = now + (self.recovery.rtt().smoothed() / 8).max(TAIL_PAUSE);
         } else {
             self.counters.repeated += 1;
         }

@@ -1,0 +1,93 @@
+//! What packets carried, once it is known what became of them.
+
+use super::Connection;
+use crate::protocol::ledger::{Carries, Settled};
+use crate::protocol::mtu::MtuSearch;
+use crate::protocol::outgoing::Outgoing;
+use crate::protocol::recovery::{Fate, Recovery};
+use crate::protocol::stream::SendStream;
+use crate::protocol::time::Time;
+use std::ops::Range;
+
+/// Those whom the fate of packets concerns.
+pub(super) struct Cargo<'a> {
+    now: Time,
+    outgoing: &'a mut Outgoing,
+    control: &'a mut SendStream,
+    mtu: &'a mut MtuSearch,
+    /// Packets lost and not come late.
+    lost: &'a mut u64,
+    /// Content that arrived and was not yet told: an ACK usually covers an unbroken run.
+    run: Option<Range<u64>>,
+    mtu_changed: bool,
+}
+
+impl Connection {
+    /// Recovery, and what to tell it of: for one ACK or one timeout.
+    pub(super) fn recovery_and_cargo(&mut self, now: Time) -> (&mut Recovery, Cargo<'_>) {
+        let cargo = Cargo {
+            now,
+            outgoing: &mut self.outgoing,
+            control: &mut self.control_out,
+            mtu: &mut self.mtu,
+            lost: &mut self.counters.lost,
+            run: None,
+            mtu_changed: false,
+        };
+        (&mut self.recovery, cargo)
+    }
+}
+
+impl Cargo<'_> {
+    /// This became of a packet.
+    pub(super) fn settle(&mut self, fate: Fate, packet: Settled) {
+        match fate {
+            Fate::Arrived => self.on_arrived(packet),
+            Fate::Lost => self.on_lost(packet),
+        }
+    }
+
+    fn on_arrived(&mut self, packet: Settled) {
+        match packet.carries {
+            Carries::Content(range) => match &mut self.run {
+                Some(run) if run.end == range.start => run.end = range.end,
+                _ => {
+                    self.tell_run();
+                    self.run = Some(range);
+                }
+            },
+            Carries::Control(range) => self.control.on_arrived(range),
+            Carries::MtuProbe(size) => self.mtu_changed |= self.mtu.on_probe_arrived(self.now, size),
+            Carries::Nothing => {}
+        }
+        self.mtu.on_arrived(packet.stamp.sent_at, packet.bytes);
+        *self.lost = self.lost.saturating_sub(u64::from(packet.was_lost));
+    }
+
+    fn on_lost(&mut self, packet: Settled) {
+        *self.lost += 1;
+        match packet.carries {
+            Carries::Content(range) => {
+                // A copy of it may just have arrived.
+                self.tell_run();
+                self.outgoing.on_lost(range);
+            }
+            Carries::Control(range) => self.control.on_lost(range),
+            Carries::MtuProbe(size) => return self.mtu.on_probe_lost(self.now, size),
+            Carries::Nothing => {}
+        }
+        self.mtu_changed |= self.mtu.on_lost(self.now, packet.stamp.sent_at, packet.bytes);
+    }
+
+    fn tell_run(&mut self) {
+        if let Some(run) = self.run.take() {
+            self.outgoing.on_arrived(run);
+        }
+    }
+
+    /// That was all; returns whether the MTU has changed.
+    pub(super) fn finish(mut self) -> bool {
+        self.tell_run();
+        self.mtu_changed
+    }
+}

@@ -1,0 +1,261 @@
+//! The sending half of a connection without what its packets carry: which of them arrived, what the path is like,
+//! how much may leave and when (the scope of RFC 9002).
+//!
+//! It joins the ledger, the RTT, the rate sampler, the congestion controller and the pacer. The connection drives
+//! it, and so do the flows of the tests that measure congestion control, so that both follow the same rules.
+
+use super::congestion::sampler::Sampler;
+use super::congestion::{AckSample, Controller};
+use super::ledger::{AckOfUnsent, Carries, Ledger, Settled};
+use super::pacing::Pacer;
+use super::received::MAX_ACK_DELAY;
+use super::rtt::RttEstimator;
+use super::time::Time;
+use super::wire::Ack;
+use std::time::Duration;
+
+/// Longest wait between probes of a silent peer, so that a path that comes back is noticed at once.
+const MAX_PROBE_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// What became of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It arrived, perhaps after it had been declared lost.
+    Arrived,
+    /// It is taken for lost.
+    Lost,
+}
+
+/// What one ACK told.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    packets: u64,
+    bytes: u64,
+    rtt: Option<Duration>,
+}
+
+/// What is under way, and what may follow it.
+#[derive(Debug)]
+pub struct Recovery {
+    ledger: Ledger,
+    rtt: RttEstimator,
+    sampler: Sampler,
+    controller: Box<dyn Controller>,
+    pacer: Pacer,
+    probe_timeouts: u32,
+    /// Packets sent before this and lost fell into a silence, which says nothing of congestion.
+    outage_before: Time,
+}
+
+impl Recovery {
+    /// Nothing sent yet. `handshake` is the round trip of the handshake, if one was seen.
+    pub fn new(controller: Box<dyn Controller>, handshake: Option<Duration>, now: Time) -> Self {
+        let mut pacer = Pacer::new(now);
+        pacer.set_rate(now, controller.pacing_rate());
+        Recovery {
+            ledger: Ledger::new(now),
+            rtt: RttEstimator::new(handshake),
+            sampler: Sampler::new(now),
+            controller,
+            pacer,
+            probe_timeouts: 0,
+            outage_before: Time::ZERO,
+        }
+    }
+
+    /// The packets.
+    pub fn ledger(&mut self) -> &mut Ledger {
+        &mut self.ledger
+    }
+
+    /// The pacer.
+    pub fn pacer(&mut self) -> &mut Pacer {
+        &mut self.pacer
+    }
+
+    /// The pace in force, bytes a second.
+    pub fn pacing_rate(&self) -> u64 {
+        self.pacer.rate()
+    }
+
+    /// The RTT.
+    pub const fn rtt(&self) -> &RttEstimator {
+        &self.rtt
+    }
+
+    /// The congestion controller.
+    pub fn controller(&self) -> &dyn Controller {
+        &*self.controller
+    }
+
+    /// Bytes in flight.
+    pub const fn in_flight(&self) -> u64 {
+        self.ledger.in_flight()
+    }
+
+    /// Content bytes in flight.
+    pub const fn content_in_flight(&self) -> u64 {
+        self.ledger.content_in_flight()
+    }
+
+    /// Bytes that the window has room for.
+    pub fn window_room(&self) -> u64 {
+        self.controller.window().saturating_sub(self.ledger.in_flight())
+    }
+
+    /// A packet left. `bytes` is 0 for one that asks for no ACK. [`on_burst`](Self::on_burst) must follow.
+    pub fn on_packet(&mut self, now: Time, bytes: u16, carries: Carries) {
+        let in_flight = self.ledger.in_flight() + u64::from(bytes);
+        let stamp = self.sampler.on_sent(now, u64::from(bytes), in_flight);
+        self.ledger.on_sent(stamp, bytes, carries);
+    }
+
+    /// All packets of a burst left, `bytes` together.
+    pub fn on_burst(&mut self, now: Time, bytes: u64) {
+        self.pacer.on_sent(bytes);
+        self.controller.on_sent(now, bytes, self.ledger.in_flight());
+    }
+
+    /// There is less to send than window and pacer would take.
+    pub fn on_app_limited(&mut self) {
+        self.sampler.on_app_limited(self.ledger.in_flight());
+    }
+
+    /// The largest datagram changed, in bytes.
+    pub fn set_mtu(&mut self, bytes: u16) {
+        self.pacer.set_mtu(bytes);
+        self.controller.set_mtu(bytes);
+    }
+
+    /// The path changed: what was learnt of the old one does not hold.
+    pub fn on_path_change(&mut self, now: Time) {
+        self.rtt.reset();
+        self.controller.on_path_change(now);
+        self.probe_timeouts = 0;
+        self.outage_before = now;
+    }
+
+    /// Probes in a row that nothing answered.
+    pub const fn probe_timeouts(&self) -> u32 {
+        self.probe_timeouts
+    }
+
+    /// When [`on_timeout`](Self::on_timeout) has something to do.
+    pub fn timeout(&mut self) -> Option<Time> {
+        let loss = self.ledger.loss_time(&self.rtt);
+        loss.into_iter().chain(self.probe_time()).min()
+    }
+
+    /// When to probe a peer that does not acknowledge.
+    fn probe_time(&self) -> Option<Time> {
+        if self.ledger.in_flight() == 0 {
+            return None;
+        }
+        let wait = self.rtt.probe_timeout(MAX_ACK_DELAY) * (1 << self.probe_timeouts.min(6));
+        let most = MAX_PROBE_TIMEOUT.max(self.rtt.smoothed() * 2 + MAX_ACK_DELAY);
+        Some(self.ledger.last_eliciting() + wait.min(most))
+    }
+
+    /// The clock passed [`timeout`](Self::timeout): calls `each` for the packets that are lost now. Returns whether
+    /// the peer must be probed instead.
+    pub fn on_timeout(&mut self, now: Time, each: impl FnMut(Fate, Settled)) -> bool {
+        if self.ledger.loss_time(&self.rtt).is_some_and(|t| t <= now) {
+            let prior = self.ledger.in_flight();
+            self.settle_losses(now, prior, Told::default(), each);
+            return false;
+        }
+        let due = self.probe_time().is_some_and(|t| t <= now);
+        if due {
+            self.probe_timeouts += 1;
+            if self.probe_timeouts >= 2 {
+                self.outage_before = now;
+            }
+        }
+        due
+    }
+
+    /// Takes an ACK: calls `each` for the packets that it decides on. Returns whether it was the first to tell of any
+    /// packet. An ACK of what was never sent is an error.
+    pub fn on_ack(
+        &mut self,
+        now: Time,
+        ack: &Ack<'_>,
+        mut each: impl FnMut(Fate, Settled),
+    ) -> Result<bool, AckOfUnsent> {
+        let prior = self.ledger.in_flight();
+        let mut told = Told::default();
+        let mut late = 0;
+        let sampler = &mut self.sampler;
+        let rtt = self.ledger.on_ack(now, ack, |packet| {
+            if packet.was_lost {
+                late += packet.bytes;
+                sampler.on_spurious(packet.bytes);
+            } else {
+                told.packets += 1;
+                told.bytes += packet.bytes;
+                sampler.on_ack(now, &packet.stamp, packet.bytes);
+            }
+            each(Fate::Arrived, packet);
+        })?;
+        if let Some(sample) = rtt {
+            self.rtt
+                .on_sample(sample, Duration::from_micros(u64::from(ack.delay_us)));
+            told.rtt = Some(self.rtt.latest());
+        }
+        if told.packets > 0 {
+            self.probe_timeouts = 0;
+        }
+        if late > 0 {
+            self.controller.on_spurious_loss(now, late);
+        }
+        self.settle_losses(now, prior, told, each);
+        Ok(told.packets > 0)
+    }
+
+    /// Declares losses, then tells the controller of them and of what an ACK told.
+    fn settle_losses(
+        &mut self,
+        now: Time,
+        prior_in_flight: u64,
+        acked: Told,
+        mut each: impl FnMut(Fate, Settled),
+    ) {
+        let mut lost = Told::default();
+        let (sampler, outage_before) = (&mut self.sampler, self.outage_before);
+        self.ledger.detect_losses(now, &self.rtt, |packet| {
+            // A probe of the MTU is lost by its size.
+            let is_probe = matches!(packet.carries, Carries::MtuProbe(_));
+            if !is_probe && packet.stamp.sent_at >= outage_before {
+                lost.packets += 1;
+                lost.bytes += packet.bytes;
+                sampler.on_lost(packet.bytes);
+            }
+            each(Fate::Lost, packet);
+        });
+        if acked.packets + lost.packets == 0 {
+            return;
+        }
+        let rate = self.sampler.finish(now, self.rtt.min());
+        self.controller.on_ack(&AckSample {
+            now,
+            acked_bytes: acked.bytes,
+            acked_packets: acked.packets,
+            lost_bytes: lost.bytes,
+            lost_packets: lost.packets,
+            rtt: acked.rtt,
+            max_rtt: rate.max_rtt,
+            min_rtt: self.rtt.min(),
+            smoothed_rtt: self.rtt.smoothed(),
+            delivery_rate: rate.delivery_rate,
+            app_limited: rate.app_limited,
+            delivered: rate.delivered,
+            delivered_at_send: rate.delivered_at_send,
+            lost_since_send: rate.lost_since_send,
+            prior_in_flight,
+            in_flight: self.ledger.in_flight(),
+            in_flight_at_send: rate.in_flight_at_send,
+        });
+        self.pacer.set_rtt(self.rtt.min());
+        self.pacer.set_rate(now, self.controller.pacing_rate());
+    }
+}
