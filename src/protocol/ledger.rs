@@ -1,8 +1,8 @@
 //! Every packet sent and what became of it: acknowledged, lost, or still on its way.
 //!
 //! Loss is decided by time, as RACK does (RFC 8985): a packet sent long enough before one that arrived is lost.
-//! "Long enough" widens when packets thought lost arrive after all, so that reordering paths are not taken for
-//! lossy ones. Packet numbers are never sent twice, so an ACK always says which copy arrived.
+//! "Long enough" widens while packets are overtaken by others, so that reordering paths are not taken for lossy ones.
+//! Packet numbers are never sent twice, so an ACK always says which copy arrived.
 
 use super::congestion::sampler::SendStamp;
 use super::ranges::RangeSet;
@@ -15,12 +15,12 @@ use std::time::Duration;
 
 /// Timer granularity (RFC 9002, section 6.1.2).
 const GRANULARITY: Duration = Duration::from_millis(1);
-/// The reordering window starts at an eighth of the RTT (RFC 9002, section 6.1.2)...
-const REORDER_START: u32 = 8;
-/// ...and never exceeds this many RTTs of the smoothed estimate...
-const REORDER_MAX_RTTS: u32 = 3;
-/// ...nor this.
-const REORDER_MAX: Duration = Duration::from_millis(400);
+/// The reordering window is at least an eighth of the RTT (RFC 9002, section 6.1.2)...
+const REORDER_LEAST: u32 = 8;
+/// ...and covers the age at which overtaken packets arrived of late: the most within this time, or twice this.
+const LATE_SPAN: Duration = Duration::from_secs(1);
+/// But no more than so much.
+const LATE_MAX: Duration = Duration::from_millis(400);
 /// Lost packets are remembered this long, to notice that they were only late.
 const LOST_MEMORY_RTTS: u32 = 2;
 
@@ -85,7 +85,9 @@ pub struct Ledger {
     largest_acked: Option<u64>,
     in_flight: u64,
     content_in_flight: u64,
-    reorder_extra: Duration,
+    /// Greatest age at which overtaken packets arrived, in this span of time and in the one before.
+    late: [Duration; 2],
+    late_since: Time,
     last_eliciting: Time,
 }
 
@@ -100,7 +102,8 @@ impl Ledger {
             largest_acked: None,
             in_flight: 0,
             content_in_flight: 0,
-            reorder_extra: Duration::ZERO,
+            late: [Duration::ZERO; 2],
+            late_since: now,
             last_eliciting: now,
         }
     }
@@ -189,8 +192,9 @@ impl Ledger {
                 if n == ack.largest && newest_is_new {
                     rtt = Some(now.since(settled.stamp.sent_at));
                 }
-                if settled.was_lost {
-                    self.widen(now, &settled);
+                if self.largest_acked.is_some_and(|l| n < l) {
+                    let age = now.since(settled.stamp.sent_at).min(LATE_MAX);
+                    self.late[0] = self.late[0].max(age);
                 }
                 each(settled);
             }
@@ -199,21 +203,29 @@ impl Ledger {
         Ok(rtt)
     }
 
-    /// A packet was late by more than the window allowed: allow that much.
-    fn widen(&mut self, now: Time, settled: &Settled) {
-        let late = now.since(settled.stamp.sent_at);
-        self.reorder_extra = self.reorder_extra.max(late).min(REORDER_MAX);
+    /// Age at which packets overtaken by others arrived of late; zero if none was.
+    pub fn late(&self) -> Duration {
+        self.late[0].max(self.late[1])
     }
 
     fn loss_delay(&self, rtt: &RttEstimator) -> Duration {
         let base = rtt.smoothed().max(rtt.latest());
-        let reorder = (base / REORDER_START).max(GRANULARITY);
-        // `reorder_extra` is a whole age at which packets still arrived; it decays only with the path.
-        (base + reorder).max(self.reorder_extra.min(base * (1 + REORDER_MAX_RTTS)) + GRANULARITY)
+        let wait = base.max(self.late());
+        wait + (wait / REORDER_LEAST).max(GRANULARITY)
     }
 
     /// Declares packets lost that were sent long enough before one that arrived; calls `each` for them.
     pub fn detect_losses(&mut self, now: Time, rtt: &RttEstimator, mut each: impl FnMut(Settled)) {
+        let since = now.since(self.late_since);
+        if since >= LATE_SPAN {
+            let before = if since < LATE_SPAN * 2 {
+                self.late[0]
+            } else {
+                Duration::ZERO
+            };
+            self.late = [Duration::ZERO, before];
+            self.late_since = now;
+        }
         let delay = self.loss_delay(rtt);
         while let Some(n) = self.first_unsettled() {
             if self.largest_acked.is_none_or(|l| n > l) {
@@ -277,7 +289,7 @@ impl Ledger {
 
     /// Drops settled packets from the front; lost ones stay long enough to be recognised when late.
     fn forget(&mut self, now: Time, rtt: &RttEstimator) {
-        let memory = rtt.smoothed() * LOST_MEMORY_RTTS + self.reorder_extra + MAX_LATE;
+        let memory = rtt.smoothed() * LOST_MEMORY_RTTS + self.late() + MAX_LATE;
         while let Some(front) = self.sent.front() {
             let keep = match front.state {
                 State::InFlight => true,
@@ -344,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn gap_is_lost_only_after_the_reordering_window_and_a_late_packet_widens_it() {
+    fn gap_is_lost_only_after_the_reordering_window_which_overtaken_packets_widen_for_a_while() {
         let (mut ledger, mut sampler) = (Ledger::new(ms(0)), Sampler::new(ms(0)));
         let mut rtt = RttEstimator::new(None);
         rtt.on_sample(Duration::from_millis(80), Duration::ZERO);
@@ -362,13 +374,23 @@ mod tests {
         assert_eq!(lost, 0);
         ledger.detect_losses(ms(91), &rtt, |_| lost += 1);
         assert_eq!((lost, ledger.in_flight()), (1, 0));
-        // It was only late: 120 ms after it left.
-        assert_eq!(ack(&mut ledger, ms(120), &[0, 1, 2]), [Carries::Content(0..10)]);
-        send(&mut ledger, &mut sampler, ms(200), Carries::Content(30..40));
-        send(&mut ledger, &mut sampler, ms(200), Carries::Content(40..50));
-        ack(&mut ledger, ms(280), &[4]);
-        ledger.detect_losses(ms(310), &rtt, |_| lost += 1);
-        assert_eq!(lost, 1, "the window has widened to 120 ms");
+        // It was only late: 250 ms after it left, many times what others took.
+        assert_eq!(ack(&mut ledger, ms(250), &[0, 1, 2]), [Carries::Content(0..10)]);
+        let mut wait = |now: u64| {
+            let first = ledger.base + ledger.sent.len() as u64;
+            send(&mut ledger, &mut sampler, ms(now), Carries::Content(30..40));
+            send(&mut ledger, &mut sampler, ms(now), Carries::Content(40..50));
+            ack(&mut ledger, ms(now + 80), &[first + 1]);
+            let mut lost = 0;
+            (now..now + 500)
+                .find(|t| {
+                    ledger.detect_losses(ms(*t), &rtt, |_| lost += 1);
+                    lost > 0
+                })
+                .map(|t| t - now)
+        };
+        assert_eq!(wait(300), Some(282), "as late as that one, and an eighth");
+        assert_eq!(wait(3000), Some(90), "that was long ago");
     }
 
     #[test]

@@ -142,6 +142,16 @@ impl RangeSet {
                 .is_some_and(|r| r.start <= range.start && r.end >= range.end)
     }
 
+    /// The range that `at` lies in.
+    pub fn containing(&self, at: u64) -> Option<&Range<u64>> {
+        self.ranges.get(self.touching(at + 1)).filter(|r| r.contains(&at))
+    }
+
+    /// Takes everything out.
+    pub fn clear(&mut self) {
+        self.ranges.clear();
+    }
+
     /// The parts of `range` that are not in it, ascending.
     pub fn missing(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
         let mut at = range.start;

@@ -1,11 +1,12 @@
 //! What arrived, and when to say so: timer-based selective acknowledgements.
 //!
-//! An ACK repeats as many earlier ranges as fit its share of the forward bytes, so lost ACKs repair themselves.
-//! Memory is bounded: the oldest ranges are forgotten first, when the sender has long acted on them.
+//! Each packet is told of three times, wherever it lies, and the highest ranges as long as there is room, so lost ACKs
+//! repair themselves. Memory is bounded: old ranges are forgotten when the sender has long acted on them.
 
 use super::ranges::RangeSet;
 use super::time::Time;
 use super::wire::{Ack, PacketNumber};
+use std::cmp::Reverse;
 use std::time::Duration;
 
 /// Shortest and longest time between ACKs. 10 ms is UDT's SYN (draft-gg-udt-03, section 4); scaling with the RTT
@@ -13,27 +14,48 @@ use std::time::Duration;
 const ACK_INTERVAL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
 /// Longest time a packet waits for its ACK.
 pub const MAX_ACK_DELAY: Duration = ACK_INTERVAL.1;
+/// Bytes that pay for an ACK: fifty times its own, with all headers and few ranges. A way back may have a fiftieth of
+/// the way forth (ADSL, cable), and ACKs must not fill it.
+const ENOUGH_BYTES: u64 = 50 * 90;
+/// Bytes that pay for an ACK out of turn, to tell of a gap.
+const MANY_BYTES: u64 = 4 * ENOUGH_BYTES;
+/// Fewer bytes wait for more, so long.
+const PATIENCE: Duration = Duration::from_millis(10);
 /// Ranges remembered: at 10% loss that is 40,000 packets.
 const MAX_RANGES: usize = 4096;
-/// ACKs take at most this share of the bytes received since the last one.
+/// ACKs take at most this share of the bytes received since the last one, and their ranges again as much.
 const SHARE_OF_FORWARD_BYTES: u64 = 100;
 /// Room for ranges in any ACK: enough for a few gaps at low rates.
 const MIN_ROOM: u64 = 64;
 /// Room in the largest ACK, inside the smallest MTU with its sealing.
 const MAX_ROOM: u64 = 1100;
 
+/// How often each packet is told of, against loss of ACKs.
+const TOLD: usize = 3;
+/// Bytes that one more range takes up, mostly.
+const RANGE_BYTES: usize = 3;
+/// Twice so long, and twice so many packets: then the sender has surely acted on what was told.
+const MEMORY: (Duration, u32) = (Duration::from_millis(500), 1000);
+
 /// Packets received and not yet reported.
 #[derive(Debug, Default)]
 pub struct Received {
     ranges: RangeSet,
     largest_at: Time,
-    /// Since the last ACK: packets and bytes that asked for one, and when the first came.
-    pending: u32,
+    /// What arrived since the last ACK, and between those before it.
+    news: [RangeSet; TOLD],
+    /// Lowest number that arrived in this span, and in the one before; when this one began, and its packets.
+    lowest: [u64; 2],
+    span_began: Time,
+    span_packets: u32,
+    /// Since the last ACK: bytes that asked for one, and when the first came.
     pending_bytes: u64,
     pending_since: Option<Time>,
     last_ack: Time,
-    /// A gap opened since the last ACK: say so early, once.
+    /// A gap opened: said as soon as it costs little.
     gap: bool,
+    /// There is news that must not wait.
+    urgent: bool,
 }
 
 impl Received {
@@ -47,8 +69,11 @@ impl Received {
         }
         self.ranges.insert(n..n + 1);
         self.ranges.forget_oldest(MAX_RANGES);
+        self.news[0].insert(n..n + 1);
+        self.news[0].forget_oldest(MAX_RANGES);
+        self.lowest[0] = self.lowest[0].min(n);
+        self.span_packets += 1;
         if eliciting {
-            self.pending += 1;
             self.pending_bytes += bytes as u64;
             self.pending_since.get_or_insert(now);
         }
@@ -63,33 +88,65 @@ impl Received {
     pub fn due(&self, rtt: Duration) -> Option<Time> {
         let since = self.pending_since?;
         let interval = Self::interval(rtt);
-        if self.gap {
-            return Some((self.last_ack + ACK_INTERVAL.0).max(since));
-        }
-        // Two packets after a quiet interval need not wait any longer.
-        if self.pending >= 2 {
-            Some((self.last_ack + interval).max(since))
+        let patience = interval.max(PATIENCE);
+        let wait = if self.urgent || self.gap && self.pending_bytes >= MANY_BYTES {
+            ACK_INTERVAL.0
+        } else if self.pending_bytes >= ENOUGH_BYTES {
+            interval
+        } else if self.gap {
+            patience
         } else {
-            Some(since + interval)
-        }
+            return Some(since + patience);
+        };
+        Some((self.last_ack + wait).max(since))
     }
 
-    /// Appends the ACK frame; nothing if nothing ever arrived.
+    /// Appends the ACK frame; nothing if nothing ever arrived. It tells of what is new, wherever it lies, and of the
+    /// highest ranges besides: reordering fills gaps far below them.
     pub fn write_ack(&mut self, now: Time, credit: u64, buf: &mut Vec<u8>) {
-        let room = (self.pending_bytes / SHARE_OF_FORWARD_BYTES).clamp(MIN_ROOM, MAX_ROOM);
+        let room = (self.pending_bytes / SHARE_OF_FORWARD_BYTES).clamp(MIN_ROOM, MAX_ROOM) as usize;
         let delay = u32::try_from(now.since(self.largest_at).as_micros()).unwrap_or(u32::MAX);
-        Ack::encode(buf, room as usize, self.ranges.iter().rev(), delay, credit);
-        self.pending = 0;
+        let news = self.news.iter().flat_map(RangeSet::iter);
+        let mut news: Vec<_> = news.filter_map(|n| self.ranges.containing(n.start)).collect();
+        news.sort_unstable_by_key(|range| Reverse(range.start));
+        news.dedup();
+        let highest = (room / RANGE_BYTES).saturating_sub(news.len()).max(1);
+        let lowest = self
+            .ranges
+            .iter()
+            .rev()
+            .nth(highest - 1)
+            .map_or(0, |range| range.start);
+        news.retain(|range| range.start < lowest);
+        let told = self.ranges.iter().rev().take(highest).chain(news);
+        Ack::encode(buf, room, told, delay, credit);
+        self.news.rotate_right(1);
+        self.news[0].clear();
+        self.forget(now);
         self.pending_bytes = 0;
         self.pending_since = None;
         self.gap = false;
+        self.urgent = false;
         self.last_ack = now;
+    }
+
+    /// Forgets what lies below all that arrived of late.
+    fn forget(&mut self, now: Time) {
+        if now.since(self.span_began) < MEMORY.0 || self.span_packets < MEMORY.1 {
+            return;
+        }
+        self.span_began = now;
+        self.span_packets = 0;
+        let newest = self.ranges.last().map_or(0, |range| range.start);
+        let [current, before] = self.lowest;
+        self.ranges.forget_below(newest.min(current).min(before));
+        self.lowest = [u64::MAX, current];
     }
 
     /// Owes an ACK at once, for news that should not wait (credit came back).
     pub fn hurry(&mut self, now: Time) {
         if !self.ranges.is_empty() {
-            self.gap = true;
+            self.urgent = true;
             self.pending_since.get_or_insert(now);
         }
     }
@@ -97,6 +154,7 @@ impl Received {
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::{Frame, Frames};
     use super::*;
 
     const RTT: Duration = Duration::from_millis(80);
@@ -106,14 +164,80 @@ mod tests {
     }
 
     #[test]
-    fn single_packet_waits_one_interval_and_a_gap_does_not() {
+    fn single_packet_waits_and_many_do_not() {
         let mut r = Received::default();
         r.on_packet(ms(100), PacketNumber::new(0), 1200, true);
         assert_eq!(r.due(RTT), Some(ms(110)));
-        r.on_packet(ms(101), PacketNumber::new(2), 1200, true);
+        (1..8).for_each(|n| r.on_packet(ms(101), PacketNumber::new(n), 1200, true));
         assert_eq!(r.due(RTT), Some(ms(100)));
         r.write_ack(ms(101), 0, &mut Vec::new());
         assert_eq!(r.due(RTT), None);
+    }
+
+    #[test]
+    fn acks_fit_a_narrow_way_back_though_a_tenth_is_lost() {
+        let (mut r, mut got, mut told) = (Received::default(), 0, 0);
+        // 20 Mbit/s over a short path.
+        for n in (0..4000).filter(|n| n % 10 != 0) {
+            let now = Time::from_nanos(n * 560_000);
+            r.on_packet(now, PacketNumber::new(n), 1400, true);
+            got += 1400;
+            if r.due(Duration::from_millis(2)).is_some_and(|t| t <= now) {
+                let mut ack = Vec::new();
+                r.write_ack(now, 0, &mut ack);
+                // IP and UDP, our header and the tag.
+                told += ack.len() as u64 + 57;
+            }
+        }
+        assert!(told * 1000 < got * 25, "{told} of {got}");
+    }
+
+    /// Numbers that the next ACK tells of.
+    fn told(r: &mut Received, now: Time) -> RangeSet {
+        let mut buf = Vec::new();
+        r.write_ack(now, 0, &mut buf);
+        let Some(Ok(Frame::Ack(ack))) = Frames::new(&buf).next() else {
+            panic!("an ACK")
+        };
+        let mut set = RangeSet::new();
+        for range in ack.ranges() {
+            set.insert(range);
+        }
+        set
+    }
+
+    #[test]
+    fn what_fills_a_gap_far_below_is_told_three_times() {
+        let mut r = Received::default();
+        for n in (0..2000).filter(|n| n % 2 == 0) {
+            r.on_packet(ms(0), PacketNumber::new(n), 100, true);
+        }
+        for now in 1..4 {
+            told(&mut r, ms(now));
+        }
+        r.on_packet(ms(5), PacketNumber::new(301), 100, true);
+        for now in 6..9 {
+            let set = told(&mut r, ms(now));
+            assert!(set.contains(&(300..303)) && set.contains(&(1998..1999)));
+        }
+        assert!(!told(&mut r, ms(9)).contains(&(300..303)));
+    }
+
+    #[test]
+    fn old_gaps_are_forgotten_but_not_while_little_arrives() {
+        let mut r = Received::default();
+        for n in (0..2000).filter(|n| n % 2 == 0) {
+            r.on_packet(ms(n), PacketNumber::new(n), 1400, true);
+            told(&mut r, ms(n));
+        }
+        let kept = r.ranges.len();
+        told(&mut r, ms(60_000));
+        assert_eq!(r.ranges.len(), kept, "nothing came since");
+        for n in (2000..8000).filter(|n| n % 2 == 0) {
+            r.on_packet(ms(60_000 + n), PacketNumber::new(n), 1400, true);
+            told(&mut r, ms(60_000 + n));
+        }
+        assert!(r.ranges.first().is_some_and(|range| range.start > 2000));
     }
 
     #[test]

@@ -14,7 +14,8 @@ use super::time::Time;
 use super::wire::Ack;
 use std::time::Duration;
 
-/// Longest wait between probes of a silent peer, so that a path that comes back is noticed at once.
+/// Longest wait between probes of a silent peer, so that a path that comes back is noticed at once. Two packets each
+/// time hurt nobody.
 const MAX_PROBE_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// What became of a packet.
@@ -151,9 +152,12 @@ impl Recovery {
         if self.ledger.in_flight() == 0 {
             return None;
         }
-        let wait = self.rtt.probe_timeout(MAX_ACK_DELAY) * (1 << self.probe_timeouts.min(6));
-        let most = MAX_PROBE_TIMEOUT.max(self.rtt.smoothed() * 2 + MAX_ACK_DELAY);
-        Some(self.ledger.last_eliciting() + wait.min(most))
+        let first = self.rtt.probe_timeout(MAX_ACK_DELAY);
+        let wait = match self.probe_timeouts {
+            0 => first,
+            n => (first * (1 << n.min(6))).min(MAX_PROBE_TIMEOUT),
+        };
+        Some(self.ledger.last_eliciting() + wait)
     }
 
     /// The clock passed [`timeout`](Self::timeout): calls `each` for the packets that are lost now. Returns whether
@@ -244,6 +248,7 @@ impl Recovery {
             lost_packets: lost.packets,
             rtt: acked.rtt,
             max_rtt: rate.max_rtt,
+            late: self.ledger.late(),
             min_rtt: self.rtt.min(),
             smoothed_rtt: self.rtt.smoothed(),
             delivery_rate: rate.delivery_rate,

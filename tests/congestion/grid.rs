@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 /// The table's random numbers. SEED=n prints it with others, to see what is chance.
 const SEED: u64 = 5;
+/// Rates of the paths, Mbit/s.
+const RATES: [f64; 5] = [1.0, 20.0, 100.0, 500.0, 1000.0];
 
 fn plain_cells(rates: &[f64], losses: &[f64]) -> Vec<Cell> {
     let mut cells = Vec::new();
@@ -57,20 +59,35 @@ fn summary(cells: &[Cell], outcomes: &[Outcome]) -> String {
     out
 }
 
-/// Prints the table; compares it unless SEED or CC ask for another one.
+/// Prints the table; compares it unless SEED, CC or GRID ask for another one.
 fn review(name: &str, cells: &[Cell]) {
     let table = table(cells);
-    println!("{table}");
-    if std::env::var_os("SEED").is_none() && std::env::var_os("CC").is_none() {
+    println!("{name}: {table}");
+    if ["SEED", "CC", "GRID"]
+        .iter()
+        .all(|v| std::env::var_os(v).is_none())
+    {
         insta::assert_snapshot!(name, table);
     }
 }
 
+/// GRID="grid grid_policer 1 20" prints these tables only, at these rates only.
 #[test]
 #[ignore = "minutes"]
 fn grid() {
-    let paths = plain_cells(&[1.0, 20.0, 100.0, 500.0, 1000.0], &[0.0, 0.001, 0.01, 0.05, 0.1]);
+    let only = std::env::var("GRID").unwrap_or_default();
+    let words: Vec<&str> = only.split_whitespace().collect();
+    let mut rates: Vec<f64> = words.iter().filter_map(|w| w.parse().ok()).collect();
+    if rates.is_empty() {
+        rates = RATES.into();
+    }
+    let named = |name: &&str| TABLES.iter().any(|(table, _)| table == name);
+    let names: Vec<_> = words.into_iter().filter(named).collect();
+    let paths = plain_cells(&rates, &[0.0, 0.001, 0.01, 0.05, 0.1]);
     for (name, trouble) in TABLES {
+        if !names.is_empty() && !names.contains(&name) {
+            continue;
+        }
         let cells: Vec<Cell> = paths.iter().map(|cell| cell.clone().with(trouble)).collect();
         review(name, &cells);
     }

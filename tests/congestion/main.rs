@@ -75,6 +75,17 @@ fn jitter_that_reorders_is_not_taken_for_loss() {
 }
 
 #[test]
+fn jitter_of_many_round_trips_is_not_taken_for_loss_either() {
+    let jitter = |mbit, ms, loss| Cell::new(mbit, 2.0, loss, 1.0).with(Trouble::Jitter(ms));
+    let cells = [
+        jitter(20.0, 10.0, 0.01),
+        jitter(100.0, 50.0, 0.0),
+        jitter(100.0, 50.0, 0.01),
+    ];
+    hold(&cells, 88.0, 125.0);
+}
+
+#[test]
 fn policed_rate_is_reached() {
     hold(
         &[Cell::new(100.0, 50.0, 0.0, 1.0).with(Trouble::Policer)],

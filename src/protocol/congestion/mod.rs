@@ -30,6 +30,8 @@ pub struct AckSample {
     /// Longest RTT among the packets newly acknowledged, ACK delay included ([`sampler::RateSample::max_rtt`]):
     /// what the window must cover when jitter reorders; none if nothing was acknowledged.
     pub max_rtt: Option<Duration>,
+    /// Age at which packets that others had overtaken arrived within the last second or two; zero if none did.
+    pub late: Duration,
     /// Lowest RTT seen on this path, over its whole life.
     pub min_rtt: Duration,
     /// Smoothed RTT (RFC 9002, section 5.3).

@@ -217,6 +217,7 @@ mod tests {
             lost_packets: lost,
             rtt: Some(Duration::from_millis(50)),
             max_rtt: Some(Duration::from_millis(50)),
+            late: Duration::ZERO,
             min_rtt: Duration::from_millis(50),
             smoothed_rtt: Duration::from_millis(50),
             delivery_rate: Some(1_400_000),

@@ -70,6 +70,8 @@ pub struct Bbr {
     max_bw: MaxBandwidth,
     min_rtt: MinRtt,
     jitter: Jitter,
+    /// What reordering adds to the unloaded RTT.
+    late: Duration,
     train: Train,
     baseline: Baseline,
     /// The baseline loss in force, 0 to 1.
@@ -135,6 +137,7 @@ impl Bbr {
             max_bw: MaxBandwidth::default(),
             min_rtt: MinRtt::new(now),
             jitter: Jitter::default(),
+            late: Duration::ZERO,
             train: Train::default(),
             baseline: Baseline::default(),
             p0: 0.0,
@@ -191,6 +194,12 @@ impl Bbr {
         self.bdp(bw) + self.gross(bw) * self.jitter.get().as_secs_f64() / 2.0
     }
 
+    /// What the window must cover beside the unloaded RTT. In startup, where the spread of RTTs may be a queue of ours,
+    /// only reordering proves jitter.
+    fn spread(&self) -> Duration {
+        if self.full { self.jitter.get() } else { self.late }
+    }
+
     fn on_model(&mut self, s: &AckSample) -> Option<Stretch> {
         if let Some(rtt) = s.rtt {
             if self.min_rtt.get().is_none() {
@@ -198,7 +207,9 @@ impl Bbr {
             }
             self.min_rtt.on_sample(s.now, rtt);
         }
-        let least = self.min_rtt.get().unwrap_or_default() + self.jitter.get();
+        let min_rtt = self.min_rtt.get().unwrap_or_default();
+        self.late = s.late.saturating_sub(min_rtt);
+        let least = min_rtt + self.spread();
         let ended = self.round.on_ack(s, least);
         if self.full {
             if let Some(rate) = ended.and_then(|e| e.rate()) {
@@ -206,7 +217,6 @@ impl Bbr {
                 self.peak = self.peak.max(rate);
             }
         } else {
-            let min_rtt = self.min_rtt.get().unwrap_or_default();
             let train = self.train.on_ack(s, min_rtt, self.mtu);
             self.max_bw.on_sample(train.max(s.delivery_rate).unwrap_or(0));
             self.peak = self.max_bw.get();
@@ -241,7 +251,7 @@ impl Bbr {
         let least = MIN_PACKETS * self.mtu;
         let gain = self.state.window_gain();
         let bursts = 3 * (self.pacing_rate / 1000).max(2 * self.mtu);
-        let jitter = self.gross(self.bw()) * self.jitter.get().as_secs_f64();
+        let jitter = self.gross(self.bw()) * self.spread().as_secs_f64();
         let target = (gain * self.bdp(self.bw()) + jitter) as u64 + bursts;
         self.window = if self.full {
             target

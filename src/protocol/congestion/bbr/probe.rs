@@ -186,7 +186,7 @@ impl Bbr {
         self.full_rounds += 1;
         let low = ended.map_or(self.round.current().low, |e| e.low);
         let queue = low.is_some_and(|low| self.is_queue(low));
-        let long = s.now.since(self.grew_at) >= FULL_TIME;
+        let long = s.now.since(self.grew_at) >= FULL_TIME.max(self.late * 2);
         if long && (queue || self.full_rounds >= FULL_ROUNDS) {
             self.full = true;
             self.enter(State::Drain, s);

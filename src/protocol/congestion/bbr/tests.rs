@@ -31,6 +31,7 @@ impl Fed {
             lost_packets: lost,
             rtt: Some(rtt),
             max_rtt: Some(rtt),
+            late: Duration::ZERO,
             min_rtt: Duration::from_micros(40),
             smoothed_rtt: rtt,
             delivery_rate: Some(rate),
