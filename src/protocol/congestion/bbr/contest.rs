@@ -37,6 +37,9 @@ const COLLAPSE: f64 = 0.7;
 /// What one such verdict leaves at least: a rival's burst can shut us out for a moment.
 const FALL: f64 = 0.5;
 
+/// What startup's fastest train may be worth at least.
+const TRAIN_NOISE: f64 = 0.8;
+
 /// A trim that our own error does not explain: probing by a quarter would only take from others.
 const PRESSED: f64 = 0.92;
 
@@ -170,6 +173,9 @@ impl Bbr {
             self.enter(State::Drain, s);
             return;
         }
+        if self.state == State::Cruise && std::mem::take(&mut self.unproven) {
+            self.on_first_cruise(stretch);
+        }
         if self.state == State::Cruise {
             self.queued_for = if self.queued { self.queued_for + 1 } else { 0 };
             let packets = (self.bdp(self.bw()) / self.mtu as f64).max(1.0);
@@ -188,6 +194,16 @@ impl Bbr {
             matches!(self.state, State::Cruise | State::Down | State::Refill) && packets >= FEW_PACKETS;
         if able && (overflow && self.queued_for >= 3 || self.queued_for >= RIVAL) {
             self.enter_contest(s, overflow);
+        }
+    }
+
+    /// ACKs that the way back pushed together may have made the fastest train too fast. What comes out of a full queue is
+    /// the path's rate, whoever filled it.
+    fn on_first_cruise(&mut self, stretch: &Stretch) {
+        let most = self.max_bw.get();
+        if let Some(rate) = stretch.rate().filter(|_| self.queued) {
+            self.max_bw
+                .reset(rate.clamp((most as f64 * TRAIN_NOISE) as u64, most));
         }
     }
 

@@ -106,6 +106,8 @@ pub struct Bbr {
     /// The most that the current probe was given.
     probed: u64,
     full: bool,
+    /// Whether nothing but startup's trains speaks for the bandwidth yet.
+    unproven: bool,
     probe_wait: Duration,
     probe_rtt_done: Option<Time>,
     /// Lowest RTT of this RTT probe.
@@ -158,6 +160,7 @@ impl Bbr {
             grew_at: now,
             probed: 0,
             full: false,
+            unproven: false,
             probe_wait: Duration::from_secs(2),
             probe_rtt_done: None,
             dip: None,

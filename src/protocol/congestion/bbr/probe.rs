@@ -189,6 +189,7 @@ impl Bbr {
         let long = s.now.since(self.grew_at) >= FULL_TIME.max(self.late * 2);
         if long && (queue || self.full_rounds >= FULL_ROUNDS) {
             self.full = true;
+            self.unproven = true;
             self.enter(State::Drain, s);
         }
     }

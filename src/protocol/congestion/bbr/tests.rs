@@ -64,6 +64,16 @@ fn a_machine_busy_for_milliseconds_does_not_end_startup() {
     assert_ne!(fed.bbr.state, State::Startup, "this queue is the path's");
 }
 
+#[test]
+fn what_comes_out_of_a_queue_corrects_what_startup_believed() {
+    let mut fed = Fed::new();
+    let (quick, slow) = (Duration::from_millis(40), Duration::from_millis(60));
+    // ACKs that were pushed together once: a fifth too much.
+    fed.feed(4, 40, 6_000_000, quick, 0);
+    fed.feed(40, 40, 5_000_000, slow, 0);
+    assert_eq!(fed.bbr.bandwidth(), 5_000_000);
+}
+
 /// A path that gave 100 Mbit/s, and now is said to be shared with somebody who is blind to loss.
 fn holding() -> Fed {
     let mut fed = Fed::new();
