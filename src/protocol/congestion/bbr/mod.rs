@@ -70,7 +70,7 @@ pub struct Bbr {
     max_bw: MaxBandwidth,
     min_rtt: MinRtt,
     jitter: Jitter,
-    /// What reordering adds to the unloaded RTT.
+    /// How much later than others overtaken packets came.
     late: Duration,
     train: Train,
     baseline: Baseline,
@@ -211,7 +211,8 @@ impl Bbr {
             self.min_rtt.on_sample(s.now, rtt);
         }
         let min_rtt = self.min_rtt.get().unwrap_or_default();
-        self.late = s.late.saturating_sub(min_rtt);
+        // The RTT that others had meanwhile may hold a queue of ours.
+        self.late = s.late.saturating_sub(s.smoothed_rtt.max(min_rtt));
         let least = min_rtt + self.spread();
         let ended = self.round.on_ack(s, least);
         if self.full {
