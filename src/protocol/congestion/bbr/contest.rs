@@ -173,8 +173,8 @@ impl Bbr {
             self.enter(State::Drain, s);
             return;
         }
-        if self.state == State::Cruise && std::mem::take(&mut self.unproven) {
-            self.on_first_cruise(stretch);
+        if self.state == State::Cruise && self.queued && std::mem::take(&mut self.unproven) {
+            self.on_first_queue(stretch);
         }
         if self.state == State::Cruise {
             self.queued_for = if self.queued { self.queued_for + 1 } else { 0 };
@@ -199,9 +199,9 @@ impl Bbr {
 
     /// ACKs that the way back pushed together may have made the fastest train too fast. What comes out of a full queue is
     /// the path's rate, whoever filled it.
-    fn on_first_cruise(&mut self, stretch: &Stretch) {
+    fn on_first_queue(&mut self, stretch: &Stretch) {
         let most = self.max_bw.get();
-        if let Some(rate) = stretch.rate().filter(|_| self.queued) {
+        if let Some(rate) = stretch.rate() {
             self.max_bw
                 .reset(rate.clamp((most as f64 * TRAIN_NOISE) as u64, most));
         }

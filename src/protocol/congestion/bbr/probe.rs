@@ -262,6 +262,7 @@ impl Bbr {
             if self.pressed && packets >= FEW_PACKETS {
                 self.enter_contest(s, false);
             } else {
+                self.unproven = false;
                 self.enter(State::Refill, s);
             }
         }
