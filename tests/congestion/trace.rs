@@ -21,9 +21,10 @@ fn trace() {
     });
     let cell = Cell::new(v[0], v[1], v[2] / 100.0, v[3]).with(trouble);
     let names = std::env::var("FLOWS").unwrap_or_else(|_| "bbr".into());
-    let mut w = cell.world(std::env::var("SEED").map_or(1, |s| s.parse().unwrap()));
+    let seed = std::env::var("SEED").map_or(1, |s| s.parse().unwrap());
+    let mut w = cell.world(seed);
     for (i, name) in names.split(' ').enumerate() {
-        add(&mut w, name, 2.0 * i as f64, v[1], std::env::var("SEED").map_or(31, |s| s.parse().unwrap()) + i as u64, None);
+        add(&mut w, name, 2.0 * i as f64, v[1], seed + i as u64, None);
     }
     let change: Option<Vec<f64>> = std::env::var("CHANGE")
         .ok()
