@@ -35,7 +35,7 @@ const TOLD: usize = 3;
 /// Bytes that one more range takes up, mostly.
 const RANGE_BYTES: usize = 3;
 /// Twice so long, and twice so many packets: then the sender has surely acted on what was told.
-const MEMORY: (Duration, u32) = (Duration::from_millis(500), 1000);
+const MEMORY: (Duration, u64) = (Duration::from_millis(500), 1000);
 
 /// Packets received and not yet reported.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ pub struct Received {
     /// Lowest number that arrived in this span, and in the one before; when this one began, and its packets.
     lowest: [u64; 2],
     span_began: Time,
-    span_packets: u32,
+    span_packets: u64,
     /// Since the last ACK: bytes that asked for one, and when the first came.
     pending_bytes: u64,
     pending_since: Option<Time>,
