@@ -97,7 +97,7 @@ impl Flow {
     }
 
     fn may_send(&self, now: Time) -> bool {
-        now >= self.start && self.has_data() && (self.recovery.window_room() >= PACKET || self.probes > 0)
+        now >= self.start && (self.probes > 0 || self.has_data() && self.recovery.window_room() >= PACKET)
     }
 
     /// When this flow wants to act next.
