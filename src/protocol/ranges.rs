@@ -135,11 +135,7 @@ impl RangeSet {
 
     /// Whether all of `range` is in it.
     pub fn contains(&self, range: &Range<u64>) -> bool {
-        range.start >= range.end
-            || self
-                .ranges
-                .get(self.touching(range.start + 1))
-                .is_some_and(|r| r.start <= range.start && r.end >= range.end)
+        range.start >= range.end || self.containing(range.start).is_some_and(|r| r.end >= range.end)
     }
 
     /// The range that `at` lies in.

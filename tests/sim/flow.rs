@@ -59,6 +59,8 @@ pub(crate) struct Flow {
     /// Whether its receiver acknowledges every second packet, as TCP does.
     pub(crate) tcp: bool,
     id: usize,
+    /// Of the path when nothing queues.
+    rtt: Duration,
     probes: u32,
     received: Received,
     /// Packets received since the last ACK.
@@ -66,7 +68,7 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    /// `rtt` is that of the handshake.
+    /// `rtt` is that of the path when nothing queues, as the handshake met it.
     pub(crate) fn new(
         id: usize,
         controller: Box<dyn Controller>,
@@ -84,6 +86,7 @@ impl Flow {
             paced: true,
             tcp: false,
             id,
+            rtt,
             probes: 0,
             received: Received::default(),
             unacked: 0,
@@ -101,13 +104,13 @@ impl Flow {
     }
 
     /// When this flow wants to act next.
-    pub(crate) fn next_time(&mut self, now: Time, base_rtt: Duration) -> Option<Time> {
+    pub(crate) fn next_time(&mut self, now: Time) -> Option<Time> {
         if now < self.start {
             return Some(self.start);
         }
         let mut at = self
             .received
-            .due(base_rtt)
+            .due(self.rtt)
             .into_iter()
             .chain(self.recovery.timeout())
             .min();
@@ -123,14 +126,8 @@ impl Flow {
         at
     }
 
-    pub(crate) fn on_time(
-        &mut self,
-        now: Time,
-        base_rtt: Duration,
-        link: &mut Link<(usize, u64)>,
-        back: &mut Link<Ack>,
-    ) {
-        if self.received.due(base_rtt).is_some_and(|t| t <= now) {
+    pub(crate) fn on_time(&mut self, now: Time, link: &mut Link<(usize, u64)>, back: &mut Link<Ack>) {
+        if self.received.due(self.rtt).is_some_and(|t| t <= now) {
             self.send_ack(now, back);
         }
         if self.recovery.timeout().is_some_and(|t| t <= now) {
@@ -165,11 +162,11 @@ impl Flow {
     }
 
     /// A data packet arrived at the receiver.
-    pub(crate) fn on_packet(&mut self, now: Time, number: u64, base_rtt: Duration, back: &mut Link<Ack>) {
+    pub(crate) fn on_packet(&mut self, now: Time, number: u64, back: &mut Link<Ack>) {
         self.received
             .on_packet(now, PacketNumber::new(number), PACKET as usize, true);
         self.unacked += 1;
-        if self.tcp && self.unacked >= 2 || self.received.due(base_rtt).is_some_and(|t| t <= now) {
+        if self.tcp && self.unacked >= 2 || self.received.due(self.rtt).is_some_and(|t| t <= now) {
             self.send_ack(now, back);
         }
     }
@@ -207,20 +204,17 @@ pub(crate) struct World {
     pub(crate) flows: Vec<Flow>,
     /// Queueing delay that packets met, microseconds, since [`World::clear_delays`].
     pub(crate) delays: Vec<u32>,
-    base_rtt: Duration,
     tick: u32,
 }
 
 impl World {
     pub(crate) fn new(forth: Profile, back: Profile, seed: u64) -> Self {
-        let base_rtt = forth.delay + back.delay;
         World {
             now: Time::ZERO,
             forth: Link::new(forth, seed),
             back: Link::new(back, seed ^ 0x5bd1_e995),
             flows: Vec::new(),
             delays: Vec::new(),
-            base_rtt,
             tick: 0,
         }
     }
@@ -228,16 +222,12 @@ impl World {
     /// Runs until `end`, or until every flow with a goal has reached it.
     pub(crate) fn run(&mut self, end: Time) {
         loop {
-            let (now, base_rtt) = (self.now, self.base_rtt);
+            let now = self.now;
             let links = [self.forth.next_time(), self.back.next_time()]
                 .into_iter()
                 .flatten()
                 .min();
-            let flows = self
-                .flows
-                .iter_mut()
-                .filter_map(|f| f.next_time(now, base_rtt))
-                .min();
+            let flows = self.flows.iter_mut().filter_map(|f| f.next_time(now)).min();
             let Some(at) = links.into_iter().chain(flows).min() else {
                 break;
             };
@@ -249,13 +239,13 @@ impl World {
             let now = self.now;
             while let Some(a) = self.forth.poll(now) {
                 let (flow, number) = a.tag;
-                self.flows[flow].on_packet(now, number, base_rtt, &mut self.back);
+                self.flows[flow].on_packet(now, number, &mut self.back);
             }
             while let Some(a) = self.back.poll(now) {
                 self.flows[a.tag.flow].on_ack(now, &a.tag);
             }
             for f in &mut self.flows {
-                f.on_time(now, base_rtt, &mut self.forth, &mut self.back);
+                f.on_time(now, &mut self.forth, &mut self.back);
             }
             self.tick += 1;
             if self.tick.is_multiple_of(4) {

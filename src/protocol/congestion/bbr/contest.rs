@@ -173,10 +173,10 @@ impl Bbr {
             self.enter(State::Drain, s);
             return;
         }
-        if self.state == State::Cruise && self.queued && std::mem::take(&mut self.unproven) {
-            self.on_first_queue(stretch);
-        }
         if self.state == State::Cruise {
+            if self.queued && std::mem::take(&mut self.unproven) {
+                self.on_first_queue(stretch);
+            }
             self.queued_for = if self.queued { self.queued_for + 1 } else { 0 };
             let packets = (self.bdp(self.bw()) / self.mtu as f64).max(1.0);
             let step = if self.queued {
