@@ -174,6 +174,7 @@ impl Ledger {
         if ack.largest >= end {
             return Err(AckOfUnsent);
         }
+        self.forget_late(now);
         let newest_is_new = self.largest_acked.is_none_or(|l| ack.largest > l) && ack.largest >= self.base;
         let mut rtt = None;
         for range in ack.ranges() {
@@ -208,6 +209,22 @@ impl Ledger {
         self.late[0].max(self.late[1])
     }
 
+    /// Begins a new span when this one is over.
+    fn forget_late(&mut self, now: Time) {
+        let since = now.since(self.late_since);
+        if since < LATE_SPAN {
+            return;
+        }
+        let [current, _] = self.late;
+        let before = if since < LATE_SPAN * 2 {
+            current
+        } else {
+            Duration::ZERO
+        };
+        self.late = [Duration::ZERO, before];
+        self.late_since = now;
+    }
+
     fn loss_delay(&self, rtt: &RttEstimator) -> Duration {
         let base = rtt.smoothed().max(rtt.latest());
         let wait = base.max(self.late());
@@ -216,16 +233,6 @@ impl Ledger {
 
     /// Declares packets lost that were sent long enough before one that arrived; calls `each` for them.
     pub fn detect_losses(&mut self, now: Time, rtt: &RttEstimator, mut each: impl FnMut(Settled)) {
-        let since = now.since(self.late_since);
-        if since >= LATE_SPAN {
-            let before = if since < LATE_SPAN * 2 {
-                self.late[0]
-            } else {
-                Duration::ZERO
-            };
-            self.late = [Duration::ZERO, before];
-            self.late_since = now;
-        }
         let delay = self.loss_delay(rtt);
         while let Some(n) = self.first_unsettled() {
             if self.largest_acked.is_none_or(|l| n > l) {
@@ -376,11 +383,11 @@ mod tests {
         assert_eq!((lost, ledger.in_flight()), (1, 0));
         // It was only late: 250 ms after it left, many times what others took.
         assert_eq!(ack(&mut ledger, ms(250), &[0, 1, 2]), [Carries::Content(0..10)]);
-        let mut wait = |now: u64| {
+        let mut wait = |ledger: &mut Ledger, now: u64| {
             let first = ledger.base + ledger.sent.len() as u64;
-            send(&mut ledger, &mut sampler, ms(now), Carries::Content(30..40));
-            send(&mut ledger, &mut sampler, ms(now), Carries::Content(40..50));
-            ack(&mut ledger, ms(now + 80), &[first + 1]);
+            send(ledger, &mut sampler, ms(now), Carries::Content(30..40));
+            send(ledger, &mut sampler, ms(now), Carries::Content(40..50));
+            ack(ledger, ms(now + 80), &[first + 1]);
             let mut lost = 0;
             (now..now + 500)
                 .find(|t| {
@@ -389,8 +396,19 @@ mod tests {
                 })
                 .map(|t| t - now)
         };
-        assert_eq!(wait(300), Some(282), "as late as that one, and an eighth");
-        assert_eq!(wait(3000), Some(90), "that was long ago");
+        assert_eq!(
+            wait(&mut ledger, 300),
+            Some(282),
+            "as late as that one, and an eighth"
+        );
+        assert_eq!(wait(&mut ledger, 3000), Some(90), "that was long ago");
+        let lost = ledger.base + ledger.sent.len() as u64 - 2;
+        ack(&mut ledger, ms(6000), &[lost]);
+        assert_eq!(
+            wait(&mut ledger, 6000),
+            Some(450),
+            "the first after a long pause counts, too"
+        );
     }
 
     #[test]
