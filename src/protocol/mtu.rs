@@ -7,7 +7,11 @@ use super::wire::MIN_MTU;
 use std::time::Duration;
 
 /// Sizes worth trying, in UDP payload bytes: common tunnels, PPPoE, plain Ethernet (IPv6, IPv4), jumbo frames.
-const LADDER: [u16; 6] = [MIN_MTU, 1372, 1444, 1452, 1472, 8952];
+const LADDER: [u16; 6] = [MIN_MTU, 1372, 1444, 1452, 1472, JUMBO];
+/// A jumbo frame's worth...
+const JUMBO: u16 = 8952;
+/// ...which below so many bytes a second would hold up what follows it for more than a millisecond, to save little.
+const JUMBO_RATE: u64 = JUMBO as u64 * 1000;
 /// Tries before a size is given up (RFC 8899, section 5.1.2: MAX_PROBES).
 const TRIES: u8 = 3;
 /// Time between probes.
@@ -66,8 +70,8 @@ impl MtuSearch {
         LADDER[self.current]
     }
 
-    /// The size to probe now, if one is due.
-    pub fn poll_probe(&mut self, now: Time) -> Option<u16> {
+    /// The size to probe now, if one is due. The path carries `rate` bytes a second.
+    pub fn poll_probe(&mut self, now: Time, rate: u64) -> Option<u16> {
         if self.outstanding.is_some() || now < self.next_probe {
             return None;
         }
@@ -79,6 +83,10 @@ impl MtuSearch {
             self.ceiling = LADDER.len() - 1;
         }
         let size = LADDER[self.current + 1];
+        if size == JUMBO && rate < JUMBO_RATE {
+            self.next_probe = now + RAISE[0];
+            return None;
+        }
         self.outstanding = Some(size);
         Some(size)
     }
@@ -159,12 +167,12 @@ impl MtuSearch {
 mod tests {
     use super::*;
 
-    /// Runs the search on a path that carries `limit` bytes.
-    fn settle(search: &mut MtuSearch, limit: u16) -> u16 {
+    /// Runs the search on a path that carries packets of `limit` bytes, `rate` bytes a second.
+    fn settle(search: &mut MtuSearch, limit: u16, rate: u64) -> u16 {
         let mut now = Time::ZERO;
         for _ in 0..60 {
             now += Duration::from_millis(20);
-            if let Some(size) = search.poll_probe(now) {
+            if let Some(size) = search.poll_probe(now, rate) {
                 if size <= limit {
                     search.on_probe_arrived(now, size);
                 } else {
@@ -178,14 +186,21 @@ mod tests {
     #[test]
     fn finds_the_largest_size_the_path_carries() {
         for (limit, found) in [(1200, 1200), (1400, 1372), (1472, 1472), (9000, 8952)] {
-            assert_eq!(settle(&mut MtuSearch::new(Time::ZERO), limit), found);
+            assert_eq!(settle(&mut MtuSearch::new(Time::ZERO), limit, JUMBO_RATE), found);
         }
+    }
+
+    #[test]
+    fn slow_paths_are_not_asked_for_jumbo_frames_until_they_are_fast() {
+        let mut search = MtuSearch::new(Time::ZERO);
+        assert_eq!(settle(&mut search, 9000, 125_000), 1472);
+        assert_eq!(settle(&mut search, 9000, JUMBO_RATE), 8952);
     }
 
     #[test]
     fn black_hole_falls_back_and_small_losses_do_not() {
         let mut search = MtuSearch::new(Time::ZERO);
-        settle(&mut search, 1472);
+        settle(&mut search, 1472, JUMBO_RATE);
         let later = Time::ZERO + Duration::from_secs(9);
         for _ in 0..100 {
             assert!(!search.on_lost(later, later, 1200));

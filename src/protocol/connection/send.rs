@@ -45,7 +45,7 @@ impl Connection {
             return Some(self.send_probe(now, buf));
         }
         if self.confirmed
-            && let Some(size) = self.mtu.poll_probe(now)
+            && let Some(size) = self.mtu.poll_probe(now, self.recovery.controller().bandwidth())
         {
             let packet = self.begin(buf);
             buf.push(frame::PING);
