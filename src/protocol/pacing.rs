@@ -15,8 +15,8 @@ const QUANTUM: Duration = Duration::from_millis(1);
 const RTT_PER_QUANTUM: u32 = 40;
 /// Shorter bursts than this cost more CPU than any path gains by them.
 const LEAST_QUANTUM: Duration = Duration::from_micros(50);
-/// A burst of two keeps delayed ACKs flowing at rates where 1 ms carries less than a packet.
-const MIN_PACKETS: u64 = 2;
+/// Where a packet takes longer, one at a time: two would be all that a policer's bucket or a short queue there holds.
+const MIN_PACKETS: u64 = 1;
 /// Long segmentation-offload bursts lose packets on some mobile paths: 16 segments below 1 Gbit/s.
 const SEGMENTS: u64 = 16;
 /// Above 1 Gbit/s system calls cost more than bursts do: as many as the kernel takes.
@@ -98,9 +98,14 @@ impl Pacer {
         self.limit.is_some_and(|l| l < self.asked)
     }
 
-    /// Bytes worth waking up for: at most 1 ms of the rate, at least two packets.
+    /// Bytes worth waking up for: at most 1 ms of the rate, at least a packet.
     pub fn quantum(&self) -> u64 {
         (self.worth(self.quantum) as u64).clamp(MIN_PACKETS * self.mtu, SEGMENTS_FAST * self.mtu)
+    }
+
+    /// Time from one burst to the next.
+    pub fn interval(&self) -> Duration {
+        Duration::from_secs_f64(self.quantum() as f64 / self.rate() as f64)
     }
 
     /// Most segments to hand to the kernel at once.

@@ -14,9 +14,9 @@ use super::time::Time;
 use super::wire::Ack;
 use std::time::Duration;
 
-/// Longest wait between probes of a silent peer, so that a path that comes back is noticed at once. Two packets each
-/// time hurt nobody.
-const MAX_PROBE_TIMEOUT: Duration = Duration::from_millis(250);
+/// Longest wait between probes of a silent peer, so that a path that comes back is noticed at once. Ten packets a second
+/// hurt nobody.
+const MAX_PROBE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// What became of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -157,25 +157,29 @@ impl Recovery {
             0 => first,
             n => (first * (1 << n.min(6))).min(MAX_PROBE_TIMEOUT),
         };
+        // What the pacer is about to let go tells as much as a probe, and costs nothing.
+        let wait = wait.max(self.pacer.interval() * 2);
         Some(self.ledger.last_eliciting() + wait)
     }
 
-    /// The clock passed [`timeout`](Self::timeout): calls `each` for the packets that are lost now. Returns whether
-    /// the peer must be probed instead.
-    pub fn on_timeout(&mut self, now: Time, each: impl FnMut(Fate, Settled)) -> bool {
+    /// The clock passed [`timeout`](Self::timeout): calls `each` for the packets that are lost now. Returns how many
+    /// packets must leave at once, as probes.
+    pub fn on_timeout(&mut self, now: Time, each: impl FnMut(Fate, Settled)) -> u8 {
         if self.ledger.loss_time(&self.rtt).is_some_and(|t| t <= now) {
             let prior = self.ledger.in_flight();
             self.settle_losses(now, prior, Told::default(), each);
-            return false;
+            return 0;
         }
-        let due = self.probe_time().is_some_and(|t| t <= now);
-        if due {
-            self.probe_timeouts += 1;
-            if self.probe_timeouts >= 2 {
-                self.outage_before = now;
-            }
+        if self.probe_time().is_none_or(|t| t > now) {
+            return 0;
         }
-        due
+        self.probe_timeouts += 1;
+        if self.probe_timeouts == 1 {
+            // The first may be lost by chance.
+            return 2;
+        }
+        self.outage_before = now;
+        1
     }
 
     /// Takes an ACK: calls `each` for the packets that it decides on. Returns whether it was the first to tell of any
@@ -225,14 +229,15 @@ impl Recovery {
         mut each: impl FnMut(Fate, Settled),
     ) {
         let mut lost = Told::default();
-        let (sampler, outage_before) = (&mut self.sampler, self.outage_before);
+        let (mut excused, outage_before) = (false, self.outage_before);
         self.ledger.detect_losses(now, &self.rtt, |packet| {
             // A probe of the MTU is lost by its size.
             let is_probe = matches!(packet.carries, Carries::MtuProbe(_));
-            if !is_probe && packet.stamp.sent_at >= outage_before {
+            if packet.stamp.sent_at < outage_before {
+                excused = true;
+            } else if !is_probe {
                 lost.packets += 1;
                 lost.bytes += packet.bytes;
-                sampler.on_lost(packet.bytes);
             }
             each(Fate::Lost, packet);
         });
@@ -255,12 +260,99 @@ impl Recovery {
             app_limited: rate.app_limited,
             delivered: rate.delivered,
             delivered_at_send: rate.delivered_at_send,
-            lost_since_send: rate.lost_since_send,
+            after_outage: excused,
             prior_in_flight,
             in_flight: self.ledger.in_flight(),
             in_flight_at_send: rate.in_flight_at_send,
         });
         self.pacer.set_rtt(self.rtt.min());
         self.pacer.set_rate(now, self.controller.pacing_rate());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::congestion::Phase;
+    use super::super::ranges::RangeSet;
+    use super::super::wire::{Frame, Frames};
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    /// Wants this pace, and keeps what it is told.
+    #[derive(Debug)]
+    struct Paced(u64, Arc<Mutex<Vec<AckSample>>>);
+
+    impl Controller for Paced {
+        fn on_sent(&mut self, _now: Time, _bytes: u64, _in_flight: u64) {}
+        fn on_ack(&mut self, sample: &AckSample) {
+            self.1.lock().unwrap().push(*sample);
+        }
+        fn on_spurious_loss(&mut self, _now: Time, _bytes: u64) {}
+        fn on_path_change(&mut self, _now: Time) {}
+        fn window(&self) -> u64 {
+            u64::MAX
+        }
+        fn pacing_rate(&self) -> u64 {
+            self.0
+        }
+        fn set_mtu(&mut self, _bytes: u16) {}
+        fn phase(&self) -> Phase {
+            Phase::Steady
+        }
+        fn bandwidth(&self) -> u64 {
+            self.0
+        }
+    }
+
+    const RTT: Duration = Duration::from_millis(20);
+
+    fn recovery(rate: u64) -> (Recovery, Arc<Mutex<Vec<AckSample>>>) {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let controller = Box::new(Paced(rate, told.clone()));
+        (Recovery::new(controller, Some(RTT), Time::ZERO), told)
+    }
+
+    fn send(recovery: &mut Recovery, now: Time) {
+        recovery.on_packet(now, 1200, Carries::Nothing);
+        recovery.on_burst(now, 1200);
+    }
+
+    #[test]
+    fn what_the_pacer_lets_go_soon_needs_no_probe() {
+        let (mut fast, _) = recovery(1_000_000);
+        send(&mut fast, Time::ZERO);
+        assert!(fast.timeout().is_some_and(|t| t < Time::ZERO + RTT * 5));
+        let (mut slow, _) = recovery(20_000);
+        send(&mut slow, Time::ZERO);
+        assert_eq!(slow.timeout(), Some(Time::ZERO + Duration::from_millis(120)));
+    }
+
+    #[test]
+    fn silence_is_probed_ten_times_a_second_and_proves_nothing_of_the_path() {
+        let (mut r, told) = recovery(1_000_000);
+        send(&mut r, Time::ZERO);
+        send(&mut r, Time::ZERO);
+        let (mut now, mut probes) = (Time::ZERO, Vec::new());
+        while now < Time::ZERO + Duration::from_secs(1) {
+            let due = r.timeout().expect("packets are in flight");
+            assert!(due.since(now) <= Duration::from_millis(100));
+            now = due;
+            probes.push(r.on_timeout(now, |_, _| panic!("nothing was acknowledged")));
+            send(&mut r, now);
+        }
+        assert!(probes.len() >= 10 && probes[0] == 2 && probes[1..].iter().all(|n| *n == 1));
+        let mut set = RangeSet::new();
+        set.insert(2 + probes.len() as u64 - 1..2 + probes.len() as u64);
+        let mut buf = Vec::new();
+        Ack::encode(&mut buf, 500, set.iter().rev(), 0, 0);
+        let Some(Ok(Frame::Ack(ack))) = Frames::new(&buf).next() else {
+            panic!("an ACK")
+        };
+        r.on_ack(now + RTT, &ack, |_, _| ()).expect("it was sent");
+        let told = told.lock().unwrap();
+        let [sample] = &told[..] else {
+            panic!("one ACK: {told:?}")
+        };
+        assert!(sample.after_outage && sample.lost_packets == 0, "{sample:?}");
     }
 }

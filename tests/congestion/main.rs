@@ -83,6 +83,8 @@ fn jitter_of_many_round_trips_is_not_taken_for_loss_either() {
         jitter(100.0, 50.0, 0.01),
     ];
     hold(&cells, 88.0, 125.0);
+    // Nor are probes, which it cuts short, a reason to slow down.
+    hold(&[jitter(20.0, 10.0, 0.0)], 95.0, 125.0);
 }
 
 #[test]
@@ -91,6 +93,21 @@ fn policed_rate_is_reached() {
         &[Cell::new(100.0, 50.0, 0.0, 1.0).with(Trouble::Policer)],
         90.0,
         120.0,
+    );
+    // Its bucket holds less than two packets.
+    hold(
+        &[Cell::new(1.0, 20.0, 0.0, 1.0).with(Trouble::Policer)],
+        95.0,
+        110.0,
+    );
+}
+
+#[test]
+fn an_outage_is_no_proof_that_a_lossy_path_is_clean() {
+    hold(
+        &[Cell::new(100.0, 300.0, 0.05, 0.25).with(Trouble::Blackouts)],
+        88.0,
+        115.0,
     );
 }
 

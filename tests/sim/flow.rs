@@ -61,7 +61,7 @@ pub(crate) struct Flow {
     id: usize,
     /// Of the path when nothing queues.
     rtt: Duration,
-    probes: u32,
+    probes: u8,
     received: Received,
     /// Packets received since the last ACK.
     unacked: u32,
@@ -132,12 +132,9 @@ impl Flow {
         }
         if self.recovery.timeout().is_some_and(|t| t <= now) {
             let stats = &mut self.stats;
-            if self
+            self.probes += self
                 .recovery
-                .on_timeout(now, |fate, packet| stats.count(fate, &packet))
-            {
-                self.probes = 2;
-            }
+                .on_timeout(now, |fate, packet| stats.count(fate, &packet));
         }
         self.send(now, link);
     }

@@ -45,8 +45,8 @@ pub struct AckSample {
     pub delivered: u64,
     /// `delivered` at the time the newest acknowledged packet was sent: a round ends when it passes the mark.
     pub delivered_at_send: u64,
-    /// Bytes lost between the newest acknowledged packet's sending and now (for loss rate per flight).
-    pub lost_since_send: u64,
+    /// Packets that fell into a silence were declared lost and not counted: what arrived beside them tells nothing.
+    pub after_outage: bool,
     /// Bytes in flight before this ACK was processed.
     pub prior_in_flight: u64,
     /// Bytes in flight after it.

@@ -22,8 +22,6 @@ pub struct SendStamp {
     delivered_at: Time,
     /// When the flight that this packet belongs to began.
     first_sent_at: Time,
-    /// Bytes declared lost by then.
-    lost: u64,
     /// Bytes in flight, this packet included.
     in_flight: u64,
     /// Whether the sender had run out of data.
@@ -41,24 +39,21 @@ pub struct RateSample {
     pub delivered: u64,
     /// Of those, how many were delivered when the newest packet of this ACK left.
     pub delivered_at_send: u64,
-    /// Bytes lost since that packet left.
-    pub lost_since_send: u64,
     /// Bytes that were in flight when it left, itself included.
     pub in_flight_at_send: u64,
     /// RTT of the packet in this ACK that was on its way longest: what a window must cover under jitter.
     pub max_rtt: Option<Duration>,
 }
 
-/// Counts what is delivered and lost, and turns ACKs into rate samples.
+/// Counts what is delivered, and turns ACKs into rate samples.
 ///
-/// Per packet: [`Sampler::on_sent`], then one of [`Sampler::on_ack`] and [`Sampler::on_lost`]. After the last
-/// packet of an ACK: [`Sampler::finish`].
+/// Per packet: [`Sampler::on_sent`], then [`Sampler::on_ack`] if it arrives. After the last packet of an ACK:
+/// [`Sampler::finish`].
 #[derive(Debug, Default)]
 pub struct Sampler {
     delivered: u64,
     delivered_at: Time,
     first_sent_at: Time,
-    lost: u64,
     /// While `delivered` is below this mark, samples come from an application that paused; 0: none does.
     app_limited_until: u64,
     newest: Option<SendStamp>,
@@ -87,7 +82,6 @@ impl Sampler {
             delivered: self.delivered,
             delivered_at: self.delivered_at,
             first_sent_at: self.first_sent_at,
-            lost: self.lost,
             in_flight,
             app_limited: self.app_limited_until != 0,
         }
@@ -108,14 +102,8 @@ impl Sampler {
         }
     }
 
-    /// A packet of `bytes` was declared lost.
-    pub fn on_lost(&mut self, bytes: u64) {
-        self.lost += bytes;
-    }
-
     /// A packet declared lost arrived after all: it was delivered, but says nothing of the rate.
     pub fn on_spurious(&mut self, bytes: u64) {
-        self.lost = self.lost.saturating_sub(bytes);
         self.delivered += bytes;
     }
 
@@ -146,7 +134,6 @@ impl Sampler {
                 app_limited: self.app_limited_until != 0,
                 delivered: self.delivered,
                 delivered_at_send: self.delivered,
-                lost_since_send: 0,
                 in_flight_at_send: 0,
                 max_rtt,
             };
@@ -163,7 +150,6 @@ impl Sampler {
             app_limited: stamp.app_limited,
             delivered: self.delivered,
             delivered_at_send: stamp.delivered,
-            lost_since_send: self.lost.saturating_sub(stamp.lost),
             in_flight_at_send: stamp.in_flight,
             max_rtt,
         }
@@ -232,19 +218,8 @@ mod tests {
     }
 
     #[test]
-    fn loss_is_counted_from_the_sending_of_the_newest_packet() {
-        let mut s = Sampler::new(ms(0));
-        s.on_lost(500);
-        let stamp = s.on_sent(ms(1), 1000, 1000);
-        s.on_lost(700);
-        s.on_ack(ms(20), &stamp, 1000);
-        assert_eq!(s.finish(ms(20), Duration::from_millis(10)).lost_since_send, 700);
-    }
-
-    #[test]
     fn timer_without_acks_gives_no_rate() {
         let mut s = Sampler::new(ms(0));
-        s.on_lost(700);
         assert_eq!(s.finish(ms(20), Duration::from_millis(10)).delivery_rate, None);
     }
 }

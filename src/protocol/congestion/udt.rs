@@ -224,7 +224,7 @@ mod tests {
             app_limited: false,
             delivered,
             delivered_at_send: delivered,
-            lost_since_send: 0,
+            after_outage: false,
             prior_in_flight: 14_000,
             in_flight: 12_600,
             in_flight_at_send: 14_000,

@@ -56,12 +56,12 @@ impl Connection {
             self.events.push_back(Event::Silent);
         }
         let (recovery, mut cargo) = self.recovery_and_cargo(now);
-        let probe = recovery.on_timeout(now, |fate, packet| cargo.settle(fate, packet));
+        let probes = recovery.on_timeout(now, |fate, packet| cargo.settle(fate, packet));
         if cargo.finish() {
             self.use_mtu();
         }
-        if probe {
-            self.probes_owed = 2;
+        if probes > 0 {
+            self.probes_owed = probes;
             // Perhaps only small packets still pass; what is under way is then too large to get through.
             let unheard = now.since(self.last_heard) >= BLACK_HOLE_SILENCE;
             let many = self.recovery.probe_timeouts() >= BLACK_HOLE_TIMEOUTS;

@@ -276,6 +276,10 @@ impl Controller for Bbr {
     fn on_sent(&mut self, _now: Time, _bytes: u64, _in_flight: u64) {}
 
     fn on_ack(&mut self, sample: &AckSample) {
+        if sample.after_outage {
+            // Without its losses the stretch would count as one on a path that loses nothing.
+            self.round.restart(sample.now, sample.delivered, 1);
+        }
         let ended = self.on_model(sample);
         self.on_state(sample, ended);
         self.set_pacing(sample);

@@ -269,14 +269,18 @@ impl Bbr {
     }
 
     fn enter_down(&mut self, s: &AckSample) {
-        // What the probe was given is what there is, within the noise of one measurement.
+        // What the probe was given is what there is, within the noise of one measurement. A probe cut short, under
+        // jitter, can only tell of more: much of what it was given belongs to the pace before it.
+        let whole = self.probed > 0;
         let current = self.round.current();
         if current.count.is_enough()
             && let Some(rate) = current.rate()
         {
             self.probed = self.probed.max(rate);
         }
-        let noise = if self.probed == 0 { 1.0 } else { NOISE };
+        let steady = self.jitter.get() * 4 < self.min_rtt.get().unwrap_or_default();
+        let lower = whole || steady && self.probed > 0;
+        let noise = if lower { NOISE } else { 1.0 };
         let known = (self.max_bw.get() as f64 * self.trim * noise) as u64;
         self.max_bw.reset(self.probed.max(known));
         self.trim = 1.0;

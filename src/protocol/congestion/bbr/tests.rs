@@ -38,7 +38,7 @@ impl Fed {
             app_limited: false,
             delivered: self.delivered,
             delivered_at_send: self.delivered - bytes,
-            lost_since_send: 0,
+            after_outage: false,
             prior_in_flight: 2 * bytes,
             in_flight: bytes,
             in_flight_at_send: bytes,
