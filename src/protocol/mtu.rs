@@ -169,7 +169,7 @@ mod tests {
 
     /// Runs the search on a path that carries packets of `limit` bytes, `rate` bytes a second.
     fn settle(search: &mut MtuSearch, limit: u16, rate: u64) -> u16 {
-        let mut now = Time::ZERO;
+        let mut now = search.next_probe().unwrap_or(Time::ZERO);
         for _ in 0..60 {
             now += Duration::from_millis(20);
             if let Some(size) = search.poll_probe(now, rate) {

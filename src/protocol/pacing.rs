@@ -216,7 +216,7 @@ mod tests {
         p.on_sent(12_400);
         assert_eq!(p.budget(Time::ZERO), 0);
         let due = p.next(Time::ZERO, 1200);
-        assert!(within(due.as_nanos(), 11_200_000, 1), "{due:?}");
+        assert!(within(due.as_nanos(), 12_400_000, 1), "{due:?}");
         assert!(p.budget(due) >= 1200);
     }
 

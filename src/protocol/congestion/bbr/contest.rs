@@ -136,10 +136,14 @@ impl Bbr {
     /// not every stretch escapes, and a packet and a half in service.
     fn queue_noise(&self) -> Duration {
         let min_rtt = self.min_rtt.get().unwrap_or_default();
-        let packets = Duration::from_secs_f64(1.5 * self.mtu as f64 / self.max_bw.get().max(10_000) as f64);
         // ACKs are up to an eighth of the RTT apart, and as late again: that much spread is none of the path's.
         let jitter = self.jitter.get().saturating_sub(min_rtt / 4);
-        min_rtt / 16 + Duration::from_micros(500) + jitter / 2 + packets
+        min_rtt / 16 + Duration::from_micros(500) + jitter / 2 + self.service()
+    }
+
+    /// A packet and a half in service.
+    pub(super) fn service(&self) -> Duration {
+        Duration::from_secs_f64(1.5 * self.mtu as f64 / self.max_bw.get().max(10_000) as f64)
     }
 
     /// Draws the conclusions from a queue, or its absence.

@@ -50,10 +50,11 @@ impl MinRtt {
         }
     }
 
-    pub(super) fn on_sample(&mut self, now: Time, rtt: Duration) {
+    /// `service` is what the packets take that are in service anyway.
+    pub(super) fn on_sample(&mut self, now: Time, rtt: Duration, service: Duration) {
         match self.value {
             // As near as a measurement gets; a stricter test would make each path probe for its RTT.
-            Some(v) if rtt > v + v / 32 + Duration::from_micros(100) => return,
+            Some(v) if rtt > v + v / 32 + Duration::from_micros(100) + service => return,
             Some(v) => self.value = Some(v.min(rtt)),
             None => self.value = Some(rtt),
         }
@@ -69,7 +70,7 @@ impl MinRtt {
         } else {
             MIN_RTT_WINDOW
         };
-        self.on_sample(now, rtt);
+        self.on_sample(now, rtt, Duration::ZERO);
         self.idle_at = now;
         if now.since(self.seen_at) > window {
             self.value = Some(rtt);

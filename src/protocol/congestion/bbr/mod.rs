@@ -208,7 +208,7 @@ impl Bbr {
             if self.min_rtt.get().is_none() {
                 self.pacing_rate = self.pacing_rate.max(first_rate(self.window, rtt));
             }
-            self.min_rtt.on_sample(s.now, rtt);
+            self.min_rtt.on_sample(s.now, rtt, self.service());
         }
         let min_rtt = self.min_rtt.get().unwrap_or_default();
         // The RTT that others had meanwhile may hold a queue of ours.
