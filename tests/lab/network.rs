@@ -53,8 +53,6 @@ pub(crate) struct Plan {
     pub(crate) place: Place,
     pub(crate) hops: u8,
     pub(crate) link: LinkPlan,
-    /// Largest packet of every cable, in bytes with the IP header.
-    pub(crate) mtu: u16,
     /// How far each side's own NTP server is off, in milliseconds (see [`Network::ntp`]).
     pub(crate) clock_offset_ms: [i64; 2],
 }
@@ -68,7 +66,6 @@ impl Plan {
             place: Place::Apart,
             hops: HOPS,
             link: LinkPlan::distance(DISTANCE),
-            mtu: 1500,
             clock_offset_ms: [0, 0],
         }
     }
@@ -259,12 +256,11 @@ impl Network {
             Place::Apart => cables.push(("nb".to_owned(), "port1", "b".to_owned(), "eth0")),
         }
         let mut batch = String::new();
-        let mtu = self.plan.mtu;
         for (near, near_if, far, far_if) in cables {
             let (near, far) = (self.name(&near), self.name(&far));
             let _ = writeln!(
                 batch,
-                "link add name {near_if} netns {near} mtu {mtu} type veth peer name {far_if} mtu {mtu} netns {far}"
+                "link add name {near_if} netns {near} type veth peer name {far_if} netns {far}"
             );
         }
         must(command("ip").args(["-batch", "-"]), &batch);

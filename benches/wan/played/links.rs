@@ -49,7 +49,6 @@ pub(crate) struct Cell {
     pub(crate) family: Family,
     /// Mbit/s of the bottleneck; zero stands for the local network, without a played link.
     pub(crate) mbit: u64,
-    mtu: u16,
     rtt_ms: u64,
     jitter_ms: u64,
     loss: f64,
@@ -71,7 +70,6 @@ const PLAIN: Cell = Cell {
     name: "",
     family: Family::Clean,
     mbit: 100,
-    mtu: 1500,
     rtt_ms: 100,
     jitter_ms: 0,
     loss: 0.0,
@@ -88,7 +86,7 @@ const PLAIN: Cell = Cell {
 pub(crate) const HOME: &str = "20 Mbit/s, 40 ms, 1 s buffer";
 
 /// About ten seconds' worth of each link, less of the fast ones.
-pub(crate) const CELLS: [Cell; 14] = [
+pub(crate) const CELLS: [Cell; 13] = [
     Cell {
         name: "100 Mbit/s, 100 ms",
         queue: 1_250_000,
@@ -105,14 +103,6 @@ pub(crate) const CELLS: [Cell; 14] = [
     Cell {
         name: "LAN (veth)",
         mbit: 0,
-        rtt_ms: 0,
-        megabytes: 1000,
-        ..PLAIN
-    },
-    Cell {
-        name: "LAN (veth), jumbo frames",
-        mbit: 0,
-        mtu: 9000,
         rtt_ms: 0,
         megabytes: 1000,
         ..PLAIN
@@ -250,7 +240,6 @@ impl Cell {
         let plan = Plan {
             hops: 1,
             link: LinkPlan { forth, back, seed: 1 },
-            mtu: self.mtu,
             ..Plan::new(Nat::Public, Nat::Public)
         };
         match self.mbit {

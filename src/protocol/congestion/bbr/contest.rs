@@ -7,7 +7,7 @@
 use super::super::AckSample;
 use super::filters::Stretch;
 use super::probe::State;
-use super::{Bbr, MOST_TRIM, RIVAL, TRIM, UNTRIM, UNTRIM_PACKETS};
+use super::{Bbr, LASTING, MOST_TRIM, RIVAL, TRIM, UNTRIM, UNTRIM_PACKETS};
 use crate::protocol::time::Time;
 use std::time::Duration;
 
@@ -178,7 +178,12 @@ impl Bbr {
             return;
         }
         if self.state == State::Cruise {
-            if self.queued && std::mem::take(&mut self.unproven) {
+            self.queued_time = if self.queued {
+                self.queued_time + stretch.time
+            } else {
+                Duration::ZERO
+            };
+            if self.queued_time >= LASTING && std::mem::take(&mut self.unproven) {
                 self.on_first_queue(stretch);
             }
             self.queued_for = if self.queued { self.queued_for + 1 } else { 0 };
@@ -196,7 +201,8 @@ impl Bbr {
         let packets = self.bdp(self.bw()) / self.mtu as f64;
         let able =
             matches!(self.state, State::Cruise | State::Down | State::Refill) && packets >= FEW_PACKETS;
-        if able && (overflow && self.queued_for >= 3 || self.queued_for >= RIVAL) {
+        let lasting = self.queued_time >= LASTING;
+        if able && lasting && (overflow && self.queued_for >= 3 || self.queued_for >= RIVAL) {
             self.enter_contest(s, overflow);
         }
     }
@@ -215,7 +221,13 @@ impl Bbr {
     fn has_collapsed(&mut self, stretch: &Stretch) -> bool {
         let expected = self.bw() as f64 * self.trim * COLLAPSE;
         let low = self.queued && stretch.rate().is_some_and(|r| (r as f64) < expected);
-        std::mem::replace(&mut self.was_low, low) && low
+        let before = self.low_time;
+        self.low_time = if low {
+            before + stretch.time
+        } else {
+            Duration::ZERO
+        };
+        !before.is_zero() && self.low_time >= LASTING
     }
 
     /// Back to the model, from a contest or a hold, at the rate that it left us. What is free now may be much more: look

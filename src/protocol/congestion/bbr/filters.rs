@@ -153,6 +153,8 @@ pub(super) struct Round {
 pub(super) struct Stretch {
     /// Packets acknowledged and lost.
     pub(super) count: Count,
+    /// How long it took.
+    pub(super) time: Duration,
     /// Sum and number of rate samples.
     rates: u64,
     samples: u64,
@@ -195,7 +197,11 @@ impl Round {
             let total = self.current.count.total();
             let long = total >= Count::FEWEST && s.now.since(self.began_at) >= ENOUGH_TIME;
             if total >= ENOUGH_PACKETS || long {
-                ended = Some(std::mem::take(&mut self.current));
+                let time = s.now.since(self.began_at);
+                ended = Some(Stretch {
+                    time,
+                    ..std::mem::take(&mut self.current)
+                });
                 self.began_at = s.now;
             }
         }

@@ -58,6 +58,9 @@ const UNTRIM: f64 = 0.002;
 const MOST_TRIM: f64 = 0.15;
 /// Stretches in a queue after which we know that it is somebody else's.
 const RIVAL: u32 = 9;
+/// What ends sooner may be a busy machine at either end: on a local network its moments outlast many rounds, show as
+/// queues and hold growth up.
+const LASTING: Duration = Duration::from_millis(20);
 
 /// BBR with a loss baseline.
 #[derive(Debug)]
@@ -82,8 +85,8 @@ pub struct Bbr {
     suspect: bool,
     /// Whether the last stretch saw a queue throughout.
     queued: bool,
-    /// Whether the last stretch was delivered far below the estimate.
-    was_low: bool,
+    /// How long stretches have been delivered far below the estimate.
+    low_time: Duration,
     /// The window while other flows fill the queue.
     contest: Option<Contest>,
     contested_at: Option<Time>,
@@ -91,8 +94,9 @@ pub struct Bbr {
     peak: u64,
     /// The rate beside flows that do not react to loss.
     hold: Option<Hold>,
-    /// Stretches in a row that cruised in a queue.
+    /// Stretches in a row that cruised in a queue, and the time they took.
     queued_for: u32,
+    queued_time: Duration,
     /// Whether cruising had to slow down for a queue that is not ours.
     pressed: bool,
     /// Whether the queue has been empty since the last probe.
@@ -146,12 +150,13 @@ impl Bbr {
             bw_lo: None,
             suspect: false,
             queued: false,
-            was_low: false,
+            low_time: Duration::ZERO,
             contest: None,
             contested_at: None,
             peak: 0,
             hold: None,
             queued_for: 0,
+            queued_time: Duration::ZERO,
             pressed: false,
             cleared: false,
             trim: 1.0,

@@ -4,7 +4,7 @@ use super::super::{AckSample, Phase};
 use super::contest::{FEW_PACKETS, LOOK_ROUND};
 use super::filters::Stretch;
 use super::loss::Place;
-use super::{BETA, Bbr};
+use super::{BETA, Bbr, LASTING};
 use std::time::Duration;
 
 /// Startup: the window against the product of bandwidth and RTT, and the pace of the first window (section 5.6.2,
@@ -37,9 +37,6 @@ const REGAIN: f64 = 1.03;
 /// Rounds without growth that end startup. The draft waits for three, because TCP's receive window may hold
 /// growth up for one; ours does not, and each round more overfills the queue.
 const FULL_ROUNDS: u32 = 2;
-/// And for so long: on a local network a busy moment of either machine outlasts many rounds, shows as a queue and
-/// holds growth up.
-const FULL_TIME: Duration = Duration::from_millis(20);
 /// Rounds after which a probe ends that an idle application left without an answer.
 const UNANSWERED: u32 = 8;
 /// After a contest, overflowing a queue means that rivals are still there, for so long.
@@ -186,7 +183,7 @@ impl Bbr {
         self.full_rounds += 1;
         let low = ended.map_or(self.round.current().low, |e| e.low);
         let queue = low.is_some_and(|low| self.is_queue(low));
-        let long = s.now.since(self.grew_at) >= FULL_TIME.max(self.late * 2);
+        let long = s.now.since(self.grew_at) >= LASTING.max(self.late * 2);
         if long && (queue || self.full_rounds >= FULL_ROUNDS) {
             self.full = true;
             self.unproven = true;
@@ -290,6 +287,7 @@ impl Bbr {
 
     pub(super) fn plan_probe(&mut self) {
         self.queued_for = 0;
+        self.queued_time = Duration::ZERO;
         self.pressed = false;
         self.cleared = false;
         // Two to three seconds apart, at random, so that flows do not probe in step (section 4.3.3.6).

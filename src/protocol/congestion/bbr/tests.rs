@@ -65,6 +65,18 @@ fn a_machine_busy_for_milliseconds_does_not_end_startup() {
 }
 
 #[test]
+fn a_machine_busy_for_milliseconds_does_not_make_the_path_slow() {
+    let mut fed = Fed::new();
+    let (quick, slow) = (Duration::from_micros(40), Duration::from_millis(4));
+    fed.feed(50, 1, 200_000_000, quick, 0);
+    assert_eq!(fed.bbr.state, State::Cruise);
+    fed.feed(12, 1, 80_000_000, slow, 0);
+    assert_eq!(fed.bbr.bandwidth(), 200_000_000);
+    fed.feed(20, 1, 80_000_000, slow, 0);
+    assert!(fed.bbr.bandwidth() < 150_000_000, "it does so for long");
+}
+
+#[test]
 fn what_comes_out_of_a_queue_corrects_what_startup_believed() {
     let mut fed = Fed::new();
     let (quick, slow) = (Duration::from_millis(40), Duration::from_millis(60));
