@@ -85,11 +85,17 @@ const PLAIN: Cell = Cell {
 /// The link of an ordinary home, with a buffer that holds a second: what an upload does to a video call shows here.
 pub(crate) const HOME: &str = "20 Mbit/s, 40 ms, 1 s buffer";
 
-/// About ten seconds' worth of each link, less of the fast ones.
-pub(crate) const CELLS: [Cell; 13] = [
+/// About ten seconds' worth of each link, less of the fast ones; and one short file.
+pub(crate) const CELLS: [Cell; 14] = [
     Cell {
         name: "100 Mbit/s, 100 ms",
         queue: 1_250_000,
+        ..PLAIN
+    },
+    Cell {
+        name: "100 Mbit/s, 100 ms, a file of 1 MB",
+        queue: 1_250_000,
+        megabytes: 1,
         ..PLAIN
     },
     Cell {
