@@ -15,8 +15,6 @@ const QUANTUM: Duration = Duration::from_millis(1);
 const RTT_PER_QUANTUM: u32 = 40;
 /// Shorter bursts than this cost more CPU than any path gains by them.
 const LEAST_QUANTUM: Duration = Duration::from_micros(50);
-/// Where a packet takes longer, one at a time: two would be all that a policer's bucket or a short queue there holds.
-const MIN_PACKETS: u64 = 1;
 /// Long segmentation-offload bursts lose packets on some mobile paths: 16 segments below 1 Gbit/s.
 const SEGMENTS: u64 = 16;
 /// Above 1 Gbit/s system calls cost more than bursts do: as many as the kernel takes.
@@ -50,7 +48,7 @@ impl Pacer {
         Pacer {
             asked: FAST / 1000,
             limit: None,
-            credit: (MIN_PACKETS * mtu) as f64,
+            credit: mtu as f64,
             updated: now,
             quantum: QUANTUM,
             mtu,
@@ -98,9 +96,10 @@ impl Pacer {
         self.limit.is_some_and(|l| l < self.asked)
     }
 
-    /// Bytes worth waking up for: at most 1 ms of the rate, at least a packet.
+    /// Bytes worth waking up for: at most 1 ms of the rate, at least a packet. Where that takes longer, one
+    /// at a time: two would be all that a policer's bucket or a short queue there holds.
     pub fn quantum(&self) -> u64 {
-        (self.worth(self.quantum) as u64).clamp(MIN_PACKETS * self.mtu, SEGMENTS_FAST * self.mtu)
+        (self.worth(self.quantum) as u64).clamp(self.mtu, SEGMENTS_FAST * self.mtu)
     }
 
     /// Time from one burst to the next.
@@ -149,7 +148,7 @@ impl Pacer {
 
     /// One burst and what a late timer may have missed.
     fn capacity(&self) -> f64 {
-        self.worth(self.quantum).max((MIN_PACKETS * self.mtu) as f64) + self.worth(CATCH_UP)
+        self.worth(self.quantum).max(self.mtu as f64) + self.worth(CATCH_UP)
     }
 
     fn worth(&self, time: Duration) -> f64 {

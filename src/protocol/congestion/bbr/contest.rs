@@ -141,11 +141,6 @@ impl Bbr {
         min_rtt / 16 + Duration::from_micros(500) + jitter / 2 + self.service()
     }
 
-    /// A packet and a half in service.
-    pub(super) fn service(&self) -> Duration {
-        Duration::from_secs_f64(1.5 * self.mtu as f64 / self.max_bw.get().max(10_000) as f64)
-    }
-
     /// Draws the conclusions from a queue, or its absence.
     pub(super) fn on_queue(&mut self, s: &AckSample, stretch: &Stretch) {
         // A shallow queue need not show all the time; then the loss must.

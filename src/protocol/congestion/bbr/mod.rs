@@ -202,6 +202,11 @@ impl Bbr {
         self.bdp(bw) + self.gross(bw) * self.jitter.get().as_secs_f64() / 2.0
     }
 
+    /// A packet and a half in service.
+    fn service(&self) -> Duration {
+        Duration::from_secs_f64(1.5 * self.mtu as f64 / self.max_bw.get().max(10_000) as f64)
+    }
+
     /// What the window must cover beside the unloaded RTT. In startup, where the spread of RTTs may be a queue of ours,
     /// only reordering proves jitter.
     fn spread(&self) -> Duration {
