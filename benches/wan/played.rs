@@ -30,6 +30,7 @@ mod ping;
 mod sharing;
 mod table;
 
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -46,7 +47,8 @@ const USAGE: &str =
   --quick         only the most telling links
   --rounds N      each tool N times over each link; the median counts (default 1)
   --pictures DIR  write the pictures of docs/performance.md there
-  --sharing       instead: what share of a link p2pcopy has beside TCP, and beside itself; --only picks rivals";
+  --sharing       instead: what share of a link p2pcopy has beside TCP, and beside itself; --only picks rivals
+  --traces DIR    with --sharing: leave p2pcopy's traces there, for p2pcopy plot";
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
@@ -57,6 +59,7 @@ struct Wanted {
     rounds: usize,
     pictures: Option<PathBuf>,
     sharing: bool,
+    traces: Option<PathBuf>,
 }
 
 impl Wanted {
@@ -73,8 +76,12 @@ impl Wanted {
                 "--bench" => {}
                 "--quick" => wanted.quick = true,
                 "--sharing" => wanted.sharing = true,
+                "--traces" => wanted.traces = Some(PathBuf::from(value()?)),
                 "--only" => wanted.tools.extend(value()?.split(',').map(str::to_lowercase)),
-                "--rounds" => wanted.rounds = value()?.parse().map_err(|_| "--rounds needs a number")?,
+                "--rounds" => {
+                    let rounds: NonZero<usize> = value()?.parse().map_err(|_| "--rounds needs a number")?;
+                    wanted.rounds = rounds.get();
+                }
                 "--pictures" => wanted.pictures = Some(PathBuf::from(value()?)),
                 option if option.starts_with('-') => return Err(format!("{option} is unknown")),
                 _ => wanted.links.push(word),
@@ -110,7 +117,15 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     if wanted.sharing {
-        println!("{}", sharing::table(&wanted.links, &wanted.tools));
+        println!(
+            "{}",
+            sharing::table(
+                &wanted.links,
+                &wanted.tools,
+                wanted.rounds,
+                wanted.traces.as_deref()
+            )
+        );
         return ExitCode::SUCCESS;
     }
     let board = measure(&wanted);

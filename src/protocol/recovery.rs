@@ -46,6 +46,8 @@ pub struct Recovery {
     probe_timeouts: u32,
     /// Packets sent before this and lost fell into a silence, which says nothing of congestion.
     outage_before: Time,
+    /// Such losses were declared, and the controller has not been told.
+    excused: bool,
 }
 
 impl Recovery {
@@ -61,6 +63,7 @@ impl Recovery {
             pacer,
             probe_timeouts: 0,
             outage_before: Time::ZERO,
+            excused: false,
         }
     }
 
@@ -229,12 +232,12 @@ impl Recovery {
         mut each: impl FnMut(Fate, Settled),
     ) {
         let mut lost = Told::default();
-        let (mut excused, outage_before) = (false, self.outage_before);
+        let (outage_before, excused) = (self.outage_before, &mut self.excused);
         self.ledger.detect_losses(now, &self.rtt, |packet| {
             // A probe of the MTU is lost by its size.
             let is_probe = matches!(packet.carries, Carries::MtuProbe(_));
             if packet.stamp.sent_at < outage_before {
-                excused = true;
+                *excused = true;
             } else if !is_probe {
                 lost.packets += 1;
                 lost.bytes += packet.bytes;
@@ -260,7 +263,7 @@ impl Recovery {
             app_limited: rate.app_limited,
             delivered: rate.delivered,
             delivered_at_send: rate.delivered_at_send,
-            after_outage: excused,
+            after_outage: std::mem::take(&mut self.excused),
             prior_in_flight,
             in_flight: self.ledger.in_flight(),
             in_flight_at_send: rate.in_flight_at_send,
@@ -317,6 +320,18 @@ mod tests {
         recovery.on_burst(now, 1200);
     }
 
+    /// Takes an ACK of one packet.
+    fn acknowledge(recovery: &mut Recovery, now: Time, packet: u64) {
+        let mut set = RangeSet::new();
+        set.insert(packet..packet + 1);
+        let mut buf = Vec::new();
+        Ack::encode(&mut buf, 500, set.iter().rev(), 0, 0);
+        let Some(Ok(Frame::Ack(ack))) = Frames::new(&buf).next() else {
+            panic!("an ACK")
+        };
+        recovery.on_ack(now, &ack, |_, _| ()).expect("it was sent");
+    }
+
     #[test]
     fn what_the_pacer_lets_go_soon_needs_no_probe() {
         let (mut fast, _) = recovery(1_000_000);
@@ -341,18 +356,33 @@ mod tests {
             send(&mut r, now);
         }
         assert!(probes.len() >= 10 && probes[0] == 2 && probes[1..].iter().all(|n| *n == 1));
-        let mut set = RangeSet::new();
-        set.insert(2 + probes.len() as u64 - 1..2 + probes.len() as u64);
-        let mut buf = Vec::new();
-        Ack::encode(&mut buf, 500, set.iter().rev(), 0, 0);
-        let Some(Ok(Frame::Ack(ack))) = Frames::new(&buf).next() else {
-            panic!("an ACK")
-        };
-        r.on_ack(now + RTT, &ack, |_, _| ()).expect("it was sent");
+        acknowledge(&mut r, now + RTT, 2 + probes.len() as u64 - 1);
         let told = told.lock().unwrap();
         let [sample] = &told[..] else {
             panic!("one ACK: {told:?}")
         };
         assert!(sample.after_outage && sample.lost_packets == 0, "{sample:?}");
+    }
+
+    #[test]
+    fn losses_that_a_timer_excuses_are_told_with_the_next_ack() {
+        let (mut r, told) = recovery(1_000_000);
+        send(&mut r, Time::ZERO);
+        let first = r.timeout().expect("a packet is in flight");
+        assert_eq!(r.on_timeout(first, |_, _| ()), 2);
+        send(&mut r, first);
+        send(&mut r, first);
+        let second = r.timeout().expect("three are");
+        assert_eq!(r.on_timeout(second, |_, _| ()), 1);
+        send(&mut r, second);
+        // The RTT has grown, so the first probe may still come when the second one's ACK does.
+        acknowledge(&mut r, second + RTT / 4, 2);
+        let mut lost = 0;
+        let late = r.timeout().expect("two are");
+        r.on_timeout(late, |fate, _| lost += u32::from(fate == Fate::Lost));
+        assert_eq!(lost, 1);
+        acknowledge(&mut r, late, 3);
+        let outages: Vec<bool> = told.lock().unwrap().iter().map(|s| s.after_outage).collect();
+        assert_eq!(outages, [true, true]);
     }
 }

@@ -3,6 +3,7 @@
 //! The simulator's table of shares has far more links and runs, but models of the rivals; this one has the real ones.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -31,7 +32,10 @@ const LONGEST: Duration = CONNECT_LIMIT
     .saturating_add(SETTLE)
     .saturating_add(MEASURE);
 /// Links at a time: they are slow, so the machine has room for some.
-const AT_ONCE: usize = 4;
+const AT_ONCE: u32 = 4;
+/// Between two of them. All wait for the same slots: without it rounds would be alike, each at the same point of a
+/// rival's curve.
+const STAGGER: Duration = Duration::from_millis(2300);
 /// Buffers, in products of bandwidth and round trip.
 const BUFFERS: [f64; 3] = [0.25, 1.0, 4.0];
 /// Mbit/s and milliseconds.
@@ -110,9 +114,9 @@ const MATCHES: [Match; 6] = [
 /// What our first flow and all others got, in percent of the link.
 type Shares = Result<[f64; 2], String>;
 
-/// Every match with one of `rivals` in its name on every link with one of `words` in its own, as a table; none of
-/// them stands for all.
-pub(crate) fn table(words: &[String], rivals: &[String]) -> String {
+/// Every match with one of `rivals` in its name on every link with one of `words` in its own, each `rounds` times, as a
+/// table; none of them stands for all. Traces of our first flow are left in `traces`.
+pub(crate) fn table(words: &[String], rivals: &[String], rounds: usize, traces: Option<&Path>) -> String {
     let matches: Vec<&Match> = MATCHES
         .iter()
         .filter(|m| !m.title.contains("BBR") || tcp::has_bbr())
@@ -126,18 +130,24 @@ pub(crate) fn table(words: &[String], rivals: &[String]) -> String {
     let jobs: Vec<_> = links
         .iter()
         .flat_map(|link| matches.iter().map(move |m| (*link, *m)))
+        .flat_map(|job| (1..=rounds).map(move |round| (job, round)))
         .collect();
     let next = AtomicUsize::new(0);
     let results = Mutex::new(vec![None; jobs.len()]);
     thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                while let Some((at, (link, m))) = {
+        let (next, results, jobs) = (&next, &results, &jobs);
+        for place in 0..AT_ONCE {
+            scope.spawn(move || {
+                while let Some((at, ((link, m), round))) = {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     jobs.get(at).map(|job| (at, job))
                 } {
-                    let shares = run(*link, m.rival);
-                    eprintln!("{} | {}: {}", name(*link), m.title, brief(&shares));
+                    let title = format!("{}, {}", name(*link), m.title);
+                    let file = format!("{title}, {round}.jsonl").replace('/', "p");
+                    let trace = traces.map(|directory| directory.join(&file));
+                    thread::sleep(STAGGER * place);
+                    let shares = run(*link, m.rival, trace.as_deref());
+                    eprintln!("{title}: {}", brief(std::slice::from_ref(&shares)));
                     if let Err(account) = &shares {
                         eprintln!("{account}");
                     }
@@ -147,7 +157,8 @@ pub(crate) fn table(words: &[String], rivals: &[String]) -> String {
         }
     });
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let mut results = results.into_iter().flatten();
+    let results: Vec<Shares> = results.into_iter().flatten().collect();
+    let mut cells = results.chunks(rounds);
     let mut text = "Percent of the link: p2pcopy (the first of them) / the others.\n\n| link |".to_owned();
     for m in &matches {
         let _ = write!(text, " {} |", m.title);
@@ -155,8 +166,8 @@ pub(crate) fn table(words: &[String], rivals: &[String]) -> String {
     let _ = writeln!(text, "\n|---|{}", "---|".repeat(matches.len()));
     for link in links {
         let _ = write!(text, "| {} |", name(link));
-        for shares in results.by_ref().take(matches.len()) {
-            let _ = write!(text, " {} |", brief(&shares));
+        for shares in cells.by_ref().take(matches.len()) {
+            let _ = write!(text, " {} |", brief(shares));
         }
         text.push('\n');
     }
@@ -167,15 +178,29 @@ fn name((mbit, rtt, buffer): (u64, u64, f64)) -> String {
     format!("{mbit} Mbit/s, {rtt} ms, {buffer} BDP")
 }
 
-fn brief(shares: &Shares) -> String {
-    match shares {
-        Ok([ours, theirs]) => format!("{ours:.0} / {theirs:.0}"),
-        Err(_) => "failed".to_owned(),
+/// The run in the middle, and with several also the least and the most that we had.
+fn brief(rounds: &[Shares]) -> String {
+    let mut done: Vec<&[f64; 2]> = rounds.iter().flatten().collect();
+    done.sort_by(|a, b| a[0].total_cmp(&b[0]));
+    let failed = match rounds.len() - done.len() {
+        0 => String::new(),
+        some => format!(" ({some} failed)"),
+    };
+    match done[..] {
+        [] => "failed".to_owned(),
+        [[ours, theirs]] => format!("{ours:.0} / {theirs:.0}{failed}"),
+        [least, .., most] => {
+            let [ours, theirs] = done[done.len() / 2];
+            format!(
+                "{ours:.0} ({:.0} to {:.0}) / {theirs:.0}{failed}",
+                least[0], most[0]
+            )
+        }
     }
 }
 
 /// One match on one link.
-fn run((mbit, rtt, buffer): (u64, u64, f64), rival: Rival) -> Shares {
+fn run((mbit, rtt, buffer): (u64, u64, f64), rival: Rival, trace: Option<&Path>) -> Shares {
     let rate = mbit * 1_000_000;
     let queue = (rate as f64 / 8.0 * rtt as f64 / 1e3 * buffer) as usize;
     let network = Network::build(Cell::clean(mbit, rtt, queue).plan());
@@ -183,6 +208,13 @@ fn run((mbit, rtt, buffer): (u64, u64, f64), rival: Rival) -> Shares {
         tcp::flows(&network, control, count, LONGEST.as_secs()).map_err(|error| error.to_string())
     };
     let ours = || Ours::start(&network, rate);
+    let shares = |flows: &[&Ours]| {
+        let shares = watch(&network, rate, flows);
+        match (trace, flows) {
+            (Some(path), [first, ..]) => first.keep_trace(path).and(shares),
+            _ => shares,
+        }
+    };
     match rival {
         Rival::Tcp {
             control,
@@ -192,19 +224,19 @@ fn run((mbit, rtt, buffer): (u64, u64, f64), rival: Rival) -> Shares {
             let flow = ours()?;
             thread::sleep(HEAD_START);
             let _flows = tcp(control, count)?;
-            watch(&network, rate, &[&flow])
+            shares(&[&flow])
         }
         Rival::Tcp { control, count, .. } => {
             let _flows = tcp(control, count)?;
             thread::sleep(HEAD_START);
             let flow = ours()?;
-            watch(&network, rate, &[&flow])
+            shares(&[&flow])
         }
         Rival::Ours => {
             let first = ours()?;
             thread::sleep(HEAD_START);
             let second = ours()?;
-            watch(&network, rate, &[&first, &second])
+            shares(&[&first, &second])
         }
     }
 }
@@ -231,6 +263,12 @@ impl Ours {
         )?;
         pair.sender.connected(CONNECT_LIMIT)?;
         Ok(Ours { _pair: pair, trace })
+    }
+
+    fn keep_trace(&self, path: &Path) -> Result<(), String> {
+        std::fs::copy(self.trace.path(), path)
+            .map(drop)
+            .map_err(|error| format!("{}: {error}", path.display()))
     }
 
     /// Bytes of content that the receiver has acknowledged so far; none before the trace's first line.

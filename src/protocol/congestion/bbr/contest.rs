@@ -36,6 +36,8 @@ const TEST_INTERVAL: Duration = Duration::from_secs(5);
 const COLLAPSE: f64 = 0.7;
 /// What one such verdict leaves at least: a rival's burst can shut us out for a moment.
 const FALL: f64 = 0.5;
+/// Verdicts in a row on one path find at least this part of the first one's rate.
+const CONSTANT: f64 = 0.8;
 
 /// What startup's fastest train may be worth at least.
 const TRAIN_NOISE: f64 = 0.8;
@@ -44,7 +46,7 @@ const TRAIN_NOISE: f64 = 0.8;
 const PRESSED: f64 = 0.92;
 
 /// With fewer packets in the pipe a queue is hard to tell from a packet or two in service.
-pub(super) const FEW_PACKETS: f64 = 12.0;
+const FEW_PACKETS: f64 = 12.0;
 
 /// A window on CUBIC's curve, in packets.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +63,13 @@ pub(super) struct Contest {
     before: f64,
     /// When the window was last lowered to see whether the queue is ours alone.
     pub(super) tested_at: Time,
+}
+
+/// The first verdict that the path has become slower.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fall {
+    rate: u64,
+    in_flight: u64,
 }
 
 impl Contest {
@@ -166,10 +175,7 @@ impl Bbr {
             return;
         }
         if self.state == State::Cruise && self.has_collapsed(stretch) {
-            let most = self.bw() as f64 * self.trim * FALL;
-            self.max_bw.reset(self.rate.max(most as u64));
-            self.trim = 1.0;
-            self.enter(State::Drain, s);
+            self.on_collapse(s);
             return;
         }
         if self.state == State::Cruise {
@@ -191,11 +197,11 @@ impl Bbr {
             self.trim = (self.trim * step).clamp(1.0 - MOST_TRIM, 1.0);
             // What is left of our own probe is no rival's: the queue must have gone and come back.
             self.cleared |= !self.queued;
+            self.fallen = self.fallen.filter(|_| self.queued);
             self.pressed |= self.cleared && self.trim <= PRESSED;
         }
-        let packets = self.bdp(self.bw()) / self.mtu as f64;
         let able =
-            matches!(self.state, State::Cruise | State::Down | State::Refill) && packets >= FEW_PACKETS;
+            matches!(self.state, State::Cruise | State::Down | State::Refill) && self.can_tell_queues();
         let lasting = self.queued_time >= LASTING;
         if able && lasting && (overflow && self.queued_for >= 3 || self.queued_for >= RIVAL) {
             self.enter_contest(s, overflow);
@@ -225,6 +231,28 @@ impl Bbr {
         !before.is_zero() && self.low_time >= LASTING
     }
 
+    /// Slows down to what comes through. A path that became slower goes on giving that; what others fill gives less and
+    /// less, and they get what we gave up.
+    fn on_collapse(&mut self, s: &AckSample) {
+        let first = *self.fallen.get_or_insert(Fall {
+            rate: self.rate,
+            in_flight: s.prior_in_flight,
+        });
+        if (self.rate as f64) < first.rate as f64 * CONSTANT && self.can_tell_queues() {
+            self.enter_contest(s, false);
+            return;
+        }
+        let most = self.bw() as f64 * self.trim * FALL;
+        self.max_bw.reset(self.rate.max(most as u64));
+        self.trim = 1.0;
+        self.enter(State::Drain, s);
+    }
+
+    /// Whether enough packets are in the pipe.
+    pub(super) fn can_tell_queues(&self) -> bool {
+        self.bdp(self.bw()) >= FEW_PACKETS * self.mtu as f64
+    }
+
     /// Back to the model, from a contest or a hold, at the rate that it left us. What is free now may be much more: look
     /// again in `rounds` round trips.
     pub(super) fn resume(&mut self, s: &AckSample, rate: u64, rounds: u32) {
@@ -242,7 +270,8 @@ impl Bbr {
 
     pub(super) fn enter_contest(&mut self, s: &AckSample, overflow: bool) {
         let window = s.in_flight_at_send.max(s.prior_in_flight) as f64;
-        let window = window.max(self.pipe(self.bw())) / self.mtu as f64;
+        let fallen = self.fallen.take().map_or(0.0, |fall| fall.in_flight as f64);
+        let window = window.max(self.pipe(self.bw())).max(fallen) / self.mtu as f64;
         let mut contest = Contest::new(s.now, window.max(4.0));
         if overflow {
             contest.on_overflow(s.now, s.smoothed_rtt);

@@ -27,7 +27,7 @@ mod probe;
 use super::{AckSample, Controller, Phase};
 use crate::protocol::spread::SplitMix64;
 use crate::protocol::time::Time;
-use contest::Contest;
+use contest::{Contest, Fall};
 use filters::{Jitter, MaxBandwidth, MinRtt, Round, Stretch, Train};
 use hold::Hold;
 use loss::Baseline;
@@ -87,6 +87,8 @@ pub struct Bbr {
     queued: bool,
     /// How long stretches have been delivered far below the estimate.
     low_time: Duration,
+    /// The first verdict that it has become slower, while the queue has not gone since.
+    fallen: Option<Fall>,
     /// The window while other flows fill the queue.
     contest: Option<Contest>,
     contested_at: Option<Time>,
@@ -151,6 +153,7 @@ impl Bbr {
             suspect: false,
             queued: false,
             low_time: Duration::ZERO,
+            fallen: None,
             contest: None,
             contested_at: None,
             peak: 0,

@@ -1,7 +1,7 @@
 //! The state machine: startup, drain, and the cycle of probes (sections 4.3.2 to 4.3.4).
 
 use super::super::{AckSample, Phase};
-use super::contest::{FEW_PACKETS, LOOK_ROUND};
+use super::contest::LOOK_ROUND;
 use super::filters::Stretch;
 use super::loss::Place;
 use super::{BETA, Bbr, LASTING};
@@ -255,8 +255,7 @@ impl Bbr {
             if let Some(lo) = self.bw_lo.take() {
                 self.max_bw.reset(lo);
             }
-            let packets = self.bdp(self.bw()) / self.mtu as f64;
-            if self.pressed && packets >= FEW_PACKETS {
+            if self.pressed && self.can_tell_queues() {
                 self.enter_contest(s, false);
             } else {
                 self.unproven = false;

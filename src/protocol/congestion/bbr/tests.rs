@@ -86,6 +86,38 @@ fn what_comes_out_of_a_queue_corrects_what_startup_believed() {
     assert_eq!(fed.bbr.bandwidth(), 5_000_000);
 }
 
+/// A path of 40 ms that gave 40 Mbit/s and has a queue of 60 ms from now on.
+fn queued() -> (Fed, Duration) {
+    let mut fed = Fed::new();
+    fed.feed(20, 40, 5_000_000, Duration::from_millis(40), 0);
+    assert_eq!(fed.bbr.state, State::Cruise);
+    (fed, Duration::from_millis(100))
+}
+
+#[test]
+fn a_path_that_became_slow_is_believed_however_slow() {
+    let (mut fed, rtt) = queued();
+    fed.feed(60, 100, 500_000, rtt, 0);
+    assert!(fed.bbr.contest.is_none());
+    let bandwidth = fed.bbr.bandwidth();
+    assert!((450_000..800_000).contains(&bandwidth), "{bandwidth}");
+}
+
+#[test]
+fn where_giving_way_brings_less_and_less_others_are() {
+    let (mut fed, rtt) = queued();
+    for _ in 0..60 {
+        // Whatever is sent, the others' packets are between ours.
+        let rate = fed.bbr.pacing_rate().min(fed.bbr.window() * 10) * 3 / 5;
+        fed.feed(1, 100, rate, rtt, 0);
+        if fed.bbr.contest.is_some() {
+            break;
+        }
+    }
+    let contest = fed.bbr.contest.expect("they fill the queue");
+    assert!(contest.window > 200.0, "{}: what we had", contest.window);
+}
+
 /// A path that gave 100 Mbit/s, and now is said to be shared with somebody who is blind to loss.
 fn holding() -> Fed {
     let mut fed = Fed::new();
