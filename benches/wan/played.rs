@@ -45,10 +45,10 @@ const USAGE: &str =
   WORD            only links whose names contain one of the words
   --only TOOL,..  only tools whose names contain one of these, in any case
   --quick         only the most telling links
-  --rounds N      each tool N times over each link; the median counts (default 1)
+  --rounds N      each tool, or each match of --sharing, N times over each link; the median counts (default 1)
   --pictures DIR  write the pictures of docs/performance.md there
   --sharing       instead: what share of a link p2pcopy has beside TCP, and beside itself; --only picks rivals
-  --traces DIR    with --sharing: leave p2pcopy's traces there, for p2pcopy plot";
+  --traces DIR    with --sharing: leave the first p2pcopy's traces there, for p2pcopy plot";
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
@@ -79,7 +79,9 @@ impl Wanted {
                 "--traces" => wanted.traces = Some(PathBuf::from(value()?)),
                 "--only" => wanted.tools.extend(value()?.split(',').map(str::to_lowercase)),
                 "--rounds" => {
-                    let rounds: NonZero<usize> = value()?.parse().map_err(|_| "--rounds needs a number")?;
+                    let rounds: NonZero<usize> = value()?
+                        .parse()
+                        .map_err(|_| "--rounds needs a number from 1 on")?;
                     wanted.rounds = rounds.get();
                 }
                 "--pictures" => wanted.pictures = Some(PathBuf::from(value()?)),
@@ -117,6 +119,12 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     if wanted.sharing {
+        if let Some(directory) = &wanted.traces
+            && let Err(error) = std::fs::create_dir_all(directory)
+        {
+            eprintln!("cannot write the traces to {}: {error}", directory.display());
+            return ExitCode::FAILURE;
+        }
         println!(
             "{}",
             sharing::table(

@@ -210,10 +210,12 @@ fn run((mbit, rtt, buffer): (u64, u64, f64), rival: Rival, trace: Option<&Path>)
     let ours = || Ours::start(&network, rate);
     let shares = |flows: &[&Ours]| {
         let shares = watch(&network, rate, flows);
-        match (trace, flows) {
-            (Some(path), [first, ..]) => first.keep_trace(path).and(shares),
-            _ => shares,
+        if let (Some(path), [first, ..]) = (trace, flows)
+            && let Err(error) = std::fs::copy(first.trace.path(), path)
+        {
+            eprintln!("{}: {error}", path.display());
         }
+        shares
     };
     match rival {
         Rival::Tcp {
@@ -263,12 +265,6 @@ impl Ours {
         )?;
         pair.sender.connected(CONNECT_LIMIT)?;
         Ok(Ours { _pair: pair, trace })
-    }
-
-    fn keep_trace(&self, path: &Path) -> Result<(), String> {
-        std::fs::copy(self.trace.path(), path)
-            .map(drop)
-            .map_err(|error| format!("{}: {error}", path.display()))
     }
 
     /// Bytes of content that the receiver has acknowledged so far; none before the trace's first line.

@@ -31,13 +31,13 @@ const HOLD_PACKETS: f64 = 48.0;
 /// How often the queue is tested for rivals.
 const TEST_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Twice in a row less than this part of the bandwidth, with a queue: the path has become slower. Rivals take
-/// their share more slowly.
+/// Less than this part of the bandwidth for two stretches, with a queue: the path has become slower, or others fill a
+/// deep buffer. After that verdict one such stretch is enough for the next.
 const COLLAPSE: f64 = 0.7;
 /// What one such verdict leaves at least: a rival's burst can shut us out for a moment.
 const FALL: f64 = 0.5;
-/// Verdicts in a row on one path find at least this part of the first one's rate.
-const CONSTANT: f64 = 0.8;
+/// On a path that merely became slower every later verdict finds at least this part of the first one's rate.
+const STEADY: f64 = 0.8;
 
 /// What startup's fastest train may be worth at least.
 const TRAIN_NOISE: f64 = 0.8;
@@ -218,7 +218,7 @@ impl Bbr {
         }
     }
 
-    /// Whether the path has lost much of its bandwidth: too much for trims, which would take a second or two.
+    /// Whether much less comes through than the estimate: too much for trims, which would take a second or two.
     fn has_collapsed(&mut self, stretch: &Stretch) -> bool {
         let expected = self.bw() as f64 * self.trim * COLLAPSE;
         let low = self.queued && stretch.rate().is_some_and(|r| (r as f64) < expected);
@@ -232,13 +232,14 @@ impl Bbr {
     }
 
     /// Slows down to what comes through. A path that became slower goes on giving that; what others fill gives less and
-    /// less, and they get what we gave up.
+    /// less, and they get what we gave up. A path that falls again before its queue has gone is taken for the latter; the
+    /// contest's next test corrects that.
     fn on_collapse(&mut self, s: &AckSample) {
         let first = *self.fallen.get_or_insert(Fall {
             rate: self.rate,
             in_flight: s.prior_in_flight,
         });
-        if (self.rate as f64) < first.rate as f64 * CONSTANT && self.can_tell_queues() {
+        if (self.rate as f64) < first.rate as f64 * STEADY && self.can_tell_queues() {
             self.enter_contest(s, false);
             return;
         }
@@ -248,7 +249,7 @@ impl Bbr {
         self.enter(State::Drain, s);
     }
 
-    /// Whether enough packets are in the pipe.
+    /// Whether enough packets are in the pipe to tell a queue from packets in service.
     pub(super) fn can_tell_queues(&self) -> bool {
         self.bdp(self.bw()) >= FEW_PACKETS * self.mtu as f64
     }

@@ -87,7 +87,7 @@ pub struct Bbr {
     queued: bool,
     /// How long stretches have been delivered far below the estimate.
     low_time: Duration,
-    /// The first verdict that it has become slower, while the queue has not gone since.
+    /// The first verdict that the path has become slower. Forgotten when a stretch of cruising sees no queue.
     fallen: Option<Fall>,
     /// The window while other flows fill the queue.
     contest: Option<Contest>,
