@@ -9,7 +9,7 @@ use crate::protocol::wire::MIN_MTU;
 use std::time::Duration;
 
 /// Makes the controllers of a run's connections.
-pub(super) fn controller(
+pub fn controller(
     which: Congestion,
     seed: u64,
 ) -> Box<dyn Fn(Time, Option<Duration>) -> Box<dyn Controller> + Send> {

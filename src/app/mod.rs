@@ -16,6 +16,14 @@ mod receiving;
 mod run;
 mod sending;
 mod session;
+/// The parts of a run, for who drives one without sockets and without a user: `tests/evil` plays a peer against them.
+pub mod parts {
+    pub use super::command::{Command, Notice};
+    pub use super::machine::controller;
+    pub use super::receiving::{Receiving, Target};
+    pub use super::sending::Sending;
+    pub use super::session::{Session, Settings, Side};
+}
 mod trace;
 pub mod units;
 mod wording;

@@ -41,6 +41,11 @@ pub trait Side: Send {
     fn phase(&self) -> Phase {
         Phase::Moving
     }
+    /// Whether another thread has work of this side's to do: its news come with the waker. A simulation lets no time
+    /// pass while it has.
+    fn is_working(&self) -> bool {
+        false
+    }
     /// The connection ended or was given up.
     fn on_end(&mut self, end: End);
 }
@@ -137,6 +142,11 @@ impl Session {
     /// Whether nothing is left to do.
     pub const fn is_over(&self) -> bool {
         self.over
+    }
+
+    /// See [`Side::is_working`].
+    pub fn is_working(&self) -> bool {
+        self.side.is_working()
     }
 
     fn tell(&self, notice: Notice) {

@@ -46,15 +46,25 @@ pub trait Machine {
     fn on_too_large(&mut self, now: Time, size: usize);
 }
 
-/// Wakes a waiting driver from another thread.
-#[derive(Clone, Debug)]
-pub struct Waker(Arc<Poller>);
+/// Wakes whoever drives a machine, from another thread.
+#[derive(Clone)]
+pub struct Waker(Arc<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Waker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waker")
+    }
+}
 
 impl Waker {
+    /// A waker that calls `wake`, for those who drive a machine without sockets.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Waker(Arc::new(wake))
+    }
+
     /// Makes the driver look at its inputs again.
     pub fn wake(&self) {
-        // It fails only if the driver is gone, and then there is nobody to wake.
-        let _ = self.0.notify();
+        (self.0)();
     }
 }
 
@@ -103,7 +113,11 @@ impl Driver {
 
     /// What wakes this driver.
     pub fn waker(&self) -> Waker {
-        Waker(Arc::clone(&self.poller))
+        let poller = Arc::clone(&self.poller);
+        Waker::new(move || {
+            // It fails only if the driver is gone, and then there is nobody to wake.
+            let _ = poller.notify();
+        })
     }
 
     /// The clock it goes by.

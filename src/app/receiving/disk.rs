@@ -28,6 +28,10 @@ pub(super) enum Done {
     Looked(Prospect),
     Opened(Vec<Run>),
     Store(StoreEvent),
+    /// Nothing is left to do: so many jobs were done since it last said so.
+    Idle {
+        jobs: u64,
+    },
     Failed(TransferError),
 }
 
@@ -76,6 +80,7 @@ impl Write for Gather {
 
 impl Disk {
     fn run(mut self, todo: &Receiver<Job>, tell: &Sender<Done>, waker: &Waker) {
+        let mut jobs = 0;
         loop {
             // With nothing else to do, blocks kept from an earlier run are read again.
             let job = match todo.try_recv() {
@@ -83,6 +88,7 @@ impl Disk {
                 Err(TryRecvError::Disconnected) => return,
                 Err(TryRecvError::Empty) => None,
             };
+            jobs += u64::from(job.is_some());
             let mut events = Vec::new();
             let result = match job {
                 Some(job) => self.handle(job, tell, &mut events),
@@ -91,10 +97,18 @@ impl Disk {
                     .as_mut()
                     .map_or(Ok(false), |store| store.recheck_one(&mut events))
                 {
-                    Ok(false) => match todo.recv() {
-                        Ok(job) => self.handle(job, tell, &mut events),
-                        Err(_) => return,
-                    },
+                    Ok(false) => {
+                        let idle = Done::Idle {
+                            jobs: std::mem::take(&mut jobs),
+                        };
+                        if tell.send(idle).is_err() {
+                            return;
+                        }
+                        waker.wake();
+                        let Ok(job) = todo.recv() else { return };
+                        jobs += 1;
+                        self.handle(job, tell, &mut events)
+                    }
                     other => other.map(|_| ()),
                 },
             };

@@ -56,6 +56,8 @@ pub struct Receiving {
     assembler: Option<Assembler>,
     jobs: Sender<Job>,
     done: Receiver<Done>,
+    /// Jobs the disk thread has not said to have done.
+    jobs_open: u64,
     notices: UnboundedSender<Notice>,
     clock: Clock,
     target: Target,
@@ -87,6 +89,7 @@ impl Receiving {
             assembler: None,
             jobs,
             done,
+            jobs_open: 0,
             notices,
             clock,
             target,
@@ -101,9 +104,11 @@ impl Receiving {
         })
     }
 
-    fn job(&self, job: Job) {
+    fn job(&mut self, job: Job) {
         // The disk thread is gone only after it failed, and said so.
-        let _ = self.jobs.send(job);
+        if self.jobs.send(job).is_ok() {
+            self.jobs_open += 1;
+        }
     }
 
     fn step(&mut self, connection: &mut Connection) -> Result<(), TransferError> {
@@ -117,11 +122,8 @@ impl Receiving {
         while let Some(event) = self.session.poll_event() {
             self.on_event(event)?;
         }
-        if let Some(assembler) = &mut self.assembler {
-            while let Some(filled) = assembler.poll_filled() {
-                // As in `job`: the thread's own failure is on its way.
-                let _ = self.jobs.send(Job::Store(StoreJob::Filled(filled)));
-            }
+        while let Some(filled) = self.assembler.as_mut().and_then(Assembler::poll_filled) {
+            self.job(Job::Store(StoreJob::Filled(filled)));
         }
         self.write_control(connection);
         Ok(())
@@ -155,7 +157,11 @@ impl Receiving {
                     assembler.on_store_event(event);
                 }
             }
-            Done::Failed(error) => return Err(error),
+            Done::Idle { jobs } => self.jobs_open = self.jobs_open.saturating_sub(jobs),
+            Done::Failed(error) => {
+                self.jobs_open = 0;
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -412,6 +418,10 @@ impl Side for Receiving {
             Some(_) => Phase::Comparing,
             None => Phase::Moving,
         }
+    }
+
+    fn is_working(&self) -> bool {
+        self.jobs_open > 0 && self.verdict.is_none()
     }
 
     fn on_end(&mut self, end: End) {

@@ -29,6 +29,8 @@ pub struct Sending {
     session: SendSession,
     jobs: Sender<Job>,
     done: Receiver<Done>,
+    /// Jobs the disk thread has not answered.
+    jobs_open: u64,
     notices: UnboundedSender<Notice>,
     clock: Clock,
     paths: Vec<PathBuf>,
@@ -60,6 +62,7 @@ impl Sending {
             session: SendSession::new(manifest),
             jobs,
             done,
+            jobs_open: 0,
             notices,
             clock,
             paths,
@@ -82,9 +85,12 @@ impl Sending {
         buffer
     }
 
-    fn job(&self, job: Job) {
+    fn job(&mut self, job: Job) {
+        let is_answered = !matches!(job, Job::Release(_));
         // The disk thread lives as long as its channel; it is gone only after it failed, and said so.
-        let _ = self.jobs.send(job);
+        if self.jobs.send(job).is_ok() {
+            self.jobs_open += u64::from(is_answered);
+        }
     }
 
     fn step(&mut self, connection: &mut Connection) -> Result<(), TransferError> {
@@ -93,6 +99,7 @@ impl Sending {
             self.session.handle_bytes(&bytes)?;
         }
         while let Ok(done) = self.done.try_recv() {
+            self.jobs_open = self.jobs_open.saturating_sub(1);
             match done {
                 Done::Read {
                     block,
@@ -240,6 +247,10 @@ impl Side for Sending {
         } else {
             Phase::Moving
         }
+    }
+
+    fn is_working(&self) -> bool {
+        self.jobs_open > 0 && self.verdict.is_none()
     }
 
     fn on_end(&mut self, end: End) {
