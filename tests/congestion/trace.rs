@@ -57,9 +57,9 @@ fn trace() {
                 100.0 * c.pacing_rate() as f64 / cell.rate(),
                 c.window() / PACKET,
                 w.forth.queue_delay(w.now).as_secs_f64() * 1000.0,
-                field("bw_lo:"),
+                field("short_term: ShortTerm { bw:"),
                 field("jitter:"),
-                field("p0:") + &field("contest:") + &field("trim:"),
+                field("p0:") + &field("trim:"),
             );
             *l = f.stats;
         }

@@ -4,20 +4,7 @@
 //! too much. The baseline is learnt where we cannot be its cause: at or below the path's rate, with the RTT near
 //! its minimum. BBRv3 as published takes any loss above 2% for congestion, and starves on such paths.
 
-/// Loss beyond the baseline that is borne, as BBRv3 bears it beyond none (BBRLossThresh).
-const TOLERANCE: f64 = 0.02;
-/// Confidence, in standard deviations, that loss beyond it is no chance.
-const SIGMAS: f64 = 3.0;
-/// The same for loss beside a queue, which is judged hundreds of times a second on short paths and has no tolerance
-/// of its own: one stretch in a million.
-const OVERFLOW_SIGMAS: f64 = 5.0;
-/// A baseline above this is not believed: noisy radio paths lose up to a tenth, worse means a broken path or a
-/// full one, and believing it would push others aside.
-const MOST: f64 = 0.12;
-/// Baselines below this are taken for none: they cost nothing, and their estimate is mostly noise.
-const LEAST: f64 = 0.002;
-/// Packets after which an average weighs old and new alike. Long enough to know 1% to a fifth.
-const MEMORY: f64 = 2000.0;
+use super::params::Params;
 
 /// Acknowledged and lost packets of some stretch of time.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,9 +14,6 @@ pub(super) struct Count {
 }
 
 impl Count {
-    /// Packets needed before a loss ratio means anything.
-    pub(super) const FEWEST: u64 = 20;
-
     pub(super) fn add(&mut self, acked: u64, lost: u64) {
         self.acked += acked;
         self.lost += lost;
@@ -44,29 +28,28 @@ impl Count {
     }
 
     /// Whether there are enough packets to judge by.
-    pub(super) fn is_enough(&self) -> bool {
-        self.total() >= Self::FEWEST
+    pub(super) fn is_enough(&self, params: &Params) -> bool {
+        self.total() >= params.fewest_packets
     }
 
     /// Whether anything was lost that chance does not explain, given the path's own loss `p`: for use where a
     /// queue is seen as well, which is the better half of the proof.
-    pub(super) fn is_overflow(&self, p: f64) -> bool {
+    pub(super) fn is_overflow(&self, p: f64, params: &Params) -> bool {
         let expected = self.total() as f64 * p;
-        self.lost as f64 > expected + OVERFLOW_SIGMAS * expected.sqrt()
+        self.lost as f64 > expected + params.overflow_sigmas * expected.sqrt()
     }
 
     /// Whether so little was lost that `baseline` cannot be the path's own.
-    fn refutes(&self, baseline: f64) -> bool {
+    fn refutes(&self, baseline: f64, params: &Params) -> bool {
         let expected = self.total() as f64 * baseline;
-        expected - self.lost as f64 > SIGMAS * (expected * (1.0 - baseline)).sqrt()
+        expected - self.lost as f64 > params.loss_sigmas * (expected * (1.0 - baseline)).sqrt()
     }
 
     /// Whether the loss is more than `baseline` explains.
-    pub(super) fn exceeds(&self, baseline: f64) -> bool {
-        // One percent for the spread of an unknown baseline: two losses in twenty packets prove nothing.
-        let p = baseline.max(0.01);
+    pub(super) fn exceeds(&self, baseline: f64, params: &Params) -> bool {
+        let p = baseline.max(params.least_deviation);
         let sigma = (p * (1.0 - p) / self.total().max(1) as f64).sqrt();
-        self.is_enough() && self.ratio() > baseline + TOLERANCE + SIGMAS * sigma
+        self.is_enough(params) && self.ratio() > baseline + params.loss_threshold + params.loss_sigmas * sigma
     }
 }
 
@@ -78,18 +61,18 @@ struct Average {
 }
 
 impl Average {
-    fn add(&mut self, c: Count) {
+    fn add(&mut self, c: Count, memory: f64) {
         self.packets += c.total() as f64;
         self.lost += c.lost as f64;
-        if self.packets > MEMORY {
-            let fade = MEMORY / self.packets;
+        if self.packets > memory {
+            let fade = memory / self.packets;
             self.packets *= fade;
             self.lost *= fade;
         }
     }
 
-    fn get(&self) -> Option<f64> {
-        (self.packets >= Count::FEWEST as f64).then(|| self.lost / self.packets)
+    fn get(&self, params: &Params) -> Option<f64> {
+        (self.packets >= params.fewest_packets as f64).then(|| self.lost / self.packets)
     }
 }
 
@@ -114,39 +97,85 @@ pub(super) struct Baseline {
 
 impl Baseline {
     /// A stretch without a queue lost this. Clearly more than any baseline is no baseline, but a shallow buffer.
-    pub(super) fn on_stretch(&mut self, place: Place, count: Count) {
-        if count.exceeds(MOST) {
+    pub(super) fn on_stretch(&mut self, place: Place, count: Count, params: &Params) {
+        if count.exceeds(params.max_baseline, params) {
             return;
         }
-        if place == Place::Down && count.refutes(self.get()) {
+        if place == Place::Down && count.refutes(self.get(params), params) {
             *self = Baseline::default();
         }
-        match place {
-            Place::Growing => self.growing.add(count),
-            Place::Cruise => self.cruise.add(count),
-            Place::Down => self.down.add(count),
-        }
+        let average = match place {
+            Place::Growing => &mut self.growing,
+            Place::Cruise => &mut self.cruise,
+            Place::Down => &mut self.down,
+        };
+        average.add(count, params.baseline_memory);
     }
 
     /// The smaller of what was seen at and below the path's rate: if slowing down lowers it, it is congestion.
-    pub(super) fn get(&self) -> f64 {
-        let p = self.raw();
-        if p < LEAST { 0.0 } else { p.min(MOST) }
+    pub(super) fn get(&self, params: &Params) -> f64 {
+        let p = self.raw(params);
+        if p < params.min_baseline {
+            0.0
+        } else {
+            p.min(params.max_baseline)
+        }
     }
 
     /// The same, however small.
-    pub(super) fn raw(&self) -> f64 {
-        match (self.cruise.get(), self.down.get()) {
+    pub(super) fn raw(&self, params: &Params) -> f64 {
+        let growing = self.growing.get(params);
+        match (self.cruise.get(params), self.down.get(params)) {
             (Some(c), Some(d)) => c.min(d),
-            (Some(p), None) | (None, Some(p)) => self.growing.get().map_or(p, |g| g.min(p)),
-            (None, None) => self.growing.get().unwrap_or(0.0),
+            (Some(p), None) | (None, Some(p)) => growing.map_or(p, |g| g.min(p)),
+            (None, None) => growing.unwrap_or(0.0),
         }
+    }
+}
+
+/// What excess loss leaves of the bandwidth until the next probe (BBR.bw_shortterm).
+#[derive(Debug, Default)]
+pub(super) struct ShortTerm {
+    bw: Option<u64>,
+    /// Whether the last stretch lost too much.
+    suspect: bool,
+}
+
+impl ShortTerm {
+    /// The bandwidth to act on, of `max_bw`.
+    pub(super) fn bound(&self, max_bw: u64) -> u64 {
+        self.bw.map_or(max_bw, |bw| bw.min(max_bw))
+    }
+
+    /// A stretch lost more than the path does by itself, while `rate` came through and `bw` was acted on: somebody else
+    /// has come, or the path has become slower. One such stretch may be a burst of noise; two in a row are believed.
+    pub(super) fn on_excess(&mut self, rate: Option<u64>, bw: u64, params: &Params) {
+        if std::mem::replace(&mut self.suspect, true) {
+            let floor = (bw as f64 * params.beta) as u64;
+            self.bw = Some(rate.unwrap_or(0).min(bw).max(floor));
+        }
+    }
+
+    /// A stretch without excess: what excess loss took is given back step by step.
+    pub(super) fn on_no_excess(&mut self, max_bw: u64, params: &Params) {
+        self.suspect = false;
+        self.bw = self
+            .bw
+            .map(|bw| (bw as f64 * params.regain) as u64)
+            .filter(|&bw| bw < max_bw);
+    }
+
+    /// Ends the bound; returns it.
+    pub(super) fn take(&mut self) -> Option<u64> {
+        self.bw.take()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const P: Params = Params::DEFAULT;
 
     fn count(acked: u64, lost: u64) -> Count {
         Count { acked, lost }
@@ -155,43 +184,44 @@ mod tests {
     #[test]
     fn loss_that_goes_away_below_the_rate_was_no_baseline() {
         let mut b = Baseline::default();
-        b.on_stretch(Place::Cruise, count(900, 100));
-        b.on_stretch(Place::Down, count(95, 5));
-        assert!(b.get() > 0.04, "{}: five of a hundred may be chance", b.get());
-        b.on_stretch(Place::Down, count(200, 0));
-        assert_eq!(b.get(), 0.0);
+        b.on_stretch(Place::Cruise, count(900, 100), &P);
+        b.on_stretch(Place::Down, count(95, 5), &P);
+        assert!(b.get(&P) > 0.04, "{}: five of a hundred may be chance", b.get(&P));
+        b.on_stretch(Place::Down, count(200, 0), &P);
+        assert_eq!(b.get(&P), 0.0);
     }
 
     #[test]
     fn baseline_is_the_smaller_of_both_places() {
         let mut b = Baseline::default();
-        b.on_stretch(Place::Cruise, count(900, 100));
-        b.on_stretch(Place::Down, count(950, 50));
-        assert!((b.get() - 0.05).abs() < 1e-9);
+        b.on_stretch(Place::Cruise, count(900, 100), &P);
+        b.on_stretch(Place::Down, count(950, 50), &P);
+        assert!((b.get(&P) - 0.05).abs() < 1e-9);
     }
 
     #[test]
     fn loss_that_vanishes_below_the_rate_is_no_baseline() {
         let mut b = Baseline::default();
-        b.on_stretch(Place::Cruise, count(900, 100));
-        b.on_stretch(Place::Down, count(1000, 0));
-        assert_eq!(b.get(), 0.0);
+        b.on_stretch(Place::Cruise, count(900, 100), &P);
+        b.on_stretch(Place::Down, count(1000, 0), &P);
+        assert_eq!(b.get(&P), 0.0);
     }
 
     #[test]
     fn more_than_any_noise_is_not_believed() {
         let mut b = Baseline::default();
-        b.on_stretch(Place::Cruise, count(100, 900));
-        assert_eq!(b.get(), 0.0);
-        b.on_stretch(Place::Cruise, count(870, 130));
-        assert_eq!(b.get(), MOST);
+        b.on_stretch(Place::Cruise, count(100, 900), &P);
+        assert_eq!(b.get(&P), 0.0);
+        b.on_stretch(Place::Cruise, count(870, 130), &P);
+        assert_eq!(b.get(&P), P.max_baseline);
     }
 
     #[test]
     fn few_losses_prove_nothing_many_do() {
-        assert!(!count(18, 2).exceeds(0.0) || 0.1 > TOLERANCE + SIGMAS * 0.0223);
-        assert!(!count(19, 1).exceeds(0.0));
-        assert!(count(900, 100).exceeds(0.0));
-        assert!(!count(900, 100).exceeds(0.1));
+        // 2% and three standard deviations of 2.2% are 8.7%.
+        assert!(count(18, 2).exceeds(0.0, &P));
+        assert!(!count(19, 1).exceeds(0.0, &P));
+        assert!(count(900, 100).exceeds(0.0, &P));
+        assert!(!count(900, 100).exceeds(0.1, &P));
     }
 }

@@ -1,192 +1,155 @@
 //! The default controller: the skeleton of BBRv3 (draft-ietf-ccwg-bbr) with loss told from congestion.
 //!
 //! It models the path by its bandwidth and its unloaded RTT, paces at the first and keeps about one product of
-//! both in flight; every few seconds it probes for more. What differs from the draft, and why:
+//! both in flight; every few seconds it probes for more. What differs from the draft, and where it stands:
 //!
-//! 1. Loss counts only beyond the path's own (`loss`), and the pacing rate makes up for that loss: BBRv3 takes
-//!    any loss above 2% for congestion.
-//! 2. Bandwidth is the mean of rate samples over stretches of a round or more, of at least 100 packets: the
+//! 1. `loss`: loss counts only beyond the path's own, and the pacing rate makes up for that loss. BBRv3 takes any loss
+//!    above 2% for congestion.
+//! 2. `round`: bandwidth is the mean of rate samples over stretches of a round or more, of at least 100 packets. The
 //!    maximum of noisy samples is several percent too high, and fills buffers.
-//! 3. The window covers the jitter seen while we build no queue, or reordering would idle the path.
-//! 4. Startup follows the rate of trains of packets, which are shorter than a round (`filters`), and ends when it
-//!    stops growing, whatever is lost: after one round if that shows a queue, else after two.
-//! 5. A path that shows its unloaded RTT anyway is not emptied to measure it.
-//! 6. Cruising in a queue slows down step by step. A queue that outlives this belongs to others, and then the
-//!    window follows CUBIC's curve until they are gone (`contest`): two flows of the draft's kind keep whatever
-//!    shares they began with, and push CUBIC aside in shallow buffers. Where that is in vain, because they do not
-//!    react to loss, a part of the rate is held for a while (`hold`).
+//! 3. `model`: the window covers the jitter seen while we build no queue, or reordering would idle the path. A path
+//!    that shows its unloaded RTT anyway is not emptied to measure it.
+//! 4. `startup`: follows the rate of trains of packets, which are shorter than a round.
+//! 5. `queue`: cruising in a queue slows down step by step. A queue that outlives this belongs to others.
+//! 6. `competitive`: while others fill the queue, the window follows CUBIC's curve (`cubic`). Two flows of the draft's
+//!    kind keep whatever shares they began with, and push CUBIC aside in shallow buffers. Where giving way is in vain,
+//!    a part of the rate is held.
 //!
-//! Section numbers below are those of draft-ietf-ccwg-bbr.
+//! `judge` draws the conclusions from a stretch, `probe_bw` and `probe_rtt` are the draft's states, `params` has all numbers. Section numbers in this folder are
+//! those of draft-ietf-ccwg-bbr. Each part writes its own fields only; this file joins them.
 
-mod contest;
-mod filters;
-mod hold;
+mod competitive;
+mod cubic;
+mod judge;
 mod loss;
-mod probe;
+mod model;
+mod params;
+mod probe_bw;
+mod probe_rtt;
+mod queue;
+mod round;
+mod startup;
 
+pub use self::params::Params;
 use super::{AckSample, Controller, Phase};
 use crate::protocol::spread::SplitMix64;
 use crate::protocol::time::Time;
-use contest::{Contest, Fall};
-use filters::{Jitter, MaxBandwidth, MinRtt, Round, Stretch, Train};
-use hold::Hold;
-use loss::Baseline;
-use probe::State;
+use competitive::{Competitive, Held};
+use loss::{Baseline, ShortTerm};
+use model::Model;
+use probe_bw::{Plan, Probe};
+use probe_rtt::ProbeRtt;
+use queue::Queue;
+use round::{Round, Stretch};
+use startup::Startup;
 use std::time::Duration;
 
-/// First window, packets: paced over the first RTT it saves two rounds over the 10 of RFC 6928, and at 1 Mbit/s
-/// it is less than the second that buffers there hold.
-const INITIAL_PACKETS: u64 = 64;
-/// Least window, packets (BBRMinPipeCwnd).
-const MIN_PACKETS: u64 = 4;
-const INITIAL_RATE: u64 = 64 * 1200 * 10;
-/// RTT assumed before the first sample.
-const UNKNOWN_RTT: Duration = Duration::from_millis(100);
-/// Pace this much below the estimate, so that queues drain (BBRPacingMarginPercent = 1).
-const MARGIN: f64 = 0.99;
-/// How far short-term bandwidth falls at most in one round (BBRBeta).
-const BETA: f64 = 0.7;
-/// Each stretch that cruises in a queue slows down by this part. Even a flow that is alone needs it, because its
-/// estimate may err upward.
-const TRIM: f64 = 0.03;
-/// Each stretch without a queue gives back so many packets a round trip: more, in proportion, to a flow with less,
-/// so that shares even out.
-const UNTRIM_PACKETS: f64 = 1.0;
-/// And this part at least, or very fast flows would take minutes.
-const UNTRIM: f64 = 0.002;
-/// So much at most. A queue that outlives it is not ours.
-const MOST_TRIM: f64 = 0.15;
-/// Stretches in a queue after which we know that it is somebody else's.
-const RIVAL: u32 = 9;
-/// What ends sooner may be a busy machine at either end: on a local network its moments outlast many rounds, show as
-/// queues and hold growth up.
-const LASTING: Duration = Duration::from_millis(20);
+/// What decides over window and pace.
+#[derive(Clone, Copy, Debug)]
+enum Mode {
+    /// The model of the path (Copa's default mode).
+    Model(State),
+    /// A window on CUBIC's curve, while others fill the queue.
+    Competitive(Competitive),
+    /// A rate, beside flows that do not react to loss.
+    Held(Held),
+}
+
+/// The states of the draft (section 3.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Startup,
+    Drain,
+    Down,
+    Cruise,
+    Refill,
+    Up(Probe),
+    ProbeRtt(ProbeRtt),
+}
 
 /// BBR with a loss baseline.
 #[derive(Debug)]
 pub struct Bbr {
-    mtu: u64,
+    params: Params,
     rng: SplitMix64,
-    state: State,
-    phase_began: Time,
+    mode: Mode,
+    startup: Startup,
     round: Round,
-    max_bw: MaxBandwidth,
-    min_rtt: MinRtt,
-    jitter: Jitter,
-    /// How much later than others overtaken packets came.
-    late: Duration,
-    train: Train,
+    model: Model,
     baseline: Baseline,
-    /// The baseline loss in force, 0 to 1.
+    /// The baseline loss in force, 0 to 1: that of the last stretch's end.
     p0: f64,
-    /// What excess loss left of the bandwidth, until the next probe.
-    bw_lo: Option<u64>,
-    /// Whether the last stretch lost too much.
-    suspect: bool,
-    /// Whether the last stretch saw a queue throughout.
-    queued: bool,
-    /// How long stretches have been delivered far below the estimate.
-    low_time: Duration,
-    /// The first verdict that the path has become slower. Forgotten when a stretch of cruising sees no queue.
-    fallen: Option<Fall>,
-    /// The window while other flows fill the queue.
-    contest: Option<Contest>,
-    contested_at: Option<Time>,
-    /// The highest delivery rate ever seen on this path.
-    peak: u64,
-    /// The rate beside flows that do not react to loss.
-    hold: Option<Hold>,
-    /// Stretches in a row that cruised in a queue, and the time they took.
-    queued_for: u32,
-    queued_time: Duration,
-    /// Whether cruising had to slow down for a queue that is not ours.
-    pressed: bool,
-    /// Whether the queue has been empty since the last probe.
-    cleared: bool,
-    /// What cruising in queues leaves of the pacing rate.
-    trim: f64,
-    /// Startup: the bandwidth that must be outgrown, and rounds in which it was not.
-    full_bw: u64,
-    full_rounds: u32,
-    grew_at: Time,
-    /// The most that the current probe was given.
-    probed: u64,
-    full: bool,
-    /// Whether nothing but startup's trains speaks for the bandwidth yet.
-    unproven: bool,
-    probe_wait: Duration,
-    probe_rtt_done: Option<Time>,
-    /// Lowest RTT of this RTT probe.
-    dip: Option<Duration>,
-    /// Delivery rate of the last stretch.
-    rate: u64,
+    short_term: ShortTerm,
+    queue: Queue,
+    plan: Plan,
+    last_competitive: Option<Time>,
+    /// Delivery rate of the last stretch, bytes a second.
+    given: u64,
     window: u64,
     pacing_rate: u64,
-}
-
-/// The pace of the first window (BBRInitPacingRate).
-fn first_rate(window: u64, rtt: Duration) -> u64 {
-    (probe::STARTUP_GAIN * window as f64 / rtt.max(filters::LEAST_RTT).as_secs_f64()) as u64
 }
 
 impl Bbr {
     /// A controller for a fresh path. `initial_rtt` is what the handshake took, if known; `seed` spreads the
     /// probes of several flows in time.
     pub fn new(now: Time, mtu: u16, initial_rtt: Option<Duration>, seed: u64) -> Self {
+        Bbr::with_params(now, mtu, initial_rtt, SplitMix64::new(seed), Params::DEFAULT)
+    }
+
+    /// The same with numbers of one's own, for the ablation run; `rng` spreads the probes of several flows in time.
+    pub fn with_params(
+        now: Time,
+        mtu: u16,
+        initial_rtt: Option<Duration>,
+        rng: SplitMix64,
+        params: Params,
+    ) -> Self {
         let mtu = u64::from(mtu);
-        let rtt = initial_rtt.unwrap_or(UNKNOWN_RTT);
-        let window = (INITIAL_PACKETS * mtu).max((INITIAL_RATE as f64 * rtt.as_secs_f64()) as u64);
-        Bbr {
-            mtu,
-            rng: SplitMix64::new(seed),
-            state: State::Startup,
-            phase_began: now,
+        let rtt = initial_rtt.unwrap_or(params.initial_rtt);
+        let rate = params.initial_rate as f64 * rtt.as_secs_f64();
+        let window = (params.initial_packets * mtu).max(rate as u64);
+        let mut bbr = Bbr {
+            rng,
+            mode: Mode::Model(State::Startup),
+            startup: Startup::new(now),
             round: Round::default(),
-            max_bw: MaxBandwidth::default(),
-            min_rtt: MinRtt::new(now),
-            jitter: Jitter::default(),
-            late: Duration::ZERO,
-            train: Train::default(),
+            model: Model::new(now, mtu),
             baseline: Baseline::default(),
             p0: 0.0,
-            bw_lo: None,
-            suspect: false,
-            queued: false,
-            low_time: Duration::ZERO,
-            fallen: None,
-            contest: None,
-            contested_at: None,
-            peak: 0,
-            hold: None,
-            queued_for: 0,
-            queued_time: Duration::ZERO,
-            pressed: false,
-            cleared: false,
-            trim: 1.0,
-            full_bw: 0,
-            full_rounds: 0,
-            grew_at: now,
-            probed: 0,
-            full: false,
-            unproven: false,
-            probe_wait: Duration::from_secs(2),
-            probe_rtt_done: None,
-            dip: None,
-            rate: 0,
+            short_term: ShortTerm::default(),
+            queue: Queue::new(),
+            plan: Plan::new(now, params.probe_wait),
+            last_competitive: None,
+            given: 0,
             window,
-            pacing_rate: first_rate(window, rtt),
-        }
+            pacing_rate: 0,
+            params,
+        };
+        bbr.pacing_rate = bbr.initial_pacing_rate(rtt);
+        bbr
+    }
+
+    /// The pace of the first window (BBRInitPacingRate), bytes a second.
+    fn initial_pacing_rate(&self, rtt: Duration) -> u64 {
+        let rtt = rtt.max(self.params.least_rtt).as_secs_f64();
+        (self.params.startup_cwnd_gain * self.window as f64 / rtt) as u64
+    }
+
+    // ---- what follows from the model ----
+
+    /// Whether the path's rate is still being looked for.
+    const fn is_starting(&self) -> bool {
+        matches!(self.mode, Mode::Model(State::Startup))
     }
 
     /// The loss that is taken for the path's own, 0 to 1.
-    pub fn baseline_loss(&self) -> f64 {
+    const fn p0(&self) -> f64 {
         self.p0
     }
 
-    /// Bandwidth to act on: the maximum, unless excess loss has bounded it.
+    /// Bandwidth to act on (BBR.bw): the maximum, unless excess loss has bounded it.
     fn bw(&self) -> u64 {
-        let max = self.max_bw.get();
-        self.bw_lo.map_or(max, |lo| lo.min(max))
+        self.short_term.bound(self.model.max_bw())
     }
 
     /// Bytes sent to have `bw` delivered.
@@ -196,92 +159,204 @@ impl Bbr {
 
     /// Bandwidth-delay product in bytes, of the unloaded RTT.
     fn bdp(&self, bw: u64) -> f64 {
-        let rtt = self.min_rtt.get().unwrap_or(UNKNOWN_RTT);
+        let rtt = self
+            .model
+            .min_rtt(&self.params)
+            .unwrap_or(self.params.initial_rtt);
         self.gross(bw) * rtt.as_secs_f64()
     }
 
     /// What is in flight at `bw` without a queue of ours: half the jitter is its mean.
     fn pipe(&self, bw: u64) -> f64 {
-        self.bdp(bw) + self.gross(bw) * self.jitter.get().as_secs_f64() / 2.0
+        self.bdp(bw) + self.gross(bw) * self.model.jitter().as_secs_f64() / 2.0
     }
 
-    /// A packet and a half in service.
-    fn service(&self) -> Duration {
-        Duration::from_secs_f64(1.5 * self.mtu as f64 / self.max_bw.get().max(10_000) as f64)
-    }
-
-    /// What the window must cover beside the unloaded RTT. In startup, where the spread of RTTs may be a queue of ours,
+    /// What the window must cover beside the unloaded RTT. In Startup, where the spread of RTTs may be a queue of ours,
     /// only reordering proves jitter.
-    fn spread(&self) -> Duration {
-        if self.full { self.jitter.get() } else { self.late }
+    const fn spread(&self) -> Duration {
+        if self.is_starting() {
+            self.model.late()
+        } else {
+            self.model.jitter()
+        }
     }
 
-    fn on_model(&mut self, s: &AckSample) -> Option<Stretch> {
-        if let Some(rtt) = s.rtt {
-            if self.min_rtt.get().is_none() {
-                self.pacing_rate = self.pacing_rate.max(first_rate(self.window, rtt));
-            }
-            self.min_rtt.on_sample(s.now, rtt, self.service());
+    fn is_queue(&self, low: Duration) -> bool {
+        self.model.is_queue(low, &self.params)
+    }
+
+    /// Whether a queue stood in the mean of this stretch.
+    fn fills_queue(&self, stretch: &Stretch) -> bool {
+        stretch.mean().is_some_and(|mean| self.is_queue(mean))
+    }
+
+    /// Whether a queue that stood all the time lost packets.
+    fn overflows(&self, stretch: &Stretch) -> bool {
+        let baseline = self.baseline.raw(&self.params);
+        self.queue.is_standing() && stretch.count.is_overflow(baseline, &self.params)
+    }
+
+    /// Whether enough packets are in the pipe to tell a queue from packets in service.
+    fn can_tell_queues(&self) -> bool {
+        self.bdp(self.bw()) >= self.params.few_packets * self.model.mtu() as f64
+    }
+
+    // ---- what an ACK changes ----
+
+    fn update_model(&mut self, s: &AckSample) -> Option<Stretch> {
+        if let Some(rtt) = s.rtt
+            && self.model.min_rtt(&self.params).is_none()
+        {
+            self.pacing_rate = self.pacing_rate.max(self.initial_pacing_rate(rtt));
         }
-        let min_rtt = self.min_rtt.get().unwrap_or_default();
-        // The RTT that others had meanwhile may hold a queue of ours.
-        self.late = s.late.saturating_sub(s.smoothed_rtt.max(min_rtt));
-        let least = min_rtt + self.spread();
-        let ended = self.round.on_ack(s, least);
-        if self.full {
-            if let Some(rate) = ended.and_then(|e| e.rate()) {
-                self.max_bw.on_sample(rate);
-                self.peak = self.peak.max(rate);
-            }
-        } else {
-            let train = self.train.on_ack(s, min_rtt, self.mtu);
-            self.max_bw.on_sample(train.max(s.delivery_rate).unwrap_or(0));
-            self.peak = self.max_bw.get();
+        self.model.on_ack(s, &self.params);
+        let min_rtt = self.model.min_rtt(&self.params).unwrap_or_default();
+        let ended = self.round.on_ack(s, min_rtt + self.spread(), &self.params);
+        if self.is_starting() {
+            let rate = self.startup.rate(s, min_rtt, self.model.mtu(), &self.params);
+            self.model.on_measured_rate(rate);
+        } else if let Some(rate) = ended.and_then(|e| e.rate()) {
+            self.model.on_measured_rate(rate);
         }
         ended
     }
 
-    fn set_pacing(&mut self, s: &AckSample) {
-        let trim = if self.state == State::Cruise {
-            self.trim
-        } else {
-            1.0
-        };
-        let rate = trim * self.state.pacing_gain() * self.gross(self.bw()) * MARGIN;
-        let rate = (rate as u64).max(self.mtu);
-        if let Some(c) = self.contest {
-            let srtt = s.smoothed_rtt.as_secs_f64().max(1e-4);
-            self.pacing_rate = (1.2 * c.window * self.mtu as f64 / srtt) as u64;
+    fn run_state(&mut self, s: &AckSample, ended: Option<Stretch>) {
+        let verdict = self.judge(s, ended);
+        match self.mode {
+            Mode::Model(State::Startup) => self.on_startup(s, ended),
+            Mode::Model(State::Drain) => self.on_drain(s),
+            Mode::Model(State::Down) => self.on_down(s, verdict.is_some()),
+            Mode::Model(State::Cruise) => self.wait_for_probe(s),
+            Mode::Model(State::Refill) => self.on_refill(s),
+            Mode::Model(State::Up(probe)) => self.on_up(s, probe, verdict == Some(true), ended),
+            Mode::Model(State::ProbeRtt(_)) => self.on_probe_rtt(s),
+            Mode::Competitive(competitive) if competitive.is_dipping() => self.on_probe_rtt(s),
+            Mode::Competitive(_) => self.on_competitive(s),
+            Mode::Held(_) => {
+                if let Some(stretch) = ended {
+                    self.on_held_stretch(s, &stretch);
+                }
+            }
+        }
+        let may_probe = matches!(self.mode, Mode::Model(State::Drain | State::Down | State::Cruise));
+        if may_probe && s.now.since(self.model.idle_at()) > self.params.probe_rtt_interval {
+            self.enter(Mode::Model(State::ProbeRtt(ProbeRtt::default())), s);
+        }
+    }
+
+    fn on_startup(&mut self, s: &AckSample, ended: Option<Stretch>) {
+        if !self.round.has_started() || s.app_limited {
             return;
         }
-        if let Some(hold) = self.hold {
-            self.pacing_rate = hold.rate;
-            return;
+        let low = ended.map_or(self.round.current().low, |e| e.low);
+        let queue = low.is_some_and(|low| self.is_queue(low));
+        let (max_bw, late) = (self.model.max_bw(), self.model.late());
+        if self.startup.on_round(s.now, max_bw, queue, late, &self.params) {
+            self.enter(Mode::Model(State::Drain), s);
         }
-        // Until the pipe is full a slower rate would only come from too few samples (section 4.6.2).
-        if self.max_bw.get() > 0 && (self.full || rate > self.pacing_rate) {
-            self.pacing_rate = rate;
+    }
+
+    fn on_drain(&mut self, s: &AckSample) {
+        // What was lost but is not known to be counts as in flight; the RTT knows better.
+        let empty = s.rtt.is_some_and(|rtt| !self.is_queue(rtt));
+        let drained = s.in_flight as f64 <= self.pipe(self.model.max_bw());
+        if empty || drained || self.round.in_state() > self.params.drain_rounds {
+            self.plan_probe();
+            self.enter(Mode::Model(State::Cruise), s);
+        }
+    }
+
+    /// The estimate is `rate` from here on, and nothing that bounded the old one holds.
+    fn forget_estimate(&mut self, rate: u64) {
+        self.model.set_bw(rate);
+        self.short_term.take();
+        self.queue.untrim();
+    }
+
+    /// A round that is cut short has still seen the path full.
+    fn note_round_in_progress(&mut self) {
+        if let Some(rate) = self.round.current().sure_rate(&self.params) {
+            self.model.on_rate(rate);
+        }
+    }
+
+    fn enter(&mut self, mode: Mode, s: &AckSample) {
+        let (down, cruise) = (Mode::Model(State::Down), Mode::Model(State::Cruise));
+        let is = |a: &Mode, b: &Mode| matches!((a, b), (Mode::Model(a), Mode::Model(b)) if a == b);
+        // The wait for a probe goes on from ProbeBW_DOWN to CRUISE.
+        if !(is(&self.mode, &down) && is(&mode, &cruise)) {
+            self.plan.begin(s.now);
+        }
+        self.note_round_in_progress();
+        self.mode = mode;
+        // Loss is noticed late: that of a probe in the second round after it.
+        let skip = if is(&mode, &down) { 2 } else { 1 };
+        self.round.restart(s.now, s.delivered, skip);
+    }
+
+    // ---- window and pace ----
+
+    fn pacing_gain(&self) -> f64 {
+        match self.mode {
+            Mode::Model(State::Startup) => self.params.startup_pacing_gain,
+            Mode::Model(State::Drain) => self.params.drain_pacing_gain,
+            Mode::Model(State::Down) => self.params.down_pacing_gain,
+            Mode::Model(State::Up(_)) => self.params.up_pacing_gain,
+            Mode::Model(State::Cruise) => self.queue.trim(),
+            _ => 1.0,
+        }
+    }
+
+    fn cwnd_gain(&self) -> f64 {
+        match self.mode {
+            Mode::Model(State::Startup) => self.params.startup_cwnd_gain,
+            Mode::Model(State::Up(_)) => self.params.up_cwnd_gain,
+            _ => self.params.cwnd_gain,
+        }
+    }
+
+    fn set_pacing_rate(&mut self, s: &AckSample) {
+        match self.mode {
+            Mode::Competitive(competitive) => {
+                let srtt = s.smoothed_rtt.as_secs_f64().max(1e-4);
+                let window = competitive.window() * self.model.mtu() as f64;
+                self.pacing_rate = (self.params.competitive_pacing_gain * window / srtt) as u64;
+            }
+            Mode::Held(held) => self.pacing_rate = held.rate(),
+            Mode::Model(_) => {
+                let rate = self.pacing_gain() * self.gross(self.bw()) * self.params.pacing_margin;
+                let rate = (rate as u64).max(self.model.mtu());
+                // Until the pipe is full a slower rate would only come from too few samples (section 4.6.2).
+                let believed = !self.is_starting() || rate > self.pacing_rate;
+                if self.model.max_bw() > 0 && believed {
+                    self.pacing_rate = rate;
+                }
+            }
         }
     }
 
     fn set_window(&mut self) {
-        let least = MIN_PACKETS * self.mtu;
-        let gain = self.state.window_gain();
-        let bursts = 3 * (self.pacing_rate / 1000).max(2 * self.mtu);
+        let mtu = self.model.mtu();
+        let least = self.params.min_pipe_packets * mtu;
+        let quantum = (self.pacing_rate / 1000).max(self.params.quantum_packets * mtu);
         let jitter = self.gross(self.bw()) * self.spread().as_secs_f64();
-        let target = (gain * self.bdp(self.bw()) + jitter) as u64 + bursts;
-        self.window = if self.full {
-            target
-        } else {
-            target.max(self.window)
+        let target = (self.cwnd_gain() * self.bdp(self.bw()) + jitter) as u64;
+        let target = target + self.params.quanta * quantum;
+        let window = match self.mode {
+            Mode::Model(State::Startup) => target.max(self.window),
+            Mode::Model(State::ProbeRtt(_)) => target.min(self.probe_rtt_window()),
+            Mode::Model(_) | Mode::Held(_) => target,
+            Mode::Competitive(competitive) => {
+                let window = (competitive.window() * mtu as f64) as u64;
+                if competitive.is_dipping() {
+                    window.min(self.probe_rtt_window())
+                } else {
+                    window
+                }
+            }
         };
-        if let Some(c) = self.contest {
-            self.window = (c.window * self.mtu as f64) as u64;
-        }
-        if self.state == State::ProbeRtt {
-            self.window = self.window.min(self.probe_rtt_window());
-        }
-        self.window = self.window.max(least);
+        self.window = window.max(least);
     }
 }
 
@@ -293,24 +368,20 @@ impl Controller for Bbr {
             // Without its losses the stretch would count as one on a path that loses nothing.
             self.round.restart(sample.now, sample.delivered, 1);
         }
-        let ended = self.on_model(sample);
-        self.on_state(sample, ended);
-        self.set_pacing(sample);
+        let ended = self.update_model(sample);
+        self.run_state(sample, ended);
+        self.set_pacing_rate(sample);
         self.set_window();
     }
 
     fn on_spurious_loss(&mut self, _now: Time, bytes: u64) {
-        let lost = &mut self.round.current().count.lost;
-        *lost = lost.saturating_sub(bytes.div_ceil(self.mtu.max(1)));
+        self.round
+            .on_spurious_loss(bytes.div_ceil(self.model.mtu().max(1)));
     }
 
     fn on_path_change(&mut self, now: Time) {
-        let mtu = u16::try_from(self.mtu).unwrap_or(u16::MAX);
-        let rng = self.rng.clone();
-        *self = Bbr {
-            rng,
-            ..Bbr::new(now, mtu, None, 0)
-        };
+        let mtu = u16::try_from(self.model.mtu()).unwrap_or(u16::MAX);
+        *self = Bbr::with_params(now, mtu, None, self.rng.clone(), self.params);
     }
 
     fn window(&self) -> u64 {
@@ -322,11 +393,21 @@ impl Controller for Bbr {
     }
 
     fn set_mtu(&mut self, bytes: u16) {
-        self.mtu = u64::from(bytes);
+        self.model.set_mtu(u64::from(bytes));
     }
 
     fn phase(&self) -> Phase {
-        self.state.phase()
+        match self.mode {
+            Mode::Model(State::Startup) => Phase::Startup,
+            Mode::Model(State::Drain) => Phase::Drain,
+            Mode::Model(State::Down) => Phase::ProbeDown,
+            Mode::Model(State::Up(_)) => Phase::ProbeUp,
+            Mode::Model(State::ProbeRtt(_)) => Phase::ProbeRtt,
+            Mode::Competitive(competitive) if competitive.is_dipping() => Phase::ProbeRtt,
+            Mode::Model(State::Cruise | State::Refill) | Mode::Competitive(_) | Mode::Held(_) => {
+                Phase::Steady
+            }
+        }
     }
 
     fn bandwidth(&self) -> u64 {

@@ -1,0 +1,211 @@
+//! Sharing with others. While they fill the queue, the window follows CUBIC's curve; where giving way is in vain, a
+//! rate is held.
+//!
+//! A model of the path says nothing of fairness: two flows that each keep to what they measured keep whatever division
+//! they began with. CUBIC's growth does not depend on the window and its cuts do, so flows that follow it converge,
+//! with each other and with those that never do anything else. The name is Copa's (Arun and Balakrishnan, 2018,
+//! section 2.2): its competitive mode imitates what fills the queue.
+//!
+//! Flows that do not react to loss, as the first BBR, take whatever is given up. Probing against them for long takes
+//! everything from them. So a part of what we had is held for a while, whatever is lost; then we look who is there.
+
+use super::super::AckSample;
+use super::cubic::Cubic;
+use super::params::Params;
+use super::probe_rtt::ProbeRtt;
+use super::round::Stretch;
+use super::{Bbr, Mode, State};
+use crate::protocol::time::Time;
+use std::time::Duration;
+
+/// The window while others fill the queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Competitive {
+    cubic: Cubic,
+    /// Cuts in a row that did not help, and the window before the first of them.
+    vain_cuts: u32,
+    before: f64,
+    /// When the window was last lowered to see whether the queue is ours alone.
+    tested_at: Time,
+    /// That test, while it lasts.
+    dip: Option<ProbeRtt>,
+}
+
+impl Competitive {
+    /// Begins with `window` packets in flight.
+    pub(super) fn new(now: Time, window: f64, params: &Params) -> Self {
+        let least = params.competitive_min_packets;
+        Competitive {
+            cubic: Cubic::new(now, window.max(least), least),
+            vain_cuts: 0,
+            before: window.max(least),
+            tested_at: now,
+            dip: None,
+        }
+    }
+
+    /// The window, packets.
+    pub(super) const fn window(&self) -> f64 {
+        self.cubic.cwnd()
+    }
+
+    pub(super) const fn is_dipping(&self) -> bool {
+        self.dip.is_some()
+    }
+
+    pub(super) fn dip_mut(&mut self) -> Option<&mut ProbeRtt> {
+        self.dip.as_mut()
+    }
+
+    pub(super) fn after_dip(self) -> Self {
+        Competitive { dip: None, ..self }
+    }
+
+    /// A queue has overflowed. Returns the window before the cuts if they are in vain, because whoever fills the queue
+    /// does not react.
+    fn on_overflow(&mut self, now: Time, rtt: Duration, params: &Params) -> Option<f64> {
+        let way_back = self.cubic.way_back(params.soon, rtt);
+        let soon = self
+            .cubic
+            .cut_at()
+            .is_some_and(|at| now.since(at).as_secs_f64() < way_back);
+        self.vain_cuts = if soon { self.vain_cuts + 1 } else { 0 };
+        if self.vain_cuts == 0 {
+            self.before = self.cubic.cwnd();
+        }
+        self.cubic.cut(now);
+        (self.vain_cuts >= params.vain_cuts).then_some(self.before)
+    }
+}
+
+/// A rate that is held beside flows that do not react to loss.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    /// Bytes a second.
+    rate: u64,
+    since: Time,
+    /// Since when there was no queue.
+    calm_since: Option<Time>,
+}
+
+impl Held {
+    /// Bytes a second.
+    pub(super) const fn rate(&self) -> u64 {
+        self.rate
+    }
+}
+
+impl Bbr {
+    /// Others fill the queue, which overflows or not.
+    pub(super) fn enter_competitive(&mut self, s: &AckSample, overflow: bool) {
+        let window = s.in_flight_at_send.max(s.prior_in_flight) as f64;
+        let fall = self.queue.take_fall().map_or(0.0, |fall| fall.in_flight as f64);
+        let window = window.max(self.pipe(self.bw())).max(fall) / self.model.mtu() as f64;
+        let mut competitive = Competitive::new(s.now, window, &self.params);
+        if overflow {
+            competitive.on_overflow(s.now, s.smoothed_rtt, &self.params);
+        }
+        self.last_competitive = Some(s.now);
+        self.enter(Mode::Competitive(competitive), s);
+    }
+
+    /// Whether others were there a short time ago.
+    pub(super) fn was_competitive(&self, now: Time) -> bool {
+        self.last_competitive
+            .is_some_and(|t| now.since(t) < self.params.competitive_memory)
+    }
+
+    /// A stretch of competitive mode, or of its test, has ended.
+    pub(super) fn on_competitive_stretch(&mut self, s: &AckSample, stretch: &Stretch) {
+        let overflow = self.fills_queue(stretch) && stretch.count.exceeds(self.p0(), &self.params)
+            || self.overflows(stretch);
+        // With few packets in the pipe cuts tell nothing.
+        let telling = self.bdp(self.model.peak()) >= self.params.hold_packets * self.model.mtu() as f64;
+        let Mode::Competitive(competitive) = &mut self.mode else {
+            return;
+        };
+        if !overflow {
+            return;
+        }
+        match competitive.on_overflow(s.now, s.smoothed_rtt, &self.params) {
+            Some(before) if telling => self.hold(s, before),
+            // What was sent before the cut does not tell of it.
+            _ => self.round.restart(s.now, s.delivered, 1),
+        }
+    }
+
+    pub(super) fn on_competitive(&mut self, s: &AckSample) {
+        let mtu = self.model.mtu() as f64;
+        let Mode::Competitive(competitive) = &mut self.mode else {
+            return;
+        };
+        let used = s.prior_in_flight as f64 + self.params.competitive_slack * mtu;
+        if used >= competitive.window() * mtu {
+            competitive
+                .cubic
+                .grow(s.now, s.acked_packets as f64, s.smoothed_rtt);
+        }
+        if s.now.since(competitive.tested_at) > self.params.dip_interval {
+            let test = Competitive {
+                tested_at: s.now,
+                dip: Some(ProbeRtt::default()),
+                ..*competitive
+            };
+            self.enter(Mode::Competitive(test), s);
+        }
+    }
+
+    /// Gave way in vain from a window of `before` packets on: hold a rate from here on.
+    pub(super) fn hold(&mut self, s: &AckSample, before: f64) {
+        let rtt = s.smoothed_rtt.max(self.params.least_rtt);
+        let rate = self.params.hold_part * before * self.model.mtu() as f64 / rtt.as_secs_f64();
+        let rate = rate.max(self.params.hold_peak_part * self.model.peak() as f64) as u64;
+        self.forget_estimate(rate);
+        let held = Held {
+            rate,
+            since: s.now,
+            calm_since: None,
+        };
+        self.enter(Mode::Held(held), s);
+    }
+
+    /// A stretch of holding has ended.
+    pub(super) fn on_held_stretch(&mut self, s: &AckSample, stretch: &Stretch) {
+        let queued = self.queue.is_standing();
+        let Mode::Held(held) = &mut self.mode else {
+            return;
+        };
+        held.calm_since = match queued {
+            true => None,
+            false => held.calm_since.or(Some(s.now)),
+        };
+        let Held {
+            rate,
+            since,
+            calm_since,
+        } = *held;
+        // Still hardly anything gets through: this is not the path that the peak was seen on.
+        let settled = s.now >= since + self.params.hold_settle;
+        let least = (rate as f64 * self.params.hold_futile) as u64;
+        let futile = stretch.rate().filter(|&given| settled && given < least);
+        let calm = calm_since.is_some_and(|t| s.now.since(t) >= self.params.hold_calm);
+        if let Some(given) = futile {
+            self.model.lower_peak(given);
+        }
+        if s.now >= since + self.params.hold_time || calm || futile.is_some() {
+            self.resume(s, futile.unwrap_or(rate), self.params.hold_look_rounds);
+        }
+    }
+
+    /// Back to the model, from competitive mode or a held rate, at the rate that it left us. What is free now may be
+    /// much more: look again in `rounds` round trips.
+    pub(super) fn resume(&mut self, s: &AckSample, rate: u64, rounds: u32) {
+        if rate > 0 {
+            self.forget_estimate(rate);
+        } else {
+            self.forget_estimate(self.model.max_bw());
+        }
+        self.plan_probe_in(rounds);
+        self.enter(Mode::Model(State::Cruise), s);
+    }
+}

@@ -1,0 +1,130 @@
+//! What a stretch of rounds tells: the path's own loss, excess loss, a queue, and whose it is.
+
+use super::super::AckSample;
+use super::loss::Place;
+use super::queue::Fall;
+use super::round::Stretch;
+use super::{Bbr, Mode, State};
+use std::time::Duration;
+
+impl Bbr {
+    /// Judges what a stretch lost and what queue it saw. Returns whether it lost more than the path does by itself;
+    /// `None` while there is nothing to judge. A probe does not wait for its stretch's end.
+    pub(super) fn judge(&mut self, s: &AckSample, ended: Option<Stretch>) -> Option<bool> {
+        let Some(stretch) = ended else {
+            let early = matches!(self.mode, Mode::Model(State::Up(_)))
+                && self.round.in_state() >= 1
+                && self.round.current().count.exceeds(self.p0, &self.params);
+            return early.then_some(true);
+        };
+        let excess = stretch.count.exceeds(self.p0, &self.params);
+        if let Some(low) = stretch.low {
+            self.learn_baseline(&stretch, low);
+            self.queue.on_stretch(self.is_queue(low));
+            self.on_queue(s, &stretch);
+            let calm = matches!(self.mode, Mode::Model(State::Cruise | State::Down));
+            if calm && !self.queue.is_standing() {
+                self.model.on_spread(&stretch, &self.params);
+            }
+        }
+        self.p0 = self.baseline.get(&self.params);
+        if !excess {
+            self.short_term.on_no_excess(self.model.max_bw(), &self.params);
+        } else if self.is_loss_news() {
+            let bw = self.bw();
+            self.short_term.on_excess(stretch.rate(), bw, &self.params);
+        }
+        Some(excess)
+    }
+
+    /// Whether excess loss is news. In a probe it is the probe's answer; a held rate does not heed it.
+    const fn is_loss_news(&self) -> bool {
+        match self.mode {
+            Mode::Model(state) => matches!(state, State::Down | State::Cruise | State::Refill),
+            Mode::Competitive(competitive) => !competitive.is_dipping(),
+            Mode::Held(_) => false,
+        }
+    }
+
+    /// A stretch whose lowest RTT is `low` tells of the path's own loss if we cannot have caused it.
+    fn learn_baseline(&mut self, stretch: &Stretch, low: Duration) {
+        let p = &self.params;
+        let min = self.model.min_rtt(p).unwrap_or(low);
+        // Others' queues come and go within a stretch: their troughs are not quiet.
+        let no_queue = stretch.mean().is_some_and(|mean| !self.model.is_queue(mean, p));
+        let quiet = low <= min + min / p.quiet_part + p.quiet_slack && no_queue;
+        let calm = stretch.high <= min + min / p.growing_part + p.growing_slack;
+        let place = match self.mode {
+            Mode::Model(State::Startup) if calm && self.startup.grows(self.model.max_bw(), p) => {
+                Place::Growing
+            }
+            Mode::Model(State::Cruise) if quiet => Place::Cruise,
+            Mode::Model(State::Down) if quiet => Place::Down,
+            _ => return,
+        };
+        self.baseline.on_stretch(place, stretch.count, p);
+    }
+
+    /// Draws the conclusions from a queue, or its absence.
+    fn on_queue(&mut self, s: &AckSample, stretch: &Stretch) {
+        let dipping = match self.mode {
+            Mode::Model(state) => matches!(state, State::ProbeRtt(_)),
+            Mode::Competitive(competitive) => competitive.is_dipping(),
+            Mode::Held(_) => false,
+        };
+        // A window that was lowered on purpose says nothing of what we are given.
+        if let Some(rate) = stretch.rate().filter(|_| !dipping) {
+            self.given = rate;
+        }
+        let state = match self.mode {
+            Mode::Competitive(_) => return self.on_competitive_stretch(s, stretch),
+            Mode::Held(_) => return,
+            Mode::Model(state) => state,
+        };
+        let overflow = self.overflows(stretch);
+        if state == State::Cruise {
+            let bw = self.bw();
+            if self.queue.has_collapsed(stretch, bw, &self.params) {
+                return self.on_collapse(s);
+            }
+            if self.queue.on_cruise(stretch.time, &self.params) {
+                self.correct_startup(stretch);
+            }
+            let packets = (self.bdp(self.bw()) / self.model.mtu() as f64).max(1.0);
+            self.queue.adjust(packets, &self.params);
+        }
+        let able = matches!(state, State::Cruise | State::Down | State::Refill);
+        if able && self.can_tell_queues() && self.queue.is_rivals(overflow, &self.params) {
+            self.enter_competitive(s, overflow);
+        }
+    }
+
+    /// ACKs that the way back pushed together may have made the fastest train too fast. What comes out of a full queue is
+    /// the path's rate, whoever filled it.
+    fn correct_startup(&mut self, stretch: &Stretch) {
+        let most = self.model.max_bw();
+        if let Some(rate) = stretch.rate() {
+            let least = (most as f64 * self.params.train_noise) as u64;
+            self.model.set_bw(rate.clamp(least, most));
+        }
+    }
+
+    /// Slows down to what comes through. A path that became slower goes on giving that; what others fill gives less and
+    /// less, and they get what we gave up. A path that falls again before its queue has gone is taken for the latter;
+    /// the next test of competitive mode corrects that.
+    fn on_collapse(&mut self, s: &AckSample) {
+        let first = self.queue.first_fall(Fall {
+            rate: self.given,
+            in_flight: s.prior_in_flight,
+        });
+        let steady = first.rate as f64 * self.params.collapse_steady;
+        if (self.given as f64) < steady && self.can_tell_queues() {
+            self.enter_competitive(s, false);
+            return;
+        }
+        let floor = self.bw() as f64 * self.queue.trim() * self.params.collapse_floor;
+        self.model.set_bw(self.given.max(floor as u64));
+        self.queue.untrim();
+        self.enter(Mode::Model(State::Drain), s);
+    }
+}

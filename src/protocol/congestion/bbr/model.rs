@@ -1,0 +1,183 @@
+//! What the path is like: its bandwidth, its unloaded RTT and its jitter. Everything here is measured; what follows
+//! from it for window and pace stands elsewhere.
+
+use super::super::AckSample;
+use super::params::Params;
+use super::round::Stretch;
+use crate::protocol::time::Time;
+use std::time::Duration;
+
+/// The model of one path (BBR.max_bw, BBR.min_rtt), and what is derived from it.
+#[derive(Debug)]
+pub(super) struct Model {
+    mtu: u64,
+    max_bw: u64,
+    /// Highest delivery rate ever seen on this path.
+    peak: u64,
+    min_rtt: MinRtt,
+    jitter: Duration,
+    /// How much later than others overtaken packets came, beyond the RTT of those others.
+    late: Duration,
+}
+
+impl Model {
+    pub(super) fn new(now: Time, mtu: u64) -> Self {
+        Model {
+            mtu,
+            max_bw: 0,
+            peak: 0,
+            min_rtt: MinRtt::new(now),
+            jitter: Duration::ZERO,
+            late: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn set_mtu(&mut self, mtu: u64) {
+        self.mtu = mtu;
+    }
+
+    /// Bytes of a packet.
+    pub(super) const fn mtu(&self) -> u64 {
+        self.mtu
+    }
+
+    /// Highest delivery rate since the last probe was answered (BBR.max_bw), bytes a second. The draft remembers two
+    /// cycles (MaxBwFilterLen); a flow that has lost its share to another must not.
+    pub(super) const fn max_bw(&self) -> u64 {
+        self.max_bw
+    }
+
+    /// Highest delivery rate ever seen, bytes a second.
+    pub(super) const fn peak(&self) -> u64 {
+        self.peak
+    }
+
+    /// A rate of the path, bytes a second.
+    pub(super) fn on_rate(&mut self, rate: u64) {
+        self.max_bw = self.max_bw.max(rate);
+    }
+
+    /// A rate that was measured over a stretch, or in Startup over a train.
+    pub(super) fn on_measured_rate(&mut self, rate: u64) {
+        self.on_rate(rate);
+        self.peak = self.peak.max(rate);
+    }
+
+    /// Forgets all rates but this one.
+    pub(super) fn set_bw(&mut self, rate: u64) {
+        self.max_bw = rate;
+    }
+
+    /// The path is slower than its highest rate ever.
+    pub(super) fn lower_peak(&mut self, rate: u64) {
+        self.peak = rate;
+    }
+
+    /// RTT and lateness of one ACK.
+    pub(super) fn on_ack(&mut self, s: &AckSample, params: &Params) {
+        if let Some(rtt) = s.rtt {
+            let service = self.service(params);
+            self.min_rtt.on_sample(s.now, rtt, service, params);
+        }
+        // The RTT that others had meanwhile may hold a queue of ours.
+        let min_rtt = self.min_rtt(params).unwrap_or_default();
+        self.late = s.late.saturating_sub(s.smoothed_rtt.max(min_rtt));
+    }
+
+    /// The lowest RTT of a pipe that was emptied on purpose; `competitive`: others fill the queue.
+    pub(super) fn on_probe_rtt(&mut self, now: Time, rtt: Duration, competitive: bool, params: &Params) {
+        self.min_rtt.on_probe(now, rtt, competitive, params);
+    }
+
+    /// The spread of RTTs of a stretch in which we built no queue (the nominal max RTT of
+    /// draft-huitema-ccwg-c4-design serves the same end).
+    pub(super) fn on_spread(&mut self, stretch: &Stretch, params: &Params) {
+        let Some(low) = stretch.low else { return };
+        let spread = stretch.high.saturating_sub(low).min(params.max_jitter);
+        let weight = params.jitter_weight;
+        self.jitter = (self.jitter * (weight - 1) + spread) / weight;
+    }
+
+    /// The unloaded RTT, once one was measured.
+    pub(super) fn min_rtt(&self, params: &Params) -> Option<Duration> {
+        self.min_rtt.value.map(|rtt| rtt.max(params.least_rtt))
+    }
+
+    /// Since when no RTT near the minimum was seen.
+    pub(super) const fn idle_at(&self) -> Time {
+        self.min_rtt.idle_at
+    }
+
+    pub(super) const fn jitter(&self) -> Duration {
+        self.jitter
+    }
+
+    pub(super) const fn late(&self) -> Duration {
+        self.late
+    }
+
+    /// What the packets take that are in service.
+    fn service(&self, params: &Params) -> Duration {
+        let bytes = params.service_packets * self.mtu as f64;
+        Duration::from_secs_f64(bytes / self.max_bw.max(10_000) as f64)
+    }
+
+    /// Whether this RTT, the lowest of some time, tells of a queue.
+    pub(super) fn is_queue(&self, low: Duration, params: &Params) -> bool {
+        low > self.min_rtt(params).unwrap_or(low) + self.queue_noise(params)
+    }
+
+    /// How far the lowest RTT of a stretch may lie above the minimum without a queue.
+    fn queue_noise(&self, params: &Params) -> Duration {
+        let min_rtt = self.min_rtt(params).unwrap_or_default();
+        let jitter = self.jitter.saturating_sub(min_rtt / params.ack_spread_part);
+        min_rtt / params.queue_part
+            + params.queue_slack
+            + jitter / params.queue_jitter_part
+            + self.service(params)
+    }
+}
+
+/// Lowest RTT of the last ten seconds, and how long ago one near it was seen.
+#[derive(Debug)]
+struct MinRtt {
+    value: Option<Duration>,
+    seen_at: Time,
+    /// When the path last showed itself (nearly) free of queues.
+    idle_at: Time,
+}
+
+impl MinRtt {
+    fn new(now: Time) -> Self {
+        MinRtt {
+            value: None,
+            seen_at: now,
+            idle_at: now,
+        }
+    }
+
+    fn on_sample(&mut self, now: Time, rtt: Duration, service: Duration, params: &Params) {
+        match self.value {
+            Some(v) if rtt > v + v / params.idle_part + params.idle_slack + service => return,
+            Some(v) => self.value = Some(v.min(rtt)),
+            None => self.value = Some(rtt),
+        }
+        self.seen_at = now;
+        self.idle_at = now;
+    }
+
+    /// What a stranger's queue adds is believed only when nothing lower was seen for long.
+    fn on_probe(&mut self, now: Time, rtt: Duration, competitive: bool, params: &Params) {
+        let window = if competitive {
+            params.competitive_min_rtt_window
+        } else {
+            params.min_rtt_window
+        };
+        self.on_sample(now, rtt, Duration::ZERO, params);
+        self.idle_at = now;
+        if now.since(self.seen_at) > window {
+            self.value = Some(rtt);
+            self.seen_at = now;
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Every number of the controller: its value, its unit, where it comes from, and what it does.
+//!
+//! The ablation run (`cargo test --release --test congestion -- --ignored --nocapture ablation`) sets each number to
+//! half and to double, and prints which cells of the tables move. Section numbers are those of draft-ietf-ccwg-bbr
+//! unless another source is named. "Measured" means: chosen with the tables of `tests/congestion`.
+
+use std::time::Duration;
+
+/// Makes the struct, its defaults, and the list that the ablation run goes through.
+macro_rules! params {
+    ($($(#[$doc:meta])* $name:ident: $ty:ty = $value:expr;)*) => {
+        /// The numbers of one controller.
+        #[derive(Clone, Copy, Debug)]
+        pub struct Params {
+            $($(#[$doc])* pub $name: $ty,)*
+        }
+
+        impl Params {
+            /// The numbers that p2pcopy runs with.
+            pub const DEFAULT: Params = Params { $($name: $value,)* };
+
+            /// Each number's name, and a function that multiplies it.
+            pub const SCALES: &[(&str, fn(&mut Params, f64))] =
+                &[$((stringify!($name), |params, by| params.$name = params.$name.scaled(by)),)*];
+        }
+    };
+}
+
+params! {
+    // ---- the first packets and the limits of window and pace ----
+
+    /// Initial window, packets. Paced over the first RTT it saves two rounds over the 10 of RFC 6928; at 1 Mbit/s it is
+    /// less than the second of queue that buffers there hold.
+    initial_packets: u64 = 64;
+    /// Initial window at least, bytes a second of RTT: `initial_packets` for each 100 ms.
+    initial_rate: u64 = 64 * 1200 * 10;
+    /// RTT assumed before the first sample. QUIC assumes 333 ms (RFC 9002, section 6.2.2); a punch has just worked.
+    initial_rtt: Duration = Duration::from_millis(100);
+    /// Smallest window, packets (BBRMinPipeCwnd).
+    min_pipe_packets: u64 = 4;
+    /// Pacing rate against the estimate, so that queues drain (BBRPacingMarginPercent = 1).
+    pacing_margin: f64 = 0.99;
+    /// Send quanta that the window holds beside what is in the pipe (section 4.6.4.2, BBRQuantizationBudget: offload
+    /// budget of three).
+    quanta: u64 = 3;
+    /// Smallest send quantum, packets.
+    quantum_packets: u64 = 2;
+
+    // ---- gains (section 4.6) ----
+
+    /// Startup: window gain, and the pace of the first window (BBRStartupPacingGain = 2.77).
+    startup_cwnd_gain: f64 = 2.77;
+    /// Startup: pacing against the fastest train so far. A train proves its rate although it lasts a part of a round
+    /// trip; the window bounds how much more is sent than the path takes. Measured.
+    startup_pacing_gain: f64 = 4.0;
+    /// Drain: pacing gain (BBRDrainPacingGain = 0.5).
+    drain_pacing_gain: f64 = 0.5;
+    /// ProbeBW_DOWN: pacing gain.
+    down_pacing_gain: f64 = 0.9;
+    /// ProbeBW_UP: pacing gain.
+    up_pacing_gain: f64 = 1.25;
+    /// ProbeBW_UP: window gain.
+    up_cwnd_gain: f64 = 2.25;
+    /// All other states: window gain (BBRDefaultCwndGain).
+    cwnd_gain: f64 = 2.0;
+
+    // ---- rounds and stretches (section 4.5.1) ----
+
+    /// Packets after which a stretch may end: the loss of a 10% path is then known to a tenth more or less. Measured.
+    stretch_packets: u64 = 100;
+    /// Time after which a stretch may end on slow paths, where `stretch_packets` would take seconds. Measured.
+    stretch_time: Duration = Duration::from_millis(250);
+    /// Packets needed before a ratio means anything.
+    fewest_packets: u64 = 20;
+    /// Shorter effects may be a busy machine at either end: on a local network its moments outlast many rounds and
+    /// look like queues. Measured on a local network.
+    lasting: Duration = Duration::from_millis(20);
+
+    // ---- the path's model ----
+
+    /// Longest memory of the unloaded RTT (MinRTTFilterLen).
+    min_rtt_window: Duration = Duration::from_secs(10);
+    /// The same among flows that never let the queue drain. After it the path itself may have become longer.
+    competitive_min_rtt_window: Duration = Duration::from_secs(60);
+    /// An RTT this part above the minimum still shows an idle path. A stricter test would empty each path.
+    idle_part: u32 = 32;
+    /// And this much above it.
+    idle_slack: Duration = Duration::from_micros(100);
+    /// Below this the RTT is that of ACK timers (1 ms at least) and of schedulers, not the path's.
+    least_rtt: Duration = Duration::from_millis(1);
+    /// Packets in service that are no queue.
+    service_packets: f64 = 1.5;
+    /// More spread than this is an outage, not jitter.
+    max_jitter: Duration = Duration::from_millis(500);
+    /// Weight of the new spread in the average of jitter: one part of so many. One late ACK moves it little.
+    jitter_weight: u32 = 4;
+
+    // ---- loss ----
+
+    /// Loss beyond the baseline that is tolerated (BBRLossThresh = 2%, there beyond none).
+    loss_threshold: f64 = 0.02;
+    /// Standard deviations beyond which loss is no chance.
+    loss_sigmas: f64 = 3.0;
+    /// The same beside a queue. It is judged hundreds of times a second on short paths: one error in a million.
+    overflow_sigmas: f64 = 5.0;
+    /// Spread assumed of an unknown baseline: one loss in twenty packets proves nothing.
+    least_deviation: f64 = 0.01;
+    /// Highest baseline that is believed: noisy radio paths lose up to a tenth. Measured.
+    max_baseline: f64 = 0.12;
+    /// Lower baselines count as none: they cost nothing and are mostly noise.
+    min_baseline: f64 = 0.002;
+    /// Packets after which an average weighs old and new alike: enough to know 1% to a fifth.
+    baseline_memory: f64 = 2000.0;
+    /// A stretch tells of the path's own loss if its RTT is at most this part above the minimum ...
+    quiet_part: u32 = 20;
+    /// ... and this much.
+    quiet_slack: Duration = Duration::from_millis(1);
+    /// In startup its highest RTT may be this part above the minimum ...
+    growing_part: u32 = 4;
+    /// ... and this much.
+    growing_slack: Duration = Duration::from_millis(2);
+    /// How far bw_shortterm falls at most in one stretch (BBRBeta).
+    beta: f64 = 0.7;
+    /// Growth of bw_shortterm in a stretch without excess loss. The draft resets it at a probe. Measured.
+    regain: f64 = 1.03;
+
+    // ---- Startup and Drain (sections 4.3.1 and 4.3.2) ----
+
+    /// Growth of the estimate that counts as growth (section 4.3.1.2).
+    startup_growth: f64 = 1.25;
+    /// Rounds without growth that end Startup. The draft waits for three, because TCP's receive window may hold growth
+    /// up for one; each round more overfills the queue.
+    full_bw_rounds: u32 = 2;
+    /// Startup lasts this many times the lateness of overtaken packets without growth.
+    late_factor: u32 = 2;
+    /// Shortest train that is measured: many times the error of a timer.
+    train_time: Duration = Duration::from_millis(4);
+    /// Fewest packets of a train: an ACK may come a packet too late or too early.
+    train_packets: u64 = 20;
+    /// A train is this many times as long as the spread among the packets of one ACK.
+    train_spread: u32 = 2;
+    /// Rounds after which Drain ends in any case.
+    drain_rounds: u32 = 4;
+
+    // ---- ProbeBW (section 4.3.3) ----
+
+    /// Least time between probes; on long paths `probe_rounds` round trips more (section 4.3.3.6: 2 to 3 s).
+    probe_wait: Duration = Duration::from_secs(2);
+    /// Random part of that time, so that flows do not probe in step.
+    probe_spread: Duration = Duration::from_secs(1);
+    /// Round trips between probes beside `probe_wait`.
+    probe_rounds: u32 = 6;
+    /// Below this RTT probes come more often in proportion: a busy moment of either machine must not set the rate of a
+    /// local network for seconds. Measured on a local network.
+    short_rtt: Duration = Duration::from_millis(20);
+    /// But only where at least so many packets leave in a second: a probe and what follows take a few hundred.
+    short_packets: u64 = 4000;
+    /// Rounds in ProbeBW_REFILL.
+    refill_rounds: u32 = 2;
+    /// Growth that keeps a probe going: above the noise of a sample, half of what the probe asks for.
+    probe_growth: f64 = 1.1;
+    /// Rounds after which a probe ends that an idle application left without an answer.
+    unanswered_rounds: u32 = 8;
+    /// One measurement may be this much too low by chance.
+    probe_noise: f64 = 0.95;
+    /// A probe that was cut short lowers the estimate only if the jitter is below this part of the RTT.
+    steady_jitter: u32 = 4;
+
+    // ---- ProbeRTT (section 4.3.4) ----
+
+    /// How often the unloaded RTT must be seen (ProbeRTTInterval).
+    probe_rtt_interval: Duration = Duration::from_secs(5);
+    /// How long it is measured at least (ProbeRTTDuration).
+    probe_rtt_time: Duration = Duration::from_millis(200);
+    /// Window meanwhile (BBRProbeRTTCwndGain).
+    probe_rtt_cwnd_gain: f64 = 0.5;
+
+    // ---- queues, and whose they are ----
+
+    /// A queue adds more than this part of the RTT: ACKs are that far apart.
+    queue_part: u32 = 16;
+    /// And more than this: timers.
+    queue_slack: Duration = Duration::from_micros(500);
+    /// And more than this part of the jitter, which not every stretch escapes.
+    queue_jitter_part: u32 = 2;
+    /// Spread up to this part of the RTT comes from delayed ACKs, not from the path.
+    ack_spread_part: u32 = 4;
+    /// Each stretch that cruises in a queue lowers the pace by this part: the estimate may err upward. Measured.
+    trim: f64 = 0.03;
+    /// Lowest pace that trims lead to. A queue that outlives it is not ours. Measured.
+    max_trim: f64 = 0.15;
+    /// Each stretch without a queue gives back so many packets a round trip: more, in proportion, to a flow with less,
+    /// so that shares even out.
+    untrim_packets: f64 = 1.0;
+    /// And at least this part, or fast flows take minutes.
+    untrim: f64 = 0.002;
+    /// Stretches in a queue after which it is somebody else's. Measured.
+    rival_stretches: u32 = 9;
+    /// The same if the queue overflows meanwhile.
+    rival_overflow_stretches: u32 = 3;
+    /// A pace below this share of the estimate is not explained by our own error: a probe would only take from others.
+    pressed: f64 = 0.92;
+    /// With fewer packets in the pipe a queue is hard to tell from packets in service. Measured.
+    few_packets: f64 = 12.0;
+    /// Less than this share of the estimate, in a queue: the path has become slower, or others fill a deep buffer.
+    collapse: f64 = 0.7;
+    /// Share of the estimate that one such verdict leaves at least: a rival's burst can shut us out for a moment.
+    collapse_floor: f64 = 0.5;
+    /// On a path that only became slower each later verdict finds at least this share of the first one's rate.
+    collapse_steady: f64 = 0.8;
+    /// What Startup's fastest train is worth at least when the first queue corrects it.
+    train_noise: f64 = 0.8;
+
+    // ---- competitive mode ----
+
+    /// Pace of the window over the smoothed RTT.
+    competitive_pacing_gain: f64 = 1.2;
+    /// The window grows only if it is used up to so many packets.
+    competitive_slack: f64 = 16.0;
+    /// Smallest window, packets.
+    competitive_min_packets: f64 = 4.0;
+    /// An overflow before this share of the way back from a cut came too soon: flows that cut as well leave more room.
+    soon: f64 = 0.5;
+    /// Cuts in vain, one after another, until we stop.
+    vain_cuts: u32 = 4;
+    /// How often the window is lowered to see whether the queue is ours alone (as Copa does each 5 RTT).
+    dip_interval: Duration = Duration::from_secs(5);
+    /// Window of that test, share of what we are given: less would show nothing more.
+    dip_gain: f64 = 0.75;
+    /// After competitive mode an overflowing probe means for so long that rivals are still there.
+    competitive_memory: Duration = Duration::from_secs(10);
+    /// Round trips from the end of competitive mode to the next probe: a rival that is still there shows by then.
+    look_rounds: u32 = 16;
+
+    // ---- holding a rate ----
+
+    /// With fewer packets in the pipe cuts come as often among flows of our own kind, and tell nothing. Measured.
+    hold_packets: f64 = 48.0;
+    /// Share of the rate before the cuts that is held. Between holds it grows by a probe or two.
+    hold_part: f64 = 0.7;
+    /// And at least this share of the most that the path ever gave: an even share beside one such flow.
+    hold_peak_part: f64 = 0.5;
+    /// How long a rate is held.
+    hold_time: Duration = Duration::from_secs(8);
+    /// After this the others have taken note.
+    hold_settle: Duration = Duration::from_secs(2);
+    /// Less than this share of the held rate arrives: it is not the path that the peak was seen on.
+    hold_futile: f64 = 0.5;
+    /// Without a queue for so long nobody is there any more.
+    hold_calm: Duration = Duration::from_secs(1);
+    /// Round trips from the end of a hold to the next probe.
+    hold_look_rounds: u32 = 4;
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Params::DEFAULT
+    }
+}
+
+/// Multiplying a number of any kind.
+trait Scaled {
+    fn scaled(self, by: f64) -> Self;
+}
+
+impl Scaled for f64 {
+    fn scaled(self, by: f64) -> Self {
+        self * by
+    }
+}
+
+impl Scaled for u32 {
+    fn scaled(self, by: f64) -> Self {
+        // Counts and divisors: zero would switch a rule off or divide by nothing.
+        ((f64::from(self) * by) as u32).max(1)
+    }
+}
+
+impl Scaled for u64 {
+    fn scaled(self, by: f64) -> Self {
+        ((self as f64 * by) as u64).max(1)
+    }
+}
+
+impl Scaled for Duration {
+    fn scaled(self, by: f64) -> Self {
+        self.mul_f64(by)
+    }
+}

@@ -1,0 +1,139 @@
+//! ProbeBW (section 4.3.3): cruises at the estimate, and every few seconds sends faster to see whether there is more.
+
+use super::super::AckSample;
+use super::round::Stretch;
+use super::{Bbr, Mode, State};
+use crate::protocol::time::Time;
+use std::time::Duration;
+
+/// When the next probe is due.
+#[derive(Debug)]
+pub(super) struct Plan {
+    since: Time,
+    wait: Duration,
+}
+
+impl Plan {
+    pub(super) const fn new(now: Time, wait: Duration) -> Self {
+        Plan { since: now, wait }
+    }
+
+    /// The wait begins now.
+    pub(super) fn begin(&mut self, now: Time) {
+        self.since = now;
+    }
+
+    fn is_due(&self, now: Time) -> bool {
+        now.since(self.since) >= self.wait
+    }
+}
+
+/// A probe for more bandwidth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Probe {
+    /// What must be outgrown (BBR.full_bw), bytes a second.
+    full_bw: u64,
+    /// The most that the probe was given.
+    best: u64,
+}
+
+impl Bbr {
+    /// Whether ProbeBW_DOWN may end after a stretch.
+    pub(super) fn on_down(&mut self, s: &AckSample, judged: bool) {
+        let drained = !self.queue.is_standing() || s.in_flight as f64 <= self.pipe(self.bw());
+        if drained && judged {
+            self.enter(Mode::Model(State::Cruise), s);
+        } else {
+            self.wait_for_probe(s);
+        }
+    }
+
+    pub(super) fn wait_for_probe(&mut self, s: &AckSample) {
+        if !self.plan.is_due(s.now) {
+            return;
+        }
+        // What excess loss left is what is known to work. A policer's bucket once let much more through.
+        if let Some(bw) = self.short_term.take() {
+            self.model.set_bw(bw);
+        }
+        if self.queue.is_pressed() && self.can_tell_queues() {
+            self.enter_competitive(s, false);
+        } else {
+            self.queue.on_probe();
+            self.enter(Mode::Model(State::Refill), s);
+        }
+    }
+
+    pub(super) fn on_refill(&mut self, s: &AckSample) {
+        if self.round.has_started() && self.round.in_state() >= self.params.refill_rounds {
+            self.note_round_in_progress();
+            let full_bw = self.model.max_bw();
+            self.enter(Mode::Model(State::Up(Probe { full_bw, best: 0 })), s);
+        }
+    }
+
+    /// A probe ends at the first excess loss, or when a stretch that began and ended in it shows no growth.
+    pub(super) fn on_up(&mut self, s: &AckSample, mut probe: Probe, excess: bool, ended: Option<Stretch>) {
+        let low = ended.map_or(self.round.current().low, |e| e.low);
+        if excess && self.was_competitive(s.now) && low.is_some_and(|low| self.is_queue(low)) {
+            self.enter_competitive(s, true);
+            return;
+        }
+        let answer = ended.and_then(|e| e.rate()).filter(|_| !excess);
+        let Some(rate) = answer else {
+            if excess || self.round.in_state() > self.params.unanswered_rounds {
+                self.end_probe(s, probe);
+            }
+            return;
+        };
+        probe.best = probe.best.max(rate);
+        let growth = rate as f64 / (probe.full_bw as f64 * self.queue.trim()).max(1.0);
+        if growth < self.params.probe_growth || self.queue.is_standing() {
+            self.end_probe(s, probe);
+            return;
+        }
+        probe.full_bw = rate;
+        self.mode = Mode::Model(State::Up(probe));
+        self.model.set_bw(rate);
+        self.queue.untrim();
+        // The next answer is to what is sent from now on, a quarter faster again.
+        self.round.restart(s.now, s.delivered, 1);
+    }
+
+    fn end_probe(&mut self, s: &AckSample, probe: Probe) {
+        // What the probe was given is what there is, within the noise of one measurement. A probe cut short, under
+        // jitter, can only tell of more: much of what it was given belongs to the pace before it.
+        let whole = probe.best > 0;
+        let partial = self.round.current().sure_rate(&self.params).unwrap_or(0);
+        let best = probe.best.max(partial);
+        let min_rtt = self.model.min_rtt(&self.params).unwrap_or_default();
+        let steady = self.model.jitter() * self.params.steady_jitter < min_rtt;
+        let lower = whole || steady && best > 0;
+        let noise = if lower { self.params.probe_noise } else { 1.0 };
+        let known = (self.model.max_bw() as f64 * self.queue.trim() * noise) as u64;
+        self.model.set_bw(best.max(known));
+        self.queue.untrim();
+        self.plan_probe();
+        self.enter(Mode::Model(State::Down), s);
+    }
+
+    /// Two to three seconds until the next probe, at random (section 4.3.3.6). Long paths wait longer, since a probe
+    /// costs some round trips, and short ones less.
+    pub(super) fn plan_probe(&mut self) {
+        self.queue.on_probe_planned();
+        let p = &self.params;
+        let rtt = self.model.min_rtt(p).unwrap_or_default();
+        let spread = u64::try_from(p.probe_spread.as_millis()).unwrap_or(u64::MAX);
+        let random = Duration::from_millis(self.rng.next_u64() % spread.max(1));
+        let usual = p.probe_wait + random;
+        let packets = (p.short_packets * self.model.mtu()) as f64 / self.bw().max(1) as f64;
+        let short = (rtt.as_secs_f64() / p.short_rtt.as_secs_f64()).max(packets);
+        self.plan.wait = (usual + rtt * p.probe_rounds).min(usual.mul_f64(short));
+    }
+
+    /// The same, but the next probe comes in `rounds` round trips.
+    pub(super) fn plan_probe_in(&mut self, rounds: u32) {
+        self.plan_probe();
+        self.plan.wait = self.model.min_rtt(&self.params).unwrap_or_default() * rounds;
+    }
+}

@@ -1,0 +1,93 @@
+//! Startup (section 4.3.1): doubles until the path is full.
+//!
+//! It follows the rate of trains of packets, which are shorter than a round trip, and ends when that stops growing,
+//! whatever is lost: after one round if a queue shows, else after two.
+
+use super::super::AckSample;
+use super::params::Params;
+use crate::protocol::time::Time;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The search for the path's rate.
+#[derive(Debug)]
+pub(super) struct Startup {
+    train: Train,
+    /// The bandwidth that must be outgrown (BBR.full_bw), and rounds in which it was not (BBR.full_bw_count).
+    full_bw: u64,
+    full_bw_count: u32,
+    grew_at: Time,
+}
+
+impl Startup {
+    pub(super) fn new(now: Time) -> Self {
+        Startup {
+            train: Train::default(),
+            full_bw: 0,
+            full_bw_count: 0,
+            grew_at: now,
+        }
+    }
+
+    /// The rate that the newest ACK shows, bytes a second; `min_rtt`: the unloaded RTT.
+    pub(super) fn rate(&mut self, s: &AckSample, min_rtt: Duration, mtu: u64, params: &Params) -> u64 {
+        let train = self.train.on_ack(s, min_rtt, mtu, params);
+        train.max(s.delivery_rate).unwrap_or(0)
+    }
+
+    /// Whether `max_bw` still grows.
+    pub(super) fn grows(&self, max_bw: u64, params: &Params) -> bool {
+        max_bw as f64 >= self.full_bw as f64 * params.startup_growth
+    }
+
+    /// A round has ended, with or without a queue; returns whether the pipe is full. `late`: how long overtaken packets
+    /// may hold growth up.
+    pub(super) fn on_round(
+        &mut self,
+        now: Time,
+        max_bw: u64,
+        queue: bool,
+        late: Duration,
+        params: &Params,
+    ) -> bool {
+        if self.grows(max_bw, params) {
+            self.full_bw = max_bw;
+            self.full_bw_count = 0;
+            self.grew_at = now;
+            return false;
+        }
+        self.full_bw_count += 1;
+        let long = now.since(self.grew_at) >= params.lasting.max(late * params.late_factor);
+        long && (queue || self.full_bw_count >= params.full_bw_rounds)
+    }
+}
+
+/// How fast the packets of a flight come in, before a whole round has passed: nothing arrives faster than the
+/// bottleneck lets through, so a train of packets shows a rate that the path has, though the window fills only a
+/// part of the round trip with it.
+#[derive(Debug, Default)]
+struct Train {
+    /// When an ACK came, and how many bytes were delivered by then.
+    acks: VecDeque<(Time, u64)>,
+}
+
+impl Train {
+    /// The rate over at least twice the spread among the packets of this ACK, which is two ACKs or more: what jitter
+    /// pushes together must not look fast.
+    fn on_ack(&mut self, s: &AckSample, min_rtt: Duration, mtu: u64, params: &Params) -> Option<u64> {
+        if s.acked_bytes == 0 {
+            return None;
+        }
+        let spread = s.max_rtt.unwrap_or_default().saturating_sub(min_rtt);
+        let time = params.train_time.max(spread * params.train_spread);
+        let bytes = params.train_packets * mtu;
+        let enough = |a: &(Time, u64)| s.now.since(a.0) >= time && s.delivered - a.1 >= bytes;
+        self.acks.push_back((s.now, s.delivered));
+        while self.acks.get(1).is_some_and(enough) {
+            self.acks.pop_front();
+        }
+        let &(at, delivered) = self.acks.front().filter(|a| enough(a))?;
+        let rate = u128::from(s.delivered - delivered) * 1_000_000_000 / s.now.since(at).as_nanos();
+        Some(u64::try_from(rate).unwrap_or(u64::MAX))
+    }
+}
