@@ -4,7 +4,7 @@ use crate::flow::{Flow, PACKET, World};
 use crate::link::{Bursts, Policer, Profile};
 use crate::rivals::{BbrV1, Cubic};
 use p2pcopy::protocol::congestion::Controller;
-use p2pcopy::protocol::congestion::bbr::Bbr;
+use p2pcopy::protocol::congestion::bbr::{Bbr, Params};
 use p2pcopy::protocol::congestion::udt::Udt;
 use p2pcopy::protocol::time::Time;
 use std::fmt;
@@ -155,21 +155,34 @@ impl fmt::Display for Cell {
     }
 }
 
-fn controller(name: &str, now: Time, rtt: Duration, seed: u64) -> Box<dyn Controller> {
+fn controller(name: &str, now: Time, rtt: Duration, seed: u64, params: Params) -> Box<dyn Controller> {
     match name {
         "cubic" => Box::new(Cubic::new()),
         "udt" => Box::new(Udt::new(now, PACKET as u16, Some(rtt), seed)),
         "bbr1" => Box::new(BbrV1::new()),
-        _ => Box::new(Bbr::new(now, PACKET as u16, Some(rtt), seed)),
+        _ => Box::new(Bbr::with_params(now, PACKET as u16, Some(rtt), seed, params)),
     }
 }
 
 pub(crate) fn add(world: &mut World, name: &str, start: f64, rtt_ms: f64, seed: u64, goal: Option<u64>) {
+    add_with(world, name, start, rtt_ms, seed, goal, Params::DEFAULT);
+}
+
+/// The same; our own controller runs with these numbers.
+fn add_with(
+    world: &mut World,
+    name: &str,
+    start: f64,
+    rtt_ms: f64,
+    seed: u64,
+    goal: Option<u64>,
+    params: Params,
+) {
     let rtt = Duration::from_secs_f64(rtt_ms / 1000.0);
     let start = at(start);
     let mut f = Flow::new(
         world.flows.len(),
-        controller(name, start, rtt, seed),
+        controller(name, start, rtt, seed, params),
         rtt,
         start,
         goal,
@@ -234,8 +247,13 @@ impl Outcome {
 
 /// One flow alone. Steady means after five seconds and ten round trips.
 pub(crate) fn alone(cell: &Cell, name: &str, seed: u64) -> Outcome {
+    alone_with(cell, name, seed, Params::DEFAULT)
+}
+
+/// The same; our own controller runs with these numbers.
+pub(crate) fn alone_with(cell: &Cell, name: &str, seed: u64, params: Params) -> Outcome {
     let mut w = cell.world(seed);
-    add(&mut w, name, 0.0, cell.rtt_ms, seed, None);
+    add_with(&mut w, name, 0.0, cell.rtt_ms, seed, None, params);
     let warm = 5.0 + cell.rtt_ms / 100.0;
     let end = warm + 15.0;
     let goal = (cell.ideal() * 10.0 / PACKET as f64) as u64;
@@ -267,11 +285,17 @@ pub(crate) fn alone(cell: &Cell, name: &str, seed: u64) -> Outcome {
 
 /// Percent of the link that each flow has, after 10 s of getting used to each other.
 pub(crate) fn shares(cell: &Cell, names: &[&str], seconds: f64, seed: u64) -> Vec<f64> {
+    shares_with(cell, names, seconds, seed, Params::DEFAULT)
+}
+
+/// The same; our own controllers run with these numbers.
+pub(crate) fn shares_with(cell: &Cell, names: &[&str], seconds: f64, seed: u64, params: Params) -> Vec<f64> {
     let mut w = cell.world(seed);
     for (i, name) in names.iter().enumerate() {
         // Each seed starts the later flows at another moment: without loss little else differs between runs.
         let start = i as f64 * (2.0 + 0.37 * (seed % 7) as f64);
-        add(&mut w, name, start, cell.rtt_ms, seed * 31 + i as u64, None);
+        let seed = seed * 31 + i as u64;
+        add_with(&mut w, name, start, cell.rtt_ms, seed, None, params);
     }
     w.run(at(10.0 + 5.0 * names.len() as f64));
     let before: Vec<u64> = w.flows.iter().map(|f| f.stats.useful).collect();

@@ -3,6 +3,7 @@
 //! The floors run in seconds. `cargo test --release --test congestion -- --ignored grid` (or `fairness`) makes the
 //! full table, takes minutes, and compares it with the reviewed one in `snapshots/`.
 
+mod ablation;
 mod cell;
 mod fairness;
 #[path = "../sim/flow.rs"]

@@ -93,15 +93,15 @@ impl Bbr {
     /// A controller for a fresh path. `initial_rtt` is what the handshake took, if known; `seed` spreads the
     /// probes of several flows in time.
     pub fn new(now: Time, mtu: u16, initial_rtt: Option<Duration>, seed: u64) -> Self {
-        Bbr::with_params(now, mtu, initial_rtt, SplitMix64::new(seed), Params::DEFAULT)
+        Bbr::with_params(now, mtu, initial_rtt, seed, Params::DEFAULT)
     }
 
-    /// The same with numbers of one's own, for the ablation run; `rng` spreads the probes of several flows in time.
+    /// The same with numbers of one's own, for the ablation run.
     pub fn with_params(
         now: Time,
         mtu: u16,
         initial_rtt: Option<Duration>,
-        rng: SplitMix64,
+        seed: u64,
         params: Params,
     ) -> Self {
         let mtu = u64::from(mtu);
@@ -109,7 +109,7 @@ impl Bbr {
         let rate = params.initial_rate as f64 * rtt.as_secs_f64();
         let window = (params.initial_packets * mtu).max(rate as u64);
         let mut bbr = Bbr {
-            rng,
+            rng: SplitMix64::new(seed),
             mode: Mode::Model(State::Startup),
             startup: Startup::new(now),
             round: Round::default(),
@@ -381,7 +381,11 @@ impl Controller for Bbr {
 
     fn on_path_change(&mut self, now: Time) {
         let mtu = u16::try_from(self.model.mtu()).unwrap_or(u16::MAX);
-        *self = Bbr::with_params(now, mtu, None, self.rng.clone(), self.params);
+        let rng = self.rng.clone();
+        *self = Bbr {
+            rng,
+            ..Bbr::with_params(now, mtu, None, 0, self.params)
+        };
     }
 
     fn window(&self) -> u64 {
