@@ -1,0 +1,216 @@
+//! What somebody put in the way on the receiver's disk, or would like to put there.
+
+use crate::act::sender;
+use crate::list::{Entry, List, one_file};
+use crate::victim::Setup;
+use p2pcopy::transfer::place::Conflicts;
+
+/// A journal of the old kind that anybody can write: it says that all of it was verified and only lacks its names.
+fn forged_journal() -> Vec<u8> {
+    let list = one_file().offer();
+    let mut journal = b"p2pcopy journal\x01".to_vec();
+    journal.extend(list.list_hash);
+    journal.extend(list.names_hash);
+    journal.extend(list.bytes.to_be_bytes());
+    journal.extend(crc32fast::hash(&journal).to_be_bytes());
+    let sealed = [&[2][..], &[0; 32]].concat();
+    journal.extend(&sealed);
+    journal.extend(crc32fast::hash(&sealed).to_be_bytes());
+    journal
+}
+
+/// The transfer of a file `a` goes well beside all that was planted.
+fn goes_well_beside(planted: impl FnOnce(&mut Setup) + 'static) {
+    sender(|evil| {
+        evil.agreed.push(("a".into(), Some(one_file().content())));
+        evil.transfers(&one_file());
+    })
+    .against(planted)
+    .completes();
+}
+
+#[test]
+#[ignore = "until staging is known by a MAC (A2)"]
+fn a_diary_that_is_called_journal_is_not_deleted() {
+    goes_well_beside(|victim| victim.plants("out/a.part/journal", b"dear diary"));
+}
+
+#[test]
+#[ignore = "until staging is known by a MAC (A2)"]
+fn a_directory_that_is_called_journal_is_not_deleted() {
+    goes_well_beside(|victim| victim.plants("out/a.part/journal/dear", b"diary"));
+}
+
+#[test]
+#[ignore = "until staging is known by a MAC (A1)"]
+fn a_forged_journal_unpacks_nothing() {
+    goes_well_beside(|victim| {
+        victim.plants("out/a.part/journal", &forged_journal());
+        victim.plants("out/a.part/data/.zshenv", b"evil");
+    });
+}
+
+#[test]
+fn an_empty_directory_of_the_stagings_name_stays_or_is_ours() {
+    goes_well_beside(|victim| victim.plants("out/a.part/data/mine", b"mine"));
+}
+
+#[test]
+fn a_file_of_the_stagings_name_is_left_alone() {
+    goes_well_beside(|victim| victim.plants("out/a.part", b"mine"));
+}
+
+#[test]
+#[ignore = "until names that end in .part are stored under another (A1)"]
+fn a_name_that_looks_like_staging_is_stored_under_another() {
+    let journal = forged_journal();
+    let list = vec![
+        Entry::dir("a.part"),
+        Entry::file("journal", journal).below(0),
+        Entry::dir("data").below(0),
+        Entry::file(".zshenv", "evil").below(2),
+    ];
+    sender(move |evil| {
+        evil.transfers(&List(list));
+        let there = std::fs::exists(evil.out.join("a.part")).expect("a place of ours");
+        assert!(!there, "it has the name of a staging directory");
+    })
+    .completes();
+}
+
+#[cfg(unix)]
+mod unix {
+    use super::*;
+    use rustix::fs::{CWD, FileType, Mode, mknodat, symlink};
+
+    fn fifo(victim: &Setup, path: &str) {
+        let path = victim.at(path);
+        std::fs::create_dir_all(path.parent().expect("below a directory")).expect("a place");
+        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("a FIFO");
+    }
+
+    fn link(victim: &Setup, path: &str, to: &str) {
+        let path = victim.at(path);
+        std::fs::create_dir_all(path.parent().expect("below a directory")).expect("a place");
+        symlink(to, &path).expect("a link");
+    }
+
+    #[test]
+    fn a_pipe_of_the_stagings_name_is_left_alone() {
+        goes_well_beside(|victim| fifo(victim, "out/a.part"));
+    }
+
+    #[test]
+    fn a_pipe_in_place_of_the_journal_is_left_alone() {
+        goes_well_beside(|victim| {
+            fifo(victim, "out/a.part/journal");
+            victim.plants("out/a.part/data/mine", b"mine");
+        });
+    }
+
+    #[test]
+    fn a_link_of_the_stagings_name_is_left_alone() {
+        goes_well_beside(|victim| link(victim, "out/a.part", "../outside"));
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_journal_is_left_alone() {
+        goes_well_beside(|victim| {
+            link(victim, "out/a.part/journal", "../../outside/diary");
+            victim.plants("out/a.part/data/mine", b"mine");
+        });
+    }
+
+    #[test]
+    #[ignore = "until staging is known by a MAC (A1)"]
+    fn a_link_in_place_of_the_data_is_left_alone() {
+        goes_well_beside(|victim| {
+            victim.plants("out/a.part/journal", &forged_journal());
+            link(victim, "out/a.part/data", "../../outside");
+        });
+    }
+
+    #[test]
+    #[ignore = "until a journal is read only as far as it can be ours"]
+    fn a_huge_journal_is_not_read_into_memory() {
+        goes_well_beside(|victim| {
+            victim.plants("out/a.part/journal", &forged_journal());
+            let journal = std::fs::File::options()
+                .write(true)
+                .open(victim.at("out/a.part/journal"));
+            journal.expect("just made").set_len(4 << 30).expect("sparse");
+        });
+    }
+
+    #[test]
+    fn a_final_name_that_is_a_link_is_not_followed() {
+        for conflicts in [Conflicts::Rename, Conflicts::Overwrite] {
+            sender(|evil| evil.transfers(&one_file()))
+                .against(move |victim| {
+                    victim.conflicts = conflicts;
+                    link(victim, "out/a", "../outside/diary");
+                })
+                .completes();
+        }
+    }
+
+    #[test]
+    fn a_final_name_that_is_a_directory_or_a_pipe_keeps_what_it_is() {
+        goes_well_beside(|victim| victim.plants("out/a/mine", b"mine"));
+        goes_well_beside(|victim| fifo(victim, "out/a"));
+    }
+
+    #[test]
+    fn a_directory_that_is_a_link_is_not_entered() {
+        for conflicts in [Conflicts::Rename, Conflicts::Overwrite] {
+            sender(|evil| {
+                let list = vec![Entry::dir("a"), Entry::file("diary", "evil").below(0)];
+                evil.transfers(&List(list));
+            })
+            .against(move |victim| {
+                victim.conflicts = conflicts;
+                link(victim, "out/a", "../outside");
+            })
+            .completes();
+        }
+    }
+
+    #[test]
+    #[ignore = "until links that leave the tree are refused (A9)"]
+    fn a_link_that_leaves_what_was_sent_is_not_made() {
+        for target in ["/etc/passwd", "../../outside/diary", "..", "../a/../../outside"] {
+            sender(move |evil| {
+                let list = List(vec![Entry::dir("a"), Entry::link("l", target).below(0)]);
+                evil.offers(&list);
+                evil.waits(std::time::Duration::from_secs(1));
+                assert!(evil.heard.close.is_some(), "{target} is accepted");
+            })
+            .ends(6, "");
+        }
+    }
+
+    #[test]
+    fn links_in_a_circle_lead_nowhere() {
+        sender(|evil| {
+            let list = vec![
+                Entry::dir("a"),
+                Entry::link("one", "other").below(0),
+                Entry::link("other", "one").below(0),
+            ];
+            evil.transfers(&List(list));
+        })
+        .completes();
+    }
+
+    #[test]
+    fn modes_and_times_of_any_kind_do_no_harm() {
+        for (mode, mtime) in [(0, i64::MAX), (0o777, i64::MIN), (0o666, -1), (0o111, 0)] {
+            let change = move |entry: Entry| Entry { mode, mtime, ..entry };
+            sender(move |evil| {
+                let list = vec![change(Entry::dir("d")), change(Entry::file("f", "x").below(0))];
+                evil.transfers(&List(list));
+            })
+            .completes();
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The acts, by their kind.
+
+mod claims;
+mod disk;
+mod floods;
+mod frames;
+mod hashes;
+mod lists;
+mod names;
+mod texts;
+mod turns;

@@ -1,0 +1,224 @@
+//! The real end: a session with its disk thread on real files, and a played user.
+
+use p2pcopy::app::options::Congestion;
+use p2pcopy::app::outcome::{Failure, Summary};
+use p2pcopy::app::parts::{Command, Notice, Receiving, Sending, Session, Settings, Side, Target, controller};
+use p2pcopy::net::{Clock, Waker};
+use p2pcopy::protocol::Role;
+use p2pcopy::protocol::handshake::StaticKeypair;
+use p2pcopy::protocol::time::Time;
+use p2pcopy::rendezvous::address::{Address, NatClass, Token};
+use p2pcopy::rendezvous::clock;
+use p2pcopy::rendezvous::punch::{Punch, PunchConfig};
+use p2pcopy::transfer::place::Conflicts;
+use p2pcopy::transfer::scan::{self, ScanOptions};
+use p2pcopy::transfer::source::Source;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+/// Longest real time the disk thread may take for a step.
+const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// What the user says to an offer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    Yes,
+    No,
+    /// Nothing, for ever.
+    Thinks,
+}
+
+/// What is to be attacked.
+pub struct Setup {
+    pub role: Role,
+    pub answer: Answer,
+    pub conflicts: Conflicts,
+    /// A receiver's output directory.
+    pub out: PathBuf,
+    /// What a sender sends: all that lies here, unless there is a pipe.
+    pub src: PathBuf,
+    pub pipe: Option<Box<dyn Read + Send>>,
+}
+
+impl Setup {
+    /// Lets a sender send a file of so many bytes.
+    pub fn sends(&self, len: usize) {
+        self.plants("src/a", &vec![b'a'; len]);
+    }
+
+    /// Puts a file where the act will find it: below `out`, `src` or `outside`.
+    #[expect(clippy::disallowed_methods, reason = "a test makes its files")]
+    pub fn plants(&self, path: &str, content: &[u8]) {
+        let path = self.at(path);
+        std::fs::create_dir_all(path.parent().expect("below a directory")).expect("a place");
+        std::fs::write(path, content).expect("room");
+    }
+
+    /// Where something below `out`, `src` or `outside` really lies.
+    pub fn at(&self, path: &str) -> PathBuf {
+        self.out.parent().expect("all lie together").join(path)
+    }
+}
+
+/// The real end.
+pub struct Victim {
+    pub session: Session,
+    pub verdict: Option<Result<Summary, Failure>>,
+    /// What its user was asked and told, in lines.
+    pub told: Vec<String>,
+    pub offered: bool,
+    answer: Answer,
+    commands: Sender<Command>,
+    notices: UnboundedReceiver<Notice>,
+    woken: Receiver<()>,
+}
+
+/// What one end of the punch is made from.
+pub fn punch(role: Role, own: &Address, peer: &Address, keypair: StaticKeypair, now: Time) -> Punch {
+    let config = PunchConfig {
+        role,
+        own: own.clone(),
+        peer: peer.clone(),
+        keypair,
+        hardware_aes: true,
+        not_before: 0,
+        clock: clock::Clock::system(1_700_000_000_000_000_000, Time::ZERO),
+        low_ttl: 5,
+        timeout: TIMEOUT,
+        ipv6_socket: None,
+        seed: [role as u8 + 7; 32],
+    };
+    Punch::new(config, now).expect("good keys")
+}
+
+/// The key pair of an end, the same in every act.
+pub fn keypair(role: Role) -> StaticKeypair {
+    StaticKeypair::from_seed(&[role as u8 + 1; 32])
+}
+
+/// The address of an end that is told to the other.
+pub fn address(role: Role, at: SocketAddr) -> Address {
+    let token = Token {
+        role,
+        key: *keypair(role).public(),
+        nat: NatClass::default(),
+        spare_ports: [0; 3],
+        candidates: vec![at],
+    };
+    Address {
+        reflexive: at,
+        token: Some(token),
+    }
+}
+
+impl Victim {
+    /// Starts it and lets it look for `peer`.
+    pub fn new(setup: Setup, own: &Address, peer: &Address, now: Time) -> Victim {
+        let (role, answer) = (setup.role, setup.answer);
+        let (wake, woken) = channel();
+        let waker = Waker::new(move || {
+            // Nobody waits any more only when the act is over.
+            let _ = wake.send(());
+        });
+        let (tell, notices) = unbounded_channel();
+        let side: Box<dyn Side> = match role {
+            Role::Receiver => {
+                let target = Target::Directory(setup.out, setup.conflicts);
+                Box::new(Receiving::new(target, waker, Clock::start(), tell.clone()).expect("a thread"))
+            }
+            Role::Sender => {
+                let (manifest, source) = match setup.pipe {
+                    Some(pipe) => (scan::stream_manifest("pipe").expect("a name"), Source::pipe(pipe)),
+                    None => files(&setup.src),
+                };
+                let paths = vec![setup.src];
+                let sending = Sending::new(manifest, source, paths, waker, Clock::start(), tell.clone());
+                Box::new(sending.expect("a thread"))
+            }
+        };
+        let settings = Settings {
+            role,
+            controller: controller(Congestion::Bbr, 1),
+            limit: None,
+            seed: 1,
+            trace: false,
+        };
+        let (commands, inbox) = channel();
+        let start = punch(role, own, peer, keypair(role), now);
+        commands
+            .send(Command::Punch(Box::new(start)))
+            .expect("the session listens");
+        Victim {
+            session: Session::new(settings, side, inbox, tell),
+            verdict: None,
+            told: Vec::new(),
+            offered: false,
+            answer,
+            commands,
+            notices,
+            woken,
+        }
+    }
+
+    /// Waits, in real time, until the disk thread has news.
+    pub fn wait_for_disk(&self) {
+        if self.woken.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            panic!("the disk thread is stuck");
+        }
+    }
+
+    /// The user reads what there is, and answers.
+    pub fn attend(&mut self) {
+        while let Ok(notice) = self.notices.try_recv() {
+            match notice {
+                Notice::Offered { lines, .. } => {
+                    self.offered = true;
+                    self.told.extend(lines);
+                    match self.answer {
+                        Answer::Yes => self.command(Command::Accept),
+                        Answer::No => self.command(Command::Close {
+                            code: 2,
+                            reason: String::new(),
+                        }),
+                        Answer::Thinks => {}
+                    }
+                }
+                Notice::Info(line) | Notice::Message(line) => self.told.push(line),
+                Notice::Ended(verdict) => self.verdict = Some(verdict),
+                _ => {}
+            }
+        }
+    }
+
+    fn command(&self, command: Command) {
+        self.commands.send(command).expect("the session listens");
+    }
+
+    /// Ends it. Gives its user's verdict once its disk thread is gone.
+    pub fn end(mut self) -> (Option<Result<Summary, Failure>>, Vec<String>) {
+        self.attend();
+        drop(self.session);
+        loop {
+            match self.woken.recv_timeout(PATIENCE) {
+                Ok(()) => {}
+                // The thread had the last waker.
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("the disk thread does not end"),
+            }
+        }
+        (self.verdict, self.told)
+    }
+}
+
+fn files(src: &Path) -> (std::sync::Arc<p2pcopy::transfer::manifest::Manifest>, Source) {
+    let entries = std::fs::read_dir(src).expect("made for the act");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    let scanned = scan::scan(&paths, &ScanOptions::default()).expect("files of ours");
+    (scanned.manifest.clone(), Source::files(scanned))
+}
