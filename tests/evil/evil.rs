@@ -1,17 +1,17 @@
 //! The evil one's hands: it meets its victim as the protocol says, and from then on every byte is its own.
 
+use crate::heard::Heard;
 use crate::list::List;
 use crate::victim::{Setup, Victim, address, keypair, punch};
 use crate::wire::{self, message};
 use p2pcopy::net::Machine;
 use p2pcopy::protocol::seal::{Opener, Sealer};
 use p2pcopy::protocol::time::Time;
-use p2pcopy::protocol::wire::{Frame, Frames, HEADER_LEN, Header, TAG_LEN};
+use p2pcopy::protocol::wire::{Frames, HEADER_LEN, Header, TAG_LEN};
 use p2pcopy::protocol::{Path, Role};
 use p2pcopy::rendezvous::punch::{Punch, PunchEvent};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,28 +37,6 @@ struct Linked {
     id: u32,
     sealer: Sealer,
     opener: Opener,
-}
-
-/// What the evil one heard.
-#[derive(Default)]
-pub struct Heard {
-    control: Vec<u8>,
-    control_heard: u64,
-    /// Messages nobody has asked for yet.
-    pub messages: VecDeque<(u8, Vec<u8>)>,
-    /// Content bytes by their offset.
-    pub content: BTreeMap<u64, Vec<u8>>,
-    pub keeps_content: bool,
-    /// Packet numbers, ascending.
-    pub numbers: Vec<Range<u64>>,
-    /// The last credit, in content bytes.
-    pub credit: u64,
-    /// The code of the victim's CLOSE.
-    pub close: Option<u16>,
-    /// PATH_CHALLENGEs, and the address they came to.
-    pub challenges: Vec<(SocketAddr, u64)>,
-    /// Bytes that came to each address.
-    pub bytes: HashMap<SocketAddr, u64>,
 }
 
 /// The evil peer and, before it, its victim.
@@ -450,42 +428,4 @@ impl Evil {
 fn arrived(way: &mut Way, now: Time) -> Option<(SocketAddr, Vec<u8>)> {
     way.front().filter(|(at, ..)| *at <= now)?;
     way.pop_front().map(|(_, address, datagram)| (address, datagram))
-}
-
-impl Heard {
-    fn note(&mut self, number: u64) {
-        match self.numbers.last_mut() {
-            Some(last) if last.end == number => last.end += 1,
-            _ => self.numbers.push(number..number + 1),
-        }
-    }
-
-    fn frame(&mut self, to: SocketAddr, frame: Frame<'_>, plain: &[u8]) {
-        match frame {
-            Frame::Data { offset, range } if self.keeps_content => {
-                self.content.insert(offset, plain[range].to_vec());
-            }
-            Frame::Control { offset, bytes } => self.stream(offset, bytes),
-            Frame::Ack(ack) => self.credit = ack.credit,
-            Frame::PathChallenge(token) => self.challenges.push((to, token)),
-            Frame::Close { code, .. } => self.close = Some(code),
-            Frame::Ping | Frame::Data { .. } | Frame::PathResponse(_) => {}
-        }
-    }
-
-    /// The played network loses nothing, so what comes again has come before.
-    fn stream(&mut self, offset: u64, bytes: &[u8]) {
-        let skip = (self.control_heard - offset) as usize;
-        if skip >= bytes.len() {
-            return;
-        }
-        self.control_heard += (bytes.len() - skip) as u64;
-        self.control.extend(&bytes[skip..]);
-        while let [kind, a, b, rest @ ..] = &self.control[..] {
-            let len = usize::from(u16::from_be_bytes([*a, *b]));
-            let Some(body) = rest.get(..len) else { return };
-            self.messages.push_back((*kind, body.to_vec()));
-            self.control.drain(..3 + len);
-        }
-    }
 }

@@ -14,6 +14,7 @@
 mod act;
 mod acts;
 mod evil;
+mod heard;
 mod list;
 mod memory;
 mod tree;
