@@ -74,10 +74,7 @@ impl Evil {
             now,
             out: setup.out.clone(),
             victim: Victim::new(setup, &theirs, &ours, now),
-            heard: Heard {
-                keeps_content: true,
-                ..Heard::default()
-            },
+            heard: Heard::default(),
             agreed: Vec::new(),
             at,
             alive: false,

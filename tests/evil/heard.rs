@@ -14,7 +14,8 @@ pub struct Heard {
     pub messages: VecDeque<(u8, Vec<u8>)>,
     /// Content bytes by their offset.
     pub content: BTreeMap<u64, Vec<u8>>,
-    pub keeps_content: bool,
+    /// Whether they are of no interest.
+    pub forgets_content: bool,
     /// Packet numbers, ascending.
     pub numbers: Vec<Range<u64>>,
     /// The last credit, in content bytes.
@@ -39,7 +40,7 @@ impl Heard {
     /// Takes in a frame of the opened packet `plain` that came to address `to`.
     pub fn frame(&mut self, to: SocketAddr, frame: Frame<'_>, plain: &[u8]) {
         match frame {
-            Frame::Data { offset, range } if self.keeps_content => {
+            Frame::Data { offset, range } if !self.forgets_content => {
                 self.content.insert(offset, plain[range].to_vec());
             }
             Frame::Control { offset, bytes } => self.stream(offset, bytes),

@@ -68,7 +68,7 @@ fn an_acknowledgement_that_waited_for_an_hour_does_no_harm() {
 #[test]
 fn an_absurd_credit_makes_a_sender_hold_no_more() {
     receiver(|evil| {
-        (evil.credit_kib, evil.heard.keeps_content) = (u32::MAX, false);
+        (evil.credit_kib, evil.heard.forgets_content) = (u32::MAX, true);
         evil.accepts();
         let root = evil.awaits(message::DONE);
         evil.says(message::FINISHED, root);
