@@ -48,6 +48,10 @@ pub struct Evil {
     pub heard: Heard,
     /// What may lie in the output directory, by what was offered.
     pub agreed: Vec<(PathBuf, Option<Vec<u8>>)>,
+    /// What the act itself changes on the disk, below the directory that holds `out`, `src` and `outside`.
+    pub touched: Vec<PathBuf>,
+    /// The datagrams of its handshake.
+    pub began: Vec<Vec<u8>>,
     /// Where it sends from.
     pub at: SocketAddr,
     /// Whether it acknowledges, answers and shows that it is alive.
@@ -76,6 +80,8 @@ impl Evil {
             victim: Victim::new(setup, &theirs, &ours, now),
             heard: Heard::default(),
             agreed: Vec::new(),
+            touched: Vec::new(),
+            began: Vec::new(),
             at,
             alive: false,
             patient: true,
@@ -345,6 +351,7 @@ impl Evil {
             punch.handle_timeout(self.now);
             while let Some(transmit) = punch.poll_transmit() {
                 if transmit.ttl.is_none() {
+                    self.began.push(transmit.payload.clone());
                     let arrival = (self.now + DELAY, self.at, transmit.payload);
                     self.to_victim.push_back(arrival);
                 }

@@ -1,5 +1,6 @@
 //! The real end: a session with its disk thread on real files, and a played user.
 
+use crate::evil::Evil;
 use p2pcopy::app::options::Congestion;
 use p2pcopy::app::outcome::{Failure, Summary};
 use p2pcopy::app::parts::{Command, Notice, Receiving, Sending, Session, Settings, Side, Target, controller};
@@ -57,6 +58,20 @@ impl Setup {
         let path = self.at(path);
         std::fs::create_dir_all(path.parent().expect("below a directory")).expect("a place");
         std::fs::write(path, content).expect("room");
+    }
+
+    /// Another peer was here before: it met the same user with the same directories, and left.
+    pub fn met_before(&self, play: impl FnOnce(&mut Evil)) {
+        let setup = Setup {
+            out: self.out.clone(),
+            src: self.src.clone(),
+            pipe: None,
+            ..*self
+        };
+        let mut evil = Evil::new(setup);
+        play(&mut evil);
+        evil.settles();
+        evil.victim.end();
     }
 
     /// Where something below `out`, `src` or `outside` really lies.

@@ -202,3 +202,19 @@ fn a_flood_of_needs_ends_it_at_little_cost() {
     .within(64)
     .ends(6, "it keeps asking for the same blocks");
 }
+
+#[test]
+fn a_flood_of_having_scattered_blocks_of_a_pipe_ends_it() {
+    receiver(|evil| {
+        evil.awaits(message::OFFER);
+        evil.says(message::ACCEPT, [0; 4]);
+        for part in 0..1000 {
+            let start = part * 8000;
+            let runs: Vec<_> = (start..start + 8000).step_by(2).map(|i| i..i + 1).collect();
+            evil.says(message::HAVE, [&[0], &wire::runs(&runs)[..]].concat());
+            evil.settles();
+        }
+    })
+    .against(|victim| victim.pipe = Some(Box::new(std::io::empty())))
+    .ends(6, "too much runs of blocks");
+}

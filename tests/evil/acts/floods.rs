@@ -198,3 +198,22 @@ fn a_reason_with_escape_codes_does_not_reach_the_terminal() {
     })
     .ends(6, "stopped");
 }
+
+#[test]
+fn what_began_the_connection_is_not_answered_again() {
+    sender(|evil| {
+        evil.packet(&[wire::PING]);
+        evil.settles();
+        let before = evil.heard.bytes.clone();
+        for _ in 0..1000 {
+            for datagram in evil.began.clone() {
+                evil.datagram(datagram);
+            }
+        }
+        evil.alive = false;
+        evil.waits(Duration::from_secs(1));
+        let heard: u64 = evil.heard.bytes.values().sum::<u64>() - before.values().sum::<u64>();
+        assert!(heard < 2000, "{heard} bytes");
+    })
+    .changes_nothing();
+}

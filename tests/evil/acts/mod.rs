@@ -7,5 +7,7 @@ mod frames;
 mod hashes;
 mod lists;
 mod names;
+#[cfg(unix)]
+mod source;
 mod texts;
 mod turns;
