@@ -240,6 +240,9 @@ fn check_tree(before: &Tree, after: &Tree, agreed: &[(PathBuf, Option<Vec<u8>>)]
                 "{path:?} has a final name and other bytes than agreed"
             );
         }
+        if let Node::File { mode, .. } | Node::Dir { mode } = node {
+            assert_eq!(mode & OTHERS, 0, "{path:?} has mode {mode:o}");
+        }
     }
 }
 
