@@ -49,6 +49,8 @@ enum Outcome {
     Completes,
     /// The victim's user reads this, and the peer is told this code if there is one.
     Ends { told: Option<u16>, text: &'static str },
+    /// One or the other.
+    Either,
     /// The victim waits for more.
     GoesOn,
     /// The victim looks for its silent peer and gives up.
@@ -107,6 +109,11 @@ impl Act {
         self.run(&Outcome::Completes);
     }
 
+    /// Whether it completes or ends does not matter; what holds after every act does.
+    pub fn ends_or_completes(self) {
+        self.run(&Outcome::Either);
+    }
+
     /// The victim must end: its user reads `text`, the peer is told `code`.
     pub fn ends(self, code: u16, text: &'static str) {
         let told = Some(code);
@@ -157,7 +164,7 @@ impl Act {
             heard.close
         );
         match (expected, &verdict) {
-            (Outcome::Completes, Some(Ok(_))) | (Outcome::GoesOn, None) => {}
+            (Outcome::Completes, Some(Ok(_))) | (Outcome::Either, Some(_)) | (Outcome::GoesOn, None) => {}
             (Outcome::Ends { told, text }, Some(Err(failure))) => {
                 assert!(failure.to_string().contains(text), "not {text:?}: {context}");
                 assert_eq!(heard.close, *told, "{context}");
@@ -182,7 +189,7 @@ impl Act {
 /// Goes on until the act is over, in virtual time.
 fn conclude(evil: &mut Evil, expected: &Outcome) {
     match expected {
-        Outcome::Completes | Outcome::Ends { .. } => evil.waits(ENDS_WITHIN),
+        Outcome::Completes | Outcome::Ends { .. } | Outcome::Either => evil.waits(ENDS_WITHIN),
         Outcome::GoesOn => evil.waits(Duration::from_secs(2)),
         Outcome::IsGivenUp => evil.waits(GIVEN_UP_WITHIN),
     }

@@ -114,6 +114,12 @@ impl Evil {
         self.datagram(packet);
     }
 
+    /// Uses up a packet number for nothing.
+    pub fn skips_a_number(&mut self) {
+        let linked = self.linked.as_mut().expect("they have met");
+        linked.sealer.seal(&mut [0; HEADER_LEN + 1 + TAG_LEN]);
+    }
+
     /// Sends a datagram as it is.
     pub fn datagram(&mut self, datagram: Vec<u8>) {
         if self.victim.session.is_over() {

@@ -7,10 +7,20 @@ use std::path::{Path, PathBuf};
 /// What something is, apart from its name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Node {
-    File { bytes: Vec<u8>, mode: u32 },
-    Huge { len: u64 },
-    Dir { mode: u32 },
-    Link { to: PathBuf },
+    File {
+        bytes: Vec<u8>,
+        mode: u32,
+        written: std::time::SystemTime,
+    },
+    Huge {
+        len: u64,
+    },
+    Dir {
+        mode: u32,
+    },
+    Link {
+        to: PathBuf,
+    },
     Other,
 }
 
@@ -40,6 +50,7 @@ pub fn read(root: &Path) -> Tree {
             Node::File {
                 bytes: fs::read(&path).expect("a file of ours"),
                 mode: mode(&meta),
+                written: meta.modified().expect("every system tells"),
             }
         } else {
             Node::Other

@@ -6,6 +6,7 @@ use crate::list::{Entry, List, blocks, one_file};
 use crate::victim::Setup;
 use crate::wire::{self, message};
 use p2pcopy::transfer::place::Conflicts;
+use std::time::Duration;
 
 /// A journal of the old kind that anybody can write: it says that all of it was verified and only lacks its names.
 fn forged_journal() -> Vec<u8> {
@@ -264,6 +265,69 @@ mod unix {
     }
 
     #[test]
+    fn what_is_to_be_overwritten_is_a_file_and_nothing_else() {
+        let planted: [fn(&mut Setup); 3] = [
+            |victim| victim.plants("out/a/mine", b"mine"),
+            |victim| fifo(victim, "out/a"),
+            |victim| link(victim, "out/a", "../outside/diary"),
+        ];
+        for plant in planted {
+            sender(|evil| {
+                evil.offers(&one_file());
+                evil.waits(Duration::from_secs(1));
+                if evil.heard.close.is_none() {
+                    evil.is_accepted();
+                    evil.goes_through(&one_file());
+                }
+            })
+            .against(plant)
+            .against(|victim| victim.conflicts = Conflicts::Overwrite)
+            .ends_or_completes();
+        }
+    }
+
+    #[test]
+    fn a_link_to_the_same_bytes_is_not_dated_through() {
+        sender(|evil| {
+            let list = List(vec![Entry::file("a", "nobody's business")]);
+            evil.transfers(&list);
+        })
+        .against(|victim| {
+            victim.conflicts = Conflicts::Overwrite;
+            link(victim, "out/a", "../outside/diary");
+        })
+        .completes();
+    }
+
+    #[test]
+    fn another_name_of_a_file_is_not_written_through() {
+        sender(|evil| evil.transfers(&one_file()))
+            .against(|victim| {
+                victim.conflicts = Conflicts::Overwrite;
+                let diary = victim.at("outside/diary");
+                std::fs::hard_link(diary, victim.at("out/a")).expect("a second name");
+            })
+            .completes();
+    }
+
+    #[test]
+    fn a_directory_below_that_is_a_link_is_not_entered() {
+        sender(|evil| {
+            let list = vec![
+                Entry::dir("a"),
+                Entry::dir("sub").below(0),
+                Entry::file("diary", "evil").below(1),
+            ];
+            evil.transfers(&List(list));
+        })
+        .against(|victim| {
+            victim.conflicts = Conflicts::Overwrite;
+            link(victim, "out/a/sub", "../../outside");
+        })
+        .completes();
+    }
+
+    #[test]
     fn a_directory_that_is_a_link_is_not_entered() {
         for conflicts in [Conflicts::Rename, Conflicts::Overwrite] {
             sender(|evil| {
@@ -285,7 +349,7 @@ mod unix {
             sender(move |evil| {
                 let list = List(vec![Entry::dir("a"), Entry::link("l", target).below(0)]);
                 evil.offers(&list);
-                evil.waits(std::time::Duration::from_secs(1));
+                evil.waits(Duration::from_secs(1));
                 assert!(evil.heard.close.is_some(), "{target} is accepted");
             })
             .ends(6, "");

@@ -217,3 +217,58 @@ fn what_began_the_connection_is_not_answered_again() {
     })
     .changes_nothing();
 }
+
+#[test]
+fn packets_with_a_gap_before_each_cost_no_memory() {
+    sender(|evil| {
+        for _ in 0..500 {
+            for _ in 0..200 {
+                evil.skips_a_number();
+                evil.packet(&[wire::PING]);
+            }
+            evil.settles();
+        }
+        evil.transfers(&one_file());
+    })
+    .within(4)
+    .completes();
+}
+
+#[test]
+fn a_flood_of_acknowledgements_costs_little_time() {
+    receiver(|evil| {
+        evil.accepts();
+        evil.awaits(message::DONE);
+        let all = evil.heard.numbers.clone();
+        let last = all.last().expect("much was sent").end;
+        let singles: Vec<_> = (0..last.min(1000)).step_by(2).map(|n| n..n + 1).collect();
+        for _ in 0..2000 {
+            evil.packet(&wire::ack(&all, 0, 1024));
+            evil.packet(&wire::ack(&singles[..60.min(singles.len())], 0, 1024));
+            evil.waits(Duration::from_micros(200));
+        }
+        let content = evil
+            .heard
+            .content
+            .values()
+            .flatten()
+            .copied()
+            .collect::<Vec<u8>>();
+        evil.says(message::FINISHED, blake3::hash(&content).as_bytes());
+    })
+    .against(|victim| victim.sends(8 << 20))
+    .within(64)
+    .completes();
+}
+
+#[test]
+fn datagrams_of_any_length_are_taken_or_dropped() {
+    sender(|evil| {
+        for len in [0, 1, 12, 13, 28, 29, 1500, 9000, 65_000] {
+            evil.datagram(vec![0x50; len]);
+            evil.packet(&vec![wire::PING; len.saturating_sub(29)]);
+        }
+        evil.transfers(&one_file());
+    })
+    .completes();
+}
