@@ -5,11 +5,13 @@ use super::socket::{Ports, Socket};
 use crate::protocol::Path;
 use crate::protocol::time::Time;
 use polling::{Event, Events, PollMode, Poller};
-use quinn_udp::{BATCH_SIZE, RecvMeta};
+use quinn_udp::RecvMeta;
 use std::io::{self, IoSliceMut};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Receive buffers: what one `recvmmsg` of quinn-udp fills.
+const BATCH: usize = 32;
 /// Bytes of one receive buffer: a whole burst that the kernel joined.
 const RECEIVE_BUFFER: usize = 65_536;
 /// Most datagrams asked of the machine at once (UDP_MAX_SEGMENTS of Linux).
@@ -104,7 +106,7 @@ impl Driver {
             sockets: ports.sockets,
             poller,
             events: Events::new(),
-            receive: (0..BATCH_SIZE).map(|_| vec![0; RECEIVE_BUFFER]).collect(),
+            receive: (0..BATCH).map(|_| vec![0; RECEIVE_BUFFER]).collect(),
             out: Vec::new(),
             left: 0,
             blocked: None,
@@ -223,12 +225,12 @@ impl Driver {
                 continue;
             };
             for _ in 0..BATCHES_PER_TURN {
-                let mut metas = [RecvMeta::default(); BATCH_SIZE];
+                let mut metas = [RecvMeta::default(); BATCH];
                 let mut slices: Vec<IoSliceMut<'_>> =
                     self.receive.iter_mut().map(|b| IoSliceMut::new(b)).collect();
                 let count = match socket.receive(&mut slices, &mut metas) {
                     Ok(count) => count,
-                    // Nothing more, or an ICMP error that some systems report on the next receive.
+                    // Nothing more, or a socket that the next send will tell more about.
                     Err(_) => break,
                 };
                 drop(slices);
@@ -242,7 +244,7 @@ impl Driver {
                         machine.handle_datagram(now, path, datagram);
                     }
                 }
-                if count < BATCH_SIZE {
+                if count < BATCH {
                     break;
                 }
             }

@@ -6,6 +6,7 @@
 mod driver;
 mod interfaces;
 mod socket;
+mod sys;
 
 pub use driver::{Driver, Machine, Transmit, Waker};
 pub use interfaces::local_candidates;

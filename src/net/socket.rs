@@ -1,7 +1,8 @@
 //! UDP sockets: binding them, and sending and receiving bursts.
 
-use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
-use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+use super::sys;
+use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
@@ -16,34 +17,41 @@ const DEFAULT_TTL: u32 = 64;
 /// Largest burst the kernel takes in one call, bytes.
 const MAX_BURST: usize = 65_000;
 
+/// Reports of ICMP errors that one call passes over.
+const MOST_REPORTS: usize = 64;
+/// WSAENETRESET: the TTL of an earlier packet expired on its way.
+const NET_RESET: i32 = 10052;
+
 /// One UDP socket.
 #[derive(Debug)]
 pub(super) struct Socket {
     io: UdpSocket,
-    state: UdpSocketState,
     ipv6: bool,
-    /// Whether bursts may be left to the system to cut up.
-    offload: bool,
+    /// How to send and receive many datagrams a call; without it each takes a call of its own.
+    bursts: Option<UdpSocketState>,
 }
 
 impl Socket {
+    /// `offload`: whether bursts may be left to the system. Where it cannot take any (Wine, drivers and kernels without
+    /// the calls for it) it is as if they may not.
     fn new(io: UdpSocket, offload: bool) -> io::Result<Self> {
         let ipv6 = io.local_addr()?.is_ipv6();
-        let state = UdpSocketState::new(UdpSockRef::from(&io))?;
+        let bursts = offload
+            .then(|| UdpSocketState::new(UdpSockRef::from(&io)).ok())
+            .flatten();
+        if bursts.is_none() {
+            sys::dont_fragment(&io, ipv6);
+        }
+        sys::ignore_icmp(&io);
+        let sock = SockRef::from(&io);
         for bytes in BUFFERS {
-            let sock = UdpSockRef::from(&io);
             // Not being given large buffers costs speed on fast paths, nothing else.
-            let _ = state.set_send_buffer_size(sock, bytes.min(4 << 20));
-            if state.set_recv_buffer_size(UdpSockRef::from(&io), bytes).is_ok() {
+            let _ = sock.set_send_buffer_size(bytes.min(4 << 20));
+            if sock.set_recv_buffer_size(bytes).is_ok() {
                 break;
             }
         }
-        Ok(Socket {
-            io,
-            state,
-            ipv6,
-            offload,
-        })
+        Ok(Socket { io, ipv6, bursts })
     }
 
     pub(super) fn io(&self) -> &UdpSocket {
@@ -53,12 +61,11 @@ impl Socket {
     /// Sends what one system call takes of `contents`, segments of `segment` bytes each, to `remote`. Says how many
     /// bytes that was.
     pub(super) fn send(&self, remote: SocketAddr, contents: &[u8], segment: usize) -> io::Result<usize> {
-        let segments = if self.offload {
-            self.state.max_gso_segments()
-        } else {
-            1
+        let Some(state) = &self.bursts else {
+            let datagram = &contents[..contents.len().min(segment)];
+            return self.io.send_to(datagram, remote);
         };
-        let most = (MAX_BURST / segment.max(1)).clamp(1, segments) * segment;
+        let most = (MAX_BURST / segment.max(1)).clamp(1, state.max_gso_segments()) * segment;
         let burst = &contents[..contents.len().min(most)];
         let transmit = quinn_udp::Transmit {
             destination: remote,
@@ -67,10 +74,10 @@ impl Socket {
             segment_size: (burst.len() > segment).then_some(segment),
             src_ip: None,
         };
-        match self.state.try_send(UdpSockRef::from(&self.io), &transmit) {
+        match state.try_send(UdpSockRef::from(&self.io), &transmit) {
             Ok(()) => Ok(burst.len()),
             // The interface cannot segment after all, and from now on the count above says so: one by one.
-            Err(_) if burst.len() > segment && self.state.max_gso_segments() == 1 => {
+            Err(_) if burst.len() > segment && state.max_gso_segments() == 1 => {
                 self.send(remote, contents, segment)
             }
             Err(e) => Err(e),
@@ -86,7 +93,7 @@ impl Socket {
     }
 
     fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        let sock = socket2::SockRef::from(&self.io);
+        let sock = SockRef::from(&self.io);
         if self.ipv6 {
             sock.set_unicast_hops_v6(ttl)
         } else {
@@ -94,13 +101,54 @@ impl Socket {
         }
     }
 
+    /// Fills `buffers` with what has arrived, and says how many of them. What an ICMP error has to say about a packet
+    /// that was sent is passed over: it must not keep waiting datagrams from being read.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing has arrived; others if the socket is of no more use.
     pub(super) fn receive(
         &self,
         buffers: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
     ) -> io::Result<usize> {
-        self.state.recv(UdpSockRef::from(&self.io), buffers, metas)
+        let mut filled = 0;
+        let mut reports = 0;
+        while filled < buffers.len() {
+            match self.receive_some(&mut buffers[filled..], &mut metas[filled..]) {
+                Ok(count) => {
+                    filled += count;
+                    if self.bursts.is_some() && count < BATCH_SIZE {
+                        break;
+                    }
+                }
+                Err(e) if is_icmp_report(&e) && reports < MOST_REPORTS => reports += 1,
+                Err(_) if filled > 0 => break,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(filled)
     }
+
+    /// One system call's worth.
+    fn receive_some(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
+        if let Some(state) = &self.bursts {
+            return state.recv(UdpSockRef::from(&self.io), buffers, metas);
+        }
+        let (len, addr) = self.io.recv_from(&mut buffers[0])?;
+        metas[0] = RecvMeta::default();
+        (metas[0].addr, metas[0].len, metas[0].stride) = (addr, len, len);
+        Ok(1)
+    }
+}
+
+/// Whether an error of a receive is about a packet that was sent: the answer to one that found no open port, or that
+/// expired on its way, as packets of low TTL are meant to.
+fn is_icmp_report(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};
+    matches!(
+        error.kind(),
+        ConnectionReset | ConnectionRefused | HostUnreachable | NetworkUnreachable
+    ) || cfg!(windows) && error.raw_os_error() == Some(NET_RESET)
 }
 
 /// The sockets of a run, and the ports they got.
@@ -117,13 +165,13 @@ impl Ports {
     /// Bytes that the system buffers for the first socket, if that is little for a fast path.
     pub fn small_buffer(&self) -> Option<usize> {
         let socket = self.sockets.first()?;
-        let bytes = socket.state.recv_buffer_size(UdpSockRef::from(&socket.io)).ok()?;
+        let bytes = SockRef::from(&socket.io).recv_buffer_size().ok()?;
         (bytes < ENOUGH_BUFFER).then_some(bytes)
     }
 }
 
 /// Binds the sockets of a run. With `port` given, the first has exactly that one. `offload`: whether bursts may be
-/// left to the system to cut up (GSO), where it can.
+/// left to the system to cut up and to join (GSO, GRO, `recvmmsg`), where it can; if not, each datagram is a call.
 ///
 /// # Errors
 /// If that port is taken, or no socket can be had at all.
@@ -162,4 +210,85 @@ fn bind_one(address: SocketAddr) -> io::Result<UdpSocket> {
     socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends three segments and a short one to `to`, and gives back what arrives there.
+    fn segments_that_arrive(from: &Socket, to: &Socket) -> Vec<Vec<u8>> {
+        let contents: Vec<u8> = (0..3_500u16).map(|i| i as u8).collect();
+        let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, to.io.local_addr().unwrap().port()));
+        let mut left = 0;
+        while left < contents.len() {
+            left += from.send(remote, &contents[left..], 1_000).unwrap();
+        }
+        let mut arrived: Vec<Vec<u8>> = Vec::new();
+        let mut space = vec![vec![0; 65_536]; 4];
+        while arrived.iter().map(Vec::len).sum::<usize>() < contents.len() {
+            let mut slices: Vec<IoSliceMut<'_>> = space.iter_mut().map(|b| IoSliceMut::new(b)).collect();
+            let mut metas = [RecvMeta::default(); 4];
+            let Ok(count) = to.receive(&mut slices, &mut metas) else {
+                // Loopback delivers within the send; on a busy Windows it may take a moment.
+                std::thread::yield_now();
+                continue;
+            };
+            drop(slices);
+            for (buffer, meta) in space.iter().zip(&metas[..count]) {
+                assert_eq!(meta.addr.port(), from.io.local_addr().unwrap().port());
+                arrived.extend(buffer[..meta.len].chunks(meta.stride).map(<[u8]>::to_vec));
+            }
+        }
+        assert_eq!(arrived.concat(), contents);
+        arrived
+    }
+
+    fn sockets(offload: bool) -> (Socket, Socket) {
+        let mut sockets = bind(None, offload).unwrap().sockets;
+        (sockets.remove(1), sockets.remove(0))
+    }
+
+    #[test]
+    fn bursts_and_single_calls_carry_the_same_datagrams() {
+        for (sending, receiving) in [(true, true), (true, false), (false, true), (false, false)] {
+            let (from, _) = sockets(sending);
+            let (_, to) = sockets(receiving);
+            let sizes: Vec<usize> = segments_that_arrive(&from, &to).iter().map(Vec::len).collect();
+            assert_eq!(sizes, [1_000, 1_000, 1_000, 500], "{sending} {receiving}");
+        }
+    }
+
+    #[test]
+    fn without_offload_nothing_is_left_to_the_system() {
+        let (from, _) = sockets(false);
+        assert!(from.bursts.is_none());
+    }
+
+    #[test]
+    fn an_icmp_error_neither_ends_a_receive_nor_hides_what_waits() {
+        for offload in [true, false] {
+            let (from, to) = sockets(offload);
+            // Nobody listens there, and the answers that say so come back to `to`.
+            let deaf = {
+                let gone = bind_one(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+                gone.local_addr().unwrap()
+            };
+            for _ in 0..10 {
+                let _ = to.send_with_ttl(deaf, b"probe", 1);
+            }
+            let sizes: Vec<usize> = segments_that_arrive(&from, &to).iter().map(Vec::len).collect();
+            assert_eq!(sizes, [1_000, 1_000, 1_000, 500]);
+        }
+    }
+
+    #[test]
+    fn what_windows_says_of_low_ttl_packets_is_no_error_of_the_socket() {
+        assert!(is_icmp_report(&io::Error::from(io::ErrorKind::ConnectionReset)));
+        assert!(!is_icmp_report(&io::Error::from(io::ErrorKind::WouldBlock)));
+        #[cfg(windows)]
+        for code in [10052, 10054] {
+            assert!(is_icmp_report(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+    }
 }
