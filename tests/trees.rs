@@ -152,7 +152,11 @@ fn a_broken_transfer_goes_on_where_it_stopped() {
     assert!(died.died);
     assert_eq!(names(&p.out), ["vm.img.part"]);
     let scanned = scan(std::slice::from_ref(&file), &ScanOptions::default()).unwrap();
-    let seen = prospect(&DiskLayer::new(&p.out).unwrap(), &Offer::of(&scanned.manifest)).unwrap();
+    let seen = prospect(
+        &DiskLayer::new(&p.out).unwrap(),
+        &Offer::of(&scanned.manifest).unwrap(),
+    )
+    .unwrap();
     assert_eq!(seen.kept.unwrap().percent(), 61);
     let outcome = send(&[file], &p.out, Setup::default()).unwrap();
     assert!(outcome.sent <= 5 * MIB as u64, "{}", outcome.sent);

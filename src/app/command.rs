@@ -65,6 +65,8 @@ pub enum Notice {
     },
     /// Something of the connection.
     Connection(connection::Event),
+    /// The other user has all of the list and can be asked.
+    Listed,
     /// The peer offers this; an earlier transfer has so many of its bytes.
     Offered {
         /// What.

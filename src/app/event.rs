@@ -49,6 +49,8 @@ pub enum Event {
     },
     /// The peer is there and has proved who it is.
     Connected(Link),
+    /// The other user has the whole list and is asked.
+    AwaitingAnswer,
     /// What the sender offers, as lines to read.
     Offer {
         /// Files, directories and streams offered.
@@ -167,6 +169,8 @@ pub struct Progress {
 /// What a transfer is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Phase {
+    /// The list of files crosses the line; counted are its bytes. Nobody was asked yet.
+    Listing,
     /// Content crosses the line.
     #[default]
     Moving,

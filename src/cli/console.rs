@@ -4,7 +4,7 @@ use super::lines::{self, Detail};
 use super::prompts::{Input, Prompts};
 use super::screen::{Kind, Screen};
 use super::{clipboard, json, printable};
-use crate::app::event::{Event, Front, Pending, Progress, Question};
+use crate::app::event::{Event, Front, Pending, Phase, Progress, Question};
 use crate::app::options::Common;
 use crate::app::outcome::Failure;
 use crate::protocol::Role;
@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 /// How often progress is told where there is no bar.
 const PLAIN_PERIOD: Duration = Duration::from_secs(3);
+
+/// When a list that takes long is told first, and how often, where there is no bar.
+const LIST_PERIOD: Duration = Duration::from_millis(1500);
 
 /// How often a silence that goes on is told where there is no bar.
 const SILENCE_PERIOD: Duration = Duration::from_secs(15);
@@ -34,6 +37,7 @@ pub(super) struct Console {
     detail: Detail,
     json: Option<Box<dyn Write + Send>>,
     progress_period: Period,
+    list_period: Period,
     silence_period: Period,
     stats_period: Period,
     /// Whether the peer is being looked for.
@@ -78,6 +82,7 @@ impl Console {
             detail,
             json,
             progress_period: Period::of(PLAIN_PERIOD),
+            list_period: Period::of(LIST_PERIOD),
             silence_period: Period::of(SILENCE_PERIOD),
             stats_period: Period::of(STATS_PERIOD),
             silent: false,
@@ -122,7 +127,11 @@ impl Console {
             return;
         }
         let text = lines::progress(progress, eta, self.detail, None);
-        if self.progress_period.is_over(now()) {
+        let period = match progress.phase {
+            Phase::Listing => &mut self.list_period,
+            Phase::Moving | Phase::Comparing => &mut self.progress_period,
+        };
+        if period.is_over(now()) {
             self.screen.line(&lines::plain(text));
         }
     }
@@ -242,7 +251,7 @@ impl Front for Console {
             Event::Connected(link) => self.remote = Some(link.remote),
             Event::Reconnecting { silence } => return self.silence(&event, *silence),
             Event::Reconnected(link) => return self.back(&event, link.remote),
-            Event::Finished(_) => self.screen.clear_bar(),
+            Event::Finished(_) | Event::Offer { .. } | Event::AwaitingAnswer => self.screen.clear_bar(),
             _ => {}
         }
         self.lines(&event);

@@ -138,6 +138,7 @@ fn object(event: &Event) -> Object {
             .plain("number", number)
             .text("remote", &remote.to_string()),
         Event::Connected(link) => Object::event("connected").link(link),
+        Event::AwaitingAnswer => Object::event("awaiting_answer"),
         Event::Offer {
             entries,
             bytes,

@@ -108,6 +108,7 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
             vec![Line::new(format!("{number} - Trying to connect to {remote}"))]
         }
         Event::Connected(link) => vec![connected("Connected successfully to", link)],
+        Event::AwaitingAnswer => vec![Line::new("Waiting for the other side to accept")],
         Event::Offer { lines, .. } => lines.iter().map(|line| Line::new(line.clone())).collect(),
         Event::Resumed { bytes, total } => {
             vec![Line::new(format!(
@@ -226,6 +227,7 @@ pub(super) fn progress(
         None => line.add(8, Size(progress.done).to_string()),
     }
     match (progress.phase, progress.rate) {
+        (Phase::Listing, _) => line.add(22, "  of the list of files".into()),
         (Phase::Moving, rate) => line.add(12, format!("  {}", Rate(rate))),
         // What matched is copied when something else did not, and does not count again.
         (Phase::Comparing, 0) => line.add(23, "  copying what is there".into()),
@@ -286,6 +288,7 @@ fn percent(done: u64, total: u64) -> u64 {
 /// What is being done, in a word of JSON.
 pub(super) fn phase(phase: Phase) -> &'static str {
     match phase {
+        Phase::Listing => "listing",
         Phase::Moving => "moving",
         Phase::Comparing => "comparing",
     }

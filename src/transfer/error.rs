@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::breach::Breach;
 use super::names;
 use super::{BlockIndex, staging};
 use crate::protocol::fields::Truncated;
@@ -24,6 +25,9 @@ pub enum Malformed {
     /// A count or length beyond its cap, or beyond what was claimed before.
     #[error("too much {0}")]
     TooMuch(&'static str),
+    /// A message of the user's that is longer than is shown.
+    #[error("a message of more than 1 MiB")]
+    LongText,
     /// Two names, shown as they were sent, that are one once they are safe to create.
     #[error("{0} and {1} become one name")]
     OneName(String, String),
@@ -188,7 +192,7 @@ pub enum TransferError {
     Malformed(#[source] Malformed),
     /// The peer sent well-formed messages that make no sense.
     #[error("the other side broke the protocol: {0}")]
-    PeerMisbehaved(&'static str),
+    PeerMisbehaved(#[from] Breach),
     /// This machine's files.
     #[error(transparent)]
     Local(#[from] LocalError),

@@ -12,7 +12,7 @@
 use super::BlockIndex;
 use super::blocks::{Cv, Root};
 use super::error::{FailureCode, Malformed};
-use super::offer::Offer;
+use super::offer::ListHead;
 use super::runs::Run;
 use crate::protocol::fields::{Reader, put_string};
 
@@ -37,15 +37,10 @@ const MAX_TEXT: usize = 1024;
 /// One control message. The arrow says who sends it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Message {
-    /// S→R: what could be sent.
-    Offer(Offer),
-    /// S→R: some entries of the manifest.
+    /// S→R: how much of a list is to come.
+    Offer(ListHead),
+    /// S→R: some entries of the manifest, whole ones and at least one. The list ends with its announced length.
     ManifestChunk(Vec<u8>),
-    /// S→R: that was all of it.
-    ManifestEnd {
-        /// BLAKE3 over all chunks.
-        hash: [u8; 32],
-    },
     /// R→S: the user wants it.
     Accept {
         /// Set when the receiver takes the content in order only: how many blocks the sender may run ahead.
@@ -112,9 +107,8 @@ impl Message {
         let at = out.len();
         out.extend_from_slice(&[self.wire_type(), 0, 0]);
         match self {
-            Message::Offer(offer) => offer.encode(out),
+            Message::Offer(head) => head.encode(out),
             Message::ManifestChunk(bytes) => out.extend_from_slice(bytes),
-            Message::ManifestEnd { hash } => out.extend_from_slice(hash),
             Message::Accept { window } => out.extend_from_slice(&window.unwrap_or(0).to_be_bytes()),
             Message::Refuse { text } => put_text(out, text),
             Message::Have { runs, last } => {
@@ -141,11 +135,27 @@ impl Message {
         out[at + 1..at + HEADER_LEN].copy_from_slice(&len.to_be_bytes());
     }
 
+    /// What it is called, for an error.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Message::Offer(_) => "an offer",
+            Message::ManifestChunk(_) => "a part of a list",
+            Message::Accept { .. } => "an acceptance",
+            Message::Refuse { .. } => "a refusal",
+            Message::Have { .. } => "a claim to hold blocks",
+            Message::Hashes { .. } => "hashes",
+            Message::Need { .. } => "a request for blocks",
+            Message::Verified { .. } => "progress",
+            Message::StreamEnd { .. } => "an end of the stream",
+            Message::Done { .. } | Message::Finished { .. } => "an end",
+            Message::Failed { .. } => "a failure",
+        }
+    }
+
     const fn wire_type(&self) -> u8 {
         match self {
             Message::Offer(_) => 1,
             Message::ManifestChunk(_) => 2,
-            Message::ManifestEnd { .. } => 3,
             Message::Accept { .. } => 4,
             Message::Refuse { .. } => 5,
             Message::Have { .. } => 6,
@@ -162,9 +172,9 @@ impl Message {
     fn decode(wire_type: u8, body: &[u8]) -> Result<Message, Malformed> {
         let mut r = Reader::new(body, "control message");
         let message = match wire_type {
-            1 => Message::Offer(Offer::decode(&mut r)?),
+            1 => Message::Offer(ListHead::decode(&mut r)?),
+            2 if r.is_empty() => return Err(Malformed::Value("empty part of a list")),
             2 => Message::ManifestChunk(r.rest().to_vec()),
-            3 => Message::ManifestEnd { hash: r.array()? },
             4 => Message::Accept {
                 window: Some(r.u32()?).filter(|&w| w > 0),
             },
@@ -312,32 +322,20 @@ impl MessageReader {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::manifest::Kind;
-    use super::super::names::SafeName;
-    use super::super::offer::TopName;
     use super::*;
 
     fn samples() -> Vec<Message> {
-        let top = TopName {
-            name: SafeName::from_peer(b"vm.img").unwrap(),
-            kind: Kind::File,
-            size: 7,
-        };
-        let offer = Offer {
+        let head = ListHead {
             entries: 1,
             bytes: 7,
             manifest_bytes: 33,
             manifest_hash: [9; 32],
-            names_hash: [8; 32],
             stream: false,
-            top_count: 1,
-            top: vec![top],
         };
         let runs = vec![Run { start: 0, end: 4 }, Run { start: 4, end: 9 }];
         vec![
-            Message::Offer(offer),
+            Message::Offer(head),
             Message::ManifestChunk(vec![1, 2, 3]),
-            Message::ManifestEnd { hash: [3; 32] },
             Message::Accept { window: None },
             Message::Accept { window: Some(16) },
             Message::Refuse { text: "no".into() },

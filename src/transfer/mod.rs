@@ -12,6 +12,7 @@
 pub mod assemble;
 mod base;
 pub mod blocks;
+pub mod breach;
 pub mod disk;
 pub mod error;
 pub mod journal;

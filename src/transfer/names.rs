@@ -156,6 +156,14 @@ fn is_variation_selector(c: char) -> bool {
     matches!(c, '\u{fe00}'..='\u{fe0f}')
 }
 
+/// Files that Windows reads by itself when their directory is opened or their disk mounted.
+const READ_UNASKED: [&[u8]; 3] = [b"desktop.ini", b"autorun.inf", b"folder.htt"];
+
+/// Whether a listing does not show a name, or a program acts on it unasked: dot files and a few of Windows's.
+pub fn is_hidden(name: &[u8]) -> bool {
+    name.first() == Some(&b'.') || READ_UNASKED.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
 /// Whether two different names look the same on a screen: composed and decomposed letters.
 pub fn look_alike(one: &str, other: &str) -> bool {
     one.nfc().eq(other.nfc())

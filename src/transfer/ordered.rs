@@ -9,6 +9,7 @@ use std::io::{ErrorKind, Write};
 
 use super::assemble::{Buffer, Extent, Filled};
 use super::blocks::{BlockHash, Cv, RootBuilder, hash_block};
+use super::breach::Breach;
 use super::error::{LocalError, TransferError};
 use super::runs::Run;
 use super::store::{Store, StoreEvent, StoreJob};
@@ -69,10 +70,10 @@ impl<W: Write> OrderedSink<W> {
             ..
         } = filled
         else {
-            return Err(TransferError::PeerMisbehaved("it ran ahead of the window"));
+            return Err(Breach::AheadOfWindow.into());
         };
         if !self.in_window(block) || block.get() < self.written || self.waiting.contains_key(&block.get()) {
-            return Err(TransferError::PeerMisbehaved("it ran ahead of the window"));
+            return Err(Breach::AheadOfWindow.into());
         }
         let hash = hash_block(block, &buffer[..len]);
         self.waiting.insert(block.get(), (buffer, len, hash));
@@ -127,9 +128,7 @@ impl<W: Write + Send> Store for OrderedSink<W> {
                     let block = BlockIndex::new(index);
                     let again = index < self.written || self.announced.insert(index, cv).is_some();
                     if again || !self.in_window(block) {
-                        return Err(TransferError::PeerMisbehaved(
-                            "it announced a block twice or too early",
-                        ));
+                        return Err(Breach::Hashes.into());
                     }
                 }
                 self.advance(events)
@@ -141,18 +140,14 @@ impl<W: Write + Send> Store for OrderedSink<W> {
                     || self.announced.keys().next_back().is_some_and(|&i| i >= blocks)
                     || self.waiting.keys().next_back().is_some_and(|&i| i >= blocks);
                 if self.total.is_some() || beyond {
-                    return Err(TransferError::PeerMisbehaved(
-                        "it ended a stream twice, or before its content",
-                    ));
+                    return Err(Breach::StreamEnd.into());
                 }
                 self.total = Some(total);
                 Ok(())
             }
             StoreJob::Finish { root } => {
                 if self.total.and_then(|total| self.root.root(block_count(total))) != Some(root) {
-                    return Err(TransferError::PeerMisbehaved(
-                        "its hash is not that of its blocks",
-                    ));
+                    return Err(Breach::Root.into());
                 }
                 self.output.flush().map_err(output_error)?;
                 events.push(StoreEvent::Finished {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{ErrorKind, Read};
 
+use super::breach::Breach;
 use super::error::{LocalError, TransferError};
 use super::{BLOCK_LEN, BlockIndex, MAX_CONTENT, ORDERED_WINDOW};
 
@@ -47,9 +48,7 @@ impl PipeReader {
             let kept = index
                 .checked_sub(self.first)
                 .and_then(|i| self.kept.get(i as usize));
-            let bytes = kept.ok_or(TransferError::PeerMisbehaved(
-                "it asked for bytes it had verified",
-            ))?;
+            let bytes = kept.ok_or(Breach::NeedsNoSuchBlock)?;
             buffer[..bytes.len()].copy_from_slice(bytes);
             return Ok((bytes.len(), None));
         }

@@ -1,7 +1,7 @@
 //! The receiver's half of the conversation, sans-IO.
 //!
-//! Inputs: [`ReceiveSession::handle_bytes`] (the control stream), the user's [`ReceiveSession::accept`] or
-//! [`ReceiveSession::refuse`], [`ReceiveSession::on_opened`] and [`ReceiveSession::on_store_event`] from the
+//! The list comes first and the question after it. Inputs: [`ReceiveSession::handle_bytes`] (the control stream),
+//! the user's [`ReceiveSession::accept`] or [`ReceiveSession::refuse`], [`ReceiveSession::on_opened`] and [`ReceiveSession::on_store_event`] from the
 //! disk thread. After any input, drain [`ReceiveSession::poll_output`] into the control stream and
 //! [`ReceiveSession::poll_event`]. Content goes to the assembler and never passes through here.
 
@@ -9,22 +9,22 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::blocks::Root;
-use super::error::{FailureCode, Malformed, TransferError};
+use super::breach::Breach;
+use super::error::{FailureCode, TransferError};
 use super::manifest::{Manifest, ManifestBuilder, Trust};
-use super::messages::{MANIFEST_CHUNK, Message, MessageReader, RUNS_PER_MESSAGE};
-use super::offer::Offer;
+use super::messages::{Message, MessageReader, RUNS_PER_MESSAGE};
+use super::offer::{ListHead, Offer};
 use super::place::Placed;
 use super::runs::{Run, RunSet};
-use super::send::EAGER_MANIFEST;
 use super::store::{StoreEvent, StoreJob};
 use super::{BlockIndex, MAX_CONTENT, block_count};
 
 /// What the receiver's driver should know or do.
 #[derive(Debug)]
 pub enum ReceiveEvent {
-    /// Ask the user; answer with [`ReceiveSession::accept`] or [`ReceiveSession::refuse`].
+    /// All of the list is here. Ask the user; answer with [`ReceiveSession::accept`] or [`ReceiveSession::refuse`].
     Offer(Offer),
-    /// The whole list is here and the user has accepted: open the store, then [`ReceiveSession::on_opened`].
+    /// The user has accepted: open the store, then [`ReceiveSession::on_opened`].
     Open(Arc<Manifest>),
     /// For the disk thread. [`StoreJob::Total`] is for the assembler's `set_total` as well.
     Job(StoreJob),
@@ -39,19 +39,24 @@ pub enum ReceiveEvent {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
+    /// Nothing has come.
     AwaitingOffer,
+    /// The list is coming.
+    Listing,
+    /// All of it is here and the user thinks.
     Asking,
-    Accepted,
+    /// Yes: the store is being opened.
     Opening,
     Flowing,
     Finishing,
     Finished,
 }
 
+/// A list that is coming.
 #[derive(Debug)]
-enum List {
-    Growing(Box<ManifestBuilder>),
-    Whole(Arc<Manifest>),
+struct List {
+    head: ListHead,
+    builder: ManifestBuilder,
 }
 
 /// The receiving side of one transfer.
@@ -61,8 +66,8 @@ pub struct ReceiveSession {
     reader: MessageReader,
     queue: VecDeque<Message>,
     events: VecDeque<ReceiveEvent>,
-    offer: Option<Offer>,
-    list: List,
+    list: Option<Box<List>>,
+    offered: Option<(Offer, Arc<Manifest>)>,
     total: Option<u64>,
     verified: RunSet,
     need: RunSet,
@@ -84,8 +89,8 @@ impl ReceiveSession {
             reader: MessageReader::new(),
             queue: VecDeque::new(),
             events: VecDeque::new(),
-            offer: None,
-            list: List::Growing(Box::new(ManifestBuilder::new(Trust::Peer))),
+            list: None,
+            offered: None,
             total: None,
             verified: RunSet::new(),
             need: RunSet::new(),
@@ -109,17 +114,12 @@ impl ReceiveSession {
     fn handle_message(&mut self, message: Message) -> Result<(), TransferError> {
         match (message, self.stage) {
             (Message::Failed { code, text }, _) => return Err(TransferError::PeerFailed { code, text }),
-            (Message::Offer(offer), Stage::AwaitingOffer) => {
-                self.total = (!offer.stream).then_some(offer.bytes);
-                self.offer = Some(offer.clone());
-                self.stage = Stage::Asking;
-                self.events.push_back(ReceiveEvent::Offer(offer));
+            (Message::Offer(head), Stage::AwaitingOffer) => {
+                let builder = ManifestBuilder::new(Trust::Peer);
+                self.list = Some(Box::new(List { head, builder }));
+                self.stage = Stage::Listing;
             }
-            (Message::ManifestChunk(chunk), Stage::Asking | Stage::Accepted) => self.on_chunk(&chunk)?,
-            (Message::ManifestEnd { hash }, Stage::Asking | Stage::Accepted) => {
-                self.on_list_end(hash)?;
-                self.open_when_ready();
-            }
+            (Message::ManifestChunk(chunk), Stage::Listing) => self.on_chunk(&chunk)?,
             (Message::Hashes { first, cvs }, Stage::Flowing) => {
                 self.events
                     .push_back(ReceiveEvent::Job(StoreJob::Announce { first, cvs }));
@@ -134,57 +134,43 @@ impl ReceiveSession {
                 self.done = Some(root);
                 self.finish_when_ready();
             }
-            _ => return Err(TransferError::PeerMisbehaved("a message out of turn")),
+            (message, _) => return Err(Breach::OutOfTurn(message.name()).into()),
         }
         Ok(())
     }
 
     fn on_chunk(&mut self, chunk: &[u8]) -> Result<(), TransferError> {
-        let (Some(offer), List::Growing(list)) = (&self.offer, &mut self.list) else {
-            return Err(TransferError::PeerMisbehaved("a list after its end"));
+        let Some(mut list) = self.list.take() else {
+            return Ok(());
         };
-        list.add_wire(chunk)?;
-        let early =
-            self.stage == Stage::Asking && list.wire_len() > EAGER_MANIFEST + 2 * MANIFEST_CHUNK as u64;
-        if early || list.len() > offer.entries || list.wire_len() > offer.manifest_bytes {
-            return Err(Malformed::TooMuch("in the list of files").into());
+        list.builder.add_wire(chunk)?;
+        if list.builder.len() > list.head.entries {
+            return Err(Breach::ListEntries.into());
         }
+        let missing = list.head.manifest_bytes.checked_sub(list.builder.wire_len());
+        if missing.ok_or(Breach::ListTooLong)? > 0 {
+            self.list = Some(list);
+            return Ok(());
+        }
+        let List { head, builder } = *list;
+        let wire_hash = builder.wire_hash();
+        let manifest = builder.finish()?;
+        head.check(&manifest, &wire_hash)?;
+        let offer = Offer::of(&manifest)?;
+        self.total = manifest.total();
+        self.stage = Stage::Asking;
+        self.events.push_back(ReceiveEvent::Offer(offer.clone()));
+        self.offered = Some((offer, Arc::new(manifest)));
         Ok(())
-    }
-
-    fn on_list_end(&mut self, hash: [u8; 32]) -> Result<(), TransferError> {
-        let empty = List::Growing(Box::new(ManifestBuilder::new(Trust::Peer)));
-        let (Some(offer), List::Growing(list)) = (&self.offer, std::mem::replace(&mut self.list, empty))
-        else {
-            return Err(TransferError::PeerMisbehaved("a list after its end"));
-        };
-        let as_offered = list.wire_len() == offer.manifest_bytes
-            && list.wire_hash() == hash
-            && hash == offer.manifest_hash;
-        let manifest = list.finish()?;
-        if !as_offered || !offer.describes(&manifest) {
-            return Err(TransferError::PeerMisbehaved(
-                "it lists other files than it offered",
-            ));
-        }
-        self.list = List::Whole(Arc::new(manifest));
-        Ok(())
-    }
-
-    fn open_when_ready(&mut self) {
-        if let (Stage::Accepted, List::Whole(manifest)) = (self.stage, &self.list) {
-            self.events.push_back(ReceiveEvent::Open(Arc::clone(manifest)));
-            self.stage = Stage::Opening;
-        }
     }
 
     /// The user wants it. `window`: for content that is taken in order only, how many blocks the sender may run
     /// ahead ([`super::ORDERED_WINDOW`]).
     pub fn accept(&mut self, window: Option<u32>) {
-        if self.stage == Stage::Asking {
-            self.stage = Stage::Accepted;
+        if let (Stage::Asking, Some((_, manifest))) = (self.stage, &self.offered) {
+            self.stage = Stage::Opening;
             self.queue.push_back(Message::Accept { window });
-            self.open_when_ready();
+            self.events.push_back(ReceiveEvent::Open(Arc::clone(manifest)));
         }
     }
 
@@ -250,9 +236,15 @@ impl ReceiveSession {
         }
     }
 
-    /// The offer, once it is here.
+    /// The offer, once all of it is here.
     pub fn offer(&self) -> Option<&Offer> {
-        self.offer.as_ref()
+        self.offered.as_ref().map(|(offer, _)| offer)
+    }
+
+    /// While the list comes: how many bytes of it are here, and of how many.
+    pub fn listing(&self) -> Option<(u64, u64)> {
+        let list = self.list.as_ref()?;
+        Some((list.builder.wire_len(), list.head.manifest_bytes))
     }
 
     /// Length of the content, once it is known.

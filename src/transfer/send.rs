@@ -9,17 +9,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::blocks::{Cv, Root, RootBuilder};
+use super::breach::Breach;
 use super::error::{Malformed, TransferError};
 use super::manifest::{EntryIndex, Manifest};
 use super::messages::{HASHES_PER_MESSAGE, MANIFEST_CHUNK, Message, MessageReader};
-use super::offer::Offer;
+use super::offer::ListHead;
 use super::runs::{Run, RunSet};
 use super::source::BlockRead;
 use super::{BlockIndex, MAX_CONTENT, ORDERED_WINDOW, block_count, bytes_of};
-
-/// How much of the manifest follows the offer before the receiver has said yes: enough that an ordinary
-/// transfer starts a round trip earlier, little enough to be nothing if the answer is no.
-pub const EAGER_MANIFEST: u64 = 256 << 10;
 
 /// How often, on average, the receiver may ask for a block again: an honest one does once for one it only
 /// believed to hold, and once more for one that did not match.
@@ -54,6 +51,8 @@ pub enum Work {
 /// What the sender's driver should know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SendEvent {
+    /// All of the list is on its way: the other user can be asked.
+    Listed,
     /// The other user said yes.
     Accepted,
     /// Content flows; so many bytes of it the receiver holds already.
@@ -77,7 +76,11 @@ pub enum SendEvent {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
-    Offered,
+    /// The list goes out.
+    Listing,
+    /// All of it is out, and the other user thinks.
+    Listed,
+    /// Yes: what the receiver believes to hold is to come.
     Accepted,
     Flowing,
     Checking,
@@ -93,8 +96,8 @@ pub struct SendSession {
     reader: MessageReader,
     queue: VecDeque<Message>,
     next_entry: EntryIndex,
-    manifest_sent: u64,
-    manifest_ended: bool,
+    list_sent: u64,
+    list_len: u64,
     hashes: Option<(BlockIndex, Vec<Cv>)>,
     events: VecDeque<SendEvent>,
 
@@ -118,18 +121,18 @@ pub struct SendSession {
 impl SendSession {
     /// Offers what `manifest` lists.
     pub fn new(manifest: Arc<Manifest>) -> Self {
-        let offer = Offer::of(&manifest);
+        let head = ListHead::of(&manifest);
         let total = manifest.total();
         SendSession {
             // A pipe keeps only a window of its bytes, so the receiver must not fall further behind.
             window: manifest.is_stream().then_some(ORDERED_WINDOW),
             manifest,
-            stage: Stage::Offered,
+            stage: Stage::Listing,
             reader: MessageReader::new(),
-            queue: VecDeque::from([Message::Offer(offer)]),
+            list_sent: 0,
+            list_len: head.manifest_bytes,
+            queue: VecDeque::from([Message::Offer(head)]),
             next_entry: EntryIndex::new(0),
-            manifest_sent: 0,
-            manifest_ended: false,
             hashes: None,
             events: VecDeque::new(),
             total,
@@ -148,6 +151,11 @@ impl SendSession {
     /// Length of the content, once it is known.
     pub fn total(&self) -> Option<u64> {
         self.total
+    }
+
+    /// While the list goes out: how many bytes of it are out, and of how many.
+    pub fn listing(&self) -> Option<(u64, u64)> {
+        (self.stage == Stage::Listing).then_some((self.list_sent, self.list_len))
     }
 
     /// Bytes the receiver holds already, as far as is known: those of blocks it asks for after all are taken off.
@@ -170,10 +178,10 @@ impl SendSession {
     fn handle_message(&mut self, message: Message) -> Result<(), TransferError> {
         match (message, self.stage) {
             (Message::Failed { code, text }, _) => return Err(TransferError::PeerFailed { code, text }),
-            (Message::Refuse { text }, Stage::Offered | Stage::Accepted) => {
+            (Message::Refuse { text }, Stage::Listing | Stage::Listed | Stage::Accepted) => {
                 return Err(TransferError::Refused(text));
             }
-            (Message::Accept { window }, Stage::Offered) => {
+            (Message::Accept { window }, Stage::Listed) => {
                 self.window = match (self.window, window) {
                     (Some(a), Some(b)) => Some(a.min(b)),
                     (a, b) => a.or(b),
@@ -187,7 +195,7 @@ impl SendSession {
             }
             (Message::Verified { low, blocks }, Stage::Flowing | Stage::Checking | Stage::Done) => {
                 if low < self.low || blocks < low || blocks > self.hashed.len() {
-                    return Err(TransferError::PeerMisbehaved("it verified what was never sent"));
+                    return Err(Breach::Progress.into());
                 }
                 self.low = low;
                 self.events.push_back(SendEvent::Progress {
@@ -197,12 +205,12 @@ impl SendSession {
             }
             (Message::Finished { root }, Stage::Done) => {
                 if self.own_root() != Some(root) {
-                    return Err(TransferError::PeerMisbehaved("it finished with another hash"));
+                    return Err(Breach::OtherRoot.into());
                 }
                 self.stage = Stage::Finished;
                 self.events.push_back(SendEvent::Finished { root });
             }
-            _ => return Err(TransferError::PeerMisbehaved("a message out of turn")),
+            (message, _) => return Err(Breach::OutOfTurn(message.name()).into()),
         }
         Ok(())
     }
@@ -211,7 +219,7 @@ impl SendSession {
         let blocks = self.total.map_or(u32::MAX, block_count);
         for run in runs {
             if run.end > blocks || self.have.first_member(run.start).is_some() {
-                return Err(TransferError::PeerMisbehaved("it holds blocks that do not exist"));
+                return Err(Breach::HoldsNoSuchBlock.into());
             }
             self.have.insert(run.start, run.end);
         }
@@ -228,21 +236,17 @@ impl SendSession {
     fn on_need(&mut self, runs: &[Run]) -> Result<(), TransferError> {
         for block in runs.iter().flat_map(|run| run.start..run.end) {
             if self.total.is_some_and(|total| block >= block_count(total)) || block < self.low {
-                return Err(TransferError::PeerMisbehaved(
-                    "it needs blocks it verified or that do not exist",
-                ));
+                return Err(Breach::NeedsNoSuchBlock.into());
             }
             self.needed += 1;
             if self.needed > MAX_NEEDS_PER_BLOCK * u64::from(self.send_cursor.max(self.hashed.len()).max(1)) {
-                return Err(TransferError::PeerMisbehaved(
-                    "it keeps asking for the same blocks",
-                ));
+                return Err(Breach::NeedsAgain.into());
             }
             let held = self.have.remove(block);
             if block < self.send_cursor || (held && !self.manifest.is_stream()) {
                 self.need.insert(block, block + 1);
             } else if !held && self.manifest.is_stream() && block > self.send_cursor + ORDERED_WINDOW {
-                return Err(TransferError::PeerMisbehaved("it needs what was not read yet"));
+                return Err(Breach::NeedsNoSuchBlock.into());
             }
         }
         Ok(())
@@ -384,19 +388,14 @@ impl SendSession {
             message.encode(out);
             return true;
         }
-        let may_list = self.stage != Stage::Offered || self.manifest_sent < EAGER_MANIFEST;
-        if !self.manifest_ended && may_list {
+        if self.stage == Stage::Listing {
             let mut chunk = Vec::new();
             self.next_entry = self.manifest.encode(self.next_entry, MANIFEST_CHUNK, &mut chunk);
-            if chunk.is_empty() {
-                self.manifest_ended = true;
-                Message::ManifestEnd {
-                    hash: self.manifest.digest().1,
-                }
-                .encode(out);
-            } else {
-                self.manifest_sent += chunk.len() as u64;
-                Message::ManifestChunk(chunk).encode(out);
+            self.list_sent += chunk.len() as u64;
+            Message::ManifestChunk(chunk).encode(out);
+            if self.list_sent == self.list_len {
+                self.stage = Stage::Listed;
+                self.events.push_back(SendEvent::Listed);
             }
             return true;
         }

@@ -3,13 +3,14 @@
 use proptest::prelude::*;
 
 use super::blocks::Root;
+use super::breach::Breach;
 use super::error::TransferError;
 use super::manifest::{Entry, EntryIndex, Kind, Manifest, ManifestBuilder, Trust};
 use super::messages::Message;
-use super::offer::Offer;
+use super::offer::ListHead;
 use super::receive::{ReceiveEvent, ReceiveSession};
 use super::runs::Run;
-use super::send::{EAGER_MANIFEST, Purpose, SendSession, Work};
+use super::send::{Purpose, SendEvent, SendSession, Work};
 use super::source::BlockRead;
 use super::store::StoreEvent;
 use super::{BLOCK_LEN, BlockIndex, bytes_of};
@@ -40,82 +41,103 @@ fn manifest(files: &[(&str, u64)]) -> Arc<Manifest> {
     Arc::new(b.finish().unwrap())
 }
 
-fn listing(m: &Manifest) -> (Message, Message) {
+fn listing(m: &Manifest) -> Message {
     let mut chunk = Vec::new();
     m.encode(EntryIndex::new(0), 60_000, &mut chunk);
-    (
-        Message::ManifestChunk(chunk),
-        Message::ManifestEnd { hash: m.digest().1 },
-    )
+    Message::ManifestChunk(chunk)
 }
 
-/// A receiver that got these messages after the user said yes to the first, an offer.
-fn received(offer: Offer, messages: &[Message]) -> Result<ReceiveSession, TransferError> {
-    let mut r = ReceiveSession::new();
-    r.handle_bytes(&wire(&[Message::Offer(offer)]))?;
-    assert!(matches!(r.poll_event(), Some(ReceiveEvent::Offer(_))));
+/// A receiver that was offered a list and whose user said yes.
+fn accepted(m: &Manifest) -> Result<ReceiveSession, TransferError> {
+    let mut r = listed(&ListHead::of(m), &[listing(m)])?;
     r.accept(None);
+    Ok(r)
+}
+
+/// A receiver that got a head and these messages.
+fn listed(head: &ListHead, messages: &[Message]) -> Result<ReceiveSession, TransferError> {
+    let mut r = ReceiveSession::new();
+    r.handle_bytes(&wire(&[Message::Offer(head.clone())]))?;
     r.handle_bytes(&wire(messages))?;
     Ok(r)
 }
 
 #[test]
-fn a_list_that_is_not_what_was_offered_is_refused() {
+fn a_list_that_is_not_what_was_announced_is_refused_by_what_differs() {
     let honest = manifest(&[("a", 1), ("b", 2)]);
-    let offer = Offer::of(&honest);
-    let (chunk, end) = listing(&honest);
-    assert!(received(offer.clone(), &[chunk.clone(), end.clone()]).is_ok());
-    let refused = |offer: Offer, m: &[Message]| assert!(received(offer, m).is_err(), "{m:?}");
-    let (other, other_end) = listing(&manifest(&[("a", 1), ("c", 2)]));
-    refused(offer.clone(), &[other, other_end]);
-    refused(offer.clone(), &[chunk.clone(), chunk.clone(), end.clone()]);
-    refused(offer.clone(), std::slice::from_ref(&end));
-    refused(offer.clone(), &[chunk.clone(), end.clone(), end.clone()]);
-    refused(offer.clone(), &[Message::Done { root: Root([0; 32]) }]);
-    for change in [
-        |o: &mut Offer| o.bytes += 1,
-        |o: &mut Offer| o.entries += 1,
-        |o: &mut Offer| o.top_count -= 1,
-        |o: &mut Offer| o.stream = true,
-        |o: &mut Offer| o.top[0].kind = Kind::Dir,
-        |o: &mut Offer| o.top.swap(0, 1),
-    ] {
-        let mut lying = offer.clone();
+    let head = ListHead::of(&honest);
+    let chunk = listing(&honest);
+    let breach = |head: &ListHead, m: &[Message]| match listed(head, m) {
+        Err(TransferError::PeerMisbehaved(breach)) => breach,
+        other => panic!("{other:?}"),
+    };
+    assert!(listed(&head, std::slice::from_ref(&chunk)).is_ok());
+    let other = listing(&manifest(&[("a", 1), ("c", 2)]));
+    assert_eq!(breach(&head, &[other]), Breach::ListHash);
+    let longer = listing(&manifest(&[("a", 1), ("bb", 2)]));
+    assert_eq!(breach(&head, &[longer]), Breach::ListTooLong);
+    let twice = [chunk.clone(), chunk.clone()];
+    assert_eq!(breach(&head, &twice), Breach::OutOfTurn("a part of a list"));
+    let early = [Message::Done { root: Root([0; 32]) }];
+    assert_eq!(breach(&head, &early), Breach::OutOfTurn("an end"));
+    let lie = |change: fn(&mut ListHead)| {
+        let mut lying = head.clone();
         change(&mut lying);
-        refused(lying, &[chunk.clone(), end.clone()]);
-    }
+        breach(&lying, std::slice::from_ref(&chunk))
+    };
+    assert_eq!(lie(|h| h.bytes += 1), Breach::ListBytes);
+    assert_eq!(lie(|h| h.entries += 1), Breach::ListEntries);
+    assert_eq!(lie(|h| h.manifest_hash[0] ^= 1), Breach::ListHash);
+    assert_eq!(lie(|h| (h.stream, h.bytes) = (true, 0)), Breach::ListKind);
+}
+
+#[test]
+fn nobody_is_asked_before_the_whole_list_is_here() {
+    let m = manifest(&[("a", 1), (".zshenv", 2)]);
+    let mut r = ReceiveSession::new();
+    let mut bytes = wire(&[Message::Offer(ListHead::of(&m)), listing(&m)]);
+    let last = bytes.pop().unwrap();
+    r.handle_bytes(&bytes).unwrap();
+    assert!(r.poll_event().is_none() && r.offer().is_none() && r.listing().is_some());
+    // A yes to what was never shown is nothing.
+    r.accept(None);
+    assert!(!r.poll_output(&mut Vec::new()));
+    r.handle_bytes(&[last]).unwrap();
+    let Some(ReceiveEvent::Offer(offer)) = r.poll_event() else {
+        panic!("asked")
+    };
+    assert_eq!((offer.entries, offer.bytes), (2, 3));
+}
+
+#[test]
+fn an_answer_before_the_end_of_the_list_is_out_of_turn() {
+    let mut s = SendSession::new(manifest(&[("a", 1)]));
+    let accept = wire(&[Message::Accept { window: None }]);
+    assert!(matches!(
+        s.handle_bytes(&accept),
+        Err(TransferError::PeerMisbehaved(Breach::OutOfTurn("an acceptance")))
+    ));
+    let mut s = offering(manifest(&[("a", 1)]));
+    assert_eq!(s.poll_event(), Some(SendEvent::Listed));
+    assert!(s.handle_bytes(&accept).is_ok());
 }
 
 #[test]
 fn ten_million_claimed_entries_cost_nothing() {
-    let mut offer = Offer::of(&manifest(&[("a", 1)]));
-    offer.entries = 10_000_000;
-    assert!(
-        ReceiveSession::new()
-            .handle_bytes(&wire(&[Message::Offer(offer)]))
-            .is_err()
-    );
+    let mut head = ListHead::of(&manifest(&[("a", 1)]));
+    head.entries = 10_000_000;
+    assert!(listed(&head, &[]).is_err());
 }
 
-#[test]
-fn before_the_user_agrees_only_a_little_of_the_list_is_taken() {
-    let m = manifest(&[("a", 1)]);
-    let mut offer = Offer::of(&m);
-    (offer.entries, offer.manifest_bytes) = (2_000_000, 100 << 20);
-    let mut r = ReceiveSession::new();
-    r.handle_bytes(&wire(&[Message::Offer(offer)])).unwrap();
-    let mut taken = 0u64;
-    let outcome = (0..1_000_000u32).try_for_each(|i| {
-        let name = format!("{i:0200}");
-        let (chunk, _) = listing(&manifest(&[(&name, 1)]));
-        taken += 227;
-        r.handle_bytes(&wire(&[chunk]))
-    });
-    assert!(outcome.is_err() && taken < EAGER_MANIFEST + 100_000, "{taken}");
+/// A sender whose list is out.
+fn offering(manifest: Arc<Manifest>) -> SendSession {
+    let mut s = SendSession::new(manifest);
+    while s.poll_output(&mut Vec::new()) {}
+    s
 }
 
 fn flowing(blocks: u64, have: &[Run]) -> SendSession {
-    let mut s = SendSession::new(manifest(&[("a", blocks * BLOCK_LEN as u64)]));
+    let mut s = offering(manifest(&[("a", blocks * BLOCK_LEN as u64)]));
     let accept = [
         Message::Accept { window: None },
         Message::Have {
@@ -203,7 +225,7 @@ fn a_receiver_that_lies_is_caught() {
             "{lie:?}"
         );
     }
-    let mut s = SendSession::new(manifest(&[("a", 5)]));
+    let mut s = offering(manifest(&[("a", 5)]));
     let too_many = Message::Have {
         runs: run(0, 2),
         last: true,
@@ -216,7 +238,7 @@ fn a_receiver_that_lies_is_caught() {
 
 #[test]
 fn the_window_bounds_how_far_the_sender_reads() {
-    let mut s = SendSession::new(manifest(&[("a", 100 * BLOCK_LEN as u64)]));
+    let mut s = offering(manifest(&[("a", 100 * BLOCK_LEN as u64)]));
     let accept = [
         Message::Accept { window: Some(3) },
         Message::Have {
@@ -242,8 +264,6 @@ fn the_window_bounds_how_far_the_sender_reads() {
 #[test]
 fn refusing_and_failing_are_told() {
     let mut r = ReceiveSession::new();
-    r.handle_bytes(&wire(&[Message::Offer(Offer::of(&manifest(&[("a", 1)])))]))
-        .unwrap();
     r.refuse("not now");
     let mut out = Vec::new();
     while r.poll_output(&mut out) {}
@@ -279,7 +299,8 @@ proptest! {
             bytes.extend_from_slice(body);
         }
         let _ = flowing(9, &[]).handle_bytes(&bytes);
-        let mut r = received(Offer::of(&manifest(&[("a", 1)])), &[]).unwrap();
+        let _ = ReceiveSession::new().handle_bytes(&bytes);
+        let mut r = accepted(&manifest(&[("a", 1)])).unwrap();
         let _ = r.handle_bytes(&bytes);
     }
 }

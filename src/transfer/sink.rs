@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::assemble::{Buffer, Extent, Filled};
 use super::base::Base;
 use super::blocks::{BlockHash, Cv, Root, RootBuilder, hash_block};
+use super::breach::Breach;
 use super::error::{LocalError, Malformed, TransferError};
 use super::journal::{Journal, Record};
 use super::layer::Layer;
@@ -125,9 +126,7 @@ impl<L: Layer> Sink<L> {
         let index = block.get();
         let seen = self.verified.contains(index) || self.announced.contains_key(&index);
         if index >= self.blocks() || seen {
-            return Err(TransferError::PeerMisbehaved(
-                "it announced a block twice, or one that does not exist",
-            ));
+            return Err(Breach::Hashes.into());
         }
         if self.total.is_none() && self.announced.len() >= MAX_STREAM_AHEAD {
             return Err(Malformed::TooMuch("block hashes").into());
@@ -298,9 +297,7 @@ impl<L: Layer> Sink<L> {
             .is_some_and(|&last| last >= blocks)
             || self.verified.first_member(blocks).is_some();
         if self.total.is_some() || total > MAX_CONTENT || beyond {
-            return Err(TransferError::PeerMisbehaved(
-                "it ended a stream twice, or before its content",
-            ));
+            return Err(Breach::StreamEnd.into());
         }
         self.total = Some(total);
         drop(self.kept.split_off(&blocks));
@@ -342,16 +339,14 @@ impl<L: Layer> Sink<L> {
 
     fn finish(&mut self, root: Root, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
         let Some(total) = self.total else {
-            return Err(TransferError::PeerMisbehaved("it finished too early"));
+            return Err(Breach::DoneTooEarly.into());
         };
         match self.root.root(block_count(total)) {
             Some(own) if own == root => {}
             Some(_) => {
-                return Err(TransferError::PeerMisbehaved(
-                    "its hash is not that of its blocks",
-                ));
+                return Err(Breach::Root.into());
             }
-            None => return Err(TransferError::PeerMisbehaved("it finished too early")),
+            None => return Err(Breach::DoneTooEarly.into()),
         }
         self.tree.close();
         self.base.tree.close();

@@ -194,12 +194,11 @@ impl Evil {
         self.agreed.extend(owned);
     }
 
-    /// Sends the list and its end.
+    /// Sends the list.
     pub fn lists(&mut self, list: &List) {
         for chunk in list.chunks() {
             self.says(message::MANIFEST_CHUNK, chunk);
         }
-        self.says(message::MANIFEST_END, list.hash());
     }
 
     /// Waits until content may flow.

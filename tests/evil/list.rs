@@ -160,7 +160,7 @@ impl List {
         blake3::hash(&self.chunks().concat()).into()
     }
 
-    fn names_hash(&self) -> [u8; 32] {
+    pub fn names_hash(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         for entry in &self.0 {
             hasher.update(&[entry.kind]);
@@ -194,32 +194,13 @@ impl List {
     }
 
     pub fn offer(&self) -> Offer {
-        let tops: Vec<usize> = (0..self.0.len()).filter(|&i| self.0[i].parent == 0).collect();
+        let stream = self.0.iter().any(|entry| entry.kind == STREAM);
         Offer {
             entries: self.0.len() as u32,
             bytes: self.0.iter().map(|entry| entry.size).fold(0, u64::wrapping_add),
             list_bytes: self.chunks().concat().len() as u64,
             list_hash: self.hash(),
-            names_hash: self.names_hash(),
-            stream: u8::from(self.0.iter().any(|entry| entry.kind == STREAM)),
-            top_count: tops.len() as u32,
-            shown: tops.iter().take(16).map(|&i| self.top(i)).collect(),
-        }
-    }
-
-    fn top(&self, place: usize) -> Top {
-        let is_in = |mut i: usize| {
-            // A parent that does not come before its child is one of the evil things.
-            while let Some(parent) = (self.0[i].parent as usize).checked_sub(1).filter(|&p| p < i) {
-                i = parent;
-            }
-            i == place
-        };
-        let sizes = (0..self.0.len()).filter(|&i| is_in(i)).map(|i| self.0[i].size);
-        Top {
-            kind: self.0[place].kind,
-            size: sizes.fold(0, u64::wrapping_add),
-            name: self.0[place].name.clone(),
+            stream: u8::from(stream),
         }
     }
 }
@@ -231,14 +212,6 @@ fn component(name: &[u8]) -> Option<PathBuf> {
     (!is_path && name.len() <= 255).then(|| name.into())
 }
 
-/// A top-level entry as the offer shows it.
-#[derive(Clone, Debug)]
-pub struct Top {
-    pub kind: u8,
-    pub size: u64,
-    pub name: Vec<u8>,
-}
-
 /// What is said before the list.
 #[derive(Clone, Debug)]
 pub struct Offer {
@@ -246,30 +219,18 @@ pub struct Offer {
     pub bytes: u64,
     pub list_bytes: u64,
     pub list_hash: [u8; 32],
-    pub names_hash: [u8; 32],
     pub stream: u8,
-    pub top_count: u32,
-    pub shown: Vec<Top>,
 }
 
 impl Offer {
     pub fn body(&self) -> Vec<u8> {
-        let mut body = [
+        [
             &self.entries.to_be_bytes()[..],
             &self.bytes.to_be_bytes(),
             &self.list_bytes.to_be_bytes(),
             &self.list_hash,
-            &self.names_hash,
             &[self.stream],
-            &self.top_count.to_be_bytes(),
-            &[self.shown.len() as u8],
         ]
-        .concat();
-        for top in &self.shown {
-            body.push(top.kind);
-            body.extend(top.size.to_be_bytes());
-            body.extend(string(&top.name));
-        }
-        body
+        .concat()
     }
 }

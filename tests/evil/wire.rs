@@ -6,7 +6,6 @@ use std::ops::Range;
 pub mod message {
     pub const OFFER: u8 = 1;
     pub const MANIFEST_CHUNK: u8 = 2;
-    pub const MANIFEST_END: u8 = 3;
     pub const ACCEPT: u8 = 4;
     pub const REFUSE: u8 = 5;
     pub const HAVE: u8 = 6;

@@ -13,7 +13,7 @@ use p2pcopy::transfer::BlockIndex;
 use p2pcopy::transfer::blocks::Root;
 use p2pcopy::transfer::manifest::{Entry, EntryIndex, Kind, Manifest, ManifestBuilder, Trust};
 use p2pcopy::transfer::messages::Message;
-use p2pcopy::transfer::offer::Offer;
+use p2pcopy::transfer::offer::ListHead;
 use p2pcopy::transfer::runs::Run;
 
 /// By decoder.
@@ -184,10 +184,9 @@ fn messages() -> Vec<Vec<u8>> {
     let runs = vec![Run { start: 0, end: 4 }, Run { start: 5, end: 9 }];
     let cvs = vec![[1; 32]; 3];
     let all = [
-        Message::Offer(Offer::of(&tree())),
-        Message::Offer(Offer::of(&one_file())),
+        Message::Offer(ListHead::of(&tree())),
+        Message::Offer(ListHead::of(&one_file())),
         Message::ManifestChunk(vec![1, 2, 3]),
-        Message::ManifestEnd { hash: [3; 32] },
         Message::Accept { window: Some(16) },
         Message::Refuse { text: "no".into() },
         Message::Have {

@@ -198,7 +198,7 @@ fn drive<S: Store>(
                     assert_eq!(outcome.root, Some(root));
                     finished = true;
                 }
-                SendEvent::Accepted | SendEvent::Started { .. } => {}
+                SendEvent::Listed | SendEvent::Accepted | SendEvent::Started { .. } => {}
             }
         }
         if finished {

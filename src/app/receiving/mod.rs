@@ -13,6 +13,7 @@ use crate::net::{Clock, Waker};
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
 use crate::transfer::assemble::{Assembler, Taken};
+use crate::transfer::breach::Breach;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::manifest::Manifest;
 use crate::transfer::names::Escaped;
@@ -183,17 +184,15 @@ impl Receiving {
         let (Some(offer), Target::Directory(root, _)) = (self.session.offer(), &self.target) else {
             return Ok(());
         };
-        let all_new = prospect.kept.is_none()
-            && prospect.taken.is_empty()
-            && offer.top_count as usize == offer.top.len();
+        let all_new = prospect.kept.is_none() && prospect.taken.is_empty() && offer.unlisted() == 0;
         if !all_new || offer.stream || offer.is_text() {
             return Ok(());
         }
-        match prospect.free.filter(|&free| free < offer.bytes) {
+        match prospect.free.filter(|&free| free < offer.on_disk) {
             Some(free) => Err(LocalError::TooLittleSpace {
                 path: root.clone(),
                 free,
-                needed: offer.bytes,
+                needed: offer.on_disk,
             }),
             None => Ok(()),
         }
@@ -217,9 +216,8 @@ impl Receiving {
                     .iter()
                     .map(|top| format!("{}, {}", top.name.display(), Size(top.size))),
             );
-            let hidden = offer.top_count as usize - offer.top.len();
-            if hidden > 0 {
-                lines.push(format!("and {hidden} more"));
+            if offer.unlisted() > 0 {
+                lines.push(format!("and {} more", offer.unlisted()));
             }
         }
         for name in &prospect.taken {
@@ -272,9 +270,7 @@ impl Receiving {
                 if let (StoreJob::Total(total), Some(assembler)) = (&job, &mut self.assembler)
                     && !assembler.set_total(*total)
                 {
-                    return Err(TransferError::PeerMisbehaved(
-                        "content beyond the end of the stream",
-                    ));
+                    return Err(Breach::StreamEnd.into());
                 }
                 self.job(Job::Store(job));
             }
@@ -370,7 +366,7 @@ impl Side for Receiving {
                     }
                 }
                 Taken::Beyond => {
-                    let error = TransferError::PeerMisbehaved("content beyond the end");
+                    let error = Breach::ContentBeyondEnd.into();
                     self.verdict.get_or_insert(Err(close::failure_of(error)));
                 }
             }
@@ -407,6 +403,9 @@ impl Side for Receiving {
     }
 
     fn progress(&self) -> Option<(u64, Option<u64>)> {
+        if let (Some((done, total)), None) = (self.session.listing(), &self.verdict) {
+            return Some((done, Some(total)));
+        }
         self.started.filter(|_| self.verdict.is_none())?;
         let total = self.session.total();
         let done = u64::from(self.session.verified().0) * BLOCK_LEN as u64;
@@ -414,6 +413,9 @@ impl Side for Receiving {
     }
 
     fn phase(&self) -> Phase {
+        if self.session.listing().is_some() {
+            return Phase::Listing;
+        }
         match self.uncompared.first_member(0) {
             Some(_) => Phase::Comparing,
             None => Phase::Moving,

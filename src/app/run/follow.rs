@@ -70,9 +70,9 @@ impl Lobby {
                     if let Some(words) = words {
                         self.vouch(common, &words.join(" "), front).await?;
                     }
-                    if role == Role::Sender {
-                        front.event(Event::Info("Waiting for the other side to accept".into()));
-                    }
+                }
+                Some(Notice::Listed) => {
+                    front.event(Event::AwaitingAnswer);
                 }
                 Some(Notice::Connection(connection::Event::Moved(path))) => {
                     if let Some(link) = &mut link {

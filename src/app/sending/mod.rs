@@ -189,6 +189,7 @@ impl Sending {
 
     fn on_event(&mut self, event: SendEvent, connection: &mut Connection) {
         match event {
+            SendEvent::Listed => drop(self.notices.send(Notice::Listed)),
             SendEvent::Accepted => self.started = Some(self.clock.now()),
             SendEvent::Started { held } => {
                 let _ = self.notices.send(Notice::Started {
@@ -235,12 +236,18 @@ impl Side for Sending {
     fn on_command(&mut self, _command: Command) {}
 
     fn progress(&self) -> Option<(u64, Option<u64>)> {
+        if let (Some((done, total)), None) = (self.session.listing(), &self.verdict) {
+            return Some((done, Some(total)));
+        }
         self.started.filter(|_| self.verdict.is_none())?;
         let total = self.session.total();
         Some((self.verified.min(total.unwrap_or(u64::MAX)), total))
     }
 
     fn phase(&self) -> Phase {
+        if self.session.listing().is_some() {
+            return Phase::Listing;
+        }
         // Of what the receiver has, blocks that it asks for are taken off, and the others are verified in the end.
         if self.verified < self.session.held() {
             Phase::Comparing

@@ -21,6 +21,12 @@ pub const MAX_ENTRIES: u32 = 2_000_000;
 /// Most bytes all names and link targets may take.
 pub const MAX_NAMES: usize = 128 << 20;
 
+/// Longest list on the wire: every entry and all names.
+pub const MAX_WIRE: u64 = MAX_NAMES as u64 + ENTRY_LEN as u64 * MAX_ENTRIES as u64;
+
+/// Bytes of an entry on the wire, without its name and target.
+const ENTRY_LEN: usize = 27;
+
 /// Deepest directory nesting. Deeper trees exceed PATH_MAX long before they mean anything.
 pub const MAX_DEPTH: u16 = 512;
 
@@ -354,7 +360,7 @@ impl Manifest {
 }
 
 fn wire_len(entry: &Entry<'_>) -> usize {
-    27 + entry.name.len() + entry.target.len()
+    ENTRY_LEN + entry.name.len() + entry.target.len()
 }
 
 /// ```text

@@ -16,7 +16,7 @@ fn having_blocks_that_do_not_exist_ends_it() {
             evil.says(message::ACCEPT, [0; 4]);
             evil.says(message::HAVE, [&[1], &wire::runs(&[run])[..]].concat());
         })
-        .ends(6, "it holds blocks that do not exist");
+        .ends(6, "hold blocks that do not exist");
     }
 }
 
@@ -77,7 +77,7 @@ fn needing_blocks_that_do_not_exist_ends_it() {
             evil.accepts();
             evil.says(message::NEED, wire::runs(&[run]));
         })
-        .ends(6, "it needs blocks it verified or that do not exist");
+        .ends(6, "blocks that cannot be needed");
     }
 }
 
@@ -90,7 +90,7 @@ fn needing_the_same_for_ever_ends_it() {
             evil.settles();
         }
     })
-    .ends(6, "it keeps asking for the same blocks");
+    .ends(6, "the same blocks asked for again");
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn verifying_what_was_never_sent_ends_it() {
                 [low.to_be_bytes(), blocks.to_be_bytes()].concat(),
             );
         })
-        .ends(6, "it verified what was never sent");
+        .ends(6, "progress over what was sent");
     }
 }
 
@@ -116,7 +116,7 @@ fn verifying_less_than_before_ends_it() {
         evil.says(message::VERIFIED, [0, 0, 0, 1, 0, 0, 0, 1]);
         evil.says(message::VERIFIED, [0; 8]);
     })
-    .ends(6, "it verified what was never sent");
+    .ends(6, "progress over what was sent");
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn finishing_with_another_root_ends_it() {
         evil.collects();
         evil.says(message::FINISHED, [7; 32]);
     })
-    .ends(6, "it finished with another hash");
+    .ends(6, "another hash of the whole");
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn a_flood_of_needs_ends_it_at_little_cost() {
     })
     .against(|victim| victim.sends(64 * MIB))
     .within(64)
-    .ends(6, "it keeps asking for the same blocks");
+    .ends(6, "the same blocks asked for again");
 }
 
 #[test]

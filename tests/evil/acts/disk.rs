@@ -10,10 +10,10 @@ use std::time::Duration;
 
 /// A journal of the old kind that anybody can write: it says that all of it was verified and only lacks its names.
 fn forged_journal() -> Vec<u8> {
-    let list = one_file().offer();
+    let (list, names_hash) = (one_file().offer(), one_file().names_hash());
     let mut journal = b"p2pcopy journal\x01".to_vec();
     journal.extend(list.list_hash);
-    journal.extend(list.names_hash);
+    journal.extend(names_hash);
     journal.extend(list.bytes.to_be_bytes());
     journal.extend(crc32fast::hash(&journal).to_be_bytes());
     let sealed = [&[2][..], &[0; 32]].concat();

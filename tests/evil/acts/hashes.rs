@@ -5,7 +5,7 @@ use crate::evil::Evil;
 use crate::list::{Entry, List, blocks, one_file};
 use crate::wire::message;
 
-const NO_SUCH_BLOCK: &str = "it announced a block twice, or one that does not exist";
+const NO_SUCH_BLOCK: &str = "the hash of a block that has one";
 
 fn hashes(first: u32, count: usize) -> Vec<u8> {
     [&first.to_be_bytes()[..], &vec![7; 32 * count]].concat()
@@ -82,7 +82,7 @@ fn done_with_another_root_ends_it_and_nothing_is_placed() {
         evil.sends(0, &one_file().content());
         evil.says(message::DONE, [7; 32]);
     })
-    .ends(6, "its hash is not that of its blocks");
+    .ends(6, "not that of its blocks");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_stream_that_ends_twice_ends_it() {
             evil.says(message::STREAM_END, (2u64 << 20).to_be_bytes());
         }
     })
-    .ends(6, "a message out of turn");
+    .ends(6, "out of turn");
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn a_stream_of_endless_length_ends_it() {
             begins(evil, &stream());
             evil.says(message::STREAM_END, end.to_be_bytes());
         })
-        .ends(6, "a message out of turn");
+        .ends(6, "out of turn");
     }
 }
 
