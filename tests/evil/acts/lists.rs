@@ -37,7 +37,8 @@ fn an_offer_with_a_number_out_of_range_ends_it() {
 
 #[test]
 fn an_offer_that_its_list_does_not_keep_ends_it_and_nobody_was_asked() {
-    let lies: [(fn(&mut Offer), &str); 8] = [
+    type Lie = (fn(&mut Offer), &'static str);
+    let lies: [Lie; 8] = [
         (|o| o.entries += 1, "another number of entries"),
         (|o| o.entries -= 1, "another number of entries"),
         (|o| o.bytes += 1, "another size"),
