@@ -224,6 +224,17 @@ impl Outcome {
         ]
     }
 
+    /// How near the cell comes to the goal that it is farthest beyond, or nearest to: above 1 is a miss.
+    pub(crate) fn strain(&self, cell: &Cell) -> f64 {
+        let of_goals = [
+            cell.floor() / self.steady.max(0.1),
+            self.file / MOST_FILE,
+            self.queue / cell.most_queue(),
+            self.spurious,
+        ];
+        of_goals.into_iter().fold(0.0, f64::max)
+    }
+
     /// A line of the table; what misses its goal is marked.
     pub(crate) fn line(&self, cell: &Cell) -> String {
         let mark = self.missed(cell).map(|m| if m { '!' } else { ' ' });

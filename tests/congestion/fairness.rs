@@ -81,18 +81,23 @@ fn table(paths: &[(f64, f64)], seed: u64) -> String {
         .collect();
     let runs = parallel(&jobs, |(cell, m, seed)| shares(cell, m.flows, SECONDS, *seed));
     let mut runs = runs.chunks(RUNS as usize);
-    let mut out =
-        String::from("percent of the link, mean of three runs (least and most of any); ! misses its goal\n");
+    let mut out = String::from(
+        "Percent of the link, mean of three runs (least and most of any run); ! misses its goal.\n",
+    );
+    for m in &MATCHES {
+        let (low, high) = (m.goal[0], m.goal[1]);
+        writeln!(out, "{}: {low} to {high}", m.title).expect("a string takes all");
+    }
     for cell in &rows {
-        writeln!(
+        write!(
             out,
-            "{} Mbit/s, {} ms, {} BDP",
+            "{:>3} Mbit/s {:>2} ms {:>4} BDP",
             cell.mbit, cell.rtt_ms, cell.buffer_bdp
         )
         .expect("a string takes all");
         for m in &MATCHES {
             let runs = runs.next().expect("each match was run");
-            write!(out, "    {:<18}", m.title).expect("a string takes all");
+            write!(out, " | {}", m.title).expect("a string takes all");
             for &i in m.shown {
                 let of: Vec<f64> = runs.iter().map(|r| r[i]).collect();
                 let mean = of.iter().sum::<f64>() / of.len() as f64;
@@ -101,12 +106,12 @@ fn table(paths: &[(f64, f64)], seed: u64) -> String {
                 let mark = if mean < m.goal[0] || mean > m.goal[1] {
                     "!"
                 } else {
-                    " "
+                    ""
                 };
-                write!(out, " {mean:>3.0}{mark} ({low:.0}-{high:.0})").expect("a string takes all");
+                write!(out, " {mean:.0}{mark} ({low:.0}-{high:.0})").expect("a string takes all");
             }
-            out.push('\n');
         }
+        out.push('\n');
     }
     out
 }

@@ -1,0 +1,163 @@
+//! The house, held against its plan: which room may use which. It reads the sources as text, paths such as
+//! `crate::protocol::time` and `super::error` wherever they stand, and knows nothing of macros or re-exports.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room, and the rooms it may use beside itself and what lies within it. A file belongs to the room with the
+/// longest name that its module path begins with.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("cli", &["app", "rendezvous", "transfer", "net", "protocol"]),
+    ("app", &["rendezvous", "transfer", "net", "protocol"]),
+    ("rendezvous", &["protocol"]),
+    ("transfer", &["protocol"]),
+    ("net", &["protocol"]),
+    ("protocol", &[]),
+];
+
+/// A module path, such as `["transfer", "sink"]`.
+type Module = Vec<String>;
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).expect("src can be read") {
+        let path = entry.expect("src can be read").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The module that a file is: `src/transfer/sink.rs` and `src/transfer/sink/mod.rs` are `transfer::sink`.
+fn module_of(file: &Path) -> Module {
+    let path = file.strip_prefix("src").expect("a file of src").with_extension("");
+    let mut names: Module = path.iter().map(|n| n.to_string_lossy().into_owned()).collect();
+    if matches!(names.last().map(String::as_str), Some("mod" | "lib" | "main")) {
+        names.pop();
+    }
+    names
+}
+
+/// The text without comments, string contents and what follows `#[cfg(test)]`: tests may use anything.
+fn code_of(text: &str) -> String {
+    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
+    text.lines()
+        .map(|line| line.split("//").next().unwrap_or(line))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The paths that a tree such as `a::{b, c::d}` names.
+fn paths(tree: &str) -> Vec<String> {
+    let Some((stem, rest)) = tree.split_once('{') else {
+        let end = tree
+            .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'))
+            .unwrap_or(tree.len());
+        return vec![tree[..end].trim_end_matches(':').to_owned()];
+    };
+    if stem.contains(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')) {
+        return paths(stem);
+    }
+    let (mut depth, mut start, mut branches) = (0, 0, Vec::new());
+    for (at, c) in rest.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                branches.push(&rest[start..at]);
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                branches.push(&rest[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    let inner = branches.into_iter().flat_map(|branch| paths(branch.trim()));
+    inner.map(|path| format!("{stem}{path}")).collect()
+}
+
+/// The modules that `module`'s code names.
+fn named_by(module: &Module, code: &str) -> BTreeSet<Module> {
+    let mut named = BTreeSet::new();
+    for root in ["crate::", "super::"] {
+        for (at, _) in code.match_indices(root) {
+            // The middle of a longer path: its beginning was found already.
+            if code[..at].ends_with([':', '_']) || code[..at].ends_with(char::is_alphanumeric) {
+                continue;
+            }
+            for path in paths(&code[at..]) {
+                let mut names = path.split("::");
+                let mut to = Module::new();
+                if names.next() == Some("super") {
+                    to = module[..module.len().saturating_sub(1)].to_vec();
+                }
+                for name in names {
+                    match name {
+                        "super" => drop(to.pop()),
+                        name => to.push(name.to_owned()),
+                    }
+                }
+                named.insert(to);
+            }
+        }
+    }
+    named
+}
+
+fn room_of(module: &Module) -> Option<&'static str> {
+    let path = module.join("::");
+    ROOMS
+        .iter()
+        .map(|(room, _)| *room)
+        .filter(|room| path == *room || path.strip_prefix(room).is_some_and(|rest| rest.starts_with("::")))
+        .max_by_key(|room| room.len())
+}
+
+/// Each module of the product with its code.
+fn house() -> BTreeMap<Module, String> {
+    let mut files = Vec::new();
+    sources(Path::new("src"), &mut files);
+    files
+        .into_iter()
+        .filter(|file| !file.iter().any(|part| part == "tests" || part == "tests.rs"))
+        .map(|file| {
+            let text = fs::read_to_string(&file).expect("sources are text");
+            (module_of(&file), code_of(&text))
+        })
+        .collect()
+}
+
+#[test]
+fn no_room_uses_one_above_it() {
+    let mut wrong = Vec::new();
+    for (module, code) in house() {
+        let Some(from) = room_of(&module) else { continue };
+        let (_, may) = ROOMS.iter().find(|(room, _)| *room == from).expect("a room");
+        for named in named_by(&module, &code) {
+            let Some(to) = room_of(&named) else { continue };
+            let inner = to.strip_prefix(from).is_some_and(|rest| rest.starts_with("::"));
+            let listed = may.iter().any(|room| {
+                to == *room || to.strip_prefix(room).is_some_and(|rest| rest.starts_with("::"))
+            });
+            if to != from && !inner && !listed {
+                wrong.push(format!("{} uses {}", module.join("::"), named.join("::")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "not in the plan:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_reader_of_paths_understands_what_the_sources_write() {
+    let module: Module = ["transfer", "sink"].map(String::from).into();
+    let code = "use super::{error::{A, B}, place}; use crate::net::Clock; let x = super::super::app::y();";
+    let named = named_by(&module, code);
+    for path in ["transfer::error::A", "transfer::place", "net::Clock", "app::y"] {
+        let path: Module = path.split("::").map(String::from).collect();
+        assert!(named.contains(&path), "{path:?} of {named:?}");
+    }
+}
