@@ -32,7 +32,10 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
 
 /// The module that a file is: `src/transfer/sink.rs` and `src/transfer/sink/mod.rs` are `transfer::sink`.
 fn module_of(file: &Path) -> Module {
-    let path = file.strip_prefix("src").expect("a file of src").with_extension("");
+    let path = file
+        .strip_prefix("src")
+        .expect("a file of src")
+        .with_extension("");
     let mut names: Module = path.iter().map(|n| n.to_string_lossy().into_owned()).collect();
     if matches!(names.last().map(String::as_str), Some("mod" | "lib" | "main")) {
         names.pop();
@@ -140,9 +143,9 @@ fn no_room_uses_one_above_it() {
         for named in named_by(&module, &code) {
             let Some(to) = room_of(&named) else { continue };
             let inner = to.strip_prefix(from).is_some_and(|rest| rest.starts_with("::"));
-            let listed = may.iter().any(|room| {
-                to == *room || to.strip_prefix(room).is_some_and(|rest| rest.starts_with("::"))
-            });
+            let listed = may
+                .iter()
+                .any(|room| to == *room || to.strip_prefix(room).is_some_and(|rest| rest.starts_with("::")));
             if to != from && !inner && !listed {
                 wrong.push(format!("{} uses {}", module.join("::"), named.join("::")));
             }

@@ -46,6 +46,31 @@ fn random_loss_costs_no_more_than_itself() {
 }
 
 #[test]
+fn heavy_loss_has_no_cliff() {
+    let cells = |losses: &[f64]| -> Vec<_> {
+        let at = |&p: &f64| [Cell::new(20.0, 40.0, p, 1.0), Cell::new(100.0, 50.0, p, 1.0)];
+        losses.iter().flat_map(at).collect()
+    };
+    hold(&cells(&[0.15, 0.2]), 90.0, 130.0);
+    hold(&cells(&[0.22, 0.25, 0.3, 0.4]), 85.0, 140.0);
+}
+
+#[test]
+fn the_rate_comes_back_when_heavy_loss_goes() {
+    let mut cell = Cell::new(20.0, 40.0, 0.6, 1.0);
+    let mut w = cell.world(1);
+    add(&mut w, "bbr", 0.0, 40.0, 1, None);
+    w.run(at(15.0));
+    cell.loss = 0.0;
+    w.forth.profile.loss = 0.0;
+    w.run(at(35.0));
+    let before = w.flows[0].stats.useful;
+    w.run(at(40.0));
+    let goodput = ((w.flows[0].stats.useful - before) * PACKET) as f64 / 5.0 / cell.rate();
+    assert!(goodput > 0.9, "{goodput}");
+}
+
+#[test]
 fn shallow_buffers_are_filled_to_the_link() {
     let cells = [
         Cell::new(100.0, 50.0, 0.0, 0.05),

@@ -62,7 +62,12 @@ impl Bbr {
             Mode::Model(State::Down) if quiet => Place::Down,
             _ => return,
         };
-        self.baseline.on_stretch(place, stretch.count, p);
+        let bw = self.bw();
+        if let Some(proven) = self.baseline.on_stretch(place, stretch.count, bw, &self.params) {
+            // It was no congestion that lowered the estimate.
+            self.short_term.take();
+            self.model.on_rate(proven);
+        }
     }
 
     /// Draws the conclusions from a queue, or its absence.

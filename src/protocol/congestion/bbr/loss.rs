@@ -72,7 +72,11 @@ impl Average {
     }
 
     fn get(&self, params: &Params) -> Option<f64> {
-        (self.packets >= params.fewest_packets as f64).then(|| self.lost / self.packets)
+        (self.packets >= params.fewest_packets as f64).then(|| self.ratio())
+    }
+
+    fn ratio(&self) -> f64 {
+        self.lost / self.packets.max(1.0)
     }
 }
 
@@ -93,13 +97,69 @@ pub(super) struct Baseline {
     growing: Average,
     cruise: Average,
     down: Average,
+    /// More loss than is believed at once.
+    heavy: Option<Heavy>,
+}
+
+/// Loss beyond [`Params::max_baseline`]. It is the path's own if a lower rate does not lower it: a policer or a full
+/// buffer then loses much less, or nothing.
+#[derive(Debug)]
+struct Heavy {
+    /// Bandwidth at which it was first seen, bytes a second.
+    bw: u64,
+    /// What is lost near that bandwidth, and clearly below it.
+    full: Average,
+    below: Average,
+    proven: bool,
+}
+
+impl Heavy {
+    fn new(bw: u64) -> Self {
+        Heavy {
+            bw,
+            full: Average::default(),
+            below: Average::default(),
+            proven: false,
+        }
+    }
+
+    fn add(&mut self, count: Count, bw: u64, params: &Params) {
+        let below = bw as f64 <= self.bw as f64 * params.heavy_share;
+        let at = if below && !self.proven {
+            &mut self.below
+        } else {
+            &mut self.full
+        };
+        at.add(count, params.baseline_memory);
+    }
+
+    /// Whether the loss has just been proven to be the path's.
+    fn proves(&mut self, params: &Params) -> bool {
+        let enough = |a: &Average| a.packets >= params.heavy_packets;
+        if self.proven || !enough(&self.full) || !enough(&self.below) {
+            return false;
+        }
+        let (full, below) = (self.full.ratio(), self.below.ratio());
+        self.proven = full <= params.max_heavy && below >= full * params.heavy_steady;
+        self.proven
+    }
 }
 
 impl Baseline {
-    /// A stretch without a queue lost this. Clearly more than any baseline is no baseline, but a shallow buffer.
-    pub(super) fn on_stretch(&mut self, place: Place, count: Count, params: &Params) {
-        if count.exceeds(params.max_baseline, params) {
-            return;
+    /// A stretch without a queue lost this at bandwidth `bw`. Returns the bandwidth to go back to when that proves
+    /// heavy loss to be the path's own.
+    pub(super) fn on_stretch(&mut self, place: Place, count: Count, bw: u64, params: &Params) -> Option<u64> {
+        let refuted = |heavy: &Heavy| count.refutes(heavy.full.ratio(), params);
+        if self.heavy.as_ref().is_some_and(refuted) {
+            self.heavy = None;
+        }
+        let too_much = count.exceeds(params.max_baseline, params) || self.raw(params) > params.max_baseline;
+        if self.heavy.is_none() && too_much {
+            self.heavy = Some(Heavy::new(bw));
+        }
+        if let Some(heavy) = &mut self.heavy {
+            heavy.add(count, bw, params);
+            return heavy.proves(params).then_some(heavy.bw);
         }
         if place == Place::Down && count.refutes(self.get(params), params) {
             *self = Baseline::default();
@@ -110,10 +170,14 @@ impl Baseline {
             Place::Down => &mut self.down,
         };
         average.add(count, params.baseline_memory);
+        None
     }
 
     /// The smaller of what was seen at and below the path's rate: if slowing down lowers it, it is congestion.
     pub(super) fn get(&self, params: &Params) -> f64 {
+        if let Some(heavy) = self.heavy.as_ref().filter(|heavy| heavy.proven) {
+            return heavy.full.ratio().min(params.max_heavy);
+        }
         let p = self.raw(params);
         if p < params.min_baseline {
             0.0
@@ -122,7 +186,7 @@ impl Baseline {
         }
     }
 
-    /// The same, however small.
+    /// The same, however small, and never heavy.
     pub(super) fn raw(&self, params: &Params) -> f64 {
         let growing = self.growing.get(params);
         match (self.cruise.get(params), self.down.get(params)) {
@@ -176,6 +240,7 @@ mod tests {
     use super::*;
 
     const P: Params = Params::DEFAULT;
+    const BW: u64 = 1_000_000;
 
     fn count(acked: u64, lost: u64) -> Count {
         Count { acked, lost }
@@ -184,36 +249,59 @@ mod tests {
     #[test]
     fn loss_that_goes_away_below_the_rate_was_no_baseline() {
         let mut b = Baseline::default();
-        b.on_stretch(Place::Cruise, count(900, 100), &P);
-        b.on_stretch(Place::Down, count(95, 5), &P);
+        b.on_stretch(Place::Cruise, count(900, 100), BW, &P);
+        b.on_stretch(Place::Down, count(95, 5), BW, &P);
         assert!(b.get(&P) > 0.04, "{}: five of a hundred may be chance", b.get(&P));
-        b.on_stretch(Place::Down, count(200, 0), &P);
+        b.on_stretch(Place::Down, count(200, 0), BW, &P);
         assert_eq!(b.get(&P), 0.0);
     }
 
     #[test]
     fn baseline_is_the_smaller_of_both_places() {
         let mut b = Baseline::default();
-        b.on_stretch(Place::Cruise, count(900, 100), &P);
-        b.on_stretch(Place::Down, count(950, 50), &P);
+        b.on_stretch(Place::Cruise, count(900, 100), BW, &P);
+        b.on_stretch(Place::Down, count(950, 50), BW, &P);
         assert!((b.get(&P) - 0.05).abs() < 1e-9);
     }
 
     #[test]
     fn loss_that_vanishes_below_the_rate_is_no_baseline() {
         let mut b = Baseline::default();
-        b.on_stretch(Place::Cruise, count(900, 100), &P);
-        b.on_stretch(Place::Down, count(1000, 0), &P);
+        b.on_stretch(Place::Cruise, count(900, 100), BW, &P);
+        b.on_stretch(Place::Down, count(1000, 0), BW, &P);
         assert_eq!(b.get(&P), 0.0);
     }
 
     #[test]
     fn more_than_any_noise_is_not_believed() {
         let mut b = Baseline::default();
-        b.on_stretch(Place::Cruise, count(100, 900), &P);
+        b.on_stretch(Place::Cruise, count(100, 900), BW, &P);
         assert_eq!(b.get(&P), 0.0);
-        b.on_stretch(Place::Cruise, count(870, 130), &P);
+        b.on_stretch(Place::Cruise, count(870, 130), BW, &P);
         assert_eq!(b.get(&P), P.max_baseline);
+    }
+
+    #[test]
+    fn heavy_loss_that_a_lower_rate_does_not_lower_is_the_paths() {
+        let mut b = Baseline::default();
+        assert_eq!(b.on_stretch(Place::Cruise, count(210, 90), BW, &P), None);
+        assert_eq!(b.get(&P), 0.0, "it may be a full buffer");
+        assert_eq!(
+            b.on_stretch(Place::Cruise, count(210, 90), BW * 7 / 10, &P),
+            Some(BW)
+        );
+        assert!((b.get(&P) - 0.3).abs() < 1e-9);
+        b.on_stretch(Place::Cruise, count(300, 0), BW, &P);
+        assert!(b.get(&P) < 0.01, "it is gone");
+    }
+
+    #[test]
+    fn heavy_loss_that_a_lower_rate_lowers_is_a_policers() {
+        let mut b = Baseline::default();
+        b.on_stretch(Place::Cruise, count(200, 200), BW, &P);
+        // The same rate gets through.
+        assert_eq!(b.on_stretch(Place::Cruise, count(200, 80), BW * 7 / 10, &P), None);
+        assert!(b.get(&P) <= P.max_baseline);
     }
 
     #[test]

@@ -111,6 +111,14 @@ params! {
     min_baseline: f64 = 0.002;
     /// Packets after which an average weighs old and new alike: enough to know 1% to a fifth.
     baseline_memory: f64 = 2000.0;
+    /// More loss than `max_baseline` is believed, up to this, if a lower rate does not lower it.
+    max_heavy: f64 = 0.5;
+    /// That lower rate, share of the rate at which the loss was first seen: what one cut by `beta` leaves, and a bit.
+    heavy_share: f64 = 0.75;
+    /// Packets needed at either rate for that.
+    heavy_packets: f64 = 200.0;
+    /// Share of the loss that must be left at the lower rate.
+    heavy_steady: f64 = 0.8;
     /// A stretch tells of the path's own loss if its RTT is at most this part above the minimum ...
     quiet_part: u32 = 20;
     /// ... and this much.

@@ -81,7 +81,9 @@ impl Bbr {
         }
         let answer = ended.and_then(|e| e.rate()).filter(|_| !excess);
         let Some(rate) = answer else {
-            if excess || self.round.in_state() > self.params.unanswered_rounds {
+            // At a few packets a second an answer takes many rounds.
+            let idle = s.app_limited && self.round.in_state() > self.params.unanswered_rounds;
+            if excess || idle {
                 self.end_probe(s, probe);
             }
             return;
