@@ -214,6 +214,8 @@ fn places(root: &Path, victim: Role) -> Setup {
         out,
         src,
         pipe: None,
+        bare: false,
+        strangers: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::heard::Heard;
 use crate::list::List;
-use crate::victim::{Setup, Victim, address, keypair, punch};
+use crate::victim::{Setup, Victim, address, punch};
 use crate::wire::{self, message};
 use p2pcopy::net::Machine;
 use p2pcopy::protocol::seal::{Opener, Sealer};
@@ -26,6 +26,8 @@ const BATCH: usize = 32;
 /// Content bytes in one packet.
 const PIECE: usize = 1100;
 
+/// Of its handshake; 0 and the victim's 1 are taken.
+const SEED: u8 = 2;
 const VICTIM: ([u8; 4], u16) = ([10, 0, 0, 1], 1000);
 const EVIL: ([u8; 4], u16) = ([10, 0, 0, 2], 2000);
 
@@ -70,10 +72,12 @@ pub struct Evil {
 
 impl Evil {
     /// Meets its victim.
-    pub fn new(setup: Setup) -> Evil {
+    pub fn new(mut setup: Setup) -> Evil {
         let now = Time::ZERO + Duration::from_secs(1);
         let (role, at) = (setup.role.peer(), SocketAddr::from(EVIL));
-        let (theirs, ours) = (address(setup.role, VICTIM.into()), address(role, at));
+        let bare = setup.bare;
+        let (theirs, ours) = (address(setup.role, VICTIM.into(), bare), address(role, at, bare));
+        let strangers = setup.strangers.take();
         let mut evil = Evil {
             now,
             out: setup.out.clone(),
@@ -86,13 +90,17 @@ impl Evil {
             alive: false,
             patient: true,
             credit_kib: 64 << 10,
-            punch: Some(punch(role, &ours, &theirs, keypair(role), now)),
+            punch: None,
             linked: None,
             control_sent: 0,
             to_victim: VecDeque::new(),
             to_evil: VecDeque::new(),
             spoke: now,
         };
+        if let Some(act) = strangers {
+            act(&mut evil);
+        }
+        evil.punch = Some(punch(role, &ours, &theirs, SEED, evil.now));
         // A receiver has its keys first; its peer has them when it speaks under them.
         let has_met = |evil: &Evil| match role {
             Role::Sender => evil.linked.is_some(),
@@ -142,6 +150,18 @@ impl Evil {
         let recent = self.heard.numbers.len().saturating_sub(32);
         let ack = wire::ack(&self.heard.numbers[recent..], 0, self.credit_kib);
         self.packet(&ack);
+    }
+
+    /// What somebody in our place, who makes `seed` the seed of its handshake, would send first.
+    pub fn greeting(&self, role: Role, bare: bool, seed: u8) -> Vec<u8> {
+        let (theirs, ours) = (
+            address(role.peer(), VICTIM.into(), bare),
+            address(role, self.at, bare),
+        );
+        let mut punch = punch(role, &ours, &theirs, seed, self.now);
+        punch.handle_timeout(self.now + Duration::from_millis(200));
+        let full = std::iter::from_fn(|| punch.poll_transmit()).find(|t| t.ttl.is_none());
+        full.expect("a candidate needs no slot").payload
     }
 
     // ---- messages ----

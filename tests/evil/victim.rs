@@ -25,6 +25,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 const PATIENCE: Duration = Duration::from_secs(15);
 const TIMEOUT: Duration = Duration::from_secs(600);
 
+const VICTIMS_SEED: u8 = 1;
+
 /// What the user says to an offer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
@@ -44,6 +46,10 @@ pub struct Setup {
     /// What a sender sends: all that lies here, unless there is a pipe.
     pub src: PathBuf,
     pub pipe: Option<Box<dyn Read + Send>>,
+    /// The users swap `ip:port` alone, so that nobody has a key yet.
+    pub bare: bool,
+    /// What somebody without a key does before the two meet.
+    pub strangers: Option<Box<dyn FnOnce(&mut Evil)>>,
 }
 
 impl Setup {
@@ -66,6 +72,7 @@ impl Setup {
             out: self.out.clone(),
             src: self.src.clone(),
             pipe: None,
+            strangers: None,
             ..*self
         };
         let mut evil = Evil::new(setup);
@@ -93,20 +100,20 @@ pub struct Victim {
     woken: Receiver<()>,
 }
 
-/// What one end of the punch is made from.
-pub fn punch(role: Role, own: &Address, peer: &Address, keypair: StaticKeypair, now: Time) -> Punch {
+/// One end of the punch.
+pub fn punch(role: Role, own: &Address, peer: &Address, seed: u8, now: Time) -> Punch {
     let config = PunchConfig {
         role,
         own: own.clone(),
         peer: peer.clone(),
-        keypair,
+        keypair: keypair(role),
         hardware_aes: true,
         not_before: 0,
         clock: clock::Clock::system(1_700_000_000_000_000_000, Time::ZERO),
         low_ttl: 5,
         timeout: TIMEOUT,
         ipv6_socket: None,
-        seed: [role as u8 + 7; 32],
+        seed: [seed; 32],
     };
     Punch::new(config, now).expect("good keys")
 }
@@ -117,7 +124,7 @@ pub fn keypair(role: Role) -> StaticKeypair {
 }
 
 /// The address of an end that is told to the other.
-pub fn address(role: Role, at: SocketAddr) -> Address {
+pub fn address(role: Role, at: SocketAddr, bare: bool) -> Address {
     let token = Token {
         role,
         key: *keypair(role).public(),
@@ -127,7 +134,7 @@ pub fn address(role: Role, at: SocketAddr) -> Address {
     };
     Address {
         reflexive: at,
-        token: Some(token),
+        token: (!bare).then_some(token),
     }
 }
 
@@ -164,7 +171,7 @@ impl Victim {
             trace: false,
         };
         let (commands, inbox) = channel();
-        let start = punch(role, own, peer, keypair(role), now);
+        let start = punch(role, own, peer, VICTIMS_SEED, now);
         commands
             .send(Command::Punch(Box::new(start)))
             .expect("the session listens");
@@ -203,6 +210,8 @@ impl Victim {
                         Answer::Thinks => {}
                     }
                 }
+                // Nobody sits between the two: the words are the same.
+                Notice::Connected { words: Some(_), .. } => self.command(Command::Vouch),
                 Notice::Info(line) | Notice::Message(line) => self.told.push(line),
                 Notice::Ended(verdict) => self.verdict = Some(verdict),
                 _ => {}

@@ -9,5 +9,6 @@ mod lists;
 mod names;
 #[cfg(unix)]
 mod source;
+mod strangers;
 mod texts;
 mod turns;

@@ -1,0 +1,83 @@
+//! What somebody without a key sends before the two have met, from the peer's address too.
+
+use crate::act::{Act, receiver, sender};
+use crate::evil::Evil;
+use crate::list::one_file;
+use p2pcopy::protocol::Role;
+use p2pcopy::protocol::spread::SplitMix64;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Bytes of greetings a victim sends of itself, in ten seconds.
+const OWN: u64 = 100 * 180;
+
+/// Bytes the victim sends while `act` goes on and for some time after.
+fn heard_of(evil: &mut Evil, act: impl FnOnce(&mut Evil)) -> u64 {
+    let before = evil.heard.bytes.values().sum::<u64>();
+    act(evil);
+    evil.waits(Duration::from_secs(2));
+    evil.heard.bytes.values().sum::<u64>() - before
+}
+
+fn met_by(strangers: fn(&mut Evil), bare: bool) -> [Act; 2] {
+    let acts = [
+        sender(|evil| evil.transfers(&one_file())),
+        receiver(|evil| evil.receives()),
+    ];
+    acts.map(|act| {
+        act.against(move |victim| {
+            victim.bare = bare;
+            victim.strangers = Some(Box::new(strangers));
+        })
+    })
+}
+
+fn noise(evil: &mut Evil) {
+    let mut random = SplitMix64::new(1);
+    let heard = heard_of(evil, |evil| {
+        let home = evil.at;
+        for i in 0..4000u32 {
+            let len = [0, 1, 38, 65, 180, 1200][i as usize % 6];
+            let mut datagram: Vec<u8> = (0..len).map(|_| random.next_u64() as u8).collect();
+            if let Some(first) = datagram.first_mut() {
+                *first = 0x40 + (i % 5) as u8;
+            }
+            if i % 2 == 0 {
+                evil.at = SocketAddr::from(([192, 0, 2, 1], 1 + i as u16));
+            }
+            evil.datagram(datagram);
+            evil.at = home;
+        }
+    });
+    assert!(heard < OWN, "{heard} bytes");
+}
+
+#[test]
+fn noise_before_the_two_meet_is_not_answered_and_does_not_keep_them_apart() {
+    met_by(noise, false).map(Act::completes);
+    met_by(noise, true).map(Act::completes);
+}
+
+/// The greetings of two hundred others, from the address that was pasted.
+fn crowd(evil: &mut Evil) {
+    let home = evil.at;
+    let heard = heard_of(evil, |evil| {
+        for seed in 3..203 {
+            evil.at = SocketAddr::new(home.ip(), 10_000 + u16::from(seed));
+            for role in [Role::Sender, Role::Receiver] {
+                let greeting = evil.greeting(role, true, seed);
+                evil.datagram(greeting);
+            }
+            evil.at = home;
+            evil.waits(Duration::from_millis(5));
+        }
+    });
+    let most = OWN + 64 * 200;
+    assert!(heard <= most, "{heard} bytes, {most} would be 64 answers");
+}
+
+#[test]
+#[ignore = "until hellos are bounded (A15)"]
+fn a_crowd_of_bare_hellos_is_answered_in_part_and_does_not_keep_the_two_apart() {
+    met_by(crowd, true).map(Act::completes);
+}
