@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Node {
     File {
-        bytes: Vec<u8>,
+        bytes: blake3::Hash,
         mode: u32,
         written: std::time::SystemTime,
     },
@@ -48,7 +48,7 @@ pub fn read(root: &Path) -> Tree {
             Node::Huge { len: meta.len() }
         } else if meta.is_file() {
             Node::File {
-                bytes: fs::read(&path).expect("a file of ours"),
+                bytes: blake3::hash(&fs::read(&path).expect("a file of ours")),
                 mode: mode(&meta),
                 written: meta.modified().expect("every system tells"),
             }
