@@ -49,7 +49,7 @@ pub struct Setup {
     /// The users swap `ip:port` alone, so that nobody has a key yet.
     pub bare: bool,
     /// What somebody without a key does before the two meet.
-    pub strangers: Option<Box<dyn FnOnce(&mut Evil)>>,
+    pub strangers: Option<fn(&mut Evil)>,
 }
 
 impl Setup {
