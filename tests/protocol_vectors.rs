@@ -1,6 +1,7 @@
 //! The test vectors of docs/protocol.md, read from there, so that the document cannot drift from the code.
 
 use p2pcopy::protocol::Role;
+use p2pcopy::protocol::handshake::compare::{commitment, six_words};
 use p2pcopy::protocol::handshake::{Hello, Probe, ProbeKey, StaticKeypair, prologue};
 use p2pcopy::protocol::seal::{Cipher, Opener, Sealer};
 use p2pcopy::protocol::wire::{Ack, Frame, Frames, HEADER_LEN, Header, PacketNumber, TAG_LEN};
@@ -154,6 +155,7 @@ fn hello() {
             oldest: vector.number("oldest") as u8,
             newest: vector.number("newest") as u8,
             hardware_aes: vector.number("aes") == 1,
+            verify: vector.number("verify") == 1,
             cid: vector.number("connection_id") as u32,
             unix_nanos: vector.number("unix_nanos"),
         };
@@ -184,6 +186,21 @@ fn probe() {
         assert_eq!(hex(&probe.encode(&key)), hex(&vector.bytes("bytes")));
         let other = ProbeKey::new(&receiver, sender.public(), &context).expect("a good key");
         assert_eq!(Probe::decode(&vector.bytes("bytes"), &other), Some(probe));
+    }
+}
+
+#[test]
+fn words_to_compare() {
+    for vector in vectors("words") {
+        let nonce = vector.seed("sender_nonce");
+        let committed = commitment(&nonce, &vector.seed("sender_key"), &vector.bytes("sender_hello"));
+        assert_eq!(hex(&committed), vector.text("commitment"));
+        let words = six_words(
+            &vector.bytes("handshake_hash"),
+            &nonce,
+            &vector.seed("receiver_nonce"),
+        );
+        assert_eq!(words.join(" "), vector.text("words"));
     }
 }
 

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::event::Phase;
+use super::gate::ToCompare;
 use super::outcome::{Failure, Summary};
 
 /// To the network thread.
@@ -60,8 +61,8 @@ pub enum Notice {
         kind: PathKind,
         /// Round trip, if this end saw one.
         rtt: Option<Duration>,
-        /// Words to compare, if nobody vouched for the peer's key.
-        words: Option<[&'static str; 6]>,
+        /// What the users compare first, if anything.
+        to_compare: Option<ToCompare>,
     },
     /// Something of the connection.
     Connection(connection::Event),

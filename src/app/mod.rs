@@ -8,6 +8,7 @@ mod close;
 mod command;
 mod demo;
 pub mod event;
+mod gate;
 mod lookup;
 mod machine;
 pub mod options;

@@ -67,6 +67,10 @@ pub struct Common {
     pub offload: bool,
     /// Do not ask to compare words when the peer's key came with nobody's word (a bare address).
     pub insecure: bool,
+    /// Ask both users to compare words, whatever they pasted.
+    pub verify: bool,
+    /// Put the address on the clipboard when it is first shown.
+    pub clipboard: bool,
     /// Events as JSON lines on standard output.
     pub json: bool,
     /// Only errors, prompts and the address.
@@ -90,6 +94,8 @@ impl Default for Common {
             congestion: Congestion::default(),
             offload: true,
             insecure: false,
+            verify: false,
+            clipboard: true,
             json: false,
             quiet: false,
             verbose: 0,

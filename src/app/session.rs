@@ -3,6 +3,7 @@
 
 use super::command::{Command, Notice};
 use super::event::Phase;
+use super::gate::Gate;
 use crate::net::{Machine, Transmit};
 use crate::protocol::congestion::Controller;
 use crate::protocol::connection::{self, Config, Connection};
@@ -96,10 +97,9 @@ struct Linked {
     places: Search,
     /// Looks for a silent peer.
     search: Option<Schedule>,
-    /// What to tell of the connection once its RTT is known, and until when to wait for that.
-    announce: Option<(Time, Option<[&'static str; 6]>)>,
-    /// The users have compared the words, or need not.
-    vouched: bool,
+    /// The connection is still to be told of; until then at most its RTT is waited for.
+    announce: Option<Time>,
+    gate: Gate,
 }
 
 /// The session.
@@ -162,7 +162,7 @@ impl Session {
                 Ok(Command::Punch(punch)) => self.punch = Some(*punch),
                 Ok(Command::Vouch) => {
                     if let Some(linked) = &mut self.linked {
-                        linked.vouched = true;
+                        linked.gate.open();
                     }
                 }
                 Ok(Command::Close { code, reason }) => match &mut self.linked {
@@ -199,7 +199,8 @@ impl Session {
             }
         }
         if let Some(linked) = &mut self.linked {
-            if linked.vouched && linked.announce.is_none() {
+            linked.gate.pump(&mut linked.connection);
+            if linked.gate.is_open() && linked.announce.is_none() {
                 self.side.pump(now, &mut linked.connection);
             }
             while let Some(event) = linked.connection.poll_event() {
@@ -224,7 +225,8 @@ impl Session {
                 self.side.on_end(End::Lost(silence));
                 self.over = true;
             }
-            if let Some((until, words)) = linked.announce
+            if let Some(until) = linked.announce
+                && linked.gate.is_known()
                 && (now >= until || linked.connection.rtt().is_some())
             {
                 linked.announce = None;
@@ -235,7 +237,7 @@ impl Session {
                     path,
                     kind,
                     rtt,
-                    words,
+                    to_compare: linked.gate.to_compare(),
                 });
             }
             if self.next_sample.is_some_and(|t| now >= t) {
@@ -271,7 +273,7 @@ impl Session {
         }
     }
 
-    fn connect(&mut self, now: Time, path: Path, keys: SessionKeys, rtt: Option<Duration>) {
+    fn connect(&mut self, now: Time, path: Path, mut keys: Box<SessionKeys>, rtt: Option<Duration>) {
         let Some(punch) = self.punch.take() else { return };
         let config = Config {
             role: self.settings.role,
@@ -289,15 +291,14 @@ impl Session {
         let controller = (self.settings.controller)(now, rtt);
         let connection = Connection::new(config, controller, now);
         let (responder, places) = punch.into_parts();
-        let vouched = keys.sas.is_none();
         self.linked = Some(Linked {
             connection,
             responder,
             late: None,
             places,
             search: None,
-            announce: Some((now + ANNOUNCE, keys.sas)),
-            vouched,
+            announce: Some(now + ANNOUNCE),
+            gate: Gate::new(keys.comparison.take()),
         });
         self.stun = None;
     }
@@ -313,7 +314,7 @@ impl Machine for Session {
                 }
             } else {
                 // A late handshake message: the peer may not have heard our answer yet.
-                let answer = linked.responder.handle_datagram(path, datagram);
+                let answer = linked.responder.handle_datagram(now, path, datagram);
                 linked.late = answer.map(|a| (path, a)).or(linked.late.take());
             }
             return;

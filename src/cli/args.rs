@@ -55,7 +55,17 @@ impl Cli {
             .mut_subcommand("demo", |demo| {
                 hide(
                     demo,
-                    &["localport", "peer", "stun", "ntp", "ttl", "timeout", "insecure"],
+                    &[
+                        "localport",
+                        "peer",
+                        "stun",
+                        "ntp",
+                        "ttl",
+                        "timeout",
+                        "verify",
+                        "insecure",
+                        "no_clipboard",
+                    ],
                 )
             })
             .mut_subcommand("check", |check| {
@@ -65,7 +75,9 @@ impl Cli {
                         "peer",
                         "ttl",
                         "timeout",
+                        "verify",
                         "insecure",
+                        "no_clipboard",
                         "limit",
                         "congestion",
                         "no_offload",
@@ -198,6 +210,9 @@ pub(super) struct CommonArgs {
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = values::duration,
           help_heading = "Finding the peer")]
     pub(super) timeout: Duration,
+    /// Have both users compare six words before anything moves, whatever they pasted
+    #[arg(long, conflicts_with = "insecure", help_heading = "Finding the peer")]
+    pub(super) verify: bool,
     /// Do not ask to compare words when a bare IP:PORT was pasted: whoever sits in the middle can read all
     #[arg(long, help_heading = "Finding the peer")]
     pub(super) insecure: bool,
@@ -210,6 +225,9 @@ pub(super) struct CommonArgs {
     /// Send datagrams one by one, for a network driver that mishandles bursts
     #[arg(long, help_heading = "Speed")]
     pub(super) no_offload: bool,
+    /// Do not put the address on the terminal's clipboard
+    #[arg(long, help_heading = "Output")]
+    pub(super) no_clipboard: bool,
     /// Write what the connection does to FILE, one JSON object a line; p2pcopy plot draws it
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(super) trace: Option<PathBuf>,

@@ -4,7 +4,7 @@ use super::lines::{self, Detail};
 use super::prompts::{Input, Prompts};
 use super::screen::{Kind, Screen};
 use super::{clipboard, json, printable};
-use crate::app::event::{Event, Front, Pending, Phase, Progress, Question};
+use crate::app::event::{Change, Event, Front, Pending, Phase, Progress, Question};
 use crate::app::options::Common;
 use crate::app::outcome::Failure;
 use crate::protocol::Role;
@@ -30,12 +30,23 @@ const BAR: usize = 4;
 /// Weight of the newest rate in the time left: half a life of about a second at five reports a second.
 const ETA_WEIGHT: f64 = 0.15;
 
+/// What becomes of the address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Clipboard {
+    /// It is put there when it is first shown. One that a server's answer changed later is not: by then the user may
+    /// have copied something else, and no server decides when that is lost.
+    Once,
+    /// Nothing is put there.
+    Never,
+}
+
 /// Shows a run on standard error, and with `--json` on standard output.
 pub(super) struct Console {
     screen: Screen,
     prompts: Prompts,
     detail: Detail,
     json: Option<Box<dyn Write + Send>>,
+    clipboard: Clipboard,
     progress_period: Period,
     list_period: Period,
     silence_period: Period,
@@ -67,6 +78,15 @@ impl Console {
             detail,
             json,
         )
+        .with_clipboard(match common.clipboard {
+            true => Clipboard::Once,
+            false => Clipboard::Never,
+        })
+    }
+
+    /// A console that does this with the address.
+    pub(super) fn with_clipboard(self, clipboard: Clipboard) -> Console {
+        Console { clipboard, ..self }
     }
 
     pub(super) fn new(
@@ -81,6 +101,7 @@ impl Console {
             prompts,
             detail,
             json,
+            clipboard: Clipboard::Once,
             progress_period: Period::of(PLAIN_PERIOD),
             list_period: Period::of(LIST_PERIOD),
             silence_period: Period::of(SILENCE_PERIOD),
@@ -247,7 +268,12 @@ impl Front for Console {
                 _ => {}
             },
             Event::Message(message) if self.json.is_none() => return self.message(message),
-            Event::Address { address, .. } => self.screen.control(&clipboard::copy_sequence(address)),
+            Event::Address {
+                address,
+                change: Change::First,
+            } if self.clipboard == Clipboard::Once => {
+                self.screen.control(&clipboard::copy_sequence(address));
+            }
             Event::Connected(link) => self.remote = Some(link.remote),
             Event::Reconnecting { silence } => return self.silence(&event, *silence),
             Event::Reconnected(link) => return self.back(&event, link.remote),

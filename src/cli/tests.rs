@@ -1,7 +1,7 @@
 //! The command line as its users meet it: help, lines, JSON, prompts.
 
 use super::args::Cli;
-use super::console::Console;
+use super::console::{Clipboard, Console};
 use super::lines::{self, Detail};
 use super::prompts::Input;
 use super::screen::{Kind, Screen};
@@ -185,6 +185,26 @@ fn terminal_gets_colours_and_the_clipboard_only_there() {
     let warning = |event: &Event| matches!(event, Event::Warning(_));
     console.event(story().into_iter().find(warning).unwrap());
     insta::assert_snapshot!("color", kept.text().escape_debug());
+}
+
+#[test]
+fn the_clipboard_is_written_once_and_never_if_the_user_says_so() {
+    let [first, changed] = [story()[4].clone(), story()[5].clone()];
+    for (clipboard, copies) in [(Clipboard::Once, 1), (Clipboard::Never, 0)] {
+        let (console, kept) = console(Kind::Color, Detail::Normal, "");
+        let mut console = console.with_clipboard(clipboard);
+        console.event(first.clone());
+        // A server whose answers change decides when this comes, and how often.
+        for _ in 0..3 {
+            console.event(changed.clone());
+        }
+        assert_eq!(kept.text().matches("\x1b]52;").count(), copies);
+        assert_eq!(
+            kept.text().matches("203.0.113.7:4301/Ab9").count(),
+            3,
+            "it is told"
+        );
+    }
 }
 
 #[test]

@@ -136,6 +136,8 @@ fn common(args: CommonArgs) -> Common {
             CongestionArg::Udt => Congestion::Udt,
         },
         insecure: args.insecure,
+        verify: args.verify,
+        clipboard: !args.no_clipboard,
         json: args.json,
         quiet: args.quiet,
         verbose: args.verbose,

@@ -129,14 +129,34 @@ impl RecvStream {
 
     /// Moves the bytes that are next in order to the end of `to`; says how many.
     pub fn read(&mut self, to: &mut Vec<u8>) -> usize {
-        let Some(first) = self.have.first().filter(|r| r.start <= self.base) else {
-            return 0;
-        };
-        let n = (first.end - self.base) as usize;
+        let n = self.in_order();
         to.extend(self.buffer.drain(..n));
+        self.pass(n);
+        n
+    }
+
+    /// Moves exactly as many bytes as `to` has, or none; whether they were there.
+    pub(crate) fn read_exact(&mut self, to: &mut [u8]) -> bool {
+        let n = to.len();
+        if self.in_order() < n {
+            return false;
+        }
+        for (place, byte) in to.iter_mut().zip(self.buffer.drain(..n)) {
+            *place = byte;
+        }
+        self.pass(n);
+        true
+    }
+
+    /// Bytes that are next in order.
+    fn in_order(&self) -> usize {
+        let first = self.have.first().filter(|r| r.start <= self.base);
+        first.map_or(0, |r| (r.end - self.base) as usize)
+    }
+
+    fn pass(&mut self, n: usize) {
         self.base += n as u64;
         self.have.forget_below(self.base);
-        n
     }
 }
 
@@ -145,6 +165,17 @@ mod tests {
     use super::super::spread::SplitMix64;
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_exact_read_takes_all_it_wants_or_nothing() {
+        let mut r = RecvStream::default();
+        let mut four = [0; 4];
+        assert!(r.receive(0, b"abc") && !r.read_exact(&mut four));
+        assert!(r.receive(3, b"def") && r.read_exact(&mut four));
+        assert_eq!(&four, b"abcd");
+        let mut rest = Vec::new();
+        assert_eq!((r.read(&mut rest), rest.as_slice()), (2, b"ef".as_slice()));
+    }
 
     #[test]
     fn bytes_beyond_the_window_are_refused() {

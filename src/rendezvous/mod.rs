@@ -9,6 +9,7 @@
 //! - [`servers`]: whom to ask.
 
 pub mod address;
+mod budget;
 pub mod clock;
 pub mod punch;
 pub mod schedule;

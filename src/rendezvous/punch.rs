@@ -7,6 +7,7 @@
 mod engine;
 mod events;
 mod paths;
+mod probes;
 mod report;
 
 use std::collections::VecDeque;
@@ -32,6 +33,9 @@ use crate::protocol::{Path, Role};
 /// How long to try if the user names no other time: one may have to walk over and start the other side.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// Paths whose first exchange is timed: all that can be told of, and more than are learnt at once.
+const MAX_TIMED: usize = 32;
+
 /// What a punch needs.
 #[derive(Clone)]
 pub struct PunchConfig {
@@ -45,6 +49,8 @@ pub struct PunchConfig {
     pub keypair: StaticKeypair,
     /// Whether this machine has instructions for AES-GCM.
     pub hardware_aes: bool,
+    /// Whether our user wants both users to compare words.
+    pub verify: bool,
     /// See [`Local::not_before`]: 0 for the first connection of a run.
     pub not_before: u64,
     /// When the slots are.
@@ -60,7 +66,7 @@ pub struct PunchConfig {
 }
 
 /// Where and when to look for a peer that was connected and fell silent: the same places as before.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Search {
     own: Address,
     peer: Address,
@@ -103,7 +109,8 @@ pub struct Punch {
     began: Time,
     deadline: Time,
     over: bool,
-    first_sent: Vec<(Path, Time, u32)>,
+    /// The first packet of full lifetime on each path of the newest, and how many went there since.
+    first_sent: VecDeque<(Path, Time, u32)>,
     outbox: VecDeque<Transmit>,
     events: VecDeque<PunchEvent>,
     noticed: Vec<Notice>,
@@ -129,6 +136,7 @@ impl Punch {
             oldest: PROTOCOL_VERSION,
             newest: PROTOCOL_VERSION,
             hardware_aes: config.hardware_aes,
+            verify: config.verify,
             cid: u32::from_be_bytes(rng.array()),
             unix_nanos: clock.unix_nanos(now),
         };
@@ -179,7 +187,7 @@ impl Punch {
             began: now,
             deadline: now + config.timeout,
             over: false,
-            first_sent: Vec::new(),
+            first_sent: VecDeque::new(),
             outbox: VecDeque::new(),
             events: VecDeque::new(),
             noticed: Vec::new(),
@@ -196,13 +204,14 @@ impl Punch {
 
     /// Takes a datagram; whether it was a handshake's.
     pub fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) -> bool {
-        if !matches!(datagram.first(), Some(packet::PROBE..=packet::HELLO)) {
+        if !matches!(datagram.first(), Some(packet::PROBE..=packet::BARE_4)) {
             return false;
         }
         if self.over {
             return true;
         }
-        match self.engine.handle(path, datagram) {
+        let unix_nanos = self.clock.unix_nanos(now);
+        match self.engine.handle(now, unix_nanos, path, datagram) {
             Heard::Peer {
                 reply,
                 keys,
@@ -210,18 +219,24 @@ impl Punch {
             } => {
                 self.report.received += 1;
                 if let Some(theirs) = peer_unix_nanos {
-                    let ahead = i128::from(theirs) - i128::from(self.clock.unix_nanos(now));
+                    let ahead = i128::from(theirs) - i128::from(unix_nanos);
                     self.report.peer_clock_ahead = i64::try_from(ahead).ok();
                 }
                 if let Some(payload) = reply {
                     self.transmit(now, path, Reach::Full, payload);
                 }
                 match keys {
-                    Some(keys) => self.connected(now, path, *keys),
+                    Some(keys) => self.connected(now, path, keys),
                     None => self.learn(now, path),
                 }
             }
-            Heard::Copy => {}
+            Heard::Unproven { reply } => {
+                self.report.received += 1;
+                if let Some(payload) = reply {
+                    self.transmit(now, path, Reach::Full, payload);
+                }
+            }
+            Heard::Copy | Heard::TooMany => {}
             Heard::Forged => {
                 self.report.forged += 1;
                 // Strangers probe ports, too: only what has the shape of ours and comes from there is telling.
@@ -258,7 +273,8 @@ impl Punch {
         }
         while let Some(send) = self.schedule.poll(now) {
             let slot = send.slot.low_bits();
-            let payload = self.engine.datagram(send.reach, slot, self.clock.unix_nanos(now));
+            let unix_nanos = self.clock.unix_nanos(now);
+            let payload = self.engine.datagram(send.path, send.reach, slot, unix_nanos);
             self.transmit(now, send.path, send.reach, payload);
         }
         while let Some(event) = self.schedule.poll_event() {
@@ -308,10 +324,14 @@ impl Punch {
             Reach::Low(ttl) => Some(ttl),
             Reach::Full => None,
         };
-        if ttl.is_none() {
+        // Between bare addresses there is nothing to time: any number of ports may ask.
+        if ttl.is_none() && self.peer.token.is_some() {
             match self.first_sent.iter_mut().find(|(p, ..)| *p == path) {
                 Some((.., count)) => *count += 1,
-                None => self.first_sent.push((path, now, 1)),
+                None => {
+                    self.first_sent.truncate(MAX_TIMED - 1);
+                    self.first_sent.push_front((path, now, 1));
+                }
             }
         }
         self.report.sent += 1;
@@ -341,11 +361,11 @@ impl Punch {
         }
     }
 
-    fn connected(&mut self, now: Time, path: Path, keys: SessionKeys) {
+    fn connected(&mut self, now: Time, path: Path, keys: Box<SessionKeys>) {
         self.over = true;
         // Copies of one message cannot be told apart, so only a first copy that was answered times the path.
         let rtt = match self.first_sent.iter().find(|(p, ..)| *p == path) {
-            Some(&(_, at, 1)) if keys.role == Role::Sender && keys.sas.is_none() => Some(now.since(at)),
+            Some(&(_, at, 1)) if keys.role == Role::Sender => Some(now.since(at)),
             _ => None,
         };
         let kind = self.search.kind(path);

@@ -55,7 +55,8 @@ const LAST_INTERVAL: Duration = Duration::from_millis(200);
 const CANDIDATE_INTERVAL: Duration = Duration::from_millis(100);
 const SLOWEST: Duration = Duration::from_secs(1);
 
-/// Addresses learnt from packets are limited, whoever sends them.
+/// Addresses learnt from packets are limited. One more takes the place of the one learnt first: somebody who passes
+/// the peer's packets on from other addresses fills the places only until the peer's next packet.
 const MAX_REFLEXIVE: usize = 8;
 
 /// How far a packet may live.
@@ -148,8 +149,8 @@ pub struct Schedule {
     ttl: u8,
     rng: SeedRng,
     plan: Option<Plan>,
-    streams: Vec<Stream>,
-    reflexive: usize,
+    candidates: Vec<Stream>,
+    reflexive: VecDeque<Stream>,
     attempts: u32,
     events: VecDeque<ScheduleEvent>,
 }
@@ -171,11 +172,11 @@ impl Schedule {
             ttl,
             rng: SeedRng::new(seed, "p2pcopy 1 schedule"),
             plan: None,
-            streams: candidates
+            candidates: candidates
                 .iter()
                 .map(|&path| Stream::new(path, now, CANDIDATE_INTERVAL))
                 .collect(),
-            reflexive: 0,
+            reflexive: VecDeque::new(),
             attempts: 0,
             events: VecDeque::new(),
         };
@@ -184,14 +185,20 @@ impl Schedule {
     }
 
     /// Sends with full lifetime to an address the peer was heard from, at once: its packet got through, so
-    /// there is nothing left to open first. False if that is known already, or too many are.
+    /// there is nothing left to open first. False if that is known already. The caller has authenticated the packet.
     pub fn add_reflexive(&mut self, path: Path, now: Time) -> bool {
-        if self.reflexive == MAX_REFLEXIVE || self.streams.iter().any(|s| s.path == path) {
+        if self.streams().any(|s| s.path == path) {
             return false;
         }
-        self.reflexive += 1;
-        self.streams.push(Stream::new(path, now, FIRST_INTERVAL));
+        if self.reflexive.len() == MAX_REFLEXIVE {
+            self.reflexive.pop_front();
+        }
+        self.reflexive.push_back(Stream::new(path, now, FIRST_INTERVAL));
         true
+    }
+
+    fn streams(&self) -> impl Iterator<Item = &Stream> {
+        self.candidates.iter().chain(&self.reflexive)
     }
 
     /// Slots tried so far.
@@ -202,7 +209,7 @@ impl Schedule {
     /// The next datagram due, if any. Call until `None`.
     pub fn poll(&mut self, now: Time) -> Option<Send> {
         let slot_now = self.clock.slot(now);
-        for stream in &mut self.streams {
+        for stream in self.candidates.iter_mut().chain(&mut self.reflexive) {
             if let Some(path) = stream.poll(now, &mut self.rng) {
                 return Some(Send {
                     path,
@@ -257,8 +264,7 @@ impl Schedule {
                 (None, None) => plan.start,
             }
         });
-        self.streams
-            .iter()
+        self.streams()
             .filter_map(Stream::poll_timeout)
             .chain(planned)
             .min()
@@ -425,6 +431,22 @@ mod tests {
             .filter(|e| matches!(e, ScheduleEvent::Attempt { .. }))
             .count();
         assert_eq!(attempts, 5);
+    }
+
+    #[test]
+    fn whoever_fills_the_learnt_addresses_does_not_keep_the_real_one_out() {
+        let learnt = |port| Path {
+            local: 0,
+            remote: SocketAddr::from(([203, 0, 113, 7], port)),
+        };
+        let mut schedule = schedule(0, &[], 0);
+        for port in 1..=20_000 {
+            assert!(schedule.add_reflexive(learnt(port), Time::ZERO));
+        }
+        assert!(schedule.add_reflexive(learnt(30_000), Time::ZERO));
+        assert_eq!(schedule.streams().count(), MAX_REFLEXIVE);
+        let (sends, _) = run(schedule, 1);
+        assert!(sends.iter().any(|(_, s)| s.path == learnt(30_000)));
     }
 
     #[test]

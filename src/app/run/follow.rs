@@ -3,6 +3,7 @@
 use super::Lobby;
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Event, Front, Link, Question, TimeOfDay};
+use crate::app::gate::ToCompare;
 use crate::app::machine::interrupted;
 use crate::app::options::Common;
 use crate::app::outcome::{Failure, Party, Summary};
@@ -11,6 +12,7 @@ use crate::app::units;
 use crate::app::wording::{Pace, describe};
 use crate::protocol::Role;
 use crate::protocol::connection;
+use crate::protocol::handshake::Reason;
 use crate::protocol::time::Time;
 use crate::rendezvous::clock::Clock;
 use crate::rendezvous::punch::PunchEvent;
@@ -56,7 +58,7 @@ impl Lobby {
                     path,
                     kind,
                     rtt,
-                    words,
+                    to_compare,
                 }) => {
                     self.linked = true;
                     waiting = None;
@@ -67,8 +69,8 @@ impl Lobby {
                     };
                     front.event(Event::Connected(found.clone()));
                     link = Some(found);
-                    if let Some(words) = words {
-                        self.vouch(common, &words.join(" "), front).await?;
+                    if let Some(to_compare) = to_compare {
+                        self.vouch(common, to_compare, front).await?;
                     }
                 }
                 Some(Notice::Listed) => {
@@ -170,16 +172,22 @@ impl Lobby {
         Ok(())
     }
 
-    async fn vouch(&mut self, common: &Common, words: &str, front: &mut dyn Front) -> Result<(), Failure> {
-        if common.insecure {
+    async fn vouch(
+        &mut self,
+        common: &Common,
+        to_compare: ToCompare,
+        front: &mut dyn Front,
+    ) -> Result<(), Failure> {
+        let ToCompare::Words(words, reason) = to_compare else {
+            return Err(Failure::WordsDiffer);
+        };
+        let words = words.join(" ");
+        if common.insecure && reason == Reason::Bare {
             front.event(Event::Warning(format!(
                 "nobody vouched for the other side; its words are: {words}"
             )));
-        } else {
-            let answer = self.put(Question::ConfirmWords(words.to_owned()), front).await?;
-            if answer != Answer::Yes {
-                return Err(Failure::WordsDiffer);
-            }
+        } else if self.put(Question::ConfirmWords(words), front).await? != Answer::Yes {
+            return Err(Failure::WordsDiffer);
         }
         self.command(Command::Vouch);
         Ok(())

@@ -261,6 +261,7 @@ impl Lobby {
             timeout: common.timeout,
             ipv6_socket: self.ipv6.map(|(socket, _)| socket),
             hardware_aes: hardware_aes(),
+            verify: common.verify,
             seed: blake3::derive_key("p2pcopy v1 punch", &self.seed),
         };
         let punch = Punch::new(config, self.clock.now()).map_err(|e| {

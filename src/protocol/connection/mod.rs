@@ -196,6 +196,11 @@ impl Connection {
         self.control_in.read(to)
     }
 
+    /// Reads exactly as many bytes as `to` has, or none; whether they were there.
+    pub(crate) fn read_control_exact(&mut self, to: &mut [u8]) -> bool {
+        self.control_in.read_exact(to)
+    }
+
     /// Says how many content bytes this end has room for. With no room, content is dropped unacknowledged.
     pub fn set_credit(&mut self, now: Time, bytes: u64) {
         // News of room after there was none, or far less than told, must not wait for the next packet.

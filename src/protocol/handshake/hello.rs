@@ -11,7 +11,7 @@ pub const PROTOCOL_VERSION: u8 = 1;
 ///  0                   1                   2                   3
 ///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
 /// +---------------+---------------+---------------+---------------+
-/// |  oldest ver.  |  newest ver.  |           reserved          |A|
+/// |  oldest ver.  |  newest ver.  |          reserved         |W|A|
 /// +---------------+---------------+---------------+---------------+
 /// |              connection id of packets to its author           |
 /// +---------------------------------------------------------------+
@@ -19,7 +19,7 @@ pub const PROTOCOL_VERSION: u8 = 1;
 /// |                                                               |
 /// +---------------------------------------------------------------+
 /// ```
-/// A: its author has hardware for AES-GCM. Bytes beyond these are left to newer versions and ignored: the two
+/// A: its author has hardware for AES-GCM. W: its author's user wants words compared. Bytes beyond these are left to newer versions and ignored: the two
 /// version numbers can only be compared by someone who can read past what he does not know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hello {
@@ -29,11 +29,16 @@ pub struct Hello {
     pub newest: u8,
     /// Whether its author's processor has instructions for AES-GCM.
     pub hardware_aes: bool,
+    /// Whether its author's user wants both users to compare six words.
+    pub verify: bool,
     /// The connection id its author wants on packets to itself.
     pub cid: u32,
     /// Its author's clock when the handshake began, Unix nanoseconds.
     pub unix_nanos: u64,
 }
+
+const AES_BIT: u8 = 1;
+const VERIFY_BIT: u8 = 2;
 
 impl Hello {
     /// Bytes on the wire.
@@ -44,7 +49,7 @@ impl Hello {
         let mut out = [0; Self::LEN];
         out[0] = self.oldest;
         out[1] = self.newest;
-        out[3] = u8::from(self.hardware_aes);
+        out[3] = if self.hardware_aes { AES_BIT } else { 0 } | if self.verify { VERIFY_BIT } else { 0 };
         out[4..8].copy_from_slice(&self.cid.to_be_bytes());
         out[8..].copy_from_slice(&self.unix_nanos.to_be_bytes());
         out
@@ -66,7 +71,8 @@ impl Hello {
         Ok(Hello {
             oldest,
             newest,
-            hardware_aes: flags & 1 != 0,
+            hardware_aes: flags & AES_BIT != 0,
+            verify: flags & VERIFY_BIT != 0,
             cid: u32::from_be_bytes([c0, c1, c2, c3]),
             unix_nanos: u64::from_be_bytes(*nanos),
         })
@@ -96,6 +102,7 @@ mod tests {
             oldest,
             newest,
             hardware_aes: true,
+            verify: newest % 2 == 1,
             cid: 0xdead_beef,
             unix_nanos: 7,
         }

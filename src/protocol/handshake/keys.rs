@@ -6,6 +6,7 @@ use snow::types::Dh;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::HandshakeError;
+use super::compare::{Comparison, Reason, Words};
 use crate::protocol::Role;
 
 /// An X25519 public key, made for one run.
@@ -91,8 +92,9 @@ pub struct SessionKeys {
     /// When the peer began this handshake, by its clock: Unix nanoseconds. A later handshake of the same run
     /// accepts nothing older (see [`Local::not_before`](super::Local::not_before)).
     pub peer_time: u64,
-    /// The six words both users must find equal; only where no full address vouched for the peer's key.
-    pub sas: Option<[&'static str; 6]>,
+    /// What both users must find equal before anything else happens: always between bare addresses, else if one of
+    /// them asked for it.
+    pub comparison: Option<Comparison>,
 }
 
 impl SessionKeys {
@@ -102,10 +104,15 @@ impl SessionKeys {
         role: Role,
         split: ([u8; 32], [u8; 32]),
         (ours, theirs): (&super::Hello, &super::Hello),
-        sas: Option<[&'static str; 6]>,
+        words: Words,
     ) -> Result<Self, HandshakeError> {
-        let version = ours.common_version(theirs)?;
         let (to_responder, to_initiator) = (Zeroizing::new(split.0), Zeroizing::new(split.1));
+        let version = ours.common_version(theirs)?;
+        let reason = match &words {
+            _ if ours.verify || theirs.verify => Some(Reason::Asked),
+            Words::Known(_) => Some(Reason::Bare),
+            Words::ToReveal(..) | Words::Awaited(_) => None,
+        };
         let (cipher, context) = match ours.hardware_aes && theirs.hardware_aes {
             true => (Cipher::Aes256Gcm, "p2pcopy 1 packets AES-256-GCM"),
             false => (Cipher::ChaCha20Poly1305, "p2pcopy 1 packets ChaCha20-Poly1305"),
@@ -123,7 +130,7 @@ impl SessionKeys {
             role,
             version,
             peer_time: theirs.unix_nanos,
-            sas,
+            comparison: reason.map(|reason| Comparison { reason, words }),
         })
     }
 }

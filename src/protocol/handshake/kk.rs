@@ -3,21 +3,23 @@
 //! Message 1 is sent many times, as the sender's probe, with the same ephemeral key each time; the responder
 //! answers every copy with the same message 2. The sender has keys at message 2; the receiver has them at
 //! message 1, but knows that the sender lives only when the first sealed packet opens.
+//!
+//! Message 1 also carries the sender's commitment to a nonce and message 2 the receiver's nonce. The sender reveals
+//! its own in its first sealed bytes if one of the users wants to compare words (see [`super::compare`]).
+//!
+//! Both messages end with a MAC under the probes' key, so that a forged one costs a hash, not a key exchange.
 
-use std::collections::VecDeque;
-
+use super::compare::{Awaited, Commitment, NONCE_LEN, Nonce, words};
+use super::noise::{self, split_payload};
+use super::probe::MAC;
 use super::rng::{SeedRng, SeededResolver};
-use super::{HandshakeError, Hello, Local, PublicKey, SessionKeys, packet};
+use super::{HandshakeError, Hello, Local, ProbeKey, PublicKey, SessionKeys, Words, packet};
 use crate::protocol::Role;
 
 const PATTERN: &str = "Noise_KK_25519_ChaChaPoly_BLAKE2s";
 
-/// Distinct message 1s answered at once. The peer has one per handshake; more can only come from that peer,
-/// so this bounds what a misbehaving one costs.
-const MAX_INITIATORS: usize = 4;
-
-/// Bytes of message 1 on the wire: type, ephemeral key, hello, tag.
-pub const MESSAGE_1_LEN: usize = 1 + 32 + Hello::LEN + 16;
+/// Bytes of message 1 on the wire: type, ephemeral key, commitment, hello, tag, MAC.
+pub const MESSAGE_1_LEN: usize = 1 + 32 + NONCE_LEN + Hello::LEN + 16 + MAC;
 
 fn build(
     local: &Local,
@@ -39,58 +41,66 @@ fn build(
     attempt().map_err(|_: snow::Error| HandshakeError::Noise)
 }
 
-pub(super) fn write(
+fn write(
     state: &mut snow::HandshakeState,
     kind: u8,
     payload: &[u8],
+    key: &ProbeKey,
 ) -> Result<Vec<u8>, HandshakeError> {
-    let mut out = vec![0; packet::MAX];
-    out[0] = kind;
-    let n = state
-        .write_message(payload, &mut out[1..])
-        .map_err(|_| HandshakeError::Noise)?;
-    out.truncate(1 + n);
+    let mut out = vec![kind];
+    out.extend_from_slice(&noise::write(state, payload)?);
+    key.sign(&mut out);
     Ok(out)
 }
 
-pub(super) fn read(
+fn read(
     state: &mut snow::HandshakeState,
     kind: u8,
     datagram: &[u8],
+    key: &ProbeKey,
 ) -> Result<Vec<u8>, HandshakeError> {
-    let Some((&first, message)) = datagram.split_first() else {
-        return Err(HandshakeError::Malformed);
-    };
-    if first != kind || datagram.len() > packet::MAX {
+    if datagram.first() != Some(&kind) || datagram.len() > packet::MAX {
         return Err(HandshakeError::Malformed);
     }
-    let mut payload = vec![0; packet::MAX];
-    let n = state
-        .read_message(message, &mut payload)
-        .map_err(|_| HandshakeError::Forged)?;
-    payload.truncate(n);
-    Ok(payload)
+    let message = key
+        .signed(datagram)
+        .and_then(|signed| signed.get(1..))
+        .ok_or(HandshakeError::Forged)?;
+    noise::read(state, message)
 }
 
 /// The sender's end.
 pub struct Initiator {
     state: snow::HandshakeState,
     message_1: Vec<u8>,
+    nonce: Nonce,
     hello: Hello,
+    key: ProbeKey,
 }
 
 impl Initiator {
-    /// Prepares message 1 for the holder of `peer`.
+    /// Prepares message 1 for the holder of `peer`; `key` is the two ends' probe key.
     ///
     /// # Errors
     /// [`HandshakeError::Noise`] never happens unless the library is broken.
-    pub fn new(local: &Local, peer: &PublicKey, prologue: &[u8]) -> Result<Self, HandshakeError> {
+    pub fn new(
+        local: &Local,
+        peer: &PublicKey,
+        prologue: &[u8],
+        key: ProbeKey,
+    ) -> Result<Self, HandshakeError> {
+        let nonce = Nonce::new(SeedRng::new(&local.seed, "p2pcopy 1 nonce").array());
         let mut state = build(local, &local.seed, peer, prologue, Role::Sender)?;
-        let message_1 = write(&mut state, packet::MESSAGE_1, &local.hello.encode())?;
+        let hello = local.hello.encode();
+        let commitment = nonce.commit(local.keypair.public(), &hello);
+        let payload = [commitment.0.as_slice(), &hello].concat();
+        let message_1 = write(&mut state, packet::MESSAGE_1, &payload, &key)?;
         Ok(Initiator {
             state,
             message_1,
+            nonce,
             hello: local.hello,
+            key,
         })
     }
 
@@ -104,24 +114,44 @@ impl Initiator {
     /// # Errors
     /// [`HandshakeError::Forged`] or `Malformed`: drop and count it. Others end the handshake.
     pub fn read_message_2(&mut self, datagram: &[u8]) -> Result<SessionKeys, HandshakeError> {
-        let payload = read(&mut self.state, packet::MESSAGE_2, datagram)?;
-        let theirs = Hello::decode(&payload)?;
+        let payload = read(&mut self.state, packet::MESSAGE_2, datagram, &self.key)?;
+        let (their_nonce, theirs) = split_payload(&payload)?;
+        let theirs = Hello::decode(theirs)?;
+        let six = words(
+            self.state.get_handshake_hash(),
+            &self.nonce,
+            &Nonce::new(their_nonce),
+        );
         let split = self.state.dangerously_get_raw_split();
-        SessionKeys::from_split(Role::Sender, split, (&self.hello, &theirs), None)
+        SessionKeys::from_split(
+            Role::Sender,
+            split,
+            (&self.hello, &theirs),
+            Words::ToReveal(*self.nonce.bytes(), six),
+        )
     }
 }
 
-/// The receiver's end. It outlives the handshake: copies of message 1 may arrive late.
+/// The receiver's end.
 pub struct Responder {
     local: Local,
     peer: PublicKey,
     prologue: Vec<u8>,
-    answered: VecDeque<Answered>,
+    key: ProbeKey,
+    answered: Option<Answered>,
 }
 
-struct Answered {
+/// The one message 1 a run takes, and what its copies get. It holds no key.
+pub struct Answered {
     message_1: blake3::Hash,
     message_2: Vec<u8>,
+}
+
+impl Answered {
+    /// The answer, if the datagram is a copy of the message 1 that was taken.
+    pub fn answer(&self, datagram: &[u8]) -> Option<&[u8]> {
+        (blake3::hash(datagram) == self.message_1).then_some(&self.message_2)
+    }
 }
 
 /// What a responder makes of a message 1.
@@ -133,47 +163,64 @@ pub struct Reply {
 }
 
 impl Responder {
-    /// Awaits message 1 from the holder of `peer`.
-    pub fn new(local: Local, peer: PublicKey, prologue: Vec<u8>) -> Self {
+    /// Awaits message 1 from the holder of `peer`; `key` is the two ends' probe key.
+    pub fn new(local: Local, peer: PublicKey, prologue: Vec<u8>, key: ProbeKey) -> Self {
         Responder {
             local,
             peer,
             prologue,
-            answered: VecDeque::new(),
+            key,
+            answered: None,
         }
     }
 
-    /// Answers message 1; the same answer to the same message, always.
+    /// Answers message 1; the same answer to the same message, always. Only the first message 1 that authenticates
+    /// is taken: one that could choose among several would know the words of each before it chose.
     ///
     /// # Errors
     /// [`HandshakeError::Forged`], `Malformed` or `Replayed`: drop and count it. Others end the handshake.
     pub fn read_message_1(&mut self, datagram: &[u8]) -> Result<Reply, HandshakeError> {
-        if let Some(message_2) = self.known_answer(datagram) {
+        if let Some(answered) = &self.answered {
+            let message_2 = answered
+                .answer(datagram)
+                .ok_or(HandshakeError::Replayed)?
+                .to_vec();
             return Ok(Reply {
                 message_2,
                 keys: None,
             });
         }
-        let id = blake3::hash(datagram);
         // The ephemeral key depends on message 1, so no two handshakes ever share one.
-        let seed = SeedRng::new(
+        let mut rng = SeedRng::new(
             &blake3::keyed_hash(&self.local.seed, datagram).into(),
             "p2pcopy 1 answer",
-        )
-        .seed();
+        );
+        let seed = rng.seed();
         let mut state = build(&self.local, &seed, &self.peer, &self.prologue, Role::Receiver)?;
-        let theirs = Hello::decode(&read(&mut state, packet::MESSAGE_1, datagram)?)?;
+        let payload = read(&mut state, packet::MESSAGE_1, datagram, &self.key)?;
+        let (commitment, hello) = split_payload(&payload)?;
+        let theirs = Hello::decode(hello)?;
         if theirs.unix_nanos < self.local.not_before {
             return Err(HandshakeError::Replayed);
         }
-        if self.answered.len() == MAX_INITIATORS {
-            return Err(HandshakeError::Replayed);
-        }
-        let message_2 = write(&mut state, packet::MESSAGE_2, &self.local.hello.encode())?;
-        let split = state.dangerously_get_raw_split();
-        let keys = SessionKeys::from_split(Role::Receiver, split, (&self.local.hello, &theirs), None)?;
-        self.answered.push_back(Answered {
-            message_1: id,
+        let own = Nonce::new(rng.array());
+        let answer = [own.bytes().as_slice(), &self.local.hello.encode()].concat();
+        let message_2 = write(&mut state, packet::MESSAGE_2, &answer, &self.key)?;
+        let awaited = Awaited {
+            commitment: Commitment(commitment),
+            author: self.peer,
+            hello: hello.to_vec(),
+            handshake_hash: state.get_handshake_hash().to_vec(),
+            own,
+        };
+        let keys = SessionKeys::from_split(
+            Role::Receiver,
+            state.dangerously_get_raw_split(),
+            (&self.local.hello, &theirs),
+            Words::Awaited(awaited),
+        )?;
+        self.answered = Some(Answered {
+            message_1: blake3::hash(datagram),
             message_2: message_2.clone(),
         });
         Ok(Reply {
@@ -182,13 +229,9 @@ impl Responder {
         })
     }
 
-    /// The answer already given to this datagram, if it is a copy of one.
-    pub fn known_answer(&self, datagram: &[u8]) -> Option<Vec<u8>> {
-        let id = blake3::hash(datagram);
+    /// What outlives the handshake: the answer to late copies of message 1.
+    pub fn into_answered(self) -> Option<Answered> {
         self.answered
-            .iter()
-            .find(|a| a.message_1 == id)
-            .map(|a| a.message_2.clone())
     }
 }
 
@@ -205,6 +248,7 @@ mod tests {
                 oldest: 1,
                 newest: 1,
                 hardware_aes: aes,
+                verify: false,
                 cid: u32::from(n),
                 unix_nanos: 1000,
             },
@@ -213,13 +257,21 @@ mod tests {
         }
     }
 
+    fn initiator(local: &Local, peer: &Local, prologue: &[u8]) -> Initiator {
+        let peer = peer.keypair.public();
+        let key = ProbeKey::new(&local.keypair, peer, prologue).unwrap();
+        Initiator::new(local, peer, prologue, key).unwrap()
+    }
+
+    fn responder(local: &Local, peer: &Local, prologue: &[u8]) -> Responder {
+        let peer = *peer.keypair.public();
+        let key = ProbeKey::new(&local.keypair, &peer, prologue).unwrap();
+        Responder::new(local.clone(), peer, prologue.to_vec(), key)
+    }
+
     fn ends(aes: (bool, bool)) -> (Initiator, Responder) {
         let (a, b) = (local(1, aes.0), local(2, aes.1));
-        let (ka, kb) = (*a.keypair.public(), *b.keypair.public());
-        (
-            Initiator::new(&a, &kb, b"p").unwrap(),
-            Responder::new(b, ka, b"p".to_vec()),
-        )
+        (initiator(&a, &b, b"p"), responder(&b, &a, b"p"))
     }
 
     #[test]
@@ -238,7 +290,7 @@ mod tests {
                 (s.local_cid, s.remote_cid, r.local_cid, r.remote_cid),
                 (1, 2, 2, 1)
             );
-            assert_eq!(s.sas, None);
+            assert!(s.comparison.is_none() && r.comparison.is_none());
         }
     }
 
@@ -285,16 +337,83 @@ mod tests {
     fn another_prologue_or_key_is_a_stranger() {
         let (i, _) = ends((true, true));
         let (a, b) = (local(1, true), local(2, true));
-        let mut other = Responder::new(b.clone(), *a.keypair.public(), b"q".to_vec());
+        let mut other = responder(&b, &a, b"q");
         assert_eq!(
             other.read_message_1(i.message_1()).err(),
             Some(HandshakeError::Forged)
         );
-        let mut other = Responder::new(b, *local(3, true).keypair.public(), b"p".to_vec());
+        let mut other = responder(&b, &local(3, true), b"p");
         assert_eq!(
             other.read_message_1(i.message_1()).err(),
             Some(HandshakeError::Forged)
         );
+    }
+
+    fn words_of(keys: &SessionKeys) -> &Words {
+        let comparison = keys.comparison.as_ref().expect("a comparison");
+        assert_eq!(comparison.reason, super::super::Reason::Asked);
+        &comparison.words
+    }
+
+    #[test]
+    fn whoever_asks_both_ends_get_the_same_words_from_the_nonce_that_was_promised() {
+        for (sender, receiver) in [(true, false), (false, true), (true, true)] {
+            let (mut a, mut b) = (local(1, true), local(2, true));
+            (a.hello.verify, b.hello.verify) = (sender, receiver);
+            let mut i = initiator(&a, &b, b"p");
+            let reply = responder(&b, &a, b"p").read_message_1(i.message_1()).unwrap();
+            let (s, r) = (i.read_message_2(&reply.message_2).unwrap(), reply.keys.unwrap());
+            let (Words::ToReveal(nonce, six), Words::Awaited(awaited)) = (words_of(&s), words_of(&r)) else {
+                panic!("the sender reveals");
+            };
+            assert_eq!(awaited.reveal(*nonce), Some(*six));
+            for bit in 0..nonce.len() * 8 {
+                let mut other = *nonce;
+                other[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(awaited.reveal(other), None, "bit {bit}");
+            }
+        }
+    }
+
+    /// Both keys were swapped in the chat: M meets each end with keys of its own.
+    #[test]
+    fn whoever_swapped_both_keys_makes_the_words_differ() {
+        let [mut a, b, m] = [1, 2, 3].map(|n| local(n, true));
+        a.hello.verify = true;
+        let mut mi = Local {
+            seed: [9; 32],
+            ..m.clone()
+        };
+        mi.hello.verify = true;
+        let mut i = initiator(&a, &m, b"p");
+        let mut mi = initiator(&mi, &b, b"q");
+        let to_a = responder(&m, &a, b"p").read_message_1(i.message_1()).unwrap();
+        let s = i.read_message_2(&to_a.message_2).unwrap();
+        let from_b = responder(&b, &m, b"q").read_message_1(mi.message_1()).unwrap();
+        let between = mi.read_message_2(&from_b.message_2).unwrap();
+        let (Words::ToReveal(_, at_a), Words::ToReveal(nonce, _)) = (words_of(&s), words_of(&between)) else {
+            panic!("senders reveal");
+        };
+        let r = from_b.keys.unwrap();
+        let Words::Awaited(awaited) = words_of(&r) else {
+            panic!("a receiver awaits");
+        };
+        assert_ne!(awaited.reveal(*nonce).as_ref(), Some(at_a));
+    }
+
+    /// Else somebody in the middle could take many samples of the receiver's words and choose one.
+    #[test]
+    fn one_message_1_is_taken_and_no_other_ever_gets_an_answer() {
+        let (i, mut r) = ends((true, true));
+        r.read_message_1(i.message_1()).unwrap();
+        let (mut other, b) = (local(1, true), local(2, true));
+        other.seed = [77; 32];
+        let second = initiator(&other, &b, b"p");
+        assert_eq!(
+            r.read_message_1(second.message_1()).err(),
+            Some(HandshakeError::Replayed)
+        );
+        assert!(r.into_answered().unwrap().answer(second.message_1()).is_none());
     }
 
     #[test]

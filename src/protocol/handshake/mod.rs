@@ -4,13 +4,16 @@
 //! a message 2 is never larger than the datagram it answers, and the same message 1 always gets the same answer.
 
 pub mod bare;
+pub mod compare;
 pub mod hello;
 pub mod keys;
 pub mod kk;
+mod noise;
 pub mod probe;
 pub mod rng;
 pub mod words;
 
+pub use compare::{Comparison, Reason, SixWords, Words};
 pub use hello::{Hello, PROTOCOL_VERSION};
 pub use keys::{Cipher, PublicKey, SessionKeys, StaticKeypair};
 pub use probe::{Probe, ProbeKey};
@@ -21,12 +24,16 @@ pub mod packet {
     pub const PROBE: u8 = 0x40;
     /// Noise KK, message 1.
     pub const MESSAGE_1: u8 = 0x41;
-    /// Noise message 2, KK or XX.
+    /// Noise KK, message 2.
     pub const MESSAGE_2: u8 = 0x42;
-    /// Noise XX, message 3.
-    pub const MESSAGE_3: u8 = 0x43;
-    /// A bare-mode hello: from the sender it holds XX message 1 with its commitment.
-    pub const HELLO: u8 = 0x44;
+    /// A hello of bare mode; from the sender it holds Noise XX message 1.
+    pub const HELLO: u8 = 0x43;
+    /// Bare mode, message 2: Noise XX message 2.
+    pub const BARE_2: u8 = 0x44;
+    /// Bare mode, message 3: Noise XX message 3.
+    pub const BARE_3: u8 = 0x45;
+    /// Bare mode, message 4: the receiver's nonce.
+    pub const BARE_4: u8 = 0x46;
     /// The largest datagram of a handshake: passes every path that carries IPv6 (RFC 8200, section 5: 1280).
     pub const MAX: usize = 1200;
 }

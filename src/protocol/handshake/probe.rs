@@ -46,7 +46,8 @@ pub struct ProbeKey {
 }
 
 const BODY: usize = 1 + 1 + 4 + 8 + 8;
-const MAC: usize = 16;
+/// Bytes of the MAC at the end of every datagram between whole addresses.
+pub(super) const MAC: usize = 16;
 const ROLE_BIT: u8 = 1;
 const HEARD_BIT: u8 = 2;
 
@@ -65,11 +66,20 @@ impl ProbeKey {
         })
     }
 
-    /// A key for probes inside a handshake whose keys nobody has vouched for yet.
-    pub(super) fn from_secret(secret: &[u8]) -> Self {
-        ProbeKey {
-            key: zeroize::Zeroizing::new(blake3::derive_key("p2pcopy 1 bare probe", secret)),
-        }
+    /// Appends what shows that one of the two made all bytes before it.
+    pub(super) fn sign(&self, datagram: &mut Vec<u8>) {
+        let mac = blake3::keyed_hash(&self.key, datagram);
+        datagram.extend_from_slice(&mac.as_bytes()[..MAC]);
+    }
+
+    /// The bytes before a MAC that fits: one hash for whatever anybody sends.
+    pub(super) fn signed<'a>(&self, datagram: &'a [u8]) -> Option<&'a [u8]> {
+        let (body, mac) = datagram.split_last_chunk::<MAC>()?;
+        let good = blake3::keyed_hash(&self.key, body);
+        let mut padded = *good.as_bytes();
+        padded[..MAC].copy_from_slice(mac);
+        // The comparison of two blake3::Hash values takes constant time.
+        (good == blake3::Hash::from_bytes(padded)).then_some(body)
     }
 }
 
@@ -78,33 +88,26 @@ impl Probe {
     pub const LEN: usize = BODY + MAC;
 
     /// The wire form under `key`.
-    pub fn encode(&self, key: &ProbeKey) -> [u8; Self::LEN] {
-        let mut out = [0; Self::LEN];
-        out[0] = packet::PROBE;
-        out[1] = match self.role {
+    pub fn encode(&self, key: &ProbeKey) -> Vec<u8> {
+        let mut out = Vec::with_capacity(Self::LEN);
+        let role = match self.role {
             Role::Sender => 0,
             Role::Receiver => ROLE_BIT,
-        } | if self.heard { HEARD_BIT } else { 0 };
-        out[2..6].copy_from_slice(&self.slot.to_be_bytes());
-        out[6..14].copy_from_slice(&self.unix_nanos.to_be_bytes());
-        out[14..22].copy_from_slice(&self.random);
-        let mac = blake3::keyed_hash(&key.key, &out[..BODY]);
-        out[BODY..].copy_from_slice(&mac.as_bytes()[..MAC]);
+        };
+        out.extend_from_slice(&[packet::PROBE, role | if self.heard { HEARD_BIT } else { 0 }]);
+        out.extend_from_slice(&self.slot.to_be_bytes());
+        out.extend_from_slice(&self.unix_nanos.to_be_bytes());
+        out.extend_from_slice(&self.random);
+        key.sign(&mut out);
         out
     }
 
     /// Reads and authenticates the wire form; `None` for anything that is not a probe of the holder of `key`.
     pub fn decode(bytes: &[u8], key: &ProbeKey) -> Option<Self> {
-        let bytes: &[u8; Self::LEN] = bytes.try_into().ok()?;
-        let (body, mac) = bytes.split_first_chunk::<BODY>()?;
-        let good = blake3::keyed_hash(&key.key, body);
-        let mut padded = [0; 32];
-        padded[..MAC].copy_from_slice(mac);
-        padded[MAC..].copy_from_slice(&good.as_bytes()[MAC..]);
-        // The comparison of two blake3::Hash values takes constant time.
-        if good != blake3::Hash::from_bytes(padded) || body[0] != packet::PROBE {
+        if bytes.len() != Self::LEN || bytes[0] != packet::PROBE {
             return None;
         }
+        let body = key.signed(bytes)?;
         Some(Probe {
             role: if body[1] & ROLE_BIT == 0 {
                 Role::Sender
@@ -147,7 +150,7 @@ mod tests {
         let wire = probe.encode(&a);
         assert_eq!(Probe::decode(&wire, &b), Some(probe));
         for bit in 0..wire.len() * 8 {
-            let mut bad = wire;
+            let mut bad = wire.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Probe::decode(&bad, &b), None, "bit {bit}");
         }

@@ -33,11 +33,6 @@ pub const WORDS: [&str; 256] = [
     "zebra", "zigzag",
 ];
 
-/// Six words, 48 bits: with the commitment made first, an impostor has one guess in 2^48 per attempt.
-pub fn six_words(bytes: [u8; 6]) -> [&'static str; 6] {
-    bytes.map(|b| WORDS[usize::from(b)])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,18 +1,25 @@
 //! What the datagrams of a punch contain, and what an arriving one means. Neither times nor paths are its
 //! business, except that a bare peer must have the pasted IP.
 
-use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use crate::protocol::handshake::bare::{BareInitiator, BareResponder, hello_header};
+use super::probes::Probes;
+use crate::protocol::handshake::bare::{BareHeader, BareInitiator, BareResponder, Confirmed, Cookie};
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::handshake::{HandshakeError, Local, Probe, ProbeKey, SessionKeys, kk, packet, prologue};
+use crate::protocol::time::Time;
 use crate::protocol::{Path, Role};
-use crate::rendezvous::address::{Address, Token};
+use crate::rendezvous::address::{Address, PAIRS, Token};
+use crate::rendezvous::budget::Budgets;
 use crate::rendezvous::schedule::Reach;
 
-/// Probes remembered, so that copies are recognised. A slot brings about thirty.
-const REMEMBERED: usize = 64;
+/// Answers to bare peers that cost a hash: 1.6 Mbit/s at most for the told address, and as much for all others.
+const ANSWERS: Budgets = Budgets::new(Duration::from_millis(1), 100);
+/// Handshake computations for bare peers, at some 0.3 ms each: 50 a second, more than a peer sends in its window.
+const WORK: Budgets = Budgets::new(Duration::from_millis(20), 32);
+/// Answers to late copies of a handshake message: a peer repeats its message at most 50 times a second.
+const LATE: Budgets = Budgets::new(Duration::from_millis(20), 8);
 
 /// What a datagram turned out to be.
 pub(super) enum Heard {
@@ -22,6 +29,11 @@ pub(super) enum Heard {
         keys: Option<Box<SessionKeys>>,
         peer_unix_nanos: Option<u64>,
     },
+    /// Perhaps the peer's: whoever receives at the pasted IP could have sent it. It may get an answer, and nothing
+    /// else changes.
+    Unproven { reply: Option<Vec<u8>> },
+    /// More than we take of what does not authenticate.
+    TooMany,
     /// A copy of one that was already dealt with: somebody's replay.
     Copy,
     /// Nobody's we know.
@@ -39,10 +51,14 @@ pub(super) enum Heard {
 /// Either of the two handshakes, from either end.
 pub(super) struct Engine {
     role: Role,
-    /// Only this IP is listened to; between bare addresses.
-    only_from: Option<IpAddr>,
+    /// Where the peer said it is.
+    told: Vec<SocketAddr>,
+    /// Only the pasted IP is listened to.
+    bare: bool,
     heard: bool,
     rng: SeedRng,
+    answers: Budgets,
+    work: Budgets,
     kind: Kind,
 }
 
@@ -52,37 +68,17 @@ enum Kind {
         probes: Probes,
     },
     Receiver {
-        responder: kk::Responder,
+        responder: Box<kk::Responder>,
         probes: Probes,
     },
     BareSender {
         initiator: Box<BareInitiator>,
-        keys: Option<Box<SessionKeys>>,
+        /// Where message 2 came from, and the cookie it brought.
+        bound: Option<(Path, Cookie)>,
     },
     BareReceiver {
-        responder: BareResponder,
+        responder: Box<BareResponder>,
     },
-}
-
-struct Probes {
-    key: ProbeKey,
-    seen: VecDeque<[u8; 8]>,
-}
-
-impl Probes {
-    fn read(&mut self, datagram: &[u8], own_role: Role) -> Result<Probe, Heard> {
-        let probe = Probe::decode(datagram, &self.key)
-            .filter(|p| p.role == own_role.peer())
-            .ok_or(Heard::Forged)?;
-        if self.seen.contains(&probe.random) {
-            return Err(Heard::Copy);
-        }
-        if self.seen.len() == REMEMBERED {
-            self.seen.pop_front();
-        }
-        self.seen.push_back(probe.random);
-        Ok(probe)
-    }
 }
 
 impl Engine {
@@ -93,7 +89,7 @@ impl Engine {
         peer: &Address,
         rng: &mut SeedRng,
     ) -> Result<Self, HandshakeError> {
-        let mut only_from = None;
+        let mut bare = false;
         let kind = match (&own.token, &peer.token) {
             (Some(ours), Some(theirs)) => {
                 let (sender, receiver): (&Token, &Token) = match role {
@@ -102,85 +98,82 @@ impl Engine {
                 };
                 let prologue = prologue(&sender.identity(), &receiver.identity());
                 let key = ProbeKey::new(&local.keypair, &theirs.key, &prologue)?;
-                let probes = Probes {
-                    key,
-                    seen: VecDeque::new(),
-                };
+                let probes = Probes::new(key.clone());
                 match role {
                     Role::Sender => {
-                        let initiator = Box::new(kk::Initiator::new(&local, &theirs.key, &prologue)?);
-                        Kind::Sender { initiator, probes }
+                        let initiator = kk::Initiator::new(&local, &theirs.key, &prologue, key)?;
+                        Kind::Sender {
+                            initiator: Box::new(initiator),
+                            probes,
+                        }
                     }
                     Role::Receiver => Kind::Receiver {
-                        responder: kk::Responder::new(local, theirs.key, prologue),
+                        responder: Box::new(kk::Responder::new(local, theirs.key, prologue, key)),
                         probes,
                     },
                 }
             }
             _ => {
-                only_from = Some(peer.reflexive.ip());
+                bare = true;
                 match role {
                     Role::Sender => Kind::BareSender {
                         initiator: Box::new(BareInitiator::new(local)?),
-                        keys: None,
+                        bound: None,
                     },
                     Role::Receiver => Kind::BareReceiver {
-                        responder: BareResponder::new(local),
+                        responder: Box::new(BareResponder::new(local)),
                     },
                 }
             }
         };
+        let pairs = (0..PAIRS).filter_map(|k| peer.pair(k));
+        let candidates = peer.token.iter().flat_map(|t| t.candidates.iter().copied());
         let rng = SeedRng::new(&rng.seed(), "p2pcopy 1 probes");
         Ok(Engine {
             role,
-            only_from,
+            told: pairs.chain(candidates).collect(),
+            bare,
             heard: false,
             rng,
+            answers: ANSWERS,
+            work: WORK,
             kind,
         })
     }
 
     /// What to send now.
-    pub(super) fn datagram(&mut self, reach: Reach, slot: u32, unix_nanos: u64) -> Vec<u8> {
+    pub(super) fn datagram(&mut self, path: Path, reach: Reach, slot: u32, unix_nanos: u64) -> Vec<u8> {
         let (role, heard) = (self.role, self.heard);
-        let random = self.rng.array();
-        let probe = |key: &ProbeKey| {
-            Probe {
-                role,
-                heard,
-                slot,
-                unix_nanos,
-                random,
-            }
-            .encode(key)
-            .to_vec()
-        };
-        match (&self.kind, reach) {
+        match (&mut self.kind, reach) {
             (Kind::Sender { initiator, .. }, Reach::Full) => initiator.message_1().to_vec(),
-            (Kind::Sender { probes, .. } | Kind::Receiver { probes, .. }, _) => probe(&probes.key),
-            (Kind::BareSender { initiator, .. }, _) => initiator
-                .message_3()
-                .unwrap_or_else(|| initiator.hello())
-                .to_vec(),
-            (Kind::BareReceiver { .. }, _) => BareResponder::hello(),
+            (Kind::Sender { probes, .. } | Kind::Receiver { probes, .. }, _) => {
+                probes.write(role, heard, slot, unix_nanos, self.rng.array())
+            }
+            (Kind::BareSender { initiator, bound }, _) => match bound {
+                Some((at, cookie)) if *at == path => initiator.datagram(cookie),
+                _ => initiator.first_datagram(),
+            },
+            (Kind::BareReceiver { responder }, _) => responder.hello(path),
         }
     }
 
-    /// Takes a datagram whose first byte is a handshake's.
-    pub(super) fn handle(&mut self, path: Path, datagram: &[u8]) -> Heard {
-        let heard = match self.only_from {
-            None => self.handle_full(datagram),
-            Some(ip) if ip == path.remote.ip() => self.handle_bare(datagram),
-            Some(_) => Heard::Forged,
+    /// Takes a datagram whose first byte is a handshake's. `unix_nanos` is our clock.
+    pub(super) fn handle(&mut self, now: Time, unix_nanos: u64, path: Path, datagram: &[u8]) -> Heard {
+        let heard = if !self.bare {
+            self.handle_full(unix_nanos, datagram)
+        } else if self.told.iter().any(|told| told.ip() == path.remote.ip()) {
+            self.handle_bare(now, path, datagram)
+        } else {
+            Heard::Forged
         };
         self.heard |= matches!(heard, Heard::Peer { .. });
         heard
     }
 
-    fn handle_full(&mut self, datagram: &[u8]) -> Heard {
+    fn handle_full(&mut self, unix_nanos: u64, datagram: &[u8]) -> Heard {
         let role = self.role;
         match (&mut self.kind, datagram.first()) {
-            (_, Some(&packet::HELLO)) if hello_header(datagram).is_some() => Heard::BareHello,
+            (_, Some(&packet::HELLO)) if BareHeader::decode(datagram).is_some() => Heard::BareHello,
             (Kind::Sender { initiator, probes }, Some(&packet::PROBE)) => match probes.read(datagram, role) {
                 Ok(probe) => Heard::Peer {
                     reply: Some(initiator.message_1().to_vec()),
@@ -191,14 +184,9 @@ impl Engine {
             },
             (Kind::Receiver { probes, .. }, Some(&packet::PROBE)) => match probes.read(datagram, role) {
                 Ok(probe) => {
-                    let answer = Probe {
-                        role,
-                        heard: true,
-                        random: self.rng.array(),
-                        ..probe
-                    };
+                    let random = self.rng.array();
                     Heard::Peer {
-                        reply: Some(answer.encode(&probes.key).to_vec()),
+                        reply: Some(probes.write(role, true, probe.slot, unix_nanos, random)),
                         keys: None,
                         peer_unix_nanos: Some(probe.unix_nanos),
                     }
@@ -229,58 +217,56 @@ impl Engine {
         }
     }
 
-    fn handle_bare(&mut self, datagram: &[u8]) -> Heard {
-        let answer = |reply| Heard::Peer {
-            reply,
-            keys: None,
-            peer_unix_nanos: None,
-        };
-        match (&mut self.kind, datagram.first()) {
-            (kind, Some(&packet::HELLO)) => match (hello_header(datagram), kind) {
-                (Some(header), _) if header.role == self.role => Heard::SameRole,
-                (Some(_), Kind::BareReceiver { responder }) => match responder.read_hello(datagram) {
-                    Some(message_2) => answer(Some(message_2)),
-                    None => Heard::Forged,
-                },
-                // The receiver's hello proves nothing, but shows the port to try.
-                (
-                    Some(_),
-                    Kind::BareSender {
-                        initiator,
-                        keys: None,
+    fn handle_bare(&mut self, now: Time, path: Path, datagram: &[u8]) -> Heard {
+        let told = self.told.contains(&path.remote);
+        let own_role = self.role;
+        let header = BareHeader::decode(datagram);
+        match (&mut self.kind, datagram.first(), header) {
+            (_, Some(_), Some(header)) if header.role == own_role => Heard::SameRole,
+            (Kind::BareReceiver { responder }, Some(&kind), Some(header)) => {
+                // Whoever has not shown that it receives there costs a hash, whoever has may cost a computation.
+                if header.cookie != responder.cookie(path) {
+                    let left = self.answers.take(now, told);
+                    return unproven(left.then(|| responder.hello(path)));
+                }
+                if !self.work.take(now, told) {
+                    return Heard::TooMany;
+                }
+                match kind {
+                    packet::HELLO => unproven(responder.read_hello(path, datagram)),
+                    _ => match responder.read_message_3(datagram) {
+                        Ok((keys, message_4)) => proven(Some(message_4), Some(keys)),
+                        Err(error) => judged(error),
                     },
-                ) => answer(Some(initiator.hello().to_vec())),
-                (Some(_), _) => Heard::Copy,
-                (None, _) => Heard::Forged,
-            },
-            (Kind::BareSender { initiator, keys }, Some(&packet::MESSAGE_2)) => {
+                }
+            }
+            // The receiver's hello proves nothing, but brings a cookie, and shows the port to try.
+            (Kind::BareSender { initiator, .. }, Some(&packet::HELLO), Some(header)) => {
+                let left = self.answers.take(now, told);
+                unproven(left.then(|| initiator.datagram(&header.cookie)))
+            }
+            (Kind::BareSender { initiator, bound }, Some(&packet::BARE_2), Some(header)) => {
+                if !initiator.is_echo(datagram) {
+                    return Heard::Forged;
+                }
+                if bound.is_some() {
+                    let left = self.answers.take(now, told);
+                    return unproven(left.then(|| initiator.datagram(&header.cookie)));
+                }
+                if !self.work.take(now, told) {
+                    return Heard::TooMany;
+                }
                 match initiator.read_message_2(datagram) {
-                    Ok(fresh) => {
-                        *keys = Some(Box::new(fresh));
-                        answer(initiator.message_3().map(<[u8]>::to_vec))
+                    Ok(()) => {
+                        *bound = Some((path, header.cookie));
+                        proven(Some(initiator.datagram(&header.cookie)), None)
                     }
-                    Err(HandshakeError::Replayed) => Heard::Copy,
                     Err(error) => judged(error),
                 }
             }
-            (
-                Kind::BareSender {
-                    initiator,
-                    keys: keys @ Some(_),
-                },
-                Some(&packet::PROBE),
-            ) if initiator.is_confirmation(datagram) => Heard::Peer {
-                reply: None,
-                keys: keys.take(),
-                peer_unix_nanos: None,
-            },
-            (Kind::BareReceiver { responder }, Some(&packet::MESSAGE_3)) => {
-                match responder.read_message_3(datagram) {
-                    Ok((keys, confirmation)) => Heard::Peer {
-                        reply: Some(confirmation.to_vec()),
-                        keys: keys.map(Box::new),
-                        peer_unix_nanos: None,
-                    },
+            (Kind::BareSender { initiator, .. }, Some(&packet::BARE_4), _) => {
+                match initiator.read_message_4(datagram) {
+                    Ok(keys) => proven(None, Some(keys)),
                     Err(error) => judged(error),
                 }
             }
@@ -290,13 +276,31 @@ impl Engine {
     }
 
     pub(super) fn into_responder(self) -> Responder {
+        let kind = match self.kind {
+            Kind::Receiver { responder, .. } => responder.into_answered().map(Late::Kk),
+            Kind::BareReceiver { responder } => responder.confirmed().cloned().map(Late::Bare),
+            Kind::Sender { .. } | Kind::BareSender { .. } => None,
+        };
         Responder {
-            kind: match self.kind {
-                Kind::Receiver { responder, .. } => Late::Kk(responder),
-                Kind::BareReceiver { responder } => Late::Bare(responder, self.only_from),
-                Kind::Sender { .. } | Kind::BareSender { .. } => Late::Nothing,
-            },
+            kind: kind.unwrap_or(Late::Nothing),
+            told: self.told,
+            budgets: LATE,
         }
+    }
+}
+
+fn proven(reply: Option<Vec<u8>>, keys: Option<SessionKeys>) -> Heard {
+    Heard::Peer {
+        reply,
+        keys: keys.map(Box::new),
+        peer_unix_nanos: None,
+    }
+}
+
+fn unproven(reply: Option<Vec<u8>>) -> Heard {
+    match reply {
+        Some(_) => Heard::Unproven { reply },
+        None => Heard::TooMany,
     }
 }
 
@@ -321,15 +325,18 @@ fn judged(error: HandshakeError) -> Heard {
 /// What remains of a punch beside the connection: the answers to late copies of the peer's handshake. The
 /// sender may have lost our first answer, and asks until one arrives. Whoever sees such a message could send copies
 /// of it in anybody's name, so this ends with the first sealed packet: it shows that the answer has arrived.
+/// It holds no key of the handshake.
 pub struct Responder {
     kind: Late,
+    told: Vec<SocketAddr>,
+    budgets: Budgets,
 }
 
 enum Late {
     /// The sender's end has nothing to answer: it was connected by the last word.
     Nothing,
-    Kk(kk::Responder),
-    Bare(BareResponder, Option<IpAddr>),
+    Kk(kk::Answered),
+    Bare(Confirmed),
 }
 
 impl Responder {
@@ -339,19 +346,14 @@ impl Responder {
     }
 
     /// The answer to send back along `path`, if the datagram is a copy of a handshake message already
-    /// accepted. Everything else is ignored; nothing changes.
-    pub fn handle_datagram(&mut self, path: Path, datagram: &[u8]) -> Option<Vec<u8>> {
-        match (&mut self.kind, datagram.first()) {
-            (Late::Kk(responder), Some(&packet::MESSAGE_1)) => responder.known_answer(datagram),
-            (Late::Bare(responder, ip), Some(&packet::MESSAGE_3))
-                if ip.is_none_or(|ip| ip == path.remote.ip()) =>
-            {
-                responder
-                    .read_message_3(datagram)
-                    .ok()
-                    .map(|(_, confirmation)| confirmation.to_vec())
-            }
+    /// accepted, and not one of too many. Everything else is ignored.
+    pub fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) -> Option<Vec<u8>> {
+        let answer = match (&self.kind, datagram.first()) {
+            (Late::Kk(answered), Some(&packet::MESSAGE_1)) => answered.answer(datagram),
+            (Late::Bare(confirmed), Some(&packet::BARE_3)) => confirmed.answer(path, datagram),
             _ => None,
-        }
+        }?;
+        let told = self.told.contains(&path.remote);
+        self.budgets.take(now, told).then(|| answer.to_vec())
     }
 }

@@ -23,7 +23,7 @@ pub enum PunchEvent {
         /// Where.
         path: Path,
         /// With what.
-        keys: SessionKeys,
+        keys: Box<SessionKeys>,
         /// Of which kind.
         kind: PathKind,
         /// The round trip, where one exchange can be told from another.

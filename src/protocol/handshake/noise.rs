@@ -1,0 +1,35 @@
+//! Messages of the Noise library, in buffers of our own.
+
+use super::compare::NONCE_LEN;
+use super::{HandshakeError, packet};
+
+/// The next message with this payload.
+pub(super) fn write(state: &mut snow::HandshakeState, payload: &[u8]) -> Result<Vec<u8>, HandshakeError> {
+    let mut out = vec![0; packet::MAX];
+    let n = state
+        .write_message(payload, &mut out)
+        .map_err(|_| HandshakeError::Noise)?;
+    out.truncate(n);
+    Ok(out)
+}
+
+/// The payload of the peer's next message.
+///
+/// # Errors
+/// [`HandshakeError::Forged`], and then the state is what it was.
+pub(super) fn read(state: &mut snow::HandshakeState, message: &[u8]) -> Result<Vec<u8>, HandshakeError> {
+    let mut payload = vec![0; packet::MAX];
+    let n = state
+        .read_message(message, &mut payload)
+        .map_err(|_| HandshakeError::Forged)?;
+    payload.truncate(n);
+    Ok(payload)
+}
+
+/// A payload's first part, which is a commitment or a nonce, and the hello behind it.
+pub(super) fn split_payload(payload: &[u8]) -> Result<([u8; NONCE_LEN], &[u8]), HandshakeError> {
+    let (first, hello) = payload
+        .split_first_chunk::<NONCE_LEN>()
+        .ok_or(HandshakeError::Malformed)?;
+    Ok((*first, hello))
+}
