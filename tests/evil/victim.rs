@@ -212,7 +212,7 @@ impl Victim {
                     }
                 }
                 // Nobody sits between the two: the words are the same.
-                Notice::Connected { words: Some(_), .. } => self.command(Command::Vouch),
+                Notice::Connected { to_compare: Some(_), .. } => self.command(Command::Vouch),
                 Notice::Info(line) | Notice::Message(line) => self.told.push(line),
                 Notice::Ended(verdict) => self.verdict = Some(verdict),
                 _ => {}
