@@ -3,7 +3,7 @@
 use crate::act::{Answer, sender};
 use crate::evil::Evil;
 use crate::list::{Entry, List, blocks, one_file};
-use crate::wire::message;
+use crate::wire::{self, message};
 
 const NO_SUCH_BLOCK: &str = "the hash of a block that has one";
 
@@ -182,4 +182,40 @@ fn a_file_that_is_said_to_be_huge_costs_no_disk_before_the_user_agrees() {
     })
     .against(|victim| victim.answer = Answer::Thinks)
     .ends(5, "free and");
+}
+
+#[test]
+fn content_of_a_stream_at_the_end_of_all_numbers_ends_it() {
+    for offset in [1u64 << 52, 1 << 63, u64::MAX - 9] {
+        sender(move |evil| {
+            begins(evil, &stream());
+            evil.sends(offset, b"too far");
+        })
+        .ends(6, "");
+    }
+}
+
+#[test]
+fn content_behind_the_end_of_a_stream_ends_it() {
+    sender(|evil| {
+        begins(evil, &stream());
+        evil.says(message::STREAM_END, (1u64 << 20).to_be_bytes());
+        evil.settles();
+        evil.sends((1 << 20) - 3, b"across");
+    })
+    .ends(6, "");
+}
+
+#[test]
+fn content_across_the_border_of_two_blocks_goes_into_both() {
+    sender(|evil| {
+        let (list, content) = (blocks(2), blocks(2).content());
+        begins(evil, &list);
+        evil.announces(&list);
+        let pieces = content.chunks(50_000).enumerate();
+        pieces.for_each(|(i, piece)| evil.packet(&wire::data(i as u64 * 50_000, piece)));
+        evil.says(message::DONE, list.root());
+        evil.awaits(message::FINISHED);
+    })
+    .completes();
 }
