@@ -20,6 +20,7 @@ mod session;
 /// The parts of a run, for who drives one without sockets and without a user: `tests/evil` plays a peer against them.
 pub mod parts {
     pub use super::command::{Command, Notice};
+    pub use super::gate::ToCompare;
     pub use super::machine::controller;
     pub use super::receiving::{Receiving, Target};
     pub use super::sending::Sending;

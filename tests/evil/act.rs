@@ -215,6 +215,8 @@ fn places(root: &Path, victim: Role) -> Setup {
         src,
         pipe: None,
         bare: false,
+        verify: false,
+        words: Answer::Yes,
         strangers: None,
     }
 }

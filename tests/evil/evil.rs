@@ -5,6 +5,7 @@ use crate::list::List;
 use crate::victim::{Setup, Victim, address, punch};
 use crate::wire::{self, message};
 use p2pcopy::net::Machine;
+use p2pcopy::protocol::handshake::Words;
 use p2pcopy::protocol::seal::{Opener, Sealer};
 use p2pcopy::protocol::time::Time;
 use p2pcopy::protocol::wire::{Frames, HEADER_LEN, Header, TAG_LEN};
@@ -54,6 +55,8 @@ pub struct Evil {
     pub touched: Vec<PathBuf>,
     /// The datagrams of its handshake.
     pub began: Vec<Vec<u8>>,
+    /// What it has promised to reveal, where words are compared.
+    pub nonce: Option<[u8; 32]>,
     /// Where it sends from.
     pub at: SocketAddr,
     /// Whether it acknowledges, answers and shows that it is alive.
@@ -86,6 +89,7 @@ impl Evil {
             agreed: Vec::new(),
             touched: Vec::new(),
             began: Vec::new(),
+            nonce: None,
             at,
             alive: false,
             patient: true,
@@ -100,7 +104,7 @@ impl Evil {
         if let Some(act) = strangers {
             act(&mut evil);
         }
-        evil.punch = Some(punch(role, &ours, &theirs, SEED, evil.now));
+        evil.punch = Some(punch(role, &ours, &theirs, SEED, false, evil.now));
         // A receiver has its keys first; its peer has them when it speaks under them.
         let has_met = |evil: &Evil| match role {
             Role::Sender => evil.linked.is_some(),
@@ -158,7 +162,7 @@ impl Evil {
             address(role.peer(), VICTIM.into(), bare),
             address(role, self.at, bare),
         );
-        let mut punch = punch(role, &ours, &theirs, seed, self.now);
+        let mut punch = punch(role, &ours, &theirs, seed, false, self.now);
         punch.handle_timeout(self.now + Duration::from_millis(200));
         let full = std::iter::from_fn(|| punch.poll_transmit()).find(|t| t.ttl.is_none());
         full.expect("a candidate needs no slot").payload
@@ -197,6 +201,12 @@ impl Evil {
     }
 
     // ---- what an honest sender does, piece by piece ----
+
+    /// Reveals the nonce it has promised.
+    pub fn reveals(&mut self) {
+        let nonce = self.nonce.expect("words are compared");
+        self.control(&nonce);
+    }
 
     /// Offers and lists `list`; from now on that is what the user agreed to.
     pub fn offers(&mut self, list: &List) {
@@ -427,6 +437,9 @@ impl Evil {
             punch.handle_datagram(self.now, path, &mut datagram);
             while let Some(event) = punch.poll_event() {
                 if let PunchEvent::Connected { keys, .. } = event {
+                    if let Some(Words::ToReveal(nonce, _)) = keys.comparison.as_ref().map(|c| &c.words) {
+                        self.nonce = Some(*nonce);
+                    }
                     self.linked = Some(Linked {
                         id: keys.local_cid,
                         sealer: Sealer::new(keys.cipher, keys.send, keys.remote_cid),

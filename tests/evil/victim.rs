@@ -3,7 +3,9 @@
 use crate::evil::Evil;
 use p2pcopy::app::options::Congestion;
 use p2pcopy::app::outcome::{Failure, Summary};
-use p2pcopy::app::parts::{Command, Notice, Receiving, Sending, Session, Settings, Side, Target, controller};
+use p2pcopy::app::parts::{
+    Command, Notice, Receiving, Sending, Session, Settings, Side, Target, ToCompare, controller,
+};
 use p2pcopy::net::{Clock, Waker};
 use p2pcopy::protocol::Role;
 use p2pcopy::protocol::handshake::StaticKeypair;
@@ -48,6 +50,10 @@ pub struct Setup {
     pub pipe: Option<Box<dyn Read + Send>>,
     /// The users swap `ip:port` alone, so that nobody has a key yet.
     pub bare: bool,
+    /// The victim's user wants words compared.
+    pub verify: bool,
+    /// What the user says to the words, if there are any.
+    pub words: Answer,
     /// What somebody without a key does before the two meet.
     pub strangers: Option<fn(&mut Evil)>,
 }
@@ -95,20 +101,21 @@ pub struct Victim {
     pub told: Vec<String>,
     pub offered: bool,
     answer: Answer,
+    words: Answer,
     commands: Sender<Command>,
     notices: UnboundedReceiver<Notice>,
     woken: Receiver<()>,
 }
 
 /// One end of the punch.
-pub fn punch(role: Role, own: &Address, peer: &Address, seed: u8, now: Time) -> Punch {
+pub fn punch(role: Role, own: &Address, peer: &Address, seed: u8, verify: bool, now: Time) -> Punch {
     let config = PunchConfig {
         role,
         own: own.clone(),
         peer: peer.clone(),
         keypair: keypair(role),
         hardware_aes: true,
-        verify: false,
+        verify,
         not_before: 0,
         clock: clock::Clock::system(1_700_000_000_000_000_000, Time::ZERO),
         low_ttl: 5,
@@ -142,7 +149,7 @@ pub fn address(role: Role, at: SocketAddr, bare: bool) -> Address {
 impl Victim {
     /// Starts it and lets it look for `peer`.
     pub fn new(setup: Setup, own: &Address, peer: &Address, now: Time) -> Victim {
-        let (role, answer) = (setup.role, setup.answer);
+        let (role, answer, words) = (setup.role, setup.answer, setup.words);
         let (wake, woken) = channel();
         let waker = Waker::new(move || {
             // Nobody waits any more only when the act is over.
@@ -172,7 +179,7 @@ impl Victim {
             trace: false,
         };
         let (commands, inbox) = channel();
-        let start = punch(role, own, peer, VICTIMS_SEED, now);
+        let start = punch(role, own, peer, VICTIMS_SEED, setup.verify, now);
         commands
             .send(Command::Punch(Box::new(start)))
             .expect("the session listens");
@@ -182,6 +189,7 @@ impl Victim {
             told: Vec::new(),
             offered: false,
             answer,
+            words,
             commands,
             notices,
             woken,
@@ -204,20 +212,33 @@ impl Victim {
                     self.told.extend(lines);
                     match self.answer {
                         Answer::Yes => self.command(Command::Accept),
-                        Answer::No => self.command(Command::Close {
-                            code: 2,
-                            reason: String::new(),
-                        }),
+                        Answer::No => self.close(2),
                         Answer::Thinks => {}
                     }
                 }
-                // Nobody sits between the two: the words are the same.
-                Notice::Connected { to_compare: Some(_), .. } => self.command(Command::Vouch),
+                Notice::Connected {
+                    to_compare: Some(words),
+                    ..
+                } => self.compare(words),
                 Notice::Info(line) | Notice::Message(line) => self.told.push(line),
                 Notice::Ended(verdict) => self.verdict = Some(verdict),
                 _ => {}
             }
         }
+    }
+
+    /// The user compares the words; one nonce that breaks its promise is enough to say no.
+    fn compare(&self, words: ToCompare) {
+        match (words, self.words) {
+            (ToCompare::PromiseBroken, _) | (_, Answer::No) => self.close(7),
+            (ToCompare::Words(..), Answer::Yes) => self.command(Command::Vouch),
+            (ToCompare::Words(..), Answer::Thinks) => {}
+        }
+    }
+
+    fn close(&self, code: u16) {
+        let reason = String::new();
+        self.command(Command::Close { code, reason });
     }
 
     fn command(&self, command: Command) {

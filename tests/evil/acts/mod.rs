@@ -12,3 +12,4 @@ mod source;
 mod strangers;
 mod texts;
 mod turns;
+mod words;
