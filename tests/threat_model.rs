@@ -3,10 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test reads the documents and the sources"
-)]
 fn read(path: &Path) -> String {
     fs::read_to_string(path).expect("a text file of ours")
 }
