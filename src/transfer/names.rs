@@ -159,9 +159,17 @@ fn is_variation_selector(c: char) -> bool {
 /// Files that Windows reads by itself when their directory is opened or their disk mounted.
 const READ_UNASKED: [&[u8]; 3] = [b"desktop.ini", b"autorun.inf", b"folder.htt"];
 
-/// Whether a listing does not show a name, or a program acts on it unasked: dot files and a few of Windows's.
+/// Extensions of files whose icon Windows fetches, from anywhere, when their directory is opened (MITRE ATT&CK, T1187).
+const ICON_FROM_ANYWHERE: [&[u8]; 5] = [b"lnk", b"url", b"scf", b"library-ms", b"searchconnector-ms"];
+
+/// Whether a listing does not show a name, or a program acts on it unasked: dot files, what a shell's `*` turns into an
+/// option (`tar`, `rsync` and others have some that run programs), and a few of Windows's.
 pub fn is_hidden(name: &[u8]) -> bool {
-    name.first() == Some(&b'.') || READ_UNASKED.iter().any(|known| name.eq_ignore_ascii_case(known))
+    let is_one_of = |known: &[&[u8]], name: &[u8]| known.iter().any(|k| name.eq_ignore_ascii_case(k));
+    let extension = name.rsplit(|&b| b == b'.').next().unwrap_or_default();
+    matches!(name.first(), Some(b'.' | b'-'))
+        || is_one_of(&READ_UNASKED, name)
+        || is_one_of(&ICON_FROM_ANYWHERE, extension)
 }
 
 /// Whether two different names look the same on a screen: composed and decomposed letters.
@@ -266,6 +274,23 @@ mod tests {
 
     fn safe(raw: &str) -> String {
         String::from_utf8(SafeName::from_peer(raw.as_bytes()).unwrap().0).unwrap()
+    }
+
+    #[test]
+    fn names_that_act_by_themselves_count_as_hidden() {
+        for name in [
+            ".zshenv",
+            "-rf",
+            "--checkpoint-action=exec=sh x",
+            "Desktop.ini",
+            "x.LNK",
+            "photos.library-ms",
+        ] {
+            assert!(is_hidden(name.as_bytes()), "{name}");
+        }
+        for name in ["a.txt", "a-b", "lnk.txt", "desktop.ini.txt"] {
+            assert!(!is_hidden(name.as_bytes()), "{name}");
+        }
     }
 
     #[test]

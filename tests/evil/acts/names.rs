@@ -84,16 +84,25 @@ fn spaces_that_hide_what_a_file_is_are_rewritten() {
     }
 }
 
+/// Hidden names, options for `tar *`, and what Explorer reads when it opens a directory.
 #[test]
-fn a_hidden_name_behind_sixteen_others_is_shown() {
-    let mut list: Vec<Entry> = (0..16).map(|i| Entry::file(format!("{i:02}.jpg"), "x")).collect();
-    list.push(Entry::file(".zshenv", "evil"));
-    sender(move |evil| {
-        evil.transfers(&List(list));
-        let told = evil.victim.told.join("\n");
-        assert!(told.contains(".zshenv"), "{told}");
-    })
-    .completes();
+fn a_name_that_acts_by_itself_is_shown_behind_sixteen_others() {
+    for name in [
+        ".zshenv",
+        "--checkpoint-action=exec=sh x",
+        "desktop.ini",
+        "x.lnk",
+        "x.scf",
+    ] {
+        let mut list: Vec<Entry> = (0..16).map(|i| Entry::file(format!("{i:02}.jpg"), "x")).collect();
+        list.push(Entry::file(name, "evil"));
+        sender(move |evil| {
+            evil.transfers(&List(list));
+            let told = evil.victim.told.join("\n");
+            assert!(told.contains(name), "{told}");
+        })
+        .completes();
+    }
 }
 
 #[cfg(unix)]
