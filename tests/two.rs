@@ -16,8 +16,13 @@ struct Running {
 
 /// Starts the program; its standard error comes line by line.
 fn start(arguments: &[&str], directory: &Path) -> Running {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_p2pcopy"))
-        .args(arguments)
+    let mut command = Command::new(env!("CARGO_BIN_EXE_p2pcopy"));
+    command.args(arguments);
+    run(command, directory)
+}
+
+fn run(mut command: Command, directory: &Path) -> Running {
+    let mut child = command
         .current_dir(directory)
         // The discard port: nobody answers.
         .env("P2PCOPY_STUN", "127.0.0.1:9")
@@ -123,4 +128,45 @@ fn several_files_are_not_run_together_in_a_pipe() {
         assert_eq!([sender.status.code(), receiver.status.code()], [Some(0); 2]);
         assert_eq!(receiver.stdout, b"a");
     });
+}
+
+#[cfg(unix)]
+#[test]
+fn umask_holds_and_nobody_else_may_write_what_a_peer_sent() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = tempfile::tempdir().expect("a place for files");
+    let at = |path: &str| place.path().join(path);
+    std::fs::create_dir(at("tree")).expect("a directory");
+    for (name, mode) in [("tree/open", 0o666), ("tree/run", 0o777), ("tree/own", 0o600)] {
+        #[expect(clippy::disallowed_methods, reason = "a test makes its files")]
+        std::fs::write(at(name), name).expect("room for a few bytes");
+        std::fs::set_permissions(at(name), PermissionsExt::from_mode(mode)).expect("our own");
+    }
+    std::fs::set_permissions(at("tree"), PermissionsExt::from_mode(0o777)).expect("our own");
+    let receives = |umask: &str, out: &str| {
+        let mut receiver = Command::new("sh");
+        let script = format!("umask {umask}; exec \"$0\" receiver --yes --output {out}");
+        receiver.args(["-c", &script, env!("CARGO_BIN_EXE_p2pcopy")]);
+        let mut ends = [
+            start(&["sender", "tree"], place.path()),
+            run(receiver, place.path()),
+        ];
+        let [a, b] = [ends[0].address(), ends[1].address()];
+        ends[0].enter(&b);
+        ends[1].enter(&a);
+        for end in ends {
+            assert_eq!(end.end().status.code(), Some(0));
+        }
+        ["tree", "tree/open", "tree/run", "tree/own"].map(|path| {
+            let found = at(out).join(path).metadata().expect("it arrived");
+            found.permissions().mode() & 0o7777
+        })
+    };
+    let narrow = receives("077", "narrow");
+    assert_eq!(
+        narrow.map(|mode| format!("{mode:o}")),
+        ["700", "600", "700", "600"]
+    );
+    let wide = receives("000", "wide");
+    assert_eq!(wide.map(|mode| format!("{mode:o}")), ["755", "644", "755", "600"]);
 }

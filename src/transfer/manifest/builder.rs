@@ -1,8 +1,8 @@
 //! Building a list, and the checks that an untrusted one must pass.
 
 use super::{
-    Change, Entry, EntryIndex, Kind, MAX_CHANGED, MAX_DEPTH, MAX_ENTRIES, MAX_NAMES, MAX_TARGET, MODE_MASK,
-    Manifest, NO_PARENT, Slot,
+    Change, Entry, EntryIndex, Kind, MAX_CHANGED, MAX_DEPTH, MAX_ENTRIES, MAX_MESSAGE, MAX_NAMES, MAX_TARGET,
+    MODE_MASK, Manifest, NO_PARENT, Slot, door,
 };
 use crate::protocol::fields::Reader;
 use crate::transfer::MAX_CONTENT;
@@ -23,7 +23,7 @@ pub struct ManifestBuilder {
 pub enum Trust {
     /// Our own files: names are kept as they are.
     Own,
-    /// The peer: names are made safe, or the list refused.
+    /// The peer: names, permissions and times are made safe, or the list refused.
     Peer,
 }
 
@@ -77,6 +77,9 @@ impl ManifestBuilder {
         if (!has_content && entry.size != 0) || entry.mode & !MODE_MASK != 0 {
             return Err(Malformed::Value("entry"));
         }
+        if entry.kind == Kind::Text && entry.size > MAX_MESSAGE {
+            return Err(Malformed::LongText);
+        }
         let target_ok = match entry.kind {
             Kind::Symlink => !entry.target.is_empty() && !entry.target.contains(&0),
             _ => entry.target.is_empty(),
@@ -94,6 +97,11 @@ impl ManifestBuilder {
             return Err(Malformed::TooMuch("in the list of files"));
         }
         let end = m.total.checked_add(entry.size).filter(|&end| end <= MAX_CONTENT);
+        let (mode, mtime) = match self.trust {
+            Trust::Own => (entry.mode, entry.mtime),
+            Trust::Peer => (door::mode(entry.mode), door::time(entry.mtime)),
+        };
+        m.times_changed += u32::from(mtime != entry.mtime);
         let offset = m.total;
         m.total = end.ok_or(Malformed::TooMuch("content"))?;
         m.names.extend_from_slice(name);
@@ -110,12 +118,12 @@ impl ManifestBuilder {
         m.slots.push(Slot {
             offset,
             size: entry.size,
-            mtime: entry.mtime,
+            mtime,
             names_at: names_at as u32,
             parent: entry.parent.map_or(NO_PARENT, |p| p.0),
             name_len: name.len() as u16,
             target_len: entry.target.len() as u16,
-            mode: entry.mode,
+            mode,
             depth,
             kind: entry.kind,
         });

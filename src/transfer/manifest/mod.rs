@@ -5,6 +5,7 @@
 //! the checks of an untrusted list are in [`ManifestBuilder`].
 
 mod builder;
+mod door;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -32,6 +33,9 @@ pub const MAX_DEPTH: u16 = 512;
 
 /// Longest link target, PATH_MAX of Linux.
 pub const MAX_TARGET: usize = 4096;
+
+/// Longest message for the user ([`Kind::Text`]): it is held in memory and shown.
+pub const MAX_MESSAGE: u64 = 1 << 20;
 
 /// Most changed names whose originals are kept, to be told.
 pub const MAX_CHANGED: usize = 1000;
@@ -163,6 +167,7 @@ pub struct Manifest {
     total: u64,
     changed: Vec<Change>,
     changed_count: u32,
+    times_changed: u32,
 }
 
 impl Manifest {
@@ -238,6 +243,11 @@ impl Manifest {
     /// How many names were changed to be safe, and the first [`MAX_CHANGED`] of them in the order of the list.
     pub fn changed(&self) -> (u32, &[Change]) {
         (self.changed_count, &self.changed)
+    }
+
+    /// How many modification times were none that a disk holds, and became the nearest.
+    pub fn times_changed(&self) -> u32 {
+        self.times_changed
     }
 
     /// The name of entry `index` as it was sent, as far as that is known.

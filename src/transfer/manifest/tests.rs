@@ -242,6 +242,36 @@ fn names_that_are_one_only_here_are_told_as_they_were_sent() {
 }
 
 #[test]
+fn what_a_peer_says_of_modes_and_times_is_bounded_at_the_door() {
+    let mut b = ManifestBuilder::new(Trust::Peer);
+    let wild = |name, mode, mtime| Entry {
+        mode,
+        mtime,
+        ..file(name, None, 0)
+    };
+    b.add(wild(b"a", 0o777, i64::MAX)).unwrap();
+    b.add(wild(b"b", 0o666, i64::MIN)).unwrap();
+    b.add(wild(b"c", 0o600, 7)).unwrap();
+    let m = b.finish().unwrap();
+    assert!(m.iter().all(|(_, entry)| entry.mode & 0o022 == 0));
+    assert_eq!(m.times_changed(), 2);
+    assert_eq!(m.entry(EntryIndex::new(2)).time(), Some(7));
+}
+
+#[test]
+fn a_message_of_more_than_a_mebibyte_is_refused_on_both_sides() {
+    let text = |size| Entry {
+        kind: Kind::Text,
+        ..file(b"message", None, size)
+    };
+    for trust in [Trust::Own, Trust::Peer] {
+        let mut b = ManifestBuilder::new(trust);
+        assert_eq!(b.add(text((1 << 20) + 1)), Err(Malformed::LongText));
+        assert!(b.add(text(1 << 20)).is_ok());
+    }
+}
+
+#[test]
 fn changed_names_are_kept_to_be_told_and_not_too_many() {
     let mut b = ManifestBuilder::new(Trust::Peer);
     b.add(file(b"plain", None, 0)).unwrap();

@@ -1,0 +1,65 @@
+//! What a peer says of an entry, and what of it holds here.
+
+/// What the user's umask does not decide: only the owner may write what a peer sent.
+const NEVER: u16 = 0o022;
+
+/// Nanoseconds in a second.
+const NANOS: i64 = 1_000_000_000;
+
+/// The first time that the usual file systems hold: ext4, XFS and NFS begin in December 1901.
+const FIRST_TIME: i64 = -(1 << 31) * NANOS;
+
+/// The last one: NFS version 3 ends in February 2106; those that end before it are told the nearest they hold.
+const LAST_TIME: i64 = ((1 << 32) - 1) * NANOS;
+
+/// The permissions an entry gets here. What the peer says only takes away from what the user's own programs give.
+pub(super) fn mode(from_peer: u16) -> u16 {
+    from_peer & !NEVER & !umask()
+}
+
+/// The nearest time to `from_peer` that a file can have.
+pub(super) fn time(from_peer: i64) -> i64 {
+    from_peer.clamp(FIRST_TIME, LAST_TIME)
+}
+
+/// The process's umask, as it was first seen. The system only tells it by changing it; for that moment what other
+/// threads make is private.
+#[cfg(unix)]
+fn umask() -> u16 {
+    use rustix::fs::Mode;
+    use std::sync::LazyLock;
+    static UMASK: LazyLock<u16> = LazyLock::new(|| {
+        let mask = rustix::process::umask(Mode::from_raw_mode(0o077));
+        rustix::process::umask(mask);
+        (mask.as_raw_mode() & 0o777) as u16
+    });
+    *UMASK
+}
+
+/// There is none: the directory decides.
+#[cfg(not(unix))]
+fn umask() -> u16 {
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_never_write_and_a_mode_only_takes_away() {
+        for raw in 0..=0o777 {
+            let mode = mode(raw);
+            assert_eq!((mode & 0o022, mode & !raw), (0, 0), "{raw:o}");
+        }
+    }
+
+    #[test]
+    fn times_that_no_disk_holds_become_the_nearest_it_does() {
+        assert_eq!(time(i64::MIN), -2_147_483_648 * NANOS);
+        assert_eq!(time(i64::MAX), 4_294_967_295 * NANOS);
+        for ordinary in [-1, 0, 1_700_000_000_123_456_789] {
+            assert_eq!(time(ordinary), ordinary);
+        }
+    }
+}
