@@ -41,11 +41,8 @@ pub(super) struct Budgets {
 }
 
 impl Budgets {
-    pub(super) const fn new(interval: Duration, burst: u32) -> Self {
-        Budgets {
-            told: Budget::new(interval, burst),
-            other: Budget::new(interval, burst),
-        }
+    pub(super) const fn new(told: Budget, other: Budget) -> Self {
+        Budgets { told, other }
     }
 
     /// Takes one for an address, which was `told` by the peer or was not.
@@ -78,9 +75,10 @@ mod tests {
 
     #[test]
     fn others_leave_what_is_kept_for_the_told_address() {
-        let mut budgets = Budgets::new(Duration::from_secs(1), 3);
+        let budget = |burst| Budget::new(Duration::from_secs(1), burst);
+        let mut budgets = Budgets::new(budget(3), budget(2));
         let now = Time::ZERO;
-        assert_eq!((0..1000).filter(|_| budgets.take(now, false)).count(), 3);
+        assert_eq!((0..1000).filter(|_| budgets.take(now, false)).count(), 2);
         assert_eq!((0..1000).filter(|_| budgets.take(now, true)).count(), 3);
     }
 }

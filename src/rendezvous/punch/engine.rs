@@ -11,15 +11,20 @@ use crate::protocol::handshake::{HandshakeError, Local, Probe, ProbeKey, Session
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Role};
 use crate::rendezvous::address::{Address, PAIRS, Token};
-use crate::rendezvous::budget::Budgets;
+use crate::rendezvous::budget::{Budget, Budgets};
 use crate::rendezvous::schedule::Reach;
 
-/// Answers to bare peers that cost a hash: 1.6 Mbit/s at most for the told address, and as much for all others.
-const ANSWERS: Budgets = Budgets::new(Duration::from_millis(1), 100);
-/// Handshake computations for bare peers, at some 0.3 ms each: 50 a second, more than a peer sends in its window.
-const WORK: Budgets = Budgets::new(Duration::from_millis(20), 32);
-/// Answers to late copies of a handshake message: a peer repeats its message at most 50 times a second.
-const LATE: Budgets = Budgets::new(Duration::from_millis(20), 8);
+/// Answers to bare peers that cost a hash. A peer asks at most 50 times a second; the told port has more to spare,
+/// as anybody can claim to send from there.
+const ANSWERS: Budgets = Budgets::new(
+    Budget::new(Duration::from_millis(5), 32),
+    Budget::new(Duration::from_millis(25), 16),
+);
+/// Handshake computations for bare peers, at some 0.3 ms each, and answers to late copies of a handshake message.
+const WORK: Budgets = Budgets::new(
+    Budget::new(Duration::from_millis(20), 32),
+    Budget::new(Duration::from_millis(25), 16),
+);
 
 /// What a datagram turned out to be.
 pub(super) enum Heard {
@@ -284,7 +289,7 @@ impl Engine {
         Responder {
             kind: kind.unwrap_or(Late::Nothing),
             told: self.told,
-            budgets: LATE,
+            budgets: WORK,
         }
     }
 }

@@ -338,7 +338,7 @@ fn a_flood_of_forged_hellos_gets_few_answers_fills_no_memory_and_the_real_peer_s
             }
         }
         assert!(
-            (100..=20_300).contains(&answered),
+            (100..=2_500).contains(&answered),
             "{answered} answers in ten seconds"
         );
         assert!(punch.first_sent.is_empty() && punch.outbox.is_empty());
@@ -394,7 +394,7 @@ fn a_neighbour_of_the_peer_takes_a_bounded_share_of_work_and_none_of_the_pasted_
         computed += got.iter().filter(|a| a[0] == packet::BARE_2).count();
     }
     assert!(
-        (30..=100).contains(&computed),
+        (15..=60).contains(&computed),
         "{computed} computations in a second"
     );
     let now = millis(1000);
