@@ -63,6 +63,7 @@ pub fn text_of(error: &TransferError) -> &'static str {
 /// What an error of the transfer means for this run.
 pub fn failure_of(error: TransferError) -> Failure {
     match error {
+        TransferError::Local(e @ LocalError::AllExcluded) => Failure::usage(e.to_string(), e.next_step()),
         TransferError::Local(e) => {
             let next = e.next_step().into();
             let cause = match e {

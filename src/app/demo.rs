@@ -7,6 +7,7 @@ use super::outcome::{Failure, Summary};
 use crate::net;
 use crate::protocol::Role;
 use crate::rendezvous::stun;
+use crate::transfer::scan::Exclude;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use tokio::net::UdpSocket;
@@ -143,7 +144,7 @@ async fn both(file: &Path, output: &Path, common: Common, front: &mut dyn Front)
         SendOptions {
             source: Source::Paths(vec![file.to_owned()]),
             name: None,
-            exclude: globset::GlobSet::empty(),
+            exclude: Exclude::default(),
             links: Links::Skip,
             common: common.clone(),
         },

@@ -34,7 +34,7 @@ use crate::protocol::Role;
 use crate::transfer;
 use crate::transfer::disk::DiskLayer;
 use crate::transfer::place::Conflicts;
-use crate::transfer::scan::{self, Exclude, ScanOptions};
+use crate::transfer::scan::{self, ScanOptions};
 use event::{Event, Front};
 use options::{
     CheckOptions, DemoOptions, Destination, Links, PlotOptions, ReceiveOptions, SendOptions, Source,
@@ -63,10 +63,7 @@ pub async fn send(options: SendOptions, front: &mut dyn Front) -> Result<Summary
                 Links::Skip => scan::Links::Skip,
                 Links::Send => scan::Links::Keep,
             };
-            let how = ScanOptions {
-                links,
-                exclude: Exclude::from_set(exclude),
-            };
+            let how = ScanOptions { links, exclude, name };
             let scanned = scan::scan(&paths, &how).map_err(close::failure_of)?;
             for skipped in &scanned.skipped {
                 front.event(Event::Warning(format!(
@@ -74,6 +71,9 @@ pub async fn send(options: SendOptions, front: &mut dyn Front) -> Result<Summary
                     skipped.path.display(),
                     skipped.reason
                 )));
+            }
+            for pattern in &scanned.unused_patterns {
+                front.event(Event::Warning(format!("--exclude '{pattern}' matched nothing")));
             }
             (
                 scanned.manifest.clone(),

@@ -2,6 +2,7 @@
 //!
 //! These are plain data. Turning words from a command line into them is the work of [`crate::cli`].
 
+use crate::transfer::scan::Exclude;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -141,10 +142,10 @@ pub enum Links {
 pub struct SendOptions {
     /// What to send.
     pub source: Source,
-    /// The name the receiver sees, for a pipe or a single file.
+    /// The name the receiver sees, for a pipe or a single path.
     pub name: Option<String>,
-    /// What to leave out of directories.
-    pub exclude: globset::GlobSet,
+    /// What to leave out.
+    pub exclude: Exclude,
     /// What to do with symbolic links.
     pub links: Links,
     /// What every run takes.

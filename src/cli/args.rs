@@ -118,14 +118,19 @@ pub(super) struct SenderArgs {
     #[arg(long = "file", short = 'f', value_name = "PATH")]
     pub(super) files: Vec<PathBuf>,
     /// Send this message instead of files; the receiver prints it, with a line end after it only on a terminal
-    #[arg(long, conflicts_with_all = ["paths", "files", "name", "exclude", "links"])]
+    #[arg(long, conflicts_with_all = ["paths", "files", "name", "exclude", "exclude_from", "links"])]
     pub(super) text: Option<String>,
-    /// The name the receiver sees, for a pipe or a single file
+    /// The name the receiver sees, for a pipe or a single path
     #[arg(long)]
     pub(super) name: Option<String>,
-    /// Leave out what matches this pattern; may be repeated
+    /// Leave out what matches this pattern; may be repeated. Without a slash it is matched against every name, also of
+    /// the paths given here: '*.tmp'. With one it is matched against whole paths, from the sent name or from below it:
+    /// 'photos/raw', '/raw', '**/raw' (* and ? stop at a slash). A slash at its end lets it match directories only: 'cache/'
     #[arg(long, value_name = "GLOB")]
     pub(super) exclude: Vec<String>,
+    /// Leave out what matches the patterns in FILE: one a line; empty lines and lines that begin with # are skipped
+    #[arg(long, value_name = "FILE")]
+    pub(super) exclude_from: Vec<PathBuf>,
     /// Send symbolic links as links (they are left out otherwise, and never followed)
     #[arg(long)]
     pub(super) links: bool,

@@ -6,8 +6,9 @@ use crate::app::options::{
     SendOptions, Source,
 };
 use crate::app::outcome::Failure;
-use globset::{Glob, GlobSet, GlobSetBuilder};
-use std::path::Path;
+use crate::transfer::names::SafeName;
+use crate::transfer::scan::{Exclude, PatternFileError, patterns_of_file};
+use std::path::{Path, PathBuf};
 
 /// What the names `-` stand for.
 fn is_dash(path: &Path) -> bool {
@@ -43,14 +44,24 @@ pub(super) fn sender(args: SenderArgs) -> Result<SendOptions, Failure> {
     };
     if args.name.is_some() && matches!(&source, Source::Paths(paths) if paths.len() > 1) {
         return Err(Failure::usage(
-            "--name fits only one file or a pipe",
-            "leave --name out, or send the files one by one",
+            "--name fits only one path or a pipe",
+            "leave --name out, or send the paths one by one",
+        ));
+    }
+    if let Some(Err(error)) = args
+        .name
+        .as_ref()
+        .map(|name| SafeName::from_peer(name.as_bytes()))
+    {
+        return Err(Failure::usage(
+            format!("--name: {error}"),
+            "give a plain file name, such as dir.tar",
         ));
     }
     Ok(SendOptions {
         source,
         name: args.name,
-        exclude: globs(&args.exclude)?,
+        exclude: exclude(&args.exclude, &args.exclude_from)?,
         links: if args.links { Links::Send } else { Links::Skip },
         common: common(args.common),
     })
@@ -145,16 +156,22 @@ fn common(args: CommonArgs) -> Common {
     }
 }
 
-fn globs(patterns: &[String]) -> Result<GlobSet, Failure> {
-    let wrong = |error: globset::Error| {
+/// The patterns of the options and of the files.
+fn exclude(patterns: &[String], files: &[PathBuf]) -> Result<Exclude, Failure> {
+    let mut all = patterns.to_vec();
+    for file in files {
+        all.extend(patterns_of_file(file).map_err(|error| match error {
+            PatternFileError::Read(error) => Failure::file("read", file, &error),
+            error => Failure::usage(
+                format!("--exclude-from {}: {error}", file.display()),
+                "name a file with one pattern a line",
+            ),
+        })?);
+    }
+    Exclude::new(&all).map_err(|error| {
         Failure::usage(
             format!("--exclude: {error}"),
-            "write a pattern such as '*.tmp' or 'cache/**'",
+            "correct it, or leave it out; p2pcopy sender --help tells what a pattern is",
         )
-    };
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        set.add(Glob::new(pattern).map_err(wrong)?);
-    }
-    set.build().map_err(wrong)
+    })
 }

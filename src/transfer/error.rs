@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::breach::Breach;
+use super::manifest::ListBound;
 use super::names;
 use super::{BlockIndex, staging};
 use crate::protocol::fields::Truncated;
@@ -28,6 +29,9 @@ pub enum Malformed {
     /// A message of the user's that is longer than is shown.
     #[error("a message of more than 1 MiB")]
     LongText,
+    /// More than any list may hold.
+    #[error(transparent)]
+    Bound(#[from] ListBound),
     /// Two names, shown as they were sent, that are one once they are safe to create.
     #[error("{0} and {1} become one name")]
     OneName(String, String),
@@ -86,6 +90,20 @@ pub enum LocalError {
     /// Two paths to send end in one name.
     #[error("{0} and {1} have the same name")]
     SameName(PathBuf, PathBuf),
+    /// Something of this machine's that no list can hold.
+    #[error("{} cannot be sent: {why}", .path.display())]
+    Unlistable {
+        /// What was to be added.
+        path: PathBuf,
+        /// Which rule is in the way.
+        why: Malformed,
+    },
+    /// A pipe, a device or the like.
+    #[error("{} is neither a file nor a directory", .0.display())]
+    NotSendable(PathBuf),
+    /// Every path to send matches a pattern of `--exclude`.
+    #[error("--exclude leaves out everything that was to be sent")]
+    AllExcluded,
     /// Something of ours is used by another run.
     #[error("another run is receiving into {0}")]
     Busy(PathBuf),
@@ -158,6 +176,13 @@ impl LocalError {
             LocalError::NameTooLong(_) => "ask the sender to shorten it",
             LocalError::Collision(..) | LocalError::OneName(..) => "ask the sender to rename one of them",
             LocalError::SameName(..) => "send them one by one, or a directory that holds both",
+            LocalError::Unlistable { .. } => {
+                "send it in parts, or packed: tar c PATHS | p2pcopy sender --file - --name all.tar"
+            }
+            LocalError::NotSendable(_) => {
+                "name files or directories; a pipe is sent with: p2pcopy sender --file - < PIPE"
+            }
+            LocalError::AllExcluded => "give --exclude fewer patterns, or name other files",
             LocalError::Busy(_) => "wait for it, or choose another --output",
             LocalError::OutputClosed => {
                 "see why that program ended, then run the same commands again on both sides; a pipe starts from the \

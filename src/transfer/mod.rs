@@ -23,6 +23,7 @@ pub mod messages;
 pub mod names;
 pub mod offer;
 pub mod ordered;
+mod origin;
 pub mod pipe;
 pub mod place;
 pub mod receive;

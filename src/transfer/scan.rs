@@ -3,16 +3,24 @@
 //! Symbolic links inside a tree are left out, or with [`Links::Keep`] sent as links; either way they are not
 //! followed. A path the user typed is followed: that is what typing it means.
 
-use std::collections::HashSet;
-use std::fs::Metadata;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use cap_std::fs::Metadata;
 
+use self::exclude::Matcher;
+pub use self::exclude::{Exclude, PatternError};
+pub(crate) use self::exclude::{PatternFileError, patterns_of_file};
 use super::error::{LocalError, Malformed, TransferError};
 use super::manifest::{Entry, EntryIndex, Kind, MODE_MASK, Manifest, ManifestBuilder, Trust};
 use super::names;
+use super::origin::{self, OpenError, Opener, Place, Root};
+
+mod exclude;
+
+/// Longest path in a message, characters: enough to find it, whatever a deep tree makes of it.
+const MAX_SHOWN: usize = 300;
 
 /// What to do with symbolic links inside trees.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -31,34 +39,8 @@ pub struct ScanOptions {
     pub links: Links,
     /// Names and paths to leave out.
     pub exclude: Exclude,
-}
-
-/// The patterns of --exclude.
-#[derive(Clone, Default, Debug)]
-pub struct Exclude(GlobSet);
-
-impl Exclude {
-    /// Compiles patterns. Each is matched against the path below what is sent, and against every name in it.
-    ///
-    /// # Errors
-    /// The first pattern that is none, with what is wrong with it.
-    pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Exclude, globset::Error> {
-        let mut set = GlobSetBuilder::new();
-        for pattern in patterns {
-            set.add(Glob::new(pattern.trim_end_matches('/'))?);
-        }
-        set.build().map(Exclude)
-    }
-
-    /// Patterns that are compiled already.
-    pub const fn from_set(set: GlobSet) -> Exclude {
-        Exclude(set)
-    }
-
-    fn matches(&self, path: &Path) -> bool {
-        !self.0.is_empty()
-            && (self.0.is_match(path) || path.file_name().is_some_and(|name| self.0.is_match(name)))
-    }
+    /// What the receiver is told that the only path is called, in place of its own name.
+    pub name: Option<String>,
 }
 
 /// Something that is not sent.
@@ -75,21 +57,31 @@ pub struct Skipped {
 pub struct Identity {
     size: u64,
     mtime: i64,
+    device: u64,
     inode: u64,
 }
 
 impl Identity {
-    /// The identity of a file with this metadata.
-    pub fn of(metadata: &Metadata) -> Identity {
+    /// The identity of a file with this metadata. Without device and inode where the system does not tell them.
+    pub(super) fn of(metadata: &Metadata) -> Identity {
         #[cfg(unix)]
-        let inode = std::os::unix::fs::MetadataExt::ino(metadata);
+        let (device, inode) = {
+            use cap_std::fs::MetadataExt;
+            (metadata.dev(), metadata.ino())
+        };
         #[cfg(not(unix))]
-        let inode = 0;
+        let (device, inode) = (0, 0);
         Identity {
             size: metadata.len(),
-            mtime: mtime_nanos(metadata),
+            mtime: metadata.modified().map_or(0, |time| unix_nanos(time.into_std())),
+            device,
             inode,
         }
+    }
+
+    /// Whether both are of one file or directory, in whatever version.
+    pub(super) fn is_node_of(&self, other: &Identity) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
     }
 }
 
@@ -100,24 +92,23 @@ pub struct Scanned {
     pub manifest: Arc<Manifest>,
     /// What is left out.
     pub skipped: Vec<Skipped>,
-    /// The real path of each top-level entry, in order.
-    roots: Vec<(EntryIndex, PathBuf)>,
+    /// Patterns of [`ScanOptions::exclude`] that matched nothing.
+    pub unused_patterns: Vec<String>,
+    roots: Vec<Root>,
     identities: Vec<Identity>,
 }
 
 impl Scanned {
     /// Where entry `index` really lies.
     pub fn path(&self, index: EntryIndex) -> PathBuf {
-        let top = self.manifest.top_of(index);
-        let Ok(at) = self.roots.binary_search_by_key(&top, |(i, _)| *i) else {
-            return PathBuf::new();
-        };
-        let inside: PathBuf = self.manifest.path(index).components().skip(1).collect();
-        let root = &self.roots[at].1;
-        if inside.as_os_str().is_empty() {
-            root.clone()
-        } else {
-            root.join(inside)
+        self.place().path(index)
+    }
+
+    /// Where everything lies.
+    pub(super) fn place(&self) -> Place<'_> {
+        Place {
+            list: &self.manifest,
+            roots: &self.roots,
         }
     }
 
@@ -133,47 +124,20 @@ impl Scanned {
 /// Scans the paths the user gave.
 ///
 /// # Errors
-/// A path that does not exist or cannot be read; two paths that end in one name; nothing to send.
+/// A path that does not exist or cannot be read; two paths that end in one name; nothing to send; more than a list
+/// holds.
 pub fn scan(paths: &[PathBuf], options: &ScanOptions) -> Result<Scanned, TransferError> {
-    let mut scan = Scan {
-        builder: ManifestBuilder::new(Trust::Own),
-        identities: Vec::new(),
-        skipped: Vec::new(),
-        options,
-    };
-    let (mut roots, mut names) = (Vec::new(), HashSet::new());
+    let mut scan = Scan::new(options);
+    let mut names = HashMap::new();
     for path in paths {
         let name = top_name(path)?;
-        if !names.insert(name.clone()) {
-            let first = paths
-                .iter()
-                .find(|p| top_name(p).is_ok_and(|n| n == name))
-                .cloned();
-            return Err(LocalError::SameName(first.unwrap_or_default(), path.clone()).into());
+        if let Some(first) = names.insert(name.clone(), path) {
+            return Err(LocalError::SameName(first.clone(), path.clone()).into());
         }
-        let metadata = std::fs::metadata(path).map_err(|e| LocalError::new("read", path, e))?;
-        if let Some(index) = scan.add(None, &name, path, &metadata)? {
-            roots.push((index, path.clone()));
-            if metadata.is_dir() {
-                scan.walk(index, path, Path::new(""))?;
-            }
-        }
+        scan.add_root(path, &name)?;
+        while scan.read_directory()? {}
     }
-    if scan.builder.is_empty() {
-        let path = paths.first().cloned().unwrap_or_default();
-        let error = std::io::Error::new(
-            std::io::ErrorKind::InvalidInput,
-            "it is neither a file nor a directory",
-        );
-        return Err(LocalError::new("send", path, error).into());
-    }
-    let manifest = Arc::new(scan.builder.finish()?);
-    Ok(Scanned {
-        manifest,
-        skipped: scan.skipped,
-        roots,
-        identities: scan.identities,
-    })
+    scan.finish(paths)
 }
 
 /// The manifest of a pipe's content, which the receiver will know as `name`.
@@ -223,93 +187,190 @@ fn top_name(path: &Path) -> Result<Vec<u8>, LocalError> {
         .map_or_else(|| b"root".to_vec(), names::bytes_from_os))
 }
 
+/// Under way: roots are added one by one, and after each the directories that are waiting are read, one at a step.
 struct Scan<'a> {
     builder: ManifestBuilder,
     identities: Vec<Identity>,
     skipped: Vec<Skipped>,
+    roots: Vec<Root>,
     options: &'a ScanOptions,
+    matcher: Matcher<'a>,
+    opener: Opener,
+    /// Directories yet to be read, the next one last.
+    pending: Vec<EntryIndex>,
 }
 
-impl Scan<'_> {
-    /// Adds what lies at `path`, unless it is of a kind that is not sent.
+impl<'a> Scan<'a> {
+    fn new(options: &'a ScanOptions) -> Self {
+        Scan {
+            builder: ManifestBuilder::new(Trust::Own),
+            identities: Vec::new(),
+            skipped: Vec::new(),
+            roots: Vec::new(),
+            options,
+            matcher: Matcher::new(&options.exclude),
+            opener: Opener::default(),
+            pending: Vec::new(),
+        }
+    }
+
+    /// Adds a path that the user typed.
+    fn add_root(&mut self, path: &Path, name: &[u8]) -> Result<(), TransferError> {
+        let metadata = origin::typed_metadata(path).map_err(|e| LocalError::new("read", path, e))?;
+        let own_name = PathBuf::from(names::os_from_bytes(name));
+        if self.matcher.leaves_out(&own_name, metadata.is_dir()) {
+            return Ok(());
+        }
+        let sent_as = self.options.name.as_deref().map_or(name, str::as_bytes);
+        let Some(kind) = self.kind_of(&metadata, path) else {
+            return Ok(());
+        };
+        let index = self.add(kind, None, sent_as, path, &metadata, &[])?;
+        self.roots.push(Root {
+            index,
+            path: path.to_owned(),
+            name: own_name,
+            identity: Identity::of(&metadata),
+        });
+        self.pending.extend((kind == Kind::Dir).then_some(index));
+        Ok(())
+    }
+
+    /// Lists the next waiting directory, in the order of names. False if none waits.
+    fn read_directory(&mut self) -> Result<bool, TransferError> {
+        let Some(parent) = self.pending.pop() else {
+            return Ok(false);
+        };
+        let place = Place {
+            list: self.builder.listed(),
+            roots: &self.roots,
+        };
+        let (shown, matched) = (place.path(parent), place.own_path(parent));
+        let fail = |action, path: &Path, e| TransferError::from(LocalError::new(action, path, e));
+        let dir = self.opener.directory(place, parent).map_err(|e| match e {
+            OpenError::Changed => TransferError::SourceChanged(shown.clone()),
+            OpenError::System(e) => fail("read", &shown, e),
+        })?;
+        // A descriptor of its own, as entries are added while the opener is idle.
+        let dir = dir.try_clone().map_err(|e| fail("read", &shown, e))?;
+        let entries = dir.entries().map_err(|e| fail("read", &shown, e))?;
+        let mut children = Vec::new();
+        for child in entries {
+            children.push(child.map_err(|e| fail("read", &shown, e))?.file_name());
+        }
+        children.sort_unstable();
+        let mut subdirectories = Vec::new();
+        for name in children {
+            let path = shown.join(&name);
+            let metadata = match dir.symlink_metadata(&name) {
+                Ok(metadata) => metadata,
+                // Deleted since the directory was listed: then it is not there to be sent.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(fail("read", &path, e)),
+            };
+            if self.matcher.leaves_out(&matched.join(&name), metadata.is_dir()) {
+                continue;
+            }
+            let Some(kind) = self.kind_of(&metadata, &path) else {
+                continue;
+            };
+            let target = match kind {
+                Kind::Symlink => {
+                    let target = dir.read_link_contents(&name);
+                    names::bytes_from_os(target.map_err(|e| fail("read", &path, e))?.as_os_str())
+                }
+                _ => Vec::new(),
+            };
+            let name = names::bytes_from_os(&name);
+            let index = self.add(kind, Some(parent), &name, &path, &metadata, &target)?;
+            subdirectories.extend((kind == Kind::Dir).then_some(index));
+        }
+        self.pending.extend(subdirectories.into_iter().rev());
+        Ok(true)
+    }
+
+    /// What it is sent as; `None`, and a word to the user, for what is not sent.
+    fn kind_of(&mut self, metadata: &Metadata, path: &Path) -> Option<Kind> {
+        let reason = match metadata {
+            m if m.is_file() => return Some(Kind::File),
+            m if m.is_dir() => return Some(Kind::Dir),
+            m if m.is_symlink() && self.options.links == Links::Keep => return Some(Kind::Symlink),
+            m if m.is_symlink() => "a symbolic link (--links sends links)",
+            _ => "not a file or directory",
+        };
+        self.skipped.push(Skipped {
+            path: path.to_owned(),
+            reason,
+        });
+        None
+    }
+
     fn add(
         &mut self,
+        kind: Kind,
         parent: Option<EntryIndex>,
         name: &[u8],
         path: &Path,
         metadata: &Metadata,
-    ) -> Result<Option<EntryIndex>, TransferError> {
-        let mut target = Vec::new();
-        let kind = if metadata.is_file() {
-            Kind::File
-        } else if metadata.is_dir() {
-            Kind::Dir
-        } else if metadata.is_symlink() && self.options.links == Links::Keep {
-            let link = std::fs::read_link(path).map_err(|e| LocalError::new("read", path, e))?;
-            target = names::bytes_from_os(link.as_os_str());
-            Kind::Symlink
-        } else {
-            let reason = match metadata.is_symlink() {
-                true => "a symbolic link (--links sends links)",
-                false => "not a file or directory",
-            };
-            self.skipped.push(Skipped {
-                path: path.to_owned(),
-                reason,
-            });
-            return Ok(None);
-        };
+        target: &[u8],
+    ) -> Result<EntryIndex, TransferError> {
         let identity = Identity::of(metadata);
-        let size = if kind == Kind::File { identity.size } else { 0 };
         let entry = Entry {
             kind,
             parent,
             name,
-            size,
+            size: if kind == Kind::File { identity.size } else { 0 },
             mtime: identity.mtime,
             mode: mode_of(metadata),
-            target: &target,
+            target,
         };
-        let index = self.builder.add(entry)?;
+        let index = self.builder.add(entry).map_err(|e| unlistable(path, e))?;
         self.identities.push(identity);
-        Ok(Some(index))
+        Ok(index)
     }
 
-    /// Adds everything under `dir`, which is entry `top`; in the order of names, directory by directory.
-    fn walk(&mut self, top: EntryIndex, dir: &Path, below: &Path) -> Result<(), TransferError> {
-        let mut pending = vec![(top, dir.to_owned(), below.to_owned())];
-        while let Some((parent, dir, below)) = pending.pop() {
-            let listing = std::fs::read_dir(&dir).map_err(|e| LocalError::new("read", &dir, e))?;
-            let mut children = Vec::new();
-            for child in listing {
-                children.push(child.map_err(|e| LocalError::new("read", &dir, e))?.file_name());
+    fn finish(self, paths: &[PathBuf]) -> Result<Scanned, TransferError> {
+        let first = paths.first().cloned().unwrap_or_default();
+        if self.builder.is_empty() {
+            return Err(match self.skipped.is_empty() {
+                true => LocalError::AllExcluded,
+                false => LocalError::NotSendable(first),
             }
-            children.sort_unstable();
-            let mut subdirs = Vec::new();
-            for name in children {
-                let (path, inside) = (dir.join(&name), below.join(&name));
-                if self.options.exclude.matches(&inside) {
-                    continue;
-                }
-                let metadata = match std::fs::symlink_metadata(&path) {
-                    Ok(metadata) => metadata,
-                    // Deleted since the directory was listed: then it is not there to be sent.
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-                    Err(e) => return Err(LocalError::new("read", path, e).into()),
-                };
-                let index = self.add(Some(parent), &names::bytes_from_os(&name), &path, &metadata)?;
-                if let (true, Some(index)) = (metadata.is_dir(), index) {
-                    subdirs.push((index, path, inside));
-                }
-            }
-            pending.extend(subdirs.into_iter().rev());
+            .into());
         }
-        Ok(())
+        let manifest = self.builder.finish().map_err(|e| unlistable(&first, e))?;
+        Ok(Scanned {
+            manifest: Arc::new(manifest),
+            skipped: self.skipped,
+            unused_patterns: self.matcher.unused(),
+            roots: self.roots,
+            identities: self.identities,
+        })
     }
 }
 
-fn mtime_nanos(metadata: &Metadata) -> i64 {
-    metadata.modified().map_or(0, unix_nanos)
+/// An entry of our own that no list takes. Nobody else is to blame, and the user wants to know which.
+fn unlistable(path: &Path, why: Malformed) -> TransferError {
+    LocalError::Unlistable {
+        path: abridged(path),
+        why,
+    }
+    .into()
+}
+
+/// A path that fits into a message.
+fn abridged(path: &Path) -> PathBuf {
+    let text = path.to_string_lossy();
+    let count = text.chars().count();
+    if count <= MAX_SHOWN {
+        return path.to_owned();
+    }
+    let half = MAX_SHOWN / 2;
+    let ends = [
+        text.chars().take(half).collect(),
+        text.chars().skip(count - half).collect::<String>(),
+    ];
+    ends.join("…").into()
 }
 
 /// Nanoseconds since 1970, as times travel.
@@ -323,7 +384,7 @@ pub(super) fn unix_nanos(time: std::time::SystemTime) -> i64 {
 
 #[cfg(unix)]
 fn mode_of(metadata: &Metadata) -> u16 {
-    (std::os::unix::fs::MetadataExt::mode(metadata) as u16) & MODE_MASK
+    (cap_std::fs::MetadataExt::mode(metadata) as u16) & MODE_MASK
 }
 
 #[cfg(not(unix))]

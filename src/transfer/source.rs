@@ -2,7 +2,8 @@
 //!
 //! A block crosses small files. Every file is compared with what the scan saw when it is opened, when its last
 //! byte has been read, and once more at the end: bytes of two versions of a file are never passed off as one.
-//! Files are read with positioned reads, never mapped: a mapped file that shrinks kills the process.
+//! Files are read with positioned reads, never mapped: a mapped file that shrinks kills the process. They are opened
+//! through [`super::origin`]: no link is followed that took a file's place.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,9 +11,12 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use cap_std::fs::Metadata;
+
 use super::blocks::{BlockHash, hash_block};
 use super::error::{LocalError, TransferError};
 use super::manifest::{EntryIndex, Kind, Manifest, Segment};
+use super::origin::{OpenError, Opener};
 use super::pipe::PipeReader;
 use super::scan::{Identity, Scanned};
 use super::{BLOCK_LEN, BlockIndex};
@@ -136,6 +140,7 @@ impl Source {
 struct Files {
     manifest: Arc<Manifest>,
     scanned: Scanned,
+    opener: Opener,
     /// Least recently used first.
     open: VecDeque<(EntryIndex, File)>,
 }
@@ -145,6 +150,7 @@ impl Files {
         Files {
             manifest: Arc::clone(&scanned.manifest),
             scanned,
+            opener: Opener::default(),
             open: VecDeque::new(),
         }
     }
@@ -172,7 +178,8 @@ impl Files {
         let at = match self.open.iter().rposition(|(entry, _)| *entry == segment.entry) {
             Some(at) => at,
             None => {
-                let file = open_for_reading(&path()).map_err(|e| LocalError::new("open", path(), e))?;
+                let opened = self.opener.file(self.scanned.place(), segment.entry);
+                let file = opened.map_err(|e| failure("open", e, path))?;
                 check(&file, expected, path)?;
                 if self.open.len() >= OPEN_FILES {
                     self.open.pop_front();
@@ -203,11 +210,11 @@ impl Files {
         self.open.clear();
         for (index, entry) in self.manifest.iter() {
             if entry.kind == Kind::File {
-                let path = self.scanned.path(index);
-                let found =
-                    std::fs::metadata(&path).map_err(|_| TransferError::SourceChanged(path.clone()))?;
-                if Identity::of(&found) != self.scanned.identity(index) {
-                    return Err(TransferError::SourceChanged(path));
+                let path = || self.scanned.path(index);
+                let found = self.opener.metadata(self.scanned.place(), index);
+                let found = found.map_err(|_| TransferError::SourceChanged(path()))?;
+                if !found.is_file() || Identity::of(&found) != self.scanned.identity(index) {
+                    return Err(TransferError::SourceChanged(path()));
                 }
             }
         }
@@ -215,24 +222,20 @@ impl Files {
     }
 }
 
+fn failure(action: &'static str, error: OpenError, path: impl Fn() -> PathBuf) -> TransferError {
+    match error {
+        OpenError::Changed => TransferError::SourceChanged(path()),
+        OpenError::System(e) => LocalError::new(action, path(), e).into(),
+    }
+}
+
 fn check(file: &File, expected: Identity, path: impl Fn() -> PathBuf) -> Result<(), TransferError> {
-    let found = file
-        .metadata()
-        .map_err(|e| LocalError::new("examine", path(), e))?;
+    let found = Metadata::from_file(file).map_err(|e| LocalError::new("examine", path(), e))?;
     if Identity::of(&found) == expected {
         Ok(())
     } else {
         Err(TransferError::SourceChanged(path()))
     }
-}
-
-fn open_for_reading(path: &std::path::Path) -> io::Result<File> {
-    let mut options = std::fs::OpenOptions::new();
-    options.read(true);
-    // A file that became a pipe since the scan must not block the disk thread.
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NONBLOCK.bits() as i32);
-    options.open(path)
 }
 
 #[cfg(unix)]

@@ -18,6 +18,29 @@ pub struct ManifestBuilder {
     wire_len: u64,
 }
 
+/// A bound of every list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ListBound {
+    /// [`MAX_ENTRIES`].
+    #[error("a list has at most {MAX_ENTRIES} files and directories")]
+    Entries,
+    /// [`MAX_DEPTH`].
+    #[error("directories nest at most {MAX_DEPTH} deep")]
+    Depth,
+    /// What its length can say.
+    #[error("a name has at most {} bytes", u16::MAX)]
+    Name,
+    /// [`MAX_TARGET`].
+    #[error("the target of a link has at most {MAX_TARGET} bytes")]
+    Target,
+    /// [`MAX_NAMES`].
+    #[error("all names together have at most {} MiB", MAX_NAMES >> 20)]
+    Names,
+    /// [`MAX_CONTENT`].
+    #[error("all files together have at most {} PiB", MAX_CONTENT >> 50)]
+    Content,
+}
+
 /// Where the names of a manifest come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Trust {
@@ -88,13 +111,18 @@ impl ManifestBuilder {
             return Err(Malformed::Value("link target"));
         }
         let names_at = m.names.len();
-        let too_much = m.len() >= MAX_ENTRIES
-            || depth > MAX_DEPTH
-            || name.len() > usize::from(u16::MAX)
-            || entry.target.len() > MAX_TARGET
-            || names_at + name.len() + entry.target.len() > MAX_NAMES;
-        if too_much {
-            return Err(Malformed::TooMuch("in the list of files"));
+        let bounds = [
+            (m.len() < MAX_ENTRIES, ListBound::Entries),
+            (depth <= MAX_DEPTH, ListBound::Depth),
+            (name.len() <= usize::from(u16::MAX), ListBound::Name),
+            (entry.target.len() <= MAX_TARGET, ListBound::Target),
+            (
+                names_at + name.len() + entry.target.len() <= MAX_NAMES,
+                ListBound::Names,
+            ),
+        ];
+        if let Some((_, bound)) = bounds.into_iter().find(|(holds, _)| !holds) {
+            return Err(bound.into());
         }
         let end = m.total.checked_add(entry.size).filter(|&end| end <= MAX_CONTENT);
         let (mode, mtime) = match self.trust {
@@ -103,7 +131,7 @@ impl ManifestBuilder {
         };
         m.times_changed += u32::from(mtime != entry.mtime);
         let offset = m.total;
-        m.total = end.ok_or(Malformed::TooMuch("content"))?;
+        m.total = end.ok_or(ListBound::Content)?;
         m.names.extend_from_slice(name);
         m.names.extend_from_slice(entry.target);
         if name != entry.name {
@@ -151,6 +179,11 @@ impl ManifestBuilder {
             })?;
         }
         Ok(())
+    }
+
+    /// What was added so far.
+    pub(in crate::transfer) fn listed(&self) -> &Manifest {
+        &self.manifest
     }
 
     /// How many entries were added.

@@ -10,7 +10,7 @@ mod door;
 use std::ops::Range;
 use std::path::PathBuf;
 
-pub use self::builder::{ManifestBuilder, Trust};
+pub use self::builder::{ListBound, ManifestBuilder, Trust};
 use super::BlockIndex;
 use super::error::Malformed;
 use super::names;

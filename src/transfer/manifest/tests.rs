@@ -162,7 +162,7 @@ fn endless_nesting_is_refused() {
     let mut b = ManifestBuilder::new(Trust::Peer);
     let outcome =
         (0..=u32::from(MAX_DEPTH) + 1).try_for_each(|i| b.add(dir(b"d", i.checked_sub(1))).map(drop));
-    assert_eq!(outcome, Err(Malformed::TooMuch("in the list of files")));
+    assert_eq!(outcome, Err(Malformed::Bound(ListBound::Depth)));
 }
 
 #[test]

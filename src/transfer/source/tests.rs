@@ -46,6 +46,79 @@ fn a_file_that_changed_is_noticed_wherever_it_is_read() {
     ));
 }
 
+/// What each way to swap something makes of reading `t/b/file`, and of the check at the end.
+#[test]
+#[cfg(unix)]
+fn nothing_that_took_a_files_place_is_read() {
+    use std::os::unix::fs::symlink;
+    let mut buffer = vec![0; BLOCK_LEN];
+    type Swap = fn(&std::path::Path);
+    let swaps: [(&str, Swap); 7] = [
+        ("a link to another file", |dir| {
+            fs::remove_file(dir.join("t/b/file")).unwrap();
+            symlink(dir.join("secret/b/file"), dir.join("t/b/file")).unwrap();
+        }),
+        ("a link to itself under another name", |dir| {
+            fs::rename(dir.join("t/b/file"), dir.join("moved")).unwrap();
+            symlink(dir.join("moved"), dir.join("t/b/file")).unwrap();
+        }),
+        ("its directory a link", |dir| {
+            fs::rename(dir.join("t/b"), dir.join("aside")).unwrap();
+            symlink(dir.join("secret/b"), dir.join("t/b")).unwrap();
+        }),
+        ("its directory a link to itself", |dir| {
+            fs::rename(dir.join("t/b"), dir.join("aside")).unwrap();
+            symlink(dir.join("aside"), dir.join("t/b")).unwrap();
+        }),
+        ("the root a link", |dir| {
+            fs::rename(dir.join("t"), dir.join("aside")).unwrap();
+            symlink(dir.join("secret"), dir.join("t")).unwrap();
+        }),
+        ("a pipe without a writer", |dir| {
+            fs::remove_file(dir.join("t/b/file")).unwrap();
+            let mode = rustix::fs::Mode::RUSR;
+            rustix::fs::mknodat(
+                rustix::fs::CWD,
+                dir.join("t/b/file"),
+                rustix::fs::FileType::Fifo,
+                mode,
+                0,
+            )
+            .unwrap();
+        }),
+        ("a socket", |dir| {
+            fs::remove_file(dir.join("t/b/file")).unwrap();
+            std::os::unix::net::UnixListener::bind(dir.join("t/b/file")).unwrap();
+        }),
+    ];
+    for (what, swap) in swaps {
+        let dir = tempfile::tempdir().unwrap();
+        for top in ["t", "secret"] {
+            fs::create_dir_all(dir.path().join(top).join("b")).unwrap();
+            write(&dir.path().join(top).join("b/file"), b"nine byte");
+        }
+        let (top, file) = (dir.path().join("t"), dir.path().join("t/b/file"));
+        let mut sources = [source_of(&top), source_of(&top), source_of(&file)];
+        swap(dir.path());
+        let outcome = sources[0].read_block(BlockIndex::new(0), &mut buffer);
+        assert!(
+            matches!(outcome, Err(TransferError::SourceChanged(_))),
+            "{what}: {outcome:?}"
+        );
+        let outcome = sources[1].check_unchanged();
+        assert!(
+            matches!(outcome, Err(TransferError::SourceChanged(_))),
+            "{what}: {outcome:?}"
+        );
+        // A path that the user typed may be a link to the very file; to nothing else.
+        let outcome = sources[2].read_block(BlockIndex::new(0), &mut buffer);
+        match outcome {
+            Ok(_) => assert!(what.contains("itself"), "{what}"),
+            Err(_) => assert!(!what.contains("itself"), "{what}"),
+        }
+    }
+}
+
 #[test]
 fn a_pipe_keeps_what_is_not_released() {
     let content: Vec<u8> = (0..2 * BLOCK_LEN + 10).map(|i| (i / 3) as u8).collect();
