@@ -33,6 +33,7 @@ mod wording;
 use crate::protocol::Role;
 use crate::transfer;
 use crate::transfer::disk::DiskLayer;
+use crate::transfer::owner::OwnerKey;
 use crate::transfer::place::Conflicts;
 use crate::transfer::scan::{self, ScanOptions};
 use event::{Event, Front};
@@ -110,7 +111,6 @@ pub async fn send(options: SendOptions, front: &mut dyn Front) -> Result<Summary
 /// # Errors
 /// Whatever kept the files from being complete and verified.
 pub async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
-    // An older copy is always compared block by block; `--update` is the word for wanting it replaced.
     let ReceiveOptions {
         destination,
         yes,
@@ -119,10 +119,10 @@ pub async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> Result<S
         discard,
         common,
     } = options;
-    let conflicts = if overwrite || update {
-        Conflicts::Overwrite
-    } else {
-        Conflicts::Rename
+    let conflicts = match (overwrite, update) {
+        (_, true) => Conflicts::Update,
+        (true, false) => Conflicts::Overwrite,
+        (false, false) => Conflicts::Rename,
     };
     let target = match destination {
         Destination::Directory(root) if discard => return discard_parts(&root, front),
@@ -149,7 +149,8 @@ fn usable(root: &Path) -> Result<(), Failure> {
             next: "name the directory to put the files in; their names come from the sender".into(),
         });
     }
-    DiskLayer::create(root)
+    let key = OwnerKey::load().map_err(|e| close::failure_of(e.into()))?;
+    DiskLayer::create(root, key)
         .and_then(|layer| layer.check_writable())
         .map_err(|e| Failure::file("write to the directory", root, &e))
 }
@@ -164,7 +165,8 @@ pub fn plot(options: &PlotOptions, front: &mut dyn Front) -> Result<Summary, Fai
 
 /// Removes what abandoned transfers left in `root`.
 fn discard_parts(root: &Path, front: &mut dyn Front) -> Result<Summary, Failure> {
-    let layer = DiskLayer::new(root).map_err(|e| Failure::file("open", root, &e))?;
+    let key = OwnerKey::load().map_err(|e| close::failure_of(e.into()))?;
+    let layer = DiskLayer::new(root, key).map_err(|e| Failure::file("open", root, &e))?;
     let removed = transfer::staging::discard(&layer).map_err(|e| close::failure_of(e.into()))?;
     for name in &removed {
         front.event(Event::Info(format!("Removed {}", root.join(name).display())));

@@ -1,19 +1,42 @@
-//! What lies under the final names already: an older copy need not be sent again, an equal one not at all.
+//! What lies here already and may be equal to what is sent: files under the final names, if the user wants them
+//! compared, or what is kept of an interrupted transfer of the same names. It is only read.
+//!
+//! To compare is to tell: a peer learns by it which blocks it need not send. So nothing is compared unasked.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::blocks::Cv;
 use super::layer::{Layer, NodeInfo, NodeKind};
 use super::manifest::{Kind, Manifest};
 use super::runs::RunSet;
+use super::staging::Staging;
 use super::tree::Tree;
 use super::{BLOCK_LEN, block_count};
 
-/// Existing files under the names of this transfer. They are only read.
+/// What is compared with what is sent.
+#[derive(Debug)]
+pub(super) enum Compare<F> {
+    Nothing,
+    /// The files under the final names; equal ones get the time that was sent if `retime`.
+    Finals {
+        retime: bool,
+    },
+    /// What an interrupted transfer of other content kept, and its hashes.
+    Kept {
+        staging: Staging,
+        blocks: BTreeMap<u32, Cv>,
+        /// Its journal: nobody goes on with it meanwhile.
+        _lock: F,
+    },
+}
+
+/// What there is to compare.
 #[derive(Debug)]
 pub(super) struct Base<F> {
+    pub(super) compare: Compare<F>,
     pub(super) tree: Tree<F>,
     /// Blocks all of whose bytes exist here, right or wrong.
     pub(super) blocks: RunSet,
@@ -28,9 +51,23 @@ impl<F> Base<F> {
     pub(super) fn open<L: Layer<File = F>>(
         layer: &L,
         manifest: &Arc<Manifest>,
+        compare: Compare<F>,
         may_be_equal: bool,
     ) -> io::Result<Base<F>> {
-        let mut tree = Tree::existing(Arc::clone(manifest));
+        let (at, may_be_equal) = match &compare {
+            Compare::Nothing => {
+                return Ok(Base {
+                    compare,
+                    tree: Tree::existing(Arc::clone(manifest), PathBuf::new()),
+                    blocks: RunSet::new(),
+                    equal: false,
+                    borrowed: BTreeMap::new(),
+                });
+            }
+            Compare::Finals { .. } => (PathBuf::new(), may_be_equal),
+            Compare::Kept { staging, .. } => (staging.data(), false),
+        };
+        let mut tree = Tree::existing(Arc::clone(manifest), at.clone());
         let (mut blocks, mut equal) = (RunSet::new(), may_be_equal);
         // The stretch of content, up to the entry at hand, whose bytes all exist.
         let (mut start, mut end) = (0, 0);
@@ -47,7 +84,7 @@ impl<F> Base<F> {
         };
         for (index, entry) in manifest.iter() {
             let visible = entry.parent.is_none_or(|parent| tree.has(parent));
-            let path = manifest.path(index);
+            let path = at.join(manifest.path(index));
             let found = if visible { layer.info(&path)? } else { None };
             let same = match (entry.kind, found) {
                 (
@@ -88,11 +125,26 @@ impl<F> Base<F> {
             equal &= same;
         }
         add(start, end);
+        if let Compare::Kept { blocks: kept, .. } = &compare {
+            let whole = std::mem::take(&mut blocks);
+            for &index in kept.keys().filter(|&&index| whole.contains(index)) {
+                blocks.insert(index, index + 1);
+            }
+        }
         Ok(Base {
+            compare,
             tree,
             blocks,
             equal,
             borrowed: BTreeMap::new(),
         })
+    }
+    /// The sender announced a hash. Where the hash of what was kept is known and another, it need not be read.
+    pub(super) fn on_announced(&mut self, index: u32, cv: &Cv) {
+        if let Compare::Kept { blocks, .. } = &self.compare
+            && blocks.get(&index) != Some(cv)
+        {
+            self.blocks.remove(index);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The real disk, confined to the output directory by its descriptor (cap-std).
 
+mod stat;
+
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs::{File, FileTimes};
@@ -8,11 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use cap_fs_ext::DirExt;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
-use super::layer::{Layer, NodeInfo, NodeKind};
+use super::layer::{Layer, NodeInfo, NodeKind, Stat};
 use super::names;
+use super::owner::OwnerKey;
 use super::scan::unix_nanos;
 
 /// The type of a file system in memory, statfs(2).
@@ -26,31 +30,36 @@ const NANOS: i64 = 1_000_000_000;
 /// The output directory, and nothing outside it.
 #[derive(Debug)]
 pub struct DiskLayer {
-    dir: Dir,
+    dir: Arc<Dir>,
     root: PathBuf,
+    key: OwnerKey,
+    /// Directories that are reached through what was opened once, and by no path any more.
+    held: RefCell<Vec<(PathBuf, Arc<Dir>)>>,
     /// The directory the last file was in: small files of one directory come one after another. Forgotten
     /// whenever a directory could move.
     last_parent: RefCell<Option<(PathBuf, Arc<Dir>)>>,
 }
 
 impl DiskLayer {
-    /// Confines itself to `root`, which must exist.
+    /// Confines itself to `root`, which must exist. `key` is the user's.
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub fn new(root: &Path) -> io::Result<DiskLayer> {
+    pub fn new(root: &Path, key: OwnerKey) -> io::Result<DiskLayer> {
         let dir = Dir::open_ambient_dir(root, ambient_authority())?;
         Ok(DiskLayer {
-            dir,
+            dir: Arc::new(dir),
             root: root.to_owned(),
+            key,
+            held: RefCell::new(Vec::new()),
             last_parent: RefCell::new(None),
         })
     }
 
     /// Confines itself to `root`, making it first if it is missing.
-    pub fn create(root: &Path) -> io::Result<DiskLayer> {
+    pub fn create(root: &Path, key: OwnerKey) -> io::Result<DiskLayer> {
         Dir::create_ambient_dir_all(root, ambient_authority())?;
-        DiskLayer::new(root)
+        DiskLayer::new(root, key)
     }
 
     /// Sees whether files can be made here, as far as the system says without making one.
@@ -59,7 +68,7 @@ impl DiskLayer {
         {
             use rustix::fs::{Access, AtFlags, accessat};
             accessat(
-                &self.dir,
+                &*self.dir,
                 c".",
                 Access::WRITE_OK | Access::EXEC_OK,
                 AtFlags::empty(),
@@ -78,14 +87,22 @@ impl DiskLayer {
         {
             return Ok((Arc::clone(dir), name));
         }
-        let dir = if parent.as_os_str().is_empty() {
-            self.dir.try_clone()?
-        } else {
-            self.dir.open_dir(parent)?
-        };
-        let dir = Arc::new(dir);
+        let dir = self.dir_at(parent)?;
         *last = Some((parent.to_owned(), Arc::clone(&dir)));
         Ok((dir, name))
+    }
+
+    /// The directory at `path`.
+    fn dir_at(&self, path: &Path) -> io::Result<Arc<Dir>> {
+        let held = self.held.borrow();
+        let below = held
+            .iter()
+            .find_map(|(held, dir)| path.strip_prefix(held).ok().map(|rest| (dir, rest)));
+        let (dir, rest) = below.unwrap_or((&self.dir, path));
+        if rest.as_os_str().is_empty() {
+            return Ok(Arc::clone(dir));
+        }
+        dir.open_dir(rest).map(Arc::new)
     }
 
     fn forget_parent(&self) {
@@ -112,10 +129,10 @@ impl DiskLayer {
 
     #[cfg(not(unix))]
     fn open_as(&self, path: &Path, access: Access) -> io::Result<File> {
+        let (dir, name) = self.parent(path)?;
         // A link is a way elsewhere; cap-std keeps it inside the output directory even if one appears just now.
-        if self
-            .dir
-            .symlink_metadata(path)
+        if dir
+            .symlink_metadata(name)
             .is_ok_and(|found| !found.is_file())
         {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -125,11 +142,39 @@ impl DiskLayer {
             .read(true)
             .write(access != Access::Read)
             .create_new(access == Access::Create);
-        let file = self.dir.open_with(path, &options)?.into_std();
+        let file = dir.open_with(name, &options)?.into_std();
         if file.metadata()?.is_file() {
             Ok(file)
         } else {
             Err(io::ErrorKind::InvalidInput.into())
+        }
+    }
+
+    fn rename_to_free(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let ((from_dir, from_name), (to_dir, to_name)) = (self.parent(from)?, self.parent(to)?);
+        self.forget_parent();
+        #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+        {
+            use rustix::fs::{RenameFlags, renameat_with};
+            use rustix::io::Errno;
+            match renameat_with(&*from_dir, from_name, &*to_dir, to_name, RenameFlags::NOREPLACE) {
+                // Not every file system can; the next best thing follows.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+                other => return Ok(other?),
+            }
+        }
+        // A hard link fails where something exists, but only files have them.
+        if from_dir.symlink_metadata(from_name)?.is_file() {
+            match from_dir.hard_link(from_name, &to_dir, to_name) {
+                Ok(()) => return from_dir.remove_file(from_name),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(e),
+                Err(_) => {}
+            }
+        }
+        match to_dir.symlink_metadata(to_name) {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => from_dir.rename(from_name, &to_dir, to_name),
+            Err(e) => Err(e),
         }
     }
 }
@@ -144,6 +189,28 @@ enum Access {
 impl Layer for DiskLayer {
     type File = File;
 
+    fn key(&self) -> &OwnerKey {
+        &self.key
+    }
+
+    fn hold(&self, path: &Path) -> io::Result<Stat> {
+        self.release(path);
+        let (parent, name) = self.parent(path)?;
+        let dir = parent.open_dir_nofollow(name)?;
+        let stat = stat::of_dir(&dir)?;
+        self.held.borrow_mut().push((path.to_owned(), Arc::new(dir)));
+        Ok(stat)
+    }
+
+    fn release(&self, path: &Path) {
+        self.forget_parent();
+        self.held.borrow_mut().retain(|(held, _)| held != path);
+    }
+
+    fn stat(&self, file: &File) -> io::Result<Stat> {
+        stat::of_file(file)
+    }
+
     fn create_new(&self, path: &Path) -> io::Result<File> {
         self.open_as(path, Access::Create)
     }
@@ -157,12 +224,7 @@ impl Layer for DiskLayer {
     }
 
     fn open_dir(&self, path: &Path) -> io::Result<File> {
-        let dir = if path.as_os_str().is_empty() {
-            self.dir.try_clone()?
-        } else {
-            self.dir.open_dir(path)?
-        };
-        readable(&dir)
+        readable(&*self.dir_at(path)?)
     }
 
     fn write_at(&self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -275,31 +337,11 @@ impl Layer for DiskLayer {
     }
 
     fn rename_noreplace(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let ((from_dir, from_name), (to_dir, to_name)) = (self.parent(from)?, self.parent(to)?);
-        self.forget_parent();
-        #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-        {
-            use rustix::fs::{RenameFlags, renameat_with};
-            use rustix::io::Errno;
-            match renameat_with(&*from_dir, from_name, &*to_dir, to_name, RenameFlags::NOREPLACE) {
-                // Not every file system can; the next best thing follows.
-                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
-                other => return Ok(other?),
-            }
+        self.rename_to_free(from, to)?;
+        for (held, _) in self.held.borrow_mut().iter_mut().filter(|(held, _)| held == from) {
+            to.clone_into(held);
         }
-        // A hard link fails where something exists, but only files have them.
-        if from_dir.symlink_metadata(from_name)?.is_file() {
-            match from_dir.hard_link(from_name, &to_dir, to_name) {
-                Ok(()) => return from_dir.remove_file(from_name),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(e),
-                Err(_) => {}
-            }
-        }
-        match to_dir.symlink_metadata(to_name) {
-            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => from_dir.rename(from_name, &to_dir, to_name),
-            Err(e) => Err(e),
-        }
+        Ok(())
     }
 
     fn rename_replace(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -309,28 +351,34 @@ impl Layer for DiskLayer {
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.dir.remove_file(path)
+        let (dir, name) = self.parent(path)?;
+        dir.remove_file(name)
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.forget_parent();
-        self.dir.remove_dir(path)
+        let (dir, name) = self.parent(path)?;
+        self.release(path);
+        dir.remove_dir(name)
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let (dir, name) = self.parent(path)?;
         #[cfg(unix)]
         {
             let mut builder = cap_std::fs::DirBuilder::new();
             cap_std::fs::DirBuilderExt::mode(&mut builder, 0o700);
-            self.dir.create_dir_with(path, &builder)
+            dir.create_dir_with(name, &builder)
         }
         #[cfg(not(unix))]
-        self.dir.create_dir(path)
+        dir.create_dir(name)
     }
 
     fn symlink(&self, target: &[u8], path: &Path) -> io::Result<()> {
         #[cfg(unix)]
-        return self.dir.symlink_contents(names::os_from_bytes(target), path);
+        {
+            let (dir, name) = self.parent(path)?;
+            dir.symlink_contents(names::os_from_bytes(target), name)
+        }
         #[cfg(not(unix))]
         return {
             let _ = (names::os_from_bytes(target), path);
@@ -339,22 +387,18 @@ impl Layer for DiskLayer {
     }
 
     fn read_link(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.dir
-            .read_link_contents(path)
+        let (dir, name) = self.parent(path)?;
+        dir.read_link_contents(name)
             .map(|target| names::bytes_from_os(target.as_os_str()))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        let entries = if path.as_os_str().is_empty() {
-            self.dir.entries()?
-        } else {
-            self.dir.read_dir(path)?
-        };
-        entries.map(|entry| Ok(entry?.file_name())).collect()
+        self.dir_at(path)?.entries()?.map(|entry| Ok(entry?.file_name())).collect()
     }
 
     fn info(&self, path: &Path) -> io::Result<Option<NodeInfo>> {
-        match self.dir.symlink_metadata(path) {
+        let found = self.parent(path).and_then(|(dir, name)| dir.symlink_metadata(name));
+        match found {
             Ok(found) => {
                 let kind = match found.file_type() {
                     t if t.is_file() => NodeKind::File,
@@ -395,7 +439,7 @@ impl Layer for DiskLayer {
 
     fn free_space(&self) -> Option<u64> {
         #[cfg(unix)]
-        return rustix::fs::fstatvfs(&self.dir)
+        return rustix::fs::fstatvfs(&*self.dir)
             .ok()
             .map(|s| s.f_bavail.saturating_mul(s.f_frsize));
         #[cfg(not(unix))]

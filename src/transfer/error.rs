@@ -110,6 +110,14 @@ pub enum LocalError {
     /// Whoever read our output has gone.
     #[error("the program that reads the output has closed it")]
     OutputClosed,
+    /// The key by which this user's own directories are known cannot be trusted.
+    #[error("the key {} cannot be used: {fault}", path.display())]
+    Key {
+        /// Where it is.
+        path: PathBuf,
+        /// Why not.
+        fault: KeyFault,
+    },
     /// No such file.
     #[error("{} does not exist", Shown(.0))]
     Missing(PathBuf),
@@ -123,6 +131,23 @@ pub enum LocalError {
         /// What the system said.
         error: io::Error,
     },
+}
+
+/// What is wrong with the user's key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum KeyFault {
+    /// It cannot be opened or read, or is a link.
+    #[error("it cannot be read, or is a link")]
+    Unreadable,
+    /// It is no file of the right length.
+    #[error("it is not a key")]
+    NotAKey,
+    /// It belongs to another user.
+    #[error("it belongs to another user")]
+    NotOurs,
+    /// Its permissions let others read or change it.
+    #[error("others may read or change it")]
+    Open,
 }
 
 /// A path for people: what stands for a file that is not complete yet says so.
@@ -187,6 +212,10 @@ impl LocalError {
             LocalError::OutputClosed => {
                 "see why that program ended, then run the same commands again on both sides; a pipe starts from the \
                  beginning"
+            }
+            LocalError::Key { .. } => {
+                "remove it, if you do not know how that came about; what interrupted transfers left is then resumed \
+                 no more"
             }
             LocalError::Missing(_) => "check the path and its spelling",
             LocalError::Io { .. } => {

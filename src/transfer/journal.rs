@@ -1,23 +1,36 @@
 //! The journal beside a partial transfer: which blocks were verified, and whether all of it was.
 //!
-//! It is a hint and never a proof. A crash or power loss may have kept a record and lost the bytes it speaks
-//! of, so every block it names is read again and compared with the hash the sender announces before it counts.
-//! Only [`Record::Sealed`] is trusted, because everything was synced before it was written.
+//! It proves that this user's program made the directory it lies in: header and records carry a keyed hash that
+//! nobody else can make, over the directory's identity too, so that no copy of it proves anything.
+//!
+//! What it says of blocks is a hint and never a proof. A crash or power loss may have kept a record and lost the bytes
+//! it speaks of, so every block it names is read again and compared with the hash the sender announces before it
+//! counts. Only [`Record::Sealed`] is trusted, because everything was synced before it was written.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
 
 use super::blocks::{Cv, Root};
 use super::error::Malformed;
-use super::layer::Layer;
+use super::layer::{Layer, Stat};
+use super::owner::{OwnerKey, Purpose};
+use super::place::Conflicts;
 use crate::protocol::fields::Reader;
 
 /// First bytes of a journal; the last of them is the format's version.
 const MAGIC: &[u8; 16] = b"p2pcopy journal\x01";
 
-/// Header: magic, manifest hash, names hash, length of the content, CRC-32.
-const HEADER_LEN: usize = 16 + 32 + 32 + 8 + 4;
+/// Length of a proof: keyed BLAKE3.
+const PROOF_LEN: usize = 32;
+
+/// Header: magic, manifest hash, names hash, length of the content, whether modes are kept, proof.
+const HEADER_LEN: usize = 16 + 32 + 32 + 8 + 1 + PROOF_LEN;
+
+/// Record: type, block or conflict rule, hash, proof.
+const RECORD_LEN: usize = 1 + 4 + 32 + PROOF_LEN;
+
+/// Records read at once.
+const RECORDS_AT_ONCE: usize = 1024;
 
 /// What the length of the content says for a stream.
 const UNKNOWN_LENGTH: u64 = u64::MAX;
@@ -31,38 +44,77 @@ pub struct JournalHeader {
     pub names_hash: [u8; 32],
     /// Length of the content, if it is known.
     pub total: Option<u64>,
+    /// Whether the file system keeps permission bits, and so the directory was private when it was made.
+    pub private: bool,
 }
 
 impl JournalHeader {
-    fn encode(&self) -> Vec<u8> {
+    /// All but the proof.
+    fn body(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_LEN);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&self.manifest_hash);
         out.extend_from_slice(&self.names_hash);
         out.extend_from_slice(&self.total.unwrap_or(UNKNOWN_LENGTH).to_be_bytes());
-        out.extend_from_slice(&crc32fast::hash(&out).to_be_bytes());
+        out.push(u8::from(self.private));
         out
     }
 
-    fn decode(bytes: &[u8]) -> Result<JournalHeader, Malformed> {
+    /// The header on the disk, and the chain of proofs that begins with it.
+    fn encode(&self, key: &OwnerKey, dir: &Stat) -> (Vec<u8>, Chain) {
+        let mut out = self.body();
+        let chain = Chain::start(key, dir, &out);
+        out.extend_from_slice(chain.last.as_bytes());
+        (out, chain)
+    }
+
+    fn decode(bytes: &[u8], key: &OwnerKey, dir: &Stat) -> Result<(JournalHeader, Chain), Malformed> {
         let mut r = Reader::new(bytes, "journal");
         if r.array::<16>()? != *MAGIC {
             return Err(Malformed::Value("journal magic"));
         }
-        let (manifest_hash, names_hash, total) = (r.array()?, r.array()?, r.u64()?);
-        if r.u32()? != crc32fast::hash(&bytes[..HEADER_LEN - 4]) {
-            return Err(Malformed::Value("journal checksum"));
+        let header = JournalHeader {
+            manifest_hash: r.array()?,
+            names_hash: r.array()?,
+            total: Some(r.u64()?).filter(|&t| t != UNKNOWN_LENGTH),
+            private: r.u8()? == 1,
+        };
+        let chain = Chain::start(key, dir, &header.body());
+        // Compared in constant time, as blake3 does.
+        if chain.last != r.array::<PROOF_LEN>()? {
+            return Err(Malformed::Value("journal proof"));
         }
-        let total = Some(total).filter(|&t| t != UNKNOWN_LENGTH);
-        Ok(JournalHeader {
-            manifest_hash,
-            names_hash,
-            total,
-        })
+        Ok((header, chain))
     }
 }
 
-/// One record: `type 8 | body | CRC-32 of both`.
+/// Proofs, each over the one before: nobody without the key can add, change or reorder a record, nor move a journal
+/// to another directory. To cut some off at the end is all that is left, and does no harm.
+#[derive(Clone, Debug)]
+pub(super) struct Chain {
+    key: OwnerKey,
+    last: blake3::Hash,
+}
+
+impl Chain {
+    fn start(key: &OwnerKey, dir: &Stat, header: &[u8]) -> Chain {
+        let place = [
+            &dir.inode.to_be_bytes()[..],
+            &dir.born.to_be_bytes(),
+            &dir.owner.to_be_bytes(),
+        ];
+        Chain {
+            last: key.mac(Purpose::Header, &[&place.concat(), header]),
+            key: key.clone(),
+        }
+    }
+
+    fn next(&self, record: &[u8]) -> blake3::Hash {
+        self.key.mac(Purpose::Record, &[self.last.as_bytes(), record])
+    }
+}
+
+/// One record: `type 8 | number 32 | hash 256 | proof 256`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Record {
     /// A block was verified and written (not synced).
@@ -74,84 +126,130 @@ pub enum Record {
     },
     /// Everything was verified and synced; only the final names are missing.
     Sealed {
+        /// What to do where they are taken: as the user wanted it in that run.
+        conflicts: Conflicts,
         /// Root over the content.
         root: Root,
     },
 }
 
 impl Record {
-    fn encode(&self, out: &mut Vec<u8>) {
+    fn encode(&self, chain: &mut Chain, out: &mut Vec<u8>) {
         let at = out.len();
-        match self {
-            Record::Block { index, cv } => {
-                out.push(1);
-                out.extend_from_slice(&index.to_be_bytes());
-                out.extend_from_slice(cv);
-            }
-            Record::Sealed { root } => {
-                out.push(2);
-                out.extend_from_slice(&root.0);
-            }
-        }
-        let crc = crc32fast::hash(&out[at..]);
-        out.extend_from_slice(&crc.to_be_bytes());
+        let (kind, number, hash) = match self {
+            Record::Block { index, cv } => (1, *index, cv),
+            Record::Sealed { conflicts, root } => (2, *conflicts as u32, &root.0),
+        };
+        out.push(kind);
+        out.extend_from_slice(&number.to_be_bytes());
+        out.extend_from_slice(hash);
+        chain.last = chain.next(&out[at..]);
+        out.extend_from_slice(chain.last.as_bytes());
     }
 
-    /// The record at the start of `bytes` and its length.
-    fn decode(bytes: &[u8]) -> Result<(Record, usize), Malformed> {
+    /// The record in `bytes`, if it is the next one of `chain`.
+    fn decode(bytes: &[u8], chain: &mut Chain) -> Result<Record, Malformed> {
         let mut r = Reader::new(bytes, "journal record");
-        let record = match r.u8()? {
-            1 => Record::Block {
-                index: r.u32()?,
-                cv: r.array()?,
-            },
+        let (kind, number, hash) = (r.u8()?, r.u32()?, r.array()?);
+        let proof = chain.next(&bytes[..RECORD_LEN - PROOF_LEN]);
+        if proof != r.array::<PROOF_LEN>()? {
+            return Err(Malformed::Value("journal proof"));
+        }
+        let record = match kind {
+            1 => Record::Block { index: number, cv: hash },
             2 => Record::Sealed {
-                root: Root(r.array()?),
+                conflicts: Conflicts::from_number(number).ok_or(Malformed::Value("journal record"))?,
+                root: Root(hash),
             },
             _ => return Err(Malformed::Value("journal record")),
         };
-        let len = bytes.len() - r.len();
-        if r.u32()? != crc32fast::hash(&bytes[..len]) {
-            return Err(Malformed::Value("journal checksum"));
-        }
-        Ok((record, len + 4))
+        chain.last = proof;
+        Ok(record)
     }
 }
 
 /// What a journal says.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct JournalContents {
     /// What it is about.
     pub header: JournalHeader,
     /// Blocks that were verified, by the hash they had.
     pub blocks: BTreeMap<u32, Cv>,
-    /// Set when only the final names were missing.
-    pub sealed: Option<Root>,
-    /// Bytes up to the end of the last intact record.
+    /// Set when only the final names were missing: what to do where they are taken.
+    pub sealed: Option<Conflicts>,
+    /// Bytes up to the end of the last record of a block.
     pub intact: u64,
+    /// The chain up to there.
+    chain: Chain,
 }
 
 impl JournalContents {
-    /// Reads a journal up to its first damage.
+    /// Length of the shortest journal.
+    pub(super) const LEAST: u64 = HEADER_LEN as u64;
+
+    fn new((header, chain): (JournalHeader, Chain)) -> JournalContents {
+        JournalContents {
+            header,
+            blocks: BTreeMap::new(),
+            sealed: None,
+            intact: HEADER_LEN as u64,
+            chain,
+        }
+    }
+
+    /// Reads the journal of the directory `dir` up to its first damage.
     ///
     /// # Errors
-    /// [`Malformed`] when not even the header is intact.
-    pub fn decode(bytes: &[u8]) -> Result<JournalContents, Malformed> {
-        let header = JournalHeader::decode(bytes)?;
-        let (mut blocks, mut sealed, mut at) = (BTreeMap::new(), None, HEADER_LEN);
-        while let Ok((record, len)) = Record::decode(&bytes[at..]) {
-            match record {
-                Record::Block { index, cv } => drop(blocks.insert(index, cv)),
-                Record::Sealed { root } => sealed = Some(root),
-            }
-            at += len;
+    /// [`Malformed`] when `key` did not make it, or for another directory.
+    pub fn decode(bytes: &[u8], key: &OwnerKey, dir: &Stat) -> Result<JournalContents, Malformed> {
+        let mut contents = JournalContents::new(JournalHeader::decode(bytes, key, dir)?);
+        contents.add(&bytes[HEADER_LEN..]);
+        Ok(contents)
+    }
+
+    /// Reads the header of a journal, which may be anybody's file of any length. `None` if it is not ours.
+    pub(super) fn open<L: Layer>(layer: &L, file: &L::File, dir: &Stat) -> io::Result<Option<JournalContents>> {
+        let mut bytes = [0; HEADER_LEN];
+        match layer.read_at(file, 0, &mut bytes) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            other => other?,
         }
-        Ok(JournalContents {
-            header,
-            blocks,
-            sealed,
-            intact: at as u64,
-        })
+        Ok(JournalHeader::decode(&bytes, layer.key(), dir)
+            .ok()
+            .map(JournalContents::new))
+    }
+
+    /// Reads on to the first damage: only what this program wrote is held in memory.
+    pub(super) fn read<L: Layer>(&mut self, layer: &L, file: &L::File) -> io::Result<()> {
+        let (mut at, end) = (HEADER_LEN as u64, layer.len(file)?);
+        let mut bytes = vec![0; RECORD_LEN * RECORDS_AT_ONCE];
+        loop {
+            let here = end.saturating_sub(at).min(bytes.len() as u64) as usize / RECORD_LEN * RECORD_LEN;
+            layer.read_at(file, at, &mut bytes[..here])?;
+            if !self.add(&bytes[..here]) {
+                return Ok(());
+            }
+            at += here as u64;
+        }
+    }
+
+    /// Takes whole records; false at the end and where they are damaged.
+    fn add(&mut self, bytes: &[u8]) -> bool {
+        for record in bytes.chunks(RECORD_LEN) {
+            let mut chain = self.chain.clone();
+            match Record::decode(record, &mut chain) {
+                // Nothing follows it.
+                Ok(Record::Sealed { conflicts, .. }) => {
+                    self.sealed = Some(conflicts);
+                    return false;
+                }
+                Ok(Record::Block { index, cv }) => drop(self.blocks.insert(index, cv)),
+                Err(_) => return false,
+            }
+            self.chain = chain;
+            self.intact += RECORD_LEN as u64;
+        }
+        !bytes.is_empty()
     }
 }
 
@@ -160,42 +258,57 @@ impl JournalContents {
 pub(super) struct Journal<F> {
     file: F,
     end: u64,
+    chain: Chain,
+}
+
+/// Puts a new journal, of the directory `dir`, at its start on the medium.
+pub(super) fn start<L: Layer>(
+    layer: &L,
+    file: &L::File,
+    header: &JournalHeader,
+    dir: &Stat,
+) -> io::Result<Chain> {
+    let (bytes, chain) = header.encode(layer.key(), dir);
+    layer.write_at(file, 0, &bytes)?;
+    layer.sync(file)?;
+    Ok(chain)
 }
 
 impl<F> Journal<F> {
-    /// Starts a journal at `path`, on the medium when this returns.
-    pub(super) fn create<L: Layer<File = F>>(
-        layer: &L,
-        path: &Path,
-        header: &JournalHeader,
-        blocks: &BTreeMap<u32, Cv>,
-    ) -> io::Result<Journal<F>> {
-        let file = layer.create_new(path)?;
-        layer.try_lock(&file)?;
-        let mut bytes = header.encode();
-        for (&index, &cv) in blocks {
-            Record::Block { index, cv }.encode(&mut bytes);
-        }
-        layer.write_at(&file, 0, &bytes)?;
-        layer.sync(&file)?;
-        Ok(Journal {
+    /// Goes on with a journal that was started with [`start`].
+    pub(super) fn started(file: F, chain: Chain) -> Journal<F> {
+        Journal {
             file,
-            end: bytes.len() as u64,
-        })
+            end: HEADER_LEN as u64,
+            chain,
+        }
     }
 
-    /// Goes on with a journal whose intact part is `intact` bytes long.
-    pub(super) fn resume<L: Layer<File = F>>(layer: &L, file: F, intact: u64) -> io::Result<Journal<F>> {
-        layer.set_len(&file, intact)?;
-        Ok(Journal { file, end: intact })
+    /// Goes on with a journal. If it was sealed it is so no more, before anything it speaks of can change.
+    pub(super) fn resume<L: Layer<File = F>>(
+        layer: &L,
+        file: F,
+        contents: &JournalContents,
+    ) -> io::Result<Journal<F>> {
+        if layer.len(&file)? > contents.intact {
+            layer.set_len(&file, contents.intact)?;
+            layer.sync(&file)?;
+        }
+        Ok(Journal {
+            file,
+            end: contents.intact,
+            chain: contents.chain.clone(),
+        })
     }
 
     /// Appends a record.
     pub(super) fn append<L: Layer<File = F>>(&mut self, layer: &L, record: &Record) -> io::Result<()> {
-        let mut bytes = Vec::with_capacity(41);
-        record.encode(&mut bytes);
+        let mut bytes = Vec::with_capacity(RECORD_LEN);
+        let mut chain = self.chain.clone();
+        record.encode(&mut chain, &mut bytes);
         layer.write_at(&self.file, self.end, &bytes)?;
         self.end += bytes.len() as u64;
+        self.chain = chain;
         Ok(())
     }
 
@@ -211,52 +324,94 @@ mod tests {
 
     use super::*;
 
+    const DIR: Stat = Stat {
+        inode: 12,
+        born: 34,
+        owner: 56,
+        mode: 0o700,
+    };
+
+    fn key() -> OwnerKey {
+        OwnerKey::from_bytes([9; 32])
+    }
+
+    fn decode(bytes: &[u8]) -> Result<JournalContents, Malformed> {
+        JournalContents::decode(bytes, &key(), &DIR)
+    }
+
     fn sample() -> Vec<u8> {
         let header = JournalHeader {
             manifest_hash: [1; 32],
             names_hash: [2; 32],
             total: Some(77),
+            private: true,
         };
-        let mut bytes = header.encode();
+        let (mut bytes, mut chain) = header.encode(&key(), &DIR);
         for index in [0, 1, 5, 0] {
-            Record::Block {
-                index,
-                cv: [bytes.len() as u8; 32],
-            }
-            .encode(&mut bytes);
+            let cv = [bytes.len() as u8; 32];
+            Record::Block { index, cv }.encode(&mut chain, &mut bytes);
         }
-        Record::Sealed { root: Root([7; 32]) }.encode(&mut bytes);
+        let sealed = Record::Sealed {
+            conflicts: Conflicts::Overwrite,
+            root: Root([7; 32]),
+        };
+        sealed.encode(&mut chain, &mut bytes);
         bytes
     }
 
     #[test]
     fn a_torn_tail_is_ignored_wherever_it_is_torn() {
         let bytes = sample();
-        let whole = JournalContents::decode(&bytes).unwrap();
+        let whole = decode(&bytes).unwrap();
         assert_eq!(
             (whole.blocks.len(), whole.sealed, whole.intact),
-            (3, Some(Root([7; 32])), bytes.len() as u64)
+            (3, Some(Conflicts::Overwrite), (bytes.len() - RECORD_LEN) as u64)
         );
         assert_eq!(whole.header.total, Some(77));
         for cut in 0..bytes.len() {
-            match JournalContents::decode(&bytes[..cut]) {
+            match decode(&bytes[..cut]) {
                 Err(_) => assert!(cut < HEADER_LEN),
                 Ok(part) => {
                     assert!(part.sealed.is_none() && part.intact <= cut as u64);
-                    assert_eq!((part.intact as usize - HEADER_LEN) % 41, 0);
+                    assert_eq!((part.intact as usize - HEADER_LEN) % RECORD_LEN, 0);
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_journal_of_another_key_or_directory_is_not_ours() {
+        let bytes = sample();
+        assert!(JournalContents::decode(&bytes, &OwnerKey::from_bytes([8; 32]), &DIR).is_err());
+        let others = [
+            Stat { inode: 13, ..DIR },
+            Stat { born: 35, ..DIR },
+            Stat { owner: 57, ..DIR },
+        ];
+        for other in others {
+            assert!(JournalContents::decode(&bytes, &key(), &other).is_err());
+        }
+    }
+
+    #[test]
+    fn records_of_another_journal_or_out_of_order_are_not_taken() {
+        let bytes = sample();
+        let record = |n: usize| &bytes[HEADER_LEN + n * RECORD_LEN..][..RECORD_LEN];
+        let header = &bytes[..HEADER_LEN];
+        let seal_alone = decode(&[header, record(4)].concat()).unwrap();
+        assert!(seal_alone.sealed.is_none() && seal_alone.blocks.is_empty());
+        let left_out = decode(&[header, record(0), record(2)].concat()).unwrap();
+        assert_eq!(left_out.blocks.len(), 1);
     }
 
     proptest! {
         #[test]
         fn damage_ends_the_journal_and_never_invents_a_record(at in 0usize..1000, bit in 0u8..8) {
             let mut bytes = sample();
-            let whole = JournalContents::decode(&bytes).unwrap();
+            let whole = decode(&bytes).unwrap();
             let at = at % bytes.len();
             bytes[at] ^= 1 << bit;
-            if let Ok(got) = JournalContents::decode(&bytes) {
+            if let Ok(got) = decode(&bytes) {
                 prop_assert!(got.intact <= at as u64);
                 prop_assert!(got.sealed.is_none());
                 prop_assert!(got.blocks.len() <= whole.blocks.len());
@@ -265,7 +420,7 @@ mod tests {
 
         #[test]
         fn random_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = JournalContents::decode(&bytes);
+            let _ = decode(&bytes);
         }
     }
 }

@@ -6,6 +6,8 @@
 use std::io;
 use std::path::Path;
 
+use super::owner::OwnerKey;
+
 /// What lies at a path. Links are not followed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NodeKind {
@@ -30,12 +32,34 @@ pub struct NodeInfo {
     pub mtime: i64,
 }
 
+/// By what something on the disk is known, and whose it is. Of an open file or directory, never of a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stat {
+    /// Its number on its file system (inode, file id); 0 where that changes with every mount.
+    pub inode: u64,
+    /// When it was made, nanoseconds since 1970; 0 where that is not known.
+    pub born: i64,
+    /// The user it belongs to; 0 where there are no such.
+    pub owner: u32,
+    /// Permission bits, where there are such.
+    pub mode: u16,
+}
+
 /// The file-system calls of a receiver.
 #[expect(clippy::missing_errors_doc, reason = "every call fails as the system's does")]
 pub trait Layer: Send {
     /// An open file, or for [`Layer::open_dir`] a directory.
     type File: Send;
 
+    /// The key by which this user's own directories are known.
+    fn key(&self) -> &OwnerKey;
+    /// Opens the directory at `dir`, not through a link, and keeps it open: from now on every path below `dir` is
+    /// looked up in it, also after [`Layer::rename_noreplace`], whatever somebody else puts in its place.
+    fn hold(&self, dir: &Path) -> io::Result<Stat>;
+    /// Lets go of a directory that was held.
+    fn release(&self, dir: &Path);
+    /// By what an open file is known, and whose it is.
+    fn stat(&self, file: &Self::File) -> io::Result<Stat>;
     /// Creates a file that must not exist, for reading and writing, private to the user until it is finished.
     fn create_new(&self, path: &Path) -> io::Result<Self::File>;
     /// Opens an existing regular file for reading and writing; a link is refused.

@@ -24,6 +24,7 @@ pub mod names;
 pub mod offer;
 pub mod ordered;
 mod origin;
+pub mod owner;
 pub mod pipe;
 pub mod place;
 pub mod receive;

@@ -101,6 +101,12 @@ impl SafeName {
     }
 }
 
+/// Whether a top-level name may be, on some file system, that of a directory in which transfers are received.
+pub(super) fn is_staging_like(name: &[u8]) -> bool {
+    name.last_chunk::<5>()
+        .is_some_and(|end| end.eq_ignore_ascii_case(b".part"))
+}
+
 /// A system's name as bytes for the wire.
 pub fn bytes_from_os(name: &std::ffi::OsStr) -> Vec<u8> {
     // Raw bytes on Unix, UTF-8 with surrogates kept on Windows.

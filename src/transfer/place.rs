@@ -10,7 +10,7 @@ use super::error::LocalError;
 use super::layer::{Layer, NodeInfo, NodeKind};
 use super::manifest::{EntryIndex, Kind, Manifest};
 use super::names::{self, SafeName};
-use super::staging::Staging;
+use super::staging::{self, Staging};
 
 /// Up to so many files are synced one by one; more by one call for the whole file system.
 const FEW_FILES: usize = 32;
@@ -20,9 +20,21 @@ const FEW_FILES: usize = 32;
 pub enum Conflicts {
     /// Take another: `name (1)`.
     #[default]
-    Rename,
+    Rename = 0,
     /// Replace files; trees are merged.
-    Overwrite,
+    Overwrite = 1,
+    /// As [`Conflicts::Overwrite`], and what is there already is compared, so that only what differs is sent. The peer
+    /// learns by that what lies under the names it sends.
+    Update = 2,
+}
+
+impl Conflicts {
+    /// The rule that a journal calls by this number.
+    pub(super) fn from_number(number: u32) -> Option<Conflicts> {
+        [Conflicts::Rename, Conflicts::Overwrite, Conflicts::Update]
+            .into_iter()
+            .find(|&rule| rule as u32 == number)
+    }
 }
 
 /// A top-level entry and the name it ended under.
@@ -183,6 +195,9 @@ pub(super) fn place_all<L: Layer>(
     names.sort_unstable();
     for name in names {
         let name = PathBuf::from(name);
+        if staging::could_be_part(name.as_os_str()) {
+            return Err(failed(io::ErrorKind::InvalidFilename.into()));
+        }
         let final_name = place_one(layer, &data.join(&name), &name, conflicts)
             .map_err(|e| LocalError::new("name", layer.root().join(&name), e))?;
         placed.push(Placed {
@@ -201,8 +216,9 @@ pub(super) fn place_all<L: Layer>(
             finish_top(layer, &placed, manifest, top.0).map_err(failed)?;
         }
     }
-    if layer.info(&data).map_err(failed)?.is_none() {
-        layer.create_dir(&data).map_err(failed)?;
+    if layer.info(&data).map_err(failed)?.is_some() {
+        // Only if nothing is left in it.
+        layer.remove_dir(&data).map_err(failed)?;
     }
     staging.remove(layer).map_err(failed)?;
     Ok(placed)
@@ -260,7 +276,7 @@ fn place_one<L: Layer>(layer: &L, from: &Path, name: &Path, conflicts: Conflicts
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
         Err(e) => return Err(e),
     }
-    if conflicts == Conflicts::Overwrite {
+    if conflicts != Conflicts::Rename {
         let is_dir = |info: Option<NodeInfo>| info.is_some_and(|i| i.kind == NodeKind::Dir);
         match (is_dir(layer.info(from)?), is_dir(layer.info(name)?)) {
             (false, false) => return layer.rename_replace(from, name).map(|()| name.to_owned()),

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::assemble::{Buffer, Extent, Filled};
-use super::base::Base;
+use super::base::{Base, Compare};
 use super::blocks::{BlockHash, Cv, Root, RootBuilder, hash_block};
 use super::breach::Breach;
 use super::error::{LocalError, Malformed, TransferError};
@@ -45,7 +45,8 @@ pub struct Sink<L: Layer> {
     manifest: Arc<Manifest>,
     tree: Tree<L::File>,
     base: Base<L::File>,
-    journal: Journal<L::File>,
+    /// Until everything is sealed.
+    journal: Option<Journal<L::File>>,
     conflicts: Conflicts,
     total: Option<u64>,
     /// Blocks an earlier run verified, with their hashes then; taken out as they are settled.
@@ -80,13 +81,15 @@ impl<L: Layer> Sink<L> {
         let mut kept = opened.kept;
         drop(kept.split_off(&total.map_or(u32::MAX, block_count)));
         let at_root = |e| LocalError::new("read", layer.root(), e);
-        let base = Base::open(&layer, &manifest, kept.is_empty()).map_err(at_root)?;
+        let base = Base::open(&layer, &manifest, opened.compare, kept.is_empty()).map_err(at_root)?;
         let space = if base.equal { Space::Trust } else { Space::Check };
+        let mut journal = Some(opened.journal);
         let tree =
             Tree::open(&layer, &staging, Arc::clone(&manifest), opened.found, space).inspect_err(|_| {
                 // Nothing was received: leave nothing behind.
                 if opened.found == Before::Nothing {
-                    let _ = staging.clear(&layer);
+                    drop(journal.take());
+                    let _ = staging.remove(&layer);
                 }
             })?;
         Ok(Sink {
@@ -95,7 +98,7 @@ impl<L: Layer> Sink<L> {
             manifest,
             tree,
             base,
-            journal: opened.journal,
+            journal,
             conflicts,
             total,
             kept,
@@ -132,12 +135,14 @@ impl<L: Layer> Sink<L> {
             return Err(Malformed::TooMuch("block hashes").into());
         }
         self.announced.insert(index, cv);
+        let was_held = self.is_held(index);
         if self.kept.get(&index).is_some_and(|kept| *kept != cv) {
             self.kept.remove(&index);
-            if !self.base.blocks.contains(index) {
-                events.push(StoreEvent::Need(block));
-                return Ok(());
-            }
+        }
+        self.base.on_announced(index, &cv);
+        if was_held && !self.is_held(index) {
+            events.push(StoreEvent::Need(block));
+            return Ok(());
         }
         match self.is_held(index) {
             true => self.recheck.push_back(block),
@@ -277,7 +282,10 @@ impl<L: Layer> Sink<L> {
 
     fn append(&mut self, record: &Record) -> Result<(), LocalError> {
         let failed = |e| LocalError::new("write", self.layer.root().join(self.staging.journal()), e);
-        self.journal.append(&self.layer, record).map_err(failed)
+        match &mut self.journal {
+            Some(journal) => journal.append(&self.layer, record).map_err(failed),
+            None => Ok(()),
+        }
     }
 
     fn confirm(&mut self, block: BlockIndex, hash: &BlockHash, events: &mut Vec<StoreEvent>) {
@@ -300,8 +308,8 @@ impl<L: Layer> Sink<L> {
             return Err(Breach::StreamEnd.into());
         }
         self.total = Some(total);
+        // The file is cut when all of it is verified: until then what is kept of it may be another sender's.
         drop(self.kept.split_off(&blocks));
-        self.tree.set_stream_len(&self.layer, total)?;
         Ok(())
     }
 
@@ -348,42 +356,57 @@ impl<L: Layer> Sink<L> {
             }
             None => return Err(Breach::DoneTooEarly.into()),
         }
+        if self.manifest.is_stream() {
+            self.tree.set_stream_len(&self.layer, total)?;
+        }
         self.tree.close();
         self.base.tree.close();
-        if self.base.equal {
-            let failed = |e| LocalError::new("remove", self.layer.root().join(self.staging.dir()), e);
-            self.staging.clear(&self.layer).map_err(failed)?;
-            if self.conflicts == Conflicts::Overwrite {
-                let failed = |e| LocalError::new("date the files in", self.layer.root(), e);
-                place::retime(&self.layer, &self.manifest).map_err(failed)?;
-            }
-            let placed = self
-                .manifest
-                .iter()
-                .filter(|(_, e)| e.parent.is_none())
-                .map(|(index, _)| {
-                    let name = self.manifest.path(index);
-                    Placed {
-                        final_name: name.clone(),
-                        name,
-                        already_there: true,
-                    }
-                });
-            events.push(StoreEvent::Finished {
-                root,
-                placed: placed.collect(),
-            });
-            return Ok(());
+        let placed = if self.base.equal {
+            self.leave_as_it_is()?
+        } else {
+            self.seal(root)?;
+            place::place_all(&self.layer, &self.staging, self.conflicts, Some(&self.manifest))?
+        };
+        events.push(StoreEvent::Finished { root, placed });
+        Ok(())
+    }
+
+    /// Everything lies under its final name already.
+    fn leave_as_it_is(&mut self) -> Result<Vec<Placed>, LocalError> {
+        // Not every system removes a directory in which a file is open.
+        drop(self.journal.take());
+        let failed = |e| LocalError::new("remove", self.layer.root().join(self.staging.dir()), e);
+        self.staging.remove(&self.layer).map_err(failed)?;
+        if let Compare::Finals { retime: true } = self.base.compare {
+            let failed = |e| LocalError::new("date the files in", self.layer.root(), e);
+            place::retime(&self.layer, &self.manifest).map_err(failed)?;
         }
+        let top = self.manifest.iter().filter(|(_, e)| e.parent.is_none());
+        let placed = top.map(|(index, _)| {
+            let name = self.manifest.path(index);
+            Placed {
+                final_name: name.clone(),
+                name,
+                already_there: true,
+            }
+        });
+        Ok(placed.collect())
+    }
+
+    /// All is verified: only the final names are missing once this is on the medium.
+    fn seal(&mut self, root: Root) -> Result<(), LocalError> {
         let done = |index| self.tree.is_settled(index);
         place::settle(&self.layer, &self.staging, &self.manifest, done)?;
         place::check_listing(&self.layer, &self.staging, &self.manifest)?;
-        self.append(&Record::Sealed { root })?;
+        self.append(&Record::Sealed {
+            conflicts: self.conflicts,
+            root,
+        })?;
         let failed = |e| LocalError::new("sync", self.layer.root().join(self.staging.journal()), e);
-        self.journal.sync(&self.layer).map_err(failed)?;
-        let placed = place::place_all(&self.layer, &self.staging, self.conflicts, Some(&self.manifest))?;
-        events.push(StoreEvent::Finished { root, placed });
-        Ok(())
+        match self.journal.take() {
+            Some(journal) => journal.sync(&self.layer).map_err(failed),
+            None => Ok(()),
+        }
     }
 }
 

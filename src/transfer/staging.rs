@@ -1,31 +1,40 @@
 //! Where a transfer is received before it has its final name: `NAME.part/` in the output directory, holding
 //! `journal` and `data/`.
 //!
-//! A directory of that name that is not ours is left alone and another name taken. Ours are known by an intact
-//! journal, or by being empty (a crash just after creation, or just before removal).
+//! A directory is ours by proof, not by its name: its journal was made under the user's key and for this very
+//! directory ([`super::journal`]). Whatever else has the name is a stranger's: nothing in it is placed, emptied or
+//! removed, and another name is taken. Ours are made and removed under a temporary name that is itself a proof, so
+//! that no crash leaves one of ours that cannot be told from a stranger's.
 
-use std::collections::BTreeMap;
+mod create;
+mod survey;
+
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::block_count;
-use super::blocks::Cv;
+pub(super) use self::create::{Before, open};
+pub use self::survey::{Complete, Kept, Prospect, prospect};
 use super::error::LocalError;
-use super::journal::{Journal, JournalContents, JournalHeader};
-use super::layer::{Layer, NodeInfo, NodeKind, remove_all};
-use super::names::SafeName;
-use super::offer::Offer;
-use super::place::{self, Conflicts};
+use super::journal::JournalContents;
+use super::layer::{Layer, NodeInfo, NodeKind, Stat, remove_all};
+use super::names::{self, SafeName};
+use super::owner::{OwnerKey, Purpose};
 
 const JOURNAL: &str = "journal";
 const DATA: &str = "data";
 const TRIAL: &str = "names";
 const SUFFIX: &str = ".part";
+const TEMPORARY: &str = "p2pcopy-";
 
 /// Whether a directory of this name may be one of ours.
 pub(super) fn is_part(name: &OsStr) -> bool {
     name.as_encoded_bytes().ends_with(SUFFIX.as_bytes())
+}
+
+/// Whether some file system may take this name for that of a staging directory. Nothing received has such a name.
+pub(super) fn could_be_part(name: &OsStr) -> bool {
+    names::is_staging_like(name.as_encoded_bytes())
 }
 
 /// Whether ours hold something of this name.
@@ -54,6 +63,26 @@ impl Staging {
         }
     }
 
+    /// The `n`th name under which the directory `name` is made and removed.
+    fn temporary(key: &OwnerKey, name: &Path, n: u32) -> Staging {
+        let name = name.as_os_str().as_encoded_bytes();
+        let [a, b, c, d, ..] = *key.mac(Purpose::Nonce, &[&n.to_be_bytes(), name]).as_bytes();
+        let nonce = u32::from_be_bytes([a, b, c, d]);
+        Staging {
+            dir: PathBuf::from(temporary_name(key, nonce)),
+        }
+    }
+
+    /// Whether its name proves that it was made or is removed by us.
+    fn is_temporary(&self, key: &OwnerKey) -> bool {
+        let nonce = self
+            .dir
+            .to_str()
+            .and_then(|name| name.strip_prefix(TEMPORARY)?.get(..8))
+            .and_then(|nonce| u32::from_str_radix(nonce, 16).ok());
+        nonce.is_some_and(|nonce| self.dir.as_os_str() == temporary_name(key, nonce).as_str())
+    }
+
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
@@ -71,33 +100,67 @@ impl Staging {
         self.dir.join(TRIAL)
     }
 
-    /// Removes the staging directory with all that is in it. The journal goes last: what a crash leaves is still
-    /// known for ours.
-    pub(super) fn clear<L: Layer>(&self, layer: &L) -> io::Result<()> {
-        remove_all(layer, &self.data())?;
-        for name in layer.list(&self.dir)? {
-            remove_all(layer, &self.dir.join(name))?;
+    /// Removes the staging directory with all that is in it. It takes a temporary name first: from then on no crash
+    /// can bring it back half empty.
+    pub(super) fn remove<L: Layer>(&self, layer: &L) -> io::Result<()> {
+        if self.is_temporary(layer.key()) {
+            return self.clear(layer);
         }
-        layer.remove_dir(&self.dir)
+        for n in 0..MAX_CANDIDATES {
+            let other = Staging::temporary(layer.key(), &self.dir, n);
+            match layer.rename_noreplace(&self.dir, &other.dir) {
+                Ok(()) => {
+                    layer.sync(&layer.open_dir(Path::new(""))?)?;
+                    return other.clear(layer);
+                }
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    sweep(layer, &other)?;
+                }
+                // Another run found it complete and did the same.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(e) => return Err(e),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    /// Removes the empty staging directory after success. In this order, so that a crash leaves what
-    /// [`examine`] knows for ours.
-    pub(super) fn remove<L: Layer>(&self, layer: &L) -> io::Result<()> {
-        layer.remove_dir(&self.data())?;
-        layer.remove_file(&self.journal())?;
+    /// The journal goes last.
+    fn clear<L: Layer>(&self, layer: &L) -> io::Result<()> {
+        for name in layer.list(&self.dir)?.into_iter().filter(|name| name != JOURNAL) {
+            remove_all(layer, &self.dir.join(name))?;
+        }
+        if layer.info(&self.journal())?.is_some() {
+            layer.remove_file(&self.journal())?;
+        }
         layer.remove_dir(&self.dir)
     }
 }
 
+fn temporary_name(key: &OwnerKey, nonce: u32) -> String {
+    let tag = key.mac(Purpose::Name, &[&nonce.to_be_bytes()]);
+    format!("{TEMPORARY}{nonce:08x}{}{SUFFIX}", &tag.to_hex()[..16])
+}
+
+/// A directory that this user's program made.
+pub(super) struct Ours<F> {
+    /// Its journal, locked.
+    pub(super) file: F,
+    pub(super) contents: JournalContents,
+}
+
 enum Found<F> {
     Nothing,
-    Foreign,
-    /// Ours, without a journal: nothing in it is worth keeping.
-    Empty,
+    /// Nobody knows whose it is.
+    Stranger,
     /// Ours, and being received into by another process.
     Busy,
-    Ours(F, JournalContents),
+    /// Ours. It is held ([`Layer::hold`]).
+    Ours(Ours<F>),
+}
+
+/// Whether everybody but the user is kept out, where the file system keeps permission bits at all.
+fn is_private(dir: &Stat, private: bool) -> bool {
+    !private || dir.mode & 0o077 == 0
 }
 
 fn examine<L: Layer>(layer: &L, staging: &Staging) -> io::Result<Found<L::File>> {
@@ -106,233 +169,76 @@ fn examine<L: Layer>(layer: &L, staging: &Staging) -> io::Result<Found<L::File>>
         Some(NodeInfo {
             kind: NodeKind::Dir, ..
         }) => {}
-        Some(_) => return Ok(Found::Foreign),
+        Some(_) => return Ok(Found::Stranger),
     }
-    let nothing_received = || -> io::Result<bool> {
-        let others = layer
-            .list(staging.dir())?
-            .into_iter()
-            .any(|n| n != JOURNAL && n != DATA);
-        let data = layer.info(&staging.data())?;
-        Ok(!others
-            && match data {
-                None => true,
-                Some(NodeInfo {
-                    kind: NodeKind::Dir, ..
-                }) => layer.list(&staging.data())?.is_empty(),
-                Some(_) => false,
-            })
+    let found = prove(layer, staging);
+    if !matches!(found, Ok(Found::Ours(_))) {
+        layer.release(staging.dir());
+    }
+    match found {
+        // What we made we may read.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(Found::Stranger),
+        other => other,
+    }
+}
+
+fn prove<L: Layer>(layer: &L, staging: &Staging) -> io::Result<Found<L::File>> {
+    let dir = layer.hold(staging.dir())?;
+    let is = |path: &Path, wanted: NodeKind| -> io::Result<bool> {
+        Ok(layer.info(path)?.is_some_and(|info| info.kind == wanted))
     };
-    if !matches!(
-        layer.info(&staging.journal())?,
-        Some(NodeInfo {
-            kind: NodeKind::File,
-            ..
-        })
-    ) {
-        return Ok(if nothing_received()? {
-            Found::Empty
-        } else {
-            Found::Foreign
-        });
+    if !is(&staging.journal(), NodeKind::File)? {
+        return Ok(Found::Stranger);
     }
-    let file = layer.open(&staging.journal())?;
+    let file = layer.open_read(&staging.journal())?;
+    let Some(contents) = JournalContents::open(layer, &file, &dir)? else {
+        return Ok(Found::Stranger);
+    };
+    if !is_private(&dir, contents.header.private) {
+        return Ok(Found::Stranger);
+    }
+    // From here on nobody but this user can have had a hand in it.
+    let (file, mut contents) = (layer.open(&staging.journal())?, contents);
     if !layer.try_lock(&file)? {
         return Ok(Found::Busy);
     }
-    let mut bytes = vec![0; usize::try_from(layer.len(&file)?).unwrap_or(usize::MAX)];
-    layer.read_at(&file, 0, &mut bytes)?;
-    Ok(match JournalContents::decode(&bytes) {
-        Ok(contents) => Found::Ours(file, contents),
-        Err(_) if nothing_received()? => Found::Empty,
-        Err(_) => Found::Foreign,
-    })
+    contents.read(layer, &file)?;
+    Ok(Found::Ours(Ours { file, contents }))
 }
 
-/// What an earlier run kept of the same transfer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Kept {
-    /// Blocks it had verified.
-    pub blocks: u32,
-    /// Blocks of the content as it was then.
-    pub of: u32,
-    /// Whether the sender's files changed since; they are then compared block by block.
-    pub changed: bool,
-}
-
-impl Kept {
-    /// How much is kept, in whole percent, rounded down.
-    pub fn percent(&self) -> u8 {
-        (u64::from(self.blocks) * 100 / u64::from(self.of.max(1))).min(100) as u8
+/// Removes what a crash left under a temporary name. False if something else is there, or another run is at it.
+fn sweep<L: Layer>(layer: &L, staging: &Staging) -> io::Result<bool> {
+    if !staging.is_temporary(layer.key()) {
+        return Ok(false);
     }
-}
-
-/// What the user should know before saying yes.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Prospect {
-    /// What is there of the same transfer already.
-    pub kept: Option<Kept>,
-    /// Top-level names that are taken.
-    pub taken: Vec<SafeName>,
-    /// Bytes free, where that can be known.
-    pub free: Option<u64>,
-}
-
-/// Looks around in the output directory for what `offer` would meet there. Changes nothing.
-///
-/// # Errors
-/// When the directory cannot be read.
-pub fn prospect<L: Layer>(layer: &L, offer: &Offer) -> Result<Prospect, LocalError> {
-    let at_root = |e| LocalError::new("read", layer.root(), e);
-    let mut prospect = Prospect {
-        kept: None,
-        taken: Vec::new(),
-        free: layer.free_space(),
-    };
-    for top in &offer.top {
-        if layer
-            .info(Path::new(&top.name.to_os()))
-            .map_err(at_root)?
-            .is_some()
-        {
-            prospect.taken.push(top.name.clone());
+    match examine(layer, staging)? {
+        Found::Nothing => return Ok(true),
+        Found::Busy => return Ok(false),
+        Found::Ours(_) => return staging.clear(layer).map(|()| true),
+        Found::Stranger => {}
+    }
+    // Its name alone is no leave to remove somebody's files: only an empty directory goes, or one whose journal was
+    // just begun.
+    let outcome = layer.hold(staging.dir()).and_then(|_| {
+        let begun = |info: NodeInfo| info.kind == NodeKind::File && info.len <= JournalContents::LEAST;
+        let names = layer.list(staging.dir())?;
+        if names.iter().any(|name| name != JOURNAL) {
+            return Ok(false);
         }
-    }
-    let Some(first) = offer.top.first() else {
-        return Ok(prospect);
-    };
-    for n in 0..MAX_CANDIDATES {
-        match examine(layer, &Staging::candidate(&first.name, n)).map_err(at_root)? {
-            Found::Nothing => break,
-            Found::Ours(_, journal) if journal.header.names_hash == offer.names_hash => {
-                prospect.kept = Some(Kept {
-                    blocks: journal.blocks.len() as u32,
-                    of: block_count(journal.header.total.unwrap_or(0)),
-                    changed: journal.header.manifest_hash != offer.manifest_hash,
-                });
-                break;
+        if !names.is_empty() {
+            if !layer.info(&staging.journal())?.is_some_and(begun) {
+                return Ok(false);
             }
-            _ => {}
+            layer.remove_file(&staging.journal())?;
         }
+        layer.remove_dir(staging.dir()).map(|()| true)
+    });
+    layer.release(staging.dir());
+    match outcome {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+        other => other,
     }
-    Ok(prospect)
-}
-
-/// An opened staging directory.
-pub(super) struct Opened<F> {
-    pub(super) staging: Staging,
-    pub(super) journal: Journal<F>,
-    /// Blocks an earlier run verified, by their hashes then.
-    pub(super) kept: BTreeMap<u32, Cv>,
-    pub(super) found: Before,
-}
-
-/// What was in a staging directory when it was opened.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Before {
-    /// It is new.
-    Nothing,
-    /// The same transfer.
-    Same,
-    /// The same names with other sizes or times.
-    Changed,
-}
-
-/// Finds the staging directory of an earlier run of the same transfer, or makes a new one. A transfer that only
-/// lacked its final names is given them first.
-pub(super) fn open<L: Layer>(
-    layer: &L,
-    offer: &Offer,
-    conflicts: Conflicts,
-) -> Result<Opened<L::File>, LocalError> {
-    let first = offer.top.first().map(|top| &top.name).ok_or_else(|| {
-        LocalError::new(
-            "create",
-            layer.root(),
-            io::Error::from(io::ErrorKind::InvalidInput),
-        )
-    })?;
-    let header = JournalHeader {
-        manifest_hash: offer.manifest_hash,
-        names_hash: offer.names_hash,
-        total: (!offer.stream).then_some(offer.bytes),
-    };
-    let mut n = 0;
-    while n < MAX_CANDIDATES {
-        let staging = Staging::candidate(first, n);
-        let failed = |e| LocalError::new("keep what arrives in", layer.root().join(staging.dir()), e);
-        match examine(layer, &staging).map_err(failed)? {
-            Found::Nothing => {
-                layer.create_dir(staging.dir()).map_err(failed)?;
-                return create(layer, staging.clone(), &header).map_err(failed);
-            }
-            Found::Empty => {
-                remove_all(layer, &staging.data()).map_err(failed)?;
-                remove_all(layer, &staging.journal()).map_err(failed)?;
-                return create(layer, staging.clone(), &header).map_err(failed);
-            }
-            Found::Ours(file, journal) if journal.sealed.is_some() => {
-                place::place_all(layer, &staging, conflicts, None)?;
-                // Its names are settled; what is offered now starts afresh under this number.
-                drop(file);
-                continue;
-            }
-            Found::Ours(file, journal) if journal.header.names_hash == offer.names_hash => {
-                return resume(layer, staging.clone(), file, journal, &header).map_err(failed);
-            }
-            Found::Ours(..) | Found::Foreign | Found::Busy => n += 1,
-        }
-    }
-    Err(LocalError::Busy(
-        layer.root().join(Staging::candidate(first, 0).dir()),
-    ))
-}
-
-fn create<L: Layer>(layer: &L, staging: Staging, header: &JournalHeader) -> io::Result<Opened<L::File>> {
-    let journal = Journal::create(layer, &staging.journal(), header, &BTreeMap::new())?;
-    layer.create_dir(&staging.data())?;
-    layer.sync(&layer.open_dir(staging.dir())?)?;
-    layer.sync(&layer.open_dir(Path::new(""))?)?;
-    Ok(Opened {
-        staging,
-        journal,
-        kept: BTreeMap::new(),
-        found: Before::Nothing,
-    })
-}
-
-fn resume<L: Layer>(
-    layer: &L,
-    staging: Staging,
-    file: L::File,
-    contents: JournalContents,
-    header: &JournalHeader,
-) -> io::Result<Opened<L::File>> {
-    let found = if contents.header == *header {
-        Before::Same
-    } else {
-        Before::Changed
-    };
-    if layer.info(&staging.data())?.is_none() {
-        layer.create_dir(&staging.data())?;
-    }
-    let journal = if found == Before::Same {
-        Journal::resume(layer, file, contents.intact)?
-    } else {
-        // A new header, put in place in one step; the old one's records are still worth comparing with.
-        let fresh = staging.dir().join("journal.new");
-        remove_all(layer, &fresh)?;
-        let journal = Journal::create(layer, &fresh, header, &contents.blocks)?;
-        layer.rename_replace(&fresh, &staging.journal())?;
-        layer.sync(&layer.open_dir(staging.dir())?)?;
-        journal
-    };
-    Ok(Opened {
-        staging,
-        journal,
-        kept: contents.blocks,
-        found,
-    })
 }
 
 /// Removes what interrupted transfers left in the output directory, except those that are running. Returns the
@@ -352,9 +258,20 @@ pub fn discard<L: Layer>(layer: &L) -> Result<Vec<PathBuf>, LocalError> {
         let staging = Staging {
             dir: PathBuf::from(name),
         };
-        let failed = |e| LocalError::new("remove", layer.root().join(staging.dir()), e);
-        if let Found::Ours(..) = examine(layer, &staging).map_err(failed)? {
-            staging.clear(layer).map_err(failed)?;
+        let gone = || {
+            if staging.is_temporary(layer.key()) {
+                return sweep(layer, &staging);
+            }
+            match examine(layer, &staging)? {
+                Found::Ours(ours) => {
+                    // Not every system moves a directory in which a file is open.
+                    drop(ours);
+                    staging.remove(layer).map(|()| true)
+                }
+                _ => Ok(false),
+            }
+        };
+        if gone().map_err(|e| LocalError::new("remove", layer.root().join(staging.dir()), e))? {
             removed.push(staging.dir);
         }
     }

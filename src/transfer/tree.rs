@@ -40,14 +40,14 @@ pub(super) struct Tree<F> {
 }
 
 impl<F> Tree<F> {
-    /// The files under the final names, to be read only. None is known until it is marked.
-    pub(super) fn existing(manifest: Arc<Manifest>) -> Tree<F> {
+    /// Files that lie in `data` already, to be read only. None is known until it is marked.
+    pub(super) fn existing(manifest: Arc<Manifest>, data: PathBuf) -> Tree<F> {
         let exists = vec![0; (manifest.len() as usize).div_ceil(64)];
         Tree {
             settled: exists.clone(),
             exists,
             manifest,
-            data: PathBuf::new(),
+            data,
             open: VecDeque::new(),
             ours: false,
         }
@@ -79,7 +79,7 @@ impl<F> Tree<F> {
         }
         let mut present = 0;
         if before != Before::Nothing {
-            tree.purge(layer, before).map_err(at(staging.data(), "tidy"))?;
+            tree.purge(layer).map_err(at(staging.data(), "tidy"))?;
             present = tree.find_files(layer).map_err(at(staging.data(), "read"))?;
         }
         let needed = manifest.total().unwrap_or(0).saturating_sub(present);
@@ -118,8 +118,8 @@ impl<F> Tree<F> {
     }
 
     /// Removes what an earlier run left that does not belong here now: links (an interrupted finish makes them
-    /// again), anything of another kind, and after a change at the source anything else that is not listed.
-    fn purge<L: Layer<File = F>>(&mut self, layer: &L, before: Before) -> io::Result<()> {
+    /// again) and anything of another kind. The list is the one of that run, so there is nothing else.
+    fn purge<L: Layer<File = F>>(&mut self, layer: &L) -> io::Result<()> {
         for (index, entry) in self.manifest.iter() {
             let path = self.path(index);
             let Some(NodeInfo { kind, .. }) = layer.info(&path)? else {
@@ -134,21 +134,6 @@ impl<F> Tree<F> {
                 remove_all(layer, &path)?;
             } else if kind == NodeKind::Dir {
                 layer.unlock(&path)?;
-            }
-        }
-        if before == Before::Changed {
-            let listed: std::collections::HashSet<PathBuf> =
-                self.manifest.iter().map(|(index, _)| self.path(index)).collect();
-            let mut pending = vec![self.data.clone()];
-            while let Some(dir) = pending.pop() {
-                for name in layer.list(&dir)? {
-                    let path = dir.join(name);
-                    if !listed.contains(&path) {
-                        remove_all(layer, &path)?;
-                    } else if layer.info(&path)?.is_some_and(|i| i.kind == NodeKind::Dir) {
-                        pending.push(path);
-                    }
-                }
             }
         }
         Ok(())

@@ -7,6 +7,7 @@ use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::manifest::Manifest;
 use crate::transfer::offer::Offer;
 use crate::transfer::ordered::OrderedSink;
+use crate::transfer::owner::OwnerKey;
 use crate::transfer::runs::Run;
 use crate::transfer::sink::Sink;
 use crate::transfer::staging::{self, Prospect};
@@ -135,11 +136,7 @@ impl Disk {
         let done = match job {
             Job::Look(offer) => Done::Looked(match &self.target {
                 Target::Directory(root, _) => staging::prospect(&open_directory(root)?, &offer)?,
-                Target::Stdout => Prospect {
-                    kept: None,
-                    taken: Vec::new(),
-                    free: None,
-                },
+                Target::Stdout => Prospect::default(),
             }),
             Job::Open { offer, manifest } => {
                 let total = manifest.total();
@@ -171,5 +168,5 @@ impl Disk {
 
 /// The output directory, made if it is missing.
 fn open_directory(root: &Path) -> Result<DiskLayer, LocalError> {
-    DiskLayer::create(root).map_err(|e| LocalError::new("open", root, e))
+    DiskLayer::create(root, OwnerKey::load()?).map_err(|e| LocalError::new("open", root, e))
 }

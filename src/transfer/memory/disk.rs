@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Component, Path};
 
 use super::Handle;
+use crate::transfer::layer::Stat;
 
 /// The node of the disk's root directory.
 pub(super) const ROOT: u64 = 0;
@@ -66,6 +67,9 @@ pub(super) struct Disk {
     /// Names equal under it are one.
     pub(super) key: Option<fn(&str) -> String>,
     pub(super) log: Vec<&'static str>,
+    /// The user who runs the program, and nodes that belong to somebody else.
+    pub(super) user: u32,
+    pub(super) owners: HashMap<u64, u32>,
 }
 
 pub(super) fn not_found() -> io::Error {
@@ -86,6 +90,8 @@ impl Disk {
             free: None,
             key: None,
             log: Vec::new(),
+            user: 1000,
+            owners: HashMap::new(),
         }
     }
 
@@ -223,6 +229,19 @@ impl Disk {
             Some(Node::File { bytes, .. }) => Ok(bytes),
             _ => Err(io::ErrorKind::IsADirectory.into()),
         }
+    }
+
+    pub(super) fn stat(&self, id: u64) -> io::Result<Stat> {
+        let mode = match self.nodes.get(&id) {
+            Some(Node::File { mode, .. } | Node::Dir { mode, .. }) => *mode,
+            _ => return Err(not_found()),
+        };
+        Ok(Stat {
+            inode: id,
+            born: 0,
+            owner: *self.owners.get(&id).unwrap_or(&self.user),
+            mode,
+        })
     }
 
     pub(super) fn open(&self, path: &Path) -> io::Result<Handle> {

@@ -12,7 +12,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::disk::{Disk, Node, ROOT, not_found};
-use super::layer::{Layer, NodeInfo, NodeKind};
+use super::layer::{Layer, NodeInfo, NodeKind, Stat};
+use super::owner::OwnerKey;
 
 /// What is left after a crash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +34,7 @@ pub enum Crash {
 #[derive(Clone, Debug)]
 pub struct MemoryLayer {
     disk: Arc<Mutex<Disk>>,
+    key: OwnerKey,
 }
 
 /// A node of the disk, held open.
@@ -50,6 +52,7 @@ impl MemoryLayer {
     pub fn new() -> MemoryLayer {
         MemoryLayer {
             disk: Arc::new(Mutex::new(Disk::new())),
+            key: OwnerKey::from_bytes([5; 32]),
         }
     }
 
@@ -153,6 +156,16 @@ impl MemoryLayer {
         }
     }
 
+    /// Gives what lies at `path` to another user.
+    ///
+    /// # Panics
+    /// If nothing does.
+    pub fn give(&self, path: &Path, user: u32) {
+        let mut disk = self.lock();
+        let id = disk.find(path).expect("it exists");
+        disk.owners.insert(id, user);
+    }
+
     /// Puts a file there, durable at once.
     pub fn put(&self, name: &str, bytes: &[u8]) {
         let mut disk = self.lock();
@@ -172,6 +185,24 @@ impl MemoryLayer {
 
 impl Layer for MemoryLayer {
     type File = Handle;
+
+    fn key(&self) -> &OwnerKey {
+        &self.key
+    }
+
+    fn hold(&self, dir: &Path) -> io::Result<Stat> {
+        let disk = self.lock();
+        disk.alive()?;
+        let id = disk.find(dir)?;
+        disk.entries(id)?;
+        disk.stat(id)
+    }
+
+    fn release(&self, _: &Path) {}
+
+    fn stat(&self, file: &Handle) -> io::Result<Stat> {
+        self.lock().stat(file.0)
+    }
 
     fn create_new(&self, path: &Path) -> io::Result<Handle> {
         let mut disk = self.lock();
