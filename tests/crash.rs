@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 
 use p2pcopy::transfer::error::{LocalError, TransferError};
 use p2pcopy::transfer::memory::{Crash, MemoryLayer};
+use p2pcopy::transfer::place::Conflicts;
 use p2pcopy::transfer::scan::{Links, ScanOptions, scan};
 use p2pcopy::transfer::source::Source;
 use pair::{Fault, Outcome, Rng, Setup, run};
-use remains::{CRASHES, assert_nothing_wrong, expected, finals};
+use remains::{CRASHES, assert_nothing_wrong, assert_whole, expected, finals};
 use unicode_normalization::UnicodeNormalization;
 
 const MIB: usize = 1 << 20;
@@ -37,9 +38,16 @@ fn send(paths: &[PathBuf], layer: &MemoryLayer, setup: Setup) -> Result<Outcome,
 
 /// Dies in every step of receiving `paths`, in every manner.
 fn crash_everywhere(paths: &[PathBuf]) {
+    for conflicts in [Conflicts::Update, Conflicts::Rename] {
+        crash_everywhere_under(conflicts, paths);
+    }
+}
+
+fn crash_everywhere_under(conflicts: Conflicts, paths: &[PathBuf]) {
     let expected = expected(paths);
     let setup = Setup {
         seed: 5,
+        conflicts,
         ..Setup::default()
     };
     let healthy = MemoryLayer::new();
@@ -61,11 +69,7 @@ fn crash_everywhere(paths: &[PathBuf]) {
             let log = context();
             let second = send(paths, &layer, Setup { seed: 6, ..setup });
             assert!(second.is_ok(), "{second:?}, {log}");
-            assert!(
-                layer.contents() == expected,
-                "{log}: {:?}",
-                layer.contents().keys()
-            );
+            assert_whole(&layer, &expected, conflicts, &log);
         }
     }
 }
@@ -105,6 +109,7 @@ fn a_second_death_while_resuming_is_survived_too() {
         let layer = MemoryLayer::new();
         let setup = Setup {
             seed,
+            conflicts: Conflicts::Update,
             ..Setup::default()
         };
         for _ in 0..4 {
@@ -143,6 +148,7 @@ fn a_thousand_chains_of_deaths_and_resumes_end_exact() {
             let mut setup = Setup {
                 seed: rng.next(),
                 damage: rng.chance(30).then(|| rng.below(3) as u32),
+                conflicts: Conflicts::Update,
                 ..Setup::default()
             };
             let on_the_disk = rng.chance(70);
@@ -162,7 +168,11 @@ fn a_thousand_chains_of_deaths_and_resumes_end_exact() {
                 break;
             }
         }
-        let last = send(&paths, &layer, Setup::default());
+        let setup = Setup {
+            conflicts: Conflicts::Update,
+            ..Setup::default()
+        };
+        let last = send(&paths, &layer, setup);
         assert!(last.is_ok(), "seed {seed}: {last:?}");
         assert!(
             layer.contents() == expected,
@@ -191,11 +201,14 @@ fn a_failing_disk_is_named_and_what_was_verified_is_kept() {
         ErrorKind::Other,
     ] {
         let healthy = MemoryLayer::new();
-        send(&paths, &healthy, Setup::default()).unwrap();
+        let setup = Setup {
+            conflicts: Conflicts::Update,
+            ..Setup::default()
+        };
+        send(&paths, &healthy, setup).unwrap();
         for step in 1..=healthy.steps() {
             let layer = MemoryLayer::new();
             layer.fail_at(step, kind);
-            let setup = Setup::default();
             match (kind, send(&paths, &layer, setup)) {
                 (
                     ErrorKind::StorageFull,

@@ -13,6 +13,7 @@ use p2pcopy::transfer::disk::DiskLayer;
 use p2pcopy::transfer::error::TransferError;
 use p2pcopy::transfer::names::SafeName;
 use p2pcopy::transfer::offer::Offer;
+use p2pcopy::transfer::owner::OwnerKey;
 use p2pcopy::transfer::place::Conflicts;
 use p2pcopy::transfer::scan::{Links, ScanOptions, scan, stream_manifest};
 use p2pcopy::transfer::source::Source;
@@ -21,6 +22,16 @@ use pair::{Fault, Outcome, Rng, Setup, run};
 use proptest::prelude::*;
 
 const MIB: usize = 1 << 20;
+
+const UPDATE: Setup = Setup {
+    seed: 1,
+    piece: 60_000,
+    buffers: 8,
+    window: 6,
+    conflicts: Conflicts::Update,
+    die_after: None,
+    damage: None,
+};
 
 struct Place {
     _dir: tempfile::TempDir,
@@ -45,12 +56,12 @@ fn send(paths: &[PathBuf], out: &Path, setup: Setup) -> Result<Outcome, Fault> {
         },
     )
     .unwrap();
-    run(
-        scanned.manifest.clone(),
-        Source::files(scanned),
-        DiskLayer::new(out).unwrap(),
-        setup,
-    )
+    run(scanned.manifest.clone(), Source::files(scanned), disk(out), setup)
+}
+
+/// The output directory, of a user who is the same in every run.
+fn disk(out: &Path) -> DiskLayer {
+    DiskLayer::new(out, OwnerKey::from_bytes([7; 32])).unwrap()
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -152,12 +163,9 @@ fn a_broken_transfer_goes_on_where_it_stopped() {
     assert!(died.died);
     assert_eq!(names(&p.out), ["vm.img.part"]);
     let scanned = scan(std::slice::from_ref(&file), &ScanOptions::default()).unwrap();
-    let seen = prospect(
-        &DiskLayer::new(&p.out).unwrap(),
-        &Offer::of(&scanned.manifest).unwrap(),
-    )
-    .unwrap();
-    assert_eq!(seen.kept.unwrap().percent(), 61);
+    let seen = prospect(&disk(&p.out), &Offer::of(&scanned.manifest).unwrap()).unwrap();
+    let kept = seen.kept.unwrap();
+    assert_eq!((kept.blocks, kept.of), (8, 13));
     let outcome = send(&[file], &p.out, Setup::default()).unwrap();
     assert!(outcome.sent <= 5 * MIB as u64, "{}", outcome.sent);
     assert_eq!(snapshot(&p.out), snapshot(&p.src));
@@ -182,7 +190,65 @@ fn what_changed_at_the_source_is_sent_and_what_did_not_is_not() {
     fs::write(&file, &content).unwrap();
     let outcome = send(&[file], &p.out, Setup::default()).unwrap();
     assert!(outcome.sent <= 4 * MIB as u64, "{}", outcome.sent);
-    assert_eq!(snapshot(&p.out), snapshot(&p.src));
+    assert_eq!(fs::read(p.out.join("vm.img")).unwrap(), content);
+    assert_eq!(
+        names(&p.out),
+        ["vm.img", "vm.img.part"],
+        "the other content is kept"
+    );
+}
+
+#[test]
+fn what_one_sender_brought_survives_another_ones_transfer_of_the_same_name() {
+    let p = place();
+    let other = p.src.join("other");
+    fs::create_dir(&other).unwrap();
+    let (mine, theirs) = (p.src.join("backup.tar"), other.join("backup.tar"));
+    let content = write(&mine, 20, 12 * MIB + 5);
+    write(&theirs, 21, 10 * MIB);
+    let dies = |blocks| Setup {
+        die_after: Some(blocks),
+        ..Setup::default()
+    };
+    assert!(send(std::slice::from_ref(&mine), &p.out, dies(9)).unwrap().died);
+    let scanned = scan(std::slice::from_ref(&theirs), &ScanOptions::default()).unwrap();
+    let seen = prospect(&disk(&p.out), &Offer::of(&scanned.manifest).unwrap()).unwrap();
+    assert_eq!(seen.kept, None, "what another sender brought is not resumed");
+    assert_eq!(seen.other.unwrap(), Path::new("backup.tar.part"));
+    assert!(send(std::slice::from_ref(&theirs), &p.out, dies(1)).unwrap().died);
+    let outcome = send(&[mine], &p.out, Setup::default()).unwrap();
+    assert!(outcome.sent <= 4 * MIB as u64, "{}", outcome.sent);
+    assert_eq!(fs::read(p.out.join("backup.tar")).unwrap(), content);
+    let outcome = send(&[theirs], &p.out, Setup::default()).unwrap();
+    assert!(outcome.sent <= 9 * MIB as u64, "{}", outcome.sent);
+    assert_eq!(names(&p.out), ["backup (1).tar", "backup.tar"]);
+}
+
+/// A pipe's list is the same whatever comes out of it.
+#[test]
+fn a_shorter_pipe_cuts_nothing_before_all_of_it_is_verified() {
+    let p = place();
+    let content = Rng::new(5).bytes(20 * MIB + 3);
+    let pipe = |content: &[u8], die_after| {
+        let setup = Setup {
+            die_after,
+            ..Setup::default()
+        };
+        let source = Source::pipe(Box::new(Cursor::new(content.to_vec())));
+        run(stream_manifest("dir.tar").unwrap(), source, disk(&p.out), setup).unwrap()
+    };
+    assert!(pipe(&content, Some(15)).died);
+    let before = fs::metadata(p.out.join("dir.tar.part/data/dir.tar"))
+        .unwrap()
+        .len();
+    assert!(pipe(&Rng::new(6).bytes(3 * MIB), Some(1)).died);
+    let after = fs::metadata(p.out.join("dir.tar.part/data/dir.tar"))
+        .unwrap()
+        .len();
+    assert_eq!(before, after);
+    let outcome = pipe(&content, None);
+    assert!(outcome.sent <= 9 * MIB as u64, "{}", outcome.sent);
+    assert!(fs::read(p.out.join("dir.tar")).unwrap() == content);
 }
 
 #[test]
@@ -213,22 +279,36 @@ fn equal_content_is_there_already_and_other_content_is_kept() {
     let file = p.src.join("photo.jpg");
     let mut content = write(&file, 12, 3 * MIB + 9);
     send(std::slice::from_ref(&file), &p.out, Setup::default()).unwrap();
-    let again = send(std::slice::from_ref(&file), &p.out, Setup::default()).unwrap();
+    let again = send(std::slice::from_ref(&file), &p.out, UPDATE).unwrap();
     assert!(again.placed[0].already_there);
     assert_eq!((again.sent, names(&p.out)), (0, vec!["photo.jpg".to_owned()]));
     content[MIB] ^= 1;
     fs::write(&file, &content).unwrap();
     let other = send(std::slice::from_ref(&file), &p.out, Setup::default()).unwrap();
     assert_eq!(other.placed[0].final_name, Path::new("photo (1).jpg"));
-    assert_eq!(other.sent, MIB as u64, "only the block that differs");
     assert_eq!(names(&p.out), ["photo (1).jpg", "photo.jpg"]);
     assert_eq!(fs::read(p.out.join("photo (1).jpg")).unwrap(), content);
-    let replace = Setup {
-        conflicts: Conflicts::Overwrite,
-        ..Setup::default()
-    };
-    send(&[file], &p.out, replace).unwrap();
+    let update = send(&[file], &p.out, UPDATE).unwrap();
+    assert_eq!(update.sent, MIB as u64, "only the block that differs");
     assert_eq!(fs::read(p.out.join("photo.jpg")).unwrap(), content);
+}
+
+/// To send less because of what is here would tell a peer what is here.
+#[test]
+fn nothing_that_exists_is_compared_unless_the_user_wants_an_update() {
+    for conflicts in [Conflicts::Rename, Conflicts::Overwrite] {
+        let p = place();
+        let file = p.src.join("photo.jpg");
+        let content = write(&file, 12, 3 * MIB + 9);
+        fs::copy(&file, p.out.join("photo.jpg")).unwrap();
+        let setup = Setup {
+            conflicts,
+            ..Setup::default()
+        };
+        let outcome = send(&[file], &p.out, setup).unwrap();
+        assert_eq!(outcome.sent, content.len() as u64, "{conflicts:?}");
+        assert!(!outcome.placed[0].already_there);
+    }
 }
 
 /// On most disks of Linux each pair is two files. On a disk that takes any for one, nothing is written and one line
@@ -301,19 +381,15 @@ fn a_merged_tree_has_the_times_that_were_sent() {
             file.set_times(fs::FileTimes::new().set_modified(time)).unwrap();
         }
     };
-    let overwrite = Setup {
-        conflicts: Conflicts::Overwrite,
-        ..Setup::default()
-    };
     date(1000);
     send(std::slice::from_ref(&tree), &p.out, Setup::default()).unwrap();
     assert_eq!(snapshot(&p.out), snapshot(&p.src), "fresh");
     write(&tree.join("sub/a"), 3, 11);
     date(2000);
-    send(std::slice::from_ref(&tree), &p.out, overwrite).unwrap();
+    send(std::slice::from_ref(&tree), &p.out, UPDATE).unwrap();
     assert_eq!(snapshot(&p.out), snapshot(&p.src), "one file is another");
     date(3000);
-    send(&[tree], &p.out, overwrite).unwrap();
+    send(&[tree], &p.out, UPDATE).unwrap();
     assert_eq!(snapshot(&p.out), snapshot(&p.src), "only the times are others");
 }
 
@@ -334,7 +410,7 @@ fn abandoned_parts_are_discarded_and_nothing_else() {
         },
     )
     .unwrap();
-    let removed = discard(&DiskLayer::new(&p.out).unwrap()).unwrap();
+    let removed = discard(&disk(&p.out)).unwrap();
     assert_eq!(removed, [PathBuf::from("vm.img.part")]);
     assert_eq!(names(&p.out), ["mine.part", "other.part"]);
 }
@@ -387,7 +463,7 @@ fn a_source_that_changes_while_it_is_sent_is_noticed() {
     write(&file, 16, 3 * MIB);
     let scanned = scan(std::slice::from_ref(&file), &ScanOptions::default()).unwrap();
     write(&file, 17, 3 * MIB + 1);
-    let layer = DiskLayer::new(&p.out).unwrap();
+    let layer = disk(&p.out);
     let outcome = run(
         scanned.manifest.clone(),
         Source::files(scanned),
@@ -407,7 +483,7 @@ fn a_pipe_is_received_as_a_file() {
         let p = place();
         let content = Rng::new(size as u64).bytes(size);
         let source = Source::pipe(Box::new(Cursor::new(content.clone())));
-        let layer = DiskLayer::new(&p.out).unwrap();
+        let layer = disk(&p.out);
         let manifest = stream_manifest("dir.tar").unwrap();
         let outcome = run(
             manifest,
@@ -432,7 +508,7 @@ fn a_broken_pipe_transfer_can_be_repeated() {
     let content = Rng::new(5).bytes(20 * MIB + 3);
     let run_once = |die_after| {
         let source = Source::pipe(Box::new(Cursor::new(content.clone())));
-        let layer = DiskLayer::new(&p.out).unwrap();
+        let layer = disk(&p.out);
         run(
             stream_manifest("dir.tar").unwrap(),
             source,
@@ -565,7 +641,7 @@ proptest! {
         }
         send(&top, &p.out, Setup { conflicts: Conflicts::Overwrite, ..setup }).unwrap();
         prop_assert_eq!(snapshot(&p.out), snapshot(&p.src));
-        let again = send(&top, &p.out, setup).unwrap();
+        let again = send(&top, &p.out, Setup { seed, ..UPDATE }).unwrap();
         prop_assert!(again.placed[0].already_there && again.sent == 0);
     }
 }

@@ -131,10 +131,7 @@ impl DiskLayer {
     fn open_as(&self, path: &Path, access: Access) -> io::Result<File> {
         let (dir, name) = self.parent(path)?;
         // A link is a way elsewhere; cap-std keeps it inside the output directory even if one appears just now.
-        if dir
-            .symlink_metadata(name)
-            .is_ok_and(|found| !found.is_file())
-        {
+        if dir.symlink_metadata(name).is_ok_and(|found| !found.is_file()) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let mut options = cap_std::fs::OpenOptions::new();
@@ -393,11 +390,16 @@ impl Layer for DiskLayer {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        self.dir_at(path)?.entries()?.map(|entry| Ok(entry?.file_name())).collect()
+        self.dir_at(path)?
+            .entries()?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect()
     }
 
     fn info(&self, path: &Path) -> io::Result<Option<NodeInfo>> {
-        let found = self.parent(path).and_then(|(dir, name)| dir.symlink_metadata(name));
+        let found = self
+            .parent(path)
+            .and_then(|(dir, name)| dir.symlink_metadata(name));
         match found {
             Ok(found) => {
                 let kind = match found.file_type() {

@@ -156,7 +156,10 @@ impl Record {
             return Err(Malformed::Value("journal proof"));
         }
         let record = match kind {
-            1 => Record::Block { index: number, cv: hash },
+            1 => Record::Block {
+                index: number,
+                cv: hash,
+            },
             2 => Record::Sealed {
                 conflicts: Conflicts::from_number(number).ok_or(Malformed::Value("journal record"))?,
                 root: Root(hash),
@@ -208,7 +211,11 @@ impl JournalContents {
     }
 
     /// Reads the header of a journal, which may be anybody's file of any length. `None` if it is not ours.
-    pub(super) fn open<L: Layer>(layer: &L, file: &L::File, dir: &Stat) -> io::Result<Option<JournalContents>> {
+    pub(super) fn open<L: Layer>(
+        layer: &L,
+        file: &L::File,
+        dir: &Stat,
+    ) -> io::Result<Option<JournalContents>> {
         let mut bytes = [0; HEADER_LEN];
         match layer.read_at(file, 0, &mut bytes) {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -416,6 +423,25 @@ mod tests {
                 prop_assert!(got.sealed.is_none());
                 prop_assert!(got.blocks.len() <= whole.blocks.len());
             }
+        }
+
+        #[test]
+        fn records_with_proofs_that_fit_say_anything_and_do_not_panic(
+            bodies in proptest::collection::vec((0u8..4, any::<u32>(), any::<[u8; 32]>()), 0..20),
+        ) {
+            let mut bytes = sample()[..HEADER_LEN].to_vec();
+            let mut chain = decode(&bytes).unwrap().chain;
+            for (kind, number, hash) in &bodies {
+                let at = bytes.len();
+                bytes.push(*kind);
+                bytes.extend(number.to_be_bytes());
+                bytes.extend(hash);
+                chain.last = chain.next(&bytes[at..]);
+                bytes.extend(chain.last.as_bytes());
+            }
+            let got = decode(&bytes).unwrap();
+            let blocks = bodies.iter().take_while(|body| body.0 == 1).count();
+            prop_assert_eq!(got.intact, (HEADER_LEN + blocks * RECORD_LEN) as u64);
         }
 
         #[test]

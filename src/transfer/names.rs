@@ -65,6 +65,20 @@ impl SafeName {
         Ok(SafeName(name))
     }
 
+    /// As [`SafeName::from_peer`], for a name at the top of what is received: none that a staging directory could
+    /// have, or what is sent would be put among what is being received.
+    ///
+    /// # Errors
+    /// As [`SafeName::from_peer`].
+    pub fn top_from_peer(raw: &[u8]) -> Result<SafeName, Malformed> {
+        let mut name = SafeName::from_peer(raw)?;
+        if is_staging_like(&name.0) {
+            name.0.truncate(MAX_NAME - 1);
+            name.0.push(b'_');
+        }
+        Ok(name)
+    }
+
     /// The name's bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -202,7 +202,7 @@ impl Offer {
                 under.push(shown.then_some(offer.top.len() as u32));
                 if shown {
                     offer.top.push(TopName {
-                        name: SafeName::from_peer(entry.name)?,
+                        name: SafeName::top_from_peer(entry.name)?,
                         kind: entry.kind,
                         size: entry.size,
                         executable,

@@ -283,7 +283,11 @@ mod tests {
         let first = OwnerKey::load_from(&state).unwrap();
         let second = OwnerKey::load_from(&state).unwrap();
         assert!(first.is_lasting() && same(&first, &second));
-        assert_eq!(std::fs::read_dir(&state).unwrap().count(), 1, "nothing else is left");
+        assert_eq!(
+            std::fs::read_dir(&state).unwrap().count(),
+            1,
+            "nothing else is left"
+        );
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;

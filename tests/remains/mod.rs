@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use p2pcopy::transfer::memory::{Crash, MemoryLayer};
+use p2pcopy::transfer::place::Conflicts;
 
 /// Everything by path: a file's bytes, `None` for a directory, a link's target.
 pub type Contents = BTreeMap<PathBuf, Option<Vec<u8>>>;
@@ -63,4 +64,25 @@ pub fn assert_nothing_wrong(layer: &MemoryLayer, expected: &Contents, context: &
     for (path, content) in finals(layer) {
         assert!(expected.get(&path) == Some(&content), "{path:?}, {context}");
     }
+}
+
+/// In the end: exactly `expected`, or all of it twice over where the dead run had given every final name and the next
+/// one, which compares nothing unasked, received it again.
+pub fn assert_whole(layer: &MemoryLayer, expected: &Contents, conflicts: Conflicts, context: &str) {
+    let contents = layer.contents();
+    let mut twins = contents.clone();
+    twins.retain(|path, _| !expected.contains_key(path));
+    let is_twin = |(path, content): (&PathBuf, &Option<Vec<u8>>)| {
+        let plain = path.to_string_lossy().replacen(" (1)", "", 1);
+        expected.get(Path::new(&plain)) == Some(content)
+    };
+    let may_be_twice = conflicts == Conflicts::Rename && twins.len() == expected.len();
+    assert!(
+        expected
+            .iter()
+            .all(|(path, content)| contents.get(path) == Some(content))
+            && (twins.is_empty() || may_be_twice && twins.iter().all(is_twin)),
+        "{context}: {:?}",
+        contents.keys()
+    );
 }

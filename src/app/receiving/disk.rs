@@ -26,7 +26,7 @@ pub(super) enum Job {
 
 /// From the disk thread.
 pub(super) enum Done {
-    Looked(Prospect),
+    Looked(Box<Prospect>),
     Opened(Vec<Run>),
     Store(StoreEvent),
     /// Nothing is left to do: so many jobs were done since it last said so.
@@ -134,10 +134,10 @@ impl Disk {
         events: &mut Vec<StoreEvent>,
     ) -> Result<(), TransferError> {
         let done = match job {
-            Job::Look(offer) => Done::Looked(match &self.target {
+            Job::Look(offer) => Done::Looked(Box::new(match &self.target {
                 Target::Directory(root, _) => staging::prospect(&open_directory(root)?, &offer)?,
                 Target::Stdout => Prospect::default(),
-            }),
+            })),
             Job::Open { offer, manifest } => {
                 let total = manifest.total();
                 let store: Box<dyn Store> = match &self.target {

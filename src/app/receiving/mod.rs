@@ -16,7 +16,7 @@ use crate::transfer::assemble::{Assembler, Taken};
 use crate::transfer::breach::Breach;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::manifest::Manifest;
-use crate::transfer::names::Escaped;
+use crate::transfer::names::{Escaped, bytes_from_os};
 use crate::transfer::offer::Offer;
 use crate::transfer::ordered::ORDERED_BUFFERS;
 use crate::transfer::place::Conflicts;
@@ -220,10 +220,14 @@ impl Receiving {
                 lines.push(format!("and {} more", offer.unlisted()));
             }
         }
+        lines.extend(found_lines(prospect));
         for name in &prospect.taken {
             let fate = match self.target {
-                Target::Directory(_, Conflicts::Overwrite) => "it is replaced if it differs",
-                _ => "if it differs the new one gets another name (--overwrite replaces it)",
+                Target::Directory(_, Conflicts::Overwrite) => "it is replaced",
+                Target::Directory(_, Conflicts::Update) => "it is replaced if it differs",
+                _ => {
+                    "the new one gets another name (--overwrite replaces it, --update sends only what differs)"
+                }
             };
             lines.push(format!("{} exists here already; {fate}", name.display()));
         }
@@ -329,6 +333,52 @@ impl Receiving {
             }
         })
     }
+}
+
+/// What earlier transfers left, and what becomes of it.
+fn found_lines(prospect: &Prospect) -> Vec<String> {
+    let mut lines = Vec::new();
+    for complete in &prospect.complete {
+        let fate = match complete.conflicts {
+            Conflicts::Rename => "and is put in place first, under another name where there is one already",
+            Conflicts::Overwrite | Conflicts::Update => {
+                "and is put in place first; it replaces what is there, as was wanted then"
+            }
+        };
+        for name in complete.names.iter().take(CHANGED_SHOWN) {
+            let name = bytes_from_os(name.as_os_str());
+            lines.push(format!(
+                "an earlier transfer of {} is complete {fate}",
+                Escaped(&name)
+            ));
+        }
+        let more = complete.names.len().saturating_sub(CHANGED_SHOWN);
+        if more > 0 {
+            lines.push(format!("and {more} more of it"));
+        }
+    }
+    if let Some(dir) = &prospect.other {
+        lines.push(format!(
+            "{} keeps what arrived of other files of these names; it stays there, and blocks that are equal are taken \
+             from it (--discard removes it)",
+            dir.display()
+        ));
+    }
+    if prospect.kept.is_none()
+        && let Some(dir) = prospect.strangers.first()
+    {
+        lines.push(format!(
+            "{} was not made by this program here, or others may change it: it is left alone",
+            dir.display()
+        ));
+    }
+    if !prospect.resumable {
+        lines.push(
+            "this transfer cannot be resumed if it is interrupted: there is no directory of yours to keep a key in"
+                .to_owned(),
+        );
+    }
+    lines
 }
 
 /// A file under another name is a surprise: says which, a few of them.

@@ -72,7 +72,10 @@ impl ManifestBuilder {
         let name = match self.trust {
             Trust::Own => entry.name,
             Trust::Peer => {
-                safe = SafeName::from_peer(entry.name)?;
+                safe = match entry.parent {
+                    None => SafeName::top_from_peer(entry.name)?,
+                    Some(_) => SafeName::from_peer(entry.name)?,
+                };
                 safe.as_bytes()
             }
         };

@@ -33,19 +33,16 @@ fn goes_well_beside(planted: impl FnOnce(&mut Setup) + 'static) {
 }
 
 #[test]
-#[ignore = "until staging is known by a MAC (A2)"]
 fn a_diary_that_is_called_journal_is_not_deleted() {
     goes_well_beside(|victim| victim.plants("out/a.part/journal", b"dear diary"));
 }
 
 #[test]
-#[ignore = "until staging is known by a MAC (A2)"]
 fn a_directory_that_is_called_journal_is_not_deleted() {
     goes_well_beside(|victim| victim.plants("out/a.part/journal/dear", b"diary"));
 }
 
 #[test]
-#[ignore = "until staging is known by a MAC (A1)"]
 fn a_forged_journal_unpacks_nothing() {
     goes_well_beside(|victim| {
         victim.plants("out/a.part/journal", &forged_journal());
@@ -64,7 +61,6 @@ fn a_file_of_the_stagings_name_is_left_alone() {
 }
 
 #[test]
-#[ignore = "until names that end in .part are stored under another (A1)"]
 fn a_name_that_looks_like_staging_is_stored_under_another() {
     let journal = forged_journal();
     let list = vec![
@@ -82,7 +78,6 @@ fn a_name_that_looks_like_staging_is_stored_under_another() {
 }
 
 #[test]
-#[ignore = "until names that end in .part are stored under another (A1)"]
 fn staging_that_was_sent_as_a_tree_is_not_unpacked_by_a_later_transfer() {
     goes_well_beside(|victim| {
         victim.met_before(|evil| {
@@ -97,7 +92,6 @@ fn staging_that_was_sent_as_a_tree_is_not_unpacked_by_a_later_transfer() {
 }
 
 #[test]
-#[ignore = "until names that end in .part are stored under another (A1)"]
 fn a_tree_that_has_the_name_of_its_own_staging_is_not_merged_into_it() {
     sender(|evil| {
         let list = List(vec![
@@ -152,7 +146,6 @@ fn what_one_peer_brought_is_taken_up_if_it_is_offered_again() {
 }
 
 #[test]
-#[ignore = "until a resume is bound to the sender's list (A7)"]
 fn what_one_peer_brought_is_not_replaced_by_another_ones() {
     sender(|evil| {
         let other = List(vec![Entry::file("a", vec![0xee; 3 << 20])]);
@@ -168,7 +161,6 @@ fn what_one_peer_brought_is_not_replaced_by_another_ones() {
 }
 
 #[test]
-#[ignore = "until files are compared only with --update (A6)"]
 fn a_peer_is_not_told_what_lies_on_the_disk() {
     for there in ["what the user agreed to", "something else", ""] {
         sender(|evil| {
@@ -226,7 +218,6 @@ mod unix {
     }
 
     #[test]
-    #[ignore = "until staging is known by a MAC (A1)"]
     fn a_link_in_place_of_the_data_is_left_alone() {
         goes_well_beside(|victim| {
             victim.plants("out/a.part/journal", &forged_journal());
@@ -235,7 +226,6 @@ mod unix {
     }
 
     #[test]
-    #[ignore = "until a journal is read only as far as it can be ours"]
     fn a_huge_journal_is_not_read_into_memory() {
         goes_well_beside(|victim| {
             victim.plants("out/a.part/journal", &forged_journal());
