@@ -6,6 +6,7 @@ use crate::app::options::{
     SendOptions, Source,
 };
 use crate::app::outcome::Failure;
+use crate::system::expand;
 use crate::transfer::names::SafeName;
 use crate::transfer::scan::{Exclude, PatternFileError, patterns_of_file};
 use std::path::{Path, PathBuf};
@@ -40,7 +41,7 @@ pub(super) fn sender(args: SenderArgs) -> Result<SendOptions, Failure> {
                 "check the variable it came from",
             ));
         }
-        (None, several) => Source::Paths(several.to_vec()),
+        (None, several) => Source::Paths(expand(several.to_vec())),
     };
     if args.name.is_some() && matches!(&source, Source::Paths(paths) if paths.len() > 1) {
         return Err(Failure::usage(
