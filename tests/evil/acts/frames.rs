@@ -123,7 +123,7 @@ fn control_bytes_that_come_again_with_another_text_change_nothing() {
     sender(|evil| {
         let offer = wire::message(message::OFFER, &one_file().offer().body());
         evil.offers(&one_file());
-        evil.settles();
+        assert!(evil.until(|evil| evil.victim.offered), "the user is asked");
         evil.packet(&wire::control(0, &vec![0xff; offer.len()]));
         evil.is_accepted();
         evil.goes_through(&one_file());
