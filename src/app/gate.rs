@@ -6,19 +6,26 @@
 use crate::protocol::connection::Connection;
 use crate::protocol::handshake::compare::Awaited;
 use crate::protocol::handshake::{Comparison, Reason, SixWords, Words};
+use crate::protocol::time::Time;
+use std::time::Duration;
+
+/// How long a sender may take to reveal its nonce, the first thing it says: many times what a bad line takes.
+const REVEALED_WITHIN: Duration = Duration::from_secs(20);
 
 /// What the users have to compare.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ToCompare {
     /// These words, and why.
     Words(SixWords, Reason),
-    /// The peer revealed another nonce than it had promised: no honest program does.
+    /// The peer revealed another nonce than it had promised, or none: no honest program does.
     PromiseBroken,
 }
 
 /// See the module.
 pub(super) struct Gate {
     state: State,
+    /// When the peer has broken its promise to reveal a nonce.
+    deadline: Time,
 }
 
 enum State {
@@ -33,7 +40,7 @@ enum State {
 }
 
 impl Gate {
-    pub(super) fn new(comparison: Option<Comparison>) -> Self {
+    pub(super) fn new(now: Time, comparison: Option<Comparison>) -> Self {
         let state = match comparison {
             None => State::Open,
             Some(Comparison { reason, words }) => match words {
@@ -42,11 +49,14 @@ impl Gate {
                 Words::Awaited(awaited) => State::Awaiting(Box::new(awaited), reason),
             },
         };
-        Gate { state }
+        Gate {
+            state,
+            deadline: now + REVEALED_WITHIN,
+        }
     }
 
     /// Sends our nonce or takes the peer's: the first bytes of the sender's control stream.
-    pub(super) fn pump(&mut self, connection: &mut Connection) {
+    pub(super) fn pump(&mut self, now: Time, connection: &mut Connection) {
         match &self.state {
             State::Revealing(nonce, six, reason) => {
                 let written = connection.write_control(nonce);
@@ -60,6 +70,8 @@ impl Gate {
                     self.state = State::Shut(
                         six.map_or(ToCompare::PromiseBroken, |six| ToCompare::Words(six, *reason)),
                     );
+                } else if now >= self.deadline {
+                    self.state = State::Shut(ToCompare::PromiseBroken);
                 }
             }
             State::Shut(_) | State::Open => {}

@@ -199,7 +199,7 @@ impl Session {
             }
         }
         if let Some(linked) = &mut self.linked {
-            linked.gate.pump(&mut linked.connection);
+            linked.gate.pump(now, &mut linked.connection);
             if linked.gate.is_open() && linked.announce.is_none() {
                 self.side.pump(now, &mut linked.connection);
             }
@@ -298,7 +298,7 @@ impl Session {
             places,
             search: None,
             announce: Some(now + ANNOUNCE),
-            gate: Gate::new(keys.comparison.take()),
+            gate: Gate::new(now, keys.comparison.take()),
         });
         self.stun = None;
     }

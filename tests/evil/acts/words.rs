@@ -46,6 +46,13 @@ fn a_sender_that_does_not_reveal_its_nonce_offers_nothing() {
 }
 
 #[test]
+fn a_sender_that_never_reveals_its_nonce_does_not_keep_the_user_waiting() {
+    sender(|evil| evil.waits(Duration::from_secs(20)))
+        .against(verified)
+        .ends(7, "");
+}
+
+#[test]
 fn nothing_is_offered_to_a_user_who_compares_words() {
     for bare in [false, true] {
         sender(|evil| {
