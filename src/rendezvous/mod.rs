@@ -7,12 +7,16 @@
 //! - [`schedule`]: when to send where with which lifetime; used again when a connection is lost.
 //! - [`punch`]: the schedule filled with the handshake, until there is a path with keys.
 //! - [`servers`]: whom to ask.
+//! - [`meeting`]: instead of swapping addresses, to say a short code and meet at somebody's server; [`server`] is that
+//!   server.
 
 pub mod address;
 mod budget;
 pub mod clock;
+pub mod meeting;
 pub mod punch;
 pub mod schedule;
+pub mod server;
 pub mod servers;
 pub mod stun;
 

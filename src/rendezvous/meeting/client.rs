@@ -1,0 +1,415 @@
+//! One end at a server: says hello, waits at a number or joins one, and gives the peer's address and the moment to
+//! punch. Sans-IO.
+
+use super::code::{Code, Words};
+use super::finder::Finder;
+use super::pake::End;
+use super::visit::{Meaning, Visit};
+use super::wire::{Open, SessionId, Standing, State, Terms, TokenKey, Want, Welcome, is_meeting, packet};
+use crate::protocol::handshake::PublicKey;
+use crate::protocol::handshake::rng::SeedRng;
+use crate::protocol::time::Time;
+use crate::protocol::{Path, Role};
+use crate::rendezvous::Transmit;
+use crate::rendezvous::address::{Address, AddressError, Mapping, NatClass, PAIRS};
+use crate::rendezvous::clock::Clock;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A server that has not answered by then is not there, or UDP is blocked.
+const UNREACHABLE: Duration = Duration::from_secs(3);
+/// How often a client that waits says that it is there.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// A wish is repeated after two round trips, at least this; then ever more slowly.
+const FIRST_REPEAT: Duration = Duration::from_millis(150);
+/// And at most this, as long as an answer is missing.
+const LAST_REPEAT: Duration = Duration::from_secs(1);
+/// A peer that has joined has so long to finish.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The latest moment that is believed; a server names one within three seconds.
+const LATEST: Duration = Duration::from_secs(5);
+/// A server that does not answer for so long, three keepalives, is told to the user.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Goodbyes are sent this often, in case one is lost; without one the server notices after a minute.
+const GOODBYES: usize = 2;
+
+/// What a client is made from.
+pub struct MeetingConfig {
+    /// Which end of the transfer we are.
+    pub role: Role,
+    /// The server.
+    pub server: SocketAddr,
+    /// The key of the server's word, if the user gave one.
+    pub token: Option<TokenKey>,
+    /// Our sockets of the server's address family.
+    pub sockets: Vec<u8>,
+    /// The public half of the key made for this run.
+    pub key: PublicKey,
+    /// Addresses this machine has itself.
+    pub candidates: Vec<SocketAddr>,
+    /// Addresses the sockets have on this machine's interfaces: seen at one of them, there is no NAT.
+    pub local: Vec<SocketAddr>,
+    /// A code to join; without one, we wait at a number of our own.
+    pub code: Option<Code>,
+    /// 32 fresh random bytes.
+    pub seed: [u8; 32],
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum MeetingEvent {
+    /// The server answered.
+    Welcome {
+        /// Its clock.
+        clock: Clock,
+        /// Our own address, as it sees us.
+        own: Address,
+        /// What it offers.
+        terms: Terms,
+    },
+    /// The server does not answer. Comes at most once, and before a welcome only.
+    Unreachable,
+    /// The server has not answered for a while, or it answers again.
+    Silent(bool),
+    /// Tell this to the peer; it replaces what was to be told before.
+    Code(Code),
+    /// The code that we showed is of no use any more; another follows.
+    Spoilt(Refusal),
+    /// The code that was typed came to nothing; the one we show is still good, or another follows.
+    Refused(Refusal),
+    /// Nothing will come of this meeting.
+    Failed(Refusal),
+    /// The peer's address, from somebody who knows the words.
+    Met {
+        /// What would have been pasted here.
+        peer: Address,
+        /// What was told the peer.
+        own: Address,
+        /// When to punch.
+        moment: Time,
+    },
+}
+
+/// Why a code came to nothing, and what to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Nobody waits there.
+    #[error(
+        "nobody waits with this code: it was mistyped, used before, or is too old; ask for the one shown now"
+    )]
+    Nobody,
+    /// Both send, or both receive.
+    #[error("the other side does the same as you: one must be sender, the other receiver")]
+    SameRole,
+    /// The peer left.
+    #[error("the other side has left: ask for a new code")]
+    Gone,
+    /// The words differ.
+    #[error("the words of the code were wrong, so it is of no use any more")]
+    WrongWords,
+    /// Too old.
+    #[error("the code is too old")]
+    Expired,
+    /// Limits.
+    #[error("the server takes no more from your network for {0} s: wait, or swap addresses without --server")]
+    TooMany(u16),
+    /// The server's word.
+    #[error("the server wants its word: give --server HOST/WORD, as the server's owner told you")]
+    WrongToken,
+    /// What the peer sent is no address for us.
+    #[error("{0}")]
+    Address(AddressError),
+}
+
+/// The machine. Drive it as [`crate::protocol`] says.
+pub struct Meeting {
+    role: Role,
+    token: Option<TokenKey>,
+    key: PublicKey,
+    candidates: Vec<SocketAddr>,
+    local: Vec<SocketAddr>,
+    rng: SeedRng,
+    began: Time,
+    finder: Finder,
+    own: Option<Address>,
+    told_unreachable: bool,
+    /// A code of our own is shown.
+    shows: bool,
+    visit: Option<Visit>,
+    paired_since: Option<Time>,
+    next_open: Time,
+    repeat: Duration,
+    last_heard: Time,
+    silent: bool,
+    outbox: VecDeque<Transmit>,
+    events: VecDeque<MeetingEvent>,
+}
+
+impl Meeting {
+    /// Begins: joins the given code, or shows one of our own.
+    pub fn new(config: MeetingConfig, now: Time) -> Self {
+        let mut rng = SeedRng::new(&config.seed, "p2pcopy 1 meeting");
+        let finder = Finder::new(config.server, &config.sockets, &rng.seed(), now);
+        let mut meeting = Meeting {
+            role: config.role,
+            token: config.token,
+            key: config.key,
+            candidates: config.candidates,
+            local: config.local,
+            rng,
+            began: now,
+            finder,
+            own: None,
+            told_unreachable: false,
+            shows: config.code.is_none(),
+            visit: None,
+            paired_since: None,
+            next_open: now,
+            repeat: FIRST_REPEAT,
+            last_heard: now,
+            silent: false,
+            outbox: VecDeque::new(),
+            events: VecDeque::new(),
+        };
+        meeting.visit(config.code, now);
+        meeting.handle_timeout(now);
+        meeting
+    }
+
+    /// The user typed the peer's code.
+    pub fn join(&mut self, code: Code, now: Time) {
+        let seed = self.rng.seed();
+        if let Some(visit) = &mut self.visit
+            && visit.paired().is_none()
+        {
+            visit.join(code, &seed);
+            self.say_now(now);
+        }
+    }
+
+    /// The run has no more use for the server.
+    pub fn end(&mut self) {
+        self.leave(Want::Leave);
+        self.visit = None;
+    }
+
+    /// A new visit: shows a code if we show any, and joins `typed`.
+    fn visit(&mut self, typed: Option<Code>, now: Time) {
+        let mut visit = Visit::new(SessionId(self.rng.next_u64()));
+        if self.shows {
+            visit.show(Words::new(self.rng.array()), &self.rng.seed());
+        }
+        if let Some(code) = typed {
+            visit.join(code, &self.rng.seed());
+        }
+        self.visit = Some(visit);
+        self.paired_since = None;
+        self.say_now(now);
+    }
+
+    fn say_now(&mut self, now: Time) {
+        (self.next_open, self.repeat) = (now, FIRST_REPEAT.max(2 * self.finder.rtt()));
+    }
+
+    /// Takes a datagram; whether it was of the server's kind, and so nobody else's.
+    pub fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) -> bool {
+        if !is_meeting(datagram) {
+            return false;
+        }
+        if path.remote != self.finder.main().remote {
+            return true;
+        }
+        match datagram.first() {
+            Some(&packet::COOKIE) => {
+                if let Ok(welcome) = Welcome::decode(datagram) {
+                    self.finder.on_welcome(now, path.local, &welcome);
+                }
+            }
+            Some(&packet::STATE) if path == self.finder.main() => {
+                if let Ok(state) = State::decode(datagram) {
+                    self.on_state(now, &state);
+                }
+            }
+            _ => {}
+        }
+        self.handle_timeout(now);
+        true
+    }
+
+    fn on_state(&mut self, now: Time, state: &State) {
+        let (Some(visit), Some(own)) = (&mut self.visit, &self.own) else {
+            return;
+        };
+        if visit.session() != state.session {
+            return;
+        }
+        self.last_heard = now;
+        if std::mem::take(&mut self.silent) {
+            self.events.push_back(MeetingEvent::Silent(false));
+        }
+        if state.standing == Standing::StaleCookie {
+            self.finder.renew(now);
+            return;
+        }
+        let meaning = visit.on_state(state, own);
+        if visit.paired().is_some() {
+            self.paired_since.get_or_insert(now);
+        } else if state.standing != Standing::Fresh {
+            (self.next_open, self.repeat) = (now + KEEPALIVE, LAST_REPEAT);
+        }
+        match meaning {
+            Meaning::Nothing => {}
+            Meaning::MoreToSay => self.say_now(now),
+            Meaning::Shown(code) => self.events.push_back(MeetingEvent::Code(code)),
+            Meaning::Refused(why) => {
+                self.events.push_back(MeetingEvent::Refused(why));
+                self.say_now(now);
+            }
+            Meaning::Over(why) => self.over(now, why),
+            Meaning::Burn(why) => {
+                self.leave(Want::Burn);
+                self.over(now, why);
+            }
+            Meaning::Met(met) => {
+                let clock = self
+                    .finder
+                    .clock()
+                    .unwrap_or(Clock::system(state.unix_nanos, now));
+                self.events.push_back(MeetingEvent::Met {
+                    peer: met.peer,
+                    own: met.own,
+                    moment: clock.time(met.moment).min(now + LATEST),
+                });
+                self.visit = None;
+            }
+        }
+    }
+
+    /// A visit came to nothing: the user is told, and if we show codes, another is shown.
+    fn over(&mut self, now: Time, why: Refusal) {
+        let Some(visit) = self.visit.take() else { return };
+        if !self.shows || matches!(why, Refusal::WrongToken | Refusal::TooMany(_)) {
+            self.events.push_back(MeetingEvent::Failed(why));
+            return;
+        }
+        if visit.paired() == Some(End::Joiner) {
+            self.events.push_back(MeetingEvent::Refused(why));
+            return self.visit(None, now);
+        }
+        // Somebody else may have spoilt our own code while the peer's was being tried.
+        self.events.push_back(MeetingEvent::Spoilt(why));
+        self.visit(visit.typed(), now);
+    }
+
+    fn leave(&mut self, want: Want) {
+        let Some((visit, cookie)) = self.visit.as_ref().zip(self.finder.cookie()) else {
+            return;
+        };
+        let open = Open {
+            want,
+            ..visit.open(self.role, cookie, self.token.as_ref(), Duration::ZERO)
+        };
+        for _ in 0..GOODBYES {
+            self.transmit(self.finder.main(), open.encode());
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some((path, payload)) = self.finder.poll(now) {
+            self.transmit(path, payload);
+        }
+        self.look_around(now);
+        if self.own.is_none() {
+            if !self.told_unreachable && now.since(self.began) >= UNREACHABLE {
+                self.told_unreachable = true;
+                self.events.push_back(MeetingEvent::Unreachable);
+            }
+            return;
+        }
+        if self
+            .paired_since
+            .is_some_and(|since| now.since(since) >= PATIENCE)
+        {
+            self.leave(Want::Leave);
+            self.over(now, Refusal::Gone);
+        }
+        if !self.silent && self.visit.is_some() && now.since(self.last_heard) >= SILENCE {
+            self.silent = true;
+            self.events.push_back(MeetingEvent::Silent(true));
+        }
+        let Some((visit, cookie)) = self.visit.as_ref().zip(self.finder.cookie()) else {
+            return;
+        };
+        if now >= self.next_open {
+            let open = visit.open(self.role, cookie, self.token.as_ref(), self.finder.rtt());
+            self.next_open = now + self.repeat;
+            self.repeat = (self.repeat * 2).min(LAST_REPEAT.max(2 * self.finder.rtt()));
+            self.transmit(self.finder.main(), open.encode());
+        }
+    }
+
+    /// Once the sockets' outside addresses are known, our own address is.
+    fn look_around(&mut self, now: Time) {
+        if !self.finder.is_done(now) {
+            return;
+        }
+        let mapped: [Option<SocketAddr>; PAIRS] = std::array::from_fn(|index| {
+            let local = u8::try_from(index).ok()?;
+            self.finder.seen(local).filter(SocketAddr::is_ipv4)
+        });
+        let public = mapped[0].is_some_and(|seen| self.local.contains(&seen));
+        let nat = NatClass {
+            mapping: if public { Mapping::Public } else { Mapping::Unknown },
+            ..NatClass::default()
+        };
+        let first = self.own.is_none();
+        self.own =
+            Address::own(self.role, self.key, nat, mapped, self.candidates.clone()).or(self.own.take());
+        if let (true, Some(own), Some(clock)) = (first, &self.own, self.finder.clock()) {
+            self.last_heard = now;
+            self.next_open = now;
+            self.events.push_back(MeetingEvent::Welcome {
+                clock,
+                own: own.clone(),
+                terms: self.finder.terms(),
+            });
+        }
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.outbox.pop_front()
+    }
+
+    /// When to call [`Meeting::handle_timeout`] next.
+    pub fn poll_timeout(&self, now: Time) -> Option<Time> {
+        let mut next = self.finder.poll_timeout(now);
+        let mut sooner = |time: Time| next = Some(next.map_or(time, |next| next.min(time)));
+        if self.own.is_none() {
+            if !self.told_unreachable {
+                sooner(self.began + UNREACHABLE);
+            }
+        } else if self.visit.is_some() && self.finder.cookie().is_some() {
+            sooner(self.next_open);
+            if let Some(since) = self.paired_since {
+                sooner(since + PATIENCE);
+            }
+        }
+        next
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<MeetingEvent> {
+        self.events.pop_front()
+    }
+
+    fn transmit(&mut self, path: Path, payload: Vec<u8>) {
+        self.outbox.push_back(Transmit {
+            path,
+            ttl: None,
+            payload,
+        });
+    }
+}

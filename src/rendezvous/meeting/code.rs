@@ -1,0 +1,188 @@
+//! The code two people say to each other: `7-guitar-harbor`. The number (the nameplate) tells the server who belongs
+//! together; the two words are known to the two people alone and never leave their computers.
+
+use crate::protocol::handshake::words::WORDS;
+use std::fmt;
+
+/// Letters that tell a word of the list from every other.
+const TELLING: usize = 4;
+
+/// The number at which the server lets two people meet.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Nameplate(u16);
+
+impl Nameplate {
+    /// The largest: four digits are quick to say, and ten times as many as may wait at once.
+    pub const MAX: u16 = 9999;
+
+    /// From 1 to [`Nameplate::MAX`].
+    pub const fn new(number: u16) -> Option<Self> {
+        if number >= 1 && number <= Self::MAX {
+            Some(Nameplate(number))
+        } else {
+            None
+        }
+    }
+
+    /// The number.
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+/// The two words of a code: 16 bits that only the two people know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Words([u8; 2]);
+
+impl Words {
+    /// Two words chosen by two random bytes.
+    pub const fn new(random: [u8; 2]) -> Self {
+        Words(random)
+    }
+}
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, second] = self.0.map(|byte| WORDS[usize::from(byte)]);
+        write!(f, "{first}-{second}")
+    }
+}
+
+/// A whole code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Code {
+    /// What the server knows of it.
+    pub nameplate: Nameplate,
+    /// What it never learns.
+    pub words: Words,
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.nameplate.get(), self.words)
+    }
+}
+
+/// What is wrong with a typed code, and what to do.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CodeError {
+    /// Neither a number with two words, nor meant to be.
+    #[error("this is not a code like 7-guitar-harbor: type what p2pcopy shows on the other computer")]
+    NotACode,
+    /// The number is out of range.
+    #[error("no code begins with the number {0}: type what p2pcopy shows on the other computer")]
+    NoSuchNumber(String),
+    /// A word that no code contains.
+    #[error("no code contains the word '{0}': type what p2pcopy shows on the other computer")]
+    UnknownWord(String),
+}
+
+impl Code {
+    /// Whether a text is meant to be a code rather than an address: a number, then a word of letters.
+    pub fn is_meant_by(text: &str) -> bool {
+        let mut parts = parts(text);
+        let number = parts.next().unwrap_or_default();
+        let word = parts.next().unwrap_or_default();
+        !number.is_empty()
+            && number.chars().all(|c| c.is_ascii_digit())
+            && word.chars().all(char::is_alphabetic)
+            && word.chars().count() >= 2
+            && !text.contains([':', '/'])
+    }
+
+    /// Reads a typed code. Case, and what stands between the parts, do not matter; of a word the first four letters
+    /// do.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn parse(text: &str) -> Result<Code, CodeError> {
+        let parts: Vec<String> = parts(text).map(str::to_lowercase).collect();
+        let [number, words @ ..] = parts.as_slice() else {
+            return Err(CodeError::NotACode);
+        };
+        if words.len() != 2 || !number.chars().all(|c| c.is_ascii_digit()) {
+            return Err(CodeError::NotACode);
+        }
+        let nameplate = number.parse().ok().and_then(Nameplate::new);
+        let nameplate = nameplate.ok_or_else(|| CodeError::NoSuchNumber(number.clone()))?;
+        let mut found = [0; 2];
+        for (place, word) in found.iter_mut().zip(words) {
+            *place = index_of(word).ok_or_else(|| CodeError::UnknownWord(word.clone()))?;
+        }
+        Ok(Code {
+            nameplate,
+            words: Words(found),
+        })
+    }
+}
+
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    let between = |c: char| !c.is_alphanumeric();
+    text.split(between).filter(|part| !part.is_empty())
+}
+
+/// The word's place in the list: itself, or one that begins with the same telling letters.
+fn index_of(word: &str) -> Option<u8> {
+    let start = word.get(..TELLING).unwrap_or(word);
+    let same = |listed: &&str| *listed == word || word.len() >= TELLING && listed.starts_with(start);
+    let index = WORDS.iter().position(|listed| same(&listed))?;
+    u8::try_from(index).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_shown_can_be_typed_in_any_dress() {
+        let code = Code::parse("7-guitar-harbor").expect("a code");
+        for text in [
+            "7-guitar-harbor",
+            " 7 GUITAR harbor. ",
+            "7_Guitar.Harbor",
+            "\"7 – guitar – harbour\"",
+        ] {
+            assert!(Code::is_meant_by(text), "{text}");
+            assert_eq!(Code::parse(text), Ok(code), "{text}");
+        }
+        assert_eq!(code.to_string(), "7-guitar-harbor");
+    }
+
+    #[test]
+    fn what_cannot_be_a_code_is_told_apart() {
+        assert_eq!(
+            Code::parse("7-guitar-xylophone"),
+            Err(CodeError::UnknownWord("xylophone".into()))
+        );
+        assert_eq!(
+            Code::parse("10000-guitar-harbor"),
+            Err(CodeError::NoSuchNumber("10000".into()))
+        );
+        for text in ["", "guitar-harbor", "7-guitar", "7-guitar-harbor-moon"] {
+            assert_eq!(Code::parse(text), Err(CodeError::NotACode), "{text}");
+        }
+        for text in [
+            "203.0.113.7:4300",
+            "203.0.113.7:4300/CRk7nuV",
+            "[fd00::1]:4300",
+            "2001",
+            "7",
+        ] {
+            assert!(!Code::is_meant_by(text), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_code_is_read_back(number in 1..=Nameplate::MAX, words in any::<[u8; 2]>()) {
+            let code = Code { nameplate: Nameplate::new(number).expect("in range"), words: Words::new(words) };
+            prop_assert_eq!(Code::parse(&code.to_string()), Ok(code));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,30}") {
+            let _ = (Code::is_meant_by(&text), Code::parse(&text));
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What a server sees of our sockets: their outside addresses, a cookie, its clock and the round trip to it.
+
+use super::wire::{Cookie, Hello, Terms, Welcome};
+use crate::protocol::Path;
+use crate::protocol::handshake::rng::SeedRng;
+use crate::protocol::time::Time;
+use crate::rendezvous::clock::Clock;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// When hellos are repeated, counted from the first: as STUN requests are.
+const RETRANSMIT: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(250),
+    Duration::from_millis(750),
+    Duration::from_millis(1750),
+];
+/// Cookies are renewed, and mappings kept open, as often as STUN would: a cookie is good for two minutes at least, and
+/// Linux drops unreplied entries after 30 s.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Once the first socket is answered, the others are waited for no longer than this.
+const STRAGGLERS: Duration = Duration::from_millis(300);
+
+/// One socket's conversation.
+struct Asking {
+    local: u8,
+    id: u64,
+    began: Time,
+    sent: usize,
+    asked: Time,
+    waiting: bool,
+    seen: Option<SocketAddr>,
+}
+
+/// Asks from every socket, the first one first.
+pub(super) struct Finder {
+    server: SocketAddr,
+    rng: SeedRng,
+    sockets: Vec<Asking>,
+    cookie: Option<Cookie>,
+    terms: Terms,
+    clock: Option<(Duration, Clock)>,
+    first_answer: Option<Time>,
+}
+
+impl Finder {
+    /// `locals`: our sockets of the server's address family, the one to be met at first.
+    pub(super) fn new(server: SocketAddr, locals: &[u8], seed: &[u8; 32], now: Time) -> Self {
+        let mut rng = SeedRng::new(seed, "p2pcopy 1 finder");
+        let ask = |&local: &u8| Asking {
+            local,
+            id: rng.next_u64(),
+            began: now,
+            sent: 0,
+            asked: now,
+            waiting: true,
+            seen: None,
+        };
+        Finder {
+            server,
+            sockets: locals.iter().map(ask).collect(),
+            rng,
+            cookie: None,
+            terms: Terms::default(),
+            clock: None,
+            first_answer: None,
+        }
+    }
+
+    /// The socket everything but hellos is sent from.
+    pub(super) fn main(&self) -> Path {
+        Path {
+            local: self.sockets.first().map_or(0, |s| s.local),
+            remote: self.server,
+        }
+    }
+
+    pub(super) const fn cookie(&self) -> Option<Cookie> {
+        self.cookie
+    }
+
+    pub(super) const fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// The server's clock, as well as it is known.
+    pub(super) fn clock(&self) -> Option<Clock> {
+        self.clock.map(|(_, clock)| clock)
+    }
+
+    /// The least round trip so far.
+    pub(super) fn rtt(&self) -> Duration {
+        self.clock.map_or(Duration::ZERO, |(rtt, _)| rtt)
+    }
+
+    /// The outside address of socket `local`.
+    pub(super) fn seen(&self, local: u8) -> Option<SocketAddr> {
+        self.sockets.iter().find(|s| s.local == local)?.seen
+    }
+
+    /// Whether the first socket is answered, and the others are or have had their time.
+    pub(super) fn is_done(&self, now: Time) -> bool {
+        let all = self.sockets.iter().all(|s| s.seen.is_some());
+        self.first_answer
+            .is_some_and(|at| all || now.since(at) >= STRAGGLERS)
+    }
+
+    /// The server forgot us or never knew us: ask for a cookie at once.
+    pub(super) fn renew(&mut self, now: Time) {
+        if let Some(main) = self.sockets.first_mut().filter(|main| !main.waiting) {
+            (main.began, main.sent, main.waiting) = (now, 0, true);
+            main.id = self.rng.next_u64();
+        }
+    }
+
+    /// Takes the answer to a hello.
+    pub(super) fn on_welcome(&mut self, now: Time, local: u8, welcome: &Welcome) {
+        let found = self
+            .sockets
+            .iter_mut()
+            .enumerate()
+            .find(|(_, s)| s.local == local && s.id == welcome.id && s.sent > 0 && s.waiting);
+        let Some((index, asking)) = found else { return };
+        asking.waiting = false;
+        asking.seen = Some(welcome.seen);
+        // Which copy was answered is not known; the last one gives the shortest time, and that may be too short.
+        if asking.sent == 1 {
+            let rtt = now.since(asking.asked);
+            let half = u64::try_from(rtt.as_nanos() / 2).unwrap_or(0);
+            let clock = Clock::system(welcome.unix_nanos.saturating_add(half), now);
+            if self.clock.is_none_or(|(least, _)| rtt <= least) {
+                self.clock = Some((rtt, clock));
+            }
+        } else if self.clock.is_none() {
+            self.clock = Some((now.since(asking.began), Clock::system(welcome.unix_nanos, now)));
+        }
+        if index == 0 {
+            self.cookie = Some(welcome.cookie);
+            self.terms = welcome.terms;
+            self.first_answer.get_or_insert(now);
+        }
+    }
+
+    /// The next hello that is due.
+    pub(super) fn poll(&mut self, now: Time) -> Option<(Path, Vec<u8>)> {
+        for asking in &mut self.sockets {
+            if !asking.waiting && now.since(asking.asked) >= KEEPALIVE
+                || asking.waiting && asking.sent == RETRANSMIT.len() && now.since(asking.asked) >= KEEPALIVE
+            {
+                (asking.began, asking.sent, asking.waiting) = (now, 0, true);
+                asking.id = self.rng.next_u64();
+            }
+            let due = RETRANSMIT.get(asking.sent).map(|after| asking.began + *after);
+            if asking.waiting && due.is_some_and(|at| now >= at) {
+                asking.sent += 1;
+                asking.asked = now;
+                let path = Path {
+                    local: asking.local,
+                    remote: self.server,
+                };
+                return Some((path, Hello { id: asking.id }.encode()));
+            }
+        }
+        None
+    }
+
+    /// When [`Finder::poll`] or [`Finder::is_done`] will have something new.
+    pub(super) fn poll_timeout(&self, now: Time) -> Option<Time> {
+        let hellos = self.sockets.iter().map(|asking| {
+            let repeat = RETRANSMIT.get(asking.sent).filter(|_| asking.waiting);
+            repeat.map_or(asking.asked + KEEPALIVE, |after| asking.began + *after)
+        });
+        let stragglers = self.first_answer.map(|at| at + STRAGGLERS).filter(|at| *at > now);
+        hellos.chain(stragglers).min()
+    }
+}

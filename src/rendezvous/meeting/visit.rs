@@ -1,0 +1,210 @@
+//! One visit to a server's tables: from a number, or a code that was typed, to the peer's address.
+
+use super::client::Refusal;
+use super::code::{Code, Nameplate, Words};
+use super::pake::{CodeKeys, End, Exchange, MESSAGE_LEN};
+use super::wire::{Cookie, Open, SessionId, Standing, State, TokenKey, Want, proof};
+use crate::protocol::Role;
+use crate::rendezvous::address::Address;
+use std::time::Duration;
+
+/// One code, from one end.
+struct Half {
+    words: Words,
+    nameplate: Option<Nameplate>,
+    /// Until it is answered.
+    exchange: Option<Exchange>,
+    message: [u8; MESSAGE_LEN],
+}
+
+impl Half {
+    fn new(end: End, words: Words, nameplate: Option<Nameplate>, seed: &[u8; 32]) -> Self {
+        let exchange = Exchange::new(end, words.to_string().as_bytes(), seed);
+        let mut message = [0; MESSAGE_LEN];
+        message.copy_from_slice(exchange.message());
+        Half {
+            words,
+            nameplate,
+            exchange: Some(exchange),
+            message,
+        }
+    }
+}
+
+/// What a state of the server's means.
+#[derive(Debug)]
+pub(super) enum Meaning {
+    /// Nothing new.
+    Nothing,
+    /// There is more to say to the peer, at once.
+    MoreToSay,
+    /// Our number is known.
+    Shown(Code),
+    /// The code that was typed came to nothing; a number of our own goes on.
+    Refused(Refusal),
+    /// This visit came to nothing.
+    Over(Refusal),
+    /// The peer did not know the words: say so to the server, and that was it.
+    Burn(Refusal),
+    /// All is known.
+    Met(Box<Meeting>),
+}
+
+/// What two peers know of each other.
+#[derive(Debug)]
+pub(super) struct Meeting {
+    pub(super) peer: Address,
+    /// Our address as the peer was told: what was learnt later does not count.
+    pub(super) own: Address,
+    /// When to punch, Unix nanoseconds.
+    pub(super) moment: u64,
+}
+
+/// The visit.
+pub(super) struct Visit {
+    session: SessionId,
+    own: Option<Half>,
+    typed: Option<Half>,
+    /// Somebody was there, and this was our end of the code.
+    paired: Option<End>,
+    keys: Option<CodeKeys>,
+    sealed: Vec<u8>,
+    told: Option<Address>,
+    peer: Option<Address>,
+}
+
+impl Visit {
+    pub(super) fn new(session: SessionId) -> Self {
+        Visit {
+            session,
+            own: None,
+            typed: None,
+            paired: None,
+            keys: None,
+            sealed: Vec::new(),
+            told: None,
+            peer: None,
+        }
+    }
+
+    /// Shows a code of our own with these words.
+    pub(super) fn show(&mut self, words: Words, seed: &[u8; 32]) {
+        self.own = Some(Half::new(End::Owner, words, None, seed));
+    }
+
+    /// Joins whoever shows this code. A code of our own stays: if the peer has typed that at the same moment, the
+    /// server keeps to one of the two.
+    pub(super) fn join(&mut self, code: Code, seed: &[u8; 32]) {
+        self.typed = Some(Half::new(End::Joiner, code.words, Some(code.nameplate), seed));
+    }
+
+    pub(super) const fn session(&self) -> SessionId {
+        self.session
+    }
+
+    pub(super) const fn paired(&self) -> Option<End> {
+        self.paired
+    }
+
+    /// The code that was typed, if it has not come to nothing.
+    pub(super) fn typed(&self) -> Option<Code> {
+        let half = self.typed.as_ref()?;
+        Some(Code {
+            nameplate: half.nameplate?,
+            words: half.words,
+        })
+    }
+
+    /// What to tell the server now.
+    pub(super) fn open(&self, role: Role, cookie: Cookie, token: Option<&TokenKey>, rtt: Duration) -> Open {
+        let own = self.own.as_ref();
+        let (want, half) = match self.typed.as_ref() {
+            Some(half) => (half.nameplate.map(Want::Join), Some(half)),
+            None => (Some(Want::Wait(own.and_then(|half| half.nameplate))), own),
+        };
+        Open {
+            role,
+            want: want.unwrap_or(Want::Leave),
+            session: self.session,
+            cookie,
+            proof: token.map_or([0; 16], |key| proof(key, &cookie, self.session)),
+            rtt,
+            message: half.map_or([0; MESSAGE_LEN], |half| half.message),
+            sealed: self.sealed.clone(),
+        }
+    }
+
+    /// Takes what the server says of this visit; `own` is what the peer shall have.
+    pub(super) fn on_state(&mut self, state: &State, own: &Address) -> Meaning {
+        match state.standing {
+            Standing::Waiting => match (&mut self.own, state.nameplate) {
+                (Some(half), Some(nameplate)) if half.nameplate != Some(nameplate) => {
+                    half.nameplate = Some(nameplate);
+                    Meaning::Shown(Code {
+                        nameplate,
+                        words: half.words,
+                    })
+                }
+                _ => Meaning::Nothing,
+            },
+            Standing::Paired(end) => self.on_paired(end, state, own),
+            // The server was started anew, and the other side has not come back yet.
+            Standing::Nobody | Standing::Expired if self.paired.is_some() => Meaning::Nothing,
+            Standing::Nobody => self.refused(Refusal::Nobody),
+            Standing::SameRole => self.refused(Refusal::SameRole),
+            Standing::TooMany(seconds) => self.refused(Refusal::TooMany(seconds)),
+            Standing::WrongToken => Meaning::Over(Refusal::WrongToken),
+            Standing::Gone => Meaning::Over(Refusal::Gone),
+            Standing::Burnt => Meaning::Over(Refusal::WrongWords),
+            Standing::Expired => Meaning::Over(Refusal::Expired),
+            // Who waited at the server before it was started anew comes back within a keepalive.
+            Standing::StaleCookie | Standing::Fresh => Meaning::Nothing,
+        }
+    }
+
+    fn refused(&mut self, why: Refusal) -> Meaning {
+        match (self.typed.take(), &self.own) {
+            (Some(_), Some(_)) => Meaning::Refused(why),
+            _ => Meaning::Over(why),
+        }
+    }
+
+    fn on_paired(&mut self, end: End, state: &State, own: &Address) -> Meaning {
+        self.paired = Some(end);
+        let half = match end {
+            End::Owner => &mut self.own,
+            End::Joiner => &mut self.typed,
+        };
+        let mut more = false;
+        if self.keys.is_none()
+            && state.message != [0; MESSAGE_LEN]
+            && let Some(exchange) = half.as_mut().and_then(|half| half.exchange.take())
+        {
+            let Ok(keys) = exchange.finish(&state.message) else {
+                return Meaning::Burn(Refusal::WrongWords);
+            };
+            self.sealed = keys.seal(&own.to_string());
+            self.told = Some(own.clone());
+            self.keys = Some(keys);
+            more = true;
+        }
+        if let (Some(keys), None, false) = (&self.keys, &self.peer, state.sealed.is_empty()) {
+            let Ok(text) = keys.open(&state.sealed) else {
+                return Meaning::Burn(Refusal::WrongWords);
+            };
+            match Address::parse_peer(&text, own) {
+                Ok(peer) => self.peer = Some(peer),
+                Err(error) => return Meaning::Burn(Refusal::Address(error)),
+            }
+        }
+        match (&self.peer, &self.told) {
+            (Some(peer), Some(told)) if state.moment != 0 => Meaning::Met(Box::new(Meeting {
+                peer: peer.clone(),
+                own: told.clone(),
+                moment: state.moment,
+            })),
+            _ if more => Meaning::MoreToSay,
+            _ => Meaning::Nothing,
+        }
+    }
+}

@@ -1,0 +1,517 @@
+//! The datagrams between a client and a server, with every limit. docs/protocol.md draws them.
+//!
+//! A request is at least as long as whatever answers it, so that a server cannot be made to amplify: the layouts pad
+//! requests, and [`Open::LEN`] is the most that a [`State`] can have.
+
+use super::code::Nameplate;
+use super::pake::{End, MESSAGE_LEN};
+use crate::protocol::Role;
+use crate::protocol::fields::{Reader, Truncated, put_string};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// The version of these layouts.
+pub const VERSION: u8 = 1;
+/// The UDP port of a server that names no other.
+pub const PORT: u16 = 4300;
+/// The most bytes of a sealed address. A whole address with eight candidates has under 400.
+pub const MAX_SEALED: usize = 700;
+
+/// First bytes of the datagrams.
+pub mod packet {
+    /// A client asks for a cookie.
+    pub const HELLO: u8 = 0x60;
+    /// The answer to that.
+    pub const COOKIE: u8 = 0x61;
+    /// A client says whom it wants to meet, and what the peer shall have.
+    pub const OPEN: u8 = 0x62;
+    /// How that stands.
+    pub const STATE: u8 = 0x63;
+}
+
+/// Whether a datagram is one between a client and a server.
+pub fn is_meeting(datagram: &[u8]) -> bool {
+    matches!(datagram.first(), Some(0x60..=0x6f))
+}
+
+/// Proves that its owner receives at the address it sends from.
+pub type Cookie = [u8; 16];
+/// What a server derives from its word, and a client from the word its user typed.
+pub type TokenKey = [u8; 32];
+
+/// The key of a server's word.
+pub fn token_key(word: &str) -> TokenKey {
+    blake3::derive_key("p2pcopy 1 server token", word.as_bytes())
+}
+
+/// That the author of an [`Open`] knows the server's word: good for this cookie and session alone.
+pub fn proof(key: &TokenKey, cookie: &Cookie, session: SessionId) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(cookie);
+    hasher.update(&session.0.to_be_bytes());
+    let mut out = [0; 16];
+    out.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    out
+}
+
+/// A client's number for one wish to meet somebody; random, so that nobody else can name it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SessionId(pub u64);
+
+/// A datagram that is none of these layouts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Malformed;
+
+impl From<Truncated> for Malformed {
+    fn from(_: Truncated) -> Self {
+        Malformed
+    }
+}
+
+fn put_address(out: &mut Vec<u8>, address: SocketAddr) {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    out.extend(ip.octets());
+    out.extend(address.port().to_be_bytes());
+}
+
+fn address(reader: &mut Reader<'_>) -> Result<SocketAddr, Truncated> {
+    let ip = Ipv6Addr::from(reader.array::<16>()?).to_canonical();
+    Ok(SocketAddr::new(ip, reader.u16()?))
+}
+
+/// Asks for a cookie: HELLO.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hello {
+    /// Random; the answer repeats it.
+    pub id: u64,
+}
+
+impl Hello {
+    /// Its length: that of the answer and more.
+    pub const LEN: usize = 96;
+
+    /// Its bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![packet::HELLO, VERSION, 0, 0];
+        out.extend(self.id.to_be_bytes());
+        out.resize(Self::LEN, 0);
+        out
+    }
+
+    /// Reads one of any version: all begin like this.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(datagram, "hello");
+        if reader.u8()? != packet::HELLO || datagram.len() != Self::LEN {
+            return Err(Malformed);
+        }
+        reader.bytes(3)?;
+        Ok(Hello { id: reader.u64()? })
+    }
+}
+
+/// What a server lets its clients know with a cookie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Terms {
+    /// Only whoever knows its word is served.
+    pub wants_token: bool,
+    /// It relays.
+    pub relays: bool,
+    /// The most that a pair may send through its relay, bytes a second; 0 for no limit.
+    pub pair_rate: u64,
+    /// And in all, bytes; 0 for no limit.
+    pub pair_bytes: u64,
+}
+
+/// The answer to a [`Hello`]: COOKIE.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Welcome {
+    /// The hello's.
+    pub id: u64,
+    /// For the next requests from the same address.
+    pub cookie: Cookie,
+    /// The server's clock, Unix nanoseconds.
+    pub unix_nanos: u64,
+    /// Where the hello came from.
+    pub seen: SocketAddr,
+    /// What the server offers.
+    pub terms: Terms,
+}
+
+impl Welcome {
+    /// Its length.
+    pub const LEN: usize = 70;
+
+    /// Its bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let flags = u8::from(self.terms.wants_token) | u8::from(self.terms.relays) << 1;
+        let mut out = vec![packet::COOKIE, VERSION, flags, 0];
+        out.extend(self.id.to_be_bytes());
+        out.extend(self.cookie);
+        out.extend(self.unix_nanos.to_be_bytes());
+        put_address(&mut out, self.seen);
+        out.extend(self.terms.pair_rate.to_be_bytes());
+        out.extend(self.terms.pair_bytes.to_be_bytes());
+        out
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(datagram, "cookie");
+        if reader.u8()? != packet::COOKIE || reader.u8()? != VERSION {
+            return Err(Malformed);
+        }
+        let flags = reader.u8()?;
+        reader.u8()?;
+        let welcome = Welcome {
+            id: reader.u64()?,
+            cookie: reader.array()?,
+            unix_nanos: reader.u64()?,
+            seen: address(&mut reader)?,
+            terms: Terms {
+                wants_token: flags & 1 != 0,
+                relays: flags & 2 != 0,
+                pair_rate: reader.u64()?,
+                pair_bytes: reader.u64()?,
+            },
+        };
+        if reader.is_empty() {
+            Ok(welcome)
+        } else {
+            Err(Malformed)
+        }
+    }
+}
+
+/// What a client wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Want {
+    /// A number to wait at; this one, if it is free.
+    Wait(Option<Nameplate>),
+    /// To meet whoever waits at this number.
+    Join(Nameplate),
+    /// Nothing any more: it leaves.
+    Leave,
+    /// Nothing any more: the peer did not know the words.
+    Burn,
+}
+
+/// A client's wish, and what the peer shall have of it: OPEN. It is repeated with all that there is so far, so that
+/// any copy may be lost, doubled or late.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Open {
+    /// Which end of a transfer its author is.
+    pub role: Role,
+    /// What it wants.
+    pub want: Want,
+    /// Its own number for this wish.
+    pub session: SessionId,
+    /// From a [`Welcome`] to the same address.
+    pub cookie: Cookie,
+    /// See [`proof`]; zeros if the server wants none.
+    pub proof: [u8; 16],
+    /// Round trip between it and the server.
+    pub rtt: Duration,
+    /// Its half of the key exchange.
+    pub message: [u8; MESSAGE_LEN],
+    /// Its confirmation and its sealed address; empty as long as there is no key.
+    pub sealed: Vec<u8>,
+}
+
+impl Open {
+    /// Its length, whatever it holds.
+    pub const LEN: usize = 840;
+
+    /// Its bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let (want, nameplate) = match self.want {
+            Want::Wait(nameplate) => (0, nameplate),
+            Want::Join(nameplate) => (1, Some(nameplate)),
+            Want::Leave => (2, None),
+            Want::Burn => (3, None),
+        };
+        let mut out = vec![packet::OPEN, VERSION, u8::from(self.role == Role::Receiver), want];
+        out.extend(self.session.0.to_be_bytes());
+        out.extend(self.cookie);
+        out.extend(self.proof);
+        out.extend(nameplate.map_or(0, Nameplate::get).to_be_bytes());
+        let micros = u32::try_from(self.rtt.as_micros()).unwrap_or(u32::MAX);
+        out.extend(micros.to_be_bytes());
+        out.extend(self.message);
+        put_string(&mut out, &self.sealed[..self.sealed.len().min(MAX_SEALED)]);
+        out.resize(Self::LEN, 0);
+        out
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(datagram, "open");
+        if datagram.len() != Self::LEN || reader.u8()? != packet::OPEN || reader.u8()? != VERSION {
+            return Err(Malformed);
+        }
+        let role = role(reader.u8()?)?;
+        let want = reader.u8()?;
+        let session = SessionId(reader.u64()?);
+        let (cookie, proof) = (reader.array()?, reader.array()?);
+        let nameplate = Nameplate::new(reader.u16()?);
+        let want = match (want, nameplate) {
+            (0, nameplate) => Want::Wait(nameplate),
+            (1, Some(nameplate)) => Want::Join(nameplate),
+            (2, _) => Want::Leave,
+            (3, _) => Want::Burn,
+            _ => return Err(Malformed),
+        };
+        let rtt = Duration::from_micros(u64::from(reader.u32()?));
+        let message = reader.array()?;
+        let sealed = sealed(&mut reader)?;
+        Ok(Open {
+            role,
+            want,
+            session,
+            cookie,
+            proof,
+            rtt,
+            message,
+            sealed,
+        })
+    }
+}
+
+fn role(byte: u8) -> Result<Role, Malformed> {
+    match byte {
+        0 => Ok(Role::Sender),
+        1 => Ok(Role::Receiver),
+        _ => Err(Malformed),
+    }
+}
+
+fn sealed(reader: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
+    let bytes = reader.string()?;
+    if bytes.len() > MAX_SEALED {
+        return Err(Malformed);
+    }
+    Ok(bytes.to_vec())
+}
+
+/// How a client's wish stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// The cookie is of another address or too old: ask for another. Nothing was done.
+    StaleCookie,
+    /// The server's word is missing or wrong.
+    WrongToken,
+    /// Too many requests from this network; again after so many seconds.
+    TooMany(u16),
+    /// Waits at its number.
+    Waiting,
+    /// A peer is there, and this is our end of the code.
+    Paired(End),
+    /// Nobody waits at that number: mistyped, used, or over.
+    Nobody,
+    /// Who waits there sends, as we do, or receives, as we do.
+    SameRole,
+    /// The peer has left.
+    Gone,
+    /// One of the two did not know the words.
+    Burnt,
+    /// It waited too long, or the server had no more room.
+    Expired,
+    /// Nobody waits at that number, but the server was started a moment ago: ask again.
+    Fresh,
+}
+
+/// How it stands, and what the peer has sent so far: STATE.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct State {
+    /// The client's number.
+    pub session: SessionId,
+    /// How it stands.
+    pub standing: Standing,
+    /// The server's clock, Unix nanoseconds.
+    pub unix_nanos: u64,
+    /// The number to wait at, if it has one.
+    pub nameplate: Option<Nameplate>,
+    /// When both sides shall punch, Unix nanoseconds by the server's clock; 0 as long as one of the two has more to say.
+    pub moment: u64,
+    /// The peer's half of the key exchange; zeros as long as there is no peer.
+    pub message: [u8; MESSAGE_LEN],
+    /// The peer's confirmation and sealed address.
+    pub sealed: Vec<u8>,
+}
+
+impl State {
+    /// Its bytes: at most [`Open::LEN`].
+    pub fn encode(&self) -> Vec<u8> {
+        let (standing, seconds) = match self.standing {
+            Standing::StaleCookie => (0, 0),
+            Standing::WrongToken => (1, 0),
+            Standing::TooMany(seconds) => (2, seconds),
+            Standing::Waiting => (3, 0),
+            Standing::Paired(End::Owner) => (4, 0),
+            Standing::Paired(End::Joiner) => (5, 0),
+            Standing::Nobody => (6, 0),
+            Standing::SameRole => (7, 0),
+            Standing::Gone => (8, 0),
+            Standing::Burnt => (9, 0),
+            Standing::Expired => (10, 0),
+            Standing::Fresh => (11, 0),
+        };
+        let mut out = vec![packet::STATE, VERSION, standing, 0];
+        out.extend(self.session.0.to_be_bytes());
+        out.extend(self.unix_nanos.to_be_bytes());
+        out.extend(self.nameplate.map_or(0, Nameplate::get).to_be_bytes());
+        out.extend(seconds.to_be_bytes());
+        out.extend(self.moment.to_be_bytes());
+        out.extend(self.message);
+        put_string(&mut out, &self.sealed[..self.sealed.len().min(MAX_SEALED)]);
+        out
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(datagram, "state");
+        if reader.u8()? != packet::STATE || reader.u8()? != VERSION {
+            return Err(Malformed);
+        }
+        let standing = reader.u8()?;
+        reader.u8()?;
+        let session = SessionId(reader.u64()?);
+        let unix_nanos = reader.u64()?;
+        let nameplate = Nameplate::new(reader.u16()?);
+        let seconds = reader.u16()?;
+        let standing = match standing {
+            0 => Standing::StaleCookie,
+            1 => Standing::WrongToken,
+            2 => Standing::TooMany(seconds),
+            3 => Standing::Waiting,
+            4 => Standing::Paired(End::Owner),
+            5 => Standing::Paired(End::Joiner),
+            6 => Standing::Nobody,
+            7 => Standing::SameRole,
+            8 => Standing::Gone,
+            9 => Standing::Burnt,
+            10 => Standing::Expired,
+            11 => Standing::Fresh,
+            _ => return Err(Malformed),
+        };
+        let state = State {
+            session,
+            standing,
+            unix_nanos,
+            nameplate,
+            moment: reader.u64()?,
+            message: reader.array()?,
+            sealed: sealed(&mut reader)?,
+        };
+        if reader.is_empty() {
+            Ok(state)
+        } else {
+            Err(Malformed)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(standing: Standing) -> State {
+        State {
+            session: SessionId(7),
+            standing,
+            unix_nanos: 9,
+            nameplate: Nameplate::new(7),
+            moment: 11,
+            message: [3; MESSAGE_LEN],
+            sealed: vec![5; MAX_SEALED],
+        }
+    }
+
+    #[test]
+    fn every_layout_is_read_back_and_no_answer_is_longer_than_its_request() {
+        let hello = Hello { id: 3 };
+        assert_eq!(Hello::decode(&hello.encode()), Ok(hello));
+        for seen in ["203.0.113.7:4300", "[2001:db8::1]:9"] {
+            let welcome = Welcome {
+                id: 3,
+                cookie: [1; 16],
+                unix_nanos: 5,
+                seen: seen.parse().unwrap(),
+                terms: Terms {
+                    wants_token: true,
+                    relays: true,
+                    pair_rate: 6,
+                    pair_bytes: 7,
+                },
+            };
+            let bytes = welcome.encode();
+            assert_eq!(
+                (bytes.len(), Welcome::decode(&bytes)),
+                (Welcome::LEN, Ok(welcome))
+            );
+        }
+        const { assert!(Welcome::LEN <= Hello::LEN) };
+        let nameplate = Nameplate::new(7).unwrap();
+        for want in [
+            Want::Wait(None),
+            Want::Wait(Some(nameplate)),
+            Want::Join(nameplate),
+            Want::Leave,
+            Want::Burn,
+        ] {
+            let open = Open {
+                role: Role::Receiver,
+                want,
+                session: SessionId(7),
+                cookie: [1; 16],
+                proof: [2; 16],
+                rtt: Duration::from_micros(1234),
+                message: [3; MESSAGE_LEN],
+                sealed: vec![4; MAX_SEALED],
+            };
+            assert_eq!(Open::decode(&open.encode()), Ok(open));
+        }
+        for standing in [
+            Standing::StaleCookie,
+            Standing::WrongToken,
+            Standing::TooMany(9),
+            Standing::Waiting,
+            Standing::Paired(End::Owner),
+            Standing::Paired(End::Joiner),
+            Standing::Nobody,
+            Standing::SameRole,
+            Standing::Gone,
+            Standing::Burnt,
+            Standing::Expired,
+            Standing::Fresh,
+        ] {
+            let bytes = state(standing).encode();
+            assert!(bytes.len() <= Open::LEN);
+            assert_eq!(State::decode(&bytes), Ok(state(standing)));
+        }
+    }
+
+    #[test]
+    fn lengths_that_lie_are_refused() {
+        let mut bytes = state(Standing::Waiting).encode();
+        bytes.push(0);
+        assert_eq!(State::decode(&bytes), Err(Malformed));
+        bytes.truncate(60);
+        assert_eq!(State::decode(&bytes), Err(Malformed));
+        assert_eq!(Hello::decode(&[packet::HELLO; 95]), Err(Malformed));
+    }
+}

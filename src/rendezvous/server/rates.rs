@@ -1,0 +1,135 @@
+//! How much one network may ask for in a minute. A network is an IPv4 address or an IPv6 /64, which is what one
+//! customer gets (RFC 6177).
+
+use crate::protocol::time::Time;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+/// The span in which requests are counted.
+const SPAN: Duration = Duration::from_secs(60);
+/// Networks remembered. Each was proven by a cookie; with more, the oldest are forgotten.
+const MAX_NETWORKS: usize = 8192;
+
+/// What a limit is kept per.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Network(IpAddr);
+
+impl Network {
+    pub(super) fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => Network(ip.into()),
+            IpAddr::V6(ip) => Network(Ipv6Addr::from(u128::from(ip) >> 64 << 64).into()),
+        }
+    }
+}
+
+/// What is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// A wish that the server has to remember or look up.
+    Open,
+    /// A code or a server's word that was wrong.
+    Wrong,
+}
+
+#[derive(Clone, Copy)]
+struct Counts {
+    began: Time,
+    opens: u16,
+    wrong: u16,
+}
+
+/// The counts of all networks.
+pub(super) struct Rates {
+    counts: HashMap<Network, Counts>,
+    opens: u16,
+    wrong: u16,
+}
+
+impl Rates {
+    /// At most `opens` and `wrong` of their kinds a minute.
+    pub(super) fn new(opens: u16, wrong: u16) -> Self {
+        Rates {
+            counts: HashMap::new(),
+            opens,
+            wrong,
+        }
+    }
+
+    /// Whether one more of this kind would be too many, and then for how many seconds.
+    pub(super) fn wait(&self, now: Time, network: Network, kind: Kind) -> Option<u16> {
+        let counts = self.counts.get(&network)?;
+        let gone = now.since(counts.began);
+        let full = match kind {
+            Kind::Open => counts.opens >= self.opens,
+            Kind::Wrong => counts.wrong >= self.wrong,
+        };
+        if !full || gone >= SPAN {
+            return None;
+        }
+        u16::try_from((SPAN - gone).as_secs() + 1).ok()
+    }
+
+    /// Counts one.
+    pub(super) fn count(&mut self, now: Time, network: Network, kind: Kind) {
+        if self.counts.len() >= MAX_NETWORKS && !self.counts.contains_key(&network) {
+            self.sweep(now);
+            let oldest = self.counts.iter().min_by_key(|(_, c)| c.began).map(|(n, _)| *n);
+            if let Some(oldest) = oldest.filter(|_| self.counts.len() >= MAX_NETWORKS) {
+                self.counts.remove(&oldest);
+            }
+        }
+        let fresh = Counts {
+            began: now,
+            opens: 0,
+            wrong: 0,
+        };
+        let counts = self.counts.entry(network).or_insert(fresh);
+        if now.since(counts.began) >= SPAN {
+            *counts = fresh;
+        }
+        let count = match kind {
+            Kind::Open => &mut counts.opens,
+            Kind::Wrong => &mut counts.wrong,
+        };
+        *count = count.saturating_add(1);
+    }
+
+    /// Forgets what no longer counts.
+    pub(super) fn sweep(&mut self, now: Time) {
+        self.counts.retain(|_, counts| now.since(counts.began) < SPAN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_waits_for_its_minute_to_pass_and_others_do_not() {
+        let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
+        let network = |text: &str| Network::of(text.parse().expect("an address"));
+        let mut rates = Rates::new(3, 1);
+        for _ in 0..3 {
+            assert_eq!(rates.wait(at(10), network("2001:db8::1"), Kind::Open), None);
+            rates.count(at(10), network("2001:db8::1"), Kind::Open);
+        }
+        assert_eq!(
+            rates.wait(at(30), network("2001:db8::ffff:2"), Kind::Open),
+            Some(41)
+        );
+        assert_eq!(rates.wait(at(30), network("2001:db8::1"), Kind::Wrong), None);
+        assert_eq!(rates.wait(at(30), network("2001:db8:0:1::1"), Kind::Open), None);
+        assert_eq!(rates.wait(at(70), network("2001:db8::1"), Kind::Open), None);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut rates = Rates::new(3, 1);
+        for ip in 0..3 * MAX_NETWORKS as u32 {
+            rates.count(Time::ZERO, Network::of(IpAddr::V4(ip.into())), Kind::Open);
+        }
+        assert_eq!(rates.counts.len(), MAX_NETWORKS);
+    }
+}

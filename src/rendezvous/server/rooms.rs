@@ -1,0 +1,371 @@
+//! Who waits for whom. Only what was proven by a cookie comes here, and nothing here is larger than its bounds.
+
+use super::rates::{Kind, Network, Rates};
+use crate::protocol::handshake::rng::SeedRng;
+use crate::protocol::time::Time;
+use crate::protocol::{Path, Role};
+use crate::rendezvous::clock::Clock;
+use crate::rendezvous::meeting::code::Nameplate;
+use crate::rendezvous::meeting::pake::{End, MESSAGE_LEN};
+use crate::rendezvous::meeting::wire::{Open, SessionId, Standing, State, Want};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Who has not been heard for so long is gone; clients speak every ten seconds.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long a code can be used: long enough to read it out and to walk over, short enough that numbers stay short.
+pub(super) const LIFETIME: Duration = Duration::from_secs(11 * 60);
+/// After so long everybody who waited when the server was started anew has come back: a keepalive, and a repeat.
+const FRESH: Duration = Duration::from_secs(12);
+/// A used number is not given again for as long, so that a code that comes too late meets nobody.
+const REST: Duration = LIFETIME;
+/// What a client claims its round trip to be counts up to this.
+const MAX_RTT: Duration = Duration::from_secs(1);
+/// Beside two round trips, time for one lost datagram to be sent again before the moment.
+const SPARE: Duration = Duration::from_millis(200);
+
+/// One wish.
+struct Session {
+    path: Path,
+    network: Network,
+    role: Role,
+    began: Time,
+    heard: Time,
+    rtt: Duration,
+    nameplate: Option<Nameplate>,
+    partner: Option<(SessionId, End)>,
+    /// How it ended, if it did.
+    ended: Option<Standing>,
+    moment: u64,
+    message: [u8; MESSAGE_LEN],
+    sealed: Vec<u8>,
+}
+
+/// All wishes.
+pub(super) struct Rooms {
+    sessions: HashMap<SessionId, Session>,
+    numbers: HashMap<Nameplate, SessionId>,
+    resting: HashMap<Nameplate, Time>,
+    most_waiting: usize,
+    rng: SeedRng,
+    clock: Clock,
+    began: Time,
+}
+
+/// States to send, and where to.
+pub(super) type Answers = Vec<(Path, State)>;
+
+impl Rooms {
+    pub(super) fn new(most_waiting: usize, seed: &[u8; 32], clock: Clock, now: Time) -> Self {
+        Rooms {
+            sessions: HashMap::new(),
+            numbers: HashMap::new(),
+            resting: HashMap::new(),
+            most_waiting,
+            rng: SeedRng::new(seed, "p2pcopy 1 nameplates"),
+            clock,
+            began: now,
+        }
+    }
+
+    /// Whether this wish is remembered.
+    pub(super) fn knows(&self, id: SessionId) -> bool {
+        self.sessions.contains_key(&id)
+    }
+
+    /// How many wait at a number, and how many are known in all.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.numbers.len(), self.sessions.len())
+    }
+
+    /// Takes a wish whose author receives at `path`: the answer, and what its partner is told if that is news.
+    pub(super) fn open(&mut self, now: Time, path: Path, open: Open, rates: &mut Rates) -> Answers {
+        let network = Network::of(path.remote.ip());
+        let id = open.session;
+        let mut answers = Vec::new();
+        match open.want {
+            Want::Leave | Want::Burn => {
+                self.leave(now, id, open.want == Want::Burn, rates, &mut answers);
+                answers.push((path, self.answer(now, id, Some(Standing::Gone))));
+                return answers;
+            }
+            Want::Wait(_) | Want::Join(_) => {}
+        }
+        if !self.sessions.contains_key(&id) {
+            if let Some(seconds) = rates.wait(now, network, Kind::Open) {
+                answers.push((path, self.answer(now, id, Some(Standing::TooMany(seconds)))));
+                return answers;
+            }
+            rates.count(now, network, Kind::Open);
+        }
+        if let Want::Join(nameplate) = open.want {
+            let refusal = self.join(now, path, &open, nameplate, rates);
+            if refusal.is_some() {
+                answers.push((path, self.answer(now, id, refusal)));
+                return answers;
+            }
+        }
+        let Some(session) = self.sessions.get_mut(&id) else {
+            if let Want::Wait(hint) = open.want {
+                self.wait(now, path, &open, hint, &mut answers);
+            }
+            answers.push((path, self.answer(now, id, None)));
+            return answers;
+        };
+        (session.path, session.heard, session.rtt) = (path, now, open.rtt.min(MAX_RTT));
+        // What was said once is not taken back: one exchange is one guess.
+        let news = session.sealed.is_empty() && !open.sealed.is_empty();
+        if news {
+            session.sealed = open.sealed;
+        }
+        let joined = matches!(open.want, Want::Join(_)) && session.sealed.is_empty();
+        self.name_moment(now, id);
+        answers.push((path, self.answer(now, id, None)));
+        if news || joined {
+            self.tell_partner(now, id, &mut answers);
+        }
+        answers
+    }
+
+    /// Forgets who is gone and who waited too long.
+    pub(super) fn sweep(&mut self, now: Time, answers: &mut Answers) {
+        self.resting.retain(|_, until| now < *until);
+        let over: Vec<(SessionId, bool)> = self
+            .sessions
+            .iter()
+            .filter_map(|(&id, session)| {
+                let gone = now.since(session.heard) >= IDLE;
+                let old = session.nameplate.is_some() && now.since(session.began) >= LIFETIME;
+                (gone || old).then_some((id, gone))
+            })
+            .collect();
+        for (id, gone) in over {
+            if gone {
+                self.tell_gone(now, id, Standing::Gone, answers);
+                self.remove(now, id);
+            } else {
+                self.expire(now, id, answers);
+            }
+        }
+    }
+
+    fn wait(&mut self, now: Time, path: Path, open: &Open, hint: Option<Nameplate>, answers: &mut Answers) {
+        if self.numbers.len() >= self.most_waiting {
+            let waiting = self.numbers.values().copied();
+            if let Some(oldest) = waiting.min_by_key(|id| self.sessions.get(id).map(|s| s.began)) {
+                self.expire(now, oldest, answers);
+            }
+        }
+        // A client that comes again after a restart of the server finds its code unchanged.
+        let free = |n: &Nameplate| !self.numbers.contains_key(n) && !self.resting.contains_key(n);
+        let Some(nameplate) = hint.filter(free).or_else(|| self.free_number()) else {
+            return;
+        };
+        self.numbers.insert(nameplate, open.session);
+        self.insert(now, path, open, Some(nameplate));
+    }
+
+    fn insert(&mut self, now: Time, path: Path, open: &Open, nameplate: Option<Nameplate>) {
+        if self.sessions.len() >= 4 * self.most_waiting
+            && let Some(oldest) = self
+                .sessions
+                .iter()
+                .min_by_key(|(_, s)| s.heard)
+                .map(|(&id, _)| id)
+        {
+            self.remove(now, oldest);
+        }
+        let session = Session {
+            path,
+            network: Network::of(path.remote.ip()),
+            role: open.role,
+            began: now,
+            heard: now,
+            rtt: open.rtt.min(MAX_RTT),
+            nameplate,
+            partner: None,
+            ended: None,
+            moment: 0,
+            message: open.message,
+            sealed: Vec::new(),
+        };
+        self.sessions.insert(open.session, session);
+    }
+
+    /// Joins a session to whoever waits at a number; or why not. A session that has a partner keeps it: two people who
+    /// type each other's code at the same moment meet once.
+    fn join(
+        &mut self,
+        now: Time,
+        path: Path,
+        open: &Open,
+        nameplate: Nameplate,
+        rates: &mut Rates,
+    ) -> Option<Standing> {
+        let known = self.sessions.get(&open.session);
+        if known.is_some_and(|session| session.partner.is_some() || session.ended.is_some()) {
+            return None;
+        }
+        let network = Network::of(path.remote.ip());
+        if let Some(seconds) = rates.wait(now, network, Kind::Wrong) {
+            return Some(Standing::TooMany(seconds));
+        }
+        let owner = self
+            .numbers
+            .get(&nameplate)
+            .copied()
+            .filter(|owner| *owner != open.session);
+        let Some(owner_id) = owner else {
+            if now.since(self.began) < FRESH {
+                return Some(Standing::Fresh);
+            }
+            rates.count(now, network, Kind::Wrong);
+            return Some(Standing::Nobody);
+        };
+        if self
+            .sessions
+            .get(&owner_id)
+            .is_some_and(|owner| owner.role == open.role)
+        {
+            return Some(Standing::SameRole);
+        }
+        if known.is_none() {
+            self.insert(now, path, open, None);
+        }
+        for (id, partner) in [
+            (owner_id, (open.session, End::Owner)),
+            (open.session, (owner_id, End::Joiner)),
+        ] {
+            let number = self.sessions.get_mut(&id).and_then(|session| {
+                session.partner = Some(partner);
+                session.nameplate.take()
+            });
+            self.rest(now, number);
+        }
+        if let Some(joiner) = self.sessions.get_mut(&open.session) {
+            // It may have waited at a number of its own, with a message for that.
+            joiner.message = open.message;
+        }
+        None
+    }
+
+    fn leave(&mut self, now: Time, id: SessionId, burn: bool, rates: &mut Rates, answers: &mut Answers) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        if burn && let Some((partner, end)) = session.partner {
+            let joiner = if end == End::Joiner { id } else { partner };
+            if let Some(joiner) = self.sessions.get(&joiner) {
+                rates.count(now, joiner.network, Kind::Wrong);
+            }
+            self.tell_gone(now, id, Standing::Burnt, answers);
+            self.remove(now, id);
+        } else if session.moment == 0 {
+            self.tell_gone(now, id, Standing::Gone, answers);
+            self.remove(now, id);
+        }
+        // Otherwise what it said stays until the partner has surely heard it.
+    }
+
+    /// Once both have said all there is, they are told when to punch.
+    fn name_moment(&mut self, now: Time, id: SessionId) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let Some((partner_id, _)) = session.partner else {
+            return;
+        };
+        let Some(partner) = self.sessions.get(&partner_id) else {
+            return;
+        };
+        if session.moment != 0 || session.sealed.is_empty() || partner.sealed.is_empty() {
+            return;
+        }
+        let lead = 2 * session.rtt.max(partner.rtt) + SPARE;
+        let moment = self.clock.unix_nanos(now + lead);
+        for id in [id, partner_id] {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.moment = moment;
+            }
+        }
+    }
+
+    fn tell_gone(&mut self, now: Time, id: SessionId, how: Standing, answers: &mut Answers) {
+        let partner = self.sessions.get(&id).and_then(|session| session.partner);
+        if let Some((partner_id, _)) = partner
+            && let Some(partner) = self.sessions.get_mut(&partner_id)
+            && (partner.moment == 0 || how == Standing::Burnt)
+        {
+            partner.ended = Some(how);
+            answers.push((partner.path, self.answer(now, partner_id, None)));
+        }
+    }
+
+    fn tell_partner(&mut self, now: Time, id: SessionId, answers: &mut Answers) {
+        let partner = self.sessions.get(&id).and_then(|session| session.partner);
+        if let Some((partner_id, _)) = partner
+            && let Some(partner) = self.sessions.get(&partner_id)
+        {
+            answers.push((partner.path, self.answer(now, partner_id, None)));
+        }
+    }
+
+    fn expire(&mut self, now: Time, id: SessionId, answers: &mut Answers) {
+        if let Some(session) = self.sessions.get(&id) {
+            answers.push((session.path, self.answer(now, id, Some(Standing::Expired))));
+        }
+        self.remove(now, id);
+    }
+
+    fn remove(&mut self, now: Time, id: SessionId) {
+        let number = self.sessions.remove(&id).and_then(|session| session.nameplate);
+        self.rest(now, number);
+    }
+
+    fn rest(&mut self, now: Time, number: Option<Nameplate>) {
+        if let Some(number) = number {
+            self.numbers.remove(&number);
+            self.resting.insert(number, now + REST);
+        }
+    }
+
+    /// How a session stands, for its owner.
+    fn answer(&self, now: Time, id: SessionId, refusal: Option<Standing>) -> State {
+        let session = self.sessions.get(&id);
+        let partner = session.and_then(|s| s.partner);
+        let standing = refusal.unwrap_or(match session {
+            None => Standing::Expired,
+            Some(session) => session.ended.unwrap_or(match partner {
+                Some((_, end)) => Standing::Paired(end),
+                None => Standing::Waiting,
+            }),
+        });
+        let said = partner
+            .filter(|_| matches!(standing, Standing::Paired(_)))
+            .and_then(|(id, _)| self.sessions.get(&id));
+        State {
+            session: id,
+            standing,
+            unix_nanos: self.clock.unix_nanos(now),
+            nameplate: session.and_then(|s| s.nameplate),
+            moment: session.map_or(0, |s| s.moment),
+            message: said.map_or([0; MESSAGE_LEN], |s| s.message),
+            sealed: said.map(|s| s.sealed.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// A number nobody has and nobody had lately, as short as may be, hard to foresee.
+    fn free_number(&mut self) -> Option<Nameplate> {
+        for most in [9, 99, 999, Nameplate::MAX] {
+            for _ in 0..8 {
+                let number = 1 + self.rng.next_u64() % u64::from(most);
+                let nameplate = u16::try_from(number).ok().and_then(Nameplate::new)?;
+                if !self.numbers.contains_key(&nameplate) && !self.resting.contains_key(&nameplate) {
+                    return Some(nameplate);
+                }
+            }
+        }
+        let all = (1..=Nameplate::MAX).filter_map(Nameplate::new);
+        all.into_iter().find(|number| !self.numbers.contains_key(number))
+    }
+}

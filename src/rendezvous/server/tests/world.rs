@@ -1,0 +1,403 @@
+//! The simulated internet around one server.
+
+use crate::protocol::handshake::rng::SeedRng;
+use crate::protocol::time::Time;
+use crate::protocol::{Path, Role};
+use crate::rendezvous::address::Address;
+use crate::rendezvous::clock::Clock;
+use crate::rendezvous::meeting::client::{Meeting, MeetingConfig, MeetingEvent, Refusal};
+use crate::rendezvous::meeting::code::{Code, Words};
+use crate::rendezvous::meeting::pake::{End, Exchange};
+use crate::rendezvous::meeting::wire::{
+    Hello, Open, SessionId, Standing, State, Terms, TokenKey, Want, packet, token_key,
+};
+use crate::rendezvous::server::{Limits, Server, ServerConfig};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How many may wait at a number here.
+pub(super) const WAITING: usize = 64;
+const UNIX: u64 = 1_795_236_100_000_000_000;
+
+/// What a line does to datagrams.
+#[derive(Clone, Copy)]
+pub(super) struct Line {
+    delay_millis: u64,
+    jitter_millis: u64,
+    lost_percent: u64,
+    doubled_percent: u64,
+}
+
+impl Line {
+    /// 100 ms there and back.
+    pub(super) const fn clean() -> Self {
+        Line {
+            delay_millis: 50,
+            jitter_millis: 0,
+            lost_percent: 0,
+            doubled_percent: 0,
+        }
+    }
+
+    pub(super) const fn bad() -> Self {
+        Line {
+            delay_millis: 30,
+            jitter_millis: 200,
+            lost_percent: 25,
+            doubled_percent: 20,
+        }
+    }
+
+    pub(super) const fn dead() -> Self {
+        Line {
+            lost_percent: 100,
+            ..Self::clean()
+        }
+    }
+}
+
+/// What a client was told of its peer.
+#[derive(Clone, Debug)]
+pub(super) struct Met {
+    pub(super) peer: Address,
+    pub(super) own: Address,
+    pub(super) moment: Time,
+    pub(super) at: Time,
+}
+
+struct Client {
+    ip: [u8; 4],
+    meeting: Option<Meeting>,
+    session: Option<(SessionId, [u8; 16])>,
+    codes: Vec<Code>,
+    refusals: Vec<Refusal>,
+    met: Option<Met>,
+    unreachable: bool,
+}
+
+enum To {
+    Server(Path),
+    Client(usize, u8),
+}
+
+#[derive(Debug)]
+pub(super) struct Flooded {
+    pub(super) replies: usize,
+    pub(super) longer: usize,
+}
+
+pub(super) struct World {
+    pub(super) now: Time,
+    pub(super) server: Server,
+    /// What clients made from now on know.
+    pub(super) token: Option<TokenKey>,
+    wants: Option<TokenKey>,
+    line: Line,
+    rng: SeedRng,
+    clients: Vec<Client>,
+    under_way: Vec<(Time, To, Vec<u8>)>,
+}
+
+fn server_address() -> SocketAddr {
+    SocketAddr::from(([198, 51, 100, 1], 4300))
+}
+
+fn server(token: Option<TokenKey>, seed: u64, now: Time) -> Server {
+    let config = ServerConfig {
+        token,
+        terms: Terms::default(),
+        limits: Limits {
+            waiting: WAITING,
+            ..Limits::default()
+        },
+        clock: Clock::system(UNIX + now.as_nanos(), now),
+        seed: [seed as u8; 32],
+    };
+    Server::new(config, now)
+}
+
+pub(super) fn code(world: &World, client: usize) -> Code {
+    *world.clients[client].codes.last().expect("a code was shown")
+}
+
+pub(super) fn refusals(world: &World, client: usize) -> Vec<Refusal> {
+    world.clients[client].refusals.clone()
+}
+
+impl World {
+    pub(super) fn new(seed: u64, line: Line) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_be_bytes());
+        // The server has run for a while.
+        World {
+            now: Time::from_nanos(60_000_000_000),
+            server: server(None, seed, Time::from_nanos(1_000_000_000)),
+            token: None,
+            wants: None,
+            line,
+            rng: SeedRng::new(&bytes, "server tests"),
+            clients: Vec::new(),
+            under_way: Vec::new(),
+        }
+    }
+
+    pub(super) fn with_token(seed: u64, line: Line, word: &str) -> Self {
+        let mut world = World::new(seed, line);
+        world.wants = Some(token_key(word));
+        world.server = server(world.wants, seed, Time::from_nanos(1_000_000_000));
+        world
+    }
+
+    /// Another client, in a network of its own.
+    pub(super) fn client(&mut self, role: Role, code: Option<Code>) -> usize {
+        let number = self.clients.len();
+        let ip = [203, 0, 113, number as u8 + 1];
+        let config = MeetingConfig {
+            role,
+            server: server_address(),
+            token: self.token,
+            sockets: vec![0, 1, 2, 3],
+            key: self.rng.array(),
+            candidates: vec![SocketAddr::from(([192, 168, 1, 5], 4300))],
+            local: Vec::new(),
+            code,
+            seed: self.rng.seed(),
+        };
+        self.clients.push(Client {
+            ip,
+            meeting: Some(Meeting::new(config, self.now)),
+            session: None,
+            codes: Vec::new(),
+            refusals: Vec::new(),
+            met: None,
+            unreachable: false,
+        });
+        number
+    }
+
+    pub(super) fn join(&mut self, client: usize, code: Code) {
+        let now = self.now;
+        if let Some(meeting) = &mut self.clients[client].meeting {
+            meeting.join(code, now);
+        }
+    }
+
+    pub(super) fn leave(&mut self, client: usize) {
+        if let Some(meeting) = &mut self.clients[client].meeting {
+            meeting.end();
+        }
+        self.drain();
+        self.kill(client);
+    }
+
+    pub(super) fn kill(&mut self, client: usize) {
+        self.clients[client].meeting = None;
+    }
+
+    /// The server loses all it knew.
+    pub(super) fn restart(&mut self, seed: u64) {
+        self.server = server(self.wants, seed, self.now);
+    }
+
+    pub(super) fn met(&self, client: usize) -> Met {
+        self.clients[client].met.clone().expect("the two have met")
+    }
+
+    pub(super) fn has_met(&self, client: usize) -> bool {
+        self.clients[client].met.is_some()
+    }
+
+    pub(super) fn is_unreachable(&self, client: usize) -> bool {
+        self.clients[client].unreachable
+    }
+
+    pub(super) fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            self.drain();
+            let clients = self.clients.iter().filter_map(|c| c.meeting.as_ref());
+            let timers = clients.filter_map(|m| m.poll_timeout(self.now));
+            let arrivals = self.under_way.iter().map(|(at, ..)| *at);
+            let next = timers.chain(arrivals).chain(self.server.poll_timeout()).min();
+            let next = next
+                .unwrap_or(end)
+                .max(self.now + Duration::from_nanos(1))
+                .min(end);
+            self.now = next;
+            let mut index = 0;
+            while index < self.under_way.len() {
+                if self.under_way[index].0 <= next {
+                    let (_, to, datagram) = self.under_way.remove(index);
+                    self.deliver(to, &datagram);
+                } else {
+                    index += 1;
+                }
+            }
+            self.server.handle_timeout(next);
+            for client in &mut self.clients {
+                if let Some(meeting) = &mut client.meeting {
+                    meeting.handle_timeout(next);
+                }
+            }
+            if next == end {
+                self.drain();
+                return;
+            }
+        }
+    }
+
+    fn deliver(&mut self, to: To, datagram: &[u8]) {
+        let now = self.now;
+        match to {
+            To::Server(path) => self.server.handle_datagram(now, path, datagram),
+            To::Client(client, local) => {
+                let path = Path {
+                    local,
+                    remote: server_address(),
+                };
+                if let Some(meeting) = &mut self.clients[client].meeting {
+                    meeting.handle_datagram(now, path, datagram);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, to: impl Fn() -> To, datagram: &[u8]) {
+        let copies = 1 + usize::from(self.rng.next_u64() % 100 < self.line.doubled_percent);
+        for _ in 0..copies {
+            if self.rng.next_u64() % 100 < self.line.lost_percent {
+                continue;
+            }
+            let jitter = self.rng.next_u64() % (self.line.jitter_millis + 1);
+            let at = self.now + Duration::from_millis(self.line.delay_millis + jitter);
+            self.under_way.push((at, to(), datagram.to_vec()));
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(out) = self.server.poll_transmit() {
+            let number = self
+                .clients
+                .iter()
+                .position(|c| SocketAddr::from((c.ip, 0)).ip() == out.path.remote.ip());
+            if let Some(number) = number {
+                let local = (out.path.remote.port() - 5000) as u8;
+                self.send(|| To::Client(number, local), &out.payload);
+            }
+        }
+        for number in 0..self.clients.len() {
+            let ip = self.clients[number].ip;
+            while let Some(out) = self.clients[number]
+                .meeting
+                .as_mut()
+                .and_then(Meeting::poll_transmit)
+            {
+                if let Ok(open) = Open::decode(&out.payload) {
+                    self.clients[number].session = Some((open.session, open.cookie));
+                }
+                let path = Path {
+                    local: 0,
+                    remote: SocketAddr::from((ip, 5000 + u16::from(out.path.local))),
+                };
+                self.send(|| To::Server(path), &out.payload);
+            }
+            let now = self.now;
+            let client = &mut self.clients[number];
+            while let Some(event) = client.meeting.as_mut().and_then(Meeting::poll_event) {
+                match event {
+                    MeetingEvent::Code(code) => client.codes.push(code),
+                    MeetingEvent::Spoilt(why) | MeetingEvent::Refused(why) | MeetingEvent::Failed(why) => {
+                        client.refusals.push(why);
+                    }
+                    MeetingEvent::Met { peer, own, moment } => {
+                        let at = now;
+                        client.met = Some(Met {
+                            peer,
+                            own,
+                            moment,
+                            at,
+                        });
+                    }
+                    MeetingEvent::Unreachable => client.unreachable = true,
+                    MeetingEvent::Welcome { .. } | MeetingEvent::Silent(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Forged, replayed and true datagrams from anywhere; how many were answered, and how many with more bytes.
+    pub(super) fn flood(&mut self, count: usize) -> Flooded {
+        self.drain();
+        let mut flooded = Flooded {
+            replies: 0,
+            longer: 0,
+        };
+        let true_session = self.clients[0].session.expect("a client has spoken");
+        for number in 0..count {
+            let ip: [u8; 4] = self.rng.array();
+            let path = Path {
+                local: 0,
+                remote: SocketAddr::from((ip, 4300)),
+            };
+            let open = |cookie, session| Open {
+                role: Role::Receiver,
+                want: Want::Wait(None),
+                session,
+                cookie,
+                proof: [0; 16],
+                rtt: Duration::ZERO,
+                message: [1; _],
+                sealed: Vec::new(),
+            };
+            let datagram = match number % 5 {
+                0 => Hello { id: number as u64 }.encode(),
+                1 => open(self.rng.array(), SessionId(self.rng.next_u64())).encode(),
+                // A session and a cookie that are somebody else's.
+                2 => open(true_session.1, true_session.0).encode(),
+                3 => vec![packet::OPEN; 1 + (self.rng.next_u64() % 1400) as usize],
+                _ => vec![self.rng.next_u64() as u8; 1 + (self.rng.next_u64() % 1400) as usize],
+            };
+            self.server.handle_datagram(self.now, path, &datagram);
+            while let Some(reply) = self.server.poll_transmit() {
+                flooded.replies += 1;
+                flooded.longer += usize::from(reply.payload.len() > datagram.len() || reply.path != path);
+            }
+        }
+        flooded
+    }
+
+    /// A server that plays the joiner of a client's code, with words of its choice: what it can read of the client's
+    /// address.
+    pub(super) fn impersonate(&mut self, client: usize, words: Words) -> Option<String> {
+        self.drain();
+        let path = Path {
+            local: 0,
+            remote: server_address(),
+        };
+        let now = self.now;
+        let session = self.clients[client].session.expect("it has spoken").0;
+        let meeting = self.clients[client].meeting.as_mut().expect("it runs");
+        let exchange = Exchange::new(End::Joiner, words.to_string().as_bytes(), &[9; 32]);
+        let mut state = State {
+            session,
+            standing: Standing::Paired(End::Owner),
+            unix_nanos: UNIX,
+            nameplate: None,
+            moment: 0,
+            message: exchange.message().try_into().expect("33 bytes"),
+            sealed: Vec::new(),
+        };
+        meeting.handle_datagram(now, path, &state.encode());
+        let mut opens = Vec::new();
+        while let Some(out) = meeting.poll_transmit() {
+            opens.extend(Open::decode(&out.payload).ok());
+        }
+        let open = opens.pop().expect("it answers");
+        let keys = exchange.finish(&open.message).expect("well formed");
+        let learnt = keys.open(&open.sealed).ok();
+        state.sealed = keys.seal("203.0.113.99:1");
+        state.moment = UNIX;
+        meeting.handle_datagram(now, path, &state.encode());
+        learnt
+    }
+}
