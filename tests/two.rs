@@ -14,6 +14,14 @@ struct Running {
     lines: Receiver<String>,
 }
 
+/// A server on this machine, and the word its clients need.
+fn server(arguments: &[&str], directory: &Path) -> (Running, String) {
+    let usual = ["server", "--listen", "127.0.0.1:0", "--public", "127.0.0.1"];
+    let server = start(&[&usual, arguments].concat(), directory);
+    let word = server.told("Clients use: --server ");
+    (server, word)
+}
+
 /// Starts the program; its standard error comes line by line.
 fn start(arguments: &[&str], directory: &Path) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_p2pcopy"));
@@ -43,13 +51,27 @@ fn run(mut command: Command, directory: &Path) -> Running {
     Running { child, lines }
 }
 
+impl Drop for Running {
+    /// A server, or a side whose peer failed a test, would go on for ever.
+    fn drop(&mut self) {
+        // It may have ended of itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Running {
-    /// The address it tells.
+    /// The address it tells, or the code.
     fn address(&self) -> String {
+        self.told("Tell this to your peer: ")
+    }
+
+    /// What follows these words where it says them next.
+    fn told(&self, words: &str) -> String {
         loop {
-            let line = self.lines.recv_timeout(LIMIT).expect("it tells its address");
-            if let Some(address) = line.strip_prefix("Tell this to your peer: ") {
-                return address.to_owned();
+            let line = self.lines.recv_timeout(LIMIT).expect("it says more");
+            if let Some((_, rest)) = line.split_once(words) {
+                return rest.to_owned();
             }
         }
     }
@@ -169,4 +191,126 @@ fn umask_holds_and_nobody_else_may_write_what_a_peer_sent() {
     );
     let wide = receives("000", "wide");
     assert_eq!(wide.map(|mode| format!("{mode:o}")), ["755", "644", "755", "600"]);
+}
+
+/// A place with a file to send, and what is in it.
+fn place_with_a_file() -> (tempfile::TempDir, Vec<u8>) {
+    let place = tempfile::tempdir().expect("a place for files");
+    let content: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
+    #[expect(clippy::disallowed_methods, reason = "a test makes its files")]
+    std::fs::write(place.path().join("vm.img"), &content).expect("room for it");
+    (place, content)
+}
+
+#[test]
+fn a_code_is_all_that_one_tells_the_other_where_there_is_a_server() {
+    let (place, content) = place_with_a_file();
+    let (_server, word) = server(&["--token", "sesame"], place.path());
+    assert!(word.ends_with("/sesame"), "{word}");
+    let sender = start(&["sender", "vm.img", "--server", &word], place.path());
+    let code = sender.address();
+    assert_eq!(code.split('-').count(), 3, "{code}");
+    let receiver = start(
+        &["receiver", &code, "--server", &word, "--yes", "--output", "-"],
+        place.path(),
+    );
+    // The receiver writes into a pipe that must be read.
+    let receiver = receiver.end();
+    let sender = sender.end();
+    assert_eq!(
+        [sender.status.code(), receiver.status.code()],
+        [Some(0); 2],
+        "{}",
+        verdict(&receiver)
+    );
+    assert_eq!(receiver.stdout, content);
+}
+
+#[test]
+fn the_code_can_be_typed_and_a_wrong_one_is_told_on_both_screens() {
+    let (place, content) = place_with_a_file();
+    let (_server, word) = server(&[], place.path());
+    let sender = start(&["sender", "vm.img", "--server", &word], place.path());
+    let mut receiver = start(
+        &["receiver", "--server", &word, "--yes", "--output", "-"],
+        place.path(),
+    );
+    let code = sender.address();
+    receiver.address();
+    let number = code.split('-').next().expect("a number");
+    let wrong = if code.ends_with("zebra-zebra") {
+        "yellow-yellow"
+    } else {
+        "zebra-zebra"
+    };
+    receiver.enter(&format!("{number}-{wrong}"));
+    receiver.told("the words of the code were wrong");
+    sender.told("the words of the code were wrong");
+    let code = sender.address();
+    receiver.enter(&code.to_uppercase());
+    // The receiver writes into a pipe that must be read.
+    let receiver = receiver.end();
+    let sender = sender.end();
+    assert_eq!(
+        [sender.status.code(), receiver.status.code()],
+        [Some(0); 2],
+        "{}",
+        verdict(&receiver)
+    );
+    assert_eq!(receiver.stdout, content);
+}
+
+#[test]
+fn what_is_wrong_with_a_server_or_a_code_is_told_with_what_to_do() {
+    let (place, _) = place_with_a_file();
+    let (mut server, word) = server(&["--token", "sesame"], place.path());
+    let ended = |arguments: &[&str]| {
+        let output = start(arguments, place.path()).end();
+        (output.status.code(), verdict(&output))
+    };
+    let (code, said) = ended(&["receiver", "7-guitar-harbor"]);
+    assert!(code == Some(2) && said.contains("--server"), "{said}");
+    let (code, said) = ended(&["receiver", "7-guitar-xylophone", "--server", &word]);
+    assert!(code == Some(2) && said.contains("xylophone"), "{said}");
+    let (code, said) = ended(&["receiver", "--server", word.trim_end_matches("/sesame")]);
+    assert!(code == Some(3) && said.contains("wants its word"), "{said}");
+    // The discard port: nobody answers.
+    let (code, said) = ended(&["receiver", "7-guitar-harbor", "--server", "127.0.0.1:9"]);
+    assert!(
+        code == Some(3) && said.contains("does not answer") && said.contains("swap"),
+        "{said}"
+    );
+    // Without a code there is still the old way.
+    let waits = start(&["receiver", "--server", "127.0.0.1:9"], place.path());
+    waits.told("swap addresses instead");
+    assert!(waits.address().contains('/'));
+    server.child.kill().expect("our own child");
+}
+
+#[test]
+fn once_the_two_have_met_the_server_may_go() {
+    let (place, content) = place_with_a_file();
+    let (mut server, word) = server(&[], place.path());
+    let limit = ["--limit", "1MB/s"];
+    let sender = start(
+        &[&["sender", "vm.img", "--server", &word], &limit[..]].concat(),
+        place.path(),
+    );
+    let code = sender.address();
+    let receiver = start(
+        &["receiver", &code, "--server", &word, "--yes", "--output", "-"],
+        place.path(),
+    );
+    receiver.told("Connected successfully");
+    server.child.kill().expect("our own child");
+    // The receiver writes into a pipe that must be read.
+    let receiver = receiver.end();
+    let sender = sender.end();
+    assert_eq!(
+        [sender.status.code(), receiver.status.code()],
+        [Some(0); 2],
+        "{}",
+        verdict(&receiver)
+    );
+    assert_eq!(receiver.stdout, content);
 }

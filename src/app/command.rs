@@ -3,6 +3,8 @@
 use crate::protocol::Path;
 use crate::protocol::connection::{self, Stats};
 use crate::protocol::time::Time;
+use crate::rendezvous::meeting::client::{Meeting, MeetingEvent};
+use crate::rendezvous::meeting::code::Code;
 use crate::rendezvous::punch::{PathKind, Punch, PunchEvent};
 use crate::rendezvous::stun::{StunClient, StunReport};
 use crate::transfer::offer::Offer;
@@ -17,6 +19,12 @@ use super::outcome::{Failure, Summary};
 pub enum Command {
     /// Ask STUN servers.
     Gather(Box<StunClient>),
+    /// Meet the peer at a server.
+    Meet(Box<Meeting>),
+    /// The user typed the code that the peer shows.
+    Join(Code),
+    /// The server is of no more use.
+    LeaveServer,
     /// Look for the peer.
     Punch(Box<Punch>),
     /// The users found the same words on both screens.
@@ -51,6 +59,8 @@ pub enum Notice {
         /// Now.
         to: SocketAddr,
     },
+    /// Something of the meeting at a server.
+    Meeting(MeetingEvent),
     /// Something of the punching.
     Punch(PunchEvent),
     /// The peer is there.

@@ -26,6 +26,18 @@ pub enum Event {
         /// Whether this replaces one that was already told.
         change: Change,
     },
+    /// What to tell the peer instead, where a server lets the two meet: a short code.
+    Code {
+        /// The code.
+        code: String,
+        /// Whether this replaces one that was already told.
+        change: Change,
+    },
+    /// A server is ready; whoever shall use it needs this one word.
+    Serving {
+        /// What goes behind `--server`.
+        word: String,
+    },
     /// Which clock the slots go by.
     Clock {
         /// Where it comes from.
@@ -201,12 +213,22 @@ pub enum Bound {
 pub enum Question {
     /// The peer's address; answered by [`Answer::Text`].
     PeerAddress,
+    /// The peer's code or address, where our own code is shown and the peer may come by itself; answered by
+    /// [`Answer::Text`].
+    PeerCode,
     /// Whether to take what is offered: "vm.img, 10.0 GB".
     Accept(String),
     /// Whether the other screen shows the same words.
     ConfirmWords(String),
     /// Whether to go on with an earlier transfer: "vm.img at 94%".
     Resume(String),
+}
+
+impl Question {
+    /// Whether any line is an answer, which may be pasted and typed ahead: nothing is agreed to by it.
+    pub const fn is_text(&self) -> bool {
+        matches!(self, Question::PeerAddress | Question::PeerCode)
+    }
 }
 
 /// What the user said.

@@ -44,6 +44,14 @@ pub(super) async fn resolve(names: &[String]) -> Vec<SocketAddr> {
         .collect()
 }
 
+/// The address of one server: an IPv4 one if it has any, as the port pairs are IPv4.
+pub(super) async fn resolve_one(server: &Server, ipv6: bool) -> Option<SocketAddr> {
+    let looking = tokio::net::lookup_host((server.host.as_str(), server.port));
+    let found: Vec<SocketAddr> = tokio::time::timeout(LOOKUP, looking).await.ok()?.ok()?.collect();
+    let first = |wanted: fn(&SocketAddr) -> bool| found.iter().copied().find(wanted);
+    first(SocketAddr::is_ipv4).or_else(|| first(SocketAddr::is_ipv6).filter(|_| ipv6))
+}
+
 /// Asks every server once.
 pub(super) async fn ask_ntp(names: &[String]) -> Vec<NtpSample> {
     let mut queries = tokio::task::JoinSet::new();

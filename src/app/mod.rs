@@ -16,6 +16,7 @@ pub mod outcome;
 mod receiving;
 mod run;
 mod sending;
+mod serve;
 mod session;
 /// The parts of a run, for who drives one without sockets and without a user: `tests/evil` plays a peer against them.
 pub mod parts {
@@ -38,7 +39,8 @@ use crate::transfer::place::Conflicts;
 use crate::transfer::scan::{self, ScanOptions};
 use event::{Event, Front};
 use options::{
-    CheckOptions, DemoOptions, Destination, Links, PlotOptions, ReceiveOptions, SendOptions, Source,
+    CheckOptions, DemoOptions, Destination, Links, PlotOptions, ReceiveOptions, SendOptions, ServeOptions,
+    Source,
 };
 use outcome::{Failure, Summary};
 use receiving::{Receiving, Target};
@@ -191,6 +193,14 @@ fn threads(error: std::io::Error) -> Failure {
 pub async fn demo(options: DemoOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     // The demo runs `send` and `receive`; boxed, as futures that contain each other must be.
     Box::pin(demo::run(options, front)).await
+}
+
+/// Lets people meet by a code until it is told to stop.
+///
+/// # Errors
+/// If its port is taken, or the sockets fail.
+pub async fn serve(options: ServeOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+    serve::run(options, front).await
 }
 
 /// Finds out what this network is and what that means for punching.

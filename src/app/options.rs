@@ -4,6 +4,7 @@
 
 use crate::transfer::scan::Exclude;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,6 +36,37 @@ impl fmt::Display for Server {
     }
 }
 
+/// The word that a server's owner gives to those who may use it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServerToken(String);
+
+impl ServerToken {
+    /// That word.
+    pub fn new(word: impl Into<String>) -> Self {
+        ServerToken(word.into())
+    }
+
+    /// As it was given.
+    pub fn word(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ServerToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerToken")
+    }
+}
+
+/// A p2pcopy server to meet at: `HOST[:PORT][/TOKEN]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Where it is.
+    pub server: Server,
+    /// What it wants to hear.
+    pub token: Option<ServerToken>,
+}
+
 /// Which congestion controller sends.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Congestion {
@@ -50,8 +82,10 @@ pub enum Congestion {
 pub struct Common {
     /// UDP port of the first socket; any free one if not given.
     pub localport: Option<u16>,
-    /// The peer's address as it was pasted; asked for if not given.
+    /// The peer's address as it was pasted, or its code; asked for if not given.
     pub peer: Option<String>,
+    /// The server to meet at, in place of swapping addresses.
+    pub server: Option<Place>,
     /// STUN servers in place of the built-in list, if any.
     pub stun: Vec<Server>,
     /// NTP servers in place of the built-in list, if any.
@@ -87,6 +121,7 @@ impl Default for Common {
         Common {
             localport: None,
             peer: None,
+            server: None,
             stun: Vec::new(),
             ntp: Vec::new(),
             ttl: DEFAULT_TTL,
@@ -191,5 +226,18 @@ pub struct DemoOptions {
 #[derive(Clone, Debug)]
 pub struct CheckOptions {
     /// What every run takes.
+    pub common: Common,
+}
+
+/// A server's options.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Addresses to listen at; the usual port of both families if none is given.
+    pub listen: Vec<SocketAddr>,
+    /// The host that clients use; found out by STUN if not given.
+    pub public: Option<String>,
+    /// The word that clients must know.
+    pub token: Option<ServerToken>,
+    /// STUN servers and how much to tell are of use here.
     pub common: Common,
 }

@@ -10,6 +10,7 @@ use crate::protocol::connection::{self, Config, Connection};
 use crate::protocol::handshake::SessionKeys;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Role};
+use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::punch::{Punch, PunchEvent, Responder, Search};
 use crate::rendezvous::schedule::{Reach, Schedule};
 use crate::rendezvous::stun::{StunClient, StunEvent};
@@ -109,6 +110,7 @@ pub struct Session {
     commands: Receiver<Command>,
     notices: UnboundedSender<Notice>,
     stun: Option<StunClient>,
+    meeting: Option<Meeting>,
     punch: Option<Punch>,
     linked: Option<Linked>,
     next_progress: Time,
@@ -132,6 +134,7 @@ impl Session {
             commands,
             notices,
             stun: None,
+            meeting: None,
             punch: None,
             linked: None,
             next_progress: Time::ZERO,
@@ -159,6 +162,13 @@ impl Session {
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Gather(stun)) => self.stun = Some(*stun),
+                Ok(Command::Meet(meeting)) => self.meeting = Some(*meeting),
+                Ok(Command::Join(code)) => {
+                    if let Some(meeting) = &mut self.meeting {
+                        meeting.join(code, now);
+                    }
+                }
+                Ok(Command::LeaveServer) => self.leave_server(),
                 Ok(Command::Punch(punch)) => self.punch = Some(*punch),
                 Ok(Command::Vouch) => {
                     if let Some(linked) = &mut self.linked {
@@ -167,7 +177,10 @@ impl Session {
                 }
                 Ok(Command::Close { code, reason }) => match &mut self.linked {
                     Some(linked) => linked.connection.close(now, code, &reason),
-                    None => self.over = true,
+                    None => {
+                        self.leave_server();
+                        self.over = true;
+                    }
                 },
                 Ok(command) => self.side.on_command(command),
                 Err(TryRecvError::Empty) => return,
@@ -176,6 +189,12 @@ impl Session {
                     return;
                 }
             }
+        }
+    }
+
+    fn leave_server(&mut self) {
+        if let Some(meeting) = &mut self.meeting {
+            meeting.end();
         }
     }
 
@@ -188,6 +207,9 @@ impl Session {
                     self.tell(Notice::MappingChanged { socket, to });
                 }
             }
+        }
+        while let Some(event) = self.meeting.as_mut().and_then(Meeting::poll_event) {
+            self.tell(Notice::Meeting(event));
         }
         while let Some(event) = self.punch.as_mut().and_then(Punch::poll_event) {
             match event {
@@ -301,6 +323,7 @@ impl Session {
             gate: Gate::new(now, keys.comparison.take()),
         });
         self.stun = None;
+        self.meeting = None;
     }
 }
 
@@ -326,6 +349,13 @@ impl Machine for Session {
         {
             return;
         }
+        if self
+            .meeting
+            .as_mut()
+            .is_some_and(|m| m.handle_datagram(now, path, datagram))
+        {
+            return self.drain(now);
+        }
         if let Some(punch) = &mut self.punch {
             punch.handle_datagram(now, path, datagram);
             self.drain(now);
@@ -337,6 +367,9 @@ impl Machine for Session {
         self.take_commands(now);
         if let Some(stun) = &mut self.stun {
             stun.handle_timeout(now);
+        }
+        if let Some(meeting) = &mut self.meeting {
+            meeting.handle_timeout(now);
         }
         if let Some(punch) = &mut self.punch {
             punch.handle_timeout(now);
@@ -359,6 +392,9 @@ impl Machine for Session {
         };
         if let Some((path, payload)) = self.stun.as_mut().and_then(StunClient::poll_transmit) {
             return single(path, None, &payload);
+        }
+        if let Some(t) = self.meeting.as_mut().and_then(Meeting::poll_transmit) {
+            return single(t.path, t.ttl, &t.payload);
         }
         if let Some(t) = self.punch.as_mut().and_then(Punch::poll_transmit) {
             return single(t.path, t.ttl, &t.payload);
@@ -388,6 +424,9 @@ impl Machine for Session {
     }
 
     fn poll_timeout(&mut self, now: Time) -> Option<Time> {
+        if self.over {
+            return Some(now);
+        }
         let linked = self.linked.as_mut().map(|l| {
             let search = l.search.as_ref().and_then(Schedule::poll_timeout);
             [
@@ -399,6 +438,7 @@ impl Machine for Session {
         });
         let before = [
             self.stun.as_ref().and_then(StunClient::poll_timeout),
+            self.meeting.as_ref().and_then(|m| m.poll_timeout(now)),
             self.punch.as_ref().and_then(Punch::poll_timeout),
         ];
         linked.into_iter().flatten().chain(before).flatten().min()

@@ -1,6 +1,8 @@
 //! The command line as clap sees it. What it may mean is decided in `validate`.
 
+use super::server_args::{self, ServerArgs};
 use super::values::{self, Servers};
+use crate::app::options::Place;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -29,6 +31,7 @@ Examples:
 const RECEIVER_EXAMPLES: &str = "\
 Examples:
   p2pcopy receiver
+  p2pcopy receiver 7-guitar-harbor --server example.org
   p2pcopy receiver --output ~/Downloads --yes
   p2pcopy receiver --output - | tar x
   p2pcopy receiver --discard";
@@ -58,6 +61,7 @@ impl Cli {
                     &[
                         "localport",
                         "peer",
+                        "server",
                         "stun",
                         "ntp",
                         "ttl",
@@ -73,6 +77,7 @@ impl Cli {
                     check,
                     &[
                         "peer",
+                        "server",
                         "ttl",
                         "timeout",
                         "verify",
@@ -103,6 +108,9 @@ pub(super) enum Command {
     Receiver(ReceiverArgs),
     /// Run both sides on this computer, through the real sockets and protocol; needs no internet
     Demo(DemoArgs),
+    /// Let people meet by a short code: run it on a machine with a public address
+    #[command(after_help = super::server_args::EXAMPLES)]
+    Server(ServerArgs),
     /// Find out what this network is (addresses, NAT, clock) and what that means
     Check(CheckArgs),
     /// Draw what --trace wrote: rate, round trip, bytes in flight, loss and what bound the speed, over time
@@ -140,6 +148,9 @@ pub(super) struct SenderArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct ReceiverArgs {
+    /// What the sender's screen says to tell: its code (with --server), or its address
+    #[arg(value_name = "CODE", conflicts_with = "peer")]
+    pub(super) code: Option<String>,
     /// Where to put what arrives, or - for standard output
     #[arg(long, short = 'o', value_name = "DIR", default_value = ".")]
     pub(super) output: PathBuf,
@@ -195,9 +206,13 @@ pub(super) struct CommonArgs {
     /// Local UDP port; any free one if not given
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Finding the peer")]
     pub(super) localport: Option<u16>,
-    /// The peer's address; asked for if not given
+    /// The peer's address, or its code (with --server); asked for if not given
     #[arg(long, value_name = "ADDRESS", help_heading = "Finding the peer")]
     pub(super) peer: Option<String>,
+    /// Meet at this p2pcopy server by a short code, and ask no other server
+    #[arg(long, value_name = "HOST[:PORT][/TOKEN]", env = "P2PCOPY_SERVER", hide_env_values = true,
+          value_parser = server_args::place, help_heading = "Finding the peer")]
+    pub(super) server: Option<Place>,
     /// STUN server in place of the built-in list; may be repeated
     #[arg(long, value_name = "HOST[:PORT]", env = "P2PCOPY_STUN", hide_env_values = true,
           value_parser = values::stun_servers, help_heading = "Finding the peer")]

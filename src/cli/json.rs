@@ -123,6 +123,10 @@ fn object(event: &Event) -> Object {
         Event::Address { address, change } => Object::event("address")
             .text("address", address)
             .plain("changed", *change == Change::Changed),
+        Event::Code { code, change } => Object::event("code")
+            .text("code", code)
+            .plain("changed", *change == Change::Changed),
+        Event::Serving { word } => Object::event("serving").text("word", word),
         Event::Clock { source, offset_ms } => {
             let object = Object::event("clock");
             match source {
@@ -193,6 +197,7 @@ fn object(event: &Event) -> Object {
 pub(super) fn of_question(question: &Question) -> String {
     let kind = match question {
         Question::PeerAddress => "peer_address",
+        Question::PeerCode => "peer_code",
         Question::Accept(_) => "accept",
         Question::ConfirmWords(_) => "confirm_words",
         Question::Resume(_) => "resume",

@@ -67,7 +67,7 @@ impl Line {
 /// The lines of an event; none for what is shown otherwise (progress, messages) or is not asked for.
 pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
     let shown_from = match event {
-        Event::Address { .. } => Detail::Quiet,
+        Event::Address { .. } | Event::Code { .. } | Event::Serving { .. } => Detail::Quiet,
         Event::Of(_, inner) => return of_side(event, inner, detail),
         Event::Stats(_) => Detail::Everything,
         Event::Note(_)
@@ -98,6 +98,12 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
                 ],
             }
         }
+        Event::Code { code, .. } => vec![Line::led("Tell this to your peer: ", code.clone(), Tone::Strong)],
+        Event::Serving { word } => vec![Line::led(
+            "Clients use: ",
+            format!("--server {word}"),
+            Tone::Strong,
+        )],
         Event::Clock { source, offset_ms } => vec![clock(source, *offset_ms)],
         Event::Waiting { time_of_day, seconds } => {
             vec![Line::new(format!(
@@ -310,6 +316,7 @@ pub(super) fn bound(bound: Bound) -> &'static str {
 pub(super) fn question(question: &Question) -> String {
     match question {
         Question::PeerAddress => "Enter the ip:port of your peer: ".into(),
+        Question::PeerCode => "Enter the code (or ip:port) of your peer, or wait for it: ".into(),
         Question::Accept(what) => format!("Accept {what}? [Y/n] "),
         Question::ConfirmWords(words) => {
             format!("Does the other screen show the same words: {words}? [y/N] ")

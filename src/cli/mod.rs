@@ -12,6 +12,7 @@ mod misuse;
 mod printable;
 mod prompts;
 mod screen;
+mod server_args;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -35,6 +36,7 @@ enum Task {
     Receive(options::ReceiveOptions),
     Demo(options::DemoOptions),
     Check(options::CheckOptions),
+    Serve(options::ServeOptions),
     Plot(options::PlotOptions),
 }
 
@@ -43,8 +45,9 @@ impl Task {
         Ok(match command {
             Command::Sender(args) => Task::Send(validate::sender(args)?),
             Command::Receiver(args) => Task::Receive(validate::receiver(args)?),
-            Command::Demo(args) => Task::Demo(validate::demo(args)),
-            Command::Check(args) => Task::Check(validate::check(args)),
+            Command::Demo(args) => Task::Demo(validate::demo(args)?),
+            Command::Check(args) => Task::Check(validate::check(args)?),
+            Command::Server(args) => Task::Serve(args.into_options()),
             Command::Plot(args) => Task::Plot(validate::plot(args)),
         })
     }
@@ -55,6 +58,7 @@ impl Task {
             Task::Receive(options) => &options.common,
             Task::Demo(options) => &options.common,
             Task::Check(options) => &options.common,
+            Task::Serve(options) => &options.common,
             Task::Plot(options) => &options.common,
         }
     }
@@ -73,6 +77,7 @@ impl Task {
             Task::Receive(options) => app::receive(options, front).await,
             Task::Demo(options) => app::demo(options, front).await,
             Task::Check(options) => app::check(options, front).await,
+            Task::Serve(options) => app::serve(options, front).await,
             Task::Plot(options) => app::plot(&options, front),
         }
     }

@@ -94,7 +94,7 @@ impl Prompts {
                 Err(cancelled) => ask.answer(Err(cancelled)),
             }
         }
-        if self.typed == Typed::Yes && ask.question != Question::PeerAddress {
+        if self.typed == Typed::Yes && !ask.question.is_text() {
             drop_typed_ahead();
         }
         match &self.asks {
@@ -198,7 +198,7 @@ impl Desk {
 
     /// Answers one question; gives back the one that replaced it, if it was taken back.
     fn serve(&mut self, ask: Arc<Ask>, asks: &Receiver<Arc<Ask>>) -> Option<Arc<Ask>> {
-        if self.typed == Typed::Yes && ask.question != Question::PeerAddress {
+        if self.typed == Typed::Yes && !ask.question.is_text() {
             while self.lines.try_recv().is_ok() {}
         }
         loop {
@@ -216,11 +216,7 @@ impl Desk {
             if !ask.is_open() {
                 // A person's line belongs to the question on the screen; a pipe's to the next one, whatever it is.
                 let next = asks.try_recv().ok();
-                if self.typed == Typed::No
-                    || next
-                        .as_ref()
-                        .is_some_and(|ask| ask.question == Question::PeerAddress)
-                {
+                if self.typed == Typed::No || next.as_ref().is_some_and(|ask| ask.question.is_text()) {
                     self.spare = Some(line);
                 }
                 return next;
@@ -240,7 +236,7 @@ impl Desk {
     /// An address that was wrapped by a chat arrives as several lines at once when it is pasted.
     fn whole_paste(&self, question: &Question, first: String) -> String {
         let mut whole = first;
-        if self.typed == Typed::Yes && *question == Question::PeerAddress {
+        if self.typed == Typed::Yes && question.is_text() {
             while let Ok(more) = self.lines.recv_timeout(PASTE_GAP) {
                 whole.push(' ');
                 whole.push_str(&more);
@@ -254,8 +250,8 @@ impl Desk {
 fn interpret(question: &Question, line: &str) -> Option<Answer> {
     let line = line.trim();
     match question {
-        Question::PeerAddress if line.is_empty() => None,
-        Question::PeerAddress => Some(Answer::Text(line.to_owned())),
+        question if question.is_text() && line.is_empty() => None,
+        question if question.is_text() => Some(Answer::Text(line.to_owned())),
         question => match line.to_ascii_lowercase().as_str() {
             "y" | "yes" => Some(Answer::Yes),
             "n" | "no" => Some(Answer::No),
@@ -268,7 +264,7 @@ fn interpret(question: &Question, line: &str) -> Option<Answer> {
 
 fn again(question: &Question) -> String {
     match question {
-        Question::PeerAddress => lines::question(question),
+        question if question.is_text() => lines::question(question),
         question => format!("Please answer y or n. {}", lines::question(question)),
     }
 }

@@ -6,6 +6,7 @@ use crate::app::options::{
     SendOptions, Source,
 };
 use crate::app::outcome::Failure;
+use crate::rendezvous::meeting::code::Code;
 use crate::system::expand;
 use crate::transfer::names::SafeName;
 use crate::transfer::scan::{Exclude, PatternFileError, patterns_of_file};
@@ -64,7 +65,7 @@ pub(super) fn sender(args: SenderArgs) -> Result<SendOptions, Failure> {
         name: args.name,
         exclude: exclude(&args.exclude, &args.exclude_from)?,
         links: if args.links { Links::Send } else { Links::Skip },
-        common: common(args.common),
+        common: common(args.common)?,
     })
 }
 
@@ -94,29 +95,35 @@ pub(super) fn receiver(args: ReceiverArgs) -> Result<ReceiveOptions, Failure> {
             ));
         }
     }
+    let mut common = args.common;
+    common.peer = common.peer.or(args.code);
     Ok(ReceiveOptions {
         destination,
         yes: args.yes,
         overwrite: args.overwrite,
         update: args.update,
         discard: args.discard,
-        common: common(args.common),
+        common: self::common(common)?,
     })
 }
 
 /// A demo's options.
-pub(super) fn demo(args: DemoArgs) -> DemoOptions {
-    DemoOptions {
+pub(super) fn demo(args: DemoArgs) -> Result<DemoOptions, Failure> {
+    let common = Common {
+        server: None,
+        ..common(args.common)?
+    };
+    Ok(DemoOptions {
         file: args.file,
-        common: common(args.common),
-    }
+        common,
+    })
 }
 
 /// A check's options.
-pub(super) fn check(args: CheckArgs) -> CheckOptions {
-    CheckOptions {
-        common: common(args.common),
-    }
+pub(super) fn check(args: CheckArgs) -> Result<CheckOptions, Failure> {
+    Ok(CheckOptions {
+        common: common(args.common)?,
+    })
 }
 
 /// What to draw.
@@ -133,11 +140,21 @@ pub(super) fn plot(args: PlotArgs) -> PlotOptions {
     }
 }
 
-fn common(args: CommonArgs) -> Common {
-    Common {
+fn common(args: CommonArgs) -> Result<Common, Failure> {
+    if let Some(text) = args.peer.as_deref().filter(|text| Code::is_meant_by(text)) {
+        Code::parse(text).map_err(|e| Failure::usage(e.to_string(), "correct the code"))?;
+        if args.server.is_none() {
+            return Err(Failure::usage(
+                "a code needs the server that it was made at",
+                "add the same --server as on the other computer, or set P2PCOPY_SERVER",
+            ));
+        }
+    }
+    Ok(Common {
         localport: args.localport,
         offload: !args.no_offload,
         peer: args.peer,
+        server: args.server,
         stun: args.stun.into_iter().flat_map(|servers| servers.0).collect(),
         ntp: args.ntp.into_iter().flat_map(|servers| servers.0).collect(),
         ttl: args.ttl,
@@ -154,7 +171,7 @@ fn common(args: CommonArgs) -> Common {
         quiet: args.quiet,
         verbose: args.verbose,
         trace: args.trace,
-    }
+    })
 }
 
 /// The patterns of the options and of the files.

@@ -100,7 +100,8 @@ fn servers(text: &str, default_port: u16) -> Result<Servers, String> {
         .map(Servers)
 }
 
-fn server(text: &str, default_port: u16) -> Result<Server, String> {
+/// One server: `HOST`, `HOST:PORT` or `[IPV6]:PORT`.
+pub(super) fn server(text: &str, default_port: u16) -> Result<Server, String> {
     let wrong = || format!("'{text}' is not a server: write HOST, HOST:PORT or [IPV6]:PORT");
     let (host, port) = if let Some(inner) = text.strip_prefix('[') {
         let (host, port) = inner.split_once(']').ok_or_else(wrong)?;

@@ -10,7 +10,7 @@ mod sys;
 
 pub use driver::{Driver, Machine, Transmit, Waker};
 pub use interfaces::local_candidates;
-pub use socket::{Ports, bind};
+pub use socket::{Ports, bind, bind_at};
 
 use crate::protocol::time::Time;
 use std::time::{Duration, Instant, SystemTime};

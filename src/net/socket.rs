@@ -200,6 +200,33 @@ pub fn bind(port: Option<u16>, offload: bool) -> io::Result<Ports> {
     Ok(Ports { sockets, ipv4, ipv6 })
 }
 
+/// Binds sockets on exactly these addresses.
+///
+/// # Errors
+/// If one of them cannot be had; it is given with the reason.
+pub fn bind_at(addresses: &[SocketAddr]) -> Result<Ports, (SocketAddr, io::Error)> {
+    let mut ports = Ports {
+        sockets: Vec::new(),
+        ipv4: Vec::new(),
+        ipv6: None,
+    };
+    for &address in addresses {
+        let mut bind = || {
+            let io = bind_one(address)?;
+            let port = io.local_addr()?.port();
+            let local = u8::try_from(ports.sockets.len()).map_err(io::Error::other)?;
+            ports.sockets.push(Socket::new(io, true)?);
+            match address {
+                SocketAddr::V4(_) => ports.ipv4.push(port),
+                SocketAddr::V6(_) => ports.ipv6 = Some((local, port)),
+            }
+            Ok(())
+        };
+        bind().map_err(|e| (address, e))?;
+    }
+    Ok(ports)
+}
+
 /// A socket on exactly this address. It stays unconnected: the peer may answer from anywhere, and a connected
 /// one would report the ICMP errors that low-TTL packets provoke.
 fn bind_one(address: SocketAddr) -> io::Result<UdpSocket> {

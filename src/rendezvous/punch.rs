@@ -202,6 +202,14 @@ impl Punch {
         Ok(punch)
     }
 
+    /// Both sides punch at this moment, which a server named, and go by slots only if that fails.
+    pub fn meet_at(&mut self, moment: Time, now: Time) {
+        self.events
+            .retain(|event| !matches!(event, PunchEvent::Schedule(_)));
+        self.schedule.meet_at(moment, now);
+        self.handle_timeout(now);
+    }
+
     /// Takes a datagram; whether it was a handshake's.
     pub fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) -> bool {
         if !matches!(datagram.first(), Some(packet::PROBE..=packet::BARE_4)) {

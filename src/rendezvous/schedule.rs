@@ -201,6 +201,16 @@ impl Schedule {
         self.candidates.iter().chain(&self.reflexive)
     }
 
+    /// Puts the moment that a server named in the place of the first slot: both sides know it, so there is nothing to
+    /// wait for. It uses the pair of the slot it falls in.
+    pub(super) fn meet_at(&mut self, moment: Time, now: Time) {
+        let slot = self.clock.slot(moment);
+        if let Some(path) = self.pairs[slot.pair(PAIRS)] {
+            self.events.clear();
+            self.plan_for(slot, path, moment, now);
+        }
+    }
+
     /// Slots tried so far.
     pub fn attempts(&self) -> u32 {
         self.attempts
@@ -285,35 +295,39 @@ impl Schedule {
                 slot = slot.next();
                 continue;
             };
-            let start = self.clock.slot_start(slot);
-            let mut low: VecDeque<Time> = VecDeque::new();
-            let mut late = false;
-            let wait = start.since(now);
-            for before in LOW {
-                let jitter = Duration::from_millis(self.rng.next_u64() % LOW_JITTER_MILLIS);
-                // Counted from now: times before the run's zero do not exist.
-                match (wait + jitter).checked_sub(before) {
-                    Some(ahead) => low.push_back(now + ahead),
-                    None => late = true,
-                }
-            }
-            if late {
-                low.push_front(now);
-            }
-            self.events.push_back(ScheduleEvent::Waiting {
-                slot,
-                until: start,
-                wait,
-            });
-            self.plan = Some(Plan {
-                slot,
-                start,
-                path,
-                low,
-                full: None,
-            });
+            self.plan_for(slot, path, self.clock.slot_start(slot), now);
             return;
         }
+    }
+
+    /// Opens `path` with low-TTL packets until `start`, and then sends with full lifetime.
+    fn plan_for(&mut self, slot: SlotIndex, path: Path, start: Time, now: Time) {
+        let mut low: VecDeque<Time> = VecDeque::new();
+        let mut late = false;
+        let wait = start.since(now);
+        for before in LOW {
+            let jitter = Duration::from_millis(self.rng.next_u64() % LOW_JITTER_MILLIS);
+            // Counted from now: times before the run's zero do not exist.
+            match (wait + jitter).checked_sub(before) {
+                Some(ahead) => low.push_back(now + ahead),
+                None => late = true,
+            }
+        }
+        if late {
+            low.push_front(now);
+        }
+        self.events.push_back(ScheduleEvent::Waiting {
+            slot,
+            until: start,
+            wait,
+        });
+        self.plan = Some(Plan {
+            slot,
+            start,
+            path,
+            low,
+            full: None,
+        });
     }
 }
 

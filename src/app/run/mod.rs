@@ -3,6 +3,7 @@
 
 mod follow;
 mod lobby;
+mod meet;
 
 use super::close;
 use super::command::{Command, Notice};
@@ -17,15 +18,17 @@ use super::wording::{tell_clock, tell_network};
 use crate::net::{self, Driver, Waker};
 use crate::protocol::Role;
 use crate::protocol::connection::{self};
-use crate::protocol::handshake::StaticKeypair;
+use crate::protocol::handshake::{PublicKey, StaticKeypair};
 use crate::protocol::time::Time;
 use crate::rendezvous::address::{Address, AddressError, Filtering, NatClass};
 use crate::rendezvous::clock::Clock;
+use crate::rendezvous::meeting::code::Code;
 use crate::rendezvous::punch::{Punch, PunchConfig};
 use crate::rendezvous::servers;
 use crate::rendezvous::stun::StunReport;
 use lobby::Around;
 pub(super) use lobby::tell_steps;
+use meet::Found;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
@@ -103,7 +106,9 @@ pub(super) async fn run(
     front: &mut dyn Front,
     side: impl FnOnce(Parts) -> Result<Box<dyn Side>, Failure>,
 ) -> Result<Summary, Failure> {
-    if let Some(text) = &common.peer {
+    if let Some(text) = &common.peer
+        && !Code::is_meant_by(text)
+    {
         // Better to learn now than after the servers have been asked.
         Address::parse_other(text, role).map_err(peer_option)?;
     }
@@ -122,6 +127,8 @@ struct Lobby {
     ipv6: Option<(u8, u16)>,
     seed: [u8; 32],
     linked: bool,
+    /// A server knows of us.
+    meets: bool,
 }
 
 /// What is wrong with `--peer`.
@@ -214,6 +221,7 @@ impl Lobby {
             ipv6,
             seed,
             linked: false,
+            meets: false,
         })
     }
 
@@ -230,26 +238,21 @@ impl Lobby {
         yes: bool,
         front: &mut dyn Front,
     ) -> Result<Summary, Failure> {
-        let candidates = net::local_candidates(self.ipv4[0], self.ipv6.map(|(_, port)| port));
-        let Around { report, clock, .. } = self.look_patiently(common, &candidates, front).await?;
-        tell_clock(front, &clock);
         let keypair = StaticKeypair::from_seed(&self.seed);
-        let nat = NatClass {
-            mapping: report.mapping,
-            filtering: Filtering::Untested,
+        let met = match &common.server {
+            Some(place) => self.meet(role, *keypair.public(), common, place, front).await?,
+            None => None,
         };
-        tell_network(front, &report, nat);
-        let mut mapped = report.mapped;
-        let own =
-            Address::own(role, *keypair.public(), nat, mapped, candidates.clone()).ok_or_else(|| {
-                Failure::other("this computer has no network address", "connect it to a network")
-            })?;
-        front.event(Event::Address {
-            address: own.to_string(),
-            change: Change::First,
-        });
-
-        let (own, peer) = self.swap(common, own, &mut mapped, front).await?;
+        let found = match met {
+            Some(found) => found,
+            None => self.look_and_swap(role, *keypair.public(), common, front).await?,
+        };
+        let Found {
+            own,
+            peer,
+            clock,
+            moment,
+        } = found;
         let config = PunchConfig {
             role,
             keypair,
@@ -264,14 +267,50 @@ impl Lobby {
             verify: common.verify,
             seed: blake3::derive_key("p2pcopy v1 punch", &self.seed),
         };
-        let punch = Punch::new(config, self.clock.now()).map_err(|e| {
+        let mut punch = Punch::new(config, self.clock.now()).map_err(|e| {
             Failure::other(
                 e.to_string(),
                 "start both sides again and swap the lines they print then",
             )
         })?;
+        if let Some(moment) = moment {
+            punch.meet_at(moment, self.clock.now());
+        }
         self.command(Command::Punch(Box::new(punch)));
         self.follow(role, common, yes, &clock, front).await
+    }
+
+    /// Finds out what this network is, and has the users swap addresses.
+    async fn look_and_swap(
+        &mut self,
+        role: Role,
+        key: PublicKey,
+        common: &Common,
+        front: &mut dyn Front,
+    ) -> Result<Found, Failure> {
+        let candidates = net::local_candidates(self.ipv4[0], self.ipv6.map(|(_, port)| port));
+        let Around { report, clock, .. } = self.look_patiently(common, &candidates, front).await?;
+        tell_clock(front, &clock);
+        let nat = NatClass {
+            mapping: report.mapping,
+            filtering: Filtering::Untested,
+        };
+        tell_network(front, &report, nat);
+        let mut mapped = report.mapped;
+        let own = Address::own(role, key, nat, mapped, candidates.clone()).ok_or_else(|| {
+            Failure::other("this computer has no network address", "connect it to a network")
+        })?;
+        front.event(Event::Address {
+            address: own.to_string(),
+            change: Change::First,
+        });
+        let (own, peer) = self.swap(common, own, &mut mapped, front).await?;
+        Ok(Found {
+            own,
+            peer,
+            clock,
+            moment: None,
+        })
     }
 
     /// Tells the peer if this side ends of itself, and lets the network thread go.
@@ -287,7 +326,7 @@ impl Lobby {
             code,
             reason: "the user over there stopped it".into(),
         });
-        if self.linked {
+        if self.linked || self.meets {
             let told = async { while !matches!(self.notices.recv().await, None | Some(Notice::Ended(_))) {} };
             // Not telling in time costs the peer a minute of looking for us, no more.
             let _ = tokio::time::timeout(FAREWELL, told).await;

@@ -124,8 +124,8 @@ fn parts(text: &str) -> impl Iterator<Item = &str> {
 /// The word's place in the list: itself, or one that begins with the same telling letters.
 fn index_of(word: &str) -> Option<u8> {
     let start = word.get(..TELLING).unwrap_or(word);
-    let same = |listed: &&str| *listed == word || word.len() >= TELLING && listed.starts_with(start);
-    let index = WORDS.iter().position(|listed| same(&listed))?;
+    let same = |listed: &str| listed == word || word.len() >= TELLING && listed.starts_with(start);
+    let index = WORDS.iter().position(|listed| same(listed))?;
     u8::try_from(index).ok()
 }
 

@@ -140,17 +140,20 @@ impl Server {
 
     /// What has been done so far.
     pub const fn counters(&self) -> Counters {
-        self.counters
+        Counters {
+            pairs: self.rooms.pairs(),
+            ..self.counters
+        }
     }
 
     /// How many clients wait at a number.
     pub fn waiting(&self) -> usize {
-        self.rooms.counts().0
+        self.rooms.waiting()
     }
 
     /// How many clients are known.
     pub fn known(&self) -> usize {
-        self.rooms.counts().1
+        self.rooms.known()
     }
 
     fn on_hello(&mut self, now: Time, path: Path, datagram: &[u8]) {

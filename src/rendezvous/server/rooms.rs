@@ -50,6 +50,7 @@ pub(super) struct Rooms {
     rng: SeedRng,
     clock: Clock,
     began: Time,
+    pairs: u64,
 }
 
 /// States to send, and where to.
@@ -65,6 +66,7 @@ impl Rooms {
             rng: SeedRng::new(seed, "p2pcopy 1 nameplates"),
             clock,
             began: now,
+            pairs: 0,
         }
     }
 
@@ -73,9 +75,19 @@ impl Rooms {
         self.sessions.contains_key(&id)
     }
 
-    /// How many wait at a number, and how many are known in all.
-    pub(super) fn counts(&self) -> (usize, usize) {
-        (self.numbers.len(), self.sessions.len())
+    /// How many wait at a number.
+    pub(super) fn waiting(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// How many are known in all.
+    pub(super) fn known(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// How many pairs were told when to punch.
+    pub(super) const fn pairs(&self) -> u64 {
+        self.pairs
     }
 
     /// Takes a wish whose author receives at `path`: the answer, and what its partner is told if that is news.
@@ -283,6 +295,7 @@ impl Rooms {
         }
         let lead = 2 * session.rtt.max(partner.rtt) + SPARE;
         let moment = self.clock.unix_nanos(now + lead);
+        self.pairs += 1;
         for id in [id, partner_id] {
             if let Some(session) = self.sessions.get_mut(&id) {
                 session.moment = moment;

@@ -1,0 +1,265 @@
+//! Instead of swapping addresses: meeting at a server by a code.
+
+use super::{Lobby, peer_option};
+use crate::app::command::{Command, Notice};
+use crate::app::event::{Answer, Cancelled, Change, Event, Front, Pending, Question};
+use crate::app::lookup::resolve_one;
+use crate::app::machine::interrupted;
+use crate::app::options::{Common, Place};
+use crate::app::outcome::Failure;
+use crate::net;
+use crate::protocol::Role;
+use crate::protocol::handshake::PublicKey;
+use crate::protocol::time::Time;
+use crate::rendezvous::address::{Address, AddressError};
+use crate::rendezvous::clock::Clock;
+use crate::rendezvous::meeting::client::{Meeting, MeetingConfig, MeetingEvent};
+use crate::rendezvous::meeting::code::Code;
+use crate::rendezvous::meeting::wire::token_key;
+use std::net::SocketAddr;
+
+/// Both addresses, and what the punch goes by.
+pub(super) struct Found {
+    pub(super) own: Address,
+    pub(super) peer: Address,
+    pub(super) clock: Clock,
+    /// When both sides punch, if a server named a moment.
+    pub(super) moment: Option<Time>,
+}
+
+/// What the user is asked while the server is, and what is known so far.
+struct Talk {
+    /// The code that the user gave on the command line.
+    given: Option<Code>,
+    /// The address that the user gave there.
+    pasted: Option<String>,
+    welcome: Option<(Clock, Address)>,
+    shown: bool,
+    pending: Option<Pending>,
+}
+
+impl Lobby {
+    /// Meets the peer at a server. `None` if the server does not answer and the users can still swap addresses.
+    pub(super) async fn meet(
+        &mut self,
+        role: Role,
+        key: PublicKey,
+        common: &Common,
+        place: &Place,
+        front: &mut dyn Front,
+    ) -> Result<Option<Found>, Failure> {
+        let given = common.peer.as_deref().filter(|text| Code::is_meant_by(text));
+        let given = given
+            .map(Code::parse)
+            .transpose()
+            .map_err(|e| Failure::usage(e.to_string(), "correct the code"))?;
+        let looking = resolve_one(&place.server, self.ipv6.is_some());
+        let server = tokio::select! {
+            server = looking => server,
+            () = interrupted() => return Err(Failure::Interrupted),
+        };
+        let Some(server) = server else {
+            return no_server(
+                format!("the name server does not know {}", place.server.host),
+                given,
+                front,
+            );
+        };
+        self.command(Command::Meet(Box::new(
+            self.meeting(role, key, server, place, given),
+        )));
+        self.meets = true;
+        let mut talk = Talk {
+            given,
+            pasted: common.peer.clone().filter(|_| given.is_none()),
+            welcome: None,
+            shown: false,
+            pending: None,
+        };
+        loop {
+            let notice = tokio::select! {
+                notice = self.notices.recv() => notice,
+                answer = answered(&mut talk.pending), if talk.pending.is_some() => {
+                    talk.pending = None;
+                    // Nobody to ask: the peer may still come.
+                    let Ok(Answer::Text(text)) = answer else { continue };
+                    match self.on_answer(&text, &mut talk, front) {
+                        Some(found) => return Ok(Some(found)),
+                        None => continue,
+                    }
+                }
+                () = interrupted() => return Err(Failure::Interrupted),
+            };
+            match notice {
+                Some(Notice::Meeting(MeetingEvent::Unreachable)) => {
+                    let cause = format!(
+                        "the server {} does not answer on UDP: it is not running, or UDP is blocked on the way",
+                        place.server
+                    );
+                    return no_server(cause, given, front);
+                }
+                Some(Notice::Meeting(event)) => {
+                    if let Some(found) = self.on_meeting(event, &mut talk, front)? {
+                        return Ok(Some(found));
+                    }
+                }
+                Some(Notice::Ended(Err(failure))) => return Err(failure),
+                Some(_) => {}
+                None => return Err(Failure::internal("the network thread is gone")),
+            }
+        }
+    }
+
+    fn meeting(
+        &self,
+        role: Role,
+        key: PublicKey,
+        server: SocketAddr,
+        place: &Place,
+        code: Option<Code>,
+    ) -> Meeting {
+        let candidates = net::local_candidates(self.ipv4[0], self.ipv6.map(|(_, port)| port));
+        let sockets = match (server, self.ipv6) {
+            (SocketAddr::V6(_), Some((socket, _))) => vec![socket],
+            _ => (0..u8::try_from(self.ipv4.len()).unwrap_or(u8::MAX)).collect(),
+        };
+        let config = MeetingConfig {
+            role,
+            server,
+            token: place.token.as_ref().map(|token| token_key(token.word())),
+            sockets,
+            key,
+            local: candidates.clone(),
+            candidates,
+            code,
+            seed: blake3::derive_key("p2pcopy v1 meeting", &self.seed),
+        };
+        Meeting::new(config, self.clock.now())
+    }
+
+    fn on_meeting(
+        &self,
+        event: MeetingEvent,
+        talk: &mut Talk,
+        front: &mut dyn Front,
+    ) -> Result<Option<Found>, Failure> {
+        match event {
+            MeetingEvent::Welcome { clock, own, .. } => {
+                front.event(Event::Network(format!("{} as the server sees it", own.reflexive)));
+                front.event(Event::Note(format!(
+                    "for a peer without the server, your address is {own}"
+                )));
+                talk.welcome = Some((clock, own));
+                if let Some(text) = talk.pasted.take() {
+                    return self.on_pasted(&text, talk).map(Some).map_err(peer_option);
+                }
+                if talk.given.is_some() {
+                    front.event(Event::Info(
+                        "The server answers; looking for the other side".into(),
+                    ));
+                }
+            }
+            MeetingEvent::Code(code) => {
+                front.event(Event::Code {
+                    code: code.to_string(),
+                    change: if talk.shown {
+                        Change::Changed
+                    } else {
+                        Change::First
+                    },
+                });
+                talk.shown = true;
+                if talk.pending.is_none() {
+                    talk.pending = Some(front.ask(Question::PeerCode));
+                }
+            }
+            MeetingEvent::Spoilt(why) => front.event(Event::Warning(why.to_string())),
+            MeetingEvent::Refused(why) => {
+                front.event(Event::Warning(why.to_string()));
+                talk.pending = Some(front.ask(Question::PeerCode));
+            }
+            MeetingEvent::Failed(why) => {
+                return Err(Failure::no_path(
+                    why.to_string(),
+                    "run the same command again with the code that the other side shows now",
+                ));
+            }
+            MeetingEvent::Silent(true) => {
+                front.event(Event::Warning(
+                    "the server has fallen silent; asking it again and again".into(),
+                ));
+            }
+            MeetingEvent::Silent(false) => front.event(Event::Info("The server answers again".into())),
+            MeetingEvent::Met { peer, own, moment } => {
+                let Some((clock, _)) = talk.welcome else {
+                    return Ok(None);
+                };
+                return Ok(Some(Found {
+                    own,
+                    peer,
+                    clock,
+                    moment: Some(moment),
+                }));
+            }
+            MeetingEvent::Unreachable => {}
+        }
+        Ok(None)
+    }
+
+    /// What the user typed: the peer's code, or its whole address.
+    fn on_answer(&self, text: &str, talk: &mut Talk, front: &mut dyn Front) -> Option<Found> {
+        let told = if Code::is_meant_by(text) {
+            match Code::parse(text) {
+                Ok(code) => {
+                    self.command(Command::Join(code));
+                    return None;
+                }
+                Err(e) => e.to_string(),
+            }
+        } else {
+            match self.on_pasted(text, talk) {
+                Ok(found) => return Some(found),
+                Err(e) => e.to_string(),
+            }
+        };
+        front.event(Event::Warning(told));
+        talk.pending = Some(front.ask(Question::PeerCode));
+        None
+    }
+
+    fn on_pasted(&self, text: &str, talk: &Talk) -> Result<Found, AddressError> {
+        let Some((clock, own)) = &talk.welcome else {
+            return Err(AddressError::Empty);
+        };
+        let peer = Address::parse_peer(text, own)?;
+        self.command(Command::LeaveServer);
+        Ok(Found {
+            own: own.clone(),
+            peer,
+            clock: *clock,
+            moment: None,
+        })
+    }
+}
+
+/// The answer to the question that is asked, if one is.
+async fn answered(pending: &mut Option<Pending>) -> Result<Answer, Cancelled> {
+    match pending {
+        Some(pending) => pending.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A code is of no use without its server; otherwise the users can swap addresses.
+fn no_server(cause: String, given: Option<Code>, front: &mut dyn Front) -> Result<Option<Found>, Failure> {
+    if given.is_some() {
+        return Err(Failure::no_path(
+            cause,
+            "check --server, or run both sides without it and swap the addresses they print",
+        ));
+    }
+    front.event(Event::Warning(format!(
+        "{cause}; swap addresses instead, on both sides"
+    )));
+    Ok(None)
+}

@@ -1,0 +1,275 @@
+//! A server, from its sockets to its end.
+
+use super::event::{Event, Front};
+use super::lookup::{named, resolve};
+use super::machine::interrupted;
+use super::options::{ServeOptions, Server as Host};
+use super::outcome::{Failure, Summary};
+use crate::net::{self, Driver, Machine, Transmit};
+use crate::protocol::Path;
+use crate::protocol::handshake::rng::SeedRng;
+use crate::protocol::time::Time;
+use crate::rendezvous::clock::Clock;
+use crate::rendezvous::meeting::wire::{PORT, Terms, token_key};
+use crate::rendezvous::server::{Counters, Limits, Server, ServerConfig};
+use crate::rendezvous::servers;
+use crate::rendezvous::stun::{StunClient, StunEvent};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// How often the operator is told what was done, if anything was.
+const REPORT: Duration = Duration::from_secs(60);
+
+/// From the thread that owns the sockets.
+enum News {
+    /// The outside address of the first socket, if a STUN server told it.
+    Outside(Option<SocketAddr>),
+    /// What was done so far, and how many wait.
+    Report(Counters, usize),
+    Broken(std::io::Error),
+}
+
+/// The server on its sockets; at first it also asks for its own address.
+struct Serving {
+    server: Server,
+    stun: Option<StunClient>,
+    news: UnboundedSender<News>,
+    told: Counters,
+    next_report: Time,
+    stop: Arc<AtomicBool>,
+}
+
+impl Serving {
+    fn report(&mut self) {
+        let counters = self.server.counters();
+        if std::mem::replace(&mut self.told, counters) != counters {
+            self.tell(News::Report(counters, self.server.waiting()));
+        }
+    }
+
+    fn tell(&self, news: News) {
+        // Nobody listens any more only when the run is being torn down.
+        let _ = self.news.send(news);
+    }
+}
+
+impl Machine for Serving {
+    fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
+        let answer = self
+            .stun
+            .as_mut()
+            .is_some_and(|stun| stun.handle_datagram(now, path, datagram));
+        if !answer {
+            self.server.handle_datagram(now, path, datagram);
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        self.server.handle_timeout(now);
+        if let Some(stun) = &mut self.stun {
+            stun.handle_timeout(now);
+            let gathered = std::iter::from_fn(|| stun.poll_event()).find_map(|event| match event {
+                StunEvent::Gathered(report) => Some(report.mapped[0]),
+                _ => None,
+            });
+            if let Some(outside) = gathered {
+                self.stun = None;
+                self.tell(News::Outside(outside));
+            }
+        }
+        if now >= self.next_report {
+            self.next_report = now + REPORT;
+            self.report();
+        }
+    }
+
+    fn poll_transmit(&mut self, _now: Time, buf: &mut Vec<u8>, _segments: usize) -> Option<Transmit> {
+        let (path, payload) = match self.stun.as_mut().and_then(StunClient::poll_transmit) {
+            Some(question) => question,
+            None => self.server.poll_transmit().map(|out| (out.path, out.payload))?,
+        };
+        buf.clear();
+        buf.extend_from_slice(&payload);
+        Some(Transmit {
+            path,
+            segment: payload.len(),
+            ttl: None,
+        })
+    }
+
+    fn poll_timeout(&mut self, now: Time) -> Option<Time> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Some(now);
+        }
+        let stun = self.stun.as_ref().and_then(StunClient::poll_timeout);
+        [stun, self.server.poll_timeout(), Some(self.next_report)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn on_too_large(&mut self, _now: Time, _size: usize) {}
+}
+
+/// Runs a server until it is told to stop.
+pub(super) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+    let broken = |e: std::io::Error| Failure::other(e.to_string(), "check the limits of this system");
+    let clock = net::Clock::start();
+    let (ports, port) = bind(&options.listen)?;
+    let mut driver = Driver::new(ports, clock).map_err(broken)?;
+    let mut rng = SeedRng::new(&net::random_seed().map_err(broken)?, "p2pcopy v1 serve");
+    let config = ServerConfig {
+        token: options.token.as_ref().map(|token| token_key(token.word())),
+        terms: Terms::default(),
+        limits: Limits::default(),
+        clock: Clock::system(u64::try_from(net::unix_nanos()).unwrap_or(0), clock.now()),
+        seed: rng.seed(),
+    };
+    let asks = options.public.is_none() && options.listen.first().is_none_or(SocketAddr::is_ipv4);
+    let found = if asks {
+        resolve(&named(&options.common.stun, servers::STUN)).await
+    } else {
+        Vec::new()
+    };
+    let stun = asks.then(|| StunClient::new(&found, 1, &[], &rng.seed(), clock.now()));
+    let (news, mut told) = unbounded_channel();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut serving = Serving {
+        server: Server::new(config, clock.now()),
+        stun,
+        news,
+        told: Counters::default(),
+        next_report: clock.now() + REPORT,
+        stop: Arc::clone(&stop),
+    };
+    let waker = driver.waker();
+    let thread = std::thread::Builder::new()
+        .name("net".into())
+        .spawn(move || {
+            while !serving.stop.load(Ordering::Relaxed) {
+                if let Err(e) = driver.turn(&mut serving) {
+                    serving.tell(News::Broken(e));
+                    break;
+                }
+            }
+            (serving.server.counters(), serving.server.waiting())
+        })
+        .map_err(broken)?;
+    let word = |host: &str| {
+        let host = Host {
+            host: host.to_owned(),
+            port,
+        };
+        let host = if port == PORT {
+            host.to_string().trim_end_matches(":4300").to_owned()
+        } else {
+            host.to_string()
+        };
+        let token = options.token.as_ref().map(|token| format!("/{}", token.word()));
+        host + &token.unwrap_or_default()
+    };
+    if let Some(host) = &options.public {
+        front.event(Event::Serving { word: word(host) });
+    } else if !asks {
+        tell_outside(None, port, &word, front);
+    }
+    let ran = follow(&mut told, port, &word, front).await;
+    stop.store(true, Ordering::Relaxed);
+    waker.wake();
+    // A thread that panicked has said so itself.
+    let (counters, waiting) = thread.join().unwrap_or_default();
+    ran?;
+    front.event(Event::Info(format!(
+        "Stopped: {} pairs had met here, {waiting} waited. Transfers go on without it.",
+        counters.pairs
+    )));
+    Ok(Summary::default())
+}
+
+fn bind(listen: &[SocketAddr]) -> Result<(net::Ports, u16), Failure> {
+    let usual = [
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)),
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)),
+    ];
+    let bound = match listen {
+        // A system without IPv6 is no fault.
+        [] => net::bind_at(&usual).or_else(|_| net::bind_at(&usual[..1])),
+        addresses => net::bind_at(addresses),
+    };
+    let ports = bound.map_err(|(address, e)| {
+        Failure::other(
+            format!("cannot listen at UDP {address}: {e}"),
+            "stop the other program, or choose another address with --listen IP:PORT",
+        )
+    })?;
+    let port = ports
+        .ipv4
+        .first()
+        .copied()
+        .or(ports.ipv6.map(|(_, port)| port))
+        .unwrap_or(PORT);
+    Ok((ports, port))
+}
+
+/// Tells what happens until the operator stops it.
+async fn follow(
+    told: &mut UnboundedReceiver<News>,
+    port: u16,
+    word: &dyn Fn(&str) -> String,
+    front: &mut dyn Front,
+) -> Result<(), Failure> {
+    loop {
+        let news = tokio::select! {
+            news = told.recv() => news,
+            () = interrupted() => return Ok(()),
+        };
+        match news {
+            Some(News::Outside(outside)) => tell_outside(outside, port, word, front),
+            Some(News::Report(counters, waiting)) => front.event(Event::Note(format!(
+                "{} pairs have met, {waiting} wait; {} datagrams were dropped, {} had an old cookie, {} lacked the word",
+                counters.pairs, counters.dropped, counters.stale, counters.strangers
+            ))),
+            Some(News::Broken(e)) => {
+                return Err(Failure::other(format!("the network failed: {e}"), "start the server again"));
+            }
+            None => return Err(Failure::internal("the network thread is gone")),
+        }
+    }
+}
+
+fn tell_outside(
+    outside: Option<SocketAddr>,
+    port: u16,
+    word: &dyn Fn(&str) -> String,
+    front: &mut dyn Front,
+) {
+    let own: Vec<IpAddr> = net::local_candidates(port, Some(port))
+        .iter()
+        .map(SocketAddr::ip)
+        .collect();
+    let ip = match outside {
+        Some(outside) => {
+            if !own.contains(&outside.ip()) || outside.port() != port {
+                front.event(Event::Warning(format!(
+                    "this machine is behind a NAT ({outside} outside): forward UDP port {port} to it, or nobody gets in"
+                )));
+            }
+            Some(outside.ip())
+        }
+        None => {
+            front.event(Event::Warning(
+                "no STUN server told the outside address: give it with --public HOST if this one is not it"
+                    .into(),
+            ));
+            own.first().copied()
+        }
+    };
+    if let Some(ip) = ip {
+        front.event(Event::Serving {
+            word: word(&ip.to_string()),
+        });
+    }
+}

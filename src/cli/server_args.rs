@@ -1,0 +1,113 @@
+//! The command line of a server.
+
+use super::values::{self, Servers};
+use crate::app::options::{Common, Place, ServeOptions, ServerToken};
+use crate::rendezvous::meeting::wire;
+use clap::Args;
+use std::net::SocketAddr;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  p2pcopy server                          on a machine with a public address; open UDP port 4300 in its firewall
+  p2pcopy server --token sesame           only for those who know the word
+  p2pcopy sender vm.img --server HOST     then, on one computer: shows a code such as 7-guitar-harbor
+  p2pcopy receiver 7-guitar-harbor --server HOST    and on the other";
+
+#[derive(Args, Debug)]
+pub(super) struct ServerArgs {
+    /// Address to listen at; may be repeated [default: port 4300 of all addresses]
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Vec<SocketAddr>,
+    /// The name or address that clients use; found out by STUN if not given
+    #[arg(long, value_name = "HOST")]
+    public: Option<String>,
+    /// Serve only those who give this word: --server HOST/WORD
+    #[arg(long, value_name = "WORD", value_parser = token, env = "P2PCOPY_SERVER_TOKEN", hide_env_values = true)]
+    token: Option<ServerToken>,
+    /// STUN server in place of the built-in list; may be repeated
+    #[arg(long, value_name = "HOST[:PORT]", env = "P2PCOPY_STUN", hide_env_values = true,
+          value_parser = values::stun_servers)]
+    stun: Vec<Servers>,
+    /// Events as JSON lines on standard output
+    #[arg(long)]
+    json: bool,
+    /// Only errors and the word that clients need
+    #[arg(long, short, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Tell more: what was done, every minute that something was
+    #[arg(long, short, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+impl ServerArgs {
+    pub(super) fn into_options(self) -> ServeOptions {
+        ServeOptions {
+            listen: self.listen,
+            public: self.public,
+            token: self.token,
+            common: Common {
+                stun: self.stun.into_iter().flat_map(|servers| servers.0).collect(),
+                json: self.json,
+                quiet: self.quiet,
+                verbose: self.verbose,
+                ..Common::default()
+            },
+        }
+    }
+}
+
+/// A word for `--server HOST/WORD`: what no shell and no chat changes.
+fn token(text: &str) -> Result<ServerToken, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+    if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {
+        return Err("a word has 1 to 64 letters, digits and - . _ ~".into());
+    }
+    Ok(ServerToken::new(text))
+}
+
+/// `HOST[:PORT][/TOKEN]`, the one word that a server prints.
+pub(super) fn place(text: &str) -> Result<Place, String> {
+    let (host, word) = match text.trim().split_once('/') {
+        Some((host, word)) => (host, Some(token(word)?)),
+        None => (text.trim(), None),
+    };
+    Ok(Place {
+        server: values::server(host, wire::PORT)?,
+        token: word,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_word_holds_host_port_and_token() {
+        for (text, host, port, word) in [
+            ("example.org", "example.org", 4300, None),
+            ("example.org:5000", "example.org", 5000, None),
+            ("203.0.113.7/sesame", "203.0.113.7", 4300, Some("sesame")),
+            ("[2001:db8::1]:5000/a.b-c", "2001:db8::1", 5000, Some("a.b-c")),
+            (" 2001:db8::1 ", "2001:db8::1", 4300, None),
+        ] {
+            let place = place(text).expect(text);
+            assert_eq!(
+                (place.server.host.as_str(), place.server.port),
+                (host, port),
+                "{text}"
+            );
+            assert_eq!(place.token.as_ref().map(ServerToken::word), word, "{text}");
+        }
+        for text in [
+            "",
+            "/sesame",
+            "host/",
+            "host/two words",
+            "host:0",
+            "http://host",
+            "host/a/b",
+        ] {
+            assert!(place(text).is_err(), "{text}");
+        }
+    }
+}
