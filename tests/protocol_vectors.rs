@@ -6,12 +6,17 @@ use p2pcopy::protocol::handshake::{Hello, Probe, ProbeKey, StaticKeypair, prolog
 use p2pcopy::protocol::seal::{Cipher, Opener, Sealer};
 use p2pcopy::protocol::wire::{Ack, Frame, Frames, HEADER_LEN, Header, PacketNumber, TAG_LEN};
 use p2pcopy::rendezvous::address::{Address, Filtering, Mapping};
+use p2pcopy::rendezvous::meeting;
+use p2pcopy::rendezvous::meeting::code::Nameplate;
+use p2pcopy::rendezvous::meeting::pake::{CodeKeys, End};
+use p2pcopy::rendezvous::meeting::wire::{Open, SessionId, Standing, State, Want, proof, token_key};
 use p2pcopy::transfer::blocks::{Root, RootBuilder, hash_block};
 use p2pcopy::transfer::messages::{Message, MessageReader};
 use p2pcopy::transfer::runs::Run;
 use p2pcopy::transfer::{BLOCK_LEN, BlockIndex};
 use std::collections::HashMap;
 use std::ops::Range;
+use std::time::Duration;
 
 const DOCUMENT: &str = include_str!("../docs/protocol.md");
 
@@ -201,6 +206,60 @@ fn words_to_compare() {
             &vector.seed("receiver_nonce"),
         );
         assert_eq!(words.join(" "), vector.text("words"));
+    }
+}
+
+#[test]
+fn meeting() {
+    for vector in vectors("meeting_hello") {
+        let hello = meeting::wire::Hello {
+            id: vector.number("id"),
+        };
+        let bytes = hello.encode();
+        assert_eq!(hex(&bytes[..12]), vector.text("bytes"));
+        assert!(bytes[12..].iter().all(|b| *b == 0));
+        assert_eq!(meeting::wire::Hello::decode(&bytes), Ok(hello));
+    }
+    for vector in vectors("open") {
+        let session = SessionId(vector.number("session"));
+        let cookie = vector.bytes("cookie").try_into().expect("16 bytes");
+        let open = Open {
+            role: Role::Receiver,
+            want: Want::Join(Nameplate::new(vector.number("number") as u16).expect("in range")),
+            session,
+            cookie,
+            proof: proof(&token_key(vector.text("word")), &cookie, session),
+            rtt: Duration::from_micros(vector.number("rtt_us")),
+            message: vector.bytes("message").try_into().expect("33 bytes"),
+            sealed: vector.bytes("sealed"),
+        };
+        let bytes = open.encode();
+        let end = vector.bytes("bytes").len();
+        assert_eq!(hex(&bytes[..end]), hex(&vector.bytes("bytes")));
+        assert!(bytes[end..].iter().all(|b| *b == 0));
+        assert_eq!(Open::decode(&bytes), Ok(open));
+    }
+    for vector in vectors("state") {
+        let state = State {
+            session: SessionId(vector.number("session")),
+            standing: Standing::Paired(End::Owner),
+            unix_nanos: vector.number("unix_nanos"),
+            nameplate: None,
+            moment: vector.number("moment"),
+            message: vector.bytes("message").try_into().expect("33 bytes"),
+            sealed: vector.bytes("sealed"),
+        };
+        assert_eq!(hex(&state.encode()), hex(&vector.bytes("bytes")));
+        assert_eq!(State::decode(&vector.bytes("bytes")), Ok(state));
+    }
+    for vector in vectors("code_key") {
+        let keys = |end| CodeKeys::new(end, vector.seed("key"));
+        let sealed = keys(End::Owner).seal(vector.text("text"));
+        assert_eq!(hex(&sealed), vector.text("sealed"));
+        assert_eq!(
+            keys(End::Joiner).open(&sealed).as_deref(),
+            Ok(vector.text("text"))
+        );
     }
 }
 

@@ -6,6 +6,8 @@ use crate::app::options::{
     SendOptions, Source,
 };
 use crate::app::outcome::Failure;
+use crate::protocol::Role;
+use crate::rendezvous::address::Address;
 use crate::rendezvous::meeting::code::Code;
 use crate::system::expand;
 use crate::transfer::names::SafeName;
@@ -96,7 +98,18 @@ pub(super) fn receiver(args: ReceiverArgs) -> Result<ReceiveOptions, Failure> {
         }
     }
     let mut common = args.common;
-    common.peer = common.peer.or(args.code);
+    if let Some(word) = args.code {
+        // A stray word is no peer: better to learn now than after the servers have been asked.
+        if !Code::is_meant_by(&word) {
+            Address::parse_other(&word, Role::Receiver).map_err(|e| {
+                Failure::usage(
+                    e.to_string(),
+                    "give the code or the address that the sender shows",
+                )
+            })?;
+        }
+        common.peer = Some(word);
+    }
     Ok(ReceiveOptions {
         destination,
         yes: args.yes,

@@ -12,7 +12,10 @@ use p2pcopy::protocol::wire::{Frame, Frames, HEADER_LEN, Header, TAG_LEN};
 use p2pcopy::protocol::{Path, Role};
 use p2pcopy::rendezvous::address::{Address, NatClass};
 use p2pcopy::rendezvous::clock::Clock;
+use p2pcopy::rendezvous::meeting::client::{Meeting, MeetingConfig};
+use p2pcopy::rendezvous::meeting::wire::Terms;
 use p2pcopy::rendezvous::punch::{Punch, PunchConfig};
+use p2pcopy::rendezvous::server::{Limits, Server, ServerConfig};
 use p2pcopy::rendezvous::stun::{self, StunClient};
 use p2pcopy::transfer::journal::JournalContents;
 use p2pcopy::transfer::layer::Stat;
@@ -269,4 +272,55 @@ pub fn journal(data: &[u8]) {
         mode: 0o700,
     };
     assert!(JournalContents::decode(data, &OwnerKey::from_bytes([1; 32]), &dir).is_err());
+}
+
+/// A client that joins a code, and a server that does not know it.
+pub fn meeting_pair() -> (Meeting, Server) {
+    let client = MeetingConfig {
+        role: Role::Sender,
+        server: path().remote,
+        token: None,
+        sockets: vec![0],
+        key: *StaticKeypair::from_seed(&[1; 32]).public(),
+        candidates: vec![SocketAddr::from(([192, 168, 1, 5], 4300))],
+        local: Vec::new(),
+        code: None,
+        seed: [1; 32],
+    };
+    let server = ServerConfig {
+        token: None,
+        terms: Terms::default(),
+        limits: Limits::default(),
+        clock: Clock::system(1_795_236_107_500_000_000, now()),
+        seed: [2; 32],
+    };
+    (Meeting::new(client, now()), Server::new(server, now()))
+}
+
+/// A datagram to a server, and one to a client of it.
+pub fn meeting(data: &[u8]) {
+    thread_local! {
+        static PAIR: RefCell<(u32, Option<(Meeting, Server)>)> = const { RefCell::new((0, None)) };
+    }
+    PAIR.with_borrow_mut(|(age, pair)| {
+        *age += 1;
+        if *age % LIFETIME == 0 {
+            *pair = None;
+        }
+        let (client, server) = pair.get_or_insert_with(meeting_pair);
+        let mut longest = 0;
+        server.handle_datagram(now(), path(), data);
+        while let Some(out) = server.poll_transmit() {
+            longest = longest.max(out.payload.len());
+            client.handle_datagram(now(), out.path, &out.payload);
+        }
+        assert!(
+            longest <= data.len(),
+            "an answer of {longest} bytes to {}",
+            data.len()
+        );
+        client.handle_datagram(now(), path(), data);
+        while client.poll_transmit().is_some() {}
+        while client.poll_event().is_some() {}
+    });
 }

@@ -63,14 +63,15 @@ fn mutate(rng: &mut Rng, data: &mut Vec<u8>, other: &[u8]) {
 type Target = (&'static str, fn(&[u8]), fn(&Samples) -> &[Vec<u8>], u64);
 
 /// The handshake runs seldom: an input that gets far costs several scalar multiplications.
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 9] = [
     ("address", decoders::address, |s| &s.addresses, 60),
     ("stun", decoders::stun, |s| &s.stun, 150),
     ("frames", decoders::frames, |s| &s.frames, 360),
     ("connection", decoders::connection, |s| &s.frames, 50),
     ("handshake", decoders::handshake, |s| &s.handshake, 10),
     ("manifest", decoders::manifest, |s| &s.manifests, 120),
-    ("messages", decoders::messages, |s| &s.messages, 120),
+    ("messages", decoders::messages, |s| &s.messages, 80),
+    ("meeting", decoders::meeting, |s| &s.meeting, 40),
     ("journal", decoders::journal, |s| &s.journals, 130),
 ];
 

@@ -1,6 +1,6 @@
 //! Valid inputs of every decoder.
 
-use crate::decoders::{path, punch, stun_client};
+use crate::decoders::{meeting_pair, path, punch, stun_client};
 use p2pcopy::protocol::Role;
 use p2pcopy::protocol::handshake::StaticKeypair;
 use p2pcopy::protocol::ranges::RangeSet;
@@ -25,6 +25,7 @@ pub struct Samples {
     pub manifests: Vec<Vec<u8>>,
     pub messages: Vec<Vec<u8>>,
     pub journals: Vec<Vec<u8>>,
+    pub meeting: Vec<Vec<u8>>,
 }
 
 impl Samples {
@@ -37,6 +38,7 @@ impl Samples {
             manifests: vec![wire(&tree()), wire(&one_file())],
             messages: messages(),
             journals: vec![journal()],
+            meeting: meeting(),
         }
     }
 }
@@ -226,4 +228,22 @@ fn journal() -> Vec<u8> {
         bytes.extend([7; 32]);
     }
     bytes
+}
+
+/// What a client and a server say to each other at first.
+fn meeting() -> Vec<Vec<u8>> {
+    let (mut client, mut server) = meeting_pair();
+    let now = Time::from_nanos(1_000_000_000);
+    let mut said = Vec::new();
+    for _ in 0..4 {
+        while let Some(out) = client.poll_transmit() {
+            server.handle_datagram(now, out.path, &out.payload);
+            said.push(out.payload);
+        }
+        while let Some(out) = server.poll_transmit() {
+            client.handle_datagram(now, out.path, &out.payload);
+            said.push(out.payload);
+        }
+    }
+    said
 }

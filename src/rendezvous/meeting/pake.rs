@@ -88,10 +88,7 @@ impl Exchange {
     /// If no message of the other end looks like this.
     pub fn finish(self, theirs: &[u8]) -> Result<CodeKeys, WrongWords> {
         let mut secret = self.state.finish(theirs).map_err(|_| WrongWords)?;
-        let keys = CodeKeys {
-            end: self.end,
-            key: blake3::derive_key("p2pcopy 1 code", &secret),
-        };
+        let keys = CodeKeys::new(self.end, blake3::derive_key("p2pcopy 1 code", &secret));
         secret.zeroize();
         Ok(keys)
     }
@@ -116,6 +113,11 @@ impl Drop for CodeKeys {
 }
 
 impl CodeKeys {
+    /// From the key that the exchange gave.
+    pub const fn new(end: End, key: [u8; 32]) -> Self {
+        CodeKeys { end, key }
+    }
+
     /// Our confirmation, and `text` sealed. Call once: a second text would be sealed with the same nonce.
     pub fn seal(&self, text: &str) -> Vec<u8> {
         let mut packet = vec![0; HEADER_LEN];
@@ -145,14 +147,6 @@ impl CodeKeys {
         let mut opener = Opener::new(Cipher::ChaCha20Poly1305, secret);
         let text = opener.open(&header, &mut packet).ok_or(WrongWords)?;
         String::from_utf8(text.to_vec()).map_err(|_| WrongWords)
-    }
-
-    /// What both ends show a relay so that it joins them: it says nothing of the key.
-    pub fn relay_token(&self) -> [u8; 16] {
-        let token = blake3::derive_key("p2pcopy 1 relay token", &self.key);
-        let mut out = [0; 16];
-        out.copy_from_slice(&token[..16]);
-        out
     }
 }
 
@@ -202,7 +196,6 @@ mod tests {
         let [a, b] = exchange("guitar-harbor", "guitar-harbor");
         assert_eq!(b.open(&a.seal("from a")).as_deref(), Ok("from a"));
         assert_eq!(a.open(&b.seal("from b")).as_deref(), Ok("from b"));
-        assert_eq!(a.relay_token(), b.relay_token());
         let [a, b] = exchange("guitar-harbor", "guitar-hammer");
         assert_eq!(b.open(&a.seal("from a")), Err(WrongWords));
         assert_eq!(a.open(&b.seal("from b")), Err(WrongWords));

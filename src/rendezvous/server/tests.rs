@@ -290,7 +290,7 @@ fn a_lying_server_has_one_guess_for_each_code() {
     let shown = code(&world, sender);
     for guess in [[7, 7], [8, 8]] {
         let before = code(&world, sender);
-        let learnt = world.impersonate(sender, Words::new(guess));
+        let learnt = world.impersonate(sender, Words::new(guess), "");
         assert_eq!(learnt, None, "a wrong guess opens nothing");
         world.run(seconds(2));
         assert_ne!(
@@ -304,5 +304,17 @@ fn a_lying_server_has_one_guess_for_each_code() {
     // With the right words (one guess in 65,536) it would be the peer.
     let right = code(&world, sender);
     assert_ne!(right, shown);
-    assert!(world.impersonate(sender, right.words).is_some());
+    assert!(world.impersonate(sender, right.words, "").is_some());
+}
+
+#[test]
+fn a_moment_far_ahead_is_not_believed() {
+    let mut world = World::new(16, Line::clean());
+    let sender = world.client(SENDER, None);
+    world.run(seconds(1));
+    let words = code(&world, sender).words;
+    world.impersonate(sender, words, "203.0.113.99:4300");
+    world.run(Duration::from_millis(1));
+    let met = world.met(sender);
+    assert!(met.moment.since(met.at) <= seconds(5), "{met:?}");
 }

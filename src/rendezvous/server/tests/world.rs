@@ -368,7 +368,7 @@ impl World {
 
     /// A server that plays the joiner of a client's code, with words of its choice: what it can read of the client's
     /// address.
-    pub(super) fn impersonate(&mut self, client: usize, words: Words) -> Option<String> {
+    pub(super) fn impersonate(&mut self, client: usize, words: Words, peer: &str) -> Option<String> {
         self.drain();
         let path = Path {
             local: 0,
@@ -395,8 +395,8 @@ impl World {
         let open = opens.pop().expect("it answers");
         let keys = exchange.finish(&open.message).expect("well formed");
         let learnt = keys.open(&open.sealed).ok();
-        state.sealed = keys.seal("203.0.113.99:1");
-        state.moment = UNIX;
+        state.sealed = keys.seal(peer);
+        state.moment = u64::MAX;
         meeting.handle_datagram(now, path, &state.encode());
         learnt
     }
