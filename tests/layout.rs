@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 /// Each room, and the rooms it may use beside itself and what lies within it. A file belongs to the room with the
 /// longest name that its module path begins with.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("cli", &["app", "rendezvous", "transfer", "net", "protocol", "system"]),
+    (
+        "cli",
+        &["app", "rendezvous", "transfer", "net", "protocol", "system"],
+    ),
     ("app", &["rendezvous", "transfer", "net", "protocol", "system"]),
     ("rendezvous", &["protocol"]),
     ("transfer", &["protocol", "system"]),

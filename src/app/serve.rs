@@ -2,7 +2,6 @@
 
 use super::event::{Event, Front};
 use super::lookup::{named, resolve};
-use super::machine::interrupted;
 use super::options::{ServeOptions, Server as Host};
 use super::outcome::{Failure, Summary};
 use crate::net::{self, Driver, Machine, Transmit};
@@ -14,6 +13,7 @@ use crate::rendezvous::meeting::wire::{PORT, Terms, token_key};
 use crate::rendezvous::server::{Counters, Limits, Server, ServerConfig};
 use crate::rendezvous::servers;
 use crate::rendezvous::stun::{StunClient, StunEvent};
+use crate::system::stopped;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -224,7 +224,7 @@ async fn follow(
     loop {
         let news = tokio::select! {
             news = told.recv() => news,
-            () = interrupted() => return Ok(()),
+            () = stopped() => return Ok(()),
         };
         match news {
             Some(News::Outside(outside)) => tell_outside(outside, port, word, front),

@@ -4,7 +4,6 @@ use super::{Lobby, peer_option};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Cancelled, Change, Event, Front, Pending, Question};
 use crate::app::lookup::resolve_one;
-use crate::app::machine::interrupted;
 use crate::app::options::{Common, Place};
 use crate::app::outcome::Failure;
 use crate::net;
@@ -16,6 +15,7 @@ use crate::rendezvous::clock::Clock;
 use crate::rendezvous::meeting::client::{Meeting, MeetingConfig, MeetingEvent};
 use crate::rendezvous::meeting::code::Code;
 use crate::rendezvous::meeting::wire::token_key;
+use crate::system::stopped;
 use std::net::SocketAddr;
 
 /// Both addresses, and what the punch goes by.
@@ -56,7 +56,7 @@ impl Lobby {
         let looking = resolve_one(&place.server, self.ipv6.is_some());
         let server = tokio::select! {
             server = looking => server,
-            () = interrupted() => return Err(Failure::Interrupted),
+            () = stopped() => return Err(Failure::Interrupted),
         };
         let Some(server) = server else {
             return no_server(
@@ -88,7 +88,7 @@ impl Lobby {
                         None => continue,
                     }
                 }
-                () = interrupted() => return Err(Failure::Interrupted),
+                () = stopped() => return Err(Failure::Interrupted),
             };
             match notice {
                 Some(Notice::Meeting(MeetingEvent::Unreachable)) => {
