@@ -64,7 +64,10 @@ fn a_file_of_the_stagings_name_is_left_alone() {
 fn a_name_that_looks_like_staging_is_stored_under_another() {
     let journal = forged_journal();
     let list = vec![
-        Entry::dir("a.part"),
+        Entry {
+            stored: Some("a.part_"),
+            ..Entry::dir("a.part")
+        },
         Entry::file("journal", journal).below(0),
         Entry::dir("data").below(0),
         Entry::file(".zshenv", "evil").below(2),
