@@ -167,7 +167,7 @@ fn sizes_that_overflow_together_end_it() {
         size: u64::MAX / 2 + 1,
         ..Entry::file(name, "")
     };
-    sender(move |evil| evil.offers(&List(vec![huge("a"), huge("b")]))).ends(6, "too much");
+    sender(move |evil| evil.offers(&List(vec![huge("a"), huge("b")]))).ends(6, "at most 3 PiB");
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn endless_nesting_ends_it() {
         evil.says(message::OFFER, offer.body());
         evil.lists(&list);
     })
-    .ends(6, "too much in the list");
+    .ends(6, "nest at most 512 deep");
 }
 
 #[test]
