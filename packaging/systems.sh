@@ -64,10 +64,14 @@ packages() {
 
 # inside NAME COMMAND...: runs the command in the system NAME, as if it stood in this machine's present directory.
 # Directories in the array BINDS are the same there as here; the repository and $CROSS always are.
-inside() {
+inside() { (enter "$@"); }
+
+# The same in place of this shell, so that signals reach the command itself.
+enter() {
     local name=$1
     shift
-    ROOT=$CROSS/$name unshare --mount --propagation private bash -c '
+    export ROOT=$CROSS/$name
+    exec unshare --mount --propagation private bash -c '
         set -e
         for directory in /proc /dev /sys; do
             mount --rbind "$directory" "$ROOT$directory"
