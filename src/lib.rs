@@ -5,4 +5,5 @@ pub mod cli;
 pub mod net;
 pub mod protocol;
 pub mod rendezvous;
+mod system;
 pub mod transfer;

@@ -51,9 +51,13 @@ struct Ended {
 
 impl Running {
     fn start(end: End, arguments: &[&str], directory: &Path) -> Self {
-        let mut child = end
-            .command()
-            .args(arguments)
+        let mut command = end.command();
+        command.args(arguments);
+        Running::of(command, directory)
+    }
+
+    fn of(mut command: Command, directory: &Path) -> Self {
+        let mut child = command
             .current_dir(directory)
             // The discard port: nobody answers.
             .env("P2PCOPY_STUN", "127.0.0.1:9")
@@ -374,4 +378,76 @@ fn a_file_that_is_there_already_stays_and_the_new_one_takes_another_name() {
         ("vm.img".to_owned(), b"old".to_vec()),
     ];
     assert_eq!(files(&place.path().join("here")), expected);
+}
+
+/// Signals reach only programs of this system.
+#[cfg(unix)]
+mod signals {
+    use super::*;
+    use rustix::process::{Pid, Signal, kill_process};
+
+    fn in_midst(shell: Option<&str>, directory: &Path) -> [Running; 2] {
+        write(&directory.join("vm.img"), &content(9, 30_000_000));
+        fs::create_dir(directory.join("here")).expect("a new place");
+        let send = ["sender", "vm.img", "--limit", "4MB/s"];
+        let receive = ["receiver", "--yes", "--output", "here"];
+        let program = env!("CARGO_BIN_EXE_p2pcopy");
+        let sender = match shell {
+            Some(line) => {
+                let mut command = Command::new("sh");
+                command.args(["-c", line, program]).args(send);
+                command
+            }
+            None => {
+                let mut command = Command::new(program);
+                command.args(send);
+                command
+            }
+        };
+        let mut receiver = Command::new(program);
+        receiver.args(receive);
+        let mut ends = [sender, receiver].map(|command| Running::of(command, directory));
+        let [a, b] = [ends[0].address(), ends[1].address()];
+        ends[0].enter(&b);
+        ends[1].enter(&a);
+        ends[0].wait_for("ETA");
+        ends
+    }
+
+    fn signal(running: &Running, signal: Signal) {
+        let pid = Pid::from_raw(running.child.id() as i32).expect("a process");
+        kill_process(pid, signal).expect("our own child");
+    }
+
+    #[test]
+    fn whoever_closes_the_terminal_tells_the_peer() {
+        let ended_by = |kind| {
+            let place = place();
+            let ends = in_midst(None, place.path());
+            signal(&ends[0], kind);
+            let [sender, receiver] = ends.map(Running::end);
+            let codes = [sender.code, receiver.code];
+            assert_eq!(codes, [Some(130), Some(4)], "{kind:?}\n{}", receiver.said);
+        };
+        std::thread::scope(|scope| {
+            for kind in [Signal::HUP, Signal::QUIT, Signal::INT, Signal::TERM] {
+                scope.spawn(move || ended_by(kind));
+            }
+        });
+    }
+
+    #[test]
+    fn a_transfer_under_nohup_outlives_its_terminal() {
+        let place = place();
+        let ends = in_midst(Some("trap '' HUP; exec \"$0\" \"$@\""), place.path());
+        signal(&ends[0], Signal::HUP);
+        let [sender, receiver] = ends.map(Running::end);
+        assert_eq!(
+            [sender.code, receiver.code],
+            [Some(0); 2],
+            "{}\n{}",
+            sender.said,
+            receiver.said
+        );
+    }
 }

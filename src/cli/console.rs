@@ -8,6 +8,7 @@ use crate::app::event::{Change, Event, Front, Pending, Phase, Progress, Question
 use crate::app::options::Common;
 use crate::app::outcome::Failure;
 use crate::protocol::Role;
+use crate::system;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -196,6 +197,19 @@ impl Console {
         let seconds = left as f64 / self.smooth_rate;
         // A day and more is no forecast.
         (left > 0 && seconds < 86_400.0).then(|| Duration::from_secs_f64(seconds))
+    }
+
+    /// The desktop's clipboard, and the terminal's, which works over ssh as well. Old consoles of Windows would show
+    /// the sequence, and have a clipboard in any case.
+    fn to_clipboard(&self, address: &str) {
+        if self.screen.is_terminal() {
+            if !cfg!(windows) {
+                self.to_clipboard(address);
+            }
+            let address = address.to_owned();
+            // On a thread of its own, for nobody waits for a desktop that does not answer.
+            std::thread::spawn(move || system::copy(&address));
+        }
     }
 
     /// A message goes to standard output: as it is into a pipe, harmless onto a terminal.

@@ -93,13 +93,16 @@ impl Screen {
         }
     }
 
-    /// Writes a sequence that moves nothing on the screen.
+    /// Whether somebody looks at a terminal.
+    pub(super) fn is_terminal(&self) -> bool {
+        self.kind != Kind::Plain
+    }
+
+    /// Writes a sequence that moves nothing on the screen of a terminal.
     pub(super) fn control(&self, sequence: &str) {
-        if self.kind != Kind::Plain {
-            let mut state = self.state();
-            let _ = state.out.write_all(sequence.as_bytes());
-            let _ = state.out.flush();
-        }
+        let mut state = self.state();
+        let _ = state.out.write_all(sequence.as_bytes());
+        let _ = state.out.flush();
     }
 
     /// Shows a question. Off a terminal it is a line of its own, so that readers of lines see it.

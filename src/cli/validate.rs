@@ -6,6 +6,7 @@ use crate::app::options::{
     SendOptions, Source,
 };
 use crate::app::outcome::Failure;
+use crate::system::expand;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use std::path::Path;
 
@@ -39,7 +40,7 @@ pub(super) fn sender(args: SenderArgs) -> Result<SendOptions, Failure> {
                 "check the variable it came from",
             ));
         }
-        (None, several) => Source::Paths(several.to_vec()),
+        (None, several) => Source::Paths(expand(several.to_vec())),
     };
     if args.name.is_some() && matches!(&source, Source::Paths(paths) if paths.len() > 1) {
         return Err(Failure::usage(

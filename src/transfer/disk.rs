@@ -2,11 +2,10 @@
 
 use std::cell::RefCell;
 use std::ffi::OsString;
-use std::fs::{File, FileTimes};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -14,6 +13,7 @@ use cap_std::fs::Dir;
 use super::layer::{Layer, NodeInfo, NodeKind};
 use super::names;
 use super::scan::unix_nanos;
+use crate::system::{self, mark_received, patiently};
 
 /// The type of a file system in memory, statfs(2).
 #[cfg(target_os = "linux")]
@@ -166,7 +166,7 @@ impl Layer for DiskLayer {
     }
 
     fn write_at(&self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        write_all_at(file, offset, bytes)
+        system::write_all_at(file, offset, bytes)
     }
 
     fn read_at(&self, file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -201,10 +201,13 @@ impl Layer for DiskLayer {
     }
 
     fn set_meta(&self, file: &File, mode: u16, mtime: Option<i64>) -> io::Result<()> {
+        if cfg!(any(windows, target_vendor = "apple")) && file.metadata()?.is_file() {
+            mark_received(file);
+        }
         #[cfg(unix)]
         file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(u32::from(mode)))?;
         if let Some(mtime) = mtime {
-            set_file_time(file, mtime)?;
+            system::set_modified(file, mtime)?;
         }
         #[cfg(not(unix))]
         if mode & 0o200 == 0 && file.metadata()?.is_file() {
@@ -240,8 +243,8 @@ impl Layer for DiskLayer {
         }
         #[cfg(not(unix))]
         match self.info(path)?.map(|found| found.kind) {
-            Some(NodeKind::Dir) => set_file_time(&self.open_dir(path)?, mtime),
-            Some(NodeKind::File) => set_file_time(&self.open(path)?, mtime),
+            Some(NodeKind::Dir) => system::set_modified(&self.open_dir(path)?, mtime),
+            Some(NodeKind::File) => system::set_modified(&self.open(path)?, mtime),
             Some(NodeKind::Other) | None => Ok(()),
         }
     }
@@ -269,8 +272,9 @@ impl Layer for DiskLayer {
             // Some network file systems have no locks; two receivers in one directory are rare enough.
             Err(_) => {}
         }
-        #[cfg(not(unix))]
-        let _ = file;
+        #[cfg(windows)]
+        return Ok(system::try_lock(file).unwrap_or(true));
+        #[cfg(not(windows))]
         Ok(true)
     }
 
@@ -290,14 +294,16 @@ impl Layer for DiskLayer {
         // A hard link fails where something exists, but only files have them.
         if from_dir.symlink_metadata(from_name)?.is_file() {
             match from_dir.hard_link(from_name, &to_dir, to_name) {
-                Ok(()) => return from_dir.remove_file(from_name),
+                Ok(()) => return patiently(|| from_dir.remove_file(from_name)),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(e),
                 Err(_) => {}
             }
         }
         match to_dir.symlink_metadata(to_name) {
             Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => from_dir.rename(from_name, &to_dir, to_name),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                patiently(|| from_dir.rename(from_name, &to_dir, to_name))
+            }
             Err(e) => Err(e),
         }
     }
@@ -305,16 +311,24 @@ impl Layer for DiskLayer {
     fn rename_replace(&self, from: &Path, to: &Path) -> io::Result<()> {
         let ((from_dir, from_name), (to_dir, to_name)) = (self.parent(from)?, self.parent(to)?);
         self.forget_parent();
-        from_dir.rename(from_name, &to_dir, to_name)
+        // Windows does not replace what is read-only.
+        #[cfg(windows)]
+        if to_dir
+            .symlink_metadata(to_name)
+            .is_ok_and(|found| found.permissions().readonly())
+        {
+            self.unlock(to)?;
+        }
+        patiently(|| from_dir.rename(from_name, &to_dir, to_name))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.dir.remove_file(path)
+        patiently(|| self.dir.remove_file(path))
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         self.forget_parent();
-        self.dir.remove_dir(path)
+        patiently(|| self.dir.remove_dir(path))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -367,7 +381,11 @@ impl Layer for DiskLayer {
                     #[cfg(unix)]
                     mode: (cap_std::fs::MetadataExt::mode(&found) & 0o777) as u16,
                     #[cfg(not(unix))]
-                    mode: 0o700,
+                    mode: if found.permissions().readonly() {
+                        0o500
+                    } else {
+                        0o700
+                    },
                     mtime: found.modified().map_or(0, |time| unix_nanos(time.into_std())),
                 }))
             }
@@ -389,7 +407,13 @@ impl Layer for DiskLayer {
             dir.set_permissions(name, cap_std::fs::Permissions::from_std(permissions))?;
         }
         #[cfg(not(unix))]
-        let _ = path;
+        {
+            let mut permissions = self.dir.symlink_metadata(path)?.permissions();
+            if permissions.readonly() {
+                permissions.set_readonly(false);
+                self.dir.set_permissions(path, permissions)?;
+            }
+        }
         Ok(())
     }
 
@@ -398,25 +422,15 @@ impl Layer for DiskLayer {
         return rustix::fs::fstatvfs(&self.dir)
             .ok()
             .map(|s| s.f_bavail.saturating_mul(s.f_frsize));
-        #[cfg(not(unix))]
+        #[cfg(windows)]
+        return system::free_space(&self.root);
+        #[cfg(not(any(unix, windows)))]
         return None;
     }
 
     fn root(&self) -> &Path {
         &self.root
     }
-}
-
-fn set_file_time(file: &File, mtime: i64) -> io::Result<()> {
-    let distance = Duration::from_nanos(mtime.unsigned_abs());
-    let epoch = SystemTime::UNIX_EPOCH;
-    let time = if mtime < 0 {
-        epoch.checked_sub(distance)
-    } else {
-        epoch.checked_add(distance)
-    };
-    let time = time.ok_or(io::ErrorKind::InvalidInput)?;
-    file.set_times(FileTimes::new().set_modified(time))
 }
 
 /// A descriptor that can be synced: cap-std's own may be mere handles to a path (O_PATH).
@@ -429,22 +443,4 @@ fn readable(dir: &Dir) -> io::Result<File> {
     }
     #[cfg(not(unix))]
     Ok(dir.try_clone()?.into_std_file())
-}
-
-#[cfg(unix)]
-fn write_all_at(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
-    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
-}
-
-#[cfg(windows)]
-fn write_all_at(file: &File, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match std::os::windows::fs::FileExt::seek_write(file, bytes, offset) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => (bytes, offset) = (&bytes[n..], offset + n as u64),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }

@@ -4,7 +4,6 @@ use super::Lobby;
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Event, Front, Link, Question, TimeOfDay};
 use crate::app::gate::ToCompare;
-use crate::app::machine::interrupted;
 use crate::app::options::Common;
 use crate::app::outcome::{Failure, Party, Summary};
 use crate::app::trace::Trace;
@@ -17,6 +16,7 @@ use crate::protocol::time::Time;
 use crate::rendezvous::clock::Clock;
 use crate::rendezvous::punch::PunchEvent;
 use crate::rendezvous::schedule::ScheduleEvent;
+use crate::system::{Awake, stopped};
 use crate::transfer::offer::Offer;
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ impl Lobby {
         let mut pace = Pace::default();
         let mut trace = common.trace.as_deref().map(Trace::create).transpose()?;
         let mut link: Option<Link> = None;
+        let mut _awake: Option<Awake> = None;
         // A wait for the slot is told only if the own network did not have the peer at once.
         let mut waiting: Option<Time> = None;
         loop {
@@ -47,7 +48,7 @@ impl Lobby {
                     }
                     continue;
                 }
-                () = interrupted() => return Err(Failure::Interrupted),
+                () = stopped() => return Err(Failure::Interrupted),
             };
             match notice {
                 Some(Notice::Punch(PunchEvent::Schedule(ScheduleEvent::Waiting { until, .. }))) => {
@@ -61,6 +62,7 @@ impl Lobby {
                     to_compare,
                 }) => {
                     self.linked = true;
+                    _awake = Some(Awake::hold());
                     waiting = None;
                     let found = Link {
                         remote: path.remote,
@@ -237,7 +239,7 @@ impl Lobby {
         loop {
             tokio::select! {
                 answer = &mut pending => return Ok(answer?),
-                () = interrupted() => return Err(Failure::Interrupted),
+                () = stopped() => return Err(Failure::Interrupted),
                 notice = self.notices.recv() => match notice {
                     Some(Notice::Ended(verdict)) => {
                         self.linked = false;

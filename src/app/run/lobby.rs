@@ -4,7 +4,6 @@ use super::{Lobby, peer_option};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Change, Event, Front, Question};
 use crate::app::lookup::{ask_ntp, named, resolve};
-use crate::app::machine::interrupted;
 use crate::app::options::Common;
 use crate::app::outcome::Failure;
 use crate::net;
@@ -12,6 +11,7 @@ use crate::rendezvous::address::Address;
 use crate::rendezvous::clock::Clock;
 use crate::rendezvous::servers;
 use crate::rendezvous::stun::{StunClient, StunReport};
+use crate::system::stopped;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -47,7 +47,7 @@ pub(in crate::app) async fn tell_steps<T>(
                 }
                 return found;
             }
-            () = interrupted() => return Err(Failure::Interrupted),
+            () = stopped() => return Err(Failure::Interrupted),
             () = tokio::time::sleep(QUIET) => front.event(Event::Info("Still waiting for answers".into())),
         }
     }
@@ -66,7 +66,7 @@ impl Lobby {
         tokio::select! {
             found = &mut looking => return found,
             () = tokio::time::sleep(PATIENCE) => {}
-            () = interrupted() => return Err(Failure::Interrupted),
+            () = stopped() => return Err(Failure::Interrupted),
         }
         front.event(Event::Info(
             "Asking STUN servers for your outside address, NTP servers for the time".into(),
@@ -173,7 +173,7 @@ impl Lobby {
                     Some(_) => {}
                     None => return Err(Failure::internal("the network thread is gone")),
                 },
-                () = interrupted() => return Err(Failure::Interrupted),
+                () = stopped() => return Err(Failure::Interrupted),
             }
         }
     }

@@ -1,0 +1,83 @@
+//! The desktop's clipboard, by the system's own program for it.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+/// Puts text on the clipboard of the desktop this program runs on; false if there is none that can be reached. Over
+/// ssh the desktop is another machine's, so only the terminal can (OSC 52).
+pub(crate) fn copy(text: &str) -> bool {
+    programs(&|name| std::env::var_os(name))
+        .iter()
+        .any(|words| feed(words, text).is_ok())
+}
+
+/// The programs that may do it, first the likeliest.
+fn programs(variable: &dyn Fn(&str) -> Option<std::ffi::OsString>) -> &'static [&'static [&'static str]] {
+    let set = |name: &str| variable(name).is_some_and(|value| value.as_os_str() != OsStr::new(""));
+    if set("SSH_CONNECTION") || set("SSH_TTY") {
+        &[]
+    } else if cfg!(windows) {
+        &[&["clip.exe"]]
+    } else if cfg!(target_vendor = "apple") {
+        &[&["/usr/bin/pbcopy"]]
+    } else if set("WAYLAND_DISPLAY") {
+        &[&["wl-copy"], &["xclip", "-selection", "clipboard"]]
+    } else if set("DISPLAY") {
+        &[
+            &["xclip", "-selection", "clipboard"],
+            &["xsel", "--clipboard", "--input"],
+        ]
+    } else {
+        &[]
+    }
+}
+
+fn feed(words: &[&str], text: &str) -> std::io::Result<()> {
+    let mut child = Command::new(words[0])
+        .args(&words[1..])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut input = child.stdin.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
+    input.write_all(text.as_bytes())?;
+    drop(input);
+    // These programs leave a copy of themselves behind that serves the text, and end at once.
+    if child.wait()?.success() {
+        Ok(())
+    } else {
+        Err(std::io::ErrorKind::Other.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn over_ssh_no_clipboard_of_this_machine_is_touched() {
+        let variables =
+            |name: &str| matches!(name, "SSH_CONNECTION" | "DISPLAY" | "WAYLAND_DISPLAY").then(|| "1".into());
+        assert!(programs(&variables).is_empty());
+    }
+
+    #[cfg(not(any(windows, target_vendor = "apple")))]
+    #[test]
+    fn without_a_desktop_there_is_no_clipboard() {
+        assert!(programs(&|_| None).is_empty());
+        assert!(programs(&|name| (name == "DISPLAY").then(String::new).map(Into::into)).is_empty());
+        assert_eq!(
+            programs(&|name| (name == "WAYLAND_DISPLAY").then(|| "wayland-0".into()))[0],
+            ["wl-copy"]
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_program_that_is_missing_or_fails_is_no_success() {
+        assert!(feed(&["/nonexistent/clip"], "text").is_err());
+        assert!(feed(&["false"], "text").is_err());
+        assert!(feed(&["cat"], "text").is_ok());
+    }
+}

@@ -1,0 +1,26 @@
+//! What systems do differently and the standard library does not level: staying awake, being told to end, the
+//! clipboard, wildcards, marks on what was received, locks and free space on Windows.
+//!
+//! Each function does the same on every system or nothing. Windows' own calls are in `windows` alone; the options of
+//! sockets are in `net`.
+
+mod awake;
+mod busy;
+mod clipboard;
+mod files;
+mod mark;
+
+mod stop;
+mod wildcards;
+#[cfg(windows)]
+mod windows;
+
+pub(crate) use awake::Awake;
+pub(crate) use busy::patiently;
+pub(crate) use clipboard::copy;
+pub(crate) use files::{set_modified, write_all_at};
+pub(crate) use mark::mark_received;
+pub(crate) use stop::stopped;
+pub(crate) use wildcards::expand;
+#[cfg(windows)]
+pub(crate) use windows::{free_space, try_lock};

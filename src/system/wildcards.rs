@@ -1,0 +1,87 @@
+//! Wildcards in arguments, where the shell leaves them to the program: cmd.exe and PowerShell do.
+
+use globset::GlobBuilder;
+use std::path::{Path, PathBuf};
+
+/// Replaces paths whose last component has `*` or `?` by the names that fit, sorted. A path that fits nothing stays
+/// as it is, for the error to name it. Elsewhere than on Windows the shell has done this, and what is left is a name.
+pub(crate) fn expand(paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    if cfg!(windows) {
+        paths.into_iter().flat_map(expand_one).collect()
+    } else {
+        paths
+    }
+}
+
+fn expand_one(path: PathBuf) -> Vec<PathBuf> {
+    let matches = pattern(&path).and_then(|pattern| {
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let place = if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        };
+        let mut found: Vec<PathBuf> = std::fs::read_dir(place)
+            .ok()?
+            .filter_map(|entry| Some(entry.ok()?.file_name()))
+            .filter(|name| pattern.is_match(Path::new(name)))
+            .map(|name| parent.join(name))
+            .collect();
+        found.sort();
+        (!found.is_empty()).then_some(found)
+    });
+    matches.unwrap_or_else(|| vec![path])
+}
+
+/// The last component as Windows reads it: case does not matter, and brackets and braces are letters.
+fn pattern(path: &Path) -> Option<globset::GlobMatcher> {
+    let name = path.file_name()?.to_str()?;
+    if !name.contains(['*', '?']) {
+        return None;
+    }
+    let mut escaped = String::new();
+    for letter in name.chars() {
+        match letter {
+            '[' | ']' | '{' | '}' => escaped.extend(['[', letter, ']']),
+            _ => escaped.push(letter),
+        }
+    }
+    let glob = GlobBuilder::new(&escaped)
+        .case_insensitive(true)
+        .backslash_escape(false)
+        .build();
+    glob.ok().map(|glob| glob.compile_matcher())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_and_question_marks_stand_for_names_and_all_else_for_itself() {
+        let place = tempfile::tempdir().unwrap();
+        for name in ["a.jpg", "B.JPG", "c.png", "d[1].jpg", "e{2}.jpg"] {
+            #[expect(clippy::disallowed_methods, reason = "a test makes its files")]
+            std::fs::write(place.path().join(name), "").unwrap();
+        }
+        let names = |pattern: &str| -> Vec<String> {
+            let found = expand_one(place.path().join(pattern));
+            found
+                .iter()
+                .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+                .collect()
+        };
+        assert_eq!(names("*.jpg"), ["B.JPG", "a.jpg", "d[1].jpg", "e{2}.jpg"]);
+        assert_eq!(names("?.jpg"), ["B.JPG", "a.jpg"]);
+        assert_eq!(names("*[1].*"), ["d[1].jpg"]);
+        assert_eq!(names("?{2}.jpg"), ["e{2}.jpg"]);
+        assert_eq!(names("*.gif"), ["*.gif"]);
+        assert_eq!(names("c.png"), ["c.png"]);
+    }
+
+    #[test]
+    fn a_pattern_without_a_directory_stays_without_one() {
+        let found = expand_one(PathBuf::from("Cargo.t?ml"));
+        assert_eq!(found, [PathBuf::from("Cargo.toml")]);
+    }
+}
