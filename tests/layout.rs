@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 /// Each room, and the rooms it may use beside itself and what lies within it. A file belongs to the room with the
 /// longest name that its module path begins with.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("cli", &["app", "rendezvous", "transfer", "net", "protocol"]),
-    ("app", &["rendezvous", "transfer", "net", "protocol"]),
+    ("cli", &["app", "rendezvous", "transfer", "net", "protocol", "system"]),
+    ("app", &["rendezvous", "transfer", "net", "protocol", "system"]),
     ("rendezvous", &["protocol"]),
-    ("transfer", &["protocol"]),
+    ("transfer", &["protocol", "system"]),
+    ("system", &[]),
     ("net", &["protocol"]),
     ("protocol", &[]),
 ];
