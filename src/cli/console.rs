@@ -204,7 +204,7 @@ impl Console {
     fn to_clipboard(&self, address: &str) {
         if self.screen.is_terminal() {
             if !cfg!(windows) {
-                self.to_clipboard(address);
+                self.screen.control(&clipboard::copy_sequence(address));
             }
             let address = address.to_owned();
             // On a thread of its own, for nobody waits for a desktop that does not answer.
@@ -286,7 +286,7 @@ impl Front for Console {
                 address,
                 change: Change::First,
             } if self.clipboard == Clipboard::Once => {
-                self.screen.control(&clipboard::copy_sequence(address));
+                self.to_clipboard(address);
             }
             Event::Connected(link) => self.remote = Some(link.remote),
             Event::Reconnecting { silence } => return self.silence(&event, *silence),
