@@ -94,7 +94,7 @@ fn sealed_packet() {
         let mut packet = [vec![0; HEADER_LEN], plaintext.clone(), vec![0; TAG_LEN]].concat();
         let mut sealer = Sealer::new(
             cipher,
-            vector.seed("secret"),
+            vector.seed("secret").into(),
             vector.number("connection_id") as u32,
         );
         assert_eq!(
@@ -103,7 +103,7 @@ fn sealed_packet() {
         );
         assert_eq!(hex(&packet), hex(&vector.bytes("bytes")));
         let header = Header::decode(&packet).expect("a header");
-        let opened = Opener::new(cipher, vector.seed("secret"))
+        let opened = Opener::new(cipher, vector.seed("secret").into())
             .open(&header, &mut packet)
             .map(|p| p.to_vec());
         assert_eq!(opened, Some(plaintext));

@@ -155,7 +155,7 @@ fn send(
     give_back: &SyncSender<Vec<u8>>,
     arrived: &AtomicU64,
 ) -> io::Result<()> {
-    let mut sealer = Sealer::new(Cipher::Aes256Gcm, [7; 32], 1);
+    let mut sealer = Sealer::new(Cipher::Aes256Gcm, [7; 32].into(), 1);
     let payload = datagram - HEADER_LEN - DATA_HEADER_LEN - TAG_LEN;
     let segments = (MAX_BURST / datagram).min(state.max_gso_segments());
     let (mut burst, mut sent) = (Vec::with_capacity(MAX_BURST), 0);
@@ -202,7 +202,7 @@ fn receive(
     arrived: &AtomicU64,
     sender: &Thread,
 ) -> io::Result<()> {
-    let mut opener = Opener::new(Cipher::Aes256Gcm, [7; 32]);
+    let mut opener = Opener::new(Cipher::Aes256Gcm, [7; 32].into());
     let mut buffers: Vec<Vec<u8>> = (0..BATCH_SIZE).map(|_| vec![0; 65_536]).collect();
     let (mut at, mut block) = (0, Vec::with_capacity(BLOCK_LEN));
     while at < total {

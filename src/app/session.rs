@@ -17,6 +17,7 @@ use crate::rendezvous::stun::{StunClient, StunEvent};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
+use zeroize::Zeroizing;
 
 /// How often progress is told.
 const PROGRESS: Duration = Duration::from_millis(200);
@@ -84,8 +85,8 @@ pub struct Settings {
     pub controller: Box<dyn Fn(Time, Option<Duration>) -> Box<dyn Controller> + Send>,
     /// User's limit, bytes a second.
     pub limit: Option<u64>,
-    /// Seed of path challenges.
-    pub seed: u64,
+    /// Random bytes for the connection alone.
+    pub seed: Zeroizing<[u8; 32]>,
     /// Whether to tell samples for a trace.
     pub trace: bool,
 }
@@ -300,13 +301,13 @@ impl Session {
         let config = Config {
             role: self.settings.role,
             cipher: keys.cipher,
-            send_secret: keys.send,
-            receive_secret: keys.receive,
+            send_secret: Zeroizing::new(keys.send),
+            receive_secret: Zeroizing::new(keys.receive),
             local_id: keys.local_cid,
             remote_id: keys.remote_cid,
             path,
             handshake_rtt: rtt,
-            seed: self.settings.seed,
+            seed: self.settings.seed.clone(),
             send_blocks: SEND_BLOCKS,
             limit: self.settings.limit,
         };

@@ -150,12 +150,17 @@ impl Recovery {
         loss.into_iter().chain(self.probe_time()).min()
     }
 
+    /// How long an answer may take on this path.
+    pub fn probe_timeout(&self) -> Duration {
+        self.rtt.probe_timeout(MAX_ACK_DELAY)
+    }
+
     /// When to probe a peer that does not acknowledge.
     fn probe_time(&self) -> Option<Time> {
         if self.ledger.in_flight() == 0 {
             return None;
         }
-        let first = self.rtt.probe_timeout(MAX_ACK_DELAY);
+        let first = self.probe_timeout();
         let wait = match self.probe_timeouts {
             0 => first,
             n => (first * (1 << n.min(6))).min(MAX_PROBE_TIMEOUT),

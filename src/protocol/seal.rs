@@ -74,8 +74,8 @@ impl std::fmt::Debug for Sealer {
 
 impl Sealer {
     /// Seals under `secret` for the peer's `connection_id`.
-    pub fn new(cipher: Cipher, secret: [u8; 32], connection_id: u32) -> Self {
-        let current = Generation::new(cipher, 0, Zeroizing::new(secret));
+    pub fn new(cipher: Cipher, secret: Zeroizing<[u8; 32]>, connection_id: u32) -> Self {
+        let current = Generation::new(cipher, 0, secret);
         Sealer {
             cipher,
             connection_id,
@@ -130,8 +130,8 @@ impl std::fmt::Debug for Opener {
 
 impl Opener {
     /// Opens under the peer's `secret`.
-    pub fn new(cipher: Cipher, secret: [u8; 32]) -> Self {
-        let current = Generation::new(cipher, 0, Zeroizing::new(secret));
+    pub fn new(cipher: Cipher, secret: Zeroizing<[u8; 32]>) -> Self {
+        let current = Generation::new(cipher, 0, secret);
         let next = current.next(cipher);
         Opener {
             cipher,
@@ -241,7 +241,10 @@ mod tests {
     #[test]
     fn what_was_sealed_opens_and_what_was_touched_does_not() {
         for cipher in [Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305] {
-            let (mut sealer, mut opener) = (Sealer::new(cipher, [7; 32], 9), Opener::new(cipher, [7; 32]));
+            let (mut sealer, mut opener) = (
+                Sealer::new(cipher, [7; 32].into(), 9),
+                Opener::new(cipher, [7; 32].into()),
+            );
             let mut sealed = packet(b"vm.img");
             sealer.seal(&mut sealed);
             for i in 0..sealed.len() {
@@ -261,8 +264,8 @@ mod tests {
     #[test]
     fn keys_move_on_with_the_numbers_and_late_packets_still_open() {
         let (mut sealer, mut opener) = (
-            Sealer::new(Cipher::Aes256Gcm, [1; 32], 0),
-            Opener::new(Cipher::Aes256Gcm, [1; 32]),
+            Sealer::new(Cipher::Aes256Gcm, [1; 32].into(), 0),
+            Opener::new(Cipher::Aes256Gcm, [1; 32].into()),
         );
         sealer.next_number = PacketNumber::new((1 << GENERATION_BITS) - 2);
         let sealed: Vec<_> = (0..4)
@@ -284,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_number_far_ahead_is_refused_without_deriving_keys() {
-        let mut opener = Opener::new(Cipher::Aes256Gcm, [1; 32]);
+        let mut opener = Opener::new(Cipher::Aes256Gcm, [1; 32].into());
         let mut p = packet(b"x");
         Header {
             key_phase: false,

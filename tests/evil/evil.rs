@@ -11,7 +11,7 @@ use p2pcopy::protocol::time::Time;
 use p2pcopy::protocol::wire::{Frames, HEADER_LEN, Header, TAG_LEN};
 use p2pcopy::protocol::{Path, Role};
 use p2pcopy::rendezvous::punch::{Punch, PunchEvent};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -68,6 +68,10 @@ pub struct Evil {
     punch: Option<Punch>,
     linked: Option<Linked>,
     control_sent: u64,
+    /// Challenges dealt with: those that come to where it met its victim are answered.
+    answered: usize,
+    /// Bytes it sent from each address.
+    pub said: HashMap<SocketAddr, u64>,
     to_victim: Way,
     to_evil: Way,
     spoke: Time,
@@ -97,6 +101,8 @@ impl Evil {
             punch: None,
             linked: None,
             control_sent: 0,
+            answered: 0,
+            said: HashMap::new(),
             to_victim: VecDeque::new(),
             to_evil: VecDeque::new(),
             spoke: now,
@@ -138,6 +144,7 @@ impl Evil {
             return;
         }
         self.spoke = self.now;
+        *self.said.entry(self.at).or_default() += datagram.len() as u64;
         self.to_victim.push_back((self.now + DELAY, self.at, datagram));
     }
 
@@ -419,6 +426,15 @@ impl Evil {
         if !self.alive || self.linked.is_none() {
             return;
         }
+        let home = SocketAddr::from(EVIL);
+        let challenged = self.heard.challenges[self.answered..].iter();
+        let tokens: Vec<u64> = challenged.filter(|(to, _)| *to == home).map(|c| c.1).collect();
+        self.answered = self.heard.challenges.len();
+        for token in tokens {
+            let elsewhere = std::mem::replace(&mut self.at, home);
+            self.packet(&wire::response(token));
+            self.at = elsewhere;
+        }
         let news = self.heard.numbers.last().is_some_and(|range| range.end > before);
         match self.heard.close {
             Some(code) if !was_closed => self.packet(&wire::close(code, b"")),
@@ -442,8 +458,8 @@ impl Evil {
                     }
                     self.linked = Some(Linked {
                         id: keys.local_cid,
-                        sealer: Sealer::new(keys.cipher, keys.send, keys.remote_cid),
-                        opener: Opener::new(keys.cipher, keys.receive),
+                        sealer: Sealer::new(keys.cipher, keys.send.into(), keys.remote_cid),
+                        opener: Opener::new(keys.cipher, keys.receive.into()),
                     });
                 }
             }

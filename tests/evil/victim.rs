@@ -175,7 +175,7 @@ impl Victim {
             role,
             controller: controller(Congestion::Bbr, 1),
             limit: None,
-            seed: 1,
+            seed: [1; 32].into(),
             trace: false,
         };
         let (commands, inbox) = channel();

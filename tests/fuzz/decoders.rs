@@ -143,13 +143,13 @@ fn hostile_peer() -> (Sealer, Connection) {
     let config = Config {
         role: Role::Sender,
         cipher: Cipher::Aes256Gcm,
-        send_secret: [1; 32],
-        receive_secret: [2; 32],
+        send_secret: [1; 32].into(),
+        receive_secret: [2; 32].into(),
         local_id: 5,
         remote_id: 6,
         path: path(),
         handshake_rtt: Some(Duration::from_millis(20)),
-        seed: 1,
+        seed: [3; 32].into(),
         send_blocks: 2,
         limit: None,
     };
@@ -158,7 +158,7 @@ fn hostile_peer() -> (Sealer, Connection) {
     end.set_credit(now(), 1 << 20);
     end.offer(0, vec![1; 100_000]);
     end.write_control(&[2; 10_000]);
-    (Sealer::new(Cipher::Aes256Gcm, [2; 32], 5), end)
+    (Sealer::new(Cipher::Aes256Gcm, [2; 32].into(), 5), end)
 }
 
 /// A datagram of somebody's handshake, at both ends, with a whole address and with a bare one; then at what

@@ -23,6 +23,7 @@ use p2pcopy::transfer::store::{Store, StoreEvent, StoreJob};
 use p2pcopy::transfer::{BLOCK_LEN, BlockIndex};
 
 use crate::link::Rng;
+use crate::nat::Rebinding;
 use crate::pair::Pair;
 use crate::remains::{CRASHES, Contents, assert_nothing_wrong, expected, finals};
 use crate::{draw, ms};
@@ -291,7 +292,7 @@ fn attempt(
         if let Some((role, after)) = rebound
             && now >= start + after
         {
-            pair.rebind(role, 2);
+            pair.rebind(role, Rebinding::AllPorts);
             rebound = None;
             tally.rebindings.fetch_add(1, Ordering::Relaxed);
         }

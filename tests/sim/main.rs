@@ -15,12 +15,15 @@ mod flow;
 #[path = "../forge/mod.rs"]
 mod forge;
 mod link;
+mod nat;
 mod pair;
+mod rebinding;
 #[path = "../remains/mod.rs"]
 mod remains;
 mod whole;
 
 use link::{Bursts, Profile, Rng};
+use nat::Rebinding;
 use p2pcopy::protocol::Role;
 use p2pcopy::protocol::connection::{Closed, Event};
 use p2pcopy::protocol::time::Time;
@@ -92,7 +95,7 @@ fn one(seed: u64) {
     let (forward, back) = draw(&mut rng);
     // A second's worth or so, never a whole multiple of anything.
     let total = 1 + rng.next() % (forward.rate / 2).clamp(20_000, 3_000_000);
-    let rebind = rng.chance(0.2).then(|| at(1000 + rng.next() % 2000));
+    let mut rebind = rng.chance(0.2).then(|| at(1000 + rng.next() % 2000));
     let mtu_drop = rng.chance(0.1).then(|| at(1000 + rng.next() % 2000));
     let context = format!("seed {seed}: {total} bytes over {forward:?}");
     let mut pair = Pair::new(forward, back, total, seed);
@@ -104,7 +107,8 @@ fn one(seed: u64) {
             pair.sender.stats()
         );
         if rebind.is_some_and(|t| pair.now >= t) {
-            pair.rebind(Role::Sender, 2);
+            pair.rebind(Role::Sender, Rebinding::AllPorts);
+            rebind = None;
         }
         if mtu_drop.is_some_and(|t| pair.now >= t) {
             pair.forward.profile.mtu = 1200;

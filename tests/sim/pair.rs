@@ -2,13 +2,18 @@
 
 use crate::attack::Attacker;
 use crate::link::{Link, Profile};
+use crate::nat::{Filtering, Nat, Rebinding, SOCKETS, can_meet};
+use p2pcopy::protocol::congestion::Controller;
 use p2pcopy::protocol::congestion::bbr::Bbr;
 use p2pcopy::protocol::connection::{Config, Connection, Event};
 use p2pcopy::protocol::ranges::RangeSet;
 use p2pcopy::protocol::seal::Cipher;
 use p2pcopy::protocol::time::Time;
 use p2pcopy::protocol::{Path, Role};
-use std::collections::HashSet;
+use p2pcopy::rendezvous::clock::Clock;
+use p2pcopy::rendezvous::schedule::{DEFAULT_LOW_TTL, Reach, Schedule};
+use std::collections::{HashSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// IPv4 and UDP headers.
@@ -43,18 +48,82 @@ pub struct Outcome {
     pub most_in_flight: u64,
 }
 
-/// A sender, a receiver and the links between them.
+/// What travels on a link.
+#[derive(Clone)]
+pub struct Datagram {
+    from: SocketAddr,
+    to: SocketAddr,
+    pub bytes: Vec<u8>,
+}
+
+/// One end's network, and what its driver does about silence.
+pub struct Home {
+    pub nat: Nat,
+    /// The pasted addresses of the peer, each for the socket of the same place.
+    pasted: [Path; SOCKETS],
+    /// Where the peer was heard last, oldest first.
+    heard: VecDeque<Path>,
+    search: Option<Schedule>,
+}
+
+/// Paths on which the peer was heard that an end must keep in mind.
+const HEARD: usize = 4;
+
+impl Home {
+    fn new(nat: Nat, peer: &Nat) -> Self {
+        let pasted = std::array::from_fn(|k| Path {
+            local: u8::try_from(k).unwrap(),
+            remote: peer.address(k),
+        });
+        let mut home = Home {
+            nat,
+            pasted,
+            heard: VecDeque::new(),
+            search: None,
+        };
+        // The handshake went this way.
+        home.nat.outbound(0, home.pasted[0].remote);
+        home
+    }
+
+    fn hear(&mut self, path: Path) {
+        self.heard.retain(|p| *p != path);
+        self.heard.push_back(path);
+        if self.heard.len() > HEARD {
+            self.heard.pop_front();
+        }
+    }
+
+    /// Wherever this end sends when it looks for its peer.
+    fn knows(&self, current: Path) -> Vec<Path> {
+        let pasted = self.pasted.iter().copied();
+        pasted
+            .chain(self.heard.iter().copied())
+            .chain([current])
+            .collect()
+    }
+
+    fn begin_search(&mut self, now: Time) {
+        let clock = Clock::system(1_795_236_100_000_000_000, Time::ZERO);
+        let pairs = self.pasted.map(Some);
+        self.search = Some(Schedule::new(pairs, &[], clock, DEFAULT_LOW_TTL, &[1; 32], now));
+    }
+}
+
+/// A sender, a receiver, their routers and the links between them.
 pub struct Pair {
     pub now: Time,
     pub sender: Connection,
     pub receiver: Connection,
-    pub forward: Link<Vec<u8>>,
-    pub back: Link<Vec<u8>>,
+    pub forward: Link<Datagram>,
+    pub back: Link<Datagram>,
+    pub homes: [Home; 2],
     pub got: RangeSet,
     pub total: u64,
     offered: u64,
+    /// No content is offered before this.
+    pub offer_from: Time,
     numbers: [HashSet<[u8; 12]>; 2],
-    from: [Path; 2],
     pub events: Vec<(Time, Role, Event)>,
     pub check_nonces: bool,
     /// Whether `said` takes in all that is sent.
@@ -68,14 +137,41 @@ pub struct Pair {
 pub fn path(port: u16) -> Path {
     Path {
         local: 0,
-        remote: std::net::SocketAddr::from(([10, 0, 0, 1], port)),
+        remote: SocketAddr::from(([10, 9, 9, 9], port)),
     }
 }
 
 impl Pair {
+    /// Between routers that let everybody in.
     pub fn new(forward: Profile, back: Profile, total: u64, seed: u64) -> Self {
+        let rtt = forward.delay + back.delay;
+        let bbr = |now| -> Box<dyn Controller> { Box::new(Bbr::new(now, 1200, Some(rtt), seed)) };
+        Self::behind(
+            [Filtering::EndpointIndependent; 2],
+            bbr,
+            forward,
+            back,
+            total,
+            seed,
+        )
+    }
+
+    /// Between routers of these kinds, sender's first.
+    pub fn behind(
+        filtering: [Filtering; 2],
+        controller: impl Fn(Time) -> Box<dyn Controller>,
+        forward: Profile,
+        back: Profile,
+        total: u64,
+        seed: u64,
+    ) -> Self {
         let now = Time::from_nanos(1_000_000_000);
         let rtt = forward.delay + back.delay;
+        let nats = [Nat::new(filtering[0], 1), Nat::new(filtering[1], 2)];
+        let homes = [
+            Home::new(nats[0].clone(), &nats[1]),
+            Home::new(nats[1].clone(), &nats[0]),
+        ];
         let make = |role: Role| {
             let (a, b) = ([1; 32], [2; 32]);
             let (send_secret, receive_secret) = if role == Role::Sender { (a, b) } else { (b, a) };
@@ -83,17 +179,17 @@ impl Pair {
             let config = Config {
                 role,
                 cipher: Cipher::Aes256Gcm,
-                send_secret,
-                receive_secret,
+                send_secret: send_secret.into(),
+                receive_secret: receive_secret.into(),
                 local_id: role as u32,
                 remote_id: role.peer() as u32,
-                path: path(1),
+                path: homes[role as usize].pasted[0],
                 handshake_rtt: rtt,
-                seed,
+                seed: (*blake3::hash(&seed.to_be_bytes()).as_bytes()).into(),
                 send_blocks: 40,
                 limit: None,
             };
-            Connection::new(config, Box::new(Bbr::new(now, 1200, rtt, seed)), now)
+            Connection::new(config, controller(now), now)
         };
         let (sender, mut receiver) = (make(Role::Sender), make(Role::Receiver));
         receiver.set_credit(now, 48 << 20);
@@ -115,11 +211,12 @@ impl Pair {
                 },
                 seed ^ 0xabcd,
             ),
+            homes,
             got: RangeSet::new(),
             total,
             offered: 0,
+            offer_from: now,
             numbers: [HashSet::new(), HashSet::new()],
-            from: [path(1), path(1)],
             events: Vec::new(),
             check_nonces: true,
             record: false,
@@ -128,12 +225,26 @@ impl Pair {
         }
     }
 
-    /// The packets of one end come from another address from now on, as after a NAT rebinding.
-    pub fn rebind(&mut self, role: Role, port: u16) {
-        self.from[role as usize] = path(port);
+    /// One end's router forgets something.
+    pub fn rebind(&mut self, role: Role, how: Rebinding) {
+        self.homes[role as usize].nat.rebind(how);
+    }
+
+    /// Whether the ends could still find each other after one more rebinding.
+    pub fn could_meet_after(&self, role: Role, how: Rebinding) -> bool {
+        let mut nats = [0, 1].map(|i| self.homes[i].nat.clone());
+        nats[role as usize].rebind(how);
+        let knows = [
+            self.homes[0].knows(self.sender.path()),
+            self.homes[1].knows(self.receiver.path()),
+        ];
+        can_meet([&nats[0], &nats[1]], [&knows[0], &knows[1]])
     }
 
     fn feed(&mut self) {
+        if self.now < self.offer_from {
+            return;
+        }
         while self.offered < self.total && self.sender.content_room() > 0 {
             let end = (self.offered + BLOCK).min(self.total);
             let mut block = self.sender.reclaim().unwrap_or_default();
@@ -159,9 +270,15 @@ impl Pair {
                 Role::Sender => (&mut self.sender, &mut self.forward),
                 Role::Receiver => (&mut self.receiver, &mut self.back),
             };
-            let Some(t) = conn.poll_transmit(self.now, &mut buf, 16) else {
-                break;
+            let home = &mut self.homes[role as usize];
+            let probe = home.search.as_mut().and_then(|s| s.poll(self.now));
+            let t = match probe {
+                Some(send) => Some(conn.poll_path_probe(self.now, send.path, &mut buf)),
+                None => conn.poll_transmit(self.now, &mut buf, 16),
             };
+            let Some(t) = t else { break };
+            let from = home.nat.outbound(t.path.local, t.path.remote);
+            let dies_early = probe.is_some_and(|send| send.reach != Reach::Full);
             for datagram in buf.chunks(t.segment) {
                 if self.check_nonces {
                     let number: [u8; 12] = datagram[1..13].try_into().unwrap();
@@ -173,7 +290,15 @@ impl Pair {
                 if self.record {
                     self.said.update(datagram);
                 }
-                link.send(self.now, datagram.len() as u64, datagram.to_vec());
+                if dies_early {
+                    continue;
+                }
+                let tag = Datagram {
+                    from,
+                    to: t.path.remote,
+                    bytes: datagram.to_vec(),
+                };
+                link.send(self.now, datagram.len() as u64, tag);
             }
         }
     }
@@ -183,7 +308,13 @@ impl Pair {
             (Role::Sender, &mut self.sender),
             (Role::Receiver, &mut self.receiver),
         ] {
+            let home = &mut self.homes[role as usize];
             while let Some(event) = conn.poll_event() {
+                match event {
+                    Event::Silent => home.begin_search(self.now),
+                    Event::Back => home.search = None,
+                    _ => {}
+                }
                 self.events.push((self.now, role, event));
             }
         }
@@ -214,46 +345,63 @@ impl Pair {
             self.forward.next_time(),
             self.back.next_time(),
         ];
-        let Some(next) = next.into_iter().flatten().min() else {
+        let searches = self
+            .homes
+            .iter()
+            .filter_map(|h| h.search.as_ref()?.poll_timeout());
+        let Some(next) = next.into_iter().flatten().chain(searches).min() else {
             return;
         };
         // Real drivers wake a little late; a clock that never stands still also bounds the run.
         self.now = next.max(now + Duration::from_micros(5));
-        while let Some(mut arrival) = self.forward.poll(self.now) {
-            if arrival.corrupted {
-                let i = arrival.tag.len() / 2;
-                arrival.tag[i] ^= 0x40;
-            }
-            if let Some([_, attacker]) = &mut self.attackers {
-                attacker.hear(&arrival.tag);
-            }
-            let content = self
-                .receiver
-                .handle_datagram(self.now, self.from[0], &mut arrival.tag);
+        while let Some((path, mut bytes)) = self.arrive(Role::Receiver) {
+            let content = self.receiver.handle_datagram(self.now, path, &mut bytes);
             if let Some(c) = content
-                && take(c.offset, &arrival.tag[c.range]) == 0
+                && take(c.offset, &bytes[c.range]) == 0
             {
                 self.receiver.set_credit(self.now, 0);
             }
         }
-        while let Some(mut arrival) = self.back.poll(self.now) {
-            if arrival.corrupted {
-                let i = arrival.tag.len() / 2;
-                arrival.tag[i] ^= 0x40;
-            }
-            if let Some([attacker, _]) = &mut self.attackers {
-                attacker.hear(&arrival.tag);
-            }
-            self.sender
-                .handle_datagram(self.now, self.from[1], &mut arrival.tag);
+        while let Some((path, mut bytes)) = self.arrive(Role::Sender) {
+            self.sender.handle_datagram(self.now, path, &mut bytes);
         }
+        let peers = [0, 1].map(|i| Path {
+            local: 0,
+            remote: self.homes[1 - i].nat.address(0),
+        });
         if let Some([at_sender, at_receiver]) = &mut self.attackers {
-            at_sender.strike(self.now, &mut self.sender, self.from[1]);
-            at_receiver.strike(self.now, &mut self.receiver, self.from[0]);
+            at_sender.strike(self.now, &mut self.sender, peers[0]);
+            at_receiver.strike(self.now, &mut self.receiver, peers[1]);
         }
         self.sender.handle_timeout(self.now);
         self.receiver.handle_timeout(self.now);
         self.collect_events();
+    }
+
+    /// The next datagram that an end's router hands on.
+    fn arrive(&mut self, role: Role) -> Option<(Path, Vec<u8>)> {
+        let link = match role {
+            Role::Sender => &mut self.back,
+            Role::Receiver => &mut self.forward,
+        };
+        let home = &mut self.homes[role as usize];
+        while let Some(arrival) = link.poll(self.now) {
+            let Datagram { from, to, mut bytes } = arrival.tag;
+            let Some(local) = home.nat.inbound(from, to) else {
+                continue;
+            };
+            if arrival.corrupted {
+                let i = bytes.len() / 2;
+                bytes[i] ^= 0x40;
+            }
+            let path = Path { local, remote: from };
+            home.hear(path);
+            if let Some(attackers) = &mut self.attackers {
+                attackers[role as usize].hear(&bytes);
+            }
+            return Some((path, bytes));
+        }
+        None
     }
 
     /// One step while at least one end still has something to do.

@@ -51,7 +51,13 @@ fn times(&(mbit, rtt, loss, buffer): &(u64, u64, f64, f64)) -> (f64, f64) {
     let worth = (mbit * MBIT * 10) as f64 * (1.0 - loss);
     let mut pair = Pair::new(forth.clone(), back.clone(), (worth * PAYLOAD) as u64, 7);
     pair.check_nonces = false;
-    let whole = pair.run(Duration::from_secs(40)).finished;
+    // The first round trip proves the path; the program offers its files meanwhile.
+    let start = ms(rtt * 3 / 2);
+    pair.offer_from = pair.now + start;
+    let whole = pair
+        .run(Duration::from_secs(40))
+        .finished
+        .map(|took| took - start);
     let mut world = World::new(forth, back, 7);
     let controller = Bbr::new(Time::ZERO, PACKET as u16, Some(ms(rtt)), 7);
     let goal = worth as u64 / PACKET;

@@ -33,6 +33,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use zeroize::Zeroizing;
 
 /// After the user stopped the run, longest wait for the peer to be told.
 const FAREWELL: Duration = Duration::from_millis(700);
@@ -194,7 +195,7 @@ impl Lobby {
             role,
             controller: controller(common.congestion, number),
             limit: common.limit,
-            seed: number,
+            seed: Zeroizing::new(blake3::derive_key("p2pcopy v1 connection", &seed)),
             trace: common.trace.is_some(),
         };
         std::thread::Builder::new()

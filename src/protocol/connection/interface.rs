@@ -5,28 +5,28 @@ use crate::protocol::seal::Cipher;
 use crate::protocol::{Path, Role};
 use std::ops::Range;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
-/// What a connection is made from.
-#[derive(Debug)]
+/// What a connection is made from. It holds secrets, so it does not show itself.
 pub struct Config {
     /// Which end this is.
     pub role: Role,
     /// The AEAD agreed on.
     pub cipher: Cipher,
     /// Secret for what this end seals.
-    pub send_secret: [u8; 32],
+    pub send_secret: Zeroizing<[u8; 32]>,
     /// Secret for what the peer seals.
-    pub receive_secret: [u8; 32],
+    pub receive_secret: Zeroizing<[u8; 32]>,
     /// Connection ID in packets to this end.
     pub local_id: u32,
     /// Connection ID in packets to the peer.
     pub remote_id: u32,
-    /// Where the handshake succeeded.
+    /// Where the handshake succeeded. It is challenged like any other before much is sent there.
     pub path: Path,
     /// Round trip of the handshake, if this end saw one.
     pub handshake_rtt: Option<Duration>,
-    /// Seed for path challenges.
-    pub seed: u64,
+    /// Random bytes for this connection alone, for what the peer must not foresee.
+    pub seed: Zeroizing<[u8; 32]>,
     /// Blocks of content to hold while sending.
     pub send_blocks: usize,
     /// User's limit, bytes a second.

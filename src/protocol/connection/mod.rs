@@ -5,16 +5,19 @@
 //! make this end remember is bounded by the control stream's window, by
 //! the ranges kept for ACKs and by the replay window.
 //!
-//! It does not know files, blocks' hashes or punching. After silence the driver finds a new path by sending
-//! [`Connection::poll_path_probe`]'s packets wherever the peer may be; the first answer moves the connection there.
+//! It does not know files, blocks' hashes or punching. After silence it asks on every path the peer was heard on, and
+//! the driver helps by sending [`Connection::poll_path_probe`]'s packets wherever else the peer may be; the first answer
+//! moves the connection there.
 
 mod cargo;
 mod interface;
+mod paths;
 mod receive;
 mod send;
 mod timers;
 
 pub use self::interface::{Closed, Config, Content, Event, Limit, Stats};
+use self::paths::Paths;
 pub use self::timers::SILENCE;
 use super::congestion::Controller;
 use super::mtu::MtuSearch;
@@ -22,26 +25,18 @@ use super::outgoing::Outgoing;
 use super::received::Received;
 use super::recovery::Recovery;
 use super::seal::{FORGERY_LIMIT, Opener, ReplayWindow, Sealer};
-use super::spread::SplitMix64;
 use super::stream::{RecvStream, SendStream};
 use super::time::Time;
 use super::wire::MAX_REASON;
 use super::{Path, Role};
 use std::collections::VecDeque;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// Copies of CLOSE, in case some are lost.
 const CLOSE_COPIES: u8 = 4;
 /// Time between those copies.
 const CLOSE_INTERVAL: Duration = Duration::from_millis(30);
-/// Path challenges remembered at once.
-const MAX_CHALLENGES: usize = 16;
-
-#[derive(Debug)]
-struct Challenge {
-    path: Path,
-    token: u64,
-}
 
 #[derive(Debug)]
 enum Ending {
@@ -75,7 +70,7 @@ struct Counters {
 pub struct Connection {
     role: Role,
     local_id: u32,
-    path: Path,
+    paths: Paths,
     sealer: Sealer,
     opener: Opener,
     replay: ReplayWindow,
@@ -89,9 +84,6 @@ pub struct Connection {
     /// Room we grant the peer, and what it grants us, in content bytes.
     our_credit: u64,
     peer_credit: u64,
-    challenges: VecDeque<Challenge>,
-    answers: VecDeque<Challenge>,
-    tokens: SplitMix64,
     probes_owed: u8,
     /// No copies of what is under way before this.
     tail_pause: Time,
@@ -108,12 +100,13 @@ pub struct Connection {
 impl Connection {
     /// A connection on a path where the handshake has succeeded.
     pub fn new(config: Config, controller: Box<dyn Controller>, now: Time) -> Self {
+        let purpose = |context| Zeroizing::new(blake3::derive_key(context, &*config.seed));
         let mut recovery = Recovery::new(controller, config.handshake_rtt, now);
         recovery.pacer().set_limit(now, config.limit);
         Connection {
             role: config.role,
             local_id: config.local_id,
-            path: config.path,
+            paths: Paths::new(now, config.path, purpose("p2pcopy v1 path tokens")),
             sealer: Sealer::new(config.cipher, config.send_secret, config.remote_id),
             opener: Opener::new(config.cipher, config.receive_secret),
             replay: ReplayWindow::default(),
@@ -126,9 +119,6 @@ impl Connection {
             content_finished: false,
             our_credit: 0,
             peer_credit: 0,
-            challenges: VecDeque::new(),
-            answers: VecDeque::new(),
-            tokens: SplitMix64::new(config.seed),
             // The first packet tells the receiver that its answer arrived.
             probes_owed: u8::from(config.role == Role::Sender),
             tail_pause: now,
@@ -233,8 +223,8 @@ impl Connection {
     }
 
     /// The path in use.
-    pub const fn path(&self) -> Path {
-        self.path
+    pub fn path(&self) -> Path {
+        self.paths.path()
     }
 
     /// Which end this is.

@@ -1,6 +1,6 @@
 //! The way in: from a datagram to frames, and what each frame changes.
 
-use super::{Challenge, Closed, Connection, Content, Ending, Event, MAX_CHALLENGES};
+use super::{Closed, Connection, Content, Ending, Event};
 use crate::protocol::Path;
 use crate::protocol::time::Time;
 use crate::protocol::wire::{Ack, Frame, Frames, HEADER_LEN, Header};
@@ -24,29 +24,36 @@ impl Connection {
             return None;
         };
         let plaintext = &*plaintext;
-        if self.our_credit == 0 && plaintext.first() == Some(&crate::protocol::wire::frame::DATA) {
+        let is_data = |frame| matches!(frame, Ok(Frame::Data { .. }));
+        if self.our_credit == 0 && Frames::new(plaintext).any(is_data) {
             // No room for it: as if it had been lost. The peer was told, and will send it again.
             return None;
         }
         self.replay.take(header.number);
         self.counters.received += 1;
-        self.heard(now, path);
+        self.heard(now);
+        self.paths
+            .on_packet(now, path, bytes, self.recovery.probe_timeout());
 
         let mut content = None;
-        let mut eliciting = false;
+        let (mut eliciting, mut probing) = (false, true);
         for frame in Frames::new(plaintext) {
             match frame {
                 Ok(Frame::Data { offset, range }) => {
-                    eliciting = true;
+                    (eliciting, probing) = (true, false);
                     content = Some(Content {
                         offset,
                         range: range.start + HEADER_LEN..range.end + HEADER_LEN,
                     });
                 }
-                Ok(Frame::Ack(ack)) => self.on_ack(now, &ack),
+                Ok(Frame::Ack(ack)) => {
+                    probing = false;
+                    self.on_ack(now, &ack);
+                }
                 Ok(frame) => {
                     eliciting |= !matches!(frame, Frame::Close { .. });
-                    if !self.on_frame(now, path, frame) {
+                    probing &= matches!(frame, Frame::PathChallenge(_) | Frame::PathResponse(_));
+                    if !self.on_frame(now, path, bytes, frame) {
                         return None;
                     }
                 }
@@ -56,58 +63,35 @@ impl Connection {
                 }
             }
         }
+        if !probing {
+            let probe_timeout = self.recovery.probe_timeout();
+            self.paths.on_newest(now, header.number, path, probe_timeout);
+        }
+        self.follow_peer(now);
         self.received.on_packet(now, header.number, bytes, eliciting);
         content
     }
 
-    fn heard(&mut self, now: Time, path: Path) {
+    fn heard(&mut self, now: Time) {
         self.last_heard = now;
         if !self.confirmed {
             self.confirmed = true;
-            // The handshake may have ended on several paths at once; the peer's first packet shows its choice.
-            self.path = path;
             self.events.push_back(Event::Confirmed);
         }
         if self.silent {
             self.silent = false;
             self.events.push_back(Event::Back);
         }
-        if path != self.path && !self.challenges.iter().any(|c| c.path == path) {
-            // The peer shows up elsewhere: ask there before anything is sent there.
-            self.challenge(path);
-        }
     }
 
-    /// Asks for an answer on `path`.
-    pub(super) fn challenge(&mut self, path: Path) -> u64 {
-        let token = self.tokens.next_u64();
-        if self.challenges.len() >= MAX_CHALLENGES {
-            self.challenges.pop_front();
-        }
-        self.challenges.push_back(Challenge { path, token });
-        if self.answers.len() < MAX_CHALLENGES {
-            self.answers.push_back(Challenge { path, token: 0 });
-        }
-        token
-    }
-
-    /// A frame other than DATA and ACK; false if the packet ends here.
-    fn on_frame(&mut self, now: Time, path: Path, frame: Frame<'_>) -> bool {
+    /// A frame other than DATA and ACK, from a datagram of `bytes`; false if the packet ends here.
+    fn on_frame(&mut self, now: Time, path: Path, bytes: usize, frame: Frame<'_>) -> bool {
         match frame {
             Frame::Ping | Frame::Data { .. } | Frame::Ack(_) => {}
             // Beyond the window: drop the packet unacknowledged, the peer sends it again when there is room.
             Frame::Control { offset, bytes } => return self.control_in.receive(offset, bytes),
-            Frame::PathChallenge(token) => {
-                if self.answers.len() < MAX_CHALLENGES {
-                    self.answers.push_back(Challenge { path, token });
-                }
-            }
-            Frame::PathResponse(token) => {
-                if self.challenges.iter().any(|c| c.path == path && c.token == token) {
-                    self.challenges.clear();
-                    self.move_to(now, path);
-                }
-            }
+            Frame::PathChallenge(token) => self.paths.on_challenge(path, token, bytes),
+            Frame::PathResponse(token) => self.paths.on_response(now, path, token),
             Frame::Close { code, reason } => {
                 self.on_close(code, reason);
                 return false;
@@ -128,11 +112,18 @@ impl Connection {
         }
     }
 
-    fn move_to(&mut self, now: Time, path: Path) {
-        if path == self.path {
+    /// Moves to another path if the peer is to be found there.
+    pub(super) fn follow_peer(&mut self, now: Time) {
+        let probe_timeout = self.recovery.probe_timeout();
+        let Some(path) = self.paths.next_move(now, probe_timeout) else {
+            return;
+        };
+        let began = !self.paths.is_proven();
+        self.paths.move_to(path);
+        if began {
+            // The handshake ended on several paths, and nothing was sent yet but challenges.
             return;
         }
-        self.path = path;
         self.recovery.on_path_change(now);
         self.mtu.fall_back(now);
         self.use_mtu();

@@ -1,5 +1,6 @@
 //! The way out: what to put in the next packets, and sealing them in place.
 
+use super::paths::PathFrame;
 use super::timers::KEEPALIVE;
 use super::{Closed, Connection, Ending, Limit};
 use crate::protocol::Path;
@@ -18,6 +19,11 @@ pub struct Transmit {
     pub segment: usize,
 }
 
+/// CLOSE frame before its reason: type, code, length.
+const CLOSE_HEADER_LEN: usize = 5;
+/// A datagram with a PING alone.
+pub(super) const PING_SIZE: u64 = (HEADER_LEN + 1 + TAG_LEN) as u64;
+
 /// Below this share of lost packets, repeating unacknowledged content at the tail costs more than it saves.
 const TAIL_COPY_LOSS: f64 = 0.002;
 
@@ -31,8 +37,11 @@ impl Connection {
         if !matches!(self.ending, Ending::Open) {
             return self.send_close(now, buf);
         }
-        if let Some(answer) = self.answers.pop_front() {
-            return Some(self.send_path_frame(now, buf, answer.path, answer.token));
+        if let Some(frame) = self.paths.poll(now, self.silent) {
+            return Some(self.write_path_frame(now, buf, &frame));
+        }
+        if !self.paths.is_proven() {
+            return self.send_unproven(now, buf);
         }
         let rtt = self.recovery.rtt().smoothed();
         let ack_due = self.received.due(rtt).is_some_and(|t| t <= now);
@@ -66,10 +75,33 @@ impl Connection {
     /// Writes one datagram that asks for an answer on `path`, for a driver that looks for a silent peer.
     pub fn poll_path_probe(&mut self, now: Time, path: Path, buf: &mut Vec<u8>) -> Transmit {
         buf.clear();
-        let token = self.challenges.iter().find(|c| c.path == path).map(|c| c.token);
-        let token = token.unwrap_or_else(|| self.challenge(path));
-        self.answers.retain(|a| a.path != path);
-        self.write_path_frame(now, buf, path, frame::PATH_CHALLENGE, token)
+        let frame = self.paths.probe(now, path);
+        self.write_path_frame(now, buf, &frame)
+    }
+
+    /// What may go to a path that has not answered yet: PINGs, so that the RTT is measured soon, and ACKs, within
+    /// what was received from there.
+    fn send_unproven(&mut self, now: Time, buf: &mut Vec<u8>) -> Option<Transmit> {
+        let room = self.paths.room();
+        if room < PING_SIZE {
+            return None;
+        }
+        let packet = self.begin(buf);
+        if self.probes_owed > 0 {
+            self.probes_owed -= 1;
+            buf.push(frame::PING);
+            return Some(self.finish(now, buf, packet, Carries::Nothing, true));
+        }
+        let rtt = self.recovery.rtt().smoothed();
+        if self.received.due(rtt).is_some_and(|t| t <= now) {
+            self.received.write_ack(now, self.our_credit, buf);
+            let eliciting = self.asks_for_rtt(buf);
+            if (buf.len() + TAG_LEN) as u64 <= room {
+                return Some(self.finish(now, buf, packet, Carries::Nothing, eliciting));
+            }
+        }
+        buf.clear();
+        None
     }
 
     /// Whether content could leave now if the pacer agreed.
@@ -101,10 +133,11 @@ impl Connection {
         carries: Carries,
         eliciting: bool,
     ) -> Transmit {
-        let path = self.path;
+        let path = self.paths.path();
         self.book(now, buf, start, carries, eliciting);
+        let bytes = (buf.len() - start) as u64;
+        self.paths.on_sent(path, bytes);
         if eliciting {
-            let bytes = (buf.len() - start) as u64;
             self.recovery.on_burst(now, bytes);
         }
         Transmit {
@@ -141,54 +174,44 @@ impl Connection {
                 *copies -= 1;
                 *next = now + super::CLOSE_INTERVAL;
                 let (code, reason) = (*code, reason.clone());
-                Some(self.write_close(now, buf, code, &reason))
+                self.write_close(now, buf, code, &reason)
             }
             Ending::Answering { code, reason } => {
                 let (code, reason) = (*code, std::mem::take(reason));
                 let transmit = self.write_close(now, buf, code, "");
                 self.end(Closed::ByPeer { code, reason });
-                Some(transmit)
+                transmit
             }
         }
     }
 
-    fn write_close(&mut self, now: Time, buf: &mut Vec<u8>, code: u16, reason: &str) -> Transmit {
+    fn write_close(&mut self, now: Time, buf: &mut Vec<u8>, code: u16, reason: &str) -> Option<Transmit> {
+        let bare = (HEADER_LEN + CLOSE_HEADER_LEN + TAG_LEN) as u64;
+        let reason = match self.paths.room() {
+            room if room < bare => return None,
+            room if room < bare + reason.len() as u64 => "",
+            _ => reason,
+        };
         buf.resize(HEADER_LEN, 0);
         buf.push(frame::CLOSE);
         buf.extend_from_slice(&code.to_be_bytes());
         let len = u16::try_from(reason.len()).expect("cut to MAX_REASON");
         buf.extend_from_slice(&len.to_be_bytes());
         buf.extend_from_slice(reason.as_bytes());
-        self.finish(now, buf, 0, Carries::Nothing, false)
+        Some(self.finish(now, buf, 0, Carries::Nothing, false))
     }
 
-    fn send_path_frame(&mut self, now: Time, buf: &mut Vec<u8>, path: Path, token: u64) -> Transmit {
-        // Token 0 marks a challenge of ours that has yet to leave.
-        if token != 0 {
-            return self.write_path_frame(now, buf, path, frame::PATH_RESPONSE, token);
-        }
-        let token = self
-            .challenges
-            .iter()
-            .rev()
-            .find(|c| c.path == path)
-            .map_or(1, |c| c.token);
-        self.write_path_frame(now, buf, path, frame::PATH_CHALLENGE, token)
-    }
-
-    fn write_path_frame(
-        &mut self,
-        now: Time,
-        buf: &mut Vec<u8>,
-        path: Path,
-        kind: u8,
-        token: u64,
-    ) -> Transmit {
+    fn write_path_frame(&mut self, now: Time, buf: &mut Vec<u8>, frame: &PathFrame) -> Transmit {
         let packet = self.begin(buf);
-        buf.push(kind);
-        buf.extend_from_slice(&token.to_be_bytes());
-        let transmit = self.finish(now, buf, packet, Carries::Nothing, false);
-        Transmit { path, ..transmit }
+        buf.push(frame.kind);
+        buf.extend_from_slice(&frame.token.to_be_bytes());
+        buf.resize(packet + usize::from(frame.size) - TAG_LEN, frame::PADDING);
+        self.book(now, buf, packet, Carries::Nothing, false);
+        self.paths.on_sent(frame.path, u64::from(frame.size));
+        Transmit {
+            path: frame.path,
+            segment: buf.len(),
+        }
     }
 
     /// An ACK, control stream bytes, or both.
@@ -206,13 +229,17 @@ impl Connection {
             self.write_control_frame(&range, buf);
             carries = Carries::Control(range);
         }
-        let mut eliciting = carries != Carries::Nothing;
-        if !eliciting && !self.recovery.rtt().is_measured() {
-            // A pure receiver learns the RTT only from what it asks for itself.
-            buf.push(frame::PING);
-            eliciting = true;
-        }
+        let eliciting = carries != Carries::Nothing || self.asks_for_rtt(buf);
         self.finish(now, buf, packet, carries, eliciting)
+    }
+
+    /// Adds a PING while the RTT is not known: a pure receiver learns it only from what it asks for itself.
+    fn asks_for_rtt(&self, buf: &mut Vec<u8>) -> bool {
+        let asks = !self.recovery.rtt().is_measured();
+        if asks {
+            buf.push(frame::PING);
+        }
+        asks
     }
 
     fn write_control_frame(&self, range: &Range<u64>, buf: &mut Vec<u8>) {
@@ -287,7 +314,7 @@ impl Connection {
             .min(self.recovery.pacer().max_segments())
             .max(1);
         let payload = self.payload();
-        let path = self.path;
+        let path = self.paths.path();
         let mut first = 0;
         for _ in 0..segments {
             let Some(range) = self.next_content(now, payload) else {

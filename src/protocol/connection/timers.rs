@@ -1,5 +1,6 @@
 //! Time: when to act next, silence, and probes of a peer that does not acknowledge.
 
+use super::send::PING_SIZE;
 use super::{Connection, Ending, Event};
 use crate::protocol::time::Time;
 use std::time::Duration;
@@ -24,13 +25,23 @@ impl Connection {
             Ending::Answering { .. } => return Some(now),
             Ending::Open => {}
         }
-        let mut next = (self.last_sent + KEEPALIVE).min(self.last_heard + SILENCE);
-        if self.silent {
-            next = self.last_sent + KEEPALIVE;
-        }
+        let mut next = match (self.silent, self.paths.is_proven()) {
+            (false, true) => (self.last_sent + KEEPALIVE).min(self.last_heard + SILENCE),
+            (false, false) => self.last_heard + SILENCE,
+            (true, true) => self.last_sent + KEEPALIVE,
+            // Challenges are what leaves then.
+            (true, false) => Time::FAR_FUTURE,
+        };
         let mut sooner = |t: Option<Time>| next = t.map_or(next, |t| t.min(next));
+        sooner(self.paths.timeout(self.silent, self.recovery.probe_timeout()));
+        if self.paths.room() < PING_SIZE {
+            return Some(next);
+        }
         sooner(self.received.due(self.recovery.rtt().smoothed()));
         sooner(self.recovery.timeout());
+        if !self.paths.is_proven() {
+            return Some(next);
+        }
         if self.may_send_content() {
             let quantum = self.recovery.pacer().quantum();
             let earliest = if self.outgoing.is_ready() {
@@ -54,6 +65,10 @@ impl Connection {
         if !self.silent && now >= self.last_heard + SILENCE {
             self.silent = true;
             self.events.push_back(Event::Silent);
+        }
+        self.follow_peer(now);
+        if self.paths.room() < PING_SIZE {
+            return;
         }
         let (recovery, mut cargo) = self.recovery_and_cargo(now);
         let probes = recovery.on_timeout(now, |fate, packet| cargo.settle(fate, packet));
