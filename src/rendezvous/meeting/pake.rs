@@ -124,7 +124,7 @@ impl CodeKeys {
         packet.extend_from_slice(text.as_bytes());
         packet.resize(packet.len() + TAG_LEN, 0);
         let secret = blake3::derive_key(self.end.sealing(), &self.key);
-        Sealer::new(Cipher::ChaCha20Poly1305, secret, 0).seal(&mut packet);
+        Sealer::new(Cipher::ChaCha20Poly1305, secret.into(), 0).seal(&mut packet);
         let mut out = blake3::derive_key(self.end.confirmation(), &self.key).to_vec();
         out.extend_from_slice(&packet);
         out
@@ -144,7 +144,7 @@ impl CodeKeys {
         let mut packet = packet.to_vec();
         let header = Header::decode(&packet).ok_or(WrongWords)?;
         let secret = blake3::derive_key(self.end.peer().sealing(), &self.key);
-        let mut opener = Opener::new(Cipher::ChaCha20Poly1305, secret);
+        let mut opener = Opener::new(Cipher::ChaCha20Poly1305, secret.into());
         let text = opener.open(&header, &mut packet).ok_or(WrongWords)?;
         String::from_utf8(text.to_vec()).map_err(|_| WrongWords)
     }
