@@ -96,6 +96,10 @@ impl SendStream {
     }
 }
 
+/// Pieces with gaps between them that are kept. A window of full packets of which each second one is lost has 456; more
+/// comes only from a peer that wants each of its bytes to cost a search and a move of all pieces behind it.
+const MAX_PIECES: usize = 1024;
+
 /// Incoming half.
 #[derive(Debug, Default)]
 pub struct RecvStream {
@@ -105,7 +109,7 @@ pub struct RecvStream {
 }
 
 impl RecvStream {
-    /// Takes bytes at an offset; false if they lie beyond the window, and then nothing is kept.
+    /// Takes bytes at an offset; false if they lie beyond the window or are one piece too many, and then nothing is kept.
     pub fn receive(&mut self, offset: u64, bytes: &[u8]) -> bool {
         let end = offset + bytes.len() as u64;
         if end > self.base + CONTROL_WINDOW as u64 {
@@ -124,6 +128,11 @@ impl RecvStream {
             *slot = *b;
         }
         self.have.insert(offset..end);
+        // What is next in order is never one too many: with it the stream goes on.
+        if self.have.len() > MAX_PIECES && offset > self.base {
+            self.have.remove(offset..end);
+            return false;
+        }
         true
     }
 
@@ -183,6 +192,20 @@ mod tests {
         assert!(!r.receive(CONTROL_WINDOW as u64, b"x"));
         assert!(r.receive(CONTROL_WINDOW as u64 - 1, b"x"));
         assert_eq!(r.read(&mut Vec::new()), 0);
+    }
+
+    #[test]
+    fn one_piece_too_many_is_refused_and_the_next_in_order_never() {
+        let mut r = RecvStream::default();
+        let isolated = |n: usize| 2 * n as u64 + 1;
+        for n in 0..MAX_PIECES {
+            assert!(r.receive(isolated(n), b"x"));
+        }
+        assert!(!r.receive(isolated(MAX_PIECES), b"x"));
+        assert!(r.receive(2, b"x"), "it joins two pieces");
+        assert!(r.receive(isolated(MAX_PIECES), b"x"), "now there is room for one");
+        assert!(r.receive(0, b"x"));
+        assert_eq!(r.read(&mut Vec::new()), 4);
     }
 
     proptest! {

@@ -132,7 +132,6 @@ fn control_bytes_that_come_again_with_another_text_change_nothing() {
 }
 
 #[test]
-#[ignore = "until pieces of the control stream are bounded in number (A17)"]
 fn control_bytes_in_splinters_cost_little_time_and_memory() {
     sender(|evil| {
         // Each second byte of the window, so that nothing joins, in no order.
