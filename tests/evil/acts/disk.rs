@@ -363,7 +363,6 @@ mod unix {
     }
 
     #[test]
-    #[ignore = "until modes of the peer only restrict (A8)"]
     fn a_mode_lets_nobody_else_write() {
         for mode in [0o777, 0o666, 0o622] {
             sender(move |evil| {
