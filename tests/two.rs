@@ -280,6 +280,14 @@ fn what_is_wrong_with_a_server_or_a_code_is_told_with_what_to_do() {
         code == Some(3) && said.contains("does not answer") && said.contains("swap"),
         "{said}"
     );
+    let seen = start(
+        &["check", "--server", word.trim_end_matches("/sesame")],
+        place.path(),
+    );
+    seen.told("It sees socket 0 at 127.0.0.1:");
+    seen.told("serves only those who know its word");
+    let (code, said) = ended(&["check", "--server", "127.0.0.1:9"]);
+    assert!(code == Some(3) && said.contains("does not answer"), "{said}");
     // Without a code there is still the old way.
     let waits = start(&["receiver", "--server", "127.0.0.1:9"], place.path());
     waits.told("swap addresses instead");

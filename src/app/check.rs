@@ -17,6 +17,10 @@ const SERVERS: usize = 8;
 
 /// Runs the check.
 pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+    if let Some(place) = &options.common.server {
+        run::look_at_server(&options.common, place, front).await?;
+        return Ok(Summary::default());
+    }
     let seen = run::look(&options.common, front).await?;
     let filtering = if seen.report.answered > 0 {
         let servers: Vec<SocketAddr> = seen.servers.into_iter().take(SERVERS).collect();

@@ -77,7 +77,6 @@ impl Cli {
                     check,
                     &[
                         "peer",
-                        "server",
                         "ttl",
                         "timeout",
                         "verify",
@@ -111,7 +110,7 @@ pub(super) enum Command {
     /// Let people meet by a short code: run it on a machine with a public address
     #[command(after_help = super::server_args::EXAMPLES)]
     Server(ServerArgs),
-    /// Find out what this network is (addresses, NAT, clock) and what that means
+    /// Find out what this network is (addresses, NAT, clock) and what that means, or with --server what a server sees
     Check(CheckArgs),
     /// Draw what --trace wrote: rate, round trip, bytes in flight, loss and what bound the speed, over time
     Plot(PlotArgs),

@@ -12,7 +12,7 @@ use p2pcopy::protocol::wire::{Frame, Frames, HEADER_LEN, Header, TAG_LEN};
 use p2pcopy::protocol::{Path, Role};
 use p2pcopy::rendezvous::address::{Address, NatClass};
 use p2pcopy::rendezvous::clock::Clock;
-use p2pcopy::rendezvous::meeting::client::{Meeting, MeetingConfig};
+use p2pcopy::rendezvous::meeting::client::{Meeting, MeetingConfig, Purpose};
 use p2pcopy::rendezvous::meeting::wire::Terms;
 use p2pcopy::rendezvous::punch::{Punch, PunchConfig};
 use p2pcopy::rendezvous::server::{Limits, Server, ServerConfig};
@@ -274,7 +274,7 @@ pub fn journal(data: &[u8]) {
     assert!(JournalContents::decode(data, &OwnerKey::from_bytes([1; 32]), &dir).is_err());
 }
 
-/// A client that joins a code, and a server that does not know it.
+/// A client that shows a code, and a server.
 pub fn meeting_pair() -> (Meeting, Server) {
     let client = MeetingConfig {
         role: Role::Sender,
@@ -284,7 +284,7 @@ pub fn meeting_pair() -> (Meeting, Server) {
         key: *StaticKeypair::from_seed(&[1; 32]).public(),
         candidates: vec![SocketAddr::from(([192, 168, 1, 5], 4300))],
         local: Vec::new(),
-        code: None,
+        purpose: Purpose::Show,
         seed: [1; 32],
     };
     let server = ServerConfig {

@@ -78,10 +78,17 @@ impl Peer {
         name: &'static str,
         arrange: impl FnOnce(&mut Command),
     ) -> Peer {
-        let mut command = command_in(&network.host(side), binary());
-        command
-            .env("P2PCOPY_STUN", network.stun())
-            .env("P2PCOPY_NTP", network.ntp(side));
+        Peer::start_in(&network.host(side), name, |command| {
+            command
+                .env("P2PCOPY_STUN", network.stun())
+                .env("P2PCOPY_NTP", network.ntp(side));
+            arrange(command);
+        })
+    }
+
+    /// Starts the program in a namespace, with nothing of the network in its environment.
+    pub(crate) fn start_in(namespace: &str, name: &'static str, arrange: impl FnOnce(&mut Command)) -> Peer {
+        let mut command = command_in(namespace, binary());
         // The test waits for plain lines.
         command.env("NO_COLOR", "1");
         command

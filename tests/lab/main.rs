@@ -19,6 +19,7 @@ mod forge;
 mod kills;
 mod link;
 mod matrix;
+mod meeting;
 mod nat;
 mod network;
 mod pair;

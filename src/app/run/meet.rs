@@ -6,13 +6,14 @@ use crate::app::event::{Answer, Cancelled, Change, Event, Front, Pending, Questi
 use crate::app::lookup::resolve_one;
 use crate::app::options::{Common, Place};
 use crate::app::outcome::Failure;
+use crate::app::units::Span;
 use crate::net;
 use crate::protocol::Role;
-use crate::protocol::handshake::PublicKey;
+use crate::protocol::handshake::{PublicKey, StaticKeypair};
 use crate::protocol::time::Time;
-use crate::rendezvous::address::{Address, AddressError};
+use crate::rendezvous::address::{Address, AddressError, Mapping, PAIRS};
 use crate::rendezvous::clock::Clock;
-use crate::rendezvous::meeting::client::{Meeting, MeetingConfig, MeetingEvent};
+use crate::rendezvous::meeting::client::{Meeting, MeetingConfig, MeetingEvent, Purpose};
 use crate::rendezvous::meeting::code::Code;
 use crate::rendezvous::meeting::wire::token_key;
 use crate::system::stopped;
@@ -65,9 +66,13 @@ impl Lobby {
                 front,
             );
         };
-        self.command(Command::Meet(Box::new(
-            self.meeting(role, key, server, place, given),
-        )));
+        self.command(Command::Meet(Box::new(self.meeting(
+            role,
+            key,
+            server,
+            place,
+            given.map_or(Purpose::Show, Purpose::Join),
+        ))));
         self.meets = true;
         let mut talk = Talk {
             given,
@@ -116,7 +121,7 @@ impl Lobby {
         key: PublicKey,
         server: SocketAddr,
         place: &Place,
-        code: Option<Code>,
+        purpose: Purpose,
     ) -> Meeting {
         let candidates = net::local_candidates(self.ipv4[0], self.ipv6.map(|(_, port)| port));
         let sockets = match (server, self.ipv6) {
@@ -131,7 +136,7 @@ impl Lobby {
             key,
             local: candidates.clone(),
             candidates,
-            code,
+            purpose,
             seed: blake3::derive_key("p2pcopy v1 meeting", &self.seed),
         };
         Meeting::new(config, self.clock.now())
@@ -239,6 +244,76 @@ impl Lobby {
             clock: *clock,
             moment: None,
         })
+    }
+}
+
+/// Asks a server what it sees of us, and leaves.
+pub(in crate::app) async fn look_at_server(
+    common: &Common,
+    place: &Place,
+    front: &mut dyn Front,
+) -> Result<(), Failure> {
+    let mut lobby = Lobby::open(Role::Sender, common, front, |_| Ok(Box::new(super::Idle)))?;
+    let silent = |why: String| {
+        Failure::no_path(
+            why,
+            "check --server; p2pcopy check without it tells of your network",
+        )
+    };
+    let Some(server) = resolve_one(&place.server, lobby.ipv6.is_some()).await else {
+        return Err(silent(format!(
+            "the name server does not know {}",
+            place.server.host
+        )));
+    };
+    let key = *StaticKeypair::from_seed(&lobby.seed).public();
+    let meeting = lobby.meeting(Role::Sender, key, server, place, Purpose::Look);
+    lobby.command(Command::Meet(Box::new(meeting)));
+    loop {
+        let notice = tokio::select! {
+            notice = lobby.notices.recv() => notice,
+            () = stopped() => return Err(Failure::Interrupted),
+        };
+        let (own, terms, rtt) = match notice {
+            Some(Notice::Meeting(MeetingEvent::Welcome { own, terms, rtt, .. })) => (own, terms, rtt),
+            Some(Notice::Meeting(MeetingEvent::Unreachable)) => {
+                return Err(silent(format!(
+                    "the server {} does not answer on UDP",
+                    place.server
+                )));
+            }
+            Some(Notice::Ended(Err(failure))) => return Err(failure),
+            Some(_) => continue,
+            None => return Err(Failure::internal("the network thread is gone")),
+        };
+        let mut say = |line: String| front.event(Event::Info(line));
+        say(format!(
+            "The server {} answers after {}.",
+            place.server,
+            Span(rtt)
+        ));
+        for pair in 0..PAIRS {
+            if let Some(seen) = own.pair(pair) {
+                say(format!("It sees socket {pair} at {seen}."));
+            }
+        }
+        let public = own
+            .token
+            .as_ref()
+            .is_some_and(|token| token.nat.mapping == Mapping::Public);
+        say(if public {
+            "No NAT is in the way.".into()
+        } else {
+            "A NAT stands before this computer.".into()
+        });
+        match (terms.wants_token, &place.token) {
+            (true, None) => say("It serves only those who know its word: --server HOST/WORD.".into()),
+            (true, Some(_)) => {
+                say("It serves only those who know its word; a code tells whether yours is right.".into())
+            }
+            (false, _) => say("It serves everybody.".into()),
+        }
+        return Ok(());
     }
 }
 

@@ -29,6 +29,7 @@ use crate::rendezvous::stun::StunReport;
 use lobby::Around;
 pub(super) use lobby::tell_steps;
 use meet::Found;
+pub(super) use meet::look_at_server;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;

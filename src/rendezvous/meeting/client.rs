@@ -34,6 +34,17 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Goodbyes are sent this often, in case one is lost; without one the server notices after a minute.
 const GOODBYES: usize = 2;
 
+/// What a client comes for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// To show a code and wait.
+    Show,
+    /// To join whoever shows this code.
+    Join(Code),
+    /// To see what the server sees, and no more.
+    Look,
+}
+
 /// What a client is made from.
 pub struct MeetingConfig {
     /// Which end of the transfer we are.
@@ -50,8 +61,8 @@ pub struct MeetingConfig {
     pub candidates: Vec<SocketAddr>,
     /// Addresses the sockets have on this machine's interfaces: seen at one of them, there is no NAT.
     pub local: Vec<SocketAddr>,
-    /// A code to join; without one, we wait at a number of our own.
-    pub code: Option<Code>,
+    /// What we come for.
+    pub purpose: Purpose,
     /// 32 fresh random bytes.
     pub seed: [u8; 32],
 }
@@ -67,6 +78,8 @@ pub enum MeetingEvent {
         own: Address,
         /// What it offers.
         terms: Terms,
+        /// The round trip to it.
+        rtt: Duration,
     },
     /// The server does not answer. Comes at most once, and before a welcome only.
     Unreachable,
@@ -147,7 +160,7 @@ pub struct Meeting {
 }
 
 impl Meeting {
-    /// Begins: joins the given code, or shows one of our own.
+    /// Begins.
     pub fn new(config: MeetingConfig, now: Time) -> Self {
         let mut rng = SeedRng::new(&config.seed, "p2pcopy 1 meeting");
         let finder = Finder::new(config.server, &config.sockets, &rng.seed(), now);
@@ -162,7 +175,7 @@ impl Meeting {
             finder,
             own: None,
             told_unreachable: false,
-            shows: config.code.is_none(),
+            shows: config.purpose == Purpose::Show,
             visit: None,
             paired_since: None,
             next_open: now,
@@ -172,7 +185,11 @@ impl Meeting {
             outbox: VecDeque::new(),
             events: VecDeque::new(),
         };
-        meeting.visit(config.code, now);
+        match config.purpose {
+            Purpose::Show => meeting.visit(None, now),
+            Purpose::Join(code) => meeting.visit(Some(code), now),
+            Purpose::Look => {}
+        }
         meeting.handle_timeout(now);
         meeting
     }
@@ -374,6 +391,7 @@ impl Meeting {
                 clock,
                 own: own.clone(),
                 terms: self.finder.terms(),
+                rtt: self.finder.rtt(),
             });
         }
     }

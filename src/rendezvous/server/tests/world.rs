@@ -5,7 +5,7 @@ use crate::protocol::time::Time;
 use crate::protocol::{Path, Role};
 use crate::rendezvous::address::Address;
 use crate::rendezvous::clock::Clock;
-use crate::rendezvous::meeting::client::{Meeting, MeetingConfig, MeetingEvent, Refusal};
+use crate::rendezvous::meeting::client::{Meeting, MeetingConfig, MeetingEvent, Purpose, Refusal};
 use crate::rendezvous::meeting::code::{Code, Words};
 use crate::rendezvous::meeting::pake::{End, Exchange};
 use crate::rendezvous::meeting::wire::{
@@ -160,7 +160,7 @@ impl World {
             key: self.rng.array(),
             candidates: vec![SocketAddr::from(([192, 168, 1, 5], 4300))],
             local: Vec::new(),
-            code,
+            purpose: code.map_or(Purpose::Show, Purpose::Join),
             seed: self.rng.seed(),
         };
         self.clients.push(Client {

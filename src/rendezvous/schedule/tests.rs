@@ -1,0 +1,171 @@
+//! When a schedule sends where, and with which lifetime.
+
+use super::*;
+
+const UNIX: u64 = 1_795_236_100_000_000_000;
+
+fn pairs(n: usize) -> [Option<Path>; PAIRS] {
+    std::array::from_fn(|k| {
+        let local = u8::try_from(k).unwrap();
+        (k < n).then(|| Path {
+            local,
+            remote: SocketAddr::from(([203, 0, 113, 7], 4300 + u16::from(local))),
+        })
+    })
+}
+
+/// Every send and event of `seconds`, with times relative to the beginning, which is `offset` into a slot.
+fn run(mut schedule: Schedule, seconds: u64) -> (Vec<(f64, Send)>, Vec<ScheduleEvent>) {
+    let (mut sends, mut events) = (Vec::new(), Vec::new());
+    let mut now = Time::ZERO;
+    while now < Time::ZERO + Duration::from_secs(seconds) {
+        while let Some(send) = schedule.poll(now) {
+            sends.push((now.since(Time::ZERO).as_secs_f64(), send));
+        }
+        while let Some(event) = schedule.poll_event() {
+            events.push(event);
+        }
+        match schedule.poll_timeout() {
+            Some(next) => {
+                assert!(next > now, "a timeout in the past would spin: {next:?} {now:?}");
+                now = next;
+            }
+            None => break,
+        }
+    }
+    (sends, events)
+}
+
+fn schedule(n: usize, candidates: &[Path], offset_millis: u64) -> Schedule {
+    let clock = Clock::system(UNIX + offset_millis * 1_000_000, Time::ZERO);
+    Schedule::new(pairs(n), candidates, clock, DEFAULT_LOW_TTL, &[1; 32], Time::ZERO)
+}
+
+#[test]
+fn low_ttl_goes_before_the_slot_and_full_ttl_only_inside_its_window() {
+    for offset in [0, 1, 2500, 4500, 6100, 9100, 9900] {
+        let (sends, _) = run(schedule(4, &[], offset), 120);
+        assert!(sends.len() > 300);
+        for (at, send) in sends {
+            let in_slot = (at + offset as f64 / 1000.0) % 10.0;
+            match send.reach {
+                Reach::Low(ttl) => assert!(ttl == DEFAULT_LOW_TTL && in_slot >= 6.0 - 1e-6, "{at}"),
+                Reach::Full => assert!(!(4.0..10.0 - 1e-6).contains(&in_slot), "{at} {in_slot}"),
+            }
+            assert_eq!(send.slot.pair(PAIRS), usize::from(send.path.local));
+        }
+    }
+}
+
+#[test]
+fn every_slot_is_opened_first_however_late_the_paste() {
+    for offset in [0, 5900, 8000, 9300, 9950, 9999] {
+        let (sends, _) = run(schedule(4, &[], offset), 45);
+        for pair in 0..4 {
+            let first = sends
+                .iter()
+                .find(|(_, s)| usize::from(s.path.local) == pair)
+                .unwrap();
+            assert_eq!(first.1.reach, Reach::Low(DEFAULT_LOW_TTL), "offset {offset}");
+        }
+    }
+}
+
+#[test]
+fn a_pair_rests_longer_than_a_poisoned_entry_lives() {
+    let (sends, _) = run(schedule(4, &[], 0), 200);
+    for pair in 0..4 {
+        let full: Vec<f64> = sends
+            .iter()
+            .filter(|(_, s)| usize::from(s.path.local) == pair && s.reach == Reach::Full)
+            .map(|(at, _)| *at)
+            .collect();
+        let low: Vec<f64> = sends
+            .iter()
+            .filter(|(_, s)| usize::from(s.path.local) == pair && s.reach != Reach::Full)
+            .map(|(at, _)| *at)
+            .collect();
+        let rests = full
+            .iter()
+            .map(|f| low.iter().copied().filter(|l| l > f).fold(f64::MAX, f64::min) - f);
+        assert!(rests.fold(f64::MAX, f64::min) > ENTRY_LIFETIME.as_secs_f64());
+    }
+}
+
+#[test]
+fn a_paste_inside_a_running_slot_waits_for_the_next() {
+    let (_, events) = run(schedule(4, &[], 2500), 20);
+    assert!(
+        matches!(events[0], ScheduleEvent::Waiting { wait, .. } if wait == Duration::from_millis(7500)),
+        "{events:?}"
+    );
+    assert!(matches!(events[1], ScheduleEvent::Attempt { number: 0, .. }));
+    assert!(matches!(events[2], ScheduleEvent::Waiting { wait, .. } if wait == Duration::from_secs(6)));
+}
+
+#[test]
+fn with_pair_0_alone_every_fourth_slot_is_used() {
+    let (sends, events) = run(schedule(1, &[], 0), 200);
+    assert!(sends.iter().all(|(_, s)| s.slot.pair(PAIRS) == 0));
+    let attempts = events
+        .iter()
+        .filter(|e| matches!(e, ScheduleEvent::Attempt { .. }))
+        .count();
+    assert_eq!(attempts, 5);
+}
+
+#[test]
+fn whoever_fills_the_learnt_addresses_does_not_keep_the_real_one_out() {
+    let learnt = |port| Path {
+        local: 0,
+        remote: SocketAddr::from(([203, 0, 113, 7], port)),
+    };
+    let mut schedule = schedule(0, &[], 0);
+    for port in 1..=20_000 {
+        assert!(schedule.add_reflexive(learnt(port), Time::ZERO));
+    }
+    assert!(schedule.add_reflexive(learnt(30_000), Time::ZERO));
+    assert_eq!(schedule.streams().count(), MAX_REFLEXIVE);
+    let (sends, _) = run(schedule, 1);
+    assert!(sends.iter().any(|(_, s)| s.path == learnt(30_000)));
+}
+
+#[test]
+fn candidates_and_reflexive_addresses_need_no_slot() {
+    let lan = Path {
+        local: 0,
+        remote: "192.168.1.5:4300".parse().unwrap(),
+    };
+    let mut only_lan = schedule(0, &[lan], 0);
+    let sent = only_lan.poll(Time::ZERO).unwrap();
+    assert_eq!((sent.path, sent.reach), (lan, Reach::Full));
+    let other = Path {
+        local: 2,
+        remote: "203.0.113.7:9999".parse().unwrap(),
+    };
+    assert!(only_lan.add_reflexive(other, Time::ZERO));
+    assert!(!only_lan.add_reflexive(other, Time::ZERO));
+    assert_eq!(only_lan.poll(Time::ZERO).unwrap().path, other);
+    let (sends, _) = run(schedule(0, &[lan], 0), 60);
+    assert!((50..90).contains(&sends.len()), "{}", sends.len());
+}
+
+#[test]
+fn a_named_moment_comes_before_the_slots_and_is_opened_first() {
+    for offset in [0, 2500, 9700] {
+        let mut schedule = schedule(4, &[], offset);
+        let moment = Time::ZERO + Duration::from_millis(400);
+        schedule.meet_at(moment, Time::ZERO);
+        let pair = SlotIndex::containing(UNIX + (offset + 400) * 1_000_000).pair(PAIRS);
+        let (sends, events) = run(schedule, 20);
+        assert!(matches!(events[0], ScheduleEvent::Waiting { until, .. } if until == moment));
+        assert_eq!((sends[0].0, sends[0].1.reach), (0.0, Reach::Low(DEFAULT_LOW_TTL)));
+        let first_full = sends.iter().find(|(_, s)| s.reach == Reach::Full).unwrap();
+        assert!((first_full.0 - 0.4).abs() < 1e-6, "{first_full:?}");
+        assert_eq!(usize::from(first_full.1.path.local), pair);
+        assert!(
+            matches!(events[2], ScheduleEvent::Waiting { .. }),
+            "then slots follow: {events:?}"
+        );
+    }
+}
