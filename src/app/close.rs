@@ -82,6 +82,10 @@ pub fn failure_of(error: TransferError) -> Failure {
             cause: format!("block {} did not match its hash twice", block.get()),
         },
         TransferError::NotOneStream => Failure::NotOneStream(Party::Us),
+        e @ TransferError::OnlyOutsideLinks => Failure::other(
+            e.to_string(),
+            "if you want them, run the same command again with --links",
+        ),
         TransferError::Refused(_) => Failure::Refused(Party::Peer),
         TransferError::PeerFailed { code, text } => from_peer(code_of_kind(code), &text),
         e @ (TransferError::Malformed(_) | TransferError::PeerMisbehaved(_)) => {

@@ -259,6 +259,9 @@ pub enum TransferError {
     /// Several files are offered and the output is a pipe, in which nobody could tell them apart.
     #[error("standard output takes one file or one stream, and several files or directories are offered")]
     NotOneStream,
+    /// All that is offered are links that lead elsewhere.
+    #[error("it offers only links that lead out of what it sends, which are taken with --links alone")]
+    OnlyOutsideLinks,
     /// The peer's user said no.
     #[error("the other side refused: {0}")]
     Refused(String),
@@ -306,9 +309,10 @@ impl TransferError {
             TransferError::Verification(_) => FailureCode::Verification,
             TransferError::Refused(_) => FailureCode::Cancelled,
             TransferError::PeerFailed { code, .. } => *code,
-            TransferError::Malformed(_) | TransferError::PeerMisbehaved(_) | TransferError::NotOneStream => {
-                FailureCode::Other
-            }
+            TransferError::Malformed(_)
+            | TransferError::PeerMisbehaved(_)
+            | TransferError::NotOneStream
+            | TransferError::OnlyOutsideLinks => FailureCode::Other,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::blocks::Root;
 use super::breach::Breach;
 use super::error::{FailureCode, TransferError};
-use super::manifest::{Manifest, ManifestBuilder, Trust};
+use super::manifest::{Manifest, ManifestBuilder, OutsideLinks, Trust};
 use super::messages::{Message, MessageReader, RUNS_PER_MESSAGE};
 use super::offer::{ListHead, Offer};
 use super::place::Placed;
@@ -66,6 +66,7 @@ pub struct ReceiveSession {
     reader: MessageReader,
     queue: VecDeque<Message>,
     events: VecDeque<ReceiveEvent>,
+    outside_links: OutsideLinks,
     list: Option<Box<List>>,
     offered: Option<(Offer, Arc<Manifest>)>,
     total: Option<u64>,
@@ -89,6 +90,7 @@ impl ReceiveSession {
             reader: MessageReader::new(),
             queue: VecDeque::new(),
             events: VecDeque::new(),
+            outside_links: OutsideLinks::default(),
             list: None,
             offered: None,
             total: None,
@@ -97,6 +99,11 @@ impl ReceiveSession {
             progress_due: false,
             done: None,
         }
+    }
+
+    /// What to do with links that lead out of what is sent; left out unless said otherwise.
+    pub fn set_outside_links(&mut self, links: OutsideLinks) {
+        self.outside_links = links;
     }
 
     /// Bytes of the control stream from the peer.
@@ -156,6 +163,13 @@ impl ReceiveSession {
         let wire_hash = builder.wire_hash();
         let manifest = builder.finish()?;
         head.check(&manifest, &wire_hash)?;
+        let manifest = match self.outside_links {
+            OutsideLinks::LeaveOut => manifest.without_outside_links(),
+            OutsideLinks::Make => manifest,
+        };
+        if manifest.is_empty() {
+            return Err(TransferError::OnlyOutsideLinks);
+        }
         let offer = Offer::of(&manifest)?;
         self.total = manifest.total();
         self.stage = Stage::Asking;

@@ -6,11 +6,13 @@
 
 mod builder;
 mod door;
+mod links;
 
 use std::ops::Range;
 use std::path::PathBuf;
 
 pub use self::builder::{ListBound, ManifestBuilder, Trust};
+pub use self::links::{LeftOut, OutsideLinks};
 use super::BlockIndex;
 use super::error::Malformed;
 use super::names;
@@ -168,6 +170,8 @@ pub struct Manifest {
     changed: Vec<Change>,
     changed_count: u32,
     times_changed: u32,
+    left_out: Vec<LeftOut>,
+    left_out_count: u32,
 }
 
 impl Manifest {

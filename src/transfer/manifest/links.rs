@@ -1,0 +1,246 @@
+//! Links that lead out of what is sent.
+//!
+//! Followed by some program later, such a link reads or writes what the user never agreed to. A receiver leaves it
+//! out unless its user says otherwise. Where a link leads is resolved in the list alone, component by component; the
+//! disk is not asked, as it may change.
+
+use super::{EntryIndex, Kind, MAX_CHANGED, Manifest, NO_PARENT};
+use std::path::PathBuf;
+
+/// What becomes of links that lead out of what is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum OutsideLinks {
+    /// They are not made.
+    #[default]
+    LeaveOut,
+    /// They are made like the others (`receiver --links`).
+    Make,
+}
+
+/// A link that was left out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LeftOut {
+    /// Where it would have been.
+    pub path: PathBuf,
+    /// Where it leads, as it was sent; [`crate::transfer::names::Escaped`] shows it.
+    pub target: Box<[u8]>,
+}
+
+/// Most components looked up for all links of a list, some seconds' work at worst: a real tree of 100,000 links has
+/// about a million. Links beyond are left out.
+const MAX_LOOKUPS: u32 = 1 << 22;
+
+impl Manifest {
+    /// How many links lead out of what is sent and were left out, and the first [`MAX_CHANGED`] of them.
+    pub fn left_out(&self) -> (u32, &[LeftOut]) {
+        (self.left_out_count, &self.left_out)
+    }
+
+    /// Takes the links that lead out of what is sent from the list.
+    #[must_use]
+    pub(in crate::transfer) fn without_outside_links(mut self) -> Manifest {
+        if self.slots.iter().all(|slot| slot.kind != Kind::Symlink) {
+            return self;
+        }
+        let mut places = Places::new(&self);
+        let outside: Vec<bool> = (0..self.len())
+            .map(|i| self.slots[i as usize].kind == Kind::Symlink && !places.is_inside(EntryIndex(i)))
+            .collect();
+        for (i, _) in outside.iter().enumerate().filter(|(_, outside)| **outside) {
+            self.left_out_count += 1;
+            if self.left_out.len() < MAX_CHANGED {
+                let index = EntryIndex(i as u32);
+                let (path, target) = (self.path(index), self.entry(index).target.into());
+                self.left_out.push(LeftOut { path, target });
+            }
+        }
+        // A link is nobody's parent and has no content: only the numbers of the entries change.
+        let mut kept = 0;
+        let number: Vec<u32> = outside
+            .iter()
+            .map(|outside| {
+                let own = kept;
+                kept += u32::from(!outside);
+                own
+            })
+            .collect();
+        let mut at = 0..;
+        self.slots.retain(|_| !outside[at.next().unwrap_or(0)]);
+        for slot in self.slots.iter_mut().filter(|slot| slot.parent != NO_PARENT) {
+            slot.parent = number[slot.parent as usize];
+        }
+        self.changed.retain(|change| !outside[change.entry.0 as usize]);
+        for change in &mut self.changed {
+            change.entry = EntryIndex(number[change.entry.0 as usize]);
+        }
+        self
+    }
+}
+
+/// Finds entries by their names.
+struct Places<'a> {
+    manifest: &'a Manifest,
+    /// All entries by directory and name.
+    order: Vec<u32>,
+    lookups: u32,
+}
+
+/// Where a path has led so far.
+enum At {
+    /// A directory of the list; `None` is the output directory.
+    Listed(Option<EntryIndex>),
+    /// Below a directory of the list, by names that are not in it.
+    Unlisted,
+}
+
+impl<'a> Places<'a> {
+    fn new(manifest: &'a Manifest) -> Places<'a> {
+        let mut order: Vec<u32> = (0..manifest.len()).collect();
+        order.sort_unstable_by_key(|&i| key(manifest, i));
+        Places {
+            manifest,
+            order,
+            lookups: 0,
+        }
+    }
+
+    fn find(&mut self, parent: Option<EntryIndex>, name: &[u8]) -> Option<EntryIndex> {
+        self.lookups += 1;
+        let parent = parent.map_or(NO_PARENT, |p| p.0);
+        let at = self
+            .order
+            .binary_search_by_key(&(parent, name), |&i| key(self.manifest, i));
+        at.ok().map(|at| EntryIndex(self.order[at]))
+    }
+
+    /// Whether link `index` leads to something below the output directory that is sent with it. A path that climbs
+    /// out, begins at a root, goes through another link, or up again from where the list knows nothing does not.
+    fn is_inside(&mut self, index: EntryIndex) -> bool {
+        let link = self.manifest.entry(index);
+        let is_drive = matches!(link.target, [letter, b':', ..] if letter.is_ascii_alphabetic());
+        if link.target.starts_with(b"/") || link.target.contains(&b'\\') || is_drive {
+            return false;
+        }
+        let parts = link.target.split(|&b| b == b'/');
+        let mut parts = parts.filter(|part| !part.is_empty() && *part != b".").peekable();
+        let mut at = At::Listed(link.parent);
+        while let Some(part) = parts.next() {
+            if self.lookups >= MAX_LOOKUPS {
+                return false;
+            }
+            at = match (at, part) {
+                (At::Listed(Some(dir)), b"..") => At::Listed(self.manifest.entry(dir).parent),
+                (At::Listed(None) | At::Unlisted, b"..") => return false,
+                (At::Unlisted, _) => At::Unlisted,
+                (At::Listed(dir), name) => match self.find(dir, name) {
+                    Some(found) => match self.manifest.entry(found).kind {
+                        Kind::Dir => At::Listed(Some(found)),
+                        Kind::Symlink if parts.peek().is_some() => return false,
+                        _ => At::Unlisted,
+                    },
+                    // In the output directory it is somebody else's.
+                    None if dir.is_none() => return false,
+                    None => At::Unlisted,
+                },
+            };
+        }
+        !matches!(at, At::Listed(None))
+    }
+}
+
+fn key(manifest: &Manifest, i: u32) -> (u32, &[u8]) {
+    (
+        manifest.slots[i as usize].parent,
+        manifest.entry(EntryIndex(i)).name,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Entry, ManifestBuilder, Trust};
+    use super::*;
+
+    /// A tree with one link at `tree/sub/link`, a directory beside, a file and a second link, to `target`.
+    fn with_link(target: &[u8]) -> Manifest {
+        let mut builder = ManifestBuilder::new(Trust::Peer);
+        let mut add = |kind, parent, name, target| {
+            let entry = Entry {
+                kind,
+                parent,
+                name,
+                size: 0,
+                mtime: 0,
+                mode: 0o755,
+                target,
+            };
+            builder.add(entry).unwrap()
+        };
+        let tree = add(Kind::Dir, None, b"tree", b"");
+        let sub = add(Kind::Dir, Some(tree), b"sub", b"");
+        add(Kind::Symlink, Some(sub), b"link", target);
+        let late = add(Kind::Dir, Some(tree), b"late", b"");
+        add(Kind::File, Some(late), b"file", b"");
+        add(Kind::Symlink, Some(tree), b"other", b"sub");
+        add(Kind::File, None, b"beside", b"");
+        builder.finish().unwrap().without_outside_links()
+    }
+
+    #[test]
+    fn links_inside_the_tree_stay() {
+        for target in [
+            "../late/file",
+            "../late/../sub",
+            "./x",
+            "new/name",
+            "../../beside",
+            "../../tree/late/file/",
+            "../other",
+            "..",
+            "a...b/c",
+            "...",
+        ] {
+            assert_eq!(with_link(target.as_bytes()).left_out().0, 0, "{target}");
+        }
+    }
+
+    #[test]
+    fn links_out_of_the_tree_are_left_out() {
+        for target in [
+            "/etc/passwd",
+            "//server/share",
+            "../../..",
+            "../..",
+            "../../../etc/passwd",
+            "../../.ssh/id_ed25519",
+            "../late/../../../x",
+            "../other/x",
+            "../other/..",
+            "new/../../../x",
+            "new/..",
+            "..\\..\\x",
+            "C:x",
+            "c:/x",
+            "./../../..//x",
+        ] {
+            assert_eq!(with_link(target.as_bytes()).left_out().0, 1, "{target}");
+        }
+    }
+
+    #[test]
+    fn what_stays_keeps_its_place() {
+        let m = with_link(b"/etc/passwd");
+        let paths: Vec<_> = m.iter().map(|(i, _)| m.path(i)).collect();
+        let expected = [
+            "tree",
+            "tree/sub",
+            "tree/late",
+            "tree/late/file",
+            "tree/other",
+            "beside",
+        ];
+        assert_eq!(paths, expected.map(PathBuf::from));
+        let (count, left_out) = m.left_out();
+        assert_eq!((count, &*left_out[0].target), (1, &b"/etc/passwd"[..]));
+        assert_eq!(left_out[0].path, PathBuf::from("tree/sub/link"));
+    }
+}
