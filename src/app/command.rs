@@ -7,12 +7,12 @@ use crate::rendezvous::meeting::client::{Meeting, MeetingEvent};
 use crate::rendezvous::meeting::code::Code;
 use crate::rendezvous::punch::{PathKind, Punch, PunchEvent};
 use crate::rendezvous::stun::{StunClient, StunReport};
-use crate::transfer::offer::Offer;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::event::Phase;
 use super::gate::ToCompare;
+use super::offered::Offered;
 use super::outcome::{Failure, Summary};
 
 /// To the network thread.
@@ -78,15 +78,8 @@ pub enum Notice {
     Connection(connection::Event),
     /// The other user has all of the list and can be asked.
     Listed,
-    /// The peer offers this; an earlier transfer has so many of its bytes.
-    Offered {
-        /// What.
-        offer: Offer,
-        /// Bytes of it already here, if an earlier transfer left some.
-        held: Option<u64>,
-        /// Lines to read: conflicts, space.
-        lines: Vec<String>,
-    },
+    /// The peer offers this.
+    Offered(Box<Offered>),
     /// Content flows; so many bytes need not move.
     Started {
         /// Bytes already at the receiver.

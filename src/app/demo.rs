@@ -7,6 +7,7 @@ use super::outcome::{Failure, Summary};
 use crate::net;
 use crate::protocol::Role;
 use crate::rendezvous::stun;
+use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::scan::Exclude;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -156,6 +157,7 @@ async fn both(file: &Path, output: &Path, common: Common, front: &mut dyn Front)
             yes: true,
             overwrite: false,
             update: false,
+            outside_links: OutsideLinks::LeaveOut,
             discard: false,
             // Of a transfer, the sender's trace tells why it is as fast as it is.
             common: Common {

@@ -3,6 +3,7 @@
 //! Events carry facts, not layout: a [`Front`] makes lines, bars or JSON of them. Text that came from the peer
 //! may hold anything; whoever shows it must make it harmless first.
 
+use super::offered::{DefaultAnswer, Listing, Offered};
 use super::outcome::Summary;
 use crate::protocol::Role;
 use std::future::Future;
@@ -63,15 +64,8 @@ pub enum Event {
     Connected(Link),
     /// The other user has the whole list and is asked.
     AwaitingAnswer,
-    /// What the sender offers, as lines to read.
-    Offer {
-        /// Files, directories and streams offered.
-        entries: u64,
-        /// All bytes; unknown for a pipe.
-        bytes: Option<u64>,
-        /// What they are, for people: the top names, the space, the conflicts.
-        lines: Vec<String>,
-    },
+    /// What the sender offers, and what it meets here.
+    Offer(Box<Offered>),
     /// An earlier transfer is taken up: so many bytes need not move again.
     Resumed {
         /// Bytes already here and verified.
@@ -217,11 +211,22 @@ pub enum Question {
     /// [`Answer::Text`].
     PeerCode,
     /// Whether to take what is offered: "vm.img, 10.0 GB".
-    Accept(String),
+    Accept(Consent),
     /// Whether the other screen shows the same words.
     ConfirmWords(String),
     /// Whether to go on with an earlier transfer: "vm.img at 94%".
-    Resume(String),
+    Resume(Consent),
+}
+
+/// What the user is asked to agree to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Consent {
+    /// What it is called.
+    pub what: String,
+    /// What Enter means.
+    pub default: DefaultAnswer,
+    /// All that is in it, if the question does not say it already.
+    pub list: Option<Listing>,
 }
 
 impl Question {

@@ -11,6 +11,7 @@ pub mod event;
 mod gate;
 mod lookup;
 mod machine;
+pub mod offered;
 pub mod options;
 pub mod outcome;
 mod receiving;
@@ -118,6 +119,7 @@ pub async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> Result<S
         yes,
         overwrite,
         update,
+        outside_links,
         discard,
         common,
     } = options;
@@ -137,7 +139,7 @@ pub async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> Result<S
     }
     run::run(Role::Receiver, &common, yes, front, |parts| {
         Receiving::new(target, parts.waker, parts.clock, parts.notices)
-            .map(|side| Box::new(side) as Box<dyn Side>)
+            .map(|side| Box::new(side.with_outside_links(outside_links)) as Box<dyn Side>)
             .map_err(threads)
     })
     .await

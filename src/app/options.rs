@@ -2,6 +2,7 @@
 //!
 //! These are plain data. Turning words from a command line into them is the work of [`crate::cli`].
 
+use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::scan::Exclude;
 use std::fmt;
 use std::net::SocketAddr;
@@ -207,6 +208,8 @@ pub struct ReceiveOptions {
     pub overwrite: bool,
     /// Compare with an existing file of the same name and move only what differs; implies replacing it.
     pub update: bool,
+    /// What becomes of links that lead out of what is sent.
+    pub outside_links: OutsideLinks,
     /// Remove what earlier, unfinished transfers left in the directory, then leave.
     pub discard: bool,
     /// What every run takes.

@@ -70,6 +70,9 @@ pub enum Failure {
     /// This user will not go on with an earlier transfer.
     #[error("you did not resume the transfer")]
     NotResumed,
+    /// Hidden names are offered, which `--yes` does not take, and nobody was there to ask.
+    #[error("hidden names are offered, which --yes does not accept, and nobody answered")]
+    Hidden,
     /// Several files were offered and the receiver's output is a pipe.
     #[error("{}", match .0 {
         Party::Us => "several files or directories are offered, and --output - takes one file or one stream",
@@ -173,6 +176,7 @@ impl Failure {
             Failure::NoPath { .. } => 3,
             Failure::NotOneStream(_)
             | Failure::NotResumed
+            | Failure::Hidden
             | Failure::Refused(_)
             | Failure::WordsDiffer
             | Failure::Cancelled(_) => 4,
@@ -195,6 +199,9 @@ impl Failure {
             Failure::NotResumed => {
                 "to start afresh, run p2pcopy receiver --discard (with the same --output), which removes what is kept of \
                  it, and then the same commands again"
+            }
+            Failure::Hidden => {
+                "have the sender put them into a directory, or run the same command again where you can answer"
             }
             Failure::NotOneStream(Party::Us) => {
                 "choose a directory with --output DIR, or have the sender run: tar c PATHS | p2pcopy sender --file - --name all.tar"
@@ -290,6 +297,7 @@ mod tests {
             (Failure::Refused(Party::Peer), 4),
             (Failure::NotOneStream(Party::Us), 4),
             (Failure::NotResumed, 4),
+            (Failure::Hidden, 4),
             (Failure::Cancelled(Party::Us), 4),
             (Failure::Unanswered(Cancelled::EndOfInput), 2),
             (Failure::Verification { cause: "x".into() }, 5),

@@ -153,7 +153,7 @@ pub(super) struct ReceiverArgs {
     /// Where to put what arrives, or - for standard output
     #[arg(long, short = 'o', value_name = "DIR", default_value = ".")]
     pub(super) output: PathBuf,
-    /// Accept and resume without asking
+    /// Accept and resume without asking; hidden names at the top are asked about all the same
     #[arg(long, short = 'y')]
     pub(super) yes: bool,
     /// Replace existing files, once the new ones are verified
@@ -162,6 +162,9 @@ pub(super) struct ReceiverArgs {
     /// Compare with an existing file of the same name, move only what differs and replace it
     #[arg(long)]
     pub(super) update: bool,
+    /// Also make symbolic links that lead out of what is sent (they are left out otherwise)
+    #[arg(long)]
+    pub(super) links: bool,
     /// Remove what unfinished transfers left in DIR, then leave
     #[arg(long, conflicts_with_all = ["overwrite", "update"])]
     pub(super) discard: bool,

@@ -291,7 +291,7 @@ impl Front for Console {
             Event::Connected(link) => self.remote = Some(link.remote),
             Event::Reconnecting { silence } => return self.silence(&event, *silence),
             Event::Reconnected(link) => return self.back(&event, link.remote),
-            Event::Finished(_) | Event::Offer { .. } | Event::AwaitingAnswer => self.screen.clear_bar(),
+            Event::Finished(_) | Event::Offer(_) | Event::AwaitingAnswer => self.screen.clear_bar(),
             _ => {}
         }
         self.lines(&event);

@@ -3,8 +3,10 @@
 use super::lines;
 use super::printable::is_active;
 use crate::app::event::{Change, ClockSource, Event, Link, Question};
+use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::outcome::Failure;
 use crate::protocol::Role;
+use crate::transfer::manifest::Kind;
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
@@ -12,8 +14,19 @@ use std::time::Duration;
 struct Object(String);
 
 impl Object {
+    fn new() -> Object {
+        Object("{".into())
+    }
+
+    fn objects(mut self, key: &str, values: impl IntoIterator<Item = Object>) -> Object {
+        self.key(key);
+        let values: Vec<String> = values.into_iter().map(Object::end).collect();
+        let _ = write!(self.0, "[{}]", values.join(","));
+        self
+    }
+
     fn event(name: &str) -> Object {
-        let mut object = Object("{".into());
+        let mut object = Object::new();
         object.key("event");
         quote(&mut object.0, name);
         object
@@ -143,14 +156,7 @@ fn object(event: &Event) -> Object {
             .text("remote", &remote.to_string()),
         Event::Connected(link) => Object::event("connected").link(link),
         Event::AwaitingAnswer => Object::event("awaiting_answer"),
-        Event::Offer {
-            entries,
-            bytes,
-            lines,
-        } => Object::event("offer")
-            .plain("entries", entries)
-            .optional("bytes", *bytes)
-            .texts("lines", lines),
+        Event::Offer(offered) => offer(offered),
         Event::Resumed { bytes, total } => Object::event("resumed")
             .plain("bytes", bytes)
             .plain("total", total),
@@ -193,19 +199,79 @@ fn object(event: &Event) -> Object {
     }
 }
 
+/// All of an offer, as fields.
+fn offer(offered: &Offered) -> Object {
+    let offer = &offered.offer;
+    let top = offer.top.iter().map(|top| {
+        Object::new()
+            .text("name", &top.name.display().to_string())
+            .text("kind", kind(top.kind))
+            .plain("bytes", top.size)
+            .plain("hidden", top.hidden)
+            .plain("executable", top.executable)
+    });
+    let link = |(path, target): (String, String)| Object::new().text("path", &path).text("target", &target);
+    let (left_out, left_out_count) = offered.left_out();
+    let (renamed, more_renamed) = offered.renamed();
+    let renamed_count = renamed.len() as u32 + more_renamed;
+    let name = |(sent, stored): (String, String)| Object::new().text("sent", &sent).text("stored", &stored);
+    Object::event("offer")
+        .plain("entries", offer.entries)
+        .optional("bytes", (!offer.stream).then_some(offer.bytes))
+        .plain("on_disk", offer.on_disk)
+        .plain("files", offer.files)
+        .plain("directories", offer.directories)
+        .objects("top", top)
+        .plain("unlisted", offer.unlisted())
+        .plain("hidden_below", offer.hidden_below)
+        .plain("executables_top", offer.executables_top)
+        .plain("executables_below", offer.executables_below)
+        .plain("links", offer.links)
+        .objects("links_shown", offered.links().into_iter().map(link))
+        .plain("links_left_out", left_out_count)
+        .objects("left_out_shown", left_out.into_iter().map(link))
+        .plain("renamed", renamed_count)
+        .objects("renamed_shown", renamed.into_iter().map(name))
+        .plain("times_changed", offered.list.0.times_changed())
+        .texts(
+            "exist",
+            offered
+                .prospect
+                .taken
+                .iter()
+                .map(|name| name.display().to_string()),
+        )
+        .optional("free", offered.prospect.free)
+        .plain("resumable", offered.prospect.resumable)
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::File => "file",
+        Kind::Dir => "directory",
+        Kind::Symlink => "link",
+        Kind::Stream => "stream",
+        Kind::Text => "text",
+    }
+}
+
 /// A question's line: the answer is expected on standard input, one line.
 pub(super) fn of_question(question: &Question) -> String {
-    let kind = match question {
-        Question::PeerAddress => "peer_address",
-        Question::PeerCode => "peer_code",
-        Question::Accept(_) => "accept",
-        Question::ConfirmWords(_) => "confirm_words",
-        Question::Resume(_) => "resume",
+    let (kind, consent) = match question {
+        Question::PeerAddress => ("peer_address", None),
+        Question::PeerCode => ("peer_code", None),
+        Question::Accept(consent) => ("accept", Some(consent)),
+        Question::ConfirmWords(_) => ("confirm_words", None),
+        Question::Resume(consent) => ("resume", Some(consent)),
     };
-    Object::event("question")
+    let object = Object::event("question")
         .text("kind", kind)
-        .text("text", lines::question(question).trim_end())
-        .end()
+        .text("text", lines::question(question).trim_end());
+    match consent.map(|consent| consent.default) {
+        Some(DefaultAnswer::Yes) => object.text("default", "yes").end(),
+        Some(DefaultAnswer::No) => object.text("default", "no").end(),
+        None => object.end(),
+    }
 }
 
 /// A failure's line, the last one.

@@ -1,6 +1,7 @@
 //! Events into the lines people read. Scripts look for several of these, so they are fixed by snapshots.
 
-use crate::app::event::{Bound, Change, ClockSource, Event, Link, Phase, Progress, Question};
+use crate::app::event::{Bound, Change, ClockSource, Consent, Event, Link, Phase, Progress, Question};
+use crate::app::offered::DefaultAnswer;
 use crate::app::outcome::{Failure, Summary};
 use crate::app::units::{Rate, Size, Span};
 use crate::protocol::Role;
@@ -43,7 +44,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    fn new(text: impl Into<String>) -> Line {
+    pub(super) fn new(text: impl Into<String>) -> Line {
         Line {
             lead: "",
             text: text.into(),
@@ -68,6 +69,8 @@ impl Line {
 pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
     let shown_from = match event {
         Event::Address { .. } | Event::Code { .. } | Event::Serving { .. } => Detail::Quiet,
+        // What must be asked about is shown with its question.
+        Event::Offer(offered) if offered.default_answer() == DefaultAnswer::No => Detail::Quiet,
         Event::Of(_, inner) => return of_side(event, inner, detail),
         Event::Stats(_) => Detail::Everything,
         Event::Note(_)
@@ -115,7 +118,7 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
         }
         Event::Connected(link) => vec![connected("Connected successfully to", link)],
         Event::AwaitingAnswer => vec![Line::new("Waiting for the other side to accept")],
-        Event::Offer { lines, .. } => lines.iter().map(|line| Line::new(line.clone())).collect(),
+        Event::Offer(offered) => offered.lines().into_iter().map(Line::new).collect(),
         Event::Resumed { bytes, total } => {
             vec![Line::new(format!(
                 "Resuming: {} of {} need not move again if they are still the same; comparing",
@@ -317,11 +320,21 @@ pub(super) fn question(question: &Question) -> String {
     match question {
         Question::PeerAddress => "Enter the ip:port of your peer: ".into(),
         Question::PeerCode => "Enter the code (or ip:port) of your peer, or wait for it: ".into(),
-        Question::Accept(what) => format!("Accept {what}? [Y/n] "),
+        Question::Accept(consent) => format!("Accept {}? {}", consent.what, choices(consent)),
         Question::ConfirmWords(words) => {
             format!("Does the other screen show the same words: {words}? [y/N] ")
         }
-        Question::Resume(what) => format!("Resume {what}? [Y/n] "),
+        Question::Resume(consent) => format!("Resume {}? {}", consent.what, choices(consent)),
+    }
+}
+
+/// What can be answered, with a blank behind; a capital letter is what Enter means.
+fn choices(consent: &Consent) -> &'static str {
+    match (consent.default, &consent.list) {
+        (DefaultAnswer::Yes, None) => "[Y/n] ",
+        (DefaultAnswer::No, None) => "[y/N] ",
+        (DefaultAnswer::Yes, Some(_)) => "[Y/n, l lists all] ",
+        (DefaultAnswer::No, Some(_)) => "[y/N, l lists all] ",
     }
 }
 

@@ -3,6 +3,7 @@
 //! Names and messages of a peer may hold escape codes, line breaks, or characters that reverse or hide their
 //! neighbours. Everything that is shown goes through here, whoever wrote it.
 
+use crate::transfer::unseen::{is_blank, is_invisible};
 use std::borrow::Cow;
 use std::fmt::Write;
 
@@ -32,14 +33,7 @@ pub(super) fn printable(text: &str) -> Cow<'_, str> {
 
 /// Whether a character acts on a terminal or on its neighbours instead of showing itself.
 pub(super) fn is_active(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-            // Zero-width, bidirectional marks and overrides, line and paragraph separators (UAX 9, UTR 36).
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-            // Tags, variation selectors and what is reserved beside them.
-            | '\u{e0000}'..='\u{e0fff}')
+    is_invisible(c) || is_blank(c)
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 //! Reading blocks, so it happens on a thread of its own; another matches lines to questions. Nothing is read
 //! before the first question, and never more than two lines ahead.
 
-use super::lines;
+use super::lines::{self, Line};
 use super::screen::Screen;
 use crate::app::event::{Answer, Cancelled, Pending, Question, Reply};
+use crate::app::offered::{DefaultAnswer, Listing};
 use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,9 @@ const LONGEST_LINE: u64 = 8 * 1024;
 
 /// Lines of one paste into a terminal arrive closer together than this; nobody types so fast.
 const PASTE_GAP: Duration = Duration::from_millis(100);
+
+/// Lines of a list shown at once: they fit the usual terminal, with the question below.
+const PAGE: usize = 20;
 
 /// Where answers come from.
 pub(super) enum Input {
@@ -222,6 +226,10 @@ impl Desk {
                 return next;
             }
             let line = self.whole_paste(&ask.question, line);
+            if let Some(list) = wants_list(&ask.question, &line) {
+                self.show(list, &ask);
+                continue;
+            }
             match interpret(&ask.question, &line) {
                 Some(answer) => {
                     self.screen.answered();
@@ -231,6 +239,26 @@ impl Desk {
                 None => self.screen.prompt(&ask, &again(&ask.question)),
             }
         }
+    }
+
+    /// Shows a whole list, to a person page by page, and asks again.
+    fn show(&mut self, list: &Listing, ask: &Arc<Ask>) {
+        self.screen.answered();
+        let mut left = list.0.len() as usize;
+        for (count, line) in list.lines().enumerate() {
+            if self.typed == Typed::Yes && count > 0 && count % PAGE == 0 {
+                self.screen
+                    .prompt(ask, &format!("{left} more; Enter goes on, q ends the list "));
+                let word = self.lines.recv();
+                self.screen.answered();
+                if !ask.is_open() || word.is_ok_and(|word| word.eq_ignore_ascii_case("q")) {
+                    break;
+                }
+            }
+            left -= 1;
+            self.screen.line(&Line::new(line));
+        }
+        self.screen.prompt(ask, &lines::question(&ask.question));
     }
 
     /// An address that was wrapped by a chat arrives as several lines at once when it is pasted.
@@ -246,6 +274,15 @@ impl Desk {
     }
 }
 
+/// The list to show, if that is what a line asks for.
+fn wants_list<'a>(question: &'a Question, line: &str) -> Option<&'a Listing> {
+    let (Question::Accept(consent) | Question::Resume(consent)) = question else {
+        return None;
+    };
+    let line = line.trim().to_ascii_lowercase();
+    consent.list.as_ref().filter(|_| line == "l" || line == "list")
+}
+
 /// What a line means as an answer; nothing if it is none.
 fn interpret(question: &Question, line: &str) -> Option<Answer> {
     let line = line.trim();
@@ -256,7 +293,14 @@ fn interpret(question: &Question, line: &str) -> Option<Answer> {
             "y" | "yes" => Some(Answer::Yes),
             "n" | "no" => Some(Answer::No),
             "" if matches!(question, Question::ConfirmWords(_)) => Some(Answer::No),
-            "" => Some(Answer::Yes),
+            "" => match question {
+                Question::Accept(consent) | Question::Resume(consent)
+                    if consent.default == DefaultAnswer::No =>
+                {
+                    Some(Answer::No)
+                }
+                _ => Some(Answer::Yes),
+            },
             _ => None,
         },
     }

@@ -10,6 +10,7 @@ use crate::protocol::Role;
 use crate::rendezvous::address::Address;
 use crate::rendezvous::meeting::code::Code;
 use crate::system::expand;
+use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::names::SafeName;
 use crate::transfer::scan::{Exclude, PatternFileError, patterns_of_file};
 use std::path::{Path, PathBuf};
@@ -115,6 +116,11 @@ pub(super) fn receiver(args: ReceiverArgs) -> Result<ReceiveOptions, Failure> {
         yes: args.yes,
         overwrite: args.overwrite,
         update: args.update,
+        outside_links: if args.links {
+            OutsideLinks::Make
+        } else {
+            OutsideLinks::LeaveOut
+        },
         discard: args.discard,
         common: self::common(common)?,
     })

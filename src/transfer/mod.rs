@@ -17,6 +17,7 @@ pub mod disk;
 pub mod error;
 pub mod journal;
 pub mod layer;
+mod likeness;
 pub mod manifest;
 pub mod memory;
 pub mod messages;
@@ -37,6 +38,7 @@ pub mod staging;
 pub mod store;
 mod tree;
 mod twins;
+pub(crate) mod unseen;
 
 /// Bytes in a block, the unit of hashing, verification and resume. A power of two of BLAKE3's 1 KiB chunks, so
 /// block hashes are subtrees of the content's true BLAKE3 tree.

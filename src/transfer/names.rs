@@ -7,12 +7,10 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::hash::{DefaultHasher, Hasher};
-
-use unicode_normalization::UnicodeNormalization;
-use unicode_normalization::char::canonical_combining_class;
 
 use super::error::Malformed;
+pub use super::likeness::{likeness, look_alike};
+use super::unseen::{is_blank, is_invisible};
 
 /// Longest name in bytes: NAME_MAX of the usual Unix file systems, and no more than NTFS takes.
 pub const MAX_NAME: usize = 255;
@@ -39,8 +37,16 @@ impl SafeName {
         }
         let mut name = Vec::with_capacity(raw.len());
         for chunk in raw.utf8_chunks() {
+            let mut before = ' ';
             for c in chunk.valid().chars() {
-                let c = if is_unfit(c) { '_' } else { c };
+                let c = match c {
+                    // A picture's colours, as in ☺️.
+                    '\u{fe0f}' if before >= '\u{2000}' => c,
+                    c if is_unfit(c) => '_',
+                    c if is_blank(c) => ' ',
+                    c => c,
+                };
+                before = c;
                 name.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
             }
             if cfg!(unix) {
@@ -58,6 +64,7 @@ impl SafeName {
             name.insert(0, b'_');
         }
         shorten(&mut name, MAX_NAME);
+        fill_long_gaps(&mut name);
         // Windows drops trailing dots and spaces, so that two names would become one.
         if let Some(last @ (b'.' | b' ')) = name.last_mut() {
             *last = b'_';
@@ -135,47 +142,6 @@ pub fn os_from_bytes(name: &[u8]) -> OsString {
     return String::from_utf8_lossy(name).into_owned().into();
 }
 
-/// A number that is the same for all names that some file system may take for one: whatever the case of their
-/// letters, composed or decomposed, canonical or compatible. Equal numbers prove nothing; only the disk knows.
-pub fn likeness(name: &[u8]) -> u64 {
-    let mut key = Vec::with_capacity(name.len());
-    if name.is_ascii() {
-        // The same as below, and most names are.
-        key.extend(name.iter().map(u8::to_ascii_lowercase));
-    } else {
-        let mut marks = Vec::new();
-        for chunk in name.utf8_chunks() {
-            for c in folded(chunk.valid()).filter(|c| !is_variation_selector(*c)) {
-                match c {
-                    // The capital of an iota below a letter is a letter, and marks stand on either side of it then.
-                    'ι' => {}
-                    _ if canonical_combining_class(c) > 0 => marks.push(c),
-                    _ => key.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-                }
-            }
-            key.extend_from_slice(chunk.invalid());
-        }
-        marks.sort_unstable();
-        key.extend(marks.into_iter().flat_map(|c| u32::from(c).to_be_bytes()));
-    }
-    let mut hasher = DefaultHasher::new();
-    hasher.write(&key);
-    hasher.finish()
-}
-
-/// Decomposed, without case, decomposed again: some letters only fall apart on the way (UAX 15, D146 of Unicode 3.13).
-/// Down, up and down: some (ẞ, ſ, ς) only meet there.
-fn folded(text: &str) -> impl Iterator<Item = char> {
-    let lower = text.nfkd().flat_map(char::to_lowercase);
-    let turned = lower.flat_map(char::to_uppercase).flat_map(char::to_lowercase);
-    turned.nfkd()
-}
-
-/// They take no room; ext4's case folding leaves them out. (Others of their kind do not pass [`SafeName`].)
-fn is_variation_selector(c: char) -> bool {
-    matches!(c, '\u{fe00}'..='\u{fe0f}')
-}
-
 /// Files that Windows reads by itself when their directory is opened or their disk mounted.
 const READ_UNASKED: [&[u8]; 3] = [b"desktop.ini", b"autorun.inf", b"folder.htt"];
 
@@ -192,11 +158,6 @@ pub fn is_hidden(name: &[u8]) -> bool {
         || is_one_of(&ICON_FROM_ANYWHERE, extension)
 }
 
-/// Whether two different names look the same on a screen: composed and decomposed letters.
-pub fn look_alike(one: &str, other: &str) -> bool {
-    one.nfc().eq(other.nfc())
-}
-
 /// Bytes shown so that they cannot steer a terminal: unfit characters and bytes outside UTF-8 as escapes.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(pub &'a [u8]);
@@ -205,7 +166,7 @@ impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
             for c in chunk.valid().chars() {
-                if is_deceptive(c) {
+                if is_invisible(c) || is_blank(c) {
                     write!(f, "{}", c.escape_unicode())?
                 } else {
                     write!(f, "{c}")?
@@ -221,17 +182,21 @@ impl fmt::Display for Escaped<'_> {
 }
 
 fn is_unfit(c: char) -> bool {
-    c == '\\' || is_deceptive(c) || (cfg!(windows) && matches!(c, '<' | '>' | ':' | '"' | '|' | '?' | '*'))
+    c == '\\' || is_invisible(c) || (cfg!(windows) && matches!(c, '<' | '>' | ':' | '"' | '|' | '?' | '*'))
 }
 
-/// Control characters, those that turn the direction of writing, and those that take no room.
-fn is_deceptive(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+/// Fills spaces that push the end of a name out of sight, `invoice.pdf          .exe`: two before a dot, or four.
+fn fill_long_gaps(name: &mut [u8]) {
+    let mut rest = name;
+    while let Some(start) = rest.iter().position(|&b| b == b' ') {
+        let tail = &mut rest[start..];
+        let len = tail.iter().take_while(|&&b| b == b' ').count();
+        let (gap, tail) = tail.split_at_mut(len);
+        if len >= 4 || (len >= 2 && tail.first() == Some(&b'.')) {
+            gap.fill(b'_');
+        }
+        rest = tail;
+    }
 }
 
 /// Names Windows gives to devices, whatever follows the first dot (Microsoft, "Naming Files, Paths, and
@@ -345,6 +310,22 @@ mod tests {
     }
 
     #[test]
+    fn spaces_that_hide_the_end_of_a_name_are_filled() {
+        for space in ["  ", "\u{a0}\u{a0}", "\u{2800}\u{3000}", " \u{2003}", "\u{202f} "] {
+            assert_eq!(
+                safe(&format!("invoice.pdf{space}.exe")),
+                "invoice.pdf__.exe",
+                "{space:?}"
+            );
+        }
+        assert_eq!(safe("a    b"), "a____b");
+        assert_eq!(safe("a   b .txt"), "a   b .txt");
+        assert_eq!(safe("Shot at 3.04\u{202f}PM.png"), "Shot at 3.04 PM.png");
+        assert_eq!(safe("\u{263a}\u{fe0f}.txt"), "\u{263a}\u{fe0f}.txt");
+        assert_eq!(safe("a\u{fe0f}\u{fe00}\u{e0101}\u{3164}"), "a____");
+    }
+
+    #[test]
     fn windows_devices_get_another_name_on_every_system() {
         for raw in [
             "CON",
@@ -399,81 +380,7 @@ mod tests {
         );
     }
 
-    fn alike(one: &str, other: &str) -> bool {
-        likeness(one.as_bytes()) == likeness(other.as_bytes())
-    }
-
-    #[test]
-    fn names_that_differ_by_case_or_normalisation_are_alike() {
-        for (one, other) in [
-            ("README", "readme"),
-            ("STRASSE", "straße"),
-            ("ß", "ẞ"),
-            ("Σς", "σσ"),
-            ("caf\u{e9}", "cafe\u{301}"),
-            ("CAF\u{c9}", "cafe\u{301}"),
-            ("\u{1e69}", "s\u{307}\u{323}"),
-            ("\u{212b}", "\u{e5}"),
-            ("\u{d55c}", "\u{1112}\u{1161}\u{11ab}"),
-            ("\u{fb01}n", "fin"),
-            ("\u{1f80}", "\u{1f00}\u{345}"),
-            ("\u{263a}", "\u{263a}\u{fe0f}"),
-        ] {
-            assert!(alike(one, other), "{one:?}, {other:?}");
-        }
-        for (one, other) in [
-            ("a", "b"),
-            ("a", "\u{e4}"),
-            ("1", "l"),
-            ("\u{430}", "a"),
-            ("x", ""),
-        ] {
-            assert!(!alike(one, other), "{one:?}, {other:?}");
-        }
-        assert_ne!(likeness(b"a\xff"), likeness(b"a\xfe"));
-        assert_eq!(likeness(b"A\xff"), likeness(b"a\xff"));
-    }
-
-    #[test]
-    fn marks_beside_an_iota_below_may_change_their_order() {
-        for name in ["\u{1ff2}\u{dca}", "\u{1f80}\u{10a38}"] {
-            assert!(alike(name, &name.to_uppercase()), "{name:?}");
-        }
-        assert!(!alike("caf\u{e9}", "cafe"));
-    }
-
-    #[test]
-    fn every_character_is_like_its_other_cases() {
-        for c in '\0'..=char::MAX {
-            let (lower, upper) = (c.to_lowercase().to_string(), c.to_uppercase().to_string());
-            let c = c.to_string();
-            assert!(alike(&c, &lower) && alike(&c, &upper), "{c:?}");
-        }
-    }
-
-    #[test]
-    fn composed_and_decomposed_look_the_same_and_other_pairs_do_not() {
-        assert!(look_alike("caf\u{e9}", "cafe\u{301}"));
-        assert!(!look_alike("caf\u{e9}", "cafe"));
-        assert!(!look_alike("README", "readme"));
-    }
-
     proptest! {
-        #[test]
-        fn a_name_is_like_all_its_forms(name in "\\PC{1,12}") {
-            for form in [
-                name.nfc().to_string(),
-                name.nfd().to_string(),
-                name.nfkc().to_string(),
-                name.nfkd().to_string(),
-                name.to_uppercase(),
-                name.to_lowercase(),
-                name.nfd().to_string().to_uppercase().nfc().to_string(),
-            ] {
-                prop_assert!(alike(&name, &form), "{form:?}");
-            }
-        }
-
         #[test]
         fn whatever_passes_is_one_harmless_component(raw in proptest::collection::vec(any::<u8>(), 0..600)) {
             if let Ok(name) = SafeName::from_peer(&raw) {

@@ -255,6 +255,11 @@ impl ReceiveSession {
         self.offered.as_ref().map(|(offer, _)| offer)
     }
 
+    /// The offer with its list, once all of it is here.
+    pub fn offered(&self) -> Option<(&Offer, &Arc<Manifest>)> {
+        self.offered.as_ref().map(|(offer, list)| (offer, list))
+    }
+
     /// While the list comes: how many bytes of it are here, and of how many.
     pub fn listing(&self) -> Option<(u64, u64)> {
         let list = self.list.as_ref()?;

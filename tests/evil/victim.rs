@@ -207,9 +207,9 @@ impl Victim {
     pub fn attend(&mut self) {
         while let Ok(notice) = self.notices.try_recv() {
             match notice {
-                Notice::Offered { lines, .. } => {
+                Notice::Offered(offered) => {
                     self.offered = true;
-                    self.told.extend(lines);
+                    self.told.extend(offered.lines());
                     match self.answer {
                         Answer::Yes => self.command(Command::Accept),
                         Answer::No => self.close(2),

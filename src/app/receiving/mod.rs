@@ -6,17 +6,16 @@ use self::disk::{Done, Job};
 use super::close;
 use super::command::{Command, Notice};
 use super::event::Phase;
+use super::offered::{Listing, Offered};
 use super::outcome::{Failure, Summary};
 use super::session::{End, Side, flush_control};
-use super::units::Size;
 use crate::net::{Clock, Waker};
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
 use crate::transfer::assemble::{Assembler, Taken};
 use crate::transfer::breach::Breach;
 use crate::transfer::error::{LocalError, TransferError};
-use crate::transfer::manifest::Manifest;
-use crate::transfer::names::{Escaped, bytes_from_os};
+use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::offer::Offer;
 use crate::transfer::ordered::ORDERED_BUFFERS;
 use crate::transfer::place::Conflicts;
@@ -37,8 +36,6 @@ const BUFFERS: usize = 44;
 const RESERVE: usize = 2;
 /// Room before anything is accepted: none for content, as none may come.
 const NO_CREDIT: u64 = 0;
-/// Changed names told one by one.
-const CHANGED_SHOWN: usize = 5;
 /// After everything is in place, longest wait for the sender to hear of it.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -103,6 +100,13 @@ impl Receiving {
             finished: None,
             ended: false,
         })
+    }
+
+    /// What to do with links that lead out of what is sent; left out unless said otherwise.
+    #[must_use]
+    pub fn with_outside_links(mut self, links: OutsideLinks) -> Self {
+        self.session.set_outside_links(links);
+        self
     }
 
     fn job(&mut self, job: Job) {
@@ -200,42 +204,9 @@ impl Receiving {
 
     /// What the user should know before saying yes.
     fn ask(&mut self, prospect: &Prospect) {
-        let Some(offer) = self.session.offer().cloned() else {
+        let Some((offer, list)) = self.session.offered() else {
             return;
         };
-        let mut lines = Vec::new();
-        if offer.entries > 1 {
-            lines.push(format!(
-                "{} files and directories, {} in all:",
-                offer.entries,
-                Size(offer.bytes)
-            ));
-            lines.extend(
-                offer
-                    .top
-                    .iter()
-                    .map(|top| format!("{}, {}", top.name.display(), Size(top.size))),
-            );
-            if offer.unlisted() > 0 {
-                lines.push(format!("and {} more", offer.unlisted()));
-            }
-        }
-        lines.extend(found_lines(prospect));
-        for name in &prospect.taken {
-            let fate = match self.target {
-                Target::Directory(_, Conflicts::Overwrite) => "it is replaced",
-                Target::Directory(_, Conflicts::Update) => "it is replaced if it differs",
-                _ => {
-                    "the new one gets another name (--overwrite replaces it, --update sends only what differs)"
-                }
-            };
-            lines.push(format!("{} exists here already; {fate}", name.display()));
-        }
-        if let Some(free) = prospect.free.filter(|_| !offer.is_text())
-            && let Target::Directory(root, _) = &self.target
-        {
-            lines.push(format!("{} free in {}", Size(free), root.display()));
-        }
         let held = prospect.kept.filter(|k| k.blocks > 0).map(|k| {
             let bytes = u64::from(k.blocks) * BLOCK_LEN as u64;
             if offer.stream {
@@ -244,7 +215,18 @@ impl Receiving {
                 bytes.min(offer.bytes)
             }
         });
-        let _ = self.notices.send(Notice::Offered { offer, held, lines });
+        let (root, conflicts) = match &self.target {
+            Target::Directory(root, conflicts) => (Some(root.clone()), *conflicts),
+            Target::Stdout => (None, Conflicts::Rename),
+        };
+        let _ = self.notices.send(Notice::Offered(Box::new(Offered {
+            offer: offer.clone(),
+            list: Listing(Arc::clone(list)),
+            prospect: prospect.clone(),
+            conflicts,
+            root,
+            held,
+        })));
     }
 
     fn on_event(&mut self, event: ReceiveEvent) -> Result<(), TransferError> {
@@ -265,9 +247,6 @@ impl Receiving {
                     BUFFERS
                 };
                 self.assembler = Some(Assembler::new(buffers, manifest.total()));
-                for line in changed_names(&manifest) {
-                    let _ = self.notices.send(Notice::Info(line));
-                }
                 self.job(Job::Open { offer, manifest });
             }
             ReceiveEvent::Job(job) => {
@@ -333,75 +312,6 @@ impl Receiving {
             }
         })
     }
-}
-
-/// What earlier transfers left, and what becomes of it.
-fn found_lines(prospect: &Prospect) -> Vec<String> {
-    let mut lines = Vec::new();
-    for complete in &prospect.complete {
-        let fate = match complete.conflicts {
-            Conflicts::Rename => "and is put in place first, under another name where there is one already",
-            Conflicts::Overwrite | Conflicts::Update => {
-                "and is put in place first; it replaces what is there, as was wanted then"
-            }
-        };
-        for name in complete.names.iter().take(CHANGED_SHOWN) {
-            let name = bytes_from_os(name.as_os_str());
-            lines.push(format!(
-                "an earlier transfer of {} is complete {fate}",
-                Escaped(&name)
-            ));
-        }
-        let more = complete.names.len().saturating_sub(CHANGED_SHOWN);
-        if more > 0 {
-            lines.push(format!("and {more} more of it"));
-        }
-    }
-    if let Some(dir) = &prospect.other {
-        lines.push(format!(
-            "{} keeps what arrived of other files of these names; it stays there, and blocks that are equal are taken \
-             from it (--discard removes it)",
-            dir.display()
-        ));
-    }
-    if prospect.kept.is_none()
-        && let Some(dir) = prospect.strangers.first()
-    {
-        lines.push(format!(
-            "{} was not made by this program here, or others may change it: it is left alone",
-            dir.display()
-        ));
-    }
-    if !prospect.resumable {
-        lines.push(
-            "this transfer cannot be resumed if it is interrupted: there is no directory of yours to keep a key in"
-                .to_owned(),
-        );
-    }
-    lines
-}
-
-/// A file under another name is a surprise: says which, a few of them.
-fn changed_names(manifest: &Manifest) -> Vec<String> {
-    let (count, changed) = manifest.changed();
-    if manifest.is_text() {
-        return Vec::new();
-    }
-    let mut lines: Vec<String> = changed
-        .iter()
-        .take(CHANGED_SHOWN)
-        .map(|change| {
-            let path = manifest.path(change.entry);
-            format!("{} is stored as {}", Escaped(&change.sent), path.display())
-        })
-        .collect();
-    let hidden = count as usize - lines.len();
-    if hidden > 0 {
-        lines.push(format!(
-            "and {hidden} more names were not safe to create as they are"
-        ));
-    }
-    lines
 }
 
 impl Side for Receiving {

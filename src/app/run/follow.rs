@@ -2,8 +2,9 @@
 
 use super::Lobby;
 use crate::app::command::{Command, Notice};
-use crate::app::event::{Answer, Event, Front, Link, Question, TimeOfDay};
+use crate::app::event::{Answer, Consent, Event, Front, Link, Question, TimeOfDay};
 use crate::app::gate::ToCompare;
+use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::options::Common;
 use crate::app::outcome::{Failure, Party, Summary};
 use crate::app::trace::Trace;
@@ -94,8 +95,8 @@ impl Lobby {
                         front.event(Event::Reconnected(link.clone()));
                     }
                 }
-                Some(Notice::Offered { offer, held, lines }) => {
-                    self.consent(offer, held, lines, yes, front).await?;
+                Some(Notice::Offered(offered)) => {
+                    self.consent(*offered, yes, front).await?;
                     self.command(Command::Accept);
                 }
                 Some(Notice::Started { held, total }) if held > 0 => {
@@ -195,41 +196,41 @@ impl Lobby {
         Ok(())
     }
 
-    async fn consent(
-        &mut self,
-        offer: Offer,
-        held: Option<u64>,
-        lines: Vec<String>,
-        yes: bool,
-        front: &mut dyn Front,
-    ) -> Result<(), Failure> {
+    /// Has the user say yes. `--yes` says it wherever Enter would, and leaves the rest to the user.
+    async fn consent(&mut self, offered: Offered, yes: bool, front: &mut dyn Front) -> Result<(), Failure> {
+        let (offer, default) = (&offered.offer, offered.default_answer());
         let total = (!offer.stream).then_some(offer.bytes);
-        let name = offer_name(&offer);
+        let name = offer_name(offer);
         let size = total.map_or_else(
             || "a stream of unknown length".to_owned(),
             |t| units::Size(t).to_string(),
         );
-        front.event(Event::Offer {
-            entries: u64::from(offer.entries),
-            bytes: total,
-            lines,
-        });
-        if yes {
+        let consent = |what| Consent {
+            what,
+            default,
+            list: (offer.entries > 1).then(|| offered.list.clone()),
+        };
+        let question = match (offered.held, total) {
+            (Some(held), Some(total)) if total > 0 => {
+                let percent = held.saturating_mul(100) / total;
+                Question::Resume(consent(format!("{name} at {percent}%")))
+            }
+            _ => Question::Accept(consent(format!("{name}, {size}"))),
+        };
+        front.event(Event::Offer(Box::new(offered)));
+        if yes && default == DefaultAnswer::Yes {
             return Ok(());
         }
-        let question = match (held, total) {
-            (Some(held), Some(total)) if total > 0 => {
-                Question::Resume(format!("{name} at {}%", held.saturating_mul(100) / total))
-            }
-            _ => Question::Accept(format!("{name}, {size}")),
-        };
         let no = match question {
             Question::Resume(_) => Failure::NotResumed,
             _ => Failure::Refused(Party::Us),
         };
-        match self.put(question, front).await? {
-            Answer::Yes => Ok(()),
-            _ => Err(no),
+        match self.put(question, front).await {
+            Ok(Answer::Yes) => Ok(()),
+            // With --yes nobody need be there to ask.
+            Err(Failure::Unanswered(_)) if yes => Err(Failure::Hidden),
+            Err(failure) => Err(failure),
+            Ok(_) => Err(no),
         }
     }
 

@@ -319,7 +319,7 @@ impl Lobby {
     async fn leave(&mut self, ran: Result<Summary, Failure>) -> Result<Summary, Failure> {
         let Err(failure) = ran else { return ran };
         let code = match failure {
-            Failure::Refused(_) | Failure::NotResumed => close::REFUSED,
+            Failure::Refused(_) | Failure::NotResumed | Failure::Hidden => close::REFUSED,
             Failure::WordsDiffer => close::WORDS_DIFFER,
             Failure::Interrupted | Failure::Unanswered(_) => close::CANCELLED,
             _ => close::OTHER,

@@ -38,7 +38,7 @@ impl Manifest {
 
     /// Takes the links that lead out of what is sent from the list.
     #[must_use]
-    pub(in crate::transfer) fn without_outside_links(mut self) -> Manifest {
+    pub(crate) fn without_outside_links(mut self) -> Manifest {
         if self.slots.iter().all(|slot| slot.kind != Kind::Symlink) {
             return self;
         }

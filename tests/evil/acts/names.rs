@@ -71,7 +71,6 @@ fn names_that_differ_by_case_alone_lose_nothing() {
 }
 
 #[test]
-#[ignore = "until look-alike spaces are rewritten (A19)"]
 fn spaces_that_hide_what_a_file_is_are_rewritten() {
     for space in ['\u{a0}', '\u{2000}', '\u{2003}', '\u{200a}', '\u{2800}'] {
         let stored: &str = Box::leak(format!("invoice.pdf{}.exe", "_".repeat(5)).into_boxed_str());

@@ -1,0 +1,281 @@
+//! What the receiver's user is asked about: facts of the whole list, and the lines that tell them.
+//!
+//! What comes from the peer stands behind two blanks, so that it cannot pass for a line of ours.
+
+use super::units::Size;
+use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
+use crate::transfer::names::Escaped;
+use crate::transfer::offer::Offer;
+use crate::transfer::place::Conflicts;
+use crate::transfer::staging::Prospect;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Changed names and links left out that are told one by one.
+const SHOWN: usize = 16;
+
+/// A list to look at. Two are equal if they are one.
+#[derive(Clone, Debug)]
+pub struct Listing(pub Arc<Manifest>);
+
+impl PartialEq for Listing {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Listing {}
+
+impl Listing {
+    /// All that can appear in the output directory, a line an entry.
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        self.0.iter().map(|(index, entry)| {
+            let path = path(&self.0, index);
+            match entry.kind {
+                Kind::Dir => format!("  {path}/"),
+                Kind::Symlink => format!("  {path} -> {}", Escaped(entry.target)),
+                Kind::File if entry.mode & 0o111 != 0 => {
+                    format!("  {path}, {}, executable", Size(entry.size))
+                }
+                Kind::File | Kind::Text => format!("  {path}, {}", Size(entry.size)),
+                Kind::Stream => format!("  {path}, a stream"),
+            }
+        })
+    }
+}
+
+/// The answer that Enter gives, and the only one that `--yes` may give.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DefaultAnswer {
+    /// Yes, as the user sees all that matters.
+    Yes,
+    /// No: something in it acts without being opened.
+    No,
+}
+
+/// What is offered, and what it meets here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Offered {
+    /// The summary of the list.
+    pub offer: Offer,
+    /// The list.
+    pub list: Listing,
+    /// What lies there that matters to it.
+    pub prospect: Prospect,
+    /// What becomes of files that exist already.
+    pub conflicts: Conflicts,
+    /// Where it goes; nothing for a pipe.
+    pub root: Option<PathBuf>,
+    /// Bytes of it that an earlier transfer left here.
+    pub held: Option<u64>,
+}
+
+impl Offered {
+    /// What Enter and `--yes` answer. Hidden names act by themselves; links that lead elsewhere are not in the list
+    /// unless the user asked for them, and an executable waits until somebody starts it.
+    pub fn default_answer(&self) -> DefaultAnswer {
+        if self.root.is_some() && self.offer.hidden().next().is_some() {
+            DefaultAnswer::No
+        } else {
+            DefaultAnswer::Yes
+        }
+    }
+
+    /// Names that are stored otherwise than they were sent, as sent and as stored, and how many more there are.
+    pub fn renamed(&self) -> (Vec<(String, String)>, u32) {
+        let (count, changed) = self.list.0.changed();
+        let shown: Vec<_> = changed
+            .iter()
+            .take(SHOWN)
+            .map(|change| {
+                (
+                    Escaped(&change.sent).to_string(),
+                    path(&self.list.0, change.entry),
+                )
+            })
+            .collect();
+        let more = count - shown.len() as u32;
+        (shown, more)
+    }
+
+    /// The first links, and where they point.
+    pub fn links(&self) -> Vec<(String, String)> {
+        let list = &self.list.0;
+        let link = |&i: &EntryIndex| (path(list, i), Escaped(list.entry(i).target).to_string());
+        self.offer.links_shown.iter().map(link).collect()
+    }
+
+    /// The first links that are not made, and where they point, and how many there are in all.
+    pub fn left_out(&self) -> (Vec<(String, String)>, u32) {
+        let (count, left_out) = self.list.0.left_out();
+        let shown = left_out.iter().take(SHOWN).map(|link| {
+            let path = link.path.as_os_str().as_encoded_bytes();
+            (Escaped(path).to_string(), Escaped(&link.target).to_string())
+        });
+        (shown.collect(), count)
+    }
+
+    /// All of it in lines for people.
+    pub fn lines(&self) -> Vec<String> {
+        if self.offer.is_text() {
+            return Vec::new();
+        }
+        let mut lines = Vec::new();
+        self.tell_names(&mut lines);
+        self.tell_links(&mut lines);
+        let (renamed, more) = self.renamed();
+        if !renamed.is_empty() {
+            lines.push("Stored under other names, as these could mislead a reader or a program:".into());
+            lines.extend(
+                renamed
+                    .iter()
+                    .map(|(sent, here)| format!("  {sent} is stored as {here}")),
+            );
+            tell_more(&mut lines, more, "names");
+        }
+        if self.list.0.times_changed() > 0 {
+            let count = self.list.0.times_changed();
+            lines.push(format!(
+                "{count} with a time that disks do not hold: stored with the nearest"
+            ));
+        }
+        if self.root.is_some() {
+            tell_found(&self.prospect, &mut lines);
+        }
+        for name in &self.prospect.taken {
+            let fate = match self.conflicts {
+                Conflicts::Overwrite => "it is replaced",
+                Conflicts::Update => "it is replaced if it differs",
+                Conflicts::Rename => {
+                    "the new one gets another name (--overwrite replaces it, --update sends only what differs)"
+                }
+            };
+            lines.push(format!("  {} exists here already; {fate}", name.display()));
+        }
+        if let (Some(free), Some(root)) = (self.prospect.free, &self.root) {
+            lines.push(format!("{} free in {}", Size(free), root.display()));
+        }
+        lines
+    }
+
+    fn tell_names(&self, lines: &mut Vec<String>) {
+        let offer = &self.offer;
+        if offer.entries > 1 {
+            let (files, dirs, links) = (offer.files, offer.directories, offer.links);
+            let counts = [
+                (files, "file", "files"),
+                (dirs, "directory", "directories"),
+                (links, "link", "links"),
+            ];
+            let counts = counts.iter().filter(|(n, ..)| *n > 0);
+            let counts: Vec<_> = counts
+                .map(|(n, one, many)| format!("{n} {}", if *n == 1 { one } else { many }))
+                .collect();
+            lines.push(format!(
+                "{}: {}, about {} on this disk",
+                counts.join(", "),
+                Size(offer.bytes),
+                Size(offer.on_disk)
+            ));
+        }
+        for top in &offer.top {
+            let hidden = if top.hidden { ", hidden" } else { "" };
+            let executable = if top.executable { ", executable" } else { "" };
+            let slash = if top.kind == Kind::Dir { "/" } else { "" };
+            if offer.entries > 1 || top.hidden || top.executable {
+                let (name, size) = (top.name.display(), Size(top.size));
+                lines.push(format!("  {name}{slash}, {size}{hidden}{executable}"));
+            }
+        }
+        tell_more(lines, offer.unlisted(), "at the top");
+        if offer.hidden().next().is_some() {
+            lines.push(
+                "Hidden names can change what programs here do: take them only if you expect them".into(),
+            );
+        }
+        let below = [
+            (offer.hidden_below, "hidden"),
+            (offer.executables_below, "executable"),
+        ];
+        for (count, what) in below.into_iter().filter(|(count, _)| *count > 0) {
+            lines.push(format!("{count} {what} further down"));
+        }
+        let listed = offer.top.iter().filter(|top| top.executable).count() as u32;
+        if offer.executables_top > listed {
+            let more = offer.executables_top - listed;
+            lines.push(format!("{more} more executable at the top"));
+        }
+    }
+
+    fn tell_links(&self, lines: &mut Vec<String>) {
+        let links = self.links();
+        lines.extend(
+            links
+                .iter()
+                .map(|(path, target)| format!("  link {path} -> {target}")),
+        );
+        tell_more(lines, self.offer.links - links.len() as u32, "links");
+        let (left_out, count) = self.left_out();
+        if count > 0 {
+            lines.push("Links that lead out of what is sent are left out (--links makes them):".into());
+            lines.extend(
+                left_out
+                    .iter()
+                    .map(|(path, target)| format!("  {path} -> {target}")),
+            );
+            tell_more(lines, count - left_out.len() as u32, "links");
+        }
+    }
+}
+
+/// What earlier transfers left, and what becomes of it.
+fn tell_found(prospect: &Prospect, lines: &mut Vec<String>) {
+    for complete in &prospect.complete {
+        let fate = match complete.conflicts {
+            Conflicts::Rename => "and is put in place first, under another name where there is one already",
+            Conflicts::Overwrite | Conflicts::Update => {
+                "and is put in place first; it replaces what is there, as was wanted then"
+            }
+        };
+        for name in complete.names.iter().take(SHOWN) {
+            let name = Escaped(name.as_os_str().as_encoded_bytes());
+            lines.push(format!("  an earlier transfer of {name} is complete {fate}"));
+        }
+        let more = complete.names.len().saturating_sub(SHOWN);
+        if more > 0 {
+            lines.push(format!("  and {more} more of it"));
+        }
+    }
+    if let Some(dir) = &prospect.other {
+        lines.push(format!(
+            "  {} keeps what arrived of other files of these names; it stays there, and blocks that are equal are taken \
+             from it (--discard removes it)",
+            dir.display()
+        ));
+    }
+    if prospect.kept.is_none()
+        && let Some(dir) = prospect.strangers.first()
+    {
+        lines.push(format!(
+            "  {} was not made by this program here, or others may change it: it is left alone",
+            dir.display()
+        ));
+    }
+    if !prospect.resumable {
+        lines.push(
+            "this transfer cannot be resumed if it is interrupted: there is no directory of yours to keep a key in"
+                .to_owned(),
+        );
+    }
+}
+
+fn tell_more(lines: &mut Vec<String>, count: u32, what: &str) {
+    if count > 0 {
+        lines.push(format!("  and {count} more {what}"));
+    }
+}
+
+/// A path of the list, safe to show.
+fn path(list: &Manifest, index: EntryIndex) -> String {
+    Escaped(list.path(index).as_os_str().as_encoded_bytes()).to_string()
+}
