@@ -119,3 +119,102 @@ fn a_damaged_peer_address_is_told_before_anything_is_asked() {
         );
     }
 }
+
+/// Runs it in a directory of its own that holds `g`, a file of the user's, and `old`, an earlier trace.
+fn beside_files(arguments: &[&str], check: impl Fn(&std::path::Path, Option<i32>, &str)) {
+    let place = tempfile::tempdir().expect("a place for files");
+    let put = |name: &str, text: &str| {
+        #[expect(clippy::disallowed_methods, reason = "a test makes its files")]
+        std::fs::write(place.path().join(name), text).expect("room for a file");
+    };
+    put("g", "a diary");
+    put("old", "{\"time_s\":0.1}\n");
+    let output = Command::new(env!("CARGO_BIN_EXE_p2pcopy"))
+        .args(arguments)
+        .current_dir(place.path())
+        // The discard port: nobody answers.
+        .env("P2PCOPY_STUN", "127.0.0.1:9")
+        .env("P2PCOPY_NTP", "127.0.0.1:9")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts");
+    let told = String::from_utf8(output.stderr).expect("text");
+    let content = std::fs::read_to_string(place.path().join("g")).expect("it is still there");
+    assert_eq!(content, "a diary", "{arguments:?}");
+    check(place.path(), output.status.code(), &told);
+}
+
+#[test]
+fn a_trace_never_destroys_another_file() {
+    for (arguments, code) in [
+        (&["sender", "g", "--trace", "g"][..], 2),
+        (&["receiver", "--trace", "g"], 6),
+        (&["sender", "old", "--trace", "g"], 6),
+        (&["sender", "old", "--trace", "old"], 2),
+        (&["sender", ".", "--trace", "old"], 2),
+        (&["receiver", "--trace", "nowhere/t"], 6),
+        (&["plot", "old", "--output", "g"], 2),
+    ] {
+        beside_files(arguments, |place, exit, told| {
+            assert_eq!(exit, Some(code), "{arguments:?}: {told}");
+            assert!(!told.contains("Using local port"), "{told}");
+            let old = std::fs::read_to_string(place.join("old")).expect("it is still there");
+            assert!(!old.is_empty(), "{arguments:?}");
+        });
+    }
+    // An earlier trace beside what is sent is replaced, and a new one is made, before anything is asked.
+    for arguments in [
+        ["sender", "g", "--trace", "old"],
+        ["sender", "g", "--trace", "new"],
+    ] {
+        beside_files(&arguments, |place, _, told| {
+            assert!(told.contains("Using local port"), "{told}");
+            let trace = place.join(arguments[3]);
+            assert_eq!(trace.metadata().expect("it is there").len(), 0);
+        });
+    }
+}
+
+#[test]
+fn an_output_directory_that_cannot_be_made_is_told_before_anything_is_asked() {
+    for (output, cause) in [
+        ("stick/photos", "there is no directory stick"),
+        ("g/photos", "g is a file"),
+    ] {
+        beside_files(&["receiver", "--output", output], |place, exit, told| {
+            assert_eq!(exit, Some(2), "{told}");
+            assert!(
+                told.contains(cause) && !told.contains("Using local port"),
+                "{told}"
+            );
+            assert!(!place.join("stick").exists());
+        });
+    }
+    beside_files(&["receiver", "--output", "new.img/"], |place, _, told| {
+        assert!(told.contains("Using local port"), "{told}");
+        assert!(
+            !place.join("new.img").exists(),
+            "nothing is made before the user agrees"
+        );
+    });
+}
+
+#[test]
+fn what_is_wrong_with_a_pattern_or_a_message_is_told_before_anything_is_asked() {
+    for (arguments, cause) in [
+        (
+            &["sender", "g", "--exclude", "[a"][..],
+            "unclosed character class",
+        ),
+        (&["sender", "g", "--exclude", "g"], "leaves out everything"),
+        (&["sender", "--text", "-"], "no message"),
+    ] {
+        beside_files(arguments, |_, exit, told| {
+            assert_eq!(exit, Some(2), "{told}");
+            assert!(
+                told.contains(cause) && !told.contains("Using local port"),
+                "{told}"
+            );
+        });
+    }
+}

@@ -267,6 +267,9 @@ fn meeting() {
 fn messages() {
     for vector in vectors("message") {
         let message = match vector.text("message") {
+            "Limit" => Message::Limit {
+                rate: 2_500_000.try_into().expect("not zero"),
+            },
             "Accept" => Message::Accept { window: None },
             "Need" => Message::Need {
                 runs: vec![Run { start: 2, end: 5 }, Run { start: 9, end: 10 }],

@@ -47,7 +47,7 @@ use outcome::{Failure, Summary};
 use receiving::{Receiving, Target};
 use sending::Sending;
 use session::Side;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Sends what the options name to one peer.
 ///
@@ -76,6 +76,12 @@ pub async fn send(options: SendOptions, front: &mut dyn Front) -> Result<Summary
                     skipped.reason
                 )));
             }
+            if common.trace.as_deref().is_some_and(|trace| scanned.holds(trace)) {
+                return Err(Failure::usage(
+                    "the file of --trace is among what is to be sent",
+                    "name another file with --trace, or leave that one out with --exclude",
+                ));
+            }
             for pattern in &scanned.unused_patterns {
                 front.event(Event::Warning(format!("--exclude '{pattern}' matched nothing")));
             }
@@ -95,7 +101,11 @@ pub async fn send(options: SendOptions, front: &mut dyn Front) -> Result<Summary
                 vec![name.into()],
             )
         }
-        Source::Text(text) => {
+        source @ (Source::Text(_) | Source::StdinText) => {
+            let text = match source {
+                Source::Text(text) => text,
+                _ => sending::message::read(std::io::stdin())?,
+            };
             let manifest = scan::text_manifest(&text)
                 .map_err(|e| Failure::usage(e.to_string(), "put the text in a file and send that"))?;
             (manifest, transfer::source::Source::text(text), Vec::new())
@@ -137,26 +147,67 @@ pub async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> Result<S
         // Better to learn now than after both sides have met.
         usable(root)?;
     }
+    let reserved = match (&target, &common.trace) {
+        (Target::Directory(root, _), Some(trace)) => path_within(root, trace),
+        _ => None,
+    };
     run::run(Role::Receiver, &common, yes, front, |parts| {
         Receiving::new(target, parts.waker, parts.clock, parts.notices)
-            .map(|side| Box::new(side.with_outside_links(outside_links)) as Box<dyn Side>)
+            .map(|side| side.with_outside_links(outside_links))
+            .map(|side| side.limited(common.limit).sparing(reserved))
+            .map(|side| Box::new(side) as Box<dyn Side>)
             .map_err(threads)
     })
     .await
 }
 
-/// Makes the output directory if it is missing, and sees whether files can be put there.
+/// Sees whether files can be put into the output directory, or whether it can be made.
 fn usable(root: &Path) -> Result<(), Failure> {
-    if root.metadata().is_ok_and(|found| !found.is_dir()) {
-        return Err(Failure::File {
-            cause: format!("--output {} is a file, and must be a directory", root.display()),
-            next: "name the directory to put the files in; their names come from the sender".into(),
-        });
+    let is_missing = root
+        .symlink_metadata()
+        .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound);
+    let place = if is_missing {
+        receiving::parent_of(root)
+    } else {
+        root
+    };
+    let cause = match place.metadata() {
+        Ok(found) if found.is_dir() => None,
+        Ok(_) if is_missing => Some(format!("{} is a file", place.display())),
+        Ok(_) => {
+            return Err(Failure::File {
+                cause: format!("--output {} is a file, and must be a directory", root.display()),
+                next: "name the directory to put the files in; their names come from the sender".into(),
+            });
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !is_missing => {
+            Some(format!("{} is a link to nothing", root.display()))
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Some(format!("there is no directory {}", place.display()))
+        }
+        Err(e) => return Err(Failure::file("use the directory", place, &e)),
+    };
+    if let Some(cause) = cause {
+        return Err(Failure::usage(
+            format!("--output {}: {cause}", root.display()),
+            "check that the disk is there, or make the directory first; only its last part is made here",
+        ));
     }
     let key = OwnerKey::load().map_err(|e| close::failure_of(e.into()))?;
-    DiskLayer::create(root, key)
+    DiskLayer::new(place, key)
         .and_then(|layer| layer.check_writable())
-        .map_err(|e| Failure::file("write to the directory", root, &e))
+        .map_err(|e| Failure::file("write to the directory", place, &e))
+}
+
+/// The way from the output directory to a file that is to be written, if it lies in there.
+fn path_within(root: &Path, file: &Path) -> Option<PathBuf> {
+    let (root, place) = (
+        root.canonicalize().ok()?,
+        receiving::parent_of(file).canonicalize().ok()?,
+    );
+    let inside = place.strip_prefix(root).ok()?;
+    Some(inside.join(file.file_name()?))
 }
 
 /// Draws a picture of a trace.

@@ -140,6 +140,9 @@ impl Offered {
             ));
         }
         if self.root.is_some() {
+            if let Some(root) = &self.prospect.creates {
+                lines.push(format!("the directory {} will be created", root.display()));
+            }
             tell_found(&self.prospect, &mut lines);
         }
         for name in &self.prospect.taken {

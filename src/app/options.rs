@@ -161,6 +161,8 @@ pub enum Source {
     Stdin,
     /// A message to read, not to store.
     Text(String),
+    /// The same, from standard input until it ends.
+    StdinText,
 }
 
 /// What to do with symbolic links found while sending.
@@ -191,7 +193,7 @@ pub struct SendOptions {
 /// Where a receiver puts what arrives.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Destination {
-    /// Into this directory, which need not exist yet.
+    /// Into this directory, which need not exist yet; the one above it must.
     Directory(PathBuf),
     /// To standard output, one file or stream.
     Stdout,

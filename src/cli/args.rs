@@ -26,7 +26,7 @@ Examples:
   p2pcopy sender --file vm.img --localport 4300
   p2pcopy sender photos/ notes.txt --exclude '*.tmp'
   tar c dir | p2pcopy sender --file - --name dir.tar
-  p2pcopy sender --text \"the key is under the mat\"";
+  pass show wifi | p2pcopy sender --text -";
 
 const RECEIVER_EXAMPLES: &str = "\
 Examples:
@@ -124,7 +124,8 @@ pub(super) struct SenderArgs {
     /// The same with a name before it; may be repeated
     #[arg(long = "file", short = 'f', value_name = "PATH")]
     pub(super) files: Vec<PathBuf>,
-    /// Send this message instead of files; the receiver prints it, with a line end after it only on a terminal
+    /// Send this message instead of files, or - for one from standard input (at most 1 MiB): other users of this
+    /// machine can read the command line. The receiver prints it, with a line end after it only on a terminal
     #[arg(long, conflicts_with_all = ["paths", "files", "name", "exclude", "exclude_from", "links"])]
     pub(super) text: Option<String>,
     /// The name the receiver sees, for a pipe or a single path
@@ -150,7 +151,7 @@ pub(super) struct ReceiverArgs {
     /// What the sender's screen says to tell: its code (with --server), or its address
     #[arg(value_name = "CODE", conflicts_with = "peer")]
     pub(super) code: Option<String>,
-    /// Where to put what arrives, or - for standard output
+    /// Where to put what arrives, or - for standard output; made if only its last part is missing
     #[arg(long, short = 'o', value_name = "DIR", default_value = ".")]
     pub(super) output: PathBuf,
     /// Accept and resume without asking; hidden names at the top are asked about all the same
@@ -190,7 +191,8 @@ pub(super) struct CheckArgs {
 pub(super) struct PlotArgs {
     /// The file that was given to --trace
     pub(super) trace: PathBuf,
-    /// The SVG file to write; the trace's name with .svg after it if not given
+    /// The SVG file to write; the trace's name with .svg after it if not given. What is there is replaced only if it is
+    /// such a picture
     #[arg(long, short = 'o', value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
 }
@@ -238,7 +240,7 @@ pub(super) struct CommonArgs {
     /// Do not ask to compare words when a bare IP:PORT was pasted: whoever sits in the middle can read all
     #[arg(long, help_heading = "Finding the peer")]
     pub(super) insecure: bool,
-    /// Most to send: 20mbit, 2MB/s
+    /// Most to send, or on the receiver most to let come: 20mbit, 2MB/s
     #[arg(long, value_name = "RATE", value_parser = values::rate, help_heading = "Speed")]
     pub(super) limit: Option<u64>,
     /// Which congestion control sends
@@ -250,7 +252,8 @@ pub(super) struct CommonArgs {
     /// Do not put the address on the terminal's clipboard
     #[arg(long, help_heading = "Output")]
     pub(super) no_clipboard: bool,
-    /// Write what the connection does to FILE, one JSON object a line; p2pcopy plot draws it
+    /// Write what the connection does to FILE, one JSON object a line; p2pcopy plot draws it. What is there is replaced
+    /// only if it is a trace
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(super) trace: Option<PathBuf>,
     /// Events as JSON lines on standard output

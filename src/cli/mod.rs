@@ -66,7 +66,9 @@ impl Task {
     /// Where answers come from: not from standard input when that is the payload.
     fn input(&self) -> Input {
         match self {
-            Task::Send(options) if options.source == Source::Stdin => Input::Terminal,
+            Task::Send(options) if matches!(options.source, Source::Stdin | Source::StdinText) => {
+                Input::Terminal
+            }
             _ => Input::Stdin,
         }
     }

@@ -397,6 +397,10 @@ fn arguments_become_options() {
         (options.source, options.name.as_deref()),
         (Source::Stdin, Some("dir.tar"))
     );
+    let Ok(Task::Send(options)) = task(&["sender", "--text", "-"]) else {
+        panic!("not a sender");
+    };
+    assert_eq!(options.source, Source::StdinText);
     let Ok(Task::Receive(options)) = task(&["receive", "-o", "-", "-y"]) else {
         panic!("not a receiver");
     };

@@ -25,6 +25,7 @@ pub(super) fn sender(args: SenderArgs) -> Result<SendOptions, Failure> {
     let mut paths = args.files;
     paths.extend(args.paths);
     let source = match (args.text, paths.as_slice()) {
+        (Some(dash), _) if dash == "-" => Source::StdinText,
         (Some(text), _) => Source::Text(text),
         (None, []) => {
             return Err(Failure::usage(

@@ -48,6 +48,9 @@ pub enum Breach {
     /// A claim to hold blocks that do not exist, or twice.
     #[error("a claim to hold blocks that do not exist")]
     HoldsNoSuchBlock,
+    /// A claim that claims nothing, where more are to follow.
+    #[error("an empty claim to hold blocks")]
+    HoldsNothing,
     /// Progress that goes back, or over what was sent.
     #[error("progress over what was sent, or backwards")]
     Progress,

@@ -57,9 +57,12 @@ impl DiskLayer {
         })
     }
 
-    /// Confines itself to `root`, making it first if it is missing.
+    /// Confines itself to `root`, making it first if it is missing: only its last component, so that nothing is made
+    /// in place of a disk that is not mounted.
     pub fn create(root: &Path, key: OwnerKey) -> io::Result<DiskLayer> {
-        Dir::create_ambient_dir_all(root, ambient_authority())?;
+        if !root.is_dir() {
+            std::fs::create_dir(root)?;
+        }
         DiskLayer::new(root, key)
     }
 

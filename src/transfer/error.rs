@@ -98,6 +98,9 @@ pub enum LocalError {
         /// Which rule is in the way.
         why: Malformed,
     },
+    /// What is offered has the name of a file that this run writes.
+    #[error("{} is offered, and is where this run writes its trace", .0.display())]
+    Reserved(PathBuf),
     /// A pipe, a device or the like.
     #[error("{} is neither a file nor a directory", .0.display())]
     NotSendable(PathBuf),
@@ -204,6 +207,7 @@ impl LocalError {
             LocalError::Unlistable { .. } => {
                 "send it in parts, or packed: tar c PATHS | p2pcopy sender --file - --name all.tar"
             }
+            LocalError::Reserved(_) => "name another file with --trace, outside the output directory",
             LocalError::NotSendable(_) => {
                 "name files or directories; a pipe is sent with: p2pcopy sender --file - < PIPE"
             }

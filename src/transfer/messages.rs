@@ -9,6 +9,8 @@
 //! ```
 //! Numbers are big-endian. A body longer or shorter than its fields is malformed.
 
+use std::num::NonZeroU64;
+
 use super::BlockIndex;
 use super::blocks::{Cv, Root};
 use super::error::{FailureCode, Malformed};
@@ -45,6 +47,11 @@ pub enum Message {
     Accept {
         /// Set when the receiver takes the content in order only: how many blocks the sender may run ahead.
         window: Option<u32>,
+    },
+    /// R→S, before Accept: send no faster than this.
+    Limit {
+        /// Bytes a second on the wire; never zero.
+        rate: NonZeroU64,
     },
     /// R→S: the user, or the receiver's disk, does not want it.
     Refuse {
@@ -110,6 +117,7 @@ impl Message {
             Message::Offer(head) => head.encode(out),
             Message::ManifestChunk(bytes) => out.extend_from_slice(bytes),
             Message::Accept { window } => out.extend_from_slice(&window.unwrap_or(0).to_be_bytes()),
+            Message::Limit { rate } => out.extend_from_slice(&rate.get().to_be_bytes()),
             Message::Refuse { text } => put_text(out, text),
             Message::Have { runs, last } => {
                 out.push(u8::from(*last));
@@ -141,6 +149,7 @@ impl Message {
             Message::Offer(_) => "an offer",
             Message::ManifestChunk(_) => "a part of a list",
             Message::Accept { .. } => "an acceptance",
+            Message::Limit { .. } => "a limit",
             Message::Refuse { .. } => "a refusal",
             Message::Have { .. } => "a claim to hold blocks",
             Message::Hashes { .. } => "hashes",
@@ -166,6 +175,7 @@ impl Message {
             Message::Done { .. } => 11,
             Message::Finished { .. } => 12,
             Message::Failed { .. } => 13,
+            Message::Limit { .. } => 14,
         }
     }
 
@@ -209,6 +219,9 @@ impl Message {
             13 => Message::Failed {
                 code: code_from_wire(r.u8()?)?,
                 text: text(&mut r)?,
+            },
+            14 => Message::Limit {
+                rate: NonZeroU64::new(r.u64()?).ok_or(Malformed::Value("limit"))?,
             },
             _ => return Err(Malformed::Value("message type")),
         };
@@ -336,6 +349,9 @@ mod tests {
         vec![
             Message::Offer(head),
             Message::ManifestChunk(vec![1, 2, 3]),
+            Message::Limit {
+                rate: NonZeroU64::new(2_500_000).unwrap(),
+            },
             Message::Accept { window: None },
             Message::Accept { window: Some(16) },
             Message::Refuse { text: "no".into() },
@@ -411,7 +427,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn random_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), kind in 0u8..15) {
+        fn random_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), kind in 0u8..16) {
             let mut reader = MessageReader::new();
             let mut wire = vec![kind];
             wire.extend_from_slice(&(bytes.len() as u16).to_be_bytes());

@@ -6,6 +6,7 @@
 //! [`ReceiveSession::poll_event`]. Content goes to the assembler and never passes through here.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::blocks::Root;
@@ -176,6 +177,11 @@ impl ReceiveSession {
         self.events.push_back(ReceiveEvent::Offer(offer.clone()));
         self.offered = Some((offer, Arc::new(manifest)));
         Ok(())
+    }
+
+    /// The sender shall send no faster than this, bytes a second. To be said before [`ReceiveSession::accept`].
+    pub fn limit(&mut self, rate: NonZeroU64) {
+        self.queue.push_back(Message::Limit { rate });
     }
 
     /// The user wants it. `window`: for content that is taken in order only, how many blocks the sender may run

@@ -112,6 +112,12 @@ impl Scanned {
         }
     }
 
+    /// Whether what lies at `path` is among it, under whatever name, as far as the system can tell.
+    pub(crate) fn holds(&self, path: &Path) -> bool {
+        let found = origin::typed_metadata(path).map(|found| Identity::of(&found));
+        found.is_ok_and(|found| found.inode != 0 && self.identities.iter().any(|i| i.is_node_of(&found)))
+    }
+
     /// What entry `index` looked like.
     pub fn identity(&self, index: EntryIndex) -> Identity {
         self.identities

@@ -6,6 +6,7 @@
 //! bytes of a block that was read for sending go to the connection; they never pass through here.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::blocks::{Cv, Root, RootBuilder};
@@ -24,6 +25,9 @@ const MAX_NEEDS_PER_BLOCK: u64 = 4;
 
 /// Most runs a peer's claim to hold parts of a stream may have.
 const MAX_STREAM_RUNS: usize = 1 << 16;
+
+/// Messages that wait for room on the control stream before no further block is read: at most 32 KiB each.
+const MAX_UNSENT: usize = 64;
 
 /// Why a block is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,17 +58,18 @@ pub enum SendEvent {
     /// All of the list is on its way: the other user can be asked.
     Listed,
     /// The other user said yes.
-    Accepted,
+    Accepted {
+        /// Most bytes a second that the receiver wants to come.
+        limit: Option<NonZeroU64>,
+    },
     /// Content flows; so many bytes of it the receiver holds already.
     Started {
         /// Bytes that need not be sent.
         held: u64,
     },
-    /// The receiver has verified so many blocks, all those below `low` among them.
+    /// The receiver has verified more.
     Progress {
-        /// All below it are verified; [`super::source::Source::release`] them.
-        low: BlockIndex,
-        /// Verified in all.
+        /// Blocks that are verified in all.
         blocks: u32,
     },
     /// The receiver has everything under its final name.
@@ -103,7 +108,10 @@ pub struct SendSession {
 
     total: Option<u64>,
     window: Option<u32>,
+    limit: Option<NonZeroU64>,
     low: u32,
+    /// Blocks the receiver has verified in all.
+    verified: u32,
     /// Blocks the receiver believes to hold.
     have: RunSet,
     /// Blocks it asked for.
@@ -136,7 +144,9 @@ impl SendSession {
             hashes: None,
             events: VecDeque::new(),
             total,
+            limit: None,
             low: 0,
+            verified: 0,
             have: RunSet::new(),
             need: RunSet::new(),
             needed: 0,
@@ -181,27 +191,23 @@ impl SendSession {
             (Message::Refuse { text }, Stage::Listing | Stage::Listed | Stage::Accepted) => {
                 return Err(TransferError::Refused(text));
             }
+            (Message::Limit { rate }, Stage::Listed) => {
+                self.limit = Some(rate);
+            }
             (Message::Accept { window }, Stage::Listed) => {
                 self.window = match (self.window, window) {
                     (Some(a), Some(b)) => Some(a.min(b)),
                     (a, b) => a.or(b),
                 };
                 self.stage = Stage::Accepted;
-                self.events.push_back(SendEvent::Accepted);
+                self.events.push_back(SendEvent::Accepted { limit: self.limit });
             }
             (Message::Have { runs, last }, Stage::Accepted) => self.on_have(&runs, last)?,
             (Message::Need { runs }, Stage::Flowing | Stage::Checking | Stage::Done) => {
                 self.on_need(&runs)?
             }
             (Message::Verified { low, blocks }, Stage::Flowing | Stage::Checking | Stage::Done) => {
-                if low < self.low || blocks < low || blocks > self.hashed.len() {
-                    return Err(Breach::Progress.into());
-                }
-                self.low = low;
-                self.events.push_back(SendEvent::Progress {
-                    low: BlockIndex::new(low),
-                    blocks,
-                });
+                self.on_verified(low, blocks)?;
             }
             (Message::Finished { root }, Stage::Done) => {
                 if self.own_root() != Some(root) {
@@ -215,6 +221,24 @@ impl SendSession {
         Ok(())
     }
 
+    fn on_verified(&mut self, low: u32, blocks: u32) -> Result<(), TransferError> {
+        let backwards = low < self.low || blocks < self.verified || blocks < low;
+        if backwards || low > self.hashed.first_gap(0) || blocks > self.hashed.len() {
+            return Err(Breach::Progress.into());
+        }
+        // What says nothing new costs nothing: the peer may send any number of it.
+        if (low, blocks) != (self.low, self.verified) {
+            (self.low, self.verified) = (low, blocks);
+            self.events.push_back(SendEvent::Progress { blocks });
+        }
+        Ok(())
+    }
+
+    /// Blocks below this one are verified at the other end.
+    pub fn verified_below(&self) -> BlockIndex {
+        BlockIndex::new(self.low)
+    }
+
     fn on_have(&mut self, runs: &[Run], last: bool) -> Result<(), TransferError> {
         let blocks = self.total.map_or(u32::MAX, block_count);
         for run in runs {
@@ -225,6 +249,9 @@ impl SendSession {
         }
         if self.manifest.is_stream() && self.have.run_count() > MAX_STREAM_RUNS {
             return Err(Malformed::TooMuch("runs of blocks").into());
+        }
+        if runs.is_empty() && !last {
+            return Err(Breach::HoldsNothing.into());
         }
         if last {
             self.stage = Stage::Flowing;
@@ -245,7 +272,10 @@ impl SendSession {
             let held = self.have.remove(block);
             if block < self.send_cursor || (held && !self.manifest.is_stream()) {
                 self.need.insert(block, block + 1);
-            } else if !held && self.manifest.is_stream() && block > self.send_cursor + ORDERED_WINDOW {
+            } else if !held
+                && self.manifest.is_stream()
+                && block > self.send_cursor.saturating_add(ORDERED_WINDOW)
+            {
                 return Err(Breach::NeedsNoSuchBlock.into());
             }
         }
@@ -262,7 +292,8 @@ impl SendSession {
             self.need.remove(block);
             return Some(self.read(block, Purpose::Send));
         }
-        if self.stage != Stage::Flowing {
+        // A peer that does not read what it is told is told no more.
+        if self.stage != Stage::Flowing || self.queue.len() >= MAX_UNSENT {
             return None;
         }
         let known = self.total.map_or(block_count(MAX_CONTENT), block_count);

@@ -313,3 +313,111 @@ fn bytes_of_blocks_end_with_the_content() {
     assert_eq!(bytes_of([run(0, 1), run(2, 3)], Some(2 * block + 7)), block + 7);
     assert_eq!(bytes_of([run(0, 2)], None), 2 * block);
 }
+
+/// A sender whose receiver has accepted and holds nothing.
+fn accepted_by(m: Arc<Manifest>, before: &[Message]) -> SendSession {
+    let mut s = SendSession::new(m);
+    let mut out = Vec::new();
+    while s.poll_output(&mut out) {}
+    let have = Message::Have {
+        runs: vec![],
+        last: true,
+    };
+    s.handle_bytes(&wire(before)).unwrap();
+    s.handle_bytes(&wire(&[Message::Accept { window: None }, have]))
+        .unwrap();
+    s
+}
+
+fn read_of(block: BlockIndex) -> BlockRead {
+    BlockRead {
+        len: BLOCK_LEN,
+        hash: hash_block(block, &vec![0; BLOCK_LEN]),
+        stream_end: None,
+    }
+}
+
+#[test]
+fn progress_only_grows_and_what_says_nothing_new_is_no_event() {
+    let four = 4 * BLOCK_LEN as u64;
+    let read = |blocks: &[u32]| {
+        let mut s = accepted_by(manifest(&[("a", four)]), &[]);
+        for &block in blocks {
+            s.on_read(BlockIndex::new(block), &read_of(BlockIndex::new(block)));
+        }
+        while s.poll_event().is_some() {}
+        s
+    };
+    let verified = |low, blocks| wire(&[Message::Verified { low, blocks }]);
+    let mut s = read(&[0, 1, 3]);
+    for (low, blocks, news) in [
+        (0, 0, false),
+        (1, 2, true),
+        (1, 2, false),
+        (1, 3, true),
+        (2, 3, true),
+    ] {
+        s.handle_bytes(&verified(low, blocks)).unwrap();
+        assert_eq!(
+            s.poll_event(),
+            news.then_some(SendEvent::Progress { blocks }),
+            "{low} {blocks}"
+        );
+    }
+    assert_eq!(s.verified_below(), BlockIndex::new(2));
+    // Backwards in one or the other, below more than in all, over a gap, over what was read.
+    for (low, blocks) in [(1, 3), (2, 2), (3, 2), (3, 3), (2, 4)] {
+        let mut s = read(&[0, 1, 3]);
+        s.handle_bytes(&verified(2, 3)).unwrap();
+        let outcome = s.handle_bytes(&verified(low, blocks));
+        assert!(
+            matches!(outcome, Err(TransferError::PeerMisbehaved(Breach::Progress))),
+            "{low} {blocks}"
+        );
+    }
+}
+
+#[test]
+fn a_receiver_that_reads_nothing_is_told_only_so_much() {
+    let blocks = 1000;
+    let m = manifest(&[("a", u64::from(blocks) * BLOCK_LEN as u64)]);
+    let mut s = accepted_by(m, &[]);
+    let mut read = 0;
+    // Every other block, so that no two hashes share a message.
+    while let Some(Work::Read { block, .. }) = s.next_work(true) {
+        let scattered = BlockIndex::new((block.get() * 2) % (blocks - 1));
+        s.on_read(scattered, &read_of(scattered));
+        read += 1;
+        assert!(read < 100, "no bound");
+    }
+    assert!(read >= 64);
+    // As soon as it reads again, the work goes on.
+    assert!(s.poll_output(&mut Vec::new()));
+    assert!(s.next_work(true).is_some());
+}
+
+#[test]
+fn the_receivers_limit_reaches_the_sender_before_the_content() {
+    let limit = |rate: u64| Message::Limit {
+        rate: rate.try_into().unwrap(),
+    };
+    let m = manifest(&[("a", 1)]);
+    let mut s = accepted_by(Arc::clone(&m), &[limit(9), limit(2_500_000)]);
+    let events: Vec<_> = std::iter::from_fn(|| s.poll_event()).collect();
+    assert!(events.contains(&SendEvent::Accepted {
+        limit: 2_500_000.try_into().ok()
+    }));
+    let outcome = s.handle_bytes(&wire(&[limit(1)]));
+    assert!(matches!(
+        outcome,
+        Err(TransferError::PeerMisbehaved(Breach::OutOfTurn("a limit")))
+    ));
+    let mut s = accepted_by(m, &[]);
+    let events: Vec<_> = std::iter::from_fn(|| s.poll_event()).collect();
+    assert!(events.contains(&SendEvent::Accepted { limit: None }));
+    let empty = Message::Have {
+        runs: vec![],
+        last: false,
+    };
+    assert!(s.handle_bytes(&wire(&[empty])).is_err());
+}

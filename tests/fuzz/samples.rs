@@ -189,6 +189,9 @@ fn messages() -> Vec<Vec<u8>> {
         Message::Offer(ListHead::of(&tree())),
         Message::Offer(ListHead::of(&one_file())),
         Message::ManifestChunk(vec![1, 2, 3]),
+        Message::Limit {
+            rate: 2_500_000.try_into().expect("not zero"),
+        },
         Message::Accept { window: Some(16) },
         Message::Refuse { text: "no".into() },
         Message::Have {

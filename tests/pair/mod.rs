@@ -193,12 +193,12 @@ fn drive<S: Store>(
         }
         while let Some(event) = send.poll_event() {
             match event {
-                SendEvent::Progress { low, .. } => source.release(low),
+                SendEvent::Progress { .. } => source.release(send.verified_below()),
                 SendEvent::Finished { root } => {
                     assert_eq!(outcome.root, Some(root));
                     finished = true;
                 }
-                SendEvent::Listed | SendEvent::Accepted | SendEvent::Started { .. } => {}
+                SendEvent::Listed | SendEvent::Accepted { .. } | SendEvent::Started { .. } => {}
             }
         }
         if finished {

@@ -4,6 +4,7 @@ use super::Target;
 use crate::net::Waker;
 use crate::transfer::disk::DiskLayer;
 use crate::transfer::error::{LocalError, TransferError};
+use crate::transfer::layer::Layer;
 use crate::transfer::manifest::Manifest;
 use crate::transfer::offer::Offer;
 use crate::transfer::ordered::OrderedSink;
@@ -135,6 +136,7 @@ impl Disk {
     ) -> Result<(), TransferError> {
         let done = match job {
             Job::Look(offer) => Done::Looked(Box::new(match &self.target {
+                Target::Directory(root, _) if root.symlink_metadata().is_err() => prospect_of_none(root)?,
                 Target::Directory(root, _) => staging::prospect(&open_directory(root)?, &offer)?,
                 Target::Stdout => Prospect::default(),
             })),
@@ -163,6 +165,28 @@ impl Disk {
         // The network thread listens until the run is over.
         let _ = tell.send(done);
         Ok(())
+    }
+}
+
+/// What an offer would meet in a directory that is yet to be made: nothing.
+fn prospect_of_none(root: &Path) -> Result<Prospect, LocalError> {
+    let key = OwnerKey::load()?;
+    let resumable = key.is_lasting();
+    let above = parent_of(root);
+    let layer = DiskLayer::new(above, key).map_err(|e| LocalError::new("open", above, e))?;
+    Ok(Prospect {
+        resumable,
+        creates: Some(root.to_owned()),
+        free: layer.free_space(),
+        ..Prospect::default()
+    })
+}
+
+/// The directory that a directory is made in.
+pub(in crate::app) fn parent_of(root: &Path) -> &Path {
+    match root.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod disk;
 
+pub(super) use self::disk::parent_of;
+
 use self::disk::{Done, Job};
 use super::close;
 use super::command::{Command, Notice};
@@ -24,6 +26,7 @@ use crate::transfer::runs::RunSet;
 use crate::transfer::staging::Prospect;
 use crate::transfer::store::{StoreEvent, StoreJob};
 use crate::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW, bytes_of};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
@@ -59,6 +62,10 @@ pub struct Receiving {
     notices: UnboundedSender<Notice>,
     clock: Clock,
     target: Target,
+    /// Most bytes a second that the user wants to come.
+    limit: Option<NonZeroU64>,
+    /// A file of this run in the output directory that nothing may replace: its path from there.
+    reserved: Option<PathBuf>,
     /// A message sent as text, once it is verified.
     message: Arc<Mutex<Vec<u8>>>,
     out: Vec<u8>,
@@ -91,6 +98,8 @@ impl Receiving {
             notices,
             clock,
             target,
+            limit: None,
+            reserved: None,
             message,
             out: Vec::new(),
             held: 0,
@@ -106,6 +115,20 @@ impl Receiving {
     #[must_use]
     pub fn with_outside_links(mut self, links: OutsideLinks) -> Self {
         self.session.set_outside_links(links);
+        self
+    }
+
+    /// Has the sender send no more than this, bytes a second.
+    #[must_use]
+    pub fn limited(mut self, limit: Option<u64>) -> Self {
+        self.limit = limit.and_then(NonZeroU64::new);
+        self
+    }
+
+    /// Takes nothing that would replace this file of the run's own: its path from the output directory.
+    #[must_use]
+    pub fn sparing(mut self, reserved: Option<PathBuf>) -> Self {
+        self.reserved = reserved;
         self
     }
 
@@ -247,6 +270,12 @@ impl Receiving {
                     BUFFERS
                 };
                 self.assembler = Some(Assembler::new(buffers, manifest.total()));
+                if let (Some(path), Target::Directory(root, Conflicts::Overwrite | Conflicts::Update)) =
+                    (&self.reserved, &self.target)
+                    && manifest.lists(path)
+                {
+                    return Err(LocalError::Reserved(root.join(path)).into());
+                }
                 self.job(Job::Open { offer, manifest });
             }
             ReceiveEvent::Job(job) => {
@@ -358,6 +387,9 @@ impl Side for Receiving {
     fn on_command(&mut self, command: Command) {
         if matches!(command, Command::Accept) {
             self.started = Some(self.clock.now());
+            if let Some(limit) = self.limit {
+                self.session.limit(limit);
+            }
             self.session.accept(self.is_ordered().then_some(ORDERED_WINDOW));
         }
     }

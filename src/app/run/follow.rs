@@ -7,7 +7,6 @@ use crate::app::gate::ToCompare;
 use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::options::Common;
 use crate::app::outcome::{Failure, Party, Summary};
-use crate::app::trace::Trace;
 use crate::app::units;
 use crate::app::wording::{Pace, describe};
 use crate::protocol::Role;
@@ -35,7 +34,6 @@ impl Lobby {
         front: &mut dyn Front,
     ) -> Result<Summary, Failure> {
         let mut pace = Pace::default();
-        let mut trace = common.trace.as_deref().map(Trace::create).transpose()?;
         let mut link: Option<Link> = None;
         let mut _awake: Option<Awake> = None;
         // A wait for the slot is told only if the own network did not have the peer at once.
@@ -126,7 +124,7 @@ impl Lobby {
                     front.event(Event::Stats(describe(&stats)));
                 }
                 Some(Notice::Sample { at, done, stats }) => {
-                    if let Some(trace) = &mut trace {
+                    if let Some(trace) = &mut self.trace {
                         trace.write(role, at, done, &stats);
                     }
                 }

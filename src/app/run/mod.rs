@@ -13,6 +13,7 @@ use super::machine::{controller, hardware_aes};
 use super::options::Common;
 use super::outcome::{Failure, Summary};
 use super::session::{Session, Settings, Side};
+use super::trace::Trace;
 use super::units::Size;
 use super::wording::{tell_clock, tell_network};
 use crate::net::{self, Driver, Waker};
@@ -114,7 +115,9 @@ pub(super) async fn run(
         // Better to learn now than after the servers have been asked.
         Address::parse_other(text, role).map_err(peer_option)?;
     }
+    let trace = common.trace.as_deref().map(Trace::create).transpose()?;
     let mut lobby = Lobby::open(role, common, front, side)?;
+    lobby.trace = trace;
     let ran = lobby.run(role, common, yes, front).await;
     lobby.leave(ran).await
 }
@@ -129,6 +132,7 @@ struct Lobby {
     ipv6: Option<(u8, u16)>,
     seed: [u8; 32],
     linked: bool,
+    trace: Option<Trace>,
     /// A server knows of us.
     meets: bool,
 }
@@ -223,6 +227,7 @@ impl Lobby {
             ipv6,
             seed,
             linked: false,
+            trace: None,
             meets: false,
         })
     }

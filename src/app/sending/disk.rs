@@ -1,11 +1,16 @@
 //! The sender's disk thread: reads and hashes blocks, and looks at the end whether what was sent has changed.
 
+use super::READ_AHEAD;
 use crate::net::Waker;
 use crate::transfer::BlockIndex;
 use crate::transfer::error::TransferError;
 use crate::transfer::send::Purpose;
 use crate::transfer::source::{BlockRead, Source};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+
+/// Jobs that can wait: reads ahead, one block again, one look at the files. What the peer says only makes them,
+/// so a thread that waits for a pipe has no more than these before it.
+const MAX_JOBS: usize = READ_AHEAD + 2;
 
 /// For the disk thread.
 pub(super) enum Job {
@@ -13,6 +18,8 @@ pub(super) enum Job {
         block: BlockIndex,
         purpose: Purpose,
         buffer: Vec<u8>,
+        /// Blocks below this one are verified at the other end: a pipe need not keep them.
+        verified: BlockIndex,
     },
     /// A block that was dropped to save memory and of which a piece was lost.
     Again {
@@ -20,7 +27,6 @@ pub(super) enum Job {
         buffer: Vec<u8>,
     },
     Check,
-    Release(BlockIndex),
 }
 
 /// From the disk thread.
@@ -40,8 +46,8 @@ pub(super) enum Done {
 }
 
 /// Starts the thread, which ends with its jobs or its first failure. `waker` is called when there is news.
-pub(super) fn start(source: Source, waker: Waker) -> std::io::Result<(Sender<Job>, Receiver<Done>)> {
-    let (jobs, todo) = channel();
+pub(super) fn start(source: Source, waker: Waker) -> std::io::Result<(SyncSender<Job>, Receiver<Done>)> {
+    let (jobs, todo) = sync_channel(MAX_JOBS);
     let (tell, done) = channel();
     std::thread::Builder::new()
         .name("disk".into())
@@ -57,21 +63,21 @@ fn run(mut source: Source, todo: &Receiver<Job>, tell: &Sender<Done>, waker: &Wa
                 block,
                 purpose,
                 mut buffer,
-            } => source.read_block(block, &mut buffer).map(|read| Done::Read {
-                block,
-                purpose,
-                buffer,
-                read,
-            }),
+                verified,
+            } => {
+                source.release(verified);
+                source.read_block(block, &mut buffer).map(|read| Done::Read {
+                    block,
+                    purpose,
+                    buffer,
+                    read,
+                })
+            }
             // False means bytes of a pipe that were verified meanwhile: nobody will miss them.
             Job::Again { block, mut buffer } => source
                 .read_range(block.start(), &mut buffer)
                 .map(|_| Done::Again { block, buffer }),
             Job::Check => source.check_unchanged().map(|()| Done::Checked),
-            Job::Release(low) => {
-                source.release(low);
-                continue;
-            }
         };
         let failed = done.is_err();
         if tell.send(done.unwrap_or_else(Done::Failed)).is_err() {

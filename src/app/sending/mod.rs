@@ -1,6 +1,7 @@
 //! The sender's side of a session: reads and hashes on the disk thread, hands blocks to the connection.
 
 mod disk;
+pub(super) mod message;
 
 use self::disk::{Done, Job};
 use super::close;
@@ -18,7 +19,7 @@ use crate::transfer::source::Source;
 use crate::transfer::{BLOCK_LEN, BlockIndex};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, SyncSender};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// Blocks asked of the disk at once.
@@ -27,7 +28,7 @@ const READ_AHEAD: usize = 4;
 /// The sending side.
 pub struct Sending {
     session: SendSession,
-    jobs: Sender<Job>,
+    jobs: SyncSender<Job>,
     done: Receiver<Done>,
     /// Jobs the disk thread has not answered.
     jobs_open: u64,
@@ -86,10 +87,9 @@ impl Sending {
     }
 
     fn job(&mut self, job: Job) {
-        let is_answered = !matches!(job, Job::Release(_));
-        // The disk thread lives as long as its channel; it is gone only after it failed, and said so.
-        if self.jobs.send(job).is_ok() {
-            self.jobs_open += u64::from(is_answered);
+        // There is always room. The disk thread is gone only after it failed, and said so.
+        if self.jobs.try_send(job).is_ok() {
+            self.jobs_open += 1;
         }
     }
 
@@ -156,6 +156,7 @@ impl Sending {
                         block,
                         purpose,
                         buffer,
+                        verified: self.session.verified_below(),
                     });
                 }
                 Some(Work::CheckSource) => {
@@ -190,17 +191,20 @@ impl Sending {
     fn on_event(&mut self, event: SendEvent, connection: &mut Connection) {
         match event {
             SendEvent::Listed => drop(self.notices.send(Notice::Listed)),
-            SendEvent::Accepted => self.started = Some(self.clock.now()),
+            SendEvent::Accepted { limit } => {
+                let now = self.clock.now();
+                self.started = Some(now);
+                if let Some(limit) = limit {
+                    connection.lower_limit(now, limit.get());
+                }
+            }
             SendEvent::Started { held } => {
                 let _ = self.notices.send(Notice::Started {
                     held,
                     total: self.session.total(),
                 });
             }
-            SendEvent::Progress { low, blocks } => {
-                self.verified = u64::from(blocks) * BLOCK_LEN as u64;
-                self.job(Job::Release(low));
-            }
+            SendEvent::Progress { blocks } => self.verified = u64::from(blocks) * BLOCK_LEN as u64,
             SendEvent::Finished { root } => {
                 let now = self.clock.now();
                 let bytes = self.session.total().unwrap_or(0);

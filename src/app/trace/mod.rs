@@ -1,7 +1,10 @@
 //! `--trace`: the connection's numbers as JSON lines, fifty a second, to see why a transfer was slow; and the
 //! picture that `p2pcopy plot` makes of them.
 
+mod own_file;
 mod plot;
+
+use self::own_file::FileKind;
 
 use super::event::{Event, Front};
 use super::options::PlotOptions;
@@ -13,16 +16,28 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
+/// What a trace is known by.
+const TRACE: FileKind = FileKind {
+    name: "a trace",
+    start: "{\"time_s\":",
+    option: "--trace",
+};
+
+/// What a picture is known by.
+const PICTURE: FileKind = FileKind {
+    name: "a picture of a trace",
+    start: "<svg xmlns=\"http://www.w3.org/2000/svg\"",
+    option: "--output",
+};
+
 /// A trace being written.
 #[derive(Debug)]
 pub(super) struct Trace(File);
 
 impl Trace {
-    /// Creates the file; replaces one that is there.
+    /// Creates the file, or empties an earlier trace.
     pub(super) fn create(path: &Path) -> Result<Self, Failure> {
-        File::create(path)
-            .map(Trace)
-            .map_err(|e| Failure::file("create", path, &e))
+        TRACE.create(path).map(Trace)
     }
 
     /// One line: seconds since the run began, bytes, bytes a second, milliseconds; counters count from the start.
@@ -119,7 +134,7 @@ pub(super) fn draw(options: &PlotOptions, front: &mut dyn Front) -> Result<Summa
             "name the file that was given to --trace",
         )
     })?;
-    let written = File::create(picture).and_then(|mut file| file.write_all(svg.as_bytes()));
+    let written = PICTURE.create(picture)?.write_all(svg.as_bytes());
     written.map_err(|e| Failure::file("write", picture, &e))?;
     front.event(Event::Info(format!("Wrote {}", picture.display())));
     Ok(Summary::default())
@@ -154,6 +169,10 @@ mod tests {
             mtu: 1200,
             limit: Limit::Peer,
         };
+        // Twice: an earlier trace is replaced.
+        Trace::create(&path)
+            .unwrap()
+            .write(Role::Sender, Time::ZERO, 5, &stats);
         Trace::create(&path)
             .unwrap()
             .write(Role::Sender, Time::from_nanos(1_250_000_000), 9, &stats);

@@ -34,6 +34,8 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// Copies of CLOSE, in case some are lost.
+/// Least limit a peer may set, bytes a second: about a packet, or nothing would ever move.
+const LEAST_LIMIT: u64 = 1_500;
 const CLOSE_COPIES: u8 = 4;
 /// Time between those copies.
 const CLOSE_INTERVAL: Duration = Duration::from_millis(30);
@@ -243,9 +245,12 @@ impl Connection {
         now.since(self.last_heard)
     }
 
-    /// Sets the user's limit, bytes a second.
-    pub fn set_limit(&mut self, now: Time, bytes_per_second: Option<u64>) {
-        self.recovery.pacer().set_limit(now, bytes_per_second);
+    /// The peer's user wants no more than this, bytes a second: the smaller limit holds. Less than a packet a second
+    /// is taken for that.
+    pub(crate) fn lower_limit(&mut self, now: Time, bytes_per_second: u64) {
+        let pacer = self.recovery.pacer();
+        let own = pacer.limit().unwrap_or(u64::MAX);
+        pacer.set_limit(now, Some(own.min(bytes_per_second.max(LEAST_LIMIT))));
     }
 
     /// Counters and estimates.

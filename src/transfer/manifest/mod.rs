@@ -9,7 +9,7 @@ mod door;
 mod links;
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use self::builder::{ListBound, ManifestBuilder, Trust};
 pub use self::links::{LeftOut, OutsideLinks};
@@ -242,6 +242,15 @@ impl Manifest {
             at = entry.parent;
         }
         chain.into_iter().rev().collect()
+    }
+
+    /// Whether an entry has this path, or one that some disk takes for it.
+    pub(crate) fn lists(&self, path: &Path) -> bool {
+        let key = |path: &Path| names::likeness(&names::bytes_from_os(path.as_os_str()));
+        let (wanted, depth) = (key(path), path.components().count());
+        self.iter().any(|(i, _)| {
+            usize::from(self.slots[i.0 as usize].depth) + 1 == depth && key(&self.path(i)) == wanted
+        })
     }
 
     /// How many names were changed to be safe, and the first [`MAX_CHANGED`] of them in the order of the list.

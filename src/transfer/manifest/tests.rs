@@ -50,6 +50,33 @@ fn wire(m: &Manifest) -> Vec<u8> {
 }
 
 #[test]
+fn a_list_knows_its_paths_in_any_case() {
+    let mut builder = ManifestBuilder::new(Trust::Own);
+    let entry = |kind, parent, name| Entry {
+        kind,
+        parent,
+        name,
+        size: 0,
+        mtime: 0,
+        mode: 0o644,
+        target: b"",
+    };
+    let dir = builder.add(entry(Kind::Dir, None, b"Logs")).unwrap();
+    builder.add(entry(Kind::File, Some(dir), b"trace.json")).unwrap();
+    let list = builder.finish().unwrap();
+    for (path, listed) in [
+        ("Logs", true),
+        ("Logs/trace.json", true),
+        ("logs/TRACE.json", true),
+        ("trace.json", false),
+        ("Logs/trace", false),
+        ("Logs/trace.json/x", false),
+    ] {
+        assert_eq!(list.lists(path.as_ref()), listed, "{path}");
+    }
+}
+
+#[test]
 fn wire_form_round_trips_in_chunks_of_any_size() {
     let m = sample();
     for limit in [1, 50, 60, 100, 1000] {

@@ -42,6 +42,8 @@ pub struct Prospect {
     pub strangers: Vec<PathBuf>,
     /// Whether a later run could resume this transfer.
     pub resumable: bool,
+    /// The output directory, if it is yet to be made.
+    pub creates: Option<PathBuf>,
     /// Top-level names that are taken.
     pub taken: Vec<SafeName>,
     /// Bytes free, where that can be known.

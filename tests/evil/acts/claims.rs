@@ -173,7 +173,6 @@ impl Read for Stalled {
 }
 
 #[test]
-#[ignore = "until jobs of the sender's disk thread are bounded (A14)"]
 fn a_flood_of_progress_while_the_pipe_stalls_costs_no_memory() {
     let (hold, stalled) = channel();
     receiver(move |evil| {

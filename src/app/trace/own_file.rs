@@ -1,0 +1,121 @@
+//! Files that the program writes under a name the user gave: one that is there is replaced only if it is of the same
+//! kind, so that a slip on the command line destroys nothing.
+
+use crate::app::outcome::Failure;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek};
+use std::path::Path;
+
+/// A kind of file.
+pub(super) struct FileKind {
+    /// With its article.
+    pub(super) name: &'static str,
+    /// What every such file begins with.
+    pub(super) start: &'static str,
+    /// How to name another.
+    pub(super) option: &'static str,
+}
+
+impl FileKind {
+    /// Opens `path` for writing, empty. Nothing, an empty file and an earlier one of this kind may be there, or what is
+    /// no regular file and has nothing to lose: a pipe, a terminal.
+    ///
+    /// # Errors
+    /// If anything else is there, or it cannot be written.
+    pub(super) fn create(&self, path: &Path) -> Result<File, Failure> {
+        let failed = |e: io::Error| Failure::file("write", path, &e);
+        match std::fs::metadata(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                // What appears in this moment, a link to nothing included, is not ours.
+                OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .open(path)
+                    .map_err(failed)
+            }
+            Err(e) => Err(failed(e)),
+            Ok(found) if !found.is_file() => OpenOptions::new().write(true).open(path).map_err(failed),
+            Ok(_) => {
+                let mut file = OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .open(path)
+                    .map_err(failed)?;
+                if !self.begins(&mut file).map_err(failed)? {
+                    return Err(Failure::File {
+                        cause: format!("{} exists and is not {}", path.display(), self.name),
+                        next: format!("name another file with {}, or move that one away", self.option),
+                    });
+                }
+                file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
+                Ok(file)
+            }
+        }
+    }
+
+    /// Whether the file is empty or begins as this kind does.
+    fn begins(&self, file: &mut File) -> io::Result<bool> {
+        let mut start = Vec::new();
+        file.take(self.start.len() as u64).read_to_end(&mut start)?;
+        Ok(start.is_empty() || start == self.start.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    const KIND: FileKind = FileKind {
+        name: "a test",
+        start: "TEST",
+        option: "--test",
+    };
+
+    fn content(path: &Path) -> String {
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    fn put(path: &Path, text: &str) {
+        OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .open(path)
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
+    }
+
+    #[test]
+    fn only_nothing_and_files_of_the_kind_are_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        KIND.create(&path).unwrap().write_all(b"TEST one").unwrap();
+        KIND.create(&path).unwrap().write_all(b"TEST").unwrap();
+        assert_eq!(content(&path), "TEST");
+        for other in ["TES", "a diary", " TEST"] {
+            put(&path, other);
+            let failure = KIND.create(&path).unwrap_err();
+            assert_eq!(failure.exit_code(), 6);
+            assert!(failure.to_string().ends_with("exists and is not a test"));
+            assert_eq!(content(&path), other);
+        }
+        put(&path, "");
+        KIND.create(&path).unwrap();
+        assert_eq!(KIND.create(dir.path()).unwrap_err().exit_code(), 6);
+        assert_eq!(KIND.create(&path.join("y")).unwrap_err().exit_code(), 6);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_is_judged_by_what_it_leads_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (link, file) = (dir.path().join("link"), dir.path().join("file"));
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(KIND.create(&link).is_err(), "nothing is made behind a link");
+        put(&file, "a diary");
+        assert!(KIND.create(&link).is_err());
+        assert_eq!(content(&file), "a diary");
+    }
+}
