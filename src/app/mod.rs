@@ -47,6 +47,7 @@ use outcome::{Failure, Summary};
 use receiving::{Receiving, Target};
 use sending::Sending;
 use session::Side;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Sends what the options name to one peer.
@@ -165,7 +166,7 @@ pub async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> Result<S
 fn usable(root: &Path) -> Result<(), Failure> {
     let is_missing = root
         .symlink_metadata()
-        .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound);
+        .is_err_and(|e| matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory));
     let place = if is_missing {
         receiving::parent_of(root)
     } else {
@@ -180,10 +181,10 @@ fn usable(root: &Path) -> Result<(), Failure> {
                 next: "name the directory to put the files in; their names come from the sender".into(),
             });
         }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !is_missing => {
+        Err(e) if e.kind() == ErrorKind::NotFound && !is_missing => {
             Some(format!("{} is a link to nothing", root.display()))
         }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
             Some(format!("there is no directory {}", place.display()))
         }
         Err(e) => return Err(Failure::file("use the directory", place, &e)),
