@@ -230,7 +230,7 @@ pub struct Consent {
 }
 
 impl Question {
-    /// Whether any line is an answer, which may be pasted and typed ahead: nothing is agreed to by it.
+    /// Whether any line is an answer, which may be pasted in several lines.
     pub const fn is_text(&self) -> bool {
         matches!(self, Question::PeerAddress | Question::PeerCode)
     }

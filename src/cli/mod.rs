@@ -15,6 +15,7 @@ mod screen;
 mod server_args;
 #[cfg(test)]
 mod tests;
+mod typed;
 mod validate;
 mod values;
 

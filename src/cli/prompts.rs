@@ -1,23 +1,18 @@
 //! Questions to the user, answered by lines of a terminal or of a pipe, one line each.
 //!
-//! Reading blocks, so it happens on a thread of its own; another matches lines to questions. Nothing is read
-//! before the first question, and never more than two lines ahead.
+//! A thread of its own matches lines to questions, as reading blocks. Nothing is read before the first question.
 
 use super::lines::{self, Line};
 use super::screen::Screen;
+#[cfg(unix)]
+use super::typed::{Device, Terminal, forget_typed};
+use super::typed::{Lines, Next, Pipe};
 use crate::app::event::{Answer, Cancelled, Pending, Question, Reply};
 use crate::app::offered::{DefaultAnswer, Listing};
-use std::io::{BufRead, BufReader, IsTerminal, Read};
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::io::{BufReader, IsTerminal};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
-
-/// The longest line that is read, in bytes: ten times the longest address, wrapped and quoted.
-const LONGEST_LINE: u64 = 8 * 1024;
-
-/// Lines of one paste into a terminal arrive closer together than this; nobody types so fast.
-const PASTE_GAP: Duration = Duration::from_millis(100);
 
 /// Lines of a list shown at once: they fit the usual terminal, with the question below.
 const PAGE: usize = 20;
@@ -31,6 +26,9 @@ pub(super) enum Input {
     /// Given lines.
     #[cfg(test)]
     Given(&'static str),
+    /// A given terminal.
+    #[cfg(all(test, unix))]
+    Device(Device),
 }
 
 /// A question on its way, and whom to answer. Taken back when the asker drops its [`Pending`].
@@ -62,14 +60,9 @@ pub(super) struct Prompts {
     screen: Screen,
     input: Option<Input>,
     asks: Option<Sender<Arc<Ask>>>,
-    typed: Typed,
-}
-
-/// Whether answers are typed by a person, who may have typed ahead of the question.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Typed {
-    Yes,
-    No,
+    /// Where a person types, who may have typed ahead of the question.
+    #[cfg(unix)]
+    device: Option<Device>,
 }
 
 impl Prompts {
@@ -78,7 +71,8 @@ impl Prompts {
             screen,
             input: Some(input),
             asks: None,
-            typed: Typed::No,
+            #[cfg(unix)]
+            device: None,
         }
     }
 
@@ -90,17 +84,12 @@ impl Prompts {
             reply: Mutex::new(Some(reply)),
         });
         if let Some(input) = self.input.take() {
-            match open(input) {
-                Ok((reader, typed)) => {
-                    self.typed = typed;
-                    self.asks = Some(start(reader, typed, self.screen.clone()));
-                }
+            match self.open(input) {
+                Ok(lines) => self.asks = Some(start(lines, self.screen.clone())),
                 Err(cancelled) => ask.answer(Err(cancelled)),
             }
         }
-        if self.typed == Typed::Yes && !ask.question.is_text() {
-            drop_typed_ahead();
-        }
+        self.forget_typed_ahead();
         match &self.asks {
             Some(asks) => {
                 self.screen.prompt(&ask, &lines::question(&ask.question));
@@ -113,130 +102,95 @@ impl Prompts {
         }
         pending
     }
-}
 
-fn open(input: Input) -> Result<(Box<dyn BufRead + Send>, Typed), Cancelled> {
-    match input {
-        Input::Stdin => {
-            let typed = if std::io::stdin().is_terminal() {
-                Typed::Yes
-            } else {
-                Typed::No
+    fn open(&mut self, input: Input) -> Result<Lines, Cancelled> {
+        #[cfg(unix)]
+        {
+            self.device = match &input {
+                Input::Stdin if std::io::stdin().is_terminal() => Some(Arc::new(std::io::stdin())),
+                Input::Terminal => Some(Arc::new(open_terminal()?)),
+                #[cfg(test)]
+                Input::Device(device) => Some(device.clone()),
+                _ => None,
             };
-            Ok((Box::new(BufReader::new(std::io::stdin())), typed))
-        }
-        Input::Terminal => {
-            let path = if cfg!(windows) { "CONIN$" } else { "/dev/tty" };
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "the terminal is the user, not a file of a transfer"
-            )]
-            let terminal = std::fs::File::open(path).map_err(|_| Cancelled::NoTerminal)?;
-            Ok((Box::new(BufReader::new(terminal)), Typed::Yes))
-        }
-        #[cfg(test)]
-        Input::Given(text) => Ok((Box::new(text.as_bytes()), Typed::No)),
-    }
-}
-
-/// Throws away what was typed before the question was shown: an Enter too many must not accept an offer.
-fn drop_typed_ahead() {
-    #[cfg(unix)]
-    if std::io::stdin().is_terminal() {
-        // Nothing depends on it: the threads drop read lines as well.
-        let _ = rustix::termios::tcflush(std::io::stdin(), rustix::termios::QueueSelector::IFlush);
-    }
-}
-
-fn start(reader: Box<dyn BufRead + Send>, typed: Typed, screen: Screen) -> Sender<Arc<Ask>> {
-    let (line_sender, line_receiver) = mpsc::sync_channel(1);
-    let (ask_sender, ask_receiver) = mpsc::channel();
-    thread::spawn(move || read_lines(reader, &line_sender));
-    thread::spawn(move || {
-        Desk {
-            lines: line_receiver,
-            typed,
-            screen,
-            spare: None,
-        }
-        .run(&ask_receiver)
-    });
-    ask_sender
-}
-
-/// Reads lines until the input or the interest ends.
-fn read_lines(mut reader: Box<dyn BufRead + Send>, lines: &SyncSender<String>) {
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return,
-            Ok(_)
-                if lines
-                    .send(String::from_utf8_lossy(&line).trim().to_owned())
-                    .is_err() =>
-            {
-                return;
+            if let Some(device) = &self.device {
+                return Ok(Lines::Terminal(Terminal::new(device.clone())));
             }
-            Ok(_) => {}
+        }
+        Ok(Lines::Pipe(Pipe::new(match input {
+            Input::Stdin => Box::new(BufReader::new(std::io::stdin())),
+            Input::Terminal => Box::new(BufReader::new(open_terminal()?)),
+            #[cfg(test)]
+            Input::Given(text) => Box::new(text.as_bytes()),
+            #[cfg(all(test, unix))]
+            Input::Device(_) => return Err(Cancelled::NoTerminal),
+        })))
+    }
+
+    /// What was typed before a question is shown never answers it; a paste that came too early is said to be lost.
+    #[cfg_attr(not(unix), expect(clippy::unused_self, reason = "no such terminals"))]
+    fn forget_typed_ahead(&self) {
+        #[cfg(unix)]
+        if self.device.as_ref().is_some_and(forget_typed) {
+            let text = "What was typed before this question was thrown away.".to_owned();
+            self.screen.line(&lines::plain(text));
         }
     }
+}
+
+/// The controlling terminal: standard input is something else.
+fn open_terminal() -> Result<std::fs::File, Cancelled> {
+    let path = if cfg!(windows) { "CONIN$" } else { "/dev/tty" };
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the terminal is the user, not a file of a transfer"
+    )]
+    std::fs::File::open(path).map_err(|_| Cancelled::NoTerminal)
+}
+
+fn start(lines: Lines, screen: Screen) -> Sender<Arc<Ask>> {
+    let (sender, asks) = mpsc::channel();
+    thread::spawn(move || Desk { lines, screen }.run(&asks));
+    sender
 }
 
 /// Matches lines to questions.
 struct Desk {
-    lines: Receiver<String>,
-    typed: Typed,
+    lines: Lines,
     screen: Screen,
-    /// A line that came for a question taken back; a pipe's lines are not lost for that.
-    spare: Option<String>,
 }
 
 impl Desk {
     fn run(mut self, asks: &Receiver<Arc<Ask>>) {
-        let mut next = None;
-        while let Some(ask) = next.take().or_else(|| asks.recv().ok()) {
-            next = self.serve(ask, asks);
+        while let Ok(ask) = asks.recv() {
+            self.serve(&ask);
         }
     }
 
-    /// Answers one question; gives back the one that replaced it, if it was taken back.
-    fn serve(&mut self, ask: Arc<Ask>, asks: &Receiver<Arc<Ask>>) -> Option<Arc<Ask>> {
-        if self.typed == Typed::Yes && !ask.question.is_text() {
-            while self.lines.try_recv().is_ok() {}
-        }
+    /// Answers one question, unless it is taken back.
+    fn serve(&mut self, ask: &Arc<Ask>) {
         loop {
-            let line = match self.spare.take() {
-                Some(line) => line,
-                None => match self.lines.recv() {
-                    Ok(line) => line,
-                    Err(_) => {
-                        self.screen.abandoned();
-                        ask.answer(Err(Cancelled::EndOfInput));
-                        return None;
-                    }
-                },
-            };
-            if !ask.is_open() {
-                // A person's line belongs to the question on the screen; a pipe's to the next one, whatever it is.
-                let next = asks.try_recv().ok();
-                if self.typed == Typed::No || next.as_ref().is_some_and(|ask| ask.question.is_text()) {
-                    self.spare = Some(line);
+            let line = match self.lines.next(&|| ask.is_open()) {
+                Next::Line(line) => line,
+                Next::TakenBack => return,
+                Next::End => {
+                    self.screen.abandoned();
+                    ask.answer(Err(Cancelled::EndOfInput));
+                    return;
                 }
-                return next;
-            }
+            };
             let line = self.whole_paste(&ask.question, line);
             if let Some(list) = wants_list(&ask.question, &line) {
-                self.show(list, &ask);
+                self.show(list, ask);
                 continue;
             }
             match interpret(&ask.question, &line) {
                 Some(answer) => {
                     self.screen.answered();
                     ask.answer(Ok(answer));
-                    return None;
+                    return;
                 }
-                None => self.screen.prompt(&ask, &again(&ask.question)),
+                None => self.screen.prompt(ask, &again(&ask.question)),
             }
         }
     }
@@ -246,12 +200,13 @@ impl Desk {
         self.screen.answered();
         let mut left = list.0.len() as usize;
         for (count, line) in list.lines().enumerate() {
-            if self.typed == Typed::Yes && count > 0 && count % PAGE == 0 {
+            if self.lines.are_typed() && count > 0 && count % PAGE == 0 {
                 self.screen
                     .prompt(ask, &format!("{left} more; Enter goes on, q ends the list "));
-                let word = self.lines.recv();
+                let word = self.lines.next(&|| ask.is_open());
                 self.screen.answered();
-                if !ask.is_open() || word.is_ok_and(|word| word.eq_ignore_ascii_case("q")) {
+                let goes_on = matches!(word, Next::Line(word) if !word.eq_ignore_ascii_case("q"));
+                if !goes_on {
                     break;
                 }
             }
@@ -262,10 +217,10 @@ impl Desk {
     }
 
     /// An address that was wrapped by a chat arrives as several lines at once when it is pasted.
-    fn whole_paste(&self, question: &Question, first: String) -> String {
+    fn whole_paste(&mut self, question: &Question, first: String) -> String {
         let mut whole = first;
-        if self.typed == Typed::Yes && question.is_text() {
-            while let Ok(more) = self.lines.recv_timeout(PASTE_GAP) {
+        if question.is_text() {
+            while let Some(more) = self.lines.more() {
                 whole.push(' ');
                 whole.push_str(&more);
             }
@@ -310,5 +265,98 @@ fn again(question: &Question) -> String {
     match question {
         question if question.is_text() => lines::question(question),
         question => format!("Please answer y or n. {}", lines::question(question)),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::cli::screen::Kind;
+    use rustix::fs::{Mode, OFlags};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use std::os::fd::OwnedFd;
+
+    /// A user at a pseudo-terminal.
+    struct User {
+        keyboard: OwnedFd,
+        device: Device,
+        prompts: Prompts,
+    }
+
+    impl User {
+        fn new() -> User {
+            let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+            grantpt(&keyboard).unwrap();
+            unlockpt(&keyboard).unwrap();
+            let name = ptsname(&keyboard, Vec::new()).unwrap();
+            let device = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+            let device: Device = Arc::new(device);
+            let screen = Screen::new(Kind::Plain, Box::new(std::io::sink()));
+            User {
+                keyboard,
+                prompts: Prompts::new(Input::Device(device.clone()), screen),
+                device,
+            }
+        }
+
+        fn types(&self, text: &str) {
+            assert_eq!(
+                rustix::io::write(&self.keyboard, text.as_bytes()).unwrap(),
+                text.len()
+            );
+        }
+
+        /// Types lines that nobody has asked for yet, and waits until the terminal holds them.
+        fn types_ahead(&self, text: &str) {
+            self.types(text);
+            let holds = || rustix::io::ioctl_fionread(&self.device).unwrap();
+            while holds() < text.len() as u64 {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    fn accept() -> Question {
+        Question::Accept("vm.img".into())
+    }
+
+    #[tokio::test]
+    async fn what_was_typed_before_a_question_never_answers_it() {
+        for question in [
+            accept(),
+            Question::ConfirmWords("a b".into()),
+            Question::Resume("a".into()),
+        ] {
+            let mut user = User::new();
+            for _ in 0..20 {
+                user.types_ahead("y\n\nyes\n");
+                let pending = user.prompts.ask(question.clone());
+                user.types("n\n");
+                assert_eq!(pending.await, Ok(Answer::No), "{question:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_early_paste_of_an_address_is_thrown_away_and_a_wrapped_one_is_one_answer() {
+        let mut user = User::new();
+        user.types_ahead("203.0.113.7:1\n");
+        let pending = user.prompts.ask(Question::PeerAddress);
+        user.types("203.0.113.8:2/abc\ndef\n");
+        assert_eq!(pending.await, Ok(Answer::Text("203.0.113.8:2/abc def".into())));
+        // The gap after the paste left nobody reading.
+        user.types_ahead("y\n");
+        let pending = user.prompts.ask(accept());
+        user.types("n\n");
+        assert_eq!(pending.await, Ok(Answer::No));
+    }
+
+    #[tokio::test]
+    async fn a_question_that_is_taken_back_takes_no_line_with_it() {
+        let mut user = User::new();
+        drop(user.prompts.ask(accept()));
+        let pending = user.prompts.ask(accept());
+        user.types("maybe\ny\n");
+        assert_eq!(pending.await, Ok(Answer::Yes));
     }
 }

@@ -1,0 +1,198 @@
+//! Where lines come from: a terminal, or something that is none.
+//!
+//! A terminal is read only while a question is open, and what was typed before a question was shown is thrown away:
+//! an Enter too many must not accept an offer. A pipe's lines are all meant, one for each question.
+
+use std::io::{BufRead, Read};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
+#[cfg(unix)]
+use std::{os::fd::AsFd, sync::Arc};
+
+/// The longest line that is read, in bytes: ten times the longest address, wrapped and quoted.
+const LONGEST_LINE: u64 = 8 * 1024;
+
+/// Lines of one paste into a terminal arrive closer together than this; nobody types so fast.
+#[cfg(unix)]
+const PASTE_GAP: i64 = 100_000_000;
+
+/// How soon a question that was taken back is noticed.
+#[cfg(unix)]
+const LOOK_AGAIN: i64 = 100_000_000;
+
+/// What came of waiting for a line.
+pub(super) enum Next {
+    /// A line, without white space around it.
+    Line(String),
+    /// Nobody wants it any more.
+    TakenBack,
+    /// There will be no more lines.
+    End,
+}
+
+/// Lines of a user or of a program.
+pub(super) enum Lines {
+    /// A terminal.
+    #[cfg(unix)]
+    Terminal(Terminal),
+    /// Anything else.
+    Pipe(Pipe),
+}
+
+impl Lines {
+    /// Whether a person types them.
+    pub(super) fn are_typed(&self) -> bool {
+        match self {
+            #[cfg(unix)]
+            Lines::Terminal(_) => true,
+            Lines::Pipe(_) => false,
+        }
+    }
+
+    /// The next line that comes while somebody wants one.
+    pub(super) fn next(&mut self, is_wanted: &dyn Fn() -> bool) -> Next {
+        match self {
+            #[cfg(unix)]
+            Lines::Terminal(terminal) => terminal.next(is_wanted),
+            Lines::Pipe(pipe) => pipe.next(is_wanted),
+        }
+    }
+
+    /// Another line of the same paste, if one comes at once.
+    pub(super) fn more(&mut self) -> Option<String> {
+        match self {
+            #[cfg(unix)]
+            Lines::Terminal(terminal) => terminal.more(),
+            Lines::Pipe(_) => None,
+        }
+    }
+}
+
+/// A terminal's device.
+#[cfg(unix)]
+pub(super) type Device = Arc<dyn AsFd + Send + Sync>;
+
+/// Throws away what was typed and not read yet. Whether there was any whole line.
+#[cfg(unix)]
+pub(super) fn forget_typed(device: &Device) -> bool {
+    let waiting = rustix::io::ioctl_fionread(device.as_fd()).unwrap_or(0);
+    // Fails only on what is no terminal.
+    let _ = rustix::termios::tcflush(device.as_fd(), rustix::termios::QueueSelector::IFlush);
+    waiting > 0
+}
+
+/// See [`Lines::Terminal`].
+#[cfg(unix)]
+pub(super) struct Terminal {
+    device: Device,
+}
+
+#[cfg(unix)]
+impl Terminal {
+    pub(super) fn new(device: Device) -> Self {
+        Terminal { device }
+    }
+
+    /// Whether something can be read within so many nanoseconds; `None` if the system cannot tell, as macOS cannot of
+    /// /dev/tty.
+    fn is_ready(&self, nanos: i64) -> Option<bool> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut polled = [PollFd::new(&self.device, PollFlags::IN)];
+        let timeout = Timespec {
+            tv_sec: 0,
+            tv_nsec: nanos,
+        };
+        match poll(&mut polled, Some(&timeout)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => Some(false),
+            Ok(_) if polled[0].revents().contains(PollFlags::NVAL) => None,
+            Ok(_) => Some(true),
+            Err(_) => None,
+        }
+    }
+
+    fn next(&mut self, is_wanted: &dyn Fn() -> bool) -> Next {
+        while self.is_ready(LOOK_AGAIN) == Some(false) {
+            if !is_wanted() {
+                return Next::TakenBack;
+            }
+        }
+        if !is_wanted() {
+            // Left to the next question, which throws it away if it was typed before that was shown.
+            return Next::TakenBack;
+        }
+        match self.read() {
+            _ if !is_wanted() => Next::TakenBack,
+            Some(line) => Next::Line(line),
+            None => Next::End,
+        }
+    }
+
+    fn more(&mut self) -> Option<String> {
+        (self.is_ready(PASTE_GAP) == Some(true))
+            .then(|| self.read())
+            .flatten()
+    }
+
+    /// A terminal gives one line at a time; nothing at its end.
+    fn read(&mut self) -> Option<String> {
+        let mut line = Vec::new();
+        let mut piece = [0; 1024];
+        loop {
+            match rustix::io::read(&self.device, &mut piece) {
+                Err(rustix::io::Errno::INTR) => {}
+                Ok(0) | Err(_) => return None,
+                Ok(n) => {
+                    line.extend_from_slice(&piece[..n]);
+                    if piece[n - 1] == b'\n' || line.len() as u64 >= LONGEST_LINE {
+                        return Some(String::from_utf8_lossy(&line).trim().to_owned());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// See [`Lines::Pipe`]. Reading blocks, so it happens on a thread of its own, at most two lines ahead.
+pub(super) struct Pipe {
+    lines: Receiver<String>,
+    /// A line that came for a question taken back: it is the next one's.
+    spare: Option<String>,
+}
+
+impl Pipe {
+    pub(super) fn new(reader: Box<dyn BufRead + Send>) -> Self {
+        let (sender, lines) = mpsc::sync_channel(1);
+        thread::spawn(move || read_lines(reader, &sender));
+        Pipe { lines, spare: None }
+    }
+
+    fn next(&mut self, is_wanted: &dyn Fn() -> bool) -> Next {
+        let Some(line) = self.spare.take().or_else(|| self.lines.recv().ok()) else {
+            return Next::End;
+        };
+        if is_wanted() {
+            return Next::Line(line);
+        }
+        self.spare = Some(line);
+        Next::TakenBack
+    }
+}
+
+/// Reads lines until the input or the interest ends.
+fn read_lines(mut reader: Box<dyn BufRead + Send>, lines: &SyncSender<String>) {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_)
+                if lines
+                    .send(String::from_utf8_lossy(&line).trim().to_owned())
+                    .is_err() =>
+            {
+                return;
+            }
+            Ok(_) => {}
+        }
+    }
+}
