@@ -268,7 +268,8 @@ fn again(question: &Question) -> String {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::screen::Kind;
