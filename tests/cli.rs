@@ -218,3 +218,34 @@ fn what_is_wrong_with_a_pattern_or_a_message_is_told_before_anything_is_asked() 
         });
     }
 }
+
+/// Root may read any memory; the limits of the process are told to all.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_that_holds_keys_leaves_no_core_dump() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_p2pcopy"))
+        .args(["receiver"])
+        .env("P2PCOPY_STUN", "127.0.0.1:9")
+        .env("P2PCOPY_NTP", "127.0.0.1:9")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    // It says something only after it has begun.
+    let mut first = [0];
+    std::io::Read::read_exact(child.stderr.as_mut().expect("piped"), &mut first).expect("a line");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id()));
+    let status = std::os::unix::fs::MetadataExt::uid(
+        &std::fs::metadata(format!("/proc/{}/limits", child.id())).expect("it runs"),
+    );
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    let limits = limits.expect("it runs");
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .expect("a limit");
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    // The files of a process that must not be dumped belong to root, whoever runs it.
+    assert_eq!(status, 0);
+}

@@ -10,6 +10,7 @@ mod json;
 mod lines;
 mod misuse;
 mod printable;
+mod process;
 mod prompts;
 mod screen;
 mod server_args;
@@ -89,6 +90,7 @@ impl Task {
 /// Runs the command that the arguments name, the program's own name first, and gives its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     install_panic_hook();
+    process::keep_memory_private();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let command = arguments.get(1).and_then(|word| word.to_str()).map(str::to_owned);
     let task = match Cli::from_arguments(arguments) {

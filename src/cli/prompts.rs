@@ -272,6 +272,7 @@ fn again(question: &Question) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::event::Consent;
     use crate::cli::screen::Kind;
     use rustix::fs::{Mode, OFlags};
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -317,8 +318,16 @@ mod tests {
         }
     }
 
+    fn consent(what: &str) -> Consent {
+        Consent {
+            what: what.into(),
+            default: DefaultAnswer::Yes,
+            list: None,
+        }
+    }
+
     fn accept() -> Question {
-        Question::Accept("vm.img".into())
+        Question::Accept(consent("vm.img"))
     }
 
     #[tokio::test]
@@ -326,7 +335,7 @@ mod tests {
         for question in [
             accept(),
             Question::ConfirmWords("a b".into()),
-            Question::Resume("a".into()),
+            Question::Resume(consent("a")),
         ] {
             let mut user = User::new();
             for _ in 0..20 {

@@ -23,7 +23,7 @@ use super::Transmit;
 use super::address::{Address, PAIRS};
 use super::clock::Clock;
 use super::schedule::{Reach, Schedule};
-use crate::protocol::handshake::rng::SeedRng;
+use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::handshake::{
     HandshakeError, Hello, Local, PROTOCOL_VERSION, SessionKeys, StaticKeypair, packet,
 };
@@ -62,7 +62,7 @@ pub struct PunchConfig {
     /// Our IPv6 socket, if there is one.
     pub ipv6_socket: Option<u8>,
     /// 32 fresh random bytes.
-    pub seed: [u8; 32],
+    pub seed: Seed,
 }
 
 /// Where and when to look for a peer that was connected and fell silent: the same places as before.
@@ -76,7 +76,8 @@ pub struct Search {
     candidates: Vec<Path>,
     clock: Clock,
     low_ttl: u8,
-    seed: [u8; 32],
+    /// Of jitter alone.
+    seed: Seed,
 }
 
 impl Search {

@@ -121,7 +121,7 @@ pub fn punch(role: Role, own: &Address, peer: &Address, seed: u8, verify: bool, 
         low_ttl: 5,
         timeout: TIMEOUT,
         ipv6_socket: None,
-        seed: [seed; 32],
+        seed: [seed; 32].into(),
     };
     Punch::new(config, now).expect("good keys")
 }

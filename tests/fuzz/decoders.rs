@@ -222,7 +222,7 @@ pub fn punch(role: Role, bare: bool) -> Punch {
         low_ttl: 5,
         timeout: Duration::from_secs(600),
         ipv6_socket: None,
-        seed: [role as u8 + 3; 32],
+        seed: [role as u8 + 3; 32].into(),
     };
     Punch::new(config, now()).expect("honest keys")
 }
@@ -285,14 +285,14 @@ pub fn meeting_pair() -> (Meeting, Server) {
         candidates: vec![SocketAddr::from(([192, 168, 1, 5], 4300))],
         local: Vec::new(),
         purpose: Purpose::Show,
-        seed: [1; 32],
+        seed: [1; 32].into(),
     };
     let server = ServerConfig {
         token: None,
         terms: Terms::default(),
         limits: Limits::default(),
         clock: Clock::system(1_795_236_107_500_000_000, now()),
-        seed: [2; 32],
+        seed: [2; 32].into(),
     };
     (Meeting::new(client, now()), Server::new(server, now()))
 }

@@ -98,7 +98,7 @@ impl Lobby {
                 found.len(),
                 stun_names.len()
             ));
-            let seed = blake3::derive_key("p2pcopy v1 stun", &self.seed);
+            let seed = self.seeds.stun.seed();
             let sockets = u8::try_from(self.ipv4.len()).unwrap_or(u8::MAX);
             let client = StunClient::new(&found, sockets, &local, &seed, clock.now());
             let _ = self.commands.send(Command::Gather(Box::new(client)));

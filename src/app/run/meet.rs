@@ -9,7 +9,7 @@ use crate::app::outcome::Failure;
 use crate::app::units::Span;
 use crate::net;
 use crate::protocol::Role;
-use crate::protocol::handshake::{PublicKey, StaticKeypair};
+use crate::protocol::handshake::PublicKey;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::{Address, AddressError, Mapping, PAIRS};
 use crate::rendezvous::clock::Clock;
@@ -66,13 +66,9 @@ impl Lobby {
                 front,
             );
         };
-        self.command(Command::Meet(Box::new(self.meeting(
-            role,
-            key,
-            server,
-            place,
-            given.map_or(Purpose::Show, Purpose::Join),
-        ))));
+        let purpose = given.map_or(Purpose::Show, Purpose::Join);
+        let meeting = self.meeting(role, key, server, place, purpose);
+        self.command(Command::Meet(Box::new(meeting)));
         self.meets = true;
         let mut talk = Talk {
             given,
@@ -116,7 +112,7 @@ impl Lobby {
     }
 
     fn meeting(
-        &self,
+        &mut self,
         role: Role,
         key: PublicKey,
         server: SocketAddr,
@@ -137,7 +133,7 @@ impl Lobby {
             local: candidates.clone(),
             candidates,
             purpose,
-            seed: blake3::derive_key("p2pcopy v1 meeting", &self.seed),
+            seed: self.seeds.meeting.seed(),
         };
         Meeting::new(config, self.clock.now())
     }
@@ -266,7 +262,7 @@ pub(in crate::app) async fn look_at_server(
             place.server.host
         )));
     };
-    let key = *StaticKeypair::from_seed(&lobby.seed).public();
+    let key = lobby.seeds.public;
     let meeting = lobby.meeting(Role::Sender, key, server, place, Purpose::Look);
     lobby.command(Command::Meet(Box::new(meeting)));
     loop {

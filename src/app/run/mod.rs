@@ -4,6 +4,7 @@
 mod follow;
 mod lobby;
 mod meet;
+mod seeds;
 
 use super::close;
 use super::command::{Command, Notice};
@@ -19,7 +20,7 @@ use super::wording::{tell_clock, tell_network};
 use crate::net::{self, Driver, Waker};
 use crate::protocol::Role;
 use crate::protocol::connection::{self};
-use crate::protocol::handshake::{PublicKey, StaticKeypair};
+use crate::protocol::handshake::PublicKey;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::{Address, AddressError, Filtering, NatClass};
 use crate::rendezvous::clock::Clock;
@@ -31,11 +32,11 @@ use lobby::Around;
 pub(super) use lobby::tell_steps;
 use meet::Found;
 pub(super) use meet::look_at_server;
+use seeds::{Handshake, Seeds};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use zeroize::Zeroizing;
 
 /// After the user stopped the run, longest wait for the peer to be told.
 const FAREWELL: Duration = Duration::from_millis(700);
@@ -130,7 +131,7 @@ struct Lobby {
     notices: UnboundedReceiver<Notice>,
     ipv4: Vec<u16>,
     ipv6: Option<(u8, u16)>,
-    seed: [u8; 32],
+    seeds: Seeds,
     linked: bool,
     trace: Option<Trace>,
     /// A server knows of us.
@@ -184,7 +185,7 @@ impl Lobby {
         if let Some(bytes) = ports.small_buffer() {
             front.event(Event::Note(small_buffer(bytes)));
         }
-        let seed = net::random_seed().map_err(broken)?;
+        let seeds = Seeds::new(net::random_seed().map_err(broken)?);
         let mut driver = Driver::new(ports, clock).map_err(broken)?;
         let waker = driver.waker();
         let (commands, inbox) = channel();
@@ -195,12 +196,11 @@ impl Lobby {
             notices: tell.clone(),
         };
         let side = side(parts)?;
-        let number = u64::from_be_bytes(seed[..8].try_into().expect("8 of 32 bytes"));
         let settings = Settings {
             role,
-            controller: controller(common.congestion, number),
+            controller: controller(common.congestion, seeds.jitter),
             limit: common.limit,
-            seed: Zeroizing::new(blake3::derive_key("p2pcopy v1 connection", &seed)),
+            seed: seeds.connection.clone(),
             trace: common.trace.is_some(),
         };
         std::thread::Builder::new()
@@ -225,7 +225,7 @@ impl Lobby {
             notices,
             ipv4,
             ipv6,
-            seed,
+            seeds,
             linked: false,
             trace: None,
             meets: false,
@@ -245,14 +245,14 @@ impl Lobby {
         yes: bool,
         front: &mut dyn Front,
     ) -> Result<Summary, Failure> {
-        let keypair = StaticKeypair::from_seed(&self.seed);
+        let key = self.seeds.public;
         let met = match &common.server {
-            Some(place) => self.meet(role, *keypair.public(), common, place, front).await?,
+            Some(place) => self.meet(role, key, common, place, front).await?,
             None => None,
         };
         let found = match met {
             Some(found) => found,
-            None => self.look_and_swap(role, *keypair.public(), common, front).await?,
+            None => self.look_and_swap(role, key, common, front).await?,
         };
         let Found {
             own,
@@ -260,6 +260,9 @@ impl Lobby {
             clock,
             moment,
         } = found;
+        let Some(Handshake { keypair, seed }) = self.seeds.handshake.take() else {
+            return Err(Failure::internal("a run has one handshake"));
+        };
         let config = PunchConfig {
             role,
             keypair,
@@ -272,7 +275,7 @@ impl Lobby {
             ipv6_socket: self.ipv6.map(|(socket, _)| socket),
             hardware_aes: hardware_aes(),
             verify: common.verify,
-            seed: blake3::derive_key("p2pcopy v1 punch", &self.seed),
+            seed,
         };
         let mut punch = Punch::new(config, self.clock.now()).map_err(|e| {
             Failure::other(

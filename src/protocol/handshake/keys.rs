@@ -1,7 +1,6 @@
 //! The keys of a run and the keys of a connection.
 
 use snow::params::DHChoice;
-use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::Dh;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -58,7 +57,7 @@ impl StaticKeypair {
 }
 
 fn x25519(secret: &[u8; 32]) -> Option<Box<dyn Dh>> {
-    let mut dh = DefaultResolver.resolve_dh(&DHChoice::Curve25519)?;
+    let mut dh = super::rng::x25519(&DHChoice::Curve25519)?;
     dh.set(secret);
     Some(dh)
 }

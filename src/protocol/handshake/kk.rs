@@ -240,6 +240,7 @@ mod tests {
     use super::super::Cipher;
     use super::*;
     use crate::protocol::handshake::StaticKeypair;
+    use crate::protocol::handshake::rng::Seed;
 
     pub(crate) fn local(n: u8, aes: bool) -> Local {
         Local {
@@ -253,7 +254,7 @@ mod tests {
                 unix_nanos: 1000,
             },
             not_before: 0,
-            seed: [n ^ 0x80; 32],
+            seed: Seed::new([n ^ 0x80; 32]),
         }
     }
 
@@ -381,7 +382,7 @@ mod tests {
         let [mut a, b, m] = [1, 2, 3].map(|n| local(n, true));
         a.hello.verify = true;
         let mut mi = Local {
-            seed: [9; 32],
+            seed: Seed::new([9; 32]),
             ..m.clone()
         };
         mi.hello.verify = true;
@@ -407,7 +408,7 @@ mod tests {
         let (i, mut r) = ends((true, true));
         r.read_message_1(i.message_1()).unwrap();
         let (mut other, b) = (local(1, true), local(2, true));
-        other.seed = [77; 32];
+        other.seed = Seed::new([77; 32]);
         let second = initiator(&other, &b, b"p");
         assert_eq!(
             r.read_message_1(second.message_1()).err(),

@@ -76,7 +76,7 @@ pub struct Local {
     /// the place of the real one when the pair reconnects.
     pub not_before: u64,
     /// Fresh randomness for this handshake alone.
-    pub seed: [u8; 32],
+    pub seed: rng::Seed,
 }
 
 /// What both sides must agree on before they speak: the label and both identities, sender first.

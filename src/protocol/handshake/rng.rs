@@ -8,6 +8,10 @@ use std::time::Duration;
 use snow::params::{CipherChoice, DHChoice, HashChoice};
 use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
+use zeroize::{Zeroize, Zeroizing};
+
+/// 32 random bytes for one purpose, wiped when dropped.
+pub type Seed = Zeroizing<[u8; 32]>;
 
 /// A stream of bytes expanded from a seed by BLAKE3's extendable output.
 pub struct SeedRng {
@@ -19,14 +23,14 @@ impl SeedRng {
     pub fn new(seed: &[u8; 32], context: &str) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(context);
         hasher.update(seed);
-        SeedRng {
-            reader: hasher.finalize_xof(),
-        }
+        let reader = hasher.finalize_xof();
+        hasher.zeroize();
+        SeedRng { reader }
     }
 
     /// A seed for another stream.
-    pub fn seed(&mut self) -> [u8; 32] {
-        self.array()
+    pub fn seed(&mut self) -> Seed {
+        Seed::new(self.array())
     }
 
     /// The next `N` bytes.
@@ -48,6 +52,12 @@ impl SeedRng {
     }
 }
 
+impl Drop for SeedRng {
+    fn drop(&mut self) {
+        self.reader.zeroize();
+    }
+}
+
 impl Random for SeedRng {
     fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), snow::Error> {
         self.reader.fill(dest);
@@ -57,20 +67,64 @@ impl Random for SeedRng {
 
 /// snow's own primitives with randomness from a seed.
 pub(super) struct SeededResolver {
-    seed: [u8; 32],
+    seed: Seed,
 }
 
 impl SeededResolver {
     /// Randomness for one handshake, from a seed no other handshake uses.
     pub(super) fn boxed(seed: &[u8; 32]) -> Box<Self> {
-        Box::new(SeededResolver { seed: *seed })
+        Box::new(SeededResolver {
+            seed: Seed::new(*seed),
+        })
     }
 }
 
-impl Drop for SeededResolver {
+/// A key exchange that leaves no private key in memory: the library keeps it in a plain array.
+struct Wiped(Box<dyn Dh>);
+
+impl Drop for Wiped {
     fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.seed);
+        self.0.set(&[0; 32]);
     }
+}
+
+impl Dh for Wiped {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn pub_len(&self) -> usize {
+        self.0.pub_len()
+    }
+
+    fn priv_len(&self) -> usize {
+        self.0.priv_len()
+    }
+
+    fn set(&mut self, privkey: &[u8]) {
+        self.0.set(privkey);
+    }
+
+    fn generate(&mut self, rng: &mut dyn Random) -> Result<(), snow::Error> {
+        self.0.generate(rng)
+    }
+
+    fn pubkey(&self) -> &[u8] {
+        self.0.pubkey()
+    }
+
+    fn privkey(&self) -> &[u8] {
+        self.0.privkey()
+    }
+
+    fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
+        self.0.dh(pubkey, out)
+    }
+}
+
+/// The library's key exchange, wiped when dropped.
+pub(super) fn x25519(choice: &DHChoice) -> Option<Box<dyn Dh>> {
+    Some(Box::new(Wiped(DefaultResolver.resolve_dh(choice)?)))
 }
 
 impl CryptoResolver for SeededResolver {
@@ -79,7 +133,7 @@ impl CryptoResolver for SeededResolver {
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        DefaultResolver.resolve_dh(choice)
+        x25519(choice)
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {

@@ -7,7 +7,7 @@ use super::pake::End;
 use super::visit::{Meaning, Visit};
 use super::wire::{Open, SessionId, Standing, State, Terms, TokenKey, Want, Welcome, is_meeting, packet};
 use crate::protocol::handshake::PublicKey;
-use crate::protocol::handshake::rng::SeedRng;
+use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Role};
 use crate::rendezvous::Transmit;
@@ -64,7 +64,7 @@ pub struct MeetingConfig {
     /// What we come for.
     pub purpose: Purpose,
     /// 32 fresh random bytes.
-    pub seed: [u8; 32],
+    pub seed: Seed,
 }
 
 /// What happened.

@@ -1,7 +1,7 @@
 //! Cookies: proof that a client receives at the address it sends from, for which the server remembers nothing.
 
 use crate::protocol::Path;
-use crate::protocol::handshake::rng::SeedRng;
+use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::time::Time;
 use crate::rendezvous::meeting::wire::Cookie;
 use std::net::IpAddr;
@@ -13,8 +13,8 @@ const TURN: Duration = Duration::from_secs(120);
 /// Makes and checks cookies.
 pub(super) struct Cookies {
     rng: SeedRng,
-    secret: [u8; 32],
-    before: [u8; 32],
+    secret: Seed,
+    before: Seed,
     changed: Time,
 }
 

@@ -15,7 +15,7 @@ use super::Transmit;
 use super::clock::Clock;
 use super::meeting::wire::{Hello, Open, Standing, State, Terms, TokenKey, Welcome, packet, proof};
 use crate::protocol::Path;
-use crate::protocol::handshake::rng::SeedRng;
+use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::time::Time;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -59,7 +59,7 @@ pub struct ServerConfig {
     /// Any clock: what counts is that both clients of a pair go by it.
     pub clock: Clock,
     /// 32 fresh random bytes.
-    pub seed: [u8; 32],
+    pub seed: Seed,
 }
 
 /// What has been done so far, for the operator.

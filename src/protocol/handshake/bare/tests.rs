@@ -1,3 +1,4 @@
+use super::super::rng::Seed;
 use super::super::{SessionKeys, SixWords, StaticKeypair, Words};
 use super::*;
 
@@ -18,7 +19,7 @@ fn local(n: u8) -> Local {
             unix_nanos: 1000,
         },
         not_before: 0,
-        seed: [n ^ 0x80; 32],
+        seed: Seed::new([n ^ 0x80; 32]),
     }
 }
 
@@ -100,7 +101,7 @@ fn words_are_unknown_until_the_one_message_3_of_a_run_is_taken() {
     let mut bound = Vec::new();
     for n in 0..100u8 {
         let mut l = local(3);
-        l.seed = [n; 32];
+        l.seed = Seed::new([n; 32]);
         let mut mi = BareInitiator::new(l).unwrap();
         let m3 = bind(&mut mi, &r);
         bound.push((mi, m3));

@@ -111,7 +111,7 @@ fn server(token: Option<TokenKey>, seed: u64, now: Time) -> Server {
             ..Limits::default()
         },
         clock: Clock::system(UNIX + now.as_nanos(), now),
-        seed: [seed as u8; 32],
+        seed: [seed as u8; 32].into(),
     };
     Server::new(config, now)
 }
