@@ -1,0 +1,89 @@
+//! Every layout there and back, and lengths that lie.
+
+use super::*;
+
+fn state(standing: Standing) -> State {
+    State {
+        session: SessionId(7),
+        standing,
+        unix_nanos: 9,
+        nameplate: Nameplate::new(7),
+        moment: 11,
+        message: [3; MESSAGE_LEN],
+        sealed: vec![5; MAX_SEALED],
+    }
+}
+
+#[test]
+fn every_layout_is_read_back_and_no_answer_is_longer_than_its_request() {
+    let hello = Hello { id: 3 };
+    assert_eq!(Hello::decode(&hello.encode()), Ok(hello));
+    for seen in ["203.0.113.7:4300", "[2001:db8::1]:9"] {
+        let welcome = Welcome {
+            id: 3,
+            cookie: [1; 16],
+            unix_nanos: 5,
+            seen: seen.parse().unwrap(),
+            terms: Terms {
+                wants_token: true,
+                relays: true,
+                pair_rate: 6,
+                pair_bytes: 7,
+            },
+        };
+        let bytes = welcome.encode();
+        assert_eq!(
+            (bytes.len(), Welcome::decode(&bytes)),
+            (Welcome::LEN, Ok(welcome))
+        );
+    }
+    const { assert!(Welcome::LEN <= Hello::LEN) };
+    let nameplate = Nameplate::new(7).unwrap();
+    for want in [
+        Want::Wait(None),
+        Want::Wait(Some(nameplate)),
+        Want::Join(nameplate),
+        Want::Leave,
+        Want::Burn,
+    ] {
+        let open = Open {
+            role: Role::Receiver,
+            want,
+            session: SessionId(7),
+            cookie: [1; 16],
+            proof: [2; 16],
+            rtt: Duration::from_micros(1234),
+            message: [3; MESSAGE_LEN],
+            sealed: vec![4; MAX_SEALED],
+        };
+        assert_eq!(Open::decode(&open.encode()), Ok(open));
+    }
+    for standing in [
+        Standing::StaleCookie,
+        Standing::WrongToken,
+        Standing::TooMany(9),
+        Standing::Waiting,
+        Standing::Paired(End::Owner),
+        Standing::Paired(End::Joiner),
+        Standing::Nobody,
+        Standing::SameRole,
+        Standing::Gone,
+        Standing::Burnt,
+        Standing::Expired,
+        Standing::Fresh,
+    ] {
+        let bytes = state(standing).encode();
+        assert!(bytes.len() <= Open::LEN);
+        assert_eq!(State::decode(&bytes), Ok(state(standing)));
+    }
+}
+
+#[test]
+fn lengths_that_lie_are_refused() {
+    let mut bytes = state(Standing::Waiting).encode();
+    bytes.push(0);
+    assert_eq!(State::decode(&bytes), Err(Malformed));
+    bytes.truncate(60);
+    assert_eq!(State::decode(&bytes), Err(Malformed));
+    assert_eq!(Hello::decode(&[packet::HELLO; 95]), Err(Malformed));
+}
