@@ -12,6 +12,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use p2pcopy::transfer::error::{LocalError, TransferError};
+use p2pcopy::transfer::layer::Room;
 use p2pcopy::transfer::memory::{Crash, MemoryLayer};
 use p2pcopy::transfer::place::Conflicts;
 use p2pcopy::transfer::scan::{Links, ScanOptions, scan};
@@ -242,12 +243,46 @@ fn too_little_space_is_found_before_anything_is_written() {
     let file = dir.path().join("vm.img");
     fs::write(&file, Rng::new(8).bytes(2 * MIB)).unwrap();
     let layer = MemoryLayer::new();
-    layer.set_free_space(Some(MIB as u64));
+    layer.set_room(Room {
+        bytes: Some(MIB as u64),
+        ..Room::default()
+    });
     match send(&[file], &layer, Setup::default()) {
         Err(Fault::Receiver(TransferError::Local(LocalError::TooLittleSpace { .. }))) => {}
         other => panic!("{other:?}"),
     }
     assert!(layer.contents().is_empty());
+}
+
+#[test]
+fn empty_directories_take_room_and_nodes_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("t");
+    for i in 0..500 {
+        fs::create_dir_all(tree.join(format!("{i}"))).unwrap();
+    }
+    for (bytes, nodes) in [(500 * 4096, 1000), (501 * 4096, 500)] {
+        let layer = MemoryLayer::new();
+        layer.set_room(Room {
+            bytes: Some(bytes),
+            nodes: Some(nodes),
+            block: 4096,
+        });
+        match send(std::slice::from_ref(&tree), &layer, Setup::default()) {
+            Err(Fault::Receiver(TransferError::Local(
+                LocalError::TooLittleSpace { .. } | LocalError::TooFewNodes { .. },
+            ))) => {}
+            other => panic!("{other:?}"),
+        }
+        assert!(layer.contents().is_empty());
+    }
+    let layer = MemoryLayer::new();
+    layer.set_room(Room {
+        bytes: Some(501 * 4096),
+        nodes: Some(501),
+        block: 4096,
+    });
+    send(&[tree], &layer, Setup::default()).unwrap();
 }
 
 /// A directory with one file of this content for each of these names.

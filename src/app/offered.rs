@@ -155,7 +155,7 @@ impl Offered {
             };
             lines.push(format!("  {} exists here already; {fate}", name.display()));
         }
-        if let (Some(free), Some(root)) = (self.prospect.free, &self.root) {
+        if let (Some(free), Some(root)) = (self.prospect.room.bytes, &self.root) {
             lines.push(format!("{} free in {}", Size(free), root.display()));
         }
         lines

@@ -241,7 +241,7 @@ fn offer(offered: &Offered) -> Object {
                 .iter()
                 .map(|name| name.display().to_string()),
         )
-        .optional("free", offered.prospect.free)
+        .optional("free", offered.prospect.room.bytes)
         .plain("resumable", offered.prospect.resumable)
 }
 

@@ -14,7 +14,7 @@ use cap_fs_ext::DirExt;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
-use super::layer::{Layer, NodeInfo, NodeKind, Stat};
+use super::layer::{Layer, NodeInfo, NodeKind, Room, Stat};
 use super::names;
 use super::owner::OwnerKey;
 use super::scan::unix_nanos;
@@ -405,15 +405,16 @@ impl Layer for DiskLayer {
         Ok(())
     }
 
-    fn free_space(&self) -> Option<u64> {
+    fn room(&self) -> Room {
         #[cfg(unix)]
-        return rustix::fs::fstatvfs(&*self.dir)
-            .ok()
-            .map(|s| s.f_bavail.saturating_mul(s.f_frsize));
+        return stat::room(&self.dir);
         #[cfg(windows)]
-        return system::free_space(&self.root);
+        return Room {
+            bytes: system::free_space(&self.root),
+            ..Room::default()
+        };
         #[cfg(not(any(unix, windows)))]
-        return None;
+        return Room::default();
     }
 
     fn root(&self) -> &Path {

@@ -62,6 +62,16 @@ pub enum LocalError {
         /// Bytes still to be written.
         needed: u64,
     },
+    /// Fewer files and directories can be made than the transfer has.
+    #[error("{path} has room for {free} more files and directories, and {needed} are needed")]
+    TooFewNodes {
+        /// The output directory.
+        path: PathBuf,
+        /// How many can be made.
+        free: u64,
+        /// How many there are to make.
+        needed: u64,
+    },
     /// EACCES or EPERM.
     #[error("no permission to {action} {}", Shown(path))]
     Permission {
@@ -196,7 +206,7 @@ impl LocalError {
             LocalError::NoSpace(_) => {
                 "make room there and run the same commands again; what has arrived is kept"
             }
-            LocalError::TooLittleSpace { .. } => {
+            LocalError::TooLittleSpace { .. } | LocalError::TooFewNodes { .. } => {
                 "make room or choose another --output, and run the same commands again"
             }
             LocalError::Permission { .. } => "check who may read and write there, or choose another place",

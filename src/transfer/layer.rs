@@ -32,6 +32,32 @@ pub struct NodeInfo {
     pub mtime: i64,
 }
 
+/// What is free on a file system.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Room {
+    /// Bytes, where that can be known.
+    pub bytes: Option<u64>,
+    /// Files, directories and links that can still be made, where there is such a limit.
+    pub nodes: Option<u64>,
+    /// Bytes in a block: what the least file or directory takes.
+    pub block: u64,
+}
+
+impl Room {
+    /// Block of the usual file systems, where it is not known.
+    pub(crate) const USUAL_BLOCK: u64 = 4096;
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Room {
+            bytes: None,
+            nodes: None,
+            block: Room::USUAL_BLOCK,
+        }
+    }
+}
+
 /// By what something on the disk is known, and whose it is. Of an open file or directory, never of a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stat {
@@ -109,8 +135,8 @@ pub trait Layer: Send {
     fn info(&self, path: &Path) -> io::Result<Option<NodeInfo>>;
     /// Makes a file or directory of ours writable again, so that it, or its entries, can be changed or moved.
     fn unlock(&self, path: &Path) -> io::Result<()>;
-    /// Bytes free for this user, where that can be known.
-    fn free_space(&self) -> Option<u64>;
+    /// What is free for this user.
+    fn room(&self) -> Room;
     /// The output directory, for messages.
     fn root(&self) -> &Path;
 }

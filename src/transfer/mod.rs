@@ -22,6 +22,7 @@ pub mod manifest;
 pub mod memory;
 pub mod messages;
 pub mod names;
+mod need;
 pub mod offer;
 pub mod ordered;
 mod origin;

@@ -9,6 +9,7 @@ use super::BLOCK_LEN;
 use super::error::LocalError;
 use super::layer::{Layer, NodeInfo, NodeKind, remove_all};
 use super::manifest::{EntryIndex, Kind, Manifest, Segment};
+use super::need::Need;
 use super::place::open_ours;
 use super::staging::{Before, Staging};
 use super::twins;
@@ -77,20 +78,15 @@ impl<F> Tree<F> {
         if let Some((a, b)) = twins.map_err(at(staging.trial(), "examine"))? {
             return Err(LocalError::Collision(manifest.path(a), manifest.path(b)));
         }
-        let mut present = 0;
         if before != Before::Nothing {
             tree.purge(layer).map_err(at(staging.data(), "tidy"))?;
-            present = tree.find_files(layer).map_err(at(staging.data(), "read"))?;
         }
-        let needed = manifest.total().unwrap_or(0).saturating_sub(present);
-        if space == Space::Check
-            && let Some(free) = layer.free_space().filter(|&free| free < needed)
-        {
-            return Err(LocalError::TooLittleSpace {
-                path: layer.root().to_owned(),
-                free,
-                needed,
-            });
+        let room = layer.room();
+        let need = tree
+            .take_stock(layer, before, room.block)
+            .map_err(at(staging.data(), "read"))?;
+        if space == Space::Check {
+            need.check(&room, layer.root())?;
         }
         for (index, entry) in manifest.iter() {
             if entry.kind == Kind::Dir && !tree.has(index) {
@@ -139,22 +135,26 @@ impl<F> Tree<F> {
         Ok(())
     }
 
-    /// Notes which files exist, cuts those that are too long, and returns how many bytes are there.
-    fn find_files<L: Layer<File = F>>(&mut self, layer: &L) -> io::Result<u64> {
-        let mut present = 0;
+    /// Notes which files exist, cuts those that are too long, and returns what the others need, in blocks of `block`
+    /// bytes.
+    fn take_stock<L: Layer<File = F>>(&mut self, layer: &L, before: Before, block: u64) -> io::Result<Need> {
+        let mut need = Need::default();
         let manifest = Arc::clone(&self.manifest);
         for (index, entry) in manifest.iter() {
-            let path = self.path(index);
-            let Some(info) = layer.info(&path)? else { continue };
-            self.mark(index);
-            if entry.kind == Kind::File {
-                if info.len > entry.size {
-                    layer.set_len(&open_ours(layer, &path)?, entry.size)?;
+            let found = match before {
+                Before::Nothing => None,
+                Before::Same => layer.info(&self.path(index))?,
+            };
+            let len = found.map_or(0, |info| info.len);
+            if found.is_some() {
+                self.mark(index);
+                if entry.kind == Kind::File && len > entry.size {
+                    layer.set_len(&open_ours(layer, &self.path(index))?, entry.size)?;
                 }
-                present += info.len.min(entry.size);
             }
+            need.add(entry.kind, entry.size, found.is_some().then_some(len), block);
         }
-        Ok(present)
+        Ok(need)
     }
 
     /// The open file of entry `index`, made if need be. Its place in `open`.

@@ -177,7 +177,7 @@ fn prospect_of_none(root: &Path) -> Result<Prospect, LocalError> {
     Ok(Prospect {
         resumable,
         creates: Some(root.to_owned()),
-        free: layer.free_space(),
+        room: layer.room(),
         ..Prospect::default()
     })
 }

@@ -208,19 +208,23 @@ impl Receiving {
 
     /// Nothing of it is here and there is no room for it: to ask would be in vain.
     fn check_space(&self, prospect: &Prospect) -> Result<(), LocalError> {
-        let (Some(offer), Target::Directory(root, _)) = (self.session.offer(), &self.target) else {
+        let (Some(offer), Target::Directory(root, conflicts)) = (self.session.offer(), &self.target) else {
             return Ok(());
         };
-        let all_new = prospect.kept.is_none() && prospect.taken.is_empty() && offer.unlisted() == 0;
-        if !all_new || offer.stream || offer.is_text() {
+        // What lies here already may be all of it: only a list that is new for certain is refused unasked.
+        let compared =
+            *conflicts == Conflicts::Update && (!prospect.taken.is_empty() || offer.unlisted() > 0);
+        if prospect.kept.is_some() || compared || offer.stream || offer.is_text() {
             return Ok(());
         }
-        match prospect.free.filter(|&free| free < offer.on_disk) {
-            Some(free) => Err(LocalError::TooLittleSpace {
-                path: root.clone(),
-                free,
-                needed: offer.on_disk,
-            }),
+        let (path, room) = (root.clone(), &prospect.room);
+        let needed = offer.on_disk;
+        if let Some(free) = room.bytes.filter(|&free| free < needed) {
+            return Err(LocalError::TooLittleSpace { path, free, needed });
+        }
+        let needed = u64::from(offer.entries);
+        match room.nodes.filter(|&free| free < needed) {
+            Some(free) => Err(LocalError::TooFewNodes { path, free, needed }),
             None => Ok(()),
         }
     }

@@ -33,7 +33,11 @@ pub(super) fn offered(entries: &[(&str, &str)]) -> Offered {
         offer: Offer::of(&list).unwrap(),
         list: Listing(list.into()),
         prospect: Prospect {
-            free: Some(9_000_000),
+            room: crate::transfer::layer::Room {
+                bytes: Some(9_000_000),
+                nodes: None,
+                block: 4096,
+            },
             resumable: true,
             ..Prospect::default()
         },

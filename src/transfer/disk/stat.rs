@@ -5,11 +5,36 @@ use std::io;
 
 use cap_std::fs::Dir;
 
+#[cfg(unix)]
+use crate::transfer::layer::Room;
 use crate::transfer::layer::Stat;
 
 /// Types of file systems whose inode numbers are made up anew with every mount, statfs(2): FAT and exFAT.
 #[cfg(target_os = "linux")]
 const UNNUMBERED: [rustix::fs::FsWord; 2] = [0x4d44, 0x2011_bab0];
+
+/// Largest block that is one: exFAT's largest usual cluster. What network file systems call so is the size of their
+/// requests.
+#[cfg(unix)]
+const LARGEST_BLOCK: u64 = 128 * 1024;
+
+/// What is free around `dir`.
+#[cfg(unix)]
+pub(super) fn room(dir: &Dir) -> Room {
+    let Ok(found) = rustix::fs::fstatvfs(dir) else {
+        return Room::default();
+    };
+    Room {
+        bytes: Some(found.f_bavail.saturating_mul(found.f_frsize)),
+        // Where nodes are made as needed (btrfs) there are none to count.
+        nodes: (found.f_files > 0).then_some(found.f_favail),
+        block: if (1..=LARGEST_BLOCK).contains(&found.f_frsize) {
+            found.f_frsize
+        } else {
+            Room::USUAL_BLOCK
+        },
+    }
+}
 
 /// Of an open directory.
 ///

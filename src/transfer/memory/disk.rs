@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Component, Path};
 
 use super::Handle;
-use crate::transfer::layer::Stat;
+use crate::transfer::layer::{Room, Stat};
 
 /// The node of the disk's root directory.
 pub(super) const ROOT: u64 = 0;
@@ -63,7 +63,7 @@ pub(super) struct Disk {
     pub(super) die_at: Option<u64>,
     pub(super) dead: bool,
     pub(super) fail_at: Option<(u64, io::ErrorKind)>,
-    pub(super) free: Option<u64>,
+    pub(super) room: Room,
     /// Names equal under it are one.
     pub(super) key: Option<fn(&str) -> String>,
     pub(super) log: Vec<&'static str>,
@@ -87,7 +87,7 @@ impl Disk {
             die_at: None,
             dead: false,
             fail_at: None,
-            free: None,
+            room: Room::default(),
             key: None,
             log: Vec::new(),
             user: 1000,

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::disk::{Disk, Node, ROOT, not_found};
-use super::layer::{Layer, NodeInfo, NodeKind, Stat};
+use super::layer::{Layer, NodeInfo, NodeKind, Room, Stat};
 use super::owner::OwnerKey;
 
 /// What is left after a crash.
@@ -73,9 +73,9 @@ impl MemoryLayer {
         disk.fail_at = Some((disk.steps + step, error));
     }
 
-    /// Says that so many bytes are free.
-    pub fn set_free_space(&self, free: Option<u64>) {
-        self.lock().free = free;
+    /// Says what is free.
+    pub fn set_room(&self, room: Room) {
+        self.lock().room = room;
     }
 
     /// Takes names for one that are equal under `key`, as file systems do that ignore case or normalise.
@@ -401,8 +401,8 @@ impl Layer for MemoryLayer {
         Ok(())
     }
 
-    fn free_space(&self) -> Option<u64> {
-        self.lock().free
+    fn room(&self) -> Room {
+        self.lock().room
     }
 
     fn root(&self) -> &Path {

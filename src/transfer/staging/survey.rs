@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Found, MAX_CANDIDATES, Ours, Staging, examine};
 use crate::transfer::block_count;
 use crate::transfer::error::LocalError;
-use crate::transfer::layer::Layer;
+use crate::transfer::layer::{Layer, Room};
 use crate::transfer::names::SafeName;
 use crate::transfer::offer::Offer;
 use crate::transfer::place::Conflicts;
@@ -46,8 +46,8 @@ pub struct Prospect {
     pub creates: Option<PathBuf>,
     /// Top-level names that are taken.
     pub taken: Vec<SafeName>,
-    /// Bytes free, where that can be known.
-    pub free: Option<u64>,
+    /// What is free there.
+    pub room: Room,
 }
 
 /// The directories that matter to an offer.
@@ -130,7 +130,7 @@ fn names_in<L: Layer>(layer: &L, staging: &Staging) -> Result<Vec<PathBuf>, Loca
 pub fn prospect<L: Layer>(layer: &L, offer: &Offer) -> Result<Prospect, LocalError> {
     let mut prospect = Prospect {
         resumable: layer.key().is_lasting(),
-        free: layer.free_space(),
+        room: layer.room(),
         ..Prospect::default()
     };
     for top in &offer.top {
