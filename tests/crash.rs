@@ -14,9 +14,11 @@ use std::path::{Path, PathBuf};
 use p2pcopy::transfer::error::{LocalError, TransferError};
 use p2pcopy::transfer::layer::Room;
 use p2pcopy::transfer::memory::{Crash, MemoryLayer};
+use p2pcopy::transfer::offer::Offer;
 use p2pcopy::transfer::place::Conflicts;
 use p2pcopy::transfer::scan::{Links, ScanOptions, scan};
 use p2pcopy::transfer::source::Source;
+use p2pcopy::transfer::staging::{discard, prospect};
 use pair::{Fault, Outcome, Rng, Setup, run};
 use remains::{CRASHES, assert_nothing_wrong, assert_whole, expected, finals};
 use unicode_normalization::UnicodeNormalization;
@@ -96,6 +98,101 @@ fn a_tree_survives_a_crash_in_every_step() {
     let note = dir.path().join("note.txt");
     fs::write(&note, b"hello").unwrap();
     crash_everywhere(&[tree, note]);
+}
+
+/// Its user chose another rule than that of the run that comes after, and is told before anything is placed.
+#[test]
+fn what_a_dead_run_left_complete_is_placed_first_and_under_its_own_rule() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mine, theirs) = (dir.path().join("1/vm.img"), dir.path().join("2/vm.img"));
+    for (seed, file) in [&mine, &theirs].into_iter().enumerate() {
+        fs::create_dir(file.parent().unwrap()).unwrap();
+        fs::write(file, Rng::new(seed as u64).bytes(MIB + 9)).unwrap();
+    }
+    let scanned = scan(std::slice::from_ref(&theirs), &ScanOptions::default()).unwrap();
+    let offer = Offer::of(&scanned.manifest).unwrap();
+    let overwrite = Setup {
+        conflicts: Conflicts::Overwrite,
+        ..Setup::default()
+    };
+    let mut met = 0;
+    for step in 1..100 {
+        let layer = MemoryLayer::new();
+        layer.put("vm.img", b"diary");
+        layer.die_at(step);
+        if send(std::slice::from_ref(&mine), &layer, Setup::default()).is_ok() {
+            break;
+        }
+        layer.revive(Crash::KeepAll);
+        let before = layer.contents();
+        let seen = prospect(&layer, &offer).unwrap();
+        assert!(layer.contents() == before, "to look changes nothing");
+        let Some(complete) = seen.complete.first() else {
+            continue;
+        };
+        assert_eq!(
+            (complete.conflicts, &complete.names[..]),
+            (Conflicts::Rename, &["vm.img".into()][..])
+        );
+        met += 1;
+        send(std::slice::from_ref(&theirs), &layer, overwrite).unwrap();
+        let contents = layer.contents();
+        let bytes = |name: &str| contents[Path::new(name)].clone().unwrap();
+        assert!(bytes("vm (1).img") == fs::read(&mine).unwrap(), "step {step}");
+        assert!(bytes("vm.img") == fs::read(&theirs).unwrap(), "step {step}");
+        assert_eq!(contents.len(), 2, "step {step}");
+    }
+    assert!(met > 0);
+}
+
+/// Whatever a death leaves is a final name, or provably ours.
+#[test]
+fn what_a_death_leaves_can_be_discarded() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("vm.img");
+    fs::write(&file, Rng::new(3).bytes(2 * MIB + 500)).unwrap();
+    let paths = [file];
+    let healthy = MemoryLayer::new();
+    send(&paths, &healthy, Setup::default()).unwrap();
+    for crash in CRASHES {
+        for step in 1..=healthy.steps() {
+            let layer = MemoryLayer::new();
+            layer.die_at(step);
+            assert!(send(&paths, &layer, Setup::default()).is_err());
+            layer.revive(crash);
+            let finals = finals(&layer);
+            discard(&layer).unwrap();
+            let left = layer.contents();
+            assert!(left == finals, "{crash:?}, step {step}: {:?}", left.keys());
+        }
+    }
+}
+
+/// Where everybody may write, another user can be first, or put a directory of his in the place of ours.
+#[test]
+fn a_directory_of_another_user_is_not_received_into() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("vm.img");
+    fs::write(&file, Rng::new(3).bytes(2 * MIB)).unwrap();
+    let setup = Setup {
+        die_after: Some(1),
+        ..Setup::default()
+    };
+    let layer = MemoryLayer::new();
+    assert!(send(std::slice::from_ref(&file), &layer, setup).unwrap().died);
+    layer.give(Path::new("vm.img.part"), 4711);
+    let scanned = scan(std::slice::from_ref(&file), &ScanOptions::default()).unwrap();
+    let seen = prospect(&layer, &Offer::of(&scanned.manifest).unwrap()).unwrap();
+    assert_eq!((seen.kept, seen.strangers.len()), (None, 1));
+    let layer = MemoryLayer::new();
+    layer.swap_new_directories(4711);
+    match send(&[file], &layer, Setup::default()) {
+        Err(Fault::Receiver(TransferError::Local(e))) => {
+            assert!(e.to_string().contains("another user"), "{e}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(!layer.contents().contains_key(Path::new("vm.img")));
 }
 
 #[test]

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
 
 mod pair;
+#[cfg(unix)]
+#[path = "trees/strangers.rs"]
+mod strangers;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -70,6 +70,7 @@ pub(super) struct Disk {
     /// The user who runs the program, and nodes that belong to somebody else.
     pub(super) user: u32,
     pub(super) owners: HashMap<u64, u32>,
+    pub(super) swapper: Option<u32>,
 }
 
 pub(super) fn not_found() -> io::Error {
@@ -92,6 +93,7 @@ impl Disk {
             log: Vec::new(),
             user: 1000,
             owners: HashMap::new(),
+            swapper: None,
         }
     }
 
