@@ -107,7 +107,8 @@ fn what_a_dead_run_left_complete_is_placed_first_and_under_its_own_rule() {
     let (mine, theirs) = (dir.path().join("1/vm.img"), dir.path().join("2/vm.img"));
     for (seed, file) in [&mine, &theirs].into_iter().enumerate() {
         fs::create_dir(file.parent().unwrap()).unwrap();
-        fs::write(file, Rng::new(seed as u64).bytes(MIB + 9)).unwrap();
+        // Of different lengths, so that they are different transfers whenever they were written.
+        fs::write(file, Rng::new(seed as u64).bytes(MIB + 9 + seed)).unwrap();
     }
     let scanned = scan(std::slice::from_ref(&theirs), &ScanOptions::default()).unwrap();
     let offer = Offer::of(&scanned.manifest).unwrap();

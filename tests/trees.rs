@@ -629,7 +629,7 @@ proptest! {
                     dirs.push(path.clone());
                     finish.push((path, (m.mode | 0o500) & !taken_away(), m.mtime));
                 }
-                2 => std::os::unix::fs::symlink("../outside/\u{e9}", &path).unwrap(),
+                2 => std::os::unix::fs::symlink("in side/\u{e9}", &path).unwrap(),
                 _ => {
                     write(&path, i as u64, m.size);
                     finish.push((path, (m.mode | 0o400) & !taken_away(), m.mtime));
