@@ -48,6 +48,8 @@ enum State {
     Done,
     /// Declared lost.
     Lost,
+    /// Never sent: whoever acknowledges it lies.
+    Skipped,
 }
 
 #[derive(Debug)]
@@ -146,6 +148,14 @@ impl Ledger {
         });
     }
 
+    /// Notes a number that no packet will have. It is remembered as long as a lost packet.
+    pub fn on_skipped(&mut self, stamp: SendStamp) {
+        self.on_sent(stamp, 0, Carries::Nothing);
+        if let Some(last) = self.sent.back_mut() {
+            last.state = State::Skipped;
+        }
+    }
+
     fn settle(&mut self, index: usize, state: State) -> Settled {
         let sent = &mut self.sent[index];
         let was_lost = sent.state == State::Lost;
@@ -164,15 +174,18 @@ impl Ledger {
 
     /// Takes an ACK; calls `each` for every packet it newly acknowledges, and gives the RTT sample of the
     /// largest, if that is new. An ACK of a packet never sent gives an error: the peer misbehaves.
+    ///
+    /// # Errors
+    /// [`FalseAck`] if it acknowledges what was never sent.
     pub fn on_ack(
         &mut self,
         now: Time,
         ack: &Ack<'_>,
         mut each: impl FnMut(Settled),
-    ) -> Result<Option<Duration>, AckOfUnsent> {
+    ) -> Result<Option<Duration>, FalseAck> {
         let end = self.base + self.sent.len() as u64;
         if ack.largest >= end {
-            return Err(AckOfUnsent);
+            return Err(FalseAck::Unsent);
         }
         self.forget_late(now);
         let newest_is_new = self.largest_acked.is_none_or(|l| ack.largest > l) && ack.largest >= self.base;
@@ -186,6 +199,9 @@ impl Ledger {
             self.acknowledged.insert(range);
             for n in fresh.into_iter().flatten() {
                 let index = (n - self.base) as usize;
+                if self.sent[index].state == State::Skipped {
+                    return Err(FalseAck::Skipped);
+                }
                 if self.sent[index].bytes == 0 {
                     continue;
                 }
@@ -300,7 +316,7 @@ impl Ledger {
         while let Some(front) = self.sent.front() {
             let keep = match front.state {
                 State::InFlight => true,
-                State::Lost => front.stamp.sent_at + memory > now,
+                State::Lost | State::Skipped => front.stamp.sent_at + memory > now,
                 State::Done => false,
             };
             if keep {
@@ -325,8 +341,14 @@ fn content_len(carries: &Carries) -> u64 {
 
 /// The peer acknowledged what was never sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("acknowledged a packet that was never sent")]
-pub struct AckOfUnsent;
+pub enum FalseAck {
+    /// A number beyond the last one.
+    #[error("an ACK of a packet that was never sent")]
+    Unsent,
+    /// A number left out on purpose: it acknowledges what it did not receive, to be sent more (RFC 9000, section 21.4).
+    #[error("an ACK of a packet number that was skipped")]
+    Skipped,
+}
 
 #[cfg(test)]
 mod tests {
@@ -421,7 +443,44 @@ mod tests {
         let Some(Ok(Frame::Ack(ack))) = Frames::new(&buf).next() else {
             panic!("an ACK")
         };
-        assert_eq!(ledger.on_ack(ms(1), &ack, |_| ()), Err(AckOfUnsent));
+        assert_eq!(ledger.on_ack(ms(1), &ack, |_| ()), Err(FalseAck::Unsent));
+    }
+
+    #[test]
+    fn acknowledging_a_skipped_number_is_an_error_even_after_all_below_it_was_acknowledged() {
+        for before in [None, Some([0, 1])] {
+            let (mut ledger, mut sampler) = (Ledger::new(ms(0)), Sampler::new(ms(0)));
+            let rtt = RttEstimator::new(Some(Duration::from_millis(50)));
+            send(&mut ledger, &mut sampler, ms(0), Carries::Nothing);
+            send(&mut ledger, &mut sampler, ms(0), Carries::Nothing);
+            let stamp = sampler.on_sent(ms(0), 0, ledger.in_flight());
+            ledger.on_skipped(stamp);
+            send(&mut ledger, &mut sampler, ms(1), Carries::Nothing);
+            assert_eq!(ledger.in_flight(), 3600);
+            if let Some(numbers) = before {
+                ack(&mut ledger, ms(10), &numbers);
+                ledger.detect_losses(ms(10), &rtt, |_| panic!("nothing is lost"));
+            }
+            let mut buf = Vec::new();
+            Ack::encode(&mut buf, 500, [0..4].iter(), 0, 0);
+            let Some(Ok(Frame::Ack(all))) = Frames::new(&buf).next() else {
+                panic!("an ACK")
+            };
+            assert_eq!(ledger.on_ack(ms(20), &all, |_| ()), Err(FalseAck::Skipped));
+        }
+    }
+
+    #[test]
+    fn a_skipped_number_is_neither_lost_nor_in_the_way() {
+        let (mut ledger, mut sampler) = (Ledger::new(ms(0)), Sampler::new(ms(0)));
+        let mut rtt = RttEstimator::new(None);
+        rtt.on_sample(Duration::from_millis(50), Duration::ZERO);
+        let stamp = sampler.on_sent(ms(0), 0, 0);
+        ledger.on_skipped(stamp);
+        send(&mut ledger, &mut sampler, ms(0), Carries::Content(0..10));
+        assert_eq!(ack(&mut ledger, ms(50), &[1]), [Carries::Content(0..10)]);
+        ledger.detect_losses(ms(5000), &rtt, |_| panic!("nothing is lost"));
+        assert!(ledger.loss_time(&rtt).is_none() && ledger.sent.is_empty());
     }
 
     #[test]

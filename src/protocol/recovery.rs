@@ -6,7 +6,7 @@
 
 use super::congestion::sampler::Sampler;
 use super::congestion::{AckSample, Controller};
-use super::ledger::{AckOfUnsent, Carries, Ledger, Settled};
+use super::ledger::{Carries, FalseAck, Ledger, Settled};
 use super::pacing::Pacer;
 use super::received::MAX_ACK_DELAY;
 use super::rtt::RttEstimator;
@@ -114,6 +114,12 @@ impl Recovery {
         self.ledger.on_sent(stamp, bytes, carries);
     }
 
+    /// The next packet number is left out.
+    pub fn on_skipped(&mut self, now: Time) {
+        let stamp = self.sampler.on_sent(now, 0, self.ledger.in_flight());
+        self.ledger.on_skipped(stamp);
+    }
+
     /// All packets of a burst left, `bytes` together.
     pub fn on_burst(&mut self, now: Time, bytes: u64) {
         self.pacer.on_sent(bytes);
@@ -197,7 +203,7 @@ impl Recovery {
         now: Time,
         ack: &Ack<'_>,
         mut each: impl FnMut(Fate, Settled),
-    ) -> Result<bool, AckOfUnsent> {
+    ) -> Result<bool, FalseAck> {
         let prior = self.ledger.in_flight();
         let mut told = Told::default();
         let mut late = 0;

@@ -1,7 +1,9 @@
 //! What a connection is made from, and what it tells.
 
 use crate::protocol::congestion::Phase;
+use crate::protocol::ledger::FalseAck;
 use crate::protocol::seal::Cipher;
+use crate::protocol::wire::Malformed;
 use crate::protocol::{Path, Role};
 use std::ops::Range;
 use std::time::Duration;
@@ -57,6 +59,17 @@ pub enum Event {
     Closed(Closed),
 }
 
+/// How the peer broke the protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Misbehaviour {
+    /// A packet breaks its layout.
+    #[error("{0}")]
+    Malformed(Malformed),
+    /// It acknowledges what was never sent.
+    #[error(transparent)]
+    FalseAck(#[from] FalseAck),
+}
+
 /// How a connection ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Closed {
@@ -70,7 +83,7 @@ pub enum Closed {
     /// This end did, on the application's word; all copies of the message have left.
     ByUs,
     /// The peer broke the protocol.
-    Misbehaved(&'static str),
+    Misbehaved(Misbehaviour),
     /// So many forgeries that the AEAD's promise ends.
     TooManyForgeries,
 }

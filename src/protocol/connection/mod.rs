@@ -14,10 +14,12 @@ mod interface;
 mod paths;
 mod receive;
 mod send;
+mod skips;
 mod timers;
 
-pub use self::interface::{Closed, Config, Content, Event, Limit, Stats};
+pub use self::interface::{Closed, Config, Content, Event, Limit, Misbehaviour, Stats};
 use self::paths::Paths;
+use self::skips::Skips;
 pub use self::timers::SILENCE;
 use super::congestion::Controller;
 use super::mtu::MtuSearch;
@@ -74,6 +76,7 @@ pub struct Connection {
     local_id: u32,
     paths: Paths,
     sealer: Sealer,
+    skips: Skips,
     opener: Opener,
     replay: ReplayWindow,
     received: Received,
@@ -110,6 +113,7 @@ impl Connection {
             local_id: config.local_id,
             paths: Paths::new(now, config.path, purpose("p2pcopy v1 path tokens")),
             sealer: Sealer::new(config.cipher, config.send_secret, config.remote_id),
+            skips: Skips::new(purpose("p2pcopy v1 skipped numbers")),
             opener: Opener::new(config.cipher, config.receive_secret),
             replay: ReplayWindow::default(),
             received: Received::default(),
@@ -286,8 +290,8 @@ impl Connection {
         self.events.push_back(Event::Closed(how));
     }
 
-    fn misbehaved(&mut self, what: &'static str) {
-        self.end(Closed::Misbehaved(what));
+    fn misbehaved(&mut self, how: Misbehaviour) {
+        self.end(Closed::Misbehaved(how));
     }
 
     fn check_forgeries(&mut self) {

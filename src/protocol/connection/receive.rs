@@ -1,6 +1,6 @@
 //! The way in: from a datagram to frames, and what each frame changes.
 
-use super::{Closed, Connection, Content, Ending, Event};
+use super::{Closed, Connection, Content, Ending, Event, Misbehaviour};
 use crate::protocol::Path;
 use crate::protocol::time::Time;
 use crate::protocol::wire::{Ack, Frame, Frames, HEADER_LEN, Header};
@@ -58,7 +58,7 @@ impl Connection {
                     }
                 }
                 Err(malformed) => {
-                    self.misbehaved(malformed.0);
+                    self.misbehaved(Misbehaviour::Malformed(malformed));
                     return None;
                 }
             }
@@ -137,9 +137,9 @@ impl Connection {
         if cargo.finish() {
             self.use_mtu();
         }
-        let Ok(news) = result else {
-            self.misbehaved("an ACK of a packet that was never sent");
-            return;
+        let news = match result {
+            Ok(news) => news,
+            Err(false_ack) => return self.misbehaved(false_ack.into()),
         };
         self.peer_credit = ack.credit;
         if news {

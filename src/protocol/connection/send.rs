@@ -147,6 +147,10 @@ impl Connection {
     }
 
     fn book(&mut self, now: Time, buf: &mut Vec<u8>, start: usize, carries: Carries, eliciting: bool) {
+        if self.skips.is_due(self.sealer.next_number()) {
+            self.sealer.skip();
+            self.recovery.on_skipped(now);
+        }
         buf.resize(buf.len() + TAG_LEN, 0);
         self.sealer.seal(&mut buf[start..]);
         let bytes = if eliciting { buf.len() - start } else { 0 };
