@@ -462,7 +462,7 @@ mod tests {
                 ledger.detect_losses(ms(10), &rtt, |_| panic!("nothing is lost"));
             }
             let mut buf = Vec::new();
-            Ack::encode(&mut buf, 500, [0..4].iter(), 0, 0);
+            Ack::encode(&mut buf, 500, std::iter::once(&(0..4)), 0, 0);
             let Some(Ok(Frame::Ack(all))) = Frames::new(&buf).next() else {
                 panic!("an ACK")
             };

@@ -61,7 +61,12 @@ mod tests {
     fn numbers_are_left_out_now_and_then_and_each_key_has_its_own() {
         let (one, other) = (skipped(1, 1 << 20), skipped(2, 1 << 20));
         assert!((1900..2200).contains(&one.len()), "{}", one.len());
-        assert!(one[0] <= FIRST && one.windows(2).all(|w| w[1] > w[0] + 1 && w[1] <= w[0] + 2 * EVERY + 1));
+        assert!(
+            one[0] <= FIRST
+                && one
+                    .windows(2)
+                    .all(|w| w[1] > w[0] + 1 && w[1] <= w[0] + 2 * EVERY + 1)
+        );
         assert!(one.iter().filter(|n| other.contains(n)).count() < 30);
     }
 }
