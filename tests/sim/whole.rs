@@ -45,11 +45,22 @@ fn links(mbit: u64, rtt: u64, loss: f64, buffer: f64) -> (Profile, Profile) {
     (forth, back)
 }
 
-/// Time for ten seconds' worth, percent of ten seconds: connection and model.
-fn times(&(mbit, rtt, loss, buffer): &(u64, u64, f64, f64)) -> (f64, f64) {
+/// Time for ten seconds' worth, percent of ten seconds: connection and model. Where packets are lost at random, a run of
+/// either differs from the next by some points: the mean of three counts.
+fn times(cell: &(u64, u64, f64, f64)) -> (f64, f64) {
+    let seeds = if cell.2 > 0.0 { 7..10 } else { 7..8 };
+    let count = seeds.clone().count() as f64;
+    let sums = seeds.fold((0.0, 0.0), |sums, seed| {
+        let (whole, model) = run(cell, seed);
+        (sums.0 + whole, sums.1 + model)
+    });
+    (sums.0 / count, sums.1 / count)
+}
+
+fn run(&(mbit, rtt, loss, buffer): &(u64, u64, f64, f64), seed: u64) -> (f64, f64) {
     let (forth, back) = links(mbit, rtt, loss, buffer);
     let worth = (mbit * MBIT * 10) as f64 * (1.0 - loss);
-    let mut pair = Pair::new(forth.clone(), back.clone(), (worth * PAYLOAD) as u64, 7);
+    let mut pair = Pair::new(forth.clone(), back.clone(), (worth * PAYLOAD) as u64, seed);
     pair.check_nonces = false;
     // The first round trip proves the path; the program offers its files meanwhile.
     let start = ms(rtt * 3 / 2);
@@ -58,8 +69,8 @@ fn times(&(mbit, rtt, loss, buffer): &(u64, u64, f64, f64)) -> (f64, f64) {
         .run(Duration::from_secs(40))
         .finished
         .map(|took| took - start);
-    let mut world = World::new(forth, back, 7);
-    let controller = Bbr::new(Time::ZERO, PACKET as u16, Some(ms(rtt)), 7);
+    let mut world = World::new(forth, back, seed);
+    let controller = Bbr::new(Time::ZERO, PACKET as u16, Some(ms(rtt)), seed);
     let goal = worth as u64 / PACKET;
     world.flows.push(Flow::new(
         0,
@@ -92,14 +103,16 @@ fn connections_are_as_fast_as_the_model_of_the_grid() {
             loss * 100.0
         );
         writeln!(table, "{line}").unwrap();
-        if (whole - model).abs() > 4.0 {
+        // The connection has exchanged packets before its content, and measured the RTT; the model starts cold.
+        let round_trip = *rtt as f64 / 100.0;
+        if (whole - model).abs() > 3.0 + round_trip {
             apart.push(line);
         }
     }
     println!("{table}");
     assert!(
         apart.is_empty(),
-        "more than 4 points apart:\n{}",
+        "more than 3 points and a round trip apart:\n{}",
         apart.join("\n")
     );
 }
