@@ -33,7 +33,7 @@ pub enum Command {
     Accept,
     /// End the connection with this reason, or the run if there is none yet.
     Close {
-        /// One of [`super::close`].
+        /// One of `app::close`.
         code: u16,
         /// For the peer's user.
         reason: String,

@@ -1,7 +1,7 @@
 //! The user's own key, by which this program knows what it made itself.
 //!
 //! Random, 32 bytes, in the user's state directory, readable by nobody else. It proves a journal and the name of a
-//! temporary directory ([`OwnerKey::mac`]); it never leaves this machine and no peer can learn it.
+//! temporary directory (`OwnerKey::mac`); it never leaves this machine and no peer can learn it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

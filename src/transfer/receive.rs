@@ -302,15 +302,7 @@ impl ReceiveSession {
     /// Appends the next control message to `out`, if there is one.
     pub fn poll_output(&mut self, out: &mut Vec<u8>) -> bool {
         if self.queue.is_empty() && self.stage == Stage::Flowing && !self.need.is_empty() {
-            let runs: Vec<Run> = self.need.iter().take(RUNS_PER_MESSAGE).collect();
-            self.need = self
-                .need
-                .iter()
-                .skip(RUNS_PER_MESSAGE)
-                .fold(RunSet::new(), |mut set, run| {
-                    set.insert(run.start, run.end);
-                    set
-                });
+            let runs = self.need.take_first(RUNS_PER_MESSAGE);
             self.queue.push_back(Message::Need { runs });
         }
         // Progress before the end, never after it.

@@ -45,6 +45,16 @@ impl RunSet {
         added
     }
 
+    /// Takes the first `count` runs out.
+    pub fn take_first(&mut self, count: usize) -> Vec<Run> {
+        let first: Vec<Run> = std::iter::from_fn(|| self.runs.pop_first())
+            .take(count)
+            .map(|(start, end)| Run { start, end })
+            .collect();
+        self.count -= first.iter().map(|run| run.end - run.start).sum::<u32>();
+        first
+    }
+
     /// Takes `value` out; true if it was in.
     pub fn remove(&mut self, value: u32) -> bool {
         let Some((&start, &end)) = self.runs.range(..=value).next_back() else {
@@ -250,6 +260,20 @@ mod tests {
                 prop_assert_eq!(spans.iter().flat_map(|(s, e)| s..e).collect::<Vec<_>>(), model.iter().copied().collect::<Vec<_>>());
             }
         }
+    }
+
+    #[test]
+    fn the_first_runs_are_taken_out_and_the_others_stay() {
+        let mut set = RunSet::new();
+        for start in [0, 10, 20] {
+            set.insert(start, start + 3);
+        }
+        let starts: Vec<u32> = set.take_first(2).iter().map(|run| run.start).collect();
+        assert_eq!(
+            (starts, set.len(), set.first_member(0)),
+            (vec![0, 10], 3, Some(20))
+        );
+        assert_eq!((set.take_first(9).len(), set.len()), (1, 0));
     }
 
     #[test]

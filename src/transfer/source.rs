@@ -3,7 +3,7 @@
 //! A block crosses small files. Every file is compared with what the scan saw when it is opened, when its last
 //! byte has been read, and once more at the end: bytes of two versions of a file are never passed off as one.
 //! Files are read with positioned reads, never mapped: a mapped file that shrinks kills the process. They are opened
-//! through [`super::origin`]: no link is followed that took a file's place.
+//! through `transfer::origin`: no link is followed that took a file's place.
 
 use std::collections::VecDeque;
 use std::fs::File;

@@ -15,6 +15,7 @@ use crate::transfer::staging::{self, Prospect};
 use crate::transfer::store::{Store, StoreEvent, StoreJob};
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
 
@@ -38,10 +39,11 @@ pub(super) enum Done {
 }
 
 /// Starts the thread, which ends with its jobs or its first failure. A message sent as text is gathered in `message`;
-/// `waker` is called when there is news.
+/// each job that is done takes one off `waiting`; `waker` is called when there is news.
 pub(super) fn start(
     target: Target,
     message: Arc<Mutex<Vec<u8>>>,
+    waiting: Arc<AtomicUsize>,
     waker: Waker,
 ) -> std::io::Result<(Sender<Job>, Receiver<Done>)> {
     let (jobs, todo) = channel();
@@ -49,6 +51,7 @@ pub(super) fn start(
     let disk = Disk {
         target,
         message,
+        waiting,
         store: None,
     };
     std::thread::Builder::new()
@@ -61,6 +64,7 @@ pub(super) fn start(
 struct Disk {
     target: Target,
     message: Arc<Mutex<Vec<u8>>>,
+    waiting: Arc<AtomicUsize>,
     store: Option<Box<dyn Store>>,
 }
 
@@ -81,6 +85,18 @@ impl Write for Gather {
 }
 
 impl Disk {
+    /// One job; it counts as waiting until it is done.
+    fn work(
+        &mut self,
+        job: Job,
+        tell: &Sender<Done>,
+        events: &mut Vec<StoreEvent>,
+    ) -> Result<(), TransferError> {
+        let result = self.handle(job, tell, events);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        result
+    }
+
     fn run(mut self, todo: &Receiver<Job>, tell: &Sender<Done>, waker: &Waker) {
         let mut jobs = 0;
         loop {
@@ -93,7 +109,7 @@ impl Disk {
             jobs += u64::from(job.is_some());
             let mut events = Vec::new();
             let result = match job {
-                Some(job) => self.handle(job, tell, &mut events),
+                Some(job) => self.work(job, tell, &mut events),
                 None => match self
                     .store
                     .as_mut()
@@ -109,7 +125,7 @@ impl Disk {
                         waker.wake();
                         let Ok(job) = todo.recv() else { return };
                         jobs += 1;
-                        self.handle(job, tell, &mut events)
+                        self.work(job, tell, &mut events)
                     }
                     other => other.map(|_| ()),
                 },

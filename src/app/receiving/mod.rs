@@ -28,6 +28,7 @@ use crate::transfer::store::{StoreEvent, StoreJob};
 use crate::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW, bytes_of};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -37,6 +38,9 @@ use tokio::sync::mpsc::UnboundedSender;
 const BUFFERS: usize = 44;
 /// Buffers not promised to the sender: what is on its way may lie in blocks that have none yet.
 const RESERVE: usize = 2;
+/// Jobs that may wait for the disk before the sender's messages are left unread. Flow control then holds it back, whatever
+/// it announces while the disk stands still.
+const MOST_WAITING: usize = 2 * BUFFERS;
 /// Room before anything is accepted: none for content, as none may come.
 const NO_CREDIT: u64 = 0;
 /// After everything is in place, longest wait for the sender to hear of it.
@@ -59,6 +63,8 @@ pub struct Receiving {
     done: Receiver<Done>,
     /// Jobs the disk thread has not said to have done.
     jobs_open: u64,
+    /// Jobs it has not done.
+    waiting: Arc<AtomicUsize>,
     notices: UnboundedSender<Notice>,
     clock: Clock,
     target: Target,
@@ -88,13 +94,15 @@ impl Receiving {
         notices: UnboundedSender<Notice>,
     ) -> std::io::Result<Self> {
         let message = Arc::new(Mutex::new(Vec::new()));
-        let (jobs, done) = disk::start(target.clone(), Arc::clone(&message), waker)?;
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (jobs, done) = disk::start(target.clone(), Arc::clone(&message), Arc::clone(&waiting), waker)?;
         Ok(Receiving {
             session: ReceiveSession::new(),
             assembler: None,
             jobs,
             done,
             jobs_open: 0,
+            waiting,
             notices,
             clock,
             target,
@@ -134,6 +142,7 @@ impl Receiving {
 
     fn job(&mut self, job: Job) {
         // The disk thread is gone only after it failed, and said so.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         if self.jobs.send(job).is_ok() {
             self.jobs_open += 1;
         }
@@ -141,7 +150,8 @@ impl Receiving {
 
     fn step(&mut self, connection: &mut Connection) -> Result<(), TransferError> {
         let mut bytes = Vec::new();
-        if connection.read_control(&mut bytes) > 0 {
+        let reads = self.waiting.load(Ordering::Relaxed) < MOST_WAITING;
+        if reads && connection.read_control(&mut bytes) > 0 {
             self.session.handle_bytes(&bytes)?;
         }
         while let Ok(done) = self.done.try_recv() {

@@ -12,7 +12,7 @@ use super::words::WORDS;
 /// Bytes of a nonce and of a commitment.
 pub const NONCE_LEN: usize = 32;
 
-/// Six words of [`WORDS`](super::words::WORDS).
+/// Six words of [`WORDS`].
 pub type SixWords = [&'static str; 6];
 
 /// What one end adds to the words.
