@@ -3,7 +3,7 @@
 use super::lines::{self, Detail};
 use super::prompts::{Input, Prompts};
 use super::screen::{Kind, Screen};
-use super::{clipboard, json, printable};
+use super::{clipboard, json};
 use crate::app::event::{Change, Event, Front, Pending, Phase, Progress, Question};
 use crate::app::options::Common;
 use crate::app::outcome::Failure;
@@ -217,9 +217,7 @@ impl Console {
         self.screen.clear_bar();
         let mut out = std::io::stdout();
         let _ = if out.is_terminal() {
-            message
-                .lines()
-                .try_for_each(|line| writeln!(out, "{}", printable::printable(line)))
+            lines::quoted(message).try_for_each(|line| writeln!(out, "{line}"))
         } else {
             out.write_all(message.as_bytes())
         };

@@ -345,3 +345,9 @@ pub(super) fn of_failure(failure: &Failure) -> [Line; 2] {
         Line::led("next: ", failure.next_step(), Tone::Plain),
     ]
 }
+
+/// What the peer wrote, for a terminal: each line behind a mark, so that none looks like a line of ours.
+pub(super) fn quoted(text: &str) -> impl Iterator<Item = String> + '_ {
+    text.lines()
+        .map(|line| format!("> {}", super::printable::printable(line)))
+}

@@ -126,3 +126,68 @@ fn nothing_of_the_peers_acts_on_the_terminal() {
         "{text:?}"
     );
 }
+
+proptest::proptest! {
+    /// Whatever is offered: what the question shows and what it counts is all there is, the whole list names each entry
+    /// once, and nothing hidden at the top is left to a count.
+    #[test]
+    fn what_can_appear_is_what_the_user_can_see_or_expand(
+        entries in proptest::collection::vec(("[.a-c-]{1,4}(\\.lnk)?", 0usize..40, 0u8..3), 1..60)
+    ) {
+        let mut builder = ManifestBuilder::new(Trust::Peer);
+        let (mut dirs, mut taken) = (Vec::new(), std::collections::HashSet::new());
+        for (name, parent, what) in &entries {
+            let parent = match dirs.len() {
+                0 => None,
+                count => dirs.get(parent % (count + 1)).copied(),
+            };
+            if matches!(name.as_str(), "." | "..") || !taken.insert((parent, name)) {
+                continue;
+            }
+            let kind = if *what == 0 { What::Dir } else { What::File };
+            let entry = Entry {
+                kind,
+                parent,
+                name: name.as_bytes(),
+                size: 0,
+                mtime: 0,
+                mode: if *what == 1 { 0o755 } else { 0o644 },
+                target: b"",
+            };
+            match builder.add(entry) {
+                Ok(index) if kind == What::Dir => dirs.push(index),
+                _ => {}
+            }
+        }
+        let Ok(list) = builder.finish() else { return Ok(()) };
+        let offer = Offer::of(&list).unwrap();
+        let (mut top, mut hidden) = (0, 0);
+        let mut paths = Vec::new();
+        for (index, entry) in list.iter() {
+            if entry.parent.is_none() {
+                top += 1;
+                hidden += u32::from(crate::transfer::names::is_hidden(entry.name));
+            }
+            paths.push(format!("  {}", list.path(index).display()));
+        }
+        proptest::prop_assert_eq!(offer.top.len() as u32 + offer.unlisted(), top);
+        proptest::prop_assert_eq!(offer.hidden().count() as u32, hidden);
+        proptest::prop_assert_eq!(offer.entries as usize, paths.len());
+        let listing = Listing(list.into());
+        let listed: Vec<String> = listing.lines().collect();
+        for (path, line) in paths.iter().zip(&listed) {
+            proptest::prop_assert!(line.starts_with(path.as_str()), "{} {}", path, line);
+        }
+        proptest::prop_assert_eq!(listed.len(), paths.len());
+    }
+}
+
+#[test]
+fn a_message_cannot_look_like_a_line_of_ours() {
+    let lines: Vec<String> =
+        lines::quoted("hello\nerror: the disk is full\r\nnext: run rm\u{1b}[2K").collect();
+    assert_eq!(
+        lines,
+        ["> hello", "> error: the disk is full", "> next: run rm\\u{1b}[2K"]
+    );
+}
