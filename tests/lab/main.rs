@@ -23,6 +23,7 @@ mod meeting;
 mod nat;
 mod network;
 mod pair;
+mod rebinding;
 mod selftest;
 mod services;
 mod shell;
