@@ -398,6 +398,12 @@ mod signals {
                 command.args(["-c", line, program]).args(send);
                 command
             }
+            // Whoever runs the tests may ignore hang-ups.
+            None if cfg!(target_os = "linux") => {
+                let mut command = Command::new("env");
+                command.args(["--default-signal=HUP", program]).args(send);
+                command
+            }
             None => {
                 let mut command = Command::new(program);
                 command.args(send);

@@ -1,8 +1,8 @@
 //! Being told to end.
 
 /// Waits until the user or the system asks this program to end: Ctrl-C, a polite `kill`, the terminal or the console
-/// window closed, the session or the machine going down. What was to be ignored when the program started (`nohup`)
-/// stays ignored.
+/// window closed, the session or the machine going down. A hang-up that was to be ignored when the program started
+/// (`nohup`) stays ignored.
 pub(crate) async fn stopped() {
     let mut waits = tokio::task::JoinSet::new();
     #[cfg(unix)]
@@ -33,13 +33,16 @@ pub(crate) async fn stopped() {
     }
 }
 
-/// The signals that mean the end, but for those that were ignored at the first call.
+/// The signals that mean the end, but for a hang-up that was ignored at the first call. Shells ignore others for what runs
+/// in the background, and who sends one of them by hand means it.
 #[cfg(unix)]
 fn heeded() -> &'static [i32] {
     static HEEDED: std::sync::OnceLock<Vec<i32>> = std::sync::OnceLock::new();
     HEEDED.get_or_init(|| {
         let all = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
-        all.into_iter().filter(|signal| !is_ignored(*signal)).collect()
+        all.into_iter()
+            .filter(|&signal| signal != libc::SIGHUP || !is_ignored(signal))
+            .collect()
     })
 }
 
