@@ -149,17 +149,10 @@ impl Baseline {
     /// A stretch without a queue lost this at bandwidth `bw`. Returns the bandwidth to go back to when that proves
     /// heavy loss to be the path's own.
     pub(super) fn on_stretch(&mut self, place: Place, count: Count, bw: u64, params: &Params) -> Option<u64> {
-        let refuted = |heavy: &Heavy| count.refutes(heavy.full.ratio(), params);
-        if self.heavy.as_ref().is_some_and(refuted) {
-            self.heavy = None;
-        }
-        let too_much = count.exceeds(params.max_baseline, params) || self.raw(params) > params.max_baseline;
-        if self.heavy.is_none() && too_much {
-            self.heavy = Some(Heavy::new(bw));
-        }
-        if let Some(heavy) = &mut self.heavy {
-            heavy.add(count, bw, params);
-            return heavy.proves(params).then_some(heavy.bw);
+        let too_much = count.exceeds(params.max_baseline, params);
+        let proven = self.on_heavy(count, too_much, bw, params);
+        if too_much {
+            return proven;
         }
         if place == Place::Down && count.refutes(self.get(params), params) {
             *self = Baseline::default();
@@ -170,7 +163,28 @@ impl Baseline {
             Place::Down => &mut self.down,
         };
         average.add(count, params.baseline_memory);
-        None
+        proven
+    }
+
+    /// Watches loss beyond what is believed at once.
+    fn on_heavy(&mut self, count: Count, too_much: bool, bw: u64, params: &Params) -> Option<u64> {
+        let gone = |heavy: &Heavy| {
+            count.refutes(heavy.full.ratio(), params) || heavy.full.ratio() < params.max_baseline
+        };
+        if self
+            .heavy
+            .as_ref()
+            .is_some_and(|heavy| heavy.full.packets > 0.0 && gone(heavy))
+        {
+            self.heavy = None;
+        }
+        let suspect = too_much || self.raw(params) > params.max_baseline + params.loss_threshold;
+        if self.heavy.is_none() && suspect {
+            self.heavy = Some(Heavy::new(bw));
+        }
+        let heavy = self.heavy.as_mut()?;
+        heavy.add(count, bw, params);
+        heavy.proves(params).then_some(heavy.bw)
     }
 
     /// The smaller of what was seen at and below the path's rate: if slowing down lowers it, it is congestion.
