@@ -26,6 +26,8 @@ const CHAIN: u64 = 10;
 /// Who was killed after the last name was given finds everything there, and has it compared. Without this it is received
 /// once more, under another name: nothing that exists is compared unasked.
 const AGAIN: &[&str] = &["--update"];
+/// Some of the links in the tree lead out of it.
+const LINKS: &[&str] = &["--links"];
 
 #[test]
 #[ignore = "needs root: builds network namespaces"]
@@ -36,7 +38,7 @@ fn killed_at_any_time_a_file_resumes() {
 #[test]
 #[ignore = "needs root: builds network namespaces"]
 fn killed_at_any_time_a_tree_resumes() {
-    kill(Goods::Tree, AGAIN);
+    kill(Goods::Tree, &[AGAIN, LINKS].concat());
 }
 
 /// What comes out of a pipe has no length that could tell that it is there already: it replaces what is.
