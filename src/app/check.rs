@@ -114,13 +114,7 @@ impl Machine for Scratch {
 
     fn poll_transmit(&mut self, _now: Time, buf: &mut Vec<u8>, _segments: usize) -> Option<Transmit> {
         let (path, payload) = self.0.poll_transmit()?;
-        buf.clear();
-        buf.extend_from_slice(&payload);
-        Some(Transmit {
-            path,
-            segment: payload.len(),
-            ttl: None,
-        })
+        Some(Transmit::single(buf, path, None, &payload))
     }
 
     fn poll_timeout(&mut self, _now: Time) -> Option<Time> {

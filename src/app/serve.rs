@@ -91,13 +91,7 @@ impl Machine for Serving {
             Some(question) => question,
             None => self.server.poll_transmit().map(|out| (out.path, out.payload))?,
         };
-        buf.clear();
-        buf.extend_from_slice(&payload);
-        Some(Transmit {
-            path,
-            segment: payload.len(),
-            ttl: None,
-        })
+        Some(Transmit::single(buf, path, None, &payload))
     }
 
     fn poll_timeout(&mut self, now: Time) -> Option<Time> {

@@ -382,15 +382,8 @@ impl Machine for Session {
     }
 
     fn poll_transmit(&mut self, now: Time, buf: &mut Vec<u8>, segments: usize) -> Option<Transmit> {
-        let mut single = |path: Path, ttl: Option<u8>, payload: &[u8]| {
-            buf.clear();
-            buf.extend_from_slice(payload);
-            Some(Transmit {
-                path,
-                segment: payload.len(),
-                ttl,
-            })
-        };
+        let mut single =
+            |path: Path, ttl: Option<u8>, payload: &[u8]| Some(Transmit::single(buf, path, ttl, payload));
         if let Some((path, payload)) = self.stun.as_mut().and_then(StunClient::poll_transmit) {
             return single(path, None, &payload);
         }

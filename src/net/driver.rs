@@ -34,6 +34,19 @@ pub struct Transmit {
     pub ttl: Option<u8>,
 }
 
+impl Transmit {
+    /// One datagram, which `buf` then holds alone.
+    pub fn single(buf: &mut Vec<u8>, path: Path, ttl: Option<u8>, payload: &[u8]) -> Self {
+        buf.clear();
+        buf.extend_from_slice(payload);
+        Transmit {
+            path,
+            segment: payload.len(),
+            ttl,
+        }
+    }
+}
+
 /// Something sans-IO that the driver drives.
 pub trait Machine {
     /// A datagram arrived on `path`; it may be changed in place.

@@ -1,4 +1,4 @@
-//! Numbers that only have to differ: moments of probes, tokens of path challenges. Never keys.
+//! Numbers that only have to differ: moments of probes. Never keys, nor what a peer must not foresee.
 
 /// SplitMix64 (Steele, Lea, Flood 2014): the same seed gives the same numbers. Whoever saw one knows all that follow.
 #[derive(Clone, Debug)]

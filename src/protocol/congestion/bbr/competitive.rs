@@ -117,7 +117,7 @@ impl Bbr {
 
     /// A stretch of competitive mode, or of its test, has ended.
     pub(super) fn on_competitive_stretch(&mut self, s: &AckSample, stretch: &Stretch) {
-        let overflow = self.fills_queue(stretch) && stretch.count.exceeds(self.p0(), &self.params)
+        let overflow = self.fills_queue(stretch) && stretch.count.exceeds(self.p0, &self.params)
             || self.overflows(stretch);
         // With few packets in the pipe cuts tell nothing.
         let telling = self.bdp(self.model.peak()) >= self.params.hold_packets * self.model.mtu() as f64;
@@ -200,11 +200,8 @@ impl Bbr {
     /// Back to the model, from competitive mode or a held rate, at the rate that it left us. What is free now may be
     /// much more: look again in `rounds` round trips.
     pub(super) fn resume(&mut self, s: &AckSample, rate: u64, rounds: u32) {
-        if rate > 0 {
-            self.forget_estimate(rate);
-        } else {
-            self.forget_estimate(self.model.max_bw());
-        }
+        let known = if rate > 0 { rate } else { self.model.max_bw() };
+        self.forget_estimate(known);
         self.plan_probe_in(rounds);
         self.enter(Mode::Model(State::Cruise), s);
     }

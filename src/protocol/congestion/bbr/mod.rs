@@ -142,11 +142,6 @@ impl Bbr {
         matches!(self.mode, Mode::Model(State::Startup))
     }
 
-    /// The loss that is taken for the path's own, 0 to 1.
-    const fn p0(&self) -> f64 {
-        self.p0
-    }
-
     /// Bandwidth to act on (BBR.bw): the maximum, unless excess loss has bounded it.
     fn bw(&self) -> u64 {
         self.short_term.bound(self.model.max_bw())
