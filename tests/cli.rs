@@ -13,12 +13,14 @@ fn p2pcopy(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn help_and_version_go_to_standard_output_and_succeed() {
+fn help_version_man_page_and_completions_go_to_standard_output_and_succeed() {
     for arguments in [
         &["--help"][..],
         &["sender", "--help"],
         &["help", "receiver"],
         &["--version"],
+        &["man"],
+        &["completions", "bash"],
     ] {
         let output = p2pcopy(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");

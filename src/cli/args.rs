@@ -114,6 +114,13 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Draw what --trace wrote: rate, round trip, bytes in flight, loss and what bound the speed, over time
     Plot(PlotArgs),
+    /// Print the man page: p2pcopy man > p2pcopy.1
+    Man,
+    /// Print what a shell reads to complete commands and options
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Args, Debug)]

@@ -8,6 +8,7 @@ mod clipboard;
 mod console;
 mod json;
 mod lines;
+mod manual;
 mod misuse;
 mod printable;
 mod process;
@@ -30,6 +31,7 @@ use console::Console;
 use prompts::Input;
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// What the command line asks for.
@@ -40,6 +42,23 @@ enum Task {
     Check(options::CheckOptions),
     Serve(options::ServeOptions),
     Plot(options::PlotOptions),
+    Print(Text, Common),
+}
+
+/// A text about the program itself, for standard output.
+enum Text {
+    ManPage,
+    Completions(clap_complete::Shell),
+}
+
+impl Text {
+    fn print(&self) -> std::io::Result<()> {
+        let out = &mut std::io::stdout().lock();
+        match self {
+            Text::ManPage => manual::write_man_page(out),
+            Text::Completions(shell) => manual::write_completions(*shell, out),
+        }
+    }
 }
 
 impl Task {
@@ -51,6 +70,8 @@ impl Task {
             Command::Check(args) => Task::Check(validate::check(args)?),
             Command::Server(args) => Task::Serve(args.into_options()),
             Command::Plot(args) => Task::Plot(validate::plot(args)),
+            Command::Man => Task::Print(Text::ManPage, Common::default()),
+            Command::Completions { shell } => Task::Print(Text::Completions(shell), Common::default()),
         })
     }
 
@@ -62,6 +83,7 @@ impl Task {
             Task::Check(options) => &options.common,
             Task::Serve(options) => &options.common,
             Task::Plot(options) => &options.common,
+            Task::Print(_, common) => common,
         }
     }
 
@@ -83,6 +105,10 @@ impl Task {
             Task::Check(options) => app::check(options, front).await,
             Task::Serve(options) => app::serve(options, front).await,
             Task::Plot(options) => app::plot(&options, front),
+            Task::Print(text, _) => match text.print() {
+                Ok(()) => Ok(Summary::default()),
+                Err(error) => Err(Failure::file("write", Path::new("standard output"), &error)),
+            },
         }
     }
 }
