@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    p2pcopy::cli::run(std::env::args_os())
+    p2pcopy::run(std::env::args_os())
 }

@@ -11,14 +11,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use p2pcopy::transfer::error::{LocalError, TransferError};
-use p2pcopy::transfer::layer::Room;
-use p2pcopy::transfer::memory::{Crash, MemoryLayer};
-use p2pcopy::transfer::offer::Offer;
-use p2pcopy::transfer::place::Conflicts;
-use p2pcopy::transfer::scan::{Links, ScanOptions, scan};
-use p2pcopy::transfer::source::Source;
-use p2pcopy::transfer::staging::{discard, prospect};
+use p2pcopy::parts::transfer::{
+    Conflicts, Crash, Links, LocalError, MemoryLayer, Offer, Room, ScanOptions, Source, TransferError,
+    discard, prospect, scan,
+};
 use pair::{Fault, Outcome, Rng, Setup, run};
 use remains::{CRASHES, assert_nothing_wrong, assert_whole, expected, finals};
 use unicode_normalization::UnicodeNormalization;

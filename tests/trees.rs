@@ -12,15 +12,10 @@ use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use p2pcopy::transfer::disk::DiskLayer;
-use p2pcopy::transfer::error::TransferError;
-use p2pcopy::transfer::names::SafeName;
-use p2pcopy::transfer::offer::Offer;
-use p2pcopy::transfer::owner::OwnerKey;
-use p2pcopy::transfer::place::Conflicts;
-use p2pcopy::transfer::scan::{Links, ScanOptions, scan, stream_manifest};
-use p2pcopy::transfer::source::Source;
-use p2pcopy::transfer::staging::{discard, prospect};
+use p2pcopy::parts::transfer::{
+    Conflicts, DiskLayer, Links, Offer, OwnerKey, SafeName, ScanOptions, Source, TransferError, discard,
+    prospect, scan, stream_manifest,
+};
 use pair::{Fault, Outcome, Rng, Setup, run};
 use proptest::prelude::*;
 

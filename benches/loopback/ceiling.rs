@@ -2,10 +2,8 @@
 //! no congestion control: the ends share a counter in place of a protocol.
 
 use super::run::Cost;
-use p2pcopy::protocol::seal::{Cipher, Opener, Sealer};
-use p2pcopy::protocol::wire::{DATA_HEADER_LEN, HEADER_LEN, Header, TAG_LEN};
-use p2pcopy::transfer::blocks::hash_block;
-use p2pcopy::transfer::{BLOCK_LEN, BlockIndex};
+use p2pcopy::parts::protocol::{Cipher, DATA_HEADER_LEN, HEADER_LEN, Header, Opener, Sealer, TAG_LEN};
+use p2pcopy::parts::transfer::{BLOCK_LEN, BlockIndex, hash_block};
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;

@@ -4,64 +4,57 @@ use super::outcome::{Failure, Party};
 use super::session::End;
 use super::units::Size;
 use crate::protocol::connection::Closed;
-use crate::transfer::error::{FailureCode, LocalError, TransferError};
+use crate::transfer::error::{LocalError, TransferError};
+use crate::transfer::names::Escaped;
 
 /// Everything arrived and has its final name.
-pub const DONE: u16 = 0;
+pub(super) const DONE: u16 = 0;
 /// The user stopped it.
-pub const CANCELLED: u16 = 1;
+pub(super) const CANCELLED: u16 = 1;
 /// The user said no.
-pub const REFUSED: u16 = 2;
+pub(super) const REFUSED: u16 = 2;
 /// A source file changed.
-pub const SOURCE_CHANGED: u16 = 3;
+pub(super) const SOURCE_CHANGED: u16 = 3;
 /// A block did not match its hash.
-pub const VERIFICATION: u16 = 4;
+pub(super) const VERIFICATION: u16 = 4;
 /// A disk problem.
-pub const LOCAL: u16 = 5;
+pub(super) const LOCAL: u16 = 5;
 /// Anything else.
-pub const OTHER: u16 = 6;
+pub(super) const OTHER: u16 = 6;
 /// The user saw other words than ours.
-pub const WORDS_DIFFER: u16 = 7;
+pub(super) const WORDS_DIFFER: u16 = 7;
 /// Several files were offered to a pipe.
-pub const NOT_ONE_STREAM: u16 = 8;
+pub(super) const NOT_ONE_STREAM: u16 = 8;
 
 /// The code the peer is told for an error of this side.
-pub fn code_of(error: &TransferError) -> u16 {
-    if matches!(error, TransferError::NotOneStream) {
-        return NOT_ONE_STREAM;
-    }
-    code_of_kind(error.code())
-}
-
-fn code_of_kind(kind: FailureCode) -> u16 {
-    match kind {
-        FailureCode::Other => OTHER,
-        FailureCode::Cancelled => CANCELLED,
-        FailureCode::SourceChanged => SOURCE_CHANGED,
-        FailureCode::Verification => VERIFICATION,
-        FailureCode::Local => LOCAL,
+pub(super) fn code_of(error: &TransferError) -> u16 {
+    match error {
+        TransferError::NotOneStream => NOT_ONE_STREAM,
+        TransferError::SourceChanged(_) => SOURCE_CHANGED,
+        TransferError::Verification(_) => VERIFICATION,
+        TransferError::Local(_) => LOCAL,
+        TransferError::Malformed(_) | TransferError::PeerMisbehaved(_) | TransferError::OnlyOutsideLinks => {
+            OTHER
+        }
     }
 }
 
 /// What the peer may read of an error of this side: its kind, never a path of this machine.
-pub fn text_of(error: &TransferError) -> &'static str {
-    if matches!(error, TransferError::NotOneStream) {
-        return "its output is a pipe, which takes one file or one stream";
-    }
-    if matches!(error, TransferError::Local(LocalError::OutputClosed)) {
-        return "the program that reads its output has left";
-    }
-    match error.code() {
-        FailureCode::Other => "a problem with the protocol",
-        FailureCode::Cancelled => "cancelled",
-        FailureCode::SourceChanged => "a file changed while it was being sent",
-        FailureCode::Verification => "a block did not match its hash",
-        FailureCode::Local => "a file problem over there: disk, permission or name",
+pub(super) fn text_of(error: &TransferError) -> &'static str {
+    match error {
+        TransferError::NotOneStream => "its output is a pipe, which takes one file or one stream",
+        TransferError::SourceChanged(_) => "a file changed while it was being sent",
+        TransferError::Verification(_) => "a block did not match its hash",
+        TransferError::Local(LocalError::OutputClosed) => "the program that reads its output has left",
+        TransferError::Local(_) => "a file problem over there: disk, permission or name",
+        TransferError::Malformed(_) | TransferError::PeerMisbehaved(_) | TransferError::OnlyOutsideLinks => {
+            "a problem with the protocol"
+        }
     }
 }
 
 /// What an error of the transfer means for this run.
-pub fn failure_of(error: TransferError) -> Failure {
+pub(super) fn failure_of(error: TransferError) -> Failure {
     match error {
         TransferError::Local(e @ LocalError::AllExcluded) => Failure::usage(e.to_string(), e.next_step()),
         TransferError::Local(e) => {
@@ -86,8 +79,6 @@ pub fn failure_of(error: TransferError) -> Failure {
             e.to_string(),
             "if you want them, run the same command again with --links",
         ),
-        TransferError::Refused(_) => Failure::Refused(Party::Peer),
-        TransferError::PeerFailed { code, text } => from_peer(code_of_kind(code), &text),
         e @ (TransferError::Malformed(_) | TransferError::PeerMisbehaved(_)) => {
             Failure::other(e.to_string(), "run the same version of p2pcopy on both sides")
         }
@@ -95,7 +86,7 @@ pub fn failure_of(error: TransferError) -> Failure {
 }
 
 fn from_peer(code: u16, text: &str) -> Failure {
-    let text: String = text.chars().filter(|c| !c.is_control()).take(300).collect();
+    let text: String = Escaped(text.as_bytes()).to_string().chars().take(300).collect();
     match code {
         CANCELLED => Failure::Cancelled(Party::Peer),
         REFUSED => Failure::Refused(Party::Peer),
@@ -115,7 +106,7 @@ fn from_peer(code: u16, text: &str) -> Failure {
 }
 
 /// What the end of a connection that was not of our making means for this run.
-pub fn failure_of_end(end: &End) -> Failure {
+pub(super) fn failure_of_end(end: &End) -> Failure {
     let closed = match end {
         End::Closed(closed) => closed,
         End::Lost(silence) => return Failure::lost(*silence),
@@ -165,6 +156,15 @@ mod tests {
         let closed = failure_of(LocalError::OutputClosed.into());
         assert!(!closed.next_step().contains("kept"), "nothing is kept of a pipe");
         assert!(text_of(&LocalError::OutputClosed.into()).contains("program"));
+    }
+
+    #[test]
+    fn text_from_the_peer_cannot_steer_the_terminal() {
+        let failure = from_peer(OTHER, "\u{1b}[2Jhi\u{202e}");
+        assert_eq!(
+            failure.to_string(),
+            "the other side stopped: \\u{1b}[2Jhi\\u{202e}"
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 /// Something a run tells, in the order it happens.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Event {
+pub(crate) enum Event {
     /// The first socket is bound to this port.
     LocalPort(u16),
     /// What the firewall or NAT is found to be, in one line.
@@ -100,7 +100,7 @@ pub enum Event {
 
 /// Whether something is told for the first time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Change {
+pub(crate) enum Change {
     /// Told for the first time.
     First,
     /// Replaces what was told before.
@@ -109,7 +109,7 @@ pub enum Change {
 
 /// Where the time of the slots comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ClockSource {
+pub(crate) enum ClockSource {
     /// The median of this many NTP servers' answers.
     Ntp {
         /// How many servers answered believably.
@@ -121,11 +121,11 @@ pub enum ClockSource {
 
 /// A time of day in UTC, to the second.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TimeOfDay(u32);
+pub(crate) struct TimeOfDay(u32);
 
 impl TimeOfDay {
     /// The time of day of a Unix time in seconds.
-    pub const fn from_unix(seconds: u64) -> Self {
+    pub(crate) const fn from_unix(seconds: u64) -> Self {
         TimeOfDay((seconds % 86_400) as u32)
     }
 }
@@ -144,7 +144,7 @@ impl std::fmt::Display for TimeOfDay {
 
 /// The way to the peer.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Link {
+pub(crate) struct Link {
     /// The peer's address as our packets reach it.
     pub remote: SocketAddr,
     /// What kind of path it is, in words: "same network", "direct, through NAT".
@@ -155,7 +155,7 @@ pub struct Link {
 
 /// How far a transfer is, and how well it goes.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// Bytes of content the receiver has, those of an earlier transfer included.
     pub done: u64,
     /// All bytes; unknown for a pipe.
@@ -187,11 +187,9 @@ pub enum Phase {
 
 /// What keeps a transfer from being faster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Bound {
+pub(crate) enum Bound {
     /// The path: sending at the rate it is found to carry.
     Path,
-    /// The window of bytes in flight.
-    Window,
     /// `--limit`.
     Limit,
     /// Our disk, or the pipe we read or write.
@@ -204,7 +202,7 @@ pub enum Bound {
 
 /// Something only the user knows.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Question {
+pub(crate) enum Question {
     /// The peer's address; answered by [`Answer::Text`].
     PeerAddress,
     /// The peer's code or address, where our own code is shown and the peer may come by itself; answered by
@@ -220,7 +218,7 @@ pub enum Question {
 
 /// What the user is asked to agree to.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Consent {
+pub(crate) struct Consent {
     /// What it is called.
     pub what: String,
     /// What Enter means.
@@ -231,14 +229,14 @@ pub struct Consent {
 
 impl Question {
     /// Whether any line is an answer, which may be pasted in several lines.
-    pub const fn is_text(&self) -> bool {
+    pub(crate) const fn is_text(&self) -> bool {
         matches!(self, Question::PeerAddress | Question::PeerCode)
     }
 }
 
 /// What the user said.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// Yes, or the default where that is yes.
     Yes,
     /// No.
@@ -260,20 +258,21 @@ pub enum Cancelled {
 
 /// An answer that will come; dropping it takes the question back.
 #[derive(Debug)]
-pub struct Pending(oneshot::Receiver<Result<Answer, Cancelled>>);
+pub(crate) struct Pending(oneshot::Receiver<Result<Answer, Cancelled>>);
 
 /// The other end of a [`Pending`]: what the answer is given to.
-pub type Reply = oneshot::Sender<Result<Answer, Cancelled>>;
+pub(crate) type Reply = oneshot::Sender<Result<Answer, Cancelled>>;
 
 impl Pending {
     /// A question's two ends.
-    pub fn new() -> (Reply, Pending) {
+    pub(crate) fn new() -> (Reply, Pending) {
         let (reply, answer) = oneshot::channel();
         (reply, Pending(answer))
     }
 
     /// An answer that is there already.
-    pub fn ready(answer: Result<Answer, Cancelled>) -> Pending {
+    #[cfg(test)]
+    pub(crate) fn ready(answer: Result<Answer, Cancelled>) -> Pending {
         let (reply, pending) = Pending::new();
         // The receiving end is alive: it is in our hands.
         let _ = reply.send(answer);
@@ -292,7 +291,7 @@ impl Future for Pending {
 }
 
 /// Whoever shows a run to the user: a terminal, a log, a script.
-pub trait Front: Send {
+pub(crate) trait Front: Send {
     /// Something happened. Must not block.
     fn event(&mut self, event: Event);
 

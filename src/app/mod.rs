@@ -5,31 +5,22 @@
 
 mod check;
 mod close;
-mod command;
+pub(crate) mod command;
 mod demo;
-pub mod event;
-mod gate;
+pub(crate) mod event;
+pub(crate) mod gate;
 mod lookup;
-mod machine;
-pub mod offered;
-pub mod options;
-pub mod outcome;
-mod receiving;
+pub(crate) mod machine;
+pub(crate) mod offered;
+pub(crate) mod options;
+pub(crate) mod outcome;
+pub(crate) mod receiving;
 mod run;
-mod sending;
+pub(crate) mod sending;
 mod serve;
-mod session;
-/// The parts of a run, for who drives one without sockets and without a user: `tests/evil` plays a peer against them.
-pub mod parts {
-    pub use super::command::{Command, Notice};
-    pub use super::gate::ToCompare;
-    pub use super::machine::controller;
-    pub use super::receiving::{Receiving, Target};
-    pub use super::sending::Sending;
-    pub use super::session::{Session, Settings, Side};
-}
+pub(crate) mod session;
 mod trace;
-pub mod units;
+pub(crate) mod units;
 mod wording;
 
 use crate::protocol::Role;
@@ -54,7 +45,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// Whatever kept the peer from having all of it, verified.
-pub async fn send(options: SendOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+pub(crate) async fn send(options: SendOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     let SendOptions {
         source,
         name,
@@ -124,7 +115,7 @@ pub async fn send(options: SendOptions, front: &mut dyn Front) -> Result<Summary
 ///
 /// # Errors
 /// Whatever kept the files from being complete and verified.
-pub async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+pub(crate) async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     let ReceiveOptions {
         destination,
         yes,
@@ -215,7 +206,7 @@ fn path_within(root: &Path, file: &Path) -> Option<PathBuf> {
 ///
 /// # Errors
 /// If there is nothing to draw or no room to draw it in.
-pub fn plot(options: &PlotOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+pub(crate) fn plot(options: &PlotOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     trace::draw(options, front)
 }
 
@@ -244,7 +235,7 @@ fn threads(error: std::io::Error) -> Failure {
 ///
 /// # Errors
 /// As for [`send`] and [`receive`].
-pub async fn demo(options: DemoOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+pub(crate) async fn demo(options: DemoOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     // The demo runs `send` and `receive`; boxed, as futures that contain each other must be.
     Box::pin(demo::run(options, front)).await
 }
@@ -253,7 +244,7 @@ pub async fn demo(options: DemoOptions, front: &mut dyn Front) -> Result<Summary
 ///
 /// # Errors
 /// If its port is taken, or the sockets fail.
-pub async fn serve(options: ServeOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+pub(crate) async fn serve(options: ServeOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     serve::run(options, front).await
 }
 
@@ -261,6 +252,6 @@ pub async fn serve(options: ServeOptions, front: &mut dyn Front) -> Result<Summa
 ///
 /// # Errors
 /// If not even the local sockets could be used.
-pub async fn check(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+pub(crate) async fn check(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     check::run(options, front).await
 }

@@ -28,7 +28,7 @@ impl Eq for Listing {}
 
 impl Listing {
     /// All that can appear in the output directory, a line an entry.
-    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = String> + '_ {
         self.0.iter().map(|(index, entry)| {
             let path = path(&self.0, index);
             match entry.kind {
@@ -46,7 +46,7 @@ impl Listing {
 
 /// The answer that Enter gives, and the only one that `--yes` may give.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DefaultAnswer {
+pub(crate) enum DefaultAnswer {
     /// Yes, as the user sees all that matters.
     Yes,
     /// No: something in it acts without being opened.
@@ -73,7 +73,7 @@ pub struct Offered {
 impl Offered {
     /// What Enter and `--yes` answer. Hidden names act by themselves; links that lead elsewhere are not in the list
     /// unless the user asked for them, and an executable waits until somebody starts it.
-    pub fn default_answer(&self) -> DefaultAnswer {
+    pub(crate) fn default_answer(&self) -> DefaultAnswer {
         if self.root.is_some() && self.offer.hidden().next().is_some() {
             DefaultAnswer::No
         } else {
@@ -82,7 +82,7 @@ impl Offered {
     }
 
     /// Names that are stored otherwise than they were sent, as sent and as stored, and how many more there are.
-    pub fn renamed(&self) -> (Vec<(String, String)>, u32) {
+    pub(crate) fn renamed(&self) -> (Vec<(String, String)>, u32) {
         let (count, changed) = self.list.0.changed();
         let shown: Vec<_> = changed
             .iter()
@@ -99,14 +99,14 @@ impl Offered {
     }
 
     /// The first links, and where they point.
-    pub fn links(&self) -> Vec<(String, String)> {
+    pub(crate) fn links(&self) -> Vec<(String, String)> {
         let list = &self.list.0;
         let link = |&i: &EntryIndex| (path(list, i), Escaped(list.entry(i).target).to_string());
         self.offer.links_shown.iter().map(link).collect()
     }
 
     /// The first links that are not made, and where they point, and how many there are in all.
-    pub fn left_out(&self) -> (Vec<(String, String)>, u32) {
+    pub(crate) fn left_out(&self) -> (Vec<(String, String)>, u32) {
         let (count, left_out) = self.list.0.left_out();
         let shown = left_out.iter().take(SHOWN).map(|link| {
             let path = link.path.as_os_str().as_encoded_bytes();

@@ -13,14 +13,14 @@ use std::time::Duration;
 ///
 /// They must outlive our own routers and die before the peer's: home and carrier networks put one to three
 /// hops in front of the internet, and the shortest paths between two homes have eight or more.
-pub const DEFAULT_TTL: u8 = 5;
+pub(crate) const DEFAULT_TTL: u8 = 5;
 
 /// How long a run looks for its peer by default, from the moment both addresses are known.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// A server given by name or address, with its port.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Server {
+pub(crate) struct Server {
     /// Host name or address, without brackets.
     pub host: String,
     /// UDP port.
@@ -39,16 +39,16 @@ impl fmt::Display for Server {
 
 /// The word that a server's owner gives to those who may use it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ServerToken(String);
+pub(crate) struct ServerToken(String);
 
 impl ServerToken {
     /// That word.
-    pub fn new(word: impl Into<String>) -> Self {
+    pub(crate) fn new(word: impl Into<String>) -> Self {
         ServerToken(word.into())
     }
 
     /// As it was given.
-    pub fn word(&self) -> &str {
+    pub(crate) fn word(&self) -> &str {
         &self.0
     }
 }
@@ -61,7 +61,7 @@ impl fmt::Debug for ServerToken {
 
 /// A p2pcopy server to meet at: `HOST[:PORT][/TOKEN]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
+pub(crate) struct Place {
     /// Where it is.
     pub server: Server,
     /// What it wants to hear.
@@ -80,7 +80,7 @@ pub enum Congestion {
 
 /// What every run takes.
 #[derive(Clone, Debug)]
-pub struct Common {
+pub(crate) struct Common {
     /// UDP port of the first socket; any free one if not given.
     pub localport: Option<u16>,
     /// The peer's address as it was pasted, or its code; asked for if not given.
@@ -143,7 +143,7 @@ impl Default for Common {
 
 /// What is to be drawn, and where to.
 #[derive(Clone, Debug)]
-pub struct PlotOptions {
+pub(crate) struct PlotOptions {
     /// What `--trace` wrote.
     pub trace: PathBuf,
     /// The SVG file to write.
@@ -154,7 +154,7 @@ pub struct PlotOptions {
 
 /// What a sender sends.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Source {
+pub(crate) enum Source {
     /// Files and directories; never empty.
     Paths(Vec<PathBuf>),
     /// Standard input until it ends.
@@ -167,7 +167,7 @@ pub enum Source {
 
 /// What to do with symbolic links found while sending.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Links {
+pub(crate) enum Links {
     /// Say that they are there and leave them out.
     #[default]
     Skip,
@@ -177,7 +177,7 @@ pub enum Links {
 
 /// A sender's options.
 #[derive(Clone, Debug)]
-pub struct SendOptions {
+pub(crate) struct SendOptions {
     /// What to send.
     pub source: Source,
     /// The name the receiver sees, for a pipe or a single path.
@@ -192,7 +192,7 @@ pub struct SendOptions {
 
 /// Where a receiver puts what arrives.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Destination {
+pub(crate) enum Destination {
     /// Into this directory, which need not exist yet; the one above it must.
     Directory(PathBuf),
     /// To standard output, one file or stream.
@@ -201,7 +201,7 @@ pub enum Destination {
 
 /// A receiver's options.
 #[derive(Clone, Debug)]
-pub struct ReceiveOptions {
+pub(crate) struct ReceiveOptions {
     /// Where to put what arrives.
     pub destination: Destination,
     /// Accept and resume without asking.
@@ -220,7 +220,7 @@ pub struct ReceiveOptions {
 
 /// The demo's options.
 #[derive(Clone, Debug)]
-pub struct DemoOptions {
+pub(crate) struct DemoOptions {
     /// What to send; a file made for the purpose if not given.
     pub file: Option<PathBuf>,
     /// What every run takes.
@@ -229,14 +229,14 @@ pub struct DemoOptions {
 
 /// The check's options.
 #[derive(Clone, Debug)]
-pub struct CheckOptions {
+pub(crate) struct CheckOptions {
     /// What every run takes.
     pub common: Common,
 }
 
 /// A server's options.
 #[derive(Clone, Debug)]
-pub struct ServeOptions {
+pub(crate) struct ServeOptions {
     /// Addresses to listen at; the usual port of both families if none is given.
     pub listen: Vec<SocketAddr>,
     /// The host that clients use; found out by STUN if not given.

@@ -22,7 +22,7 @@ pub struct Summary {
 
 impl Summary {
     /// Bytes a second that really moved, averaged over the whole transfer.
-    pub fn average(&self) -> u64 {
+    pub(crate) fn average(&self) -> u64 {
         let seconds = self.elapsed.as_secs_f64().max(1e-6);
         (self.bytes.saturating_sub(self.reused) as f64 / seconds) as u64
     }
@@ -115,7 +115,7 @@ pub enum Failure {
 
 impl Failure {
     /// A fault of this program's own.
-    pub fn internal(cause: impl Into<String>) -> Failure {
+    pub(crate) fn internal(cause: impl Into<String>) -> Failure {
         Failure::Other {
             cause: format!("internal: {}", cause.into()),
             next: "please report this to whoever gave you p2pcopy, with the output of -vv".into(),
@@ -123,7 +123,7 @@ impl Failure {
     }
 
     /// Something failed that has no code of its own.
-    pub fn other(cause: impl Into<String>, next: impl Into<String>) -> Failure {
+    pub(crate) fn other(cause: impl Into<String>, next: impl Into<String>) -> Failure {
         Failure::Other {
             cause: cause.into(),
             next: next.into(),
@@ -131,7 +131,7 @@ impl Failure {
     }
 
     /// The peer fell silent in mid-transfer and did not come back.
-    pub fn lost(silence: Duration) -> Failure {
+    pub(crate) fn lost(silence: Duration) -> Failure {
         Failure::Other {
             cause: format!(
                 "the connection was lost: nothing heard from the other side for {} s",
@@ -144,7 +144,7 @@ impl Failure {
     }
 
     /// No way to the peer was found.
-    pub fn no_path(cause: impl Into<String>, next: impl Into<String>) -> Failure {
+    pub(crate) fn no_path(cause: impl Into<String>, next: impl Into<String>) -> Failure {
         Failure::NoPath {
             cause: cause.into(),
             next: next.into(),
@@ -152,7 +152,7 @@ impl Failure {
     }
 
     /// The command line cannot be meant.
-    pub fn usage(cause: impl Into<String>, next: impl Into<String>) -> Failure {
+    pub(crate) fn usage(cause: impl Into<String>, next: impl Into<String>) -> Failure {
         Failure::Usage {
             cause: cause.into(),
             next: next.into(),
@@ -160,7 +160,7 @@ impl Failure {
     }
 
     /// A local file could not be used: `doing` is "read", "write", "create", "rename".
-    pub fn file(doing: &str, path: &Path, error: &io::Error) -> Failure {
+    pub(crate) fn file(doing: &str, path: &Path, error: &io::Error) -> Failure {
         let (what, next) = explain(error);
         Failure::File {
             cause: format!("cannot {doing} {}: {what}", path.display()),
@@ -169,7 +169,7 @@ impl Failure {
     }
 
     /// The exit code scripts depend on.
-    pub fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Failure::Other { .. } => 1,
             Failure::Usage { .. } | Failure::Unanswered(_) => 2,
@@ -187,7 +187,7 @@ impl Failure {
     }
 
     /// One thing the user can do now.
-    pub fn next_step(&self) -> &str {
+    pub(crate) fn next_step(&self) -> &str {
         match self {
             Failure::Other { next, .. }
             | Failure::Usage { next, .. }

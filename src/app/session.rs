@@ -54,7 +54,7 @@ pub trait Side: Send {
 }
 
 /// Writes what `next` appends to `out` to the control stream, until there is nothing more or no more room.
-pub fn flush_control(
+pub(crate) fn flush_control(
     connection: &mut Connection,
     out: &mut Vec<u8>,
     mut next: impl FnMut(&mut Vec<u8>) -> bool,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// A size in bytes, shown as `10.0 GB`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Size(pub u64);
+pub(crate) struct Size(pub u64);
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -15,7 +15,7 @@ impl fmt::Display for Size {
 
 /// A rate in bytes a second, shown as `12.5 MB/s`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rate(pub u64);
+pub(crate) struct Rate(pub u64);
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -25,7 +25,7 @@ impl fmt::Display for Rate {
 
 /// A span of time, shown as `1.5 s`, `2m05s`, `1h02m`; `<1 ms` and milliseconds below a second.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Span(pub Duration);
+pub(crate) struct Span(pub Duration);
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

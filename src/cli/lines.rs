@@ -307,7 +307,6 @@ pub(super) fn phase(phase: Phase) -> &'static str {
 pub(super) fn bound(bound: Bound) -> &'static str {
     match bound {
         Bound::Path => "path",
-        Bound::Window => "window",
         Bound::Limit => "limit",
         Bound::Disk => "disk",
         Bound::Peer => "peer",

@@ -36,7 +36,7 @@ pub struct Transmit {
 
 impl Transmit {
     /// One datagram, which `buf` then holds alone.
-    pub fn single(buf: &mut Vec<u8>, path: Path, ttl: Option<u8>, payload: &[u8]) -> Self {
+    pub(crate) fn single(buf: &mut Vec<u8>, path: Path, ttl: Option<u8>, payload: &[u8]) -> Self {
         buf.clear();
         buf.extend_from_slice(payload);
         Transmit {
@@ -78,14 +78,14 @@ impl Waker {
     }
 
     /// Makes the driver look at its inputs again.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         (self.0)();
     }
 }
 
 /// Owns the sockets and runs the loop.
 #[derive(Debug)]
-pub struct Driver {
+pub(crate) struct Driver {
     clock: Clock,
     sockets: Vec<Socket>,
     poller: Arc<Poller>,
@@ -107,7 +107,7 @@ impl Driver {
         unsafe_code,
         reason = "polling wants the promise below; it has no other way to register a socket"
     )]
-    pub fn new(ports: Ports, clock: Clock) -> io::Result<Self> {
+    pub(crate) fn new(ports: Ports, clock: Clock) -> io::Result<Self> {
         let poller = Arc::new(Poller::new()?);
         for (key, socket) in ports.sockets.iter().enumerate() {
             // SAFETY: the socket must be deleted from the poller before it is closed. Both belong to the driver,
@@ -127,7 +127,7 @@ impl Driver {
     }
 
     /// What wakes this driver.
-    pub fn waker(&self) -> Waker {
+    pub(crate) fn waker(&self) -> Waker {
         let poller = Arc::clone(&self.poller);
         Waker::new(move || {
             // It fails only if the driver is gone, and then there is nobody to wake.
@@ -135,16 +135,11 @@ impl Driver {
         })
     }
 
-    /// The clock it goes by.
-    pub const fn clock(&self) -> Clock {
-        self.clock
-    }
-
     /// One turn: timers, then everything there is to send, then a wait for datagrams, a timer or a waker.
     ///
     /// # Errors
     /// Only what makes the sockets useless; a datagram that cannot be sent is a lost datagram.
-    pub fn turn(&mut self, machine: &mut impl Machine) -> io::Result<()> {
+    pub(crate) fn turn(&mut self, machine: &mut impl Machine) -> io::Result<()> {
         machine.handle_timeout(self.clock.now());
         let more = self.transmit(machine);
         let now = self.clock.now();

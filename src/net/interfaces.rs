@@ -7,7 +7,7 @@ const MOST: usize = 2;
 
 /// Addresses a peer on the same network, or with IPv6, may reach this machine at: private IPv4 ones on `ipv4`,
 /// global and unique local IPv6 ones on `ipv6`. Loopback only where there is nothing else.
-pub fn local_candidates(ipv4: u16, ipv6: Option<u16>) -> Vec<SocketAddr> {
+pub(crate) fn local_candidates(ipv4: u16, ipv6: Option<u16>) -> Vec<SocketAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let usable: Vec<IpAddr> = interfaces
         .iter()

@@ -3,14 +3,14 @@
 //! One thread runs a [`Driver`]: it waits for datagrams and timers, hands them to a sans-IO [`Machine`], and sends
 //! what the machine has to send. It knows nothing of what the bytes mean.
 
-mod driver;
+pub(crate) mod driver;
 mod interfaces;
 mod socket;
 mod sys;
 
-pub use driver::{Driver, Machine, Transmit, Waker};
-pub use interfaces::local_candidates;
-pub use socket::{Ports, bind, bind_at};
+pub(crate) use driver::{Driver, Machine, Transmit, Waker};
+pub(crate) use interfaces::local_candidates;
+pub(crate) use socket::{Ports, bind, bind_at};
 
 use crate::protocol::time::Time;
 use std::time::{Duration, Instant, SystemTime};
@@ -39,7 +39,7 @@ impl Clock {
         clippy::disallowed_methods,
         reason = "the one place that reads the monotonic clock"
     )]
-    pub fn now(&self) -> Time {
+    pub(crate) fn now(&self) -> Time {
         Time::ZERO + Instant::now().duration_since(self.base)
     }
 }
@@ -49,7 +49,7 @@ impl Clock {
     clippy::disallowed_methods,
     reason = "the one place that reads the system clock"
 )]
-pub fn unix_nanos() -> i128 {
+pub(crate) fn unix_nanos() -> i128 {
     match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
         Ok(d) => d.as_nanos() as i128,
         Err(e) => -(e.duration().as_nanos() as i128),
@@ -64,7 +64,7 @@ pub fn unix_nanos() -> i128 {
     clippy::disallowed_methods,
     reason = "the one place that reads the system's randomness"
 )]
-pub fn random_seed() -> std::io::Result<[u8; 32]> {
+pub(crate) fn random_seed() -> std::io::Result<[u8; 32]> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|e| std::io::Error::other(e.to_string()))?;
     Ok(seed)

@@ -153,7 +153,7 @@ fn is_icmp_report(error: &io::Error) -> bool {
 
 /// The sockets of a run, and the ports they got.
 #[derive(Debug)]
-pub struct Ports {
+pub(crate) struct Ports {
     pub(super) sockets: Vec<Socket>,
     /// Local IPv4 ports, in the order of the sockets.
     pub ipv4: Vec<u16>,
@@ -163,7 +163,7 @@ pub struct Ports {
 
 impl Ports {
     /// Bytes that the system buffers for the first socket, if that is little for a fast path.
-    pub fn small_buffer(&self) -> Option<usize> {
+    pub(crate) fn small_buffer(&self) -> Option<usize> {
         let socket = self.sockets.first()?;
         let bytes = SockRef::from(&socket.io).recv_buffer_size().ok()?;
         (bytes < ENOUGH_BUFFER).then_some(bytes)
@@ -175,7 +175,7 @@ impl Ports {
 ///
 /// # Errors
 /// If that port is taken, or no socket can be had at all.
-pub fn bind(port: Option<u16>, offload: bool) -> io::Result<Ports> {
+pub(crate) fn bind(port: Option<u16>, offload: bool) -> io::Result<Ports> {
     let any = |port: u16| bind_one(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
     let mut sockets = vec![Socket::new(any(port.unwrap_or(0))?, offload)?];
     let mut ipv4 = vec![sockets[0].io.local_addr()?.port()];
@@ -204,7 +204,7 @@ pub fn bind(port: Option<u16>, offload: bool) -> io::Result<Ports> {
 ///
 /// # Errors
 /// If one of them cannot be had; it is given with the reason.
-pub fn bind_at(addresses: &[SocketAddr]) -> Result<Ports, (SocketAddr, io::Error)> {
+pub(crate) fn bind_at(addresses: &[SocketAddr]) -> Result<Ports, (SocketAddr, io::Error)> {
     let mut ports = Ports {
         sockets: Vec::new(),
         ipv4: Vec::new(),

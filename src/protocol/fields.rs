@@ -10,68 +10,68 @@ pub struct Truncated(pub &'static str);
 
 /// Takes fields off the front. Every method fails with [`Truncated`] and then takes nothing, or less than a field.
 #[derive(Clone, Debug)]
-pub struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     what: &'static str,
 }
 
 impl<'a> Reader<'a> {
     /// Reads `bytes`; errors name them `what`.
-    pub const fn new(bytes: &'a [u8], what: &'static str) -> Self {
+    pub(crate) const fn new(bytes: &'a [u8], what: &'static str) -> Self {
         Reader { bytes, what }
     }
 
     /// True when everything was read.
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// Bytes left.
-    pub const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.bytes.len()
     }
 
     /// The next `len` bytes.
-    pub fn bytes(&mut self, len: usize) -> Result<&'a [u8], Truncated> {
+    pub(crate) fn bytes(&mut self, len: usize) -> Result<&'a [u8], Truncated> {
         let (head, rest) = self.bytes.split_at_checked(len).ok_or(Truncated(self.what))?;
         self.bytes = rest;
         Ok(head)
     }
 
     /// The next `N` bytes.
-    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Truncated> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Truncated> {
         let (head, rest) = self.bytes.split_first_chunk::<N>().ok_or(Truncated(self.what))?;
         self.bytes = rest;
         Ok(*head)
     }
 
     /// One byte.
-    pub fn u8(&mut self) -> Result<u8, Truncated> {
+    pub(crate) fn u8(&mut self) -> Result<u8, Truncated> {
         self.array().map(u8::from_be_bytes)
     }
 
     /// Two bytes.
-    pub fn u16(&mut self) -> Result<u16, Truncated> {
+    pub(crate) fn u16(&mut self) -> Result<u16, Truncated> {
         self.array().map(u16::from_be_bytes)
     }
 
     /// Four bytes.
-    pub fn u32(&mut self) -> Result<u32, Truncated> {
+    pub(crate) fn u32(&mut self) -> Result<u32, Truncated> {
         self.array().map(u32::from_be_bytes)
     }
 
     /// Eight bytes.
-    pub fn u64(&mut self) -> Result<u64, Truncated> {
+    pub(crate) fn u64(&mut self) -> Result<u64, Truncated> {
         self.array().map(u64::from_be_bytes)
     }
 
     /// Eight bytes, signed.
-    pub fn i64(&mut self) -> Result<i64, Truncated> {
+    pub(crate) fn i64(&mut self) -> Result<i64, Truncated> {
         self.array().map(i64::from_be_bytes)
     }
 
     /// A variable-length integer, below 2^62 (RFC 9000, section 16).
-    pub fn varint(&mut self) -> Result<u64, Truncated> {
+    pub(crate) fn varint(&mut self) -> Result<u64, Truncated> {
         let first = self.u8()?;
         let mut value = u64::from(first & 0x3f);
         for _ in 1..1usize << (first >> 6) {
@@ -81,26 +81,26 @@ impl<'a> Reader<'a> {
     }
 
     /// A 16-bit length and that many bytes.
-    pub fn string(&mut self) -> Result<&'a [u8], Truncated> {
+    pub(crate) fn string(&mut self) -> Result<&'a [u8], Truncated> {
         let len = self.u16()?;
         self.bytes(usize::from(len))
     }
 
     /// Everything that is left.
-    pub fn rest(&mut self) -> &'a [u8] {
+    pub(crate) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.bytes)
     }
 }
 
 /// Appends a 16-bit length and the bytes, cut to what the length can say.
-pub fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {
     let bytes = &bytes[..bytes.len().min(usize::from(u16::MAX))];
     out.extend_from_slice(&(bytes.len() as u16).to_be_bytes());
     out.extend_from_slice(bytes);
 }
 
 /// Bytes a variable-length integer takes (RFC 9000, section 16).
-pub const fn varint_len(value: u64) -> usize {
+pub(crate) const fn varint_len(value: u64) -> usize {
     match value {
         0..=0x3f => 1,
         0x40..=0x3fff => 2,
@@ -110,7 +110,7 @@ pub const fn varint_len(value: u64) -> usize {
 }
 
 /// Appends a variable-length integer; values from 2^62 on do not occur (packet counts, byte counts).
-pub fn put_varint(buf: &mut Vec<u8>, value: u64) {
+pub(crate) fn put_varint(buf: &mut Vec<u8>, value: u64) {
     match varint_len(value) {
         1 => buf.push(value as u8),
         2 => buf.extend_from_slice(&(value as u16 | 0x4000).to_be_bytes()),

@@ -76,7 +76,7 @@ pub struct Settled {
 
 /// The ledger.
 #[derive(Debug)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     sent: VecDeque<Sent>,
     /// Number of `sent[0]`.
     base: u64,
@@ -95,7 +95,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// Empty.
-    pub fn new(now: Time) -> Self {
+    pub(crate) fn new(now: Time) -> Self {
         Ledger {
             sent: VecDeque::new(),
             base: 0,
@@ -111,23 +111,23 @@ impl Ledger {
     }
 
     /// Bytes in flight.
-    pub const fn in_flight(&self) -> u64 {
+    pub(crate) const fn in_flight(&self) -> u64 {
         self.in_flight
     }
 
     /// Content bytes in flight.
-    pub const fn content_in_flight(&self) -> u64 {
+    pub(crate) const fn content_in_flight(&self) -> u64 {
         self.content_in_flight
     }
 
     /// When the last packet that asks for an ACK left.
-    pub const fn last_eliciting(&self) -> Time {
+    pub(crate) const fn last_eliciting(&self) -> Time {
         self.last_eliciting
     }
 
     /// Notes the packet that just left. Numbers come in order, without gaps. `bytes` is 0 for a packet that asks
     /// for no ACK.
-    pub fn on_sent(&mut self, stamp: SendStamp, bytes: u16, carries: Carries) {
+    pub(crate) fn on_sent(&mut self, stamp: SendStamp, bytes: u16, carries: Carries) {
         if self.sent.len() >= MAX_REMEMBERED {
             self.settle(0, State::Done);
             self.sent.pop_front();
@@ -149,7 +149,7 @@ impl Ledger {
     }
 
     /// Notes a number that no packet will have. It is remembered as long as a lost packet.
-    pub fn on_skipped(&mut self, stamp: SendStamp) {
+    pub(crate) fn on_skipped(&mut self, stamp: SendStamp) {
         self.on_sent(stamp, 0, Carries::Nothing);
         if let Some(last) = self.sent.back_mut() {
             last.state = State::Skipped;
@@ -177,7 +177,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`FalseAck`] if it acknowledges what was never sent.
-    pub fn on_ack(
+    pub(crate) fn on_ack(
         &mut self,
         now: Time,
         ack: &Ack<'_>,
@@ -221,7 +221,7 @@ impl Ledger {
     }
 
     /// Age at which packets overtaken by others arrived of late; zero if none was.
-    pub fn late(&self) -> Duration {
+    pub(crate) fn late(&self) -> Duration {
         self.late[0].max(self.late[1])
     }
 
@@ -248,7 +248,7 @@ impl Ledger {
     }
 
     /// Declares packets lost that were sent long enough before one that arrived; calls `each` for them.
-    pub fn detect_losses(&mut self, now: Time, rtt: &RttEstimator, mut each: impl FnMut(Settled)) {
+    pub(crate) fn detect_losses(&mut self, now: Time, rtt: &RttEstimator, mut each: impl FnMut(Settled)) {
         let delay = self.loss_delay(rtt);
         while let Some(n) = self.first_unsettled() {
             if self.largest_acked.is_none_or(|l| n > l) {
@@ -264,7 +264,7 @@ impl Ledger {
     }
 
     /// When the next packet will be declared lost if nothing else happens.
-    pub fn loss_time(&mut self, rtt: &RttEstimator) -> Option<Time> {
+    pub(crate) fn loss_time(&mut self, rtt: &RttEstimator) -> Option<Time> {
         let n = self.first_unsettled()?;
         let due = self.sent[(n - self.base) as usize].stamp.sent_at + self.loss_delay(rtt);
         self.largest_acked.filter(|l| n <= *l).map(|_| due)
@@ -282,7 +282,7 @@ impl Ledger {
 
     /// Content of the oldest packet in flight that was sent before `before` and has no copy on its way yet: the
     /// best use of a window that has nothing else to carry.
-    pub fn oldest_uncopied(&mut self, before: Time) -> Option<Range<u64>> {
+    pub(crate) fn oldest_uncopied(&mut self, before: Time) -> Option<Range<u64>> {
         let start = self.first_unsettled()?;
         let from = (start - self.base) as usize;
         for sent in self.sent.iter_mut().skip(from) {
@@ -301,7 +301,7 @@ impl Ledger {
     }
 
     /// What the oldest packet in flight carried, for a probe after silence.
-    pub fn oldest_in_flight(&mut self) -> Option<Carries> {
+    pub(crate) fn oldest_in_flight(&mut self) -> Option<Carries> {
         let n = self.first_unsettled()?;
         let from = (n - self.base) as usize;
         self.sent.iter().skip(from).find_map(|s| {

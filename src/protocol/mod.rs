@@ -5,23 +5,23 @@
 //! outputs: `poll_transmit`, `poll_event`, `poll_timeout`, until each has nothing more. Nothing here reads a
 //! clock, a socket or the system's randomness.
 
-pub mod congestion;
-pub mod connection;
-pub mod fields;
-pub mod handshake;
-pub mod ledger;
+pub(crate) mod congestion;
+pub(crate) mod connection;
+pub(crate) mod fields;
+pub(crate) mod handshake;
+pub(crate) mod ledger;
 mod mtu;
 mod outgoing;
-pub mod pacing;
-pub mod ranges;
-pub mod received;
-pub mod recovery;
-pub mod rtt;
-pub mod seal;
-pub mod spread;
+pub(crate) mod pacing;
+pub(crate) mod ranges;
+pub(crate) mod received;
+pub(crate) mod recovery;
+pub(crate) mod rtt;
+pub(crate) mod seal;
+pub(crate) mod spread;
 mod stream;
-pub mod time;
-pub mod wire;
+pub(crate) mod time;
+pub(crate) mod wire;
 
 use std::net::SocketAddr;
 

@@ -33,7 +33,7 @@ const BLACK_HOLE_TIME: Duration = Duration::from_secs(1);
 
 /// The search.
 #[derive(Debug)]
-pub struct MtuSearch {
+pub(super) struct MtuSearch {
     /// Place in the ladder of the size in use.
     current: usize,
     /// Largest place still possible.
@@ -51,7 +51,7 @@ pub struct MtuSearch {
 
 impl MtuSearch {
     /// Starts at the size any path carries.
-    pub const fn new(now: Time) -> Self {
+    pub(super) const fn new(now: Time) -> Self {
         MtuSearch {
             current: 0,
             ceiling: LADDER.len() - 1,
@@ -66,12 +66,12 @@ impl MtuSearch {
     }
 
     /// The size in use, bytes of UDP payload.
-    pub const fn current(&self) -> u16 {
+    pub(super) const fn current(&self) -> u16 {
         LADDER[self.current]
     }
 
     /// The size to probe now, if one is due. The path carries `rate` bytes a second.
-    pub fn poll_probe(&mut self, now: Time, rate: u64) -> Option<u16> {
+    pub(super) fn poll_probe(&mut self, now: Time, rate: u64) -> Option<u16> {
         if self.outstanding.is_some() || now < self.next_probe {
             return None;
         }
@@ -92,12 +92,12 @@ impl MtuSearch {
     }
 
     /// When the next probe is due.
-    pub fn next_probe(&self) -> Option<Time> {
+    pub(super) fn next_probe(&self) -> Option<Time> {
         (self.outstanding.is_none() && self.next_probe < Time::FAR_FUTURE).then_some(self.next_probe)
     }
 
     /// A probe of `size` arrived; true if the size in use grew.
-    pub fn on_probe_arrived(&mut self, now: Time, size: u16) -> bool {
+    pub(super) fn on_probe_arrived(&mut self, now: Time, size: u16) -> bool {
         if self.outstanding != Some(size) {
             return false;
         }
@@ -114,7 +114,7 @@ impl MtuSearch {
     }
 
     /// A probe of `size` was lost, or the system refused to send it.
-    pub fn on_probe_lost(&mut self, now: Time, size: u16) {
+    pub(super) fn on_probe_lost(&mut self, now: Time, size: u16) {
         if self.outstanding != Some(size) {
             return;
         }
@@ -130,7 +130,7 @@ impl MtuSearch {
     }
 
     /// A packet of `bytes`, sent at `sent`, arrived: its size worked then.
-    pub fn on_arrived(&mut self, sent: Time, bytes: u64) {
+    pub(super) fn on_arrived(&mut self, sent: Time, bytes: u64) {
         if bytes > u64::from(MIN_MTU) && sent >= self.works {
             self.works = sent;
             self.suspicious = 0;
@@ -142,7 +142,7 @@ impl MtuSearch {
     ///
     /// Only losses behind the last large packet that arrived count: a queue that overflows loses large packets
     /// between others that arrive, a black hole loses all of them.
-    pub fn on_lost(&mut self, now: Time, sent: Time, bytes: u64) -> bool {
+    pub(super) fn on_lost(&mut self, now: Time, sent: Time, bytes: u64) -> bool {
         if bytes <= u64::from(MIN_MTU) || self.current == 0 || sent <= self.works {
             return false;
         }
@@ -152,7 +152,7 @@ impl MtuSearch {
     }
 
     /// Back to the size any path carries; true if that is a change.
-    pub fn fall_back(&mut self, now: Time) -> bool {
+    pub(super) fn fall_back(&mut self, now: Time) -> bool {
         let changed = self.current != 0;
         *self = MtuSearch {
             next_probe: now + RECOVER,

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// The sending side's view of the content space.
 #[derive(Debug)]
-pub struct Outgoing {
+pub(super) struct Outgoing {
     blocks: BTreeMap<u64, Vec<u8>>,
     spare: Vec<Vec<u8>>,
     limit: usize,
@@ -26,7 +26,7 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// Holds at most `limit` blocks (at least two) at a time.
-    pub fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         Outgoing {
             blocks: BTreeMap::new(),
             spare: Vec::new(),
@@ -40,17 +40,17 @@ impl Outgoing {
     }
 
     /// How many more new blocks it takes now. One place is kept for a block that must be read again.
-    pub fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         (self.limit - 1).saturating_sub(self.blocks.len())
     }
 
     /// Content bytes acknowledged so far.
-    pub const fn arrived_bytes(&self) -> u64 {
+    pub(super) const fn arrived_bytes(&self) -> u64 {
         self.arrived_bytes
     }
 
     /// Whether [`next`](Self::next) has something to give now.
-    pub fn is_ready(&self) -> bool {
+    pub(super) fn is_ready(&self) -> bool {
         !self.fresh.is_empty()
             || self
                 .again
@@ -58,13 +58,8 @@ impl Outgoing {
                 .is_some_and(|r| self.block_of(r.start).is_some())
     }
 
-    /// Whether nothing of what was offered waits to be sent.
-    pub fn is_idle(&self) -> bool {
-        self.fresh.is_empty() && self.again.is_empty()
-    }
-
     /// Takes a block to send; offering a block again sends it again.
-    pub fn offer(&mut self, offset: u64, bytes: Vec<u8>) {
+    pub(super) fn offer(&mut self, offset: u64, bytes: Vec<u8>) {
         let range = offset..offset + bytes.len() as u64;
         self.arrived.remove(range.clone());
         self.again.remove(range.clone());
@@ -73,7 +68,7 @@ impl Outgoing {
     }
 
     /// Takes a block that was [`wanted`](Self::wanted) again.
-    pub fn supply(&mut self, offset: u64, bytes: Vec<u8>) {
+    pub(super) fn supply(&mut self, offset: u64, bytes: Vec<u8>) {
         if self.wanted == Some(offset) {
             self.wanted = None;
         }
@@ -87,12 +82,12 @@ impl Outgoing {
     }
 
     /// A buffer that is no longer needed.
-    pub fn reclaim(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn reclaim(&mut self) -> Option<Vec<u8>> {
         self.spare.pop()
     }
 
     /// Content that must be read again; the block that holds this offset.
-    pub const fn wanted(&self) -> Option<u64> {
+    pub(super) const fn wanted(&self) -> Option<u64> {
         self.wanted
     }
 
@@ -115,7 +110,7 @@ impl Outgoing {
 
     /// What to send next, at most `most` bytes: lost pieces first, then new ones. Whether it is a repetition
     /// comes with it.
-    pub fn next(&mut self, most: u64) -> Option<(Range<u64>, bool)> {
+    pub(super) fn next(&mut self, most: u64) -> Option<(Range<u64>, bool)> {
         if let Some(first) = self.again.first().cloned() {
             let reach = self.at_hand(first.start, first.end.min(first.start + most));
             if reach > first.start {
@@ -131,12 +126,12 @@ impl Outgoing {
     }
 
     /// The first part of a range that has not arrived by any packet.
-    pub fn outstanding(&self, range: &Range<u64>) -> Option<Range<u64>> {
+    pub(super) fn outstanding(&self, range: &Range<u64>) -> Option<Range<u64>> {
         self.arrived.missing(range.clone()).next()
     }
 
     /// Appends the bytes of a range that is at hand.
-    pub fn copy(&self, range: &Range<u64>, to: &mut Vec<u8>) -> bool {
+    pub(super) fn copy(&self, range: &Range<u64>, to: &mut Vec<u8>) -> bool {
         let mut at = range.start;
         while at < range.end {
             let Some((start, bytes)) = self.block_of(at) else {
@@ -151,13 +146,13 @@ impl Outgoing {
     }
 
     /// A range arrived.
-    pub fn on_arrived(&mut self, range: Range<u64>) {
+    pub(super) fn on_arrived(&mut self, range: Range<u64>) {
         self.again.remove(range.clone());
         self.arrived_bytes += self.arrived.insert(range);
     }
 
     /// A range was lost: what of it has not arrived by another packet goes again.
-    pub fn on_lost(&mut self, range: Range<u64>) {
+    pub(super) fn on_lost(&mut self, range: Range<u64>) {
         let again = &mut self.again;
         self.arrived.missing(range).for_each(|gap| {
             again.insert(gap);
@@ -166,7 +161,7 @@ impl Outgoing {
 
     /// Frees blocks that have arrived and, when none has and the limit is reached, the oldest one that is only
     /// waiting for acknowledgements. Call after a burst of ACKs.
-    pub fn tidy(&mut self) {
+    pub(super) fn tidy(&mut self) {
         let done: Vec<u64> = self
             .blocks
             .iter()

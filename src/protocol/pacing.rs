@@ -43,7 +43,7 @@ pub struct Pacer {
 
 impl Pacer {
     /// A pacer with no rate yet ([`Pacer::set_rate`] gives it one) and credit for the smallest burst.
-    pub fn new(now: Time) -> Self {
+    pub(crate) fn new(now: Time) -> Self {
         let mtu = 1200;
         Pacer {
             asked: FAST / 1000,
@@ -56,7 +56,7 @@ impl Pacer {
     }
 
     /// Sets the rate in bytes a second; credit earned so far at the old rate stays.
-    pub fn set_rate(&mut self, now: Time, bytes_per_second: u64) {
+    pub(crate) fn set_rate(&mut self, now: Time, bytes_per_second: u64) {
         if bytes_per_second != self.asked {
             self.refill(now);
             self.asked = bytes_per_second.max(1);
@@ -64,35 +64,35 @@ impl Pacer {
     }
 
     /// Bytes a second allowed by the user, if limited.
-    pub fn limit(&self) -> Option<u64> {
+    pub(crate) fn limit(&self) -> Option<u64> {
         self.limit
     }
 
     /// Sets or lifts the user's hard limit, in bytes a second.
-    pub fn set_limit(&mut self, now: Time, bytes_per_second: Option<u64>) {
+    pub(crate) fn set_limit(&mut self, now: Time, bytes_per_second: Option<u64>) {
         self.refill(now);
         self.limit = bytes_per_second.map(|b| b.max(1));
         self.credit = self.credit.min(self.capacity());
     }
 
     /// The unloaded RTT is now known to be this: on short paths bursts are made shorter.
-    pub fn set_rtt(&mut self, min_rtt: Duration) {
+    pub(crate) fn set_rtt(&mut self, min_rtt: Duration) {
         self.quantum = (min_rtt / RTT_PER_QUANTUM).clamp(LEAST_QUANTUM, QUANTUM);
     }
 
     /// The largest datagram changed.
-    pub fn set_mtu(&mut self, bytes: u16) {
+    pub(crate) fn set_mtu(&mut self, bytes: u16) {
         self.mtu = u64::from(bytes);
     }
 
     /// The rate in force, bytes a second.
-    pub fn rate(&self) -> u64 {
+    pub(crate) fn rate(&self) -> u64 {
         self.limit.map_or(self.asked, |l| l.min(self.asked))
     }
 
     /// Whether the user's limit, not the path, decides the rate. The delivery-rate sampler should then count as
     /// application-limited.
-    pub fn is_limited(&self) -> bool {
+    pub(crate) fn is_limited(&self) -> bool {
         self.limit.is_some_and(|l| l < self.asked)
     }
 
@@ -103,12 +103,12 @@ impl Pacer {
     }
 
     /// Time from one burst to the next.
-    pub fn interval(&self) -> Duration {
+    pub(crate) fn interval(&self) -> Duration {
         Duration::from_secs_f64(self.quantum() as f64 / self.rate() as f64)
     }
 
     /// Most segments to hand to the kernel at once.
-    pub fn max_segments(&self) -> u64 {
+    pub(crate) fn max_segments(&self) -> u64 {
         if self.rate() < FAST {
             SEGMENTS
         } else {
@@ -123,7 +123,7 @@ impl Pacer {
     }
 
     /// `bytes` left.
-    pub fn on_sent(&mut self, bytes: u64) {
+    pub(crate) fn on_sent(&mut self, bytes: u64) {
         self.credit -= bytes as f64;
         let floor = -self.worth(MAX_DEBT).max((SEGMENTS_FAST * self.mtu) as f64);
         self.credit = self.credit.max(floor);

@@ -21,12 +21,12 @@ impl RangeSet {
     }
 
     /// Whether nothing is in it.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
     /// How many ranges it takes to say it.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ranges.len()
     }
 
@@ -41,12 +41,12 @@ impl RangeSet {
     }
 
     /// The lowest range.
-    pub fn first(&self) -> Option<&Range<u64>> {
+    pub(crate) fn first(&self) -> Option<&Range<u64>> {
         self.ranges.front()
     }
 
     /// The highest range.
-    pub fn last(&self) -> Option<&Range<u64>> {
+    pub(crate) fn last(&self) -> Option<&Range<u64>> {
         self.ranges.back()
     }
 
@@ -94,7 +94,7 @@ impl RangeSet {
     }
 
     /// Takes a range out.
-    pub fn remove(&mut self, range: Range<u64>) {
+    pub(crate) fn remove(&mut self, range: Range<u64>) {
         if range.start >= range.end {
             return;
         }
@@ -123,7 +123,7 @@ impl RangeSet {
     }
 
     /// Takes up to `most` integers off the low end, as one range.
-    pub fn pop_front(&mut self, most: u64) -> Option<Range<u64>> {
+    pub(crate) fn pop_front(&mut self, most: u64) -> Option<Range<u64>> {
         let first = self.ranges.front_mut()?;
         let taken = first.start..first.end.min(first.start.saturating_add(most));
         first.start = taken.end;
@@ -139,17 +139,17 @@ impl RangeSet {
     }
 
     /// The range that `at` lies in.
-    pub fn containing(&self, at: u64) -> Option<&Range<u64>> {
+    pub(crate) fn containing(&self, at: u64) -> Option<&Range<u64>> {
         self.ranges.get(self.touching(at + 1)).filter(|r| r.contains(&at))
     }
 
     /// Takes everything out.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.ranges.clear();
     }
 
     /// The parts of `range` that are not in it, ascending.
-    pub fn missing(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
+    pub(crate) fn missing(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
         let mut at = range.start;
         let mut i = self.ranges.partition_point(|r| r.end <= range.start);
         std::iter::from_fn(move || {
@@ -171,7 +171,7 @@ impl RangeSet {
     }
 
     /// Forgets everything below `floor`.
-    pub fn forget_below(&mut self, floor: u64) {
+    pub(crate) fn forget_below(&mut self, floor: u64) {
         while let Some(first) = self.ranges.front_mut() {
             if first.end <= floor {
                 self.ranges.pop_front();
@@ -183,7 +183,7 @@ impl RangeSet {
     }
 
     /// Forgets the lowest ranges until at most `most` remain; says the lowest integer still known.
-    pub fn forget_oldest(&mut self, most: usize) {
+    pub(crate) fn forget_oldest(&mut self, most: usize) {
         while self.ranges.len() > most {
             self.ranges.pop_front();
         }

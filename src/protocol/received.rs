@@ -13,7 +13,7 @@ use std::time::Duration;
 /// costs less on long paths and reacts faster on short ones.
 const ACK_INTERVAL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
 /// Longest time a packet waits for its ACK.
-pub const MAX_ACK_DELAY: Duration = ACK_INTERVAL.1;
+pub(crate) const MAX_ACK_DELAY: Duration = ACK_INTERVAL.1;
 /// Bytes that pay for an ACK: fifty times its own, with all headers and few ranges. A way back may have a fiftieth of
 /// the way forth (ADSL, cable), and ACKs must not fill it.
 const ENOUGH_BYTES: u64 = 50 * 90;
@@ -80,7 +80,7 @@ impl Received {
     }
 
     /// How often to acknowledge on a path of this RTT.
-    pub fn interval(rtt: Duration) -> Duration {
+    pub(crate) fn interval(rtt: Duration) -> Duration {
         (rtt / 8).clamp(ACK_INTERVAL.0, ACK_INTERVAL.1)
     }
 
@@ -144,7 +144,7 @@ impl Received {
     }
 
     /// Owes an ACK at once, for news that should not wait (credit came back).
-    pub fn hurry(&mut self, now: Time) {
+    pub(crate) fn hurry(&mut self, now: Time) {
         if !self.ranges.is_empty() {
             self.urgent = true;
             self.pending_since.get_or_insert(now);

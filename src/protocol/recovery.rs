@@ -68,7 +68,7 @@ impl Recovery {
     }
 
     /// The packets.
-    pub fn ledger(&mut self) -> &mut Ledger {
+    pub(crate) fn ledger(&mut self) -> &mut Ledger {
         &mut self.ledger
     }
 
@@ -78,12 +78,12 @@ impl Recovery {
     }
 
     /// The pace in force, bytes a second.
-    pub fn pacing_rate(&self) -> u64 {
+    pub(crate) fn pacing_rate(&self) -> u64 {
         self.pacer.rate()
     }
 
     /// The RTT.
-    pub const fn rtt(&self) -> &RttEstimator {
+    pub(crate) const fn rtt(&self) -> &RttEstimator {
         &self.rtt
     }
 
@@ -98,7 +98,7 @@ impl Recovery {
     }
 
     /// Content bytes in flight.
-    pub const fn content_in_flight(&self) -> u64 {
+    pub(crate) const fn content_in_flight(&self) -> u64 {
         self.ledger.content_in_flight()
     }
 
@@ -115,7 +115,7 @@ impl Recovery {
     }
 
     /// The next packet number is left out.
-    pub fn on_skipped(&mut self, now: Time) {
+    pub(crate) fn on_skipped(&mut self, now: Time) {
         let stamp = self.sampler.on_sent(now, 0, self.ledger.in_flight());
         self.ledger.on_skipped(stamp);
     }
@@ -138,7 +138,7 @@ impl Recovery {
     }
 
     /// The path changed: what was learnt of the old one does not hold.
-    pub fn on_path_change(&mut self, now: Time) {
+    pub(crate) fn on_path_change(&mut self, now: Time) {
         self.rtt.reset();
         self.controller.on_path_change(now);
         self.probe_timeouts = 0;
@@ -146,7 +146,7 @@ impl Recovery {
     }
 
     /// Probes in a row that nothing answered.
-    pub const fn probe_timeouts(&self) -> u32 {
+    pub(crate) const fn probe_timeouts(&self) -> u32 {
         self.probe_timeouts
     }
 
@@ -157,7 +157,7 @@ impl Recovery {
     }
 
     /// How long an answer may take on this path.
-    pub fn probe_timeout(&self) -> Duration {
+    pub(crate) fn probe_timeout(&self) -> Duration {
         self.rtt.probe_timeout(MAX_ACK_DELAY)
     }
 

@@ -7,7 +7,7 @@ const INITIAL_RTT: Duration = Duration::from_millis(100);
 
 /// Smoothed RTT, its variation and its minimum.
 #[derive(Clone, Copy, Debug)]
-pub struct RttEstimator {
+pub(crate) struct RttEstimator {
     latest: Duration,
     smoothed: Duration,
     variation: Duration,
@@ -16,7 +16,7 @@ pub struct RttEstimator {
 
 impl RttEstimator {
     /// Starts from the handshake's round trip, if it was seen.
-    pub fn new(handshake: Option<Duration>) -> Self {
+    pub(crate) fn new(handshake: Option<Duration>) -> Self {
         let initial = handshake.unwrap_or(INITIAL_RTT);
         RttEstimator {
             latest: initial,
@@ -27,7 +27,7 @@ impl RttEstimator {
     }
 
     /// Takes a sample; `ack_delay` is what the peer says it held the packet for.
-    pub fn on_sample(&mut self, sample: Duration, ack_delay: Duration) {
+    pub(crate) fn on_sample(&mut self, sample: Duration, ack_delay: Duration) {
         let first = self.min.is_none();
         let min = self.min.map_or(sample, |m| m.min(sample));
         self.min = Some(min);
@@ -48,32 +48,32 @@ impl RttEstimator {
     }
 
     /// The path changed: what was learnt of the old one does not hold.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         *self = RttEstimator::new(Some(self.smoothed));
     }
 
     /// Whether a sample was taken yet.
-    pub const fn is_measured(&self) -> bool {
+    pub(crate) const fn is_measured(&self) -> bool {
         self.min.is_some()
     }
 
     /// Latest sample.
-    pub const fn latest(&self) -> Duration {
+    pub(crate) const fn latest(&self) -> Duration {
         self.latest
     }
 
     /// Smoothed RTT.
-    pub const fn smoothed(&self) -> Duration {
+    pub(crate) const fn smoothed(&self) -> Duration {
         self.smoothed
     }
 
     /// Lowest sample of this path.
-    pub fn min(&self) -> Duration {
+    pub(crate) fn min(&self) -> Duration {
         self.min.unwrap_or(self.smoothed)
     }
 
     /// How long to wait for an acknowledgement before probing (RFC 9002, section 6.2.1).
-    pub fn probe_timeout(&self, max_ack_delay: Duration) -> Duration {
+    pub(crate) fn probe_timeout(&self, max_ack_delay: Duration) -> Duration {
         self.smoothed + (self.variation * 4).max(Duration::from_millis(1)) + max_ack_delay
     }
 }

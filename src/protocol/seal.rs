@@ -11,9 +11,9 @@ use zeroize::Zeroizing;
 /// Packets sealed under one key, as a power of two: far under both AEADs' limits (RFC 9001, section 6.6).
 const GENERATION_BITS: u32 = 22;
 /// Forgeries after which the connection must end (RFC 9001, section 6.6: 2^36 for ChaCha20-Poly1305, more for AES-GCM).
-pub const FORGERY_LIMIT: u64 = 1 << 36;
+pub(crate) const FORGERY_LIMIT: u64 = 1 << 36;
 
-pub use super::handshake::Cipher;
+pub(crate) use super::handshake::Cipher;
 
 /// One direction's secret for one generation, and the key made from it.
 struct Generation {
@@ -85,12 +85,12 @@ impl Sealer {
     }
 
     /// The number the next packet will have.
-    pub const fn next_number(&self) -> PacketNumber {
+    pub(crate) const fn next_number(&self) -> PacketNumber {
         self.next_number
     }
 
     /// Leaves the next number out.
-    pub const fn skip(&mut self) {
+    pub(crate) const fn skip(&mut self) {
         self.next_number = self.next_number.next();
     }
 
@@ -146,7 +146,7 @@ impl Opener {
     }
 
     /// Packets that did not authenticate.
-    pub const fn forgeries(&self) -> u64 {
+    pub(crate) const fn forgeries(&self) -> u64 {
         self.forgeries
     }
 
@@ -183,7 +183,7 @@ impl Opener {
 
 /// Packet numbers seen, so that each is taken once.
 #[derive(Debug)]
-pub struct ReplayWindow {
+pub(crate) struct ReplayWindow {
     bits: Box<[u64; WINDOW_WORDS]>,
     /// One past the highest number taken.
     end: u64,
@@ -208,14 +208,14 @@ impl ReplayWindow {
     }
 
     /// Whether `number` may be new: inside the window and not taken.
-    pub fn is_fresh(&self, number: PacketNumber) -> bool {
+    pub(crate) fn is_fresh(&self, number: PacketNumber) -> bool {
         let n = number.value();
         let (word, bit) = Self::place(n);
         n >= self.end || (n + WINDOW - 64 >= self.end && self.bits[word] & bit == 0)
     }
 
     /// Takes `number`. Call only with an authenticated packet that [`is_fresh`](Self::is_fresh).
-    pub fn take(&mut self, number: PacketNumber) {
+    pub(crate) fn take(&mut self, number: PacketNumber) {
         let n = number.value();
         if n >= self.end {
             // Clear the words the window moves over.

@@ -7,11 +7,11 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 /// Bytes a sender may have beyond what is acknowledged, and a receiver beyond what is read.
-pub const CONTROL_WINDOW: usize = 1 << 20;
+pub(super) const CONTROL_WINDOW: usize = 1 << 20;
 
 /// Outgoing half.
 #[derive(Debug, Default)]
-pub struct SendStream {
+pub(super) struct SendStream {
     /// Bytes from `base` on.
     buffer: VecDeque<u8>,
     base: u64,
@@ -22,29 +22,30 @@ pub struct SendStream {
 
 impl SendStream {
     /// Bytes that may be written now.
-    pub fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         CONTROL_WINDOW - self.buffer.len()
     }
 
     /// Appends as much of `bytes` as there is room for; says how much.
-    pub fn write(&mut self, bytes: &[u8]) -> usize {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(self.room());
         self.buffer.extend(&bytes[..taken]);
         taken
     }
 
     /// Whether anything waits to be sent.
-    pub fn has_pending(&self) -> bool {
+    pub(super) fn has_pending(&self) -> bool {
         !self.again.is_empty() || self.next < self.base + self.buffer.len() as u64
     }
 
     /// Whether everything written has arrived.
-    pub fn is_drained(&self) -> bool {
+    #[cfg(test)]
+    fn is_drained(&self) -> bool {
         self.buffer.is_empty()
     }
 
     /// What to send next, at most `most` bytes.
-    pub fn next(&mut self, most: usize) -> Option<Range<u64>> {
+    pub(super) fn next(&mut self, most: usize) -> Option<Range<u64>> {
         if let Some(range) = self.again.pop_front(most as u64) {
             return Some(range);
         }
@@ -55,14 +56,14 @@ impl SendStream {
     }
 
     /// Appends the bytes of a range given by [`next`](Self::next).
-    pub fn copy(&self, range: &Range<u64>, to: &mut Vec<u8>) {
+    pub(super) fn copy(&self, range: &Range<u64>, to: &mut Vec<u8>) {
         let from = (range.start.max(self.base) - self.base) as usize;
         let end = (range.end.max(self.base) - self.base) as usize;
         to.extend(self.buffer.range(from..end));
     }
 
     /// A range arrived.
-    pub fn on_arrived(&mut self, range: Range<u64>) {
+    pub(super) fn on_arrived(&mut self, range: Range<u64>) {
         // An earlier copy may have arrived long ago.
         let range = range.start.max(self.base)..range.end;
         if range.start >= range.end {
@@ -79,7 +80,7 @@ impl SendStream {
     }
 
     /// A range was lost.
-    pub fn on_lost(&mut self, range: Range<u64>) {
+    pub(super) fn on_lost(&mut self, range: Range<u64>) {
         let range = range.start.max(self.base)..range.end;
         if range.start < range.end {
             let again = &mut self.again;
@@ -90,7 +91,7 @@ impl SendStream {
     }
 
     /// What of `range` still has to arrive (the part below the base has).
-    pub fn outstanding(&self, range: &Range<u64>) -> Option<Range<u64>> {
+    pub(super) fn outstanding(&self, range: &Range<u64>) -> Option<Range<u64>> {
         let range = range.start.max(self.base)..range.end;
         (range.start < range.end && !self.arrived.contains(&range)).then_some(range)
     }
@@ -102,7 +103,7 @@ const MAX_PIECES: usize = 1024;
 
 /// Incoming half.
 #[derive(Debug, Default)]
-pub struct RecvStream {
+pub(super) struct RecvStream {
     buffer: VecDeque<u8>,
     base: u64,
     have: RangeSet,
@@ -110,7 +111,7 @@ pub struct RecvStream {
 
 impl RecvStream {
     /// Takes bytes at an offset; false if they lie beyond the window or are one piece too many, and then nothing is kept.
-    pub fn receive(&mut self, offset: u64, bytes: &[u8]) -> bool {
+    pub(super) fn receive(&mut self, offset: u64, bytes: &[u8]) -> bool {
         let end = offset + bytes.len() as u64;
         if end > self.base + CONTROL_WINDOW as u64 {
             return false;
@@ -137,7 +138,7 @@ impl RecvStream {
     }
 
     /// Moves the bytes that are next in order to the end of `to`; says how many.
-    pub fn read(&mut self, to: &mut Vec<u8>) -> usize {
+    pub(super) fn read(&mut self, to: &mut Vec<u8>) -> usize {
         let n = self.in_order();
         to.extend(self.buffer.drain(..n));
         self.pass(n);

@@ -14,7 +14,7 @@ impl Time {
     /// When the run began.
     pub const ZERO: Time = Time(0);
     /// Later than any moment a run reaches (584 years).
-    pub const FAR_FUTURE: Time = Time(u64::MAX);
+    pub(crate) const FAR_FUTURE: Time = Time(u64::MAX);
 
     /// The moment `nanos` nanoseconds after the run began.
     pub const fn from_nanos(nanos: u64) -> Self {
@@ -22,7 +22,7 @@ impl Time {
     }
 
     /// Nanoseconds since the run began.
-    pub const fn as_nanos(self) -> u64 {
+    pub(crate) const fn as_nanos(self) -> u64 {
         self.0
     }
 

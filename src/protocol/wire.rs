@@ -17,7 +17,7 @@ impl From<Truncated> for Malformed {
 }
 
 /// First byte of a sealed packet; its lowest bit is the key phase.
-pub const SEALED: u8 = 0x50;
+pub(crate) const SEALED: u8 = 0x50;
 /// Clear header: first byte, connection ID, packet number.
 pub const HEADER_LEN: usize = 13;
 /// Authentication tag of both AEADs.
@@ -25,11 +25,11 @@ pub const TAG_LEN: usize = 16;
 /// DATA frame before its bytes: type and offset.
 pub const DATA_HEADER_LEN: usize = 9;
 /// CONTROL frame before its bytes: type, offset, length.
-pub const CONTROL_HEADER_LEN: usize = 11;
+pub(crate) const CONTROL_HEADER_LEN: usize = 11;
 /// The datagram that any Internet path carries (RFC 9000, section 14).
-pub const MIN_MTU: u16 = 1200;
+pub(crate) const MIN_MTU: u16 = 1200;
 /// Longest reason text in a CLOSE frame.
-pub const MAX_REASON: usize = 512;
+pub(crate) const MAX_REASON: usize = 512;
 
 /// A packet's number, unique in its direction for the whole connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
@@ -46,7 +46,7 @@ impl PacketNumber {
     }
     /// The one after it.
     #[must_use]
-    pub const fn next(self) -> Self {
+    pub(crate) const fn next(self) -> Self {
         PacketNumber(self.0 + 1)
     }
 }
@@ -98,9 +98,6 @@ pub struct Ack<'a> {
 }
 
 impl<'a> Ack<'a> {
-    /// Bytes of an ACK frame without further ranges, at most.
-    pub const MAX_FIXED_LEN: usize = 1 + 8 + 4 + 4 + 8 + 2;
-
     fn decode(r: &mut Reader<'a>) -> Result<Self, Malformed> {
         const WHAT: &str = frame::name(frame::ACK);
         let largest = r.u64()?;
@@ -183,23 +180,23 @@ impl<'a> Ack<'a> {
 }
 
 /// Frame types.
-pub mod frame {
+pub(crate) mod frame {
     /// Nothing, to the packet's end.
-    pub const PADDING: u8 = 0;
+    pub(crate) const PADDING: u8 = 0;
     /// Asks for an acknowledgement.
-    pub const PING: u8 = 1;
+    pub(crate) const PING: u8 = 1;
     /// What arrived.
-    pub const ACK: u8 = 2;
+    pub(crate) const ACK: u8 = 2;
     /// Content bytes, to the packet's end.
-    pub const DATA: u8 = 3;
+    pub(crate) const DATA: u8 = 3;
     /// Bytes of the control stream.
-    pub const CONTROL: u8 = 4;
+    pub(crate) const CONTROL: u8 = 4;
     /// Asks for the same eight bytes back on the same path.
-    pub const PATH_CHALLENGE: u8 = 5;
+    pub(crate) const PATH_CHALLENGE: u8 = 5;
     /// Those bytes.
-    pub const PATH_RESPONSE: u8 = 6;
+    pub(crate) const PATH_RESPONSE: u8 = 6;
     /// The end.
-    pub const CLOSE: u8 = 7;
+    pub(crate) const CLOSE: u8 = 7;
 
     /// What an error calls a frame of this type.
     pub(super) const fn name(kind: u8) -> &'static str {

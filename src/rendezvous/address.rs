@@ -14,9 +14,9 @@ use crate::protocol::Role;
 use crate::protocol::handshake::PublicKey;
 
 /// How many port pairs there are: the main one and three spares (see [`super::schedule`]).
-pub const PAIRS: usize = 4;
+pub(crate) const PAIRS: usize = 4;
 /// The most candidates an address carries.
-pub const MAX_CANDIDATES: usize = 4;
+pub(crate) const MAX_CANDIDATES: usize = 4;
 /// Longer than any token; decoding base58 takes time quadratic in the length.
 const MAX_TOKEN_CHARS: usize = 1000;
 
@@ -175,7 +175,7 @@ impl Address {
     ///
     /// # Errors
     /// Every [`AddressError`]; its message can be shown as it is.
-    pub fn parse_peer(text: &str, own: &Address) -> Result<Address, AddressError> {
+    pub(crate) fn parse_peer(text: &str, own: &Address) -> Result<Address, AddressError> {
         let peer: Address = text.parse()?;
         match (&peer.token, &own.token) {
             (Some(theirs), Some(ours)) if theirs.key == ours.key => Err(AddressError::Own),
@@ -189,7 +189,7 @@ impl Address {
     ///
     /// # Errors
     /// Every [`AddressError`] but [`AddressError::Own`].
-    pub fn parse_other(text: &str, role: Role) -> Result<Address, AddressError> {
+    pub(crate) fn parse_other(text: &str, role: Role) -> Result<Address, AddressError> {
         let peer: Address = text.parse()?;
         if peer.token.as_ref().is_some_and(|theirs| theirs.role == role) {
             return Err(match role {
@@ -201,7 +201,7 @@ impl Address {
     }
 
     /// The external address of pair `index`, if it has one.
-    pub fn pair(&self, index: usize) -> Option<SocketAddr> {
+    pub(crate) fn pair(&self, index: usize) -> Option<SocketAddr> {
         if index == 0 {
             return Some(self.reflexive);
         }

@@ -5,9 +5,6 @@ use std::time::Duration;
 
 use crate::protocol::time::Time;
 
-/// Length of a slot. Long enough for a user to paste and for clocks to be off by a second, short enough to wait
-/// for; the same for everybody, as both sides count slots since 1970 by it.
-pub const SLOT: Duration = Duration::from_secs(10);
 const SLOT_NANOS: u64 = 10_000_000_000;
 
 /// Answers with a longer round trip say too little about the present.
@@ -15,7 +12,7 @@ const MAX_RTT_NANOS: i64 = 1_000_000_000;
 
 /// One NTP answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NtpSample {
+pub(crate) struct NtpSample {
     /// How far the server's clock is ahead of the system's, nanoseconds.
     pub offset_nanos: i64,
     /// The round trip, nanoseconds; negative in a broken answer.
@@ -24,7 +21,7 @@ pub struct NtpSample {
 
 /// Where the time comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ClockSource {
+pub(crate) enum ClockSource {
     /// The median of so many NTP answers, which lie at most so far from it.
     Ntp {
         /// Answers used.
@@ -42,27 +39,27 @@ pub struct SlotIndex(u64);
 
 impl SlotIndex {
     /// The slot that Unix time `unix_nanos` lies in.
-    pub const fn containing(unix_nanos: u64) -> Self {
+    pub(crate) const fn containing(unix_nanos: u64) -> Self {
         SlotIndex(unix_nanos / SLOT_NANOS)
     }
 
     /// The slot after this.
-    pub const fn next(self) -> Self {
+    pub(crate) const fn next(self) -> Self {
         SlotIndex(self.0 + 1)
     }
 
     /// Which of `n` port pairs has its turn in this slot.
-    pub const fn pair(self, n: usize) -> usize {
+    pub(crate) const fn pair(self, n: usize) -> usize {
         (self.0 % n as u64) as usize
     }
 
     /// When it begins, Unix nanoseconds.
-    pub const fn start_unix_nanos(self) -> u64 {
+    pub(crate) const fn start_unix_nanos(self) -> u64 {
         self.0 * SLOT_NANOS
     }
 
     /// The lower 32 bits, enough for 1,300 years.
-    pub const fn low_bits(self) -> u32 {
+    pub(crate) const fn low_bits(self) -> u32 {
         (self.0 & 0xffff_ffff) as u32
     }
 }
@@ -78,7 +75,7 @@ pub struct Clock {
 impl Clock {
     /// Takes the median of the usable samples (0 <= round trip < 1 s), or the system clock if there is none.
     /// `system_unix_nanos` is the system's clock at `now`.
-    pub fn from_samples(samples: &[NtpSample], system_unix_nanos: u64, now: Time) -> Self {
+    pub(crate) fn from_samples(samples: &[NtpSample], system_unix_nanos: u64, now: Time) -> Self {
         let mut offsets: Vec<i64> = samples
             .iter()
             .filter(|s| (0..MAX_RTT_NANOS).contains(&s.rtt_nanos))
@@ -115,32 +112,32 @@ impl Clock {
     }
 
     /// Where the time comes from.
-    pub const fn source(&self) -> ClockSource {
+    pub(crate) const fn source(&self) -> ClockSource {
         self.source
     }
 
     /// How far this clock is ahead of the system's, nanoseconds.
-    pub const fn offset_nanos(&self) -> i64 {
+    pub(crate) const fn offset_nanos(&self) -> i64 {
         self.offset_nanos
     }
 
     /// Unix nanoseconds at `time`.
-    pub fn unix_nanos(&self, time: Time) -> u64 {
+    pub(crate) fn unix_nanos(&self, time: Time) -> u64 {
         u64::try_from(self.unix_at_zero + i128::from(time.as_nanos())).unwrap_or(0)
     }
 
     /// The run's time at Unix time `unix_nanos`; zero if that was before the run.
-    pub fn time(&self, unix_nanos: u64) -> Time {
+    pub(crate) fn time(&self, unix_nanos: u64) -> Time {
         Time::from_nanos(u64::try_from(i128::from(unix_nanos) - self.unix_at_zero).unwrap_or(0))
     }
 
     /// The slot `time` lies in.
-    pub fn slot(&self, time: Time) -> SlotIndex {
+    pub(crate) fn slot(&self, time: Time) -> SlotIndex {
         SlotIndex::containing(self.unix_nanos(time))
     }
 
     /// When `slot` begins.
-    pub fn slot_start(&self, slot: SlotIndex) -> Time {
+    pub(crate) fn slot_start(&self, slot: SlotIndex) -> Time {
         self.time(slot.start_unix_nanos())
     }
 }

@@ -10,15 +10,15 @@
 //! - [`meeting`]: instead of swapping addresses, to say a short code and meet at somebody's server; [`server`] is that
 //!   server.
 
-pub mod address;
+pub(crate) mod address;
 mod budget;
-pub mod clock;
-pub mod meeting;
-pub mod punch;
-pub mod schedule;
-pub mod server;
-pub mod servers;
-pub mod stun;
+pub(crate) mod clock;
+pub(crate) mod meeting;
+pub(crate) mod punch;
+pub(crate) mod schedule;
+pub(crate) mod server;
+pub(crate) mod servers;
+pub(crate) mod stun;
 
 use crate::protocol::Path;
 

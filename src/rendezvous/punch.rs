@@ -5,7 +5,7 @@
 //! for, and only the pasted IP is listened to. Whatever fails to authenticate is counted and gets no answer.
 
 mod engine;
-mod events;
+pub(crate) mod events;
 mod paths;
 mod probes;
 mod report;
@@ -13,12 +13,12 @@ mod report;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-pub use self::engine::Responder;
+pub(crate) use self::engine::Responder;
 use self::engine::{Engine, Heard};
-pub use self::events::{Notice, PunchEvent};
-pub use self::paths::PathKind;
+pub(crate) use self::events::{Notice, PunchEvent};
+pub(crate) use self::paths::PathKind;
 use self::paths::paths;
-pub use self::report::{Outlook, Report, outlook};
+pub(crate) use self::report::{Outlook, Report, outlook};
 use super::Transmit;
 use super::address::{Address, PAIRS};
 use super::clock::Clock;
@@ -29,9 +29,6 @@ use crate::protocol::handshake::{
 };
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Role};
-
-/// How long to try if the user names no other time: one may have to walk over and start the other side.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Paths whose first exchange is timed: all that can be told of, and more than are learnt at once.
 const MAX_TIMED: usize = 32;
@@ -67,7 +64,7 @@ pub struct PunchConfig {
 
 /// Where and when to look for a peer that was connected and fell silent: the same places as before.
 #[derive(Clone)]
-pub struct Search {
+pub(crate) struct Search {
     own: Address,
     peer: Address,
     /// Our IPv6 socket, if there is one.
@@ -82,7 +79,7 @@ pub struct Search {
 
 impl Search {
     /// Begins to look.
-    pub fn begin(&self, now: Time) -> Schedule {
+    pub(crate) fn begin(&self, now: Time) -> Schedule {
         Schedule::new(
             self.pairs,
             &self.candidates,
@@ -94,14 +91,13 @@ impl Search {
     }
 
     /// What kind of path this is.
-    pub fn kind(&self, path: Path) -> PathKind {
+    pub(crate) fn kind(&self, path: Path) -> PathKind {
         PathKind::of(path, &self.own, &self.peer, self.ipv6_socket)
     }
 }
 
 /// The machine. Drive it as [`crate::protocol`] says.
 pub struct Punch {
-    own: Address,
     peer: Address,
     clock: Clock,
     schedule: Schedule,
@@ -179,7 +175,6 @@ impl Punch {
             error: None,
         };
         let mut punch = Punch {
-            own,
             peer,
             clock,
             schedule,
@@ -204,7 +199,7 @@ impl Punch {
     }
 
     /// Both sides punch at this moment, which a server named, and go by slots only if that fails.
-    pub fn meet_at(&mut self, moment: Time, now: Time) {
+    pub(crate) fn meet_at(&mut self, moment: Time, now: Time) {
         self.events
             .retain(|event| !matches!(event, PunchEvent::Schedule(_)));
         self.schedule.meet_at(moment, now);
@@ -314,7 +309,7 @@ impl Punch {
     }
 
     /// What has been done and seen so far.
-    pub fn report(&self, now: Time) -> Report {
+    pub(crate) fn report(&self, now: Time) -> Report {
         Report {
             elapsed: now.since(self.began),
             attempts: self.schedule.attempts(),
@@ -324,7 +319,7 @@ impl Punch {
 
     /// What must outlive a connected punch: what answers late copies of the peer's handshake, and where to look
     /// for the peer should it fall silent.
-    pub fn into_parts(self) -> (Responder, Search) {
+    pub(crate) fn into_parts(self) -> (Responder, Search) {
         (self.engine.into_responder(), self.search)
     }
 
@@ -391,11 +386,6 @@ impl Punch {
         self.report.error = error;
         self.events
             .push_back(PunchEvent::Failed(Box::new(self.report(now))));
-    }
-
-    /// Our own address, as it was given.
-    pub fn own(&self) -> &Address {
-        &self.own
     }
 }
 

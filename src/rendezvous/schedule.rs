@@ -32,9 +32,7 @@ use crate::protocol::time::Time;
 pub const DEFAULT_LOW_TTL: u8 = 5;
 
 /// Packets of full lifetime go out for this long from the slot on.
-pub const WINDOW: Duration = Duration::from_secs(4);
-/// Unreplied UDP entries live this long in Linux (`nf_conntrack_udp_timeout`), and so does a poisoned pair.
-pub const ENTRY_LIFETIME: Duration = Duration::from_secs(30);
+pub(crate) const WINDOW: Duration = Duration::from_secs(4);
 
 /// When low-TTL packets go out, counted back from the slot: sparse ones first, so that clocks a second or two
 /// apart still open before the other side fires, then a burst against loss.
@@ -186,7 +184,7 @@ impl Schedule {
 
     /// Sends with full lifetime to an address the peer was heard from, at once: its packet got through, so
     /// there is nothing left to open first. False if that is known already. The caller has authenticated the packet.
-    pub fn add_reflexive(&mut self, path: Path, now: Time) -> bool {
+    pub(crate) fn add_reflexive(&mut self, path: Path, now: Time) -> bool {
         if self.streams().any(|s| s.path == path) {
             return false;
         }
@@ -212,7 +210,7 @@ impl Schedule {
     }
 
     /// Slots tried so far.
-    pub fn attempts(&self) -> u32 {
+    pub(crate) fn attempts(&self) -> u32 {
         self.attempts
     }
 
@@ -281,7 +279,7 @@ impl Schedule {
     }
 
     /// The next event.
-    pub fn poll_event(&mut self) -> Option<ScheduleEvent> {
+    pub(crate) fn poll_event(&mut self) -> Option<ScheduleEvent> {
         self.events.pop_front()
     }
 

@@ -2,7 +2,7 @@
 
 /// STUN binding servers. Several operators on purpose: two answers from different addresses tell how the NAT
 /// maps, and no single operator's failure matters.
-pub const STUN: &[&str] = &[
+pub(crate) const STUN: &[&str] = &[
     "stun.cloudflare.com:3478",
     "stun.l.google.com:19302",
     "stun.nextcloud.com:3478",
@@ -16,7 +16,7 @@ pub const STUN: &[&str] = &[
 ];
 
 /// NTP servers. Google's are left out: they smear leap seconds, and clocks of both kinds must not be mixed.
-pub const NTP: &[&str] = &[
+pub(crate) const NTP: &[&str] = &[
     "time.cloudflare.com:123",
     "pool.ntp.org:123",
     "time.apple.com:123",

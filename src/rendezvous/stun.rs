@@ -4,7 +4,7 @@
 //! strangers' packets create entries in the NAT (see [`filtering`] for the test on a scratch socket). Answers
 //! count only with the right cookie, class, transaction id, socket and source.
 
-pub mod filtering;
+pub(crate) mod filtering;
 mod message;
 
 use std::collections::VecDeque;
@@ -55,7 +55,7 @@ pub struct StunReport {
 
 /// What happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum StunEvent {
+pub(crate) enum StunEvent {
     /// While gathering, a server answered the first socket: its outside address is this.
     Answered {
         /// Who.
@@ -213,7 +213,7 @@ impl StunClient {
     }
 
     /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Time) {
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
         match &self.phase {
             &Phase::Gathering { began, attempt } => {
                 if now.since(began) >= GIVE_UP {
@@ -241,7 +241,7 @@ impl StunClient {
     }
 
     /// When to call [`StunClient::handle_timeout`] next.
-    pub fn poll_timeout(&self) -> Option<Time> {
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
         Some(match &self.phase {
             Phase::Gathering { began, attempt } => *began + *RETRANSMIT.get(*attempt).unwrap_or(&GIVE_UP),
             Phase::Keeping { next, .. } => *next,
@@ -249,7 +249,7 @@ impl StunClient {
     }
 
     /// The next event.
-    pub fn poll_event(&mut self) -> Option<StunEvent> {
+    pub(crate) fn poll_event(&mut self) -> Option<StunEvent> {
         self.events.pop_front()
     }
 

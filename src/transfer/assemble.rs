@@ -11,7 +11,7 @@ use super::store::StoreEvent;
 use super::{BLOCK_LEN, BlockIndex, MAX_CONTENT, block_count};
 
 /// A buffer of [`BLOCK_LEN`] bytes.
-pub type Buffer = Box<[u8]>;
+pub(crate) type Buffer = Box<[u8]>;
 
 /// What became of a piece.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -273,7 +273,7 @@ impl Assembler {
     }
 
     /// Takes back a buffer that [`Assembler::poll_filled`] gave out.
-    pub fn recycle(&mut self, buffer: Buffer) {
+    pub(crate) fn recycle(&mut self, buffer: Buffer) {
         if !buffer.is_empty() {
             self.lent = self.lent.saturating_sub(1);
             self.free.push(buffer);
@@ -370,7 +370,7 @@ impl Assembler {
     }
 
     /// Block `block` is needed again after all: its bytes were wrong.
-    pub fn reopen(&mut self, block: BlockIndex) {
+    pub(crate) fn reopen(&mut self, block: BlockIndex) {
         self.done.remove(block.get());
         self.forget_spilled(block.get());
     }

@@ -11,7 +11,7 @@ use blake3::hazmat::{HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_ro
 use super::{BLOCK_LEN, BlockIndex};
 
 /// The chaining value of one block.
-pub type Cv = [u8; 32];
+pub(crate) type Cv = [u8; 32];
 
 /// The BLAKE3 hash of a whole content.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,11 +90,6 @@ impl RootBuilder {
         while let Some(cv) = self.early.remove(&self.merged) {
             self.push(cv);
         }
-    }
-
-    /// How many blocks from the first on are merged.
-    pub fn contiguous(&self) -> u32 {
-        self.merged
     }
 
     fn push(&mut self, cv: Cv) {
@@ -193,7 +188,6 @@ mod tests {
         for i in [5, 0, 7, 3, 0, 1, 2, 6, 3, 4] {
             root.insert(BlockIndex::new(i), &hashes[i as usize]);
         }
-        assert_eq!(root.contiguous(), 8);
         assert_eq!(root.root(8), Some(Root(*blake3::hash(&data).as_bytes())));
         assert!(root.early.is_empty() && root.stack.len() <= 4);
     }

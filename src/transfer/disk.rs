@@ -59,7 +59,7 @@ impl DiskLayer {
 
     /// Confines itself to `root`, making it first if it is missing: only its last component, so that nothing is made
     /// in place of a disk that is not mounted.
-    pub fn create(root: &Path, key: OwnerKey) -> io::Result<DiskLayer> {
+    pub(crate) fn create(root: &Path, key: OwnerKey) -> io::Result<DiskLayer> {
         if !root.is_dir() {
             std::fs::create_dir(root)?;
         }
@@ -67,7 +67,7 @@ impl DiskLayer {
     }
 
     /// Sees whether files can be made here, as far as the system says without making one.
-    pub fn check_writable(&self) -> io::Result<()> {
+    pub(crate) fn check_writable(&self) -> io::Result<()> {
         #[cfg(unix)]
         {
             use rustix::fs::{Access, AtFlags, accessat};

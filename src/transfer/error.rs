@@ -201,7 +201,7 @@ fn likeness(one: &Path, other: &Path) -> &'static str {
 
 impl LocalError {
     /// What the user can do about it.
-    pub fn next_step(&self) -> &'static str {
+    pub(crate) fn next_step(&self) -> &'static str {
         match self {
             LocalError::NoSpace(_) => {
                 "make room there and run the same commands again; what has arrived is kept"
@@ -239,7 +239,7 @@ impl LocalError {
     }
 
     /// Sorts a system error into the sentence the user can act on.
-    pub fn new(action: &'static str, path: impl Into<PathBuf>, error: io::Error) -> Self {
+    pub(crate) fn new(action: &'static str, path: impl Into<PathBuf>, error: io::Error) -> Self {
         let path = path.into();
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LocalError::NoSpace(path),
@@ -276,32 +276,6 @@ pub enum TransferError {
     /// All that is offered are links that lead elsewhere.
     #[error("it offers only links that lead out of what it sends, which are taken with --links alone")]
     OnlyOutsideLinks,
-    /// The peer's user said no.
-    #[error("the other side refused: {0}")]
-    Refused(String),
-    /// The peer gave up.
-    #[error("the other side stopped: {text}")]
-    PeerFailed {
-        /// Its reason, for the exit code.
-        code: FailureCode,
-        /// Its words, safe to print.
-        text: String,
-    },
-}
-
-/// Why a side gives up, as it is told to the other.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FailureCode {
-    /// Anything else.
-    Other,
-    /// The user pressed Ctrl-C.
-    Cancelled,
-    /// A source file changed.
-    SourceChanged,
-    /// A hash did not match.
-    Verification,
-    /// A disk problem.
-    Local,
 }
 
 impl From<Malformed> for TransferError {
@@ -310,23 +284,6 @@ impl From<Malformed> for TransferError {
             // No fault of the peer's: its disk has both.
             Malformed::OneName(one, other) => LocalError::OneName(one, other).into(),
             error => TransferError::Malformed(error),
-        }
-    }
-}
-
-impl TransferError {
-    /// The code under which the other side hears of this.
-    pub fn code(&self) -> FailureCode {
-        match self {
-            TransferError::Local(_) => FailureCode::Local,
-            TransferError::SourceChanged(_) => FailureCode::SourceChanged,
-            TransferError::Verification(_) => FailureCode::Verification,
-            TransferError::Refused(_) => FailureCode::Cancelled,
-            TransferError::PeerFailed { code, .. } => *code,
-            TransferError::Malformed(_)
-            | TransferError::PeerMisbehaved(_)
-            | TransferError::NotOneStream
-            | TransferError::OnlyOutsideLinks => FailureCode::Other,
         }
     }
 }

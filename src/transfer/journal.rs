@@ -116,7 +116,7 @@ impl Chain {
 
 /// One record: `type 8 | number 32 | hash 256 | proof 256`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Record {
+pub(crate) enum Record {
     /// A block was verified and written (not synced).
     Block {
         /// Which.

@@ -9,7 +9,7 @@ use super::unseen::is_variation_selector;
 
 /// A number that is the same for all names that some file system may take for one: whatever the case of their
 /// letters, composed or decomposed, canonical or compatible. Equal numbers prove nothing; only the disk knows.
-pub fn likeness(name: &[u8]) -> u64 {
+pub(crate) fn likeness(name: &[u8]) -> u64 {
     let mut key = Vec::with_capacity(name.len());
     if name.is_ascii() {
         // The same as below, and most names are.
@@ -44,7 +44,7 @@ fn folded(text: &str) -> impl Iterator<Item = char> {
 }
 
 /// Whether two different names look the same on a screen: composed and decomposed letters.
-pub fn look_alike(one: &str, other: &str) -> bool {
+pub(crate) fn look_alike(one: &str, other: &str) -> bool {
     one.nfc().eq(other.nfc())
 }
 

@@ -13,28 +13,22 @@ use std::num::NonZeroU64;
 
 use super::BlockIndex;
 use super::blocks::{Cv, Root};
-use super::error::{FailureCode, Malformed};
+use super::error::Malformed;
 use super::offer::ListHead;
 use super::runs::Run;
-use crate::protocol::fields::{Reader, put_string};
-
-/// Longest body: what its length can say.
-pub const MAX_BODY: usize = u16::MAX as usize;
+use crate::protocol::fields::Reader;
 
 /// Bytes before a body.
 const HEADER_LEN: usize = 3;
 
 /// Most wire bytes of manifest in one message.
-pub const MANIFEST_CHUNK: usize = 32 << 10;
+pub(crate) const MANIFEST_CHUNK: usize = 32 << 10;
 
 /// Most block hashes in one message.
-pub const HASHES_PER_MESSAGE: usize = 1024;
+pub(crate) const HASHES_PER_MESSAGE: usize = 1024;
 
 /// Most runs of blocks in one message.
-pub const RUNS_PER_MESSAGE: usize = 4096;
-
-/// Longest text told to the other side.
-const MAX_TEXT: usize = 1024;
+pub(crate) const RUNS_PER_MESSAGE: usize = 4096;
 
 /// One control message. The arrow says who sends it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,11 +46,6 @@ pub enum Message {
     Limit {
         /// Bytes a second on the wire; never zero.
         rate: NonZeroU64,
-    },
-    /// R→S: the user, or the receiver's disk, does not want it.
-    Refuse {
-        /// Why, for the sender's user.
-        text: String,
     },
     /// R→S: blocks the receiver believes to hold. The sender only hashes those, unless they are needed.
     Have {
@@ -99,13 +88,6 @@ pub enum Message {
         /// Root over the content.
         root: Root,
     },
-    /// Either: giving up.
-    Failed {
-        /// Whose fault.
-        code: FailureCode,
-        /// Why, for the other side's user.
-        text: String,
-    },
 }
 
 impl Message {
@@ -118,7 +100,6 @@ impl Message {
             Message::ManifestChunk(bytes) => out.extend_from_slice(bytes),
             Message::Accept { window } => out.extend_from_slice(&window.unwrap_or(0).to_be_bytes()),
             Message::Limit { rate } => out.extend_from_slice(&rate.get().to_be_bytes()),
-            Message::Refuse { text } => put_text(out, text),
             Message::Have { runs, last } => {
                 out.push(u8::from(*last));
                 put_runs(out, runs);
@@ -134,12 +115,9 @@ impl Message {
             }
             Message::StreamEnd { total } => out.extend_from_slice(&total.to_be_bytes()),
             Message::Done { root } | Message::Finished { root } => out.extend_from_slice(&root.0),
-            Message::Failed { code, text } => {
-                out.push(code_to_wire(*code));
-                put_text(out, text);
-            }
         }
-        let len = u16::try_from(out.len() - at - HEADER_LEN).expect("every message is built within MAX_BODY");
+        let len = u16::try_from(out.len() - at - HEADER_LEN)
+            .expect("every message is built with a body below 64 KiB");
         out[at + 1..at + HEADER_LEN].copy_from_slice(&len.to_be_bytes());
     }
 
@@ -150,14 +128,12 @@ impl Message {
             Message::ManifestChunk(_) => "a part of a list",
             Message::Accept { .. } => "an acceptance",
             Message::Limit { .. } => "a limit",
-            Message::Refuse { .. } => "a refusal",
             Message::Have { .. } => "a claim to hold blocks",
             Message::Hashes { .. } => "hashes",
             Message::Need { .. } => "a request for blocks",
             Message::Verified { .. } => "progress",
             Message::StreamEnd { .. } => "an end of the stream",
             Message::Done { .. } | Message::Finished { .. } => "an end",
-            Message::Failed { .. } => "a failure",
         }
     }
 
@@ -166,7 +142,6 @@ impl Message {
             Message::Offer(_) => 1,
             Message::ManifestChunk(_) => 2,
             Message::Accept { .. } => 4,
-            Message::Refuse { .. } => 5,
             Message::Have { .. } => 6,
             Message::Hashes { .. } => 7,
             Message::Need { .. } => 8,
@@ -174,7 +149,6 @@ impl Message {
             Message::StreamEnd { .. } => 10,
             Message::Done { .. } => 11,
             Message::Finished { .. } => 12,
-            Message::Failed { .. } => 13,
             Message::Limit { .. } => 14,
         }
     }
@@ -188,7 +162,6 @@ impl Message {
             4 => Message::Accept {
                 window: Some(r.u32()?).filter(|&w| w > 0),
             },
-            5 => Message::Refuse { text: text(&mut r)? },
             6 => Message::Have {
                 last: r.u8()? != 0,
                 runs: runs(&mut r)?,
@@ -216,10 +189,6 @@ impl Message {
             12 => Message::Finished {
                 root: Root(r.array()?),
             },
-            13 => Message::Failed {
-                code: code_from_wire(r.u8()?)?,
-                text: text(&mut r)?,
-            },
             14 => Message::Limit {
                 rate: NonZeroU64::new(r.u64()?).ok_or(Malformed::Value("limit"))?,
             },
@@ -231,23 +200,6 @@ impl Message {
             Err(Malformed::Trailing("control message"))
         }
     }
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    let cut = (0..=text.len().min(MAX_TEXT))
-        .rev()
-        .find(|&at| text.is_char_boundary(at))
-        .unwrap_or(0);
-    put_string(out, &text.as_bytes()[..cut]);
-}
-
-/// Text from the peer, escaped so that it can be shown.
-fn text(r: &mut Reader<'_>) -> Result<String, Malformed> {
-    let bytes = r.string()?;
-    if bytes.len() > MAX_TEXT {
-        return Err(Malformed::TooMuch("text"));
-    }
-    Ok(super::names::Escaped(bytes).to_string())
 }
 
 fn put_runs(out: &mut Vec<u8>, runs: &[Run]) {
@@ -272,25 +224,6 @@ fn runs(r: &mut Reader<'_>) -> Result<Vec<Run>, Malformed> {
         runs.push(run);
     }
     Ok(runs)
-}
-
-const CODES: [FailureCode; 5] = [
-    FailureCode::Other,
-    FailureCode::Cancelled,
-    FailureCode::SourceChanged,
-    FailureCode::Verification,
-    FailureCode::Local,
-];
-
-fn code_to_wire(code: FailureCode) -> u8 {
-    CODES.iter().position(|&c| c == code).unwrap_or(0) as u8
-}
-
-fn code_from_wire(byte: u8) -> Result<FailureCode, Malformed> {
-    CODES
-        .get(usize::from(byte))
-        .copied()
-        .ok_or(Malformed::Value("failure code"))
 }
 
 /// Cuts the control stream into messages. Holds at most one message besides what was just fed.
@@ -354,7 +287,6 @@ mod tests {
             },
             Message::Accept { window: None },
             Message::Accept { window: Some(16) },
-            Message::Refuse { text: "no".into() },
             Message::Have {
                 runs: runs.clone(),
                 last: true,
@@ -368,10 +300,6 @@ mod tests {
             Message::StreamEnd { total: 1 << 40 },
             Message::Done { root: Root([4; 32]) },
             Message::Finished { root: Root([5; 32]) },
-            Message::Failed {
-                code: FailureCode::SourceChanged,
-                text: "x".into(),
-            },
         ]
     }
 
@@ -406,23 +334,6 @@ mod tests {
             reader.feed(&wire);
             assert!(reader.poll_message().is_err(), "{message:?}");
         }
-    }
-
-    #[test]
-    fn text_from_the_peer_cannot_steer_the_terminal() {
-        let mut wire = Vec::new();
-        Message::Refuse {
-            text: "\u{1b}[2Jhi".into(),
-        }
-        .encode(&mut wire);
-        let mut reader = MessageReader::new();
-        reader.feed(&wire);
-        assert_eq!(
-            reader.poll_message(),
-            Ok(Some(Message::Refuse {
-                text: "\\u{1b}[2Jhi".into()
-            }))
-        );
     }
 
     proptest! {

@@ -9,34 +9,34 @@
 //! [`manifest`], messages by [`messages`]. The conversations are sans-IO; the disk is reached through
 //! [`layer`] alone, except by the sender's [`source`].
 
-pub mod assemble;
+pub(crate) mod assemble;
 mod base;
-pub mod blocks;
-pub mod breach;
-pub mod disk;
-pub mod error;
-pub mod journal;
-pub mod layer;
+pub(crate) mod blocks;
+pub(crate) mod breach;
+pub(crate) mod disk;
+pub(crate) mod error;
+pub(crate) mod journal;
+pub(crate) mod layer;
 mod likeness;
-pub mod manifest;
-pub mod memory;
-pub mod messages;
-pub mod names;
+pub(crate) mod manifest;
+pub(crate) mod memory;
+pub(crate) mod messages;
+pub(crate) mod names;
 mod need;
-pub mod offer;
-pub mod ordered;
+pub(crate) mod offer;
+pub(crate) mod ordered;
 mod origin;
-pub mod owner;
-pub mod pipe;
-pub mod place;
-pub mod receive;
-pub mod runs;
-pub mod scan;
-pub mod send;
-pub mod sink;
-pub mod source;
-pub mod staging;
-pub mod store;
+pub(crate) mod owner;
+pub(crate) mod pipe;
+pub(crate) mod place;
+pub(crate) mod receive;
+pub(crate) mod runs;
+pub(crate) mod scan;
+pub(crate) mod send;
+pub(crate) mod sink;
+pub(crate) mod source;
+pub(crate) mod staging;
+pub(crate) mod store;
 mod tree;
 mod twins;
 pub(crate) mod unseen;
@@ -46,7 +46,7 @@ pub(crate) mod unseen;
 pub const BLOCK_LEN: usize = 1 << 20;
 
 /// Longest content (4 PiB less a block): block numbers and the count of blocks then fit in 32 bits.
-pub const MAX_CONTENT: u64 = BLOCK_LEN as u64 * u32::MAX as u64;
+pub(crate) const MAX_CONTENT: u64 = BLOCK_LEN as u64 * u32::MAX as u64;
 
 /// Most blocks an ordered transfer (a pipe at either end) may run ahead of what is verified: 16 MiB.
 pub const ORDERED_WINDOW: u32 = 16;
@@ -83,12 +83,12 @@ impl BlockIndex {
 }
 
 /// How many blocks a content of `total` bytes has.
-pub fn block_count(total: u64) -> u32 {
+pub(crate) fn block_count(total: u64) -> u32 {
     u32::try_from(total.div_ceil(BLOCK_LEN as u64)).unwrap_or(u32::MAX)
 }
 
 /// How many bytes lie in `blocks` of a content of `total` bytes.
-pub fn bytes_of(blocks: impl IntoIterator<Item = runs::Run>, total: Option<u64>) -> u64 {
+pub(crate) fn bytes_of(blocks: impl IntoIterator<Item = runs::Run>, total: Option<u64>) -> u64 {
     let end = total.unwrap_or(u64::MAX);
     let start_of = |block| BlockIndex::new(block).start().min(end);
     blocks

@@ -9,11 +9,11 @@ use std::ffi::OsString;
 use std::fmt;
 
 use super::error::Malformed;
-pub use super::likeness::{likeness, look_alike};
+pub(crate) use super::likeness::{likeness, look_alike};
 use super::unseen::{is_blank, is_invisible};
 
 /// Longest name in bytes: NAME_MAX of the usual Unix file systems, and no more than NTFS takes.
-pub const MAX_NAME: usize = 255;
+pub(crate) const MAX_NAME: usize = 255;
 
 /// Longest extension that survives when a name is shortened.
 const MAX_KEPT_EXTENSION: usize = 16;
@@ -77,7 +77,7 @@ impl SafeName {
     ///
     /// # Errors
     /// As [`SafeName::from_peer`].
-    pub fn top_from_peer(raw: &[u8]) -> Result<SafeName, Malformed> {
+    pub(crate) fn top_from_peer(raw: &[u8]) -> Result<SafeName, Malformed> {
         let mut name = SafeName::from_peer(raw)?;
         if is_staging_like(&name.0) {
             name.0.truncate(MAX_NAME - 1);
@@ -92,13 +92,13 @@ impl SafeName {
     }
 
     /// The name as the system wants it.
-    pub fn to_os(&self) -> OsString {
+    pub(crate) fn to_os(&self) -> OsString {
         os_from_bytes(&self.0)
     }
 
     /// This name with `suffix` after it, shortened to fit.
     #[must_use]
-    pub fn with_suffix(&self, suffix: &str) -> SafeName {
+    pub(crate) fn with_suffix(&self, suffix: &str) -> SafeName {
         let mut name = self.0.clone();
         truncate_at_char(&mut name, MAX_NAME - suffix.len());
         name.extend_from_slice(suffix.as_bytes());
@@ -107,7 +107,7 @@ impl SafeName {
 
     /// The `n`th other name for a taken one: `photo (1).jpg` for `photo.jpg`.
     #[must_use]
-    pub fn numbered(&self, n: u32) -> SafeName {
+    pub(crate) fn numbered(&self, n: u32) -> SafeName {
         let (stem, extension) = split_extension(&self.0);
         let tail = [format!(" ({n})").as_bytes(), extension].concat();
         let mut name = stem.to_vec();
@@ -117,7 +117,7 @@ impl SafeName {
     }
 
     /// For a terminal: nothing in it can move a cursor or hide.
-    pub fn display(&self) -> Escaped<'_> {
+    pub(crate) fn display(&self) -> Escaped<'_> {
         Escaped(&self.0)
     }
 }
@@ -129,13 +129,13 @@ pub(super) fn is_staging_like(name: &[u8]) -> bool {
 }
 
 /// A system's name as bytes for the wire.
-pub fn bytes_from_os(name: &std::ffi::OsStr) -> Vec<u8> {
+pub(crate) fn bytes_from_os(name: &std::ffi::OsStr) -> Vec<u8> {
     // Raw bytes on Unix, UTF-8 with surrogates kept on Windows.
     name.as_encoded_bytes().to_vec()
 }
 
 /// Bytes of a checked name as the system wants them.
-pub fn os_from_bytes(name: &[u8]) -> OsString {
+pub(crate) fn os_from_bytes(name: &[u8]) -> OsString {
     #[cfg(unix)]
     return std::os::unix::ffi::OsStringExt::from_vec(name.to_vec());
     #[cfg(not(unix))]
@@ -150,7 +150,7 @@ const ICON_FROM_ANYWHERE: [&[u8]; 5] = [b"lnk", b"url", b"scf", b"library-ms", b
 
 /// Whether a listing does not show a name, or a program acts on it unasked: dot files, what a shell's `*` turns into an
 /// option (`tar`, `rsync` and others have some that run programs), and a few of Windows's.
-pub fn is_hidden(name: &[u8]) -> bool {
+pub(crate) fn is_hidden(name: &[u8]) -> bool {
     let is_one_of = |known: &[&[u8]], name: &[u8]| known.iter().any(|k| name.eq_ignore_ascii_case(k));
     let extension = name.rsplit(|&b| b == b'.').next().unwrap_or_default();
     matches!(name.first(), Some(b'.' | b'-'))
@@ -160,7 +160,7 @@ pub fn is_hidden(name: &[u8]) -> bool {
 
 /// Bytes shown so that they cannot steer a terminal: unfit characters and bytes outside UTF-8 as escapes.
 #[derive(Clone, Copy, Debug)]
-pub struct Escaped<'a>(pub &'a [u8]);
+pub(crate) struct Escaped<'a>(pub &'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,13 +11,13 @@ use super::{MAX_CONTENT, names};
 use crate::protocol::fields::Reader;
 
 /// How many ordinary top-level names are shown, and how many executable ones besides. Hidden ones are all shown.
-pub const MAX_TOP_NAMES: usize = 16;
+pub(crate) const MAX_TOP_NAMES: usize = 16;
 
 /// Most hidden names at the top level. They are shown in full, and nobody reads more of them than this.
-pub const MAX_HIDDEN: usize = 256;
+pub(crate) const MAX_HIDDEN: usize = 256;
 
 /// How many links are shown with their targets.
-pub const MAX_LINKS_SHOWN: usize = 16;
+pub(crate) const MAX_LINKS_SHOWN: usize = 16;
 
 /// What an entry takes on the disk besides its bytes: one block of the usual size. A directory takes one, a link
 /// may, and a file's last block is not shared.
@@ -241,22 +241,22 @@ impl Offer {
     }
 
     /// Whether its content alone, without names, is all of it: a pipe's, a message, or one file.
-    pub fn is_one_stream(&self) -> bool {
+    pub(crate) fn is_one_stream(&self) -> bool {
         self.entries == 1 && self.files == 1
     }
 
     /// Whether it is a message for the user.
-    pub fn is_text(&self) -> bool {
+    pub(crate) fn is_text(&self) -> bool {
         matches!(&self.top[..], [TopName { kind: Kind::Text, .. }])
     }
 
     /// The hidden names at the top level. All of them are shown, and with them the default answer is no.
-    pub fn hidden(&self) -> impl Iterator<Item = &TopName> {
+    pub(crate) fn hidden(&self) -> impl Iterator<Item = &TopName> {
         self.top.iter().filter(|top| top.hidden)
     }
 
     /// How many top-level names are not among those shown.
-    pub fn unlisted(&self) -> u32 {
+    pub(crate) fn unlisted(&self) -> u32 {
         self.top_count - self.top.len() as u32
     }
 }

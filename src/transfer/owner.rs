@@ -51,7 +51,7 @@ impl OwnerKey {
     ///
     /// # Errors
     /// [`LocalError::Key`] for a key that others may know or have put there: it is not used, and not replaced.
-    pub fn load() -> Result<OwnerKey, LocalError> {
+    pub(crate) fn load() -> Result<OwnerKey, LocalError> {
         match state_directory() {
             Some(dir) => OwnerKey::load_from(&dir),
             None => Ok(OwnerKey::passing()),
@@ -62,7 +62,7 @@ impl OwnerKey {
     ///
     /// # Errors
     /// As [`OwnerKey::load`].
-    pub fn load_from(dir: &Path) -> Result<OwnerKey, LocalError> {
+    pub(crate) fn load_from(dir: &Path) -> Result<OwnerKey, LocalError> {
         // Root with somebody's HOME (sudo) must neither use that user's key nor leave one there.
         if !file::is_own(dir) {
             return Ok(OwnerKey::passing());
@@ -113,7 +113,7 @@ impl OwnerKey {
     }
 
     /// Whether a later run will know what this one made.
-    pub fn is_lasting(&self) -> bool {
+    pub(crate) fn is_lasting(&self) -> bool {
         self.lasting
     }
 

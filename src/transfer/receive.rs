@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::blocks::Root;
 use super::breach::Breach;
-use super::error::{FailureCode, TransferError};
+use super::error::TransferError;
 use super::manifest::{Manifest, ManifestBuilder, OutsideLinks, Trust};
 use super::messages::{Message, MessageReader, RUNS_PER_MESSAGE};
 use super::offer::{ListHead, Offer};
@@ -103,14 +103,14 @@ impl ReceiveSession {
     }
 
     /// What to do with links that lead out of what is sent; left out unless said otherwise.
-    pub fn set_outside_links(&mut self, links: OutsideLinks) {
+    pub(crate) fn set_outside_links(&mut self, links: OutsideLinks) {
         self.outside_links = links;
     }
 
     /// Bytes of the control stream from the peer.
     ///
     /// # Errors
-    /// Whatever ends the transfer; tell the peer with [`ReceiveSession::fail`].
+    /// Whatever ends the transfer; the peer is told with the connection's CLOSE.
     pub fn handle_bytes(&mut self, bytes: &[u8]) -> Result<(), TransferError> {
         self.reader.feed(bytes);
         while let Some(message) = self.reader.poll_message()? {
@@ -121,7 +121,6 @@ impl ReceiveSession {
 
     fn handle_message(&mut self, message: Message) -> Result<(), TransferError> {
         match (message, self.stage) {
-            (Message::Failed { code, text }, _) => return Err(TransferError::PeerFailed { code, text }),
             (Message::Offer(head), Stage::AwaitingOffer) => {
                 let builder = ManifestBuilder::new(Trust::Peer);
                 self.list = Some(Box::new(List { head, builder }));
@@ -180,7 +179,7 @@ impl ReceiveSession {
     }
 
     /// The sender shall send no faster than this, bytes a second. To be said before [`ReceiveSession::accept`].
-    pub fn limit(&mut self, rate: NonZeroU64) {
+    pub(crate) fn limit(&mut self, rate: NonZeroU64) {
         self.queue.push_back(Message::Limit { rate });
     }
 
@@ -192,13 +191,6 @@ impl ReceiveSession {
             self.queue.push_back(Message::Accept { window });
             self.events.push_back(ReceiveEvent::Open(Arc::clone(manifest)));
         }
-    }
-
-    /// The user does not want it.
-    pub fn refuse(&mut self, text: &str) {
-        self.queue.push_back(Message::Refuse {
-            text: text.to_owned(),
-        });
     }
 
     /// The store is open and believes to hold `held` (ascending).
@@ -262,41 +254,24 @@ impl ReceiveSession {
     }
 
     /// The offer with its list, once all of it is here.
-    pub fn offered(&self) -> Option<(&Offer, &Arc<Manifest>)> {
+    pub(crate) fn offered(&self) -> Option<(&Offer, &Arc<Manifest>)> {
         self.offered.as_ref().map(|(offer, list)| (offer, list))
     }
 
     /// While the list comes: how many bytes of it are here, and of how many.
-    pub fn listing(&self) -> Option<(u64, u64)> {
+    pub(crate) fn listing(&self) -> Option<(u64, u64)> {
         let list = self.list.as_ref()?;
         Some((list.builder.wire_len(), list.head.manifest_bytes))
     }
 
     /// Length of the content, once it is known.
-    pub fn total(&self) -> Option<u64> {
+    pub(crate) fn total(&self) -> Option<u64> {
         self.total
     }
 
     /// How many blocks are verified, and below which block all are.
     pub fn verified(&self) -> (u32, BlockIndex) {
         (self.verified.len(), BlockIndex::new(self.verified.first_gap(0)))
-    }
-
-    /// Gives up, telling the peer why.
-    pub fn fail(&mut self, error: &TransferError) {
-        self.queue.push_front(Message::Failed {
-            code: error.code(),
-            text: error.to_string(),
-        });
-    }
-
-    /// The user gave up.
-    pub fn cancel(&mut self) {
-        let text = "cancelled by the receiver".to_owned();
-        self.queue.push_front(Message::Failed {
-            code: FailureCode::Cancelled,
-            text,
-        });
     }
 
     /// Appends the next control message to `out`, if there is one.

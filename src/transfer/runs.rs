@@ -13,19 +13,19 @@ pub struct Run {
 
 /// A set of 32-bit numbers. Its size grows with the number of runs, not of members.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct RunSet {
+pub(crate) struct RunSet {
     runs: BTreeMap<u32, u32>,
     count: u32,
 }
 
 impl RunSet {
     /// The empty set.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         RunSet::default()
     }
 
     /// Adds `start..end`; returns how many of its numbers are new.
-    pub fn insert(&mut self, start: u32, end: u32) -> u32 {
+    pub(crate) fn insert(&mut self, start: u32, end: u32) -> u32 {
         if start >= end {
             return 0;
         }
@@ -46,7 +46,7 @@ impl RunSet {
     }
 
     /// Takes the first `count` runs out.
-    pub fn take_first(&mut self, count: usize) -> Vec<Run> {
+    pub(crate) fn take_first(&mut self, count: usize) -> Vec<Run> {
         let first: Vec<Run> = std::iter::from_fn(|| self.runs.pop_first())
             .take(count)
             .map(|(start, end)| Run { start, end })
@@ -56,7 +56,7 @@ impl RunSet {
     }
 
     /// Takes `value` out; true if it was in.
-    pub fn remove(&mut self, value: u32) -> bool {
+    pub(crate) fn remove(&mut self, value: u32) -> bool {
         let Some((&start, &end)) = self.runs.range(..=value).next_back() else {
             return false;
         };
@@ -74,21 +74,8 @@ impl RunSet {
         true
     }
 
-    /// Takes out everything from `from` on.
-    pub fn truncate(&mut self, from: u32) {
-        if let Some((&start, &end)) = self.runs.range(..from).next_back()
-            && end > from
-        {
-            self.runs.insert(start, from);
-            self.count -= end - from;
-        }
-        for (start, end) in self.runs.split_off(&from) {
-            self.count -= end - start;
-        }
-    }
-
     /// Whether `value` is in.
-    pub fn contains(&self, value: u32) -> bool {
+    pub(crate) fn contains(&self, value: u32) -> bool {
         self.runs
             .range(..=value)
             .next_back()
@@ -96,7 +83,7 @@ impl RunSet {
     }
 
     /// The smallest number from `from` on that is not in.
-    pub fn first_gap(&self, from: u32) -> u32 {
+    pub(crate) fn first_gap(&self, from: u32) -> u32 {
         match self.runs.range(..=from).next_back() {
             Some((_, &end)) if end > from => end,
             _ => from,
@@ -104,7 +91,7 @@ impl RunSet {
     }
 
     /// The smallest number from `from` on that is in.
-    pub fn first_member(&self, from: u32) -> Option<u32> {
+    pub(crate) fn first_member(&self, from: u32) -> Option<u32> {
         if self.contains(from) {
             Some(from)
         } else {
@@ -113,29 +100,29 @@ impl RunSet {
     }
 
     /// How many numbers are in.
-    pub const fn len(&self) -> u32 {
+    pub(crate) const fn len(&self) -> u32 {
         self.count
     }
 
     /// Whether none is in.
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.count == 0
     }
 
     /// How many runs it takes to say the set.
-    pub fn run_count(&self) -> usize {
+    pub(crate) fn run_count(&self) -> usize {
         self.runs.len()
     }
 
     /// The runs, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = Run> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Run> + '_ {
         self.runs.iter().map(|(&start, &end)| Run { start, end })
     }
 }
 
 /// Most runs the bytes of one block may lie in. An honest sender's packets of a kilobyte need at most half of
 /// this; more would only serve to fill memory.
-pub const MAX_SPANS: usize = 1024;
+pub(crate) const MAX_SPANS: usize = 1024;
 
 /// The bytes of one block received so far. Small, and cheapest when they come in order.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -143,7 +130,7 @@ pub struct Spans(Vec<(u32, u32)>);
 
 /// What [`Spans::insert`] did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Inserted {
+pub(crate) enum Inserted {
     /// Some of the bytes are new.
     New,
     /// All were there.
@@ -154,7 +141,7 @@ pub enum Inserted {
 
 impl Spans {
     /// Adds the bytes `start..end`, not empty.
-    pub fn insert(&mut self, start: u32, end: u32) -> Inserted {
+    pub(crate) fn insert(&mut self, start: u32, end: u32) -> Inserted {
         if let Some(last) = self.0.last_mut()
             && last.1 == start
         {
@@ -180,41 +167,28 @@ impl Spans {
         Inserted::New
     }
 
-    /// Adds all of `other`; false if that would take too many runs.
-    pub fn merge(&mut self, other: &Spans) -> bool {
-        other
-            .0
-            .iter()
-            .all(|&(s, e)| self.insert(s, e) != Inserted::TooMany)
-    }
-
     /// Whether exactly the first `len` bytes are in.
-    pub fn is_whole(&self, len: usize) -> bool {
+    pub(crate) fn is_whole(&self, len: usize) -> bool {
         matches!(self.0[..], [(0, end)] if end as usize == len)
     }
 
     /// One past the last byte in.
-    pub fn end(&self) -> u32 {
+    pub(crate) fn end(&self) -> u32 {
         self.0.last().map_or(0, |&(_, e)| e)
     }
 
     /// Whether nothing is in.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Forgets everything, keeping the memory.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
     /// The runs `(start, end)`, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         self.0.iter().copied()
     }
 
     /// How many runs it takes to say the set.
-    pub fn run_count(&self) -> usize {
+    pub(crate) fn run_count(&self) -> usize {
         self.0.len()
     }
 }
@@ -234,7 +208,6 @@ mod tests {
             for (start, len, op) in ops {
                 match op {
                     0 => prop_assert_eq!(set.remove(start), model.remove(&start)),
-                    1 => { set.truncate(start + 60); model.retain(|&v| v < start + 60); }
                     _ => {
                         let before = model.len();
                         model.extend(start..start + len);

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use cap_std::fs::Metadata;
 
+pub(crate) use self::exclude::Exclude;
 use self::exclude::Matcher;
-pub use self::exclude::{Exclude, PatternError};
 pub(crate) use self::exclude::{PatternFileError, patterns_of_file};
 use super::error::{LocalError, Malformed, TransferError};
 use super::manifest::{Entry, EntryIndex, Kind, MODE_MASK, Manifest, ManifestBuilder, Trust};
@@ -54,7 +54,7 @@ pub struct Skipped {
 
 /// What tells one version of a file from another.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Identity {
+pub(crate) struct Identity {
     size: u64,
     mtime: i64,
     device: u64,
@@ -100,7 +100,7 @@ pub struct Scanned {
 
 impl Scanned {
     /// Where entry `index` really lies.
-    pub fn path(&self, index: EntryIndex) -> PathBuf {
+    pub(crate) fn path(&self, index: EntryIndex) -> PathBuf {
         self.place().path(index)
     }
 
@@ -119,7 +119,7 @@ impl Scanned {
     }
 
     /// What entry `index` looked like.
-    pub fn identity(&self, index: EntryIndex) -> Identity {
+    pub(crate) fn identity(&self, index: EntryIndex) -> Identity {
         self.identities
             .get(index.get() as usize)
             .copied()
@@ -158,7 +158,7 @@ pub fn stream_manifest(name: &str) -> Result<Arc<Manifest>, Malformed> {
 ///
 /// # Errors
 /// If it is too long.
-pub fn text_manifest(text: &str) -> Result<Arc<Manifest>, Malformed> {
+pub(crate) fn text_manifest(text: &str) -> Result<Arc<Manifest>, Malformed> {
     if text.len() > super::BLOCK_LEN {
         return Err(Malformed::TooMuch("text"));
     }

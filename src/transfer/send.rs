@@ -164,12 +164,12 @@ impl SendSession {
     }
 
     /// While the list goes out: how many bytes of it are out, and of how many.
-    pub fn listing(&self) -> Option<(u64, u64)> {
+    pub(crate) fn listing(&self) -> Option<(u64, u64)> {
         (self.stage == Stage::Listing).then_some((self.list_sent, self.list_len))
     }
 
     /// Bytes the receiver holds already, as far as is known: those of blocks it asks for after all are taken off.
-    pub fn held(&self) -> u64 {
+    pub(crate) fn held(&self) -> u64 {
         bytes_of(self.have.iter(), self.total)
     }
 
@@ -187,10 +187,6 @@ impl SendSession {
 
     fn handle_message(&mut self, message: Message) -> Result<(), TransferError> {
         match (message, self.stage) {
-            (Message::Failed { code, text }, _) => return Err(TransferError::PeerFailed { code, text }),
-            (Message::Refuse { text }, Stage::Listing | Stage::Listed | Stage::Accepted) => {
-                return Err(TransferError::Refused(text));
-            }
             (Message::Limit { rate }, Stage::Listed) => {
                 self.limit = Some(rate);
             }
@@ -394,23 +390,6 @@ impl SendSession {
 
     fn own_root(&self) -> Option<Root> {
         self.root.root(block_count(self.total?))
-    }
-
-    /// Gives up, telling the peer why.
-    pub fn fail(&mut self, error: &TransferError) {
-        self.queue.push_front(Message::Failed {
-            code: error.code(),
-            text: error.to_string(),
-        });
-    }
-
-    /// The user gave up.
-    pub fn cancel(&mut self) {
-        let text = "cancelled by the sender".to_owned();
-        self.queue.push_front(Message::Failed {
-            code: super::error::FailureCode::Cancelled,
-            text,
-        });
     }
 
     /// Appends the next control message to `out`, if there is one.

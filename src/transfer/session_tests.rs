@@ -262,23 +262,6 @@ fn the_window_bounds_how_far_the_sender_reads() {
 }
 
 #[test]
-fn refusing_and_failing_are_told() {
-    let mut r = ReceiveSession::new();
-    r.refuse("not now");
-    let mut out = Vec::new();
-    while r.poll_output(&mut out) {}
-    let mut s = SendSession::new(manifest(&[("a", 1)]));
-    assert!(matches!(s.handle_bytes(&out), Err(TransferError::Refused(text)) if text == "not now"));
-    s.fail(&TransferError::SourceChanged("x".into()));
-    out.clear();
-    assert!(s.poll_output(&mut out));
-    assert!(matches!(
-        r.handle_bytes(&out),
-        Err(TransferError::PeerFailed { .. })
-    ));
-}
-
-#[test]
 fn store_events_out_of_turn_do_not_matter() {
     let mut r = ReceiveSession::new();
     r.on_opened(&[]);

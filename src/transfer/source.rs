@@ -65,7 +65,7 @@ impl Source {
     }
 
     /// Sends a message's text.
-    pub fn text(text: String) -> Source {
+    pub(crate) fn text(text: String) -> Source {
         Source {
             content: Content::Text(text.into_bytes()),
         }

@@ -7,14 +7,14 @@
 //! that no crash leaves one of ours that cannot be told from a stranger's.
 
 mod create;
-mod survey;
+pub(crate) mod survey;
 
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub(super) use self::create::{Before, open};
-pub use self::survey::{Complete, Kept, Prospect, prospect};
+pub(crate) use self::survey::{Prospect, prospect};
 use super::error::LocalError;
 use super::journal::JournalContents;
 use super::layer::{Layer, NodeInfo, NodeKind, Stat, remove_all};

@@ -4,7 +4,7 @@
 //! `Default_Ignorable_Code_Point` and `White_Space`, UAX 9, UTS 39, and U+2800, which is drawn empty.)
 
 /// Control characters, those that turn the direction of writing, and those that take no room.
-pub fn is_invisible(c: char) -> bool {
+pub(crate) fn is_invisible(c: char) -> bool {
     c.is_control()
         || is_variation_selector(c)
         || matches!(c,
@@ -15,7 +15,7 @@ pub fn is_invisible(c: char) -> bool {
 }
 
 /// What is drawn as an empty place and is no plain space.
-pub fn is_blank(c: char) -> bool {
+pub(crate) fn is_blank(c: char) -> bool {
     matches!(
         c,
         '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{2800}' | '\u{3000}'
@@ -23,7 +23,7 @@ pub fn is_blank(c: char) -> bool {
 }
 
 /// They choose how the character before them is drawn, and take no room. ext4's case folding leaves them out.
-pub fn is_variation_selector(c: char) -> bool {
+pub(crate) fn is_variation_selector(c: char) -> bool {
     matches!(c, '\u{fe00}'..='\u{fe0f}')
 }
 

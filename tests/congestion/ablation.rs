@@ -5,7 +5,7 @@
 //! `ONLY=trim` runs the rules and numbers whose names contain that word.
 
 use crate::cell::{Cell, Trouble, alone_with, parallel, shares_with};
-use p2pcopy::protocol::congestion::bbr::Params;
+use p2pcopy::parts::protocol::Params;
 use std::fmt::Write;
 use std::time::Duration;
 

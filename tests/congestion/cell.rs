@@ -3,10 +3,7 @@
 use crate::flow::{Flow, PACKET, World};
 use crate::link::{Bursts, Policer, Profile};
 use crate::rivals::{BbrV1, Cubic};
-use p2pcopy::protocol::congestion::Controller;
-use p2pcopy::protocol::congestion::bbr::{Bbr, Params};
-use p2pcopy::protocol::congestion::udt::Udt;
-use p2pcopy::protocol::time::Time;
+use p2pcopy::parts::protocol::{Bbr, Controller, Params, Time, Udt};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};

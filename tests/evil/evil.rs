@@ -4,13 +4,11 @@ use crate::heard::Heard;
 use crate::list::List;
 use crate::victim::{Setup, Victim, address, punch};
 use crate::wire::{self, message};
-use p2pcopy::net::Machine;
-use p2pcopy::protocol::handshake::Words;
-use p2pcopy::protocol::seal::{Opener, Sealer};
-use p2pcopy::protocol::time::Time;
-use p2pcopy::protocol::wire::{Frames, HEADER_LEN, Header, TAG_LEN};
-use p2pcopy::protocol::{Path, Role};
-use p2pcopy::rendezvous::punch::{Punch, PunchEvent};
+use p2pcopy::parts::net::Machine;
+use p2pcopy::parts::protocol::{
+    Frames, HEADER_LEN, Header, Opener, Path, Role, Sealer, TAG_LEN, Time, Words,
+};
+use p2pcopy::parts::rendezvous::{Punch, PunchEvent};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! What the evil one heard of its victim.
 
-use p2pcopy::protocol::wire::Frame;
+use p2pcopy::parts::protocol::Frame;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;

@@ -1,8 +1,7 @@
 //! What an evil sender offers: a list of entries, and an offer that may say something else.
 
 use crate::wire::string;
-use p2pcopy::transfer::BlockIndex;
-use p2pcopy::transfer::blocks::{BlockHash, RootBuilder, hash_block};
+use p2pcopy::parts::transfer::{BlockHash, BlockIndex, RootBuilder, hash_block};
 use std::path::PathBuf;
 
 pub const FILE: u8 = 0;

@@ -1,21 +1,14 @@
 //! The real end: a session with its disk thread on real files, and a played user.
 
 use crate::evil::Evil;
-use p2pcopy::app::options::Congestion;
-use p2pcopy::app::outcome::{Failure, Summary};
-use p2pcopy::app::parts::{
-    Command, Notice, Receiving, Sending, Session, Settings, Side, Target, ToCompare, controller,
+use p2pcopy::parts::app::{
+    Command, Congestion, Failure, Notice, Receiving, Sending, Session, Settings, Side, Summary, Target,
+    ToCompare, controller,
 };
-use p2pcopy::net::{Clock, Waker};
-use p2pcopy::protocol::Role;
-use p2pcopy::protocol::handshake::StaticKeypair;
-use p2pcopy::protocol::time::Time;
-use p2pcopy::rendezvous::address::{Address, NatClass, Token};
-use p2pcopy::rendezvous::clock;
-use p2pcopy::rendezvous::punch::{Punch, PunchConfig};
-use p2pcopy::transfer::place::Conflicts;
-use p2pcopy::transfer::scan::{self, ScanOptions};
-use p2pcopy::transfer::source::Source;
+use p2pcopy::parts::net::{Clock, Waker};
+use p2pcopy::parts::protocol::{Role, StaticKeypair, Time};
+use p2pcopy::parts::rendezvous::{Address, NatClass, Punch, PunchConfig, Token, WallClock};
+use p2pcopy::parts::transfer::{Conflicts, ScanOptions, Source, scan, stream_manifest};
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -117,7 +110,7 @@ pub fn punch(role: Role, own: &Address, peer: &Address, seed: u8, verify: bool, 
         hardware_aes: true,
         verify,
         not_before: 0,
-        clock: clock::Clock::system(1_700_000_000_000_000_000, Time::ZERO),
+        clock: WallClock::system(1_700_000_000_000_000_000, Time::ZERO),
         low_ttl: 5,
         timeout: TIMEOUT,
         ipv6_socket: None,
@@ -163,7 +156,7 @@ impl Victim {
             }
             Role::Sender => {
                 let (manifest, source) = match setup.pipe {
-                    Some(pipe) => (scan::stream_manifest("pipe").expect("a name"), Source::pipe(pipe)),
+                    Some(pipe) => (stream_manifest("pipe").expect("a name"), Source::pipe(pipe)),
                     None => files(&setup.src),
                 };
                 let paths = vec![setup.src];
@@ -261,10 +254,10 @@ impl Victim {
     }
 }
 
-fn files(src: &Path) -> (std::sync::Arc<p2pcopy::transfer::manifest::Manifest>, Source) {
+fn files(src: &Path) -> (std::sync::Arc<p2pcopy::parts::transfer::Manifest>, Source) {
     let entries = std::fs::read_dir(src).expect("made for the act");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();
-    let scanned = scan::scan(&paths, &ScanOptions::default()).expect("files of ours");
+    let scanned = scan(&paths, &ScanOptions::default()).expect("files of ours");
     (scanned.manifest.clone(), Source::files(scanned))
 }

@@ -1,7 +1,6 @@
 //! Datagrams of somebody who hears everything and has no key: repeated, changed and made-up ones.
 
-use p2pcopy::protocol::spread::SplitMix64;
-use p2pcopy::protocol::wire::{HEADER_LEN, Header, PacketNumber, TAG_LEN};
+use p2pcopy::parts::protocol::{HEADER_LEN, Header, PacketNumber, SplitMix64, TAG_LEN};
 
 /// The first datagrams heard, which began the connection, are all kept.
 const FIRST: usize = 64;

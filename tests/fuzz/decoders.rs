@@ -3,25 +3,15 @@
 //! Shared by the seeded runner beside this file and by the targets in fuzz/. What they look for is a panic, a
 //! run without end, and an answer that contradicts itself.
 
-use p2pcopy::protocol::congestion::bbr::Bbr;
-use p2pcopy::protocol::connection::{Config, Connection};
-use p2pcopy::protocol::handshake::StaticKeypair;
-use p2pcopy::protocol::seal::{Cipher, Sealer};
-use p2pcopy::protocol::time::Time;
-use p2pcopy::protocol::wire::{Frame, Frames, HEADER_LEN, Header, TAG_LEN};
-use p2pcopy::protocol::{Path, Role};
-use p2pcopy::rendezvous::address::{Address, NatClass};
-use p2pcopy::rendezvous::clock::Clock;
-use p2pcopy::rendezvous::meeting::client::{Meeting, MeetingConfig, Purpose};
-use p2pcopy::rendezvous::meeting::wire::Terms;
-use p2pcopy::rendezvous::punch::{Punch, PunchConfig};
-use p2pcopy::rendezvous::server::{Limits, Server, ServerConfig};
-use p2pcopy::rendezvous::stun::{self, StunClient};
-use p2pcopy::transfer::journal::JournalContents;
-use p2pcopy::transfer::layer::Stat;
-use p2pcopy::transfer::manifest::{ManifestBuilder, Trust};
-use p2pcopy::transfer::messages::MessageReader;
-use p2pcopy::transfer::owner::OwnerKey;
+use p2pcopy::parts::protocol::{
+    Bbr, Cipher, Config, Connection, Frame, Frames, HEADER_LEN, Header, Path, Role, Sealer, StaticKeypair,
+    TAG_LEN, Time,
+};
+use p2pcopy::parts::rendezvous::{
+    Address, Limits, Meeting, MeetingConfig, NatClass, Punch, PunchConfig, Purpose, Server, ServerConfig,
+    StunClient, Terms, WallClock, respond,
+};
+use p2pcopy::parts::transfer::{JournalContents, ManifestBuilder, MessageReader, OwnerKey, Stat, Trust};
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -85,7 +75,7 @@ pub fn stun(data: &[u8]) {
             .get_or_insert_with(stun_client)
             .handle_datagram(now(), path(), data);
     });
-    let _ = stun::respond(data, SocketAddr::from(PEER));
+    let _ = respond(data, SocketAddr::from(PEER));
 }
 
 /// The client whose requests the samples answer.
@@ -218,7 +208,7 @@ pub fn punch(role: Role, bare: bool) -> Punch {
         hardware_aes: true,
         verify: false,
         not_before: 0,
-        clock: Clock::system(1_795_236_100_000_000_000, now()),
+        clock: WallClock::system(1_795_236_100_000_000_000, now()),
         low_ttl: 5,
         timeout: Duration::from_secs(600),
         ipv6_socket: None,
@@ -291,7 +281,7 @@ pub fn meeting_pair() -> (Meeting, Server) {
         token: None,
         terms: Terms::default(),
         limits: Limits::default(),
-        clock: Clock::system(1_795_236_107_500_000_000, now()),
+        clock: WallClock::system(1_795_236_107_500_000_000, now()),
         seed: [2; 32].into(),
     };
     (Meeting::new(client, now()), Server::new(server, now()))

@@ -7,7 +7,7 @@
 mod decoders;
 mod samples;
 
-use p2pcopy::protocol::spread::SplitMix64;
+use p2pcopy::parts::protocol::SplitMix64;
 use samples::Samples;
 use std::time::{Duration, Instant};
 

@@ -1,20 +1,11 @@
 //! Valid inputs of every decoder.
 
 use crate::decoders::{meeting_pair, path, punch, stun_client};
-use p2pcopy::protocol::Role;
-use p2pcopy::protocol::handshake::StaticKeypair;
-use p2pcopy::protocol::ranges::RangeSet;
-use p2pcopy::protocol::time::Time;
-use p2pcopy::protocol::wire::Ack;
-use p2pcopy::rendezvous::address::{Address, NatClass};
-use p2pcopy::rendezvous::punch::Punch;
-use p2pcopy::rendezvous::stun;
-use p2pcopy::transfer::BlockIndex;
-use p2pcopy::transfer::blocks::Root;
-use p2pcopy::transfer::manifest::{Entry, EntryIndex, Kind, Manifest, ManifestBuilder, Trust};
-use p2pcopy::transfer::messages::Message;
-use p2pcopy::transfer::offer::ListHead;
-use p2pcopy::transfer::runs::Run;
+use p2pcopy::parts::protocol::{Ack, RangeSet, Role, StaticKeypair, Time};
+use p2pcopy::parts::rendezvous::{Address, NatClass, Punch, respond};
+use p2pcopy::parts::transfer::{
+    BlockIndex, Entry, EntryIndex, Kind, ListHead, Manifest, ManifestBuilder, Message, Root, Run, Trust,
+};
 
 /// By decoder.
 pub struct Samples {
@@ -72,7 +63,7 @@ fn stun_messages() -> Vec<Vec<u8>> {
         .collect();
     let answers: Vec<Vec<u8>> = requests
         .iter()
-        .filter_map(|request| stun::respond(request, path().remote))
+        .filter_map(|request| respond(request, path().remote))
         .collect();
     assert!(!answers.is_empty());
     requests.into_iter().chain(answers).collect()
@@ -193,7 +184,6 @@ fn messages() -> Vec<Vec<u8>> {
             rate: 2_500_000.try_into().expect("not zero"),
         },
         Message::Accept { window: Some(16) },
-        Message::Refuse { text: "no".into() },
         Message::Have {
             runs: runs.clone(),
             last: true,

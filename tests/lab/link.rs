@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use p2pcopy::protocol::spread::SplitMix64;
+use p2pcopy::parts::protocol::SplitMix64;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tappers::{Interface, Tun};
 

@@ -6,21 +6,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use p2pcopy::protocol::spread::SplitMix64;
-use p2pcopy::transfer::assemble::{Assembler, Taken};
-use p2pcopy::transfer::blocks::Root;
-use p2pcopy::transfer::error::TransferError;
-use p2pcopy::transfer::layer::Layer;
-use p2pcopy::transfer::manifest::Manifest;
-use p2pcopy::transfer::offer::Offer;
-use p2pcopy::transfer::ordered::{ORDERED_BUFFERS, OrderedSink};
-use p2pcopy::transfer::place::{Conflicts, Placed};
-use p2pcopy::transfer::receive::{ReceiveEvent, ReceiveSession};
-use p2pcopy::transfer::send::{Purpose, SendEvent, SendSession, Work};
-use p2pcopy::transfer::sink::Sink;
-use p2pcopy::transfer::source::Source;
-use p2pcopy::transfer::store::{Store, StoreJob};
-use p2pcopy::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW};
+use p2pcopy::parts::protocol::SplitMix64;
+use p2pcopy::parts::transfer::{
+    Assembler, BLOCK_LEN, BlockIndex, Conflicts, Layer, Manifest, ORDERED_BUFFERS, ORDERED_WINDOW, Offer,
+    OrderedSink, Placed, Purpose, ReceiveEvent, ReceiveSession, Root, SendEvent, SendSession, Sink, Source,
+    Store, StoreJob, Taken, TransferError, Work,
+};
 
 /// A small generator, so that a failing run replays from its seed.
 pub struct Rng(SplitMix64);

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use p2pcopy::transfer::memory::{Crash, MemoryLayer};
-use p2pcopy::transfer::place::Conflicts;
+use p2pcopy::parts::transfer::{Conflicts, Crash, MemoryLayer};
 
 /// Everything by path: a file's bytes, `None` for a directory, a link's target.
 pub type Contents = BTreeMap<PathBuf, Option<Vec<u8>>>;

@@ -3,9 +3,7 @@
 use crate::forge::Forger;
 use crate::pair::{Pair, path};
 use crate::{at, wan};
-use p2pcopy::protocol::Path;
-use p2pcopy::protocol::connection::{Connection, Stats};
-use p2pcopy::protocol::time::Time;
+use p2pcopy::parts::protocol::{Connection, Path, Stats, Time};
 use std::time::Duration;
 
 /// Datagrams sent to an end at every step of the run.

@@ -7,20 +7,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use p2pcopy::protocol::Role;
-use p2pcopy::protocol::connection::Connection;
-use p2pcopy::protocol::time::Time;
-use p2pcopy::transfer::assemble::{Assembler, Taken};
-use p2pcopy::transfer::error::TransferError;
-use p2pcopy::transfer::memory::{Crash, MemoryLayer};
-use p2pcopy::transfer::place::Conflicts;
-use p2pcopy::transfer::receive::{ReceiveEvent, ReceiveSession};
-use p2pcopy::transfer::scan::{ScanOptions, scan};
-use p2pcopy::transfer::send::{Purpose, SendEvent, SendSession, Work};
-use p2pcopy::transfer::sink::Sink;
-use p2pcopy::transfer::source::Source;
-use p2pcopy::transfer::store::{Store, StoreEvent, StoreJob};
-use p2pcopy::transfer::{BLOCK_LEN, BlockIndex};
+use p2pcopy::parts::protocol::{Connection, Role, Time};
+use p2pcopy::parts::transfer::{
+    Assembler, BLOCK_LEN, BlockIndex, Conflicts, Crash, MemoryLayer, Purpose, ReceiveEvent, ReceiveSession,
+    ScanOptions, SendEvent, SendSession, Sink, Source, Store, StoreEvent, StoreJob, Taken, TransferError,
+    Work, scan,
+};
 
 use crate::link::Rng;
 use crate::nat::Rebinding;

@@ -5,12 +5,9 @@
 //! into a new packet.
 
 use super::link::{Link, Profile};
-use p2pcopy::protocol::congestion::Controller;
-use p2pcopy::protocol::ledger::{Carries, Settled};
-use p2pcopy::protocol::received::Received;
-use p2pcopy::protocol::recovery::{Fate, Recovery};
-use p2pcopy::protocol::time::Time;
-use p2pcopy::protocol::wire::{Frame, Frames, PacketNumber};
+use p2pcopy::parts::protocol::{
+    Carries, Controller, Fate, Frame, Frames, PacketNumber, Received, Recovery, Settled, Time,
+};
 use std::rc::Rc;
 use std::time::Duration;
 

@@ -5,8 +5,7 @@
 //! uses up capacity, as on a radio link. Several flows may share a link; the tag tells them apart. Use one link
 //! per direction. The same seed and the same calls give the same run.
 
-use p2pcopy::protocol::spread::SplitMix64;
-use p2pcopy::protocol::time::Time;
+use p2pcopy::parts::protocol::{SplitMix64, Time};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;

@@ -24,9 +24,7 @@ mod whole;
 
 use link::{Bursts, Profile, Rng};
 use nat::Rebinding;
-use p2pcopy::protocol::Role;
-use p2pcopy::protocol::connection::{Closed, Event};
-use p2pcopy::protocol::time::Time;
+use p2pcopy::parts::protocol::{Closed, Event, Role, Time};
 use pair::Pair;
 use std::time::Duration;
 

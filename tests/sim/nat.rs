@@ -1,6 +1,6 @@
 //! A home router in virtual time: endpoint-independent mapping, any filtering (RFC 4787), and rebindings.
 
-use p2pcopy::protocol::Path;
+use p2pcopy::parts::protocol::Path;
 use std::net::SocketAddr;
 
 /// Sockets of each end, as the program has.

@@ -3,15 +3,10 @@
 use crate::attack::Attacker;
 use crate::link::{Link, Profile};
 use crate::nat::{Filtering, Nat, Rebinding, SOCKETS, can_meet};
-use p2pcopy::protocol::congestion::Controller;
-use p2pcopy::protocol::congestion::bbr::Bbr;
-use p2pcopy::protocol::connection::{Config, Connection, Event};
-use p2pcopy::protocol::ranges::RangeSet;
-use p2pcopy::protocol::seal::Cipher;
-use p2pcopy::protocol::time::Time;
-use p2pcopy::protocol::{Path, Role};
-use p2pcopy::rendezvous::clock::Clock;
-use p2pcopy::rendezvous::schedule::{DEFAULT_LOW_TTL, Reach, Schedule};
+use p2pcopy::parts::protocol::{
+    Bbr, Cipher, Config, Connection, Controller, Event, Path, RangeSet, Role, Time,
+};
+use p2pcopy::parts::rendezvous::{DEFAULT_LOW_TTL, Reach, Schedule, WallClock};
 use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -104,7 +99,7 @@ impl Home {
     }
 
     fn begin_search(&mut self, now: Time) {
-        let clock = Clock::system(1_795_236_100_000_000_000, Time::ZERO);
+        let clock = WallClock::system(1_795_236_100_000_000_000, Time::ZERO);
         let pairs = self.pasted.map(Some);
         self.search = Some(Schedule::new(pairs, &[], clock, DEFAULT_LOW_TTL, &[1; 32], now));
     }

@@ -7,9 +7,7 @@ use crate::link::{Profile, Rng};
 use crate::nat::{Filtering, Rebinding};
 use crate::pair::Pair;
 use crate::{MBIT, at, ms};
-use p2pcopy::protocol::Role;
-use p2pcopy::protocol::congestion::{AckSample, Controller, Phase};
-use p2pcopy::protocol::time::Time;
+use p2pcopy::parts::protocol::{AckSample, Controller, Phase, Role, Time};
 use std::time::Duration;
 
 /// Of the link and of the sender.

@@ -1,7 +1,6 @@
 //! What else shares links: CUBIC and the first BBR, as plain as their effect on others allows.
 
-use p2pcopy::protocol::congestion::{AckSample, Controller, Phase};
-use p2pcopy::protocol::time::Time;
+use p2pcopy::parts::protocol::{AckSample, Controller, Phase, Time};
 use std::collections::VecDeque;
 use std::time::Duration;
 

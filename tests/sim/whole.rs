@@ -5,8 +5,7 @@ use crate::flow::{Flow, PACKET, World};
 use crate::link::Profile;
 use crate::pair::Pair;
 use crate::{MBIT, ms};
-use p2pcopy::protocol::congestion::bbr::Bbr;
-use p2pcopy::protocol::time::Time;
+use p2pcopy::parts::protocol::{Bbr, Time};
 use std::fmt::Write;
 use std::time::Duration;
 

@@ -2,12 +2,9 @@
 
 use super::{MIB, Place, disk, names, place, send, snapshot, write};
 use crate::pair::Setup;
-use p2pcopy::transfer::disk::DiskLayer;
-use p2pcopy::transfer::layer::Layer;
-use p2pcopy::transfer::offer::Offer;
-use p2pcopy::transfer::owner::OwnerKey;
-use p2pcopy::transfer::scan::{ScanOptions, scan};
-use p2pcopy::transfer::staging::{Prospect, discard, prospect};
+use p2pcopy::parts::transfer::{
+    DiskLayer, Layer, Offer, OwnerKey, Prospect, ScanOptions, discard, prospect, scan,
+};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -171,7 +168,7 @@ fn with_a_key_for_one_run_a_transfer_works_and_says_that_it_cannot_be_resumed() 
     let scanned = scan(&[file], &ScanOptions::default()).unwrap();
     let seen = prospect(&layer, &Offer::of(&scanned.manifest).unwrap()).unwrap();
     assert!(!seen.resumable);
-    let source = p2pcopy::transfer::source::Source::files(scanned.clone());
+    let source = p2pcopy::parts::transfer::Source::files(scanned.clone());
     crate::pair::run(scanned.manifest, source, layer, Setup::default()).unwrap();
     assert_eq!(snapshot(&p.out), snapshot(&p.src));
 }

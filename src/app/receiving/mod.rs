@@ -121,21 +121,21 @@ impl Receiving {
 
     /// What to do with links that lead out of what is sent; left out unless said otherwise.
     #[must_use]
-    pub fn with_outside_links(mut self, links: OutsideLinks) -> Self {
+    pub(crate) fn with_outside_links(mut self, links: OutsideLinks) -> Self {
         self.session.set_outside_links(links);
         self
     }
 
     /// Has the sender send no more than this, bytes a second.
     #[must_use]
-    pub fn limited(mut self, limit: Option<u64>) -> Self {
+    pub(crate) fn limited(mut self, limit: Option<u64>) -> Self {
         self.limit = limit.and_then(NonZeroU64::new);
         self
     }
 
     /// Takes nothing that would replace this file of the run's own: its path from the output directory.
     #[must_use]
-    pub fn sparing(mut self, reserved: Option<PathBuf>) -> Self {
+    pub(crate) fn sparing(mut self, reserved: Option<PathBuf>) -> Self {
         self.reserved = reserved;
         self
     }

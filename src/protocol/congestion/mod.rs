@@ -3,9 +3,9 @@
 //! A controller sees whole bursts, not packets: one call per burst sent, one per ACK processed. It owns no
 //! clock and no randomness: time is an argument and randomness a seed.
 
-pub mod bbr;
-pub mod sampler;
-pub mod udt;
+pub(crate) mod bbr;
+pub(crate) mod sampler;
+pub(crate) mod udt;
 
 use super::time::Time;
 use std::time::Duration;

@@ -30,7 +30,7 @@ pub struct SendStamp {
 
 /// What one ACK says of the path. The fields go into [`super::AckSample`] under the same names.
 #[derive(Clone, Copy, Debug)]
-pub struct RateSample {
+pub(crate) struct RateSample {
     /// Bytes a second; none if no packet was acknowledged or its flight was too short to tell.
     pub delivery_rate: Option<u64>,
     /// Whether the sender had too little data to fill the path.
@@ -50,7 +50,7 @@ pub struct RateSample {
 /// Per packet: [`Sampler::on_sent`], then [`Sampler::on_ack`] if it arrives. After the last packet of an ACK:
 /// [`Sampler::finish`].
 #[derive(Debug, Default)]
-pub struct Sampler {
+pub(crate) struct Sampler {
     delivered: u64,
     delivered_at: Time,
     first_sent_at: Time,
@@ -62,7 +62,7 @@ pub struct Sampler {
 
 impl Sampler {
     /// A sampler for a fresh path.
-    pub fn new(now: Time) -> Self {
+    pub(crate) fn new(now: Time) -> Self {
         Sampler {
             delivered_at: now,
             first_sent_at: now,
@@ -71,7 +71,7 @@ impl Sampler {
     }
 
     /// A packet of `bytes` leaves; `in_flight` counts it already.
-    pub fn on_sent(&mut self, now: Time, bytes: u64, in_flight: u64) -> SendStamp {
+    pub(crate) fn on_sent(&mut self, now: Time, bytes: u64, in_flight: u64) -> SendStamp {
         if in_flight <= bytes {
             // Idle until now: both intervals start afresh, or the pause would count as slowness.
             self.first_sent_at = now;
@@ -88,7 +88,7 @@ impl Sampler {
     }
 
     /// A packet was acknowledged for the first time.
-    pub fn on_ack(&mut self, now: Time, stamp: &SendStamp, bytes: u64) {
+    pub(crate) fn on_ack(&mut self, now: Time, stamp: &SendStamp, bytes: u64) {
         self.delivered += bytes;
         self.delivered_at = now;
         if self.oldest_sent_at.is_none_or(|t| stamp.sent_at < t) {
@@ -103,27 +103,17 @@ impl Sampler {
     }
 
     /// A packet declared lost arrived after all: it was delivered, but says nothing of the rate.
-    pub fn on_spurious(&mut self, bytes: u64) {
+    pub(crate) fn on_spurious(&mut self, bytes: u64) {
         self.delivered += bytes;
     }
 
     /// The sender has nothing to send though window and pacing would allow it; `in_flight` bytes are under way.
-    pub fn on_app_limited(&mut self, in_flight: u64) {
+    pub(crate) fn on_app_limited(&mut self, in_flight: u64) {
         self.app_limited_until = (self.delivered + in_flight).max(1);
     }
 
-    /// Whether samples are currently bounded by the application.
-    pub fn is_app_limited(&self) -> bool {
-        self.app_limited_until != 0
-    }
-
-    /// Bytes delivered ever.
-    pub fn delivered(&self) -> u64 {
-        self.delivered
-    }
-
     /// Ends an ACK (or a loss timer's run) and says what it tells.
-    pub fn finish(&mut self, now: Time, min_rtt: Duration) -> RateSample {
+    pub(crate) fn finish(&mut self, now: Time, min_rtt: Duration) -> RateSample {
         if self.app_limited_until != 0 && self.delivered > self.app_limited_until {
             self.app_limited_until = 0;
         }
@@ -214,7 +204,9 @@ mod tests {
         let stamp = s.on_sent(ms(5), 1000, 1000);
         s.on_ack(ms(20), &stamp, 1000);
         assert!(s.finish(ms(20), Duration::from_millis(10)).app_limited);
-        assert!(!s.is_app_limited());
+        let stamp = s.on_sent(ms(25), 2000, 1000);
+        s.on_ack(ms(40), &stamp, 1000);
+        assert!(!s.finish(ms(40), Duration::from_millis(10)).app_limited);
     }
 
     #[test]

@@ -10,17 +10,17 @@
 //! moves the connection there.
 
 mod cargo;
-mod interface;
+pub(crate) mod interface;
 mod paths;
 mod receive;
 mod send;
 mod skips;
 mod timers;
 
-pub use self::interface::{Closed, Config, Content, Event, Limit, Misbehaviour, Stats};
+pub(crate) use self::interface::{Closed, Config, Content, Event, Limit, Misbehaviour, Stats};
 use self::paths::Paths;
 use self::skips::Skips;
-pub use self::timers::SILENCE;
+pub(crate) use self::timers::SILENCE;
 use super::congestion::Controller;
 use super::mtu::MtuSearch;
 use super::outgoing::Outgoing;
@@ -72,7 +72,6 @@ struct Counters {
 /// The connection.
 #[derive(Debug)]
 pub struct Connection {
-    role: Role,
     local_id: u32,
     paths: Paths,
     sealer: Sealer,
@@ -109,7 +108,6 @@ impl Connection {
         let mut recovery = Recovery::new(controller, config.handshake_rtt, now);
         recovery.pacer().set_limit(now, config.limit);
         Connection {
-            role: config.role,
             local_id: config.local_id,
             paths: Paths::new(now, config.path, purpose("p2pcopy v1 path tokens")),
             sealer: Sealer::new(config.cipher, config.send_secret, config.remote_id),
@@ -172,19 +170,9 @@ impl Connection {
         self.content_finished = true;
     }
 
-    /// Whether everything offered has arrived.
-    pub fn content_arrived(&self) -> bool {
-        self.outgoing.is_idle() && self.recovery.content_in_flight() == 0
-    }
-
     /// Writes to the control stream; says how much was taken.
     pub fn write_control(&mut self, bytes: &[u8]) -> usize {
         self.control_out.write(bytes)
-    }
-
-    /// Whether everything written has arrived.
-    pub fn control_drained(&self) -> bool {
-        self.control_out.is_drained()
     }
 
     /// Reads from the control stream to the end of `to`; says how much.
@@ -233,19 +221,14 @@ impl Connection {
         self.paths.path()
     }
 
-    /// Which end this is.
-    pub const fn role(&self) -> Role {
-        self.role
-    }
-
     /// Smoothed RTT, once one was measured.
-    pub fn rtt(&self) -> Option<Duration> {
+    pub(crate) fn rtt(&self) -> Option<Duration> {
         let rtt = self.recovery.rtt();
         rtt.is_measured().then(|| rtt.smoothed())
     }
 
     /// How long nothing was heard.
-    pub fn silence(&self, now: Time) -> Duration {
+    pub(crate) fn silence(&self, now: Time) -> Duration {
         now.since(self.last_heard)
     }
 

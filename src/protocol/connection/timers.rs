@@ -9,7 +9,7 @@ use std::time::Duration;
 /// dead peer shows within [`SILENCE`].
 pub(super) const KEEPALIVE: Duration = Duration::from_secs(3);
 /// Nothing heard for this long: look for the peer on other paths.
-pub const SILENCE: Duration = Duration::from_secs(8);
+pub(crate) const SILENCE: Duration = Duration::from_secs(8);
 /// Probes without an answer after which large packets are suspected of vanishing.
 const BLACK_HOLE_TIMEOUTS: u32 = 3;
 /// And for so long nothing may have been heard: a busy machine misses probes, too.
@@ -91,7 +91,7 @@ impl Connection {
     }
 
     /// The system refused a datagram as too large for the interface.
-    pub fn on_too_large(&mut self, now: Time, size: u16) {
+    pub(crate) fn on_too_large(&mut self, now: Time, size: u16) {
         self.mtu.on_probe_lost(now, size);
         if size <= self.mtu.current() && self.mtu.fall_back(now) {
             self.use_mtu();

@@ -23,8 +23,8 @@
 mod initiator;
 mod responder;
 
-pub use self::initiator::BareInitiator;
-pub use self::responder::{BareResponder, Confirmed};
+pub(crate) use self::initiator::BareInitiator;
+pub(crate) use self::responder::{BareResponder, Confirmed};
 use super::compare::NONCE_LEN;
 use super::rng::SeededResolver;
 use super::{HandshakeError, Hello, Local, PROTOCOL_VERSION, packet};
@@ -47,20 +47,20 @@ const MAC_LEN: usize = 16;
 const ECHO_LEN: usize = 16;
 
 /// A hello's and a message 3's bytes on the wire: nothing either end answers with is longer.
-pub const HELLO_LEN: usize = HEADER + NOISE_1 + NOISE_3;
+pub(crate) const HELLO_LEN: usize = HEADER + NOISE_1 + NOISE_3;
 /// Message 2's bytes on the wire.
-pub const MESSAGE_2_LEN: usize = HEADER + ECHO_LEN + 32 + NOISE_3;
+pub(crate) const MESSAGE_2_LEN: usize = HEADER + ECHO_LEN + 32 + NOISE_3;
 /// Message 4's bytes on the wire.
-pub const MESSAGE_4_LEN: usize = 1 + NONCE_LEN + MAC_LEN;
+pub(crate) const MESSAGE_4_LEN: usize = 1 + NONCE_LEN + MAC_LEN;
 
 const _: () = assert!(MESSAGE_2_LEN <= HELLO_LEN && MESSAGE_4_LEN <= HELLO_LEN);
 
 /// Shows that its sender receives at the address it sends from.
-pub type Cookie = [u8; COOKIE_LEN];
+pub(crate) type Cookie = [u8; COOKIE_LEN];
 
 /// What can be told of a hello, a message 2 or a message 3 without any key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BareHeader {
+pub(crate) struct BareHeader {
     /// Its author's protocol version.
     pub version: u8,
     /// Which end its author says it is.
@@ -71,7 +71,7 @@ pub struct BareHeader {
 
 impl BareHeader {
     /// Reads the clear header of a datagram of bare mode.
-    pub fn decode(datagram: &[u8]) -> Option<BareHeader> {
+    pub(crate) fn decode(datagram: &[u8]) -> Option<BareHeader> {
         let (header, _) = datagram.split_first_chunk::<HEADER>()?;
         let &[kind, version, role, 0, ref cookie @ ..] = header else {
             return None;
@@ -107,7 +107,7 @@ impl BareHeader {
 
 /// The cookies of one run: one for each address, without a table.
 #[derive(Clone)]
-pub struct Cookies(Zeroizing<[u8; 32]>);
+pub(crate) struct Cookies(Zeroizing<[u8; 32]>);
 
 impl Cookies {
     fn new(key: [u8; 32]) -> Self {
@@ -115,7 +115,7 @@ impl Cookies {
     }
 
     /// The cookie of who receives at the other end of `path`.
-    pub fn of(&self, path: Path) -> Cookie {
+    pub(crate) fn of(&self, path: Path) -> Cookie {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         match path.remote.ip() {
             IpAddr::V4(ip) => hasher.update(&ip.octets()),

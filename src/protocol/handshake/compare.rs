@@ -10,10 +10,10 @@ use super::PublicKey;
 use super::words::WORDS;
 
 /// Bytes of a nonce and of a commitment.
-pub const NONCE_LEN: usize = 32;
+pub(crate) const NONCE_LEN: usize = 32;
 
 /// Six words of [`WORDS`].
-pub type SixWords = [&'static str; 6];
+pub(crate) type SixWords = [&'static str; 6];
 
 /// What one end adds to the words.
 #[derive(Clone)]
@@ -91,7 +91,7 @@ pub struct Awaited {
 
 impl Awaited {
     /// The words, if this nonce is the one the sender has promised.
-    pub fn reveal(&self, nonce: [u8; NONCE_LEN]) -> Option<SixWords> {
+    pub(crate) fn reveal(&self, nonce: [u8; NONCE_LEN]) -> Option<SixWords> {
         let nonce = Nonce::new(nonce);
         (nonce.commit(&self.author, &self.hello) == self.commitment)
             .then(|| words(&self.handshake_hash, &nonce, &self.own))

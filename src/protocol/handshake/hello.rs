@@ -3,7 +3,7 @@
 use super::HandshakeError;
 
 /// The protocol this build speaks.
-pub const PROTOCOL_VERSION: u8 = 1;
+pub(crate) const PROTOCOL_VERSION: u8 = 1;
 
 /// The payload of a handshake message.
 ///
@@ -42,7 +42,7 @@ const VERIFY_BIT: u8 = 2;
 
 impl Hello {
     /// Bytes on the wire.
-    pub const LEN: usize = 16;
+    pub(crate) const LEN: usize = 16;
 
     /// The wire form.
     pub fn encode(&self) -> [u8; Self::LEN] {
@@ -82,7 +82,7 @@ impl Hello {
     ///
     /// # Errors
     /// [`HandshakeError::PeerIsNewer`] or [`HandshakeError::PeerIsOlder`] if there is none.
-    pub fn common_version(&self, peer: &Hello) -> Result<u8, HandshakeError> {
+    pub(crate) fn common_version(&self, peer: &Hello) -> Result<u8, HandshakeError> {
         if peer.oldest > self.newest {
             Err(HandshakeError::PeerIsNewer)
         } else if peer.newest < self.oldest {

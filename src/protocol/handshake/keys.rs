@@ -9,7 +9,7 @@ use super::compare::{Comparison, Reason, Words};
 use crate::protocol::Role;
 
 /// An X25519 public key, made for one run.
-pub type PublicKey = [u8; 32];
+pub(crate) type PublicKey = [u8; 32];
 
 /// The X25519 key pair made for one run; its public half is part of the pasted address.
 #[derive(Clone)]

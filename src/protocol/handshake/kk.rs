@@ -19,7 +19,7 @@ use crate::protocol::Role;
 const PATTERN: &str = "Noise_KK_25519_ChaChaPoly_BLAKE2s";
 
 /// Bytes of message 1 on the wire: type, ephemeral key, commitment, hello, tag, MAC.
-pub const MESSAGE_1_LEN: usize = 1 + 32 + NONCE_LEN + Hello::LEN + 16 + MAC;
+pub(crate) const MESSAGE_1_LEN: usize = 1 + 32 + NONCE_LEN + Hello::LEN + 16 + MAC;
 
 fn build(
     local: &Local,
@@ -70,7 +70,7 @@ fn read(
 }
 
 /// The sender's end.
-pub struct Initiator {
+pub(crate) struct Initiator {
     state: snow::HandshakeState,
     message_1: Vec<u8>,
     nonce: Nonce,
@@ -83,7 +83,7 @@ impl Initiator {
     ///
     /// # Errors
     /// [`HandshakeError::Noise`] never happens unless the library is broken.
-    pub fn new(
+    pub(crate) fn new(
         local: &Local,
         peer: &PublicKey,
         prologue: &[u8],
@@ -105,7 +105,7 @@ impl Initiator {
     }
 
     /// The datagram to send, again and again.
-    pub fn message_1(&self) -> &[u8] {
+    pub(crate) fn message_1(&self) -> &[u8] {
         &self.message_1
     }
 
@@ -113,7 +113,7 @@ impl Initiator {
     ///
     /// # Errors
     /// [`HandshakeError::Forged`] or `Malformed`: drop and count it. Others end the handshake.
-    pub fn read_message_2(&mut self, datagram: &[u8]) -> Result<SessionKeys, HandshakeError> {
+    pub(crate) fn read_message_2(&mut self, datagram: &[u8]) -> Result<SessionKeys, HandshakeError> {
         let payload = read(&mut self.state, packet::MESSAGE_2, datagram, &self.key)?;
         let (their_nonce, theirs) = split_payload(&payload)?;
         let theirs = Hello::decode(theirs)?;
@@ -133,7 +133,7 @@ impl Initiator {
 }
 
 /// The receiver's end.
-pub struct Responder {
+pub(crate) struct Responder {
     local: Local,
     peer: PublicKey,
     prologue: Vec<u8>,
@@ -142,20 +142,20 @@ pub struct Responder {
 }
 
 /// The one message 1 a run takes, and what its copies get. It holds no key.
-pub struct Answered {
+pub(crate) struct Answered {
     message_1: blake3::Hash,
     message_2: Vec<u8>,
 }
 
 impl Answered {
     /// The answer, if the datagram is a copy of the message 1 that was taken.
-    pub fn answer(&self, datagram: &[u8]) -> Option<&[u8]> {
+    pub(crate) fn answer(&self, datagram: &[u8]) -> Option<&[u8]> {
         (blake3::hash(datagram) == self.message_1).then_some(&self.message_2)
     }
 }
 
 /// What a responder makes of a message 1.
-pub struct Reply {
+pub(crate) struct Reply {
     /// The datagram to send back, to wherever message 1 came from.
     pub message_2: Vec<u8>,
     /// The keys, the first time this message 1 arrives.
@@ -164,7 +164,7 @@ pub struct Reply {
 
 impl Responder {
     /// Awaits message 1 from the holder of `peer`; `key` is the two ends' probe key.
-    pub fn new(local: Local, peer: PublicKey, prologue: Vec<u8>, key: ProbeKey) -> Self {
+    pub(crate) fn new(local: Local, peer: PublicKey, prologue: Vec<u8>, key: ProbeKey) -> Self {
         Responder {
             local,
             peer,
@@ -179,7 +179,7 @@ impl Responder {
     ///
     /// # Errors
     /// [`HandshakeError::Forged`], `Malformed` or `Replayed`: drop and count it. Others end the handshake.
-    pub fn read_message_1(&mut self, datagram: &[u8]) -> Result<Reply, HandshakeError> {
+    pub(crate) fn read_message_1(&mut self, datagram: &[u8]) -> Result<Reply, HandshakeError> {
         if let Some(answered) = &self.answered {
             let message_2 = answered
                 .answer(datagram)
@@ -230,7 +230,7 @@ impl Responder {
     }
 
     /// What outlives the handshake: the answer to late copies of message 1.
-    pub fn into_answered(self) -> Option<Answered> {
+    pub(crate) fn into_answered(self) -> Option<Answered> {
         self.answered
     }
 }

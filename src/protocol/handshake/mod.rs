@@ -3,39 +3,39 @@
 //! Nothing here holds a socket or decides when to send. Invariants: unauthenticated input changes no state,
 //! a message 2 is never larger than the datagram it answers, and the same message 1 always gets the same answer.
 
-pub mod bare;
-pub mod compare;
-pub mod hello;
-pub mod keys;
-pub mod kk;
+pub(crate) mod bare;
+pub(crate) mod compare;
+pub(crate) mod hello;
+pub(crate) mod keys;
+pub(crate) mod kk;
 mod noise;
-pub mod probe;
-pub mod rng;
-pub mod words;
+pub(crate) mod probe;
+pub(crate) mod rng;
+pub(crate) mod words;
 
-pub use compare::{Comparison, Reason, SixWords, Words};
-pub use hello::{Hello, PROTOCOL_VERSION};
-pub use keys::{Cipher, PublicKey, SessionKeys, StaticKeypair};
-pub use probe::{Probe, ProbeKey};
+pub(crate) use compare::{Comparison, Reason, SixWords, Words};
+pub(crate) use hello::{Hello, PROTOCOL_VERSION};
+pub(crate) use keys::{Cipher, PublicKey, SessionKeys, StaticKeypair};
+pub(crate) use probe::{Probe, ProbeKey};
 
 /// First bytes of the datagrams before a connection. STUN has its top bits clear, sealed packets begin at 0x50.
-pub mod packet {
+pub(crate) mod packet {
     /// A [`Probe`](super::Probe).
-    pub const PROBE: u8 = 0x40;
+    pub(crate) const PROBE: u8 = 0x40;
     /// Noise KK, message 1.
-    pub const MESSAGE_1: u8 = 0x41;
+    pub(crate) const MESSAGE_1: u8 = 0x41;
     /// Noise KK, message 2.
-    pub const MESSAGE_2: u8 = 0x42;
+    pub(crate) const MESSAGE_2: u8 = 0x42;
     /// A hello of bare mode; from the sender it holds Noise XX message 1.
-    pub const HELLO: u8 = 0x43;
+    pub(crate) const HELLO: u8 = 0x43;
     /// Bare mode, message 2: Noise XX message 2.
-    pub const BARE_2: u8 = 0x44;
+    pub(crate) const BARE_2: u8 = 0x44;
     /// Bare mode, message 3: Noise XX message 3.
-    pub const BARE_3: u8 = 0x45;
+    pub(crate) const BARE_3: u8 = 0x45;
     /// Bare mode, message 4: the receiver's nonce.
-    pub const BARE_4: u8 = 0x46;
+    pub(crate) const BARE_4: u8 = 0x46;
     /// The largest datagram of a handshake: passes every path that carries IPv6 (RFC 8200, section 5: 1280).
-    pub const MAX: usize = 1200;
+    pub(crate) const MAX: usize = 1200;
 }
 
 /// Why a handshake cannot go on.
@@ -66,7 +66,7 @@ pub enum HandshakeError {
 
 /// What we bring to a handshake.
 #[derive(Clone)]
-pub struct Local {
+pub(crate) struct Local {
     /// Our key pair of this run.
     pub keypair: StaticKeypair,
     /// What we tell the peer.

@@ -85,7 +85,7 @@ impl ProbeKey {
 
 impl Probe {
     /// Bytes on the wire.
-    pub const LEN: usize = BODY + MAC;
+    pub(crate) const LEN: usize = BODY + MAC;
 
     /// The wire form under `key`.
     pub fn encode(&self, key: &ProbeKey) -> Vec<u8> {

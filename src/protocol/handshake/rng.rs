@@ -11,16 +11,16 @@ use snow::types::{Cipher, Dh, Hash, Random};
 use zeroize::{Zeroize, Zeroizing};
 
 /// 32 random bytes for one purpose, wiped when dropped.
-pub type Seed = Zeroizing<[u8; 32]>;
+pub(crate) type Seed = Zeroizing<[u8; 32]>;
 
 /// A stream of bytes expanded from a seed by BLAKE3's extendable output.
-pub struct SeedRng {
+pub(crate) struct SeedRng {
     reader: blake3::OutputReader,
 }
 
 impl SeedRng {
     /// A stream of its own for each `context`, which names the purpose.
-    pub fn new(seed: &[u8; 32], context: &str) -> Self {
+    pub(crate) fn new(seed: &[u8; 32], context: &str) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(context);
         hasher.update(seed);
         let reader = hasher.finalize_xof();
@@ -29,24 +29,24 @@ impl SeedRng {
     }
 
     /// A seed for another stream.
-    pub fn seed(&mut self) -> Seed {
+    pub(crate) fn seed(&mut self) -> Seed {
         Seed::new(self.array())
     }
 
     /// The next `N` bytes.
-    pub fn array<const N: usize>(&mut self) -> [u8; N] {
+    pub(crate) fn array<const N: usize>(&mut self) -> [u8; N] {
         let mut out = [0; N];
         self.reader.fill(&mut out);
         out
     }
 
     /// The next 64 bits as a number.
-    pub fn next_u64(&mut self) -> u64 {
+    pub(crate) fn next_u64(&mut self) -> u64 {
         u64::from_be_bytes(self.array())
     }
 
     /// A duration between 80% and 120% of `base`: peers that fall into step would lose packets together.
-    pub fn jittered(&mut self, base: Duration) -> Duration {
+    pub(crate) fn jittered(&mut self, base: Duration) -> Duration {
         let permille = u32::try_from(800 + self.next_u64() % 401).unwrap_or(1000);
         base * permille / 1000
     }

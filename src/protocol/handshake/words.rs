@@ -4,7 +4,7 @@
 //! not make another word of the list.
 
 /// One word per byte.
-pub const WORDS: [&str; 256] = [
+pub(crate) const WORDS: [&str; 256] = [
     "acid", "acorn", "actor", "album", "alley", "amber", "anchor", "angle", "ankle", "apple", "apron",
     "arrow", "autumn", "bacon", "badge", "bagel", "balcony", "bamboo", "banjo", "barrel", "basket", "beach",
     "beaver", "bench", "bicycle", "biscuit", "bishop", "blanket", "blossom", "bonfire", "bottle", "bridge",

@@ -72,7 +72,7 @@ fn address(reader: &mut Reader<'_>) -> Result<SocketAddr, AddressError> {
 
 impl Token {
     /// Version, role and key: what identifies its owner for the whole run, however the NAT maps meanwhile.
-    pub fn identity(&self) -> [u8; 34] {
+    pub(crate) fn identity(&self) -> [u8; 34] {
         let mut out = [0; 34];
         out[0] = VERSION;
         out[1] = u8::from(self.role == Role::Receiver);

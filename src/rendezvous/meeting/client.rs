@@ -195,7 +195,7 @@ impl Meeting {
     }
 
     /// The user typed the peer's code.
-    pub fn join(&mut self, code: Code, now: Time) {
+    pub(crate) fn join(&mut self, code: Code, now: Time) {
         let seed = self.rng.seed();
         if let Some(visit) = &mut self.visit
             && visit.paired().is_none()
@@ -206,7 +206,7 @@ impl Meeting {
     }
 
     /// The run has no more use for the server.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.leave(Want::Leave);
         self.visit = None;
     }
@@ -333,7 +333,7 @@ impl Meeting {
     }
 
     /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Time) {
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
         while let Some((path, payload)) = self.finder.poll(now) {
             self.transmit(path, payload);
         }
@@ -402,7 +402,7 @@ impl Meeting {
     }
 
     /// When to call [`Meeting::handle_timeout`] next.
-    pub fn poll_timeout(&self, now: Time) -> Option<Time> {
+    pub(crate) fn poll_timeout(&self, now: Time) -> Option<Time> {
         let mut next = self.finder.poll_timeout(now);
         let mut sooner = |time: Time| next = Some(next.map_or(time, |next| next.min(time)));
         if self.own.is_none() {

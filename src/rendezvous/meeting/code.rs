@@ -13,7 +13,7 @@ pub struct Nameplate(u16);
 
 impl Nameplate {
     /// The largest: four digits are quick to say, and ten times as many as may wait at once.
-    pub const MAX: u16 = 9999;
+    pub(crate) const MAX: u16 = 9999;
 
     /// From 1 to [`Nameplate::MAX`].
     pub const fn new(number: u16) -> Option<Self> {
@@ -25,7 +25,7 @@ impl Nameplate {
     }
 
     /// The number.
-    pub const fn get(self) -> u16 {
+    pub(crate) const fn get(self) -> u16 {
         self.0
     }
 }
@@ -36,7 +36,7 @@ pub struct Words([u8; 2]);
 
 impl Words {
     /// Two words chosen by two random bytes.
-    pub const fn new(random: [u8; 2]) -> Self {
+    pub(crate) const fn new(random: [u8; 2]) -> Self {
         Words(random)
     }
 }
@@ -65,7 +65,7 @@ impl fmt::Display for Code {
 
 /// What is wrong with a typed code, and what to do.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum CodeError {
+pub(crate) enum CodeError {
     /// Neither a number with two words, nor meant to be.
     #[error("this is not a code like 7-guitar-harbor: type what p2pcopy shows on the other computer")]
     NotACode,
@@ -79,7 +79,7 @@ pub enum CodeError {
 
 impl Code {
     /// Whether a text is meant to be a code rather than an address: a number, then a word of letters.
-    pub fn is_meant_by(text: &str) -> bool {
+    pub(crate) fn is_meant_by(text: &str) -> bool {
         let mut parts = parts(text);
         let number = parts.next().unwrap_or_default();
         let word = parts.next().unwrap_or_default();
@@ -95,7 +95,7 @@ impl Code {
     ///
     /// # Errors
     /// If it is none.
-    pub fn parse(text: &str) -> Result<Code, CodeError> {
+    pub(crate) fn parse(text: &str) -> Result<Code, CodeError> {
         let parts: Vec<String> = parts(text).map(str::to_lowercase).collect();
         let [number, words @ ..] = parts.as_slice() else {
             return Err(CodeError::NotACode);

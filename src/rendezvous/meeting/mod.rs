@@ -7,9 +7,9 @@
 //! The server also says which outside address it sees and what time it has, so that no other server is asked; and when
 //! both shall punch, so that nobody waits for a slot.
 
-pub mod client;
-pub mod code;
+pub(crate) mod client;
+pub(crate) mod code;
 mod finder;
-pub mod pake;
+pub(crate) mod pake;
 mod visit;
-pub mod wire;
+pub(crate) mod wire;

@@ -13,7 +13,7 @@ use std::fmt;
 use zeroize::Zeroize;
 
 /// Bytes of a PAKE message.
-pub const MESSAGE_LEN: usize = 33;
+pub(crate) const MESSAGE_LEN: usize = 33;
 /// Bytes of the key confirmation.
 const CONFIRMATION_LEN: usize = 32;
 
@@ -28,7 +28,7 @@ pub enum End {
 
 impl End {
     /// The other one.
-    pub const fn peer(self) -> End {
+    pub(crate) const fn peer(self) -> End {
         match self {
             End::Owner => End::Joiner,
             End::Joiner => End::Owner,
@@ -55,7 +55,7 @@ impl End {
 pub struct WrongWords;
 
 /// One end of an exchange that has not been answered. Each answers one message only: one guess.
-pub struct Exchange {
+pub(crate) struct Exchange {
     end: End,
     state: Spake2<Ed25519Group>,
     message: Vec<u8>,
@@ -63,7 +63,7 @@ pub struct Exchange {
 
 impl Exchange {
     /// Begins. `secret` is what both people know; `seed` must be fresh.
-    pub fn new(end: End, secret: &[u8], seed: &[u8; 32]) -> Self {
+    pub(crate) fn new(end: End, secret: &[u8], seed: &[u8; 32]) -> Self {
         let (owner, joiner) = (
             Identity::new(b"p2pcopy 1 owner"),
             Identity::new(b"p2pcopy 1 joiner"),
@@ -78,7 +78,7 @@ impl Exchange {
     }
 
     /// What to send.
-    pub fn message(&self) -> &[u8] {
+    pub(crate) fn message(&self) -> &[u8] {
         &self.message
     }
 
@@ -86,7 +86,7 @@ impl Exchange {
     ///
     /// # Errors
     /// If no message of the other end looks like this.
-    pub fn finish(self, theirs: &[u8]) -> Result<CodeKeys, WrongWords> {
+    pub(crate) fn finish(self, theirs: &[u8]) -> Result<CodeKeys, WrongWords> {
         let mut secret = self.state.finish(theirs).map_err(|_| WrongWords)?;
         let keys = CodeKeys::new(self.end, blake3::derive_key("p2pcopy 1 code", &secret));
         secret.zeroize();

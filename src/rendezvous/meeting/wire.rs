@@ -11,33 +11,33 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// The version of these layouts.
-pub const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 /// The UDP port of a server that names no other.
-pub const PORT: u16 = 4300;
+pub(crate) const PORT: u16 = 4300;
 /// The most bytes of a sealed address. A whole address with eight candidates has under 400.
-pub const MAX_SEALED: usize = 700;
+pub(crate) const MAX_SEALED: usize = 700;
 
 /// First bytes of the datagrams.
-pub mod packet {
+pub(crate) mod packet {
     /// A client asks for a cookie.
-    pub const HELLO: u8 = 0x60;
+    pub(crate) const HELLO: u8 = 0x60;
     /// The answer to that.
-    pub const COOKIE: u8 = 0x61;
+    pub(crate) const COOKIE: u8 = 0x61;
     /// A client says whom it wants to meet, and what the peer shall have.
-    pub const OPEN: u8 = 0x62;
+    pub(crate) const OPEN: u8 = 0x62;
     /// How that stands.
-    pub const STATE: u8 = 0x63;
+    pub(crate) const STATE: u8 = 0x63;
 }
 
 /// Whether a datagram is one between a client and a server.
-pub fn is_meeting(datagram: &[u8]) -> bool {
+pub(crate) fn is_meeting(datagram: &[u8]) -> bool {
     matches!(datagram.first(), Some(0x60..=0x6f))
 }
 
 /// Proves that its owner receives at the address it sends from.
-pub type Cookie = [u8; 16];
+pub(crate) type Cookie = [u8; 16];
 /// What a server derives from its word, and a client from the word its user typed.
-pub type TokenKey = [u8; 32];
+pub(crate) type TokenKey = [u8; 32];
 
 /// The key of a server's word.
 pub fn token_key(word: &str) -> TokenKey {
@@ -91,7 +91,7 @@ pub struct Hello {
 
 impl Hello {
     /// Its length: that of the answer and more.
-    pub const LEN: usize = 96;
+    pub(crate) const LEN: usize = 96;
 
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
@@ -130,7 +130,7 @@ pub struct Terms {
 
 /// The answer to a [`Hello`]: COOKIE.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Welcome {
+pub(crate) struct Welcome {
     /// The hello's.
     pub id: u64,
     /// For the next requests from the same address.
@@ -144,11 +144,8 @@ pub struct Welcome {
 }
 
 impl Welcome {
-    /// Its length.
-    pub const LEN: usize = 70;
-
     /// Its bytes.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let flags = u8::from(self.terms.wants_token) | u8::from(self.terms.relays) << 1;
         let mut out = vec![packet::COOKIE, VERSION, flags, 0];
         out.extend(self.id.to_be_bytes());
@@ -164,7 +161,7 @@ impl Welcome {
     ///
     /// # Errors
     /// If it is none.
-    pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(datagram, "cookie");
         if reader.u8()? != packet::COOKIE || reader.u8()? != VERSION {
             return Err(Malformed);
@@ -228,7 +225,7 @@ pub struct Open {
 
 impl Open {
     /// Its length, whatever it holds.
-    pub const LEN: usize = 840;
+    pub(crate) const LEN: usize = 840;
 
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {

@@ -331,7 +331,7 @@ fn judged(error: HandshakeError) -> Heard {
 /// sender may have lost our first answer, and asks until one arrives. Whoever sees such a message could send copies
 /// of it in anybody's name, so this ends with the first sealed packet: it shows that the answer has arrived.
 /// It holds no key of the handshake.
-pub struct Responder {
+pub(crate) struct Responder {
     kind: Late,
     told: Vec<SocketAddr>,
     budgets: Budgets,
@@ -346,13 +346,13 @@ enum Late {
 
 impl Responder {
     /// The peer's first sealed packet has opened: nothing is answered any more.
-    pub fn confirm(&mut self) {
+    pub(crate) fn confirm(&mut self) {
         self.kind = Late::Nothing;
     }
 
     /// The answer to send back along `path`, if the datagram is a copy of a handshake message already
     /// accepted, and not one of too many. Everything else is ignored.
-    pub fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) -> Option<Vec<u8>> {
         let answer = match (&self.kind, datagram.first()) {
             (Late::Kk(answered), Some(&packet::MESSAGE_1)) => answered.answer(datagram),
             (Late::Bare(confirmed), Some(&packet::BARE_3)) => confirmed.answer(path, datagram),

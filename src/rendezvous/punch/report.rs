@@ -46,7 +46,7 @@ pub struct Report {
 
 /// What two kinds of NAT let one hope for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outlook {
+pub(crate) enum Outlook {
     /// Nothing stands against it.
     Good,
     /// Works only if the second NAT does not filter by port; that is not known.
@@ -56,7 +56,7 @@ pub enum Outlook {
 }
 
 /// What can be expected of two NATs.
-pub fn outlook(a: NatClass, b: NatClass) -> Outlook {
+pub(crate) fn outlook(a: NatClass, b: NatClass) -> Outlook {
     match (a.mapping, b.mapping) {
         (Mapping::Dependent, Mapping::Dependent) => Outlook::Hopeless,
         (Mapping::Dependent, Mapping::Independent) => against_symmetric(b.filtering),
@@ -75,7 +75,7 @@ fn against_symmetric(filtering: Filtering) -> Outlook {
 
 impl Report {
     /// The likely cause and the next step, one sentence each.
-    pub fn diagnosis(&self) -> (String, String) {
+    pub(crate) fn diagnosis(&self) -> (String, String) {
         let say = |cause: &str, next: &str| (cause.to_owned(), next.to_owned());
         if let Some(error) = self.error {
             return say(&error.to_string(), "Then start both sides again.");

@@ -64,7 +64,7 @@ pub struct ServerConfig {
 
 /// What has been done so far, for the operator.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Datagrams that were none of ours, or too many at once.
     pub dropped: u64,
     /// Requests with a cookie that was not good.
@@ -118,7 +118,7 @@ impl Server {
     }
 
     /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Time) {
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP;
             self.rates.sweep(now);
@@ -134,12 +134,12 @@ impl Server {
     }
 
     /// When to call [`Server::handle_timeout`] next.
-    pub fn poll_timeout(&self) -> Option<Time> {
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
         Some(self.next_sweep)
     }
 
     /// What has been done so far.
-    pub const fn counters(&self) -> Counters {
+    pub(crate) const fn counters(&self) -> Counters {
         Counters {
             pairs: self.rooms.pairs(),
             ..self.counters
@@ -147,12 +147,13 @@ impl Server {
     }
 
     /// How many clients wait at a number.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.rooms.waiting()
     }
 
     /// How many clients are known.
-    pub fn known(&self) -> usize {
+    #[cfg(test)]
+    fn known(&self) -> usize {
         self.rooms.known()
     }
 

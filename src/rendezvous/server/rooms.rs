@@ -81,6 +81,7 @@ impl Rooms {
     }
 
     /// How many are known in all.
+    #[cfg(test)]
     pub(super) fn known(&self) -> usize {
         self.sessions.len()
     }

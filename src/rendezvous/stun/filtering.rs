@@ -20,7 +20,7 @@ const ASKED: [AnswerFrom; 3] = [
 ];
 
 /// One test with one server, which must be able to answer from a second address.
-pub struct FilteringTest {
+pub(crate) struct FilteringTest {
     path: Path,
     ids: [TransactionId; 3],
     heard: [bool; 3],
@@ -33,7 +33,7 @@ pub struct FilteringTest {
 
 impl FilteringTest {
     /// Begins, with the scratch socket and the server of `path`.
-    pub fn new(path: Path, seed: &[u8; 32], now: Time) -> Self {
+    pub(crate) fn new(path: Path, seed: &[u8; 32], now: Time) -> Self {
         let mut rng = SeedRng::new(seed, "p2pcopy 1 stun filtering");
         let ids = [(); 3].map(|()| u128::from_be_bytes(rng.array()) >> 32);
         let mut test = FilteringTest {
@@ -51,7 +51,7 @@ impl FilteringTest {
     }
 
     /// Takes a datagram from any source: that is the point of the test. Whether it was STUN's.
-    pub fn handle_datagram(&mut self, _now: Time, path: Path, datagram: &[u8]) -> bool {
+    pub(crate) fn handle_datagram(&mut self, _now: Time, path: Path, datagram: &[u8]) -> bool {
         if !message::is_stun(datagram) || path.local != self.path.local {
             return false;
         }
@@ -78,7 +78,7 @@ impl FilteringTest {
     }
 
     /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Time) {
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
         if self.result.is_some() || now < self.next {
             return;
         }
@@ -102,17 +102,17 @@ impl FilteringTest {
     }
 
     /// The next datagram to send.
-    pub fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
         self.outbox.pop_front()
     }
 
     /// When to call [`FilteringTest::handle_timeout`] next; `None` when there is a result.
-    pub fn poll_timeout(&self) -> Option<Time> {
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
         self.result.is_none().then_some(self.next)
     }
 
     /// The result; [`Filtering::Untested`] if the server could not tell.
-    pub fn result(&self) -> Option<Filtering> {
+    pub(crate) fn result(&self) -> Option<Filtering> {
         self.result
     }
 }

@@ -190,27 +190,22 @@ impl ManifestBuilder {
     }
 
     /// How many entries were added.
-    pub fn len(&self) -> u32 {
+    pub(crate) fn len(&self) -> u32 {
         self.manifest.len()
     }
 
     /// Whether none was added.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.manifest.is_empty()
     }
 
-    /// Content bytes listed so far.
-    pub fn total(&self) -> u64 {
-        self.manifest.total
-    }
-
     /// Wire bytes read so far.
-    pub fn wire_len(&self) -> u64 {
+    pub(crate) fn wire_len(&self) -> u64 {
         self.wire_len
     }
 
     /// Hash of the wire bytes read so far.
-    pub fn wire_hash(&self) -> [u8; 32] {
+    pub(crate) fn wire_hash(&self) -> [u8; 32] {
         *self.hasher.finalize().as_bytes()
     }
 

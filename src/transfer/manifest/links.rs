@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// What becomes of links that lead out of what is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum OutsideLinks {
+pub(crate) enum OutsideLinks {
     /// They are not made.
     #[default]
     LeaveOut,
@@ -19,7 +19,7 @@ pub enum OutsideLinks {
 
 /// A link that was left out.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LeftOut {
+pub(crate) struct LeftOut {
     /// Where it would have been.
     pub path: PathBuf,
     /// Where it leads, as it was sent; [`crate::transfer::names::Escaped`] shows it.
@@ -32,7 +32,7 @@ const MAX_LOOKUPS: u32 = 1 << 22;
 
 impl Manifest {
     /// How many links lead out of what is sent and were left out, and the first [`MAX_CHANGED`] of them.
-    pub fn left_out(&self) -> (u32, &[LeftOut]) {
+    pub(crate) fn left_out(&self) -> (u32, &[LeftOut]) {
         (self.left_out_count, &self.left_out)
     }
 

@@ -4,46 +4,46 @@
 //! bytes an entry, all names in one vector), so that two million files are an ordinary transfer. Encoding and
 //! the checks of an untrusted list are in [`ManifestBuilder`].
 
-mod builder;
+pub(crate) mod builder;
 mod door;
 mod links;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-pub use self::builder::{ListBound, ManifestBuilder, Trust};
-pub use self::links::{LeftOut, OutsideLinks};
+pub(crate) use self::builder::{ListBound, ManifestBuilder, Trust};
+pub(crate) use self::links::{LeftOut, OutsideLinks};
 use super::BlockIndex;
 use super::error::Malformed;
 use super::names;
 use crate::protocol::fields::put_string;
 
 /// Most entries a manifest may have.
-pub const MAX_ENTRIES: u32 = 2_000_000;
+pub(crate) const MAX_ENTRIES: u32 = 2_000_000;
 
 /// Most bytes all names and link targets may take.
-pub const MAX_NAMES: usize = 128 << 20;
+pub(crate) const MAX_NAMES: usize = 128 << 20;
 
 /// Longest list on the wire: every entry and all names.
-pub const MAX_WIRE: u64 = MAX_NAMES as u64 + ENTRY_LEN as u64 * MAX_ENTRIES as u64;
+pub(crate) const MAX_WIRE: u64 = MAX_NAMES as u64 + ENTRY_LEN as u64 * MAX_ENTRIES as u64;
 
 /// Bytes of an entry on the wire, without its name and target.
 const ENTRY_LEN: usize = 27;
 
 /// Deepest directory nesting. Deeper trees exceed PATH_MAX long before they mean anything.
-pub const MAX_DEPTH: u16 = 512;
+pub(crate) const MAX_DEPTH: u16 = 512;
 
 /// Longest link target, PATH_MAX of Linux.
-pub const MAX_TARGET: usize = 4096;
+pub(crate) const MAX_TARGET: usize = 4096;
 
 /// Longest message for the user ([`Kind::Text`]): it is held in memory and shown.
-pub const MAX_MESSAGE: u64 = 1 << 20;
+pub(crate) const MAX_MESSAGE: u64 = 1 << 20;
 
 /// Most changed names whose originals are kept, to be told.
-pub const MAX_CHANGED: usize = 1000;
+pub(crate) const MAX_CHANGED: usize = 1000;
 
 /// Permission bits that travel: never setuid, setgid or sticky.
-pub const MODE_MASK: u16 = 0o777;
+pub(crate) const MODE_MASK: u16 = 0o777;
 
 /// What an entry is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -89,7 +89,7 @@ pub struct EntryIndex(u32);
 
 impl EntryIndex {
     /// The number itself.
-    pub const fn get(self) -> u32 {
+    pub(crate) const fn get(self) -> u32 {
         self.0
     }
 
@@ -136,14 +136,14 @@ pub struct Entry<'a> {
 
 impl Entry<'_> {
     /// The modification time its copy should have; none for a stream, which is as new as its copy.
-    pub fn time(&self) -> Option<i64> {
+    pub(crate) fn time(&self) -> Option<i64> {
         (self.kind != Kind::Stream).then_some(self.mtime)
     }
 }
 
 /// A part of one file that lies in an asked-for range of the content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Segment {
+pub(crate) struct Segment {
     /// The file.
     pub entry: EntryIndex,
     /// Where in the file.
@@ -154,7 +154,7 @@ pub struct Segment {
 
 /// A name that was not safe to create as it was sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Change {
+pub(crate) struct Change {
     /// Whose.
     pub entry: EntryIndex,
     /// As it was sent; [`names::Escaped`] shows it.
@@ -176,12 +176,12 @@ pub struct Manifest {
 
 impl Manifest {
     /// How many entries there are.
-    pub fn len(&self) -> u32 {
+    pub(crate) fn len(&self) -> u32 {
         self.slots.len() as u32
     }
 
     /// Whether it lists nothing.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
@@ -191,7 +191,7 @@ impl Manifest {
     }
 
     /// Whether the content is a pipe's.
-    pub fn is_stream(&self) -> bool {
+    pub(crate) fn is_stream(&self) -> bool {
         matches!(
             self.slots[..],
             [Slot {
@@ -201,18 +201,13 @@ impl Manifest {
         )
     }
 
-    /// Whether the content is a message to show.
-    pub fn is_text(&self) -> bool {
-        matches!(self.slots[..], [Slot { kind: Kind::Text, .. }])
-    }
-
     /// All entries with their numbers, parents first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (EntryIndex, Entry<'_>)> {
         (0..self.len()).map(|i| (EntryIndex(i), self.entry(EntryIndex(i))))
     }
 
     /// Entry `index`, which must be of this manifest.
-    pub fn entry(&self, index: EntryIndex) -> Entry<'_> {
+    pub(crate) fn entry(&self, index: EntryIndex) -> Entry<'_> {
         let slot = &self.slots[index.0 as usize];
         let name_end = slot.names_at as usize + usize::from(slot.name_len);
         Entry {
@@ -227,7 +222,7 @@ impl Manifest {
     }
 
     /// Where entry `index` lies in the content space.
-    pub fn content_range(&self, index: EntryIndex) -> Range<u64> {
+    pub(crate) fn content_range(&self, index: EntryIndex) -> Range<u64> {
         let slot = &self.slots[index.0 as usize];
         slot.offset..slot.offset + slot.size
     }
@@ -254,12 +249,12 @@ impl Manifest {
     }
 
     /// How many names were changed to be safe, and the first [`MAX_CHANGED`] of them in the order of the list.
-    pub fn changed(&self) -> (u32, &[Change]) {
+    pub(crate) fn changed(&self) -> (u32, &[Change]) {
         (self.changed_count, &self.changed)
     }
 
     /// How many modification times were none that a disk holds, and became the nearest.
-    pub fn times_changed(&self) -> u32 {
+    pub(crate) fn times_changed(&self) -> u32 {
         self.times_changed
     }
 
@@ -272,7 +267,7 @@ impl Manifest {
     }
 
     /// The top-level entry that `index` is, or lies under.
-    pub fn top_of(&self, index: EntryIndex) -> EntryIndex {
+    pub(crate) fn top_of(&self, index: EntryIndex) -> EntryIndex {
         let mut at = index;
         while let Some(parent) = self.entry(at).parent {
             at = parent;
@@ -281,7 +276,7 @@ impl Manifest {
     }
 
     /// The pieces of files that make up `range` of the content, in order.
-    pub fn segments(&self, range: Range<u64>) -> impl Iterator<Item = Segment> + '_ {
+    pub(crate) fn segments(&self, range: Range<u64>) -> impl Iterator<Item = Segment> + '_ {
         let stream = self.is_stream();
         let end = if stream {
             range.end
@@ -314,7 +309,7 @@ impl Manifest {
     }
 
     /// The pieces of files in block `block`.
-    pub fn block_segments(&self, block: BlockIndex, len: usize) -> impl Iterator<Item = Segment> + '_ {
+    pub(crate) fn block_segments(&self, block: BlockIndex, len: usize) -> impl Iterator<Item = Segment> + '_ {
         self.segments(block.start()..block.start() + len as u64)
     }
 
@@ -334,7 +329,7 @@ impl Manifest {
     }
 
     /// Length and hash of the wire form of all entries.
-    pub fn digest(&self) -> (u64, [u8; 32]) {
+    pub(crate) fn digest(&self) -> (u64, [u8; 32]) {
         let (mut hasher, mut bytes, mut len) = (blake3::Hasher::new(), Vec::new(), 0);
         for (_, entry) in self.iter() {
             bytes.clear();
@@ -347,7 +342,7 @@ impl Manifest {
 
     /// A hash over which entries there are, whatever their sizes and times: what an interrupted transfer is
     /// found again by when a file has changed in the meantime.
-    pub fn names_digest(&self) -> [u8; 32] {
+    pub(crate) fn names_digest(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         for slot in &self.slots {
             let names_end = slot.names_at as usize + usize::from(slot.name_len);

@@ -147,15 +147,6 @@ impl MemoryLayer {
         out
     }
 
-    /// Permission bits and time of the file or directory at `path`.
-    pub fn meta(&self, path: &Path) -> Option<(u16, i64)> {
-        let disk = self.lock();
-        match &disk.nodes[&disk.find(path).ok()?] {
-            Node::File { mode, mtime, .. } | Node::Dir { mode, mtime, .. } => Some((*mode, *mtime)),
-            Node::Link { .. } => None,
-        }
-    }
-
     /// Gives what lies at `path` to another user.
     ///
     /// # Panics

@@ -19,7 +19,7 @@ const MAX_FILE: u64 = 1 << 20;
 
 /// Why patterns cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum PatternError {
+pub(crate) enum PatternError {
     /// It does not follow the rules of globs.
     #[error("'{pattern}' is not a pattern: {reason}")]
     Syntax {
@@ -88,7 +88,7 @@ impl Exclude {
     ///
     /// # Errors
     /// The first pattern that is none.
-    pub fn new<S: AsRef<str>>(patterns: impl IntoIterator<Item = S>) -> Result<Exclude, PatternError> {
+    pub(crate) fn new<S: AsRef<str>>(patterns: impl IntoIterator<Item = S>) -> Result<Exclude, PatternError> {
         let mut rules = Vec::new();
         let mut sets = [
             (GlobSetBuilder::new(), Vec::new()),

@@ -5,7 +5,7 @@ use crate::evil::Evil;
 use crate::list::{Entry, List, blocks, one_file};
 use crate::victim::Setup;
 use crate::wire::{self, message};
-use p2pcopy::transfer::place::Conflicts;
+use p2pcopy::parts::transfer::Conflicts;
 use std::time::Duration;
 
 /// A journal of the old kind that anybody can write: it says that all of it was verified and only lacks its names.

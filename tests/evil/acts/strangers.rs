@@ -3,8 +3,7 @@
 use crate::act::{receiver, sender};
 use crate::evil::Evil;
 use crate::list::one_file;
-use p2pcopy::protocol::Role;
-use p2pcopy::protocol::spread::SplitMix64;
+use p2pcopy::parts::protocol::{Role, SplitMix64};
 use std::net::SocketAddr;
 use std::time::Duration;
 

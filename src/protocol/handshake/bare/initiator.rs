@@ -13,7 +13,7 @@ use super::{
 use crate::protocol::Role;
 
 /// The sender's end: it takes part in one handshake in a run.
-pub struct BareInitiator {
+pub(crate) struct BareInitiator {
     local: Local,
     nonce: Nonce,
     noise_1: [u8; NOISE_1],
@@ -45,7 +45,7 @@ impl BareInitiator {
     ///
     /// # Errors
     /// [`HandshakeError::Noise`] never happens unless the library is broken.
-    pub fn new(local: Local) -> Result<Self, HandshakeError> {
+    pub(crate) fn new(local: Local) -> Result<Self, HandshakeError> {
         let nonce = Nonce::new(SeedRng::new(&local.seed, "p2pcopy 1 bare nonce").array());
         let mut state = build(&local, &local.seed, Role::Sender)?;
         let commitment = nonce.commit(local.keypair.public(), &local.hello.encode());
@@ -62,7 +62,7 @@ impl BareInitiator {
 
     /// What to send under this cookie, which is zero where none has come: the hello until message 2 has arrived,
     /// then message 3 until message 4 has.
-    pub fn datagram(&self, cookie: &Cookie) -> Vec<u8> {
+    pub(crate) fn datagram(&self, cookie: &Cookie) -> Vec<u8> {
         let kind = match self.progress {
             Progress::Bound(_) => packet::BARE_3,
             Progress::Committed(_) | Progress::Broken => packet::HELLO,
@@ -77,12 +77,12 @@ impl BareInitiator {
     }
 
     /// [`datagram`](Self::datagram) without a cookie.
-    pub fn first_datagram(&self) -> Vec<u8> {
+    pub(crate) fn first_datagram(&self) -> Vec<u8> {
         self.datagram(&[0; COOKIE_LEN])
     }
 
     /// Whether a message 2 comes from somebody who has seen our hello.
-    pub fn is_echo(&self, message_2: &[u8]) -> bool {
+    pub(crate) fn is_echo(&self, message_2: &[u8]) -> bool {
         message_2.get(HEADER..HEADER + ECHO_LEN) == Some(&self.noise_1[..ECHO_LEN])
     }
 
@@ -90,7 +90,7 @@ impl BareInitiator {
     ///
     /// # Errors
     /// [`HandshakeError::Forged`], `Malformed` or `Replayed`: drop and count it. Others end the handshake.
-    pub fn read_message_2(&mut self, datagram: &[u8]) -> Result<(), HandshakeError> {
+    pub(crate) fn read_message_2(&mut self, datagram: &[u8]) -> Result<(), HandshakeError> {
         let header = BareHeader::decode(datagram).ok_or(HandshakeError::Malformed)?;
         if datagram[0] != packet::BARE_2 || header.role != Role::Receiver || !self.is_echo(datagram) {
             return Err(HandshakeError::Malformed);
@@ -128,7 +128,7 @@ impl BareInitiator {
     ///
     /// # Errors
     /// [`HandshakeError::Forged`]: drop and count it. Others end the handshake.
-    pub fn read_message_4(&self, datagram: &[u8]) -> Result<SessionKeys, HandshakeError> {
+    pub(crate) fn read_message_4(&self, datagram: &[u8]) -> Result<SessionKeys, HandshakeError> {
         let Progress::Bound(bound) = &self.progress else {
             return Err(HandshakeError::Forged);
         };

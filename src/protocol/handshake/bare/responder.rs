@@ -11,7 +11,7 @@ use super::{
 use crate::protocol::{Path, Role};
 
 /// The receiver's end: it keeps nothing of who has not revealed what it committed to, and takes one who has.
-pub struct BareResponder {
+pub(crate) struct BareResponder {
     local: Local,
     cookies: Cookies,
     confirmed: Option<Confirmed>,
@@ -20,7 +20,7 @@ pub struct BareResponder {
 /// What outlives the handshake: the answer to copies of the message 3 that was taken. It holds no key of the
 /// session.
 #[derive(Clone)]
-pub struct Confirmed {
+pub(crate) struct Confirmed {
     message_3: blake3::Hash,
     message_4: [u8; MESSAGE_4_LEN],
     cookies: Cookies,
@@ -28,7 +28,7 @@ pub struct Confirmed {
 
 impl Confirmed {
     /// Message 4, if this is a copy of the message 3 that was taken, and its sender receives where it sends from.
-    pub fn answer(&self, path: Path, datagram: &[u8]) -> Option<&[u8]> {
+    pub(crate) fn answer(&self, path: Path, datagram: &[u8]) -> Option<&[u8]> {
         let header = BareHeader::decode(datagram)?;
         (header.cookie == self.cookies.of(path) && identity(datagram) == self.message_3)
             .then_some(self.message_4.as_slice())
@@ -42,7 +42,7 @@ fn identity(message_3: &[u8]) -> blake3::Hash {
 
 impl BareResponder {
     /// Awaits a sender's hello.
-    pub fn new(local: Local) -> Self {
+    pub(crate) fn new(local: Local) -> Self {
         let cookies = Cookies::new(SeedRng::new(&local.seed, "p2pcopy 1 bare cookies").array());
         BareResponder {
             local,
@@ -52,12 +52,12 @@ impl BareResponder {
     }
 
     /// The cookie of who receives at the other end of `path`.
-    pub fn cookie(&self, path: Path) -> Cookie {
+    pub(crate) fn cookie(&self, path: Path) -> Cookie {
         self.cookies.of(path)
     }
 
     /// What the receiver sends to open its NAT, and answers whoever has not shown yet that it receives there.
-    pub fn hello(&self, path: Path) -> Vec<u8> {
+    pub(crate) fn hello(&self, path: Path) -> Vec<u8> {
         let mut out = BareHeader::encode(packet::HELLO, Role::Receiver, &self.cookie(path));
         out.resize(HELLO_LEN, 0);
         out
@@ -86,7 +86,7 @@ impl BareResponder {
 
     /// Answers a sender's hello with message 2; the same to the same hello, always. The caller has checked the
     /// cookie and has a budget for the work. `None` if a session has already been taken.
-    pub fn read_hello(&self, path: Path, datagram: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn read_hello(&self, path: Path, datagram: &[u8]) -> Option<Vec<u8>> {
         let header = BareHeader::decode(datagram)?;
         if datagram[0] != packet::HELLO || header.role != Role::Sender || self.confirmed.is_some() {
             return None;
@@ -100,7 +100,7 @@ impl BareResponder {
     }
 
     /// What is said to copies of the message 3 that was taken, once there is one.
-    pub fn confirmed(&self) -> Option<&Confirmed> {
+    pub(crate) fn confirmed(&self) -> Option<&Confirmed> {
         self.confirmed.as_ref()
     }
 
@@ -110,7 +110,10 @@ impl BareResponder {
     /// # Errors
     /// [`HandshakeError::Forged`] or `Malformed`: drop and count it. `Replayed`: one has been taken. Others end the
     /// handshake.
-    pub fn read_message_3(&mut self, datagram: &[u8]) -> Result<(SessionKeys, Vec<u8>), HandshakeError> {
+    pub(crate) fn read_message_3(
+        &mut self,
+        datagram: &[u8],
+    ) -> Result<(SessionKeys, Vec<u8>), HandshakeError> {
         if self.confirmed.is_some() {
             return Err(HandshakeError::Replayed);
         }

@@ -32,12 +32,9 @@ fn every_layout_is_read_back_and_no_answer_is_longer_than_its_request() {
             },
         };
         let bytes = welcome.encode();
-        assert_eq!(
-            (bytes.len(), Welcome::decode(&bytes)),
-            (Welcome::LEN, Ok(welcome))
-        );
+        assert!(bytes.len() <= Hello::LEN, "no reply is longer than its request");
+        assert_eq!(Welcome::decode(&bytes), Ok(welcome));
     }
-    const { assert!(Welcome::LEN <= Hello::LEN) };
     let nameplate = Nameplate::new(7).unwrap();
     for want in [
         Want::Wait(None),

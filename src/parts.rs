@@ -1,0 +1,96 @@
+//! What the tests, the benchmarks and the fuzz targets of this package use of it.
+//!
+//! This is no interface for other programs and keeps no promise between versions. Each part is here because
+//! something outside `src` drives it: the simulations drive the connection, the controllers and the punch; `tests/evil`
+//! drives a session with its disk thread; `tests/crash` and `tests/trees` drive a sink over a layer of their own;
+//! the vectors of docs/protocol.md and the fuzz targets read and write every layout. All other items are `pub(crate)`,
+//! so that the compiler sees what nothing uses.
+
+/// Sessions and what they are made of.
+pub mod app {
+    pub use crate::app::command::{Command, Notice};
+    pub use crate::app::gate::ToCompare;
+    pub use crate::app::machine::controller;
+    pub use crate::app::options::Congestion;
+    pub use crate::app::outcome::{Failure, Summary};
+    pub use crate::app::receiving::{Receiving, Target};
+    pub use crate::app::sending::Sending;
+    pub use crate::app::session::{Session, Settings, Side};
+}
+
+/// The monotonic clock, and what one thread and its machine tell each other.
+pub mod net {
+    pub use crate::net::Clock;
+    pub use crate::net::driver::{Machine, Waker};
+}
+
+/// The sealed transport.
+pub mod protocol {
+    pub use crate::protocol::congestion::bbr::{Bbr, Params};
+    pub use crate::protocol::congestion::udt::Udt;
+    pub use crate::protocol::congestion::{AckSample, Controller, Phase};
+    pub use crate::protocol::connection::Connection;
+    pub use crate::protocol::connection::interface::{Closed, Config, Event, Stats};
+    pub use crate::protocol::handshake::compare::{Words, commitment, six_words};
+    pub use crate::protocol::handshake::hello::Hello;
+    pub use crate::protocol::handshake::keys::{Cipher, StaticKeypair};
+    pub use crate::protocol::handshake::probe::{Probe, ProbeKey};
+    pub use crate::protocol::handshake::prologue;
+    pub use crate::protocol::ledger::{Carries, Settled};
+    pub use crate::protocol::ranges::RangeSet;
+    pub use crate::protocol::received::Received;
+    pub use crate::protocol::recovery::{Fate, Recovery};
+    pub use crate::protocol::seal::{Opener, Sealer};
+    pub use crate::protocol::spread::SplitMix64;
+    pub use crate::protocol::time::Time;
+    pub use crate::protocol::wire::{
+        Ack, DATA_HEADER_LEN, Frame, Frames, HEADER_LEN, Header, PacketNumber, TAG_LEN,
+    };
+    pub use crate::protocol::{Path, Role};
+}
+
+/// Addresses, STUN, the clock of the slots, the punch and the server.
+pub mod rendezvous {
+    pub use crate::rendezvous::address::{Address, Filtering, Mapping, NatClass, Token};
+    pub use crate::rendezvous::clock::Clock as WallClock;
+    pub use crate::rendezvous::meeting::client::{Meeting, MeetingConfig, Purpose};
+    pub use crate::rendezvous::meeting::code::Nameplate;
+    pub use crate::rendezvous::meeting::pake::{CodeKeys, End};
+    pub use crate::rendezvous::meeting::wire::{
+        Hello as MeetingHello, Open, SessionId, Standing, State, Terms, Want, proof, token_key,
+    };
+    pub use crate::rendezvous::punch::events::PunchEvent;
+    pub use crate::rendezvous::punch::{Punch, PunchConfig};
+    pub use crate::rendezvous::schedule::{DEFAULT_LOW_TTL, Reach, Schedule};
+    pub use crate::rendezvous::server::{Limits, Server, ServerConfig};
+    pub use crate::rendezvous::stun::{StunClient, respond};
+}
+
+/// Files: lists, offers, both conversations, staging and the layer under them.
+pub mod transfer {
+    pub use crate::transfer::assemble::{Assembler, Taken};
+    pub use crate::transfer::blocks::{BlockHash, Root, RootBuilder, hash_block};
+    pub use crate::transfer::disk::DiskLayer;
+    pub use crate::transfer::error::{LocalError, TransferError};
+    pub use crate::transfer::journal::JournalContents;
+    pub use crate::transfer::layer::{Layer, Room, Stat};
+    pub use crate::transfer::manifest::builder::{ManifestBuilder, Trust};
+    pub use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest};
+    pub use crate::transfer::memory::{Crash, MemoryLayer};
+    pub use crate::transfer::messages::{Message, MessageReader};
+    pub use crate::transfer::names::SafeName;
+    pub use crate::transfer::offer::{ListHead, Offer};
+    pub use crate::transfer::ordered::{ORDERED_BUFFERS, OrderedSink};
+    pub use crate::transfer::owner::OwnerKey;
+    pub use crate::transfer::place::{Conflicts, Placed};
+    pub use crate::transfer::receive::{ReceiveEvent, ReceiveSession};
+    pub use crate::transfer::runs::Run;
+    pub use crate::transfer::scan::{Links, ScanOptions, scan, stream_manifest};
+    pub use crate::transfer::send::{Purpose, SendEvent, SendSession, Work};
+    pub use crate::transfer::sink::Sink;
+    pub use crate::transfer::source::Source;
+    pub use crate::transfer::staging::discard;
+    pub use crate::transfer::staging::survey::{Prospect, prospect};
+    pub use crate::transfer::store::{Store, StoreEvent, StoreJob};
+    pub use crate::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW};
+}
