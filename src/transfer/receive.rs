@@ -1,7 +1,7 @@
 //! The receiver's half of the conversation, sans-IO.
 //!
 //! The list comes first and the question after it. Inputs: [`ReceiveSession::handle_bytes`] (the control stream),
-//! the user's [`ReceiveSession::accept`] or [`ReceiveSession::refuse`], [`ReceiveSession::on_opened`] and [`ReceiveSession::on_store_event`] from the
+//! the user's [`ReceiveSession::accept`], [`ReceiveSession::on_opened`] and [`ReceiveSession::on_store_event`] from the
 //! disk thread. After any input, drain [`ReceiveSession::poll_output`] into the control stream and
 //! [`ReceiveSession::poll_event`]. Content goes to the assembler and never passes through here.
 
@@ -23,7 +23,7 @@ use super::{BlockIndex, MAX_CONTENT, block_count};
 /// What the receiver's driver should know or do.
 #[derive(Debug)]
 pub enum ReceiveEvent {
-    /// All of the list is here. Ask the user; answer with [`ReceiveSession::accept`] or [`ReceiveSession::refuse`].
+    /// All of the list is here. Ask the user; a yes is [`ReceiveSession::accept`], a no closes the connection.
     Offer(Offer),
     /// The user has accepted: open the store, then [`ReceiveSession::on_opened`].
     Open(Arc<Manifest>),

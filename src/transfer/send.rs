@@ -176,7 +176,7 @@ impl SendSession {
     /// Bytes of the control stream from the peer.
     ///
     /// # Errors
-    /// Whatever ends the transfer; tell the peer with [`SendSession::fail`].
+    /// Whatever ends the transfer; the peer is told with the connection's CLOSE.
     pub fn handle_bytes(&mut self, bytes: &[u8]) -> Result<(), TransferError> {
         self.reader.feed(bytes);
         while let Some(message) = self.reader.poll_message()? {
