@@ -7,7 +7,6 @@ pub mod message {
     pub const OFFER: u8 = 1;
     pub const MANIFEST_CHUNK: u8 = 2;
     pub const ACCEPT: u8 = 4;
-    pub const REFUSE: u8 = 5;
     pub const HAVE: u8 = 6;
     pub const HASHES: u8 = 7;
     pub const NEED: u8 = 8;
@@ -15,7 +14,6 @@ pub mod message {
     pub const STREAM_END: u8 = 10;
     pub const DONE: u8 = 11;
     pub const FINISHED: u8 = 12;
-    pub const FAILED: u8 = 13;
 }
 
 /// Bytes of one message.

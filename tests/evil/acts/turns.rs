@@ -117,7 +117,6 @@ fn the_end_of_a_stream_that_is_a_file_ends_it() {
 fn a_sender_may_not_speak_as_a_receiver() {
     for kind in [
         message::ACCEPT,
-        message::REFUSE,
         message::HAVE,
         message::NEED,
         message::VERIFIED,
@@ -155,7 +154,6 @@ fn body_of(kind: u8) -> Vec<u8> {
         message::OFFER => one_file().offer().body(),
         message::MANIFEST_CHUNK => one_file().chunks().concat(),
         message::ACCEPT => vec![0; 4],
-        message::REFUSE => wire::string(b"no"),
         message::HAVE => vec![1],
         message::NEED | message::VERIFIED | message::STREAM_END => vec![0, 0, 0, 0, 0, 0, 0, 1],
         message::HASHES => vec![0; 36],
@@ -173,12 +171,7 @@ fn a_message_of_no_kind_ends_either_side() {
 
 #[test]
 fn a_message_longer_or_shorter_than_its_fields_ends_it() {
-    for kind in [
-        message::ACCEPT,
-        message::REFUSE,
-        message::VERIFIED,
-        message::FINISHED,
-    ] {
+    for kind in [message::ACCEPT, message::VERIFIED, message::FINISHED] {
         receiver(move |evil| evil.says(kind, [&body_of(kind)[..], &[0]].concat())).ends(6, "left over");
         receiver(move |evil| evil.says(kind, &body_of(kind)[1..])).ends(6, "truncated");
     }
@@ -197,10 +190,10 @@ fn accepting_twice_ends_it() {
 fn refusing_and_then_accepting_is_refusing() {
     receiver(|evil| {
         evil.awaits(message::OFFER);
-        evil.says(message::REFUSE, wire::string(b"no"));
+        evil.packet(&wire::close(2, b"no"));
         evil.says(message::ACCEPT, [0; 4]);
     })
-    .ends(1, "refused");
+    .ends(2, "refused");
 }
 
 #[test]
@@ -243,14 +236,4 @@ fn a_sender_that_is_refused_places_nothing() {
     })
     .against(|victim| victim.answer = Answer::No)
     .ends(2, "");
-}
-
-#[test]
-fn a_peer_that_gives_up_is_believed_and_a_code_of_no_meaning_ends_it() {
-    let failed = |code: u8| [&[code][..], &wire::string(b"because")].concat();
-    for (code, close) in [(0, 6), (1, 1), (2, 3), (3, 4), (4, 5)] {
-        sender(move |evil| evil.says(message::FAILED, failed(code))).ends(close, "");
-        receiver(move |evil| evil.says(message::FAILED, failed(code))).ends(close, "");
-    }
-    sender(move |evil| evil.says(message::FAILED, failed(5))).ends(6, "failure code");
 }
