@@ -5,7 +5,7 @@ use crate::protocol::congestion::Controller;
 use crate::protocol::congestion::bbr::Bbr;
 use crate::protocol::congestion::udt::Udt;
 use crate::protocol::time::Time;
-use crate::protocol::wire::MIN_MTU;
+use crate::protocol::wire::BASE_MTU;
 use std::time::Duration;
 
 /// Makes the controllers of a run's connections.
@@ -14,8 +14,8 @@ pub fn controller(
     seed: u64,
 ) -> Box<dyn Fn(Time, Option<Duration>) -> Box<dyn Controller> + Send> {
     match which {
-        Congestion::Bbr => Box::new(move |now, rtt| Box::new(Bbr::new(now, MIN_MTU, rtt, seed))),
-        Congestion::Udt => Box::new(move |now, rtt| Box::new(Udt::new(now, MIN_MTU, rtt, seed))),
+        Congestion::Bbr => Box::new(move |now, rtt| Box::new(Bbr::new(now, BASE_MTU, rtt, seed))),
+        Congestion::Udt => Box::new(move |now, rtt| Box::new(Udt::new(now, BASE_MTU, rtt, seed))),
     }
 }
 

@@ -1,13 +1,18 @@
 //! Finding the largest datagram the path carries (DPLPMTUD, RFC 8899), and falling back when it stops to.
 //!
-//! A probe is padding that nothing depends on, so losing one costs nothing and is no sign of congestion.
+//! A probe is padding that nothing depends on, so losing one costs nothing and is no sign of congestion. The search
+//! starts at a size that nearly every path carries, and confirms it; where that fails it goes on at the least size and
+//! climbs from there.
 
 use super::time::Time;
-use super::wire::MIN_MTU;
+use super::wire::{BASE_MTU, MIN_MTU};
 use std::time::Duration;
 
-/// Sizes worth trying, in UDP payload bytes: common tunnels, PPPoE, plain Ethernet (IPv6, IPv4), jumbo frames.
-const LADDER: [u16; 6] = [MIN_MTU, 1372, 1444, 1452, 1472, JUMBO];
+/// Sizes worth trying, in UDP payload bytes: what IPv4 guarantees, tunnels of 1200 bytes, IPv6's least, common
+/// tunnels, PPPoE, plain Ethernet (IPv6, IPv4), jumbo frames.
+const LADDER: [u16; 8] = [MIN_MTU, 1172, BASE_MTU, 1372, 1444, 1452, 1472, JUMBO];
+/// Place of [`BASE_MTU`] in the ladder.
+const BASE: usize = 2;
 /// A jumbo frame's worth...
 const JUMBO: u16 = 8952;
 /// ...which below so many bytes a second would hold up what follows it for more than a millisecond, to save little.
@@ -24,25 +29,33 @@ const RAISE: [Duration; 4] = [
     Duration::from_secs(30),
     Duration::from_secs(600),
 ];
-/// After falling back, look again: an outage looks like a black hole at first.
-const RECOVER: Duration = Duration::from_secs(5);
 /// Full-size packets lost in a row, with nothing of that size arriving, that mean a black hole.
 const BLACK_HOLE: u32 = 12;
 /// And they must have been lost over this long: a receiver without room drops a whole flight of content at once.
 const BLACK_HOLE_TIME: Duration = Duration::from_secs(1);
+
+/// Packets that were lost since one of their size arrived.
+#[derive(Debug)]
+struct Suspicion {
+    since: Time,
+    count: u32,
+    /// The smallest of them.
+    least: u64,
+}
 
 /// The search.
 #[derive(Debug)]
 pub(super) struct MtuSearch {
     /// Place in the ladder of the size in use.
     current: usize,
+    /// Whether a packet of that size has arrived.
+    confirmed: bool,
     /// Largest place still possible.
     ceiling: usize,
     tries: u8,
     outstanding: Option<u16>,
     next_probe: Time,
-    suspicious: u32,
-    suspicious_since: Option<Time>,
+    suspicion: Option<Suspicion>,
     /// How often the next size was given up.
     given_up: usize,
     /// When the newest large packet that arrived was sent.
@@ -50,16 +63,20 @@ pub(super) struct MtuSearch {
 }
 
 impl MtuSearch {
-    /// Starts at the size any path carries.
+    /// Starts at the size that nearly every path carries.
     pub(super) const fn new(now: Time) -> Self {
+        Self::at(BASE, now)
+    }
+
+    const fn at(current: usize, now: Time) -> Self {
         MtuSearch {
-            current: 0,
+            current,
+            confirmed: current == 0,
             ceiling: LADDER.len() - 1,
             tries: 0,
             outstanding: None,
             next_probe: now,
-            suspicious: 0,
-            suspicious_since: None,
+            suspicion: None,
             given_up: 0,
             works: now,
         }
@@ -70,10 +87,19 @@ impl MtuSearch {
         LADDER[self.current]
     }
 
+    /// A size that surely passes, for what nobody would miss if it did not: an ACK is not acknowledged.
+    pub(super) const fn certain(&self) -> u16 {
+        if self.confirmed { self.current() } else { MIN_MTU }
+    }
+
     /// The size to probe now, if one is due. The path carries `rate` bytes a second.
     pub(super) fn poll_probe(&mut self, now: Time, rate: u64) -> Option<u16> {
         if self.outstanding.is_some() || now < self.next_probe {
             return None;
+        }
+        if !self.confirmed {
+            self.outstanding = Some(self.current());
+            return self.outstanding;
         }
         if self.current >= self.ceiling {
             if self.current == LADDER.len() - 1 {
@@ -101,40 +127,48 @@ impl MtuSearch {
         if self.outstanding != Some(size) {
             return false;
         }
+        let before = self.current;
         self.outstanding = None;
         self.tries = 0;
-        self.current = LADDER.iter().position(|s| *s == size).unwrap_or(self.current);
+        self.current = LADDER.iter().position(|s| *s == size).unwrap_or(before);
+        self.confirmed = true;
         self.given_up = 0;
         self.next_probe = if self.current < self.ceiling {
             now
         } else {
             now + RAISE[RAISE.len() - 1]
         };
-        true
+        self.current != before
     }
 
-    /// A probe of `size` was lost, or the system refused to send it.
-    pub(super) fn on_probe_lost(&mut self, now: Time, size: u16) {
+    /// A probe of `size` was lost, or the system refused to send it; true if the size in use fell.
+    pub(super) fn on_probe_lost(&mut self, now: Time, size: u16) -> bool {
         if self.outstanding != Some(size) {
-            return;
+            return false;
         }
         self.outstanding = None;
         self.tries += 1;
         self.next_probe = now + INTERVAL;
-        if self.tries >= TRIES {
-            self.tries = 0;
-            self.ceiling = self.current;
-            self.next_probe = now + RAISE[self.given_up.min(RAISE.len() - 1)];
-            self.given_up += 1;
+        if self.tries < TRIES {
+            return false;
         }
+        if !self.confirmed {
+            return self.fall_back(now);
+        }
+        self.tries = 0;
+        self.ceiling = self.current;
+        self.next_probe = now + RAISE[self.given_up.min(RAISE.len() - 1)];
+        self.given_up += 1;
+        false
     }
 
     /// A packet of `bytes`, sent at `sent`, arrived: its size worked then.
     pub(super) fn on_arrived(&mut self, sent: Time, bytes: u64) {
-        if bytes > u64::from(MIN_MTU) && sent >= self.works {
+        let is_full_size = self.current > 0 && bytes > u64::from(LADDER[self.current - 1]);
+        let clears = self.suspicion.as_ref().is_some_and(|s| bytes >= s.least);
+        if (is_full_size || clears) && sent >= self.works {
             self.works = sent;
-            self.suspicious = 0;
-            self.suspicious_since = None;
+            self.suspicion = None;
         }
     }
 
@@ -143,22 +177,24 @@ impl MtuSearch {
     /// Only losses behind the last large packet that arrived count: a queue that overflows loses large packets
     /// between others that arrive, a black hole loses all of them.
     pub(super) fn on_lost(&mut self, now: Time, sent: Time, bytes: u64) -> bool {
-        if bytes <= u64::from(MIN_MTU) || self.current == 0 || sent <= self.works {
+        if self.current == 0 || bytes <= u64::from(MIN_MTU) || sent <= self.works {
             return false;
         }
-        self.suspicious += 1;
-        let since = *self.suspicious_since.get_or_insert(now);
-        self.suspicious >= BLACK_HOLE && now.since(since) >= BLACK_HOLE_TIME && self.fall_back(now)
+        let suspicion = self.suspicion.get_or_insert(Suspicion {
+            since: now,
+            count: 0,
+            least: bytes,
+        });
+        suspicion.count += 1;
+        suspicion.least = suspicion.least.min(bytes);
+        let is_black_hole = suspicion.count >= BLACK_HOLE && now.since(suspicion.since) >= BLACK_HOLE_TIME;
+        is_black_hole && self.fall_back(now)
     }
 
-    /// Back to the size any path carries; true if that is a change.
+    /// Back to the size that any path carries, and up again from there; true if that is a change.
     pub(super) fn fall_back(&mut self, now: Time) -> bool {
         let changed = self.current != 0;
-        *self = MtuSearch {
-            next_probe: now + RECOVER,
-            ceiling: 0,
-            ..MtuSearch::new(now)
-        };
+        *self = Self::at(0, now + INTERVAL);
         changed
     }
 }
@@ -185,9 +221,32 @@ mod tests {
 
     #[test]
     fn finds_the_largest_size_the_path_carries() {
-        for (limit, found) in [(1200, 1200), (1400, 1372), (1472, 1472), (9000, 8952)] {
+        for (limit, found) in [
+            (508, 508),
+            (1171, 508),
+            (1172, 1172),
+            (1199, 1172),
+            (1200, 1200),
+            (1400, 1372),
+            (1472, 1472),
+            (9000, 8952),
+        ] {
             assert_eq!(settle(&mut MtuSearch::new(Time::ZERO), limit, JUMBO_RATE), found);
         }
+    }
+
+    #[test]
+    fn nothing_above_the_least_is_certain_before_it_arrived() {
+        let mut search = MtuSearch::new(Time::ZERO);
+        assert_eq!((search.current(), search.certain()), (BASE_MTU, MIN_MTU));
+        assert_eq!(search.poll_probe(Time::ZERO, 0), Some(BASE_MTU));
+        assert!(
+            !search.on_probe_arrived(Time::ZERO, BASE_MTU),
+            "the size is the same"
+        );
+        assert_eq!(search.certain(), BASE_MTU);
+        search.fall_back(Time::ZERO);
+        assert_eq!(search.certain(), MIN_MTU);
     }
 
     #[test]
@@ -199,17 +258,58 @@ mod tests {
 
     #[test]
     fn black_hole_falls_back_and_small_losses_do_not() {
+        for limit in [1172, 1200, 1372, 1472, 8952] {
+            let mut search = MtuSearch::new(Time::ZERO);
+            let size = u64::from(settle(&mut search, limit, JUMBO_RATE));
+            assert_eq!(size, u64::from(limit));
+            let later = Time::ZERO + Duration::from_secs(9);
+            for _ in 0..100 {
+                assert!(!search.on_lost(later, later, u64::from(MIN_MTU)));
+            }
+            let overflow = (0..BLACK_HOLE).any(|_| search.on_lost(later, Time::ZERO, size));
+            assert!(!overflow, "later packets arrived");
+            let at_once = (0..BLACK_HOLE).any(|_| search.on_lost(later, later, size));
+            assert!(!at_once, "a single flight");
+            let fell = search.on_lost(later + BLACK_HOLE_TIME, later, size);
+            assert!(fell && search.current() == MIN_MTU);
+        }
+    }
+
+    #[test]
+    fn packets_below_the_size_in_use_betray_a_black_hole_as_well() {
         let mut search = MtuSearch::new(Time::ZERO);
         settle(&mut search, 1472, JUMBO_RATE);
         let later = Time::ZERO + Duration::from_secs(9);
-        for _ in 0..100 {
-            assert!(!search.on_lost(later, later, 1200));
-        }
-        let overflow = (0..BLACK_HOLE).any(|_| search.on_lost(later, Time::ZERO, 1472));
-        assert!(!overflow, "later packets arrived");
-        let at_once = (0..BLACK_HOLE).any(|_| search.on_lost(later, later, 1472));
-        assert!(!at_once, "a single flight");
-        let fell = search.on_lost(later + BLACK_HOLE_TIME, later, 1472);
-        assert!(fell && search.current() == 1200);
+        let lose = |search: &mut MtuSearch, size| {
+            (0..BLACK_HOLE).for_each(|_| _ = search.on_lost(later, later, size))
+        };
+        lose(&mut search, 1472);
+        search.on_arrived(later, 1200);
+        assert!(
+            search.on_lost(later + BLACK_HOLE_TIME, later, 1472),
+            "smaller ones pass"
+        );
+        let mut search = MtuSearch::new(Time::ZERO);
+        settle(&mut search, 1472, JUMBO_RATE);
+        lose(&mut search, 1200);
+        search.on_arrived(later + BLACK_HOLE_TIME / 2, 1200);
+        assert!(
+            !search.on_lost(later + BLACK_HOLE_TIME, later, 1200),
+            "that size passes"
+        );
+        let latest = later + BLACK_HOLE_TIME;
+        (0..BLACK_HOLE).for_each(|_| _ = search.on_lost(latest, latest, 1200));
+        assert!(search.on_lost(latest + BLACK_HOLE_TIME, latest, 1200));
+    }
+
+    #[test]
+    fn after_a_fall_it_climbs_to_what_still_passes() {
+        let mut search = MtuSearch::new(Time::ZERO);
+        settle(&mut search, 1472, JUMBO_RATE);
+        assert!(search.fall_back(Time::ZERO));
+        assert_eq!(settle(&mut search, 1200, JUMBO_RATE), 1200);
+        assert!(search.fall_back(Time::ZERO));
+        assert!(!search.fall_back(Time::ZERO), "there is nothing smaller");
+        assert_eq!(settle(&mut search, 548, JUMBO_RATE), MIN_MTU);
     }
 }

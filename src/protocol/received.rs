@@ -27,7 +27,7 @@ const MAX_RANGES: usize = 4096;
 const SHARE_OF_FORWARD_BYTES: u64 = 100;
 /// Room for ranges in any ACK: enough for a few gaps at low rates.
 const MIN_ROOM: u64 = 64;
-/// Room in the largest ACK, inside the smallest MTU with its sealing.
+/// Room in the largest ACK: more ranges than a lossy path makes between two of them.
 const MAX_ROOM: u64 = 1100;
 
 /// How often each packet is told of, against loss of ACKs.
@@ -101,10 +101,11 @@ impl Received {
         Some((self.last_ack + wait).max(since))
     }
 
-    /// Appends the ACK frame; nothing if nothing ever arrived. It tells of what is new, wherever it lies, and of the
-    /// highest ranges besides: reordering fills gaps far below them.
-    pub fn write_ack(&mut self, now: Time, credit: u64, buf: &mut Vec<u8>) {
+    /// Appends the ACK frame, of `most` bytes at most; nothing if nothing ever arrived. It tells of what is new,
+    /// wherever it lies, and of the highest ranges besides: reordering fills gaps far below them.
+    pub fn write_ack(&mut self, now: Time, credit: u64, most: usize, buf: &mut Vec<u8>) {
         let room = (self.pending_bytes / SHARE_OF_FORWARD_BYTES).clamp(MIN_ROOM, MAX_ROOM) as usize;
+        let room = room.min(most);
         let delay = u32::try_from(now.since(self.largest_at).as_micros()).unwrap_or(u32::MAX);
         let news = self.news.iter().flat_map(RangeSet::iter);
         let mut news: Vec<_> = news.filter_map(|n| self.ranges.containing(n.start)).collect();
@@ -170,7 +171,7 @@ mod tests {
         assert_eq!(r.due(RTT), Some(ms(110)));
         (1..8).for_each(|n| r.on_packet(ms(101), PacketNumber::new(n), 1200, true));
         assert_eq!(r.due(RTT), Some(ms(100)));
-        r.write_ack(ms(101), 0, &mut Vec::new());
+        r.write_ack(ms(101), 0, usize::MAX, &mut Vec::new());
         assert_eq!(r.due(RTT), None);
     }
 
@@ -184,7 +185,7 @@ mod tests {
             got += 1400;
             if r.due(Duration::from_millis(2)).is_some_and(|t| t <= now) {
                 let mut ack = Vec::new();
-                r.write_ack(now, 0, &mut ack);
+                r.write_ack(now, 0, usize::MAX, &mut ack);
                 // IP and UDP, our header and the tag.
                 told += ack.len() as u64 + 57;
             }
@@ -195,7 +196,7 @@ mod tests {
     /// Numbers that the next ACK tells of.
     fn told(r: &mut Received, now: Time) -> RangeSet {
         let mut buf = Vec::new();
-        r.write_ack(now, 0, &mut buf);
+        r.write_ack(now, 0, usize::MAX, &mut buf);
         let Some(Ok(Frame::Ack(ack))) = Frames::new(&buf).next() else {
             panic!("an ACK")
         };

@@ -97,9 +97,9 @@ impl SendStream {
     }
 }
 
-/// Pieces with gaps between them that are kept. A window of full packets of which each second one is lost has 456; more
-/// comes only from a peer that wants each of its bytes to cost a search and a move of all pieces behind it.
-const MAX_PIECES: usize = 1024;
+/// Pieces with gaps between them that are kept. A window of the smallest full packets of which each second one is lost
+/// has 1121; more comes only from a peer that wants each of its bytes to cost a search and a move of all pieces behind it.
+const MAX_PIECES: usize = 1200;
 
 /// Incoming half.
 #[derive(Debug, Default)]

@@ -26,10 +26,12 @@ pub const TAG_LEN: usize = 16;
 pub const DATA_HEADER_LEN: usize = 9;
 /// CONTROL frame before its bytes: type, offset, length.
 pub(crate) const CONTROL_HEADER_LEN: usize = 11;
-/// The datagram that any Internet path carries (RFC 9000, section 14).
-pub(crate) const MIN_MTU: u16 = 1200;
-/// Longest reason text in a CLOSE frame.
-pub(crate) const MAX_REASON: usize = 512;
+/// The datagram that nearly every Internet path carries (RFC 9000, section 14).
+pub(crate) const BASE_MTU: u16 = 1200;
+/// The datagram that every path carries: 576 bytes (RFC 791, section 3.1) without the longest IPv4 header and UDP's.
+pub(crate) const MIN_MTU: u16 = 576 - 60 - 8;
+/// Longest reason text in a CLOSE frame: it fits the smallest datagram.
+pub(crate) const MAX_REASON: usize = 448;
 
 /// A packet's number, unique in its direction for the whole connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]

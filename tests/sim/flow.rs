@@ -168,7 +168,7 @@ impl Flow {
     fn send_ack(&mut self, now: Time, back: &mut Link<Ack>) {
         self.unacked = 0;
         let mut frame = Vec::new();
-        self.received.write_ack(now, 0, &mut frame);
+        self.received.write_ack(now, 0, usize::MAX, &mut frame);
         let ack = Ack {
             flow: self.id,
             frame: frame.into(),

@@ -15,6 +15,7 @@ mod flow;
 #[path = "../forge/mod.rs"]
 mod forge;
 mod link;
+mod mtu;
 mod nat;
 mod pair;
 mod rebinding;
@@ -80,7 +81,7 @@ fn draw(rng: &mut Rng) -> (Profile, Profile) {
             .blackouts
             .push((at(start), at(start + 200 + rng.next() % 3000)));
     }
-    forward.mtu = pick(rng, &[1200, 1280, 1472, 9000]);
+    forward.mtu = pick(rng, &[548, 1192, 1200, 1280, 1472, 9000]);
     let mut back = forward.clone();
     if rng.chance(0.3) {
         back.rate = (back.rate / 20).max(MBIT / 4);
@@ -109,7 +110,7 @@ fn one(seed: u64) {
             rebind = None;
         }
         if mtu_drop.is_some_and(|t| pair.now >= t) {
-            pair.forward.profile.mtu = 1200;
+            pair.forward.profile.mtu = 548;
         }
         pair.step();
         most = most.max(pair.sender.stats().in_flight);

@@ -73,7 +73,10 @@ impl Cargo<'_> {
                 self.outgoing.on_lost(range);
             }
             Carries::Control(range) => self.control.on_lost(range),
-            Carries::MtuProbe(size) => return self.mtu.on_probe_lost(self.now, size),
+            Carries::MtuProbe(size) => {
+                self.mtu_changed |= self.mtu.on_probe_lost(self.now, size);
+                return;
+            }
             Carries::Nothing => {}
         }
         self.mtu_changed |= self.mtu.on_lost(self.now, packet.stamp.sent_at, packet.bytes);

@@ -11,7 +11,7 @@
 use super::timers::SILENCE;
 use crate::protocol::Path;
 use crate::protocol::time::Time;
-use crate::protocol::wire::{HEADER_LEN, MIN_MTU, PacketNumber, TAG_LEN, frame};
+use crate::protocol::wire::{BASE_MTU, HEADER_LEN, PacketNumber, TAG_LEN, frame};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -52,7 +52,8 @@ struct Known {
     received: u64,
     sent: u64,
     heard: Time,
-    asked: Option<Time>,
+    /// How often it was challenged, and when next.
+    asked: u32,
     next: Time,
     wait: Duration,
 }
@@ -65,7 +66,7 @@ impl Known {
             received,
             sent: 0,
             heard: now,
-            asked: None,
+            asked: 0,
             next: now,
             wait: FIRST_WAIT.1,
         }
@@ -79,12 +80,13 @@ impl Known {
         }
     }
 
-    /// How large a challenge may be. A large one shows that the path carries what will be sent there (RFC 9000,
-    /// section 8.2.1).
+    /// How large the next challenge may be. A large one shows that the path carries what will be sent there (RFC 9000,
+    /// section 8.2.1); each second one is small, for paths that carry less.
     fn challenge_size(&self, silent: bool) -> Option<u16> {
+        let is_large = self.proven.is_none() && self.asked.is_multiple_of(2);
         match self.room() {
             _ if silent => Some(SMALL),
-            room if room >= u64::from(MIN_MTU) => Some(MIN_MTU),
+            room if is_large && room >= u64::from(BASE_MTU) => Some(BASE_MTU),
             room if room >= u64::from(SMALL) => Some(SMALL),
             _ => None,
         }
@@ -198,7 +200,7 @@ impl Paths {
         if self.known.len() >= MAX_PATHS {
             let others = self.known.iter().enumerate().skip(1);
             let oldest = others
-                .filter(|(_, k)| k.asked.is_some() || k.proven.is_some())
+                .filter(|(_, k)| k.asked > 0 || k.proven.is_some())
                 .min_by_key(|(_, k)| (k.proven.is_some(), k.heard));
             let Some((i, _)) = oldest else { return };
             self.known.swap_remove(i);
@@ -226,7 +228,7 @@ impl Paths {
     /// A challenge came from `path` in a datagram of `bytes`.
     pub(super) fn on_challenge(&mut self, path: Path, token: u64, bytes: usize) {
         if self.answers.len() < MAX_ANSWERS {
-            let size = u16::try_from(bytes).unwrap_or(MIN_MTU).clamp(SMALL, MIN_MTU);
+            let size = u16::try_from(bytes).unwrap_or(BASE_MTU).clamp(SMALL, BASE_MTU);
             self.answers.push_back(Answer { path, token, size });
         }
     }
@@ -291,7 +293,7 @@ impl Paths {
         })?;
         let (path, size) = (self.known[i].path, self.known[i].challenge_size(silent)?);
         let known = &mut self.known[i];
-        known.asked = Some(now);
+        known.asked = known.asked.wrapping_add(1);
         known.next = now + if silent { SILENT_WAIT } else { known.wait };
         known.wait = (known.wait * 2).min(LAST_WAIT);
         let token = self.token(now, path, 0);

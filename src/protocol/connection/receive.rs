@@ -2,6 +2,7 @@
 
 use super::{Closed, Connection, Content, Ending, Event, Misbehaviour};
 use crate::protocol::Path;
+use crate::protocol::mtu::MtuSearch;
 use crate::protocol::time::Time;
 use crate::protocol::wire::{Ack, Frame, Frames, HEADER_LEN, Header};
 
@@ -125,7 +126,7 @@ impl Connection {
             return;
         }
         self.recovery.on_path_change(now);
-        self.mtu.fall_back(now);
+        self.mtu = MtuSearch::new(now);
         self.use_mtu();
         self.probes_owed = 1;
         self.events.push_back(Event::Moved(path));

@@ -6,7 +6,7 @@ use super::{Closed, Connection, Ending, Limit};
 use crate::protocol::Path;
 use crate::protocol::ledger::Carries;
 use crate::protocol::time::Time;
-use crate::protocol::wire::{CONTROL_HEADER_LEN, DATA_HEADER_LEN, HEADER_LEN, MIN_MTU, TAG_LEN, frame};
+use crate::protocol::wire::{CONTROL_HEADER_LEN, DATA_HEADER_LEN, HEADER_LEN, TAG_LEN, frame};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -94,7 +94,7 @@ impl Connection {
         }
         let rtt = self.recovery.rtt().smoothed();
         if self.received.due(rtt).is_some_and(|t| t <= now) {
-            self.received.write_ack(now, self.our_credit, buf);
+            self.write_ack(now, buf);
             let eliciting = self.asks_for_rtt(buf);
             if (buf.len() + TAG_LEN) as u64 <= room {
                 return Some(self.finish(now, buf, packet, Carries::Nothing, eliciting));
@@ -222,9 +222,11 @@ impl Connection {
     fn send_control(&mut self, now: Time, buf: &mut Vec<u8>, ack: bool) -> Transmit {
         let packet = self.begin(buf);
         if ack {
-            self.received.write_ack(now, self.our_credit, buf);
+            self.write_ack(now, buf);
         }
-        let room = (usize::from(MIN_MTU) - TAG_LEN).saturating_sub(buf.len() - packet + CONTROL_HEADER_LEN);
+        let room = self
+            .control_room()
+            .saturating_sub(buf.len() - packet - HEADER_LEN);
         let mut carries = Carries::Nothing;
         if room > 64
             && self.recovery.window_room() > 0
@@ -235,6 +237,17 @@ impl Connection {
         }
         let eliciting = carries != Carries::Nothing || self.asks_for_rtt(buf);
         self.finish(now, buf, packet, carries, eliciting)
+    }
+
+    /// Bytes of the control stream in one packet.
+    fn control_room(&self) -> usize {
+        usize::from(self.mtu.current()) - (HEADER_LEN + CONTROL_HEADER_LEN + TAG_LEN)
+    }
+
+    /// Writes an ACK frame that leaves room for a PING.
+    fn write_ack(&mut self, now: Time, buf: &mut Vec<u8>) {
+        let most = usize::from(self.mtu.certain()) - (HEADER_LEN + 1 + TAG_LEN);
+        self.received.write_ack(now, self.our_credit, most, buf);
     }
 
     /// Adds a PING while the RTT is not known: a pure receiver learns it only from what it asks for itself.
@@ -253,11 +266,14 @@ impl Connection {
         self.control_out.copy(range, buf);
     }
 
-    /// After silence: the oldest thing that still has to arrive, whatever window and pacer say.
+    /// After silence: the oldest thing that still has to arrive, whatever window and pacer say. Every second time it is
+    /// a PING alone: where only small packets pass, the answer tells what became of the large ones.
     fn send_probe(&mut self, now: Time, buf: &mut Vec<u8>) -> Transmit {
         let packet = self.begin(buf);
         let mut carries = Carries::Nothing;
-        match self.recovery.ledger().oldest_in_flight() {
+        let is_small = self.recovery.probe_timeouts().is_multiple_of(2);
+        let oldest = self.recovery.ledger().oldest_in_flight();
+        match oldest.filter(|_| !is_small) {
             // A copy of what has arrived meanwhile would ask for another one, and so on.
             Some(Carries::Content(range)) => {
                 let range = self.outgoing.outstanding(&range);
@@ -273,7 +289,8 @@ impl Connection {
                 }
             }
             Some(Carries::Control(range)) => {
-                if let Some(range) = self.control_out.outstanding(&range) {
+                if let Some(mut range) = self.control_out.outstanding(&range) {
+                    range.end = range.end.min(range.start + self.control_room() as u64);
                     self.write_control_frame(&range, buf);
                     carries = Carries::Control(range);
                 }

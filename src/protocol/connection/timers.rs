@@ -10,10 +10,6 @@ use std::time::Duration;
 pub(super) const KEEPALIVE: Duration = Duration::from_secs(3);
 /// Nothing heard for this long: look for the peer on other paths.
 pub(crate) const SILENCE: Duration = Duration::from_secs(8);
-/// Probes without an answer after which large packets are suspected of vanishing.
-const BLACK_HOLE_TIMEOUTS: u32 = 3;
-/// And for so long nothing may have been heard: a busy machine misses probes, too.
-const BLACK_HOLE_SILENCE: Duration = Duration::from_secs(1);
 
 impl Connection {
     /// When [`handle_timeout`](Self::handle_timeout) or `poll_transmit` has something to do next.
@@ -77,12 +73,6 @@ impl Connection {
         }
         if probes > 0 {
             self.probes_owed = probes;
-            // Perhaps only small packets still pass; what is under way is then too large to get through.
-            let unheard = now.since(self.last_heard) >= BLACK_HOLE_SILENCE;
-            let many = self.recovery.probe_timeouts() >= BLACK_HOLE_TIMEOUTS;
-            if many && unheard && self.mtu.fall_back(now) {
-                self.use_mtu();
-            }
         }
     }
 
@@ -92,8 +82,8 @@ impl Connection {
 
     /// The system refused a datagram as too large for the interface.
     pub(crate) fn on_too_large(&mut self, now: Time, size: u16) {
-        self.mtu.on_probe_lost(now, size);
-        if size <= self.mtu.current() && self.mtu.fall_back(now) {
+        let fell = self.mtu.on_probe_lost(now, size) || size <= self.mtu.current() && self.mtu.fall_back(now);
+        if fell {
             self.use_mtu();
         }
     }
