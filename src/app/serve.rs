@@ -240,7 +240,8 @@ fn tell_outside(
     word: &dyn Fn(&str) -> String,
     front: &mut dyn Front,
 ) {
-    let own: Vec<IpAddr> = net::local_candidates(port, Some(port))
+    let own: Vec<IpAddr> = net::local(port, Some(port))
+        .candidates
         .iter()
         .map(SocketAddr::ip)
         .collect();

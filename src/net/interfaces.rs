@@ -1,33 +1,341 @@
-//! The addresses this machine has itself.
+//! The addresses this machine has itself, those first that a peer most likely reaches.
 
-use std::net::{IpAddr, SocketAddr};
+use super::sys;
+use if_addrs::{IfAddr, Interface};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
-/// Most addresses of each family worth telling a peer.
-const MOST: usize = 2;
+/// Most addresses worth telling a peer: as many as an address carries.
+const MOST: usize = 8;
+/// Most interfaces a link-local peer is sought on.
+const MOST_ZONES: usize = 4;
 
-/// Addresses a peer on the same network, or with IPv6, may reach this machine at: private IPv4 ones on `ipv4`,
-/// global and unique local IPv6 ones on `ipv6`. Loopback only where there is nothing else.
-pub(crate) fn local_candidates(ipv4: u16, ipv6: Option<u16>) -> Vec<SocketAddr> {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let usable: Vec<IpAddr> = interfaces
+/// Destinations that only a default route leads to. No packet is ever sent there: connecting a datagram socket makes
+/// the system choose a route and a source address. (The first addresses of two root name servers' networks.)
+const OUTSIDE: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(198, 41, 0, 4)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 0, 0, 2, 0x30)),
+];
+
+/// Beginnings of the names of interfaces behind which there is no network of its own: bridges and cables of containers
+/// and virtual machines, and tunnels.
+const VIRTUAL: [&str; 18] = [
+    "docker",
+    "br-",
+    "veth",
+    "virbr",
+    "vnet",
+    "vmnet",
+    "vboxnet",
+    "vEthernet",
+    "cni",
+    "flannel",
+    "cali",
+    "podman",
+    "lxc",
+    "lxdbr",
+    "tun",
+    "tap",
+    "wg",
+    "utun",
+];
+
+/// What this machine has, for its address and for punching.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Local {
+    /// Where a peer may reach this machine without a NAT, the likeliest first; never empty.
+    pub(crate) candidates: Vec<SocketAddr>,
+    /// The networks of those candidates: an address and the bits that all hosts there share.
+    pub(crate) networks: Vec<(IpAddr, u8)>,
+    /// Indices of the interfaces on which a link-local peer may be, the likeliest first.
+    pub(crate) zones: Vec<u32>,
+}
+
+/// How likely a peer reaches an address; the first is the likeliest. Later fields decide among equals.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Standing {
+    /// The interface that the default route leads through.
+    Outward,
+    /// Another network.
+    Network,
+    /// IPv6 addresses that will not stay: temporary (RFC 8981) or deprecated ones.
+    Passing,
+    /// Valid on one cable only.
+    LinkLocal,
+    /// See [`VIRTUAL`].
+    Virtual,
+    /// Without a cable, or switched off.
+    Down,
+}
+
+/// An address of an interface, as the ranking sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Found {
+    ip: IpAddr,
+    prefix: u8,
+    name: String,
+    index: u32,
+    running: bool,
+    point_to_point: bool,
+    passing: bool,
+}
+
+impl Found {
+    fn of(interface: &Interface, passing: &[Ipv6Addr]) -> Self {
+        let (ip, prefix) = match &interface.addr {
+            IfAddr::V4(v4) => (IpAddr::V4(v4.ip), v4.prefixlen),
+            IfAddr::V6(v6) => (IpAddr::V6(v6.ip), v6.prefixlen),
+        };
+        Found {
+            ip,
+            prefix,
+            name: interface.name.clone(),
+            index: interface.index.unwrap_or(0),
+            running: interface.is_oper_up(),
+            point_to_point: interface.is_p2p(),
+            passing: matches!(ip, IpAddr::V6(ip) if passing.contains(&ip)),
+        }
+    }
+
+    fn is_link_local(&self) -> bool {
+        match self.ip {
+            IpAddr::V4(ip) => ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        }
+    }
+
+    fn is_virtual(&self) -> bool {
+        self.point_to_point || VIRTUAL.iter().any(|lead| self.name.starts_with(lead))
+    }
+
+    /// `outward`: indices of the interfaces that the default routes lead through.
+    fn standing(&self, outward: &[u32]) -> Standing {
+        let is_outward = outward.contains(&self.index);
+        match () {
+            () if !self.running => Standing::Down,
+            () if self.is_virtual() && !is_outward => Standing::Virtual,
+            () if self.is_link_local() => Standing::LinkLocal,
+            () if self.passing => Standing::Passing,
+            // A unique local address never leaves its site, wherever the default route leads.
+            () if is_outward && !self.is_unique_local() => Standing::Outward,
+            () => Standing::Network,
+        }
+    }
+
+    fn is_unique_local(&self) -> bool {
+        matches!(self.ip, IpAddr::V6(ip) if ip.is_unique_local())
+    }
+}
+
+/// The order to tell addresses in. `sources`: what the default routes of both families send from.
+fn ranked(found: Vec<Found>, sources: &[IpAddr]) -> Vec<Found> {
+    let outward: Vec<u32> = found
         .iter()
-        .filter(|i| !i.is_loopback())
-        .map(|i| i.ip())
+        .filter(|f| sources.contains(&f.ip))
+        .map(|f| f.index)
         .collect();
-    let mut found: Vec<SocketAddr> = Vec::new();
-    let v4 = usable
+    let mut ranked: Vec<(Standing, bool, bool, Found)> = Vec::new();
+    for one in found {
+        let standing = one.standing(&outward);
+        let key = (standing, !sources.contains(&one.ip), one.is_unique_local());
+        match ranked.iter_mut().find(|(.., other)| other.ip == one.ip) {
+            // The same address twice: the better place counts.
+            Some(other) if key < (other.0, other.1, other.2) => *other = (key.0, key.1, key.2, one),
+            Some(_) => {}
+            None => ranked.push((key.0, key.1, key.2, one)),
+        }
+    }
+    // Every interface has a link-local address of IPv6: it is of use only where there is nothing better.
+    if let Some(best) = ranked.iter().map(|(standing, ..)| *standing).min() {
+        ranked.retain(|(standing, .., one)| one.ip.is_ipv4() || !one.is_link_local() || *standing == best);
+    }
+    ranked.sort_by_key(|&(standing, other, local, _)| (standing, other, local));
+    ranked.into_iter().map(|(.., one)| one).take(MOST).collect()
+}
+
+/// Which address the system sends from to the outside, in each family that has a way there.
+fn sources() -> Vec<IpAddr> {
+    let source = |outside: IpAddr| {
+        let any: IpAddr = match outside {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        source_towards(any, SocketAddr::new(outside, 9))
+    };
+    OUTSIDE.into_iter().filter_map(source).collect()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "connecting a datagram socket asks for a route and sends nothing"
+)]
+fn source_towards(any: IpAddr, outside: SocketAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(outside).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// The addresses of this machine, with the ports of its sockets. Loopback only where there is nothing else.
+pub(crate) fn local(ipv4: u16, ipv6: Option<u16>) -> Local {
+    let passing = sys::passing_addresses();
+    let found: Vec<Found> = if_addrs::get_if_addrs()
+        .unwrap_or_default()
         .iter()
-        .filter(|ip| matches!(ip, IpAddr::V4(a) if !a.is_link_local()));
-    found.extend(v4.take(MOST).map(|ip| SocketAddr::new(*ip, ipv4)));
-    if let Some(port) = ipv6 {
-        // Link-local addresses need a zone, which means nothing on the other machine.
-        let v6 = usable
-            .iter()
-            .filter(|ip| matches!(ip, IpAddr::V6(a) if a.segments()[0] & 0xffc0 != 0xfe80));
-        found.extend(v6.take(MOST).map(|ip| SocketAddr::new(*ip, port)));
+        .filter(|interface| !interface.is_loopback())
+        .map(|interface| Found::of(interface, &passing))
+        .collect();
+    chosen(found, &sources(), ipv4, ipv6)
+}
+
+fn chosen(found: Vec<Found>, sources: &[IpAddr], ipv4: u16, ipv6: Option<u16>) -> Local {
+    let mut zones: Vec<(bool, u32)> = found
+        .iter()
+        .filter(|f| f.ip.is_ipv6() && f.is_link_local() && f.running)
+        .map(|f| (f.is_virtual(), f.index))
+        .collect();
+    zones.sort_unstable();
+    let mut candidates = Vec::new();
+    let mut networks = Vec::new();
+    let found = found
+        .into_iter()
+        .filter(|f| f.ip.is_ipv4() || ipv6.is_some())
+        .collect();
+    for one in ranked(found, sources) {
+        networks.push((one.ip, one.prefix));
+        candidates.push(match (one.ip, ipv6) {
+            (IpAddr::V6(ip), Some(port)) => SocketAddrV6::new(ip, port, 0, 0).into(),
+            (ip, _) => SocketAddr::new(ip, ipv4),
+        });
     }
-    if found.is_empty() {
-        found.push(SocketAddr::from(([127, 0, 0, 1], ipv4)));
+    if candidates.is_empty() {
+        candidates.push(SocketAddr::from((Ipv4Addr::LOCALHOST, ipv4)));
     }
-    found
+    Local {
+        candidates,
+        networks,
+        zones: zones.into_iter().map(|(_, zone)| zone).take(MOST_ZONES).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `name ip/prefix [down] [passing]`, one a line; the same name has the same index.
+    fn machine(lines: &str) -> Vec<Found> {
+        let mut names: Vec<String> = Vec::new();
+        lines
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .map(|line| {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                let (ip, prefix) = words[1].split_once('/').unwrap();
+                let place = names.iter().position(|name| name == words[0]);
+                let index = place.unwrap_or_else(|| {
+                    names.push(words[0].into());
+                    names.len() - 1
+                });
+                Found {
+                    ip: ip.parse().unwrap(),
+                    prefix: prefix.parse().unwrap(),
+                    name: words[0].into(),
+                    index: index as u32 + 1,
+                    running: !words.contains(&"down"),
+                    point_to_point: false,
+                    passing: words.contains(&"passing"),
+                }
+            })
+            .collect()
+    }
+
+    fn told(lines: &str, sources: &[&str]) -> Vec<String> {
+        let sources: Vec<IpAddr> = sources.iter().map(|s| s.parse().unwrap()).collect();
+        let local = chosen(machine(lines), &sources, 4300, Some(4300));
+        local.candidates.iter().map(|c| c.ip().to_string()).collect()
+    }
+
+    #[test]
+    fn the_network_comes_before_bridges_of_lower_index() {
+        let told = told(
+            "docker0 172.17.0.1/16 down
+             br-4f1 172.18.0.1/16
+             veth1 fe80::1/64
+             wg0 10.8.0.2/24
+             eth1 10.1.0.9/24
+             eth0 192.168.1.10/24",
+            &["192.168.1.10"],
+        );
+        assert_eq!(
+            told,
+            ["192.168.1.10", "10.1.0.9", "172.18.0.1", "10.8.0.2", "172.17.0.1"]
+        );
+    }
+
+    #[test]
+    fn a_tunnel_that_routes_outward_is_told_first_and_the_lan_after_it() {
+        let told = told("tun0 10.8.0.2/24\neth0 192.168.1.10/24", &["10.8.0.2"]);
+        assert_eq!(told, ["10.8.0.2", "192.168.1.10"]);
+    }
+
+    #[test]
+    fn stable_global_addresses_come_before_local_and_passing_ones() {
+        let told = told(
+            "eth0 fd00::2/64
+             eth0 fd00::1/64
+             eth0 2001:db8::aaaa/64 passing
+             eth0 2001:db8::dead/64 passing
+             eth0 2001:db8::1/64
+             eth0 2001:db8::2/64
+             eth0 fe80::1/64
+             eth0 192.168.1.10/24",
+            &["192.168.1.10", "2001:db8::aaaa"],
+        );
+        assert_eq!(
+            told,
+            [
+                "192.168.1.10",
+                "2001:db8::1",
+                "2001:db8::2",
+                "fd00::2",
+                "fd00::1",
+                "2001:db8::aaaa",
+                "2001:db8::dead"
+            ]
+        );
+    }
+
+    #[test]
+    fn link_local_addresses_are_told_where_nothing_better_is() {
+        let alone = told(
+            "eth0 fe80::1/64\neth0 169.254.7.7/16\ndocker0 172.17.0.1/16 down",
+            &[],
+        );
+        assert_eq!(alone, ["fe80::1", "169.254.7.7", "172.17.0.1"]);
+        let beside = told("eth0 fe80::1/64\neth0 169.254.7.7/16\neth1 10.0.0.2/8", &[]);
+        assert_eq!(beside, ["10.0.0.2", "169.254.7.7"]);
+    }
+
+    #[test]
+    fn an_address_that_two_interfaces_have_is_told_once_and_no_more_than_fit() {
+        let twice = told("eth1 10.0.0.2/8 down\neth0 10.0.0.2/8", &["10.0.0.2"]);
+        assert_eq!(twice, ["10.0.0.2"]);
+        let lines: Vec<String> = (0..20).map(|i| format!("eth{i} 10.{i}.0.2/16")).collect();
+        let many = told(&lines.join("\n"), &["10.19.0.2"]);
+        assert_eq!((many.len(), many[0].as_str()), (MOST, "10.19.0.2"));
+    }
+
+    #[test]
+    fn a_link_local_peer_is_sought_on_real_cables_first() {
+        let found = machine("docker0 fe80::1/64\neth0 fe80::2/64 down\neth1 fe80::3/64");
+        assert_eq!(chosen(found, &[], 4300, Some(4300)).zones, [3, 1]);
+    }
+
+    #[test]
+    fn without_any_network_there_is_loopback() {
+        assert_eq!(told("", &[]), ["127.0.0.1"]);
+        assert_eq!(
+            chosen(machine("eth0 fe80::1/64"), &[], 4300, None).candidates[0].ip(),
+            Ipv4Addr::LOCALHOST
+        );
+    }
 }

@@ -9,7 +9,7 @@ mod socket;
 mod sys;
 
 pub(crate) use driver::{Driver, Machine, Transmit, Waker};
-pub(crate) use interfaces::local_candidates;
+pub(crate) use interfaces::{Local, local};
 pub(crate) use socket::{Ports, bind, bind_at};
 
 use crate::protocol::time::Time;

@@ -1,4 +1,5 @@
-//! Socket options that neither the standard library nor socket2 can set, for the sockets that quinn-udp does not set up.
+//! What neither the standard library nor a crate of ours asks the system for: some socket options, for the sockets that
+//! quinn-udp does not set up, and which IPv6 addresses will not stay.
 
 #![expect(
     unsafe_code,
@@ -6,7 +7,7 @@
 )]
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{Ipv6Addr, UdpSocket};
 
 /// Forbids the system to cut datagrams into fragments: path MTU discovery must lose what is too large (RFC 8899,
 /// section 3). Systems that lack one of these options keep their own rule, and discovery then only finds less.
@@ -134,3 +135,45 @@ pub(super) fn ignore_icmp(socket: &UdpSocket) {
 
 #[cfg(not(windows))]
 pub(super) const fn ignore_icmp(_socket: &UdpSocket) {}
+
+/// IPv6 addresses that are temporary (RFC 8981) or deprecated (RFC 4862, section 5.5.4). Linux tells of them in a file;
+/// other systems would take a call for each address, and there they count as any other.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn passing_addresses() -> Vec<Ipv6Addr> {
+    std::fs::read_to_string("/proc/net/if_inet6")
+        .map(|table| table.lines().filter_map(passing).collect())
+        .unwrap_or_default()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn passing_addresses() -> Vec<Ipv6Addr> {
+    Vec::new()
+}
+
+/// The address of a line of `/proc/net/if_inet6` (address, index, prefix, scope, flags, name, in hexadecimal), if it will
+/// not stay.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn passing(line: &str) -> Option<Ipv6Addr> {
+    /// `IFA_F_TEMPORARY | IFA_F_DADFAILED | IFA_F_DEPRECATED` of linux/if_addr.h.
+    const PASSING: u32 = 0x01 | 0x08 | 0x20;
+    let mut words = line.split_whitespace();
+    let address = u128::from_str_radix(words.next()?, 16).ok()?;
+    let flags = u32::from_str_radix(words.nth(3)?, 16).ok()?;
+    (flags & PASSING != 0).then(|| Ipv6Addr::from_bits(address))
+}
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn temporary_and_deprecated_addresses_are_told_from_stable_ones() {
+        let line = |flags| format!("20010db8000000000000000000000001 02 40 00 {flags}     eth0");
+        let found = Some("2001:db8::1".parse().unwrap());
+        assert_eq!(passing(&line("01")), found);
+        assert_eq!(passing(&line("20")), found);
+        assert_eq!(passing(&line("80")), None);
+        assert_eq!(passing(&line("00")), None);
+        assert_eq!(passing("no table"), None);
+    }
+}

@@ -16,7 +16,7 @@ use crate::protocol::handshake::PublicKey;
 /// How many port pairs there are: the main one and three spares (see [`super::schedule`]).
 pub(crate) const PAIRS: usize = 4;
 /// The most candidates an address carries.
-pub(crate) const MAX_CANDIDATES: usize = 4;
+pub(crate) const MAX_CANDIDATES: usize = 8;
 /// Longer than any token; decoding base58 takes time quadratic in the length.
 const MAX_TOKEN_CHARS: usize = 1000;
 

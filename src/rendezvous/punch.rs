@@ -16,8 +16,8 @@ use std::time::Duration;
 pub(crate) use self::engine::Responder;
 use self::engine::{Engine, Heard};
 pub(crate) use self::events::{Notice, PunchEvent};
-pub(crate) use self::paths::PathKind;
 use self::paths::paths;
+pub(crate) use self::paths::{Ipv6Socket, PathKind};
 pub(crate) use self::report::{Outlook, Report, outlook};
 use super::Transmit;
 use super::address::{Address, PAIRS};
@@ -57,7 +57,7 @@ pub struct PunchConfig {
     /// When to give up.
     pub timeout: Duration,
     /// Our IPv6 socket, if there is one.
-    pub ipv6_socket: Option<u8>,
+    pub ipv6: Option<Ipv6Socket>,
     /// 32 fresh random bytes.
     pub seed: Seed,
 }
@@ -125,7 +125,7 @@ impl Punch {
             own,
             peer,
             clock,
-            ipv6_socket,
+            ipv6,
             ..
         } = config;
         let mut rng = SeedRng::new(&config.seed, "p2pcopy 1 punch");
@@ -144,11 +144,11 @@ impl Punch {
             seed: rng.seed(),
         };
         let engine = Engine::new(role, local, &own, &peer, &mut rng)?;
-        let (pairs, candidates) = paths(&own, &peer, ipv6_socket);
+        let (pairs, candidates) = paths(&own, &peer, ipv6.as_ref());
         let search = Search {
             own: own.clone(),
             peer: peer.clone(),
-            ipv6_socket,
+            ipv6_socket: ipv6.map(|ipv6| ipv6.socket),
             pairs,
             candidates,
             clock,

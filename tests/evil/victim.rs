@@ -113,7 +113,7 @@ pub fn punch(role: Role, own: &Address, peer: &Address, seed: u8, verify: bool, 
         clock: WallClock::system(1_700_000_000_000_000_000, Time::ZERO),
         low_ttl: 5,
         timeout: TIMEOUT,
-        ipv6_socket: None,
+        ipv6: None,
         seed: [seed; 32].into(),
     };
     Punch::new(config, now).expect("good keys")

@@ -211,7 +211,7 @@ pub fn punch(role: Role, bare: bool) -> Punch {
         clock: WallClock::system(1_795_236_100_000_000_000, now()),
         low_ttl: 5,
         timeout: Duration::from_secs(600),
-        ipv6_socket: None,
+        ipv6: None,
         seed: [role as u8 + 3; 32].into(),
     };
     Punch::new(config, now()).expect("honest keys")

@@ -16,6 +16,7 @@ mod faults;
 mod flood;
 #[path = "../forge/mod.rs"]
 mod forge;
+mod interfaces;
 mod kills;
 mod link;
 mod matrix;
@@ -29,3 +30,4 @@ mod services;
 mod shell;
 mod soak;
 mod standing;
+mod wires;

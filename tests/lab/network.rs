@@ -21,7 +21,7 @@ use super::services::Services;
 use super::shell::{command, command_in, inside, must, run};
 
 /// Start of every namespace's name.
-const PREFIX: &str = "p2pcopy-lab-";
+pub(crate) const PREFIX: &str = "p2pcopy-lab-";
 /// Routers between the two NATs: as many as a short real path has, so that low-TTL packets die on the way.
 pub(crate) const HOPS: u8 = 8;
 /// The distance between the homes, one way, unless a test says otherwise.
@@ -85,9 +85,8 @@ pub(crate) struct Network {
 impl Network {
     /// Builds the network and waits until its servers answer.
     pub(crate) fn build(plan: Plan) -> Network {
-        static SWEEP: Once = Once::new();
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        SWEEP.call_once(sweep);
+        sweep_once();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("{PREFIX}{}-{number}-", std::process::id());
         let mut network = Network {
@@ -399,7 +398,7 @@ fn kill_all(namespace: &str) {
 }
 
 /// Kills what runs in the namespaces and deletes them.
-fn remove(namespaces: &[String]) {
+pub(crate) fn remove(namespaces: &[String]) {
     for name in namespaces {
         kill_all(name);
     }
@@ -412,6 +411,12 @@ fn remove(namespaces: &[String]) {
         &lines.join("\n"),
         REMOVAL_LIMIT,
     );
+}
+
+/// [`sweep`], once in a process.
+pub(crate) fn sweep_once() {
+    static SWEEP: Once = Once::new();
+    SWEEP.call_once(sweep);
 }
 
 /// Removes the namespaces of runs that were killed: those whose process is gone.

@@ -58,11 +58,10 @@ impl Lobby {
     pub(super) async fn look_patiently(
         &mut self,
         common: &Common,
-        candidates: &[SocketAddr],
         front: &mut dyn Front,
     ) -> Result<Around, Failure> {
         let (steps, mut told) = unbounded_channel();
-        let mut looking = std::pin::pin!(self.look_around(common, candidates, &steps));
+        let mut looking = std::pin::pin!(self.look_around(common, &steps));
         tokio::select! {
             found = &mut looking => return found,
             () = tokio::time::sleep(PATIENCE) => {}
@@ -78,7 +77,6 @@ impl Lobby {
     pub(super) async fn look_around(
         &mut self,
         common: &Common,
-        candidates: &[SocketAddr],
         steps: &UnboundedSender<String>,
     ) -> Result<Around, Failure> {
         let stun_names = named(&common.stun, servers::STUN);
@@ -86,7 +84,9 @@ impl Lobby {
         let clock = self.clock;
         // Nobody need listen.
         let say = |line: String| drop(steps.send(line));
-        let local: Vec<SocketAddr> = candidates
+        let local: Vec<SocketAddr> = self
+            .local
+            .candidates
             .iter()
             .filter(|c| c.is_ipv4())
             .flat_map(|c| self.ipv4.iter().map(|port| SocketAddr::new(c.ip(), *port)))

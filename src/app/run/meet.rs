@@ -7,7 +7,6 @@ use crate::app::lookup::resolve_one;
 use crate::app::options::{Common, Place};
 use crate::app::outcome::Failure;
 use crate::app::units::Span;
-use crate::net;
 use crate::protocol::Role;
 use crate::protocol::handshake::PublicKey;
 use crate::protocol::time::Time;
@@ -119,7 +118,7 @@ impl Lobby {
         place: &Place,
         purpose: Purpose,
     ) -> Meeting {
-        let candidates = net::local_candidates(self.ipv4[0], self.ipv6.map(|(_, port)| port));
+        let candidates = self.local.candidates.clone();
         let sockets = match (server, self.ipv6) {
             (SocketAddr::V6(_), Some((socket, _))) => vec![socket],
             _ => (0..u8::try_from(self.ipv4.len()).unwrap_or(u8::MAX)).collect(),

@@ -25,7 +25,7 @@ use crate::protocol::time::Time;
 use crate::rendezvous::address::{Address, AddressError, Filtering, NatClass};
 use crate::rendezvous::clock::Clock;
 use crate::rendezvous::meeting::code::Code;
-use crate::rendezvous::punch::{Punch, PunchConfig};
+use crate::rendezvous::punch::{Ipv6Socket, Punch, PunchConfig};
 use crate::rendezvous::servers;
 use crate::rendezvous::stun::StunReport;
 use lobby::Around;
@@ -66,17 +66,16 @@ pub(super) struct Seen {
 /// Finds out what this network is, and leaves.
 pub(super) async fn look(common: &Common, front: &mut dyn Front) -> Result<Seen, Failure> {
     let mut lobby = Lobby::open(Role::Sender, common, front, |_| Ok(Box::new(Idle)))?;
-    let candidates = net::local_candidates(lobby.ipv4[0], lobby.ipv6.map(|(_, port)| port));
     front.event(Event::Info(format!(
         "Asking {} for your outside address and {} for the time",
         counted(named(&common.stun, servers::STUN).len(), "STUN server"),
         counted(named(&common.ntp, servers::NTP).len(), "NTP server")
     )));
     let (steps, mut told) = unbounded_channel();
-    let looking = lobby.look_around(common, &candidates, &steps);
+    let looking = lobby.look_around(common, &steps);
     let around = tell_steps(looking, &mut told, front).await?;
     Ok(Seen {
-        candidates,
+        candidates: lobby.local.candidates.clone(),
         report: around.report,
         clock: around.clock,
         servers: around.servers,
@@ -131,6 +130,7 @@ struct Lobby {
     notices: UnboundedReceiver<Notice>,
     ipv4: Vec<u16>,
     ipv6: Option<(u8, u16)>,
+    local: net::Local,
     seeds: Seeds,
     linked: bool,
     trace: Option<Trace>,
@@ -181,6 +181,7 @@ impl Lobby {
         let ports =
             net::bind(common.localport, common.offload).map_err(|e| socket_failure(common.localport, &e))?;
         let (ipv4, ipv6) = (ports.ipv4.clone(), ports.ipv6);
+        let local = net::local(ipv4[0], ipv6.map(|(_, port)| port));
         front.event(Event::LocalPort(ipv4[0]));
         if let Some(bytes) = ports.small_buffer() {
             front.event(Event::Note(small_buffer(bytes)));
@@ -225,6 +226,7 @@ impl Lobby {
             notices,
             ipv4,
             ipv6,
+            local,
             seeds,
             linked: false,
             trace: None,
@@ -272,7 +274,10 @@ impl Lobby {
             low_ttl: common.ttl,
             not_before: 0,
             timeout: common.timeout,
-            ipv6_socket: self.ipv6.map(|(socket, _)| socket),
+            ipv6: self.ipv6.map(|(socket, _)| Ipv6Socket {
+                socket,
+                zones: self.local.zones.clone(),
+            }),
             hardware_aes: hardware_aes(),
             verify: common.verify,
             seed,
@@ -298,8 +303,8 @@ impl Lobby {
         common: &Common,
         front: &mut dyn Front,
     ) -> Result<Found, Failure> {
-        let candidates = net::local_candidates(self.ipv4[0], self.ipv6.map(|(_, port)| port));
-        let Around { report, clock, .. } = self.look_patiently(common, &candidates, front).await?;
+        let candidates = self.local.candidates.clone();
+        let Around { report, clock, .. } = self.look_patiently(common, front).await?;
         tell_clock(front, &clock);
         let nat = NatClass {
             mapping: report.mapping,
@@ -307,7 +312,7 @@ impl Lobby {
         };
         tell_network(front, &report, nat);
         let mut mapped = report.mapped;
-        let own = Address::own(role, key, nat, mapped, candidates.clone()).ok_or_else(|| {
+        let own = Address::own(role, key, nat, mapped, candidates).ok_or_else(|| {
             Failure::other("this computer has no network address", "connect it to a network")
         })?;
         front.event(Event::Address {

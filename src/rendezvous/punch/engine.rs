@@ -223,7 +223,7 @@ impl Engine {
     }
 
     fn handle_bare(&mut self, now: Time, path: Path, datagram: &[u8]) -> Heard {
-        let told = self.told.contains(&path.remote);
+        let told = is_told(&self.told, path.remote);
         let own_role = self.role;
         let header = BareHeader::decode(datagram);
         match (&mut self.kind, datagram.first(), header) {
@@ -294,6 +294,12 @@ impl Engine {
     }
 }
 
+/// Whether the peer said that it is at `remote`. A link-local address is told without its zone.
+fn is_told(told: &[SocketAddr], remote: SocketAddr) -> bool {
+    let place = |at: &SocketAddr| (at.ip(), at.port());
+    told.iter().any(|at| place(at) == place(&remote))
+}
+
 fn proven(reply: Option<Vec<u8>>, keys: Option<SessionKeys>) -> Heard {
     Heard::Peer {
         reply,
@@ -358,7 +364,7 @@ impl Responder {
             (Late::Bare(confirmed), Some(&packet::BARE_3)) => confirmed.answer(path, datagram),
             _ => None,
         }?;
-        let told = self.told.contains(&path.remote);
+        let told = is_told(&self.told, path.remote);
         self.budgets.take(now, told).then(|| answer.to_vec())
     }
 }

@@ -1,9 +1,18 @@
 //! Which paths two addresses give, and of which kind a path is.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use crate::protocol::Path;
 use crate::rendezvous::address::{Address, Mapping, PAIRS};
+
+/// The socket for IPv6.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ipv6Socket {
+    /// Its index.
+    pub socket: u8,
+    /// Indices of the interfaces on which a link-local peer may be.
+    pub zones: Vec<u32>,
+}
 
 /// What kind of path was found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +63,7 @@ impl PathKind {
         let candidates = own.token.iter().flat_map(|t| &t.candidates);
         let ours = candidates.chain([&own.reflexive]).any(|own| own.ip() == ip);
         match ip {
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => PathKind::Lan,
             _ if Some(path.local) == ipv6_socket || path.remote.is_ipv6() => PathKind::Ipv6,
             _ if ours || is_private(ip) => PathKind::Lan,
             _ if (pasted || candidate && public) && behind_nat => PathKind::Direct,
@@ -76,7 +86,7 @@ pub(super) fn is_private(ip: IpAddr) -> bool {
 pub(super) fn paths(
     own: &Address,
     peer: &Address,
-    ipv6_socket: Option<u8>,
+    ipv6: Option<&Ipv6Socket>,
 ) -> ([Option<Path>; PAIRS], Vec<Path>) {
     let mut pairs = [None; PAIRS];
     for (k, pair) in pairs.iter_mut().enumerate() {
@@ -102,20 +112,36 @@ pub(super) fn paths(
     let no_nat = |front: &SocketAddr| public || front.is_ipv6() || is_private(front.ip());
     let front = Some(peer.reflexive).filter(no_nat);
     for remote in told.chain(front) {
-        let local = match remote {
-            SocketAddr::V4(_) => Some(0),
-            SocketAddr::V6(_) => ipv6_socket,
-        };
-        let Some(path) = local.map(|local| Path { local, remote }) else {
-            continue;
-        };
         // Two homes with the same private addresses: we would talk to ourselves.
-        let ourselves = own_candidates.contains(&remote);
-        // A candidate that is also the address of a NAT must wait for its slot.
-        let needs_slot = !public && !is_private(remote.ip()) && pairs.contains(&Some(path));
-        if !ourselves && !needs_slot && !candidates.contains(&path) {
-            candidates.push(path);
+        if own_candidates.contains(&remote) {
+            continue;
+        }
+        for path in ways(remote, ipv6) {
+            // A candidate that is also the address of a NAT must wait for its slot.
+            let needs_slot = !public && !is_private(remote.ip()) && pairs.contains(&Some(path));
+            if !needs_slot && !candidates.contains(&path) {
+                candidates.push(path);
+            }
         }
     }
     (pairs, candidates)
+}
+
+/// The paths from here to one address of the peer: a link-local one of IPv6 may be on any of our cables.
+fn ways(remote: SocketAddr, ipv6: Option<&Ipv6Socket>) -> Vec<Path> {
+    match (remote, ipv6) {
+        (SocketAddr::V4(_), _) => vec![Path { local: 0, remote }],
+        (SocketAddr::V6(v6), Some(Ipv6Socket { socket, zones })) if v6.ip().is_unicast_link_local() => zones
+            .iter()
+            .map(|&zone| Path {
+                local: *socket,
+                remote: SocketAddrV6::new(*v6.ip(), v6.port(), 0, zone).into(),
+            })
+            .collect(),
+        (SocketAddr::V6(_), Some(Ipv6Socket { socket, .. })) => vec![Path {
+            local: *socket,
+            remote,
+        }],
+        (SocketAddr::V6(_), None) => Vec::new(),
+    }
 }

@@ -460,7 +460,11 @@ fn ipv6_and_lan_candidates_go_through_their_own_sockets_and_never_to_ourselves()
     let shared: SocketAddr = "192.168.1.5:4300".parse().unwrap();
     own.token.as_mut().unwrap().candidates = vec![shared];
     peer.token.as_mut().unwrap().candidates = vec![shared, six, peer.reflexive];
-    let (pairs, candidates) = paths(&own, &peer, Some(4));
+    let ipv6 = Ipv6Socket {
+        socket: 4,
+        zones: vec![2, 7],
+    };
+    let (pairs, candidates) = paths(&own, &peer, Some(&ipv6));
     assert_eq!(pairs.map(|p| p.unwrap().local), [0, 1, 2, 3]);
     assert_eq!(
         candidates,
@@ -476,7 +480,15 @@ fn ipv6_and_lan_candidates_go_through_their_own_sockets_and_never_to_ourselves()
         None,
         "a pair only one side has is not used"
     );
-    assert!(world.config(0).ipv6_socket.is_none());
+    assert!(world.config(0).ipv6.is_none());
+    peer.token.as_mut().unwrap().candidates = vec!["[fe80::7]:4300".parse().unwrap()];
+    let on_cables: Vec<SocketAddr> = paths(&own, &peer, Some(&ipv6))
+        .1
+        .iter()
+        .map(|p| p.remote)
+        .collect();
+    let zoned = ["[fe80::7%2]:4300", "[fe80::7%7]:4300"].map(|at| at.parse::<SocketAddr>().unwrap());
+    assert_eq!(on_cables, zoned, "a link-local address is tried on every cable");
 }
 
 #[test]

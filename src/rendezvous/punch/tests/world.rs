@@ -184,7 +184,7 @@ impl World {
             clock: Clock::system(u64::try_from(unix).unwrap(), Time::ZERO),
             low_ttl: self.scene.low_ttl,
             timeout: self.scene.timeout,
-            ipv6_socket: None,
+            ipv6: None,
             seed: self.rng.seed(),
         }
     }
