@@ -251,3 +251,35 @@ fn a_run_that_holds_keys_leaves_no_core_dump() {
     // The files of a process that must not be dumped belong to root, whoever runs it.
     assert_eq!(status, 0);
 }
+
+/// What is sent may hold escape codes, which must not reach a terminal as they are.
+#[cfg(unix)]
+#[test]
+fn what_a_peer_sends_is_not_written_to_a_terminal_as_it_is() {
+    use rustix::fs::{Mode, OFlags};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&keyboard).expect("ours");
+    unlockpt(&keyboard).expect("ours");
+    let name = ptsname(&keyboard, Vec::new()).expect("it has a name");
+    let terminal = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).expect("ours");
+    let output = Command::new(env!("CARGO_BIN_EXE_p2pcopy"))
+        .args([
+            "receiver",
+            "--yes",
+            "--output",
+            "-",
+            "--peer",
+            "127.0.0.1:9",
+            "--timeout",
+            "1s",
+        ])
+        .env("P2PCOPY_STUN", "127.0.0.1:9")
+        .env("P2PCOPY_NTP", "127.0.0.1:9")
+        .stdin(Stdio::null())
+        .stdout(terminal)
+        .output()
+        .expect("the binary starts");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("terminal"));
+}

@@ -217,7 +217,7 @@ impl Console {
         self.screen.clear_bar();
         let mut out = std::io::stdout();
         let _ = if out.is_terminal() {
-            lines::quoted(message).try_for_each(|line| writeln!(out, "{line}"))
+            lines::quoted(message, terminal_width()).try_for_each(|line| writeln!(out, "{line}"))
         } else {
             out.write_all(message.as_bytes())
         };

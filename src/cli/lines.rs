@@ -1,11 +1,16 @@
 //! Events into the lines people read. Scripts look for several of these, so they are fixed by snapshots.
 
+use super::printable::escaped;
+use super::screen::wrapped;
 use crate::app::event::{Bound, Change, ClockSource, Consent, Event, Link, Phase, Progress, Question};
 use crate::app::offered::DefaultAnswer;
 use crate::app::outcome::{Failure, Summary};
 use crate::app::units::{Rate, Size, Span};
 use crate::protocol::Role;
 use std::time::Duration;
+
+/// Stands before each line of a message.
+const MARK: &str = "> ";
 
 /// How much to tell.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -345,8 +350,12 @@ pub(super) fn of_failure(failure: &Failure) -> [Line; 2] {
     ]
 }
 
-/// What the peer wrote, for a terminal: each line behind a mark, so that none looks like a line of ours.
-pub(super) fn quoted(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.lines()
-        .map(|line| format!("> {}", super::printable::printable(line)))
+/// What the peer wrote, for a terminal of so many columns: each line behind a mark, so that none looks like a line of
+/// ours.
+pub(super) fn quoted(text: &str, width: Option<usize>) -> impl Iterator<Item = String> + '_ {
+    text.lines().map(move |line| {
+        let line = escaped(line);
+        let broken = width.map(|width| wrapped(&line, width, MARK.len(), MARK));
+        format!("{MARK}{}", broken.as_deref().unwrap_or(&line))
+    })
 }

@@ -22,7 +22,7 @@ mod validate;
 mod values;
 
 use crate::app::event::Front;
-use crate::app::options::{Common, Source};
+use crate::app::options::{Common, Destination, Source};
 use crate::app::outcome::{Failure, Summary};
 use crate::app::{self, options};
 use args::{Cli, Command};
@@ -30,7 +30,7 @@ use clap::error::ErrorKind;
 use console::Console;
 use prompts::Input;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -73,6 +73,21 @@ impl Task {
             Command::Man => Task::Print(Text::ManPage, Common::default()),
             Command::Completions { shell } => Task::Print(Text::Completions(shell), Common::default()),
         })
+    }
+
+    /// Refuses to let what a peer sends act on a terminal.
+    fn spare_terminal(self) -> Result<Task, Failure> {
+        match &self {
+            Task::Receive(options)
+                if options.destination == Destination::Stdout && std::io::stdout().is_terminal() =>
+            {
+                Err(Failure::usage(
+                    "with --output - what arrives would act on this terminal",
+                    "send it on: p2pcopy receiver --output - > FILE; a message is shown without --output",
+                ))
+            }
+            _ => Ok(self),
+        }
     }
 
     fn common(&self) -> &Common {
@@ -120,7 +135,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let command = arguments.get(1).and_then(|word| word.to_str()).map(str::to_owned);
     let task = match Cli::from_arguments(arguments) {
-        Ok(cli) => Task::from_command(cli.command),
+        Ok(cli) => Task::from_command(cli.command).and_then(Task::spare_terminal),
         // Help and version are not failures.
         Err(error) if !error.use_stderr() => {
             let _ = error.print();

@@ -10,17 +10,21 @@ use std::fmt::Write;
 /// The longest line that is shown, in characters; what follows is cut with an ellipsis.
 const LONGEST: usize = 2_000;
 
-/// The text with every character escaped that does more than stand for itself, as `\u{1b}`.
+/// The text with every character escaped that does more than stand for itself, as `\u{1b}`; a very long one is cut.
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_active) && text.len() <= LONGEST {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => Cow::Owned(format!("{}…", escaped(&text[..end]))),
+        None => escaped(text),
+    }
+}
+
+/// The same, of any length.
+pub(super) fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_active) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
-    for (count, c) in text.chars().enumerate() {
-        if count == LONGEST {
-            out.push('…');
-            break;
-        }
+    for c in text.chars() {
         if is_active(c) {
             // Writing to a String cannot fail.
             let _ = write!(out, "\\u{{{:x}}}", u32::from(c));

@@ -9,6 +9,10 @@ use super::prompts::Ask;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use unicode_width::UnicodeWidthStr;
+
+/// What stands before the further lines of one that is too long for the terminal.
+const HANGING: &str = "    ";
 
 /// What standard error is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,7 +111,10 @@ impl Screen {
 
     /// Shows a question. Off a terminal it is a line of its own, so that readers of lines see it.
     pub(super) fn prompt(&self, ask: &Arc<Ask>, text: &str) {
-        let text = printable(text).into_owned();
+        let mut text = printable(text).into_owned();
+        if let Some(width) = self.width() {
+            text = wrapped(&text, width, 0, HANGING);
+        }
         let mut state = self.state();
         if let Some(bar) = state.bar.take() {
             bar.finish_and_clear();
@@ -159,7 +166,7 @@ impl Screen {
         let mut text = printable(&line.text);
         // What is to be copied stays one piece.
         if let (Some(width), false) = (self.width(), line.tone == Tone::Strong) {
-            text = wrapped(&text, width, line.lead.chars().count()).into();
+            text = wrapped(&text, width, line.lead.width(), HANGING).into();
         }
         let code = match (self.kind, line.tone) {
             (Kind::Color, Tone::Strong) => "1",
@@ -176,20 +183,23 @@ impl Screen {
     }
 }
 
-/// `text` broken between words, so that no line is wider than `width` unless a word is. `used`: columns taken before it.
-fn wrapped(text: &str, width: usize, used: usize) -> String {
-    let (mut out, mut column) = (String::with_capacity(text.len() + 8), used);
+/// `text` broken between words, so that no line is wider than `width` unless a word is. `used`: columns taken before
+/// it. `lead` stands before each further line: a name that a peer chose to be long has none that looks like ours.
+pub(super) fn wrapped(text: &str, width: usize, used: usize, lead: &str) -> String {
+    let (mut out, mut column, mut begun) = (String::with_capacity(text.len() + 8), used, false);
     for (place, word) in text.split(' ').enumerate() {
-        let len = word.chars().count();
-        if place > 0 && column + 1 + len > width {
+        let len = word.width();
+        if begun && column + 1 + len > width {
             out.push('\n');
-            column = 0;
+            out.push_str(lead);
+            column = lead.len();
         } else if place > 0 {
             out.push(' ');
             column += 1;
         }
         out.push_str(word);
         column += len;
+        begun |= len > 0;
     }
     out
 }
@@ -209,14 +219,31 @@ fn new_bar(kind: Kind, total: Option<u64>) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::tests::Kept;
 
     #[test]
     fn lines_break_between_words_and_lose_nothing() {
-        assert_eq!(wrapped("one two three", 80, 0), "one two three");
-        assert_eq!(wrapped("one two three", 7, 0), "one two\nthree");
-        assert_eq!(wrapped("one two three", 9, 7), "one\ntwo three");
-        assert_eq!(wrapped("a /no/blank/in/it b", 6, 0), "a\n/no/blank/in/it\nb");
+        assert_eq!(wrapped("one two three", 80, 0, ""), "one two three");
+        assert_eq!(wrapped("one two three", 7, 0, ""), "one two\nthree");
+        assert_eq!(wrapped("one two three", 9, 7, ""), "one\ntwo three");
+        assert_eq!(wrapped("a /no/blank/in/it b", 6, 0, ""), "a\n/no/blank/in/it\nb");
         let text = "  two  blanks ";
-        assert_eq!(wrapped(text, 4, 0).replace('\n', " "), text);
+        assert_eq!(wrapped(text, 4, 0, "").replace('\n', " "), text);
+    }
+
+    #[test]
+    fn no_line_of_a_long_name_looks_like_one_of_ours() {
+        let (kept, width) = (Kept::default(), 40);
+        let screen = Screen::new(Kind::Mono, Box::new(kept.clone())).measured(|| Some(40));
+        for filler in ["a", "写", "e\u{301}"] {
+            for len in 1..50 {
+                let name = format!("{} error: the disk is broken, run rm -r", filler.repeat(len));
+                screen.line(&Line::new(format!("  {name}, 5 B")));
+            }
+        }
+        for row in kept.text().lines() {
+            assert!(row.starts_with("  "), "{row}");
+            assert!(row.width() <= width || !row.trim_start().contains(' '), "{row}");
+        }
     }
 }

@@ -257,7 +257,8 @@ impl FromStr for Address {
 
 /// Whether a datagram can be sent there at all.
 pub(super) fn usable(address: SocketAddr) -> bool {
-    let nobody = match address.ip() {
+    // An IPv4 address in IPv6 clothes is that address.
+    let nobody = match address.ip().to_canonical() {
         IpAddr::V4(ip) => ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast(),
         IpAddr::V6(ip) => ip.is_unspecified() || ip.is_multicast(),
     };

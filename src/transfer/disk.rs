@@ -1,5 +1,6 @@
 //! The real disk, confined to the output directory by its descriptor (cap-std).
 
+mod missing;
 mod stat;
 mod walk;
 
@@ -48,22 +49,17 @@ impl DiskLayer {
     /// When it cannot be opened.
     pub fn new(root: &Path, key: OwnerKey) -> io::Result<DiskLayer> {
         let dir = Dir::open_ambient_dir(root, ambient_authority())?;
-        Ok(DiskLayer {
+        Ok(DiskLayer::of(dir, root, key))
+    }
+
+    fn of(dir: Dir, root: &Path, key: OwnerKey) -> DiskLayer {
+        DiskLayer {
             dir: Arc::new(dir),
             root: root.to_owned(),
             key,
             held: RefCell::new(Vec::new()),
             last_parent: RefCell::new(None),
-        })
-    }
-
-    /// Confines itself to `root`, making it first if it is missing: only its last component, so that nothing is made
-    /// in place of a disk that is not mounted.
-    pub(crate) fn create(root: &Path, key: OwnerKey) -> io::Result<DiskLayer> {
-        if !root.is_dir() {
-            std::fs::create_dir(root)?;
         }
-        DiskLayer::new(root, key)
     }
 
     /// Sees whether files can be made here, as far as the system says without making one.

@@ -48,8 +48,13 @@ pub(super) fn start(
 ) -> std::io::Result<(Sender<Job>, Receiver<Done>)> {
     let (jobs, todo) = channel();
     let (tell, done) = channel();
+    let place = match &target {
+        Target::Directory(root, _) if root.symlink_metadata().is_err() => Place::Missing,
+        _ => Place::Named,
+    };
     let disk = Disk {
         target,
+        place,
         message,
         waiting,
         store: None,
@@ -60,9 +65,20 @@ pub(super) fn start(
     Ok((jobs, done))
 }
 
+/// The output directory. What the user is asked about is what is received into, whatever takes its name meanwhile.
+enum Place {
+    /// It was there when the run began.
+    Named,
+    /// It was missing then.
+    Missing,
+    /// It was looked at.
+    Seen(Box<DiskLayer>),
+}
+
 /// What the thread holds.
 struct Disk {
     target: Target,
+    place: Place,
     message: Arc<Mutex<Vec<u8>>>,
     waiting: Arc<AtomicUsize>,
     store: Option<Box<dyn Store>>,
@@ -152,8 +168,7 @@ impl Disk {
     ) -> Result<(), TransferError> {
         let done = match job {
             Job::Look(offer) => Done::Looked(Box::new(match &self.target {
-                Target::Directory(root, _) if root.symlink_metadata().is_err() => prospect_of_none(root)?,
-                Target::Directory(root, _) => staging::prospect(&open_directory(root)?, &offer)?,
+                Target::Directory(root, _) => look(root, &mut self.place, &offer)?,
                 Target::Stdout => Prospect::default(),
             })),
             Job::Open { offer, manifest } => {
@@ -164,7 +179,8 @@ impl Disk {
                     }
                     Target::Stdout => Box::new(OrderedSink::new(std::io::stdout(), total)),
                     Target::Directory(root, conflicts) => {
-                        Box::new(Sink::open(open_directory(root)?, &offer, manifest, *conflicts)?)
+                        let place = std::mem::replace(&mut self.place, Place::Named);
+                        Box::new(Sink::open(open(root, place)?, &offer, manifest, *conflicts)?)
                     }
                 };
                 let held = store.held();
@@ -206,7 +222,98 @@ pub(in crate::app) fn parent_of(root: &Path) -> &Path {
     }
 }
 
-/// The output directory, made if it is missing.
-fn open_directory(root: &Path) -> Result<DiskLayer, LocalError> {
-    DiskLayer::create(root, OwnerKey::load()?).map_err(|e| LocalError::new("open", root, e))
+/// What an offer meets, and from then on `place` is that.
+fn look(root: &Path, place: &mut Place, offer: &Offer) -> Result<Prospect, LocalError> {
+    if root.symlink_metadata().is_err() {
+        *place = Place::Missing;
+        return prospect_of_none(root);
+    }
+    let key = OwnerKey::load()?;
+    let layer = match place {
+        Place::Missing => DiskLayer::appeared(root, key),
+        Place::Named | Place::Seen(_) => DiskLayer::new(root, key),
+    }
+    .map_err(|e| LocalError::new("open", root, e))?;
+    let prospect = staging::prospect(&layer, offer);
+    *place = Place::Seen(Box::new(layer));
+    prospect
+}
+
+/// The output directory as it was looked at, made if it was missing.
+fn open(root: &Path, place: Place) -> Result<DiskLayer, LocalError> {
+    let key = OwnerKey::load()?;
+    match place {
+        Place::Seen(layer) => Ok(*layer),
+        Place::Missing => DiskLayer::make(root, key).map_err(|e| LocalError::new("create", root, e)),
+        Place::Named => DiskLayer::new(root, key).map_err(|e| LocalError::new("open", root, e)),
+    }
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transfer::place::Conflicts;
+    use crate::transfer::scan;
+    use std::os::unix::fs::symlink;
+
+    /// Looks at `out` and opens it; before each of both `before` may change it.
+    fn receive(place: &Path, before: [&dyn Fn(); 2]) -> Result<(), TransferError> {
+        let manifest = scan::stream_manifest("file").unwrap();
+        let offer = Offer::of(&manifest).unwrap();
+        let target = Target::Directory(place.join("out"), Conflicts::Rename);
+        let (jobs, done) = start(target, Arc::default(), Arc::default(), Waker::new(|| {})).unwrap();
+        let next = || loop {
+            match done.recv().unwrap() {
+                Done::Idle { .. } => {}
+                Done::Failed(error) => return Err(error),
+                _ => return Ok(()),
+            }
+        };
+        before[0]();
+        jobs.send(Job::Look(offer.clone())).unwrap();
+        next()?;
+        before[1]();
+        jobs.send(Job::Open { offer, manifest }).unwrap();
+        next()
+    }
+
+    fn is_empty(dir: &Path) -> bool {
+        dir.read_dir().unwrap().next().is_none()
+    }
+
+    #[test]
+    fn a_link_in_place_of_a_missing_output_directory_is_not_followed() {
+        for moment in 0..2 {
+            let place = tempfile::tempdir().unwrap();
+            let home = place.path().join("home");
+            std::fs::create_dir(&home).unwrap();
+            let plant = || symlink(&home, place.path().join("out")).unwrap();
+            let mut before: [&dyn Fn(); 2] = [&|| (), &|| ()];
+            before[moment] = &plant;
+            receive(place.path(), before).unwrap_err();
+            assert!(is_empty(&home), "moment {moment}");
+        }
+    }
+
+    #[test]
+    fn what_takes_the_name_of_the_output_directory_after_the_question_is_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let [out, seen, home] = ["out", "seen", "home"].map(|name| place.path().join(name));
+        std::fs::create_dir(&out).unwrap();
+        std::fs::create_dir(&home).unwrap();
+        let swap = || {
+            std::fs::rename(&out, &seen).unwrap();
+            symlink(&home, &out).unwrap();
+        };
+        receive(place.path(), [&|| (), &swap]).unwrap();
+        assert!(is_empty(&home) && !is_empty(&seen));
+    }
+
+    #[test]
+    fn a_missing_output_directory_is_made() {
+        let place = tempfile::tempdir().unwrap();
+        receive(place.path(), [&|| (), &|| ()]).unwrap();
+        assert!(!is_empty(&place.path().join("out")));
+    }
 }

@@ -185,9 +185,13 @@ proptest::proptest! {
 #[test]
 fn a_message_cannot_look_like_a_line_of_ours() {
     let lines: Vec<String> =
-        lines::quoted("hello\nerror: the disk is full\r\nnext: run rm\u{1b}[2K").collect();
+        lines::quoted("hello\nerror: the disk is full\r\nnext: run rm\u{1b}[2K", None).collect();
     assert_eq!(
         lines,
         ["> hello", "> error: the disk is full", "> next: run rm\\u{1b}[2K"]
     );
+    let long = format!("hello {}", "error: the disk is full ".repeat(500));
+    let lines = lines::quoted(&long, Some(40)).collect::<Vec<_>>().join("\n");
+    assert!(lines.lines().all(|row| row.starts_with("> ") && row.len() <= 40));
+    assert_eq!(lines.replace("\n> ", " "), format!("> {long}"));
 }

@@ -90,6 +90,8 @@ fn each_mistake_is_named() {
         ("203.0.113.7", AddressError::NoPort),
         ("203.0.113.7:0", AddressError::Unusable),
         ("0.0.0.0:4300", AddressError::Unusable),
+        ("[::ffff:224.0.0.1]:4300", AddressError::Unusable),
+        ("[::ffff:255.255.255.255]:4300", AddressError::Unusable),
         ("203.0.113.7:4300/", AddressError::Damaged),
         (damaged.as_str(), AddressError::Damaged),
         (&word[..word.len() - 1], AddressError::Damaged),

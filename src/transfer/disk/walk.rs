@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use cap_fs_ext::DirExt;
 use cap_std::fs::Dir;
 
 use super::DiskLayer;
@@ -25,17 +26,18 @@ impl DiskLayer {
         Ok((dir, name))
     }
 
-    /// The directory at `path`.
+    /// The directory at `path`, which no link leads to: one that is there now may be another user's.
     pub(super) fn dir_at(&self, path: &Path) -> io::Result<Arc<Dir>> {
         let held = self.held.borrow();
         let below = held
             .iter()
             .find_map(|(held, dir)| path.strip_prefix(held).ok().map(|rest| (dir, rest)));
         let (dir, rest) = below.unwrap_or((&self.dir, path));
-        if rest.as_os_str().is_empty() {
-            return Ok(Arc::clone(dir));
+        let mut dir = Arc::clone(dir);
+        for name in rest.iter() {
+            dir = Arc::new(dir.open_dir_nofollow(name)?);
         }
-        dir.open_dir(rest).map(Arc::new)
+        Ok(dir)
     }
 
     pub(super) fn forget_parent(&self) {
@@ -71,5 +73,34 @@ impl DiskLayer {
             }
             Err(e) => Err(e),
         }
+    }
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests plant files")]
+mod tests {
+    use super::*;
+    use crate::transfer::layer::Layer;
+    use crate::transfer::owner::OwnerKey;
+
+    #[test]
+    fn no_link_leads_to_another_directory_of_the_output_directory() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        std::fs::create_dir_all(at("own/below")).unwrap();
+        std::fs::write(at("own/below/key"), "secret").unwrap();
+        std::fs::write(at("new"), "planted").unwrap();
+        // "tree" was a directory a moment ago.
+        std::os::unix::fs::symlink("own", at("tree")).unwrap();
+        let layer = DiskLayer::new(place.path(), OwnerKey::passing()).unwrap();
+        let key = Path::new("tree/below/key");
+        layer.open(key).unwrap_err();
+        layer.create_new(Path::new("tree/more")).unwrap_err();
+        layer.rename_replace(Path::new("new"), key).unwrap_err();
+        layer.remove_file(key).unwrap_err();
+        layer.list(Path::new("tree/below")).unwrap_err();
+        layer.open_dir(Path::new("tree")).unwrap_err();
+        assert_eq!(std::fs::read(at("own/below/key")).unwrap(), b"secret");
     }
 }
