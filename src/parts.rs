@@ -15,7 +15,8 @@ pub mod app {
     pub use crate::app::outcome::{Failure, Summary};
     pub use crate::app::receiving::{Receiving, Target};
     pub use crate::app::sending::Sending;
-    pub use crate::app::session::{Session, Settings, Side};
+    pub use crate::app::session::{Session, Settings};
+    pub use crate::app::side::Side;
 }
 
 /// The monotonic clock, and what one thread and its machine tell each other.
@@ -56,13 +57,15 @@ pub mod rendezvous {
     pub use crate::rendezvous::meeting::client::{Meeting, MeetingConfig, Purpose};
     pub use crate::rendezvous::meeting::code::Nameplate;
     pub use crate::rendezvous::meeting::pake::{CodeKeys, End};
+    pub use crate::rendezvous::meeting::relay::RelayUse;
     pub use crate::rendezvous::meeting::wire::{
-        Hello as MeetingHello, Open, SessionId, Standing, State, Terms, Want, proof, token_key,
+        Bind, BindWant, Binding, Bound, Hello as MeetingHello, Open, SessionId, Standing, State, Want, proof,
+        token_key,
     };
     pub use crate::rendezvous::punch::events::PunchEvent;
     pub use crate::rendezvous::punch::{Punch, PunchConfig};
     pub use crate::rendezvous::schedule::{DEFAULT_LOW_TTL, Reach, Schedule};
-    pub use crate::rendezvous::server::{Limits, Server, ServerConfig};
+    pub use crate::rendezvous::server::{Limits, RelayLimits, Server, ServerConfig};
     pub use crate::rendezvous::stun::{StunClient, respond};
 }
 

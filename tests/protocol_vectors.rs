@@ -5,8 +5,8 @@ use p2pcopy::parts::protocol::{
     Sealer, StaticKeypair, TAG_LEN, commitment, prologue, six_words,
 };
 use p2pcopy::parts::rendezvous::{
-    Address, CodeKeys, End, Filtering, Mapping, MeetingHello, Nameplate, Open, SessionId, Standing, State,
-    Want, proof, token_key,
+    Address, Bind, BindWant, Binding, Bound, CodeKeys, End, Filtering, Mapping, MeetingHello, Nameplate,
+    Open, SessionId, Standing, State, Want, proof, token_key,
 };
 use p2pcopy::parts::transfer::{
     BLOCK_LEN, BlockIndex, Message, MessageReader, Root, RootBuilder, Run, hash_block,
@@ -249,8 +249,31 @@ fn meeting() {
         assert_eq!(hex(&state.encode()), hex(&vector.bytes("bytes")));
         assert_eq!(State::decode(&vector.bytes("bytes")), Ok(state));
     }
+    for vector in vectors("bind") {
+        let session = SessionId(vector.number("session"));
+        let cookie = vector.bytes("cookie").try_into().expect("16 bytes");
+        let bind = Bind {
+            end: End::Joiner,
+            want: BindWant::Bind,
+            session,
+            cookie,
+            proof: proof(&token_key(vector.text("word")), &cookie, session),
+            ticket: vector.bytes("ticket").try_into().expect("16 bytes"),
+        };
+        assert_eq!(hex(&bind.encode()), hex(&vector.bytes("bytes")));
+        assert_eq!(Bind::decode(&vector.bytes("bytes")), Ok(bind));
+    }
+    for vector in vectors("bound") {
+        let bound = Bound {
+            session: SessionId(vector.number("session")),
+            binding: Binding::Joined,
+        };
+        assert_eq!(hex(&bound.encode()), hex(&vector.bytes("bytes")));
+        assert_eq!(Bound::decode(&vector.bytes("bytes")), Ok(bound));
+    }
     for vector in vectors("code_key") {
         let keys = |end| CodeKeys::new(end, vector.seed("key"));
+        assert_eq!(hex(&keys(End::Owner).ticket()), vector.text("ticket"));
         let sealed = keys(End::Owner).seal(vector.text("text"));
         assert_eq!(hex(&sealed), vector.text("sealed"));
         assert_eq!(

@@ -5,6 +5,7 @@ use crate::protocol::connection::{self, Stats};
 use crate::protocol::time::Time;
 use crate::rendezvous::meeting::client::{Meeting, MeetingEvent};
 use crate::rendezvous::meeting::code::Code;
+use crate::rendezvous::meeting::relay::RelayEvent;
 use crate::rendezvous::punch::{PathKind, Punch, PunchEvent};
 use crate::rendezvous::stun::{StunClient, StunReport};
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use super::event::Phase;
 use super::gate::ToCompare;
 use super::offered::Offered;
 use super::outcome::{Failure, Summary};
+use super::relaying::Relaying;
 
 /// To the network thread.
 pub enum Command {
@@ -25,6 +27,8 @@ pub enum Command {
     Join(Code),
     /// The server is of no more use.
     LeaveServer,
+    /// The server's relay may be used.
+    Relay(Box<Relaying>),
     /// Look for the peer.
     Punch(Box<Punch>),
     /// The users found the same words on both screens.
@@ -61,6 +65,15 @@ pub enum Notice {
     },
     /// Something of the meeting at a server.
     Meeting(MeetingEvent),
+    /// Something of the server's relay.
+    Relay(RelayEvent),
+    /// The connection uses another path now.
+    Moved {
+        /// Which.
+        path: Path,
+        /// What kind of path.
+        kind: PathKind,
+    },
     /// Something of the punching.
     Punch(PunchEvent),
     /// The peer is there.

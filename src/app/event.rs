@@ -149,6 +149,8 @@ pub(crate) struct Link {
     pub remote: SocketAddr,
     /// What kind of path it is, in words: "same network", "direct, through NAT".
     pub kind: String,
+    /// Whether a server passes on what is sent.
+    pub relayed: bool,
     /// Round-trip time; zero if it is not known yet.
     pub rtt: Duration,
 }

@@ -2,6 +2,8 @@
 //!
 //! These are plain data. Turning words from a command line into them is the work of [`crate::cli`].
 
+use crate::rendezvous::meeting::relay::RelayUse;
+use crate::rendezvous::server::RelayLimits;
 use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::scan::Exclude;
 use std::fmt;
@@ -87,6 +89,8 @@ pub(crate) struct Common {
     pub peer: Option<String>,
     /// The server to meet at, in place of swapping addresses.
     pub server: Option<Place>,
+    /// When that server may pass on what is sent.
+    pub relay: RelayUse,
     /// STUN servers in place of the built-in list, if any.
     pub stun: Vec<Server>,
     /// NTP servers in place of the built-in list, if any.
@@ -123,6 +127,7 @@ impl Default for Common {
             localport: None,
             peer: None,
             server: None,
+            relay: RelayUse::default(),
             stun: Vec::new(),
             ntp: Vec::new(),
             ttl: DEFAULT_TTL,
@@ -243,6 +248,8 @@ pub(crate) struct ServeOptions {
     pub public: Option<String>,
     /// The word that clients must know.
     pub token: Option<ServerToken>,
+    /// What its relay gives, if it has one.
+    pub relay: Option<RelayLimits>,
     /// STUN servers and how much to tell are of use here.
     pub common: Common,
 }

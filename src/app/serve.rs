@@ -4,12 +4,13 @@ use super::event::{Event, Front};
 use super::lookup::{named, resolve};
 use super::options::{ServeOptions, Server as Host};
 use super::outcome::{Failure, Summary};
+use super::units::Size;
 use crate::net::{self, Driver, Machine, Transmit};
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use crate::rendezvous::clock::Clock;
-use crate::rendezvous::meeting::wire::{PORT, Terms, token_key};
+use crate::rendezvous::meeting::wire::{PORT, token_key};
 use crate::rendezvous::server::{Counters, Limits, Server, ServerConfig};
 use crate::rendezvous::servers;
 use crate::rendezvous::stun::{StunClient, StunEvent};
@@ -27,8 +28,8 @@ const REPORT: Duration = Duration::from_secs(60);
 enum News {
     /// The outside address of the first socket, if a STUN server told it.
     Outside(Option<SocketAddr>),
-    /// What was done so far, and how many wait.
-    Report(Counters, usize),
+    /// What was done so far, how many wait, and how many pairs are relayed for.
+    Report(Counters, usize, usize),
     Broken(std::io::Error),
 }
 
@@ -46,7 +47,11 @@ impl Serving {
     fn report(&mut self) {
         let counters = self.server.counters();
         if std::mem::replace(&mut self.told, counters) != counters {
-            self.tell(News::Report(counters, self.server.waiting()));
+            self.tell(News::Report(
+                counters,
+                self.server.waiting(),
+                self.server.joined(),
+            ));
         }
     }
 
@@ -57,6 +62,9 @@ impl Serving {
 }
 
 impl Machine for Serving {
+    /// What came in is sent on before more is taken: two sockets full, and answers.
+    const BURSTS_PER_TURN: usize = 3 * net::BURSTS_RECEIVED;
+
     fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
         let answer = self
             .stun
@@ -64,6 +72,16 @@ impl Machine for Serving {
             .is_some_and(|stun| stun.handle_datagram(now, path, datagram));
         if !answer {
             self.server.handle_datagram(now, path, datagram);
+        }
+    }
+
+    fn handle_burst(&mut self, now: Time, path: Path, datagrams: &mut [u8], segment: usize) {
+        if self.stun.is_some() {
+            for datagram in datagrams.chunks_mut(segment) {
+                self.handle_datagram(now, path, datagram);
+            }
+        } else {
+            self.server.handle_burst(now, path, datagrams, segment);
         }
     }
 
@@ -87,11 +105,17 @@ impl Machine for Serving {
     }
 
     fn poll_transmit(&mut self, _now: Time, buf: &mut Vec<u8>, _segments: usize) -> Option<Transmit> {
-        let (path, payload) = match self.stun.as_mut().and_then(StunClient::poll_transmit) {
-            Some(question) => question,
-            None => self.server.poll_transmit().map(|out| (out.path, out.payload))?,
-        };
-        Some(Transmit::single(buf, path, None, &payload))
+        let question = self.stun.as_mut().and_then(StunClient::poll_transmit);
+        let single = question.or_else(|| self.server.poll_transmit().map(|out| (out.path, out.payload)));
+        if let Some((path, payload)) = single {
+            return Some(Transmit::single(buf, path, None, &payload));
+        }
+        let (path, segment) = self.server.poll_relayed(buf)?;
+        Some(Transmit {
+            path,
+            segment,
+            ttl: None,
+        })
     }
 
     fn poll_timeout(&mut self, now: Time) -> Option<Time> {
@@ -117,8 +141,10 @@ pub(super) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<
     let mut rng = SeedRng::new(&net::random_seed().map_err(broken)?, "p2pcopy v1 serve");
     let config = ServerConfig {
         token: options.token.as_ref().map(|token| token_key(token.word())),
-        terms: Terms::default(),
-        limits: Limits::default(),
+        limits: Limits {
+            relay: options.relay,
+            ..Limits::default()
+        },
         clock: Clock::system(u64::try_from(net::unix_nanos()).unwrap_or(0), clock.now()),
         seed: rng.seed(),
     };
@@ -149,7 +175,8 @@ pub(super) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<
                     break;
                 }
             }
-            (serving.server.counters(), serving.server.waiting())
+            let server = &serving.server;
+            (server.counters(), server.waiting(), server.joined())
         })
         .map_err(broken)?;
     let word = |host: &str| {
@@ -174,10 +201,11 @@ pub(super) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<
     stop.store(true, Ordering::Relaxed);
     waker.wake();
     // A thread that panicked has said so itself.
-    let (counters, waiting) = thread.join().unwrap_or_default();
+    let (counters, waiting, relayed) = thread.join().unwrap_or_default();
     ran?;
     front.event(Event::Info(format!(
-        "Stopped: {} pairs had met here, {waiting} waited. Transfers go on without it.",
+        "Stopped: {} pairs had met here, {waiting} clients waited, {relayed} pairs were being relayed and look for each \
+         other now. Direct transfers go on without it.",
         counters.pairs
     )));
     Ok(Summary::default())
@@ -222,9 +250,15 @@ async fn follow(
         };
         match news {
             Some(News::Outside(outside)) => tell_outside(outside, port, word, front),
-            Some(News::Report(counters, waiting)) => front.event(Event::Note(format!(
-                "{} pairs have met, {waiting} wait; {} datagrams were dropped, {} had an old cookie, {} lacked the word",
-                counters.pairs, counters.dropped, counters.stale, counters.strangers
+            Some(News::Report(counters, waiting, relayed)) => front.event(Event::Note(format!(
+                "{} pairs have met, {waiting} clients wait, {relayed} pairs are relayed: {} passed on, {} beyond a limit; \
+                 {} datagrams were dropped, {} had an old cookie, {} lacked the word",
+                counters.pairs,
+                Size(counters.relayed.bytes),
+                Size(counters.relayed.dropped),
+                counters.dropped,
+                counters.stale,
+                counters.strangers
             ))),
             Some(News::Broken(e)) => {
                 return Err(Failure::other(format!("the network failed: {e}"), "start the server again"));

@@ -4,6 +4,8 @@
 use super::command::{Command, Notice};
 use super::event::Phase;
 use super::gate::Gate;
+use super::relaying::Relaying;
+pub(crate) use super::side::{End, Side, flush_control};
 use crate::net::{Machine, Transmit};
 use crate::protocol::congestion::Controller;
 use crate::protocol::connection::{self, Config, Connection};
@@ -30,53 +32,6 @@ const ANNOUNCE: Duration = Duration::from_millis(400);
 /// Blocks of content a sender holds: 40 MiB covers 1 Gbit/s at 300 ms.
 const SEND_BLOCKS: usize = 40;
 
-/// The transfer's half of a session.
-pub trait Side: Send {
-    /// Content arrived. Gives how many bytes more there is room for.
-    fn on_content(&mut self, offset: u64, bytes: &[u8]) -> u64;
-    /// Moves whatever can move between connection, disk and user. Called after every input.
-    fn pump(&mut self, now: Time, connection: &mut Connection);
-    /// The user's word on an offer.
-    fn on_command(&mut self, command: Command);
-    /// Content bytes done and to do, for the progress display.
-    fn progress(&self) -> Option<(u64, Option<u64>)>;
-    /// What it is doing, for the same.
-    fn phase(&self) -> Phase {
-        Phase::Moving
-    }
-    /// Whether another thread has work of this side's to do: its news come with the waker. A simulation lets no time
-    /// pass while it has.
-    fn is_working(&self) -> bool {
-        false
-    }
-    /// The connection ended or was given up.
-    fn on_end(&mut self, end: End);
-}
-
-/// Writes what `next` appends to `out` to the control stream, until there is nothing more or no more room.
-pub(crate) fn flush_control(
-    connection: &mut Connection,
-    out: &mut Vec<u8>,
-    mut next: impl FnMut(&mut Vec<u8>) -> bool,
-) {
-    while !out.is_empty() || next(out) {
-        let taken = connection.write_control(out);
-        out.drain(..taken);
-        if !out.is_empty() {
-            return;
-        }
-    }
-}
-
-/// How the connection ended for the side.
-#[derive(Debug)]
-pub enum End {
-    /// As the connection says.
-    Closed(connection::Closed),
-    /// The peer was silent for so long.
-    Lost(Duration),
-}
-
 /// What the session builds its connection with.
 pub struct Settings {
     /// Which end this is.
@@ -97,7 +52,9 @@ struct Linked {
     /// Answers to late handshake messages.
     late: Option<(Path, Vec<u8>)>,
     places: Search,
-    /// Looks for a silent peer.
+    /// The peer is silent.
+    silent: bool,
+    /// Looks for a silent peer, or for a direct path to one that is reached by way of a server.
     search: Option<Schedule>,
     /// The connection is still to be told of; until then at most its RTT is waited for.
     announce: Option<Time>,
@@ -113,6 +70,7 @@ pub struct Session {
     stun: Option<StunClient>,
     meeting: Option<Meeting>,
     punch: Option<Punch>,
+    relaying: Option<Relaying>,
     linked: Option<Linked>,
     next_progress: Time,
     /// When the trace is told next, if there is one.
@@ -137,6 +95,7 @@ impl Session {
             stun: None,
             meeting: None,
             punch: None,
+            relaying: None,
             linked: None,
             next_progress: Time::ZERO,
             over: false,
@@ -170,6 +129,7 @@ impl Session {
                     }
                 }
                 Ok(Command::LeaveServer) => self.leave_server(),
+                Ok(Command::Relay(relaying)) => self.relaying = Some(*relaying),
                 Ok(Command::Punch(punch)) => self.punch = Some(*punch),
                 Ok(Command::Vouch) => {
                     if let Some(linked) = &mut self.linked {
@@ -180,6 +140,7 @@ impl Session {
                     Some(linked) => linked.connection.close(now, code, &reason),
                     None => {
                         self.leave_server();
+                        self.relaying.iter_mut().for_each(Relaying::rest);
                         self.over = true;
                     }
                 },
@@ -221,6 +182,11 @@ impl Session {
                 event => self.tell(Notice::Punch(event)),
             }
         }
+        if let Some(relaying) = &mut self.relaying {
+            while let Some(event) = relaying.poll_event() {
+                let _ = self.notices.send(Notice::Relay(event));
+            }
+        }
         if let Some(linked) = &mut self.linked {
             linked.gate.pump(now, &mut linked.connection);
             if linked.gate.is_open() && linked.announce.is_none() {
@@ -229,22 +195,41 @@ impl Session {
             while let Some(event) = linked.connection.poll_event() {
                 match event {
                     connection::Event::Silent => {
-                        linked.search = Some(linked.places.begin(now));
+                        linked.silent = true;
+                        if let Some(relaying) = &mut self.relaying {
+                            relaying.rouse(now);
+                        }
                     }
-                    connection::Event::Back => {
-                        linked.search = None;
-                    }
+                    connection::Event::Back => linked.silent = false,
                     connection::Event::Closed(ref closed) => {
                         self.side.on_end(End::Closed(closed.clone()));
                         self.over = true;
                     }
                     connection::Event::Confirmed => linked.responder.confirm(),
-                    connection::Event::Moved(_) => {}
+                    connection::Event::Moved(path) => {
+                        let kind = linked.places.kind(path);
+                        let _ = self.notices.send(Notice::Moved { path, kind });
+                    }
                 }
                 let _ = self.notices.send(Notice::Connection(event));
             }
+            let mut relaying = self.relaying.as_mut();
+            let relayed = relaying
+                .as_mut()
+                .is_some_and(|r| r.seeks_direct(now, &linked.connection));
+            match &mut linked.search {
+                None if linked.silent || relayed => linked.search = Some(linked.places.begin(now)),
+                Some(search) if linked.silent || relayed => {
+                    if let Some(relaying) = relaying {
+                        relaying.offer(now, search);
+                    }
+                    // Nobody is told of a search's slots.
+                    while search.poll_event().is_some() {}
+                }
+                _ => linked.search = None,
+            }
             let silence = linked.connection.silence(now);
-            if linked.search.is_some() && silence >= GIVE_UP {
+            if linked.silent && silence >= GIVE_UP {
                 self.side.on_end(End::Lost(silence));
                 self.over = true;
             }
@@ -274,7 +259,7 @@ impl Session {
             if now >= self.next_progress {
                 self.next_progress = now + PROGRESS;
                 let stats = linked.connection.stats();
-                let silent = linked.search.is_some().then_some(silence);
+                let silent = linked.silent.then_some(silence);
                 if let Some((done, total)) = self.side.progress() {
                     let _ = self.notices.send(Notice::Progress {
                         done,
@@ -312,13 +297,17 @@ impl Session {
             limit: self.settings.limit,
         };
         let controller = (self.settings.controller)(now, rtt);
-        let connection = Connection::new(config, controller, now);
+        let mut connection = Connection::new(config, controller, now);
+        if let Some(relaying) = &self.relaying {
+            relaying.prepare(now, &mut connection);
+        }
         let (responder, places) = punch.into_parts();
         self.linked = Some(Linked {
             connection,
             responder,
             late: None,
             places,
+            silent: false,
             search: None,
             announce: Some(now + ANNOUNCE),
             gate: Gate::new(now, keys.comparison.take()),
@@ -330,6 +319,11 @@ impl Session {
 
 impl Machine for Session {
     fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
+        if let Some(relaying) = &mut self.relaying
+            && relaying.handle_datagram(now, path, datagram)
+        {
+            return self.drain(now);
+        }
         if let Some(linked) = &mut self.linked {
             if let Some(content) = linked.connection.handle_datagram(now, path, datagram) {
                 let room = self.side.on_content(content.offset, &datagram[content.range]);
@@ -372,6 +366,9 @@ impl Machine for Session {
         if let Some(meeting) = &mut self.meeting {
             meeting.handle_timeout(now);
         }
+        if let Some(relaying) = &mut self.relaying {
+            relaying.handle_timeout(now, self.punch.as_mut());
+        }
         if let Some(punch) = &mut self.punch {
             punch.handle_timeout(now);
         }
@@ -388,6 +385,9 @@ impl Machine for Session {
             return single(path, None, &payload);
         }
         if let Some(t) = self.meeting.as_mut().and_then(Meeting::poll_transmit) {
+            return single(t.path, t.ttl, &t.payload);
+        }
+        if let Some(t) = self.relaying.as_mut().and_then(Relaying::poll_transmit) {
             return single(t.path, t.ttl, &t.payload);
         }
         if let Some(t) = self.punch.as_mut().and_then(Punch::poll_transmit) {
@@ -433,6 +433,7 @@ impl Machine for Session {
         let before = [
             self.stun.as_ref().and_then(StunClient::poll_timeout),
             self.meeting.as_ref().and_then(|m| m.poll_timeout(now)),
+            self.relaying.as_ref().and_then(Relaying::poll_timeout),
             self.punch.as_ref().and_then(Punch::poll_timeout),
         ];
         linked.into_iter().flatten().chain(before).flatten().min()

@@ -62,6 +62,7 @@ impl Cli {
                         "localport",
                         "peer",
                         "server",
+                        "relay",
                         "stun",
                         "ntp",
                         "ttl",
@@ -77,6 +78,7 @@ impl Cli {
                     check,
                     &[
                         "peer",
+                        "relay",
                         "ttl",
                         "timeout",
                         "verify",
@@ -212,6 +214,16 @@ pub(super) enum CongestionArg {
     Udt,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
+pub(super) enum RelayArg {
+    /// Where no direct path is found
+    Fallback,
+    /// Not at all
+    Never,
+    /// Always
+    Only,
+}
+
 #[derive(Args, Debug)]
 pub(super) struct CommonArgs {
     /// Local UDP port; any free one if not given
@@ -224,6 +236,10 @@ pub(super) struct CommonArgs {
     #[arg(long, value_name = "HOST[:PORT][/TOKEN]", env = "P2PCOPY_SERVER", hide_env_values = true,
           value_parser = server_args::place, help_heading = "Finding the peer")]
     pub(super) server: Option<Place>,
+    /// Whether the server may pass on what is sent, sealed: only where no direct path is found, never, or always, and then
+    /// the peer does not learn your address
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = RelayArg::Fallback, help_heading = "Finding the peer")]
+    pub(super) relay: RelayArg,
     /// STUN server in place of the built-in list; may be repeated
     #[arg(long, value_name = "HOST[:PORT]", env = "P2PCOPY_STUN", hide_env_values = true,
           value_parser = values::stun_servers, help_heading = "Finding the peer")]

@@ -85,6 +85,7 @@ impl Object {
     fn link(self, link: &Link) -> Object {
         self.text("remote", &link.remote.to_string())
             .text("kind", &link.kind)
+            .plain("relayed", link.relayed)
             .number(
                 "rtt_ms",
                 if link.rtt.is_zero() {

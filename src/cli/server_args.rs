@@ -3,6 +3,7 @@
 use super::values::{self, Servers};
 use crate::app::options::{Common, Place, ServeOptions, ServerToken};
 use crate::rendezvous::meeting::wire;
+use crate::rendezvous::server::RelayLimits;
 use clap::Args;
 use std::net::SocketAddr;
 
@@ -24,6 +25,18 @@ pub(super) struct ServerArgs {
     /// Serve only those who give this word: --server HOST/WORD
     #[arg(long, value_name = "WORD", value_parser = token, env = "P2PCOPY_SERVER_TOKEN", hide_env_values = true)]
     token: Option<ServerToken>,
+    /// Do not pass on what clients send; they only meet here
+    #[arg(long, conflicts_with_all = ["pair_rate", "total_rate", "pair_bytes"])]
+    no_relay: bool,
+    /// Most to pass on for one pair: 20mbit, 2MB/s [default: 20mbit, and no limit with --token]
+    #[arg(long, value_name = "RATE", value_parser = values::rate)]
+    pair_rate: Option<u64>,
+    /// Most to pass on for all pairs together [default: no limit]
+    #[arg(long, value_name = "RATE", value_parser = values::rate)]
+    total_rate: Option<u64>,
+    /// Most that one pair may send through the relay: 10GB, 500MiB [default: 10GB, and no limit with --token]
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pair_bytes: Option<u64>,
     /// STUN server in place of the built-in list; may be repeated
     #[arg(long, value_name = "HOST[:PORT]", env = "P2PCOPY_STUN", hide_env_values = true,
           value_parser = values::stun_servers)]
@@ -41,10 +54,20 @@ pub(super) struct ServerArgs {
 
 impl ServerArgs {
     pub(super) fn into_options(self) -> ServeOptions {
+        let usual = match self.token {
+            Some(_) => RelayLimits::FRIENDS,
+            None => RelayLimits::STRANGERS,
+        };
         ServeOptions {
             listen: self.listen,
             public: self.public,
             token: self.token,
+            relay: (!self.no_relay).then_some(RelayLimits {
+                pair_rate: self.pair_rate.or(usual.pair_rate),
+                total_rate: self.total_rate.or(usual.total_rate),
+                pair_bytes: self.pair_bytes.or(usual.pair_bytes),
+                ..usual
+            }),
             common: Common {
                 stun: self.stun.into_iter().flat_map(|servers| servers.0).collect(),
                 json: self.json,

@@ -52,6 +52,7 @@ fn link(kind: &str) -> Link {
     Link {
         remote: "188.44.136.7:21300".parse().unwrap(),
         kind: kind.into(),
+        relayed: false,
         rtt: Duration::from_micros(41_300),
     }
 }

@@ -1,6 +1,8 @@
 //! Arguments into options: everything that clap cannot see for itself is checked here, before anything runs.
 
-use super::args::{CheckArgs, CommonArgs, CongestionArg, DemoArgs, PlotArgs, ReceiverArgs, SenderArgs};
+use super::args::{
+    CheckArgs, CommonArgs, CongestionArg, DemoArgs, PlotArgs, ReceiverArgs, RelayArg, SenderArgs,
+};
 use crate::app::options::{
     CheckOptions, Common, Congestion, DemoOptions, Destination, Links, PlotOptions, ReceiveOptions,
     SendOptions, Source,
@@ -9,6 +11,7 @@ use crate::app::outcome::Failure;
 use crate::protocol::Role;
 use crate::rendezvous::address::Address;
 use crate::rendezvous::meeting::code::Code;
+use crate::rendezvous::meeting::relay::RelayUse;
 use crate::system::expand;
 use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::names::SafeName;
@@ -161,6 +164,12 @@ pub(super) fn plot(args: PlotArgs) -> PlotOptions {
 }
 
 fn common(args: CommonArgs) -> Result<Common, Failure> {
+    if args.relay == RelayArg::Only && args.server.is_none() {
+        return Err(Failure::usage(
+            "--relay only needs a server",
+            "add --server HOST, or leave --relay out",
+        ));
+    }
     if let Some(text) = args.peer.as_deref().filter(|text| Code::is_meant_by(text)) {
         Code::parse(text).map_err(|e| Failure::usage(e.to_string(), "correct the code"))?;
         if args.server.is_none() {
@@ -175,6 +184,11 @@ fn common(args: CommonArgs) -> Result<Common, Failure> {
         offload: !args.no_offload,
         peer: args.peer,
         server: args.server,
+        relay: match args.relay {
+            RelayArg::Fallback => RelayUse::Fallback,
+            RelayArg::Never => RelayUse::Never,
+            RelayArg::Only => RelayUse::Only,
+        },
         stun: args.stun.into_iter().flat_map(|servers| servers.0).collect(),
         ntp: args.ntp.into_iter().flat_map(|servers| servers.0).collect(),
         ttl: args.ttl,

@@ -61,21 +61,38 @@ pub(super) fn rate(text: &str) -> Result<u64, String> {
     } else {
         return Err(wrong());
     };
-    let scale = match prefix {
-        "" => 1.0,
-        "k" | "K" => 1e3,
-        "m" | "M" => 1e6,
-        "g" | "G" => 1e9,
-        "ki" | "Ki" => 1024.0,
-        "mi" | "Mi" => 1024.0 * 1024.0,
-        "gi" | "Gi" => 1024.0 * 1024.0 * 1024.0,
-        _ => return Err(wrong()),
-    };
-    let rate = number * scale * bytes_per_unit;
+    let rate = number * scale(prefix).ok_or_else(wrong)? * bytes_per_unit;
     if !(SLOWEST..=FASTEST).contains(&rate) {
         return Err(format!("'{text}' is out of range: give at least 12kbit"));
     }
     Ok(rate as u64)
+}
+
+/// What stands before bits and bytes.
+fn scale(prefix: &str) -> Option<f64> {
+    Some(match prefix {
+        "" => 1.0,
+        "k" | "K" => 1e3,
+        "m" | "M" => 1e6,
+        "g" | "G" => 1e9,
+        "t" | "T" => 1e12,
+        "ki" | "Ki" => 1024.0,
+        "mi" | "Mi" => 1024.0 * 1024.0,
+        "gi" | "Gi" => 1024.0 * 1024.0 * 1024.0,
+        _ => return None,
+    })
+}
+
+/// `10GB`, `500MiB`: bytes, a megabyte at least.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("'{text}' is not a size: write 10GB or 500MiB, 1MB at least");
+    let (number, unit) = number(text.trim()).ok_or_else(wrong)?;
+    let prefix = unit.trim().strip_suffix('B').ok_or_else(wrong)?;
+    let bytes = number * scale(prefix).ok_or_else(wrong)?;
+    if !(1e6..=1e18).contains(&bytes) {
+        return Err(wrong());
+    }
+    Ok(bytes as u64)
 }
 
 /// Servers parted by commas or spaces, each `HOST` or `HOST:PORT` or `[IPV6]:PORT`.
@@ -186,9 +203,19 @@ mod tests {
             }
         }
         for text in [
-            "20", "20m", "20mb", "", "bit", "0mbit", "-1MB/s", "1e6mbit", "2TB/s", "NaNmbit",
+            "20", "20m", "20mb", "", "bit", "0mbit", "-1MB/s", "1e6mbit", "2PB/s", "NaNmbit",
         ] {
             assert!(rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_in_bytes() {
+        for (text, bytes) in [("10GB", 10_000_000_000), ("1 MB", 1_000_000), ("2GiB", 2 << 30)] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "10", "10G", "10Gbit", "1kB", "1e99GB", "9999999999TB"] {
+            assert!(size(text).is_err(), "{text}");
         }
     }
 

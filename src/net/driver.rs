@@ -12,12 +12,12 @@ use std::time::Duration;
 
 /// Receive buffers: what one `recvmmsg` of quinn-udp fills.
 const BATCH: usize = 32;
+/// The most bursts that arrive between two times of sending, on one socket.
+pub(crate) const BURSTS_RECEIVED: usize = BATCH * BATCHES_PER_TURN;
 /// Bytes of one receive buffer: a whole burst that the kernel joined.
 const RECEIVE_BUFFER: usize = 65_536;
 /// Most datagrams asked of the machine at once (UDP_MAX_SEGMENTS of Linux).
 const SEGMENTS: usize = 64;
-/// Bursts sent before looking at what arrived.
-const BURSTS_PER_TURN: usize = 16;
 /// Batches received before sending again.
 const BATCHES_PER_TURN: usize = 4;
 /// However far the next timer is, look again after this.
@@ -49,8 +49,17 @@ impl Transmit {
 
 /// Something sans-IO that the driver drives.
 pub trait Machine {
+    /// Bursts sent before looking at what arrived.
+    const BURSTS_PER_TURN: usize = 16;
+
     /// A datagram arrived on `path`; it may be changed in place.
     fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]);
+    /// Datagrams that the system joined arrived on `path`: all of `segment` bytes but perhaps the last.
+    fn handle_burst(&mut self, now: Time, path: Path, datagrams: &mut [u8], segment: usize) {
+        for datagram in datagrams.chunks_mut(segment) {
+            self.handle_datagram(now, path, datagram);
+        }
+    }
     /// Time passed, or something was given to the machine from outside.
     fn handle_timeout(&mut self, now: Time);
     /// Writes the next datagrams to `buf`, at most `segments` of them.
@@ -139,7 +148,7 @@ impl Driver {
     ///
     /// # Errors
     /// Only what makes the sockets useless; a datagram that cannot be sent is a lost datagram.
-    pub(crate) fn turn(&mut self, machine: &mut impl Machine) -> io::Result<()> {
+    pub(crate) fn turn<M: Machine>(&mut self, machine: &mut M) -> io::Result<()> {
         machine.handle_timeout(self.clock.now());
         let more = self.transmit(machine);
         let now = self.clock.now();
@@ -173,7 +182,7 @@ impl Driver {
     }
 
     /// Sends until the machine has nothing more; true if it may have more.
-    fn transmit(&mut self, machine: &mut impl Machine) -> bool {
+    fn transmit<M: Machine>(&mut self, machine: &mut M) -> bool {
         if let Some(blocked) = self.blocked.take() {
             let key = usize::from(blocked.path.local);
             let _ = self.poller.modify_with_mode(
@@ -183,7 +192,7 @@ impl Driver {
             );
             self.send(machine, blocked);
         }
-        for _ in 0..BURSTS_PER_TURN {
+        for _ in 0..M::BURSTS_PER_TURN {
             if self.blocked.is_some() {
                 return true;
             }
@@ -248,9 +257,7 @@ impl Driver {
                         local: key as u8,
                         remote: meta.addr,
                     };
-                    for datagram in buffer[..meta.len].chunks_mut(meta.stride.max(1)) {
-                        machine.handle_datagram(now, path, datagram);
-                    }
+                    machine.handle_burst(now, path, &mut buffer[..meta.len], meta.stride.max(1));
                 }
                 if count < BATCH {
                     break;

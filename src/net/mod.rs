@@ -8,7 +8,7 @@ mod interfaces;
 mod socket;
 mod sys;
 
-pub(crate) use driver::{Driver, Machine, Transmit, Waker};
+pub(crate) use driver::{BURSTS_RECEIVED, Driver, Machine, Transmit, Waker};
 pub(crate) use interfaces::{Local, local};
 pub(crate) use socket::{Ports, bind, bind_at};
 

@@ -63,11 +63,6 @@ impl Pacer {
         }
     }
 
-    /// Bytes a second allowed by the user, if limited.
-    pub(crate) fn limit(&self) -> Option<u64> {
-        self.limit
-    }
-
     /// Sets or lifts the user's hard limit, in bytes a second.
     pub(crate) fn set_limit(&mut self, now: Time, bytes_per_second: Option<u64>) {
         self.refill(now);

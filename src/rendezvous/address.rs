@@ -200,6 +200,17 @@ impl Address {
         Ok(peer)
     }
 
+    /// The same owner, to be found at this address and nowhere else.
+    pub(crate) fn found_only_at(mut self, address: SocketAddr) -> Address {
+        self.reflexive = address;
+        if let Some(token) = &mut self.token {
+            token.nat = NatClass::default();
+            token.spare_ports = [0; _];
+            token.candidates.clear();
+        }
+        self
+    }
+
     /// The external address of pair `index`, if it has one.
     pub(crate) fn pair(&self, index: usize) -> Option<SocketAddr> {
         if index == 0 {

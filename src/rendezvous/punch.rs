@@ -71,6 +71,8 @@ pub(crate) struct Search {
     ipv6_socket: Option<u8>,
     pairs: [Option<Path>; PAIRS],
     candidates: Vec<Path>,
+    /// The one by way of the server, if it may be used.
+    relay: Option<Path>,
     clock: Clock,
     low_ttl: u8,
     /// Of jitter alone.
@@ -92,6 +94,9 @@ impl Search {
 
     /// What kind of path this is.
     pub(crate) fn kind(&self, path: Path) -> PathKind {
+        if self.relay == Some(path) {
+            return PathKind::Relayed;
+        }
         PathKind::of(path, &self.own, &self.peer, self.ipv6_socket)
     }
 }
@@ -151,6 +156,7 @@ impl Punch {
             ipv6_socket: ipv6.map(|ipv6| ipv6.socket),
             pairs,
             candidates,
+            relay: None,
             clock,
             low_ttl: config.low_ttl,
             seed: rng.seed(),
@@ -204,6 +210,19 @@ impl Punch {
             .retain(|event| !matches!(event, PunchEvent::Schedule(_)));
         self.schedule.meet_at(moment, now);
         self.handle_timeout(now);
+    }
+
+    /// This path is by way of a server, and may be of use later.
+    pub fn expect_relay(&mut self, path: Path) {
+        self.search.relay = Some(path);
+    }
+
+    /// What is sent by way of the server reaches the peer. It is used from this moment on, if nothing better is found
+    /// before.
+    pub fn use_relay(&mut self, from: Time) {
+        if let Some(path) = self.search.relay {
+            self.schedule.add_candidate(path, from);
+        }
     }
 
     /// Takes a datagram; whether it was a handshake's.

@@ -195,6 +195,13 @@ impl Schedule {
         true
     }
 
+    /// Sends with full lifetime to a path that needs no slot, from this moment on.
+    pub(crate) fn add_candidate(&mut self, path: Path, from: Time) {
+        if !self.streams().any(|s| s.path == path) {
+            self.candidates.push(Stream::new(path, from, CANDIDATE_INTERVAL));
+        }
+    }
+
     fn streams(&self) -> impl Iterator<Item = &Stream> {
         self.candidates.iter().chain(&self.reflexive)
     }

@@ -8,8 +8,8 @@ use p2pcopy::parts::protocol::{
     TAG_LEN, Time,
 };
 use p2pcopy::parts::rendezvous::{
-    Address, Limits, Meeting, MeetingConfig, NatClass, Punch, PunchConfig, Purpose, Server, ServerConfig,
-    StunClient, Terms, WallClock, respond,
+    Address, Limits, Meeting, MeetingConfig, NatClass, Punch, PunchConfig, Purpose, RelayUse, Server,
+    ServerConfig, StunClient, WallClock, respond,
 };
 use p2pcopy::parts::transfer::{JournalContents, ManifestBuilder, MessageReader, OwnerKey, Stat, Trust};
 use std::cell::RefCell;
@@ -275,11 +275,11 @@ pub fn meeting_pair() -> (Meeting, Server) {
         candidates: vec![SocketAddr::from(([192, 168, 1, 5], 4300))],
         local: Vec::new(),
         purpose: Purpose::Show,
+        relay: RelayUse::Fallback,
         seed: [1; 32].into(),
     };
     let server = ServerConfig {
         token: None,
-        terms: Terms::default(),
         limits: Limits::default(),
         clock: WallClock::system(1_795_236_107_500_000_000, now()),
         seed: [2; 32].into(),

@@ -191,6 +191,13 @@ impl Network {
         must(command_in(&edge, "conntrack").arg("-F"), "");
     }
 
+    /// A router that from now on lets in whoever knows its port, as one whose owner forwards it. It keeps its mappings.
+    pub(crate) fn befriend(&self, side: Side) {
+        let (edge, host) = (self.edge(side), Self::home_address(side));
+        let rules = Nat::Cone.rules(host, self.public_address(side));
+        self.rules(&edge, &format!("flush ruleset\n{rules}"));
+    }
+
     /// A side's address behind its router.
     fn home_address(side: Side) -> &'static str {
         match side {

@@ -1,6 +1,7 @@
 //! From the swapped addresses to the end: what is shown, and what has to be asked.
 
 use super::Lobby;
+use super::meet::relay_terms;
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Consent, Event, Front, Link, Question, TimeOfDay};
 use crate::app::gate::ToCompare;
@@ -14,7 +15,8 @@ use crate::protocol::connection;
 use crate::protocol::handshake::Reason;
 use crate::protocol::time::Time;
 use crate::rendezvous::clock::Clock;
-use crate::rendezvous::punch::PunchEvent;
+use crate::rendezvous::meeting::relay::{RelayEvent, RelayUse};
+use crate::rendezvous::punch::{PathKind, PunchEvent};
 use crate::rendezvous::schedule::ScheduleEvent;
 use crate::system::{Awake, stopped};
 use crate::transfer::offer::Offer;
@@ -66,9 +68,11 @@ impl Lobby {
                     let found = Link {
                         remote: path.remote,
                         kind: kind.to_string(),
+                        relayed: kind == PathKind::Relayed,
                         rtt: rtt.unwrap_or_default(),
                     };
                     front.event(Event::Connected(found.clone()));
+                    self.tell_terms(kind, common, front);
                     link = Some(found);
                     if let Some(to_compare) = to_compare {
                         self.vouch(common, to_compare, front).await?;
@@ -77,11 +81,22 @@ impl Lobby {
                 Some(Notice::Listed) => {
                     front.event(Event::AwaitingAnswer);
                 }
-                Some(Notice::Connection(connection::Event::Moved(path))) => {
+                Some(Notice::Moved { path, kind }) => {
                     if let Some(link) = &mut link {
                         link.remote = path.remote;
+                        (link.kind, link.relayed) = (kind.to_string(), kind == PathKind::Relayed);
                         front.event(Event::Reconnected(link.clone()));
+                        self.tell_terms(kind, common, front);
                     }
+                }
+                Some(Notice::Relay(RelayEvent::Refused(why))) => {
+                    if common.relay == RelayUse::Only {
+                        return Err(Failure::no_path(
+                            why.to_string(),
+                            "leave out --relay only, or use another server",
+                        ));
+                    }
+                    front.event(Event::Warning(why.to_string()));
                 }
                 Some(Notice::Connection(connection::Event::Silent)) => {
                     front.event(Event::Reconnecting {
@@ -140,6 +155,17 @@ impl Lobby {
                 Some(_) => {}
                 None => return Err(Failure::internal("the network thread is gone")),
             }
+        }
+    }
+
+    /// What is sent by way of a server may be limited there.
+    fn tell_terms(&self, kind: PathKind, common: &Common, front: &mut dyn Front) {
+        let Some(terms) = self.relay.filter(|_| kind == PathKind::Relayed) else {
+            return;
+        };
+        front.event(Event::Info(relay_terms(&terms)));
+        if common.relay == RelayUse::Fallback {
+            front.event(Event::Info("A direct path is still looked for".into()));
         }
     }
 

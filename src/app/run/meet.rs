@@ -6,7 +6,7 @@ use crate::app::event::{Answer, Cancelled, Change, Event, Front, Pending, Questi
 use crate::app::lookup::resolve_one;
 use crate::app::options::{Common, Place};
 use crate::app::outcome::Failure;
-use crate::app::units::Span;
+use crate::app::units::{Rate, Size, Span};
 use crate::protocol::Role;
 use crate::protocol::handshake::PublicKey;
 use crate::protocol::time::Time;
@@ -14,7 +14,8 @@ use crate::rendezvous::address::{Address, AddressError, Mapping, PAIRS};
 use crate::rendezvous::clock::Clock;
 use crate::rendezvous::meeting::client::{Meeting, MeetingConfig, MeetingEvent, Purpose};
 use crate::rendezvous::meeting::code::Code;
-use crate::rendezvous::meeting::wire::token_key;
+use crate::rendezvous::meeting::relay::{RelayPass, RelayUse};
+use crate::rendezvous::meeting::wire::{Terms, token_key};
 use crate::system::stopped;
 use std::net::SocketAddr;
 
@@ -25,6 +26,8 @@ pub(super) struct Found {
     pub(super) clock: Clock,
     /// When both sides punch, if a server named a moment.
     pub(super) moment: Option<Time>,
+    /// The way by the server, if there is one.
+    pub(super) relay: Option<Box<RelayPass>>,
 }
 
 /// What the user is asked while the server is, and what is known so far.
@@ -66,7 +69,7 @@ impl Lobby {
             );
         };
         let purpose = given.map_or(Purpose::Show, Purpose::Join);
-        let meeting = self.meeting(role, key, server, place, purpose);
+        let meeting = self.meeting(role, key, server, place, purpose, common.relay);
         self.command(Command::Meet(Box::new(meeting)));
         self.meets = true;
         let mut talk = Talk {
@@ -99,7 +102,7 @@ impl Lobby {
                     return no_server(cause, given, front);
                 }
                 Some(Notice::Meeting(event)) => {
-                    if let Some(found) = self.on_meeting(event, &mut talk, front)? {
+                    if let Some(found) = self.on_meeting(event, &mut talk, common.relay, front)? {
                         return Ok(Some(found));
                     }
                 }
@@ -117,6 +120,7 @@ impl Lobby {
         server: SocketAddr,
         place: &Place,
         purpose: Purpose,
+        relay: RelayUse,
     ) -> Meeting {
         let candidates = self.local.candidates.clone();
         let sockets = match (server, self.ipv6) {
@@ -132,6 +136,7 @@ impl Lobby {
             local: candidates.clone(),
             candidates,
             purpose,
+            relay,
             seed: self.seeds.meeting.seed(),
         };
         Meeting::new(config, self.clock.now())
@@ -141,9 +146,16 @@ impl Lobby {
         &self,
         event: MeetingEvent,
         talk: &mut Talk,
+        relay: RelayUse,
         front: &mut dyn Front,
     ) -> Result<Option<Found>, Failure> {
         match event {
+            MeetingEvent::Welcome { terms, .. } if !terms.relays && relay == RelayUse::Only => {
+                return Err(Failure::no_path(
+                    "the server does not relay",
+                    "leave out --relay only, or use another server",
+                ));
+            }
             MeetingEvent::Welcome { clock, own, .. } => {
                 front.event(Event::Network(format!("{} as the server sees it", own.reflexive)));
                 front.event(Event::Note(format!(
@@ -190,15 +202,25 @@ impl Lobby {
                 ));
             }
             MeetingEvent::Silent(false) => front.event(Event::Info("The server answers again".into())),
-            MeetingEvent::Met { peer, own, moment } => {
+            MeetingEvent::Met {
+                peer,
+                own,
+                moment,
+                relay: pass,
+            } => {
                 let Some((clock, _)) = talk.welcome else {
                     return Ok(None);
                 };
+                let only_at = pass.as_ref().filter(|_| relay == RelayUse::Only);
                 return Ok(Some(Found {
                     own,
-                    peer,
+                    peer: match only_at {
+                        Some(pass) => peer.found_only_at(pass.path.remote),
+                        None => peer,
+                    },
                     clock,
                     moment: Some(moment),
+                    relay: pass,
                 }));
             }
             MeetingEvent::Unreachable => {}
@@ -238,6 +260,7 @@ impl Lobby {
             peer,
             clock: *clock,
             moment: None,
+            relay: None,
         })
     }
 }
@@ -262,7 +285,7 @@ pub(in crate::app) async fn look_at_server(
         )));
     };
     let key = lobby.seeds.public;
-    let meeting = lobby.meeting(Role::Sender, key, server, place, Purpose::Look);
+    let meeting = lobby.meeting(Role::Sender, key, server, place, Purpose::Look, RelayUse::Never);
     lobby.command(Command::Meet(Box::new(meeting)));
     loop {
         let notice = tokio::select! {
@@ -308,7 +331,22 @@ pub(in crate::app) async fn look_at_server(
             }
             (false, _) => say("It serves everybody.".into()),
         }
+        say(relay_terms(&terms));
         return Ok(());
+    }
+}
+
+/// What the relay gives, in words.
+pub(super) fn relay_terms(terms: &Terms) -> String {
+    let rate = (terms.pair_rate > 0).then(|| Rate(terms.pair_rate).to_string());
+    let bytes = (terms.pair_bytes > 0).then(|| format!("{} in all", Size(terms.pair_bytes)));
+    match (terms.relays, rate, bytes) {
+        (false, ..) => "The server does not relay.".into(),
+        (true, None, None) => "The server relays without limit.".into(),
+        (true, rate, bytes) => {
+            let limits: Vec<String> = rate.into_iter().chain(bytes).collect();
+            format!("The server relays at most {} for one pair.", limits.join(", "))
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use super::lookup::named;
 use super::machine::{controller, hardware_aes};
 use super::options::Common;
 use super::outcome::{Failure, Summary};
+use super::relaying::Relaying;
 use super::session::{Session, Settings, Side};
 use super::trace::Trace;
 use super::units::Size;
@@ -25,6 +26,7 @@ use crate::protocol::time::Time;
 use crate::rendezvous::address::{Address, AddressError, Filtering, NatClass};
 use crate::rendezvous::clock::Clock;
 use crate::rendezvous::meeting::code::Code;
+use crate::rendezvous::meeting::wire::Terms;
 use crate::rendezvous::punch::{Ipv6Socket, Punch, PunchConfig};
 use crate::rendezvous::servers;
 use crate::rendezvous::stun::StunReport;
@@ -136,6 +138,8 @@ struct Lobby {
     trace: Option<Trace>,
     /// A server knows of us.
     meets: bool,
+    /// What its relay gives, if it may be used.
+    relay: Option<Terms>,
 }
 
 /// What is wrong with `--peer`.
@@ -231,6 +235,7 @@ impl Lobby {
             linked: false,
             trace: None,
             meets: false,
+            relay: None,
         })
     }
 
@@ -261,6 +266,7 @@ impl Lobby {
             peer,
             clock,
             moment,
+            relay,
         } = found;
         let Some(Handshake { keypair, seed }) = self.seeds.handshake.take() else {
             return Err(Failure::internal("a run has one handshake"));
@@ -288,8 +294,15 @@ impl Lobby {
                 "start both sides again and swap the lines they print then",
             )
         })?;
+        let now = self.clock.now();
         if let Some(moment) = moment {
-            punch.meet_at(moment, self.clock.now());
+            punch.meet_at(moment, now);
+        }
+        self.relay = relay.as_ref().map(|pass| pass.terms);
+        if let Some(pass) = relay {
+            punch.expect_relay(pass.path);
+            let relaying = Relaying::new(*pass, common.relay, moment.unwrap_or(now));
+            self.command(Command::Relay(Box::new(relaying)));
         }
         self.command(Command::Punch(Box::new(punch)));
         self.follow(role, common, yes, &clock, front).await
@@ -325,6 +338,7 @@ impl Lobby {
             peer,
             clock,
             moment: None,
+            relay: None,
         })
     }
 

@@ -99,15 +99,17 @@ pub struct Connection {
     ending: Ending,
     counters: Counters,
     events: VecDeque<Event>,
+    /// Bytes a second that the users want at most, and that the server relays.
+    user_limit: Option<u64>,
+    relay_rate: Option<u64>,
 }
 
 impl Connection {
     /// A connection on a path where the handshake has succeeded.
     pub fn new(config: Config, controller: Box<dyn Controller>, now: Time) -> Self {
         let purpose = |context| Zeroizing::new(blake3::derive_key(context, &*config.seed));
-        let mut recovery = Recovery::new(controller, config.handshake_rtt, now);
-        recovery.pacer().set_limit(now, config.limit);
-        Connection {
+        let recovery = Recovery::new(controller, config.handshake_rtt, now);
+        let mut connection = Connection {
             local_id: config.local_id,
             paths: Paths::new(now, config.path, purpose("p2pcopy v1 path tokens")),
             sealer: Sealer::new(config.cipher, config.send_secret, config.remote_id),
@@ -134,7 +136,11 @@ impl Connection {
             ending: Ending::Open,
             counters: Counters::default(),
             events: VecDeque::new(),
-        }
+            user_limit: config.limit,
+            relay_rate: None,
+        };
+        connection.use_limit(now);
+        connection
     }
 
     // ---- what the application gives and takes ----
@@ -235,9 +241,28 @@ impl Connection {
     /// The peer's user wants no more than this, bytes a second: the smaller limit holds. Less than a packet a second
     /// is taken for that.
     pub(crate) fn lower_limit(&mut self, now: Time, bytes_per_second: u64) {
-        let pacer = self.recovery.pacer();
-        let own = pacer.limit().unwrap_or(u64::MAX);
-        pacer.set_limit(now, Some(own.min(bytes_per_second.max(LEAST_LIMIT))));
+        let own = self.user_limit.unwrap_or(u64::MAX);
+        self.user_limit = Some(own.min(bytes_per_second.max(LEAST_LIMIT)));
+        self.use_limit(now);
+    }
+
+    /// This path is by way of a server, which passes on so many bytes a second, if it limits them. It is used only as
+    /// long as no other works.
+    pub fn set_relay(&mut self, now: Time, path: Path, rate: Option<u64>) {
+        self.paths.set_relay(path);
+        self.relay_rate = rate;
+        self.use_limit(now);
+    }
+
+    /// Whether the path in use is by way of a server.
+    pub fn is_relayed(&self) -> bool {
+        self.paths.is_relayed()
+    }
+
+    fn use_limit(&mut self, now: Time) {
+        let relay = self.relay_rate.filter(|_| self.paths.is_relayed());
+        let limit = [self.user_limit, relay].into_iter().flatten().min();
+        self.recovery.pacer().set_limit(now, limit);
     }
 
     /// Counters and estimates.

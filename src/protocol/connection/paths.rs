@@ -41,6 +41,9 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 const SILENT_WAIT: Duration = Duration::from_secs(1);
 /// A path in use that has answered is asked again after this if the peer still sends from elsewhere.
 const RECHECK: Duration = Duration::from_secs(3);
+/// A direct path that was left for the relay because nothing came that way is not taken again before this, however well
+/// it answers: it may carry small packets only.
+const DIRECT_REST: Duration = Duration::from_secs(30);
 /// A token counts in the span of time it was made in and in the next one.
 const TOKEN_SPAN: Duration = Duration::from_secs(16);
 
@@ -122,6 +125,10 @@ pub(super) struct Paths {
     newest: Option<(PacketNumber, Path)>,
     /// The peer sends from elsewhere: from then on the path in use is asked whether it still works.
     doubted: Option<Time>,
+    /// The path by way of a server, used only as long as there is no other.
+    relay: Option<Path>,
+    /// When a direct path was left for the relay.
+    left_direct: Option<Time>,
 }
 
 impl std::fmt::Debug for Paths {
@@ -147,7 +154,19 @@ impl Paths {
             next_answer: now,
             newest: None,
             doubted: None,
+            relay: None,
+            left_direct: None,
         }
+    }
+
+    /// This path is a server's.
+    pub(super) fn set_relay(&mut self, path: Path) {
+        self.relay = Some(path);
+    }
+
+    /// Whether the path in use is a server's.
+    pub(super) fn is_relayed(&self) -> bool {
+        self.relay == Some(self.path())
     }
 
     fn current(&self) -> &Known {
@@ -349,6 +368,13 @@ impl Paths {
         if current.proven.is_none() {
             return others.max_by_key(|k| k.proven).map(|k| k.path);
         }
+        let rests = |at: Time| now < at + DIRECT_REST;
+        if self.is_relayed() && !self.left_direct.is_some_and(rests) {
+            let direct = others.clone().max_by_key(|k| k.proven);
+            if let Some(direct) = direct {
+                return Some(direct.path);
+            }
+        }
         if let Some((path, since)) = self.follows()
             && now >= since + Self::first_wait(probe_timeout)
         {
@@ -363,10 +389,56 @@ impl Paths {
     }
 
     /// Uses `path`, which is known.
-    pub(super) fn move_to(&mut self, path: Path) {
+    pub(super) fn move_to(&mut self, now: Time, path: Path) {
+        if self.relay == Some(path) && self.is_proven() {
+            self.left_direct = Some(now);
+        }
         if let Some(i) = self.known.iter().position(|k| k.path == path) {
             self.known.swap(0, i);
             self.doubted = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_by_way_of_a_server_is_left_for_a_direct_one_and_taken_when_that_is_silent() {
+        let wait = Duration::from_millis(100);
+        let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
+        let path = |port| Path {
+            local: 0,
+            remote: std::net::SocketAddr::from(([203, 0, 113, 7], port)),
+        };
+        let (relay, direct) = (path(1), path(2));
+        let mut paths = Paths::new(at(0), relay, Zeroizing::new([7; 32]));
+        paths.set_relay(relay);
+        let answer = |paths: &mut Paths, now, path| {
+            paths.on_packet(now, path, 100, wait);
+            let token = paths.token(now, path, 0);
+            paths.on_response(now, path, token);
+        };
+        answer(&mut paths, at(1), relay);
+        paths.on_packet(at(1), direct, 100, wait);
+        assert_eq!(paths.next_move(at(1), wait), None, "it has not answered");
+        answer(&mut paths, at(2), direct);
+        assert_eq!(paths.next_move(at(2), wait), Some(direct));
+        paths.move_to(at(2), direct);
+        // The server still works, and the peer still sends that way: no reason to go back.
+        answer(&mut paths, at(3), relay);
+        assert_eq!(paths.next_move(at(3), wait), None);
+        // Nothing comes the direct way.
+        answer(&mut paths, at(14), relay);
+        assert_eq!(paths.next_move(at(14), wait), Some(relay));
+        paths.move_to(at(14), relay);
+        answer(&mut paths, at(20), direct);
+        assert_eq!(
+            paths.next_move(at(20), wait),
+            None,
+            "it may carry small packets only"
+        );
+        assert_eq!(paths.next_move(at(44), wait), Some(direct));
     }
 }

@@ -120,7 +120,8 @@ impl Connection {
             return;
         };
         let began = !self.paths.is_proven();
-        self.paths.move_to(path);
+        self.paths.move_to(now, path);
+        self.use_limit(now);
         if began {
             // The handshake ended on several paths, and nothing was sent yet but challenges.
             return;

@@ -4,6 +4,8 @@
 use super::code::{Code, Words};
 use super::finder::Finder;
 use super::pake::End;
+use super::refusal::Refusal;
+use super::relay::{RelayPass, RelayUse};
 use super::visit::{Meaning, Visit};
 use super::wire::{Open, SessionId, Standing, State, Terms, TokenKey, Want, Welcome, is_meeting, packet};
 use crate::protocol::handshake::PublicKey;
@@ -11,7 +13,7 @@ use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Role};
 use crate::rendezvous::Transmit;
-use crate::rendezvous::address::{Address, AddressError, Mapping, NatClass, PAIRS};
+use crate::rendezvous::address::{Address, Mapping, NatClass, PAIRS};
 use crate::rendezvous::clock::Clock;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -63,6 +65,8 @@ pub struct MeetingConfig {
     pub local: Vec<SocketAddr>,
     /// What we come for.
     pub purpose: Purpose,
+    /// Whether the peer shall know where we are.
+    pub relay: RelayUse,
     /// 32 fresh random bytes.
     pub seed: Seed,
 }
@@ -101,38 +105,9 @@ pub enum MeetingEvent {
         own: Address,
         /// When to punch.
         moment: Time,
+        /// For the server's relay, if it has one and we may use it.
+        relay: Option<Box<RelayPass>>,
     },
-}
-
-/// Why a code came to nothing, and what to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refusal {
-    /// Nobody waits there.
-    #[error(
-        "nobody waits with this code: it was mistyped, used before, or is too old; ask for the one shown now"
-    )]
-    Nobody,
-    /// Both send, or both receive.
-    #[error("the other side does the same as you: one must be sender, the other receiver")]
-    SameRole,
-    /// The peer left.
-    #[error("the other side has left: ask for a new code")]
-    Gone,
-    /// The words differ.
-    #[error("the words of the code were wrong, so it is of no use any more")]
-    WrongWords,
-    /// Too old.
-    #[error("the code is too old")]
-    Expired,
-    /// Limits.
-    #[error("the server takes no more from your network for {0} s: wait, or swap addresses without --server")]
-    TooMany(u16),
-    /// The server's word.
-    #[error("the server wants its word: give --server HOST/WORD, as the server's owner told you")]
-    WrongToken,
-    /// What the peer sent is no address for us.
-    #[error("{0}")]
-    Address(AddressError),
 }
 
 /// The machine. Drive it as [`crate::protocol`] says.
@@ -142,6 +117,7 @@ pub struct Meeting {
     key: PublicKey,
     candidates: Vec<SocketAddr>,
     local: Vec<SocketAddr>,
+    relay: RelayUse,
     rng: SeedRng,
     began: Time,
     finder: Finder,
@@ -170,6 +146,7 @@ impl Meeting {
             key: config.key,
             candidates: config.candidates,
             local: config.local,
+            relay: config.relay,
             rng,
             began: now,
             finder,
@@ -293,10 +270,23 @@ impl Meeting {
                     .finder
                     .clock()
                     .unwrap_or(Clock::system(state.unix_nanos, now));
+                let terms = self.finder.terms();
+                let relay = (terms.relays && self.relay != RelayUse::Never).then(|| {
+                    Box::new(RelayPass {
+                        path: self.finder.main(),
+                        ticket: met.ticket.0,
+                        end: met.ticket.1,
+                        token: self.token,
+                        cookie: self.finder.cookie(),
+                        terms,
+                        seed: self.rng.seed(),
+                    })
+                });
                 self.events.push_back(MeetingEvent::Met {
                     peer: met.peer,
                     own: met.own,
                     moment: clock.time(met.moment).min(now + LATEST),
+                    relay,
                 });
                 self.visit = None;
             }
@@ -382,8 +372,12 @@ impl Meeting {
             ..NatClass::default()
         };
         let first = self.own.is_none();
-        self.own =
-            Address::own(self.role, self.key, nat, mapped, self.candidates.clone()).or(self.own.take());
+        let own = Address::own(self.role, self.key, nat, mapped, self.candidates.clone());
+        self.own = match self.relay {
+            RelayUse::Only => own.map(|own| own.found_only_at(self.finder.main().remote)),
+            RelayUse::Fallback | RelayUse::Never => own,
+        }
+        .or(self.own.take());
         if let (true, Some(own), Some(clock)) = (first, &self.own, self.finder.clock()) {
             self.last_heard = now;
             self.next_open = now;

@@ -11,5 +11,7 @@ pub(crate) mod client;
 pub(crate) mod code;
 mod finder;
 pub(crate) mod pake;
+pub(crate) mod refusal;
+pub(crate) mod relay;
 mod visit;
 pub(crate) mod wire;

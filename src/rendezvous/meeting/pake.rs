@@ -7,6 +7,7 @@
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::seal::{Cipher, Opener, Sealer};
 use crate::protocol::wire::{HEADER_LEN, Header, TAG_LEN};
+use crate::rendezvous::meeting::wire::Ticket;
 use rand_core::{CryptoRng, RngCore};
 use spake2::{Ed25519Group, Identity, Password, Spake2};
 use std::fmt;
@@ -116,6 +117,13 @@ impl CodeKeys {
     /// From the key that the exchange gave.
     pub const fn new(end: End, key: [u8; 32]) -> Self {
         CodeKeys { end, key }
+    }
+
+    /// What a relay knows the two ends by, and nobody else can name.
+    pub fn ticket(&self) -> Ticket {
+        let mut ticket = [0; 16];
+        ticket.copy_from_slice(&blake3::derive_key("p2pcopy 1 relay ticket", &self.key)[..16]);
+        ticket
     }
 
     /// Our confirmation, and `text` sealed. Call once: a second text would be sealed with the same nonce.

@@ -1,9 +1,9 @@
 //! One visit to a server's tables: from a number, or a code that was typed, to the peer's address.
 
-use super::client::Refusal;
 use super::code::{Code, Nameplate, Words};
 use super::pake::{CodeKeys, End, Exchange, MESSAGE_LEN};
-use super::wire::{Cookie, Open, SessionId, Standing, State, TokenKey, Want, proof};
+use super::refusal::Refusal;
+use super::wire::{Cookie, Open, SessionId, Standing, State, Ticket, TokenKey, Want, proof};
 use crate::protocol::Role;
 use crate::rendezvous::address::Address;
 use std::time::Duration;
@@ -58,6 +58,8 @@ pub(super) struct Meeting {
     pub(super) own: Address,
     /// When to punch, Unix nanoseconds.
     pub(super) moment: u64,
+    /// For the relay: what we know in common, and which end we are.
+    pub(super) ticket: (Ticket, End),
 }
 
 /// The visit.
@@ -197,11 +199,12 @@ impl Visit {
                 Err(error) => return Meaning::Burn(Refusal::Address(error)),
             }
         }
-        match (&self.peer, &self.told) {
-            (Some(peer), Some(told)) if state.moment != 0 => Meaning::Met(Box::new(Meeting {
+        match (&self.peer, &self.told, &self.keys) {
+            (Some(peer), Some(told), Some(keys)) if state.moment != 0 => Meaning::Met(Box::new(Meeting {
                 peer: peer.clone(),
                 own: told.clone(),
                 moment: state.moment,
+                ticket: (keys.ticket(), end),
             })),
             _ if more => Meaning::MoreToSay,
             _ => Meaning::Nothing,

@@ -3,6 +3,10 @@
 //! A request is at least as long as whatever answers it, so that a server cannot be made to amplify: the layouts pad
 //! requests, and [`Open::LEN`] is the most that a [`State`] can have.
 
+mod bind;
+
+pub(crate) use self::bind::Ticket;
+pub use self::bind::{Bind, BindWant, Binding, Bound};
 use super::code::Nameplate;
 use super::pake::{End, MESSAGE_LEN};
 use crate::protocol::Role;
@@ -27,6 +31,10 @@ pub(crate) mod packet {
     pub(crate) const OPEN: u8 = 0x62;
     /// How that stands.
     pub(crate) const STATE: u8 = 0x63;
+    /// A client wants its datagrams passed on to its peer.
+    pub(crate) const BIND: u8 = 0x64;
+    /// How that stands.
+    pub(crate) const BOUND: u8 = 0x65;
 }
 
 /// Whether a datagram is one between a client and a server.

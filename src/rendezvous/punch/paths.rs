@@ -27,6 +27,8 @@ pub enum PathKind {
     Direct,
     /// Through the NATs, to an address only seen when the peer's packet arrived.
     PeerReflexive,
+    /// By way of the server where the two have met.
+    Relayed,
 }
 
 impl std::fmt::Display for PathKind {
@@ -37,6 +39,7 @@ impl std::fmt::Display for PathKind {
             PathKind::Open => "direct",
             PathKind::Direct => "direct, through NAT",
             PathKind::PeerReflexive => "direct, at an address seen only when the peer's packet arrived",
+            PathKind::Relayed => "relayed by the server",
         })
     }
 }

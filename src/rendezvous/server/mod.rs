@@ -4,16 +4,24 @@
 //! file. It remembers nothing of whoever has not shown, by a cookie, to receive at the address it sends from, and
 //! answers nothing with more bytes than it was sent. What it remembers is bounded by [`Limits`].
 
+mod bucket;
 mod cookies;
 mod rates;
+mod relay;
 mod rooms;
 
 use self::cookies::{Cookies, equal};
 use self::rates::{Kind, Network, Rates};
+use self::relay::Relay;
+pub use self::relay::RelayLimits;
+pub(crate) use self::relay::Relayed;
 use self::rooms::{Answers, Rooms};
 use super::Transmit;
 use super::clock::Clock;
-use super::meeting::wire::{Hello, Open, Standing, State, Terms, TokenKey, Welcome, packet, proof};
+use super::meeting::wire::{
+    Bind, BindWant, Binding, Bound, Cookie, Hello, Open, SessionId, Standing, State, Terms, TokenKey,
+    Welcome, is_meeting, packet, proof,
+};
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::time::Time;
@@ -34,6 +42,8 @@ pub struct Limits {
     pub opens: u16,
     /// Wrong codes a minute from one network.
     pub wrong: u16,
+    /// Of the relay, if there is one.
+    pub relay: Option<RelayLimits>,
 }
 
 impl Default for Limits {
@@ -43,8 +53,18 @@ impl Default for Limits {
             waiting: 1024,
             opens: 30,
             wrong: 5,
+            relay: Some(RelayLimits::STRANGERS),
         }
     }
+}
+
+/// Why a request is not heard.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Closed {
+    StaleCookie,
+    WrongToken,
+    /// Again after so many seconds.
+    TooMany(u16),
 }
 
 /// What a server is made from.
@@ -52,8 +72,6 @@ impl Default for Limits {
 pub struct ServerConfig {
     /// The key of the word that clients must know, if there is one.
     pub token: Option<TokenKey>,
-    /// What it tells its clients.
-    pub terms: Terms,
     /// What it gives at most.
     pub limits: Limits,
     /// Any clock: what counts is that both clients of a pair go by it.
@@ -73,6 +91,8 @@ pub(crate) struct Counters {
     pub strangers: u64,
     /// Pairs that were told when to punch.
     pub pairs: u64,
+    /// What was passed on.
+    pub relayed: Relayed,
 }
 
 /// The machine. Drive it as [`crate::protocol`] says.
@@ -83,6 +103,7 @@ pub struct Server {
     cookies: Cookies,
     rates: Rates,
     rooms: Rooms,
+    relay: Option<Relay>,
     next_sweep: Time,
     outbox: VecDeque<Transmit>,
     counters: Counters,
@@ -92,12 +113,16 @@ impl Server {
     /// A server that nobody knows yet.
     pub fn new(config: ServerConfig, now: Time) -> Self {
         let mut rng = SeedRng::new(&config.seed, "p2pcopy 1 server");
+        let relay = config.limits.relay;
         Server {
             token: config.token,
             terms: Terms {
                 wants_token: config.token.is_some(),
-                ..config.terms
+                relays: relay.is_some(),
+                pair_rate: relay.and_then(|limits| limits.pair_rate).unwrap_or(0),
+                pair_bytes: relay.and_then(|limits| limits.pair_bytes).unwrap_or(0),
             },
+            relay: relay.map(|limits| Relay::new(limits, now)),
             clock: config.clock,
             cookies: Cookies::new(&rng.seed(), now),
             rates: Rates::new(config.limits.opens, config.limits.wrong),
@@ -113,7 +138,27 @@ impl Server {
         match datagram.first() {
             Some(&packet::HELLO) => self.on_hello(now, path, datagram),
             Some(&packet::OPEN) => self.on_open(now, path, datagram),
-            _ => self.counters.dropped += 1,
+            Some(&packet::BIND) => self.on_bind(now, path, datagram),
+            _ if is_meeting(datagram) => self.counters.dropped += 1,
+            _ => self.pass(now, path, datagram, datagram.len()),
+        }
+    }
+
+    /// Takes datagrams that the system joined: all of `segment` bytes but perhaps the last.
+    pub fn handle_burst(&mut self, now: Time, path: Path, datagrams: &[u8], segment: usize) {
+        if datagrams.chunks(segment).any(is_meeting) {
+            for datagram in datagrams.chunks(segment) {
+                self.handle_datagram(now, path, datagram);
+            }
+        } else {
+            self.pass(now, path, datagrams, segment);
+        }
+    }
+
+    fn pass(&mut self, now: Time, path: Path, datagrams: &[u8], segment: usize) {
+        if let Some(relay) = &mut self.relay {
+            let told = relay.pass(now, path, datagrams, segment);
+            self.tell(told);
         }
     }
 
@@ -125,6 +170,9 @@ impl Server {
             let mut answers = Answers::new();
             self.rooms.sweep(now, &mut answers);
             self.send(answers);
+            if let Some(relay) = &mut self.relay {
+                relay.sweep(now);
+            }
         }
     }
 
@@ -133,17 +181,28 @@ impl Server {
         self.outbox.pop_front()
     }
 
+    /// The next datagrams to pass on, in `buf`: where to, and of how many bytes each but perhaps the last is.
+    pub fn poll_relayed(&mut self, buf: &mut Vec<u8>) -> Option<(Path, usize)> {
+        self.relay.as_mut()?.poll(buf)
+    }
+
     /// When to call [`Server::handle_timeout`] next.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         Some(self.next_sweep)
     }
 
     /// What has been done so far.
-    pub(crate) const fn counters(&self) -> Counters {
+    pub(crate) fn counters(&self) -> Counters {
         Counters {
             pairs: self.rooms.pairs(),
+            relayed: self.relay.as_ref().map(Relay::relayed).unwrap_or_default(),
             ..self.counters
         }
+    }
+
+    /// How many pairs it relays for.
+    pub fn joined(&self) -> usize {
+        self.relay.as_ref().map_or(0, Relay::joined)
     }
 
     /// How many clients wait at a number.
@@ -177,43 +236,101 @@ impl Server {
             self.counters.dropped += 1;
             return;
         };
-        let refuse = |standing| State {
-            session: open.session,
-            standing,
-            unix_nanos: self.clock.unix_nanos(now),
-            nameplate: None,
-            moment: 0,
-            message: [0; _],
-            sealed: Vec::new(),
+        let known = self.rooms.knows(open.session);
+        let refusal = match self.gate(now, path, &open.cookie, &open.proof, open.session, known) {
+            Ok(()) => None,
+            Err(Closed::StaleCookie) => Some(Standing::StaleCookie),
+            Err(Closed::WrongToken) => Some(Standing::WrongToken),
+            Err(Closed::TooMany(seconds)) => Some(Standing::TooMany(seconds)),
         };
-        if !self.cookies.is_good(now, path, &open.cookie) {
-            self.counters.stale += 1;
-            let refusal = refuse(Standing::StaleCookie);
-            return self.transmit(path, refusal.encode());
-        }
-        if let Some(key) = &self.token {
-            let network = Network::of(path.remote.ip());
-            let knows = equal(&open.proof, &proof(key, &open.cookie, open.session));
-            // Who guesses learns nothing from a right guess among too many; who is known already goes on.
-            let limited = self.rates.wait(now, network, Kind::Wrong);
-            let standing = match (limited, knows) {
-                (Some(seconds), _) if !(knows && self.rooms.knows(open.session)) => {
-                    Some(Standing::TooMany(seconds))
-                }
-                (None, false) => Some(Standing::WrongToken),
-                _ => None,
+        if let Some(standing) = refusal {
+            let state = State {
+                session: open.session,
+                standing,
+                unix_nanos: self.clock.unix_nanos(now),
+                nameplate: None,
+                moment: 0,
+                message: [0; _],
+                sealed: Vec::new(),
             };
-            if let Some(standing) = standing {
-                self.counters.strangers += 1;
-                if standing == Standing::WrongToken {
-                    self.rates.count(now, network, Kind::Wrong);
-                }
-                let refusal = refuse(standing);
-                return self.transmit(path, refusal.encode());
-            }
+            return self.transmit(path, state.encode());
         }
         let answers = self.rooms.open(now, path, open, &mut self.rates);
         self.send(answers);
+    }
+
+    /// Whether a request comes from where its cookie was sent, and knows the server's word. `known`: it goes on with
+    /// what it began before.
+    fn gate(
+        &mut self,
+        now: Time,
+        path: Path,
+        cookie: &Cookie,
+        shown: &[u8; 16],
+        session: SessionId,
+        known: bool,
+    ) -> Result<(), Closed> {
+        if !self.cookies.is_good(now, path, cookie) {
+            self.counters.stale += 1;
+            return Err(Closed::StaleCookie);
+        }
+        let Some(key) = &self.token else { return Ok(()) };
+        let network = Network::of(path.remote.ip());
+        let knows = equal(shown, &proof(key, cookie, session));
+        // Who guesses learns nothing from a right guess among too many; who is known already goes on.
+        let why = match self.rates.wait(now, network, Kind::Wrong) {
+            Some(seconds) if !(knows && known) => Closed::TooMany(seconds),
+            None if !knows => Closed::WrongToken,
+            _ => return Ok(()),
+        };
+        self.counters.strangers += 1;
+        if why == Closed::WrongToken {
+            self.rates.count(now, network, Kind::Wrong);
+        }
+        Err(why)
+    }
+
+    fn on_bind(&mut self, now: Time, path: Path, datagram: &[u8]) {
+        let Ok(bind) = Bind::decode(datagram) else {
+            self.counters.dropped += 1;
+            return;
+        };
+        let known = self.relay.as_ref().is_some_and(|relay| relay.knows(&bind.ticket));
+        let network = Network::of(path.remote.ip());
+        let gate = self.gate(now, path, &bind.cookie, &bind.proof, bind.session, known);
+        let refusal = match (gate, &mut self.relay) {
+            (Err(Closed::StaleCookie), _) => Binding::StaleCookie,
+            (Err(Closed::WrongToken), _) => Binding::WrongToken,
+            (Err(Closed::TooMany(seconds)), _) => Binding::TooMany(seconds),
+            (Ok(()), None) => Binding::NoRelay,
+            (Ok(()), Some(relay)) if bind.want == BindWant::Leave => {
+                relay.leave(path);
+                Binding::Left
+            }
+            (Ok(()), Some(relay)) => match self.rates.wait(now, network, Kind::Open).filter(|_| !known) {
+                Some(seconds) => Binding::TooMany(seconds),
+                None => {
+                    if !known {
+                        self.rates.count(now, network, Kind::Open);
+                    }
+                    let answers = relay.bind(now, path, &bind);
+                    return self.tell(answers);
+                }
+            },
+        };
+        self.tell(vec![(
+            path,
+            Bound {
+                session: bind.session,
+                binding: refusal,
+            },
+        )]);
+    }
+
+    fn tell(&mut self, answers: Vec<(Path, Bound)>) {
+        for (path, bound) in answers {
+            self.transmit(path, bound.encode());
+        }
     }
 
     fn send(&mut self, answers: Answers) {

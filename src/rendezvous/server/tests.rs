@@ -1,12 +1,13 @@
 //! Clients and a server in virtual time, over links that lose, double and reorder.
 
+mod relay;
 mod world;
 
 use self::world::{Line, World, code, refusals};
 use super::*;
 use crate::protocol::Role;
-use crate::rendezvous::meeting::client::Refusal;
 use crate::rendezvous::meeting::code::{Code, Nameplate, Words};
+use crate::rendezvous::meeting::refusal::Refusal;
 
 const SENDER: Role = Role::Sender;
 const RECEIVER: Role = Role::Receiver;

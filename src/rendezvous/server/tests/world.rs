@@ -1,17 +1,18 @@
 //! The simulated internet around one server.
 
+mod hostile;
+
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Role};
 use crate::rendezvous::address::Address;
 use crate::rendezvous::clock::Clock;
-use crate::rendezvous::meeting::client::{Meeting, MeetingConfig, MeetingEvent, Purpose, Refusal};
-use crate::rendezvous::meeting::code::{Code, Words};
-use crate::rendezvous::meeting::pake::{End, Exchange};
-use crate::rendezvous::meeting::wire::{
-    Hello, Open, SessionId, Standing, State, Terms, TokenKey, Want, packet, token_key,
-};
-use crate::rendezvous::server::{Limits, Server, ServerConfig};
+use crate::rendezvous::meeting::client::{Meeting, MeetingConfig, MeetingEvent, Purpose};
+use crate::rendezvous::meeting::code::Code;
+use crate::rendezvous::meeting::refusal::Refusal;
+use crate::rendezvous::meeting::relay::{RelayClient, RelayEvent, RelayPass, RelayRefusal, RelayUse};
+use crate::rendezvous::meeting::wire::{Open, SessionId, TokenKey, is_meeting, token_key};
+use crate::rendezvous::server::{Limits, RelayLimits, Server, ServerConfig};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -63,11 +64,16 @@ pub(super) struct Met {
     pub(super) own: Address,
     pub(super) moment: Time,
     pub(super) at: Time,
+    pub(super) pass: Option<Box<RelayPass>>,
 }
 
 struct Client {
     ip: [u8; 4],
     meeting: Option<Meeting>,
+    relay: Option<RelayClient>,
+    /// What came from the peer by way of the server.
+    passed: Vec<Vec<u8>>,
+    refused: Vec<RelayRefusal>,
     session: Option<(SessionId, [u8; 16])>,
     codes: Vec<Code>,
     refusals: Vec<Refusal>,
@@ -80,12 +86,6 @@ enum To {
     Client(usize, u8),
 }
 
-#[derive(Debug)]
-pub(super) struct Flooded {
-    pub(super) replies: usize,
-    pub(super) longer: usize,
-}
-
 pub(super) struct World {
     pub(super) now: Time,
     pub(super) server: Server,
@@ -96,20 +96,17 @@ pub(super) struct World {
     rng: SeedRng,
     clients: Vec<Client>,
     under_way: Vec<(Time, To, Vec<u8>)>,
+    limits: Limits,
 }
 
 fn server_address() -> SocketAddr {
     SocketAddr::from(([198, 51, 100, 1], 4300))
 }
 
-fn server(token: Option<TokenKey>, seed: u64, now: Time) -> Server {
+fn server(token: Option<TokenKey>, limits: Limits, seed: u64, now: Time) -> Server {
     let config = ServerConfig {
         token,
-        terms: Terms::default(),
-        limits: Limits {
-            waiting: WAITING,
-            ..Limits::default()
-        },
+        limits,
         clock: Clock::system(UNIX + now.as_nanos(), now),
         seed: [seed as u8; 32].into(),
     };
@@ -129,9 +126,14 @@ impl World {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
         // The server has run for a while.
+        let limits = Limits {
+            waiting: WAITING,
+            ..Limits::default()
+        };
         World {
             now: Time::from_nanos(60_000_000_000),
-            server: server(None, seed, Time::from_nanos(1_000_000_000)),
+            server: server(None, limits, seed, Time::from_nanos(1_000_000_000)),
+            limits,
             token: None,
             wants: None,
             line,
@@ -144,7 +146,15 @@ impl World {
     pub(super) fn with_token(seed: u64, line: Line, word: &str) -> Self {
         let mut world = World::new(seed, line);
         world.wants = Some(token_key(word));
-        world.server = server(world.wants, seed, Time::from_nanos(1_000_000_000));
+        world.server = server(world.wants, world.limits, seed, Time::from_nanos(1_000_000_000));
+        world
+    }
+
+    /// The same with a relay of these limits.
+    pub(super) fn with_relay(seed: u64, line: Line, relay: Option<RelayLimits>) -> Self {
+        let mut world = World::new(seed, line);
+        world.limits.relay = relay;
+        world.server = server(None, world.limits, seed, Time::from_nanos(1_000_000_000));
         world
     }
 
@@ -161,11 +171,15 @@ impl World {
             candidates: vec![SocketAddr::from(([192, 168, 1, 5], 4300))],
             local: Vec::new(),
             purpose: code.map_or(Purpose::Show, Purpose::Join),
+            relay: RelayUse::Fallback,
             seed: self.rng.seed(),
         };
         self.clients.push(Client {
             ip,
             meeting: Some(Meeting::new(config, self.now)),
+            relay: None,
+            passed: Vec::new(),
+            refused: Vec::new(),
             session: None,
             codes: Vec::new(),
             refusals: Vec::new(),
@@ -196,7 +210,7 @@ impl World {
 
     /// The server loses all it knew.
     pub(super) fn restart(&mut self, seed: u64) {
-        self.server = server(self.wants, seed, self.now);
+        self.server = server(self.wants, self.limits, seed, self.now);
     }
 
     pub(super) fn met(&self, client: usize) -> Met {
@@ -205,6 +219,38 @@ impl World {
 
     pub(super) fn has_met(&self, client: usize) -> bool {
         self.clients[client].met.is_some()
+    }
+
+    /// Binds a client that has met its peer, from now on.
+    pub(super) fn bind(&mut self, client: usize) {
+        let pass = self.met(client).pass.expect("the server relays");
+        self.clients[client].relay = Some(RelayClient::new(*pass, self.now));
+    }
+
+    pub(super) fn is_relayed(&self, client: usize) -> bool {
+        let relay = self.clients[client].relay.as_ref();
+        relay.is_some_and(RelayClient::is_open)
+    }
+
+    pub(super) fn relay(&mut self, client: usize) -> &mut RelayClient {
+        self.clients[client].relay.as_mut().expect("it was bound")
+    }
+
+    /// Sends something to the peer by way of the server.
+    pub(super) fn say(&mut self, client: usize, bytes: &[u8]) {
+        let path = Path {
+            local: 0,
+            remote: SocketAddr::from((self.clients[client].ip, 5000)),
+        };
+        self.send(|| To::Server(path), bytes);
+    }
+
+    pub(super) fn passed(&self, client: usize) -> &[Vec<u8>] {
+        &self.clients[client].passed
+    }
+
+    pub(super) fn relay_refusals(&self, client: usize) -> &[RelayRefusal] {
+        &self.clients[client].refused
     }
 
     pub(super) fn is_unreachable(&self, client: usize) -> bool {
@@ -216,7 +262,9 @@ impl World {
         loop {
             self.drain();
             let clients = self.clients.iter().filter_map(|c| c.meeting.as_ref());
-            let timers = clients.filter_map(|m| m.poll_timeout(self.now));
+            let relays = self.clients.iter().filter_map(|c| c.relay.as_ref());
+            let relays = relays.filter_map(RelayClient::poll_timeout);
+            let timers = clients.filter_map(|m| m.poll_timeout(self.now)).chain(relays);
             let arrivals = self.under_way.iter().map(|(at, ..)| *at);
             let next = timers.chain(arrivals).chain(self.server.poll_timeout()).min();
             let next = next
@@ -238,6 +286,9 @@ impl World {
                 if let Some(meeting) = &mut client.meeting {
                     meeting.handle_timeout(next);
                 }
+                if let Some(relay) = &mut client.relay {
+                    relay.handle_timeout(next);
+                }
             }
             if next == end {
                 self.drain();
@@ -255,7 +306,15 @@ impl World {
                     local,
                     remote: server_address(),
                 };
-                if let Some(meeting) = &mut self.clients[client].meeting {
+                let client = &mut self.clients[client];
+                if !is_meeting(datagram) {
+                    client.passed.push(datagram.to_vec());
+                } else if !client
+                    .relay
+                    .as_mut()
+                    .is_some_and(|relay| relay.handle_datagram(now, path, datagram))
+                    && let Some(meeting) = &mut client.meeting
+                {
                     meeting.handle_datagram(now, path, datagram);
                 }
             }
@@ -275,14 +334,25 @@ impl World {
     }
 
     fn drain(&mut self) {
-        while let Some(out) = self.server.poll_transmit() {
+        let mut burst = Vec::new();
+        loop {
+            let (to, segment) = if let Some(out) = self.server.poll_transmit() {
+                burst = out.payload;
+                (out.path, burst.len())
+            } else if let Some(out) = self.server.poll_relayed(&mut burst) {
+                out
+            } else {
+                break;
+            };
             let number = self
                 .clients
                 .iter()
-                .position(|c| SocketAddr::from((c.ip, 0)).ip() == out.path.remote.ip());
+                .position(|c| SocketAddr::from((c.ip, 0)).ip() == to.remote.ip());
             if let Some(number) = number {
-                let local = (out.path.remote.port() - 5000) as u8;
-                self.send(|| To::Client(number, local), &out.payload);
+                let local = (to.remote.port() - 5000) as u8;
+                for datagram in burst.chunks(segment) {
+                    self.send(|| To::Client(number, local), datagram);
+                }
             }
         }
         for number in 0..self.clients.len() {
@@ -301,21 +371,39 @@ impl World {
                 };
                 self.send(|| To::Server(path), &out.payload);
             }
+            while let Some(out) = self.clients[number]
+                .relay
+                .as_mut()
+                .and_then(RelayClient::poll_transmit)
+            {
+                self.say(number, &out.payload);
+            }
             let now = self.now;
             let client = &mut self.clients[number];
+            while let Some(event) = client.relay.as_mut().and_then(RelayClient::poll_event) {
+                if let RelayEvent::Refused(why) = event {
+                    client.refused.push(why);
+                }
+            }
             while let Some(event) = client.meeting.as_mut().and_then(Meeting::poll_event) {
                 match event {
                     MeetingEvent::Code(code) => client.codes.push(code),
                     MeetingEvent::Spoilt(why) | MeetingEvent::Refused(why) | MeetingEvent::Failed(why) => {
                         client.refusals.push(why);
                     }
-                    MeetingEvent::Met { peer, own, moment } => {
+                    MeetingEvent::Met {
+                        peer,
+                        own,
+                        moment,
+                        relay,
+                    } => {
                         let at = now;
                         client.met = Some(Met {
                             peer,
                             own,
                             moment,
                             at,
+                            pass: relay,
                         });
                     }
                     MeetingEvent::Unreachable => client.unreachable = true,
@@ -323,81 +411,5 @@ impl World {
                 }
             }
         }
-    }
-
-    /// Forged, replayed and true datagrams from anywhere; how many were answered, and how many with more bytes.
-    pub(super) fn flood(&mut self, count: usize) -> Flooded {
-        self.drain();
-        let mut flooded = Flooded {
-            replies: 0,
-            longer: 0,
-        };
-        let true_session = self.clients[0].session.expect("a client has spoken");
-        for number in 0..count {
-            let ip: [u8; 4] = self.rng.array();
-            let path = Path {
-                local: 0,
-                remote: SocketAddr::from((ip, 4300)),
-            };
-            let open = |cookie, session| Open {
-                role: Role::Receiver,
-                want: Want::Wait(None),
-                session,
-                cookie,
-                proof: [0; 16],
-                rtt: Duration::ZERO,
-                message: [1; _],
-                sealed: Vec::new(),
-            };
-            let datagram = match number % 5 {
-                0 => Hello { id: number as u64 }.encode(),
-                1 => open(self.rng.array(), SessionId(self.rng.next_u64())).encode(),
-                // A session and a cookie that are somebody else's.
-                2 => open(true_session.1, true_session.0).encode(),
-                3 => vec![packet::OPEN; 1 + (self.rng.next_u64() % 1400) as usize],
-                _ => vec![self.rng.next_u64() as u8; 1 + (self.rng.next_u64() % 1400) as usize],
-            };
-            self.server.handle_datagram(self.now, path, &datagram);
-            while let Some(reply) = self.server.poll_transmit() {
-                flooded.replies += 1;
-                flooded.longer += usize::from(reply.payload.len() > datagram.len() || reply.path != path);
-            }
-        }
-        flooded
-    }
-
-    /// A server that plays the joiner of a client's code, with words of its choice: what it can read of the client's
-    /// address.
-    pub(super) fn impersonate(&mut self, client: usize, words: Words, peer: &str) -> Option<String> {
-        self.drain();
-        let path = Path {
-            local: 0,
-            remote: server_address(),
-        };
-        let now = self.now;
-        let session = self.clients[client].session.expect("it has spoken").0;
-        let meeting = self.clients[client].meeting.as_mut().expect("it runs");
-        let exchange = Exchange::new(End::Joiner, words.to_string().as_bytes(), &[9; 32]);
-        let mut state = State {
-            session,
-            standing: Standing::Paired(End::Owner),
-            unix_nanos: UNIX,
-            nameplate: None,
-            moment: 0,
-            message: exchange.message().try_into().expect("33 bytes"),
-            sealed: Vec::new(),
-        };
-        meeting.handle_datagram(now, path, &state.encode());
-        let mut opens = Vec::new();
-        while let Some(out) = meeting.poll_transmit() {
-            opens.extend(Open::decode(&out.payload).ok());
-        }
-        let open = opens.pop().expect("it answers");
-        let keys = exchange.finish(&open.message).expect("well formed");
-        let learnt = keys.open(&open.sealed).ok();
-        state.sealed = keys.seal(peer);
-        state.moment = u64::MAX;
-        meeting.handle_datagram(now, path, &state.encode());
-        learnt
     }
 }

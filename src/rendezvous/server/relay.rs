@@ -1,0 +1,440 @@
+//! Passing datagrams on between two addresses that named the same ticket.
+//!
+//! Whatever comes from one of them leaves to the other as it came, bursts as bursts. Nothing is read, kept or repeated:
+//! a queue that is full drops, so that the congestion control of both ends sees the truth. Rates are policed, not
+//! shaped; clients know them and send no faster.
+
+use super::bucket::Bucket;
+use crate::protocol::Path;
+use crate::protocol::time::Time;
+use crate::rendezvous::meeting::pake::End;
+use crate::rendezvous::meeting::wire::{Bind, Binding, Bound, SessionId, Ticket};
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+/// An end from which nothing came for so long is gone; clients speak every 15 seconds.
+const IDLE: Duration = Duration::from_secs(60);
+/// What waits to leave, at most: half of a common socket buffer. More is a path that is too narrow.
+const MAX_QUEUED: usize = 2 << 20;
+/// What the relay gives at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RelayLimits {
+    /// Pairs at once.
+    pub pairs: usize,
+    /// Bytes a second of one pair, both ways together.
+    pub pair_rate: Option<u64>,
+    /// Bytes a second of all together.
+    pub total_rate: Option<u64>,
+    /// Bytes that one pair may send in all.
+    pub pair_bytes: Option<u64>,
+}
+
+impl RelayLimits {
+    /// What a server gives to everybody who knows its address: enough for a file, too little to be worth abusing.
+    pub(crate) const STRANGERS: RelayLimits = RelayLimits {
+        pair_rate: Some(2_500_000),
+        pair_bytes: Some(10_000_000_000),
+        ..RelayLimits::FRIENDS
+    };
+    /// What it gives to those who know its word.
+    pub(crate) const FRIENDS: RelayLimits = RelayLimits {
+        pairs: 1024,
+        pair_rate: None,
+        total_rate: None,
+        pair_bytes: None,
+    };
+}
+
+struct Place {
+    path: Path,
+    session: SessionId,
+    heard: Time,
+}
+
+struct Pair {
+    /// By [`index`].
+    places: [Option<Place>; 2],
+    bucket: Bucket,
+    /// Bytes that it may still send.
+    left: u64,
+}
+
+const fn index(end: End) -> usize {
+    match end {
+        End::Owner => 0,
+        End::Joiner => 1,
+    }
+}
+
+/// Datagrams of one size, the last perhaps shorter, to one address.
+struct Burst {
+    to: Path,
+    segment: usize,
+    bytes: Vec<u8>,
+}
+
+/// What has been passed on so far.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Relayed {
+    /// Bytes that left.
+    pub bytes: u64,
+    /// Bytes beyond a limit, or that came faster than they could leave.
+    pub dropped: u64,
+}
+
+/// All pairs, and what waits to leave.
+pub(super) struct Relay {
+    limits: RelayLimits,
+    pairs: HashMap<Ticket, Pair>,
+    ends: HashMap<Path, (Ticket, End)>,
+    total: Bucket,
+    queue: VecDeque<Burst>,
+    queued: usize,
+    /// Buffers of bursts that have left.
+    spare: Vec<Vec<u8>>,
+    relayed: Relayed,
+}
+
+/// Answers, and where to.
+pub(super) type Answers = Vec<(Path, Bound)>;
+
+impl Relay {
+    pub(super) fn new(limits: RelayLimits, now: Time) -> Self {
+        Relay {
+            limits,
+            pairs: HashMap::new(),
+            ends: HashMap::new(),
+            total: Bucket::new(limits.total_rate, now),
+            queue: VecDeque::new(),
+            queued: 0,
+            spare: Vec::new(),
+            relayed: Relayed::default(),
+        }
+    }
+
+    /// Pairs of which both ends are there.
+    pub(super) fn joined(&self) -> usize {
+        self.pairs.values().filter(|pair| pair.is_joined()).count()
+    }
+
+    pub(super) fn knows(&self, ticket: &Ticket) -> bool {
+        self.pairs.contains_key(ticket)
+    }
+
+    pub(super) const fn relayed(&self) -> Relayed {
+        self.relayed
+    }
+
+    /// Joins whoever receives at `path` with whoever named the same ticket: the answer, and what the peer is told if
+    /// that is news.
+    pub(super) fn bind(&mut self, now: Time, path: Path, bind: &Bind) -> Answers {
+        let answer = |binding| (path, bound(bind.session, binding));
+        if self.pairs.len() >= self.limits.pairs && !self.knows(&bind.ticket) {
+            return vec![answer(Binding::Full)];
+        }
+        // An address is an end of one pair only.
+        if self
+            .ends
+            .get(&path)
+            .is_some_and(|at| *at != (bind.ticket, bind.end))
+        {
+            self.leave(path);
+        }
+        let limits = self.limits;
+        let pair = self.pairs.entry(bind.ticket).or_insert_with(|| Pair {
+            places: [None, None],
+            bucket: Bucket::new(limits.pair_rate, now),
+            left: limits.pair_bytes.unwrap_or(u64::MAX),
+        });
+        let place = Place {
+            path,
+            session: bind.session,
+            heard: now,
+        };
+        let before = pair.places[index(bind.end)]
+            .replace(place)
+            .map(|before| before.path);
+        if let Some(old) = before.filter(|old| *old != path) {
+            self.ends.remove(&old);
+        }
+        self.ends.insert(path, (bind.ticket, bind.end));
+        let mut answers = vec![answer(pair.binding())];
+        if before != Some(path)
+            && let Some(peer) = &pair.places[index(bind.end.peer())]
+        {
+            answers.push((peer.path, bound(peer.session, pair.binding())));
+        }
+        answers
+    }
+
+    /// Forgets the end at this address.
+    pub(super) fn leave(&mut self, path: Path) {
+        let Some((ticket, end)) = self.ends.remove(&path) else {
+            return;
+        };
+        if let Some(pair) = self.pairs.get_mut(&ticket) {
+            pair.places[index(end)] = None;
+            if pair.places.iter().all(Option::is_none) {
+                self.pairs.remove(&ticket);
+            }
+        }
+    }
+
+    /// Forgets who is gone.
+    pub(super) fn sweep(&mut self, now: Time) {
+        let gone: Vec<Path> = self
+            .pairs
+            .values()
+            .flat_map(|pair| pair.places.iter().flatten())
+            .filter(|place| now.since(place.heard) >= IDLE)
+            .map(|place| place.path)
+            .collect();
+        for path in gone {
+            self.leave(path);
+        }
+    }
+
+    /// Passes on datagrams of `segment` bytes each, the last perhaps shorter. What a pair is told if this was the last it
+    /// may send.
+    pub(super) fn pass(&mut self, now: Time, path: Path, datagrams: &[u8], segment: usize) -> Answers {
+        let Some((ticket, end)) = self.ends.get(&path) else {
+            return Vec::new();
+        };
+        let Some(pair) = self.pairs.get_mut(ticket) else {
+            return Vec::new();
+        };
+        if let Some(place) = &mut pair.places[index(*end)] {
+            place.heard = now;
+        }
+        let Some(to) = pair.places[index(end.peer())].as_ref().map(|peer| peer.path) else {
+            return Vec::new();
+        };
+        let room = pair.bucket.room(now).min(self.total.room(now)).min(pair.left);
+        let space = MAX_QUEUED.saturating_sub(self.queued);
+        let room = usize::try_from(room).unwrap_or(usize::MAX).min(space);
+        let fits = match datagrams.len() {
+            all if all <= room => all,
+            _ => room - room % segment.max(1),
+        };
+        let passes = u64::try_from(fits).unwrap_or(u64::MAX);
+        self.relayed.dropped += (datagrams.len() - fits) as u64;
+        if fits > 0 {
+            self.relayed.bytes += passes;
+            pair.bucket.take(passes);
+            self.total.take(passes);
+            self.queued += fits;
+            let mut bytes = self.spare.pop().unwrap_or_default();
+            bytes.clear();
+            bytes.extend_from_slice(&datagrams[..fits]);
+            self.queue.push_back(Burst { to, segment, bytes });
+        }
+        if self.limits.pair_bytes.is_none() || pair.left == 0 {
+            return Vec::new();
+        }
+        pair.left -= passes;
+        if pair.left >= segment as u64 {
+            return Vec::new();
+        }
+        pair.left = 0;
+        let told = pair.places.iter().flatten();
+        told.map(|place| (place.path, bound(place.session, Binding::Spent)))
+            .collect()
+    }
+
+    /// The next datagrams to send, in `buf`: where to, and of how many bytes each.
+    pub(super) fn poll(&mut self, buf: &mut Vec<u8>) -> Option<(Path, usize)> {
+        /// Buffers kept for later bursts.
+        const SPARE: usize = 32;
+        let burst = self.queue.pop_front()?;
+        self.queued -= burst.bytes.len();
+        let used = std::mem::replace(buf, burst.bytes);
+        if self.spare.len() < SPARE {
+            self.spare.push(used);
+        }
+        Some((burst.to, burst.segment))
+    }
+}
+
+impl Pair {
+    fn is_joined(&self) -> bool {
+        self.left > 0 && self.places.iter().all(Option::is_some)
+    }
+
+    fn binding(&self) -> Binding {
+        match self.left {
+            0 => Binding::Spent,
+            _ if self.is_joined() => Binding::Joined,
+            _ => Binding::Waiting,
+        }
+    }
+}
+
+const fn bound(session: SessionId, binding: Binding) -> Bound {
+    Bound { session, binding }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rendezvous::meeting::wire::BindWant;
+
+    fn path(number: u16) -> Path {
+        Path {
+            local: 0,
+            remote: std::net::SocketAddr::from(([203, 0, 113, 7], number)),
+        }
+    }
+
+    fn at(millis: u64) -> Time {
+        Time::ZERO + Duration::from_millis(millis)
+    }
+
+    fn bind(relay: &mut Relay, now: Time, number: u16, end: End, ticket: u8) -> Vec<Binding> {
+        let wish = Bind {
+            end,
+            want: BindWant::Bind,
+            session: SessionId(u64::from(number)),
+            cookie: [0; 16],
+            proof: [0; 16],
+            ticket: [ticket; 16],
+        };
+        let answers = relay.bind(now, path(number), &wish);
+        answers.into_iter().map(|(_, answer)| answer.binding).collect()
+    }
+
+    /// A relay with two ends joined: ports 1 and 2.
+    fn joined(limits: RelayLimits) -> Relay {
+        let mut relay = Relay::new(limits, at(0));
+        assert_eq!(bind(&mut relay, at(0), 1, End::Owner, 7), [Binding::Waiting]);
+        let told = bind(&mut relay, at(0), 2, End::Joiner, 7);
+        assert_eq!(told, [Binding::Joined, Binding::Joined]);
+        relay
+    }
+
+    fn left(relay: &mut Relay) -> Vec<(u16, usize, Vec<u8>)> {
+        let mut buf = Vec::new();
+        std::iter::from_fn(|| {
+            let (to, segment) = relay.poll(&mut buf)?;
+            Some((to.remote.port(), segment, buf.clone()))
+        })
+        .collect()
+    }
+
+    #[test]
+    fn what_one_end_sends_leaves_unchanged_to_the_other_and_nobody_elses_does() {
+        let mut relay = joined(RelayLimits::FRIENDS);
+        let bytes: Vec<u8> = (0..=255).cycle().take(3_300).collect();
+        relay.pass(at(1), path(1), &bytes, 1_200);
+        relay.pass(at(1), path(2), b"back", 4);
+        relay.pass(at(1), path(3), b"a stranger's", 12);
+        assert_eq!(left(&mut relay), [(2, 1_200, bytes), (1, 4, b"back".to_vec())]);
+    }
+
+    #[test]
+    fn ends_of_different_tickets_and_an_end_twice_are_not_joined() {
+        let mut relay = Relay::new(RelayLimits::FRIENDS, at(0));
+        bind(&mut relay, at(0), 1, End::Owner, 7);
+        assert_eq!(bind(&mut relay, at(0), 2, End::Joiner, 8), [Binding::Waiting]);
+        // The same end from elsewhere has moved there.
+        assert_eq!(bind(&mut relay, at(0), 3, End::Owner, 7), [Binding::Waiting]);
+        relay.pass(at(1), path(1), b"x", 1);
+        assert_eq!(left(&mut relay), []);
+        assert_eq!(relay.ends.len(), 2);
+    }
+
+    #[test]
+    fn an_end_that_moved_is_reached_at_its_new_address() {
+        let mut relay = joined(RelayLimits::FRIENDS);
+        assert_eq!(
+            bind(&mut relay, at(1), 5, End::Joiner, 7),
+            [Binding::Joined, Binding::Joined]
+        );
+        relay.pass(at(1), path(1), b"x", 1);
+        relay.pass(at(1), path(2), b"y", 1);
+        assert_eq!(left(&mut relay), [(5, 1, b"x".to_vec())]);
+    }
+
+    #[test]
+    fn a_pair_sends_at_its_rate_and_keeps_whole_datagrams() {
+        let mut relay = joined(RelayLimits {
+            pair_rate: Some(1_000_000),
+            ..RelayLimits::FRIENDS
+        });
+        for millis in 0..10_000 {
+            relay.pass(at(millis), path(1), &[0; 12_000], 1_200);
+            for (_, segment, bytes) in left(&mut relay) {
+                assert_eq!(bytes.len() % segment, 0);
+            }
+        }
+        let passed = relay.relayed();
+        assert!((9_900_000..10_300_000).contains(&passed.bytes), "{passed:?}");
+        assert_eq!(passed.bytes + passed.dropped, 120_000_000);
+    }
+
+    #[test]
+    fn all_pairs_together_send_at_the_total_rate() {
+        let mut relay = joined(RelayLimits {
+            total_rate: Some(1_000_000),
+            ..RelayLimits::FRIENDS
+        });
+        bind(&mut relay, at(0), 3, End::Owner, 9);
+        bind(&mut relay, at(0), 4, End::Joiner, 9);
+        for millis in 0..10_000 {
+            relay.pass(at(millis), path(1), &[0; 1_200], 1_200);
+            relay.pass(at(millis), path(3), &[0; 1_200], 1_200);
+            left(&mut relay);
+        }
+        assert!((9_900_000..10_300_000).contains(&relay.relayed().bytes));
+    }
+
+    #[test]
+    fn a_pair_that_has_sent_all_it_may_is_told_so_and_sends_no_more() {
+        let mut relay = joined(RelayLimits {
+            pair_bytes: Some(5_000),
+            ..RelayLimits::FRIENDS
+        });
+        let mut told = Vec::new();
+        for _ in 0..10 {
+            told.extend(relay.pass(at(1), path(1), &[0; 1_200], 1_200));
+        }
+        let told: Vec<_> = told
+            .into_iter()
+            .map(|(to, b)| (to.remote.port(), b.binding))
+            .collect();
+        assert_eq!(told, [(1, Binding::Spent), (2, Binding::Spent)]);
+        assert_eq!(left(&mut relay).len(), 4);
+        assert_eq!(bind(&mut relay, at(2), 1, End::Owner, 7), [Binding::Spent]);
+        assert_eq!(relay.joined(), 0);
+    }
+
+    #[test]
+    fn a_queue_that_nobody_empties_drops_and_takes_no_more_memory() {
+        let mut relay = joined(RelayLimits::FRIENDS);
+        for _ in 0..10_000 {
+            relay.pass(at(1), path(1), &[0; 12_000], 1_200);
+        }
+        assert!(relay.queued <= MAX_QUEUED);
+        assert_eq!(relay.relayed().bytes as usize, relay.queued);
+        assert!(relay.relayed().dropped > 100_000_000);
+    }
+
+    #[test]
+    fn who_is_silent_or_leaves_is_forgotten_and_there_is_room_for_so_many_only() {
+        let mut relay = Relay::new(
+            RelayLimits {
+                pairs: 2,
+                ..RelayLimits::FRIENDS
+            },
+            at(0),
+        );
+        bind(&mut relay, at(0), 1, End::Owner, 7);
+        bind(&mut relay, at(0), 2, End::Owner, 8);
+        assert_eq!(bind(&mut relay, at(0), 3, End::Owner, 9), [Binding::Full]);
+        relay.leave(path(1));
+        assert_eq!(bind(&mut relay, at(30_000), 3, End::Owner, 9), [Binding::Waiting]);
+        relay.sweep(at(60_000));
+        assert_eq!((relay.pairs.len(), relay.ends.len()), (1, 1));
+        relay.sweep(at(90_000));
+        assert_eq!((relay.pairs.len(), relay.ends.len()), (0, 0));
+    }
+}
