@@ -71,29 +71,29 @@ pub mod rendezvous {
 
 /// Files: lists, offers, both conversations, staging and the layer under them.
 pub mod transfer {
-    pub use crate::transfer::assemble::{Assembler, Taken};
-    pub use crate::transfer::blocks::{BlockHash, Root, RootBuilder, hash_block};
-    pub use crate::transfer::disk::DiskLayer;
     pub use crate::transfer::error::{LocalError, TransferError};
-    pub use crate::transfer::journal::JournalContents;
-    pub use crate::transfer::layer::{Layer, Room, Stat};
+    pub use crate::transfer::fs::disk::DiskLayer;
+    pub use crate::transfer::fs::layer::{Layer, Room, Stat};
+    pub use crate::transfer::fs::memory::{Crash, MemoryLayer};
+    pub use crate::transfer::fs::owner::OwnerKey;
+    pub use crate::transfer::hash::{BlockHash, Root, RootBuilder, hash_block};
     pub use crate::transfer::manifest::builder::{ManifestBuilder, Trust};
+    pub use crate::transfer::manifest::offer::{ListHead, Offer};
     pub use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest};
-    pub use crate::transfer::memory::{Crash, MemoryLayer};
-    pub use crate::transfer::messages::{Message, MessageReader};
     pub use crate::transfer::names::SafeName;
-    pub use crate::transfer::offer::{ListHead, Offer};
-    pub use crate::transfer::ordered::{ORDERED_BUFFERS, OrderedSink};
-    pub use crate::transfer::owner::OwnerKey;
-    pub use crate::transfer::place::{Conflicts, Placed};
-    pub use crate::transfer::receive::{ReceiveEvent, ReceiveSession};
-    pub use crate::transfer::runs::Run;
-    pub use crate::transfer::scan::{Links, ScanOptions, scan, stream_manifest};
-    pub use crate::transfer::send::{Purpose, SendEvent, SendSession, Work};
+    pub use crate::transfer::ranges::Run;
+    pub use crate::transfer::session::messages::{Message, MessageReader};
+    pub use crate::transfer::session::receive::{ReceiveEvent, ReceiveSession};
+    pub use crate::transfer::session::send::{Purpose, SendEvent, SendSession, Work};
     pub use crate::transfer::sink::Sink;
+    pub use crate::transfer::sink::assemble::{Assembler, Taken};
+    pub use crate::transfer::sink::journal::JournalContents;
+    pub use crate::transfer::sink::ordered::{ORDERED_BUFFERS, OrderedSink};
+    pub use crate::transfer::sink::place::{Conflicts, Placed};
+    pub use crate::transfer::sink::staging::discard;
+    pub use crate::transfer::sink::staging::survey::{Prospect, prospect};
+    pub use crate::transfer::sink::store::{Store, StoreEvent, StoreJob};
     pub use crate::transfer::source::Source;
-    pub use crate::transfer::staging::discard;
-    pub use crate::transfer::staging::survey::{Prospect, prospect};
-    pub use crate::transfer::store::{Store, StoreEvent, StoreJob};
+    pub use crate::transfer::source::scan::{Links, ScanOptions, scan, stream_manifest};
     pub use crate::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW};
 }

@@ -2,7 +2,7 @@
 
 use super::outcome::{Failure, Party};
 use super::session::End;
-use super::units::Size;
+use super::wording::files;
 use crate::protocol::connection::Closed;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::names::Escaped;
@@ -56,20 +56,13 @@ pub(super) fn text_of(error: &TransferError) -> &'static str {
 /// What an error of the transfer means for this run.
 pub(super) fn failure_of(error: TransferError) -> Failure {
     match error {
-        TransferError::Local(e @ LocalError::AllExcluded) => Failure::usage(e.to_string(), e.next_step()),
-        TransferError::Local(e) => {
-            let next = e.next_step().into();
-            let cause = match e {
-                LocalError::TooLittleSpace { path, free, needed } => format!(
-                    "{} has {} free and {} are needed",
-                    path.display(),
-                    Size(free),
-                    Size(needed)
-                ),
-                e => e.to_string(),
-            };
-            Failure::File { cause, next }
+        TransferError::Local(e @ LocalError::AllExcluded) => {
+            Failure::usage(files::cause(&e), files::next_step(&e))
         }
+        TransferError::Local(e) => Failure::File {
+            cause: files::cause(&e),
+            next: files::next_step(&e).into(),
+        },
         TransferError::SourceChanged(path) => Failure::SourceChanged { path },
         TransferError::Verification(block) => Failure::Verification {
             cause: format!("block {} did not match its hash twice", block.get()),

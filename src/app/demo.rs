@@ -8,7 +8,7 @@ use crate::net;
 use crate::protocol::Role;
 use crate::rendezvous::stun;
 use crate::transfer::manifest::OutsideLinks;
-use crate::transfer::scan::Exclude;
+use crate::transfer::source::scan::Exclude;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use tokio::net::UdpSocket;

@@ -27,10 +27,11 @@ mod wording;
 
 use crate::protocol::Role;
 use crate::transfer;
-use crate::transfer::disk::DiskLayer;
-use crate::transfer::owner::OwnerKey;
-use crate::transfer::place::Conflicts;
-use crate::transfer::scan::{self, ScanOptions};
+use crate::transfer::fs::disk::DiskLayer;
+use crate::transfer::fs::owner::OwnerKey;
+use crate::transfer::sink::place::Conflicts;
+use crate::transfer::source::scan;
+use crate::transfer::source::scan::ScanOptions;
 use event::{Event, Front};
 use options::{
     CheckOptions, DemoOptions, Destination, Links, PlotOptions, ReceiveOptions, SendOptions, ServeOptions,
@@ -216,7 +217,7 @@ pub(crate) fn plot(options: &PlotOptions, front: &mut dyn Front) -> Result<Summa
 fn discard_parts(root: &Path, front: &mut dyn Front) -> Result<Summary, Failure> {
     let key = OwnerKey::load().map_err(|e| close::failure_of(e.into()))?;
     let layer = DiskLayer::new(root, key).map_err(|e| Failure::file("open", root, &e))?;
-    let removed = transfer::staging::discard(&layer).map_err(|e| close::failure_of(e.into()))?;
+    let removed = transfer::sink::staging::discard(&layer).map_err(|e| close::failure_of(e.into()))?;
     for name in &removed {
         front.event(Event::Info(format!("Removed {}", root.join(name).display())));
     }

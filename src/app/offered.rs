@@ -3,11 +3,11 @@
 //! What comes from the peer stands behind two blanks, so that it cannot pass for a line of ours.
 
 use super::units::Size;
+use crate::transfer::manifest::offer::Offer;
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
 use crate::transfer::names::Escaped;
-use crate::transfer::offer::Offer;
-use crate::transfer::place::Conflicts;
-use crate::transfer::staging::Prospect;
+use crate::transfer::sink::place::Conflicts;
+use crate::transfer::sink::staging::Prospect;
 use std::path::PathBuf;
 use std::sync::Arc;
 

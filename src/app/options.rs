@@ -5,7 +5,7 @@
 use crate::rendezvous::meeting::relay::RelayUse;
 use crate::rendezvous::server::RelayLimits;
 use crate::transfer::manifest::OutsideLinks;
-use crate::transfer::scan::Exclude;
+use crate::transfer::source::scan::Exclude;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;

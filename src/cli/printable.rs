@@ -3,7 +3,7 @@
 //! Names and messages of a peer may hold escape codes, line breaks, or characters that reverse or hide their
 //! neighbours. Everything that is shown goes through here, whoever wrote it.
 
-use crate::transfer::unseen::{is_blank, is_invisible};
+use crate::transfer::names::unseen::{is_blank, is_invisible};
 use std::borrow::Cow;
 use std::fmt::Write;
 

@@ -15,7 +15,7 @@ use crate::rendezvous::meeting::relay::RelayUse;
 use crate::system::expand;
 use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::names::SafeName;
-use crate::transfer::scan::{Exclude, PatternFileError, patterns_of_file};
+use crate::transfer::source::scan::{Exclude, PatternFileError, patterns_of_file};
 use std::path::{Path, PathBuf};
 
 /// What the names `-` stand for.

@@ -22,7 +22,7 @@ pub enum Breach {
     /// A list whose sizes do not add up to what was announced.
     #[error("its list has another size than it announced")]
     ListBytes,
-    /// More hidden names at the top than anybody would read ([`super::offer::MAX_HIDDEN`]).
+    /// More hidden names at the top than anybody would read ([`crate::transfer::manifest::offer::MAX_HIDDEN`]).
     #[error("it offers too many hidden names at the top to show them all")]
     TooManyHidden,
 

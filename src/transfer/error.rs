@@ -1,15 +1,34 @@
 //! What can go wrong with files and with the conversation about them, split by whose fault it is.
 
-use std::ffi::OsStr;
-use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::breach::Breach;
-use super::manifest::ListBound;
-use super::names;
-use super::{BlockIndex, staging};
 use crate::protocol::fields::Truncated;
+use crate::transfer::BlockIndex;
+use crate::transfer::breach::Breach;
+
+/// A bound of every list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ListBound {
+    /// Of files and directories.
+    #[error("more entries than a list may have")]
+    Entries,
+    /// Of directories in directories.
+    #[error("directories nest too deep")]
+    Depth,
+    /// What its length can say.
+    #[error("a name is too long")]
+    Name,
+    /// Of the target of a link.
+    #[error("the target of a link is too long")]
+    Target,
+    /// Of all names and targets together.
+    #[error("all names together are too long")]
+    Names,
+    /// Of the content space.
+    #[error("all files together are too long")]
+    Content,
+}
 
 /// Bytes from the peer that do not follow the protocol.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -46,11 +65,12 @@ impl From<Truncated> for Malformed {
     }
 }
 
-/// A problem with this machine's files: what happened. What to do about it is [`LocalError::next_step`].
+/// A problem with this machine's files: what happened. What people read of it, and what they
+/// can do about it, is worded in `app`.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// No room, found out before or while writing.
-    #[error("the disk is full: no room for {}", Shown(.0))]
+    #[error("the disk is full: no room for {}", .0.display())]
     NoSpace(PathBuf),
     /// Less free space than the transfer needs.
     #[error("{path} has {free} bytes free and {needed} are needed")]
@@ -73,7 +93,7 @@ pub enum LocalError {
         needed: u64,
     },
     /// EACCES or EPERM.
-    #[error("no permission to {action} {}", Shown(path))]
+    #[error("no permission to {action} {}", path.display())]
     Permission {
         /// What was tried.
         action: &'static str,
@@ -81,16 +101,13 @@ pub enum LocalError {
         path: PathBuf,
     },
     /// EROFS.
-    #[error("{} is on a read-only file system", Shown(.0))]
+    #[error("{} is on a read-only file system", .0.display())]
     ReadOnly(PathBuf),
     /// A name the file system will not have.
-    #[error("the name {} is too long for this file system", Shown(.0))]
+    #[error("the name {} is too long for this file system", .0.display())]
     NameTooLong(PathBuf),
     /// Two names of the transfer are one on this file system.
-    #[error(
-        "{} and {} are one name on this file system{}",
-        .0.display(), .1.display(), likeness(.0, .1)
-    )]
+    #[error("{} and {} are one name on this file system", .0.display(), .1.display())]
     Collision(PathBuf, PathBuf),
     /// Two names of the transfer, shown as they were sent, are one once they are safe to create.
     #[error(
@@ -132,10 +149,10 @@ pub enum LocalError {
         fault: KeyFault,
     },
     /// No such file.
-    #[error("{} does not exist", Shown(.0))]
+    #[error("{} does not exist", .0.display())]
     Missing(PathBuf),
     /// EIO and everything else.
-    #[error("could not {action} {}: {error}", Shown(path))]
+    #[error("could not {action} {}: {error}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
@@ -163,81 +180,7 @@ pub enum KeyFault {
     Open,
 }
 
-/// A path for people: what stands for a file that is not complete yet says so.
-struct Shown<'a>(&'a Path);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts: Vec<_> = self.0.iter().collect();
-        let inside = |pair: &[&OsStr]| staging::is_part(pair[0]) && staging::is_inside(pair[1]);
-        match parts.windows(2).position(inside) {
-            Some(at) => {
-                let part: PathBuf = parts[..=at].iter().collect();
-                match parts[at + 2..].iter().collect::<PathBuf>() {
-                    rest if rest.as_os_str().is_empty() => {
-                        write!(f, "{}, which keeps what has arrived", part.display())
-                    }
-                    rest => write!(
-                        f,
-                        "{} (in {}, which keeps what has arrived)",
-                        rest.display(),
-                        part.display()
-                    ),
-                }
-            }
-            None => self.0.display().fmt(f),
-        }
-    }
-}
-
-/// Two names that look the same want a word more.
-fn likeness(one: &Path, other: &Path) -> &'static str {
-    if names::look_alike(&one.to_string_lossy(), &other.to_string_lossy()) {
-        " (they look alike and are different characters)"
-    } else {
-        ""
-    }
-}
-
 impl LocalError {
-    /// What the user can do about it.
-    pub(crate) fn next_step(&self) -> &'static str {
-        match self {
-            LocalError::NoSpace(_) => {
-                "make room there and run the same commands again; what has arrived is kept"
-            }
-            LocalError::TooLittleSpace { .. } | LocalError::TooFewNodes { .. } => {
-                "make room or choose another --output, and run the same commands again"
-            }
-            LocalError::Permission { .. } => "check who may read and write there, or choose another place",
-            LocalError::ReadOnly(_) => "choose another directory with --output",
-            LocalError::NameTooLong(_) => "ask the sender to shorten it",
-            LocalError::Collision(..) | LocalError::OneName(..) => "ask the sender to rename one of them",
-            LocalError::SameName(..) => "send them one by one, or a directory that holds both",
-            LocalError::Unlistable { .. } => {
-                "send it in parts, or packed: tar c PATHS | p2pcopy sender --file - --name all.tar"
-            }
-            LocalError::Reserved(_) => "name another file with --trace, outside the output directory",
-            LocalError::NotSendable(_) => {
-                "name files or directories; a pipe is sent with: p2pcopy sender --file - < PIPE"
-            }
-            LocalError::AllExcluded => "give --exclude fewer patterns, or name other files",
-            LocalError::Busy(_) => "wait for it, or choose another --output",
-            LocalError::OutputClosed => {
-                "see why that program ended, then run the same commands again on both sides; a pipe starts from the \
-                 beginning"
-            }
-            LocalError::Key { .. } => {
-                "remove it, if you do not know how that came about; what interrupted transfers left is then resumed \
-                 no more"
-            }
-            LocalError::Missing(_) => "check the path and its spelling",
-            LocalError::Io { .. } => {
-                "check the disk and the system log, then run the same commands again on both sides"
-            }
-        }
-    }
-
     /// Sorts a system error into the sentence the user can act on.
     pub(crate) fn new(action: &'static str, path: impl Into<PathBuf>, error: io::Error) -> Self {
         let path = path.into();

@@ -1,45 +1,29 @@
 //! Files: what is sent, how it is named, hashed, stored and taken up again.
 //!
-//! The files of a transfer lie end to end in one 64-bit *content space*, cut into blocks of 1 MiB. The sender
-//! ([`send`], [`scan`], [`source`]) reads blocks, announces their hashes and hands their bytes to the
-//! connection; the receiver ([`receive`], [`assemble`], [`store`], [`sink`]) puts bytes where they belong, verifies
-//! each block when it is whole, and gives a file its final name only when everything is verified and on disk.
+//! The files of a transfer lie end to end in one 64-bit *content space*, cut into blocks of 1 MiB. The rooms, each
+//! using only those below it:
+//!
+//! - [`session`]: the two conversations, sans-IO: offers, hashes, what is needed and what is verified.
+//! - [`source`]: the sender's disk: what is sent and its bytes.
+//! - [`sink`]: the receiver's disk: blocks are verified when they are whole, kept for a resume, and a file gets its
+//!   final name only when everything is verified and on disk.
+//! - [`manifest`]: the list of what is sent, and the offer made from it.
+//! - [`fs`]: the receiver's only door to the file system, and the user's own key.
+//! - [`names`], [`hash`], [`ranges`], [`error`]: what all of them need.
 //!
 //! Everything that comes from the peer is hostile until checked here: names by [`names`], lists by
-//! [`manifest`], messages by [`messages`]. The conversations are sans-IO; the disk is reached through
-//! [`layer`] alone, except by the sender's [`source`].
+//! [`manifest`], messages by [`session`].
 
-pub(crate) mod assemble;
-mod base;
-pub(crate) mod blocks;
 pub(crate) mod breach;
-pub(crate) mod disk;
 pub(crate) mod error;
-pub(crate) mod journal;
-pub(crate) mod layer;
-mod likeness;
+pub(crate) mod fs;
+pub(crate) mod hash;
 pub(crate) mod manifest;
-pub(crate) mod memory;
-pub(crate) mod messages;
 pub(crate) mod names;
-mod need;
-pub(crate) mod offer;
-pub(crate) mod ordered;
-mod origin;
-pub(crate) mod owner;
-pub(crate) mod pipe;
-pub(crate) mod place;
-pub(crate) mod receive;
-pub(crate) mod runs;
-pub(crate) mod scan;
-pub(crate) mod send;
+pub(crate) mod ranges;
+pub(crate) mod session;
 pub(crate) mod sink;
 pub(crate) mod source;
-pub(crate) mod staging;
-pub(crate) mod store;
-mod tree;
-mod twins;
-pub(crate) mod unseen;
 
 /// Bytes in a block, the unit of hashing, verification and resume. A power of two of BLAKE3's 1 KiB chunks, so
 /// block hashes are subtrees of the content's true BLAKE3 tree.
@@ -88,7 +72,7 @@ pub(crate) fn block_count(total: u64) -> u32 {
 }
 
 /// How many bytes lie in `blocks` of a content of `total` bytes.
-pub(crate) fn bytes_of(blocks: impl IntoIterator<Item = runs::Run>, total: Option<u64>) -> u64 {
+pub(crate) fn bytes_of(blocks: impl IntoIterator<Item = ranges::Run>, total: Option<u64>) -> u64 {
     let end = total.unwrap_or(u64::MAX);
     let start_of = |block| BlockIndex::new(block).start().min(end);
     blocks
@@ -96,6 +80,3 @@ pub(crate) fn bytes_of(blocks: impl IntoIterator<Item = runs::Run>, total: Optio
         .map(|run| start_of(run.end) - start_of(run.start))
         .sum()
 }
-
-#[cfg(test)]
-mod session_tests;

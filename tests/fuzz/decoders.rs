@@ -253,7 +253,7 @@ pub fn messages(data: &[u8]) {
     }
 }
 
-/// What lies beside a partial file. With proofs that fit, `transfer::journal` tries it itself.
+/// What lies beside a partial file. With proofs that fit, `transfer::sink::journal` tries it itself.
 pub fn journal(data: &[u8]) {
     let dir = Stat {
         inode: 1,

@@ -2,17 +2,18 @@
 
 use super::Target;
 use crate::net::Waker;
-use crate::transfer::disk::DiskLayer;
 use crate::transfer::error::{LocalError, TransferError};
-use crate::transfer::layer::Layer;
+use crate::transfer::fs::disk::DiskLayer;
+use crate::transfer::fs::layer::Layer;
+use crate::transfer::fs::owner::OwnerKey;
 use crate::transfer::manifest::Manifest;
-use crate::transfer::offer::Offer;
-use crate::transfer::ordered::OrderedSink;
-use crate::transfer::owner::OwnerKey;
-use crate::transfer::runs::Run;
+use crate::transfer::manifest::offer::Offer;
+use crate::transfer::ranges::Run;
 use crate::transfer::sink::Sink;
-use crate::transfer::staging::{self, Prospect};
-use crate::transfer::store::{Store, StoreEvent, StoreJob};
+use crate::transfer::sink::ordered::OrderedSink;
+use crate::transfer::sink::staging;
+use crate::transfer::sink::staging::Prospect;
+use crate::transfer::sink::store::{Store, StoreEvent, StoreJob};
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -19,7 +19,7 @@ use crate::rendezvous::meeting::relay::{RelayEvent, RelayUse};
 use crate::rendezvous::punch::{PathKind, PunchEvent};
 use crate::rendezvous::schedule::ScheduleEvent;
 use crate::system::{Awake, stopped};
-use crate::transfer::offer::Offer;
+use crate::transfer::manifest::offer::Offer;
 use std::time::Duration;
 
 /// How soon a peer on the own network has answered.

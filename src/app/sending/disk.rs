@@ -4,7 +4,7 @@ use super::READ_AHEAD;
 use crate::net::Waker;
 use crate::transfer::BlockIndex;
 use crate::transfer::error::TransferError;
-use crate::transfer::send::Purpose;
+use crate::transfer::session::send::Purpose;
 use crate::transfer::source::{BlockRead, Source};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 

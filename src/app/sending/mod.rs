@@ -14,7 +14,7 @@ use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
 use crate::transfer::error::TransferError;
 use crate::transfer::manifest::Manifest;
-use crate::transfer::send::{Purpose, SendEvent, SendSession, Work};
+use crate::transfer::session::send::{Purpose, SendEvent, SendSession, Work};
 use crate::transfer::source::Source;
 use crate::transfer::{BLOCK_LEN, BlockIndex};
 use std::path::PathBuf;

@@ -3,10 +3,10 @@
 use super::*;
 use crate::app::event::Consent;
 use crate::app::offered::{DefaultAnswer, Listing, Offered};
+use crate::transfer::manifest::offer::Offer;
 use crate::transfer::manifest::{Entry, Kind as What, ManifestBuilder, Trust};
-use crate::transfer::offer::Offer;
-use crate::transfer::place::Conflicts;
-use crate::transfer::staging::Prospect;
+use crate::transfer::sink::place::Conflicts;
+use crate::transfer::sink::staging::Prospect;
 
 /// An offer of these names and targets: a directory ends in `/`, a link has a target, a file is executable and 1.5 kB.
 pub(super) fn offered(entries: &[(&str, &str)]) -> Offered {
@@ -33,7 +33,7 @@ pub(super) fn offered(entries: &[(&str, &str)]) -> Offered {
         offer: Offer::of(&list).unwrap(),
         list: Listing(list.into()),
         prospect: Prospect {
-            room: crate::transfer::layer::Room {
+            room: crate::transfer::fs::layer::Room {
                 bytes: Some(9_000_000),
                 nodes: None,
                 block: 4096,

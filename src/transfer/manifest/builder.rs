@@ -1,12 +1,12 @@
 //! Building a list, and the checks that an untrusted one must pass.
 
-use super::{
+use crate::protocol::fields::Reader;
+use crate::transfer::MAX_CONTENT;
+use crate::transfer::error::{ListBound, Malformed};
+use crate::transfer::manifest::{
     Change, Entry, EntryIndex, Kind, MAX_CHANGED, MAX_DEPTH, MAX_ENTRIES, MAX_MESSAGE, MAX_NAMES, MAX_TARGET,
     MODE_MASK, Manifest, NO_PARENT, Slot, door,
 };
-use crate::protocol::fields::Reader;
-use crate::transfer::MAX_CONTENT;
-use crate::transfer::error::Malformed;
 use crate::transfer::names::{Escaped, SafeName};
 
 /// Builds a manifest entry by entry, checking each. Memory grows only with what was really added.
@@ -16,29 +16,6 @@ pub struct ManifestBuilder {
     trust: Trust,
     hasher: blake3::Hasher,
     wire_len: u64,
-}
-
-/// A bound of every list.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ListBound {
-    /// [`MAX_ENTRIES`].
-    #[error("a list has at most {MAX_ENTRIES} files and directories")]
-    Entries,
-    /// [`MAX_DEPTH`].
-    #[error("directories nest at most {MAX_DEPTH} deep")]
-    Depth,
-    /// What its length can say.
-    #[error("a name has at most {} bytes", u16::MAX)]
-    Name,
-    /// [`MAX_TARGET`].
-    #[error("the target of a link has at most {MAX_TARGET} bytes")]
-    Target,
-    /// [`MAX_NAMES`].
-    #[error("all names together have at most {} MiB", MAX_NAMES >> 20)]
-    Names,
-    /// [`MAX_CONTENT`].
-    #[error("all files together have at most {} PiB", MAX_CONTENT >> 50)]
-    Content,
 }
 
 /// Where the names of a manifest come from.
@@ -185,7 +162,7 @@ impl ManifestBuilder {
     }
 
     /// What was added so far.
-    pub(in crate::transfer) fn listed(&self) -> &Manifest {
+    pub(crate) fn listed(&self) -> &Manifest {
         &self.manifest
     }
 

@@ -4,7 +4,7 @@
 //! out unless its user says otherwise. Where a link leads is resolved in the list alone, component by component; the
 //! disk is not asked, as it may change.
 
-use super::{EntryIndex, Kind, MAX_CHANGED, Manifest, NO_PARENT};
+use crate::transfer::manifest::{EntryIndex, Kind, MAX_CHANGED, Manifest, NO_PARENT};
 use std::path::PathBuf;
 
 /// What becomes of links that lead out of what is sent.
@@ -157,8 +157,8 @@ fn key(manifest: &Manifest, i: u32) -> (u32, &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Entry, ManifestBuilder, Trust};
     use super::*;
+    use crate::transfer::manifest::{Entry, ManifestBuilder, Trust};
 
     /// A tree with one link at `tree/sub/link`, a directory beside, a file and a second link, to `target`.
     fn with_link(target: &[u8]) -> Manifest {

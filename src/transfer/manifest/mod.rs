@@ -7,16 +7,17 @@
 pub(crate) mod builder;
 mod door;
 mod links;
+pub(crate) mod offer;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-pub(crate) use self::builder::{ListBound, ManifestBuilder, Trust};
+pub(crate) use self::builder::{ManifestBuilder, Trust};
 pub(crate) use self::links::{LeftOut, OutsideLinks};
-use super::BlockIndex;
-use super::error::Malformed;
-use super::names;
 use crate::protocol::fields::put_string;
+use crate::transfer::BlockIndex;
+use crate::transfer::error::Malformed;
+use crate::transfer::names;
 
 /// Most entries a manifest may have.
 pub(crate) const MAX_ENTRIES: u32 = 2_000_000;
@@ -61,7 +62,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub(super) fn from_wire(byte: u8) -> Result<Kind, Malformed> {
+    pub(crate) fn from_wire(byte: u8) -> Result<Kind, Malformed> {
         Ok(match byte {
             0 => Kind::File,
             1 => Kind::Dir,
@@ -72,7 +73,7 @@ impl Kind {
         })
     }
 
-    pub(super) const fn to_wire(self) -> u8 {
+    pub(crate) const fn to_wire(self) -> u8 {
         match self {
             Kind::File => 0,
             Kind::Dir => 1,

@@ -189,7 +189,10 @@ fn endless_nesting_is_refused() {
     let mut b = ManifestBuilder::new(Trust::Peer);
     let outcome =
         (0..=u32::from(MAX_DEPTH) + 1).try_for_each(|i| b.add(dir(b"d", i.checked_sub(1))).map(drop));
-    assert_eq!(outcome, Err(Malformed::Bound(ListBound::Depth)));
+    assert_eq!(
+        outcome,
+        Err(Malformed::Bound(crate::transfer::error::ListBound::Depth))
+    );
 }
 
 #[test]

@@ -1,8 +1,8 @@
 use std::fs;
 use std::io::Cursor;
 
-use super::super::scan::{ScanOptions, scan, stream_manifest};
 use super::*;
+use crate::transfer::source::scan::{ScanOptions, scan, stream_manifest};
 
 fn write(path: &std::path::Path, bytes: &[u8]) {
     fs::OpenOptions::new()

@@ -228,7 +228,7 @@ fn endless_nesting_ends_it() {
         evil.says(message::OFFER, offer.body());
         evil.lists(&list);
     })
-    .ends(6, "nest at most 512 deep");
+    .ends(6, "directories nest too deep");
 }
 
 #[test]

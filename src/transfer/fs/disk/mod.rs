@@ -1,0 +1,459 @@
+//! The real disk, confined to the output directory by its descriptor (cap-std).
+
+mod missing;
+mod stat;
+mod walk;
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cap_fs_ext::DirExt;
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+
+use crate::system::{self, mark_received, patiently};
+use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, Room, Stat};
+use crate::transfer::fs::owner::OwnerKey;
+use crate::transfer::names;
+
+/// The type of a file system in memory, statfs(2).
+#[cfg(target_os = "linux")]
+const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
+
+/// Nanoseconds in a second.
+#[cfg(unix)]
+const NANOS: i64 = 1_000_000_000;
+
+/// The output directory, and nothing outside it.
+#[derive(Debug)]
+pub struct DiskLayer {
+    dir: Arc<Dir>,
+    root: PathBuf,
+    key: OwnerKey,
+    /// Directories that are reached through what was opened once, and by no path any more.
+    held: RefCell<Vec<(PathBuf, Arc<Dir>)>>,
+    /// The directory the last file was in: small files of one directory come one after another. Forgotten
+    /// whenever a directory could move.
+    last_parent: RefCell<Option<(PathBuf, Arc<Dir>)>>,
+}
+
+impl DiskLayer {
+    /// Confines itself to `root`, which must exist. `key` is the user's.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn new(root: &Path, key: OwnerKey) -> io::Result<DiskLayer> {
+        let dir = Dir::open_ambient_dir(root, ambient_authority())?;
+        Ok(DiskLayer::of(dir, root, key))
+    }
+
+    fn of(dir: Dir, root: &Path, key: OwnerKey) -> DiskLayer {
+        DiskLayer {
+            dir: Arc::new(dir),
+            root: root.to_owned(),
+            key,
+            held: RefCell::new(Vec::new()),
+            last_parent: RefCell::new(None),
+        }
+    }
+
+    /// Sees whether files can be made here, as far as the system says without making one.
+    pub(crate) fn check_writable(&self) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            use rustix::fs::{Access, AtFlags, accessat};
+            accessat(
+                &*self.dir,
+                c".",
+                Access::WRITE_OK | Access::EXEC_OK,
+                AtFlags::empty(),
+            )?;
+        }
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    fn open_as(&self, path: &Path, access: Access) -> io::Result<File> {
+        use rustix::fs::{Mode, OFlags};
+        let (dir, name) = self.parent(path)?;
+        let how = match access {
+            Access::Create => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+            Access::Write => OFlags::RDWR,
+            Access::Read => OFlags::RDONLY,
+        };
+        // One component, and no link: it cannot lead out of its directory. Without blocking, should it be a pipe.
+        let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::openat(&*dir, name, flags, Mode::RUSR | Mode::WUSR)?);
+        if access == Access::Create || file.metadata()?.is_file() {
+            return Ok(file);
+        }
+        Err(io::ErrorKind::InvalidInput.into())
+    }
+
+    #[cfg(not(unix))]
+    fn open_as(&self, path: &Path, access: Access) -> io::Result<File> {
+        let (dir, name) = self.parent(path)?;
+        // A link is a way elsewhere; cap-std keeps it inside the output directory even if one appears just now.
+        if dir.symlink_metadata(name).is_ok_and(|found| !found.is_file()) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut options = cap_std::fs::OpenOptions::new();
+        options
+            .read(true)
+            .write(access != Access::Read)
+            .create_new(access == Access::Create);
+        let file = dir.open_with(name, &options)?.into_std();
+        if file.metadata()?.is_file() {
+            Ok(file)
+        } else {
+            Err(io::ErrorKind::InvalidInput.into())
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Access {
+    Create,
+    Write,
+    Read,
+}
+
+impl Layer for DiskLayer {
+    type File = File;
+
+    fn key(&self) -> &OwnerKey {
+        &self.key
+    }
+
+    fn hold(&self, path: &Path) -> io::Result<Stat> {
+        self.release(path);
+        let (parent, name) = self.parent(path)?;
+        let dir = parent.open_dir_nofollow(name)?;
+        let stat = stat::of_dir(&dir)?;
+        self.held.borrow_mut().push((path.to_owned(), Arc::new(dir)));
+        Ok(stat)
+    }
+
+    fn release(&self, path: &Path) {
+        self.forget_parent();
+        self.held.borrow_mut().retain(|(held, _)| held != path);
+    }
+
+    fn stat(&self, file: &File) -> io::Result<Stat> {
+        stat::of_file(file)
+    }
+
+    fn create_new(&self, path: &Path) -> io::Result<File> {
+        self.open_as(path, Access::Create)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        self.open_as(path, Access::Write)
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<File> {
+        self.open_as(path, Access::Read)
+    }
+
+    fn open_dir(&self, path: &Path) -> io::Result<File> {
+        readable(&*self.dir_at(path)?)
+    }
+
+    fn write_at(&self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        system::write_all_at(file, offset, bytes)
+    }
+
+    fn read_at(&self, file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        read_exact_at(file, out, offset)
+    }
+
+    fn len(&self, file: &File) -> io::Result<u64> {
+        Ok(file.metadata()?.len())
+    }
+
+    fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
+        file.set_len(len)
+    }
+
+    fn allocate(&self, file: &File, len: u64) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::{fs, io::Errno};
+            // On a tmpfs it would zero every page now, while the peer waits, and the bytes come right after.
+            if fs::fstatfs(file)?.f_type == TMPFS_MAGIC {
+                return Ok(());
+            }
+            match fs::fallocate(file, fs::FallocateFlags::empty(), 0, len) {
+                // Without it, running out of space shows later; nothing else is lost.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
+                other => other?,
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (file, len);
+        Ok(())
+    }
+
+    fn set_meta(&self, file: &File, mode: u16, mtime: Option<i64>) -> io::Result<()> {
+        if cfg!(any(windows, target_vendor = "apple")) && file.metadata()?.is_file() {
+            mark_received(file);
+        }
+        #[cfg(unix)]
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(u32::from(mode)))?;
+        if let Some(mtime) = mtime {
+            system::set_modified(file, mtime)?;
+        }
+        #[cfg(not(unix))]
+        if mode & 0o200 == 0 && file.metadata()?.is_file() {
+            let mut permissions = file.metadata()?.permissions();
+            permissions.set_readonly(true);
+            file.set_permissions(permissions)?;
+        }
+        Ok(())
+    }
+
+    fn set_time(&self, path: &Path, mtime: i64) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_OMIT};
+            let (dir, name) = self.parent(path)?;
+            let times = Timestamps {
+                last_access: Timespec {
+                    tv_sec: 0,
+                    tv_nsec: UTIME_OMIT,
+                },
+                last_modification: Timespec {
+                    tv_sec: mtime.div_euclid(NANOS),
+                    // 32 bits on some systems, and always less than a second.
+                    tv_nsec: mtime.rem_euclid(NANOS) as _,
+                },
+            };
+            Ok(rustix::fs::utimensat(
+                &*dir,
+                name,
+                &times,
+                AtFlags::SYMLINK_NOFOLLOW,
+            )?)
+        }
+        #[cfg(not(unix))]
+        match self.info(path)?.map(|found| found.kind) {
+            Some(NodeKind::Dir) => system::set_modified(&self.open_dir(path)?, mtime),
+            Some(NodeKind::File) => system::set_modified(&self.open(path)?, mtime),
+            Some(NodeKind::Other) | None => Ok(()),
+        }
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        // Windows has no way to sync a directory, and does not need one on NTFS.
+        if cfg!(windows) && file.metadata()?.is_dir() {
+            return Ok(());
+        }
+        file.sync_all()
+    }
+
+    fn sync_all(&self) -> io::Result<bool> {
+        #[cfg(target_os = "linux")]
+        return Ok(rustix::fs::syncfs(readable(&self.dir)?).map(|()| true)?);
+        #[cfg(not(target_os = "linux"))]
+        return Ok(false);
+    }
+
+    fn try_lock(&self, file: &File) -> io::Result<bool> {
+        #[cfg(unix)]
+        match rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
+            // Some network file systems have no locks; two receivers in one directory are rare enough.
+            Err(_) => {}
+        }
+        #[cfg(windows)]
+        return Ok(system::try_lock(file).unwrap_or(true));
+        #[cfg(not(windows))]
+        Ok(true)
+    }
+
+    fn rename_noreplace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.rename_to_free(from, to)?;
+        for (held, _) in self.held.borrow_mut().iter_mut().filter(|(held, _)| held == from) {
+            to.clone_into(held);
+        }
+        Ok(())
+    }
+
+    fn rename_replace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let ((from_dir, from_name), (to_dir, to_name)) = (self.parent(from)?, self.parent(to)?);
+        self.forget_parent();
+        // Windows does not replace what is read-only.
+        #[cfg(windows)]
+        if to_dir
+            .symlink_metadata(to_name)
+            .is_ok_and(|found| found.permissions().readonly())
+        {
+            self.unlock(to)?;
+        }
+        patiently(|| from_dir.rename(from_name, &to_dir, to_name))
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let (dir, name) = self.parent(path)?;
+        patiently(|| dir.remove_file(name))
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let (dir, name) = self.parent(path)?;
+        self.release(path);
+        patiently(|| dir.remove_dir(name))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let (dir, name) = self.parent(path)?;
+        #[cfg(unix)]
+        {
+            let mut builder = cap_std::fs::DirBuilder::new();
+            cap_std::fs::DirBuilderExt::mode(&mut builder, 0o700);
+            dir.create_dir_with(name, &builder)
+        }
+        #[cfg(not(unix))]
+        dir.create_dir(name)
+    }
+
+    fn symlink(&self, target: &[u8], path: &Path) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            let (dir, name) = self.parent(path)?;
+            dir.symlink_contents(names::os_from_bytes(target), name)
+        }
+        #[cfg(not(unix))]
+        return {
+            let _ = (names::os_from_bytes(target), path);
+            Err(io::ErrorKind::Unsupported.into())
+        };
+    }
+
+    fn read_link(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let (dir, name) = self.parent(path)?;
+        dir.read_link_contents(name)
+            .map(|target| names::bytes_from_os(target.as_os_str()))
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        self.dir_at(path)?
+            .entries()?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect()
+    }
+
+    fn info(&self, path: &Path) -> io::Result<Option<NodeInfo>> {
+        let found = self
+            .parent(path)
+            .and_then(|(dir, name)| dir.symlink_metadata(name));
+        match found {
+            Ok(found) => {
+                let kind = match found.file_type() {
+                    t if t.is_file() => NodeKind::File,
+                    t if t.is_dir() => NodeKind::Dir,
+                    _ => NodeKind::Other,
+                };
+                Ok(Some(NodeInfo {
+                    kind,
+                    len: found.len(),
+                    #[cfg(unix)]
+                    mode: (cap_std::fs::MetadataExt::mode(&found) & 0o777) as u16,
+                    #[cfg(not(unix))]
+                    mode: if found.permissions().readonly() {
+                        0o500
+                    } else {
+                        0o700
+                    },
+                    mtime: found.modified().map_or(0, |time| unix_nanos(time.into_std())),
+                }))
+            }
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn unlock(&self, path: &Path) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            let (dir, name) = self.parent(path)?;
+            let mode = if dir.symlink_metadata(name)?.is_dir() {
+                0o700
+            } else {
+                0o600
+            };
+            let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            dir.set_permissions(name, cap_std::fs::Permissions::from_std(permissions))?;
+        }
+        #[cfg(not(unix))]
+        {
+            let mut permissions = self.dir.symlink_metadata(path)?.permissions();
+            if permissions.readonly() {
+                permissions.set_readonly(false);
+                self.dir.set_permissions(path, permissions)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn room(&self) -> Room {
+        #[cfg(unix)]
+        return stat::room(&self.dir);
+        #[cfg(windows)]
+        return Room {
+            bytes: system::free_space(&self.root),
+            ..Room::default()
+        };
+        #[cfg(not(any(unix, windows)))]
+        return Room::default();
+    }
+
+    fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+/// A descriptor that can be synced: cap-std's own may be mere handles to a path (O_PATH).
+fn readable(dir: &Dir) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use rustix::fs::{Mode, OFlags};
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(dir, c".", flags, Mode::empty())?))
+    }
+    #[cfg(not(unix))]
+    Ok(dir.try_clone()?.into_std_file())
+}
+
+/// Nanoseconds since 1970, as times travel.
+pub(crate) fn unix_nanos(time: std::time::SystemTime) -> i64 {
+    let nanos = |d: std::time::Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
+    match time.duration_since(std::time::UNIX_EPOCH) {
+        Ok(after) => nanos(after),
+        Err(before) => -nanos(before.duration()),
+    }
+}
+
+/// Fills `out` from `offset` on.
+#[cfg(unix)]
+pub(crate) fn read_exact_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
+}
+
+/// Fills `out` from `offset` on.
+#[cfg(windows)]
+pub(crate) fn read_exact_at(file: &File, mut out: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !out.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, out, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => (out, offset) = (&mut out[n..], offset + n as u64),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}

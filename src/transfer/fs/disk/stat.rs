@@ -1,0 +1,86 @@
+//! By what a directory is known again, so that no copy of it passes for it.
+
+use std::fs::File;
+use std::io;
+
+use cap_std::fs::Dir;
+
+#[cfg(unix)]
+use crate::transfer::fs::layer::Room;
+use crate::transfer::fs::layer::Stat;
+
+/// Types of file systems whose inode numbers are made up anew with every mount, statfs(2): FAT and exFAT.
+#[cfg(target_os = "linux")]
+const UNNUMBERED: [rustix::fs::FsWord; 2] = [0x4d44, 0x2011_bab0];
+
+/// Largest block that is one: exFAT's largest usual cluster. What network file systems call so is the size of their
+/// requests.
+#[cfg(unix)]
+const LARGEST_BLOCK: u64 = 128 * 1024;
+
+/// What is free around `dir`.
+#[cfg(unix)]
+pub(crate) fn room(dir: &Dir) -> Room {
+    let Ok(found) = rustix::fs::fstatvfs(dir) else {
+        return Room::default();
+    };
+    Room {
+        bytes: Some(found.f_bavail.saturating_mul(found.f_frsize)),
+        // Where nodes are made as needed (btrfs) there are none to count.
+        nodes: (found.f_files > 0).then_some(found.f_favail),
+        block: if (1..=LARGEST_BLOCK).contains(&found.f_frsize) {
+            found.f_frsize
+        } else {
+            Room::USUAL_BLOCK
+        },
+    }
+}
+
+/// Of an open directory.
+///
+/// The device's number is left out: it changes when a machine starts again (btrfs, device mapper, sticks), which is
+/// when a resume is wanted most. The time of birth takes its place: no program can set it on Linux, and it is kept on
+/// file systems that do not keep inode numbers.
+#[cfg(unix)]
+pub(crate) fn of_dir(dir: &Dir) -> io::Result<Stat> {
+    of_file(&crate::transfer::fs::disk::readable(dir)?)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn of_dir(dir: &Dir) -> io::Result<Stat> {
+    let inode = cap_fs_ext::MetadataExt::ino(&dir.dir_metadata()?);
+    let stat = of_file(&dir.try_clone()?.into_std_file())?;
+    Ok(Stat { inode, ..stat })
+}
+
+/// Of an open file or directory.
+pub(crate) fn of_file(file: &File) -> io::Result<Stat> {
+    let found = file.metadata()?;
+    // Elsewhere a file's birth moves when an earlier time is set, and inode numbers are not used again.
+    let born = if cfg!(any(target_os = "linux", windows)) {
+        found.created().map_or(0, super::unix_nanos)
+    } else {
+        0
+    };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        #[cfg(target_os = "linux")]
+        let numbered = born == 0 || !UNNUMBERED.contains(&rustix::fs::fstatfs(file)?.f_type);
+        #[cfg(not(target_os = "linux"))]
+        let numbered = true;
+        Ok(Stat {
+            inode: if numbered { found.ino() } else { 0 },
+            born,
+            owner: found.uid(),
+            mode: (found.mode() & 0o777) as u16,
+        })
+    }
+    #[cfg(not(unix))]
+    Ok(Stat {
+        inode: 0,
+        born,
+        owner: 0,
+        mode: 0o600,
+    })
+}

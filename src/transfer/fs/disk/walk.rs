@@ -1,0 +1,106 @@
+//! How a path below the output directory becomes an open directory and a name in it.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use cap_fs_ext::DirExt;
+use cap_std::fs::Dir;
+
+use crate::system::patiently;
+use crate::transfer::fs::disk::DiskLayer;
+
+impl DiskLayer {
+    /// The directory of `path`, to name its last component in.
+    pub(crate) fn parent<'p>(&self, path: &'p Path) -> io::Result<(Arc<Dir>, &'p Path)> {
+        let name = Path::new(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let mut last = self.last_parent.borrow_mut();
+        if let Some((known, dir)) = &*last
+            && known.as_os_str() == parent.as_os_str()
+        {
+            return Ok((Arc::clone(dir), name));
+        }
+        let dir = self.dir_at(parent)?;
+        *last = Some((parent.to_owned(), Arc::clone(&dir)));
+        Ok((dir, name))
+    }
+
+    /// The directory at `path`, which no link leads to: one that is there now may be another user's.
+    pub(crate) fn dir_at(&self, path: &Path) -> io::Result<Arc<Dir>> {
+        let held = self.held.borrow();
+        let below = held
+            .iter()
+            .find_map(|(held, dir)| path.strip_prefix(held).ok().map(|rest| (dir, rest)));
+        let (dir, rest) = below.unwrap_or((&self.dir, path));
+        let mut dir = Arc::clone(dir);
+        for name in rest.iter() {
+            dir = Arc::new(dir.open_dir_nofollow(name)?);
+        }
+        Ok(dir)
+    }
+
+    pub(crate) fn forget_parent(&self) {
+        *self.last_parent.borrow_mut() = None;
+    }
+
+    /// Renames unless there is something at `to`.
+    pub(crate) fn rename_to_free(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let ((from_dir, from_name), (to_dir, to_name)) = (self.parent(from)?, self.parent(to)?);
+        self.forget_parent();
+        #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+        {
+            use rustix::fs::{RenameFlags, renameat_with};
+            use rustix::io::Errno;
+            match renameat_with(&*from_dir, from_name, &*to_dir, to_name, RenameFlags::NOREPLACE) {
+                // Not every file system can; the next best thing follows.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+                other => return Ok(other?),
+            }
+        }
+        // A hard link fails where something exists, but only files have them.
+        if from_dir.symlink_metadata(from_name)?.is_file() {
+            match from_dir.hard_link(from_name, &to_dir, to_name) {
+                Ok(()) => return patiently(|| from_dir.remove_file(from_name)),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(e),
+                Err(_) => {}
+            }
+        }
+        match to_dir.symlink_metadata(to_name) {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                patiently(|| from_dir.rename(from_name, &to_dir, to_name))
+            }
+            Err(e) => Err(e),
+        }
+    }
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests plant files")]
+mod tests {
+    use super::*;
+    use crate::transfer::layer::Layer;
+    use crate::transfer::owner::OwnerKey;
+
+    #[test]
+    fn no_link_leads_to_another_directory_of_the_output_directory() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        std::fs::create_dir_all(at("own/below")).unwrap();
+        std::fs::write(at("own/below/key"), "secret").unwrap();
+        std::fs::write(at("new"), "planted").unwrap();
+        // "tree" was a directory a moment ago.
+        std::os::unix::fs::symlink("own", at("tree")).unwrap();
+        let layer = DiskLayer::new(place.path(), OwnerKey::passing()).unwrap();
+        let key = Path::new("tree/below/key");
+        layer.open(key).unwrap_err();
+        layer.create_new(Path::new("tree/more")).unwrap_err();
+        layer.rename_replace(Path::new("new"), key).unwrap_err();
+        layer.remove_file(key).unwrap_err();
+        layer.list(Path::new("tree/below")).unwrap_err();
+        layer.open_dir(Path::new("tree")).unwrap_err();
+        assert_eq!(std::fs::read(at("own/below/key")).unwrap(), b"secret");
+    }
+}

@@ -1,0 +1,257 @@
+//! What lies on the disk, and what of it is durable.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::io;
+use std::path::{Component, Path};
+
+use crate::transfer::fs::layer::{Room, Stat};
+use crate::transfer::fs::memory::Handle;
+
+/// The node of the disk's root directory.
+pub(crate) const ROOT: u64 = 0;
+
+#[derive(Debug)]
+pub(crate) enum Node {
+    File {
+        bytes: Vec<u8>,
+        durable: Vec<u8>,
+        mode: u16,
+        mtime: i64,
+    },
+    Dir {
+        entries: BTreeMap<OsString, u64>,
+        durable: BTreeMap<OsString, u64>,
+        mode: u16,
+        mtime: i64,
+    },
+    Link {
+        target: Vec<u8>,
+        mtime: i64,
+    },
+}
+
+impl Node {
+    pub(crate) fn new_file() -> Node {
+        Node::File {
+            bytes: Vec::new(),
+            durable: Vec::new(),
+            mode: 0o600,
+            mtime: 0,
+        }
+    }
+
+    pub(crate) fn new_dir() -> Node {
+        Node::Dir {
+            entries: BTreeMap::new(),
+            durable: BTreeMap::new(),
+            mode: 0o700,
+            mtime: 0,
+        }
+    }
+}
+
+/// A rename not yet durable: from directory and name, to directory and name, node.
+type Pending = ((u64, OsString), (u64, OsString), u64);
+
+#[derive(Debug)]
+pub(crate) struct Disk {
+    pub(crate) nodes: HashMap<u64, Node>,
+    pub(crate) next: u64,
+    pub(crate) pending: Vec<Pending>,
+    pub(crate) steps: u64,
+    pub(crate) die_at: Option<u64>,
+    pub(crate) dead: bool,
+    pub(crate) fail_at: Option<(u64, io::ErrorKind)>,
+    pub(crate) room: Room,
+    /// Names equal under it are one.
+    pub(crate) key: Option<fn(&str) -> String>,
+    pub(crate) log: Vec<&'static str>,
+    /// The user who runs the program, and nodes that belong to somebody else.
+    pub(crate) user: u32,
+    pub(crate) owners: HashMap<u64, u32>,
+    pub(crate) swapper: Option<u32>,
+}
+
+pub(crate) fn not_found() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+impl Disk {
+    /// An empty, healthy disk.
+    pub(crate) fn new() -> Disk {
+        Disk {
+            nodes: HashMap::from([(ROOT, Node::new_dir())]),
+            next: 1,
+            pending: Vec::new(),
+            steps: 0,
+            die_at: None,
+            dead: false,
+            fail_at: None,
+            room: Room::default(),
+            key: None,
+            log: Vec::new(),
+            user: 1000,
+            owners: HashMap::new(),
+            swapper: None,
+        }
+    }
+
+    /// One call that changes something. True if it must be torn, and the machine die.
+    pub(crate) fn step(&mut self, what: &'static str) -> io::Result<bool> {
+        self.alive()?;
+        self.steps += 1;
+        self.log.push(what);
+        if let Some((at, error)) = self.fail_at
+            && at == self.steps
+        {
+            return Err(error.into());
+        }
+        self.dead = self.die_at == Some(self.steps);
+        Ok(self.dead)
+    }
+
+    pub(crate) fn whole_step(&mut self, what: &'static str) -> io::Result<()> {
+        self.step(what)?;
+        self.alive()
+    }
+
+    pub(crate) fn alive(&self) -> io::Result<()> {
+        if self.dead {
+            Err(io::Error::other("the machine is dead"))
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn add(&mut self, node: Node) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        self.nodes.insert(id, node);
+        id
+    }
+
+    pub(crate) fn entries(&self, dir: u64) -> io::Result<&BTreeMap<OsString, u64>> {
+        match self.nodes.get(&dir) {
+            Some(Node::Dir { entries, .. }) => Ok(entries),
+            _ => Err(io::ErrorKind::NotADirectory.into()),
+        }
+    }
+
+    pub(crate) fn entries_mut(&mut self, dir: u64) -> io::Result<&mut BTreeMap<OsString, u64>> {
+        match self.nodes.get_mut(&dir) {
+            Some(Node::Dir { entries, .. }) => Ok(entries),
+            _ => Err(io::ErrorKind::NotADirectory.into()),
+        }
+    }
+
+    /// The stored name that `name` is on this disk.
+    pub(crate) fn key(&self, dir: u64, name: &OsString) -> io::Result<OsString> {
+        if let Some(key) = self.key {
+            let key = |name: &OsString| name.to_str().map(key);
+            let (entries, wanted) = (self.entries(dir)?, key(name));
+            if let Some(found) = entries.keys().find(|k| wanted.is_some() && key(k) == wanted) {
+                return Ok(found.clone());
+            }
+        }
+        Ok(name.clone())
+    }
+
+    pub(crate) fn find(&self, path: &Path) -> io::Result<u64> {
+        let mut at = ROOT;
+        for component in path.components() {
+            let Component::Normal(name) = component else {
+                return Err(io::ErrorKind::InvalidInput.into());
+            };
+            let key = self.key(at, &name.to_owned())?;
+            at = *self.entries(at)?.get(&key).ok_or_else(not_found)?;
+        }
+        Ok(at)
+    }
+
+    pub(crate) fn place(&self, path: &Path) -> io::Result<(u64, OsString)> {
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let dir = self.find(path.parent().unwrap_or(Path::new("")))?;
+        Ok((dir, self.key(dir, &name.to_owned())?))
+    }
+
+    pub(crate) fn insert(&mut self, path: &Path, node: Node) -> io::Result<u64> {
+        let (dir, name) = self.place(path)?;
+        if self.entries(dir)?.contains_key(&name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let id = self.add(node);
+        self.entries_mut(dir)?.insert(name, id);
+        Ok(id)
+    }
+
+    pub(crate) fn rename(&mut self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {
+        let (from, to) = (self.place(from)?, self.place(to)?);
+        if !replace && self.entries(to.0)?.contains_key(&to.1) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let id = self.entries_mut(from.0)?.remove(&from.1).ok_or_else(not_found)?;
+        self.entries_mut(to.0)?.insert(to.1.clone(), id);
+        self.pending.push((from, to, id));
+        Ok(())
+    }
+
+    pub(crate) fn remove(&mut self, path: &Path) -> io::Result<()> {
+        let (dir, name) = self.place(path)?;
+        self.entries_mut(dir)?
+            .remove(&name)
+            .map(drop)
+            .ok_or_else(not_found)
+    }
+
+    pub(crate) fn sync(&mut self, id: u64) {
+        match self.nodes.get_mut(&id) {
+            Some(Node::File { bytes, durable, .. }) => durable.clone_from(bytes),
+            Some(Node::Dir { entries, durable, .. }) => durable.clone_from(entries),
+            _ => {}
+        }
+        for (from, to, node) in std::mem::take(&mut self.pending) {
+            if from.0 != id && to.0 != id {
+                self.pending.push((from, to, node));
+                continue;
+            }
+            if let Some(Node::Dir { durable, .. }) = self.nodes.get_mut(&from.0)
+                && durable.get(&from.1) == Some(&node)
+            {
+                durable.remove(&from.1);
+            }
+            if let Some(Node::Dir { durable, .. }) = self.nodes.get_mut(&to.0) {
+                durable.insert(to.1, node);
+            }
+        }
+    }
+
+    pub(crate) fn file(&mut self, handle: Handle) -> io::Result<&mut Vec<u8>> {
+        match self.nodes.get_mut(&handle.0) {
+            Some(Node::File { bytes, .. }) => Ok(bytes),
+            _ => Err(io::ErrorKind::IsADirectory.into()),
+        }
+    }
+
+    pub(crate) fn stat(&self, id: u64) -> io::Result<Stat> {
+        let mode = match self.nodes.get(&id) {
+            Some(Node::File { mode, .. } | Node::Dir { mode, .. }) => *mode,
+            _ => return Err(not_found()),
+        };
+        Ok(Stat {
+            inode: id,
+            born: 0,
+            owner: *self.owners.get(&id).unwrap_or(&self.user),
+            mode,
+        })
+    }
+
+    pub(crate) fn open(&self, path: &Path) -> io::Result<Handle> {
+        self.alive()?;
+        let id = self.find(path)?;
+        match self.nodes[&id] {
+            Node::File { .. } => Ok(Handle(id)),
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+}

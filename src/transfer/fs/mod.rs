@@ -1,0 +1,6 @@
+//! The file system as the receiver sees it: one door, what stands behind it, and the key that proves what is ours.
+
+pub(crate) mod disk;
+pub(crate) mod layer;
+pub(crate) mod memory;
+pub(crate) mod owner;

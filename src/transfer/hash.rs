@@ -1,0 +1,208 @@
+//! Block hashes and the root over them.
+//!
+//! A block's hash is its chaining value in the BLAKE3 tree of the whole content, so merging them gives what
+//! `b3sum` prints for the content. A content of one block is its own root and has no parent to merge, so block 0
+//! also carries the root it would be on its own.
+
+use std::collections::BTreeMap;
+
+use blake3::hazmat::{HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
+
+use crate::transfer::{BLOCK_LEN, BlockIndex};
+
+/// The chaining value of one block.
+pub(crate) type Cv = [u8; 32];
+
+/// The BLAKE3 hash of a whole content.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Root(pub [u8; 32]);
+
+impl std::fmt::Display for Root {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl std::fmt::Debug for Root {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+/// What hashing one block gives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlockHash {
+    /// The block's chaining value.
+    pub cv: Cv,
+    /// For block 0: the root, should it be the only block.
+    pub alone: Option<Root>,
+}
+
+/// Hashes block `index`, whose bytes are `data` (1 MiB, or less for the last; never empty).
+pub fn hash_block(index: BlockIndex, data: &[u8]) -> BlockHash {
+    debug_assert!(!data.is_empty() && data.len() <= BLOCK_LEN);
+    let mut hasher = blake3::Hasher::new();
+    if index.get() == 0 {
+        hasher.update(data);
+        let alone = Root(*hasher.finalize().as_bytes());
+        return BlockHash {
+            cv: hasher.finalize_non_root(),
+            alone: Some(alone),
+        };
+    }
+    hasher.set_input_offset(index.start());
+    hasher.update(data);
+    BlockHash {
+        cv: hasher.finalize_non_root(),
+        alone: None,
+    }
+}
+
+/// Merges block hashes, in any order of arrival, into the root. Holds O(log n) values plus those that came
+/// ahead of their turn.
+#[derive(Clone, Default, Debug)]
+pub struct RootBuilder {
+    /// One value for each set bit of `merged`, largest subtree first.
+    stack: Vec<Cv>,
+    merged: u32,
+    early: BTreeMap<u32, Cv>,
+    alone: Option<Root>,
+}
+
+impl RootBuilder {
+    /// No blocks yet.
+    pub fn new() -> Self {
+        RootBuilder::default()
+    }
+
+    /// Adds a block's hash; one that was added before is ignored.
+    pub fn insert(&mut self, index: BlockIndex, hash: &BlockHash) {
+        if index.get() == 0 && hash.alone.is_some() {
+            self.alone = hash.alone;
+        }
+        if index.get() != self.merged {
+            if index.get() > self.merged {
+                self.early.insert(index.get(), hash.cv);
+            }
+            return;
+        }
+        self.push(hash.cv);
+        while let Some(cv) = self.early.remove(&self.merged) {
+            self.push(cv);
+        }
+    }
+
+    fn push(&mut self, cv: Cv) {
+        // Merging is put off until another block follows: the last merge of all is the root's, and differs.
+        while self.stack.len() > self.merged.count_ones() as usize {
+            self.merge_top();
+        }
+        self.stack.push(cv);
+        self.merged += 1;
+    }
+
+    fn merge_top(&mut self) {
+        if let (Some(right), Some(left)) = (self.stack.pop(), self.stack.pop()) {
+            self.stack
+                .push(merge_subtrees_non_root(&left, &right, Mode::Hash));
+        }
+    }
+
+    /// The root of a content of `blocks` blocks; `None` while some are missing.
+    pub fn root(&self, blocks: u32) -> Option<Root> {
+        if self.merged != blocks {
+            return None;
+        }
+        match blocks {
+            0 => Some(Root(*blake3::hash(&[]).as_bytes())),
+            1 => self.alone,
+            _ => {
+                let mut stack = self.stack.clone();
+                let mut right = stack.pop()?;
+                while let Some(left) = stack.pop() {
+                    if stack.is_empty() {
+                        return Some(Root(*merge_subtrees_root(&left, &right, Mode::Hash).as_bytes()));
+                    }
+                    right = merge_subtrees_non_root(&left, &right, Mode::Hash);
+                }
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(len: usize) -> Vec<u8> {
+        (0..len)
+            .map(|i| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0])
+            .collect()
+    }
+
+    fn hashes(data: &[u8]) -> Vec<BlockHash> {
+        data.chunks(BLOCK_LEN)
+            .enumerate()
+            .map(|(i, c)| hash_block(BlockIndex::new(i as u32), c))
+            .collect()
+    }
+
+    #[test]
+    fn root_is_the_blake3_hash_of_the_content() {
+        let data = content(11 * BLOCK_LEN + 5);
+        let sizes = [
+            0,
+            1,
+            1023,
+            1024,
+            1025,
+            BLOCK_LEN - 1,
+            BLOCK_LEN,
+            BLOCK_LEN + 1,
+            2 * BLOCK_LEN,
+        ]
+        .into_iter()
+        .chain((3..11).map(|n| n * BLOCK_LEN))
+        .chain((3..11).map(|n| n * BLOCK_LEN + 77));
+        for size in sizes {
+            let data = &data[..size];
+            let mut root = RootBuilder::new();
+            for (i, hash) in hashes(data).iter().enumerate() {
+                root.insert(BlockIndex::new(i as u32), hash);
+            }
+            let expected = Root(*blake3::hash(data).as_bytes());
+            assert_eq!(
+                root.root(crate::transfer::block_count(size as u64)),
+                Some(expected),
+                "size {size}"
+            );
+        }
+    }
+
+    #[test]
+    fn order_of_arrival_does_not_matter_and_repeats_are_ignored() {
+        let data = content(7 * BLOCK_LEN + 9);
+        let hashes = hashes(&data);
+        let mut root = RootBuilder::new();
+        for i in [5, 0, 7, 3, 0, 1, 2, 6, 3, 4] {
+            root.insert(BlockIndex::new(i), &hashes[i as usize]);
+        }
+        assert_eq!(root.root(8), Some(Root(*blake3::hash(&data).as_bytes())));
+        assert!(root.early.is_empty() && root.stack.len() <= 4);
+    }
+
+    #[test]
+    fn missing_blocks_give_no_root() {
+        let mut root = RootBuilder::new();
+        root.insert(
+            BlockIndex::new(1),
+            &BlockHash {
+                cv: [1; 32],
+                alone: None,
+            },
+        );
+        assert_eq!(root.root(2), None);
+        assert_eq!(root.root(0).map(|r| r.to_string().len()), Some(64));
+    }
+}

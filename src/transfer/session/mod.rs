@@ -1,0 +1,7 @@
+//! The two halves of the conversation about a transfer, sans-IO.
+
+pub(crate) mod messages;
+pub(crate) mod receive;
+pub(crate) mod send;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,305 @@
+//! The receiver's half of the conversation, sans-IO.
+//!
+//! The list comes first and the question after it. Inputs: [`ReceiveSession::handle_bytes`] (the control stream),
+//! the user's [`ReceiveSession::accept`], [`ReceiveSession::on_opened`] and [`ReceiveSession::on_store_event`] from the
+//! disk thread. After any input, drain [`ReceiveSession::poll_output`] into the control stream and
+//! [`ReceiveSession::poll_event`]. Content goes to the assembler and never passes through here.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use crate::transfer::breach::Breach;
+use crate::transfer::error::TransferError;
+use crate::transfer::hash::Root;
+use crate::transfer::manifest::offer::{ListHead, Offer};
+use crate::transfer::manifest::{Manifest, ManifestBuilder, OutsideLinks, Trust};
+use crate::transfer::ranges::{Run, RunSet};
+use crate::transfer::session::messages::{Message, MessageReader, RUNS_PER_MESSAGE};
+use crate::transfer::sink::place::Placed;
+use crate::transfer::sink::store::{StoreEvent, StoreJob};
+use crate::transfer::{BlockIndex, MAX_CONTENT, block_count};
+
+/// What the receiver's driver should know or do.
+#[derive(Debug)]
+pub enum ReceiveEvent {
+    /// All of the list is here. Ask the user; a yes is [`ReceiveSession::accept`], a no closes the connection.
+    Offer(Offer),
+    /// The user has accepted: open the store, then [`ReceiveSession::on_opened`].
+    Open(Arc<Manifest>),
+    /// For the disk thread. [`StoreJob::Total`] is for the assembler's `set_total` as well.
+    Job(StoreJob),
+    /// Everything has its final name; the sender is told.
+    Finished {
+        /// Root over the content.
+        root: Root,
+        /// What lies where.
+        placed: Vec<Placed>,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// Nothing has come.
+    AwaitingOffer,
+    /// The list is coming.
+    Listing,
+    /// All of it is here and the user thinks.
+    Asking,
+    /// Yes: the store is being opened.
+    Opening,
+    Flowing,
+    Finishing,
+    Finished,
+}
+
+/// A list that is coming.
+#[derive(Debug)]
+struct List {
+    head: ListHead,
+    builder: ManifestBuilder,
+}
+
+/// The receiving side of one transfer.
+#[derive(Debug)]
+pub struct ReceiveSession {
+    stage: Stage,
+    reader: MessageReader,
+    queue: VecDeque<Message>,
+    events: VecDeque<ReceiveEvent>,
+    outside_links: OutsideLinks,
+    list: Option<Box<List>>,
+    offered: Option<(Offer, Arc<Manifest>)>,
+    total: Option<u64>,
+    verified: RunSet,
+    need: RunSet,
+    progress_due: bool,
+    done: Option<Root>,
+}
+
+impl Default for ReceiveSession {
+    fn default() -> Self {
+        ReceiveSession::new()
+    }
+}
+
+impl ReceiveSession {
+    /// Waits for an offer.
+    pub fn new() -> Self {
+        ReceiveSession {
+            stage: Stage::AwaitingOffer,
+            reader: MessageReader::new(),
+            queue: VecDeque::new(),
+            events: VecDeque::new(),
+            outside_links: OutsideLinks::default(),
+            list: None,
+            offered: None,
+            total: None,
+            verified: RunSet::new(),
+            need: RunSet::new(),
+            progress_due: false,
+            done: None,
+        }
+    }
+
+    /// What to do with links that lead out of what is sent; left out unless said otherwise.
+    pub(crate) fn set_outside_links(&mut self, links: OutsideLinks) {
+        self.outside_links = links;
+    }
+
+    /// Bytes of the control stream from the peer.
+    ///
+    /// # Errors
+    /// Whatever ends the transfer; the peer is told with the connection's CLOSE.
+    pub fn handle_bytes(&mut self, bytes: &[u8]) -> Result<(), TransferError> {
+        self.reader.feed(bytes);
+        while let Some(message) = self.reader.poll_message()? {
+            self.handle_message(message)?;
+        }
+        Ok(())
+    }
+
+    fn handle_message(&mut self, message: Message) -> Result<(), TransferError> {
+        match (message, self.stage) {
+            (Message::Offer(head), Stage::AwaitingOffer) => {
+                let builder = ManifestBuilder::new(Trust::Peer);
+                self.list = Some(Box::new(List { head, builder }));
+                self.stage = Stage::Listing;
+            }
+            (Message::ManifestChunk(chunk), Stage::Listing) => self.on_chunk(&chunk)?,
+            (Message::Hashes { first, cvs }, Stage::Flowing) => {
+                self.events
+                    .push_back(ReceiveEvent::Job(StoreJob::Announce { first, cvs }));
+            }
+            (Message::StreamEnd { total }, Stage::Flowing)
+                if self.total.is_none() && total <= MAX_CONTENT =>
+            {
+                self.total = Some(total);
+                self.events.push_back(ReceiveEvent::Job(StoreJob::Total(total)));
+            }
+            (Message::Done { root }, Stage::Flowing) if self.done.is_none() && self.total.is_some() => {
+                self.done = Some(root);
+                self.finish_when_ready();
+            }
+            (message, _) => return Err(Breach::OutOfTurn(message.name()).into()),
+        }
+        Ok(())
+    }
+
+    fn on_chunk(&mut self, chunk: &[u8]) -> Result<(), TransferError> {
+        let Some(mut list) = self.list.take() else {
+            return Ok(());
+        };
+        list.builder.add_wire(chunk)?;
+        if list.builder.len() > list.head.entries {
+            return Err(Breach::ListEntries.into());
+        }
+        let missing = list.head.manifest_bytes.checked_sub(list.builder.wire_len());
+        if missing.ok_or(Breach::ListTooLong)? > 0 {
+            self.list = Some(list);
+            return Ok(());
+        }
+        let List { head, builder } = *list;
+        let wire_hash = builder.wire_hash();
+        let manifest = builder.finish()?;
+        head.check(&manifest, &wire_hash)?;
+        let manifest = match self.outside_links {
+            OutsideLinks::LeaveOut => manifest.without_outside_links(),
+            OutsideLinks::Make => manifest,
+        };
+        if manifest.is_empty() {
+            return Err(TransferError::OnlyOutsideLinks);
+        }
+        let offer = Offer::of(&manifest)?;
+        self.total = manifest.total();
+        self.stage = Stage::Asking;
+        self.events.push_back(ReceiveEvent::Offer(offer.clone()));
+        self.offered = Some((offer, Arc::new(manifest)));
+        Ok(())
+    }
+
+    /// The sender shall send no faster than this, bytes a second. To be said before [`ReceiveSession::accept`].
+    pub(crate) fn limit(&mut self, rate: NonZeroU64) {
+        self.queue.push_back(Message::Limit { rate });
+    }
+
+    /// The user wants it. `window`: for content that is taken in order only, how many blocks the sender may run
+    /// ahead ([`crate::transfer::ORDERED_WINDOW`]).
+    pub fn accept(&mut self, window: Option<u32>) {
+        if let (Stage::Asking, Some((_, manifest))) = (self.stage, &self.offered) {
+            self.stage = Stage::Opening;
+            self.queue.push_back(Message::Accept { window });
+            self.events.push_back(ReceiveEvent::Open(Arc::clone(manifest)));
+        }
+    }
+
+    /// The store is open and believes to hold `held` (ascending).
+    pub fn on_opened(&mut self, held: &[Run]) {
+        if self.stage != Stage::Opening {
+            return;
+        }
+        self.stage = Stage::Flowing;
+        let mut messages = held.chunks(RUNS_PER_MESSAGE).peekable();
+        if messages.peek().is_none() {
+            self.queue.push_back(Message::Have {
+                runs: Vec::new(),
+                last: true,
+            });
+        }
+        while let Some(runs) = messages.next() {
+            self.queue.push_back(Message::Have {
+                runs: runs.to_vec(),
+                last: messages.peek().is_none(),
+            });
+        }
+    }
+
+    /// What the disk thread said; the assembler wants to hear it as well
+    /// ([`crate::transfer::sink::assemble::Assembler::on_store_event`]).
+    pub fn on_store_event(&mut self, event: &StoreEvent) {
+        match event {
+            StoreEvent::Verified(block) => {
+                self.need.remove(block.get());
+                self.verified.insert(block.get(), block.get() + 1);
+                self.progress_due = true;
+                self.finish_when_ready();
+            }
+            StoreEvent::Need(block) => drop(self.need.insert(block.get(), block.get() + 1)),
+            StoreEvent::Recycle(_) => {}
+            StoreEvent::Finished { root, placed } => {
+                self.stage = Stage::Finished;
+                self.queue.push_back(Message::Finished { root: *root });
+                self.events.push_back(ReceiveEvent::Finished {
+                    root: *root,
+                    placed: placed.clone(),
+                });
+            }
+        }
+    }
+
+    fn finish_when_ready(&mut self) {
+        let all = self
+            .total
+            .is_some_and(|total| self.verified.len() == block_count(total));
+        if let (true, Stage::Flowing, Some(root)) = (all, self.stage, self.done) {
+            self.stage = Stage::Finishing;
+            self.events
+                .push_back(ReceiveEvent::Job(StoreJob::Finish { root }));
+        }
+    }
+
+    /// The offer, once all of it is here.
+    pub fn offer(&self) -> Option<&Offer> {
+        self.offered.as_ref().map(|(offer, _)| offer)
+    }
+
+    /// The offer with its list, once all of it is here.
+    pub(crate) fn offered(&self) -> Option<(&Offer, &Arc<Manifest>)> {
+        self.offered.as_ref().map(|(offer, list)| (offer, list))
+    }
+
+    /// While the list comes: how many bytes of it are here, and of how many.
+    pub(crate) fn listing(&self) -> Option<(u64, u64)> {
+        let list = self.list.as_ref()?;
+        Some((list.builder.wire_len(), list.head.manifest_bytes))
+    }
+
+    /// Length of the content, once it is known.
+    pub(crate) fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    /// How many blocks are verified, and below which block all are.
+    pub fn verified(&self) -> (u32, BlockIndex) {
+        (self.verified.len(), BlockIndex::new(self.verified.first_gap(0)))
+    }
+
+    /// Appends the next control message to `out`, if there is one.
+    pub fn poll_output(&mut self, out: &mut Vec<u8>) -> bool {
+        if self.queue.is_empty() && self.stage == Stage::Flowing && !self.need.is_empty() {
+            let runs = self.need.take_first(RUNS_PER_MESSAGE);
+            self.queue.push_back(Message::Need { runs });
+        }
+        // Progress before the end, never after it.
+        if self.progress_due && self.stage != Stage::Finished {
+            self.progress_due = false;
+            let low = self.verified.first_gap(0);
+            self.queue.push_back(Message::Verified {
+                low,
+                blocks: self.verified.len(),
+            });
+        }
+        match self.queue.pop_front() {
+            Some(message) => {
+                message.encode(out);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The next thing to know or do, if there is any.
+    pub fn poll_event(&mut self) -> Option<ReceiveEvent> {
+        self.events.pop_front()
+    }
+}

@@ -1,0 +1,426 @@
+//! The sender's half of the conversation, sans-IO.
+//!
+//! Inputs: [`SendSession::handle_bytes`] (the control stream), [`SendSession::on_read`] and
+//! [`SendSession::on_source_checked`]. After any input, drain [`SendSession::poll_output`] into the control
+//! stream, [`SendSession::poll_event`], and give the disk thread what [`SendSession::next_work`] asks for. The
+//! bytes of a block that was read for sending go to the connection; they never pass through here.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use crate::transfer::breach::Breach;
+use crate::transfer::error::{Malformed, TransferError};
+use crate::transfer::hash::{Cv, Root, RootBuilder};
+use crate::transfer::manifest::offer::ListHead;
+use crate::transfer::manifest::{EntryIndex, Manifest};
+use crate::transfer::ranges::{Run, RunSet};
+use crate::transfer::session::messages::{HASHES_PER_MESSAGE, MANIFEST_CHUNK, Message, MessageReader};
+use crate::transfer::source::BlockRead;
+use crate::transfer::{BlockIndex, MAX_CONTENT, ORDERED_WINDOW, block_count, bytes_of};
+
+/// How often, on average, the receiver may ask for a block again: an honest one does once for one it only
+/// believed to hold, and once more for one that did not match.
+const MAX_NEEDS_PER_BLOCK: u64 = 4;
+
+/// Most runs a peer's claim to hold parts of a stream may have.
+const MAX_STREAM_RUNS: usize = 1 << 16;
+
+/// Messages that wait for room on the control stream before no further block is read: at most 32 KiB each.
+const MAX_UNSENT: usize = 64;
+
+/// Why a block is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// To be hashed and sent.
+    Send,
+    /// Only to be hashed: the receiver believes to hold it.
+    HashOnly,
+}
+
+/// Something for the disk thread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Work {
+    /// Read and hash a block; answer with [`SendSession::on_read`].
+    Read {
+        /// Which.
+        block: BlockIndex,
+        /// Whether its bytes go out.
+        purpose: Purpose,
+    },
+    /// Everything was read: see whether the files changed; answer with [`SendSession::on_source_checked`].
+    CheckSource,
+}
+
+/// What the sender's driver should know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SendEvent {
+    /// All of the list is on its way: the other user can be asked.
+    Listed,
+    /// The other user said yes.
+    Accepted {
+        /// Most bytes a second that the receiver wants to come.
+        limit: Option<NonZeroU64>,
+    },
+    /// Content flows; so many bytes of it the receiver holds already.
+    Started {
+        /// Bytes that need not be sent.
+        held: u64,
+    },
+    /// The receiver has verified more.
+    Progress {
+        /// Blocks that are verified in all.
+        blocks: u32,
+    },
+    /// The receiver has everything under its final name.
+    Finished {
+        /// Root over the content, the same on both sides.
+        root: Root,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// The list goes out.
+    Listing,
+    /// All of it is out, and the other user thinks.
+    Listed,
+    /// Yes: what the receiver believes to hold is to come.
+    Accepted,
+    Flowing,
+    Checking,
+    Done,
+    Finished,
+}
+
+/// The sending side of one transfer.
+#[derive(Debug)]
+pub struct SendSession {
+    manifest: Arc<Manifest>,
+    stage: Stage,
+    reader: MessageReader,
+    queue: VecDeque<Message>,
+    next_entry: EntryIndex,
+    list_sent: u64,
+    list_len: u64,
+    hashes: Option<(BlockIndex, Vec<Cv>)>,
+    events: VecDeque<SendEvent>,
+
+    total: Option<u64>,
+    window: Option<u32>,
+    limit: Option<NonZeroU64>,
+    low: u32,
+    /// Blocks the receiver has verified in all.
+    verified: u32,
+    /// Blocks the receiver believes to hold.
+    have: RunSet,
+    /// Blocks it asked for.
+    need: RunSet,
+    /// How many blocks it asked for in all.
+    needed: u64,
+    /// Blocks read and announced.
+    hashed: RunSet,
+    send_cursor: u32,
+    hash_cursor: u32,
+    reading: u32,
+    root: RootBuilder,
+}
+
+impl SendSession {
+    /// Offers what `manifest` lists.
+    pub fn new(manifest: Arc<Manifest>) -> Self {
+        let head = ListHead::of(&manifest);
+        let total = manifest.total();
+        SendSession {
+            // A pipe keeps only a window of its bytes, so the receiver must not fall further behind.
+            window: manifest.is_stream().then_some(ORDERED_WINDOW),
+            manifest,
+            stage: Stage::Listing,
+            reader: MessageReader::new(),
+            list_sent: 0,
+            list_len: head.manifest_bytes,
+            queue: VecDeque::from([Message::Offer(head)]),
+            next_entry: EntryIndex::new(0),
+            hashes: None,
+            events: VecDeque::new(),
+            total,
+            limit: None,
+            low: 0,
+            verified: 0,
+            have: RunSet::new(),
+            need: RunSet::new(),
+            needed: 0,
+            hashed: RunSet::new(),
+            send_cursor: 0,
+            hash_cursor: 0,
+            reading: 0,
+            root: RootBuilder::new(),
+        }
+    }
+
+    /// Length of the content, once it is known.
+    pub fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    /// While the list goes out: how many bytes of it are out, and of how many.
+    pub(crate) fn listing(&self) -> Option<(u64, u64)> {
+        (self.stage == Stage::Listing).then_some((self.list_sent, self.list_len))
+    }
+
+    /// Bytes the receiver holds already, as far as is known: those of blocks it asks for after all are taken off.
+    pub(crate) fn held(&self) -> u64 {
+        bytes_of(self.have.iter(), self.total)
+    }
+
+    /// Bytes of the control stream from the peer.
+    ///
+    /// # Errors
+    /// Whatever ends the transfer; the peer is told with the connection's CLOSE.
+    pub fn handle_bytes(&mut self, bytes: &[u8]) -> Result<(), TransferError> {
+        self.reader.feed(bytes);
+        while let Some(message) = self.reader.poll_message()? {
+            self.handle_message(message)?;
+        }
+        Ok(())
+    }
+
+    fn handle_message(&mut self, message: Message) -> Result<(), TransferError> {
+        match (message, self.stage) {
+            (Message::Limit { rate }, Stage::Listed) => {
+                self.limit = Some(rate);
+            }
+            (Message::Accept { window }, Stage::Listed) => {
+                self.window = match (self.window, window) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                };
+                self.stage = Stage::Accepted;
+                self.events.push_back(SendEvent::Accepted { limit: self.limit });
+            }
+            (Message::Have { runs, last }, Stage::Accepted) => self.on_have(&runs, last)?,
+            (Message::Need { runs }, Stage::Flowing | Stage::Checking | Stage::Done) => {
+                self.on_need(&runs)?
+            }
+            (Message::Verified { low, blocks }, Stage::Flowing | Stage::Checking | Stage::Done) => {
+                self.on_verified(low, blocks)?;
+            }
+            (Message::Finished { root }, Stage::Done) => {
+                if self.own_root() != Some(root) {
+                    return Err(Breach::OtherRoot.into());
+                }
+                self.stage = Stage::Finished;
+                self.events.push_back(SendEvent::Finished { root });
+            }
+            (message, _) => return Err(Breach::OutOfTurn(message.name()).into()),
+        }
+        Ok(())
+    }
+
+    fn on_verified(&mut self, low: u32, blocks: u32) -> Result<(), TransferError> {
+        let backwards = low < self.low || blocks < self.verified || blocks < low;
+        if backwards || low > self.hashed.first_gap(0) || blocks > self.hashed.len() {
+            return Err(Breach::Progress.into());
+        }
+        // What says nothing new costs nothing: the peer may send any number of it.
+        if (low, blocks) != (self.low, self.verified) {
+            (self.low, self.verified) = (low, blocks);
+            self.events.push_back(SendEvent::Progress { blocks });
+        }
+        Ok(())
+    }
+
+    /// Blocks below this one are verified at the other end.
+    pub fn verified_below(&self) -> BlockIndex {
+        BlockIndex::new(self.low)
+    }
+
+    fn on_have(&mut self, runs: &[Run], last: bool) -> Result<(), TransferError> {
+        let blocks = self.total.map_or(u32::MAX, block_count);
+        for run in runs {
+            if run.end > blocks || self.have.first_member(run.start).is_some() {
+                return Err(Breach::HoldsNoSuchBlock.into());
+            }
+            self.have.insert(run.start, run.end);
+        }
+        if self.manifest.is_stream() && self.have.run_count() > MAX_STREAM_RUNS {
+            return Err(Malformed::TooMuch("runs of blocks").into());
+        }
+        if runs.is_empty() && !last {
+            return Err(Breach::HoldsNothing.into());
+        }
+        if last {
+            self.stage = Stage::Flowing;
+            self.events.push_back(SendEvent::Started { held: self.held() });
+        }
+        Ok(())
+    }
+
+    fn on_need(&mut self, runs: &[Run]) -> Result<(), TransferError> {
+        for block in runs.iter().flat_map(|run| run.start..run.end) {
+            if self.total.is_some_and(|total| block >= block_count(total)) || block < self.low {
+                return Err(Breach::NeedsNoSuchBlock.into());
+            }
+            self.needed += 1;
+            if self.needed > MAX_NEEDS_PER_BLOCK * u64::from(self.send_cursor.max(self.hashed.len()).max(1)) {
+                return Err(Breach::NeedsAgain.into());
+            }
+            let held = self.have.remove(block);
+            if block < self.send_cursor || (held && !self.manifest.is_stream()) {
+                self.need.insert(block, block + 1);
+            } else if !held
+                && self.manifest.is_stream()
+                && block > self.send_cursor.saturating_add(ORDERED_WINDOW)
+            {
+                return Err(Breach::NeedsNoSuchBlock.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The next thing the disk thread should do, if there is any. `room`: whether the connection takes another
+    /// block; without it, only hashing is asked for.
+    pub fn next_work(&mut self, room: bool) -> Option<Work> {
+        if !matches!(self.stage, Stage::Flowing | Stage::Checking | Stage::Done) {
+            return None;
+        }
+        if room && let Some(block) = self.need.first_member(0) {
+            self.need.remove(block);
+            return Some(self.read(block, Purpose::Send));
+        }
+        // A peer that does not read what it is told is told no more.
+        if self.stage != Stage::Flowing || self.queue.len() >= MAX_UNSENT {
+            return None;
+        }
+        let known = self.total.map_or(block_count(MAX_CONTENT), block_count);
+        let end = self
+            .window
+            .map_or(known, |window| known.min(self.low.saturating_add(window)));
+        if self.manifest.is_stream() {
+            // One pass: a pipe cannot be read at two places.
+            let block = self.send_cursor;
+            let purpose = if self.have.contains(block) {
+                Purpose::HashOnly
+            } else {
+                Purpose::Send
+            };
+            if block < end && (room || purpose == Purpose::HashOnly) {
+                self.send_cursor += 1;
+                return Some(self.read(block, purpose));
+            }
+        } else {
+            let next = self.have.first_gap(self.send_cursor);
+            if room && next < end {
+                self.send_cursor = next + 1;
+                return Some(self.read(next, Purpose::Send));
+            }
+            self.send_cursor = next.min(known);
+            if let Some(block) = self
+                .have
+                .first_member(self.hash_cursor)
+                .filter(|&block| block < end)
+            {
+                self.hash_cursor = block + 1;
+                return Some(self.read(block, Purpose::HashOnly));
+            }
+        }
+        let all_read = self
+            .total
+            .is_some_and(|total| self.hashed.len() == block_count(total));
+        if all_read && self.reading == 0 {
+            self.stage = Stage::Checking;
+            return Some(Work::CheckSource);
+        }
+        None
+    }
+
+    fn read(&mut self, block: u32, purpose: Purpose) -> Work {
+        self.reading += 1;
+        Work::Read {
+            block: BlockIndex::new(block),
+            purpose,
+        }
+    }
+
+    /// The disk thread has read a block. Announces its hash; the caller hands its bytes to the connection if
+    /// they were read for sending. A read beyond a stream's end (`len` zero) has nothing to send.
+    pub fn on_read(&mut self, block: BlockIndex, read: &BlockRead) {
+        self.reading = self.reading.saturating_sub(1);
+        if read.len > 0 && self.hashed.insert(block.get(), block.get() + 1) > 0 {
+            self.root.insert(block, &read.hash);
+            self.announce(block, read.hash.cv);
+        }
+        if let (Some(total), None) = (read.stream_end, self.total) {
+            self.total = Some(total);
+            self.flush_hashes();
+            self.queue.push_back(Message::StreamEnd { total });
+        }
+    }
+
+    fn announce(&mut self, block: BlockIndex, cv: Cv) {
+        match &mut self.hashes {
+            Some((first, cvs))
+                if first.get() + cvs.len() as u32 == block.get() && cvs.len() < HASHES_PER_MESSAGE =>
+            {
+                cvs.push(cv);
+            }
+            _ => {
+                self.flush_hashes();
+                self.hashes = Some((block, vec![cv]));
+            }
+        }
+    }
+
+    fn flush_hashes(&mut self) {
+        if let Some((first, cvs)) = self.hashes.take() {
+            self.queue.push_back(Message::Hashes { first, cvs });
+        }
+    }
+
+    /// The files did not change while they were sent.
+    pub fn on_source_checked(&mut self) {
+        if self.stage == Stage::Checking
+            && let Some(root) = self.own_root()
+        {
+            self.flush_hashes();
+            self.queue.push_back(Message::Done { root });
+            self.stage = Stage::Done;
+        }
+    }
+
+    fn own_root(&self) -> Option<Root> {
+        self.root.root(block_count(self.total?))
+    }
+
+    /// Appends the next control message to `out`, if there is one.
+    pub fn poll_output(&mut self, out: &mut Vec<u8>) -> bool {
+        if let Some(message) = self.queue.pop_front() {
+            message.encode(out);
+            return true;
+        }
+        if self.stage == Stage::Listing {
+            let mut chunk = Vec::new();
+            self.next_entry = self.manifest.encode(self.next_entry, MANIFEST_CHUNK, &mut chunk);
+            self.list_sent += chunk.len() as u64;
+            Message::ManifestChunk(chunk).encode(out);
+            if self.list_sent == self.list_len {
+                self.stage = Stage::Listed;
+                self.events.push_back(SendEvent::Listed);
+            }
+            return true;
+        }
+        self.flush_hashes();
+        match self.queue.pop_front() {
+            Some(message) => {
+                message.encode(out);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The next thing to know, if there is any.
+    pub fn poll_event(&mut self) -> Option<SendEvent> {
+        self.events.pop_front()
+    }
+}

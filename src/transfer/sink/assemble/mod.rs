@@ -1,0 +1,380 @@
+//! Puts the connection's pieces where they belong, in 1 MiB buffers, until blocks are whole.
+//!
+//! Invariants: never more than the given number of buffers exist, however the pieces are shuffled, repeated or
+//! forged; a byte that was taken is handed on exactly once, in a whole block or in a partial one. No disk, no
+//! hashing: that is [`crate::transfer::sink`]'s.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::transfer::ranges::{Inserted, MAX_SPANS, RunSet, Spans};
+use crate::transfer::sink::store::StoreEvent;
+use crate::transfer::{BLOCK_LEN, BlockIndex, MAX_CONTENT, block_count};
+
+/// A buffer of [`BLOCK_LEN`] bytes.
+pub(crate) type Buffer = Box<[u8]>;
+
+/// What became of a piece.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Taken {
+    /// Some of it is new and stored.
+    New,
+    /// All of it was here before.
+    Duplicate,
+    /// No room; it must be treated as if it had not come.
+    Full,
+    /// It lies beyond the end of the content: the peer is wrong.
+    Beyond,
+}
+
+/// A block that left the assembler, whole or in part.
+#[derive(Debug)]
+pub struct Filled {
+    /// Which block.
+    pub block: BlockIndex,
+    /// Its buffer; give it back with [`Assembler::recycle`].
+    pub buffer: Buffer,
+    /// Which of its bytes are valid.
+    pub spans: Spans,
+    /// How much of the block there is now.
+    pub extent: Extent,
+}
+
+/// How much of a block has left the assembler.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extent {
+    /// All of it is in the buffer: so many bytes.
+    Whole(usize),
+    /// A part, given up for want of buffers; the rest follows.
+    Part,
+    /// The last part: with those before it, the block is whole.
+    LastPart,
+}
+
+/// Most runs of bytes remembered of blocks that left in parts: 4 MiB of memory at worst. A window of 64 MiB
+/// that is given up altogether takes half of this.
+const MAX_SPILLED_SPANS: usize = 1 << 16;
+
+#[derive(Debug)]
+struct Open {
+    buffer: Buffer,
+    spans: Spans,
+    /// What left in parts before, and `spans`. Unused unless something did.
+    union: Spans,
+    touched: u64,
+}
+
+impl Open {
+    fn is_whole(&self, len: usize) -> bool {
+        self.spans.is_whole(len) || self.union.is_whole(len)
+    }
+
+    /// Notes that bytes are here; refused or known bytes change nothing.
+    fn insert(&mut self, start: u32, end: u32) -> Inserted {
+        if !self.union.is_empty() {
+            // Both sets take it or neither does.
+            if self.union.run_count().max(self.spans.run_count()) >= MAX_SPANS {
+                return Inserted::TooMany;
+            }
+            match self.union.insert(start, end) {
+                Inserted::New => {}
+                other => return other,
+            }
+        }
+        self.spans.insert(start, end)
+    }
+}
+
+/// The buffers of the blocks that are coming in.
+#[derive(Debug)]
+pub struct Assembler {
+    open: HashMap<u32, Open>,
+    /// The block the last piece went to, taken out of `open` so that pieces in order need no look-up.
+    current: Option<(u32, Open)>,
+    done: RunSet,
+    /// What left in parts of blocks that are not open now.
+    spilled: HashMap<u32, Spans>,
+    spilled_spans: usize,
+    free: Vec<Buffer>,
+    ready: VecDeque<Filled>,
+    /// Buffers handed out in `ready` or to the disk and not yet back.
+    lent: usize,
+    allocated: usize,
+    limit: usize,
+    share: usize,
+    total: Option<u64>,
+    clock: u64,
+}
+
+impl Assembler {
+    /// At most `limit` buffers (two or more) exist at any time, a quarter of them kept for the disk's queue.
+    /// `total` is the length of the content, `None` until a stream has ended.
+    pub fn new(limit: usize, total: Option<u64>) -> Self {
+        let limit = limit.max(2);
+        Assembler {
+            open: HashMap::new(),
+            current: None,
+            done: RunSet::new(),
+            spilled: HashMap::new(),
+            spilled_spans: 0,
+            free: Vec::new(),
+            ready: VecDeque::new(),
+            lent: 0,
+            allocated: 0,
+            limit,
+            share: (limit - limit / 4).min(limit - 1),
+            total,
+            clock: 0,
+        }
+    }
+
+    /// Stores a piece of the content. Call [`Assembler::poll_filled`] afterwards.
+    pub fn write(&mut self, offset: u64, bytes: &[u8]) -> Taken {
+        let end = offset.checked_add(bytes.len() as u64);
+        if end.is_none_or(|end| end > self.total.unwrap_or(MAX_CONTENT)) {
+            return Taken::Beyond;
+        }
+        let (mut at, mut rest, mut outcome) = (offset, bytes, Taken::Duplicate);
+        while !rest.is_empty() {
+            let Some(block) = BlockIndex::containing(at) else {
+                return Taken::Beyond;
+            };
+            let within = (at - block.start()) as usize;
+            let (head, tail) = rest.split_at(rest.len().min(BLOCK_LEN - within));
+            match self.write_in(block, within, head) {
+                Taken::New => outcome = Taken::New,
+                Taken::Duplicate => {}
+                // What was stored of it is found to be a duplicate when it comes again.
+                refused => return refused,
+            }
+            at += head.len() as u64;
+            rest = tail;
+        }
+        outcome
+    }
+
+    fn write_in(&mut self, block: BlockIndex, within: usize, bytes: &[u8]) -> Taken {
+        let index = block.get();
+        if self.current.as_ref().is_none_or(|(current, _)| *current != index) {
+            if self.done.contains(index) {
+                return Taken::Duplicate;
+            }
+            if let Some((previous, open)) = self.current.take() {
+                self.open.insert(previous, open);
+            }
+            let open = match self.open.remove(&index) {
+                Some(open) => open,
+                None => match self.take_buffer() {
+                    Some(buffer) => {
+                        let union = self.forget_spilled(index).unwrap_or_default();
+                        Open {
+                            buffer,
+                            spans: Spans::default(),
+                            union,
+                            touched: 0,
+                        }
+                    }
+                    None => return Taken::Full,
+                },
+            };
+            self.current = Some((index, open));
+        }
+        let Some((_, open)) = &mut self.current else {
+            return Taken::Full;
+        };
+        self.clock += 1;
+        open.touched = self.clock;
+        match open.insert(within as u32, (within + bytes.len()) as u32) {
+            Inserted::Known => return Taken::Duplicate,
+            Inserted::TooMany => return Taken::Full,
+            Inserted::New => {}
+        }
+        open.buffer[within..within + bytes.len()].copy_from_slice(bytes);
+        self.finish_if_whole(block);
+        Taken::New
+    }
+
+    fn finish_if_whole(&mut self, block: BlockIndex) {
+        let len = self.total.map_or(BLOCK_LEN, |total| block.len_in(total));
+        if self.current.as_ref().is_some_and(|(_, open)| open.is_whole(len))
+            && let Some((index, open)) = self.current.take()
+        {
+            self.done.insert(index, index + 1);
+            let extent = if open.spans.is_whole(len) {
+                Extent::Whole(len)
+            } else {
+                Extent::LastPart
+            };
+            self.lend(Filled {
+                block,
+                buffer: open.buffer,
+                spans: open.spans,
+                extent,
+            });
+        }
+    }
+
+    fn lend(&mut self, filled: Filled) {
+        self.lent += usize::from(!filled.buffer.is_empty());
+        self.ready.push_back(filled);
+    }
+
+    fn forget_spilled(&mut self, index: u32) -> Option<Spans> {
+        let spans = self.spilled.remove(&index)?;
+        self.spilled_spans -= spans.run_count();
+        Some(spans)
+    }
+
+    /// Gives up the block that has waited longest for its next piece.
+    fn spill(&mut self) -> Option<()> {
+        if self.spilled_spans >= MAX_SPILLED_SPANS {
+            return None;
+        }
+        let oldest = self
+            .open
+            .iter()
+            .min_by_key(|(_, open)| open.touched)
+            .map(|(&index, _)| index)?;
+        let Open {
+            buffer,
+            spans,
+            mut union,
+            ..
+        } = self.open.remove(&oldest)?;
+        if union.is_empty() {
+            union = spans.clone();
+        }
+        self.spilled_spans += union.run_count();
+        self.spilled.insert(oldest, union);
+        self.lend(Filled {
+            block: BlockIndex::new(oldest),
+            buffer,
+            spans,
+            extent: Extent::Part,
+        });
+        Some(())
+    }
+
+    fn take_buffer(&mut self) -> Option<Buffer> {
+        if self.free.is_empty() && self.allocated >= self.limit {
+            return None;
+        }
+        if self.open.len() >= self.share {
+            self.spill()?;
+        }
+        self.free.pop().or_else(|| {
+            self.allocated += 1;
+            Some(vec![0; BLOCK_LEN].into_boxed_slice())
+        })
+    }
+
+    /// The next block to hand to the disk.
+    pub fn poll_filled(&mut self) -> Option<Filled> {
+        self.ready.pop_front()
+    }
+
+    /// Takes back a buffer that [`Assembler::poll_filled`] gave out.
+    pub(crate) fn recycle(&mut self, buffer: Buffer) {
+        if !buffer.is_empty() {
+            self.lent = self.lent.saturating_sub(1);
+            self.free.push(buffer);
+        }
+    }
+
+    /// Buffers that could take new blocks now: what the receiver may promise the sender.
+    pub fn room(&self) -> usize {
+        self.limit - self.lent - self.open.len() - usize::from(self.current.is_some())
+    }
+
+    /// Buffers not lent to the disk: free ones, and those of open blocks that could be spilled.
+    pub const fn reclaimable(&self) -> usize {
+        self.limit - self.lent
+    }
+
+    /// The stream ended: its length is known from now on. False if content beyond it has come already.
+    #[must_use]
+    pub fn set_total(&mut self, total: u64) -> bool {
+        self.total = Some(total);
+        if let Some((index, open)) = self.current.take() {
+            self.open.insert(index, open);
+        }
+        let blocks = block_count(total);
+        let ends = self
+            .open
+            .iter()
+            .map(|(&index, open)| (index, open.spans.end().max(open.union.end())));
+        let ends = ends.chain(self.spilled.iter().map(|(&index, spans)| (index, spans.end())));
+        let beyond = |(index, end)| end > 0 && BlockIndex::new(index).start() + u64::from(end) > total;
+        // Whole blocks beyond may be what an earlier, longer stream left here; the store knows which were verified.
+        if ends.into_iter().any(beyond) {
+            return false;
+        }
+        let Some(last) = blocks.checked_sub(1) else {
+            return true;
+        };
+        let block = BlockIndex::new(last);
+        if let Some(open) = self.open.remove(&last) {
+            self.current = Some((last, open));
+            self.finish_if_whole(block);
+        } else if self
+            .spilled
+            .get(&last)
+            .is_some_and(|spans| spans.is_whole(block.len_in(total)))
+        {
+            self.forget_spilled(last);
+            self.done.insert(last, last + 1);
+            let (buffer, spans) = (Buffer::default(), Spans::default());
+            self.lend(Filled {
+                block,
+                buffer,
+                spans,
+                extent: Extent::LastPart,
+            });
+        }
+        true
+    }
+
+    /// Takes these blocks for complete (they are on disk): their pieces are duplicates from now on.
+    pub fn mark_complete(&mut self, start: BlockIndex, end: BlockIndex) {
+        self.done.insert(start.get(), end.get());
+        if !self.spilled.is_empty() {
+            (start.get()..end.get()).for_each(|index| drop(self.forget_spilled(index)));
+        }
+        if self.open.is_empty() && self.current.is_none() {
+            return;
+        }
+        if let Some((index, open)) = self.current.take() {
+            self.open.insert(index, open);
+        }
+        let covered: Vec<u32> = self
+            .open
+            .keys()
+            .copied()
+            .filter(|i| (start.get()..end.get()).contains(i))
+            .collect();
+        self.free.extend(
+            covered
+                .iter()
+                .filter_map(|index| self.open.remove(index))
+                .map(|open| open.buffer),
+        );
+    }
+
+    /// Takes what the disk thread says.
+    pub fn on_store_event(&mut self, event: StoreEvent) {
+        match event {
+            StoreEvent::Verified(block) => self.mark_complete(block, BlockIndex::new(block.get() + 1)),
+            StoreEvent::Need(block) => self.reopen(block),
+            StoreEvent::Recycle(buffer) => self.recycle(buffer),
+            StoreEvent::Finished { .. } => {}
+        }
+    }
+
+    /// Block `block` is needed again after all: its bytes were wrong.
+    pub(crate) fn reopen(&mut self, block: BlockIndex) {
+        self.done.remove(block.get());
+        self.forget_spilled(block.get());
+    }
+}
+
+#[cfg(test)]
+mod tests;

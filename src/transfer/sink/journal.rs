@@ -1,0 +1,452 @@
+//! The journal beside a partial transfer: which blocks were verified, and whether all of it was.
+//!
+//! It proves that this user's program made the directory it lies in: header and records carry a keyed hash that
+//! nobody else can make, over the directory's identity too, so that no copy of it proves anything.
+//!
+//! What it says of blocks is a hint and never a proof. A crash or power loss may have kept a record and lost the bytes
+//! it speaks of, so every block it names is read again and compared with the hash the sender announces before it
+//! counts. Only [`Record::Sealed`] is trusted, because everything was synced before it was written.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::protocol::fields::Reader;
+use crate::transfer::error::Malformed;
+use crate::transfer::fs::layer::{Layer, Stat};
+use crate::transfer::fs::owner::{OwnerKey, Purpose};
+use crate::transfer::hash::{Cv, Root};
+use crate::transfer::sink::place::Conflicts;
+
+/// First bytes of a journal; the last of them is the format's version.
+const MAGIC: &[u8; 16] = b"p2pcopy journal\x01";
+
+/// Length of a proof: keyed BLAKE3.
+const PROOF_LEN: usize = 32;
+
+/// Header: magic, manifest hash, names hash, length of the content, whether modes are kept, proof.
+const HEADER_LEN: usize = 16 + 32 + 32 + 8 + 1 + PROOF_LEN;
+
+/// Record: type, block or conflict rule, hash, proof.
+const RECORD_LEN: usize = 1 + 4 + 32 + PROOF_LEN;
+
+/// Records read at once.
+const RECORDS_AT_ONCE: usize = 1024;
+
+/// What the length of the content says for a stream.
+const UNKNOWN_LENGTH: u64 = u64::MAX;
+
+/// What a journal is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct JournalHeader {
+    /// Hash of the manifest: names, sizes, times.
+    pub manifest_hash: [u8; 32],
+    /// Hash of its names alone.
+    pub names_hash: [u8; 32],
+    /// Length of the content, if it is known.
+    pub total: Option<u64>,
+    /// Whether the file system keeps permission bits, and so the directory was private when it was made.
+    pub private: bool,
+}
+
+impl JournalHeader {
+    /// All but the proof.
+    fn body(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEADER_LEN);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&self.manifest_hash);
+        out.extend_from_slice(&self.names_hash);
+        out.extend_from_slice(&self.total.unwrap_or(UNKNOWN_LENGTH).to_be_bytes());
+        out.push(u8::from(self.private));
+        out
+    }
+
+    /// The header on the disk, and the chain of proofs that begins with it.
+    fn encode(&self, key: &OwnerKey, dir: &Stat) -> (Vec<u8>, Chain) {
+        let mut out = self.body();
+        let chain = Chain::start(key, dir, &out);
+        out.extend_from_slice(chain.last.as_bytes());
+        (out, chain)
+    }
+
+    fn decode(bytes: &[u8], key: &OwnerKey, dir: &Stat) -> Result<(JournalHeader, Chain), Malformed> {
+        let mut r = Reader::new(bytes, "journal");
+        if r.array::<16>()? != *MAGIC {
+            return Err(Malformed::Value("journal magic"));
+        }
+        let header = JournalHeader {
+            manifest_hash: r.array()?,
+            names_hash: r.array()?,
+            total: Some(r.u64()?).filter(|&t| t != UNKNOWN_LENGTH),
+            private: r.u8()? == 1,
+        };
+        let chain = Chain::start(key, dir, &header.body());
+        // Compared in constant time, as blake3 does.
+        if chain.last != r.array::<PROOF_LEN>()? {
+            return Err(Malformed::Value("journal proof"));
+        }
+        Ok((header, chain))
+    }
+}
+
+/// Proofs, each over the one before: nobody without the key can add, change or reorder a record, nor move a journal
+/// to another directory. To cut some off at the end is all that is left, and does no harm.
+#[derive(Clone, Debug)]
+pub(crate) struct Chain {
+    key: OwnerKey,
+    last: blake3::Hash,
+}
+
+impl Chain {
+    fn start(key: &OwnerKey, dir: &Stat, header: &[u8]) -> Chain {
+        let place = [
+            &dir.inode.to_be_bytes()[..],
+            &dir.born.to_be_bytes(),
+            &dir.owner.to_be_bytes(),
+        ];
+        Chain {
+            last: key.mac(Purpose::Header, &[&place.concat(), header]),
+            key: key.clone(),
+        }
+    }
+
+    fn next(&self, record: &[u8]) -> blake3::Hash {
+        self.key.mac(Purpose::Record, &[self.last.as_bytes(), record])
+    }
+}
+
+/// One record: `type 8 | number 32 | hash 256 | proof 256`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Record {
+    /// A block was verified and written (not synced).
+    Block {
+        /// Which.
+        index: u32,
+        /// Its hash.
+        cv: Cv,
+    },
+    /// Everything was verified and synced; only the final names are missing.
+    Sealed {
+        /// What to do where they are taken: as the user wanted it in that run.
+        conflicts: Conflicts,
+        /// Root over the content.
+        root: Root,
+    },
+}
+
+impl Record {
+    fn encode(&self, chain: &mut Chain, out: &mut Vec<u8>) {
+        let at = out.len();
+        let (kind, number, hash) = match self {
+            Record::Block { index, cv } => (1, *index, cv),
+            Record::Sealed { conflicts, root } => (2, *conflicts as u32, &root.0),
+        };
+        out.push(kind);
+        out.extend_from_slice(&number.to_be_bytes());
+        out.extend_from_slice(hash);
+        chain.last = chain.next(&out[at..]);
+        out.extend_from_slice(chain.last.as_bytes());
+    }
+
+    /// The record in `bytes`, if it is the next one of `chain`.
+    fn decode(bytes: &[u8], chain: &mut Chain) -> Result<Record, Malformed> {
+        let mut r = Reader::new(bytes, "journal record");
+        let (kind, number, hash) = (r.u8()?, r.u32()?, r.array()?);
+        let proof = chain.next(&bytes[..RECORD_LEN - PROOF_LEN]);
+        if proof != r.array::<PROOF_LEN>()? {
+            return Err(Malformed::Value("journal proof"));
+        }
+        let record = match kind {
+            1 => Record::Block {
+                index: number,
+                cv: hash,
+            },
+            2 => Record::Sealed {
+                conflicts: Conflicts::from_number(number).ok_or(Malformed::Value("journal record"))?,
+                root: Root(hash),
+            },
+            _ => return Err(Malformed::Value("journal record")),
+        };
+        chain.last = proof;
+        Ok(record)
+    }
+}
+
+/// What a journal says.
+#[derive(Clone, Debug)]
+pub struct JournalContents {
+    /// What it is about.
+    pub header: JournalHeader,
+    /// Blocks that were verified, by the hash they had.
+    pub blocks: BTreeMap<u32, Cv>,
+    /// Set when only the final names were missing: what to do where they are taken.
+    pub sealed: Option<Conflicts>,
+    /// Bytes up to the end of the last record of a block.
+    pub intact: u64,
+    /// The chain up to there.
+    chain: Chain,
+}
+
+impl JournalContents {
+    /// Length of the shortest journal.
+    pub(crate) const LEAST: u64 = HEADER_LEN as u64;
+
+    fn new((header, chain): (JournalHeader, Chain)) -> JournalContents {
+        JournalContents {
+            header,
+            blocks: BTreeMap::new(),
+            sealed: None,
+            intact: HEADER_LEN as u64,
+            chain,
+        }
+    }
+
+    /// Reads the journal of the directory `dir` up to its first damage.
+    ///
+    /// # Errors
+    /// [`Malformed`] when `key` did not make it, or for another directory.
+    pub fn decode(bytes: &[u8], key: &OwnerKey, dir: &Stat) -> Result<JournalContents, Malformed> {
+        let mut contents = JournalContents::new(JournalHeader::decode(bytes, key, dir)?);
+        contents.add(&bytes[HEADER_LEN..]);
+        Ok(contents)
+    }
+
+    /// Reads the header of a journal, which may be anybody's file of any length. `None` if it is not ours.
+    pub(crate) fn open<L: Layer>(
+        layer: &L,
+        file: &L::File,
+        dir: &Stat,
+    ) -> io::Result<Option<JournalContents>> {
+        let mut bytes = [0; HEADER_LEN];
+        match layer.read_at(file, 0, &mut bytes) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            other => other?,
+        }
+        Ok(JournalHeader::decode(&bytes, layer.key(), dir)
+            .ok()
+            .map(JournalContents::new))
+    }
+
+    /// Reads on to the first damage: only what this program wrote is held in memory.
+    pub(crate) fn read<L: Layer>(&mut self, layer: &L, file: &L::File) -> io::Result<()> {
+        let (mut at, end) = (HEADER_LEN as u64, layer.len(file)?);
+        let mut bytes = vec![0; RECORD_LEN * RECORDS_AT_ONCE];
+        loop {
+            let here = end.saturating_sub(at).min(bytes.len() as u64) as usize / RECORD_LEN * RECORD_LEN;
+            layer.read_at(file, at, &mut bytes[..here])?;
+            if !self.add(&bytes[..here]) {
+                return Ok(());
+            }
+            at += here as u64;
+        }
+    }
+
+    /// Takes whole records; false at the end and where they are damaged.
+    fn add(&mut self, bytes: &[u8]) -> bool {
+        for record in bytes.chunks(RECORD_LEN) {
+            let mut chain = self.chain.clone();
+            match Record::decode(record, &mut chain) {
+                // Nothing follows it.
+                Ok(Record::Sealed { conflicts, .. }) => {
+                    self.sealed = Some(conflicts);
+                    return false;
+                }
+                Ok(Record::Block { index, cv }) => drop(self.blocks.insert(index, cv)),
+                Err(_) => return false,
+            }
+            self.chain = chain;
+            self.intact += RECORD_LEN as u64;
+        }
+        !bytes.is_empty()
+    }
+}
+
+/// An open journal, appended to.
+#[derive(Debug)]
+pub(crate) struct Journal<F> {
+    file: F,
+    end: u64,
+    chain: Chain,
+}
+
+/// Puts a new journal, of the directory `dir`, at its start on the medium.
+pub(crate) fn start<L: Layer>(
+    layer: &L,
+    file: &L::File,
+    header: &JournalHeader,
+    dir: &Stat,
+) -> io::Result<Chain> {
+    let (bytes, chain) = header.encode(layer.key(), dir);
+    layer.write_at(file, 0, &bytes)?;
+    layer.sync(file)?;
+    Ok(chain)
+}
+
+impl<F> Journal<F> {
+    /// Goes on with a journal that was started with [`start`].
+    pub(crate) fn started(file: F, chain: Chain) -> Journal<F> {
+        Journal {
+            file,
+            end: HEADER_LEN as u64,
+            chain,
+        }
+    }
+
+    /// Goes on with a journal. If it was sealed it is so no more, before anything it speaks of can change.
+    pub(crate) fn resume<L: Layer<File = F>>(
+        layer: &L,
+        file: F,
+        contents: &JournalContents,
+    ) -> io::Result<Journal<F>> {
+        if layer.len(&file)? > contents.intact {
+            layer.set_len(&file, contents.intact)?;
+            layer.sync(&file)?;
+        }
+        Ok(Journal {
+            file,
+            end: contents.intact,
+            chain: contents.chain.clone(),
+        })
+    }
+
+    /// Appends a record.
+    pub(crate) fn append<L: Layer<File = F>>(&mut self, layer: &L, record: &Record) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(RECORD_LEN);
+        let mut chain = self.chain.clone();
+        record.encode(&mut chain, &mut bytes);
+        layer.write_at(&self.file, self.end, &bytes)?;
+        self.end += bytes.len() as u64;
+        self.chain = chain;
+        Ok(())
+    }
+
+    /// Waits until all records are on the medium.
+    pub(crate) fn sync<L: Layer<File = F>>(&self, layer: &L) -> io::Result<()> {
+        layer.sync(&self.file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DIR: Stat = Stat {
+        inode: 12,
+        born: 34,
+        owner: 56,
+        mode: 0o700,
+    };
+
+    fn key() -> OwnerKey {
+        OwnerKey::from_bytes([9; 32])
+    }
+
+    fn decode(bytes: &[u8]) -> Result<JournalContents, Malformed> {
+        JournalContents::decode(bytes, &key(), &DIR)
+    }
+
+    fn sample() -> Vec<u8> {
+        let header = JournalHeader {
+            manifest_hash: [1; 32],
+            names_hash: [2; 32],
+            total: Some(77),
+            private: true,
+        };
+        let (mut bytes, mut chain) = header.encode(&key(), &DIR);
+        for index in [0, 1, 5, 0] {
+            let cv = [bytes.len() as u8; 32];
+            Record::Block { index, cv }.encode(&mut chain, &mut bytes);
+        }
+        let sealed = Record::Sealed {
+            conflicts: Conflicts::Overwrite,
+            root: Root([7; 32]),
+        };
+        sealed.encode(&mut chain, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_torn_tail_is_ignored_wherever_it_is_torn() {
+        let bytes = sample();
+        let whole = decode(&bytes).unwrap();
+        assert_eq!(
+            (whole.blocks.len(), whole.sealed, whole.intact),
+            (3, Some(Conflicts::Overwrite), (bytes.len() - RECORD_LEN) as u64)
+        );
+        assert_eq!(whole.header.total, Some(77));
+        for cut in 0..bytes.len() {
+            match decode(&bytes[..cut]) {
+                Err(_) => assert!(cut < HEADER_LEN),
+                Ok(part) => {
+                    assert!(part.sealed.is_none() && part.intact <= cut as u64);
+                    assert_eq!((part.intact as usize - HEADER_LEN) % RECORD_LEN, 0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_journal_of_another_key_or_directory_is_not_ours() {
+        let bytes = sample();
+        assert!(JournalContents::decode(&bytes, &OwnerKey::from_bytes([8; 32]), &DIR).is_err());
+        let others = [
+            Stat { inode: 13, ..DIR },
+            Stat { born: 35, ..DIR },
+            Stat { owner: 57, ..DIR },
+        ];
+        for other in others {
+            assert!(JournalContents::decode(&bytes, &key(), &other).is_err());
+        }
+    }
+
+    #[test]
+    fn records_of_another_journal_or_out_of_order_are_not_taken() {
+        let bytes = sample();
+        let record = |n: usize| &bytes[HEADER_LEN + n * RECORD_LEN..][..RECORD_LEN];
+        let header = &bytes[..HEADER_LEN];
+        let seal_alone = decode(&[header, record(4)].concat()).unwrap();
+        assert!(seal_alone.sealed.is_none() && seal_alone.blocks.is_empty());
+        let left_out = decode(&[header, record(0), record(2)].concat()).unwrap();
+        assert_eq!(left_out.blocks.len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn damage_ends_the_journal_and_never_invents_a_record(at in 0usize..1000, bit in 0u8..8) {
+            let mut bytes = sample();
+            let whole = decode(&bytes).unwrap();
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            if let Ok(got) = decode(&bytes) {
+                prop_assert!(got.intact <= at as u64);
+                prop_assert!(got.sealed.is_none());
+                prop_assert!(got.blocks.len() <= whole.blocks.len());
+            }
+        }
+
+        #[test]
+        fn records_with_proofs_that_fit_say_anything_and_do_not_panic(
+            bodies in proptest::collection::vec((0u8..4, any::<u32>(), any::<[u8; 32]>()), 0..20),
+        ) {
+            let mut bytes = sample()[..HEADER_LEN].to_vec();
+            let mut chain = decode(&bytes).unwrap().chain;
+            for (kind, number, hash) in &bodies {
+                let at = bytes.len();
+                bytes.push(*kind);
+                bytes.extend(number.to_be_bytes());
+                bytes.extend(hash);
+                chain.last = chain.next(&bytes[at..]);
+                bytes.extend(chain.last.as_bytes());
+            }
+            let got = decode(&bytes).unwrap();
+            let blocks = bodies.iter().take_while(|body| body.0 == 1).count();
+            prop_assert_eq!(got.intact, (HEADER_LEN + blocks * RECORD_LEN) as u64);
+        }
+
+        #[test]
+        fn random_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,477 @@
+//! The receiver's disk: verifies blocks, writes them where they belong, keeps the journal, finishes.
+//!
+//! Invariants: a block counts as verified only after its bytes, in memory or read back from the disk, gave the
+//! hash the sender announced; nothing has a final name before all blocks are. What a peer can make this hold is
+//! bounded: a hash for each block it listed or sent.
+
+pub(crate) mod assemble;
+mod base;
+pub(crate) mod journal;
+mod need;
+pub(crate) mod ordered;
+pub(crate) mod place;
+pub(crate) mod staging;
+pub(crate) mod store;
+mod tree;
+mod twins;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::transfer::breach::Breach;
+use crate::transfer::error::{LocalError, Malformed, TransferError};
+use crate::transfer::fs::layer::Layer;
+use crate::transfer::hash::{BlockHash, Cv, Root, RootBuilder, hash_block};
+use crate::transfer::manifest::Manifest;
+use crate::transfer::manifest::offer::Offer;
+use crate::transfer::ranges::{Run, RunSet};
+use crate::transfer::sink::assemble::{Buffer, Extent, Filled};
+use crate::transfer::sink::base::{Base, Compare};
+use crate::transfer::sink::journal::{Journal, Record};
+use crate::transfer::sink::place::{Conflicts, Placed};
+use crate::transfer::sink::staging::{Before, Staging};
+use crate::transfer::sink::store::{Store, StoreEvent, StoreJob};
+use crate::transfer::sink::tree::{Space, Tree};
+use crate::transfer::{BLOCK_LEN, BlockIndex, MAX_CONTENT, block_count};
+
+/// Most hashes a stream's sender may announce ahead of what is verified.
+const MAX_STREAM_AHEAD: usize = 4096;
+
+/// How often a block may arrive and not match its hash. Twice is no accident: the seal of the connection makes
+/// damage on the way impossible.
+const MAX_STRIKES: u8 = 2;
+
+/// Where a block is read back from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum From {
+    Staging,
+    Base,
+}
+
+/// A receive into files.
+#[derive(Debug)]
+pub struct Sink<L: Layer> {
+    layer: L,
+    staging: Staging,
+    manifest: Arc<Manifest>,
+    tree: Tree<L::File>,
+    base: Base<L::File>,
+    /// Until everything is sealed.
+    journal: Option<Journal<L::File>>,
+    conflicts: Conflicts,
+    total: Option<u64>,
+    /// Blocks an earlier run verified, with their hashes then; taken out as they are settled.
+    kept: BTreeMap<u32, Cv>,
+    /// Kept blocks whose hash the sender announced: to be read again.
+    recheck: VecDeque<BlockIndex>,
+    /// Announced and not yet verified.
+    announced: BTreeMap<u32, Cv>,
+    /// Stored whole before their announcement came.
+    unconfirmed: BTreeMap<u32, BlockHash>,
+    strikes: HashMap<u32, u8>,
+    verified: RunSet,
+    root: RootBuilder,
+    scratch: Buffer,
+}
+
+impl<L: Layer> Sink<L> {
+    /// Opens the place an earlier run of the same transfer was received into, or a new one, and makes its
+    /// directories and empty files.
+    ///
+    /// # Errors
+    /// [`LocalError`], each with its next step.
+    pub fn open(
+        layer: L,
+        offer: &Offer,
+        manifest: Arc<Manifest>,
+        conflicts: Conflicts,
+    ) -> Result<Sink<L>, TransferError> {
+        let opened = staging::open(&layer, offer, conflicts)?;
+        let staging = opened.staging;
+        let total = manifest.total();
+        let mut kept = opened.kept;
+        drop(kept.split_off(&total.map_or(u32::MAX, block_count)));
+        let at_root = |e| LocalError::new("read", layer.root(), e);
+        let base = Base::open(&layer, &manifest, opened.compare, kept.is_empty()).map_err(at_root)?;
+        let space = if base.equal { Space::Trust } else { Space::Check };
+        let mut journal = Some(opened.journal);
+        let tree =
+            Tree::open(&layer, &staging, Arc::clone(&manifest), opened.found, space).inspect_err(|_| {
+                // Nothing was received: leave nothing behind.
+                if opened.found == Before::Nothing {
+                    drop(journal.take());
+                    let _ = staging.remove(&layer);
+                }
+            })?;
+        Ok(Sink {
+            layer,
+            staging,
+            manifest,
+            tree,
+            base,
+            journal,
+            conflicts,
+            total,
+            kept,
+            recheck: VecDeque::new(),
+            announced: BTreeMap::new(),
+            unconfirmed: BTreeMap::new(),
+            strikes: HashMap::new(),
+            verified: RunSet::new(),
+            root: RootBuilder::new(),
+            scratch: vec![0; BLOCK_LEN].into_boxed_slice(),
+        })
+    }
+
+    fn blocks(&self) -> u32 {
+        block_count(self.total.unwrap_or(MAX_CONTENT))
+    }
+
+    fn len_of(&self, block: BlockIndex) -> usize {
+        block.len_in(self.total.unwrap_or(MAX_CONTENT))
+    }
+
+    fn on_announced(
+        &mut self,
+        block: BlockIndex,
+        cv: Cv,
+        events: &mut Vec<StoreEvent>,
+    ) -> Result<(), TransferError> {
+        let index = block.get();
+        let seen = self.verified.contains(index) || self.announced.contains_key(&index);
+        if index >= self.blocks() || seen {
+            return Err(Breach::Hashes.into());
+        }
+        if self.total.is_none() && self.announced.len() >= MAX_STREAM_AHEAD {
+            return Err(Malformed::TooMuch("block hashes").into());
+        }
+        self.announced.insert(index, cv);
+        let was_held = self.is_held(index);
+        if self.kept.get(&index).is_some_and(|kept| *kept != cv) {
+            self.kept.remove(&index);
+        }
+        self.base.on_announced(index, &cv);
+        if was_held && !self.is_held(index) {
+            events.push(StoreEvent::Need(block));
+            return Ok(());
+        }
+        match self.is_held(index) {
+            true => self.recheck.push_back(block),
+            false => {
+                if let Some(hash) = self.unconfirmed.remove(&index) {
+                    if hash.cv == cv {
+                        self.journal_and_confirm(block, &hash, events)?;
+                    } else {
+                        self.strike(block, events)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_held(&self, index: u32) -> bool {
+        self.kept.contains_key(&index) || self.base.blocks.contains(index)
+    }
+
+    /// Compares a block with what lies under the final names.
+    fn recheck_base(&mut self, block: BlockIndex, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
+        let announced = self.announced.get(&block.get()).copied();
+        match self.read_back(block, From::Base)? {
+            Some(hash) if announced == Some(hash.cv) => {
+                if self.base.equal {
+                    self.base.borrowed.insert(block.get(), hash.cv);
+                    self.confirm(block, &hash, events);
+                    return Ok(());
+                }
+                self.write_scratch(block)?;
+                self.journal_and_confirm(block, &hash, events)
+            }
+            _ => {
+                self.diverge()?;
+                events.push(StoreEvent::Need(block));
+                Ok(())
+            }
+        }
+    }
+
+    /// What lies there is not what is sent after all: copies what matched so far.
+    fn diverge(&mut self) -> Result<(), TransferError> {
+        self.base.equal = false;
+        for (index, cv) in std::mem::take(&mut self.base.borrowed) {
+            let block = BlockIndex::new(index);
+            if self
+                .read_back(block, From::Base)?
+                .is_none_or(|hash| hash.cv != cv)
+            {
+                let error = std::io::Error::other("it changed while it was compared");
+                return Err(LocalError::new("read", self.layer.root(), error).into());
+            }
+            self.write_scratch(block)?;
+            self.append(&Record::Block { index, cv })?;
+        }
+        Ok(())
+    }
+
+    fn write_scratch(&mut self, block: BlockIndex) -> Result<(), LocalError> {
+        let scratch = std::mem::take(&mut self.scratch);
+        let outcome = self.write(block, 0, &scratch[..self.len_of(block)]);
+        self.scratch = scratch;
+        outcome
+    }
+
+    fn on_filled(&mut self, filled: &Filled, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
+        let (block, index) = (filled.block, filled.block.get());
+        // A sender that sends what it was told is here has misunderstood; what is here is checked on its own.
+        if self.verified.contains(index)
+            || self.unconfirmed.contains_key(&index)
+            || self.kept.contains_key(&index)
+        {
+            return Ok(());
+        }
+        if let Extent::Whole(len) = filled.extent {
+            let bytes = &filled.buffer[..len];
+            let hash = hash_block(block, bytes);
+            if self.announced.get(&index).is_some_and(|cv| *cv != hash.cv) {
+                return self.strike(block, events);
+            }
+            self.write(block, 0, bytes)?;
+            return self.settle(block, &hash, events);
+        }
+        for (start, end) in filled.spans.iter() {
+            self.write(block, start, &filled.buffer[start as usize..end as usize])?;
+        }
+        if filled.extent == Extent::Part {
+            return Ok(());
+        }
+        match self.read_back(block, From::Staging)? {
+            Some(hash) if self.announced.get(&index).is_none_or(|cv| *cv == hash.cv) => {
+                self.settle(block, &hash, events)
+            }
+            _ => self.strike(block, events),
+        }
+    }
+
+    /// A whole block is stored: confirm it, or wait for its hash.
+    fn settle(
+        &mut self,
+        block: BlockIndex,
+        hash: &BlockHash,
+        events: &mut Vec<StoreEvent>,
+    ) -> Result<(), TransferError> {
+        if self.announced.contains_key(&block.get()) {
+            return self.journal_and_confirm(block, hash, events);
+        }
+        self.unconfirmed.insert(block.get(), *hash);
+        Ok(())
+    }
+
+    fn strike(&mut self, block: BlockIndex, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
+        let strikes = self.strikes.entry(block.get()).or_default();
+        *strikes += 1;
+        if *strikes >= MAX_STRIKES {
+            return Err(TransferError::Verification(block));
+        }
+        events.push(StoreEvent::Need(block));
+        Ok(())
+    }
+
+    fn journal_and_confirm(
+        &mut self,
+        block: BlockIndex,
+        hash: &BlockHash,
+        events: &mut Vec<StoreEvent>,
+    ) -> Result<(), TransferError> {
+        let record = Record::Block {
+            index: block.get(),
+            cv: hash.cv,
+        };
+        self.append(&record)?;
+        self.confirm(block, hash, events);
+        Ok(())
+    }
+
+    fn append(&mut self, record: &Record) -> Result<(), LocalError> {
+        let failed = |e| LocalError::new("write", self.layer.root().join(self.staging.journal()), e);
+        match &mut self.journal {
+            Some(journal) => journal.append(&self.layer, record).map_err(failed),
+            None => Ok(()),
+        }
+    }
+
+    fn confirm(&mut self, block: BlockIndex, hash: &BlockHash, events: &mut Vec<StoreEvent>) {
+        self.announced.remove(&block.get());
+        self.strikes.remove(&block.get());
+        self.verified.insert(block.get(), block.get() + 1);
+        self.root.insert(block, hash);
+        events.push(StoreEvent::Verified(block));
+    }
+
+    fn on_total(&mut self, total: u64) -> Result<(), TransferError> {
+        let blocks = block_count(total);
+        let beyond = self
+            .announced
+            .keys()
+            .next_back()
+            .is_some_and(|&last| last >= blocks)
+            || self.verified.first_member(blocks).is_some();
+        if self.total.is_some() || total > MAX_CONTENT || beyond {
+            return Err(Breach::StreamEnd.into());
+        }
+        self.total = Some(total);
+        // The file is cut when all of it is verified: until then what is kept of it may be another sender's.
+        drop(self.kept.split_off(&blocks));
+        Ok(())
+    }
+
+    fn write(&mut self, block: BlockIndex, within: u32, bytes: &[u8]) -> Result<(), LocalError> {
+        let mut at = 0;
+        let start = block.start() + u64::from(within);
+        let manifest = Arc::clone(&self.manifest);
+        for segment in manifest.segments(start..start + bytes.len() as u64) {
+            let len = segment.len as usize;
+            self.tree.write(&self.layer, &segment, &bytes[at..at + len])?;
+            at += len;
+        }
+        Ok(())
+    }
+
+    /// Reads a block from the disk and hashes it; `None` when not all of it is there.
+    fn read_back(&mut self, block: BlockIndex, from: From) -> Result<Option<BlockHash>, LocalError> {
+        let len = self.len_of(block);
+        let mut at = 0;
+        let manifest = Arc::clone(&self.manifest);
+        for segment in manifest.block_segments(block, len) {
+            let part = &mut self.scratch[at..at + segment.len as usize];
+            let tree = if from == From::Base {
+                &mut self.base.tree
+            } else {
+                &mut self.tree
+            };
+            if !tree.read(&self.layer, &segment, part)? {
+                return Ok(None);
+            }
+            at += segment.len as usize;
+        }
+        Ok((len > 0).then(|| hash_block(block, &self.scratch[..len])))
+    }
+
+    fn finish(&mut self, root: Root, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
+        let Some(total) = self.total else {
+            return Err(Breach::DoneTooEarly.into());
+        };
+        match self.root.root(block_count(total)) {
+            Some(own) if own == root => {}
+            Some(_) => {
+                return Err(Breach::Root.into());
+            }
+            None => return Err(Breach::DoneTooEarly.into()),
+        }
+        if self.manifest.is_stream() {
+            self.tree.set_stream_len(&self.layer, total)?;
+        }
+        self.tree.close();
+        self.base.tree.close();
+        let placed = if self.base.equal {
+            self.leave_as_it_is()?
+        } else {
+            self.seal(root)?;
+            place::place_all(&self.layer, &self.staging, self.conflicts, Some(&self.manifest))?
+        };
+        events.push(StoreEvent::Finished { root, placed });
+        Ok(())
+    }
+
+    /// Everything lies under its final name already.
+    fn leave_as_it_is(&mut self) -> Result<Vec<Placed>, LocalError> {
+        // Not every system removes a directory in which a file is open.
+        drop(self.journal.take());
+        let failed = |e| LocalError::new("remove", self.layer.root().join(self.staging.dir()), e);
+        self.staging.remove(&self.layer).map_err(failed)?;
+        if let Compare::Finals { retime: true } = self.base.compare {
+            let failed = |e| LocalError::new("date the files in", self.layer.root(), e);
+            place::retime(&self.layer, &self.manifest).map_err(failed)?;
+        }
+        let top = self.manifest.iter().filter(|(_, e)| e.parent.is_none());
+        let placed = top.map(|(index, _)| {
+            let name = self.manifest.path(index);
+            Placed {
+                final_name: name.clone(),
+                name,
+                already_there: true,
+            }
+        });
+        Ok(placed.collect())
+    }
+
+    /// All is verified: only the final names are missing once this is on the medium.
+    fn seal(&mut self, root: Root) -> Result<(), LocalError> {
+        let done = |index| self.tree.is_settled(index);
+        place::settle(&self.layer, &self.staging, &self.manifest, done)?;
+        place::check_listing(&self.layer, &self.staging, &self.manifest)?;
+        self.append(&Record::Sealed {
+            conflicts: self.conflicts,
+            root,
+        })?;
+        let failed = |e| LocalError::new("sync", self.layer.root().join(self.staging.journal()), e);
+        match self.journal.take() {
+            Some(journal) => journal.sync(&self.layer).map_err(failed),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<L: Layer> Store for Sink<L> {
+    fn held(&self) -> Vec<Run> {
+        let mut set = RunSet::new();
+        for run in self.base.blocks.iter() {
+            set.insert(run.start, run.end);
+        }
+        for &index in self.kept.keys() {
+            set.insert(index, index + 1);
+        }
+        set.iter().collect()
+    }
+
+    fn handle(&mut self, job: StoreJob, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
+        match job {
+            StoreJob::Announce { first, cvs } => {
+                for (index, cv) in (first.get()..).zip(cvs) {
+                    self.on_announced(BlockIndex::new(index), cv, events)?;
+                }
+            }
+            StoreJob::Filled(filled) => {
+                let outcome = self.on_filled(&filled, events);
+                events.push(StoreEvent::Recycle(filled.buffer));
+                outcome?;
+            }
+            StoreJob::Total(total) => self.on_total(total)?,
+            StoreJob::Finish { root } => self.finish(root, events)?,
+        }
+        Ok(())
+    }
+
+    fn recheck_one(&mut self, events: &mut Vec<StoreEvent>) -> Result<bool, TransferError> {
+        let Some(block) = self.recheck.pop_front() else {
+            return Ok(false);
+        };
+        let index = block.get();
+        if self.kept.contains_key(&index) {
+            match self.read_back(block, From::Staging)? {
+                Some(hash) if self.announced.get(&index) == Some(&hash.cv) => {
+                    self.kept.remove(&index);
+                    self.confirm(block, &hash, events);
+                    return Ok(true);
+                }
+                // Lost in a crash, or never there: no fault of the sender's.
+                _ => drop(self.kept.remove(&index)),
+            }
+        }
+        if self.base.blocks.remove(index) {
+            self.recheck_base(block, events)?;
+        } else {
+            events.push(StoreEvent::Need(block));
+        }
+        Ok(true)
+    }
+}

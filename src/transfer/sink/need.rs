@@ -1,0 +1,45 @@
+//! What a transfer takes on the disk besides its bytes.
+
+use std::path::Path;
+
+use crate::transfer::error::LocalError;
+use crate::transfer::fs::layer::Room;
+use crate::transfer::manifest::Kind;
+
+/// What is still to be written and made.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Need {
+    bytes: u64,
+    nodes: u64,
+}
+
+impl Need {
+    /// Counts an entry, of which `present` bytes are here if it exists. A file's last block is not shared, a directory
+    /// takes at least one block, and a link may.
+    pub(crate) fn add(&mut self, kind: Kind, size: u64, present: Option<u64>, block: u64) {
+        let whole = match kind {
+            Kind::File | Kind::Stream | Kind::Text => size.next_multiple_of(block),
+            Kind::Dir | Kind::Symlink => block,
+        };
+        let here = match (kind, present) {
+            (_, None) => 0,
+            (Kind::Dir | Kind::Symlink, Some(_)) => whole,
+            (_, Some(len)) => len.next_multiple_of(block),
+        };
+        self.bytes = self.bytes.saturating_add(whole.saturating_sub(here));
+        self.nodes += u64::from(present.is_none());
+    }
+
+    /// Whether there is room for it in the directory `root`.
+    pub(crate) fn check(&self, room: &Room, root: &Path) -> Result<(), LocalError> {
+        let (path, needed) = (root.to_owned(), self.bytes);
+        if let Some(free) = room.bytes.filter(|&free| free < needed) {
+            return Err(LocalError::TooLittleSpace { path, free, needed });
+        }
+        let needed = self.nodes;
+        match room.nodes.filter(|&free| free < needed) {
+            Some(free) => Err(LocalError::TooFewNodes { path, free, needed }),
+            None => Ok(()),
+        }
+    }
+}

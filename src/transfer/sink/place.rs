@@ -1,0 +1,327 @@
+//! The last steps of a receive: sync, final names, tidying up.
+//!
+//! Invariant: a final name is given by one rename of something complete, verified and synced. Before the first
+//! rename the journal is sealed, so a crash between two of them is mended without the sender.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::transfer::error::LocalError;
+use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind};
+use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
+use crate::transfer::names;
+use crate::transfer::names::SafeName;
+use crate::transfer::sink::staging;
+use crate::transfer::sink::staging::Staging;
+
+/// Up to so many files are synced one by one; more by one call for the whole file system.
+const FEW_FILES: usize = 32;
+
+/// What to do when a final name is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Conflicts {
+    /// Take another: `name (1)`.
+    #[default]
+    Rename = 0,
+    /// Replace files; trees are merged.
+    Overwrite = 1,
+    /// As [`Conflicts::Overwrite`], and what is there already is compared, so that only what differs is sent. The peer
+    /// learns by that what lies under the names it sends.
+    Update = 2,
+}
+
+impl Conflicts {
+    /// The rule that a journal calls by this number.
+    pub(crate) fn from_number(number: u32) -> Option<Conflicts> {
+        [Conflicts::Rename, Conflicts::Overwrite, Conflicts::Update]
+            .into_iter()
+            .find(|&rule| rule as u32 == number)
+    }
+}
+
+/// A top-level entry and the name it ended under.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Placed {
+    /// The name it was sent with.
+    pub name: PathBuf,
+    /// The name it has.
+    pub final_name: PathBuf,
+    /// Whether the same content lay there before, so that nothing was done.
+    pub already_there: bool,
+}
+
+/// Gives everything in `data/` its permissions and times, and waits until it is on the medium.
+/// `done`: files that have theirs already.
+pub(crate) fn settle<L: Layer>(
+    layer: &L,
+    staging: &Staging,
+    manifest: &Manifest,
+    done: impl Fn(EntryIndex) -> bool,
+) -> Result<(), LocalError> {
+    let data = staging.data();
+    let failed = |action| move |path: &Path, e| LocalError::new(action, layer.root().join(path), e);
+    let count = |kind| manifest.iter().filter(|(_, e)| e.kind == kind).count();
+    let one_by_one = count(Kind::File) + count(Kind::Dir) <= FEW_FILES;
+    // Children before parents: a directory's time changes with its entries, and it may become read-only.
+    for (index, entry) in manifest.iter().rev() {
+        let path = if one_by_one || !done(index) {
+            data.join(manifest.path(index))
+        } else {
+            PathBuf::new()
+        };
+        match entry.kind {
+            Kind::Symlink => {
+                if layer
+                    .info(&path)
+                    .map_err(|e| failed("examine")(&path, e))?
+                    .is_none()
+                {
+                    layer
+                        .symlink(entry.target, &path)
+                        .map_err(|e| failed("create")(&path, e))?;
+                }
+                // Not every file system dates its links.
+                let _ = layer.set_time(&path, entry.mtime);
+            }
+            Kind::File | Kind::Stream | Kind::Text if !one_by_one && done(index) => {}
+            Kind::File | Kind::Stream | Kind::Text => {
+                let file = open_ours(layer, &path).map_err(|e| failed("open")(&path, e))?;
+                layer
+                    .set_meta(&file, entry.mode, entry.time())
+                    .map_err(|e| failed("finish")(&path, e))?;
+                if one_by_one {
+                    layer.sync(&file).map_err(|e| failed("sync")(&path, e))?;
+                }
+            }
+            Kind::Dir => {}
+        }
+    }
+    for (index, entry) in manifest.iter().rev().filter(|(_, e)| e.kind == Kind::Dir) {
+        let path = data.join(manifest.path(index));
+        let dir = layer.open_dir(&path).map_err(|e| failed("open")(&path, e))?;
+        // A top-level directory must stay movable.
+        let mode = if entry.parent.is_none() {
+            entry.mode | 0o700
+        } else {
+            entry.mode
+        };
+        layer
+            .set_meta(&dir, mode, entry.time())
+            .map_err(|e| failed("finish")(&path, e))?;
+        if one_by_one {
+            layer.sync(&dir).map_err(|e| failed("sync")(&path, e))?;
+        }
+    }
+    let whole = |e| LocalError::new("sync", layer.root().join(staging.dir()), e);
+    if !one_by_one && !layer.sync_all().map_err(whole)? {
+        sync_each(layer, &data, manifest)?;
+    }
+    let dir = layer.open_dir(&data).map_err(whole)?;
+    layer.sync(&dir).map_err(whole)
+}
+
+fn sync_each<L: Layer>(layer: &L, data: &Path, manifest: &Manifest) -> Result<(), LocalError> {
+    for (index, entry) in manifest.iter().filter(|(_, e)| e.kind != Kind::Symlink) {
+        let path = data.join(manifest.path(index));
+        let file = if entry.kind == Kind::Dir {
+            layer.open_dir(&path)
+        } else {
+            layer.open_read(&path)
+        };
+        file.and_then(|file| layer.sync(&file))
+            .map_err(|e| LocalError::new("sync", layer.root().join(&path), e))?;
+    }
+    Ok(())
+}
+
+/// Opens a staged file that an interrupted run may already have made read-only.
+pub(crate) fn open_ours<L: Layer>(layer: &L, path: &Path) -> io::Result<L::File> {
+    match layer.open(path) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            layer.unlock(path)?;
+            layer.open(path)
+        }
+        other => other,
+    }
+}
+
+/// Checks that each directory in `data/` holds what the list says and nothing else: a file system that takes
+/// two names for one would have lost one of them.
+pub(crate) fn check_listing<L: Layer>(
+    layer: &L,
+    staging: &Staging,
+    manifest: &Manifest,
+) -> Result<(), LocalError> {
+    let mut children = vec![0usize; manifest.len() as usize];
+    let mut top = 0;
+    for (_, entry) in manifest.iter() {
+        match entry.parent {
+            Some(parent) => children[parent.get() as usize] += 1,
+            None => top += 1,
+        }
+    }
+    let check = |path: &Path, expected: usize| -> Result<(), LocalError> {
+        let found = layer
+            .list(path)
+            .map_err(|e| LocalError::new("read", layer.root().join(path), e))?;
+        if found.len() == expected {
+            return Ok(());
+        }
+        let error = io::Error::other("its entries are not those that were received");
+        Err(LocalError::new("finish", layer.root().join(path), error))
+    };
+    check(&staging.data(), top)?;
+    for (index, _) in manifest.iter().filter(|(_, entry)| entry.kind == Kind::Dir) {
+        check(
+            &staging.data().join(manifest.path(index)),
+            children[index.get() as usize],
+        )?;
+    }
+    Ok(())
+}
+
+/// Moves everything in a sealed `data/` to its final name and removes the staging directory.
+pub(crate) fn place_all<L: Layer>(
+    layer: &L,
+    staging: &Staging,
+    conflicts: Conflicts,
+    manifest: Option<&Manifest>,
+) -> Result<Vec<Placed>, LocalError> {
+    let data = staging.data();
+    let failed = |e| LocalError::new("move", layer.root().join(&data), e);
+    let mut placed = Vec::new();
+    let mut names = match layer.info(&data).map_err(failed)? {
+        Some(_) => layer.list(&data).map_err(failed)?,
+        None => Vec::new(),
+    };
+    names.sort_unstable();
+    for name in names {
+        let name = PathBuf::from(name);
+        if staging::could_be_part(name.as_os_str()) {
+            return Err(failed(io::ErrorKind::InvalidFilename.into()));
+        }
+        let final_name = place_one(layer, &data.join(&name), &name, conflicts)
+            .map_err(|e| LocalError::new("name", layer.root().join(&name), e))?;
+        placed.push(Placed {
+            name,
+            final_name,
+            already_there: false,
+        });
+    }
+    let root = layer.open_dir(Path::new("")).map_err(failed)?;
+    layer.sync(&root).map_err(failed)?;
+    if let Some(manifest) = manifest {
+        for top in manifest
+            .iter()
+            .filter(|(_, e)| e.kind == Kind::Dir && e.parent.is_none())
+        {
+            finish_top(layer, &placed, manifest, top.0).map_err(failed)?;
+        }
+    }
+    if layer.info(&data).map_err(failed)?.is_some() {
+        // Only if nothing is left in it.
+        layer.remove_dir(&data).map_err(failed)?;
+    }
+    staging.remove(layer).map_err(failed)?;
+    Ok(placed)
+}
+
+/// A top-level directory stayed writable until it was moved.
+fn finish_top<L: Layer>(
+    layer: &L,
+    placed: &[Placed],
+    manifest: &Manifest,
+    top: EntryIndex,
+) -> io::Result<()> {
+    let entry = manifest.entry(top);
+    if entry.mode & 0o700 == 0o700 {
+        return Ok(());
+    }
+    let name = PathBuf::from(names::os_from_bytes(entry.name));
+    match placed.iter().find(|p| p.name == name) {
+        Some(p) => layer.set_meta(&layer.open_dir(&p.final_name)?, entry.mode, entry.time()),
+        None => Ok(()),
+    }
+}
+
+/// Gives everything that lies under its final name already the time it was sent with.
+pub(crate) fn retime<L: Layer>(layer: &L, manifest: &Manifest) -> io::Result<()> {
+    manifest.iter().rev().try_for_each(|(index, entry)| {
+        let outcome = layer.set_time(&manifest.path(index), entry.mtime);
+        if entry.kind == Kind::Symlink {
+            Ok(())
+        } else {
+            outcome
+        }
+    })
+}
+
+/// Renames `from` to a name that is free. A directory that nobody may write to is not moved elsewhere by the system,
+/// and so is made writable for the moment.
+fn rename_to_free<L: Layer>(layer: &L, from: &Path, to: &Path) -> io::Result<()> {
+    match layer.rename_noreplace(from, to) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            let Some(found) = layer.info(from)?.filter(|i| i.kind == NodeKind::Dir) else {
+                return Err(e);
+            };
+            layer.unlock(from)?;
+            layer.rename_noreplace(from, to)?;
+            layer.set_meta(&layer.open_dir(to)?, found.mode, Some(found.mtime))
+        }
+        other => other,
+    }
+}
+
+fn place_one<L: Layer>(layer: &L, from: &Path, name: &Path, conflicts: Conflicts) -> io::Result<PathBuf> {
+    match rename_to_free(layer, from, name) {
+        Ok(()) => return Ok(name.to_owned()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(e),
+    }
+    if conflicts != Conflicts::Rename {
+        let is_dir = |info: Option<NodeInfo>| info.is_some_and(|i| i.kind == NodeKind::Dir);
+        match (is_dir(layer.info(from)?), is_dir(layer.info(name)?)) {
+            (false, false) => return layer.rename_replace(from, name).map(|()| name.to_owned()),
+            (true, true) => return merge(layer, from, name).map(|()| name.to_owned()),
+            // A directory never replaces a file, nor a file a directory: too much could be lost.
+            _ => {}
+        }
+    }
+    let plain = SafeName::from_peer(&names::bytes_from_os(name.file_name().unwrap_or_default()))
+        .map_err(|_| io::ErrorKind::InvalidInput)?;
+    for n in 1..u32::MAX {
+        let other = name.with_file_name(plain.numbered(n).to_os());
+        match rename_to_free(layer, from, &other) {
+            Ok(()) => return Ok(other),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// Moves what is in `from` into the existing `to`, file by file. `to` keeps its permissions and takes the time of
+/// `from`. If a crash comes in between, the next run finds everything equal and sets the times ([`retime`]).
+fn merge<L: Layer>(layer: &L, from: &Path, to: &Path) -> io::Result<()> {
+    let (Some(sent), Some(own)) = (layer.info(from)?, layer.info(to)?) else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    // What an earlier transfer finished, and what this one did, may be read-only.
+    layer.unlock(from)?;
+    let locked = own.mode & 0o200 == 0;
+    if locked {
+        layer.unlock(to)?;
+    }
+    let mut names = layer.list(from)?;
+    names.sort_unstable();
+    for name in names {
+        place_one(layer, &from.join(&name), &to.join(&name), Conflicts::Overwrite)?;
+    }
+    let dir = layer.open_dir(to)?;
+    if locked {
+        layer.set_meta(&dir, own.mode, None)?;
+    }
+    layer.set_time(to, sent.mtime)?;
+    layer.sync(&dir)?;
+    layer.remove_dir(from)
+}

@@ -1,0 +1,184 @@
+//! Making a staging directory, or going on with one.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use crate::transfer::error::LocalError;
+use crate::transfer::fs::layer::Layer;
+use crate::transfer::hash::Cv;
+use crate::transfer::manifest::offer::Offer;
+use crate::transfer::names::SafeName;
+use crate::transfer::sink::base::Compare;
+use crate::transfer::sink::journal;
+use crate::transfer::sink::journal::{Chain, Journal, JournalHeader};
+use crate::transfer::sink::place;
+use crate::transfer::sink::place::Conflicts;
+use crate::transfer::sink::staging::survey::{Survey, survey};
+use crate::transfer::sink::staging::{MAX_CANDIDATES, Ours, Staging, is_private, sweep};
+
+/// An opened staging directory.
+pub(crate) struct Opened<F> {
+    pub(crate) staging: Staging,
+    pub(crate) journal: Journal<F>,
+    /// Blocks an earlier run verified, by their hashes then.
+    pub(crate) kept: BTreeMap<u32, Cv>,
+    pub(crate) found: Before,
+    /// What else to compare with what is sent.
+    pub(crate) compare: Compare<F>,
+}
+
+/// What was in a staging directory when it was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Before {
+    /// It is new.
+    Nothing,
+    /// The same transfer.
+    Same,
+}
+
+/// Finds the staging directory of an earlier run of the same transfer, or makes a new one. Transfers that only
+/// lacked their final names are given them first, as their users wanted it then. What is kept of any other transfer
+/// stays as it is.
+pub(crate) fn open<L: Layer>(
+    layer: &L,
+    offer: &Offer,
+    conflicts: Conflicts,
+) -> Result<Opened<L::File>, LocalError> {
+    let first = offer.top.first().map(|top| &top.name).ok_or_else(|| {
+        let error = io::Error::from(io::ErrorKind::InvalidInput);
+        LocalError::new("create", layer.root(), error)
+    })?;
+    let Survey {
+        complete,
+        same,
+        other,
+        ..
+    } = survey(layer, offer, first)?;
+    let mut compare = match conflicts {
+        Conflicts::Update => Compare::Finals { retime: true },
+        Conflicts::Overwrite | Conflicts::Rename => Compare::Nothing,
+    };
+    for (staging, Ours { file, contents }) in complete {
+        let rule = contents.sealed.unwrap_or_default();
+        if contents.header.manifest_hash == offer.manifest_hash {
+            // This very transfer, of which some names were given and others not.
+            let retime = rule != Conflicts::Rename || conflicts == Conflicts::Update;
+            compare = Compare::Finals { retime };
+        }
+        drop(file);
+        place::place_all(layer, &staging, rule, None)?;
+    }
+    if let Some((staging, Ours { file, contents })) = same {
+        let failed = |e| LocalError::new("keep what arrives in", layer.root().join(staging.dir()), e);
+        if layer.info(&staging.data()).map_err(failed)?.is_none() {
+            layer.create_dir(&staging.data()).map_err(failed)?;
+        }
+        return Ok(Opened {
+            journal: Journal::resume(layer, file, &contents).map_err(failed)?,
+            staging,
+            kept: contents.blocks,
+            found: Before::Same,
+            compare,
+        });
+    }
+    if let (Compare::Nothing, Some((staging, ours))) = (&compare, other) {
+        compare = Compare::Kept {
+            staging,
+            blocks: ours.contents.blocks,
+            _lock: ours.file,
+        };
+    }
+    let header = JournalHeader {
+        manifest_hash: offer.manifest_hash,
+        names_hash: offer.names_hash,
+        total: (!offer.stream).then_some(offer.bytes),
+        private: true,
+    };
+    let (staging, journal) = create(layer, first, header)?;
+    Ok(Opened {
+        staging,
+        journal,
+        kept: BTreeMap::new(),
+        found: Before::Nothing,
+        compare,
+    })
+}
+
+/// Makes a staging directory under a temporary name and gives it the first free one, so that a directory with the
+/// name of ours is complete, journal and all.
+fn create<L: Layer>(
+    layer: &L,
+    first: &SafeName,
+    header: JournalHeader,
+) -> Result<(Staging, Journal<L::File>), LocalError> {
+    let named = Staging::candidate(first, 0);
+    let failed = |e| LocalError::new("keep what arrives in", layer.root().join(named.dir()), e);
+    for n in 0..MAX_CANDIDATES {
+        let temporary = Staging::temporary(layer.key(), named.dir(), n);
+        match layer.create_dir(temporary.dir()) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                let gone = sweep(layer, &temporary).map_err(failed)?;
+                if !gone {
+                    continue;
+                }
+                layer.create_dir(temporary.dir()).map_err(failed)?;
+            }
+            other => other.map_err(failed)?,
+        }
+        let made = match fill(layer, &temporary, header) {
+            // Another run that has just started took it for a crash's.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            other => other.and_then(|chain| name(layer, &temporary, first, chain)),
+        };
+        return match made {
+            Ok(Some(made)) => Ok(made),
+            Ok(None) => Err(LocalError::Busy(layer.root().join(named.dir()))),
+            Err(e) => {
+                let _ = temporary.clear(layer);
+                Err(failed(e))
+            }
+        };
+    }
+    Err(LocalError::Busy(layer.root().join(named.dir())))
+}
+
+/// Puts journal and data into a new directory that must be ours.
+fn fill<L: Layer>(layer: &L, staging: &Staging, header: JournalHeader) -> io::Result<Chain> {
+    let dir = layer.hold(staging.dir())?;
+    let file = layer.create_new(&staging.journal())?;
+    layer.try_lock(&file)?;
+    let file_stat = layer.stat(&file)?;
+    // Some file systems know no permissions, or one owner for everything: then what we make differs from what we ask
+    // for. Where it does not, a directory that is another's or open to others was put in the place of ours.
+    let private = file_stat.mode & 0o077 == 0;
+    if dir.owner != file_stat.owner || !is_private(&dir, private) {
+        return Err(io::Error::other("another user has put a directory in its place"));
+    }
+    let chain = journal::start(layer, &file, &JournalHeader { private, ..header }, &dir)?;
+    layer.create_dir(&staging.data())?;
+    layer.sync(&layer.open_dir(staging.dir())?)?;
+    Ok(chain)
+}
+
+/// Gives a filled directory the first free name, and opens its journal there.
+fn name<L: Layer>(
+    layer: &L,
+    temporary: &Staging,
+    first: &SafeName,
+    chain: Chain,
+) -> io::Result<Option<(Staging, Journal<L::File>)>> {
+    for n in 0..MAX_CANDIDATES {
+        let staging = Staging::candidate(first, n);
+        match layer.rename_noreplace(temporary.dir(), staging.dir()) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+            other => other?,
+        }
+        layer.sync(&layer.open_dir(Path::new(""))?)?;
+        let file = layer.open(&staging.journal())?;
+        return Ok(layer
+            .try_lock(&file)?
+            .then(|| (staging, Journal::started(file, chain))));
+    }
+    temporary.clear(layer).map(|()| None)
+}

@@ -1,0 +1,280 @@
+//! Where a transfer is received before it has its final name: `NAME.part/` in the output directory, holding
+//! `journal` and `data/`.
+//!
+//! A directory is ours by proof, not by its name: its journal was made under the user's key and for this very
+//! directory ([`crate::transfer::sink::journal`]). Whatever else has the name is a stranger's: nothing in it is placed, emptied or
+//! removed, and another name is taken. Ours are made and removed under a temporary name that is itself a proof, so
+//! that no crash leaves one of ours that cannot be told from a stranger's.
+
+mod create;
+pub(crate) mod survey;
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub(crate) use self::create::{Before, open};
+pub(crate) use self::survey::{Prospect, prospect};
+use crate::transfer::error::LocalError;
+use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, Stat, remove_all};
+use crate::transfer::fs::owner::{OwnerKey, Purpose};
+use crate::transfer::names;
+use crate::transfer::names::SafeName;
+use crate::transfer::sink::journal::JournalContents;
+
+const JOURNAL: &str = "journal";
+const DATA: &str = "data";
+const TRIAL: &str = "names";
+const SUFFIX: &str = ".part";
+const TEMPORARY: &str = "p2pcopy-";
+
+/// Whether a directory of this name may be one of ours.
+pub(crate) fn is_part(name: &OsStr) -> bool {
+    name.as_encoded_bytes().ends_with(SUFFIX.as_bytes())
+}
+
+/// Whether some file system may take this name for that of a staging directory. Nothing received has such a name.
+pub(crate) fn could_be_part(name: &OsStr) -> bool {
+    names::is_staging_like(name.as_encoded_bytes())
+}
+
+/// Whether ours hold something of this name.
+pub(crate) fn is_inside(name: &OsStr) -> bool {
+    [JOURNAL, DATA, TRIAL].into_iter().any(|known| name == known)
+}
+
+/// Most directories of one name that are tried before giving up.
+const MAX_CANDIDATES: u32 = 100;
+
+/// A staging directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Staging {
+    dir: PathBuf,
+}
+
+impl Staging {
+    fn candidate(first: &SafeName, n: u32) -> Staging {
+        let name = if n == 0 {
+            first.with_suffix(SUFFIX)
+        } else {
+            first.with_suffix(&format!(" ({n}){SUFFIX}"))
+        };
+        Staging {
+            dir: PathBuf::from(name.to_os()),
+        }
+    }
+
+    /// The `n`th name under which the directory `name` is made and removed.
+    fn temporary(key: &OwnerKey, name: &Path, n: u32) -> Staging {
+        let name = name.as_os_str().as_encoded_bytes();
+        let [a, b, c, d, ..] = *key.mac(Purpose::Nonce, &[&n.to_be_bytes(), name]).as_bytes();
+        let nonce = u32::from_be_bytes([a, b, c, d]);
+        Staging {
+            dir: PathBuf::from(temporary_name(key, nonce)),
+        }
+    }
+
+    /// Whether its name proves that it was made or is removed by us.
+    fn is_temporary(&self, key: &OwnerKey) -> bool {
+        let nonce = self
+            .dir
+            .to_str()
+            .and_then(|name| name.strip_prefix(TEMPORARY)?.get(..8))
+            .and_then(|nonce| u32::from_str_radix(nonce, 16).ok());
+        nonce.is_some_and(|nonce| self.dir.as_os_str() == temporary_name(key, nonce).as_str())
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.dir.join(JOURNAL)
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.join(DATA)
+    }
+
+    /// Where names are tried out.
+    pub(crate) fn trial(&self) -> PathBuf {
+        self.dir.join(TRIAL)
+    }
+
+    /// Removes the staging directory with all that is in it. It takes a temporary name first: from then on no crash
+    /// can bring it back half empty.
+    pub(crate) fn remove<L: Layer>(&self, layer: &L) -> io::Result<()> {
+        if self.is_temporary(layer.key()) {
+            return self.clear(layer);
+        }
+        for n in 0..MAX_CANDIDATES {
+            let other = Staging::temporary(layer.key(), &self.dir, n);
+            match layer.rename_noreplace(&self.dir, &other.dir) {
+                Ok(()) => {
+                    layer.sync(&layer.open_dir(Path::new(""))?)?;
+                    return other.clear(layer);
+                }
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    sweep(layer, &other)?;
+                }
+                // Another run found it complete and did the same.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(e) => return Err(e),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// The journal goes last.
+    fn clear<L: Layer>(&self, layer: &L) -> io::Result<()> {
+        for name in layer.list(&self.dir)?.into_iter().filter(|name| name != JOURNAL) {
+            remove_all(layer, &self.dir.join(name))?;
+        }
+        if layer.info(&self.journal())?.is_some() {
+            layer.remove_file(&self.journal())?;
+        }
+        layer.remove_dir(&self.dir)
+    }
+}
+
+fn temporary_name(key: &OwnerKey, nonce: u32) -> String {
+    let tag = key.mac(Purpose::Name, &[&nonce.to_be_bytes()]);
+    format!("{TEMPORARY}{nonce:08x}{}{SUFFIX}", &tag.to_hex()[..16])
+}
+
+/// A directory that this user's program made.
+pub(crate) struct Ours<F> {
+    /// Its journal, locked.
+    pub(crate) file: F,
+    pub(crate) contents: JournalContents,
+}
+
+enum Found<F> {
+    Nothing,
+    /// Nobody knows whose it is.
+    Stranger,
+    /// Ours, and being received into by another process.
+    Busy,
+    /// Ours. It is held ([`Layer::hold`]).
+    Ours(Ours<F>),
+}
+
+/// Whether everybody but the user is kept out, where the file system keeps permission bits at all.
+fn is_private(dir: &Stat, private: bool) -> bool {
+    !private || dir.mode & 0o077 == 0
+}
+
+fn examine<L: Layer>(layer: &L, staging: &Staging) -> io::Result<Found<L::File>> {
+    match layer.info(staging.dir())? {
+        None => return Ok(Found::Nothing),
+        Some(NodeInfo {
+            kind: NodeKind::Dir, ..
+        }) => {}
+        Some(_) => return Ok(Found::Stranger),
+    }
+    let found = prove(layer, staging);
+    if !matches!(found, Ok(Found::Ours(_))) {
+        layer.release(staging.dir());
+    }
+    match found {
+        // What we made we may read.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(Found::Stranger),
+        other => other,
+    }
+}
+
+fn prove<L: Layer>(layer: &L, staging: &Staging) -> io::Result<Found<L::File>> {
+    let dir = layer.hold(staging.dir())?;
+    let is = |path: &Path, wanted: NodeKind| -> io::Result<bool> {
+        Ok(layer.info(path)?.is_some_and(|info| info.kind == wanted))
+    };
+    if !is(&staging.journal(), NodeKind::File)? {
+        return Ok(Found::Stranger);
+    }
+    let file = layer.open_read(&staging.journal())?;
+    let Some(contents) = JournalContents::open(layer, &file, &dir)? else {
+        return Ok(Found::Stranger);
+    };
+    if !is_private(&dir, contents.header.private) {
+        return Ok(Found::Stranger);
+    }
+    // From here on nobody but this user can have had a hand in it.
+    let (file, mut contents) = (layer.open(&staging.journal())?, contents);
+    if !layer.try_lock(&file)? {
+        return Ok(Found::Busy);
+    }
+    contents.read(layer, &file)?;
+    Ok(Found::Ours(Ours { file, contents }))
+}
+
+/// Removes what a crash left under a temporary name. False if something else is there, or another run is at it.
+fn sweep<L: Layer>(layer: &L, staging: &Staging) -> io::Result<bool> {
+    if !staging.is_temporary(layer.key()) {
+        return Ok(false);
+    }
+    match examine(layer, staging)? {
+        Found::Nothing => return Ok(true),
+        Found::Busy => return Ok(false),
+        Found::Ours(_) => return staging.clear(layer).map(|()| true),
+        Found::Stranger => {}
+    }
+    // Its name alone is no leave to remove somebody's files: only an empty directory goes, or one whose journal was
+    // just begun.
+    let outcome = layer.hold(staging.dir()).and_then(|_| {
+        let begun = |info: NodeInfo| info.kind == NodeKind::File && info.len <= JournalContents::LEAST;
+        let names = layer.list(staging.dir())?;
+        if names.iter().any(|name| name != JOURNAL) {
+            return Ok(false);
+        }
+        if !names.is_empty() {
+            if !layer.info(&staging.journal())?.is_some_and(begun) {
+                return Ok(false);
+            }
+            layer.remove_file(&staging.journal())?;
+        }
+        layer.remove_dir(staging.dir()).map(|()| true)
+    });
+    layer.release(staging.dir());
+    match outcome {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+        other => other,
+    }
+}
+
+/// Removes what interrupted transfers left in the output directory, except those that are running. Returns the
+/// names of what was removed.
+///
+/// # Errors
+/// When the directory cannot be read or something in it not removed.
+pub fn discard<L: Layer>(layer: &L) -> Result<Vec<PathBuf>, LocalError> {
+    let mut removed = Vec::new();
+    let names = layer
+        .list(Path::new(""))
+        .map_err(|e| LocalError::new("read", layer.root(), e))?;
+    for name in names {
+        if !is_part(&name) {
+            continue;
+        }
+        let staging = Staging {
+            dir: PathBuf::from(name),
+        };
+        let gone = || {
+            if staging.is_temporary(layer.key()) {
+                return sweep(layer, &staging);
+            }
+            match examine(layer, &staging)? {
+                Found::Ours(ours) => {
+                    // Not every system moves a directory in which a file is open.
+                    drop(ours);
+                    staging.remove(layer).map(|()| true)
+                }
+                _ => Ok(false),
+            }
+        };
+        if gone().map_err(|e| LocalError::new("remove", layer.root().join(staging.dir()), e))? {
+            removed.push(staging.dir);
+        }
+    }
+    Ok(removed)
+}

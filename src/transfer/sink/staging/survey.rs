@@ -1,0 +1,169 @@
+//! What lies in the output directory of earlier transfers. Looking changes nothing.
+
+use std::path::{Path, PathBuf};
+
+use crate::transfer::block_count;
+use crate::transfer::error::LocalError;
+use crate::transfer::fs::layer::{Layer, Room};
+use crate::transfer::manifest::offer::Offer;
+use crate::transfer::names::SafeName;
+use crate::transfer::sink::place::Conflicts;
+use crate::transfer::sink::staging::{Found, MAX_CANDIDATES, Ours, Staging, examine};
+
+/// What an earlier run kept of the same transfer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// Blocks it had verified.
+    pub blocks: u32,
+    /// Blocks of the content.
+    pub of: u32,
+}
+
+/// What an earlier run received whole, and only lacks its final names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Complete {
+    /// The names.
+    pub names: Vec<PathBuf>,
+    /// What that run was to do where they are taken.
+    pub conflicts: Conflicts,
+}
+
+/// What the user should know before saying yes.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Prospect {
+    /// What is there of the same transfer already.
+    pub kept: Option<Kept>,
+    /// What is put in place first.
+    pub complete: Vec<Complete>,
+    /// Where an interrupted transfer of the same names is kept whose files are others. It is not touched; blocks that
+    /// are equal are copied.
+    pub other: Option<PathBuf>,
+    /// What has the name of a staging directory and is not ours. It is left alone.
+    pub strangers: Vec<PathBuf>,
+    /// Whether a later run could resume this transfer.
+    pub resumable: bool,
+    /// The output directory, if it is yet to be made.
+    pub creates: Option<PathBuf>,
+    /// Top-level names that are taken.
+    pub taken: Vec<SafeName>,
+    /// What is free there.
+    pub room: Room,
+}
+
+/// The directories that matter to an offer.
+pub(crate) struct Survey<F> {
+    /// Complete, and to be placed first.
+    pub(crate) complete: Vec<(Staging, Ours<F>)>,
+    /// Of the same manifest.
+    pub(crate) same: Option<(Staging, Ours<F>)>,
+    /// Of the same names, with another manifest.
+    pub(crate) other: Option<(Staging, Ours<F>)>,
+    pub(crate) strangers: Vec<PathBuf>,
+}
+
+/// Looks at every directory that an earlier run may have made for the first name of `offer`.
+pub(crate) fn survey<L: Layer>(
+    layer: &L,
+    offer: &Offer,
+    first: &SafeName,
+) -> Result<Survey<L::File>, LocalError> {
+    let mut survey = Survey {
+        complete: Vec::new(),
+        same: None,
+        other: None,
+        strangers: Vec::new(),
+    };
+    for n in 0..MAX_CANDIDATES {
+        let staging = Staging::candidate(first, n);
+        let failed = |e| LocalError::new("read", layer.root().join(staging.dir()), e);
+        let ours = match examine(layer, &staging).map_err(failed)? {
+            Found::Nothing | Found::Busy => continue,
+            Found::Stranger => {
+                survey.strangers.push(staging.dir);
+                continue;
+            }
+            Found::Ours(ours) => ours,
+        };
+        let header = &ours.contents.header;
+        let same = header.manifest_hash == offer.manifest_hash;
+        let is_best = |so_far: &Option<(Staging, Ours<L::File>)>| {
+            so_far
+                .as_ref()
+                .is_none_or(|(_, best)| best.contents.blocks.len() < ours.contents.blocks.len())
+        };
+        let at = if ours.contents.sealed.is_some() && !(same && is_whole(layer, &staging, offer)?) {
+            survey.complete.push((staging, ours));
+            continue;
+        } else if same && is_best(&survey.same) {
+            &mut survey.same
+        } else if !same && header.names_hash == offer.names_hash && is_best(&survey.other) {
+            &mut survey.other
+        } else {
+            layer.release(staging.dir());
+            continue;
+        };
+        if let Some((staging, _)) = at.replace((staging, ours)) {
+            layer.release(staging.dir());
+        }
+    }
+    Ok(survey)
+}
+
+/// Whether nothing of a complete transfer has its final name yet.
+fn is_whole<L: Layer>(layer: &L, staging: &Staging, offer: &Offer) -> Result<bool, LocalError> {
+    Ok(names_in(layer, staging)?.len() == offer.top_count as usize)
+}
+
+fn names_in<L: Layer>(layer: &L, staging: &Staging) -> Result<Vec<PathBuf>, LocalError> {
+    let failed = |e| LocalError::new("read", layer.root().join(staging.data()), e);
+    if layer.info(&staging.data()).map_err(failed)?.is_none() {
+        return Ok(Vec::new());
+    }
+    let names = layer.list(&staging.data()).map_err(failed)?;
+    Ok(names.into_iter().map(PathBuf::from).collect())
+}
+
+/// Looks around in the output directory for what `offer` would meet there. Changes nothing.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn prospect<L: Layer>(layer: &L, offer: &Offer) -> Result<Prospect, LocalError> {
+    let mut prospect = Prospect {
+        resumable: layer.key().is_lasting(),
+        room: layer.room(),
+        ..Prospect::default()
+    };
+    for top in &offer.top {
+        let found = layer.info(Path::new(&top.name.to_os()));
+        if found
+            .map_err(|e| LocalError::new("read", layer.root(), e))?
+            .is_some()
+        {
+            prospect.taken.push(top.name.clone());
+        }
+    }
+    let Some(first) = offer.top.first() else {
+        return Ok(prospect);
+    };
+    let survey = survey(layer, offer, &first.name)?;
+    for (staging, ours) in &survey.complete {
+        prospect.complete.push(Complete {
+            names: names_in(layer, staging)?,
+            conflicts: ours.contents.sealed.unwrap_or_default(),
+        });
+    }
+    // Names that all have been given are no news.
+    prospect.complete.retain(|complete| !complete.names.is_empty());
+    prospect.kept = survey.same.map(|(_, ours)| Kept {
+        blocks: ours.contents.blocks.len() as u32,
+        of: block_count(ours.contents.header.total.unwrap_or(0)),
+    });
+    if prospect.kept.is_none() {
+        prospect.other = survey
+            .other
+            .filter(|(_, ours)| !ours.contents.blocks.is_empty())
+            .map(|(staging, _)| staging.dir);
+    }
+    prospect.strangers = survey.strangers;
+    Ok(prospect)
+}

@@ -1,0 +1,66 @@
+//! What the receiver's conversation asks of its disk thread, and what it hears back.
+
+use crate::transfer::BlockIndex;
+use crate::transfer::error::TransferError;
+use crate::transfer::hash::{Cv, Root};
+use crate::transfer::ranges::Run;
+use crate::transfer::sink::assemble::{Buffer, Filled};
+use crate::transfer::sink::place::Placed;
+
+/// Work for the receiver's disk thread.
+#[derive(Debug)]
+pub enum StoreJob {
+    /// The sender announced hashes of consecutive blocks.
+    Announce {
+        /// Block of the first.
+        first: BlockIndex,
+        /// The hashes.
+        cvs: Vec<Cv>,
+    },
+    /// A block from the assembler.
+    Filled(Filled),
+    /// The stream ended; this is the content's length.
+    Total(u64),
+    /// All is verified: finish. The sender's root must be ours.
+    Finish {
+        /// The sender's root.
+        root: Root,
+    },
+}
+
+/// What the disk thread has to say.
+#[derive(Debug)]
+pub enum StoreEvent {
+    /// A block is verified and stored.
+    Verified(BlockIndex),
+    /// A block must be sent (again).
+    Need(BlockIndex),
+    /// A buffer for [`crate::transfer::sink::assemble::Assembler::recycle`].
+    Recycle(Buffer),
+    /// Everything has its final name.
+    Finished {
+        /// Root over the content.
+        root: Root,
+        /// What lies where.
+        placed: Vec<Placed>,
+    },
+}
+
+/// What the disk thread drives.
+pub trait Store: Send {
+    /// Blocks believed to be here, for [`crate::transfer::session::receive::ReceiveSession::on_opened`]. They are read again and
+    /// compared before they count.
+    fn held(&self) -> Vec<Run>;
+
+    /// Does one job.
+    ///
+    /// # Errors
+    /// What ends the transfer. Everything verified stays for the next run.
+    fn handle(&mut self, job: StoreJob, events: &mut Vec<StoreEvent>) -> Result<(), TransferError>;
+
+    /// When there is no job: reads one held block again. False when there is none left to read.
+    ///
+    /// # Errors
+    /// As [`Store::handle`].
+    fn recheck_one(&mut self, events: &mut Vec<StoreEvent>) -> Result<bool, TransferError>;
+}

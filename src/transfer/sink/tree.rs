@@ -1,0 +1,280 @@
+//! The files under `data/`: made when first written, held open while in use.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::transfer::BLOCK_LEN;
+use crate::transfer::error::LocalError;
+use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, remove_all};
+use crate::transfer::manifest::{EntryIndex, Kind, Manifest, Segment};
+use crate::transfer::sink::need::Need;
+use crate::transfer::sink::place::open_ours;
+use crate::transfer::sink::staging::{Before, Staging};
+use crate::transfer::sink::twins;
+
+/// Files held open at once; far below the usual limit of 1024 descriptors.
+const OPEN_FILES: usize = 64;
+
+/// Whether to look for room first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Space {
+    /// All of the content may have to be written.
+    Check,
+    /// Most likely none of it.
+    Trust,
+}
+
+#[derive(Debug)]
+pub(crate) struct Tree<F> {
+    manifest: Arc<Manifest>,
+    data: PathBuf,
+    /// One bit for each entry: whether its file exists.
+    exists: Vec<u64>,
+    /// One bit for each entry: whether its file has its permissions and time already.
+    settled: Vec<u64>,
+    /// Least recently used first.
+    open: VecDeque<(EntryIndex, F)>,
+    /// False for files that are not ours: they are only read.
+    ours: bool,
+}
+
+impl<F> Tree<F> {
+    /// Files that lie in `data` already, to be read only. None is known until it is marked.
+    pub(crate) fn existing(manifest: Arc<Manifest>, data: PathBuf) -> Tree<F> {
+        let exists = vec![0; (manifest.len() as usize).div_ceil(64)];
+        Tree {
+            settled: exists.clone(),
+            exists,
+            manifest,
+            data,
+            open: VecDeque::new(),
+            ours: false,
+        }
+    }
+
+    /// Makes directories and empty files, and finds what an earlier run left.
+    pub(crate) fn open<L: Layer<File = F>>(
+        layer: &L,
+        staging: &Staging,
+        manifest: Arc<Manifest>,
+        before: Before,
+        space: Space,
+    ) -> Result<Tree<F>, LocalError> {
+        let mut tree = Tree {
+            exists: vec![0; (manifest.len() as usize).div_ceil(64)],
+            manifest: Arc::clone(&manifest),
+            data: staging.data(),
+            settled: vec![0; (manifest.len() as usize).div_ceil(64)],
+            open: VecDeque::new(),
+            ours: true,
+        };
+        let at = |path: PathBuf, action: &'static str| {
+            let path = layer.root().join(path);
+            move |e| LocalError::new(action, path, e)
+        };
+        let twins = twins::find(layer, &staging.trial(), &manifest);
+        if let Some((a, b)) = twins.map_err(at(staging.trial(), "examine"))? {
+            return Err(LocalError::Collision(manifest.path(a), manifest.path(b)));
+        }
+        if before != Before::Nothing {
+            tree.purge(layer).map_err(at(staging.data(), "tidy"))?;
+        }
+        let room = layer.room();
+        let need = tree
+            .take_stock(layer, before, room.block)
+            .map_err(at(staging.data(), "read"))?;
+        if space == Space::Check {
+            need.check(&room, layer.root())?;
+        }
+        for (index, entry) in manifest.iter() {
+            if entry.kind == Kind::Dir && !tree.has(index) {
+                let path = tree.path(index);
+                layer.create_dir(&path).map_err(at(path, "create"))?;
+                tree.mark(index);
+            } else if matches!(entry.kind, Kind::File | Kind::Stream) && entry.size == 0 {
+                tree.handle(layer, index)?;
+                tree.close();
+            }
+        }
+        Ok(tree)
+    }
+
+    fn path(&self, index: EntryIndex) -> PathBuf {
+        self.data.join(self.manifest.path(index))
+    }
+
+    pub(crate) fn has(&self, index: EntryIndex) -> bool {
+        self.exists[index.get() as usize / 64] >> (index.get() % 64) & 1 == 1
+    }
+
+    pub(crate) fn mark(&mut self, index: EntryIndex) {
+        self.exists[index.get() as usize / 64] |= 1 << (index.get() % 64);
+    }
+
+    /// Removes what an earlier run left that does not belong here now: links (an interrupted finish makes them
+    /// again) and anything of another kind. The list is the one of that run, so there is nothing else.
+    fn purge<L: Layer<File = F>>(&mut self, layer: &L) -> io::Result<()> {
+        for (index, entry) in self.manifest.iter() {
+            let path = self.path(index);
+            let Some(NodeInfo { kind, .. }) = layer.info(&path)? else {
+                continue;
+            };
+            let expected = match entry.kind {
+                Kind::Dir => NodeKind::Dir,
+                Kind::File | Kind::Stream | Kind::Text => NodeKind::File,
+                Kind::Symlink => NodeKind::Other,
+            };
+            if kind != expected || kind == NodeKind::Other {
+                remove_all(layer, &path)?;
+            } else if kind == NodeKind::Dir {
+                layer.unlock(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes which files exist, cuts those that are too long, and returns what the others need, in blocks of `block`
+    /// bytes.
+    fn take_stock<L: Layer<File = F>>(&mut self, layer: &L, before: Before, block: u64) -> io::Result<Need> {
+        let mut need = Need::default();
+        let manifest = Arc::clone(&self.manifest);
+        for (index, entry) in manifest.iter() {
+            let found = match before {
+                Before::Nothing => None,
+                Before::Same => layer.info(&self.path(index))?,
+            };
+            let len = found.map_or(0, |info| info.len);
+            if found.is_some() {
+                self.mark(index);
+                if entry.kind == Kind::File && len > entry.size {
+                    layer.set_len(&open_ours(layer, &self.path(index))?, entry.size)?;
+                }
+            }
+            need.add(entry.kind, entry.size, found.is_some().then_some(len), block);
+        }
+        Ok(need)
+    }
+
+    /// The open file of entry `index`, made if need be. Its place in `open`.
+    fn handle<L: Layer<File = F>>(&mut self, layer: &L, index: EntryIndex) -> Result<usize, LocalError> {
+        if let Some(at) = self.open.iter().rposition(|(entry, _)| *entry == index) {
+            return Ok(at);
+        }
+        let path = self.path(index);
+        let failed = |action: &'static str| {
+            let path = layer.root().join(&path);
+            move |e| LocalError::new(action, path, e)
+        };
+        let file = if !self.ours {
+            layer.open_read(&path).map_err(failed("open"))?
+        } else if self.has(index) {
+            match layer.open(&path) {
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                    // It is finished and read-only: once unlocked it must be finished again.
+                    self.settled[index.get() as usize / 64] &= !(1 << (index.get() % 64));
+                    open_ours(layer, &path)
+                }
+                other => other,
+            }
+            .map_err(failed("open"))?
+        } else {
+            let file = match layer.create_new(&path) {
+                // Nothing was there: another entry must have made it under a name that is one with this.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(LocalError::Collision(self.manifest.path(index), path));
+                }
+                other => other.map_err(failed("create"))?,
+            };
+            let size = self.manifest.entry(index).size;
+            if size > BLOCK_LEN as u64 {
+                layer.allocate(&file, size).map_err(failed("reserve room for"))?;
+            }
+            self.mark(index);
+            file
+        };
+        if self.open.len() >= OPEN_FILES {
+            self.open.pop_front();
+        }
+        self.open.push_back((index, file));
+        Ok(self.open.len() - 1)
+    }
+
+    pub(crate) fn write<L: Layer<File = F>>(
+        &mut self,
+        layer: &L,
+        segment: &Segment,
+        bytes: &[u8],
+    ) -> Result<(), LocalError> {
+        let at = self.handle(layer, segment.entry)?;
+        let entry = self.manifest.entry(segment.entry);
+        let file = &self.open[at].1;
+        let mut outcome = layer.write_at(file, segment.file_offset, bytes);
+        // A file that came whole is done with: finishing it now saves opening it again.
+        let whole = bytes.len() as u64 == entry.size;
+        if whole && outcome.is_ok() {
+            outcome = layer.set_meta(file, entry.mode, entry.time());
+        }
+        outcome.map_err(|e| LocalError::new("write", layer.root().join(self.path(segment.entry)), e))?;
+        let (word, bit) = (segment.entry.get() as usize / 64, 1 << (segment.entry.get() % 64));
+        if whole {
+            self.open.remove(at);
+            self.settled[word] |= bit;
+        } else {
+            self.settled[word] &= !bit;
+        }
+        Ok(())
+    }
+
+    /// Whether the file of entry `index` has its permissions and time already.
+    pub(crate) fn is_settled(&self, index: EntryIndex) -> bool {
+        self.settled[index.get() as usize / 64] >> (index.get() % 64) & 1 == 1
+    }
+
+    /// Reads a segment back; false when the file is missing or too short.
+    pub(crate) fn read<L: Layer<File = F>>(
+        &mut self,
+        layer: &L,
+        segment: &Segment,
+        out: &mut [u8],
+    ) -> Result<bool, LocalError> {
+        if !self.has(segment.entry) {
+            return Ok(false);
+        }
+        let at = self.handle(layer, segment.entry)?;
+        match layer.read_at(&self.open[at].1, segment.file_offset, out) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(e) => Err(LocalError::new(
+                "read",
+                layer.root().join(self.path(segment.entry)),
+                e,
+            )),
+        }
+    }
+
+    /// A stream's length is known: an older run may have written beyond it.
+    pub(crate) fn set_stream_len<L: Layer<File = F>>(
+        &mut self,
+        layer: &L,
+        len: u64,
+    ) -> Result<(), LocalError> {
+        let index = EntryIndex::new(0);
+        let at = self.handle(layer, index)?;
+        let file = &self.open[at].1;
+        let outcome = layer.len(file).and_then(|now| {
+            if now > len {
+                layer.set_len(file, len)
+            } else {
+                Ok(())
+            }
+        });
+        outcome.map_err(|e| LocalError::new("write", layer.root().join(self.path(index)), e))
+    }
+
+    /// Closes every file.
+    pub(crate) fn close(&mut self) {
+        self.open.clear();
+    }
+}

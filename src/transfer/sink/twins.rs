@@ -1,0 +1,69 @@
+//! Whether this file system takes two names of a transfer for one.
+//!
+//! Which names are one depends on the system, its version and how the disk was formatted: some ignore case, some take
+//! composed and decomposed letters for the same, some do both. So nothing is guessed: names that look suspicious are
+//! tried out in a directory of ours before any content flows. What is missed here is still no loss: no file is made
+//! over another, and at the end each directory is counted.
+
+use std::io;
+use std::path::Path;
+
+use crate::transfer::fs::layer::{Layer, remove_all};
+use crate::transfer::manifest::{EntryIndex, Manifest};
+use crate::transfer::names;
+
+/// Most names that are tried out. Only a list that was made to keep us busy has more.
+const MOST_TRIED: usize = 10_000;
+
+/// Two entries of `manifest` whose names are one here, if there are any. `trial` is made for it and removed.
+pub(crate) fn find<L: Layer>(
+    layer: &L,
+    trial: &Path,
+    manifest: &Manifest,
+) -> io::Result<Option<(EntryIndex, EntryIndex)>> {
+    // A crash may have left it.
+    remove_all(layer, trial)?;
+    let groups = manifest.alike();
+    if groups.is_empty() {
+        return Ok(None);
+    }
+    layer.create_dir(trial)?;
+    let (mut tried, mut found) = (0, None);
+    for group in groups {
+        tried += group.len();
+        if found.is_some() || tried > MOST_TRIED {
+            break;
+        }
+        found = find_in(layer, trial, manifest, &group)?;
+    }
+    remove_all(layer, trial)?;
+    Ok(found)
+}
+
+fn find_in<L: Layer>(
+    layer: &L,
+    trial: &Path,
+    manifest: &Manifest,
+    group: &[EntryIndex],
+) -> io::Result<Option<(EntryIndex, EntryIndex)>> {
+    let path = |index: EntryIndex| trial.join(names::os_from_bytes(manifest.entry(index).name));
+    for (at, &index) in group.iter().enumerate() {
+        match layer.create_new(&path(index)) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                // Which of the earlier ones it is shows when that one is gone.
+                for &earlier in &group[..at] {
+                    layer.remove_file(&path(earlier))?;
+                    if layer.info(&path(index))?.is_none() {
+                        return Ok(Some((earlier, index)));
+                    }
+                }
+                return Err(e);
+            }
+            other => drop(other?),
+        }
+    }
+    for &index in group {
+        layer.remove_file(&path(index))?;
+    }
+    Ok(None)
+}

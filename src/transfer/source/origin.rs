@@ -1,0 +1,236 @@
+//! The sender's door to the disk.
+//!
+//! The path that the user typed may lead over links. Everything below it is opened name by name, each name relative to
+//! its open directory, and no link is followed there: also none that takes the place of a file or a directory between
+//! the scan and the reading. Nothing that is opened here can block.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, Metadata};
+
+use crate::transfer::manifest::{EntryIndex, Manifest};
+use crate::transfer::names;
+use crate::transfer::source::scan::Identity;
+
+/// Directories held open at once. Trees are seldom deeper; in one that is, some are opened again.
+const HELD_DIRECTORIES: usize = 32;
+
+/// A path that the user typed.
+#[derive(Clone, Debug)]
+pub(crate) struct Root {
+    /// Its entry in the list.
+    pub(crate) index: EntryIndex,
+    /// As it was typed.
+    pub(crate) path: PathBuf,
+    /// Its own name, which the list may give otherwise.
+    pub(crate) name: PathBuf,
+    /// What lay there when it was listed.
+    pub(crate) identity: Identity,
+}
+
+/// What is sent: the list, and where on the disk its top entries are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) list: &'a Manifest,
+    /// In the order of the list.
+    pub(crate) roots: &'a [Root],
+}
+
+impl Place<'_> {
+    fn root(&self, top: EntryIndex) -> Option<&Root> {
+        let at = self.roots.binary_search_by_key(&top, |root| root.index).ok()?;
+        self.roots.get(at)
+    }
+
+    /// Where entry `index` lies, for messages.
+    pub(crate) fn path(&self, index: EntryIndex) -> PathBuf {
+        self.below(index, |root| &root.path)
+    }
+
+    /// The same from the root's own name on.
+    pub(crate) fn own_path(&self, index: EntryIndex) -> PathBuf {
+        self.below(index, |root| &root.name)
+    }
+
+    fn below(&self, index: EntryIndex, base: impl Fn(&Root) -> &PathBuf) -> PathBuf {
+        let mut path = self
+            .root(self.list.top_of(index))
+            .map(|root| base(root).clone())
+            .unwrap_or_default();
+        path.extend(self.list.path(index).components().skip(1));
+        path
+    }
+}
+
+/// Why something below a root could not be opened.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    /// It is not what the scan saw: a link, a pipe or another file took its place.
+    Changed,
+    /// The system says no.
+    System(io::Error),
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> Self {
+        OpenError::System(error)
+    }
+}
+
+/// Opens entries of a list. Neighbours are cheap: the directories above the last one stay open, a bounded number.
+#[derive(Default, Debug)]
+pub(crate) struct Opener {
+    /// The end of the way to the last directory, each the parent of the next.
+    held: Vec<(EntryIndex, Dir)>,
+}
+
+impl Opener {
+    /// How many directories are open.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Opens directory `index`.
+    pub(crate) fn directory(&mut self, place: Place<'_>, index: EntryIndex) -> Result<&Dir, OpenError> {
+        let mut missing = Vec::new();
+        let mut at = Some(index);
+        let known = loop {
+            let Some(i) = at else { break 0 };
+            if let Some(held) = self.held.iter().position(|(held, _)| *held == i) {
+                break held + 1;
+            }
+            missing.push(i);
+            at = place.list.entry(i).parent;
+        };
+        self.held.truncate(known);
+        for i in missing.into_iter().rev() {
+            let dir = match self.held.last() {
+                Some((_, parent)) => {
+                    system::open_dir(parent, &names::os_from_bytes(place.list.entry(i).name))?
+                }
+                None => open_root(place.root(i).ok_or(OpenError::Changed)?)?,
+            };
+            if self.held.len() == HELD_DIRECTORIES {
+                self.held.remove(0);
+            }
+            self.held.push((i, dir));
+        }
+        self.held.last().map(|(_, dir)| dir).ok_or(OpenError::Changed)
+    }
+
+    /// Opens file `index` for reading. Whether it is the one that was listed is for the caller to see.
+    pub(crate) fn file(&mut self, place: Place<'_>, index: EntryIndex) -> Result<File, OpenError> {
+        let entry = place.list.entry(index);
+        let file = match entry.parent {
+            Some(parent) => {
+                let dir = self.directory(place, parent)?;
+                system::open_file(dir, &names::os_from_bytes(entry.name))?
+            }
+            None => system::open_typed(&place.root(index).ok_or(OpenError::Changed)?.path)?,
+        };
+        if file.metadata()?.is_file() {
+            Ok(file)
+        } else {
+            Err(OpenError::Changed)
+        }
+    }
+
+    /// What lies where entry `index` was found.
+    pub(crate) fn metadata(&mut self, place: Place<'_>, index: EntryIndex) -> Result<Metadata, OpenError> {
+        let entry = place.list.entry(index);
+        Ok(match entry.parent {
+            Some(parent) => {
+                let dir = self.directory(place, parent)?;
+                dir.symlink_metadata(names::os_from_bytes(entry.name))?
+            }
+            None => typed_metadata(&place.root(index).ok_or(OpenError::Changed)?.path)?,
+        })
+    }
+}
+
+/// What lies at a path that the user typed; links are followed.
+pub(crate) fn typed_metadata(path: &Path) -> io::Result<Metadata> {
+    std::fs::metadata(path).map(Metadata::from_just_metadata)
+}
+
+/// Opens a root that is a directory, if it is still the one that was listed.
+fn open_root(root: &Root) -> Result<Dir, OpenError> {
+    let dir = Dir::open_ambient_dir(&root.path, ambient_authority())?;
+    if Identity::of(&dir.dir_metadata()?).is_node_of(&root.identity) {
+        Ok(dir)
+    } else {
+        Err(OpenError::Changed)
+    }
+}
+
+#[cfg(unix)]
+mod system {
+    use super::{Dir, File, OpenError, Path, io};
+    use rustix::fs::{Mode, OFlags, openat};
+    use rustix::io::Errno;
+    use std::ffi::OsStr;
+
+    /// For a regular file these two change nothing. A pipe does not block, a terminal does not become ours.
+    const HARMLESS: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
+
+    pub(crate) fn open_dir(parent: &Dir, name: &OsStr) -> Result<Dir, OpenError> {
+        let fd = open(parent, name, OFlags::DIRECTORY)?;
+        Ok(Dir::from_std_file(fd))
+    }
+
+    pub(crate) fn open_file(parent: &Dir, name: &OsStr) -> Result<File, OpenError> {
+        open(parent, name, HARMLESS)
+    }
+
+    fn open(parent: &Dir, name: &OsStr, how: OFlags) -> Result<File, OpenError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | how;
+        match openat(parent, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(File::from(fd)),
+            // A link (MLINK on FreeBSD), no directory any more, a socket, nothing at all.
+            Err(Errno::LOOP | Errno::MLINK | Errno::NOTDIR | Errno::NXIO | Errno::NOENT) => {
+                Err(OpenError::Changed)
+            }
+            Err(error) => Err(OpenError::System(error.into())),
+        }
+    }
+
+    pub(crate) fn open_typed(path: &Path) -> io::Result<File> {
+        use std::os::unix::fs::OpenOptionsExt;
+        std::fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(HARMLESS.bits() as i32)
+            .open(path)
+    }
+}
+
+/// Elsewhere cap-std keeps every access inside the parent directory, whatever takes a name's place; a link (on Windows:
+/// a reparse point that stands for another path) is refused before.
+#[cfg(not(unix))]
+mod system {
+    use super::{Dir, File, OpenError, Path, io};
+    use std::ffi::OsStr;
+
+    pub(crate) fn open_dir(parent: &Dir, name: &OsStr) -> Result<Dir, OpenError> {
+        if parent.symlink_metadata(name)?.is_dir() {
+            Ok(parent.open_dir(name)?)
+        } else {
+            Err(OpenError::Changed)
+        }
+    }
+
+    pub(crate) fn open_file(parent: &Dir, name: &OsStr) -> Result<File, OpenError> {
+        if parent.symlink_metadata(name)?.is_file() {
+            Ok(parent.open(name)?.into_std())
+        } else {
+            Err(OpenError::Changed)
+        }
+    }
+
+    pub(crate) fn open_typed(path: &Path) -> io::Result<File> {
+        std::fs::OpenOptions::new().read(true).open(path)
+    }
+}

@@ -1,0 +1,109 @@
+//! A pipe as a source: blocks in order, the last few kept until the other end has verified them.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{ErrorKind, Read};
+
+use crate::transfer::breach::Breach;
+use crate::transfer::error::{LocalError, TransferError};
+use crate::transfer::{BLOCK_LEN, BlockIndex, MAX_CONTENT, ORDERED_WINDOW};
+
+/// Reads a stream of unknown length. Memory: at most [`ORDERED_WINDOW`] blocks, if the caller stays in it.
+pub(crate) struct PipeReader {
+    reader: Box<dyn Read + Send>,
+    /// Kept blocks, the first being number `first`.
+    kept: VecDeque<Vec<u8>>,
+    first: u32,
+    end: Option<u64>,
+}
+
+impl fmt::Debug for PipeReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PipeReader")
+            .field("first", &self.first)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PipeReader {
+    pub(crate) fn new(reader: Box<dyn Read + Send>) -> Self {
+        PipeReader {
+            reader,
+            kept: VecDeque::new(),
+            first: 0,
+            end: None,
+        }
+    }
+
+    /// A kept block, or the next of the pipe. Returns its length and, once it is known, the content's.
+    pub(crate) fn read(
+        &mut self,
+        block: BlockIndex,
+        buffer: &mut [u8],
+    ) -> Result<(usize, Option<u64>), TransferError> {
+        let next = self.first + self.kept.len() as u32;
+        let index = block.get();
+        if index < next {
+            let kept = index
+                .checked_sub(self.first)
+                .and_then(|i| self.kept.get(i as usize));
+            let bytes = kept.ok_or(Breach::NeedsNoSuchBlock)?;
+            buffer[..bytes.len()].copy_from_slice(bytes);
+            return Ok((bytes.len(), None));
+        }
+        if self.end.is_some() {
+            return Ok((0, self.end));
+        }
+        debug_assert!(index == next, "blocks of a pipe are read in order");
+        debug_assert!(self.kept.len() < 2 * ORDERED_WINDOW as usize);
+        let mut len = 0;
+        while len < BLOCK_LEN && self.end.is_none() {
+            match self.reader.read(&mut buffer[len..BLOCK_LEN]) {
+                Ok(0) => self.end = Some(block.start() + len as u64),
+                Ok(n) => len += n,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(LocalError::new("read", "standard input", e).into()),
+            }
+        }
+        if block.start() + len as u64 >= MAX_CONTENT {
+            let error = std::io::Error::new(ErrorKind::FileTooLarge, "the stream is longer than 4 PiB");
+            return Err(LocalError::new("read", "standard input", error).into());
+        }
+        if len > 0 {
+            self.kept.push_back(buffer[..len].to_vec());
+        }
+        Ok((len, self.end))
+    }
+
+    pub(crate) fn read_kept(&self, offset: u64, out: &mut [u8]) -> bool {
+        let (mut at, mut rest) = (offset, out);
+        while !rest.is_empty() {
+            let Some(block) = BlockIndex::containing(at) else {
+                return false;
+            };
+            let kept = block
+                .get()
+                .checked_sub(self.first)
+                .and_then(|i| self.kept.get(i as usize));
+            let within = (at - block.start()) as usize;
+            let Some(bytes) = kept
+                .and_then(|bytes| bytes.get(within..))
+                .filter(|b| !b.is_empty())
+            else {
+                return false;
+            };
+            let len = bytes.len().min(rest.len());
+            let (head, tail) = rest.split_at_mut(len);
+            head.copy_from_slice(&bytes[..len]);
+            (at, rest) = (at + len as u64, tail);
+        }
+        true
+    }
+
+    pub(crate) fn release(&mut self, low: BlockIndex) {
+        while self.first < low.get() && self.kept.pop_front().is_some() {
+            self.first += 1;
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! `--exclude`: which names and paths are left out.
+//!
+//! A pattern without a slash is matched against a name alone, whatever directory it is in. A pattern with a slash
+//! is matched against the whole path, with and without the name of what is sent before it.
+
+use std::io::Read;
+use std::path::Path;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+/// Most patterns of one run: far more than anybody writes, few enough to compile in a moment.
+const MAX_PATTERNS: usize = 10_000;
+
+/// Longest pattern, bytes: PATH_MAX of Linux. Compiling goes as deep into the stack as alternates nest.
+const MAX_PATTERN: usize = 4096;
+
+/// Longest file of patterns, bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Why patterns cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum PatternError {
+    /// It does not follow the rules of globs.
+    #[error("'{pattern}' is not a pattern: {reason}")]
+    Syntax {
+        /// As it was given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No name is left of it.
+    #[error("'{0}' names nothing: a pattern is a name or a path, such as '*.tmp' or 'photos/raw'")]
+    Empty(String),
+    /// It leads upwards, and paths that are sent do not.
+    #[error("'{0}' can match nothing: paths are written without ..")]
+    Parent(String),
+    /// gitignore's sign for taking an exclusion back.
+    #[error(
+        "'{0}' begins with !, which would keep what another pattern leaves out; that is not possible here (for a \
+         name that begins with ! write [!]...)"
+    )]
+    Negated(String),
+    /// Longer than any path.
+    #[error("a pattern of more than {MAX_PATTERN} bytes")]
+    TooLong,
+    /// More patterns than are compiled.
+    #[error("more than {MAX_PATTERNS} patterns")]
+    TooMany,
+    /// All patterns together need too much memory.
+    #[error("the patterns are too large together: {0}")]
+    TooLarge(String),
+}
+
+/// Why a file of patterns cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PatternFileError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] std::io::Error),
+    /// It is longer than any list of patterns.
+    #[error("it is longer than 1 MiB")]
+    TooLong,
+    /// Patterns are text.
+    #[error("line {0} is not UTF-8")]
+    NotText(usize),
+}
+
+/// One pattern as it was given, and what the compiled form cannot say.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Rule {
+    given: String,
+    /// It had a slash at its end.
+    directories_only: bool,
+}
+
+/// The patterns of `--exclude`, compiled.
+#[derive(Clone, Default, Debug)]
+pub struct Exclude {
+    rules: Vec<Rule>,
+    /// Patterns without a slash, for names; the numbers of their rules.
+    names: (GlobSet, Vec<usize>),
+    /// Patterns with a slash, for paths.
+    paths: (GlobSet, Vec<usize>),
+}
+
+impl Exclude {
+    /// Compiles patterns.
+    ///
+    /// # Errors
+    /// The first pattern that is none.
+    pub(crate) fn new<S: AsRef<str>>(patterns: impl IntoIterator<Item = S>) -> Result<Exclude, PatternError> {
+        let mut rules = Vec::new();
+        let mut sets = [
+            (GlobSetBuilder::new(), Vec::new()),
+            (GlobSetBuilder::new(), Vec::new()),
+        ];
+        for given in patterns {
+            let given = given.as_ref();
+            if rules.len() == MAX_PATTERNS {
+                return Err(PatternError::TooMany);
+            }
+            let pattern = Pattern::parse(given)?;
+            // As in a shell and in .gitignore: * and ? stay within a name, ** does not.
+            let glob = GlobBuilder::new(pattern.text)
+                .literal_separator(true)
+                .build()
+                .map_err(|e| PatternError::Syntax {
+                    pattern: given.to_owned(),
+                    reason: e.kind().to_string(),
+                })?;
+            let (set, numbers) = &mut sets[usize::from(pattern.is_path)];
+            set.add(glob);
+            numbers.push(rules.len());
+            rules.push(Rule {
+                given: given.to_owned(),
+                directories_only: pattern.directories_only,
+            });
+        }
+        let [names, paths] = sets.map(|(set, numbers)| set.build().map(|set| (set, numbers)));
+        let too_large = |e: globset::Error| PatternError::TooLarge(e.kind().to_string());
+        Ok(Exclude {
+            rules,
+            names: names.map_err(too_large)?,
+            paths: paths.map_err(too_large)?,
+        })
+    }
+
+    /// Whether no pattern was given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+}
+
+/// A pattern without what only says how it is to be used.
+struct Pattern<'a> {
+    text: &'a str,
+    is_path: bool,
+    directories_only: bool,
+}
+
+impl Pattern<'_> {
+    fn parse(given: &str) -> Result<Pattern<'_>, PatternError> {
+        if given.len() > MAX_PATTERN {
+            return Err(PatternError::TooLong);
+        }
+        if given.starts_with('!') {
+            return Err(PatternError::Negated(given.into()));
+        }
+        let mut text = given;
+        while let Some(rest) = text.strip_prefix("./") {
+            text = rest.trim_start_matches('/');
+        }
+        let anchored = text.starts_with('/');
+        let text = text.trim_start_matches('/');
+        let name = text.trim_end_matches('/');
+        if name.is_empty() || name == "." {
+            return Err(PatternError::Empty(given.into()));
+        }
+        if name.split('/').any(|part| part == "..") {
+            return Err(PatternError::Parent(given.into()));
+        }
+        Ok(Pattern {
+            text: name,
+            is_path: anchored || name.contains('/'),
+            directories_only: name.len() < text.len(),
+        })
+    }
+}
+
+/// Matches one scan's paths, and remembers which patterns matched any.
+pub(crate) struct Matcher<'a> {
+    exclude: &'a Exclude,
+    used: Vec<bool>,
+    found: Vec<usize>,
+}
+
+impl<'a> Matcher<'a> {
+    pub(crate) fn new(exclude: &'a Exclude) -> Self {
+        Matcher {
+            exclude,
+            used: vec![false; exclude.rules.len()],
+            found: Vec::new(),
+        }
+    }
+
+    /// Whether what is called `path`, the name of what is sent first, is left out.
+    pub(crate) fn leaves_out(&mut self, path: &Path, is_dir: bool) -> bool {
+        if self.exclude.is_empty() {
+            return false;
+        }
+        let name = path.file_name().map_or(path, Path::new);
+        let mut below = path.components();
+        below.next();
+        let mut out = self.try_set(&self.exclude.names, name, is_dir);
+        out |= self.try_set(&self.exclude.paths, path, is_dir);
+        if !below.as_path().as_os_str().is_empty() {
+            out |= self.try_set(&self.exclude.paths, below.as_path(), is_dir);
+        }
+        out
+    }
+
+    fn try_set(&mut self, (set, numbers): &(GlobSet, Vec<usize>), path: &Path, is_dir: bool) -> bool {
+        set.matches_into(path, &mut self.found);
+        let mut out = false;
+        for &at in &self.found {
+            let number = numbers[at];
+            if is_dir || !self.exclude.rules[number].directories_only {
+                self.used[number] = true;
+                out = true;
+            }
+        }
+        out
+    }
+
+    /// The patterns that matched nothing, as they were given.
+    pub(crate) fn unused(&self) -> Vec<String> {
+        let rules = self.exclude.rules.iter().zip(&self.used);
+        rules
+            .filter(|(_, used)| !**used)
+            .map(|(rule, _)| rule.given.clone())
+            .collect()
+    }
+}
+
+/// The patterns in a file: one a line, taken exactly; empty lines and lines that begin with `#` are skipped.
+///
+/// # Errors
+/// If the file cannot be read, is longer than 1 MiB or is not UTF-8.
+pub(crate) fn patterns_of_file(path: &Path) -> Result<Vec<String>, PatternFileError> {
+    let file = std::fs::OpenOptions::new().read(true).open(path)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(PatternFileError::TooLong);
+    }
+    // A mark that some editors put before the first line.
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+    let mut patterns = Vec::new();
+    for (number, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = str::from_utf8(line).map_err(|_| PatternFileError::NotText(number + 1))?;
+        if !line.is_empty() && !line.starts_with('#') {
+            patterns.push(line.to_owned());
+        }
+    }
+    Ok(patterns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which of `paths` (directories end in a slash) the patterns leave out; the second part is what was unused.
+    fn left_out(patterns: &[&str], paths: &[&str]) -> (Vec<String>, Vec<String>) {
+        let exclude = Exclude::new(patterns).unwrap();
+        let mut matcher = Matcher::new(&exclude);
+        let out = paths
+            .iter()
+            .filter(|path| matcher.leaves_out(Path::new(path.trim_end_matches('/')), path.ends_with('/')))
+            .map(|path| (*path).to_owned())
+            .collect();
+        (out, matcher.unused())
+    }
+
+    #[test]
+    fn every_form_of_a_pattern_leaves_out_what_its_users_expect() {
+        let tree = [
+            "tree/",
+            "tree/cache/",
+            "tree/a/cache/",
+            "tree/a/b/cache/",
+            "tree/b/cache",
+            "tree/a/x.o",
+            "x.o",
+            "cache/",
+            "tree/cachet",
+            "tree/a/b/c.d",
+        ];
+        for (pattern, expected) in [
+            ("*.o", &["tree/a/x.o", "x.o"][..]),
+            ("./*.o", &["tree/a/x.o", "x.o"]),
+            (
+                "cache",
+                &[
+                    "tree/cache/",
+                    "tree/a/cache/",
+                    "tree/a/b/cache/",
+                    "tree/b/cache",
+                    "cache/",
+                ],
+            ),
+            (
+                "cache/",
+                &["tree/cache/", "tree/a/cache/", "tree/a/b/cache/", "cache/"],
+            ),
+            (
+                "cache///",
+                &["tree/cache/", "tree/a/cache/", "tree/a/b/cache/", "cache/"],
+            ),
+            (
+                "./cache/",
+                &["tree/cache/", "tree/a/cache/", "tree/a/b/cache/", "cache/"],
+            ),
+            (
+                "**/cache/",
+                &["tree/cache/", "tree/a/cache/", "tree/a/b/cache/", "cache/"],
+            ),
+            (
+                "**/cache",
+                &[
+                    "tree/cache/",
+                    "tree/a/cache/",
+                    "tree/a/b/cache/",
+                    "tree/b/cache",
+                    "cache/",
+                ],
+            ),
+            ("/cache", &["tree/cache/", "cache/"]),
+            ("/cache/", &["tree/cache/", "cache/"]),
+            ("//cache", &["tree/cache/", "cache/"]),
+            ("tree/cache", &["tree/cache/"]),
+            ("/tree/cache", &["tree/cache/"]),
+            ("./tree/cache/", &["tree/cache/"]),
+            ("a/x.o", &["tree/a/x.o"]),
+            ("tree/*/cache", &["tree/a/cache/", "tree/b/cache"]),
+            (
+                "tree/**/cache",
+                &["tree/cache/", "tree/a/cache/", "tree/a/b/cache/", "tree/b/cache"],
+            ),
+            (
+                "tree/**",
+                &[
+                    "tree/cache/",
+                    "tree/a/cache/",
+                    "tree/a/b/cache/",
+                    "tree/b/cache",
+                    "tree/a/x.o",
+                    "tree/cachet",
+                    "tree/a/b/c.d",
+                ],
+            ),
+            ("c[a-c]che?", &["tree/cachet"]),
+            ("{x.o,c.d}", &["tree/a/x.o", "x.o", "tree/a/b/c.d"]),
+            ("tree", &["tree/"]),
+            ("CACHE", &[]),
+            ("tree/x.o", &[]),
+            ("ache", &[]),
+        ] {
+            let (out, unused) = left_out(&[pattern], &tree);
+            assert_eq!(out, expected, "{pattern}");
+            assert_eq!(unused.is_empty(), !expected.is_empty(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn spaces_and_letters_of_other_scripts_are_matched_exactly() {
+        let names = ["t/my file.txt", "t/ lead", "t/caf\u{e9}", "t/#x", "t/!x"];
+        for (pattern, expected) in [
+            ("my file.*", &["t/my file.txt"][..]),
+            (" lead", &["t/ lead"]),
+            ("lead", &[]),
+            ("caf*", &["t/caf\u{e9}"]),
+            ("caf\u{e9}", &["t/caf\u{e9}"]),
+            ("#x", &["t/#x"]),
+            ("[!a]x", &["t/#x", "t/!x"]),
+        ] {
+            assert_eq!(left_out(&[pattern], &names).0, expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn names_that_are_no_text_match_by_their_bytes() {
+        use std::os::unix::ffi::OsStrExt;
+        let path = Path::new(std::ffi::OsStr::from_bytes(b"t/\xff\xfe.tmp"));
+        let exclude = Exclude::new(["*.tmp"]).unwrap();
+        assert!(Matcher::new(&exclude).leaves_out(path, false));
+        let exclude = Exclude::new(["t/*.tmp"]).unwrap();
+        assert!(Matcher::new(&exclude).leaves_out(path, false));
+    }
+
+    #[test]
+    fn patterns_that_matched_nothing_are_known() {
+        let (out, unused) = left_out(&["*.o", "nowhere/", "x.o", "./gone"], &["x.o", "nowhere"]);
+        assert_eq!(
+            (out.len(), unused),
+            (1, vec!["nowhere/".to_owned(), "./gone".to_owned()])
+        );
+    }
+
+    #[test]
+    fn what_is_no_pattern_says_why() {
+        for (pattern, reason) in [
+            ("[z", "unclosed character class"),
+            ("{a", "unclosed alternate"),
+            ("[b-a]", "range"),
+            ("", "names nothing"),
+            ("/", "names nothing"),
+            (".", "names nothing"),
+            ("./", "names nothing"),
+            ("../x", "without .."),
+            ("a/../b", "without .."),
+            ("!keep", "begins with !"),
+        ] {
+            let error = Exclude::new([pattern]).unwrap_err().to_string();
+            assert!(
+                error.contains(reason) && error.contains(&format!("'{pattern}'")),
+                "{pattern}: {error}"
+            );
+        }
+        assert_eq!(
+            Exclude::new(vec!["x"; MAX_PATTERNS + 1]).unwrap_err(),
+            PatternError::TooMany
+        );
+        let nested = |depth| "{".repeat(depth) + &"}".repeat(depth);
+        assert!(Exclude::new([nested(MAX_PATTERN / 2)]).is_ok());
+        assert_eq!(
+            Exclude::new([nested(1_000_000)]).unwrap_err(),
+            PatternError::TooLong
+        );
+    }
+
+    #[test]
+    fn a_file_of_patterns_is_read_line_by_line_within_bounds() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("patterns");
+        let put = |bytes: &[u8]| {
+            std::io::Write::write_all(
+                &mut std::fs::OpenOptions::new()
+                    .create(true)
+                    .write(true)
+                    .truncate(true)
+                    .open(&path)
+                    .unwrap(),
+                bytes,
+            )
+            .unwrap();
+        };
+        put("\u{feff}*.o\r\n# a comment\n\n  two words \n\\#x\nlast".as_bytes());
+        assert_eq!(
+            patterns_of_file(&path).unwrap(),
+            ["*.o", "  two words ", "\\#x", "last"]
+        );
+        put(b"ok\n\xff\n");
+        assert!(matches!(
+            patterns_of_file(&path),
+            Err(PatternFileError::NotText(2))
+        ));
+        put(&vec![b'x'; MAX_FILE as usize + 1]);
+        assert!(matches!(patterns_of_file(&path), Err(PatternFileError::TooLong)));
+        assert!(matches!(
+            patterns_of_file(&dir.path().join("none")),
+            Err(PatternFileError::Read(_))
+        ));
+    }
+}
