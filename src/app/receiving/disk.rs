@@ -254,8 +254,8 @@ fn open(root: &Path, place: Place) -> Result<DiskLayer, LocalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transfer::place::Conflicts;
-    use crate::transfer::scan;
+    use crate::transfer::sink::place::Conflicts;
+    use crate::transfer::source::scan;
     use std::os::unix::fs::symlink;
 
     /// Looks at `out` and opens it; before each of both `before` may change it.

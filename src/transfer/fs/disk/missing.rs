@@ -8,10 +8,10 @@ use cap_fs_ext::DirExt;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
-use super::DiskLayer;
+use crate::transfer::fs::disk::DiskLayer;
 #[cfg(unix)]
-use super::stat;
-use crate::transfer::owner::OwnerKey;
+use crate::transfer::fs::disk::stat;
+use crate::transfer::fs::owner::OwnerKey;
 
 impl DiskLayer {
     /// Makes `root`, which was missing, and confines itself to it: only its last component is made, so that nothing

@@ -58,7 +58,7 @@ pub(crate) fn of_file(file: &File) -> io::Result<Stat> {
     let found = file.metadata()?;
     // Elsewhere a file's birth moves when an earlier time is set, and inode numbers are not used again.
     let born = if cfg!(any(target_os = "linux", windows)) {
-        found.created().map_or(0, super::unix_nanos)
+        found.created().map_or(0, crate::transfer::fs::disk::unix_nanos)
     } else {
         0
     };

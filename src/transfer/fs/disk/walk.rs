@@ -81,8 +81,8 @@ impl DiskLayer {
 #[expect(clippy::disallowed_methods, reason = "tests plant files")]
 mod tests {
     use super::*;
-    use crate::transfer::layer::Layer;
-    use crate::transfer::owner::OwnerKey;
+    use crate::transfer::fs::layer::Layer;
+    use crate::transfer::fs::owner::OwnerKey;
 
     #[test]
     fn no_link_leads_to_another_directory_of_the_output_directory() {
