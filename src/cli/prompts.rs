@@ -221,7 +221,7 @@ impl Desk {
         let mut whole = first;
         if question.is_text() {
             while let Some(more) = self.lines.more() {
-                whole.push(' ');
+                whole.push('\n');
                 whole.push_str(&more);
             }
         }
@@ -353,7 +353,7 @@ mod tests {
         user.types_ahead("203.0.113.7:1\n");
         let pending = user.prompts.ask(Question::PeerAddress);
         user.types("203.0.113.8:2/abc\ndef\n");
-        assert_eq!(pending.await, Ok(Answer::Text("203.0.113.8:2/abc def".into())));
+        assert_eq!(pending.await, Ok(Answer::Text("203.0.113.8:2/abc\ndef".into())));
         // The gap after the paste left nobody reading.
         user.types_ahead("y\n");
         let pending = user.prompts.ask(accept());

@@ -2,8 +2,9 @@
 //!
 //! The part before the slash is for human eyes and works alone over the phone. The token after it carries the
 //! key made for this run and everything that makes a punch likely to succeed. A CRC32 over both parts tells a
-//! damaged paste from a good one. Parsing forgives what chats do to a word; it forgives nothing else.
+//! damaged paste from a good one, and finds the address in whatever text a chat makes of it.
 
+mod paste;
 mod token;
 
 use std::fmt;
@@ -12,13 +13,12 @@ use std::str::FromStr;
 
 use crate::protocol::Role;
 use crate::protocol::handshake::PublicKey;
+pub(in crate::rendezvous) use paste::plain;
 
 /// How many port pairs there are: the main one and three spares (see [`super::schedule`]).
 pub(crate) const PAIRS: usize = 4;
 /// The most candidates an address carries.
 pub(crate) const MAX_CANDIDATES: usize = 8;
-/// Longer than any token; decoding base58 takes time quadratic in the length.
-const MAX_TOKEN_CHARS: usize = 1000;
 
 /// Which external address a NAT gives to packets of one socket (RFC 4787, section 4.1).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -176,12 +176,39 @@ impl Address {
     /// # Errors
     /// Every [`AddressError`]; its message can be shown as it is.
     pub(crate) fn parse_peer(text: &str, own: &Address) -> Result<Address, AddressError> {
-        let peer: Address = text.parse()?;
-        match (&peer.token, &own.token) {
-            (Some(theirs), Some(ours)) if theirs.key == ours.key => Err(AddressError::Own),
-            (Some(_), Some(ours)) => Address::parse_other(text, ours.role),
-            (None, _) if peer.reflexive == own.reflexive => Err(AddressError::Own),
-            _ => Ok(peer),
+        // Who copies a piece of the chat may have both addresses in it.
+        let others = paste::find(text)?.into_iter().filter(|found| !found.is_of(own));
+        let first = others
+            .min_by_key(|found| found.has_role_of(own))
+            .ok_or(AddressError::Own)?;
+        match &own.token {
+            Some(ours) => first.in_other_role(ours.role),
+            None => Ok(first),
+        }
+    }
+
+    /// Whether both are of one run.
+    fn is_of(&self, own: &Address) -> bool {
+        match (&self.token, &own.token) {
+            (Some(one), Some(other)) => one.key == other.key,
+            (None, _) => self.reflexive == own.reflexive,
+            (Some(_), None) => false,
+        }
+    }
+
+    fn has_role_of(&self, own: &Address) -> bool {
+        let roles = [self, own].map(|address| address.token.as_ref().map(|token| token.role));
+        roles[0].is_some() && roles[0] == roles[1]
+    }
+
+    /// Itself, unless its owner is also `role`.
+    fn in_other_role(self, role: Role) -> Result<Address, AddressError> {
+        match &self.token {
+            Some(token) if token.role == role => Err(match role {
+                Role::Sender => AddressError::BothSend,
+                Role::Receiver => AddressError::BothReceive,
+            }),
+            _ => Ok(self),
         }
     }
 
@@ -190,14 +217,7 @@ impl Address {
     /// # Errors
     /// Every [`AddressError`] but [`AddressError::Own`].
     pub(crate) fn parse_other(text: &str, role: Role) -> Result<Address, AddressError> {
-        let peer: Address = text.parse()?;
-        if peer.token.as_ref().is_some_and(|theirs| theirs.role == role) {
-            return Err(match role {
-                Role::Sender => AddressError::BothSend,
-                Role::Receiver => AddressError::BothReceive,
-            });
-        }
-        Ok(peer)
+        text.parse::<Address>()?.in_other_role(role)
     }
 
     /// The same owner, to be found at this address and nowhere else.
@@ -234,35 +254,12 @@ impl fmt::Display for Address {
 impl FromStr for Address {
     type Err = AddressError;
 
+    /// The first address in a text.
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let word = clean(text);
-        if word.is_empty() {
-            return Err(AddressError::Empty);
-        }
-        let (front, token) = match word.split_once('/') {
-            Some((front, token)) => (front, Some(token)),
-            None => (word.as_str(), None),
-        };
-        let reflexive: SocketAddr = front.parse().map_err(|_| match front.parse::<IpAddr>() {
-            Ok(_) => AddressError::NoPort,
-            Err(_) => AddressError::NotAnAddress,
-        })?;
-        if !usable(reflexive) {
-            return Err(AddressError::Unusable);
-        }
-        let token = match token {
-            Some(token) => {
-                if token.len() > MAX_TOKEN_CHARS {
-                    return Err(AddressError::Damaged);
-                }
-                let bytes = bs58::decode(token)
-                    .into_vec()
-                    .map_err(|_| AddressError::Damaged)?;
-                Some(Token::decode(&bytes, reflexive)?)
-            }
-            None => None,
-        };
-        Ok(Address { reflexive, token })
+        paste::find(text)?
+            .into_iter()
+            .next()
+            .ok_or(AddressError::NotAnAddress)
     }
 }
 
@@ -274,29 +271,6 @@ pub(super) fn usable(address: SocketAddr) -> bool {
         IpAddr::V6(ip) => ip.is_unspecified() || ip.is_multicast(),
     };
     address.port() != 0 && !nobody
-}
-
-/// Undoes what chats, mail and people do to a word: white space and line wraps anywhere, invisible characters,
-/// quotes, back-ticks, brackets, our own prompt in front, a scheme in front, a full stop behind.
-fn clean(text: &str) -> String {
-    let dropped = |c: char| {
-        c.is_whitespace()
-            || c.is_control()
-            || matches!(
-                c,
-                '"' | '\'' | '`' | '<' | '>' | '(' | ')' | '*' | '|' | '\u{ab}' | '\u{bb}'
-            )
-            || matches!(c, '\u{2018}'..='\u{201f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'
-                | '\u{feff}' | '\u{ad}')
-    };
-    let word: String = text.chars().filter(|&c| !dropped(c)).collect();
-    let mut word = word.trim_end_matches(['.', ',', ';', '!', ':']);
-    for lead in ["peer:", "://"] {
-        if let Some(at) = word.to_ascii_lowercase().rfind(lead) {
-            word = &word[at + lead.len()..];
-        }
-    }
-    word.to_owned()
 }
 
 #[cfg(test)]

@@ -48,6 +48,54 @@ fn what_chats_and_people_do_to_it_is_undone() {
     }
 }
 
+/// What programs do to a line that is copied from them. `cut` is a place inside.
+fn mutilations(word: &str, cut: usize) -> Vec<String> {
+    let (one, two) = word.split_at(cut);
+    let wide: String = word
+        .chars()
+        .map(|c| match c {
+            ':' => '\u{ff1a}',
+            '/' => '\u{ff0f}',
+            '0'..='9' => char::from_u32(u32::from(c) + 0xfee0).unwrap(),
+            c => c,
+        })
+        .collect();
+    let link = word.replace(':', "%3A").replace('/', "%2f");
+    vec![
+        format!("\u{1b}[200~{word}\u{1b}[201~"),
+        format!("[200~{word}[201~"),
+        format!("Ann: {word}"),
+        format!("Ann:{word}"),
+        format!("[14:02] Ann: {word}"),
+        format!("[14:02, 11/27/2026] Ann B. 3: {word} thanks mate"),
+        format!("14:02 {word}"),
+        format!("<Ann> {word}"),
+        format!("<{word}>"),
+        format!("<http://{word}>"),
+        format!("<http://{word}|{word}>"),
+        format!("<http://{word}|{}\u{2026}>", one),
+        format!("[{word}](http://{word})"),
+        format!("https://safe.example/?url=http%3A%2F%2F{link}&data=05"),
+        wide,
+        word.replacen(':', "\u{fe55}", 1).replace('/', "\u{2215}"),
+        format!("{one}\n{two}"),
+        format!("{one}\r\n  {two}"),
+        format!("{one}\u{2028}{two}"),
+        format!("> {one}\n> {two}"),
+        format!("[14:02] Ann: {one}\n[14:03] Ann: {two}"),
+        format!("\u{1b}[200~Ann: {one}\nAnn: {two}\u{1b}[201~"),
+        format!("\u{201c}{one}{two}\u{201d}."),
+        format!("\u{300c}{word}\u{300d}\u{3002}"),
+        format!("`{word}`, or what was it"),
+        format!("**{word}**!"),
+        format!("_{word}_"),
+        word.chars().flat_map(|c| [c, '\u{200b}']).collect(),
+        format!("\u{feff}{one}\u{ad}{two}\u{fe0f}"),
+        format!("{one}\\\n{two}"),
+        format!("192.0.2.1:5/gone {word}"),
+    ]
+}
+
 /// A vector for docs/protocol.md.
 #[test]
 fn the_wire_form_stays_what_it_is() {
@@ -62,6 +110,11 @@ fn a_bare_address_parses_to_no_token() {
     for (text, front) in [
         ("203.0.113.7 : 4300.", "203.0.113.7:4300"),
         ("[2001:db8::1]:9", "[2001:db8::1]:9"),
+        ("[14:02] Ann: 203.0.113.7:4300", "203.0.113.7:4300"),
+        ("[14:02] Ann:[2001:db8::1]:9 !", "[2001:db8::1]:9"),
+        ("\u{1b}[200~203.0.113.7:4300\u{1b}[201~", "203.0.113.7:4300"),
+        ("<http://203.0.113.7:4300|203.0.113.7:4300>", "203.0.113.7:4300"),
+        ("203.0.113.7\u{ff1a}4300\u{3002}", "203.0.113.7:4300"),
     ] {
         assert_eq!(
             text.parse(),
@@ -88,6 +141,9 @@ fn each_mistake_is_named() {
         ("  \n", AddressError::Empty),
         ("hello", AddressError::NotAnAddress),
         ("203.0.113.7", AddressError::NoPort),
+        ("Ann: 203.0.113.7", AddressError::NoPort),
+        ("203.0.113.7:1 or 203.0.113.7:2", AddressError::NotAnAddress),
+        ("1203.0.113.7:1", AddressError::NotAnAddress),
         ("203.0.113.7:0", AddressError::Unusable),
         ("0.0.0.0:4300", AddressError::Unusable),
         ("[::ffff:224.0.0.1]:4300", AddressError::Unusable),
@@ -184,6 +240,24 @@ proptest! {
     #[test]
     fn every_address_survives_the_round_trip(address in any_address()) {
         prop_assert_eq!(address.to_string().parse(), Ok(address));
+    }
+
+    #[test]
+    fn every_address_survives_what_chats_do(address in any_address(), at in any::<prop::sample::Index>()) {
+        let word = address.to_string();
+        for text in mutilations(&word, 1 + at.index(word.len() - 1)) {
+            let found: Result<Address, _> = text.parse();
+            prop_assert_eq!(found.as_ref(), Ok(&address), "{:?}", text);
+        }
+    }
+
+    #[test]
+    fn of_two_addresses_the_other_one_is_taken(mine in any_address(), other in any_address(), first in any::<bool>()) {
+        let role = |address: &Address| address.token.as_ref().unwrap().role;
+        prop_assume!(role(&mine) != role(&other));
+        let (a, b) = if first { (&mine, &other) } else { (&other, &mine) };
+        let text = format!("[14:02] Ann: {a}\n[14:03] Bob: {b}\n");
+        prop_assert_eq!(Address::parse_peer(&text, &mine), Ok(other));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! together; the two words are known to the two people alone and never leave their computers.
 
 use crate::protocol::handshake::words::WORDS;
+use crate::rendezvous::address::plain;
 use std::fmt;
 
 /// Letters that tell a word of the list from every other.
@@ -78,8 +79,12 @@ pub(crate) enum CodeError {
 }
 
 impl Code {
-    /// Whether a text is meant to be a code rather than an address: a number, then a word of letters.
+    /// Whether a text is meant to be a code rather than an address: a number, then a word of letters; or a whole code
+    /// stands in it.
     pub(crate) fn is_meant_by(text: &str) -> bool {
+        if Code::within(text).is_some() {
+            return true;
+        }
         let mut parts = parts(text);
         let number = parts.next().unwrap_or_default();
         let word = parts.next().unwrap_or_default();
@@ -96,6 +101,28 @@ impl Code {
     /// # Errors
     /// If it is none.
     pub(crate) fn parse(text: &str) -> Result<Code, CodeError> {
+        match Code::within(text) {
+            Some(code) => Ok(code),
+            None => Code::parse_alone(text),
+        }
+    }
+
+    /// The only code in a text, whatever stands around it: a chat's line begins with a name and a time.
+    fn within(text: &str) -> Option<Code> {
+        let plain = plain(text);
+        let parts: Vec<&str> = parts(&plain).collect();
+        let codes = parts
+            .windows(3)
+            .filter_map(|three| Code::parse_alone(&three.join("-")).ok());
+        let mut found: Vec<Code> = codes.collect();
+        found.dedup();
+        match found[..] {
+            [code] => Some(code),
+            _ => None,
+        }
+    }
+
+    fn parse_alone(text: &str) -> Result<Code, CodeError> {
         let parts: Vec<String> = parts(text).map(str::to_lowercase).collect();
         let [number, words @ ..] = parts.as_slice() else {
             return Err(CodeError::NotACode);
@@ -142,6 +169,10 @@ mod tests {
             " 7 GUITAR harbor. ",
             "7_Guitar.Harbor",
             "\"7 – guitar – harbour\"",
+            "[14:02] Ann: 7-guitar-harbor",
+            "Ann <a@b.example>: type 7-guitar-harbor please",
+            "\u{1b}[200~7-guitar-harbor\u{1b}[201~",
+            "\u{ff17}\u{ff0d}guitar\u{ff0d}harbor",
         ] {
             assert!(Code::is_meant_by(text), "{text}");
             assert_eq!(Code::parse(text), Ok(code), "{text}");
@@ -159,7 +190,12 @@ mod tests {
             Code::parse("10000-guitar-harbor"),
             Err(CodeError::NoSuchNumber("10000".into()))
         );
-        for text in ["", "guitar-harbor", "7-guitar", "7-guitar-harbor-moon"] {
+        for text in [
+            "",
+            "guitar-harbor",
+            "7-guitar",
+            "7-guitar-harbor or 8-guitar-harbor",
+        ] {
             assert_eq!(Code::parse(text), Err(CodeError::NotACode), "{text}");
         }
         for text in [
