@@ -414,8 +414,6 @@ fn names_that_are_one_on_this_disk_are_refused_before_content_flows() {
             Err(Fault::Receiver(TransferError::Local(e @ LocalError::Collision(..)))) => {
                 let said = e.to_string();
                 assert!(said.contains(one) && said.contains(other), "{said}");
-                let alike = one.nfc().eq(other.nfc());
-                assert_eq!(said.contains("look alike"), alike, "{said}");
             }
             other => panic!("{other:?}"),
         }
