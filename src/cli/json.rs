@@ -7,117 +7,90 @@ use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::outcome::Failure;
 use crate::protocol::Role;
 use crate::transfer::manifest::Kind;
-use std::fmt::{Display, Write};
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
+use serde_json::{Map, Value};
+use std::io;
 use std::time::Duration;
 
-/// A JSON object being written. Writing to a String cannot fail, so results of `write!` are dropped.
-struct Object(String);
+/// A JSON object. Its fields keep the order in which they were given.
+struct Object(Map<String, Value>);
 
 impl Object {
     fn new() -> Object {
-        Object("{".into())
-    }
-
-    fn objects(mut self, key: &str, values: impl IntoIterator<Item = Object>) -> Object {
-        self.key(key);
-        let values: Vec<String> = values.into_iter().map(Object::end).collect();
-        let _ = write!(self.0, "[{}]", values.join(","));
-        self
+        Object(Map::new())
     }
 
     fn event(name: &str) -> Object {
-        let mut object = Object::new();
-        object.key("event");
-        quote(&mut object.0, name);
-        object
+        Object::new().text("event", name)
     }
 
-    fn key(&mut self, key: &str) {
-        if self.0.len() > 1 {
-            self.0.push(',');
-        }
-        quote(&mut self.0, key);
-        self.0.push(':');
-    }
-
-    fn text(mut self, key: &str, value: &str) -> Object {
-        self.key(key);
-        quote(&mut self.0, value);
+    fn plain(mut self, key: &str, value: impl Into<Value>) -> Object {
+        self.0.insert(key.to_owned(), value.into());
         self
     }
 
-    /// A value whose Display is JSON already: integers, booleans.
-    fn plain(mut self, key: &str, value: impl Display) -> Object {
-        self.key(key);
-        let _ = write!(self.0, "{value}");
-        self
+    fn text(self, key: &str, value: &str) -> Object {
+        self.plain(key, value)
     }
 
-    fn optional(self, key: &str, value: Option<impl Display>) -> Object {
-        match value {
-            Some(value) => self.plain(key, value),
-            None => self.plain(key, "null"),
-        }
-    }
-
+    /// Rounded to thousandths; `null` for infinity and NaN, which JSON does not know.
     fn number(self, key: &str, value: f64) -> Object {
-        // JSON knows no infinity and no NaN.
-        if value.is_finite() {
-            self.plain(key, format_args!("{value:.3}"))
-        } else {
-            self.plain(key, "null")
-        }
+        self.plain(key, (value * 1e3).round() / 1e3)
     }
 
-    fn texts<T: AsRef<str>>(mut self, key: &str, values: impl IntoIterator<Item = T>) -> Object {
-        self.key(key);
-        self.0.push('[');
-        for (index, value) in values.into_iter().enumerate() {
-            if index > 0 {
-                self.0.push(',');
-            }
-            quote(&mut self.0, value.as_ref());
-        }
-        self.0.push(']');
-        self
+    fn texts<T: AsRef<str>>(self, key: &str, values: impl IntoIterator<Item = T>) -> Object {
+        let values = values.into_iter().map(|value| Value::from(value.as_ref()));
+        self.plain(key, values.collect::<Value>())
+    }
+
+    fn objects(self, key: &str, values: impl IntoIterator<Item = Object>) -> Object {
+        self.plain(
+            key,
+            values
+                .into_iter()
+                .map(|value| Value::Object(value.0))
+                .collect::<Value>(),
+        )
     }
 
     fn link(self, link: &Link) -> Object {
+        let rtt = (!link.rtt.is_zero()).then(|| millis(link.rtt));
         self.text("remote", &link.remote.to_string())
             .text("kind", &link.kind)
             .plain("relayed", link.relayed)
-            .number(
-                "rtt_ms",
-                if link.rtt.is_zero() {
-                    f64::NAN
-                } else {
-                    millis(link.rtt)
-                },
-            )
+            .number("rtt_ms", rtt.unwrap_or(f64::NAN))
     }
 
-    fn end(mut self) -> String {
-        self.0.push('}');
+    fn end(self) -> String {
+        let mut out = Vec::new();
+        let mut to = Serializer::with_formatter(&mut out, Visible);
         self.0
+            .serialize(&mut to)
+            .expect("a map of text and numbers fits into memory");
+        String::from_utf8(out).expect("JSON is text")
     }
 }
 
-/// A JSON string (RFC 8259, section 7). Characters that act on a terminal are escaped too: people look at logs.
-fn quote(out: &mut String, text: &str) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            c if is_active(c) => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    let _ = write!(out, "\\u{unit:04x}");
-                }
+/// Compact JSON in which characters that act on a terminal are escaped too: people look at logs.
+struct Visible;
+
+impl Formatter for Visible {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_active(*c)) {
+            out.write_all(&rest.as_bytes()[..at])?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}")?;
             }
-            c => out.push(c),
+            rest = &rest[at + c.len_utf8()..];
         }
+        out.write_all(rest.as_bytes())
     }
-    out.push('"');
 }
 
 fn millis(duration: Duration) -> f64 {
@@ -132,7 +105,7 @@ pub(super) fn of_event(event: &Event) -> String {
 fn object(event: &Event) -> Object {
     let text = |name, text: &str| Object::event(name).text("text", text);
     match event {
-        Event::LocalPort(port) => Object::event("local_port").plain("port", port),
+        Event::LocalPort(port) => Object::event("local_port").plain("port", *port),
         Event::Network(line) => text("network", line),
         Event::Address { address, change } => Object::event("address")
             .text("address", address)
@@ -144,26 +117,26 @@ fn object(event: &Event) -> Object {
         Event::Clock { source, offset_ms } => {
             let object = Object::event("clock");
             match source {
-                ClockSource::Ntp { servers } => object.text("source", "ntp").plain("servers", servers),
+                ClockSource::Ntp { servers } => object.text("source", "ntp").plain("servers", *servers),
                 ClockSource::System => object.text("source", "system").plain("servers", 0),
             }
-            .plain("offset_ms", offset_ms)
+            .plain("offset_ms", *offset_ms)
         }
         Event::Waiting { time_of_day, seconds } => Object::event("waiting")
             .text("time", &time_of_day.to_string())
-            .plain("seconds", seconds),
+            .plain("seconds", *seconds),
         Event::Attempt { number, remote } => Object::event("attempt")
-            .plain("number", number)
+            .plain("number", *number)
             .text("remote", &remote.to_string()),
         Event::Connected(link) => Object::event("connected").link(link),
         Event::AwaitingAnswer => Object::event("awaiting_answer"),
         Event::Offer(offered) => offer(offered),
         Event::Resumed { bytes, total } => Object::event("resumed")
-            .plain("bytes", bytes)
-            .plain("total", total),
+            .plain("bytes", *bytes)
+            .plain("total", *total),
         Event::Progress(progress) => Object::event("progress")
             .plain("done", progress.done)
-            .optional("total", progress.total)
+            .plain("total", progress.total)
             .text("phase", lines::phase(progress.phase))
             .plain("rate", progress.rate)
             .number("rtt_ms", millis(progress.rtt))
@@ -184,11 +157,9 @@ fn object(event: &Event) -> Object {
                 .plain("reused", summary.reused)
                 .number("seconds", summary.elapsed.as_secs_f64())
                 .plain("average", summary.average());
-            match &summary.blake3 {
-                Some(hash) => object.text("blake3", hash),
-                None => object.plain("blake3", "null"),
-            }
-            .texts("paths", summary.paths.iter().map(|path| path.to_string_lossy()))
+            object
+                .plain("blake3", summary.blake3.clone())
+                .texts("paths", summary.paths.iter().map(|path| path.to_string_lossy()))
         }
         Event::Of(role, inner) => object(inner).text(
             "side",
@@ -218,7 +189,7 @@ fn offer(offered: &Offered) -> Object {
     let name = |(sent, stored): (String, String)| Object::new().text("sent", &sent).text("stored", &stored);
     Object::event("offer")
         .plain("entries", offer.entries)
-        .optional("bytes", (!offer.stream).then_some(offer.bytes))
+        .plain("bytes", (!offer.stream).then_some(offer.bytes))
         .plain("on_disk", offer.on_disk)
         .plain("files", offer.files)
         .plain("directories", offer.directories)
@@ -242,7 +213,7 @@ fn offer(offered: &Offered) -> Object {
                 .iter()
                 .map(|name| name.display().to_string()),
         )
-        .optional("free", offered.prospect.room.bytes)
+        .plain("free", offered.prospect.room.bytes)
         .plain("resumable", offered.prospect.resumable)
 }
 
@@ -291,9 +262,11 @@ mod tests {
 
     #[test]
     fn strings_are_escaped_as_json_and_for_terminals() {
-        let mut out = String::new();
-        quote(&mut out, "a\"b\\c\n\u{1b}[0m \u{9b} \u{202e} é 🦀 \u{e0041}");
-        assert_eq!(out, r#""a\"b\\c\u000a\u001b[0m \u009b \u202e é 🦀 \udb40\udc41""#);
+        let text = "a\"b\\c\n\u{1b}[0m \u{9b} \u{202e} é 🦀 \u{e0041}";
+        assert_eq!(
+            Object::new().text("a", text).end(),
+            r#"{"a":"a\"b\\c\n\u001b[0m \u009b \u202e é 🦀 \udb40\udc41"}"#
+        );
     }
 
     proptest! {

@@ -167,7 +167,8 @@ fn sizes_that_overflow_together_end_it() {
         size: u64::MAX / 2 + 1,
         ..Entry::file(name, "")
     };
-    sender(move |evil| evil.offers(&List(vec![huge("a"), huge("b")]))).ends(6, "all files together are too long");
+    sender(move |evil| evil.offers(&List(vec![huge("a"), huge("b")])))
+        .ends(6, "all files together are too long");
 }
 
 #[test]
