@@ -322,3 +322,23 @@ fn once_the_two_have_met_the_server_may_go() {
     );
     assert_eq!(receiver.stdout, content);
 }
+
+/// A slow machine makes it slower, never faster.
+#[test]
+fn the_receivers_limit_holds_the_sender_back() {
+    let (place, content) = place_with_a_file();
+    let receiver = ["receiver", "--yes", "--output", "out", "--limit", "1MB/s"];
+    let [sender, receiver] = both(&["sender", "vm.img"], &receiver, place.path());
+    assert_eq!([sender.status.code(), receiver.status.code()], [Some(0); 2]);
+    #[expect(clippy::disallowed_methods, reason = "a test reads its files")]
+    let arrived = std::fs::read(place.path().join("out/vm.img")).expect("it arrived");
+    assert!(arrived == content);
+    let told = String::from_utf8_lossy(&receiver.stderr);
+    let (_, rest) = told
+        .split_once("3000000 bytes in ")
+        .expect("it says how long it took");
+    let (seconds, _) = rest.split_once(" s,").expect("seconds");
+    // 3 MB at 1 MB/s, less what may leave at once.
+    let seconds: f64 = seconds.parse().expect("a number");
+    assert!(seconds > 2.5, "{seconds} s");
+}

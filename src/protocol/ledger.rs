@@ -58,7 +58,6 @@ struct Sent {
     carries: Carries,
     bytes: u16,
     state: State,
-    copied: bool,
 }
 
 /// A packet that an ACK or the clock decided on.
@@ -82,6 +81,8 @@ pub(crate) struct Ledger {
     base: u64,
     /// Everything below is settled.
     cursor: u64,
+    /// Everything below is settled, was copied, or carries no content: each packet is looked at once.
+    uncopied: u64,
     /// Numbers acknowledged, from `base` on.
     acknowledged: RangeSet,
     largest_acked: Option<u64>,
@@ -100,6 +101,7 @@ impl Ledger {
             sent: VecDeque::new(),
             base: 0,
             cursor: 0,
+            uncopied: 0,
             acknowledged: RangeSet::new(),
             largest_acked: None,
             in_flight: 0,
@@ -144,7 +146,6 @@ impl Ledger {
             carries,
             bytes,
             state,
-            copied: false,
         });
     }
 
@@ -283,21 +284,17 @@ impl Ledger {
     /// Content of the oldest packet in flight that was sent before `before` and has no copy on its way yet: the
     /// best use of a window that has nothing else to carry.
     pub(crate) fn oldest_uncopied(&mut self, before: Time) -> Option<Range<u64>> {
-        let start = self.first_unsettled()?;
-        let from = (start - self.base) as usize;
-        for sent in self.sent.iter_mut().skip(from) {
+        self.uncopied = self.uncopied.max(self.base);
+        loop {
+            let sent = self.sent.get((self.uncopied - self.base) as usize)?;
             if sent.stamp.sent_at > before {
                 return None;
             }
-            if let (State::InFlight, false, Carries::Content(range)) =
-                (sent.state, sent.copied, &sent.carries)
-            {
-                let range = range.clone();
-                sent.copied = true;
-                return Some(range);
+            self.uncopied += 1;
+            if let (State::InFlight, Carries::Content(range)) = (sent.state, &sent.carries) {
+                return Some(range.clone());
             }
         }
-        None
     }
 
     /// What the oldest packet in flight carried, for a probe after silence.
@@ -481,6 +478,28 @@ mod tests {
         assert_eq!(ack(&mut ledger, ms(50), &[1]), [Carries::Content(0..10)]);
         ledger.detect_losses(ms(5000), &rtt, |_| panic!("nothing is lost"));
         assert!(ledger.loss_time(&rtt).is_none() && ledger.sent.is_empty());
+    }
+
+    #[test]
+    fn each_packet_is_copied_once_and_looked_at_once() {
+        let (mut ledger, mut sampler) = (Ledger::new(ms(0)), Sampler::new(ms(0)));
+        for n in 0..100 {
+            let carries = match n % 4 {
+                3 => Carries::Nothing,
+                _ => Carries::Content(n..n + 1),
+            };
+            send(&mut ledger, &mut sampler, ms(n), carries);
+        }
+        // The oldest stays in flight, and what is looked at begins behind it all the same.
+        ack(&mut ledger, ms(100), &[1, 4, 5]);
+        assert_eq!(ledger.oldest_uncopied(ms(50)), Some(0..1));
+        for (copied, looked_at) in [(2, 3), (6, 7), (8, 9), (9, 10)] {
+            assert_eq!(ledger.oldest_uncopied(ms(50)), Some(copied..copied + 1));
+            assert_eq!(ledger.uncopied, looked_at);
+        }
+        let rest = std::iter::from_fn(|| ledger.oldest_uncopied(ms(50))).count();
+        assert_eq!((rest, ledger.uncopied), (31, 51), "what is younger must wait");
+        assert_eq!(ledger.oldest_uncopied(ms(52)), Some(52..53));
     }
 
     #[test]

@@ -256,6 +256,8 @@ pub struct Frames<'a> {
     rest: &'a [u8],
     /// Of the whole plaintext.
     len: usize,
+    /// One bit for each type that came, of those that come once in a packet.
+    seen: u8,
 }
 
 impl<'a> Frames<'a> {
@@ -264,6 +266,7 @@ impl<'a> Frames<'a> {
         Frames {
             rest: plaintext,
             len: plaintext.len(),
+            seen: 0,
         }
     }
 
@@ -314,6 +317,13 @@ impl<'a> Iterator for Frames<'a> {
         if kind == frame::PADDING {
             let is_bad = body.iter().any(|b| *b != 0);
             return is_bad.then_some(Err(Malformed(frame::name(kind))));
+        }
+        // Each of these costs more work than bytes, so a packet holds one of a type.
+        if let frame::ACK | frame::PATH_CHALLENGE | frame::PATH_RESPONSE = kind {
+            if self.seen & 1 << kind != 0 {
+                return Some(Err(Malformed(frame::name(kind))));
+            }
+            self.seen |= 1 << kind;
         }
         Some(self.decode(kind, body))
     }

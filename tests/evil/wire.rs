@@ -14,6 +14,7 @@ pub mod message {
     pub const STREAM_END: u8 = 10;
     pub const DONE: u8 = 11;
     pub const FINISHED: u8 = 12;
+    pub const LIMIT: u8 = 14;
 }
 
 /// Bytes of one message.

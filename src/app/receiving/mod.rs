@@ -443,3 +443,6 @@ impl Side for Receiving {
         let _ = self.notices.send(Notice::Ended(verdict));
     }
 }
+
+#[cfg(test)]
+mod tests;

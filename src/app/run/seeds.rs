@@ -57,14 +57,21 @@ mod tests {
         let all = |master| {
             let mut seeds = Seeds::new(master);
             let handshake = seeds.handshake.take().unwrap().seed;
+            let first = |seed: Seed| {
+                seed.first_chunk()
+                    .map(|bytes| u64::from_be_bytes(*bytes))
+                    .unwrap()
+            };
             [
-                handshake,
-                seeds.stun.seed(),
-                seeds.stun.seed(),
-                seeds.meeting.seed(),
-                seeds.meeting.seed(),
-                seeds.connection,
-                Seed::new(seeds.public),
+                first(handshake),
+                seeds.stun.next_u64(),
+                seeds.stun.next_u64(),
+                seeds.meeting.next_u64(),
+                seeds.meeting.next_u64(),
+                first(seeds.connection),
+                seeds.jitter,
+                first(Seed::new(seeds.public)),
+                first(Seed::new(master)),
             ]
         };
         let all = [all([1; 32]), all([2; 32])].concat();

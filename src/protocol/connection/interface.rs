@@ -49,7 +49,7 @@ pub struct Content {
 pub enum Event {
     /// The peer's first sealed packet arrived: it has the keys and hears us.
     Confirmed,
-    /// The connection now uses another path.
+    /// The connection now uses another path than the last one told. Told at most once in ten seconds.
     Moved(Path),
     /// Nothing heard for [`SILENCE`](super::SILENCE).
     Silent,

@@ -74,6 +74,8 @@ struct Counters {
 pub struct Connection {
     local_id: u32,
     paths: Paths,
+    /// The path the application knows of, and when it may next be told of another.
+    told: (Path, Time),
     sealer: Sealer,
     skips: Skips,
     opener: Opener,
@@ -111,6 +113,7 @@ impl Connection {
         let recovery = Recovery::new(controller, config.handshake_rtt, now);
         let mut connection = Connection {
             local_id: config.local_id,
+            told: (config.path, now),
             paths: Paths::new(now, config.path, purpose("p2pcopy v1 path tokens")),
             sealer: Sealer::new(config.cipher, config.send_secret, config.remote_id),
             skips: Skips::new(purpose("p2pcopy v1 skipped numbers")),
@@ -308,3 +311,6 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,10 @@ use crate::protocol::Path;
 use crate::protocol::mtu::MtuSearch;
 use crate::protocol::time::Time;
 use crate::protocol::wire::{Ack, Frame, Frames, HEADER_LEN, Header};
+use std::time::Duration;
+
+/// Least time between two tales of a move: a peer with two addresses may move between them as often as it likes.
+const NEWS_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Connection {
     /// Takes a datagram from `path`, opening it in place. Gives the content bytes it carried, if any.
@@ -116,21 +120,31 @@ impl Connection {
     /// Moves to another path if the peer is to be found there.
     pub(super) fn follow_peer(&mut self, now: Time) {
         let probe_timeout = self.recovery.probe_timeout();
-        let Some(path) = self.paths.next_move(now, probe_timeout) else {
-            return;
-        };
-        let began = !self.paths.is_proven();
-        self.paths.move_to(now, path);
-        self.use_limit(now);
-        if began {
-            // The handshake ended on several paths, and nothing was sent yet but challenges.
-            return;
+        if let Some(path) = self.paths.next_move(now, probe_timeout) {
+            let began = !self.paths.is_proven();
+            self.paths.move_to(now, path);
+            self.use_limit(now);
+            if began {
+                // The handshake ended on several paths, and nothing was sent yet but challenges.
+                self.told.0 = path;
+                return;
+            }
+            self.recovery.on_path_change(now);
+            self.mtu = MtuSearch::new(now);
+            self.use_mtu();
+            self.probes_owed = 1;
         }
-        self.recovery.on_path_change(now);
-        self.mtu = MtuSearch::new(now);
-        self.use_mtu();
-        self.probes_owed = 1;
-        self.events.push_back(Event::Moved(path));
+        let path = self.paths.path();
+        if self.move_news().is_some_and(|due| due <= now) {
+            self.told = (path, now + NEWS_INTERVAL);
+            self.events.push_back(Event::Moved(path));
+        }
+    }
+
+    /// When the application is to be told of a move.
+    pub(super) fn move_news(&self) -> Option<Time> {
+        let (known, due) = self.told;
+        (known != self.paths.path()).then_some(due)
     }
 
     fn on_ack(&mut self, now: Time, ack: &Ack<'_>) {

@@ -30,6 +30,7 @@ impl Connection {
         };
         let mut sooner = |t: Option<Time>| next = t.map_or(next, |t| t.min(next));
         sooner(self.paths.timeout(self.silent, self.recovery.probe_timeout()));
+        sooner(self.move_news());
         if self.paths.room() < PING_SIZE {
             return Some(next);
         }

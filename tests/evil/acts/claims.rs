@@ -1,6 +1,7 @@
 //! A receiver that lies about what it has, needs and has verified.
 
 use crate::act::receiver;
+use crate::evil::Evil;
 use crate::wire::{self, message};
 use std::io::Read;
 use std::sync::mpsc::{Receiver, channel};
@@ -216,4 +217,45 @@ fn a_flood_of_having_scattered_blocks_of_a_pipe_ends_it() {
     })
     .against(|victim| victim.pipe = Some(Box::new(std::io::empty())))
     .ends(6, "too much runs of blocks");
+}
+
+/// Content bytes that have come.
+fn arrived(evil: &Evil) -> usize {
+    evil.heard.content.values().map(Vec::len).sum()
+}
+
+#[test]
+fn the_limit_a_receiver_asks_for_is_kept() {
+    receiver(|evil| {
+        evil.awaits(message::OFFER);
+        evil.says(message::LIMIT, 1_000_000u64.to_be_bytes());
+        evil.says(message::ACCEPT, [0; 4]);
+        evil.says(message::HAVE, [1]);
+        let began = evil.now;
+        assert!(evil.until(|evil| arrived(evil) == 2 << 20));
+        let took = evil.now.since(began).as_secs_f64();
+        assert!((1.9..2.5).contains(&took), "2.1 MB at 1 MB/s took {took} s");
+        evil.finishes();
+    })
+    .against(|victim| victim.sends(2 << 20))
+    .completes();
+}
+
+#[test]
+fn a_limit_of_nothing_ends_it_and_a_byte_a_second_is_a_packet_a_second() {
+    receiver(|evil| {
+        evil.awaits(message::OFFER);
+        evil.says(message::LIMIT, 0u64.to_be_bytes());
+    })
+    .ends(6, "limit");
+    receiver(|evil| {
+        evil.awaits(message::OFFER);
+        evil.says(message::LIMIT, 1u64.to_be_bytes());
+        evil.says(message::ACCEPT, [0; 4]);
+        evil.says(message::HAVE, [1]);
+        assert!(evil.until(|evil| arrived(evil) == 20_000));
+        evil.finishes();
+    })
+    .against(|victim| victim.sends(20_000))
+    .completes();
 }

@@ -114,11 +114,11 @@ fn a_tree_that_has_the_name_of_its_own_staging_is_not_merged_into_it() {
 }
 
 /// Two blocks of which a peer has brought the first, and then left.
-fn half() -> List {
+pub(super) fn half() -> List {
     blocks(2)
 }
 
-fn brings_half(evil: &mut Evil) {
+pub(super) fn brings_half(evil: &mut Evil) {
     evil.offers(&half());
     evil.is_accepted();
     evil.announces(&half());

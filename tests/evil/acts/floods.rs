@@ -26,10 +26,13 @@ fn a_flood_of_pings_changes_nothing() {
 fn a_flood_of_path_challenges_is_not_answered_with_a_flood() {
     sender(|evil| {
         let before = evil.heard.bytes.values().sum::<u64>();
-        let (mut sent, frames) = (0, (0..100).flat_map(wire::challenge).collect::<Vec<u8>>());
-        for _ in 0..200 {
-            evil.packet(&frames);
-            sent += frames.len() as u64;
+        let mut sent = 0;
+        for some in 0..200 {
+            for token in 0..20 {
+                let frame = wire::challenge(some * 20 + token);
+                sent += frame.len() as u64;
+                evil.packet(&frame);
+            }
             evil.waits(Duration::from_millis(1));
         }
         let heard = evil.heard.bytes.values().sum::<u64>() - before;

@@ -29,6 +29,31 @@ fn a_frame_that_breaks_its_layout_ends_it() {
 }
 
 #[test]
+fn a_frame_that_costs_more_than_its_bytes_comes_once_in_a_packet() {
+    for (frame, name) in [
+        (
+            wire::ack(&[0..1], 0, 1024),
+            "broke the protocol (malformed ACK frame)",
+        ),
+        (
+            wire::challenge(1),
+            "broke the protocol (malformed PATH_CHALLENGE frame)",
+        ),
+        (
+            wire::response(1),
+            "broke the protocol (malformed PATH_RESPONSE frame)",
+        ),
+    ] {
+        let twice = [&frame[..], &[wire::PING], &frame].concat();
+        receiver(move |evil| {
+            evil.awaits(message::OFFER);
+            evil.packet(&twice);
+        })
+        .breaks_off(name);
+    }
+}
+
+#[test]
 fn an_ack_that_makes_no_sense_ends_it() {
     let empty = [&[2; 1][..], &[0; 16], &[0, 0, 0]].concat();
     let below_zero = [&[2][..], &[0; 16], &[2, 0, 0]].concat();

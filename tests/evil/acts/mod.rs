@@ -8,6 +8,8 @@ mod hashes;
 mod lists;
 mod names;
 #[cfg(unix)]
+mod neighbours;
+#[cfg(unix)]
 mod source;
 mod strangers;
 mod texts;

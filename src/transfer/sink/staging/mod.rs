@@ -112,7 +112,13 @@ impl Staging {
             match layer.rename_noreplace(&self.dir, &other.dir) {
                 Ok(()) => {
                     layer.sync(&layer.open_dir(Path::new(""))?)?;
-                    return other.clear(layer);
+                    return match other.clear(layer) {
+                        // Ours is empty, and this is not: somebody's has taken its place. It gets its name back.
+                        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                            layer.rename_noreplace(&other.dir, &self.dir)
+                        }
+                        cleared => cleared,
+                    };
                 }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                     sweep(layer, &other)?;

@@ -289,3 +289,24 @@ fn a_dot_is_sent_under_the_name_of_the_directory() {
     let scanned = scan(&[dir.path().join("t/b/..")], &ScanOptions::default()).unwrap();
     assert_eq!(paths(&scanned)[0], "t");
 }
+
+#[test]
+fn one_number_on_two_devices_is_two_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = Identity::of(&origin::typed_metadata(dir.path()).unwrap());
+    let elsewhere = Identity {
+        device: here.device + 1,
+        ..here
+    };
+    let other = Identity {
+        inode: here.inode + 1,
+        ..here
+    };
+    let changed = Identity {
+        size: here.size + 1,
+        mtime: here.mtime + 1,
+        ..here
+    };
+    assert!(here.is_node_of(&changed) && here != changed);
+    assert!(!here.is_node_of(&elsewhere) && !here.is_node_of(&other));
+}

@@ -401,44 +401,4 @@ impl Paths {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_by_way_of_a_server_is_left_for_a_direct_one_and_taken_when_that_is_silent() {
-        let wait = Duration::from_millis(100);
-        let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
-        let path = |port| Path {
-            local: 0,
-            remote: std::net::SocketAddr::from(([203, 0, 113, 7], port)),
-        };
-        let (relay, direct) = (path(1), path(2));
-        let mut paths = Paths::new(at(0), relay, Zeroizing::new([7; 32]));
-        paths.set_relay(relay);
-        let answer = |paths: &mut Paths, now, path| {
-            paths.on_packet(now, path, 100, wait);
-            let token = paths.token(now, path, 0);
-            paths.on_response(now, path, token);
-        };
-        answer(&mut paths, at(1), relay);
-        paths.on_packet(at(1), direct, 100, wait);
-        assert_eq!(paths.next_move(at(1), wait), None, "it has not answered");
-        answer(&mut paths, at(2), direct);
-        assert_eq!(paths.next_move(at(2), wait), Some(direct));
-        paths.move_to(at(2), direct);
-        // The server still works, and the peer still sends that way: no reason to go back.
-        answer(&mut paths, at(3), relay);
-        assert_eq!(paths.next_move(at(3), wait), None);
-        // Nothing comes the direct way.
-        answer(&mut paths, at(14), relay);
-        assert_eq!(paths.next_move(at(14), wait), Some(relay));
-        paths.move_to(at(14), relay);
-        answer(&mut paths, at(20), direct);
-        assert_eq!(
-            paths.next_move(at(20), wait),
-            None,
-            "it may carry small packets only"
-        );
-        assert_eq!(paths.next_move(at(44), wait), Some(direct));
-    }
-}
+mod tests;

@@ -1,0 +1,261 @@
+//! Two ends and the addresses they see each other at, in virtual time.
+
+use super::*;
+use crate::protocol::congestion::bbr::Bbr;
+use crate::protocol::seal::Cipher;
+use crate::protocol::time::Time;
+use crate::protocol::wire::{HEADER_LEN, TAG_LEN, frame};
+use std::net::SocketAddr;
+
+const DELAY: Duration = Duration::from_millis(10);
+/// Where each end is, and two more addresses of the sender's or of somebody else.
+const SENDER: u16 = 1;
+const RECEIVER: u16 = 2;
+const SECOND: u16 = 3;
+const NOWHERE: u16 = 4;
+
+fn path(port: u16) -> Path {
+    Path {
+        local: 0,
+        remote: SocketAddr::from(([192, 0, 2, 1], port)),
+    }
+}
+
+fn end(role: Role, now: Time, peer: u16) -> Connection {
+    with_secrets(role, now, peer, [[1; 32], [2; 32], [role as u8 + 3; 32]])
+}
+
+fn with_secrets(role: Role, now: Time, peer: u16, [a, b, seed]: [[u8; 32]; 3]) -> Connection {
+    let (send, receive) = if role == Role::Sender { (a, b) } else { (b, a) };
+    let config = Config {
+        role,
+        cipher: Cipher::Aes256Gcm,
+        send_secret: send.into(),
+        receive_secret: receive.into(),
+        local_id: role as u32,
+        remote_id: role.peer() as u32,
+        path: path(peer),
+        handshake_rtt: Some(DELAY * 2),
+        seed: seed.into(),
+        send_blocks: 8,
+        limit: Some(2_000_000),
+    };
+    let controller = Box::new(Bbr::new(now, 1200, Some(DELAY * 2), 1));
+    Connection::new(config, controller, now)
+}
+
+/// A datagram that was sent.
+struct Sent {
+    from: Role,
+    to: u16,
+    bytes: Vec<u8>,
+}
+
+struct Ends {
+    now: Time,
+    sender: Connection,
+    receiver: Connection,
+    under_way: VecDeque<(Time, u16, Sent)>,
+    /// What the receiver's application heard of moves, and the sender's.
+    moves: [Vec<(Time, Path)>; 2],
+}
+
+impl Ends {
+    /// The receiver believes the sender at this address.
+    fn new(sender_at: u16) -> Ends {
+        let now = Time::from_nanos(1_000_000_000);
+        Ends {
+            now,
+            sender: end(Role::Sender, now, RECEIVER),
+            receiver: end(Role::Receiver, now, sender_at),
+            under_way: VecDeque::new(),
+            moves: Default::default(),
+        }
+    }
+
+    /// Lets time pass. `seen_from` tells at which addresses the other end sees a datagram come from: none if it is
+    /// lost, two if somebody doubles it.
+    fn run(&mut self, time: Duration, mut seen_from: impl FnMut(Time, &Sent) -> Vec<u16>) {
+        let until = self.now + time;
+        while self.now < until {
+            let (mut buf, now) = (Vec::new(), self.now);
+            for role in [Role::Sender, Role::Receiver] {
+                while let Some(t) = self.end(role).poll_transmit(now, &mut buf, 4) {
+                    for bytes in buf.chunks(t.segment).map(<[u8]>::to_vec) {
+                        let (from, to) = (role, t.path.remote.port());
+                        let sent = Sent { from, to, bytes };
+                        for port in seen_from(now, &sent) {
+                            let bytes = sent.bytes.clone();
+                            self.under_way
+                                .push_back((now + DELAY, port, Sent { from, to, bytes }));
+                        }
+                    }
+                }
+            }
+            let timers = [Role::Sender, Role::Receiver].map(|role| self.end(role).poll_timeout(now));
+            let next = timers
+                .into_iter()
+                .flatten()
+                .chain(self.under_way.front().map(|d| d.0))
+                .min();
+            self.now = next.unwrap_or(until).max(self.now + Duration::from_micros(5));
+            while self.under_way.front().is_some_and(|d| d.0 <= self.now) {
+                let (_, port, mut sent) = self.under_way.pop_front().unwrap();
+                let now = self.now;
+                self.end(sent.from.peer())
+                    .handle_datagram(now, path(port), &mut sent.bytes);
+            }
+            for role in [Role::Sender, Role::Receiver] {
+                let now = self.now;
+                self.end(role).handle_timeout(now);
+                while let Some(event) = self.end(role).poll_event() {
+                    if let Event::Moved(path) = event {
+                        self.moves[role as usize].push((now, path));
+                    }
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, role: Role) -> &mut Connection {
+        match role {
+            Role::Sender => &mut self.sender,
+            Role::Receiver => &mut self.receiver,
+        }
+    }
+
+    fn moves_of_receiver(&self) -> &[(Time, Path)] {
+        &self.moves[Role::Receiver as usize]
+    }
+}
+
+/// Whoever sends to an address reaches the other end only if it is there.
+fn only_if_at(sent: &Sent, sender_at: u16) -> Vec<u16> {
+    match sent.from {
+        Role::Sender => vec![sender_at],
+        Role::Receiver if sent.to == sender_at => vec![RECEIVER],
+        Role::Receiver => vec![],
+    }
+}
+
+#[test]
+fn a_peer_that_hops_between_two_proven_addresses_is_told_of_now_and_then() {
+    let mut ends = Ends::new(SENDER);
+    let (mut hops, mut moves, mut before) = (0, 0, ends.receiver.path());
+    let began = ends.now;
+    while ends.now.since(began) < Duration::from_secs(60) {
+        let at = [SENDER, SECOND][hops % 2];
+        hops += 1;
+        ends.sender
+            .write_control(b"so that more than path frames comes from there");
+        ends.run(Duration::from_millis(400), |_, sent| only_if_at(sent, at));
+        ends.receiver.read_control(&mut Vec::new());
+        moves += u32::from(std::mem::replace(&mut before, ends.receiver.path()) != before);
+    }
+    let told = ends.moves_of_receiver().len();
+    assert!(moves > 50, "only {moves} moves");
+    assert!((1..=7).contains(&told), "{moves} moves, told of {told}");
+    // Where it stays is told in the end.
+    for at in [SENDER, SECOND] {
+        ends.sender.write_control(b"and here it stays");
+        ends.run(Duration::from_secs(15), |_, sent| only_if_at(sent, at));
+        assert_eq!(ends.receiver.path(), path(at));
+        assert_eq!(ends.moves_of_receiver().last().map(|m| m.1), Some(path(at)));
+    }
+}
+
+#[test]
+fn a_first_path_that_fails_is_left_without_a_word_and_the_next_move_is_told() {
+    let mut ends = Ends::new(NOWHERE);
+    ends.run(Duration::from_secs(3), |_, sent| only_if_at(sent, SENDER));
+    assert_eq!(ends.receiver.path(), path(SENDER));
+    assert_eq!(ends.moves_of_receiver(), []);
+    ends.sender.write_control(b"from elsewhere");
+    ends.run(Duration::from_secs(3), |_, sent| only_if_at(sent, SECOND));
+    let told: Vec<Path> = ends.moves_of_receiver().iter().map(|m| m.1).collect();
+    assert_eq!(told, [path(SECOND)]);
+}
+
+/// Somebody on the way sees a packet first and sends it on from elsewhere; what is sent there reaches nobody, or is
+/// passed on both ways, so that the other path is proven as well.
+#[test]
+fn a_fresh_packet_that_is_sent_on_from_elsewhere_moves_nothing() {
+    for passes_on in [false, true] {
+        let mut ends = Ends::new(SENDER);
+        ends.receiver.set_credit(ends.now, 8 << 20);
+        for block in 0..8u64 {
+            ends.sender.offer(block << 20, vec![7; 1 << 20]);
+        }
+        ends.sender.finish_content();
+        let (mut stolen, mut from, mut to, mut all) = (0, 0, 0, 0);
+        let began = ends.now;
+        ends.run(Duration::from_secs(6), |now, sent| {
+            let bytes = sent.bytes.len();
+            if sent.from == Role::Sender {
+                all += bytes;
+                to += if sent.to == SECOND { bytes } else { 0 };
+            }
+            match (sent.from, sent.to) {
+                (_, SECOND) if !passes_on => vec![],
+                (_, SECOND) => vec![SECOND],
+                (Role::Sender, _) => vec![SENDER],
+                // Each time the receiver says something in another half of a second.
+                (Role::Receiver, _) if now.since(began).as_millis() / 500 > stolen => {
+                    stolen += 1;
+                    from += bytes;
+                    vec![SECOND, RECEIVER]
+                }
+                (Role::Receiver, _) => vec![RECEIVER],
+            }
+        });
+        assert!(
+            stolen >= 7 && ends.sender.stats().arrived_bytes == 8 << 20,
+            "{passes_on}: {stolen}"
+        );
+        assert_eq!(ends.sender.path(), path(RECEIVER));
+        assert_eq!(ends.moves[Role::Sender as usize], [], "{passes_on}");
+        if passes_on {
+            assert!(to < all / 50, "{to} of {all} bytes");
+        } else {
+            assert!(to > 0 && to <= 3 * from, "{to} bytes for {from}");
+        }
+    }
+}
+
+#[test]
+fn what_a_connection_shows_of_itself_does_not_depend_on_its_secrets() {
+    let shown = |secrets| {
+        let now = Time::from_nanos(1_000_000_000);
+        let mut end = with_secrets(Role::Sender, now, RECEIVER, secrets);
+        let mut buf = Vec::new();
+        while end.poll_transmit(now, &mut buf, 4).is_some() {}
+        format!("{end:?}")
+    };
+    let one = shown([[1; 32], [2; 32], [3; 32]]);
+    for other in [
+        [[4; 32], [2; 32], [3; 32]],
+        [[1; 32], [4; 32], [3; 32]],
+        [[1; 32], [2; 32], [4; 32]],
+    ] {
+        assert_eq!(one, shown(other));
+    }
+}
+
+#[test]
+fn without_room_a_packet_with_content_is_as_good_as_lost_wherever_the_content_stands_in_it() {
+    let now = Time::from_nanos(1_000_000_000);
+    let data = [&[frame::DATA][..], &[0; 8], b"content"].concat();
+    for frames in [data.clone(), [&[frame::PING], &data[..]].concat()] {
+        let mut receiver = end(Role::Receiver, now, SENDER);
+        let mut sealer = Sealer::new(Cipher::Aes256Gcm, [1; 32].into(), Role::Receiver as u32);
+        let mut packet = [&[0; HEADER_LEN][..], &frames, &[0; TAG_LEN]].concat();
+        sealer.seal(&mut packet);
+        let takes = |receiver: &mut Connection| {
+            let content = receiver.handle_datagram(now, path(SENDER), &mut packet.clone());
+            (content.is_some(), receiver.stats().received_packets)
+        };
+        assert_eq!(takes(&mut receiver), (false, 0));
+        receiver.set_credit(now, 1 << 20);
+        assert_eq!(takes(&mut receiver), (true, 1), "it comes again");
+    }
+}
