@@ -21,6 +21,7 @@ mod kills;
 mod link;
 mod matrix;
 mod meeting;
+mod mtu;
 mod nat;
 mod network;
 mod pair;

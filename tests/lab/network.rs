@@ -198,6 +198,13 @@ impl Network {
         self.rules(&edge, &format!("flush ruleset\n{rules}"));
     }
 
+    /// Makes the cable between two interfaces of these namespaces carry IP packets of `mtu` bytes at most.
+    pub(crate) fn set_mtu(&self, near: (&str, &str), far: (&str, &str), mtu: u16) {
+        for (short, interface) in [near, far] {
+            self.configure(short, &[format!("link set dev {interface} mtu {mtu}")]);
+        }
+    }
+
     /// A side's address behind its router.
     fn home_address(side: Side) -> &'static str {
         match side {

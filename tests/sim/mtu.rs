@@ -8,8 +8,8 @@ use crate::{MBIT, at, ms};
 use p2pcopy::parts::protocol::Role;
 use std::time::Duration;
 
-/// UDP payload in IPv4 packets of 576, 1000, 1200, 1220, 1228 and 1280 bytes.
-const LIMITS: [u64; 6] = [548, 972, 1172, 1192, 1200, 1252];
+/// UDP payload in IPv4 packets of 576, 1000, 1200, 1220 and 1228 bytes, and in IPv6 packets of 1280 bytes.
+const LIMITS: [u64; 6] = [548, 972, 1172, 1192, 1200, 1232];
 /// The least size the search falls to.
 const LEAST: u16 = 508;
 const RATE: u64 = 20 * MBIT;
