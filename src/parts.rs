@@ -64,7 +64,7 @@ pub mod rendezvous {
     };
     pub use crate::rendezvous::punch::events::PunchEvent;
     pub use crate::rendezvous::punch::{Punch, PunchConfig};
-    pub use crate::rendezvous::schedule::{DEFAULT_LOW_TTL, Reach, Schedule};
+    pub use crate::rendezvous::schedule::{Reach, Schedule};
     pub use crate::rendezvous::server::{Limits, RelayLimits, Server, ServerConfig};
     pub use crate::rendezvous::stun::{StunClient, respond};
 }

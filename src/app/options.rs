@@ -11,12 +11,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Default lifetime of the packets that open our own NAT before the slot.
-///
-/// They must outlive our own routers and die before the peer's: home and carrier networks put one to three
-/// hops in front of the internet, and the shortest paths between two homes have eight or more.
-pub(crate) const DEFAULT_TTL: u8 = 5;
-
 /// How long a run looks for its peer by default, from the moment both addresses are known.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
@@ -96,7 +90,7 @@ pub(crate) struct Common {
     /// NTP servers in place of the built-in list, if any.
     pub ntp: Vec<Server>,
     /// Time to live of the packets that only open our own NAT.
-    pub ttl: u8,
+    pub ttl: Option<u8>,
     /// How long to look for the peer before giving up.
     pub timeout: Duration,
     /// Most bytes a second to send, on the wire.
@@ -130,7 +124,7 @@ impl Default for Common {
             relay: RelayUse::default(),
             stun: Vec::new(),
             ntp: Vec::new(),
-            ttl: DEFAULT_TTL,
+            ttl: None,
             timeout: DEFAULT_TIMEOUT,
             limit: None,
             congestion: Congestion::default(),

@@ -248,11 +248,11 @@ pub(super) struct CommonArgs {
     #[arg(long, value_name = "HOST[:PORT]", env = "P2PCOPY_NTP", hide_env_values = true,
           value_parser = values::ntp_servers, help_heading = "Finding the peer")]
     pub(super) ntp: Vec<Servers>,
-    /// Lifetime of the packets that open our own NAT before the slot: more hops than our routers, fewer than
-    /// to the peer's
-    #[arg(long, value_name = "N", default_value_t = crate::app::options::DEFAULT_TTL,
-          value_parser = clap::value_parser!(u8).range(1..=64), help_heading = "Finding the peer")]
-    pub(super) ttl: u8,
+    /// Lifetime of the packets that open our own NAT before the slot, in place of 2 to 5 in turn: more hops than our
+    /// routers, fewer than to the peer's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64),
+          help_heading = "Finding the peer")]
+    pub(super) ttl: Option<u8>,
     /// How long to look for the peer before giving up
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = values::duration,
           help_heading = "Finding the peer")]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::protocol::Role;
 use crate::protocol::time::Time;
 
 const SLOT_NANOS: u64 = 10_000_000_000;
@@ -51,6 +52,15 @@ impl SlotIndex {
     /// Which of `n` port pairs has its turn in this slot.
     pub(crate) const fn pair(self, n: usize) -> usize {
         (self.0 % n as u64) as usize
+    }
+
+    /// Which role leads in it.
+    pub(super) const fn leader(self) -> Role {
+        if self.0.is_multiple_of(2) {
+            Role::Sender
+        } else {
+            Role::Receiver
+        }
     }
 
     /// When it begins, Unix nanoseconds.

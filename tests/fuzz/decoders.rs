@@ -209,7 +209,7 @@ pub fn punch(role: Role, bare: bool) -> Punch {
         verify: false,
         not_before: 0,
         clock: WallClock::system(1_795_236_100_000_000_000, now()),
-        low_ttl: 5,
+        low_ttl: None,
         timeout: Duration::from_secs(600),
         ipv6: None,
         seed: [role as u8 + 3; 32].into(),

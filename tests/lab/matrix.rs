@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::link::LinkPlan;
 use super::nat::Nat;
 use super::network::{Network, Plan};
 use super::pair::{Errand, Report, run_pair};
@@ -40,6 +41,24 @@ fn good(report: &Report) -> bool {
     report.succeeded() && report.connected.is_some_and(|time| time < NEXT_SLOT)
 }
 
+/// Runs something for each of `cells`, some of them side by side.
+fn side_by_side<C: Copy + Send>(cells: VecDeque<C>, run: impl Fn(C) -> Report + Sync) -> Vec<(C, Report)> {
+    let (cells, done) = (Mutex::new(cells), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                loop {
+                    let next = cells.lock().expect("no worker panics here").pop_front();
+                    let Some(cell) = next else { break };
+                    let report = run(cell);
+                    done.lock().expect("no worker panics here").push((cell, report));
+                }
+            });
+        }
+    });
+    done.into_inner().expect("no worker panicked")
+}
+
 fn run(cell: Cell) -> Report {
     let network = Network::build(Plan::new(cell.a, cell.b));
     run_pair(
@@ -62,24 +81,14 @@ fn every_ordinary_pair_connects_whoever_comes_late() {
         }
     }
     let total = cells.len();
-    let (cells, done) = (Mutex::new(cells), Mutex::new(Vec::new()));
     let start = Instant::now();
-    thread::scope(|scope| {
-        for _ in 0..WORKERS {
-            scope.spawn(|| {
-                loop {
-                    let next = cells.lock().expect("no worker panics here").pop_front();
-                    let Some(cell) = next else { break };
-                    let report = run(cell);
-                    if !good(&report) {
-                        println!("=== {cell:?} ===\n{}", report.account());
-                    }
-                    done.lock().expect("no worker panics here").push((cell, report));
-                }
-            });
+    let done = side_by_side(cells, |cell| {
+        let report = run(cell);
+        if !good(&report) {
+            println!("=== {cell:?} ===\n{}", report.account());
         }
+        report
     });
-    let done = done.into_inner().expect("no worker panicked");
     println!("{} cells in {:.0} s\n", done.len(), start.elapsed().as_secs_f64());
     print!("{}", table(&done));
     let failed = done.iter().filter(|(_, report)| !good(report)).count();
@@ -118,4 +127,48 @@ fn table(done: &[(Cell, Report)]) -> String {
         }
     }
     table
+}
+
+/// Two slots, and the time to punch.
+const TWO_SLOTS: Duration = Duration::from_secs(25);
+/// Both routers can be spoilt and nothing lies between them: the pair's next turn, 40 s later, and a slot before it.
+const NEXT_TURN: Duration = Duration::from_secs(60);
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn any_number_of_routers_between_two_homes_will_do() {
+    let (drop, accept) = (Nat::MasqueradeDrop, Nat::MasqueradeAccept);
+    let mut cells = VecDeque::new();
+    for hops in [0, 1, 2, 3, 4] {
+        for delay in [0, 1, 20] {
+            for (a, b) in [(accept, accept), (accept, drop), (drop, accept)] {
+                cells.push_back((hops, delay, a, b));
+            }
+        }
+    }
+    let done = side_by_side(cells, |(hops, delay, a, b)| {
+        let plan = Plan {
+            hops,
+            link: LinkPlan::distance(Duration::from_millis(delay)),
+            ..Plan::new(a, b)
+        };
+        run_pair(&Network::build(plan), &Errand::default())
+    });
+    let mut late = Vec::new();
+    for ((hops, delay, a, b), report) in &done {
+        println!(
+            "{hops} routers, {delay} ms, {} x {}: {:.1?}",
+            short(*a),
+            short(*b),
+            report.connected
+        );
+        let limit = match (hops, *a, *b) {
+            (0, Nat::MasqueradeAccept, Nat::MasqueradeAccept) => NEXT_TURN,
+            _ => TWO_SLOTS,
+        };
+        if !report.succeeded() || report.connected.is_none_or(|time| time > limit) {
+            late.push(report.account());
+        }
+    }
+    assert!(late.is_empty(), "{}", late.join("\n"));
 }

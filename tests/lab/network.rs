@@ -51,6 +51,7 @@ pub(crate) struct Plan {
     pub(crate) a: Nat,
     pub(crate) b: Nat,
     pub(crate) place: Place,
+    /// Routers between the two homes.
     pub(crate) hops: u8,
     pub(crate) link: LinkPlan,
     /// How far each side's own NTP server is off, in milliseconds (see [`Network::ntp`]).
@@ -222,8 +223,8 @@ impl Network {
 
     fn lay_out(&mut self) {
         let apart = self.plan.place == Place::Apart;
-        let (first, last) = ("r1".to_owned(), format!("r{}", self.plan.hops));
-        let mut names: Vec<String> = (1..=self.plan.hops).map(|hop| format!("r{hop}")).collect();
+        let (first, last) = ("r1".to_owned(), format!("r{}", self.routers()));
+        let mut names: Vec<String> = (1..=self.routers()).map(|hop| format!("r{hop}")).collect();
         names.extend(["srv", "a", "na"].map(str::to_owned));
         if self.plan.place != Place::OneHost {
             names.extend(["b", "nb"].map(str::to_owned));
@@ -250,7 +251,7 @@ impl Network {
         }
 
         // Each entry is a cable: (namespace, interface, namespace, interface).
-        let mut cables: Vec<(String, &str, String, &str)> = (1..self.plan.hops)
+        let mut cables: Vec<(String, &str, String, &str)> = (1..self.routers())
             .map(|hop| (format!("r{hop}"), "r", format!("r{}", hop + 1), "l"))
             .collect();
         let middle = format!("r{}", self.middle());
@@ -288,14 +289,19 @@ impl Network {
         self.address();
     }
 
+    /// There is always one: the servers are attached to it. It takes no hop if there should be none.
+    fn routers(&self) -> u8 {
+        self.plan.hops.max(1)
+    }
+
     /// The router the servers are attached to.
     fn middle(&self) -> u8 {
-        self.plan.hops.div_ceil(2)
+        self.routers().div_ceil(2)
     }
 
     /// Addresses, routes and translation of every namespace.
     fn address(&self) {
-        let hops = self.plan.hops;
+        let hops = self.routers();
         for hop in 1..=hops {
             let mut lines = vec!["link set lo up".to_owned(), "link set dev l up".to_owned()];
             match hop {
@@ -329,12 +335,24 @@ impl Network {
         srv.push("route add blackhole 192.0.2.0/24".to_owned());
         srv.extend(Services::addresses().map(|address| format!("address add {address}/32 dev lo")));
         self.configure("srv", &srv);
+        if self.plan.hops == 0 {
+            self.hide_router();
+        }
         self.home(Side::A, "198.51.100.1");
         match self.plan.place {
             Place::Apart => self.home(Side::B, "203.0.113.1"),
             Place::OneLan => self.host_at_home("b", Self::home_address(Side::B)),
             Place::OneHost => {}
         }
+    }
+
+    /// A router that does not count as one.
+    fn hide_router(&self) {
+        let rules = "table ip hidden { chain pre { type filter hook prerouting priority mangle;
+                     ip ttl 5 ip ttl set 6; ip ttl 4 ip ttl set 5; ip ttl 3 ip ttl set 4;
+                     ip ttl 2 ip ttl set 3; ip ttl 1 ip ttl set 2; }
+                     }";
+        self.rules(&self.name("r1"), rules);
     }
 
     fn home(&self, side: Side, gateway: &str) {

@@ -63,7 +63,7 @@ impl Default for Errand {
             consent: Consent::Beforehand,
             arguments: Vec::new(),
             environment: Vec::new(),
-            limit: Duration::from_secs(60),
+            limit: Duration::from_secs(90),
             directory: None,
             trace: None,
         }

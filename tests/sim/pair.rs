@@ -6,7 +6,7 @@ use crate::nat::{Filtering, Nat, Rebinding, SOCKETS, can_meet};
 use p2pcopy::parts::protocol::{
     Bbr, Cipher, Config, Connection, Controller, Event, Path, RangeSet, Role, Time,
 };
-use p2pcopy::parts::rendezvous::{DEFAULT_LOW_TTL, Reach, Schedule, WallClock};
+use p2pcopy::parts::rendezvous::{Reach, Schedule, WallClock};
 use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -53,6 +53,7 @@ pub struct Datagram {
 
 /// One end's network, and what its driver does about silence.
 pub struct Home {
+    role: Role,
     pub nat: Nat,
     /// The pasted addresses of the peer, each for the socket of the same place.
     pasted: [Path; SOCKETS],
@@ -65,12 +66,13 @@ pub struct Home {
 const HEARD: usize = 4;
 
 impl Home {
-    fn new(nat: Nat, peer: &Nat) -> Self {
+    fn new(role: Role, nat: Nat, peer: &Nat) -> Self {
         let pasted = std::array::from_fn(|k| Path {
             local: u8::try_from(k).unwrap(),
             remote: peer.address(k),
         });
         let mut home = Home {
+            role,
             nat,
             pasted,
             heard: VecDeque::new(),
@@ -101,7 +103,7 @@ impl Home {
     fn begin_search(&mut self, now: Time) {
         let clock = WallClock::system(1_795_236_100_000_000_000, Time::ZERO);
         let pairs = self.pasted.map(Some);
-        self.search = Some(Schedule::new(pairs, &[], clock, DEFAULT_LOW_TTL, &[1; 32], now));
+        self.search = Some(Schedule::new(self.role, pairs, &[], clock, None, &[1; 32], now));
     }
 }
 
@@ -164,8 +166,8 @@ impl Pair {
         let rtt = forward.delay + back.delay;
         let nats = [Nat::new(filtering[0], 1), Nat::new(filtering[1], 2)];
         let homes = [
-            Home::new(nats[0].clone(), &nats[1]),
-            Home::new(nats[1].clone(), &nats[0]),
+            Home::new(Role::Sender, nats[0].clone(), &nats[1]),
+            Home::new(Role::Receiver, nats[1].clone(), &nats[0]),
         ];
         let make = |role: Role| {
             let (a, b) = ([1; 32], [2; 32]);

@@ -52,8 +52,8 @@ pub struct PunchConfig {
     pub not_before: u64,
     /// When the slots are.
     pub clock: Clock,
-    /// Lifetime of the packets that shall not reach the peer's NAT.
-    pub low_ttl: u8,
+    /// Lifetime of the packets that shall not reach the peer's NAT, if the user knows it.
+    pub low_ttl: Option<u8>,
     /// When to give up.
     pub timeout: Duration,
     /// Our IPv6 socket, if there is one.
@@ -65,6 +65,7 @@ pub struct PunchConfig {
 /// Where and when to look for a peer that was connected and fell silent: the same places as before.
 #[derive(Clone)]
 pub(crate) struct Search {
+    role: Role,
     own: Address,
     peer: Address,
     /// Our IPv6 socket, if there is one.
@@ -74,7 +75,7 @@ pub(crate) struct Search {
     /// The one by way of the server, if it may be used.
     relay: Option<Path>,
     clock: Clock,
-    low_ttl: u8,
+    low_ttl: Option<u8>,
     /// Of jitter alone.
     seed: Seed,
 }
@@ -83,6 +84,7 @@ impl Search {
     /// Begins to look.
     pub(crate) fn begin(&self, now: Time) -> Schedule {
         Schedule::new(
+            self.role,
             self.pairs,
             &self.candidates,
             self.clock,
@@ -151,6 +153,7 @@ impl Punch {
         let engine = Engine::new(role, local, &own, &peer, &mut rng)?;
         let (pairs, candidates) = paths(&own, &peer, ipv6.as_ref());
         let search = Search {
+            role,
             own: own.clone(),
             peer: peer.clone(),
             ipv6_socket: ipv6.map(|ipv6| ipv6.socket),

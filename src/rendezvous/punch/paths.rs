@@ -93,12 +93,17 @@ pub(super) fn paths(
 ) -> ([Option<Path>; PAIRS], Vec<Path>) {
     let mut pairs = [None; PAIRS];
     for (k, pair) in pairs.iter_mut().enumerate() {
-        let Some(remote) = peer.pair(k).filter(SocketAddr::is_ipv4) else {
-            continue;
-        };
-        // Both sides must agree on the pairs in use, and a bare peer knows of the first alone.
-        if k == 0 || own.pair(k).is_some() {
-            *pair = u8::try_from(k).ok().map(|local| Path { local, remote });
+        // Who has one port alone, uses it with each of the other's. Between bare addresses there is one of each.
+        let local = own.pair(k).map_or(0, |_| k);
+        let (own_has, peer_has) = (own.pair(k).is_some(), peer.pair(k).is_some());
+        let both_whole = own.token.is_some() && peer.token.is_some();
+        let remote = peer
+            .pair(if peer_has { k } else { 0 })
+            .filter(SocketAddr::is_ipv4);
+        if k == 0 || both_whole && (own_has || peer_has) {
+            *pair = remote
+                .zip(u8::try_from(local).ok())
+                .map(|(remote, local)| Path { local, remote });
         }
     }
     let own_candidates = own

@@ -6,15 +6,22 @@
 //! fails, and every retry within 30 s renews the failure. So nothing of full lifetime is sent before the
 //! agreed moment, and low-TTL packets, which open our own NAT and die before the other's, go ahead of it.
 //!
+//! Nobody knows how many routers are his own and how many lie between. So the lifetimes grow, like the rings of a
+//! search: whoever needs few hops to open his own NAT has done so before packets come that live for more. One side
+//! leads by half a second, the other does so in the next slot: where even the shortest lifetime reaches the peer's NAT,
+//! the leader's own is open by then, and that is enough unless the other's can be spoilt as well.
+//!
 //! Whoever comes late has been shot at already. Hence four port pairs: slot `n` uses pair `n mod 4` alone, and
 //! a pair rests for longer than such an entry lives before its turn comes again. A late comer finds the next
-//! slot's pair clean.
+//! slot's pair clean. While a pair rests, whoever led keeps his own NAT open with packets that die there, and in its
+//! next turn comes second: by then the other's NAT has forgotten the clash, and its first packet gets in.
 //!
 //! Candidates on the LAN and over IPv6 have no NAT to open: full lifetime at once, without any slot.
 //!
 //! ```text
-//!   slot - 4 s          - 1.5 s          slot            slot + 4 s
-//!     |  low  low  low    | burst, low     | full, 20 -> 200 ms |  silence
+//!   slot - 4 s    - 3 s      - 2 s      - 1 s      slot            slot + 4 s
+//!     | TTL 2       | 3        | 4        | 5        | full, 20 -> 200 ms |  silence, TTL 1
+//!        | half a second later: the same, from the other side            |
 //! ```
 
 use std::collections::VecDeque;
@@ -23,30 +30,35 @@ use std::time::Duration;
 
 use super::address::PAIRS;
 use super::clock::{Clock, SlotIndex};
-use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
-
-/// Lifetime of packets that open our own NAT only. Few users sit behind more than four routers of their own,
-/// and few paths between two homes have fewer than six in all. (Others use 4, 5 or 7.)
-pub const DEFAULT_LOW_TTL: u8 = 5;
+use crate::protocol::{Path, Role};
 
 /// Packets of full lifetime go out for this long from the slot on.
 pub(crate) const WINDOW: Duration = Duration::from_secs(4);
 
-/// When low-TTL packets go out, counted back from the slot: sparse ones first, so that clocks a second or two
-/// apart still open before the other side fires, then a burst against loss.
-const LOW: [Duration; 8] = [
-    Duration::from_millis(4000),
-    Duration::from_millis(3000),
-    Duration::from_millis(2000),
-    Duration::from_millis(1500),
-    Duration::from_millis(1200),
-    Duration::from_millis(900),
-    Duration::from_millis(600),
-    Duration::from_millis(300),
+/// When low-TTL packets go out, counted back from the slot, and their lifetimes, each twice against loss. The least is
+/// 2: it passes the router that the host stands behind. Few users sit behind more than four routers of their own. (Others
+/// use 4, 5 or 7.) A second between two lifetimes, and half of it for the lead, are more than clocks differ.
+const LOW: [(Duration, u8); 8] = [
+    (Duration::from_millis(4000), 2),
+    (Duration::from_millis(3900), 2),
+    (Duration::from_millis(3000), 3),
+    (Duration::from_millis(2900), 3),
+    (Duration::from_millis(2000), 4),
+    (Duration::from_millis(1900), 4),
+    (Duration::from_millis(1000), 5),
+    (Duration::from_millis(900), 5),
 ];
 const LOW_JITTER_MILLIS: u64 = 80;
+/// Who comes late, sends what is overdue with so much between two packets.
+const OVERDUE_INTERVAL: Duration = Duration::from_millis(60);
+/// So much later than one side does the other whatever it does in a slot.
+const LEAD: Duration = Duration::from_millis(500);
+/// Lifetime of packets that die in our own router, and renew what it remembers of the flow.
+const HOLD_TTL: u8 = 1;
+/// Time between them: a third of what an unreplied entry lives.
+const HOLD_INTERVAL: Duration = Duration::from_secs(10);
 
 const FIRST_INTERVAL: Duration = Duration::from_millis(20);
 const LAST_INTERVAL: Duration = Duration::from_millis(200);
@@ -136,17 +148,28 @@ struct Plan {
     slot: SlotIndex,
     start: Time,
     path: Path,
-    low: VecDeque<Time>,
+    low: VecDeque<(Time, u8)>,
+    /// When packets of full lifetime begin.
+    fire: Time,
     full: Option<Stream>,
+}
+
+/// A flow that our own NAT shall remember.
+struct Held {
+    path: Path,
+    next: Time,
 }
 
 /// The timing of one attempt to reach a peer, from the paste (or the loss of a connection) on.
 pub struct Schedule {
+    role: Role,
     pairs: [Option<Path>; PAIRS],
     clock: Clock,
-    ttl: u8,
+    ttl: Option<u8>,
     rng: SeedRng,
     plan: Option<Plan>,
+    /// The pairs that this side led last.
+    held: Vec<Held>,
     candidates: Vec<Stream>,
     reflexive: VecDeque<Stream>,
     attempts: u32,
@@ -155,21 +178,24 @@ pub struct Schedule {
 
 impl Schedule {
     /// Begins. `pairs[k]` is the path from our socket `k` to the peer's external port `k`, where both have
-    /// one; `candidates` need no NAT; `ttl` is the low one.
+    /// one; `candidates` need no NAT; `ttl` takes the place of all low lifetimes.
     pub fn new(
+        role: Role,
         pairs: [Option<Path>; PAIRS],
         candidates: &[Path],
         clock: Clock,
-        ttl: u8,
+        ttl: Option<u8>,
         seed: &[u8; 32],
         now: Time,
     ) -> Self {
         let mut schedule = Schedule {
+            role,
             pairs,
             clock,
             ttl,
             rng: SeedRng::new(seed, "p2pcopy 1 schedule"),
             plan: None,
+            held: Vec::new(),
             candidates: candidates
                 .iter()
                 .map(|&path| Stream::new(path, now, CANDIDATE_INTERVAL))
@@ -233,20 +259,32 @@ impl Schedule {
                 });
             }
         }
-        if self.plan.as_ref().is_some_and(|p| now >= p.start + WINDOW) {
-            self.make_plan(now);
-        }
-        let plan = self.plan.as_mut()?;
-        if now < plan.start {
-            if plan.low.front().is_some_and(|&at| at <= now) {
-                plan.low.pop_front();
-                return Some(Send {
+        if let Some(plan) = self.plan.take_if(|plan| now >= plan.start + WINDOW) {
+            if plan.slot.leader() == self.role {
+                self.held.push(Held {
                     path: plan.path,
-                    reach: Reach::Low(self.ttl),
-                    slot: plan.slot,
+                    next: now + HOLD_INTERVAL,
                 });
             }
-            return None;
+            self.make_plan(now);
+        }
+        if let Some(held) = self.held.iter_mut().find(|held| held.next <= now) {
+            held.next = now + HOLD_INTERVAL;
+            return Some(Send {
+                path: held.path,
+                reach: Reach::Low(HOLD_TTL),
+                slot: slot_now,
+            });
+        }
+        let plan = self.plan.as_mut()?;
+        if now < plan.fire {
+            plan.low.front().filter(|(at, _)| *at <= now)?;
+            let (_, ttl) = plan.low.pop_front()?;
+            return Some(Send {
+                path: plan.path,
+                reach: Reach::Low(self.ttl.unwrap_or(ttl)),
+                slot: plan.slot,
+            });
         }
         if plan.full.is_none() {
             let attempt = ScheduleEvent::Attempt {
@@ -275,13 +313,14 @@ impl Schedule {
             let end = plan.start + WINDOW;
             match (plan.low.front(), &plan.full) {
                 (_, Some(full)) => full.poll_timeout().unwrap_or(end),
-                (Some(&low), None) => low.min(plan.start),
-                (None, None) => plan.start,
+                (Some(&(low, _)), None) => low.min(plan.fire),
+                (None, None) => plan.fire,
             }
         });
         self.streams()
             .filter_map(Stream::poll_timeout)
             .chain(planned)
+            .chain(self.held.iter().map(|held| held.next))
             .min()
     }
 
@@ -307,20 +346,26 @@ impl Schedule {
 
     /// Opens `path` with low-TTL packets until `start`, and then sends with full lifetime.
     fn plan_for(&mut self, slot: SlotIndex, path: Path, start: Time, now: Time) {
-        let mut low: VecDeque<Time> = VecDeque::new();
-        let mut late = false;
+        let mut low: VecDeque<(Time, u8)> = VecDeque::new();
         let wait = start.since(now);
-        for before in LOW {
+        let was_held = self.held.iter().any(|held| held.path == path);
+        let later = match (slot.leader() == self.role, was_held) {
+            (true, false) => Duration::ZERO,
+            (false, _) => LEAD,
+            (true, true) => LEAD * 2,
+        };
+        let mut overdue = now;
+        for (before, ttl) in LOW {
             let jitter = Duration::from_millis(self.rng.next_u64() % LOW_JITTER_MILLIS);
             // Counted from now: times before the run's zero do not exist.
-            match (wait + jitter).checked_sub(before) {
-                Some(ahead) => low.push_back(now + ahead),
-                None => late = true,
+            if let Some(ahead) = (wait + later + jitter).checked_sub(before) {
+                low.push_back((now + ahead, ttl));
+            } else if low.back().is_none_or(|(_, last)| *last < ttl) {
+                low.push_back((overdue, ttl));
+                overdue += OVERDUE_INTERVAL;
             }
         }
-        if late {
-            low.push_front(now);
-        }
+        self.held.retain(|held| held.path != path);
         self.events.push_back(ScheduleEvent::Waiting {
             slot,
             until: start,
@@ -331,6 +376,7 @@ impl Schedule {
             start,
             path,
             low,
+            fire: start + later,
             full: None,
         });
     }

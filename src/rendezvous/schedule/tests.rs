@@ -41,7 +41,15 @@ fn run(mut schedule: Schedule, seconds: u64) -> (Vec<(f64, Send)>, Vec<ScheduleE
 
 fn schedule(n: usize, candidates: &[Path], offset_millis: u64) -> Schedule {
     let clock = Clock::system(UNIX + offset_millis * 1_000_000, Time::ZERO);
-    Schedule::new(pairs(n), candidates, clock, DEFAULT_LOW_TTL, &[1; 32], Time::ZERO)
+    Schedule::new(
+        Role::Sender,
+        pairs(n),
+        candidates,
+        clock,
+        None,
+        &[1; 32],
+        Time::ZERO,
+    )
 }
 
 #[test]
@@ -52,7 +60,8 @@ fn low_ttl_goes_before_the_slot_and_full_ttl_only_inside_its_window() {
         for (at, send) in sends {
             let in_slot = (at + offset as f64 / 1000.0) % 10.0;
             match send.reach {
-                Reach::Low(ttl) => assert!(ttl == DEFAULT_LOW_TTL && in_slot >= 6.0 - 1e-6, "{at}"),
+                Reach::Low(HOLD_TTL) => continue,
+                Reach::Low(ttl) => assert!(ttl >= 2 && !(0.5..6.0 - 1e-6).contains(&in_slot), "{at}"),
                 Reach::Full => assert!(!(4.0..10.0 - 1e-6).contains(&in_slot), "{at} {in_slot}"),
             }
             assert_eq!(send.slot.pair(PAIRS), usize::from(send.path.local));
@@ -69,7 +78,7 @@ fn every_slot_is_opened_first_however_late_the_paste() {
                 .iter()
                 .find(|(_, s)| usize::from(s.path.local) == pair)
                 .unwrap();
-            assert_eq!(first.1.reach, Reach::Low(DEFAULT_LOW_TTL), "offset {offset}");
+            assert_eq!(first.1.reach, Reach::Low(2), "offset {offset}");
         }
     }
 }
@@ -85,13 +94,54 @@ fn a_pair_rests_longer_than_a_poisoned_entry_lives() {
             .collect();
         let low: Vec<f64> = sends
             .iter()
-            .filter(|(_, s)| usize::from(s.path.local) == pair && s.reach != Reach::Full)
+            .filter(|(_, s)| usize::from(s.path.local) == pair && s.reach == Reach::Low(2))
             .map(|(at, _)| *at)
             .collect();
         let rests = full
             .iter()
             .map(|f| low.iter().copied().filter(|l| l > f).fold(f64::MAX, f64::min) - f);
         assert!(rests.fold(f64::MAX, f64::min) > LINUX_ENTRY_LIFETIME.as_secs_f64());
+    }
+}
+
+#[test]
+fn the_sides_take_turns_in_leading_and_whoever_led_holds_its_pair_and_comes_second_there() {
+    let ends = [Role::Sender, Role::Receiver].map(|role| {
+        let clock = Clock::system(UNIX, Time::ZERO);
+        let schedule = Schedule::new(role, pairs(4), &[], clock, None, &[1; 32], Time::ZERO);
+        run(schedule, 100).0
+    });
+    let first = |sends: &[(f64, Send)], slot: SlotIndex| {
+        let of_slot = sends
+            .iter()
+            .find(|(_, s)| s.slot == slot && s.reach == Reach::Full);
+        of_slot.map(|(at, _)| *at)
+    };
+    let mut slot = SlotIndex::containing(UNIX).next();
+    let mut turns = 0;
+    while let (Some(sender), Some(receiver)) = (first(&ends[0], slot), first(&ends[1], slot)) {
+        let sender_leads = slot.leader() == Role::Sender;
+        assert_eq!(
+            sender < receiver,
+            sender_leads == (turns < 4),
+            "{turns}: {sender} {receiver}"
+        );
+        assert_ne!(slot.leader(), slot.next().leader());
+        slot = slot.next();
+        turns += 1;
+    }
+    assert!(turns >= 8, "{turns}");
+    for (sends, role) in ends.iter().zip([Role::Sender, Role::Receiver]) {
+        let holds: Vec<&(f64, Send)> = sends
+            .iter()
+            .filter(|(_, s)| s.reach == Reach::Low(HOLD_TTL))
+            .collect();
+        assert!(holds.len() > 6, "{holds:?}");
+        let parity = usize::from(SlotIndex::containing(UNIX).leader() != role);
+        assert!(
+            holds.iter().all(|(_, s)| usize::from(s.path.local) % 2
+                == (parity + SlotIndex::containing(UNIX).pair(PAIRS)) % 2)
+        );
     }
 }
 
@@ -162,9 +212,11 @@ fn a_named_moment_comes_before_the_slots_and_is_opened_first() {
         let pair = SlotIndex::containing(UNIX + (offset + 400) * 1_000_000).pair(PAIRS);
         let (sends, events) = run(schedule, 20);
         assert!(matches!(events[0], ScheduleEvent::Waiting { until, .. } if until == moment));
-        assert_eq!((sends[0].0, sends[0].1.reach), (0.0, Reach::Low(DEFAULT_LOW_TTL)));
+        assert_eq!((sends[0].0, sends[0].1.reach), (0.0, Reach::Low(2)));
         let first_full = sends.iter().find(|(_, s)| s.reach == Reach::Full).unwrap();
-        assert!((first_full.0 - 0.4).abs() < 1e-6, "{first_full:?}");
+        let leads = first_full.1.slot.leader() == Role::Sender;
+        let expected = if leads { 0.4 } else { 0.9 };
+        assert!((first_full.0 - expected).abs() < 1e-6, "{first_full:?}");
         assert_eq!(usize::from(first_full.1.path.local), pair);
         assert!(
             matches!(events[2], ScheduleEvent::Waiting { .. }),

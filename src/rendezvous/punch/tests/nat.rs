@@ -90,6 +90,9 @@ impl Nat {
             NatKind::Public | NatKind::Cone(_) => wanted,
             NatKind::Symmetric => self.fresh_port(),
             NatKind::Masquerade { .. } => {
+                // The port of the newest flow from the same source is tried first.
+                let newest = self.entries.iter().rev().find(|e| e.inside == Some(port));
+                let wanted = newest.map_or(wanted, |e| e.outside);
                 let taken = self
                     .entries
                     .iter()
@@ -104,6 +107,15 @@ impl Nat {
             expires: now + UNREPLIED,
         });
         outside
+    }
+
+    /// A packet from inside dies here: it makes no entry, but renews the one it belongs to.
+    pub(super) fn refresh(&mut self, now: Time, port: u16, remote: SocketAddr) {
+        self.entries.retain(|e| e.expires > now);
+        let own = |e: &&mut Entry| e.inside == Some(port) && e.remote == remote;
+        if let Some(entry) = self.entries.iter_mut().find(own) {
+            entry.expires = entry.expires.max(now + UNREPLIED);
+        }
     }
 
     /// A packet arrives at an external port: the inside port it is let in to.

@@ -11,8 +11,6 @@ use super::nat::{Nat, NatKind};
 use crate::protocol::handshake::{SixWords, Words};
 use crate::rendezvous::address::Token;
 
-/// Packets with fewer hops to live die between the two NATs.
-const HOPS: u8 = 8;
 const UNIX: u64 = 1_795_236_100_000_000_000;
 
 #[derive(Clone)]
@@ -24,7 +22,9 @@ pub(super) struct Scene {
     pub(super) skew: [i64; 2],
     pub(super) loss_percent: u64,
     pub(super) delay_millis: u64,
-    pub(super) low_ttl: u8,
+    pub(super) low_ttl: Option<u8>,
+    /// Between the two NATs.
+    pub(super) routers: u8,
     pub(super) same_lan: bool,
     /// Who pastes the peer's bare `ip:port`.
     pub(super) bare: [bool; 2],
@@ -40,7 +40,8 @@ impl Scene {
             skew: [0, 0],
             loss_percent: 0,
             delay_millis: 20,
-            low_ttl: crate::rendezvous::schedule::DEFAULT_LOW_TTL,
+            low_ttl: None,
+            routers: 8,
             same_lan: false,
             bare: [false, false],
             timeout: Duration::from_secs(300),
@@ -90,6 +91,8 @@ struct Flying {
     order: u64,
     to: SocketAddr,
     from: SocketAddr,
+    /// Routers it can still pass.
+    hops: u8,
     payload: Vec<u8>,
 }
 
@@ -196,31 +199,37 @@ impl World {
         let peer_lan = SocketAddr::new(self.sides[1 - i].ip, path.remote.port());
         let delay = if self.scene.same_lan && path.remote == peer_lan {
             let from = SocketAddr::new(self.sides[i].ip, port);
-            return self.fly(Duration::from_micros(200), path.remote, from, payload);
+            return self.fly(Duration::from_micros(200), path.remote, from, 64, payload);
         } else {
             Duration::from_millis(self.scene.delay_millis)
         };
         if is_private(path.remote.ip()) {
             return;
         }
+        let own = u8::from(self.sides[i].nat.kind != NatKind::Public);
+        if ttl == Some(1) && own > 0 {
+            return self.sides[i].nat.refresh(self.now, port, path.remote);
+        }
         let outside = self.sides[i].nat.outbound(self.now, port, path.remote);
-        let dies = ttl.is_some_and(|ttl| ttl < HOPS);
+        // Each router takes one, and one must be left.
+        let hops = ttl.unwrap_or(64).checked_sub(own + self.scene.routers + 1);
         let hairpin = self.scene.same_lan && path.remote.ip() == self.sides[i].nat.ip;
-        if dies || hairpin || self.rng.next_u64() % 100 < self.scene.loss_percent {
+        if hops.is_none() || hairpin || self.rng.next_u64() % 100 < self.scene.loss_percent {
             return;
         }
         let from = SocketAddr::new(self.sides[i].nat.ip, outside);
-        let delay = self.rng.jittered(delay);
-        self.fly(delay, path.remote, from, payload);
+        let delay = self.rng.jittered(delay) + Duration::from_micros(50);
+        self.fly(delay, path.remote, from, hops.unwrap_or(0), payload);
     }
 
-    fn fly(&mut self, delay: Duration, to: SocketAddr, from: SocketAddr, payload: Vec<u8>) {
+    fn fly(&mut self, delay: Duration, to: SocketAddr, from: SocketAddr, hops: u8, payload: Vec<u8>) {
         self.order += 1;
         self.flying.push(Reverse(Flying {
             at: self.now + delay,
             order: self.order,
             to,
             from,
+            hops,
             payload,
         }));
     }
@@ -242,6 +251,9 @@ impl World {
                 local: u8::try_from(local).unwrap(),
                 remote: packet.from,
             };
+            if packet.to.ip() != side.ip && packet.hops == 0 {
+                return;
+            }
             self.delivered.push((i, path, packet.payload.clone()));
             match &mut side.state {
                 State::Punching(punch) => {
