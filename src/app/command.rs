@@ -3,6 +3,7 @@
 use crate::protocol::Path;
 use crate::protocol::connection::{self, Stats};
 use crate::protocol::time::Time;
+use crate::rendezvous::clock::Clock;
 use crate::rendezvous::meeting::client::{Meeting, MeetingEvent};
 use crate::rendezvous::meeting::code::Code;
 use crate::rendezvous::meeting::relay::RelayEvent;
@@ -31,6 +32,8 @@ pub enum Command {
     Relay(Box<Relaying>),
     /// Look for the peer.
     Punch(Box<Punch>),
+    /// The time turned out to be another one.
+    SetClock(Clock),
     /// The users found the same words on both screens.
     Vouch,
     /// The user takes the offer.

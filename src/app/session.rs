@@ -12,6 +12,7 @@ use crate::protocol::connection::{self, Config, Connection};
 use crate::protocol::handshake::SessionKeys;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Role};
+use crate::rendezvous::clock::Clock;
 use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::punch::{Punch, PunchEvent, Responder, Search};
 use crate::rendezvous::schedule::{Reach, Schedule};
@@ -25,8 +26,6 @@ use zeroize::Zeroizing;
 const PROGRESS: Duration = Duration::from_millis(200);
 /// How often the trace is told: a few times a round trip of all but local paths.
 const SAMPLE: Duration = Duration::from_millis(20);
-/// How long a silent peer is looked for before the run gives up; what arrived is kept.
-const GIVE_UP: Duration = Duration::from_secs(120);
 /// How long to wait for the first RTT before telling of a connection without it.
 const ANNOUNCE: Duration = Duration::from_millis(400);
 /// Blocks of content a sender holds: 40 MiB covers 1 Gbit/s at 300 ms.
@@ -40,6 +39,8 @@ pub struct Settings {
     pub controller: Box<dyn Fn(Time, Option<Duration>) -> Box<dyn Controller> + Send>,
     /// User's limit, bytes a second.
     pub limit: Option<u64>,
+    /// How long a silent peer is looked for before the run gives up; what arrived is kept.
+    pub patience: Duration,
     /// Random bytes for the connection alone.
     pub seed: Zeroizing<[u8; 32]>,
     /// Whether to tell samples for a trace.
@@ -56,6 +57,8 @@ struct Linked {
     silent: bool,
     /// Looks for a silent peer, or for a direct path to one that is reached by way of a server.
     search: Option<Schedule>,
+    /// When a silent peer is given up.
+    give_up: Time,
     /// The connection is still to be told of; until then at most its RTT is waited for.
     announce: Option<Time>,
     gate: Gate,
@@ -131,6 +134,7 @@ impl Session {
                 Ok(Command::LeaveServer) => self.leave_server(),
                 Ok(Command::Relay(relaying)) => self.relaying = Some(*relaying),
                 Ok(Command::Punch(punch)) => self.punch = Some(*punch),
+                Ok(Command::SetClock(clock)) => self.set_clock(clock, now),
                 Ok(Command::Vouch) => {
                     if let Some(linked) = &mut self.linked {
                         linked.gate.open();
@@ -150,6 +154,18 @@ impl Session {
                     self.over = true;
                     return;
                 }
+            }
+        }
+    }
+
+    fn set_clock(&mut self, clock: Clock, now: Time) {
+        if let Some(punch) = &mut self.punch {
+            punch.set_clock(clock, now);
+        }
+        if let Some(linked) = &mut self.linked {
+            linked.places.set_clock(clock);
+            if let Some(search) = &mut linked.search {
+                search.set_clock(clock, now);
             }
         }
     }
@@ -196,6 +212,8 @@ impl Session {
                 match event {
                     connection::Event::Silent => {
                         linked.silent = true;
+                        // Counted from here: a program that was stopped has not looked yet.
+                        linked.give_up = now + self.settings.patience;
                         if let Some(relaying) = &mut self.relaying {
                             relaying.rouse(now);
                         }
@@ -229,7 +247,7 @@ impl Session {
                 _ => linked.search = None,
             }
             let silence = linked.connection.silence(now);
-            if linked.silent && silence >= GIVE_UP {
+            if linked.silent && now >= linked.give_up {
                 self.side.on_end(End::Lost(silence));
                 self.over = true;
             }
@@ -309,6 +327,7 @@ impl Session {
             places,
             silent: false,
             search: None,
+            give_up: Time::FAR_FUTURE,
             announce: Some(now + ANNOUNCE),
             gate: Gate::new(now, keys.comparison.take()),
         });

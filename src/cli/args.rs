@@ -253,7 +253,7 @@ pub(super) struct CommonArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64),
           help_heading = "Finding the peer")]
     pub(super) ttl: Option<u8>,
-    /// How long to look for the peer before giving up
+    /// How long to look for the peer before giving up, at first and whenever it falls silent
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = values::duration,
           help_heading = "Finding the peer")]
     pub(super) timeout: Duration,

@@ -121,6 +121,19 @@ impl Clock {
         Clock::from_samples(&[], system_unix_nanos, now)
     }
 
+    /// The same with new samples, after the system's clock or the run's has jumped. If nobody answers, the system's clock
+    /// is taken to be as far off as it was.
+    pub(crate) fn renewed(&self, samples: &[NtpSample], system_unix_nanos: u64, now: Time) -> Self {
+        let new = Clock::from_samples(samples, system_unix_nanos, now);
+        if new.source != ClockSource::System {
+            return new;
+        }
+        Clock {
+            unix_at_zero: new.unix_at_zero + i128::from(self.offset_nanos),
+            ..*self
+        }
+    }
+
     /// Where the time comes from.
     pub(crate) const fn source(&self) -> ClockSource {
         self.source
@@ -207,6 +220,18 @@ mod tests {
         let clock = Clock::from_samples(&samples(&[(5, -3)]), 77, Time::from_nanos(7));
         assert_eq!(clock.source(), ClockSource::System);
         assert_eq!(clock.unix_nanos(Time::from_nanos(9)), 79);
+    }
+
+    #[test]
+    fn after_a_jump_the_time_is_that_of_new_answers_or_as_far_from_the_systems_as_before() {
+        let clock = Clock::from_samples(&samples(&[(40, 1)]), 1_000_000_000, Time::ZERO);
+        // Asleep for a hundred seconds, of which the run's clock knows nothing.
+        let (system, now) = (101_000_000_000, Time::from_nanos(1));
+        let renewed = clock.renewed(&samples(&[(-7, 1)]), system, now);
+        assert_eq!(renewed.unix_nanos(now), system - 7_000_000);
+        let carried = clock.renewed(&[], system, now);
+        assert_eq!(carried.unix_nanos(now), system + 40_000_000);
+        assert_eq!(carried.source(), clock.source());
     }
 
     #[test]

@@ -165,6 +165,7 @@ impl Victim {
             }
         };
         let settings = Settings {
+            patience: Duration::from_secs(120),
             role,
             controller: controller(Congestion::Bbr, 1),
             limit: None,

@@ -15,11 +15,11 @@ const NOTICE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A pair in mid-transfer between two plain home routers.
 fn under_way() -> (Network, Pair) {
-    under_way_between(Nat::MasqueradeDrop, Nat::MasqueradeDrop)
+    under_way_between(Nat::MasqueradeDrop, Nat::MasqueradeDrop, &[])
 }
 
 /// A pair in mid-transfer: 20 MB through 10 Mbit/s take over 16 s.
-fn under_way_between(a: Nat, b: Nat) -> (Network, Pair) {
+fn under_way_between(a: Nat, b: Nat, arguments: &[&str]) -> (Network, Pair) {
     let direction = Direction {
         rate: 10_000_000,
         delay: Duration::from_millis(20),
@@ -33,7 +33,8 @@ fn under_way_between(a: Nat, b: Nat) -> (Network, Pair) {
     let network = Network::build(plan);
     let errand = Errand {
         size: 20_000_000,
-        limit: Duration::from_secs(120),
+        limit: Duration::from_secs(240),
+        arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
         ..Errand::default()
     };
     let pair = Pair::start(&network, &errand).unwrap_or_else(|error| panic!("{error}"));
@@ -115,15 +116,20 @@ fn a_killed_sender_is_noticed() {
 
 #[test]
 #[ignore = "needs root: builds network namespaces"]
-fn ctrl_c_ends_both_sides_at_once() {
-    for sender_stops in [true, false] {
+fn ctrl_c_and_a_closed_terminal_end_both_sides_at_once() {
+    for (sender_stops, signal) in [
+        (true, Signal::INT),
+        (false, Signal::INT),
+        (true, Signal::HUP),
+        (false, Signal::HUP),
+    ] {
         let (_network, mut pair) = under_way();
         if sender_stops {
             &pair.sender
         } else {
             &pair.receiver
         }
-        .signal(Signal::INT);
+        .signal(signal);
         let received = pair.received().exists();
         let exits = [&mut pair.sender, &mut pair.receiver].map(|peer| peer.wait(Duration::from_secs(5)));
         let expected = if sender_stops {
@@ -138,6 +144,38 @@ fn ctrl_c_ends_both_sides_at_once() {
         );
         assert!(!received, "the final name must not hold part of a file");
     }
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_lost_peer_is_looked_for_as_long_as_timeout_says() {
+    let (_network, mut pair) =
+        under_way_between(Nat::MasqueradeDrop, Nat::MasqueradeDrop, &["--timeout", "15s"]);
+    let start = Instant::now();
+    pair.receiver.signal(Signal::KILL);
+    let exit = pair.sender.wait(Duration::from_secs(40));
+    assert!(
+        matches!(exit, Ok(Some(code)) if code != 0),
+        "{exit:?}\n{}",
+        pair.sender.stderr()
+    );
+    let took = start.elapsed();
+    println!("given up after {took:.1?}");
+    // Silence shows after 8 s.
+    assert!((22..30).contains(&took.as_secs()), "{took:?}");
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_program_stopped_for_over_two_minutes_goes_on() {
+    let (_network, pair) = under_way();
+    pair.receiver.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_secs(130));
+    pair.receiver.signal(Signal::CONT);
+    let light = Instant::now();
+    let report = pair.finish();
+    assert!(report.succeeded(), "{}", report.account());
+    println!("done {:.1?} after it went on", light.elapsed());
 }
 
 #[test]
@@ -171,7 +209,7 @@ fn goes_on_after_darkness_of(time: Duration) {
 #[test]
 #[ignore = "needs root: builds network namespaces"]
 fn a_router_that_gives_out_a_new_port_does_not_end_a_transfer() {
-    let (network, pair) = under_way_between(Nat::MasqueradeDrop, Nat::Cone);
+    let (network, pair) = under_way_between(Nat::MasqueradeDrop, Nat::Cone, &[]);
     network.rebind(Side::A);
     let report = pair.finish();
     assert!(report.succeeded(), "{}", report.account());

@@ -2,6 +2,7 @@
 
 use super::Lobby;
 use super::meet::relay_terms;
+use super::time::TimeKeeper;
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Consent, Event, Front, Link, Question, TimeOfDay};
 use crate::app::gate::ToCompare;
@@ -32,9 +33,11 @@ impl Lobby {
         role: Role,
         common: &Common,
         yes: bool,
-        clock: &Clock,
+        keeper: TimeKeeper,
         front: &mut dyn Front,
     ) -> Result<Summary, Failure> {
+        let mut clock = keeper.clock();
+        let mut times = keeper.watch();
         let mut pace = Pace::default();
         let mut link: Option<Link> = None;
         let mut _awake: Option<Awake> = None;
@@ -45,8 +48,16 @@ impl Lobby {
                 notice = self.notices.recv() => notice,
                 () = tokio::time::sleep(NEARBY), if waiting.is_some() => {
                     if let Some(until) = waiting.take() {
-                        self.tell_waiting(until, clock, front);
+                        self.tell_waiting(until, &clock, front);
                     }
+                    continue;
+                }
+                Some(time) = times.recv() => {
+                    clock = time;
+                    self.command(Command::SetClock(time));
+                    front.event(Event::Note(
+                        "this computer slept, or its clock was set: the time was asked for again".into(),
+                    ));
                     continue;
                 }
                 () = stopped() => return Err(Failure::Interrupted),

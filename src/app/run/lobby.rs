@@ -1,5 +1,6 @@
 //! Before there is a peer: what this network is, and the two addresses.
 
+use super::time::TimeKeeper;
 use super::{Lobby, peer_option};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Change, Event, Front, Question};
@@ -127,9 +128,11 @@ impl Lobby {
         let (gathered, samples) = tokio::join!(gather, ask);
         let (report, servers) = gathered?;
         let unix = u64::try_from(net::unix_nanos()).unwrap_or(0);
+        let time = Clock::from_samples(&samples, unix, clock.now());
+        self.time = Some(TimeKeeper::new(ntp_names, clock, time));
         Ok(Around {
             report,
-            clock: Clock::from_samples(&samples, unix, clock.now()),
+            clock: time,
             servers,
         })
     }

@@ -5,6 +5,7 @@ mod follow;
 mod lobby;
 mod meet;
 mod seeds;
+mod time;
 
 use super::close;
 use super::command::{Command, Notice};
@@ -38,6 +39,7 @@ use seeds::{Handshake, Seeds};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
+use time::TimeKeeper;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// After the user stopped the run, longest wait for the peer to be told.
@@ -136,6 +138,8 @@ struct Lobby {
     seeds: Seeds,
     linked: bool,
     trace: Option<Trace>,
+    /// The time, as the servers told it.
+    time: Option<TimeKeeper>,
     /// A server knows of us.
     meets: bool,
     /// What its relay gives, if it may be used.
@@ -205,6 +209,7 @@ impl Lobby {
             role,
             controller: controller(common.congestion, seeds.jitter),
             limit: common.limit,
+            patience: common.timeout,
             seed: seeds.connection.clone(),
             trace: common.trace.is_some(),
         };
@@ -234,6 +239,7 @@ impl Lobby {
             seeds,
             linked: false,
             trace: None,
+            time: None,
             meets: false,
             relay: None,
         })
@@ -268,6 +274,11 @@ impl Lobby {
             moment,
             relay,
         } = found;
+        // The users may have taken their time, or put the machine to sleep.
+        let keeper = self.time.take().filter(|_| moment.is_none());
+        // A server's clock is the other's as well: it is only carried over a jump.
+        let mut keeper = keeper.unwrap_or_else(|| TimeKeeper::new(Vec::new(), self.clock, clock));
+        let clock = keeper.now().await;
         let Some(Handshake { keypair, seed }) = self.seeds.handshake.take() else {
             return Err(Failure::internal("a run has one handshake"));
         };
@@ -305,7 +316,7 @@ impl Lobby {
             self.command(Command::Relay(Box::new(relaying)));
         }
         self.command(Command::Punch(Box::new(punch)));
-        self.follow(role, common, yes, &clock, front).await
+        self.follow(role, common, yes, keeper, front).await
     }
 
     /// Finds out what this network is, and has the users swap addresses.

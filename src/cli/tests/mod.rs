@@ -383,7 +383,7 @@ fn arguments_become_options() {
     );
     assert_eq!(
         (common.congestion, common.timeout, common.ttl),
-        (Congestion::Udt, Duration::from_secs(90), Some(5))
+        (Congestion::Udt, Duration::from_secs(90), None)
     );
     let server = |host: &str, port| Server {
         host: host.into(),

@@ -94,6 +94,11 @@ impl Search {
         )
     }
 
+    /// The time turned out to be another one.
+    pub(crate) const fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+    }
+
     /// What kind of path this is.
     pub(crate) fn kind(&self, path: Path) -> PathKind {
         if self.relay == Some(path) {
@@ -226,6 +231,15 @@ impl Punch {
         if let Some(path) = self.search.relay {
             self.schedule.add_candidate(path, from);
         }
+    }
+
+    /// The time turned out to be another one: what slots there are follows it.
+    pub(crate) fn set_clock(&mut self, clock: Clock, now: Time) {
+        self.clock = clock;
+        self.report.clock = clock;
+        self.search.set_clock(clock);
+        self.schedule.set_clock(clock, now);
+        self.handle_timeout(now);
     }
 
     /// Takes a datagram; whether it was a handshake's.

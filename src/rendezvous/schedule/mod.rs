@@ -242,6 +242,13 @@ impl Schedule {
         }
     }
 
+    /// The clock turned out to be another one: from now on slots are those of `clock`.
+    pub(crate) fn set_clock(&mut self, clock: Clock, now: Time) {
+        self.clock = clock;
+        self.events.clear();
+        self.make_plan(now);
+    }
+
     /// Slots tried so far.
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts

@@ -105,6 +105,22 @@ fn a_pair_rests_longer_than_a_poisoned_entry_lives() {
 }
 
 #[test]
+fn with_another_clock_the_slots_are_others() {
+    let mut schedule = schedule(4, &[], 0);
+    assert!(schedule.poll_timeout().is_some());
+    let at = Time::ZERO + Duration::from_secs(2);
+    // Slept for 103 s: 5 s into a slot.
+    let clock = Clock::system(UNIX + 105_000_000_000, at);
+    schedule.set_clock(clock, at);
+    let Some(ScheduleEvent::Waiting { wait, slot, .. }) = schedule.poll_event() else {
+        panic!("a wait for the new slot");
+    };
+    assert_eq!(wait, Duration::from_secs(5));
+    assert_eq!(slot, SlotIndex::containing(UNIX + 110_000_000_000));
+    assert!(schedule.poll_event().is_none());
+}
+
+#[test]
 fn the_sides_take_turns_in_leading_and_whoever_led_holds_its_pair_and_comes_second_there() {
     let ends = [Role::Sender, Role::Receiver].map(|role| {
         let clock = Clock::system(UNIX, Time::ZERO);

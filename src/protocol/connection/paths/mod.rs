@@ -37,7 +37,7 @@ const FIRST_WAIT: (Duration, Duration) = (Duration::from_millis(30), Duration::f
 const BEGIN_WAIT: Duration = Duration::from_millis(100);
 const LAST_WAIT: Duration = Duration::from_secs(1);
 /// Time between challenges on every known path while the peer is silent, whatever was received: a NAT lets the peer's
-/// packet in only if we have sent to where it comes from. 38 bytes a second for at most two minutes.
+/// packet in only if we have sent to where it comes from. 38 bytes a second as long as a peer is looked for.
 const SILENT_WAIT: Duration = Duration::from_secs(1);
 /// A path in use that has answered is asked again after this if the peer still sends from elsewhere.
 const RECHECK: Duration = Duration::from_secs(3);

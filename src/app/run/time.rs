@@ -1,0 +1,149 @@
+//! When the time has to be asked for again: after this machine slept, after its clock was set, and if the answers are
+//! old.
+
+use crate::app::lookup::ask_ntp;
+use crate::net;
+use crate::protocol::time::Time;
+use crate::rendezvous::clock::Clock;
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+/// The run's clock stands still while the machine sleeps, the system's does not; and somebody may set the system's. So
+/// much between them since the last answers is more than the slots allow for.
+const MOST_APART: Duration = Duration::from_millis(500);
+/// Answers are good for so long, of which a machine at rest loses 30 ms at 100 ppm.
+const FRESH: Duration = Duration::from_secs(300);
+/// Time between two looks at both clocks.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The two clocks of this machine at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    system_unix_nanos: i128,
+    run: Time,
+}
+
+impl Moment {
+    fn now(clock: net::Clock) -> Moment {
+        Moment {
+            system_unix_nanos: net::unix_nanos(),
+            run: clock.now(),
+        }
+    }
+
+    /// Whether one of the two clocks has jumped since.
+    fn has_jumped(self, now: Moment) -> bool {
+        let system = now.system_unix_nanos - self.system_unix_nanos;
+        let run = now.run.as_nanos().abs_diff(self.run.as_nanos());
+        system.abs_diff(i128::from(run)) > MOST_APART.as_nanos()
+    }
+
+    fn is_old(self, now: Moment) -> bool {
+        now.run.since(self.run) > FRESH
+    }
+}
+
+/// The time as it was asked for last, and whom to ask.
+#[derive(Clone, Debug)]
+pub(super) struct TimeKeeper {
+    /// Empty if the time is that of a server of codes: then it is only carried over a jump.
+    servers: Vec<String>,
+    own: net::Clock,
+    asked: Moment,
+    clock: Clock,
+}
+
+impl TimeKeeper {
+    /// `clock` was just made.
+    pub(super) fn new(servers: Vec<String>, own: net::Clock, clock: Clock) -> Self {
+        TimeKeeper {
+            servers,
+            own,
+            asked: Moment::now(own),
+            clock,
+        }
+    }
+
+    /// The time as it is known.
+    pub(super) const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The time for what begins now; asks if what is known no longer holds.
+    pub(super) async fn now(&mut self) -> Clock {
+        let now = Moment::now(self.own);
+        if self.asked.has_jumped(now) || self.asked.is_old(now) {
+            self.ask().await;
+        }
+        self.clock
+    }
+
+    async fn ask(&mut self) {
+        let samples = ask_ntp(&self.servers).await;
+        self.asked = Moment::now(self.own);
+        let unix = u64::try_from(self.asked.system_unix_nanos).unwrap_or(0);
+        self.clock = self.clock.renewed(&samples, unix, self.asked.run);
+    }
+
+    /// From now on looks at both clocks, and tells the time anew after each jump, until nobody listens.
+    pub(super) fn watch(mut self) -> UnboundedReceiver<Clock> {
+        let (tell, told) = unbounded_channel();
+        tokio::spawn(async move {
+            while !tell.is_closed() {
+                tokio::time::sleep(LOOK).await;
+                if self.asked.has_jumped(Moment::now(self.own)) {
+                    self.ask().await;
+                    // Nobody need listen any more.
+                    let _ = tell.send(self.clock);
+                }
+            }
+        });
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(system_millis: i128, run_millis: u64) -> Moment {
+        Moment {
+            system_unix_nanos: system_millis * 1_000_000,
+            run: Time::ZERO + Duration::from_millis(run_millis),
+        }
+    }
+
+    #[test]
+    fn a_sleep_and_a_clock_that_was_set_show_and_time_that_passes_does_not() {
+        let asked = at(1_000_000, 5_000);
+        assert!(!asked.has_jumped(at(1_000_000 + 3_600_000, 5_000 + 3_600_000)));
+        assert!(!asked.has_jumped(at(1_000_000 + 60_400, 5_000 + 60_000)));
+        assert!(
+            asked.has_jumped(at(1_000_000 + 90_000, 5_000 + 1_000)),
+            "it slept"
+        );
+        assert!(
+            asked.has_jumped(at(1_000_000 - 300_000, 5_000 + 1_000)),
+            "set back"
+        );
+    }
+
+    #[test]
+    fn answers_grow_old() {
+        let asked = at(0, 0);
+        assert!(!asked.is_old(at(299_000, 299_000)));
+        assert!(asked.is_old(at(301_000, 301_000)));
+    }
+
+    #[tokio::test]
+    async fn a_time_that_no_longer_holds_is_asked_for_before_it_is_used() {
+        let own = net::Clock::start();
+        let clock = Clock::system(1, own.now());
+        let mut keeper = TimeKeeper::new(Vec::new(), own, clock);
+        assert_eq!(keeper.now().await, clock);
+        keeper.asked.system_unix_nanos -= 10_000_000_000;
+        let renewed = keeper.now().await;
+        assert_ne!(renewed, clock);
+        assert_eq!(keeper.now().await, renewed);
+    }
+}
