@@ -63,15 +63,16 @@ packages() {
 }
 
 # inside NAME COMMAND...: runs the command in the system NAME, as if it stood in this machine's present directory.
-# Directories in the array BINDS are the same there as here; the repository and $CROSS always are.
+# Directories in the array BINDS are the same there as here; the repository and $CROSS always are. What is mounted here
+# later shows there as well, unless this system keeps mounts private.
 inside() { (enter "$@"); }
 
 # The same in place of this shell, so that signals reach the command itself.
 enter() {
     local name=$1
     shift
-    export ROOT=$CROSS/$name
-    exec unshare --mount --propagation private bash -c '
+    export ROOT=$CROSS/$name CROSS
+    exec unshare --mount --propagation slave bash -c '
         set -e
         for directory in /proc /dev /sys; do
             mount --rbind "$directory" "$ROOT$directory"
@@ -80,7 +81,9 @@ enter() {
         shift
         for directory in "${@:1:count}"; do
             mkdir -p "$ROOT$directory"
-            mount --bind "$directory" "$ROOT$directory"
+            # Without the mounts below it: this very system is one.
+            [[ $directory = "$CROSS" ]] && deep= || deep=r
+            mount --${deep}bind "$directory" "$ROOT$directory"
         done
         shift "$count"
         here=$PWD

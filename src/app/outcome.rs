@@ -1,6 +1,7 @@
 //! How a run ends: a summary, or a failure with one cause, one next step and an exit code.
 
 use super::event::Cancelled;
+use crate::system;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -240,6 +241,10 @@ impl From<Cancelled> for Failure {
 fn explain(error: &io::Error) -> (String, &'static str) {
     use io::ErrorKind as Kind;
     let (what, next) = match error.kind() {
+        _ if system::is_held(error) => (
+            "another program uses it",
+            "close that program, then run the same command again",
+        ),
         Kind::NotFound => ("it does not exist", "check the path and its spelling"),
         Kind::PermissionDenied => (
             "permission denied",

@@ -303,19 +303,24 @@ impl Front for Console {
 
 /// Columns of this process's standard error, if it is a terminal that says so.
 fn terminal_width() -> Option<usize> {
-    #[cfg(unix)]
-    return rustix::termios::tcgetwinsize(std::io::stderr())
-        .ok()
-        .map(|size| usize::from(size.ws_col))
-        .filter(|&columns| columns > 0);
-    #[cfg(not(unix))]
-    return None;
+    terminal_size::terminal_size_of(std::io::stderr()).map(|(columns, _)| usize::from(columns.0))
+}
+
+/// Whether the terminal follows escape sequences: every one does but old consoles of Windows.
+fn follows_escapes() -> bool {
+    #[cfg(windows)]
+    return system::follow_escapes();
+    #[cfg(not(windows))]
+    true
 }
 
 /// What this process's standard error is.
 pub(super) fn stderr_kind() -> Kind {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if !std::io::stderr().is_terminal() || std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
+    if !std::io::stderr().is_terminal()
+        || std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+        || !follows_escapes()
+    {
         Kind::Plain
     } else if is_set("NO_COLOR") {
         Kind::Mono

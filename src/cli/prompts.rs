@@ -4,8 +4,10 @@
 
 use super::lines::{self, Line};
 use super::screen::Screen;
+#[cfg(any(unix, windows))]
+use super::typed::Terminal;
 #[cfg(unix)]
-use super::typed::{Device, Terminal, forget_typed};
+use super::typed::{Device, forget_typed};
 use super::typed::{Lines, Next, Pipe};
 use crate::app::event::{Answer, Cancelled, Pending, Question, Reply};
 use crate::app::offered::{DefaultAnswer, Listing};
@@ -63,6 +65,9 @@ pub(super) struct Prompts {
     /// Where a person types, who may have typed ahead of the question.
     #[cfg(unix)]
     device: Option<Device>,
+    /// The same of a console.
+    #[cfg(windows)]
+    is_console: bool,
 }
 
 impl Prompts {
@@ -73,6 +78,8 @@ impl Prompts {
             asks: None,
             #[cfg(unix)]
             device: None,
+            #[cfg(windows)]
+            is_console: false,
         }
     }
 
@@ -117,6 +124,18 @@ impl Prompts {
                 return Ok(Lines::Terminal(Terminal::new(device.clone())));
             }
         }
+        #[cfg(windows)]
+        {
+            let console: Option<super::typed::Device> = match &input {
+                Input::Stdin if std::io::stdin().is_terminal() => Some(Box::new(std::io::stdin())),
+                Input::Terminal => Some(Box::new(open_terminal()?)),
+                _ => None,
+            };
+            self.is_console = console.is_some();
+            if let Some(console) = console {
+                return Ok(Lines::Terminal(Terminal::new(console)));
+            }
+        }
         Ok(Lines::Pipe(Pipe::new(match input {
             Input::Stdin => Box::new(BufReader::new(std::io::stdin())),
             Input::Terminal => Box::new(BufReader::new(open_terminal()?)),
@@ -128,10 +147,14 @@ impl Prompts {
     }
 
     /// What was typed before a question is shown never answers it; a paste that came too early is said to be lost.
-    #[cfg_attr(not(unix), expect(clippy::unused_self, reason = "no such terminals"))]
     fn forget_typed_ahead(&self) {
         #[cfg(unix)]
-        if self.device.as_ref().is_some_and(forget_typed) {
+        let forgotten = self.device.as_ref().is_some_and(forget_typed);
+        #[cfg(windows)]
+        let forgotten = self.is_console && crate::system::forget_typed();
+        #[cfg(not(any(unix, windows)))]
+        let forgotten = false;
+        if forgotten {
             let text = "What was typed before this question was thrown away.".to_owned();
             self.screen.line(&lines::plain(text));
         }

@@ -6,6 +6,8 @@
 use std::io::{BufRead, Read};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
+#[cfg(any(unix, windows))]
+use std::time::Duration;
 #[cfg(unix)]
 use std::{os::fd::AsFd, sync::Arc};
 
@@ -13,12 +15,12 @@ use std::{os::fd::AsFd, sync::Arc};
 const LONGEST_LINE: u64 = 8 * 1024;
 
 /// Lines of one paste into a terminal arrive closer together than this; nobody types so fast.
-#[cfg(unix)]
-const PASTE_GAP: i64 = 100_000_000;
+#[cfg(any(unix, windows))]
+const PASTE_GAP: Duration = Duration::from_millis(100);
 
 /// How soon a question that was taken back is noticed.
 #[cfg(unix)]
-const LOOK_AGAIN: i64 = 100_000_000;
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What came of waiting for a line.
 pub(super) enum Next {
@@ -33,7 +35,7 @@ pub(super) enum Next {
 /// Lines of a user or of a program.
 pub(super) enum Lines {
     /// A terminal.
-    #[cfg(unix)]
+    #[cfg(any(unix, windows))]
     Terminal(Terminal),
     /// Anything else.
     Pipe(Pipe),
@@ -43,7 +45,7 @@ impl Lines {
     /// Whether a person types them.
     pub(super) fn are_typed(&self) -> bool {
         match self {
-            #[cfg(unix)]
+            #[cfg(any(unix, windows))]
             Lines::Terminal(_) => true,
             Lines::Pipe(_) => false,
         }
@@ -52,7 +54,7 @@ impl Lines {
     /// The next line that comes while somebody wants one.
     pub(super) fn next(&mut self, is_wanted: &dyn Fn() -> bool) -> Next {
         match self {
-            #[cfg(unix)]
+            #[cfg(any(unix, windows))]
             Lines::Terminal(terminal) => terminal.next(is_wanted),
             Lines::Pipe(pipe) => pipe.next(is_wanted),
         }
@@ -61,7 +63,7 @@ impl Lines {
     /// Another line of the same paste, if one comes at once.
     pub(super) fn more(&mut self) -> Option<String> {
         match self {
-            #[cfg(unix)]
+            #[cfg(any(unix, windows))]
             Lines::Terminal(terminal) => terminal.more(),
             Lines::Pipe(_) => None,
         }
@@ -93,15 +95,12 @@ impl Terminal {
         Terminal { device }
     }
 
-    /// Whether something can be read within so many nanoseconds; `None` if the system cannot tell, as macOS cannot of
+    /// Whether something can be read within `limit`; `None` if the system cannot tell, as macOS cannot of
     /// /dev/tty.
-    fn is_ready(&self, nanos: i64) -> Option<bool> {
+    fn is_ready(&self, limit: Duration) -> Option<bool> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut polled = [PollFd::new(&self.device, PollFlags::IN)];
-        let timeout = Timespec {
-            tv_sec: 0,
-            tv_nsec: nanos,
-        };
+        let timeout = Timespec::try_from(limit).ok()?;
         match poll(&mut polled, Some(&timeout)) {
             Ok(0) | Err(rustix::io::Errno::INTR) => Some(false),
             Ok(_) if polled[0].revents().contains(PollFlags::NVAL) => None,
@@ -152,6 +151,36 @@ impl Terminal {
     }
 }
 
+/// A console of Windows. Its lines are read while a question is open, and one that ends after its question was taken back
+/// answers nothing.
+#[cfg(windows)]
+pub(super) struct Terminal(std::io::BufReader<Device>);
+
+/// Where a console's lines come from.
+#[cfg(windows)]
+pub(super) type Device = Box<dyn Read + Send>;
+
+#[cfg(windows)]
+impl Terminal {
+    pub(super) fn new(device: Device) -> Self {
+        Terminal(std::io::BufReader::new(device))
+    }
+
+    fn next(&mut self, is_wanted: &dyn Fn() -> bool) -> Next {
+        match read_line(&mut self.0) {
+            _ if !is_wanted() => Next::TakenBack,
+            Some(line) => Next::Line(line),
+            None => Next::End,
+        }
+    }
+
+    fn more(&mut self) -> Option<String> {
+        (!self.0.buffer().is_empty() || crate::system::is_typed(PASTE_GAP))
+            .then(|| read_line(&mut self.0))
+            .flatten()
+    }
+}
+
 /// See [`Lines::Pipe`]. Reading blocks, so it happens on a thread of its own, at most two lines ahead.
 pub(super) struct Pipe {
     lines: Receiver<String>,
@@ -180,19 +209,16 @@ impl Pipe {
 
 /// Reads lines until the input or the interest ends.
 fn read_lines(mut reader: Box<dyn BufRead + Send>, lines: &SyncSender<String>) {
+    while let Some(line) = read_line(&mut reader)
+        && lines.send(line).is_ok()
+    {}
+}
+
+/// The next line, if there is one, without white space around it.
+fn read_line(reader: &mut dyn BufRead) -> Option<String> {
     let mut line = Vec::new();
-    loop {
-        line.clear();
-        match reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return,
-            Ok(_)
-                if lines
-                    .send(String::from_utf8_lossy(&line).trim().to_owned())
-                    .is_err() =>
-            {
-                return;
-            }
-            Ok(_) => {}
-        }
+    match reader.take(LONGEST_LINE).read_until(b'\n', &mut line) {
+        Ok(0) | Err(_) => None,
+        Ok(_) => Some(String::from_utf8_lossy(&line).trim().to_owned()),
     }
 }

@@ -13,14 +13,38 @@ const WAITS: [Duration; 6] = [
     Duration::from_millis(800),
 ];
 
-/// Calls again for a moment while another program holds the file. Only Windows lets programs keep others away.
-pub(crate) fn patiently<T>(call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+/// Renames or removes, and tries again for a moment while another program holds the file. Only Windows lets programs
+/// keep others away.
+pub(crate) fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     if cfg!(windows) {
-        again_while(call, is_held, std::thread::sleep)
+        again_while(
+            call,
+            |error| is_held(error) || is_denied(error),
+            std::thread::sleep,
+        )
     } else {
-        let mut call = call;
         call()
     }
+}
+
+/// Opens, and tries again for a moment while another program holds the file. Access that is denied stays denied.
+#[cfg(not(unix))]
+pub(crate) fn open_patiently<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    if cfg!(windows) {
+        again_while(open, is_held, std::thread::sleep)
+    } else {
+        open()
+    }
+}
+
+/// Whether another program holds the file: ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION.
+pub(crate) fn is_held(error: &io::Error) -> bool {
+    cfg!(windows) && matches!(error.raw_os_error(), Some(32 | 33))
+}
+
+/// ERROR_ACCESS_DENIED: also the answer for a name that is being deleted.
+fn is_denied(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(5)
 }
 
 fn again_while<T>(
@@ -35,11 +59,6 @@ fn again_while<T>(
         }
     }
     call()
-}
-
-/// ERROR_ACCESS_DENIED (also a name that is being deleted), ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION.
-fn is_held(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(5 | 32 | 33))
 }
 
 #[cfg(test)]
@@ -57,7 +76,7 @@ mod tests {
                     Ok(calls)
                 }
             },
-            is_held,
+            |error| error.raw_os_error() == Some(32),
             |pause| waited += pause,
         );
         (result, calls, waited)

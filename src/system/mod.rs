@@ -9,18 +9,19 @@ mod busy;
 mod clipboard;
 mod files;
 mod mark;
-
 mod stop;
 mod wildcards;
 #[cfg(windows)]
 mod windows;
 
 pub(crate) use awake::Awake;
-pub(crate) use busy::patiently;
+#[cfg(not(unix))]
+pub(crate) use busy::open_patiently;
+pub(crate) use busy::{is_held, patiently};
 pub(crate) use clipboard::copy;
 pub(crate) use files::{set_modified, write_all_at};
 pub(crate) use mark::mark_received;
 pub(crate) use stop::stopped;
 pub(crate) use wildcards::expand;
 #[cfg(windows)]
-pub(crate) use windows::{free_space, try_lock};
+pub(crate) use windows::{check_writable, follow_escapes, forget_typed, free_space, is_typed, try_lock};

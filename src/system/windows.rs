@@ -9,15 +9,24 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::windows::ffi::{OsStrExt, OsStringExt};
+use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::AsRawHandle;
 use std::path::Path;
-use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, ERROR_LOCK_VIOLATION};
+use std::time::Duration;
+use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, ERROR_LOCK_VIOLATION, WAIT_OBJECT_0};
 use windows_sys::Win32::Storage::FileSystem::{
-    FILE_NAME_NORMALIZED, GetDiskFreeSpaceExW, GetFinalPathNameByHandleW, LOCKFILE_EXCLUSIVE_LOCK,
+    FILE_ADD_FILE, FILE_ADD_SUBDIRECTORY, FILE_FLAG_BACKUP_SEMANTICS, FILE_NAME_NORMALIZED,
+    GetDiskFreeSpaceExW, GetFinalPathNameByHandleW, GetVolumeInformationByHandleW, LOCKFILE_EXCLUSIVE_LOCK,
     LOCKFILE_FAIL_IMMEDIATELY, LockFileEx,
+};
+use windows_sys::Win32::System::Console::{
+    ENABLE_VIRTUAL_TERMINAL_PROCESSING, FlushConsoleInputBuffer, GetConsoleMode, INPUT_RECORD, KEY_EVENT,
+    PeekConsoleInputW, SetConsoleMode,
 };
 use windows_sys::Win32::System::IO::OVERLAPPED;
 use windows_sys::Win32::System::Power::{ES_CONTINUOUS, ES_SYSTEM_REQUIRED, SetThreadExecutionState};
+use windows_sys::Win32::System::SystemServices::FILE_NAMED_STREAMS;
+use windows_sys::Win32::System::Threading::WaitForSingleObject;
 
 /// Longest path of Windows, in UTF-16 units.
 const MAX_PATH: usize = 32_768;
@@ -31,6 +40,66 @@ pub(super) fn stay_awake(awake: bool) {
     };
     // SAFETY: it takes flags alone. It fails on systems without power management, and then there is no sleep.
     unsafe { SetThreadExecutionState(state) };
+}
+
+/// The keyboard of the console that this program runs in, if it does.
+fn keyboard() -> io::Result<File> {
+    File::options().read(true).write(true).open("CONIN$")
+}
+
+/// Whether something typed or pasted waits to be read, now or within `limit`.
+pub(crate) fn is_typed(limit: Duration) -> bool {
+    let Ok(keyboard) = keyboard() else {
+        return false;
+    };
+    let millis = limit.as_millis().try_into().unwrap_or(u32::MAX - 1);
+    let mut waiting = [INPUT_RECORD::default(); 64];
+    let mut count = 0;
+    // SAFETY: the handle is open until the end of this function, and the buffer is as long as the call is told.
+    let known = unsafe {
+        WaitForSingleObject(keyboard.as_raw_handle(), millis) == WAIT_OBJECT_0
+            && PeekConsoleInputW(
+                keyboard.as_raw_handle(),
+                waiting.as_mut_ptr(),
+                waiting.len() as u32,
+                &raw mut count,
+            ) != 0
+    };
+    // A mouse, a window and keys let go report as well.
+    known && waiting[..count as usize].iter().any(is_character)
+}
+
+fn is_character(record: &INPUT_RECORD) -> bool {
+    if u32::from(record.EventType) != KEY_EVENT {
+        return false;
+    }
+    // SAFETY: the type says which field of the union was written; a character is a number in either of its forms.
+    unsafe {
+        let key = record.Event.KeyEvent;
+        key.bKeyDown != 0 && key.uChar.UnicodeChar != 0
+    }
+}
+
+/// Throws away what was typed and not read yet. Whether there was anything.
+pub(crate) fn forget_typed() -> bool {
+    let waiting = is_typed(Duration::ZERO);
+    if let Ok(keyboard) = keyboard() {
+        // SAFETY: the handle is open until the end of this block.
+        unsafe { FlushConsoleInputBuffer(keyboard.as_raw_handle()) };
+    }
+    waiting
+}
+
+/// Has the console of standard error follow escape sequences, as Windows 10 and later can. False if it cannot.
+pub(crate) fn follow_escapes() -> bool {
+    let screen = io::stderr();
+    let mut mode = 0;
+    // SAFETY: standard error's handle is open as long as the process; `mode` outlives the call.
+    unsafe {
+        // A terminal that is no console (of MSYS or Cygwin) follows them by itself.
+        GetConsoleMode(screen.as_raw_handle(), &raw mut mode) == 0
+            || SetConsoleMode(screen.as_raw_handle(), mode | ENABLE_VIRTUAL_TERMINAL_PROCESSING) != 0
+    }
 }
 
 /// Takes a lock that dies with the process; false if another holds it. Windows keeps others from reading what is
@@ -57,6 +126,18 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
+/// Sees whether files and directories can be made in `directory`: asks for the right to, and makes none.
+///
+/// # Errors
+/// If its access control list forbids it, or its disk is write-protected.
+pub(crate) fn check_writable(directory: &Path) -> io::Result<()> {
+    let mut options = File::options();
+    options
+        .access_mode(FILE_ADD_FILE | FILE_ADD_SUBDIRECTORY)
+        .custom_flags(FILE_FLAG_BACKUP_SEMANTICS);
+    options.open(directory).map(drop)
+}
+
 /// Bytes free for this user on the disk that holds `directory`.
 pub(crate) fn free_space(directory: &Path) -> Option<u64> {
     let name = terminated(directory.as_os_str().encode_wide())?;
@@ -73,16 +154,38 @@ pub(crate) fn free_space(directory: &Path) -> Option<u64> {
     (known != 0).then_some(free)
 }
 
-/// Writes an alternate stream of an open file.
+/// Writes an alternate stream of an open file. Elsewhere than on NTFS and ReFS its name may be that of a file beside it.
 #[expect(
     clippy::disallowed_methods,
     reason = "the file is open already, and a stream of it has no other name"
 )]
 pub(super) fn write_stream(file: &File, stream: &str, bytes: &[u8]) -> io::Result<()> {
+    if !keeps_streams(file) {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
     let mut path = path_of(file)?;
     path.push(":");
     path.push(stream);
     std::fs::write(path, bytes)
+}
+
+/// Whether files of this file system have alternate streams.
+fn keeps_streams(file: &File) -> bool {
+    let mut flags = 0;
+    // SAFETY: the handle is open while `file` is borrowed, `flags` outlives the call; null stands for what nobody wants.
+    let known = unsafe {
+        GetVolumeInformationByHandleW(
+            file.as_raw_handle(),
+            std::ptr::null_mut(),
+            0,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            &raw mut flags,
+            std::ptr::null_mut(),
+            0,
+        )
+    };
+    known != 0 && flags & FILE_NAMED_STREAMS != 0
 }
 
 /// Where an open file lies now.
@@ -118,6 +221,42 @@ fn terminated(name: impl Iterator<Item = u16>) -> Option<Vec<u16>> {
 mod tests {
     use super::*;
 
+    /// Where there is a console, or one can be made, what is typed into it.
+    #[test]
+    fn what_was_typed_is_seen_and_can_be_thrown_away() {
+        use windows_sys::Win32::System::Console::{
+            AllocConsole, INPUT_RECORD_0, KEY_EVENT_RECORD, KEY_EVENT_RECORD_0, WriteConsoleInputW,
+        };
+        // SAFETY: it takes nothing. It fails where there is a console already.
+        unsafe { AllocConsole() };
+        let keyboard = keyboard().expect("a console");
+        forget_typed();
+        assert!(!is_typed(Duration::ZERO));
+        let mut key = KEY_EVENT_RECORD::default();
+        (key.bKeyDown, key.uChar) = (1, KEY_EVENT_RECORD_0 { UnicodeChar: 121 });
+        let record = INPUT_RECORD {
+            EventType: KEY_EVENT as u16,
+            Event: INPUT_RECORD_0 { KeyEvent: key },
+        };
+        let mut written = 0;
+        // SAFETY: one record is passed, and the handle is open.
+        let done =
+            unsafe { WriteConsoleInputW(keyboard.as_raw_handle(), &raw const record, 1, &raw mut written) };
+        assert!(done != 0 && written == 1);
+        assert!(is_typed(Duration::from_secs(1)));
+        assert!(forget_typed());
+        assert!(!forget_typed());
+    }
+
+    #[test]
+    fn a_directory_that_may_be_written_is_told_from_none() {
+        let place = tempfile::tempdir().unwrap();
+        check_writable(place.path()).unwrap();
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+        let missing = check_writable(&place.path().join("missing")).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
     #[test]
     fn a_lock_is_held_by_one_and_hides_nothing() {
         let place = tempfile::tempdir().unwrap();
@@ -137,6 +276,18 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         assert!(free_space(place.path()).unwrap() > 0);
         assert_eq!(free_space(&place.path().join("missing")), None);
+    }
+
+    #[test]
+    fn a_stream_is_written_where_it_is_no_file_of_its_own() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a file.bin");
+        let file = File::create(&path).unwrap();
+        let written = write_stream(&file, "Zone.Identifier", b"mark").is_ok();
+        assert_eq!(written, keeps_streams(&file));
+        let stream = std::fs::read(place.path().join("a file.bin:Zone.Identifier"));
+        assert_eq!(stream.ok(), written.then(|| b"mark".to_vec()));
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
     }
 
     #[test]

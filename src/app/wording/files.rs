@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::app::units::Size;
+use crate::system;
 use crate::transfer::MAX_CONTENT;
 use crate::transfer::error::{ListBound, LocalError, Malformed};
 use crate::transfer::manifest::{MAX_DEPTH, MAX_ENTRIES, MAX_NAMES, MAX_TARGET};
@@ -55,6 +56,9 @@ pub(crate) fn cause(error: &LocalError) -> String {
         LocalError::ReadOnly(path) => format!("{} is on a read-only file system", Shown(path)),
         LocalError::NameTooLong(path) => format!("the name {} is too long for this file system", Shown(path)),
         LocalError::Missing(path) => format!("{} does not exist", Shown(path)),
+        LocalError::Io { action, path, error } if system::is_held(error) => {
+            format!("could not {action} {}: another program uses it", Shown(path))
+        }
         LocalError::Io { action, path, error } => format!("could not {action} {}: {error}", Shown(path)),
         LocalError::Collision(one, other) => format!("{error}{}", likeness(one, other)),
         LocalError::TooLittleSpace { path, free, needed } => format!(
@@ -113,6 +117,9 @@ pub(crate) fn next_step(error: &LocalError) -> &'static str {
              no more"
         }
         LocalError::Missing(_) => "check the path and its spelling",
+        LocalError::Io { error, .. } if system::is_held(error) => {
+            "close the program that uses it, and run the same commands again on both sides"
+        }
         LocalError::Io { .. } => {
             "check the disk and the system log, then run the same commands again on both sides"
         }

@@ -111,8 +111,10 @@ pub trait Layer: Send {
     fn set_time(&self, path: &Path, mtime: i64) -> io::Result<()>;
     /// Waits until the file, or the directory's entries, are on the medium.
     fn sync(&self, file: &Self::File) -> io::Result<()>;
-    /// Waits until everything on this file system is on the medium. False if there is no such call here.
-    fn sync_all(&self) -> io::Result<bool>;
+    /// Whether one call makes everything on this file system wait for the medium ([`Layer::sync_all`]).
+    fn has_sync_all(&self) -> bool;
+    /// Waits until everything on this file system is on the medium.
+    fn sync_all(&self) -> io::Result<()>;
     /// Takes a lock that dies with the process. False if another holds it.
     fn try_lock(&self, file: &Self::File) -> io::Result<bool>;
     /// Renames; fails with `AlreadyExists` if there is something at `to`.

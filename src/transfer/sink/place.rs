@@ -14,7 +14,7 @@ use crate::transfer::names::SafeName;
 use crate::transfer::sink::staging;
 use crate::transfer::sink::staging::Staging;
 
-/// Up to so many files are synced one by one; more by one call for the whole file system.
+/// Up to so many files are synced one by one; more by one call for the whole file system, where there is one.
 const FEW_FILES: usize = 32;
 
 /// What to do when a final name is taken.
@@ -61,7 +61,8 @@ pub(crate) fn settle<L: Layer>(
     let data = staging.data();
     let failed = |action| move |path: &Path, e| LocalError::new(action, layer.root().join(path), e);
     let count = |kind| manifest.iter().filter(|(_, e)| e.kind == kind).count();
-    let one_by_one = count(Kind::File) + count(Kind::Dir) <= FEW_FILES;
+    // Each file is synced while it is open for writing, which Windows asks for.
+    let one_by_one = !layer.has_sync_all() || count(Kind::File) + count(Kind::Dir) <= FEW_FILES;
     // Children before parents: a directory's time changes with its entries, and it may become read-only.
     for (index, entry) in manifest.iter().rev() {
         let path = if one_by_one || !done(index) {
@@ -113,25 +114,11 @@ pub(crate) fn settle<L: Layer>(
         }
     }
     let whole = |e| LocalError::new("sync", layer.root().join(staging.dir()), e);
-    if !one_by_one && !layer.sync_all().map_err(whole)? {
-        sync_each(layer, &data, manifest)?;
+    if !one_by_one {
+        layer.sync_all().map_err(whole)?;
     }
     let dir = layer.open_dir(&data).map_err(whole)?;
     layer.sync(&dir).map_err(whole)
-}
-
-fn sync_each<L: Layer>(layer: &L, data: &Path, manifest: &Manifest) -> Result<(), LocalError> {
-    for (index, entry) in manifest.iter().filter(|(_, e)| e.kind != Kind::Symlink) {
-        let path = data.join(manifest.path(index));
-        let file = if entry.kind == Kind::Dir {
-            layer.open_dir(&path)
-        } else {
-            layer.open_read(&path)
-        };
-        file.and_then(|file| layer.sync(&file))
-            .map_err(|e| LocalError::new("sync", layer.root().join(&path), e))?;
-    }
-    Ok(())
 }
 
 /// Opens a staged file that an interrupted run may already have made read-only.

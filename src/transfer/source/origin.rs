@@ -212,6 +212,7 @@ mod system {
 #[cfg(not(unix))]
 mod system {
     use super::{Dir, File, OpenError, Path, io};
+    use crate::system::open_patiently;
     use std::ffi::OsStr;
 
     pub(crate) fn open_dir(parent: &Dir, name: &OsStr) -> Result<Dir, OpenError> {
@@ -224,13 +225,13 @@ mod system {
 
     pub(crate) fn open_file(parent: &Dir, name: &OsStr) -> Result<File, OpenError> {
         if parent.symlink_metadata(name)?.is_file() {
-            Ok(parent.open(name)?.into_std())
+            Ok(open_patiently(|| parent.open(name))?.into_std())
         } else {
             Err(OpenError::Changed)
         }
     }
 
     pub(crate) fn open_typed(path: &Path) -> io::Result<File> {
-        std::fs::OpenOptions::new().read(true).open(path)
+        open_patiently(|| std::fs::OpenOptions::new().read(true).open(path))
     }
 }

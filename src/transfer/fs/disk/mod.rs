@@ -3,6 +3,8 @@
 mod missing;
 mod stat;
 mod walk;
+#[cfg(windows)]
+mod windows;
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -15,6 +17,8 @@ use cap_fs_ext::DirExt;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
+#[cfg(not(unix))]
+use crate::system::open_patiently;
 use crate::system::{self, mark_received, patiently};
 use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, Room, Stat};
 use crate::transfer::fs::owner::OwnerKey;
@@ -73,6 +77,8 @@ impl DiskLayer {
                 AtFlags::empty(),
             )?;
         }
+        #[cfg(windows)]
+        system::check_writable(&self.root)?;
         Ok(())
     }
 
@@ -106,7 +112,7 @@ impl DiskLayer {
             .read(true)
             .write(access != Access::Read)
             .create_new(access == Access::Create);
-        let file = dir.open_with(name, &options)?.into_std();
+        let file = open_patiently(|| dir.open_with(name, &options))?.into_std();
         if file.metadata()?.is_file() {
             Ok(file)
         } else {
@@ -160,6 +166,10 @@ impl Layer for DiskLayer {
     }
 
     fn open_dir(&self, path: &Path) -> io::Result<File> {
+        #[cfg(windows)]
+        if !path.as_os_str().is_empty() {
+            return self.open_dir_to_date(path);
+        }
         readable(&*self.dir_at(path)?)
     }
 
@@ -239,11 +249,12 @@ impl Layer for DiskLayer {
                 AtFlags::SYMLINK_NOFOLLOW,
             )?)
         }
-        #[cfg(not(unix))]
-        match self.info(path)?.map(|found| found.kind) {
-            Some(NodeKind::Dir) => system::set_modified(&self.open_dir(path)?, mtime),
-            Some(NodeKind::File) => system::set_modified(&self.open(path)?, mtime),
-            Some(NodeKind::Other) | None => Ok(()),
+        #[cfg(windows)]
+        return self.set_time_of(path, mtime);
+        #[cfg(not(any(unix, windows)))]
+        {
+            let _ = (path, mtime);
+            Ok(())
         }
     }
 
@@ -255,11 +266,15 @@ impl Layer for DiskLayer {
         file.sync_all()
     }
 
-    fn sync_all(&self) -> io::Result<bool> {
+    fn has_sync_all(&self) -> bool {
+        cfg!(target_os = "linux")
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
         #[cfg(target_os = "linux")]
-        return Ok(rustix::fs::syncfs(readable(&self.dir)?).map(|()| true)?);
+        return Ok(rustix::fs::syncfs(readable(&self.dir)?)?);
         #[cfg(not(target_os = "linux"))]
-        return Ok(false);
+        return Err(io::ErrorKind::Unsupported.into());
     }
 
     fn try_lock(&self, file: &File) -> io::Result<bool> {
@@ -277,11 +292,7 @@ impl Layer for DiskLayer {
     }
 
     fn rename_noreplace(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.rename_to_free(from, to)?;
-        for (held, _) in self.held.borrow_mut().iter_mut().filter(|(held, _)| held == from) {
-            to.clone_into(held);
-        }
-        Ok(())
+        self.rename_held(from, to)
     }
 
     fn rename_replace(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -44,6 +44,16 @@ impl DiskLayer {
         *self.last_parent.borrow_mut() = None;
     }
 
+    /// Renames unless there is something at `to`. A directory that is held stays so under its new name.
+    #[cfg(not(windows))]
+    pub(super) fn rename_held(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.rename_to_free(from, to)?;
+        for (held, _) in self.held.borrow_mut().iter_mut().filter(|(held, _)| held == from) {
+            to.clone_into(held);
+        }
+        Ok(())
+    }
+
     /// Renames unless there is something at `to`.
     pub(crate) fn rename_to_free(&self, from: &Path, to: &Path) -> io::Result<()> {
         let ((from_dir, from_name), (to_dir, to_name)) = (self.parent(from)?, self.parent(to)?);
@@ -60,7 +70,7 @@ impl DiskLayer {
         }
         // A hard link fails where something exists, but only files have them.
         if from_dir.symlink_metadata(from_name)?.is_file() {
-            match from_dir.hard_link(from_name, &to_dir, to_name) {
+            match patiently(|| from_dir.hard_link(from_name, &to_dir, to_name)) {
                 Ok(()) => return patiently(|| from_dir.remove_file(from_name)),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(e),
                 Err(_) => {}

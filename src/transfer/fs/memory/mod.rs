@@ -295,12 +295,16 @@ impl Layer for MemoryLayer {
         Ok(())
     }
 
-    fn sync_all(&self) -> io::Result<bool> {
+    fn has_sync_all(&self) -> bool {
+        true
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
         let mut disk = self.lock();
         disk.whole_step("sync_all")?;
         let all: Vec<u64> = disk.nodes.keys().copied().collect();
         all.into_iter().for_each(|id| disk.sync(id));
-        Ok(true)
+        Ok(())
     }
 
     fn try_lock(&self, _: &Handle) -> io::Result<bool> {

@@ -221,7 +221,11 @@ fn sweep<L: Layer>(layer: &L, staging: &Staging) -> io::Result<bool> {
     match examine(layer, staging)? {
         Found::Nothing => return Ok(true),
         Found::Busy => return Ok(false),
-        Found::Ours(_) => return staging.clear(layer).map(|()| true),
+        Found::Ours(ours) => {
+            // Not every system removes a directory in which a file is open.
+            drop(ours);
+            return staging.clear(layer).map(|()| true);
+        }
         Found::Stranger => {}
     }
     // Its name alone is no leave to remove somebody's files: only an empty directory goes, or one whose journal was
