@@ -88,6 +88,7 @@ pub mod transfer {
     pub use crate::transfer::sink::Sink;
     pub use crate::transfer::sink::assemble::{Assembler, Taken};
     pub use crate::transfer::sink::journal::JournalContents;
+    pub use crate::transfer::sink::losses::Remark;
     pub use crate::transfer::sink::ordered::{ORDERED_BUFFERS, OrderedSink};
     pub use crate::transfer::sink::place::{Conflicts, Placed};
     pub use crate::transfer::sink::staging::discard;

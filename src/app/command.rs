@@ -17,6 +17,7 @@ use super::gate::ToCompare;
 use super::offered::Offered;
 use super::outcome::{Failure, Summary};
 use super::relaying::Relaying;
+use crate::transfer::sink::losses::Remark;
 
 /// To the network thread.
 pub enum Command {
@@ -127,6 +128,8 @@ pub enum Notice {
     },
     /// Something to read.
     Info(String),
+    /// How the disk took what was sent.
+    Remark(Remark),
     /// A message that was sent as text.
     Message(String),
     /// The end.

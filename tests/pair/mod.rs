@@ -9,8 +9,8 @@ use std::sync::Arc;
 use p2pcopy::parts::protocol::SplitMix64;
 use p2pcopy::parts::transfer::{
     Assembler, BLOCK_LEN, BlockIndex, Conflicts, Layer, Manifest, ORDERED_BUFFERS, ORDERED_WINDOW, Offer,
-    OrderedSink, Placed, Purpose, ReceiveEvent, ReceiveSession, Root, SendEvent, SendSession, Sink, Source,
-    Store, StoreJob, Taken, TransferError, Work,
+    OrderedSink, Placed, Purpose, ReceiveEvent, ReceiveSession, Remark, Root, SendEvent, SendSession, Sink,
+    Source, Store, StoreJob, Taken, TransferError, Work,
 };
 
 /// A small generator, so that a failing run replays from its seed.
@@ -78,6 +78,8 @@ impl Default for Setup {
 pub struct Outcome {
     pub root: Option<Root>,
     pub placed: Vec<Placed>,
+    /// What the receiver's user is told of the disk.
+    pub remarks: Vec<Remark>,
     /// Content bytes that crossed the network, without repeats.
     pub sent: u64,
     pub died: bool,
@@ -252,6 +254,7 @@ fn drive<S: Store>(
             } else if sink.recheck_one(&mut events).map_err(Fault::Receiver)? {
                 idle = false;
             }
+            outcome.remarks.extend(std::iter::from_fn(|| sink.poll_remark()));
             for event in events {
                 idle = false;
                 receive.on_store_event(&event);

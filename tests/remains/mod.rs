@@ -1,5 +1,7 @@
 //! What must lie on a receiver's disk, after a death and in the end.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

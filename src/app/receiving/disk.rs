@@ -10,6 +10,7 @@ use crate::transfer::manifest::Manifest;
 use crate::transfer::manifest::offer::Offer;
 use crate::transfer::ranges::Run;
 use crate::transfer::sink::Sink;
+use crate::transfer::sink::losses::Remark;
 use crate::transfer::sink::ordered::OrderedSink;
 use crate::transfer::sink::staging;
 use crate::transfer::sink::staging::Prospect;
@@ -32,6 +33,7 @@ pub(super) enum Done {
     Looked(Box<Prospect>),
     Opened(Vec<Run>),
     Store(StoreEvent),
+    Remark(Remark),
     /// Nothing is left to do: so many jobs were done since it last said so.
     Idle {
         jobs: u64,
@@ -148,6 +150,10 @@ impl Disk {
                 },
             };
             let failed = result.is_err();
+            let mut remarks = std::iter::from_fn(|| self.store.as_mut()?.poll_remark());
+            if remarks.any(|remark| tell.send(Done::Remark(remark)).is_err()) {
+                return;
+            }
             let told = events
                 .into_iter()
                 .try_for_each(|event| tell.send(Done::Store(event)));

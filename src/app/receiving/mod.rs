@@ -188,6 +188,7 @@ impl Receiving {
                     total,
                 });
             }
+            Done::Remark(remark) => drop(self.notices.send(Notice::Remark(remark))),
             Done::Store(event) => {
                 self.session.on_store_event(&event);
                 self.note_compared(&event);

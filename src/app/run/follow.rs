@@ -10,7 +10,7 @@ use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::options::Common;
 use crate::app::outcome::{Failure, Party, Summary};
 use crate::app::units;
-use crate::app::wording::{Pace, describe};
+use crate::app::wording::{Pace, describe, files};
 use crate::protocol::Role;
 use crate::protocol::connection;
 use crate::protocol::handshake::Reason;
@@ -154,6 +154,7 @@ impl Lobby {
                         trace.write(role, at, done, &stats);
                     }
                 }
+                Some(Notice::Remark(remark)) => front.event(Event::Warning(files::remark(&remark))),
                 Some(Notice::Info(text)) => front.event(Event::Info(text)),
                 Some(Notice::Message(text)) => front.event(Event::Message(text)),
                 Some(Notice::Ended(verdict)) => {

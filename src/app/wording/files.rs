@@ -10,6 +10,7 @@ use crate::transfer::MAX_CONTENT;
 use crate::transfer::error::{ListBound, LocalError, Malformed};
 use crate::transfer::manifest::{MAX_DEPTH, MAX_ENTRIES, MAX_NAMES, MAX_TARGET};
 use crate::transfer::names;
+use crate::transfer::sink::losses::Remark;
 use crate::transfer::sink::staging;
 
 /// A path for people: what stands for a file that is not complete yet says so.
@@ -72,6 +73,22 @@ pub(crate) fn cause(error: &LocalError) -> String {
             why: Malformed::Bound(bound),
         } => format!("{} cannot be sent: {}", path.display(), rule(*bound)),
         error => error.to_string(),
+    }
+}
+
+/// How the disk took what was sent.
+pub(crate) fn remark(remark: &Remark) -> String {
+    match remark {
+        Remark::ModesLost => {
+            "this disk does not keep the permissions that were sent: what arrives has those that it \
+                              gives to everything"
+                .into()
+        }
+        Remark::TimesLost => {
+            "this disk does not keep the times that were sent: what arrives is dated now".into()
+        }
+        Remark::LinksLost(1) => "this disk takes no links: one is left out".into(),
+        Remark::LinksLost(count) => format!("this disk takes no links: {count} are left out"),
     }
 }
 

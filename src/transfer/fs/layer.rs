@@ -92,7 +92,7 @@ pub trait Layer: Send {
     fn open(&self, path: &Path) -> io::Result<Self::File>;
     /// Opens an existing regular file for reading; a link is refused.
     fn open_read(&self, path: &Path) -> io::Result<Self::File>;
-    /// Opens a directory, for [`Layer::sync`] and [`Layer::set_meta`].
+    /// Opens a directory, for [`Layer::sync`], [`Layer::set_mode`] and [`Layer::set_modified`].
     fn open_dir(&self, path: &Path) -> io::Result<Self::File>;
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()>;
@@ -104,12 +104,14 @@ pub trait Layer: Send {
     fn set_len(&self, file: &Self::File, len: u64) -> io::Result<()>;
     /// Reserves room for `len` bytes, where the file system can.
     fn allocate(&self, file: &Self::File, len: u64) -> io::Result<()>;
-    /// Sets permission bits and, if given, the modification time (nanoseconds since 1970).
-    fn set_meta(&self, file: &Self::File, mode: u16, mtime: Option<i64>) -> io::Result<()>;
+    /// Sets permission bits.
+    fn set_mode(&self, file: &Self::File, mode: u16) -> io::Result<()>;
+    /// Sets the modification time (nanoseconds since 1970).
+    fn set_modified(&self, file: &Self::File, mtime: i64) -> io::Result<()>;
     /// Sets the modification time (nanoseconds since 1970) of what lies at `path`; of a link itself, where the system
     /// can, never of what it points to.
     fn set_time(&self, path: &Path, mtime: i64) -> io::Result<()>;
-    /// Waits until the file, or the directory's entries, are on the medium.
+    /// Waits until the file, or the directory's entries, are on the medium, where there is such a call.
     fn sync(&self, file: &Self::File) -> io::Result<()>;
     /// Whether one call makes everything on this file system wait for the medium ([`Layer::sync_all`]).
     fn has_sync_all(&self) -> bool;
@@ -135,8 +137,9 @@ pub trait Layer: Send {
     fn list(&self, path: &Path) -> io::Result<Vec<std::ffi::OsString>>;
     /// What lies at `path`; `None` if nothing does.
     fn info(&self, path: &Path) -> io::Result<Option<NodeInfo>>;
-    /// Makes a file or directory of ours writable again, so that it, or its entries, can be changed or moved.
-    fn unlock(&self, path: &Path) -> io::Result<()>;
+    /// Makes a file or directory of ours writable again, so that it, or its entries, can be changed or moved. Where
+    /// the disk keeps no permissions, or it is not ours, that may do nothing: what is tried next shows it.
+    fn unlock(&self, path: &Path);
     /// What is free for this user.
     fn room(&self) -> Room;
     /// The output directory, for messages.
@@ -151,7 +154,7 @@ pub(crate) fn remove_all<L: Layer>(layer: &L, path: &Path) -> io::Result<()> {
             kind: NodeKind::Dir, ..
         }) => {
             // What was finished may be read-only by now.
-            layer.unlock(path)?;
+            layer.unlock(path);
             for name in layer.list(path)? {
                 remove_all(layer, &path.join(name))?;
             }

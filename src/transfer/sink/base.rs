@@ -12,6 +12,7 @@ use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind};
 use crate::transfer::hash::Cv;
 use crate::transfer::manifest::{Kind, Manifest};
 use crate::transfer::ranges::RunSet;
+use crate::transfer::sink::losses::Losses;
 use crate::transfer::sink::staging::Staging;
 use crate::transfer::sink::tree::Tree;
 use crate::transfer::{BLOCK_LEN, block_count};
@@ -53,6 +54,7 @@ impl<F> Base<F> {
         manifest: &Arc<Manifest>,
         compare: Compare<F>,
         may_be_equal: bool,
+        losses: &Losses,
     ) -> io::Result<Base<F>> {
         let (at, may_be_equal) = match &compare {
             Compare::Nothing => {
@@ -120,6 +122,7 @@ impl<F> Base<F> {
                         ..
                     }),
                 ) => layer.read_link(&path).is_ok_and(|target| target == entry.target),
+                (Kind::Symlink, None) => losses.has_lost(index),
                 _ => false,
             };
             equal &= same;

@@ -7,13 +7,14 @@
 pub(crate) mod assemble;
 mod base;
 pub(crate) mod journal;
+pub(crate) mod losses;
 mod need;
 pub(crate) mod ordered;
 pub(crate) mod place;
 pub(crate) mod staging;
 pub(crate) mod store;
 mod tree;
-mod twins;
+mod trial;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::transfer::ranges::{Run, RunSet};
 use crate::transfer::sink::assemble::{Buffer, Extent, Filled};
 use crate::transfer::sink::base::{Base, Compare};
 use crate::transfer::sink::journal::{Journal, Record};
+use crate::transfer::sink::losses::{Losses, Remark};
 use crate::transfer::sink::place::{Conflicts, Placed};
 use crate::transfer::sink::staging::{Before, Staging};
 use crate::transfer::sink::store::{Store, StoreEvent, StoreJob};
@@ -59,6 +61,7 @@ pub struct Sink<L: Layer> {
     /// Until everything is sealed.
     journal: Option<Journal<L::File>>,
     conflicts: Conflicts,
+    losses: Losses,
     total: Option<u64>,
     /// Blocks an earlier run verified, with their hashes then; taken out as they are settled.
     kept: BTreeMap<u32, Cv>,
@@ -91,18 +94,22 @@ impl<L: Layer> Sink<L> {
         let total = manifest.total();
         let mut kept = opened.kept;
         drop(kept.split_off(&total.map_or(u32::MAX, block_count)));
-        let at_root = |e| LocalError::new("read", layer.root(), e);
-        let base = Base::open(&layer, &manifest, opened.compare, kept.is_empty()).map_err(at_root)?;
-        let space = if base.equal { Space::Trust } else { Space::Check };
-        let mut journal = Some(opened.journal);
-        let tree =
-            Tree::open(&layer, &staging, Arc::clone(&manifest), opened.found, space).inspect_err(|_| {
-                // Nothing was received: leave nothing behind.
-                if opened.found == Before::Nothing {
-                    drop(journal.take());
-                    let _ = staging.remove(&layer);
-                }
-            })?;
+        let (mut losses, mut journal) = (Losses::default(), Some(opened.journal));
+        let made = trial::run(&layer, &staging.trial(), &manifest, &mut losses).and_then(|()| {
+            let at_root = |e| LocalError::new("read", layer.root(), e);
+            let base =
+                Base::open(&layer, &manifest, opened.compare, kept.is_empty(), &losses).map_err(at_root)?;
+            let space = if base.equal { Space::Trust } else { Space::Check };
+            let tree = Tree::open(&layer, &staging, Arc::clone(&manifest), opened.found, space)?;
+            Ok((base, tree))
+        });
+        let (base, tree) = made.inspect_err(|_| {
+            // Nothing was received: leave nothing behind.
+            if opened.found == Before::Nothing {
+                drop(journal.take());
+                let _ = staging.remove(&layer);
+            }
+        })?;
         Ok(Sink {
             layer,
             staging,
@@ -111,6 +118,7 @@ impl<L: Layer> Sink<L> {
             base,
             journal,
             conflicts,
+            losses,
             total,
             kept,
             recheck: VecDeque::new(),
@@ -330,7 +338,8 @@ impl<L: Layer> Sink<L> {
         let manifest = Arc::clone(&self.manifest);
         for segment in manifest.segments(start..start + bytes.len() as u64) {
             let len = segment.len as usize;
-            self.tree.write(&self.layer, &segment, &bytes[at..at + len])?;
+            self.tree
+                .write(&self.layer, &segment, &bytes[at..at + len], &mut self.losses)?;
             at += len;
         }
         Ok(())
@@ -376,7 +385,13 @@ impl<L: Layer> Sink<L> {
             self.leave_as_it_is()?
         } else {
             self.seal(root)?;
-            place::place_all(&self.layer, &self.staging, self.conflicts, Some(&self.manifest))?
+            place::place_all(
+                &self.layer,
+                &self.staging,
+                self.conflicts,
+                Some(&self.manifest),
+                &mut self.losses,
+            )?
         };
         events.push(StoreEvent::Finished { root, placed });
         Ok(())
@@ -390,7 +405,7 @@ impl<L: Layer> Sink<L> {
         self.staging.remove(&self.layer).map_err(failed)?;
         if let Compare::Finals { retime: true } = self.base.compare {
             let failed = |e| LocalError::new("date the files in", self.layer.root(), e);
-            place::retime(&self.layer, &self.manifest).map_err(failed)?;
+            place::retime(&self.layer, &self.manifest, &mut self.losses).map_err(failed)?;
         }
         let top = self.manifest.iter().filter(|(_, e)| e.parent.is_none());
         let placed = top.map(|(index, _)| {
@@ -407,8 +422,8 @@ impl<L: Layer> Sink<L> {
     /// All is verified: only the final names are missing once this is on the medium.
     fn seal(&mut self, root: Root) -> Result<(), LocalError> {
         let done = |index| self.tree.is_settled(index);
-        place::settle(&self.layer, &self.staging, &self.manifest, done)?;
-        place::check_listing(&self.layer, &self.staging, &self.manifest)?;
+        place::settle(&self.layer, &self.staging, &self.manifest, done, &mut self.losses)?;
+        place::check_listing(&self.layer, &self.staging, &self.manifest, &self.losses)?;
         self.append(&Record::Sealed {
             conflicts: self.conflicts,
             root,
@@ -422,6 +437,10 @@ impl<L: Layer> Sink<L> {
 }
 
 impl<L: Layer> Store for Sink<L> {
+    fn poll_remark(&mut self) -> Option<Remark> {
+        self.losses.poll()
+    }
+
     fn held(&self) -> Vec<Run> {
         let mut set = RunSet::new();
         for run in self.base.blocks.iter() {

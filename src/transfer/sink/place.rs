@@ -11,6 +11,7 @@ use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind};
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
 use crate::transfer::names;
 use crate::transfer::names::SafeName;
+use crate::transfer::sink::losses::{Losses, kept};
 use crate::transfer::sink::staging;
 use crate::transfer::sink::staging::Staging;
 
@@ -57,6 +58,7 @@ pub(crate) fn settle<L: Layer>(
     staging: &Staging,
     manifest: &Manifest,
     done: impl Fn(EntryIndex) -> bool,
+    losses: &mut Losses,
 ) -> Result<(), LocalError> {
     let data = staging.data();
     let failed = |action| move |path: &Path, e| LocalError::new(action, layer.root().join(path), e);
@@ -71,24 +73,23 @@ pub(crate) fn settle<L: Layer>(
             PathBuf::new()
         };
         match entry.kind {
+            Kind::Symlink if losses.has_lost(index) => {}
             Kind::Symlink => {
-                if layer
-                    .info(&path)
-                    .map_err(|e| failed("examine")(&path, e))?
-                    .is_none()
-                {
-                    layer
-                        .symlink(entry.target, &path)
-                        .map_err(|e| failed("create")(&path, e))?;
+                let found = layer.info(&path).map_err(|e| failed("examine")(&path, e))?;
+                let made = found.is_some()
+                    || kept(layer.symlink(entry.target, &path)).map_err(|e| failed("create")(&path, e))?;
+                if made {
+                    // Not every file system dates its links.
+                    let _ = layer.set_time(&path, entry.mtime);
+                } else {
+                    losses.lose_links([index]);
                 }
-                // Not every file system dates its links.
-                let _ = layer.set_time(&path, entry.mtime);
             }
             Kind::File | Kind::Stream | Kind::Text if !one_by_one && done(index) => {}
             Kind::File | Kind::Stream | Kind::Text => {
                 let file = open_ours(layer, &path).map_err(|e| failed("open")(&path, e))?;
-                layer
-                    .set_meta(&file, entry.mode, entry.time())
+                losses
+                    .finish(layer, &file, entry.mode, entry.time())
                     .map_err(|e| failed("finish")(&path, e))?;
                 if one_by_one {
                     layer.sync(&file).map_err(|e| failed("sync")(&path, e))?;
@@ -106,8 +107,8 @@ pub(crate) fn settle<L: Layer>(
         } else {
             entry.mode
         };
-        layer
-            .set_meta(&dir, mode, entry.time())
+        losses
+            .finish(layer, &dir, mode, entry.time())
             .map_err(|e| failed("finish")(&path, e))?;
         if one_by_one {
             layer.sync(&dir).map_err(|e| failed("sync")(&path, e))?;
@@ -125,7 +126,7 @@ pub(crate) fn settle<L: Layer>(
 pub(crate) fn open_ours<L: Layer>(layer: &L, path: &Path) -> io::Result<L::File> {
     match layer.open(path) {
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            layer.unlock(path)?;
+            layer.unlock(path);
             layer.open(path)
         }
         other => other,
@@ -138,10 +139,11 @@ pub(crate) fn check_listing<L: Layer>(
     layer: &L,
     staging: &Staging,
     manifest: &Manifest,
+    losses: &Losses,
 ) -> Result<(), LocalError> {
     let mut children = vec![0usize; manifest.len() as usize];
     let mut top = 0;
-    for (_, entry) in manifest.iter() {
+    for (_, entry) in manifest.iter().filter(|&(index, _)| !losses.has_lost(index)) {
         match entry.parent {
             Some(parent) => children[parent.get() as usize] += 1,
             None => top += 1,
@@ -173,6 +175,7 @@ pub(crate) fn place_all<L: Layer>(
     staging: &Staging,
     conflicts: Conflicts,
     manifest: Option<&Manifest>,
+    losses: &mut Losses,
 ) -> Result<Vec<Placed>, LocalError> {
     let data = staging.data();
     let failed = |e| LocalError::new("move", layer.root().join(&data), e);
@@ -202,7 +205,7 @@ pub(crate) fn place_all<L: Layer>(
             .iter()
             .filter(|(_, e)| e.kind == Kind::Dir && e.parent.is_none())
         {
-            finish_top(layer, &placed, manifest, top.0).map_err(failed)?;
+            finish_top(layer, &placed, manifest, top.0, losses).map_err(failed)?;
         }
     }
     if layer.info(&data).map_err(failed)?.is_some() {
@@ -219,6 +222,7 @@ fn finish_top<L: Layer>(
     placed: &[Placed],
     manifest: &Manifest,
     top: EntryIndex,
+    losses: &mut Losses,
 ) -> io::Result<()> {
     let entry = manifest.entry(top);
     if entry.mode & 0o700 == 0o700 {
@@ -226,21 +230,21 @@ fn finish_top<L: Layer>(
     }
     let name = PathBuf::from(names::os_from_bytes(entry.name));
     match placed.iter().find(|p| p.name == name) {
-        Some(p) => layer.set_meta(&layer.open_dir(&p.final_name)?, entry.mode, entry.time()),
+        Some(p) => losses.finish(layer, &layer.open_dir(&p.final_name)?, entry.mode, entry.time()),
         None => Ok(()),
     }
 }
 
 /// Gives everything that lies under its final name already the time it was sent with.
-pub(crate) fn retime<L: Layer>(layer: &L, manifest: &Manifest) -> io::Result<()> {
-    manifest.iter().rev().try_for_each(|(index, entry)| {
+pub(crate) fn retime<L: Layer>(layer: &L, manifest: &Manifest, losses: &mut Losses) -> io::Result<()> {
+    for (index, entry) in manifest.iter().rev() {
         let outcome = layer.set_time(&manifest.path(index), entry.mtime);
-        if entry.kind == Kind::Symlink {
-            Ok(())
-        } else {
-            outcome
+        // Not every file system dates its links.
+        if entry.kind != Kind::Symlink && !kept(outcome)? {
+            losses.lose_times();
         }
-    })
+    }
+    Ok(())
 }
 
 /// Renames `from` to a name that is free. A directory that nobody may write to is not moved elsewhere by the system,
@@ -251,9 +255,10 @@ fn rename_to_free<L: Layer>(layer: &L, from: &Path, to: &Path) -> io::Result<()>
             let Some(found) = layer.info(from)?.filter(|i| i.kind == NodeKind::Dir) else {
                 return Err(e);
             };
-            layer.unlock(from)?;
+            layer.unlock(from);
             layer.rename_noreplace(from, to)?;
-            layer.set_meta(&layer.open_dir(to)?, found.mode, Some(found.mtime))
+            // It was ours to unlock, and so it is to lock again.
+            Losses::default().finish(layer, &layer.open_dir(to)?, found.mode, Some(found.mtime))
         }
         other => other,
     }
@@ -294,10 +299,10 @@ fn merge<L: Layer>(layer: &L, from: &Path, to: &Path) -> io::Result<()> {
         return Err(io::ErrorKind::NotFound.into());
     };
     // What an earlier transfer finished, and what this one did, may be read-only.
-    layer.unlock(from)?;
+    layer.unlock(from);
     let locked = own.mode & 0o200 == 0;
     if locked {
-        layer.unlock(to)?;
+        layer.unlock(to);
     }
     let mut names = layer.list(from)?;
     names.sort_unstable();
@@ -305,10 +310,11 @@ fn merge<L: Layer>(layer: &L, from: &Path, to: &Path) -> io::Result<()> {
         place_one(layer, &from.join(&name), &to.join(&name), Conflicts::Overwrite)?;
     }
     let dir = layer.open_dir(to)?;
+    // One may write to a directory that belongs to somebody else, and change nothing else of it.
     if locked {
-        layer.set_meta(&dir, own.mode, None)?;
+        kept(layer.set_mode(&dir, own.mode))?;
     }
-    layer.set_time(to, sent.mtime)?;
+    kept(layer.set_time(to, sent.mtime))?;
     layer.sync(&dir)?;
     layer.remove_dir(from)
 }

@@ -5,6 +5,7 @@ use crate::transfer::error::TransferError;
 use crate::transfer::hash::{Cv, Root};
 use crate::transfer::ranges::Run;
 use crate::transfer::sink::assemble::{Buffer, Filled};
+use crate::transfer::sink::losses::Remark;
 use crate::transfer::sink::place::Placed;
 
 /// Work for the receiver's disk thread.
@@ -51,6 +52,11 @@ pub trait Store: Send {
     /// Blocks believed to be here, for [`crate::transfer::session::receive::ReceiveSession::on_opened`]. They are read again and
     /// compared before they count.
     fn held(&self) -> Vec<Run>;
+
+    /// Something the user should know, each thing once. To be asked for after every other call.
+    fn poll_remark(&mut self) -> Option<Remark> {
+        None
+    }
 
     /// Does one job.
     ///

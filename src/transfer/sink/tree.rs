@@ -9,10 +9,10 @@ use crate::transfer::BLOCK_LEN;
 use crate::transfer::error::LocalError;
 use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, remove_all};
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest, Segment};
+use crate::transfer::sink::losses::Losses;
 use crate::transfer::sink::need::Need;
 use crate::transfer::sink::place::open_ours;
 use crate::transfer::sink::staging::{Before, Staging};
-use crate::transfer::sink::twins;
 
 /// Files held open at once; far below the usual limit of 1024 descriptors.
 const OPEN_FILES: usize = 64;
@@ -74,10 +74,6 @@ impl<F> Tree<F> {
             let path = layer.root().join(path);
             move |e| LocalError::new(action, path, e)
         };
-        let twins = twins::find(layer, &staging.trial(), &manifest);
-        if let Some((a, b)) = twins.map_err(at(staging.trial(), "examine"))? {
-            return Err(LocalError::Collision(manifest.path(a), manifest.path(b)));
-        }
         if before != Before::Nothing {
             tree.purge(layer).map_err(at(staging.data(), "tidy"))?;
         }
@@ -129,7 +125,7 @@ impl<F> Tree<F> {
             if kind != expected || kind == NodeKind::Other {
                 remove_all(layer, &path)?;
             } else if kind == NodeKind::Dir {
-                layer.unlock(&path)?;
+                layer.unlock(&path);
             }
         }
         Ok(())
@@ -206,6 +202,7 @@ impl<F> Tree<F> {
         layer: &L,
         segment: &Segment,
         bytes: &[u8],
+        losses: &mut Losses,
     ) -> Result<(), LocalError> {
         let at = self.handle(layer, segment.entry)?;
         let entry = self.manifest.entry(segment.entry);
@@ -214,7 +211,7 @@ impl<F> Tree<F> {
         // A file that came whole is done with: finishing it now saves opening it again.
         let whole = bytes.len() as u64 == entry.size;
         if whole && outcome.is_ok() {
-            outcome = layer.set_meta(file, entry.mode, entry.time());
+            outcome = losses.finish(layer, file, entry.mode, entry.time());
         }
         outcome.map_err(|e| LocalError::new("write", layer.root().join(self.path(segment.entry)), e))?;
         let (word, bit) = (segment.entry.get() as usize / 64, 1 << (segment.entry.get() % 64));

@@ -208,15 +208,12 @@ impl Layer for DiskLayer {
         Ok(())
     }
 
-    fn set_meta(&self, file: &File, mode: u16, mtime: Option<i64>) -> io::Result<()> {
+    fn set_mode(&self, file: &File, mode: u16) -> io::Result<()> {
         if cfg!(any(windows, target_vendor = "apple")) && file.metadata()?.is_file() {
             mark_received(file);
         }
         #[cfg(unix)]
         file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(u32::from(mode)))?;
-        if let Some(mtime) = mtime {
-            system::set_modified(file, mtime)?;
-        }
         #[cfg(not(unix))]
         if mode & 0o200 == 0 && file.metadata()?.is_file() {
             let mut permissions = file.metadata()?.permissions();
@@ -224,6 +221,10 @@ impl Layer for DiskLayer {
             file.set_permissions(permissions)?;
         }
         Ok(())
+    }
+
+    fn set_modified(&self, file: &File, mtime: i64) -> io::Result<()> {
+        system::set_modified(file, mtime)
     }
 
     fn set_time(&self, path: &Path, mtime: i64) -> io::Result<()> {
@@ -263,7 +264,11 @@ impl Layer for DiskLayer {
         if cfg!(windows) && file.metadata()?.is_dir() {
             return Ok(());
         }
-        file.sync_all()
+        match file.sync_all() {
+            // Some network file systems have it for files and not for directories, or for neither.
+            Err(e) if matches!(e.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput) => Ok(()),
+            other => other,
+        }
     }
 
     fn has_sync_all(&self) -> bool {
@@ -304,7 +309,7 @@ impl Layer for DiskLayer {
             .symlink_metadata(to_name)
             .is_ok_and(|found| found.permissions().readonly())
         {
-            self.unlock(to)?;
+            self.unlock(to);
         }
         patiently(|| from_dir.rename(from_name, &to_dir, to_name))
     }
@@ -388,27 +393,25 @@ impl Layer for DiskLayer {
         }
     }
 
-    fn unlock(&self, path: &Path) -> io::Result<()> {
+    fn unlock(&self, path: &Path) {
+        let Ok((dir, name)) = self.parent(path) else {
+            return;
+        };
+        let Ok(found) = dir.symlink_metadata(name) else {
+            return;
+        };
         #[cfg(unix)]
-        {
-            let (dir, name) = self.parent(path)?;
-            let mode = if dir.symlink_metadata(name)?.is_dir() {
-                0o700
-            } else {
-                0o600
-            };
-            let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
-            dir.set_permissions(name, cap_std::fs::Permissions::from_std(permissions))?;
-        }
+        let permissions = {
+            let mode = if found.is_dir() { 0o700 } else { 0o600 };
+            cap_std::fs::Permissions::from_std(std::os::unix::fs::PermissionsExt::from_mode(mode))
+        };
         #[cfg(not(unix))]
-        {
-            let mut permissions = self.dir.symlink_metadata(path)?.permissions();
-            if permissions.readonly() {
-                permissions.set_readonly(false);
-                self.dir.set_permissions(path, permissions)?;
-            }
-        }
-        Ok(())
+        let permissions = {
+            let mut permissions = found.permissions();
+            permissions.set_readonly(false);
+            permissions
+        };
+        let _ = dir.set_permissions(name, permissions);
     }
 
     fn room(&self) -> Room {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Component, Path};
+use std::sync::Arc;
 
 use crate::transfer::fs::layer::{Room, Stat};
 use crate::transfer::fs::memory::Handle;
@@ -71,6 +72,10 @@ pub(crate) struct Disk {
     pub(crate) user: u32,
     pub(crate) owners: HashMap<u64, u32>,
     pub(crate) swapper: Option<u32>,
+    /// Calls that always fail.
+    pub(crate) refused: HashMap<&'static str, io::ErrorKind>,
+    /// What every handle of a node shares.
+    pub(crate) handles: HashMap<u64, Arc<()>>,
 }
 
 pub(crate) fn not_found() -> io::Error {
@@ -94,6 +99,8 @@ impl Disk {
             user: 1000,
             owners: HashMap::new(),
             swapper: None,
+            refused: HashMap::new(),
+            handles: HashMap::new(),
         }
     }
 
@@ -105,6 +112,9 @@ impl Disk {
         if let Some((at, error)) = self.fail_at
             && at == self.steps
         {
+            return Err(error.into());
+        }
+        if let Some(&error) = self.refused.get(what) {
             return Err(error.into());
         }
         self.dead = self.die_at == Some(self.steps);
@@ -190,6 +200,11 @@ impl Disk {
         if !replace && self.entries(to.0)?.contains_key(&to.1) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        // As on Windows.
+        let moved = *self.entries(from.0)?.get(&from.1).ok_or_else(not_found)?;
+        if self.has_open(moved) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         let id = self.entries_mut(from.0)?.remove(&from.1).ok_or_else(not_found)?;
         self.entries_mut(to.0)?.insert(to.1.clone(), id);
         self.pending.push((from, to, id));
@@ -198,10 +213,33 @@ impl Disk {
 
     pub(crate) fn remove(&mut self, path: &Path) -> io::Result<()> {
         let (dir, name) = self.place(path)?;
-        self.entries_mut(dir)?
-            .remove(&name)
-            .map(drop)
-            .ok_or_else(not_found)
+        let id = self.entries_mut(dir)?.remove(&name).ok_or_else(not_found)?;
+        // As NFS and many FUSE file systems do: it stays under another name as long as it is open.
+        if self.is_open(id) {
+            self.entries_mut(dir)?.insert(format!(".hidden{id}").into(), id);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn handle(&mut self, id: u64) -> Handle {
+        Handle(id, Arc::clone(self.handles.entry(id).or_default()))
+    }
+
+    fn is_open(&self, id: u64) -> bool {
+        self.handles
+            .get(&id)
+            .is_some_and(|handle| Arc::strong_count(handle) > 1)
+    }
+
+    /// Whether a file that is open lies below a directory.
+    fn has_open(&self, id: u64) -> bool {
+        match self.nodes.get(&id) {
+            Some(Node::Dir { entries, .. }) => entries.values().any(|&below| match self.nodes[&below] {
+                Node::Dir { .. } => self.has_open(below),
+                _ => self.is_open(below),
+            }),
+            _ => false,
+        }
     }
 
     pub(crate) fn sync(&mut self, id: u64) {
@@ -226,7 +264,7 @@ impl Disk {
         }
     }
 
-    pub(crate) fn file(&mut self, handle: Handle) -> io::Result<&mut Vec<u8>> {
+    pub(crate) fn file(&mut self, handle: &Handle) -> io::Result<&mut Vec<u8>> {
         match self.nodes.get_mut(&handle.0) {
             Some(Node::File { bytes, .. }) => Ok(bytes),
             _ => Err(io::ErrorKind::IsADirectory.into()),
@@ -246,11 +284,11 @@ impl Disk {
         })
     }
 
-    pub(crate) fn open(&self, path: &Path) -> io::Result<Handle> {
+    pub(crate) fn open(&mut self, path: &Path) -> io::Result<Handle> {
         self.alive()?;
         let id = self.find(path)?;
         match self.nodes[&id] {
-            Node::File { .. } => Ok(Handle(id)),
+            Node::File { .. } => Ok(self.handle(id)),
             _ => Err(io::ErrorKind::InvalidInput.into()),
         }
     }

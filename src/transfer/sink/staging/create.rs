@@ -12,6 +12,7 @@ use crate::transfer::names::SafeName;
 use crate::transfer::sink::base::Compare;
 use crate::transfer::sink::journal;
 use crate::transfer::sink::journal::{Chain, Journal, JournalHeader};
+use crate::transfer::sink::losses::Losses;
 use crate::transfer::sink::place;
 use crate::transfer::sink::place::Conflicts;
 use crate::transfer::sink::staging::survey::{Survey, survey};
@@ -67,7 +68,7 @@ pub(crate) fn open<L: Layer>(
             compare = Compare::Finals { retime };
         }
         drop(file);
-        place::place_all(layer, &staging, rule, None)?;
+        place::place_all(layer, &staging, rule, None, &mut Losses::default())?;
     }
     if let Some((staging, Ours { file, contents })) = same {
         let failed = |e| LocalError::new("keep what arrives in", layer.root().join(staging.dir()), e);

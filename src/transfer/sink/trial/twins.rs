@@ -8,36 +8,31 @@
 use std::io;
 use std::path::Path;
 
-use crate::transfer::fs::layer::{Layer, remove_all};
+use crate::transfer::fs::layer::Layer;
 use crate::transfer::manifest::{EntryIndex, Manifest};
 use crate::transfer::names;
 
 /// Most names that are tried out. Only a list that was made to keep us busy has more.
 const MOST_TRIED: usize = 10_000;
 
-/// Two entries of `manifest` whose names are one here, if there are any. `trial` is made for it and removed.
+/// Two entries of `manifest` whose names are one here, if there are any. `trial` is an empty directory of ours.
 pub(crate) fn find<L: Layer>(
     layer: &L,
     trial: &Path,
     manifest: &Manifest,
 ) -> io::Result<Option<(EntryIndex, EntryIndex)>> {
-    // A crash may have left it.
-    remove_all(layer, trial)?;
-    let groups = manifest.alike();
-    if groups.is_empty() {
-        return Ok(None);
-    }
-    layer.create_dir(trial)?;
-    let (mut tried, mut found) = (0, None);
-    for group in groups {
+    let mut tried = 0;
+    for group in manifest.alike() {
         tried += group.len();
-        if found.is_some() || tried > MOST_TRIED {
+        if tried > MOST_TRIED {
             break;
         }
-        found = find_in(layer, trial, manifest, &group)?;
+        let found = find_in(layer, trial, manifest, &group)?;
+        if found.is_some() {
+            return Ok(found);
+        }
     }
-    remove_all(layer, trial)?;
-    Ok(found)
+    Ok(None)
 }
 
 fn find_in<L: Layer>(

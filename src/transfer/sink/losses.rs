@@ -1,0 +1,92 @@
+//! What this disk does not keep of what is sent. It is told once and fails nothing: the content is what matters.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+
+use crate::transfer::fs::layer::Layer;
+use crate::transfer::manifest::EntryIndex;
+
+/// Something the user should know of how the disk took what was sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Remark {
+    /// Permission bits are not kept.
+    ModesLost,
+    /// Modification times are not kept.
+    TimesLost,
+    /// So many links cannot be made.
+    LinksLost(u32),
+}
+
+/// What was lost so far, and what of that is yet to be told.
+#[derive(Default, Debug)]
+pub(crate) struct Losses {
+    modes: bool,
+    times: bool,
+    links: BTreeSet<EntryIndex>,
+    remarks: VecDeque<Remark>,
+}
+
+/// Whether the disk did it; `false` if it does no such thing.
+pub(crate) fn kept(outcome: io::Result<()>) -> io::Result<bool> {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    match outcome {
+        Ok(()) => Ok(true),
+        // EPERM and EACCES; EOPNOTSUPP and ENOSYS; EINVAL.
+        Err(e) if matches!(e.kind(), PermissionDenied | Unsupported | InvalidInput) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+impl Losses {
+    /// Gives an open file or directory its time and permissions, as far as the disk takes them.
+    pub(crate) fn finish<L: Layer>(
+        &mut self,
+        layer: &L,
+        file: &L::File,
+        mode: u16,
+        time: Option<i64>,
+    ) -> io::Result<()> {
+        if let Some(time) = time
+            && !kept(layer.set_modified(file, time))?
+        {
+            self.lose_times();
+        }
+        // Last: some systems change nothing of what is read-only.
+        if !kept(layer.set_mode(file, mode))? {
+            self.lose_modes();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn lose_modes(&mut self) {
+        if !std::mem::replace(&mut self.modes, true) {
+            self.remarks.push_back(Remark::ModesLost);
+        }
+    }
+
+    pub(crate) fn lose_times(&mut self) {
+        if !std::mem::replace(&mut self.times, true) {
+            self.remarks.push_back(Remark::TimesLost);
+        }
+    }
+
+    /// None of these links can be made.
+    pub(crate) fn lose_links(&mut self, links: impl IntoIterator<Item = EntryIndex>) {
+        let before = self.links.len();
+        self.links.extend(links);
+        let more = self.links.len() - before;
+        if more > 0 {
+            self.remarks.push_back(Remark::LinksLost(more as u32));
+        }
+    }
+
+    /// Whether this link cannot be made.
+    pub(crate) fn has_lost(&self, link: EntryIndex) -> bool {
+        self.links.contains(&link)
+    }
+
+    /// The next thing to tell.
+    pub(crate) fn poll(&mut self) -> Option<Remark> {
+        self.remarks.pop_front()
+    }
+}

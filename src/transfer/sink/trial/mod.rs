@@ -1,0 +1,61 @@
+//! What this disk takes, found out by trying in a directory of ours before any content flows.
+
+mod twins;
+
+use std::io;
+use std::path::Path;
+
+use crate::transfer::error::LocalError;
+use crate::transfer::fs::layer::{Layer, remove_all};
+use crate::transfer::manifest::{Kind, Manifest};
+use crate::transfer::sink::losses::{Losses, kept};
+
+/// A file or link that is made to see what becomes of it.
+const PROBE: &str = "probe";
+
+/// Permission bits that differ from what a new file of ours has.
+const PROBE_MODE: u16 = 0o640;
+
+/// Any time that is not now: 2001-09-09, in nanoseconds since 1970.
+const PROBE_TIME: i64 = 1_000_000_000_000_000_000;
+
+/// Tries in the directory `trial`, which is made for it and removed.
+pub(crate) fn run<L: Layer>(
+    layer: &L,
+    trial: &Path,
+    manifest: &Manifest,
+    losses: &mut Losses,
+) -> Result<(), LocalError> {
+    let failed = |e| LocalError::new("try names in", layer.root().join(trial), e);
+    // A crash may have left it.
+    remove_all(layer, trial).map_err(failed)?;
+    layer.create_dir(trial).map_err(failed)?;
+    let twins = probe(layer, trial, manifest, losses).and_then(|()| twins::find(layer, trial, manifest));
+    remove_all(layer, trial).map_err(failed)?;
+    match twins.map_err(failed)? {
+        Some((a, b)) => Err(LocalError::Collision(manifest.path(a), manifest.path(b))),
+        None => Ok(()),
+    }
+}
+
+/// Finds out what of permissions, times and links is kept.
+fn probe<L: Layer>(layer: &L, trial: &Path, manifest: &Manifest, losses: &mut Losses) -> io::Result<()> {
+    let path = trial.join(PROBE);
+    let file = layer.create_new(&path)?;
+    losses.finish(layer, &file, PROBE_MODE, Some(PROBE_TIME))?;
+    // Some file systems take them and forget them at once. Elsewhere than on Unix there are none to forget.
+    if cfg!(unix) && layer.stat(&file)?.mode != PROBE_MODE {
+        losses.lose_modes();
+    }
+    drop(file);
+    layer.remove_file(&path)?;
+    let mut links = manifest.iter().filter(|(_, entry)| entry.kind == Kind::Symlink);
+    if let Some((first, _)) = links.next() {
+        if kept(layer.symlink(PROBE.as_bytes(), &path))? {
+            layer.remove_file(&path)?;
+        } else {
+            losses.lose_links(std::iter::once(first).chain(links.map(|(index, _)| index)));
+        }
+    }
+    Ok(())
+}
