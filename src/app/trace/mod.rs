@@ -5,7 +5,6 @@ mod own_file;
 mod plot;
 
 use self::own_file::FileKind;
-use serde_json::{Value, json};
 
 use super::event::{Event, Front};
 use super::options::PlotOptions;
