@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use p2pcopy::parts::transfer::{
     Conflicts, Crash, Links, LocalError, MemoryLayer, Offer, Room, ScanOptions, Source, TransferError,
-    discard, prospect, scan,
+    discard, prospect, scan, stream_manifest,
 };
 use pair::{Fault, Outcome, Rng, Setup, run};
 use remains::{CRASHES, assert_nothing_wrong, assert_whole, expected, finals};
@@ -94,6 +94,42 @@ fn a_tree_survives_a_crash_in_every_step() {
     let note = dir.path().join("note.txt");
     fs::write(&note, b"hello").unwrap();
     crash_everywhere(&[tree, note]);
+}
+
+/// All pipes of one name have one list, whatever comes out of them.
+#[test]
+fn a_pipe_that_came_whole_is_not_gone_on_with_by_another() {
+    let (old, new) = (Rng::new(1).bytes(2 * MIB + 9), Rng::new(2).bytes(2 * MIB + 9));
+    let pipe = |content: &[u8], layer: &MemoryLayer| {
+        let source = Source::pipe(Box::new(std::io::Cursor::new(content.to_vec())));
+        let manifest = stream_manifest("dir.tar").unwrap();
+        run(manifest, source, layer.clone(), Setup::default())
+    };
+    let mut met = 0;
+    for step in 1..100 {
+        let layer = MemoryLayer::new();
+        layer.die_at(step);
+        if pipe(&old, &layer).is_ok() {
+            break;
+        }
+        layer.revive(Crash::KeepAll);
+        let offer = Offer::of(&stream_manifest("dir.tar").unwrap()).unwrap();
+        if prospect(&layer, &offer).unwrap().complete.is_empty() {
+            continue;
+        }
+        met += 1;
+        pipe(&new, &layer).unwrap();
+        let contents = layer.contents();
+        let bytes = |name: &str| contents[Path::new(name)].clone().unwrap();
+        assert!(
+            bytes("dir.tar") == old && bytes("dir (1).tar") == new,
+            "step {step}"
+        );
+    }
+    assert!(
+        met > 0,
+        "it died between the last block and the name at least once"
+    );
 }
 
 /// Its user chose another rule than that of the run that comes after, and is told before anything is placed.

@@ -2,6 +2,7 @@
 //!
 //! What comes from the peer stands behind two blanks, so that it cannot pass for a line of ours.
 
+use super::event::{Consent, Question};
 use super::units::Size;
 use crate::transfer::manifest::offer::Offer;
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
@@ -78,6 +79,40 @@ impl Offered {
             DefaultAnswer::No
         } else {
             DefaultAnswer::Yes
+        }
+    }
+
+    /// What the user is asked. What lies here is compared with what is sent, by which the peer learns what is equal,
+    /// only after a yes to a question that says so, or where the user wants an update.
+    pub(crate) fn question(&self) -> Question {
+        let (offer, name) = (&self.offer, offer_name(&self.offer));
+        let size = if offer.stream {
+            "a stream of unknown length".to_owned()
+        } else {
+            Size(offer.bytes).to_string()
+        };
+        let consent = |what| Consent {
+            what,
+            default: self.default_answer(),
+            list: (offer.entries > 1).then(|| self.list.clone()),
+        };
+        match self.held {
+            Some(held) if offer.stream => {
+                let held = Size(held);
+                Question::Resume(consent(format!(
+                    "{name}, comparing with {held} of an interrupted pipe of that name"
+                )))
+            }
+            Some(held) if offer.bytes > 0 => {
+                let percent = held.saturating_mul(100) / offer.bytes;
+                Question::Resume(consent(format!("{name} at {percent}%")))
+            }
+            _ if self.prospect.other.is_some() && self.conflicts != Conflicts::Update => {
+                Question::Resume(consent(format!(
+                    "{name}, {size}, comparing with what arrived of other files of these names"
+                )))
+            }
+            _ => Question::Accept(consent(format!("{name}, {size}"))),
         }
     }
 
@@ -228,6 +263,19 @@ impl Offered {
             );
             tell_more(lines, count - left_out.len() as u32, "links");
         }
+    }
+}
+
+/// What an offer is called in a question.
+fn offer_name(offer: &Offer) -> String {
+    let first = offer
+        .top
+        .first()
+        .map(|t| t.name.display().to_string())
+        .unwrap_or_default();
+    match offer.top_count {
+        0 | 1 => first,
+        n => format!("{first} and {} more", n - 1),
     }
 }
 

@@ -4,12 +4,11 @@ use super::Lobby;
 use super::meet::relay_terms;
 use super::time::TimeKeeper;
 use crate::app::command::{Command, Notice};
-use crate::app::event::{Answer, Consent, Event, Front, Link, Question, TimeOfDay};
+use crate::app::event::{Answer, Event, Front, Link, Question, TimeOfDay};
 use crate::app::gate::ToCompare;
 use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::options::Common;
 use crate::app::outcome::{Failure, Party, Summary};
-use crate::app::units;
 use crate::app::wording::{Pace, describe, files};
 use crate::protocol::Role;
 use crate::protocol::connection;
@@ -20,7 +19,6 @@ use crate::rendezvous::meeting::relay::{RelayEvent, RelayUse};
 use crate::rendezvous::punch::{PathKind, PunchEvent};
 use crate::rendezvous::schedule::ScheduleEvent;
 use crate::system::{Awake, stopped};
-use crate::transfer::manifest::offer::Offer;
 use std::time::Duration;
 
 /// How soon a peer on the own network has answered.
@@ -234,25 +232,7 @@ impl Lobby {
 
     /// Has the user say yes. `--yes` says it wherever Enter would, and leaves the rest to the user.
     async fn consent(&mut self, offered: Offered, yes: bool, front: &mut dyn Front) -> Result<(), Failure> {
-        let (offer, default) = (&offered.offer, offered.default_answer());
-        let total = (!offer.stream).then_some(offer.bytes);
-        let name = offer_name(offer);
-        let size = total.map_or_else(
-            || "a stream of unknown length".to_owned(),
-            |t| units::Size(t).to_string(),
-        );
-        let consent = |what| Consent {
-            what,
-            default,
-            list: (offer.entries > 1).then(|| offered.list.clone()),
-        };
-        let question = match (offered.held, total) {
-            (Some(held), Some(total)) if total > 0 => {
-                let percent = held.saturating_mul(100) / total;
-                Question::Resume(consent(format!("{name} at {percent}%")))
-            }
-            _ => Question::Accept(consent(format!("{name}, {size}"))),
-        };
+        let (question, default) = (offered.question(), offered.default_answer());
         front.event(Event::Offer(Box::new(offered)));
         if yes && default == DefaultAnswer::Yes {
             return Ok(());
@@ -287,18 +267,5 @@ impl Lobby {
                 },
             }
         }
-    }
-}
-
-/// What an offer is called in a question.
-fn offer_name(offer: &Offer) -> String {
-    let first = offer
-        .top
-        .first()
-        .map(|t| t.name.display().to_string())
-        .unwrap_or_default();
-    match offer.top_count {
-        0 | 1 => first,
-        n => format!("{first} and {} more", n - 1),
     }
 }

@@ -86,6 +86,37 @@ async fn the_whole_list_is_shown_to_whoever_asks_for_it() {
     assert_eq!(shown, names.len(), "{text}");
 }
 
+/// A peer learns by a comparison what lies here.
+#[test]
+fn what_an_earlier_transfer_left_is_compared_only_after_a_yes_that_says_so() {
+    let asked = |held, other: Option<&str>, conflicts| {
+        let mut offered = offered(&[("vm.img", "")]);
+        offered.held = held;
+        offered.prospect.other = other.map(Into::into);
+        offered.conflicts = conflicts;
+        lines::question(&offered.question())
+    };
+    assert_eq!(
+        asked(None, None, Conflicts::Rename),
+        "Accept vm.img, 1.5 kB? [Y/n] "
+    );
+    assert_eq!(
+        asked(Some(750), None, Conflicts::Rename),
+        "Resume vm.img at 50%? [Y/n] "
+    );
+    for conflicts in [Conflicts::Rename, Conflicts::Overwrite] {
+        assert_eq!(
+            asked(None, Some("vm.img.part"), conflicts),
+            "Resume vm.img, 1.5 kB, comparing with what arrived of other files of these names? [Y/n] "
+        );
+    }
+    // Then the final names are compared and nothing else.
+    assert_eq!(
+        asked(None, Some("vm.img.part"), Conflicts::Update),
+        "Accept vm.img, 1.5 kB? [Y/n] "
+    );
+}
+
 #[test]
 fn every_hidden_name_is_shown_and_the_others_up_to_a_number() {
     let names: Vec<String> = (0..40)

@@ -1,11 +1,14 @@
 //! The receiver's disk: verifies blocks, writes them where they belong, keeps the journal, finishes.
 //!
 //! Invariants: a block counts as verified only after its bytes, in memory or read back from the disk, gave the
-//! hash the sender announced; nothing has a final name before all blocks are. What a peer can make this hold is
-//! bounded: a hash for each block it listed or sent.
+//! hash the sender announced; nothing has a final name before all blocks are; a block that an earlier run verified is
+//! replaced only by one that this run did. What a peer can make this hold is bounded: a hash for each block it listed
+//! or sent.
 
+mod aside;
 pub(crate) mod assemble;
 mod base;
+mod finish;
 pub(crate) mod journal;
 pub(crate) mod losses;
 mod need;
@@ -22,15 +25,16 @@ use std::sync::Arc;
 use crate::transfer::breach::Breach;
 use crate::transfer::error::{LocalError, Malformed, TransferError};
 use crate::transfer::fs::layer::Layer;
-use crate::transfer::hash::{BlockHash, Cv, Root, RootBuilder, hash_block};
+use crate::transfer::hash::{BlockHash, Cv, RootBuilder, hash_block};
 use crate::transfer::manifest::Manifest;
 use crate::transfer::manifest::offer::Offer;
 use crate::transfer::ranges::{Run, RunSet};
+use crate::transfer::sink::aside::Aside;
 use crate::transfer::sink::assemble::{Buffer, Extent, Filled};
-use crate::transfer::sink::base::{Base, Compare};
+use crate::transfer::sink::base::Base;
 use crate::transfer::sink::journal::{Journal, Record};
 use crate::transfer::sink::losses::{Losses, Remark};
-use crate::transfer::sink::place::{Conflicts, Placed};
+use crate::transfer::sink::place::Conflicts;
 use crate::transfer::sink::staging::{Before, Staging};
 use crate::transfer::sink::store::{Store, StoreEvent, StoreJob};
 use crate::transfer::sink::tree::{Space, Tree};
@@ -48,6 +52,7 @@ const MAX_STRIKES: u8 = 2;
 enum From {
     Staging,
     Base,
+    Aside,
 }
 
 /// A receive into files.
@@ -65,6 +70,10 @@ pub struct Sink<L: Layer> {
     total: Option<u64>,
     /// Blocks an earlier run verified, with their hashes then; taken out as they are settled.
     kept: BTreeMap<u32, Cv>,
+    /// Blocks an earlier run verified, as long as they may lie on the disk as it left them.
+    at_stake: RunSet,
+    /// What may not be written over them yet.
+    aside: Aside<L::File>,
     /// Kept blocks whose hash the sender announced: to be read again.
     recheck: VecDeque<BlockIndex>,
     /// Announced and not yet verified.
@@ -94,6 +103,10 @@ impl<L: Layer> Sink<L> {
         let total = manifest.total();
         let mut kept = opened.kept;
         drop(kept.split_off(&total.map_or(u32::MAX, block_count)));
+        let mut at_stake = RunSet::new();
+        for &index in kept.keys() {
+            at_stake.insert(index, index + 1);
+        }
         let (mut losses, mut journal) = (Losses::default(), Some(opened.journal));
         let made = trial::run(&layer, &staging.trial(), &manifest, &mut losses).and_then(|()| {
             let at_root = |e| LocalError::new("read", layer.root(), e);
@@ -112,6 +125,8 @@ impl<L: Layer> Sink<L> {
         })?;
         Ok(Sink {
             layer,
+            aside: Aside::new(staging.aside()),
+            at_stake,
             staging,
             manifest,
             tree,
@@ -246,16 +261,30 @@ impl<L: Layer> Sink<L> {
             self.write(block, 0, bytes)?;
             return self.settle(block, &hash, events);
         }
+        let at_stake = self.at_stake.contains(index);
         for (start, end) in filled.spans.iter() {
-            self.write(block, start, &filled.buffer[start as usize..end as usize])?;
+            let bytes = &filled.buffer[start as usize..end as usize];
+            if at_stake {
+                let failed = |e| LocalError::new("write", self.layer.root().join(self.staging.aside()), e);
+                self.aside
+                    .write(&self.layer, block, start, bytes)
+                    .map_err(failed)?;
+            } else {
+                self.write(block, start, bytes)?;
+            }
         }
         if filled.extent == Extent::Part {
             return Ok(());
         }
-        match self.read_back(block, From::Staging)? {
-            Some(hash) if self.announced.get(&index).is_none_or(|cv| *cv == hash.cv) => {
+        let from = if at_stake { From::Aside } else { From::Staging };
+        match (self.read_back(block, from)?, self.announced.get(&index)) {
+            (Some(hash), Some(cv)) if *cv == hash.cv => {
+                if at_stake {
+                    self.write_scratch(block)?;
+                }
                 self.settle(block, &hash, events)
             }
+            (Some(hash), None) if !at_stake => self.settle(block, &hash, events),
             _ => self.strike(block, events),
         }
     }
@@ -309,6 +338,7 @@ impl<L: Layer> Sink<L> {
 
     fn confirm(&mut self, block: BlockIndex, hash: &BlockHash, events: &mut Vec<StoreEvent>) {
         self.announced.remove(&block.get());
+        self.at_stake.remove(block.get());
         self.strikes.remove(&block.get());
         self.verified.insert(block.get(), block.get() + 1);
         self.root.insert(block, hash);
@@ -348,6 +378,12 @@ impl<L: Layer> Sink<L> {
     /// Reads a block from the disk and hashes it; `None` when not all of it is there.
     fn read_back(&mut self, block: BlockIndex, from: From) -> Result<Option<BlockHash>, LocalError> {
         let len = self.len_of(block);
+        if from == From::Aside {
+            let failed = |e| LocalError::new("read", self.layer.root().join(self.staging.aside()), e);
+            let scratch = &mut self.scratch[..len];
+            let found = self.aside.take(&self.layer, block, scratch).map_err(failed)?;
+            return Ok((found && len > 0).then(|| hash_block(block, &self.scratch[..len])));
+        }
         let mut at = 0;
         let manifest = Arc::clone(&self.manifest);
         for segment in manifest.block_segments(block, len) {
@@ -363,76 +399,6 @@ impl<L: Layer> Sink<L> {
             at += segment.len as usize;
         }
         Ok((len > 0).then(|| hash_block(block, &self.scratch[..len])))
-    }
-
-    fn finish(&mut self, root: Root, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
-        let Some(total) = self.total else {
-            return Err(Breach::DoneTooEarly.into());
-        };
-        match self.root.root(block_count(total)) {
-            Some(own) if own == root => {}
-            Some(_) => {
-                return Err(Breach::Root.into());
-            }
-            None => return Err(Breach::DoneTooEarly.into()),
-        }
-        if self.manifest.is_stream() {
-            self.tree.set_stream_len(&self.layer, total)?;
-        }
-        self.tree.close();
-        self.base.tree.close();
-        let placed = if self.base.equal {
-            self.leave_as_it_is()?
-        } else {
-            self.seal(root)?;
-            place::place_all(
-                &self.layer,
-                &self.staging,
-                self.conflicts,
-                Some(&self.manifest),
-                &mut self.losses,
-            )?
-        };
-        events.push(StoreEvent::Finished { root, placed });
-        Ok(())
-    }
-
-    /// Everything lies under its final name already.
-    fn leave_as_it_is(&mut self) -> Result<Vec<Placed>, LocalError> {
-        // Not every system removes a directory in which a file is open.
-        drop(self.journal.take());
-        let failed = |e| LocalError::new("remove", self.layer.root().join(self.staging.dir()), e);
-        self.staging.remove(&self.layer).map_err(failed)?;
-        if let Compare::Finals { retime: true } = self.base.compare {
-            let failed = |e| LocalError::new("date the files in", self.layer.root(), e);
-            place::retime(&self.layer, &self.manifest, &mut self.losses).map_err(failed)?;
-        }
-        let top = self.manifest.iter().filter(|(_, e)| e.parent.is_none());
-        let placed = top.map(|(index, _)| {
-            let name = self.manifest.path(index);
-            Placed {
-                final_name: name.clone(),
-                name,
-                already_there: true,
-            }
-        });
-        Ok(placed.collect())
-    }
-
-    /// All is verified: only the final names are missing once this is on the medium.
-    fn seal(&mut self, root: Root) -> Result<(), LocalError> {
-        let done = |index| self.tree.is_settled(index);
-        place::settle(&self.layer, &self.staging, &self.manifest, done, &mut self.losses)?;
-        place::check_listing(&self.layer, &self.staging, &self.manifest, &self.losses)?;
-        self.append(&Record::Sealed {
-            conflicts: self.conflicts,
-            root,
-        })?;
-        let failed = |e| LocalError::new("sync", self.layer.root().join(self.staging.journal()), e);
-        match self.journal.take() {
-            Some(journal) => journal.sync(&self.layer).map_err(failed),
-            None => Ok(()),
-        }
     }
 }
 
@@ -483,7 +449,10 @@ impl<L: Layer> Store for Sink<L> {
                     return Ok(true);
                 }
                 // Lost in a crash, or never there: no fault of the sender's.
-                _ => drop(self.kept.remove(&index)),
+                _ => {
+                    self.kept.remove(&index);
+                    self.at_stake.remove(index);
+                }
             }
         }
         if self.base.blocks.remove(index) {

@@ -25,6 +25,7 @@ use crate::transfer::sink::journal::JournalContents;
 const JOURNAL: &str = "journal";
 const DATA: &str = "data";
 const TRIAL: &str = "names";
+const ASIDE: &str = "aside";
 const SUFFIX: &str = ".part";
 const TEMPORARY: &str = "p2pcopy-";
 
@@ -40,7 +41,9 @@ pub(crate) fn could_be_part(name: &OsStr) -> bool {
 
 /// Whether ours hold something of this name.
 pub(crate) fn is_inside(name: &OsStr) -> bool {
-    [JOURNAL, DATA, TRIAL].into_iter().any(|known| name == known)
+    [JOURNAL, DATA, TRIAL, ASIDE]
+        .into_iter()
+        .any(|known| name == known)
 }
 
 /// Most directories of one name that are tried before giving up.
@@ -94,6 +97,11 @@ impl Staging {
 
     pub(crate) fn data(&self) -> PathBuf {
         self.dir.join(DATA)
+    }
+
+    /// Where parts of blocks wait.
+    pub(super) fn aside(&self) -> PathBuf {
+        self.dir.join(ASIDE)
     }
 
     /// Where names are tried out.

@@ -91,7 +91,9 @@ pub(crate) fn survey<L: Layer>(
                 .as_ref()
                 .is_none_or(|(_, best)| best.contents.blocks.len() < ours.contents.blocks.len())
         };
-        let at = if ours.contents.sealed.is_some() && !(same && is_whole(layer, &staging, offer)?) {
+        // All pipes of one name have the same list: what another one brought whole is not gone on with.
+        let goes_on = same && !offer.stream;
+        let at = if ours.contents.sealed.is_some() && !(goes_on && is_whole(layer, &staging, offer)?) {
             survey.complete.push((staging, ours));
             continue;
         } else if same && is_best(&survey.same) {

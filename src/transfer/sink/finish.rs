@@ -1,0 +1,85 @@
+//! The end of a receive: everything is verified, and only the final names are missing.
+
+use super::Sink;
+use crate::transfer::block_count;
+use crate::transfer::breach::Breach;
+use crate::transfer::error::{LocalError, TransferError};
+use crate::transfer::fs::layer::Layer;
+use crate::transfer::hash::Root;
+use crate::transfer::sink::base::Compare;
+use crate::transfer::sink::journal::Record;
+use crate::transfer::sink::place::{self, Placed};
+use crate::transfer::sink::store::StoreEvent;
+
+impl<L: Layer> Sink<L> {
+    pub(super) fn finish(&mut self, root: Root, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
+        let Some(total) = self.total else {
+            return Err(Breach::DoneTooEarly.into());
+        };
+        match self.root.root(block_count(total)) {
+            Some(own) if own == root => {}
+            Some(_) => {
+                return Err(Breach::Root.into());
+            }
+            None => return Err(Breach::DoneTooEarly.into()),
+        }
+        if self.manifest.is_stream() {
+            self.tree.set_stream_len(&self.layer, total)?;
+        }
+        self.tree.close();
+        self.base.tree.close();
+        self.aside.close();
+        let placed = if self.base.equal {
+            self.leave_as_it_is()?
+        } else {
+            self.seal(root)?;
+            place::place_all(
+                &self.layer,
+                &self.staging,
+                self.conflicts,
+                Some(&self.manifest),
+                &mut self.losses,
+            )?
+        };
+        events.push(StoreEvent::Finished { root, placed });
+        Ok(())
+    }
+
+    /// Everything lies under its final name already.
+    fn leave_as_it_is(&mut self) -> Result<Vec<Placed>, LocalError> {
+        // Not every system removes a directory in which a file is open.
+        drop(self.journal.take());
+        let failed = |e| LocalError::new("remove", self.layer.root().join(self.staging.dir()), e);
+        self.staging.remove(&self.layer).map_err(failed)?;
+        if let Compare::Finals { retime: true } = self.base.compare {
+            let failed = |e| LocalError::new("date the files in", self.layer.root(), e);
+            place::retime(&self.layer, &self.manifest, &mut self.losses).map_err(failed)?;
+        }
+        let top = self.manifest.iter().filter(|(_, e)| e.parent.is_none());
+        let placed = top.map(|(index, _)| {
+            let name = self.manifest.path(index);
+            Placed {
+                final_name: name.clone(),
+                name,
+                already_there: true,
+            }
+        });
+        Ok(placed.collect())
+    }
+
+    /// All is verified: only the final names are missing once this is on the medium.
+    fn seal(&mut self, root: Root) -> Result<(), LocalError> {
+        let done = |index| self.tree.is_settled(index);
+        place::settle(&self.layer, &self.staging, &self.manifest, done, &mut self.losses)?;
+        place::check_listing(&self.layer, &self.staging, &self.manifest, &self.losses)?;
+        self.append(&Record::Sealed {
+            conflicts: self.conflicts,
+            root,
+        })?;
+        let failed = |e| LocalError::new("sync", self.layer.root().join(self.staging.journal()), e);
+        match self.journal.take() {
+            Some(journal) => journal.sync(&self.layer).map_err(failed),
+            None => Ok(()),
+        }
+    }
+}
