@@ -8,6 +8,7 @@ use crate::app::lookup::{ask_ntp, named, resolve};
 use crate::app::options::Common;
 use crate::app::outcome::Failure;
 use crate::net;
+use crate::protocol::time::Time;
 use crate::rendezvous::address::Address;
 use crate::rendezvous::clock::Clock;
 use crate::rendezvous::servers;
@@ -22,6 +23,36 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// After so long without news, that it goes on is news.
 const QUIET: Duration = Duration::from_millis(1500);
+
+/// How long a changed address is not told again: twice as long each time, up to an hour.
+const FIRST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
+/// When a changed address is told. A STUN server that names another one every 15 s fills no screen, and a NAT that does
+/// change is told all the same.
+struct Telling {
+    next: Time,
+    pause: Duration,
+}
+
+impl Telling {
+    const fn new() -> Telling {
+        Telling {
+            next: Time::ZERO,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// Whether one may be told now; it is.
+    fn is_due(&mut self, now: Time) -> bool {
+        if now < self.next {
+            return false;
+        }
+        self.next = now + self.pause;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        true
+    }
+}
 
 /// What the servers said.
 pub(super) struct Around {
@@ -150,7 +181,20 @@ impl Lobby {
             return Ok((own, peer));
         }
         let mut pending = front.ask(Question::PeerAddress);
+        let (mut telling, mut changed) = (Telling::new(), false);
         loop {
+            if changed && telling.is_due(self.clock.now()) {
+                changed = false;
+                if let Some(new) = own.seen_at(*mapped)
+                    && new != own
+                {
+                    own = new;
+                    front.event(Event::Address {
+                        address: own.to_string(),
+                        change: Change::Changed,
+                    });
+                }
+            }
             tokio::select! {
                 answer = &mut pending => {
                     let Answer::Text(text) = answer? else { continue };
@@ -165,17 +209,13 @@ impl Lobby {
                         if let Some(place) = mapped.get_mut(usize::from(socket)) {
                             *place = Some(to);
                         }
-                        if let Some(token) = &own.token
-                            && let Some(new) = Address::own(token.role, token.key, token.nat, *mapped, token.candidates.clone())
-                        {
-                            own = new;
-                            front.event(Event::Address { address: own.to_string(), change: Change::Changed });
-                        }
+                        changed = true;
                     }
                     Some(Notice::Ended(Err(failure))) => return Err(failure),
                     Some(_) => {}
                     None => return Err(Failure::internal("the network thread is gone")),
                 },
+                () = tokio::time::sleep(telling.next.since(self.clock.now())), if changed => {}
                 () = stopped() => return Err(Failure::Interrupted),
             }
         }
@@ -225,5 +265,19 @@ mod tests {
         let found = tell_steps(work, &mut told, &mut front).await;
         assert_eq!(found, Ok(7));
         assert_eq!(front.told, ["first", "Still waiting for answers", "last"]);
+    }
+
+    #[test]
+    fn an_address_that_keeps_changing_is_told_ever_more_rarely() {
+        let mut telling = Telling::new();
+        let every_15_s = (0..10 * 240).map(|i| Time::ZERO + Duration::from_secs(15 * i));
+        let told: Vec<_> = every_15_s.filter(|&now| telling.is_due(now)).collect();
+        assert!(told.len() < 20, "{told:?}");
+        assert_eq!(told[0], Time::ZERO, "the first change is told at once");
+        let last = told[told.len() - 1];
+        assert!(
+            telling.is_due(last + LONGEST_PAUSE),
+            "and a later one within an hour"
+        );
     }
 }

@@ -191,10 +191,7 @@ impl Lobby {
                 talk.pending = Some(front.ask(Question::PeerCode));
             }
             MeetingEvent::Failed(why) => {
-                return Err(Failure::no_path(
-                    why.to_string(),
-                    "run the same command again with the code that the other side shows now",
-                ));
+                return Err(Failure::no_path(why.to_string(), why.next_step()));
             }
             MeetingEvent::Silent(true) => {
                 front.event(Event::Warning(

@@ -33,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LATEST: Duration = Duration::from_secs(5);
 /// A server that does not answer for so long, three keepalives, is told to the user.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How many codes of ours may come to nothing with somebody at the other end. Each is one guess for a server that lies,
+/// or for whoever can change its traffic, and a new one follows at once: these make 1 in 13,000 of a run.
+const MOST_GUESSES: u32 = 5;
 /// Goodbyes are sent this often, in case one is lost; without one the server notices after a minute.
 const GOODBYES: usize = 2;
 
@@ -125,6 +128,8 @@ pub struct Meeting {
     told_unreachable: bool,
     /// A code of our own is shown.
     shows: bool,
+    /// Codes of ours at which somebody may have guessed.
+    guesses: u32,
     visit: Option<Visit>,
     paired_since: Option<Time>,
     next_open: Time,
@@ -153,6 +158,7 @@ impl Meeting {
             own: None,
             told_unreachable: false,
             shows: config.purpose == Purpose::Show,
+            guesses: 0,
             visit: None,
             paired_since: None,
             next_open: now,
@@ -303,6 +309,13 @@ impl Meeting {
         if visit.paired() == Some(End::Joiner) {
             self.events.push_back(MeetingEvent::Refused(why));
             return self.visit(None, now);
+        }
+        if visit.paired() == Some(End::Owner) {
+            self.guesses += 1;
+            if self.guesses >= MOST_GUESSES {
+                self.events.push_back(MeetingEvent::Failed(Refusal::Guessed));
+                return;
+            }
         }
         // Somebody else may have spoilt our own code while the peer's was being tried.
         self.events.push_back(MeetingEvent::Spoilt(why));

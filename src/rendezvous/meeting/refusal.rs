@@ -19,6 +19,9 @@ pub enum Refusal {
     /// The words differ.
     #[error("the words of the code were wrong, so it is of no use any more")]
     WrongWords,
+    /// Too many codes were spoilt.
+    #[error("one code after the other came to nothing: somebody guesses the words, or the server lies")]
+    Guessed,
     /// Too old.
     #[error("the code is too old")]
     Expired,
@@ -31,4 +34,14 @@ pub enum Refusal {
     /// What the peer sent is no address for us.
     #[error("{0}")]
     Address(AddressError),
+}
+
+impl Refusal {
+    /// One thing to do when nothing will come of a meeting.
+    pub(crate) const fn next_step(self) -> &'static str {
+        match self {
+            Refusal::Guessed => "run both sides without --server and swap the addresses they print",
+            _ => "run the same command again with the code that the other side shows now",
+        }
+    }
 }

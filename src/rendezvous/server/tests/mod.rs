@@ -308,6 +308,26 @@ fn a_lying_server_has_one_guess_for_each_code() {
     assert!(world.impersonate(sender, right.words, "").is_some());
 }
 
+/// Each guess brings another code by itself, so without an end a server would soon have guessed one.
+#[test]
+fn a_lying_server_has_five_guesses_in_a_run() {
+    let mut world = World::new(17, Line::clean());
+    let sender = world.client(SENDER, None);
+    world.run(seconds(1));
+    for guess in 0..5 {
+        assert_eq!(refusals(&world, sender).len(), guess);
+        let wrong = code(&world, sender).words.to_string() == Words::new([7, 7]).to_string();
+        let words = Words::new(if wrong { [8, 8] } else { [7, 7] });
+        assert_eq!(world.impersonate(sender, words, ""), None);
+        world.run(seconds(2));
+    }
+    assert_eq!(refusals(&world, sender).last(), Some(&Refusal::Guessed));
+    let last = code(&world, sender);
+    world.run(seconds(60));
+    assert_eq!(code(&world, sender), last, "no further code is shown");
+    assert!(!world.has_met(sender));
+}
+
 #[test]
 fn a_moment_far_ahead_is_not_believed() {
     let mut world = World::new(16, Line::clean());
