@@ -160,6 +160,10 @@ fn drive<S: Store>(
         while let Some(event) = receive.poll_event() {
             idle = false;
             match event {
+                ReceiveEvent::Listed(list) => {
+                    let (offer, manifest) = list.look_over().map_err(Fault::Receiver)?;
+                    receive.on_looked_over(offer, manifest);
+                }
                 ReceiveEvent::Offer(_) => receive.accept(window),
                 ReceiveEvent::Open(manifest) => {
                     let offer = receive.offer().unwrap().clone();

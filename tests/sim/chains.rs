@@ -188,6 +188,10 @@ impl Receiving {
 
     fn on_event(&mut self, event: ReceiveEvent) -> Result<(), TransferError> {
         match event {
+            ReceiveEvent::Listed(list) => {
+                let (offer, manifest) = list.look_over().expect("an honest list");
+                self.session.on_looked_over(offer, manifest);
+            }
             ReceiveEvent::Offer(_) => self.session.accept(None),
             ReceiveEvent::Open(manifest) => {
                 let offer = self.session.offer().expect("it came before").clone();

@@ -9,6 +9,7 @@ use crate::transfer::fs::owner::OwnerKey;
 use crate::transfer::manifest::Manifest;
 use crate::transfer::manifest::offer::Offer;
 use crate::transfer::ranges::Run;
+use crate::transfer::session::receive::List;
 use crate::transfer::sink::Sink;
 use crate::transfer::sink::losses::Remark;
 use crate::transfer::sink::ordered::OrderedSink;
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex};
 
 /// For the disk thread.
 pub(super) enum Job {
+    LookOver(Box<List>),
     Look(Offer),
     Open { offer: Offer, manifest: Arc<Manifest> },
     Store(StoreJob),
@@ -30,6 +32,7 @@ pub(super) enum Job {
 
 /// From the disk thread.
 pub(super) enum Done {
+    LookedOver(Box<Offer>, Arc<Manifest>),
     Looked(Box<Prospect>),
     Opened(Vec<Run>),
     Store(StoreEvent),
@@ -174,6 +177,10 @@ impl Disk {
         events: &mut Vec<StoreEvent>,
     ) -> Result<(), TransferError> {
         let done = match job {
+            Job::LookOver(list) => {
+                let (offer, manifest) = list.look_over()?;
+                Done::LookedOver(Box::new(offer), manifest)
+            }
             Job::Look(offer) => Done::Looked(Box::new(match &self.target {
                 Target::Directory(root, _) => look(root, &mut self.place, &offer)?,
                 Target::Stdout => Prospect::default(),

@@ -169,6 +169,7 @@ impl Receiving {
 
     fn on_done(&mut self, done: Done) -> Result<(), TransferError> {
         match done {
+            Done::LookedOver(offer, manifest) => self.session.on_looked_over(*offer, manifest),
             Done::Looked(prospect) => {
                 self.check_space(&prospect)?;
                 self.ask(&prospect);
@@ -269,6 +270,7 @@ impl Receiving {
 
     fn on_event(&mut self, event: ReceiveEvent) -> Result<(), TransferError> {
         match event {
+            ReceiveEvent::Listed(list) => self.job(Job::LookOver(list)),
             ReceiveEvent::Offer(offer) => {
                 if matches!(self.target, Target::Stdout) && !offer.is_one_stream() {
                     return Err(TransferError::NotOneStream);

@@ -23,7 +23,10 @@ use crate::transfer::{BlockIndex, MAX_CONTENT, block_count};
 /// What the receiver's driver should know or do.
 #[derive(Debug)]
 pub enum ReceiveEvent {
-    /// All of the list is here. Ask the user; a yes is [`ReceiveSession::accept`], a no closes the connection.
+    /// All of the list is here, and to look it over takes seconds if it is long. Do so with [`List::look_over`], on
+    /// another thread, and go on with [`ReceiveSession::on_looked_over`].
+    Listed(Box<List>),
+    /// The list is what was announced. Ask the user; a yes is [`ReceiveSession::accept`], a no closes the connection.
     Offer(Offer),
     /// The user has accepted: open the store, then [`ReceiveSession::on_opened`].
     Open(Arc<Manifest>),
@@ -44,7 +47,9 @@ enum Stage {
     AwaitingOffer,
     /// The list is coming.
     Listing,
-    /// All of it is here and the user thinks.
+    /// All of it is here and is looked over.
+    LookingOver,
+    /// The user thinks.
     Asking,
     /// Yes: the store is being opened.
     Opening,
@@ -55,9 +60,30 @@ enum Stage {
 
 /// A list that is coming.
 #[derive(Debug)]
-struct List {
+pub struct List {
     head: ListHead,
     builder: ManifestBuilder,
+    outside_links: OutsideLinks,
+}
+
+impl List {
+    /// Compares the whole list with what was announced, and sums it up for the user.
+    ///
+    /// # Errors
+    /// When the list is not what was announced, or nothing of it is to be taken.
+    pub fn look_over(self) -> Result<(Offer, Arc<Manifest>), TransferError> {
+        let wire_hash = self.builder.wire_hash();
+        let manifest = self.builder.finish()?;
+        self.head.check(&manifest, &wire_hash)?;
+        let manifest = match self.outside_links {
+            OutsideLinks::LeaveOut => manifest.without_outside_links(),
+            OutsideLinks::Make => manifest,
+        };
+        if manifest.is_empty() {
+            return Err(TransferError::OnlyOutsideLinks);
+        }
+        Ok((Offer::of(&manifest)?, Arc::new(manifest)))
+    }
 }
 
 /// The receiving side of one transfer.
@@ -69,6 +95,8 @@ pub struct ReceiveSession {
     events: VecDeque<ReceiveEvent>,
     outside_links: OutsideLinks,
     list: Option<Box<List>>,
+    /// Its length on the wire, once all of it is here.
+    list_len: u64,
     offered: Option<(Offer, Arc<Manifest>)>,
     total: Option<u64>,
     verified: RunSet,
@@ -93,6 +121,7 @@ impl ReceiveSession {
             events: VecDeque::new(),
             outside_links: OutsideLinks::default(),
             list: None,
+            list_len: 0,
             offered: None,
             total: None,
             verified: RunSet::new(),
@@ -123,7 +152,11 @@ impl ReceiveSession {
         match (message, self.stage) {
             (Message::Offer(head), Stage::AwaitingOffer) => {
                 let builder = ManifestBuilder::new(Trust::Peer);
-                self.list = Some(Box::new(List { head, builder }));
+                self.list = Some(Box::new(List {
+                    head,
+                    builder,
+                    outside_links: self.outside_links,
+                }));
                 self.stage = Stage::Listing;
             }
             (Message::ManifestChunk(chunk), Stage::Listing) => self.on_chunk(&chunk)?,
@@ -159,23 +192,21 @@ impl ReceiveSession {
             self.list = Some(list);
             return Ok(());
         }
-        let List { head, builder } = *list;
-        let wire_hash = builder.wire_hash();
-        let manifest = builder.finish()?;
-        head.check(&manifest, &wire_hash)?;
-        let manifest = match self.outside_links {
-            OutsideLinks::LeaveOut => manifest.without_outside_links(),
-            OutsideLinks::Make => manifest,
-        };
-        if manifest.is_empty() {
-            return Err(TransferError::OnlyOutsideLinks);
+        self.stage = Stage::LookingOver;
+        self.list_len = list.builder.wire_len();
+        self.events.push_back(ReceiveEvent::Listed(list));
+        Ok(())
+    }
+
+    /// What came of [`List::look_over`].
+    pub fn on_looked_over(&mut self, offer: Offer, manifest: Arc<Manifest>) {
+        if self.stage != Stage::LookingOver {
+            return;
         }
-        let offer = Offer::of(&manifest)?;
         self.total = manifest.total();
         self.stage = Stage::Asking;
         self.events.push_back(ReceiveEvent::Offer(offer.clone()));
-        self.offered = Some((offer, Arc::new(manifest)));
-        Ok(())
+        self.offered = Some((offer, manifest));
     }
 
     /// The sender shall send no faster than this, bytes a second. To be said before [`ReceiveSession::accept`].
@@ -258,10 +289,13 @@ impl ReceiveSession {
         self.offered.as_ref().map(|(offer, list)| (offer, list))
     }
 
-    /// While the list comes: how many bytes of it are here, and of how many.
+    /// While the list comes and is looked over: how much of it is here, and of how much.
     pub(crate) fn listing(&self) -> Option<(u64, u64)> {
-        let list = self.list.as_ref()?;
-        Some((list.builder.wire_len(), list.head.manifest_bytes))
+        match (self.stage, &self.list) {
+            (Stage::Listing, Some(list)) => Some((list.builder.wire_len(), list.head.manifest_bytes)),
+            (Stage::LookingOver, _) => Some((self.list_len, self.list_len)),
+            _ => None,
+        }
     }
 
     /// Length of the content, once it is known.

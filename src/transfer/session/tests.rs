@@ -59,7 +59,17 @@ fn listed(head: &ListHead, messages: &[Message]) -> Result<ReceiveSession, Trans
     let mut r = ReceiveSession::new();
     r.handle_bytes(&wire(&[Message::Offer(head.clone())]))?;
     r.handle_bytes(&wire(messages))?;
+    looked_over(&mut r)?;
     Ok(r)
+}
+
+/// Looks the list over if all of it is here.
+fn looked_over(r: &mut ReceiveSession) -> Result<(), TransferError> {
+    if let Some(ReceiveEvent::Listed(list)) = r.poll_event() {
+        let (offer, manifest) = list.look_over()?;
+        r.on_looked_over(offer, manifest);
+    }
+    Ok(())
 }
 
 #[test]
@@ -103,6 +113,9 @@ fn nobody_is_asked_before_the_whole_list_is_here() {
     r.accept(None);
     assert!(!r.poll_output(&mut Vec::new()));
     r.handle_bytes(&[last]).unwrap();
+    r.accept(None);
+    assert!(!r.poll_output(&mut Vec::new()) && r.offer().is_none() && r.listing().is_some());
+    looked_over(&mut r).unwrap();
     let Some(ReceiveEvent::Offer(offer)) = r.poll_event() else {
         panic!("asked")
     };
@@ -403,4 +416,31 @@ fn the_receivers_limit_reaches_the_sender_before_the_content() {
         last: false,
     };
     assert!(s.handle_bytes(&wire(&[empty])).is_err());
+}
+
+/// It must not keep packets waiting: the rest of the work is another thread's.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_long_list_takes_no_more_time_at_its_end_than_on_its_way() {
+    use rustix::time::{ClockId, clock_gettime};
+    let busy = || {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    };
+    let names: Vec<String> = (0..500_000).map(|i| format!("{i:07}")).collect();
+    let files: Vec<_> = names.iter().map(|name| (name.as_str(), 0)).collect();
+    let m = manifest(&files);
+    let mut r = listed(&ListHead::of(&m), &[]).unwrap();
+    let (mut at, mut longest) = (EntryIndex::new(0), 0f64);
+    while at.get() < m.len() {
+        let mut chunk = Vec::new();
+        at = m.encode(at, 60_000, &mut chunk);
+        let bytes = wire(&[Message::ManifestChunk(chunk)]);
+        let before = busy();
+        r.handle_bytes(&bytes).unwrap();
+        longest = longest.max(busy() - before);
+    }
+    assert!(longest < 0.1, "{longest:.2} s");
+    looked_over(&mut r).unwrap();
+    assert!(r.offer().is_some());
 }
