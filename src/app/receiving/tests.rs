@@ -131,6 +131,13 @@ impl World {
         list.encode(EntryIndex::new(0), 60_000, &mut chunk);
         Message::ManifestChunk(chunk).encode(&mut bytes);
         assert_eq!(self.writes(&bytes), bytes.len());
+        let Job::LookOver(list) = self.job() else {
+            panic!("the list is looked over first");
+        };
+        let (offer, manifest) = list.look_over().expect("an honest list");
+        self.done
+            .send(Done::LookedOver(Box::new(offer), manifest))
+            .unwrap();
         assert!(matches!(self.job(), Job::Look(_)));
         self.done.send(Done::Looked(Box::new(prospect))).unwrap();
         self.step();
