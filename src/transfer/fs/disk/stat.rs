@@ -48,39 +48,47 @@ pub(crate) fn of_dir(dir: &Dir) -> io::Result<Stat> {
 
 #[cfg(not(unix))]
 pub(crate) fn of_dir(dir: &Dir) -> io::Result<Stat> {
-    let inode = cap_fs_ext::MetadataExt::ino(&dir.dir_metadata()?);
-    let stat = of_file(&dir.try_clone()?.into_std_file())?;
-    Ok(Stat { inode, ..stat })
+    Ok(Stat {
+        inode: cap_fs_ext::MetadataExt::ino(&dir.dir_metadata()?),
+        ..NO_STAT
+    })
+}
+
+/// What a system without owners and modes tells.
+#[cfg(not(unix))]
+const NO_STAT: Stat = Stat {
+    inode: 0,
+    born: 0,
+    owner: 0,
+    mode: 0o600,
+};
+
+/// Of an open file or directory.
+#[cfg(not(unix))]
+pub(crate) fn of_file(_: &File) -> io::Result<Stat> {
+    Ok(NO_STAT)
 }
 
 /// Of an open file or directory.
+#[cfg(unix)]
 pub(crate) fn of_file(file: &File) -> io::Result<Stat> {
+    use std::os::unix::fs::MetadataExt;
     let found = file.metadata()?;
-    // Elsewhere a file's birth moves when an earlier time is set, and inode numbers are not used again.
-    let born = if cfg!(any(target_os = "linux", windows)) {
+    // Elsewhere a file's birth moves when an earlier time is set (macOS), or any program may set it (Windows), and inode
+    // numbers are not used again.
+    let born = if cfg!(target_os = "linux") {
         found.created().map_or(0, crate::transfer::fs::disk::unix_nanos)
     } else {
         0
     };
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        #[cfg(target_os = "linux")]
-        let numbered = born == 0 || !UNNUMBERED.contains(&rustix::fs::fstatfs(file)?.f_type);
-        #[cfg(not(target_os = "linux"))]
-        let numbered = true;
-        Ok(Stat {
-            inode: if numbered { found.ino() } else { 0 },
-            born,
-            owner: found.uid(),
-            mode: (found.mode() & 0o777) as u16,
-        })
-    }
-    #[cfg(not(unix))]
+    #[cfg(target_os = "linux")]
+    let numbered = born == 0 || !UNNUMBERED.contains(&rustix::fs::fstatfs(file)?.f_type);
+    #[cfg(not(target_os = "linux"))]
+    let numbered = true;
     Ok(Stat {
-        inode: 0,
+        inode: if numbered { found.ino() } else { 0 },
         born,
-        owner: 0,
-        mode: 0o600,
+        owner: found.uid(),
+        mode: (found.mode() & 0o777) as u16,
     })
 }
