@@ -399,7 +399,7 @@ fn empty_directories_take_room_and_nodes_too() {
         layer.set_room(Room {
             bytes: Some(bytes),
             nodes: Some(nodes),
-            block: 4096,
+            ..Room::default()
         });
         match send(std::slice::from_ref(&tree), &layer, Setup::default()) {
             Err(Fault::Receiver(TransferError::Local(
@@ -413,7 +413,7 @@ fn empty_directories_take_room_and_nodes_too() {
     layer.set_room(Room {
         bytes: Some(501 * 4096),
         nodes: Some(501),
-        block: 4096,
+        ..Room::default()
     });
     send(&[tree], &layer, Setup::default()).unwrap();
 }

@@ -212,7 +212,7 @@ fn what_one_sender_brought_survives_another_ones_transfer_of_the_same_name() {
     let scanned = scan(std::slice::from_ref(&theirs), &ScanOptions::default()).unwrap();
     let seen = prospect(&disk(&p.out), &Offer::of(&scanned.manifest).unwrap()).unwrap();
     assert_eq!(seen.kept, None, "what another sender brought is not resumed");
-    assert_eq!(seen.other.unwrap(), Path::new("backup.tar.part"));
+    assert_eq!(seen.other.unwrap().0, Path::new("backup.tar.part"));
     assert!(send(std::slice::from_ref(&theirs), &p.out, dies(1)).unwrap().died);
     let outcome = send(&[mine], &p.out, Setup::default()).unwrap();
     assert!(outcome.sent <= 4 * MIB as u64, "{}", outcome.sent);
@@ -220,6 +220,70 @@ fn what_one_sender_brought_survives_another_ones_transfer_of_the_same_name() {
     let outcome = send(&[theirs], &p.out, Setup::default()).unwrap();
     assert!(outcome.sent <= 9 * MIB as u64, "{}", outcome.sent);
     assert_eq!(names(&p.out), ["backup (1).tar", "backup.tar"]);
+}
+
+/// A tree, killed after most of it has come; then `change` changes it, and what is sent again is returned.
+fn sent_after(change: impl Fn(&Path)) -> usize {
+    let p = place();
+    let tree = p.src.join("tree");
+    fs::create_dir(&tree).unwrap();
+    for (i, size) in [100, 3 * MIB, 5 * MIB + 77, 2 * MIB, 4 * MIB]
+        .into_iter()
+        .enumerate()
+    {
+        write(&tree.join(format!("{i}")), 30 + i as u64, size);
+    }
+    let dies = Setup {
+        die_after: Some(13),
+        ..Setup::default()
+    };
+    assert!(send(std::slice::from_ref(&tree), &p.out, dies).unwrap().died);
+    change(&tree);
+    let outcome = send(std::slice::from_ref(&tree), &p.out, Setup::default()).unwrap();
+    for entry in fs::read_dir(&tree).unwrap() {
+        let path = entry.unwrap().path();
+        let arrived = p.out.join("tree").join(path.file_name().unwrap());
+        assert!(fs::read(arrived).unwrap() == fs::read(path).unwrap());
+    }
+    outcome.sent as usize
+}
+
+#[test]
+fn what_is_kept_belongs_to_files_whatever_else_comes_goes_or_grows() {
+    let all = sent_after(|_| {});
+    assert!(all <= 3 * MIB, "{all}");
+    for (name, change) in [
+        (
+            "grown",
+            (|tree| fs::write(tree.join("0"), [1; 5000]).unwrap()) as fn(&Path),
+        ),
+        ("more", |tree| fs::write(tree.join("00"), [1; 5000]).unwrap()),
+        ("less", |tree| fs::remove_file(tree.join("0")).unwrap()),
+        ("renamed", |tree| {
+            fs::rename(tree.join("0"), tree.join("x")).unwrap()
+        }),
+        ("cut", |tree| fs::write(tree.join("1"), []).unwrap()),
+    ] {
+        let sent = sent_after(change);
+        // What had not come, and the blocks around the borders of files.
+        assert!(sent <= 6 * MIB, "{name}: {sent}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_sparse_file_stays_sparse() {
+    use std::os::unix::fs::{FileExt, MetadataExt};
+    let p = place();
+    let file = p.src.join("vm.img");
+    let image = fs::File::create(&file).unwrap();
+    image.set_len(24 * MIB as u64 + 5).unwrap();
+    image.write_all_at(&[7; 1000], 9 * MIB as u64 + 3).unwrap();
+    send(std::slice::from_ref(&file), &p.out, Setup::default()).unwrap();
+    let arrived = p.out.join("vm.img");
+    assert!(fs::read(&arrived).unwrap() == fs::read(&file).unwrap());
+    let taken = fs::metadata(&arrived).unwrap().blocks() * 512;
+    assert!(taken <= 3 * MIB as u64, "{taken}");
 }
 
 /// A pipe's list is the same whatever comes out of it.

@@ -88,6 +88,8 @@ pub(crate) enum Event {
     Info(String),
     /// Something the user should know and may want to act on.
     Warning(String),
+    /// Paths that this disk refuses, as they were sent and as they are stored.
+    Renamed(Vec<(String, String)>),
     /// A detail, shown only when asked for.
     Note(String),
     /// How the connection does, in figures, for whoever asked for everything. May be told as often as progress.
@@ -164,6 +166,8 @@ pub(crate) struct Progress {
     pub total: Option<u64>,
     /// What is being done.
     pub phase: Phase,
+    /// For how long already.
+    pub since: Duration,
     /// Content bytes a second, over about the last second.
     pub rate: u64,
     /// Smoothed round-trip time.
@@ -179,12 +183,16 @@ pub(crate) struct Progress {
 pub enum Phase {
     /// The list of files crosses the line; counted are its bytes. Nobody was asked yet.
     Listing,
+    /// The receiver's disk is got ready: what it takes is tried, and directories are made.
+    Preparing,
     /// Content crosses the line.
     #[default]
     Moving,
     /// What the receiver has of it already is read and compared on both sides, and copied on its disk where something
     /// else differs; little may cross the line.
     Comparing,
+    /// All is verified, and the receiver waits until its disk has it and everything has its name.
+    Finishing,
 }
 
 /// What keeps a transfer from being faster.

@@ -4,6 +4,7 @@
 
 use super::event::{Consent, Question};
 use super::units::Size;
+use crate::transfer::BLOCK_LEN;
 use crate::transfer::manifest::offer::Offer;
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
 use crate::transfer::names::Escaped;
@@ -297,11 +298,12 @@ fn tell_found(prospect: &Prospect, lines: &mut Vec<String>) {
             lines.push(format!("  and {more} more of it"));
         }
     }
-    if let Some(dir) = &prospect.other {
+    if let Some((dir, blocks)) = &prospect.other {
         lines.push(format!(
-            "  {} keeps what arrived of other files of these names; it stays there, and blocks that are equal are taken \
-             from it (--discard removes it)",
-            dir.display()
+            "  {} keeps {} of an interrupted transfer of another list; it stays there, and what is equal is taken from it \
+             (--discard removes it)",
+            dir.display(),
+            Size(u64::from(*blocks) * BLOCK_LEN as u64)
         ));
     }
     if prospect.kept.is_none()

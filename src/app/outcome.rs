@@ -1,7 +1,7 @@
 //! How a run ends: a summary, or a failure with one cause, one next step and an exit code.
 
 use super::event::Cancelled;
-use crate::system;
+use super::wording::files;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -162,7 +162,7 @@ impl Failure {
 
     /// A local file could not be used: `doing` is "read", "write", "create", "rename".
     pub(crate) fn file(doing: &str, path: &Path, error: &io::Error) -> Failure {
-        let (what, next) = explain(error);
+        let (what, next) = files::explain(error);
         Failure::File {
             cause: format!("cannot {doing} {}: {what}", path.display()),
             next: next.into(),
@@ -235,56 +235,6 @@ impl From<Cancelled> for Failure {
     fn from(cancelled: Cancelled) -> Failure {
         Failure::Unanswered(cancelled)
     }
-}
-
-/// A system error on a file in plain words, with a next step.
-fn explain(error: &io::Error) -> (String, &'static str) {
-    use io::ErrorKind as Kind;
-    let (what, next) = match error.kind() {
-        _ if system::is_held(error) => (
-            "another program uses it",
-            "close that program, then run the same command again",
-        ),
-        Kind::NotFound => ("it does not exist", "check the path and its spelling"),
-        Kind::PermissionDenied => (
-            "permission denied",
-            "check who may read and write there, or choose another place",
-        ),
-        Kind::StorageFull => (
-            "the disk is full",
-            "make room there and run the same command again; what has arrived is kept",
-        ),
-        Kind::QuotaExceeded => (
-            "your disk quota is used up",
-            "make room and run the same command again; what has arrived is kept",
-        ),
-        Kind::ReadOnlyFilesystem => (
-            "the file system is read-only",
-            "choose another directory with --output",
-        ),
-        Kind::FileTooLarge => (
-            "the file system cannot hold so large a file",
-            "choose another disk with --output",
-        ),
-        Kind::InvalidFilename => (
-            "the name is not allowed here",
-            "rename it, or choose another disk with --output",
-        ),
-        Kind::AlreadyExists => ("it already exists", "move it away, or name another"),
-        Kind::IsADirectory => ("it is a directory", "name a file, or move the directory away"),
-        Kind::NotADirectory => ("part of the path is a file, not a directory", "check the path"),
-        Kind::BrokenPipe => (
-            "the program that reads our output has left",
-            "check that program, then run again",
-        ),
-        _ => {
-            return (
-                error.to_string(),
-                "check the disk and the system log, then run the same command again",
-            );
-        }
-    };
-    (what.into(), next)
 }
 
 #[cfg(test)]

@@ -151,7 +151,7 @@ impl Console {
         let text = lines::progress(progress, eta, self.detail, None);
         let period = match progress.phase {
             Phase::Listing => &mut self.list_period,
-            Phase::Moving | Phase::Comparing => &mut self.progress_period,
+            _ => &mut self.progress_period,
         };
         if period.is_over(now()) {
             self.screen.line(&lines::plain(text));

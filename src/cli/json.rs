@@ -149,6 +149,12 @@ fn object(event: &Event) -> Object {
         Event::Message(message) => text("message", message),
         Event::Info(line) => text("info", line),
         Event::Warning(line) => text("warning", line),
+        Event::Renamed(paths) => Object::event("renamed").objects(
+            "paths",
+            paths
+                .iter()
+                .map(|(sent, stored)| Object::new().text("sent", sent).text("stored", stored)),
+        ),
         Event::Note(line) => text("note", line),
         Event::Stats(line) => text("stats", line),
         Event::Finished(summary) => {

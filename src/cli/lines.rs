@@ -141,11 +141,33 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
             Tone::Warning,
         )],
         Event::Reconnected(link) => vec![connected("Connected again to", link)],
+        Event::Renamed(paths) => renamed(paths),
         Event::Warning(text) => vec![Line::led("warning: ", text.clone(), Tone::Warning)],
         Event::Note(text) | Event::Stats(text) => vec![Line::faint(text.clone())],
         Event::Finished(summary) => vec![Line::new(finished(summary))],
         Event::Progress(_) | Event::Message(_) | Event::Of(..) => Vec::new(),
     }
+}
+
+/// Names that the disk refuses.
+fn renamed(paths: &[(String, String)]) -> Vec<Line> {
+    /// How many are told one by one.
+    const SHOWN: usize = 16;
+    let told = match paths.len() {
+        1 => "this disk refuses one name; it is stored under another".into(),
+        count => format!("this disk refuses {count} of the names; they are stored under others"),
+    };
+    let mut lines = vec![Line::led("warning: ", told, Tone::Warning)];
+    lines.extend(
+        paths
+            .iter()
+            .take(SHOWN)
+            .map(|(sent, stored)| Line::new(format!("  {sent} is stored as {stored}"))),
+    );
+    if paths.len() > SHOWN {
+        lines.push(Line::new(format!("  and {} more", paths.len() - SHOWN)));
+    }
+    lines
 }
 
 /// A demo's lines say which side they come from; the sender's and the receiver's stories run side by side.
@@ -242,6 +264,9 @@ pub(super) fn progress(
     }
     match (progress.phase, progress.rate) {
         (Phase::Listing, _) => line.add(22, "  of the list of files".into()),
+        // They move nothing across the line: that time passes shows that they go on.
+        (Phase::Preparing, _) => line.add(23, format!("  preparing the disk {}", Span(progress.since))),
+        (Phase::Finishing, _) => line.add(24, format!("  writing to the disk {}", Span(progress.since))),
         (Phase::Moving, rate) => line.add(12, format!("  {}", Rate(rate))),
         // What matched is copied when something else did not, and does not count again.
         (Phase::Comparing, 0) => line.add(23, "  copying what is there".into()),
@@ -303,8 +328,10 @@ fn percent(done: u64, total: u64) -> u64 {
 pub(super) fn phase(phase: Phase) -> &'static str {
     match phase {
         Phase::Listing => "listing",
+        Phase::Preparing => "preparing",
         Phase::Moving => "moving",
         Phase::Comparing => "comparing",
+        Phase::Finishing => "finishing",
     }
 }
 

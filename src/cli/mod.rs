@@ -132,6 +132,7 @@ impl Task {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     install_panic_hook();
     process::keep_memory_private();
+    crate::system::outlive_file_limit();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let command = arguments.get(1).and_then(|word| word.to_str()).map(str::to_owned);
     let task = match Cli::from_arguments(arguments) {

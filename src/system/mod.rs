@@ -21,7 +21,7 @@ pub(crate) use busy::{is_held, patiently};
 pub(crate) use clipboard::copy;
 pub(crate) use files::{set_modified, write_all_at};
 pub(crate) use mark::mark_received;
-pub(crate) use stop::stopped;
+pub(crate) use stop::{outlive_file_limit, stopped};
 pub(crate) use wildcards::expand;
 #[cfg(windows)]
 pub(crate) use windows::{check_writable, follow_escapes, forget_typed, free_space, is_typed, try_lock};

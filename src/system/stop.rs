@@ -46,6 +46,16 @@ fn heeded() -> &'static [i32] {
     })
 }
 
+/// Has a write beyond `ulimit -f` fail as one onto a full disk does, instead of ending the program without a word.
+pub(crate) fn outlive_file_limit() {
+    #[cfg(unix)]
+    #[expect(unsafe_code, reason = "the standard library ignores no signal but SIGPIPE")]
+    // SAFETY: no handler is installed, so nothing runs when the signal comes.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
+}
+
 #[cfg(unix)]
 #[expect(unsafe_code, reason = "only sigaction tells what is done with a signal")]
 fn is_ignored(signal: i32) -> bool {

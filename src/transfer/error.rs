@@ -92,6 +92,16 @@ pub enum LocalError {
         /// How many there are to make.
         needed: u64,
     },
+    /// A file that is larger than files can be there.
+    #[error("{path} has {size} bytes, and files can have {limit} there")]
+    TooLarge {
+        /// Where it was to be.
+        path: PathBuf,
+        /// Its bytes.
+        size: u64,
+        /// Most bytes.
+        limit: u64,
+    },
     /// EACCES or EPERM.
     #[error("no permission to {action} {}", path.display())]
     Permission {
@@ -180,16 +190,19 @@ pub enum KeyFault {
     Open,
 }
 
+/// What is tried with something that is there already.
+const LOOKING: [&str; 3] = ["examine", "open", "read"];
+
 impl LocalError {
     /// Sorts a system error into the sentence the user can act on.
     pub(crate) fn new(action: &'static str, path: impl Into<PathBuf>, error: io::Error) -> Self {
         let path = path.into();
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LocalError::NoSpace(path),
+            io::ErrorKind::StorageFull => LocalError::NoSpace(path),
             io::ErrorKind::PermissionDenied => LocalError::Permission { action, path },
             io::ErrorKind::ReadOnlyFilesystem => LocalError::ReadOnly(path),
             io::ErrorKind::InvalidFilename => LocalError::NameTooLong(path),
-            io::ErrorKind::NotFound => LocalError::Missing(path),
+            io::ErrorKind::NotFound if LOOKING.contains(&action) => LocalError::Missing(path),
             _ => LocalError::Io { action, path, error },
         }
     }

@@ -19,8 +19,9 @@ use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::manifest::offer::Offer;
 use crate::transfer::ranges::RunSet;
-use crate::transfer::session::receive::{ReceiveEvent, ReceiveSession};
+use crate::transfer::session::receive::{ReceiveEvent, ReceiveSession, Step};
 use crate::transfer::sink::assemble::{Assembler, Taken};
+use crate::transfer::sink::need::check_sizes;
 use crate::transfer::sink::ordered::ORDERED_BUFFERS;
 use crate::transfer::sink::place::Conflicts;
 use crate::transfer::sink::staging::Prospect;
@@ -220,9 +221,12 @@ impl Receiving {
 
     /// Nothing of it is here and there is no room for it: to ask would be in vain.
     fn check_space(&self, prospect: &Prospect) -> Result<(), LocalError> {
-        let (Some(offer), Target::Directory(root, conflicts)) = (self.session.offer(), &self.target) else {
+        let (Some((offer, list)), Target::Directory(root, conflicts)) =
+            (self.session.offered(), &self.target)
+        else {
             return Ok(());
         };
+        check_sizes(list, &prospect.room, root)?;
         // What lies here already may be all of it: only a list that is new for certain is refused unasked.
         let compared =
             *conflicts == Conflicts::Update && (!prospect.taken.is_empty() || offer.unlisted() > 0);
@@ -425,9 +429,11 @@ impl Side for Receiving {
         if self.session.listing().is_some() {
             return Phase::Listing;
         }
-        match self.uncompared.first_member(0) {
-            Some(_) => Phase::Comparing,
-            None => Phase::Moving,
+        match self.session.step() {
+            Step::Opening => Phase::Preparing,
+            Step::Finishing => Phase::Finishing,
+            Step::Other if self.uncompared.first_member(0).is_some() => Phase::Comparing,
+            Step::Other => Phase::Moving,
         }
     }
 

@@ -152,7 +152,7 @@ impl Lobby {
                         trace.write(role, at, done, &stats);
                     }
                 }
-                Some(Notice::Remark(remark)) => front.event(Event::Warning(files::remark(&remark))),
+                Some(Notice::Remark(remark)) => front.event(files::remark(&remark)),
                 Some(Notice::Info(text)) => front.event(Event::Info(text)),
                 Some(Notice::Message(text)) => front.event(Event::Message(text)),
                 Some(Notice::Ended(verdict)) => {

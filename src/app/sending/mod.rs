@@ -255,6 +255,8 @@ impl Side for Sending {
         // Of what the receiver has, blocks that it asks for are taken off, and the others are verified in the end.
         if self.verified < self.session.held() {
             Phase::Comparing
+        } else if self.session.total().is_some_and(|total| self.verified >= total) {
+            Phase::Finishing
         } else {
             Phase::Moving
         }

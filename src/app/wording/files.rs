@@ -2,14 +2,16 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::app::event::Event;
 use crate::app::units::Size;
 use crate::system;
 use crate::transfer::MAX_CONTENT;
 use crate::transfer::error::{ListBound, LocalError, Malformed};
 use crate::transfer::manifest::{MAX_DEPTH, MAX_ENTRIES, MAX_NAMES, MAX_TARGET};
-use crate::transfer::names;
+use crate::transfer::names::{self, Escaped};
 use crate::transfer::sink::losses::Remark;
 use crate::transfer::sink::staging;
 
@@ -52,15 +54,20 @@ fn likeness(one: &Path, other: &Path) -> &'static str {
 /// What happened.
 pub(crate) fn cause(error: &LocalError) -> String {
     match error {
+        LocalError::TooLarge { path, size, limit } => format!(
+            "{} has {}, and files there can have no more than {}",
+            Shown(path),
+            Size(*size),
+            Size(*limit)
+        ),
         LocalError::NoSpace(path) => format!("the disk is full: no room for {}", Shown(path)),
         LocalError::Permission { action, path } => format!("no permission to {action} {}", Shown(path)),
         LocalError::ReadOnly(path) => format!("{} is on a read-only file system", Shown(path)),
         LocalError::NameTooLong(path) => format!("the name {} is too long for this file system", Shown(path)),
         LocalError::Missing(path) => format!("{} does not exist", Shown(path)),
-        LocalError::Io { action, path, error } if system::is_held(error) => {
-            format!("could not {action} {}: another program uses it", Shown(path))
+        LocalError::Io { action, path, error } => {
+            format!("could not {action} {}: {}", Shown(path), explain(error).0)
         }
-        LocalError::Io { action, path, error } => format!("could not {action} {}: {error}", Shown(path)),
         LocalError::Collision(one, other) => format!("{error}{}", likeness(one, other)),
         LocalError::TooLittleSpace { path, free, needed } => format!(
             "{} has {} free and {} are needed",
@@ -76,9 +83,123 @@ pub(crate) fn cause(error: &LocalError) -> String {
     }
 }
 
+const TOO_LARGE: &str = "choose another disk with --output (FAT32 holds 4 GiB in a file), or lift the limit that \
+                         `ulimit -f` shows";
+
+/// EIO and the like of systems that have numbers for them, which the standard library has no kinds for.
+#[cfg(unix)]
+fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
+    let device =
+        "check the disk, its cable or its server, then run the same command again; what has arrived is kept";
+    Some(match error.raw_os_error()? {
+        libc::EIO => ("the disk could not read or write (an input/output error)", device),
+        libc::ENODEV | libc::ENXIO => ("the disk is gone", device),
+        libc::EMFILE | libc::ENFILE => (
+            "too many files are open",
+            "close some programs, or lift the limit that `ulimit -n` shows, and run the same command again",
+        ),
+        libc::ELOOP => (
+            "a link is where a file or directory should be",
+            "name what the link leads to",
+        ),
+        _ => return None,
+    })
+}
+
+#[cfg(not(unix))]
+fn of_number(_: &io::Error) -> Option<(&'static str, &'static str)> {
+    None
+}
+
+/// A system error on a file in plain words, with a next step: the one table of them.
+pub(crate) fn explain(error: &io::Error) -> (String, &'static str) {
+    use io::ErrorKind as Kind;
+    let (what, next) = match error.kind() {
+        _ if system::is_held(error) => (
+            "another program uses it",
+            "close that program, then run the same command again",
+        ),
+        Kind::NotFound => (
+            "it does not exist, or this disk refuses the name",
+            "check the path and its spelling",
+        ),
+        Kind::PermissionDenied => (
+            "permission denied",
+            "check who may read and write there, or choose another place",
+        ),
+        Kind::StorageFull => (
+            "the disk is full",
+            "make room there and run the same command again; what has arrived is kept",
+        ),
+        Kind::QuotaExceeded => (
+            "your disk quota is used up",
+            "make room and run the same command again; what has arrived is kept",
+        ),
+        Kind::ReadOnlyFilesystem => (
+            "the file system is read-only",
+            "choose another directory with --output",
+        ),
+        Kind::FileTooLarge => ("this is more than a file can hold there", TOO_LARGE),
+        Kind::InvalidFilename | Kind::InvalidInput => (
+            "the disk does not take it: a name, a length or a kind that it does not know",
+            "rename it, or choose another disk with --output",
+        ),
+        Kind::CrossesDevices => (
+            "another file system is mounted there",
+            "choose a directory inside it with --output",
+        ),
+        Kind::StaleNetworkFileHandle => (
+            "its server has replaced it (a stale file handle)",
+            "look whether the network disk is still mounted, then run the same command again",
+        ),
+        Kind::ExecutableFileBusy => (
+            "it is a program that runs",
+            "end it, or choose another --output, and run the same command again",
+        ),
+        Kind::ResourceBusy => (
+            "another program uses it",
+            "close that program, or choose another --output, and run the same command again",
+        ),
+        Kind::DirectoryNotEmpty => (
+            "something else has appeared in that directory",
+            "look what it is; then run the same command again",
+        ),
+        Kind::TimedOut | Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NotConnected => (
+            "its server does not answer",
+            "look whether the network disk can be reached, then run the same command again",
+        ),
+        Kind::AlreadyExists => ("it already exists", "move it away, or name another"),
+        Kind::IsADirectory => ("it is a directory", "name a file, or move the directory away"),
+        Kind::NotADirectory => ("part of the path is a file, not a directory", "check the path"),
+        Kind::BrokenPipe => (
+            "the program that reads our output has left",
+            "check that program, then run again",
+        ),
+        _ => match of_number(error) {
+            Some(found) => found,
+            None => {
+                return (
+                    error.to_string(),
+                    "run the same command again on both sides; if it fails again, choose another disk with --output",
+                );
+            }
+        },
+    };
+    (what.into(), next)
+}
+
 /// How the disk took what was sent.
-pub(crate) fn remark(remark: &Remark) -> String {
-    match remark {
+pub(crate) fn remark(remark: &Remark) -> Event {
+    let shown = |path: &PathBuf| Escaped(path.as_os_str().as_encoded_bytes()).to_string();
+    Event::Warning(match remark {
+        Remark::Renamed(paths) => {
+            return Event::Renamed(
+                paths
+                    .iter()
+                    .map(|(sent, stored)| (shown(sent), shown(stored)))
+                    .collect(),
+            );
+        }
         Remark::ModesLost => {
             "this disk does not keep the permissions that were sent: what arrives has those that it \
                               gives to everything"
@@ -87,9 +208,15 @@ pub(crate) fn remark(remark: &Remark) -> String {
         Remark::TimesLost => {
             "this disk does not keep the times that were sent: what arrives is dated now".into()
         }
+        Remark::Beside(wanted, found) => format!(
+            "something of another kind (a link, a file, a directory) has the name {}, and stays there: what was sent is \
+             {}",
+            shown(wanted),
+            shown(found)
+        ),
         Remark::LinksLost(1) => "this disk takes no links: one is left out".into(),
         Remark::LinksLost(count) => format!("this disk takes no links: {count} are left out"),
-    }
+    })
 }
 
 /// What every list must keep to.
@@ -134,18 +261,52 @@ pub(crate) fn next_step(error: &LocalError) -> &'static str {
              no more"
         }
         LocalError::Missing(_) => "check the path and its spelling",
-        LocalError::Io { error, .. } if system::is_held(error) => {
-            "close the program that uses it, and run the same commands again on both sides"
-        }
-        LocalError::Io { .. } => {
-            "check the disk and the system log, then run the same commands again on both sides"
-        }
+        LocalError::TooLarge { .. } => TOO_LARGE,
+        LocalError::Io { error, .. } => explain(error).1,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_system_error_has_a_cause_and_a_next_step_without_the_systems_words() {
+        use io::ErrorKind as Kind;
+        let kinds = [
+            Kind::StorageFull,
+            Kind::QuotaExceeded,
+            Kind::FileTooLarge,
+            Kind::CrossesDevices,
+            Kind::PermissionDenied,
+            Kind::StaleNetworkFileHandle,
+            Kind::ExecutableFileBusy,
+            Kind::ResourceBusy,
+            Kind::NotFound,
+            Kind::InvalidInput,
+            Kind::TimedOut,
+        ];
+        let mut errors: Vec<io::Error> = kinds.into_iter().map(io::Error::from).collect();
+        #[cfg(unix)]
+        errors.extend([libc::EIO, libc::EMFILE, libc::EDQUOT, libc::EFBIG].map(io::Error::from_raw_os_error));
+        for error in errors {
+            let said = error.to_string();
+            let error = LocalError::new("write", "/data/vm.img", error);
+            let (cause, next) = (cause(&error), next_step(&error));
+            assert!(
+                cause.contains("/data/vm.img") && !cause.contains(&said),
+                "{cause}"
+            );
+            assert!(!next.is_empty() && !next.contains("system log"), "{next}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_made_is_not_said_to_be_missing() {
+        let new = |action| LocalError::new(action, "/data/x", io::ErrorKind::NotFound.into());
+        assert_eq!(cause(&new("read")), "/data/x does not exist");
+        assert!(cause(&new("create")).starts_with("could not create /data/x"));
+    }
 
     #[test]
     fn a_bound_is_told_with_its_number() {

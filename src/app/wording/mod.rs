@@ -35,6 +35,8 @@ pub(super) fn describe(stats: &Stats) -> String {
 #[derive(Default)]
 pub(super) struct Pace {
     marks: std::collections::VecDeque<(Time, u64, u64, u64)>,
+    /// What is being done, and since when.
+    phase: Option<(Phase, Time)>,
 }
 
 impl Pace {
@@ -51,6 +53,11 @@ impl Pace {
         while self.marks.len() > 2 && now.since(self.marks[1].0) >= Duration::from_secs(1) {
             self.marks.pop_front();
         }
+        let begun = match self.phase {
+            Some((known, begun)) if known == phase => begun,
+            _ => now,
+        };
+        self.phase = Some((phase, begun));
         let (then, before, sent, lost) = self.marks[0];
         let elapsed = now.since(then).as_secs_f64();
         let rate = if elapsed > 0.0 {
@@ -72,6 +79,7 @@ impl Pace {
             done,
             total,
             phase,
+            since: now.since(begun),
             rate,
             rtt: stats.rtt,
             loss,

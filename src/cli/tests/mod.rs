@@ -62,6 +62,7 @@ fn progress(done: u64, total: Option<u64>) -> Progress {
         done,
         total,
         phase: Phase::Moving,
+        since: Duration::from_secs(3),
         rate: 11_800_000,
         rtt: Duration::from_millis(41),
         loss: Some(0.0123),
@@ -227,6 +228,7 @@ fn progress_tells_size_speed_time_left_rtt_and_loss() {
     );
     let comparing = Progress {
         phase: Phase::Comparing,
+        since: Duration::from_secs(3),
         ..known
     };
     assert!(

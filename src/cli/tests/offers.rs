@@ -37,6 +37,7 @@ pub(super) fn offered(entries: &[(&str, &str)]) -> Offered {
                 bytes: Some(9_000_000),
                 nodes: None,
                 block: 4096,
+                largest: None,
             },
             resumable: true,
             ..Prospect::default()
@@ -92,7 +93,7 @@ fn what_an_earlier_transfer_left_is_compared_only_after_a_yes_that_says_so() {
     let asked = |held, other: Option<&str>, conflicts| {
         let mut offered = offered(&[("vm.img", "")]);
         offered.held = held;
-        offered.prospect.other = other.map(Into::into);
+        offered.prospect.other = other.map(|dir| (dir.into(), 3));
         offered.conflicts = conflicts;
         lines::question(&offered.question())
     };

@@ -4,6 +4,7 @@
 //! [`crate::transfer::fs::memory::MemoryLayer`] fails, dies and forgets what was not synced wherever a test tells it to.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::transfer::fs::owner::OwnerKey;
@@ -41,6 +42,8 @@ pub struct Room {
     pub nodes: Option<u64>,
     /// Bytes in a block: what the least file or directory takes.
     pub block: u64,
+    /// Bytes that a file can have, where the file system or a limit of the process is known to allow no more.
+    pub largest: Option<u64>,
 }
 
 impl Room {
@@ -54,6 +57,7 @@ impl Default for Room {
             bytes: None,
             nodes: None,
             block: Room::USUAL_BLOCK,
+            largest: None,
         }
     }
 }
@@ -104,6 +108,11 @@ pub trait Layer: Send {
     fn set_len(&self, file: &Self::File, len: u64) -> io::Result<()>;
     /// Reserves room for `len` bytes, where the file system can.
     fn allocate(&self, file: &Self::File, len: u64) -> io::Result<()>;
+    /// Makes a hole of a stretch, which then reads as zeros, and the file long enough. False where the file system has no
+    /// holes.
+    fn punch(&self, file: &Self::File, offset: u64, len: u64) -> io::Result<bool>;
+    /// The first stretch from `from` on that is no hole, as far as the file system tells; `None` if only holes follow.
+    fn written(&self, file: &Self::File, from: u64) -> io::Result<Option<Range<u64>>>;
     /// Sets permission bits.
     fn set_mode(&self, file: &Self::File, mode: u16) -> io::Result<()>;
     /// Sets the modification time (nanoseconds since 1970).

@@ -9,6 +9,7 @@ mod door;
 mod links;
 pub(crate) mod offer;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ pub(crate) use self::links::{LeftOut, OutsideLinks};
 use crate::protocol::fields::put_string;
 use crate::transfer::BlockIndex;
 use crate::transfer::error::Malformed;
-use crate::transfer::names;
+use crate::transfer::names::{self, SafeName};
 
 /// Most entries a manifest may have.
 pub(crate) const MAX_ENTRIES: u32 = 2_000_000;
@@ -366,6 +367,19 @@ impl Manifest {
             .filter(|group| group.len() > 1)
             .map(|group| group.iter().map(|&(.., index)| index).collect())
             .collect()
+    }
+
+    /// This list with other names for these entries.
+    pub(crate) fn renamed(&self, names: &BTreeMap<EntryIndex, SafeName>) -> Manifest {
+        let mut other = self.clone();
+        for (&index, name) in names {
+            let at = other.names.len() as u32;
+            other.names.extend_from_slice(name.as_bytes());
+            other.names.extend_from_slice(self.entry(index).target);
+            let slot = &mut other.slots[index.0 as usize];
+            (slot.names_at, slot.name_len) = (at, name.as_bytes().len() as u16);
+        }
+        other
     }
 
     /// Two entries of one directory with one name, if there are any.

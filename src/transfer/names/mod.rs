@@ -1,11 +1,13 @@
 //! The one door for names from the peer.
 //!
 //! A name that passes [`SafeName::from_peer`] is one path component that stays in its directory on every
-//! system, opens no Windows device and carries nothing a terminal or a reader's eye could be fooled by. What
-//! tries to be a path is refused; what is merely unfit is rewritten with `_`. Names are bytes: on Unix any,
-//! elsewhere (potentially ill-formed) UTF-8.
+//! system and carries nothing a terminal or a reader's eye could be fooled by. What tries to be a path is refused;
+//! what misleads is rewritten with `_`. What Windows alone refuses is rewritten on Windows, and elsewhere only where
+//! the disk refuses it too ([`more_and_more_plain`]). Names are bytes: on Unix any, elsewhere (potentially
+//! ill-formed) UTF-8.
 
 mod likeness;
+mod plain;
 pub(crate) mod unseen;
 
 use std::ffi::OsString;
@@ -13,6 +15,7 @@ use std::fmt;
 
 use crate::transfer::error::Malformed;
 pub(crate) use crate::transfer::names::likeness::{likeness, look_alike};
+pub(crate) use crate::transfer::names::plain::{Doubt, doubts, more_and_more_plain};
 use crate::transfer::names::unseen::{is_blank, is_invisible};
 
 /// Longest name in bytes: NAME_MAX of the usual Unix file systems, and no more than NTFS takes.
@@ -45,7 +48,7 @@ impl SafeName {
                 let c = match c {
                     // A picture's colours, as in ☺️.
                     '\u{fe0f}' if before >= '\u{2000}' => c,
-                    c if is_unfit(c) => '_',
+                    c if is_invisible(c) => '_',
                     c if is_blank(c) => ' ',
                     c => c,
                 };
@@ -58,18 +61,13 @@ impl SafeName {
                 name.push(b'_');
             }
         }
-        if let [letter, colon @ b':', ..] = &mut name[..]
-            && letter.is_ascii_alphabetic()
-        {
-            *colon = b'_';
-        }
-        if is_windows_device(&name) {
-            name.insert(0, b'_');
+        if cfg!(windows) {
+            name = plain::portable(&name, |c| !plain::is_reserved(c));
         }
         shorten(&mut name, MAX_NAME);
         fill_long_gaps(&mut name);
-        // Windows drops trailing dots and spaces, so that two names would become one.
-        if let Some(last @ (b'.' | b' ')) = name.last_mut() {
+        // Nobody sees it there.
+        if let Some(last @ b' ') = name.last_mut() {
             *last = b'_';
         }
         Ok(SafeName(name))
@@ -81,12 +79,15 @@ impl SafeName {
     /// # Errors
     /// As [`SafeName::from_peer`].
     pub(crate) fn top_from_peer(raw: &[u8]) -> Result<SafeName, Malformed> {
-        let mut name = SafeName::from_peer(raw)?;
-        if is_staging_like(&name.0) {
-            name.0.truncate(MAX_NAME - 1);
-            name.0.push(b'_');
+        SafeName::from_peer(raw).map(SafeName::not_like_staging)
+    }
+
+    fn not_like_staging(mut self) -> SafeName {
+        if is_staging_like(&self.0) {
+            self.0.truncate(MAX_NAME - 1);
+            self.0.push(b'_');
         }
-        Ok(name)
+        self
     }
 
     /// The name's bytes.
@@ -182,10 +183,6 @@ impl fmt::Display for Escaped<'_> {
         }
         Ok(())
     }
-}
-
-fn is_unfit(c: char) -> bool {
-    c == '\\' || is_invisible(c) || (cfg!(windows) && matches!(c, '<' | '>' | ':' | '"' | '|' | '?' | '*'))
 }
 
 /// Fills spaces that push the end of a name out of sight, `invoice.pdf          .exe`: two before a dot, or four.
@@ -303,9 +300,6 @@ mod tests {
 
     #[test]
     fn unfit_characters_become_underscores() {
-        assert_eq!(safe("..\\..\\evil"), ".._.._evil");
-        assert_eq!(safe("C:\\x"), "C__x");
-        assert_eq!(safe("d:"), "d_");
         assert_eq!(safe("a\u{1b}[31mb\nc\u{7f}\u{9b}"), "a_[31mb_c__");
         assert_eq!(safe("photo\u{202e}gpj.exe"), "photo_gpj.exe");
         assert_eq!(safe("a\u{200b}b\u{feff}\u{2066}"), "a_b__");
@@ -329,30 +323,20 @@ mod tests {
     }
 
     #[test]
-    fn windows_devices_get_another_name_on_every_system() {
-        for raw in [
-            "CON",
-            "con.txt",
-            "Com1.tar.gz",
-            "COM¹",
-            "lpt³.x",
-            "NUL .x",
-            "aux",
-            "CONIN$",
-            "com0",
+    fn what_windows_alone_refuses_stays_elsewhere() {
+        for (raw, on_windows) in [
+            ("aux.c", "_aux.c"),
+            ("con.h", "_con.h"),
+            ("a\\x2db.mount", "a_x2db.mount"),
+            ("..\\..\\evil", ".._.._evil"),
+            ("C:\\x", "C__x"),
+            ("d:", "d_"),
+            ("a.", "a_"),
+            ("...", ".._"),
         ] {
-            assert_eq!(safe(raw), format!("_{raw}"));
+            assert_eq!(safe(raw), if cfg!(windows) { on_windows } else { raw });
         }
-        for raw in ["CONSOLE", "COM10", "com", "auxiliary", "xCON"] {
-            assert_eq!(safe(raw), raw);
-        }
-    }
-
-    #[test]
-    fn trailing_dots_and_spaces_do_not_survive() {
-        assert_eq!(safe("a."), "a_");
         assert_eq!(safe("a "), "a_");
-        assert_eq!(safe("..."), ".._");
     }
 
     #[test]
@@ -390,7 +374,7 @@ mod tests {
                 let bytes = name.as_bytes();
                 prop_assert!(!bytes.is_empty() && bytes.len() <= MAX_NAME);
                 prop_assert!(bytes != b"." && bytes != b"..");
-                prop_assert!(!bytes.iter().any(|b| matches!(b, b'/' | b'\\' | 0..=0x1f | 0x7f)));
+                prop_assert!(!bytes.iter().any(|b| matches!(b, b'/' | 0..=0x1f | 0x7f)));
                 prop_assert_eq!(SafeName::from_peer(bytes), Ok(name.clone()));
                 let path = std::path::PathBuf::from(name.to_os());
                 let parts: Vec<_> = path.components().collect();

@@ -58,6 +58,17 @@ enum Stage {
     Finished,
 }
 
+/// Which of the disk's longer tasks is under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// The store is being opened.
+    Opening,
+    /// All is verified, and the store is to keep it and to give it its names.
+    Finishing,
+    /// Neither.
+    Other,
+}
+
 /// A list that is coming.
 #[derive(Debug)]
 pub struct List {
@@ -295,6 +306,15 @@ impl ReceiveSession {
             (Stage::Listing, Some(list)) => Some((list.builder.wire_len(), list.head.manifest_bytes)),
             (Stage::LookingOver, _) => Some((self.list_len, self.list_len)),
             _ => None,
+        }
+    }
+
+    /// What the disk is doing.
+    pub(crate) fn step(&self) -> Step {
+        match self.stage {
+            Stage::Opening => Step::Opening,
+            Stage::Finishing => Step::Finishing,
+            _ => Step::Other,
         }
     }
 

@@ -1,11 +1,15 @@
 //! What lies here already and may be equal to what is sent: files under the final names, if the user wants them
-//! compared, or what is kept of an interrupted transfer of the same names. It is only read.
+//! compared, or what is kept of an interrupted transfer of another list. It is only read.
+//!
+//! What is kept belongs to files: a file that is found under its path counts, wherever in the content it lies now and
+//! whatever else has come, gone or changed.
 //!
 //! To compare is to tell: a peer learns by it which blocks it need not send. So nothing is compared unasked.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind};
@@ -17,6 +21,9 @@ use crate::transfer::sink::staging::Staging;
 use crate::transfer::sink::tree::Tree;
 use crate::transfer::{BLOCK_LEN, block_count};
 
+/// Most stretches of one file between holes that are told apart; what follows counts as one.
+const MOST_RUNS: usize = 10_000;
+
 /// What is compared with what is sent.
 #[derive(Debug)]
 pub(crate) enum Compare<F> {
@@ -25,10 +32,9 @@ pub(crate) enum Compare<F> {
     Finals {
         retime: bool,
     },
-    /// What an interrupted transfer of other content kept, and its hashes.
+    /// What an interrupted transfer of another list kept.
     Kept {
         staging: Staging,
-        blocks: BTreeMap<u32, Cv>,
         /// Its journal: nobody goes on with it meanwhile.
         _lock: F,
     },
@@ -69,21 +75,10 @@ impl<F> Base<F> {
             Compare::Finals { .. } => (PathBuf::new(), may_be_equal),
             Compare::Kept { staging, .. } => (staging.data(), false),
         };
+        let is_ours = matches!(compare, Compare::Kept { .. });
         let mut tree = Tree::existing(Arc::clone(manifest), at.clone());
-        let (mut blocks, mut equal) = (RunSet::new(), may_be_equal);
-        // The stretch of content, up to the entry at hand, whose bytes all exist.
-        let (mut start, mut end) = (0, 0);
-        let total = manifest.total().unwrap_or(0);
-        let mut add = |start: u64, end: u64| {
-            let first = start.div_ceil(BLOCK_LEN as u64);
-            let last = if end == total {
-                u64::from(block_count(end))
-            } else {
-                end / BLOCK_LEN as u64
-            };
-            // Within MAX_CONTENT both are 32-bit numbers.
-            blocks.insert(first as u32, last as u32);
-        };
+        let mut equal = may_be_equal;
+        let mut stretches = Stretches::new(manifest.total().unwrap_or(0));
         for (index, entry) in manifest.iter() {
             let visible = entry.parent.is_none_or(|parent| tree.has(parent));
             let path = at.join(manifest.path(index));
@@ -107,12 +102,15 @@ impl<F> Base<F> {
                     }),
                 ) => {
                     tree.mark(index);
-                    let range = manifest.content_range(index);
-                    if range.start != end {
-                        add(start, end);
-                        start = range.start;
+                    let (start, here) = (manifest.content_range(index).start, len.min(entry.size));
+                    // Room for a large file of ours was reserved before anything came.
+                    if is_ours && here > BLOCK_LEN as u64 {
+                        for run in written(layer, &path)? {
+                            stretches.add(start + run.start.min(here)..start + run.end.min(here));
+                        }
+                    } else {
+                        stretches.add(start..start + here);
                     }
-                    end = range.start + len.min(entry.size);
                     len == entry.size
                 }
                 (
@@ -127,27 +125,70 @@ impl<F> Base<F> {
             };
             equal &= same;
         }
-        add(start, end);
-        if let Compare::Kept { blocks: kept, .. } = &compare {
-            let whole = std::mem::take(&mut blocks);
-            for &index in kept.keys().filter(|&&index| whole.contains(index)) {
-                blocks.insert(index, index + 1);
-            }
-        }
         Ok(Base {
             compare,
             tree,
-            blocks,
+            blocks: stretches.close(),
             equal,
             borrowed: BTreeMap::new(),
         })
     }
-    /// The sender announced a hash. Where the hash of what was kept is known and another, it need not be read.
-    pub(crate) fn on_announced(&mut self, index: u32, cv: &Cv) {
-        if let Compare::Kept { blocks, .. } = &self.compare
-            && blocks.get(&index) != Some(cv)
-        {
-            self.blocks.remove(index);
+}
+
+/// What was written of the file at `path`, as far as the file system tells holes from it.
+fn written<L: Layer>(layer: &L, path: &Path) -> io::Result<Vec<Range<u64>>> {
+    let file = layer.open_read(path)?;
+    let (mut runs, mut at) = (Vec::new(), 0);
+    while let Some(run) = layer.written(&file, at)? {
+        at = run.end;
+        runs.push(run);
+        if runs.len() == MOST_RUNS {
+            runs.push(at..u64::MAX);
+            break;
         }
+    }
+    Ok(runs)
+}
+
+/// Gathers stretches of the content, in order, and the blocks that lie whole in them.
+struct Stretches {
+    total: u64,
+    open: Range<u64>,
+    blocks: RunSet,
+}
+
+impl Stretches {
+    fn new(total: u64) -> Stretches {
+        Stretches {
+            total,
+            open: 0..0,
+            blocks: RunSet::new(),
+        }
+    }
+
+    fn add(&mut self, range: Range<u64>) {
+        if range.start == self.open.end {
+            self.open.end = range.end;
+            return;
+        }
+        self.settle();
+        self.open = range;
+    }
+
+    fn settle(&mut self) {
+        let Range { start, end } = self.open;
+        let first = start.div_ceil(BLOCK_LEN as u64);
+        let last = if end == self.total {
+            u64::from(block_count(end))
+        } else {
+            end / BLOCK_LEN as u64
+        };
+        // Within MAX_CONTENT both are 32-bit numbers.
+        self.blocks.insert(first as u32, last as u32);
+    }
+
+    fn close(mut self) -> RunSet {
+        self.settle();
+        self.blocks
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::path::PathBuf;
 
 use crate::transfer::fs::layer::Layer;
 use crate::transfer::manifest::EntryIndex;
@@ -15,6 +16,10 @@ pub enum Remark {
     TimesLost,
     /// So many links cannot be made.
     LinksLost(u32),
+    /// Entries whose names the disk refuses: their paths as they were sent, and as they are stored.
+    Renamed(Vec<(PathBuf, PathBuf)>),
+    /// Something of another kind lies where this was to be: the path that was sent, and where it is instead.
+    Beside(PathBuf, PathBuf),
 }
 
 /// What was lost so far, and what of that is yet to be told.
@@ -78,6 +83,16 @@ impl Losses {
         if more > 0 {
             self.remarks.push_back(Remark::LinksLost(more as u32));
         }
+    }
+
+    /// These entries get other names.
+    pub(crate) fn rename(&mut self, names: impl Iterator<Item = (PathBuf, PathBuf)>) {
+        self.remarks.push_back(Remark::Renamed(names.collect()));
+    }
+
+    /// Something else is in the way.
+    pub(crate) fn place_beside(&mut self, wanted: PathBuf, found: PathBuf) {
+        self.remarks.push_back(Remark::Beside(wanted, found));
     }
 
     /// Whether this link cannot be made.

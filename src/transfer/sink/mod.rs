@@ -5,13 +5,14 @@
 //! replaced only by one that this run did. What a peer can make this hold is bounded: a hash for each block it listed
 //! or sent.
 
+mod across;
 mod aside;
 pub(crate) mod assemble;
 mod base;
 mod finish;
 pub(crate) mod journal;
 pub(crate) mod losses;
-mod need;
+pub(crate) mod need;
 pub(crate) mod ordered;
 pub(crate) mod place;
 pub(crate) mod staging;
@@ -108,15 +109,15 @@ impl<L: Layer> Sink<L> {
             at_stake.insert(index, index + 1);
         }
         let (mut losses, mut journal) = (Losses::default(), Some(opened.journal));
-        let made = trial::run(&layer, &staging.trial(), &manifest, &mut losses).and_then(|()| {
+        let made = trial::run(&layer, &staging.trial(), &manifest, &mut losses).and_then(|manifest| {
             let at_root = |e| LocalError::new("read", layer.root(), e);
             let base =
                 Base::open(&layer, &manifest, opened.compare, kept.is_empty(), &losses).map_err(at_root)?;
             let space = if base.equal { Space::Trust } else { Space::Check };
             let tree = Tree::open(&layer, &staging, Arc::clone(&manifest), opened.found, space)?;
-            Ok((base, tree))
+            Ok((manifest, base, tree))
         });
-        let (base, tree) = made.inspect_err(|_| {
+        let (manifest, base, tree) = made.inspect_err(|_| {
             // Nothing was received: leave nothing behind.
             if opened.found == Before::Nothing {
                 drop(journal.take());
@@ -173,7 +174,6 @@ impl<L: Layer> Sink<L> {
         if self.kept.get(&index).is_some_and(|kept| *kept != cv) {
             self.kept.remove(&index);
         }
-        self.base.on_announced(index, &cv);
         if was_held && !self.is_held(index) {
             events.push(StoreEvent::Need(block));
             return Ok(());

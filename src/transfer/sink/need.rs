@@ -4,7 +4,20 @@ use std::path::Path;
 
 use crate::transfer::error::LocalError;
 use crate::transfer::fs::layer::Room;
-use crate::transfer::manifest::Kind;
+use crate::transfer::manifest::{Kind, Manifest};
+
+/// Whether each file of `manifest` can be as large as it is in the directory `root`.
+pub(crate) fn check_sizes(manifest: &Manifest, room: &Room, root: &Path) -> Result<(), LocalError> {
+    let Some(limit) = room.largest else { return Ok(()) };
+    match manifest.iter().find(|(_, entry)| entry.size > limit) {
+        None => Ok(()),
+        Some((index, entry)) => Err(LocalError::TooLarge {
+            path: root.join(manifest.path(index)),
+            size: entry.size,
+            limit,
+        }),
+    }
+}
 
 /// What is still to be written and made.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]

@@ -11,6 +11,7 @@ use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind};
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
 use crate::transfer::names;
 use crate::transfer::names::SafeName;
+use crate::transfer::sink::across;
 use crate::transfer::sink::losses::{Losses, kept};
 use crate::transfer::sink::staging;
 use crate::transfer::sink::staging::Staging;
@@ -190,7 +191,7 @@ pub(crate) fn place_all<L: Layer>(
         if staging::could_be_part(name.as_os_str()) {
             return Err(failed(io::ErrorKind::InvalidFilename.into()));
         }
-        let final_name = place_one(layer, &data.join(&name), &name, conflicts)
+        let final_name = place_one(layer, &data.join(&name), &name, conflicts, losses)
             .map_err(|e| LocalError::new("name", layer.root().join(&name), e))?;
         placed.push(Placed {
             name,
@@ -264,8 +265,29 @@ fn rename_to_free<L: Layer>(layer: &L, from: &Path, to: &Path) -> io::Result<()>
     }
 }
 
-fn place_one<L: Layer>(layer: &L, from: &Path, name: &Path, conflicts: Conflicts) -> io::Result<PathBuf> {
-    match rename_to_free(layer, from, name) {
+/// Moves `from` to a name that is free, on whatever file system.
+fn move_to_free<L: Layer>(layer: &L, from: &Path, to: &Path, losses: &mut Losses) -> io::Result<()> {
+    match rename_to_free(layer, from, to) {
+        Err(e) if e.kind() == io::ErrorKind::CrossesDevices => across::to_free(layer, from, to, losses),
+        other => other,
+    }
+}
+
+fn replace<L: Layer>(layer: &L, from: &Path, to: &Path, losses: &mut Losses) -> io::Result<()> {
+    match layer.rename_replace(from, to) {
+        Err(e) if e.kind() == io::ErrorKind::CrossesDevices => across::replacing(layer, from, to, losses),
+        other => other,
+    }
+}
+
+fn place_one<L: Layer>(
+    layer: &L,
+    from: &Path,
+    name: &Path,
+    conflicts: Conflicts,
+    losses: &mut Losses,
+) -> io::Result<PathBuf> {
+    match move_to_free(layer, from, name, losses) {
         Ok(()) => return Ok(name.to_owned()),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
         Err(e) => return Err(e),
@@ -273,8 +295,8 @@ fn place_one<L: Layer>(layer: &L, from: &Path, name: &Path, conflicts: Conflicts
     if conflicts != Conflicts::Rename {
         let is_dir = |info: Option<NodeInfo>| info.is_some_and(|i| i.kind == NodeKind::Dir);
         match (is_dir(layer.info(from)?), is_dir(layer.info(name)?)) {
-            (false, false) => return layer.rename_replace(from, name).map(|()| name.to_owned()),
-            (true, true) => return merge(layer, from, name).map(|()| name.to_owned()),
+            (false, false) => return replace(layer, from, name, losses).map(|()| name.to_owned()),
+            (true, true) => return merge(layer, from, name, losses).map(|()| name.to_owned()),
             // A directory never replaces a file, nor a file a directory: too much could be lost.
             _ => {}
         }
@@ -283,7 +305,7 @@ fn place_one<L: Layer>(layer: &L, from: &Path, name: &Path, conflicts: Conflicts
         .map_err(|_| io::ErrorKind::InvalidInput)?;
     for n in 1..u32::MAX {
         let other = name.with_file_name(plain.numbered(n).to_os());
-        match rename_to_free(layer, from, &other) {
+        match move_to_free(layer, from, &other, losses) {
             Ok(()) => return Ok(other),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(e),
@@ -294,7 +316,7 @@ fn place_one<L: Layer>(layer: &L, from: &Path, name: &Path, conflicts: Conflicts
 
 /// Moves what is in `from` into the existing `to`, file by file. `to` keeps its permissions and takes the time of
 /// `from`. If a crash comes in between, the next run finds everything equal and sets the times ([`retime`]).
-fn merge<L: Layer>(layer: &L, from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn merge<L: Layer>(layer: &L, from: &Path, to: &Path, losses: &mut Losses) -> io::Result<()> {
     let (Some(sent), Some(own)) = (layer.info(from)?, layer.info(to)?) else {
         return Err(io::ErrorKind::NotFound.into());
     };
@@ -307,7 +329,11 @@ fn merge<L: Layer>(layer: &L, from: &Path, to: &Path) -> io::Result<()> {
     let mut names = layer.list(from)?;
     names.sort_unstable();
     for name in names {
-        place_one(layer, &from.join(&name), &to.join(&name), Conflicts::Overwrite)?;
+        let wanted = to.join(&name);
+        let found = place_one(layer, &from.join(&name), &wanted, Conflicts::Overwrite, losses)?;
+        if found != wanted {
+            losses.place_beside(wanted, found);
+        }
     }
     let dir = layer.open_dir(to)?;
     // One may write to a directory that belongs to somebody else, and change nothing else of it.

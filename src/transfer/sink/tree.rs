@@ -10,12 +10,20 @@ use crate::transfer::error::LocalError;
 use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, remove_all};
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest, Segment};
 use crate::transfer::sink::losses::Losses;
-use crate::transfer::sink::need::Need;
+use crate::transfer::sink::need::{Need, check_sizes};
 use crate::transfer::sink::place::open_ours;
 use crate::transfer::sink::staging::{Before, Staging};
 
 /// Files held open at once; far below the usual limit of 1024 descriptors.
 const OPEN_FILES: usize = 64;
+
+/// Least stretch of zeros that is stored as a hole: a few blocks of any file system.
+const LEAST_HOLE: usize = 64 << 10;
+
+fn is_zero(bytes: &[u8]) -> bool {
+    // Equal to itself one byte on: the system compares faster than a loop here.
+    bytes.first() == Some(&0) && bytes[1..] == bytes[..bytes.len() - 1]
+}
 
 /// Whether to look for room first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,6 +86,7 @@ impl<F> Tree<F> {
             tree.purge(layer).map_err(at(staging.data(), "tidy"))?;
         }
         let room = layer.room();
+        check_sizes(&manifest, &room, layer.root())?;
         let need = tree
             .take_stock(layer, before, room.block)
             .map_err(at(staging.data(), "read"))?;
@@ -207,7 +216,12 @@ impl<F> Tree<F> {
         let at = self.handle(layer, segment.entry)?;
         let entry = self.manifest.entry(segment.entry);
         let file = &self.open[at].1;
-        let mut outcome = layer.write_at(file, segment.file_offset, bytes);
+        let is_hole = bytes.len() >= LEAST_HOLE && is_zero(bytes);
+        let mut outcome = match is_hole.then(|| layer.punch(file, segment.file_offset, segment.len)) {
+            Some(Ok(true)) => Ok(()),
+            Some(Err(e)) => Err(e),
+            Some(Ok(false)) | None => layer.write_at(file, segment.file_offset, bytes),
+        };
         // A file that came whole is done with: finishing it now saves opening it again.
         let whole = bytes.len() as u64 == entry.size;
         if whole && outcome.is_ok() {

@@ -1,5 +1,6 @@
 //! The real disk, confined to the output directory by its descriptor (cap-std).
 
+mod holes;
 mod missing;
 mod stat;
 mod walk;
@@ -10,6 +11,7 @@ use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -93,7 +95,11 @@ impl DiskLayer {
         };
         // One component, and no link: it cannot lead out of its directory. Without blocking, should it be a pipe.
         let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::openat(&*dir, name, flags, Mode::RUSR | Mode::WUSR)?);
+        let file = match rustix::fs::openat(&*dir, name, flags, Mode::RUSR | Mode::WUSR) {
+            // Bytes that are no text, where names must be.
+            Err(rustix::io::Errno::ILSEQ) => return Err(io::ErrorKind::InvalidFilename.into()),
+            other => File::from(other?),
+        };
         if access == Access::Create || file.metadata()?.is_file() {
             return Ok(file);
         }
@@ -208,12 +214,30 @@ impl Layer for DiskLayer {
         Ok(())
     }
 
+    fn punch(&self, file: &File, offset: u64, len: u64) -> io::Result<bool> {
+        holes::punch(file, offset, len)
+    }
+
+    fn written(&self, file: &File, from: u64) -> io::Result<Option<Range<u64>>> {
+        holes::written(file, from)
+    }
+
     fn set_mode(&self, file: &File, mode: u16) -> io::Result<()> {
         if cfg!(any(windows, target_vendor = "apple")) && file.metadata()?.is_file() {
             mark_received(file);
         }
         #[cfg(unix)]
-        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(u32::from(mode)))?;
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let found = file.metadata()?;
+            // A directory has this bit from the one it was made in, for the group of all that is made in it.
+            let inherited = if found.is_dir() {
+                found.permissions().mode() & 0o2000
+            } else {
+                0
+            };
+            file.set_permissions(PermissionsExt::from_mode(u32::from(mode) | inherited))?;
+        }
         #[cfg(not(unix))]
         if mode & 0o200 == 0 && file.metadata()?.is_file() {
             let mut permissions = file.metadata()?.permissions();
@@ -402,7 +426,12 @@ impl Layer for DiskLayer {
         };
         #[cfg(unix)]
         let permissions = {
-            let mode = if found.is_dir() { 0o700 } else { 0o600 };
+            use cap_std::fs::MetadataExt;
+            let mode = if found.is_dir() {
+                0o700 | found.mode() & 0o2000
+            } else {
+                0o600
+            };
             cap_std::fs::Permissions::from_std(std::os::unix::fs::PermissionsExt::from_mode(mode))
         };
         #[cfg(not(unix))]

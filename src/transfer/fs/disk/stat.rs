@@ -11,7 +11,11 @@ use crate::transfer::fs::layer::Stat;
 
 /// Types of file systems whose inode numbers are made up anew with every mount, statfs(2): FAT and exFAT.
 #[cfg(target_os = "linux")]
-const UNNUMBERED: [rustix::fs::FsWord; 2] = [0x4d44, 0x2011_bab0];
+const UNNUMBERED: [rustix::fs::FsWord; 2] = [MSDOS_MAGIC, 0x2011_bab0];
+
+/// FAT's, statfs(2).
+#[cfg(target_os = "linux")]
+const MSDOS_MAGIC: rustix::fs::FsWord = 0x4d44;
 
 /// Largest block that is one: exFAT's largest usual cluster. What network file systems call so is the size of their
 /// requests.
@@ -33,7 +37,21 @@ pub(crate) fn room(dir: &Dir) -> Room {
         } else {
             Room::USUAL_BLOCK
         },
+        largest: largest(dir),
     }
+}
+
+/// How large a file can be around `dir`: what `ulimit -f` says, and what FAT holds (a length of 32 bits).
+#[cfg(unix)]
+fn largest(dir: &Dir) -> Option<u64> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    #[cfg(target_os = "linux")]
+    if rustix::fs::fstatfs(dir).is_ok_and(|found| found.f_type == MSDOS_MAGIC) {
+        return Some(limit.unwrap_or(u64::MAX).min(u64::from(u32::MAX)));
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = dir;
+    limit
 }
 
 /// Of an open directory.

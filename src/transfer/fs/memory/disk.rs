@@ -1,6 +1,6 @@
 //! What lies on the disk, and what of it is durable.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Component, Path};
@@ -72,6 +72,10 @@ pub(crate) struct Disk {
     pub(crate) user: u32,
     pub(crate) owners: HashMap<u64, u32>,
     pub(crate) swapper: Option<u32>,
+    /// Names that cannot be given.
+    pub(crate) forbidden: Option<fn(&str) -> bool>,
+    /// Directories in which another file system is mounted.
+    pub(crate) mounts: HashSet<u64>,
     /// Calls that always fail.
     pub(crate) refused: HashMap<&'static str, io::ErrorKind>,
     /// What every handle of a node shares.
@@ -99,6 +103,8 @@ impl Disk {
             user: 1000,
             owners: HashMap::new(),
             swapper: None,
+            forbidden: None,
+            mounts: HashSet::new(),
             refused: HashMap::new(),
             handles: HashMap::new(),
         }
@@ -185,8 +191,24 @@ impl Disk {
         Ok((dir, self.key(dir, &name.to_owned())?))
     }
 
+    /// The last directory on the way to `path` in which a file system is mounted.
+    fn device(&self, path: &Path) -> io::Result<u64> {
+        let above: Vec<&Path> = path.ancestors().skip(1).collect();
+        for dir in above {
+            let id = self.find(dir)?;
+            if self.mounts.contains(&id) {
+                return Ok(id);
+            }
+        }
+        Ok(ROOT)
+    }
+
     pub(crate) fn insert(&mut self, path: &Path, node: Node) -> io::Result<u64> {
         let (dir, name) = self.place(path)?;
+        let is_forbidden = |forbidden: fn(&str) -> bool| name.to_str().is_none_or(forbidden);
+        if self.forbidden.is_some_and(is_forbidden) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         if self.entries(dir)?.contains_key(&name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -196,6 +218,9 @@ impl Disk {
     }
 
     pub(crate) fn rename(&mut self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {
+        if self.device(from)? != self.device(to)? {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
         let (from, to) = (self.place(from)?, self.place(to)?);
         if !replace && self.entries(to.0)?.contains_key(&to.1) {
             return Err(io::ErrorKind::AlreadyExists.into());

@@ -8,6 +8,7 @@ mod disk;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -79,6 +80,21 @@ impl MemoryLayer {
     /// Fails every call of this name from now on ([`MemoryLayer::log`] has the names).
     pub fn refuse(&self, call: &'static str, error: io::ErrorKind) {
         self.lock().refused.insert(call, error);
+    }
+
+    /// Refuses these names from now on, and those that are no text.
+    pub fn forbid(&self, names: fn(&str) -> bool) {
+        self.lock().forbidden = Some(names);
+    }
+
+    /// Mounts another file system in the directory `path`.
+    ///
+    /// # Panics
+    /// If nothing is there.
+    pub fn mount(&self, path: &Path) {
+        let mut disk = self.lock();
+        let id = disk.find(path).expect("it exists");
+        disk.mounts.insert(id);
     }
 
     /// Says what is free.
@@ -269,6 +285,21 @@ impl Layer for MemoryLayer {
         let len = data.len().max(len as usize);
         data.resize(len, 0);
         Ok(())
+    }
+
+    fn punch(&self, file: &Handle, offset: u64, len: u64) -> io::Result<bool> {
+        let mut disk = self.lock();
+        disk.whole_step("punch")?;
+        let (start, end) = (offset as usize, (offset + len) as usize);
+        let data = disk.file(file)?;
+        data.resize(data.len().max(end), 0);
+        data[start..end].fill(0);
+        Ok(true)
+    }
+
+    fn written(&self, file: &Handle, from: u64) -> io::Result<Option<Range<u64>>> {
+        let len = self.len(file)?;
+        Ok((from < len).then_some(from..len))
     }
 
     fn set_mode(&self, file: &Handle, new: u16) -> io::Result<()> {

@@ -86,7 +86,6 @@ pub(crate) fn open<L: Layer>(
     if let (Compare::Nothing, Some((staging, ours))) = (&compare, other) {
         compare = Compare::Kept {
             staging,
-            blocks: ours.contents.blocks,
             _lock: ours.file,
         };
     }

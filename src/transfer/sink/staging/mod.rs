@@ -151,6 +151,11 @@ impl Staging {
     }
 }
 
+/// The `n`th name for a copy of the file that is to be at `path`, until it is complete.
+pub(crate) fn temporary_file(key: &OwnerKey, path: &Path, n: u32) -> PathBuf {
+    Staging::temporary(key, path, n).dir
+}
+
 fn temporary_name(key: &OwnerKey, nonce: u32) -> String {
     let tag = key.mac(Purpose::Name, &[&nonce.to_be_bytes()]);
     format!("{TEMPORARY}{nonce:08x}{}{SUFFIX}", &tag.to_hex()[..16])

@@ -10,6 +10,9 @@ use crate::transfer::names::SafeName;
 use crate::transfer::sink::place::Conflicts;
 use crate::transfer::sink::staging::{Found, MAX_CANDIDATES, Ours, Staging, examine};
 
+/// Most top-level names beside the first whose staging directories are looked for.
+const MAX_OTHERS: usize = 16;
+
 /// What an earlier run kept of the same transfer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Kept {
@@ -35,9 +38,9 @@ pub struct Prospect {
     pub kept: Option<Kept>,
     /// What is put in place first.
     pub complete: Vec<Complete>,
-    /// Where an interrupted transfer of the same names is kept whose files are others. It is not touched; blocks that
+    /// Where an interrupted transfer of another list is kept, and how many blocks of it. It is not touched; blocks that
     /// are equal are copied.
-    pub other: Option<PathBuf>,
+    pub other: Option<(PathBuf, u32)>,
     /// What has the name of a staging directory and is not ours. It is left alone.
     pub strangers: Vec<PathBuf>,
     /// Whether a later run could resume this transfer.
@@ -56,7 +59,7 @@ pub(crate) struct Survey<F> {
     pub(crate) complete: Vec<(Staging, Ours<F>)>,
     /// Of the same manifest.
     pub(crate) same: Option<(Staging, Ours<F>)>,
-    /// Of the same names, with another manifest.
+    /// Of another manifest: one of the same names if there is one, and of those the one with most blocks.
     pub(crate) other: Option<(Staging, Ours<F>)>,
     pub(crate) strangers: Vec<PathBuf>,
 }
@@ -73,11 +76,22 @@ pub(crate) fn survey<L: Layer>(
         other: None,
         strangers: Vec::new(),
     };
-    for n in 0..MAX_CANDIDATES {
-        let staging = Staging::candidate(first, n);
+    let mut names: Vec<Staging> = (0..MAX_CANDIDATES)
+        .map(|n| Staging::candidate(first, n))
+        .collect();
+    let usual = names.len();
+    // What came first then may have come or gone since.
+    let others = offer
+        .top
+        .iter()
+        .map(|top| &top.name)
+        .filter(|&name| name != first);
+    names.extend(others.take(MAX_OTHERS).map(|name| Staging::candidate(name, 0)));
+    for (n, staging) in names.into_iter().enumerate() {
         let failed = |e| LocalError::new("read", layer.root().join(staging.dir()), e);
         let ours = match examine(layer, &staging).map_err(failed)? {
             Found::Nothing | Found::Busy => continue,
+            Found::Stranger if n >= usual => continue,
             Found::Stranger => {
                 survey.strangers.push(staging.dir);
                 continue;
@@ -86,19 +100,22 @@ pub(crate) fn survey<L: Layer>(
         };
         let header = &ours.contents.header;
         let same = header.manifest_hash == offer.manifest_hash;
-        let is_best = |so_far: &Option<(Staging, Ours<L::File>)>| {
-            so_far
-                .as_ref()
-                .is_none_or(|(_, best)| best.contents.blocks.len() < ours.contents.blocks.len())
+        let rank = |ours: &Ours<L::File>| {
+            let named = ours.contents.header.names_hash == offer.names_hash;
+            (named, ours.contents.blocks.len())
         };
+        let is_best = |so_far: &Option<(Staging, Ours<L::File>)>| {
+            so_far.as_ref().is_none_or(|(_, best)| rank(best) < rank(&ours))
+        };
+        let sealed = ours.contents.sealed.is_some();
         // All pipes of one name have the same list: what another one brought whole is not gone on with.
         let goes_on = same && !offer.stream;
-        let at = if ours.contents.sealed.is_some() && !(goes_on && is_whole(layer, &staging, offer)?) {
+        let at = if n < usual && sealed && !(goes_on && is_whole(layer, &staging, offer)?) {
             survey.complete.push((staging, ours));
             continue;
-        } else if same && is_best(&survey.same) {
+        } else if n < usual && same && is_best(&survey.same) {
             &mut survey.same
-        } else if !same && header.names_hash == offer.names_hash && is_best(&survey.other) {
+        } else if !same && !sealed && !offer.stream && is_best(&survey.other) {
             &mut survey.other
         } else {
             layer.release(staging.dir());
@@ -164,7 +181,7 @@ pub fn prospect<L: Layer>(layer: &L, offer: &Offer) -> Result<Prospect, LocalErr
         prospect.other = survey
             .other
             .filter(|(_, ours)| !ours.contents.blocks.is_empty())
-            .map(|(staging, _)| staging.dir);
+            .map(|(staging, ours)| (staging.dir, ours.contents.blocks.len() as u32));
     }
     prospect.strangers = survey.strangers;
     Ok(prospect)

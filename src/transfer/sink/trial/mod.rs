@@ -1,9 +1,11 @@
 //! What this disk takes, found out by trying in a directory of ours before any content flows.
 
+mod names;
 mod twins;
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::transfer::error::LocalError;
 use crate::transfer::fs::layer::{Layer, remove_all};
@@ -19,22 +21,47 @@ const PROBE_MODE: u16 = 0o640;
 /// Any time that is not now: 2001-09-09, in nanoseconds since 1970.
 const PROBE_TIME: i64 = 1_000_000_000_000_000_000;
 
-/// Tries in the directory `trial`, which is made for it and removed.
+/// Tries in the directory `trial`, which is made for it and removed. Returns the list under the names that the disk
+/// takes.
 pub(crate) fn run<L: Layer>(
     layer: &L,
     trial: &Path,
-    manifest: &Manifest,
+    manifest: &Arc<Manifest>,
     losses: &mut Losses,
-) -> Result<(), LocalError> {
+) -> Result<Arc<Manifest>, LocalError> {
     let failed = |e| LocalError::new("try names in", layer.root().join(trial), e);
     // A crash may have left it.
     remove_all(layer, trial).map_err(failed)?;
     layer.create_dir(trial).map_err(failed)?;
-    let twins = probe(layer, trial, manifest, losses).and_then(|()| twins::find(layer, trial, manifest));
+    let outcome = probe(layer, trial, manifest, losses)
+        .map_err(failed)
+        .and_then(|()| name(layer, trial, manifest, losses));
     remove_all(layer, trial).map_err(failed)?;
-    match twins.map_err(failed)? {
-        Some((a, b)) => Err(LocalError::Collision(manifest.path(a), manifest.path(b))),
-        None => Ok(()),
+    outcome
+}
+
+fn name<L: Layer>(
+    layer: &L,
+    trial: &Path,
+    manifest: &Arc<Manifest>,
+    losses: &mut Losses,
+) -> Result<Arc<Manifest>, LocalError> {
+    let others = names::find(layer, trial, manifest)?;
+    let list = if others.is_empty() {
+        Arc::clone(manifest)
+    } else {
+        let list = Arc::new(manifest.renamed(&others));
+        losses.rename(
+            others
+                .keys()
+                .map(|&index| (manifest.path(index), list.path(index))),
+        );
+        list
+    };
+    match twins::find(layer, trial, &list) {
+        Ok(None) => Ok(list),
+        Ok(Some((a, b))) => Err(LocalError::Collision(list.path(a), list.path(b))),
+        Err(e) => Err(LocalError::new("try names in", layer.root().join(trial), e)),
     }
 }
 

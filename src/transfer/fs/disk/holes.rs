@@ -1,0 +1,76 @@
+//! Stretches of a file that take no room and read as zeros.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+
+/// See [`crate::transfer::fs::layer::Layer::punch`].
+#[cfg(target_os = "linux")]
+pub(crate) fn punch(file: &File, offset: u64, len: u64) -> io::Result<bool> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::Errno;
+    match fallocate(
+        file,
+        FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+        offset,
+        len,
+    ) {
+        Ok(()) => {}
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM) => return Ok(false),
+        Err(e) => return Err(e.into()),
+    }
+    if file.metadata()?.len() < offset + len {
+        file.set_len(offset + len)?;
+    }
+    Ok(true)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn punch(_: &File, _: u64, _: u64) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// See [`crate::transfer::fs::layer::Layer::written`].
+pub(crate) fn written(file: &File, from: u64) -> io::Result<Option<Range<u64>>> {
+    let len = file.metadata()?.len();
+    if from >= len {
+        return Ok(None);
+    }
+    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+    {
+        use rustix::fs::{SeekFrom, seek};
+        match seek(file, SeekFrom::Data(from)) {
+            Ok(start) => {
+                let end = seek(file, SeekFrom::Hole(start)).unwrap_or(len);
+                return Ok(Some(start..end.max(start + 1)));
+            }
+            Err(rustix::io::Errno::NXIO) => return Ok(None),
+            // Not every file system knows.
+            Err(_) => {}
+        }
+    }
+    Ok(Some(from..len))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{FileExt, MetadataExt};
+
+    #[test]
+    fn a_hole_takes_no_room_and_is_told_from_what_was_written() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&[1; 3 << 20], 0).unwrap();
+        let before = file.metadata().unwrap().blocks();
+        if !punch(&file, 1 << 20, 1 << 20).unwrap() {
+            // This file system has none.
+            return;
+        }
+        assert!(file.metadata().unwrap().blocks() < before);
+        assert_eq!(written(&file, 0).unwrap(), Some(0..1 << 20));
+        assert_eq!(written(&file, 1 << 20).unwrap(), Some(2 << 20..3 << 20));
+        assert!(punch(&file, 3 << 20, 1 << 20).unwrap());
+        assert_eq!(file.metadata().unwrap().len(), 4 << 20);
+        assert_eq!(written(&file, 3 << 20).unwrap(), None);
+    }
+}

@@ -1,0 +1,123 @@
+//! Into another file system below the output directory (a mount, a subvolume), where nothing can be renamed to: it is
+//! copied, read back, and then renamed there.
+//!
+//! The copy has a name that only this user's program gives, so that no crash leaves half a file under a final name.
+//! What it was copied from goes last.
+
+use std::io;
+use std::path::Path;
+
+use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind};
+use crate::transfer::sink::losses::{Losses, kept};
+use crate::transfer::sink::place::{merge, open_ours};
+use crate::transfer::sink::staging;
+
+/// Bytes copied at once.
+const PIECE: usize = 1 << 20;
+
+/// Names of copies that are tried before giving up: each crash may leave one.
+const MOST_COPIES: u32 = 100;
+
+/// Moves `from` to `to`, where nothing may be. A directory is made there and filled.
+pub(crate) fn to_free<L: Layer>(layer: &L, from: &Path, to: &Path, losses: &mut Losses) -> io::Result<()> {
+    let found = layer.info(from)?.ok_or(io::ErrorKind::NotFound)?;
+    if layer.info(to)?.is_some() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    if found.kind == NodeKind::Dir {
+        layer.create_dir(to)?;
+        merge(layer, from, to, losses)?;
+        return losses.finish(layer, &layer.open_dir(to)?, found.mode, Some(found.mtime));
+    }
+    let copy = copy(layer, from, found, to, losses)?;
+    layer.rename_noreplace(&copy, to).inspect_err(|_| {
+        let _ = layer.remove_file(&copy);
+    })?;
+    finish(layer, from, to)
+}
+
+/// Moves the file or link `from` to `to`, replacing what is no directory there.
+pub(crate) fn replacing<L: Layer>(layer: &L, from: &Path, to: &Path, losses: &mut Losses) -> io::Result<()> {
+    let found = layer.info(from)?.ok_or(io::ErrorKind::NotFound)?;
+    let copy = copy(layer, from, found, to, losses)?;
+    layer.rename_replace(&copy, to).inspect_err(|_| {
+        let _ = layer.remove_file(&copy);
+    })?;
+    finish(layer, from, to)
+}
+
+fn finish<L: Layer>(layer: &L, from: &Path, to: &Path) -> io::Result<()> {
+    layer.sync(&layer.open_dir(to.parent().unwrap_or(Path::new("")))?)?;
+    layer.remove_file(from)
+}
+
+/// Copies `from` beside `to`. Returns the copy's path.
+fn copy<L: Layer>(
+    layer: &L,
+    from: &Path,
+    found: NodeInfo,
+    to: &Path,
+    losses: &mut Losses,
+) -> io::Result<std::path::PathBuf> {
+    for n in 0..MOST_COPIES {
+        let copy = to.with_file_name(staging::temporary_file(layer.key(), to, n));
+        let made = match found.kind {
+            NodeKind::File => copy_file(layer, from, found, &copy, losses),
+            _ => layer.symlink(&layer.read_link(from)?, &copy).and_then(|()| {
+                // Not every file system dates its links.
+                kept(layer.set_time(&copy, found.mtime)).map(drop)
+            }),
+        };
+        match made {
+            Ok(()) => return Ok(copy),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+fn copy_file<L: Layer>(
+    layer: &L,
+    from: &Path,
+    found: NodeInfo,
+    copy: &Path,
+    losses: &mut Losses,
+) -> io::Result<()> {
+    let target = layer.create_new(copy)?;
+    let write = || {
+        // What this run finished may be closed to its owner, too.
+        let source = match layer.open_read(from) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => open_ours(layer, from)?,
+            other => other?,
+        };
+        let pieces = |take: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>| {
+            let mut buffer = vec![0; PIECE];
+            let mut at = 0;
+            while at < found.len {
+                let part = &mut buffer[..(found.len - at).min(PIECE as u64) as usize];
+                layer.read_at(&source, at, part)?;
+                take(at, part)?;
+                at += part.len() as u64;
+            }
+            io::Result::Ok(())
+        };
+        pieces(&mut |at, part| layer.write_at(&target, at, part))?;
+        layer.sync(&target)?;
+        let mut written = vec![0; PIECE];
+        pieces(&mut |at, part| {
+            let written = &mut written[..part.len()];
+            layer.read_at(&target, at, written)?;
+            if written == part {
+                Ok(())
+            } else {
+                Err(io::Error::other("what was written is not what is read"))
+            }
+        })
+    };
+    let outcome = write().and_then(|()| losses.finish(layer, &target, found.mode, Some(found.mtime)));
+    drop(target);
+    outcome.inspect_err(|_| {
+        let _ = layer.remove_file(copy);
+    })
+}

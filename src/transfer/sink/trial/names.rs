@@ -1,0 +1,101 @@
+//! Names that this disk refuses, or stores as others.
+//!
+//! What a disk refuses depends on its file system, how it was formatted and mounted, and what serves it. So nothing is
+//! guessed: names with something in them that some file system refuses are tried out. A name that is taken clears all
+//! that is in it, so that few are tried where everything is taken.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::path::Path;
+
+use crate::transfer::error::LocalError;
+use crate::transfer::fs::layer::Layer;
+use crate::transfer::manifest::{EntryIndex, Manifest};
+use crate::transfer::names::{self, Doubt, SafeName};
+
+/// Most names that are tried out. Only a list that was made to keep us busy has more.
+const MOST_TRIED: usize = 10_000;
+
+/// The entries whose names are not taken here as they are, with names that are. `trial` is an empty directory of ours.
+pub(crate) fn find<L: Layer>(
+    layer: &L,
+    trial: &Path,
+    manifest: &Manifest,
+) -> Result<BTreeMap<EntryIndex, SafeName>, LocalError> {
+    let (mut cleared, mut tried, mut renamed) = (HashSet::<Doubt>::new(), 0, BTreeMap::new());
+    for (index, entry) in manifest.iter() {
+        let doubts: Vec<Doubt> = names::doubts(entry.name)
+            .filter(|doubt| !cleared.contains(doubt))
+            .collect();
+        if doubts.is_empty() {
+            continue;
+        }
+        tried += 1;
+        if tried > MOST_TRIED {
+            break;
+        }
+        let failed = |e| LocalError::new("create", layer.root().join(manifest.path(index)), e);
+        let Err(refused) = take(layer, trial, entry.name).map_err(failed)? else {
+            cleared.extend(doubts);
+            continue;
+        };
+        let mut others = names::more_and_more_plain(entry.name, entry.parent.is_none());
+        let other = others.find_map(|name| match take(layer, trial, name.as_bytes()) {
+            Ok(Ok(())) => Some(Ok(name)),
+            Ok(Err(_)) => None,
+            Err(e) => Some(Err(e)),
+        });
+        let other = other.unwrap_or(Err(refused)).map_err(failed)?;
+        renamed.insert(index, other);
+    }
+    keep_apart(manifest, &mut renamed);
+    Ok(renamed)
+}
+
+/// Sees whether a file can have this name. The outer error is not about the name.
+fn take<L: Layer>(layer: &L, trial: &Path, name: &[u8]) -> io::Result<io::Result<()>> {
+    use io::ErrorKind::{InvalidFilename, InvalidInput, NotFound, PermissionDenied, Unsupported};
+    match layer.create_new(&trial.join(names::os_from_bytes(name))) {
+        // Others have just been made here, so it is the name. FUSE file systems say all of these.
+        Err(e)
+            if matches!(
+                e.kind(),
+                InvalidFilename | InvalidInput | NotFound | PermissionDenied | Unsupported
+            ) =>
+        {
+            return Ok(Err(e));
+        }
+        other => drop(other?),
+    }
+    // Some store another name without a word: FAT leaves out a dot at the end.
+    let mut same = true;
+    for stored in layer.list(trial)? {
+        same &= names::likeness(&names::bytes_from_os(&stored)) == names::likeness(name);
+        layer.remove_file(&trial.join(stored))?;
+    }
+    Ok(if same {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::InvalidFilename.into())
+    })
+}
+
+/// Numbers those of the new names that stand in their directory already.
+fn keep_apart(manifest: &Manifest, renamed: &mut BTreeMap<EntryIndex, SafeName>) {
+    if renamed.is_empty() {
+        return;
+    }
+    let kept = manifest.iter().filter(|(index, _)| !renamed.contains_key(index));
+    let mut taken: HashSet<_> = kept
+        .map(|(_, entry)| (entry.parent, names::likeness(entry.name)))
+        .collect();
+    for (&index, name) in renamed.iter_mut() {
+        let parent = manifest.entry(index).parent;
+        let wanted = name.clone();
+        let mut n = 0;
+        while !taken.insert((parent, names::likeness(name.as_bytes()))) {
+            n += 1;
+            *name = wanted.numbered(n);
+        }
+    }
+}
