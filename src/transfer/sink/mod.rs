@@ -9,6 +9,7 @@ mod across;
 mod aside;
 pub(crate) mod assemble;
 mod base;
+mod compare;
 mod finish;
 pub(crate) mod journal;
 pub(crate) mod losses;
@@ -195,45 +196,6 @@ impl<L: Layer> Sink<L> {
 
     fn is_held(&self, index: u32) -> bool {
         self.kept.contains_key(&index) || self.base.blocks.contains(index)
-    }
-
-    /// Compares a block with what lies under the final names.
-    fn recheck_base(&mut self, block: BlockIndex, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
-        let announced = self.announced.get(&block.get()).copied();
-        match self.read_back(block, From::Base)? {
-            Some(hash) if announced == Some(hash.cv) => {
-                if self.base.equal {
-                    self.base.borrowed.insert(block.get(), hash.cv);
-                    self.confirm(block, &hash, events);
-                    return Ok(());
-                }
-                self.write_scratch(block)?;
-                self.journal_and_confirm(block, &hash, events)
-            }
-            _ => {
-                self.diverge()?;
-                events.push(StoreEvent::Need(block));
-                Ok(())
-            }
-        }
-    }
-
-    /// What lies there is not what is sent after all: copies what matched so far.
-    fn diverge(&mut self) -> Result<(), TransferError> {
-        self.base.equal = false;
-        for (index, cv) in std::mem::take(&mut self.base.borrowed) {
-            let block = BlockIndex::new(index);
-            if self
-                .read_back(block, From::Base)?
-                .is_none_or(|hash| hash.cv != cv)
-            {
-                let error = std::io::Error::other("it changed while it was compared");
-                return Err(LocalError::new("read", self.layer.root(), error).into());
-            }
-            self.write_scratch(block)?;
-            self.append(&Record::Block { index, cv })?;
-        }
-        Ok(())
     }
 
     fn write_scratch(&mut self, block: BlockIndex) -> Result<(), LocalError> {
