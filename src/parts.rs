@@ -10,12 +10,13 @@
 pub mod app {
     pub use crate::app::command::{Command, Notice};
     pub use crate::app::gate::ToCompare;
+    pub use crate::app::linked::Settings;
     pub use crate::app::machine::controller;
     pub use crate::app::options::Congestion;
     pub use crate::app::outcome::{Failure, Summary};
     pub use crate::app::receiving::{Receiving, Target};
     pub use crate::app::sending::Sending;
-    pub use crate::app::session::{Session, Settings};
+    pub use crate::app::session::Session;
     pub use crate::app::side::Side;
 }
 
@@ -54,13 +55,16 @@ pub mod protocol {
 pub mod rendezvous {
     pub use crate::rendezvous::address::{Address, Filtering, Mapping, NatClass, Token};
     pub use crate::rendezvous::clock::Clock as WallClock;
-    pub use crate::rendezvous::meeting::client::{Meeting, MeetingConfig, Purpose};
+    pub use crate::rendezvous::errand::Errand;
+    pub use crate::rendezvous::meeting::client::Meeting;
     pub use crate::rendezvous::meeting::code::Nameplate;
+    pub use crate::rendezvous::meeting::interface::{MeetingConfig, Purpose};
+    pub use crate::rendezvous::meeting::name::Name;
     pub use crate::rendezvous::meeting::pake::{CodeKeys, End};
     pub use crate::rendezvous::meeting::relay::RelayUse;
     pub use crate::rendezvous::meeting::wire::{
-        Bind, BindWant, Binding, Bound, Hello as MeetingHello, Open, SessionId, Standing, State, Want, proof,
-        token_key,
+        Bind, BindWant, Binding, Bound, Hello as MeetingHello, List, Listed, Listing, Names, Open, Present,
+        SessionId, Standing, State, Want, proof, token_key,
     };
     pub use crate::rendezvous::punch::events::PunchEvent;
     pub use crate::rendezvous::punch::{Punch, PunchConfig};

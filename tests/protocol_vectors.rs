@@ -5,8 +5,9 @@ use p2pcopy::parts::protocol::{
     Sealer, StaticKeypair, TAG_LEN, commitment, prologue, six_words,
 };
 use p2pcopy::parts::rendezvous::{
-    Address, Bind, BindWant, Binding, Bound, CodeKeys, End, Filtering, Mapping, MeetingHello, Nameplate,
-    Open, SessionId, Standing, State, Want, proof, token_key,
+    Address, Bind, BindWant, Binding, Bound, CodeKeys, End, Errand, Filtering, List, Listed, Listing,
+    Mapping, MeetingHello, Name, Nameplate, Names, Open, Present, SessionId, Standing, State, Want, proof,
+    token_key,
 };
 use p2pcopy::parts::transfer::{
     BLOCK_LEN, BlockIndex, Message, MessageReader, Root, RootBuilder, Run, hash_block,
@@ -136,7 +137,7 @@ fn address() {
         assert_eq!(address.to_string(), vector.text("address"));
         let token = address.token.as_ref().expect("a token");
         assert_eq!(address.reflexive.to_string(), vector.text("front"));
-        assert_eq!(token.role, Role::Sender);
+        assert_eq!(token.errand, Errand::Send);
         assert_eq!(vector.text("role"), "sender");
         assert_eq!(hex(&token.key), vector.text("key"));
         assert_eq!(
@@ -221,8 +222,14 @@ fn meeting() {
         let session = SessionId(vector.number("session"));
         let cookie = vector.bytes("cookie").try_into().expect("16 bytes");
         let open = Open {
-            role: Role::Receiver,
-            want: Want::Join(Nameplate::new(vector.number("number") as u16).expect("in range")),
+            errand: Errand::Receive,
+            want: match vector.text("number") {
+                "none" => Want::Named(Names {
+                    own: Name::parse(vector.text("as")).ok(),
+                    peer: Name::parse(vector.text("to")).ok(),
+                }),
+                _ => Want::Join(Nameplate::new(vector.number("number") as u16).expect("in range")),
+            },
             session,
             cookie,
             proof: proof(&token_key(vector.text("word")), &cookie, session),
@@ -248,6 +255,34 @@ fn meeting() {
         };
         assert_eq!(hex(&state.encode()), hex(&vector.bytes("bytes")));
         assert_eq!(State::decode(&vector.bytes("bytes")), Ok(state));
+    }
+    for vector in vectors("list") {
+        let session = SessionId(vector.number("session"));
+        let cookie = vector.bytes("cookie").try_into().expect("16 bytes");
+        let list = List {
+            session,
+            cookie,
+            proof: proof(&token_key(vector.text("word")), &cookie, session),
+            after: Name::parse(vector.text("after")).ok(),
+        };
+        let bytes = list.encode();
+        let end = vector.bytes("bytes").len();
+        assert_eq!(hex(&bytes[..end]), hex(&vector.bytes("bytes")));
+        assert_eq!(List::decode(&bytes), Ok(list));
+    }
+    for vector in vectors("listing") {
+        let listed = Listed {
+            session: SessionId(vector.number("session")),
+            listing: Listing::All,
+            present: vec![Present {
+                name: Name::parse(vector.text("name")).expect("a name"),
+                errand: Errand::Receive,
+                busy: false,
+                waited: Duration::from_secs(vector.number("waited_s")),
+            }],
+        };
+        assert_eq!(hex(&listed.encode()), hex(&vector.bytes("bytes")));
+        assert_eq!(Listed::decode(&vector.bytes("bytes")), Ok(listed));
     }
     for vector in vectors("bind") {
         let session = SessionId(vector.number("session"));

@@ -342,3 +342,105 @@ fn the_receivers_limit_holds_the_sender_back() {
     let seconds: f64 = seconds.parse().expect("a number");
     assert!(seconds > 2.5, "{seconds} s");
 }
+
+/// Two that chat, and what each of them hears.
+fn chat(arguments: [&[&str]; 2], directory: &Path) -> [(Running, BufReader<std::process::ChildStdout>); 2] {
+    arguments.map(|arguments| {
+        let mut end = start(&[&["chat"], arguments].concat(), directory);
+        let heard = BufReader::new(end.child.stdout.take().expect("piped"));
+        (end, heard)
+    })
+}
+
+/// Each says lines, the other hears them, and then `first` ends it.
+fn talk(ends: [(Running, BufReader<std::process::ChildStdout>); 2], first: usize) {
+    let [(mut a, mut a_hears), (mut b, mut b_hears)] = ends;
+    a.told("Connected successfully to");
+    b.told("Connected successfully to");
+    for (number, (speaker, hears)) in [(&mut a, &mut b_hears), (&mut b, &mut a_hears)]
+        .into_iter()
+        .enumerate()
+    {
+        speaker.enter(&format!("hello {number}"));
+        speaker.enter("");
+        speaker.enter("red \u{1b}[31m and \u{202e}back");
+        let mut heard = String::new();
+        for _ in 0..2 {
+            hears.read_line(&mut heard).expect("it can be read");
+        }
+        assert_eq!(
+            heard,
+            format!("hello {number}\nred \\u{{1b}}[31m and \\u{{202e}}back\n")
+        );
+    }
+    let (leaver, other) = if first == 0 {
+        (&mut a, &mut b)
+    } else {
+        (&mut b, &mut a)
+    };
+    drop(leaver.child.stdin.take());
+    for end in [leaver, other] {
+        end.told("The chat has ended");
+        assert_eq!(end.child.wait().expect("our own child").code(), Some(0));
+    }
+}
+
+#[test]
+fn two_people_chat_by_name_with_a_secret_or_with_six_words() {
+    let place = tempfile::tempdir().expect("a directory");
+    #[expect(clippy::disallowed_methods, reason = "a test makes its files")]
+    std::fs::write(place.path().join("secret"), "sixteen bytes or more\n").expect("room");
+    let (_server, word) = server(&["--token", "sesame"], place.path());
+    let both =
+        |own, peer, secret: &[&'static str]| [&["--as", own, "--to", peer, "--server"][..], secret].concat();
+    let secret = ["--secret-file", "secret"];
+    let [mut a, mut b] = [both("Alice", "bob", &[]), both("bob", "alice", &[])];
+    a.insert(5, &word);
+    b.insert(5, &word);
+    let (with_a, with_b) = ([&a[..], &secret].concat(), [&b[..], &secret].concat());
+    talk(chat([&with_a, &with_b], place.path()), 0);
+
+    // Who waits is seen by those who know the server's word.
+    let alice = start(&["receiver", "--as", "alice", "--server", &word], place.path());
+    alice.told("Waiting under the name alice");
+    let listed = start(&["list", "--server", &word], place.path()).end();
+    let listed = String::from_utf8_lossy(&listed.stderr).into_owned();
+    assert!(
+        listed.contains("alice") && listed.contains("receives"),
+        "{listed}"
+    );
+    drop(alice);
+
+    let [mut c, mut d] = [both("carol", "dave", &[]), both("dave", "carol", &[])];
+    c.insert(5, &word);
+    d.insert(5, &word);
+    let mut ends = chat([&c, &d], place.path());
+    let words = ends.each_mut().map(|(end, _)| {
+        end.told("Connected successfully to");
+        end.told("Does the other screen show the same words: ")
+    });
+    assert_eq!(words[0], words[1]);
+    for (end, _) in &mut ends {
+        end.enter("y");
+        end.told("Type lines");
+    }
+    let [(mut c, _), (mut d, mut heard)] = ends;
+    c.enter("hello");
+    let mut line = String::new();
+    heard.read_line(&mut line).expect("it can be read");
+    assert_eq!(line, "hello\n");
+    drop(d.child.stdin.take());
+    c.told("The chat has ended");
+    assert_eq!(d.child.wait().expect("our own child").code(), Some(0));
+}
+
+#[test]
+fn two_people_chat_without_a_server() {
+    let place = tempfile::tempdir().expect("a directory");
+    let mut ends = chat([&[], &[]], place.path());
+    let addresses = ends.each_mut().map(|(end, _)| end.address());
+    for ((end, _), address) in ends.iter_mut().zip(addresses.iter().rev()) {
+        end.enter(address);
+    }
+    talk(ends, 1);
+}

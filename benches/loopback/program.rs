@@ -18,12 +18,22 @@ struct End {
 
 impl End {
     fn start(arguments: &[&str], path: &Path, offload: bool) -> io::Result<End> {
+        let offload = (!offload).then_some("--no-offload");
+        End::start_with(|command| {
+            command
+                .args(arguments)
+                .arg(path)
+                .args(["--stun", NOBODY, "--ntp", NOBODY])
+                .args(offload);
+        })
+    }
+
+    fn start_with(arguments: impl FnOnce(&mut Command)) -> io::Result<End> {
         let binary = std::env::var_os("P2PCOPY_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_p2pcopy").into());
-        let mut child = Command::new(binary)
-            .args(arguments)
-            .arg(path)
-            .args(["--json", "--stun", NOBODY, "--ntp", NOBODY])
-            .args((!offload).then_some("--no-offload"))
+        let mut command = Command::new(binary);
+        arguments(&mut command);
+        let mut child = command
+            .arg("--json")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -60,6 +70,17 @@ impl End {
         // Its numbers can be read until it is waited for in earnest.
         let id = Pid::from_child(&self.child);
         waitid(WaitId::Pid(id), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
+        let cpu = self.cpu()?;
+        let status = self.child.wait()?;
+        if status.success() {
+            Ok(cpu)
+        } else {
+            Err(io::Error::other(format!("it ended with {status}")))
+        }
+    }
+
+    /// CPU seconds so far.
+    fn cpu(&self) -> io::Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let fields: Vec<&str> = stat
             .rsplit(')')
@@ -72,12 +93,7 @@ impl End {
             .iter()
             .filter_map(|&i| fields.get(i)?.parse::<u64>().ok())
             .sum();
-        let status = self.child.wait()?;
-        if status.success() {
-            Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
-        } else {
-            Err(io::Error::other(format!("it ended with {status}")))
-        }
+        Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 
     /// The most memory it has held so far, in bytes (VmHWM of proc(5)).
@@ -119,4 +135,42 @@ pub(crate) fn run(from: &Path, to: &Path, offload: bool, warm: impl FnOnce()) ->
         cpu,
         memory: Some(memory),
     })
+}
+
+/// The same by way of a server of its own, whose CPU time and memory are told.
+pub(crate) fn run_relayed(from: &Path, to: &Path, warm: impl FnOnce()) -> io::Result<Cost> {
+    let mut server = End::start_with(|command| {
+        command.args([
+            "server",
+            "--listen",
+            "127.0.0.1:0",
+            "--public",
+            "127.0.0.1",
+            "--token",
+            "bench",
+        ]);
+    })?;
+    let word = server.wait_for("serving", "word")?;
+    let meets = ["--server", &word, "--relay", "only"];
+    let mut sender = End::start_with(|command| {
+        command.arg("sender").arg(from).args(meets);
+    })?;
+    let code = sender.wait_for("code", "code")?;
+    warm();
+    let mut receiver = End::start_with(|command| {
+        command
+            .args(["receiver", &code, "--yes", "--output"])
+            .arg(to)
+            .args(meets);
+    })?;
+    let mut seconds = 0.0_f64;
+    for end in [&mut receiver, &mut sender] {
+        let took = end.wait_for("finished", "seconds")?;
+        seconds = seconds.max(took.parse().map_err(io::Error::other)?);
+    }
+    let (cpu, memory) = (server.cpu()?, server.peak_memory());
+    receiver.finish()?;
+    sender.finish()?;
+    std::fs::remove_dir_all(to)?;
+    Ok(Cost { seconds, cpu, memory })
 }

@@ -20,16 +20,24 @@ pub(crate) struct Cost {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Contender {
     Ceiling(Work),
-    Program { offload: bool },
+    Program {
+        offload: bool,
+    },
+    /// The same by way of a server on this machine; what is told of CPU and memory is the server's.
+    Relay,
 }
 
-const CONTENDERS: [(&str, Contender); 4] = [
+const CONTENDERS: [(&str, Contender); 5] = [
     ("ceiling: AEAD, GSO/GRO, copy", Contender::Ceiling(Work::Copy)),
     (
         "the same, hashing and journaling",
         Contender::Ceiling(Work::Verify),
     ),
     ("p2pcopy", Contender::Program { offload: true }),
+    (
+        "p2pcopy --relay only (CPU, RSS: of the server alone)",
+        Contender::Relay,
+    ),
     ("p2pcopy --no-offload", Contender::Program { offload: false }),
 ];
 
@@ -54,6 +62,7 @@ pub(crate) fn main() {
                     ceiling::run(&file, &copy, datagram(mtu), *work)
                 }
                 Contender::Program { offload } => program::run(&file, &copy, *offload, warm),
+                Contender::Relay => program::run_relayed(&file, &copy, warm),
             };
             costs.push(cost.unwrap_or_else(|e| panic!("{name}: {e}")));
         }

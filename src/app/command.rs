@@ -4,8 +4,9 @@ use crate::protocol::Path;
 use crate::protocol::connection::{self, Stats};
 use crate::protocol::time::Time;
 use crate::rendezvous::clock::Clock;
-use crate::rendezvous::meeting::client::{Meeting, MeetingEvent};
+use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::meeting::code::Code;
+use crate::rendezvous::meeting::interface::MeetingEvent;
 use crate::rendezvous::meeting::relay::RelayEvent;
 use crate::rendezvous::punch::{PathKind, Punch, PunchEvent};
 use crate::rendezvous::stun::{StunClient, StunReport};
@@ -39,6 +40,10 @@ pub enum Command {
     Vouch,
     /// The user takes the offer.
     Accept,
+    /// The user said a line in a chat; an empty one ends it.
+    Say(String),
+    /// The user has been shown a line of the peer's.
+    Heard,
     /// End the connection with this reason, or the run if there is none yet.
     Close {
         /// One of `app::close`.
@@ -130,6 +135,10 @@ pub enum Notice {
     Info(String),
     /// How the disk took what was sent.
     Remark(Remark),
+    /// The peer said a line in a chat.
+    Said(String),
+    /// What the user said is on its way: there is room for more.
+    Passed,
     /// A message that was sent as text.
     Message(String),
     /// The end.

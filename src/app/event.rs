@@ -6,6 +6,7 @@
 use super::offered::{DefaultAnswer, Listing, Offered};
 use super::outcome::Summary;
 use crate::protocol::Role;
+use crate::rendezvous::meeting::wire::Present;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -39,6 +40,8 @@ pub(crate) enum Event {
         /// What goes behind `--server`.
         word: String,
     },
+    /// Somebody waits at a server under a name.
+    Present(Present),
     /// Which clock the slots go by.
     Clock {
         /// Where it comes from.
@@ -84,6 +87,8 @@ pub(crate) enum Event {
     Reconnected(Link),
     /// A message the sender typed (`--text`), as it came.
     Message(String),
+    /// A line the peer said in a chat, as it came.
+    Said(String),
     /// A plain line to read, of a check or a demo.
     Info(String),
     /// Something the user should know and may want to act on.
@@ -218,6 +223,8 @@ pub(crate) enum Question {
     /// The peer's code or address, where our own code is shown and the peer may come by itself; answered by
     /// [`Answer::Text`].
     PeerCode,
+    /// A line to say in a chat; answered by [`Answer::Text`].
+    Say,
     /// Whether to take what is offered: "vm.img, 10.0 GB".
     Accept(Consent),
     /// Whether the other screen shows the same words.

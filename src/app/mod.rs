@@ -3,12 +3,15 @@
 //! A run tells the outside everything through a [`Front`] and asks it everything it needs to
 //! know; it never prints. It ends in a [`Summary`] or in a [`Failure`].
 
+mod chat;
 mod check;
 mod close;
 pub(crate) mod command;
 mod demo;
 pub(crate) mod event;
 pub(crate) mod gate;
+pub(crate) mod linked;
+mod list;
 mod lookup;
 pub(crate) mod machine;
 pub(crate) mod offered;
@@ -25,7 +28,7 @@ mod trace;
 pub(crate) mod units;
 mod wording;
 
-use crate::protocol::Role;
+use crate::rendezvous::errand::Errand;
 use crate::transfer;
 use crate::transfer::fs::disk::DiskLayer;
 use crate::transfer::fs::owner::OwnerKey;
@@ -34,8 +37,8 @@ use crate::transfer::source::scan;
 use crate::transfer::source::scan::ScanOptions;
 use event::{Event, Front};
 use options::{
-    CheckOptions, DemoOptions, Destination, Links, PlotOptions, ReceiveOptions, SendOptions, ServeOptions,
-    Source,
+    ChatOptions, CheckOptions, DemoOptions, Destination, Links, PlotOptions, ReceiveOptions, SendOptions,
+    ServeOptions, Source,
 };
 use outcome::{Failure, Summary};
 use receiving::{Receiving, Target};
@@ -106,7 +109,7 @@ pub(crate) async fn send(options: SendOptions, front: &mut dyn Front) -> Result<
             (manifest, transfer::source::Source::text(text), Vec::new())
         }
     };
-    run::run(Role::Sender, &common, false, front, |parts| {
+    run::run(Errand::Send, &common, false, front, |parts| {
         Sending::new(manifest, source, paths, parts.waker, parts.clock, parts.notices)
             .map(|side| Box::new(side) as Box<dyn Side>)
             .map_err(threads)
@@ -146,7 +149,7 @@ pub(crate) async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> R
         (Target::Directory(root, _), Some(trace)) => path_within(root, trace),
         _ => None,
     };
-    run::run(Role::Receiver, &common, yes, front, |parts| {
+    run::run(Errand::Receive, &common, yes, front, |parts| {
         Receiving::new(target, parts.waker, parts.clock, parts.notices)
             .map(|side| side.with_outside_links(outside_links))
             .map(|side| side.limited(common.limit).sparing(reserved))
@@ -249,6 +252,22 @@ pub(crate) async fn demo(options: DemoOptions, front: &mut dyn Front) -> Result<
 /// If its port is taken, or the sockets fail.
 pub(crate) async fn serve(options: ServeOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     serve::run(options, front).await
+}
+
+/// Carries lines both ways between two people.
+///
+/// # Errors
+/// Whatever kept the two from each other.
+pub(crate) async fn chat(options: ChatOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+    chat::run(options, front).await
+}
+
+/// Tells who waits at a server under a name.
+///
+/// # Errors
+/// If the server does not say.
+pub(crate) async fn list(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+    list::run(options, front).await
 }
 
 /// Finds out what this network is and what that means for punching.

@@ -3,6 +3,7 @@
 //! These are plain data. Turning words from a command line into them is the work of [`crate::cli`].
 
 use crate::rendezvous::meeting::relay::RelayUse;
+use crate::rendezvous::meeting::wire::Names;
 use crate::rendezvous::server::RelayLimits;
 use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::source::scan::Exclude;
@@ -10,6 +11,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// How long a run looks for its peer by default, from the moment both addresses are known.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10 * 60);
@@ -64,6 +66,21 @@ pub(crate) struct Place {
     pub token: Option<ServerToken>,
 }
 
+/// How to be met by name.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct ByName {
+    /// The names.
+    pub(crate) names: Names,
+    /// What both know; empty if they compare words.
+    pub(crate) secret: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for ByName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ByName({:?})", self.names)
+    }
+}
+
 /// Which congestion controller sends.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Congestion {
@@ -83,6 +100,8 @@ pub(crate) struct Common {
     pub peer: Option<String>,
     /// The server to meet at, in place of swapping addresses.
     pub server: Option<Place>,
+    /// Meet there by name.
+    pub(crate) by_name: Option<ByName>,
     /// When that server may pass on what is sent.
     pub relay: RelayUse,
     /// STUN servers in place of the built-in list, if any.
@@ -121,6 +140,7 @@ impl Default for Common {
             localport: None,
             peer: None,
             server: None,
+            by_name: None,
             relay: RelayUse::default(),
             stun: Vec::new(),
             ntp: Vec::new(),
@@ -226,6 +246,13 @@ pub(crate) struct DemoOptions {
     pub common: Common,
 }
 
+/// A chat's options.
+#[derive(Clone, Debug)]
+pub(crate) struct ChatOptions {
+    /// What every run takes.
+    pub(crate) common: Common,
+}
+
 /// The check's options.
 #[derive(Clone, Debug)]
 pub(crate) struct CheckOptions {
@@ -242,6 +269,8 @@ pub(crate) struct ServeOptions {
     pub public: Option<String>,
     /// The word that clients must know.
     pub token: Option<ServerToken>,
+    /// TCP port for networks that let no UDP through.
+    pub(crate) tcp: Option<u16>,
     /// What its relay gives, if it has one.
     pub relay: Option<RelayLimits>,
     /// STUN servers and how much to tell are of use here.

@@ -15,7 +15,7 @@ use crate::rendezvous::server::{Counters, Limits, Server, ServerConfig};
 use crate::rendezvous::servers;
 use crate::rendezvous::stun::{StunClient, StunEvent};
 use crate::system::stopped;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -138,6 +138,14 @@ pub(super) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<
     let clock = net::Clock::start();
     let (ports, port) = bind(&options.listen)?;
     let mut driver = Driver::new(ports, clock).map_err(broken)?;
+    for listener in options
+        .tcp
+        .map(|tcp| listen(&options.listen, tcp))
+        .transpose()?
+        .unwrap_or_default()
+    {
+        driver.listen(listener).map_err(broken)?;
+    }
     let mut rng = SeedRng::new(&net::random_seed().map_err(broken)?, "p2pcopy v1 serve");
     let config = ServerConfig {
         token: options.token.as_ref().map(|token| token_key(token.word())),
@@ -234,6 +242,32 @@ fn bind(listen: &[SocketAddr]) -> Result<(net::Ports, u16), Failure> {
         .or(ports.ipv6.map(|(_, port)| port))
         .unwrap_or(PORT);
     Ok((ports, port))
+}
+
+/// Listens at a TCP port of the addresses of the UDP sockets.
+fn listen(addresses: &[SocketAddr], port: u16) -> Result<Vec<TcpListener>, Failure> {
+    let mut ips: Vec<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
+    ips.sort();
+    ips.dedup();
+    let bound = match ips.as_slice() {
+        // Where there is IPv6, a socket of it may take IPv4 as well, and then the other is not needed.
+        [] => {
+            let both = [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()];
+            let bound: Vec<_> = both.map(|ip| TcpListener::bind((ip, port))).into();
+            if bound.iter().any(Result::is_ok) {
+                bound.into_iter().filter(Result::is_ok).collect()
+            } else {
+                bound
+            }
+        }
+        ips => ips.iter().map(|ip| TcpListener::bind((*ip, port))).collect(),
+    };
+    bound.into_iter().collect::<Result<_, _>>().map_err(|e| {
+        Failure::other(
+            format!("cannot listen at TCP port {port}: {e}"),
+            "stop the other program, choose another port with --tcp PORT, or leave it out",
+        )
+    })
 }
 
 /// Tells what happens until the operator stops it.

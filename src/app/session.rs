@@ -4,17 +4,18 @@
 use super::command::{Command, Notice};
 use super::event::Phase;
 use super::gate::Gate;
+use super::linked::Linked;
+pub(crate) use super::linked::Settings;
 use super::relaying::Relaying;
 pub(crate) use super::side::{End, Side, flush_control};
 use crate::net::{Machine, Transmit};
-use crate::protocol::congestion::Controller;
+use crate::protocol::Path;
 use crate::protocol::connection::{self, Config, Connection};
 use crate::protocol::handshake::SessionKeys;
 use crate::protocol::time::Time;
-use crate::protocol::{Path, Role};
 use crate::rendezvous::clock::Clock;
 use crate::rendezvous::meeting::client::Meeting;
-use crate::rendezvous::punch::{Punch, PunchEvent, Responder, Search};
+use crate::rendezvous::punch::{Punch, PunchEvent};
 use crate::rendezvous::schedule::{Reach, Schedule};
 use crate::rendezvous::stun::{StunClient, StunEvent};
 use std::sync::mpsc::Receiver;
@@ -30,39 +31,6 @@ const SAMPLE: Duration = Duration::from_millis(20);
 const ANNOUNCE: Duration = Duration::from_millis(400);
 /// Blocks of content a sender holds: 40 MiB covers 1 Gbit/s at 300 ms.
 const SEND_BLOCKS: usize = 40;
-
-/// What the session builds its connection with.
-pub struct Settings {
-    /// Which end this is.
-    pub role: Role,
-    /// Makes the controller of the connection, on a path with this handshake RTT.
-    pub controller: Box<dyn Fn(Time, Option<Duration>) -> Box<dyn Controller> + Send>,
-    /// User's limit, bytes a second.
-    pub limit: Option<u64>,
-    /// How long a silent peer is looked for before the run gives up; what arrived is kept.
-    pub patience: Duration,
-    /// Random bytes for the connection alone.
-    pub seed: Zeroizing<[u8; 32]>,
-    /// Whether to tell samples for a trace.
-    pub trace: bool,
-}
-
-struct Linked {
-    connection: Connection,
-    responder: Responder,
-    /// Answers to late handshake messages.
-    late: Option<(Path, Vec<u8>)>,
-    places: Search,
-    /// The peer is silent.
-    silent: bool,
-    /// Looks for a silent peer, or for a direct path to one that is reached by way of a server.
-    search: Option<Schedule>,
-    /// When a silent peer is given up.
-    give_up: Time,
-    /// The connection is still to be told of; until then at most its RTT is waited for.
-    announce: Option<Time>,
-    gate: Gate,
-}
 
 /// The session.
 pub struct Session {
@@ -302,7 +270,7 @@ impl Session {
     fn connect(&mut self, now: Time, path: Path, mut keys: Box<SessionKeys>, rtt: Option<Duration>) {
         let Some(punch) = self.punch.take() else { return };
         let config = Config {
-            role: self.settings.role,
+            role: keys.role,
             cipher: keys.cipher,
             send_secret: Zeroizing::new(keys.send),
             receive_secret: Zeroizing::new(keys.receive),

@@ -3,6 +3,7 @@
 use super::server_args::{self, ServerArgs};
 use super::values::{self, Servers};
 use crate::app::options::Place;
+use crate::rendezvous::meeting::name::Name;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -36,6 +37,14 @@ Examples:
   p2pcopy receiver --output - | tar x
   p2pcopy receiver --discard";
 
+const CHAT_EXAMPLES: &str = "\
+Examples:
+  p2pcopy chat                                       on both sides; then swap the addresses
+  p2pcopy chat --server example.org                  shows a code
+  p2pcopy chat 7-guitar-harbor --server example.org  on the other side
+
+What the other side says stands behind '> ', or by itself on a standard output that is no terminal. Ctrl-D ends the chat.";
+
 /// Copy files straight from one computer to another through their home routers: encrypted, verified, no
 /// account, no server in between.
 #[derive(Parser, Debug)]
@@ -62,6 +71,9 @@ impl Cli {
                         "localport",
                         "peer",
                         "server",
+                        "own_name",
+                        "peer_name",
+                        "secret_file",
                         "relay",
                         "stun",
                         "ntp",
@@ -78,6 +90,33 @@ impl Cli {
                     check,
                     &[
                         "peer",
+                        "own_name",
+                        "peer_name",
+                        "secret_file",
+                        "relay",
+                        "ttl",
+                        "timeout",
+                        "verify",
+                        "insecure",
+                        "no_clipboard",
+                        "limit",
+                        "congestion",
+                        "no_offload",
+                        "trace",
+                    ],
+                )
+            })
+            .mut_subcommand("list", |list| {
+                hide(
+                    list,
+                    &[
+                        "peer",
+                        "localport",
+                        "stun",
+                        "ntp",
+                        "own_name",
+                        "peer_name",
+                        "secret_file",
                         "relay",
                         "ttl",
                         "timeout",
@@ -114,6 +153,11 @@ pub(super) enum Command {
     Server(ServerArgs),
     /// Find out what this network is (addresses, NAT, clock) and what that means, or with --server what a server sees
     Check(CheckArgs),
+    /// Chat with one peer: lines both ways, over the same sealed connection as files
+    #[command(after_help = CHAT_EXAMPLES)]
+    Chat(ChatArgs),
+    /// Tell who waits at a server under a name, what for and since when
+    List(CheckArgs),
     /// Draw what --trace wrote: rate, round trip, bytes in flight, loss and what bound the speed, over time
     Plot(PlotArgs),
     /// Print the man page: p2pcopy man > p2pcopy.1
@@ -191,6 +235,15 @@ pub(super) struct DemoArgs {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct ChatArgs {
+    /// What the other side's screen says to tell: its code (with --server), or its address
+    #[arg(value_name = "CODE", conflicts_with = "peer")]
+    pub(super) code: Option<String>,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     pub(super) common: CommonArgs,
@@ -236,6 +289,15 @@ pub(super) struct CommonArgs {
     #[arg(long, value_name = "HOST[:PORT][/TOKEN]", env = "P2PCOPY_SERVER", hide_env_values = true,
           value_parser = server_args::place, help_heading = "Finding the peer")]
     pub(super) server: Option<Place>,
+    /// Wait at the server under this name
+    #[arg(long = "as", value_name = "NAME", value_parser = values::name, conflicts_with = "peer", help_heading = "Finding the peer")]
+    pub(super) own_name: Option<Name>,
+    /// Meet who waits there under this name; with --as also wait for them
+    #[arg(long = "to", value_name = "NAME", value_parser = values::name, conflicts_with = "peer", help_heading = "Finding the peer")]
+    pub(super) peer_name: Option<Name>,
+    /// What both sides know, in a file of at least 16 bytes: proves who comes under a name. Without it both compare six words
+    #[arg(long, value_name = "FILE", help_heading = "Finding the peer")]
+    pub(super) secret_file: Option<PathBuf>,
     /// Whether the server may pass on what is sent, sealed: only where no direct path is found, never, or always, and then
     /// the peer does not learn your address
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = RelayArg::Fallback, help_heading = "Finding the peer")]

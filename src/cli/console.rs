@@ -1,6 +1,7 @@
 //! The front of the command line: events to lines, a bar, JSON, the clipboard; questions to prompts.
 
 use super::lines::{self, Detail};
+use super::printable::printable;
 use super::prompts::{Input, Prompts};
 use super::screen::{Kind, Screen};
 use super::{clipboard, json};
@@ -280,6 +281,12 @@ impl Front for Console {
                 _ => {}
             },
             Event::Message(message) if self.json.is_none() => return self.message(message),
+            // A person sees it among the lines, above what is being typed; a program gets it by itself.
+            Event::Said(line) if self.json.is_none() && !std::io::stdout().is_terminal() => {
+                let mut out = std::io::stdout();
+                let _ = writeln!(out, "{}", printable(line)).and_then(|()| out.flush());
+                return;
+            }
             Event::Address {
                 address,
                 change: Change::First,
@@ -296,7 +303,9 @@ impl Front for Console {
     }
 
     fn ask(&mut self, question: Question) -> Pending {
-        self.json_line(&json::of_question(&question));
+        if question != Question::Say {
+            self.json_line(&json::of_question(&question));
+        }
         self.prompts.ask(question)
     }
 }

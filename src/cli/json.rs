@@ -114,6 +114,11 @@ fn object(event: &Event) -> Object {
             .text("code", code)
             .plain("changed", *change == Change::Changed),
         Event::Serving { word } => Object::event("serving").text("word", word),
+        Event::Present(one) => Object::event("present")
+            .text("name", one.name.as_str())
+            .text("does", lines::errand(one.errand))
+            .plain("waited_s", one.waited.as_secs())
+            .plain("busy", one.busy),
         Event::Clock { source, offset_ms } => {
             let object = Object::event("clock");
             match source {
@@ -147,6 +152,7 @@ fn object(event: &Event) -> Object {
         }
         Event::Reconnected(link) => Object::event("reconnected").link(link),
         Event::Message(message) => text("message", message),
+        Event::Said(line) => text("said", line),
         Event::Info(line) => text("info", line),
         Event::Warning(line) => text("warning", line),
         Event::Renamed(paths) => Object::event("renamed").objects(
@@ -238,6 +244,7 @@ pub(super) fn of_question(question: &Question) -> String {
     let (kind, consent) = match question {
         Question::PeerAddress => ("peer_address", None),
         Question::PeerCode => ("peer_code", None),
+        Question::Say => ("say", None),
         Question::Accept(consent) => ("accept", Some(consent)),
         Question::ConfirmWords(_) => ("confirm_words", None),
         Question::Resume(consent) => ("resume", Some(consent)),

@@ -7,6 +7,7 @@ use crate::app::offered::DefaultAnswer;
 use crate::app::outcome::{Failure, Summary};
 use crate::app::units::{Rate, Size, Span};
 use crate::protocol::Role;
+use crate::rendezvous::errand::Errand;
 use std::time::Duration;
 
 /// Stands before each line of a message.
@@ -73,7 +74,11 @@ impl Line {
 /// The lines of an event; none for what is shown otherwise (progress, messages) or is not asked for.
 pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
     let shown_from = match event {
-        Event::Address { .. } | Event::Code { .. } | Event::Serving { .. } => Detail::Quiet,
+        Event::Address { .. }
+        | Event::Code { .. }
+        | Event::Serving { .. }
+        | Event::Present(_)
+        | Event::Said(_) => Detail::Quiet,
         // What must be asked about is shown with its question.
         Event::Offer(offered) if offered.default_answer() == DefaultAnswer::No => Detail::Quiet,
         Event::Of(_, inner) => return of_side(event, inner, detail),
@@ -112,6 +117,15 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
             format!("--server {word}"),
             Tone::Strong,
         )],
+        Event::Present(one) => {
+            let busy = if one.busy { ", has met somebody" } else { "" };
+            vec![Line::new(format!(
+                "{:32}  {:8}  since {}{busy}",
+                one.name.as_str(),
+                errand(one.errand),
+                Span(one.waited)
+            ))]
+        }
         Event::Clock { source, offset_ms } => vec![clock(source, *offset_ms)],
         Event::Waiting { time_of_day, seconds } => {
             vec![Line::new(format!(
@@ -145,6 +159,7 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
         Event::Warning(text) => vec![Line::led("warning: ", text.clone(), Tone::Warning)],
         Event::Note(text) | Event::Stats(text) => vec![Line::faint(text.clone())],
         Event::Finished(summary) => vec![Line::new(finished(summary))],
+        Event::Said(text) => vec![Line::led("> ", text.clone(), Tone::Strong)],
         Event::Progress(_) | Event::Message(_) | Event::Of(..) => Vec::new(),
     }
 }
@@ -324,6 +339,15 @@ fn percent(done: u64, total: u64) -> u64 {
     }
 }
 
+/// What somebody does, in a word that JSON uses too.
+pub(super) fn errand(errand: Errand) -> &'static str {
+    match errand {
+        Errand::Send => "sends",
+        Errand::Receive => "receives",
+        Errand::Chat => "chats",
+    }
+}
+
 /// What is being done, in a word of JSON.
 pub(super) fn phase(phase: Phase) -> &'static str {
     match phase {
@@ -351,6 +375,7 @@ pub(super) fn question(question: &Question) -> String {
     match question {
         Question::PeerAddress => "Enter the ip:port of your peer: ".into(),
         Question::PeerCode => "Enter the code (or ip:port) of your peer, or wait for it: ".into(),
+        Question::Say => String::new(),
         Question::Accept(consent) => format!("Accept {}? {}", consent.what, choices(consent)),
         Question::ConfirmWords(words) => {
             format!("Does the other screen show the same words: {words}? [y/N] ")

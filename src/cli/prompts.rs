@@ -96,7 +96,10 @@ impl Prompts {
                 Err(cancelled) => ask.answer(Err(cancelled)),
             }
         }
-        self.forget_typed_ahead();
+        // In a chat people type when they like.
+        if ask.question != Question::Say {
+            self.forget_typed_ahead();
+        }
         match &self.asks {
             Some(asks) => {
                 self.screen.prompt(&ask, &lines::question(&ask.question));
@@ -266,6 +269,7 @@ fn interpret(question: &Question, line: &str) -> Option<Answer> {
     let line = line.trim();
     match question {
         question if question.is_text() && line.is_empty() => None,
+        Question::Say => Some(Answer::Text(line.to_owned())),
         question if question.is_text() => Some(Answer::Text(line.to_owned())),
         question => match line.to_ascii_lowercase().as_str() {
             "y" | "yes" => Some(Answer::Yes),

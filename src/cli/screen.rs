@@ -120,6 +120,7 @@ impl Screen {
             bar.finish_and_clear();
         }
         let _ = match self.kind {
+            Kind::Plain if text.is_empty() => Ok(()),
             Kind::Plain => writeln!(state.out, "{text}"),
             Kind::Mono => write!(state.out, "{text}"),
             Kind::Color => write!(state.out, "\x1b[1m{text}\x1b[0m"),

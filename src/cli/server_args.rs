@@ -25,6 +25,9 @@ pub(super) struct ServerArgs {
     /// Serve only those who give this word: --server HOST/WORD
     #[arg(long, value_name = "WORD", value_parser = token, env = "P2PCOPY_SERVER_TOKEN", hide_env_values = true)]
     token: Option<ServerToken>,
+    /// Serve networks that let no UDP through at this TCP port, too; 443 passes most firewalls
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    tcp: Option<u16>,
     /// Do not pass on what clients send; they only meet here
     #[arg(long, conflicts_with_all = ["pair_rate", "total_rate", "pair_bytes"])]
     no_relay: bool,
@@ -62,6 +65,7 @@ impl ServerArgs {
             listen: self.listen,
             public: self.public,
             token: self.token,
+            tcp: self.tcp,
             relay: (!self.no_relay).then_some(RelayLimits {
                 pair_rate: self.pair_rate.or(usual.pair_rate),
                 total_rate: self.total_rate.or(usual.total_rate),

@@ -1,22 +1,25 @@
 //! Arguments into options: everything that clap cannot see for itself is checked here, before anything runs.
 
 use super::args::{
-    CheckArgs, CommonArgs, CongestionArg, DemoArgs, PlotArgs, ReceiverArgs, RelayArg, SenderArgs,
+    ChatArgs, CheckArgs, CommonArgs, CongestionArg, DemoArgs, PlotArgs, ReceiverArgs, RelayArg, SenderArgs,
 };
 use crate::app::options::{
-    CheckOptions, Common, Congestion, DemoOptions, Destination, Links, PlotOptions, ReceiveOptions,
-    SendOptions, Source,
+    ByName, ChatOptions, CheckOptions, Common, Congestion, DemoOptions, Destination, Links, PlotOptions,
+    ReceiveOptions, SendOptions, Source,
 };
 use crate::app::outcome::Failure;
-use crate::protocol::Role;
 use crate::rendezvous::address::Address;
+use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::code::Code;
 use crate::rendezvous::meeting::relay::RelayUse;
+use crate::rendezvous::meeting::wire::Names;
 use crate::system::expand;
 use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::names::SafeName;
 use crate::transfer::source::scan::{Exclude, PatternFileError, patterns_of_file};
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// What the names `-` stand for.
 fn is_dash(path: &Path) -> bool {
@@ -103,18 +106,7 @@ pub(super) fn receiver(args: ReceiverArgs) -> Result<ReceiveOptions, Failure> {
         }
     }
     let mut common = args.common;
-    if let Some(word) = args.code {
-        // A stray word is no peer: better to learn now than after the servers have been asked.
-        if !Code::is_meant_by(&word) {
-            Address::parse_other(&word, Role::Receiver).map_err(|e| {
-                Failure::usage(
-                    e.to_string(),
-                    "give the code or the address that the sender shows",
-                )
-            })?;
-        }
-        common.peer = Some(word);
-    }
+    meet(&mut common, args.code, Errand::Receive)?;
     Ok(ReceiveOptions {
         destination,
         yes: args.yes,
@@ -140,6 +132,31 @@ pub(super) fn demo(args: DemoArgs) -> Result<DemoOptions, Failure> {
         file: args.file,
         common,
     })
+}
+
+/// A chat's options.
+pub(super) fn chat(args: ChatArgs) -> Result<ChatOptions, Failure> {
+    let mut common = args.common;
+    meet(&mut common, args.code, Errand::Chat)?;
+    Ok(ChatOptions {
+        common: self::common(common)?,
+    })
+}
+
+/// Takes the word that may stand for `--peer`. A stray word is no peer: better to learn now than after the servers have
+/// been asked.
+fn meet(common: &mut CommonArgs, word: Option<String>, errand: Errand) -> Result<(), Failure> {
+    let Some(word) = word else { return Ok(()) };
+    if !Code::is_meant_by(&word) {
+        Address::parse_other(&word, errand).map_err(|e| {
+            Failure::usage(
+                e.to_string(),
+                "give the code or the address that the other side shows",
+            )
+        })?;
+    }
+    common.peer = Some(word);
+    Ok(())
 }
 
 /// A check's options.
@@ -179,7 +196,9 @@ fn common(args: CommonArgs) -> Result<Common, Failure> {
             ));
         }
     }
+    let by_name = by_name(&args)?;
     Ok(Common {
+        by_name,
         localport: args.localport,
         offload: !args.no_offload,
         peer: args.peer,
@@ -206,6 +225,66 @@ fn common(args: CommonArgs) -> Result<Common, Failure> {
         verbose: args.verbose,
         trace: args.trace,
     })
+}
+
+/// The shortest secret: what nobody guesses, however often.
+const LEAST_SECRET: usize = 16;
+/// The longest: nobody means a larger file.
+const MOST_SECRET: u64 = 4096;
+
+/// How to be met by name, if at all.
+fn by_name(args: &CommonArgs) -> Result<Option<ByName>, Failure> {
+    let names = Names {
+        own: args.own_name.clone(),
+        peer: args.peer_name.clone(),
+    };
+    if names == Names::default() {
+        return match args.secret_file {
+            Some(_) => Err(Failure::usage(
+                "--secret-file is for a meeting by name",
+                "add --as NAME or --to NAME",
+            )),
+            None => Ok(None),
+        };
+    }
+    if names.own == names.peer {
+        return Err(Failure::usage(
+            "--as and --to name the same",
+            "give your own name with --as and the other's with --to",
+        ));
+    }
+    if args.server.is_none() {
+        return Err(Failure::usage(
+            "names are known to a server only",
+            "add --server HOST, or set P2PCOPY_SERVER",
+        ));
+    }
+    let secret = args.secret_file.as_deref().map(secret).transpose()?;
+    Ok(Some(ByName {
+        names,
+        secret: secret.unwrap_or_default(),
+    }))
+}
+
+/// What a file holds, but for a line end.
+fn secret(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let read = |e: std::io::Error| Failure::file("read", file, &e);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a file of the user's, not of a transfer"
+    )]
+    let mut from = std::fs::File::open(file).map_err(read)?.take(MOST_SECRET + 1);
+    let mut bytes = Zeroizing::new(Vec::new());
+    from.read_to_end(&mut bytes).map_err(read)?;
+    let len = bytes.trim_ascii_end().len();
+    if len < LEAST_SECRET || bytes.len() as u64 > MOST_SECRET {
+        return Err(Failure::usage(
+            format!("--secret-file {}: a secret has 16 to 4096 bytes", file.display()),
+            "make one: head -c 24 /dev/urandom | base64 > FILE, and bring a copy to the other side",
+        ));
+    }
+    bytes.truncate(len);
+    Ok(bytes)
 }
 
 /// The patterns of the options and of the files.

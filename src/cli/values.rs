@@ -1,6 +1,7 @@
 //! Words of the command line into values: durations, rates, servers.
 
 use crate::app::options::Server;
+use crate::rendezvous::meeting::name::Name;
 use std::time::Duration;
 
 /// The longest time a run may look for its peer: a week.
@@ -93,6 +94,11 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         return Err(wrong());
     }
     Ok(bytes as u64)
+}
+
+/// A name at a server.
+pub(super) fn name(text: &str) -> Result<Name, String> {
+    Name::parse(text).map_err(|e| e.to_string())
 }
 
 /// Servers parted by commas or spaces, each `HOST` or `HOST:PORT` or `[IPV6]:PORT`.

@@ -2,11 +2,13 @@
 
 use super::Clock;
 use super::socket::{Ports, Socket};
+use super::tcp::{Door, Streams, TCP};
 use crate::protocol::Path;
 use crate::protocol::time::Time;
 use polling::{Event, Events, PollMode, Poller};
 use quinn_udp::RecvMeta;
 use std::io::{self, IoSliceMut};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,6 +99,7 @@ impl Waker {
 pub(crate) struct Driver {
     clock: Clock,
     sockets: Vec<Socket>,
+    streams: Streams,
     poller: Arc<Poller>,
     events: Events,
     receive: Vec<Vec<u8>>,
@@ -112,20 +115,15 @@ impl Driver {
     ///
     /// # Errors
     /// If the system has no more descriptors.
-    #[expect(
-        unsafe_code,
-        reason = "polling wants the promise below; it has no other way to register a socket"
-    )]
     pub(crate) fn new(ports: Ports, clock: Clock) -> io::Result<Self> {
         let poller = Arc::new(Poller::new()?);
         for (key, socket) in ports.sockets.iter().enumerate() {
-            // SAFETY: the socket must be deleted from the poller before it is closed. Both belong to the driver,
-            // and `drop` deletes every socket.
-            unsafe { poller.add_with_mode(socket.io(), Event::readable(key), mode(&poller))? };
+            register(&poller, socket.io(), key)?;
         }
         Ok(Driver {
             clock,
             sockets: ports.sockets,
+            streams: Streams::new(Arc::clone(&poller)),
             poller,
             events: Events::new(),
             receive: (0..BATCH).map(|_| vec![0; RECEIVE_BUFFER]).collect(),
@@ -144,11 +142,25 @@ impl Driver {
         })
     }
 
+    /// Takes in whoever connects to this listener; paths to them have the socket [`TCP`].
+    ///
+    /// # Errors
+    /// If the system has no more descriptors.
+    pub(crate) fn listen(&mut self, listener: TcpListener) -> io::Result<()> {
+        self.streams.listen(listener)
+    }
+
+    /// Where other threads hand over connected streams.
+    pub(crate) fn door(&self) -> Door {
+        self.streams.door()
+    }
+
     /// One turn: timers, then everything there is to send, then a wait for datagrams, a timer or a waker.
     ///
     /// # Errors
     /// Only what makes the sockets useless; a datagram that cannot be sent is a lost datagram.
     pub(crate) fn turn<M: Machine>(&mut self, machine: &mut M) -> io::Result<()> {
+        self.streams.turn(self.clock.now());
         machine.handle_timeout(self.clock.now());
         let more = self.transmit(machine);
         let now = self.clock.now();
@@ -207,6 +219,14 @@ impl Driver {
 
     /// Sends what of `out` has not left.
     fn send(&mut self, machine: &mut impl Machine, transmit: Transmit) {
+        if transmit.path.local == TCP {
+            // Nothing of it dies on its way.
+            if transmit.ttl.is_none() {
+                self.streams
+                    .send(transmit.path.remote, &self.out, transmit.segment);
+            }
+            return;
+        }
         let Some(socket) = self.sockets.get(usize::from(transmit.path.local)) else {
             return;
         };
@@ -236,6 +256,10 @@ impl Driver {
     }
 
     fn receive(&mut self, machine: &mut impl Machine) -> io::Result<()> {
+        let now = self.clock.now();
+        self.streams.handle(now, &self.events, |remote, datagram| {
+            machine.handle_datagram(now, Path { local: TCP, remote }, datagram);
+        });
         let ready: Vec<usize> = self.events.iter().filter(|e| e.readable).map(|e| e.key).collect();
         for key in ready {
             let Some(socket) = self.sockets.get(key) else {
@@ -276,8 +300,19 @@ impl Drop for Driver {
     }
 }
 
+/// Has the poller tell when something of `io` can be read.
+#[expect(
+    unsafe_code,
+    reason = "polling wants the promise below; it has no other way to register a socket"
+)]
+pub(super) fn register(poller: &Poller, io: impl polling::AsRawSource, key: usize) -> io::Result<()> {
+    // SAFETY: a source must be deleted from the poller before it is closed. All belong to the driver or to its streams,
+    // and each deletes what it lets go.
+    unsafe { poller.add_with_mode(io, Event::readable(key), mode(poller)) }
+}
+
 /// Level-triggered where the system can; re-armed before each wait elsewhere.
-fn mode(poller: &Poller) -> PollMode {
+pub(super) fn mode(poller: &Poller) -> PollMode {
     if poller.supports_level() {
         PollMode::Level
     } else {

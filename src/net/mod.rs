@@ -7,10 +7,12 @@ pub(crate) mod driver;
 mod interfaces;
 mod socket;
 mod sys;
+mod tcp;
 
 pub(crate) use driver::{BURSTS_RECEIVED, Driver, Machine, Transmit, Waker};
 pub(crate) use interfaces::{Local, local};
 pub(crate) use socket::{Ports, bind, bind_at};
+pub(crate) use tcp::{Door, TCP};
 
 use crate::protocol::time::Time;
 use std::time::{Duration, Instant, SystemTime};

@@ -39,8 +39,7 @@ impl SendStream {
     }
 
     /// Whether everything written has arrived.
-    #[cfg(test)]
-    fn is_drained(&self) -> bool {
+    pub(super) fn is_drained(&self) -> bool {
         self.buffer.is_empty()
     }
 

@@ -13,6 +13,7 @@
 pub(crate) mod address;
 mod budget;
 pub(crate) mod clock;
+pub(crate) mod errand;
 pub(crate) mod meeting;
 pub(crate) mod punch;
 pub(crate) mod schedule;

@@ -127,7 +127,7 @@ pub fn keypair(role: Role) -> StaticKeypair {
 /// The address of an end that is told to the other.
 pub fn address(role: Role, at: SocketAddr, bare: bool) -> Address {
     let token = Token {
-        role,
+        errand: role.into(),
         key: *keypair(role).public(),
         nat: NatClass::default(),
         spare_ports: [0; 3],
@@ -166,7 +166,6 @@ impl Victim {
         };
         let settings = Settings {
             patience: Duration::from_secs(120),
-            role,
             controller: controller(Congestion::Bbr, 1),
             limit: None,
             seed: [1; 32].into(),

@@ -8,8 +8,8 @@ use p2pcopy::parts::protocol::{
     TAG_LEN, Time,
 };
 use p2pcopy::parts::rendezvous::{
-    Address, Limits, Meeting, MeetingConfig, NatClass, Punch, PunchConfig, Purpose, RelayUse, Server,
-    ServerConfig, StunClient, WallClock, respond,
+    Address, Bound, Errand, Limits, Listed, Meeting, MeetingConfig, NatClass, Punch, PunchConfig, Purpose,
+    RelayUse, Server, ServerConfig, StunClient, WallClock, respond,
 };
 use p2pcopy::parts::transfer::{JournalContents, ManifestBuilder, MessageReader, OwnerKey, Stat, Trust};
 use std::cell::RefCell;
@@ -194,7 +194,7 @@ pub fn punch(role: Role, bare: bool) -> Punch {
         let front = Some(SocketAddr::from(PEER));
         let mapped = [front, None, None, None];
         let key = *keypair(role).public();
-        Address::own(role, key, NatClass::default(), mapped, Vec::new()).expect("it is mapped")
+        Address::own(role.into(), key, NatClass::default(), mapped, Vec::new()).expect("it is mapped")
     };
     let mut peer = of(role.peer());
     if bare {
@@ -267,7 +267,7 @@ pub fn journal(data: &[u8]) {
 /// A client that shows a code, and a server.
 pub fn meeting_pair() -> (Meeting, Server) {
     let client = MeetingConfig {
-        role: Role::Sender,
+        errand: Errand::Send,
         server: path().remote,
         token: None,
         sockets: vec![0],
@@ -309,8 +309,16 @@ pub fn meeting(data: &[u8]) {
             "an answer of {longest} bytes to {}",
             data.len()
         );
+        assert!(server.poll_relayed(&mut Vec::new()).is_none(), "nobody is bound");
         client.handle_datagram(now(), path(), data);
         while client.poll_transmit().is_some() {}
         while client.poll_event().is_some() {}
+        // Of what only clients of the relay and of the list read.
+        if let Ok(bound) = Bound::decode(data) {
+            assert_eq!(Bound::decode(&bound.encode()), Ok(bound));
+        }
+        if let Ok(listed) = Listed::decode(data) {
+            assert_eq!(Listed::decode(&listed.encode()), Ok(listed));
+        }
     });
 }

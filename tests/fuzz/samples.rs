@@ -2,10 +2,14 @@
 
 use crate::decoders::{meeting_pair, path, punch, stun_client};
 use p2pcopy::parts::protocol::{Ack, RangeSet, Role, StaticKeypair, Time};
-use p2pcopy::parts::rendezvous::{Address, NatClass, Punch, respond};
+use p2pcopy::parts::rendezvous::{
+    Address, Bind, BindWant, Binding, Bound, End, Errand, List, Listed, Listing, Name, Names, NatClass, Open,
+    Present, Punch, SessionId, Want, respond,
+};
 use p2pcopy::parts::transfer::{
     BlockIndex, Entry, EntryIndex, Kind, ListHead, Manifest, ManifestBuilder, Message, Root, Run, Trust,
 };
+use std::time::Duration;
 
 /// By decoder.
 pub struct Samples {
@@ -40,7 +44,7 @@ fn addresses() -> Vec<Vec<u8>> {
     let mapped = ["203.0.113.7:4300", "203.0.113.7:4301"].map(|a| Some(parse(a)));
     let candidates = vec![parse("192.168.1.10:4300"), parse("[2001:db8::1]:4300")];
     let mapped = [mapped[0], mapped[1], None, None];
-    let whole = Address::own(Role::Sender, key, NatClass::default(), mapped, candidates).unwrap();
+    let whole = Address::own(Role::Sender.into(), key, NatClass::default(), mapped, candidates).unwrap();
     let mut token = vec![1, 0];
     token.extend(key);
     token.extend([0, 1, 0, 2, 0, 3, 2, 4, 192, 168, 1, 10, 16, 204]);
@@ -238,5 +242,58 @@ fn meeting() -> Vec<Vec<u8>> {
             said.push(out.payload);
         }
     }
+    let (session, cookie, proof) = (SessionId(7), [1; 16], [0; 16]);
+    let name = Name::parse("alice").unwrap();
+    let (end, want, ticket) = (End::Owner, BindWant::Bind, [4; 16]);
+    let bind = Bind {
+        end,
+        want,
+        session,
+        cookie,
+        proof,
+        ticket,
+    };
+    let list = List {
+        session,
+        cookie,
+        proof,
+        after: Some(name.clone()),
+    };
+    let present = Present {
+        name: name.clone(),
+        errand: Errand::Chat,
+        busy: true,
+        waited: Duration::from_secs(75),
+    };
+    let listed = Listed {
+        session,
+        listing: Listing::More,
+        present: vec![present],
+    };
+    let names = Names {
+        own: Some(name),
+        peer: None,
+    };
+    let open = Open {
+        errand: Errand::Receive,
+        want: Want::Named(names),
+        session,
+        cookie,
+        proof,
+        rtt: Duration::ZERO,
+        message: [1; _],
+        sealed: vec![2; 100],
+    };
+    let bound = Bound {
+        session,
+        binding: Binding::TooMany(9),
+    };
+    said.extend([
+        bind.encode(),
+        bound.encode(),
+        list.encode(),
+        listed.encode(),
+        open.encode(),
+    ]);
     said
 }

@@ -80,11 +80,17 @@ impl Met {
 
 /// Starts a server and two people who swap a code, with these further arguments for the sender and the server.
 fn begin(a: Nat, b: Nat, size: usize, sending: &[&str], serving: &[&str]) -> Result<Met, String> {
-    let plan = Plan {
+    begin_in(network(a, b), size, sending, serving)
+}
+
+fn network(a: Nat, b: Nat) -> Network {
+    Network::build(Plan {
         link: LinkPlan::distance(DISTANCE),
         ..Plan::new(a, b)
-    };
-    let network = Network::build(plan);
+    })
+}
+
+fn begin_in(network: Network, size: usize, sending: &[&str], serving: &[&str]) -> Result<Met, String> {
     let files = tempfile::tempdir().map_err(|e| e.to_string())?;
     let sent = content(size);
     std::fs::write(files.path().join("vm.img"), &sent).map_err(|e| e.to_string())?;
@@ -174,7 +180,7 @@ fn a_transfer_that_is_relayed_moves_to_a_direct_path_when_a_router_lets_the_peer
     let mut met = begin(
         Nat::Symmetric,
         Nat::MasqueradeDrop,
-        12_000_000,
+        6_000_000,
         &["--limit", "4mbit"],
         &[],
     )
@@ -220,5 +226,100 @@ fn who_has_sent_all_that_the_server_relays_is_told_so() {
     for peer in [&met.sender, &met.receiver] {
         let told = peer.wait_for("the server relays no more for you", LIMIT);
         assert!(told.is_ok(), "{}", met.account());
+    }
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_network_without_udp_is_served_over_tcp_and_told_what_is_blocked_where_it_is_not() {
+    let network = network(Nat::MasqueradeDrop, Nat::MasqueradeDrop);
+    network.block_udp(Side::A);
+    let mut met = begin_in(network, 300_000, &[], &["--tcp", "443"]).expect("both start");
+    let took = met.finish().unwrap_or_else(|_| panic!("{}", met.account()));
+    assert!(took < SOON, "{took:?}");
+    assert!(
+        met.sender.stderr().contains(":443 (relayed by the server"),
+        "{}",
+        met.account()
+    );
+
+    let network = self::network(Nat::MasqueradeDrop, Nat::MasqueradeDrop);
+    network.block_udp(Side::A);
+    let server = format!("{}:4300", Services::STUN[0]);
+    let receiver = Peer::start(&network, Side::A, "receiver", |command| {
+        command.args(["receiver", "7-guitar-harbor", "--server", &server]);
+    });
+    receiver
+        .wait_for(
+            "neither on UDP nor on TCP ports 4300 and 443",
+            SOON + Duration::from_secs(1),
+        )
+        .expect("it says what is blocked");
+}
+
+/// Pairs of people for the median, one after the other at one server.
+const MEETINGS: usize = 50;
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn from_the_code_to_the_connection_it_takes_little_longer_than_its_round_trips() {
+    // Hello, open, and the sealed address; two to the moment; the handshake.
+    let round_trips = 7 * 2 * DISTANCE;
+    for (a, b) in [
+        (Nat::MasqueradeDrop, Nat::MasqueradeDrop),
+        (Nat::Symmetric, Nat::Symmetric),
+    ] {
+        let network = network(a, b);
+        let files = tempfile::tempdir().expect("a directory");
+        std::fs::write(files.path().join("vm.img"), content(1000)).expect("room");
+        let address = format!("{}:4300", Services::STUN[0]);
+        let server = Peer::start_in(&network.name("srv"), "server", |command| {
+            command.args([
+                "server",
+                "--public",
+                Services::STUN[0],
+                "--listen",
+                &address,
+                "--token",
+                "lab",
+            ]);
+        });
+        server
+            .wait_for("Clients use: --server", LIMIT)
+            .expect("it starts");
+        let word = format!("{}/lab", Services::STUN[0]);
+        let mut took: Vec<Duration> = Vec::new();
+        for number in 0..MEETINGS {
+            let start = |side, name, arguments: &[&str]| {
+                Peer::start(&network, side, name, |command| {
+                    command
+                        .args(arguments)
+                        .args(["--server", &word])
+                        .current_dir(files.path());
+                })
+            };
+            let mut sender = start(Side::A, "sender", &["sender", "vm.img"]);
+            let code = sender.told().expect("a code");
+            let output = format!("received-{number}");
+            let mut receiver = start(Side::B, "receiver", &["receiver", "--yes", "--output", &output]);
+            receiver.wait_for("Enter the code", LIMIT).expect("it asks");
+            receiver.enter(&code);
+            let typed = Instant::now();
+            for peer in [&mut sender, &mut receiver] {
+                peer.wait(LIMIT).expect("it ends");
+            }
+            let later = sender
+                .connected_at()
+                .max(receiver.connected_at())
+                .expect("both were connected");
+            took.push(later.saturating_duration_since(typed));
+        }
+        took.sort();
+        let median = took[MEETINGS / 2];
+        println!(
+            "{a} to {b}: median {median:.2?}, longest {:.2?}",
+            took[MEETINGS - 1]
+        );
+        assert!(median <= round_trips + Duration::from_millis(1500), "{took:?}");
     }
 }

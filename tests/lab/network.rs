@@ -206,6 +206,14 @@ impl Network {
         }
     }
 
+    /// A router that lets out no UDP but to name servers, as those of some offices and hotels.
+    pub(crate) fn block_udp(&self, side: Side) {
+        let rules = "table ip noudp { chain forward { type filter hook forward priority -10;
+                     meta l4proto udp udp dport != 53 drop; }
+                     }";
+        self.rules(&self.edge(side), rules);
+    }
+
     /// A side's address behind its router.
     fn home_address(side: Side) -> &'static str {
         match side {

@@ -1,10 +1,10 @@
 //! From the swapped addresses to the end: what is shown, and what has to be asked.
 
 use super::Lobby;
-use super::meet::relay_terms;
+use super::meet::{answered, relay_terms};
 use super::time::TimeKeeper;
 use crate::app::command::{Command, Notice};
-use crate::app::event::{Answer, Event, Front, Link, Question, TimeOfDay};
+use crate::app::event::{Answer, Cancelled, Event, Front, Link, Pending, Question, TimeOfDay};
 use crate::app::gate::ToCompare;
 use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::options::Common;
@@ -15,6 +15,7 @@ use crate::protocol::connection;
 use crate::protocol::handshake::Reason;
 use crate::protocol::time::Time;
 use crate::rendezvous::clock::Clock;
+use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::relay::{RelayEvent, RelayUse};
 use crate::rendezvous::punch::{PathKind, PunchEvent};
 use crate::rendezvous::schedule::ScheduleEvent;
@@ -28,7 +29,7 @@ impl Lobby {
     /// Shows what happens until the end, and asks what has to be asked.
     pub(super) async fn follow(
         &mut self,
-        role: Role,
+        (errand, role): (Errand, Role),
         common: &Common,
         yes: bool,
         keeper: TimeKeeper,
@@ -41,9 +42,14 @@ impl Lobby {
         let mut _awake: Option<Awake> = None;
         // A wait for the slot is told only if the own network did not have the peer at once.
         let mut waiting: Option<Time> = None;
+        let mut saying: Option<Pending> = None;
         loop {
             let notice = tokio::select! {
                 notice = self.notices.recv() => notice,
+                answer = answered(&mut saying), if saying.is_some() => {
+                    saying = self.say(answer, front);
+                    continue;
+                }
                 () = tokio::time::sleep(NEARBY), if waiting.is_some() => {
                     if let Some(until) = waiting.take() {
                         self.tell_waiting(until, &clock, front);
@@ -86,6 +92,17 @@ impl Lobby {
                     if let Some(to_compare) = to_compare {
                         self.vouch(common, to_compare, front).await?;
                     }
+                    if errand == Errand::Chat {
+                        front.event(Event::Info("Type lines to say them; Ctrl-D ends the chat".into()));
+                        saying = Some(front.ask(Question::Say));
+                    }
+                }
+                Some(Notice::Said(line)) => {
+                    front.event(Event::Said(line));
+                    self.command(Command::Heard);
+                }
+                Some(Notice::Passed) if saying.is_none() && !self.has_ended => {
+                    saying = Some(front.ask(Question::Say));
                 }
                 Some(Notice::Listed) => {
                     front.event(Event::AwaitingAnswer);
@@ -157,7 +174,9 @@ impl Lobby {
                 Some(Notice::Message(text)) => front.event(Event::Message(text)),
                 Some(Notice::Ended(verdict)) => {
                     self.linked = false;
-                    if let Ok(summary) = &verdict {
+                    if errand == Errand::Chat && verdict.is_ok() {
+                        front.event(Event::Info("The chat has ended".into()));
+                    } else if let Ok(summary) = &verdict {
                         front.event(Event::Finished(summary.clone()));
                     }
                     return verdict;
@@ -166,6 +185,19 @@ impl Lobby {
                 None => return Err(Failure::internal("the network thread is gone")),
             }
         }
+    }
+
+    /// What the user said goes to the peer. The next line is asked for once it is on its way, or at once if it was empty.
+    fn say(&mut self, answer: Result<Answer, Cancelled>, front: &mut dyn Front) -> Option<Pending> {
+        match answer {
+            Ok(Answer::Text(line)) if !line.is_empty() => self.command(Command::Say(line)),
+            Ok(_) => return Some(front.ask(Question::Say)),
+            Err(_) => {
+                self.has_ended = true;
+                self.command(Command::Say(String::new()));
+            }
+        }
+        None
     }
 
     /// What is sent by way of a server may be limited there.

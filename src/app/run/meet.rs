@@ -1,23 +1,27 @@
 //! Instead of swapping addresses: meeting at a server by a code.
 
-use super::{Lobby, peer_option};
+use super::{Lobby, peer_option, tcp};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Cancelled, Change, Event, Front, Pending, Question};
 use crate::app::lookup::resolve_one;
-use crate::app::options::{Common, Place};
+use crate::app::options::{ByName, Common, Place, Server};
 use crate::app::outcome::Failure;
-use crate::app::units::{Rate, Size, Span};
-use crate::protocol::Role;
+use crate::app::units::{Rate, Size};
+use crate::net;
 use crate::protocol::handshake::PublicKey;
 use crate::protocol::time::Time;
-use crate::rendezvous::address::{Address, AddressError, Mapping, PAIRS};
+use crate::rendezvous::address::{Address, AddressError};
 use crate::rendezvous::clock::Clock;
-use crate::rendezvous::meeting::client::{Meeting, MeetingConfig, MeetingEvent, Purpose};
+use crate::rendezvous::errand::Errand;
+use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::meeting::code::Code;
+use crate::rendezvous::meeting::interface::{MeetingConfig, MeetingEvent, Purpose};
 use crate::rendezvous::meeting::relay::{RelayPass, RelayUse};
-use crate::rendezvous::meeting::wire::{Terms, token_key};
+use crate::rendezvous::meeting::wire::{Names, Terms, token_key};
 use crate::system::stopped;
-use std::net::SocketAddr;
+use std::collections::VecDeque;
+use std::net::{SocketAddr, TcpStream};
+use std::pin::Pin;
 
 /// Both addresses, and what the punch goes by.
 pub(super) struct Found {
@@ -28,6 +32,8 @@ pub(super) struct Found {
     pub(super) moment: Option<Time>,
     /// The way by the server, if there is one.
     pub(super) relay: Option<Box<RelayPass>>,
+    /// Nothing vouches for the peer but words that both users compare.
+    pub(super) unproven: bool,
 }
 
 /// What the user is asked while the server is, and what is known so far.
@@ -45,7 +51,7 @@ impl Lobby {
     /// Meets the peer at a server. `None` if the server does not answer and the users can still swap addresses.
     pub(super) async fn meet(
         &mut self,
-        role: Role,
+        errand: Errand,
         key: PublicKey,
         common: &Common,
         place: &Place,
@@ -68,10 +74,17 @@ impl Lobby {
                 front,
             );
         };
-        let purpose = given.map_or(Purpose::Show, Purpose::Join);
-        let meeting = self.meeting(role, key, server, place, purpose, common.relay);
+        let purpose = match (&common.by_name, given) {
+            (Some(ByName { names, secret }), _) => Purpose::Named(names.clone(), secret.clone()),
+            (None, Some(code)) => Purpose::Join(code),
+            (None, None) => Purpose::Show,
+        };
+        let udp = self.sockets_for(server);
+        let meeting = self.meeting(errand, key, (server, udp), place, purpose.clone(), common.relay);
         self.command(Command::Meet(Box::new(meeting)));
         self.meets = true;
+        let mut connecting = Some(Box::pin(tcp::connect(server)));
+        let mut streams: VecDeque<TcpStream> = VecDeque::new();
         let mut talk = Talk {
             given,
             pasted: common.peer.clone().filter(|_| given.is_none()),
@@ -91,18 +104,43 @@ impl Lobby {
                         None => continue,
                     }
                 }
+                found = connected(&mut connecting), if connecting.is_some() => {
+                    connecting = None;
+                    streams.extend(found);
+                    continue;
+                }
                 () = stopped() => return Err(Failure::Interrupted),
             };
             match notice {
                 Some(Notice::Meeting(MeetingEvent::Unreachable)) => {
-                    let cause = format!(
-                        "the server {} does not answer on UDP: it is not running, or UDP is blocked on the way",
-                        place.server
-                    );
-                    return no_server(cause, given, front);
+                    if connecting.is_some() {
+                        streams.extend(connected(&mut connecting).await);
+                        connecting = None;
+                    }
+                    let Some((stream, at)) = streams
+                        .pop_front()
+                        .and_then(|s| Some((s.peer_addr().ok()?, s)))
+                        .map(|(at, stream)| (stream, at))
+                    else {
+                        return no_server(silence(&place.server), given, front);
+                    };
+                    front.event(Event::Info(format!(
+                        "No answer from the server on UDP; trying its TCP port {}",
+                        at.port()
+                    )));
+                    self.door.give(stream);
+                    let sockets = (at, vec![net::TCP]);
+                    let meeting = self.meeting(errand, key, sockets, place, purpose.clone(), common.relay);
+                    self.command(Command::Meet(Box::new(meeting)));
+                }
+                Some(Notice::Meeting(event @ MeetingEvent::Welcome { .. })) => {
+                    connecting = None;
+                    if let Some(found) = self.on_meeting(event, &mut talk, common, front)? {
+                        return Ok(Some(found));
+                    }
                 }
                 Some(Notice::Meeting(event)) => {
-                    if let Some(found) = self.on_meeting(event, &mut talk, common.relay, front)? {
+                    if let Some(found) = self.on_meeting(event, &mut talk, common, front)? {
                         return Ok(Some(found));
                     }
                 }
@@ -113,22 +151,26 @@ impl Lobby {
         }
     }
 
-    fn meeting(
+    /// The sockets that reach this server over UDP.
+    pub(super) fn sockets_for(&self, server: SocketAddr) -> Vec<u8> {
+        match (server, self.ipv6) {
+            (SocketAddr::V6(_), Some((socket, _))) => vec![socket],
+            _ => (0..u8::try_from(self.ipv4.len()).unwrap_or(u8::MAX)).collect(),
+        }
+    }
+
+    pub(super) fn meeting(
         &mut self,
-        role: Role,
+        errand: Errand,
         key: PublicKey,
-        server: SocketAddr,
+        (server, sockets): (SocketAddr, Vec<u8>),
         place: &Place,
         purpose: Purpose,
         relay: RelayUse,
     ) -> Meeting {
         let candidates = self.local.candidates.clone();
-        let sockets = match (server, self.ipv6) {
-            (SocketAddr::V6(_), Some((socket, _))) => vec![socket],
-            _ => (0..u8::try_from(self.ipv4.len()).unwrap_or(u8::MAX)).collect(),
-        };
         let config = MeetingConfig {
-            role,
+            errand,
             server,
             token: place.token.as_ref().map(|token| token_key(token.word())),
             sockets,
@@ -146,9 +188,10 @@ impl Lobby {
         &self,
         event: MeetingEvent,
         talk: &mut Talk,
-        relay: RelayUse,
+        common: &Common,
         front: &mut dyn Front,
     ) -> Result<Option<Found>, Failure> {
+        let relay = common.relay;
         match event {
             MeetingEvent::Welcome { terms, .. } if !terms.relays && relay == RelayUse::Only => {
                 return Err(Failure::no_path(
@@ -164,6 +207,9 @@ impl Lobby {
                 talk.welcome = Some((clock, own));
                 if let Some(text) = talk.pasted.take() {
                     return self.on_pasted(&text, talk).map(Some).map_err(peer_option);
+                }
+                if let Some(ByName { names, .. }) = &common.by_name {
+                    front.event(Event::Info(waiting_for(names)));
                 }
                 if talk.given.is_some() {
                     front.event(Event::Info(
@@ -218,6 +264,10 @@ impl Lobby {
                     clock,
                     moment: Some(moment),
                     relay: pass,
+                    unproven: common
+                        .by_name
+                        .as_ref()
+                        .is_some_and(|by_name| by_name.secret.is_empty()),
                 }));
             }
             MeetingEvent::Unreachable => {}
@@ -258,78 +308,40 @@ impl Lobby {
             clock: *clock,
             moment: None,
             relay: None,
+            unproven: false,
         })
     }
 }
 
-/// Asks a server what it sees of us, and leaves.
-pub(in crate::app) async fn look_at_server(
-    common: &Common,
-    place: &Place,
-    front: &mut dyn Front,
-) -> Result<(), Failure> {
-    let mut lobby = Lobby::open(Role::Sender, common, front, |_| Ok(Box::new(super::Idle)))?;
-    let silent = |why: String| {
-        Failure::no_path(
-            why,
-            "check --server; p2pcopy check without it tells of your network",
-        )
+/// The streams that are connected, once that is known.
+async fn connected(
+    connecting: &mut Option<Pin<Box<impl Future<Output = Vec<TcpStream>>>>>,
+) -> Vec<TcpStream> {
+    match connecting {
+        Some(connecting) => connecting.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What it means that nothing came from a server.
+fn silence(server: &Server) -> String {
+    let ports = match server.port {
+        tcp::USUAL => "its TCP port 443".to_owned(),
+        port => format!("TCP ports {port} and 443"),
     };
-    let Some(server) = resolve_one(&place.server, lobby.ipv6.is_some()).await else {
-        return Err(silent(format!(
-            "the name server does not know {}",
-            place.server.host
-        )));
-    };
-    let key = lobby.seeds.public;
-    let meeting = lobby.meeting(Role::Sender, key, server, place, Purpose::Look, RelayUse::Never);
-    lobby.command(Command::Meet(Box::new(meeting)));
-    loop {
-        let notice = tokio::select! {
-            notice = lobby.notices.recv() => notice,
-            () = stopped() => return Err(Failure::Interrupted),
-        };
-        let (own, terms, rtt) = match notice {
-            Some(Notice::Meeting(MeetingEvent::Welcome { own, terms, rtt, .. })) => (own, terms, rtt),
-            Some(Notice::Meeting(MeetingEvent::Unreachable)) => {
-                return Err(silent(format!(
-                    "the server {} does not answer on UDP",
-                    place.server
-                )));
-            }
-            Some(Notice::Ended(Err(failure))) => return Err(failure),
-            Some(_) => continue,
-            None => return Err(Failure::internal("the network thread is gone")),
-        };
-        let mut say = |line: String| front.event(Event::Info(line));
-        say(format!(
-            "The server {} answers after {}.",
-            place.server,
-            Span(rtt)
-        ));
-        for pair in 0..PAIRS {
-            if let Some(seen) = own.pair(pair) {
-                say(format!("It sees socket {pair} at {seen}."));
-            }
-        }
-        let public = own
-            .token
-            .as_ref()
-            .is_some_and(|token| token.nat.mapping == Mapping::Public);
-        say(if public {
-            "No NAT is in the way.".into()
-        } else {
-            "A NAT stands before this computer.".into()
-        });
-        match (terms.wants_token, &place.token) {
-            (true, None) => say("It serves only those who know its word: --server HOST/WORD.".into()),
-            (true, Some(_)) => {
-                say("It serves only those who know its word; a code tells whether yours is right.".into())
-            }
-            (false, _) => say("It serves everybody.".into()),
-        }
-        say(relay_terms(&terms));
-        return Ok(());
+    format!(
+        "the server {server} does not answer, neither on UDP nor on {ports}: it is not running, or UDP is blocked on the \
+         way and it was started without --tcp 443"
+    )
+}
+
+/// What a meeting by name waits for, in words.
+fn waiting_for(names: &Names) -> String {
+    match (&names.own, &names.peer) {
+        (Some(own), Some(peer)) => format!("Waiting under the name {own} for {peer}"),
+        (Some(own), None) => format!("Waiting under the name {own} for whoever asks for it"),
+        (None, Some(peer)) => format!("Looking for {peer}"),
+        (None, None) => "Looking for the other side".into(),
     }
 }
 
@@ -348,7 +360,7 @@ pub(super) fn relay_terms(terms: &Terms) -> String {
 }
 
 /// The answer to the question that is asked, if one is.
-async fn answered(pending: &mut Option<Pending>) -> Result<Answer, Cancelled> {
+pub(super) async fn answered(pending: &mut Option<Pending>) -> Result<Answer, Cancelled> {
     match pending {
         Some(pending) => pending.await,
         None => std::future::pending().await,

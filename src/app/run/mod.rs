@@ -3,8 +3,10 @@
 
 mod follow;
 mod lobby;
+mod look;
 mod meet;
 mod seeds;
+mod tcp;
 mod time;
 
 use super::close;
@@ -19,13 +21,13 @@ use super::session::{Session, Settings, Side};
 use super::trace::Trace;
 use super::units::Size;
 use super::wording::{tell_clock, tell_network};
-use crate::net::{self, Driver, Waker};
-use crate::protocol::Role;
+use crate::net::{self, Door, Driver, Waker};
 use crate::protocol::connection::{self};
 use crate::protocol::handshake::PublicKey;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::{Address, AddressError, Filtering, NatClass};
 use crate::rendezvous::clock::Clock;
+use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::code::Code;
 use crate::rendezvous::meeting::wire::Terms;
 use crate::rendezvous::punch::{Ipv6Socket, Punch, PunchConfig};
@@ -33,8 +35,8 @@ use crate::rendezvous::servers;
 use crate::rendezvous::stun::StunReport;
 use lobby::Around;
 pub(super) use lobby::tell_steps;
+pub(super) use look::look_at_server;
 use meet::Found;
-pub(super) use meet::look_at_server;
 use seeds::{Handshake, Seeds};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
@@ -69,7 +71,7 @@ pub(super) struct Seen {
 
 /// Finds out what this network is, and leaves.
 pub(super) async fn look(common: &Common, front: &mut dyn Front) -> Result<Seen, Failure> {
-    let mut lobby = Lobby::open(Role::Sender, common, front, |_| Ok(Box::new(Idle)))?;
+    let mut lobby = Lobby::open(common, front, |_| Ok(Box::new(Idle)))?;
     front.event(Event::Info(format!(
         "Asking {} for your outside address and {} for the time",
         counted(named(&common.stun, servers::STUN).len(), "STUN server"),
@@ -107,7 +109,7 @@ impl Side for Idle {
 
 /// Runs one end, from binding sockets to the verdict.
 pub(super) async fn run(
-    role: Role,
+    errand: Errand,
     common: &Common,
     yes: bool,
     front: &mut dyn Front,
@@ -117,12 +119,12 @@ pub(super) async fn run(
         && !Code::is_meant_by(text)
     {
         // Better to learn now than after the servers have been asked.
-        Address::parse_other(text, role).map_err(peer_option)?;
+        Address::parse_other(text, errand).map_err(peer_option)?;
     }
     let trace = common.trace.as_deref().map(Trace::create).transpose()?;
-    let mut lobby = Lobby::open(role, common, front, side)?;
+    let mut lobby = Lobby::open(common, front, side)?;
     lobby.trace = trace;
-    let ran = lobby.run(role, common, yes, front).await;
+    let ran = lobby.run(errand, common, yes, front).await;
     lobby.leave(ran).await
 }
 
@@ -130,6 +132,8 @@ pub(super) async fn run(
 struct Lobby {
     clock: net::Clock,
     waker: Waker,
+    /// Where streams of TCP go in.
+    door: Door,
     commands: Sender<Command>,
     notices: UnboundedReceiver<Notice>,
     ipv4: Vec<u16>,
@@ -142,6 +146,8 @@ struct Lobby {
     time: Option<TimeKeeper>,
     /// A server knows of us.
     meets: bool,
+    /// The user has ended the chat.
+    has_ended: bool,
     /// What its relay gives, if it may be used.
     relay: Option<Terms>,
 }
@@ -179,7 +185,6 @@ fn socket_failure(port: Option<u16>, error: &std::io::Error) -> Failure {
 
 impl Lobby {
     fn open(
-        role: Role,
         common: &Common,
         front: &mut dyn Front,
         side: impl FnOnce(Parts) -> Result<Box<dyn Side>, Failure>,
@@ -197,6 +202,7 @@ impl Lobby {
         let seeds = Seeds::new(net::random_seed().map_err(broken)?);
         let mut driver = Driver::new(ports, clock).map_err(broken)?;
         let waker = driver.waker();
+        let door = driver.door();
         let (commands, inbox) = channel();
         let (tell, notices) = unbounded_channel();
         let parts = Parts {
@@ -206,7 +212,6 @@ impl Lobby {
         };
         let side = side(parts)?;
         let settings = Settings {
-            role,
             controller: controller(common.congestion, seeds.jitter),
             limit: common.limit,
             patience: common.timeout,
@@ -231,6 +236,7 @@ impl Lobby {
         Ok(Lobby {
             clock,
             waker,
+            door,
             commands,
             notices,
             ipv4,
@@ -241,6 +247,7 @@ impl Lobby {
             trace: None,
             time: None,
             meets: false,
+            has_ended: false,
             relay: None,
         })
     }
@@ -253,19 +260,19 @@ impl Lobby {
 
     async fn run(
         &mut self,
-        role: Role,
+        errand: Errand,
         common: &Common,
         yes: bool,
         front: &mut dyn Front,
     ) -> Result<Summary, Failure> {
         let key = self.seeds.public;
         let met = match &common.server {
-            Some(place) => self.meet(role, key, common, place, front).await?,
+            Some(place) => self.meet(errand, key, common, place, front).await?,
             None => None,
         };
         let found = match met {
             Some(found) => found,
-            None => self.look_and_swap(role, key, common, front).await?,
+            None => self.look_and_swap(errand, key, common, front).await?,
         };
         let Found {
             own,
@@ -273,12 +280,17 @@ impl Lobby {
             clock,
             moment,
             relay,
+            unproven,
         } = found;
         // The users may have taken their time, or put the machine to sleep.
         let keeper = self.time.take().filter(|_| moment.is_none());
         // A server's clock is the other's as well: it is only carried over a jump.
         let mut keeper = keeper.unwrap_or_else(|| TimeKeeper::new(Vec::new(), self.clock, clock));
         let clock = keeper.now().await;
+        let role = match &peer.token {
+            Some(token) => errand.role(&key, &token.key),
+            None => errand.role(&key, &key),
+        };
         let Some(Handshake { keypair, seed }) = self.seeds.handshake.take() else {
             return Err(Failure::internal("a run has one handshake"));
         };
@@ -296,7 +308,7 @@ impl Lobby {
                 zones: self.local.zones.clone(),
             }),
             hardware_aes: hardware_aes(),
-            verify: common.verify,
+            verify: common.verify || unproven,
             seed,
         };
         let mut punch = Punch::new(config, self.clock.now()).map_err(|e| {
@@ -316,13 +328,13 @@ impl Lobby {
             self.command(Command::Relay(Box::new(relaying)));
         }
         self.command(Command::Punch(Box::new(punch)));
-        self.follow(role, common, yes, keeper, front).await
+        self.follow((errand, role), common, yes, keeper, front).await
     }
 
     /// Finds out what this network is, and has the users swap addresses.
     async fn look_and_swap(
         &mut self,
-        role: Role,
+        errand: Errand,
         key: PublicKey,
         common: &Common,
         front: &mut dyn Front,
@@ -336,7 +348,7 @@ impl Lobby {
         };
         tell_network(front, &report, nat);
         let mut mapped = report.mapped;
-        let own = Address::own(role, key, nat, mapped, candidates).ok_or_else(|| {
+        let own = Address::own(errand, key, nat, mapped, candidates).ok_or_else(|| {
             Failure::other("this computer has no network address", "connect it to a network")
         })?;
         front.event(Event::Address {
@@ -350,6 +362,7 @@ impl Lobby {
             clock,
             moment: None,
             relay: None,
+            unproven: false,
         })
     }
 

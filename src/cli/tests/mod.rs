@@ -163,7 +163,7 @@ fn help_is_as_reviewed() {
     let mut command = Cli::reviewed_command().term_width(100);
     command.build();
     insta::assert_snapshot!("help", command.render_long_help());
-    for name in ["sender", "receiver", "demo", "check", "server", "plot"] {
+    for name in ["sender", "receiver", "demo", "check", "list", "server", "plot"] {
         let subcommand = command.find_subcommand_mut(name).unwrap();
         insta::assert_snapshot!(
             format!("help-{name}"),

@@ -184,6 +184,11 @@ impl Connection {
         self.control_out.write(bytes)
     }
 
+    /// Whether everything written to the control stream has arrived.
+    pub(crate) fn control_arrived(&self) -> bool {
+        self.control_out.is_drained()
+    }
+
     /// Reads from the control stream to the end of `to`; says how much.
     pub fn read_control(&mut self, to: &mut Vec<u8>) -> usize {
         self.control_in.read(to)

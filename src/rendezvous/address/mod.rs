@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use crate::protocol::Role;
+use super::errand::Errand;
 use crate::protocol::handshake::PublicKey;
 pub(in crate::rendezvous) use paste::plain;
 
@@ -85,8 +85,8 @@ impl fmt::Display for NatClass {
 /// What follows the slash.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Token {
-    /// Which end its owner is.
-    pub role: Role,
+    /// What its owner runs.
+    pub errand: Errand,
     /// The key made for this run.
     pub key: PublicKey,
     /// What its owner knows of its NAT.
@@ -141,13 +141,22 @@ pub enum AddressError {
     /// Both ends receive.
     #[error("both sides are receivers: one of you must run `p2pcopy sender --file ...`")]
     BothReceive,
+    /// The other end chats.
+    #[error("the other side runs `p2pcopy chat`: run that here, too, or have them send or receive")]
+    Chat,
+    /// A chat between bare addresses.
+    #[error("a chat needs the whole line your peer sees, with all that follows the slash")]
+    Bare,
+    /// Our end chats alone.
+    #[error("the other side does not chat: have them run `p2pcopy chat`, too")]
+    NoChat,
 }
 
 impl Address {
     /// Our own address from what STUN and the interfaces say: `mapped` holds the external address of each pair
     /// that has one. `None` if there is neither an external nor a local address.
     pub fn own(
-        role: Role,
+        errand: Errand,
         key: PublicKey,
         nat: NatClass,
         mapped: [Option<SocketAddr>; PAIRS],
@@ -162,7 +171,7 @@ impl Address {
         Some(Address {
             reflexive,
             token: Some(Token {
-                role,
+                errand,
                 key,
                 nat,
                 spare_ports,
@@ -174,7 +183,13 @@ impl Address {
     /// This address of ours with other external ones; `None` if it has no token.
     pub(crate) fn seen_at(&self, mapped: [Option<SocketAddr>; PAIRS]) -> Option<Address> {
         let token = self.token.as_ref()?;
-        Address::own(token.role, token.key, token.nat, mapped, token.candidates.clone())
+        Address::own(
+            token.errand,
+            token.key,
+            token.nat,
+            mapped,
+            token.candidates.clone(),
+        )
     }
 
     /// Reads what the user pasted as the peer's address, and tells it from our own.
@@ -185,10 +200,10 @@ impl Address {
         // Who copies a piece of the chat may have both addresses in it.
         let others = paste::find(text)?.into_iter().filter(|found| !found.is_of(own));
         let first = others
-            .min_by_key(|found| found.has_role_of(own))
+            .min_by_key(|found| !found.goes_with(own))
             .ok_or(AddressError::Own)?;
         match &own.token {
-            Some(ours) => first.in_other_role(ours.role),
+            Some(ours) => first.for_errand(ours.errand),
             None => Ok(first),
         }
     }
@@ -202,28 +217,34 @@ impl Address {
         }
     }
 
-    fn has_role_of(&self, own: &Address) -> bool {
-        let roles = [self, own].map(|address| address.token.as_ref().map(|token| token.role));
-        roles[0].is_some() && roles[0] == roles[1]
+    /// Whether its owner does what goes with what `own`'s does, as far as it says.
+    fn goes_with(&self, own: &Address) -> bool {
+        match (&self.token, &own.token) {
+            (Some(theirs), Some(ours)) => theirs.errand == ours.errand.peer(),
+            _ => true,
+        }
     }
 
-    /// Itself, unless its owner is also `role`.
-    fn in_other_role(self, role: Role) -> Result<Address, AddressError> {
-        match &self.token {
-            Some(token) if token.role == role => Err(match role {
-                Role::Sender => AddressError::BothSend,
-                Role::Receiver => AddressError::BothReceive,
+    /// Itself, unless its owner does not do what goes with this errand.
+    fn for_errand(self, errand: Errand) -> Result<Address, AddressError> {
+        match self.token.as_ref().map(|theirs| theirs.errand) {
+            Some(theirs) if theirs != errand.peer() => Err(match (errand, theirs) {
+                (Errand::Chat, _) => AddressError::NoChat,
+                (_, Errand::Chat) => AddressError::Chat,
+                (Errand::Send, _) => AddressError::BothSend,
+                (Errand::Receive, _) => AddressError::BothReceive,
             }),
+            None if errand == Errand::Chat => Err(AddressError::Bare),
             _ => Ok(self),
         }
     }
 
-    /// Reads what the user gave as the peer's address while our own is not known yet; we are `role`.
+    /// Reads what the user gave as the peer's address while our own is not known yet.
     ///
     /// # Errors
     /// Every [`AddressError`] but [`AddressError::Own`].
-    pub(crate) fn parse_other(text: &str, role: Role) -> Result<Address, AddressError> {
-        text.parse::<Address>()?.in_other_role(role)
+    pub(crate) fn parse_other(text: &str, errand: Errand) -> Result<Address, AddressError> {
+        text.parse::<Address>()?.for_errand(errand)
     }
 
     /// The same owner, to be found at this address and nowhere else.

@@ -6,7 +6,7 @@ fn sample() -> Address {
     Address {
         reflexive: "203.0.113.7:4300".parse().unwrap(),
         token: Some(Token {
-            role: Role::Sender,
+            errand: Errand::Send,
             key: [7; 32],
             nat: NatClass {
                 mapping: Mapping::Independent,
@@ -24,7 +24,7 @@ fn sample() -> Address {
 fn receiver() -> Address {
     let mut address = sample();
     let token = address.token.as_mut().unwrap();
-    (token.role, token.key) = (Role::Receiver, [8; 32]);
+    (token.errand, token.key) = (Errand::Receive, [8; 32]);
     address
 }
 
@@ -133,7 +133,7 @@ fn each_mistake_is_named() {
     let damaged = format!("{}9", &word[..word.len() - 2]);
     let same_role = {
         let mut other = receiver();
-        other.token.as_mut().unwrap().role = Role::Sender;
+        other.token.as_mut().unwrap().errand = Errand::Send;
         other.to_string()
     };
     let cases = [
@@ -165,11 +165,11 @@ fn each_mistake_is_named() {
 #[test]
 fn without_stun_the_first_local_candidate_stands_in_front() {
     let local: SocketAddr = "192.168.1.5:4300".parse().unwrap();
-    let own = Address::own(Role::Sender, [1; 32], NatClass::default(), [None; 4], vec![local]).unwrap();
+    let own = Address::own(Errand::Send, [1; 32], NatClass::default(), [None; 4], vec![local]).unwrap();
     assert_eq!(own.reflexive, local);
     assert_eq!(own.pair(1), None);
     assert_eq!(
-        Address::own(Role::Sender, [1; 32], NatClass::default(), [None; 4], vec![]),
+        Address::own(Errand::Send, [1; 32], NatClass::default(), [None; 4], vec![]),
         None
     );
 }
@@ -183,7 +183,7 @@ fn spare_pairs_on_another_external_ip_are_left_out() {
         at("203.0.113.8:3"),
         None,
     ];
-    let own = Address::own(Role::Sender, [1; 32], NatClass::default(), mapped, vec![]).unwrap();
+    let own = Address::own(Errand::Send, [1; 32], NatClass::default(), mapped, vec![]).unwrap();
     assert_eq!(
         [0, 1, 2, 3, 4].map(|k| own.pair(k)),
         [mapped[0], mapped[1], None, None, None]
@@ -211,7 +211,7 @@ fn any_address() -> impl Strategy<Value = Address> {
         Just(Filtering::Address),
         Just(Filtering::AddressAndPort)
     ];
-    let role = prop_oneof![Just(Role::Sender), Just(Role::Receiver)];
+    let role = prop_oneof![Just(Errand::Send), Just(Errand::Receive), Just(Errand::Chat)];
     let candidates = proptest::collection::vec(any_socket_address(), 0..=MAX_CANDIDATES);
     (
         any_socket_address(),
@@ -226,7 +226,7 @@ fn any_address() -> impl Strategy<Value = Address> {
             |(reflexive, role, key, mapping, filtering, spare_ports, candidates)| Address {
                 reflexive,
                 token: Some(Token {
-                    role,
+                    errand: role,
                     key,
                     nat: NatClass { mapping, filtering },
                     spare_ports,
@@ -234,6 +234,22 @@ fn any_address() -> impl Strategy<Value = Address> {
                 }),
             },
         )
+}
+
+#[test]
+fn who_chats_and_who_sends_are_told_that_they_do_not_go_together() {
+    let word = |errand| {
+        let local = "192.168.1.5:4300".parse().unwrap();
+        Address::own(errand, [1; 32], NatClass::default(), [None; 4], vec![local])
+            .unwrap()
+            .to_string()
+    };
+    let parse = |errand, own| Address::parse_other(&word(errand), own).map(|_| ());
+    assert_eq!(parse(Errand::Send, Errand::Chat), Err(AddressError::NoChat));
+    assert_eq!(parse(Errand::Chat, Errand::Receive), Err(AddressError::Chat));
+    assert_eq!(parse(Errand::Chat, Errand::Chat), Ok(()));
+    let bare = Address::parse_other("203.0.113.7:4300", Errand::Chat);
+    assert_eq!(bare, Err(AddressError::Bare));
 }
 
 proptest! {
@@ -253,8 +269,8 @@ proptest! {
 
     #[test]
     fn of_two_addresses_the_other_one_is_taken(mine in any_address(), other in any_address(), first in any::<bool>()) {
-        let role = |address: &Address| address.token.as_ref().unwrap().role;
-        prop_assume!(role(&mine) != role(&other));
+        let role = |address: &Address| address.token.as_ref().unwrap().errand;
+        prop_assume!(role(&mine).peer() == role(&other));
         let (a, b) = if first { (&mine, &other) } else { (&other, &mine) };
         let text = format!("[14:02] Ann: {a}\n[14:03] Bob: {b}\n");
         prop_assert_eq!(Address::parse_peer(&text, &mine), Ok(other));

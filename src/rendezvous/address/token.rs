@@ -4,7 +4,7 @@
 //!  0                   1                   2                   3
 //!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
 //! +---------------+---------------+-------------------------------+
-//! | version       |    0  |flt|map|R|     X25519 key (256)...     |
+//! | version       | 0 |C|flt|map|R|     X25519 key (256)...     |
 //! +---------------+---------------+-------------------------------+
 //! | spare port 1                  | spare port 2                  |
 //! +-------------------------------+---------------+---------------+
@@ -13,15 +13,15 @@
 //! |             CRC32 of the front address and all above          |
 //! +---------------------------------------------------------------+
 //! ```
-//! R: its owner receives. A candidate is 4 or 6, the address in 4 or 16 bytes, and the port. The first byte and
+//! R: its owner receives; C: it chats. A candidate is 4 or 6, the address in 4 or 16 bytes, and the port. The first byte and
 //! the last four keep their meaning in every version, so that an old program can tell a newer address from a
 //! damaged one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{AddressError, Filtering, MAX_CANDIDATES, Mapping, NatClass, Token, usable};
-use crate::protocol::Role;
 use crate::protocol::fields::{Reader, Truncated};
+use crate::rendezvous::errand::Errand;
 
 const VERSION: u8 = 1;
 const CRC_LEN: usize = 4;
@@ -71,11 +71,11 @@ fn address(reader: &mut Reader<'_>) -> Result<SocketAddr, AddressError> {
 }
 
 impl Token {
-    /// Version, role and key: what identifies its owner for the whole run, however the NAT maps meanwhile.
+    /// Version, errand and key: what identifies its owner for the whole run, however the NAT maps meanwhile.
     pub(crate) fn identity(&self) -> [u8; 34] {
         let mut out = [0; 34];
         out[0] = VERSION;
-        out[1] = u8::from(self.role == Role::Receiver);
+        out[1] = self.errand.code();
         out[2..].copy_from_slice(&self.key);
         out
     }
@@ -93,8 +93,12 @@ impl Token {
             Filtering::Address => 2,
             Filtering::AddressAndPort => 3,
         };
-        let role = u8::from(self.role == Role::Receiver);
-        let mut out = vec![VERSION, filtering << 3 | mapping << 1 | role];
+        let errand = match self.errand {
+            Errand::Send => 0,
+            Errand::Receive => 1,
+            Errand::Chat => 1 << 5,
+        };
+        let mut out = vec![VERSION, errand | filtering << 3 | mapping << 1];
         out.extend(self.key);
         for port in self.spare_ports {
             out.extend(port.to_be_bytes());
@@ -121,13 +125,11 @@ impl Token {
             _ => return Err(AddressError::Older),
         }
         let flags = reader.u8()?;
-        if flags >> 5 != 0 {
-            return Err(AddressError::Damaged);
-        }
-        let role = if flags & 1 == 0 {
-            Role::Sender
-        } else {
-            Role::Receiver
+        let errand = match (flags >> 5, flags & 1) {
+            (0, 0) => Errand::Send,
+            (0, _) => Errand::Receive,
+            (1, 0) => Errand::Chat,
+            _ => return Err(AddressError::Damaged),
         };
         let mapping = match flags >> 1 & 3 {
             0 => Mapping::Unknown,
@@ -152,7 +154,7 @@ impl Token {
             return Err(AddressError::Damaged);
         }
         Ok(Token {
-            role,
+            errand,
             key,
             nat: NatClass { mapping, filtering },
             spare_ports,

@@ -3,21 +3,24 @@
 
 use super::code::{Code, Words};
 use super::finder::Finder;
+use super::interface::{MeetingConfig, MeetingEvent, Purpose};
 use super::pake::End;
 use super::refusal::Refusal;
 use super::relay::{RelayPass, RelayUse};
 use super::visit::{Meaning, Visit};
-use super::wire::{Open, SessionId, Standing, State, Terms, TokenKey, Want, Welcome, is_meeting, packet};
+use super::wire::{Names, Open, SessionId, Standing, State, TokenKey, Want, Welcome, is_meeting, packet};
+use crate::protocol::Path;
 use crate::protocol::handshake::PublicKey;
-use crate::protocol::handshake::rng::{Seed, SeedRng};
+use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
-use crate::protocol::{Path, Role};
 use crate::rendezvous::Transmit;
 use crate::rendezvous::address::{Address, Mapping, NatClass, PAIRS};
 use crate::rendezvous::clock::Clock;
+use crate::rendezvous::errand::Errand;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// A server that has not answered by then is not there, or UDP is blocked.
 const UNREACHABLE: Duration = Duration::from_secs(3);
@@ -39,83 +42,9 @@ const MOST_GUESSES: u32 = 5;
 /// Goodbyes are sent this often, in case one is lost; without one the server notices after a minute.
 const GOODBYES: usize = 2;
 
-/// What a client comes for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Purpose {
-    /// To show a code and wait.
-    Show,
-    /// To join whoever shows this code.
-    Join(Code),
-    /// To see what the server sees, and no more.
-    Look,
-}
-
-/// What a client is made from.
-pub struct MeetingConfig {
-    /// Which end of the transfer we are.
-    pub role: Role,
-    /// The server.
-    pub server: SocketAddr,
-    /// The key of the server's word, if the user gave one.
-    pub token: Option<TokenKey>,
-    /// Our sockets of the server's address family.
-    pub sockets: Vec<u8>,
-    /// The public half of the key made for this run.
-    pub key: PublicKey,
-    /// Addresses this machine has itself.
-    pub candidates: Vec<SocketAddr>,
-    /// Addresses the sockets have on this machine's interfaces: seen at one of them, there is no NAT.
-    pub local: Vec<SocketAddr>,
-    /// What we come for.
-    pub purpose: Purpose,
-    /// Whether the peer shall know where we are.
-    pub relay: RelayUse,
-    /// 32 fresh random bytes.
-    pub seed: Seed,
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum MeetingEvent {
-    /// The server answered.
-    Welcome {
-        /// Its clock.
-        clock: Clock,
-        /// Our own address, as it sees us.
-        own: Address,
-        /// What it offers.
-        terms: Terms,
-        /// The round trip to it.
-        rtt: Duration,
-    },
-    /// The server does not answer. Comes at most once, and before a welcome only.
-    Unreachable,
-    /// The server has not answered for a while, or it answers again.
-    Silent(bool),
-    /// Tell this to the peer; it replaces what was to be told before.
-    Code(Code),
-    /// The code that we showed is of no use any more; another follows.
-    Spoilt(Refusal),
-    /// The code that was typed came to nothing; the one we show is still good, or another follows.
-    Refused(Refusal),
-    /// Nothing will come of this meeting.
-    Failed(Refusal),
-    /// The peer's address, from somebody who knows the words.
-    Met {
-        /// What would have been pasted here.
-        peer: Address,
-        /// What was told the peer.
-        own: Address,
-        /// When to punch.
-        moment: Time,
-        /// For the server's relay, if it has one and we may use it.
-        relay: Option<Box<RelayPass>>,
-    },
-}
-
 /// The machine. Drive it as [`crate::protocol`] says.
 pub struct Meeting {
-    role: Role,
+    errand: Errand,
     token: Option<TokenKey>,
     key: PublicKey,
     candidates: Vec<SocketAddr>,
@@ -130,6 +59,8 @@ pub struct Meeting {
     shows: bool,
     /// Codes of ours at which somebody may have guessed.
     guesses: u32,
+    /// We meet by name.
+    named: Option<(Names, Zeroizing<Vec<u8>>)>,
     visit: Option<Visit>,
     paired_since: Option<Time>,
     next_open: Time,
@@ -146,7 +77,7 @@ impl Meeting {
         let mut rng = SeedRng::new(&config.seed, "p2pcopy 1 meeting");
         let finder = Finder::new(config.server, &config.sockets, &rng.seed(), now);
         let mut meeting = Meeting {
-            role: config.role,
+            errand: config.errand,
             token: config.token,
             key: config.key,
             candidates: config.candidates,
@@ -157,8 +88,9 @@ impl Meeting {
             finder,
             own: None,
             told_unreachable: false,
-            shows: config.purpose == Purpose::Show,
+            shows: matches!(config.purpose, Purpose::Show),
             guesses: 0,
+            named: None,
             visit: None,
             paired_since: None,
             next_open: now,
@@ -171,6 +103,10 @@ impl Meeting {
         match config.purpose {
             Purpose::Show => meeting.visit(None, now),
             Purpose::Join(code) => meeting.visit(Some(code), now),
+            Purpose::Named(names, secret) => {
+                meeting.named = Some((names, secret));
+                meeting.visit(None, now);
+            }
             Purpose::Look => {}
         }
         meeting.handle_timeout(now);
@@ -202,6 +138,9 @@ impl Meeting {
         }
         if let Some(code) = typed {
             visit.join(code, &self.rng.seed());
+        }
+        if let Some((names, secret)) = &self.named {
+            visit.meet(names.clone(), secret, &self.rng.seed());
         }
         self.visit = Some(visit);
         self.paired_since = None;
@@ -302,6 +241,10 @@ impl Meeting {
     /// A visit came to nothing: the user is told, and if we show codes, another is shown.
     fn over(&mut self, now: Time, why: Refusal) {
         let Some(visit) = self.visit.take() else { return };
+        if self.waits_on(why) {
+            self.events.push_back(MeetingEvent::Spoilt(why));
+            return self.visit(None, now);
+        }
         if !self.shows || matches!(why, Refusal::WrongToken | Refusal::TooMany(_)) {
             self.events.push_back(MeetingEvent::Failed(why));
             return;
@@ -322,13 +265,27 @@ impl Meeting {
         self.visit(visit.typed(), now);
     }
 
+    /// Whether a meeting by name goes on although one who came did not come to anything. Who names whom to meet does not
+    /// try a secret again that is not theirs.
+    fn waits_on(&self, why: Refusal) -> bool {
+        let Some((names, _)) = &self.named else {
+            return false;
+        };
+        let waits = names.own.is_some();
+        match why {
+            Refusal::Gone | Refusal::Expired => waits,
+            Refusal::WrongSecret | Refusal::Address(_) => waits && names.peer.is_none(),
+            _ => false,
+        }
+    }
+
     fn leave(&mut self, want: Want) {
         let Some((visit, cookie)) = self.visit.as_ref().zip(self.finder.cookie()) else {
             return;
         };
         let open = Open {
             want,
-            ..visit.open(self.role, cookie, self.token.as_ref(), Duration::ZERO)
+            ..visit.open(self.errand, cookie, self.token.as_ref(), Duration::ZERO)
         };
         for _ in 0..GOODBYES {
             self.transmit(self.finder.main(), open.encode());
@@ -363,7 +320,7 @@ impl Meeting {
             return;
         };
         if now >= self.next_open {
-            let open = visit.open(self.role, cookie, self.token.as_ref(), self.finder.rtt());
+            let open = visit.open(self.errand, cookie, self.token.as_ref(), self.finder.rtt());
             self.next_open = now + self.repeat;
             self.repeat = (self.repeat * 2).min(LAST_REPEAT.max(2 * self.finder.rtt()));
             self.transmit(self.finder.main(), open.encode());
@@ -385,7 +342,7 @@ impl Meeting {
             ..NatClass::default()
         };
         let first = self.own.is_none();
-        let own = Address::own(self.role, self.key, nat, mapped, self.candidates.clone());
+        let own = Address::own(self.errand, self.key, nat, mapped, self.candidates.clone());
         self.own = match self.relay {
             RelayUse::Only => own.map(|own| own.found_only_at(self.finder.main().remote)),
             RelayUse::Fallback | RelayUse::Never => own,

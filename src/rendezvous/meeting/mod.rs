@@ -10,6 +10,9 @@
 pub(crate) mod client;
 pub(crate) mod code;
 mod finder;
+pub(crate) mod interface;
+pub(crate) mod list;
+pub(crate) mod name;
 pub(crate) mod pake;
 pub(crate) mod refusal;
 pub(crate) mod relay;

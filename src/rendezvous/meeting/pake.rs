@@ -57,7 +57,6 @@ pub struct WrongWords;
 
 /// One end of an exchange that has not been answered. Each answers one message only: one guess.
 pub(crate) struct Exchange {
-    end: End,
     state: Spake2<Ed25519Group>,
     message: Vec<u8>,
 }
@@ -75,7 +74,15 @@ impl Exchange {
             End::Owner => Spake2::start_a_with_rng(&password, &owner, &joiner, rng),
             End::Joiner => Spake2::start_b_with_rng(&password, &owner, &joiner, rng),
         };
-        Exchange { end, state, message }
+        Exchange { state, message }
+    }
+
+    /// Begins where nobody knows yet which end is which: the server says so with the other end's message.
+    pub(crate) fn either(secret: &[u8], seed: &[u8; 32]) -> Self {
+        let rng = PakeRng(SeedRng::new(seed, "p2pcopy 1 name exchange"));
+        let (state, message) =
+            Spake2::start_symmetric_with_rng(&Password::new(secret), &Identity::new(b"p2pcopy 1 name"), rng);
+        Exchange { state, message }
     }
 
     /// What to send.
@@ -83,13 +90,13 @@ impl Exchange {
         &self.message
     }
 
-    /// Takes the peer's message.
+    /// Takes the peer's message; `end` is ours.
     ///
     /// # Errors
     /// If no message of the other end looks like this.
-    pub(crate) fn finish(self, theirs: &[u8]) -> Result<CodeKeys, WrongWords> {
+    pub(crate) fn finish(self, end: End, theirs: &[u8]) -> Result<CodeKeys, WrongWords> {
         let mut secret = self.state.finish(theirs).map_err(|_| WrongWords)?;
-        let keys = CodeKeys::new(self.end, blake3::derive_key("p2pcopy 1 code", &secret));
+        let keys = CodeKeys::new(end, blake3::derive_key("p2pcopy 1 code", &secret));
         secret.zeroize();
         Ok(keys)
     }
@@ -194,9 +201,30 @@ mod tests {
         let (to_b, to_a) = (a.message().to_vec(), b.message().to_vec());
         assert_eq!((to_a.len(), to_b.len()), (MESSAGE_LEN, MESSAGE_LEN));
         [
-            a.finish(&to_a).expect("well formed"),
-            b.finish(&to_b).expect("well formed"),
+            a.finish(End::Owner, &to_a).expect("well formed"),
+            b.finish(End::Joiner, &to_b).expect("well formed"),
         ]
+    }
+
+    #[test]
+    fn ends_that_do_not_know_which_they_are_agree_too_and_an_echo_opens_nothing() {
+        let begin = |secret: &str, seed| Exchange::either(secret.as_bytes(), &[seed; 32]);
+        let (a, b) = (begin("a secret of two", 1), begin("a secret of two", 2));
+        let (to_b, to_a) = (a.message().to_vec(), b.message().to_vec());
+        assert_eq!(to_a.len(), MESSAGE_LEN);
+        let (a, b) = (a.finish(End::Owner, &to_a), b.finish(End::Joiner, &to_b));
+        let (a, b) = (a.expect("well formed"), b.expect("well formed"));
+        assert_eq!(b.open(&a.seal("from a")).as_deref(), Ok("from a"));
+        assert_eq!(a.open(&a.seal("from a")), Err(WrongWords));
+        let (a, b) = (begin("a secret of two", 1), begin("another secret", 2));
+        let (to_b, to_a) = (a.message().to_vec(), b.message().to_vec());
+        let (a, b) = (a.finish(End::Owner, &to_a), b.finish(End::Joiner, &to_b));
+        let (a, b) = (a.expect("well formed"), b.expect("well formed"));
+        assert_eq!(b.open(&a.seal("from a")), Err(WrongWords));
+        let alone = begin("a secret of two", 1);
+        let echo = alone.message().to_vec();
+        let keys = alone.finish(End::Owner, &echo).expect("well formed");
+        assert_eq!(keys.open(&keys.seal("mine")), Err(WrongWords));
     }
 
     #[test]
@@ -213,7 +241,7 @@ mod tests {
     fn an_echo_is_no_answer() {
         let a = Exchange::new(End::Owner, b"guitar-harbor", &[1; 32]);
         let echo = a.message().to_vec();
-        assert!(a.finish(&echo).is_err());
+        assert!(a.finish(End::Owner, &echo).is_err());
         let [a, _b] = exchange("guitar-harbor", "guitar-harbor");
         assert_eq!(a.open(&a.seal("mine")), Err(WrongWords));
     }

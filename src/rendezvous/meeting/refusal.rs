@@ -10,8 +10,18 @@ pub enum Refusal {
         "nobody waits with this code: it was mistyped, used before, or is too old; ask for the one shown now"
     )]
     Nobody,
-    /// Both send, or both receive.
-    #[error("the other side does the same as you: one must be sender, the other receiver")]
+    /// Nobody waits under the name.
+    #[error("nobody waits under that name now: with --as NAME as well you wait until they come")]
+    NobodyNamed,
+    /// Somebody else waits under our name.
+    #[error(
+        "somebody else waits under your name: choose another with --as, or wait half a minute if it was you"
+    )]
+    NameTaken,
+    /// Both send, or both receive, or one chats.
+    #[error(
+        "the other side does not do what goes with yours: a sender needs a receiver, a chat another chat"
+    )]
     SameRole,
     /// The peer left.
     #[error("the other side has left: ask for a new code")]
@@ -22,6 +32,9 @@ pub enum Refusal {
     /// Too many codes were spoilt.
     #[error("one code after the other came to nothing: somebody guesses the words, or the server lies")]
     Guessed,
+    /// The secrets of a meeting by name differ.
+    #[error("the other side has another secret: give both the same --secret-file, or neither")]
+    WrongSecret,
     /// Too old.
     #[error("the code is too old")]
     Expired,
@@ -41,6 +54,9 @@ impl Refusal {
     pub(crate) const fn next_step(self) -> &'static str {
         match self {
             Refusal::Guessed => "run both sides without --server and swap the addresses they print",
+            Refusal::NobodyNamed | Refusal::NameTaken | Refusal::WrongSecret => {
+                "run the same command again once that is so"
+            }
             _ => "run the same command again with the code that the other side shows now",
         }
     }

@@ -3,9 +3,9 @@
 use super::code::{Code, Nameplate, Words};
 use super::pake::{CodeKeys, End, Exchange, MESSAGE_LEN};
 use super::refusal::Refusal;
-use super::wire::{Cookie, Open, SessionId, Standing, State, Ticket, TokenKey, Want, proof};
-use crate::protocol::Role;
+use super::wire::{Cookie, Names, Open, SessionId, Standing, State, Ticket, TokenKey, Want, proof};
 use crate::rendezvous::address::Address;
+use crate::rendezvous::errand::Errand;
 use std::time::Duration;
 
 /// One code, from one end.
@@ -29,6 +29,14 @@ impl Half {
             message,
         }
     }
+}
+
+/// A meeting by name, and what both know.
+struct Named {
+    names: Names,
+    /// Until it is answered.
+    exchange: Option<Exchange>,
+    message: [u8; MESSAGE_LEN],
 }
 
 /// What a state of the server's means.
@@ -67,6 +75,7 @@ pub(super) struct Visit {
     session: SessionId,
     own: Option<Half>,
     typed: Option<Half>,
+    named: Option<Named>,
     /// Somebody was there, and this was our end of the code.
     paired: Option<End>,
     keys: Option<CodeKeys>,
@@ -81,6 +90,7 @@ impl Visit {
             session,
             own: None,
             typed: None,
+            named: None,
             paired: None,
             keys: None,
             sealed: Vec::new(),
@@ -98,6 +108,18 @@ impl Visit {
     /// server keeps to one of the two.
     pub(super) fn join(&mut self, code: Code, seed: &[u8; 32]) {
         self.typed = Some(Half::new(End::Joiner, code.words, Some(code.nameplate), seed));
+    }
+
+    /// Meets by name, with whoever knows the secret.
+    pub(super) fn meet(&mut self, names: Names, secret: &[u8], seed: &[u8; 32]) {
+        let exchange = Exchange::either(secret, seed);
+        let mut message = [0; MESSAGE_LEN];
+        message.copy_from_slice(exchange.message());
+        self.named = Some(Named {
+            names,
+            exchange: Some(exchange),
+            message,
+        });
     }
 
     pub(super) const fn session(&self) -> SessionId {
@@ -118,20 +140,30 @@ impl Visit {
     }
 
     /// What to tell the server now.
-    pub(super) fn open(&self, role: Role, cookie: Cookie, token: Option<&TokenKey>, rtt: Duration) -> Open {
+    pub(super) fn open(
+        &self,
+        errand: Errand,
+        cookie: Cookie,
+        token: Option<&TokenKey>,
+        rtt: Duration,
+    ) -> Open {
         let own = self.own.as_ref();
-        let (want, half) = match self.typed.as_ref() {
-            Some(half) => (half.nameplate.map(Want::Join), Some(half)),
-            None => (Some(Want::Wait(own.and_then(|half| half.nameplate))), own),
+        let (want, message) = match (&self.named, self.typed.as_ref()) {
+            (Some(named), _) => (Want::Named(named.names.clone()), Some(named.message)),
+            (None, Some(half)) => (half.nameplate.map_or(Want::Leave, Want::Join), Some(half.message)),
+            (None, None) => (
+                Want::Wait(own.and_then(|half| half.nameplate)),
+                own.map(|half| half.message),
+            ),
         };
         Open {
-            role,
-            want: want.unwrap_or(Want::Leave),
+            errand,
+            want,
             session: self.session,
             cookie,
             proof: token.map_or([0; 16], |key| proof(key, &cookie, self.session)),
             rtt,
-            message: half.map_or([0; MESSAGE_LEN], |half| half.message),
+            message: message.unwrap_or([0; MESSAGE_LEN]),
             sealed: self.sealed.clone(),
         }
     }
@@ -152,15 +184,25 @@ impl Visit {
             Standing::Paired(end) => self.on_paired(end, state, own),
             // The server was started anew, and the other side has not come back yet.
             Standing::Nobody | Standing::Expired if self.paired.is_some() => Meaning::Nothing,
+            Standing::Nobody if self.named.is_some() => Meaning::Over(Refusal::NobodyNamed),
             Standing::Nobody => self.refused(Refusal::Nobody),
+            Standing::NameTaken => Meaning::Over(Refusal::NameTaken),
             Standing::SameRole => self.refused(Refusal::SameRole),
             Standing::TooMany(seconds) => self.refused(Refusal::TooMany(seconds)),
             Standing::WrongToken => Meaning::Over(Refusal::WrongToken),
             Standing::Gone => Meaning::Over(Refusal::Gone),
-            Standing::Burnt => Meaning::Over(Refusal::WrongWords),
+            Standing::Burnt => Meaning::Over(self.wrong()),
             Standing::Expired => Meaning::Over(Refusal::Expired),
             // Who waited at the server before it was started anew comes back within a keepalive.
             Standing::StaleCookie | Standing::Fresh => Meaning::Nothing,
+        }
+    }
+
+    /// What it is called that the other end does not know the same.
+    fn wrong(&self) -> Refusal {
+        match self.named {
+            Some(_) => Refusal::WrongSecret,
+            None => Refusal::WrongWords,
         }
     }
 
@@ -173,17 +215,18 @@ impl Visit {
 
     fn on_paired(&mut self, end: End, state: &State, own: &Address) -> Meaning {
         self.paired = Some(end);
-        let half = match end {
-            End::Owner => &mut self.own,
-            End::Joiner => &mut self.typed,
+        let exchange = match (&mut self.named, end) {
+            (Some(named), _) => Some(&mut named.exchange),
+            (None, End::Owner) => self.own.as_mut().map(|half| &mut half.exchange),
+            (None, End::Joiner) => self.typed.as_mut().map(|half| &mut half.exchange),
         };
         let mut more = false;
         if self.keys.is_none()
             && state.message != [0; MESSAGE_LEN]
-            && let Some(exchange) = half.as_mut().and_then(|half| half.exchange.take())
+            && let Some(exchange) = exchange.and_then(Option::take)
         {
-            let Ok(keys) = exchange.finish(&state.message) else {
-                return Meaning::Burn(Refusal::WrongWords);
+            let Ok(keys) = exchange.finish(end, &state.message) else {
+                return Meaning::Burn(self.wrong());
             };
             self.sealed = keys.seal(&own.to_string());
             self.told = Some(own.clone());
@@ -192,7 +235,7 @@ impl Visit {
         }
         if let (Some(keys), None, false) = (&self.keys, &self.peer, state.sealed.is_empty()) {
             let Ok(text) = keys.open(&state.sealed) else {
-                return Meaning::Burn(Refusal::WrongWords);
+                return Meaning::Burn(self.wrong());
             };
             match Address::parse_peer(&text, own) {
                 Ok(peer) => self.peer = Some(peer),

@@ -19,8 +19,8 @@ use self::rooms::{Answers, Rooms};
 use super::Transmit;
 use super::clock::Clock;
 use super::meeting::wire::{
-    Bind, BindWant, Binding, Bound, Cookie, Hello, Open, SessionId, Standing, State, Terms, TokenKey,
-    Welcome, is_meeting, packet, proof,
+    Bind, BindWant, Binding, Bound, Cookie, Hello, List, Listed, Listing, Open, SessionId, Standing, State,
+    Terms, TokenKey, Welcome, is_meeting, packet, proof,
 };
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::{Seed, SeedRng};
@@ -139,6 +139,7 @@ impl Server {
             Some(&packet::HELLO) => self.on_hello(now, path, datagram),
             Some(&packet::OPEN) => self.on_open(now, path, datagram),
             Some(&packet::BIND) => self.on_bind(now, path, datagram),
+            Some(&packet::LIST) => self.on_list(now, path, datagram),
             _ if is_meeting(datagram) => self.counters.dropped += 1,
             _ => self.pass(now, path, datagram, datagram.len()),
         }
@@ -325,6 +326,30 @@ impl Server {
                 binding: refusal,
             },
         )]);
+    }
+
+    fn on_list(&mut self, now: Time, path: Path, datagram: &[u8]) {
+        let Ok(list) = List::decode(datagram) else {
+            self.counters.dropped += 1;
+            return;
+        };
+        let gate = self.gate(now, path, &list.cookie, &list.proof, list.session, false);
+        let (present, listing) = match gate {
+            Err(Closed::StaleCookie) => (Vec::new(), Listing::StaleCookie),
+            Err(Closed::WrongToken) => (Vec::new(), Listing::WrongToken),
+            Err(Closed::TooMany(seconds)) => (Vec::new(), Listing::TooMany(seconds)),
+            Ok(()) if self.token.is_none() => (Vec::new(), Listing::Untold),
+            Ok(()) => match self.rooms.present(now, list.after.as_ref()) {
+                (present, true) => (present, Listing::More),
+                (present, false) => (present, Listing::All),
+            },
+        };
+        let listed = Listed {
+            session: list.session,
+            listing,
+            present,
+        };
+        self.transmit(path, listed.encode());
     }
 
     fn tell(&mut self, answers: Vec<(Path, Bound)>) {

@@ -4,13 +4,19 @@
 //! requests, and [`Open::LEN`] is the most that a [`State`] can have.
 
 mod bind;
+mod hello;
+mod list;
 
 pub(crate) use self::bind::Ticket;
 pub use self::bind::{Bind, BindWant, Binding, Bound};
+pub use self::hello::Hello;
+pub(crate) use self::hello::{Terms, Welcome};
+pub use self::list::{List, Listed, Listing, Present};
 use super::code::Nameplate;
+use super::name::Name;
 use super::pake::{End, MESSAGE_LEN};
-use crate::protocol::Role;
 use crate::protocol::fields::{Reader, Truncated, put_string};
+use crate::rendezvous::errand::Errand;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -35,6 +41,10 @@ pub(crate) mod packet {
     pub(crate) const BIND: u8 = 0x64;
     /// How that stands.
     pub(crate) const BOUND: u8 = 0x65;
+    /// A client asks who waits under a name.
+    pub(crate) const LIST: u8 = 0x66;
+    /// Who does.
+    pub(crate) const LISTING: u8 = 0x67;
 }
 
 /// Whether a datagram is one between a client and a server.
@@ -90,131 +100,56 @@ fn address(reader: &mut Reader<'_>) -> Result<SocketAddr, Truncated> {
     Ok(SocketAddr::new(ip, reader.u16()?))
 }
 
-/// Asks for a cookie: HELLO.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Hello {
-    /// Random; the answer repeats it.
-    pub id: u64,
+/// A name, or none, behind its length.
+fn put_name(out: &mut Vec<u8>, name: Option<&Name>) {
+    let text = name.map_or("", Name::as_str);
+    out.push(u8::try_from(text.len()).unwrap_or(0));
+    out.extend(text.as_bytes());
 }
 
-impl Hello {
-    /// Its length: that of the answer and more.
-    pub(crate) const LEN: usize = 96;
-
-    /// Its bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![packet::HELLO, VERSION, 0, 0];
-        out.extend(self.id.to_be_bytes());
-        out.resize(Self::LEN, 0);
-        out
-    }
-
-    /// Reads one of any version: all begin like this.
-    ///
-    /// # Errors
-    /// If it is none.
-    pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(datagram, "hello");
-        if reader.u8()? != packet::HELLO || datagram.len() != Self::LEN {
-            return Err(Malformed);
-        }
-        reader.bytes(3)?;
-        Ok(Hello { id: reader.u64()? })
-    }
-}
-
-/// What a server lets its clients know with a cookie.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Terms {
-    /// Only whoever knows its word is served.
-    pub wants_token: bool,
-    /// It relays.
-    pub relays: bool,
-    /// The most that a pair may send through its relay, bytes a second; 0 for no limit.
-    pub pair_rate: u64,
-    /// And in all, bytes; 0 for no limit.
-    pub pair_bytes: u64,
-}
-
-/// The answer to a [`Hello`]: COOKIE.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Welcome {
-    /// The hello's.
-    pub id: u64,
-    /// For the next requests from the same address.
-    pub cookie: Cookie,
-    /// The server's clock, Unix nanoseconds.
-    pub unix_nanos: u64,
-    /// Where the hello came from.
-    pub seen: SocketAddr,
-    /// What the server offers.
-    pub terms: Terms,
-}
-
-impl Welcome {
-    /// Its bytes.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let flags = u8::from(self.terms.wants_token) | u8::from(self.terms.relays) << 1;
-        let mut out = vec![packet::COOKIE, VERSION, flags, 0];
-        out.extend(self.id.to_be_bytes());
-        out.extend(self.cookie);
-        out.extend(self.unix_nanos.to_be_bytes());
-        put_address(&mut out, self.seen);
-        out.extend(self.terms.pair_rate.to_be_bytes());
-        out.extend(self.terms.pair_bytes.to_be_bytes());
-        out
-    }
-
-    /// Reads one.
-    ///
-    /// # Errors
-    /// If it is none.
-    pub(crate) fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(datagram, "cookie");
-        if reader.u8()? != packet::COOKIE || reader.u8()? != VERSION {
-            return Err(Malformed);
-        }
-        let flags = reader.u8()?;
-        reader.u8()?;
-        let welcome = Welcome {
-            id: reader.u64()?,
-            cookie: reader.array()?,
-            unix_nanos: reader.u64()?,
-            seen: address(&mut reader)?,
-            terms: Terms {
-                wants_token: flags & 1 != 0,
-                relays: flags & 2 != 0,
-                pair_rate: reader.u64()?,
-                pair_bytes: reader.u64()?,
-            },
-        };
-        if reader.is_empty() {
-            Ok(welcome)
-        } else {
-            Err(Malformed)
-        }
+fn name(reader: &mut Reader<'_>) -> Result<Option<Name>, Malformed> {
+    let len = usize::from(reader.u8()?);
+    let text = std::str::from_utf8(reader.bytes(len)?).map_err(|_| Malformed)?;
+    match text {
+        "" => Ok(None),
+        text => Name::parse(text)
+            .ok()
+            .filter(|name| name.as_str() == text)
+            .map(Some)
+            .ok_or(Malformed),
     }
 }
 
 /// What a client wants.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Want {
     /// A number to wait at; this one, if it is free.
     Wait(Option<Nameplate>),
     /// To meet whoever waits at this number.
     Join(Nameplate),
+    /// To meet by name.
+    Named(Names),
     /// Nothing any more: it leaves.
     Leave,
     /// Nothing any more: the peer did not know the words.
     Burn,
 }
 
+/// What two people who meet by name call each other.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Names {
+    /// Under which name to wait, if nobody is there; without one nobody is waited for.
+    pub own: Option<Name>,
+    /// Whom to meet; without one, whoever asks for the own name.
+    pub peer: Option<Name>,
+}
+
 /// A client's wish, and what the peer shall have of it: OPEN. It is repeated with all that there is so far, so that
 /// any copy may be lost, doubled or late.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Open {
-    /// Which end of a transfer its author is.
-    pub role: Role,
+    /// What its author comes for.
+    pub errand: Errand,
     /// What it wants.
     pub want: Want,
     /// Its own number for this wish.
@@ -233,7 +168,7 @@ pub struct Open {
 
 impl Open {
     /// Its length, whatever it holds.
-    pub(crate) const LEN: usize = 840;
+    pub(crate) const LEN: usize = 860;
 
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
@@ -242,8 +177,13 @@ impl Open {
             Want::Join(nameplate) => (1, Some(nameplate)),
             Want::Leave => (2, None),
             Want::Burn => (3, None),
+            Want::Named(_) => (4, None),
         };
-        let mut out = vec![packet::OPEN, VERSION, u8::from(self.role == Role::Receiver), want];
+        let names = match &self.want {
+            Want::Named(names) => names.clone(),
+            _ => Names::default(),
+        };
+        let mut out = vec![packet::OPEN, VERSION, self.errand.code(), want];
         out.extend(self.session.0.to_be_bytes());
         out.extend(self.cookie);
         out.extend(self.proof);
@@ -251,6 +191,8 @@ impl Open {
         let micros = u32::try_from(self.rtt.as_micros()).unwrap_or(u32::MAX);
         out.extend(micros.to_be_bytes());
         out.extend(self.message);
+        put_name(&mut out, names.own.as_ref());
+        put_name(&mut out, names.peer.as_ref());
         put_string(&mut out, &self.sealed[..self.sealed.len().min(MAX_SEALED)]);
         out.resize(Self::LEN, 0);
         out
@@ -265,23 +207,28 @@ impl Open {
         if datagram.len() != Self::LEN || reader.u8()? != packet::OPEN || reader.u8()? != VERSION {
             return Err(Malformed);
         }
-        let role = role(reader.u8()?)?;
+        let errand = Errand::from_code(reader.u8()?).ok_or(Malformed)?;
         let want = reader.u8()?;
         let session = SessionId(reader.u64()?);
         let (cookie, proof) = (reader.array()?, reader.array()?);
         let nameplate = Nameplate::new(reader.u16()?);
+        let rtt = Duration::from_micros(u64::from(reader.u32()?));
+        let message = reader.array()?;
+        let names = Names {
+            own: name(&mut reader)?,
+            peer: name(&mut reader)?,
+        };
         let want = match (want, nameplate) {
             (0, nameplate) => Want::Wait(nameplate),
             (1, Some(nameplate)) => Want::Join(nameplate),
             (2, _) => Want::Leave,
             (3, _) => Want::Burn,
+            (4, _) if names.own.is_some() || names.peer.is_some() => Want::Named(names),
             _ => return Err(Malformed),
         };
-        let rtt = Duration::from_micros(u64::from(reader.u32()?));
-        let message = reader.array()?;
         let sealed = sealed(&mut reader)?;
         Ok(Open {
-            role,
+            errand,
             want,
             session,
             cookie,
@@ -290,14 +237,6 @@ impl Open {
             message,
             sealed,
         })
-    }
-}
-
-fn role(byte: u8) -> Result<Role, Malformed> {
-    match byte {
-        0 => Ok(Role::Sender),
-        1 => Ok(Role::Receiver),
-        _ => Err(Malformed),
     }
 }
 
@@ -324,7 +263,7 @@ pub enum Standing {
     Paired(End),
     /// Nobody waits at that number: mistyped, used, or over.
     Nobody,
-    /// Who waits there sends, as we do, or receives, as we do.
+    /// Who waits there does not come for what goes with ours.
     SameRole,
     /// The peer has left.
     Gone,
@@ -334,6 +273,8 @@ pub enum Standing {
     Expired,
     /// Nobody waits at that number, but the server was started a moment ago: ask again.
     Fresh,
+    /// Somebody else waits under that name.
+    NameTaken,
 }
 
 /// How it stands, and what the peer has sent so far: STATE.
@@ -371,6 +312,7 @@ impl State {
             Standing::Burnt => (9, 0),
             Standing::Expired => (10, 0),
             Standing::Fresh => (11, 0),
+            Standing::NameTaken => (12, 0),
         };
         let mut out = vec![packet::STATE, VERSION, standing, 0];
         out.extend(self.session.0.to_be_bytes());
@@ -411,6 +353,7 @@ impl State {
             9 => Standing::Burnt,
             10 => Standing::Expired,
             11 => Standing::Fresh,
+            12 => Standing::NameTaken,
             _ => return Err(Malformed),
         };
         let state = State {

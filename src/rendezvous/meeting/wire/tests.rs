@@ -44,7 +44,7 @@ fn every_layout_is_read_back_and_no_answer_is_longer_than_its_request() {
         Want::Burn,
     ] {
         let open = Open {
-            role: Role::Receiver,
+            errand: Errand::Receive,
             want,
             session: SessionId(7),
             cookie: [1; 16],
@@ -68,6 +68,7 @@ fn every_layout_is_read_back_and_no_answer_is_longer_than_its_request() {
         Standing::Burnt,
         Standing::Expired,
         Standing::Fresh,
+        Standing::NameTaken,
     ] {
         let bytes = state(standing).encode();
         assert!(bytes.len() <= Open::LEN);

@@ -161,7 +161,7 @@ impl World {
         Address {
             reflexive: SocketAddr::new(side.nat.ip, port(0)),
             token: Some(Token {
-                role: Self::role(i),
+                errand: Self::role(i).into(),
                 key: *Self::keypair(i).public(),
                 nat: side.nat.class(),
                 spare_ports: [port(1), port(2), port(3)],

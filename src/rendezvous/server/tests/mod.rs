@@ -1,16 +1,17 @@
 //! Clients and a server in virtual time, over links that lose, double and reorder.
 
+mod names;
 mod relay;
 mod world;
 
 use self::world::{Line, World, code, refusals};
 use super::*;
-use crate::protocol::Role;
+use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::code::{Code, Nameplate, Words};
 use crate::rendezvous::meeting::refusal::Refusal;
 
-const SENDER: Role = Role::Sender;
-const RECEIVER: Role = Role::Receiver;
+const SENDER: Errand = Errand::Send;
+const RECEIVER: Errand = Errand::Receive;
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)

@@ -1,7 +1,8 @@
 //! What strangers and a lying server send.
 
 use super::{UNIX, World, server_address};
-use crate::protocol::{Path, Role};
+use crate::protocol::Path;
+use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::code::Words;
 use crate::rendezvous::meeting::pake::{End, Exchange};
 use crate::rendezvous::meeting::wire::{
@@ -32,7 +33,7 @@ impl World {
                 remote: SocketAddr::from((ip, 4300)),
             };
             let open = |cookie, session| Open {
-                role: Role::Receiver,
+                errand: Errand::Receive,
                 want: Want::Wait(None),
                 session,
                 cookie,
@@ -100,7 +101,7 @@ impl World {
             opens.extend(Open::decode(&out.payload).ok());
         }
         let open = opens.pop().expect("it answers");
-        let keys = exchange.finish(&open.message).expect("well formed");
+        let keys = exchange.finish(End::Joiner, &open.message).expect("well formed");
         let learnt = keys.open(&open.sealed).ok();
         state.sealed = keys.seal(peer);
         state.moment = u64::MAX;

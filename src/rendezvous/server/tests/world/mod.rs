@@ -1,14 +1,17 @@
 //! The simulated internet around one server.
 
 mod hostile;
+mod named;
 
+use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
-use crate::protocol::{Path, Role};
 use crate::rendezvous::address::Address;
 use crate::rendezvous::clock::Clock;
-use crate::rendezvous::meeting::client::{Meeting, MeetingConfig, MeetingEvent, Purpose};
+use crate::rendezvous::errand::Errand;
+use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::meeting::code::Code;
+use crate::rendezvous::meeting::interface::{MeetingConfig, MeetingEvent, Purpose};
 use crate::rendezvous::meeting::refusal::Refusal;
 use crate::rendezvous::meeting::relay::{RelayClient, RelayEvent, RelayPass, RelayRefusal, RelayUse};
 use crate::rendezvous::meeting::wire::{Open, SessionId, TokenKey, is_meeting, token_key};
@@ -159,24 +162,17 @@ impl World {
     }
 
     /// Another client, in a network of its own.
-    pub(super) fn client(&mut self, role: Role, code: Option<Code>) -> usize {
+    pub(super) fn client(&mut self, role: Errand, code: Option<Code>) -> usize {
+        self.arrives(role, code.map_or(Purpose::Show, Purpose::Join))
+    }
+
+    fn arrives(&mut self, errand: Errand, purpose: Purpose) -> usize {
         let number = self.clients.len();
         let ip = [203, 0, 113, number as u8 + 1];
-        let config = MeetingConfig {
-            role,
-            server: server_address(),
-            token: self.token,
-            sockets: vec![0, 1, 2, 3],
-            key: self.rng.array(),
-            candidates: vec![SocketAddr::from(([192, 168, 1, 5], 4300))],
-            local: Vec::new(),
-            purpose: code.map_or(Purpose::Show, Purpose::Join),
-            relay: RelayUse::Fallback,
-            seed: self.rng.seed(),
-        };
+        let meeting = self.meeting(errand, purpose);
         self.clients.push(Client {
             ip,
-            meeting: Some(Meeting::new(config, self.now)),
+            meeting: Some(meeting),
             relay: None,
             passed: Vec::new(),
             refused: Vec::new(),
@@ -187,6 +183,22 @@ impl World {
             unreachable: false,
         });
         number
+    }
+
+    fn meeting(&mut self, errand: Errand, purpose: Purpose) -> Meeting {
+        let config = MeetingConfig {
+            errand,
+            server: server_address(),
+            token: self.token,
+            sockets: vec![0, 1, 2, 3],
+            key: self.rng.array(),
+            candidates: vec![SocketAddr::from(([192, 168, 1, 5], 4300))],
+            local: Vec::new(),
+            purpose,
+            relay: RelayUse::Fallback,
+            seed: self.rng.seed(),
+        };
+        Meeting::new(config, self.now)
     }
 
     pub(super) fn join(&mut self, client: usize, code: Code) {

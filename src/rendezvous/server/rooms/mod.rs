@@ -1,14 +1,18 @@
 //! Who waits for whom. Only what was proven by a cookie comes here, and nothing here is larger than its bounds.
 
+mod names;
+
 use super::rates::{Kind, Network, Rates};
+use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
-use crate::protocol::{Path, Role};
 use crate::rendezvous::clock::Clock;
+use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::code::Nameplate;
+use crate::rendezvous::meeting::name::Name;
 use crate::rendezvous::meeting::pake::{End, MESSAGE_LEN};
-use crate::rendezvous::meeting::wire::{Open, SessionId, Standing, State, Want};
-use std::collections::HashMap;
+use crate::rendezvous::meeting::wire::{Names, Open, SessionId, Standing, State, Want};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 /// Who has not been heard for so long is gone; clients speak every ten seconds.
@@ -28,11 +32,12 @@ const SPARE: Duration = Duration::from_millis(200);
 struct Session {
     path: Path,
     network: Network,
-    role: Role,
+    errand: Errand,
     began: Time,
     heard: Time,
     rtt: Duration,
     nameplate: Option<Nameplate>,
+    names: Names,
     partner: Option<(SessionId, End)>,
     /// How it ended, if it did.
     ended: Option<Standing>,
@@ -46,6 +51,8 @@ pub(super) struct Rooms {
     sessions: HashMap<SessionId, Session>,
     numbers: HashMap<Nameplate, SessionId>,
     resting: HashMap<Nameplate, Time>,
+    /// Who waits under a name, or did until somebody came.
+    named: BTreeMap<Name, SessionId>,
     most_waiting: usize,
     rng: SeedRng,
     clock: Clock,
@@ -62,6 +69,7 @@ impl Rooms {
             sessions: HashMap::new(),
             numbers: HashMap::new(),
             resting: HashMap::new(),
+            named: BTreeMap::new(),
             most_waiting,
             rng: SeedRng::new(seed, "p2pcopy 1 nameplates"),
             clock,
@@ -75,9 +83,9 @@ impl Rooms {
         self.sessions.contains_key(&id)
     }
 
-    /// How many wait at a number.
+    /// How many wait at a number or under a name.
     pub(super) fn waiting(&self) -> usize {
-        self.numbers.len()
+        self.numbers.len() + self.named.len()
     }
 
     /// How many are known in all.
@@ -102,7 +110,7 @@ impl Rooms {
                 answers.push((path, self.answer(now, id, Some(Standing::Gone))));
                 return answers;
             }
-            Want::Wait(_) | Want::Join(_) => {}
+            Want::Wait(_) | Want::Join(_) | Want::Named(_) => {}
         }
         if !self.sessions.contains_key(&id) {
             if let Some(seconds) = rates.wait(now, network, Kind::Open) {
@@ -113,6 +121,15 @@ impl Rooms {
         }
         if let Want::Join(nameplate) = open.want {
             let refusal = self.join(now, path, &open, nameplate, rates);
+            if refusal.is_some() {
+                answers.push((path, self.answer(now, id, refusal)));
+                return answers;
+            }
+        }
+        if let Want::Named(names) = &open.want
+            && !self.sessions.contains_key(&id)
+        {
+            let refusal = self.meet_named(now, path, &open, names, rates, &mut answers);
             if refusal.is_some() {
                 answers.push((path, self.answer(now, id, refusal)));
                 return answers;
@@ -131,7 +148,7 @@ impl Rooms {
         if news {
             session.sealed = open.sealed;
         }
-        let joined = matches!(open.want, Want::Join(_)) && session.sealed.is_empty();
+        let joined = matches!(open.want, Want::Join(_) | Want::Named(_)) && session.sealed.is_empty();
         self.name_moment(now, id);
         answers.push((path, self.answer(now, id, None)));
         if news || joined {
@@ -163,12 +180,7 @@ impl Rooms {
     }
 
     fn wait(&mut self, now: Time, path: Path, open: &Open, hint: Option<Nameplate>, answers: &mut Answers) {
-        if self.numbers.len() >= self.most_waiting {
-            let waiting = self.numbers.values().copied();
-            if let Some(oldest) = waiting.min_by_key(|id| self.sessions.get(id).map(|s| s.began)) {
-                self.expire(now, oldest, answers);
-            }
-        }
+        self.make_room(now, answers);
         // A client that comes again after a restart of the server finds its code unchanged.
         let free = |n: &Nameplate| !self.numbers.contains_key(n) && !self.resting.contains_key(n);
         let Some(nameplate) = hint.filter(free).or_else(|| self.free_number()) else {
@@ -176,6 +188,16 @@ impl Rooms {
         };
         self.numbers.insert(nameplate, open.session);
         self.insert(now, path, open, Some(nameplate));
+    }
+
+    /// Of more who wait than there is room for, the oldest goes.
+    fn make_room(&mut self, now: Time, answers: &mut Answers) {
+        if self.waiting() >= self.most_waiting {
+            let waiting = self.numbers.values().chain(self.named.values()).copied();
+            if let Some(oldest) = waiting.min_by_key(|id| self.sessions.get(id).map(|s| s.began)) {
+                self.expire(now, oldest, answers);
+            }
+        }
     }
 
     fn insert(&mut self, now: Time, path: Path, open: &Open, nameplate: Option<Nameplate>) {
@@ -191,11 +213,12 @@ impl Rooms {
         let session = Session {
             path,
             network: Network::of(path.remote.ip()),
-            role: open.role,
+            errand: open.errand,
             began: now,
             heard: now,
             rtt: open.rtt.min(MAX_RTT),
             nameplate,
+            names: Names::default(),
             partner: None,
             ended: None,
             moment: 0,
@@ -238,13 +261,18 @@ impl Rooms {
         if self
             .sessions
             .get(&owner_id)
-            .is_some_and(|owner| owner.role == open.role)
+            .is_some_and(|owner| owner.errand != open.errand.peer())
         {
             return Some(Standing::SameRole);
         }
         if known.is_none() {
             self.insert(now, path, open, None);
         }
+        self.pair(now, owner_id, open);
+        None
+    }
+
+    fn pair(&mut self, now: Time, owner_id: SessionId, open: &Open) {
         for (id, partner) in [
             (owner_id, (open.session, End::Owner)),
             (open.session, (owner_id, End::Joiner)),
@@ -259,14 +287,17 @@ impl Rooms {
             // It may have waited at a number of its own, with a message for that.
             joiner.message = open.message;
         }
-        None
     }
 
     fn leave(&mut self, now: Time, id: SessionId, burn: bool, rates: &mut Rates, answers: &mut Answers) {
         let Some(session) = self.sessions.get(&id) else {
             return;
         };
-        if burn && let Some((partner, end)) = session.partner {
+        // Both ends burn a meeting; it was one guess.
+        if burn
+            && session.ended.is_none()
+            && let Some((partner, end)) = session.partner
+        {
             let joiner = if end == End::Joiner { id } else { partner };
             if let Some(joiner) = self.sessions.get(&joiner) {
                 rates.count(now, joiner.network, Kind::Wrong);
@@ -332,8 +363,13 @@ impl Rooms {
     }
 
     fn remove(&mut self, now: Time, id: SessionId) {
-        let number = self.sessions.remove(&id).and_then(|session| session.nameplate);
-        self.rest(now, number);
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
+        if let Some(name) = session.names.own.filter(|name| self.named.get(name) == Some(&id)) {
+            self.named.remove(&name);
+        }
+        self.rest(now, session.nameplate);
     }
 
     fn rest(&mut self, now: Time, number: Option<Nameplate>) {

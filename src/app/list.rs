@@ -1,0 +1,92 @@
+//! Who waits at a server under a name.
+
+use super::event::{Event, Front};
+use super::lookup::resolve_one;
+use super::options::CheckOptions;
+use super::outcome::{Failure, Summary};
+use crate::net::{self, Driver, Machine, Transmit};
+use crate::protocol::Path;
+use crate::protocol::time::Time;
+use crate::rendezvous::meeting::list::{Lister, NoList};
+use crate::rendezvous::meeting::wire::{Present, TokenKey, token_key};
+use crate::system::stopped;
+use std::net::SocketAddr;
+
+/// Asks, and tells.
+pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+    let Some(place) = &options.common.server else {
+        return Err(Failure::usage(
+            "names are known to a server only",
+            "add --server HOST/WORD, or set P2PCOPY_SERVER",
+        ));
+    };
+    let Some(server) = resolve_one(&place.server, true).await else {
+        return Err(Failure::no_path(
+            format!("the name server does not know {}", place.server.host),
+            "check --server",
+        ));
+    };
+    let token = place.token.as_ref().map(|token| token_key(token.word()));
+    let asking = tokio::task::spawn_blocking(move || ask(server, token));
+    let answer = tokio::select! {
+        answer = asking => answer,
+        () = stopped() => return Err(Failure::Interrupted),
+    };
+    let present = match answer {
+        Ok(Ok(Ok(present))) => present,
+        Ok(Ok(Err(why))) => return Err(Failure::no_path(why.to_string(), "check --server and its word")),
+        Ok(Err(e)) => return Err(Failure::other(e.to_string(), "check the limits of this system")),
+        Err(_) => return Err(Failure::internal("the network thread is gone")),
+    };
+    if present.is_empty() {
+        front.event(Event::Info("Nobody waits under a name.".into()));
+    }
+    for one in present {
+        front.event(Event::Present(one));
+    }
+    Ok(Summary::default())
+}
+
+fn ask(server: SocketAddr, token: Option<TokenKey>) -> std::io::Result<Result<Vec<Present>, NoList>> {
+    let clock = net::Clock::start();
+    let ports = net::bind(None, true)?;
+    let local = match (server, ports.ipv6) {
+        (SocketAddr::V6(_), Some((socket, _))) => socket,
+        _ => 0,
+    };
+    let path = Path {
+        local,
+        remote: server,
+    };
+    let mut driver = Driver::new(ports, clock)?;
+    let mut asking = Asking(Lister::new(path, token, &net::random_seed()?, clock.now()));
+    loop {
+        if let Some(result) = asking.0.take_result() {
+            return Ok(result);
+        }
+        driver.turn(&mut asking)?;
+    }
+}
+
+struct Asking(Lister);
+
+impl Machine for Asking {
+    fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
+        self.0.handle_datagram(now, path, datagram);
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        self.0.handle_timeout(now);
+    }
+
+    fn poll_transmit(&mut self, now: Time, buf: &mut Vec<u8>, _segments: usize) -> Option<Transmit> {
+        let (path, payload) = self.0.poll_transmit(now)?;
+        Some(Transmit::single(buf, path, None, &payload))
+    }
+
+    fn poll_timeout(&mut self, _now: Time) -> Option<Time> {
+        Some(self.0.poll_timeout())
+    }
+
+    fn on_too_large(&mut self, _now: Time, _size: usize) {}
+}

@@ -1,0 +1,93 @@
+//! Only to see what a server sees.
+
+use super::Lobby;
+use super::meet::relay_terms;
+use crate::app::command::{Command, Notice};
+use crate::app::event::{Event, Front};
+use crate::app::lookup::resolve_one;
+use crate::app::options::{Common, Place};
+use crate::app::outcome::Failure;
+use crate::app::units::Span;
+use crate::rendezvous::address::{Mapping, PAIRS};
+use crate::rendezvous::errand::Errand;
+use crate::rendezvous::meeting::interface::{MeetingEvent, Purpose};
+use crate::rendezvous::meeting::relay::RelayUse;
+use crate::system::stopped;
+/// Asks a server what it sees of us, and leaves.
+pub(in crate::app) async fn look_at_server(
+    common: &Common,
+    place: &Place,
+    front: &mut dyn Front,
+) -> Result<(), Failure> {
+    let mut lobby = Lobby::open(common, front, |_| Ok(Box::new(super::Idle)))?;
+    let silent = |why: String| {
+        Failure::no_path(
+            why,
+            "check --server; p2pcopy check without it tells of your network",
+        )
+    };
+    let Some(server) = resolve_one(&place.server, lobby.ipv6.is_some()).await else {
+        return Err(silent(format!(
+            "the name server does not know {}",
+            place.server.host
+        )));
+    };
+    let key = lobby.seeds.public;
+    let udp = lobby.sockets_for(server);
+    let meeting = lobby.meeting(
+        Errand::Send,
+        key,
+        (server, udp),
+        place,
+        Purpose::Look,
+        RelayUse::Never,
+    );
+    lobby.command(Command::Meet(Box::new(meeting)));
+    loop {
+        let notice = tokio::select! {
+            notice = lobby.notices.recv() => notice,
+            () = stopped() => return Err(Failure::Interrupted),
+        };
+        let (own, terms, rtt) = match notice {
+            Some(Notice::Meeting(MeetingEvent::Welcome { own, terms, rtt, .. })) => (own, terms, rtt),
+            Some(Notice::Meeting(MeetingEvent::Unreachable)) => {
+                return Err(silent(format!(
+                    "the server {} does not answer on UDP",
+                    place.server
+                )));
+            }
+            Some(Notice::Ended(Err(failure))) => return Err(failure),
+            Some(_) => continue,
+            None => return Err(Failure::internal("the network thread is gone")),
+        };
+        let mut say = |line: String| front.event(Event::Info(line));
+        say(format!(
+            "The server {} answers after {}.",
+            place.server,
+            Span(rtt)
+        ));
+        for pair in 0..PAIRS {
+            if let Some(seen) = own.pair(pair) {
+                say(format!("It sees socket {pair} at {seen}."));
+            }
+        }
+        let public = own
+            .token
+            .as_ref()
+            .is_some_and(|token| token.nat.mapping == Mapping::Public);
+        say(if public {
+            "No NAT is in the way.".into()
+        } else {
+            "A NAT stands before this computer.".into()
+        });
+        match (terms.wants_token, &place.token) {
+            (true, None) => say("It serves only those who know its word: --server HOST/WORD.".into()),
+            (true, Some(_)) => {
+                say("It serves only those who know its word; a code tells whether yours is right.".into())
+            }
+            (false, _) => say("It serves everybody.".into()),
+        }
+        say(relay_terms(&terms));
+        return Ok(());
+    }
+}

@@ -1,0 +1,156 @@
+//! A client that asks a server who waits there under a name. Sans-IO.
+
+use super::wire::{
+    Cookie, Hello, List, Listed, Listing, Present, SessionId, TokenKey, Welcome, packet, proof,
+};
+use crate::protocol::Path;
+use crate::protocol::handshake::rng::SeedRng;
+use crate::protocol::time::Time;
+use std::time::Duration;
+
+/// A question is repeated after this.
+const REPEAT: Duration = Duration::from_millis(500);
+/// A server that has not answered by then is not there, or UDP is blocked.
+const UNREACHABLE: Duration = Duration::from_secs(3);
+/// More names than a server keeps.
+const MOST: usize = 4096;
+
+/// Why there is no list, in words for the user.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum NoList {
+    /// Nothing came.
+    #[error("the server does not answer on UDP: it is not running, or UDP is blocked on the way")]
+    Unreachable,
+    /// The server's word.
+    #[error("the server wants its word: give --server HOST/WORD, as the server's owner told you")]
+    WrongToken,
+    /// Limits.
+    #[error("the server takes no more from your network for {0} s")]
+    TooMany(u16),
+    /// Everybody could ask.
+    #[error(
+        "this server tells nobody who waits there: only one that wants a word does (p2pcopy server --token WORD)"
+    )]
+    Untold,
+}
+
+/// The machine. Drive it as [`crate::protocol`] says.
+pub(crate) struct Lister {
+    path: Path,
+    token: Option<TokenKey>,
+    session: SessionId,
+    cookie: Option<Cookie>,
+    present: Vec<Present>,
+    next: Time,
+    deadline: Time,
+    result: Option<Result<Vec<Present>, NoList>>,
+}
+
+impl Lister {
+    /// Begins.
+    pub(crate) fn new(path: Path, token: Option<TokenKey>, seed: &[u8; 32], now: Time) -> Self {
+        let mut rng = SeedRng::new(seed, "p2pcopy 1 list");
+        Lister {
+            path,
+            token,
+            session: SessionId(rng.next_u64()),
+            cookie: None,
+            present: Vec::new(),
+            next: now,
+            deadline: now + UNREACHABLE,
+            result: None,
+        }
+    }
+
+    /// What came of it, once it is over.
+    pub(crate) fn take_result(&mut self) -> Option<Result<Vec<Present>, NoList>> {
+        self.result.take()
+    }
+
+    /// Takes a datagram.
+    pub(crate) fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) {
+        if path != self.path || self.result.is_some() {
+            return;
+        }
+        match datagram.first() {
+            Some(&packet::COOKIE) => {
+                if let Ok(welcome) = Welcome::decode(datagram)
+                    && welcome.id == self.session.0
+                {
+                    self.cookie = Some(welcome.cookie);
+                    self.next = now;
+                }
+            }
+            Some(&packet::LISTING) => {
+                if let Ok(listed) = Listed::decode(datagram)
+                    && listed.session == self.session
+                {
+                    self.on_listed(now, listed);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_listed(&mut self, now: Time, listed: Listed) {
+        self.deadline = now + UNREACHABLE;
+        let over = match listed.listing {
+            Listing::StaleCookie => {
+                self.cookie = None;
+                return;
+            }
+            Listing::WrongToken => Err(NoList::WrongToken),
+            Listing::TooMany(seconds) => Err(NoList::TooMany(seconds)),
+            Listing::Untold => Err(NoList::Untold),
+            Listing::All | Listing::More => {
+                // A page that came twice, or before the one that it follows, says nothing new.
+                let last = self.present.last().map(|one| &one.name);
+                let follows = listed
+                    .present
+                    .first()
+                    .is_none_or(|one| last.is_none_or(|last| one.name > *last));
+                if follows {
+                    self.present.extend(listed.present);
+                    self.next = now;
+                }
+                if listed.listing == Listing::More && self.present.len() < MOST {
+                    return;
+                }
+                Ok(std::mem::take(&mut self.present))
+            }
+        };
+        self.result = Some(over);
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
+        if now >= self.deadline && self.result.is_none() {
+            self.result = Some(Err(NoList::Unreachable));
+        }
+    }
+
+    /// The next datagram to send.
+    pub(crate) fn poll_transmit(&mut self, now: Time) -> Option<(Path, Vec<u8>)> {
+        if now < self.next || self.result.is_some() {
+            return None;
+        }
+        self.next = now + REPEAT;
+        let Some(cookie) = self.cookie else {
+            return Some((self.path, Hello { id: self.session.0 }.encode()));
+        };
+        let list = List {
+            session: self.session,
+            cookie,
+            proof: self
+                .token
+                .map_or([0; 16], |key| proof(&key, &cookie, self.session)),
+            after: self.present.last().map(|one| one.name.clone()),
+        };
+        Some((self.path, list.encode()))
+    }
+
+    /// When to call [`Lister::handle_timeout`] next.
+    pub(crate) fn poll_timeout(&self) -> Time {
+        self.next.min(self.deadline)
+    }
+}

@@ -1,0 +1,212 @@
+//! The datagrams with which a client learns who waits under a name.
+
+use super::{Cookie, Malformed, SessionId, VERSION, name, packet, put_name};
+use crate::protocol::fields::Reader;
+use crate::rendezvous::errand::Errand;
+use crate::rendezvous::meeting::name::Name;
+use std::time::Duration;
+
+/// Asks for names: LIST.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct List {
+    /// Its own number; the answer repeats it.
+    pub session: SessionId,
+    /// From a [`Welcome`](super::Welcome) to the same address.
+    pub cookie: Cookie,
+    /// See [`proof`](super::proof).
+    pub proof: [u8; 16],
+    /// Those behind this one in the order of the alphabet.
+    pub after: Option<Name>,
+}
+
+impl List {
+    /// Its length, that of the longest answer.
+    pub const LEN: usize = 1200;
+
+    /// Its bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![packet::LIST, VERSION, 0, 0];
+        out.extend(self.session.0.to_be_bytes());
+        out.extend(self.cookie);
+        out.extend(self.proof);
+        put_name(&mut out, self.after.as_ref());
+        out.resize(Self::LEN, 0);
+        out
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(datagram, "list");
+        if datagram.len() != Self::LEN || reader.u8()? != packet::LIST || reader.u8()? != VERSION {
+            return Err(Malformed);
+        }
+        reader.bytes(2)?;
+        Ok(List {
+            session: SessionId(reader.u64()?),
+            cookie: reader.array()?,
+            proof: reader.array()?,
+            after: name(&mut reader)?,
+        })
+    }
+}
+
+/// Somebody who waits under a name, or has met somebody a moment ago.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Present {
+    /// Under which name.
+    pub name: Name,
+    /// What for.
+    pub errand: Errand,
+    /// Whether somebody has come.
+    pub busy: bool,
+    /// Since when, to the second.
+    pub waited: Duration,
+}
+
+/// How a [`List`] stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Listing {
+    /// The cookie is of another address or too old. Nothing was done.
+    StaleCookie,
+    /// The server's word is missing or wrong.
+    WrongToken,
+    /// Too many requests from this network; again after so many seconds.
+    TooMany(u16),
+    /// These are all.
+    All,
+    /// There are more, behind the last of these.
+    More,
+    /// The server has no word, so that anybody could ask: it tells nobody.
+    Untold,
+}
+
+/// The answer to a [`List`]: LISTING.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed {
+    /// The client's number.
+    pub session: SessionId,
+    /// How it stands.
+    pub listing: Listing,
+    /// At most [`Listed::MOST`].
+    pub present: Vec<Present>,
+}
+
+impl Listed {
+    /// As many names as fit, all of the longest kind.
+    pub const MOST: usize = (List::LEN - 15) / (1 + Name::MAX + 6);
+
+    /// Its bytes: at most [`List::LEN`].
+    pub fn encode(&self) -> Vec<u8> {
+        let (listing, seconds) = match self.listing {
+            Listing::StaleCookie => (0, 0),
+            Listing::WrongToken => (1, 0),
+            Listing::TooMany(seconds) => (2, seconds),
+            Listing::All => (3, 0),
+            Listing::More => (4, 0),
+            Listing::Untold => (5, 0),
+        };
+        let mut out = vec![packet::LISTING, VERSION, listing, 0];
+        out.extend(self.session.0.to_be_bytes());
+        out.extend(seconds.to_be_bytes());
+        let present = &self.present[..self.present.len().min(Self::MOST)];
+        out.push(u8::try_from(present.len()).unwrap_or(0));
+        for one in present {
+            put_name(&mut out, Some(&one.name));
+            out.extend([one.errand.code(), u8::from(one.busy)]);
+            let seconds = u32::try_from(one.waited.as_secs()).unwrap_or(u32::MAX);
+            out.extend(seconds.to_be_bytes());
+        }
+        out
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(datagram, "listing");
+        if reader.u8()? != packet::LISTING || reader.u8()? != VERSION {
+            return Err(Malformed);
+        }
+        let listing = reader.u8()?;
+        reader.u8()?;
+        let session = SessionId(reader.u64()?);
+        let seconds = reader.u16()?;
+        let listing = match listing {
+            0 => Listing::StaleCookie,
+            1 => Listing::WrongToken,
+            2 => Listing::TooMany(seconds),
+            3 => Listing::All,
+            4 => Listing::More,
+            5 => Listing::Untold,
+            _ => return Err(Malformed),
+        };
+        let count = usize::from(reader.u8()?);
+        if count > Self::MOST {
+            return Err(Malformed);
+        }
+        let mut present = Vec::with_capacity(count);
+        for _ in 0..count {
+            present.push(Present {
+                name: name(&mut reader)?.ok_or(Malformed)?,
+                errand: Errand::from_code(reader.u8()?).ok_or(Malformed)?,
+                busy: reader.u8()? != 0,
+                waited: Duration::from_secs(u64::from(reader.u32()?)),
+            });
+        }
+        if !reader.is_empty() {
+            return Err(Malformed);
+        }
+        Ok(Listed {
+            session,
+            listing,
+            present,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_question_and_answer_is_read_back_and_no_answer_is_longer_than_its_question() {
+        let named = |text: &str| Name::parse(text).expect("a name");
+        for after in [None, Some(named("alice"))] {
+            let list = List {
+                session: SessionId(7),
+                cookie: [1; 16],
+                proof: [2; 16],
+                after,
+            };
+            assert_eq!(List::decode(&list.encode()), Ok(list));
+        }
+        let one = Present {
+            name: named(&"a".repeat(Name::MAX)),
+            errand: Errand::Chat,
+            busy: true,
+            waited: Duration::from_secs(75),
+        };
+        for listing in [
+            Listing::StaleCookie,
+            Listing::WrongToken,
+            Listing::TooMany(9),
+            Listing::All,
+            Listing::More,
+            Listing::Untold,
+        ] {
+            let listed = Listed {
+                session: SessionId(7),
+                listing,
+                present: vec![one.clone(); Listed::MOST],
+            };
+            let bytes = listed.encode();
+            assert!(bytes.len() <= List::LEN);
+            assert_eq!(Listed::decode(&bytes), Ok(listed));
+            assert_eq!(Listed::decode(&bytes[..bytes.len() - 1]), Err(Malformed));
+        }
+    }
+}

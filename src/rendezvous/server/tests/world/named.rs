@@ -1,0 +1,69 @@
+//! Clients that meet by name, and one that asks who waits.
+
+use super::{To, World, server_address};
+use crate::protocol::Path;
+use crate::rendezvous::errand::Errand;
+use crate::rendezvous::meeting::interface::Purpose;
+use crate::rendezvous::meeting::list::{Lister, NoList};
+use crate::rendezvous::meeting::name::Name;
+use crate::rendezvous::meeting::wire::{Names, Present};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+fn purpose(own: &str, peer: &str, secret: &str) -> Purpose {
+    let names = Names {
+        own: Name::parse(own).ok(),
+        peer: Name::parse(peer).ok(),
+    };
+    Purpose::Named(names, secret.as_bytes().to_vec().into())
+}
+
+impl World {
+    /// Another client, which meets by name.
+    pub(in super::super) fn named(&mut self, errand: Errand, own: &str, peer: &str, secret: &str) -> usize {
+        self.arrives(errand, purpose(own, peer, secret))
+    }
+
+    /// A client that came to nothing tries again.
+    pub(in super::super) fn again(
+        &mut self,
+        client: usize,
+        errand: Errand,
+        own: &str,
+        peer: &str,
+        secret: &str,
+    ) {
+        let meeting = self.meeting(errand, purpose(own, peer, secret));
+        self.clients[client].meeting = Some(meeting);
+    }
+
+    /// Asks who waits, over a line without delay.
+    pub(in super::super) fn list(&mut self) -> Result<Vec<Present>, NoList> {
+        let path = Path {
+            local: 0,
+            remote: server_address(),
+        };
+        let back = Path {
+            local: 0,
+            remote: SocketAddr::from(([203, 0, 113, 250], 5000)),
+        };
+        let seed: [u8; 32] = self.rng.array();
+        let mut lister = Lister::new(path, self.token, &seed, self.now);
+        loop {
+            if let Some(result) = lister.take_result() {
+                return result;
+            }
+            while let Some((_, question)) = lister.poll_transmit(self.now) {
+                self.drain();
+                if self.line.lost_percent < 100 {
+                    self.deliver(To::Server(back), &question);
+                }
+                while let Some(answer) = self.server.poll_transmit() {
+                    lister.handle_datagram(self.now, path, &answer.payload);
+                }
+            }
+            self.now = self.now.max(lister.poll_timeout()) + Duration::from_millis(1);
+            lister.handle_timeout(self.now);
+        }
+    }
+}
