@@ -133,7 +133,7 @@ mod tests {
         let full = LocalError::new("write", path, std::io::ErrorKind::StorageFull.into());
         let failure = failure_of(full.into());
         assert_eq!(
-            failure.to_string(),
+            failure.to_string().replace('\\', "/"),
             "the disk is full: no room for t/a (in /data/t.part, which keeps what has arrived)"
         );
         assert!(failure.next_step().ends_with("what has arrived is kept"));

@@ -186,6 +186,7 @@ fn plain_lines_are_those_people_and_scripts_look_for() {
     }
 }
 
+#[cfg(not(windows))]
 #[test]
 fn terminal_gets_colours_and_the_clipboard_only_there() {
     let (mut console, kept) = console(Kind::Color, Detail::Normal, "");
@@ -206,6 +207,8 @@ fn the_clipboard_is_written_once_and_never_if_the_user_says_so() {
         for _ in 0..3 {
             console.event(changed.clone());
         }
+        // Consoles of Windows have a clipboard without it.
+        let copies = if cfg!(windows) { 0 } else { copies };
         assert_eq!(kept.text().matches("\x1b]52;").count(), copies);
         assert_eq!(
             kept.text().matches("203.0.113.7:4301/Ab9").count(),

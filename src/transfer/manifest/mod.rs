@@ -243,7 +243,11 @@ impl Manifest {
 
     /// Whether an entry has this path, or one that some disk takes for it.
     pub(crate) fn lists(&self, path: &Path) -> bool {
-        let key = |path: &Path| names::likeness(&names::bytes_from_os(path.as_os_str()));
+        // Name by name: Windows has two separators.
+        let key = |path: &Path| -> Vec<_> {
+            let name = |name| names::likeness(&names::bytes_from_os(name));
+            path.iter().map(name).collect()
+        };
         let (wanted, depth) = (key(path), path.components().count());
         self.iter().any(|(i, _)| {
             usize::from(self.slots[i.0 as usize].depth) + 1 == depth && key(&self.path(i)) == wanted

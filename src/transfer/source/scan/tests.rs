@@ -24,7 +24,7 @@ fn paths(scanned: &Scanned) -> Vec<String> {
     scanned
         .manifest
         .iter()
-        .map(|(i, _)| scanned.manifest.path(i).to_string_lossy().into_owned())
+        .map(|(i, _)| scanned.manifest.path(i).to_string_lossy().replace('\\', "/"))
         .collect()
 }
 
