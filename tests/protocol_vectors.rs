@@ -329,6 +329,9 @@ fn messages() {
             "Need" => Message::Need {
                 runs: vec![Run { start: 2, end: 5 }, Run { start: 9, end: 10 }],
             },
+            "Missing" => Message::Missing {
+                entries: vec![Run { start: 2, end: 5 }],
+            },
             "Verified" => Message::Verified { low: 3, blocks: 7 },
             other => panic!("no such message here: {other}"),
         };

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
 
+#[path = "trees/changing.rs"]
+mod changing;
 mod pair;
 #[cfg(unix)]
 #[path = "trees/strangers.rs"]
@@ -558,7 +560,7 @@ fn a_source_that_changes_while_it_is_sent_is_noticed() {
     let file = p.src.join("log");
     write(&file, 16, 3 * MIB);
     let scanned = scan(std::slice::from_ref(&file), &ScanOptions::default()).unwrap();
-    write(&file, 17, 3 * MIB + 1);
+    write(&file, 17, 3 * MIB);
     let layer = disk(&p.out);
     let outcome = run(
         scanned.manifest.clone(),

@@ -19,6 +19,7 @@ use super::offered::Offered;
 use super::outcome::{Failure, Summary};
 use super::relaying::Relaying;
 use crate::transfer::sink::losses::Remark;
+use crate::transfer::source::Missing;
 
 /// To the network thread.
 pub enum Command {
@@ -131,6 +132,8 @@ pub enum Notice {
         /// The connection's numbers.
         stats: Stats,
     },
+    /// Something that was listed does not arrive.
+    Missing(Missing),
     /// Something to read.
     Info(String),
     /// How the disk took what was sent.

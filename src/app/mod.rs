@@ -67,12 +67,8 @@ pub(crate) async fn send(options: SendOptions, front: &mut dyn Front) -> Result<
             };
             let how = ScanOptions { links, exclude, name };
             let scanned = scan::scan(&paths, &how).map_err(close::failure_of)?;
-            for skipped in &scanned.skipped {
-                front.event(Event::Warning(format!(
-                    "left out {}: {}",
-                    skipped.path.display(),
-                    skipped.reason
-                )));
+            for line in wording::files::left_out(&scanned) {
+                front.event(Event::Warning(line));
             }
             if common.trace.as_deref().is_some_and(|trace| scanned.holds(trace)) {
                 return Err(Failure::usage(

@@ -2,6 +2,7 @@
 
 use super::event::Cancelled;
 use super::wording::files;
+use crate::transfer::manifest::{EntryIndex, Manifest};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,11 +18,52 @@ pub struct Summary {
     pub elapsed: Duration,
     /// BLAKE3 of the content, in hexadecimal; of a single file, what `b3sum` prints.
     pub blake3: Option<String>,
+    /// What was offered and is not there.
+    pub missing: Shortfall,
     /// What was written (receiver) or sent (sender), the top names only.
     pub paths: Vec<PathBuf>,
 }
 
+/// What was offered and did not arrive, or did not all.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Shortfall {
+    /// How many files and directories.
+    pub count: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// The first of them, as they were offered.
+    pub shown: Vec<PathBuf>,
+}
+
+impl Shortfall {
+    /// Most paths that are kept.
+    const SHOWN: usize = 1000;
+
+    /// These entries of a list.
+    pub(crate) fn of(list: &Manifest, entries: impl Iterator<Item = EntryIndex>) -> Shortfall {
+        let mut shortfall = Shortfall::default();
+        for index in entries {
+            shortfall.count += 1;
+            shortfall.bytes += list.entry(index).size;
+            if shortfall.shown.len() < Shortfall::SHOWN {
+                shortfall.shown.push(list.path(index));
+            }
+        }
+        shortfall
+    }
+
+    /// Whether all arrived.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.count == 0
+    }
+}
+
 impl Summary {
+    /// The exit code scripts depend on.
+    pub(crate) fn exit_code(&self) -> u8 {
+        if self.missing.is_nothing() { 0 } else { 7 }
+    }
+
     /// Bytes a second that really moved, averaged over the whole transfer.
     pub(crate) fn average(&self) -> u64 {
         let seconds = self.elapsed.as_secs_f64().max(1e-6);

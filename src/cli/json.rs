@@ -171,6 +171,11 @@ fn object(event: &Event) -> Object {
                 .plain("average", summary.average());
             object
                 .plain("blake3", summary.blake3.clone())
+                .plain("missing", summary.missing.count)
+                .texts(
+                    "missing_shown",
+                    summary.missing.shown.iter().map(|path| path.to_string_lossy()),
+                )
                 .texts("paths", summary.paths.iter().map(|path| path.to_string_lossy()))
         }
         Event::Of(role, inner) => object(inner).text(

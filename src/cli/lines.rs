@@ -13,6 +13,9 @@ use std::time::Duration;
 /// Stands before each line of a message.
 const MARK: &str = "> ";
 
+/// Paths of what did not arrive that are shown.
+const MOST_MISSING: usize = 20;
+
 /// How much to tell.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Detail {
@@ -158,7 +161,11 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
         Event::Renamed(paths) => renamed(paths),
         Event::Warning(text) => vec![Line::led("warning: ", text.clone(), Tone::Warning)],
         Event::Note(text) | Event::Stats(text) => vec![Line::faint(text.clone())],
-        Event::Finished(summary) => vec![Line::new(finished(summary))],
+        Event::Finished(summary) => {
+            let mut lines = missing(summary);
+            lines.insert(0, Line::new(finished(summary)));
+            lines
+        }
         Event::Said(text) => vec![Line::led("> ", text.clone(), Tone::Strong)],
         Event::Progress(_) | Event::Message(_) | Event::Of(..) => Vec::new(),
     }
@@ -228,6 +235,27 @@ fn connected(lead: &'static str, link: &Link) -> Line {
     Line::new(format!("{lead} {} ({}{rtt})", link.remote, link.kind))
 }
 
+/// What did not arrive, and how it can.
+fn missing(summary: &Summary) -> Vec<Line> {
+    let shortfall = &summary.missing;
+    let shown = shortfall.shown.iter().take(MOST_MISSING);
+    let line = |text: String| Line::led("missing: ", text, Tone::Warning);
+    let mut lines: Vec<Line> = shown.map(|path| line(path.display().to_string())).collect();
+    let more = shortfall.count - lines.len() as u64;
+    if more > 0 {
+        lines.push(line(format!("{more} more")));
+    }
+    if !lines.is_empty() {
+        lines.push(Line::led(
+            "next: ",
+            "once the sender can read them, run the same commands again, the receiver with --update: only what is \
+             missing is sent",
+            Tone::Plain,
+        ));
+    }
+    lines
+}
+
 fn finished(summary: &Summary) -> String {
     let names = match summary.paths.as_slice() {
         [] => String::new(),
@@ -243,8 +271,12 @@ fn finished(summary: &Summary) -> String {
         .as_ref()
         .map(|hash| format!(", BLAKE3 {hash}"))
         .unwrap_or_default();
+    let done = match summary.missing.count {
+        0 => "Done".to_owned(),
+        count => format!("Done, but not everything ({count} missing)"),
+    };
     format!(
-        "Done: {names}{} bytes{reused} in {}, {} on average{hash}",
+        "{done}: {names}{} bytes{reused} in {}, {} on average{hash}",
         summary.bytes,
         Span(summary.elapsed),
         Rate(summary.average())

@@ -166,7 +166,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let mut console = Console::of_process(task.common(), task.input());
     match run_task(task, &mut console) {
-        Ok(_) => ExitCode::SUCCESS,
+        Ok(summary) => ExitCode::from(summary.exit_code()),
         Err(failure) => {
             console.failed(&failure);
             ExitCode::from(failure.exit_code())

@@ -26,6 +26,49 @@ pub(crate) fn write_all_at(file: &File, mut offset: u64, mut bytes: &[u8]) -> io
     Ok(())
 }
 
+/// Whether what lies there may get another node number, and another device number, while it stays the same: on FAT, on
+/// network file systems and on those of programs (FUSE). True where the system does not tell.
+#[cfg(target_os = "linux")]
+pub(crate) fn numbers_nodes_anew(file: impl std::os::fd::AsFd) -> bool {
+    /// Types of file systems, statfs(2): FAT, exFAT, FUSE, NFS, SMB, CIFS, SMB2, 9P, Ceph, AFS, Coda.
+    const NUMBERED_ANEW: [u32; 11] = [
+        0x4d44,
+        0x2011_bab0,
+        0x6573_5546,
+        0x6969,
+        0x517b,
+        0xff53_4d42,
+        0xfe53_4d42,
+        0x0102_1997,
+        0x00c3_6400,
+        0x5346_414f,
+        0x7375_7245,
+    ];
+    // The lower 32 bits are the type, whatever the width of the field.
+    rustix::fs::fstatfs(file).map_or(true, |found| NUMBERED_ANEW.contains(&(found.f_type as u32)))
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+pub(crate) fn numbers_nodes_anew(_: impl std::os::fd::AsFd) -> bool {
+    true
+}
+
+#[cfg(not(unix))]
+pub(crate) fn numbers_nodes_anew<T>(_: T) -> bool {
+    true
+}
+
+/// Whether an error is of this program's or machine's limits, and says nothing of the file.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    return matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)
+    );
+    #[cfg(not(unix))]
+    return error.kind() == io::ErrorKind::OutOfMemory;
+}
+
 /// Sets the modification time, nanoseconds since 1970.
 ///
 /// # Errors

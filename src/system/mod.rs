@@ -19,7 +19,7 @@ pub(crate) use awake::Awake;
 pub(crate) use busy::open_patiently;
 pub(crate) use busy::{is_held, patiently};
 pub(crate) use clipboard::copy;
-pub(crate) use files::{set_modified, write_all_at};
+pub(crate) use files::{is_shortage, numbers_nodes_anew, set_modified, write_all_at};
 pub(crate) use mark::mark_received;
 pub(crate) use stop::{outlive_file_limit, stopped};
 pub(crate) use wildcards::expand;

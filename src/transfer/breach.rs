@@ -38,6 +38,9 @@ pub enum Breach {
     /// A stream that ends twice or before content that came.
     #[error("a stream that ended twice, or before its content")]
     StreamEnd,
+    /// Entries said to be missing that do not exist, were said to before, cannot be, or are all there is.
+    #[error("missing entries that do not exist, or are all there is")]
+    Missing,
     /// Done before all of it was verified.
     #[error("the end before all content")]
     DoneTooEarly,

@@ -69,6 +69,11 @@ pub struct RootBuilder {
     alone: Option<Root>,
 }
 
+impl Root {
+    /// Stands for the root of a content of which something is missing.
+    pub(crate) const NONE: Root = Root([0; 32]);
+}
+
 impl RootBuilder {
     /// No blocks yet.
     pub fn new() -> Self {

@@ -74,6 +74,23 @@ impl RunSet {
         true
     }
 
+    /// Takes all numbers of `run` out.
+    pub(crate) fn remove_run(&mut self, run: Run) {
+        while let Some((&start, &end)) = self.runs.range(..run.end).next_back() {
+            if end <= run.start {
+                break;
+            }
+            self.runs.remove(&start);
+            self.count -= end.min(run.end) - start.max(run.start);
+            if end > run.end {
+                self.runs.insert(run.end, end);
+            }
+            if start < run.start {
+                self.runs.insert(start, run.start);
+            }
+        }
+    }
+
     /// Whether `value` is in.
     pub(crate) fn contains(&self, value: u32) -> bool {
         self.runs

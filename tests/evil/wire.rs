@@ -15,6 +15,7 @@ pub mod message {
     pub const DONE: u8 = 11;
     pub const FINISHED: u8 = 12;
     pub const LIMIT: u8 = 14;
+    pub const MISSING: u8 = 15;
 }
 
 /// Bytes of one message.
@@ -29,7 +30,7 @@ pub fn string(bytes: &[u8]) -> Vec<u8> {
     [&len.to_be_bytes()[..], bytes].concat()
 }
 
-/// Runs of blocks, as Have and Need carry them.
+/// Runs of blocks or entries, as Have, Need and Missing carry them.
 pub fn runs(runs: &[Range<u32>]) -> Vec<u8> {
     let words = runs.iter().flat_map(|run| [run.start, run.end]);
     words.flat_map(u32::to_be_bytes).collect()

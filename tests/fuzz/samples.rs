@@ -197,6 +197,9 @@ fn messages() -> Vec<Vec<u8>> {
             cvs,
         },
         Message::Need { runs },
+        Message::Missing {
+            entries: vec![Run { start: 0, end: 1 }],
+        },
         Message::Verified { low: 3, blocks: 4 },
         Message::StreamEnd { total: 1 << 40 },
         Message::Done { root: Root([4; 32]) },

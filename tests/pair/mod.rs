@@ -76,6 +76,8 @@ impl Default for Setup {
 
 #[derive(Debug, Default)]
 pub struct Outcome {
+    /// What does not arrive, as the receiver knows it.
+    pub missing: Vec<std::path::PathBuf>,
     pub root: Option<Root>,
     pub placed: Vec<Placed>,
     /// What the receiver's user is told of the disk.
@@ -102,9 +104,32 @@ where
     L::File: Send,
 {
     let mut layer = Some(layer);
-    drive(manifest, source, setup, None, |offer, manifest| {
+    drive(manifest, source, setup, None, None, |offer, manifest| {
         Sink::open(layer.take().unwrap(), offer, manifest, setup.conflicts)
     })
+    .map(|(outcome, _)| outcome)
+}
+
+/// The same, with something done to the files before the first block from `after` on is read.
+pub fn run_changing<L: Layer>(
+    manifest: Arc<Manifest>,
+    source: Source,
+    layer: L,
+    setup: Setup,
+    (after, change): (u32, &mut dyn FnMut()),
+) -> Result<Outcome, Fault>
+where
+    L::File: Send,
+{
+    let mut layer = Some(layer);
+    drive(
+        manifest,
+        source,
+        setup,
+        None,
+        Some((after, change)),
+        |offer, manifest| Sink::open(layer.take().unwrap(), offer, manifest, setup.conflicts),
+    )
     .map(|(outcome, _)| outcome)
 }
 
@@ -118,9 +143,14 @@ pub fn run_ordered(
         buffers: ORDERED_BUFFERS,
         ..setup
     };
-    let (outcome, store) = drive(manifest, source, setup, Some(ORDERED_WINDOW), |_, manifest| {
-        Ok(OrderedSink::new(Vec::new(), manifest.total()))
-    })?;
+    let (outcome, store) = drive(
+        manifest,
+        source,
+        setup,
+        Some(ORDERED_WINDOW),
+        None,
+        |_, manifest| Ok(OrderedSink::new(Vec::new(), manifest.total())),
+    )?;
     Ok((outcome, store.unwrap().into_output()))
 }
 
@@ -129,9 +159,11 @@ fn drive<S: Store>(
     mut source: Source,
     setup: Setup,
     window: Option<u32>,
+    mut change: Option<(u32, &mut dyn FnMut())>,
     mut open: impl FnMut(&Offer, Arc<Manifest>) -> Result<S, TransferError>,
 ) -> Result<(Outcome, Option<S>), Fault> {
     let mut rng = Rng::new(setup.seed);
+    let listed = Arc::clone(&manifest);
     let (mut send, mut receive) = (SendSession::new(manifest), ReceiveSession::new());
     let mut sink: Option<S> = None;
     let mut assembler: Option<Assembler> = None;
@@ -199,6 +231,8 @@ fn drive<S: Store>(
             }
         }
         if finished {
+            assert!(send.missing().eq(receive.missing()));
+            outcome.missing = receive.missing().map(|index| listed.path(index)).collect();
             return Ok((outcome, sink));
         }
         let in_flight: usize = bag.iter().map(|(_, b)| b.len()).sum();
@@ -207,10 +241,24 @@ fn drive<S: Store>(
             match work {
                 Work::CheckSource => {
                     source.check_unchanged().map_err(Fault::Sender)?;
+                    source
+                        .take_missing()
+                        .iter()
+                        .for_each(|missing| send.on_missing(missing.entry));
                     send.on_source_checked();
                 }
                 Work::Read { block, purpose } => {
+                    if let Some((after, change)) = &mut change
+                        && block.get() >= *after
+                    {
+                        change();
+                        *after = u32::MAX;
+                    }
                     let read = source.read_block(block, &mut buffer).map_err(Fault::Sender)?;
+                    source
+                        .take_missing()
+                        .iter()
+                        .for_each(|missing| send.on_missing(missing.entry));
                     send.on_read(block, &read);
                     if purpose == Purpose::Send && read.len > 0 {
                         outcome.sent += read.len as u64;

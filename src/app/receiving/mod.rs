@@ -9,7 +9,7 @@ use super::close;
 use super::command::{Command, Notice};
 use super::event::Phase;
 use super::offered::{Listing, Offered};
-use super::outcome::{Failure, Summary};
+use super::outcome::{Failure, Shortfall, Summary};
 use super::session::{End, Side, flush_control};
 use crate::net::{Clock, Waker};
 use crate::protocol::connection::Connection;
@@ -210,6 +210,11 @@ impl Receiving {
     /// A block that was here counts as reused only if it need not come after all.
     fn note_compared(&mut self, event: &StoreEvent) {
         match event {
+            StoreEvent::Void(run) => {
+                while let Some(block) = self.uncompared.first_member(run.start).filter(|&b| b < run.end) {
+                    self.note_compared(&StoreEvent::Need(BlockIndex::new(block)));
+                }
+            }
             StoreEvent::Verified(block) => drop(self.uncompared.remove(block.get())),
             StoreEvent::Need(block) if self.uncompared.remove(block.get()) => {
                 let len = block.len_in(self.session.total().unwrap_or(u64::MAX));
@@ -309,7 +314,11 @@ impl Receiving {
             }
             ReceiveEvent::Finished { root, placed } => {
                 let now = self.clock.now();
-                let bytes = self.session.total().unwrap_or(0);
+                let missing = match self.session.offered() {
+                    Some((_, list)) => Shortfall::of(list, self.session.missing()),
+                    None => Shortfall::default(),
+                };
+                let bytes = self.session.total().unwrap_or(0).saturating_sub(missing.bytes);
                 self.finished = Some(now);
                 let root_dir = match &self.target {
                     Target::Directory(root, _) => root.as_path(),
@@ -333,7 +342,8 @@ impl Receiving {
                     bytes,
                     reused: self.held.min(bytes),
                     elapsed: now.since(self.started.unwrap_or(now)),
-                    blake3: Some(root.to_string()),
+                    blake3: missing.is_nothing().then(|| root.to_string()),
+                    missing,
                     paths: placed.into_iter().map(|p| root_dir.join(p.final_name)).collect(),
                 }));
             }

@@ -25,6 +25,9 @@ use std::time::Duration;
 /// How soon a peer on the own network has answered.
 const NEARBY: Duration = Duration::from_millis(500);
 
+/// Warnings of what does not arrive, one each; the end counts them all.
+const MOST_MISSED: u32 = 20;
+
 impl Lobby {
     /// Shows what happens until the end, and asks what has to be asked.
     pub(super) async fn follow(
@@ -43,6 +46,7 @@ impl Lobby {
         // A wait for the slot is told only if the own network did not have the peer at once.
         let mut waiting: Option<Time> = None;
         let mut saying: Option<Pending> = None;
+        let mut missed = 0;
         loop {
             let notice = tokio::select! {
                 notice = self.notices.recv() => notice,
@@ -170,6 +174,12 @@ impl Lobby {
                     }
                 }
                 Some(Notice::Remark(remark)) => front.event(files::remark(&remark)),
+                Some(Notice::Missing(missing)) => {
+                    missed += 1;
+                    if missed <= MOST_MISSED {
+                        front.event(Event::Warning(files::missing(&missing)));
+                    }
+                }
                 Some(Notice::Info(text)) => front.event(Event::Info(text)),
                 Some(Notice::Message(text)) => front.event(Event::Message(text)),
                 Some(Notice::Ended(verdict)) => {

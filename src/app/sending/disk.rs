@@ -5,7 +5,7 @@ use crate::net::Waker;
 use crate::transfer::BlockIndex;
 use crate::transfer::error::TransferError;
 use crate::transfer::session::send::Purpose;
-use crate::transfer::source::{BlockRead, Source};
+use crate::transfer::source::{BlockRead, Missing, Source};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 /// Jobs that can wait: reads ahead, one block again, one look at the files. What the peer says only makes them,
@@ -41,6 +41,8 @@ pub(super) enum Done {
         block: BlockIndex,
         buffer: Vec<u8>,
     },
+    /// Something that was listed does not arrive. Told before what was read without it.
+    Missing(Missing),
     Checked,
     Failed(TransferError),
 }
@@ -79,6 +81,11 @@ fn run(mut source: Source, todo: &Receiver<Job>, tell: &Sender<Done>, waker: &Wa
                 .map(|_| Done::Again { block, buffer }),
             Job::Check => source.check_unchanged().map(|()| Done::Checked),
         };
+        for missing in source.take_missing() {
+            if tell.send(Done::Missing(missing)).is_err() {
+                return;
+            }
+        }
         let failed = done.is_err();
         if tell.send(done.unwrap_or_else(Done::Failed)).is_err() {
             return;

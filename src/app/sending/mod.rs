@@ -7,7 +7,7 @@ use self::disk::{Done, Job};
 use super::close;
 use super::command::{Command, Notice};
 use super::event::Phase;
-use super::outcome::{Failure, Summary};
+use super::outcome::{Failure, Shortfall, Summary};
 use super::session::{End, Side, flush_control};
 use crate::net::{Clock, Waker};
 use crate::protocol::connection::Connection;
@@ -28,6 +28,7 @@ const READ_AHEAD: usize = 4;
 /// The sending side.
 pub struct Sending {
     session: SendSession,
+    manifest: Arc<Manifest>,
     jobs: SyncSender<Job>,
     done: Receiver<Done>,
     /// Jobs the disk thread has not answered.
@@ -52,15 +53,20 @@ impl Sending {
     /// Offers what `manifest` lists and `source` holds. `waker` wakes the network thread when the disk has news.
     pub fn new(
         manifest: Arc<Manifest>,
-        source: Source,
+        mut source: Source,
         paths: Vec<PathBuf>,
         waker: Waker,
         clock: Clock,
         notices: UnboundedSender<Notice>,
     ) -> std::io::Result<Self> {
+        let mut session = SendSession::new(Arc::clone(&manifest));
+        for missing in source.take_missing() {
+            session.on_missing(missing.entry);
+        }
         let (jobs, done) = disk::start(source, waker)?;
         Ok(Sending {
-            session: SendSession::new(manifest),
+            session,
+            manifest,
             jobs,
             done,
             jobs_open: 0,
@@ -123,6 +129,10 @@ impl Sending {
                 Done::Again { block, buffer } => {
                     self.again = None;
                     connection.supply(block.start(), buffer);
+                }
+                Done::Missing(missing) => {
+                    self.session.on_missing(missing.entry);
+                    let _ = self.notices.send(Notice::Missing(missing));
                 }
                 Done::Checked => self.session.on_source_checked(),
                 Done::Failed(error) => return Err(error),
@@ -207,12 +217,14 @@ impl Sending {
             SendEvent::Progress { blocks } => self.verified = u64::from(blocks) * BLOCK_LEN as u64,
             SendEvent::Finished { root } => {
                 let now = self.clock.now();
-                let bytes = self.session.total().unwrap_or(0);
+                let missing = Shortfall::of(&self.manifest, self.session.missing());
+                let bytes = self.session.total().unwrap_or(0).saturating_sub(missing.bytes);
                 self.verdict = Some(Ok(Summary {
                     bytes,
                     reused: self.session.held().min(bytes),
                     elapsed: now.since(self.started.unwrap_or(now)),
-                    blake3: Some(root.to_string()),
+                    blake3: missing.is_nothing().then(|| root.to_string()),
+                    missing,
                     paths: std::mem::take(&mut self.paths),
                 }));
                 connection.close(now, close::DONE, "");

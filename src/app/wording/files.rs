@@ -14,6 +14,8 @@ use crate::transfer::manifest::{MAX_DEPTH, MAX_ENTRIES, MAX_NAMES, MAX_TARGET};
 use crate::transfer::names::{self, Escaped};
 use crate::transfer::sink::losses::Remark;
 use crate::transfer::sink::staging;
+use crate::transfer::source::scan::Scanned;
+use crate::transfer::source::{Absence, Missing};
 
 /// A path for people: what stands for a file that is not complete yet says so.
 struct Shown<'a>(&'a Path);
@@ -217,6 +219,57 @@ pub(crate) fn remark(remark: &Remark) -> Event {
         Remark::LinksLost(1) => "this disk takes no links: one is left out".into(),
         Remark::LinksLost(count) => format!("this disk takes no links: {count} are left out"),
     })
+}
+
+/// Why something does not arrive.
+pub(crate) fn missing(missing: &Missing) -> String {
+    let path = missing.path.display();
+    match missing.why {
+        Absence::Unreadable => format!("left out {path}: you have no permission to read it"),
+        Absence::Gone => format!("left out {path}: it has gone since it was listed"),
+        Absence::Changed => format!("left out {path}: it changed while it was being sent"),
+        Absence::Broken(error) => format!("left out {path}: the disk cannot read it ({error})"),
+    }
+}
+
+/// What is not sent, told before anybody waits for it: the first few of each kind, and how many there are.
+pub(crate) fn left_out(scanned: &Scanned) -> Vec<String> {
+    const FEW: usize = 3;
+    let mut kinds: Vec<(&str, Vec<&Path>)> = Vec::new();
+    let unreadable = scanned.unreadable.iter().map(|missing| {
+        let why = match missing.why {
+            Absence::Unreadable => "you have no permission to read it",
+            _ => "it cannot be read",
+        };
+        (why, missing.path.as_path())
+    });
+    let skipped = scanned
+        .skipped
+        .iter()
+        .map(|skipped| (skipped.reason, skipped.path.as_path()));
+    for (why, path) in unreadable.chain(skipped) {
+        match kinds.iter_mut().find(|(kind, _)| *kind == why) {
+            Some((_, paths)) => paths.push(path),
+            None => kinds.push((why, vec![path])),
+        }
+    }
+    let mut lines = Vec::new();
+    for (why, paths) in kinds {
+        if paths.len() > FEW {
+            lines.push(format!(
+                "left out {} and {} more: {why}",
+                paths[0].display(),
+                paths.len() - 1
+            ));
+        } else {
+            lines.extend(
+                paths
+                    .iter()
+                    .map(|path| format!("left out {}: {why}", path.display())),
+            );
+        }
+    }
+    lines
 }
 
 /// What every list must keep to.

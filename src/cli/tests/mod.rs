@@ -10,7 +10,7 @@ use crate::app::event::{
     Answer, Bound, Cancelled, Change, ClockSource, Event, Front, Link, Phase, Progress, Question, TimeOfDay,
 };
 use crate::app::options::{Congestion, Destination, Links, Server, Source};
-use crate::app::outcome::{Failure, Party, Summary};
+use crate::app::outcome::{Failure, Party, Shortfall, Summary};
 use crate::protocol::Role;
 use std::io::Write;
 use std::path::PathBuf;
@@ -147,6 +147,18 @@ fn story() -> Vec<Event> {
             elapsed: Duration::from_millis(50_800),
             blake3: Some("af1349b9f5f9a1a6a0404dea36dcc949".into()),
             paths: vec!["vm.img".into()],
+            ..Summary::default()
+        }),
+        Event::Finished(Summary {
+            bytes: 1000,
+            elapsed: Duration::from_secs(1),
+            missing: Shortfall {
+                count: 3,
+                bytes: 70,
+                shown: vec!["t/secret".into(), "t/log".into()],
+            },
+            paths: vec!["t".into()],
+            ..Summary::default()
         }),
         Event::Of(
             Role::Receiver,

@@ -54,7 +54,27 @@ impl Manifest {
                 self.left_out.push(LeftOut { path, target });
             }
         }
-        // A link is nobody's parent and has no content: only the numbers of the entries change.
+        let numbers = outside.iter().zip(0..).filter(|(gone, _)| **gone);
+        self.left_out_numbers = numbers.map(|(_, number)| number).collect();
+        self.take_out(&outside);
+        self
+    }
+
+    /// How many entries were sent.
+    pub(crate) fn sent_len(&self) -> u32 {
+        self.len() + self.left_out_numbers.len() as u32
+    }
+
+    /// The entry that was sent as number `sent`, unless it is a link that was left out.
+    pub(crate) fn entry_sent_as(&self, sent: u32) -> Option<EntryIndex> {
+        match self.left_out_numbers.binary_search(&sent) {
+            Ok(_) => None,
+            Err(before) => Some(EntryIndex(sent - before as u32)),
+        }
+    }
+
+    /// Takes entries out. None is anybody's parent: only the numbers of the others change.
+    fn take_out(&mut self, outside: &[bool]) {
         let mut kept = 0;
         let number: Vec<u32> = outside
             .iter()
@@ -73,7 +93,6 @@ impl Manifest {
         for change in &mut self.changed {
             change.entry = EntryIndex(number[change.entry.0 as usize]);
         }
-        self
     }
 }
 

@@ -16,9 +16,10 @@ use std::path::{Path, PathBuf};
 pub(crate) use self::builder::{ManifestBuilder, Trust};
 pub(crate) use self::links::{LeftOut, OutsideLinks};
 use crate::protocol::fields::put_string;
-use crate::transfer::BlockIndex;
 use crate::transfer::error::Malformed;
 use crate::transfer::names::{self, SafeName};
+use crate::transfer::ranges::{Run, RunSet};
+use crate::transfer::{BLOCK_LEN, BlockIndex, block_count};
 
 /// Most entries a manifest may have.
 pub(crate) const MAX_ENTRIES: u32 = 2_000_000;
@@ -174,6 +175,8 @@ pub struct Manifest {
     times_changed: u32,
     left_out: Vec<LeftOut>,
     left_out_count: u32,
+    /// Numbers, in the list as it was sent, of the links that were left out.
+    left_out_numbers: Vec<u32>,
 }
 
 impl Manifest {
@@ -227,6 +230,29 @@ impl Manifest {
     pub(crate) fn content_range(&self, index: EntryIndex) -> Range<u64> {
         let slot = &self.slots[index.0 as usize];
         slot.offset..slot.offset + slot.size
+    }
+
+    /// The blocks that hold bytes of entry `index` and nothing else.
+    pub(crate) fn inner_blocks(&self, index: EntryIndex) -> Run {
+        let range = self.content_range(index);
+        let start = block_count(range.start);
+        let end = if range.end == self.total {
+            block_count(range.end)
+        } else {
+            (range.end / BLOCK_LEN as u64) as u32
+        };
+        Run {
+            start,
+            end: end.max(start),
+        }
+    }
+
+    /// Whether block `block` holds bytes of any of these entries.
+    pub(crate) fn holds_any(&self, block: BlockIndex, entries: &RunSet) -> bool {
+        !entries.is_empty()
+            && self
+                .block_segments(block, block.len_in(self.total))
+                .any(|segment| entries.contains(segment.entry.get()))
     }
 
     /// The path of entry `index` from the top level.

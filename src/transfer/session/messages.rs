@@ -78,9 +78,15 @@ pub enum Message {
         /// Length of the content.
         total: u64,
     },
+    /// S→R: these entries do not arrive as they were listed. Zeros stand for what is sent of them from here on, and not
+    /// even those for blocks that hold nothing else.
+    Missing {
+        /// Ascending runs of entries.
+        entries: Vec<Run>,
+    },
     /// S→R: everything was read, and the files did not change while it was.
     Done {
-        /// Root over the content.
+        /// Root over the content; [`Root::NONE`] if anything is missing.
         root: Root,
     },
     /// R→S: everything is verified, on disk, and has its final name.
@@ -108,7 +114,7 @@ impl Message {
                 out.extend_from_slice(&first.get().to_be_bytes());
                 cvs.iter().for_each(|cv| out.extend_from_slice(cv));
             }
-            Message::Need { runs } => put_runs(out, runs),
+            Message::Need { runs } | Message::Missing { entries: runs } => put_runs(out, runs),
             Message::Verified { low, blocks } => {
                 out.extend_from_slice(&low.to_be_bytes());
                 out.extend_from_slice(&blocks.to_be_bytes());
@@ -133,6 +139,7 @@ impl Message {
             Message::Need { .. } => "a request for blocks",
             Message::Verified { .. } => "progress",
             Message::StreamEnd { .. } => "an end of the stream",
+            Message::Missing { .. } => "missing entries",
             Message::Done { .. } | Message::Finished { .. } => "an end",
         }
     }
@@ -150,6 +157,7 @@ impl Message {
             Message::Done { .. } => 11,
             Message::Finished { .. } => 12,
             Message::Limit { .. } => 14,
+            Message::Missing { .. } => 15,
         }
     }
 
@@ -191,6 +199,9 @@ impl Message {
             },
             14 => Message::Limit {
                 rate: NonZeroU64::new(r.u64()?).ok_or(Malformed::Value("limit"))?,
+            },
+            15 => Message::Missing {
+                entries: runs(&mut r)?,
             },
             _ => return Err(Malformed::Value("message type")),
         };
@@ -298,6 +309,9 @@ mod tests {
             Message::Need { runs },
             Message::Verified { low: 3, blocks: 4 },
             Message::StreamEnd { total: 1 << 40 },
+            Message::Missing {
+                entries: vec![Run { start: 2, end: 3 }],
+            },
             Message::Done { root: Root([4; 32]) },
             Message::Finished { root: Root([5; 32]) },
         ]

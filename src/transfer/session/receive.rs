@@ -13,7 +13,7 @@ use crate::transfer::breach::Breach;
 use crate::transfer::error::TransferError;
 use crate::transfer::hash::Root;
 use crate::transfer::manifest::offer::{ListHead, Offer};
-use crate::transfer::manifest::{Manifest, ManifestBuilder, OutsideLinks, Trust};
+use crate::transfer::manifest::{EntryIndex, Kind, Manifest, ManifestBuilder, OutsideLinks, Trust};
 use crate::transfer::ranges::{Run, RunSet};
 use crate::transfer::session::messages::{Message, MessageReader, RUNS_PER_MESSAGE};
 use crate::transfer::sink::place::Placed;
@@ -114,6 +114,9 @@ pub struct ReceiveSession {
     need: RunSet,
     progress_due: bool,
     done: Option<Root>,
+    /// Entries that do not arrive, by their numbers as they were sent and in the list at hand.
+    missing: [RunSet; 2],
+    files_missing: u32,
 }
 
 impl Default for ReceiveSession {
@@ -139,6 +142,8 @@ impl ReceiveSession {
             need: RunSet::new(),
             progress_due: false,
             done: None,
+            missing: [RunSet::new(), RunSet::new()],
+            files_missing: 0,
         }
     }
 
@@ -185,9 +190,49 @@ impl ReceiveSession {
                 self.done = Some(root);
                 self.finish_when_ready();
             }
+            (Message::Missing { entries }, Stage::Flowing | Stage::Finishing | Stage::Finished) => {
+                self.on_missing(&entries)?
+            }
             (message, _) => return Err(Breach::OutOfTurn(message.name()).into()),
         }
         Ok(())
+    }
+
+    /// Each entry is said to be missing once, so this costs a peer as much as its list did.
+    fn on_missing(&mut self, sent: &[Run]) -> Result<(), TransferError> {
+        let Some((offer, manifest)) = &self.offered else {
+            return Ok(());
+        };
+        let [by_sender, own] = &mut self.missing;
+        let mut entries = Vec::new();
+        for run in sent {
+            let is_known = run.end <= manifest.sent_len();
+            if !is_known || by_sender.insert(run.start, run.end) != run.end - run.start {
+                return Err(Breach::Missing.into());
+            }
+            entries.extend((run.start..run.end).filter_map(|number| manifest.entry_sent_as(number)));
+        }
+        // What was verified when the sender had read all of it is whole, whatever became of it since.
+        if self.stage != Stage::Flowing || entries.is_empty() {
+            return Ok(());
+        }
+        for index in &entries {
+            let kind = manifest.entry(*index).kind;
+            self.files_missing += u32::from(kind == Kind::File);
+            if matches!(kind, Kind::Stream | Kind::Text) || self.files_missing >= offer.files.max(1) {
+                return Err(Breach::Missing.into());
+            }
+            own.insert(index.get(), index.get() + 1);
+        }
+        self.events
+            .push_back(ReceiveEvent::Job(StoreJob::Missing(entries)));
+        Ok(())
+    }
+
+    /// What does not arrive, in the order of the list.
+    pub fn missing(&self) -> impl Iterator<Item = EntryIndex> + '_ {
+        let runs = self.missing[1].iter();
+        runs.flat_map(|run| (run.start..run.end).map(EntryIndex::new))
     }
 
     fn on_chunk(&mut self, chunk: &[u8]) -> Result<(), TransferError> {
@@ -263,6 +308,12 @@ impl ReceiveSession {
             StoreEvent::Verified(block) => {
                 self.need.remove(block.get());
                 self.verified.insert(block.get(), block.get() + 1);
+                self.progress_due = true;
+                self.finish_when_ready();
+            }
+            StoreEvent::Void(run) => {
+                self.need.remove_run(*run);
+                self.verified.insert(run.start, run.end);
                 self.progress_due = true;
                 self.finish_when_ready();
             }

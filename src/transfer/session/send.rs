@@ -15,7 +15,9 @@ use crate::transfer::hash::{Cv, Root, RootBuilder};
 use crate::transfer::manifest::offer::ListHead;
 use crate::transfer::manifest::{EntryIndex, Manifest};
 use crate::transfer::ranges::{Run, RunSet};
-use crate::transfer::session::messages::{HASHES_PER_MESSAGE, MANIFEST_CHUNK, Message, MessageReader};
+use crate::transfer::session::messages::{
+    HASHES_PER_MESSAGE, MANIFEST_CHUNK, Message, MessageReader, RUNS_PER_MESSAGE,
+};
 use crate::transfer::source::BlockRead;
 use crate::transfer::{BlockIndex, MAX_CONTENT, ORDERED_WINDOW, block_count, bytes_of};
 
@@ -79,7 +81,7 @@ pub enum SendEvent {
     },
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Stage {
     /// The list goes out.
     Listing,
@@ -124,6 +126,12 @@ pub struct SendSession {
     hash_cursor: u32,
     reading: u32,
     root: RootBuilder,
+    /// Entries that do not arrive.
+    missing: RunSet,
+    /// Those of them that the receiver is yet to be told of.
+    unsaid: RunSet,
+    /// Blocks that hold nothing else.
+    void: RunSet,
 }
 
 impl SendSession {
@@ -155,6 +163,9 @@ impl SendSession {
             hash_cursor: 0,
             reading: 0,
             root: RootBuilder::new(),
+            missing: RunSet::new(),
+            unsaid: RunSet::new(),
+            void: RunSet::new(),
         }
     }
 
@@ -206,8 +217,13 @@ impl SendSession {
                 self.on_verified(low, blocks)?;
             }
             (Message::Finished { root }, Stage::Done) => {
-                if self.own_root() != Some(root) {
+                // What was missed only after all had been read may have arrived before.
+                let is_whole = self.whole_root() == Some(root);
+                if !is_whole && self.own_root() != Some(root) {
                     return Err(Breach::OtherRoot.into());
+                }
+                if is_whole {
+                    self.missing = RunSet::new();
                 }
                 self.stage = Stage::Finished;
                 self.events.push_back(SendEvent::Finished { root });
@@ -243,6 +259,9 @@ impl SendSession {
             }
             self.have.insert(run.start, run.end);
         }
+        for run in self.void.iter() {
+            self.have.remove_run(run);
+        }
         if self.manifest.is_stream() && self.have.run_count() > MAX_STREAM_RUNS {
             return Err(Malformed::TooMuch("runs of blocks").into());
         }
@@ -264,6 +283,9 @@ impl SendSession {
             self.needed += 1;
             if self.needed > MAX_NEEDS_PER_BLOCK * u64::from(self.send_cursor.max(self.hashed.len()).max(1)) {
                 return Err(Breach::NeedsAgain.into());
+            }
+            if self.void.contains(block) {
+                continue;
             }
             let held = self.have.remove(block);
             if block < self.send_cursor || (held && !self.manifest.is_stream()) {
@@ -309,7 +331,7 @@ impl SendSession {
                 return Some(self.read(block, purpose));
             }
         } else {
-            let next = self.have.first_gap(self.send_cursor);
+            let next = self.next_unheld();
             if room && next < end {
                 self.send_cursor = next + 1;
                 return Some(self.read(next, Purpose::Send));
@@ -334,6 +356,35 @@ impl SendSession {
         None
     }
 
+    /// The next block to be sent that the receiver has not asked for.
+    fn next_unheld(&self) -> u32 {
+        let mut next = self.send_cursor;
+        loop {
+            let unheld = self.void.first_gap(self.have.first_gap(next));
+            if unheld == next {
+                return next;
+            }
+            next = unheld;
+        }
+    }
+
+    /// An entry does not arrive, or not all of it. To be said before what was read without it.
+    pub fn on_missing(&mut self, entry: EntryIndex) {
+        self.missing.insert(entry.get(), entry.get() + 1);
+        self.unsaid.insert(entry.get(), entry.get() + 1);
+        let inner = self.manifest.inner_blocks(entry);
+        self.void.insert(inner.start, inner.end);
+        self.hashed.insert(inner.start, inner.end);
+        self.have.remove_run(inner);
+        self.need.remove_run(inner);
+    }
+
+    /// What does not arrive, in the order of the list.
+    pub fn missing(&self) -> impl Iterator<Item = EntryIndex> + '_ {
+        let runs = self.missing.iter();
+        runs.flat_map(|run| (run.start..run.end).map(EntryIndex::new))
+    }
+
     fn read(&mut self, block: u32, purpose: Purpose) -> Work {
         self.reading += 1;
         Work::Read {
@@ -346,9 +397,16 @@ impl SendSession {
     /// they were read for sending. A read beyond a stream's end (`len` zero) has nothing to send.
     pub fn on_read(&mut self, block: BlockIndex, read: &BlockRead) {
         self.reading = self.reading.saturating_sub(1);
-        if read.len > 0 && self.hashed.insert(block.get(), block.get() + 1) > 0 {
-            self.root.insert(block, &read.hash);
-            self.announce(block, read.hash.cv);
+        if read.len > 0 {
+            let is_new = self.hashed.insert(block.get(), block.get() + 1) > 0;
+            if is_new {
+                self.root.insert(block, &read.hash);
+            }
+            // With something missing a block is another than it was.
+            let may_differ = self.manifest.holds_any(block, &self.missing);
+            if !self.void.contains(block.get()) && (is_new || may_differ) {
+                self.announce(block, read.hash.cv);
+            }
         }
         if let (Some(total), None) = (read.stream_end, self.total) {
             self.total = Some(total);
@@ -389,11 +447,24 @@ impl SendSession {
     }
 
     fn own_root(&self) -> Option<Root> {
+        if self.missing.is_empty() {
+            self.whole_root()
+        } else {
+            Some(Root::NONE)
+        }
+    }
+
+    fn whole_root(&self) -> Option<Root> {
         self.root.root(block_count(self.total?))
     }
 
     /// Appends the next control message to `out`, if there is one.
     pub fn poll_output(&mut self, out: &mut Vec<u8>) -> bool {
+        if !self.unsaid.is_empty() && self.stage >= Stage::Flowing {
+            let entries = self.unsaid.take_first(RUNS_PER_MESSAGE);
+            Message::Missing { entries }.encode(out);
+            return true;
+        }
         if let Some(message) = self.queue.pop_front() {
             message.encode(out);
             return true;

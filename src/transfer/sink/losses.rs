@@ -27,6 +27,7 @@ pub enum Remark {
 pub(crate) struct Losses {
     modes: bool,
     times: bool,
+    /// Links that cannot be made, and files that did not arrive.
     links: BTreeSet<EntryIndex>,
     remarks: VecDeque<Remark>,
 }
@@ -85,6 +86,11 @@ impl Losses {
         }
     }
 
+    /// This file did not arrive.
+    pub(crate) fn miss(&mut self, file: EntryIndex) {
+        self.links.insert(file);
+    }
+
     /// These entries get other names.
     pub(crate) fn rename(&mut self, names: impl Iterator<Item = (PathBuf, PathBuf)>) {
         self.remarks.push_back(Remark::Renamed(names.collect()));
@@ -95,9 +101,9 @@ impl Losses {
         self.remarks.push_back(Remark::Beside(wanted, found));
     }
 
-    /// Whether this link cannot be made.
-    pub(crate) fn has_lost(&self, link: EntryIndex) -> bool {
-        self.links.contains(&link)
+    /// Whether this link cannot be made, or this file did not arrive.
+    pub(crate) fn has_lost(&self, entry: EntryIndex) -> bool {
+        self.links.contains(&entry)
     }
 
     /// The next thing to tell.

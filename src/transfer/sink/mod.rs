@@ -13,6 +13,7 @@ mod compare;
 mod finish;
 pub(crate) mod journal;
 pub(crate) mod losses;
+mod missing;
 pub(crate) mod need;
 pub(crate) mod ordered;
 pub(crate) mod place;
@@ -84,6 +85,8 @@ pub struct Sink<L: Layer> {
     unconfirmed: BTreeMap<u32, BlockHash>,
     strikes: HashMap<u32, u8>,
     verified: RunSet,
+    /// Entries that do not arrive.
+    missing: RunSet,
     root: RootBuilder,
     scratch: Buffer,
 }
@@ -143,6 +146,7 @@ impl<L: Layer> Sink<L> {
             unconfirmed: BTreeMap::new(),
             strikes: HashMap::new(),
             verified: RunSet::new(),
+            missing: RunSet::new(),
             root: RootBuilder::new(),
             scratch: vec![0; BLOCK_LEN].into_boxed_slice(),
         })
@@ -164,8 +168,11 @@ impl<L: Layer> Sink<L> {
     ) -> Result<(), TransferError> {
         let index = block.get();
         let seen = self.verified.contains(index) || self.announced.contains_key(&index);
-        if index >= self.blocks() || seen {
+        if index >= self.blocks() || seen && !self.may_change(block) {
             return Err(Breach::Hashes.into());
+        }
+        if self.verified.contains(index) {
+            return Ok(());
         }
         if self.total.is_none() && self.announced.len() >= MAX_STREAM_AHEAD {
             return Err(Malformed::TooMuch("block hashes").into());
@@ -268,7 +275,8 @@ impl<L: Layer> Sink<L> {
     fn strike(&mut self, block: BlockIndex, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
         let strikes = self.strikes.entry(block.get()).or_default();
         *strikes += 1;
-        if *strikes >= MAX_STRIKES {
+        let strikes = *strikes;
+        if strikes >= self.max_strikes(block) {
             return Err(TransferError::Verification(block));
         }
         events.push(StoreEvent::Need(block));
@@ -393,6 +401,7 @@ impl<L: Layer> Store for Sink<L> {
                 outcome?;
             }
             StoreJob::Total(total) => self.on_total(total)?,
+            StoreJob::Missing(entries) => self.on_missing(&entries, events),
             StoreJob::Finish { root } => self.finish(root, events)?,
         }
         Ok(())
@@ -403,6 +412,9 @@ impl<L: Layer> Store for Sink<L> {
             return Ok(false);
         };
         let index = block.get();
+        if self.verified.contains(index) {
+            return Ok(true);
+        }
         if self.kept.contains_key(&index) {
             match self.read_back(block, From::Staging)? {
                 Some(hash) if self.announced.get(&index) == Some(&hash.cv) => {

@@ -134,6 +134,8 @@ impl<W: Write + Send> Store for OrderedSink<W> {
                 self.advance(events)
             }
             StoreJob::Filled(filled) => self.on_filled(filled, events),
+            // Nothing would be left of the only file.
+            StoreJob::Missing(_) => Err(Breach::Missing.into()),
             StoreJob::Total(total) => {
                 let blocks = block_count(total);
                 let beyond = self.written > blocks

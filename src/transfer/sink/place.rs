@@ -74,7 +74,7 @@ pub(crate) fn settle<L: Layer>(
             PathBuf::new()
         };
         match entry.kind {
-            Kind::Symlink if losses.has_lost(index) => {}
+            _ if losses.has_lost(index) => {}
             Kind::Symlink => {
                 let found = layer.info(&path).map_err(|e| failed("examine")(&path, e))?;
                 let made = found.is_some()
@@ -239,6 +239,9 @@ fn finish_top<L: Layer>(
 /// Gives everything that lies under its final name already the time it was sent with.
 pub(crate) fn retime<L: Layer>(layer: &L, manifest: &Manifest, losses: &mut Losses) -> io::Result<()> {
     for (index, entry) in manifest.iter().rev() {
+        if losses.has_lost(index) {
+            continue;
+        }
         let outcome = layer.set_time(&manifest.path(index), entry.mtime);
         // Not every file system dates its links.
         if entry.kind != Kind::Symlink && !kept(outcome)? {

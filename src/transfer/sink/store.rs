@@ -3,6 +3,7 @@
 use crate::transfer::BlockIndex;
 use crate::transfer::error::TransferError;
 use crate::transfer::hash::{Cv, Root};
+use crate::transfer::manifest::EntryIndex;
 use crate::transfer::ranges::Run;
 use crate::transfer::sink::assemble::{Buffer, Filled};
 use crate::transfer::sink::losses::Remark;
@@ -20,6 +21,8 @@ pub enum StoreJob {
     },
     /// A block from the assembler.
     Filled(Filled),
+    /// These do not arrive: the blocks that hold nothing else count as verified, the files get no name.
+    Missing(Vec<EntryIndex>),
     /// The stream ended; this is the content's length.
     Total(u64),
     /// All is verified: finish. The sender's root must be ours.
@@ -34,6 +37,8 @@ pub enum StoreJob {
 pub enum StoreEvent {
     /// A block is verified and stored.
     Verified(BlockIndex),
+    /// Blocks that nobody misses: they hold only what does not arrive.
+    Void(Run),
     /// A block must be sent (again).
     Need(BlockIndex),
     /// A buffer for [`crate::transfer::sink::assemble::Assembler::recycle`].

@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata};
 
+use crate::system::numbers_nodes_anew;
 use crate::transfer::manifest::{EntryIndex, Manifest};
 use crate::transfer::names;
-use crate::transfer::source::scan::Identity;
+use crate::transfer::source::identity::Identity;
 
 /// Directories held open at once. Trees are seldom deeper; in one that is, some are opened again.
 const HELD_DIRECTORIES: usize = 32;
@@ -152,6 +153,29 @@ impl Opener {
     }
 }
 
+/// Whether this user may read a file that was just listed. Only asked of the system where owner and permission bits leave
+/// it open; what forbids it all the same shows when it is opened.
+#[cfg(unix)]
+pub(crate) fn may_read(dir: &Dir, name: &std::ffi::OsStr, metadata: &Metadata) -> bool {
+    use cap_std::fs::MetadataExt;
+    use rustix::fs::{Access, AtFlags, accessat};
+    let user = rustix::process::geteuid();
+    let is_own = metadata.uid() == user.as_raw() && metadata.mode() & 0o400 != 0;
+    is_own
+        || user.is_root()
+        || accessat(dir, name, Access::READ_OK, AtFlags::EACCESS) != Err(rustix::io::Errno::ACCESS)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn may_read(_: &Dir, _: &std::ffi::OsStr, _: &Metadata) -> bool {
+    true
+}
+
+/// Opens a file that the user named.
+pub(crate) fn open_typed(path: &Path) -> io::Result<File> {
+    system::open_typed(path)
+}
+
 /// What lies at a path that the user typed; links are followed.
 pub(crate) fn typed_metadata(path: &Path) -> io::Result<Metadata> {
     std::fs::metadata(path).map(Metadata::from_just_metadata)
@@ -160,7 +184,9 @@ pub(crate) fn typed_metadata(path: &Path) -> io::Result<Metadata> {
 /// Opens a root that is a directory, if it is still the one that was listed.
 fn open_root(root: &Root) -> Result<Dir, OpenError> {
     let dir = Dir::open_ambient_dir(&root.path, ambient_authority())?;
-    if Identity::of(&dir.dir_metadata()?).is_node_of(&root.identity) {
+    // Where nodes are numbered anew nothing tells one directory from another.
+    let is_same = Identity::of(&dir.dir_metadata()?).is_node_of(&root.identity);
+    if is_same || numbers_nodes_anew(&dir) {
         Ok(dir)
     } else {
         Err(OpenError::Changed)

@@ -2,6 +2,8 @@ use std::fs;
 use std::io::Cursor;
 
 use super::*;
+use crate::transfer::BLOCK_LEN;
+use crate::transfer::error::LocalError;
 use crate::transfer::source::scan::{ScanOptions, scan, stream_manifest};
 
 fn write(path: &std::path::Path, bytes: &[u8]) {
@@ -23,7 +25,7 @@ fn a_file_that_changed_is_noticed_wherever_it_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a");
     let mut buffer = vec![0; BLOCK_LEN];
-    for change in [&b"longer than before"[..], b"short", b""] {
+    for change in [&b"as it wos"[..], b"short", b""] {
         write(&path, b"as it was");
         let mut source = source_of(&path);
         write(&path, change);

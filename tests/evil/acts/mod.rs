@@ -6,6 +6,7 @@ mod floods;
 mod frames;
 mod hashes;
 mod lists;
+mod missing;
 mod names;
 #[cfg(unix)]
 mod neighbours;

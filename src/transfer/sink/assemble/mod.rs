@@ -337,7 +337,11 @@ impl Assembler {
     pub fn mark_complete(&mut self, start: BlockIndex, end: BlockIndex) {
         self.done.insert(start.get(), end.get());
         if !self.spilled.is_empty() {
-            (start.get()..end.get()).for_each(|index| drop(self.forget_spilled(index)));
+            let is_covered = |index: &&u32| (start.get()..end.get()).contains(*index);
+            let covered: Vec<u32> = self.spilled.keys().filter(is_covered).copied().collect();
+            covered
+                .into_iter()
+                .for_each(|index| drop(self.forget_spilled(index)));
         }
         if self.open.is_empty() && self.current.is_none() {
             return;
@@ -363,6 +367,7 @@ impl Assembler {
     pub fn on_store_event(&mut self, event: StoreEvent) {
         match event {
             StoreEvent::Verified(block) => self.mark_complete(block, BlockIndex::new(block.get() + 1)),
+            StoreEvent::Void(run) => self.mark_complete(BlockIndex::new(run.start), BlockIndex::new(run.end)),
             StoreEvent::Need(block) => self.reopen(block),
             StoreEvent::Recycle(buffer) => self.recycle(buffer),
             StoreEvent::Finished { .. } => {}

@@ -16,6 +16,8 @@ use crate::transfer::error::{LocalError, Malformed, TransferError};
 use crate::transfer::fs::disk::unix_nanos;
 use crate::transfer::manifest::{Entry, EntryIndex, Kind, MODE_MASK, Manifest, ManifestBuilder, Trust};
 use crate::transfer::names;
+use crate::transfer::source::identity::Identity;
+use crate::transfer::source::missing::{Absence, Missing};
 use crate::transfer::source::origin;
 use crate::transfer::source::origin::{OpenError, Opener, Place, Root};
 
@@ -54,39 +56,6 @@ pub struct Skipped {
     pub reason: &'static str,
 }
 
-/// What tells one version of a file from another.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(crate) struct Identity {
-    size: u64,
-    mtime: i64,
-    device: u64,
-    inode: u64,
-}
-
-impl Identity {
-    /// The identity of a file with this metadata. Without device and inode where the system does not tell them.
-    pub(crate) fn of(metadata: &Metadata) -> Identity {
-        #[cfg(unix)]
-        let (device, inode) = {
-            use cap_std::fs::MetadataExt;
-            (metadata.dev(), metadata.ino())
-        };
-        #[cfg(not(unix))]
-        let (device, inode) = (0, 0);
-        Identity {
-            size: metadata.len(),
-            mtime: metadata.modified().map_or(0, |time| unix_nanos(time.into_std())),
-            device,
-            inode,
-        }
-    }
-
-    /// Whether both are of one file or directory, in whatever version.
-    pub(crate) fn is_node_of(&self, other: &Identity) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
-    }
-}
-
 /// What a scan found.
 #[derive(Clone, Debug)]
 pub struct Scanned {
@@ -96,6 +65,10 @@ pub struct Scanned {
     pub skipped: Vec<Skipped>,
     /// Patterns of [`ScanOptions::exclude`] that matched nothing.
     pub unused_patterns: Vec<String>,
+    /// What is listed and cannot be read: files, and directories of whose entries nothing is known.
+    pub unreadable: Vec<Missing>,
+    /// When the scan began, nanoseconds since 1970.
+    pub(crate) begun: i64,
     roots: Vec<Root>,
     identities: Vec<Identity>,
 }
@@ -117,7 +90,7 @@ impl Scanned {
     /// Whether what lies at `path` is among it, under whatever name, as far as the system can tell.
     pub(crate) fn holds(&self, path: &Path) -> bool {
         let found = origin::typed_metadata(path).map(|found| Identity::of(&found));
-        found.is_ok_and(|found| found.inode != 0 && self.identities.iter().any(|i| i.is_node_of(&found)))
+        found.is_ok_and(|found| found.is_known() && self.identities.iter().any(|i| i.is_node_of(&found)))
     }
 
     /// What entry `index` looked like.
@@ -200,6 +173,8 @@ struct Scan<'a> {
     builder: ManifestBuilder,
     identities: Vec<Identity>,
     skipped: Vec<Skipped>,
+    unreadable: Vec<Missing>,
+    begun: i64,
     roots: Vec<Root>,
     options: &'a ScanOptions,
     matcher: Matcher<'a>,
@@ -214,6 +189,8 @@ impl<'a> Scan<'a> {
             builder: ManifestBuilder::new(Trust::Own),
             identities: Vec::new(),
             skipped: Vec::new(),
+            unreadable: Vec::new(),
+            begun: now(),
             roots: Vec::new(),
             options,
             matcher: Matcher::new(&options.exclude),
@@ -234,6 +211,11 @@ impl<'a> Scan<'a> {
             return Ok(());
         };
         let index = self.add(kind, None, sent_as, path, &metadata, &[])?;
+        if kind == Kind::File
+            && origin::open_typed(path).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
+        {
+            self.leave_out(index, path.to_owned(), Absence::Unreadable);
+        }
         self.roots.push(Root {
             index,
             path: path.to_owned(),
@@ -255,17 +237,17 @@ impl<'a> Scan<'a> {
         };
         let (shown, matched) = (place.path(parent), place.own_path(parent));
         let fail = |action, path: &Path, e| TransferError::from(LocalError::new(action, path, e));
-        let dir = self.opener.directory(place, parent).map_err(|e| match e {
-            OpenError::Changed => TransferError::SourceChanged(shown.clone()),
-            OpenError::System(e) => fail("read", &shown, e),
-        })?;
-        // A descriptor of its own, as entries are added while the opener is idle.
-        let dir = dir.try_clone().map_err(|e| fail("read", &shown, e))?;
-        let entries = dir.entries().map_err(|e| fail("read", &shown, e))?;
-        let mut children = Vec::new();
-        for child in entries {
-            children.push(child.map_err(|e| fail("read", &shown, e))?.file_name());
-        }
+        let listed = self.opener.directory(place, parent).and_then(|dir| {
+            // A descriptor of its own, as entries are added while the opener is idle.
+            let dir = dir.try_clone()?;
+            let names = dir.entries()?.map(|child| child.map(|child| child.file_name()));
+            let names = names.collect::<std::io::Result<Vec<_>>>()?;
+            Ok((dir, names))
+        });
+        let (dir, mut children) = match listed {
+            Ok(listed) => listed,
+            Err(e) => return self.unlisted(parent, shown, e).map(|()| true),
+        };
         children.sort_unstable();
         let mut subdirectories = Vec::new();
         for name in children {
@@ -274,6 +256,10 @@ impl<'a> Scan<'a> {
                 Ok(metadata) => metadata,
                 // Deleted since the directory was listed: then it is not there to be sent.
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+                    // A directory that may be listed and not entered.
+                    return self.unlisted(parent, shown, e.into()).map(|()| true);
+                }
                 Err(e) => return Err(fail("read", &path, e)),
             };
             if self.matcher.leaves_out(&matched.join(&name), metadata.is_dir()) {
@@ -289,12 +275,36 @@ impl<'a> Scan<'a> {
                 }
                 _ => Vec::new(),
             };
+            let is_readable = kind != Kind::File || origin::may_read(&dir, &name, &metadata);
             let name = names::bytes_from_os(&name);
             let index = self.add(kind, Some(parent), &name, &path, &metadata, &target)?;
+            if !is_readable {
+                self.leave_out(index, path, Absence::Unreadable);
+            }
             subdirectories.extend((kind == Kind::Dir).then_some(index));
         }
         self.pending.extend(subdirectories.into_iter().rev());
         Ok(true)
+    }
+
+    /// A directory that could not be listed. What the user named must be readable; what lies below is told.
+    fn unlisted(&mut self, index: EntryIndex, path: PathBuf, error: OpenError) -> Result<(), TransferError> {
+        let error = match error {
+            OpenError::Changed => TransferError::SourceChanged(path.clone()),
+            OpenError::System(e) => LocalError::new("read", &path, e).into(),
+        };
+        let is_below = self.builder.listed().entry(index).parent.is_some();
+        match Absence::of(&error).filter(|_| is_below) {
+            Some(why) => {
+                self.leave_out(index, path, why);
+                Ok(())
+            }
+            None => Err(error),
+        }
+    }
+
+    fn leave_out(&mut self, entry: EntryIndex, path: PathBuf, why: Absence) {
+        self.unreadable.push(Missing { entry, path, why });
     }
 
     /// What it is sent as; `None`, and a word to the user, for what is not sent.
@@ -347,14 +357,36 @@ impl<'a> Scan<'a> {
             .into());
         }
         let manifest = self.builder.finish().map_err(|e| unlistable(&first, e))?;
+        // If there is nothing else, it is better told now than to two people who wait.
+        let files = manifest
+            .iter()
+            .filter(|(_, entry)| entry.kind == Kind::File)
+            .count();
+        let is_file = |missing: &&Missing| manifest.entry(missing.entry).kind == Kind::File;
+        if let Some(missing) = self.unreadable.iter().find(is_file)
+            && self.unreadable.iter().filter(is_file).count() == files
+        {
+            let denied = std::io::ErrorKind::PermissionDenied.into();
+            return Err(LocalError::new("read", &missing.path, denied).into());
+        }
         Ok(Scanned {
             manifest: Arc::new(manifest),
             skipped: self.skipped,
+            unreadable: self.unreadable,
+            begun: self.begun,
             unused_patterns: self.matcher.unused(),
             roots: self.roots,
             identities: self.identities,
         })
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "compared with the times of files, and with nothing else"
+)]
+fn now() -> i64 {
+    unix_nanos(std::time::SystemTime::now())
 }
 
 /// An entry of our own that no list takes. Nobody else is to blame, and the user wants to know which.

@@ -1,0 +1,68 @@
+//! What the sender says does not arrive: its blocks count, its files get no name, and the others do.
+
+use std::path::PathBuf;
+
+use crate::transfer::BlockIndex;
+use crate::transfer::error::LocalError;
+use crate::transfer::fs::layer::Layer;
+use crate::transfer::manifest::{EntryIndex, Kind};
+use crate::transfer::sink::Sink;
+use crate::transfer::sink::store::StoreEvent;
+
+/// How often a block may not match its hash when something in it is missing: what was on its way when the sender noticed
+/// is mixed, and the hash of what is sent instead may come after it.
+const MAX_STRIKES_MISSING: u8 = 8;
+
+impl<L: Layer> Sink<L> {
+    /// Nothing waits for these entries any more. What was verified stays so.
+    pub(super) fn on_missing(&mut self, entries: &[EntryIndex], events: &mut Vec<StoreEvent>) {
+        for index in entries {
+            self.missing.insert(index.get(), index.get() + 1);
+            let void = self.manifest.inner_blocks(*index);
+            if void.start == void.end {
+                continue;
+            }
+            let is_void = |block: &u32| (void.start..void.end).contains(block);
+            self.kept.retain(|block, _| !is_void(block));
+            self.announced.retain(|block, _| !is_void(block));
+            self.unconfirmed.retain(|block, _| !is_void(block));
+            self.base.blocks.remove_run(void);
+            self.verified.insert(void.start, void.end);
+            events.push(StoreEvent::Void(void));
+        }
+    }
+
+    /// Whether a block may be announced again, as what is sent of it is no longer what it was.
+    pub(super) fn may_change(&self, block: BlockIndex) -> bool {
+        self.manifest.holds_any(block, &self.missing)
+    }
+
+    pub(super) fn max_strikes(&self, block: BlockIndex) -> u8 {
+        if self.may_change(block) {
+            MAX_STRIKES_MISSING
+        } else {
+            super::MAX_STRIKES
+        }
+    }
+
+    /// Removes what has come of missing files. From here on they are lost to this disk.
+    pub(super) fn drop_missing(&mut self) -> Result<(), LocalError> {
+        for index in self
+            .missing
+            .iter()
+            .flat_map(|run| run.start..run.end)
+            .map(EntryIndex::new)
+        {
+            if self.manifest.entry(index).kind == Kind::Dir {
+                continue;
+            }
+            let path: PathBuf = self.staging.data().join(self.manifest.path(index));
+            let failed = |e| LocalError::new("remove", self.layer.root().join(&path), e);
+            if self.layer.info(&path).map_err(failed)?.is_some() {
+                self.layer.remove_file(&path).map_err(failed)?;
+            }
+            self.losses.miss(index);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,236 @@
+//! Files as a source.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cap_std::fs::Metadata;
+
+use crate::system::numbers_nodes_anew;
+use crate::transfer::error::{LocalError, TransferError};
+use crate::transfer::fs::disk::read_exact_at;
+use crate::transfer::manifest::{EntryIndex, Kind, Manifest, Segment};
+use crate::transfer::source::identity::Identity;
+use crate::transfer::source::missing::{Absence, Missing};
+use crate::transfer::source::origin::{OpenError, Opener};
+use crate::transfer::source::scan::Scanned;
+use crate::transfer::{BLOCK_LEN, BlockIndex};
+
+/// Files held open at once: far below the usual limit of 1024 descriptors, more than one block of files that
+/// are worth keeping open.
+const OPEN_FILES: usize = 64;
+
+/// A file that was written to this short before the list was made may be a log that grows, nanoseconds.
+const RECENT: i64 = 3600 * 1_000_000_000;
+
+/// A piece of a file as it was sent, to be compared at the end.
+#[derive(Debug)]
+struct Sent {
+    offset: u64,
+    len: usize,
+    hash: blake3::Hash,
+}
+
+#[derive(Debug)]
+pub(super) struct Files {
+    manifest: Arc<Manifest>,
+    scanned: Scanned,
+    opener: Opener,
+    /// Least recently used first.
+    open: VecDeque<(EntryIndex, File)>,
+    /// Files that are not left out.
+    present: u32,
+    missing: BTreeSet<EntryIndex>,
+    news: Vec<Missing>,
+    /// Pieces of those files that may be growing.
+    sent: HashMap<EntryIndex, Vec<Sent>>,
+}
+
+impl Files {
+    pub(super) fn new(mut scanned: Scanned) -> Files {
+        let manifest = Arc::clone(&scanned.manifest);
+        let news = std::mem::take(&mut scanned.unreadable);
+        let missing: BTreeSet<_> = news.iter().map(|missing| missing.entry).collect();
+        let is_present = |(index, entry): &(EntryIndex, _)| is_file(entry) && !missing.contains(index);
+        Files {
+            present: manifest.iter().filter(is_present).count() as u32,
+            manifest,
+            scanned,
+            opener: Opener::default(),
+            open: VecDeque::new(),
+            missing,
+            news,
+            sent: HashMap::new(),
+        }
+    }
+
+    pub(super) fn take_missing(&mut self) -> Vec<Missing> {
+        std::mem::take(&mut self.news)
+    }
+
+    pub(super) fn read(&mut self, block: BlockIndex, buffer: &mut [u8]) -> Result<usize, TransferError> {
+        let len = block.len_in(self.manifest.total().unwrap_or(0));
+        self.read_at(block.start(), &mut buffer[..len])
+    }
+
+    pub(super) fn read_at(&mut self, offset: u64, out: &mut [u8]) -> Result<usize, TransferError> {
+        let manifest = Arc::clone(&self.manifest);
+        let mut at = 0;
+        for segment in manifest.segments(offset..offset + out.len().min(BLOCK_LEN) as u64) {
+            let len = segment.len as usize;
+            self.read_segment(&segment, &mut out[at..at + len])?;
+            at += len;
+        }
+        Ok(at)
+    }
+
+    /// Zeros stand for what is missing.
+    fn read_segment(&mut self, segment: &Segment, out: &mut [u8]) -> Result<(), TransferError> {
+        if !self.missing.contains(&segment.entry) {
+            match self.read_file(segment, out) {
+                Ok(()) => return Ok(()),
+                Err(error) => self.leave_out(segment.entry, error)?,
+            }
+        }
+        out.fill(0);
+        Ok(())
+    }
+
+    /// Goes on without a file, unless nothing would be left.
+    fn leave_out(&mut self, entry: EntryIndex, error: TransferError) -> Result<(), TransferError> {
+        let Some(why) = Absence::of(&error).filter(|_| self.present > 1) else {
+            return Err(error);
+        };
+        self.present -= 1;
+        self.open.retain(|(open, _)| *open != entry);
+        self.sent.remove(&entry);
+        self.missing.insert(entry);
+        self.news.push(Missing {
+            entry,
+            path: self.scanned.path(entry),
+            why,
+        });
+        Ok(())
+    }
+
+    fn read_file(&mut self, segment: &Segment, out: &mut [u8]) -> Result<(), TransferError> {
+        let index = segment.entry;
+        let path = || self.scanned.path(index);
+        let size = self.manifest.entry(index).size;
+        let at = match self.open.iter().rposition(|(entry, _)| *entry == index) {
+            Some(at) => at,
+            None => {
+                let opened = self.opener.file(self.scanned.place(), index);
+                let file = opened.map_err(|e| failure("open", e, path))?;
+                self.check(&file, index)?;
+                if self.open.len() >= OPEN_FILES {
+                    self.open.pop_front();
+                }
+                self.open.push_back((index, file));
+                self.open.len() - 1
+            }
+        };
+        let file = &self.open[at].1;
+        match read_exact_at(file, out, segment.file_offset) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(TransferError::SourceChanged(path()));
+            }
+            Err(e) => return Err(LocalError::new("read", path(), e).into()),
+        }
+        self.check(file, index)?;
+        // A small file is not read again unless something was lost; a large one soon may be.
+        if segment.file_offset + segment.len == size && size < BLOCK_LEN as u64 {
+            self.open.remove(at);
+        }
+        if self.may_grow(index) {
+            self.sent.entry(index).or_default().push(Sent {
+                offset: segment.file_offset,
+                len: out.len(),
+                hash: blake3::hash(out),
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether what is read of a file is remembered, so that growing does it no harm.
+    fn may_grow(&self, index: EntryIndex) -> bool {
+        self.scanned.identity(index).mtime > self.scanned.begun - RECENT
+    }
+
+    /// Whether an open file is as it was listed, or may have grown only, which the end shows.
+    fn check(&self, file: &File, index: EntryIndex) -> Result<(), TransferError> {
+        let path = || self.scanned.path(index);
+        let found = Metadata::from_file(file).map_err(|e| LocalError::new("examine", path(), e))?;
+        let (found, then) = (Identity::of(&found), self.scanned.identity(index));
+        let is_node = found.is_node_of(&then) || numbers_nodes_anew(file);
+        let is_same = found.is_version_of(&then) && is_node
+            || found.is_nearly_version_of(&then) && numbers_nodes_anew(file)
+            // A file that was put in its place is no log that grew.
+            || found.size > then.size
+                && self.may_grow(index)
+                && is_node;
+        if is_same {
+            Ok(())
+        } else {
+            Err(TransferError::SourceChanged(path()))
+        }
+    }
+
+    pub(super) fn check_all(&mut self) -> Result<(), TransferError> {
+        self.open.clear();
+        let manifest = Arc::clone(&self.manifest);
+        for (index, entry) in manifest.iter() {
+            if is_file(&entry)
+                && !self.missing.contains(&index)
+                && let Err(error) = self.check_at_end(index)
+            {
+                self.leave_out(index, error)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what was sent of a file is what it was at one moment.
+    fn check_at_end(&mut self, index: EntryIndex) -> Result<(), TransferError> {
+        let found = match self.opener.metadata(self.scanned.place(), index) {
+            Ok(found) => found,
+            // Each piece was of the file that was listed when it was read.
+            Err(OpenError::System(e)) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(failure("examine", e, || self.scanned.path(index))),
+        };
+        let then = self.scanned.identity(index);
+        if found.is_file() && Identity::of(&found) == then {
+            return Ok(());
+        }
+        let opened = self.opener.file(self.scanned.place(), index);
+        let file = opened.map_err(|e| failure("open", e, || self.scanned.path(index)))?;
+        self.check(&file, index)?;
+        if found.len() > then.size {
+            // All pieces are now what they were when they were sent: so they were at the moment before this.
+            let mut buffer = vec![0; BLOCK_LEN];
+            for sent in self.sent.get(&index).into_iter().flatten() {
+                let piece = &mut buffer[..sent.len];
+                let is_same =
+                    read_exact_at(&file, piece, sent.offset).is_ok() && blake3::hash(piece) == sent.hash;
+                if !is_same {
+                    return Err(TransferError::SourceChanged(self.scanned.path(index)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_file(entry: &crate::transfer::manifest::Entry<'_>) -> bool {
+    entry.kind == Kind::File
+}
+
+fn failure(action: &'static str, error: OpenError, path: impl Fn() -> PathBuf) -> TransferError {
+    match error {
+        OpenError::Changed => TransferError::SourceChanged(path()),
+        OpenError::System(e) => LocalError::new(action, path(), e).into(),
+    }
+}

@@ -1,0 +1,47 @@
+//! What does not arrive of what was listed.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::system::is_shortage;
+use crate::transfer::error::{LocalError, TransferError};
+use crate::transfer::manifest::EntryIndex;
+
+/// Something that was listed and does not arrive, or not all of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Missing {
+    /// Its place in the list.
+    pub entry: EntryIndex,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Why.
+    pub why: Absence,
+}
+
+/// Why something does not arrive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Absence {
+    /// This user may not read it.
+    Unreadable,
+    /// It was there when the list was made.
+    Gone,
+    /// It is another than it was when the list was made.
+    Changed,
+    /// The disk does not give it.
+    Broken(io::ErrorKind),
+}
+
+impl Absence {
+    /// Why a file cannot be sent after this error. `None` for one that says nothing of the file.
+    pub(super) fn of(error: &TransferError) -> Option<Absence> {
+        Some(match error {
+            TransferError::SourceChanged(_) => Absence::Changed,
+            TransferError::Local(LocalError::Permission { .. }) => Absence::Unreadable,
+            TransferError::Local(LocalError::Missing(_)) => Absence::Gone,
+            TransferError::Local(LocalError::Io { error, .. }) if !is_shortage(error) => {
+                Absence::Broken(error.kind())
+            }
+            _ => return None,
+        })
+    }
+}
