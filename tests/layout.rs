@@ -61,6 +61,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "transfer::manifest",
         &[
+            "transfer::ranges",
             "transfer::names",
             "transfer::error",
             "transfer::breach",
