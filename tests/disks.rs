@@ -306,9 +306,7 @@ fn a_target_without_room_or_leave_is_refused_before_content_flows() {
         };
         match send(&paths, &disk, Conflicts::Rename, None) {
             Err(Fault::Receiver(TransferError::Local(
-                e @ (LocalError::TooLittleSpace { .. }
-                | LocalError::TooFewNodes { .. }
-                | LocalError::ReadOnly(_)),
+                e @ (LocalError::TooLittleSpace { .. } | LocalError::NoSpace(_) | LocalError::ReadOnly(_)),
             ))) => println!("| {name} | {e} |"),
             other => panic!("{name}: {other:?}"),
         }

@@ -73,6 +73,10 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// As the system's call does; also if the system has no such time.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the access time is the moment at which the other time is set"
+)]
 pub(crate) fn set_modified(file: &File, mtime: i64) -> io::Result<()> {
     let distance = Duration::from_nanos(mtime.unsigned_abs());
     let epoch = SystemTime::UNIX_EPOCH;
@@ -82,5 +86,10 @@ pub(crate) fn set_modified(file: &File, mtime: i64) -> io::Result<()> {
         epoch.checked_add(distance)
     };
     let time = time.ok_or(io::ErrorKind::InvalidInput)?;
-    file.set_times(FileTimes::new().set_modified(time))
+    // Both: of one alone FUSE file systems of the older kind hear nothing, and no error is told.
+    file.set_times(
+        FileTimes::new()
+            .set_accessed(SystemTime::now())
+            .set_modified(time),
+    )
 }

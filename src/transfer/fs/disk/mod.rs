@@ -254,12 +254,13 @@ impl Layer for DiskLayer {
     fn set_time(&self, path: &Path, mtime: i64) -> io::Result<()> {
         #[cfg(unix)]
         {
-            use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_OMIT};
+            use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW};
             let (dir, name) = self.parent(path)?;
             let times = Timestamps {
+                // Set as well, for the reason that `set_modified` has.
                 last_access: Timespec {
                     tv_sec: 0,
-                    tv_nsec: UTIME_OMIT,
+                    tv_nsec: UTIME_NOW,
                 },
                 last_modification: Timespec {
                     tv_sec: mtime.div_euclid(NANOS),

@@ -18,6 +18,9 @@ const PROBE: &str = "probe";
 /// Permission bits that differ from what a new file of ours has.
 const PROBE_MODE: u16 = 0o640;
 
+/// What times are rounded to at most, in nanoseconds: FAT counts in two seconds.
+const COARSEST_TIME: u64 = 2_000_000_000;
+
 /// Any time that is not now: 2001-09-09, in nanoseconds since 1970.
 const PROBE_TIME: i64 = 1_000_000_000_000_000_000;
 
@@ -75,6 +78,10 @@ fn probe<L: Layer>(layer: &L, trial: &Path, manifest: &Manifest, losses: &mut Lo
         losses.lose_modes();
     }
     drop(file);
+    let dated = layer.info(&path)?.map_or(0, |info| info.mtime);
+    if dated.abs_diff(PROBE_TIME) > COARSEST_TIME {
+        losses.lose_times();
+    }
     layer.remove_file(&path)?;
     let mut links = manifest.iter().filter(|(_, entry)| entry.kind == Kind::Symlink);
     if let Some((first, _)) = links.next() {
