@@ -4,6 +4,7 @@ use std::process::{Command, Output, Stdio};
 
 fn p2pcopy(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_p2pcopy"))
+        .env("P2PCOPY_NO_PORT_MAPPING", "1")
         .args(arguments)
         .env_remove("P2PCOPY_STUN")
         .env_remove("P2PCOPY_NTP")
@@ -72,6 +73,7 @@ fn a_failure_is_one_cause_and_one_next_step() {
 #[test]
 fn a_question_that_nobody_can_answer_is_a_usage_error() {
     let output = Command::new(env!("CARGO_BIN_EXE_p2pcopy"))
+        .env("P2PCOPY_NO_PORT_MAPPING", "1")
         .arg("receiver")
         // The discard port: nobody answers.
         .env("P2PCOPY_STUN", "127.0.0.1:9")
@@ -87,6 +89,7 @@ fn a_question_that_nobody_can_answer_is_a_usage_error() {
 #[test]
 fn servers_in_the_environment_are_checked_like_arguments() {
     let output = Command::new(env!("CARGO_BIN_EXE_p2pcopy"))
+        .env("P2PCOPY_NO_PORT_MAPPING", "1")
         .args(["check"])
         .env("P2PCOPY_STUN", "a.example:99999")
         .stdin(Stdio::null())
@@ -132,6 +135,7 @@ fn beside_files(arguments: &[&str], check: impl Fn(&std::path::Path, Option<i32>
     put("g", "a diary");
     put("old", "{\"time_s\":0.1}\n");
     let output = Command::new(env!("CARGO_BIN_EXE_p2pcopy"))
+        .env("P2PCOPY_NO_PORT_MAPPING", "1")
         .args(arguments)
         .current_dir(place.path())
         // The discard port: nobody answers.
@@ -232,6 +236,7 @@ fn a_run_that_holds_keys_leaves_no_core_dump() {
     // Whoever starts it allows as much as there may be.
     let script = "ulimit -Sc unlimited || ulimit -Sc $(ulimit -Hc); exec \"$0\" receiver";
     let mut child = Command::new("sh")
+        .env("P2PCOPY_NO_PORT_MAPPING", "1")
         .args(["-c", script, env!("CARGO_BIN_EXE_p2pcopy")])
         .env("P2PCOPY_STUN", "127.0.0.1:9")
         .env("P2PCOPY_NTP", "127.0.0.1:9")
@@ -272,6 +277,7 @@ fn what_a_peer_sends_is_not_written_to_a_terminal_as_it_is() {
     let name = ptsname(&keyboard, Vec::new()).expect("it has a name");
     let terminal = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).expect("ours");
     let output = Command::new(env!("CARGO_BIN_EXE_p2pcopy"))
+        .env("P2PCOPY_NO_PORT_MAPPING", "1")
         .args([
             "receiver",
             "--yes",

@@ -35,6 +35,7 @@ fn run(mut command: Command, directory: &Path) -> Running {
         // The discard port: nobody answers.
         .env("P2PCOPY_STUN", "127.0.0.1:9")
         .env("P2PCOPY_NTP", "127.0.0.1:9")
+        .env("P2PCOPY_NO_PORT_MAPPING", "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

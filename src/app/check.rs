@@ -23,7 +23,12 @@ pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<
     }
     let seen = run::look(&options.common, front).await?;
     let filtering = if seen.report.answered > 0 {
-        let servers: Vec<SocketAddr> = seen.servers.into_iter().take(SERVERS).collect();
+        let servers: Vec<SocketAddr> = seen
+            .servers
+            .into_iter()
+            .filter(SocketAddr::is_ipv4)
+            .take(SERVERS)
+            .collect();
         let (steps, mut told) = unbounded_channel();
         let testing = tokio::task::spawn_blocking(move || test_filtering(&servers, &steps));
         let testing = async { Ok(testing.await.ok().and_then(Result::ok).unwrap_or_default()) };
@@ -81,7 +86,7 @@ fn meaning(nat: NatClass) -> &'static str {
 /// change the port (docs/design.md).
 fn test_filtering(servers: &[SocketAddr], steps: &UnboundedSender<String>) -> std::io::Result<Filtering> {
     let clock = net::Clock::start();
-    let mut driver = Driver::new(net::bind(None, true)?, clock)?;
+    let mut driver = Driver::new(net::bind(None, true, None)?, clock)?;
     for (number, &remote) in servers.iter().enumerate() {
         // Nobody listens any more only when the run is being torn down.
         let _ = steps.send(format!(

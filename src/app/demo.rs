@@ -107,6 +107,7 @@ pub(super) async fn run(options: DemoOptions, front: &mut dyn Front) -> Result<S
         stun: vec![server(&first)?, server(&second)?],
         ntp: vec![server(&ntp)?],
         peer: None,
+        port_mapping: false,
         ..options.common
     };
     front.event(Event::Info(

@@ -112,6 +112,8 @@ pub(crate) enum Change {
     First,
     /// Replaces what was told before.
     Changed,
+    /// Works in more networks than what was told before, which works, too.
+    Better,
 }
 
 /// Where the time of the slots comes from.

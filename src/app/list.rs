@@ -49,7 +49,7 @@ pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<
 
 fn ask(server: SocketAddr, token: Option<TokenKey>) -> std::io::Result<Result<Vec<Present>, NoList>> {
     let clock = net::Clock::start();
-    let ports = net::bind(None, true)?;
+    let ports = net::bind(None, true, None)?;
     let local = match (server, ports.ipv6) {
         (SocketAddr::V6(_), Some((socket, _))) => socket,
         _ => 0,

@@ -1,12 +1,15 @@
 //! Names and the time, from servers: all asked at once, none waited for longer than the others.
 
 use super::options::Server;
+use crate::net::{self, Nat64};
 use crate::rendezvous::clock::NtpSample;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Longest wait for a name server or an NTP server.
 const LOOKUP: Duration = Duration::from_millis(2500);
+/// Longest wait for the prefix of a translator.
+const DISCOVERY: Duration = Duration::from_secs(1);
 
 /// What the user named, or else what is built in.
 pub(super) fn named(given: &[Server], built_in: &[&str]) -> Vec<String> {
@@ -17,7 +20,7 @@ pub(super) fn named(given: &[Server], built_in: &[&str]) -> Vec<String> {
     }
 }
 
-/// Addresses of all names that a name server knows in time.
+/// Addresses of all names that a name server knows in time: of each one of either family.
 pub(super) async fn resolve(names: &[String]) -> Vec<SocketAddr> {
     let mut lookups = tokio::task::JoinSet::new();
     for (place, name) in names.iter().cloned().enumerate() {
@@ -40,7 +43,11 @@ pub(super) async fn resolve(names: &[String]) -> Vec<SocketAddr> {
     found.sort_by_key(|(place, _)| *place);
     found
         .into_iter()
-        .flat_map(|(_, addresses)| addresses.into_iter().find(SocketAddr::is_ipv4))
+        .flat_map(|(_, addresses)| {
+            let first = |wanted: fn(&SocketAddr) -> bool| addresses.iter().copied().find(wanted);
+            [first(SocketAddr::is_ipv4), first(SocketAddr::is_ipv6)]
+        })
+        .flatten()
         .collect()
 }
 
@@ -50,6 +57,19 @@ pub(super) async fn resolve_one(server: &Server, ipv6: bool) -> Option<SocketAdd
     let found: Vec<SocketAddr> = tokio::time::timeout(LOOKUP, looking).await.ok()?.ok()?.collect();
     let first = |wanted: fn(&SocketAddr) -> bool| found.iter().copied().find(wanted);
     first(SocketAddr::is_ipv4).or_else(|| first(SocketAddr::is_ipv6).filter(|_| ipv6))
+}
+
+/// Where the IPv4 internet is found from here, if this machine has IPv6 alone: what the name server's answers show
+/// (RFC 7050), or else where most translators show it. Nothing is lost if there is none.
+pub(super) async fn nat64() -> Option<Nat64> {
+    if !net::has_ipv6_alone() {
+        return None;
+    }
+    let looking = tokio::net::lookup_host(("ipv4only.arpa", 0));
+    let found = tokio::time::timeout(DISCOVERY, looking).await;
+    let found = found.ok().and_then(Result::ok).into_iter().flatten();
+    let discovered = found.into_iter().find_map(|at| Nat64::discovered(at.ip()));
+    Some(discovered.unwrap_or(Nat64::WELL_KNOWN))
 }
 
 /// Asks every server once.

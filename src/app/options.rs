@@ -96,6 +96,10 @@ pub enum Congestion {
 pub(crate) struct Common {
     /// UDP port of the first socket; any free one if not given.
     pub localport: Option<u16>,
+    /// The port outside that the router forwards to the first socket.
+    pub external_port: Option<u16>,
+    /// Have the router forward a port, where it can.
+    pub port_mapping: bool,
     /// The peer's address as it was pasted, or its code; asked for if not given.
     pub peer: Option<String>,
     /// The server to meet at, in place of swapping addresses.
@@ -138,6 +142,8 @@ impl Default for Common {
     fn default() -> Self {
         Common {
             localport: None,
+            external_port: None,
+            port_mapping: true,
             peer: None,
             server: None,
             by_name: None,

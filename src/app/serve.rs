@@ -162,7 +162,7 @@ pub(super) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<
     } else {
         Vec::new()
     };
-    let stun = asks.then(|| StunClient::new(&found, 1, &[], &rng.seed(), clock.now()));
+    let stun = asks.then(|| StunClient::new(&found, 1, None, &[], &rng.seed(), clock.now()));
     let (news, mut told) = unbounded_channel();
     let stop = Arc::new(AtomicBool::new(false));
     let mut serving = Serving {

@@ -101,7 +101,9 @@ impl Session {
                 }
                 Ok(Command::LeaveServer) => self.leave_server(),
                 Ok(Command::Relay(relaying)) => self.relaying = Some(*relaying),
-                Ok(Command::Punch(punch)) => self.punch = Some(*punch),
+                // The peer may have been met while its user was pasting another address.
+                Ok(Command::Punch(punch)) if self.linked.is_none() => self.punch = Some(*punch),
+                Ok(Command::Punch(_)) => {}
                 Ok(Command::SetClock(clock)) => self.set_clock(clock, now),
                 Ok(Command::Vouch) => {
                     if let Some(linked) = &mut self.linked {
@@ -424,6 +426,12 @@ impl Machine for Session {
             self.punch.as_ref().and_then(Punch::poll_timeout),
         ];
         linked.into_iter().flatten().chain(before).flatten().min()
+    }
+
+    fn on_refused(&mut self, kind: std::io::ErrorKind) {
+        if let Some(punch) = &mut self.punch {
+            punch.on_refused(kind);
+        }
     }
 
     fn on_too_large(&mut self, now: Time, size: usize) {

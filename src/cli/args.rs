@@ -69,6 +69,8 @@ impl Cli {
                     demo,
                     &[
                         "localport",
+                        "external_port",
+                        "no_port_mapping",
                         "peer",
                         "server",
                         "own_name",
@@ -282,6 +284,14 @@ pub(super) struct CommonArgs {
     /// Local UDP port; any free one if not given
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Finding the peer")]
     pub(super) localport: Option<u16>,
+    /// The port outside that the router forwards to --localport: the peer is told to come in there
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), requires = "localport",
+          help_heading = "Finding the peer")]
+    pub(super) external_port: Option<u16>,
+    /// Do not ask the router to forward a port (PCP, NAT-PMP, UPnP)
+    #[arg(long, env = "P2PCOPY_NO_PORT_MAPPING", hide_env_values = true,
+          value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Finding the peer")]
+    pub(super) no_port_mapping: bool,
     /// The peer's address, or its code (with --server); asked for if not given
     #[arg(long, value_name = "ADDRESS", help_heading = "Finding the peer")]
     pub(super) peer: Option<String>,

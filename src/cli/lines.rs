@@ -103,7 +103,7 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
         Event::Address { address, change } => {
             let line = Line::led("Tell this to your peer: ", address.clone(), Tone::Strong);
             match change {
-                Change::First => vec![line],
+                Change::First | Change::Better => vec![line],
                 Change::Changed => vec![
                     Line::led(
                         "warning: ",

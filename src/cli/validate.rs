@@ -200,6 +200,8 @@ fn common(args: CommonArgs) -> Result<Common, Failure> {
     Ok(Common {
         by_name,
         localport: args.localport,
+        external_port: args.external_port,
+        port_mapping: !args.no_port_mapping,
         offload: !args.no_offload,
         peer: args.peer,
         server: args.server,

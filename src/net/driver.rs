@@ -68,6 +68,8 @@ pub trait Machine {
     fn poll_transmit(&mut self, now: Time, buf: &mut Vec<u8>, segments: usize) -> Option<Transmit>;
     /// When `handle_timeout` should be called next.
     fn poll_timeout(&mut self, now: Time) -> Option<Time>;
+    /// The system refused to send a datagram: there is no route, or a firewall of this machine forbids it.
+    fn on_refused(&mut self, _kind: io::ErrorKind) {}
     /// A datagram of `size` bytes was too large for the interface.
     fn on_too_large(&mut self, now: Time, size: usize);
 }
@@ -246,6 +248,8 @@ impl Driver {
                 Err(e) => {
                     if quinn_udp::is_msg_size_err(&e) {
                         machine.on_too_large(self.clock.now(), transmit.segment);
+                    } else {
+                        machine.on_refused(e.kind());
                     }
                     // No route for the moment, a firewall's refusal, an ICMP error of an earlier packet: as good as
                     // lost.

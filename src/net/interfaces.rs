@@ -168,7 +168,7 @@ fn sources() -> Vec<IpAddr> {
     clippy::disallowed_methods,
     reason = "connecting a datagram socket asks for a route and sends nothing"
 )]
-fn source_towards(any: IpAddr, outside: SocketAddr) -> Option<IpAddr> {
+pub(super) fn source_towards(any: IpAddr, outside: SocketAddr) -> Option<IpAddr> {
     let socket = UdpSocket::bind((any, 0)).ok()?;
     socket.connect(outside).ok()?;
     Some(socket.local_addr().ok()?.ip())
@@ -184,6 +184,18 @@ pub(crate) fn local(ipv4: u16, ipv6: Option<u16>) -> Local {
         .map(|interface| Found::of(interface, &passing))
         .collect();
     chosen(found, &sources(), ipv4, ipv6)
+}
+
+/// Whether this machine has a way to the outside by IPv6 and no IPv4 at all.
+pub(crate) fn has_ipv6_alone() -> bool {
+    let is_ipv4 = |interface: &Interface| {
+        matches!(interface.ip(), IpAddr::V4(ip) if !ip.is_loopback() && !ip.is_link_local())
+            && interface.is_oper_up()
+    };
+    let sources = sources();
+    sources.iter().any(IpAddr::is_ipv6)
+        && !sources.iter().any(IpAddr::is_ipv4)
+        && !if_addrs::get_if_addrs().unwrap_or_default().iter().any(is_ipv4)
 }
 
 fn chosen(found: Vec<Found>, sources: &[IpAddr], ipv4: u16, ipv6: Option<u16>) -> Local {

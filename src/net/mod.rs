@@ -4,13 +4,19 @@
 //! what the machine has to send. It knows nothing of what the bytes mean.
 
 pub(crate) mod driver;
+mod gateway;
 mod interfaces;
+mod nat64;
+mod reach;
 mod socket;
 mod sys;
 mod tcp;
 
 pub(crate) use driver::{BURSTS_RECEIVED, Driver, Machine, Transmit, Waker};
-pub(crate) use interfaces::{Local, local};
+pub(crate) use gateway::{Gateway, http, multicast_search};
+pub(crate) use interfaces::{Local, has_ipv6_alone, local};
+pub(crate) use nat64::Nat64;
+pub(crate) use reach::{Echo, try_out};
 pub(crate) use socket::{Ports, bind, bind_at};
 pub(crate) use tcp::{Door, TCP};
 

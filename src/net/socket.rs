@@ -1,10 +1,11 @@
 //! UDP sockets: binding them, and sending and receiving bursts.
 
+use super::nat64::Nat64;
 use super::sys;
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use std::io::{self, IoSliceMut};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// Sockets of each run: the port the user named or was given, and three beside it (docs/design.md, port pairs).
 const IPV4_SOCKETS: u16 = 4;
@@ -27,6 +28,8 @@ const NET_RESET: i32 = 10052;
 pub(super) struct Socket {
     io: UdpSocket,
     ipv6: bool,
+    /// For a socket of IPv6 that stands for one of IPv4: where it finds IPv4 addresses.
+    nat64: Option<Nat64>,
     /// How to send and receive many datagrams a call; without it each takes a call of its own.
     bursts: Option<UdpSocketState>,
 }
@@ -51,7 +54,12 @@ impl Socket {
                 break;
             }
         }
-        Ok(Socket { io, ipv6, bursts })
+        Ok(Socket {
+            io,
+            ipv6,
+            nat64: None,
+            bursts,
+        })
     }
 
     pub(super) fn io(&self) -> &UdpSocket {
@@ -61,6 +69,7 @@ impl Socket {
     /// Sends what one system call takes of `contents`, segments of `segment` bytes each, to `remote`. Says how many
     /// bytes that was.
     pub(super) fn send(&self, remote: SocketAddr, contents: &[u8], segment: usize) -> io::Result<usize> {
+        let remote = self.nat64.map_or(remote, |nat64| nat64.outward(remote));
         let Some(state) = &self.bursts else {
             let datagram = &contents[..contents.len().min(segment)];
             return self.io.send_to(datagram, remote);
@@ -126,6 +135,11 @@ impl Socket {
                 Err(e) => return Err(e),
             }
         }
+        if let Some(nat64) = self.nat64 {
+            for meta in &mut metas[..filled] {
+                meta.addr = nat64.inward(meta.addr);
+            }
+        }
         Ok(filled)
     }
 
@@ -172,12 +186,24 @@ impl Ports {
 
 /// Binds the sockets of a run. With `port` given, the first has exactly that one. `offload`: whether bursts may be
 /// left to the system to cut up and to join (GSO, GRO, `recvmmsg`), where it can; if not, each datagram is a call.
+/// `nat64`: on a machine without IPv4, where the translator shows it; the IPv4 sockets are then such of IPv6 that find
+/// their destinations there.
 ///
 /// # Errors
 /// If that port is taken, or no socket can be had at all.
-pub(crate) fn bind(port: Option<u16>, offload: bool) -> io::Result<Ports> {
-    let any = |port: u16| bind_one(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
-    let mut sockets = vec![Socket::new(any(port.unwrap_or(0))?, offload)?];
+pub(crate) fn bind(port: Option<u16>, offload: bool, nat64: Option<Nat64>) -> io::Result<Ports> {
+    let unspecified: IpAddr = match nat64 {
+        None => Ipv4Addr::UNSPECIFIED.into(),
+        Some(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let any = |port: u16| bind_one(SocketAddr::new(unspecified, port));
+    let set_up = |io: UdpSocket| {
+        Ok::<_, io::Error>(Socket {
+            nat64,
+            ..Socket::new(io, offload)?
+        })
+    };
+    let mut sockets = vec![set_up(any(port.unwrap_or(0))?)?];
     let mut ipv4 = vec![sockets[0].io.local_addr()?.port()];
     for i in 1..IPV4_SOCKETS {
         // Neighbouring ports are easier to read in a capture; any other does as well.
@@ -185,7 +211,7 @@ pub(crate) fn bind(port: Option<u16>, offload: bool) -> io::Result<Ports> {
             .checked_add(i)
             .map_or_else(|| any(0), |p| any(p).or_else(|_| any(0)))?;
         ipv4.push(near.local_addr()?.port());
-        sockets.push(Socket::new(near, offload)?);
+        sockets.push(set_up(near)?);
     }
     let ipv6 = match bind_one(SocketAddr::from((Ipv6Addr::UNSPECIFIED, ipv4[0])))
         .or_else(|_| bind_one(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))))
@@ -272,7 +298,7 @@ mod tests {
     }
 
     fn sockets(offload: bool) -> (Socket, Socket) {
-        let mut sockets = bind(None, offload).unwrap().sockets;
+        let mut sockets = bind(None, offload, None).unwrap().sockets;
         (sockets.remove(1), sockets.remove(0))
     }
 

@@ -7,7 +7,7 @@
 )]
 
 use std::io;
-use std::net::{Ipv6Addr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 
 /// Forbids the system to cut datagrams into fragments: path MTU discovery must lose what is too large (RFC 8899,
 /// section 3). Systems that lack one of these options keep their own rule, and discovery then only finds less.
@@ -162,6 +162,43 @@ fn passing(line: &str) -> Option<Ipv6Addr> {
     (flags & PASSING != 0).then(|| Ipv6Addr::from_bits(address))
 }
 
+/// The router that the default route of IPv4 leads to. Linux tells of it in a file. Other systems would take a call of
+/// their own; there, home routers have the first address of their network, and UPnP needs none.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn default_gateway() -> Option<Ipv4Addr> {
+    let table = std::fs::read_to_string("/proc/net/route").ok()?;
+    let routes = table.lines().filter_map(default_route);
+    routes
+        .min_by_key(|(metric, _)| *metric)
+        .map(|(_, gateway)| gateway)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn default_gateway() -> Option<Ipv4Addr> {
+    let outside = std::net::SocketAddr::from(([198, 41, 0, 4], 9));
+    match super::interfaces::source_towards(Ipv4Addr::UNSPECIFIED.into(), outside)? {
+        std::net::IpAddr::V4(own) => {
+            let [a, b, c, _] = own.octets();
+            own.is_private().then(|| Ipv4Addr::new(a, b, c, 1))
+        }
+        std::net::IpAddr::V6(_) => None,
+    }
+}
+
+/// Metric and gateway of a line of `/proc/net/route` (interface, destination, gateway, flags, counts, metric, mask; the
+/// addresses in hexadecimal as the machine stores them), if it is a default route.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn default_route(line: &str) -> Option<(u32, Ipv4Addr)> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [_, "00000000", gateway, _, _, _, metric, "00000000", ..] = words.as_slice() else {
+        return None;
+    };
+    let gateway = u32::from_str_radix(gateway, 16)
+        .ok()
+        .filter(|gateway| *gateway != 0)?;
+    Some((metric.parse().ok()?, Ipv4Addr::from(gateway.to_ne_bytes())))
+}
+
 #[cfg(all(test, any(target_os = "linux", target_os = "android")))]
 mod tests {
     use super::*;
@@ -175,5 +212,19 @@ mod tests {
         assert_eq!(passing(&line("80")), None);
         assert_eq!(passing(&line("00")), None);
         assert_eq!(passing("no table"), None);
+    }
+
+    #[test]
+    fn the_gateway_is_that_of_a_default_route() {
+        let route = |destination, gateway| {
+            format!("eth0\t{destination}\t{gateway}\t0003\t0\t0\t100\t00000000\t0\t0\t0")
+        };
+        let gateway = format!("{:08X}", u32::from_ne_bytes([192, 168, 1, 1]));
+        assert_eq!(
+            default_route(&route("00000000", &gateway)),
+            Some((100, Ipv4Addr::new(192, 168, 1, 1)))
+        );
+        assert_eq!(default_route(&route("0001A8C0", &gateway)), None);
+        assert_eq!(default_route(&route("00000000", &"0".repeat(8))), None);
     }
 }

@@ -6,6 +6,8 @@
 //! - [`clock`]: Unix time from NTP answers, and the slots.
 //! - [`schedule`]: when to send where with which lifetime; used again when a connection is lost.
 //! - [`punch`]: the schedule filled with the handshake, until there is a path with keys.
+//! - [`outlet`]: what of UDP gets out of this network.
+//! - [`portmap`]: having the router forward a port.
 //! - [`servers`]: whom to ask.
 //! - [`meeting`]: instead of swapping addresses, to say a short code and meet at somebody's server; [`server`] is that
 //!   server.
@@ -15,6 +17,8 @@ mod budget;
 pub(crate) mod clock;
 pub(crate) mod errand;
 pub(crate) mod meeting;
+pub(crate) mod outlet;
+pub(crate) mod portmap;
 pub(crate) mod punch;
 pub(crate) mod schedule;
 pub(crate) mod server;

@@ -114,6 +114,7 @@ pub fn punch(role: Role, own: &Address, peer: &Address, seed: u8, verify: bool, 
         low_ttl: None,
         timeout: TIMEOUT,
         ipv6: None,
+        around: Default::default(),
         seed: [seed; 32].into(),
     };
     Punch::new(config, now).expect("good keys")

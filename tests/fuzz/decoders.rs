@@ -80,7 +80,7 @@ pub fn stun(data: &[u8]) {
 
 /// The client whose requests the samples answer.
 pub fn stun_client() -> StunClient {
-    StunClient::new(&[SocketAddr::from(PEER)], 4, &[], &[7; 32], now())
+    StunClient::new(&[SocketAddr::from(PEER)], 4, None, &[], &[7; 32], now())
 }
 
 /// The clear header of a packet and the frames under the seal.
@@ -212,6 +212,7 @@ pub fn punch(role: Role, bare: bool) -> Punch {
         low_ttl: None,
         timeout: Duration::from_secs(600),
         ipv6: None,
+        around: Default::default(),
         seed: [role as u8 + 3; 32].into(),
     };
     Punch::new(config, now()).expect("honest keys")

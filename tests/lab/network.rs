@@ -172,7 +172,7 @@ impl Network {
     }
 
     /// Loads further rules of nftables into a namespace.
-    fn rules(&self, namespace: &str, rules: &str) {
+    pub(crate) fn rules(&self, namespace: &str, rules: &str) {
         must(command_in(namespace, "nft").args(["-f", "-"]), rules);
     }
 
@@ -402,7 +402,8 @@ impl Network {
         self.configure(name, &lines);
     }
 
-    fn configure(&self, short: &str, lines: &[String]) {
+    /// Runs lines of `ip` in one of this network's namespaces.
+    pub(crate) fn configure(&self, short: &str, lines: &[String]) {
         must(
             command("ip").args(["-n", &self.name(short), "-batch", "-"]),
             &lines.join("\n"),

@@ -1,16 +1,16 @@
 //! From the swapped addresses to the end: what is shown, and what has to be asked.
 
-use super::Lobby;
 use super::meet::{answered, relay_terms};
+use super::outside::{Outside, peer_address};
 use super::time::TimeKeeper;
+use super::{Lobby, Run};
 use crate::app::command::{Command, Notice};
-use crate::app::event::{Answer, Cancelled, Event, Front, Link, Pending, Question, TimeOfDay};
+use crate::app::event::{Answer, Cancelled, Change, Event, Front, Link, Pending, Question, TimeOfDay};
 use crate::app::gate::ToCompare;
 use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::options::Common;
 use crate::app::outcome::{Failure, Party, Summary};
 use crate::app::wording::{Pace, describe, files};
-use crate::protocol::Role;
 use crate::protocol::connection;
 use crate::protocol::handshake::Reason;
 use crate::protocol::time::Time;
@@ -32,13 +32,10 @@ impl Lobby {
     /// Shows what happens until the end, and asks what has to be asked.
     pub(super) async fn follow(
         &mut self,
-        (errand, role): (Errand, Role),
-        common: &Common,
-        yes: bool,
+        mut run: Run<'_>,
         keeper: TimeKeeper,
         front: &mut dyn Front,
     ) -> Result<Summary, Failure> {
-        let mut clock = keeper.clock();
         let mut times = keeper.watch();
         let mut pace = Pace::default();
         let mut link: Option<Link> = None;
@@ -47,6 +44,8 @@ impl Lobby {
         let mut waiting: Option<Time> = None;
         let mut saying: Option<Pending> = None;
         let mut missed = 0;
+        // What was seen speaks against the pasted address: the user may paste another while this one is tried.
+        let mut another: Option<Pending> = None;
         loop {
             let notice = tokio::select! {
                 notice = self.notices.recv() => notice,
@@ -56,12 +55,20 @@ impl Lobby {
                 }
                 () = tokio::time::sleep(NEARBY), if waiting.is_some() => {
                     if let Some(until) = waiting.take() {
-                        self.tell_waiting(until, &clock, front);
+                        self.tell_waiting(until, &run.clock, front);
                     }
                     continue;
                 }
+                answer = answered(&mut another), if another.is_some() => {
+                    // At the end of input nobody is there to paste.
+                    another = match answer {
+                        Ok(Answer::Text(text)) => self.paste_another(&run, &text, front)?,
+                        _ => None,
+                    };
+                    continue;
+                }
                 Some(time) = times.recv() => {
-                    clock = time;
+                    run.clock = time;
                     self.command(Command::SetClock(time));
                     front.event(Event::Note(
                         "this computer slept, or its clock was set: the time was asked for again".into(),
@@ -74,7 +81,27 @@ impl Lobby {
                 Some(Notice::Punch(PunchEvent::Schedule(ScheduleEvent::Waiting { until, .. }))) => {
                     waiting = Some(until);
                 }
-                Some(Notice::Punch(event)) => self.on_punch(event, front)?,
+                Some(Notice::Punch(event)) => {
+                    let wanted =
+                        matches!(&event, PunchEvent::Notice(notice) if notice.wants_another_address());
+                    self.on_punch(event, front)?;
+                    if wanted && another.is_none() && run.common.peer.is_none() && self.outside.is_some() {
+                        another = Some(front.ask(Question::PeerAddress));
+                    }
+                }
+                Some(Notice::MappingChanged { socket, to }) => {
+                    if self.on_mapping(socket, to)
+                        && let Some(own) = self.outside.as_ref().and_then(Outside::address)
+                    {
+                        run.own = own;
+                        if another.is_some() {
+                            front.event(Event::Address {
+                                address: run.own.to_string(),
+                                change: Change::Changed,
+                            });
+                        }
+                    }
+                }
                 Some(Notice::Connected {
                     path,
                     kind,
@@ -82,6 +109,8 @@ impl Lobby {
                     to_compare,
                 }) => {
                     self.linked = true;
+                    another = None;
+                    self.seeds.handshake = None;
                     _awake = Some(Awake::hold());
                     waiting = None;
                     let found = Link {
@@ -91,12 +120,12 @@ impl Lobby {
                         rtt: rtt.unwrap_or_default(),
                     };
                     front.event(Event::Connected(found.clone()));
-                    self.tell_terms(kind, common, front);
+                    self.tell_terms(kind, run.common, front);
                     link = Some(found);
                     if let Some(to_compare) = to_compare {
-                        self.vouch(common, to_compare, front).await?;
+                        self.vouch(run.common, to_compare, front).await?;
                     }
-                    if errand == Errand::Chat {
+                    if run.errand == Errand::Chat {
                         front.event(Event::Info("Type lines to say them; Ctrl-D ends the chat".into()));
                         saying = Some(front.ask(Question::Say));
                     }
@@ -116,11 +145,11 @@ impl Lobby {
                         link.remote = path.remote;
                         (link.kind, link.relayed) = (kind.to_string(), kind == PathKind::Relayed);
                         front.event(Event::Reconnected(link.clone()));
-                        self.tell_terms(kind, common, front);
+                        self.tell_terms(kind, run.common, front);
                     }
                 }
                 Some(Notice::Relay(RelayEvent::Refused(why))) => {
-                    if common.relay == RelayUse::Only {
+                    if run.common.relay == RelayUse::Only {
                         return Err(Failure::no_path(
                             why.to_string(),
                             "leave out --relay only, or use another server",
@@ -139,7 +168,7 @@ impl Lobby {
                     }
                 }
                 Some(Notice::Offered(offered)) => {
-                    self.consent(*offered, yes, front).await?;
+                    self.consent(*offered, run.yes, front).await?;
                     self.command(Command::Accept);
                 }
                 Some(Notice::Started { held, total }) if held > 0 => {
@@ -170,7 +199,7 @@ impl Lobby {
                 }
                 Some(Notice::Sample { at, done, stats }) => {
                     if let Some(trace) = &mut self.trace {
-                        trace.write(role, at, done, &stats);
+                        trace.write(run.role, at, done, &stats);
                     }
                 }
                 Some(Notice::Remark(remark)) => front.event(files::remark(&remark)),
@@ -184,7 +213,7 @@ impl Lobby {
                 Some(Notice::Message(text)) => front.event(Event::Message(text)),
                 Some(Notice::Ended(verdict)) => {
                     self.linked = false;
-                    if errand == Errand::Chat && verdict.is_ok() {
+                    if run.errand == Errand::Chat && verdict.is_ok() {
                         front.event(Event::Info("The chat has ended".into()));
                     } else if let Ok(summary) = &verdict {
                         front.event(Event::Finished(summary.clone()));
@@ -218,6 +247,25 @@ impl Lobby {
         front.event(Event::Info(relay_terms(&terms)));
         if common.relay == RelayUse::Fallback {
             front.event(Event::Info("A direct path is still looked for".into()));
+        }
+    }
+
+    /// Looks for the peer at another address; asks again if that one is none.
+    fn paste_another(
+        &mut self,
+        run: &Run<'_>,
+        text: &str,
+        front: &mut dyn Front,
+    ) -> Result<Option<Pending>, Failure> {
+        match peer_address(text, &run.own, &self.local.networks) {
+            Ok(peer) => {
+                self.punch(run, peer, None, None)?;
+                Ok(None)
+            }
+            Err(unfit) => {
+                front.event(Event::Warning(unfit.to_string()));
+                Ok(Some(front.ask(Question::PeerAddress)))
+            }
         }
     }
 

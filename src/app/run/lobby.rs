@@ -1,5 +1,6 @@
 //! Before there is a peer: what this network is, and the two addresses.
 
+use super::outside::{Forward, Outside, Unfit, peer_address};
 use super::time::TimeKeeper;
 use super::{Lobby, peer_option};
 use crate::app::command::{Command, Notice};
@@ -7,10 +8,13 @@ use crate::app::event::{Answer, Change, Event, Front, Question};
 use crate::app::lookup::{ask_ntp, named, resolve};
 use crate::app::options::Common;
 use crate::app::outcome::Failure;
+use crate::app::outlet;
 use crate::net;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::Address;
 use crate::rendezvous::clock::Clock;
+use crate::rendezvous::outlet::Outlet;
+use crate::rendezvous::portmap::{Mapped, Worth};
 use crate::rendezvous::servers;
 use crate::rendezvous::stun::{StunClient, StunReport};
 use crate::system::stopped;
@@ -54,12 +58,25 @@ impl Telling {
     }
 }
 
+/// If no server has answered after this, other ports are tried beside.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// What is found out while the user swaps addresses.
+pub(super) enum Aside {
+    /// What of UDP gets out of this network.
+    Outlet(Outlet),
+    /// The router forwards a port, or does not.
+    Mapped(Option<Mapped>),
+}
+
 /// What the servers said.
 pub(super) struct Around {
     pub(super) report: StunReport,
     pub(super) clock: Clock,
     /// STUN servers whose names are known.
     pub(super) servers: Vec<SocketAddr>,
+    /// What gets out, if no server answered at its own port.
+    pub(super) outlet: Option<Outlet>,
 }
 
 /// Waits for `work` and shows what it says on its way; never silent for long.
@@ -124,23 +141,50 @@ impl Lobby {
             .flat_map(|c| self.ipv4.iter().map(|port| SocketAddr::new(c.ip(), *port)))
             .collect();
         let gather = async {
-            let found = resolve(&stun_names).await;
+            let mut found = resolve(&stun_names).await;
             say(format!(
                 "{} of {} STUN servers are known to the name server",
-                found.len(),
+                stun_servers(&found),
                 stun_names.len()
             ));
-            let seed = self.seeds.stun.seed();
-            let sockets = u8::try_from(self.ipv4.len()).unwrap_or(u8::MAX);
-            let client = StunClient::new(&found, sockets, &local, &seed, clock.now());
-            let _ = self.commands.send(Command::Gather(Box::new(client)));
-            self.waker.wake();
+            let mut silent = std::pin::pin!({
+                let found = found.clone();
+                async move {
+                    tokio::time::sleep(SILENCE).await;
+                    outlet::when_silent(&found).await
+                }
+            });
+            let mut outlet = None;
+            self.gather(&found, &local);
             loop {
-                match self.notices.recv().await {
+                let notice = tokio::select! {
+                    notice = self.notices.recv() => notice,
+                    told = &mut silent, if outlet.is_none() => {
+                        outlet = Some(told);
+                        continue;
+                    }
+                };
+                match notice {
                     Some(Notice::Answered { server, mapped }) => {
                         say(format!("STUN server {server} sees {mapped}"));
                     }
-                    Some(Notice::Gathered(report)) => return Ok((report, found)),
+                    Some(Notice::Gathered(report)) if report.answered > 0 => {
+                        let outlet = outlet.map(|(outlet, _)| outlet).filter(|o| *o != Outlet::Open);
+                        return Ok((report, found, outlet));
+                    }
+                    Some(Notice::Gathered(report)) => {
+                        let (verdict, elsewhere) = match outlet {
+                            Some(told) => told,
+                            None => silent.as_mut().await,
+                        };
+                        if elsewhere.is_empty() || elsewhere == found {
+                            return Ok((report, found, Some(verdict)));
+                        }
+                        // They answer at other ports than their own.
+                        self.gather(&elsewhere, &local);
+                        outlet = Some((verdict, Vec::new()));
+                        found = elsewhere;
+                    }
                     Some(Notice::Ended(Err(failure))) => return Err(failure),
                     Some(_) => {}
                     None => return Err(Failure::internal("the network thread is gone")),
@@ -157,7 +201,7 @@ impl Lobby {
             samples
         };
         let (gathered, samples) = tokio::join!(gather, ask);
-        let (report, servers) = gathered?;
+        let (report, servers, outlet) = gathered?;
         let unix = u64::try_from(net::unix_nanos()).unwrap_or(0);
         let time = Clock::from_samples(&samples, unix, clock.now());
         self.time = Some(TimeKeeper::new(ntp_names, clock, time));
@@ -165,7 +209,17 @@ impl Lobby {
             report,
             clock: time,
             servers,
+            outlet,
         })
+    }
+
+    /// Has the network thread ask these servers.
+    fn gather(&mut self, servers: &[SocketAddr], local: &[SocketAddr]) {
+        let seed = self.seeds.stun.seed();
+        let sockets = u8::try_from(self.ipv4.len()).unwrap_or(u8::MAX);
+        let ipv6 = self.ipv6.map(|(socket, _)| socket);
+        let client = StunClient::new(servers, sockets, ipv6, local, &seed, self.clock.now());
+        self.command(Command::Gather(Box::new(client)));
     }
 
     /// Has the users swap addresses; gives both.
@@ -173,7 +227,6 @@ impl Lobby {
         &mut self,
         common: &Common,
         mut own: Address,
-        mapped: &mut [Option<SocketAddr>; 4],
         front: &mut dyn Front,
     ) -> Result<(Address, Address), Failure> {
         if let Some(text) = &common.peer {
@@ -181,11 +234,11 @@ impl Lobby {
             return Ok((own, peer));
         }
         let mut pending = front.ask(Question::PeerAddress);
-        let (mut telling, mut changed) = (Telling::new(), false);
+        let (mut unfit, mut telling, mut changed) = (None, Telling::new(), false);
         loop {
             if changed && telling.is_due(self.clock.now()) {
                 changed = false;
-                if let Some(new) = own.seen_at(*mapped)
+                if let Some(new) = self.outside.as_ref().and_then(Outside::address)
                     && new != own
                 {
                     own = new;
@@ -197,19 +250,30 @@ impl Lobby {
             }
             tokio::select! {
                 answer = &mut pending => {
-                    let Answer::Text(text) = answer? else { continue };
-                    match Address::parse_peer(&text, &own) {
+                    let answer = match (answer, unfit.take()) {
+                        (Err(_), Some(Unfit::OutOfReach(obstacle))) => {
+                            return Err(Failure::no_path(obstacle.to_string(), obstacle.remedy()));
+                        }
+                        (answer, _) => answer?,
+                    };
+                    let Answer::Text(text) = answer else { continue };
+                    match peer_address(&text, &own, &self.local.networks) {
                         Ok(peer) => return Ok((own, peer)),
-                        Err(e) => front.event(Event::Warning(e.to_string())),
+                        Err(error) => {
+                            front.event(Event::Warning(error.to_string()));
+                            unfit = Some(error);
+                        }
                     }
                     pending = front.ask(Question::PeerAddress);
                 }
+                Some(Ok(aside)) = self.asides.join_next() => {
+                    if let Some(better) = self.on_aside(aside, front) {
+                        own = better;
+                    }
+                }
                 notice = self.notices.recv() => match notice {
                     Some(Notice::MappingChanged { socket, to }) => {
-                        if let Some(place) = mapped.get_mut(usize::from(socket)) {
-                            *place = Some(to);
-                        }
-                        changed = true;
+                        changed |= self.on_mapping(socket, to);
                     }
                     Some(Notice::Ended(Err(failure))) => return Err(failure),
                     Some(_) => {}
@@ -220,6 +284,64 @@ impl Lobby {
             }
         }
     }
+
+    /// The router gives a socket another external address. Whether the one that was told is stale by now.
+    pub(super) fn on_mapping(&mut self, socket: u8, to: SocketAddr) -> bool {
+        let Some(outside) = &mut self.outside else {
+            return false;
+        };
+        let before = outside.address();
+        outside.on_mapping(socket, to);
+        outside.address() != before
+    }
+
+    /// Something was found out meanwhile. Gives a better address, if that makes one.
+    fn on_aside(&mut self, aside: Aside, front: &mut dyn Front) -> Option<Address> {
+        match aside {
+            Aside::Outlet(outlet) => {
+                if outlet != Outlet::Open {
+                    front.event(Event::Warning(format!("{outlet}: {}", outlet.remedy())));
+                }
+                self.outlet = Some(outlet);
+                None
+            }
+            Aside::Mapped(mapped) => {
+                self.take_mapping(mapped?, front)?;
+                let better = self.outside.as_ref()?.address()?;
+                front.event(Event::Info(
+                    "Your address is better now; a peer that has the one before can connect, too".into(),
+                ));
+                front.event(Event::Address {
+                    address: better.to_string(),
+                    change: Change::Better,
+                });
+                Some(better)
+            }
+        }
+    }
+
+    /// Has the address carry the port that the router forwards, if a peer outside can use it.
+    pub(super) fn take_mapping(&mut self, mapped: Mapped, front: &mut dyn Front) -> Option<()> {
+        let outside = self.outside.as_mut()?;
+        let seen = outside.mapped[0].map(|seen| seen.ip());
+        match Worth::of(mapped, seen) {
+            worth @ Worth::Good(mapped) => {
+                front.event(Event::Note(worth.to_string()));
+                outside.forward = Some(Forward::Mapped(mapped.external));
+                Some(())
+            }
+            worth => {
+                front.event(Event::Info(format!("Note: {worth}")));
+                None
+            }
+        }
+    }
+}
+
+/// How many servers were found: each has up to one address of either family.
+fn stun_servers(found: &[SocketAddr]) -> usize {
+    let of_family = |ipv6: bool| found.iter().filter(|at| at.is_ipv6() == ipv6).count();
+    of_family(false).max(of_family(true))
 }
 
 #[cfg(test)]

@@ -1,25 +1,86 @@
-//! Only to see what a server sees.
+//! Finding out what this network is, and leaving.
 
 use super::Lobby;
+use super::lobby::tell_steps;
 use super::meet::relay_terms;
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Event, Front};
 use crate::app::lookup::resolve_one;
+use crate::app::lookup::{named, nat64};
 use crate::app::options::{Common, Place};
 use crate::app::outcome::Failure;
+use crate::app::side::{End, Side};
 use crate::app::units::Span;
+use crate::protocol::connection::Connection;
+use crate::protocol::time::Time;
 use crate::rendezvous::address::{Mapping, PAIRS};
+use crate::rendezvous::clock::Clock;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::interface::{MeetingEvent, Purpose};
 use crate::rendezvous::meeting::relay::RelayUse;
+use crate::rendezvous::servers;
+use crate::rendezvous::stun::StunReport;
 use crate::system::stopped;
+use std::net::SocketAddr;
+use tokio::sync::mpsc::unbounded_channel;
+
+/// What a look around found.
+pub(in crate::app) struct Seen {
+    /// Addresses this machine has itself.
+    pub candidates: Vec<SocketAddr>,
+    /// What STUN said.
+    pub report: StunReport,
+    /// What NTP said.
+    pub clock: Clock,
+    /// STUN servers whose names are known.
+    pub servers: Vec<SocketAddr>,
+}
+
+/// Finds out what this network is, and leaves.
+pub(in crate::app) async fn look(common: &Common, front: &mut dyn Front) -> Result<Seen, Failure> {
+    let mut lobby = Lobby::open(common, nat64().await, front, |_| Ok(Box::new(Idle)))?;
+    front.event(Event::Info(format!(
+        "Asking {} for your outside address and {} for the time",
+        counted(named(&common.stun, servers::STUN).len(), "STUN server"),
+        counted(named(&common.ntp, servers::NTP).len(), "NTP server")
+    )));
+    let (steps, mut told) = unbounded_channel();
+    let looking = lobby.look_around(common, &steps);
+    let around = tell_steps(looking, &mut told, front).await?;
+    Ok(Seen {
+        candidates: lobby.local.candidates.clone(),
+        report: around.report,
+        clock: around.clock,
+        servers: around.servers,
+    })
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A side that only looks.
+pub(super) struct Idle;
+
+impl Side for Idle {
+    fn on_content(&mut self, _offset: u64, _bytes: &[u8]) -> u64 {
+        0
+    }
+    fn pump(&mut self, _now: Time, _connection: &mut Connection) {}
+    fn on_command(&mut self, _command: Command) {}
+    fn progress(&self) -> Option<(u64, Option<u64>)> {
+        None
+    }
+    fn on_end(&mut self, _end: End) {}
+}
+
 /// Asks a server what it sees of us, and leaves.
 pub(in crate::app) async fn look_at_server(
     common: &Common,
     place: &Place,
     front: &mut dyn Front,
 ) -> Result<(), Failure> {
-    let mut lobby = Lobby::open(common, front, |_| Ok(Box::new(super::Idle)))?;
+    let mut lobby = Lobby::open(common, None, front, |_| Ok(Box::new(Idle)))?;
     let silent = |why: String| {
         Failure::no_path(
             why,

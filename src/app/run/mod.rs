@@ -5,6 +5,7 @@ mod follow;
 mod lobby;
 mod look;
 mod meet;
+mod outside;
 mod seeds;
 mod tcp;
 mod time;
@@ -12,37 +13,42 @@ mod time;
 use super::close;
 use super::command::{Command, Notice};
 use super::event::{Change, Event, Front};
-use super::lookup::named;
+use super::lookup::nat64;
 use super::machine::{controller, hardware_aes};
+use super::mapper::Mapper;
 use super::options::Common;
 use super::outcome::{Failure, Summary};
+use super::outlet;
 use super::relaying::Relaying;
 use super::session::{Session, Settings, Side};
 use super::trace::Trace;
 use super::units::Size;
-use super::wording::{tell_clock, tell_network};
+use super::wording::{tell_clock, tell_forward, tell_network};
 use crate::net::{self, Door, Driver, Waker};
-use crate::protocol::connection::{self};
+use crate::protocol::Role;
 use crate::protocol::handshake::PublicKey;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::{Address, AddressError, Filtering, NatClass};
 use crate::rendezvous::clock::Clock;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::code::Code;
+use crate::rendezvous::meeting::relay::RelayPass;
 use crate::rendezvous::meeting::wire::Terms;
-use crate::rendezvous::punch::{Ipv6Socket, Punch, PunchConfig};
-use crate::rendezvous::servers;
-use crate::rendezvous::stun::StunReport;
-use lobby::Around;
+use crate::rendezvous::outlet::Outlet;
+use crate::rendezvous::punch::{Ipv6Socket, Punch, PunchConfig, Surroundings, obstacle};
 pub(super) use lobby::tell_steps;
-pub(super) use look::look_at_server;
+use lobby::{Around, Aside};
+pub(super) use look::{look, look_at_server};
 use meet::Found;
+use outside::{Forward, Outside};
 use seeds::{Handshake, Seeds};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 use time::TimeKeeper;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::task::JoinSet;
 
 /// After the user stopped the run, longest wait for the peer to be told.
 const FAREWELL: Duration = Duration::from_millis(700);
@@ -55,56 +61,6 @@ pub(super) struct Parts {
     pub clock: net::Clock,
     /// Where to tell what happens.
     pub notices: UnboundedSender<Notice>,
-}
-
-/// What a look around found.
-pub(super) struct Seen {
-    /// Addresses this machine has itself.
-    pub candidates: Vec<SocketAddr>,
-    /// What STUN said.
-    pub report: StunReport,
-    /// What NTP said.
-    pub clock: Clock,
-    /// STUN servers whose names are known.
-    pub servers: Vec<SocketAddr>,
-}
-
-/// Finds out what this network is, and leaves.
-pub(super) async fn look(common: &Common, front: &mut dyn Front) -> Result<Seen, Failure> {
-    let mut lobby = Lobby::open(common, front, |_| Ok(Box::new(Idle)))?;
-    front.event(Event::Info(format!(
-        "Asking {} for your outside address and {} for the time",
-        counted(named(&common.stun, servers::STUN).len(), "STUN server"),
-        counted(named(&common.ntp, servers::NTP).len(), "NTP server")
-    )));
-    let (steps, mut told) = unbounded_channel();
-    let looking = lobby.look_around(common, &steps);
-    let around = tell_steps(looking, &mut told, front).await?;
-    Ok(Seen {
-        candidates: lobby.local.candidates.clone(),
-        report: around.report,
-        clock: around.clock,
-        servers: around.servers,
-    })
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-/// A side that only looks.
-struct Idle;
-
-impl Side for Idle {
-    fn on_content(&mut self, _offset: u64, _bytes: &[u8]) -> u64 {
-        0
-    }
-    fn pump(&mut self, _now: Time, _connection: &mut connection::Connection) {}
-    fn on_command(&mut self, _command: Command) {}
-    fn progress(&self) -> Option<(u64, Option<u64>)> {
-        None
-    }
-    fn on_end(&mut self, _end: super::session::End) {}
 }
 
 /// Runs one end, from binding sockets to the verdict.
@@ -122,10 +78,24 @@ pub(super) async fn run(
         Address::parse_other(text, errand).map_err(peer_option)?;
     }
     let trace = common.trace.as_deref().map(Trace::create).transpose()?;
-    let mut lobby = Lobby::open(common, front, side)?;
+    let mut lobby = Lobby::open(common, nat64().await, front, side)?;
     lobby.trace = trace;
     let ran = lobby.run(errand, common, yes, front).await;
     lobby.leave(ran).await
+}
+
+/// What a run goes by once both addresses are known.
+struct Run<'a> {
+    errand: Errand,
+    /// What the connection takes this side for.
+    role: Role,
+    common: &'a Common,
+    /// Whether the user has said yes beforehand.
+    yes: bool,
+    own: Address,
+    clock: Clock,
+    /// The users compare words.
+    verify: bool,
 }
 
 /// The thread that talks to the user, and its line to the network thread.
@@ -150,6 +120,14 @@ struct Lobby {
     has_ended: bool,
     /// What its relay gives, if it may be used.
     relay: Option<Terms>,
+    /// What was found out of our own address; not where a server told it.
+    outside: Option<Outside>,
+    /// What gets out of this network, if that was found out.
+    outlet: Option<Outlet>,
+    /// Keeps the port that the router forwards.
+    mapper: Option<Mapper>,
+    /// What is found out while the user swaps addresses.
+    asides: JoinSet<Aside>,
 }
 
 /// What is wrong with `--peer`.
@@ -186,13 +164,14 @@ fn socket_failure(port: Option<u16>, error: &std::io::Error) -> Failure {
 impl Lobby {
     fn open(
         common: &Common,
+        nat64: Option<net::Nat64>,
         front: &mut dyn Front,
         side: impl FnOnce(Parts) -> Result<Box<dyn Side>, Failure>,
     ) -> Result<Self, Failure> {
         let broken = |e: std::io::Error| Failure::other(e.to_string(), "check the limits of this system");
         let clock = net::Clock::start();
-        let ports =
-            net::bind(common.localport, common.offload).map_err(|e| socket_failure(common.localport, &e))?;
+        let ports = net::bind(common.localport, common.offload, nat64)
+            .map_err(|e| socket_failure(common.localport, &e))?;
         let (ipv4, ipv6) = (ports.ipv4.clone(), ports.ipv6);
         let local = net::local(ipv4[0], ipv6.map(|(_, port)| port));
         front.event(Event::LocalPort(ipv4[0]));
@@ -249,6 +228,10 @@ impl Lobby {
             meets: false,
             has_ended: false,
             relay: None,
+            outside: None,
+            outlet: None,
+            mapper: None,
+            asides: JoinSet::new(),
         })
     }
 
@@ -282,6 +265,12 @@ impl Lobby {
             relay,
             unproven,
         } = found;
+        if relay.is_none()
+            && let Some(certain) = obstacle(&own, &peer, &self.local.networks)
+            && certain.is_certain()
+        {
+            return Err(Failure::no_path(certain.to_string(), certain.remedy()));
+        }
         // The users may have taken their time, or put the machine to sleep.
         let keeper = self.time.take().filter(|_| moment.is_none());
         // A server's clock is the other's as well: it is only carried over a jump.
@@ -291,25 +280,50 @@ impl Lobby {
             Some(token) => errand.role(&key, &token.key),
             None => errand.role(&key, &key),
         };
-        let Some(Handshake { keypair, seed }) = self.seeds.handshake.take() else {
-            return Err(Failure::internal("a run has one handshake"));
+        let run = Run {
+            errand,
+            role,
+            common,
+            yes,
+            own,
+            clock,
+            verify: common.verify || unproven,
+        };
+        self.punch(&run, peer, moment, relay)?;
+        self.follow(run, keeper, front).await
+    }
+
+    /// Begins to look for the peer; once more if the user pastes another address.
+    fn punch(
+        &mut self,
+        run: &Run<'_>,
+        peer: Address,
+        moment: Option<Time>,
+        relay: Option<Box<RelayPass>>,
+    ) -> Result<(), Failure> {
+        let Some(Handshake { keypair, seeds }) = &mut self.seeds.handshake else {
+            return Err(Failure::internal("the handshake is over"));
         };
         let config = PunchConfig {
-            role,
-            keypair,
-            own,
+            role: run.role,
+            keypair: keypair.clone(),
+            own: run.own.clone(),
             peer,
-            clock,
-            low_ttl: common.ttl,
+            clock: run.clock,
+            low_ttl: run.common.ttl,
             not_before: 0,
-            timeout: common.timeout,
+            timeout: run.common.timeout,
             ipv6: self.ipv6.map(|(socket, _)| Ipv6Socket {
                 socket,
                 zones: self.local.zones.clone(),
             }),
+            around: Surroundings {
+                networks: self.local.networks.clone(),
+                outlet: self.outlet.clone(),
+            },
             hardware_aes: hardware_aes(),
-            verify: common.verify || unproven,
-            seed,
+            verify: run.verify,
+            seed: seeds.seed(),
         };
         let mut punch = Punch::new(config, self.clock.now()).map_err(|e| {
             Failure::other(
@@ -324,11 +338,11 @@ impl Lobby {
         self.relay = relay.as_ref().map(|pass| pass.terms);
         if let Some(pass) = relay {
             punch.expect_relay(pass.path);
-            let relaying = Relaying::new(*pass, common.relay, moment.unwrap_or(now));
+            let relaying = Relaying::new(*pass, run.common.relay, moment.unwrap_or(now));
             self.command(Command::Relay(Box::new(relaying)));
         }
         self.command(Command::Punch(Box::new(punch)));
-        self.follow((errand, role), common, yes, keeper, front).await
+        Ok(())
     }
 
     /// Finds out what this network is, and has the users swap addresses.
@@ -339,23 +353,66 @@ impl Lobby {
         common: &Common,
         front: &mut dyn Front,
     ) -> Result<Found, Failure> {
-        let candidates = self.local.candidates.clone();
-        let Around { report, clock, .. } = self.look_patiently(common, front).await?;
+        // A port that the user has had forwarded is better than one that is asked for.
+        let mut mapping = (common.port_mapping && common.external_port.is_none()).then(|| {
+            let (mapper, told) = Mapper::start(self.ipv4[0]);
+            self.mapper = mapper;
+            told
+        });
+        let Around {
+            report,
+            clock,
+            outlet,
+            ..
+        } = self.look_patiently(common, front).await?;
         tell_clock(front, &clock);
         let nat = NatClass {
             mapping: report.mapping,
             filtering: Filtering::Untested,
         };
-        tell_network(front, &report, nat);
-        let mut mapped = report.mapped;
-        let own = Address::own(errand, key, nat, mapped, candidates).ok_or_else(|| {
+        tell_network(front, &report, nat, outlet.as_ref());
+        self.outlet = outlet;
+        let mut candidates = self.local.candidates.clone();
+        // Behind a NAT of IPv6 the address outside is none of ours.
+        let is_new = |outside: &SocketAddr| candidates.iter().all(|own| own.ip() != outside.ip());
+        candidates.extend(report.mapped_ipv6.filter(is_new));
+        let outside = Outside {
+            errand,
+            key,
+            nat,
+            mapped: report.mapped,
+            forward: common.external_port.map(Forward::Told),
+            candidates,
+        };
+        tell_forward(front, common.external_port, outside.forwarded());
+        self.outside = Some(outside);
+        // Nobody waits for the router: what it says later is told later.
+        match mapping.as_mut().map(oneshot::Receiver::try_recv) {
+            Some(Ok(Some(mapped))) => drop(self.take_mapping(mapped, front)),
+            Some(Err(TryRecvError::Empty)) => {
+                let told = mapping.take();
+                self.asides.spawn(async move {
+                    match told {
+                        Some(told) => Aside::Mapped(told.await.ok().flatten()),
+                        None => Aside::Mapped(None),
+                    }
+                });
+            }
+            Some(_) | None => {}
+        }
+        let own = self.outside.as_ref().and_then(Outside::address).ok_or_else(|| {
             Failure::other("this computer has no network address", "connect it to a network")
         })?;
         front.event(Event::Address {
             address: own.to_string(),
             change: Change::First,
         });
-        let (own, peer) = self.swap(common, own, &mut mapped, front).await?;
+        if report.answered > 0 {
+            let (answered, others) = (report.servers, report.other_ports);
+            self.asides
+                .spawn(async move { Aside::Outlet(outlet::when_answered(&answered, &others).await) });
+        }
+        let (own, peer) = self.swap(common, own, front).await?;
         Ok(Found {
             own,
             peer,

@@ -8,7 +8,7 @@ use crate::protocol::handshake::{PublicKey, StaticKeypair};
 pub(super) struct Seeds {
     /// The key that stands in the address.
     pub(super) public: PublicKey,
-    /// Taken out by the one handshake of the run, and gone once the connection has its keys.
+    /// Wiped once the connection has its keys.
     pub(super) handshake: Option<Handshake>,
     /// Transaction ids of STUN.
     pub(super) stun: SeedRng,
@@ -24,8 +24,8 @@ pub(super) struct Seeds {
 pub(super) struct Handshake {
     /// Its public half is in the address.
     pub(super) keypair: StaticKeypair,
-    /// Ephemeral keys, nonces, probes.
-    pub(super) seed: Seed,
+    /// Ephemeral keys, nonces, probes: a seed for each address that is pasted.
+    pub(super) seeds: SeedRng,
 }
 
 impl Seeds {
@@ -38,7 +38,7 @@ impl Seeds {
             public: *keypair.public(),
             handshake: Some(Handshake {
                 keypair,
-                seed: derived("p2pcopy v1 run handshake").seed(),
+                seeds: derived("p2pcopy v1 run handshake"),
             }),
             stun: derived("p2pcopy v1 run stun"),
             meeting: derived("p2pcopy v1 run meeting"),
@@ -56,7 +56,7 @@ mod tests {
     fn every_purpose_has_a_seed_of_its_own() {
         let all = |master| {
             let mut seeds = Seeds::new(master);
-            let handshake = seeds.handshake.take().unwrap().seed;
+            let handshake = seeds.handshake.take().unwrap().seeds.seed();
             let first = |seed: Seed| {
                 seed.first_chunk()
                     .map(|bytes| u64::from_be_bytes(*bytes))

@@ -7,7 +7,9 @@ use crate::protocol::connection::{Limit, Stats};
 use crate::protocol::time::Time;
 use crate::rendezvous::address::NatClass;
 use crate::rendezvous::clock::{Clock, ClockSource as Source};
+use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::stun::StunReport;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Details for those who ask for them.
@@ -100,14 +102,33 @@ pub(super) fn tell_clock(front: &mut dyn Front, clock: &Clock) {
     });
 }
 
-/// Says what the NAT is.
-pub(super) fn tell_network(front: &mut dyn Front, report: &StunReport, nat: NatClass) {
+/// Says what the NAT is, and what that means if no server answered.
+pub(super) fn tell_network(
+    front: &mut dyn Front,
+    report: &StunReport,
+    nat: NatClass,
+    outlet: Option<&Outlet>,
+) {
     front.event(Event::Network(nat.to_string()));
-    if report.answered == 0 {
-        front.event(Event::Warning(
+    let outlet = outlet.filter(|outlet| **outlet != Outlet::Open);
+    match (report.answered, outlet) {
+        (_, Some(outlet)) => front.event(Event::Warning(format!("{outlet}: {}", outlet.remedy()))),
+        (0, None) => front.event(Event::Warning(
             "no STUN server answered, so your address outside this network is not known: only a peer on the same \
              network, or with IPv6, can reach you"
                 .into(),
-        ));
+        )),
+        (_, None) => {}
+    }
+}
+
+/// Says what becomes of `--external-port`.
+pub(super) fn tell_forward(front: &mut dyn Front, port: Option<u16>, forwarded: Option<SocketAddr>) {
+    match (port, forwarded) {
+        (_, Some(at)) => front.event(Event::Note(format!("the peer is told to come in at {at}"))),
+        (Some(port), None) => front.event(Event::Warning(format!(
+            "--external-port {port} is of no use without an outside address, which no STUN server told"
+        ))),
+        (None, None) => {}
     }
 }

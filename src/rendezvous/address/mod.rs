@@ -180,18 +180,6 @@ impl Address {
         })
     }
 
-    /// This address of ours with other external ones; `None` if it has no token.
-    pub(crate) fn seen_at(&self, mapped: [Option<SocketAddr>; PAIRS]) -> Option<Address> {
-        let token = self.token.as_ref()?;
-        Address::own(
-            token.errand,
-            token.key,
-            token.nat,
-            mapped,
-            token.candidates.clone(),
-        )
-    }
-
     /// Reads what the user pasted as the peer's address, and tells it from our own.
     ///
     /// # Errors

@@ -1,7 +1,10 @@
 //! What a punch tells.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
+use super::obstacle::Obstacle;
+use super::report::refusal;
 use super::{PathKind, Report};
 use crate::protocol::Path;
 use crate::protocol::handshake::SessionKeys;
@@ -36,27 +39,35 @@ pub enum PunchEvent {
 /// What is worth saying at once. Each comes at most once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Notice {
-    /// By both NAT classes this cannot work without luck.
-    #[error(
-        "one of the two networks is a symmetric NAT and the other does not let its packets in; trying all the \
-         same, but it will probably take another network, such as a phone's hotspot"
-    )]
-    Hopeless,
-    /// It depends on a filter nobody knows.
-    #[error(
-        "one of the two networks is a symmetric NAT: this works only if the other lets in packets from any port"
-    )]
-    Doubtful,
+    /// What the two addresses tell, or that nothing comes though the peer must be near.
+    #[error("{0}. Trying all the same; {help}", help = .0.remedy())]
+    Obstacle(Obstacle),
+    /// The system refuses to send anything to the peer.
+    #[error("{cause} Trying all the same", cause = refusal(Some(*.0)))]
+    Refused(ErrorKind),
     /// The peer is there with our bare address.
     #[error("your peer pasted only ip:port: ask them to paste the whole line")]
     PeerPastedBare,
     /// The peer is there with our whole address, we have its bare one.
-    #[error("your peer has your whole line but you pasted only its ip:port: start again with the whole line")]
+    #[error("your peer has your whole line but you pasted only its ip:port: paste the whole line now")]
     WePastedBare,
     /// The peer is in our role.
     #[error("your peer runs p2pcopy in the same role as you: one must be sender, the other receiver")]
     SameRole,
     /// Packets arrive that were not made for this run.
-    #[error("packets with another key arrive: one side may hold the address of an earlier run")]
+    #[error(
+        "packets with another key arrive from there: one of you has an address of an earlier run. Compare both lines, and paste \
+         the one that the other side shows now"
+    )]
     OldAddress,
+}
+
+impl Notice {
+    /// Whether another address of the peer's would help.
+    pub(crate) const fn wants_another_address(self) -> bool {
+        match self {
+            Notice::Obstacle(_) | Notice::WePastedBare | Notice::SameRole | Notice::OldAddress => true,
+            Notice::Refused(_) | Notice::PeerPastedBare => false,
+        }
+    }
 }

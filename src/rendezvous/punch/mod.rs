@@ -6,22 +6,27 @@
 
 mod engine;
 pub(crate) mod events;
+mod obstacle;
 mod paths;
 mod probes;
 mod report;
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::time::Duration;
 
 pub(crate) use self::engine::Responder;
 use self::engine::{Engine, Heard};
 pub(crate) use self::events::{Notice, PunchEvent};
+pub(crate) use self::obstacle::{Obstacle, obstacle};
 use self::paths::paths;
 pub(crate) use self::paths::{Ipv6Socket, PathKind};
-pub(crate) use self::report::{Outlook, Report, outlook};
+pub(crate) use self::report::Report;
 use super::Transmit;
 use super::address::{Address, PAIRS};
 use super::clock::Clock;
+use super::outlet::Outlet;
 use super::schedule::{Reach, Schedule};
 use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::handshake::{
@@ -32,6 +37,15 @@ use crate::protocol::{Path, Role};
 
 /// Paths whose first exchange is timed: all that can be told of, and more than are learnt at once.
 const MAX_TIMED: usize = 32;
+
+/// What is known of our own network, beside what our address tells.
+#[derive(Clone, Default, Debug)]
+pub struct Surroundings {
+    /// The networks this computer is on, by an address and how many of its leading bits are shared.
+    pub networks: Vec<(IpAddr, u8)>,
+    /// What gets out, if that was found out.
+    pub outlet: Option<Outlet>,
+}
 
 /// What a punch needs.
 #[derive(Clone)]
@@ -58,6 +72,8 @@ pub struct PunchConfig {
     pub timeout: Duration,
     /// Our IPv6 socket, if there is one.
     pub ipv6: Option<Ipv6Socket>,
+    /// What is known of our own network.
+    pub around: Surroundings,
     /// 32 fresh random bytes.
     pub seed: Seed,
 }
@@ -138,6 +154,7 @@ impl Punch {
             peer,
             clock,
             ipv6,
+            around,
             ..
         } = config;
         let mut rng = SeedRng::new(&config.seed, "p2pcopy 1 punch");
@@ -179,6 +196,11 @@ impl Punch {
             sent: 0,
             received: 0,
             forged: 0,
+            other_key: 0,
+            refused: 0,
+            refusal: None,
+            obstacle: obstacle(&own, &peer, &around.networks),
+            outlet: around.outlet,
             bare_hellos: 0,
             whole_address_probes: 0,
             same_role_hellos: 0,
@@ -203,11 +225,6 @@ impl Punch {
             noticed: Vec::new(),
             report,
         };
-        match peer_nat.map(|peer| outlook(own_nat, peer)) {
-            Some(Outlook::Hopeless) => punch.notice(Notice::Hopeless),
-            Some(Outlook::Doubtful) => punch.notice(Notice::Doubtful),
-            Some(Outlook::Good) | None => {}
-        }
         punch.handle_timeout(now);
         Ok(punch)
     }
@@ -281,6 +298,7 @@ impl Punch {
                 self.report.forged += 1;
                 // Strangers probe ports, too: only what has the shape of ours and comes from there is telling.
                 if self.is_peers_ip(path) && engine::has_the_shape_of_ours(datagram) {
+                    self.report.other_key += 1;
                     self.notice(Notice::OldAddress);
                 }
             }
@@ -311,6 +329,12 @@ impl Punch {
             self.fail(now, None);
             return;
         }
+        if let Some(obstacle) = self.report.obstacle
+            && now.since(self.began) >= obstacle.patience()
+            && self.report.received == 0
+        {
+            self.notice(Notice::Obstacle(obstacle));
+        }
         while let Some(send) = self.schedule.poll(now) {
             let slot = send.slot.low_bits();
             let unix_nanos = self.clock.unix_nanos(now);
@@ -319,6 +343,15 @@ impl Punch {
         }
         while let Some(event) = self.schedule.poll_event() {
             self.events.push_back(PunchEvent::Schedule(event));
+        }
+    }
+
+    /// The system refused to send a datagram.
+    pub(crate) fn on_refused(&mut self, kind: ErrorKind) {
+        self.report.refused += 1;
+        self.report.refusal = Some(kind);
+        if self.report.is_refused() {
+            self.notice(Notice::Refused(kind));
         }
     }
 
@@ -332,11 +365,14 @@ impl Punch {
         if self.over {
             return None;
         }
-        Some(
-            self.schedule
-                .poll_timeout()
-                .map_or(self.deadline, |t| t.min(self.deadline)),
-        )
+        let told_later = self
+            .report
+            .obstacle
+            .map(|obstacle| self.began + obstacle.patience());
+        let told_later =
+            told_later.filter(|_| !self.noticed.iter().any(|n| matches!(n, Notice::Obstacle(_))));
+        let next = self.schedule.poll_timeout().into_iter().chain(told_later);
+        next.chain([self.deadline]).min()
     }
 
     /// The next event.

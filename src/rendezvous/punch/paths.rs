@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
-use crate::protocol::Path;
-use crate::rendezvous::address::{Address, Mapping, PAIRS};
+use crate::protocol::{Path, Role};
+use crate::rendezvous::address::{Address, Filtering, Mapping, PAIRS};
 
 /// The socket for IPv6.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -85,6 +85,12 @@ pub(super) fn is_private(ip: IpAddr) -> bool {
     }
 }
 
+/// Whether a port outside leads to its first socket, whoever sends there.
+fn is_forwarded(address: &Address) -> bool {
+    let nat = address.token.as_ref().map(|t| t.nat).unwrap_or_default();
+    nat.filtering == Filtering::Independent && nat.mapping != Mapping::Public
+}
+
 /// Which paths need a slot (one per port pair both sides have), and which can be tried at once.
 pub(super) fn paths(
     own: &Address,
@@ -115,10 +121,21 @@ pub(super) fn paths(
         .token
         .as_ref()
         .is_some_and(|t| t.nat.mapping == Mapping::Public);
+    // Whoever has a forwarded port waits there: a packet of its own to the same place would be another flow in its router,
+    // and the peer's packet would clash with it. Where both have one, the sender begins.
+    let begins = match (&own.token, &peer.token) {
+        (Some(own), Some(peer)) => own.errand.role(&own.key, &peer.key) == Role::Sender,
+        _ => false,
+    };
+    let waits = is_forwarded(own) && !(is_forwarded(peer) && begins);
+    if waits {
+        pairs[0] = None;
+    }
     let mut candidates = Vec::new();
     let told = peer.token.iter().flat_map(|t| t.candidates.iter().copied());
-    let no_nat = |front: &SocketAddr| public || front.is_ipv6() || is_private(front.ip());
-    let front = Some(peer.reflexive).filter(no_nat);
+    let at_once =
+        |front: &SocketAddr| public || is_forwarded(peer) || front.is_ipv6() || is_private(front.ip());
+    let front = Some(peer.reflexive).filter(at_once).filter(|_| !waits || public);
     for remote in told.chain(front) {
         // Two homes with the same private addresses: we would talk to ourselves.
         if own_candidates.contains(&remote) {
@@ -126,7 +143,8 @@ pub(super) fn paths(
         }
         for path in ways(remote, ipv6) {
             // A candidate that is also the address of a NAT must wait for its slot.
-            let needs_slot = !public && !is_private(remote.ip()) && pairs.contains(&Some(path));
+            let is_open = public || is_forwarded(peer) && remote == peer.reflexive;
+            let needs_slot = !is_open && !is_private(remote.ip()) && pairs.contains(&Some(path));
             if !needs_slot && !candidates.contains(&path) {
                 candidates.push(path);
             }

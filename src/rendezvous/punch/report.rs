@@ -1,15 +1,21 @@
 //! Why no connection came about: what was tried, what was seen, the likely cause, and one next step.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::obstacle::Obstacle;
 use crate::protocol::handshake::HandshakeError;
 use crate::rendezvous::address::{Filtering, Mapping, NatClass};
 use crate::rendezvous::clock::{Clock, ClockSource};
+use crate::rendezvous::outlet::Outlet;
 
 /// Clocks farther apart than this miss each other's opening packets.
 const MAX_SKEW: Duration = Duration::from_millis(1500);
+
+/// Refusals in a row that are no accident.
+const MANY: u64 = 5;
 
 /// What a punch did and saw. Counts are of datagrams.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,6 +32,16 @@ pub struct Report {
     pub received: u64,
     /// Received with a wrong authentication.
     pub forged: u64,
+    /// Of those, what has the shape of ours and came from the peer's IP: made for another run.
+    pub other_key: u64,
+    /// Datagrams that this system refused to send, and why it refused the last.
+    pub refused: u64,
+    /// See there.
+    pub refusal: Option<ErrorKind>,
+    /// What the two addresses told beforehand.
+    pub obstacle: Option<Obstacle>,
+    /// What gets out of our network, if that was found out.
+    pub outlet: Option<Outlet>,
     /// Hellos of a peer that was told our `ip:port` only, while we hold its whole address.
     pub bare_hellos: u64,
     /// Probes of a peer that holds our whole address, while we were told its `ip:port` only.
@@ -57,6 +73,10 @@ pub(crate) enum Outlook {
 
 /// What can be expected of two NATs.
 pub(crate) fn outlook(a: NatClass, b: NatClass) -> Outlook {
+    // Whoever lets anybody in is found by the other, whose source is then seen.
+    if [a, b].iter().any(|nat| nat.filtering == Filtering::Independent) {
+        return Outlook::Good;
+    }
     match (a.mapping, b.mapping) {
         (Mapping::Dependent, Mapping::Dependent) => Outlook::Hopeless,
         (Mapping::Dependent, Mapping::Independent) => against_symmetric(b.filtering),
@@ -71,6 +91,32 @@ fn against_symmetric(filtering: Filtering) -> Outlook {
         Filtering::Independent | Filtering::Address => Outlook::Good,
         Filtering::AddressAndPort => Outlook::Hopeless,
     }
+}
+
+/// What helps against refusals.
+const REFUSAL_REMEDY: &str =
+    "Check the network and the firewall of this computer, then start both sides again.";
+
+/// What it means that the system refuses to send.
+pub(super) fn refusal(kind: Option<ErrorKind>) -> String {
+    match kind {
+        Some(ErrorKind::PermissionDenied) => {
+            "A firewall on this computer forbids p2pcopy to send to the other side.".to_owned()
+        }
+        Some(ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable) => {
+            "This computer has no route to the other side.".to_owned()
+        }
+        Some(other) => format!("This computer refuses to send to the other side ({other})."),
+        None => "This computer refuses to send to the other side.".to_owned(),
+    }
+}
+
+/// With a capital letter and a full stop.
+fn sentence(words: impl fmt::Display) -> String {
+    let words = words.to_string();
+    let mut rest = words.chars();
+    let first = rest.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(rest).chain(['.']).collect()
 }
 
 impl Report {
@@ -104,25 +150,33 @@ impl Report {
                 "Allow p2pcopy in the firewall of the other computer, or try from another network.",
             );
         }
-        if self.attempts == 0 {
-            return say(
-                "The time given was over before the first slot in which both sides send.",
-                "Start both sides again and give more time with --timeout, a minute at least.",
-            );
+        if self.is_refused() {
+            return say(&refusal(self.refusal), REFUSAL_REMEDY);
         }
-        if self.forged > 0 {
+        if self.other_key > 0 {
             return say(
                 "Packets arrive, but they are not made for this run: one side holds an address of an earlier run.",
                 "Start both sides again and swap the lines they print now.",
             );
         }
+        if let Some(outlet) = self.outlet.as_ref().filter(|outlet| outlet.is_closed()) {
+            return say(&sentence(outlet), &sentence(outlet.remedy()));
+        }
         if let Some(answer) = self.nat_diagnosis() {
             return answer;
         }
-        if self.own_nat.mapping == Mapping::Unknown {
+        if let Some(obstacle) = self.obstacle {
+            return say(&sentence(obstacle), &sentence(obstacle.remedy()));
+        }
+        if let Some(outlet) = &self.outlet
+            && *outlet != Outlet::Open
+        {
+            return say(&sentence(outlet), &sentence(outlet.remedy()));
+        }
+        if self.attempts == 0 {
             return say(
-                "Too few STUN servers answered here: this network may block UDP altogether.",
-                "Run `p2pcopy check`, or try from another network, such as a phone's hotspot.",
+                "The time given was over before the first slot in which both sides send.",
+                "Start both sides again and give more time with --timeout, a minute at least.",
             );
         }
         if self.clock.source() == ClockSource::System {
@@ -132,10 +186,15 @@ impl Report {
             );
         }
         say(
-            "Nothing arrived from your peer: it was not waiting at the same time, its address is an old one, or a \
-             firewall drops UDP.",
+            "Nothing arrived from your peer: it was not waiting at the same time, one of the two addresses is an old one, or \
+             a firewall drops UDP.",
             "Check that both of you pasted the line of the run that is waiting now, then start both sides again.",
         )
+    }
+
+    /// Whether this system refused to send whatever was to be sent.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused >= MANY && self.refused == self.sent
     }
 
     fn nat_diagnosis(&self) -> Option<(String, String)> {
@@ -164,8 +223,9 @@ impl Report {
         } else {
             "Ask your peer to move"
         };
-        let next =
-            format!("{who} to another network, such as a phone's hotspot, or forward a UDP port there.");
+        let next = format!(
+            "{who} to another network, such as a phone's hotspot, or forward a UDP port there and pass it with --localport and --external-port."
+        );
         Some((cause.to_owned(), next))
     }
 
@@ -224,6 +284,11 @@ mod tests {
             sent: 2000,
             received: 0,
             forged: 0,
+            other_key: 0,
+            refused: 0,
+            refusal: None,
+            obstacle: None,
+            outlet: None,
             bare_hellos: 0,
             whole_address_probes: 0,
             same_role_hellos: 0,
@@ -259,9 +324,41 @@ mod tests {
         assert!(report.diagnosis().1.contains("whole line"));
         report.bare_hellos = 0;
         report.forged = 3;
+        assert!(
+            !report.diagnosis().0.contains("earlier run"),
+            "strangers probe ports"
+        );
+        report.other_key = 1;
         assert!(report.diagnosis().0.contains("earlier run"));
         report.error = Some(HandshakeError::PeerIsNewer);
         assert!(report.diagnosis().0.contains("newer p2pcopy"));
+    }
+
+    #[test]
+    fn an_old_address_and_blocked_udp_are_named_only_when_nothing_else_explains_it() {
+        let mut report = report(Mapping::Unknown, Mapping::Independent);
+        assert!(
+            report.diagnosis().0.contains("clock"),
+            "a guess at UDP would come too early"
+        );
+        report.obstacle = Some(Obstacle::SameOutside);
+        assert!(report.diagnosis().0.contains("same outside address"));
+        report.outlet = Some(Outlet::Dropped);
+        assert!(report.diagnosis().0.starts_with("UDP is blocked here"));
+        (report.refused, report.refusal) = (report.sent, Some(ErrorKind::PermissionDenied));
+        assert!(report.diagnosis().0.contains("forbids p2pcopy to send"));
+    }
+
+    #[test]
+    fn who_lets_anybody_in_is_within_reach_of_a_symmetric_peer() {
+        let class = |mapping, filtering| NatClass { mapping, filtering };
+        let forwarded = class(Mapping::Dependent, Filtering::Independent);
+        for other in [Mapping::Dependent, Mapping::Independent] {
+            assert_eq!(
+                outlook(forwarded, class(other, Filtering::AddressAndPort)),
+                Outlook::Good
+            );
+        }
     }
 
     #[test]

@@ -40,21 +40,39 @@ pub fn respond(request: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
     message::respond(request, source, None)
 }
 
+/// A binding request for a socket that will not punch, and what its answer is known by.
+pub(crate) fn probe(seed: &[u8; 32]) -> (Vec<u8>, u128) {
+    let mut rng = SeedRng::new(seed, "p2pcopy 1 stun probe");
+    let id: TransactionId = u128::from_be_bytes(rng.array()) >> 32;
+    (message::request(id, AnswerFrom::SameAddress), id)
+}
+
+/// Whether a datagram is the answer to that request.
+pub(crate) fn answers(datagram: &[u8], id: u128) -> bool {
+    message::is_stun(datagram) && message::answer(datagram).is_some_and(|answer| answer.id == id)
+}
+
 /// What gathering found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StunReport {
     /// How the NAT maps, as far as the answers tell.
     pub mapping: Mapping,
     /// The external address of each socket.
     pub mapped: [Option<SocketAddr>; PAIRS],
+    /// The external address of the IPv6 socket.
+    pub mapped_ipv6: Option<SocketAddr>,
     /// Servers that answered.
     pub answered: usize,
+    /// Those that answered the first socket.
+    pub servers: Vec<SocketAddr>,
+    /// Other ports that those servers say they answer at.
+    pub other_ports: Vec<SocketAddr>,
     /// Servers asked.
     pub asked: usize,
 }
 
 /// What happened.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum StunEvent {
     /// While gathering, a server answered the first socket: its outside address is this.
     Answered {
@@ -106,10 +124,16 @@ enum Phase {
     Keeping { keepers: Vec<Keeper>, next: Time },
 }
 
-/// The STUN machine of all our IPv4 sockets.
+/// The number that the IPv6 socket has here, behind those of the pairs.
+const SIX: usize = PAIRS;
+
+/// The STUN machine of all our sockets.
 pub struct StunClient {
     servers: Vec<SocketAddr>,
     sockets: usize,
+    /// The index of the IPv6 socket.
+    ipv6: Option<u8>,
+    other_ports: Vec<SocketAddr>,
     local: Vec<SocketAddr>,
     rng: SeedRng,
     phase: Phase,
@@ -121,24 +145,27 @@ pub struct StunClient {
 }
 
 impl StunClient {
-    /// Begins asking `servers` (IPv4 ones; others are ignored) from sockets `0..sockets`. `local` holds the
+    /// Begins asking `servers` from sockets `0..sockets`, and those of IPv6 from the socket `ipv6`. `local` holds the
     /// addresses the sockets have on this machine's interfaces: a mapping that equals one of them is no NAT.
     pub fn new(
         servers: &[SocketAddr],
         sockets: u8,
+        ipv6: Option<u8>,
         local: &[SocketAddr],
         seed: &[u8; 32],
         now: Time,
     ) -> Self {
         let mut known: Vec<SocketAddr> = Vec::new();
         for &server in servers {
-            if server.is_ipv4() && !known.contains(&server) {
+            if (server.is_ipv4() || ipv6.is_some()) && !known.contains(&server) {
                 known.push(server);
             }
         }
         let mut client = StunClient {
             servers: known,
             sockets: usize::from(sockets).min(PAIRS),
+            ipv6,
+            other_ports: Vec::new(),
             local: local.to_vec(),
             rng: SeedRng::new(seed, "p2pcopy 1 stun"),
             phase: Phase::Gathering {
@@ -163,8 +190,9 @@ impl StunClient {
         let Some(answer) = message::answer(datagram) else {
             return true;
         };
+        let (ipv6, servers) = (self.ipv6, &self.servers);
         let matches = |server: usize, socket: usize| {
-            self.servers[server] == path.remote && socket == usize::from(path.local)
+            servers[server] == path.remote && local_index(socket, ipv6) == Some(path.local)
         };
         match &mut self.phase {
             Phase::Gathering { .. } => {
@@ -176,6 +204,11 @@ impl StunClient {
                         Some(mapped) => QueryState::Answered(mapped),
                         None => QueryState::Refused,
                     };
+                    let other = answer
+                        .other
+                        .map(|other| SocketAddr::new(path.remote.ip(), other.port()));
+                    self.other_ports
+                        .extend(other.filter(|other| *other != path.remote));
                     if let (Some(mapped), 0) = (answer.mapped, path.local) {
                         self.events.push_back(StunEvent::Answered {
                             server: path.remote,
@@ -224,7 +257,7 @@ impl StunClient {
                         attempt: attempt + 1,
                     };
                     self.ask(attempt);
-                    self.conclude(now, self.servers.is_empty());
+                    self.conclude(now, self.queries.is_empty());
                 }
             }
             Phase::Keeping { next, .. } => {
@@ -260,9 +293,15 @@ impl StunClient {
         })
     }
 
+    /// The servers of one family.
+    fn servers_of(&self, ipv6: bool) -> Vec<usize> {
+        let of_family = |server: &usize| self.servers[*server].is_ipv6() == ipv6;
+        (0..self.servers.len()).filter(of_family).collect()
+    }
+
     fn transmit(&mut self, socket: usize, server: usize, id: TransactionId) {
         let path = Path {
-            local: u8::try_from(socket).unwrap_or(0),
+            local: local_index(socket, self.ipv6).unwrap_or(0),
             remote: self.servers[server],
         };
         self.outbox
@@ -276,17 +315,18 @@ impl StunClient {
     /// Sends the requests of one attempt: to all servers from socket 0, to a few from each spare that lacks an
     /// answer, those first that answered socket 0.
     fn ask(&mut self, attempt: usize) {
-        let n = self.servers.len();
         let alive: Vec<usize> = self.answered(0).map(|(server, _)| server).collect();
-        for socket in 0..self.sockets {
+        for socket in (0..self.sockets).chain(self.ipv6.map(|_| SIX)) {
             if socket > 0 && self.answered(socket).next().is_some() {
                 continue;
             }
+            let all = self.servers_of(socket == SIX);
+            let n = all.len();
             let servers: Vec<usize> = match socket {
-                0 => (0..n).collect(),
-                _ if !alive.is_empty() => alive.iter().copied().take(SPARE_FANOUT).collect(),
+                0 => all,
+                1..SIX if !alive.is_empty() => alive.iter().copied().take(SPARE_FANOUT).collect(),
                 _ => (0..SPARE_FANOUT.min(n))
-                    .map(|i| (attempt * SPARE_FANOUT + i) % n)
+                    .map(|i| all[(attempt * SPARE_FANOUT + i) % n])
                     .collect(),
             };
             for server in servers {
@@ -323,8 +363,14 @@ impl StunClient {
             .queries
             .iter()
             .any(|q| q.socket == 0 && q.state == QueryState::Waiting);
-        let spares_open = (1..self.sockets).any(|k| self.answered(k).next().is_none());
-        if !time_is_up && ((second.is_none() && main_open) || spares_open) {
+        let unanswered = |socket: usize| self.answered(socket).next().is_none();
+        // Where there is IPv4 nothing waits for IPv6: its answer tells little.
+        let open = if self.servers_of(false).is_empty() {
+            self.queries.iter().any(|q| q.socket == SIX) && unanswered(SIX)
+        } else {
+            (second.is_none() && main_open) || (1..self.sockets).any(unanswered)
+        };
+        if !time_is_up && open {
             return;
         }
         self.mapping = match (main.first(), second) {
@@ -347,11 +393,16 @@ impl StunClient {
                 by_server: self.mapped[socket],
             });
         }
+        let six: Vec<(usize, SocketAddr)> = self.answered(SIX).collect();
+        let named = |answers: &[(usize, SocketAddr)]| answers.iter().map(|(s, _)| self.servers[*s]).collect();
         self.events.push_back(StunEvent::Gathered(StunReport {
             mapping: self.mapping,
             mapped: self.mapped,
-            answered: main.len(),
-            asked: self.servers.len(),
+            mapped_ipv6: six.first().map(|(_, mapped)| *mapped),
+            answered: main.len().max(six.len()),
+            servers: named(if main.is_empty() { &six } else { &main }),
+            other_ports: std::mem::take(&mut self.other_ports),
+            asked: self.servers_of(false).len().max(self.servers_of(true).len()),
         }));
         self.phase = Phase::Keeping {
             keepers,
@@ -365,21 +416,25 @@ impl StunClient {
         };
         *next = now + KEEPALIVE;
         let mut keepers = std::mem::take(keepers);
-        if !self.servers.is_empty() {
+        let servers = self.servers_of(false);
+        if !servers.is_empty() {
             for (socket, keeper) in keepers.iter_mut().enumerate() {
                 if keeper.id.is_some() {
                     keeper.misses += 1;
                 }
                 // Without any answer yet, every round tries another server.
                 if keeper.misses >= MISSES || (keeper.misses > 0 && self.mapped[socket].is_none()) {
+                    let next = servers.iter().find(|server| **server > keeper.server);
                     *keeper = Keeper {
-                        server: keeper.server + 1,
+                        server: *next.unwrap_or(&servers[0]),
                         id: None,
                         misses: 0,
                         by_server: None,
                     };
                 }
-                keeper.server %= self.servers.len();
+                if !servers.contains(&keeper.server) {
+                    keeper.server = servers[0];
+                }
                 let id = self.fresh_id();
                 keeper.id = Some(id);
                 self.transmit(socket, keeper.server, id);
@@ -388,6 +443,14 @@ impl StunClient {
         if let Phase::Keeping { keepers: place, .. } = &mut self.phase {
             *place = keepers;
         }
+    }
+}
+
+/// The index of a socket, by its number here.
+fn local_index(socket: usize, ipv6: Option<u8>) -> Option<u8> {
+    match socket {
+        SIX => ipv6,
+        pair => u8::try_from(pair).ok(),
     }
 }
 

@@ -20,7 +20,14 @@ struct World<F: FnMut(Time, Path) -> Option<SocketAddr>> {
 
 impl<F: FnMut(Time, Path) -> Option<SocketAddr>> World<F> {
     fn new(map: F) -> Self {
-        let client = StunClient::new(&servers(), 4, &[at("198.51.100.9:4300")], &[3; 32], Time::ZERO);
+        let client = StunClient::new(
+            &servers(),
+            4,
+            None,
+            &[at("198.51.100.9:4300")],
+            &[3; 32],
+            Time::ZERO,
+        );
         World {
             client,
             now: Time::ZERO,
@@ -62,7 +69,7 @@ fn port(path: Path, base: u16) -> Option<SocketAddr> {
 fn gathered(events: &[StunEvent]) -> StunReport {
     let told = |event: &&StunEvent| !matches!(event, StunEvent::Answered { .. });
     match events.iter().find(told) {
-        Some(StunEvent::Gathered(report)) => *report,
+        Some(StunEvent::Gathered(report)) => report.clone(),
         other => panic!("{other:?}"),
     }
 }
@@ -160,7 +167,7 @@ fn keepalive_is_one_request_per_socket_and_reports_a_changed_mapping_once() {
 
 #[test]
 fn answers_from_elsewhere_or_damaged_or_to_another_socket_change_nothing() {
-    let mut client = StunClient::new(&servers(), 1, &[], &[3; 32], Time::ZERO);
+    let mut client = StunClient::new(&servers(), 1, None, &[], &[3; 32], Time::ZERO);
     let (path, request) = client.poll_transmit().unwrap();
     let answer = message::respond(&request, at("203.0.113.7:1"), None).unwrap();
     let wrong_source = Path {
@@ -182,4 +189,24 @@ fn answers_from_elsewhere_or_damaged_or_to_another_socket_change_nothing() {
     assert!(!client.handle_datagram(Time::ZERO, path, b"@ours"));
     client.handle_datagram(Time::ZERO, path, &answer);
     assert_eq!(client.answered(0).count(), 1);
+}
+
+#[test]
+fn without_ipv4_the_servers_of_ipv6_tell_the_outside_address_and_nothing_is_waited_for() {
+    let server = at("[2001:db8::53]:3478");
+    let mut client = StunClient::new(&[server], 4, Some(4), &[], &[3; 32], Time::ZERO);
+    let (path, request) = client.poll_transmit().unwrap();
+    assert_eq!((path.local, path.remote), (4, server));
+    let mapped = at("[2001:db8::7]:4300");
+    let answer = respond(&request, mapped).unwrap();
+    let elsewhere = Path { local: 0, ..path };
+    client.handle_datagram(Time::ZERO, elsewhere, &answer);
+    assert_eq!(client.poll_event(), None, "not from the socket that asked");
+    client.handle_datagram(Time::ZERO, path, &answer);
+    let report = gathered(&[client.poll_event().unwrap()]);
+    assert_eq!(
+        (report.mapped_ipv6, report.answered, report.asked),
+        (Some(mapped), 1, 1)
+    );
+    assert_eq!(report.mapped, [None; 4]);
 }

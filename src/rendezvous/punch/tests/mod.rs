@@ -196,7 +196,10 @@ fn a_symmetric_nat_against_port_restriction_fails_in_time_and_says_why() {
         assert!(text.contains("symmetric NAT"), "{text}");
         assert!(text.contains("another network"), "{text}");
         assert_eq!(world.report(0).elapsed, Duration::from_secs(60));
-        assert!(matches!(world.notices(0), [Notice::Doubtful | Notice::Hopeless]));
+        assert!(matches!(
+            world.notices(0),
+            [Notice::Obstacle(Obstacle::PerhapsSymmetric | Obstacle::Symmetric)]
+        ));
         assert!(world.report(0).sent > 100);
     }
 }

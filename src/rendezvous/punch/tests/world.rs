@@ -188,6 +188,7 @@ impl World {
             low_ttl: self.scene.low_ttl,
             timeout: self.scene.timeout,
             ipv6: None,
+            around: Default::default(),
             seed: self.rng.seed(),
         }
     }

@@ -1,0 +1,236 @@
+//! Has the router forward a port, renews that, and takes it back at the end: on a thread of its own, for as long as the
+//! value lives.
+
+use crate::net::{self, Gateway, http, multicast_search};
+use crate::rendezvous::portmap::pcp::{self, Answer};
+use crate::rendezvous::portmap::upnp::{self, Ask};
+use crate::rendezvous::portmap::{LEASE, Mapped, Method};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// A lease is renewed when half of it is over (RFC 6887, section 11.2.1).
+const RENEW: Duration = Duration::from_secs(LEASE as u64 / 2);
+/// Longest wait for the farewell to the router when the run ends.
+const FAREWELL: Duration = Duration::from_millis(700);
+/// Other ports tried where a UPnP router has given ours away.
+const OTHER_PORTS: u16 = 3;
+
+/// What the router does for us; it ends with the value.
+pub(super) struct Mapper {
+    stop: Option<Sender<()>>,
+    done: Receiver<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Mapper {
+    /// Begins to ask for `port`; what comes of it is told once.
+    pub(super) fn start(port: u16) -> (Option<Mapper>, oneshot::Receiver<Option<Mapped>>) {
+        let (tell, told) = oneshot::channel();
+        let (stop, stopped) = channel();
+        let (end, done) = channel();
+        let thread = std::thread::Builder::new()
+            .name("port mapping".into())
+            .spawn(move || {
+                let lease = Lease::new(port);
+                // Nobody listens any more only when the run is being torn down.
+                let _ = tell.send(lease.as_ref().map(|lease| lease.mapped));
+                if let Some(lease) = lease {
+                    lease.hold(&stopped);
+                }
+                let _ = end.send(());
+            });
+        let mapper = thread.ok().map(|thread| Mapper {
+            stop: Some(stop),
+            done,
+            thread: Some(thread),
+        });
+        (mapper, told)
+    }
+}
+
+impl Drop for Mapper {
+    fn drop(&mut self) {
+        self.stop = None;
+        // A router that does not answer forgets the lease by itself.
+        if self.done.recv_timeout(FAREWELL).is_ok() {
+            let _ = self.thread.take().map(JoinHandle::join);
+        }
+    }
+}
+
+/// Where the mapping was made.
+enum Place {
+    Pmp {
+        gateway: Gateway,
+        nonce: [u8; 12],
+    },
+    Upnp {
+        host: SocketAddr,
+        path: String,
+        service: &'static str,
+        lease: u32,
+    },
+}
+
+struct Lease {
+    port: u16,
+    client: Ipv4Addr,
+    mapped: Mapped,
+    place: Place,
+}
+
+impl Lease {
+    fn new(port: u16) -> Option<Lease> {
+        let nonce = *net::random_seed().ok()?.first_chunk()?;
+        let by_gateway = Gateway::of_this_network().and_then(|gateway| {
+            let client = gateway.client;
+            let mapped = pcp_map(&gateway, nonce, port, port).or_else(|| pmp_map(&gateway, port, port))?;
+            let place = Place::Pmp { gateway, nonce };
+            Some(Lease {
+                port,
+                client,
+                mapped,
+                place,
+            })
+        });
+        by_gateway.or_else(|| upnp_map(port))
+    }
+
+    /// Renews until it is told to stop, then deletes.
+    fn hold(mut self, stopped: &Receiver<()>) {
+        while stopped.recv_timeout(RENEW) == Err(RecvTimeoutError::Timeout) {
+            self.renew();
+        }
+        self.delete();
+    }
+
+    /// A router that forgot gives the same port again, if it still can.
+    fn renew(&mut self) {
+        let external = self.mapped.external.port();
+        let (port, client) = (self.port, self.client);
+        match &self.place {
+            Place::Pmp { gateway, nonce } if self.mapped.method == Method::Pcp => {
+                let _ = pcp_map(gateway, *nonce, port, external);
+            }
+            Place::Pmp { gateway, .. } => {
+                let _ = pmp_map(gateway, port, external);
+            }
+            Place::Upnp {
+                host,
+                path,
+                service,
+                lease,
+            } => {
+                let ask = Ask::Map {
+                    client,
+                    internal: port,
+                    external,
+                    lease: *lease,
+                };
+                let _ = http(*host, &upnp::request(*host, path, service, ask));
+            }
+        }
+    }
+
+    fn delete(&self) {
+        let (port, external) = (self.port, self.mapped.external.port());
+        match &self.place {
+            Place::Pmp { gateway, nonce } => {
+                let request = match self.mapped.method {
+                    Method::Pcp => pcp::pcp_request(*nonce, self.client, port, 0, 0),
+                    _ => pcp::pmp_request(port, 0, 0),
+                };
+                let _ = gateway.ask(pcp::PORT, &request, |answer| (answer.len() >= 4).then_some(()));
+            }
+            Place::Upnp {
+                host, path, service, ..
+            } => {
+                let _ = http(
+                    *host,
+                    &upnp::request(*host, path, service, Ask::Unmap { external }),
+                );
+            }
+        }
+    }
+}
+
+fn pcp_map(gateway: &Gateway, nonce: [u8; 12], port: u16, suggested: u16) -> Option<Mapped> {
+    let request = pcp::pcp_request(nonce, gateway.client, port, suggested, LEASE);
+    let read = |answer: &[u8]| pcp::pcp_answer(answer, nonce, port);
+    match gateway.ask(pcp::PORT, &request, read)? {
+        Answer::Granted(external, _) => Some(Mapped {
+            method: Method::Pcp,
+            external,
+        }),
+        Answer::Refused => None,
+    }
+}
+
+fn pmp_map(gateway: &Gateway, port: u16, suggested: u16) -> Option<Mapped> {
+    let Answer::Granted(ip, _) = gateway.ask(pcp::PORT, &pcp::PMP_ADDRESS, pcp::pmp_address)? else {
+        return None;
+    };
+    let request = pcp::pmp_request(port, suggested, LEASE);
+    match gateway.ask(pcp::PORT, &request, |answer| pcp::pmp_answer(answer, port))? {
+        Answer::Granted(external, _) => Some(Mapped {
+            method: Method::NatPmp,
+            external: SocketAddr::from((ip, external)),
+        }),
+        Answer::Refused => None,
+    }
+}
+
+fn upnp_map(port: u16) -> Option<Lease> {
+    let (client, answers) = multicast_search(upnp::SEARCH_AT, upnp::SEARCH.as_bytes());
+    let client = client?;
+    for (from, answer) in answers {
+        let Some((host, path)) = upnp::description_at(&answer, from) else {
+            continue;
+        };
+        let description = http(host, &upnp::get(host, &path)).unwrap_or_default();
+        let Some((service, path)) = upnp::control(&description) else {
+            continue;
+        };
+        let ask = |ask: Ask| http(host, &upnp::request(host, &path, service, ask));
+        let Some(ip) = ask(Ask::Address).as_deref().and_then(upnp::address) else {
+            continue;
+        };
+        for external in (port..=u16::MAX).take(usize::from(1 + OTHER_PORTS)) {
+            // Some routers know no lease but an endless one; it is deleted all the same.
+            for lease in [LEASE, 0] {
+                let answer = ask(Ask::Map {
+                    client,
+                    internal: port,
+                    external,
+                    lease,
+                })
+                .unwrap_or_default();
+                if upnp::is_granted(&answer) {
+                    let mapped = Mapped {
+                        method: Method::Upnp,
+                        external: SocketAddr::from((ip, external)),
+                    };
+                    let place = Place::Upnp {
+                        host,
+                        path,
+                        service,
+                        lease,
+                    };
+                    return Some(Lease {
+                        port,
+                        client,
+                        mapped,
+                        place,
+                    });
+                }
+                if upnp::refusal(&answer) != Some(upnp::ONLY_PERMANENT) {
+                    break;
+                }
+            }
+        }
+    }
+    None
+}

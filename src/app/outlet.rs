@@ -1,0 +1,110 @@
+//! Finds out what of UDP this network lets out, by asking STUN servers at several ports from sockets of its own.
+
+use crate::net::{self, Echo, try_out};
+use crate::rendezvous::outlet::Outlet;
+use crate::rendezvous::stun;
+use std::net::SocketAddr;
+
+/// Ports that networks leave open which close the others: names, web, time, STUN.
+const OFTEN_OPEN: [u16; 5] = [53, 80, 123, 443, 3478];
+/// Ports to ask a STUN server at whose own port does not answer. Some public servers listen there, too.
+const OTHER_PORTS: [u16; 2] = [443, 53];
+/// Servers asked.
+const SERVERS: usize = 4;
+
+/// Asks servers that did not answer, also at other ports. Also gives those that answer there.
+pub(super) async fn when_silent(servers: &[SocketAddr]) -> (Outlet, Vec<SocketAddr>) {
+    if servers.is_empty() {
+        return (Outlet::NoNames, Vec::new());
+    }
+    let some = servers.iter().take(SERVERS);
+    let targets: Vec<SocketAddr> = some
+        .flat_map(|&server| {
+            let others = OTHER_PORTS.map(|port| SocketAddr::new(server.ip(), port));
+            [server].into_iter().chain(others)
+        })
+        .collect();
+    let echoes = ask(targets).await;
+    let answered = echoes.iter().filter(|(_, echo)| *echo == Echo::Answered);
+    let answered = answered.map(|(target, _)| *target).collect();
+    (verdict(&echoes), answered)
+}
+
+/// Whether ports that nobody opens on purpose are open. `answered`: servers that did; `others`: where such servers say
+/// that they answer, too.
+pub(super) async fn when_answered(answered: &[SocketAddr], others: &[SocketAddr]) -> Outlet {
+    let known: Vec<(SocketAddr, Echo)> = answered.iter().map(|&server| (server, Echo::Answered)).collect();
+    // A single server may be wrong about its other port.
+    if others.len() < 2 || answered.iter().any(|server| !OFTEN_OPEN.contains(&server.port())) {
+        return Outlet::Open;
+    }
+    let asked = ask(others.iter().copied().take(SERVERS).collect()).await;
+    verdict(&[known, asked].concat())
+}
+
+async fn ask(targets: Vec<SocketAddr>) -> Vec<(SocketAddr, Echo)> {
+    let Ok(seed) = net::random_seed() else {
+        return Vec::new();
+    };
+    let (request, id) = stun::probe(&seed);
+    let asking = tokio::task::spawn_blocking(move || {
+        let echoes = try_out(&targets, &request, |datagram| stun::answers(datagram, id));
+        targets.into_iter().zip(echoes).collect()
+    });
+    asking.await.unwrap_or_default()
+}
+
+/// What the fates of datagrams say of their ports.
+fn verdict(echoes: &[(SocketAddr, Echo)]) -> Outlet {
+    let any = |wanted: Echo| echoes.iter().any(|(_, echo)| *echo == wanted);
+    let answered = echoes.iter().filter(|(_, echo)| *echo == Echo::Answered);
+    let mut open: Vec<u16> = answered.map(|(target, _)| target.port()).collect();
+    open.sort_unstable();
+    open.dedup();
+    let some_closed = echoes.iter().any(|(target, _)| !open.contains(&target.port()));
+    let one_server = echoes.iter().all(|(target, _)| target.ip() == echoes[0].0.ip());
+    match open.as_slice() {
+        [] if one_server && !any(Echo::Forbidden) => Outlet::NoServer,
+        [] if any(Echo::Forbidden) => Outlet::Forbidden,
+        [] if any(Echo::Rejected) => Outlet::Rejected,
+        [] => Outlet::Dropped,
+        ports if some_closed && ports.iter().all(|port| OFTEN_OPEN.contains(port)) => Outlet::Ports(open),
+        _ => Outlet::Open,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_became_of_datagrams_tells_what_gets_out() {
+        use Echo::{Answered, Forbidden, Rejected, Silent};
+        let judged = |fates: &[(u16, Echo)]| {
+            let of = |last: u8| move |&(port, echo)| (SocketAddr::from(([192, 0, 2, last], port)), echo);
+            let both = fates.iter().map(of(1)).chain(fates.iter().map(of(2)));
+            verdict(&both.collect::<Vec<(SocketAddr, Echo)>>())
+        };
+        assert_eq!(
+            judged(&[(3478, Silent), (443, Silent), (53, Silent)]),
+            Outlet::Dropped
+        );
+        assert_eq!(judged(&[(3478, Rejected), (443, Silent)]), Outlet::Rejected);
+        assert_eq!(judged(&[(3478, Forbidden), (443, Forbidden)]), Outlet::Forbidden);
+        assert_eq!(
+            judged(&[(3478, Silent), (443, Answered)]),
+            Outlet::Ports(vec![443])
+        );
+        assert_eq!(
+            judged(&[(3478, Answered), (3479, Rejected)]),
+            Outlet::Ports(vec![3478])
+        );
+        assert_eq!(judged(&[(3478, Answered), (3479, Answered)]), Outlet::Open);
+        let lonely = SocketAddr::from(([192, 0, 2, 1], 3478));
+        assert_eq!(verdict(&[(lonely, Rejected)]), Outlet::NoServer);
+        // One server of several is down, which says nothing about its port.
+        assert_eq!(judged(&[(3478, Answered), (3478, Silent)]), Outlet::Open);
+        // Nobody opens port 19302 on purpose, so a silent one beside it is a server's fault.
+        assert_eq!(judged(&[(19302, Answered), (3479, Silent)]), Outlet::Open);
+    }
+}

@@ -1,0 +1,131 @@
+//! Our own address: what was found out for it, and what stands against the peer's.
+
+use crate::protocol::handshake::PublicKey;
+use crate::rendezvous::address::{Address, Filtering, NatClass, PAIRS};
+use crate::rendezvous::errand::Errand;
+use crate::rendezvous::punch::{Obstacle, obstacle};
+use std::net::{IpAddr, SocketAddr};
+
+/// A port of the router that leads to our first socket, whoever sends there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Forward {
+    /// The user says so; it is at whatever outside address there is.
+    Told(u16),
+    /// The router says so.
+    Mapped(SocketAddr),
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Outside {
+    pub(super) errand: Errand,
+    pub(super) key: PublicKey,
+    pub(super) nat: NatClass,
+    pub(super) mapped: [Option<SocketAddr>; PAIRS],
+    pub(super) forward: Option<Forward>,
+    pub(super) candidates: Vec<SocketAddr>,
+}
+
+impl Outside {
+    /// The address to tell; `None` if there is none at all.
+    pub(super) fn address(&self) -> Option<Address> {
+        let (mut mapped, mut nat) = (self.mapped, self.nat);
+        if let Some(port) = self.forwarded() {
+            mapped[0] = Some(port);
+            nat.filtering = Filtering::Independent;
+        }
+        Address::own(self.errand, self.key, nat, mapped, self.candidates.clone())
+    }
+
+    /// Where the forwarded port is.
+    pub(super) fn forwarded(&self) -> Option<SocketAddr> {
+        let any = self.mapped.iter().flatten().next();
+        match self.forward? {
+            Forward::Told(port) => any.map(|outside| SocketAddr::new(outside.ip(), port)),
+            Forward::Mapped(external) => Some(external),
+        }
+    }
+
+    /// The router gives a socket another external address.
+    pub(super) fn on_mapping(&mut self, socket: u8, to: SocketAddr) {
+        if let Some(place) = self.mapped.get_mut(usize::from(socket)) {
+            *place = Some(to);
+        }
+    }
+}
+
+/// Reads what the user pasted as the peer's address, and refuses it if no packet can ever reach it.
+pub(super) fn peer_address(text: &str, own: &Address, networks: &[(IpAddr, u8)]) -> Result<Address, Unfit> {
+    let peer = Address::parse_peer(text, own).map_err(|error| Unfit::Text(error.to_string()))?;
+    match obstacle(own, &peer, networks) {
+        Some(certain) if certain.is_certain() => Err(Unfit::OutOfReach(certain)),
+        _ => Ok(peer),
+    }
+}
+
+/// What is wrong with a pasted address.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum Unfit {
+    /// It is none, or not the peer's.
+    #[error("{0}")]
+    Text(String),
+    /// There is no way there.
+    #[error("{0}; {help}", help = .0.remedy())]
+    OutOfReach(Obstacle),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rendezvous::address::Mapping;
+
+    fn symmetric() -> Outside {
+        let at = |port| Some(SocketAddr::from(([203, 0, 113, 7], port)));
+        Outside {
+            errand: Errand::Send,
+            key: [7; 32],
+            nat: NatClass {
+                mapping: Mapping::Dependent,
+                filtering: Filtering::Untested,
+            },
+            mapped: [at(61_000), at(61_001), at(61_002), None],
+            forward: None,
+            candidates: vec![SocketAddr::from(([192, 168, 1, 5], 4300))],
+        }
+    }
+
+    #[test]
+    fn a_forwarded_port_stands_in_front_and_lets_anybody_in() {
+        let mut outside = symmetric();
+        assert_eq!(outside.address().unwrap().reflexive.port(), 61_000);
+        outside.forward = Some(Forward::Told(4300));
+        let address = outside.address().unwrap();
+        let token = address.token.as_ref().unwrap();
+        assert_eq!(address.reflexive.to_string(), "203.0.113.7:4300");
+        assert_eq!(token.nat.filtering, Filtering::Independent);
+        assert_eq!(token.spare_ports, [61_001, 61_002, 0]);
+        outside.on_mapping(0, SocketAddr::from(([198, 51, 100, 9], 1)));
+        assert_eq!(
+            outside.address().unwrap().reflexive.to_string(),
+            "198.51.100.9:4300"
+        );
+    }
+
+    #[test]
+    fn an_address_without_a_common_family_is_refused_at_the_paste() {
+        let own = symmetric().address().unwrap();
+        let peer = Outside {
+            errand: Errand::Receive,
+            key: [8; 32],
+            mapped: [None; PAIRS],
+            candidates: vec!["[2001:db8::1]:4300".parse().unwrap()],
+            ..symmetric()
+        };
+        let text = peer.address().unwrap().to_string();
+        assert_eq!(
+            peer_address(&text, &own, &[]),
+            Err(Unfit::OutOfReach(Obstacle::OnlyPeerHasIpv6))
+        );
+        assert!(matches!(peer_address("x", &own, &[]), Err(Unfit::Text(_))));
+    }
+}

@@ -1,0 +1,139 @@
+//! Whether datagrams get out of this network, asked from connected sockets of their own: only those are told of ICMP
+//! errors (RFC 1122, section 4.1.3.3).
+
+use super::Clock;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+/// When a request is sent again, counted from the first.
+const REPEAT: [Duration; 3] = [
+    Duration::ZERO,
+    Duration::from_millis(400),
+    Duration::from_millis(1000),
+];
+/// After this nothing more is waited for.
+const LIMIT: Duration = Duration::from_millis(1800);
+/// How often the sockets are looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What became of the requests to one destination.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Echo {
+    /// An answer came.
+    Answered,
+    /// An ICMP error came, or there is no route.
+    Rejected,
+    /// The system refused to send.
+    Forbidden,
+    /// Nothing came.
+    Silent,
+}
+
+struct Asked {
+    socket: Option<UdpSocket>,
+    echo: Echo,
+    sent: usize,
+}
+
+/// Sends `request` to every target until each has shown what becomes of it, at most 1.8 s. Blocks for so long.
+pub(crate) fn try_out(
+    targets: &[SocketAddr],
+    request: &[u8],
+    is_answer: impl Fn(&[u8]) -> bool,
+) -> Vec<Echo> {
+    let clock = Clock::start();
+    let began = clock.now();
+    let mut asked: Vec<Asked> = targets
+        .iter()
+        .map(|target| Asked {
+            socket: connected(*target),
+            echo: Echo::Silent,
+            sent: 0,
+        })
+        .collect();
+    loop {
+        let waited = clock.now().since(began);
+        for one in &mut asked {
+            one.go_on(waited, request, &is_answer);
+        }
+        let is_open = |one: &Asked| one.socket.is_some() && one.echo == Echo::Silent;
+        if waited >= LIMIT || !asked.iter().any(is_open) {
+            return asked.into_iter().map(|one| one.echo).collect();
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+impl Asked {
+    fn go_on(&mut self, waited: Duration, request: &[u8], is_answer: &impl Fn(&[u8]) -> bool) {
+        let Some(socket) = &self.socket else {
+            self.echo = Echo::Rejected;
+            return;
+        };
+        if self.echo != Echo::Silent {
+            return;
+        }
+        if REPEAT.get(self.sent).is_some_and(|at| waited >= *at) {
+            self.sent += 1;
+            self.echo = echo_of(socket.send(request));
+        }
+        let mut buffer = [0; 1500];
+        match socket.recv(&mut buffer) {
+            Ok(length) if is_answer(&buffer[..length]) => self.echo = Echo::Answered,
+            Ok(_) => {}
+            Err(e) if self.echo == Echo::Silent => self.echo = echo_of(Err(e)),
+            Err(_) => {}
+        }
+    }
+}
+
+/// What the result of a call says, beside that nothing came yet.
+fn echo_of(result: std::io::Result<usize>) -> Echo {
+    match result.map_err(|e| e.kind()) {
+        Ok(_) | Err(ErrorKind::WouldBlock | ErrorKind::Interrupted) => Echo::Silent,
+        // Linux reports the firewall of this computer by EPERM, and an ICMP "prohibited" by EACCES or EHOSTUNREACH.
+        Err(ErrorKind::PermissionDenied) => Echo::Forbidden,
+        Err(_) => Echo::Rejected,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "sockets belong to net, and this is it")]
+fn connected(target: SocketAddr) -> Option<UdpSocket> {
+    let any: SocketAddr = match target {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.set_nonblocking(true).ok()?;
+    socket.connect(target).ok()?;
+    Some(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the server and the closed port of the test"
+    )]
+    fn an_answer_and_a_closed_port_are_told_apart() {
+        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let closed = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let targets = [server.local_addr().unwrap(), closed];
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut buffer = [0; 16];
+                let (length, from) = server.recv_from(&mut buffer).unwrap();
+                server.send_to(&buffer[..length], from).unwrap();
+            });
+            let echoes = try_out(&targets, b"hello", |answer| answer == b"hello");
+            assert_eq!(echoes, [Echo::Answered, Echo::Rejected]);
+        });
+    }
+}

@@ -1,0 +1,74 @@
+//! What of UDP a network lets out.
+
+use std::fmt;
+
+/// What gets out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outlet {
+    /// Nothing speaks against any port.
+    Open,
+    /// Only to these ports.
+    Ports(Vec<u16>),
+    /// Nothing: what goes out is answered with ICMP errors.
+    Rejected,
+    /// Nothing: this computer's own firewall refuses it.
+    Forbidden,
+    /// Nothing comes back.
+    Dropped,
+    /// The only server there is does not answer, which says little of the network.
+    NoServer,
+    /// No name of a server could be looked up.
+    NoNames,
+}
+
+impl Outlet {
+    /// Whether nothing at all gets out.
+    pub(crate) const fn is_closed(&self) -> bool {
+        matches!(self, Outlet::Rejected | Outlet::Forbidden | Outlet::Dropped)
+    }
+
+    /// What to do about it.
+    pub(crate) const fn remedy(&self) -> &'static str {
+        match self {
+            Outlet::Open => "",
+            Outlet::Ports(_) => {
+                "the other side must be reachable at one of these ports: there, p2pcopy --localport with that number, and \
+                 the port forwarded if a router stands before it; or use another network, such as a phone's hotspot"
+            }
+            Outlet::Forbidden => "allow p2pcopy in the firewall of this computer and start it again",
+            Outlet::Rejected | Outlet::Dropped => {
+                "only a computer on this same network can be reached; use another network, such as a phone's hotspot, or \
+                 have UDP allowed"
+            }
+            Outlet::NoServer => {
+                "only a computer on this same network can be reached; name another server with --stun, or leave it out"
+            }
+            Outlet::NoNames => "check that this computer is online, or name servers by their IP with --stun",
+        }
+    }
+}
+
+impl fmt::Display for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outlet::Open => f.write_str("UDP gets out"),
+            Outlet::Ports(ports) => {
+                let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+                write!(
+                    f,
+                    "this network lets UDP out only to certain ports ({} is open)",
+                    ports.join(", ")
+                )
+            }
+            Outlet::Rejected => f.write_str("UDP is blocked here: this network answers it with ICMP errors"),
+            Outlet::Forbidden => {
+                f.write_str("UDP is blocked here: a firewall on this computer forbids p2pcopy to send it")
+            }
+            Outlet::Dropped => {
+                f.write_str("UDP is blocked here: no server answers, on whatever port it is asked")
+            }
+            Outlet::NoServer => f.write_str("the STUN server does not answer"),
+            Outlet::NoNames => f.write_str("no STUN server's name could be looked up"),
+        }
+    }
+}

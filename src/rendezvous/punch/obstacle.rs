@@ -1,0 +1,342 @@
+//! What the two addresses tell about the chances of a connection before anything is sent.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::paths::is_private;
+use super::report::{Outlook, outlook};
+use crate::rendezvous::address::{Address, Filtering, Mapping, NatClass};
+
+/// How long two computers on one network may take to hear each other: the first datagrams go out at once.
+const NEARBY: Duration = Duration::from_secs(3);
+
+/// What stands between two addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Obstacle {
+    /// No family of addresses in common.
+    #[error("the other side has only IPv6 and this computer has none, so neither can send to the other")]
+    OnlyPeerHasIpv6,
+    /// The same the other way round.
+    #[error("this computer has only IPv6 and the other side has none, so neither can send to the other")]
+    OnlyWeHaveIpv6,
+    /// The peer's address is of use on its own computer only.
+    #[error("the other side's computer is not on any network")]
+    PeerIsOffline,
+    /// Our own address is.
+    #[error("this computer is not on any network")]
+    WeAreOffline,
+    /// Both behind one outside address, and nothing says that they are on one network.
+    #[error(
+        "both sides have the same outside address but are on different networks inside, and few routers send back in what \
+         is meant for themselves"
+    )]
+    SameOutside,
+    /// Both behind one outside address and on networks of the same name, but nothing comes.
+    #[error(
+        "both sides have the same outside address but do not hear each other inside: a network may keep its devices apart \
+         (guest Wi-Fi), or a carrier may have put two networks behind one address"
+    )]
+    Isolated,
+    /// The peer could only tell addresses inside its network.
+    #[error(
+        "the other side does not know its outside address (no STUN server answered there) and is not on a network of this \
+         computer"
+    )]
+    PeerIsUnmapped,
+    /// The same of us.
+    #[error(
+        "this computer's outside address is not known (no STUN server answered), and the other side is not on a network of \
+         this computer"
+    )]
+    WeAreUnmapped,
+    /// One side could only tell addresses inside its network, which may be ours, but nothing comes.
+    #[error(
+        "one of the two sides does not know its outside address (no STUN server answered there), and neither hears the other \
+         on a network of its own"
+    )]
+    Unheard,
+    /// By both NAT classes this cannot work without luck.
+    #[error("one of the two networks is a symmetric NAT and the other does not let its packets in")]
+    Symmetric,
+    /// It depends on a filter nobody knows.
+    #[error(
+        "one of the two networks is a symmetric NAT: this works only if the other lets in packets from any port"
+    )]
+    PerhapsSymmetric,
+}
+
+impl Obstacle {
+    /// What helps.
+    pub(crate) const fn remedy(self) -> &'static str {
+        match self {
+            Obstacle::OnlyPeerHasIpv6 | Obstacle::OnlyWeHaveIpv6 => {
+                "move one of the two to a network that has what the other has (a phone's hotspot often has both), start p2pcopy \
+                 there again and paste its new address"
+            }
+            Obstacle::PeerIsOffline => {
+                "have the other side connect to a network, start p2pcopy again and send its new address"
+            }
+            Obstacle::WeAreOffline => "connect this computer to a network and start p2pcopy again",
+            Obstacle::SameOutside | Obstacle::Isolated => {
+                "put both on the same Wi-Fi or cable (not a guest network), or one of them on another network such as a phone's \
+                 hotspot; whoever moves starts p2pcopy again and sends the new address"
+            }
+            Obstacle::PeerIsUnmapped | Obstacle::Unheard => {
+                "have the other side run p2pcopy check, or move to another network, start again and send the new address"
+            }
+            Obstacle::WeAreUnmapped => {
+                "run p2pcopy check, or move to another network and start p2pcopy again"
+            }
+            Obstacle::Symmetric | Obstacle::PerhapsSymmetric => {
+                "move the symmetric side to another network such as a phone's hotspot, or forward a UDP port there and pass it \
+                 with --localport and --external-port"
+            }
+        }
+    }
+
+    /// Whether no packet can ever arrive: there is no use in trying.
+    pub(crate) const fn is_certain(self) -> bool {
+        matches!(
+            self,
+            Obstacle::OnlyPeerHasIpv6
+                | Obstacle::OnlyWeHaveIpv6
+                | Obstacle::PeerIsOffline
+                | Obstacle::WeAreOffline
+        )
+    }
+
+    /// After how long in vain it is told.
+    pub(super) const fn patience(self) -> Duration {
+        match self {
+            Obstacle::Isolated | Obstacle::Unheard => NEARBY,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+/// Which families of addresses somebody can be reached at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Families {
+    ipv4: bool,
+    ipv6: bool,
+}
+
+impl Families {
+    fn of(address: &Address) -> Self {
+        let any =
+            |wanted: fn(&SocketAddr) -> bool| places(address).any(|at| !at.ip().is_loopback() && wanted(&at));
+        Families {
+            ipv4: any(SocketAddr::is_ipv4),
+            ipv6: any(SocketAddr::is_ipv6),
+        }
+    }
+
+    const fn none(self) -> bool {
+        !self.ipv4 && !self.ipv6
+    }
+}
+
+fn places(address: &Address) -> impl Iterator<Item = SocketAddr> + '_ {
+    let told = address
+        .token
+        .iter()
+        .flat_map(|token| token.candidates.iter().copied());
+    told.chain([address.reflexive])
+}
+
+fn nat(address: &Address) -> NatClass {
+    address.token.as_ref().map(|token| token.nat).unwrap_or_default()
+}
+
+/// Whether anybody's packets reach it.
+fn is_open(address: &Address) -> bool {
+    let nat = nat(address);
+    nat.mapping == Mapping::Public || nat.filtering == Filtering::Independent
+}
+
+/// Whether its owner knew no address but those inside its network.
+fn is_unmapped(address: &Address) -> bool {
+    address.token.is_some() && address.reflexive.is_ipv4() && is_private(address.reflexive.ip())
+}
+
+/// Whether an address lies in a network.
+fn is_within(ip: IpAddr, (network, bits): (IpAddr, u8)) -> bool {
+    let shared = |a: u128, b: u128, width: u32| {
+        let host = width.saturating_sub(u32::from(bits));
+        a.checked_shr(host) == b.checked_shr(host)
+    };
+    match (ip, network) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => shared(a.to_bits().into(), b.to_bits().into(), 32),
+        (IpAddr::V6(a), IpAddr::V6(b)) => shared(a.to_bits(), b.to_bits(), 128),
+        _ => false,
+    }
+}
+
+/// What stands against a connection between these two, the worst first. `networks`: those this computer is on, by an
+/// address and how many of its leading bits are shared.
+pub(crate) fn obstacle(own: &Address, peer: &Address, networks: &[(IpAddr, u8)]) -> Option<Obstacle> {
+    let (ours, theirs) = (Families::of(own), Families::of(peer));
+    match (ours.none(), theirs.none()) {
+        (true, true) => return None,
+        (true, false) => return Some(Obstacle::WeAreOffline),
+        (false, true) => return Some(Obstacle::PeerIsOffline),
+        (false, false) => {}
+    }
+    let both_ipv6 = ours.ipv6 && theirs.ipv6;
+    if !(both_ipv6 || ours.ipv4 && theirs.ipv4) {
+        return Some(if theirs.ipv6 {
+            Obstacle::OnlyPeerHasIpv6
+        } else {
+            Obstacle::OnlyWeHaveIpv6
+        });
+    }
+    let is_near = places(peer).any(|at| networks.iter().any(|&network| is_within(at.ip(), network)));
+    if both_ipv6 {
+        return None;
+    }
+    let behind = |address: &Address| address.token.is_some() && !is_private(address.reflexive.ip());
+    if own.reflexive.ip() == peer.reflexive.ip() && behind(own) && behind(peer) {
+        return Some(if is_near {
+            Obstacle::Isolated
+        } else {
+            Obstacle::SameOutside
+        });
+    }
+    let unmapped = match () {
+        () if is_unmapped(peer) && !is_open(own) => Some(Obstacle::PeerIsUnmapped),
+        () if is_unmapped(own) && !is_open(peer) => Some(Obstacle::WeAreUnmapped),
+        () => None,
+    };
+    if unmapped.is_some() {
+        return unmapped.map(|unmapped| if is_near { Obstacle::Unheard } else { unmapped });
+    }
+    peer.token.as_ref()?;
+    match outlook(nat(own), nat(peer)) {
+        Outlook::Hopeless => Some(Obstacle::Symmetric),
+        Outlook::Doubtful => Some(Obstacle::PerhapsSymmetric),
+        Outlook::Good => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Role;
+
+    /// `front mapping candidates…`, the front `-` where STUN found none.
+    fn address(text: &str) -> Address {
+        let mut words = text.split_whitespace();
+        let front = words.next().unwrap().parse().ok();
+        let mapping = match words.next().unwrap() {
+            "public" => Mapping::Public,
+            "kept" => Mapping::Independent,
+            "symmetric" => Mapping::Dependent,
+            _ => Mapping::Unknown,
+        };
+        let nat = NatClass {
+            mapping,
+            filtering: Filtering::Untested,
+        };
+        let candidates = words.map(|word| word.parse().unwrap()).collect();
+        Address::own(
+            crate::rendezvous::errand::Errand::Send,
+            [7; 32],
+            nat,
+            [front, None, None, None],
+            candidates,
+        )
+        .unwrap()
+    }
+
+    fn between(own: &str, peer: &str, network: &str) -> Option<Obstacle> {
+        let (ip, bits) = network.split_once('/').unwrap();
+        let networks = [(ip.parse().unwrap(), bits.parse().unwrap())];
+        obstacle(&address(own), &address(peer), &networks)
+    }
+
+    const HOME: &str = "203.0.113.7:4300 kept 192.168.1.5:4300";
+    const LAN: &str = "192.168.1.5/24";
+
+    #[test]
+    fn families_that_do_not_meet_are_known_at_the_paste() {
+        let six = "- unknown [2001:db8::1]:4300";
+        assert_eq!(between(HOME, six, LAN), Some(Obstacle::OnlyPeerHasIpv6));
+        assert_eq!(
+            between(six, HOME, "2001:db8::1/64"),
+            Some(Obstacle::OnlyWeHaveIpv6)
+        );
+        let both = "203.0.113.7:4300 kept 192.168.1.5:4300 [2001:db8::2]:4300";
+        assert_eq!(between(both, six, LAN), None);
+        assert!(Obstacle::OnlyPeerHasIpv6.is_certain());
+    }
+
+    #[test]
+    fn a_computer_without_any_network_is_named() {
+        let nowhere = "- unknown 127.0.0.1:4300";
+        assert_eq!(between(HOME, nowhere, LAN), Some(Obstacle::PeerIsOffline));
+        assert_eq!(between(nowhere, HOME, LAN), Some(Obstacle::WeAreOffline));
+        assert_eq!(between(nowhere, nowhere, LAN), None);
+    }
+
+    #[test]
+    fn one_outside_address_and_other_networks_inside_are_told_at_once_and_an_isolated_one_later() {
+        let guest = "203.0.113.7:4301 kept 192.168.179.20:4300";
+        assert_eq!(between(HOME, guest, LAN), Some(Obstacle::SameOutside));
+        let beside = "203.0.113.7:4301 kept 192.168.1.6:4300";
+        assert_eq!(between(HOME, beside, LAN), Some(Obstacle::Isolated));
+        assert!(Obstacle::SameOutside.patience().is_zero() && !Obstacle::Isolated.patience().is_zero());
+    }
+
+    #[test]
+    fn a_peer_without_a_stun_answer_is_within_reach_only_nearby() {
+        let unmapped = |ip: &str| format!("- unknown {ip}:4300");
+        assert_eq!(
+            between(HOME, &unmapped("10.0.0.7"), LAN),
+            Some(Obstacle::PeerIsUnmapped)
+        );
+        let near = between(HOME, &unmapped("192.168.1.9"), LAN);
+        assert_eq!(near, Some(Obstacle::Unheard));
+        assert!(!Obstacle::Unheard.patience().is_zero());
+        assert_eq!(
+            between(
+                "203.0.113.7:4300 public 203.0.113.7:4300",
+                &unmapped("10.0.0.7"),
+                "203.0.113.7/24"
+            ),
+            None,
+            "it can send to us"
+        );
+        assert_eq!(
+            between(&unmapped("10.0.0.7"), HOME, "10.0.0.7/8"),
+            Some(Obstacle::WeAreUnmapped)
+        );
+    }
+
+    #[test]
+    fn ordinary_homes_have_nothing_between_them() {
+        let other = "198.51.100.2:4300 kept 192.168.1.5:4300";
+        assert_eq!(between(HOME, other, LAN), None);
+        let symmetric = "198.51.100.2:4300 symmetric 10.0.0.2:4300";
+        assert_eq!(between(HOME, symmetric, LAN), Some(Obstacle::PerhapsSymmetric));
+        assert_eq!(
+            between(symmetric, "198.51.100.9:1 symmetric 10.9.0.2:1", "10.0.0.2/24"),
+            Some(Obstacle::Symmetric)
+        );
+    }
+
+    #[test]
+    fn every_obstacle_says_what_helps() {
+        assert!(is_within(
+            "10.1.2.3".parse().unwrap(),
+            ("10.9.9.9".parse().unwrap(), 8)
+        ));
+        assert!(is_within(
+            "10.1.2.3".parse().unwrap(),
+            ("11.9.9.9".parse().unwrap(), 0)
+        ));
+        assert!(!is_within(
+            "10.1.2.3".parse().unwrap(),
+            ("10.1.2.4".parse().unwrap(), 32)
+        ));
+    }
+}

@@ -1,0 +1,325 @@
+//! The router forwards a port: Debian's miniupnpd by PCP, NAT-PMP and UPnP, and routers that answer with nonsense.
+
+use std::net::UdpSocket;
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::driver::Peer;
+use super::pair::content;
+use super::shell::{Daemon, command_in, inside, must};
+use super::six::Stun;
+use super::wires::Wires;
+
+const LIMIT: Duration = Duration::from_secs(30);
+/// Outside addresses that miniupnpd takes for real ones; they exist in the namespaces only.
+const STUN: [&str; 2] = ["5.5.5.1:3478", "5.5.5.2:3478"];
+const NOWHERE: &str = "5.5.5.9";
+
+/// `a` behind the router `na`, `b` behind `nb`, the servers on the network between them. `outside`: the address of
+/// `na` there.
+fn homes(outside: &str) -> Wires {
+    let wires = Wires::new(
+        &["a", "na", "r", "srv", "nb", "b"],
+        &[
+            ("a", "eth0", "na", "lan"),
+            ("na", "wan", "r", "a"),
+            ("r", "s", "srv", "eth0"),
+            ("r", "b", "nb", "wan"),
+            ("nb", "lan", "b", "eth0"),
+        ],
+    );
+    let gateway = outside.rsplit_once('.').expect("an IPv4 address").0;
+    wires.ip(
+        "r",
+        &format!(
+            "link set lo up\nlink set dev a up\nlink set dev s up\nlink set dev b up\naddress add {gateway}.1/24 dev a\n\
+             address add 5.5.5.254/24 dev s\naddress add 6.6.6.1/24 dev b"
+        ),
+    );
+    wires.ip(
+        "srv",
+        "link set lo up\nlink set eth0 up\naddress add 5.5.5.1/24 dev eth0\naddress add 5.5.5.2/24 dev eth0\n\
+         route add default via 5.5.5.254",
+    );
+    for (router, host, address, via, number) in [
+        ("na", "a", outside, format!("{gateway}.1"), 1),
+        ("nb", "b", "6.6.6.2", "6.6.6.1".to_owned(), 2),
+    ] {
+        wires.ip(
+            router,
+            &format!(
+                "link set lo up\nlink set wan up\nlink set lan up\naddress add {address}/24 dev wan\n\
+                 address add 192.168.{number}.1/24 dev lan\nroute add default via {via}"
+            ),
+        );
+        wires.ip(
+            host,
+            &format!(
+                "link set lo up\nlink set eth0 up\naddress add 192.168.{number}.10/24 dev eth0\n\
+                 route add default via 192.168.{number}.1"
+            ),
+        );
+        wires.wait_until_running(host, "eth0");
+    }
+    rules(&wires, "nb", "masquerade");
+    wires
+}
+
+/// A router that translates, filters, and has the chains that miniupnpd fills.
+fn rules(wires: &Wires, router: &str, masquerade: &str) {
+    let rules = format!(
+        "table inet filter {{
+           chain forward {{ type filter hook forward priority 0; ct state established,related accept;
+             jump miniupnpd; iifname wan drop;
+           }}
+           chain input {{ type filter hook input priority 0; ct state established,related accept; iifname wan drop;
+           }}
+           chain miniupnpd {{
+           }}
+           chain prerouting {{ type nat hook prerouting priority dstnat; jump prerouting_miniupnpd;
+           }}
+           chain postrouting {{ type nat hook postrouting priority srcnat; jump postrouting_miniupnpd;
+             oifname wan {masquerade};
+           }}
+           chain prerouting_miniupnpd {{
+           }}
+           chain postrouting_miniupnpd {{
+           }}
+         }}"
+    );
+    must(command_in(&wires.name(router), "nft").args(["-f", "-"]), &rules);
+}
+
+/// miniupnpd on the router `na`.
+fn daemon(wires: &Wires, files: &std::path::Path, protocols: &str) -> Daemon {
+    let config = files.join("miniupnpd.conf");
+    let text = format!(
+        "ext_ifname=wan\nlistening_ip=lan\n{protocols}\nsystem_uptime=yes\nsecure_mode=yes\nuuid=00000000-0000-0000-0000-000000000001\n\
+         allow 1024-65535 192.168.1.0/24 1024-65535\nupnp_table_name=filter\nupnp_nat_table_name=filter\n\
+         upnp_forward_chain=miniupnpd\nupnp_nat_chain=prerouting_miniupnpd\n\
+         upnp_nat_postrouting_chain=postrouting_miniupnpd\nlease_file={}\n",
+        files.join("leases").display()
+    );
+    std::fs::write(&config, text).expect("room for a few small files");
+    let mut command = command_in(&wires.name("na"), "miniupnpd");
+    command
+        .args(["-d", "-f"])
+        .arg(&config)
+        .arg("-P")
+        .arg(files.join("pid"));
+    let log = std::fs::File::create(files.join("log")).expect("room for a log");
+    let command = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::from(log));
+    let daemon = Daemon(command.spawn().expect("miniupnpd is installed"));
+    let end = Instant::now() + Duration::from_secs(5);
+    let listens = || must(command_in(&wires.name("na"), "ss").args(["-lun"]), "");
+    while !listens().contains(":1900") && !listens().contains(":5351") {
+        let log = || std::fs::read_to_string(files.join("log")).unwrap_or_default();
+        assert!(Instant::now() < end, "{}", log());
+    }
+    thread::sleep(Duration::from_millis(200));
+    daemon
+}
+
+fn start(
+    wires: &Wires,
+    short: &str,
+    name: &'static str,
+    files: &std::path::Path,
+    arguments: &[&str],
+) -> Peer {
+    Peer::start_in(&wires.name(short), name, |command| {
+        command.args(arguments).current_dir(files);
+        command
+            .env("P2PCOPY_STUN", STUN.join(","))
+            .env("P2PCOPY_NTP", NOWHERE);
+        command.env_remove("P2PCOPY_NO_PORT_MAPPING");
+    })
+}
+
+fn mappings(wires: &Wires) -> String {
+    must(
+        command_in(&wires.name("na"), "nft").args([
+            "list",
+            "chain",
+            "inet",
+            "filter",
+            "prerouting_miniupnpd",
+        ]),
+        "",
+    )
+}
+
+const PMP_ONLY: &str = "enable_upnp=no\nenable_natpmp=yes";
+const UPNP_ONLY: &str = "enable_upnp=yes\nenable_natpmp=no";
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_port_mapped_by_each_protocol_is_told_used_and_given_back() {
+    for (protocols, method, masquerade) in [
+        (PMP_ONLY, "PCP", "masquerade"),
+        (PMP_ONLY, "PCP", "masquerade random,fully-random"),
+        (PMP_ONLY, "NAT-PMP", "masquerade random,fully-random"),
+        (UPNP_ONLY, "UPnP", "masquerade random,fully-random"),
+    ] {
+        let wires = homes("4.4.4.2");
+        rules(&wires, "na", masquerade);
+        if method == "NAT-PMP" {
+            // A router that never heard of PCP: version 2 in the first byte.
+            let old = "table inet old { chain input { type filter hook input priority -1; udp dport 5351 @th,64,8 2 drop;\n}\n}";
+            must(command_in(&wires.name("na"), "nft").args(["-f", "-"]), old);
+        }
+        let _stun = STUN.map(|address| Stun::start(&wires.name("srv"), address));
+        let files = tempfile::tempdir().expect("room for a few small files");
+        let _daemon = daemon(&wires, files.path(), protocols);
+        let sent = content(300_000);
+        std::fs::write(files.path().join("vm.img"), &sent).expect("room for a file");
+        let mut sender = start(&wires, "a", "sender", files.path(), &["sender", "vm.img", "-v"]);
+        let output = ["receiver", "--yes", "--output", "received", "--no-port-mapping"];
+        let mut receiver = start(&wires, "b", "receiver", files.path(), &output);
+        sender
+            .wait_for(&format!("to this computer ({method})"), LIMIT)
+            .unwrap_or_else(|error| {
+                panic!(
+                    "{error}\n{}",
+                    std::fs::read_to_string(files.path().join("log")).unwrap_or_default()
+                )
+            });
+        assert!(mappings(&wires).contains("dnat"), "{}", mappings(&wires));
+        thread::sleep(Duration::from_millis(300));
+        let text = sender.stderr();
+        let told = text
+            .rsplit("Tell this to your peer: ")
+            .next()
+            .and_then(|rest| rest.split_whitespace().next());
+        let mapped = told.expect("an address").to_owned();
+        let other = receiver.address().unwrap_or_else(|error| panic!("{error}"));
+        sender.enter(&other);
+        receiver.enter(&mapped);
+        let pasted = Instant::now();
+        let connected = receiver
+            .connected(LIMIT)
+            .unwrap_or_else(|error| panic!("{error}\n{}", sender.stderr()));
+        println!("{method}, {masquerade}: {:.2?}", connected - pasted);
+        let exits = [&mut sender, &mut receiver].map(|peer| peer.wait(LIMIT));
+        assert_eq!(
+            exits,
+            [Ok(Some(0)), Ok(Some(0))],
+            "{}\n{}",
+            sender.stderr(),
+            receiver.stderr()
+        );
+        assert!(
+            connected - pasted < Duration::from_secs(3),
+            "{}\n{}",
+            sender.stderr(),
+            receiver.stderr()
+        );
+        assert!(
+            !mappings(&wires).contains("dnat"),
+            "given back: {}",
+            mappings(&wires)
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_mapping_is_given_back_when_the_user_stops_the_run() {
+    let wires = homes("4.4.4.2");
+    rules(&wires, "na", "masquerade");
+    let _stun = STUN.map(|address| Stun::start(&wires.name("srv"), address));
+    for (protocols, signal) in [
+        (PMP_ONLY, Signal::INT),
+        (UPNP_ONLY, Signal::TERM),
+        (PMP_ONLY, Signal::HUP),
+    ] {
+        let files = tempfile::tempdir().expect("room for a few small files");
+        let _daemon = daemon(&wires, files.path(), protocols);
+        let mut receiver = start(&wires, "a", "receiver", files.path(), &["receiver", "-v"]);
+        let told = receiver.wait_for("the router forwards port", LIMIT);
+        told.unwrap_or_else(|error| panic!("{error}"));
+        assert!(mappings(&wires).contains("dnat"), "{}", mappings(&wires));
+        receiver.signal(signal);
+        let ended = receiver.wait(Duration::from_secs(3));
+        ended.unwrap_or_else(|error| panic!("{error}"));
+        assert!(
+            !mappings(&wires).contains("dnat"),
+            "{signal:?}: {}",
+            mappings(&wires)
+        );
+    }
+}
+
+/// Answers every datagram to the port of PCP with the same bytes.
+fn nonsense(namespace: &str, answer: &'static [u8]) {
+    let socket = inside(namespace, || UdpSocket::bind("0.0.0.0:5351")).expect("the port is free here");
+    let tick = Some(Duration::from_secs(15));
+    socket.set_read_timeout(tick).expect("a time above zero");
+    thread::spawn(move || {
+        let mut buffer = [0; 1500];
+        while let Ok((_, from)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(answer, from);
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_router_that_answers_with_nonsense_or_not_at_all_costs_nothing() {
+    let wires = homes("4.4.4.2");
+    rules(&wires, "na", "masquerade");
+    let _stun = STUN.map(|address| Stun::start(&wires.name("srv"), address));
+    let files = tempfile::tempdir().expect("room for a few small files");
+    let prompt = |what: &str| {
+        let began = Instant::now();
+        let receiver = start(&wires, "a", "receiver", files.path(), &["receiver", "-v"]);
+        let address = receiver
+            .address()
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(address.starts_with("4.4.4.2:"), "{what}: {address}");
+        assert!(
+            !receiver.stderr().contains("the router forwards"),
+            "{what}: {}",
+            receiver.stderr()
+        );
+        println!("{what}: prompt after {:.1?}", began.elapsed());
+    };
+    let silent = "table inet deaf { chain input { type filter hook input priority -1; iifname lan udp dport 5351 drop;\n}\n}";
+    prompt("port closed");
+    must(command_in(&wires.name("na"), "nft").args(["-f", "-"]), silent);
+    prompt("silent");
+    must(
+        command_in(&wires.name("na"), "nft").args(["delete", "table", "inet", "deaf"]),
+        "",
+    );
+    nonsense(&wires.name("na"), &[0xff; 60]);
+    prompt("nonsense");
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_router_behind_a_router_is_told_and_its_port_is_not() {
+    // The network in the middle is the second router's: the servers see its own address.
+    let wires = homes("10.7.0.2");
+    rules(&wires, "na", "masquerade");
+    let outer = "table ip outer { chain post { type nat hook postrouting priority srcnat; oifname s masquerade;\n}\n}";
+    must(command_in(&wires.name("r"), "nft").args(["-f", "-"]), outer);
+    let _stun = STUN.map(|address| Stun::start(&wires.name("srv"), address));
+    let files = tempfile::tempdir().expect("room for a few small files");
+    let _daemon = daemon(
+        &wires,
+        files.path(),
+        &format!("{PMP_ONLY}\next_allow_private_ipv4=yes"),
+    );
+    let receiver = start(&wires, "a", "receiver", files.path(), &["receiver", "-v"]);
+    let told = receiver.wait_for("a second NAT stands before it", LIMIT);
+    told.unwrap_or_else(|error| panic!("{error}"));
+    let address = receiver.address().unwrap_or_else(|error| panic!("{error}"));
+    assert!(address.starts_with("5.5.5.254:"), "{address}");
+}
