@@ -1,13 +1,17 @@
 //! What this network is, and what that means for meeting a peer.
 
 use super::event::{Event, Front};
+use super::mapper::Mapper;
 use super::options::CheckOptions;
 use super::outcome::{Failure, Summary};
+use super::outlet;
 use super::run;
 use crate::net::{self, Driver, Machine, Transmit};
 use crate::protocol::Path;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::{Filtering, Mapping, NatClass};
+use crate::rendezvous::outlet::Outlet;
+use crate::rendezvous::portmap::Worth;
 use crate::rendezvous::stun::filtering::FilteringTest;
 use std::net::SocketAddr;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -25,7 +29,8 @@ pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<
     let filtering = if seen.report.answered > 0 {
         let servers: Vec<SocketAddr> = seen
             .servers
-            .into_iter()
+            .iter()
+            .copied()
             .filter(SocketAddr::is_ipv4)
             .take(SERVERS)
             .collect();
@@ -57,9 +62,85 @@ pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<
         ),
     );
     say(front, format!("Your network: {nat}."));
+    if let Some(mapped) = seen.report.mapped[0].filter(|_| nat.mapping != Mapping::Public) {
+        let kept = if mapped.port() == seen.port {
+            "is"
+        } else {
+            "is not"
+        };
+        say(
+            front,
+            format!("The local port {kept} kept outside (port preservation)."),
+        );
+    }
+    say(
+        front,
+        match seen.report.mapped_ipv6 {
+            Some(outside) => format!("IPv6: works; outside address {outside}."),
+            None if seen.candidates.iter().any(SocketAddr::is_ipv6) => {
+                "IPv6: this computer has it; no STUN server answered by it.".into()
+            }
+            None => "IPv6: none.".into(),
+        },
+    );
+    let outlet = match seen.outlet {
+        Some(outlet) => outlet,
+        None => outlet::when_answered(&seen.report.servers, &seen.report.other_ports).await,
+    };
+    match outlet {
+        Outlet::Open => say(front, "Ports: UDP gets out.".into()),
+        _ => front.event(Event::Warning(format!("{outlet}: {}", outlet.remedy()))),
+    }
+    let worth = if options.common.port_mapping {
+        let (mapper, told) = Mapper::start(seen.port);
+        let mapped = async { Ok(told.await.ok().flatten()) };
+        let (_steps, mut nothing) = unbounded_channel();
+        let mapped = run::tell_steps(mapped, &mut nothing, front).await?;
+        // Deleting takes a moment, which is the router's.
+        drop(mapper);
+        let outside = seen.report.mapped[0].map(|outside| outside.ip());
+        mapped.map(|mapped| Worth::of(mapped, outside))
+    } else {
+        None
+    };
+    say(
+        front,
+        match &worth {
+            Some(worth) => format!("Port mapping: {worth}."),
+            None => "Port mapping: no router here forwards a port when asked (PCP, NAT-PMP, UPnP).".into(),
+        },
+    );
     say(front, format!("Clock: {}.", seen.clock));
     say(front, meaning(nat).to_owned());
+    let forwarded = matches!(worth, Some(Worth::Good(_)));
+    say(
+        front,
+        format!("To tell a peer: {}", for_a_peer(nat, forwarded, &outlet)),
+    );
     Ok(Summary::default())
+}
+
+/// One sentence about this network that helps whoever wants to connect with it.
+fn for_a_peer(nat: NatClass, forwarded: bool, outlet: &Outlet) -> String {
+    match (outlet, nat.mapping) {
+        (closed, _) if closed.is_closed() => {
+            "my network lets no UDP out, so only a computer on the same network reaches me.".into()
+        }
+        (Outlet::Ports(ports), _) => {
+            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+            format!("I can reach you only if you are at UDP port {}.", ports.join(" or "))
+        }
+        (_, Mapping::Public) => "I have a public address; any network that lets UDP out will do for you.".into(),
+        _ if forwarded => "my router forwards a port to me; any network that lets UDP out will do for you.".into(),
+        (_, Mapping::Independent) => {
+            "I am behind an ordinary router; any network but one with a symmetric NAT will do for you.".into()
+        }
+        (_, Mapping::Dependent) => {
+            "I am behind a symmetric NAT; you need a public address, a forwarded port, or a router that lets anybody in."
+                .into()
+        }
+        (_, Mapping::Unknown) => "my outside address is not known; be on the same network, or have IPv6 as I have.".into(),
+    }
 }
 
 fn meaning(nat: NatClass) -> &'static str {
@@ -127,4 +208,21 @@ impl Machine for Scratch {
     }
 
     fn on_too_large(&mut self, _now: Time, _size: usize) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_for_a_peer_names_what_stands_in_the_way() {
+        let told = |mapping, forwarded, outlet| {
+            let filtering = Filtering::Untested;
+            for_a_peer(NatClass { mapping, filtering }, forwarded, &outlet)
+        };
+        assert!(told(Mapping::Dependent, false, Outlet::Open).contains("symmetric NAT"));
+        assert!(told(Mapping::Dependent, true, Outlet::Open).contains("forwards a port"));
+        assert!(told(Mapping::Independent, true, Outlet::Dropped).contains("no UDP out"));
+        assert!(told(Mapping::Unknown, false, Outlet::Ports(vec![53, 443])).contains("port 53 or 443"));
+    }
 }

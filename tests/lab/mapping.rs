@@ -256,15 +256,15 @@ fn a_mapping_is_given_back_when_the_user_stops_the_run() {
     }
 }
 
-/// Answers every datagram to the port of PCP with the same bytes.
-fn nonsense(namespace: &str, answer: &'static [u8]) {
+/// Answers at the port of PCP and NAT-PMP.
+fn router(namespace: &str, answer: fn(&[u8]) -> Vec<u8>) {
     let socket = inside(namespace, || UdpSocket::bind("0.0.0.0:5351")).expect("the port is free here");
     let tick = Some(Duration::from_secs(15));
     socket.set_read_timeout(tick).expect("a time above zero");
     thread::spawn(move || {
         let mut buffer = [0; 1500];
-        while let Ok((_, from)) = socket.recv_from(&mut buffer) {
-            let _ = socket.send_to(answer, from);
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(&answer(&buffer[..length]), from);
         }
     });
 }
@@ -298,7 +298,7 @@ fn a_router_that_answers_with_nonsense_or_not_at_all_costs_nothing() {
         command_in(&wires.name("na"), "nft").args(["delete", "table", "inet", "deaf"]),
         "",
     );
-    nonsense(&wires.name("na"), &[0xff; 60]);
+    router(&wires.name("na"), |_| vec![0xff; 60]);
     prompt("nonsense");
 }
 
@@ -312,11 +312,17 @@ fn a_router_behind_a_router_is_told_and_its_port_is_not() {
     must(command_in(&wires.name("r"), "nft").args(["-f", "-"]), outer);
     let _stun = STUN.map(|address| Stun::start(&wires.name("srv"), address));
     let files = tempfile::tempdir().expect("room for a few small files");
-    let _daemon = daemon(
-        &wires,
-        files.path(),
-        &format!("{PMP_ONLY}\next_allow_private_ipv4=yes"),
-    );
+    // NAT-PMP alone: it refuses version 2, tells its outside address, and maps every port to itself.
+    router(&wires.name("na"), |request| match request {
+        [0, 0] => vec![0, 128, 0, 0, 0, 0, 0, 9, 10, 7, 0, 2],
+        [0, 1, _, _, rest @ ..] => {
+            let mut answer = vec![0, 129, 0, 0, 0, 0, 0, 9];
+            answer.extend(rest);
+            answer[10..12].copy_from_slice(&rest[..2]);
+            answer
+        }
+        _ => vec![0, 128, 0, 1, 0, 0, 0, 9],
+    });
     let receiver = start(&wires, "a", "receiver", files.path(), &["receiver", "-v"]);
     let told = receiver.wait_for("a second NAT stands before it", LIMIT);
     told.unwrap_or_else(|error| panic!("{error}"));

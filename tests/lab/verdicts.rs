@@ -149,9 +149,10 @@ fn a_port_that_is_not_forwarded_after_all_leaves_the_other_pairs() {
 #[ignore = "needs root: builds network namespaces"]
 fn blocked_udp_is_known_before_the_address_is_pasted() {
     let ports = "table ip doors { chain pre { type nat hook prerouting priority dstnat;
-                 udp dport { 53, 443 } redirect to :3478;
-}
-}";
+                 ip daddr 192.0.2.1 udp dport { 53, 443 } dnat to 192.0.2.1:3478;
+                 ip daddr 192.0.2.2 udp dport { 53, 443 } dnat to 192.0.2.2:3478;
+                 }
+                 }";
     for (name, rule, words) in [
         (
             "dropped",

@@ -5,8 +5,7 @@ use super::lobby::tell_steps;
 use super::meet::relay_terms;
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Event, Front};
-use crate::app::lookup::resolve_one;
-use crate::app::lookup::{named, nat64};
+use crate::app::lookup::{named, nat64, resolve_one};
 use crate::app::options::{Common, Place};
 use crate::app::outcome::Failure;
 use crate::app::side::{End, Side};
@@ -18,6 +17,7 @@ use crate::rendezvous::clock::Clock;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::interface::{MeetingEvent, Purpose};
 use crate::rendezvous::meeting::relay::RelayUse;
+use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::servers;
 use crate::rendezvous::stun::StunReport;
 use crate::system::stopped;
@@ -32,6 +32,10 @@ pub(in crate::app) struct Seen {
     pub report: StunReport,
     /// What NTP said.
     pub clock: Clock,
+    /// The port of the first socket here.
+    pub port: u16,
+    /// What gets out, if no server answered at its own port.
+    pub outlet: Option<Outlet>,
     /// STUN servers whose names are known.
     pub servers: Vec<SocketAddr>,
 }
@@ -51,6 +55,8 @@ pub(in crate::app) async fn look(common: &Common, front: &mut dyn Front) -> Resu
         candidates: lobby.local.candidates.clone(),
         report: around.report,
         clock: around.clock,
+        port: lobby.ipv4[0],
+        outlet: around.outlet,
         servers: around.servers,
     })
 }

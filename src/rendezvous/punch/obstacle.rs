@@ -221,7 +221,7 @@ pub(crate) fn obstacle(own: &Address, peer: &Address, networks: &[(IpAddr, u8)])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Role;
+    use crate::rendezvous::errand::Errand;
 
     /// `front mapping candidates…`, the front `-` where STUN found none.
     fn address(text: &str) -> Address {
@@ -239,7 +239,7 @@ mod tests {
         };
         let candidates = words.map(|word| word.parse().unwrap()).collect();
         Address::own(
-            crate::rendezvous::errand::Errand::Send,
+            Errand::Send,
             [7; 32],
             nat,
             [front, None, None, None],
