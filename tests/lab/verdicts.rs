@@ -176,17 +176,17 @@ fn blocked_udp_is_known_before_the_address_is_pasted() {
         ),
         (
             "only 443",
-            "forward; udp dport != 443 drop",
+            "forward; iifname lan udp dport != 443 drop",
             "only to certain ports (443 is open)",
         ),
         (
             "only 53",
-            "forward; udp dport != 53 drop",
+            "forward; iifname lan udp dport != 53 drop",
             "only to certain ports (53 is open)",
         ),
         (
             "only 3478",
-            "forward; udp dport != { 123, 3478 } drop",
+            "forward; iifname lan udp dport != { 123, 3478 } drop",
             "only to certain ports (3478 is open)",
         ),
     ] {
