@@ -53,6 +53,23 @@ fn usage_errors_exit_2_with_nothing_on_standard_output() {
 }
 
 #[test]
+fn a_usage_error_is_an_event_too_where_events_were_asked_for() {
+    for arguments in [
+        &["sender", "--json"][..],
+        &["receiver", "--json", "--limit", "fast"],
+        &["sender", "--json", "a", "b", "--name", "c"],
+    ] {
+        let output = p2pcopy(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let line = String::from_utf8(output.stdout).expect("JSON is UTF-8");
+        assert!(
+            line.starts_with(r#"{"event":"failed","code":2,"#),
+            "{arguments:?}: {line}"
+        );
+    }
+}
+
+#[test]
 fn a_failure_is_one_cause_and_one_next_step() {
     for arguments in [
         &["sender", "a", "b", "--name", "c"][..],

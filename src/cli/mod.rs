@@ -142,6 +142,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     crate::system::outlive_file_limit();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let command = arguments.get(1).and_then(|word| word.to_str()).map(str::to_owned);
+    // Also a script whose command line is wrong waits for a last line, unless files were to go where that would.
+    let options: Vec<_> = arguments.iter().take_while(|word| *word != "--").collect();
+    let to_stdout = options
+        .windows(2)
+        .any(|two| matches!(two[0].to_str(), Some("--output" | "-o")) && two[1] == "-");
+    let json = options.iter().any(|word| *word == "--json") && !to_stdout;
     let task = match Cli::from_arguments(arguments) {
         Ok(cli) => Task::from_command(cli.command).and_then(Task::spare_terminal),
         // Help and version are not failures.
@@ -159,7 +165,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let task = match task {
         Ok(task) => task,
         Err(failure) => {
-            let mut console = Console::of_process(&Common::default(), Input::Stdin);
+            let common = Common {
+                json,
+                ..Common::default()
+            };
+            let mut console = Console::of_process(&common, Input::Stdin);
             console.failed(&failure);
             return ExitCode::from(failure.exit_code());
         }

@@ -213,14 +213,51 @@ fn new_bar(kind: Kind, total: Option<u64>) -> ProgressBar {
     };
     let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    bar.set_style(style.progress_chars("━╸ "));
+    let chars = if speaks_utf8(|name| std::env::var_os(name)) {
+        "━╸ "
+    } else {
+        "=> "
+    };
+    let style = style.progress_chars(chars);
+    bar.set_style(if chars.is_ascii() {
+        style.tick_chars("|/-\\ ")
+    } else {
+        style
+    });
     bar
+}
+
+/// Whether the terminal takes UTF-8, by the locale (POSIX, 8.2: the first of three variables that is set and not empty).
+/// Windows has none, and takes it.
+fn speaks_utf8(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> bool {
+    let set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(variable);
+    match set
+        .map(|value| value.to_string_lossy().to_lowercase())
+        .find(|value| !value.is_empty())
+    {
+        Some(locale) => locale.contains("utf-8") || locale.contains("utf8"),
+        None => cfg!(windows) || cfg!(target_vendor = "apple"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::tests::Kept;
+
+    #[test]
+    fn the_first_variable_that_is_set_says_whether_a_bar_may_be_of_utf_8() {
+        let is = |set: &'static [(&str, &str)]| {
+            speaks_utf8(move |name| {
+                set.iter()
+                    .find(|(n, _)| *n == name)
+                    .map(|(_, value)| value.into())
+            })
+        };
+        assert!(is(&[("LANG", "de_CH.UTF-8")]) && is(&[("LC_CTYPE", "C.utf8"), ("LANG", "C")]));
+        assert!(!is(&[("LC_ALL", "C"), ("LANG", "en_US.UTF-8")]) && !is(&[("LANG", "en_US.ISO-8859-1")]));
+        assert!(is(&[("LC_ALL", ""), ("LANG", "en_US.UTF-8")]));
+    }
 
     #[test]
     fn lines_break_between_words_and_lose_nothing() {
