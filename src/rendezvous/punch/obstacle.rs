@@ -238,14 +238,7 @@ mod tests {
             filtering: Filtering::Untested,
         };
         let candidates = words.map(|word| word.parse().unwrap()).collect();
-        Address::own(
-            Errand::Send,
-            [7; 32],
-            nat,
-            [front, None, None, None],
-            candidates,
-        )
-        .unwrap()
+        Address::own(Errand::Send, [7; 32], nat, [front, None, None, None], candidates).unwrap()
     }
 
     fn between(own: &str, peer: &str, network: &str) -> Option<Obstacle> {

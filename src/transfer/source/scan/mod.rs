@@ -339,7 +339,8 @@ impl<'a> Scan<'a> {
             name,
             size: if kind == Kind::File { identity.size } else { 0 },
             mtime: identity.mtime,
-            mode: mode_of(metadata),
+            // What its owner may not enter the receiver's user could not finish.
+            mode: mode_of(metadata) | if kind == Kind::Dir { 0o500 } else { 0 },
             target,
         };
         let index = self.builder.add(entry).map_err(|e| unlistable(path, e))?;

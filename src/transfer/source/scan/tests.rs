@@ -315,3 +315,19 @@ fn one_number_on_two_devices_is_two_files() {
     assert!(here.is_node_of(&changed) && here != changed);
     assert!(!here.is_node_of(&elsewhere) && !here.is_node_of(&other));
 }
+
+#[test]
+#[cfg(unix)]
+fn a_directory_that_its_owner_may_not_enter_is_listed_as_one_that_can_be_finished() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tree();
+    let closed = dir.path().join("t/b/c");
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let scanned = scan(&[dir.path().join("t")], &ScanOptions::default()).unwrap();
+    let (index, entry) = scanned.manifest.iter().find(|(_, e)| e.name == b"c").unwrap();
+    assert_eq!(entry.mode, 0o500);
+    // Root may read it all the same.
+    let told = scanned.unreadable.iter().map(|missing| missing.entry);
+    assert!(rustix::process::geteuid().is_root() || told.eq([index]));
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
