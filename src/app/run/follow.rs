@@ -1,11 +1,11 @@
 //! From the swapped addresses to the end: what is shown, and what has to be asked.
 
 use super::meet::{answered, relay_terms};
-use super::outside::{Outside, peer_address};
+use super::outside::peer_address;
 use super::time::TimeKeeper;
 use super::{Lobby, Run};
 use crate::app::command::{Command, Notice};
-use crate::app::event::{Answer, Cancelled, Change, Event, Front, Link, Pending, Question, TimeOfDay};
+use crate::app::event::{Answer, Cancelled, Event, Front, Link, Pending, Question, TimeOfDay};
 use crate::app::gate::ToCompare;
 use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::options::Common;
@@ -32,10 +32,11 @@ impl Lobby {
     /// Shows what happens until the end, and asks what has to be asked.
     pub(super) async fn follow(
         &mut self,
-        mut run: Run<'_>,
+        run: &Run<'_>,
         keeper: TimeKeeper,
         front: &mut dyn Front,
     ) -> Result<Summary, Failure> {
+        let mut clock = keeper.clock();
         let mut times = keeper.watch();
         let mut pace = Pace::default();
         let mut link: Option<Link> = None;
@@ -55,20 +56,20 @@ impl Lobby {
                 }
                 () = tokio::time::sleep(NEARBY), if waiting.is_some() => {
                     if let Some(until) = waiting.take() {
-                        self.tell_waiting(until, &run.clock, front);
+                        self.tell_waiting(until, &clock, front);
                     }
                     continue;
                 }
                 answer = answered(&mut another), if another.is_some() => {
                     // At the end of input nobody is there to paste.
                     another = match answer {
-                        Ok(Answer::Text(text)) => self.paste_another(&run, &text, front)?,
+                        Ok(Answer::Text(text)) => self.paste_another(run, clock, &text, front)?,
                         _ => None,
                     };
                     continue;
                 }
                 Some(time) = times.recv() => {
-                    run.clock = time;
+                    clock = time;
                     self.command(Command::SetClock(time));
                     front.event(Event::Note(
                         "this computer slept, or its clock was set: the time was asked for again".into(),
@@ -87,19 +88,6 @@ impl Lobby {
                     self.on_punch(event, front)?;
                     if wanted && another.is_none() && run.common.peer.is_none() && self.outside.is_some() {
                         another = Some(front.ask(Question::PeerAddress));
-                    }
-                }
-                Some(Notice::MappingChanged { socket, to }) => {
-                    if self.on_mapping(socket, to)
-                        && let Some(own) = self.outside.as_ref().and_then(Outside::address)
-                    {
-                        run.own = own;
-                        if another.is_some() {
-                            front.event(Event::Address {
-                                address: run.own.to_string(),
-                                change: Change::Changed,
-                            });
-                        }
                     }
                 }
                 Some(Notice::Connected {
@@ -254,12 +242,13 @@ impl Lobby {
     fn paste_another(
         &mut self,
         run: &Run<'_>,
+        clock: Clock,
         text: &str,
         front: &mut dyn Front,
     ) -> Result<Option<Pending>, Failure> {
         match peer_address(text, &run.own, &self.local.networks) {
             Ok(peer) => {
-                self.punch(run, peer, None, None)?;
+                self.punch(run, clock, peer, None, None)?;
                 Ok(None)
             }
             Err(unfit) => {

@@ -1,6 +1,6 @@
 //! Before there is a peer: what this network is, and the two addresses.
 
-use super::outside::{Forward, Outside, Unfit, peer_address};
+use super::outside::{Forward, Unfit, peer_address};
 use super::time::TimeKeeper;
 use super::{Lobby, peer_option};
 use crate::app::command::{Command, Notice};
@@ -234,18 +234,13 @@ impl Lobby {
             return Ok((own, peer));
         }
         let mut pending = front.ask(Question::PeerAddress);
-        let (mut unfit, mut telling, mut changed) = (None, Telling::new(), false);
+        let mut unfit = None;
+        let (mut telling, mut changed) = (Telling::new(), false);
         loop {
             if changed && telling.is_due(self.clock.now()) {
                 changed = false;
-                if let Some(new) = self.outside.as_ref().and_then(Outside::address)
-                    && new != own
-                {
+                if let Some(new) = self.tell_changed(&own, front) {
                     own = new;
-                    front.event(Event::Address {
-                        address: own.to_string(),
-                        change: Change::Changed,
-                    });
                 }
             }
             tokio::select! {
@@ -273,7 +268,10 @@ impl Lobby {
                 }
                 notice = self.notices.recv() => match notice {
                     Some(Notice::MappingChanged { socket, to }) => {
-                        changed |= self.on_mapping(socket, to);
+                        if let Some(outside) = &mut self.outside {
+                            outside.on_mapping(socket, to);
+                        }
+                        changed = true;
                     }
                     Some(Notice::Ended(Err(failure))) => return Err(failure),
                     Some(_) => {}
@@ -285,14 +283,14 @@ impl Lobby {
         }
     }
 
-    /// The router gives a socket another external address. Whether the one that was told is stale by now.
-    pub(super) fn on_mapping(&mut self, socket: u8, to: SocketAddr) -> bool {
-        let Some(outside) = &mut self.outside else {
-            return false;
-        };
-        let before = outside.address();
-        outside.on_mapping(socket, to);
-        outside.address() != before
+    /// Tells our address if it is not `told` any more: the router has given a socket another one.
+    pub(super) fn tell_changed(&self, told: &Address, front: &mut dyn Front) -> Option<Address> {
+        let new = self.outside.as_ref()?.address().filter(|new| new != told)?;
+        front.event(Event::Address {
+            address: new.to_string(),
+            change: Change::Changed,
+        });
+        Some(new)
     }
 
     /// Something was found out meanwhile. Gives a better address, if that makes one.

@@ -1,4 +1,4 @@
-//! Finding out what this network is, and leaving.
+//! Finding out what this network is, or what a server sees, and leaving.
 
 use super::Lobby;
 use super::lobby::tell_steps;

@@ -87,15 +87,13 @@ pub(super) async fn run(
 /// What a run goes by once both addresses are known.
 struct Run<'a> {
     errand: Errand,
-    /// What the connection takes this side for.
     role: Role,
     common: &'a Common,
     /// Whether the user has said yes beforehand.
     yes: bool,
     own: Address,
-    clock: Clock,
-    /// The users compare words.
-    verify: bool,
+    /// Nothing vouches for the peer but a name.
+    unproven: bool,
 }
 
 /// The thread that talks to the user, and its line to the network thread.
@@ -276,40 +274,38 @@ impl Lobby {
         // A server's clock is the other's as well: it is only carried over a jump.
         let mut keeper = keeper.unwrap_or_else(|| TimeKeeper::new(Vec::new(), self.clock, clock));
         let clock = keeper.now().await;
-        let role = match &peer.token {
-            Some(token) => errand.role(&key, &token.key),
-            None => errand.role(&key, &key),
-        };
         let run = Run {
             errand,
-            role,
+            role: errand.role(&key, &peer.token.as_ref().map_or(key, |token| token.key)),
             common,
             yes,
             own,
-            clock,
-            verify: common.verify || unproven,
+            unproven,
         };
-        self.punch(&run, peer, moment, relay)?;
-        self.follow(run, keeper, front).await
+        self.punch(&run, clock, peer, moment, relay)?;
+        self.follow(&run, keeper, front).await
     }
 
     /// Begins to look for the peer; once more if the user pastes another address.
     fn punch(
         &mut self,
         run: &Run<'_>,
+        clock: Clock,
         peer: Address,
         moment: Option<Time>,
         relay: Option<Box<RelayPass>>,
     ) -> Result<(), Failure> {
+        let key = self.seeds.public;
+        let theirs = peer.token.as_ref().map_or(key, |token| token.key);
         let Some(Handshake { keypair, seeds }) = &mut self.seeds.handshake else {
             return Err(Failure::internal("the handshake is over"));
         };
         let config = PunchConfig {
-            role: run.role,
+            role: run.errand.role(&key, &theirs),
             keypair: keypair.clone(),
             own: run.own.clone(),
             peer,
-            clock: run.clock,
+            clock,
             low_ttl: run.common.ttl,
             not_before: 0,
             timeout: run.common.timeout,
@@ -322,7 +318,7 @@ impl Lobby {
                 outlet: self.outlet.clone(),
             },
             hardware_aes: hardware_aes(),
-            verify: run.verify,
+            verify: run.common.verify || run.unproven,
             seed: seeds.seed(),
         };
         let mut punch = Punch::new(config, self.clock.now()).map_err(|e| {

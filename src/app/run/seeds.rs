@@ -56,14 +56,15 @@ mod tests {
     fn every_purpose_has_a_seed_of_its_own() {
         let all = |master| {
             let mut seeds = Seeds::new(master);
-            let handshake = seeds.handshake.take().unwrap().seeds.seed();
+            let mut handshake = seeds.handshake.take().unwrap().seeds;
             let first = |seed: Seed| {
                 seed.first_chunk()
                     .map(|bytes| u64::from_be_bytes(*bytes))
                     .unwrap()
             };
             [
-                first(handshake),
+                first(handshake.seed()),
+                first(handshake.seed()),
                 seeds.stun.next_u64(),
                 seeds.stun.next_u64(),
                 seeds.meeting.next_u64(),

@@ -64,6 +64,11 @@ impl TimeKeeper {
         }
     }
 
+    /// The time as it is known.
+    pub(super) const fn clock(&self) -> Clock {
+        self.clock
+    }
+
     /// The time for what begins now; asks if what is known no longer holds.
     pub(super) async fn now(&mut self) -> Clock {
         let now = Moment::now(self.own);

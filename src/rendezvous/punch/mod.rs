@@ -4,6 +4,7 @@
 //! do rewrite ports, so the observed source is answered at once. Between bare addresses nothing is vouched
 //! for, and only the pasted IP is listened to. Whatever fails to authenticate is counted and gets no answer.
 
+mod config;
 mod engine;
 pub(crate) mod events;
 mod obstacle;
@@ -13,9 +14,10 @@ mod report;
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::net::IpAddr;
 use std::time::Duration;
 
+pub use self::config::PunchConfig;
+pub(crate) use self::config::Surroundings;
 pub(crate) use self::engine::Responder;
 use self::engine::{Engine, Heard};
 pub(crate) use self::events::{Notice, PunchEvent};
@@ -26,57 +28,14 @@ pub(crate) use self::report::Report;
 use super::Transmit;
 use super::address::{Address, PAIRS};
 use super::clock::Clock;
-use super::outlet::Outlet;
 use super::schedule::{Reach, Schedule};
 use crate::protocol::handshake::rng::{Seed, SeedRng};
-use crate::protocol::handshake::{
-    HandshakeError, Hello, Local, PROTOCOL_VERSION, SessionKeys, StaticKeypair, packet,
-};
+use crate::protocol::handshake::{HandshakeError, Hello, Local, PROTOCOL_VERSION, SessionKeys, packet};
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Role};
 
 /// Paths whose first exchange is timed: all that can be told of, and more than are learnt at once.
 const MAX_TIMED: usize = 32;
-
-/// What is known of our own network, beside what our address tells.
-#[derive(Clone, Default, Debug)]
-pub struct Surroundings {
-    /// The networks this computer is on, by an address and how many of its leading bits are shared.
-    pub networks: Vec<(IpAddr, u8)>,
-    /// What gets out, if that was found out.
-    pub outlet: Option<Outlet>,
-}
-
-/// What a punch needs.
-#[derive(Clone)]
-pub struct PunchConfig {
-    /// Which end we are.
-    pub role: Role,
-    /// Our address as printed. Its token is only used if the peer's has one.
-    pub own: Address,
-    /// What the user pasted.
-    pub peer: Address,
-    /// The key pair whose public half `own` carries.
-    pub keypair: StaticKeypair,
-    /// Whether this machine has instructions for AES-GCM.
-    pub hardware_aes: bool,
-    /// Whether our user wants both users to compare words.
-    pub verify: bool,
-    /// See [`Local::not_before`]: 0 for the first connection of a run.
-    pub not_before: u64,
-    /// When the slots are.
-    pub clock: Clock,
-    /// Lifetime of the packets that shall not reach the peer's NAT, if the user knows it.
-    pub low_ttl: Option<u8>,
-    /// When to give up.
-    pub timeout: Duration,
-    /// Our IPv6 socket, if there is one.
-    pub ipv6: Option<Ipv6Socket>,
-    /// What is known of our own network.
-    pub around: Surroundings,
-    /// 32 fresh random bytes.
-    pub seed: Seed,
-}
 
 /// Where and when to look for a peer that was connected and fell silent: the same places as before.
 #[derive(Clone)]

@@ -124,7 +124,7 @@ pub(super) fn paths(
     // Whoever has a forwarded port waits there: a packet of its own to the same place would be another flow in its router,
     // and the peer's packet would clash with it. Where both have one, the sender begins.
     let begins = match (&own.token, &peer.token) {
-        (Some(own), Some(peer)) => own.errand.role(&own.key, &peer.key) == Role::Sender,
+        (Some(ours), Some(theirs)) => ours.errand.role(&ours.key, &theirs.key) == Role::Sender,
         _ => false,
     };
     let waits = is_forwarded(own) && !(is_forwarded(peer) && begins);

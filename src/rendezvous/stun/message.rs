@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::protocol::handshake::rng::SeedRng;
 use stun_types::attribute::{AttributeType, MappedSocketAddr, RawAttribute, XorMappedAddress};
 use stun_types::message::{
     BINDING, Message, MessageClass, MessageType, MessageWrite, MessageWriteExt, MessageWriteVec,
@@ -46,6 +47,18 @@ pub(super) fn request(id: TransactionId, from: AnswerFrom) -> Vec<u8> {
             .expect("the only attribute is not there twice");
     }
     message.finish()
+}
+
+/// A binding request for a socket that will not punch, and what its answer is known by.
+pub(crate) fn probe(seed: &[u8; 32]) -> (Vec<u8>, u128) {
+    let mut rng = SeedRng::new(seed, "p2pcopy 1 stun probe");
+    let id: TransactionId = u128::from_be_bytes(rng.array()) >> 32;
+    (request(id, AnswerFrom::SameAddress), id)
+}
+
+/// Whether a datagram is the answer to that request.
+pub(crate) fn answers(datagram: &[u8], id: u128) -> bool {
+    is_stun(datagram) && answer(datagram).is_some_and(|answer| answer.id == id)
 }
 
 /// Whether a datagram is STUN's by its first byte and cookie (RFC 8489, section 5); ours begin at 0x40.

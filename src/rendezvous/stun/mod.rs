@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use self::message::{AnswerFrom, TransactionId};
+pub(crate) use self::message::{answers, probe};
 use super::address::{Mapping, PAIRS};
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
@@ -38,18 +39,6 @@ const MISSES: u32 = 2;
 /// it is no binding request.
 pub fn respond(request: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
     message::respond(request, source, None)
-}
-
-/// A binding request for a socket that will not punch, and what its answer is known by.
-pub(crate) fn probe(seed: &[u8; 32]) -> (Vec<u8>, u128) {
-    let mut rng = SeedRng::new(seed, "p2pcopy 1 stun probe");
-    let id: TransactionId = u128::from_be_bytes(rng.array()) >> 32;
-    (message::request(id, AnswerFrom::SameAddress), id)
-}
-
-/// Whether a datagram is the answer to that request.
-pub(crate) fn answers(datagram: &[u8], id: u128) -> bool {
-    message::is_stun(datagram) && message::answer(datagram).is_some_and(|answer| answer.id == id)
 }
 
 /// What gathering found.
