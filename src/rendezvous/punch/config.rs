@@ -35,7 +35,7 @@ pub struct PunchConfig {
     pub hardware_aes: bool,
     /// Whether our user wants both users to compare words.
     pub verify: bool,
-    /// See [`Local::not_before`]: 0 for the first connection of a run.
+    /// See [`Local::not_before`](crate::protocol::handshake::Local::not_before): 0 for the first connection of a run.
     pub not_before: u64,
     /// When the slots are.
     pub clock: Clock,

@@ -69,7 +69,7 @@ impl Source {
         }
     }
 
-    /// Reads block `block` into `buffer` (of [`BLOCK_LEN`]) and hashes it.
+    /// Reads block `block` into `buffer` (of [`BLOCK_LEN`](crate::transfer::BLOCK_LEN)) and hashes it.
     ///
     /// # Errors
     /// [`TransferError::SourceChanged`] when the last file that is left is not as it was, [`TransferError::Local`] when it

@@ -1,5 +1,6 @@
 //! Two users, their NATs and the internet between them, in virtual time.
 
+use crate::protocol::handshake::StaticKeypair;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::{IpAddr, SocketAddr};
