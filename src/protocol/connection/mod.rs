@@ -256,14 +256,14 @@ impl Connection {
 
     /// This path is by way of a server, which passes on so many bytes a second, if it limits them. It is used only as
     /// long as no other works.
-    pub fn set_relay(&mut self, now: Time, path: Path, rate: Option<u64>) {
+    pub(crate) fn set_relay(&mut self, now: Time, path: Path, rate: Option<u64>) {
         self.paths.set_relay(path);
         self.relay_rate = rate;
         self.use_limit(now);
     }
 
     /// Whether the path in use is by way of a server.
-    pub fn is_relayed(&self) -> bool {
+    pub(crate) fn is_relayed(&self) -> bool {
         self.paths.is_relayed()
     }
 

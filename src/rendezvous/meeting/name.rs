@@ -14,7 +14,7 @@ pub struct NameError;
 
 impl Name {
     /// The most letters of one.
-    pub const MAX: usize = 32;
+    pub(crate) const MAX: usize = 32;
 
     /// Reads a name that somebody typed: case does not matter.
     ///

@@ -197,13 +197,13 @@ impl Punch {
     }
 
     /// This path is by way of a server, and may be of use later.
-    pub fn expect_relay(&mut self, path: Path) {
+    pub(crate) fn expect_relay(&mut self, path: Path) {
         self.search.relay = Some(path);
     }
 
     /// What is sent by way of the server reaches the peer. It is used from this moment on, if nothing better is found
     /// before.
-    pub fn use_relay(&mut self, from: Time) {
+    pub(crate) fn use_relay(&mut self, from: Time) {
         if let Some(path) = self.search.relay {
             self.schedule.add_candidate(path, from);
         }

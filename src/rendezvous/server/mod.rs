@@ -146,7 +146,7 @@ impl Server {
     }
 
     /// Takes datagrams that the system joined: all of `segment` bytes but perhaps the last.
-    pub fn handle_burst(&mut self, now: Time, path: Path, datagrams: &[u8], segment: usize) {
+    pub(crate) fn handle_burst(&mut self, now: Time, path: Path, datagrams: &[u8], segment: usize) {
         if datagrams.chunks(segment).any(is_meeting) {
             for datagram in datagrams.chunks(segment) {
                 self.handle_datagram(now, path, datagram);
@@ -202,7 +202,7 @@ impl Server {
     }
 
     /// How many pairs it relays for.
-    pub fn joined(&self) -> usize {
+    pub(crate) fn joined(&self) -> usize {
         self.relay.as_ref().map_or(0, Relay::joined)
     }
 

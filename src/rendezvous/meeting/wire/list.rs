@@ -21,7 +21,7 @@ pub struct List {
 
 impl List {
     /// Its length, that of the longest answer.
-    pub const LEN: usize = 1200;
+    pub(crate) const LEN: usize = 1200;
 
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
@@ -96,7 +96,7 @@ pub struct Listed {
 
 impl Listed {
     /// As many names as fit, all of the longest kind.
-    pub const MOST: usize = (List::LEN - 15) / (1 + Name::MAX + 6);
+    pub(crate) const MOST: usize = (List::LEN - 15) / (1 + Name::MAX + 6);
 
     /// Its bytes: at most [`List::LEN`].
     pub fn encode(&self) -> Vec<u8> {
