@@ -1,5 +1,6 @@
 //! The receiver's side of a session: puts content together, and has the disk thread verify and store it.
 
+mod asking;
 mod disk;
 
 pub(super) use self::disk::parent_of;
@@ -8,7 +9,6 @@ use self::disk::{Done, Job};
 use super::close;
 use super::command::{Command, Notice};
 use super::event::Phase;
-use super::offered::{Listing, Offered};
 use super::outcome::{Failure, Shortfall, Summary};
 use super::session::{End, Side, flush_control};
 use crate::net::{Clock, Waker};
@@ -21,10 +21,8 @@ use crate::transfer::manifest::offer::Offer;
 use crate::transfer::ranges::RunSet;
 use crate::transfer::session::receive::{ReceiveEvent, ReceiveSession, Step};
 use crate::transfer::sink::assemble::{Assembler, Taken};
-use crate::transfer::sink::need::check_sizes;
 use crate::transfer::sink::ordered::ORDERED_BUFFERS;
 use crate::transfer::sink::place::Conflicts;
-use crate::transfer::sink::staging::Prospect;
 use crate::transfer::sink::store::{StoreEvent, StoreJob};
 use crate::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW, bytes_of};
 use std::num::NonZeroU64;
@@ -222,59 +220,6 @@ impl Receiving {
             }
             _ => {}
         }
-    }
-
-    /// Nothing of it is here and there is no room for it: to ask would be in vain.
-    fn check_space(&self, prospect: &Prospect) -> Result<(), LocalError> {
-        let (Some((offer, list)), Target::Directory(root, conflicts)) =
-            (self.session.offered(), &self.target)
-        else {
-            return Ok(());
-        };
-        check_sizes(list, &prospect.room, root)?;
-        // What lies here already may be all of it: only a list that is new for certain is refused unasked.
-        let compared =
-            *conflicts == Conflicts::Update && (!prospect.taken.is_empty() || offer.unlisted() > 0);
-        if prospect.kept.is_some() || compared || offer.stream || offer.is_text() {
-            return Ok(());
-        }
-        let (path, room) = (root.clone(), &prospect.room);
-        let needed = offer.on_disk;
-        if let Some(free) = room.bytes.filter(|&free| free < needed) {
-            return Err(LocalError::TooLittleSpace { path, free, needed });
-        }
-        let needed = u64::from(offer.entries);
-        match room.nodes.filter(|&free| free < needed) {
-            Some(free) => Err(LocalError::TooFewNodes { path, free, needed }),
-            None => Ok(()),
-        }
-    }
-
-    /// What the user should know before saying yes.
-    fn ask(&mut self, prospect: &Prospect) {
-        let Some((offer, list)) = self.session.offered() else {
-            return;
-        };
-        let held = prospect.kept.filter(|k| k.blocks > 0).map(|k| {
-            let bytes = u64::from(k.blocks) * BLOCK_LEN as u64;
-            if offer.stream {
-                bytes
-            } else {
-                bytes.min(offer.bytes)
-            }
-        });
-        let (root, conflicts) = match &self.target {
-            Target::Directory(root, conflicts) => (Some(root.clone()), *conflicts),
-            Target::Stdout => (None, Conflicts::Rename),
-        };
-        let _ = self.notices.send(Notice::Offered(Box::new(Offered {
-            offer: offer.clone(),
-            list: Listing(Arc::clone(list)),
-            prospect: prospect.clone(),
-            conflicts,
-            root,
-            held,
-        })));
     }
 
     fn on_event(&mut self, event: ReceiveEvent) -> Result<(), TransferError> {

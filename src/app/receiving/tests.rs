@@ -10,6 +10,7 @@ use crate::transfer::manifest::builder::{ManifestBuilder, Trust};
 use crate::transfer::manifest::offer::ListHead;
 use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest};
 use crate::transfer::session::messages::Message;
+use crate::transfer::sink::staging::Prospect;
 use std::sync::mpsc::channel;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 

@@ -2,11 +2,14 @@
 
 mod holes;
 mod missing;
+mod portable;
 mod stat;
 mod walk;
 #[cfg(windows)]
 mod windows;
 
+use self::portable::readable;
+pub(crate) use self::portable::{read_exact_at, unix_nanos};
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs::File;
@@ -419,29 +422,7 @@ impl Layer for DiskLayer {
     }
 
     fn unlock(&self, path: &Path) {
-        let Ok((dir, name)) = self.parent(path) else {
-            return;
-        };
-        let Ok(found) = dir.symlink_metadata(name) else {
-            return;
-        };
-        #[cfg(unix)]
-        let permissions = {
-            use cap_std::fs::MetadataExt;
-            let mode = if found.is_dir() {
-                0o700 | found.mode() & 0o2000
-            } else {
-                0o600
-            };
-            cap_std::fs::Permissions::from_std(std::os::unix::fs::PermissionsExt::from_mode(mode))
-        };
-        #[cfg(not(unix))]
-        let permissions = {
-            let mut permissions = found.permissions();
-            permissions.set_readonly(false);
-            permissions
-        };
-        let _ = dir.set_permissions(name, permissions);
+        self.make_writable(path);
     }
 
     fn room(&self) -> Room {
@@ -459,45 +440,4 @@ impl Layer for DiskLayer {
     fn root(&self) -> &Path {
         &self.root
     }
-}
-
-/// A descriptor that can be synced: cap-std's own may be mere handles to a path (O_PATH).
-fn readable(dir: &Dir) -> io::Result<File> {
-    #[cfg(unix)]
-    {
-        use rustix::fs::{Mode, OFlags};
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(File::from(rustix::fs::openat(dir, c".", flags, Mode::empty())?))
-    }
-    #[cfg(not(unix))]
-    Ok(dir.try_clone()?.into_std_file())
-}
-
-/// Nanoseconds since 1970, as times travel.
-pub(crate) fn unix_nanos(time: std::time::SystemTime) -> i64 {
-    let nanos = |d: std::time::Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
-    match time.duration_since(std::time::UNIX_EPOCH) {
-        Ok(after) => nanos(after),
-        Err(before) => -nanos(before.duration()),
-    }
-}
-
-/// Fills `out` from `offset` on.
-#[cfg(unix)]
-pub(crate) fn read_exact_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
-}
-
-/// Fills `out` from `offset` on.
-#[cfg(windows)]
-pub(crate) fn read_exact_at(file: &File, mut out: &mut [u8], mut offset: u64) -> io::Result<()> {
-    while !out.is_empty() {
-        match std::os::windows::fs::FileExt::seek_read(file, out, offset) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => (out, offset) = (&mut out[n..], offset + n as u64),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }

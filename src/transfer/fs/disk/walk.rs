@@ -11,6 +11,33 @@ use crate::system::patiently;
 use crate::transfer::fs::disk::DiskLayer;
 
 impl DiskLayer {
+    /// Lets this user change what lies at `path`, if that can be had.
+    pub(super) fn make_writable(&self, path: &Path) {
+        let Ok((dir, name)) = self.parent(path) else {
+            return;
+        };
+        let Ok(found) = dir.symlink_metadata(name) else {
+            return;
+        };
+        #[cfg(unix)]
+        let permissions = {
+            use cap_std::fs::MetadataExt;
+            let mode = if found.is_dir() {
+                0o700 | found.mode() & 0o2000
+            } else {
+                0o600
+            };
+            cap_std::fs::Permissions::from_std(std::os::unix::fs::PermissionsExt::from_mode(mode))
+        };
+        #[cfg(not(unix))]
+        let permissions = {
+            let mut permissions = found.permissions();
+            permissions.set_readonly(false);
+            permissions
+        };
+        let _ = dir.set_permissions(name, permissions);
+    }
+
     /// The directory of `path`, to name its last component in.
     pub(crate) fn parent<'p>(&self, path: &'p Path) -> io::Result<(Arc<Dir>, &'p Path)> {
         let name = Path::new(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);

@@ -5,6 +5,8 @@
 //! stream, [`SendSession::poll_event`], and give the disk thread what [`SendSession::next_work`] asks for. The
 //! bytes of a block that was read for sending go to the connection; they never pass through here.
 
+mod hashes;
+
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -15,10 +17,7 @@ use crate::transfer::hash::{Cv, Root, RootBuilder};
 use crate::transfer::manifest::offer::ListHead;
 use crate::transfer::manifest::{EntryIndex, Manifest};
 use crate::transfer::ranges::{Run, RunSet};
-use crate::transfer::session::messages::{
-    HASHES_PER_MESSAGE, MANIFEST_CHUNK, Message, MessageReader, RUNS_PER_MESSAGE,
-};
-use crate::transfer::source::BlockRead;
+use crate::transfer::session::messages::{MANIFEST_CHUNK, Message, MessageReader, RUNS_PER_MESSAGE};
 use crate::transfer::{BlockIndex, MAX_CONTENT, ORDERED_WINDOW, block_count, bytes_of};
 
 /// How often, on average, the receiver may ask for a block again: an honest one does once for one it only
@@ -391,71 +390,6 @@ impl SendSession {
             block: BlockIndex::new(block),
             purpose,
         }
-    }
-
-    /// The disk thread has read a block. Announces its hash; the caller hands its bytes to the connection if
-    /// they were read for sending. A read beyond a stream's end (`len` zero) has nothing to send.
-    pub fn on_read(&mut self, block: BlockIndex, read: &BlockRead) {
-        self.reading = self.reading.saturating_sub(1);
-        if read.len > 0 {
-            let is_new = self.hashed.insert(block.get(), block.get() + 1) > 0;
-            if is_new {
-                self.root.insert(block, &read.hash);
-            }
-            // With something missing a block is another than it was.
-            let may_differ = self.manifest.holds_any(block, &self.missing);
-            if !self.void.contains(block.get()) && (is_new || may_differ) {
-                self.announce(block, read.hash.cv);
-            }
-        }
-        if let (Some(total), None) = (read.stream_end, self.total) {
-            self.total = Some(total);
-            self.flush_hashes();
-            self.queue.push_back(Message::StreamEnd { total });
-        }
-    }
-
-    fn announce(&mut self, block: BlockIndex, cv: Cv) {
-        match &mut self.hashes {
-            Some((first, cvs))
-                if first.get() + cvs.len() as u32 == block.get() && cvs.len() < HASHES_PER_MESSAGE =>
-            {
-                cvs.push(cv);
-            }
-            _ => {
-                self.flush_hashes();
-                self.hashes = Some((block, vec![cv]));
-            }
-        }
-    }
-
-    fn flush_hashes(&mut self) {
-        if let Some((first, cvs)) = self.hashes.take() {
-            self.queue.push_back(Message::Hashes { first, cvs });
-        }
-    }
-
-    /// The files did not change while they were sent.
-    pub fn on_source_checked(&mut self) {
-        if self.stage == Stage::Checking
-            && let Some(root) = self.own_root()
-        {
-            self.flush_hashes();
-            self.queue.push_back(Message::Done { root });
-            self.stage = Stage::Done;
-        }
-    }
-
-    fn own_root(&self) -> Option<Root> {
-        if self.missing.is_empty() {
-            self.whole_root()
-        } else {
-            Some(Root::NONE)
-        }
-    }
-
-    fn whole_root(&self) -> Option<Root> {
-        self.root.root(block_count(self.total?))
     }
 
     /// Appends the next control message to `out`, if there is one.

@@ -1,0 +1,66 @@
+//! Before the user is asked: whether there is room, and what there is to know.
+
+use super::{Receiving, Target};
+use crate::app::command::Notice;
+use crate::app::offered::{Listing, Offered};
+use crate::transfer::BLOCK_LEN;
+use crate::transfer::error::LocalError;
+use crate::transfer::sink::need::check_sizes;
+use crate::transfer::sink::place::Conflicts;
+use crate::transfer::sink::staging::Prospect;
+use std::sync::Arc;
+
+impl Receiving {
+    /// Nothing of it is here and there is no room for it: to ask would be in vain.
+    pub(super) fn check_space(&self, prospect: &Prospect) -> Result<(), LocalError> {
+        let (Some((offer, list)), Target::Directory(root, conflicts)) =
+            (self.session.offered(), &self.target)
+        else {
+            return Ok(());
+        };
+        check_sizes(list, &prospect.room, root)?;
+        // What lies here already may be all of it: only a list that is new for certain is refused unasked.
+        let compared =
+            *conflicts == Conflicts::Update && (!prospect.taken.is_empty() || offer.unlisted() > 0);
+        if prospect.kept.is_some() || compared || offer.stream || offer.is_text() {
+            return Ok(());
+        }
+        let (path, room) = (root.clone(), &prospect.room);
+        let needed = offer.on_disk;
+        if let Some(free) = room.bytes.filter(|&free| free < needed) {
+            return Err(LocalError::TooLittleSpace { path, free, needed });
+        }
+        let needed = u64::from(offer.entries);
+        match room.nodes.filter(|&free| free < needed) {
+            Some(free) => Err(LocalError::TooFewNodes { path, free, needed }),
+            None => Ok(()),
+        }
+    }
+
+    /// What the user should know before saying yes.
+    pub(super) fn ask(&mut self, prospect: &Prospect) {
+        let Some((offer, list)) = self.session.offered() else {
+            return;
+        };
+        let held = prospect.kept.filter(|k| k.blocks > 0).map(|k| {
+            let bytes = u64::from(k.blocks) * BLOCK_LEN as u64;
+            if offer.stream {
+                bytes
+            } else {
+                bytes.min(offer.bytes)
+            }
+        });
+        let (root, conflicts) = match &self.target {
+            Target::Directory(root, conflicts) => (Some(root.clone()), *conflicts),
+            Target::Stdout => (None, Conflicts::Rename),
+        };
+        let _ = self.notices.send(Notice::Offered(Box::new(Offered {
+            offer: offer.clone(),
+            list: Listing(Arc::clone(list)),
+            prospect: prospect.clone(),
+            conflicts,
+            root,
+            held,
+        })));
+    }
+}

@@ -1,0 +1,47 @@
+//! Times, positioned reads and descriptors of directories, which the standard library spells differently on Unix and Windows.
+
+use std::fs::File;
+use std::io;
+
+use cap_std::fs::Dir;
+
+/// Nanoseconds since 1970, as times travel.
+pub(crate) fn unix_nanos(time: std::time::SystemTime) -> i64 {
+    let nanos = |d: std::time::Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
+    match time.duration_since(std::time::UNIX_EPOCH) {
+        Ok(after) => nanos(after),
+        Err(before) => -nanos(before.duration()),
+    }
+}
+
+/// Fills `out` from `offset` on.
+#[cfg(unix)]
+pub(crate) fn read_exact_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
+}
+
+/// Fills `out` from `offset` on.
+#[cfg(windows)]
+pub(crate) fn read_exact_at(file: &File, mut out: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !out.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, out, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => (out, offset) = (&mut out[n..], offset + n as u64),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// A descriptor that can be synced: cap-std's own may be mere handles to a path (O_PATH).
+pub(super) fn readable(dir: &Dir) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use rustix::fs::{Mode, OFlags};
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(dir, c".", flags, Mode::empty())?))
+    }
+    #[cfg(not(unix))]
+    Ok(dir.try_clone()?.into_std_file())
+}
