@@ -260,8 +260,8 @@ fn a_network_without_udp_is_served_over_tcp_and_told_what_is_blocked_where_it_is
 
 /// Pairs of people for the median, one after the other.
 const MEETINGS: usize = 50;
-/// As many of them at one server: it takes no more than 30 a minute from one network.
-const AT_ONE_SERVER: usize = 25;
+/// As many of them at one server, which bounds what it takes from one network in a minute.
+const AT_ONE_SERVER: usize = 10;
 
 /// Two people meet by a code: how long after it was typed both are connected.
 fn meets(network: &Network, word: &str, files: &Path, number: usize) -> Duration {
