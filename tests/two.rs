@@ -1,9 +1,11 @@
 //! Two real processes on this machine, without root and without servers: what each user is told, and what comes out.
 
+mod process;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::{Child, Command, Output};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 /// How long a run may take in all: no server answers, which costs 3 s, and the machine may be busy.
@@ -29,26 +31,8 @@ fn start(arguments: &[&str], directory: &Path) -> Running {
     run(command, directory)
 }
 
-fn run(mut command: Command, directory: &Path) -> Running {
-    let mut child = command
-        .current_dir(directory)
-        // The discard port: nobody answers.
-        .env("P2PCOPY_STUN", "127.0.0.1:9")
-        .env("P2PCOPY_NTP", "127.0.0.1:9")
-        .env("P2PCOPY_NO_PORT_MAPPING", "1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
-    let stderr = BufReader::new(child.stderr.take().expect("piped"));
-    let (tell, lines) = channel();
-    std::thread::spawn(move || {
-        stderr
-            .lines()
-            .map_while(Result::ok)
-            .try_for_each(|line| tell.send(line))
-    });
+fn run(command: Command, directory: &Path) -> Running {
+    let (child, lines) = process::spawn(command, directory);
     Running { child, lines }
 }
 

@@ -1,10 +1,11 @@
 //! The two programs, and the files they copy.
 
+use super::process;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::{Child, ChildStdin, Command};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 /// How long a run may be silent: a Windows program under Wine takes seconds to start, and the machine may be busy.
@@ -65,27 +66,9 @@ impl Running {
         Running::of(command, directory)
     }
 
-    pub fn of(mut command: Command, directory: &Path) -> Self {
-        let mut child = command
-            .current_dir(directory)
-            // The discard port: nobody answers.
-            .env("P2PCOPY_STUN", "127.0.0.1:9")
-            .env("P2PCOPY_NTP", "127.0.0.1:9")
-            .env("P2PCOPY_NO_PORT_MAPPING", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+    pub fn of(command: Command, directory: &Path) -> Self {
+        let (mut child, lines) = process::spawn(command, directory);
         let mut stdout = child.stdout.take().expect("piped");
-        let (tell, lines) = channel();
-        std::thread::spawn(move || {
-            stderr
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| tell.send(line))
-        });
         let output = std::thread::spawn(move || {
             let mut all = Vec::new();
             stdout.read_to_end(&mut all).expect("its output can be read");
@@ -158,7 +141,11 @@ pub fn run(sender: &[&str], receiver: &[&str], directory: &Path) -> [Ended; 2] {
 }
 
 pub fn succeed(sender: &[&str], receiver: &[&str], directory: &Path) -> [Ended; 2] {
-    let ends = run(sender, receiver, directory);
+    succeeded(run(sender, receiver, directory))
+}
+
+/// Both ended well.
+pub fn succeeded(ends: [Ended; 2]) -> [Ended; 2] {
     let codes = [ends[0].code, ends[1].code];
     assert_eq!(
         codes,

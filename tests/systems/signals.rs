@@ -1,6 +1,6 @@
 //! Being told to end, by the signals of Unix. Under Wine an interrupt is a Ctrl-C; others reach only programs of this system.
 
-use super::ends::{End, OWN, Running, connect, content, introduce, place, write};
+use super::ends::{End, OWN, Running, connect, content, introduce, place, succeeded, write};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::Path;
@@ -88,12 +88,5 @@ fn a_transfer_under_nohup_outlives_its_terminal() {
     let place = place();
     let ends = in_midst(Some("trap '' HUP; exec \"$0\" \"$@\""), place.path());
     signal(&ends[0], Signal::HUP);
-    let [sender, receiver] = ends.map(Running::end);
-    assert_eq!(
-        [sender.code, receiver.code],
-        [Some(0); 2],
-        "{}\n{}",
-        sender.said,
-        receiver.said
-    );
+    succeeded(ends.map(Running::end));
 }
