@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::link::{Direction, LinkPlan};
-use super::nat::Nat;
-use super::network::{Network, Plan, Side};
+use super::network::Side;
+use super::rebinding::{connected, forgetful};
 use super::standing::{Goods, Standing};
 
 /// What the sender is limited to, in bits per second, and how it is told.
@@ -33,25 +32,10 @@ struct Sample {
 fn soak() {
     let minutes = std::env::var("SOAK_MINUTES").ok();
     let minutes: u64 = minutes.map_or(30, |text| text.parse().expect("SOAK_MINUTES is a number"));
-    let direction = Direction {
-        delay: Duration::from_millis(15),
-        loss: 0.01,
-        ..Direction::default()
-    };
-    // B's router lets strangers in; behind one that filters, A's new port could not be learnt.
-    let network = Network::build(Plan {
-        link: LinkPlan::symmetric(direction),
-        ..Plan::new(Nat::MasqueradeDrop, Nat::Cone)
-    });
     let size = (RATE / 8 * minutes * 60) as f64 * SHARE;
+    let network = forgetful(0.01);
     let standing = Standing::new(Goods::File(size as u64), 1, [&["--limit", LIMIT], &[]]);
-    let mut attempt = standing
-        .attempt(&network)
-        .unwrap_or_else(|error| panic!("{error}"));
-    for peer in [&attempt.sender, &attempt.receiver] {
-        peer.connected(Duration::from_secs(30))
-            .unwrap_or_else(|error| panic!("{error}"));
-    }
+    let mut attempt = connected(&standing, &network);
     let start = Instant::now();
     let end = start + Duration::from_secs(minutes * 120);
     let (mut rebind_at, mut rebindings) = (start + REBIND_EVERY, 0);
