@@ -7,16 +7,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::driver::Peer;
 use super::pair::content;
 use super::shell::{Daemon, command_in, inside, must};
-use super::six::Stun;
+use super::six::{STUN, Stun, start};
 use super::wires::Wires;
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// Outside addresses that miniupnpd takes for real ones; they exist in the namespaces only.
-const STUN: [&str; 2] = ["5.5.5.1:3478", "5.5.5.2:3478"];
-const NOWHERE: &str = "5.5.5.9";
 
 /// `a` behind the router `na`, `b` behind `nb`, the servers on the network between them. `outside`: the address of
 /// `na` there.
@@ -124,22 +120,6 @@ fn daemon(wires: &Wires, files: &std::path::Path, protocols: &str) -> Daemon {
     }
     thread::sleep(Duration::from_millis(200));
     daemon
-}
-
-fn start(
-    wires: &Wires,
-    short: &str,
-    name: &'static str,
-    files: &std::path::Path,
-    arguments: &[&str],
-) -> Peer {
-    Peer::start_in(&wires.name(short), name, |command| {
-        command.args(arguments).current_dir(files);
-        command
-            .env("P2PCOPY_STUN", STUN.join(","))
-            .env("P2PCOPY_NTP", NOWHERE);
-        command.env_remove("P2PCOPY_NO_PORT_MAPPING");
-    })
 }
 
 fn mappings(wires: &Wires) -> String {

@@ -16,7 +16,7 @@ use super::wires::Wires;
 
 const LIMIT: Duration = Duration::from_secs(40);
 /// Addresses that no translator takes for private or for documentation; they exist in the namespaces only.
-const STUN: [&str; 2] = ["5.5.5.1:3478", "5.5.5.2:3478"];
+pub(crate) const STUN: [&str; 2] = ["5.5.5.1:3478", "5.5.5.2:3478"];
 const NOWHERE: &str = "5.5.5.9";
 
 /// A STUN server that ends with its owner.
@@ -104,7 +104,8 @@ fn apart() -> Wires {
     wires
 }
 
-fn start(
+/// Starts the program in a namespace of `wires`. It asks the servers there for its address, and none for the time.
+pub(crate) fn start(
     wires: &Wires,
     short: &str,
     name: &'static str,
@@ -115,7 +116,8 @@ fn start(
         command.args(arguments).current_dir(files);
         command
             .env("P2PCOPY_STUN", STUN.join(","))
-            .env("P2PCOPY_NTP", NOWHERE);
+            .env("P2PCOPY_NTP", NOWHERE)
+            .env_remove("P2PCOPY_NO_PORT_MAPPING");
     })
 }
 
