@@ -9,6 +9,7 @@ use crate::rendezvous::punch::{Responder, Search};
 use crate::rendezvous::schedule::Schedule;
 use std::time::Duration;
 use zeroize::Zeroizing;
+
 /// What the session builds its connection with.
 pub struct Settings {
     /// Makes the controller of the connection, on a path with this handshake RTT.

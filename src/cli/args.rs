@@ -45,6 +45,23 @@ Examples:
 
 What the other side says stands behind '> ', or by itself on a standard output that is no terminal. Ctrl-D ends the chat.";
 
+/// Options of use only to those who look for a peer.
+const OF_A_PEER: [&str; 10] = [
+    "peer",
+    "own_name",
+    "peer_name",
+    "secret_file",
+    "relay",
+    "ttl",
+    "timeout",
+    "verify",
+    "insecure",
+    "no_clipboard",
+];
+
+/// Options of use only to those who transfer something.
+const OF_A_CONNECTION: [&str; 4] = ["limit", "congestion", "no_offload", "trace"];
+
 /// Copy files straight from one computer to another through their home routers: encrypted, verified, no
 /// account, no server in between.
 #[derive(Parser, Debug)]
@@ -58,78 +75,26 @@ impl Cli {
     /// The whole command line. Every subcommand takes the common options, so that scripts can pass them
     /// along; the help of those that have no use for some does not list them.
     pub(super) fn reviewed_command() -> clap::Command {
-        let hide = |command: clap::Command, names: &[&str]| {
-            names.iter().fold(command, |command, name| {
+        let hide = |command: clap::Command, names: &[&[&str]]| {
+            names.iter().copied().flatten().fold(command, |command, name| {
                 command.mut_arg(name, |argument| argument.hide(true))
             })
         };
+        let own_network = [
+            "localport",
+            "external_port",
+            "no_port_mapping",
+            "server",
+            "stun",
+            "ntp",
+        ];
         Cli::command()
-            .mut_subcommand("demo", |demo| {
-                hide(
-                    demo,
-                    &[
-                        "localport",
-                        "external_port",
-                        "no_port_mapping",
-                        "peer",
-                        "server",
-                        "own_name",
-                        "peer_name",
-                        "secret_file",
-                        "relay",
-                        "stun",
-                        "ntp",
-                        "ttl",
-                        "timeout",
-                        "verify",
-                        "insecure",
-                        "no_clipboard",
-                    ],
-                )
-            })
-            .mut_subcommand("check", |check| {
-                hide(
-                    check,
-                    &[
-                        "peer",
-                        "own_name",
-                        "peer_name",
-                        "secret_file",
-                        "relay",
-                        "ttl",
-                        "timeout",
-                        "verify",
-                        "insecure",
-                        "no_clipboard",
-                        "limit",
-                        "congestion",
-                        "no_offload",
-                        "trace",
-                    ],
-                )
-            })
+            .mut_subcommand("demo", |demo| hide(demo, &[&OF_A_PEER, &own_network]))
+            .mut_subcommand("check", |check| hide(check, &[&OF_A_PEER, &OF_A_CONNECTION]))
             .mut_subcommand("list", |list| {
                 hide(
                     list,
-                    &[
-                        "peer",
-                        "localport",
-                        "stun",
-                        "ntp",
-                        "own_name",
-                        "peer_name",
-                        "secret_file",
-                        "relay",
-                        "ttl",
-                        "timeout",
-                        "verify",
-                        "insecure",
-                        "no_clipboard",
-                        "limit",
-                        "congestion",
-                        "no_offload",
-                        "trace",
-                    ],
+                    &[&OF_A_PEER, &OF_A_CONNECTION, &["localport", "stun", "ntp"]],
                 )
             })
     }
