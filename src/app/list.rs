@@ -20,12 +20,9 @@ pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<
             "add --server HOST/WORD, or set P2PCOPY_SERVER",
         ));
     };
-    let Some(server) = resolve_one(&place.server, true).await else {
-        return Err(Failure::no_path(
-            format!("the name server does not know {}", place.server.host),
-            "check --server",
-        ));
-    };
+    let server = resolve_one(&place.server, true)
+        .await
+        .map_err(|cause| Failure::no_path(cause, "check --server"))?;
     let token = place.token.as_ref().map(|token| token_key(token.word()));
     let asking = tokio::task::spawn_blocking(move || ask(server, token));
     let answer = tokio::select! {

@@ -52,11 +52,20 @@ pub(super) async fn resolve(names: &[String]) -> Vec<SocketAddr> {
 }
 
 /// The address of one server: an IPv4 one if it has any, as the port pairs are IPv4.
-pub(super) async fn resolve_one(server: &Server, ipv6: bool) -> Option<SocketAddr> {
+///
+/// # Errors
+/// In words, if there is none.
+pub(super) async fn resolve_one(server: &Server, ipv6: bool) -> Result<SocketAddr, String> {
     let looking = tokio::net::lookup_host((server.host.as_str(), server.port));
-    let found: Vec<SocketAddr> = tokio::time::timeout(LOOKUP, looking).await.ok()?.ok()?.collect();
+    let found = tokio::time::timeout(LOOKUP, looking)
+        .await
+        .ok()
+        .and_then(Result::ok);
+    let found: Vec<SocketAddr> = found.into_iter().flatten().collect();
     let first = |wanted: fn(&SocketAddr) -> bool| found.iter().copied().find(wanted);
-    first(SocketAddr::is_ipv4).or_else(|| first(SocketAddr::is_ipv6).filter(|_| ipv6))
+    first(SocketAddr::is_ipv4)
+        .or_else(|| first(SocketAddr::is_ipv6).filter(|_| ipv6))
+        .ok_or_else(|| format!("the name server does not know {}", server.host))
 }
 
 /// Where the IPv4 internet is found from here, if this machine has IPv6 alone: what the name server's answers show

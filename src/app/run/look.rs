@@ -93,12 +93,8 @@ pub(in crate::app) async fn look_at_server(
             "check --server; p2pcopy check without it tells of your network",
         )
     };
-    let Some(server) = resolve_one(&place.server, lobby.ipv6.is_some()).await else {
-        return Err(silent(format!(
-            "the name server does not know {}",
-            place.server.host
-        )));
-    };
+    let looking = resolve_one(&place.server, lobby.ipv6.is_some());
+    let server = looking.await.map_err(silent)?;
     let key = lobby.seeds.public;
     let udp = lobby.sockets_for(server);
     let meeting = lobby.meeting(

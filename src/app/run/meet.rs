@@ -67,12 +67,9 @@ impl Lobby {
             server = looking => server,
             () = stopped() => return Err(Failure::Interrupted),
         };
-        let Some(server) = server else {
-            return no_server(
-                format!("the name server does not know {}", place.server.host),
-                given,
-                front,
-            );
+        let server = match server {
+            Ok(server) => server,
+            Err(cause) => return no_server(cause, given, front),
         };
         let purpose = match (&common.by_name, given) {
             (Some(ByName { names, secret }), _) => Purpose::Named(names.clone(), secret.clone()),
