@@ -3,7 +3,7 @@
 use super::meet::{answered, relay_terms};
 use super::outside::peer_address;
 use super::time::TimeKeeper;
-use super::{Lobby, Run};
+use super::{Lobby, Run, heard};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Cancelled, Event, Front, Link, Pending, Question, TimeOfDay};
 use crate::app::gate::ToCompare;
@@ -49,7 +49,7 @@ impl Lobby {
         let mut another: Option<Pending> = None;
         loop {
             let notice = tokio::select! {
-                notice = self.notices.recv() => notice,
+                notice = heard(&mut self.notices) => notice?,
                 answer = answered(&mut saying), if saying.is_some() => {
                     saying = self.say(answer, front);
                     continue;
@@ -79,10 +79,10 @@ impl Lobby {
                 () = stopped() => return Err(Failure::Interrupted),
             };
             match notice {
-                Some(Notice::Punch(PunchEvent::Schedule(ScheduleEvent::Waiting { until, .. }))) => {
+                Notice::Punch(PunchEvent::Schedule(ScheduleEvent::Waiting { until, .. })) => {
                     waiting = Some(until);
                 }
-                Some(Notice::Punch(event)) => {
+                Notice::Punch(event) => {
                     let wanted =
                         matches!(&event, PunchEvent::Notice(notice) if notice.wants_another_address());
                     self.on_punch(event, front)?;
@@ -90,12 +90,12 @@ impl Lobby {
                         another = Some(front.ask(Question::PeerAddress));
                     }
                 }
-                Some(Notice::Connected {
+                Notice::Connected {
                     path,
                     kind,
                     rtt,
                     to_compare,
-                }) => {
+                } => {
                     self.linked = true;
                     another = None;
                     self.seeds.handshake = None;
@@ -118,17 +118,17 @@ impl Lobby {
                         saying = Some(front.ask(Question::Say));
                     }
                 }
-                Some(Notice::Said(line)) => {
+                Notice::Said(line) => {
                     front.event(Event::Said(line));
                     self.command(Command::Heard);
                 }
-                Some(Notice::Passed) if saying.is_none() && !self.has_ended => {
+                Notice::Passed if saying.is_none() && !self.has_ended => {
                     saying = Some(front.ask(Question::Say));
                 }
-                Some(Notice::Listed) => {
+                Notice::Listed => {
                     front.event(Event::AwaitingAnswer);
                 }
-                Some(Notice::Moved { path, kind }) => {
+                Notice::Moved { path, kind } => {
                     if let Some(link) = &mut link {
                         link.remote = path.remote;
                         (link.kind, link.relayed) = (kind.to_string(), kind == PathKind::Relayed);
@@ -136,7 +136,7 @@ impl Lobby {
                         self.tell_terms(kind, run.common, front);
                     }
                 }
-                Some(Notice::Relay(RelayEvent::Refused(why))) => {
+                Notice::Relay(RelayEvent::Refused(why)) => {
                     if run.common.relay == RelayUse::Only {
                         return Err(Failure::no_path(
                             why.to_string(),
@@ -145,33 +145,33 @@ impl Lobby {
                     }
                     front.event(Event::Warning(why.to_string()));
                 }
-                Some(Notice::Connection(connection::Event::Silent)) => {
+                Notice::Connection(connection::Event::Silent) => {
                     front.event(Event::Reconnecting {
                         silence: connection::SILENCE,
                     });
                 }
-                Some(Notice::Connection(connection::Event::Back)) => {
+                Notice::Connection(connection::Event::Back) => {
                     if let Some(link) = &link {
                         front.event(Event::Reconnected(link.clone()));
                     }
                 }
-                Some(Notice::Offered(offered)) => {
+                Notice::Offered(offered) => {
                     self.consent(*offered, run.yes, front).await?;
                     self.command(Command::Accept);
                 }
-                Some(Notice::Started { held, total }) if held > 0 => {
+                Notice::Started { held, total } if held > 0 => {
                     front.event(Event::Resumed {
                         bytes: held,
                         total: total.unwrap_or(held),
                     });
                 }
-                Some(Notice::Progress {
+                Notice::Progress {
                     done,
                     total,
                     phase,
                     stats,
                     silent,
-                }) => {
+                } => {
                     if let Some(silence) = silent {
                         front.event(Event::Reconnecting { silence });
                     } else {
@@ -185,21 +185,21 @@ impl Lobby {
                     }
                     front.event(Event::Stats(describe(&stats)));
                 }
-                Some(Notice::Sample { at, done, stats }) => {
+                Notice::Sample { at, done, stats } => {
                     if let Some(trace) = &mut self.trace {
                         trace.write(run.role, at, done, &stats);
                     }
                 }
-                Some(Notice::Remark(remark)) => front.event(files::remark(&remark)),
-                Some(Notice::Missing(missing)) => {
+                Notice::Remark(remark) => front.event(files::remark(&remark)),
+                Notice::Missing(missing) => {
                     missed += 1;
                     if missed <= MOST_MISSED {
                         front.event(Event::Warning(files::missing(&missing)));
                     }
                 }
-                Some(Notice::Info(text)) => front.event(Event::Info(text)),
-                Some(Notice::Message(text)) => front.event(Event::Message(text)),
-                Some(Notice::Ended(verdict)) => {
+                Notice::Info(text) => front.event(Event::Info(text)),
+                Notice::Message(text) => front.event(Event::Message(text)),
+                Notice::Ended(verdict) => {
                     self.linked = false;
                     if run.errand == Errand::Chat && verdict.is_ok() {
                         front.event(Event::Info("The chat has ended".into()));
@@ -208,8 +208,7 @@ impl Lobby {
                     }
                     return verdict;
                 }
-                Some(_) => {}
-                None => return Err(Failure::internal("the network thread is gone")),
+                _ => {}
             }
         }
     }
@@ -336,13 +335,9 @@ impl Lobby {
             tokio::select! {
                 answer = &mut pending => return Ok(answer?),
                 () = stopped() => return Err(Failure::Interrupted),
-                notice = self.notices.recv() => match notice {
-                    Some(Notice::Ended(verdict)) => {
-                        self.linked = false;
-                        return Err(verdict.err().unwrap_or(Failure::Cancelled(Party::Peer)));
-                    }
-                    Some(_) => {}
-                    None => return Err(Failure::internal("the network thread is gone")),
+                notice = heard(&mut self.notices) => if let Notice::Ended(verdict) = notice? {
+                    self.linked = false;
+                    return Err(verdict.err().unwrap_or(Failure::Cancelled(Party::Peer)));
                 },
             }
         }

@@ -2,7 +2,7 @@
 
 use super::outside::{Forward, Unfit, peer_address};
 use super::time::TimeKeeper;
-use super::{Lobby, peer_option};
+use super::{Lobby, heard, peer_option};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Change, Event, Front, Question};
 use crate::app::lookup::{ask_ntp, named, resolve};
@@ -158,21 +158,21 @@ impl Lobby {
             self.gather(&found, &local);
             loop {
                 let notice = tokio::select! {
-                    notice = self.notices.recv() => notice,
+                    notice = heard(&mut self.notices) => notice?,
                     told = &mut silent, if outlet.is_none() => {
                         outlet = Some(told);
                         continue;
                     }
                 };
                 match notice {
-                    Some(Notice::Answered { server, mapped }) => {
+                    Notice::Answered { server, mapped } => {
                         say(format!("STUN server {server} sees {mapped}"));
                     }
-                    Some(Notice::Gathered(report)) if report.answered > 0 => {
+                    Notice::Gathered(report) if report.answered > 0 => {
                         let outlet = outlet.map(|(outlet, _)| outlet).filter(|o| *o != Outlet::Open);
                         return Ok((report, found, outlet));
                     }
-                    Some(Notice::Gathered(report)) => {
+                    Notice::Gathered(report) => {
                         let (verdict, elsewhere) = match outlet {
                             Some(told) => told,
                             None => silent.as_mut().await,
@@ -185,9 +185,8 @@ impl Lobby {
                         outlet = Some((verdict, Vec::new()));
                         found = elsewhere;
                     }
-                    Some(Notice::Ended(Err(failure))) => return Err(failure),
-                    Some(_) => {}
-                    None => return Err(Failure::internal("the network thread is gone")),
+                    Notice::Ended(Err(failure)) => return Err(failure),
+                    _ => {}
                 }
             }
         };
@@ -266,16 +265,15 @@ impl Lobby {
                         own = better;
                     }
                 }
-                notice = self.notices.recv() => match notice {
-                    Some(Notice::MappingChanged { socket, to }) => {
+                notice = heard(&mut self.notices) => match notice? {
+                    Notice::MappingChanged { socket, to } => {
                         if let Some(outside) = &mut self.outside {
                             outside.on_mapping(socket, to);
                         }
                         changed = true;
                     }
-                    Some(Notice::Ended(Err(failure))) => return Err(failure),
-                    Some(_) => {}
-                    None => return Err(Failure::internal("the network thread is gone")),
+                    Notice::Ended(Err(failure)) => return Err(failure),
+                    _ => {}
                 },
                 () = tokio::time::sleep(telling.next.since(self.clock.now())), if changed => {}
                 () = stopped() => return Err(Failure::Interrupted),

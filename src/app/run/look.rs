@@ -1,8 +1,8 @@
 //! Finding out what this network is, or what a server sees, and leaving.
 
-use super::Lobby;
 use super::lobby::tell_steps;
 use super::meet::relay_terms;
+use super::{Lobby, heard};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Event, Front};
 use crate::app::lookup::{named, nat64, resolve_one};
@@ -108,20 +108,19 @@ pub(in crate::app) async fn look_at_server(
     lobby.command(Command::Meet(Box::new(meeting)));
     loop {
         let notice = tokio::select! {
-            notice = lobby.notices.recv() => notice,
+            notice = heard(&mut lobby.notices) => notice?,
             () = stopped() => return Err(Failure::Interrupted),
         };
         let (own, terms, rtt) = match notice {
-            Some(Notice::Meeting(MeetingEvent::Welcome { own, terms, rtt, .. })) => (own, terms, rtt),
-            Some(Notice::Meeting(MeetingEvent::Unreachable)) => {
+            Notice::Meeting(MeetingEvent::Welcome { own, terms, rtt, .. }) => (own, terms, rtt),
+            Notice::Meeting(MeetingEvent::Unreachable) => {
                 return Err(silent(format!(
                     "the server {} does not answer on UDP",
                     place.server
                 )));
             }
-            Some(Notice::Ended(Err(failure))) => return Err(failure),
-            Some(_) => continue,
-            None => return Err(Failure::internal("the network thread is gone")),
+            Notice::Ended(Err(failure)) => return Err(failure),
+            _ => continue,
         };
         let mut say = |line: String| front.event(Event::Info(line));
         say(format!(

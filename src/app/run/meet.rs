@@ -1,6 +1,6 @@
 //! Instead of swapping addresses: meeting at a server by a code.
 
-use super::{Lobby, peer_option, tcp};
+use super::{Lobby, heard, peer_option, tcp};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Cancelled, Change, Event, Front, Pending, Question};
 use crate::app::lookup::resolve_one;
@@ -91,7 +91,7 @@ impl Lobby {
         };
         loop {
             let notice = tokio::select! {
-                notice = self.notices.recv() => notice,
+                notice = heard(&mut self.notices) => notice?,
                 answer = answered(&mut talk.pending), if talk.pending.is_some() => {
                     talk.pending = None;
                     // Nobody to ask: the peer may still come.
@@ -109,7 +109,7 @@ impl Lobby {
                 () = stopped() => return Err(Failure::Interrupted),
             };
             match notice {
-                Some(Notice::Meeting(MeetingEvent::Unreachable)) => {
+                Notice::Meeting(MeetingEvent::Unreachable) => {
                     if connecting.is_some() {
                         streams.extend(connected(&mut connecting).await);
                         connecting = None;
@@ -130,20 +130,19 @@ impl Lobby {
                     let meeting = self.meeting(errand, key, sockets, place, purpose.clone(), common.relay);
                     self.command(Command::Meet(Box::new(meeting)));
                 }
-                Some(Notice::Meeting(event @ MeetingEvent::Welcome { .. })) => {
+                Notice::Meeting(event @ MeetingEvent::Welcome { .. }) => {
                     connecting = None;
                     if let Some(found) = self.on_meeting(event, &mut talk, common, front)? {
                         return Ok(Some(found));
                     }
                 }
-                Some(Notice::Meeting(event)) => {
+                Notice::Meeting(event) => {
                     if let Some(found) = self.on_meeting(event, &mut talk, common, front)? {
                         return Ok(Some(found));
                     }
                 }
-                Some(Notice::Ended(Err(failure))) => return Err(failure),
-                Some(_) => {}
-                None => return Err(Failure::internal("the network thread is gone")),
+                Notice::Ended(Err(failure)) => return Err(failure),
+                _ => {}
             }
         }
     }

@@ -128,6 +128,12 @@ struct Lobby {
     asides: JoinSet<Aside>,
 }
 
+/// What the network thread tells next.
+async fn heard(notices: &mut UnboundedReceiver<Notice>) -> Result<Notice, Failure> {
+    let notice = notices.recv().await;
+    notice.ok_or_else(|| Failure::internal("the network thread is gone"))
+}
+
 /// What is wrong with `--peer`.
 fn peer_option(error: AddressError) -> Failure {
     Failure::usage(error.to_string(), "correct --peer, or leave it out to be asked")
