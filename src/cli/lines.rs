@@ -10,7 +10,7 @@ use crate::protocol::Role;
 use crate::rendezvous::errand::Errand;
 use std::time::Duration;
 
-/// Stands before each line of a message.
+/// Stands before each line that the peer said or sent as a message.
 const MARK: &str = "> ";
 
 /// Paths of what did not arrive that are shown.
@@ -166,7 +166,7 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
             lines.insert(0, Line::new(finished(summary)));
             lines
         }
-        Event::Said(text) => vec![Line::led("> ", text.clone(), Tone::Strong)],
+        Event::Said(text) => vec![Line::led(MARK, text.clone(), Tone::Strong)],
         Event::Progress(_) | Event::Message(_) | Event::Of(..) => Vec::new(),
     }
 }
