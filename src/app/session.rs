@@ -2,7 +2,6 @@
 //! falls silent. Sans-IO, driven by [`crate::net::Driver`] or by a simulation.
 
 use super::command::{Command, Notice};
-use super::event::Phase;
 use super::gate::Gate;
 use super::linked::Linked;
 pub(crate) use super::linked::Settings;
@@ -248,19 +247,13 @@ impl Session {
                 self.next_progress = now + PROGRESS;
                 let stats = linked.connection.stats();
                 let silent = linked.silent.then_some(silence);
-                if let Some((done, total)) = self.side.progress() {
+                // That the peer is silent is told, too, where there is no progress to tell.
+                let unknown = silent.map(|_| (0, None));
+                if let Some((done, total)) = self.side.progress().or(unknown) {
                     let _ = self.notices.send(Notice::Progress {
                         done,
                         total,
                         phase: self.side.phase(),
-                        stats,
-                        silent,
-                    });
-                } else if silent.is_some() {
-                    let _ = self.notices.send(Notice::Progress {
-                        done: 0,
-                        total: None,
-                        phase: Phase::Moving,
                         stats,
                         silent,
                     });
