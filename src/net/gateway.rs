@@ -2,7 +2,7 @@
 //! bounded. Blocks: for a thread of its own.
 
 use super::Clock;
-use super::interfaces::source_towards;
+use super::interfaces::{ipv4_source, source_towards};
 use super::sys;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -32,8 +32,7 @@ impl Gateway {
     /// The one that the default route leads to.
     pub(crate) fn of_this_network() -> Option<Gateway> {
         let router = sys::default_gateway()?;
-        let any = Ipv4Addr::UNSPECIFIED.into();
-        match source_towards(any, SocketAddr::from((router, 9)))? {
+        match source_towards(router.into())? {
             IpAddr::V4(client) => Some(Gateway { router, client }),
             IpAddr::V6(_) => None,
         }
@@ -74,9 +73,7 @@ pub(crate) fn multicast_search(
     request: &[u8],
 ) -> (Option<Ipv4Addr>, Vec<(SocketAddr, String)>) {
     let mut answers: Vec<(SocketAddr, String)> = Vec::new();
-    let any = Ipv4Addr::UNSPECIFIED.into();
-    let outside = SocketAddr::from(([198, 41, 0, 4], 9));
-    let Some(IpAddr::V4(client)) = source_towards(any, outside) else {
+    let Some(client) = ipv4_source() else {
         return (None, answers);
     };
     let Some(socket) = bind(client) else {

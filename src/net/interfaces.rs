@@ -154,23 +154,33 @@ fn ranked(found: Vec<Found>, sources: &[IpAddr]) -> Vec<Found> {
 
 /// Which address the system sends from to the outside, in each family that has a way there.
 fn sources() -> Vec<IpAddr> {
-    let source = |outside: IpAddr| {
-        let any: IpAddr = match outside {
-            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        source_towards(any, SocketAddr::new(outside, 9))
-    };
-    OUTSIDE.into_iter().filter_map(source).collect()
+    OUTSIDE.into_iter().filter_map(source_towards).collect()
 }
 
+/// The same for IPv4 alone.
+pub(super) fn ipv4_source() -> Option<Ipv4Addr> {
+    sources().into_iter().find_map(|source| match source {
+        IpAddr::V4(ip) => Some(ip),
+        IpAddr::V6(_) => None,
+    })
+}
+
+/// Every address of the same family.
+pub(super) const fn unspecified(family: IpAddr) -> IpAddr {
+    match family {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}
+
+/// Which address the system sends from to another.
 #[expect(
     clippy::disallowed_methods,
     reason = "connecting a datagram socket asks for a route and sends nothing"
 )]
-pub(super) fn source_towards(any: IpAddr, outside: SocketAddr) -> Option<IpAddr> {
-    let socket = UdpSocket::bind((any, 0)).ok()?;
-    socket.connect(outside).ok()?;
+pub(super) fn source_towards(to: IpAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind((unspecified(to), 0)).ok()?;
+    socket.connect((to, 9)).ok()?;
     Some(socket.local_addr().ok()?.ip())
 }
 

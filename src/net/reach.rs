@@ -2,8 +2,9 @@
 //! errors (RFC 1122, section 4.1.3.3).
 
 use super::Clock;
+use super::interfaces::unspecified;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 /// When a request is sent again, counted from the first.
@@ -100,11 +101,7 @@ fn echo_of(result: std::io::Result<usize>) -> Echo {
 
 #[expect(clippy::disallowed_methods, reason = "sockets belong to net, and this is it")]
 fn connected(target: SocketAddr) -> Option<UdpSocket> {
-    let any: SocketAddr = match target {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(any).ok()?;
+    let socket = UdpSocket::bind((unspecified(target.ip()), 0)).ok()?;
     socket.set_nonblocking(true).ok()?;
     socket.connect(target).ok()?;
     Some(socket)
@@ -113,6 +110,7 @@ fn connected(target: SocketAddr) -> Option<UdpSocket> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
 
     #[test]
     #[expect(

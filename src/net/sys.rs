@@ -1,5 +1,5 @@
 //! What neither the standard library nor a crate of ours asks the system for: some socket options, for the sockets that
-//! quinn-udp does not set up, and which IPv6 addresses will not stay.
+//! quinn-udp does not set up, which IPv6 addresses will not stay, and which router the default route leads to.
 
 #![expect(
     unsafe_code,
@@ -175,14 +175,9 @@ pub(super) fn default_gateway() -> Option<Ipv4Addr> {
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) fn default_gateway() -> Option<Ipv4Addr> {
-    let outside = std::net::SocketAddr::from(([198, 41, 0, 4], 9));
-    match super::interfaces::source_towards(Ipv4Addr::UNSPECIFIED.into(), outside)? {
-        std::net::IpAddr::V4(own) => {
-            let [a, b, c, _] = own.octets();
-            own.is_private().then(|| Ipv4Addr::new(a, b, c, 1))
-        }
-        std::net::IpAddr::V6(_) => None,
-    }
+    let own = super::interfaces::ipv4_source()?;
+    let [a, b, c, _] = own.octets();
+    own.is_private().then(|| Ipv4Addr::new(a, b, c, 1))
 }
 
 /// Metric and gateway of a line of `/proc/net/route` (interface, destination, gateway, flags, counts, metric, mask; the
