@@ -95,16 +95,8 @@ pub(in crate::app) async fn look_at_server(
     };
     let looking = resolve_one(&place.server, lobby.ipv6.is_some());
     let server = looking.await.map_err(silent)?;
-    let key = lobby.seeds.public;
     let udp = lobby.sockets_for(server);
-    let meeting = lobby.meeting(
-        Errand::Send,
-        key,
-        (server, udp),
-        place,
-        Purpose::Look,
-        RelayUse::Never,
-    );
+    let meeting = lobby.meeting(Errand::Send, server, udp, place, Purpose::Look, RelayUse::Never);
     lobby.command(Command::Meet(Box::new(meeting)));
     loop {
         let notice = tokio::select! {

@@ -8,7 +8,6 @@ use crate::app::options::{ByName, Common, Place, Server};
 use crate::app::outcome::Failure;
 use crate::app::units::{Rate, Size};
 use crate::net;
-use crate::protocol::handshake::PublicKey;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::{Address, AddressError};
 use crate::rendezvous::clock::Clock;
@@ -36,6 +35,20 @@ pub(super) struct Found {
     pub(super) unproven: bool,
 }
 
+impl Found {
+    /// Users swapped the two addresses: no server has a part in what follows.
+    pub(super) fn swapped(own: Address, peer: Address, clock: Clock) -> Self {
+        Found {
+            own,
+            peer,
+            clock,
+            moment: None,
+            relay: None,
+            unproven: false,
+        }
+    }
+}
+
 /// What the user is asked while the server is, and what is known so far.
 struct Talk {
     /// The code that the user gave on the command line.
@@ -52,7 +65,6 @@ impl Lobby {
     pub(super) async fn meet(
         &mut self,
         errand: Errand,
-        key: PublicKey,
         common: &Common,
         place: &Place,
         front: &mut dyn Front,
@@ -77,7 +89,7 @@ impl Lobby {
             (None, None) => Purpose::Show,
         };
         let udp = self.sockets_for(server);
-        let meeting = self.meeting(errand, key, (server, udp), place, purpose.clone(), common.relay);
+        let meeting = self.meeting(errand, server, udp, place, purpose.clone(), common.relay);
         self.command(Command::Meet(Box::new(meeting)));
         self.meets = true;
         let mut connecting = Some(Box::pin(tcp::connect(server)));
@@ -110,15 +122,11 @@ impl Lobby {
             };
             match notice {
                 Notice::Meeting(MeetingEvent::Unreachable) => {
-                    if connecting.is_some() {
-                        streams.extend(connected(&mut connecting).await);
-                        connecting = None;
+                    if let Some(connecting) = connecting.take() {
+                        streams.extend(connecting.await);
                     }
-                    let Some((stream, at)) = streams
-                        .pop_front()
-                        .and_then(|s| Some((s.peer_addr().ok()?, s)))
-                        .map(|(at, stream)| (stream, at))
-                    else {
+                    let next = streams.pop_front();
+                    let Some((at, stream)) = next.and_then(|s| Some((s.peer_addr().ok()?, s))) else {
                         return no_server(silence(&place.server), given, front);
                     };
                     front.event(Event::Info(format!(
@@ -126,17 +134,14 @@ impl Lobby {
                         at.port()
                     )));
                     self.door.give(stream);
-                    let sockets = (at, vec![net::TCP]);
-                    let meeting = self.meeting(errand, key, sockets, place, purpose.clone(), common.relay);
+                    let sockets = vec![net::TCP];
+                    let meeting = self.meeting(errand, at, sockets, place, purpose.clone(), common.relay);
                     self.command(Command::Meet(Box::new(meeting)));
                 }
-                Notice::Meeting(event @ MeetingEvent::Welcome { .. }) => {
-                    connecting = None;
-                    if let Some(found) = self.on_meeting(event, &mut talk, common, front)? {
-                        return Ok(Some(found));
-                    }
-                }
                 Notice::Meeting(event) => {
+                    if matches!(event, MeetingEvent::Welcome { .. }) {
+                        connecting = None;
+                    }
                     if let Some(found) = self.on_meeting(event, &mut talk, common, front)? {
                         return Ok(Some(found));
                     }
@@ -158,8 +163,8 @@ impl Lobby {
     pub(super) fn meeting(
         &mut self,
         errand: Errand,
-        key: PublicKey,
-        (server, sockets): (SocketAddr, Vec<u8>),
+        server: SocketAddr,
+        sockets: Vec<u8>,
         place: &Place,
         purpose: Purpose,
         relay: RelayUse,
@@ -170,7 +175,7 @@ impl Lobby {
             server,
             token: place.token.as_ref().map(|token| token_key(token.word())),
             sockets,
-            key,
+            key: self.seeds.public,
             local: candidates.clone(),
             candidates,
             purpose,
@@ -298,14 +303,7 @@ impl Lobby {
         };
         let peer = Address::parse_peer(text, own)?;
         self.command(Command::LeaveServer);
-        Ok(Found {
-            own: own.clone(),
-            peer,
-            clock: *clock,
-            moment: None,
-            relay: None,
-            unproven: false,
-        })
+        Ok(Found::swapped(own.clone(), peer, *clock))
     }
 }
 

@@ -26,7 +26,6 @@ use super::units::Size;
 use super::wording::{tell_clock, tell_forward, tell_network};
 use crate::net::{self, Door, Driver, Waker};
 use crate::protocol::Role;
-use crate::protocol::handshake::PublicKey;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::{Address, AddressError, Filtering, NatClass};
 use crate::rendezvous::clock::Clock;
@@ -47,7 +46,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 use time::TimeKeeper;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::JoinSet;
 
 /// After the user stopped the run, longest wait for the peer to be told.
@@ -252,14 +251,13 @@ impl Lobby {
         yes: bool,
         front: &mut dyn Front,
     ) -> Result<Summary, Failure> {
-        let key = self.seeds.public;
         let met = match &common.server {
-            Some(place) => self.meet(errand, key, common, place, front).await?,
+            Some(place) => self.meet(errand, common, place, front).await?,
             None => None,
         };
         let found = match met {
             Some(found) => found,
-            None => self.look_and_swap(errand, key, common, front).await?,
+            None => self.look_and_swap(errand, common, front).await?,
         };
         let Found {
             own,
@@ -282,7 +280,7 @@ impl Lobby {
         let clock = keeper.now().await;
         let run = Run {
             errand,
-            role: errand.role(&key, &peer.token.as_ref().map_or(key, |token| token.key)),
+            role: self.role(errand, &peer),
             common,
             yes,
             own,
@@ -290,6 +288,12 @@ impl Lobby {
         };
         self.punch(&run, clock, peer, moment, relay)?;
         self.follow(&run, keeper, front).await
+    }
+
+    /// Our role beside the peer with this address.
+    fn role(&self, errand: Errand, peer: &Address) -> Role {
+        let key = self.seeds.public;
+        errand.role(&key, &peer.token.as_ref().map_or(key, |token| token.key))
     }
 
     /// Begins to look for the peer; once more if the user pastes another address.
@@ -301,13 +305,12 @@ impl Lobby {
         moment: Option<Time>,
         relay: Option<Box<RelayPass>>,
     ) -> Result<(), Failure> {
-        let key = self.seeds.public;
-        let theirs = peer.token.as_ref().map_or(key, |token| token.key);
+        let role = self.role(run.errand, &peer);
         let Some(Handshake { keypair, seeds }) = &mut self.seeds.handshake else {
             return Err(Failure::internal("the handshake is over"));
         };
         let config = PunchConfig {
-            role: run.errand.role(&key, &theirs),
+            role,
             keypair: keypair.clone(),
             own: run.own.clone(),
             peer,
@@ -351,12 +354,11 @@ impl Lobby {
     async fn look_and_swap(
         &mut self,
         errand: Errand,
-        key: PublicKey,
         common: &Common,
         front: &mut dyn Front,
     ) -> Result<Found, Failure> {
         // A port that the user has had forwarded is better than one that is asked for.
-        let mut mapping = (common.port_mapping && common.external_port.is_none()).then(|| {
+        let mapping = (common.port_mapping && common.external_port.is_none()).then(|| {
             let (mapper, told) = Mapper::start(self.ipv4[0]);
             self.mapper = mapper;
             told
@@ -380,7 +382,7 @@ impl Lobby {
         candidates.extend(report.mapped_ipv6.filter(is_new));
         let outside = Outside {
             errand,
-            key,
+            key: self.seeds.public,
             nat,
             mapped: report.mapped,
             forward: common.external_port.map(Forward::Told),
@@ -389,18 +391,15 @@ impl Lobby {
         tell_forward(front, common.external_port, outside.forwarded());
         self.outside = Some(outside);
         // Nobody waits for the router: what it says later is told later.
-        match mapping.as_mut().map(oneshot::Receiver::try_recv) {
-            Some(Ok(Some(mapped))) => drop(self.take_mapping(mapped, front)),
-            Some(Err(TryRecvError::Empty)) => {
-                let told = mapping.take();
-                self.asides.spawn(async move {
-                    match told {
-                        Some(told) => Aside::Mapped(told.await.ok().flatten()),
-                        None => Aside::Mapped(None),
-                    }
-                });
+        if let Some(mut told) = mapping {
+            match told.try_recv() {
+                Ok(Some(mapped)) => drop(self.take_mapping(mapped, front)),
+                Err(TryRecvError::Empty) => {
+                    self.asides
+                        .spawn(async move { Aside::Mapped(told.await.ok().flatten()) });
+                }
+                Ok(None) | Err(TryRecvError::Closed) => {}
             }
-            Some(_) | None => {}
         }
         let own = self.outside.as_ref().and_then(Outside::address).ok_or_else(|| {
             Failure::other("this computer has no network address", "connect it to a network")
@@ -415,14 +414,7 @@ impl Lobby {
                 .spawn(async move { Aside::Outlet(outlet::when_answered(&answered, &others).await) });
         }
         let (own, peer) = self.swap(common, own, front).await?;
-        Ok(Found {
-            own,
-            peer,
-            clock,
-            moment: None,
-            relay: None,
-            unproven: false,
-        })
+        Ok(Found::swapped(own, peer, clock))
     }
 
     /// Tells the peer if this side ends of itself, and lets the network thread go.
