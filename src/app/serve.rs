@@ -192,13 +192,11 @@ pub(super) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<
             host: host.to_owned(),
             port,
         };
-        let host = if port == PORT {
-            host.to_string().trim_end_matches(":4300").to_owned()
-        } else {
-            host.to_string()
-        };
+        let host = host.to_string();
+        // Clients know the usual port.
+        let host = host.strip_suffix(&format!(":{PORT}")).unwrap_or(&host);
         let token = options.token.as_ref().map(|token| format!("/{}", token.word()));
-        host + &token.unwrap_or_default()
+        host.to_owned() + &token.unwrap_or_default()
     };
     if let Some(host) = &options.public {
         front.event(Event::Serving { word: word(host) });
