@@ -89,7 +89,7 @@ pub(crate) enum Event {
     Message(String),
     /// A line the peer said in a chat, as it came.
     Said(String),
-    /// A plain line to read, of a check or a demo.
+    /// A plain line to read.
     Info(String),
     /// Something the user should know and may want to act on.
     Warning(String),

@@ -1,4 +1,5 @@
-//! One run of a sender, a receiver, a demo or a check: from validated options to an outcome.
+//! One run of a sender, a receiver, a chat, a server or one of the smaller commands: from validated options to an
+//! outcome.
 //!
 //! A run tells the outside everything through a [`Front`] and asks it everything it needs to
 //! know; it never prints. It ends in a [`Summary`] or in a [`Failure`].
