@@ -246,6 +246,17 @@ impl Address {
         self
     }
 
+    /// What is known of its owner's NAT.
+    pub(crate) fn nat(&self) -> NatClass {
+        self.token.as_ref().map(|token| token.nat).unwrap_or_default()
+    }
+
+    /// Everywhere its owner may be: the candidates, then the external address of pair 0.
+    pub(crate) fn places(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let candidates = self.token.iter().flat_map(|token| &token.candidates);
+        candidates.chain([&self.reflexive]).copied()
+    }
+
     /// The external address of pair `index`, if it has one.
     pub(crate) fn pair(&self, index: usize) -> Option<SocketAddr> {
         if index == 0 {

@@ -146,7 +146,7 @@ impl Punch {
             seed: rng.seed(),
         };
         let schedule = search.begin(now);
-        let own_nat = own.token.as_ref().map(|t| t.nat).unwrap_or_default();
+        let own_nat = own.nat();
         let peer_nat = peer.token.as_ref().map(|t| t.nat);
         let report = Report {
             peer: peer.reflexive,
@@ -381,9 +381,7 @@ impl Punch {
     }
 
     fn is_peers_ip(&self, path: Path) -> bool {
-        let told = self.peer.token.iter().flat_map(|t| &t.candidates);
-        told.chain([&self.peer.reflexive])
-            .any(|a| a.ip() == path.remote.ip())
+        self.peer.places().any(|at| at.ip() == path.remote.ip())
     }
 
     /// The peer was heard on `path`: send there too, whatever the schedule says.

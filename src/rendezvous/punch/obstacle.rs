@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::paths::is_private;
 use super::report::{Outlook, outlook};
-use crate::rendezvous::address::{Address, Filtering, Mapping, NatClass};
+use crate::rendezvous::address::{Address, Filtering, Mapping};
 
 /// How long two computers on one network may take to hear each other: the first datagrams go out at once.
 const NEARBY: Duration = Duration::from_secs(3);
@@ -123,8 +123,9 @@ struct Families {
 
 impl Families {
     fn of(address: &Address) -> Self {
-        let any =
-            |wanted: fn(&SocketAddr) -> bool| places(address).any(|at| !at.ip().is_loopback() && wanted(&at));
+        let any = |wanted: fn(&SocketAddr) -> bool| {
+            address.places().any(|at| !at.ip().is_loopback() && wanted(&at))
+        };
         Families {
             ipv4: any(SocketAddr::is_ipv4),
             ipv6: any(SocketAddr::is_ipv6),
@@ -136,21 +137,9 @@ impl Families {
     }
 }
 
-fn places(address: &Address) -> impl Iterator<Item = SocketAddr> + '_ {
-    let told = address
-        .token
-        .iter()
-        .flat_map(|token| token.candidates.iter().copied());
-    told.chain([address.reflexive])
-}
-
-fn nat(address: &Address) -> NatClass {
-    address.token.as_ref().map(|token| token.nat).unwrap_or_default()
-}
-
 /// Whether anybody's packets reach it.
 fn is_open(address: &Address) -> bool {
-    let nat = nat(address);
+    let nat = address.nat();
     nat.mapping == Mapping::Public || nat.filtering == Filtering::Independent
 }
 
@@ -190,10 +179,12 @@ pub(crate) fn obstacle(own: &Address, peer: &Address, networks: &[(IpAddr, u8)])
             Obstacle::OnlyWeHaveIpv6
         });
     }
-    let is_near = places(peer).any(|at| networks.iter().any(|&network| is_within(at.ip(), network)));
     if both_ipv6 {
         return None;
     }
+    let is_near = peer
+        .places()
+        .any(|at| networks.iter().any(|&network| is_within(at.ip(), network)));
     let behind = |address: &Address| address.token.is_some() && !is_private(address.reflexive.ip());
     if own.reflexive.ip() == peer.reflexive.ip() && behind(own) && behind(peer) {
         return Some(if is_near {
@@ -211,7 +202,7 @@ pub(crate) fn obstacle(own: &Address, peer: &Address, networks: &[(IpAddr, u8)])
         return unmapped.map(|unmapped| if is_near { Obstacle::Unheard } else { unmapped });
     }
     peer.token.as_ref()?;
-    match outlook(nat(own), nat(peer)) {
+    match outlook(own.nat(), peer.nat()) {
         Outlook::Hopeless => Some(Obstacle::Symmetric),
         Outlook::Doubtful => Some(Obstacle::PerhapsSymmetric),
         Outlook::Good => None,
@@ -221,6 +212,7 @@ pub(crate) fn obstacle(own: &Address, peer: &Address, networks: &[(IpAddr, u8)])
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rendezvous::address::NatClass;
     use crate::rendezvous::errand::Errand;
 
     /// `front mapping candidates…`, the front `-` where STUN found none.

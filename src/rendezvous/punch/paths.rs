@@ -53,18 +53,13 @@ impl PathKind {
             .token
             .as_ref()
             .is_some_and(|t| t.candidates.contains(&path.remote));
-        let public = peer
-            .token
-            .as_ref()
-            .is_some_and(|t| t.nat.mapping == Mapping::Public);
+        let public = peer.nat().mapping == Mapping::Public;
         // A bare address says nothing of its owner's NAT.
-        let behind_nat = [own, peer].into_iter().any(|side| {
-            let mapping = side.token.as_ref().map(|t| t.nat.mapping);
-            matches!(mapping, Some(Mapping::Independent | Mapping::Dependent))
-        });
+        let behind_nat = [own, peer]
+            .into_iter()
+            .any(|side| matches!(side.nat().mapping, Mapping::Independent | Mapping::Dependent));
         // An address of our own, inside or outside: the peer is on this machine or behind the same NAT.
-        let candidates = own.token.iter().flat_map(|t| &t.candidates);
-        let ours = candidates.chain([&own.reflexive]).any(|own| own.ip() == ip);
+        let ours = own.places().any(|own| own.ip() == ip);
         match ip {
             IpAddr::V6(ip) if ip.is_unicast_link_local() => PathKind::Lan,
             _ if Some(path.local) == ipv6_socket || path.remote.is_ipv6() => PathKind::Ipv6,
@@ -87,7 +82,7 @@ pub(super) fn is_private(ip: IpAddr) -> bool {
 
 /// Whether a port outside leads to its first socket, whoever sends there.
 fn is_forwarded(address: &Address) -> bool {
-    let nat = address.token.as_ref().map(|t| t.nat).unwrap_or_default();
+    let nat = address.nat();
     nat.filtering == Filtering::Independent && nat.mapping != Mapping::Public
 }
 
@@ -117,10 +112,7 @@ pub(super) fn paths(
         .as_ref()
         .map(|t| t.candidates.as_slice())
         .unwrap_or_default();
-    let public = peer
-        .token
-        .as_ref()
-        .is_some_and(|t| t.nat.mapping == Mapping::Public);
+    let public = peer.nat().mapping == Mapping::Public;
     // Whoever has a forwarded port waits there: a packet of its own to the same place would be another flow in its router,
     // and the peer's packet would clash with it. Where both have one, the sender begins.
     let begins = match (&own.token, &peer.token) {
