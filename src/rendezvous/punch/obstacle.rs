@@ -193,13 +193,13 @@ pub(crate) fn obstacle(own: &Address, peer: &Address, networks: &[(IpAddr, u8)])
             Obstacle::SameOutside
         });
     }
-    let unmapped = match () {
-        () if is_unmapped(peer) && !is_open(own) => Some(Obstacle::PeerIsUnmapped),
-        () if is_unmapped(own) && !is_open(peer) => Some(Obstacle::WeAreUnmapped),
-        () => None,
-    };
-    if unmapped.is_some() {
-        return unmapped.map(|unmapped| if is_near { Obstacle::Unheard } else { unmapped });
+    let peer_is_unmapped = is_unmapped(peer) && !is_open(own);
+    if peer_is_unmapped || is_unmapped(own) && !is_open(peer) {
+        return Some(match (is_near, peer_is_unmapped) {
+            (true, _) => Obstacle::Unheard,
+            (false, true) => Obstacle::PeerIsUnmapped,
+            (false, false) => Obstacle::WeAreUnmapped,
+        });
     }
     peer.token.as_ref()?;
     match outlook(own.nat(), peer.nat()) {
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn every_obstacle_says_what_helps() {
+    fn a_network_is_known_by_its_leading_bits() {
         assert!(is_within(
             "10.1.2.3".parse().unwrap(),
             ("10.9.9.9".parse().unwrap(), 8)
