@@ -85,8 +85,6 @@ impl Search {
 
 /// The machine. Drive it as [`crate::protocol`] says.
 pub struct Punch {
-    peer: Address,
-    clock: Clock,
     schedule: Schedule,
     search: Search,
     engine: Engine,
@@ -133,21 +131,6 @@ impl Punch {
         };
         let engine = Engine::new(role, local, &own, &peer, &mut rng)?;
         let (pairs, candidates) = paths(&own, &peer, ipv6.as_ref());
-        let search = Search {
-            role,
-            own: own.clone(),
-            peer: peer.clone(),
-            ipv6_socket: ipv6.map(|ipv6| ipv6.socket),
-            pairs,
-            candidates,
-            relay: None,
-            clock,
-            low_ttl: config.low_ttl,
-            seed: rng.seed(),
-        };
-        let schedule = search.begin(now);
-        let own_nat = own.nat();
-        let peer_nat = peer.token.as_ref().map(|t| t.nat);
         let report = Report {
             peer: peer.reflexive,
             elapsed: Duration::ZERO,
@@ -163,15 +146,26 @@ impl Punch {
             bare_hellos: 0,
             whole_address_probes: 0,
             same_role_hellos: 0,
-            own_nat,
-            peer_nat,
+            own_nat: own.nat(),
+            peer_nat: peer.token.as_ref().map(|t| t.nat),
             clock,
             peer_clock_ahead: None,
             error: None,
         };
-        let mut punch = Punch {
+        let search = Search {
+            role,
+            own,
             peer,
+            ipv6_socket: ipv6.map(|ipv6| ipv6.socket),
+            pairs,
+            candidates,
+            relay: None,
             clock,
+            low_ttl: config.low_ttl,
+            seed: rng.seed(),
+        };
+        let schedule = search.begin(now);
+        let mut punch = Punch {
             schedule,
             search,
             engine,
@@ -211,7 +205,6 @@ impl Punch {
 
     /// The time turned out to be another one: what slots there are follows it.
     pub(crate) fn set_clock(&mut self, clock: Clock, now: Time) {
-        self.clock = clock;
         self.report.clock = clock;
         self.search.set_clock(clock);
         self.schedule.set_clock(clock, now);
@@ -226,7 +219,7 @@ impl Punch {
         if self.over {
             return true;
         }
-        let unix_nanos = self.clock.unix_nanos(now);
+        let unix_nanos = self.search.clock.unix_nanos(now);
         match self.engine.handle(now, unix_nanos, path, datagram) {
             Heard::Peer {
                 reply,
@@ -296,7 +289,7 @@ impl Punch {
         }
         while let Some(send) = self.schedule.poll(now) {
             let slot = send.slot.low_bits();
-            let unix_nanos = self.clock.unix_nanos(now);
+            let unix_nanos = self.search.clock.unix_nanos(now);
             let payload = self.engine.datagram(send.path, send.reach, slot, unix_nanos);
             self.transmit(now, send.path, send.reach, payload);
         }
@@ -360,7 +353,7 @@ impl Punch {
             Reach::Full => None,
         };
         // Between bare addresses there is nothing to time: any number of ports may ask.
-        if ttl.is_none() && self.peer.token.is_some() {
+        if ttl.is_none() && self.search.peer.token.is_some() {
             match self.first_sent.iter_mut().find(|(p, ..)| *p == path) {
                 Some((.., count)) => *count += 1,
                 None => {
@@ -381,7 +374,7 @@ impl Punch {
     }
 
     fn is_peers_ip(&self, path: Path) -> bool {
-        self.peer.places().any(|at| at.ip() == path.remote.ip())
+        self.search.peer.places().any(|at| at.ip() == path.remote.ip())
     }
 
     /// The peer was heard on `path`: send there too, whatever the schedule says.

@@ -382,7 +382,7 @@ fn a_flood_of_forged_hellos_gets_few_answers_fills_no_memory_and_the_real_peer_s
     let mut rng = SeedRng::new(&[11; 32], "test flood");
     for flooded in 0..2 {
         let (mut punch, _) = lonely(flooded, true);
-        let from = punch.peer.reflexive;
+        let from = punch.search.peer.reflexive;
         let start = millis(1);
         let mut answered = 0;
         for n in 0..100_000u64 {
@@ -412,7 +412,7 @@ fn a_flood_of_forged_hellos_gets_few_answers_fills_no_memory_and_the_real_peer_s
         let now = start + Duration::from_secs(11);
         let back = Path {
             local: 0,
-            remote: other.peer.reflexive,
+            remote: other.search.peer.reflexive,
         };
         let mut under_way = vec![(1 - flooded, punch.engine.datagram(path, Reach::Full, 0, 0))];
         let mut connected = [false; 2];
