@@ -1,23 +1,17 @@
 //! What a server sees of our sockets: their outside addresses, a cookie, its clock and the round trip to it.
+//!
+//! Hellos are repeated, and mappings kept open, as often as with STUN. That renews cookies in time, too: one is good for
+//! two minutes at least.
 
 use super::wire::{Cookie, Hello, Terms, Welcome};
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use crate::rendezvous::clock::Clock;
+use crate::rendezvous::stun::{KEEPALIVE, RETRANSMIT};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// When hellos are repeated, counted from the first: as STUN requests are.
-const RETRANSMIT: [Duration; 4] = [
-    Duration::ZERO,
-    Duration::from_millis(250),
-    Duration::from_millis(750),
-    Duration::from_millis(1750),
-];
-/// Cookies are renewed, and mappings kept open, as often as STUN would: a cookie is good for two minutes at least, and
-/// Linux drops unreplied entries after 30 s.
-const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Once the first socket is answered, the others are waited for no longer than this.
 const STRAGGLERS: Duration = Duration::from_millis(300);
 

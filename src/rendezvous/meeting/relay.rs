@@ -12,6 +12,7 @@ use crate::protocol::Path;
 use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::time::Time;
 use crate::rendezvous::Transmit;
+use crate::rendezvous::stun::KEEPALIVE;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -19,8 +20,6 @@ use std::time::Duration;
 const FIRST_REPEAT: Duration = Duration::from_millis(250);
 /// And at most this far apart; as often a peer that has not come yet is asked for.
 const LAST_REPEAT: Duration = Duration::from_secs(1);
-/// A place is kept, and the mapping of a NAT open, by as much as STUN would.
-const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Goodbyes, in case one is lost; without one the server notices after a minute.
 const GOODBYES: usize = 2;
 

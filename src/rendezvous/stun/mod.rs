@@ -20,7 +20,7 @@ use crate::protocol::time::Time;
 
 /// When requests are repeated, counted from the first: 250 ms, doubling (RFC 8489, section 6.2.1, suggests
 /// 500 ms; paths that lose the first packet are more common today than paths that take half a second).
-const RETRANSMIT: [Duration; 4] = [
+pub(super) const RETRANSMIT: [Duration; 4] = [
     Duration::ZERO,
     Duration::from_millis(250),
     Duration::from_millis(750),
@@ -29,7 +29,7 @@ const RETRANSMIT: [Duration; 4] = [
 /// When to go on without the answers that are missing.
 const GIVE_UP: Duration = Duration::from_secs(3);
 /// Below the shortest mapping timeout worth caring for: Linux drops unreplied UDP entries after 30 s.
-const KEEPALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Servers a spare socket asks at a time: one answer suffices there.
 const SPARE_FANOUT: usize = 2;
 /// A keepalive server that missed this many in a row is replaced.
