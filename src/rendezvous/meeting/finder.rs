@@ -26,6 +26,14 @@ struct Asking {
     seen: Option<SocketAddr>,
 }
 
+impl Asking {
+    /// Says hello anew.
+    fn begin(&mut self, rng: &mut SeedRng, now: Time) {
+        (self.began, self.sent, self.waiting) = (now, 0, true);
+        self.id = rng.next_u64();
+    }
+}
+
 /// Asks from every socket, the first one first.
 pub(super) struct Finder {
     server: SocketAddr,
@@ -102,8 +110,7 @@ impl Finder {
     /// The server forgot us or never knew us: ask for a cookie at once.
     pub(super) fn renew(&mut self, now: Time) {
         if let Some(main) = self.sockets.first_mut().filter(|main| !main.waiting) {
-            (main.began, main.sent, main.waiting) = (now, 0, true);
-            main.id = self.rng.next_u64();
+            main.begin(&mut self.rng, now);
         }
     }
 
@@ -138,11 +145,9 @@ impl Finder {
     /// The next hello that is due.
     pub(super) fn poll(&mut self, now: Time) -> Option<(Path, Vec<u8>)> {
         for asking in &mut self.sockets {
-            if !asking.waiting && now.since(asking.asked) >= KEEPALIVE
-                || asking.waiting && asking.sent == RETRANSMIT.len() && now.since(asking.asked) >= KEEPALIVE
-            {
-                (asking.began, asking.sent, asking.waiting) = (now, 0, true);
-                asking.id = self.rng.next_u64();
+            let is_over = !asking.waiting || asking.sent == RETRANSMIT.len();
+            if is_over && now.since(asking.asked) >= KEEPALIVE {
+                asking.begin(&mut self.rng, now);
             }
             let due = RETRANSMIT.get(asking.sent).map(|after| asking.began + *after);
             if asking.waiting && due.is_some_and(|at| now >= at) {
