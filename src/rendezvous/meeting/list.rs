@@ -1,7 +1,7 @@
 //! A client that asks a server who waits there under a name. Sans-IO.
 
 use super::wire::{
-    Cookie, Hello, List, Listed, Listing, Present, SessionId, TokenKey, Welcome, packet, proof,
+    Cookie, Hello, List, Listed, Listing, Present, SessionId, TokenKey, Welcome, packet, proof_or_zeros,
 };
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
@@ -141,9 +141,7 @@ impl Lister {
         let list = List {
             session: self.session,
             cookie,
-            proof: self
-                .token
-                .map_or([0; 16], |key| proof(&key, &cookie, self.session)),
+            proof: proof_or_zeros(self.token.as_ref(), &cookie, self.session),
             after: self.present.last().map(|one| one.name.clone()),
         };
         Some((self.path, list.encode()))

@@ -6,7 +6,8 @@
 
 use super::pake::End;
 use super::wire::{
-    Bind, BindWant, Binding, Bound, Cookie, Hello, SessionId, Terms, Ticket, TokenKey, Welcome, packet, proof,
+    Bind, BindWant, Binding, Bound, Cookie, Hello, SessionId, Terms, Ticket, TokenKey, Welcome, packet,
+    proof_or_zeros,
 };
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::{Seed, SeedRng};
@@ -250,13 +251,12 @@ impl RelayClient {
     }
 
     fn send_bind(&mut self, want: BindWant, cookie: Cookie) {
-        let token = self.pass.token.as_ref();
         let bind = Bind {
             end: self.pass.end,
             want,
             session: self.session,
             cookie,
-            proof: token.map_or([0; 16], |key| proof(key, &cookie, self.session)),
+            proof: proof_or_zeros(self.pass.token.as_ref(), &cookie, self.session),
             ticket: self.pass.ticket,
         };
         self.transmit(bind.encode());

@@ -3,7 +3,7 @@
 use super::code::{Code, Nameplate, Words};
 use super::pake::{CodeKeys, End, Exchange, MESSAGE_LEN};
 use super::refusal::Refusal;
-use super::wire::{Cookie, Names, Open, SessionId, Standing, State, Ticket, TokenKey, Want, proof};
+use super::wire::{Cookie, Names, Open, SessionId, Standing, State, Ticket, TokenKey, Want, proof_or_zeros};
 use crate::rendezvous::address::Address;
 use crate::rendezvous::errand::Errand;
 use std::time::Duration;
@@ -161,7 +161,7 @@ impl Visit {
             want,
             session: self.session,
             cookie,
-            proof: token.map_or([0; 16], |key| proof(key, &cookie, self.session)),
+            proof: proof_or_zeros(token, &cookie, self.session),
             rtt,
             message: message.unwrap_or([0; MESSAGE_LEN]),
             sealed: self.sealed.clone(),

@@ -72,6 +72,11 @@ pub fn proof(key: &TokenKey, cookie: &Cookie, session: SessionId) -> [u8; 16] {
     out
 }
 
+/// What a request carries as its [`proof`]: zeros if its author was given no word.
+pub(crate) fn proof_or_zeros(key: Option<&TokenKey>, cookie: &Cookie, session: SessionId) -> [u8; 16] {
+    key.map_or([0; 16], |key| proof(key, cookie, session))
+}
+
 /// A client's number for one wish to meet somebody; random, so that nobody else can name it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SessionId(pub u64);
