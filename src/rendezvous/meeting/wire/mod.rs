@@ -177,16 +177,13 @@ impl Open {
 
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let (want, nameplate) = match self.want {
-            Want::Wait(nameplate) => (0, nameplate),
-            Want::Join(nameplate) => (1, Some(nameplate)),
-            Want::Leave => (2, None),
-            Want::Burn => (3, None),
-            Want::Named(_) => (4, None),
-        };
-        let names = match &self.want {
-            Want::Named(names) => names.clone(),
-            _ => Names::default(),
+        let nobody = Names::default();
+        let (want, nameplate, names) = match &self.want {
+            Want::Wait(nameplate) => (0, *nameplate, &nobody),
+            Want::Join(nameplate) => (1, Some(*nameplate), &nobody),
+            Want::Leave => (2, None, &nobody),
+            Want::Burn => (3, None, &nobody),
+            Want::Named(names) => (4, None, names),
         };
         let mut out = vec![packet::OPEN, VERSION, self.errand.code(), want];
         out.extend(self.session.0.to_be_bytes());
