@@ -16,6 +16,7 @@ use std::time::Duration;
 const IDLE: Duration = Duration::from_secs(60);
 /// What waits to leave, at most: half of a common socket buffer. More is a path that is too narrow.
 const MAX_QUEUED: usize = 2 << 20;
+
 /// What the relay gives at most.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RelayLimits {

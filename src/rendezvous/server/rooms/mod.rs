@@ -182,8 +182,8 @@ impl Rooms {
     fn wait(&mut self, now: Time, path: Path, open: &Open, hint: Option<Nameplate>, answers: &mut Answers) {
         self.make_room(now, answers);
         // A client that comes again after a restart of the server finds its code unchanged.
-        let free = |n: &Nameplate| !self.numbers.contains_key(n) && !self.resting.contains_key(n);
-        let Some(nameplate) = hint.filter(free).or_else(|| self.free_number()) else {
+        let hint = hint.filter(|hint| self.is_free(*hint));
+        let Some(nameplate) = hint.or_else(|| self.free_number()) else {
             return;
         };
         self.numbers.insert(nameplate, open.session);
@@ -404,18 +404,23 @@ impl Rooms {
         }
     }
 
+    /// Whether nobody has a number, and nobody had it lately.
+    fn is_free(&self, number: Nameplate) -> bool {
+        !self.numbers.contains_key(&number) && !self.resting.contains_key(&number)
+    }
+
     /// A number nobody has and nobody had lately, as short as may be, hard to foresee.
     fn free_number(&mut self) -> Option<Nameplate> {
         for most in [9, 99, 999, Nameplate::MAX] {
             for _ in 0..8 {
                 let number = 1 + self.rng.next_u64() % u64::from(most);
                 let nameplate = u16::try_from(number).ok().and_then(Nameplate::new)?;
-                if !self.numbers.contains_key(&nameplate) && !self.resting.contains_key(&nameplate) {
+                if self.is_free(nameplate) {
                     return Some(nameplate);
                 }
             }
         }
-        let all = (1..=Nameplate::MAX).filter_map(Nameplate::new);
-        all.into_iter().find(|number| !self.numbers.contains_key(number))
+        let mut all = (1..=Nameplate::MAX).filter_map(Nameplate::new);
+        all.find(|number| !self.numbers.contains_key(number))
     }
 }
