@@ -95,11 +95,12 @@ mod tests {
         let time = 1_000_000_000_000_000_000;
         layer.create_dir(Path::new("dir")).unwrap();
         let file = layer.create_new(Path::new("file")).unwrap();
-        layer.set_meta(&file, 0o400, None).unwrap();
+        layer.set_mode(&file, 0o400).unwrap();
         drop(file);
-        layer
-            .set_meta(&layer.open_dir(Path::new("dir")).unwrap(), 0o700, Some(time))
-            .unwrap();
+        let dir = layer.open_dir(Path::new("dir")).unwrap();
+        layer.set_mode(&dir, 0o700).unwrap();
+        layer.set_modified(&dir, time).unwrap();
+        drop(dir);
         layer.set_time(Path::new("file"), time).unwrap();
         for name in ["dir", "file"] {
             assert_eq!(
@@ -108,6 +109,7 @@ mod tests {
                 "{name}"
             );
         }
-        layer.unlock(Path::new("file")).unwrap();
+        layer.unlock(Path::new("file"));
+        layer.open(Path::new("file")).unwrap();
     }
 }
