@@ -71,6 +71,18 @@ pub(crate) fn block_count(total: u64) -> u32 {
     u32::try_from(total.div_ceil(BLOCK_LEN as u64)).unwrap_or(u32::MAX)
 }
 
+/// The blocks that hold bytes of `range` of a content of `total` bytes and no others, if there are any.
+pub(crate) fn blocks_within(range: &std::ops::Range<u64>, total: u64) -> Option<ranges::Run> {
+    let start = block_count(range.start);
+    let end = if range.end == total {
+        block_count(range.end)
+    } else {
+        // Within MAX_CONTENT it is a 32-bit number.
+        (range.end / BLOCK_LEN as u64) as u32
+    };
+    (start < end).then_some(ranges::Run { start, end })
+}
+
 /// How many bytes lie in `blocks` of a content of `total` bytes.
 pub(crate) fn bytes_of(blocks: impl IntoIterator<Item = ranges::Run>, total: Option<u64>) -> u64 {
     let end = total.unwrap_or(u64::MAX);

@@ -19,7 +19,7 @@ use crate::protocol::fields::put_string;
 use crate::transfer::error::Malformed;
 use crate::transfer::names::{self, SafeName};
 use crate::transfer::ranges::{Run, RunSet};
-use crate::transfer::{BLOCK_LEN, BlockIndex, block_count};
+use crate::transfer::{BlockIndex, blocks_within};
 
 /// Most entries a manifest may have.
 pub(crate) const MAX_ENTRIES: u32 = 2_000_000;
@@ -232,19 +232,9 @@ impl Manifest {
         slot.offset..slot.offset + slot.size
     }
 
-    /// The blocks that hold bytes of entry `index` and nothing else.
-    pub(crate) fn inner_blocks(&self, index: EntryIndex) -> Run {
-        let range = self.content_range(index);
-        let start = block_count(range.start);
-        let end = if range.end == self.total {
-            block_count(range.end)
-        } else {
-            (range.end / BLOCK_LEN as u64) as u32
-        };
-        Run {
-            start,
-            end: end.max(start),
-        }
+    /// The blocks that hold bytes of entry `index` and nothing else, if there are any.
+    pub(crate) fn inner_blocks(&self, index: EntryIndex) -> Option<Run> {
+        blocks_within(&self.content_range(index), self.total)
     }
 
     /// Whether block `block` holds bytes of any of these entries.

@@ -19,7 +19,7 @@ use crate::transfer::ranges::RunSet;
 use crate::transfer::sink::losses::Losses;
 use crate::transfer::sink::staging::Staging;
 use crate::transfer::sink::tree::Tree;
-use crate::transfer::{BLOCK_LEN, block_count};
+use crate::transfer::{BLOCK_LEN, blocks_within};
 
 /// Most stretches of one file between holes that are told apart; what follows counts as one.
 const MOST_RUNS: usize = 10_000;
@@ -176,15 +176,9 @@ impl Stretches {
     }
 
     fn settle(&mut self) {
-        let Range { start, end } = self.open;
-        let first = start.div_ceil(BLOCK_LEN as u64);
-        let last = if end == self.total {
-            u64::from(block_count(end))
-        } else {
-            end / BLOCK_LEN as u64
-        };
-        // Within MAX_CONTENT both are 32-bit numbers.
-        self.blocks.insert(first as u32, last as u32);
+        if let Some(run) = blocks_within(&self.open, self.total) {
+            self.blocks.insert(run.start, run.end);
+        }
     }
 
     fn close(mut self) -> RunSet {

@@ -1,11 +1,13 @@
 //! What the sender says does not arrive: its blocks count, its files get no name, and the others do.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::transfer::BlockIndex;
 use crate::transfer::error::LocalError;
 use crate::transfer::fs::layer::Layer;
 use crate::transfer::manifest::{EntryIndex, Kind};
+use crate::transfer::ranges::Run;
 use crate::transfer::sink::Sink;
 use crate::transfer::sink::store::StoreEvent;
 
@@ -13,19 +15,24 @@ use crate::transfer::sink::store::StoreEvent;
 /// is mixed, and the hash of what is sent instead may come after it.
 const MAX_STRIKES_MISSING: u8 = 8;
 
+/// Removes what is known of the blocks of `run`, and looks at no others.
+fn remove_run<T>(known: &mut BTreeMap<u32, T>, run: Run) {
+    while let Some((&block, _)) = known.range(run.start..run.end).next() {
+        known.remove(&block);
+    }
+}
+
 impl<L: Layer> Sink<L> {
     /// Nothing waits for these entries any more. What was verified stays so.
     pub(super) fn on_missing(&mut self, entries: &[EntryIndex], events: &mut Vec<StoreEvent>) {
         for index in entries {
             self.missing.insert(index.get(), index.get() + 1);
-            let void = self.manifest.inner_blocks(*index);
-            if void.start == void.end {
+            let Some(void) = self.manifest.inner_blocks(*index) else {
                 continue;
-            }
-            let is_void = |block: &u32| (void.start..void.end).contains(block);
-            self.kept.retain(|block, _| !is_void(block));
-            self.announced.retain(|block, _| !is_void(block));
-            self.unconfirmed.retain(|block, _| !is_void(block));
+            };
+            remove_run(&mut self.kept, void);
+            remove_run(&mut self.announced, void);
+            remove_run(&mut self.unconfirmed, void);
             self.base.blocks.remove_run(void);
             self.verified.insert(void.start, void.end);
             events.push(StoreEvent::Void(void));

@@ -371,11 +371,12 @@ impl SendSession {
     pub fn on_missing(&mut self, entry: EntryIndex) {
         self.missing.insert(entry.get(), entry.get() + 1);
         self.unsaid.insert(entry.get(), entry.get() + 1);
-        let inner = self.manifest.inner_blocks(entry);
-        self.void.insert(inner.start, inner.end);
-        self.hashed.insert(inner.start, inner.end);
-        self.have.remove_run(inner);
-        self.need.remove_run(inner);
+        if let Some(inner) = self.manifest.inner_blocks(entry) {
+            self.void.insert(inner.start, inner.end);
+            self.hashed.insert(inner.start, inner.end);
+            self.have.remove_run(inner);
+            self.need.remove_run(inner);
+        }
     }
 
     /// What does not arrive, in the order of the list.
