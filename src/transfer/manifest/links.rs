@@ -4,8 +4,9 @@
 //! out unless its user says otherwise. Where a link leads is resolved in the list alone, component by component; the
 //! disk is not asked, as it may change.
 
-use crate::transfer::manifest::{EntryIndex, Kind, MAX_CHANGED, Manifest, NO_PARENT};
 use std::path::PathBuf;
+
+use crate::transfer::manifest::{EntryIndex, Kind, MAX_CHANGED, Manifest, NO_PARENT};
 
 /// What becomes of links that lead out of what is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -33,7 +34,7 @@ const MAX_LOOKUPS: u32 = 1 << 22;
 impl Manifest {
     /// How many links lead out of what is sent and were left out, and the first [`MAX_CHANGED`] of them.
     pub(crate) fn left_out(&self) -> (u32, &[LeftOut]) {
-        (self.left_out_count, &self.left_out)
+        (self.left_out_numbers.len() as u32, &self.left_out)
     }
 
     /// Takes the links that lead out of what is sent from the list.
@@ -46,16 +47,15 @@ impl Manifest {
         let outside: Vec<bool> = (0..self.len())
             .map(|i| self.slots[i as usize].kind == Kind::Symlink && !places.is_inside(EntryIndex(i)))
             .collect();
-        for (i, _) in outside.iter().enumerate().filter(|(_, outside)| **outside) {
-            self.left_out_count += 1;
-            if self.left_out.len() < MAX_CHANGED {
-                let index = EntryIndex(i as u32);
-                let (path, target) = (self.path(index), self.entry(index).target.into());
-                self.left_out.push(LeftOut { path, target });
-            }
-        }
         let numbers = outside.iter().zip(0..).filter(|(gone, _)| **gone);
         self.left_out_numbers = numbers.map(|(_, number)| number).collect();
+        let told = self.left_out_numbers.iter().take(MAX_CHANGED);
+        self.left_out = told
+            .map(|&number| LeftOut {
+                path: self.path(EntryIndex(number)),
+                target: self.entry(EntryIndex(number)).target.into(),
+            })
+            .collect();
         self.take_out(&outside);
         self
     }

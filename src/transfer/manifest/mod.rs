@@ -174,7 +174,6 @@ pub struct Manifest {
     changed_count: u32,
     times_changed: u32,
     left_out: Vec<LeftOut>,
-    left_out_count: u32,
     /// Numbers, in the list as it was sent, of the links that were left out.
     left_out_numbers: Vec<u32>,
 }
