@@ -70,11 +70,10 @@ impl ManifestBuilder {
             }
         };
         let has_content = matches!(entry.kind, Kind::File | Kind::Text);
-        let alone = m.slots.first().map(|s| s.kind).or(Some(entry.kind));
-        if matches!(alone, Some(Kind::Stream | Kind::Text)) && (!m.slots.is_empty() || depth > 0) {
-            return Err(Malformed::Value("list: a stream stands alone"));
-        }
-        if !m.slots.is_empty() && matches!(entry.kind, Kind::Stream | Kind::Text) {
+        let stands_alone = |kind| matches!(kind, Kind::Stream | Kind::Text);
+        if let Some(first) = m.slots.first()
+            && (stands_alone(first.kind) || stands_alone(entry.kind))
+        {
             return Err(Malformed::Value("list: a stream stands alone"));
         }
         if (!has_content && entry.size != 0) || entry.mode & !MODE_MASK != 0 {
