@@ -34,14 +34,37 @@ pub(crate) enum Space {
     Trust,
 }
 
+/// One bit for each entry of a list.
+#[derive(Debug)]
+struct Marks(Vec<u64>);
+
+impl Marks {
+    fn none(manifest: &Manifest) -> Marks {
+        Marks(vec![0; (manifest.len() as usize).div_ceil(64)])
+    }
+
+    fn has(&self, index: EntryIndex) -> bool {
+        self.0[index.get() as usize / 64] >> (index.get() % 64) & 1 == 1
+    }
+
+    fn set(&mut self, index: EntryIndex, marked: bool) {
+        let (word, bit) = (&mut self.0[index.get() as usize / 64], 1 << (index.get() % 64));
+        if marked {
+            *word |= bit;
+        } else {
+            *word &= !bit;
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Tree<F> {
     manifest: Arc<Manifest>,
     data: PathBuf,
-    /// One bit for each entry: whether its file exists.
-    exists: Vec<u64>,
-    /// One bit for each entry: whether its file has its permissions and time already.
-    settled: Vec<u64>,
+    /// Whether an entry's file exists.
+    exists: Marks,
+    /// Whether an entry's file has its permissions and time already.
+    settled: Marks,
     /// Least recently used first.
     open: VecDeque<(EntryIndex, F)>,
     /// False for files that are not ours: they are only read.
@@ -51,10 +74,9 @@ pub(crate) struct Tree<F> {
 impl<F> Tree<F> {
     /// Files that lie in `data` already, to be read only. None is known until it is marked.
     pub(crate) fn existing(manifest: Arc<Manifest>, data: PathBuf) -> Tree<F> {
-        let exists = vec![0; (manifest.len() as usize).div_ceil(64)];
         Tree {
-            settled: exists.clone(),
-            exists,
+            exists: Marks::none(&manifest),
+            settled: Marks::none(&manifest),
             manifest,
             data,
             open: VecDeque::new(),
@@ -71,12 +93,8 @@ impl<F> Tree<F> {
         space: Space,
     ) -> Result<Tree<F>, LocalError> {
         let mut tree = Tree {
-            exists: vec![0; (manifest.len() as usize).div_ceil(64)],
-            manifest: Arc::clone(&manifest),
-            data: staging.data(),
-            settled: vec![0; (manifest.len() as usize).div_ceil(64)],
-            open: VecDeque::new(),
             ours: true,
+            ..Tree::existing(Arc::clone(&manifest), staging.data())
         };
         let at = |path: PathBuf, action: &'static str| {
             let path = layer.root().join(path);
@@ -111,11 +129,11 @@ impl<F> Tree<F> {
     }
 
     pub(crate) fn has(&self, index: EntryIndex) -> bool {
-        self.exists[index.get() as usize / 64] >> (index.get() % 64) & 1 == 1
+        self.exists.has(index)
     }
 
     pub(crate) fn mark(&mut self, index: EntryIndex) {
-        self.exists[index.get() as usize / 64] |= 1 << (index.get() % 64);
+        self.exists.set(index, true);
     }
 
     /// Removes what an earlier run left that does not belong here now: links (an interrupted finish makes them
@@ -178,7 +196,7 @@ impl<F> Tree<F> {
             match layer.open(&path) {
                 Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                     // It is finished and read-only: once unlocked it must be finished again.
-                    self.settled[index.get() as usize / 64] &= !(1 << (index.get() % 64));
+                    self.settled.set(index, false);
                     open_ours(layer, &path)
                 }
                 other => other,
@@ -228,19 +246,16 @@ impl<F> Tree<F> {
             outcome = losses.finish(layer, file, entry.mode, entry.time());
         }
         outcome.map_err(|e| LocalError::new("write", layer.root().join(self.path(segment.entry)), e))?;
-        let (word, bit) = (segment.entry.get() as usize / 64, 1 << (segment.entry.get() % 64));
         if whole {
             self.open.remove(at);
-            self.settled[word] |= bit;
-        } else {
-            self.settled[word] &= !bit;
         }
+        self.settled.set(segment.entry, whole);
         Ok(())
     }
 
     /// Whether the file of entry `index` has its permissions and time already.
     pub(crate) fn is_settled(&self, index: EntryIndex) -> bool {
-        self.settled[index.get() as usize / 64] >> (index.get() % 64) & 1 == 1
+        self.settled.has(index)
     }
 
     /// Reads a segment back; false when the file is missing or too short.
