@@ -82,7 +82,7 @@ pub(crate) struct Disk {
     pub(crate) handles: HashMap<u64, Arc<()>>,
 }
 
-pub(crate) fn not_found() -> io::Error {
+fn not_found() -> io::Error {
     io::ErrorKind::NotFound.into()
 }
 
@@ -193,8 +193,7 @@ impl Disk {
 
     /// The last directory on the way to `path` in which a file system is mounted.
     fn device(&self, path: &Path) -> io::Result<u64> {
-        let above: Vec<&Path> = path.ancestors().skip(1).collect();
-        for dir in above {
+        for dir in path.ancestors().skip(1) {
             let id = self.find(dir)?;
             if self.mounts.contains(&id) {
                 return Ok(id);
@@ -293,6 +292,22 @@ impl Disk {
         match self.nodes.get_mut(&handle.0) {
             Some(Node::File { bytes, .. }) => Ok(bytes),
             _ => Err(io::ErrorKind::IsADirectory.into()),
+        }
+    }
+
+    /// The permission bits of a file or directory.
+    pub(crate) fn mode_mut(&mut self, id: u64) -> io::Result<&mut u16> {
+        match self.nodes.get_mut(&id) {
+            Some(Node::File { mode, .. } | Node::Dir { mode, .. }) => Ok(mode),
+            _ => Err(not_found()),
+        }
+    }
+
+    /// The modification time.
+    pub(crate) fn mtime_mut(&mut self, id: u64) -> io::Result<&mut i64> {
+        match self.nodes.get_mut(&id) {
+            Some(Node::File { mtime, .. } | Node::Dir { mtime, .. } | Node::Link { mtime, .. }) => Ok(mtime),
+            None => Err(not_found()),
         }
     }
 

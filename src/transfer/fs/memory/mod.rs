@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use self::disk::{Disk, Node, ROOT, not_found};
+use self::disk::{Disk, Node, ROOT};
 use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, Room, Stat};
 use crate::transfer::fs::owner::OwnerKey;
 
@@ -305,38 +305,23 @@ impl Layer for MemoryLayer {
     fn set_mode(&self, file: &Handle, new: u16) -> io::Result<()> {
         let mut disk = self.lock();
         disk.whole_step("set_mode")?;
-        match disk.nodes.get_mut(&file.0) {
-            Some(Node::File { mode, .. } | Node::Dir { mode, .. }) => {
-                *mode = new;
-                Ok(())
-            }
-            _ => Err(not_found()),
-        }
+        *disk.mode_mut(file.0)? = new;
+        Ok(())
     }
 
     fn set_modified(&self, file: &Handle, new: i64) -> io::Result<()> {
         let mut disk = self.lock();
         disk.whole_step("set_modified")?;
-        match disk.nodes.get_mut(&file.0) {
-            Some(Node::File { mtime, .. } | Node::Dir { mtime, .. }) => {
-                *mtime = new;
-                Ok(())
-            }
-            _ => Err(not_found()),
-        }
+        *disk.mtime_mut(file.0)? = new;
+        Ok(())
     }
 
     fn set_time(&self, path: &Path, new: i64) -> io::Result<()> {
         let mut disk = self.lock();
         disk.whole_step("set_time")?;
         let id = disk.find(path)?;
-        match disk.nodes.get_mut(&id) {
-            Some(Node::File { mtime, .. } | Node::Dir { mtime, .. } | Node::Link { mtime, .. }) => {
-                *mtime = new;
-                Ok(())
-            }
-            None => Err(not_found()),
-        }
+        *disk.mtime_mut(id)? = new;
+        Ok(())
     }
 
     fn sync(&self, file: &Handle) -> io::Result<()> {
@@ -452,7 +437,7 @@ impl Layer for MemoryLayer {
             return;
         }
         let Ok(id) = disk.find(path) else { return };
-        if let Some(Node::File { mode, .. } | Node::Dir { mode, .. }) = disk.nodes.get_mut(&id) {
+        if let Ok(mode) = disk.mode_mut(id) {
             *mode |= 0o700;
         }
     }
