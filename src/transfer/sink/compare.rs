@@ -1,4 +1,4 @@
-//! Blocks that may lie under the final names already.
+//! Blocks that may lie here already: under the final names, or kept of another list ([`super::base`]).
 
 use super::{From, Sink};
 use crate::transfer::BlockIndex;
@@ -8,7 +8,7 @@ use crate::transfer::sink::journal::Record;
 use crate::transfer::sink::store::StoreEvent;
 
 impl<L: Layer> Sink<L> {
-    /// Compares a block with what lies under the final names.
+    /// Compares a block with what lies here.
     pub(super) fn recheck_base(
         &mut self,
         block: BlockIndex,

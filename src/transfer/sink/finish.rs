@@ -16,16 +16,15 @@ impl<L: Layer> Sink<L> {
         let Some(total) = self.total else {
             return Err(Breach::DoneTooEarly.into());
         };
-        let whole = self.missing.is_empty();
-        let root = if whole { root } else { Root::NONE };
-        match self.root.root(block_count(total)) {
-            _ if !whole => {}
-            Some(own) if own == root => {}
-            Some(_) => {
-                return Err(Breach::Root.into());
+        let root = if self.missing.is_empty() {
+            match self.root.root(block_count(total)) {
+                Some(own) if own == root => root,
+                Some(_) => return Err(Breach::Root.into()),
+                None => return Err(Breach::DoneTooEarly.into()),
             }
-            None => return Err(Breach::DoneTooEarly.into()),
-        }
+        } else {
+            Root::NONE
+        };
         if self.manifest.is_stream() {
             self.tree.set_stream_len(&self.layer, total)?;
         }

@@ -178,27 +178,22 @@ impl<L: Layer> Sink<L> {
             return Err(Malformed::TooMuch("block hashes").into());
         }
         self.announced.insert(index, cv);
-        let was_held = self.is_held(index);
         if self.kept.get(&index).is_some_and(|kept| *kept != cv) {
             self.kept.remove(&index);
-        }
-        if was_held && !self.is_held(index) {
-            events.push(StoreEvent::Need(block));
-            return Ok(());
-        }
-        match self.is_held(index) {
-            true => self.recheck.push_back(block),
-            false => {
-                if let Some(hash) = self.unconfirmed.remove(&index) {
-                    if hash.cv == cv {
-                        self.journal_and_confirm(block, &hash, events)?;
-                    } else {
-                        self.strike(block, events)?;
-                    }
-                }
+            if !self.is_held(index) {
+                events.push(StoreEvent::Need(block));
+                return Ok(());
             }
         }
-        Ok(())
+        if self.is_held(index) {
+            self.recheck.push_back(block);
+            return Ok(());
+        }
+        match self.unconfirmed.remove(&index) {
+            Some(hash) if hash.cv == cv => self.journal_and_confirm(block, &hash, events),
+            Some(_) => self.strike(block, events),
+            None => Ok(()),
+        }
     }
 
     fn is_held(&self, index: u32) -> bool {
@@ -378,10 +373,7 @@ impl<L: Layer> Store for Sink<L> {
     }
 
     fn held(&self) -> Vec<Run> {
-        let mut set = RunSet::new();
-        for run in self.base.blocks.iter() {
-            set.insert(run.start, run.end);
-        }
+        let mut set = self.base.blocks.clone();
         for &index in self.kept.keys() {
             set.insert(index, index + 1);
         }
