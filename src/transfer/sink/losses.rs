@@ -28,7 +28,7 @@ pub(crate) struct Losses {
     modes: bool,
     times: bool,
     /// Links that cannot be made, and files that did not arrive.
-    links: BTreeSet<EntryIndex>,
+    lost: BTreeSet<EntryIndex>,
     remarks: VecDeque<Remark>,
 }
 
@@ -78,9 +78,9 @@ impl Losses {
 
     /// None of these links can be made.
     pub(crate) fn lose_links(&mut self, links: impl IntoIterator<Item = EntryIndex>) {
-        let before = self.links.len();
-        self.links.extend(links);
-        let more = self.links.len() - before;
+        let before = self.lost.len();
+        self.lost.extend(links);
+        let more = self.lost.len() - before;
         if more > 0 {
             self.remarks.push_back(Remark::LinksLost(more as u32));
         }
@@ -88,7 +88,7 @@ impl Losses {
 
     /// This file did not arrive.
     pub(crate) fn miss(&mut self, file: EntryIndex) {
-        self.links.insert(file);
+        self.lost.insert(file);
     }
 
     /// These entries get other names.
@@ -103,7 +103,7 @@ impl Losses {
 
     /// Whether this link cannot be made, or this file did not arrive.
     pub(crate) fn has_lost(&self, entry: EntryIndex) -> bool {
-        self.links.contains(&entry)
+        self.lost.contains(&entry)
     }
 
     /// The next thing to tell.

@@ -21,6 +21,9 @@ const PROBE_MODE: u16 = 0o640;
 /// What times are rounded to at most, in nanoseconds: FAT counts in two seconds.
 const COARSEST_TIME: u64 = 2_000_000_000;
 
+/// Most names that are tried out for one reason. Only a list that was made to keep us busy has more.
+const MOST_TRIED: usize = 10_000;
+
 /// Any time that is not now: 2001-09-09, in nanoseconds since 1970.
 const PROBE_TIME: i64 = 1_000_000_000_000_000_000;
 

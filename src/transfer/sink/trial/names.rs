@@ -12,9 +12,7 @@ use crate::transfer::error::LocalError;
 use crate::transfer::fs::layer::Layer;
 use crate::transfer::manifest::{EntryIndex, Manifest};
 use crate::transfer::names::{self, Doubt, SafeName};
-
-/// Most names that are tried out. Only a list that was made to keep us busy has more.
-const MOST_TRIED: usize = 10_000;
+use crate::transfer::sink::trial::MOST_TRIED;
 
 /// The entries whose names are not taken here as they are, with names that are. `trial` is an empty directory of ours.
 pub(crate) fn find<L: Layer>(

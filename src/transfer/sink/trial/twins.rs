@@ -11,9 +11,7 @@ use std::path::Path;
 use crate::transfer::fs::layer::Layer;
 use crate::transfer::manifest::{EntryIndex, Manifest};
 use crate::transfer::names;
-
-/// Most names that are tried out. Only a list that was made to keep us busy has more.
-const MOST_TRIED: usize = 10_000;
+use crate::transfer::sink::trial::MOST_TRIED;
 
 /// Two entries of `manifest` whose names are one here, if there are any. `trial` is an empty directory of ours.
 pub(crate) fn find<L: Layer>(
