@@ -131,6 +131,11 @@ impl RunSet {
         self.runs.len()
     }
 
+    /// The numbers, ascending.
+    pub(crate) fn members(&self) -> impl Iterator<Item = u32> + '_ {
+        self.iter().flat_map(|run| run.start..run.end)
+    }
+
     /// The runs, ascending.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Run> + '_ {
         self.runs.iter().map(|(&start, &end)| Run { start, end })

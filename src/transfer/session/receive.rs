@@ -114,8 +114,10 @@ pub struct ReceiveSession {
     need: RunSet,
     progress_due: bool,
     done: Option<Root>,
-    /// Entries that do not arrive, by their numbers as they were sent and in the list at hand.
-    missing: [RunSet; 2],
+    /// Entries that do not arrive, by their numbers in the list as it was sent.
+    missing_as_sent: RunSet,
+    /// The same by their numbers in the list at hand.
+    missing: RunSet,
     files_missing: u32,
 }
 
@@ -142,7 +144,8 @@ impl ReceiveSession {
             need: RunSet::new(),
             progress_due: false,
             done: None,
-            missing: [RunSet::new(), RunSet::new()],
+            missing_as_sent: RunSet::new(),
+            missing: RunSet::new(),
             files_missing: 0,
         }
     }
@@ -203,11 +206,10 @@ impl ReceiveSession {
         let Some((offer, manifest)) = &self.offered else {
             return Ok(());
         };
-        let [by_sender, own] = &mut self.missing;
         let mut entries = Vec::new();
         for run in sent {
             let is_known = run.end <= manifest.sent_len();
-            if !is_known || by_sender.insert(run.start, run.end) != run.end - run.start {
+            if !is_known || self.missing_as_sent.insert(run.start, run.end) != run.end - run.start {
                 return Err(Breach::Missing.into());
             }
             entries.extend((run.start..run.end).filter_map(|number| manifest.entry_sent_as(number)));
@@ -222,7 +224,7 @@ impl ReceiveSession {
             if matches!(kind, Kind::Stream | Kind::Text) || self.files_missing >= offer.files.max(1) {
                 return Err(Breach::Missing.into());
             }
-            own.insert(index.get(), index.get() + 1);
+            self.missing.insert(index.get(), index.get() + 1);
         }
         self.events
             .push_back(ReceiveEvent::Job(StoreJob::Missing(entries)));
@@ -231,8 +233,7 @@ impl ReceiveSession {
 
     /// What does not arrive, in the order of the list.
     pub fn missing(&self) -> impl Iterator<Item = EntryIndex> + '_ {
-        let runs = self.missing[1].iter();
-        runs.flat_map(|run| (run.start..run.end).map(EntryIndex::new))
+        self.missing.members().map(EntryIndex::new)
     }
 
     fn on_chunk(&mut self, chunk: &[u8]) -> Result<(), TransferError> {

@@ -54,12 +54,7 @@ impl<L: Layer> Sink<L> {
 
     /// Removes what has come of missing files. From here on they are lost to this disk.
     pub(super) fn drop_missing(&mut self) -> Result<(), LocalError> {
-        for index in self
-            .missing
-            .iter()
-            .flat_map(|run| run.start..run.end)
-            .map(EntryIndex::new)
-        {
+        for index in self.missing.members().map(EntryIndex::new) {
             if self.manifest.entry(index).kind == Kind::Dir {
                 continue;
             }

@@ -381,8 +381,7 @@ impl SendSession {
 
     /// What does not arrive, in the order of the list.
     pub fn missing(&self) -> impl Iterator<Item = EntryIndex> + '_ {
-        let runs = self.missing.iter();
-        runs.flat_map(|run| (run.start..run.end).map(EntryIndex::new))
+        self.missing.members().map(EntryIndex::new)
     }
 
     fn read(&mut self, block: u32, purpose: Purpose) -> Work {
