@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use cap_std::fs::Metadata;
@@ -11,7 +10,7 @@ use cap_std::fs::Metadata;
 use crate::system::numbers_nodes_anew;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::fs::disk::read_exact_at;
-use crate::transfer::manifest::{EntryIndex, Kind, Manifest, Segment};
+use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest, Segment};
 use crate::transfer::source::identity::Identity;
 use crate::transfer::source::missing::{Absence, Missing};
 use crate::transfer::source::origin::{OpenError, Opener};
@@ -123,7 +122,7 @@ impl Files {
             Some(at) => at,
             None => {
                 let opened = self.opener.file(self.scanned.place(), index);
-                let file = opened.map_err(|e| failure("open", e, path))?;
+                let file = opened.map_err(|e| e.told("open", path()))?;
                 self.check(&file, index)?;
                 if self.open.len() >= OPEN_FILES {
                     self.open.pop_front();
@@ -199,14 +198,14 @@ impl Files {
             Ok(found) => found,
             // Each piece was of the file that was listed when it was read.
             Err(OpenError::System(e)) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(failure("examine", e, || self.scanned.path(index))),
+            Err(e) => return Err(e.told("examine", self.scanned.path(index))),
         };
         let then = self.scanned.identity(index);
         if found.is_file() && Identity::of(&found) == then {
             return Ok(());
         }
         let opened = self.opener.file(self.scanned.place(), index);
-        let file = opened.map_err(|e| failure("open", e, || self.scanned.path(index)))?;
+        let file = opened.map_err(|e| e.told("open", self.scanned.path(index)))?;
         self.check(&file, index)?;
         if found.len() > then.size {
             // All pieces are now what they were when they were sent: so they were at the moment before this.
@@ -224,13 +223,6 @@ impl Files {
     }
 }
 
-fn is_file(entry: &crate::transfer::manifest::Entry<'_>) -> bool {
+fn is_file(entry: &Entry<'_>) -> bool {
     entry.kind == Kind::File
-}
-
-fn failure(action: &'static str, error: OpenError, path: impl Fn() -> PathBuf) -> TransferError {
-    match error {
-        OpenError::Changed => TransferError::SourceChanged(path()),
-        OpenError::System(e) => LocalError::new(action, path(), e).into(),
-    }
 }

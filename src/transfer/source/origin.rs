@@ -12,6 +12,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata};
 
 use crate::system::numbers_nodes_anew;
+use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::manifest::{EntryIndex, Manifest};
 use crate::transfer::names;
 use crate::transfer::source::identity::Identity;
@@ -73,6 +74,16 @@ pub(crate) enum OpenError {
     Changed,
     /// The system says no.
     System(io::Error),
+}
+
+impl OpenError {
+    /// What it means for the transfer: `action` was tried with `path`.
+    pub(super) fn told(self, action: &'static str, path: PathBuf) -> TransferError {
+        match self {
+            OpenError::Changed => TransferError::SourceChanged(path),
+            OpenError::System(e) => LocalError::new(action, path, e).into(),
+        }
+    }
 }
 
 impl From<io::Error> for OpenError {

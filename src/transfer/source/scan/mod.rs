@@ -289,10 +289,7 @@ impl<'a> Scan<'a> {
 
     /// A directory that could not be listed. What the user named must be readable; what lies below is told.
     fn unlisted(&mut self, index: EntryIndex, path: PathBuf, error: OpenError) -> Result<(), TransferError> {
-        let error = match error {
-            OpenError::Changed => TransferError::SourceChanged(path.clone()),
-            OpenError::System(e) => LocalError::new("read", &path, e).into(),
-        };
+        let error = error.told("read", path.clone());
         let is_below = self.builder.listed().entry(index).parent.is_some();
         match Absence::of(&error).filter(|_| is_below) {
             Some(why) => {
