@@ -84,6 +84,15 @@ impl Kind {
             Kind::Text => 4,
         }
     }
+
+    /// What an entry with `size` bytes of content takes on a disk with blocks of `block` bytes: a file's last block is
+    /// not shared, a directory takes at least one block, and a link may.
+    pub(crate) const fn on_disk(self, size: u64, block: u64) -> u64 {
+        match self {
+            Kind::File | Kind::Stream | Kind::Text => size.next_multiple_of(block),
+            Kind::Dir | Kind::Symlink => block,
+        }
+    }
 }
 
 /// The number of an entry in its manifest.

@@ -19,8 +19,7 @@ pub(crate) const MAX_HIDDEN: usize = 256;
 /// How many links are shown with their targets.
 pub(crate) const MAX_LINKS_SHOWN: usize = 16;
 
-/// What an entry takes on the disk besides its bytes: one block of the usual size. A directory takes one, a link
-/// may, and a file's last block is not shared.
+/// Bytes in a block of the usual file systems.
 const DISK_BLOCK: u64 = 4096;
 
 /// Sent before the list: how much of it is to come. Each number is checked against the list.
@@ -233,11 +232,10 @@ impl Offer {
                 }
             }
         }
-        self.on_disk += match kind {
-            Kind::File | Kind::Stream => size.next_multiple_of(DISK_BLOCK),
-            Kind::Dir | Kind::Symlink => DISK_BLOCK,
-            Kind::Text => 0,
-        };
+        // A message is shown, and takes nothing.
+        if kind != Kind::Text {
+            self.on_disk += kind.on_disk(size, DISK_BLOCK);
+        }
     }
 
     /// Whether its content alone, without names, is all of it: a pipe's, a message, or one file.

@@ -27,18 +27,10 @@ pub(crate) struct Need {
 }
 
 impl Need {
-    /// Counts an entry, of which `present` bytes are here if it exists. A file's last block is not shared, a directory
-    /// takes at least one block, and a link may.
+    /// Counts an entry, of which `present` bytes are here if it exists.
     pub(crate) fn add(&mut self, kind: Kind, size: u64, present: Option<u64>, block: u64) {
-        let whole = match kind {
-            Kind::File | Kind::Stream | Kind::Text => size.next_multiple_of(block),
-            Kind::Dir | Kind::Symlink => block,
-        };
-        let here = match (kind, present) {
-            (_, None) => 0,
-            (Kind::Dir | Kind::Symlink, Some(_)) => whole,
-            (_, Some(len)) => len.next_multiple_of(block),
-        };
+        let whole = kind.on_disk(size, block);
+        let here = present.map_or(0, |len| kind.on_disk(len, block));
         self.bytes = self.bytes.saturating_add(whole.saturating_sub(here));
         self.nodes += u64::from(present.is_none());
     }
