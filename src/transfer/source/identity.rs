@@ -2,10 +2,10 @@
 
 use cap_std::fs::Metadata;
 
+use crate::transfer::fs::COARSEST_TIME;
 use crate::transfer::fs::disk::unix_nanos;
 
-/// What some media keep of a time that memory holds exactly, nanoseconds: FAT two seconds, exFAT ten milliseconds.
-const COARSEST_TIME: u64 = 2_000_000_000;
+/// What exFAT keeps of a time that memory holds exactly, nanoseconds: ten milliseconds.
 const COARSE_TIME: i64 = 10_000_000;
 
 /// What a file looked like.

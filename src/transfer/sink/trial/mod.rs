@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::transfer::error::LocalError;
+use crate::transfer::fs::COARSEST_TIME;
 use crate::transfer::fs::layer::{Layer, remove_all};
 use crate::transfer::manifest::{Kind, Manifest};
 use crate::transfer::sink::losses::{Losses, kept};
@@ -17,9 +18,6 @@ const PROBE: &str = "probe";
 
 /// Permission bits that differ from what a new file of ours has.
 const PROBE_MODE: u16 = 0o640;
-
-/// What times are rounded to at most, in nanoseconds: FAT counts in two seconds.
-const COARSEST_TIME: u64 = 2_000_000_000;
 
 /// Most names that are tried out for one reason. Only a list that was made to keep us busy has more.
 const MOST_TRIED: usize = 10_000;
