@@ -12,8 +12,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use p2pcopy::parts::transfer::{
-    Conflicts, Crash, Links, LocalError, MemoryLayer, Offer, Room, ScanOptions, Source, TransferError,
-    discard, prospect, scan, stream_manifest,
+    Conflicts, Crash, LocalError, MemoryLayer, Offer, Room, ScanOptions, Source, TransferError, discard,
+    prospect, scan, stream_manifest,
 };
 use pair::{Fault, Outcome, Rng, Setup, run};
 use remains::{CRASHES, assert_nothing_wrong, assert_whole, expected, finals};
@@ -22,17 +22,7 @@ use unicode_normalization::UnicodeNormalization;
 const MIB: usize = 1 << 20;
 
 fn send(paths: &[PathBuf], layer: &MemoryLayer, setup: Setup) -> Result<Outcome, Fault> {
-    let options = ScanOptions {
-        links: Links::Keep,
-        ..ScanOptions::default()
-    };
-    let scanned = scan(paths, &options).unwrap();
-    run(
-        scanned.manifest.clone(),
-        Source::files(scanned),
-        layer.clone(),
-        setup,
-    )
+    pair::send(paths, layer.clone(), setup)
 }
 
 /// Dies in every step of receiving `paths`, in every manner.

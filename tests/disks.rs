@@ -18,11 +18,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use p2pcopy::parts::transfer::{
-    Conflicts, DiskLayer, Links, LocalError, OwnerKey, Remark, ScanOptions, Source, TransferError, discard,
-    scan,
-};
-use pair::{Fault, Outcome, Rng, Setup, run};
+use p2pcopy::parts::transfer::{Conflicts, DiskLayer, LocalError, OwnerKey, Remark, TransferError, discard};
+use pair::{Fault, Outcome, Rng, Setup};
 use tempfile::TempDir;
 
 const MIB: usize = 1 << 20;
@@ -120,22 +117,12 @@ fn send(
     conflicts: Conflicts,
     die_after: Option<u32>,
 ) -> Result<Outcome, Fault> {
-    let options = ScanOptions {
-        links: Links::Keep,
-        ..ScanOptions::default()
-    };
-    let scanned = scan(paths, &options).unwrap();
     let setup = Setup {
         conflicts,
         die_after,
         ..Setup::default()
     };
-    run(
-        scanned.manifest.clone(),
-        Source::files(scanned),
-        to.layer(),
-        setup,
-    )
+    pair::send(paths, to.layer(), setup)
 }
 
 /// A tree with what people have.

@@ -9,28 +9,16 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use p2pcopy::parts::transfer::{
-    Conflicts, Crash, Links, LocalError, MemoryLayer, Remark, Room, ScanOptions, Source, TransferError, scan,
-};
-use pair::{Fault, Outcome, Rng, Setup, run};
+use p2pcopy::parts::transfer::{Conflicts, Crash, LocalError, MemoryLayer, Remark, Room, TransferError};
+use pair::{Fault, Outcome, Rng, Setup};
 use remains::{CRASHES, expected, finals};
 
 fn send(paths: &[PathBuf], layer: &MemoryLayer, conflicts: Conflicts) -> Result<Outcome, Fault> {
-    let options = ScanOptions {
-        links: Links::Keep,
-        ..ScanOptions::default()
-    };
-    let scanned = scan(paths, &options).unwrap();
     let setup = Setup {
         conflicts,
         ..Setup::default()
     };
-    run(
-        scanned.manifest.clone(),
-        Source::files(scanned),
-        layer.clone(),
-        setup,
-    )
+    pair::send(paths, layer.clone(), setup)
 }
 
 #[cfg(unix)]
@@ -283,15 +271,8 @@ fn the_group_of_the_output_directory_is_inherited() {
     fs::create_dir_all(tree.join("sub")).unwrap();
     fs::create_dir(&out).unwrap();
     fs::set_permissions(&out, fs::Permissions::from_mode(0o2775)).unwrap();
-    let scanned = scan(&[tree], &ScanOptions::default()).unwrap();
     let layer = DiskLayer::new(&out, OwnerKey::from_bytes([1; 32])).unwrap();
-    run(
-        scanned.manifest.clone(),
-        Source::files(scanned),
-        layer,
-        Setup::default(),
-    )
-    .unwrap();
+    pair::send(&[tree], layer, Setup::default()).unwrap();
     for name in ["t", "t/sub"] {
         let mode = fs::metadata(out.join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o2000, 0o2000, "{name} {mode:o}");

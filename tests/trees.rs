@@ -15,8 +15,8 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use p2pcopy::parts::transfer::{
-    Conflicts, DiskLayer, Links, Offer, OwnerKey, SafeName, ScanOptions, Source, TransferError, discard,
-    prospect, scan, stream_manifest,
+    Conflicts, DiskLayer, Offer, OwnerKey, SafeName, ScanOptions, Source, TransferError, discard, prospect,
+    scan, stream_manifest,
 };
 use pair::{Fault, Outcome, Rng, Setup, run};
 use proptest::prelude::*;
@@ -48,15 +48,7 @@ fn place() -> Place {
 }
 
 fn send(paths: &[PathBuf], out: &Path, setup: Setup) -> Result<Outcome, Fault> {
-    let scanned = scan(
-        paths,
-        &ScanOptions {
-            links: Links::Keep,
-            ..ScanOptions::default()
-        },
-    )
-    .unwrap();
-    run(scanned.manifest.clone(), Source::files(scanned), disk(out), setup)
+    pair::send(paths, disk(out), setup)
 }
 
 /// The output directory, of a user who is the same in every run.

@@ -4,13 +4,14 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use p2pcopy::parts::protocol::SplitMix64;
 use p2pcopy::parts::transfer::{
-    Assembler, BLOCK_LEN, BlockIndex, Conflicts, Layer, Manifest, ORDERED_BUFFERS, ORDERED_WINDOW, Offer,
-    OrderedSink, Placed, Purpose, ReceiveEvent, ReceiveSession, Remark, Root, SendEvent, SendSession, Sink,
-    Source, Store, StoreJob, Taken, TransferError, Work,
+    Assembler, BLOCK_LEN, BlockIndex, Conflicts, Layer, Links, Manifest, ORDERED_BUFFERS, ORDERED_WINDOW,
+    Offer, OrderedSink, Placed, Purpose, ReceiveEvent, ReceiveSession, Remark, Root, ScanOptions, SendEvent,
+    SendSession, Sink, Source, Store, StoreJob, Taken, TransferError, Work, scan,
 };
 
 /// A small generator, so that a failing run replays from its seed.
@@ -77,7 +78,7 @@ impl Default for Setup {
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// What does not arrive, as the receiver knows it.
-    pub missing: Vec<std::path::PathBuf>,
+    pub missing: Vec<PathBuf>,
     pub root: Option<Root>,
     pub placed: Vec<Placed>,
     /// What the receiver's user is told of the disk.
@@ -93,43 +94,51 @@ pub enum Fault {
     Receiver(TransferError),
 }
 
+/// Something that is done to the files before the first block from this number on is read.
+type Change<'a> = (u32, &'a mut dyn FnMut());
+
+/// Sends these paths, links and all.
+pub fn send<L: Layer>(paths: &[PathBuf], layer: L, setup: Setup) -> Result<Outcome, Fault> {
+    let options = ScanOptions {
+        links: Links::Keep,
+        ..ScanOptions::default()
+    };
+    let scanned = scan(paths, &options).unwrap();
+    run(scanned.manifest.clone(), Source::files(scanned), layer, setup)
+}
+
 /// Runs one whole transfer into files.
 pub fn run<L: Layer>(
     manifest: Arc<Manifest>,
     source: Source,
     layer: L,
     setup: Setup,
-) -> Result<Outcome, Fault>
-where
-    L::File: Send,
-{
-    let mut layer = Some(layer);
-    drive(manifest, source, setup, None, None, |offer, manifest| {
-        Sink::open(layer.take().unwrap(), offer, manifest, setup.conflicts)
-    })
-    .map(|(outcome, _)| outcome)
+) -> Result<Outcome, Fault> {
+    run_into(manifest, source, layer, setup, None)
 }
 
-/// The same, with something done to the files before the first block from `after` on is read.
+/// The same, with something done to the files meanwhile.
 pub fn run_changing<L: Layer>(
     manifest: Arc<Manifest>,
     source: Source,
     layer: L,
     setup: Setup,
-    (after, change): (u32, &mut dyn FnMut()),
-) -> Result<Outcome, Fault>
-where
-    L::File: Send,
-{
+    change: Change<'_>,
+) -> Result<Outcome, Fault> {
+    run_into(manifest, source, layer, setup, Some(change))
+}
+
+fn run_into<L: Layer>(
+    manifest: Arc<Manifest>,
+    source: Source,
+    layer: L,
+    setup: Setup,
+    change: Option<Change<'_>>,
+) -> Result<Outcome, Fault> {
     let mut layer = Some(layer);
-    drive(
-        manifest,
-        source,
-        setup,
-        None,
-        Some((after, change)),
-        |offer, manifest| Sink::open(layer.take().unwrap(), offer, manifest, setup.conflicts),
-    )
+    drive(manifest, source, setup, None, change, |offer, manifest| {
+        Sink::open(layer.take().unwrap(), offer, manifest, setup.conflicts)
+    })
     .map(|(outcome, _)| outcome)
 }
 
@@ -154,12 +163,18 @@ pub fn run_ordered(
     Ok((outcome, store.unwrap().into_output()))
 }
 
+fn tell_missing(source: &mut Source, send: &mut SendSession) {
+    for missing in source.take_missing() {
+        send.on_missing(missing.entry);
+    }
+}
+
 fn drive<S: Store>(
     manifest: Arc<Manifest>,
     mut source: Source,
     setup: Setup,
     window: Option<u32>,
-    mut change: Option<(u32, &mut dyn FnMut())>,
+    mut change: Option<Change<'_>>,
     mut open: impl FnMut(&Offer, Arc<Manifest>) -> Result<S, TransferError>,
 ) -> Result<(Outcome, Option<S>), Fault> {
     let mut rng = Rng::new(setup.seed);
@@ -241,10 +256,7 @@ fn drive<S: Store>(
             match work {
                 Work::CheckSource => {
                     source.check_unchanged().map_err(Fault::Sender)?;
-                    source
-                        .take_missing()
-                        .iter()
-                        .for_each(|missing| send.on_missing(missing.entry));
+                    tell_missing(&mut source, &mut send);
                     send.on_source_checked();
                 }
                 Work::Read { block, purpose } => {
@@ -255,10 +267,7 @@ fn drive<S: Store>(
                         *after = u32::MAX;
                     }
                     let read = source.read_block(block, &mut buffer).map_err(Fault::Sender)?;
-                    source
-                        .take_missing()
-                        .iter()
-                        .for_each(|missing| send.on_missing(missing.entry));
+                    tell_missing(&mut source, &mut send);
                     send.on_read(block, &read);
                     if purpose == Purpose::Send && read.len > 0 {
                         outcome.sent += read.len as u64;
