@@ -9,7 +9,7 @@
 //!   final name only when everything is verified and on disk.
 //! - [`manifest`]: the list of what is sent, and the offer made from it.
 //! - [`fs`]: the receiver's only door to the file system, and the user's own key.
-//! - [`names`], [`hash`], [`ranges`], [`error`]: what all of them need.
+//! - [`names`], [`hash`], [`ranges`], [`error`], [`breach`]: what all of them need.
 //!
 //! Everything that comes from the peer is hostile until checked here: names by [`names`], lists by
 //! [`manifest`], messages by [`session`].

@@ -1,5 +1,5 @@
 //! Where a transfer is received before it has its final name: `NAME.part/` in the output directory, holding
-//! `journal` and `data/`.
+//! `journal` and `data/`; also `names/` while the disk is tried out, and `aside` once parts of blocks must wait.
 //!
 //! A directory is ours by proof, not by its name: its journal was made under the user's key and for this very
 //! directory ([`crate::transfer::sink::journal`]). Whatever else has the name is a stranger's: nothing in it is placed, emptied or
@@ -104,7 +104,7 @@ impl Staging {
         self.dir.join(ASIDE)
     }
 
-    /// Where names are tried out.
+    /// Where it is tried out what the disk takes: names, permissions, times, links.
     pub(crate) fn trial(&self) -> PathBuf {
         self.dir.join(TRIAL)
     }
