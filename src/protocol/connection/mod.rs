@@ -35,9 +35,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// Copies of CLOSE, in case some are lost.
 /// Least limit a peer may set, bytes a second: about a packet, or nothing would ever move.
 const LEAST_LIMIT: u64 = 1_500;
+/// Copies of CLOSE, in case some are lost.
 const CLOSE_COPIES: u8 = 4;
 /// Time between those copies.
 const CLOSE_INTERVAL: Duration = Duration::from_millis(30);
