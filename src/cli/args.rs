@@ -19,7 +19,8 @@ Exit codes:
   0  done and verified          4  refused or cancelled by either side
   1  other failure              5  verification failed, or changed while sent
   2  usage, or no answer        6  a local file problem
-  3  no path to the peer        130  Ctrl-C";
+  3  no path to the peer        7  done and verified, but not everything
+                                130  Ctrl-C";
 
 const SENDER_EXAMPLES: &str = "\
 Examples:
