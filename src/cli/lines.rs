@@ -151,7 +151,7 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
         Event::Reconnecting { silence } => vec![Line::led(
             "",
             format!(
-                "The other side is silent ({}): looking for it again for up to two minutes; Ctrl-C ends it, and the same \
+                "The other side is silent ({}): looking for it again as long as --timeout allows; Ctrl-C ends it, and the same \
                  commands resume it",
                 Span(*silence)
             ),

@@ -4,7 +4,6 @@ use super::*;
 use crate::protocol::Role;
 use crate::protocol::congestion::bbr::Bbr;
 use crate::protocol::connection::Config;
-use crate::protocol::seal::Cipher;
 use crate::transfer::fs::layer::Room;
 use crate::transfer::manifest::builder::{ManifestBuilder, Trust};
 use crate::transfer::manifest::offer::ListHead;
@@ -29,21 +28,7 @@ fn path() -> crate::protocol::Path {
 }
 
 fn end(role: Role, now: Time) -> Connection {
-    let (a, b) = ([1; 32], [2; 32]);
-    let (send, receive) = if role == Role::Sender { (a, b) } else { (b, a) };
-    let config = Config {
-        role,
-        cipher: Cipher::Aes256Gcm,
-        send_secret: send.into(),
-        receive_secret: receive.into(),
-        local_id: role as u32,
-        remote_id: role.peer() as u32,
-        path: path(),
-        handshake_rtt: None,
-        seed: [3; 32].into(),
-        send_blocks: 2,
-        limit: None,
-    };
+    let config = Config::of_pair(role, path(), [[1; 32], [2; 32], [3; 32]]);
     Connection::new(config, Box::new(Bbr::new(now, 1200, None, 1)), now)
 }
 

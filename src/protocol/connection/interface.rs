@@ -35,6 +35,30 @@ pub struct Config {
     pub limit: Option<u64>,
 }
 
+#[cfg(test)]
+impl Config {
+    /// One end of a pair under fixed secrets: what the sender seals with, what the receiver seals with, this end's seed.
+    pub(crate) fn of_pair(role: Role, path: Path, [sender, receiver, seed]: [[u8; 32]; 3]) -> Config {
+        let (send, receive) = match role {
+            Role::Sender => (sender, receiver),
+            Role::Receiver => (receiver, sender),
+        };
+        Config {
+            role,
+            cipher: Cipher::Aes256Gcm,
+            send_secret: send.into(),
+            receive_secret: receive.into(),
+            local_id: role as u32,
+            remote_id: role.peer() as u32,
+            path,
+            handshake_rtt: None,
+            seed: seed.into(),
+            send_blocks: 2,
+            limit: None,
+        }
+    }
+}
+
 /// Content bytes that arrived, in the datagram they came in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Content {

@@ -25,20 +25,12 @@ fn end(role: Role, now: Time, peer: u16) -> Connection {
     with_secrets(role, now, peer, [[1; 32], [2; 32], [role as u8 + 3; 32]])
 }
 
-fn with_secrets(role: Role, now: Time, peer: u16, [a, b, seed]: [[u8; 32]; 3]) -> Connection {
-    let (send, receive) = if role == Role::Sender { (a, b) } else { (b, a) };
+fn with_secrets(role: Role, now: Time, peer: u16, secrets: [[u8; 32]; 3]) -> Connection {
     let config = Config {
-        role,
-        cipher: Cipher::Aes256Gcm,
-        send_secret: send.into(),
-        receive_secret: receive.into(),
-        local_id: role as u32,
-        remote_id: role.peer() as u32,
-        path: path(peer),
         handshake_rtt: Some(DELAY * 2),
-        seed: seed.into(),
         send_blocks: 8,
         limit: Some(2_000_000),
+        ..Config::of_pair(role, path(peer), secrets)
     };
     let controller = Box::new(Bbr::new(now, 1200, Some(DELAY * 2), 1));
     Connection::new(config, controller, now)
