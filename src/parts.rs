@@ -28,9 +28,10 @@ pub mod net {
 
 /// The sealed transport.
 pub mod protocol {
+    pub use crate::protocol::ack_tracker::AckTracker;
     pub use crate::protocol::congestion::bbr::{Bbr, Params};
     pub use crate::protocol::congestion::udt::Udt;
-    pub use crate::protocol::congestion::{AckSample, Controller, Phase};
+    pub use crate::protocol::congestion::{AckSample, Controller, Stage};
     pub use crate::protocol::connection::Connection;
     pub use crate::protocol::connection::interface::{Closed, Config, Event, Stats};
     pub use crate::protocol::handshake::compare::{Words, commitment, six_words};
@@ -38,12 +39,11 @@ pub mod protocol {
     pub use crate::protocol::handshake::keys::{Cipher, StaticKeypair};
     pub use crate::protocol::handshake::probe::{Probe, ProbeKey};
     pub use crate::protocol::handshake::prologue;
-    pub use crate::protocol::ledger::{Carries, Settled};
     pub use crate::protocol::ranges::RangeSet;
-    pub use crate::protocol::received::Received;
     pub use crate::protocol::recovery::{Fate, Recovery};
+    pub use crate::protocol::rng::SplitMix64;
     pub use crate::protocol::seal::{Opener, Sealer};
-    pub use crate::protocol::spread::SplitMix64;
+    pub use crate::protocol::sent_packets::{Carries, Settled};
     pub use crate::protocol::time::Time;
     pub use crate::protocol::wire::{
         Ack, DATA_HEADER_LEN, Frame, Frames, HEADER_LEN, Header, PacketNumber, TAG_LEN,
@@ -54,7 +54,7 @@ pub mod protocol {
 /// Addresses, STUN, the clock of the slots, the punch and the server.
 pub mod rendezvous {
     pub use crate::rendezvous::address::{Address, Filtering, Mapping, NatClass, Token};
-    pub use crate::rendezvous::clock::Clock as WallClock;
+    pub use crate::rendezvous::clock::WallClock;
     pub use crate::rendezvous::errand::Errand;
     pub use crate::rendezvous::meeting::client::Meeting;
     pub use crate::rendezvous::meeting::code::Nameplate;

@@ -119,14 +119,14 @@ fn ack_frame() {
             .collect();
         ranges.reverse();
         let mut bytes = Vec::new();
-        let (delay_us, credit) = (vector.number("delay_us"), vector.number("credit"));
-        Ack::encode(&mut bytes, 1000, ranges.iter(), delay_us as u32, credit);
+        let (delay_us, flow_limit) = (vector.number("delay_us"), vector.number("flow_limit"));
+        Ack::encode(&mut bytes, 1000, ranges.iter(), delay_us as u32, flow_limit);
         assert_eq!(hex(&bytes), hex(&vector.bytes("bytes")));
         let Some(Ok(Frame::Ack(ack))) = Frames::new(&bytes).next() else {
             panic!("not an ACK frame");
         };
         assert_eq!(ack.ranges().collect::<Vec<_>>(), ranges);
-        assert_eq!((u64::from(ack.delay_us), ack.credit), (delay_us, credit));
+        assert_eq!((u64::from(ack.delay_us), ack.flow_limit), (delay_us, flow_limit));
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::protocol::Path;
 use crate::protocol::connection::{self, Stats};
 use crate::protocol::time::Time;
-use crate::rendezvous::clock::Clock;
+use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::meeting::code::Code;
 use crate::rendezvous::meeting::interface::MeetingEvent;
@@ -36,7 +36,7 @@ pub enum Command {
     /// Look for the peer.
     Punch(Box<Punch>),
     /// The time turned out to be another one.
-    SetClock(Clock),
+    SetClock(WallClock),
     /// The users found the same words on both screens.
     Vouch,
     /// The user takes the offer.

@@ -2,13 +2,14 @@
 //! what a transfer looks like, and how fast this machine can be, without the internet.
 
 use super::event::{Answer, Event, Front, Pending, Question, Reply};
-use super::options::{Common, DemoOptions, Destination, Links, ReceiveOptions, SendOptions, Server, Source};
+use super::options::{Common, DemoOptions, Destination, Payload, ReceiveOptions, SendOptions, Server};
 use super::outcome::{Failure, Summary};
 use crate::net;
 use crate::protocol::Role;
 use crate::rendezvous::stun;
 use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::source::scan::Exclude;
+use crate::transfer::source::scan::Links;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use tokio::net::UdpSocket;
@@ -144,7 +145,7 @@ async fn both(file: &Path, output: &Path, common: Common, front: &mut dyn Front)
     };
     let send = super::send(
         SendOptions {
-            source: Source::Paths(vec![file.to_owned()]),
+            payload: Payload::Paths(vec![file.to_owned()]),
             name: None,
             exclude: Exclude::default(),
             links: Links::Skip,

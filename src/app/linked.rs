@@ -5,7 +5,7 @@ use crate::protocol::Path;
 use crate::protocol::congestion::Controller;
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
-use crate::rendezvous::punch::{Responder, Search};
+use crate::rendezvous::punch::{LateResponder, Search};
 use crate::rendezvous::schedule::Schedule;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -27,7 +27,7 @@ pub struct Settings {
 /// A connection, and what finds its peer again.
 pub(super) struct Linked {
     pub(super) connection: Connection,
-    pub(super) responder: Responder,
+    pub(super) responder: LateResponder,
     /// Answers to late handshake messages.
     pub(super) late: Option<(Path, Vec<u8>)>,
     pub(super) places: Search,

@@ -36,12 +36,12 @@ use crate::transfer;
 use crate::transfer::fs::disk::DiskLayer;
 use crate::transfer::fs::owner::OwnerKey;
 use crate::transfer::sink::place::Conflicts;
-use crate::transfer::source::scan;
 use crate::transfer::source::scan::ScanOptions;
+use crate::transfer::source::{Source, scan};
 use event::{Event, Front};
 use options::{
-    ChatOptions, CheckOptions, DemoOptions, Destination, Links, PlotOptions, ReceiveOptions, SendOptions,
-    ServeOptions, Source,
+    ChatOptions, CheckOptions, DemoOptions, Destination, Payload, PlotOptions, ReceiveOptions, SendOptions,
+    ServeOptions,
 };
 use outcome::{Failure, Summary};
 use receiving::{Receiving, Target};
@@ -56,18 +56,14 @@ use std::path::{Path, PathBuf};
 /// Whatever kept the peer from having all of it, verified.
 pub(crate) async fn send(options: SendOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     let SendOptions {
-        source,
+        payload,
         name,
         exclude,
         links,
         common,
     } = options;
-    let (manifest, source, paths) = match source {
-        Source::Paths(paths) => {
-            let links = match links {
-                Links::Skip => scan::Links::Skip,
-                Links::Send => scan::Links::Keep,
-            };
+    let (manifest, source, paths) = match payload {
+        Payload::Paths(paths) => {
             let how = ScanOptions { links, exclude, name };
             let scanned = scan::scan(&paths, &how).map_err(close::failure_of)?;
             for line in wording::files::left_out(&scanned) {
@@ -82,30 +78,26 @@ pub(crate) async fn send(options: SendOptions, front: &mut dyn Front) -> Result<
             for pattern in &scanned.unused_patterns {
                 front.event(Event::Warning(format!("--exclude '{pattern}' matched nothing")));
             }
-            (
-                scanned.manifest.clone(),
-                transfer::source::Source::files(scanned),
-                paths,
-            )
+            (scanned.manifest.clone(), Source::files(scanned), paths)
         }
-        Source::Stdin => {
+        Payload::Stdin => {
             let name = name.unwrap_or_else(|| "stdin".into());
             let manifest = scan::stream_manifest(&name)
                 .map_err(|e| Failure::usage(e.to_string(), "give another --name"))?;
             (
                 manifest,
-                transfer::source::Source::pipe(Box::new(std::io::stdin())),
+                Source::pipe(Box::new(std::io::stdin())),
                 vec![name.into()],
             )
         }
-        source @ (Source::Text(_) | Source::StdinText) => {
-            let text = match source {
-                Source::Text(text) => text,
+        payload @ (Payload::Text(_) | Payload::StdinText) => {
+            let text = match payload {
+                Payload::Text(text) => text,
                 _ => sending::message::read(std::io::stdin())?,
             };
             let manifest = scan::text_manifest(&text)
                 .map_err(|e| Failure::usage(e.to_string(), "put the text in a file and send that"))?;
-            (manifest, transfer::source::Source::text(text), Vec::new())
+            (manifest, Source::text(text), Vec::new())
         }
     };
     run::run(Errand::Send, &common, false, front, |parts| {

@@ -6,7 +6,7 @@ use crate::rendezvous::meeting::relay::RelayUse;
 use crate::rendezvous::meeting::wire::Names;
 use crate::rendezvous::server::RelayLimits;
 use crate::transfer::manifest::OutsideLinks;
-use crate::transfer::source::scan::Exclude;
+use crate::transfer::source::scan::{Exclude, Links};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -179,7 +179,7 @@ pub(crate) struct PlotOptions {
 
 /// What a sender sends.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Source {
+pub(crate) enum Payload {
     /// Files and directories; never empty.
     Paths(Vec<PathBuf>),
     /// Standard input until it ends.
@@ -190,21 +190,11 @@ pub(crate) enum Source {
     StdinText,
 }
 
-/// What to do with symbolic links found while sending.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(crate) enum Links {
-    /// Say that they are there and leave them out.
-    #[default]
-    Skip,
-    /// Send them as links, never what they point to.
-    Send,
-}
-
 /// A sender's options.
 #[derive(Clone, Debug)]
 pub(crate) struct SendOptions {
     /// What to send.
-    pub source: Source,
+    pub payload: Payload,
     /// The name the receiver sees, for a pipe or a single path.
     pub name: Option<String>,
     /// What to leave out.

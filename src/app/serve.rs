@@ -9,7 +9,7 @@ use crate::net::{self, Driver, Machine, Transmit};
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
-use crate::rendezvous::clock::Clock;
+use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::meeting::wire::{PORT, token_key};
 use crate::rendezvous::server::{Counters, Limits, Server, ServerConfig};
 use crate::rendezvous::servers;
@@ -153,7 +153,7 @@ pub(super) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<
             relay: options.relay,
             ..Limits::default()
         },
-        clock: Clock::system(u64::try_from(net::unix_nanos()).unwrap_or(0), clock.now()),
+        clock: WallClock::system(u64::try_from(net::unix_nanos()).unwrap_or(0), clock.now()),
         seed: rng.seed(),
     };
     let asks = options.public.is_none() && options.listen.first().is_none_or(SocketAddr::is_ipv4);

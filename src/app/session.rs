@@ -12,7 +12,7 @@ use crate::protocol::Path;
 use crate::protocol::connection::{self, Config, Connection};
 use crate::protocol::handshake::SessionKeys;
 use crate::protocol::time::Time;
-use crate::rendezvous::clock::Clock;
+use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::punch::{Punch, PunchEvent};
 use crate::rendezvous::schedule::{Reach, Schedule};
@@ -127,7 +127,7 @@ impl Session {
         }
     }
 
-    fn set_clock(&mut self, clock: Clock, now: Time) {
+    fn set_clock(&mut self, clock: WallClock, now: Time) {
         if let Some(punch) = &mut self.punch {
             punch.set_clock(clock, now);
         }
@@ -310,7 +310,7 @@ impl Machine for Session {
             if let Some(content) = linked.connection.handle_datagram(now, path, datagram) {
                 let room = self.side.on_content(content.offset, &datagram[content.range]);
                 if room == 0 {
-                    linked.connection.set_credit(now, 0);
+                    linked.connection.set_flow_limit(now, 0);
                 }
             } else {
                 // A late handshake message: the peer may not have heard our answer yet.

@@ -22,7 +22,7 @@ mod validate;
 mod values;
 
 use crate::app::event::Front;
-use crate::app::options::{Common, Destination, Source};
+use crate::app::options::{Common, Destination, Payload};
 use crate::app::outcome::{Failure, Summary};
 use crate::app::{self, options};
 use args::{Cli, Command};
@@ -110,7 +110,7 @@ impl Task {
     /// Where answers come from: not from standard input when that is the payload.
     fn input(&self) -> Input {
         match self {
-            Task::Send(options) if matches!(options.source, Source::Stdin | Source::StdinText) => {
+            Task::Send(options) if matches!(options.payload, Payload::Stdin | Payload::StdinText) => {
                 Input::Terminal
             }
             _ => Input::Stdin,

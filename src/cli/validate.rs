@@ -4,8 +4,8 @@ use super::args::{
     ChatArgs, CheckArgs, CommonArgs, CongestionArg, DemoArgs, PlotArgs, ReceiverArgs, RelayArg, SenderArgs,
 };
 use crate::app::options::{
-    ByName, ChatOptions, CheckOptions, Common, Congestion, DemoOptions, Destination, Links, PlotOptions,
-    ReceiveOptions, SendOptions, Source,
+    ByName, ChatOptions, CheckOptions, Common, Congestion, DemoOptions, Destination, Payload, PlotOptions,
+    ReceiveOptions, SendOptions,
 };
 use crate::app::outcome::Failure;
 use crate::rendezvous::address::Address;
@@ -16,7 +16,7 @@ use crate::rendezvous::meeting::wire::Names;
 use crate::system::expand;
 use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::names::SafeName;
-use crate::transfer::source::scan::{Exclude, PatternFileError, patterns_of_file};
+use crate::transfer::source::scan::{Exclude, Links, PatternFileError, patterns_of_file};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -30,16 +30,16 @@ fn is_dash(path: &Path) -> bool {
 pub(super) fn sender(args: SenderArgs) -> Result<SendOptions, Failure> {
     let mut paths = args.files;
     paths.extend(args.paths);
-    let source = match (args.text, paths.as_slice()) {
-        (Some(dash), _) if dash == "-" => Source::StdinText,
-        (Some(text), _) => Source::Text(text),
+    let payload = match (args.text, paths.as_slice()) {
+        (Some(dash), _) if dash == "-" => Payload::StdinText,
+        (Some(text), _) => Payload::Text(text),
         (None, []) => {
             return Err(Failure::usage(
                 "nothing to send",
                 "name a file: p2pcopy sender vm.img",
             ));
         }
-        (None, [only]) if is_dash(only) => Source::Stdin,
+        (None, [only]) if is_dash(only) => Payload::Stdin,
         (None, several) if several.iter().any(|path| is_dash(path)) => {
             return Err(Failure::usage(
                 "standard input (-) cannot be sent together with files",
@@ -52,9 +52,9 @@ pub(super) fn sender(args: SenderArgs) -> Result<SendOptions, Failure> {
                 "check the variable it came from",
             ));
         }
-        (None, several) => Source::Paths(expand(several.to_vec())),
+        (None, several) => Payload::Paths(expand(several.to_vec())),
     };
-    if args.name.is_some() && matches!(&source, Source::Paths(paths) if paths.len() > 1) {
+    if args.name.is_some() && matches!(&payload, Payload::Paths(paths) if paths.len() > 1) {
         return Err(Failure::usage(
             "--name fits only one path or a pipe",
             "leave --name out, or send the paths one by one",
@@ -71,10 +71,10 @@ pub(super) fn sender(args: SenderArgs) -> Result<SendOptions, Failure> {
         ));
     }
     Ok(SendOptions {
-        source,
+        payload,
         name: args.name,
         exclude: exclude(&args.exclude, &args.exclude_from)?,
-        links: if args.links { Links::Send } else { Links::Skip },
+        links: if args.links { Links::Keep } else { Links::Skip },
         common: common(args.common)?,
     })
 }

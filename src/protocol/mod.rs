@@ -5,20 +5,20 @@
 //! outputs: `poll_transmit`, `poll_event`, `poll_timeout`, until each has nothing more. Nothing here reads a
 //! clock, a socket or the system's randomness.
 
+pub(crate) mod ack_tracker;
+pub(crate) mod codec;
 pub(crate) mod congestion;
 pub(crate) mod connection;
-pub(crate) mod fields;
 pub(crate) mod handshake;
-pub(crate) mod ledger;
 mod mtu;
-mod outgoing;
 pub(crate) mod pacing;
 pub(crate) mod ranges;
-pub(crate) mod received;
 pub(crate) mod recovery;
+pub(crate) mod rng;
 pub(crate) mod rtt;
 pub(crate) mod seal;
-pub(crate) mod spread;
+mod send_buffer;
+pub(crate) mod sent_packets;
 mod stream;
 pub(crate) mod time;
 pub(crate) mod wire;

@@ -32,8 +32,8 @@ pub struct Pacer {
     /// The user's limit, bytes a second.
     limit: Option<u64>,
     /// What may leave; negative if more has left than was earned.
-    credit: f64,
-    /// When `credit` was last brought up to date.
+    tokens: f64,
+    /// When `tokens` was last brought up to date.
     updated: Time,
     /// How much time's worth leaves as one burst.
     quantum: Duration,
@@ -42,20 +42,20 @@ pub struct Pacer {
 }
 
 impl Pacer {
-    /// A pacer with no rate yet ([`Pacer::set_rate`] gives it one) and credit for the smallest burst.
+    /// A pacer with no rate yet ([`Pacer::set_rate`] gives it one) and tokens for the smallest burst.
     pub(crate) fn new(now: Time) -> Self {
         let mtu = 1200;
         Pacer {
             asked: FAST / 1000,
             limit: None,
-            credit: mtu as f64,
+            tokens: mtu as f64,
             updated: now,
             quantum: QUANTUM,
             mtu,
         }
     }
 
-    /// Sets the rate in bytes a second; credit earned so far at the old rate stays.
+    /// Sets the rate in bytes a second; tokens earned so far at the old rate stays.
     pub(crate) fn set_rate(&mut self, now: Time, bytes_per_second: u64) {
         if bytes_per_second != self.asked {
             self.refill(now);
@@ -67,7 +67,7 @@ impl Pacer {
     pub(crate) fn set_limit(&mut self, now: Time, bytes_per_second: Option<u64>) {
         self.refill(now);
         self.limit = bytes_per_second.map(|b| b.max(1));
-        self.credit = self.credit.min(self.capacity());
+        self.tokens = self.tokens.min(self.capacity());
     }
 
     /// The unloaded RTT is now known to be this: on short paths bursts are made shorter.
@@ -114,31 +114,31 @@ impl Pacer {
     /// Bytes that may leave now.
     pub fn budget(&mut self, now: Time) -> u64 {
         self.refill(now);
-        self.credit.max(0.0) as u64
+        self.tokens.max(0.0) as u64
     }
 
     /// `bytes` left.
     pub(crate) fn on_sent(&mut self, bytes: u64) {
-        self.credit -= bytes as f64;
+        self.tokens -= bytes as f64;
         let floor = -self.worth(MAX_DEBT).max((SEGMENTS_FAST * self.mtu) as f64);
-        self.credit = self.credit.max(floor);
+        self.tokens = self.tokens.max(floor);
     }
 
     /// When `bytes` may leave: `now` if they may already. More than the bucket holds counts as all it holds.
     pub fn next(&mut self, now: Time, bytes: u64) -> Time {
         self.refill(now);
-        let missing = (bytes as f64).min(self.capacity()) - self.credit;
+        let missing = (bytes as f64).min(self.capacity()) - self.tokens;
         if missing <= 0.0 {
             return now;
         }
-        // Rounded up, so that the credit is really there when the timer fires on time.
+        // Rounded up, so that the tokens is really there when the timer fires on time.
         now + Duration::from_nanos((missing * 1e9 / self.rate() as f64) as u64 + 1)
     }
 
     fn refill(&mut self, now: Time) {
         let earned = self.worth(now.since(self.updated));
         self.updated = self.updated.max(now);
-        self.credit = (self.credit + earned).min(self.capacity());
+        self.tokens = (self.tokens + earned).min(self.capacity());
     }
 
     /// One burst and what a late timer may have missed.

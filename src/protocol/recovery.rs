@@ -1,15 +1,15 @@
 //! The sending half of a connection without what its packets carry: which of them arrived, what the path is like,
 //! how much may leave and when (the scope of RFC 9002).
 //!
-//! It joins the ledger, the RTT, the rate sampler, the congestion controller and the pacer. The connection drives
+//! It joins the sent packets, the RTT, the rate sampler, the congestion controller and the pacer. The connection drives
 //! it, and so do the flows of the tests that measure congestion control, so that both follow the same rules.
 
+use super::ack_tracker::MAX_ACK_DELAY;
 use super::congestion::sampler::Sampler;
 use super::congestion::{AckSample, Controller};
-use super::ledger::{Carries, FalseAck, Ledger, Settled};
 use super::pacing::Pacer;
-use super::received::MAX_ACK_DELAY;
 use super::rtt::RttEstimator;
+use super::sent_packets::{Carries, FalseAck, SentPackets, Settled};
 use super::time::Time;
 use super::wire::Ack;
 use std::time::Duration;
@@ -38,7 +38,7 @@ struct Told {
 /// What is under way, and what may follow it.
 #[derive(Debug)]
 pub struct Recovery {
-    ledger: Ledger,
+    sent_packets: SentPackets,
     rtt: RttEstimator,
     sampler: Sampler,
     controller: Box<dyn Controller>,
@@ -56,7 +56,7 @@ impl Recovery {
         let mut pacer = Pacer::new(now);
         pacer.set_rate(now, controller.pacing_rate());
         Recovery {
-            ledger: Ledger::new(now),
+            sent_packets: SentPackets::new(now),
             rtt: RttEstimator::new(handshake),
             sampler: Sampler::new(now),
             controller,
@@ -68,8 +68,8 @@ impl Recovery {
     }
 
     /// The packets.
-    pub(crate) fn ledger(&mut self) -> &mut Ledger {
-        &mut self.ledger
+    pub(crate) fn sent_packets(&mut self) -> &mut SentPackets {
+        &mut self.sent_packets
     }
 
     /// The pacer.
@@ -94,41 +94,43 @@ impl Recovery {
 
     /// Bytes in flight.
     pub const fn in_flight(&self) -> u64 {
-        self.ledger.in_flight()
+        self.sent_packets.in_flight()
     }
 
     /// Content bytes in flight.
     pub(crate) const fn content_in_flight(&self) -> u64 {
-        self.ledger.content_in_flight()
+        self.sent_packets.content_in_flight()
     }
 
     /// Bytes that the window has room for.
     pub fn window_room(&self) -> u64 {
-        self.controller.window().saturating_sub(self.ledger.in_flight())
+        self.controller
+            .window()
+            .saturating_sub(self.sent_packets.in_flight())
     }
 
     /// A packet left. `bytes` is 0 for one that asks for no ACK. [`on_burst`](Self::on_burst) must follow.
     pub fn on_packet(&mut self, now: Time, bytes: u16, carries: Carries) {
-        let in_flight = self.ledger.in_flight() + u64::from(bytes);
+        let in_flight = self.sent_packets.in_flight() + u64::from(bytes);
         let stamp = self.sampler.on_sent(now, u64::from(bytes), in_flight);
-        self.ledger.on_sent(stamp, bytes, carries);
+        self.sent_packets.on_sent(stamp, bytes, carries);
     }
 
     /// The next packet number is left out.
     pub(crate) fn on_skipped(&mut self, now: Time) {
-        let stamp = self.sampler.on_sent(now, 0, self.ledger.in_flight());
-        self.ledger.on_skipped(stamp);
+        let stamp = self.sampler.on_sent(now, 0, self.sent_packets.in_flight());
+        self.sent_packets.on_skipped(stamp);
     }
 
     /// All packets of a burst left, `bytes` together.
     pub fn on_burst(&mut self, now: Time, bytes: u64) {
         self.pacer.on_sent(bytes);
-        self.controller.on_sent(now, bytes, self.ledger.in_flight());
+        self.controller.on_sent(now, bytes, self.sent_packets.in_flight());
     }
 
     /// There is less to send than window and pacer would take.
     pub fn on_app_limited(&mut self) {
-        self.sampler.on_app_limited(self.ledger.in_flight());
+        self.sampler.on_app_limited(self.sent_packets.in_flight());
     }
 
     /// The largest datagram changed, in bytes.
@@ -152,7 +154,7 @@ impl Recovery {
 
     /// When [`on_timeout`](Self::on_timeout) has something to do.
     pub fn timeout(&mut self) -> Option<Time> {
-        let loss = self.ledger.loss_time(&self.rtt);
+        let loss = self.sent_packets.loss_time(&self.rtt);
         loss.into_iter().chain(self.probe_time()).min()
     }
 
@@ -163,7 +165,7 @@ impl Recovery {
 
     /// When to probe a peer that does not acknowledge.
     fn probe_time(&self) -> Option<Time> {
-        if self.ledger.in_flight() == 0 {
+        if self.sent_packets.in_flight() == 0 {
             return None;
         }
         let first = self.probe_timeout();
@@ -173,14 +175,14 @@ impl Recovery {
         };
         // What the pacer is about to let go tells as much as a probe, and costs nothing.
         let wait = wait.max(self.pacer.interval() * 2);
-        Some(self.ledger.last_eliciting() + wait)
+        Some(self.sent_packets.last_eliciting() + wait)
     }
 
     /// The clock passed [`timeout`](Self::timeout): calls `each` for the packets that are lost now. Returns how many
     /// packets must leave at once, as probes.
     pub fn on_timeout(&mut self, now: Time, each: impl FnMut(Fate, Settled)) -> u8 {
-        if self.ledger.loss_time(&self.rtt).is_some_and(|t| t <= now) {
-            let prior = self.ledger.in_flight();
+        if self.sent_packets.loss_time(&self.rtt).is_some_and(|t| t <= now) {
+            let prior = self.sent_packets.in_flight();
             self.settle_losses(now, prior, Told::default(), each);
             return 0;
         }
@@ -204,11 +206,11 @@ impl Recovery {
         ack: &Ack<'_>,
         mut each: impl FnMut(Fate, Settled),
     ) -> Result<bool, FalseAck> {
-        let prior = self.ledger.in_flight();
+        let prior = self.sent_packets.in_flight();
         let mut told = Told::default();
         let mut late = 0;
         let sampler = &mut self.sampler;
-        let rtt = self.ledger.on_ack(now, ack, |packet| {
+        let rtt = self.sent_packets.on_ack(now, ack, |packet| {
             if packet.was_lost {
                 late += packet.bytes;
                 sampler.on_spurious(packet.bytes);
@@ -244,7 +246,7 @@ impl Recovery {
     ) {
         let mut lost = Told::default();
         let (outage_before, excused) = (self.outage_before, &mut self.excused);
-        self.ledger.detect_losses(now, &self.rtt, |packet| {
+        self.sent_packets.detect_losses(now, &self.rtt, |packet| {
             // A probe of the MTU is lost by its size.
             let is_probe = matches!(packet.carries, Carries::MtuProbe(_));
             if packet.stamp.sent_at < outage_before {
@@ -267,7 +269,7 @@ impl Recovery {
             lost_packets: lost.packets,
             rtt: acked.rtt,
             max_rtt: rate.max_rtt,
-            late: self.ledger.late(),
+            late: self.sent_packets.late(),
             min_rtt: self.rtt.min(),
             smoothed_rtt: self.rtt.smoothed(),
             delivery_rate: rate.delivery_rate,
@@ -276,7 +278,7 @@ impl Recovery {
             delivered_at_send: rate.delivered_at_send,
             after_outage: std::mem::take(&mut self.excused),
             prior_in_flight,
-            in_flight: self.ledger.in_flight(),
+            in_flight: self.sent_packets.in_flight(),
             in_flight_at_send: rate.in_flight_at_send,
         });
         self.pacer.set_rtt(self.rtt.min());
@@ -286,7 +288,7 @@ impl Recovery {
 
 #[cfg(test)]
 mod tests {
-    use super::super::congestion::Phase;
+    use super::super::congestion::Stage;
     use super::super::ranges::RangeSet;
     use super::super::wire::{Frame, Frames};
     use super::*;
@@ -310,8 +312,8 @@ mod tests {
             self.0
         }
         fn set_mtu(&mut self, _bytes: u16) {}
-        fn phase(&self) -> Phase {
-            Phase::Steady
+        fn stage(&self) -> Stage {
+            Stage::Steady
         }
         fn bandwidth(&self) -> u64 {
             self.0

@@ -9,7 +9,7 @@ use std::ops::Range;
 /// Bytes a sender may have beyond what is acknowledged, and a receiver beyond what is read.
 pub(super) const CONTROL_WINDOW: usize = 1 << 20;
 
-/// Outgoing half.
+/// SendBuffer half.
 #[derive(Debug, Default)]
 pub(super) struct SendStream {
     /// Bytes from `base` on.
@@ -171,7 +171,7 @@ impl RecvStream {
 
 #[cfg(test)]
 mod tests {
-    use super::super::spread::SplitMix64;
+    use super::super::rng::SplitMix64;
     use super::*;
     use proptest::prelude::*;
 

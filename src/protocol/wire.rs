@@ -2,7 +2,7 @@
 //!
 //! A decoder that leaves bytes over is wrong. docs/protocol.md shows the same layouts as bit diagrams.
 
-use super::fields::{Reader, Truncated, put_varint, varint_len};
+use super::codec::{Reader, Truncated, put_varint, varint_len};
 use std::ops::Range;
 
 /// Bytes on the wire that break the layout. Sealed packets come from the peer itself, so this closes the connection.
@@ -94,7 +94,7 @@ pub struct Ack<'a> {
     /// How long the receiver held that packet before saying so, in microseconds.
     pub delay_us: u32,
     /// Content bytes the receiver has room for, those in flight included.
-    pub credit: u64,
+    pub flow_limit: u64,
     ranges: &'a [u8],
     first_len: u64,
 }
@@ -104,7 +104,7 @@ impl<'a> Ack<'a> {
         const WHAT: &str = frame::name(frame::ACK);
         let largest = r.u64()?;
         let delay_us = r.u32()?;
-        let credit = u64::from(r.u32()?) << 10;
+        let flow_limit = u64::from(r.u32()?) << 10;
         let first_len = r.varint()?;
         let count = r.u16()?;
         let tail = r.clone().rest();
@@ -129,7 +129,7 @@ impl<'a> Ack<'a> {
         Ok(Ack {
             largest,
             delay_us,
-            credit,
+            flow_limit,
             first_len,
             ranges: &tail[..tail.len() - r.len()],
         })
@@ -155,14 +155,14 @@ impl<'a> Ack<'a> {
         room: usize,
         mut received: impl Iterator<Item = &'r Range<u64>>,
         delay_us: u32,
-        credit: u64,
+        flow_limit: u64,
     ) {
         let Some(first) = received.next() else { return };
         let limit = buf.len() + room;
         buf.push(frame::ACK);
         buf.extend_from_slice(&(first.end - 1).to_be_bytes());
         buf.extend_from_slice(&delay_us.to_be_bytes());
-        buf.extend_from_slice(&u32::try_from(credit >> 10).unwrap_or(u32::MAX).to_be_bytes());
+        buf.extend_from_slice(&u32::try_from(flow_limit >> 10).unwrap_or(u32::MAX).to_be_bytes());
         put_varint(buf, first.end - first.start);
         let count_at = buf.len();
         buf.extend_from_slice(&[0, 0]);
@@ -364,7 +364,7 @@ mod tests {
             let mut frames = Frames::new(&buf);
             let Some(Ok(Frame::Ack(ack))) = frames.next() else { panic!("an ACK") };
             prop_assert!(frames.next().is_none());
-            prop_assert_eq!((ack.delay_us, ack.credit), (7, 1 << 20));
+            prop_assert_eq!((ack.delay_us, ack.flow_limit), (7, 1 << 20));
             for (said, known) in ack.ranges().zip(set.iter().rev()) {
                 prop_assert_eq!(&said, known);
             }

@@ -76,13 +76,13 @@ impl SlotIndex {
 
 /// Maps the run's time to Unix time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Clock {
+pub struct WallClock {
     unix_at_zero: i128,
     offset_nanos: i64,
     source: ClockSource,
 }
 
-impl Clock {
+impl WallClock {
     /// Takes the median of the usable samples (0 <= round trip < 1 s), or the system clock if there is none.
     /// `system_unix_nanos` is the system's clock at `now`.
     pub(crate) fn from_samples(samples: &[NtpSample], system_unix_nanos: u64, now: Time) -> Self {
@@ -109,7 +109,7 @@ impl Clock {
         };
         let unix_at_zero =
             i128::from(system_unix_nanos) + i128::from(offset_nanos) - i128::from(now.as_nanos());
-        Clock {
+        WallClock {
             unix_at_zero,
             offset_nanos,
             source,
@@ -118,17 +118,17 @@ impl Clock {
 
     /// The system's clock, taken as it is.
     pub fn system(system_unix_nanos: u64, now: Time) -> Self {
-        Clock::from_samples(&[], system_unix_nanos, now)
+        WallClock::from_samples(&[], system_unix_nanos, now)
     }
 
     /// The same with new samples, after the system's clock or the run's has jumped. If nobody answers, the system's clock
     /// is taken to be as far off as it was.
     pub(crate) fn renewed(&self, samples: &[NtpSample], system_unix_nanos: u64, now: Time) -> Self {
-        let new = Clock::from_samples(samples, system_unix_nanos, now);
+        let new = WallClock::from_samples(samples, system_unix_nanos, now);
         if new.source != ClockSource::System {
             return new;
         }
-        Clock {
+        WallClock {
             unix_at_zero: new.unix_at_zero + i128::from(self.offset_nanos),
             ..*self
         }
@@ -165,7 +165,7 @@ impl Clock {
     }
 }
 
-impl fmt::Display for Clock {
+impl fmt::Display for WallClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.offset_nanos / 1_000_000;
         match self.source {
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn a_liar_a_negative_and_a_slow_answer_do_not_move_the_clock() {
         let four_years = 126_000_000_000;
-        let clock = Clock::from_samples(
+        let clock = WallClock::from_samples(
             &samples(&[
                 (10, 20),
                 (12, 30),
@@ -217,14 +217,14 @@ mod tests {
 
     #[test]
     fn without_an_answer_it_is_the_systems_clock_and_says_so() {
-        let clock = Clock::from_samples(&samples(&[(5, -3)]), 77, Time::from_nanos(7));
+        let clock = WallClock::from_samples(&samples(&[(5, -3)]), 77, Time::from_nanos(7));
         assert_eq!(clock.source(), ClockSource::System);
         assert_eq!(clock.unix_nanos(Time::from_nanos(9)), 79);
     }
 
     #[test]
     fn after_a_jump_the_time_is_that_of_new_answers_or_as_far_from_the_systems_as_before() {
-        let clock = Clock::from_samples(&samples(&[(40, 1)]), 1_000_000_000, Time::ZERO);
+        let clock = WallClock::from_samples(&samples(&[(40, 1)]), 1_000_000_000, Time::ZERO);
         // Asleep for a hundred seconds, of which the run's clock knows nothing.
         let (system, now) = (101_000_000_000, Time::from_nanos(1));
         let renewed = clock.renewed(&samples(&[(-7, 1)]), system, now);
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn slots_begin_on_the_tens_of_unix_seconds() {
-        let clock = Clock::system(1_795_236_107_500_000_000, Time::from_nanos(1_000));
+        let clock = WallClock::system(1_795_236_107_500_000_000, Time::from_nanos(1_000));
         let next = clock.slot(Time::from_nanos(1_000)).next();
         assert_eq!(next.start_unix_nanos(), 1_795_236_110_000_000_000);
         assert_eq!(clock.slot_start(next), Time::from_nanos(2_500_001_000));

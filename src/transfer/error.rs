@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::protocol::fields::Truncated;
+use crate::protocol::codec::Truncated;
 use crate::transfer::BlockIndex;
 use crate::transfer::breach::Breach;
 

@@ -50,7 +50,7 @@ fn trace() {
             };
             println!(
                 "{t:7.2} {:?} good {:5.1}% lost {:5.1}% bw {:5.1}% pace {:5.1}% win {:6} q {:6.2}ms lo{} jit{} {}",
-                c.phase(),
+                c.stage(),
                 100.0 * ((f.stats.useful - l.useful) * PACKET) as f64 / step / cell.ideal(),
                 100.0 * (f.stats.lost - l.lost) as f64 / (f.stats.sent - l.sent).max(1) as f64,
                 100.0 * c.bandwidth() as f64 / cell.ideal(),

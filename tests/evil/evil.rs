@@ -62,7 +62,7 @@ pub struct Evil {
     /// Whether virtual time waits for the victim's disk thread.
     pub patient: bool,
     /// What its acknowledgements grant, in KiB.
-    pub credit_kib: u32,
+    pub flow_limit_kib: u32,
     punch: Option<Punch>,
     linked: Option<Linked>,
     control_sent: u64,
@@ -95,7 +95,7 @@ impl Evil {
             at,
             alive: false,
             patient: true,
-            credit_kib: 64 << 10,
+            flow_limit_kib: 64 << 10,
             punch: None,
             linked: None,
             control_sent: 0,
@@ -157,7 +157,7 @@ impl Evil {
     /// Acknowledges what came, as an honest end does.
     pub fn acknowledges(&mut self) {
         let recent = self.heard.numbers.len().saturating_sub(32);
-        let ack = wire::ack(&self.heard.numbers[recent..], 0, self.credit_kib);
+        let ack = wire::ack(&self.heard.numbers[recent..], 0, self.flow_limit_kib);
         self.packet(&ack);
     }
 
@@ -253,7 +253,7 @@ impl Evil {
 
     /// Sends content bytes that belong at `offset`.
     pub fn sends(&mut self, offset: u64, content: &[u8]) {
-        assert!(self.until(|evil| evil.heard.credit > 0), "no room is granted");
+        assert!(self.until(|evil| evil.heard.flow_limit > 0), "no room is granted");
         for (i, piece) in content.chunks(PIECE).enumerate() {
             self.packet(&wire::data(offset + (i * PIECE) as u64, piece));
         }

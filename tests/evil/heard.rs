@@ -18,8 +18,8 @@ pub struct Heard {
     pub forgets_content: bool,
     /// Packet numbers, ascending.
     pub numbers: Vec<Range<u64>>,
-    /// The last credit, in content bytes.
-    pub credit: u64,
+    /// The last flow_limit, in content bytes.
+    pub flow_limit: u64,
     /// The code of the victim's CLOSE.
     pub close: Option<u16>,
     /// PATH_CHALLENGEs, and the address they came to.
@@ -44,7 +44,7 @@ impl Heard {
                 self.content.insert(offset, plain[range].to_vec());
             }
             Frame::Control { offset, bytes } => self.stream(offset, bytes),
-            Frame::Ack(ack) => self.credit = ack.credit,
+            Frame::Ack(ack) => self.flow_limit = ack.flow_limit,
             Frame::PathChallenge(token) => self.challenges.push((to, token)),
             Frame::Close { code, .. } => self.close = Some(code),
             Frame::Ping | Frame::Data { .. } | Frame::PathResponse(_) => {}

@@ -59,13 +59,13 @@ pub fn close(code: u16, reason: &[u8]) -> Vec<u8> {
 }
 
 /// An ACK of `ranges`, which ascend; its numbers are those of RFC 9000, section 16, in their longest form.
-pub fn ack(ranges: &[Range<u64>], delay_us: u32, credit_kib: u32) -> Vec<u8> {
+pub fn ack(ranges: &[Range<u64>], delay_us: u32, flow_limit_kib: u32) -> Vec<u8> {
     let mut ranges = ranges.iter().rev();
     let first = ranges.next().expect("an ACK tells of something");
     let mut frame = vec![2];
     frame.extend((first.end - 1).to_be_bytes());
     frame.extend(delay_us.to_be_bytes());
-    frame.extend(credit_kib.to_be_bytes());
+    frame.extend(flow_limit_kib.to_be_bytes());
     frame.extend(varint(first.end - first.start));
     frame.extend((ranges.len() as u16).to_be_bytes());
     let mut low = first.start;

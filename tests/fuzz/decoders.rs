@@ -145,7 +145,7 @@ fn hostile_peer() -> (Sealer, Connection) {
     };
     let bbr = Bbr::new(now(), 1200, config.handshake_rtt, 1);
     let mut end = Connection::new(config, Box::new(bbr), now());
-    end.set_credit(now(), 1 << 20);
+    end.set_flow_limit(now(), 1 << 20);
     end.offer(0, vec![1; 100_000]);
     end.write_control(&[2; 10_000]);
     (Sealer::new(Cipher::Aes256Gcm, [2; 32].into(), 5), end)

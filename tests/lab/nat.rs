@@ -7,7 +7,7 @@ use std::fmt;
 pub(crate) enum Nat {
     /// No router: the host itself has the public address.
     Public,
-    /// Endpoint-independent mapping and filtering ("full cone"): the port is kept, and anyone may write to it.
+    /// Endpoint-independent mapping and filtering ("full cone"): one outside port, and anyone may write to it.
     Cone,
     /// Plain Linux masquerading whose WAN input is dropped: endpoint-independent mapping as long as ports do not
     /// clash, filtering by address and port.

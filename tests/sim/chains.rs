@@ -143,10 +143,10 @@ impl Receiving {
                 Taken::Beyond => panic!("content beyond the end"),
             }
         }
-        self.credit()
+        self.flow_limit()
     }
 
-    fn credit(&self) -> u64 {
+    fn flow_limit(&self) -> u64 {
         self.store.as_ref().map_or(0, |(_, assembler)| {
             let free = assembler.reclaimable().saturating_sub(RESERVE).max(1);
             (free * BLOCK_LEN) as u64 * u64::from(assembler.room() > 0)
@@ -182,7 +182,7 @@ impl Receiving {
             }
         }
         flush(connection, &mut self.out, |out| self.session.poll_output(out));
-        connection.set_credit(now, self.credit());
+        connection.set_flow_limit(now, self.flow_limit());
         Ok(())
     }
 
@@ -261,7 +261,7 @@ fn attempt(
         }
     }
     let mut pair = Pair::new(forward, back, 0, rng.next());
-    pair.receiver.set_credit(start, 0);
+    pair.receiver.set_flow_limit(start, 0);
     let mut sending = Sending::new(paths);
     let mut receiving = Receiving::new(layer.clone());
     let mut rebound = fate.rebound;

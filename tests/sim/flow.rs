@@ -6,7 +6,7 @@
 
 use super::link::{Link, Profile};
 use p2pcopy::parts::protocol::{
-    Carries, Controller, Fate, Frame, Frames, PacketNumber, Received, Recovery, Settled, Time,
+    AckTracker, Carries, Controller, Fate, Frame, Frames, PacketNumber, Recovery, Settled, Time,
 };
 use std::rc::Rc;
 use std::time::Duration;
@@ -59,7 +59,7 @@ pub(crate) struct Flow {
     /// Of the path when nothing queues.
     rtt: Duration,
     probes: u8,
-    received: Received,
+    ack_tracker: AckTracker,
     /// Packets received since the last ACK.
     unacked: u32,
 }
@@ -85,7 +85,7 @@ impl Flow {
             id,
             rtt,
             probes: 0,
-            received: Received::default(),
+            ack_tracker: AckTracker::default(),
             unacked: 0,
         }
     }
@@ -106,7 +106,7 @@ impl Flow {
             return Some(self.start);
         }
         let mut at = self
-            .received
+            .ack_tracker
             .due(self.rtt)
             .into_iter()
             .chain(self.recovery.timeout())
@@ -124,7 +124,7 @@ impl Flow {
     }
 
     pub(crate) fn on_time(&mut self, now: Time, link: &mut Link<(usize, u64)>, back: &mut Link<Ack>) {
-        if self.received.due(self.rtt).is_some_and(|t| t <= now) {
+        if self.ack_tracker.due(self.rtt).is_some_and(|t| t <= now) {
             self.send_ack(now, back);
         }
         if self.recovery.timeout().is_some_and(|t| t <= now) {
@@ -157,10 +157,10 @@ impl Flow {
 
     /// A data packet arrived at the receiver.
     pub(crate) fn on_packet(&mut self, now: Time, number: u64, back: &mut Link<Ack>) {
-        self.received
+        self.ack_tracker
             .on_packet(now, PacketNumber::new(number), PACKET as usize, true);
         self.unacked += 1;
-        if self.tcp && self.unacked >= 2 || self.received.due(self.rtt).is_some_and(|t| t <= now) {
+        if self.tcp && self.unacked >= 2 || self.ack_tracker.due(self.rtt).is_some_and(|t| t <= now) {
             self.send_ack(now, back);
         }
     }
@@ -168,7 +168,7 @@ impl Flow {
     fn send_ack(&mut self, now: Time, back: &mut Link<Ack>) {
         self.unacked = 0;
         let mut frame = Vec::new();
-        self.received.write_ack(now, 0, usize::MAX, &mut frame);
+        self.ack_tracker.write_ack(now, 0, usize::MAX, &mut frame);
         let ack = Ack {
             flow: self.id,
             frame: frame.into(),

@@ -189,7 +189,7 @@ impl Pair {
             Connection::new(config, controller(now), now)
         };
         let (sender, mut receiver) = (make(Role::Sender), make(Role::Receiver));
-        receiver.set_credit(now, 48 << 20);
+        receiver.set_flow_limit(now, 48 << 20);
         Pair {
             now,
             sender,
@@ -356,7 +356,7 @@ impl Pair {
             if let Some(c) = content
                 && take(c.offset, &bytes[c.range]) == 0
             {
-                self.receiver.set_credit(self.now, 0);
+                self.receiver.set_flow_limit(self.now, 0);
             }
         }
         while let Some((path, mut bytes)) = self.arrive(Role::Sender) {

@@ -7,7 +7,7 @@ use crate::link::{Profile, Rng};
 use crate::nat::{Filtering, Rebinding};
 use crate::pair::Pair;
 use crate::{MBIT, at, ms};
-use p2pcopy::parts::protocol::{AckSample, Controller, Phase, Role, Time};
+use p2pcopy::parts::protocol::{AckSample, Controller, Role, Stage, Time};
 use std::time::Duration;
 
 /// Of the link and of the sender.
@@ -37,8 +37,8 @@ impl Controller for Fixed {
         RATE
     }
     fn set_mtu(&mut self, _bytes: u16) {}
-    fn phase(&self) -> Phase {
-        Phase::Steady
+    fn stage(&self) -> Stage {
+        Stage::Steady
     }
     fn bandwidth(&self) -> u64 {
         RATE

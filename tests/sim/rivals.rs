@@ -1,6 +1,6 @@
 //! What else shares links: CUBIC and the first BBR, as plain as their effect on others allows.
 
-use p2pcopy::parts::protocol::{AckSample, Controller, Phase, Time};
+use p2pcopy::parts::protocol::{AckSample, Controller, Stage, Time};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -80,8 +80,8 @@ impl Controller for Cubic {
         u64::MAX
     }
     fn set_mtu(&mut self, _bytes: u16) {}
-    fn phase(&self) -> Phase {
-        Phase::Steady
+    fn stage(&self) -> Stage {
+        Stage::Steady
     }
     fn bandwidth(&self) -> u64 {
         0
@@ -236,8 +236,8 @@ impl Controller for BbrV1 {
         }
     }
     fn set_mtu(&mut self, _bytes: u16) {}
-    fn phase(&self) -> Phase {
-        Phase::Steady
+    fn stage(&self) -> Stage {
+        Stage::Steady
     }
     fn bandwidth(&self) -> u64 {
         self.bw()

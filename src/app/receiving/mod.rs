@@ -306,7 +306,7 @@ impl Receiving {
         matches!(self.target, Target::Stdout) || self.session.offer().is_some_and(Offer::is_text)
     }
 
-    fn credit(&self) -> u64 {
+    fn flow_limit(&self) -> u64 {
         self.assembler.as_ref().map_or(NO_CREDIT, |assembler| {
             // Open blocks can be spilled, so only what the disk holds is no room. Nothing free at all: stop.
             let free = assembler.reclaimable().saturating_sub(RESERVE) as u64 * BLOCK_LEN as u64;
@@ -336,7 +336,7 @@ impl Side for Receiving {
                 }
             }
         }
-        self.credit()
+        self.flow_limit()
     }
 
     fn pump(&mut self, now: Time, connection: &mut Connection) {
@@ -357,7 +357,7 @@ impl Side for Receiving {
             }
             Some(Err(_)) => connection.close(now, close::OTHER, "a problem with the protocol"),
         }
-        connection.set_credit(now, self.credit());
+        connection.set_flow_limit(now, self.flow_limit());
     }
 
     fn on_command(&mut self, command: Command) {

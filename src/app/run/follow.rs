@@ -14,7 +14,7 @@ use crate::app::wording::{Pace, describe, files};
 use crate::protocol::connection;
 use crate::protocol::handshake::Reason;
 use crate::protocol::time::Time;
-use crate::rendezvous::clock::Clock;
+use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::relay::{RelayEvent, RelayUse};
 use crate::rendezvous::punch::{PathKind, PunchEvent};
@@ -83,8 +83,7 @@ impl Lobby {
                     waiting = Some(until);
                 }
                 Notice::Punch(event) => {
-                    let wanted =
-                        matches!(&event, PunchEvent::Notice(notice) if notice.wants_another_address());
+                    let wanted = matches!(&event, PunchEvent::Hint(hint) if hint.wants_another_address());
                     self.on_punch(event, front)?;
                     if wanted && another.is_none() && run.common.peer.is_none() && self.outside.is_some() {
                         another = Some(front.ask(Question::PeerAddress));
@@ -241,7 +240,7 @@ impl Lobby {
     fn paste_another(
         &mut self,
         run: &Run<'_>,
-        clock: Clock,
+        clock: WallClock,
         text: &str,
         front: &mut dyn Front,
     ) -> Result<Option<Pending>, Failure> {
@@ -257,7 +256,7 @@ impl Lobby {
         }
     }
 
-    fn tell_waiting(&self, until: Time, clock: &Clock, front: &mut dyn Front) {
+    fn tell_waiting(&self, until: Time, clock: &WallClock, front: &mut dyn Front) {
         let now = self.clock.now();
         let time_of_day = TimeOfDay::from_unix(clock.unix_nanos(now) / 1_000_000_000);
         let seconds = (until.since(now).as_millis() as u64).div_ceil(1000);
@@ -279,7 +278,7 @@ impl Lobby {
                 }
                 return Err(Failure::no_path(cause, next));
             }
-            PunchEvent::Notice(notice) => front.event(Event::Warning(notice.to_string())),
+            PunchEvent::Hint(hint) => front.event(Event::Warning(hint.to_string())),
             PunchEvent::Reflexive(path) => {
                 front.event(Event::Note(format!("heard the peer from {}", path.remote)));
             }

@@ -12,7 +12,7 @@ use crate::app::outlet;
 use crate::net;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::Address;
-use crate::rendezvous::clock::Clock;
+use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::portmap::{Mapped, Worth};
 use crate::rendezvous::servers;
@@ -72,7 +72,7 @@ pub(super) enum Aside {
 /// What the servers said.
 pub(super) struct Around {
     pub(super) report: StunReport,
-    pub(super) clock: Clock,
+    pub(super) clock: WallClock,
     /// STUN servers whose names are known.
     pub(super) servers: Vec<SocketAddr>,
     /// What gets out, if no server answered at its own port.
@@ -202,7 +202,7 @@ impl Lobby {
         let (gathered, samples) = tokio::join!(gather, ask);
         let (report, servers, outlet) = gathered?;
         let unix = u64::try_from(net::unix_nanos()).unwrap_or(0);
-        let time = Clock::from_samples(&samples, unix, clock.now());
+        let time = WallClock::from_samples(&samples, unix, clock.now());
         self.time = Some(TimeKeeper::new(ntp_names, clock, time));
         Ok(Around {
             report,

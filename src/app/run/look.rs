@@ -13,7 +13,7 @@ use crate::app::units::Span;
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::{Mapping, PAIRS};
-use crate::rendezvous::clock::Clock;
+use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::interface::{MeetingEvent, Purpose};
 use crate::rendezvous::meeting::relay::RelayUse;
@@ -31,7 +31,7 @@ pub(in crate::app) struct Seen {
     /// What STUN said.
     pub report: StunReport,
     /// What NTP said.
-    pub clock: Clock,
+    pub clock: WallClock,
     /// The port of the first socket here.
     pub port: u16,
     /// What gets out, if no server answered at its own port.

@@ -10,7 +10,7 @@ use crate::app::units::{Rate, Size};
 use crate::net;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::{Address, AddressError};
-use crate::rendezvous::clock::Clock;
+use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::meeting::code::Code;
@@ -26,7 +26,7 @@ use std::pin::Pin;
 pub(super) struct Found {
     pub(super) own: Address,
     pub(super) peer: Address,
-    pub(super) clock: Clock,
+    pub(super) clock: WallClock,
     /// When both sides punch, if a server named a moment.
     pub(super) moment: Option<Time>,
     /// The way by the server, if there is one.
@@ -37,7 +37,7 @@ pub(super) struct Found {
 
 impl Found {
     /// Users swapped the two addresses: no server has a part in what follows.
-    pub(super) fn swapped(own: Address, peer: Address, clock: Clock) -> Self {
+    pub(super) fn swapped(own: Address, peer: Address, clock: WallClock) -> Self {
         Found {
             own,
             peer,
@@ -55,7 +55,7 @@ struct Talk {
     given: Option<Code>,
     /// The address that the user gave there.
     pasted: Option<String>,
-    welcome: Option<(Clock, Address)>,
+    welcome: Option<(WallClock, Address)>,
     shown: bool,
     pending: Option<Pending>,
 }

@@ -28,7 +28,7 @@ use crate::net::{self, Door, Driver, Waker};
 use crate::protocol::Role;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::{Address, AddressError, Filtering, NatClass};
-use crate::rendezvous::clock::Clock;
+use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::code::Code;
 use crate::rendezvous::meeting::relay::RelayPass;
@@ -300,7 +300,7 @@ impl Lobby {
     fn punch(
         &mut self,
         run: &Run<'_>,
-        clock: Clock,
+        clock: WallClock,
         peer: Address,
         moment: Option<Time>,
         relay: Option<Box<RelayPass>>,

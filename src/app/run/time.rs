@@ -4,7 +4,7 @@
 use crate::app::lookup::ask_ntp;
 use crate::net;
 use crate::protocol::time::Time;
-use crate::rendezvous::clock::Clock;
+use crate::rendezvous::clock::WallClock;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -50,12 +50,12 @@ pub(super) struct TimeKeeper {
     servers: Vec<String>,
     own: net::Clock,
     asked: Moment,
-    clock: Clock,
+    clock: WallClock,
 }
 
 impl TimeKeeper {
     /// `clock` was just made.
-    pub(super) fn new(servers: Vec<String>, own: net::Clock, clock: Clock) -> Self {
+    pub(super) fn new(servers: Vec<String>, own: net::Clock, clock: WallClock) -> Self {
         TimeKeeper {
             servers,
             own,
@@ -65,12 +65,12 @@ impl TimeKeeper {
     }
 
     /// The time as it is known.
-    pub(super) const fn clock(&self) -> Clock {
+    pub(super) const fn clock(&self) -> WallClock {
         self.clock
     }
 
     /// The time for what begins now; asks if what is known no longer holds.
-    pub(super) async fn now(&mut self) -> Clock {
+    pub(super) async fn now(&mut self) -> WallClock {
         let now = Moment::now(self.own);
         if self.asked.has_jumped(now) || self.asked.is_old(now) {
             self.ask().await;
@@ -86,7 +86,7 @@ impl TimeKeeper {
     }
 
     /// From now on looks at both clocks, and tells the time anew after each jump, until nobody listens.
-    pub(super) fn watch(mut self) -> UnboundedReceiver<Clock> {
+    pub(super) fn watch(mut self) -> UnboundedReceiver<WallClock> {
         let (tell, told) = unbounded_channel();
         tokio::spawn(async move {
             while !tell.is_closed() {
@@ -138,7 +138,7 @@ mod tests {
     #[tokio::test]
     async fn a_time_that_no_longer_holds_is_asked_for_before_it_is_used() {
         let own = net::Clock::start();
-        let clock = Clock::system(1, own.now());
+        let clock = WallClock::system(1, own.now());
         let mut keeper = TimeKeeper::new(Vec::new(), own, clock);
         assert_eq!(keeper.now().await, clock);
         keeper.asked.system_unix_nanos -= 10_000_000_000;

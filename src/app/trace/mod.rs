@@ -53,7 +53,7 @@ impl Trace {
             "side": side,
             "done": done,
             "arrived": s.arrived_bytes,
-            "phase": format!("{:?}", s.phase),
+            "phase": format!("{:?}", s.stage),
             "limit": format!("{:?}", s.limit),
             "pacing_rate": s.pacing_rate,
             "bandwidth": s.bandwidth,
@@ -142,7 +142,7 @@ pub(super) fn draw(options: &PlotOptions, front: &mut dyn Front) -> Result<Summa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::congestion::Phase;
+    use crate::protocol::congestion::Stage;
     use crate::protocol::connection::Limit;
     use std::time::Duration;
 
@@ -157,7 +157,7 @@ mod tests {
             window: 8,
             pacing_rate: 10,
             bandwidth: 11,
-            phase: Phase::Steady,
+            stage: Stage::Steady,
             sent_packets: 100,
             lost_packets: 3,
             repeated_packets: 2,

@@ -6,7 +6,7 @@ use super::event::{Bound, ClockSource, Event, Front, Phase, Progress};
 use crate::protocol::connection::{Limit, Stats};
 use crate::protocol::time::Time;
 use crate::rendezvous::address::NatClass;
-use crate::rendezvous::clock::{Clock, ClockSource as Source};
+use crate::rendezvous::clock::{ClockSource as Source, WallClock};
 use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::stun::StunReport;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ pub(super) fn describe(stats: &Stats) -> String {
     format!(
         "{:?}, limited by {:?}: {:.1} Mbit/s paced, {} KiB in flight of {}, RTT {:.1} ms (least {:.1}), \
          {} sent, {} lost, {} repeated, {} forged, {} replayed, MTU {}",
-        stats.phase,
+        stats.stage,
         stats.limit,
         stats.pacing_rate as f64 * 8e-6,
         stats.in_flight >> 10,
@@ -91,7 +91,7 @@ impl Pace {
 }
 
 /// Says which clock the slots go by.
-pub(super) fn tell_clock(front: &mut dyn Front, clock: &Clock) {
+pub(super) fn tell_clock(front: &mut dyn Front, clock: &WallClock) {
     let source = match clock.source() {
         Source::Ntp { answers, .. } => ClockSource::Ntp { servers: answers },
         Source::System => ClockSource::System,

@@ -9,9 +9,10 @@ use super::{Task, json};
 use crate::app::event::{
     Answer, Bound, Cancelled, Change, ClockSource, Event, Front, Link, Phase, Progress, Question, TimeOfDay,
 };
-use crate::app::options::{Congestion, Destination, Links, Server, Source};
+use crate::app::options::{Congestion, Destination, Payload, Server};
 use crate::app::outcome::{Failure, Party, Shortfall, Summary};
 use crate::protocol::Role;
+use crate::transfer::source::scan::Links;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -94,7 +95,7 @@ fn silence_and_its_end_are_told_once_each() {
 fn story() -> Vec<Event> {
     vec![
         Event::LocalPort(4300),
-        Event::Network("port is kept (endpoint-independent mapping)".into()),
+        Event::Network("one outside port for all destinations (endpoint-independent mapping)".into()),
         Event::Clock {
             source: ClockSource::Ntp { servers: 3 },
             offset_ms: -120,
@@ -388,10 +389,10 @@ fn arguments_become_options() {
         panic!("not a sender");
     };
     assert_eq!(
-        options.source,
-        Source::Paths(["a", "c", "b"].map(PathBuf::from).into())
+        options.payload,
+        Payload::Paths(["a", "c", "b"].map(PathBuf::from).into())
     );
-    assert_eq!(options.links, Links::Send);
+    assert_eq!(options.links, Links::Keep);
     assert!(!options.exclude.is_empty());
     let common = &options.common;
     assert_eq!(
@@ -412,13 +413,13 @@ fn arguments_become_options() {
         panic!("not a sender");
     };
     assert_eq!(
-        (options.source, options.name.as_deref()),
-        (Source::Stdin, Some("dir.tar"))
+        (options.payload, options.name.as_deref()),
+        (Payload::Stdin, Some("dir.tar"))
     );
     let Ok(Task::Send(options)) = task(&["sender", "--text", "-"]) else {
         panic!("not a sender");
     };
-    assert_eq!(options.source, Source::StdinText);
+    assert_eq!(options.payload, Payload::StdinText);
     let Ok(Task::Receive(options)) = task(&["receive", "-o", "-", "-y"]) else {
         panic!("not a receiver");
     };

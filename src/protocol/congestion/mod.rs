@@ -57,7 +57,7 @@ pub struct AckSample {
 
 /// Why a sender is not sending faster, for people and traces.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Phase {
+pub enum Stage {
     /// Looking for the path's rate, doubling it every round.
     Startup,
     /// Emptying the queue that the start built.
@@ -89,7 +89,7 @@ pub trait Controller: Send + std::fmt::Debug {
     /// The largest datagram changed, in bytes.
     fn set_mtu(&mut self, bytes: u16);
     /// What it is doing.
-    fn phase(&self) -> Phase;
+    fn stage(&self) -> Stage;
     /// Its current estimate of the path's bandwidth, bytes a second.
     fn bandwidth(&self) -> u64;
 }

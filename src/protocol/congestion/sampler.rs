@@ -11,7 +11,7 @@
 use crate::protocol::time::Time;
 use std::time::Duration;
 
-/// The sampler's counters at the time a packet left. Kept in the ledger of sent packets.
+/// The sampler's counters at the time a packet left. Kept with each sent packet.
 #[derive(Clone, Copy, Debug)]
 pub struct SendStamp {
     /// When the packet left.

@@ -8,7 +8,7 @@
 //! ends with the rate that was received, or with window/(RTT + SYN), not its inverse; a timeout in the first
 //! packets does not leave a rate of 16 packets a second; a repeated loss counts once.
 
-use super::{AckSample, Controller, Phase};
+use super::{AckSample, Controller, Stage};
 use crate::protocol::time::Time;
 use std::time::Duration;
 
@@ -191,11 +191,11 @@ impl Controller for Udt {
         self.mtu = f64::from(bytes);
     }
 
-    fn phase(&self) -> Phase {
+    fn stage(&self) -> Stage {
         if self.slow_start {
-            Phase::Startup
+            Stage::Startup
         } else {
-            Phase::Steady
+            Stage::Steady
         }
     }
 
@@ -239,9 +239,9 @@ mod tests {
     fn first_loss_leaves_slow_start_at_the_received_rate() {
         let mut udt = Udt::new(at(0), 1400, None, 1);
         udt.on_ack(&sample(at(50), 0, 1400));
-        assert_eq!(udt.phase(), Phase::Startup);
+        assert_eq!(udt.stage(), Stage::Startup);
         udt.on_ack(&sample(at(51), 1, 2800));
-        assert_eq!(udt.phase(), Phase::Steady);
+        assert_eq!(udt.stage(), Stage::Steady);
         let want = 1_400_000.0 / DECREASE;
         assert!(
             (udt.pacing_rate() as f64 - want).abs() < want * 0.01,

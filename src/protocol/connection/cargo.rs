@@ -1,10 +1,10 @@
 //! What packets carried, once it is known what became of them.
 
 use super::Connection;
-use crate::protocol::ledger::{Carries, Settled};
 use crate::protocol::mtu::MtuSearch;
-use crate::protocol::outgoing::Outgoing;
 use crate::protocol::recovery::{Fate, Recovery};
+use crate::protocol::send_buffer::SendBuffer;
+use crate::protocol::sent_packets::{Carries, Settled};
 use crate::protocol::stream::SendStream;
 use crate::protocol::time::Time;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use std::ops::Range;
 /// Those whom the fate of packets concerns.
 pub(super) struct Cargo<'a> {
     now: Time,
-    outgoing: &'a mut Outgoing,
+    send_buffer: &'a mut SendBuffer,
     control: &'a mut SendStream,
     mtu: &'a mut MtuSearch,
     /// Packets lost and not come late.
@@ -27,7 +27,7 @@ impl Connection {
     pub(super) fn recovery_and_cargo(&mut self, now: Time) -> (&mut Recovery, Cargo<'_>) {
         let cargo = Cargo {
             now,
-            outgoing: &mut self.outgoing,
+            send_buffer: &mut self.send_buffer,
             control: &mut self.control_out,
             mtu: &mut self.mtu,
             lost: &mut self.counters.lost,
@@ -70,7 +70,7 @@ impl Cargo<'_> {
             Carries::Content(range) => {
                 // A copy of it may just have arrived.
                 self.tell_run();
-                self.outgoing.on_lost(range);
+                self.send_buffer.on_lost(range);
             }
             Carries::Control(range) => self.control.on_lost(range),
             Carries::MtuProbe(size) => {
@@ -84,7 +84,7 @@ impl Cargo<'_> {
 
     fn tell_run(&mut self) {
         if let Some(run) = self.run.take() {
-            self.outgoing.on_arrived(run);
+            self.send_buffer.on_arrived(run);
         }
     }
 

@@ -1,8 +1,8 @@
 //! What a connection is made from, and what it tells.
 
-use crate::protocol::congestion::Phase;
-use crate::protocol::ledger::FalseAck;
+use crate::protocol::congestion::Stage;
 use crate::protocol::seal::Cipher;
+use crate::protocol::sent_packets::FalseAck;
 use crate::protocol::wire::Malformed;
 use crate::protocol::{Path, Role};
 use std::ops::Range;
@@ -141,7 +141,7 @@ pub struct Stats {
     /// Bandwidth estimate, bytes a second.
     pub bandwidth: u64,
     /// What the controller is doing.
-    pub phase: Phase,
+    pub stage: Stage,
     /// Packets sent that asked for an ACK.
     pub sent_packets: u64,
     /// Of those, declared lost (late arrivals taken off).

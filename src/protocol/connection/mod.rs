@@ -21,12 +21,12 @@ pub(crate) use self::interface::{Closed, Config, Content, Event, Limit, Misbehav
 use self::paths::Paths;
 use self::skips::Skips;
 pub(crate) use self::timers::SILENCE;
+use super::ack_tracker::AckTracker;
 use super::congestion::Controller;
 use super::mtu::MtuSearch;
-use super::outgoing::Outgoing;
-use super::received::Received;
 use super::recovery::Recovery;
 use super::seal::{FORGERY_LIMIT, Opener, ReplayWindow, Sealer};
+use super::send_buffer::SendBuffer;
 use super::stream::{RecvStream, SendStream};
 use super::time::Time;
 use super::wire::MAX_REASON;
@@ -80,16 +80,16 @@ pub struct Connection {
     skips: Skips,
     opener: Opener,
     replay: ReplayWindow,
-    received: Received,
+    ack_tracker: AckTracker,
     recovery: Recovery,
     mtu: MtuSearch,
-    outgoing: Outgoing,
+    send_buffer: SendBuffer,
     control_out: SendStream,
     control_in: RecvStream,
     content_finished: bool,
     /// Room we grant the peer, and what it grants us, in content bytes.
-    our_credit: u64,
-    peer_credit: u64,
+    our_flow_limit: u64,
+    peer_flow_limit: u64,
     probes_owed: u8,
     /// No copies of what is under way before this.
     tail_pause: Time,
@@ -119,15 +119,15 @@ impl Connection {
             skips: Skips::new(purpose("p2pcopy v1 skipped numbers")),
             opener: Opener::new(config.cipher, config.receive_secret),
             replay: ReplayWindow::default(),
-            received: Received::default(),
+            ack_tracker: AckTracker::default(),
             recovery,
             mtu: MtuSearch::new(now),
-            outgoing: Outgoing::new(config.send_blocks),
+            send_buffer: SendBuffer::new(config.send_blocks),
             control_out: SendStream::default(),
             control_in: RecvStream::default(),
             content_finished: false,
-            our_credit: 0,
-            peer_credit: 0,
+            our_flow_limit: 0,
+            peer_flow_limit: 0,
             // The first packet tells the receiver that its answer arrived.
             probes_owed: u8::from(config.role == Role::Sender),
             tail_pause: now,
@@ -150,28 +150,28 @@ impl Connection {
 
     /// How many more blocks of content [`offer`](Self::offer) takes now.
     pub fn content_room(&self) -> usize {
-        self.outgoing.room()
+        self.send_buffer.room()
     }
 
     /// Gives a block of content to send. Offering one again sends it again.
     pub fn offer(&mut self, offset: u64, bytes: Vec<u8>) {
         self.content_finished = false;
-        self.outgoing.offer(offset, bytes);
+        self.send_buffer.offer(offset, bytes);
     }
 
     /// Content that has to be read again; answer with [`supply`](Self::supply).
     pub fn wanted(&self) -> Option<u64> {
-        self.outgoing.wanted()
+        self.send_buffer.wanted()
     }
 
     /// Gives a block that was [`wanted`](Self::wanted).
     pub fn supply(&mut self, offset: u64, bytes: Vec<u8>) {
-        self.outgoing.supply(offset, bytes);
+        self.send_buffer.supply(offset, bytes);
     }
 
     /// A buffer of an earlier block, free for the next.
     pub fn reclaim(&mut self) -> Option<Vec<u8>> {
-        self.outgoing.reclaim()
+        self.send_buffer.reclaim()
     }
 
     /// Says that everything was offered: a window with nothing left to carry may repeat what is under way.
@@ -200,12 +200,12 @@ impl Connection {
     }
 
     /// Says how many content bytes this end has room for. With no room, content is dropped unacknowledged.
-    pub fn set_credit(&mut self, now: Time, bytes: u64) {
+    pub fn set_flow_limit(&mut self, now: Time, bytes: u64) {
         // News of room after there was none, or far less than told, must not wait for the next packet.
-        if self.our_credit < bytes / 4 && self.confirmed {
-            self.received.hurry(now);
+        if self.our_flow_limit < bytes / 4 && self.confirmed {
+            self.ack_tracker.hurry(now);
         }
-        self.our_credit = bytes;
+        self.our_flow_limit = bytes;
     }
 
     /// Ends the connection, telling the peer why. [`Event::Closed`] follows when it was told often enough.
@@ -283,14 +283,14 @@ impl Connection {
             window: controller.window(),
             pacing_rate: self.recovery.pacing_rate(),
             bandwidth: controller.bandwidth(),
-            phase: controller.phase(),
+            stage: controller.stage(),
             sent_packets: self.counters.sent,
             lost_packets: self.counters.lost,
             repeated_packets: self.counters.repeated,
             received_packets: self.counters.received,
             forgeries: self.opener.forgeries(),
             replays: self.counters.replays,
-            arrived_bytes: self.outgoing.arrived_bytes(),
+            arrived_bytes: self.send_buffer.arrived_bytes(),
             mtu: self.mtu.current(),
             limit: self.limit,
         }

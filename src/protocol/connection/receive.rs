@@ -30,7 +30,7 @@ impl Connection {
         };
         let plaintext = &*plaintext;
         let is_data = |frame| matches!(frame, Ok(Frame::Data { .. }));
-        if self.our_credit == 0 && Frames::new(plaintext).any(is_data) {
+        if self.our_flow_limit == 0 && Frames::new(plaintext).any(is_data) {
             // No room for it: as if it had been lost. The peer was told, and will send it again.
             return None;
         }
@@ -73,7 +73,7 @@ impl Connection {
             self.paths.on_newest(now, header.number, path, probe_timeout);
         }
         self.follow_peer(now);
-        self.received.on_packet(now, header.number, bytes, eliciting);
+        self.ack_tracker.on_packet(now, header.number, bytes, eliciting);
         content
     }
 
@@ -157,10 +157,10 @@ impl Connection {
             Ok(news) => news,
             Err(false_ack) => return self.misbehaved(false_ack.into()),
         };
-        self.peer_credit = ack.credit;
+        self.peer_flow_limit = ack.flow_limit;
         if news {
             self.probes_owed = 0;
         }
-        self.outgoing.tidy();
+        self.send_buffer.tidy();
     }
 }

@@ -4,7 +4,7 @@ use super::paths::PathFrame;
 use super::timers::KEEPALIVE;
 use super::{Closed, Connection, Ending, Limit};
 use crate::protocol::Path;
-use crate::protocol::ledger::Carries;
+use crate::protocol::sent_packets::Carries;
 use crate::protocol::time::Time;
 use crate::protocol::wire::{CONTROL_HEADER_LEN, DATA_HEADER_LEN, HEADER_LEN, TAG_LEN, frame};
 use std::ops::Range;
@@ -44,7 +44,7 @@ impl Connection {
             return self.send_unproven(now, buf);
         }
         let rtt = self.recovery.rtt().smoothed();
-        let ack_due = self.received.due(rtt).is_some_and(|t| t <= now);
+        let ack_due = self.ack_tracker.due(rtt).is_some_and(|t| t <= now);
         let has_control = self.control_out.has_pending() && self.recovery.window_room() > 0;
         if ack_due || has_control {
             return Some(self.send_control(now, buf, ack_due));
@@ -93,7 +93,7 @@ impl Connection {
             return Some(self.finish(now, buf, packet, Carries::Nothing, true));
         }
         let rtt = self.recovery.rtt().smoothed();
-        if self.received.due(rtt).is_some_and(|t| t <= now) {
+        if self.ack_tracker.due(rtt).is_some_and(|t| t <= now) {
             self.write_ack(now, buf);
             let eliciting = self.asks_for_rtt(buf);
             if (buf.len() + TAG_LEN) as u64 <= room {
@@ -107,8 +107,8 @@ impl Connection {
     /// Whether content could leave now if the pacer agreed.
     pub(super) fn may_send_content(&mut self) -> bool {
         self.recovery.window_room() > 0
-            && self.recovery.content_in_flight() < self.peer_credit
-            && (self.outgoing.is_ready() || self.wants_tail_copies())
+            && self.recovery.content_in_flight() < self.peer_flow_limit
+            && (self.send_buffer.is_ready() || self.wants_tail_copies())
     }
 
     fn wants_tail_copies(&self) -> bool {
@@ -247,7 +247,7 @@ impl Connection {
     /// Writes an ACK frame that leaves room for a PING.
     fn write_ack(&mut self, now: Time, buf: &mut Vec<u8>) {
         let most = usize::from(self.mtu.certain()) - (HEADER_LEN + 1 + TAG_LEN);
-        self.received.write_ack(now, self.our_credit, most, buf);
+        self.ack_tracker.write_ack(now, self.our_flow_limit, most, buf);
     }
 
     /// Adds a PING while the RTT is not known: a pure receiver learns it only from what it asks for itself.
@@ -272,15 +272,15 @@ impl Connection {
         let packet = self.begin(buf);
         let mut carries = Carries::Nothing;
         let is_small = self.recovery.probe_timeouts().is_multiple_of(2);
-        let oldest = self.recovery.ledger().oldest_in_flight();
+        let oldest = self.recovery.sent_packets().oldest_in_flight();
         match oldest.filter(|_| !is_small) {
             // A copy of what has arrived meanwhile would ask for another one, and so on.
             Some(Carries::Content(range)) => {
-                let range = self.outgoing.outstanding(&range);
+                let range = self.send_buffer.outstanding(&range);
                 if let Some(range) = range.filter(|r| r.end - r.start <= self.payload()) {
                     buf.push(frame::DATA);
                     buf.extend_from_slice(&range.start.to_be_bytes());
-                    if self.outgoing.copy(&range, buf) {
+                    if self.send_buffer.copy(&range, buf) {
                         self.counters.repeated += 1;
                         carries = Carries::Content(range);
                     } else {
@@ -308,11 +308,13 @@ impl Connection {
         u64::from(self.mtu.current()) - (HEADER_LEN + DATA_HEADER_LEN + TAG_LEN) as u64
     }
 
-    /// A burst of content: as much as window, credit and pacer allow.
+    /// A burst of content: as much as the congestion window, the flow-control limit and the pacer allow.
     fn send_content(&mut self, now: Time, buf: &mut Vec<u8>, segments: usize) -> Option<Transmit> {
         let window = self.recovery.window_room();
-        let credit = self.peer_credit.saturating_sub(self.recovery.content_in_flight());
-        if window == 0 || credit == 0 {
+        let flow_limit = self
+            .peer_flow_limit
+            .saturating_sub(self.recovery.content_in_flight());
+        if window == 0 || flow_limit == 0 {
             self.limit = if window == 0 { Limit::Path } else { Limit::Peer };
             if window > 0 {
                 self.recovery.on_app_limited();
@@ -329,7 +331,7 @@ impl Connection {
             };
             return None;
         }
-        let room = window.min(paced).min(credit.max(mtu)).max(mtu);
+        let room = window.min(paced).min(flow_limit.max(mtu)).max(mtu);
         let segments = (room / mtu)
             .min(segments as u64)
             .min(self.recovery.pacer().max_segments())
@@ -344,7 +346,7 @@ impl Connection {
             let start = self.begin(buf);
             buf.push(frame::DATA);
             buf.extend_from_slice(&range.start.to_be_bytes());
-            if !self.outgoing.copy(&range, buf) {
+            if !self.send_buffer.copy(&range, buf) {
                 // Only a copy of something under way can have lost its block; it is no loss to skip it.
                 buf.truncate(start);
                 break;
@@ -373,7 +375,7 @@ impl Connection {
     }
 
     fn next_content(&mut self, now: Time, payload: u64) -> Option<Range<u64>> {
-        if let Some((range, again)) = self.outgoing.next(payload) {
+        if let Some((range, again)) = self.send_buffer.next(payload) {
             self.counters.repeated += u64::from(again);
             return Some(range);
         }
@@ -383,7 +385,7 @@ impl Connection {
         let old_enough = now - self.recovery.rtt().smoothed() / 4;
         let copy = self
             .recovery
-            .ledger()
+            .sent_packets()
             .oldest_uncopied(old_enough)
             .filter(|r| r.end - r.start <= payload);
         if copy.is_none() {

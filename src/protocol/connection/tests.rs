@@ -174,7 +174,7 @@ fn a_first_path_that_fails_is_left_without_a_word_and_the_next_move_is_told() {
 fn a_fresh_packet_that_is_sent_on_from_elsewhere_moves_nothing() {
     for passes_on in [false, true] {
         let mut ends = Ends::new(SENDER);
-        ends.receiver.set_credit(ends.now, 8 << 20);
+        ends.receiver.set_flow_limit(ends.now, 8 << 20);
         for block in 0..8u64 {
             ends.sender.offer(block << 20, vec![7; 1 << 20]);
         }
@@ -247,7 +247,7 @@ fn without_room_a_packet_with_content_is_as_good_as_lost_wherever_the_content_st
             (content.is_some(), receiver.stats().received_packets)
         };
         assert_eq!(takes(&mut receiver), (false, 0));
-        receiver.set_credit(now, 1 << 20);
+        receiver.set_flow_limit(now, 1 << 20);
         assert_eq!(takes(&mut receiver), (true, 1), "it comes again");
     }
 }

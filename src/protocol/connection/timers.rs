@@ -34,14 +34,14 @@ impl Connection {
         if self.paths.room() < PING_SIZE {
             return Some(next);
         }
-        sooner(self.received.due(self.recovery.rtt().smoothed()));
+        sooner(self.ack_tracker.due(self.recovery.rtt().smoothed()));
         sooner(self.recovery.timeout());
         if !self.paths.is_proven() {
             return Some(next);
         }
         if self.may_send_content() {
             let quantum = self.recovery.pacer().quantum();
-            let earliest = if self.outgoing.is_ready() {
+            let earliest = if self.send_buffer.is_ready() {
                 now
             } else {
                 self.tail_pause

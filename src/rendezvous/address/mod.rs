@@ -69,8 +69,8 @@ impl fmt::Display for NatClass {
         let mapping = match self.mapping {
             Mapping::Unknown => "unknown (too few STUN servers answered)",
             Mapping::Public => "public address (no NAT)",
-            Mapping::Independent => "port is kept (endpoint-independent mapping)",
-            Mapping::Dependent => "another port for every destination (endpoint-dependent mapping)",
+            Mapping::Independent => "one outside port for all destinations (endpoint-independent mapping)",
+            Mapping::Dependent => "another outside port for every destination (endpoint-dependent mapping)",
         };
         let filtering = match self.filtering {
             Filtering::Untested => "",

@@ -20,7 +20,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{AddressError, Filtering, MAX_CANDIDATES, Mapping, NatClass, Token, usable};
-use crate::protocol::fields::{Reader, Truncated};
+use crate::protocol::codec::{Reader, Truncated};
 use crate::rendezvous::errand::Errand;
 
 const VERSION: u8 = 1;

@@ -15,7 +15,7 @@ use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use crate::rendezvous::Transmit;
 use crate::rendezvous::address::{Address, Mapping, NatClass, PAIRS};
-use crate::rendezvous::clock::Clock;
+use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -214,7 +214,7 @@ impl Meeting {
                 let clock = self
                     .finder
                     .clock()
-                    .unwrap_or(Clock::system(state.unix_nanos, now));
+                    .unwrap_or(WallClock::system(state.unix_nanos, now));
                 let terms = self.finder.terms();
                 let relay = (terms.relays && self.relay != RelayUse::Never).then(|| {
                     Box::new(RelayPass {

@@ -7,7 +7,7 @@ use super::wire::{Cookie, Hello, Terms, Welcome};
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
-use crate::rendezvous::clock::Clock;
+use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::stun::{KEEPALIVE, RETRANSMIT};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub(super) struct Finder {
     sockets: Vec<Asking>,
     cookie: Option<Cookie>,
     terms: Terms,
-    clock: Option<(Duration, Clock)>,
+    clock: Option<(Duration, WallClock)>,
     first_answer: Option<Time>,
 }
 
@@ -86,7 +86,7 @@ impl Finder {
     }
 
     /// The server's clock, as well as it is known.
-    pub(super) fn clock(&self) -> Option<Clock> {
+    pub(super) fn clock(&self) -> Option<WallClock> {
         self.clock.map(|(_, clock)| clock)
     }
 
@@ -128,12 +128,15 @@ impl Finder {
         if asking.sent == 1 {
             let rtt = now.since(asking.asked);
             let half = u64::try_from(rtt.as_nanos() / 2).unwrap_or(0);
-            let clock = Clock::system(welcome.unix_nanos.saturating_add(half), now);
+            let clock = WallClock::system(welcome.unix_nanos.saturating_add(half), now);
             if self.clock.is_none_or(|(least, _)| rtt <= least) {
                 self.clock = Some((rtt, clock));
             }
         } else if self.clock.is_none() {
-            self.clock = Some((now.since(asking.began), Clock::system(welcome.unix_nanos, now)));
+            self.clock = Some((
+                now.since(asking.began),
+                WallClock::system(welcome.unix_nanos, now),
+            ));
         }
         if index == 0 {
             self.cookie = Some(welcome.cookie);

@@ -8,7 +8,7 @@ use crate::protocol::handshake::PublicKey;
 use crate::protocol::handshake::rng::Seed;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::Address;
-use crate::rendezvous::clock::Clock;
+use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -57,7 +57,7 @@ pub enum MeetingEvent {
     /// The server answered.
     Welcome {
         /// Its clock.
-        clock: Clock,
+        clock: WallClock,
         /// Our own address, as it sees us.
         own: Address,
         /// What it offers.

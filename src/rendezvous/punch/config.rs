@@ -8,7 +8,7 @@ use crate::protocol::Role;
 use crate::protocol::handshake::StaticKeypair;
 use crate::protocol::handshake::rng::Seed;
 use crate::rendezvous::address::Address;
-use crate::rendezvous::clock::Clock;
+use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::outlet::Outlet;
 
 /// What is known of our own network, beside what our address tells.
@@ -38,7 +38,7 @@ pub struct PunchConfig {
     /// See [`Local::not_before`](crate::protocol::handshake::Local::not_before): 0 for the first connection of a run.
     pub not_before: u64,
     /// When the slots are.
-    pub clock: Clock,
+    pub clock: WallClock,
     /// Lifetime of the packets that shall not reach the peer's NAT, if the user knows it.
     pub low_ttl: Option<u8>,
     /// When to give up.

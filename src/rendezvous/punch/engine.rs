@@ -280,13 +280,13 @@ impl Engine {
         }
     }
 
-    pub(super) fn into_responder(self) -> Responder {
+    pub(super) fn into_responder(self) -> LateResponder {
         let kind = match self.kind {
             Kind::Receiver { responder, .. } => responder.into_answered().map(Late::Kk),
             Kind::BareReceiver { responder } => responder.confirmed().cloned().map(Late::Bare),
             Kind::Sender { .. } | Kind::BareSender { .. } => None,
         };
-        Responder {
+        LateResponder {
             kind: kind.unwrap_or(Late::Nothing),
             told: self.told,
             budgets: WORK,
@@ -337,7 +337,7 @@ fn judged(error: HandshakeError) -> Heard {
 /// sender may have lost our first answer, and asks until one arrives. Whoever sees such a message could send copies
 /// of it in anybody's name, so this ends with the first sealed packet: it shows that the answer has arrived.
 /// It holds no key of the handshake.
-pub(crate) struct Responder {
+pub(crate) struct LateResponder {
     kind: Late,
     told: Vec<SocketAddr>,
     budgets: Budgets,
@@ -350,7 +350,7 @@ enum Late {
     Bare(Confirmed),
 }
 
-impl Responder {
+impl LateResponder {
     /// The peer's first sealed packet has opened: nothing is answered any more.
     pub(crate) fn confirm(&mut self) {
         self.kind = Late::Nothing;

@@ -16,7 +16,7 @@ pub enum PunchEvent {
     /// Waiting for a slot, or a slot has begun.
     Schedule(ScheduleEvent),
     /// Something the user should read now rather than in a report at the end.
-    Notice(Notice),
+    Hint(Hint),
     /// The peer was heard from an address nobody had told of; it is answered there.
     Reflexive(Path),
     /// There is a path. The punch is over; keep [`Punch::into_parts`](super::Punch::into_parts) for late copies. The receiver may
@@ -38,7 +38,7 @@ pub enum PunchEvent {
 
 /// What is worth saying at once. Each comes at most once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Notice {
+pub enum Hint {
     /// What the two addresses tell, or that nothing comes though the peer must be near.
     #[error("{0}. Trying all the same; {help}", help = .0.remedy())]
     Obstacle(Obstacle),
@@ -62,12 +62,12 @@ pub enum Notice {
     OldAddress,
 }
 
-impl Notice {
+impl Hint {
     /// Whether another address of the peer's would help.
     pub(crate) const fn wants_another_address(self) -> bool {
         match self {
-            Notice::Obstacle(_) | Notice::WePastedBare | Notice::SameRole | Notice::OldAddress => true,
-            Notice::Refused(_) | Notice::PeerPastedBare => false,
+            Hint::Obstacle(_) | Hint::WePastedBare | Hint::SameRole | Hint::OldAddress => true,
+            Hint::Refused(_) | Hint::PeerPastedBare => false,
         }
     }
 }

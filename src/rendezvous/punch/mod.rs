@@ -18,16 +18,16 @@ use std::time::Duration;
 
 pub use self::config::PunchConfig;
 pub(crate) use self::config::Surroundings;
-pub(crate) use self::engine::Responder;
+pub(crate) use self::engine::LateResponder;
 use self::engine::{Engine, Heard};
-pub(crate) use self::events::{Notice, PunchEvent};
+pub(crate) use self::events::{Hint, PunchEvent};
 pub(crate) use self::obstacle::{Obstacle, obstacle};
 use self::paths::paths;
 pub(crate) use self::paths::{Ipv6Socket, PathKind};
 pub(crate) use self::report::Report;
 use super::Transmit;
 use super::address::{Address, PAIRS};
-use super::clock::Clock;
+use super::clock::WallClock;
 use super::schedule::{Reach, Schedule};
 use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::handshake::{HandshakeError, Hello, Local, PROTOCOL_VERSION, SessionKeys, packet};
@@ -49,7 +49,7 @@ pub(crate) struct Search {
     candidates: Vec<Path>,
     /// The one by way of the server, if it may be used.
     relay: Option<Path>,
-    clock: Clock,
+    clock: WallClock,
     low_ttl: Option<u8>,
     /// Of jitter alone.
     seed: Seed,
@@ -70,7 +70,7 @@ impl Search {
     }
 
     /// The time turned out to be another one.
-    pub(crate) const fn set_clock(&mut self, clock: Clock) {
+    pub(crate) const fn set_clock(&mut self, clock: WallClock) {
         self.clock = clock;
     }
 
@@ -95,7 +95,7 @@ pub struct Punch {
     first_sent: VecDeque<(Path, Time, u32)>,
     outbox: VecDeque<Transmit>,
     events: VecDeque<PunchEvent>,
-    noticed: Vec<Notice>,
+    hinted: Vec<Hint>,
     report: Report,
 }
 
@@ -175,7 +175,7 @@ impl Punch {
             first_sent: VecDeque::new(),
             outbox: VecDeque::new(),
             events: VecDeque::new(),
-            noticed: Vec::new(),
+            hinted: Vec::new(),
             report,
         };
         punch.handle_timeout(now);
@@ -204,7 +204,7 @@ impl Punch {
     }
 
     /// The time turned out to be another one: what slots there are follows it.
-    pub(crate) fn set_clock(&mut self, clock: Clock, now: Time) {
+    pub(crate) fn set_clock(&mut self, clock: WallClock, now: Time) {
         self.report.clock = clock;
         self.search.set_clock(clock);
         self.schedule.set_clock(clock, now);
@@ -251,21 +251,21 @@ impl Punch {
                 // Strangers probe ports, too: only what has the shape of ours and comes from there is telling.
                 if self.is_peers_ip(path) && engine::has_the_shape_of_ours(datagram) {
                     self.report.other_key += 1;
-                    self.notice(Notice::OldAddress);
+                    self.hint(Hint::OldAddress);
                 }
             }
             Heard::BareHello if !self.is_peers_ip(path) => self.report.forged += 1,
             Heard::BareHello => {
                 self.report.bare_hellos += 1;
-                self.notice(Notice::PeerPastedBare);
+                self.hint(Hint::PeerPastedBare);
             }
             Heard::WholeAddressProbe => {
                 self.report.whole_address_probes += 1;
-                self.notice(Notice::WePastedBare);
+                self.hint(Hint::WePastedBare);
             }
             Heard::SameRole => {
                 self.report.same_role_hellos += 1;
-                self.notice(Notice::SameRole);
+                self.hint(Hint::SameRole);
             }
             Heard::Fatal(error) => self.fail(now, Some(error)),
         }
@@ -285,7 +285,7 @@ impl Punch {
             && now.since(self.began) >= obstacle.patience()
             && self.report.received == 0
         {
-            self.notice(Notice::Obstacle(obstacle));
+            self.hint(Hint::Obstacle(obstacle));
         }
         while let Some(send) = self.schedule.poll(now) {
             let slot = send.slot.low_bits();
@@ -303,7 +303,7 @@ impl Punch {
         self.report.refused += 1;
         self.report.refusal = Some(kind);
         if self.report.is_refused() {
-            self.notice(Notice::Refused(kind));
+            self.hint(Hint::Refused(kind));
         }
     }
 
@@ -321,8 +321,7 @@ impl Punch {
             .report
             .obstacle
             .map(|obstacle| self.began + obstacle.patience());
-        let told_later =
-            told_later.filter(|_| !self.noticed.iter().any(|n| matches!(n, Notice::Obstacle(_))));
+        let told_later = told_later.filter(|_| !self.hinted.iter().any(|n| matches!(n, Hint::Obstacle(_))));
         let next = self.schedule.poll_timeout().into_iter().chain(told_later);
         next.chain([self.deadline]).min()
     }
@@ -343,7 +342,7 @@ impl Punch {
 
     /// What must outlive a connected punch: what answers late copies of the peer's handshake, and where to look
     /// for the peer should it fall silent.
-    pub(crate) fn into_parts(self) -> (Responder, Search) {
+    pub(crate) fn into_parts(self) -> (LateResponder, Search) {
         (self.engine.into_responder(), self.search)
     }
 
@@ -366,10 +365,10 @@ impl Punch {
         self.outbox.push_back(Transmit { path, ttl, payload });
     }
 
-    fn notice(&mut self, notice: Notice) {
-        if !self.noticed.contains(&notice) {
-            self.noticed.push(notice);
-            self.events.push_back(PunchEvent::Notice(notice));
+    fn hint(&mut self, hint: Hint) {
+        if !self.hinted.contains(&hint) {
+            self.hinted.push(hint);
+            self.events.push_back(PunchEvent::Hint(hint));
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::obstacle::Obstacle;
 use crate::protocol::handshake::HandshakeError;
 use crate::rendezvous::address::{Filtering, Mapping, NatClass};
-use crate::rendezvous::clock::{Clock, ClockSource};
+use crate::rendezvous::clock::{ClockSource, WallClock};
 use crate::rendezvous::outlet::Outlet;
 
 /// Clocks farther apart than this miss each other's opening packets.
@@ -53,7 +53,7 @@ pub struct Report {
     /// The peer's NAT, if its address told.
     pub peer_nat: Option<NatClass>,
     /// Our clock.
-    pub clock: Clock,
+    pub clock: WallClock,
     /// How far the peer's clock seemed ahead, nanoseconds, if anything of it arrived.
     pub peer_clock_ahead: Option<i64>,
     /// What ended the handshake, if something did before the time was up.
@@ -257,7 +257,7 @@ impl fmt::Display for Report {
             Some(nat) => writeln!(f, "Your peer's: {nat}.")?,
             None => writeln!(f, "Your peer's: not known (a bare ip:port tells nothing of it).")?,
         }
-        write!(f, "Clock: {}", self.clock)?;
+        write!(f, "WallClock: {}", self.clock)?;
         match self.peer_clock_ahead {
             Some(ahead) => writeln!(f, "; the peer's is {:+} ms from it.", ahead / 1_000_000)?,
             None => writeln!(f, ".")?,
@@ -294,7 +294,7 @@ mod tests {
             same_role_hellos: 0,
             own_nat: nat(own),
             peer_nat: Some(nat(peer)),
-            clock: Clock::system(1, Time::ZERO),
+            clock: WallClock::system(1, Time::ZERO),
             peer_clock_ahead: None,
             error: None,
         }

@@ -29,7 +29,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::address::PAIRS;
-use super::clock::{Clock, SlotIndex};
+use super::clock::{SlotIndex, WallClock};
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Role};
@@ -164,7 +164,7 @@ struct Held {
 pub struct Schedule {
     role: Role,
     pairs: [Option<Path>; PAIRS],
-    clock: Clock,
+    clock: WallClock,
     ttl: Option<u8>,
     rng: SeedRng,
     plan: Option<Plan>,
@@ -183,7 +183,7 @@ impl Schedule {
         role: Role,
         pairs: [Option<Path>; PAIRS],
         candidates: &[Path],
-        clock: Clock,
+        clock: WallClock,
         ttl: Option<u8>,
         seed: &[u8; 32],
         now: Time,
@@ -243,7 +243,7 @@ impl Schedule {
     }
 
     /// The clock turned out to be another one: from now on slots are those of `clock`.
-    pub(crate) fn set_clock(&mut self, clock: Clock, now: Time) {
+    pub(crate) fn set_clock(&mut self, clock: WallClock, now: Time) {
         self.clock = clock;
         self.events.clear();
         self.make_plan(now);

@@ -40,7 +40,7 @@ fn run(mut schedule: Schedule, seconds: u64) -> (Vec<(f64, Send)>, Vec<ScheduleE
 }
 
 fn schedule(n: usize, candidates: &[Path], offset_millis: u64) -> Schedule {
-    let clock = Clock::system(UNIX + offset_millis * 1_000_000, Time::ZERO);
+    let clock = WallClock::system(UNIX + offset_millis * 1_000_000, Time::ZERO);
     Schedule::new(
         Role::Sender,
         pairs(n),
@@ -110,7 +110,7 @@ fn with_another_clock_the_slots_are_others() {
     assert!(schedule.poll_timeout().is_some());
     let at = Time::ZERO + Duration::from_secs(2);
     // Slept for 103 s: 5 s into a slot.
-    let clock = Clock::system(UNIX + 105_000_000_000, at);
+    let clock = WallClock::system(UNIX + 105_000_000_000, at);
     schedule.set_clock(clock, at);
     let Some(ScheduleEvent::Waiting { wait, slot, .. }) = schedule.poll_event() else {
         panic!("a wait for the new slot");
@@ -123,7 +123,7 @@ fn with_another_clock_the_slots_are_others() {
 #[test]
 fn the_sides_take_turns_in_leading_and_whoever_led_holds_its_pair_and_comes_second_there() {
     let ends = [Role::Sender, Role::Receiver].map(|role| {
-        let clock = Clock::system(UNIX, Time::ZERO);
+        let clock = WallClock::system(UNIX, Time::ZERO);
         let schedule = Schedule::new(role, pairs(4), &[], clock, None, &[1; 32], Time::ZERO);
         run(schedule, 100).0
     });

@@ -17,7 +17,7 @@ pub use self::relay::RelayLimits;
 pub(crate) use self::relay::Relayed;
 use self::rooms::{Answers, Rooms};
 use super::Transmit;
-use super::clock::Clock;
+use super::clock::WallClock;
 use super::meeting::wire::{
     Bind, BindWant, Binding, Bound, Cookie, Hello, List, Listed, Listing, Open, SessionId, Standing, State,
     Terms, TokenKey, Welcome, is_meeting, packet, proof,
@@ -75,7 +75,7 @@ pub struct ServerConfig {
     /// What it gives at most.
     pub limits: Limits,
     /// Any clock: what counts is that both clients of a pair go by it.
-    pub clock: Clock,
+    pub clock: WallClock,
     /// 32 fresh random bytes.
     pub seed: Seed,
 }
@@ -99,7 +99,7 @@ pub(crate) struct Counters {
 pub struct Server {
     token: Option<TokenKey>,
     terms: Terms,
-    clock: Clock,
+    clock: WallClock,
     cookies: Cookies,
     rates: Rates,
     rooms: Rooms,

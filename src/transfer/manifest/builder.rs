@@ -1,6 +1,6 @@
 //! Building a list, and the checks that an untrusted one must pass.
 
-use crate::protocol::fields::Reader;
+use crate::protocol::codec::Reader;
 use crate::transfer::MAX_CONTENT;
 use crate::transfer::error::{ListBound, Malformed};
 use crate::transfer::manifest::{

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use self::builder::{ManifestBuilder, Trust};
 pub(crate) use self::links::{LeftOut, OutsideLinks};
-use crate::protocol::fields::put_string;
+use crate::protocol::codec::put_string;
 use crate::transfer::error::Malformed;
 use crate::transfer::names::{self, SafeName};
 use crate::transfer::ranges::{Run, RunSet};

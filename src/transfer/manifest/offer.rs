@@ -3,7 +3,7 @@
 //! The sender announces its list with a [`ListHead`] and then sends it. Nobody is asked before all of it is here,
 //! so nothing a sender says can shorten or contradict what is shown.
 
-use crate::protocol::fields::Reader;
+use crate::protocol::codec::Reader;
 use crate::transfer::breach::Breach;
 use crate::transfer::error::{Malformed, TransferError};
 use crate::transfer::manifest::{EntryIndex, Kind, MAX_ENTRIES, MAX_WIRE, Manifest};

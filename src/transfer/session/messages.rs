@@ -11,7 +11,7 @@
 
 use std::num::NonZeroU64;
 
-use crate::protocol::fields::Reader;
+use crate::protocol::codec::Reader;
 use crate::transfer::BlockIndex;
 use crate::transfer::error::Malformed;
 use crate::transfer::hash::{Cv, Root};

@@ -149,7 +149,7 @@ fn a_window_of_one_block_is_kept() {
 #[test]
 fn a_window_of_all_blocks_is_no_more_than_the_memory_for_them() {
     receiver(|evil| {
-        evil.credit_kib = u32::MAX;
+        evil.flow_limit_kib = u32::MAX;
         evil.heard.forgets_content = true;
         evil.awaits(message::OFFER);
         evil.says(message::ACCEPT, u32::MAX.to_be_bytes());

@@ -105,9 +105,9 @@ fn an_acknowledgement_that_waited_for_an_hour_does_no_harm() {
 }
 
 #[test]
-fn an_absurd_credit_makes_a_sender_hold_no_more() {
+fn an_absurd_flow_limit_makes_a_sender_hold_no_more() {
     receiver(|evil| {
-        (evil.credit_kib, evil.heard.forgets_content) = (u32::MAX, true);
+        (evil.flow_limit_kib, evil.heard.forgets_content) = (u32::MAX, true);
         evil.accepts();
         let root = evil.awaits(message::DONE);
         evil.says(message::FINISHED, root);
@@ -118,9 +118,9 @@ fn an_absurd_credit_makes_a_sender_hold_no_more() {
 }
 
 #[test]
-fn no_credit_at_all_makes_a_sender_wait_with_little_in_hand() {
+fn a_flow_limit_of_zero_makes_a_sender_wait_with_little_in_hand() {
     receiver(|evil| {
-        evil.credit_kib = 0;
+        evil.flow_limit_kib = 0;
         evil.accepts();
         evil.waits(Duration::from_secs(60));
         assert!(evil.heard.content.is_empty(), "nothing was granted");

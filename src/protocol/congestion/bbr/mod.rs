@@ -31,8 +31,8 @@ mod round;
 mod startup;
 
 pub use self::params::Params;
-use super::{AckSample, Controller, Phase};
-use crate::protocol::spread::SplitMix64;
+use super::{AckSample, Controller, Stage};
+use crate::protocol::rng::SplitMix64;
 use crate::protocol::time::Time;
 use competitive::{Competitive, Held};
 use loss::{Baseline, ShortTerm};
@@ -395,16 +395,16 @@ impl Controller for Bbr {
         self.model.set_mtu(u64::from(bytes));
     }
 
-    fn phase(&self) -> Phase {
+    fn stage(&self) -> Stage {
         match self.mode {
-            Mode::Model(State::Startup) => Phase::Startup,
-            Mode::Model(State::Drain) => Phase::Drain,
-            Mode::Model(State::Down) => Phase::ProbeDown,
-            Mode::Model(State::Up(_)) => Phase::ProbeUp,
-            Mode::Model(State::ProbeRtt(_)) => Phase::ProbeRtt,
-            Mode::Competitive(competitive) if competitive.is_dipping() => Phase::ProbeRtt,
+            Mode::Model(State::Startup) => Stage::Startup,
+            Mode::Model(State::Drain) => Stage::Drain,
+            Mode::Model(State::Down) => Stage::ProbeDown,
+            Mode::Model(State::Up(_)) => Stage::ProbeUp,
+            Mode::Model(State::ProbeRtt(_)) => Stage::ProbeRtt,
+            Mode::Competitive(competitive) if competitive.is_dipping() => Stage::ProbeRtt,
             Mode::Model(State::Cruise | State::Refill) | Mode::Competitive(_) | Mode::Held(_) => {
-                Phase::Steady
+                Stage::Steady
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The datagrams with which a client has a server pass on what it and its peer send each other.
 
 use super::{Cookie, Malformed, SessionId, VERSION, packet};
-use crate::protocol::fields::Reader;
+use crate::protocol::codec::Reader;
 use crate::rendezvous::meeting::pake::End;
 
 /// What the two ends of a pair know and nobody else: whoever names it is joined to whoever names it, too.

@@ -1,7 +1,7 @@
 //! The datagrams by which a client shows that it receives where it sends from.
 
 use super::{Cookie, Malformed, VERSION, address, packet, put_address};
-use crate::protocol::fields::Reader;
+use crate::protocol::codec::Reader;
 use std::net::SocketAddr;
 
 /// Asks for a cookie: HELLO.

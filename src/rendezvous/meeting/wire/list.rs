@@ -1,7 +1,7 @@
 //! The datagrams with which a client learns who waits under a name.
 
 use super::{Cookie, Malformed, SessionId, VERSION, name, packet, put_name};
-use crate::protocol::fields::Reader;
+use crate::protocol::codec::Reader;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::name::Name;
 use std::time::Duration;

@@ -15,7 +15,7 @@ pub use self::list::{List, Listed, Listing, Present};
 use super::code::Nameplate;
 use super::name::Name;
 use super::pake::{End, MESSAGE_LEN};
-use crate::protocol::fields::{Reader, Truncated, put_string};
+use crate::protocol::codec::{Reader, Truncated, put_string};
 use crate::rendezvous::errand::Errand;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;

@@ -197,8 +197,8 @@ fn a_symmetric_nat_against_port_restriction_fails_in_time_and_says_why() {
         assert!(text.contains("another network"), "{text}");
         assert_eq!(world.report(0).elapsed, Duration::from_secs(60));
         assert!(matches!(
-            world.notices(0),
-            [Notice::Obstacle(Obstacle::PerhapsSymmetric | Obstacle::Symmetric)]
+            world.hints(0),
+            [Hint::Obstacle(Obstacle::PerhapsSymmetric | Obstacle::Symmetric)]
         ));
         assert!(world.report(0).sent > 100);
     }
@@ -258,8 +258,8 @@ fn one_bare_and_one_whole_address_fail_and_both_are_told() {
         world.run();
         assert!(world.connected().is_none());
         let (whoever_pasted_bare, other) = if bare[0] { (0, 1) } else { (1, 0) };
-        assert!(world.notices(whoever_pasted_bare).contains(&Notice::WePastedBare));
-        assert!(world.notices(other).contains(&Notice::PeerPastedBare));
+        assert!(world.hints(whoever_pasted_bare).contains(&Hint::WePastedBare));
+        assert!(world.hints(other).contains(&Hint::PeerPastedBare));
         assert!(world.report(other).bare_hellos > 0);
         assert!(world.report(other).diagnosis().1.contains("whole line"));
         assert!(
@@ -288,7 +288,7 @@ fn lonely(i: usize, bare: bool) -> (Punch, Path) {
 fn drain(punch: &mut Punch) -> (usize, usize) {
     let transmits = std::iter::from_fn(|| punch.poll_transmit()).count();
     let connected = std::iter::from_fn(|| punch.poll_event())
-        .filter(|e| !matches!(e, PunchEvent::Schedule(_) | PunchEvent::Notice(_)));
+        .filter(|e| !matches!(e, PunchEvent::Schedule(_) | PunchEvent::Hint(_)));
     (transmits, connected.count())
 }
 
@@ -597,7 +597,7 @@ fn copies_of_a_handshake_message_are_answered_only_until_the_peer_is_heard_on_th
             packet::MESSAGE_1
         };
         let copies = world.delivered.clone();
-        let answered = |responder: &mut Responder| {
+        let answered = |responder: &mut LateResponder| {
             let copies = copies.iter().filter(|(i, _, m)| *i == 1 && m[0] == last);
             copies
                 .filter(|(_, path, m)| responder.handle_datagram(millis(900_000), *path, m).is_some())

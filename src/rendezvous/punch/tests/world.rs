@@ -73,7 +73,7 @@ impl Outcome {
 enum State {
     Waiting,
     Punching(Box<Punch>),
-    Connected(Box<Responder>),
+    Connected(Box<LateResponder>),
     Failed,
 }
 
@@ -83,7 +83,7 @@ struct Side {
     state: State,
     outcome: Option<Outcome>,
     report: Option<Report>,
-    notices: Vec<Notice>,
+    hints: Vec<Hint>,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -132,7 +132,7 @@ impl World {
                 state: State::Waiting,
                 outcome: None,
                 report: None,
-                notices: Vec::new(),
+                hints: Vec::new(),
             }
         };
         let mut seed = [0; 32];
@@ -185,7 +185,7 @@ impl World {
             hardware_aes: true,
             verify: false,
             not_before: 0,
-            clock: Clock::system(u64::try_from(unix).unwrap(), Time::ZERO),
+            clock: WallClock::system(u64::try_from(unix).unwrap(), Time::ZERO),
             low_ttl: self.scene.low_ttl,
             timeout: self.scene.timeout,
             ipv6: None,
@@ -316,14 +316,14 @@ impl World {
                     side.report = Some(*report);
                     side.state = State::Failed;
                 }
-                PunchEvent::Notice(notice) => side.notices.push(notice),
+                PunchEvent::Hint(hint) => side.hints.push(hint),
                 PunchEvent::Schedule(_) | PunchEvent::Reflexive(_) => {}
             }
         }
     }
 
     /// What answers late handshake messages on a connected side.
-    pub(super) fn responder(&mut self, i: usize) -> &mut Responder {
+    pub(super) fn responder(&mut self, i: usize) -> &mut LateResponder {
         match &mut self.sides[i].state {
             State::Connected(responder) => responder,
             _ => panic!("side {i} is not connected"),
@@ -385,7 +385,7 @@ impl World {
         self.sides[i].report.as_ref().expect("this side failed")
     }
 
-    pub(super) fn notices(&self, i: usize) -> &[Notice] {
-        &self.sides[i].notices
+    pub(super) fn hints(&self, i: usize) -> &[Hint] {
+        &self.sides[i].hints
     }
 }

@@ -6,7 +6,7 @@ use super::rates::{Kind, Network, Rates};
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
-use crate::rendezvous::clock::Clock;
+use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::code::Nameplate;
 use crate::rendezvous::meeting::name::Name;
@@ -55,7 +55,7 @@ pub(super) struct Rooms {
     named: BTreeMap<Name, SessionId>,
     most_waiting: usize,
     rng: SeedRng,
-    clock: Clock,
+    clock: WallClock,
     began: Time,
     pairs: u64,
 }
@@ -64,7 +64,7 @@ pub(super) struct Rooms {
 pub(super) type Answers = Vec<(Path, State)>;
 
 impl Rooms {
-    pub(super) fn new(most_waiting: usize, seed: &[u8; 32], clock: Clock, now: Time) -> Self {
+    pub(super) fn new(most_waiting: usize, seed: &[u8; 32], clock: WallClock, now: Time) -> Self {
         Rooms {
             sessions: HashMap::new(),
             numbers: HashMap::new(),

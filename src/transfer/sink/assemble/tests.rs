@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::protocol::spread::SplitMix64;
+use crate::protocol::rng::SplitMix64;
 
 const B: u64 = BLOCK_LEN as u64;
 

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::protocol::fields::Reader;
+use crate::protocol::codec::Reader;
 use crate::transfer::error::Malformed;
 use crate::transfer::fs::layer::{Layer, Stat};
 use crate::transfer::fs::owner::{OwnerKey, Purpose};

@@ -7,7 +7,7 @@ use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::Address;
-use crate::rendezvous::clock::Clock;
+use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::meeting::code::Code;
@@ -110,7 +110,7 @@ fn server(token: Option<TokenKey>, limits: Limits, seed: u64, now: Time) -> Serv
     let config = ServerConfig {
         token,
         limits,
-        clock: Clock::system(UNIX + now.as_nanos(), now),
+        clock: WallClock::system(UNIX + now.as_nanos(), now),
         seed: [seed as u8; 32].into(),
     };
     Server::new(config, now)

@@ -1,7 +1,7 @@
 //! Content on its way out: the blocks at hand, what of them is new, what must go again, what has arrived.
 //!
 //! Memory is bounded by a number of blocks. A block whose bytes were all sent but not all acknowledged may be
-//! dropped to make room; if a piece of it is lost it is asked for again ([`Outgoing::wanted`]).
+//! dropped to make room; if a piece of it is lost it is asked for again ([`SendBuffer::wanted`]).
 
 use super::ranges::RangeSet;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// The sending side's view of the content space.
 #[derive(Debug)]
-pub(super) struct Outgoing {
+pub(super) struct SendBuffer {
     blocks: BTreeMap<u64, Vec<u8>>,
     spare: Vec<Vec<u8>>,
     limit: usize,
@@ -24,10 +24,10 @@ pub(super) struct Outgoing {
     wanted: Option<u64>,
 }
 
-impl Outgoing {
+impl SendBuffer {
     /// Holds at most `limit` blocks (at least two) at a time.
     pub(super) fn new(limit: usize) -> Self {
-        Outgoing {
+        SendBuffer {
             blocks: BTreeMap::new(),
             spare: Vec::new(),
             limit: limit.max(2),
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn pieces_cross_blocks_and_stop_at_what_is_at_hand() {
-        let mut out = Outgoing::new(4);
+        let mut out = SendBuffer::new(4);
         out.offer(0, block(1));
         out.offer(100, block(2));
         assert_eq!(out.next(150), Some((0..150, false)));
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn lost_pieces_go_first_and_only_what_has_not_arrived() {
-        let mut out = Outgoing::new(4);
+        let mut out = SendBuffer::new(4);
         out.offer(0, block(1));
         assert_eq!(out.next(60), Some((0..60, false)));
         out.on_arrived(0..20);
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn what_another_packet_brought_is_not_outstanding() {
-        let mut out = Outgoing::new(4);
+        let mut out = SendBuffer::new(4);
         out.offer(0, block(1));
         assert_eq!(out.next(60), Some((0..60, false)));
         out.on_arrived(0..20);
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn dropped_block_is_wanted_again_when_a_piece_was_lost() {
-        let mut out = Outgoing::new(2);
+        let mut out = SendBuffer::new(2);
         out.offer(0, block(1));
         assert!(out.next(100).is_some());
         out.offer(100, block(2));
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn arrived_blocks_are_freed() {
-        let mut out = Outgoing::new(3);
+        let mut out = SendBuffer::new(3);
         out.offer(0, block(1));
         assert!(out.next(100).is_some());
         out.on_arrived(0..100);

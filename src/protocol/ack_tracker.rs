@@ -39,7 +39,7 @@ const MEMORY: (Duration, u64) = (Duration::from_millis(500), 1000);
 
 /// Packets received and not yet reported.
 #[derive(Debug, Default)]
-pub struct Received {
+pub struct AckTracker {
     ranges: RangeSet,
     largest_at: Time,
     /// What arrived since the last ACK, and between those before it.
@@ -58,7 +58,7 @@ pub struct Received {
     urgent: bool,
 }
 
-impl Received {
+impl AckTracker {
     /// Notes an authenticated packet.
     pub fn on_packet(&mut self, now: Time, number: PacketNumber, bytes: usize, eliciting: bool) {
         let n = number.value();
@@ -103,7 +103,7 @@ impl Received {
 
     /// Appends the ACK frame, of `most` bytes at most; nothing if nothing ever arrived. It tells of what is new,
     /// wherever it lies, and of the highest ranges besides: reordering fills gaps far below them.
-    pub fn write_ack(&mut self, now: Time, credit: u64, most: usize, buf: &mut Vec<u8>) {
+    pub fn write_ack(&mut self, now: Time, flow_limit: u64, most: usize, buf: &mut Vec<u8>) {
         let room = (self.pending_bytes / SHARE_OF_FORWARD_BYTES).clamp(MIN_ROOM, MAX_ROOM) as usize;
         let room = room.min(most);
         let delay = u32::try_from(now.since(self.largest_at).as_micros()).unwrap_or(u32::MAX);
@@ -120,7 +120,7 @@ impl Received {
             .map_or(0, |range| range.start);
         news.retain(|range| range.start < lowest);
         let told = self.ranges.iter().rev().take(highest).chain(news);
-        Ack::encode(buf, room, told, delay, credit);
+        Ack::encode(buf, room, told, delay, flow_limit);
         self.news.rotate_right(1);
         self.news[0].clear();
         self.forget(now);
@@ -144,7 +144,7 @@ impl Received {
         self.lowest = [u64::MAX, current];
     }
 
-    /// Owes an ACK at once, for news that should not wait (credit came back).
+    /// Owes an ACK at once, for news that should not wait (the flow-control limit rises again).
     pub(crate) fn hurry(&mut self, now: Time) {
         if !self.ranges.is_empty() {
             self.urgent = true;
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn single_packet_waits_and_many_do_not() {
-        let mut r = Received::default();
+        let mut r = AckTracker::default();
         r.on_packet(ms(100), PacketNumber::new(0), 1200, true);
         assert_eq!(r.due(RTT), Some(ms(110)));
         (1..8).for_each(|n| r.on_packet(ms(101), PacketNumber::new(n), 1200, true));
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn acks_fit_a_narrow_way_back_though_a_tenth_is_lost() {
-        let (mut r, mut got, mut told) = (Received::default(), 0, 0);
+        let (mut r, mut got, mut told) = (AckTracker::default(), 0, 0);
         // 20 Mbit/s over a short path.
         for n in (0..4000).filter(|n| n % 10 != 0) {
             let now = Time::from_nanos(n * 560_000);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     /// Numbers that the next ACK tells of.
-    fn told(r: &mut Received, now: Time) -> RangeSet {
+    fn told(r: &mut AckTracker, now: Time) -> RangeSet {
         let mut buf = Vec::new();
         r.write_ack(now, 0, usize::MAX, &mut buf);
         let Some(Ok(Frame::Ack(ack))) = Frames::new(&buf).next() else {
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_fills_a_gap_far_below_is_told_three_times() {
-        let mut r = Received::default();
+        let mut r = AckTracker::default();
         for n in (0..2000).filter(|n| n % 2 == 0) {
             r.on_packet(ms(0), PacketNumber::new(n), 100, true);
         }
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn old_gaps_are_forgotten_but_not_while_little_arrives() {
-        let mut r = Received::default();
+        let mut r = AckTracker::default();
         for n in (0..2000).filter(|n| n % 2 == 0) {
             r.on_packet(ms(n), PacketNumber::new(n), 1400, true);
             told(&mut r, ms(n));
@@ -243,14 +243,14 @@ mod tests {
 
     #[test]
     fn packets_that_ask_for_nothing_are_not_acknowledged_by_themselves() {
-        let mut r = Received::default();
+        let mut r = AckTracker::default();
         r.on_packet(ms(100), PacketNumber::new(0), 60, false);
         assert_eq!(r.due(RTT), None);
     }
 
     #[test]
     fn memory_stays_bounded_under_endless_gaps() {
-        let mut r = Received::default();
+        let mut r = AckTracker::default();
         for n in 0..100_000 {
             r.on_packet(ms(n), PacketNumber::new(n * 2), 1200, true);
         }

@@ -24,7 +24,7 @@ const LATE_MAX: Duration = Duration::from_millis(400);
 /// Lost packets are remembered this long, to notice that they were only late.
 const LOST_MEMORY_RTTS: u32 = 2;
 
-/// Packets remembered at most: 10 Gbit/s for 300 ms. Only a peer that never acknowledges brings a ledger there.
+/// Packets remembered at most: 10 Gbit/s for 300 ms. Only a peer that never acknowledges brings it there.
 const MAX_REMEMBERED: usize = 1 << 18;
 
 /// What a packet carried that must arrive.
@@ -73,9 +73,9 @@ pub struct Settled {
     pub was_lost: bool,
 }
 
-/// The ledger.
+/// What was sent and is not yet settled.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct SentPackets {
     sent: VecDeque<Sent>,
     /// Number of `sent[0]`.
     base: u64,
@@ -94,10 +94,10 @@ pub(crate) struct Ledger {
     last_eliciting: Time,
 }
 
-impl Ledger {
+impl SentPackets {
     /// Empty.
     pub(crate) fn new(now: Time) -> Self {
-        Ledger {
+        SentPackets {
             sent: VecDeque::new(),
             base: 0,
             cursor: 0,
