@@ -1,6 +1,6 @@
 //! p2pcopy copies files straight from one computer to another through their home routers.
 //!
-//! The rooms, from the user down; each uses only those below it (`tests/layout.rs` holds that):
+//! The rooms, from the user down; each uses only those below it (`tests/integration/layout.rs` holds that):
 //!
 //! - `cli`: options, prompts, the screen and `--json`.
 //! - `app`: one run from validated options to an outcome; the only room that knows all others.

@@ -1,8 +1,8 @@
 //! What the tests, the benchmarks and the fuzz targets of this package use of it.
 //!
 //! This is no interface for other programs and keeps no promise between versions. Each part is here because
-//! something outside `src` drives it: the simulations drive the connection, the controllers and the punch; `tests/evil`
-//! drives a session with its disk thread; `tests/crash` and `tests/trees` drive a sink over a layer of their own;
+//! something outside `src` drives it: the simulations drive the connection, the controllers and the punch; `tests/integration/evil`
+//! drives a session with its disk thread; `tests/integration/crash` and `tests/integration/trees` drive a sink over a layer of their own;
 //! the vectors of docs/protocol.md and the fuzz targets read and write every layout. All other items are `pub(crate)`,
 //! so that the compiler sees what nothing uses.
 

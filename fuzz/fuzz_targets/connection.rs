@@ -1,7 +1,7 @@
 #![no_main]
 #![allow(dead_code, reason = "each target runs one of the decoders")]
 
-#[path = "../../tests/fuzz/decoders.rs"]
+#[path = "../../tests/integration/fuzz/decoders.rs"]
 mod decoders;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| decoders::connection(data));

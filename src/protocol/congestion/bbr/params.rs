@@ -1,8 +1,8 @@
 //! Every number of the controller: its value, its unit, where it comes from, and what it does.
 //!
-//! The ablation run (`cargo test --release --test congestion -- --ignored --nocapture ablation`) sets each number to
+//! The ablation run (`cargo test --release --test integration -- --ignored --nocapture ablation`) sets each number to
 //! half and to double, and prints which cells of the tables move. Section numbers are those of draft-ietf-ccwg-bbr
-//! unless another source is named. "Measured" means: chosen with the tables of `tests/congestion`.
+//! unless another source is named. "Measured" means: chosen with the tables of `tests/integration/congestion`.
 
 use std::time::Duration;
 

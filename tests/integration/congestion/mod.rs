@@ -1,0 +1,210 @@
+//! Congestion control over a simulated link: throughput, queues, fairness; floors for every commit, and the tables.
+//!
+//! The floors run in seconds. `cargo test --release --test integration congestion:: -- --ignored grid` (or `fairness`) makes the
+//! full table, takes minutes, and compares it with the reviewed one in `snapshots/`.
+
+mod ablation;
+mod cell;
+mod fairness;
+mod grid;
+mod trace;
+
+use crate::sim::flow::{PACKET, World};
+use cell::{Cell, Trouble, add, alone, at, parallel};
+use std::time::Duration;
+
+/// Runs cells and reports all that miss `floor` percent, or take over `most` percent of ten seconds for ten seconds'
+/// worth.
+fn hold(cells: &[Cell], floor: f64, most: f64) {
+    let outcomes = parallel(cells, |c| alone(c, "bbr", 7));
+    let missed: Vec<_> = cells
+        .iter()
+        .zip(outcomes)
+        .filter(|(_, o)| o.steady < floor || o.file > most || o.spurious > 1.0)
+        .map(|(c, o)| o.line(c))
+        .collect();
+    assert!(
+        missed.is_empty(),
+        "these miss {floor}% or {most}%:\n{}",
+        missed.join("\n")
+    );
+}
+
+#[test]
+fn random_loss_costs_no_more_than_itself() {
+    let cells: Vec<_> = [0.0, 0.001, 0.01, 0.05, 0.1]
+        .map(|p| Cell::new(100.0, 50.0, p, 1.0))
+        .into();
+    hold(&cells, 95.0, 115.0);
+}
+
+#[test]
+fn heavy_loss_has_no_cliff() {
+    let cells = |losses: &[f64]| -> Vec<_> {
+        let at = |&p: &f64| [Cell::new(20.0, 40.0, p, 1.0), Cell::new(100.0, 50.0, p, 1.0)];
+        losses.iter().flat_map(at).collect()
+    };
+    hold(&cells(&[0.15, 0.2]), 90.0, 130.0);
+    hold(&cells(&[0.22, 0.25, 0.3, 0.4]), 85.0, 140.0);
+}
+
+#[test]
+fn the_rate_comes_back_when_heavy_loss_goes() {
+    let mut cell = Cell::new(20.0, 40.0, 0.6, 1.0);
+    let mut w = cell.world(1);
+    add(&mut w, "bbr", 0.0, 40.0, 1, None);
+    w.run(at(15.0));
+    cell.loss = 0.0;
+    w.forth.profile.loss = 0.0;
+    w.run(at(35.0));
+    let before = w.flows[0].stats.useful;
+    w.run(at(40.0));
+    let goodput = ((w.flows[0].stats.useful - before) * PACKET) as f64 / 5.0 / cell.rate();
+    assert!(goodput > 0.9, "{goodput}");
+}
+
+#[test]
+fn shallow_buffers_are_filled_to_the_link() {
+    let cells = [
+        Cell::new(100.0, 50.0, 0.0, 0.05),
+        Cell::new(20.0, 100.0, 0.01, 0.05),
+        Cell::new(20.0, 20.0, 0.0, 0.25),
+    ];
+    hold(&cells, 94.0, 115.0);
+}
+
+#[test]
+fn slow_and_short_paths_are_no_exception() {
+    let cells = [
+        Cell::new(1.0, 2.0, 0.0, 1.0),
+        Cell::new(1.0, 100.0, 0.01, 1.0),
+        Cell::new(20.0, 2.0, 0.01, 1.0),
+    ];
+    hold(&cells, 94.0, 115.0);
+}
+
+#[test]
+fn jitter_that_reorders_is_not_taken_for_loss() {
+    let jitter = |ms, loss| Cell::new(100.0, 50.0, loss, 1.0).with(Trouble::Jitter(ms));
+    hold(
+        &[jitter(10.0, 0.0), jitter(50.0, 0.0), jitter(50.0, 0.01)],
+        90.0,
+        125.0,
+    );
+}
+
+#[test]
+fn jitter_of_many_round_trips_is_not_taken_for_loss_either() {
+    let jitter = |mbit, ms, loss| Cell::new(mbit, 2.0, loss, 1.0).with(Trouble::Jitter(ms));
+    let cells = [
+        jitter(20.0, 10.0, 0.01),
+        jitter(100.0, 50.0, 0.0),
+        jitter(100.0, 50.0, 0.01),
+    ];
+    hold(&cells, 88.0, 125.0);
+    // Nor are probes, which it cuts short, a reason to slow down.
+    hold(&[jitter(20.0, 10.0, 0.0)], 95.0, 125.0);
+}
+
+#[test]
+fn policed_rate_is_reached() {
+    hold(
+        &[Cell::new(100.0, 50.0, 0.0, 1.0).with(Trouble::Policer)],
+        90.0,
+        120.0,
+    );
+    // Its bucket holds less than two packets.
+    hold(
+        &[Cell::new(1.0, 20.0, 0.0, 1.0).with(Trouble::Policer)],
+        95.0,
+        110.0,
+    );
+}
+
+#[test]
+fn an_outage_is_no_proof_that_a_lossy_path_is_clean() {
+    hold(
+        &[Cell::new(100.0, 300.0, 0.05, 0.25).with(Trouble::Blackouts)],
+        88.0,
+        115.0,
+    );
+}
+
+#[test]
+fn blackouts_bursts_and_a_bad_return_are_got_over() {
+    let cell = Cell::new(100.0, 50.0, 0.0, 1.0);
+    hold(
+        &[Trouble::Blackouts, Trouble::Bursts, Trouble::NarrowReturn].map(|t| cell.clone().with(t)),
+        90.0,
+        130.0,
+    );
+}
+
+#[test]
+fn bloated_buffers_stay_empty() {
+    for cell in [
+        Cell::new(20.0, 40.0, 0.0, 20.0),
+        Cell::new(100.0, 50.0, 0.01, 20.0),
+    ] {
+        let o = alone(&cell, "bbr", 3);
+        let most = (cell.rtt_ms * 0.25).max(10.0);
+        assert!(o.queue < most, "{}", o.line(&cell));
+    }
+}
+
+#[test]
+fn rate_and_delay_of_the_path_may_change() {
+    let cell = Cell::new(100.0, 50.0, 0.0, 2.0);
+    let mut w = cell.world(1);
+    add(&mut w, "bbr", 0.0, 50.0, 1, None);
+    let mut last = 0;
+    let mut goodput = |w: &mut World, from: f64, to: f64| {
+        w.run(at(from));
+        last = w.flows[0].stats.useful;
+        w.delays.clear();
+        w.run(at(to));
+        ((w.flows[0].stats.useful - last) * PACKET) as f64 * 8e-6 / (to - from)
+    };
+    assert!(goodput(&mut w, 5.0, 10.0) > 95.0);
+    w.forth.set_rate(20 * 125_000);
+    let slow = goodput(&mut w, 15.0, 20.0);
+    assert!(slow > 18.0, "{slow} of 20 Mbit/s after the rate fell");
+    let queue = w.median_delay();
+    assert!(
+        queue < Duration::from_millis(50),
+        "{queue:?} of queue after the rate fell"
+    );
+    w.forth.set_rate(100 * 125_000);
+    let fast = goodput(&mut w, 30.0, 35.0);
+    assert!(fast > 90.0, "{fast} of 100 Mbit/s after the rate rose");
+    w.forth.profile.delay = Duration::from_millis(75);
+    let far = goodput(&mut w, 60.0, 65.0);
+    assert!(far > 85.0, "{far} of 100 Mbit/s after the path grew longer");
+}
+
+#[test]
+fn megabyte_takes_six_round_trips() {
+    let cell = Cell::new(100.0, 100.0, 0.0, 1.0);
+    let mut w = cell.world(1);
+    add(&mut w, "bbr", 0.0, 100.0, 1, Some(1_000_000 / PACKET));
+    w.run(at(5.0));
+    let done = w.flows[0]
+        .stats
+        .done_at
+        .expect("a megabyte arrives within five seconds");
+    assert!(done < at(0.6), "{done:?}");
+}
+
+#[test]
+fn udt_suffers_from_loss_and_we_do_not() {
+    let cell = Cell::new(100.0, 50.0, 0.01, 1.0);
+    let (ours, udt) = (alone(&cell, "bbr", 1), alone(&cell, "udt", 1));
+    assert!(
+        ours.steady > 5.0 * udt.steady,
+        "{} against {}",
+        ours.steady,
+        udt.steady
+    );
+    let clean = alone(&Cell::new(100.0, 20.0, 0.0, 1.0), "udt", 1);
+    assert!(clean.steady > 60.0, "{}", clean.steady);
+}

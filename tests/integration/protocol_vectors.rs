@@ -1,0 +1,363 @@
+//! The test vectors of docs/protocol.md, read from there, so that the document cannot drift from the code.
+
+use p2pcopy::parts::protocol::{
+    Ack, Cipher, Frame, Frames, HEADER_LEN, Header, Hello, Opener, PacketNumber, Probe, ProbeKey, Role,
+    Sealer, StaticKeypair, TAG_LEN, commitment, prologue, six_words,
+};
+use p2pcopy::parts::rendezvous::{
+    Address, Bind, BindWant, Binding, Bound, CodeKeys, End, Errand, Filtering, List, Listed, Listing,
+    Mapping, MeetingHello, Name, Nameplate, Names, Open, Present, SessionId, Standing, State, Want, proof,
+    token_key,
+};
+use p2pcopy::parts::transfer::{
+    BLOCK_LEN, BlockIndex, Message, MessageReader, Root, RootBuilder, Run, hash_block,
+};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::time::Duration;
+
+const DOCUMENT: &str = include_str!("../../docs/protocol.md");
+
+/// One block of the document: `name = value` lines.
+struct Vector(HashMap<&'static str, &'static str>);
+
+impl Vector {
+    fn text(&self, name: &str) -> &'static str {
+        self.0
+            .get(name)
+            .unwrap_or_else(|| panic!("the vector has no {name}"))
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        self.text(name).parse().expect("a number")
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        unhex(self.text(name))
+    }
+
+    fn seed(&self, name: &str) -> [u8; 32] {
+        self.bytes(name).try_into().expect("32 bytes")
+    }
+}
+
+fn vectors(kind: &str) -> Vec<Vector> {
+    let opening = format!("```vector {kind}\n");
+    let found: Vec<Vector> = DOCUMENT
+        .split(opening.as_str())
+        .skip(1)
+        .map(|rest| {
+            let block = rest.split("```").next().unwrap_or_default();
+            Vector(block.lines().filter_map(|line| line.split_once(" = ")).collect())
+        })
+        .collect();
+    assert!(!found.is_empty(), "docs/protocol.md has no vector {kind}");
+    found
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("hexadecimal"))
+        .collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn header() {
+    for vector in vectors("header") {
+        let header = Header {
+            key_phase: vector.number("key_phase") == 1,
+            connection_id: vector.number("connection_id") as u32,
+            number: PacketNumber::new(vector.number("packet_number")),
+        };
+        let mut bytes = [0; HEADER_LEN];
+        header.encode(&mut bytes);
+        assert_eq!(hex(&bytes), hex(&vector.bytes("bytes")));
+    }
+}
+
+#[test]
+fn sealed_packet() {
+    for vector in vectors("sealed") {
+        let cipher = match vector.text("cipher") {
+            "AES-256-GCM" => Cipher::Aes256Gcm,
+            _ => Cipher::ChaCha20Poly1305,
+        };
+        let plaintext = vector.bytes("plaintext");
+        let mut packet = [vec![0; HEADER_LEN], plaintext.clone(), vec![0; TAG_LEN]].concat();
+        let mut sealer = Sealer::new(
+            cipher,
+            vector.seed("secret").into(),
+            vector.number("connection_id") as u32,
+        );
+        assert_eq!(
+            sealer.seal(&mut packet),
+            PacketNumber::new(vector.number("packet_number"))
+        );
+        assert_eq!(hex(&packet), hex(&vector.bytes("bytes")));
+        let header = Header::decode(&packet).expect("a header");
+        let opened = Opener::new(cipher, vector.seed("secret").into())
+            .open(&header, &mut packet)
+            .map(|p| p.to_vec());
+        assert_eq!(opened, Some(plaintext));
+    }
+}
+
+#[test]
+fn ack_frame() {
+    for vector in vectors("ack") {
+        let mut ranges: Vec<Range<u64>> = vector
+            .text("ranges")
+            .split(' ')
+            .filter_map(|range| range.split_once(".."))
+            .map(|(start, end)| start.parse().expect("a start")..end.parse().expect("an end"))
+            .collect();
+        ranges.reverse();
+        let mut bytes = Vec::new();
+        let (delay_us, flow_limit) = (vector.number("delay_us"), vector.number("flow_limit"));
+        Ack::encode(&mut bytes, 1000, ranges.iter(), delay_us as u32, flow_limit);
+        assert_eq!(hex(&bytes), hex(&vector.bytes("bytes")));
+        let Some(Ok(Frame::Ack(ack))) = Frames::new(&bytes).next() else {
+            panic!("not an ACK frame");
+        };
+        assert_eq!(ack.ranges().collect::<Vec<_>>(), ranges);
+        assert_eq!((u64::from(ack.delay_us), ack.flow_limit), (delay_us, flow_limit));
+    }
+}
+
+#[test]
+fn address() {
+    for vector in vectors("address") {
+        let address: Address = vector.text("address").parse().expect("the address parses");
+        assert_eq!(address.to_string(), vector.text("address"));
+        let token = address.token.as_ref().expect("a token");
+        assert_eq!(address.reflexive.to_string(), vector.text("front"));
+        assert_eq!(token.errand, Errand::Send);
+        assert_eq!(vector.text("role"), "sender");
+        assert_eq!(hex(&token.key), vector.text("key"));
+        assert_eq!(
+            (token.nat.mapping, token.nat.filtering),
+            (Mapping::Independent, Filtering::Untested)
+        );
+        let spare: Vec<String> = token.spare_ports.iter().map(u16::to_string).collect();
+        assert_eq!(spare.join(" "), vector.text("spare_ports"));
+        let candidates: Vec<String> = token.candidates.iter().map(ToString::to_string).collect();
+        assert_eq!(candidates.join(" "), vector.text("candidates"));
+    }
+}
+
+#[test]
+fn hello() {
+    for vector in vectors("hello") {
+        let hello = Hello {
+            oldest: vector.number("oldest") as u8,
+            newest: vector.number("newest") as u8,
+            hardware_aes: vector.number("aes") == 1,
+            verify: vector.number("verify") == 1,
+            cid: vector.number("connection_id") as u32,
+            unix_nanos: vector.number("unix_nanos"),
+        };
+        assert_eq!(hex(&hello.encode()), hex(&vector.bytes("bytes")));
+        assert_eq!(Hello::decode(&vector.bytes("bytes")), Ok(hello));
+    }
+}
+
+#[test]
+fn probe() {
+    for vector in vectors("probe") {
+        let sender = StaticKeypair::from_seed(&vector.seed("sender_seed"));
+        let receiver = StaticKeypair::from_seed(&vector.seed("receiver_seed"));
+        assert_eq!(hex(sender.public()), vector.text("sender_key"));
+        assert_eq!(hex(receiver.public()), vector.text("receiver_key"));
+        let context = prologue(
+            &[&[1, 0], &sender.public()[..]].concat(),
+            &[&[1, 1], &receiver.public()[..]].concat(),
+        );
+        let key = ProbeKey::new(&sender, receiver.public(), &context).expect("a good key");
+        let probe = Probe {
+            role: Role::Sender,
+            heard: vector.number("heard") == 1,
+            slot: vector.number("slot") as u32,
+            unix_nanos: vector.number("unix_nanos"),
+            random: vector.bytes("random").try_into().expect("8 bytes"),
+        };
+        assert_eq!(hex(&probe.encode(&key)), hex(&vector.bytes("bytes")));
+        let other = ProbeKey::new(&receiver, sender.public(), &context).expect("a good key");
+        assert_eq!(Probe::decode(&vector.bytes("bytes"), &other), Some(probe));
+    }
+}
+
+#[test]
+fn words_to_compare() {
+    for vector in vectors("words") {
+        let nonce = vector.seed("sender_nonce");
+        let committed = commitment(&nonce, &vector.seed("sender_key"), &vector.bytes("sender_hello"));
+        assert_eq!(hex(&committed), vector.text("commitment"));
+        let words = six_words(
+            &vector.bytes("handshake_hash"),
+            &nonce,
+            &vector.seed("receiver_nonce"),
+        );
+        assert_eq!(words.join(" "), vector.text("words"));
+    }
+}
+
+#[test]
+fn meeting() {
+    for vector in vectors("meeting_hello") {
+        let hello = MeetingHello {
+            id: vector.number("id"),
+        };
+        let bytes = hello.encode();
+        assert_eq!(hex(&bytes[..12]), vector.text("bytes"));
+        assert!(bytes[12..].iter().all(|b| *b == 0));
+        assert_eq!(MeetingHello::decode(&bytes), Ok(hello));
+    }
+    for vector in vectors("open") {
+        let session = SessionId(vector.number("session"));
+        let cookie = vector.bytes("cookie").try_into().expect("16 bytes");
+        let open = Open {
+            errand: Errand::Receive,
+            want: match vector.text("number") {
+                "none" => Want::Named(Names {
+                    own: Name::parse(vector.text("as")).ok(),
+                    peer: Name::parse(vector.text("to")).ok(),
+                }),
+                _ => Want::Join(Nameplate::new(vector.number("number") as u16).expect("in range")),
+            },
+            session,
+            cookie,
+            proof: proof(&token_key(vector.text("word")), &cookie, session),
+            rtt: Duration::from_micros(vector.number("rtt_us")),
+            message: vector.bytes("message").try_into().expect("33 bytes"),
+            sealed: vector.bytes("sealed"),
+        };
+        let bytes = open.encode();
+        let end = vector.bytes("bytes").len();
+        assert_eq!(hex(&bytes[..end]), hex(&vector.bytes("bytes")));
+        assert!(bytes[end..].iter().all(|b| *b == 0));
+        assert_eq!(Open::decode(&bytes), Ok(open));
+    }
+    for vector in vectors("state") {
+        let state = State {
+            session: SessionId(vector.number("session")),
+            standing: Standing::Paired(End::Owner),
+            unix_nanos: vector.number("unix_nanos"),
+            nameplate: None,
+            moment: vector.number("moment"),
+            message: vector.bytes("message").try_into().expect("33 bytes"),
+            sealed: vector.bytes("sealed"),
+        };
+        assert_eq!(hex(&state.encode()), hex(&vector.bytes("bytes")));
+        assert_eq!(State::decode(&vector.bytes("bytes")), Ok(state));
+    }
+    for vector in vectors("list") {
+        let session = SessionId(vector.number("session"));
+        let cookie = vector.bytes("cookie").try_into().expect("16 bytes");
+        let list = List {
+            session,
+            cookie,
+            proof: proof(&token_key(vector.text("word")), &cookie, session),
+            after: Name::parse(vector.text("after")).ok(),
+        };
+        let bytes = list.encode();
+        let end = vector.bytes("bytes").len();
+        assert_eq!(hex(&bytes[..end]), hex(&vector.bytes("bytes")));
+        assert_eq!(List::decode(&bytes), Ok(list));
+    }
+    for vector in vectors("listing") {
+        let listed = Listed {
+            session: SessionId(vector.number("session")),
+            listing: Listing::All,
+            present: vec![Present {
+                name: Name::parse(vector.text("name")).expect("a name"),
+                errand: Errand::Receive,
+                busy: false,
+                waited: Duration::from_secs(vector.number("waited_s")),
+            }],
+        };
+        assert_eq!(hex(&listed.encode()), hex(&vector.bytes("bytes")));
+        assert_eq!(Listed::decode(&vector.bytes("bytes")), Ok(listed));
+    }
+    for vector in vectors("bind") {
+        let session = SessionId(vector.number("session"));
+        let cookie = vector.bytes("cookie").try_into().expect("16 bytes");
+        let bind = Bind {
+            end: End::Joiner,
+            want: BindWant::Bind,
+            session,
+            cookie,
+            proof: proof(&token_key(vector.text("word")), &cookie, session),
+            ticket: vector.bytes("ticket").try_into().expect("16 bytes"),
+        };
+        assert_eq!(hex(&bind.encode()), hex(&vector.bytes("bytes")));
+        assert_eq!(Bind::decode(&vector.bytes("bytes")), Ok(bind));
+    }
+    for vector in vectors("bound") {
+        let bound = Bound {
+            session: SessionId(vector.number("session")),
+            binding: Binding::Joined,
+        };
+        assert_eq!(hex(&bound.encode()), hex(&vector.bytes("bytes")));
+        assert_eq!(Bound::decode(&vector.bytes("bytes")), Ok(bound));
+    }
+    for vector in vectors("code_key") {
+        let keys = |end| CodeKeys::new(end, vector.seed("key"));
+        assert_eq!(hex(&keys(End::Owner).ticket()), vector.text("ticket"));
+        let sealed = keys(End::Owner).seal(vector.text("text"));
+        assert_eq!(hex(&sealed), vector.text("sealed"));
+        assert_eq!(
+            keys(End::Joiner).open(&sealed).as_deref(),
+            Ok(vector.text("text"))
+        );
+    }
+}
+
+#[test]
+fn messages() {
+    for vector in vectors("message") {
+        let message = match vector.text("message") {
+            "Limit" => Message::Limit {
+                rate: 2_500_000.try_into().expect("not zero"),
+            },
+            "Accept" => Message::Accept { window: None },
+            "Need" => Message::Need {
+                runs: vec![Run { start: 2, end: 5 }, Run { start: 9, end: 10 }],
+            },
+            "Missing" => Message::Missing {
+                entries: vec![Run { start: 2, end: 5 }],
+            },
+            "Verified" => Message::Verified { low: 3, blocks: 7 },
+            other => panic!("no such message here: {other}"),
+        };
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        assert_eq!(hex(&bytes), hex(&vector.bytes("bytes")));
+        let mut reader = MessageReader::new();
+        reader.feed(&bytes);
+        assert_eq!(reader.poll_message(), Ok(Some(message)));
+    }
+}
+
+#[test]
+fn root_of_three_blocks_is_the_hash_of_the_content() {
+    for vector in vectors("root") {
+        // The content of BLAKE3's own vectors: bytes count from 0 to 250, again and again.
+        let content: Vec<u8> = (0..vector.number("length")).map(|i| (i % 251) as u8).collect();
+        let mut builder = RootBuilder::new();
+        let mut blocks = 0;
+        for (index, block) in content.chunks(BLOCK_LEN).enumerate() {
+            let index = BlockIndex::new(u32::try_from(index).expect("few blocks"));
+            builder.insert(index, &hash_block(index, block));
+            blocks += 1;
+        }
+        let root: Root = builder.root(blocks).expect("all blocks are there");
+        assert_eq!(root.to_string(), vector.text("root"));
+        assert_eq!(blake3::hash(&content).to_hex().as_str(), vector.text("root"));
+    }
+}

@@ -1,0 +1,117 @@
+//! Whole connections beside the packet-level flow model that the grid of `tests/integration/congestion` is made with: if the
+//! model left out what matters, the two would differ.
+
+use crate::sim::flow::{Flow, PACKET, World};
+use crate::sim::link::Profile;
+use crate::sim::pair::Pair;
+use crate::sim::{MBIT, ms};
+use p2pcopy::parts::protocol::{Bbr, Time};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Mbit/s, RTT in ms, random loss, buffer in products of both.
+const CELLS: [(u64, u64, f64, f64); 18] = [
+    (1, 20, 0.0, 20.0),
+    (1, 100, 0.01, 1.0),
+    (1, 300, 0.0, 1.0),
+    (20, 2, 0.0, 1.0),
+    (20, 20, 0.0, 0.25),
+    (20, 40, 0.1, 1.0),
+    (20, 100, 0.01, 0.05),
+    (20, 300, 0.0, 20.0),
+    (100, 2, 0.0, 1.0),
+    (100, 20, 0.05, 1.0),
+    (100, 50, 0.0, 0.25),
+    (100, 100, 0.0, 1.0),
+    (100, 100, 0.01, 1.0),
+    (100, 300, 0.0, 1.0),
+    (100, 300, 0.01, 0.25),
+    (500, 20, 0.0, 0.25),
+    (500, 100, 0.001, 1.0),
+    (500, 300, 0.0, 1.0),
+];
+/// What the largest packet of the connection carries of its 1500 bytes on the wire.
+const PAYLOAD: f64 = 0.955;
+
+fn links(mbit: u64, rtt: u64, loss: f64, buffer: f64) -> (Profile, Profile) {
+    let rate = mbit * MBIT;
+    let bdp = (rate * rtt / 1000) as f64;
+    let mut forth = Profile::new(rate, ms(rtt / 2), ((bdp * buffer) as u64).max(6000));
+    forth.loss = loss;
+    forth.mtu = 1472;
+    let mut back = Profile::new(rate, ms(rtt / 2), 10_000_000);
+    back.mtu = 1472;
+    (forth, back)
+}
+
+/// Time for ten seconds' worth, percent of ten seconds: connection and model. Where packets are lost at random, a run of
+/// either differs from the next by some points: the mean of three counts.
+fn times(cell: &(u64, u64, f64, f64)) -> (f64, f64) {
+    let seeds = if cell.2 > 0.0 { 7..10 } else { 7..8 };
+    let count = seeds.clone().count() as f64;
+    let sums = seeds.fold((0.0, 0.0), |sums, seed| {
+        let (whole, model) = run(cell, seed);
+        (sums.0 + whole, sums.1 + model)
+    });
+    (sums.0 / count, sums.1 / count)
+}
+
+fn run(&(mbit, rtt, loss, buffer): &(u64, u64, f64, f64), seed: u64) -> (f64, f64) {
+    let (forth, back) = links(mbit, rtt, loss, buffer);
+    let worth = (mbit * MBIT * 10) as f64 * (1.0 - loss);
+    let mut pair = Pair::new(forth.clone(), back.clone(), (worth * PAYLOAD) as u64, seed);
+    pair.check_nonces = false;
+    // The first round trip proves the path; the program offers its files meanwhile.
+    let start = ms(rtt * 3 / 2);
+    pair.offer_from = pair.now + start;
+    let whole = pair
+        .run(Duration::from_secs(40))
+        .finished
+        .map(|took| took - start);
+    let mut world = World::new(forth, back, seed);
+    let controller = Bbr::new(Time::ZERO, PACKET as u16, Some(ms(rtt)), seed);
+    let goal = worth as u64 / PACKET;
+    world.flows.push(Flow::new(
+        0,
+        Box::new(controller),
+        ms(rtt),
+        Time::ZERO,
+        Some(goal),
+    ));
+    world.run(Time::ZERO + Duration::from_secs(40));
+    let model = world.flows[0].stats.done_at;
+    (
+        whole.map_or(f64::INFINITY, |d| d.as_secs_f64() * 10.0),
+        model.map_or(f64::INFINITY, |t| t.since(Time::ZERO).as_secs_f64() * 10.0),
+    )
+}
+
+#[test]
+fn connections_are_as_fast_as_the_model_of_the_grid() {
+    let (left, right) = CELLS.split_at(CELLS.len() * 3 / 4);
+    let rows: Vec<_> = std::thread::scope(|scope| {
+        let halves =
+            [left, right].map(|cells| scope.spawn(move || cells.iter().map(times).collect::<Vec<_>>()));
+        halves.into_iter().flat_map(|h| h.join().unwrap()).collect()
+    });
+    let mut table = String::from("rate, RTT, loss, buffer | file %: connection | model\n");
+    let mut apart = Vec::new();
+    for ((mbit, rtt, loss, buffer), (whole, model)) in CELLS.iter().zip(&rows) {
+        let line = format!(
+            "{mbit:>4} Mbit/s {rtt:>3} ms {:>4}% {buffer:>4} BDP | {whole:>3.0} | {model:>3.0}",
+            loss * 100.0
+        );
+        writeln!(table, "{line}").unwrap();
+        // The connection has exchanged packets before its content, and measured the RTT; the model starts cold.
+        let round_trip = *rtt as f64 / 100.0;
+        if (whole - model).abs() > 3.0 + round_trip {
+            apart.push(line);
+        }
+    }
+    println!("{table}");
+    assert!(
+        apart.is_empty(),
+        "more than 3 points and a round trip apart:\n{}",
+        apart.join("\n")
+    );
+}

@@ -1,0 +1,275 @@
+//! What a target's disk refuses: it costs what the disk cannot hold, and never the transfer.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::pair::{self, Fault, Outcome, Rng, Setup};
+use crate::remains::{CRASHES, expected, finals};
+use p2pcopy::parts::transfer::{Conflicts, Crash, LocalError, MemoryLayer, Remark, Room, TransferError};
+
+fn send(paths: &[PathBuf], layer: &MemoryLayer, conflicts: Conflicts) -> Result<Outcome, Fault> {
+    let setup = Setup {
+        conflicts,
+        ..Setup::default()
+    };
+    pair::send(paths, layer.clone(), setup)
+}
+
+#[cfg(unix)]
+#[test]
+fn what_the_disk_does_not_keep_is_told_once_and_the_rest_arrives() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("t");
+    fs::create_dir_all(tree.join("sub")).unwrap();
+    for (i, name) in ["a", "sub/b", "sub/c"].into_iter().enumerate() {
+        fs::write(tree.join(name), Rng::new(i as u64).bytes(700_000 * i + 9)).unwrap();
+    }
+    let mut locked = fs::metadata(tree.join("sub/b")).unwrap().permissions();
+    locked.set_readonly(true);
+    fs::set_permissions(tree.join("sub/b"), locked).unwrap();
+    std::os::unix::fs::symlink("a", tree.join("link")).unwrap();
+    let paths = [tree];
+    let mut without_link = expected(&paths);
+    without_link.remove(Path::new("t/link"));
+    let all = [Remark::TimesLost, Remark::ModesLost, Remark::LinksLost(1)];
+    for kind in [
+        ErrorKind::PermissionDenied,
+        ErrorKind::Unsupported,
+        ErrorKind::InvalidInput,
+    ] {
+        let layer = MemoryLayer::new();
+        for call in ["set_mode", "set_modified", "set_time", "symlink", "unlock"] {
+            layer.refuse(call, kind);
+        }
+        // The first merges into nothing, the second finds all of it, the third replaces it.
+        for (conflicts, bytes) in [
+            (Conflicts::Overwrite, 2_100_027),
+            (Conflicts::Update, 0),
+            (Conflicts::Overwrite, 2_100_027),
+        ] {
+            let outcome = send(&paths, &layer, conflicts).unwrap();
+            assert_eq!(outcome.remarks, all, "{kind:?}");
+            assert_eq!(outcome.sent, bytes);
+            assert!(layer.contents() == without_link, "{:?}", layer.contents().keys());
+        }
+    }
+}
+
+/// FAT and NTFS, roughly.
+fn is_refused(name: &str) -> bool {
+    name.contains([':', '?', '\\']) || name.starts_with("aux") || name.len() > 150
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_this_disk_refuses_are_stored_under_others_and_told() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("t:1");
+    let long = format!("{}.jpeg", "x".repeat(240));
+    fs::create_dir_all(tree.join("b?d")).unwrap();
+    for name in [
+        "a:b",
+        "a?b",
+        "a_b",
+        "aux.c",
+        "b?d/c\\d",
+        "b?d/plain",
+        "con.h",
+        long.as_str(),
+    ] {
+        fs::write(tree.join(name), name).unwrap();
+    }
+    fs::write(tree.join(OsStr::from_bytes(b"b\xe9")), "bytes").unwrap();
+    std::os::unix::fs::symlink("con.h", tree.join("link:")).unwrap();
+    let paths = [tree];
+    let layer = MemoryLayer::new();
+    layer.forbid(is_refused);
+    // The second finds all of it under the names that the first gave.
+    for conflicts in [Conflicts::Rename, Conflicts::Update] {
+        let outcome = send(&paths, &layer, conflicts).unwrap();
+        let [Remark::Renamed(told)] = &outcome.remarks[..] else {
+            panic!("{:?}", outcome.remarks)
+        };
+        assert_eq!(outcome.sent > 0, conflicts == Conflicts::Rename);
+        let mut whole = expected(&paths);
+        for (sent, stored) in told.iter().rev() {
+            // Children come after their directories in the list.
+            let name = stored.file_name().unwrap();
+            let content = whole.remove(sent).unwrap();
+            let moved: Vec<PathBuf> = whole
+                .keys()
+                .filter(|path| path.starts_with(sent))
+                .cloned()
+                .collect();
+            for path in moved {
+                let below = whole.remove(&path).unwrap();
+                whole.insert(
+                    sent.with_file_name(name).join(path.strip_prefix(sent).unwrap()),
+                    below,
+                );
+            }
+            assert!(
+                whole.insert(sent.with_file_name(name), content).is_none(),
+                "{stored:?}"
+            );
+        }
+        assert!(
+            layer.contents() == whole,
+            "{:?}\n{:?}",
+            layer.contents().keys(),
+            whole.keys()
+        );
+        let stored = |name: &str| {
+            told.iter()
+                .find(|(sent, _)| sent.ends_with(name))
+                .map(|(_, stored)| stored.clone())
+        };
+        assert_eq!(stored("b?d/c\\d"), Some("t_1/b_d/c_d".into()));
+        assert_eq!(stored("aux.c"), Some("t_1/_aux.c".into()));
+        assert_eq!((told.len(), stored("con.h")), (9, None));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_only_windows_refuses_stay_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("t");
+    fs::create_dir(&tree).unwrap();
+    for name in ["aux.c", "con.h", "a\\x2db.mount", "d:", "what?", "end."] {
+        fs::write(tree.join(name), name).unwrap();
+    }
+    std::os::unix::fs::symlink("aux.c", tree.join("link")).unwrap();
+    let paths = [tree];
+    let layer = MemoryLayer::new();
+    let outcome = send(&paths, &layer, Conflicts::Rename).unwrap();
+    assert!(outcome.remarks.is_empty() && layer.contents() == expected(&paths));
+}
+
+/// A tree of which one directory is another file system at the target.
+fn tree_with_a_mount(dir: &Path) -> [PathBuf; 1] {
+    let tree = dir.join("t");
+    fs::create_dir_all(tree.join("mnt/new/deep")).unwrap();
+    for (i, name) in ["a", "mnt/b", "mnt/kept", "mnt/new/c", "mnt/new/deep/d"]
+        .into_iter()
+        .enumerate()
+    {
+        fs::write(tree.join(name), Rng::new(i as u64).bytes(400_000 * i + 7)).unwrap();
+    }
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("b", tree.join("mnt/link")).unwrap();
+    [tree]
+}
+
+/// A disk with `t/mnt`, in which another file system is mounted and an older file lies.
+fn disk_with_a_mount(dir: &Path) -> MemoryLayer {
+    let old = dir.join("old/t");
+    fs::create_dir_all(old.join("mnt")).unwrap();
+    fs::write(old.join("mnt/kept"), "older").unwrap();
+    fs::write(old.join("mnt/own"), "own").unwrap();
+    let layer = MemoryLayer::new();
+    send(&[old], &layer, Conflicts::Rename).unwrap();
+    layer.mount(Path::new("t/mnt"));
+    layer
+}
+
+#[test]
+fn a_mount_below_the_target_is_filled_and_survives_a_crash_in_every_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = tree_with_a_mount(dir.path());
+    let mut whole = expected(&paths);
+    whole.insert("t/mnt/own".into(), Some(b"own".to_vec()));
+    let layer = disk_with_a_mount(&dir.path().join("0"));
+    let before = layer.steps();
+    send(&paths, &layer, Conflicts::Overwrite).unwrap();
+    assert!(layer.contents() == whole, "{:?}", layer.contents().keys());
+    let steps = layer.steps() - before;
+    for (i, crash) in CRASHES.into_iter().enumerate() {
+        for step in 1..=steps {
+            let place = dir.path().join(format!("{i}-{step}"));
+            let layer = disk_with_a_mount(&place);
+            layer.revive(Crash::KeepAll);
+            layer.die_at(step);
+            send(&paths, &layer, Conflicts::Overwrite).unwrap_err();
+            layer.revive(crash);
+            let context = || format!("{crash:?}, step {step}: {:?}", layer.contents().keys());
+            for (path, content) in finals(&layer) {
+                // A copy that was not complete keeps a name of ours.
+                let is_copy = path.to_string_lossy().ends_with(".part");
+                let is_old = path.ends_with("kept") && content.as_deref() == Some(b"older");
+                assert!(
+                    is_copy || is_old || whole.get(&path) == Some(&content),
+                    "{path:?}, {}",
+                    context()
+                );
+            }
+            send(&paths, &layer, Conflicts::Update).unwrap();
+            let mut found = layer.contents();
+            found.retain(|path, _| !path.to_string_lossy().ends_with(".part"));
+            assert!(found == whole, "{}", context());
+        }
+    }
+}
+
+#[test]
+fn a_file_larger_than_files_can_be_there_is_refused_before_content_flows() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("vm.img");
+    fs::write(&file, [7; 5000]).unwrap();
+    let layer = MemoryLayer::new();
+    let limited = |largest| Room {
+        largest: Some(largest),
+        ..Room::default()
+    };
+    layer.set_room(limited(4999));
+    match send(std::slice::from_ref(&file), &layer, Conflicts::Rename) {
+        Err(Fault::Receiver(TransferError::Local(LocalError::TooLarge { limit: 4999, .. }))) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(layer.contents().is_empty());
+    layer.set_room(limited(5000));
+    send(&[file], &layer, Conflicts::Rename).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn what_lies_in_the_way_of_a_directory_stays_and_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let [old, new] = ["old/t", "new/t"].map(|name| dir.path().join(name));
+    fs::create_dir_all(&old).unwrap();
+    fs::create_dir_all(new.join("sub")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", old.join("sub")).unwrap();
+    fs::write(new.join("sub/a"), "a").unwrap();
+    let layer = MemoryLayer::new();
+    send(&[old], &layer, Conflicts::Rename).unwrap();
+    let outcome = send(&[new], &layer, Conflicts::Overwrite).unwrap();
+    assert_eq!(
+        outcome.remarks,
+        [Remark::Beside("t/sub".into(), "t/sub (1)".into())]
+    );
+    let found = layer.contents();
+    assert_eq!(found[Path::new("t/sub")].as_deref(), Some(&b"elsewhere"[..]));
+    assert_eq!(found[Path::new("t/sub (1)/a")].as_deref(), Some(&b"a"[..]));
+}
+
+/// Files that a team makes in a directory of its group belong to the group.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_group_of_the_output_directory_is_inherited() {
+    use p2pcopy::parts::transfer::{DiskLayer, OwnerKey};
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let [tree, out] = ["t", "out"].map(|name| dir.path().join(name));
+    fs::create_dir_all(tree.join("sub")).unwrap();
+    fs::create_dir(&out).unwrap();
+    fs::set_permissions(&out, fs::Permissions::from_mode(0o2775)).unwrap();
+    let layer = DiskLayer::new(&out, OwnerKey::from_bytes([1; 32])).unwrap();
+    pair::send(&[tree], layer, Setup::default()).unwrap();
+    for name in ["t", "t/sub"] {
+        let mode = fs::metadata(out.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o2000, 0o2000, "{name} {mode:o}");
+    }
+}
