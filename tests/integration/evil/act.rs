@@ -7,9 +7,11 @@ use crate::evil::victim::Setup;
 use p2pcopy::parts::app::Failure;
 use p2pcopy::parts::protocol::Role;
 use p2pcopy::parts::transfer::Conflicts;
+use std::collections::BTreeSet;
 use std::fs;
 use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{LazyLock, Mutex};
@@ -17,8 +19,10 @@ use std::time::Duration;
 
 pub use crate::evil::victim::Answer;
 
-/// Acts share the allocator's count and the process's time, so they run one after the other.
-static STAGE: Mutex<()> = Mutex::new(());
+/// Set in a process that plays one test: memory and time are counted for a whole process.
+const ALONE: &str = "P2PCOPY_ACT_ALONE";
+/// Tests that have had a process of their own, which played all their acts.
+static PLAYED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 /// Panics in all threads.
 static PANICS: LazyLock<AtomicUsize> = LazyLock::new(|| {
     let before = std::panic::take_hook();
@@ -136,7 +140,9 @@ impl Act {
     }
 
     fn run(self, expected: &Outcome) {
-        let _alone = STAGE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if std::env::var_os(ALONE).is_none() {
+            return play_alone();
+        }
         let panics = PANICS.load(SeqCst);
         let _watchdog = Watchdog::start();
         let place = tempfile::tempdir().expect("a place for files");
@@ -184,6 +190,30 @@ impl Act {
         }
         check_tree(&before, &after, &agreed, conflicts);
     }
+}
+
+/// Plays the test of this thread in a process of its own.
+fn play_alone() {
+    let thread = std::thread::current();
+    let name = thread.name().expect("a test has a thread of its own");
+    if !PLAYED
+        .lock()
+        .expect("no test panics here")
+        .insert(name.to_owned())
+    {
+        return;
+    }
+    let played = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", name, "--nocapture"])
+        .env(ALONE, "1")
+        .output()
+        .expect("this program starts again");
+    let said = [played.stdout, played.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+    assert!(
+        played.status.success() && said[0].contains("1 passed"),
+        "{}",
+        said.concat()
+    );
 }
 
 /// Goes on until the act is over, in virtual time.

@@ -1,4 +1,4 @@
-//! How much memory the whole test program holds: acts run one after the other, so each one's peak can be told.
+//! How much memory the whole test program holds. Each test of an act has a process of its own, so its peak can be told.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
