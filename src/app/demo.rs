@@ -54,6 +54,7 @@ impl Drop for Scratch {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a demo makes what it sends")]
 impl Scratch {
     fn new() -> Result<Self, Failure> {
         let dir = std::env::temp_dir().join(format!("p2pcopy-demo-{}", std::process::id()));

@@ -138,6 +138,7 @@ pub(super) const fn ignore_icmp(_socket: &UdpSocket) {}
 
 /// IPv6 addresses that are temporary (RFC 8981) or deprecated (RFC 4862, section 5.5.4). Linux tells of them in a file;
 /// other systems would take a call for each address, and there they count as any other.
+#[expect(clippy::disallowed_methods, reason = "the kernel's table")]
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn passing_addresses() -> Vec<Ipv6Addr> {
     std::fs::read_to_string("/proc/net/if_inet6")
@@ -164,6 +165,7 @@ fn passing(line: &str) -> Option<Ipv6Addr> {
 
 /// The router that the default route of IPv4 leads to. Linux tells of it in a file. Other systems would take a call of
 /// their own; there, home routers have the first address of their network, and UPnP needs none.
+#[expect(clippy::disallowed_methods, reason = "the kernel's table")]
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn default_gateway() -> Option<Ipv4Addr> {
     let table = std::fs::read_to_string("/proc/net/route").ok()?;

@@ -266,6 +266,8 @@ fn open(root: &Path, place: Place) -> Result<DiskLayer, LocalError> {
 #[cfg(unix)]
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "tests make their directories")]
+
     use super::*;
     use crate::transfer::sink::place::Conflicts;
     use crate::transfer::source::scan;

@@ -117,6 +117,7 @@ impl Sample {
 ///
 /// # Errors
 /// If the trace cannot be read, holds nothing to draw, or the picture cannot be written.
+#[expect(clippy::disallowed_methods, reason = "a trace is a file of the user's own")]
 pub(super) fn draw(options: &PlotOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     let (trace, picture) = (&options.trace, &options.picture);
     let text = match std::fs::read_to_string(trace) {
@@ -146,6 +147,7 @@ mod tests {
     use crate::protocol::connection::Limit;
     use std::time::Duration;
 
+    #[expect(clippy::disallowed_methods, reason = "a test reads its file")]
     #[test]
     fn what_is_written_is_read() {
         let dir = tempfile::tempdir().unwrap();

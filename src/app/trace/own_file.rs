@@ -72,6 +72,7 @@ mod tests {
         option: "--test",
     };
 
+    #[expect(clippy::disallowed_methods, reason = "a test reads its file")]
     fn content(path: &Path) -> String {
         std::fs::read_to_string(path).unwrap()
     }

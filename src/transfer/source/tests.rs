@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "tests make their files")]
+
 use std::fs;
 use std::io::Cursor;
 

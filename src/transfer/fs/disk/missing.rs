@@ -16,6 +16,10 @@ use crate::transfer::fs::owner::OwnerKey;
 impl DiskLayer {
     /// Makes `root`, which was missing, and confines itself to it: only its last component is made, so that nothing
     /// takes the place of a disk that is not mounted. Where something is by now, it must be a directory of this user's.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one directory that is made by its path"
+    )]
     pub(crate) fn make(root: &Path, key: OwnerKey) -> io::Result<DiskLayer> {
         match std::fs::create_dir(root) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => DiskLayer::appeared(root, key),

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "tests make their files")]
+
 use super::*;
 use crate::transfer::manifest::MAX_DEPTH;
 
