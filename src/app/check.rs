@@ -6,6 +6,7 @@ use super::options::CheckOptions;
 use super::outcome::{Failure, Summary};
 use super::outlet;
 use super::run;
+use super::told::{Info, Warning};
 use crate::net::{self, Driver, Machine, Transmit};
 use crate::protocol::Path;
 use crate::protocol::time::Time;
@@ -45,7 +46,7 @@ pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<
         mapping: seen.report.mapping,
         filtering,
     };
-    let say = |front: &mut dyn Front, line: String| front.event(Event::Info(line));
+    let say = |front: &mut dyn Front, line: String| front.event(Event::Info(Info::Check { line }));
     for candidate in &seen.candidates {
         say(front, format!("Local address: {candidate}"));
     }
@@ -87,9 +88,9 @@ pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<
         Some(outlet) => outlet,
         None => outlet::when_answered(&seen.report.servers, &seen.report.other_ports).await,
     };
-    match outlet {
-        Outlet::Open => say(front, "Ports: UDP gets out.".into()),
-        _ => front.event(Event::Warning(format!("{outlet}: {}", outlet.remedy()))),
+    match Warning::of_outlet(&outlet) {
+        None => say(front, "Ports: UDP gets out.".into()),
+        Some(warning) => front.event(Event::Warning(warning)),
     }
     let worth = if options.common.port_mapping {
         let (mapper, told) = Mapper::start(seen.port);
@@ -165,16 +166,16 @@ fn meaning(nat: NatClass) -> &'static str {
 
 /// Asks servers to answer from elsewhere, on a socket that is never punched with: such an answer makes some NATs
 /// change the port (docs/design.md).
-fn test_filtering(servers: &[SocketAddr], steps: &UnboundedSender<String>) -> std::io::Result<Filtering> {
+fn test_filtering(servers: &[SocketAddr], steps: &UnboundedSender<Info>) -> std::io::Result<Filtering> {
     let clock = net::Clock::start();
     let mut driver = Driver::new(net::bind(None, true, None)?, clock)?;
     for (number, &remote) in servers.iter().enumerate() {
         // Nobody listens any more only when the run is being torn down.
-        let _ = steps.send(format!(
-            "Asking {remote} to answer from another address ({} of at most {})",
-            number + 1,
-            servers.len()
-        ));
+        let _ = steps.send(Info::AskingToAnswerElsewhere {
+            server: remote,
+            number: number + 1,
+            most: servers.len(),
+        });
         let seed = net::random_seed()?;
         let mut scratch = Scratch(FilteringTest::new(Path { local: 0, remote }, &seed, clock.now()));
         while scratch.0.result().is_none() {

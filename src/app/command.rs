@@ -11,6 +11,7 @@ use crate::rendezvous::meeting::relay::RelayEvent;
 use crate::rendezvous::punch::{PathKind, Punch, PunchEvent};
 use crate::rendezvous::stun::{StunClient, StunReport};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::event::Phase;
@@ -134,8 +135,10 @@ pub enum Notice {
     },
     /// Something that was listed does not arrive.
     Missing(Missing),
-    /// Something to read.
-    Info(String),
+    /// The pipe that was sent ended without a byte.
+    EmptyInput,
+    /// What was offered was there already, with the same content.
+    Identical(PathBuf),
     /// How the disk took what was sent.
     Remark(Remark),
     /// The peer said a line in a chat.

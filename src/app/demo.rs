@@ -4,6 +4,7 @@
 use super::event::{Answer, Event, Front, Pending, Question, Reply};
 use super::options::{Common, DemoOptions, Destination, Payload, ReceiveOptions, SendOptions, Server};
 use super::outcome::{Failure, Summary};
+use super::told::Info;
 use crate::net;
 use crate::protocol::Role;
 use crate::rendezvous::stun;
@@ -85,10 +86,8 @@ pub(super) async fn run(options: DemoOptions, front: &mut dyn Front) -> Result<S
     let file = match options.file {
         Some(file) => file,
         None => {
-            front.event(Event::Info(format!(
-                "Making a file of {} MiB to send.",
-                SIZE >> 20
-            )));
+            let bytes = SIZE as u64;
+            front.event(Event::Info(Info::DemoMakesFile { bytes }));
             scratch.make_file()?
         }
     };
@@ -112,9 +111,7 @@ pub(super) async fn run(options: DemoOptions, front: &mut dyn Front) -> Result<S
         port_mapping: false,
         ..options.common
     };
-    front.event(Event::Info(
-        "Both sides run on this machine; in real life they are two computers.".into(),
-    ));
+    front.event(Event::Info(Info::DemoBegins));
     let output = scratch.0.join("received");
     let ran = both(&file, &output, common, front);
     let summary = tokio::select! {
@@ -123,9 +120,7 @@ pub(super) async fn run(options: DemoOptions, front: &mut dyn Front) -> Result<S
         e = answer_stun(&second) => return Err(broken(e)),
         e = answer_ntp(&ntp) => return Err(broken(e)),
     };
-    front.event(Event::Info(
-        "The copy was verified and is removed again: this was a demonstration.".into(),
-    ));
+    front.event(Event::Info(Info::DemoEnds));
     Ok(summary)
 }
 

@@ -5,7 +5,10 @@
 
 use super::offered::{DefaultAnswer, Listing, Offered};
 use super::outcome::Summary;
+use super::told::{Info, Note, Warning};
 use crate::protocol::Role;
+use crate::protocol::connection::Stats;
+use crate::rendezvous::address::NatClass;
 use crate::rendezvous::meeting::wire::Present;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -19,8 +22,10 @@ use tokio::sync::oneshot;
 pub(crate) enum Event {
     /// The first socket is bound to this port.
     LocalPort(u16),
-    /// What the firewall or NAT is found to be, in one line.
-    Network(String),
+    /// What the firewall or NAT is found to be.
+    Network(NatClass),
+    /// Where the server of a meeting sees us.
+    Seen(SocketAddr),
     /// What to tell the peer: one word.
     Address {
         /// The whole address.
@@ -90,15 +95,15 @@ pub(crate) enum Event {
     /// A line the peer said in a chat, as it came.
     Said(String),
     /// A plain line to read.
-    Info(String),
+    Info(Info),
     /// Something the user should know and may want to act on.
-    Warning(String),
+    Warning(Warning),
     /// Paths that this disk refuses, as they were sent and as they are stored.
     Renamed(Vec<(String, String)>),
     /// A detail, shown only when asked for.
-    Note(String),
+    Note(Note),
     /// How the connection does, in figures, for whoever asked for everything. May be told as often as progress.
-    Stats(String),
+    Stats(Box<Stats>),
     /// All done: verified, synced and renamed.
     Finished(Summary),
     /// In a demo, which of the two sides tells this.

@@ -4,6 +4,7 @@ use super::event::{Event, Front};
 use super::lookup::resolve_one;
 use super::options::CheckOptions;
 use super::outcome::{Failure, Summary};
+use super::told::Info;
 use crate::net::{self, Driver, Machine, Transmit};
 use crate::protocol::Path;
 use crate::protocol::time::Time;
@@ -36,7 +37,7 @@ pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<
         Err(_) => return Err(Failure::internal("the network thread is gone")),
     };
     if present.is_empty() {
-        front.event(Event::Info("Nobody waits under a name.".into()));
+        front.event(Event::Info(Info::NobodyWaits));
     }
     for one in present {
         front.event(Event::Present(one));

@@ -27,6 +27,7 @@ pub(crate) mod sending;
 mod serve;
 pub(crate) mod session;
 pub(crate) mod side;
+pub(crate) mod told;
 mod trace;
 pub(crate) mod units;
 mod wording;
@@ -49,6 +50,7 @@ use sending::Sending;
 use session::Side;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use told::{Info, Warning};
 
 /// Sends what the options name to one peer.
 ///
@@ -66,8 +68,8 @@ pub(crate) async fn send(options: SendOptions, front: &mut dyn Front) -> Result<
         Payload::Paths(paths) => {
             let how = ScanOptions { links, exclude, name };
             let scanned = scan::scan(&paths, &how).map_err(close::failure_of)?;
-            for line in wording::files::left_out(&scanned) {
-                front.event(Event::Warning(line));
+            for left_out in wording::files::left_out(&scanned) {
+                front.event(Event::Warning(left_out));
             }
             if common.trace.as_deref().is_some_and(|trace| scanned.holds(trace)) {
                 return Err(Failure::usage(
@@ -76,7 +78,8 @@ pub(crate) async fn send(options: SendOptions, front: &mut dyn Front) -> Result<
                 ));
             }
             for pattern in &scanned.unused_patterns {
-                front.event(Event::Warning(format!("--exclude '{pattern}' matched nothing")));
+                let pattern = pattern.clone();
+                front.event(Event::Warning(Warning::UnusedPattern { pattern }));
             }
             (scanned.manifest.clone(), Source::files(scanned), paths)
         }
@@ -213,10 +216,12 @@ fn discard_parts(root: &Path, front: &mut dyn Front) -> Result<Summary, Failure>
     let layer = DiskLayer::new(root, key).map_err(|e| Failure::file("open", root, &e))?;
     let removed = transfer::sink::staging::discard(&layer).map_err(|e| close::failure_of(e.into()))?;
     for name in &removed {
-        front.event(Event::Info(format!("Removed {}", root.join(name).display())));
+        let path = root.join(name);
+        front.event(Event::Info(Info::Removed { path }));
     }
     if removed.is_empty() {
-        front.event(Event::Info(format!("Nothing to remove in {}", root.display())));
+        let path = root.to_owned();
+        front.event(Event::Info(Info::NothingToRemove { path }));
     }
     Ok(Summary::default())
 }

@@ -4,7 +4,7 @@ use super::event::{Event, Front};
 use super::lookup::{named, resolve};
 use super::options::{ServeOptions, Server as Host};
 use super::outcome::{Failure, Summary};
-use super::units::Size;
+use super::told::{Info, Note, Warning};
 use crate::net::{self, Driver, Machine, Transmit};
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
@@ -209,11 +209,11 @@ pub(super) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<
     // A thread that panicked has said so itself.
     let (counters, waiting, relayed) = thread.join().unwrap_or_default();
     ran?;
-    front.event(Event::Info(format!(
-        "Stopped: {} pairs had met here, {waiting} clients waited, {relayed} pairs were being relayed and look for each \
-         other now. Direct transfers go on without it.",
-        counters.pairs
-    )));
+    front.event(Event::Info(Info::ServerStopped {
+        pairs: counters.pairs,
+        waiting,
+        relayed,
+    }));
     Ok(Summary::default())
 }
 
@@ -282,18 +282,21 @@ async fn follow(
         };
         match news {
             Some(News::Outside(outside)) => tell_outside(outside, port, word, front),
-            Some(News::Report(counters, waiting, relayed)) => front.event(Event::Note(format!(
-                "{} pairs have met, {waiting} clients wait, {relayed} pairs are relayed: {} passed on, {} beyond a limit; \
-                 {} datagrams were dropped, {} had an old cookie, {} lacked the word",
-                counters.pairs,
-                Size(counters.relayed.bytes),
-                Size(counters.relayed.dropped),
-                counters.dropped,
-                counters.stale,
-                counters.strangers
-            ))),
+            Some(News::Report(counters, waiting, relayed)) => front.event(Event::Note(Note::ServerReport {
+                pairs: counters.pairs,
+                waiting,
+                relayed_pairs: relayed,
+                relayed_bytes: counters.relayed.bytes,
+                beyond_limit_bytes: counters.relayed.dropped,
+                dropped: counters.dropped,
+                stale: counters.stale,
+                strangers: counters.strangers,
+            })),
             Some(News::Broken(e)) => {
-                return Err(Failure::other(format!("the network failed: {e}"), "start the server again"));
+                return Err(Failure::other(
+                    format!("the network failed: {e}"),
+                    "start the server again",
+                ));
             }
             None => return Err(Failure::internal("the network thread is gone")),
         }
@@ -314,17 +317,12 @@ fn tell_outside(
     let ip = match outside {
         Some(outside) => {
             if !own.contains(&outside.ip()) || outside.port() != port {
-                front.event(Event::Warning(format!(
-                    "this machine is behind a NAT ({outside} outside): forward UDP port {port} to it, or nobody gets in"
-                )));
+                front.event(Event::Warning(Warning::ServerBehindNat { outside, port }));
             }
             Some(outside.ip())
         }
         None => {
-            front.event(Event::Warning(
-                "no STUN server told the outside address: give it with --public HOST if this one is not it"
-                    .into(),
-            ));
+            front.event(Event::Warning(Warning::ServerWithoutAddress));
             own.first().copied()
         }
     };

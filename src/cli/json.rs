@@ -1,11 +1,12 @@
 //! Events as JSON, one object a line (`--json`). The README lists them; names and meanings do not change.
 
-use super::lines;
 use super::printable::is_active;
+use super::{lines, text};
 use crate::app::event::{Change, ClockSource, Event, Link, Question};
 use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::outcome::Failure;
 use crate::protocol::Role;
+use crate::rendezvous::address::{Filtering, Mapping};
 use crate::transfer::manifest::Kind;
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
@@ -52,6 +53,14 @@ impl Object {
                 .map(|value| Value::Object(value.0))
                 .collect::<Value>(),
         )
+    }
+
+    /// The fields of what serializes as an object.
+    fn fields(mut self, of: &impl Serialize) -> Object {
+        if let Ok(Value::Object(fields)) = serde_json::to_value(of) {
+            self.0.extend(fields);
+        }
+        self
     }
 
     fn link(self, link: &Link) -> Object {
@@ -103,10 +112,13 @@ pub(super) fn of_event(event: &Event) -> String {
 }
 
 fn object(event: &Event) -> Object {
-    let text = |name, text: &str| Object::event(name).text("text", text);
+    let line = |name, text: &str| Object::event(name).text("text", text);
     match event {
         Event::LocalPort(port) => Object::event("local_port").plain("port", *port),
-        Event::Network(line) => text("network", line),
+        Event::Network(nat) => line("network", &nat.to_string())
+            .text("mapping", mapping(nat.mapping))
+            .text("filtering", filtering(nat.filtering)),
+        Event::Seen(from) => Object::event("seen").text("address", &from.to_string()),
         Event::Address { address, change } => Object::event("address")
             .text("address", address)
             .plain("changed", *change == Change::Changed),
@@ -151,18 +163,31 @@ fn object(event: &Event) -> Object {
             Object::event("reconnecting").number("silent_s", silence.as_secs_f64())
         }
         Event::Reconnected(link) => Object::event("reconnected").link(link),
-        Event::Message(message) => text("message", message),
-        Event::Said(line) => text("said", line),
-        Event::Info(line) => text("info", line),
-        Event::Warning(line) => text("warning", line),
+        Event::Message(message) => line("message", message),
+        Event::Said(said) => line("said", said),
+        Event::Info(info) => Object::event("info")
+            .fields(info)
+            .text("text", &text::info(info).join("\n")),
+        Event::Warning(warning) => Object::event("warning")
+            .fields(warning)
+            .text("text", &text::warning(warning).join("\n")),
         Event::Renamed(paths) => Object::event("renamed").objects(
             "paths",
             paths
                 .iter()
                 .map(|(sent, stored)| Object::new().text("sent", sent).text("stored", stored)),
         ),
-        Event::Note(line) => text("note", line),
-        Event::Stats(line) => text("stats", line),
+        Event::Note(note) => Object::event("note").fields(note).text("text", &text::note(note)),
+        Event::Stats(stats) => Object::event("stats")
+            .text("text", &text::stats(stats))
+            .plain("pacing_rate", stats.pacing_rate)
+            .plain("in_flight", stats.in_flight)
+            .plain("window", stats.window)
+            .number("min_rtt_ms", millis(stats.min_rtt))
+            .plain("sent_packets", stats.sent_packets)
+            .plain("lost_packets", stats.lost_packets)
+            .plain("repeated_packets", stats.repeated_packets)
+            .plain("mtu", stats.mtu),
         Event::Finished(summary) => {
             let object = Object::event("finished")
                 .plain("bytes", summary.bytes)
@@ -232,6 +257,24 @@ fn offer(offered: &Offered) -> Object {
         )
         .plain("free", offered.prospect.room.bytes)
         .plain("resumable", offered.prospect.resumable)
+}
+
+fn mapping(mapping: Mapping) -> &'static str {
+    match mapping {
+        Mapping::Unknown => "unknown",
+        Mapping::Public => "public",
+        Mapping::Independent => "independent",
+        Mapping::Dependent => "dependent",
+    }
+}
+
+fn filtering(filtering: Filtering) -> &'static str {
+    match filtering {
+        Filtering::Untested => "untested",
+        Filtering::Independent => "independent",
+        Filtering::Address => "address",
+        Filtering::AddressAndPort => "address_and_port",
+    }
 }
 
 fn kind(kind: Kind) -> &'static str {

@@ -2,6 +2,7 @@
 
 use super::printable::escaped;
 use super::screen::wrapped;
+use super::text;
 use crate::app::event::{Bound, Change, ClockSource, Consent, Event, Link, Phase, Progress, Question};
 use crate::app::offered::DefaultAnswer;
 use crate::app::outcome::{Failure, Summary};
@@ -99,7 +100,8 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
     match event {
         Event::LocalPort(port) => vec![Line::new(format!("Using local port: {port}"))],
         Event::Network(text) => vec![Line::new(format!("Your network: {text}"))],
-        Event::Info(text) => vec![Line::new(text.clone())],
+        Event::Seen(from) => vec![Line::new(format!("Your network: {from} as the server sees it"))],
+        Event::Info(info) => text::info(info).into_iter().map(Line::new).collect(),
         Event::Address { address, change } => {
             let line = Line::led("Tell this to your peer: ", address.clone(), Tone::Strong);
             match change {
@@ -159,8 +161,12 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
         )],
         Event::Reconnected(link) => vec![connected("Connected again to", link)],
         Event::Renamed(paths) => renamed(paths),
-        Event::Warning(text) => vec![Line::led("warning: ", text.clone(), Tone::Warning)],
-        Event::Note(text) | Event::Stats(text) => vec![Line::faint(text.clone())],
+        Event::Warning(warning) => {
+            let line = |text| Line::led("warning: ", text, Tone::Warning);
+            text::warning(warning).into_iter().map(line).collect()
+        }
+        Event::Note(note) => vec![Line::faint(text::note(note))],
+        Event::Stats(stats) => vec![Line::faint(text::stats(stats))],
         Event::Finished(summary) => {
             let mut lines = missing(summary);
             lines.insert(0, Line::new(finished(summary)));

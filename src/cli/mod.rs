@@ -17,6 +17,7 @@ mod screen;
 mod server_args;
 #[cfg(test)]
 mod tests;
+mod text;
 mod typed;
 mod validate;
 mod values;

@@ -270,11 +270,8 @@ impl Receiving {
                     Target::Stdout => Path::new(""),
                 };
                 for place in placed.iter().filter(|p| p.already_there) {
-                    let text = format!(
-                        "{} was here already, identical",
-                        root_dir.join(&place.final_name).display()
-                    );
-                    let _ = self.notices.send(Notice::Info(text));
+                    let path = root_dir.join(&place.final_name);
+                    let _ = self.notices.send(Notice::Identical(path));
                 }
                 let message = self.message.lock().map(|m| m.clone()).unwrap_or_default();
                 if self.session.offer().is_some_and(Offer::is_text) && !matches!(self.target, Target::Stdout)

@@ -10,7 +10,8 @@ use crate::app::gate::ToCompare;
 use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::options::Common;
 use crate::app::outcome::{Failure, Party, Summary};
-use crate::app::wording::{Pace, describe, files};
+use crate::app::told::{Info, Note, Warning};
+use crate::app::wording::{Pace, files};
 use crate::protocol::connection;
 use crate::protocol::handshake::Reason;
 use crate::protocol::time::Time;
@@ -71,9 +72,7 @@ impl Lobby {
                 Some(time) = times.recv() => {
                     clock = time;
                     self.command(Command::SetClock(time));
-                    front.event(Event::Note(
-                        "this computer slept, or its clock was set: the time was asked for again".into(),
-                    ));
+                    front.event(Event::Note(Note::ClockAskedAgain));
                     continue;
                 }
                 () = stopped() => return Err(Failure::Interrupted),
@@ -113,7 +112,7 @@ impl Lobby {
                         self.vouch(run.common, to_compare, front).await?;
                     }
                     if run.errand == Errand::Chat {
-                        front.event(Event::Info("Type lines to say them; Ctrl-D ends the chat".into()));
+                        front.event(Event::Info(Info::ChatHelp));
                         saying = Some(front.ask(Question::Say));
                     }
                 }
@@ -142,7 +141,7 @@ impl Lobby {
                             "leave out --relay only, or use another server",
                         ));
                     }
-                    front.event(Event::Warning(why.to_string()));
+                    front.event(Event::Warning(Warning::RelayRefused { why }));
                 }
                 Notice::Connection(connection::Event::Silent) => {
                     front.event(Event::Reconnecting {
@@ -182,7 +181,7 @@ impl Lobby {
                             &stats,
                         )));
                     }
-                    front.event(Event::Stats(describe(&stats)));
+                    front.event(Event::Stats(Box::new(stats)));
                 }
                 Notice::Sample { at, done, stats } => {
                     if let Some(trace) = &mut self.trace {
@@ -193,15 +192,19 @@ impl Lobby {
                 Notice::Missing(missing) => {
                     missed += 1;
                     if missed <= MOST_MISSED {
-                        front.event(Event::Warning(files::missing(&missing)));
+                        front.event(Event::Warning(Warning::Missing {
+                            path: missing.path,
+                            why: missing.why,
+                        }));
                     }
                 }
-                Notice::Info(text) => front.event(Event::Info(text)),
+                Notice::EmptyInput => front.event(Event::Info(Info::EmptyInput)),
+                Notice::Identical(path) => front.event(Event::Info(Info::Identical { path })),
                 Notice::Message(text) => front.event(Event::Message(text)),
                 Notice::Ended(verdict) => {
                     self.linked = false;
                     if run.errand == Errand::Chat && verdict.is_ok() {
-                        front.event(Event::Info("The chat has ended".into()));
+                        front.event(Event::Info(Info::ChatEnded));
                     } else if let Ok(summary) = &verdict {
                         front.event(Event::Finished(summary.clone()));
                     }
@@ -232,7 +235,7 @@ impl Lobby {
         };
         front.event(Event::Info(relay_terms(&terms)));
         if common.relay == RelayUse::Fallback {
-            front.event(Event::Info("A direct path is still looked for".into()));
+            front.event(Event::Info(Info::LookingForDirectPath));
         }
     }
 
@@ -250,7 +253,8 @@ impl Lobby {
                 Ok(None)
             }
             Err(unfit) => {
-                front.event(Event::Warning(unfit.to_string()));
+                let why = unfit.to_string();
+                front.event(Event::Warning(Warning::Unfit { why }));
                 Ok(Some(front.ask(Question::PeerAddress)))
             }
         }
@@ -274,13 +278,15 @@ impl Lobby {
             PunchEvent::Failed(report) => {
                 let (cause, next) = report.diagnosis();
                 for line in report.to_string().lines().take(5) {
-                    front.event(Event::Info(line.to_owned()));
+                    let line = line.to_owned();
+                    front.event(Event::Info(Info::Tried { line }));
                 }
                 return Err(Failure::no_path(cause, next));
             }
-            PunchEvent::Hint(hint) => front.event(Event::Warning(hint.to_string())),
+            PunchEvent::Hint(hint) => front.event(Event::Warning(Warning::Search { hint })),
             PunchEvent::Reflexive(path) => {
-                front.event(Event::Note(format!("heard the peer from {}", path.remote)));
+                let remote = path.remote;
+                front.event(Event::Note(Note::HeardFrom { remote }));
             }
         }
         Ok(())
@@ -297,9 +303,7 @@ impl Lobby {
         };
         let words = words.join(" ");
         if common.insecure && reason == Reason::Bare {
-            front.event(Event::Warning(format!(
-                "nobody vouched for the other side; its words are: {words}"
-            )));
+            front.event(Event::Warning(Warning::Unvouched { words }));
         } else if self.put(Question::ConfirmWords(words), front).await? != Answer::Yes {
             return Err(Failure::WordsDiffer);
         }

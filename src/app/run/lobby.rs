@@ -9,6 +9,7 @@ use crate::app::lookup::{ask_ntp, named, resolve};
 use crate::app::options::Common;
 use crate::app::outcome::Failure;
 use crate::app::outlet;
+use crate::app::told::{Info, Note, Warning};
 use crate::net;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::Address;
@@ -82,22 +83,22 @@ pub(super) struct Around {
 /// Waits for `work` and shows what it says on its way; never silent for long.
 pub(in crate::app) async fn tell_steps<T>(
     work: impl Future<Output = Result<T, Failure>>,
-    told: &mut UnboundedReceiver<String>,
+    told: &mut UnboundedReceiver<Info>,
     front: &mut dyn Front,
 ) -> Result<T, Failure> {
     let mut work = std::pin::pin!(work);
     loop {
         tokio::select! {
             biased;
-            Some(line) = told.recv() => front.event(Event::Info(line)),
+            Some(step) = told.recv() => front.event(Event::Info(step)),
             found = &mut work => {
-                while let Ok(line) = told.try_recv() {
-                    front.event(Event::Info(line));
+                while let Ok(step) = told.try_recv() {
+                    front.event(Event::Info(step));
                 }
                 return found;
             }
             () = stopped() => return Err(Failure::Interrupted),
-            () = tokio::time::sleep(QUIET) => front.event(Event::Info("Still waiting for answers".into())),
+            () = tokio::time::sleep(QUIET) => front.event(Event::Info(Info::StillWaiting)),
         }
     }
 }
@@ -116,23 +117,21 @@ impl Lobby {
             () = tokio::time::sleep(PATIENCE) => {}
             () = stopped() => return Err(Failure::Interrupted),
         }
-        front.event(Event::Info(
-            "Asking STUN servers for your outside address, NTP servers for the time".into(),
-        ));
+        front.event(Event::Info(asking(common)));
         tell_steps(looking, &mut told, front).await
     }
 
-    /// Asks STUN and NTP servers, all at once; what comes in goes to `steps`, in words.
+    /// Asks STUN and NTP servers, all at once; what comes in goes to `steps`.
     pub(super) async fn look_around(
         &mut self,
         common: &Common,
-        steps: &UnboundedSender<String>,
+        steps: &UnboundedSender<Info>,
     ) -> Result<Around, Failure> {
         let stun_names = named(&common.stun, servers::STUN);
         let ntp_names = named(&common.ntp, servers::NTP);
         let clock = self.clock;
         // Nobody need listen.
-        let say = |line: String| drop(steps.send(line));
+        let say = |step: Info| drop(steps.send(step));
         let local: Vec<SocketAddr> = self
             .local
             .candidates
@@ -142,11 +141,10 @@ impl Lobby {
             .collect();
         let gather = async {
             let mut found = resolve(&stun_names).await;
-            say(format!(
-                "{} of {} STUN servers are known to the name server",
-                stun_servers(&found),
-                stun_names.len()
-            ));
+            say(Info::StunServersFound {
+                found: stun_servers(&found),
+                asked: stun_names.len(),
+            });
             let mut silent = std::pin::pin!({
                 let found = found.clone();
                 async move {
@@ -166,7 +164,8 @@ impl Lobby {
                 };
                 match notice {
                     Notice::Answered { server, mapped } => {
-                        say(format!("STUN server {server} sees {mapped}"));
+                        let outside = mapped;
+                        say(Info::StunAnswer { server, outside });
                     }
                     Notice::Gathered(report) if report.answered > 0 => {
                         let outlet = outlet.map(|(outlet, _)| outlet).filter(|o| *o != Outlet::Open);
@@ -192,11 +191,10 @@ impl Lobby {
         };
         let ask = async {
             let samples = ask_ntp(&ntp_names).await;
-            say(format!(
-                "{} of {} NTP servers answered",
-                samples.len(),
-                ntp_names.len()
-            ));
+            say(Info::NtpAnswers {
+                answered: samples.len(),
+                asked: ntp_names.len(),
+            });
             samples
         };
         let (gathered, samples) = tokio::join!(gather, ask);
@@ -254,7 +252,8 @@ impl Lobby {
                     match peer_address(&text, &own, &self.local.networks) {
                         Ok(peer) => return Ok((own, peer)),
                         Err(error) => {
-                            front.event(Event::Warning(error.to_string()));
+                            let why = error.to_string();
+                            front.event(Event::Warning(Warning::Unfit { why }));
                             unfit = Some(error);
                         }
                     }
@@ -295,8 +294,8 @@ impl Lobby {
     fn on_aside(&mut self, aside: Aside, front: &mut dyn Front) -> Option<Address> {
         match aside {
             Aside::Outlet(outlet) => {
-                if outlet != Outlet::Open {
-                    front.event(Event::Warning(format!("{outlet}: {}", outlet.remedy())));
+                if let Some(warning) = Warning::of_outlet(&outlet) {
+                    front.event(Event::Warning(warning));
                 }
                 self.outlet = Some(outlet);
                 None
@@ -304,9 +303,7 @@ impl Lobby {
             Aside::Mapped(mapped) => {
                 self.take_mapping(mapped?, front)?;
                 let better = self.outside.as_ref()?.address()?;
-                front.event(Event::Info(
-                    "Your address is better now; a peer that has the one before can connect, too".into(),
-                ));
+                front.event(Event::Info(Info::BetterAddress));
                 front.event(Event::Address {
                     address: better.to_string(),
                     change: Change::Better,
@@ -322,15 +319,25 @@ impl Lobby {
         let seen = outside.mapped[0].map(|seen| seen.ip());
         match Worth::of(mapped, seen) {
             worth @ Worth::Good(mapped) => {
-                front.event(Event::Note(worth.to_string()));
+                let external = mapped.external;
+                front.event(Event::Note(Note::Mapped { external, worth }));
                 outside.forward = Some(Forward::Mapped(mapped.external));
                 Some(())
             }
             worth => {
-                front.event(Event::Info(format!("Note: {worth}")));
+                let external = mapped.external;
+                front.event(Event::Info(Info::UselessMapping { external, worth }));
                 None
             }
         }
+    }
+}
+
+/// Whom a run asks for its outside address and the time.
+pub(super) fn asking(common: &Common) -> Info {
+    Info::AskingServers {
+        stun: named(&common.stun, servers::STUN).len(),
+        ntp: named(&common.ntp, servers::NTP).len(),
     }
 }
 
@@ -346,24 +353,28 @@ mod tests {
     use crate::app::event::{Cancelled, Pending};
 
     struct Lines {
-        told: Vec<String>,
+        told: Vec<Info>,
         on_silence: Option<tokio::sync::oneshot::Sender<()>>,
     }
 
     impl Front for Lines {
         fn event(&mut self, event: Event) {
-            let Event::Info(line) = event else { return };
-            if line.starts_with("Still")
+            let Event::Info(info) = event else { return };
+            if info == Info::StillWaiting
                 && let Some(go_on) = self.on_silence.take()
             {
                 let _ = go_on.send(());
             }
-            self.told.push(line);
+            self.told.push(info);
         }
 
         fn ask(&mut self, _: Question) -> Pending {
             Pending::ready(Err(Cancelled::EndOfInput))
         }
+    }
+
+    fn answers(answered: usize) -> Info {
+        Info::NtpAnswers { answered, asked: 2 }
     }
 
     #[tokio::test]
@@ -375,14 +386,14 @@ mod tests {
         };
         let (steps, mut told) = unbounded_channel();
         let work = async move {
-            let _ = steps.send("first".to_owned());
+            let _ = steps.send(answers(1));
             let _ = silence_told.await;
-            let _ = steps.send("last".to_owned());
+            let _ = steps.send(answers(2));
             Ok::<_, Failure>(7)
         };
         let found = tell_steps(work, &mut told, &mut front).await;
         assert_eq!(found, Ok(7));
-        assert_eq!(front.told, ["first", "Still waiting for answers", "last"]);
+        assert_eq!(front.told, [answers(1), Info::StillWaiting, answers(2)]);
     }
 
     #[test]

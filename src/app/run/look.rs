@@ -1,24 +1,23 @@
 //! Finding out what this network is, or what a server sees, and leaving.
 
-use super::lobby::tell_steps;
+use super::lobby::{asking, tell_steps};
 use super::meet::relay_terms;
 use super::{Lobby, heard};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Event, Front};
-use crate::app::lookup::{named, nat64, resolve_one};
+use crate::app::lookup::{nat64, resolve_one};
 use crate::app::options::{Common, Place};
 use crate::app::outcome::Failure;
 use crate::app::side::{End, Side};
-use crate::app::units::Span;
+use crate::app::told::Info;
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
-use crate::rendezvous::address::{Mapping, PAIRS};
+use crate::rendezvous::address::{Mapping, PAIRS, Token};
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::interface::{MeetingEvent, Purpose};
 use crate::rendezvous::meeting::relay::RelayUse;
 use crate::rendezvous::outlet::Outlet;
-use crate::rendezvous::servers;
 use crate::rendezvous::stun::StunReport;
 use crate::system::stopped;
 use std::net::SocketAddr;
@@ -43,11 +42,7 @@ pub(in crate::app) struct Seen {
 /// Finds out what this network is, and leaves.
 pub(in crate::app) async fn look(common: &Common, front: &mut dyn Front) -> Result<Seen, Failure> {
     let mut lobby = Lobby::open(common, nat64().await, front, |_| Ok(Box::new(Idle)))?;
-    front.event(Event::Info(format!(
-        "Asking {} for your outside address and {} for the time",
-        counted(named(&common.stun, servers::STUN).len(), "STUN server"),
-        counted(named(&common.ntp, servers::NTP).len(), "NTP server")
-    )));
+    front.event(Event::Info(asking(common)));
     let (steps, mut told) = unbounded_channel();
     let looking = lobby.look_around(common, &steps);
     let around = tell_steps(looking, &mut told, front).await?;
@@ -59,10 +54,6 @@ pub(in crate::app) async fn look(common: &Common, front: &mut dyn Front) -> Resu
         outlet: around.outlet,
         servers: around.servers,
     })
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A side that only looks.
@@ -114,34 +105,16 @@ pub(in crate::app) async fn look_at_server(
             Notice::Ended(Err(failure)) => return Err(failure),
             _ => continue,
         };
-        let mut say = |line: String| front.event(Event::Info(line));
-        say(format!(
-            "The server {} answers after {}.",
-            place.server,
-            Span(rtt)
-        ));
-        for pair in 0..PAIRS {
-            if let Some(seen) = own.pair(pair) {
-                say(format!("It sees socket {pair} at {seen}."));
-            }
-        }
-        let public = own
-            .token
-            .as_ref()
-            .is_some_and(|token| token.nat.mapping == Mapping::Public);
-        say(if public {
-            "No NAT is in the way.".into()
-        } else {
-            "A NAT stands before this computer.".into()
-        });
-        match (terms.wants_token, &place.token) {
-            (true, None) => say("It serves only those who know its word: --server HOST/WORD.".into()),
-            (true, Some(_)) => {
-                say("It serves only those who know its word; a code tells whether yours is right.".into())
-            }
-            (false, _) => say("It serves everybody.".into()),
-        }
-        say(relay_terms(&terms));
+        let public = |token: &Token| token.nat.mapping == Mapping::Public;
+        front.event(Event::Info(Info::Server {
+            server: place.server.to_string(),
+            rtt_ms: rtt.as_millis() as u64,
+            sees: (0..PAIRS).filter_map(|pair| own.pair(pair)).collect(),
+            nat: !own.token.as_ref().is_some_and(public),
+            wants_word: terms.wants_token,
+            word_given: place.token.is_some(),
+        }));
+        front.event(Event::Info(relay_terms(&terms)));
         return Ok(());
     }
 }

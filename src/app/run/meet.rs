@@ -6,7 +6,7 @@ use crate::app::event::{Answer, Cancelled, Change, Event, Front, Pending, Questi
 use crate::app::lookup::resolve_one;
 use crate::app::options::{ByName, Common, Place, Server};
 use crate::app::outcome::Failure;
-use crate::app::units::{Rate, Size};
+use crate::app::told::{Info, Note, Warning};
 use crate::net;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::{Address, AddressError};
@@ -15,6 +15,7 @@ use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::meeting::code::Code;
 use crate::rendezvous::meeting::interface::{MeetingConfig, MeetingEvent, Purpose};
+use crate::rendezvous::meeting::name::Name;
 use crate::rendezvous::meeting::relay::{RelayPass, RelayUse};
 use crate::rendezvous::meeting::wire::{Names, Terms, token_key};
 use crate::system::stopped;
@@ -129,10 +130,7 @@ impl Lobby {
                     let Some((at, stream)) = next.and_then(|s| Some((s.peer_addr().ok()?, s))) else {
                         return no_server(silence(&place.server), given, front);
                     };
-                    front.event(Event::Info(format!(
-                        "No answer from the server on UDP; trying its TCP port {}",
-                        at.port()
-                    )));
+                    front.event(Event::Info(Info::TryingTcp { port: at.port() }));
                     self.door.give(stream);
                     let sockets = vec![net::TCP];
                     let meeting = self.meeting(errand, at, sockets, place, purpose.clone(), common.relay);
@@ -201,10 +199,9 @@ impl Lobby {
                 ));
             }
             MeetingEvent::Welcome { clock, own, .. } => {
-                front.event(Event::Network(format!("{} as the server sees it", own.reflexive)));
-                front.event(Event::Note(format!(
-                    "for a peer without the server, your address is {own}"
-                )));
+                front.event(Event::Seen(own.reflexive));
+                let address = own.to_string();
+                front.event(Event::Note(Note::OwnAddress { address }));
                 talk.welcome = Some((clock, own));
                 if let Some(text) = talk.pasted.take() {
                     return self.on_pasted(&text, talk).map(Some).map_err(peer_option);
@@ -213,9 +210,7 @@ impl Lobby {
                     front.event(Event::Info(waiting_for(names)));
                 }
                 if talk.given.is_some() {
-                    front.event(Event::Info(
-                        "The server answers; looking for the other side".into(),
-                    ));
+                    front.event(Event::Info(Info::LookingForPeer));
                 }
             }
             MeetingEvent::Code(code) => {
@@ -232,20 +227,18 @@ impl Lobby {
                     talk.pending = Some(front.ask(Question::PeerCode));
                 }
             }
-            MeetingEvent::Spoilt(why) => front.event(Event::Warning(why.to_string())),
+            MeetingEvent::Spoilt(why) => front.event(Event::Warning(Warning::Refused { why })),
             MeetingEvent::Refused(why) => {
-                front.event(Event::Warning(why.to_string()));
+                front.event(Event::Warning(Warning::Refused { why }));
                 talk.pending = Some(front.ask(Question::PeerCode));
             }
             MeetingEvent::Failed(why) => {
                 return Err(Failure::no_path(why.to_string(), why.next_step()));
             }
             MeetingEvent::Silent(true) => {
-                front.event(Event::Warning(
-                    "the server has fallen silent; asking it again and again".into(),
-                ));
+                front.event(Event::Warning(Warning::ServerSilent));
             }
-            MeetingEvent::Silent(false) => front.event(Event::Info("The server answers again".into())),
+            MeetingEvent::Silent(false) => front.event(Event::Info(Info::ServerIsBack)),
             MeetingEvent::Met {
                 peer,
                 own,
@@ -278,7 +271,7 @@ impl Lobby {
 
     /// What the user typed: the peer's code, or its whole address.
     fn on_answer(&self, text: &str, talk: &mut Talk, front: &mut dyn Front) -> Option<Found> {
-        let told = if Code::is_meant_by(text) {
+        let why = if Code::is_meant_by(text) {
             match Code::parse(text) {
                 Ok(code) => {
                     self.command(Command::Join(code));
@@ -292,7 +285,7 @@ impl Lobby {
                 Err(e) => e.to_string(),
             }
         };
-        front.event(Event::Warning(told));
+        front.event(Event::Warning(Warning::Unfit { why }));
         talk.pending = Some(front.ask(Question::PeerCode));
         None
     }
@@ -329,27 +322,21 @@ fn silence(server: &Server) -> String {
     )
 }
 
-/// What a meeting by name waits for, in words.
-fn waiting_for(names: &Names) -> String {
-    match (&names.own, &names.peer) {
-        (Some(own), Some(peer)) => format!("Waiting under the name {own} for {peer}"),
-        (Some(own), None) => format!("Waiting under the name {own} for whoever asks for it"),
-        (None, Some(peer)) => format!("Looking for {peer}"),
-        (None, None) => "Looking for the other side".into(),
+/// What a meeting by name waits for.
+fn waiting_for(names: &Names) -> Info {
+    let text = |name: &Option<Name>| name.as_ref().map(ToString::to_string);
+    Info::WaitingByName {
+        own: text(&names.own),
+        peer: text(&names.peer),
     }
 }
 
-/// What the relay gives, in words.
-pub(super) fn relay_terms(terms: &Terms) -> String {
-    let rate = (terms.pair_rate > 0).then(|| Rate(terms.pair_rate).to_string());
-    let bytes = (terms.pair_bytes > 0).then(|| format!("{} in all", Size(terms.pair_bytes)));
-    match (terms.relays, rate, bytes) {
-        (false, ..) => "The server does not relay.".into(),
-        (true, None, None) => "The server relays without limit.".into(),
-        (true, rate, bytes) => {
-            let limits: Vec<String> = rate.into_iter().chain(bytes).collect();
-            format!("The server relays at most {} for one pair.", limits.join(", "))
-        }
+/// What the relay gives.
+pub(super) const fn relay_terms(terms: &Terms) -> Info {
+    Info::Relay {
+        relays: terms.relays,
+        pair_rate: terms.pair_rate,
+        pair_bytes: terms.pair_bytes,
     }
 }
 
@@ -369,8 +356,6 @@ fn no_server(cause: String, given: Option<Code>, front: &mut dyn Front) -> Resul
             "check --server, or run both sides without it and swap the addresses they print",
         ));
     }
-    front.event(Event::Warning(format!(
-        "{cause}; swap addresses instead, on both sides"
-    )));
+    front.event(Event::Warning(Warning::NoServer { why: cause }));
     Ok(None)
 }

@@ -21,8 +21,8 @@ use super::outcome::{Failure, Summary};
 use super::outlet;
 use super::relaying::Relaying;
 use super::session::{Session, Settings, Side};
+use super::told::Note;
 use super::trace::Trace;
-use super::units::Size;
 use super::wording::{tell_clock, tell_forward, tell_network};
 use crate::net::{self, Door, Driver, Waker};
 use crate::protocol::Role;
@@ -138,19 +138,6 @@ fn peer_option(error: AddressError) -> Failure {
     Failure::usage(error.to_string(), "correct --peer, or leave it out to be asked")
 }
 
-/// What a small socket buffer means, and how to have a larger one.
-fn small_buffer(bytes: usize) -> String {
-    let remedy = if cfg!(target_os = "linux") {
-        "; sysctl net.core.rmem_max=4194304 allows more"
-    } else if cfg!(target_os = "macos") {
-        "; sysctl kern.ipc.maxsockbuf=8388608 allows more"
-    } else {
-        ""
-    };
-    let size = Size(bytes as u64);
-    format!("the system buffers {size} of arriving packets, which is little for more than 1 Gbit/s{remedy}")
-}
-
 fn socket_failure(port: Option<u16>, error: &std::io::Error) -> Failure {
     match port {
         Some(port) => Failure::other(
@@ -179,7 +166,7 @@ impl Lobby {
         let local = net::local(ipv4[0], ipv6.map(|(_, port)| port));
         front.event(Event::LocalPort(ipv4[0]));
         if let Some(bytes) = ports.small_buffer() {
-            front.event(Event::Note(small_buffer(bytes)));
+            front.event(Event::Note(Note::SmallBuffer { bytes }));
         }
         let seeds = Seeds::new(net::random_seed().map_err(broken)?);
         let mut driver = Driver::new(ports, clock).map_err(broken)?;

@@ -219,8 +219,7 @@ impl Sending {
                 let now = self.clock.now();
                 // What fills a pipe cannot be asked whether it failed.
                 if self.manifest.is_stream() && self.session.total() == Some(0) {
-                    let text = "standard input was empty: see whether the program that writes it failed";
-                    let _ = self.notices.send(Notice::Info(text.into()));
+                    let _ = self.notices.send(Notice::EmptyInput);
                 }
                 let missing = Shortfall::of(&self.manifest, self.session.missing());
                 let bytes = self.session.total().unwrap_or(0).saturating_sub(missing.bytes);

@@ -9,6 +9,7 @@ use self::own_file::FileKind;
 use super::event::{Event, Front};
 use super::options::PlotOptions;
 use super::outcome::{Failure, Summary};
+use crate::app::told::Info;
 use crate::protocol::Role;
 use crate::protocol::connection::Stats;
 use crate::protocol::time::Time;
@@ -136,7 +137,8 @@ pub(super) fn draw(options: &PlotOptions, front: &mut dyn Front) -> Result<Summa
     })?;
     let written = PICTURE.create(picture)?.write_all(svg.as_bytes());
     written.map_err(|e| Failure::file("write", picture, &e))?;
-    front.event(Event::Info(format!("Wrote {}", picture.display())));
+    let path = picture.clone();
+    front.event(Event::Info(Info::Wrote { path }));
     Ok(Summary::default())
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::app::event::Event;
+use crate::app::told::Warning;
 use crate::app::units::Size;
 use crate::system;
 use crate::transfer::MAX_CONTENT;
@@ -14,8 +15,8 @@ use crate::transfer::manifest::{MAX_DEPTH, MAX_ENTRIES, MAX_NAMES, MAX_TARGET};
 use crate::transfer::names::{self, Escaped};
 use crate::transfer::sink::losses::Remark;
 use crate::transfer::sink::staging;
+use crate::transfer::source::Absence;
 use crate::transfer::source::scan::Scanned;
-use crate::transfer::source::{Absence, Missing};
 
 /// A path for people: what stands for a file that is not complete yet says so.
 struct Shown<'a>(&'a Path);
@@ -202,40 +203,20 @@ pub(crate) fn remark(remark: &Remark) -> Event {
                     .collect(),
             );
         }
-        Remark::ModesLost => {
-            "this disk does not keep the permissions that were sent: what arrives has those that it \
-                              gives to everything"
-                .into()
-        }
-        Remark::TimesLost => {
-            "this disk does not keep the times that were sent: what arrives is dated now".into()
-        }
-        Remark::Beside(wanted, found) => format!(
-            "something of another kind (a link, a file, a directory) has the name {}, and stays there: what was sent is \
-             {}",
-            shown(wanted),
-            shown(found)
-        ),
-        Remark::LinksLost(1) => "this disk takes no links: one is left out".into(),
-        Remark::LinksLost(count) => format!("this disk takes no links: {count} are left out"),
+        Remark::ModesLost => Warning::ModesNotKept,
+        Remark::TimesLost => Warning::TimesNotKept,
+        Remark::Beside(wanted, found) => Warning::StoredBeside {
+            sent: shown(wanted),
+            stored: shown(found),
+        },
+        Remark::LinksLost(count) => Warning::LinksNotMade { count: *count },
     })
 }
 
-/// Why something does not arrive.
-pub(crate) fn missing(missing: &Missing) -> String {
-    let path = missing.path.display();
-    match missing.why {
-        Absence::Unreadable => format!("left out {path}: you have no permission to read it"),
-        Absence::Gone => format!("left out {path}: it has gone since it was listed"),
-        Absence::Changed => format!("left out {path}: it changed while it was being sent"),
-        Absence::Broken(error) => format!("left out {path}: the disk cannot read it ({error})"),
-    }
-}
-
 /// What is not sent, told before anybody waits for it: the first few of each kind, and how many there are.
-pub(crate) fn left_out(scanned: &Scanned) -> Vec<String> {
+pub(crate) fn left_out(scanned: &Scanned) -> Vec<Warning> {
     const FEW: usize = 3;
-    let mut kinds: Vec<(&str, Vec<&Path>)> = Vec::new();
+    let mut kinds: Vec<(&'static str, Vec<&Path>)> = Vec::new();
     let unreadable = scanned.unreadable.iter().map(|missing| {
         let why = match missing.why {
             Absence::Unreadable => "you have no permission to read it",
@@ -253,23 +234,18 @@ pub(crate) fn left_out(scanned: &Scanned) -> Vec<String> {
             None => kinds.push((why, vec![path])),
         }
     }
-    let mut lines = Vec::new();
-    for (why, paths) in kinds {
-        if paths.len() > FEW {
-            lines.push(format!(
-                "left out {} and {} more: {why}",
-                paths[0].display(),
-                paths.len() - 1
-            ));
-        } else {
-            lines.extend(
-                paths
-                    .iter()
-                    .map(|path| format!("left out {}: {why}", path.display())),
-            );
-        }
-    }
-    lines
+    let few = |paths: &[&Path]| if paths.len() > FEW { 1 } else { paths.len() };
+    kinds
+        .into_iter()
+        .map(|(why, paths)| Warning::LeftOut {
+            why,
+            paths: paths[..few(&paths)]
+                .iter()
+                .map(|path| (*path).to_owned())
+                .collect(),
+            more: paths.len() - few(&paths),
+        })
+        .collect()
 }
 
 /// What every list must keep to.

@@ -3,6 +3,7 @@
 pub(crate) mod files;
 
 use super::event::{Bound, ClockSource, Event, Front, Phase, Progress};
+use super::told::{Note, Warning};
 use crate::protocol::connection::{Limit, Stats};
 use crate::protocol::time::Time;
 use crate::rendezvous::address::NatClass;
@@ -11,27 +12,6 @@ use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::stun::StunReport;
 use std::net::SocketAddr;
 use std::time::Duration;
-
-/// Details for those who ask for them.
-pub(super) fn describe(stats: &Stats) -> String {
-    format!(
-        "{:?}, limited by {:?}: {:.1} Mbit/s paced, {} KiB in flight of {}, RTT {:.1} ms (least {:.1}), \
-         {} sent, {} lost, {} repeated, {} forged, {} replayed, MTU {}",
-        stats.stage,
-        stats.limit,
-        stats.pacing_rate as f64 * 8e-6,
-        stats.in_flight >> 10,
-        stats.window >> 10,
-        stats.rtt.as_secs_f64() * 1e3,
-        stats.min_rtt.as_secs_f64() * 1e3,
-        stats.sent_packets,
-        stats.lost_packets,
-        stats.repeated_packets,
-        stats.forgeries,
-        stats.replays,
-        stats.mtu
-    )
-}
 
 /// Turns counters into the rate and loss of about the last second.
 #[derive(Default)]
@@ -109,26 +89,19 @@ pub(super) fn tell_network(
     nat: NatClass,
     outlet: Option<&Outlet>,
 ) {
-    front.event(Event::Network(nat.to_string()));
-    let outlet = outlet.filter(|outlet| **outlet != Outlet::Open);
-    match (report.answered, outlet) {
-        (_, Some(outlet)) => front.event(Event::Warning(format!("{outlet}: {}", outlet.remedy()))),
-        (0, None) => front.event(Event::Warning(
-            "no STUN server answered, so your address outside this network is not known: only a peer on the same \
-             network, or with IPv6, can reach you"
-                .into(),
-        )),
-        (_, None) => {}
+    front.event(Event::Network(nat));
+    match outlet.and_then(Warning::of_outlet) {
+        Some(warning) => front.event(Event::Warning(warning)),
+        None if report.answered == 0 => front.event(Event::Warning(Warning::NoOutsideAddress)),
+        None => {}
     }
 }
 
 /// Says what becomes of `--external-port`.
 pub(super) fn tell_forward(front: &mut dyn Front, port: Option<u16>, forwarded: Option<SocketAddr>) {
     match (port, forwarded) {
-        (_, Some(at)) => front.event(Event::Note(format!("the peer is told to come in at {at}"))),
-        (Some(port), None) => front.event(Event::Warning(format!(
-            "--external-port {port} is of no use without an outside address, which no STUN server told"
-        ))),
+        (_, Some(at)) => front.event(Event::Note(Note::Forwarded { at })),
+        (Some(port), None) => front.event(Event::Warning(Warning::UselessExternalPort { port })),
         (None, None) => {}
     }
 }

@@ -11,6 +11,7 @@ use crate::app::event::{
 };
 use crate::app::options::{Congestion, Destination, Payload, Server};
 use crate::app::outcome::{Failure, Party, Shortfall, Summary};
+use crate::app::told::{Info, Note, Warning};
 use crate::protocol::Role;
 use crate::transfer::source::scan::Links;
 use std::io::Write;
@@ -19,8 +20,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 mod offers;
+mod story;
 
 use offers::{consent, offered};
+use story::story;
 
 /// A standard error or output that is kept.
 #[derive(Clone, Default)]
@@ -89,86 +92,6 @@ fn silence_and_its_end_are_told_once_each() {
     };
     console.event(Event::Reconnected(moved));
     insta::assert_snapshot!("silence", kept.text());
-}
-
-/// A whole run, every kind of event in it.
-fn story() -> Vec<Event> {
-    vec![
-        Event::LocalPort(4300),
-        Event::Network("one outside port for all destinations (endpoint-independent mapping)".into()),
-        Event::Clock {
-            source: ClockSource::Ntp { servers: 3 },
-            offset_ms: -120,
-        },
-        Event::Clock {
-            source: ClockSource::System,
-            offset_ms: 0,
-        },
-        Event::Address {
-            address: "203.0.113.7:4300/Ab9".into(),
-            change: Change::First,
-        },
-        Event::Address {
-            address: "203.0.113.7:4301/Ab9".into(),
-            change: Change::Changed,
-        },
-        Event::Waiting {
-            time_of_day: TimeOfDay::from_unix(1_700_000_000 / 86_400 * 86_400 + 64_315),
-            seconds: 4,
-        },
-        Event::Attempt {
-            number: 0,
-            remote: "188.44.136.7:21300".parse().unwrap(),
-        },
-        Event::Connected(link("direct, through NAT")),
-        Event::AwaitingAnswer,
-        Event::Offer(Box::new(offered(&[
-            ("photos/", ""),
-            (".zshenv", ""),
-            ("run\u{2028}me", ""),
-            ("link", "photos"),
-            ("passwd", "/etc/passwd"),
-        ]))),
-        Event::Resumed {
-            bytes: 9_400_000_000,
-            total: 10_000_000_000,
-        },
-        Event::Progress(progress(3_700_000_000, Some(10_000_000_000))),
-        Event::Reconnecting {
-            silence: Duration::from_secs(12),
-        },
-        Event::Reconnected(link("same network")),
-        Event::Info("a line of a check".into()),
-        Event::Warning("socket buffers are small".into()),
-        Event::Note("probes sent 12, received 3".into()),
-        Event::Stats("window 1.2 MB".into()),
-        Event::Finished(Summary {
-            bytes: 10_000_000_000,
-            reused: 9_400_000_000,
-            elapsed: Duration::from_millis(50_800),
-            blake3: Some("af1349b9f5f9a1a6a0404dea36dcc949".into()),
-            paths: vec!["vm.img".into()],
-            ..Summary::default()
-        }),
-        Event::Finished(Summary {
-            bytes: 1000,
-            elapsed: Duration::from_secs(1),
-            missing: Shortfall {
-                count: 3,
-                bytes: 70,
-                shown: vec!["t/secret".into(), "t/log".into()],
-            },
-            paths: vec!["t".into()],
-            ..Summary::default()
-        }),
-        Event::Of(
-            Role::Receiver,
-            Box::new(Event::Address {
-                address: "127.0.0.1:4300/x".into(),
-                change: Change::First,
-            }),
-        ),
-    ]
 }
 
 #[test]
@@ -348,12 +271,12 @@ async fn an_event_while_a_question_is_open_shows_the_question_again() {
     let (reply, pending) = crate::app::event::Pending::new();
     drop((reply, pending));
     let open = console.ask(Question::PeerAddress);
-    console.event(Event::Warning("the mapping has changed".into()));
+    console.event(Event::Warning(Warning::ServerSilent));
     assert_eq!(open.await, Err(Cancelled::EndOfInput));
-    console.event(Event::Info("later".into()));
+    console.event(Event::Info(Info::ChatEnded));
     let text = screen_text();
     assert!(text.starts_with("Enter the ip:port of your peer: "), "{text:?}");
-    assert!(text.ends_with("\nlater\n"), "{text:?}");
+    assert!(text.ends_with("\nThe chat has ended\n"), "{text:?}");
 }
 
 fn task(arguments: &[&str]) -> Result<Task, Failure> {

@@ -126,7 +126,7 @@ pub enum Limit {
 }
 
 /// Counters and estimates, for people and traces.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Stats {
     /// Smoothed RTT.
     pub rtt: Duration,

@@ -213,7 +213,7 @@ impl Victim {
                     to_compare: Some(words),
                     ..
                 } => self.compare(words),
-                Notice::Info(line) | Notice::Message(line) => self.told.push(line),
+                Notice::Message(line) => self.told.push(line),
                 Notice::Ended(verdict) => self.verdict = Some(verdict),
                 _ => {}
             }

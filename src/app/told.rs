@@ -1,0 +1,243 @@
+//! What a run remarks beside its events: facts. `cli::text` words them; `--json` gives them as fields under `what`.
+//!
+//! Whatever is skipped by serde is only worded: it holds nothing that the fields beside it do not say.
+
+use crate::rendezvous::meeting::refusal::Refusal;
+use crate::rendezvous::meeting::relay::RelayRefusal;
+use crate::rendezvous::outlet::Outlet;
+use crate::rendezvous::portmap::Worth;
+use crate::rendezvous::punch::Hint;
+use crate::transfer::source::Absence;
+use serde::{Serialize, Serializer};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A plain line to read.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub(crate) enum Info {
+    /// These many servers are asked for the outside address and for the time.
+    AskingServers { stun: usize, ntp: usize },
+    /// So many STUN servers' names are known.
+    StunServersFound { found: usize, asked: usize },
+    /// A STUN server answered.
+    StunAnswer { server: SocketAddr, outside: SocketAddr },
+    /// So many NTP servers answered.
+    NtpAnswers { answered: usize, asked: usize },
+    /// A server is asked to answer from another address.
+    AskingToAnswerElsewhere {
+        server: SocketAddr,
+        number: usize,
+        most: usize,
+    },
+    /// Nothing came for a while.
+    StillWaiting,
+    /// An address that works in more networks follows.
+    BetterAddress,
+    /// The router forwards a port, but that is of no use to a peer outside.
+    UselessMapping {
+        external: SocketAddr,
+        #[serde(skip)]
+        worth: Worth,
+    },
+    /// The server does not answer on UDP.
+    TryingTcp { port: u16 },
+    /// Waiting at a server by name.
+    WaitingByName {
+        own: Option<String>,
+        peer: Option<String>,
+    },
+    /// The server answers, and the peer is looked for.
+    LookingForPeer,
+    /// The server answers again.
+    ServerIsBack,
+    /// What the server's relay gives; 0 stands for no limit.
+    Relay {
+        relays: bool,
+        pair_rate: u64,
+        pair_bytes: u64,
+    },
+    /// A direct path is looked for while the server relays.
+    LookingForDirectPath,
+    /// What `check --server` found.
+    Server {
+        server: String,
+        rtt_ms: u64,
+        sees: Vec<SocketAddr>,
+        nat: bool,
+        wants_word: bool,
+        word_given: bool,
+    },
+    /// Nobody waits at a server under a name.
+    NobodyWaits,
+    /// A server has stopped.
+    ServerStopped {
+        pairs: u64,
+        waiting: usize,
+        relayed: usize,
+    },
+    /// How lines are said in a chat.
+    ChatHelp,
+    /// The chat is over.
+    ChatEnded,
+    /// What was tried to reach the peer, one line of several.
+    Tried { line: String },
+    /// A demo makes a file of so many bytes.
+    DemoMakesFile { bytes: u64 },
+    /// Both sides run here.
+    DemoBegins,
+    /// The copy is removed.
+    DemoEnds,
+    /// A picture was written.
+    Wrote { path: PathBuf },
+    /// What an abandoned transfer left is removed.
+    Removed { path: PathBuf },
+    /// No transfer has left anything there.
+    NothingToRemove { path: PathBuf },
+    /// What was sent is there already.
+    Identical { path: PathBuf },
+    /// A pipe ended without a byte.
+    EmptyInput,
+    /// A line of `check`.
+    Check { line: String },
+}
+
+/// Something the user should know and may want to act on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub(crate) enum Warning {
+    /// UDP does not get out, or only to some ports.
+    Outlet {
+        closed: bool,
+        ports: Vec<u16>,
+        #[serde(skip)]
+        outlet: Outlet,
+    },
+    /// No STUN server answered.
+    NoOutsideAddress,
+    /// `--external-port` without an outside address.
+    UselessExternalPort { port: u16 },
+    /// Some of what was named is not sent; the first paths, and how many more.
+    LeftOut {
+        why: &'static str,
+        paths: Vec<PathBuf>,
+        more: usize,
+    },
+    /// An `--exclude` that matches nothing.
+    UnusedPattern { pattern: String },
+    /// Something is not sent after all.
+    Missing {
+        path: PathBuf,
+        #[serde(serialize_with = "kind")]
+        why: Absence,
+    },
+    /// What was pasted or typed is no use, and is asked for again.
+    Unfit { why: String },
+    /// What the search for the peer found.
+    Search {
+        #[serde(serialize_with = "hint_kind")]
+        hint: Hint,
+    },
+    /// Nobody vouched for the peer's key.
+    Unvouched { words: String },
+    /// The server refuses what was asked of it.
+    Refused {
+        #[serde(serialize_with = "kind")]
+        why: Refusal,
+    },
+    /// The server does not relay, or no more.
+    RelayRefused {
+        #[serde(serialize_with = "kind")]
+        why: RelayRefusal,
+    },
+    /// The server does not answer any more.
+    ServerSilent,
+    /// There is no server to meet at.
+    NoServer { why: String },
+    /// This server's machine is behind a NAT.
+    ServerBehindNat { outside: SocketAddr, port: u16 },
+    /// This server does not know its outside address.
+    ServerWithoutAddress,
+    /// The disk does not keep permissions.
+    ModesNotKept,
+    /// The disk does not keep times.
+    TimesNotKept,
+    /// Something else has the name, so another is used.
+    StoredBeside { sent: String, stored: String },
+    /// The disk takes no links.
+    LinksNotMade { count: u32 },
+}
+
+impl Warning {
+    /// What of UDP gets out, if that is not all.
+    pub(crate) fn of_outlet(outlet: &Outlet) -> Option<Warning> {
+        let ports = match outlet {
+            Outlet::Open => return None,
+            Outlet::Ports(ports) => ports.clone(),
+            _ => Vec::new(),
+        };
+        Some(Warning::Outlet {
+            closed: outlet.is_closed(),
+            ports,
+            outlet: outlet.clone(),
+        })
+    }
+}
+
+/// A detail, shown only when asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub(crate) enum Note {
+    /// The time was asked for again.
+    ClockAskedAgain,
+    /// The peer's packets came from there.
+    HeardFrom { remote: SocketAddr },
+    /// The peer is told to come in there.
+    Forwarded { at: SocketAddr },
+    /// The router forwards a port.
+    Mapped {
+        external: SocketAddr,
+        #[serde(skip)]
+        worth: Worth,
+    },
+    /// For a peer that does not use the server.
+    OwnAddress { address: String },
+    /// The system buffers little of what arrives.
+    SmallBuffer { bytes: usize },
+    /// What a server has done so far.
+    ServerReport {
+        pairs: u64,
+        waiting: usize,
+        relayed_pairs: usize,
+        relayed_bytes: u64,
+        beyond_limit_bytes: u64,
+        dropped: u64,
+        stale: u64,
+        strangers: u64,
+    },
+}
+
+/// The name of a variant, such as `same_role`.
+fn kind<T: fmt::Debug, S: Serializer>(of: &T, to: S) -> Result<S::Ok, S::Error> {
+    let debug = format!("{of:?}");
+    let name = debug
+        .split(|c: char| !c.is_alphanumeric())
+        .next()
+        .unwrap_or_default();
+    let mut slug = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() && !slug.is_empty() {
+            slug.push('_');
+        }
+        slug.extend(c.to_lowercase());
+    }
+    to.serialize_str(&slug)
+}
+
+fn hint_kind<S: Serializer>(hint: &Hint, to: S) -> Result<S::Ok, S::Error> {
+    match hint {
+        Hint::Obstacle(obstacle) => kind(obstacle, to),
+        other => kind(other, to),
+    }
+}

@@ -1,0 +1,178 @@
+//! A run with every kind of event in it, and what the README says of each.
+
+use super::*;
+use crate::protocol::congestion::Stage;
+use crate::protocol::connection::{Limit, Stats};
+use crate::rendezvous::address::{Filtering, Mapping, NatClass};
+use crate::rendezvous::punch::Hint;
+
+fn stats() -> Stats {
+    Stats {
+        rtt: Duration::from_millis(41),
+        min_rtt: Duration::from_millis(40),
+        in_flight: 500_000,
+        window: 1_200_000,
+        pacing_rate: 12_500_000,
+        bandwidth: 12_500_000,
+        stage: Stage::Steady,
+        sent_packets: 1000,
+        lost_packets: 3,
+        repeated_packets: 4,
+        received_packets: 500,
+        forgeries: 0,
+        replays: 0,
+        arrived_bytes: 1_400_000,
+        mtu: 1400,
+        limit: Limit::Path,
+    }
+}
+
+/// A whole run, every kind of event in it.
+pub(super) fn story() -> Vec<Event> {
+    vec![
+        Event::LocalPort(4300),
+        Event::Network(NatClass {
+            mapping: Mapping::Independent,
+            filtering: Filtering::Untested,
+        }),
+        Event::Clock {
+            source: ClockSource::Ntp { servers: 3 },
+            offset_ms: -120,
+        },
+        Event::Clock {
+            source: ClockSource::System,
+            offset_ms: 0,
+        },
+        Event::Address {
+            address: "203.0.113.7:4300/Ab9".into(),
+            change: Change::First,
+        },
+        Event::Address {
+            address: "203.0.113.7:4301/Ab9".into(),
+            change: Change::Changed,
+        },
+        Event::Waiting {
+            time_of_day: TimeOfDay::from_unix(1_700_000_000 / 86_400 * 86_400 + 64_315),
+            seconds: 4,
+        },
+        Event::Attempt {
+            number: 0,
+            remote: "188.44.136.7:21300".parse().unwrap(),
+        },
+        Event::Connected(link("direct, through NAT")),
+        Event::AwaitingAnswer,
+        Event::Offer(Box::new(offered(&[
+            ("photos/", ""),
+            (".zshenv", ""),
+            ("run\u{2028}me", ""),
+            ("link", "photos"),
+            ("passwd", "/etc/passwd"),
+        ]))),
+        Event::Resumed {
+            bytes: 9_400_000_000,
+            total: 10_000_000_000,
+        },
+        Event::Progress(progress(3_700_000_000, Some(10_000_000_000))),
+        Event::Reconnecting {
+            silence: Duration::from_secs(12),
+        },
+        Event::Reconnected(link("same network")),
+        Event::Seen("203.0.113.7:4300".parse().unwrap()),
+        Event::Info(Info::StunServersFound { found: 3, asked: 5 }),
+        Event::Info(Info::Server {
+            server: "example.org:4300".into(),
+            rtt_ms: 41,
+            sees: vec!["203.0.113.7:4300".parse().unwrap()],
+            nat: true,
+            wants_word: true,
+            word_given: false,
+        }),
+        Event::Warning(Warning::Search { hint: Hint::SameRole }),
+        Event::Warning(Warning::LeftOut {
+            why: "it cannot be read",
+            paths: vec!["a".into(), "b".into()],
+            more: 0,
+        }),
+        Event::Note(Note::SmallBuffer { bytes: 212_992 }),
+        Event::Stats(Box::new(stats())),
+        Event::Finished(Summary {
+            bytes: 10_000_000_000,
+            reused: 9_400_000_000,
+            elapsed: Duration::from_millis(50_800),
+            blake3: Some("af1349b9f5f9a1a6a0404dea36dcc949".into()),
+            paths: vec!["vm.img".into()],
+            ..Summary::default()
+        }),
+        Event::Finished(Summary {
+            bytes: 1000,
+            elapsed: Duration::from_secs(1),
+            missing: Shortfall {
+                count: 3,
+                bytes: 70,
+                shown: vec!["t/secret".into(), "t/log".into()],
+            },
+            paths: vec!["t".into()],
+            ..Summary::default()
+        }),
+        Event::Of(
+            Role::Receiver,
+            Box::new(Event::Address {
+                address: "127.0.0.1:4300/x".into(),
+                change: Change::First,
+            }),
+        ),
+    ]
+}
+
+/// The README's table of events: each name with what its row says.
+fn rows() -> Vec<(String, String)> {
+    let readme = include_str!("../../../README.md");
+    let (_, table) = readme.split_once("| event | fields |\n|---|---|\n").unwrap();
+    table
+        .lines()
+        .take_while(|line| line.starts_with('|'))
+        .flat_map(|line| {
+            let (names, fields) = line[1..].split_once('|').unwrap();
+            let fields = fields.to_owned();
+            let quoted = names.split('`').skip(1).step_by(2);
+            quoted.map(move |name| (name.to_owned(), fields.clone()))
+        })
+        .collect()
+}
+
+#[test]
+fn the_readme_names_every_field_of_every_event() {
+    let rows = rows();
+    let consent = || consent("vm.img");
+    let questions = [
+        Question::PeerAddress,
+        Question::PeerCode,
+        Question::Say,
+        Question::Accept(consent()),
+        Question::ConfirmWords("a b".into()),
+        Question::Resume(consent()),
+    ];
+    let lines = story().into_iter().map(|event| json::of_event(&event));
+    let lines = lines
+        .chain(questions.iter().map(json::of_question))
+        .chain([json::of_failure(&Failure::Interrupted)]);
+    for line in lines {
+        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line).unwrap();
+        let name = object["event"].as_str().unwrap();
+        let row = rows.iter().find(|(event, _)| event == name);
+        let (_, row) = row.unwrap_or_else(|| panic!("no row for {name}"));
+        // A remark has fields of its own, which `what` names.
+        let own = object.contains_key("what");
+        // A demo says of every event which side tells it.
+        let fields = object
+            .keys()
+            .filter(|key| !["event", "side"].contains(&key.as_str()));
+        for key in fields.filter(|key| !own || ["what", "text"].contains(&key.as_str())) {
+            assert!(row.contains(&format!("`{key}`")), "{name} has {key}: {row}");
+        }
+        if name == "question" {
+            let kind = object["kind"].as_str().unwrap();
+            assert!(row.contains(&format!("`{kind}`")), "{kind}: {row}");
+        }
+    }
+}

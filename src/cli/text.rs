@@ -1,0 +1,240 @@
+//! What people read of what a run tells: every remark in words.
+
+use crate::app::told::{Info, Note, Warning};
+use crate::app::units::{Rate, Size, Span};
+use crate::protocol::connection::Stats;
+use crate::transfer::source::Absence;
+use std::path::Path;
+use std::time::Duration;
+
+/// A remark, in lines.
+pub(super) fn info(info: &Info) -> Vec<String> {
+    let line = match info {
+        Info::AskingServers { stun, ntp } => format!(
+            "Asking {} for your outside address and {} for the time",
+            counted(*stun, "STUN server"),
+            counted(*ntp, "NTP server")
+        ),
+        Info::StunServersFound { found, asked } => {
+            format!("{found} of {asked} STUN servers are known to the name server")
+        }
+        Info::StunAnswer { server, outside } => format!("STUN server {server} sees {outside}"),
+        Info::NtpAnswers { answered, asked } => format!("{answered} of {asked} NTP servers answered"),
+        Info::AskingToAnswerElsewhere { server, number, most } => {
+            format!("Asking {server} to answer from another address ({number} of at most {most})")
+        }
+        Info::StillWaiting => "Still waiting for answers".into(),
+        Info::BetterAddress => {
+            "Your address is better now; a peer that has the one before can connect, too".into()
+        }
+        Info::UselessMapping { worth, .. } => format!("Note: {worth}"),
+        Info::TryingTcp { port } => format!("No answer from the server on UDP; trying its TCP port {port}"),
+        Info::WaitingByName { own, peer } => match (own, peer) {
+            (Some(own), Some(peer)) => format!("Waiting under the name {own} for {peer}"),
+            (Some(own), None) => format!("Waiting under the name {own} for whoever asks for it"),
+            (None, Some(peer)) => format!("Looking for {peer}"),
+            (None, None) => "Looking for the other side".into(),
+        },
+        Info::LookingForPeer => "The server answers; looking for the other side".into(),
+        Info::ServerIsBack => "The server answers again".into(),
+        Info::Relay {
+            relays,
+            pair_rate,
+            pair_bytes,
+        } => relay(*relays, *pair_rate, *pair_bytes),
+        Info::LookingForDirectPath => "A direct path is still looked for".into(),
+        Info::Server { .. } => return server(info),
+        Info::NobodyWaits => "Nobody waits under a name.".into(),
+        Info::ServerStopped {
+            pairs,
+            waiting,
+            relayed,
+        } => format!(
+            "Stopped: {pairs} pairs had met here, {waiting} clients waited, {relayed} pairs were being relayed and look for \
+             each other now. Direct transfers go on without it."
+        ),
+        Info::ChatHelp => "Type lines to say them; Ctrl-D ends the chat".into(),
+        Info::ChatEnded => "The chat has ended".into(),
+        Info::Tried { line } | Info::Check { line } => line.clone(),
+        Info::DemoMakesFile { bytes } => format!("Making a file of {} MiB to send.", bytes >> 20),
+        Info::DemoBegins => "Both sides run on this machine; in real life they are two computers.".into(),
+        Info::DemoEnds => "The copy was verified and is removed again: this was a demonstration.".into(),
+        Info::Wrote { path } => format!("Wrote {}", path.display()),
+        Info::Removed { path } => format!("Removed {}", path.display()),
+        Info::NothingToRemove { path } => format!("Nothing to remove in {}", path.display()),
+        Info::Identical { path } => format!("{} was here already, identical", path.display()),
+        Info::EmptyInput => "standard input was empty: see whether the program that writes it failed".into(),
+    };
+    vec![line]
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+fn relay(relays: bool, pair_rate: u64, pair_bytes: u64) -> String {
+    let rate = (pair_rate > 0).then(|| Rate(pair_rate).to_string());
+    let bytes = (pair_bytes > 0).then(|| format!("{} in all", Size(pair_bytes)));
+    match (relays, rate, bytes) {
+        (false, ..) => "The server does not relay.".into(),
+        (true, None, None) => "The server relays without limit.".into(),
+        (true, rate, bytes) => {
+            let limits: Vec<String> = rate.into_iter().chain(bytes).collect();
+            format!("The server relays at most {} for one pair.", limits.join(", "))
+        }
+    }
+}
+
+/// What `check --server` found.
+fn server(info: &Info) -> Vec<String> {
+    let Info::Server {
+        server,
+        rtt_ms,
+        sees,
+        nat,
+        wants_word,
+        word_given,
+    } = info
+    else {
+        return Vec::new();
+    };
+    let rtt = Span(Duration::from_millis(*rtt_ms));
+    let mut lines = vec![format!("The server {server} answers after {rtt}.")];
+    let socket = |(socket, seen)| format!("It sees socket {socket} at {seen}.");
+    lines.extend(sees.iter().enumerate().map(socket));
+    lines.push(if *nat {
+        "A NAT stands before this computer.".into()
+    } else {
+        "No NAT is in the way.".into()
+    });
+    lines.push(match (wants_word, word_given) {
+        (true, false) => "It serves only those who know its word: --server HOST/WORD.".into(),
+        (true, true) => "It serves only those who know its word; a code tells whether yours is right.".into(),
+        (false, _) => "It serves everybody.".into(),
+    });
+    lines
+}
+
+/// A warning, in one line.
+pub(super) fn warning(warning: &Warning) -> Vec<String> {
+    let line = match warning {
+        Warning::Outlet { outlet, .. } => format!("{outlet}: {}", outlet.remedy()),
+        Warning::NoOutsideAddress => {
+            "no STUN server answered, so your address outside this network is not known: only a peer on the same network, \
+             or with IPv6, can reach you"
+                .into()
+        }
+        Warning::UselessExternalPort { port } => format!(
+            "--external-port {port} is of no use without an outside address, which no STUN server told"
+        ),
+        Warning::LeftOut { why, paths, more: 0 } => {
+            let line = |path: &std::path::PathBuf| format!("left out {}: {why}", path.display());
+            return paths.iter().map(line).collect();
+        }
+        Warning::LeftOut { why, paths, more } => {
+            let first = paths.first().map_or(Path::new(""), |path| path);
+            format!("left out {} and {more} more: {why}", first.display())
+        }
+        Warning::UnusedPattern { pattern } => format!("--exclude '{pattern}' matched nothing"),
+        Warning::Missing { path, why } => {
+            let path = path.display();
+            match why {
+                Absence::Unreadable => format!("left out {path}: you have no permission to read it"),
+                Absence::Gone => format!("left out {path}: it has gone since it was listed"),
+                Absence::Changed => format!("left out {path}: it changed while it was being sent"),
+                Absence::Broken(error) => format!("left out {path}: the disk cannot read it ({error})"),
+            }
+        }
+        Warning::Unfit { why } => why.clone(),
+        Warning::Search { hint } => hint.to_string(),
+        Warning::Unvouched { words } => {
+            format!("nobody vouched for the other side; its words are: {words}")
+        }
+        Warning::Refused { why } => why.to_string(),
+        Warning::RelayRefused { why } => why.to_string(),
+        Warning::ServerSilent => "the server has fallen silent; asking it again and again".into(),
+        Warning::NoServer { why } => format!("{why}; swap addresses instead, on both sides"),
+        Warning::ServerBehindNat { outside, port } => format!(
+            "this machine is behind a NAT ({outside} outside): forward UDP port {port} to it, or nobody gets in"
+        ),
+        Warning::ServerWithoutAddress => {
+            "no STUN server told the outside address: give it with --public HOST if this one is not it".into()
+        }
+        Warning::ModesNotKept => {
+            "this disk does not keep the permissions that were sent: what arrives has those that it gives to everything"
+                .into()
+        }
+        Warning::TimesNotKept => {
+            "this disk does not keep the times that were sent: what arrives is dated now".into()
+        }
+        Warning::StoredBeside { sent, stored } => format!(
+            "something of another kind (a link, a file, a directory) has the name {sent}, and stays there: what was sent is \
+             {stored}"
+        ),
+        Warning::LinksNotMade { count: 1 } => "this disk takes no links: one is left out".into(),
+        Warning::LinksNotMade { count } => format!("this disk takes no links: {count} are left out"),
+    };
+    vec![line]
+}
+
+/// A detail, in one line.
+pub(super) fn note(note: &Note) -> String {
+    match note {
+        Note::ClockAskedAgain => {
+            "this computer slept, or its clock was set: the time was asked for again".into()
+        }
+        Note::HeardFrom { remote } => format!("heard the peer from {remote}"),
+        Note::Forwarded { at } => format!("the peer is told to come in at {at}"),
+        Note::Mapped { worth, .. } => worth.to_string(),
+        Note::OwnAddress { address } => format!("for a peer without the server, your address is {address}"),
+        Note::SmallBuffer { bytes } => {
+            let remedy = if cfg!(target_os = "linux") {
+                "; sysctl net.core.rmem_max=4194304 allows more"
+            } else if cfg!(target_os = "macos") {
+                "; sysctl kern.ipc.maxsockbuf=8388608 allows more"
+            } else {
+                ""
+            };
+            let size = Size(*bytes as u64);
+            format!(
+                "the system buffers {size} of arriving packets, which is little for more than 1 Gbit/s{remedy}"
+            )
+        }
+        Note::ServerReport {
+            pairs,
+            waiting,
+            relayed_pairs,
+            relayed_bytes,
+            beyond_limit_bytes,
+            dropped,
+            stale,
+            strangers,
+        } => format!(
+            "{pairs} pairs have met, {waiting} clients wait, {relayed_pairs} pairs are relayed: {} passed on, {} beyond a \
+             limit; {dropped} datagrams were dropped, {stale} had an old cookie, {strangers} lacked the word",
+            Size(*relayed_bytes),
+            Size(*beyond_limit_bytes)
+        ),
+    }
+}
+
+/// How the connection does, for those who ask for everything.
+pub(super) fn stats(stats: &Stats) -> String {
+    format!(
+        "{:?}, limited by {:?}: {:.1} Mbit/s paced, {} KiB in flight of {}, RTT {:.1} ms (least {:.1}), \
+         {} sent, {} lost, {} repeated, {} forged, {} replayed, MTU {}",
+        stats.stage,
+        stats.limit,
+        stats.pacing_rate as f64 * 8e-6,
+        stats.in_flight >> 10,
+        stats.window >> 10,
+        stats.rtt.as_secs_f64() * 1e3,
+        stats.min_rtt.as_secs_f64() * 1e3,
+        stats.sent_packets,
+        stats.lost_packets,
+        stats.repeated_packets,
+        stats.forgeries,
+        stats.replays,
+        stats.mtu
+    )
+}
