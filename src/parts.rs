@@ -13,7 +13,7 @@ pub mod app {
     pub use crate::app::linked::Settings;
     pub use crate::app::machine::controller;
     pub use crate::app::options::Congestion;
-    pub use crate::app::outcome::{Failure, Summary};
+    pub use crate::app::outcome::{Failure, Party, Summary};
     pub use crate::app::receiving::{Receiving, Target};
     pub use crate::app::sending::Sending;
     pub use crate::app::session::Session;

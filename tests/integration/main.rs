@@ -24,6 +24,7 @@ mod protocol_vectors;
 mod remains;
 #[cfg(target_os = "linux")]
 mod server;
+mod sessions;
 mod sim;
 mod systems;
 mod targets;

@@ -18,5 +18,5 @@ mod list;
 mod memory;
 mod peer;
 mod tree;
-mod victim;
+pub(crate) mod victim;
 mod wire;

@@ -25,7 +25,7 @@ const BATCH: usize = 32;
 /// Content bytes in one packet.
 const PIECE: usize = 1100;
 
-/// Of its handshake; 0 and the victim's 1 are taken.
+/// Of its handshake; 0 and those of honest ends are taken.
 const SEED: u8 = 2;
 const VICTIM: ([u8; 4], u16) = ([10, 0, 0, 1], 1000);
 const EVIL: ([u8; 4], u16) = ([10, 0, 0, 2], 2000);

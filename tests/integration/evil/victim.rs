@@ -20,7 +20,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 const PATIENCE: Duration = Duration::from_secs(15);
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-const VICTIMS_SEED: u8 = 1;
+/// Of the handshake of an end that is not evil, and one more for a receiver.
+const HONEST_SEED: u8 = 100;
 
 /// What the user says to an offer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,7 +92,10 @@ pub struct Victim {
     pub verdict: Option<Result<Summary, Failure>>,
     /// What its user was asked and told, in lines.
     pub told: Vec<String>,
+    pub met: bool,
     pub offered: bool,
+    /// Bytes of content the receiver has, as this end knows.
+    pub done: u64,
     answer: Answer,
     words: Answer,
     commands: Sender<Command>,
@@ -172,7 +176,7 @@ impl Victim {
             trace: false,
         };
         let (commands, inbox) = channel();
-        let start = punch(role, own, peer, VICTIMS_SEED, setup.verify, now);
+        let start = punch(role, own, peer, HONEST_SEED + role as u8, setup.verify, now);
         commands
             .send(Command::Punch(Box::new(start)))
             .expect("the session listens");
@@ -180,7 +184,9 @@ impl Victim {
             session: Session::new(settings, side, inbox, tell),
             verdict: None,
             told: Vec::new(),
+            met: false,
             offered: false,
+            done: 0,
             answer,
             words,
             commands,
@@ -209,10 +215,11 @@ impl Victim {
                         Answer::Thinks => {}
                     }
                 }
-                Notice::Connected {
-                    to_compare: Some(words),
-                    ..
-                } => self.compare(words),
+                Notice::Connected { to_compare, .. } => {
+                    self.met = true;
+                    to_compare.into_iter().for_each(|words| self.compare(words));
+                }
+                Notice::Progress { done, .. } => self.done = done,
                 Notice::Message(line) => self.told.push(line),
                 Notice::Ended(verdict) => self.verdict = Some(verdict),
                 _ => {}
@@ -229,7 +236,7 @@ impl Victim {
         }
     }
 
-    fn close(&self, code: u16) {
+    pub fn close(&self, code: u16) {
         let reason = String::new();
         self.command(Command::Close { code, reason });
     }
