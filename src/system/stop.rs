@@ -1,36 +1,78 @@
 //! Being told to end.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+thread_local! {
+    /// Those of the thread that waits, from its first wait on.
+    static REQUESTS: RefCell<Requests> = RefCell::default();
+}
+
 /// Waits until the user or the system asks this program to end: Ctrl-C, a polite `kill`, the terminal or the console
 /// window closed, the session or the machine going down. A hang-up that was to be ignored when the program started
-/// (`nohup`) stays ignored.
+/// (`nohup`) stays ignored. Before a thread's first wait the system ends the program itself; what comes after it is heard,
+/// be it between two waits, and then every wait of that thread ends at once. One task of a thread may wait at a time.
 pub(crate) async fn stopped() {
-    let mut waits = tokio::task::JoinSet::new();
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        for kind in heeded() {
-            if let Ok(mut signal) = signal(SignalKind::from_raw(*kind)) {
-                waits.spawn(async move { signal.recv().await });
-            }
+    poll_fn(|context| REQUESTS.with_borrow_mut(|requests| requests.poll(context))).await;
+}
+
+/// One kind of request, as tokio tells it.
+type Listener = Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<()>>>;
+
+/// Requests to end. The listeners last: one that is made anew for each wait misses what comes in between.
+#[derive(Default)]
+struct Requests {
+    listeners: Option<Vec<Listener>>,
+    has_come: bool,
+}
+
+impl Requests {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let listeners = self.listeners.get_or_insert_with(listeners);
+        // Every one is asked, so that every one wakes this task.
+        for listener in listeners {
+            self.has_come |= listener(context) == Poll::Ready(Some(()));
+        }
+        if self.has_come {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
     }
-    #[cfg(windows)]
-    {
-        use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_logoff, ctrl_shutdown};
-        // Windows ends a program 5 s after its window was closed: time enough to tell the peer.
-        macro_rules! wait_for {
-            ($($event:ident),*) => {
-                $(if let Ok(mut event) = $event() {
-                    waits.spawn(async move { event.recv().await });
-                })*
-            };
-        }
-        wait_for!(ctrl_c, ctrl_break, ctrl_close, ctrl_logoff, ctrl_shutdown);
+}
+
+/// Without a listener for a kind the system ends the program itself.
+#[cfg(unix)]
+fn listeners() -> Vec<Listener> {
+    listeners_to(heeded())
+}
+
+#[cfg(unix)]
+fn listeners_to(kinds: &[i32]) -> Vec<Listener> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let signals = kinds
+        .iter()
+        .filter_map(|&kind| signal(SignalKind::from_raw(kind)).ok());
+    signals
+        .map(|mut signal| Box::new(move |context: &mut Context<'_>| signal.poll_recv(context)) as Listener)
+        .collect()
+}
+
+/// Windows ends a program 5 s after its window was closed: time enough to tell the peer.
+#[cfg(windows)]
+fn listeners() -> Vec<Listener> {
+    use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_logoff, ctrl_shutdown};
+    let mut listeners = Vec::new();
+    macro_rules! listen_to {
+        ($($event:ident),*) => {
+            $(if let Ok(mut event) = $event() {
+                listeners.push(Box::new(move |context: &mut Context<'_>| event.poll_recv(context)) as Listener);
+            })*
+        };
     }
-    if waits.join_next().await.is_none() {
-        // Without a handler the system ends the program itself.
-        std::future::pending::<()>().await;
-    }
+    listen_to!(ctrl_c, ctrl_break, ctrl_close, ctrl_logoff, ctrl_shutdown);
+    listeners
 }
 
 /// The signals that mean the end, but for a hang-up that was ignored at the first call. Shells ignore others for what runs
@@ -70,6 +112,27 @@ fn is_ignored(signal: i32) -> bool {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_comes_between_two_waits_ends_the_next_and_all_after_it() {
+        let mut requests = Requests {
+            // Nobody else in this process heeds it.
+            listeners: Some(listeners_to(&[libc::SIGUSR1])),
+            has_come: false,
+        };
+        tokio::select! {
+            biased;
+            () = poll_fn(|context| requests.poll(context)) => panic!("nobody asked"),
+            () = std::future::ready(()) => {}
+        }
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR1).unwrap();
+        for _ in 0..2 {
+            let wait = poll_fn(|context| requests.poll(context));
+            tokio::time::timeout(std::time::Duration::from_secs(10), wait)
+                .await
+                .unwrap();
+        }
+    }
 
     #[test]
     fn an_ignored_signal_is_told_from_others() {
