@@ -9,6 +9,8 @@
 mod likeness;
 mod plain;
 pub(crate) mod unseen;
+#[cfg(any(windows, test))]
+mod wide;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -142,8 +144,8 @@ pub(crate) fn bytes_from_os(name: &std::ffi::OsStr) -> Vec<u8> {
 pub(crate) fn os_from_bytes(name: &[u8]) -> OsString {
     #[cfg(unix)]
     return std::os::unix::ffi::OsStringExt::from_vec(name.to_vec());
-    #[cfg(not(unix))]
-    return String::from_utf8_lossy(name).into_owned().into();
+    #[cfg(windows)]
+    return std::os::windows::ffi::OsStringExt::from_wide(&wide::units(name));
 }
 
 /// Files that Windows reads by itself when their directory is opened or their disk mounted.
