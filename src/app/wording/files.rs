@@ -109,9 +109,40 @@ fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
     })
 }
 
-#[cfg(not(unix))]
-fn of_number(_: &io::Error) -> Option<(&'static str, &'static str)> {
-    None
+/// The same of Windows (System Error Codes, winerror.h).
+#[cfg(windows)]
+fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
+    use windows_sys::Win32::Foundation as known;
+    let device =
+        "check the disk, its cable or its server, then run the same command again; what has arrived is kept";
+    Some(match error.raw_os_error()?.cast_unsigned() {
+        known::ERROR_CRC
+        | known::ERROR_IO_DEVICE
+        | known::ERROR_SEEK
+        | known::ERROR_READ_FAULT
+        | known::ERROR_WRITE_FAULT => ("the disk could not read or write (an input/output error)", device),
+        known::ERROR_NOT_READY | known::ERROR_DEV_NOT_EXIST | known::ERROR_NO_SUCH_DEVICE => {
+            ("the disk is gone", device)
+        }
+        known::ERROR_NETNAME_DELETED | known::ERROR_UNEXP_NET_ERR => ("its server does not answer", device),
+        known::ERROR_TOO_MANY_OPEN_FILES => (
+            "too many files are open",
+            "close some programs, and run the same command again",
+        ),
+        known::ERROR_VIRUS_INFECTED | known::ERROR_VIRUS_DELETED => (
+            "an antivirus keeps it back",
+            "ask that program what it found; what it took away is not sent or kept",
+        ),
+        known::ERROR_CANT_ACCESS_FILE | known::ERROR_CLOUD_FILE_PROVIDER_NOT_RUNNING => (
+            "only a reference to it lies on this disk, and its content cannot be fetched",
+            "start the program that keeps it in the cloud, then run the same command again",
+        ),
+        known::ERROR_USER_MAPPED_FILE => (
+            "another program uses it",
+            "close that program, then run the same command again",
+        ),
+        _ => return None,
+    })
 }
 
 /// A system error on a file in plain words, with a next step: the one table of them.
@@ -318,6 +349,9 @@ mod tests {
         let mut errors: Vec<io::Error> = kinds.into_iter().map(io::Error::from).collect();
         #[cfg(unix)]
         errors.extend([libc::EIO, libc::EMFILE, libc::EDQUOT, libc::EFBIG].map(io::Error::from_raw_os_error));
+        // A bad sector, a drive without its disk, a server gone, a sharing violation, an antivirus, a cloud.
+        #[cfg(windows)]
+        errors.extend([23, 21, 64, 32, 225, 1920].map(io::Error::from_raw_os_error));
         for error in errors {
             let said = error.to_string();
             let error = LocalError::new("write", "/data/vm.img", error);
