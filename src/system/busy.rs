@@ -101,4 +101,37 @@ mod tests {
     fn any_other_error_is_told_at_once() {
         assert_eq!(attempts(1, 2).1, 1);
     }
+
+    /// Opens alone, and calls what opens or renames by `call` until it is done; the file is let go at the third call.
+    #[cfg(windows)]
+    fn calls_until_let_go(call: impl Fn(&std::path::Path) -> io::Result<()>) -> usize {
+        use std::os::windows::fs::OpenOptionsExt;
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("held");
+        let mut create = std::fs::File::options();
+        create.write(true).create_new(true).share_mode(0);
+        let mut holder = Some(create.open(&path).unwrap());
+        let mut calls = 0;
+        let mut attempt = || {
+            calls += 1;
+            if calls == 3 {
+                holder.take();
+            }
+            call(&path)
+        };
+        patiently(&mut attempt).unwrap();
+        calls
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn what_another_program_holds_is_opened_renamed_and_removed_once_it_lets_go() {
+        let open = |path: &std::path::Path| std::fs::File::open(path).map(drop);
+        assert_eq!(calls_until_let_go(open), 3);
+        assert_eq!(
+            calls_until_let_go(|path| std::fs::rename(path, path.with_extension("new"))),
+            3
+        );
+        assert_eq!(calls_until_let_go(|path| std::fs::remove_file(path)), 3);
+    }
 }

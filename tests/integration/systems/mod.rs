@@ -253,6 +253,38 @@ fn two_names_that_are_one_over_there_are_told_and_none_is_lost() {
     }
 }
 
+/// A link to a directory, as its system makes one without further rights: on Windows a junction.
+fn link(target: &Path, link: &Path) {
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(target, link).expect("a new name");
+    #[cfg(windows)]
+    {
+        let mut shell = Command::new("cmd");
+        shell.args(["/c", "mklink", "/J"]).arg(link).arg(target);
+        assert!(shell.status().expect("the system's shell").success());
+    }
+}
+
+#[test]
+fn a_link_to_a_directory_is_told_and_not_followed() {
+    let place = place();
+    let tree = place.path().join("tree");
+    write(&place.path().join("elsewhere/private"), b"private");
+    write(&tree.join("file"), b"content");
+    link(&place.path().join("elsewhere"), &tree.join("link"));
+    fs::create_dir(place.path().join("here")).expect("a new place");
+    let [sender, _] = succeed(
+        &["sender", "tree"],
+        &["receiver", "--yes", "--output", "here"],
+        place.path(),
+    );
+    assert_eq!(
+        files(&place.path().join("here/tree")),
+        [("file".to_owned(), b"content".to_vec())]
+    );
+    assert!(sender.said.contains("link: "), "{}", sender.said);
+}
+
 #[test]
 fn a_file_that_nobody_may_write_arrives_and_is_replaced_all_the_same() {
     let place = place();
