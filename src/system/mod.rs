@@ -23,5 +23,9 @@ pub(crate) use files::{is_shortage, numbers_nodes_anew, set_modified, write_all_
 pub(crate) use mark::mark_received;
 pub(crate) use stop::{outlive_file_limit, stopped};
 pub(crate) use wildcards::expand;
+#[cfg(all(windows, test))]
+pub(crate) use windows::share_with_everybody;
 #[cfg(windows)]
-pub(crate) use windows::{check_writable, follow_escapes, forget_typed, free_space, is_typed, try_lock};
+pub(crate) use windows::{
+    check_writable, follow_escapes, forget_typed, free_space, is_private, is_typed, make_private, try_lock,
+};

@@ -153,9 +153,15 @@ mod file {
     use std::io::{self, Read, Write};
     use std::path::Path;
 
+    #[cfg(windows)]
+    use windows_sys::Win32::Storage::FileSystem::{
+        FILE_FLAG_OPEN_REPARSE_POINT, FILE_GENERIC_WRITE, WRITE_DAC,
+    };
     use zeroize::Zeroizing;
 
     use super::KEY_LEN;
+    #[cfg(windows)]
+    use crate::system;
     use crate::transfer::error::KeyFault;
 
     /// Whether `dir`, or the nearest directory above it that exists, belongs to this user.
@@ -190,6 +196,8 @@ mod file {
             let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
             std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits().cast_signed());
         }
+        #[cfg(windows)]
+        std::os::windows::fs::OpenOptionsExt::custom_flags(&mut options, FILE_FLAG_OPEN_REPARSE_POINT);
         options.open(path)
     }
 
@@ -213,6 +221,10 @@ mod file {
                 return Err(KeyFault::Open);
             }
         }
+        #[cfg(windows)]
+        if !system::is_private(&file).map_err(|_| KeyFault::Unreadable)? {
+            return Err(KeyFault::Open);
+        }
         let mut key = Zeroizing::new([0; KEY_LEN]);
         file.read_exact(&mut *key).map_err(|_| KeyFault::Unreadable)?;
         Ok(Some(key))
@@ -229,15 +241,16 @@ mod file {
             std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         }
+        #[cfg(windows)]
+        std::os::windows::fs::OpenOptionsExt::access_mode(&mut options, FILE_GENERIC_WRITE | WRITE_DAC);
         builder.create(dir)?;
         // Its name tells nobody anything of the key and is not used twice.
         let tag = blake3::derive_key("p2pcopy v1 temporary name of the owner's key", key);
         let temporary = path.with_extension(format!("{:016x}", u64::from_be_bytes(first_eight(&tag))));
         let mut file = options.open(&temporary)?;
-        let outcome = file
-            .write_all(key)
+        let outcome = keep_secret(&file)
+            .and_then(|()| file.write_all(key))
             .and_then(|()| file.sync_all())
-            .and_then(|()| keeps_secrets(&file))
             // A link, unlike a rename, never replaces the key of another run.
             .and_then(|()| match std::fs::hard_link(&temporary, path) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -254,14 +267,16 @@ mod file {
     }
 
     /// Some file systems give everybody's rights to every file.
-    fn keeps_secrets(file: &File) -> io::Result<()> {
+    fn keep_secret(file: &File) -> io::Result<()> {
         #[cfg(unix)]
-        if std::os::unix::fs::MetadataExt::mode(&file.metadata()?) & 0o077 != 0 {
-            return Err(io::ErrorKind::Unsupported.into());
+        let is_secret = std::os::unix::fs::MetadataExt::mode(&file.metadata()?) & 0o077 == 0;
+        #[cfg(windows)]
+        let is_secret = system::make_private(file).and_then(|()| system::is_private(file))?;
+        if is_secret {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::Unsupported.into())
         }
-        #[cfg(not(unix))]
-        let _ = file;
-        Ok(())
     }
 }
 
@@ -269,7 +284,6 @@ mod file {
 #[expect(clippy::disallowed_methods, reason = "tests plant files")]
 mod tests {
     use super::*;
-    #[cfg(unix)]
     use crate::transfer::error::KeyFault;
 
     fn same(one: &OwnerKey, other: &OwnerKey) -> bool {
@@ -331,6 +345,33 @@ mod tests {
         std::fs::rename(&path, dir.path().join("elsewhere")).unwrap();
         std::os::unix::fs::symlink("elsewhere", &path).unwrap();
         assert_eq!(fault(), KeyFault::Unreadable);
+    }
+
+    #[test]
+    #[cfg(windows)]
+    fn a_key_that_everybody_may_read_is_refused_and_left() {
+        use std::os::windows::fs::OpenOptionsExt;
+        use windows_sys::Win32::Storage::FileSystem::{FILE_GENERIC_READ, WRITE_DAC};
+        let dir = tempfile::tempdir().unwrap();
+        OwnerKey::load_from(dir.path()).unwrap();
+        let path = dir.path().join(KEY_FILE);
+        let file = std::fs::File::options()
+            .access_mode(FILE_GENERIC_READ | WRITE_DAC)
+            .open(&path)
+            .unwrap();
+        crate::system::share_with_everybody(&file);
+        let refused = OwnerKey::load_from(dir.path());
+        assert!(
+            matches!(
+                refused,
+                Err(LocalError::Key {
+                    fault: KeyFault::Open,
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
+        assert_eq!(std::fs::read(&path).unwrap().len(), KEY_LEN);
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 #![expect(
     unsafe_code,
-    reason = "functions of kernel32; each call passes handles and buffers that live until it returns"
+    reason = "functions of kernel32 and advapi32; each call passes handles and buffers that live until it returns"
 )]
+
+mod access;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -27,6 +29,10 @@ use windows_sys::Win32::System::IO::OVERLAPPED;
 use windows_sys::Win32::System::Power::{ES_CONTINUOUS, ES_SYSTEM_REQUIRED, SetThreadExecutionState};
 use windows_sys::Win32::System::SystemServices::FILE_NAMED_STREAMS;
 use windows_sys::Win32::System::Threading::WaitForSingleObject;
+
+#[cfg(test)]
+pub(crate) use access::share_with_everybody;
+pub(crate) use access::{is_private, make_private};
 
 /// Longest path of Windows, in UTF-16 units.
 const MAX_PATH: usize = 32_768;
