@@ -41,7 +41,7 @@ const RESERVE: usize = 2;
 /// it announces while the disk stands still.
 const MOST_WAITING: usize = 2 * BUFFERS;
 /// Room before anything is accepted: none for content, as none may come.
-const NO_CREDIT: u64 = 0;
+const NO_ROOM: u64 = 0;
 /// After everything is in place, longest wait for the sender to hear of it.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -304,11 +304,11 @@ impl Receiving {
     }
 
     fn flow_limit(&self) -> u64 {
-        self.assembler.as_ref().map_or(NO_CREDIT, |assembler| {
+        self.assembler.as_ref().map_or(NO_ROOM, |assembler| {
             // Open blocks can be spilled, so only what the disk holds is no room. Nothing free at all: stop.
             let free = assembler.reclaimable().saturating_sub(RESERVE) as u64 * BLOCK_LEN as u64;
             if assembler.room() == 0 {
-                NO_CREDIT
+                NO_ROOM
             } else {
                 free.max(BLOCK_LEN as u64)
             }

@@ -204,7 +204,7 @@ fn while_the_disk_stands_still_no_more_content_is_taken_than_there_are_buffers()
         room = world.side.on_content(i * BLOCK_LEN as u64, &block);
         world.step();
     }
-    assert_eq!(room, NO_CREDIT);
+    assert_eq!(room, NO_ROOM);
     let jobs: Vec<Job> = world.todo.try_iter().collect();
     let filled = |job: &Job| matches!(job, Job::Store(StoreJob::Filled(_)));
     assert!(
