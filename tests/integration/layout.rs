@@ -1,5 +1,6 @@
 //! The house, held against its plan: which room may use which. It reads the sources as text, paths such as
-//! `crate::protocol::time` and `super::error` wherever they stand, and knows nothing of macros or re-exports.
+//! `crate::protocol::time` and `super::error` wherever they stand, and knows nothing of macros or re-exports. The
+//! modules and files that documents name must exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -208,6 +209,53 @@ fn no_room_uses_one_above_it() {
         }
     }
     assert!(wrong.is_empty(), "not in the plan:\n{}", wrong.join("\n"));
+}
+
+/// Whether `named` is a module of ours, such as `protocol::seal`, or an item of one.
+fn is_module(named: &str) -> bool {
+    let names: Vec<&str> = named
+        .split("::")
+        .take_while(|name| name.starts_with(char::is_lowercase))
+        .collect();
+    let path = Path::new("src").join(names.join("/"));
+    path.join("mod.rs").exists() || path.with_extension("rs").exists()
+}
+
+#[test]
+fn what_the_documents_name_exists() {
+    let mut documents = Vec::from(["README.md", "CONTRIBUTING.md"].map(PathBuf::from));
+    let docs = fs::read_dir("docs").expect("documents");
+    let docs = docs.map(|entry| entry.expect("an entry").path());
+    documents.extend(docs.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    let rooms: BTreeSet<&str> = ROOMS
+        .iter()
+        .filter_map(|(room, _)| room.split("::").next())
+        .collect();
+    let mut missing = Vec::new();
+    for document in documents {
+        let text = fs::read_to_string(&document).expect("a text");
+        for quoted in text.split('`').skip(1).step_by(2) {
+            let is_other = quoted.contains(|c: char| !(c.is_alphanumeric() || "_/.-".contains(c)));
+            let exists = match quoted.split_once("::") {
+                Some((room, _)) if rooms.contains(room) => is_module(quoted),
+                None if is_other => true,
+                None => match quoted.split_once('/') {
+                    Some(("src" | "tests" | "benches" | "fuzz" | "packaging" | "docs", _)) => {
+                        Path::new(quoted).exists() || Path::new(&format!("{quoted}.rs")).exists()
+                    }
+                    Some((room, rest)) if rooms.contains(room) && rest.ends_with(".rs") => {
+                        Path::new("src").join(quoted).exists()
+                    }
+                    _ => true,
+                },
+                Some(_) => true,
+            };
+            if !exists {
+                missing.push(format!("{}: {quoted}", document.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "there is no\n{}", missing.join("\n"));
 }
 
 #[test]
