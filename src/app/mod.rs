@@ -38,10 +38,9 @@ use crate::transfer::fs::disk::DiskLayer;
 use crate::transfer::fs::owner::OwnerKey;
 use crate::transfer::sink::place::Conflicts;
 use crate::transfer::source::scan::ScanOptions;
-use crate::transfer::source::{Source, scan};
 use event::{Event, Front};
 use options::{
-    ChatOptions, CheckOptions, DemoOptions, Destination, Payload, PlotOptions, ReceiveOptions, SendOptions,
+    ChatOptions, CheckOptions, DemoOptions, Destination, PlotOptions, ReceiveOptions, SendOptions,
     ServeOptions,
 };
 use outcome::{Failure, Summary};
@@ -64,45 +63,8 @@ pub(crate) async fn send(options: SendOptions, front: &mut dyn Front) -> Result<
         links,
         common,
     } = options;
-    let (manifest, source, paths) = match payload {
-        Payload::Paths(paths) => {
-            let how = ScanOptions { links, exclude, name };
-            let scanned = scan::scan(&paths, &how).map_err(close::failure_of)?;
-            for left_out in wording::files::left_out(&scanned) {
-                front.event(Event::Warning(left_out));
-            }
-            if common.trace.as_deref().is_some_and(|trace| scanned.holds(trace)) {
-                return Err(Failure::usage(
-                    "the file of --trace is among what is to be sent",
-                    "name another file with --trace, or leave that one out with --exclude",
-                ));
-            }
-            for pattern in &scanned.unused_patterns {
-                let pattern = pattern.clone();
-                front.event(Event::Warning(Warning::UnusedPattern { pattern }));
-            }
-            (scanned.manifest.clone(), Source::files(scanned), paths)
-        }
-        Payload::Stdin => {
-            let name = name.unwrap_or_else(|| "stdin".into());
-            let manifest = scan::stream_manifest(&name)
-                .map_err(|e| Failure::usage(e.to_string(), "give another --name"))?;
-            (
-                manifest,
-                Source::pipe(Box::new(std::io::stdin())),
-                vec![name.into()],
-            )
-        }
-        payload @ (Payload::Text(_) | Payload::StdinText) => {
-            let text = match payload {
-                Payload::Text(text) => text,
-                _ => sending::message::read(std::io::stdin())?,
-            };
-            let manifest = scan::text_manifest(&text)
-                .map_err(|e| Failure::usage(e.to_string(), "put the text in a file and send that"))?;
-            (manifest, Source::text(text), Vec::new())
-        }
-    };
+    let how = ScanOptions { links, exclude, name };
+    let (manifest, source, paths) = sending::payload::open(payload, how, common.trace.as_deref(), front)?;
     run::run(Errand::Send, &common, false, front, |parts| {
         Sending::new(manifest, source, paths, parts.waker, parts.clock, parts.notices)
             .map(|side| Box::new(side) as Box<dyn Side>)

@@ -63,7 +63,7 @@ pub(super) fn info(info: &Info) -> Vec<String> {
         Info::Removed { path } => format!("Removed {}", path.display()),
         Info::NothingToRemove { path } => format!("Nothing to remove in {}", path.display()),
         Info::Identical { path } => format!("{} was here already, identical", path.display()),
-        Info::EmptyInput => "standard input was empty: see whether the program that writes it failed".into(),
+        Info::EmptyInput => "what was sent was empty: if a program writes it, see whether that failed".into(),
     };
     vec![line]
 }
@@ -143,6 +143,8 @@ pub(super) fn warning(warning: &Warning) -> Vec<String> {
                 Absence::Gone => format!("left out {path}: it has gone since it was listed"),
                 Absence::Changed => format!("left out {path}: it changed while it was being sent"),
                 Absence::Broken(error) => format!("left out {path}: the disk cannot read it ({error})"),
+                Absence::Waits => format!("left out {path}: it gives nothing until something happens"),
+                Absence::Endless => format!("left out {path}: it does not say how much is in it, and that is a lot"),
             }
         }
         Warning::Unfit { why } => why.clone(),

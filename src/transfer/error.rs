@@ -141,6 +141,9 @@ pub enum LocalError {
     /// A pipe, a device or the like.
     #[error("{} is neither a file nor a directory", .0.display())]
     NotSendable(PathBuf),
+    /// A file that says nothing of its size and has much in it.
+    #[error("{} does not say how much is in it, and that is too much to be read before it is sent", .0.display())]
+    Endless(PathBuf),
     /// Every path to send matches a pattern of `--exclude`.
     #[error("--exclude leaves out everything that was to be sent")]
     AllExcluded,

@@ -1,7 +1,8 @@
 //! The sender's side of a session: reads and hashes on the disk thread, hands blocks to the connection.
 
 mod disk;
-pub(super) mod message;
+mod message;
+pub(super) mod payload;
 
 use self::disk::{Done, Job};
 use super::close;

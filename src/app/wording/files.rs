@@ -86,6 +86,8 @@ pub(crate) fn cause(error: &LocalError) -> String {
     }
 }
 
+const THROUGH_A_PIPE: &str = "send what it gives through a pipe: p2pcopy sender --file - < PATH";
+
 const TOO_LARGE: &str = "choose another disk with --output (FAT32 holds 4 GiB in a file), or lift the limit that \
                          `ulimit -f` shows";
 
@@ -202,6 +204,7 @@ pub(crate) fn explain(error: &io::Error) -> (String, &'static str) {
             "its server does not answer",
             "look whether the network disk can be reached, then run the same command again",
         ),
+        Kind::WouldBlock => ("it gives nothing until something happens", THROUGH_A_PIPE),
         Kind::AlreadyExists => ("it already exists", "move it away, or name another"),
         Kind::IsADirectory => ("it is a directory", "name a file, or move the directory away"),
         Kind::NotADirectory => ("part of the path is a file, not a directory", "check the path"),
@@ -251,7 +254,11 @@ pub(crate) fn left_out(scanned: &Scanned) -> Vec<Warning> {
     let unreadable = scanned.unreadable.iter().map(|missing| {
         let why = match missing.why {
             Absence::Unreadable => "you have no permission to read it",
-            _ => "it cannot be read",
+            Absence::Gone => "it has gone since it was listed",
+            Absence::Changed => "it changed while it was being listed",
+            Absence::Broken(_) => "the disk cannot read it",
+            Absence::Waits => "it gives nothing until something happens",
+            Absence::Endless => "it does not say how much is in it, and that is a lot",
         };
         (why, missing.path.as_path())
     });
@@ -307,6 +314,7 @@ pub(crate) fn next_step(error: &LocalError) -> &'static str {
             "send it in parts, or packed: tar c PATHS | p2pcopy sender --file - --name all.tar"
         }
         LocalError::Reserved(_) => "name another file with --trace, outside the output directory",
+        LocalError::Endless(_) => THROUGH_A_PIPE,
         LocalError::NotSendable(_) => {
             "name files or directories; a pipe is sent with: p2pcopy sender --file - < PIPE"
         }

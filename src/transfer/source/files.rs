@@ -87,6 +87,11 @@ impl Files {
 
     /// Zeros stand for what is missing.
     fn read_segment(&mut self, segment: &Segment, out: &mut [u8]) -> Result<(), TransferError> {
+        if let Some(bytes) = self.scanned.snapshots.of(segment.entry) {
+            let at = segment.file_offset as usize;
+            out.copy_from_slice(&bytes[at..at + out.len()]);
+            return Ok(());
+        }
         if !self.missing.contains(&segment.entry) {
             match self.read_file(segment, out) {
                 Ok(()) => return Ok(()),
@@ -184,6 +189,7 @@ impl Files {
         for (index, entry) in manifest.iter() {
             if is_file(&entry)
                 && !self.missing.contains(&index)
+                && self.scanned.snapshots.of(index).is_none()
                 && let Err(error) = self.check_at_end(index)
             {
                 self.leave_out(index, error)?;

@@ -1,7 +1,7 @@
 //! What does not arrive of what was listed.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::system::is_shortage;
 use crate::transfer::error::{LocalError, TransferError};
@@ -29,6 +29,10 @@ pub enum Absence {
     Changed,
     /// The disk does not give it.
     Broken(io::ErrorKind),
+    /// It gives nothing until something happens, and nobody knows when.
+    Waits,
+    /// It does not say how much is in it, and that is more than is read ahead.
+    Endless,
 }
 
 impl Absence {
@@ -38,10 +42,28 @@ impl Absence {
             TransferError::SourceChanged(_) => Absence::Changed,
             TransferError::Local(LocalError::Permission { .. }) => Absence::Unreadable,
             TransferError::Local(LocalError::Missing(_)) => Absence::Gone,
+            TransferError::Local(LocalError::Endless(_)) => Absence::Endless,
+            TransferError::Local(LocalError::Io { error, .. })
+                if error.kind() == io::ErrorKind::WouldBlock =>
+            {
+                Absence::Waits
+            }
             TransferError::Local(LocalError::Io { error, .. }) if !is_shortage(error) => {
                 Absence::Broken(error.kind())
             }
             _ => return None,
         })
+    }
+
+    /// What it means where nothing else was to be sent.
+    pub(super) fn told(self, path: &Path) -> LocalError {
+        let kind = match self {
+            Absence::Unreadable => io::ErrorKind::PermissionDenied,
+            Absence::Gone | Absence::Changed => io::ErrorKind::NotFound,
+            Absence::Broken(kind) => kind,
+            Absence::Waits => io::ErrorKind::WouldBlock,
+            Absence::Endless => return LocalError::Endless(path.to_owned()),
+        };
+        LocalError::new("read", path, kind.into())
     }
 }

@@ -6,14 +6,17 @@
 //! Files are read with positioned reads, never mapped: a mapped file that shrinks kills the process. They are opened
 //! through `transfer::source::origin`: no link is followed that took a file's place.
 
+pub(crate) mod device;
 mod files;
 mod identity;
 mod missing;
 mod origin;
 pub(crate) mod pipe;
 pub(crate) mod scan;
+mod snapshot;
 
 use std::io::Read;
+use std::path::PathBuf;
 
 use crate::transfer::BlockIndex;
 use crate::transfer::error::TransferError;
@@ -57,8 +60,13 @@ impl Source {
 
     /// Reads a pipe.
     pub fn pipe(reader: Box<dyn Read + Send>) -> Source {
+        Source::stream("standard input".into(), reader)
+    }
+
+    /// Reads what says nothing of its size; messages call it `name`.
+    pub(crate) fn stream(name: PathBuf, reader: Box<dyn Read + Send>) -> Source {
         Source {
-            content: Content::Pipe(PipeReader::new(reader)),
+            content: Content::Pipe(PipeReader::new(name, reader)),
         }
     }
 

@@ -182,6 +182,11 @@ pub(crate) fn may_read(_: &Dir, _: &std::ffi::OsStr, _: &Metadata) -> bool {
     true
 }
 
+/// Opens a file that was found in an open directory.
+pub(crate) fn open_file(dir: &Dir, name: &std::ffi::OsStr) -> Result<File, OpenError> {
+    system::open_file(dir, name)
+}
+
 /// Opens a file that the user named.
 pub(crate) fn open_typed(path: &Path) -> io::Result<File> {
     system::open_typed(path)

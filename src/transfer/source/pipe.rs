@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{ErrorKind, Read};
+use std::path::PathBuf;
 
 use crate::transfer::breach::Breach;
 use crate::transfer::error::{LocalError, TransferError};
@@ -10,6 +11,8 @@ use crate::transfer::{BLOCK_LEN, BlockIndex, MAX_CONTENT, ORDERED_WINDOW};
 
 /// Reads a stream of unknown length. Memory: at most [`ORDERED_WINDOW`] blocks, if the caller stays in it.
 pub(crate) struct PipeReader {
+    /// For messages.
+    name: PathBuf,
     reader: Box<dyn Read + Send>,
     /// Kept blocks, the first being number `first`.
     kept: VecDeque<Vec<u8>>,
@@ -20,6 +23,7 @@ pub(crate) struct PipeReader {
 impl fmt::Debug for PipeReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PipeReader")
+            .field("name", &self.name)
             .field("first", &self.first)
             .field("end", &self.end)
             .finish_non_exhaustive()
@@ -27,8 +31,9 @@ impl fmt::Debug for PipeReader {
 }
 
 impl PipeReader {
-    pub(crate) fn new(reader: Box<dyn Read + Send>) -> Self {
+    pub(crate) fn new(name: PathBuf, reader: Box<dyn Read + Send>) -> Self {
         PipeReader {
+            name,
             reader,
             kept: VecDeque::new(),
             first: 0,
@@ -63,12 +68,12 @@ impl PipeReader {
                 Ok(0) => self.end = Some(block.start() + len as u64),
                 Ok(n) => len += n,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(LocalError::new("read", "standard input", e).into()),
+                Err(e) => return Err(LocalError::new("read", &self.name, e).into()),
             }
         }
         if block.start() + len as u64 >= MAX_CONTENT {
             let error = std::io::Error::new(ErrorKind::FileTooLarge, "the stream is longer than 4 PiB");
-            return Err(LocalError::new("read", "standard input", error).into());
+            return Err(LocalError::new("read", &self.name, error).into());
         }
         if len > 0 {
             self.kept.push_back(buffer[..len].to_vec());

@@ -1,7 +1,8 @@
 #![expect(clippy::disallowed_methods, reason = "tests make their files")]
 
 use super::*;
-use crate::transfer::manifest::MAX_DEPTH;
+use crate::transfer::manifest::{Kind, MAX_DEPTH};
+use crate::transfer::source::missing::Absence;
 
 fn touch(path: &Path) {
     std::fs::OpenOptions::new()

@@ -1,0 +1,90 @@
+//! Opens what the user wants to send.
+
+use super::message;
+use crate::app::close;
+use crate::app::event::{Event, Front};
+use crate::app::options::Payload;
+use crate::app::outcome::Failure;
+use crate::app::told::Warning;
+use crate::app::wording;
+use crate::transfer::error::Malformed;
+use crate::transfer::manifest::Manifest;
+use crate::transfer::names;
+use crate::transfer::source::scan::ScanOptions;
+use crate::transfer::source::{Source, device, scan};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What a sender offers, where it reads it, and the paths that its summary names.
+type Opened = (Arc<Manifest>, Source, Vec<PathBuf>);
+
+/// Makes the list of what is sent. `trace`: the file that this run writes, which cannot be sent.
+///
+/// # Errors
+/// When there is nothing to send, or it cannot be listed.
+pub(in crate::app) fn open(
+    payload: Payload,
+    how: ScanOptions,
+    trace: Option<&Path>,
+    front: &mut dyn Front,
+) -> Result<Opened, Failure> {
+    match payload {
+        Payload::Paths(paths) => {
+            if let [path] = &paths[..]
+                && let Some(reader) = device::open(path).map_err(|e| close::failure_of(e.into()))?
+            {
+                let own_name = || names::bytes_from_os(path.file_name().unwrap_or_default());
+                let name = how
+                    .name
+                    .unwrap_or_else(|| String::from_utf8_lossy(&own_name()).into_owned());
+                let source = Source::stream(path.clone(), reader);
+                return Ok((stream(&name)?, source, paths));
+            }
+            files(paths, &how, trace, front)
+        }
+        Payload::Stdin => {
+            let name = how.name.unwrap_or_else(|| "stdin".into());
+            let source = Source::pipe(Box::new(std::io::stdin()));
+            Ok((stream(&name)?, source, vec![name.into()]))
+        }
+        Payload::Text(text) => single_text(text),
+        Payload::StdinText => single_text(message::read(std::io::stdin())?),
+    }
+}
+
+fn files(
+    paths: Vec<PathBuf>,
+    how: &ScanOptions,
+    trace: Option<&Path>,
+    front: &mut dyn Front,
+) -> Result<Opened, Failure> {
+    let scanned = scan::scan(&paths, how).map_err(close::failure_of)?;
+    for left_out in wording::files::left_out(&scanned) {
+        front.event(Event::Warning(left_out));
+    }
+    if trace.is_some_and(|trace| scanned.holds(trace)) {
+        return Err(Failure::usage(
+            "the file of --trace is among what is to be sent",
+            "name another file with --trace, or leave that one out with --exclude",
+        ));
+    }
+    for pattern in &scanned.unused_patterns {
+        let pattern = pattern.clone();
+        front.event(Event::Warning(Warning::UnusedPattern { pattern }));
+    }
+    Ok((scanned.manifest.clone(), Source::files(scanned), paths))
+}
+
+fn stream(name: &str) -> Result<Arc<Manifest>, Failure> {
+    scan::stream_manifest(name).map_err(|e| unusable(&e, "give another --name"))
+}
+
+fn single_text(text: String) -> Result<Opened, Failure> {
+    let manifest =
+        scan::text_manifest(&text).map_err(|e| unusable(&e, "put the text in a file and send that"))?;
+    Ok((manifest, Source::text(text), Vec::new()))
+}
+
+fn unusable(error: &Malformed, next: &'static str) -> Failure {
+    Failure::usage(error.to_string(), next)
+}

@@ -1,0 +1,41 @@
+//! Lists of one entry that is no file: a pipe's content, a message.
+
+use std::sync::Arc;
+
+use crate::transfer::error::Malformed;
+use crate::transfer::manifest::{Entry, Kind, Manifest, ManifestBuilder, Trust};
+use crate::transfer::names;
+
+/// The manifest of a pipe's content, which the receiver will know as `name`.
+///
+/// # Errors
+/// If `name` cannot be a file's name.
+pub fn stream_manifest(name: &str) -> Result<Arc<Manifest>, Malformed> {
+    single(Kind::Stream, name, 0)
+}
+
+/// The manifest of a message.
+///
+/// # Errors
+/// If it is too long.
+pub(crate) fn text_manifest(text: &str) -> Result<Arc<Manifest>, Malformed> {
+    if text.len() > crate::transfer::BLOCK_LEN {
+        return Err(Malformed::TooMuch("text"));
+    }
+    single(Kind::Text, "message", text.len() as u64)
+}
+
+fn single(kind: Kind, name: &str, size: u64) -> Result<Arc<Manifest>, Malformed> {
+    let name = names::SafeName::from_peer(name.as_bytes())?;
+    let mut builder = ManifestBuilder::new(Trust::Own);
+    builder.add(Entry {
+        kind,
+        parent: None,
+        name: name.as_bytes(),
+        size,
+        mtime: 0,
+        mode: 0o644,
+        target: b"",
+    })?;
+    builder.finish().map(Arc::new)
+}

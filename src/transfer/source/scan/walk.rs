@@ -1,0 +1,366 @@
+//! The walk over the disk that makes the list.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cap_std::fs::{Dir, Metadata};
+
+use super::exclude::Matcher;
+use super::{Links, ScanOptions, Scanned, Skipped};
+use crate::transfer::error::{LocalError, Malformed, TransferError};
+use crate::transfer::fs::disk::unix_nanos;
+use crate::transfer::manifest::{Entry, EntryIndex, Kind, MODE_MASK, ManifestBuilder, Trust};
+use crate::transfer::names;
+use crate::transfer::source::identity::Identity;
+use crate::transfer::source::missing::{Absence, Missing};
+use crate::transfer::source::origin;
+use crate::transfer::source::origin::{OpenError, Opener, Place, Root};
+use crate::transfer::source::snapshot::{self, Snapshots};
+
+/// Longest path in a message, characters: enough to find it, whatever a deep tree makes of it.
+const MAX_SHOWN: usize = 300;
+
+/// A name in a directory that is being read.
+struct Child<'a> {
+    parent: EntryIndex,
+    name: &'a std::ffi::OsStr,
+    /// Where it lies, for messages.
+    path: PathBuf,
+    /// What patterns are matched against.
+    matched: PathBuf,
+}
+
+/// What came of a name.
+enum Added {
+    Entry(EntryIndex, Kind),
+    /// It is not sent.
+    Nothing,
+    /// Nothing in this directory can be looked at.
+    Closed(std::io::Error),
+}
+
+/// What is added to the list.
+struct Found<'a> {
+    kind: Kind,
+    parent: Option<EntryIndex>,
+    name: &'a [u8],
+    size: u64,
+    target: &'a [u8],
+}
+
+/// Under way: roots are added one by one, and after each the directories that are waiting are read, one at a step.
+pub(super) struct Scan<'a> {
+    pub(super) builder: ManifestBuilder,
+    identities: Vec<Identity>,
+    skipped: Vec<Skipped>,
+    pub(super) unreadable: Vec<Missing>,
+    snapshots: Snapshots,
+    begun: i64,
+    roots: Vec<Root>,
+    options: &'a ScanOptions,
+    matcher: Matcher<'a>,
+    pub(super) opener: Opener,
+    /// Directories yet to be read, the next one last.
+    pending: Vec<EntryIndex>,
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(options: &'a ScanOptions) -> Self {
+        Scan {
+            builder: ManifestBuilder::new(Trust::Own),
+            identities: Vec::new(),
+            skipped: Vec::new(),
+            unreadable: Vec::new(),
+            snapshots: Snapshots::default(),
+            begun: now(),
+            roots: Vec::new(),
+            options,
+            matcher: Matcher::new(&options.exclude),
+            opener: Opener::default(),
+            pending: Vec::new(),
+        }
+    }
+
+    /// Adds a path that the user typed.
+    pub(super) fn add_root(&mut self, path: &Path, name: &[u8]) -> Result<(), TransferError> {
+        let metadata = origin::typed_metadata(path).map_err(|e| LocalError::new("read", path, e))?;
+        let own_name = PathBuf::from(names::os_from_bytes(name));
+        if self.matcher.leaves_out(&own_name, metadata.is_dir()) {
+            return Ok(());
+        }
+        let sent_as = self.options.name.as_deref().map_or(name, str::as_bytes);
+        let Some(kind) = self.kind_of(&metadata, path) else {
+            return Ok(());
+        };
+        let open = || Ok(origin::open_typed(path)?);
+        let (size, absence) = self.weigh(kind, path, &metadata, open)?;
+        let found = Found {
+            kind,
+            parent: None,
+            name: sent_as,
+            size,
+            target: &[],
+        };
+        let index = self.add(found, path, &metadata)?;
+        let is_closed =
+            || origin::open_typed(path).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
+        let absence = absence.or_else(|| (kind == Kind::File && is_closed()).then_some(Absence::Unreadable));
+        if let Some(why) = absence {
+            self.leave_out(index, path.to_owned(), why);
+        }
+        self.roots.push(Root {
+            index,
+            path: path.to_owned(),
+            name: own_name,
+            identity: Identity::of(&metadata),
+        });
+        self.pending.extend((kind == Kind::Dir).then_some(index));
+        Ok(())
+    }
+
+    /// Lists the next waiting directory, in the order of names. False if none waits.
+    pub(super) fn read_directory(&mut self) -> Result<bool, TransferError> {
+        let Some(parent) = self.pending.pop() else {
+            return Ok(false);
+        };
+        let place = Place {
+            list: self.builder.listed(),
+            roots: &self.roots,
+        };
+        let (shown, matched) = (place.path(parent), place.own_path(parent));
+        let listed = self.opener.directory(place, parent).and_then(|dir| {
+            // A descriptor of its own, as entries are added while the opener is idle.
+            let dir = dir.try_clone()?;
+            let names = dir.entries()?.map(|child| child.map(|child| child.file_name()));
+            let names = names.collect::<std::io::Result<Vec<_>>>()?;
+            Ok((dir, names))
+        });
+        let (dir, mut children) = match listed {
+            Ok(listed) => listed,
+            Err(e) => return self.unlisted(parent, shown, e).map(|()| true),
+        };
+        children.sort_unstable();
+        let mut subdirectories = Vec::new();
+        for name in children {
+            let child = Child {
+                parent,
+                path: shown.join(&name),
+                name: &name,
+                matched: matched.join(&name),
+            };
+            match self.add_child(&dir, child)? {
+                Added::Entry(index, Kind::Dir) => subdirectories.push(index),
+                Added::Entry(..) | Added::Nothing => {}
+                Added::Closed(error) => return self.unlisted(parent, shown, error.into()).map(|()| true),
+            }
+        }
+        self.pending.extend(subdirectories.into_iter().rev());
+        Ok(true)
+    }
+
+    fn add_child(&mut self, dir: &Dir, child: Child<'_>) -> Result<Added, TransferError> {
+        let Child {
+            parent,
+            name,
+            path,
+            matched,
+        } = child;
+        let fail = |e| TransferError::from(LocalError::new("read", &path, e));
+        let metadata = match dir.symlink_metadata(name) {
+            Ok(metadata) => metadata,
+            // Deleted since the directory was listed: then it is not there to be sent.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Added::Nothing),
+            // A directory that may be listed and not entered.
+            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => return Ok(Added::Closed(e)),
+            Err(e) => return Err(fail(e)),
+        };
+        if self.matcher.leaves_out(&matched, metadata.is_dir()) {
+            return Ok(Added::Nothing);
+        }
+        let Some(kind) = self.kind_of(&metadata, &path) else {
+            return Ok(Added::Nothing);
+        };
+        let target = match kind {
+            Kind::Symlink => {
+                let target = dir.read_link_contents(name).map_err(fail)?;
+                names::bytes_from_os(target.as_os_str())
+            }
+            _ => Vec::new(),
+        };
+        let is_readable = kind != Kind::File || origin::may_read(dir, name, &metadata);
+        let (size, absence) = if is_readable {
+            self.weigh(kind, &path, &metadata, || origin::open_file(dir, name))?
+        } else {
+            (metadata.len(), Some(Absence::Unreadable))
+        };
+        let found = Found {
+            kind,
+            parent: Some(parent),
+            name: &names::bytes_from_os(name),
+            size,
+            target: &target,
+        };
+        let index = self.add(found, &path, &metadata)?;
+        if let Some(why) = absence {
+            self.leave_out(index, path, why);
+        }
+        Ok(Added::Entry(index, kind))
+    }
+
+    /// The size of a file, which is what can be read of it where the system only makes it up, and why it cannot be sent.
+    fn weigh(
+        &mut self,
+        kind: Kind,
+        path: &Path,
+        metadata: &Metadata,
+        open: impl FnOnce() -> Result<std::fs::File, OpenError>,
+    ) -> Result<(u64, Option<Absence>), TransferError> {
+        let size = if kind == Kind::File { metadata.len() } else { 0 };
+        if kind != Kind::File || !snapshot::is_due(metadata) {
+            return Ok((size, None));
+        }
+        let next = EntryIndex::new(self.builder.len());
+        match self.snapshots.take(next, path, size, open) {
+            Ok(size) => Ok((size, None)),
+            Err(error) => match Absence::of(&error) {
+                Some(why) => Ok((size, Some(why))),
+                None => Err(error),
+            },
+        }
+    }
+
+    /// A directory that could not be listed. What the user named must be readable; what lies below is told.
+    fn unlisted(&mut self, index: EntryIndex, path: PathBuf, error: OpenError) -> Result<(), TransferError> {
+        let error = error.told("read", path.clone());
+        let is_below = self.builder.listed().entry(index).parent.is_some();
+        match Absence::of(&error).filter(|_| is_below) {
+            Some(why) => {
+                self.leave_out(index, path, why);
+                Ok(())
+            }
+            None => Err(error),
+        }
+    }
+
+    fn leave_out(&mut self, entry: EntryIndex, path: PathBuf, why: Absence) {
+        self.unreadable.push(Missing { entry, path, why });
+    }
+
+    /// What it is sent as; `None`, and a word to the user, for what is not sent.
+    fn kind_of(&mut self, metadata: &Metadata, path: &Path) -> Option<Kind> {
+        let reason = match metadata {
+            m if m.is_file() => return Some(Kind::File),
+            m if m.is_dir() => return Some(Kind::Dir),
+            m if m.is_symlink() && self.options.links == Links::Keep => return Some(Kind::Symlink),
+            m if m.is_symlink() => "a symbolic link (--links sends links)",
+            _ => "not a file or directory",
+        };
+        self.skipped.push(Skipped {
+            path: path.to_owned(),
+            reason,
+        });
+        None
+    }
+
+    fn add(
+        &mut self,
+        found: Found<'_>,
+        path: &Path,
+        metadata: &Metadata,
+    ) -> Result<EntryIndex, TransferError> {
+        let identity = Identity::of(metadata);
+        let entry = Entry {
+            kind: found.kind,
+            parent: found.parent,
+            name: found.name,
+            size: found.size,
+            mtime: identity.mtime,
+            // What its owner may not enter the receiver's user could not finish.
+            mode: mode_of(metadata) | if found.kind == Kind::Dir { 0o500 } else { 0 },
+            target: found.target,
+        };
+        let index = self.builder.add(entry).map_err(|e| unlistable(path, e))?;
+        self.identities.push(identity);
+        Ok(index)
+    }
+
+    pub(super) fn finish(self, paths: &[PathBuf]) -> Result<Scanned, TransferError> {
+        let first = paths.first().cloned().unwrap_or_default();
+        if self.builder.is_empty() {
+            return Err(match self.skipped.is_empty() {
+                true => LocalError::AllExcluded,
+                false => LocalError::NotSendable(first),
+            }
+            .into());
+        }
+        let manifest = self.builder.finish().map_err(|e| unlistable(&first, e))?;
+        // If there is nothing else, it is better told now than to two people who wait.
+        let files = manifest
+            .iter()
+            .filter(|(_, entry)| entry.kind == Kind::File)
+            .count();
+        let is_file = |missing: &&Missing| manifest.entry(missing.entry).kind == Kind::File;
+        if let Some(missing) = self.unreadable.iter().find(is_file)
+            && self.unreadable.iter().filter(is_file).count() == files
+        {
+            return Err(missing.why.told(&missing.path).into());
+        }
+        Ok(Scanned {
+            manifest: Arc::new(manifest),
+            skipped: self.skipped,
+            unreadable: self.unreadable,
+            snapshots: self.snapshots,
+            begun: self.begun,
+            unused_patterns: self.matcher.unused(),
+            roots: self.roots,
+            identities: self.identities,
+        })
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "compared with the times of files, and with nothing else"
+)]
+fn now() -> i64 {
+    unix_nanos(std::time::SystemTime::now())
+}
+
+/// An entry of our own that no list takes. Nobody else is to blame, and the user wants to know which.
+fn unlistable(path: &Path, why: Malformed) -> TransferError {
+    LocalError::Unlistable {
+        path: abridged(path),
+        why,
+    }
+    .into()
+}
+
+/// A path that fits into a message.
+fn abridged(path: &Path) -> PathBuf {
+    let text = path.to_string_lossy();
+    let count = text.chars().count();
+    if count <= MAX_SHOWN {
+        return path.to_owned();
+    }
+    let half = MAX_SHOWN / 2;
+    let ends = [
+        text.chars().take(half).collect(),
+        text.chars().skip(count - half).collect::<String>(),
+    ];
+    ends.join("…").into()
+}
+
+#[cfg(unix)]
+fn mode_of(metadata: &Metadata) -> u16 {
+    (cap_std::fs::MetadataExt::mode(metadata) as u16) & MODE_MASK
+}
+
+#[cfg(not(unix))]
+fn mode_of(metadata: &Metadata) -> u16 {
+    let write = if metadata.permissions().readonly() {
+        0
+    } else {
+        0o200
+    };
+    MODE_MASK & (0o444 | write | if metadata.is_dir() { 0o111 } else { 0 })
+}
