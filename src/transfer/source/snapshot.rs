@@ -84,6 +84,7 @@ mod tests {
     use super::*;
     use crate::transfer::BlockIndex;
     use crate::transfer::source::missing::Absence;
+    use crate::transfer::source::origin;
     use crate::transfer::source::scan::{ScanOptions, scan};
     use crate::transfer::source::{Source, device};
     use rustix::fs::OFlags;
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn what_has_no_end_is_not_read_for_ever() {
-        let error = taken(File::open("/dev/zero").unwrap()).unwrap_err();
+        let error = taken(origin::open_typed(Path::new("/dev/zero")).unwrap()).unwrap_err();
         assert_eq!(Absence::of(&error), Some(Absence::Endless));
     }
 
