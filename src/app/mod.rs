@@ -49,7 +49,7 @@ use sending::Sending;
 use session::Side;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use told::{Info, Warning};
+use told::Info;
 
 /// Sends what the options name to one peer.
 ///

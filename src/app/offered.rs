@@ -36,6 +36,7 @@ impl Listing {
             match entry.kind {
                 Kind::Dir => format!("  {path}/"),
                 Kind::Symlink => format!("  {path} -> {}", Escaped(entry.target)),
+                Kind::HardLink(of) => format!("  {path}, the same file as {}", self::path(&self.0, of)),
                 Kind::File if entry.mode & 0o111 != 0 => {
                     format!("  {path}, {}, executable", Size(entry.size))
                 }

@@ -165,6 +165,8 @@ pub(crate) enum Warning {
     TimesNotKept,
     /// Something else has the name, so another is used.
     StoredBeside { sent: String, stored: String },
+    /// The disk has no hard links, or not so many of one file: each becomes a file of its own.
+    HardLinksNotMade,
     /// The disk takes no links.
     LinksNotMade { count: u32 },
 }

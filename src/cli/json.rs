@@ -279,7 +279,7 @@ fn filtering(filtering: Filtering) -> &'static str {
 
 fn kind(kind: Kind) -> &'static str {
     match kind {
-        Kind::File => "file",
+        Kind::File | Kind::HardLink(_) => "file",
         Kind::Dir => "directory",
         Kind::Symlink => "link",
         Kind::Stream => "stream",

@@ -173,6 +173,9 @@ pub(super) fn warning(warning: &Warning) -> Vec<String> {
             "something of another kind (a link, a file, a directory) has the name {sent}, and stays there: what was sent is \
              {stored}"
         ),
+        Warning::HardLinksNotMade => {
+            "this disk does not make all hard links: what was one file under several names becomes several files".into()
+        }
         Warning::LinksNotMade { count: 1 } => "this disk takes no links: one is left out".into(),
         Warning::LinksNotMade { count } => format!("this disk takes no links: {count} are left out"),
     };

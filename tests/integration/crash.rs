@@ -76,6 +76,7 @@ fn a_tree_survives_a_crash_in_every_step() {
     fs::write(tree.join("deep/b.jpg"), Rng::new(2).bytes(MIB + 9)).unwrap();
     fs::write(tree.join("deep/er/empty"), b"").unwrap();
     std::os::unix::fs::symlink("../a.jpg", tree.join("deep/link")).unwrap();
+    fs::hard_link(tree.join("deep/b.jpg"), tree.join("deep/er/again.jpg")).unwrap();
     let note = dir.path().join("note.txt");
     fs::write(&note, b"hello").unwrap();
     crash_everywhere(&[tree, note]);

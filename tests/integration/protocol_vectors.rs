@@ -10,7 +10,8 @@ use p2pcopy::parts::rendezvous::{
     token_key,
 };
 use p2pcopy::parts::transfer::{
-    BLOCK_LEN, BlockIndex, Message, MessageReader, Root, RootBuilder, Run, hash_block,
+    BLOCK_LEN, BlockIndex, Entry, EntryIndex, Kind, ListHead, ManifestBuilder, Message, MessageReader, Root,
+    RootBuilder, Run, Trust, hash_block,
 };
 use std::collections::HashMap;
 use std::ops::Range;
@@ -322,6 +323,14 @@ fn meeting() {
 fn messages() {
     for vector in vectors("message") {
         let message = match vector.text("message") {
+            "Offer" => Message::Offer(ListHead {
+                entries: 3,
+                bytes: 70_000,
+                manifest_bytes: 97,
+                manifest_hash: [7; 32],
+                stream: false,
+                holes: 65_536,
+            }),
             "Limit" => Message::Limit {
                 rate: 2_500_000.try_into().expect("not zero"),
             },
@@ -342,6 +351,61 @@ fn messages() {
         reader.feed(&bytes);
         assert_eq!(reader.poll_message(), Ok(Some(message)));
     }
+}
+
+/// A directory, a file in it, and one more name of that file.
+#[test]
+fn entries() {
+    let found = vectors("entry");
+    let entries: Vec<Entry<'_>> = found
+        .iter()
+        .map(|vector| Entry {
+            kind: match vector.number("kind") {
+                1 => Kind::Dir,
+                5 => Kind::HardLink(EntryIndex::new(vector.number("size") as u32)),
+                other => panic!("no such kind here: {other}"),
+            },
+            parent: (vector.number("parent") as u32)
+                .checked_sub(1)
+                .map(EntryIndex::new),
+            name: vector.text("name").as_bytes(),
+            size: 0,
+            mtime: vector.number("mtime") as i64,
+            mode: vector.number("mode") as u16,
+            target: b"",
+        })
+        .collect();
+    let file = Entry {
+        kind: Kind::File,
+        name: b"a.jpg",
+        size: 70_000,
+        ..entries[1]
+    };
+    let mut builder = ManifestBuilder::new(Trust::Own);
+    for entry in [entries[0], file, entries[1]] {
+        builder.add(entry).expect("it goes with the others");
+    }
+    let (manifest, mut wire) = (builder.finish().expect("a list"), Vec::new());
+    manifest.encode(EntryIndex::new(0), usize::MAX, &mut wire);
+    let [first, last] = [&found[0], &found[1]].map(|vector| vector.bytes("bytes"));
+    assert!(
+        wire.starts_with(&first) && wire.ends_with(&last),
+        "{}",
+        hex(&wire)
+    );
+    let mut builder = ManifestBuilder::new(Trust::Peer);
+    builder.add_wire(&wire).expect("as it was written");
+    assert_eq!(
+        builder
+            .finish()
+            .expect("a list")
+            .iter()
+            .nth(2)
+            .expect("three")
+            .1
+            .kind,
+        entries[1].kind
+    );
 }
 
 #[test]

@@ -138,6 +138,8 @@ pub trait Layer: Send {
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Creates a directory, private to the user until it is finished.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Gives the file at `from`, which is no link, one more name.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Creates a link that points to `target`, whatever that is.
     fn symlink(&self, target: &[u8], path: &Path) -> io::Result<()>;
     /// Where a link points.

@@ -82,6 +82,16 @@ impl ManifestBuilder {
         if entry.kind == Kind::Text && entry.size > MAX_MESSAGE {
             return Err(Malformed::LongText);
         }
+        let (mode, mtime) = match self.trust {
+            Trust::Own => (entry.mode, entry.mtime),
+            Trust::Peer => (door::mode(entry.mode), door::time(entry.mtime)),
+        };
+        if let Kind::HardLink(EntryIndex(of)) = entry.kind {
+            // Only to a file that came before, so links never go round; one file has one mode and one time.
+            let is_of = |slot: &&Slot| slot.kind == Kind::File && (slot.mode, slot.mtime) == (mode, mtime);
+            let file = m.slots.get(of as usize).filter(is_of);
+            file.ok_or(Malformed::Value("hard link"))?;
+        }
         let target_ok = match entry.kind {
             Kind::Symlink => !entry.target.is_empty() && !entry.target.contains(&0),
             _ => entry.target.is_empty(),
@@ -104,10 +114,6 @@ impl ManifestBuilder {
             return Err(bound.into());
         }
         let end = m.total.checked_add(entry.size).filter(|&end| end <= MAX_CONTENT);
-        let (mode, mtime) = match self.trust {
-            Trust::Own => (entry.mode, entry.mtime),
-            Trust::Peer => (door::mode(entry.mode), door::time(entry.mtime)),
-        };
         m.times_changed += u32::from(mtime != entry.mtime);
         let offset = m.total;
         m.total = end.ok_or(ListBound::Content)?;
@@ -143,9 +149,10 @@ impl ManifestBuilder {
         self.wire_len += chunk.len() as u64;
         let mut reader = Reader::new(chunk, "list of files");
         while !reader.is_empty() {
-            let kind = Kind::from_wire(reader.u8()?)?;
+            let kind = reader.u8()?;
             let parent = reader.u32()?.checked_sub(1).map(EntryIndex);
             let (mode, mtime, size) = (reader.u16()?, reader.i64()?, reader.u64()?);
+            let (kind, size) = Kind::from_wire(kind, size)?;
             let (name, target) = (reader.string()?, reader.string()?);
             self.add(Entry {
                 kind,
@@ -203,6 +210,7 @@ impl ManifestBuilder {
                 Escaped(other).to_string(),
             ));
         }
+        self.manifest.index_hard_links();
         self.manifest.slots.shrink_to_fit();
         self.manifest.names.shrink_to_fit();
         Ok(self.manifest)

@@ -89,6 +89,12 @@ impl Manifest {
         for slot in self.slots.iter_mut().filter(|slot| slot.parent != NO_PARENT) {
             slot.parent = number[slot.parent as usize];
         }
+        for slot in &mut self.slots {
+            if let Kind::HardLink(of) = &mut slot.kind {
+                of.0 = number[of.0 as usize];
+            }
+        }
+        self.index_hard_links();
         self.changed.retain(|change| !outside[change.entry.0 as usize]);
         for change in &mut self.changed {
             change.entry = EntryIndex(number[change.entry.0 as usize]);

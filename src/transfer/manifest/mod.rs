@@ -6,6 +6,7 @@
 
 pub(crate) mod builder;
 mod door;
+mod entry;
 mod links;
 pub(crate) mod offer;
 
@@ -14,9 +15,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub(crate) use self::builder::{ManifestBuilder, Trust};
+pub(crate) use self::entry::MODE_MASK;
+use self::entry::{ENTRY_LEN, encode_entry, wire_len};
+pub use self::entry::{Entry, EntryIndex, Kind};
 pub(crate) use self::links::{LeftOut, OutsideLinks};
-use crate::protocol::codec::put_string;
-use crate::transfer::error::Malformed;
 use crate::transfer::names::{self, SafeName};
 use crate::transfer::ranges::{Run, RunSet};
 use crate::transfer::{BlockIndex, blocks_within};
@@ -30,9 +32,6 @@ pub(crate) const MAX_NAMES: usize = 128 << 20;
 /// Longest list on the wire: every entry and all names.
 pub(crate) const MAX_WIRE: u64 = MAX_NAMES as u64 + ENTRY_LEN as u64 * MAX_ENTRIES as u64;
 
-/// Bytes of an entry on the wire, without its name and target.
-const ENTRY_LEN: usize = 27;
-
 /// Deepest directory nesting. Deeper trees exceed PATH_MAX long before they mean anything.
 pub(crate) const MAX_DEPTH: u16 = 512;
 
@@ -44,72 +43,6 @@ pub(crate) const MAX_MESSAGE: u64 = 1 << 20;
 
 /// Most changed names whose originals are kept, to be told.
 pub(crate) const MAX_CHANGED: usize = 1000;
-
-/// Permission bits that travel: never setuid, setgid or sticky.
-pub(crate) const MODE_MASK: u16 = 0o777;
-
-/// What an entry is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Kind {
-    /// A regular file.
-    File,
-    /// A directory.
-    Dir,
-    /// A symbolic link, recreated and never followed.
-    Symlink,
-    /// A pipe's content, of unknown length. Always the only entry.
-    Stream,
-    /// A message for the user. Always the only entry.
-    Text,
-}
-
-impl Kind {
-    pub(crate) fn from_wire(byte: u8) -> Result<Kind, Malformed> {
-        Ok(match byte {
-            0 => Kind::File,
-            1 => Kind::Dir,
-            2 => Kind::Symlink,
-            3 => Kind::Stream,
-            4 => Kind::Text,
-            _ => return Err(Malformed::Value("kind of entry")),
-        })
-    }
-
-    pub(crate) const fn to_wire(self) -> u8 {
-        match self {
-            Kind::File => 0,
-            Kind::Dir => 1,
-            Kind::Symlink => 2,
-            Kind::Stream => 3,
-            Kind::Text => 4,
-        }
-    }
-
-    /// What an entry with `size` bytes of content takes on a disk with blocks of `block` bytes: a file's last block is
-    /// not shared, a directory takes at least one block, and a link may.
-    pub(crate) const fn on_disk(self, size: u64, block: u64) -> u64 {
-        match self {
-            Kind::File | Kind::Stream | Kind::Text => size.next_multiple_of(block),
-            Kind::Dir | Kind::Symlink => block,
-        }
-    }
-}
-
-/// The number of an entry in its manifest.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct EntryIndex(u32);
-
-impl EntryIndex {
-    /// The number itself.
-    pub(crate) const fn get(self) -> u32 {
-        self.0
-    }
-
-    /// Entry number `index`.
-    pub const fn new(index: u32) -> Self {
-        EntryIndex(index)
-    }
-}
 
 const NO_PARENT: u32 = u32::MAX;
 
@@ -125,32 +58,6 @@ struct Slot {
     mode: u16,
     depth: u16,
     kind: Kind,
-}
-
-/// One entry, as a view into its manifest.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Entry<'a> {
-    /// What it is.
-    pub kind: Kind,
-    /// The directory it lies in; `None` at the top level.
-    pub parent: Option<EntryIndex>,
-    /// Its name. On the receiving side made safe already.
-    pub name: &'a [u8],
-    /// Bytes of content.
-    pub size: u64,
-    /// Modification time, nanoseconds since 1970.
-    pub mtime: i64,
-    /// Permission bits, within [`MODE_MASK`].
-    pub mode: u16,
-    /// Where a link points; empty for everything else.
-    pub target: &'a [u8],
-}
-
-impl Entry<'_> {
-    /// The modification time its copy should have; none for a stream, which is as new as its copy.
-    pub(crate) fn time(&self) -> Option<i64> {
-        (self.kind != Kind::Stream).then_some(self.mtime)
-    }
 }
 
 /// A part of one file that lies in an asked-for range of the content.
@@ -185,6 +92,10 @@ pub struct Manifest {
     left_out: Vec<LeftOut>,
     /// Numbers, in the list as it was sent, of the links that were left out.
     left_out_numbers: Vec<u32>,
+    /// Each hard link behind its file.
+    hard_links: Vec<(EntryIndex, EntryIndex)>,
+    /// Bytes of the content that take no room where it comes from.
+    holes: u64,
 }
 
 impl Manifest {
@@ -232,6 +143,47 @@ impl Manifest {
             mode: slot.mode,
             target: &self.names[name_end..name_end + usize::from(slot.target_len)],
         }
+    }
+
+    /// The hard links of file `index`.
+    pub(crate) fn hard_links_of(&self, index: EntryIndex) -> impl Iterator<Item = EntryIndex> + '_ {
+        let start = self.hard_links.partition_point(|&(of, _)| of < index);
+        let links = self.hard_links[start..].iter();
+        links
+            .take_while(move |&&(of, _)| of == index)
+            .map(|&(_, link)| link)
+    }
+
+    /// How many hard links there are.
+    pub(crate) fn hard_links(&self) -> usize {
+        self.hard_links.len()
+    }
+
+    /// Bytes of all files that are holes where they come from, as the sender says. A hint, and never more than the total.
+    pub(crate) fn holes(&self) -> u64 {
+        self.holes
+    }
+
+    /// This list with so many bytes in holes.
+    #[must_use]
+    pub(crate) fn with_holes(self, holes: u64) -> Manifest {
+        Manifest {
+            holes: holes.min(self.total),
+            ..self
+        }
+    }
+
+    fn index_hard_links(&mut self) {
+        let links = self
+            .slots
+            .iter()
+            .zip(0..)
+            .filter_map(|(slot, link)| match slot.kind {
+                Kind::HardLink(of) => Some((of, EntryIndex(link))),
+                _ => None,
+            });
+        self.hard_links = links.collect();
+        self.hard_links.sort_unstable();
     }
 
     /// Where entry `index` lies in the content space.
@@ -418,23 +370,6 @@ impl Manifest {
         let found = order.windows(2).find(|pair| key(pair[0]) == key(pair[1]))?;
         Some((found[0], found[1]))
     }
-}
-
-fn wire_len(entry: &Entry<'_>) -> usize {
-    ENTRY_LEN + entry.name.len() + entry.target.len()
-}
-
-/// ```text
-/// kind 8 | parent + 1, or 0: 32 | mode 16 | mtime 64 | size 64 | name: length 16, bytes | target: length 16, bytes
-/// ```
-fn encode_entry(entry: &Entry<'_>, out: &mut Vec<u8>) {
-    out.push(entry.kind.to_wire());
-    out.extend_from_slice(&entry.parent.map_or(0, |p| p.0 + 1).to_be_bytes());
-    out.extend_from_slice(&entry.mode.to_be_bytes());
-    out.extend_from_slice(&entry.mtime.to_be_bytes());
-    out.extend_from_slice(&entry.size.to_be_bytes());
-    put_string(out, entry.name);
-    put_string(out, entry.target);
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ const DISK_BLOCK: u64 = 4096;
 /// Sent before the list: how much of it is to come. Each number is checked against the list.
 ///
 /// ```text
-/// entries 32 | bytes 64 | manifest bytes 64 | manifest hash 256 | stream 8
+/// entries 32 | bytes 64 | manifest bytes 64 | manifest hash 256 | stream 8 | holes 64
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ListHead {
@@ -39,6 +39,8 @@ pub struct ListHead {
     pub manifest_hash: [u8; 32],
     /// Whether the content is a pipe's, of unknown length.
     pub stream: bool,
+    /// Bytes of the content that take no room at the sender: a hint, on which nothing but the question for room relies.
+    pub holes: u64,
 }
 
 impl ListHead {
@@ -51,6 +53,7 @@ impl ListHead {
             manifest_bytes,
             manifest_hash,
             stream: manifest.is_stream(),
+            holes: manifest.holes(),
         }
     }
 
@@ -75,6 +78,7 @@ impl ListHead {
         out.extend_from_slice(&self.manifest_bytes.to_be_bytes());
         out.extend_from_slice(&self.manifest_hash);
         out.push(u8::from(self.stream));
+        out.extend_from_slice(&self.holes.to_be_bytes());
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<ListHead, Malformed> {
@@ -85,7 +89,8 @@ impl ListHead {
             1 => true,
             _ => return Err(Malformed::Value("stream flag")),
         };
-        if entries == 0 || manifest_bytes == 0 || (stream && bytes != 0) {
+        let holes = reader.u64()?;
+        if entries == 0 || manifest_bytes == 0 || (stream && bytes != 0) || holes > bytes {
             return Err(Malformed::Value("offer"));
         }
         if entries > MAX_ENTRIES || bytes > MAX_CONTENT || manifest_bytes > MAX_WIRE {
@@ -97,6 +102,7 @@ impl ListHead {
             manifest_bytes,
             manifest_hash,
             stream,
+            holes,
         })
     }
 }
@@ -123,7 +129,7 @@ pub struct Offer {
     pub entries: u32,
     /// Length of the content; zero and meaningless when [`Offer::stream`].
     pub bytes: u64,
-    /// What it takes on a disk with blocks of the usual size, in bytes.
+    /// What it takes on a disk with blocks of the usual size, in bytes, if holes stay holes there.
     pub on_disk: u64,
     /// Hash of the list.
     pub manifest_hash: [u8; 32],
@@ -132,7 +138,7 @@ pub struct Offer {
     pub names_hash: [u8; 32],
     /// Whether the content is a pipe's, of unknown length.
     pub stream: bool,
-    /// How many files there are; a pipe or a message is one.
+    /// How many files there are, each name counted; a pipe or a message is one.
     pub files: u32,
     /// How many directories.
     pub directories: u32,
@@ -181,7 +187,8 @@ impl Offer {
         let mut under: Vec<Option<u32>> = Vec::with_capacity(manifest.len() as usize);
         for (index, entry) in manifest.iter() {
             offer.count(index, entry.kind, entry.size);
-            let executable = entry.kind == Kind::File && entry.mode & 0o111 != 0;
+            let is_file = matches!(entry.kind, Kind::File | Kind::HardLink(_));
+            let executable = is_file && entry.mode & 0o111 != 0;
             let is_hidden = names::is_hidden(entry.name);
             let Some(parent) = entry.parent else {
                 offer.top_count += 1;
@@ -218,12 +225,13 @@ impl Offer {
                 offer.top[top as usize].size += entry.size;
             }
         }
+        offer.on_disk = offer.on_disk.saturating_sub(manifest.holes());
         Ok(offer)
     }
 
     fn count(&mut self, index: EntryIndex, kind: Kind, size: u64) {
         match kind {
-            Kind::File | Kind::Stream | Kind::Text => self.files += 1,
+            Kind::File | Kind::HardLink(_) | Kind::Stream | Kind::Text => self.files += 1,
             Kind::Dir => self.directories += 1,
             Kind::Symlink => {
                 self.links += 1;

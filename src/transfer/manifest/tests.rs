@@ -39,7 +39,15 @@ fn sample() -> Manifest {
     })
     .unwrap();
     b.add(file(b"z", None, 100)).unwrap();
+    b.add(hard_link(b"again", 2)).unwrap();
     b.finish().unwrap()
+}
+
+fn hard_link(name: &[u8], of: u32) -> Entry<'_> {
+    Entry {
+        kind: Kind::HardLink(EntryIndex(of)),
+        ..file(name, None, 0)
+    }
 }
 
 fn wire(m: &Manifest) -> Vec<u8> {
@@ -175,6 +183,26 @@ fn hostile_lists_are_refused() {
         target: b"x\0",
         ..file(b"a", None, 0)
     }]);
+    for not_one in [
+        hard_link(b"itself", 1),
+        hard_link(b"later", 2),
+        Entry {
+            size: 1,
+            ..hard_link(b"long", 0)
+        },
+        Entry {
+            mode: 0o600,
+            ..hard_link(b"closed", 0)
+        },
+        Entry {
+            mtime: 0,
+            ..hard_link(b"old", 0)
+        },
+    ] {
+        refused(&[file(b"a", None, 1), not_one, file(b"c", None, 1)]);
+    }
+    refused(&[dir(b"a", None), hard_link(b"l", 0)]);
+    refused(&[file(b"a", None, 1), hard_link(b"k", 0), hard_link(b"l", 1)]);
     refused(&[
         file(b"a", None, 1),
         Entry {
@@ -313,4 +341,26 @@ fn changed_names_are_kept_to_be_told_and_not_too_many() {
     assert_eq!((count as usize, changed.len()), (MAX_CHANGED + 5, MAX_CHANGED));
     assert_eq!((changed[0].entry.get(), &*changed[0].sent), (1, &b"0\t"[..]));
     assert_eq!(m.entry(changed[0].entry).name, b"0_");
+}
+
+#[test]
+fn a_hard_link_takes_no_content_and_stays_with_its_file_when_links_are_left_out() {
+    let mut b = ManifestBuilder::new(Trust::Peer);
+    b.add(Entry {
+        kind: Kind::Symlink,
+        target: b"/etc/passwd",
+        ..file(b"out", None, 0)
+    })
+    .unwrap();
+    b.add(file(b"a", None, 10)).unwrap();
+    b.add(hard_link(b"l", 1)).unwrap();
+    b.add(file(b"b", None, 5)).unwrap();
+    b.add(hard_link(b"k", 1)).unwrap();
+    let list = b.finish().unwrap().without_outside_links();
+    assert_eq!((list.len(), list.total()), (4, Some(15)));
+    let (a, l, k) = (EntryIndex(0), EntryIndex(1), EntryIndex(3));
+    assert_eq!(list.entry(l).kind, Kind::HardLink(a));
+    assert_eq!(list.hard_links_of(a).collect::<Vec<_>>(), [l, k]);
+    assert_eq!(list.hard_links_of(EntryIndex(2)).count(), 0);
+    assert!(list.content_range(l).is_empty());
 }

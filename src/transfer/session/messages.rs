@@ -288,6 +288,7 @@ mod tests {
             manifest_bytes: 33,
             manifest_hash: [9; 32],
             stream: false,
+            holes: 7,
         };
         let runs = vec![Run { start: 0, end: 4 }, Run { start: 4, end: 9 }];
         vec![

@@ -90,6 +90,7 @@ impl List {
             OutsideLinks::LeaveOut => manifest.without_outside_links(),
             OutsideLinks::Make => manifest,
         };
+        let manifest = manifest.with_holes(self.head.holes);
         if manifest.is_empty() {
             return Err(TransferError::OnlyOutsideLinks);
         }
@@ -218,10 +219,22 @@ impl ReceiveSession {
         if self.stage != Stage::Flowing || entries.is_empty() {
             return Ok(());
         }
+        // A hard link is not named: it follows its file.
+        let is_never = |&index: &EntryIndex| {
+            let kind = manifest.entry(index).kind;
+            matches!(kind, Kind::Stream | Kind::Text | Kind::HardLink(_))
+        };
+        if entries.iter().any(is_never) {
+            return Err(Breach::Missing.into());
+        }
+        let links: Vec<_> = entries
+            .iter()
+            .flat_map(|&of| manifest.hard_links_of(of))
+            .collect();
+        entries.extend(links);
         for index in &entries {
-            let kind = manifest.entry(*index).kind;
-            self.files_missing += u32::from(kind == Kind::File);
-            if matches!(kind, Kind::Stream | Kind::Text) || self.files_missing >= offer.files.max(1) {
+            self.files_missing += u32::from(manifest.entry(*index).kind != Kind::Dir);
+            if self.files_missing >= offer.files.max(1) {
                 return Err(Breach::Missing.into());
             }
             self.missing.insert(index.get(), index.get() + 1);

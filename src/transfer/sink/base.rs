@@ -16,6 +16,7 @@ use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind};
 use crate::transfer::hash::Cv;
 use crate::transfer::manifest::{Kind, Manifest};
 use crate::transfer::ranges::RunSet;
+use crate::transfer::sink::hard_links;
 use crate::transfer::sink::losses::Losses;
 use crate::transfer::sink::staging::Staging;
 use crate::transfer::sink::tree::Tree;
@@ -120,6 +121,12 @@ impl<F> Base<F> {
                         ..
                     }),
                 ) => layer.read_link(&path).is_ok_and(|target| target == entry.target),
+                (
+                    Kind::HardLink(of),
+                    Some(NodeInfo {
+                        kind: NodeKind::File, ..
+                    }),
+                ) => hard_links::are_one(layer, &path, &at.join(manifest.path(of))),
                 (Kind::Symlink, None) => losses.has_lost(index),
                 _ => false,
             };

@@ -16,6 +16,8 @@ pub enum Remark {
     TimesLost,
     /// So many links cannot be made.
     LinksLost(u32),
+    /// What was one file under several names becomes several files.
+    HardLinksLost,
     /// Entries whose names the disk refuses: their paths as they were sent, and as they are stored.
     Renamed(Vec<(PathBuf, PathBuf)>),
     /// Something of another kind lies where this was to be: the path that was sent, and where it is instead.
@@ -27,6 +29,8 @@ pub enum Remark {
 pub(crate) struct Losses {
     modes: bool,
     times: bool,
+    hard_links: bool,
+    holes: bool,
     /// Links that cannot be made, and files that did not arrive.
     lost: BTreeSet<EntryIndex>,
     remarks: VecDeque<Remark>,
@@ -74,6 +78,27 @@ impl Losses {
         if !std::mem::replace(&mut self.times, true) {
             self.remarks.push_back(Remark::TimesLost);
         }
+    }
+
+    pub(crate) fn lose_hard_links(&mut self) {
+        if !std::mem::replace(&mut self.hard_links, true) {
+            self.remarks.push_back(Remark::HardLinksLost);
+        }
+    }
+
+    /// Zeros are written where holes were: nobody sees it but in the room that they take.
+    pub(crate) fn lose_holes(&mut self) {
+        self.holes = true;
+    }
+
+    /// Whether there are no holes here.
+    pub(crate) fn has_lost_holes(&self) -> bool {
+        self.holes
+    }
+
+    /// Whether hard links are made as copies.
+    pub(crate) fn has_lost_hard_links(&self) -> bool {
+        self.hard_links
     }
 
     /// None of these links can be made.

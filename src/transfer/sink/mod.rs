@@ -11,6 +11,7 @@ pub(crate) mod assemble;
 mod base;
 mod compare;
 mod finish;
+mod hard_links;
 pub(crate) mod journal;
 pub(crate) mod losses;
 mod missing;
@@ -118,7 +119,14 @@ impl<L: Layer> Sink<L> {
             let base =
                 Base::open(&layer, &manifest, opened.compare, kept.is_empty(), &losses).map_err(at_root)?;
             let space = if base.equal { Space::Trust } else { Space::Check };
-            let tree = Tree::open(&layer, &staging, Arc::clone(&manifest), opened.found, space)?;
+            let tree = Tree::open(
+                &layer,
+                &staging,
+                Arc::clone(&manifest),
+                opened.found,
+                space,
+                &losses,
+            )?;
             Ok((manifest, base, tree))
         });
         let (manifest, base, tree) = made.inspect_err(|_| {

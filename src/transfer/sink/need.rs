@@ -24,9 +24,19 @@ pub(crate) fn check_sizes(manifest: &Manifest, room: &Room, root: &Path) -> Resu
 pub(crate) struct Need {
     bytes: u64,
     nodes: u64,
+    /// Of the bytes, those that holes may leave out.
+    holes: u64,
 }
 
 impl Need {
+    /// Nothing yet. Of what is to come, so many bytes are holes, as the sender says.
+    pub(crate) fn with_holes(holes: u64) -> Need {
+        Need {
+            holes,
+            ..Need::default()
+        }
+    }
+
     /// Counts an entry, of which `present` bytes are here if it exists.
     pub(crate) fn add(&mut self, kind: Kind, size: u64, present: Option<u64>, block: u64) {
         let whole = kind.on_disk(size, block);
@@ -35,9 +45,14 @@ impl Need {
         self.nodes += u64::from(present.is_none());
     }
 
-    /// Whether there is room for it in the directory `root`.
+    /// Whether there is room for all of it, holes and all.
+    pub(crate) fn fits(&self, room: &Room) -> bool {
+        room.bytes.is_none_or(|free| free >= self.bytes)
+    }
+
+    /// Whether there is room for it in the directory `root`, holes left out.
     pub(crate) fn check(&self, room: &Room, root: &Path) -> Result<(), LocalError> {
-        let (path, needed) = (root.to_owned(), self.bytes);
+        let (path, needed) = (root.to_owned(), self.bytes.saturating_sub(self.holes));
         if let Some(free) = room.bytes.filter(|&free| free < needed) {
             return Err(LocalError::TooLittleSpace { path, free, needed });
         }

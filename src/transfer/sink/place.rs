@@ -12,6 +12,7 @@ use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
 use crate::transfer::names;
 use crate::transfer::names::SafeName;
 use crate::transfer::sink::across;
+use crate::transfer::sink::hard_links;
 use crate::transfer::sink::losses::{Losses, kept};
 use crate::transfer::sink::staging;
 use crate::transfer::sink::staging::Staging;
@@ -96,8 +97,16 @@ pub(crate) fn settle<L: Layer>(
                     layer.sync(&file).map_err(|e| failed("sync")(&path, e))?;
                 }
             }
-            Kind::Dir => {}
+            Kind::Dir | Kind::HardLink(_) => {}
         }
+    }
+    for (index, of) in hard_links::of(manifest) {
+        if losses.has_lost(index) {
+            continue;
+        }
+        let (from, to) = (data.join(manifest.path(of)), data.join(manifest.path(index)));
+        let made = hard_links::make(layer, &from, &to, &manifest.entry(index), losses);
+        made.map_err(|e| failed("create")(&to, e))?;
     }
     for (index, entry) in manifest.iter().rev().filter(|(_, e)| e.kind == Kind::Dir) {
         let path = data.join(manifest.path(index));

@@ -34,6 +34,15 @@ pub(crate) enum Space {
     Trust,
 }
 
+/// What room is reserved before content comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reserve {
+    /// All that a large file can take.
+    WholeFiles,
+    /// None: there is enough only if the sender's holes stay holes.
+    Nothing,
+}
+
 /// One bit for each entry of a list.
 #[derive(Debug)]
 struct Marks(Vec<u64>);
@@ -69,6 +78,7 @@ pub(crate) struct Tree<F> {
     open: VecDeque<(EntryIndex, F)>,
     /// False for files that are not ours: they are only read.
     ours: bool,
+    reserve: Reserve,
 }
 
 impl<F> Tree<F> {
@@ -81,6 +91,7 @@ impl<F> Tree<F> {
             data,
             open: VecDeque::new(),
             ours: false,
+            reserve: Reserve::Nothing,
         }
     }
 
@@ -91,6 +102,7 @@ impl<F> Tree<F> {
         manifest: Arc<Manifest>,
         before: Before,
         space: Space,
+        losses: &Losses,
     ) -> Result<Tree<F>, LocalError> {
         let mut tree = Tree {
             ours: true,
@@ -106,8 +118,11 @@ impl<F> Tree<F> {
         let room = layer.room();
         check_sizes(&manifest, &room, layer.root())?;
         let need = tree
-            .take_stock(layer, before, room.block)
+            .take_stock(layer, before, room.block, losses)
             .map_err(at(staging.data(), "read"))?;
+        if need.fits(&room) {
+            tree.reserve = Reserve::WholeFiles;
+        }
         if space == Space::Check {
             need.check(&room, layer.root())?;
         }
@@ -136,8 +151,8 @@ impl<F> Tree<F> {
         self.exists.set(index, true);
     }
 
-    /// Removes what an earlier run left that does not belong here now: links (an interrupted finish makes them
-    /// again) and anything of another kind. The list is the one of that run, so there is nothing else.
+    /// Removes what an earlier run left that does not belong here now: links of both kinds (an interrupted finish makes
+    /// them again) and anything of another kind. The list is the one of that run, so there is nothing else.
     fn purge<L: Layer<File = F>>(&mut self, layer: &L) -> io::Result<()> {
         for (index, entry) in self.manifest.iter() {
             let path = self.path(index);
@@ -147,7 +162,8 @@ impl<F> Tree<F> {
             let expected = match entry.kind {
                 Kind::Dir => NodeKind::Dir,
                 Kind::File | Kind::Stream | Kind::Text => NodeKind::File,
-                Kind::Symlink => NodeKind::Other,
+                // Made again, like a hard link.
+                Kind::Symlink | Kind::HardLink(_) => NodeKind::Other,
             };
             if kind != expected || kind == NodeKind::Other {
                 remove_all(layer, &path)?;
@@ -160,8 +176,19 @@ impl<F> Tree<F> {
 
     /// Notes which files exist, cuts those that are too long, and returns what the others need, in blocks of `block`
     /// bytes.
-    fn take_stock<L: Layer<File = F>>(&mut self, layer: &L, before: Before, block: u64) -> io::Result<Need> {
-        let mut need = Need::default();
+    fn take_stock<L: Layer<File = F>>(
+        &mut self,
+        layer: &L,
+        before: Before,
+        block: u64,
+        losses: &Losses,
+    ) -> io::Result<Need> {
+        let holes = if losses.has_lost_holes() {
+            0
+        } else {
+            self.manifest.holes()
+        };
+        let mut need = Need::with_holes(holes);
         let manifest = Arc::clone(&self.manifest);
         for (index, entry) in manifest.iter() {
             let found = match before {
@@ -175,7 +202,14 @@ impl<F> Tree<F> {
                     layer.set_len(&open_ours(layer, &self.path(index))?, entry.size)?;
                 }
             }
-            need.add(entry.kind, entry.size, found.is_some().then_some(len), block);
+            match entry.kind {
+                // Only a name, which takes room where it becomes a copy.
+                Kind::HardLink(of) if losses.has_lost_hard_links() => {
+                    need.add(Kind::File, manifest.entry(of).size, None, block);
+                }
+                Kind::HardLink(_) => {}
+                kind => need.add(kind, entry.size, found.is_some().then_some(len), block),
+            }
         }
         Ok(need)
     }
@@ -211,7 +245,7 @@ impl<F> Tree<F> {
                 other => other.map_err(failed("create"))?,
             };
             let size = self.manifest.entry(index).size;
-            if size > BLOCK_LEN as u64 {
+            if size > BLOCK_LEN as u64 && self.reserve == Reserve::WholeFiles {
                 layer.allocate(&file, size).map_err(failed("reserve room for"))?;
             }
             self.mark(index);

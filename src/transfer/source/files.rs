@@ -110,12 +110,15 @@ impl Files {
         self.present -= 1;
         self.open.retain(|(open, _)| *open != entry);
         self.sent.remove(&entry);
-        self.missing.insert(entry);
-        self.news.push(Missing {
-            entry,
-            path: self.scanned.path(entry),
-            why,
-        });
+        let manifest = Arc::clone(&self.manifest);
+        for entry in std::iter::once(entry).chain(manifest.hard_links_of(entry)) {
+            self.missing.insert(entry);
+            self.news.push(Missing {
+                entry,
+                path: self.scanned.path(entry),
+                why,
+            });
+        }
         Ok(())
     }
 

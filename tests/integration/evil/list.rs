@@ -9,6 +9,7 @@ pub const DIR: u8 = 1;
 pub const LINK: u8 = 2;
 pub const STREAM: u8 = 3;
 pub const TEXT: u8 = 4;
+pub const HARD_LINK: u8 = 5;
 
 const BLOCK: usize = 1 << 20;
 
@@ -63,6 +64,14 @@ impl Entry {
         Entry {
             target: target.as_ref().to_vec(),
             ..Entry::new(LINK, name)
+        }
+    }
+
+    /// One more name of the list's `place`th entry.
+    pub fn hard_link(name: impl AsRef<[u8]>, place: u64) -> Entry {
+        Entry {
+            size: place,
+            ..Entry::new(HARD_LINK, name)
         }
     }
 
@@ -186,7 +195,11 @@ impl List {
         let files = self.0.iter().zip(paths);
         files
             .filter_map(|(entry, path)| {
-                let content = matches!(entry.kind, FILE | STREAM).then_some(&entry.content[..]);
+                let content = match entry.kind {
+                    FILE | STREAM => Some(&entry.content[..]),
+                    HARD_LINK => self.0.get(entry.size as usize).map(|of| &of.content[..]),
+                    _ => None,
+                };
                 path.map(|path| (path, content))
             })
             .collect()
@@ -196,10 +209,16 @@ impl List {
         let stream = self.0.iter().any(|entry| entry.kind == STREAM);
         Offer {
             entries: self.0.len() as u32,
-            bytes: self.0.iter().map(|entry| entry.size).fold(0, u64::wrapping_add),
+            bytes: self
+                .0
+                .iter()
+                .filter(|entry| entry.kind != HARD_LINK)
+                .map(|entry| entry.size)
+                .fold(0, u64::wrapping_add),
             list_bytes: self.chunks().concat().len() as u64,
             list_hash: self.hash(),
             stream: u8::from(stream),
+            holes: 0,
         }
     }
 }
@@ -219,6 +238,7 @@ pub struct Offer {
     pub list_bytes: u64,
     pub list_hash: [u8; 32],
     pub stream: u8,
+    pub holes: u64,
 }
 
 impl Offer {
@@ -229,6 +249,7 @@ impl Offer {
             &self.list_bytes.to_be_bytes(),
             &self.list_hash,
             &[self.stream],
+            &self.holes.to_be_bytes(),
         ]
         .concat()
     }

@@ -159,6 +159,8 @@ fn tree() -> Manifest {
     builder.add(entry(Kind::File, Some(top), b"empty", 0)).unwrap();
     builder.add(entry(Kind::Symlink, Some(top), b"link", 0)).unwrap();
     let below = builder.add(entry(Kind::Dir, Some(top), b"2026", 0)).unwrap();
+    let again = Kind::HardLink(EntryIndex::new(1));
+    builder.add(entry(again, Some(below), b"again.jpg", 0)).unwrap();
     builder
         .add(entry(Kind::File, Some(below), b"b.jpg", 3 << 20))
         .unwrap();

@@ -2,6 +2,8 @@
 
 mod changing;
 #[cfg(unix)]
+mod links;
+#[cfg(unix)]
 mod strangers;
 
 use std::collections::BTreeMap;

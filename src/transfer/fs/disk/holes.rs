@@ -1,8 +1,33 @@
-//! Stretches of a file that take no room and read as zeros.
+//! Stretches of a file that take no room and read as zeros, and room that is reserved before anything is written.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+
+/// The type of a file system in memory, statfs(2).
+#[cfg(target_os = "linux")]
+const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
+
+/// See [`crate::transfer::fs::layer::Layer::allocate`].
+#[cfg(target_os = "linux")]
+pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate, fstatfs};
+    use rustix::io::Errno;
+    // On a tmpfs it would zero every page now, while the peer waits, and the bytes come right after.
+    if fstatfs(file)?.f_type == TMPFS_MAGIC {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::empty(), 0, len) {
+        // Without it, running out of space shows later; nothing else is lost.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn allocate(_: &File, _: u64) -> io::Result<()> {
+    Ok(())
+}
 
 /// See [`crate::transfer::fs::layer::Layer::punch`].
 #[cfg(target_os = "linux")]

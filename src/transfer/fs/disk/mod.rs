@@ -29,10 +29,6 @@ use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, Room, Stat};
 use crate::transfer::fs::owner::OwnerKey;
 use crate::transfer::names;
 
-/// The type of a file system in memory, statfs(2).
-#[cfg(target_os = "linux")]
-const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
-
 /// Nanoseconds in a second.
 #[cfg(unix)]
 const NANOS: i64 = 1_000_000_000;
@@ -199,22 +195,7 @@ impl Layer for DiskLayer {
     }
 
     fn allocate(&self, file: &File, len: u64) -> io::Result<()> {
-        #[cfg(target_os = "linux")]
-        {
-            use rustix::{fs, io::Errno};
-            // On a tmpfs it would zero every page now, while the peer waits, and the bytes come right after.
-            if fs::fstatfs(file)?.f_type == TMPFS_MAGIC {
-                return Ok(());
-            }
-            match fs::fallocate(file, fs::FallocateFlags::empty(), 0, len) {
-                // Without it, running out of space shows later; nothing else is lost.
-                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
-                other => other?,
-            }
-        }
-        #[cfg(not(target_os = "linux"))]
-        let _ = (file, len);
-        Ok(())
+        holes::allocate(file, len)
     }
 
     fn punch(&self, file: &File, offset: u64, len: u64) -> io::Result<bool> {
@@ -363,6 +344,11 @@ impl Layer for DiskLayer {
         }
         #[cfg(not(unix))]
         dir.create_dir(name)
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let ((from_dir, from_name), (to_dir, to_name)) = (self.parent(from)?, self.parent(to)?);
+        from_dir.hard_link(from_name, &to_dir, to_name)
     }
 
     fn symlink(&self, target: &[u8], path: &Path) -> io::Result<()> {

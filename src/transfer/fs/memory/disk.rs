@@ -203,6 +203,13 @@ impl Disk {
     }
 
     pub(crate) fn insert(&mut self, path: &Path, node: Node) -> io::Result<u64> {
+        let id = self.add(node);
+        self.enter(path, id)?;
+        Ok(id)
+    }
+
+    /// Gives a node a name.
+    pub(crate) fn enter(&mut self, path: &Path, id: u64) -> io::Result<()> {
         let (dir, name) = self.place(path)?;
         let is_forbidden = |forbidden: fn(&str) -> bool| name.to_str().is_none_or(forbidden);
         if self.forbidden.is_some_and(is_forbidden) {
@@ -211,9 +218,8 @@ impl Disk {
         if self.entries(dir)?.contains_key(&name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let id = self.add(node);
         self.entries_mut(dir)?.insert(name, id);
-        Ok(id)
+        Ok(())
     }
 
     pub(crate) fn rename(&mut self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {

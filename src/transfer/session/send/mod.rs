@@ -15,7 +15,7 @@ use crate::transfer::breach::Breach;
 use crate::transfer::error::{Malformed, TransferError};
 use crate::transfer::hash::{Cv, Root, RootBuilder};
 use crate::transfer::manifest::offer::ListHead;
-use crate::transfer::manifest::{EntryIndex, Manifest};
+use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
 use crate::transfer::ranges::{Run, RunSet};
 use crate::transfer::session::messages::{MANIFEST_CHUNK, Message, MessageReader, RUNS_PER_MESSAGE};
 use crate::transfer::{BlockIndex, MAX_CONTENT, ORDERED_WINDOW, block_count, bytes_of};
@@ -370,6 +370,10 @@ impl SendSession {
     /// An entry does not arrive, or not all of it. To be said before what was read without it.
     pub fn on_missing(&mut self, entry: EntryIndex) {
         self.missing.insert(entry.get(), entry.get() + 1);
+        // The receiver knows that it follows its file.
+        if matches!(self.manifest.entry(entry).kind, Kind::HardLink(_)) {
+            return;
+        }
         self.unsaid.insert(entry.get(), entry.get() + 1);
         if let Some(inner) = self.manifest.inner_blocks(entry) {
             self.void.insert(inner.start, inner.end);

@@ -11,16 +11,23 @@ use crate::transfer::error::LocalError;
 use crate::transfer::fs::COARSEST_TIME;
 use crate::transfer::fs::layer::{Layer, remove_all};
 use crate::transfer::manifest::{Kind, Manifest};
+use crate::transfer::sink::hard_links;
 use crate::transfer::sink::losses::{Losses, kept};
 
 /// A file or link that is made to see what becomes of it.
 const PROBE: &str = "probe";
+
+/// One more name of it.
+const PROBE_LINK: &str = "link";
 
 /// Permission bits that differ from what a new file of ours has.
 const PROBE_MODE: u16 = 0o640;
 
 /// Most names that are tried out for one reason. Only a list that was made to keep us busy has more.
 const MOST_TRIED: usize = 10_000;
+
+/// Bytes of a hole that is made to see whether there are holes here.
+const PROBE_HOLE: u64 = 64 << 10;
 
 /// Any time that is not now: 2001-09-09, in nanoseconds since 1970.
 const PROBE_TIME: i64 = 1_000_000_000_000_000_000;
@@ -73,6 +80,9 @@ fn name<L: Layer>(
 fn probe<L: Layer>(layer: &L, trial: &Path, manifest: &Manifest, losses: &mut Losses) -> io::Result<()> {
     let path = trial.join(PROBE);
     let file = layer.create_new(&path)?;
+    if manifest.holes() > 0 && !layer.punch(&file, 0, PROBE_HOLE)? {
+        losses.lose_holes();
+    }
     losses.finish(layer, &file, PROBE_MODE, Some(PROBE_TIME))?;
     // Some file systems take them and forget them at once. Elsewhere than on Unix there are none to forget.
     if cfg!(unix) && layer.stat(&file)?.mode != PROBE_MODE {
@@ -82,6 +92,14 @@ fn probe<L: Layer>(layer: &L, trial: &Path, manifest: &Manifest, losses: &mut Lo
     let dated = layer.info(&path)?.map_or(0, |info| info.mtime);
     if dated.abs_diff(PROBE_TIME) > COARSEST_TIME {
         losses.lose_times();
+    }
+    if manifest.hard_links() > 0 {
+        let other = trial.join(PROBE_LINK);
+        if hard_links::link(layer, &path, &other)? {
+            layer.remove_file(&other)?;
+        } else {
+            losses.lose_hard_links();
+        }
     }
     layer.remove_file(&path)?;
     let mut links = manifest.iter().filter(|(_, entry)| entry.kind == Kind::Symlink);

@@ -334,3 +334,35 @@ fn a_directory_that_its_owner_may_not_enter_is_listed_as_one_that_can_be_finishe
     assert!(rustix::process::geteuid().is_root() || told.eq([index]));
     std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn one_file_under_several_names_is_listed_once_with_content() {
+    let dir = tree();
+    let top = dir.path().join("t");
+    std::fs::hard_link(top.join("b/c/deep"), top.join("b/again")).unwrap();
+    std::fs::hard_link(top.join("b/c/deep"), top.join("b/x.o.bak")).unwrap();
+    std::fs::hard_link(top.join("z"), dir.path().join("elsewhere")).unwrap();
+    let scanned = scan(std::slice::from_ref(&top), &ScanOptions::default()).unwrap();
+    let kinds: Vec<_> = scanned
+        .manifest
+        .iter()
+        .filter(|(_, entry)| entry.kind != Kind::Dir)
+        .map(|(index, entry)| (scanned.manifest.path(index), entry.kind))
+        .collect();
+    let first = scanned
+        .manifest
+        .iter()
+        .find(|(_, entry)| entry.name == b"again")
+        .unwrap()
+        .0;
+    for (path, kind) in kinds {
+        let is_one_more = path.ends_with("c/deep") || path.ends_with("x.o.bak");
+        let expected = if is_one_more {
+            Kind::HardLink(first)
+        } else {
+            Kind::File
+        };
+        assert_eq!(kind, expected, "{path:?}");
+    }
+}

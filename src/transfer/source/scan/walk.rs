@@ -1,5 +1,6 @@
 //! The walk over the disk that makes the list.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use cap_std::fs::{Dir, Metadata};
 
 use super::exclude::Matcher;
 use super::{Links, ScanOptions, Scanned, Skipped};
+use crate::system::numbers_nodes_anew;
 use crate::transfer::error::{LocalError, Malformed, TransferError};
 use crate::transfer::fs::disk::unix_nanos;
 use crate::transfer::manifest::{Entry, EntryIndex, Kind, MODE_MASK, ManifestBuilder, Trust};
@@ -19,6 +21,9 @@ use crate::transfer::source::snapshot::{self, Snapshots};
 
 /// Longest path in a message, characters: enough to find it, whatever a deep tree makes of it.
 const MAX_SHOWN: usize = 300;
+
+/// Least file whose holes are counted: of smaller ones a receiver makes none.
+const LEAST_HOLE: u64 = 64 << 10;
 
 /// A name in a directory that is being read.
 struct Child<'a> {
@@ -46,6 +51,8 @@ struct Found<'a> {
     name: &'a [u8],
     size: u64,
     target: &'a [u8],
+    /// Why it cannot be sent.
+    absence: Option<Absence>,
 }
 
 /// Under way: roots are added one by one, and after each the directories that are waiting are read, one at a step.
@@ -55,6 +62,10 @@ pub(super) struct Scan<'a> {
     skipped: Vec<Skipped>,
     pub(super) unreadable: Vec<Missing>,
     snapshots: Snapshots,
+    /// Where each file of several names was found first.
+    linked: HashMap<(u64, u64), (EntryIndex, Option<Absence>)>,
+    /// Bytes of files that take no room.
+    holes: u64,
     begun: i64,
     roots: Vec<Root>,
     options: &'a ScanOptions,
@@ -72,6 +83,8 @@ impl<'a> Scan<'a> {
             skipped: Vec::new(),
             unreadable: Vec::new(),
             snapshots: Snapshots::default(),
+            linked: HashMap::new(),
+            holes: 0,
             begun: now(),
             roots: Vec::new(),
             options,
@@ -94,20 +107,19 @@ impl<'a> Scan<'a> {
         };
         let open = || Ok(origin::open_typed(path)?);
         let (size, absence) = self.weigh(kind, path, &metadata, open)?;
+        let is_closed =
+            || origin::open_typed(path).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
+        let absence = absence.or_else(|| (kind == Kind::File && is_closed()).then_some(Absence::Unreadable));
         let found = Found {
             kind,
             parent: None,
             name: sent_as,
             size,
             target: &[],
+            absence,
         };
-        let index = self.add(found, path, &metadata)?;
-        let is_closed =
-            || origin::open_typed(path).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
-        let absence = absence.or_else(|| (kind == Kind::File && is_closed()).then_some(Absence::Unreadable));
-        if let Some(why) = absence {
-            self.leave_out(index, path.to_owned(), why);
-        }
+        let is_stable = || origin::open_typed(path).is_ok_and(|file| !numbers_nodes_anew(&file));
+        let index = self.add(found, path, &metadata, is_stable)?;
         self.roots.push(Root {
             index,
             path: path.to_owned(),
@@ -199,11 +211,9 @@ impl<'a> Scan<'a> {
             name: &names::bytes_from_os(name),
             size,
             target: &target,
+            absence,
         };
-        let index = self.add(found, &path, &metadata)?;
-        if let Some(why) = absence {
-            self.leave_out(index, path, why);
-        }
+        let index = self.add(found, &path, &metadata, || !numbers_nodes_anew(dir))?;
         Ok(Added::Entry(index, kind))
     }
 
@@ -262,25 +272,53 @@ impl<'a> Scan<'a> {
         None
     }
 
+    /// Adds an entry: one more name of a file that is in the list already as a hard link. `is_stable`: whether nodes keep
+    /// their numbers there.
     fn add(
         &mut self,
         found: Found<'_>,
         path: &Path,
         metadata: &Metadata,
+        is_stable: impl FnOnce() -> bool,
     ) -> Result<EntryIndex, TransferError> {
         let identity = Identity::of(metadata);
+        let node = (identity.device, identity.inode);
+        let is_linked = found.kind == Kind::File && has_other_names(metadata) && is_stable();
+        let first = self.linked.get(&node).copied().filter(|_| is_linked);
+        let (kind, size, absence) = match first {
+            Some((of, absence)) => (Kind::HardLink(of), 0, absence),
+            None => (found.kind, found.size, found.absence),
+        };
+        // One file has one mode and one time, also if they changed meanwhile.
+        let (mode, mtime) = match first {
+            Some((of, _)) => {
+                let file = self.builder.listed().entry(of);
+                (file.mode, file.mtime)
+            }
+            // What its owner may not enter the receiver's user could not finish.
+            None if kind == Kind::Dir => (mode_of(metadata) | 0o500, identity.mtime),
+            None => (mode_of(metadata), identity.mtime),
+        };
         let entry = Entry {
-            kind: found.kind,
+            kind,
             parent: found.parent,
             name: found.name,
-            size: found.size,
-            mtime: identity.mtime,
-            // What its owner may not enter the receiver's user could not finish.
-            mode: mode_of(metadata) | if found.kind == Kind::Dir { 0o500 } else { 0 },
+            size,
+            mtime,
+            mode,
             target: found.target,
         };
         let index = self.builder.add(entry).map_err(|e| unlistable(path, e))?;
         self.identities.push(identity);
+        if is_linked && first.is_none() {
+            self.linked.insert(node, (index, absence));
+        }
+        if kind == Kind::File && size >= LEAST_HOLE {
+            self.holes += size.saturating_sub(room_of(metadata));
+        }
+        if let Some(why) = absence {
+            self.leave_out(index, path.to_owned(), why);
+        }
         Ok(index)
     }
 
@@ -306,7 +344,7 @@ impl<'a> Scan<'a> {
             return Err(missing.why.told(&missing.path).into());
         }
         Ok(Scanned {
-            manifest: Arc::new(manifest),
+            manifest: Arc::new(manifest.with_holes(self.holes)),
             skipped: self.skipped,
             unreadable: self.unreadable,
             snapshots: self.snapshots,
@@ -348,6 +386,30 @@ fn abridged(path: &Path) -> PathBuf {
         text.chars().skip(count - half).collect::<String>(),
     ];
     ends.join("…").into()
+}
+
+/// Whether a file has more names than the one it was found under.
+#[cfg(unix)]
+fn has_other_names(metadata: &Metadata) -> bool {
+    cap_std::fs::MetadataExt::nlink(metadata) > 1
+}
+
+/// What a file takes on its disk, bytes.
+#[cfg(unix)]
+fn room_of(metadata: &Metadata) -> u64 {
+    /// What stat(2) counts in.
+    const UNIT: u64 = 512;
+    cap_std::fs::MetadataExt::blocks(metadata).saturating_mul(UNIT)
+}
+
+#[cfg(not(unix))]
+fn has_other_names(_: &Metadata) -> bool {
+    false
+}
+
+#[cfg(not(unix))]
+fn room_of(metadata: &Metadata) -> u64 {
+    metadata.len()
 }
 
 #[cfg(unix)]

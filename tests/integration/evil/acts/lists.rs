@@ -20,7 +20,7 @@ fn offers_falsely(evil: &mut Evil, list: &List, lies: impl Fn(&mut Offer)) {
 
 #[test]
 fn an_offer_with_a_number_out_of_range_ends_it() {
-    let lies: [fn(&mut Offer); 8] = [
+    let lies: [fn(&mut Offer); 9] = [
         |o| o.entries = 0,
         |o| o.entries = 2_000_001,
         |o| o.entries = u32::MAX,
@@ -29,6 +29,7 @@ fn an_offer_with_a_number_out_of_range_ends_it() {
         |o| o.list_bytes = u64::MAX,
         |o| o.stream = 2,
         |o| o.list_bytes = 0,
+        |o| o.holes = o.bytes + 1,
     ];
     for lie in lies {
         sender(move |evil| offers_falsely(evil, &one_file(), lie)).ends(6, "");
@@ -86,7 +87,7 @@ fn what_a_directory_holds_is_counted_by_the_receiver() {
 fn an_entry_that_makes_no_sense_ends_it() {
     let evil_entries = [
         Entry {
-            kind: 5,
+            kind: 6,
             ..Entry::file("b", "")
         },
         Entry {
@@ -159,6 +160,85 @@ fn a_parent_that_is_no_directory_before_its_child_ends_it() {
     for list in lists {
         sender(move |evil| evil.offers(&List(list))).ends(6, "bad parent of an entry");
     }
+}
+
+#[test]
+fn a_hard_link_to_anything_but_a_file_before_it_ends_it() {
+    let lists = [
+        // Itself, one to come, none at all, numbers that no list has.
+        vec![Entry::hard_link("l", 0), Entry::file("a", "x")],
+        vec![Entry::hard_link("l", 1), Entry::file("a", "x")],
+        vec![Entry::file("a", "x"), Entry::hard_link("l", 2)],
+        vec![Entry::file("a", "x"), Entry::hard_link("l", u64::from(u32::MAX))],
+        vec![Entry::file("a", "x"), Entry::hard_link("l", 1 << 32)],
+        // A directory, a symbolic link, another hard link.
+        vec![Entry::dir("d"), Entry::hard_link("l", 0)],
+        vec![Entry::link("s", "../outside"), Entry::hard_link("l", 0)],
+        vec![
+            Entry::file("a", "x"),
+            Entry::hard_link("k", 0),
+            Entry::hard_link("l", 1),
+        ],
+        // Other permissions or another time than its file's; somewhere to point to.
+        vec![
+            Entry::file("a", "x"),
+            Entry {
+                mode: 0o700,
+                ..Entry::hard_link("l", 0)
+            },
+        ],
+        vec![
+            Entry::file("a", "x"),
+            Entry {
+                mtime: 0,
+                ..Entry::hard_link("l", 0)
+            },
+        ],
+        vec![
+            Entry::file("a", "x"),
+            Entry {
+                target: b"../outside".to_vec(),
+                ..Entry::hard_link("l", 0)
+            },
+        ],
+    ];
+    for list in lists {
+        sender(move |evil| evil.offers(&List(list))).ends(6, "");
+    }
+}
+
+#[test]
+fn a_hard_link_has_no_content_of_its_own() {
+    sender(|evil| {
+        let list = List(vec![
+            Entry::file("a", "what the user agreed to"),
+            Entry::hard_link("l", 0),
+        ]);
+        evil.offers(&list);
+        evil.is_accepted();
+        evil.announces(&list);
+        // What would be the link's lies beyond the end of all content.
+        evil.sends(list.content().len() as u64, b"other content");
+    })
+    .ends(6, "");
+}
+
+#[test]
+fn holes_that_a_sender_makes_up_only_spare_it_the_question_for_room() {
+    sender(|evil| {
+        let list = one_file();
+        let mut offer = list.offer();
+        offer.holes = offer.bytes;
+        evil.agrees(&list);
+        evil.says(message::OFFER, offer.body());
+        evil.lists(&list);
+        evil.is_accepted();
+        evil.announces(&list);
+        evil.sends(0, &list.content());
+        evil.says(message::DONE, list.root());
+        assert_eq!(evil.awaits(message::FINISHED), list.root());
+    })
+    .completes();
 }
 
 #[test]

@@ -56,6 +56,36 @@ fn all_that_there_is_cannot_be_missing() {
 }
 
 #[test]
+fn a_hard_link_is_missing_with_its_file_and_not_alone() {
+    let linked = || {
+        let mut list = two_files();
+        list.0.push(Entry::hard_link("l", 1));
+        list
+    };
+    sender(move |evil| {
+        evil.offers(&linked());
+        evil.is_accepted();
+        says_missing(evil, &[2..3]);
+    })
+    .ends(6, NONE_SUCH);
+    sender(move |evil| {
+        let list = linked();
+        evil.offers(&list);
+        evil.is_accepted();
+        evil.announces(&list);
+        evil.sends(0, &list.content());
+        evil.settles();
+        says_missing(evil, &[1..2]);
+        evil.says(message::DONE, [0; 32]);
+        assert_eq!(evil.awaits(message::FINISHED), [0; 32], "there is no root");
+        for (name, is_there) in [("a", true), ("b", false), ("l", false)] {
+            assert_eq!(fs::exists(evil.out.join(name)).unwrap(), is_there, "{name}");
+        }
+    })
+    .ends_or_completes();
+}
+
+#[test]
 fn nothing_is_missing_before_it_was_accepted() {
     sender(|evil| {
         evil.offers(&two_files());

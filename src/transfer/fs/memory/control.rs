@@ -1,0 +1,149 @@
+//! What a test does to the disk and sees of it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use crate::transfer::fs::layer::Room;
+use crate::transfer::fs::memory::disk::{Node, ROOT};
+use crate::transfer::fs::memory::{Crash, MemoryLayer};
+
+impl MemoryLayer {
+    /// Dies in step `step` (counted from 1 and from now): a write is torn, anything else undone, and nothing
+    /// works from then on.
+    pub fn die_at(&self, step: u64) {
+        let mut disk = self.lock();
+        disk.die_at = Some(disk.steps + step);
+    }
+
+    /// Fails step `step` (counted from 1 and from now) with this error, once.
+    pub fn fail_at(&self, step: u64, error: io::ErrorKind) {
+        let mut disk = self.lock();
+        disk.fail_at = Some((disk.steps + step, error));
+    }
+
+    /// Fails every call of this name from now on ([`MemoryLayer::log`] has the names).
+    pub fn refuse(&self, call: &'static str, error: io::ErrorKind) {
+        self.lock().refused.insert(call, error);
+    }
+
+    /// Refuses these names from now on, and those that are no text.
+    pub fn forbid(&self, names: fn(&str) -> bool) {
+        self.lock().forbidden = Some(names);
+    }
+
+    /// Mounts another file system in the directory `path`.
+    ///
+    /// # Panics
+    /// If nothing is there.
+    pub fn mount(&self, path: &Path) {
+        let mut disk = self.lock();
+        let id = disk.find(path).expect("it exists");
+        disk.mounts.insert(id);
+    }
+
+    /// Says what is free.
+    pub fn set_room(&self, room: Room) {
+        self.lock().room = room;
+    }
+
+    /// Takes names for one that are equal under `key`, as file systems do that ignore case or normalise.
+    pub fn take_for_one(&self, key: fn(&str) -> String) {
+        self.lock().key = Some(key);
+    }
+
+    /// Whether it died.
+    pub fn is_dead(&self) -> bool {
+        self.lock().dead
+    }
+
+    /// Steps taken: every call that changes something.
+    pub fn steps(&self) -> u64 {
+        self.lock().steps
+    }
+
+    /// The names of those calls.
+    pub fn log(&self) -> Vec<&'static str> {
+        self.lock().log.clone()
+    }
+
+    /// The machine starts again, with what `crash` left.
+    pub fn revive(&self, crash: Crash) {
+        let mut disk = self.lock();
+        (disk.dead, disk.die_at, disk.fail_at) = (false, None, None);
+        for (&id, node) in &mut disk.nodes {
+            let crash = match (crash, id % 2) {
+                (Crash::LoseOdd, 1) | (Crash::LoseEven, 0) => Crash::LoseBytes,
+                (Crash::LoseOdd | Crash::LoseEven, _) => Crash::KeepAll,
+                (other, _) => other,
+            };
+            match node {
+                Node::File { bytes, durable, .. } => match crash {
+                    Crash::KeepAll => durable.clone_from(bytes),
+                    Crash::LoseBytes => {
+                        durable.resize(bytes.len(), 0);
+                        bytes.clone_from(durable);
+                    }
+                    _ => bytes.clone_from(durable),
+                },
+                Node::Dir { entries, durable, .. } => match crash {
+                    Crash::LoseAll => entries.clone_from(durable),
+                    _ => durable.clone_from(entries),
+                },
+                Node::Link { .. } => {}
+            }
+        }
+        disk.pending.clear();
+    }
+
+    /// Everything on the disk by path: a file's bytes, `None` for a directory, a link's target.
+    pub fn contents(&self) -> BTreeMap<std::path::PathBuf, Option<Vec<u8>>> {
+        let disk = self.lock();
+        let (mut out, mut pending) = (BTreeMap::new(), vec![(std::path::PathBuf::new(), ROOT)]);
+        while let Some((path, id)) = pending.pop() {
+            let found = match &disk.nodes[&id] {
+                Node::File { bytes, .. } => Some(bytes.clone()),
+                Node::Link { target, .. } => Some(target.clone()),
+                Node::Dir { entries, .. } => {
+                    pending.extend(entries.iter().map(|(name, &id)| (path.join(name), id)));
+                    None
+                }
+            };
+            if id != ROOT {
+                out.insert(path, found);
+            }
+        }
+        out
+    }
+
+    /// Gives what lies at `path` to another user.
+    ///
+    /// # Panics
+    /// If nothing does.
+    pub fn give(&self, path: &Path, user: u32) {
+        let mut disk = self.lock();
+        let id = disk.find(path).expect("it exists");
+        disk.owners.insert(id, user);
+    }
+
+    /// From now on `user` is quick enough to put a directory of his in the place of each new one.
+    pub fn swap_new_directories(&self, user: u32) {
+        self.lock().swapper = Some(user);
+    }
+
+    /// Puts a file there, durable at once.
+    pub fn put(&self, name: &str, bytes: &[u8]) {
+        let mut disk = self.lock();
+        let node = Node::File {
+            bytes: bytes.to_vec(),
+            durable: bytes.to_vec(),
+            mode: 0o644,
+            mtime: 0,
+        };
+        let id = disk.add(node);
+        if let Some(Node::Dir { entries, durable, .. }) = disk.nodes.get_mut(&ROOT) {
+            entries.insert(name.into(), id);
+            durable.insert(name.into(), id);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! One entry of a list, and how it stands on the wire.
+
+use crate::protocol::codec::put_string;
+use crate::transfer::error::Malformed;
+
+/// Bytes of an entry on the wire, without its name and target.
+pub(super) const ENTRY_LEN: usize = 27;
+
+/// Permission bits that travel: never setuid, setgid or sticky.
+pub(crate) const MODE_MASK: u16 = 0o777;
+
+/// What an entry is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link, recreated and never followed.
+    Symlink,
+    /// A pipe's content, of unknown length. Always the only entry.
+    Stream,
+    /// A message for the user. Always the only entry.
+    Text,
+    /// One more name of a file that stands before it in the list. It has no content of its own.
+    HardLink(EntryIndex),
+}
+
+impl Kind {
+    /// Kind and size of an entry. A hard link has the number of its file in the place of a size.
+    pub(super) fn from_wire(byte: u8, size: u64) -> Result<(Kind, u64), Malformed> {
+        let kind = match byte {
+            0 => Kind::File,
+            1 => Kind::Dir,
+            2 => Kind::Symlink,
+            3 => Kind::Stream,
+            4 => Kind::Text,
+            5 => {
+                let of = u32::try_from(size).map_err(|_| Malformed::Value("hard link"))?;
+                return Ok((Kind::HardLink(EntryIndex(of)), 0));
+            }
+            _ => return Err(Malformed::Value("kind of entry")),
+        };
+        Ok((kind, size))
+    }
+
+    pub(crate) const fn to_wire(self) -> u8 {
+        match self {
+            Kind::File => 0,
+            Kind::Dir => 1,
+            Kind::Symlink => 2,
+            Kind::Stream => 3,
+            Kind::Text => 4,
+            Kind::HardLink(_) => 5,
+        }
+    }
+
+    /// What an entry with `size` bytes of content takes on a disk with blocks of `block` bytes: a file's last block is
+    /// not shared, a directory takes at least one block, a symbolic link may, and a hard link is only a name.
+    pub(crate) const fn on_disk(self, size: u64, block: u64) -> u64 {
+        match self {
+            Kind::File | Kind::Stream | Kind::Text => size.next_multiple_of(block),
+            Kind::Dir | Kind::Symlink => block,
+            Kind::HardLink(_) => 0,
+        }
+    }
+}
+
+/// The number of an entry in its manifest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct EntryIndex(pub(super) u32);
+
+impl EntryIndex {
+    /// The number itself.
+    pub(crate) const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// Entry number `index`.
+    pub const fn new(index: u32) -> Self {
+        EntryIndex(index)
+    }
+}
+
+/// One entry, as a view into its manifest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry<'a> {
+    /// What it is.
+    pub kind: Kind,
+    /// The directory it lies in; `None` at the top level.
+    pub parent: Option<EntryIndex>,
+    /// Its name. On the receiving side made safe already.
+    pub name: &'a [u8],
+    /// Bytes of content of its own.
+    pub size: u64,
+    /// Modification time, nanoseconds since 1970.
+    pub mtime: i64,
+    /// Permission bits, within [`MODE_MASK`].
+    pub mode: u16,
+    /// Where a link points; empty for everything else.
+    pub target: &'a [u8],
+}
+
+impl Entry<'_> {
+    /// The modification time its copy should have; none for a stream, which is as new as its copy.
+    pub(crate) fn time(&self) -> Option<i64> {
+        (self.kind != Kind::Stream).then_some(self.mtime)
+    }
+}
+
+pub(super) fn wire_len(entry: &Entry<'_>) -> usize {
+    ENTRY_LEN + entry.name.len() + entry.target.len()
+}
+
+/// ```text
+/// kind 8 | parent + 1, or 0: 32 | mode 16 | mtime 64 | size 64 | name: length 16, bytes | target: length 16, bytes
+/// ```
+pub(super) fn encode_entry(entry: &Entry<'_>, out: &mut Vec<u8>) {
+    out.push(entry.kind.to_wire());
+    out.extend_from_slice(&entry.parent.map_or(0, |p| p.0 + 1).to_be_bytes());
+    out.extend_from_slice(&entry.mode.to_be_bytes());
+    out.extend_from_slice(&entry.mtime.to_be_bytes());
+    let size = match entry.kind {
+        Kind::HardLink(of) => u64::from(of.0),
+        _ => entry.size,
+    };
+    out.extend_from_slice(&size.to_be_bytes());
+    put_string(out, entry.name);
+    put_string(out, entry.target);
+}

@@ -1,0 +1,83 @@
+//! Files with several names. Their content comes once; the other names are made when it is whole, as links, or where the
+//! disk has none as copies.
+
+use std::io;
+use std::path::Path;
+
+use crate::transfer::fs::layer::Layer;
+use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest};
+use crate::transfer::sink::losses::Losses;
+use crate::transfer::sink::place::open_ours;
+
+/// Bytes copied at once.
+const PIECE: usize = 1 << 20;
+
+/// Each hard link of a list, and its file.
+pub(super) fn of(manifest: &Manifest) -> impl Iterator<Item = (EntryIndex, EntryIndex)> + '_ {
+    let has_any = manifest.hard_links() > 0;
+    let entries = has_any.then(|| manifest.iter()).into_iter().flatten();
+    entries.filter_map(|(index, entry)| match entry.kind {
+        Kind::HardLink(of) => Some((index, of)),
+        _ => None,
+    })
+}
+
+/// Whether the disk made one more name of a file; `false` if it has no hard links, or not so many of one file.
+pub(super) fn link<L: Layer>(layer: &L, file: &Path, link: &Path) -> io::Result<bool> {
+    use io::ErrorKind::{CrossesDevices, InvalidInput, PermissionDenied, TooManyLinks, Unsupported};
+    match layer.hard_link(file, link) {
+        Ok(()) => Ok(true),
+        Err(e)
+            if matches!(
+                e.kind(),
+                CrossesDevices | InvalidInput | PermissionDenied | TooManyLinks | Unsupported
+            ) =>
+        {
+            Ok(false)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Makes `to`, one more name of the finished file `from`, or a copy of it.
+pub(super) fn make<L: Layer>(
+    layer: &L,
+    from: &Path,
+    to: &Path,
+    entry: &Entry<'_>,
+    losses: &mut Losses,
+) -> io::Result<()> {
+    if link(layer, from, to)? {
+        return Ok(());
+    }
+    losses.lose_hard_links();
+    let copy = layer.create_new(to)?;
+    let source = match layer.open_read(from) {
+        // It is finished, and closed to its owner too.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            let source = open_ours(layer, from)?;
+            layer.set_mode(&source, entry.mode)?;
+            source
+        }
+        other => other?,
+    };
+    let (mut at, len) = (0, layer.len(&source)?);
+    let mut buffer = vec![0; PIECE];
+    while at < len {
+        let piece = &mut buffer[..(len - at).min(PIECE as u64) as usize];
+        layer.read_at(&source, at, piece)?;
+        layer.write_at(&copy, at, piece)?;
+        at += piece.len() as u64;
+    }
+    losses.finish(layer, &copy, entry.mode, entry.time())?;
+    layer.sync(&copy)
+}
+
+/// Whether two names are of one file, as far as the system tells.
+pub(super) fn are_one<L: Layer>(layer: &L, one: &Path, other: &Path) -> bool {
+    let node = |path| {
+        let found = layer.stat(&layer.open_read(path).ok()?).ok()?;
+        (found.inode != 0).then_some((found.inode, found.born))
+    };
+    node(one).is_some_and(|one| node(other) == Some(one))
+}
