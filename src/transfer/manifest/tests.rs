@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::transfer::MAX_CONTENT;
-use crate::transfer::error::TransferError;
+use crate::transfer::error::{Malformed, TransferError};
 
 fn file(name: &[u8], parent: Option<u32>, size: u64) -> Entry<'_> {
     Entry {

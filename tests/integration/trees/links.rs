@@ -149,7 +149,7 @@ fn holes_need_no_room() {
     };
     let layer = send(2, Conflicts::Rename).unwrap();
     assert!(!layer.log().contains(&"allocate"), "that would ask for all of it");
-    assert!(layer.contents() == expected(&[image.clone()]));
+    assert!(layer.contents() == expected(std::slice::from_ref(&image)));
     assert!(send(100, Conflicts::Rename).unwrap().log().contains(&"allocate"));
     send(0, Conflicts::Rename).map(drop).unwrap_err();
 }
