@@ -109,6 +109,7 @@ pub(super) async fn run(options: DemoOptions, front: &mut dyn Front) -> Result<S
         ntp: vec![server(&ntp)?],
         peer: None,
         port_mapping: false,
+        guess: false,
         ..options.common
     };
     front.event(Event::Info(Info::DemoBegins));

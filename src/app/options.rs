@@ -100,6 +100,8 @@ pub(crate) struct Common {
     pub external_port: Option<u16>,
     /// Have the router forward a port, where it can.
     pub port_mapping: bool,
+    /// Guess ports where a symmetric NAT leaves no other way, if the peer does so, too.
+    pub guess: bool,
     /// The peer's address as it was pasted, or its code; asked for if not given.
     pub peer: Option<String>,
     /// The server to meet at, in place of swapping addresses.
@@ -144,6 +146,7 @@ impl Default for Common {
             localport: None,
             external_port: None,
             port_mapping: true,
+            guess: true,
             peer: None,
             server: None,
             by_name: None,

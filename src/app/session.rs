@@ -7,7 +7,7 @@ use super::linked::Linked;
 pub(crate) use super::linked::Settings;
 use super::relaying::Relaying;
 pub(crate) use super::side::{End, Side, flush_control};
-use crate::net::{Machine, Transmit};
+use crate::net::{Extra, Machine, Transmit};
 use crate::protocol::Path;
 use crate::protocol::connection::{self, Config, Connection};
 use crate::protocol::handshake::SessionKeys;
@@ -419,6 +419,16 @@ impl Machine for Session {
             self.punch.as_ref().and_then(Punch::poll_timeout),
         ];
         linked.into_iter().flatten().chain(before).flatten().min()
+    }
+
+    fn extra_sockets(&self) -> Extra {
+        match &self.linked {
+            // Until both ends are sure of it, the peer may use another path than ours.
+            Some(linked) if linked.search.is_none() && linked.announce.is_none() => {
+                Extra::Of(linked.connection.path())
+            }
+            _ => Extra::Any,
+        }
     }
 
     fn on_refused(&mut self, kind: std::io::ErrorKind) {

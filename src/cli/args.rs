@@ -85,6 +85,7 @@ impl Cli {
             "localport",
             "external_port",
             "no_port_mapping",
+            "no_guess",
             "server",
             "stun",
             "ntp",
@@ -258,6 +259,10 @@ pub(super) struct CommonArgs {
     #[arg(long, env = "P2PCOPY_NO_PORT_MAPPING", hide_env_values = true,
           value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Finding the peer")]
     pub(super) no_port_mapping: bool,
+    /// Do not guess ports where one router gives another port to everyone: up to 80 probes a second to the peer's address
+    #[arg(long, env = "P2PCOPY_NO_GUESS", hide_env_values = true,
+          value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Finding the peer")]
+    pub(super) no_guess: bool,
     /// The peer's address, or its code (with --server); asked for if not given
     #[arg(long, value_name = "ADDRESS", help_heading = "Finding the peer")]
     pub(super) peer: Option<String>,

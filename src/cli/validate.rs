@@ -202,6 +202,7 @@ fn common(args: CommonArgs) -> Result<Common, Failure> {
         localport: args.localport,
         external_port: args.external_port,
         port_mapping: !args.no_port_mapping,
+        guess: !args.no_guess,
         offload: !args.no_offload,
         peer: args.peer,
         server: args.server,

@@ -7,6 +7,7 @@ use crate::protocol::Path;
 use crate::protocol::time::Time;
 use polling::{Event, Events, PollMode, Poller};
 use quinn_udp::RecvMeta;
+use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -49,6 +50,15 @@ impl Transmit {
     }
 }
 
+/// Which sockets beside the run's own are of use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extra {
+    /// Whichever are sent from; each is bound when it first is.
+    Any,
+    /// No other than the one of this path.
+    Of(Path),
+}
+
 /// Something sans-IO that the driver drives.
 pub trait Machine {
     /// Bursts sent before looking at what arrived.
@@ -68,6 +78,10 @@ pub trait Machine {
     fn poll_transmit(&mut self, now: Time, buf: &mut Vec<u8>, segments: usize) -> Option<Transmit>;
     /// When `handle_timeout` should be called next.
     fn poll_timeout(&mut self, now: Time) -> Option<Time>;
+    /// Which sockets beside the run's own are of use now.
+    fn extra_sockets(&self) -> Extra {
+        Extra::Any
+    }
     /// The system refused to send a datagram: there is no route, or a firewall of this machine forbids it.
     fn on_refused(&mut self, _kind: io::ErrorKind) {}
     /// A datagram of `size` bytes was too large for the interface.
@@ -101,6 +115,8 @@ impl Waker {
 pub(crate) struct Driver {
     clock: Clock,
     sockets: Vec<Socket>,
+    /// Those beside them, by their number.
+    extra: BTreeMap<u8, Socket>,
     streams: Streams,
     poller: Arc<Poller>,
     events: Events,
@@ -125,6 +141,7 @@ impl Driver {
         Ok(Driver {
             clock,
             sockets: ports.sockets,
+            extra: BTreeMap::new(),
             streams: Streams::new(Arc::clone(&poller)),
             poller,
             events: Events::new(),
@@ -164,6 +181,9 @@ impl Driver {
     pub(crate) fn turn<M: Machine>(&mut self, machine: &mut M) -> io::Result<()> {
         self.streams.turn(self.clock.now());
         machine.handle_timeout(self.clock.now());
+        if let (Extra::Of(path), false) = (machine.extra_sockets(), self.extra.is_empty()) {
+            self.close_all_but(path);
+        }
         let more = self.transmit(machine);
         let now = self.clock.now();
         let wait = match (more, self.blocked) {
@@ -178,13 +198,56 @@ impl Driver {
         self.receive(machine)
     }
 
+    /// The socket of a path, or of a readiness event.
+    fn socket(&self, key: usize) -> Option<&Socket> {
+        let extra = || self.extra.get(&u8::try_from(key).ok()?);
+        self.sockets.get(key).or_else(extra)
+    }
+
+    /// Binds the socket of a path that none of the run's own is of.
+    fn bind_extra(&mut self, path: Path) -> io::Result<()> {
+        let Some(first) = self.sockets.first().filter(|_| path.remote.is_ipv4()) else {
+            return Ok(());
+        };
+        let socket = first.another()?;
+        register(&self.poller, socket.io(), usize::from(path.local))?;
+        self.extra.insert(path.local, socket);
+        Ok(())
+    }
+
+    /// Closes the sockets that are none of the run's own, but not that of this path.
+    fn close_all_but(&mut self, path: Path) {
+        let poller = &self.poller;
+        self.extra.retain(|local, socket| {
+            let stays = *local == path.local;
+            if !stays {
+                // It fails only if the poller is gone, too.
+                let _ = poller.delete(socket.io());
+            }
+            stays
+        });
+        // What waits to leave from one of them is lost.
+        if self
+            .blocked
+            .is_some_and(|blocked| self.socket(usize::from(blocked.path.local)).is_none())
+        {
+            self.blocked = None;
+        }
+    }
+
     fn wait(&mut self, wait: Duration) -> io::Result<()> {
         if let Some(blocked) = self.blocked {
             let key = usize::from(blocked.path.local);
-            self.poller
-                .modify_with_mode(self.sockets[key].io(), Event::all(key), mode(&self.poller))?;
+            if let Some(socket) = self.socket(key) {
+                self.poller
+                    .modify_with_mode(socket.io(), Event::all(key), mode(&self.poller))?;
+            }
         } else if !self.poller.supports_level() {
-            for (key, socket) in self.sockets.iter().enumerate() {
+            let extra = self
+                .extra
+                .iter()
+                .map(|(local, socket)| (usize::from(*local), socket));
+            for (key, socket) in self.sockets.iter().enumerate().chain(extra) {
                 self.poller.modify(socket.io(), Event::readable(key))?;
             }
         }
@@ -199,11 +262,11 @@ impl Driver {
     fn transmit<M: Machine>(&mut self, machine: &mut M) -> bool {
         if let Some(blocked) = self.blocked.take() {
             let key = usize::from(blocked.path.local);
-            let _ = self.poller.modify_with_mode(
-                self.sockets[key].io(),
-                Event::readable(key),
-                mode(&self.poller),
-            );
+            if let Some(socket) = self.socket(key) {
+                let _ = self
+                    .poller
+                    .modify_with_mode(socket.io(), Event::readable(key), mode(&self.poller));
+            }
             self.send(machine, blocked);
         }
         for _ in 0..M::BURSTS_PER_TURN {
@@ -229,8 +292,20 @@ impl Driver {
             }
             return;
         }
-        let Some(socket) = self.sockets.get(usize::from(transmit.path.local)) else {
+        let key = usize::from(transmit.path.local);
+        if self.socket(key).is_none()
+            && let Err(e) = self.bind_extra(transmit.path)
+        {
+            // The limit of open files, in all likelihood: as good as lost.
+            machine.on_refused(e.kind());
             return;
+        }
+        let socket = match self.sockets.get(key) {
+            Some(socket) => socket,
+            None => match self.extra.get(&transmit.path.local) {
+                Some(socket) => socket,
+                None => return,
+            },
         };
         let remote = transmit.path.remote;
         while self.left < self.out.len() {
@@ -266,13 +341,13 @@ impl Driver {
         });
         let ready: Vec<usize> = self.events.iter().filter(|e| e.readable).map(|e| e.key).collect();
         for key in ready {
-            let Some(socket) = self.sockets.get(key) else {
-                continue;
-            };
             for _ in 0..BATCHES_PER_TURN {
                 let mut metas = [RecvMeta::default(); BATCH];
                 let mut slices: Vec<IoSliceMut<'_>> =
                     self.receive.iter_mut().map(|b| IoSliceMut::new(b)).collect();
+                let own = self.sockets.get(key);
+                let extra = || self.extra.get(&u8::try_from(key).ok()?);
+                let Some(socket) = own.or_else(extra) else { break };
                 let count = match socket.receive(&mut slices, &mut metas) {
                     Ok(count) => count,
                     // Nothing more, or a socket that the next send will tell more about.
@@ -298,7 +373,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        for socket in &self.sockets {
+        for socket in self.sockets.iter().chain(self.extra.values()) {
             let _ = self.poller.delete(socket.io());
         }
     }

@@ -12,7 +12,7 @@ mod socket;
 mod sys;
 mod tcp;
 
-pub(crate) use driver::{BURSTS_RECEIVED, Driver, Machine, Transmit, Waker};
+pub(crate) use driver::{BURSTS_RECEIVED, Driver, Extra, Machine, Transmit, Waker};
 pub(crate) use gateway::{Gateway, http, multicast_search};
 pub(crate) use interfaces::{Local, has_ipv6_alone, local};
 pub(crate) use nat64::Nat64;

@@ -28,6 +28,8 @@ const NET_RESET: i32 = 10052;
 pub(super) struct Socket {
     io: UdpSocket,
     ipv6: bool,
+    /// Whether bursts may be left to the system.
+    offload: bool,
     /// For a socket of IPv6 that stands for one of IPv4: where it finds IPv4 addresses.
     nat64: Option<Nat64>,
     /// How to send and receive many datagrams a call; without it each takes a call of its own.
@@ -57,8 +59,22 @@ impl Socket {
         Ok(Socket {
             io,
             ipv6,
+            offload,
             nat64: None,
             bursts,
+        })
+    }
+
+    /// Another like this one, on a port of its own.
+    pub(super) fn another(&self) -> io::Result<Self> {
+        let unspecified: IpAddr = if self.ipv6 {
+            Ipv6Addr::UNSPECIFIED.into()
+        } else {
+            Ipv4Addr::UNSPECIFIED.into()
+        };
+        Ok(Socket {
+            nat64: self.nat64,
+            ..Socket::new(bind_one(SocketAddr::new(unspecified, 0))?, self.offload)?
         })
     }
 

@@ -20,6 +20,7 @@ use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::relay::{RelayEvent, RelayUse};
 use crate::rendezvous::punch::{PathKind, PunchEvent};
 use crate::rendezvous::schedule::ScheduleEvent;
+use crate::rendezvous::schedule::guess::{SOCKETS, Task};
 use crate::system::{Awake, stopped};
 use std::time::Duration;
 
@@ -28,6 +29,19 @@ const NEARBY: Duration = Duration::from_millis(500);
 
 /// Warnings of what does not arrive, one each; the end counts them all.
 const MOST_MISSED: u32 = 20;
+
+/// What it means that ports are guessed.
+fn guessing(task: Task) -> String {
+    match task {
+        Task::Try { .. } => {
+            "Your peer's router gives another port to everyone: trying ports, up to 30 s once both have pasted".into()
+        }
+        Task::Open(_) => format!(
+            "Your router gives another port to everyone: opening {SOCKETS} of them while your peer tries ports, up to 30 s \
+             once both have pasted"
+        ),
+    }
+}
 
 impl Lobby {
     /// Shows what happens until the end, and asks what has to be asked.
@@ -274,6 +288,9 @@ impl Lobby {
             PunchEvent::Schedule(ScheduleEvent::Waiting { .. }) | PunchEvent::Connected { .. } => {}
             PunchEvent::Schedule(ScheduleEvent::Attempt { number, to }) => {
                 front.event(Event::Attempt { number, remote: to });
+            }
+            PunchEvent::Schedule(ScheduleEvent::Guessing(task)) => {
+                front.event(Event::Info(guessing(task)));
             }
             PunchEvent::Failed(report) => {
                 let (cause, next) = report.diagnosis();

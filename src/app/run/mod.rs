@@ -27,7 +27,7 @@ use super::wording::{tell_clock, tell_forward, tell_network};
 use crate::net::{self, Door, Driver, Waker};
 use crate::protocol::Role;
 use crate::protocol::time::Time;
-use crate::rendezvous::address::{Address, AddressError, Filtering, NatClass};
+use crate::rendezvous::address::{Address, AddressError, Filtering, Guessing, Mapping, NatClass};
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::code::Code;
@@ -374,6 +374,11 @@ impl Lobby {
             mapped: report.mapped,
             forward: common.external_port.map(Forward::Told),
             candidates,
+            guessing: match (common.guess, report.mapping) {
+                (false, _) => Guessing::Refused,
+                (true, Mapping::Dependent) => Guessing::from_seen(&report.seen),
+                (true, _) => Guessing::Anywhere,
+            },
         };
         tell_forward(front, common.external_port, outside.forwarded());
         self.outside = Some(outside);

@@ -1,7 +1,7 @@
 //! Our own address: what was found out for it, and what stands against the peer's.
 
 use crate::protocol::handshake::PublicKey;
-use crate::rendezvous::address::{Address, Filtering, NatClass, PAIRS};
+use crate::rendezvous::address::{Address, Filtering, Guessing, NatClass, PAIRS};
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::punch::{Obstacle, obstacle};
 use std::net::{IpAddr, SocketAddr};
@@ -24,6 +24,7 @@ pub(super) struct Outside {
     pub(super) mapped: [Option<SocketAddr>; PAIRS],
     pub(super) forward: Option<Forward>,
     pub(super) candidates: Vec<SocketAddr>,
+    pub(super) guessing: Guessing,
 }
 
 impl Outside {
@@ -34,7 +35,8 @@ impl Outside {
             mapped[0] = Some(port);
             nat.filtering = Filtering::Independent;
         }
-        Address::own(self.errand, self.key, nat, mapped, self.candidates.clone())
+        let address = Address::own(self.errand, self.key, nat, mapped, self.candidates.clone())?;
+        Some(address.guessed(self.guessing))
     }
 
     /// Where the forwarded port is.
@@ -91,6 +93,7 @@ mod tests {
             mapped: [at(61_000), at(61_001), at(61_002), None],
             forward: None,
             candidates: vec![SocketAddr::from(([192, 168, 1, 5], 4300))],
+            guessing: Guessing::Anywhere,
         }
     }
 

@@ -4,6 +4,7 @@
 //! key made for this run and everything that makes a punch likely to succeed. A CRC32 over both parts tells a
 //! damaged paste from a good one, and finds the address in whatever text a chat makes of it.
 
+mod guessing;
 mod paste;
 mod token;
 
@@ -13,6 +14,7 @@ use std::str::FromStr;
 
 use super::errand::Errand;
 use crate::protocol::handshake::PublicKey;
+pub use guessing::Guessing;
 pub(in crate::rendezvous) use paste::plain;
 
 /// How many port pairs there are: the main one and three spares (see [`super::schedule`]).
@@ -95,6 +97,8 @@ pub struct Token {
     pub spare_ports: [u16; PAIRS - 1],
     /// LAN and IPv6 addresses, at most [`MAX_CANDIDATES`].
     pub candidates: Vec<SocketAddr>,
+    /// Whether ports of its NAT may be guessed, and where.
+    pub guessing: Guessing,
 }
 
 /// A whole address, our own or the peer's.
@@ -176,6 +180,7 @@ impl Address {
                 nat,
                 spare_ports,
                 candidates,
+                guessing: Guessing::default(),
             }),
         })
     }
@@ -242,6 +247,15 @@ impl Address {
             token.nat = NatClass::default();
             token.spare_ports = [0; _];
             token.candidates.clear();
+            token.guessing = Guessing::Refused;
+        }
+        self
+    }
+
+    /// The same with what its owner tells of guesses.
+    pub(crate) fn guessed(mut self, guessing: Guessing) -> Address {
+        if let Some(token) = &mut self.token {
+            token.guessing = guessing;
         }
         self
     }

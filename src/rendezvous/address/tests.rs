@@ -17,6 +17,7 @@ fn sample() -> Address {
                 "192.168.1.5:4300".parse().unwrap(),
                 "[fd00::1]:4300".parse().unwrap(),
             ],
+            guessing: Guessing::Anywhere,
         }),
     }
 }
@@ -213,6 +214,12 @@ fn any_address() -> impl Strategy<Value = Address> {
     ];
     let role = prop_oneof![Just(Errand::Send), Just(Errand::Receive), Just(Errand::Chat)];
     let candidates = proptest::collection::vec(any_socket_address(), 0..=MAX_CANDIDATES);
+    let guessing = prop_oneof![
+        Just(Guessing::Anywhere),
+        Just(Guessing::Refused),
+        (any::<u16>(), 1..i16::MAX).prop_map(|(last, step)| Guessing::Steps { last, step: -step }),
+        (0..100u16, 100..u16::MAX).prop_map(|(first, last)| Guessing::Between { first, last }),
+    ];
     (
         any_socket_address(),
         role,
@@ -221,9 +228,10 @@ fn any_address() -> impl Strategy<Value = Address> {
         filtering,
         any::<[u16; 3]>(),
         candidates,
+        guessing,
     )
         .prop_map(
-            |(reflexive, role, key, mapping, filtering, spare_ports, candidates)| Address {
+            |(reflexive, role, key, mapping, filtering, spare_ports, candidates, guessing)| Address {
                 reflexive,
                 token: Some(Token {
                     errand: role,
@@ -231,6 +239,7 @@ fn any_address() -> impl Strategy<Value = Address> {
                     nat: NatClass { mapping, filtering },
                     spare_ports,
                     candidates,
+                    guessing,
                 }),
             },
         )

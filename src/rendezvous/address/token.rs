@@ -4,22 +4,25 @@
 //!  0                   1                   2                   3
 //!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
 //! +---------------+---------------+-------------------------------+
-//! | version       | 0 |C|flt|map|R|     X25519 key (256)...     |
+//! | version       | g |C|flt|map|R|     X25519 key (256)...     |
 //! +---------------+---------------+-------------------------------+
 //! | spare port 1                  | spare port 2                  |
 //! +-------------------------------+---------------+---------------+
 //! | spare port 3                  | candidates n  | n candidates..|
 //! +-------------------------------+---------------+---------------+
+//! | g 1: last port, 2: first      | g 1: step, 2: last            |
+//! +-------------------------------+-------------------------------+
 //! |             CRC32 of the front address and all above          |
 //! +---------------------------------------------------------------+
 //! ```
-//! R: its owner receives; C: it chats. A candidate is 4 or 6, the address in 4 or 16 bytes, and the port. The first byte and
+//! R: its owner receives; C: it chats. g: guessing, 0 anywhere, 1 in steps, 2 between two ports, 3 refused; 0 and 3 carry no
+//! ports. A candidate is 4 or 6, the address in 4 or 16 bytes, and the port. The first byte and
 //! the last four keep their meaning in every version, so that an old program can tell a newer address from a
 //! damaged one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{AddressError, Filtering, MAX_CANDIDATES, Mapping, NatClass, Token, usable};
+use super::{AddressError, Filtering, Guessing, MAX_CANDIDATES, Mapping, NatClass, Token, usable};
 use crate::protocol::codec::{Reader, Truncated};
 use crate::rendezvous::errand::Errand;
 
@@ -70,6 +73,21 @@ fn address(reader: &mut Reader<'_>) -> Result<SocketAddr, AddressError> {
     }
 }
 
+fn guessing(kind: u8, reader: &mut Reader<'_>) -> Result<Guessing, AddressError> {
+    match kind {
+        0 => Ok(Guessing::Anywhere),
+        1 => match (reader.u16()?, i16::from_be_bytes(reader.array()?)) {
+            (_, 0) => Err(AddressError::Damaged),
+            (last, step) => Ok(Guessing::Steps { last, step }),
+        },
+        2 => match (reader.u16()?, reader.u16()?) {
+            (first, last) if first <= last => Ok(Guessing::Between { first, last }),
+            _ => Err(AddressError::Damaged),
+        },
+        _ => Ok(Guessing::Refused),
+    }
+}
+
 impl Token {
     /// Version, errand and key: what identifies its owner for the whole run, however the NAT maps meanwhile.
     pub(crate) fn identity(&self) -> [u8; 34] {
@@ -98,7 +116,13 @@ impl Token {
             Errand::Receive => 1,
             Errand::Chat => 1 << 5,
         };
-        let mut out = vec![VERSION, errand | filtering << 3 | mapping << 1];
+        let guessing = match self.guessing {
+            Guessing::Anywhere => 0,
+            Guessing::Steps { .. } => 1,
+            Guessing::Between { .. } => 2,
+            Guessing::Refused => 3,
+        };
+        let mut out = vec![VERSION, guessing << 6 | errand | filtering << 3 | mapping << 1];
         out.extend(self.key);
         for port in self.spare_ports {
             out.extend(port.to_be_bytes());
@@ -107,6 +131,17 @@ impl Token {
         out.push(u8::try_from(n).unwrap_or(0));
         for &candidate in &self.candidates[..n] {
             put_address(&mut out, candidate);
+        }
+        match self.guessing {
+            Guessing::Steps { last, step } => {
+                out.extend(last.to_be_bytes());
+                out.extend(step.to_be_bytes());
+            }
+            Guessing::Between { first, last } => {
+                out.extend(first.to_be_bytes());
+                out.extend(last.to_be_bytes());
+            }
+            Guessing::Anywhere | Guessing::Refused => {}
         }
         let crc = checksum(front, &out);
         out.extend(crc);
@@ -125,7 +160,7 @@ impl Token {
             _ => return Err(AddressError::Older),
         }
         let flags = reader.u8()?;
-        let errand = match (flags >> 5, flags & 1) {
+        let errand = match (flags >> 5 & 1, flags & 1) {
             (0, 0) => Errand::Send,
             (0, _) => Errand::Receive,
             (1, 0) => Errand::Chat,
@@ -150,6 +185,7 @@ impl Token {
             return Err(AddressError::Damaged);
         }
         let candidates = (0..n).map(|_| address(&mut reader)).collect::<Result<_, _>>()?;
+        let guessing = guessing(flags >> 6, &mut reader)?;
         if !reader.is_empty() {
             return Err(AddressError::Damaged);
         }
@@ -159,6 +195,7 @@ impl Token {
             nat: NatClass { mapping, filtering },
             spare_ports,
             candidates,
+            guessing,
         })
     }
 }

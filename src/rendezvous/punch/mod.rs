@@ -7,6 +7,7 @@
 mod config;
 mod engine;
 pub(crate) mod events;
+mod guess;
 mod obstacle;
 mod paths;
 mod probes;
@@ -28,6 +29,7 @@ pub(crate) use self::report::Report;
 use super::Transmit;
 use super::address::{Address, PAIRS};
 use super::clock::WallClock;
+use super::schedule::guess::{self as guesses, Task};
 use super::schedule::{Reach, Schedule};
 use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::handshake::{HandshakeError, Hello, Local, PROTOCOL_VERSION, SessionKeys, packet};
@@ -47,6 +49,8 @@ pub(crate) struct Search {
     ipv6_socket: Option<u8>,
     pairs: [Option<Path>; PAIRS],
     candidates: Vec<Path>,
+    /// Our part, if ports have to be guessed.
+    guess: Option<Task>,
     /// The one by way of the server, if it may be used.
     relay: Option<Path>,
     clock: WallClock,
@@ -58,7 +62,7 @@ pub(crate) struct Search {
 impl Search {
     /// Begins to look.
     pub(crate) fn begin(&self, now: Time) -> Schedule {
-        Schedule::new(
+        let mut schedule = Schedule::new(
             self.role,
             self.pairs,
             &self.candidates,
@@ -66,7 +70,11 @@ impl Search {
             self.low_ttl,
             &self.seed,
             now,
-        )
+        );
+        if let Some(task) = self.guess {
+            schedule.guess(task, now);
+        }
+        schedule
     }
 
     /// The time turned out to be another one.
@@ -135,6 +143,7 @@ impl Punch {
             peer: peer.reflexive,
             elapsed: Duration::ZERO,
             attempts: 0,
+            guesses: 0,
             sent: 0,
             received: 0,
             forged: 0,
@@ -154,6 +163,7 @@ impl Punch {
         };
         let search = Search {
             role,
+            guess: guess::task(&own, &peer),
             own,
             peer,
             ipv6_socket: ipv6.map(|ipv6| ipv6.socket),
@@ -282,7 +292,7 @@ impl Punch {
             return;
         }
         if let Some(obstacle) = self.report.obstacle
-            && now.since(self.began) >= obstacle.patience()
+            && now.since(self.began) >= self.patience(obstacle)
             && self.report.received == 0
         {
             self.hint(Hint::Obstacle(obstacle));
@@ -320,7 +330,7 @@ impl Punch {
         let told_later = self
             .report
             .obstacle
-            .map(|obstacle| self.began + obstacle.patience());
+            .map(|obstacle| self.began + self.patience(obstacle));
         let told_later = told_later.filter(|_| !self.hinted.iter().any(|n| matches!(n, Hint::Obstacle(_))));
         let next = self.schedule.poll_timeout().into_iter().chain(told_later);
         next.chain([self.deadline]).min()
@@ -336,6 +346,7 @@ impl Punch {
         Report {
             elapsed: now.since(self.began),
             attempts: self.schedule.attempts(),
+            guesses: self.schedule.guesses(),
             ..self.report.clone()
         }
     }
@@ -363,6 +374,16 @@ impl Punch {
         }
         self.report.sent += 1;
         self.outbox.push_back(Transmit { path, ttl, payload });
+    }
+
+    /// After how long in vain an obstacle is told: guesses may overcome a symmetric NAT.
+    fn patience(&self, obstacle: Obstacle) -> Duration {
+        match obstacle {
+            Obstacle::Symmetric | Obstacle::PerhapsSymmetric if self.search.guess.is_some() => {
+                guesses::PATIENCE
+            }
+            _ => obstacle.patience(),
+        }
     }
 
     fn hint(&mut self, hint: Hint) {

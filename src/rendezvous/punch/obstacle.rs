@@ -55,6 +55,12 @@ pub enum Obstacle {
          on a network of its own"
     )]
     Unheard,
+    /// Nobody can know the other's port.
+    #[error(
+        "both networks are symmetric NATs (another port for every destination): neither side can know the port that the \
+         other's packets come from"
+    )]
+    BothSymmetric,
     /// By both NAT classes this cannot work without luck.
     #[error("one of the two networks is a symmetric NAT and the other does not let its packets in")]
     Symmetric,
@@ -86,6 +92,10 @@ impl Obstacle {
             }
             Obstacle::WeAreUnmapped => {
                 "run p2pcopy check, or move to another network and start p2pcopy again"
+            }
+            Obstacle::BothSymmetric => {
+                "move one of the two to another network such as a phone's hotspot, or forward a UDP port on one side and pass \
+                 it there with --localport and --external-port; with a server of your own (--server) it works as it is"
             }
             Obstacle::Symmetric | Obstacle::PerhapsSymmetric => {
                 "move the symmetric side to another network such as a phone's hotspot, or forward a UDP port there and pass it \
@@ -202,7 +212,9 @@ pub(crate) fn obstacle(own: &Address, peer: &Address, networks: &[(IpAddr, u8)])
         });
     }
     peer.token.as_ref()?;
+    let both = [own, peer].map(|side| side.nat().mapping) == [Mapping::Dependent; 2];
     match outlook(own.nat(), peer.nat()) {
+        Outlook::Hopeless if both => Some(Obstacle::BothSymmetric),
         Outlook::Hopeless => Some(Obstacle::Symmetric),
         Outlook::Doubtful => Some(Obstacle::PerhapsSymmetric),
         Outlook::Good => None,
@@ -305,8 +317,9 @@ mod tests {
         assert_eq!(between(HOME, symmetric, LAN), Some(Obstacle::PerhapsSymmetric));
         assert_eq!(
             between(symmetric, "198.51.100.9:1 symmetric 10.9.0.2:1", "10.0.0.2/24"),
-            Some(Obstacle::Symmetric)
+            Some(Obstacle::BothSymmetric)
         );
+        assert!(Obstacle::BothSymmetric.patience().is_zero());
     }
 
     #[test]

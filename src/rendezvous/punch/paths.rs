@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
+use super::guess;
 use crate::protocol::{Path, Role};
 use crate::rendezvous::address::{Address, Filtering, Mapping, PAIRS};
 
@@ -106,6 +107,9 @@ pub(super) fn paths(
                 .zip(u8::try_from(local).ok())
                 .map(|(remote, local)| Path { local, remote });
         }
+    }
+    if let Some(k) = guess::reserved(own, peer) {
+        pairs[k] = None;
     }
     let own_candidates = own
         .token

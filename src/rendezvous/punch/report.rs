@@ -26,6 +26,8 @@ pub struct Report {
     pub elapsed: Duration,
     /// Slots tried.
     pub attempts: u32,
+    /// Ports of a symmetric NAT that were opened or tried.
+    pub guesses: u32,
     /// Sent in all.
     pub sent: u64,
     /// Received from the peer for certain.
@@ -247,10 +249,14 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (cause, next) = self.diagnosis();
         writeln!(f, "No path to {} in {} s.", self.peer, self.elapsed.as_secs())?;
+        write!(f, "Tried: {} slots, ", self.attempts)?;
+        if self.guesses > 0 {
+            write!(f, "{} guessed ports, ", self.guesses)?;
+        }
         writeln!(
             f,
-            "Tried: {} slots, {} packets sent, {} received from the peer, {} not authentic.",
-            self.attempts, self.sent, self.received, self.forged
+            "{} packets sent, {} received from the peer, {} not authentic.",
+            self.sent, self.received, self.forged
         )?;
         writeln!(f, "Your network: {}.", self.own_nat)?;
         match self.peer_nat {
@@ -281,6 +287,7 @@ mod tests {
             peer: "203.0.113.7:4300".parse().unwrap(),
             elapsed: Duration::from_secs(600),
             attempts: 60,
+            guesses: 0,
             sent: 2000,
             received: 0,
             forged: 0,

@@ -24,10 +24,13 @@
 //!        | half a second later: the same, from the other side            |
 //! ```
 
+pub(crate) mod guess;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use self::guess::{Guess, Task};
 use super::address::PAIRS;
 use super::clock::{SlotIndex, WallClock};
 use crate::protocol::handshake::rng::SeedRng;
@@ -108,6 +111,8 @@ pub enum ScheduleEvent {
         /// Where the packets go.
         to: SocketAddr,
     },
+    /// Ports of a symmetric NAT are guessed from now on, this being our part.
+    Guessing(Task),
 }
 
 /// Packets of full lifetime to one path, ever more slowly.
@@ -172,6 +177,7 @@ pub struct Schedule {
     held: Vec<Held>,
     candidates: Vec<Stream>,
     reflexive: VecDeque<Stream>,
+    guess: Option<Guess>,
     attempts: u32,
     events: VecDeque<ScheduleEvent>,
 }
@@ -201,6 +207,7 @@ impl Schedule {
                 .map(|&path| Stream::new(path, now, CANDIDATE_INTERVAL))
                 .collect(),
             reflexive: VecDeque::new(),
+            guess: None,
             attempts: 0,
             events: VecDeque::new(),
         };
@@ -218,7 +225,19 @@ impl Schedule {
             self.reflexive.pop_front();
         }
         self.reflexive.push_back(Stream::new(path, now, FIRST_INTERVAL));
+        // There is nothing left to guess.
+        self.guess = None;
         true
+    }
+
+    /// Does our part of guessing ports, beside everything else.
+    pub(super) fn guess(&mut self, task: Task, now: Time) {
+        self.guess = Some(Guess::new(task, now));
+    }
+
+    /// Ports opened or tried for a guess so far.
+    pub(crate) fn guesses(&self) -> u32 {
+        self.guess.as_ref().map_or(0, Guess::count)
     }
 
     /// Sends with full lifetime to a path that needs no slot, from this moment on.
@@ -262,6 +281,19 @@ impl Schedule {
                 return Some(Send {
                     path,
                     reach: Reach::Full,
+                    slot: slot_now,
+                });
+            }
+        }
+        if let Some(guess) = &mut self.guess {
+            let first = !guess.has_begun();
+            if let Some((path, reach)) = guess.poll(now, self.ttl, &mut self.rng) {
+                if first {
+                    self.events.push_back(ScheduleEvent::Guessing(guess.task()));
+                }
+                return Some(Send {
+                    path,
+                    reach,
                     slot: slot_now,
                 });
             }
@@ -327,6 +359,7 @@ impl Schedule {
         self.streams()
             .filter_map(Stream::poll_timeout)
             .chain(planned)
+            .chain(self.guess.as_ref().map(Guess::poll_timeout))
             .chain(self.held.iter().map(|held| held.next))
             .min()
     }

@@ -48,6 +48,8 @@ pub struct StunReport {
     pub mapping: Mapping,
     /// The external address of each socket.
     pub mapped: [Option<SocketAddr>; PAIRS],
+    /// What servers saw of our sockets behind IPv4, in the order of the first requests.
+    pub seen: Vec<SocketAddr>,
     /// The external address of the IPv6 socket.
     pub mapped_ipv6: Option<SocketAddr>,
     /// Servers that answered.
@@ -383,10 +385,16 @@ impl StunClient {
             });
         }
         let six: Vec<(usize, SocketAddr)> = self.answered(SIX).collect();
+        let seen = self.queries.iter().filter_map(|query| match query.state {
+            QueryState::Answered(mapped) if query.socket < SIX => Some(mapped),
+            _ => None,
+        });
+        let seen = seen.collect();
         let named = |answers: &[(usize, SocketAddr)]| answers.iter().map(|(s, _)| self.servers[*s]).collect();
         self.events.push_back(StunEvent::Gathered(StunReport {
             mapping: self.mapping,
             mapped: self.mapped,
+            seen,
             mapped_ipv6: six.first().map(|(_, mapped)| *mapped),
             answered: main.len().max(six.len()),
             servers: named(if main.is_empty() { &six } else { &main }),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::{Filtering, Mapping, NatClass};
 
@@ -18,8 +19,21 @@ pub(super) enum NatKind {
     Masquerade {
         wan_input_accepted: bool,
     },
-    Symmetric,
+    Symmetric(Ports),
 }
+
+/// Which ports a symmetric NAT gives out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ports {
+    /// Each so far from the one before; other flows of the home take every third.
+    Steps(i16),
+    /// Any of 2,048.
+    Block,
+    /// Any at all.
+    Random,
+}
+
+const BLOCK: u16 = 2048;
 
 /// One flow as connection tracking sees it. `inside` is `None` if it ends at the router itself.
 #[derive(Debug)]
@@ -30,21 +44,23 @@ struct Entry {
     expires: Time,
 }
 
-#[derive(Debug)]
 pub(super) struct Nat {
     pub(super) kind: NatKind,
     pub(super) ip: IpAddr,
     entries: Vec<Entry>,
     next_port: u16,
+    rng: SeedRng,
 }
 
 impl Nat {
-    pub(super) fn new(kind: NatKind, ip: IpAddr) -> Self {
+    pub(super) fn new(kind: NatKind, ip: IpAddr, seed: u64) -> Self {
+        let mut rng = SeedRng::new(blake3::hash(&seed.to_be_bytes()).as_bytes(), "test nat");
         Nat {
             kind,
             ip,
             entries: Vec::new(),
-            next_port: 20_000,
+            next_port: 20_000 + u16::try_from(rng.next_u64() % 20_000).unwrap(),
+            rng,
         }
     }
 
@@ -52,7 +68,7 @@ impl Nat {
         let mapping = match self.kind {
             NatKind::Public => Mapping::Public,
             NatKind::Cone(_) | NatKind::Masquerade { .. } => Mapping::Independent,
-            NatKind::Symmetric => Mapping::Dependent,
+            NatKind::Symmetric(_) => Mapping::Dependent,
         };
         NatClass {
             mapping,
@@ -65,13 +81,35 @@ impl Nat {
         match self.kind {
             NatKind::Public | NatKind::Masquerade { .. } => port,
             NatKind::Cone(_) => port + 1000,
-            NatKind::Symmetric => port + 2000,
+            NatKind::Symmetric(_) => port + 2000,
         }
     }
 
     fn fresh_port(&mut self) -> u16 {
-        self.next_port += 7;
-        self.next_port
+        let random = self.rng.next_u64();
+        let below = |n: u16| u16::try_from(random % u64::from(n)).unwrap();
+        match self.kind {
+            NatKind::Symmetric(Ports::Steps(step)) => {
+                let others = i16::from(random.is_multiple_of(3));
+                self.next_port = self.next_port.wrapping_add_signed(step * (1 + others)).max(1024);
+                self.next_port
+            }
+            NatKind::Symmetric(Ports::Block) => 40_000 + below(BLOCK),
+            _ => 1024 + below(64_512),
+        }
+    }
+
+    /// What STUN servers see of four sockets from this port on, two of each.
+    pub(super) fn seen(&mut self, port: u16) -> Vec<SocketAddr> {
+        let servers = [1, 2].map(|i| SocketAddr::from(([192, 0, 2, i], 3478)));
+        let flows = (port..port + 4).flat_map(|port| servers.map(|server| (port, server)));
+        let outside: Vec<u16> = flows
+            .map(|(port, server)| self.outbound(Time::ZERO, port, server))
+            .collect();
+        outside
+            .into_iter()
+            .map(|port| SocketAddr::new(self.ip, port))
+            .collect()
     }
 
     /// A packet leaves: its external source port.
@@ -88,7 +126,16 @@ impl Nat {
         let wanted = self.stun_port(port);
         let outside = match self.kind {
             NatKind::Public | NatKind::Cone(_) => wanted,
-            NatKind::Symmetric => self.fresh_port(),
+            NatKind::Symmetric(_) => loop {
+                let port = self.fresh_port();
+                if self
+                    .entries
+                    .iter()
+                    .all(|e| (e.outside, e.remote) != (port, remote))
+                {
+                    break port;
+                }
+            },
             NatKind::Masquerade { .. } => {
                 // The port of the newest flow from the same source is tried first.
                 let newest = self.entries.iter().rev().find(|e| e.inside == Some(port));
@@ -145,7 +192,8 @@ impl Nat {
             }
             NatKind::Masquerade {
                 wan_input_accepted: true,
-            } => {
+            }
+            | NatKind::Symmetric(Ports::Block | Ports::Random) => {
                 self.entries.push(Entry {
                     inside: None,
                     outside,
@@ -166,6 +214,7 @@ fn a_stray_packet_pins_the_flow_and_ours_leaves_from_another_port() {
             wan_input_accepted: true,
         },
         [203, 0, 113, 1].into(),
+        1,
     );
     let (peer, at) = (SocketAddr::from(([203, 0, 113, 2], 4300)), |s| {
         Time::ZERO + Duration::from_secs(s)
@@ -178,6 +227,7 @@ fn a_stray_packet_pins_the_flow_and_ours_leaves_from_another_port() {
             wan_input_accepted: true,
         },
         [203, 0, 113, 1].into(),
+        1,
     );
     assert_eq!(nat.outbound(at(1), 4300, peer), 4300);
     assert_eq!(nat.inbound(at(2), 4300, peer), Some(4300));

@@ -10,7 +10,7 @@ use super::super::paths::is_private;
 use super::super::*;
 use super::nat::{Nat, NatKind};
 use crate::protocol::handshake::{SixWords, Words};
-use crate::rendezvous::address::Token;
+use crate::rendezvous::address::{Guessing, Token};
 
 const UNIX: u64 = 1_795_236_100_000_000_000;
 
@@ -29,6 +29,8 @@ pub(super) struct Scene {
     pub(super) same_lan: bool,
     /// Who pastes the peer's bare `ip:port`.
     pub(super) bare: [bool; 2],
+    /// Whose user lets ports be guessed.
+    pub(super) guess: [bool; 2],
     pub(super) timeout: Duration,
     pub(super) seed: u64,
 }
@@ -45,6 +47,7 @@ impl Scene {
             routers: 8,
             same_lan: false,
             bare: [false, false],
+            guess: [true, true],
             timeout: Duration::from_secs(300),
             seed: 1,
         }
@@ -80,6 +83,10 @@ enum State {
 struct Side {
     nat: Nat,
     ip: IpAddr,
+    /// What STUN servers saw, where it depends on them.
+    seen: Vec<SocketAddr>,
+    /// When packets went to the other's outside address.
+    sent: Vec<Time>,
     state: State,
     outcome: Option<Outcome>,
     report: Option<Report>,
@@ -126,9 +133,16 @@ impl World {
             } else {
                 [203, 0, 113, lan].into()
             };
+            let mut nat = Nat::new(scene.nats[usize::from(i)], nat_ip, scene.seed * 2 + u64::from(i));
+            let seen = match nat.kind {
+                NatKind::Symmetric(_) => nat.seen(BASE_PORT),
+                _ => Vec::new(),
+            };
             Side {
-                nat: Nat::new(scene.nats[usize::from(i)], nat_ip),
+                nat,
                 ip,
+                seen,
+                sent: Vec::new(),
                 state: State::Waiting,
                 outcome: None,
                 report: None,
@@ -158,7 +172,10 @@ impl World {
 
     pub(super) fn address(&self, i: usize) -> Address {
         let side = &self.sides[i];
-        let port = |k: u16| side.nat.stun_port(BASE_PORT + k);
+        let port = |k: u16| {
+            let seen = side.seen.get(usize::from(2 * k)).map(SocketAddr::port);
+            seen.unwrap_or(side.nat.stun_port(BASE_PORT + k))
+        };
         Address {
             reflexive: SocketAddr::new(side.nat.ip, port(0)),
             token: Some(Token {
@@ -167,6 +184,11 @@ impl World {
                 nat: side.nat.class(),
                 spare_ports: [port(1), port(2), port(3)],
                 candidates: vec![SocketAddr::new(side.ip, BASE_PORT)],
+                guessing: if self.scene.guess[i] {
+                    Guessing::from_seen(&side.seen)
+                } else {
+                    Guessing::Refused
+                },
             }),
         }
     }
@@ -209,6 +231,7 @@ impl World {
             return;
         }
         let own = u8::from(self.sides[i].nat.kind != NatKind::Public);
+        self.sides[i].sent.push(self.now);
         if ttl == Some(1) && own > 0 {
             return self.sides[i].nat.refresh(self.now, port, path.remote);
         }
@@ -246,7 +269,7 @@ impl World {
             } else {
                 continue;
             };
-            let Some(local) = port.and_then(|p| p.checked_sub(BASE_PORT)).filter(|&k| k < 4) else {
+            let Some(local) = port.and_then(|p| p.checked_sub(BASE_PORT)).filter(|&k| k < 256) else {
                 continue;
             };
             let path = Path {
@@ -383,6 +406,17 @@ impl World {
 
     pub(super) fn report(&self, i: usize) -> &Report {
         self.sides[i].report.as_ref().expect("this side failed")
+    }
+
+    /// The most packets in a second from one side to the other's outside address.
+    pub(super) fn busiest_second(&self, i: usize) -> usize {
+        let sent = &self.sides[i].sent;
+        let second = |at: &Time| {
+            sent.iter()
+                .filter(|t| **t >= *at && **t < *at + Duration::from_secs(1))
+                .count()
+        };
+        sent.iter().map(second).max().unwrap_or(0)
     }
 
     pub(super) fn hints(&self, i: usize) -> &[Hint] {

@@ -1,0 +1,111 @@
+//! Whether the ports between two addresses have to be guessed, and which side does what.
+
+use super::paths::is_private;
+use super::report::{Outlook, outlook};
+use crate::rendezvous::address::{Address, Guessing, Mapping, PAIRS, Token};
+use crate::rendezvous::schedule::guess::Task;
+
+/// The pair that is kept for guesses: the last that the side with lasting ports has. Both sides find the same.
+pub(super) fn pair(lasting: &Address) -> usize {
+    (0..PAIRS).rev().find(|&k| lasting.pair(k).is_some()).unwrap_or(0)
+}
+
+/// Our part, if ports have to be guessed and both users let them be.
+pub(super) fn task(own: &Address, peer: &Address) -> Option<Task> {
+    let (ours, theirs) = (own.token.as_ref()?, peer.token.as_ref()?);
+    let lets = |token: &Token| token.guessing != Guessing::Refused;
+    let outside = |address: &Address| address.reflexive.is_ipv4() && !is_private(address.reflexive.ip());
+    let apart = outside(own) && outside(peer) && own.reflexive.ip() != peer.reflexive.ip();
+    if !apart || !lets(ours) || !lets(theirs) || outlook(own.nat(), peer.nat()) == Outlook::Good {
+        return None;
+    }
+    match (own.nat().mapping, peer.nat().mapping) {
+        (Mapping::Dependent, Mapping::Independent) => peer.pair(pair(peer)).map(Task::Open),
+        (Mapping::Independent, Mapping::Dependent) => Some(Task::Try {
+            local: u8::try_from(pair(own)).ok()?,
+            remote: peer.reflexive.ip(),
+            rule: theirs.guessing,
+        }),
+        _ => None,
+    }
+}
+
+/// The pair that slots leave alone. Who has one port alone uses it for both.
+pub(super) fn reserved(own: &Address, peer: &Address) -> Option<usize> {
+    let lasting = match task(own, peer)? {
+        Task::Open(_) => peer,
+        Task::Try { .. } => own,
+    };
+    Some(pair(lasting)).filter(|&k| k > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+
+    use crate::rendezvous::address::{Filtering, NatClass};
+    use crate::rendezvous::errand::Errand;
+
+    const RULE: Guessing = Guessing::Steps {
+        last: 40_000,
+        step: 2,
+    };
+
+    fn address(ip: [u8; 4], mapping: Mapping, filtering: Filtering, ports: usize) -> Address {
+        let nat = NatClass { mapping, filtering };
+        let mapped = std::array::from_fn(|k| (k < ports).then(|| SocketAddr::from((ip, 4300 + k as u16))));
+        Address::own(Errand::Send, [ip[3]; 32], nat, mapped, Vec::new())
+            .unwrap()
+            .guessed(RULE)
+    }
+
+    fn symmetric() -> Address {
+        address([203, 0, 113, 7], Mapping::Dependent, Filtering::Untested, 4)
+    }
+
+    fn lasting(ports: usize) -> Address {
+        address(
+            [198, 51, 100, 2],
+            Mapping::Independent,
+            Filtering::Untested,
+            ports,
+        )
+    }
+
+    #[test]
+    fn the_symmetric_side_opens_and_the_other_tries_by_the_rule_that_was_told() {
+        let (a, b) = (symmetric(), lasting(4));
+        assert_eq!(
+            task(&a, &b),
+            Some(Task::Open("198.51.100.2:4303".parse().unwrap()))
+        );
+        let tries = Task::Try {
+            local: 3,
+            remote: a.reflexive.ip(),
+            rule: RULE,
+        };
+        assert_eq!(task(&b, &a), Some(tries));
+        assert_eq!((reserved(&a, &b), reserved(&b, &a)), (Some(3), Some(3)));
+        let one = lasting(1);
+        assert_eq!(task(&a, &one), Some(Task::Open(one.reflexive)));
+        assert_eq!((reserved(&a, &one), reserved(&one, &a)), (None, None));
+    }
+
+    #[test]
+    fn nobody_guesses_unless_it_helps_and_both_agree() {
+        let (a, b) = (symmetric(), lasting(4));
+        assert_eq!(task(&a, &b.clone().guessed(Guessing::Refused)), None);
+        assert_eq!(task(&b, &a.clone().guessed(Guessing::Refused)), None);
+        let open = address([198, 51, 100, 2], Mapping::Independent, Filtering::Independent, 4);
+        assert_eq!(task(&a, &open), None, "it is found as it is");
+        let other = address([198, 51, 100, 3], Mapping::Dependent, Filtering::Untested, 4);
+        assert_eq!(task(&a, &other), None, "nobody's ports last");
+        let inside = address([192, 168, 1, 5], Mapping::Independent, Filtering::Untested, 4);
+        assert_eq!(task(&a, &inside), None);
+        let beside = address([203, 0, 113, 7], Mapping::Independent, Filtering::Untested, 4);
+        assert_eq!(task(&a, &beside), None);
+        let bare = Address { token: None, ..b };
+        assert_eq!(task(&a, &bare), None);
+    }
+}

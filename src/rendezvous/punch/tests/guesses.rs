@@ -1,0 +1,149 @@
+//! A symmetric NAT against one that filters by port: what guessing achieves.
+
+use super::*;
+use crate::rendezvous::schedule::ScheduleEvent;
+
+/// What filters by port, the first being what most homes have.
+const OTHERS: [NatKind; 3] = [DROPS, ACCEPTS, PORT_RESTRICTED];
+/// What may go to one address in a second.
+const MOST_A_SECOND: usize = 100;
+
+fn scene(ports: Ports, other: NatKind, symmetric_sends: bool, seed: u64) -> Scene {
+    let symmetric = NatKind::Symmetric(ports);
+    let (a, b) = if symmetric_sends {
+        (symmetric, other)
+    } else {
+        (other, symmetric)
+    };
+    Scene {
+        seed,
+        loss_percent: seed % 3,
+        delay_millis: 5 + seed % 100,
+        ..Scene::new(a, b)
+    }
+}
+
+/// Seconds from the later paste until both are connected; those that were not within five minutes count as such.
+fn seconds(scene: Scene) -> f64 {
+    let pasted = millis(scene.paste[0].max(scene.paste[1]));
+    let mut world = World::new(scene);
+    world.run();
+    for side in 0..2 {
+        let busiest = world.busiest_second(side);
+        assert!(busiest <= MOST_A_SECOND, "side {side}: {busiest} in a second");
+    }
+    let at = world.connected().map(|[s, r]| s.at.max(r.at).since(pasted));
+    at.map_or(300.0, |at| at.as_secs_f64())
+}
+
+#[test]
+fn nineteen_of_twenty_symmetric_nats_are_found_in_time() {
+    for (ports, limit) in [
+        (Ports::Steps(1), 5.0),
+        (Ports::Steps(-2), 5.0),
+        (Ports::Steps(7), 5.0),
+        (Ports::Block, 5.0),
+        (Ports::Random, 30.0),
+    ] {
+        let mut took: Vec<f64> = (0..60)
+            .map(|seed| seconds(scene(ports, OTHERS[seed as usize % 3], seed % 2 == 0, seed)))
+            .collect();
+        took.sort_by(f64::total_cmp);
+        println!(
+            "{ports:?}: median {:.1} s, 57th of 60 {:.1} s, last {:.1} s",
+            took[30], took[56], took[59]
+        );
+        assert!(took[56] <= limit, "{ports:?}: {took:.1?}");
+    }
+}
+
+#[test]
+fn whoever_pastes_first_the_ports_are_found_within_a_rest_and_a_round() {
+    for (ports, late) in [
+        (Ports::Random, 7_000),
+        (Ports::Random, 40_000),
+        (Ports::Block, 40_000),
+        (Ports::Steps(1), 20_000),
+    ] {
+        for seed in 0..8 {
+            let mut scene = scene(ports, OTHERS[seed as usize % 3], seed % 2 == 0, seed);
+            scene.paste[seed as usize / 2 % 2] = late;
+            let took = seconds(scene);
+            assert!(took < 75.0, "{ports:?}, {late} ms, seed {seed}: {took:.1} s");
+        }
+    }
+}
+
+#[test]
+fn clocks_that_are_minutes_apart_do_not_keep_ports_from_being_guessed() {
+    for seed in 0..6 {
+        let mut scene = scene(Ports::Block, OTHERS[seed as usize % 3], seed % 2 == 0, seed);
+        scene.skew = [0, 303_000];
+        assert!(seconds(scene) < 8.0, "seed {seed}");
+    }
+}
+
+#[test]
+fn few_routers_between_cost_time_at_most() {
+    for routers in [0, 1, 2, 3] {
+        for other in OTHERS {
+            let scene = Scene {
+                routers,
+                ..scene(Ports::Random, other, false, 5)
+            };
+            let took = seconds(scene);
+            println!("{routers} routers, {other:?}: {took:.1} s");
+            // With no router between, whatever leaves the symmetric NAT reaches the other, which is spoilt.
+            assert!(
+                took < 75.0 || routers == 0 && other == ACCEPTS,
+                "{routers} routers, {other:?}: {took:.1} s"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_guess_that_leads_nowhere_is_told_after_half_a_minute_and_stays_bounded() {
+    let mut world = World::new(Scene {
+        timeout: Duration::from_secs(100),
+        ..Scene::new(SYMMETRIC, DROPS)
+    });
+    let mut punch = Punch::new(world.config(1), Time::ZERO).unwrap();
+    let (mut told, mut sent, mut guessing) = (None, 0, 0);
+    while let Some(now) = punch.poll_timeout() {
+        punch.handle_timeout(now);
+        sent += std::iter::from_fn(|| punch.poll_transmit()).count();
+        while let Some(event) = punch.poll_event() {
+            match event {
+                PunchEvent::Hint(Hint::Obstacle(obstacle)) => told = Some((now, obstacle)),
+                PunchEvent::Schedule(ScheduleEvent::Guessing(Task::Try { .. })) => guessing += 1,
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(told, Some((millis(30_000), Obstacle::PerhapsSymmetric)));
+    assert_eq!(guessing, 1, "it is told once that ports are tried");
+    assert!((4_000..6_000).contains(&sent), "{sent} in 100 s");
+    assert!(
+        punch
+            .report(millis(100_000))
+            .to_string()
+            .contains("guessed ports")
+    );
+}
+
+#[test]
+fn whoever_refuses_is_not_probed_and_probes_nobody() {
+    for guess in [[false, true], [true, false]] {
+        let scene = Scene {
+            guess,
+            timeout: Duration::from_secs(30),
+            ..Scene::new(SYMMETRIC, DROPS)
+        };
+        let mut world = World::new(scene);
+        world.run();
+        assert!(world.connected().is_none());
+        assert!((0..2).all(|side| world.busiest_second(side) < 30));
+        assert_eq!(world.hints(0), [Hint::Obstacle(Obstacle::PerhapsSymmetric)]);
+    }
+}
