@@ -77,6 +77,10 @@ pub(crate) enum Info {
         waiting: usize,
         relayed: usize,
     },
+    /// The peer's NAT is symmetric: its outside ports are tried, this long at most if both sides are there.
+    TryingPorts { seconds: u64 },
+    /// Ours is: so many ports are opened, and the peer tries them.
+    OpeningPorts { ports: u8, seconds: u64 },
     /// How lines are said in a chat.
     ChatHelp,
     /// The chat is over.

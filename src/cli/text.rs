@@ -53,6 +53,13 @@ pub(super) fn info(info: &Info) -> Vec<String> {
             "Stopped: {pairs} pairs had met here, {waiting} clients waited, {relayed} pairs were being relayed and look for \
              each other now. Direct transfers go on without it."
         ),
+        Info::TryingPorts { seconds } => format!(
+            "Your peer's router gives another port to everyone: trying ports, up to {seconds} s once both have pasted"
+        ),
+        Info::OpeningPorts { ports, seconds } => format!(
+            "Your router gives another port to everyone: opening {ports} of them for your peer to try, up to {seconds} s once \
+             both have pasted"
+        ),
         Info::ChatHelp => "Type lines to say them; Ctrl-D ends the chat".into(),
         Info::ChatEnded => "The chat has ended".into(),
         Info::Tried { line } | Info::Check { line } => line.clone(),

@@ -16,6 +16,7 @@ mod faults;
 mod flood;
 #[path = "../forge/mod.rs"]
 mod forge;
+mod guesses;
 mod interfaces;
 mod kills;
 mod link;

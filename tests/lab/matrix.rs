@@ -33,6 +33,8 @@ fn short(nat: Nat) -> &'static str {
         Nat::MasqueradeDrop => "masq-drop",
         Nat::MasqueradeAccept => "masq-accept",
         Nat::Symmetric => "symmetric",
+        Nat::SymmetricSteps => "steps",
+        Nat::SymmetricBlock => "block",
     }
 }
 
@@ -42,7 +44,10 @@ fn good(report: &Report) -> bool {
 }
 
 /// Runs something for each of `cells`, some of them side by side.
-fn side_by_side<C: Copy + Send>(cells: VecDeque<C>, run: impl Fn(C) -> Report + Sync) -> Vec<(C, Report)> {
+pub(crate) fn side_by_side<C: Copy + Send>(
+    cells: VecDeque<C>,
+    run: impl Fn(C) -> Report + Sync,
+) -> Vec<(C, Report)> {
     let (cells, done) = (Mutex::new(cells), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..WORKERS {

@@ -16,12 +16,21 @@ pub(crate) enum Nat {
     MasqueradeAccept,
     /// A new random port for every destination.
     Symmetric,
+    /// The next port but one for every destination.
+    SymmetricSteps,
+    /// A random one of 2,048 ports for every destination.
+    SymmetricBlock,
 }
 
 impl Nat {
     /// The four kinds every pair of which must connect.
     pub(crate) const ORDINARY: [Nat; 4] =
         [Nat::Public, Nat::Cone, Nat::MasqueradeDrop, Nat::MasqueradeAccept];
+
+    /// Whether it gives another port for every destination.
+    pub(crate) const fn is_symmetric(self) -> bool {
+        matches!(self, Nat::Symmetric | Nat::SymmetricSteps | Nat::SymmetricBlock)
+    }
 
     /// The rules of a router whose interfaces are `lan` and `wan`; `inside` is the host its ports lead to, `outside`
     /// its public address.
@@ -38,9 +47,23 @@ impl Nat {
             Nat::Symmetric => "chain post { type nat hook postrouting priority srcnat;
                                oifname wan masquerade random,fully-random; }"
                 .to_owned(),
+            Nat::SymmetricSteps => {
+                // Each new flow is counted, and gets the port of its number.
+                let ports: Vec<String> = (0..8192).map(|n| format!("{n} : {}", 30_000 + 2 * n)).collect();
+                format!(
+                    "chain post {{ type nat hook postrouting priority srcnat; oifname wan meta l4proto udp
+                       snat ip to {outside}:numgen inc mod 8192 map {{ {} }};
+                       oifname wan masquerade; }}",
+                    ports.join(", ")
+                )
+            }
+            Nat::SymmetricBlock => format!(
+                "chain post {{ type nat hook postrouting priority srcnat; oifname wan meta l4proto udp
+                   snat ip to {outside}:40000-42047 random,fully-random; oifname wan masquerade; }}"
+            ),
         };
         let input = match self {
-            Nat::MasqueradeDrop | Nat::Symmetric => {
+            Nat::MasqueradeDrop | Nat::Symmetric | Nat::SymmetricSteps | Nat::SymmetricBlock => {
                 "chain input { type filter hook input priority filter;
                  iifname wan ct state established,related accept; iifname wan drop; }"
             }
@@ -66,6 +89,8 @@ impl fmt::Display for Nat {
             Nat::MasqueradeDrop => "masquerade, WAN input dropped",
             Nat::MasqueradeAccept => "masquerade, WAN input accepted",
             Nat::Symmetric => "symmetric",
+            Nat::SymmetricSteps => "symmetric, ports in steps",
+            Nat::SymmetricBlock => "symmetric, a block of ports",
         })
     }
 }

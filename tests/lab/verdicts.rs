@@ -13,24 +13,24 @@ use super::pair::content;
 /// From the start until what is wrong with the own network is told, on a busy machine.
 const SOON: Duration = Duration::from_secs(10);
 /// From a paste until what both addresses tell is told.
-const AT_ONCE: Duration = Duration::from_secs(1);
+pub(crate) const AT_ONCE: Duration = Duration::from_secs(1);
 /// From the paste until both have ended.
 const LIMIT: Duration = Duration::from_secs(40);
 
 /// Both users of a network, and their files.
-struct Users<'a> {
+pub(crate) struct Users<'a> {
     network: &'a Network,
     files: TempDir,
 }
 
 impl Users<'_> {
-    fn of(network: &Network) -> Users<'_> {
+    pub(crate) fn of(network: &Network) -> Users<'_> {
         let files = tempfile::tempdir().expect("room for a file");
         std::fs::write(files.path().join("vm.img"), content(300_000)).expect("room for a file");
         Users { network, files }
     }
 
-    fn sender(&self, arguments: &[&str]) -> Peer {
+    pub(crate) fn sender(&self, arguments: &[&str]) -> Peer {
         Peer::start(self.network, Side::A, "sender", |command| {
             command
                 .args(["sender", "vm.img"])
@@ -39,7 +39,7 @@ impl Users<'_> {
         })
     }
 
-    fn receiver(&self, arguments: &[&str]) -> Peer {
+    pub(crate) fn receiver(&self, arguments: &[&str]) -> Peer {
         Peer::start(self.network, Side::B, "receiver", |command| {
             command
                 .args(["receiver", "--yes", "--output", "received"])
@@ -49,7 +49,7 @@ impl Users<'_> {
     }
 
     /// Both end well, and the file is the same.
-    fn end_well(&self, mut sender: Peer, mut receiver: Peer) {
+    pub(crate) fn end_well(&self, mut sender: Peer, mut receiver: Peer) {
         let exits = [&mut sender, &mut receiver].map(|peer| peer.wait(LIMIT));
         assert_eq!(
             exits,
@@ -70,11 +70,11 @@ fn account(sender: &Peer, receiver: &Peer) -> String {
     )
 }
 
-fn told(peer: &Peer) -> String {
+pub(crate) fn told(peer: &Peer) -> String {
     peer.address().unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn says(peer: &Peer, words: &str, limit: Duration) {
+pub(crate) fn says(peer: &Peer, words: &str, limit: Duration) {
     peer.wait_for(words, limit)
         .unwrap_or_else(|error| panic!("{error}"));
 }

@@ -20,7 +20,7 @@ use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::relay::{RelayEvent, RelayUse};
 use crate::rendezvous::punch::{PathKind, PunchEvent};
 use crate::rendezvous::schedule::ScheduleEvent;
-use crate::rendezvous::schedule::guess::{SOCKETS, Task};
+use crate::rendezvous::schedule::guess::{PATIENCE, SOCKETS, Task};
 use crate::system::{Awake, stopped};
 use std::time::Duration;
 
@@ -30,16 +30,15 @@ const NEARBY: Duration = Duration::from_millis(500);
 /// Warnings of what does not arrive, one each; the end counts them all.
 const MOST_MISSED: u32 = 20;
 
-/// What it means that ports are guessed.
-fn guessing(task: Task) -> String {
+/// What is said of a guess.
+fn guessing(task: Task) -> Info {
+    let seconds = PATIENCE.as_secs();
     match task {
-        Task::Try { .. } => {
-            "Your peer's router gives another port to everyone: trying ports, up to 30 s once both have pasted".into()
-        }
-        Task::Open(_) => format!(
-            "Your router gives another port to everyone: opening {SOCKETS} of them while your peer tries ports, up to 30 s \
-             once both have pasted"
-        ),
+        Task::Try { .. } => Info::TryingPorts { seconds },
+        Task::Open(_) => Info::OpeningPorts {
+            ports: SOCKETS,
+            seconds,
+        },
     }
 }
 

@@ -93,11 +93,13 @@ fn few_routers_between_cost_time_at_most() {
             };
             let took = seconds(scene);
             println!("{routers} routers, {other:?}: {took:.1} s");
-            // With no router between, whatever leaves the symmetric NAT reaches the other, which is spoilt.
-            assert!(
-                took < 75.0 || routers == 0 && other == ACCEPTS,
-                "{routers} routers, {other:?}: {took:.1} s"
-            );
+            // What reaches the other router spoils it, if it accepts what comes from outside; that passes.
+            let limit = if routers < 3 && other == ACCEPTS {
+                240.0
+            } else {
+                30.0
+            };
+            assert!(took < limit, "{routers} routers, {other:?}: {took:.1} s");
         }
     }
 }
