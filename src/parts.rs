@@ -30,6 +30,7 @@ pub mod net {
 pub mod protocol {
     pub use crate::protocol::ack_tracker::AckTracker;
     pub use crate::protocol::congestion::bbr::{Bbr, Params};
+    pub use crate::protocol::congestion::cubic::Cubic;
     pub use crate::protocol::congestion::udt::Udt;
     pub use crate::protocol::congestion::{AckSample, Controller, Stage};
     pub use crate::protocol::connection::Connection;

@@ -4,6 +4,7 @@
 //! clock and no randomness: time is an argument and randomness a seed.
 
 pub(crate) mod bbr;
+pub(crate) mod cubic;
 pub(crate) mod sampler;
 pub(crate) mod udt;
 

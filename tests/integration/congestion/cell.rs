@@ -161,8 +161,23 @@ fn controller(name: &str, now: Time, rtt: Duration, seed: u64, params: Params) -
     }
 }
 
+/// The numbers of our own controllers: the program's, unless PARAMS="trim*0.5 max_trim*2" changes some of them.
+pub(crate) fn params() -> Params {
+    let mut params = Params::DEFAULT;
+    for change in std::env::var("PARAMS").unwrap_or_default().split_whitespace() {
+        let (name, by) = change.split_once('*').expect("NAME*FACTOR");
+        let by = by.parse().expect("FACTOR is a number");
+        let (_, scale) = Params::SCALES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .expect("NAME is one of params.rs");
+        scale(&mut params, by);
+    }
+    params
+}
+
 pub(crate) fn add(world: &mut World, name: &str, start: f64, rtt_ms: f64, seed: u64, goal: Option<u64>) {
-    add_with(world, name, start, rtt_ms, seed, goal, Params::DEFAULT);
+    add_with(world, name, start, rtt_ms, seed, goal, params());
 }
 
 /// The same; our own controller runs with these numbers.
@@ -183,6 +198,7 @@ fn add_with(
         rtt,
         start,
         goal,
+        seed,
     );
     f.paced = name != "cubic";
     f.tcp = name == "cubic" || name == "bbr1";
@@ -255,7 +271,7 @@ impl Outcome {
 
 /// One flow alone. Steady means after five seconds and ten round trips.
 pub(crate) fn alone(cell: &Cell, name: &str, seed: u64) -> Outcome {
-    alone_with(cell, name, seed, Params::DEFAULT)
+    alone_with(cell, name, seed, params())
 }
 
 /// The same; our own controller runs with these numbers.
@@ -291,19 +307,27 @@ pub(crate) fn alone_with(cell: &Cell, name: &str, seed: u64, params: Params) -> 
     }
 }
 
-/// Percent of the link that each flow has, after 10 s of getting used to each other.
-pub(crate) fn shares(cell: &Cell, names: &[&str], seconds: f64, seed: u64) -> Vec<f64> {
-    shares_with(cell, names, seconds, seed, Params::DEFAULT)
+/// Percent of the link that each flow has, after 10 s of getting used to each other; `rtts` are multiples of the path's.
+pub(crate) fn shares(cell: &Cell, names: &[&str], rtts: &[f64], seconds: f64, seed: u64) -> Vec<f64> {
+    shares_with(cell, names, rtts, seconds, seed, params())
 }
 
 /// The same; our own controllers run with these numbers.
-pub(crate) fn shares_with(cell: &Cell, names: &[&str], seconds: f64, seed: u64, params: Params) -> Vec<f64> {
+pub(crate) fn shares_with(
+    cell: &Cell,
+    names: &[&str],
+    rtts: &[f64],
+    seconds: f64,
+    seed: u64,
+    params: Params,
+) -> Vec<f64> {
     let mut w = cell.world(seed);
-    for (i, name) in names.iter().enumerate() {
+    for (i, (name, times)) in names.iter().zip(rtts).enumerate() {
         // Each seed starts the later flows at another moment: without loss little else differs between runs.
         let start = i as f64 * (2.0 + 0.37 * (seed % 7) as f64);
         let seed = seed * 31 + i as u64;
-        add_with(&mut w, name, start, cell.rtt_ms, seed, None, params);
+        add_with(&mut w, name, start, cell.rtt_ms * times, seed, None, params);
+        w.flows[i].farther = Duration::from_secs_f64(cell.rtt_ms * (times - 1.0) / 1000.0);
     }
     w.run(at(10.0 + 5.0 * names.len() as f64));
     let before: Vec<u64> = w.flows.iter().map(|f| f.stats.useful).collect();

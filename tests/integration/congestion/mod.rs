@@ -7,6 +7,7 @@ mod ablation;
 mod cell;
 mod fairness;
 mod grid;
+mod start;
 mod trace;
 
 use crate::sim::flow::{PACKET, World};

@@ -4,7 +4,7 @@
 //! Every packet stands for 1400 bytes of a file without end or of a given size; what a lost packet stood for goes
 //! into a new packet.
 
-use super::link::{Link, Profile};
+use super::link::{Link, Profile, Rng};
 use p2pcopy::parts::protocol::{
     AckTracker, Carries, Controller, Fate, Frame, Frames, PacketNumber, Recovery, Settled, Time,
 };
@@ -16,6 +16,9 @@ pub(crate) const PACKET: u64 = 1400;
 
 /// What an ACK takes up beside its frame: IP and UDP headers, ours, and the tag.
 const ACK_HEADERS: u64 = 57;
+
+/// How late a burst leaves at most: what the pacer makes up for.
+const LATEST: Duration = Duration::from_millis(1);
 
 /// What travels back.
 #[derive(Clone)]
@@ -53,9 +56,18 @@ pub(crate) struct Flow {
     pub(crate) start: Time,
     /// Whether packets are spread over time; window-driven rivals send bursts, as TCP does.
     pub(crate) paced: bool,
+    /// How much longer than the link's its own round trip is.
+    pub(crate) farther: Duration,
     /// Whether its receiver acknowledges every second packet, as TCP does.
     pub(crate) tcp: bool,
     id: usize,
+    /// How late the next burst leaves, as timers and machines have it. Without it flows fall into step with the
+    /// bottleneck, and which of them is asked first decides whose packets find the queue full (the phase effects of Floyd
+    /// and Jacobson, 1992).
+    lateness: Duration,
+    /// When the next burst was due.
+    due: Option<Time>,
+    rng: Rng,
     /// Of the path when nothing queues.
     rtt: Duration,
     probes: u8,
@@ -72,6 +84,7 @@ impl Flow {
         rtt: Duration,
         start: Time,
         goal: Option<u64>,
+        seed: u64,
     ) -> Self {
         let mut recovery = Recovery::new(controller, Some(rtt), start);
         recovery.set_mtu(PACKET as u16);
@@ -82,7 +95,11 @@ impl Flow {
             start,
             paced: true,
             tcp: false,
+            farther: Duration::ZERO,
             id,
+            lateness: Duration::ZERO,
+            due: None,
+            rng: Rng::new(seed),
             rtt,
             probes: 0,
             ack_tracker: AckTracker::default(),
@@ -111,16 +128,31 @@ impl Flow {
             .into_iter()
             .chain(self.recovery.timeout())
             .min();
-        if self.may_send(now) {
-            let pacer = self.recovery.pacer();
-            let due = if self.paced {
-                pacer.next(now, pacer.quantum())
-            } else {
-                now
-            };
+        if let Some(due) = self.next_burst(now) {
             at = Some(at.map_or(due, |a| a.min(due)));
         }
         at
+    }
+
+    /// When the next burst leaves.
+    fn next_burst(&mut self, now: Time) -> Option<Time> {
+        if !self.may_send(now) {
+            self.due = None;
+            return None;
+        }
+        if self.probes > 0 {
+            return Some(now);
+        }
+        let pacer = self.recovery.pacer();
+        let due = if self.paced {
+            pacer.next(now, pacer.quantum())
+        } else {
+            now
+        };
+        let was_due = self.due.filter(|was| *was <= now && due <= now);
+        let due = was_due.unwrap_or(due);
+        self.due = Some(due);
+        Some(due + self.lateness)
     }
 
     pub(crate) fn on_time(&mut self, now: Time, link: &mut Link<(usize, u64)>, back: &mut Link<Ack>) {
@@ -133,7 +165,15 @@ impl Flow {
                 .recovery
                 .on_timeout(now, |fate, packet| stats.count(fate, &packet));
         }
-        self.send(now, link);
+        if self.next_burst(now).is_some_and(|t| t <= now) {
+            self.send(now, link);
+            let service = Duration::from_secs_f64(PACKET as f64 / link.profile.rate as f64);
+            self.lateness = service.min(LATEST).mul_f64(self.rng.unit());
+            self.due = None;
+        }
+        if !self.has_data() {
+            self.recovery.on_app_limited();
+        }
     }
 
     fn send(&mut self, now: Time, link: &mut Link<(usize, u64)>) {
@@ -149,9 +189,6 @@ impl Flow {
         }
         if burst > 0 {
             self.recovery.on_burst(now, burst);
-        }
-        if !self.has_data() {
-            self.recovery.on_app_limited();
         }
     }
 
@@ -173,7 +210,7 @@ impl Flow {
             flow: self.id,
             frame: frame.into(),
         };
-        back.send(now, ACK_HEADERS + ack.frame.len() as u64, ack);
+        back.send_farther(now, ACK_HEADERS + ack.frame.len() as u64, ack, self.farther);
     }
 
     pub(crate) fn on_ack(&mut self, now: Time, ack: &Ack) {

@@ -194,6 +194,11 @@ impl<T: Clone> Link<T> {
 
     /// Puts a datagram of `bytes` on the link.
     pub(crate) fn send(&mut self, now: Time, bytes: u64, tag: T) {
+        self.send_farther(now, bytes, tag, Duration::ZERO);
+    }
+
+    /// The same; it has so much farther to go.
+    pub(crate) fn send_farther(&mut self, now: Time, bytes: u64, tag: T, farther: Duration) {
         self.totals.sent += 1;
         if bytes > self.profile.mtu {
             self.totals.too_large += 1;
@@ -216,9 +221,9 @@ impl<T: Clone> Link<T> {
             return;
         }
         let corrupted = self.rng.chance(self.profile.corrupt);
-        self.fly(tag.clone(), corrupted);
+        self.fly(tag.clone(), corrupted, farther);
         if self.rng.chance(self.profile.duplicate) {
-            self.fly(tag, corrupted);
+            self.fly(tag, corrupted, farther);
         }
     }
 
@@ -267,9 +272,9 @@ impl<T: Clone> Link<T> {
         self.rng.chance(self.profile.loss) || self.profile.blackouts.iter().any(|&(a, b)| a <= at && at < b)
     }
 
-    fn fly(&mut self, tag: T, corrupted: bool) {
+    fn fly(&mut self, tag: T, corrupted: bool, farther: Duration) {
         let jitter = self.profile.jitter.mul_f64(self.rng.unit());
-        let mut at = self.busy_until + self.profile.delay + jitter;
+        let mut at = self.busy_until + self.profile.delay + farther + jitter;
         if !self.profile.reorder {
             at = at.max(self.last_arrival);
         }

@@ -1,32 +1,32 @@
 //! What else shares links: CUBIC and the first BBR, as plain as their effect on others allows.
 
-use p2pcopy::parts::protocol::{AckSample, Controller, Stage, Time};
+use p2pcopy::parts::protocol::{AckSample, Controller, Cubic as Window, Stage, Time};
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::flow::PACKET;
 
-/// CUBIC (RFC 9438) with a delay-based end of slow start; sends unpaced.
+/// CUBIC: the window of RFC 9438, after a slow start that ends by delay (HyStart, as Linux has it); sends unpaced.
 #[derive(Debug)]
 pub(crate) struct Cubic {
-    window: f64,
-    threshold: f64,
-    most: f64,
-    epoch: Option<Time>,
-    reno: f64,
+    /// The window in slow start, packets.
+    slow_start: f64,
+    /// After it.
+    window: Option<Window>,
     recover_until: u64,
 }
 
 impl Cubic {
     pub(crate) fn new() -> Self {
         Cubic {
-            window: 10.0,
-            threshold: f64::MAX,
-            most: 0.0,
-            epoch: None,
-            reno: 0.0,
+            slow_start: 10.0,
+            window: None,
             recover_until: 0,
         }
+    }
+
+    fn packets(&self) -> f64 {
+        self.window.map_or(self.slow_start, |w| w.cwnd())
     }
 }
 
@@ -35,16 +35,9 @@ impl Controller for Cubic {
 
     fn on_ack(&mut self, s: &AckSample) {
         let recovering = s.delivered_at_send < self.recover_until;
+        let begin = Window::new(s.now, self.slow_start, 2.0);
         if s.lost_packets > 0 && !recovering {
-            self.most = if self.window < self.most {
-                self.window * 0.85
-            } else {
-                self.window
-            };
-            self.window = (self.window * 0.7).max(2.0);
-            self.threshold = self.window;
-            self.reno = self.window;
-            self.epoch = None;
+            self.window.get_or_insert(begin).cut(s.now);
             // Until what is sent from now on comes back.
             self.recover_until = s.delivered + s.in_flight;
             return;
@@ -54,27 +47,21 @@ impl Controller for Cubic {
         if acked == 0.0 || recovering || !filled {
             return;
         }
-        if self.window < self.threshold {
-            self.window += acked;
-            let wait = (s.min_rtt / 8).clamp(Duration::from_millis(4), Duration::from_millis(16));
-            if s.rtt.is_some_and(|r| r > s.min_rtt + wait) && self.window > 16.0 {
-                self.threshold = self.window;
-            }
+        if let Some(window) = &mut self.window {
+            window.grow(s.now, acked, s.smoothed_rtt);
             return;
         }
-        let epoch = *self.epoch.get_or_insert(s.now);
-        let k = ((self.most - self.most * 0.7).max(0.0) / 0.4).cbrt();
-        let t = s.now.since(epoch).as_secs_f64() + s.smoothed_rtt.as_secs_f64();
-        let goal = 0.4 * (t - k).powi(3) + self.most.max(self.threshold.min(1e9));
-        self.reno += 0.53 * acked / self.window;
-        let step = ((goal - self.window) / self.window).clamp(0.01, 0.5);
-        self.window = (self.window + step * acked).max(self.reno);
+        self.slow_start += acked;
+        let wait = (s.min_rtt / 8).clamp(Duration::from_millis(4), Duration::from_millis(16));
+        if s.rtt.is_some_and(|r| r > s.min_rtt + wait) && self.slow_start > 16.0 {
+            self.window = Some(begin);
+        }
     }
 
     fn on_spurious_loss(&mut self, _now: Time, _bytes: u64) {}
     fn on_path_change(&mut self, _now: Time) {}
     fn window(&self) -> u64 {
-        (self.window * PACKET as f64) as u64
+        (self.packets() * PACKET as f64) as u64
     }
     fn pacing_rate(&self) -> u64 {
         u64::MAX

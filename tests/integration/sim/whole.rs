@@ -77,6 +77,7 @@ fn run(&(mbit, rtt, loss, buffer): &(u64, u64, f64, f64), seed: u64) -> (f64, f6
         ms(rtt),
         Time::ZERO,
         Some(goal),
+        seed,
     ));
     world.run(Time::ZERO + Duration::from_secs(40));
     let model = world.flows[0].stats.done_at;

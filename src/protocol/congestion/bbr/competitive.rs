@@ -10,10 +10,11 @@
 //! everything from them. So a part of what we had is held for a while, whatever is lost; then we look who is there.
 
 use super::super::AckSample;
-use super::cubic::Cubic;
+use super::super::cubic::Cubic;
+use super::loss::Count;
 use super::params::Params;
 use super::probe_rtt::ProbeRtt;
-use super::round::Stretch;
+use super::round::Interval;
 use super::{Bbr, Mode, State};
 use crate::protocol::time::Time;
 use std::time::Duration;
@@ -84,14 +85,51 @@ pub(super) struct Held {
     /// Bytes a second.
     rate: u64,
     since: Time,
+    /// What came through before it, bytes a second, until the step from there has told how large the path is.
+    step_from: Option<u64>,
+    /// What was seen since then.
+    seen: Count,
+    seen_since: Time,
+    /// Whether the others have had the time to take note.
+    settled: bool,
     /// Since when there was no queue.
     calm_since: Option<Time>,
 }
 
 impl Held {
+    fn new(now: Time, rate: u64, given: u64) -> Self {
+        Held {
+            rate,
+            since: now,
+            step_from: Some(given),
+            seen: Count::default(),
+            seen_since: now,
+            settled: false,
+            calm_since: None,
+        }
+    }
+
     /// Bytes a second.
     pub(super) const fn rate(&self) -> u64 {
         self.rate
+    }
+
+    /// What is seen counts from now on.
+    fn watch(&mut self, now: Time) {
+        self.seen = Count::default();
+        self.seen_since = now;
+    }
+
+    /// The path's rate, bytes a second, as the step to this rate shows it: until the others take note they send what they
+    /// sent before, and what is now too much is lost in a queue that was full. `None` while it cannot be told.
+    fn path_rate(&mut self, rounds: u32, params: &Params) -> Option<u64> {
+        let from = self
+            .step_from
+            .filter(|_| rounds >= params.hold_step_rounds && self.seen.is_enough(params))?;
+        self.step_from = None;
+        let lost = self.seen.ratio();
+        let step = self.rate.saturating_sub(from) as f64;
+        (lost > params.loss_threshold).then_some((step * (1.0 - lost) / lost) as u64)
     }
 }
 
@@ -115,10 +153,10 @@ impl Bbr {
             .is_some_and(|t| now.since(t) < self.params.competitive_memory)
     }
 
-    /// A stretch of competitive mode, or of its test, has ended.
-    pub(super) fn on_competitive_stretch(&mut self, s: &AckSample, stretch: &Stretch) {
-        let overflow = self.fills_queue(stretch) && stretch.count.exceeds(self.p0, &self.params)
-            || self.overflows(stretch);
+    /// An interval of competitive mode, or of its test, has ended.
+    pub(super) fn on_competitive_interval(&mut self, s: &AckSample, interval: &Interval) {
+        let overflow = self.fills_queue(interval) && interval.count.exceeds(self.p0, &self.params)
+            || self.overflows(interval);
         // With few packets in the pipe cuts tell nothing.
         let telling = self.bdp(self.model.peak()) >= self.params.hold_packets * self.model.mtu() as f64;
         let Mode::Competitive(competitive) = &mut self.mode else {
@@ -159,42 +197,55 @@ impl Bbr {
     pub(super) fn hold(&mut self, s: &AckSample, before: f64) {
         let rtt = s.smoothed_rtt.max(self.params.least_rtt);
         let rate = self.params.hold_part * before * self.model.mtu() as f64 / rtt.as_secs_f64();
-        let rate = rate.max(self.params.hold_peak_part * self.model.peak() as f64) as u64;
+        let rate = (rate as u64).max(self.least_hold());
         self.forget_estimate(rate);
-        let held = Held {
-            rate,
-            since: s.now,
-            calm_since: None,
-        };
-        self.enter(Mode::Held(held), s);
+        self.enter(Mode::Held(Held::new(s.now, rate, self.given)), s);
     }
 
-    /// A stretch of holding has ended.
-    pub(super) fn on_held_stretch(&mut self, s: &AckSample, stretch: &Stretch) {
+    /// An interval of holding has ended.
+    pub(super) fn on_held_interval(&mut self, s: &AckSample, interval: &Interval) {
         let queued = self.queue.is_standing();
-        let Mode::Held(held) = &mut self.mode else {
+        let rounds = self.round.in_state();
+        let Mode::Held(mut held) = self.mode else {
             return;
         };
         held.calm_since = match queued {
             true => None,
             false => held.calm_since.or(Some(s.now)),
         };
-        let Held {
-            rate,
-            since,
-            calm_since,
-        } = *held;
-        // Still hardly anything gets through: this is not the path that the peak was seen on.
-        let settled = s.now >= since + self.params.hold_settle;
-        let least = (rate as f64 * self.params.hold_futile) as u64;
-        let futile = stretch.rate().filter(|&given| settled && given < least);
-        let calm = calm_since.is_some_and(|t| s.now.since(t) >= self.params.hold_calm);
-        if let Some(given) = futile {
-            self.model.lower_peak(given);
+        held.seen.add(interval.count.acked, interval.count.lost);
+        if held.step_from.is_some() {
+            if let Some(path) = held.path_rate(rounds, &self.params) {
+                self.model
+                    .raise_peak((path as f64 * self.params.hold_step_trust) as u64);
+                held.rate = held.rate.max(self.least_hold());
+            }
+            if held.step_from.is_none() {
+                held.watch(s.now);
+            }
+        } else if s.now >= held.seen_since + self.params.hold_settle {
+            if held.settled && held.seen.ratio() > self.p0 + self.params.hold_loss {
+                // Nobody gives way, or all of us hold.
+                let less = (held.rate as f64 * self.params.beta) as u64;
+                held.rate = less.min(self.given);
+                self.model
+                    .lower_peak((held.rate as f64 / self.params.hold_peak_part) as u64);
+            }
+            held.settled = true;
+            held.watch(s.now);
         }
-        if s.now >= since + self.params.hold_time || calm || futile.is_some() {
-            self.resume(s, futile.unwrap_or(rate), self.params.hold_look_rounds);
+        self.mode = Mode::Held(held);
+        let calm = held
+            .calm_since
+            .is_some_and(|t| s.now.since(t) >= self.params.hold_calm);
+        if s.now >= held.since + self.params.hold_time || calm {
+            self.resume(s, held.rate, self.params.hold_look_rounds);
         }
+    }
+
+    /// A hold is no less than this, bytes a second: an even share beside one other flow.
+    fn least_hold(&self) -> u64 {
+        (self.params.hold_peak_part * self.model.peak() as f64) as u64
     }
 
     /// Back to the model, from competitive mode or a held rate, at the rate that it left us. What is free now may be

@@ -1,30 +1,30 @@
-//! What a stretch of rounds tells: the path's own loss, excess loss, a queue, and whose it is.
+//! What an interval of rounds tells: the path's own loss, excess loss, a queue, and whose it is.
 
 use super::super::AckSample;
 use super::loss::Place;
 use super::queue::Fall;
-use super::round::Stretch;
+use super::round::Interval;
 use super::{Bbr, Mode, State};
 use std::time::Duration;
 
 impl Bbr {
-    /// Judges what a stretch lost and what queue it saw. Returns whether it lost more than the path does by itself;
-    /// `None` while there is nothing to judge. A probe does not wait for its stretch's end.
-    pub(super) fn judge(&mut self, s: &AckSample, ended: Option<Stretch>) -> Option<bool> {
-        let Some(stretch) = ended else {
+    /// Judges what an interval lost and what queue it saw. Returns whether it lost more than the path does by itself;
+    /// `None` while there is nothing to judge. A probe does not wait for its interval's end.
+    pub(super) fn judge(&mut self, s: &AckSample, ended: Option<Interval>) -> Option<bool> {
+        let Some(interval) = ended else {
             let early = matches!(self.mode, Mode::Model(State::Up(_)))
                 && self.round.in_state() >= 1
                 && self.round.current().count.exceeds(self.p0, &self.params);
             return early.then_some(true);
         };
-        let excess = stretch.count.exceeds(self.p0, &self.params);
-        if let Some(low) = stretch.low {
-            self.learn_baseline(&stretch, low);
-            self.queue.on_stretch(self.is_queue(low));
-            self.on_queue(s, &stretch);
+        let excess = interval.count.exceeds(self.p0, &self.params);
+        if let Some(low) = interval.low {
+            self.learn_baseline(&interval, low);
+            self.queue.on_interval(self.is_queue(low));
+            self.on_queue(s, &interval);
             let calm = matches!(self.mode, Mode::Model(State::Cruise | State::Down));
             if calm && !self.queue.is_standing() {
-                self.model.on_spread(&stretch, &self.params);
+                self.model.on_spread(&interval, &self.params);
             }
         }
         self.p0 = self.baseline.get(&self.params);
@@ -32,7 +32,7 @@ impl Bbr {
             self.short_term.on_no_excess(self.model.max_bw(), &self.params);
         } else if self.is_loss_news() {
             let bw = self.bw();
-            self.short_term.on_excess(stretch.rate(), bw, &self.params);
+            self.short_term.on_excess(interval.rate(), bw, &self.params);
         }
         Some(excess)
     }
@@ -46,14 +46,14 @@ impl Bbr {
         }
     }
 
-    /// A stretch whose lowest RTT is `low` tells of the path's own loss if we cannot have caused it.
-    fn learn_baseline(&mut self, stretch: &Stretch, low: Duration) {
+    /// An interval whose lowest RTT is `low` tells of the path's own loss if we cannot have caused it.
+    fn learn_baseline(&mut self, interval: &Interval, low: Duration) {
         let p = &self.params;
         let min = self.model.min_rtt(p).unwrap_or(low);
-        // Others' queues come and go within a stretch: their troughs are not quiet.
-        let no_queue = stretch.mean().is_some_and(|mean| !self.model.is_queue(mean, p));
+        // Others' queues come and go within an interval: their troughs are not quiet.
+        let no_queue = interval.mean().is_some_and(|mean| !self.model.is_queue(mean, p));
         let quiet = low <= min + min / p.quiet_part + p.quiet_slack && no_queue;
-        let calm = stretch.high <= min + min / p.growing_part + p.growing_slack;
+        let calm = interval.high <= min + min / p.growing_part + p.growing_slack;
         let place = match self.mode {
             Mode::Model(State::Startup) if calm && self.startup.grows(self.model.max_bw(), p) => {
                 Place::Growing
@@ -63,7 +63,7 @@ impl Bbr {
             _ => return,
         };
         let bw = self.bw();
-        if let Some(proven) = self.baseline.on_stretch(place, stretch.count, bw, &self.params) {
+        if let Some(proven) = self.baseline.on_interval(place, interval.count, bw, &self.params) {
             // It was no congestion that lowered the estimate.
             self.short_term.take();
             self.model.on_rate(proven);
@@ -71,29 +71,29 @@ impl Bbr {
     }
 
     /// Draws the conclusions from a queue, or its absence.
-    fn on_queue(&mut self, s: &AckSample, stretch: &Stretch) {
+    fn on_queue(&mut self, s: &AckSample, interval: &Interval) {
         let dipping = match self.mode {
             Mode::Model(state) => matches!(state, State::ProbeRtt(_)),
             Mode::Competitive(competitive) => competitive.is_dipping(),
             Mode::Held(_) => false,
         };
         // A window that was lowered on purpose says nothing of what we are given.
-        if let Some(rate) = stretch.rate().filter(|_| !dipping) {
+        if let Some(rate) = interval.rate().filter(|_| !dipping) {
             self.given = rate;
         }
         let state = match self.mode {
-            Mode::Competitive(_) => return self.on_competitive_stretch(s, stretch),
+            Mode::Competitive(_) => return self.on_competitive_interval(s, interval),
             Mode::Held(_) => return,
             Mode::Model(state) => state,
         };
-        let overflow = self.overflows(stretch);
+        let overflow = self.overflows(interval);
         if state == State::Cruise {
             let bw = self.bw();
-            if self.queue.has_collapsed(stretch, bw, &self.params) {
+            if self.queue.has_collapsed(interval, bw, &self.params) {
                 return self.on_collapse(s);
             }
-            if self.queue.on_cruise(stretch.time, &self.params) {
-                self.correct_startup(stretch);
+            if self.queue.on_cruise(interval.time, &self.params) {
+                self.correct_startup(interval);
             }
             let packets = (self.bdp(self.bw()) / self.model.mtu() as f64).max(1.0);
             self.queue.adjust(packets, &self.params);
@@ -106,9 +106,9 @@ impl Bbr {
 
     /// ACKs that the way back pushed together may have made the fastest train too fast. What comes out of a full queue is
     /// the path's rate, whoever filled it.
-    fn correct_startup(&mut self, stretch: &Stretch) {
+    fn correct_startup(&mut self, interval: &Interval) {
         let most = self.model.max_bw();
-        if let Some(rate) = stretch.rate() {
+        if let Some(rate) = interval.rate() {
             let least = (most as f64 * self.params.train_noise) as u64;
             self.model.set_bw(rate.clamp(least, most));
         }

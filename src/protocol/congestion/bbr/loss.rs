@@ -6,7 +6,7 @@
 
 use super::params::Params;
 
-/// Acknowledged and lost packets of some stretch of time.
+/// Acknowledged and lost packets of some interval of time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Count {
     pub(super) acked: u64,
@@ -146,9 +146,15 @@ impl Heavy {
 }
 
 impl Baseline {
-    /// A stretch without a queue lost this at bandwidth `bw`. Returns the bandwidth to go back to when that proves
+    /// An interval without a queue lost this at bandwidth `bw`. Returns the bandwidth to go back to when that proves
     /// heavy loss to be the path's own.
-    pub(super) fn on_stretch(&mut self, place: Place, count: Count, bw: u64, params: &Params) -> Option<u64> {
+    pub(super) fn on_interval(
+        &mut self,
+        place: Place,
+        count: Count,
+        bw: u64,
+        params: &Params,
+    ) -> Option<u64> {
         let too_much = count.exceeds(params.max_baseline, params);
         let proven = self.on_heavy(count, too_much, bw, params);
         if too_much {
@@ -215,7 +221,7 @@ impl Baseline {
 #[derive(Debug, Default)]
 pub(super) struct ShortTerm {
     bw: Option<u64>,
-    /// Whether the last stretch lost too much.
+    /// Whether the last interval lost too much.
     suspect: bool,
 }
 
@@ -225,8 +231,8 @@ impl ShortTerm {
         self.bw.map_or(max_bw, |bw| bw.min(max_bw))
     }
 
-    /// A stretch lost more than the path does by itself, while `rate` came through and `bw` was acted on: somebody else
-    /// has come, or the path has become slower. One such stretch may be a burst of noise; two in a row are believed.
+    /// An interval lost more than the path does by itself, while `rate` came through and `bw` was acted on: somebody else
+    /// has come, or the path has become slower. One such interval may be a burst of noise; two in a row are believed.
     pub(super) fn on_excess(&mut self, rate: Option<u64>, bw: u64, params: &Params) {
         if std::mem::replace(&mut self.suspect, true) {
             let floor = (bw as f64 * params.beta) as u64;
@@ -234,7 +240,7 @@ impl ShortTerm {
         }
     }
 
-    /// A stretch without excess: what excess loss took is given back step by step.
+    /// An interval without excess: what excess loss took is given back step by step.
     pub(super) fn on_no_excess(&mut self, max_bw: u64, params: &Params) {
         self.suspect = false;
         self.bw = self
@@ -263,58 +269,61 @@ mod tests {
     #[test]
     fn loss_that_goes_away_below_the_rate_was_no_baseline() {
         let mut b = Baseline::default();
-        b.on_stretch(Place::Cruise, count(900, 100), BW, &P);
-        b.on_stretch(Place::Down, count(95, 5), BW, &P);
+        b.on_interval(Place::Cruise, count(900, 100), BW, &P);
+        b.on_interval(Place::Down, count(95, 5), BW, &P);
         assert!(b.get(&P) > 0.04, "{}: five of a hundred may be chance", b.get(&P));
-        b.on_stretch(Place::Down, count(200, 0), BW, &P);
+        b.on_interval(Place::Down, count(200, 0), BW, &P);
         assert_eq!(b.get(&P), 0.0);
     }
 
     #[test]
     fn baseline_is_the_smaller_of_both_places() {
         let mut b = Baseline::default();
-        b.on_stretch(Place::Cruise, count(900, 100), BW, &P);
-        b.on_stretch(Place::Down, count(950, 50), BW, &P);
+        b.on_interval(Place::Cruise, count(900, 100), BW, &P);
+        b.on_interval(Place::Down, count(950, 50), BW, &P);
         assert!((b.get(&P) - 0.05).abs() < 1e-9);
     }
 
     #[test]
     fn loss_that_vanishes_below_the_rate_is_no_baseline() {
         let mut b = Baseline::default();
-        b.on_stretch(Place::Cruise, count(900, 100), BW, &P);
-        b.on_stretch(Place::Down, count(1000, 0), BW, &P);
+        b.on_interval(Place::Cruise, count(900, 100), BW, &P);
+        b.on_interval(Place::Down, count(1000, 0), BW, &P);
         assert_eq!(b.get(&P), 0.0);
     }
 
     #[test]
     fn more_than_any_noise_is_not_believed() {
         let mut b = Baseline::default();
-        b.on_stretch(Place::Cruise, count(100, 900), BW, &P);
+        b.on_interval(Place::Cruise, count(100, 900), BW, &P);
         assert_eq!(b.get(&P), 0.0);
-        b.on_stretch(Place::Cruise, count(870, 130), BW, &P);
+        b.on_interval(Place::Cruise, count(870, 130), BW, &P);
         assert_eq!(b.get(&P), P.max_baseline);
     }
 
     #[test]
     fn heavy_loss_that_a_lower_rate_does_not_lower_is_the_paths() {
         let mut b = Baseline::default();
-        assert_eq!(b.on_stretch(Place::Cruise, count(210, 90), BW, &P), None);
+        assert_eq!(b.on_interval(Place::Cruise, count(210, 90), BW, &P), None);
         assert_eq!(b.get(&P), 0.0, "it may be a full buffer");
         assert_eq!(
-            b.on_stretch(Place::Cruise, count(210, 90), BW * 7 / 10, &P),
+            b.on_interval(Place::Cruise, count(210, 90), BW * 7 / 10, &P),
             Some(BW)
         );
         assert!((b.get(&P) - 0.3).abs() < 1e-9);
-        b.on_stretch(Place::Cruise, count(300, 0), BW, &P);
+        b.on_interval(Place::Cruise, count(300, 0), BW, &P);
         assert!(b.get(&P) < 0.01, "it is gone");
     }
 
     #[test]
     fn heavy_loss_that_a_lower_rate_lowers_is_a_policers() {
         let mut b = Baseline::default();
-        b.on_stretch(Place::Cruise, count(200, 200), BW, &P);
+        b.on_interval(Place::Cruise, count(200, 200), BW, &P);
         // The same rate gets through.
-        assert_eq!(b.on_stretch(Place::Cruise, count(200, 80), BW * 7 / 10, &P), None);
+        assert_eq!(
+            b.on_interval(Place::Cruise, count(200, 80), BW * 7 / 10, &P),
+            None
+        );
         assert!(b.get(&P) <= P.max_baseline);
     }
 

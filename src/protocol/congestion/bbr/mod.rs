@@ -5,7 +5,7 @@
 //!
 //! 1. `loss`: loss counts only beyond the path's own, and the pacing rate makes up for that loss. BBRv3 takes any loss
 //!    above 2% for congestion.
-//! 2. `round`: bandwidth is the mean of rate samples over stretches of a round or more, of at least 100 packets. The
+//! 2. `round`: bandwidth is the mean of rate samples over intervals of a round or more, of at least 100 packets. The
 //!    maximum of noisy samples is several percent too high, and fills buffers.
 //! 3. `model`: the window covers the jitter seen while we build no queue, or reordering would idle the path. A path
 //!    that shows its unloaded RTT anyway is not emptied to measure it.
@@ -15,11 +15,10 @@
 //!    kind keep whatever shares they began with, and push CUBIC aside in shallow buffers. Where giving way is in vain,
 //!    a part of the rate is held.
 //!
-//! `judge` draws the conclusions from a stretch, `probe_bw` and `probe_rtt` are the draft's states, `params` has all numbers. Section numbers in this folder are
+//! `judge` draws the conclusions from an interval, `probe_bw` and `probe_rtt` are the draft's states, `params` has all numbers. Section numbers in this folder are
 //! those of draft-ietf-ccwg-bbr. Each part writes its own fields only; this file joins them.
 
 mod competitive;
-mod cubic;
 mod judge;
 mod loss;
 mod model;
@@ -40,7 +39,7 @@ use model::Model;
 use probe_bw::{Plan, Probe};
 use probe_rtt::ProbeRtt;
 use queue::Queue;
-use round::{Round, Stretch};
+use round::{Interval, Round};
 use startup::Startup;
 use std::time::Duration;
 
@@ -77,13 +76,13 @@ pub struct Bbr {
     round: Round,
     model: Model,
     baseline: Baseline,
-    /// The baseline loss in force, 0 to 1: that of the last stretch's end.
+    /// The baseline loss in force, 0 to 1: that of the last interval's end.
     p0: f64,
     short_term: ShortTerm,
     queue: Queue,
     plan: Plan,
     last_competitive: Option<Time>,
-    /// Delivery rate of the last stretch, bytes a second.
+    /// Delivery rate of the last interval, bytes a second.
     given: u64,
     window: u64,
     pacing_rate: u64,
@@ -132,7 +131,7 @@ impl Bbr {
     /// The pace of the first window (BBRInitPacingRate), bytes a second.
     fn initial_pacing_rate(&self, rtt: Duration) -> u64 {
         let rtt = rtt.max(self.params.least_rtt).as_secs_f64();
-        (self.params.startup_cwnd_gain * self.window as f64 / rtt) as u64
+        (self.params.initial_pacing_gain * self.window as f64 / rtt) as u64
     }
 
     // ---- what follows from the model ----
@@ -140,6 +139,13 @@ impl Bbr {
     /// Whether the path's rate is still being looked for.
     const fn is_starting(&self) -> bool {
         matches!(self.mode, Mode::Model(State::Startup))
+    }
+
+    /// Whether Startup sees a queue: faster than the newest train is too fast, for now.
+    fn has_filled_the_pipe(&self) -> bool {
+        let low = self.startup.low(self.model.mtu(), &self.params);
+        let queue = |low: Duration| self.is_queue(low.saturating_sub(self.model.late()));
+        self.is_starting() && low.is_some_and(queue)
     }
 
     /// Bandwidth to act on (BBR.bw): the maximum, unless excess loss has bounded it.
@@ -180,25 +186,25 @@ impl Bbr {
         self.model.is_queue(low, &self.params)
     }
 
-    /// Whether a queue stood in the mean of this stretch.
-    fn fills_queue(&self, stretch: &Stretch) -> bool {
-        stretch.mean().is_some_and(|mean| self.is_queue(mean))
+    /// Whether a queue stood in the mean of this interval.
+    fn fills_queue(&self, interval: &Interval) -> bool {
+        interval.mean().is_some_and(|mean| self.is_queue(mean))
     }
 
     /// Whether a queue that stood all the time lost packets.
-    fn overflows(&self, stretch: &Stretch) -> bool {
+    fn overflows(&self, interval: &Interval) -> bool {
         let baseline = self.baseline.raw(&self.params);
-        self.queue.is_standing() && stretch.count.is_overflow(baseline, &self.params)
+        self.queue.is_standing() && interval.count.is_overflow(baseline, &self.params)
     }
 
-    /// Whether enough packets are in the pipe to tell a queue from packets in service.
+    /// Whether enough packets fit the pipe to tell a queue from packets in service.
     fn can_tell_queues(&self) -> bool {
-        self.bdp(self.bw()) >= self.params.few_packets * self.model.mtu() as f64
+        self.bdp(self.model.peak()) >= self.params.few_packets * self.model.mtu() as f64
     }
 
     // ---- what an ACK changes ----
 
-    fn update_model(&mut self, s: &AckSample) -> Option<Stretch> {
+    fn update_model(&mut self, s: &AckSample) -> Option<Interval> {
         if let Some(rtt) = s.rtt
             && self.model.min_rtt(&self.params).is_none()
         {
@@ -216,7 +222,7 @@ impl Bbr {
         ended
     }
 
-    fn run_state(&mut self, s: &AckSample, ended: Option<Stretch>) {
+    fn run_state(&mut self, s: &AckSample, ended: Option<Interval>) {
         let verdict = self.judge(s, ended);
         match self.mode {
             Mode::Model(State::Startup) => self.on_startup(s, ended),
@@ -229,8 +235,8 @@ impl Bbr {
             Mode::Competitive(competitive) if competitive.is_dipping() => self.on_probe_rtt(s),
             Mode::Competitive(_) => self.on_competitive(s),
             Mode::Held(_) => {
-                if let Some(stretch) = ended {
-                    self.on_held_stretch(s, &stretch);
+                if let Some(interval) = ended {
+                    self.on_held_interval(s, &interval);
                 }
             }
         }
@@ -240,7 +246,7 @@ impl Bbr {
         }
     }
 
-    fn on_startup(&mut self, s: &AckSample, ended: Option<Stretch>) {
+    fn on_startup(&mut self, s: &AckSample, ended: Option<Interval>) {
         if !self.round.has_started() || s.app_limited {
             return;
         }
@@ -294,6 +300,7 @@ impl Bbr {
 
     fn pacing_gain(&self) -> f64 {
         match self.mode {
+            Mode::Model(State::Startup) if self.has_filled_the_pipe() => 1.0,
             Mode::Model(State::Startup) => self.params.startup_pacing_gain,
             Mode::Model(State::Drain) => self.params.drain_pacing_gain,
             Mode::Model(State::Down) => self.params.down_pacing_gain,
@@ -323,7 +330,7 @@ impl Bbr {
                 let rate = self.pacing_gain() * self.gross(self.bw()) * self.params.pacing_margin;
                 let rate = (rate as u64).max(self.model.mtu());
                 // Until the pipe is full a slower rate would only come from too few samples (section 4.6.2).
-                let believed = !self.is_starting() || rate > self.pacing_rate;
+                let believed = !self.is_starting() || self.has_filled_the_pipe() || rate > self.pacing_rate;
                 if self.model.max_bw() > 0 && believed {
                     self.pacing_rate = rate;
                 }
@@ -339,6 +346,7 @@ impl Bbr {
         let target = (self.cwnd_gain() * self.bdp(self.bw()) + jitter) as u64;
         let target = target + self.params.quanta * quantum;
         let window = match self.mode {
+            Mode::Model(State::Startup) if self.has_filled_the_pipe() => self.window,
             Mode::Model(State::Startup) => target.max(self.window),
             Mode::Model(State::ProbeRtt(_)) => target.min(self.probe_rtt_window()),
             Mode::Model(_) | Mode::Held(_) => target,
@@ -360,7 +368,7 @@ impl Controller for Bbr {
 
     fn on_ack(&mut self, sample: &AckSample) {
         if sample.after_outage {
-            // Without its losses the stretch would count as one on a path that loses nothing.
+            // Without its losses the interval would count as one on a path that loses nothing.
             self.round.restart(sample.now, sample.delivered, 1);
         }
         let ended = self.update_model(sample);

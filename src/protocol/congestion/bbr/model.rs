@@ -3,7 +3,7 @@
 
 use super::super::AckSample;
 use super::params::Params;
-use super::round::Stretch;
+use super::round::Interval;
 use crate::protocol::time::Time;
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ impl Model {
         self.max_bw = self.max_bw.max(rate);
     }
 
-    /// A rate that was measured over a stretch, or in Startup over a train.
+    /// A rate that was measured over an interval, or in Startup over a train.
     pub(super) fn on_measured_rate(&mut self, rate: u64) {
         self.on_rate(rate);
         self.peak = self.peak.max(rate);
@@ -66,6 +66,11 @@ impl Model {
     /// Forgets all rates but this one.
     pub(super) fn set_bw(&mut self, rate: u64) {
         self.max_bw = rate;
+    }
+
+    /// The path's rate as it was derived, not seen: as good as a highest rate ever.
+    pub(super) fn raise_peak(&mut self, rate: u64) {
+        self.peak = self.peak.max(rate);
     }
 
     /// The path is slower than its highest rate ever.
@@ -89,11 +94,11 @@ impl Model {
         self.min_rtt.on_probe(now, rtt, competitive, params);
     }
 
-    /// The spread of RTTs of a stretch in which we built no queue (the nominal max RTT of
+    /// The spread of RTTs of an interval in which we built no queue (the nominal max RTT of
     /// draft-huitema-ccwg-c4-design serves the same end).
-    pub(super) fn on_spread(&mut self, stretch: &Stretch, params: &Params) {
-        let Some(low) = stretch.low else { return };
-        let spread = stretch.high.saturating_sub(low).min(params.max_jitter);
+    pub(super) fn on_spread(&mut self, interval: &Interval, params: &Params) {
+        let Some(low) = interval.low else { return };
+        let spread = interval.high.saturating_sub(low).min(params.max_jitter);
         let weight = params.jitter_weight;
         self.jitter = (self.jitter * (weight - 1) + spread) / weight;
     }
@@ -127,7 +132,7 @@ impl Model {
         low > self.min_rtt(params).unwrap_or(low) + self.queue_noise(params)
     }
 
-    /// How far the lowest RTT of a stretch may lie above the minimum without a queue.
+    /// How far the lowest RTT of an interval may lie above the minimum without a queue.
     fn queue_noise(&self, params: &Params) -> Duration {
         let min_rtt = self.min_rtt(params).unwrap_or_default();
         let jitter = self.jitter.saturating_sub(min_rtt / params.ack_spread_part);

@@ -48,8 +48,10 @@ params! {
 
     // ---- gains (section 4.6) ----
 
-    /// Startup: window gain, and the pace of the first window (BBRStartupPacingGain = 2.77).
-    startup_cwnd_gain: f64 = 2.77;
+    /// Pace of the first window (BBRStartupPacingGain = 2.77).
+    initial_pacing_gain: f64 = 2.77;
+    /// Startup: window gain (BBRStartupCwndGain = 2). What fits the path and a buffer of one product is not lost.
+    startup_cwnd_gain: f64 = 2.0;
     /// Startup: pacing against the fastest train so far. A train proves its rate although it lasts a part of a round
     /// trip; the window bounds how much more is sent than the path takes. Measured.
     startup_pacing_gain: f64 = 4.0;
@@ -64,12 +66,12 @@ params! {
     /// All other states: window gain (BBRDefaultCwndGain).
     cwnd_gain: f64 = 2.0;
 
-    // ---- rounds and stretches (section 4.5.1) ----
+    // ---- rounds and intervals (section 4.5.1) ----
 
-    /// Packets after which a stretch may end: the loss of a 10% path is then known to a tenth more or less. Measured.
-    stretch_packets: u64 = 100;
-    /// Time after which a stretch may end on slow paths, where `stretch_packets` would take seconds. Measured.
-    stretch_time: Duration = Duration::from_millis(250);
+    /// Packets after which an interval may end: the loss of a 10% path is then known to a tenth more or less. Measured.
+    interval_packets: u64 = 100;
+    /// Time after which an interval may end on slow paths, where `interval_packets` would take seconds. Measured.
+    interval_time: Duration = Duration::from_millis(250);
     /// Packets needed before a ratio means anything.
     fewest_packets: u64 = 20;
     /// Shorter effects may be a busy machine at either end: on a local network its moments outlast many rounds and
@@ -119,7 +121,7 @@ params! {
     heavy_packets: f64 = 200.0;
     /// Share of the loss that must be left at the lower rate.
     heavy_steady: f64 = 0.8;
-    /// A stretch tells of the path's own loss if its RTT is at most this part above the minimum ...
+    /// An interval tells of the path's own loss if its RTT is at most this part above the minimum ...
     quiet_part: u32 = 20;
     /// ... and this much.
     quiet_slack: Duration = Duration::from_millis(1);
@@ -127,9 +129,9 @@ params! {
     growing_part: u32 = 4;
     /// ... and this much.
     growing_slack: Duration = Duration::from_millis(2);
-    /// How far bw_shortterm falls at most in one stretch (BBRBeta).
+    /// How far bw_shortterm falls at most in one interval (BBRBeta).
     beta: f64 = 0.7;
-    /// Growth of bw_shortterm in a stretch without excess loss. The draft resets it at a probe. Measured.
+    /// Growth of bw_shortterm in an interval without excess loss. The draft resets it at a probe. Measured.
     regain: f64 = 1.03;
 
     // ---- Startup and Drain (sections 4.3.1 and 4.3.2) ----
@@ -189,23 +191,23 @@ params! {
     queue_part: u32 = 16;
     /// And more than this: timers.
     queue_slack: Duration = Duration::from_micros(500);
-    /// And more than this part of the jitter, which not every stretch escapes.
+    /// And more than this part of the jitter, which not every interval escapes.
     queue_jitter_part: u32 = 2;
     /// Spread up to this part of the RTT comes from delayed ACKs, not from the path.
     ack_spread_part: u32 = 4;
-    /// Each stretch that cruises in a queue lowers the pace by this part: the estimate may err upward. Measured.
+    /// Each interval that cruises in a queue lowers the pace by this part: the estimate may err upward. Measured.
     trim: f64 = 0.03;
     /// Lowest pace that trims lead to. A queue that outlives it is not ours. Measured.
     max_trim: f64 = 0.15;
-    /// Each stretch without a queue gives back so many packets a round trip: more, in proportion, to a flow with less,
+    /// Each interval without a queue gives back so many packets a round trip: more, in proportion, to a flow with less,
     /// so that shares even out.
     untrim_packets: f64 = 1.0;
     /// And at least this part, or fast flows take minutes.
     untrim: f64 = 0.002;
-    /// Stretches in a queue after which it is somebody else's. Measured.
-    rival_stretches: u32 = 9;
+    /// Intervals in a queue after which it is somebody else's. Measured.
+    rival_intervals: u32 = 9;
     /// The same if the queue overflows meanwhile.
-    rival_overflow_stretches: u32 = 3;
+    rival_overflow_intervals: u32 = 3;
     /// A pace below this share of the estimate is not explained by our own error: a probe would only take from others.
     pressed: f64 = 0.92;
     /// With fewer packets in the pipe a queue is hard to tell from packets in service. Measured.
@@ -243,17 +245,21 @@ params! {
     // ---- holding a rate ----
 
     /// With fewer packets in the pipe cuts come as often among flows of our own kind, and tell nothing. Measured.
-    hold_packets: f64 = 48.0;
+    hold_packets: f64 = 20.0;
     /// Share of the rate before the cuts that is held. Between holds it grows by a probe or two.
     hold_part: f64 = 0.7;
     /// And at least this share of the most that the path ever gave: an even share beside one such flow.
     hold_peak_part: f64 = 0.5;
     /// How long a rate is held.
-    hold_time: Duration = Duration::from_secs(8);
+    hold_time: Duration = Duration::from_secs(16);
     /// After this the others have taken note.
     hold_settle: Duration = Duration::from_secs(2);
-    /// Less than this share of the held rate arrives: it is not the path that the peak was seen on.
-    hold_futile: f64 = 0.5;
+    /// Rounds in which the others have not taken note yet (the filter of BBRv1 remembers ten).
+    hold_step_rounds: u32 = 8;
+    /// Share of the path's rate, as the step to a hold shows it, that is believed: it errs by a factor of two.
+    hold_step_trust: f64 = 0.5;
+    /// Loss beyond the baseline that a hold bears: beside one BBRv1 an even share costs 5 to 10%.
+    hold_loss: f64 = 0.1;
     /// Without a queue for so long nobody is there any more.
     hold_calm: Duration = Duration::from_secs(1);
     /// Round trips from the end of a hold to the next probe.

@@ -1,7 +1,7 @@
 //! ProbeBW (section 4.3.3): cruises at the estimate, and every few seconds sends faster to see whether there is more.
 
 use super::super::AckSample;
-use super::round::Stretch;
+use super::round::Interval;
 use super::{Bbr, Mode, State};
 use crate::protocol::time::Time;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub(super) struct Probe {
 }
 
 impl Bbr {
-    /// Whether ProbeBW_DOWN may end after a stretch.
+    /// Whether ProbeBW_DOWN may end after an interval.
     pub(super) fn on_down(&mut self, s: &AckSample, judged: bool) {
         let drained = !self.queue.is_standing() || s.in_flight as f64 <= self.pipe(self.bw());
         if drained && judged {
@@ -72,8 +72,8 @@ impl Bbr {
         }
     }
 
-    /// A probe ends at the first excess loss, or when a stretch that began and ended in it shows no growth.
-    pub(super) fn on_up(&mut self, s: &AckSample, mut probe: Probe, excess: bool, ended: Option<Stretch>) {
+    /// A probe ends at the first excess loss, or when an interval that began and ended in it shows no growth.
+    pub(super) fn on_up(&mut self, s: &AckSample, mut probe: Probe, excess: bool, ended: Option<Interval>) {
         let low = ended.map_or(self.round.current().low, |e| e.low);
         if excess && self.was_competitive(s.now) && low.is_some_and(|low| self.is_queue(low)) {
             self.enter_competitive(s, true);

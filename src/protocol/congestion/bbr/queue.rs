@@ -3,16 +3,16 @@
 //! It answers questions and keeps count. What is done about a rival or a collapse is decided by the controller.
 
 use super::params::Params;
-use super::round::Stretch;
+use super::round::Interval;
 use std::time::Duration;
 
 /// How long a queue has stood, and what was done about it.
 #[derive(Debug)]
 pub(super) struct Queue {
-    /// Whether the last stretch saw a queue throughout.
+    /// Whether the last interval saw a queue throughout.
     standing: bool,
-    /// Stretches in a row that cruised in a queue, and the time they took.
-    stretches: u32,
+    /// Intervals in a row that cruised in a queue, and the time they took.
+    intervals: u32,
     time: Duration,
     /// What cruising in queues leaves of the pacing rate.
     trim: f64,
@@ -20,9 +20,9 @@ pub(super) struct Queue {
     cleared: bool,
     /// Whether cruising had to slow down for a queue that is not ours.
     pressed: bool,
-    /// How long stretches have been delivered far below the estimate.
+    /// How long intervals have been delivered far below the estimate.
     low_time: Duration,
-    /// The first verdict that the path has become slower. Forgotten when a stretch of cruising sees no queue.
+    /// The first verdict that the path has become slower. Forgotten when an interval of cruising sees no queue.
     fall: Option<Fall>,
     /// Whether nothing but Startup's trains speaks for the estimate yet.
     unproven: bool,
@@ -41,7 +41,7 @@ impl Queue {
     pub(super) const fn new() -> Self {
         Queue {
             standing: false,
-            stretches: 0,
+            intervals: 0,
             time: Duration::ZERO,
             trim: 1.0,
             cleared: false,
@@ -52,8 +52,8 @@ impl Queue {
         }
     }
 
-    /// A stretch has ended, in whatever state.
-    pub(super) fn on_stretch(&mut self, standing: bool) {
+    /// An interval has ended, in whatever state.
+    pub(super) fn on_interval(&mut self, standing: bool) {
         self.standing = standing;
     }
 
@@ -78,7 +78,7 @@ impl Queue {
 
     /// The next probe is planned: what is counted begins anew.
     pub(super) fn on_probe_planned(&mut self) {
-        self.stretches = 0;
+        self.intervals = 0;
         self.time = Duration::ZERO;
         self.pressed = false;
         self.cleared = false;
@@ -90,12 +90,12 @@ impl Queue {
     }
 
     /// Whether much less comes through than `bw`: too much for trims, which would take a second or two.
-    pub(super) fn has_collapsed(&mut self, stretch: &Stretch, bw: u64, params: &Params) -> bool {
+    pub(super) fn has_collapsed(&mut self, interval: &Interval, bw: u64, params: &Params) -> bool {
         let expected = bw as f64 * self.trim * params.collapse;
-        let low = self.standing && stretch.rate().is_some_and(|r| (r as f64) < expected);
+        let low = self.standing && interval.rate().is_some_and(|r| (r as f64) < expected);
         let before = self.low_time;
         self.low_time = if low {
-            before + stretch.time
+            before + interval.time
         } else {
             Duration::ZERO
         };
@@ -124,7 +124,7 @@ impl Queue {
 
     /// Slows down in a queue and takes it back without one; `packets` are in the pipe.
     pub(super) fn adjust(&mut self, packets: f64, params: &Params) {
-        self.stretches = if self.standing { self.stretches + 1 } else { 0 };
+        self.intervals = if self.standing { self.intervals + 1 } else { 0 };
         let step = if self.standing {
             1.0 - params.trim
         } else {
@@ -143,7 +143,7 @@ impl Queue {
 
     /// Whether the queue is somebody else's; `overflow`: it loses packets.
     pub(super) fn is_rivals(&self, overflow: bool, params: &Params) -> bool {
-        let soon = overflow && self.stretches >= params.rival_overflow_stretches;
-        self.is_lasting(params) && (soon || self.stretches >= params.rival_stretches)
+        let soon = overflow && self.intervals >= params.rival_overflow_intervals;
+        self.is_lasting(params) && (soon || self.intervals >= params.rival_intervals)
     }
 }

@@ -1,4 +1,4 @@
-//! Where a round trip ends (section 4.5.1), and stretches of rounds that are long enough to judge by.
+//! Where a round trip ends (section 4.5.1), and intervals of rounds that are long enough to judge by.
 
 use super::super::AckSample;
 use super::loss::Count;
@@ -17,14 +17,14 @@ pub(super) struct Round {
     in_state: u32,
     /// Rounds of the state that still show what the state before it did.
     skip: u32,
-    current: Stretch,
-    stretch_began: Time,
+    current: Interval,
+    interval_began: Time,
     round_began: Time,
 }
 
 /// What was seen in one or more whole rounds.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Stretch {
+pub(super) struct Interval {
     /// Packets acknowledged and lost.
     pub(super) count: Count,
     /// How long it took.
@@ -40,7 +40,7 @@ pub(super) struct Stretch {
     rtt_samples: u32,
 }
 
-impl Stretch {
+impl Interval {
     /// Mean of the rate samples, bytes a second. The maximum of noisy samples is too high: by 3% where a tenth of 300
     /// packets is lost.
     pub(super) fn rate(&self) -> Option<u64> {
@@ -78,9 +78,9 @@ impl Stretch {
 }
 
 impl Round {
-    /// Counts an ACK in; returns the stretch that it ends, if it does. A round takes `least`: under jitter the
+    /// Counts an ACK in; returns the interval that it ends, if it does. A round takes `least`: under jitter the
     /// luckiest packets come back before most of those sent with them.
-    pub(super) fn on_ack(&mut self, s: &AckSample, least: Duration, params: &Params) -> Option<Stretch> {
+    pub(super) fn on_ack(&mut self, s: &AckSample, least: Duration, params: &Params) -> Option<Interval> {
         let passed = s.acked_bytes > 0 && s.delivered_at_send >= self.ends_at;
         self.started = passed && s.now.since(self.round_began) >= least;
         let ended = if self.started { self.begin(s, params) } else { None };
@@ -88,21 +88,21 @@ impl Round {
         ended
     }
 
-    fn begin(&mut self, s: &AckSample, params: &Params) -> Option<Stretch> {
+    fn begin(&mut self, s: &AckSample, params: &Params) -> Option<Interval> {
         self.round_began = s.now;
         self.ends_at = s.delivered;
         self.in_state = self.in_state.saturating_add(1);
         if self.in_state <= self.skip {
-            self.current = Stretch::default();
-            self.stretch_began = s.now;
+            self.current = Interval::default();
+            self.interval_began = s.now;
         }
-        let time = s.now.since(self.stretch_began);
-        let long = self.current.count.is_enough(params) && time >= params.stretch_time;
-        if !long && self.current.count.total() < params.stretch_packets {
+        let time = s.now.since(self.interval_began);
+        let long = self.current.count.is_enough(params) && time >= params.interval_time;
+        if !long && self.current.count.total() < params.interval_packets {
             return None;
         }
-        self.stretch_began = s.now;
-        Some(Stretch {
+        self.interval_began = s.now;
+        Some(Interval {
             time,
             ..std::mem::take(&mut self.current)
         })
@@ -118,8 +118,8 @@ impl Round {
         self.in_state
     }
 
-    /// The stretch in progress.
-    pub(super) const fn current(&self) -> &Stretch {
+    /// The interval in progress.
+    pub(super) const fn current(&self) -> &Interval {
         &self.current
     }
 
@@ -135,7 +135,7 @@ impl Round {
             ends_at: delivered,
             skip,
             started: self.started,
-            stretch_began: now,
+            interval_began: now,
             round_began: now,
             ..Round::default()
         };

@@ -35,6 +35,22 @@ impl Startup {
         train.max(s.delivery_rate).unwrap_or(0)
     }
 
+    /// Lowest RTT of the newest packets, which tells of a queue before a round has ended; none while they are too few.
+    pub(super) fn low(&self, mtu: u64, params: &Params) -> Option<Duration> {
+        let &(now, delivered, _) = self.train.acks.back()?;
+        let enough = |at: Time, before: u64| {
+            now.since(at) >= params.train_time && delivered - before >= params.train_packets * mtu
+        };
+        let mut low: Option<Duration> = None;
+        for &(at, before, rtt) in self.train.acks.iter().rev() {
+            if enough(at, before) {
+                return low;
+            }
+            low = low.into_iter().chain(rtt).min();
+        }
+        None
+    }
+
     /// Whether `max_bw` still grows.
     pub(super) fn grows(&self, max_bw: u64, params: &Params) -> bool {
         max_bw as f64 >= self.full_bw as f64 * params.startup_growth
@@ -67,8 +83,8 @@ impl Startup {
 /// part of the round trip with it.
 #[derive(Debug, Default)]
 struct Train {
-    /// When an ACK came, and how many bytes were delivered by then.
-    acks: VecDeque<(Time, u64)>,
+    /// When an ACK came, how many bytes were delivered by then, and its RTT.
+    acks: VecDeque<(Time, u64, Option<Duration>)>,
 }
 
 impl Train {
@@ -81,12 +97,12 @@ impl Train {
         let spread = s.max_rtt.unwrap_or_default().saturating_sub(min_rtt);
         let time = params.train_time.max(spread * params.train_spread);
         let bytes = params.train_packets * mtu;
-        let enough = |a: &(Time, u64)| s.now.since(a.0) >= time && s.delivered - a.1 >= bytes;
-        self.acks.push_back((s.now, s.delivered));
+        let enough = |a: &(Time, u64, _)| s.now.since(a.0) >= time && s.delivered - a.1 >= bytes;
+        self.acks.push_back((s.now, s.delivered, s.rtt));
         while self.acks.get(1).is_some_and(enough) {
             self.acks.pop_front();
         }
-        let &(at, delivered) = self.acks.front().filter(|a| enough(a))?;
+        let &(at, delivered, _) = self.acks.front().filter(|a| enough(a))?;
         let rate = u128::from(s.delivered - delivered) * 1_000_000_000 / s.now.since(at).as_nanos();
         Some(u64::try_from(rate).unwrap_or(u64::MAX))
     }

@@ -144,9 +144,25 @@ fn a_hold_ends_when_nobody_is_there_any_more() {
 }
 
 #[test]
-fn a_hold_ends_where_the_path_has_become_slow() {
+fn a_hold_falls_to_what_comes_through_where_a_tenth_is_lost_for_seconds() {
     let mut fed = holding();
-    fed.feed(130, 20, 500_000, Duration::from_millis(40), 100);
-    assert!(!matches!(fed.bbr.mode, Mode::Held(_)));
-    assert!(fed.bbr.bandwidth() < 1_000_000, "{}", fed.bbr.bandwidth());
+    fed.feed(260, 20, 500_000, Duration::from_millis(40), 100);
+    assert!(fed.bbr.pacing_rate() < 1_000_000, "{}", fed.bbr.pacing_rate());
+}
+
+#[test]
+fn the_step_to_a_hold_tells_of_a_path_that_was_never_seen_empty() {
+    let mut fed = Fed::new();
+    // Another flow has had most of it from the start.
+    fed.feed(40, 10, 2_500_000, Duration::from_millis(10), 0);
+    fed.bbr.given = 1_000_000;
+    let rtt = Duration::from_millis(20);
+    let sample = fed.sample(10, 1_000_000, rtt, 1);
+    fed.bbr.hold(&sample, 10.0);
+    fed.feed(1, 20, 1_250_000, rtt, 0);
+    assert_eq!(fed.bbr.pacing_rate(), 1_250_000);
+    // A step of 0.25 MB/s that has the full queue lose a thirtieth tells of a path of some 8 MB/s.
+    fed.feed(60, 20, 1_900_000, rtt, 1);
+    let rate = fed.bbr.pacing_rate();
+    assert!((1_700_000..2_500_000).contains(&rate), "{rate}");
 }
