@@ -49,7 +49,7 @@ pub mod protocol {
     pub use crate::protocol::wire::{
         Ack, DATA_HEADER_LEN, Frame, Frames, HEADER_LEN, Header, PacketNumber, TAG_LEN,
     };
-    pub use crate::protocol::{Path, Role};
+    pub use crate::protocol::{Path, Reach, Role};
 }
 
 /// Addresses, STUN, the clock of the slots, the punch and the server.
@@ -69,7 +69,7 @@ pub mod rendezvous {
     };
     pub use crate::rendezvous::punch::events::PunchEvent;
     pub use crate::rendezvous::punch::{Punch, PunchConfig};
-    pub use crate::rendezvous::schedule::{Reach, Schedule};
+    pub use crate::rendezvous::schedule::Schedule;
     pub use crate::rendezvous::server::{Limits, RelayLimits, Server, ServerConfig};
     pub use crate::rendezvous::stun::{StunClient, respond};
 }

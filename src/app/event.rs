@@ -3,6 +3,7 @@
 //! Events carry facts, not layout: a [`Front`] makes lines, bars or JSON of them. Text that came from the peer
 //! may hold anything; whoever shows it must make it harmless first.
 
+use super::check::diagnosis::Diagnosis;
 use super::offered::{DefaultAnswer, Listing, Offered};
 use super::outcome::Summary;
 use super::told::{Info, Note, Warning};
@@ -94,6 +95,8 @@ pub(crate) enum Event {
     Message(String),
     /// A line the peer said in a chat, as it came.
     Said(String),
+    /// What a check found.
+    Diagnosis(Box<Diagnosis>),
     /// A plain line to read.
     Info(Info),
     /// Something the user should know and may want to act on.

@@ -6,8 +6,8 @@ use super::options::CheckOptions;
 use super::outcome::{Failure, Summary};
 use super::told::Info;
 use crate::net::{self, Driver, Machine, Transmit};
-use crate::protocol::Path;
 use crate::protocol::time::Time;
+use crate::protocol::{Path, Reach};
 use crate::rendezvous::meeting::list::{Lister, NoList};
 use crate::rendezvous::meeting::wire::{Present, TokenKey, token_key};
 use crate::system::stopped;
@@ -79,7 +79,7 @@ impl Machine for Asking {
 
     fn poll_transmit(&mut self, now: Time, buf: &mut Vec<u8>, _segments: usize) -> Option<Transmit> {
         let (path, payload) = self.0.poll_transmit(now)?;
-        Some(Transmit::single(buf, path, None, &payload))
+        Some(Transmit::single(buf, path, Reach::Full, &payload))
     }
 
     fn poll_timeout(&mut self, _now: Time) -> Option<Time> {

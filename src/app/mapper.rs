@@ -11,8 +11,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// A lease is renewed when half of it is over (RFC 6887, section 11.2.1).
-const RENEW: Duration = Duration::from_secs(LEASE as u64 / 2);
+/// No router is asked more often, however short its leases are (RFC 6887, section 11.2.1).
+const SOONEST: Duration = Duration::from_secs(4);
 /// Longest wait for the farewell to the router when the run ends.
 const FAREWELL: Duration = Duration::from_millis(700);
 /// Other ports tried where a UPnP router has given ours away.
@@ -80,6 +80,18 @@ struct Lease {
     client: Ipv4Addr,
     mapped: Mapped,
     place: Place,
+    /// How long the router holds it without being asked again, seconds.
+    granted: u32,
+}
+
+/// A port, and for how many seconds.
+type Grant = (Mapped, u32);
+
+/// When to ask again: when half of what was granted is over (RFC 6887, section 11.2.1), or of what was asked for where a
+/// router grants more or for ever.
+fn renewal(granted: u32) -> Duration {
+    let asked = if granted == 0 { LEASE } else { granted.min(LEASE) };
+    (Duration::from_secs(asked.into()) / 2).max(SOONEST)
 }
 
 impl Lease {
@@ -87,13 +99,15 @@ impl Lease {
         let nonce = *net::random_seed().ok()?.first_chunk()?;
         let by_gateway = Gateway::of_this_network().and_then(|gateway| {
             let client = gateway.client;
-            let mapped = pcp_map(&gateway, nonce, port, port).or_else(|| pmp_map(&gateway, port, port))?;
+            let (mapped, granted) =
+                pcp_map(&gateway, nonce, port, port).or_else(|| pmp_map(&gateway, port, port))?;
             let place = Place::Pmp { gateway, nonce };
             Some(Lease {
                 port,
                 client,
                 mapped,
                 place,
+                granted,
             })
         });
         by_gateway.or_else(|| upnp_map(port))
@@ -101,7 +115,7 @@ impl Lease {
 
     /// Renews until it is told to stop, then deletes.
     fn hold(mut self, stopped: &Receiver<()>) {
-        while stopped.recv_timeout(RENEW) == Err(RecvTimeoutError::Timeout) {
+        while stopped.recv_timeout(renewal(self.granted)) == Err(RecvTimeoutError::Timeout) {
             self.renew();
         }
         self.delete();
@@ -111,13 +125,11 @@ impl Lease {
     fn renew(&mut self) {
         let external = self.mapped.external.port();
         let (port, client) = (self.port, self.client);
-        match &self.place {
+        let renewed = match &self.place {
             Place::Pmp { gateway, nonce } if self.mapped.method == Method::Pcp => {
-                let _ = pcp_map(gateway, *nonce, port, external);
+                pcp_map(gateway, *nonce, port, external)
             }
-            Place::Pmp { gateway, .. } => {
-                let _ = pmp_map(gateway, port, external);
-            }
+            Place::Pmp { gateway, .. } => pmp_map(gateway, port, external),
             Place::Upnp {
                 host,
                 path,
@@ -131,7 +143,11 @@ impl Lease {
                     lease: *lease,
                 };
                 let _ = http(*host, &upnp::request(*host, path, service, ask));
+                None
             }
+        };
+        if let Some((_, granted)) = renewed {
+            self.granted = granted;
         }
     }
 
@@ -157,28 +173,34 @@ impl Lease {
     }
 }
 
-fn pcp_map(gateway: &Gateway, nonce: [u8; 12], port: u16, suggested: u16) -> Option<Mapped> {
+fn pcp_map(gateway: &Gateway, nonce: [u8; 12], port: u16, suggested: u16) -> Option<Grant> {
     let request = pcp::pcp_request(nonce, gateway.client, port, suggested, LEASE);
     let read = |answer: &[u8]| pcp::pcp_answer(answer, nonce, port);
     match gateway.ask(pcp::PORT, &request, read)? {
-        Answer::Granted(external, _) => Some(Mapped {
-            method: Method::Pcp,
-            external,
-        }),
+        Answer::Granted(external, seconds) => Some((
+            Mapped {
+                method: Method::Pcp,
+                external,
+            },
+            seconds,
+        )),
         Answer::Refused => None,
     }
 }
 
-fn pmp_map(gateway: &Gateway, port: u16, suggested: u16) -> Option<Mapped> {
+fn pmp_map(gateway: &Gateway, port: u16, suggested: u16) -> Option<Grant> {
     let Answer::Granted(ip, _) = gateway.ask(pcp::PORT, &pcp::PMP_ADDRESS, pcp::pmp_address)? else {
         return None;
     };
     let request = pcp::pmp_request(port, suggested, LEASE);
     match gateway.ask(pcp::PORT, &request, |answer| pcp::pmp_answer(answer, port))? {
-        Answer::Granted(external, _) => Some(Mapped {
-            method: Method::NatPmp,
-            external: SocketAddr::from((ip, external)),
-        }),
+        Answer::Granted(external, seconds) => Some((
+            Mapped {
+                method: Method::NatPmp,
+                external: SocketAddr::from((ip, external)),
+            },
+            seconds,
+        )),
         Answer::Refused => None,
     }
 }
@@ -224,6 +246,7 @@ fn upnp_map(port: u16) -> Option<Lease> {
                         client,
                         mapped,
                         place,
+                        granted: lease,
                     });
                 }
                 if upnp::refusal(&answer) != Some(upnp::ONLY_PERMANENT) {
@@ -233,4 +256,19 @@ fn upnp_map(port: u16) -> Option<Lease> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_renewed_when_half_of_it_is_over_and_no_router_is_pestered() {
+        let seconds = |granted| renewal(granted).as_secs();
+        assert_eq!(seconds(LEASE), 60);
+        assert_eq!(seconds(20), 10);
+        assert_eq!(seconds(1), 4);
+        assert_eq!(seconds(7200), 60, "a router that forgot is noticed");
+        assert_eq!(seconds(0), 60, "for ever");
+    }
 }

@@ -5,7 +5,7 @@
 //! know; it never prints. It ends in a [`Summary`] or in a [`Failure`].
 
 mod chat;
-mod check;
+pub(crate) mod check;
 mod close;
 pub(crate) mod command;
 mod demo;

@@ -48,7 +48,8 @@ async fn ask(targets: Vec<SocketAddr>) -> Vec<(SocketAddr, Echo)> {
     };
     let (request, id) = stun::probe(&seed);
     let asking = tokio::task::spawn_blocking(move || {
-        let echoes = try_out(&targets, &request, |datagram| stun::answers(datagram, id));
+        let requests: Vec<_> = targets.iter().map(|target| (*target, request.clone())).collect();
+        let echoes = try_out(&requests, |datagram| stun::answers(datagram, id));
         targets.into_iter().zip(echoes).collect()
     });
     asking.await.unwrap_or_default()

@@ -6,9 +6,9 @@ use super::options::{ServeOptions, Server as Host};
 use super::outcome::{Failure, Summary};
 use super::told::{Info, Note, Warning};
 use crate::net::{self, Driver, Machine, Transmit};
-use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
+use crate::protocol::{Path, Reach};
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::meeting::wire::{PORT, token_key};
 use crate::rendezvous::server::{Counters, Limits, Server, ServerConfig};
@@ -108,13 +108,13 @@ impl Machine for Serving {
         let question = self.stun.as_mut().and_then(StunClient::poll_transmit);
         let single = question.or_else(|| self.server.poll_transmit().map(|out| (out.path, out.payload)));
         if let Some((path, payload)) = single {
-            return Some(Transmit::single(buf, path, None, &payload));
+            return Some(Transmit::single(buf, path, Reach::Full, &payload));
         }
         let (path, segment) = self.server.poll_relayed(buf)?;
         Some(Transmit {
             path,
             segment,
-            ttl: None,
+            reach: Reach::Full,
         })
     }
 

@@ -8,14 +8,14 @@ pub(crate) use super::linked::Settings;
 use super::relaying::Relaying;
 pub(crate) use super::side::{End, Side, flush_control};
 use crate::net::{Extra, Machine, Transmit};
-use crate::protocol::Path;
 use crate::protocol::connection::{self, Config, Connection};
 use crate::protocol::handshake::SessionKeys;
 use crate::protocol::time::Time;
+use crate::protocol::{Path, Reach};
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::punch::{Punch, PunchEvent};
-use crate::rendezvous::schedule::{Reach, Schedule};
+use crate::rendezvous::schedule::Schedule;
 use crate::rendezvous::stun::{StunClient, StunEvent};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -362,40 +362,36 @@ impl Machine for Session {
 
     fn poll_transmit(&mut self, now: Time, buf: &mut Vec<u8>, segments: usize) -> Option<Transmit> {
         let mut single =
-            |path: Path, ttl: Option<u8>, payload: &[u8]| Some(Transmit::single(buf, path, ttl, payload));
+            |path: Path, reach: Reach, payload: &[u8]| Some(Transmit::single(buf, path, reach, payload));
         if let Some((path, payload)) = self.stun.as_mut().and_then(StunClient::poll_transmit) {
-            return single(path, None, &payload);
+            return single(path, Reach::Full, &payload);
         }
         if let Some(t) = self.meeting.as_mut().and_then(Meeting::poll_transmit) {
-            return single(t.path, t.ttl, &t.payload);
+            return single(t.path, t.reach, &t.payload);
         }
         if let Some(t) = self.relaying.as_mut().and_then(Relaying::poll_transmit) {
-            return single(t.path, t.ttl, &t.payload);
+            return single(t.path, t.reach, &t.payload);
         }
         if let Some(t) = self.punch.as_mut().and_then(Punch::poll_transmit) {
-            return single(t.path, t.ttl, &t.payload);
+            return single(t.path, t.reach, &t.payload);
         }
         let linked = self.linked.as_mut()?;
         if let Some((path, payload)) = linked.late.take() {
-            return single(path, None, &payload);
+            return single(path, Reach::Full, &payload);
         }
         if let Some(send) = linked.search.as_mut().and_then(|s| s.poll(now)) {
             let t = linked.connection.poll_path_probe(now, send.path, buf);
-            let ttl = match send.reach {
-                Reach::Low(ttl) => Some(ttl),
-                Reach::Full => None,
-            };
             return Some(Transmit {
                 path: t.path,
                 segment: t.segment,
-                ttl,
+                reach: send.reach,
             });
         }
         let t = linked.connection.poll_transmit(now, buf, segments)?;
         Some(Transmit {
             path: t.path,
             segment: t.segment,
-            ttl: None,
+            reach: Reach::Full,
         })
     }
 

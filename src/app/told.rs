@@ -103,8 +103,6 @@ pub(crate) enum Info {
     Identical { path: PathBuf },
     /// A pipe ended without a byte.
     EmptyInput,
-    /// A line of `check`.
-    Check { line: String },
 }
 
 /// Something the user should know and may want to act on.

@@ -1,7 +1,7 @@
 //! Events as JSON, one object a line (`--json`). The README lists them; names and meanings do not change.
 
 use super::printable::is_active;
-use super::{lines, text};
+use super::{diagnosis, lines, text};
 use crate::app::event::{Change, ClockSource, Event, Link, Question};
 use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::outcome::Failure;
@@ -15,23 +15,23 @@ use std::io;
 use std::time::Duration;
 
 /// A JSON object. Its fields keep the order in which they were given.
-struct Object(Map<String, Value>);
+pub(super) struct Object(Map<String, Value>);
 
 impl Object {
     fn new() -> Object {
         Object(Map::new())
     }
 
-    fn event(name: &str) -> Object {
+    pub(super) fn event(name: &str) -> Object {
         Object::new().text("event", name)
     }
 
-    fn plain(mut self, key: &str, value: impl Into<Value>) -> Object {
+    pub(super) fn plain(mut self, key: &str, value: impl Into<Value>) -> Object {
         self.0.insert(key.to_owned(), value.into());
         self
     }
 
-    fn text(self, key: &str, value: &str) -> Object {
+    pub(super) fn text(self, key: &str, value: &str) -> Object {
         self.plain(key, value)
     }
 
@@ -40,7 +40,7 @@ impl Object {
         self.plain(key, (value * 1e3).round() / 1e3)
     }
 
-    fn texts<T: AsRef<str>>(self, key: &str, values: impl IntoIterator<Item = T>) -> Object {
+    pub(super) fn texts<T: AsRef<str>>(self, key: &str, values: impl IntoIterator<Item = T>) -> Object {
         let values = values.into_iter().map(|value| Value::from(value.as_ref()));
         self.plain(key, values.collect::<Value>())
     }
@@ -165,6 +165,7 @@ fn object(event: &Event) -> Object {
         Event::Reconnected(link) => Object::event("reconnected").link(link),
         Event::Message(message) => line("message", message),
         Event::Said(said) => line("said", said),
+        Event::Diagnosis(found) => diagnosis::object(found),
         Event::Info(info) => Object::event("info")
             .fields(info)
             .text("text", &text::info(info).join("\n")),
@@ -259,7 +260,7 @@ fn offer(offered: &Offered) -> Object {
         .plain("resumable", offered.prospect.resumable)
 }
 
-fn mapping(mapping: Mapping) -> &'static str {
+pub(super) fn mapping(mapping: Mapping) -> &'static str {
     match mapping {
         Mapping::Unknown => "unknown",
         Mapping::Public => "public",
@@ -268,7 +269,7 @@ fn mapping(mapping: Mapping) -> &'static str {
     }
 }
 
-fn filtering(filtering: Filtering) -> &'static str {
+pub(super) fn filtering(filtering: Filtering) -> &'static str {
     match filtering {
         Filtering::Untested => "untested",
         Filtering::Independent => "independent",

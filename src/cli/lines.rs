@@ -2,7 +2,7 @@
 
 use super::printable::escaped;
 use super::screen::wrapped;
-use super::text;
+use super::{diagnosis, text};
 use crate::app::event::{Bound, Change, ClockSource, Consent, Event, Link, Phase, Progress, Question};
 use crate::app::offered::DefaultAnswer;
 use crate::app::outcome::{Failure, Summary};
@@ -101,6 +101,7 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
         Event::LocalPort(port) => vec![Line::new(format!("Using local port: {port}"))],
         Event::Network(text) => vec![Line::new(format!("Your network: {text}"))],
         Event::Seen(from) => vec![Line::new(format!("Your network: {from} as the server sees it"))],
+        Event::Diagnosis(found) => diagnosis::lines(found).into_iter().map(Line::new).collect(),
         Event::Info(info) => text::info(info).into_iter().map(Line::new).collect(),
         Event::Address { address, change } => {
             let line = Line::led("Tell this to your peer: ", address.clone(), Tone::Strong);

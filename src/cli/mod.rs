@@ -6,6 +6,7 @@
 mod args;
 mod clipboard;
 mod console;
+mod diagnosis;
 mod json;
 mod lines;
 mod manual;

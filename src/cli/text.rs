@@ -62,7 +62,7 @@ pub(super) fn info(info: &Info) -> Vec<String> {
         ),
         Info::ChatHelp => "Type lines to say them; Ctrl-D ends the chat".into(),
         Info::ChatEnded => "The chat has ended".into(),
-        Info::Tried { line } | Info::Check { line } => line.clone(),
+        Info::Tried { line } => line.clone(),
         Info::DemoMakesFile { bytes } => format!("Making a file of {} MiB to send.", bytes >> 20),
         Info::DemoBegins => "Both sides run on this machine; in real life they are two computers.".into(),
         Info::DemoEnds => "The copy was verified and is removed again: this was a demonstration.".into(),

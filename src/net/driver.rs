@@ -3,8 +3,8 @@
 use super::Clock;
 use super::socket::{Ports, Socket};
 use super::tcp::{Door, Streams, TCP};
-use crate::protocol::Path;
 use crate::protocol::time::Time;
+use crate::protocol::{Path, Reach};
 use polling::{Event, Events, PollMode, Poller};
 use quinn_udp::RecvMeta;
 use std::collections::BTreeMap;
@@ -33,19 +33,19 @@ pub struct Transmit {
     pub path: Path,
     /// Bytes of each segment but the last.
     pub segment: usize,
-    /// Hops a datagram may live, if not the usual number.
-    pub ttl: Option<u8>,
+    /// How far they may get; only single ones not to their addressee.
+    pub reach: Reach,
 }
 
 impl Transmit {
     /// One datagram, which `buf` then holds alone.
-    pub(crate) fn single(buf: &mut Vec<u8>, path: Path, ttl: Option<u8>, payload: &[u8]) -> Self {
+    pub(crate) fn single(buf: &mut Vec<u8>, path: Path, reach: Reach, payload: &[u8]) -> Self {
         buf.clear();
         buf.extend_from_slice(payload);
         Transmit {
             path,
             segment: payload.len(),
-            ttl,
+            reach,
         }
     }
 }
@@ -286,7 +286,7 @@ impl Driver {
     fn send(&mut self, machine: &mut impl Machine, transmit: Transmit) {
         if transmit.path.local == TCP {
             // Nothing of it dies on its way.
-            if transmit.ttl.is_none() {
+            if transmit.reach == Reach::Full {
                 self.streams
                     .send(transmit.path.remote, &self.out, transmit.segment);
             }
@@ -310,9 +310,10 @@ impl Driver {
         let remote = transmit.path.remote;
         while self.left < self.out.len() {
             let rest = &self.out[self.left..];
-            let result = match transmit.ttl {
-                Some(ttl) => socket.send_with_ttl(remote, rest, ttl),
-                None => socket.send(remote, rest, transmit.segment),
+            let result = match transmit.reach {
+                Reach::Full => socket.send(remote, rest, transmit.segment),
+                Reach::Low(ttl) => socket.send_with_ttl(remote, rest, ttl),
+                Reach::Routers(count) => socket.send_through(remote, rest, count),
             };
             match result {
                 Ok(bytes) => self.left += bytes,

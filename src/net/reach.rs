@@ -3,6 +3,7 @@
 
 use super::Clock;
 use super::interfaces::unspecified;
+use super::sys;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -37,17 +38,14 @@ struct Asked {
     sent: usize,
 }
 
-/// Sends `request` to every target until each has shown what becomes of it, at most 1.8 s. Blocks for so long.
-pub(crate) fn try_out(
-    targets: &[SocketAddr],
-    request: &[u8],
-    is_answer: impl Fn(&[u8]) -> bool,
-) -> Vec<Echo> {
+/// Sends each request to its target, in one piece, until each has shown what becomes of it, at most 1.8 s. Blocks for so
+/// long.
+pub(crate) fn try_out(requests: &[(SocketAddr, Vec<u8>)], is_answer: impl Fn(&[u8]) -> bool) -> Vec<Echo> {
     let clock = Clock::start();
     let began = clock.now();
-    let mut asked: Vec<Asked> = targets
+    let mut asked: Vec<Asked> = requests
         .iter()
-        .map(|target| Asked {
+        .map(|(target, _)| Asked {
             socket: connected(*target),
             echo: Echo::Silent,
             sent: 0,
@@ -55,7 +53,7 @@ pub(crate) fn try_out(
         .collect();
     loop {
         let waited = clock.now().since(began);
-        for one in &mut asked {
+        for (one, (_, request)) in asked.iter_mut().zip(requests) {
             one.go_on(waited, request, &is_answer);
         }
         let is_open = |one: &Asked| one.socket.is_some() && one.echo == Echo::Silent;
@@ -104,6 +102,7 @@ fn connected(target: SocketAddr) -> Option<UdpSocket> {
     let socket = UdpSocket::bind((unspecified(target.ip()), 0)).ok()?;
     socket.set_nonblocking(true).ok()?;
     socket.connect(target).ok()?;
+    sys::dont_fragment(&socket, target.is_ipv6());
     Some(socket)
 }
 
@@ -123,14 +122,14 @@ mod tests {
             .unwrap()
             .local_addr()
             .unwrap();
-        let targets = [server.local_addr().unwrap(), closed];
+        let requests = [server.local_addr().unwrap(), closed].map(|target| (target, b"hello".to_vec()));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut buffer = [0; 16];
                 let (length, from) = server.recv_from(&mut buffer).unwrap();
                 server.send_to(&buffer[..length], from).unwrap();
             });
-            let echoes = try_out(&targets, b"hello", |answer| answer == b"hello");
+            let echoes = try_out(&requests, |answer| answer == b"hello");
             assert_eq!(echoes, [Echo::Answered, Echo::Rejected]);
         });
     }

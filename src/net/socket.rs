@@ -117,6 +117,17 @@ impl Socket {
         sent
     }
 
+    /// Sends one datagram through so many routers, and to nobody behind them: see [`sys::timestamp_option`]. What a
+    /// system or its firewall has against such a one is no news, and the others are told of.
+    pub(super) fn send_through(&self, remote: SocketAddr, contents: &[u8], routers: u8) -> io::Result<usize> {
+        if !self.ipv6 && sys::set_ip_options(&self.io, &sys::timestamp_option(routers)).is_ok() {
+            // Where a router takes no notice of the option, the lifetime ends it as it does all others.
+            let _ = self.send_with_ttl(remote, contents, routers + 1);
+            sys::set_ip_options(&self.io, &[])?;
+        }
+        Ok(contents.len())
+    }
+
     fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         let sock = SockRef::from(&self.io);
         if self.ipv6 {

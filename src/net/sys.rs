@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 /// section 3). Systems that lack one of these options keep their own rule, and discovery then only finds less.
 pub(super) fn dont_fragment(socket: &UdpSocket, ipv6: bool) {
     for (level, name, value) in fragmentation(ipv6) {
-        let _ = set(socket, *level, *name, *value);
+        let _ = set(socket, *level, *name, &value.to_ne_bytes());
     }
 }
 
@@ -63,17 +63,36 @@ const fn fragmentation(_ipv6: bool) -> &'static [(i32, i32, i32)] {
     &[]
 }
 
+/// Options of IP for all that is sent from now on; none of them if there are none.
+pub(super) fn set_ip_options(socket: &UdpSocket, options: &[u8]) -> io::Result<()> {
+    #[cfg(unix)]
+    use libc::{IP_OPTIONS, IPPROTO_IP};
+    #[cfg(windows)]
+    use windows_sys::Win32::Networking::WinSock::{IP_OPTIONS, IPPROTO_IP};
+    set(socket, IPPROTO_IP, IP_OPTIONS, options)
+}
+
+/// An option that lets a datagram through so many routers, at most 15, and to nobody behind them. It is an internet
+/// timestamp (RFC 791, section 3.1) without room for any: each device counts in its four bits that it had none, and where
+/// the count would overflow the datagram must be discarded. Unlike the time to live, the addressee counts, too.
+pub(super) const fn timestamp_option(routers: u8) -> [u8; 4] {
+    const INTERNET_TIMESTAMP: u8 = 68;
+    const LENGTH: u8 = 4;
+    const MOST: u8 = 15;
+    [INTERNET_TIMESTAMP, LENGTH, LENGTH + 1, (MOST - routers) << 4]
+}
+
 #[cfg(unix)]
-fn set(socket: &UdpSocket, level: i32, name: i32, value: i32) -> io::Result<()> {
+fn set(socket: &UdpSocket, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
     use std::os::fd::AsRawFd;
-    // SAFETY: the descriptor is open as long as `socket` is borrowed; the option is an int, and its size is given.
+    // SAFETY: the descriptor is open as long as `socket` is borrowed; the option is read from `value`, whose size is given.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             level,
             name,
-            (&raw const value).cast(),
-            size_of_val(&value) as libc::socklen_t,
+            value.as_ptr().cast(),
+            value.len() as libc::socklen_t,
         )
     };
     if result == 0 {
@@ -84,17 +103,17 @@ fn set(socket: &UdpSocket, level: i32, name: i32, value: i32) -> io::Result<()> 
 }
 
 #[cfg(windows)]
-fn set(socket: &UdpSocket, level: i32, name: i32, value: i32) -> io::Result<()> {
+fn set(socket: &UdpSocket, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
     use std::os::windows::io::AsRawSocket;
     use windows_sys::Win32::Networking::WinSock::setsockopt;
-    // SAFETY: the socket is open as long as it is borrowed; the option is a DWORD, and its size is given.
+    // SAFETY: the socket is open as long as it is borrowed; the option is read from `value`, whose size is given.
     let result = unsafe {
         setsockopt(
             socket.as_raw_socket() as usize,
             level,
             name,
-            (&raw const value).cast(),
-            size_of_val(&value) as i32,
+            value.as_ptr(),
+            value.len() as i32,
         )
     };
     if result == 0 {

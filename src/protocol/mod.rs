@@ -34,6 +34,18 @@ pub struct Path {
     pub remote: SocketAddr,
 }
 
+/// How far a datagram may get.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// To its addressee.
+    Full,
+    /// As many hops as this time to live. An addressee takes what has one left, so it gets to a NAT that is the next hop.
+    Low(u8),
+    /// Through so many routers at most, and to no addressee: what comes after them discards it. Not every router lets it
+    /// through.
+    Routers(u8),
+}
+
 /// Which end of the transfer this is. The sender initiates the handshake.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Role {

@@ -25,15 +25,15 @@ pub(crate) mod server;
 pub(crate) mod servers;
 pub(crate) mod stun;
 
-use crate::protocol::Path;
+use crate::protocol::{Path, Reach};
 
 /// A datagram to send.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Transmit {
     /// From which of our sockets, to whom.
     pub path: Path,
-    /// Its lifetime in hops; `None` for the system's default.
-    pub ttl: Option<u8>,
+    /// How far it may get.
+    pub reach: Reach,
     /// Its bytes.
     pub payload: Vec<u8>,
 }

@@ -27,6 +27,19 @@ impl Outlet {
         matches!(self, Outlet::Rejected | Outlet::Forbidden | Outlet::Dropped)
     }
 
+    /// The same, if something came back from this port of somebody as well.
+    pub(crate) fn and(self, port: u16) -> Outlet {
+        let mut ports = match self {
+            Outlet::Ports(ports) => ports,
+            Outlet::Rejected | Outlet::Dropped => Vec::new(),
+            other => return other,
+        };
+        ports.push(port);
+        ports.sort_unstable();
+        ports.dedup();
+        Outlet::Ports(ports)
+    }
+
     /// What to do about it.
     pub(crate) const fn remedy(&self) -> &'static str {
         match self {
@@ -70,5 +83,17 @@ impl fmt::Display for Outlet {
             Outlet::NoServer => f.write_str("the STUN server does not answer"),
             Outlet::NoNames => f.write_str("no STUN server's name could be looked up"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_from_one_port_more_opens_it() {
+        assert_eq!(Outlet::Dropped.and(123), Outlet::Ports(vec![123]));
+        assert_eq!(Outlet::Ports(vec![443]).and(123), Outlet::Ports(vec![123, 443]));
+        assert_eq!(Outlet::Open.and(123), Outlet::Open);
     }
 }

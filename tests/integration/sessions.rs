@@ -4,7 +4,7 @@
 use crate::evil::victim::{Answer, Setup, Victim, address};
 use p2pcopy::parts::app::{Failure, Party};
 use p2pcopy::parts::net::Machine;
-use p2pcopy::parts::protocol::{Path, Role, Time};
+use p2pcopy::parts::protocol::{Path, Reach, Role, Time};
 use p2pcopy::parts::transfer::Conflicts;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -151,7 +151,7 @@ impl World {
         let mut buf = Vec::new();
         while let Some(transmit) = end.session.poll_transmit(self.now, &mut buf, 16) {
             let to = 1 - which;
-            if self.dark || transmit.ttl.is_some() || transmit.path.remote != self.outside[to] {
+            if self.dark || transmit.reach != Reach::Full || transmit.path.remote != self.outside[to] {
                 continue;
             }
             for bytes in buf.chunks(transmit.segment) {

@@ -14,7 +14,7 @@ use super::pair::{Consent, Errand, Pair};
 const NOTICE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A pair in mid-transfer between two plain home routers.
-fn under_way() -> (Network, Pair) {
+pub(crate) fn under_way() -> (Network, Pair) {
     under_way_between(Nat::MasqueradeDrop, Nat::MasqueradeDrop, &[])
 }
 

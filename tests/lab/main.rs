@@ -10,6 +10,7 @@
     reason = "the laboratory plays the outside world: it owns clocks, sockets and files"
 )]
 
+mod check;
 mod driver;
 mod ends;
 mod faults;
@@ -20,6 +21,7 @@ mod guesses;
 mod interfaces;
 mod kills;
 mod link;
+mod lost;
 mod mapping;
 mod matrix;
 mod meeting;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::check::check;
 use super::pair::content;
 use super::shell::{Daemon, command_in, inside, must};
 use super::six::{STUN, Stun, start};
@@ -236,6 +237,89 @@ fn a_mapping_is_given_back_when_the_user_stops_the_run() {
     }
 }
 
+/// miniupnpd with leases of so many seconds, by PCP.
+fn with_leases(seconds: u32) -> String {
+    format!("{PMP_ONLY}\nmin_lifetime={seconds}\nmax_lifetime={seconds}")
+}
+
+/// Waits until the router forwards so many ports.
+fn forwards(wires: &Wires, count: usize) {
+    let end = Instant::now() + LIMIT;
+    while mappings(wires).matches("dnat").count() != count {
+        assert!(Instant::now() < end, "{count} wanted: {}", mappings(wires));
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_short_lease_is_renewed_and_a_router_that_was_restarted_is_asked_again() {
+    let wires = homes("4.4.4.2");
+    rules(&wires, "na", "masquerade");
+    let _stun = STUN.map(|address| Stun::start(&wires.name("srv"), address));
+    let files = tempfile::tempdir().expect("room for a few small files");
+    let first = daemon(&wires, files.path(), &with_leases(8));
+    let receiver = start(&wires, "a", "receiver", files.path(), &["receiver", "-v"]);
+    receiver.address().unwrap_or_else(|error| panic!("{error}"));
+    forwards(&wires, 1);
+    // Longer than the lease.
+    let end = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < end {
+        assert!(mappings(&wires).contains("dnat"), "the lease ran out");
+        thread::sleep(Duration::from_millis(200));
+    }
+    drop(first);
+    let forget = "flush chain inet filter prerouting_miniupnpd\nflush chain inet filter miniupnpd";
+    must(command_in(&wires.name("na"), "nft").args(["-f", "-"]), forget);
+    std::fs::remove_file(files.path().join("leases")).ok();
+    let _second = daemon(&wires, files.path(), &with_leases(8));
+    forwards(&wires, 1);
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn two_runs_on_one_host_have_a_port_each_and_give_back_their_own() {
+    let wires = homes("4.4.4.2");
+    rules(&wires, "na", "masquerade");
+    let _stun = STUN.map(|address| Stun::start(&wires.name("srv"), address));
+    for protocols in [PMP_ONLY, UPNP_ONLY] {
+        let files = tempfile::tempdir().expect("room for a few small files");
+        let _daemon = daemon(&wires, files.path(), protocols);
+        let mut runs = [["--localport", "4300"], ["--localport", "4310"]].map(|port| {
+            let arguments = ["receiver", "-v", port[0], port[1]];
+            start(&wires, "a", "receiver", files.path(), &arguments)
+        });
+        forwards(&wires, 2);
+        let [first, second] = &mut runs;
+        first.signal(Signal::INT);
+        first
+            .wait(Duration::from_secs(3))
+            .unwrap_or_else(|error| panic!("{error}"));
+        forwards(&wires, 1);
+        second.signal(Signal::INT);
+        second
+            .wait(Duration::from_secs(3))
+            .unwrap_or_else(|error| panic!("{error}"));
+        forwards(&wires, 0);
+    }
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn the_check_tells_by_which_protocol_the_router_forwards() {
+    let wires = homes("4.4.4.2");
+    rules(&wires, "na", "masquerade");
+    let _stun = STUN.map(|address| Stun::start(&wires.name("srv"), address));
+    for (protocols, method) in [(PMP_ONLY, "PCP"), (UPNP_ONLY, "UPnP")] {
+        let files = tempfile::tempdir().expect("room for a few small files");
+        let _daemon = daemon(&wires, files.path(), protocols);
+        let found = check(&wires.name("a"), &STUN.join(","), "5.5.5.9");
+        assert_eq!(found["port_mapping"], "works", "{found:#}");
+        assert_eq!(found["port_mapping_by"], method, "{found:#}");
+        forwards(&wires, 0);
+    }
+}
+
 /// Answers at the port of PCP and NAT-PMP.
 fn router(namespace: &str, answer: fn(&[u8]) -> Vec<u8>) {
     let socket = inside(namespace, || UdpSocket::bind("0.0.0.0:5351")).expect("the port is free here");
@@ -282,6 +366,60 @@ fn a_router_that_answers_with_nonsense_or_not_at_all_costs_nothing() {
     prompt("nonsense");
 }
 
+/// NAT-PMP alone, which maps every port to itself and says to be at `outside`.
+fn pmp_at(request: &[u8], outside: [u8; 4]) -> Vec<u8> {
+    match request {
+        [0, 0] => [&[0, 128, 0, 0, 0, 0, 0, 9][..], &outside].concat(),
+        [0, 1, _, _, rest @ ..] => {
+            let mut answer = vec![0, 129, 0, 0, 0, 0, 0, 9];
+            answer.extend(rest);
+            answer[10..12].copy_from_slice(&rest[..2]);
+            answer
+        }
+        _ => vec![0, 128, 0, 1, 0, 0, 0, 9],
+    }
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_router_that_is_late_or_names_another_address_is_not_believed() {
+    for (what, answer, words) in [
+        (
+            "late",
+            (|request| {
+                thread::sleep(Duration::from_secs(2));
+                pmp_at(request, [4, 4, 4, 2])
+            }) as fn(&[u8]) -> Vec<u8>,
+            None,
+        ),
+        (
+            "another address",
+            |request| pmp_at(request, [9, 9, 9, 9]),
+            Some("servers see another address"),
+        ),
+    ] {
+        let wires = homes("4.4.4.2");
+        rules(&wires, "na", "masquerade");
+        let _stun = STUN.map(|address| Stun::start(&wires.name("srv"), address));
+        router(&wires.name("na"), answer);
+        let files = tempfile::tempdir().expect("room for a few small files");
+        let receiver = start(&wires, "a", "receiver", files.path(), &["receiver", "-v"]);
+        if let Some(words) = words {
+            let told = receiver.wait_for(words, LIMIT);
+            told.unwrap_or_else(|error| panic!("{what}: {error}"));
+        }
+        let address = receiver
+            .address()
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(address.starts_with("4.4.4.2:"), "{what}: {address}");
+        assert!(
+            !receiver.stderr().contains("to this computer ("),
+            "{what}: {}",
+            receiver.stderr()
+        );
+    }
+}
+
 #[test]
 #[ignore = "needs root: builds network namespaces"]
 fn a_router_behind_a_router_is_told_and_its_port_is_not() {
@@ -292,17 +430,7 @@ fn a_router_behind_a_router_is_told_and_its_port_is_not() {
     must(command_in(&wires.name("r"), "nft").args(["-f", "-"]), outer);
     let _stun = STUN.map(|address| Stun::start(&wires.name("srv"), address));
     let files = tempfile::tempdir().expect("room for a few small files");
-    // NAT-PMP alone: it refuses version 2, tells its outside address, and maps every port to itself.
-    router(&wires.name("na"), |request| match request {
-        [0, 0] => vec![0, 128, 0, 0, 0, 0, 0, 9, 10, 7, 0, 2],
-        [0, 1, _, _, rest @ ..] => {
-            let mut answer = vec![0, 129, 0, 0, 0, 0, 0, 9];
-            answer.extend(rest);
-            answer[10..12].copy_from_slice(&rest[..2]);
-            answer
-        }
-        _ => vec![0, 128, 0, 1, 0, 0, 0, 9],
-    });
+    router(&wires.name("na"), |request| pmp_at(request, [10, 7, 0, 2]));
     let receiver = start(&wires, "a", "receiver", files.path(), &["receiver", "-v"]);
     let told = receiver.wait_for("a second NAT stands before it", LIMIT);
     told.unwrap_or_else(|error| panic!("{error}"));

@@ -354,11 +354,15 @@ impl Network {
         }
     }
 
-    /// A router that does not count as one.
+    /// A router that does not count as one: neither in the time to live nor in the timestamps that had no room.
     fn hide_router(&self) {
         let rules = "table ip hidden { chain pre { type filter hook prerouting priority mangle;
                      ip ttl 5 ip ttl set 6; ip ttl 4 ip ttl set 5; ip ttl 3 ip ttl set 4;
-                     ip ttl 2 ip ttl set 3; ip ttl 1 ip ttl set 2; }
+                     ip ttl 2 ip ttl set 3; ip ttl 1 ip ttl set 2;
+                     ip hdrlength 6 @nh,160,8 68 @nh,184,8 0xc0 @nh,184,8 set 0xb0;
+                     ip hdrlength 6 @nh,160,8 68 @nh,184,8 0xd0 @nh,184,8 set 0xc0;
+                     ip hdrlength 6 @nh,160,8 68 @nh,184,8 0xe0 @nh,184,8 set 0xd0;
+                     ip hdrlength 6 @nh,160,8 68 @nh,184,8 0xf0 @nh,184,8 set 0xe0; }
                      }";
         self.rules(&self.name("r1"), rules);
     }

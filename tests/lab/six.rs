@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use p2pcopy::parts::rendezvous::respond;
 
@@ -205,4 +205,135 @@ fn ipv6_alone_behind_a_translator_connects_with_ipv4_alone() {
     assert_eq!(exits, [Ok(Some(0)), Ok(Some(0))], "{account}");
     let received = std::fs::read(files.path().join("received/vm.img")).expect("just received");
     assert!(received == sent, "{account}");
+}
+
+/// STUN servers of IPv6.
+const STUN_6: [&str; 2] = ["[2001:db8:5::1]:3478", "[2001:db8:5::2]:3478"];
+
+/// Two homes with IPv6 alone: `a` behind `fa`, `b` behind `fb`, and `r` between these and the servers.
+fn homes() -> Wires {
+    let wires = Wires::new(
+        &["a", "fa", "r", "srv", "fb", "b"],
+        &[
+            ("a", "eth0", "fa", "lan"),
+            ("fa", "wan", "r", "a"),
+            ("r", "s", "srv", "eth0"),
+            ("r", "b", "fb", "wan"),
+            ("fb", "lan", "b", "eth0"),
+        ],
+    );
+    wires.ip(
+        "r",
+        "link set lo up\nlink set dev a up\nlink set dev s up\nlink set dev b up\naddress add 2001:db8:1::1/64 dev a\n\
+         address add 2001:db8:2::1/64 dev b\naddress add 2001:db8:5::ff/64 dev s\n\
+         route add 2001:db8:a::/48 via 2001:db8:1::2\nroute add 2001:db8:b::/48 via 2001:db8:2::2",
+    );
+    wires.ip(
+        "srv",
+        "link set lo up\nlink set eth0 up\naddress add 2001:db8:5::1/64 dev eth0\naddress add 2001:db8:5::2/64 dev eth0\n\
+         route add default via 2001:db8:5::ff",
+    );
+    for (router, host, number) in [("fa", "a", 1), ("fb", "b", 2)] {
+        wires.ip(
+            router,
+            &format!(
+                "link set lo up\nlink set wan up\nlink set lan up\naddress add 2001:db8:{number}::2/64 dev wan\n\
+                 address add 2001:db8:{host}::1/64 dev lan\naddress add 2001:db8:{host}:9::1/64 dev lan\n\
+                 route add default via 2001:db8:{number}::1"
+            ),
+        );
+        wires.ip(
+            host,
+            &format!(
+                "link set lo up\nlink set eth0 up\naddress add 2001:db8:{host}::10/64 dev eth0\n\
+                 route add default via 2001:db8:{host}::1"
+            ),
+        );
+    }
+    for short in ["a", "b", "srv"] {
+        wires.wait_until_running(short, "eth0");
+    }
+    wires
+}
+
+/// A firewall that lets in only what answers somebody inside.
+fn replies_only(wires: &Wires, router: &str) {
+    let rules = "table inet firewall {
+        chain forward { type filter hook forward priority 0; ct state established,related accept; iifname wan drop;
+        }
+        }";
+    must(command_in(&wires.name(router), "nft").args(["-f", "-"]), rules);
+}
+
+/// Two users of [`homes`] who have swapped addresses, and when; `limit` is in bytes a second.
+fn users(wires: &Wires, files: &std::path::Path, size: usize, limit: &str) -> (Peer, Peer, Instant) {
+    std::fs::write(files.join("vm.img"), content(size)).expect("room for a file");
+    let begin = |short: &str, name: &'static str, arguments: &[&str]| {
+        Peer::start_in(&wires.name(short), name, |command| {
+            command.args(arguments).current_dir(files);
+            command
+                .env("P2PCOPY_STUN", STUN_6.join(","))
+                .env("P2PCOPY_NTP", "[2001:db8:5::9]");
+        })
+    };
+    let mut sender = begin("a", "sender", &["sender", "vm.img", "--limit", limit]);
+    let output = ["receiver", "--yes", "--output", "received"];
+    let mut receiver = begin("b", "receiver", &output);
+    let [from_a, from_b] = [&sender, &receiver].map(|peer| peer.address().unwrap_or_else(|e| panic!("{e}")));
+    sender.enter(&from_b);
+    receiver.enter(&from_a);
+    (sender, receiver, Instant::now())
+}
+
+fn end_well(mut sender: Peer, mut receiver: Peer, files: &std::path::Path) {
+    let exits = [&mut sender, &mut receiver].map(|peer| peer.wait(LIMIT));
+    let account = format!("{}\n{}", sender.stderr(), receiver.stderr());
+    assert_eq!(exits, [Ok(Some(0)), Ok(Some(0))], "{account}");
+    let read = |name: &str| std::fs::read(files.join(name)).expect("just written");
+    assert!(read("received/vm.img") == read("vm.img"), "{account}");
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn two_firewalls_of_ipv6_that_let_in_replies_alone_are_crossed_without_a_slot() {
+    let wires = homes();
+    replies_only(&wires, "fa");
+    replies_only(&wires, "fb");
+    let _stun = STUN_6.map(|address| Stun::start(&wires.name("srv"), address));
+    let files = tempfile::tempdir().expect("room for a file");
+    let (sender, receiver, pasted) = users(&wires, files.path(), 300_000, "1G");
+    let connected = receiver
+        .connected(LIMIT)
+        .unwrap_or_else(|error| panic!("{error}\n{}", sender.stderr()));
+    println!("connected after {:.2?}", connected - pasted);
+    assert!(connected - pasted < Duration::from_secs(2), "{}", sender.stderr());
+    end_well(sender, receiver, files.path());
+}
+
+/// The provider gives a home another prefix: the old address goes, and a new one comes. The home's own firewall lets in
+/// replies alone; the other one lets in everybody, or the new address could not be heard there.
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn another_prefix_in_mid_transfer_does_not_end_it() {
+    for (host, firewall) in [("a", "fa"), ("b", "fb")] {
+        let wires = homes();
+        replies_only(&wires, firewall);
+        let _stun = STUN_6.map(|address| Stun::start(&wires.name("srv"), address));
+        let files = tempfile::tempdir().expect("room for a file");
+        let (sender, receiver, _) = users(&wires, files.path(), 10_000_000, "1M");
+        receiver
+            .connected(LIMIT)
+            .unwrap_or_else(|error| panic!("{error}\n{}", sender.stderr()));
+        thread::sleep(Duration::from_secs(3));
+        wires.ip(
+            host,
+            &format!(
+                "address add 2001:db8:{host}:9::10/64 dev eth0\naddress del 2001:db8:{host}::10/64 dev eth0\n\
+                 route replace default via 2001:db8:{host}:9::1"
+            ),
+        );
+        let changed = Instant::now();
+        end_well(sender, receiver, files.path());
+        println!("{host}: done {:.1?} after the change", changed.elapsed());
+    }
 }

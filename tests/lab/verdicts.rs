@@ -185,6 +185,11 @@ fn blocked_udp_is_known_before_the_address_is_pasted() {
             "only to certain ports (53 is open)",
         ),
         (
+            "only 123",
+            "forward; iifname lan udp dport != 123 drop",
+            "only to certain ports (123 is open)",
+        ),
+        (
             "only 3478",
             "forward; iifname lan udp dport != { 123, 3478 } drop",
             "only to certain ports (3478 is open)",
@@ -211,6 +216,57 @@ fn blocked_udp_is_known_before_the_address_is_pasted() {
             .wait_for(words, SOON)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         println!("{name}: told after {:.1?}", said - began);
+    }
+}
+
+/// One network lets UDP out to port 443 alone, so the other side comes in there: without a router, or by its forward.
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_port_that_is_open_is_used_where_the_other_side_can() {
+    let only_443 =
+        "table ip doors { chain x { type filter hook forward priority -1; iifname lan udp dport != 443 drop;
+                    }
+                    }";
+    let stun_at_443 = "table ip doors { chain pre { type nat hook prerouting priority dstnat;
+                       ip daddr 192.0.2.1 udp dport 443 dnat to 192.0.2.1:3478;
+                       ip daddr 192.0.2.2 udp dport 443 dnat to 192.0.2.2:3478;
+                       }
+                       }";
+    let inward = "table ip forwarded { chain pre { type nat hook prerouting priority dstnat;
+                  iifname wan udp dport 443 dnat ip to 192.168.1.20:443;
+                  }
+                  }";
+    for (b, arguments) in [
+        (Nat::Public, &["--localport", "443"][..]),
+        (
+            Nat::MasqueradeDrop,
+            &["--localport", "443", "--external-port", "443"],
+        ),
+    ] {
+        let network = Network::build(Plan::new(Nat::MasqueradeDrop, b));
+        network.rules(&network.name("srv"), stun_at_443);
+        network.rules(&network.edge(Side::A), only_443);
+        if b != Nat::Public {
+            network.rules(&network.edge(Side::B), inward);
+        }
+        let users = Users::of(&network);
+        let (mut sender, mut receiver) = (users.sender(&[]), users.receiver(arguments));
+        let [from_sender, from_receiver] = [&sender, &receiver].map(told);
+        assert!(from_receiver.contains(":443/"), "{from_receiver}");
+        says(&sender, "443 is open", AT_ONCE);
+        sender.enter(&from_receiver);
+        receiver.enter(&from_sender);
+        let pasted = Instant::now();
+        let connected = receiver
+            .connected(LIMIT)
+            .unwrap_or_else(|error| panic!("{b}: {error}\n{}", sender.stderr()));
+        println!("{b}: connected after {:.2?}", connected - pasted);
+        assert!(
+            connected - pasted < Duration::from_secs(3),
+            "{}",
+            account(&sender, &receiver)
+        );
+        users.end_well(sender, receiver);
     }
 }
 

@@ -59,6 +59,9 @@ impl Telling {
     }
 }
 
+/// Where servers of time answer (RFC 5905, section 7.2).
+const NTP_PORT: u16 = 123;
+
 /// If no server has answered after this, other ports are tried beside.
 const SILENCE: Duration = Duration::from_secs(1);
 
@@ -199,6 +202,13 @@ impl Lobby {
         };
         let (gathered, samples) = tokio::join!(gather, ask);
         let (report, servers, outlet) = gathered?;
+        // Where no STUN server answers, one for the time may: its port is open.
+        let outlet = match outlet {
+            Some(outlet) if !samples.is_empty() && all_at_their_port(&ntp_names) => {
+                Some(outlet.and(NTP_PORT))
+            }
+            outlet => outlet,
+        };
         let unix = u64::try_from(net::unix_nanos()).unwrap_or(0);
         let time = WallClock::from_samples(&samples, unix, clock.now());
         self.time = Some(TimeKeeper::new(ntp_names, clock, time));
@@ -339,6 +349,14 @@ pub(super) fn asking(common: &Common) -> Info {
         stun: named(&common.stun, servers::STUN).len(),
         ntp: named(&common.ntp, servers::NTP).len(),
     }
+}
+
+/// Whether these servers of time are asked where such ones usually are.
+fn all_at_their_port(ntp_names: &[String]) -> bool {
+    ntp_names.iter().all(|name| {
+        name.rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse() == Ok(NTP_PORT))
+    })
 }
 
 /// How many servers were found: each has up to one address of either family.

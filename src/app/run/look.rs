@@ -31,8 +31,8 @@ pub(in crate::app) struct Seen {
     pub report: StunReport,
     /// What NTP said.
     pub clock: WallClock,
-    /// The port of the first socket here.
-    pub port: u16,
+    /// The ports of the sockets here.
+    pub ports: Vec<u16>,
     /// What gets out, if no server answered at its own port.
     pub outlet: Option<Outlet>,
     /// STUN servers whose names are known.
@@ -50,7 +50,7 @@ pub(in crate::app) async fn look(common: &Common, front: &mut dyn Front) -> Resu
         candidates: lobby.local.candidates.clone(),
         report: around.report,
         clock: around.clock,
-        port: lobby.ipv4[0],
+        ports: lobby.ipv4.clone(),
         outlet: around.outlet,
         servers: around.servers,
     })

@@ -37,7 +37,7 @@ use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::punch::{Ipv6Socket, Punch, PunchConfig, Surroundings, obstacle};
 pub(super) use lobby::tell_steps;
 use lobby::{Around, Aside};
-pub(super) use look::{look, look_at_server};
+pub(super) use look::{Seen, look, look_at_server};
 use meet::Found;
 use outside::{Forward, Outside};
 use seeds::{Handshake, Seeds};

@@ -1,6 +1,7 @@
 //! A run with every kind of event in it, and what the README says of each.
 
 use super::*;
+use crate::app::check::diagnosis::tests::ordinary;
 use crate::protocol::congestion::Stage;
 use crate::protocol::connection::{Limit, Stats};
 use crate::rendezvous::address::{Filtering, Mapping, NatClass};
@@ -78,6 +79,7 @@ pub(super) fn story() -> Vec<Event> {
         },
         Event::Reconnected(link("same network")),
         Event::Seen("203.0.113.7:4300".parse().unwrap()),
+        Event::Diagnosis(Box::new(ordinary())),
         Event::Info(Info::StunServersFound { found: 3, asked: 5 }),
         Event::Info(Info::Server {
             server: "example.org:4300".into(),

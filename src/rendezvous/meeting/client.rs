@@ -9,10 +9,10 @@ use super::refusal::Refusal;
 use super::relay::{RelayPass, RelayUse};
 use super::visit::{Meaning, Visit};
 use super::wire::{Names, Open, SessionId, Standing, State, TokenKey, Want, Welcome, is_meeting, packet};
-use crate::protocol::Path;
 use crate::protocol::handshake::PublicKey;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
+use crate::protocol::{Path, Reach};
 use crate::rendezvous::Transmit;
 use crate::rendezvous::address::{Address, Mapping, NatClass, PAIRS};
 use crate::rendezvous::clock::WallClock;
@@ -390,7 +390,7 @@ impl Meeting {
     fn transmit(&mut self, path: Path, payload: Vec<u8>) {
         self.outbox.push_back(Transmit {
             path,
-            ttl: None,
+            reach: Reach::Full,
             payload,
         });
     }

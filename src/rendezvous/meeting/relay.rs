@@ -9,9 +9,9 @@ use super::wire::{
     Bind, BindWant, Binding, Bound, Cookie, Hello, SessionId, Terms, Ticket, TokenKey, Welcome, packet,
     proof_or_zeros,
 };
-use crate::protocol::Path;
 use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::time::Time;
+use crate::protocol::{Path, Reach};
 use crate::rendezvous::Transmit;
 use crate::rendezvous::stun::KEEPALIVE;
 use std::collections::VecDeque;
@@ -265,7 +265,7 @@ impl RelayClient {
     fn transmit(&mut self, payload: Vec<u8>) {
         self.outbox.push_back(Transmit {
             path: self.pass.path,
-            ttl: None,
+            reach: Reach::Full,
             payload,
         });
     }

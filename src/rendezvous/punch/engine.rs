@@ -9,10 +9,9 @@ use crate::protocol::handshake::bare::{BareHeader, BareInitiator, BareResponder,
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::handshake::{HandshakeError, Local, Probe, ProbeKey, SessionKeys, kk, packet, prologue};
 use crate::protocol::time::Time;
-use crate::protocol::{Path, Role};
+use crate::protocol::{Path, Reach, Role};
 use crate::rendezvous::address::{Address, PAIRS, Token};
 use crate::rendezvous::budget::{Budget, Budgets};
-use crate::rendezvous::schedule::Reach;
 
 /// Answers to bare peers that cost a hash. A peer asks at most 50 times a second; the told port has more to spare,
 /// as anybody can claim to send from there.

@@ -29,12 +29,12 @@ pub(crate) use self::report::Report;
 use super::Transmit;
 use super::address::{Address, PAIRS};
 use super::clock::WallClock;
+use super::schedule::Schedule;
 use super::schedule::guess::{self as guesses, Task};
-use super::schedule::{Reach, Schedule};
 use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::handshake::{HandshakeError, Hello, Local, PROTOCOL_VERSION, SessionKeys, packet};
 use crate::protocol::time::Time;
-use crate::protocol::{Path, Role};
+use crate::protocol::{Path, Reach, Role};
 
 /// Paths whose first exchange is timed: all that can be told of, and more than are learnt at once.
 const MAX_TIMED: usize = 32;
@@ -358,12 +358,8 @@ impl Punch {
     }
 
     fn transmit(&mut self, now: Time, path: Path, reach: Reach, payload: Vec<u8>) {
-        let ttl = match reach {
-            Reach::Low(ttl) => Some(ttl),
-            Reach::Full => None,
-        };
         // Between bare addresses there is nothing to time: any number of ports may ask.
-        if ttl.is_none() && self.search.peer.token.is_some() {
+        if reach == Reach::Full && self.search.peer.token.is_some() {
             match self.first_sent.iter_mut().find(|(p, ..)| *p == path) {
                 Some((.., count)) => *count += 1,
                 None => {
@@ -373,7 +369,7 @@ impl Punch {
             }
         }
         self.report.sent += 1;
-        self.outbox.push_back(Transmit { path, ttl, payload });
+        self.outbox.push_back(Transmit { path, reach, payload });
     }
 
     /// After how long in vain an obstacle is told: guesses may overcome a symmetric NAT.

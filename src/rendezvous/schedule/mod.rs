@@ -16,12 +16,15 @@
 //! slot's pair clean. While a pair rests, whoever led keeps his own NAT open with packets that die there, and in its
 //! next turn comes second: by then the other's NAT has forgotten the clash, and its first packet gets in.
 //!
+//! Where no router lies between, even the shortest lifetime gets to the peer's NAT. So before all that go packets with an
+//! option of IP that the router behind us fills, and that whatever comes next must not take (docs/design.md).
+//!
 //! Candidates on the LAN and over IPv6 have no NAT to open: full lifetime at once, without any slot.
 //!
 //! ```text
-//!   slot - 4 s    - 3 s      - 2 s      - 1 s      slot            slot + 4 s
-//!     | TTL 2       | 3        | 4        | 5        | full, 20 -> 200 ms |  silence, TTL 1
-//!        | half a second later: the same, from the other side            |
+//!   slot - 4.5 s  - 4 s    - 3 s    - 2 s    - 1 s    slot            slot + 4 s
+//!     | counted     | TTL 2  | 3      | 4      | 5      | full, 20 -> 200 ms |  silence, TTL 1
+//!     | counted       | from TTL 2 on half a second later, from the other side |
 //! ```
 
 pub(crate) mod guess;
@@ -35,7 +38,7 @@ use super::address::PAIRS;
 use super::clock::{SlotIndex, WallClock};
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
-use crate::protocol::{Path, Role};
+use crate::protocol::{Path, Reach, Role};
 
 /// Packets of full lifetime go out for this long from the slot on.
 pub(crate) const WINDOW: Duration = Duration::from_secs(4);
@@ -53,6 +56,10 @@ const LOW: [(Duration, u8); 8] = [
     (Duration::from_millis(1000), 5),
     (Duration::from_millis(900), 5),
 ];
+/// When packets go out that open the NAT we stand behind and reach no other, twice against loss. Neither side leads: both
+/// have done it before the first packet of low TTL, which gets to the other NAT where no router lies between. Any earlier,
+/// they could meet what the peer's last packets left there 36 s ago, which lives for 30 s.
+const COUNTED: [Duration; 2] = [Duration::from_millis(4500), Duration::from_millis(4400)];
 const LOW_JITTER_MILLIS: u64 = 80;
 /// Who comes late, sends what is overdue with so much between two packets.
 const OVERDUE_INTERVAL: Duration = Duration::from_millis(60);
@@ -71,15 +78,6 @@ const SLOWEST: Duration = Duration::from_secs(1);
 /// Addresses learnt from packets are limited. One more takes the place of the one learnt first: somebody who passes
 /// the peer's packets on from other addresses fills the places only until the peer's next packet.
 const MAX_REFLEXIVE: usize = 8;
-
-/// How far a packet may live.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reach {
-    /// Dies between the two NATs.
-    Low(u8),
-    /// The system's default.
-    Full,
-}
 
 /// One datagram to send now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,7 +151,8 @@ struct Plan {
     slot: SlotIndex,
     start: Time,
     path: Path,
-    low: VecDeque<(Time, u8)>,
+    /// What opens our own NAT.
+    openers: VecDeque<(Time, Reach)>,
     /// When packets of full lifetime begin.
     fire: Time,
     full: Option<Stream>,
@@ -317,11 +316,11 @@ impl Schedule {
         }
         let plan = self.plan.as_mut()?;
         if now < plan.fire {
-            plan.low.front().filter(|(at, _)| *at <= now)?;
-            let (_, ttl) = plan.low.pop_front()?;
+            plan.openers.front().filter(|(at, _)| *at <= now)?;
+            let (_, reach) = plan.openers.pop_front()?;
             return Some(Send {
                 path: plan.path,
-                reach: Reach::Low(self.ttl.unwrap_or(ttl)),
+                reach,
                 slot: plan.slot,
             });
         }
@@ -350,9 +349,9 @@ impl Schedule {
     pub fn poll_timeout(&self) -> Option<Time> {
         let planned = self.plan.as_ref().map(|plan| {
             let end = plan.start + WINDOW;
-            match (plan.low.front(), &plan.full) {
+            match (plan.openers.front(), &plan.full) {
                 (_, Some(full)) => full.poll_timeout().unwrap_or(end),
-                (Some(&(low, _)), None) => low.min(plan.fire),
+                (Some(&(next, _)), None) => next.min(plan.fire),
                 (None, None) => plan.fire,
             }
         });
@@ -386,7 +385,7 @@ impl Schedule {
 
     /// Opens `path` with low-TTL packets until `start`, and then sends with full lifetime.
     fn plan_for(&mut self, slot: SlotIndex, path: Path, start: Time, now: Time) {
-        let mut low: VecDeque<(Time, u8)> = VecDeque::new();
+        let mut openers: VecDeque<(Time, Reach)> = VecDeque::new();
         let wait = start.since(now);
         let was_held = self.held.iter().any(|held| held.path == path);
         let later = match (slot.leader() == self.role, was_held) {
@@ -395,13 +394,19 @@ impl Schedule {
             (true, true) => LEAD * 2,
         };
         let mut overdue = now;
-        for (before, ttl) in LOW {
+        // A user's TTL takes the place of all that would not reach the peer.
+        let counted = COUNTED
+            .into_iter()
+            .filter(|_| self.ttl.is_none())
+            .map(|before| (before, Duration::ZERO, Reach::Routers(1)));
+        let low = LOW.map(|(before, ttl)| (before, later, Reach::Low(self.ttl.unwrap_or(ttl))));
+        for (before, later, reach) in counted.chain(low) {
             let jitter = Duration::from_millis(self.rng.next_u64() % LOW_JITTER_MILLIS);
             // Counted from now: times before the run's zero do not exist.
             if let Some(ahead) = (wait + later + jitter).checked_sub(before) {
-                low.push_back((now + ahead, ttl));
-            } else if low.back().is_none_or(|(_, last)| *last < ttl) {
-                low.push_back((overdue, ttl));
+                openers.push_back((now + ahead, reach));
+            } else if openers.back().is_none_or(|(_, last)| *last != reach) {
+                openers.push_back((overdue, reach));
                 overdue += OVERDUE_INTERVAL;
             }
         }
@@ -415,7 +420,7 @@ impl Schedule {
             slot,
             start,
             path,
-            low,
+            openers,
             fire: start + later,
             full: None,
         });

@@ -61,6 +61,7 @@ fn low_ttl_goes_before_the_slot_and_full_ttl_only_inside_its_window() {
             let in_slot = (at + offset as f64 / 1000.0) % 10.0;
             match send.reach {
                 Reach::Low(HOLD_TTL) => continue,
+                Reach::Routers(count) => assert!(count == 1 && !(0.5..5.5 - 1e-6).contains(&in_slot), "{at}"),
                 Reach::Low(ttl) => assert!(ttl >= 2 && !(0.5..6.0 - 1e-6).contains(&in_slot), "{at}"),
                 Reach::Full => assert!(!(4.0..10.0 - 1e-6).contains(&in_slot), "{at} {in_slot}"),
             }
@@ -78,7 +79,7 @@ fn every_slot_is_opened_first_however_late_the_paste() {
                 .iter()
                 .find(|(_, s)| usize::from(s.path.local) == pair)
                 .unwrap();
-            assert_eq!(first.1.reach, Reach::Low(2), "offset {offset}");
+            assert_eq!(first.1.reach, Reach::Routers(1), "offset {offset}");
         }
     }
 }
@@ -94,7 +95,7 @@ fn a_pair_rests_longer_than_a_poisoned_entry_lives() {
             .collect();
         let low: Vec<f64> = sends
             .iter()
-            .filter(|(_, s)| usize::from(s.path.local) == pair && s.reach == Reach::Low(2))
+            .filter(|(_, s)| usize::from(s.path.local) == pair && s.reach == Reach::Routers(1))
             .map(|(at, _)| *at)
             .collect();
         let rests = full
@@ -228,7 +229,7 @@ fn a_named_moment_comes_before_the_slots_and_is_opened_first() {
         let pair = SlotIndex::containing(UNIX + (offset + 400) * 1_000_000).pair(PAIRS);
         let (sends, events) = run(schedule, 20);
         assert!(matches!(events[0], ScheduleEvent::Waiting { until, .. } if until == moment));
-        assert_eq!((sends[0].0, sends[0].1.reach), (0.0, Reach::Low(2)));
+        assert_eq!((sends[0].0, sends[0].1.reach), (0.0, Reach::Routers(1)));
         let first_full = sends.iter().find(|(_, s)| s.reach == Reach::Full).unwrap();
         let leads = first_full.1.slot.leader() == Role::Sender;
         let expected = if leads { 0.4 } else { 0.9 };

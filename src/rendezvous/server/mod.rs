@@ -22,9 +22,9 @@ use super::meeting::wire::{
     Bind, BindWant, Binding, Bound, Cookie, Hello, List, Listed, Listing, Open, SessionId, Standing, State,
     Terms, TokenKey, Welcome, is_meeting, packet, proof,
 };
-use crate::protocol::Path;
 use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::time::Time;
+use crate::protocol::{Path, Reach};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -371,7 +371,7 @@ impl Server {
         }
         self.outbox.push_back(Transmit {
             path,
-            ttl: None,
+            reach: Reach::Full,
             payload,
         });
     }

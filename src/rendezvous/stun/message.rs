@@ -56,6 +56,21 @@ pub(crate) fn probe(seed: &[u8; 32]) -> (Vec<u8>, u128) {
     (request(id, AnswerFrom::SameAddress), id)
 }
 
+/// Such a request made as long as `size`, a multiple of 4 bytes: by an attribute that nobody knows, which servers must
+/// pass over (RFC 8489, section 14: comprehension-optional, here the last one, which is not assigned).
+pub(crate) fn padded(mut request: Vec<u8>, size: u16) -> Vec<u8> {
+    const HEADER: usize = 20;
+    const NOBODYS: [u8; 2] = [0xff, 0xff];
+    if let Some(room) = usize::from(size).checked_sub(request.len() + 4) {
+        request.extend(NOBODYS);
+        request.extend((room as u16).to_be_bytes());
+        request.resize(usize::from(size), 0);
+        let length = (request.len() - HEADER) as u16;
+        request[2..4].copy_from_slice(&length.to_be_bytes());
+    }
+    request
+}
+
 /// Whether a datagram is the answer to that request.
 pub(crate) fn answers(datagram: &[u8], id: u128) -> bool {
     is_stun(datagram) && answer(datagram).is_some_and(|answer| answer.id == id)
@@ -113,6 +128,18 @@ pub(super) fn respond(request: &[u8], mapped: SocketAddr, other: Option<SocketAd
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_padded_request_is_as_long_as_it_shall_be_and_is_answered_like_any_other() {
+        let (request, id) = probe(&[1; 32]);
+        let mapped = "203.0.113.7:4300".parse().unwrap();
+        for size in [24, 548, 1472] {
+            let padded = padded(request.clone(), size);
+            assert_eq!(padded.len(), usize::from(size));
+            assert!(answers(&respond(&padded, mapped, None).unwrap(), id));
+        }
+        assert_eq!(padded(request.clone(), 8), request);
+    }
 
     #[test]
     fn an_answer_is_read_and_a_request_is_not_one() {

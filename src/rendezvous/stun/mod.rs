@@ -5,6 +5,7 @@
 //! count only with the right cookie, class, transaction id, socket and source.
 
 pub(crate) mod filtering;
+pub(crate) mod hairpin;
 mod message;
 
 use std::collections::VecDeque;
@@ -12,7 +13,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use self::message::{AnswerFrom, TransactionId};
-pub(crate) use self::message::{answers, probe};
+pub(crate) use self::message::{answers, padded, probe};
 use super::address::{Mapping, PAIRS};
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;

@@ -6,7 +6,7 @@ use crate::evil::victim::{Setup, Victim, address, punch};
 use crate::evil::wire::{self, message};
 use p2pcopy::parts::net::Machine;
 use p2pcopy::parts::protocol::{
-    Frames, HEADER_LEN, Header, Opener, Path, Role, Sealer, TAG_LEN, Time, Words,
+    Frames, HEADER_LEN, Header, Opener, Path, Reach, Role, Sealer, TAG_LEN, Time, Words,
 };
 use p2pcopy::parts::rendezvous::{Punch, PunchEvent};
 use std::collections::{HashMap, VecDeque};
@@ -169,7 +169,7 @@ impl Evil {
         );
         let mut punch = punch(role, &ours, &theirs, seed, false, self.now);
         punch.handle_timeout(self.now + Duration::from_millis(200));
-        let full = std::iter::from_fn(|| punch.poll_transmit()).find(|t| t.ttl.is_none());
+        let full = std::iter::from_fn(|| punch.poll_transmit()).find(|t| t.reach == Reach::Full);
         full.expect("a candidate needs no slot").payload
     }
 
@@ -379,7 +379,7 @@ impl Evil {
     fn collect(&mut self) {
         let mut buf = Vec::new();
         while let Some(transmit) = self.victim.session.poll_transmit(self.now, &mut buf, 16) {
-            if transmit.ttl.is_some() {
+            if transmit.reach != Reach::Full {
                 continue;
             }
             for datagram in buf.chunks(transmit.segment) {
@@ -390,7 +390,7 @@ impl Evil {
         if let Some(punch) = &mut self.punch {
             punch.handle_timeout(self.now);
             while let Some(transmit) = punch.poll_transmit() {
-                if transmit.ttl.is_none() {
+                if transmit.reach == Reach::Full {
                     self.began.push(transmit.payload.clone());
                     let arrival = (self.now + DELAY, self.at, transmit.payload);
                     self.to_victim.push_back(arrival);

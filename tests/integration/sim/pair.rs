@@ -4,9 +4,9 @@ use crate::sim::attack::Attacker;
 use crate::sim::link::{Link, Profile};
 use crate::sim::nat::{Filtering, Nat, Rebinding, SOCKETS, can_meet};
 use p2pcopy::parts::protocol::{
-    Bbr, Cipher, Config, Connection, Controller, Event, Path, RangeSet, Role, Time,
+    Bbr, Cipher, Config, Connection, Controller, Event, Path, RangeSet, Reach, Role, Time,
 };
-use p2pcopy::parts::rendezvous::{Reach, Schedule, WallClock};
+use p2pcopy::parts::rendezvous::{Schedule, WallClock};
 use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;

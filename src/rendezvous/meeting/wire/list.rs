@@ -1,6 +1,6 @@
 //! The datagrams with which a client learns who waits under a name.
 
-use super::{Cookie, Malformed, SessionId, VERSION, name, packet, put_name};
+use super::{Cookie, LONGEST, Malformed, SessionId, VERSION, name, packet, put_name};
 use crate::protocol::codec::Reader;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::name::Name;
@@ -21,7 +21,7 @@ pub struct List {
 
 impl List {
     /// Its length, that of the longest answer.
-    pub(crate) const LEN: usize = 1200;
+    pub(crate) const LEN: usize = LONGEST;
 
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {

@@ -24,8 +24,11 @@ use std::time::Duration;
 pub(crate) const VERSION: u8 = 1;
 /// The UDP port of a server that names no other.
 pub(crate) const PORT: u16 = 4300;
-/// The most bytes of a sealed address. A whole address with eight candidates has under 400.
-pub(crate) const MAX_SEALED: usize = 700;
+/// The longest datagram: every path of IPv4 carries packets of 576 bytes, 28 of which are headers (RFC 791, section 3.1).
+const LONGEST: usize = 576 - 28;
+/// The most bytes of a sealed address: what an [`Open`] has room for beside the longest names. The longest address, eight of
+/// IPv6 in it, takes 378.
+pub(crate) const MAX_SEALED: usize = LONGEST - 151;
 
 /// First bytes of the datagrams.
 pub(crate) mod packet {
@@ -173,7 +176,7 @@ pub struct Open {
 
 impl Open {
     /// Its length, whatever it holds.
-    pub(crate) const LEN: usize = 860;
+    pub(crate) const LEN: usize = LONGEST;
 
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {

@@ -1,6 +1,8 @@
 //! Every layout there and back, and lengths that lie.
 
 use super::*;
+use crate::rendezvous::address::{Address, NatClass};
+use crate::rendezvous::meeting::pake::CodeKeys;
 
 fn state(standing: Standing) -> State {
     State {
@@ -74,6 +76,38 @@ fn every_layout_is_read_back_and_no_answer_is_longer_than_its_request() {
         assert!(bytes.len() <= Open::LEN);
         assert_eq!(State::decode(&bytes), Ok(state(standing)));
     }
+}
+
+#[test]
+fn the_longest_address_and_the_longest_names_fit_together() {
+    let six = |n: u16| {
+        SocketAddr::new(
+            Ipv6Addr::from([0x2001, 0xdb8, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, n]).into(),
+            65_535,
+        )
+    };
+    let candidates = (0xff01..).take(8).map(six).collect();
+    let nat = NatClass::default();
+    let mapped = [Some(six(0xff00)); 4];
+    let address = Address::own(Errand::Chat, [255; 32], nat, mapped, candidates).unwrap();
+    let sealed = CodeKeys::new(End::Owner, [7; 32]).seal(&address.to_string());
+    assert!(sealed.len() <= MAX_SEALED, "{}", sealed.len());
+    let name = || Name::parse(&"n".repeat(Name::MAX)).ok();
+    let open = Open {
+        errand: Errand::Chat,
+        want: Want::Named(Names {
+            own: name(),
+            peer: name(),
+        }),
+        session: SessionId(7),
+        cookie: [1; 16],
+        proof: [2; 16],
+        rtt: Duration::from_micros(1234),
+        message: [3; MESSAGE_LEN],
+        sealed: vec![4; MAX_SEALED],
+    };
+    assert_eq!(open.encode().len(), LONGEST);
+    assert_eq!(Open::decode(&open.encode()), Ok(open));
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub(super) struct Scene {
     pub(super) low_ttl: Option<u8>,
     /// Between the two NATs.
     pub(super) routers: u8,
+    /// Routers drop what carries an option of IP.
+    pub(super) drop_counted: bool,
     pub(super) same_lan: bool,
     /// Who pastes the peer's bare `ip:port`.
     pub(super) bare: [bool; 2],
@@ -45,6 +47,7 @@ impl Scene {
             delay_millis: 20,
             low_ttl: None,
             routers: 8,
+            drop_counted: false,
             same_lan: false,
             bare: [false, false],
             guess: [true, true],
@@ -217,7 +220,7 @@ impl World {
     }
 
     fn send(&mut self, i: usize, transmit: Transmit) {
-        let Transmit { path, ttl, payload } = transmit;
+        let Transmit { path, reach, payload } = transmit;
         assert!(payload.len() <= packet::MAX);
         let port = BASE_PORT + u16::from(path.local);
         let peer_lan = SocketAddr::new(self.sides[1 - i].ip, path.remote.port());
@@ -232,12 +235,17 @@ impl World {
         }
         let own = u8::from(self.sides[i].nat.kind != NatKind::Public);
         self.sides[i].sent.push(self.now);
-        if ttl == Some(1) && own > 0 {
+        let counted = matches!(reach, Reach::Routers(_));
+        if counted && self.scene.drop_counted || reach == Reach::Low(1) && own > 0 {
             return self.sides[i].nat.refresh(self.now, port, path.remote);
         }
         let outside = self.sides[i].nat.outbound(self.now, port, path.remote);
-        // Each router takes one, and one must be left.
-        let hops = ttl.unwrap_or(64).checked_sub(own + self.scene.routers + 1);
+        // Each router takes one, and one must be left. What is counted dies one device later, the addressee included.
+        let ttl = match reach {
+            Reach::Full => 64,
+            Reach::Low(ttl) | Reach::Routers(ttl) => ttl,
+        };
+        let hops = ttl.checked_sub(own + self.scene.routers + 1);
         let hairpin = self.scene.same_lan && path.remote.ip() == self.sides[i].nat.ip;
         if hops.is_none() || hairpin || self.rng.next_u64() % 100 < self.scene.loss_percent {
             return;
@@ -292,7 +300,7 @@ impl World {
                             i,
                             Transmit {
                                 path,
-                                ttl: None,
+                                reach: Reach::Full,
                                 payload,
                             },
                         );

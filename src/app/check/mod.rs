@@ -1,0 +1,97 @@
+//! What this network is, and what that means for meeting a peer.
+
+pub(crate) mod diagnosis;
+mod trials;
+
+use self::diagnosis::{Diagnosis, Forwarding, Preservation};
+use super::event::{Event, Front};
+use super::mapper::Mapper;
+use super::options::CheckOptions;
+use super::outcome::{Failure, Summary};
+use super::outlet;
+use super::run::{self, Seen};
+use super::told::{Info, Warning};
+use crate::rendezvous::address::{Filtering, Mapping, NatClass};
+use crate::rendezvous::portmap::Worth;
+use crate::rendezvous::stun::hairpin::Hairpin;
+use std::net::{IpAddr, SocketAddr};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+/// Runs the check.
+pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+    if let Some(place) = &options.common.server {
+        run::look_at_server(&options.common, place, front).await?;
+        return Ok(Summary::default());
+    }
+    let seen = run::look(&options.common, front).await?;
+    let (steps, mut told) = unbounded_channel();
+    let examining = examine(seen, options.common.port_mapping, steps);
+    let diagnosis = run::tell_steps(examining, &mut told, front).await?;
+    if let Some(warning) = Warning::of_outlet(&diagnosis.outlet) {
+        front.event(Event::Warning(warning));
+    }
+    front.event(Event::Diagnosis(Box::new(diagnosis)));
+    Ok(Summary::default())
+}
+
+/// Finds out what a look around leaves open, all at the same time.
+async fn examine(seen: Seen, ask_router: bool, steps: UnboundedSender<Info>) -> Result<Diagnosis, Failure> {
+    let report = &seen.report;
+    let ipv4: Vec<SocketAddr> = seen.servers.iter().copied().filter(SocketAddr::is_ipv4).collect();
+    let outside = report.mapped[0];
+    let has_nat = outside.is_some() && report.mapping != Mapping::Public;
+    let filtering = async {
+        match outside {
+            Some(_) => trials::filtering(ipv4, steps.clone()).await,
+            None => Filtering::Untested,
+        }
+    };
+    let hairpin = async {
+        match report.servers.first().filter(|_| has_nat) {
+            Some(server) => trials::hairpin(*server).await,
+            None => Hairpin::Untested,
+        }
+    };
+    let outlet = async {
+        match seen.outlet.clone() {
+            Some(outlet) => outlet,
+            None => outlet::when_answered(&report.servers, &report.other_ports).await,
+        }
+    };
+    let forwarding = async {
+        match ask_router {
+            true => forwarding(seen.ports[0], outside.map(|outside| outside.ip())).await,
+            false => Forwarding::NotAsked,
+        }
+    };
+    let packet = trials::largest_packet(&report.servers);
+    let (filtering, hairpin, outlet, forwarding, packet) =
+        tokio::join!(filtering, hairpin, outlet, forwarding, packet);
+    Ok(Diagnosis {
+        nat: NatClass {
+            mapping: report.mapping,
+            filtering,
+        },
+        preservation: Preservation::of(&seen.ports, &report.mapped),
+        hairpin,
+        outlet,
+        forwarding,
+        packet,
+        local: seen.candidates,
+        outside: report.mapped,
+        outside_ipv6: report.mapped_ipv6,
+        servers: [report.answered, report.asked],
+        clock: seen.clock,
+    })
+}
+
+/// Has the router forward a port, and takes it back.
+async fn forwarding(port: u16, seen: Option<IpAddr>) -> Forwarding {
+    let (mapper, told) = Mapper::start(port);
+    let mapped = told.await.ok().flatten();
+    // Deleting takes a moment, which is the router's.
+    let _ = tokio::task::spawn_blocking(move || drop(mapper)).await;
+    mapped.map_or(Forwarding::Refused, |mapped| {
+        Forwarding::Done(Worth::of(mapped, seen))
+    })
+}

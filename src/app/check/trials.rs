@@ -1,0 +1,165 @@
+//! What is tried from scratch sockets, which never punch: some NATs change a port after such a test (docs/design.md).
+
+use crate::app::told::Info;
+use crate::net::{self, Driver, Echo, Machine, Transmit, try_out};
+use crate::protocol::time::Time;
+use crate::protocol::{Path, Reach};
+use crate::rendezvous::address::Filtering;
+use crate::rendezvous::stun;
+use crate::rendezvous::stun::filtering::FilteringTest;
+use crate::rendezvous::stun::hairpin::{Hairpin, HairpinTest};
+use std::io;
+use std::net::SocketAddr;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Servers tried for the filtering test; few answer from a second address.
+const SERVERS: usize = 8;
+
+/// Servers that long packets are sent to: one may be behind a narrow line of its own.
+const FAR_ENDS: usize = 2;
+
+/// Sizes of IP packets that are tried, bytes: the least that IPv4 hosts must take (RFC 791), the least of IPv6 (RFC 8200),
+/// tunnels (WireGuard over IPv6 and IPv4, 6in4), PPPoE, Ethernet.
+const PACKETS: [u16; 8] = [576, 1280, 1380, 1420, 1440, 1480, 1492, 1500];
+
+/// Asks servers to answer from elsewhere.
+pub(super) async fn filtering(servers: Vec<SocketAddr>, steps: UnboundedSender<Info>) -> Filtering {
+    let testing = tokio::task::spawn_blocking(move || {
+        let most = servers.len().min(SERVERS);
+        for (number, &remote) in servers.iter().take(SERVERS).enumerate() {
+            // Nobody listens any more only when the run is being torn down.
+            let _ = steps.send(Info::AskingToAnswerElsewhere {
+                server: remote,
+                number: number + 1,
+                most,
+            });
+            let path = Path { local: 0, remote };
+            let found = run(|seed, now| FilteringTest::new(path, seed, now))?;
+            if found != Filtering::Untested {
+                return Ok(found);
+            }
+        }
+        Ok::<_, io::Error>(Filtering::Untested)
+    });
+    testing.await.ok().and_then(Result::ok).unwrap_or_default()
+}
+
+/// Sends from one socket to the outside address of another.
+pub(super) async fn hairpin(server: SocketAddr) -> Hairpin {
+    let testing = tokio::task::spawn_blocking(move || run(|seed, now| HairpinTest::new(server, seed, now)));
+    testing
+        .await
+        .ok()
+        .and_then(Result::ok)
+        .unwrap_or(Hairpin::Untested)
+}
+
+/// The largest IP packet, in bytes, that gets out to one of these servers; `None` if none answers.
+pub(super) async fn largest_packet(servers: &[SocketAddr]) -> Option<u16> {
+    let (request, id) = stun::probe(&net::random_seed().ok()?);
+    let ends: Vec<SocketAddr> = servers.iter().copied().take(FAR_ENDS).collect();
+    let all = ends.iter().flat_map(|end| PACKETS.map(|size| (size, *end)));
+    let (sizes, requests): (Vec<u16>, Vec<_>) = all
+        .map(|(size, end)| (size, (end, stun::padded(request.clone(), size - headers(end)))))
+        .unzip();
+    let trying =
+        tokio::task::spawn_blocking(move || try_out(&requests, |datagram| stun::answers(datagram, id)));
+    let echoes = trying.await.ok()?;
+    let answered = sizes.into_iter().zip(echoes);
+    answered
+        .filter(|(_, echo)| *echo == Echo::Answered)
+        .map(|(size, _)| size)
+        .max()
+}
+
+/// Bytes of the headers of IP and UDP.
+const fn headers(remote: SocketAddr) -> u16 {
+    match remote {
+        SocketAddr::V4(_) => 20 + 8,
+        SocketAddr::V6(_) => 40 + 8,
+    }
+}
+
+/// A test of STUN: sans-IO, with a result in the end.
+trait Trial {
+    type Found;
+    fn hear(&mut self, now: Time, path: Path, datagram: &[u8]);
+    fn wake(&mut self, now: Time);
+    fn say(&mut self) -> Option<(Path, Vec<u8>)>;
+    fn next(&self) -> Option<Time>;
+    fn found(&self) -> Option<Self::Found>;
+}
+
+impl Trial for FilteringTest {
+    type Found = Filtering;
+    fn hear(&mut self, now: Time, path: Path, datagram: &[u8]) {
+        self.handle_datagram(now, path, datagram);
+    }
+    fn wake(&mut self, now: Time) {
+        self.handle_timeout(now);
+    }
+    fn say(&mut self) -> Option<(Path, Vec<u8>)> {
+        self.poll_transmit()
+    }
+    fn next(&self) -> Option<Time> {
+        self.poll_timeout()
+    }
+    fn found(&self) -> Option<Filtering> {
+        self.result()
+    }
+}
+
+impl Trial for HairpinTest {
+    type Found = Hairpin;
+    fn hear(&mut self, now: Time, path: Path, datagram: &[u8]) {
+        self.handle_datagram(now, path, datagram);
+    }
+    fn wake(&mut self, now: Time) {
+        self.handle_timeout(now);
+    }
+    fn say(&mut self) -> Option<(Path, Vec<u8>)> {
+        self.poll_transmit()
+    }
+    fn next(&self) -> Option<Time> {
+        self.poll_timeout()
+    }
+    fn found(&self) -> Option<Hairpin> {
+        self.result()
+    }
+}
+
+/// Runs a test on sockets of its own, to its end. Blocks.
+fn run<T: Trial>(begin: impl FnOnce(&[u8; 32], Time) -> T) -> io::Result<T::Found> {
+    let clock = net::Clock::start();
+    let mut driver = Driver::new(net::bind(None, true, None)?, clock)?;
+    let mut scratch = Scratch(begin(&net::random_seed()?, clock.now()));
+    loop {
+        if let Some(found) = scratch.0.found() {
+            return Ok(found);
+        }
+        driver.turn(&mut scratch)?;
+    }
+}
+
+struct Scratch<T>(T);
+
+impl<T: Trial> Machine for Scratch<T> {
+    fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
+        self.0.hear(now, path, datagram);
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        self.0.wake(now);
+    }
+
+    fn poll_transmit(&mut self, _now: Time, buf: &mut Vec<u8>, _segments: usize) -> Option<Transmit> {
+        let (path, payload) = self.0.say()?;
+        Some(Transmit::single(buf, path, Reach::Full, &payload))
+    }
+
+    fn poll_timeout(&mut self, _now: Time) -> Option<Time> {
+        self.0.next()
+    }
+
+    fn on_too_large(&mut self, _now: Time, _size: usize) {}
+}

@@ -1,0 +1,171 @@
+//! What a check found, as lines for people and as one object for programs.
+
+use super::json::{self, Object};
+use crate::app::check::diagnosis::{Diagnosis, Forwarding, Ipv6, Preservation};
+use crate::rendezvous::address::Mapping;
+use crate::rendezvous::clock::ClockSource;
+use crate::rendezvous::outlet::Outlet;
+use crate::rendezvous::portmap::Worth;
+use crate::rendezvous::stun::hairpin::Hairpin;
+
+/// A packet as large as Ethernet's.
+const FULL: u16 = 1500;
+
+/// The lines for people.
+pub(super) fn lines(found: &Diagnosis) -> Vec<String> {
+    let mut lines: Vec<String> = found
+        .local
+        .iter()
+        .map(|at| format!("Local address: {at}"))
+        .collect();
+    for (socket, outside) in found.outside.iter().enumerate() {
+        if let Some(outside) = outside {
+            lines.push(format!("Outside address of socket {socket}: {outside}"));
+        }
+    }
+    let [answered, asked] = found.servers;
+    lines.push(format!("{answered} of {asked} STUN servers answered."));
+    lines.push(format!("Your network: {}.", found.nat));
+    if has_nat(found) {
+        let kept = match found.preservation {
+            Preservation::Kept => "are kept outside",
+            Preservation::Partly => "are kept outside as long as they are free there",
+            Preservation::Changed => "are others outside",
+            Preservation::Unknown => "are not known outside",
+        };
+        lines.push(format!("Port preservation: local ports {kept}."));
+        lines.push(format!(
+            "Hairpinning: {}.",
+            match found.hairpin {
+                Hairpin::Works => "computers behind your router reach each other by its outside address, too",
+                Hairpin::Fails => "computers behind your router reach each other by their own addresses only",
+                Hairpin::Untested => "not known",
+            }
+        ));
+    }
+    lines.push(match (found.ipv6(), found.outside_ipv6) {
+        (Ipv6::Works, Some(outside)) => format!("IPv6: works; outside address {outside}."),
+        (Ipv6::Unanswered, _) => "IPv6: this computer has it; no STUN server answered by it.".to_owned(),
+        _ => "IPv6: none.".to_owned(),
+    });
+    lines.push(format!("Ports: {}.", found.outlet));
+    lines.push(match found.packet {
+        Some(FULL) => format!("Packet size: {FULL} bytes get out, as on Ethernet."),
+        Some(size) => format!("Packet size: no more than {size} bytes get out; p2pcopy adapts to that."),
+        None => "Packet size: not known.".to_owned(),
+    });
+    lines.push(match &found.forwarding {
+        Forwarding::NotAsked => "Port mapping: not asked for.".to_owned(),
+        Forwarding::Refused => {
+            "Port mapping: no router here forwards a port when asked (PCP, NAT-PMP, UPnP).".to_owned()
+        }
+        Forwarding::Done(worth) => format!("Port mapping: {worth}."),
+    });
+    lines.push(format!("Clock: {}.", found.clock));
+    lines.push(format!("For you: {}", found.means()));
+    lines.push(format!("To tell a peer: {}", found.for_a_peer()));
+    lines
+}
+
+fn has_nat(found: &Diagnosis) -> bool {
+    found.outside[0].is_some() && found.nat.mapping != Mapping::Public
+}
+
+/// The object for programs: every fact has a field.
+pub(super) fn object(found: &Diagnosis) -> Object {
+    let [answered, asked] = found.servers;
+    let ports = match &found.outlet {
+        Outlet::Ports(ports) => ports.as_slice(),
+        _ => &[],
+    };
+    let (source, servers) = match found.clock.source() {
+        ClockSource::Ntp { answers, .. } => ("ntp", answers),
+        ClockSource::System => ("system", 0),
+    };
+    let text_of = |at: &Option<std::net::SocketAddr>| at.map(|at| at.to_string());
+    Object::event("diagnosis")
+        .texts("local", found.local.iter().map(ToString::to_string))
+        .plain("outside", found.outside.iter().map(text_of).collect::<Vec<_>>())
+        .plain("outside_ipv6", text_of(&found.outside_ipv6))
+        .plain("stun_answered", answered)
+        .plain("stun_asked", asked)
+        .text("mapping", json::mapping(found.nat.mapping))
+        .text("filtering", json::filtering(found.nat.filtering))
+        .text("port_preservation", preservation(found.preservation))
+        .text("hairpin", hairpin(found.hairpin))
+        .text("ipv6", ipv6(found.ipv6()))
+        .text("udp", outlet(&found.outlet))
+        .plain("udp_ports", ports.to_vec())
+        .plain("largest_packet", found.packet)
+        .text("port_mapping", forwarding(&found.forwarding))
+        .plain(
+            "port_mapping_by",
+            mapped(&found.forwarding).map(|mapped| mapped.0),
+        )
+        .plain(
+            "port_mapping_at",
+            mapped(&found.forwarding).map(|mapped| mapped.1),
+        )
+        .text("clock_source", source)
+        .plain("clock_servers", servers)
+        .plain("clock_offset_ms", found.clock.offset_nanos() / 1_000_000)
+        .text("means", found.means())
+        .text("for_a_peer", &found.for_a_peer())
+}
+
+const fn preservation(preservation: Preservation) -> &'static str {
+    match preservation {
+        Preservation::Kept => "kept",
+        Preservation::Partly => "partly",
+        Preservation::Changed => "changed",
+        Preservation::Unknown => "unknown",
+    }
+}
+
+const fn hairpin(hairpin: Hairpin) -> &'static str {
+    match hairpin {
+        Hairpin::Works => "works",
+        Hairpin::Fails => "fails",
+        Hairpin::Untested => "untested",
+    }
+}
+
+const fn ipv6(ipv6: Ipv6) -> &'static str {
+    match ipv6 {
+        Ipv6::Works => "works",
+        Ipv6::Unanswered => "unanswered",
+        Ipv6::Absent => "none",
+    }
+}
+
+const fn outlet(outlet: &Outlet) -> &'static str {
+    match outlet {
+        Outlet::Open => "open",
+        Outlet::Ports(_) => "ports",
+        Outlet::Rejected => "rejected",
+        Outlet::Forbidden => "forbidden",
+        Outlet::Dropped => "dropped",
+        Outlet::NoServer => "no_server",
+        Outlet::NoNames => "no_names",
+    }
+}
+
+const fn forwarding(forwarding: &Forwarding) -> &'static str {
+    match forwarding {
+        Forwarding::NotAsked => "not_asked",
+        Forwarding::Refused => "refused",
+        Forwarding::Done(Worth::Good(_)) => "works",
+        Forwarding::Done(Worth::DoubleNat(_)) => "double_nat",
+        Forwarding::Done(Worth::Elsewhere(_)) => "elsewhere",
+    }
+}
+
+/// By which protocol a port is forwarded, and where it is outside.
+fn mapped(forwarding: &Forwarding) -> Option<(String, String)> {
+    let Forwarding::Done(Worth::Good(mapped) | Worth::DoubleNat(mapped) | Worth::Elsewhere(mapped)) =
+        forwarding
+    else {
+        return None;
+    };
+    Some((mapped.method.to_string(), mapped.external.to_string()))
+}

@@ -1,0 +1,189 @@
+//! Whether the NAT takes what two hosts behind it send to each other's outside address (hairpinning; RFC 4787, section 6),
+//! asked from two scratch sockets that will never punch.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::message::{self, AnswerFrom, TransactionId};
+use crate::protocol::Path;
+use crate::protocol::handshake::rng::SeedRng;
+use crate::protocol::time::Time;
+
+const REPEAT: Duration = Duration::from_millis(300);
+const ATTEMPTS: u32 = 4;
+
+/// What was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hairpin {
+    /// It does.
+    Works,
+    /// Nothing came.
+    Fails,
+    /// The outside address of the sockets is not known.
+    Untested,
+}
+
+/// One test with one server, from the sockets 0 and 1.
+pub(crate) struct HairpinTest {
+    server: SocketAddr,
+    ids: [TransactionId; 2],
+    mapped: [Option<SocketAddr>; 2],
+    /// What each sends to the other's outside address. Where the NAT filters, the first of them opens it for the second.
+    calls: [Vec<u8>; 2],
+    attempt: u32,
+    next: Time,
+    result: Option<Hairpin>,
+    outbox: VecDeque<(Path, Vec<u8>)>,
+}
+
+impl HairpinTest {
+    /// Begins.
+    pub(crate) fn new(server: SocketAddr, seed: &[u8; 32], now: Time) -> Self {
+        let mut rng = SeedRng::new(seed, "p2pcopy 1 stun hairpin");
+        let mut id = || u128::from_be_bytes(rng.array()) >> 32;
+        let ids = [id(), id()];
+        let calls = [id(), id()].map(|id| message::request(id, AnswerFrom::SameAddress));
+        let mut test = HairpinTest {
+            server,
+            ids,
+            mapped: [None; 2],
+            calls,
+            attempt: 0,
+            next: now,
+            result: None,
+            outbox: VecDeque::new(),
+        };
+        test.handle_timeout(now);
+        test
+    }
+
+    /// Takes a datagram, the server's or one that came around the corner.
+    pub(crate) fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) {
+        let own = usize::from(path.local);
+        let Some(other) = 1_usize.checked_sub(own) else {
+            return;
+        };
+        if datagram == self.calls[other] {
+            self.result = Some(Hairpin::Works);
+            return;
+        }
+        let answer = message::answer(datagram).filter(|answer| answer.id == self.ids[own]);
+        if let Some(mapped) = answer.and_then(|answer| answer.mapped)
+            && path.remote == self.server
+            && self.mapped[own].is_none()
+        {
+            self.mapped[own] = Some(mapped);
+            if self.mapped[other].is_some() {
+                (self.attempt, self.next) = (0, now);
+                self.handle_timeout(now);
+            }
+        }
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
+        if self.result.is_some() || now < self.next {
+            return;
+        }
+        let known = self.mapped.iter().all(Option::is_some);
+        if self.attempt == ATTEMPTS {
+            self.result = Some(if known { Hairpin::Fails } else { Hairpin::Untested });
+            return;
+        }
+        for (local, other) in [(0, 1), (1, 0)] {
+            let (remote, datagram) = match (self.mapped[other], self.mapped[local]) {
+                (Some(outside), Some(_)) => (outside, self.calls[local].clone()),
+                (_, None) => (
+                    self.server,
+                    message::request(self.ids[local], AnswerFrom::SameAddress),
+                ),
+                (None, Some(_)) => continue,
+            };
+            let local = local as u8;
+            self.outbox.push_back((Path { local, remote }, datagram));
+        }
+        self.attempt += 1;
+        self.next = now + REPEAT;
+    }
+
+    /// The next datagram to send.
+    pub(crate) fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
+        self.outbox.pop_front()
+    }
+
+    /// When to call [`HairpinTest::handle_timeout`] next; `None` when there is a result.
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        self.result.is_none().then_some(self.next)
+    }
+
+    /// The result.
+    pub(crate) const fn result(&self) -> Option<Hairpin> {
+        self.result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVER: &str = "192.0.2.1:3478";
+
+    /// Answers as a server does, and brings calls around the corner from the second on, as NATs do that filter.
+    fn run(server_answers: bool, takes_back: bool) -> Hairpin {
+        let outside = |local: u8| SocketAddr::from(([203, 0, 113, 7], 5000 + u16::from(local)));
+        let mut now = Time::ZERO;
+        let mut test = HairpinTest::new(SERVER.parse().unwrap(), &[1; 32], now);
+        let mut calls = 0;
+        loop {
+            while let Some((path, request)) = test.poll_transmit() {
+                if path.remote == test.server {
+                    let answer = message::respond(&request, outside(path.local), None).unwrap();
+                    if server_answers {
+                        test.handle_datagram(now, path, &answer);
+                    }
+                    continue;
+                }
+                assert_eq!(path.remote, outside(1 - path.local));
+                calls += 1;
+                if takes_back && calls > 1 {
+                    let there = Path {
+                        local: 1 - path.local,
+                        remote: outside(path.local),
+                    };
+                    test.handle_datagram(now, there, &request);
+                }
+            }
+            match test.poll_timeout() {
+                Some(at) => now = at,
+                None => return test.result().unwrap(),
+            }
+            test.handle_timeout(now);
+        }
+    }
+
+    #[test]
+    fn a_nat_that_takes_back_its_own_is_told_from_one_that_does_not() {
+        assert_eq!(run(true, true), Hairpin::Works);
+        assert_eq!(run(true, false), Hairpin::Fails);
+    }
+
+    #[test]
+    fn without_a_server_nothing_is_known_of_it() {
+        assert_eq!(run(false, true), Hairpin::Untested);
+    }
+
+    #[test]
+    fn what_others_send_is_no_proof() {
+        let mut test = HairpinTest::new(SERVER.parse().unwrap(), &[1; 32], Time::ZERO);
+        let (path, request) = test.poll_transmit().unwrap();
+        let stranger = Path {
+            local: path.local,
+            remote: "198.51.100.1:9".parse().unwrap(),
+        };
+        let answer = message::respond(&request, stranger.remote, None).unwrap();
+        test.handle_datagram(Time::ZERO, stranger, &answer);
+        test.handle_datagram(Time::ZERO, path, &request);
+        assert_eq!((test.result(), test.mapped), (None, [None; 2]));
+    }
+}
