@@ -9,6 +9,7 @@ use crate::net;
 use crate::protocol::Role;
 use crate::rendezvous::stun;
 use crate::transfer::manifest::OutsideLinks;
+use crate::transfer::manifest::attributes::Attributes;
 use crate::transfer::source::scan::Exclude;
 use crate::transfer::source::scan::Links;
 use std::io::Write;
@@ -146,6 +147,7 @@ async fn both(file: &Path, output: &Path, common: Common, front: &mut dyn Front)
             name: None,
             exclude: Exclude::default(),
             links: Links::Skip,
+            attributes: Attributes::LeaveOut,
             common: common.clone(),
         },
         &mut send_front,
@@ -157,6 +159,7 @@ async fn both(file: &Path, output: &Path, common: Common, front: &mut dyn Front)
             overwrite: false,
             update: false,
             outside_links: OutsideLinks::LeaveOut,
+            attributes: Attributes::LeaveOut,
             discard: false,
             // Of a transfer, the sender's trace tells why it is as fast as it is.
             common: Common {

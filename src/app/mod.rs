@@ -33,9 +33,11 @@ pub(crate) mod units;
 mod wording;
 
 use crate::rendezvous::errand::Errand;
+use crate::system::HAS_ATTRIBUTES;
 use crate::transfer;
 use crate::transfer::fs::disk::DiskLayer;
 use crate::transfer::fs::owner::OwnerKey;
+use crate::transfer::manifest::attributes::Attributes;
 use crate::transfer::sink::place::Conflicts;
 use crate::transfer::source::scan::ScanOptions;
 use event::{Event, Front};
@@ -49,7 +51,7 @@ use sending::Sending;
 use session::Side;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use told::Info;
+use told::{Info, Warning};
 
 /// Sends what the options name to one peer.
 ///
@@ -61,9 +63,16 @@ pub(crate) async fn send(options: SendOptions, front: &mut dyn Front) -> Result<
         name,
         exclude,
         links,
+        attributes,
         common,
     } = options;
-    let how = ScanOptions { links, exclude, name };
+    tell_attributes(attributes, front);
+    let how = ScanOptions {
+        links,
+        exclude,
+        attributes,
+        name,
+    };
     let (manifest, source, paths) = sending::payload::open(payload, how, common.trace.as_deref(), front)?;
     run::run(Errand::Send, &common, false, front, |parts| {
         Sending::new(manifest, source, paths, parts.waker, parts.clock, parts.notices)
@@ -84,9 +93,11 @@ pub(crate) async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> R
         overwrite,
         update,
         outside_links,
+        attributes,
         discard,
         common,
     } = options;
+    tell_attributes(attributes, front);
     let conflicts = match (overwrite, update) {
         (_, true) => Conflicts::Update,
         (true, false) => Conflicts::Overwrite,
@@ -107,12 +118,19 @@ pub(crate) async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> R
     };
     run::run(Errand::Receive, &common, yes, front, |parts| {
         Receiving::new(target, parts.waker, parts.clock, parts.notices)
-            .map(|side| side.with_outside_links(outside_links))
+            .map(|side| side.with_outside_links(outside_links).with_attributes(attributes))
             .map(|side| side.limited(common.limit).sparing(reserved))
             .map(|side| Box::new(side) as Box<dyn Side>)
             .map_err(threads)
     })
     .await
+}
+
+/// Says so if the user wants attributes to be kept and this system's are not known here.
+fn tell_attributes(attributes: Attributes, front: &mut dyn Front) {
+    if attributes == Attributes::Keep && !HAS_ATTRIBUTES {
+        front.event(Event::Warning(Warning::NoAttributesHere));
+    }
 }
 
 /// Sees whether files can be put into the output directory, or whether it can be made.

@@ -176,6 +176,12 @@ impl Offered {
                 "{count} with a time that disks do not hold: stored with the nearest"
             ));
         }
+        let without = self.list.0.attributes_left_out();
+        if self.root.is_some() && without > 0 {
+            lines.push(format!(
+                "{without} with extended attributes or access control lists, which are left out (--xattrs keeps them)"
+            ));
+        }
         if self.root.is_some() {
             if let Some(root) = &self.prospect.creates {
                 lines.push(format!("the directory {} will be created", root.display()));

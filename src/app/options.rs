@@ -6,6 +6,7 @@ use crate::rendezvous::meeting::relay::RelayUse;
 use crate::rendezvous::meeting::wire::Names;
 use crate::rendezvous::server::RelayLimits;
 use crate::transfer::manifest::OutsideLinks;
+use crate::transfer::manifest::attributes::Attributes;
 use crate::transfer::source::scan::{Exclude, Links};
 use std::fmt;
 use std::net::SocketAddr;
@@ -204,6 +205,8 @@ pub(crate) struct SendOptions {
     pub exclude: Exclude,
     /// What to do with symbolic links.
     pub links: Links,
+    /// What to do with extended attributes.
+    pub attributes: Attributes,
     /// What every run takes.
     pub common: Common,
 }
@@ -230,6 +233,8 @@ pub(crate) struct ReceiveOptions {
     pub update: bool,
     /// What becomes of links that lead out of what is sent.
     pub outside_links: OutsideLinks,
+    /// What becomes of extended attributes.
+    pub attributes: Attributes,
     /// Remove what earlier, unfinished transfers left in the directory, then leave.
     pub discard: bool,
     /// What every run takes.

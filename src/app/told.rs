@@ -167,6 +167,12 @@ pub(crate) enum Warning {
     TimesNotKept,
     /// Something else has the name, so another is used.
     StoredBeside { sent: String, stored: String },
+    /// There are extended attributes that only `--xattrs` sends.
+    AttributesNotSent,
+    /// `--xattrs` does nothing on this system.
+    NoAttributesHere,
+    /// The disk does not take all extended attributes.
+    AttributesNotKept,
     /// The disk has no hard links, or not so many of one file: each becomes a file of its own.
     HardLinksNotMade,
     /// The disk takes no links.

@@ -148,7 +148,7 @@ pub(super) struct SenderArgs {
     pub(super) files: Vec<PathBuf>,
     /// Send this message instead of files, or - for one from standard input (at most 1 MiB): other users of this
     /// machine can read the command line. The receiver prints it, with a line end after it only on a terminal
-    #[arg(long, conflicts_with_all = ["paths", "files", "name", "exclude", "exclude_from", "links"])]
+    #[arg(long, conflicts_with_all = ["paths", "files", "name", "exclude", "exclude_from", "links", "xattrs"])]
     pub(super) text: Option<String>,
     /// The name the receiver sees, for a pipe or a single path
     #[arg(long)]
@@ -164,6 +164,9 @@ pub(super) struct SenderArgs {
     /// Send symbolic links as links (they are left out otherwise, and never followed)
     #[arg(long)]
     pub(super) links: bool,
+    /// Send extended attributes (user.*) and POSIX access control lists too; a receiver keeps them if it is given the same
+    #[arg(long)]
+    pub(super) xattrs: bool,
     #[command(flatten)]
     pub(super) common: CommonArgs,
 }
@@ -188,6 +191,9 @@ pub(super) struct ReceiverArgs {
     /// Also make symbolic links that lead out of what is sent (they are left out otherwise)
     #[arg(long)]
     pub(super) links: bool,
+    /// Keep the extended attributes (user.*) and POSIX access control lists that are sent; nobody but the owner may write
+    #[arg(long)]
+    pub(super) xattrs: bool,
     /// Remove what unfinished transfers left in DIR, then leave
     #[arg(long, conflicts_with_all = ["overwrite", "update"])]
     pub(super) discard: bool,

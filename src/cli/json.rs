@@ -248,6 +248,7 @@ fn offer(offered: &Offered) -> Object {
         .plain("renamed", renamed_count)
         .objects("renamed_shown", renamed.into_iter().map(name))
         .plain("times_changed", offered.list.0.times_changed())
+        .plain("attributes_left_out", offered.list.0.attributes_left_out())
         .texts(
             "exist",
             offered

@@ -180,6 +180,15 @@ pub(super) fn warning(warning: &Warning) -> Vec<String> {
             "something of another kind (a link, a file, a directory) has the name {sent}, and stays there: what was sent is \
              {stored}"
         ),
+        Warning::AttributesNotSent => {
+            "extended attributes or access control lists are left out: --xattrs sends them, if both sides give it".into()
+        }
+        Warning::NoAttributesHere => {
+            "--xattrs does nothing here: extended attributes are built in for Linux only".into()
+        }
+        Warning::AttributesNotKept => {
+            "this disk does not take all extended attributes and access control lists that were sent".into()
+        }
         Warning::HardLinksNotMade => {
             "this disk does not make all hard links: what was one file under several names becomes several files".into()
         }

@@ -15,6 +15,7 @@ use crate::rendezvous::meeting::relay::RelayUse;
 use crate::rendezvous::meeting::wire::Names;
 use crate::system::expand;
 use crate::transfer::manifest::OutsideLinks;
+use crate::transfer::manifest::attributes::Attributes;
 use crate::transfer::names::SafeName;
 use crate::transfer::source::scan::{Exclude, Links, PatternFileError, patterns_of_file};
 use std::io::Read;
@@ -75,8 +76,17 @@ pub(super) fn sender(args: SenderArgs) -> Result<SendOptions, Failure> {
         name: args.name,
         exclude: exclude(&args.exclude, &args.exclude_from)?,
         links: if args.links { Links::Keep } else { Links::Skip },
+        attributes: attributes(args.xattrs),
         common: common(args.common)?,
     })
+}
+
+fn attributes(xattrs: bool) -> Attributes {
+    if xattrs {
+        Attributes::Keep
+    } else {
+        Attributes::LeaveOut
+    }
 }
 
 /// A receiver's options.
@@ -117,6 +127,7 @@ pub(super) fn receiver(args: ReceiverArgs) -> Result<ReceiveOptions, Failure> {
         } else {
             OutsideLinks::LeaveOut
         },
+        attributes: attributes(args.xattrs),
         discard: args.discard,
         common: self::common(common)?,
     })

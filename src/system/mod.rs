@@ -4,6 +4,7 @@
 //! Each function does the same on every system or nothing. Windows' own calls are in `windows` alone; the options of
 //! sockets are in `net`.
 
+mod attributes;
 mod awake;
 mod busy;
 mod clipboard;
@@ -14,6 +15,7 @@ mod wildcards;
 #[cfg(windows)]
 mod windows;
 
+pub(crate) use attributes::{HAS_ATTRIBUTES, attribute, attribute_names, attribute_names_at, set_attribute};
 pub(crate) use awake::Awake;
 #[cfg(not(unix))]
 pub(crate) use busy::open_patiently;

@@ -1,6 +1,9 @@
 //! Two real processes on this machine, without root and without servers: what each user is told, and what comes out.
 
 use crate::process;
+#[cfg(target_os = "linux")]
+mod attributes;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output};

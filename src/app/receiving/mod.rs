@@ -17,6 +17,7 @@ use crate::protocol::time::Time;
 use crate::transfer::breach::Breach;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::manifest::OutsideLinks;
+use crate::transfer::manifest::attributes::Attributes;
 use crate::transfer::manifest::offer::Offer;
 use crate::transfer::ranges::RunSet;
 use crate::transfer::session::receive::{ReceiveEvent, ReceiveSession, Step};
@@ -122,6 +123,13 @@ impl Receiving {
     #[must_use]
     pub(crate) fn with_outside_links(mut self, links: OutsideLinks) -> Self {
         self.session.set_outside_links(links);
+        self
+    }
+
+    /// What to do with extended attributes; left out unless said otherwise.
+    #[must_use]
+    pub(crate) fn with_attributes(mut self, attributes: Attributes) -> Self {
+        self.session.set_attributes(attributes);
         self
     }
 

@@ -62,6 +62,9 @@ fn files(
     for left_out in wording::files::left_out(&scanned) {
         front.event(Event::Warning(left_out));
     }
+    if scanned.leaves_attributes {
+        front.event(Event::Warning(Warning::AttributesNotSent));
+    }
     if trace.is_some_and(|trace| scanned.holds(trace)) {
         return Err(Failure::usage(
             "the file of --trace is among what is to be sent",

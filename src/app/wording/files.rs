@@ -243,6 +243,7 @@ pub(crate) fn remark(remark: &Remark) -> Event {
             sent: shown(wanted),
             stored: shown(found),
         },
+        Remark::AttributesLost => Warning::AttributesNotKept,
         Remark::HardLinksLost => Warning::HardLinksNotMade,
         Remark::LinksLost(count) => Warning::LinksNotMade { count: *count },
     })

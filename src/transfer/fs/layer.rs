@@ -115,6 +115,8 @@ pub trait Layer: Send {
     fn written(&self, file: &Self::File, from: u64) -> io::Result<Option<Range<u64>>>;
     /// Sets permission bits.
     fn set_mode(&self, file: &Self::File, mode: u16) -> io::Result<()>;
+    /// Sets an extended attribute of a file or directory.
+    fn set_attribute(&self, file: &Self::File, name: &[u8], value: &[u8]) -> io::Result<()>;
     /// Sets the modification time (nanoseconds since 1970).
     fn set_modified(&self, file: &Self::File, mtime: i64) -> io::Result<()>;
     /// Sets the modification time (nanoseconds since 1970) of what lies at `path`; of a link itself, where the system

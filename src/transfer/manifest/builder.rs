@@ -3,6 +3,7 @@
 use crate::protocol::codec::Reader;
 use crate::transfer::MAX_CONTENT;
 use crate::transfer::error::{ListBound, Malformed};
+use crate::transfer::manifest::attributes::{self, MAX_ATTRIBUTES};
 use crate::transfer::manifest::{
     Change, Entry, EntryIndex, Kind, MAX_CHANGED, MAX_DEPTH, MAX_ENTRIES, MAX_MESSAGE, MAX_NAMES, MAX_TARGET,
     MODE_MASK, Manifest, NO_PARENT, Slot, door,
@@ -94,19 +95,30 @@ impl ManifestBuilder {
         }
         let target_ok = match entry.kind {
             Kind::Symlink => !entry.target.is_empty() && !entry.target.contains(&0),
+            // Extended attributes, which were read just now.
+            Kind::File | Kind::Dir => true,
             _ => entry.target.is_empty(),
         };
         if !target_ok {
             return Err(Malformed::Value("link target"));
         }
+        let tamed;
+        let (target, longest) = match (entry.kind, self.trust) {
+            (Kind::File | Kind::Dir, Trust::Peer) if !entry.target.is_empty() => {
+                tamed = attributes::tame(entry.target)?;
+                (&tamed[..], MAX_ATTRIBUTES)
+            }
+            (Kind::File | Kind::Dir, _) => (entry.target, MAX_ATTRIBUTES),
+            _ => (entry.target, MAX_TARGET),
+        };
         let names_at = m.names.len();
         let bounds = [
             (m.len() < MAX_ENTRIES, ListBound::Entries),
             (depth <= MAX_DEPTH, ListBound::Depth),
             (name.len() <= usize::from(u16::MAX), ListBound::Name),
-            (entry.target.len() <= MAX_TARGET, ListBound::Target),
+            (target.len() <= longest, ListBound::Target),
             (
-                names_at + name.len() + entry.target.len() <= MAX_NAMES,
+                names_at + name.len() + target.len() <= MAX_NAMES,
                 ListBound::Names,
             ),
         ];
@@ -118,7 +130,7 @@ impl ManifestBuilder {
         let offset = m.total;
         m.total = end.ok_or(ListBound::Content)?;
         m.names.extend_from_slice(name);
-        m.names.extend_from_slice(entry.target);
+        m.names.extend_from_slice(target);
         if name != entry.name {
             m.changed_count += 1;
             if m.changed.len() < MAX_CHANGED {
@@ -135,7 +147,7 @@ impl ManifestBuilder {
             names_at: names_at as u32,
             parent: entry.parent.map_or(NO_PARENT, |p| p.0),
             name_len: name.len() as u16,
-            target_len: entry.target.len() as u16,
+            target_len: target.len() as u16,
             mode,
             depth,
             kind: entry.kind,

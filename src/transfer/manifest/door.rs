@@ -17,6 +17,30 @@ pub(super) fn mode(from_peer: u16) -> u16 {
     from_peer & !NEVER & !umask()
 }
 
+/// The access control list of a peer, less what [`mode`] takes away: of the group's bits for all but the owner and the
+/// rest. `None` if it is none: acl(5), in the layout that Linux stores.
+pub(super) fn access_list(value: &mut [u8]) -> Option<()> {
+    const VERSION: [u8; 4] = 2u32.to_le_bytes();
+    const OWNER: u16 = 0x01;
+    const OTHERS: u16 = 0x20;
+    let (version, entries) = value.split_first_chunk_mut::<4>()?;
+    let (entries, rest) = entries.as_chunks_mut::<8>();
+    if *version != VERSION || !rest.is_empty() {
+        return None;
+    }
+    let all = mode(0o777);
+    for [k0, k1, r0, r1, ..] in entries {
+        let class = match u16::from_le_bytes([*k0, *k1]) {
+            OWNER => all >> 6,
+            OTHERS => all,
+            _ => all >> 3,
+        };
+        let rights = u16::from_le_bytes([*r0, *r1]) & class & 0o7;
+        [*r0, *r1] = rights.to_le_bytes();
+    }
+    Some(())
+}
+
 /// The nearest time to `from_peer` that a file can have.
 pub(super) fn time(from_peer: i64) -> i64 {
     from_peer.clamp(FIRST_TIME, LAST_TIME)

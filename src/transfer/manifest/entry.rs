@@ -2,6 +2,7 @@
 
 use crate::protocol::codec::put_string;
 use crate::transfer::error::Malformed;
+use crate::transfer::manifest::attributes;
 
 /// Bytes of an entry on the wire, without its name and target.
 pub(super) const ENTRY_LEN: usize = 27;
@@ -97,11 +98,20 @@ pub struct Entry<'a> {
     pub mtime: i64,
     /// Permission bits, within [`MODE_MASK`].
     pub mode: u16,
-    /// Where a link points; empty for everything else.
+    /// Where a symbolic link points; the extended attributes of a file or directory
+    /// ([`crate::transfer::manifest::attributes`]); empty for everything else.
     pub target: &'a [u8],
 }
 
-impl Entry<'_> {
+impl<'a> Entry<'a> {
+    /// Its extended attributes, names and values.
+    pub(crate) fn attributes(&self) -> Vec<(&'a [u8], &'a [u8])> {
+        match self.kind {
+            Kind::File | Kind::Dir => attributes::decode(self.target).unwrap_or_default(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The modification time its copy should have; none for a stream, which is as new as its copy.
     pub(crate) fn time(&self) -> Option<i64> {
         (self.kind != Kind::Stream).then_some(self.mtime)

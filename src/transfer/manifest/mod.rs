@@ -4,6 +4,7 @@
 //! bytes an entry, all names in one vector), so that two million files are an ordinary transfer. Encoding and
 //! the checks of an untrusted list are in [`ManifestBuilder`].
 
+pub(crate) mod attributes;
 pub(crate) mod builder;
 mod door;
 mod entry;
@@ -96,6 +97,8 @@ pub struct Manifest {
     hard_links: Vec<(EntryIndex, EntryIndex)>,
     /// Bytes of the content that take no room where it comes from.
     holes: u64,
+    /// How many entries had extended attributes that were left out.
+    attributes_left_out: u32,
 }
 
 impl Manifest {
@@ -171,6 +174,29 @@ impl Manifest {
             holes: holes.min(self.total),
             ..self
         }
+    }
+
+    /// How many entries have extended attributes.
+    pub(crate) fn with_attributes(&self) -> u32 {
+        let has = |slot: &&Slot| matches!(slot.kind, Kind::File | Kind::Dir) && slot.target_len > 0;
+        self.slots.iter().filter(has).count() as u32
+    }
+
+    /// How many entries had extended attributes that were left out.
+    pub(crate) fn attributes_left_out(&self) -> u32 {
+        self.attributes_left_out
+    }
+
+    /// Leaves the extended attributes out of the list.
+    #[must_use]
+    pub(crate) fn without_attributes(mut self) -> Manifest {
+        self.attributes_left_out = self.with_attributes();
+        for slot in &mut self.slots {
+            if matches!(slot.kind, Kind::File | Kind::Dir) {
+                slot.target_len = 0;
+            }
+        }
+        self
     }
 
     fn index_hard_links(&mut self) {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::transfer::breach::Breach;
 use crate::transfer::error::TransferError;
 use crate::transfer::hash::Root;
+use crate::transfer::manifest::attributes::Attributes;
 use crate::transfer::manifest::offer::{ListHead, Offer};
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest, ManifestBuilder, OutsideLinks, Trust};
 use crate::transfer::ranges::{Run, RunSet};
@@ -75,6 +76,7 @@ pub struct List {
     head: ListHead,
     builder: ManifestBuilder,
     outside_links: OutsideLinks,
+    attributes: Attributes,
 }
 
 impl List {
@@ -89,6 +91,10 @@ impl List {
         let manifest = match self.outside_links {
             OutsideLinks::LeaveOut => manifest.without_outside_links(),
             OutsideLinks::Make => manifest,
+        };
+        let manifest = match self.attributes {
+            Attributes::LeaveOut => manifest.without_attributes(),
+            Attributes::Keep => manifest,
         };
         let manifest = manifest.with_holes(self.head.holes);
         if manifest.is_empty() {
@@ -106,6 +112,7 @@ pub struct ReceiveSession {
     queue: VecDeque<Message>,
     events: VecDeque<ReceiveEvent>,
     outside_links: OutsideLinks,
+    attributes: Attributes,
     list: Option<Box<List>>,
     /// Its length on the wire, once all of it is here.
     list_len: u64,
@@ -137,6 +144,7 @@ impl ReceiveSession {
             queue: VecDeque::new(),
             events: VecDeque::new(),
             outside_links: OutsideLinks::default(),
+            attributes: Attributes::default(),
             list: None,
             list_len: 0,
             offered: None,
@@ -154,6 +162,11 @@ impl ReceiveSession {
     /// What to do with links that lead out of what is sent; left out unless said otherwise.
     pub(crate) fn set_outside_links(&mut self, links: OutsideLinks) {
         self.outside_links = links;
+    }
+
+    /// What to do with extended attributes; left out unless said otherwise.
+    pub(crate) fn set_attributes(&mut self, attributes: Attributes) {
+        self.attributes = attributes;
     }
 
     /// Bytes of the control stream from the peer.
@@ -176,6 +189,7 @@ impl ReceiveSession {
                     head,
                     builder,
                     outside_links: self.outside_links,
+                    attributes: self.attributes,
                 }));
                 self.stage = Stage::Listing;
             }

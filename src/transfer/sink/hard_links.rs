@@ -39,7 +39,7 @@ pub(super) fn link<L: Layer>(layer: &L, file: &Path, link: &Path) -> io::Result<
     }
 }
 
-/// Makes `to`, one more name of the finished file `from`, or a copy of it.
+/// Makes `to`, one more name of the finished file `from`, which is `entry`, or a copy of it.
 pub(super) fn make<L: Layer>(
     layer: &L,
     from: &Path,
@@ -69,7 +69,7 @@ pub(super) fn make<L: Layer>(
         layer.write_at(&copy, at, piece)?;
         at += piece.len() as u64;
     }
-    losses.finish(layer, &copy, entry.mode, entry.time())?;
+    losses.finish_entry(layer, &copy, entry, entry.mode)?;
     layer.sync(&copy)
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::transfer::fs::layer::Layer;
-use crate::transfer::manifest::EntryIndex;
+use crate::transfer::manifest::{Entry, EntryIndex};
 
 /// Something the user should know of how the disk took what was sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,6 +18,8 @@ pub enum Remark {
     LinksLost(u32),
     /// What was one file under several names becomes several files.
     HardLinksLost,
+    /// Not all extended attributes are kept.
+    AttributesLost,
     /// Entries whose names the disk refuses: their paths as they were sent, and as they are stored.
     Renamed(Vec<(PathBuf, PathBuf)>),
     /// Something of another kind lies where this was to be: the path that was sent, and where it is instead.
@@ -30,6 +32,7 @@ pub(crate) struct Losses {
     modes: bool,
     times: bool,
     hard_links: bool,
+    attributes: bool,
     holes: bool,
     /// Links that cannot be made, and files that did not arrive.
     lost: BTreeSet<EntryIndex>,
@@ -64,6 +67,41 @@ impl Losses {
         // Last: some systems change nothing of what is read-only.
         if !kept(layer.set_mode(file, mode))? {
             self.lose_modes();
+        }
+        Ok(())
+    }
+
+    /// The same for an entry of the list, with what else it has, and a mode that may be other than its own.
+    pub(crate) fn finish_entry<L: Layer>(
+        &mut self,
+        layer: &L,
+        file: &L::File,
+        entry: &Entry<'_>,
+        mode: u16,
+    ) -> io::Result<()> {
+        // Before the mode, which bounds what an access control list gives.
+        for (name, value) in entry.attributes() {
+            self.set_attribute(layer, file, name, value)?;
+        }
+        self.finish(layer, file, mode, entry.time())
+    }
+
+    /// Sets an extended attribute, as far as the disk takes it.
+    pub(crate) fn set_attribute<L: Layer>(
+        &mut self,
+        layer: &L,
+        file: &L::File,
+        name: &[u8],
+        value: &[u8],
+    ) -> io::Result<()> {
+        use io::ErrorKind::{ArgumentListTooLong, QuotaExceeded, StorageFull};
+        let outcome = match layer.set_attribute(file, name, value) {
+            // ext4 says that it is full (ENOSPC), or E2BIG, when it has no room for another one of this file.
+            Err(e) if matches!(e.kind(), ArgumentListTooLong | QuotaExceeded | StorageFull) => Ok(false),
+            other => kept(other),
+        };
+        if !outcome? && !std::mem::replace(&mut self.attributes, true) {
+            self.remarks.push_back(Remark::AttributesLost);
         }
         Ok(())
     }

@@ -91,7 +91,7 @@ pub(crate) fn settle<L: Layer>(
             Kind::File | Kind::Stream | Kind::Text => {
                 let file = open_ours(layer, &path).map_err(|e| failed("open")(&path, e))?;
                 losses
-                    .finish(layer, &file, entry.mode, entry.time())
+                    .finish_entry(layer, &file, &entry, entry.mode)
                     .map_err(|e| failed("finish")(&path, e))?;
                 if one_by_one {
                     layer.sync(&file).map_err(|e| failed("sync")(&path, e))?;
@@ -105,7 +105,7 @@ pub(crate) fn settle<L: Layer>(
             continue;
         }
         let (from, to) = (data.join(manifest.path(of)), data.join(manifest.path(index)));
-        let made = hard_links::make(layer, &from, &to, &manifest.entry(index), losses);
+        let made = hard_links::make(layer, &from, &to, &manifest.entry(of), losses);
         made.map_err(|e| failed("create")(&to, e))?;
     }
     for (index, entry) in manifest.iter().rev().filter(|(_, e)| e.kind == Kind::Dir) {
@@ -118,7 +118,7 @@ pub(crate) fn settle<L: Layer>(
             entry.mode
         };
         losses
-            .finish(layer, &dir, mode, entry.time())
+            .finish_entry(layer, &dir, &entry, mode)
             .map_err(|e| failed("finish")(&path, e))?;
         if one_by_one {
             layer.sync(&dir).map_err(|e| failed("sync")(&path, e))?;

@@ -277,7 +277,7 @@ impl<F> Tree<F> {
         // A file that came whole is done with: finishing it now saves opening it again.
         let whole = bytes.len() as u64 == entry.size;
         if whole && outcome.is_ok() {
-            outcome = losses.finish(layer, file, entry.mode, entry.time());
+            outcome = losses.finish_entry(layer, file, &entry, entry.mode);
         }
         outcome.map_err(|e| LocalError::new("write", layer.root().join(self.path(segment.entry)), e))?;
         if whole {

@@ -6,6 +6,7 @@
 //! Files are read with positioned reads, never mapped: a mapped file that shrinks kills the process. They are opened
 //! through `transfer::source::origin`: no link is followed that took a file's place.
 
+mod attributes;
 pub(crate) mod device;
 mod files;
 mod identity;

@@ -231,6 +231,10 @@ impl Layer for DiskLayer {
         Ok(())
     }
 
+    fn set_attribute(&self, file: &File, name: &[u8], value: &[u8]) -> io::Result<()> {
+        system::set_attribute(file, name, value)
+    }
+
     fn set_modified(&self, file: &File, mtime: i64) -> io::Result<()> {
         system::set_modified(file, mtime)
     }

@@ -78,6 +78,8 @@ pub(crate) struct Disk {
     pub(crate) mounts: HashSet<u64>,
     /// Calls that always fail.
     pub(crate) refused: HashMap<&'static str, io::ErrorKind>,
+    /// Extended attributes by node and name.
+    pub(crate) attributes: HashMap<(u64, Vec<u8>), Vec<u8>>,
     /// What every handle of a node shares.
     pub(crate) handles: HashMap<u64, Arc<()>>,
 }
@@ -106,6 +108,7 @@ impl Disk {
             forbidden: None,
             mounts: HashSet::new(),
             refused: HashMap::new(),
+            attributes: HashMap::new(),
             handles: HashMap::new(),
         }
     }

@@ -171,6 +171,13 @@ impl Layer for MemoryLayer {
         Ok(())
     }
 
+    fn set_attribute(&self, file: &Handle, name: &[u8], value: &[u8]) -> io::Result<()> {
+        let mut disk = self.lock();
+        disk.whole_step("set_attribute")?;
+        disk.attributes.insert((file.0, name.to_vec()), value.to_vec());
+        Ok(())
+    }
+
     fn set_modified(&self, file: &Handle, new: i64) -> io::Result<()> {
         let mut disk = self.lock();
         disk.whole_step("set_modified")?;

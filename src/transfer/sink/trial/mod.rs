@@ -20,6 +20,9 @@ const PROBE: &str = "probe";
 /// One more name of it.
 const PROBE_LINK: &str = "link";
 
+/// An extended attribute that is set to see whether there are such.
+const PROBE_ATTRIBUTE: &[u8] = b"user.p2pcopy";
+
 /// Permission bits that differ from what a new file of ours has.
 const PROBE_MODE: u16 = 0o640;
 
@@ -82,6 +85,9 @@ fn probe<L: Layer>(layer: &L, trial: &Path, manifest: &Manifest, losses: &mut Lo
     let file = layer.create_new(&path)?;
     if manifest.holes() > 0 && !layer.punch(&file, 0, PROBE_HOLE)? {
         losses.lose_holes();
+    }
+    if manifest.with_attributes() > 0 {
+        losses.set_attribute(layer, &file, PROBE_ATTRIBUTE, b"1")?;
     }
     losses.finish(layer, &file, PROBE_MODE, Some(PROBE_TIME))?;
     // Some file systems take them and forget them at once. Elsewhere than on Unix there are none to forget.

@@ -12,6 +12,7 @@ pub use self::single::stream_manifest;
 pub(crate) use self::single::text_manifest;
 use self::walk::Scan;
 use crate::transfer::error::{LocalError, TransferError};
+use crate::transfer::manifest::attributes::Attributes;
 use crate::transfer::manifest::{EntryIndex, Manifest};
 use crate::transfer::names;
 use crate::transfer::source::identity::Identity;
@@ -21,6 +22,7 @@ use crate::transfer::source::origin::{Place, Root};
 use crate::transfer::source::snapshot::Snapshots;
 
 mod exclude;
+mod facts;
 mod single;
 mod walk;
 
@@ -41,6 +43,8 @@ pub struct ScanOptions {
     pub links: Links,
     /// Names and paths to leave out.
     pub exclude: Exclude,
+    /// Extended attributes.
+    pub attributes: Attributes,
     /// What the receiver is told that the only path is called, in place of its own name.
     pub name: Option<String>,
 }
@@ -61,6 +65,8 @@ pub struct Scanned {
     pub manifest: Arc<Manifest>,
     /// What is left out.
     pub skipped: Vec<Skipped>,
+    /// Whether there are extended attributes that would be sent with [`Attributes::Keep`].
+    pub(crate) leaves_attributes: bool,
     /// Patterns of [`ScanOptions::exclude`] that matched nothing.
     pub unused_patterns: Vec<String>,
     /// What is listed and cannot be read: files, and directories of whose entries nothing is known.

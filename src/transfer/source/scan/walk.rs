@@ -7,12 +7,14 @@ use std::sync::Arc;
 use cap_std::fs::{Dir, Metadata};
 
 use super::exclude::Matcher;
+use super::facts::{has_other_names, mode_of, now, room_of};
 use super::{Links, ScanOptions, Scanned, Skipped};
 use crate::system::numbers_nodes_anew;
 use crate::transfer::error::{LocalError, Malformed, TransferError};
-use crate::transfer::fs::disk::unix_nanos;
-use crate::transfer::manifest::{Entry, EntryIndex, Kind, MODE_MASK, ManifestBuilder, Trust};
+use crate::transfer::manifest::attributes::Attributes;
+use crate::transfer::manifest::{Entry, EntryIndex, Kind, ManifestBuilder, Trust};
 use crate::transfer::names;
+use crate::transfer::source::attributes;
 use crate::transfer::source::identity::Identity;
 use crate::transfer::source::missing::{Absence, Missing};
 use crate::transfer::source::origin;
@@ -66,6 +68,7 @@ pub(super) struct Scan<'a> {
     linked: HashMap<(u64, u64), (EntryIndex, Option<Absence>)>,
     /// Bytes of files that take no room.
     holes: u64,
+    leaves_attributes: bool,
     begun: i64,
     roots: Vec<Root>,
     options: &'a ScanOptions,
@@ -85,6 +88,7 @@ impl<'a> Scan<'a> {
             snapshots: Snapshots::default(),
             linked: HashMap::new(),
             holes: 0,
+            leaves_attributes: false,
             begun: now(),
             roots: Vec::new(),
             options,
@@ -110,12 +114,13 @@ impl<'a> Scan<'a> {
         let is_closed =
             || origin::open_typed(path).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
         let absence = absence.or_else(|| (kind == Kind::File && is_closed()).then_some(Absence::Unreadable));
+        let attributes = self.attributes_of(kind, path, || Ok(origin::open_typed(path)?))?;
         let found = Found {
             kind,
             parent: None,
             name: sent_as,
             size,
-            target: &[],
+            target: &attributes,
             absence,
         };
         let is_stable = || origin::open_typed(path).is_ok_and(|file| !numbers_nodes_anew(&file));
@@ -197,7 +202,7 @@ impl<'a> Scan<'a> {
                 let target = dir.read_link_contents(name).map_err(fail)?;
                 names::bytes_from_os(target.as_os_str())
             }
-            _ => Vec::new(),
+            _ => self.attributes_of(kind, &path, || origin::open_file(dir, name))?,
         };
         let is_readable = kind != Kind::File || origin::may_read(dir, name, &metadata);
         let (size, absence) = if is_readable {
@@ -215,6 +220,34 @@ impl<'a> Scan<'a> {
         };
         let index = self.add(found, &path, &metadata, || !numbers_nodes_anew(dir))?;
         Ok(Added::Entry(index, kind))
+    }
+
+    /// The extended attributes of a file or directory, as they stand in its entry.
+    fn attributes_of(
+        &mut self,
+        kind: Kind,
+        path: &Path,
+        open: impl FnOnce() -> Result<std::fs::File, OpenError>,
+    ) -> Result<Vec<u8>, TransferError> {
+        if !matches!(kind, Kind::File | Kind::Dir) {
+            return Ok(Vec::new());
+        }
+        if self.options.attributes == Attributes::LeaveOut {
+            let is_early = self.builder.len() < attributes::MOST_LOOKED_AT;
+            self.leaves_attributes = self.leaves_attributes || is_early && attributes::has_any(path);
+            return Ok(Vec::new());
+        }
+        // What cannot be opened does not arrive, which is told elsewhere.
+        let Ok(file) = open() else { return Ok(Vec::new()) };
+        let read = attributes::read(&file);
+        if let Some(bytes) = read.map_err(|e| LocalError::new("read the attributes of", path, e))? {
+            return Ok(bytes);
+        }
+        self.skipped.push(Skipped {
+            path: path.to_owned(),
+            reason: "only its extended attributes, which are more than can be sent",
+        });
+        Ok(Vec::new())
     }
 
     /// The size of a file, which is what can be read of it where the system only makes it up, and why it cannot be sent.
@@ -306,7 +339,7 @@ impl<'a> Scan<'a> {
             size,
             mtime,
             mode,
-            target: found.target,
+            target: if first.is_some() { &[] } else { found.target },
         };
         let index = self.builder.add(entry).map_err(|e| unlistable(path, e))?;
         self.identities.push(identity);
@@ -346,6 +379,7 @@ impl<'a> Scan<'a> {
         Ok(Scanned {
             manifest: Arc::new(manifest.with_holes(self.holes)),
             skipped: self.skipped,
+            leaves_attributes: self.leaves_attributes,
             unreadable: self.unreadable,
             snapshots: self.snapshots,
             begun: self.begun,
@@ -354,14 +388,6 @@ impl<'a> Scan<'a> {
             identities: self.identities,
         })
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "compared with the times of files, and with nothing else"
-)]
-fn now() -> i64 {
-    unix_nanos(std::time::SystemTime::now())
 }
 
 /// An entry of our own that no list takes. Nobody else is to blame, and the user wants to know which.
@@ -386,43 +412,4 @@ fn abridged(path: &Path) -> PathBuf {
         text.chars().skip(count - half).collect::<String>(),
     ];
     ends.join("…").into()
-}
-
-/// Whether a file has more names than the one it was found under.
-#[cfg(unix)]
-fn has_other_names(metadata: &Metadata) -> bool {
-    cap_std::fs::MetadataExt::nlink(metadata) > 1
-}
-
-/// What a file takes on its disk, bytes.
-#[cfg(unix)]
-fn room_of(metadata: &Metadata) -> u64 {
-    /// What stat(2) counts in.
-    const UNIT: u64 = 512;
-    cap_std::fs::MetadataExt::blocks(metadata).saturating_mul(UNIT)
-}
-
-#[cfg(not(unix))]
-fn has_other_names(_: &Metadata) -> bool {
-    false
-}
-
-#[cfg(not(unix))]
-fn room_of(metadata: &Metadata) -> u64 {
-    metadata.len()
-}
-
-#[cfg(unix)]
-fn mode_of(metadata: &Metadata) -> u16 {
-    (cap_std::fs::MetadataExt::mode(metadata) as u16) & MODE_MASK
-}
-
-#[cfg(not(unix))]
-fn mode_of(metadata: &Metadata) -> u16 {
-    let write = if metadata.permissions().readonly() {
-        0
-    } else {
-        0o200
-    };
-    MODE_MASK & (0o444 | write | if metadata.is_dir() { 0o111 } else { 0 })
 }

@@ -224,6 +224,49 @@ fn a_hard_link_has_no_content_of_its_own() {
 }
 
 #[test]
+fn attributes_that_no_user_gives_end_it() {
+    let of = |name: &str, len: usize| {
+        let value = vec![b'x'; len];
+        let lens = [
+            &[name.len() as u8][..],
+            name.as_bytes(),
+            &(len as u16).to_be_bytes(),
+        ];
+        [lens.concat(), value].concat()
+    };
+    let attributes = [
+        of("security.capability", 20),
+        of("trusted.overlay.redirect", 20),
+        of("system.posix_acl_access", 3),
+        of("user.", 3),
+        [of("user.a", 1), of("user.a", 1)].concat(),
+        of("user.large", 20_000),
+        of("user.cut", 9)[..12].to_vec(),
+    ];
+    for target in attributes {
+        let list = List(vec![Entry {
+            target,
+            ..Entry::file("a", "x")
+        }]);
+        sender(move |evil| evil.offers(&list)).ends(6, "");
+    }
+}
+
+#[test]
+fn attributes_are_left_out_unless_the_user_wants_them() {
+    sender(|evil| {
+        let list = List(vec![Entry {
+            target: b"\x06user.a\0\x01x".to_vec(),
+            ..Entry::file("a", "x")
+        }]);
+        evil.transfers(&list);
+        let told = evil.victim.told.join("\n");
+        assert!(told.contains("1 with extended attributes"), "{told}");
+    })
+    .completes();
+}
+
+#[test]
 fn holes_that_a_sender_makes_up_only_spare_it_the_question_for_room() {
     sender(|evil| {
         let list = one_file();

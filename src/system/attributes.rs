@@ -1,0 +1,86 @@
+//! Extended attributes of files and directories, the POSIX access control lists among them.
+
+use std::io;
+
+/// Whether they are built in for this system.
+pub(crate) const HAS_ATTRIBUTES: bool = cfg!(target_os = "linux");
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use super::io;
+    use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, llistxattr};
+    use rustix::io::Errno;
+    use std::ffi::OsStr;
+    use std::os::fd::AsFd;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::Path;
+
+    /// Longest list of names, and longest value, that Linux has: xattr(7).
+    const LONGEST: usize = 64 << 10;
+
+    fn names(list: &[u8]) -> Vec<Vec<u8>> {
+        let names = list.split(|&byte| byte == 0).filter(|name| !name.is_empty());
+        names.map(<[u8]>::to_vec).collect()
+    }
+
+    /// Their names; none where the file system has no attributes.
+    pub(crate) fn attribute_names(file: impl AsFd) -> io::Result<Vec<Vec<u8>>> {
+        let mut list = vec![0; LONGEST];
+        match flistxattr(&file, &mut list[..]) {
+            Ok(len) => Ok(names(&list[..len])),
+            Err(Errno::NOTSUP | Errno::NOSYS) => Ok(Vec::new()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// The names of those of what lies at `path`, as far as they can be seen.
+    pub(crate) fn attribute_names_at(path: &Path) -> Vec<Vec<u8>> {
+        let mut list = [0; 1024];
+        llistxattr(path, &mut list[..]).map_or_else(|_| Vec::new(), |len| names(&list[..len]))
+    }
+
+    /// The value of one.
+    pub(crate) fn attribute(file: impl AsFd, name: &[u8]) -> io::Result<Vec<u8>> {
+        let mut value = vec![0; LONGEST];
+        let len = fgetxattr(&file, OsStr::from_bytes(name), &mut value[..])?;
+        value.truncate(len);
+        Ok(value)
+    }
+
+    /// Sets one, or replaces it.
+    pub(crate) fn set_attribute(file: impl AsFd, name: &[u8], value: &[u8]) -> io::Result<()> {
+        Ok(fsetxattr(
+            file,
+            OsStr::from_bytes(name),
+            value,
+            XattrFlags::empty(),
+        )?)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod others {
+    use super::io;
+    use std::path::Path;
+
+    pub(crate) fn attribute_names<T>(_: T) -> io::Result<Vec<Vec<u8>>> {
+        Ok(Vec::new())
+    }
+
+    pub(crate) fn attribute_names_at(_: &Path) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    pub(crate) fn attribute<T>(_: T, _: &[u8]) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn set_attribute<T>(_: T, _: &[u8], _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{attribute, attribute_names, attribute_names_at, set_attribute};
+#[cfg(not(target_os = "linux"))]
+pub(crate) use others::{attribute, attribute_names, attribute_names_at, set_attribute};
