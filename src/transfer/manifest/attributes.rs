@@ -26,6 +26,9 @@ const ACCESS_LISTS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl
 /// What a message of the two is.
 const WHAT: &str = "extended attributes";
 
+/// Names and values.
+pub(crate) type Pairs<'a> = Vec<(&'a [u8], &'a [u8])>;
+
 /// What becomes of extended attributes.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Attributes {
@@ -55,9 +58,9 @@ pub(crate) fn encode(attributes: &BTreeMap<Vec<u8>, Vec<u8>>) -> Option<Vec<u8>>
 }
 
 /// Reads what [`encode`] wrote, or a peer says it did.
-pub(super) fn decode(bytes: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Malformed> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Pairs<'_>, Malformed> {
     let mut reader = Reader::new(bytes, WHAT);
-    let mut found: Vec<(&[u8], &[u8])> = Vec::new();
+    let mut found = Pairs::new();
     while !reader.is_empty() {
         let name_len = usize::from(reader.u8()?);
         let name = reader.bytes(name_len)?;
@@ -114,7 +117,7 @@ mod tests {
             (b"user.empty".to_vec(), Vec::new()),
         ]);
         let bytes = encode(&all).unwrap();
-        let expected: Vec<(&[u8], &[u8])> = vec![(b"user.author", b"me"), (b"user.empty", b"")];
+        let expected: Pairs<'_> = vec![(b"user.author", b"me"), (b"user.empty", b"")];
         assert_eq!(decode(&bytes).unwrap(), expected);
         assert_eq!(tame(&bytes).unwrap(), bytes);
         assert!(decode(&[]).unwrap().is_empty());

@@ -2,7 +2,7 @@
 
 use crate::protocol::codec::put_string;
 use crate::transfer::error::Malformed;
-use crate::transfer::manifest::attributes;
+use crate::transfer::manifest::attributes::{self, Pairs};
 
 /// Bytes of an entry on the wire, without its name and target.
 pub(super) const ENTRY_LEN: usize = 27;
@@ -105,10 +105,10 @@ pub struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     /// Its extended attributes, names and values.
-    pub(crate) fn attributes(&self) -> Vec<(&'a [u8], &'a [u8])> {
+    pub(crate) fn attributes(&self) -> Pairs<'a> {
         match self.kind {
             Kind::File | Kind::Dir => attributes::decode(self.target).unwrap_or_default(),
-            _ => Vec::new(),
+            _ => Pairs::new(),
         }
     }
 
