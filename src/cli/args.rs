@@ -164,7 +164,7 @@ pub(super) struct SenderArgs {
     /// Send symbolic links as links (they are left out otherwise, and never followed)
     #[arg(long)]
     pub(super) links: bool,
-    /// Send extended attributes (user.*) and POSIX access control lists too; a receiver keeps them if it is given the same
+    /// Send extended attributes (user.*) and POSIX access control lists too
     #[arg(long)]
     pub(super) xattrs: bool,
     #[command(flatten)]
@@ -191,7 +191,7 @@ pub(super) struct ReceiverArgs {
     /// Also make symbolic links that lead out of what is sent (they are left out otherwise)
     #[arg(long)]
     pub(super) links: bool,
-    /// Keep the extended attributes (user.*) and POSIX access control lists that are sent; nobody but the owner may write
+    /// Keep extended attributes (user.*) and POSIX access control lists that are sent
     #[arg(long)]
     pub(super) xattrs: bool,
     /// Remove what unfinished transfers left in DIR, then leave
