@@ -109,6 +109,9 @@ impl Offered {
                 let percent = held.saturating_mul(100) / offer.bytes;
                 Question::Resume(consent(format!("{name} at {percent}%")))
             }
+            _ if self.prospect.came.is_some() && self.conflicts != Conflicts::Update => Question::Resume(
+                consent(format!("{name}, {size}, comparing with what came of it before")),
+            ),
             _ if self.prospect.other.is_some() && self.conflicts != Conflicts::Update => {
                 Question::Resume(consent(format!(
                     "{name}, {size}, comparing with what arrived of other files of these names"
@@ -192,6 +195,9 @@ impl Offered {
             let fate = match self.conflicts {
                 Conflicts::Overwrite => "it is replaced",
                 Conflicts::Update => "it is replaced if it differs",
+                Conflicts::Rename if self.prospect.came.is_some() => {
+                    "what came of it before, and is as it was then, stays or is renewed, and the rest is added"
+                }
                 Conflicts::Rename => {
                     "the new one gets another name (--overwrite replaces it, --update sends only what differs)"
                 }

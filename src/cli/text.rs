@@ -177,7 +177,7 @@ pub(super) fn warning(warning: &Warning) -> Vec<String> {
             "this disk does not keep the times that were sent: what arrives is dated now".into()
         }
         Warning::StoredBeside { sent, stored } => format!(
-            "something of another kind (a link, a file, a directory) has the name {sent}, and stays there: what was sent is \
+            "something else (a link, a file, a directory) has the name {sent}, and stays there: what was sent is \
              {stored}"
         ),
         Warning::AttributesNotSent => {

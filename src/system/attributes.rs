@@ -11,7 +11,7 @@ mod linux {
     use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, llistxattr};
     use rustix::io::Errno;
     use std::ffi::OsStr;
-    use std::os::fd::AsFd;
+    use std::fs::File;
     use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
 
@@ -24,9 +24,9 @@ mod linux {
     }
 
     /// Their names; none where the file system has no attributes.
-    pub(crate) fn attribute_names(file: impl AsFd) -> io::Result<Vec<Vec<u8>>> {
+    pub(crate) fn attribute_names(file: &File) -> io::Result<Vec<Vec<u8>>> {
         let mut list = vec![0; LONGEST];
-        match flistxattr(&file, &mut list[..]) {
+        match flistxattr(file, &mut list[..]) {
             Ok(len) => Ok(names(&list[..len])),
             Err(Errno::NOTSUP | Errno::NOSYS) => Ok(Vec::new()),
             Err(e) => Err(e.into()),
@@ -39,16 +39,19 @@ mod linux {
         llistxattr(path, &mut list[..]).map_or_else(|_| Vec::new(), |len| names(&list[..len]))
     }
 
-    /// The value of one.
-    pub(crate) fn attribute(file: impl AsFd, name: &[u8]) -> io::Result<Vec<u8>> {
+    /// The value of one; `None` if it has just gone, or this user may not read it.
+    pub(crate) fn attribute(file: &File, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let mut value = vec![0; LONGEST];
-        let len = fgetxattr(&file, OsStr::from_bytes(name), &mut value[..])?;
-        value.truncate(len);
-        Ok(value)
+        match fgetxattr(file, OsStr::from_bytes(name), &mut value[..]) {
+            Ok(len) => value.truncate(len),
+            Err(Errno::NODATA | Errno::ACCESS | Errno::PERM) => return Ok(None),
+            Err(e) => return Err(e.into()),
+        }
+        Ok(Some(value))
     }
 
     /// Sets one, or replaces it.
-    pub(crate) fn set_attribute(file: impl AsFd, name: &[u8], value: &[u8]) -> io::Result<()> {
+    pub(crate) fn set_attribute(file: &File, name: &[u8], value: &[u8]) -> io::Result<()> {
         Ok(fsetxattr(
             file,
             OsStr::from_bytes(name),
@@ -61,9 +64,10 @@ mod linux {
 #[cfg(not(target_os = "linux"))]
 mod others {
     use super::io;
+    use std::fs::File;
     use std::path::Path;
 
-    pub(crate) fn attribute_names<T>(_: T) -> io::Result<Vec<Vec<u8>>> {
+    pub(crate) fn attribute_names(_: &File) -> io::Result<Vec<Vec<u8>>> {
         Ok(Vec::new())
     }
 
@@ -71,11 +75,11 @@ mod others {
         Vec::new()
     }
 
-    pub(crate) fn attribute<T>(_: T, _: &[u8]) -> io::Result<Vec<u8>> {
-        Err(io::ErrorKind::Unsupported.into())
+    pub(crate) fn attribute(_: &File, _: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
     }
 
-    pub(crate) fn set_attribute<T>(_: T, _: &[u8], _: &[u8]) -> io::Result<()> {
+    pub(crate) fn set_attribute(_: &File, _: &[u8], _: &[u8]) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

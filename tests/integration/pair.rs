@@ -92,8 +92,9 @@ pub enum Fault {
     Receiver(TransferError),
 }
 
-/// Something that is done to the files before the first block from this number on is read.
-type Change<'a> = (u32, &'a mut dyn FnMut());
+/// Something that is done to the files before each block is read, which is told by its number, and before the files are
+/// looked at in the end, which is [`u32::MAX`].
+type Change<'a> = &'a mut dyn FnMut(u32);
 
 /// Sends these paths, links and all.
 pub fn send<L: Layer>(paths: &[PathBuf], layer: L, setup: Setup) -> Result<Outcome, Fault> {
@@ -253,16 +254,16 @@ fn drive<S: Store>(
             idle = false;
             match work {
                 Work::CheckSource => {
+                    if let Some(change) = &mut change {
+                        change(u32::MAX);
+                    }
                     source.check_unchanged().map_err(Fault::Sender)?;
                     tell_missing(&mut source, &mut send);
                     send.on_source_checked();
                 }
                 Work::Read { block, purpose } => {
-                    if let Some((after, change)) = &mut change
-                        && block.get() >= *after
-                    {
-                        change();
-                        *after = u32::MAX;
+                    if let Some(change) = &mut change {
+                        change(block.get());
                     }
                     let read = source.read_block(block, &mut buffer).map_err(Fault::Sender)?;
                     tell_missing(&mut source, &mut send);

@@ -22,7 +22,8 @@ impl Receiving {
         // What lies here already may be all of it: only a list that is new for certain is refused unasked.
         let compared =
             *conflicts == Conflicts::Update && (!prospect.taken.is_empty() || offer.unlisted() > 0);
-        if prospect.kept.is_some() || compared || offer.stream || offer.is_text() {
+        let is_added = prospect.came.as_ref().is_some_and(|came| came.of(list).is_some());
+        if prospect.kept.is_some() || compared || is_added || offer.stream || offer.is_text() {
             return Ok(());
         }
         let (path, room) = (root.clone(), &prospect.room);
@@ -57,7 +58,11 @@ impl Receiving {
         let _ = self.notices.send(Notice::Offered(Box::new(Offered {
             offer: offer.clone(),
             list: Listing(Arc::clone(list)),
-            prospect: prospect.clone(),
+            prospect: Prospect {
+                // A note of other files does not matter here.
+                came: prospect.came.clone().filter(|came| came.of(list).is_some()),
+                ..prospect.clone()
+            },
             conflicts,
             root,
             held,

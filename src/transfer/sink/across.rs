@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind};
 use crate::transfer::sink::losses::{Losses, kept};
-use crate::transfer::sink::place::{merge, open_ours};
+use crate::transfer::sink::place::{Conflicts, Rule, merge, open_ours};
 use crate::transfer::sink::staging;
 
 /// Bytes copied at once.
@@ -26,7 +26,7 @@ pub(crate) fn to_free<L: Layer>(layer: &L, from: &Path, to: &Path, losses: &mut 
     }
     if found.kind == NodeKind::Dir {
         layer.create_dir(to)?;
-        merge(layer, from, to, losses)?;
+        merge(layer, from, to, Rule::new(Conflicts::Overwrite), losses)?;
         return losses.finish(layer, &layer.open_dir(to)?, found.mode, Some(found.mtime));
     }
     let copy = copy(layer, from, found, to, losses)?;

@@ -55,13 +55,15 @@ pub(crate) struct Base<F> {
 }
 
 impl<F> Base<F> {
-    /// Looks at what is there. `may_be_equal`: nothing of this transfer was verified before.
+    /// Looks at what is there; of files at `ours` alone, where it is given. `may_be_equal`: nothing of this transfer was
+    /// verified before.
     pub(crate) fn open<L: Layer<File = F>>(
         layer: &L,
         manifest: &Arc<Manifest>,
         compare: Compare<F>,
         may_be_equal: bool,
         losses: &Losses,
+        ours: Option<&RunSet>,
     ) -> io::Result<Base<F>> {
         let (at, may_be_equal) = match &compare {
             Compare::Nothing => {
@@ -76,12 +78,13 @@ impl<F> Base<F> {
             Compare::Finals { .. } => (PathBuf::new(), may_be_equal),
             Compare::Kept { staging, .. } => (staging.data(), false),
         };
-        let is_ours = matches!(compare, Compare::Kept { .. });
+        let is_kept = matches!(compare, Compare::Kept { .. });
         let mut tree = Tree::existing(Arc::clone(manifest), at.clone());
         let mut equal = may_be_equal;
         let mut stretches = Stretches::new(manifest.total().unwrap_or(0));
         for (index, entry) in manifest.iter() {
-            let visible = entry.parent.is_none_or(|parent| tree.has(parent));
+            let is_ours = entry.kind != Kind::File || ours.is_none_or(|ours| ours.contains(index.get()));
+            let visible = is_ours && entry.parent.is_none_or(|parent| tree.has(parent));
             let path = at.join(manifest.path(index));
             let found = if visible { layer.info(&path)? } else { None };
             let same = match (entry.kind, found) {
@@ -105,7 +108,7 @@ impl<F> Base<F> {
                     tree.mark(index);
                     let (start, here) = (manifest.content_range(index).start, len.min(entry.size));
                     // Room for a large file of ours was reserved before anything came.
-                    if is_ours && here > BLOCK_LEN as u64 {
+                    if is_kept && here > BLOCK_LEN as u64 {
                         for run in written(layer, &path)? {
                             stretches.add(start + run.start.min(here)..start + run.end.min(here));
                         }

@@ -8,7 +8,7 @@ use crate::transfer::fs::layer::Layer;
 use crate::transfer::hash::Root;
 use crate::transfer::sink::base::Compare;
 use crate::transfer::sink::journal::Record;
-use crate::transfer::sink::place::{self, Placed};
+use crate::transfer::sink::place::{self, Placed, Rule};
 use crate::transfer::sink::store::StoreEvent;
 
 impl<L: Layer> Sink<L> {
@@ -32,6 +32,7 @@ impl<L: Layer> Sink<L> {
         self.base.tree.close();
         self.aside.close();
         self.drop_missing()?;
+        self.pass_over_what_stays();
         let placed = if self.base.equal {
             self.leave_as_it_is()?
         } else {
@@ -39,11 +40,12 @@ impl<L: Layer> Sink<L> {
             place::place_all(
                 &self.layer,
                 &self.staging,
-                self.conflicts,
+                Rule::new(self.conflicts).adding_to(&self.earlier.came),
                 Some(&self.manifest),
                 &mut self.losses,
             )?
         };
+        self.keep_note(&placed)?;
         events.push(StoreEvent::Finished { root, placed });
         Ok(())
     }

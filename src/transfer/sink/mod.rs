@@ -6,10 +6,13 @@
 //! or sent.
 
 mod across;
+mod adding;
 mod aside;
 pub(crate) mod assemble;
 mod base;
+pub(crate) mod came;
 mod compare;
+mod content;
 mod finish;
 mod hard_links;
 pub(crate) mod journal;
@@ -32,11 +35,13 @@ use crate::transfer::fs::layer::Layer;
 use crate::transfer::hash::{BlockHash, Cv, RootBuilder, hash_block};
 use crate::transfer::manifest::Manifest;
 use crate::transfer::manifest::offer::Offer;
+use crate::transfer::names::SafeName;
 use crate::transfer::ranges::{Run, RunSet};
 use crate::transfer::sink::aside::Aside;
 use crate::transfer::sink::assemble::{Buffer, Extent, Filled};
-use crate::transfer::sink::base::Base;
-use crate::transfer::sink::journal::{Journal, Record};
+use crate::transfer::sink::base::{Base, Compare};
+use crate::transfer::sink::came::Earlier;
+use crate::transfer::sink::journal::{Journal, JournalHeader, Record};
 use crate::transfer::sink::losses::{Losses, Remark};
 use crate::transfer::sink::place::Conflicts;
 use crate::transfer::sink::staging::{Before, Staging};
@@ -67,6 +72,14 @@ pub struct Sink<L: Layer> {
     manifest: Arc<Manifest>,
     tree: Tree<L::File>,
     base: Base<L::File>,
+    earlier: Earlier,
+    /// Where what came before is noted, if not here, and the lock on it.
+    note: Option<(Staging, L::File)>,
+    /// Of a note of this transfer, should it not be complete.
+    header: JournalHeader,
+    first: Option<SafeName>,
+    /// The list by the names that were sent, as far as this disk takes them.
+    sent: Arc<Manifest>,
     /// Until everything is sealed.
     journal: Option<Journal<L::File>>,
     conflicts: Conflicts,
@@ -116,20 +129,26 @@ impl<L: Layer> Sink<L> {
         let (mut losses, mut journal) = (Losses::default(), Some(opened.journal));
         let made = trial::run(&layer, &staging.trial(), &manifest, &mut losses).and_then(|manifest| {
             let at_root = |e| LocalError::new("read", layer.root(), e);
-            let base =
-                Base::open(&layer, &manifest, opened.compare, kept.is_empty(), &losses).map_err(at_root)?;
+            let sent = Arc::clone(&manifest);
+            let added_to = opened.came.of(&manifest);
+            // What was noted of other files is no matter here, and stays.
+            let note = opened.note.filter(|_| added_to.is_some());
+            let (manifest, earlier, compare) = match added_to.filter(|_| conflicts != Conflicts::Update) {
+                None => (manifest, Earlier::default(), opened.compare),
+                Some(list) => {
+                    let earlier = Earlier::look(&layer, &list, opened.came, &staging).map_err(at_root)?;
+                    (Arc::new(list), earlier, Compare::Finals { retime: false })
+                }
+            };
+            let ours = (!earlier.came.is_empty()).then_some(&earlier.ours);
+            let base = Base::open(&layer, &manifest, compare, kept.is_empty(), &losses, ours);
+            let base = base.map_err(at_root)?;
             let space = if base.equal { Space::Trust } else { Space::Check };
-            let tree = Tree::open(
-                &layer,
-                &staging,
-                Arc::clone(&manifest),
-                opened.found,
-                space,
-                &losses,
-            )?;
-            Ok((manifest, base, tree))
+            let (list, stays) = (Arc::clone(&manifest), &earlier.stays);
+            let tree = Tree::open(&layer, &staging, list, opened.found, space, &losses, stays)?;
+            Ok((sent, manifest, earlier, note, base, tree))
         });
-        let (manifest, base, tree) = made.inspect_err(|_| {
+        let (sent, manifest, earlier, note, base, tree) = made.inspect_err(|_| {
             // Nothing was received: leave nothing behind.
             if opened.found == Before::Nothing {
                 drop(journal.take());
@@ -144,6 +163,16 @@ impl<L: Layer> Sink<L> {
             manifest,
             tree,
             base,
+            earlier,
+            note,
+            sent,
+            header: JournalHeader {
+                manifest_hash: offer.manifest_hash,
+                names_hash: offer.names_hash,
+                total,
+                private: true,
+            },
+            first: offer.top.first().map(|top| top.name.clone()),
             journal,
             conflicts,
             losses,
@@ -206,13 +235,6 @@ impl<L: Layer> Sink<L> {
 
     fn is_held(&self, index: u32) -> bool {
         self.kept.contains_key(&index) || self.base.blocks.contains(index)
-    }
-
-    fn write_scratch(&mut self, block: BlockIndex) -> Result<(), LocalError> {
-        let scratch = std::mem::take(&mut self.scratch);
-        let outcome = self.write(block, 0, &scratch[..self.len_of(block)]);
-        self.scratch = scratch;
-        outcome
     }
 
     fn on_filled(&mut self, filled: &Filled, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
@@ -333,45 +355,6 @@ impl<L: Layer> Sink<L> {
         // The file is cut when all of it is verified: until then what is kept of it may be another sender's.
         drop(self.kept.split_off(&blocks));
         Ok(())
-    }
-
-    fn write(&mut self, block: BlockIndex, within: u32, bytes: &[u8]) -> Result<(), LocalError> {
-        let mut at = 0;
-        let start = block.start() + u64::from(within);
-        let manifest = Arc::clone(&self.manifest);
-        for segment in manifest.segments(start..start + bytes.len() as u64) {
-            let len = segment.len as usize;
-            self.tree
-                .write(&self.layer, &segment, &bytes[at..at + len], &mut self.losses)?;
-            at += len;
-        }
-        Ok(())
-    }
-
-    /// Reads a block from the disk and hashes it; `None` when not all of it is there.
-    fn read_back(&mut self, block: BlockIndex, from: From) -> Result<Option<BlockHash>, LocalError> {
-        let len = self.len_of(block);
-        if from == From::Aside {
-            let failed = |e| LocalError::new("read", self.layer.root().join(self.staging.aside()), e);
-            let scratch = &mut self.scratch[..len];
-            let found = self.aside.take(&self.layer, block, scratch).map_err(failed)?;
-            return Ok((found && len > 0).then(|| hash_block(block, &self.scratch[..len])));
-        }
-        let mut at = 0;
-        let manifest = Arc::clone(&self.manifest);
-        for segment in manifest.block_segments(block, len) {
-            let part = &mut self.scratch[at..at + segment.len as usize];
-            let tree = if from == From::Base {
-                &mut self.base.tree
-            } else {
-                &mut self.tree
-            };
-            if !tree.read(&self.layer, &segment, part)? {
-                return Ok(None);
-            }
-            at += segment.len as usize;
-        }
-        Ok((len > 0).then(|| hash_block(block, &self.scratch[..len])))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
 use crate::transfer::names;
 use crate::transfer::names::SafeName;
 use crate::transfer::sink::across;
+use crate::transfer::sink::came::Came;
 use crate::transfer::sink::hard_links;
 use crate::transfer::sink::losses::{Losses, kept};
 use crate::transfer::sink::staging;
@@ -39,6 +40,39 @@ impl Conflicts {
         [Conflicts::Rename, Conflicts::Overwrite, Conflicts::Update]
             .into_iter()
             .find(|&rule| rule as u32 == number)
+    }
+}
+
+/// What may be done where a final name is taken.
+#[derive(Clone, Copy)]
+pub(crate) struct Rule<'a> {
+    conflicts: Conflicts,
+    /// What came of it before, and may be added to.
+    came: Option<&'a Came>,
+}
+
+impl<'a> Rule<'a> {
+    pub(crate) fn new(conflicts: Conflicts) -> Rule<'a> {
+        Rule {
+            conflicts,
+            came: None,
+        }
+    }
+
+    /// Adds to what came before, if anything did.
+    pub(crate) fn adding_to(self, came: &'a Came) -> Rule<'a> {
+        Rule {
+            came: Some(came).filter(|came| !came.is_empty()),
+            ..self
+        }
+    }
+
+    fn may_merge(self) -> bool {
+        self.conflicts != Conflicts::Rename || self.came.is_some()
+    }
+
+    fn may_replace(self, path: &Path, found: &NodeInfo) -> bool {
+        self.conflicts != Conflicts::Rename || self.came.is_some_and(|came| came.holds(path, found))
     }
 }
 
@@ -183,7 +217,7 @@ pub(crate) fn check_listing<L: Layer>(
 pub(crate) fn place_all<L: Layer>(
     layer: &L,
     staging: &Staging,
-    conflicts: Conflicts,
+    rule: Rule<'_>,
     manifest: Option<&Manifest>,
     losses: &mut Losses,
 ) -> Result<Vec<Placed>, LocalError> {
@@ -200,7 +234,7 @@ pub(crate) fn place_all<L: Layer>(
         if staging::could_be_part(name.as_os_str()) {
             return Err(failed(io::ErrorKind::InvalidFilename.into()));
         }
-        let final_name = place_one(layer, &data.join(&name), &name, conflicts, losses)
+        let final_name = place_one(layer, &data.join(&name), &name, rule, losses)
             .map_err(|e| LocalError::new("name", layer.root().join(&name), e))?;
         placed.push(Placed {
             name,
@@ -296,7 +330,7 @@ fn place_one<L: Layer>(
     layer: &L,
     from: &Path,
     name: &Path,
-    conflicts: Conflicts,
+    rule: Rule<'_>,
     losses: &mut Losses,
 ) -> io::Result<PathBuf> {
     match move_to_free(layer, from, name, losses) {
@@ -304,11 +338,14 @@ fn place_one<L: Layer>(
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
         Err(e) => return Err(e),
     }
-    if conflicts != Conflicts::Rename {
-        let is_dir = |info: Option<NodeInfo>| info.is_some_and(|i| i.kind == NodeKind::Dir);
-        match (is_dir(layer.info(from)?), is_dir(layer.info(name)?)) {
-            (false, false) => return replace(layer, from, name, losses).map(|()| name.to_owned()),
-            (true, true) => return merge(layer, from, name, losses).map(|()| name.to_owned()),
+    if rule.may_merge()
+        && let (Some(new), Some(found)) = (layer.info(from)?, layer.info(name)?)
+    {
+        match (new.kind == NodeKind::Dir, found.kind == NodeKind::Dir) {
+            (false, false) if rule.may_replace(name, &found) => {
+                return replace(layer, from, name, losses).map(|()| name.to_owned());
+            }
+            (true, true) => return merge(layer, from, name, rule, losses).map(|()| name.to_owned()),
             // A directory never replaces a file, nor a file a directory: too much could be lost.
             _ => {}
         }
@@ -328,7 +365,13 @@ fn place_one<L: Layer>(
 
 /// Moves what is in `from` into the existing `to`, file by file. `to` keeps its permissions and takes the time of
 /// `from`. If a crash comes in between, the next run finds everything equal and sets the times ([`retime`]).
-pub(crate) fn merge<L: Layer>(layer: &L, from: &Path, to: &Path, losses: &mut Losses) -> io::Result<()> {
+pub(crate) fn merge<L: Layer>(
+    layer: &L,
+    from: &Path,
+    to: &Path,
+    rule: Rule<'_>,
+    losses: &mut Losses,
+) -> io::Result<()> {
     let (Some(sent), Some(own)) = (layer.info(from)?, layer.info(to)?) else {
         return Err(io::ErrorKind::NotFound.into());
     };
@@ -342,7 +385,7 @@ pub(crate) fn merge<L: Layer>(layer: &L, from: &Path, to: &Path, losses: &mut Lo
     names.sort_unstable();
     for name in names {
         let wanted = to.join(&name);
-        let found = place_one(layer, &from.join(&name), &wanted, Conflicts::Overwrite, losses)?;
+        let found = place_one(layer, &from.join(&name), &wanted, rule, losses)?;
         if found != wanted {
             losses.place_beside(wanted, found);
         }

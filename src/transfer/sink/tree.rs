@@ -9,6 +9,7 @@ use crate::transfer::BLOCK_LEN;
 use crate::transfer::error::LocalError;
 use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, remove_all};
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest, Segment};
+use crate::transfer::ranges::RunSet;
 use crate::transfer::sink::losses::Losses;
 use crate::transfer::sink::need::{Need, check_sizes};
 use crate::transfer::sink::place::open_ours;
@@ -103,6 +104,7 @@ impl<F> Tree<F> {
         before: Before,
         space: Space,
         losses: &Losses,
+        stays: &RunSet,
     ) -> Result<Tree<F>, LocalError> {
         let mut tree = Tree {
             ours: true,
@@ -118,7 +120,7 @@ impl<F> Tree<F> {
         let room = layer.room();
         check_sizes(&manifest, &room, layer.root())?;
         let need = tree
-            .take_stock(layer, before, room.block, losses)
+            .take_stock(layer, before, room.block, losses, stays)
             .map_err(at(staging.data(), "read"))?;
         if need.fits(&room) {
             tree.reserve = Reserve::WholeFiles;
@@ -127,6 +129,9 @@ impl<F> Tree<F> {
             need.check(&room, layer.root())?;
         }
         for (index, entry) in manifest.iter() {
+            if stays.contains(index.get()) {
+                continue;
+            }
             if entry.kind == Kind::Dir && !tree.has(index) {
                 let path = tree.path(index);
                 layer.create_dir(&path).map_err(at(path, "create"))?;
@@ -182,6 +187,7 @@ impl<F> Tree<F> {
         before: Before,
         block: u64,
         losses: &Losses,
+        stays: &RunSet,
     ) -> io::Result<Need> {
         let holes = if losses.has_lost_holes() {
             0
@@ -190,7 +196,7 @@ impl<F> Tree<F> {
         };
         let mut need = Need::with_holes(holes);
         let manifest = Arc::clone(&self.manifest);
-        for (index, entry) in manifest.iter() {
+        for (index, entry) in manifest.iter().filter(|(index, _)| !stays.contains(index.get())) {
             let found = match before {
                 Before::Nothing => None,
                 Before::Same => layer.info(&self.path(index))?,

@@ -15,6 +15,7 @@ use crate::transfer::manifest::EntryIndex;
 use crate::transfer::source::origin::OpenError;
 
 /// Largest size that such a file says it has: a page, of 64 KiB on some processors.
+#[cfg(unix)]
 const LARGEST_PAGE: u64 = 64 << 10;
 
 /// Most bytes that are read of one of them: /proc/kallsyms has some 20 MB.

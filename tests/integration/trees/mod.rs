@@ -1,5 +1,6 @@
 //! Whole transfers over the real file system: whatever is sent arrives exactly.
 
+mod again;
 mod changing;
 #[cfg(unix)]
 mod links;

@@ -1,6 +1,7 @@
 //! Two real processes on this machine, without root and without servers: what each user is told, and what comes out.
 
 use crate::process;
+mod again;
 #[cfg(target_os = "linux")]
 mod attributes;
 

@@ -15,6 +15,7 @@ use crate::transfer::error::Malformed;
 use crate::transfer::fs::layer::{Layer, Stat};
 use crate::transfer::fs::owner::{OwnerKey, Purpose};
 use crate::transfer::hash::{Cv, Root};
+use crate::transfer::sink::came::Came;
 use crate::transfer::sink::place::Conflicts;
 
 /// First bytes of a journal; the last of them is the format's version.
@@ -124,6 +125,22 @@ pub(crate) enum Record {
         /// Its hash.
         cv: Cv,
     },
+    /// A file came whole in a transfer that was not complete, and has its final name ([`Came`]).
+    Came {
+        /// A hash of its path.
+        path: [u8; 16],
+        /// Its size.
+        len: u64,
+        /// Its time on this disk.
+        mtime: i64,
+    },
+    /// The number that a top entry of such a transfer got behind its name, 0 for none.
+    Top {
+        /// A hash of the name.
+        name: [u8; 32],
+        /// The number.
+        number: u32,
+    },
     /// Everything was verified and synced; only the final names are missing.
     Sealed {
         /// What to do where they are taken: as the user wanted it in that run.
@@ -137,12 +154,20 @@ impl Record {
     fn encode(&self, chain: &mut Chain, out: &mut Vec<u8>) {
         let at = out.len();
         let (kind, number, hash) = match self {
-            Record::Block { index, cv } => (1, *index, cv),
-            Record::Sealed { conflicts, root } => (2, *conflicts as u32, &root.0),
+            Record::Block { index, cv } => (1, *index, *cv),
+            Record::Sealed { conflicts, root } => (2, *conflicts as u32, root.0),
+            Record::Came { path, len, mtime } => {
+                let mut hash = [0; 32];
+                hash[..16].copy_from_slice(path);
+                hash[16..24].copy_from_slice(&len.to_be_bytes());
+                hash[24..].copy_from_slice(&mtime.to_be_bytes());
+                (3, 0, hash)
+            }
+            Record::Top { name, number } => (4, *number, *name),
         };
         out.push(kind);
         out.extend_from_slice(&number.to_be_bytes());
-        out.extend_from_slice(hash);
+        out.extend_from_slice(&hash);
         chain.last = chain.next(&out[at..]);
         out.extend_from_slice(chain.last.as_bytes());
     }
@@ -150,7 +175,7 @@ impl Record {
     /// The record in `bytes`, if it is the next one of `chain`.
     fn decode(bytes: &[u8], chain: &mut Chain) -> Result<Record, Malformed> {
         let mut r = Reader::new(bytes, "journal record");
-        let (kind, number, hash) = (r.u8()?, r.u32()?, r.array()?);
+        let (kind, number, hash) = (r.u8()?, r.u32()?, r.array::<32>()?);
         let proof = chain.next(&bytes[..RECORD_LEN - PROOF_LEN]);
         if proof != r.array::<PROOF_LEN>()? {
             return Err(Malformed::Value("journal proof"));
@@ -164,6 +189,15 @@ impl Record {
                 conflicts: Conflicts::from_number(number).ok_or(Malformed::Value("journal record"))?,
                 root: Root(hash),
             },
+            3 => {
+                let mut r = Reader::new(&hash, "journal record");
+                Record::Came {
+                    path: r.array()?,
+                    len: r.u64()?,
+                    mtime: r.i64()?,
+                }
+            }
+            4 => Record::Top { name: hash, number },
             _ => return Err(Malformed::Value("journal record")),
         };
         chain.last = proof;
@@ -178,6 +212,8 @@ pub struct JournalContents {
     pub header: JournalHeader,
     /// Blocks that were verified, by the hash they had.
     pub blocks: BTreeMap<u32, Cv>,
+    /// What came of a transfer that was not complete.
+    pub(crate) came: Box<Came>,
     /// Set when only the final names were missing: what to do where they are taken.
     pub sealed: Option<Conflicts>,
     /// Bytes up to the end of the last record of a block.
@@ -194,6 +230,7 @@ impl JournalContents {
         JournalContents {
             header,
             blocks: BTreeMap::new(),
+            came: Box::default(),
             sealed: None,
             intact: HEADER_LEN as u64,
             chain,
@@ -251,6 +288,8 @@ impl JournalContents {
                     return false;
                 }
                 Ok(Record::Block { index, cv }) => drop(self.blocks.insert(index, cv)),
+                Ok(Record::Came { path, len, mtime }) => self.came.add_file(path, (len, mtime)),
+                Ok(Record::Top { name, number }) => self.came.add_top(name, number),
                 Err(_) => return false,
             }
             self.chain = chain;
@@ -310,12 +349,20 @@ impl<F> Journal<F> {
 
     /// Appends a record.
     pub(crate) fn append<L: Layer<File = F>>(&mut self, layer: &L, record: &Record) -> io::Result<()> {
-        let mut bytes = Vec::with_capacity(RECORD_LEN);
-        let mut chain = self.chain.clone();
-        record.encode(&mut chain, &mut bytes);
-        layer.write_at(&self.file, self.end, &bytes)?;
-        self.end += bytes.len() as u64;
-        self.chain = chain;
+        self.append_all(layer, std::slice::from_ref(record))
+    }
+
+    /// Appends several records.
+    pub(crate) fn append_all<L: Layer<File = F>>(&mut self, layer: &L, records: &[Record]) -> io::Result<()> {
+        for some in records.chunks(RECORDS_AT_ONCE) {
+            let mut bytes = Vec::with_capacity(some.len() * RECORD_LEN);
+            let mut chain = self.chain.clone();
+            some.iter()
+                .for_each(|record| record.encode(&mut chain, &mut bytes));
+            layer.write_at(&self.file, self.end, &bytes)?;
+            self.end += bytes.len() as u64;
+            self.chain = chain;
+        }
         Ok(())
     }
 

@@ -10,11 +10,11 @@ use crate::transfer::hash::Cv;
 use crate::transfer::manifest::offer::Offer;
 use crate::transfer::names::SafeName;
 use crate::transfer::sink::base::Compare;
+use crate::transfer::sink::came::Came;
 use crate::transfer::sink::journal;
 use crate::transfer::sink::journal::{Chain, Journal, JournalHeader};
 use crate::transfer::sink::losses::Losses;
-use crate::transfer::sink::place;
-use crate::transfer::sink::place::Conflicts;
+use crate::transfer::sink::place::{self, Conflicts, Rule};
 use crate::transfer::sink::staging::survey::{Survey, survey};
 use crate::transfer::sink::staging::{MAX_CANDIDATES, Ours, Staging, is_private, sweep};
 
@@ -27,6 +27,10 @@ pub(crate) struct Opened<F> {
     pub(crate) found: Before,
     /// What else to compare with what is sent.
     pub(crate) compare: Compare<F>,
+    /// What came of an earlier transfer that was not complete.
+    pub(crate) came: Came,
+    /// Where that is noted, if not here, and the lock on it.
+    pub(crate) note: Option<(Staging, F)>,
 }
 
 /// What was in a staging directory when it was opened.
@@ -54,6 +58,7 @@ pub(crate) fn open<L: Layer>(
         complete,
         same,
         other,
+        came,
         ..
     } = survey(layer, offer, first)?;
     let mut compare = match conflicts {
@@ -68,8 +73,11 @@ pub(crate) fn open<L: Layer>(
             compare = Compare::Finals { retime };
         }
         drop(file);
-        place::place_all(layer, &staging, rule, None, &mut Losses::default())?;
+        place::place_all(layer, &staging, Rule::new(rule), None, &mut Losses::default())?;
     }
+    let (came, note) = came.map_or_else(Default::default, |(staging, ours)| {
+        (*ours.contents.came, Some((staging, ours.file)))
+    });
     if let Some((staging, Ours { file, contents })) = same {
         let failed = |e| LocalError::new("keep what arrives in", layer.root().join(staging.dir()), e);
         if layer.info(&staging.data()).map_err(failed)?.is_none() {
@@ -77,6 +85,13 @@ pub(crate) fn open<L: Layer>(
         }
         return Ok(Opened {
             journal: Journal::resume(layer, file, &contents).map_err(failed)?,
+            // A note of its own is newer.
+            came: if contents.came.is_empty() {
+                came
+            } else {
+                *contents.came
+            },
+            note,
             staging,
             kept: contents.blocks,
             found: Before::Same,
@@ -95,8 +110,16 @@ pub(crate) fn open<L: Layer>(
         total: (!offer.stream).then_some(offer.bytes),
         private: true,
     };
-    let (staging, journal) = create(layer, first, header)?;
+    let (staging, journal) = create(layer, first, header).map_err(|e| {
+        let named = Staging::candidate(first, 0);
+        match e.kind() {
+            io::ErrorKind::ResourceBusy => LocalError::Busy(layer.root().join(named.dir())),
+            _ => LocalError::new("keep what arrives in", layer.root().join(named.dir()), e),
+        }
+    })?;
     Ok(Opened {
+        came,
+        note,
         staging,
         journal,
         kept: BTreeMap::new(),
@@ -107,24 +130,25 @@ pub(crate) fn open<L: Layer>(
 
 /// Makes a staging directory under a temporary name and gives it the first free one, so that a directory with the
 /// name of ours is complete, journal and all.
-fn create<L: Layer>(
+///
+/// # Errors
+/// The system's; `ResourceBusy` if all names are taken.
+pub(crate) fn create<L: Layer>(
     layer: &L,
     first: &SafeName,
     header: JournalHeader,
-) -> Result<(Staging, Journal<L::File>), LocalError> {
+) -> io::Result<(Staging, Journal<L::File>)> {
     let named = Staging::candidate(first, 0);
-    let failed = |e| LocalError::new("keep what arrives in", layer.root().join(named.dir()), e);
     for n in 0..MAX_CANDIDATES {
         let temporary = Staging::temporary(layer.key(), named.dir(), n);
         match layer.create_dir(temporary.dir()) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                let gone = sweep(layer, &temporary).map_err(failed)?;
-                if !gone {
+                if !sweep(layer, &temporary)? {
                     continue;
                 }
-                layer.create_dir(temporary.dir()).map_err(failed)?;
+                layer.create_dir(temporary.dir())?;
             }
-            other => other.map_err(failed)?,
+            other => other?,
         }
         let made = match fill(layer, &temporary, header) {
             // Another run that has just started took it for a crash's.
@@ -133,14 +157,14 @@ fn create<L: Layer>(
         };
         return match made {
             Ok(Some(made)) => Ok(made),
-            Ok(None) => Err(LocalError::Busy(layer.root().join(named.dir()))),
+            Ok(None) => Err(io::ErrorKind::ResourceBusy.into()),
             Err(e) => {
                 let _ = temporary.clear(layer);
-                Err(failed(e))
+                Err(e)
             }
         };
     }
-    Err(LocalError::Busy(layer.root().join(named.dir())))
+    Err(io::ErrorKind::ResourceBusy.into())
 }
 
 /// Puts journal and data into a new directory that must be ours.

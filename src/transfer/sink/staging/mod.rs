@@ -13,6 +13,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub(super) use self::create::create;
 pub(crate) use self::create::{Before, open};
 pub(crate) use self::survey::{Prospect, prospect};
 use crate::transfer::error::LocalError;

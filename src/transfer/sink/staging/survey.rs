@@ -7,6 +7,7 @@ use crate::transfer::error::LocalError;
 use crate::transfer::fs::layer::{Layer, Room};
 use crate::transfer::manifest::offer::Offer;
 use crate::transfer::names::SafeName;
+use crate::transfer::sink::came::Came;
 use crate::transfer::sink::place::Conflicts;
 use crate::transfer::sink::staging::{Found, MAX_CANDIDATES, Ours, Staging, examine};
 
@@ -41,6 +42,8 @@ pub struct Prospect {
     /// Where an interrupted transfer of another list is kept, and how many blocks of it. It is not touched; blocks that
     /// are equal are copied.
     pub other: Option<(PathBuf, u32)>,
+    /// What came of a transfer that was not complete, and to which this one may add.
+    pub came: Option<Came>,
     /// What has the name of a staging directory and is not ours. It is left alone.
     pub strangers: Vec<PathBuf>,
     /// Whether a later run could resume this transfer.
@@ -61,6 +64,8 @@ pub(crate) struct Survey<F> {
     pub(crate) same: Option<(Staging, Ours<F>)>,
     /// Of another manifest: one of the same names if there is one, and of those the one with most blocks.
     pub(crate) other: Option<(Staging, Ours<F>)>,
+    /// Of another manifest: the note of what came of a transfer that was not complete.
+    pub(crate) came: Option<(Staging, Ours<F>)>,
     pub(crate) strangers: Vec<PathBuf>,
 }
 
@@ -74,6 +79,7 @@ pub(crate) fn survey<L: Layer>(
         complete: Vec::new(),
         same: None,
         other: None,
+        came: None,
         strangers: Vec::new(),
     };
     let mut names: Vec<Staging> = (0..MAX_CANDIDATES)
@@ -115,6 +121,8 @@ pub(crate) fn survey<L: Layer>(
             continue;
         } else if n < usual && same && is_best(&survey.same) {
             &mut survey.same
+        } else if !same && !sealed && !ours.contents.came.is_empty() && survey.came.is_none() {
+            &mut survey.came
         } else if !same && !sealed && !offer.stream && is_best(&survey.other) {
             &mut survey.other
         } else {
@@ -173,6 +181,11 @@ pub fn prospect<L: Layer>(layer: &L, offer: &Offer) -> Result<Prospect, LocalErr
     }
     // Names that all have been given are no news.
     prospect.complete.retain(|complete| !complete.names.is_empty());
+    let noted = survey.same.iter().chain(&survey.came);
+    prospect.came = noted
+        .map(|(_, ours)| &*ours.contents.came)
+        .find(|came| !came.is_empty())
+        .cloned();
     prospect.kept = survey.same.map(|(_, ours)| Kept {
         blocks: ours.contents.blocks.len() as u32,
         of: block_count(ours.contents.header.total.unwrap_or(0)),

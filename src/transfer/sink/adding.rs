@@ -1,0 +1,91 @@
+//! A transfer that adds to what came of an earlier one ([`super::came`]): what is equal stays where it is.
+
+use std::io;
+use std::sync::Arc;
+
+use super::Sink;
+use crate::transfer::error::LocalError;
+use crate::transfer::fs::layer::Layer;
+use crate::transfer::manifest::{EntryIndex, Segment};
+use crate::transfer::sink::came::Account;
+use crate::transfer::sink::place::Placed;
+use crate::transfer::{BLOCK_LEN, BlockIndex};
+
+impl<L: Layer> Sink<L> {
+    /// Whether these bytes lie under the final name of a file that stays. If others do, the file stays no more.
+    pub(super) fn lies_there(&mut self, segment: &Segment, bytes: &[u8]) -> Result<bool, LocalError> {
+        if !self.earlier.stays.contains(segment.entry.get()) {
+            return Ok(false);
+        }
+        let mut found = vec![0; bytes.len()];
+        if self.base.tree.read(&self.layer, segment, &mut found)? && found == bytes {
+            return Ok(true);
+        }
+        self.replace_whole(segment.entry)?;
+        Ok(false)
+    }
+
+    /// A file that stayed so far is to be replaced: what was found equal of it is copied.
+    fn replace_whole(&mut self, index: EntryIndex) -> Result<(), LocalError> {
+        let manifest = Arc::clone(&self.manifest);
+        for one in std::iter::once(index).chain(manifest.hard_links_of(index)) {
+            self.earlier.stays.remove(one.get());
+        }
+        let content = manifest.content_range(index);
+        let mut piece = vec![0; BLOCK_LEN];
+        let mut at = content.start;
+        while let Some(block) = BlockIndex::containing(at).filter(|_| at < content.end) {
+            let end = content.end.min(block.start() + BLOCK_LEN as u64);
+            let segment = Segment {
+                entry: index,
+                file_offset: at - content.start,
+                len: end - at,
+            };
+            at = end;
+            if !self.verified.contains(block.get()) {
+                continue;
+            }
+            let piece = &mut piece[..segment.len as usize];
+            if !self.base.tree.read(&self.layer, &segment, piece)? {
+                let path = self.layer.root().join(manifest.path(index));
+                let error = io::Error::other("it changed while it was compared");
+                return Err(LocalError::new("read", path, error));
+            }
+            self.tree.write(&self.layer, &segment, piece, &mut self.losses)?;
+        }
+        Ok(())
+    }
+
+    /// What stays is not in `data/`, and takes no part in what is done there.
+    pub(super) fn pass_over_what_stays(&mut self) {
+        for index in self.earlier.stays.members() {
+            self.losses.miss(EntryIndex::new(index));
+        }
+    }
+
+    /// Notes what has come if that is not all, and forgets what was noted before.
+    pub(super) fn keep_note(&mut self, placed: &[Placed]) -> Result<(), LocalError> {
+        let failed = |e| LocalError::new("note what has come in", self.layer.root(), e);
+        if let Some((staging, lock)) = self.note.take() {
+            // Not every system moves a directory in which a file is open.
+            drop(lock);
+            staging.remove(&self.layer).map_err(failed)?;
+        }
+        match &self.first {
+            Some(first) if !self.missing.is_empty() => {
+                let account = Account {
+                    sent: &self.sent,
+                    list: &self.manifest,
+                    placed: placed
+                        .iter()
+                        .map(|placed| (&*placed.name, &*placed.final_name))
+                        .collect(),
+                    missing: &self.missing,
+                    before: &self.earlier.came,
+                };
+                account.note(&self.layer, first, self.header).map_err(failed)
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What came whole of a transfer that was not complete. The same commands, given again, add the rest to it.
+//!
+//! A note of it is kept beside it, in the journal of a staging directory: each file by its path, its size and the time that
+//! this disk keeps of it. Only what still is as it was noted is ours: it is compared with what is sent, stays where it is if
+//! it is equal, and gives way to a newer version. What the user has changed since is neither read nor replaced.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::transfer::fs::COARSEST_TIME;
+use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind};
+use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
+use crate::transfer::names::SafeName;
+use crate::transfer::ranges::RunSet;
+use crate::transfer::sink::hard_links;
+use crate::transfer::sink::journal::{JournalHeader, Record};
+use crate::transfer::sink::staging::{self, Staging};
+
+/// Most names `NAME (N)` that are tried to find out which one was given.
+const MOST_NUMBERS: u32 = 10_000;
+
+/// What a note says of a file: its size, and the time that this disk keeps.
+type Version = (u64, i64);
+
+/// The note.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Came {
+    /// By a hash of their paths.
+    files: HashMap<[u8; 16], Version>,
+    /// The numbers that top entries got behind their names, by a hash of those.
+    tops: BTreeMap<[u8; 32], u32>,
+}
+
+fn path_hash(path: &Path) -> [u8; 16] {
+    let hash = blake3::hash(path.as_os_str().as_encoded_bytes());
+    let (first, _) = hash.as_bytes().split_at(16);
+    first.try_into().unwrap_or_default()
+}
+
+impl Came {
+    /// Whether nothing is noted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    pub(super) fn add_file(&mut self, path: [u8; 16], version: Version) {
+        self.files.insert(path, version);
+    }
+
+    pub(super) fn add_top(&mut self, name: [u8; 32], number: u32) {
+        self.tops.insert(name, number);
+    }
+
+    /// `list` under the names that its top entries have here, if it is of the same files: half of those that came, or more,
+    /// are in it as they were.
+    pub(crate) fn of(&self, list: &Manifest) -> Option<Manifest> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut others = BTreeMap::new();
+        for (index, entry) in list.iter().filter(|(_, entry)| entry.parent.is_none()) {
+            let number = self.tops.get(blake3::hash(entry.name).as_bytes());
+            if let Some(&number) = number.filter(|&&number| number > 0) {
+                others.insert(index, SafeName::top_from_peer(entry.name).ok()?.numbered(number));
+            }
+        }
+        let list = list.renamed(&others);
+        let is_same = |(index, version): (EntryIndex, Version)| {
+            let noted = self.files.get(&path_hash(&list.path(index)));
+            noted.is_some_and(|&noted| is_near(noted, version))
+        };
+        let files = list.iter().filter(|(_, entry)| entry.kind == Kind::File);
+        let same = files
+            .map(|(index, entry)| (index, (entry.size, entry.mtime)))
+            .filter(|&found| is_same(found))
+            .count();
+        (same * 2 >= self.files.len()).then_some(list)
+    }
+
+    /// Whether what lies at `path` is as it was noted.
+    pub(super) fn holds(&self, path: &Path, found: &NodeInfo) -> bool {
+        found.kind == NodeKind::File && self.files.get(&path_hash(path)) == Some(&(found.len, found.mtime))
+    }
+}
+
+/// Whether two versions are one, as far as disks keep times.
+fn is_near(one: Version, other: Version) -> bool {
+    one.0 == other.0 && one.1.abs_diff(other.1) < COARSEST_TIME
+}
+
+/// What this transfer adds to.
+#[derive(Default, Debug)]
+pub(super) struct Earlier {
+    pub(super) came: Came,
+    /// Files that are ours, of whatever version.
+    pub(super) ours: RunSet,
+    /// Entries that are as they are listed, and stay where they are.
+    pub(super) stays: RunSet,
+}
+
+impl Earlier {
+    /// Looks at what lies under the final names of `list`, of which nothing in `staging` has been replaced yet.
+    pub(super) fn look<L: Layer>(
+        layer: &L,
+        list: &Manifest,
+        came: Came,
+        staging: &Staging,
+    ) -> io::Result<Earlier> {
+        let (mut ours, mut stays) = (RunSet::new(), RunSet::new());
+        let add = |set: &mut RunSet, index: EntryIndex| set.insert(index.get(), index.get() + 1);
+        for (index, entry) in list.iter() {
+            let path = list.path(index);
+            let is_equal = match (entry.kind, layer.info(&path)?) {
+                (Kind::File, Some(found)) if came.holds(&path, &found) => {
+                    add(&mut ours, index);
+                    is_near((found.len, found.mtime), (entry.size, entry.mtime))
+                }
+                (Kind::Symlink, Some(found)) if found.kind == NodeKind::Other => {
+                    layer.read_link(&path).is_ok_and(|target| target == entry.target)
+                }
+                _ => false,
+            };
+            if is_equal && layer.info(&staging.data().join(&path))?.is_none() {
+                add(&mut stays, index);
+            }
+        }
+        // A file under several names stays as a whole or not at all.
+        let mut parted = Vec::new();
+        for (link, of) in hard_links::of(list) {
+            if stays.contains(of.get()) && hard_links::are_one(layer, &list.path(link), &list.path(of)) {
+                add(&mut stays, link);
+            } else {
+                parted.push(of);
+            }
+        }
+        for of in parted {
+            for index in std::iter::once(of).chain(list.hard_links_of(of)) {
+                stays.remove(index.get());
+            }
+        }
+        Ok(Earlier { came, ours, stays })
+    }
+}
+
+/// What is noted of a transfer that is done and not complete.
+pub(super) struct Account<'a> {
+    /// The list by the names that were sent, as far as this disk takes them.
+    pub(super) sent: &'a Manifest,
+    /// By the names that were wanted here.
+    pub(super) list: &'a Manifest,
+    /// Top entries, and the names they ended under.
+    pub(super) placed: HashMap<&'a Path, &'a Path>,
+    pub(super) missing: &'a RunSet,
+    /// What had come before.
+    pub(super) before: &'a Came,
+}
+
+impl Account<'_> {
+    /// Where entry `index` has come to lie.
+    fn path(&self, index: EntryIndex) -> PathBuf {
+        let path = self.list.path(index);
+        let mut parts = path.components();
+        let top = parts.next().map(|top| Path::new(top.as_os_str()));
+        match top.and_then(|top| self.placed.get(top)) {
+            Some(top) if parts.as_path().as_os_str().is_empty() => top.to_path_buf(),
+            Some(top) => top.join(parts.as_path()),
+            None => path.clone(),
+        }
+    }
+
+    fn records<L: Layer>(&self, layer: &L) -> io::Result<Vec<Record>> {
+        let mut records = Vec::new();
+        for (index, entry) in self.list.iter() {
+            let path = self.path(index);
+            if entry.parent.is_none() {
+                let sent = self.sent.entry(index).name;
+                let name = SafeName::top_from_peer(sent).map_err(|_| io::ErrorKind::InvalidInput)?;
+                let is_plain = path.as_os_str() == name.to_os();
+                let is_number = |&n: &u32| path.as_os_str() == name.numbered(n).to_os();
+                records.push(Record::Top {
+                    name: *blake3::hash(sent).as_bytes(),
+                    number: match is_plain {
+                        true => 0,
+                        false => (1..MOST_NUMBERS).find(is_number).unwrap_or(0),
+                    },
+                });
+            }
+            let of = match entry.kind {
+                Kind::File => entry,
+                Kind::HardLink(of) => self.list.entry(of),
+                _ => continue,
+            };
+            let Some(found) = layer.info(&path)?.filter(|found| found.kind == NodeKind::File) else {
+                continue;
+            };
+            let has_come =
+                !self.missing.contains(index.get()) && is_near((found.len, found.mtime), (of.size, of.mtime));
+            if has_come || self.before.holds(&path, &found) {
+                records.push(Record::Came {
+                    path: path_hash(&path),
+                    len: found.len,
+                    mtime: found.mtime,
+                });
+            }
+        }
+        Ok(records)
+    }
+
+    /// Notes it in a staging directory of its own.
+    pub(super) fn note<L: Layer>(
+        &self,
+        layer: &L,
+        first: &SafeName,
+        header: JournalHeader,
+    ) -> io::Result<()> {
+        let records = self.records(layer)?;
+        let (staging, mut journal) = staging::create(layer, first, header)?;
+        journal.append_all(layer, &records)?;
+        journal.sync(layer)?;
+        drop(journal);
+        layer.remove_dir(&staging.data())
+    }
+}

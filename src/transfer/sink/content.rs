@@ -1,0 +1,64 @@
+//! Blocks onto the disk, and back.
+
+use std::sync::Arc;
+
+use super::{From, Sink};
+use crate::transfer::BlockIndex;
+use crate::transfer::error::LocalError;
+use crate::transfer::fs::layer::Layer;
+use crate::transfer::hash::{BlockHash, hash_block};
+
+impl<L: Layer> Sink<L> {
+    pub(super) fn write_scratch(&mut self, block: BlockIndex) -> Result<(), LocalError> {
+        let scratch = std::mem::take(&mut self.scratch);
+        let outcome = self.write(block, 0, &scratch[..self.len_of(block)]);
+        self.scratch = scratch;
+        outcome
+    }
+
+    pub(super) fn write(&mut self, block: BlockIndex, within: u32, bytes: &[u8]) -> Result<(), LocalError> {
+        let mut at = 0;
+        let start = block.start() + u64::from(within);
+        let manifest = Arc::clone(&self.manifest);
+        for segment in manifest.segments(start..start + bytes.len() as u64) {
+            let len = segment.len as usize;
+            let piece = &bytes[at..at + len];
+            if !self.lies_there(&segment, piece)? {
+                self.tree.write(&self.layer, &segment, piece, &mut self.losses)?;
+            }
+            at += len;
+        }
+        Ok(())
+    }
+
+    /// Reads a block from the disk and hashes it; `None` when not all of it is there.
+    pub(super) fn read_back(
+        &mut self,
+        block: BlockIndex,
+        from: From,
+    ) -> Result<Option<BlockHash>, LocalError> {
+        let len = self.len_of(block);
+        if from == From::Aside {
+            let failed = |e| LocalError::new("read", self.layer.root().join(self.staging.aside()), e);
+            let scratch = &mut self.scratch[..len];
+            let found = self.aside.take(&self.layer, block, scratch).map_err(failed)?;
+            return Ok((found && len > 0).then(|| hash_block(block, &self.scratch[..len])));
+        }
+        let mut at = 0;
+        let manifest = Arc::clone(&self.manifest);
+        for segment in manifest.block_segments(block, len) {
+            let part = &mut self.scratch[at..at + segment.len as usize];
+            let stays = self.earlier.stays.contains(segment.entry.get());
+            let tree = if from == From::Base || stays {
+                &mut self.base.tree
+            } else {
+                &mut self.tree
+            };
+            if !tree.read(&self.layer, &segment, part)? {
+                return Ok(None);
+            }
+            at += segment.len as usize;
+        }
+        Ok((len > 0).then(|| hash_block(block, &self.scratch[..len])))
+    }
+}
