@@ -10,13 +10,13 @@ use std::fmt::Write;
 use std::time::Duration;
 
 /// Seeds of each run with a change.
-const SEEDS: [u64; 2] = [5, 6];
+const SEEDS: [u64; 1] = [5];
 /// Seeds of the runs without one, which show how much is chance.
 const BASE_SEEDS: [u64; 6] = [5, 6, 7, 8, 9, 10];
-/// A mean of two runs that lies so many deviations off is no chance.
-const SIGMAS: f64 = 2.0;
+/// A run that lies so many deviations off is no chance.
+const SIGMAS: f64 = 2.5;
 /// Seconds of a sharing match, after the flows got used to each other.
-const SECONDS: f64 = 30.0;
+const SECONDS: f64 = 25.0;
 
 /// Longer than any run.
 const NEVER: Duration = Duration::from_secs(100_000);
@@ -56,22 +56,19 @@ const RULES: [Rule; 19] = [
     ("a probe may lower the estimate", |p| p.probe_noise = 1.0),
 ];
 
-/// A sample of the grid: each rate, loss, buffer and trouble.
+/// A sample of the grid: each loss, buffer and trouble, at rates that are quick to simulate.
 fn cells() -> Vec<Cell> {
     let plain = [
         (1.0, 20.0, 0.0, 1.0),
         (20.0, 2.0, 0.01, 1.0),
         (20.0, 40.0, 0.0, 20.0),
         (20.0, 40.0, 0.3, 1.0),
-        (100.0, 50.0, 0.0, 1.0),
-        (100.0, 50.0, 0.1, 0.05),
-        (50.0, 300.0, 0.05, 0.25),
+        (50.0, 50.0, 0.1, 0.05),
     ];
     let troubled = [
         (20.0, 2.0, 0.0, 1.0, Trouble::Jitter(10.0)),
-        (40.0, 20.0, 0.01, 1.0, Trouble::Jitter(50.0)),
         (1.0, 20.0, 0.0, 1.0, Trouble::Policer),
-        (100.0, 50.0, 0.0, 1.0, Trouble::Policer),
+        (50.0, 50.0, 0.0, 1.0, Trouble::Policer),
         (20.0, 100.0, 0.0, 0.25, Trouble::Bursts),
         (20.0, 100.0, 0.01, 1.0, Trouble::Blackouts),
         (20.0, 100.0, 0.01, 0.25, Trouble::NarrowReturn),
@@ -92,7 +89,7 @@ const MATCHES: [(&str, &[&str], usize); 6] = [
 ];
 
 /// Where they meet.
-const GROUNDS: [(f64, f64, f64); 3] = [(20.0, 20.0, 0.5), (40.0, 30.0, 1.0), (40.0, 30.0, 4.0)];
+const GROUNDS: [(f64, f64, f64); 2] = [(20.0, 20.0, 1.0), (40.0, 30.0, 0.5)];
 
 #[derive(Clone, Copy)]
 enum Job {

@@ -1,7 +1,7 @@
 //! One path to be measured on, and what one flow, or several, make of it.
 
 use crate::sim::flow::{Flow, PACKET, World};
-use crate::sim::link::{Bursts, Policer, Profile};
+use crate::sim::link::{Bursts, Policer, Profile, Rng};
 use crate::sim::rivals::{BbrV1, Cubic};
 use p2pcopy::parts::protocol::{Bbr, Controller, Params, Time, Udt};
 use std::fmt;
@@ -26,6 +26,14 @@ pub(crate) enum Trouble {
     Bursts,
     /// Nothing arrives for a second, twice.
     Blackouts,
+    /// A cellular link: [`cellular`].
+    Cellular,
+    /// Both ways send in bursts, 4 ms apart, as Wi-Fi aggregates.
+    Wifi,
+    /// The rate changes by a third each five seconds, as a satellite link adapts to the weather.
+    Weather,
+    /// CoDel manages the queue: fq_codel and CAKE, as one flow meets them.
+    CoDel,
     /// The way back has a fiftieth of the rate (128 kbit/s at least), half a second of buffer, and loses 5%.
     NarrowReturn,
 }
@@ -36,6 +44,31 @@ const BURSTS: Bursts = Bursts {
     leave: 0.05,
     loss: 0.5,
 };
+
+/// Rates of a cellular link with a mean of `mean` bytes a second, by a generator of our own: each 100 ms the logarithm of
+/// the rate moves by 0.2 (standard deviation, nearly normal) and a tenth of the way back to its mean, and once in four
+/// seconds on average the rate falls to a tenth within 300 ms, for half a second to two. That gives quantiles of about 0.1
+/// (5%), 0.5 (25%), 0.9, 1.4 and 2.4 (95%) of the mean, and changes by a factor of ten within a second.
+fn cellular(mean: f64, seed: u64) -> Vec<(Time, u64)> {
+    let mut rng = Rng::new(seed ^ 0xce11);
+    let (mut log, mut fade, mut fading) = (0.0_f64, 0.0_f64, 0);
+    (0..400)
+        .map(|step| {
+            let normal = (0..4).map(|_| rng.unit()).sum::<f64>() - 2.0;
+            log += 0.2 * normal * 3.0_f64.sqrt() - 0.1 * log;
+            if fading == 0 && rng.chance(1.0 / 40.0) {
+                fading = 5 + (rng.unit() * 15.0) as u32;
+            }
+            fading = fading.saturating_sub(1);
+            let aim = if fading > 0 { -10.0_f64.ln() } else { 0.0 };
+            fade += (aim - fade).clamp(-0.8, 0.8);
+            (
+                at(f64::from(step) * 0.1),
+                (mean * 1.1 * (log + fade).exp()) as u64,
+            )
+        })
+        .collect()
+}
 
 /// A cell of the grid.
 #[derive(Clone, Debug)]
@@ -68,18 +101,23 @@ impl Cell {
         self.mbit * 125_000.0
     }
 
-    /// What arrives at best, bytes a second.
+    /// What arrives at best, bytes a second; rates that change aside.
     pub(crate) fn ideal(&self) -> f64 {
+        self.rate() * self.share()
+    }
+
+    /// What arrives at best, of what the link can serve.
+    fn share(&self) -> f64 {
         let share = match self.trouble {
             Trouble::Policer => 0.2,
             Trouble::Bursts => 1.0 - BURSTS.loss * BURSTS.enter / (BURSTS.enter + BURSTS.leave),
             Trouble::Blackouts => 13.0 / 15.0,
             _ => 1.0,
         };
-        self.rate() * share * (1.0 - self.loss)
+        share * (1.0 - self.loss)
     }
 
-    pub(crate) fn links(&self) -> (Profile, Profile) {
+    pub(crate) fn links(&self, seed: u64) -> (Profile, Profile) {
         let half = Duration::from_secs_f64(self.rtt_ms / 2000.0);
         let bdp = self.rate() * self.rtt_ms / 1000.0;
         // No real queue holds less than four packets.
@@ -98,6 +136,18 @@ impl Cell {
             }
             Trouble::Bursts => forth.bursts = Some(BURSTS),
             Trouble::Blackouts => forth.blackouts = vec![(at(8.0), at(9.0)), (at(16.0), at(17.0))],
+            Trouble::Cellular => forth.rates = cellular(self.rate(), seed),
+            Trouble::Wifi => {
+                forth.aggregate = Duration::from_millis(4);
+                back.aggregate = Duration::from_millis(4);
+            }
+            Trouble::Weather => {
+                let third = |n: u64| if n.is_multiple_of(2) { 1.0 } else { 2.0 / 3.0 };
+                forth.rates = (0..9)
+                    .map(|n| (at(5.0 * n as f64), (self.rate() * third(n)) as u64))
+                    .collect();
+            }
+            Trouble::CoDel => forth.codel = true,
             Trouble::NarrowReturn => {
                 back.rate = (forth.rate / 50).max(16_000);
                 back.buffer = back.rate / 2;
@@ -108,7 +158,7 @@ impl Cell {
     }
 
     pub(crate) fn world(&self, seed: u64) -> World {
-        let (forth, back) = self.links();
+        let (forth, back) = self.links(seed);
         World::new(forth, back, seed)
     }
 
@@ -146,6 +196,10 @@ impl fmt::Display for Cell {
             Trouble::Policer => "policer".into(),
             Trouble::Bursts => "bursts".into(),
             Trouble::Blackouts => "black-outs".into(),
+            Trouble::Cellular => "cellular".into(),
+            Trouble::Wifi => "Wi-Fi".into(),
+            Trouble::Weather => "weather".into(),
+            Trouble::CoDel => "CoDel".into(),
             Trouble::NarrowReturn => "narrow return".into(),
         };
         write!(f, " {trouble:<13}")
@@ -280,7 +334,8 @@ pub(crate) fn alone_with(cell: &Cell, name: &str, seed: u64, params: Params) -> 
     add_with(&mut w, name, 0.0, cell.rtt_ms, seed, None, params);
     let warm = 5.0 + cell.rtt_ms / 100.0;
     let end = warm + 15.0;
-    let goal = (cell.ideal() * 10.0 / PACKET as f64) as u64;
+    let share = cell.share();
+    let goal = (share * w.forth.capacity(at(0.0), at(10.0)) / PACKET as f64) as u64;
     let mut file = f64::INFINITY;
     let mut mark = None;
     let mut t = 0.0;
@@ -299,7 +354,8 @@ pub(crate) fn alone_with(cell: &Cell, name: &str, seed: u64, params: Params) -> 
     let s = w.flows[0].stats;
     let sent = (s.sent - before.sent).max(1) as f64;
     Outcome {
-        steady: 100.0 * ((s.useful - before.useful) * PACKET) as f64 / (t - t0) / cell.ideal(),
+        steady: 100.0 * ((s.useful - before.useful) * PACKET) as f64
+            / (share * w.forth.capacity(at(t0), at(t))),
         file,
         queue: w.median_delay().as_secs_f64() * 1000.0,
         lost: 100.0 * (s.lost - before.lost) as f64 / sent,

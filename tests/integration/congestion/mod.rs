@@ -47,6 +47,10 @@ fn heavy_loss_has_no_cliff() {
     };
     hold(&cells(&[0.15, 0.2]), 90.0, 130.0);
     hold(&cells(&[0.22, 0.25, 0.3, 0.4]), 85.0, 140.0);
+    // Slow, fast and far paths have fewer packets a round, or more.
+    let others = |p| [Cell::new(5.0, 100.0, p, 1.0), Cell::new(50.0, 200.0, p, 0.25)];
+    hold(&[0.15, 0.2].map(others).concat(), 88.0, 150.0);
+    hold(&[0.3, 0.4].map(others).concat(), 80.0, 200.0);
 }
 
 #[test]
@@ -151,6 +155,45 @@ fn bloated_buffers_stay_empty() {
         let most = (cell.rtt_ms * 0.25).max(10.0);
         assert!(o.queue < most, "{}", o.line(&cell));
     }
+}
+
+#[test]
+fn real_paths_are_filled_too() {
+    let cell = |mbit, rtt, loss, buffer, trouble| Cell::new(mbit, rtt, loss, buffer).with(trouble);
+    hold(
+        &[
+            cell(20.0, 40.0, 0.0, 1.0, Trouble::Wifi),
+            cell(100.0, 20.0, 0.01, 1.0, Trouble::Wifi),
+            cell(20.0, 40.0, 0.0, 20.0, Trouble::CoDel),
+            cell(100.0, 50.0, 0.0, 20.0, Trouble::CoDel),
+        ],
+        90.0,
+        130.0,
+    );
+    // What a rate that has just grown leaves unused until the next probe, two or three seconds later.
+    hold(&[cell(20.0, 600.0, 0.02, 1.0, Trouble::Weather)], 80.0, 130.0);
+    hold(
+        &[
+            cell(10.0, 60.0, 0.0, 4.0, Trouble::Cellular),
+            cell(50.0, 40.0, 0.0, 2.0, Trouble::Cellular),
+        ],
+        60.0,
+        150.0,
+    );
+}
+
+#[test]
+fn a_path_that_moves_from_20_to_200_ms_is_filled_again() {
+    let cell = Cell::new(50.0, 20.0, 0.0, 2.0);
+    let mut w = cell.world(1);
+    add(&mut w, "bbr", 0.0, 20.0, 1, None);
+    w.run(at(10.0));
+    w.forth.profile.delay = Duration::from_millis(190);
+    w.run(at(30.0));
+    let before = w.flows[0].stats.useful;
+    w.run(at(40.0));
+    let goodput = ((w.flows[0].stats.useful - before) * PACKET) as f64 / 10.0 / cell.rate();
+    assert!(goodput > 0.8, "{goodput}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! uses up capacity, as on a radio link. Several flows may share a link; the tag tells them apart. Use one link
 //! per direction. The same seed and the same calls give the same run.
 
+use super::codel::CoDel;
 use p2pcopy::parts::protocol::{SplitMix64, Time};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -63,8 +64,14 @@ pub(crate) struct Policer {
 pub(crate) struct Profile {
     /// Bytes a second.
     pub(crate) rate: u64,
+    /// Other rates from certain times on, in order.
+    pub(crate) rates: Vec<(Time, u64)>,
     /// One-way propagation delay.
     pub(crate) delay: Duration,
+    /// What leaves the queue is sent in bursts this far apart, as Wi-Fi aggregates.
+    pub(crate) aggregate: Duration,
+    /// Whether CoDel manages the queue.
+    pub(crate) codel: bool,
     /// Bytes the queue holds, the datagram in service counted.
     pub(crate) buffer: u64,
     /// Independent loss of each datagram, 0 to 1.
@@ -92,7 +99,10 @@ impl Profile {
     pub(crate) fn new(rate: u64, delay: Duration, buffer: u64) -> Self {
         Profile {
             rate,
+            rates: Vec::new(),
             delay,
+            aggregate: Duration::ZERO,
+            codel: false,
             buffer,
             loss: 0.0,
             bursts: None,
@@ -163,6 +173,7 @@ pub(crate) struct Link<T> {
     bad: bool,
     tokens: f64,
     tokens_at: Time,
+    codel: CoDel,
 }
 
 impl<T: Clone> Link<T> {
@@ -179,6 +190,43 @@ impl<T: Clone> Link<T> {
             bad: false,
             tokens,
             tokens_at: Time::ZERO,
+            codel: CoDel::default(),
+        }
+    }
+
+    /// The rate from `t` on, bytes a second, and when it changes.
+    fn rate_at(&self, t: Time) -> (u64, Option<Time>) {
+        let rates = &self.profile.rates;
+        let next = rates.partition_point(|(from, _)| *from <= t);
+        let rate = next.checked_sub(1).map_or(self.profile.rate, |i| rates[i].1);
+        (rate.max(1), rates.get(next).map(|(at, _)| *at))
+    }
+
+    /// Bytes that can be served between two times.
+    pub(crate) fn capacity(&self, from: Time, to: Time) -> f64 {
+        let (mut at, mut bytes) = (from, 0.0);
+        while at < to {
+            let (rate, change) = self.rate_at(at);
+            let end = change.map_or(to, |t| t.min(to));
+            bytes += rate as f64 * end.since(at).as_secs_f64();
+            at = end;
+        }
+        bytes
+    }
+
+    /// When `bytes` have been served that are begun at `from`.
+    fn served(&self, from: Time, bytes: u64) -> Time {
+        let (mut at, mut nanos) = (from, bytes * 1_000_000_000);
+        loop {
+            let (rate, change) = self.rate_at(at);
+            let end = at + Duration::from_nanos(nanos / rate);
+            match change.filter(|t| *t < end) {
+                None => return end,
+                Some(change) => {
+                    nanos = nanos.saturating_sub(change.since(at).as_nanos() as u64 * rate);
+                    at = change;
+                }
+            }
         }
     }
 
@@ -209,13 +257,17 @@ impl<T: Clone> Link<T> {
             self.totals.dropped_by_policer += 1;
             return;
         }
-        let backlog = self.busy_until.since(now).as_secs_f64() * self.profile.rate as f64;
+        let backlog = self.capacity(now, self.busy_until);
         if backlog + size as f64 > self.profile.buffer as f64 && backlog > 0.0 {
             self.totals.dropped_by_queue += 1;
             return;
         }
-        let service = Duration::from_nanos(size * 1_000_000_000 / self.profile.rate.max(1));
-        self.busy_until = self.busy_until.max(now) + service;
+        let begin = self.busy_until.max(now);
+        if self.profile.codel && self.codel.drops(begin, begin.since(now), backlog) {
+            self.totals.dropped_by_queue += 1;
+            return;
+        }
+        self.busy_until = self.served(begin, size);
         if self.is_lost(self.busy_until) {
             self.totals.lost_in_air += 1;
             return;
@@ -272,9 +324,20 @@ impl<T: Clone> Link<T> {
         self.rng.chance(self.profile.loss) || self.profile.blackouts.iter().any(|&(a, b)| a <= at && at < b)
     }
 
+    /// When what was queued last is in the air.
+    fn burst_end(&self) -> Time {
+        let apart = self.profile.aggregate.as_nanos() as u64;
+        let nanos = self.busy_until.since(Time::ZERO).as_nanos() as u64;
+        if apart == 0 {
+            self.busy_until
+        } else {
+            Time::from_nanos(nanos.div_ceil(apart) * apart)
+        }
+    }
+
     fn fly(&mut self, tag: T, corrupted: bool, farther: Duration) {
         let jitter = self.profile.jitter.mul_f64(self.rng.unit());
-        let mut at = self.busy_until + self.profile.delay + farther + jitter;
+        let mut at = self.burst_end() + self.profile.delay + farther + jitter;
         if !self.profile.reorder {
             at = at.max(self.last_arrival);
         }

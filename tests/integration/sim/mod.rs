@@ -4,6 +4,7 @@
 //! that one.
 mod attack;
 mod chains;
+mod codel;
 pub(crate) mod flow;
 pub(crate) mod link;
 mod mtu;
