@@ -54,7 +54,9 @@ pub mod protocol {
 
 /// Addresses, STUN, the clock of the slots, the punch and the server.
 pub mod rendezvous {
-    pub use crate::rendezvous::address::{Address, Filtering, Guessing, Mapping, NatClass, Token};
+    pub use crate::rendezvous::address::{
+        Address, Filtering, Guessing, Mapping, NatClass, Timekeeping, Token,
+    };
     pub use crate::rendezvous::clock::WallClock;
     pub use crate::rendezvous::errand::Errand;
     pub use crate::rendezvous::meeting::client::Meeting;

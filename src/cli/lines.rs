@@ -227,7 +227,7 @@ fn clock(source: &ClockSource, offset_ms: i64) -> Line {
         }
         ClockSource::System => Line::led(
             "warning: ",
-            "no NTP server answered, so this computer's own clock is used; it must be right to the second",
+            "no NTP server answered, so nothing is agreed by the clock; with a bare ip:port it must be right to the second",
             Tone::Warning,
         ),
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::address::Timekeeping;
 use crate::protocol::Role;
 use crate::protocol::time::Time;
 
@@ -131,6 +132,14 @@ impl WallClock {
         WallClock {
             unix_at_zero: new.unix_at_zero + i128::from(self.offset_nanos),
             ..*self
+        }
+    }
+
+    /// What an address says of it.
+    pub(crate) const fn timekeeping(&self) -> Timekeeping {
+        match self.source {
+            ClockSource::Ntp { .. } => Timekeeping::Told,
+            ClockSource::System => Timekeeping::Untold,
         }
     }
 

@@ -11,6 +11,7 @@
 )]
 
 mod check;
+mod clocks;
 mod driver;
 mod ends;
 mod faults;

@@ -51,15 +51,13 @@ impl Nat {
                 // Each new flow is counted, and gets the port of its number.
                 let ports: Vec<String> = (0..8192).map(|n| format!("{n} : {}", 30_000 + 2 * n)).collect();
                 format!(
-                    "chain post {{ type nat hook postrouting priority srcnat; oifname wan meta l4proto udp
-                       snat ip to {outside}:numgen inc mod 8192 map {{ {} }};
+                    "chain post {{ type nat hook postrouting priority srcnat; oifname wan meta l4proto udp snat ip to {outside}:numgen inc mod 8192 map {{ {} }};
                        oifname wan masquerade; }}",
                     ports.join(", ")
                 )
             }
             Nat::SymmetricBlock => format!(
-                "chain post {{ type nat hook postrouting priority srcnat; oifname wan meta l4proto udp
-                   snat ip to {outside}:40000-42047 random,fully-random; oifname wan masquerade; }}"
+                "chain post {{ type nat hook postrouting priority srcnat; oifname wan meta l4proto udp snat ip to {outside}:40000-42047 random,fully-random; oifname wan masquerade; }}"
             ),
         };
         let input = match self {

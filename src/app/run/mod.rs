@@ -379,6 +379,7 @@ impl Lobby {
                 (true, Mapping::Dependent) => Guessing::from_seen(&report.seen),
                 (true, _) => Guessing::Anywhere,
             },
+            clock: clock.timekeeping(),
         };
         tell_forward(front, common.external_port, outside.forwarded());
         self.outside = Some(outside);

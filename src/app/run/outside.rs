@@ -1,7 +1,7 @@
 //! Our own address: what was found out for it, and what stands against the peer's.
 
 use crate::protocol::handshake::PublicKey;
-use crate::rendezvous::address::{Address, Filtering, Guessing, NatClass, PAIRS};
+use crate::rendezvous::address::{Address, Filtering, Guessing, NatClass, PAIRS, Timekeeping};
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::punch::{Obstacle, obstacle};
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +25,7 @@ pub(super) struct Outside {
     pub(super) forward: Option<Forward>,
     pub(super) candidates: Vec<SocketAddr>,
     pub(super) guessing: Guessing,
+    pub(super) clock: Timekeeping,
 }
 
 impl Outside {
@@ -36,7 +37,7 @@ impl Outside {
             nat.filtering = Filtering::Independent;
         }
         let address = Address::own(self.errand, self.key, nat, mapped, self.candidates.clone())?;
-        Some(address.guessed(self.guessing))
+        Some(address.guessed(self.guessing).timed(self.clock))
     }
 
     /// Where the forwarded port is.
@@ -94,6 +95,7 @@ mod tests {
             forward: None,
             candidates: vec![SocketAddr::from(([192, 168, 1, 5], 4300))],
             guessing: Guessing::Anywhere,
+            clock: Timekeeping::Told,
         }
     }
 

@@ -84,6 +84,16 @@ impl fmt::Display for NatClass {
     }
 }
 
+/// Whether somebody's clock is good for slots.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Timekeeping {
+    /// NTP servers have told the time.
+    #[default]
+    Told,
+    /// There is the system's clock alone, which may be minutes off.
+    Untold,
+}
+
 /// What follows the slash.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Token {
@@ -99,6 +109,8 @@ pub struct Token {
     pub candidates: Vec<SocketAddr>,
     /// Whether ports of its NAT may be guessed, and where.
     pub guessing: Guessing,
+    /// Whether slots can be counted by its clock.
+    pub clock: Timekeeping,
 }
 
 /// A whole address, our own or the peer's.
@@ -181,6 +193,7 @@ impl Address {
                 spare_ports,
                 candidates,
                 guessing: Guessing::default(),
+                clock: Timekeeping::default(),
             }),
         })
     }
@@ -248,6 +261,14 @@ impl Address {
             token.spare_ports = [0; _];
             token.candidates.clear();
             token.guessing = Guessing::Refused;
+        }
+        self
+    }
+
+    /// The same with what its owner knows of the time.
+    pub(crate) fn timed(mut self, clock: Timekeeping) -> Address {
+        if let Some(token) = &mut self.token {
+            token.clock = clock;
         }
         self
     }

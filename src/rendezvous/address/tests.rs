@@ -18,6 +18,7 @@ fn sample() -> Address {
                 "[fd00::1]:4300".parse().unwrap(),
             ],
             guessing: Guessing::Anywhere,
+            clock: Timekeeping::Told,
         }),
     }
 }
@@ -229,9 +230,10 @@ fn any_address() -> impl Strategy<Value = Address> {
         any::<[u16; 3]>(),
         candidates,
         guessing,
+        prop_oneof![Just(Timekeeping::Told), Just(Timekeeping::Untold)],
     )
         .prop_map(
-            |(reflexive, role, key, mapping, filtering, spare_ports, candidates, guessing)| Address {
+            |(reflexive, role, key, mapping, filtering, spare_ports, candidates, guessing, clock)| Address {
                 reflexive,
                 token: Some(Token {
                     errand: role,
@@ -240,6 +242,7 @@ fn any_address() -> impl Strategy<Value = Address> {
                     spare_ports,
                     candidates,
                     guessing,
+                    clock,
                 }),
             },
         )

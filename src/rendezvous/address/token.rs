@@ -8,7 +8,7 @@
 //! +---------------+---------------+-------------------------------+
 //! | spare port 1                  | spare port 2                  |
 //! +-------------------------------+---------------+---------------+
-//! | spare port 3                  | candidates n  | n candidates..|
+//! | spare port 3                  |T|      n      | n candidates..|
 //! +-------------------------------+---------------+---------------+
 //! | g 1: last port, 2: first      | g 1: step, 2: last            |
 //! +-------------------------------+-------------------------------+
@@ -16,18 +16,22 @@
 //! +---------------------------------------------------------------+
 //! ```
 //! R: its owner receives; C: it chats. g: guessing, 0 anywhere, 1 in steps, 2 between two ports, 3 refused; 0 and 3 carry no
-//! ports. A candidate is 4 or 6, the address in 4 or 16 bytes, and the port. The first byte and
+//! ports. T: the owner has no clock but its system's. A candidate is 4 or 6, the address in 4 or 16 bytes, and the port. The first byte and
 //! the last four keep their meaning in every version, so that an old program can tell a newer address from a
 //! damaged one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{AddressError, Filtering, Guessing, MAX_CANDIDATES, Mapping, NatClass, Token, usable};
+use super::{
+    AddressError, Filtering, Guessing, MAX_CANDIDATES, Mapping, NatClass, Timekeeping, Token, usable,
+};
 use crate::protocol::codec::{Reader, Truncated};
 use crate::rendezvous::errand::Errand;
 
 const VERSION: u8 = 1;
 const CRC_LEN: usize = 4;
+/// Beside the number of candidates.
+const UNTOLD: u8 = 0x80;
 const SIX: u8 = 6;
 const FOUR: u8 = 4;
 
@@ -128,7 +132,11 @@ impl Token {
             out.extend(port.to_be_bytes());
         }
         let n = self.candidates.len().min(MAX_CANDIDATES);
-        out.push(u8::try_from(n).unwrap_or(0));
+        let untold = match self.clock {
+            Timekeeping::Told => 0,
+            Timekeeping::Untold => UNTOLD,
+        };
+        out.push(untold | u8::try_from(n).unwrap_or(0));
         for &candidate in &self.candidates[..n] {
             put_address(&mut out, candidate);
         }
@@ -180,7 +188,12 @@ impl Token {
         };
         let key = reader.array()?;
         let spare_ports = [reader.u16()?, reader.u16()?, reader.u16()?];
-        let n = usize::from(reader.u8()?);
+        let count = reader.u8()?;
+        let clock = match count & UNTOLD {
+            0 => Timekeeping::Told,
+            _ => Timekeeping::Untold,
+        };
+        let n = usize::from(count & !UNTOLD);
         if n > MAX_CANDIDATES {
             return Err(AddressError::Damaged);
         }
@@ -196,6 +209,7 @@ impl Token {
             spare_ports,
             candidates,
             guessing,
+            clock,
         })
     }
 }

@@ -27,7 +27,7 @@ use self::paths::paths;
 pub(crate) use self::paths::{Ipv6Socket, PathKind};
 pub(crate) use self::report::Report;
 use super::Transmit;
-use super::address::{Address, PAIRS};
+use super::address::{Address, PAIRS, Timekeeping};
 use super::clock::WallClock;
 use super::schedule::Schedule;
 use super::schedule::guess::{self as guesses, Task};
@@ -71,10 +71,21 @@ impl Search {
             &self.seed,
             now,
         );
+        if !self.agree_on_time() {
+            schedule.without_clock(now);
+        }
         if let Some(task) = self.guess {
             schedule.guess(task, now);
         }
         schedule
+    }
+
+    /// Whether slots can be counted: between bare addresses nothing is known, and they are.
+    fn agree_on_time(&self) -> bool {
+        match (&self.own.token, &self.peer.token) {
+            (Some(ours), Some(theirs)) => [ours, theirs].iter().all(|t| t.clock == Timekeeping::Told),
+            _ => true,
+        }
     }
 
     /// The time turned out to be another one.

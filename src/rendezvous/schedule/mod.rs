@@ -27,13 +27,17 @@
 //!     | counted       | from TTL 2 on half a second later, from the other side |
 //! ```
 
+mod clockless;
 pub(crate) mod guess;
+mod stream;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use self::clockless::Clockless;
 use self::guess::{Guess, Task};
+use self::stream::Stream;
 use super::address::PAIRS;
 use super::clock::{SlotIndex, WallClock};
 use crate::protocol::handshake::rng::SeedRng;
@@ -75,6 +79,13 @@ const LAST_INTERVAL: Duration = Duration::from_millis(200);
 const CANDIDATE_INTERVAL: Duration = Duration::from_millis(100);
 const SLOWEST: Duration = Duration::from_secs(1);
 
+/// The lifetime of one of the packets that keep something open for long: most die in the first router. Farther NATs remember
+/// longer (RFC 4787, section 4.3, asks for two minutes), so each fourth goes as far as any before a slot.
+fn hold_ttl(turn: usize) -> u8 {
+    let farthest = LOW.last().map_or(HOLD_TTL, |(_, ttl)| *ttl);
+    if turn % 4 == 3 { farthest } else { HOLD_TTL }
+}
+
 /// Addresses learnt from packets are limited. One more takes the place of the one learnt first: somebody who passes
 /// the peer's packets on from other addresses fills the places only until the peer's next packet.
 const MAX_REFLEXIVE: usize = 8;
@@ -113,40 +124,6 @@ pub enum ScheduleEvent {
     Guessing(Task),
 }
 
-/// Packets of full lifetime to one path, ever more slowly.
-struct Stream {
-    path: Path,
-    next: Time,
-    interval: Duration,
-    slowest: Duration,
-    until: Time,
-}
-
-impl Stream {
-    fn new(path: Path, now: Time, interval: Duration) -> Self {
-        Stream {
-            path,
-            next: now,
-            interval,
-            slowest: SLOWEST,
-            until: Time::FAR_FUTURE,
-        }
-    }
-
-    fn poll(&mut self, now: Time, rng: &mut SeedRng) -> Option<Path> {
-        if now < self.next || now >= self.until {
-            return None;
-        }
-        self.next = now + rng.jittered(self.interval);
-        self.interval = (self.interval * 115 / 100).min(self.slowest);
-        Some(self.path)
-    }
-
-    fn poll_timeout(&self) -> Option<Time> {
-        (self.next < self.until).then_some(self.next)
-    }
-}
-
 struct Plan {
     slot: SlotIndex,
     start: Time,
@@ -177,6 +154,8 @@ pub struct Schedule {
     candidates: Vec<Stream>,
     reflexive: VecDeque<Stream>,
     guess: Option<Guess>,
+    /// In place of slots, where the clocks may not agree.
+    clockless: Option<Clockless>,
     attempts: u32,
     events: VecDeque<ScheduleEvent>,
 }
@@ -207,6 +186,7 @@ impl Schedule {
                 .collect(),
             reflexive: VecDeque::new(),
             guess: None,
+            clockless: None,
             attempts: 0,
             events: VecDeque::new(),
         };
@@ -227,6 +207,13 @@ impl Schedule {
         // There is nothing left to guess.
         self.guess = None;
         true
+    }
+
+    /// The two clocks may not agree: there are no slots.
+    pub(super) fn without_clock(&mut self, now: Time) {
+        self.clockless = Some(Clockless::new(self.role, &self.pairs, now));
+        self.plan = None;
+        self.events.clear();
     }
 
     /// Does our part of guessing ports, beside everything else.
@@ -297,6 +284,17 @@ impl Schedule {
                 });
             }
         }
+        if let Some(clockless) = &mut self.clockless {
+            let sent = clockless.poll(now, self.ttl, &mut self.rng)?;
+            if sent.begins {
+                self.attempt(sent.path.remote);
+            }
+            return Some(Send {
+                path: sent.path,
+                reach: sent.reach,
+                slot: slot_now,
+            });
+        }
         if let Some(plan) = self.plan.take_if(|plan| now >= plan.start + WINDOW) {
             if plan.slot.leader() == self.role {
                 self.held.push(Held {
@@ -324,25 +322,29 @@ impl Schedule {
                 slot: plan.slot,
             });
         }
-        if plan.full.is_none() {
-            let attempt = ScheduleEvent::Attempt {
-                number: self.attempts,
-                to: plan.path.remote,
-            };
-            self.events.push_back(attempt);
-            self.attempts += 1;
-        }
+        let begins = plan.full.is_none();
         let full = plan.full.get_or_insert_with(|| Stream {
             slowest: LAST_INTERVAL,
             until: plan.start + WINDOW,
             ..Stream::new(plan.path, now, FIRST_INTERVAL)
         });
-        let path = full.poll(now, &mut self.rng)?;
+        let (slot, to) = (plan.slot, plan.path.remote);
+        let path = full.poll(now, &mut self.rng);
+        if begins {
+            self.attempt(to);
+        }
         Some(Send {
-            path,
+            path: path?,
             reach: Reach::Full,
-            slot: plan.slot,
+            slot,
         })
+    }
+
+    /// Packets of full lifetime begin to go through a pair.
+    fn attempt(&mut self, to: SocketAddr) {
+        let number = self.attempts;
+        self.events.push_back(ScheduleEvent::Attempt { number, to });
+        self.attempts += 1;
     }
 
     /// When [`Schedule::poll`] will have something; `None` if never.
@@ -359,6 +361,7 @@ impl Schedule {
             .filter_map(Stream::poll_timeout)
             .chain(planned)
             .chain(self.guess.as_ref().map(Guess::poll_timeout))
+            .chain(self.clockless.as_ref().and_then(Clockless::poll_timeout))
             .chain(self.held.iter().map(|held| held.next))
             .min()
     }
@@ -373,6 +376,9 @@ impl Schedule {
     fn make_plan(&mut self, now: Time) {
         let mut slot = self.clock.slot(now).next();
         self.plan = None;
+        if self.clockless.is_some() {
+            return;
+        }
         for _ in 0..PAIRS {
             let Some(path) = self.pairs[slot.pair(PAIRS)] else {
                 slot = slot.next();

@@ -7,7 +7,9 @@ use p2pcopy::parts::app::{
 };
 use p2pcopy::parts::net::{Clock, Waker};
 use p2pcopy::parts::protocol::{Role, StaticKeypair, Time};
-use p2pcopy::parts::rendezvous::{Address, Guessing, NatClass, Punch, PunchConfig, Token, WallClock};
+use p2pcopy::parts::rendezvous::{
+    Address, Guessing, NatClass, Punch, PunchConfig, Timekeeping, Token, WallClock,
+};
 use p2pcopy::parts::transfer::{Conflicts, ScanOptions, Source, scan, stream_manifest};
 use std::io::Read;
 use std::net::SocketAddr;
@@ -137,6 +139,7 @@ pub fn address(role: Role, at: SocketAddr, bare: bool) -> Address {
         spare_ports: [0; 3],
         candidates: vec![at],
         guessing: Guessing::default(),
+        clock: Timekeeping::default(),
     };
     Address {
         reflexive: at,

@@ -1,5 +1,6 @@
 //! Two punches over modelled NATs, in virtual time. A failing case prints its scene; the seed replays it.
 
+mod clockless;
 mod guesses;
 mod nat;
 mod world;

@@ -10,7 +10,7 @@ use super::super::paths::is_private;
 use super::super::*;
 use super::nat::{Nat, NatKind};
 use crate::protocol::handshake::{SixWords, Words};
-use crate::rendezvous::address::{Guessing, Token};
+use crate::rendezvous::address::{Guessing, Timekeeping, Token};
 
 const UNIX: u64 = 1_795_236_100_000_000_000;
 
@@ -33,6 +33,8 @@ pub(super) struct Scene {
     pub(super) bare: [bool; 2],
     /// Whose user lets ports be guessed.
     pub(super) guess: [bool; 2],
+    /// Whom no NTP server told the time.
+    pub(super) untold: [bool; 2],
     pub(super) timeout: Duration,
     pub(super) seed: u64,
 }
@@ -51,6 +53,7 @@ impl Scene {
             same_lan: false,
             bare: [false, false],
             guess: [true, true],
+            untold: [false, false],
             timeout: Duration::from_secs(300),
             seed: 1,
         }
@@ -191,6 +194,11 @@ impl World {
                     Guessing::from_seen(&side.seen)
                 } else {
                     Guessing::Refused
+                },
+                clock: if self.scene.untold[i] {
+                    Timekeeping::Untold
+                } else {
+                    Timekeeping::Told
                 },
             }),
         }

@@ -1,0 +1,83 @@
+//! Clocks that nobody told, and that may be minutes apart.
+
+use super::*;
+
+/// Seconds from the later paste until both are connected.
+fn seconds(scene: &Scene) -> f64 {
+    let mut world = World::new(scene.clone());
+    world.run();
+    let at = world.connected().map(|[s, r]| s.at.max(r.at));
+    let pasted = millis(scene.paste[0].max(scene.paste[1]));
+    at.map_or(300.0, |at| at.since(pasted).as_secs_f64())
+}
+
+#[test]
+fn whatever_the_clocks_say_every_pair_without_a_symmetric_nat_connects_as_the_second_user_pastes() {
+    for a in ALL {
+        for b in ALL {
+            let mut took = Vec::new();
+            for seed in 0..SEEDS {
+                let mut scene = Scene::new(a, b);
+                vary(&mut scene, seed);
+                scene.untold[seed as usize % 2] = true;
+                scene.skew[seed as usize % 2] += 300_000 + i64::try_from(seed).unwrap() * 1_777;
+                took.push((seconds(&scene), seed));
+            }
+            took.sort_by(|one, other| one.0.total_cmp(&other.0));
+            let (median, last) = (took[took.len() / 2].0, took[took.len() - 1]);
+            println!("{a:?} x {b:?}: median {median:.2} s, last {:.2} s", last.0);
+            assert!(median < 1.5 && last.0 < 5.0, "{a:?} x {b:?}: {took:.2?}");
+        }
+    }
+}
+
+#[test]
+fn two_pastes_at_one_moment_meet_though_no_clock_is_known() {
+    for apart in [0, 1, 5, 19, 20, 21, 60, 300] {
+        for first in 0..2 {
+            let mut scene = Scene {
+                untold: [true, true],
+                ..Scene::new(ACCEPTS, ACCEPTS)
+            };
+            scene.paste[first] = apart;
+            let took = seconds(&scene);
+            assert!(took < 2.0, "{apart} ms apart: {took:.2} s");
+        }
+    }
+}
+
+#[test]
+fn lost_packets_and_few_routers_cost_time_and_not_the_connection() {
+    for routers in [0, 1, 2, 3, 8] {
+        for (a, b) in [
+            (DROPS, DROPS),
+            (DROPS, ACCEPTS),
+            (ACCEPTS, DROPS),
+            (ACCEPTS, ACCEPTS),
+        ] {
+            let mut took: Vec<f64> = (0..12)
+                .map(|seed| {
+                    let scene = Scene {
+                        paste: [seed * 1_300, seed % 4 * 7_000],
+                        loss_percent: 30,
+                        untold: [true, false],
+                        routers,
+                        seed,
+                        ..Scene::new(a, b)
+                    };
+                    seconds(&scene)
+                })
+                .collect();
+            took.sort_by(f64::total_cmp);
+            println!(
+                "{routers} routers, {a:?} x {b:?}: median {:.1} s, last {:.1} s",
+                took[6], took[11]
+            );
+            let clean = routers >= 3 || (a, b) == (DROPS, DROPS);
+            assert!(
+                took[11] < if clean { 100.0 } else { 290.0 },
+                "{routers} routers, {a:?} x {b:?}: {took:.1?}"
+            );
+        }
+    }
+}
