@@ -282,11 +282,11 @@ impl Session {
         if let Some(relaying) = &self.relaying {
             relaying.prepare(now, &mut connection);
         }
-        let (responder, places) = punch.into_parts();
+        let (responder, places, answer) = punch.into_parts();
         self.linked = Some(Linked {
             connection,
             responder,
-            late: None,
+            late: answer.map(|answer| (answer.path, answer.payload)),
             places,
             silent: false,
             search: None,
@@ -420,7 +420,7 @@ impl Machine for Session {
     fn extra_sockets(&self) -> Extra {
         match &self.linked {
             // Until both ends are sure of it, the peer may use another path than ours.
-            Some(linked) if linked.search.is_none() && linked.announce.is_none() => {
+            Some(linked) if linked.search.is_none() && linked.connection.is_confirmed() => {
                 Extra::Of(linked.connection.path())
             }
             _ => Extra::Any,

@@ -118,18 +118,18 @@ const ROUTERS: [(Nat, Nat); 4] = [
 fn a_clock_five_minutes_off_and_no_ntp_connect_as_the_second_user_pastes() {
     for (n, (a, b)) in ROUTERS.into_iter().enumerate() {
         let network = Network::build(Plan::new(a, b));
-        let sleeper = Sleeper::start(
+        let mut sleeper = Sleeper::start(
             &network,
             SMALL,
             ["+300s", "-313s"][n % 2],
             Some(network.dead_stun()),
         );
-        let receiver = sleeper.receiver(&network);
+        let mut receiver = sleeper.receiver(&network);
         let [from_sender, from_receiver] = [&sleeper.peer, &receiver].map(told);
         let (first, second) = if n < 2 {
-            ((&sleeper.peer, from_receiver), (&receiver, from_sender))
+            ((&mut sleeper.peer, from_receiver), (&mut receiver, from_sender))
         } else {
-            ((&receiver, from_sender), (&sleeper.peer, from_receiver))
+            ((&mut receiver, from_sender), (&mut sleeper.peer, from_receiver))
         };
         first.0.enter(&first.1);
         thread::sleep(Duration::from_secs([0, 3, 12, 25][n]));
@@ -143,8 +143,8 @@ fn a_clock_five_minutes_off_and_no_ntp_connect_as_the_second_user_pastes() {
 fn a_computer_that_slept_between_its_address_and_the_paste_or_while_it_waited_meets_its_peer() {
     for sleeps_before_its_paste in [true, false] {
         let network = Network::build(Plan::new(Nat::MasqueradeDrop, Nat::MasqueradeAccept));
-        let sleeper = Sleeper::start(&network, SMALL, "+0s", None);
-        let receiver = sleeper.receiver(&network);
+        let mut sleeper = Sleeper::start(&network, SMALL, "+0s", None);
+        let mut receiver = sleeper.receiver(&network);
         let [from_sender, from_receiver] = [&sleeper.peer, &receiver].map(told);
         if sleeps_before_its_paste {
             sleeper.sleeps(303);
@@ -163,8 +163,8 @@ fn a_computer_that_slept_between_its_address_and_the_paste_or_while_it_waited_me
 fn a_computer_that_sleeps_in_mid_transfer_goes_on() {
     const SIZE: usize = 30_000_000;
     let network = Network::build(Plan::new(Nat::MasqueradeDrop, Nat::MasqueradeAccept));
-    let sleeper = Sleeper::start(&network, SIZE, "+0s", None);
-    let receiver = Peer::start(&network, Side::B, "receiver", |command| {
+    let mut sleeper = Sleeper::start(&network, SIZE, "+0s", None);
+    let mut receiver = Peer::start(&network, Side::B, "receiver", |command| {
         command
             .args(["receiver", "--yes", "--output", "received", "--limit", "16mbit"])
             .current_dir(sleeper.files.path());

@@ -235,6 +235,11 @@ impl Connection {
         self.paths.path()
     }
 
+    /// Whether a sealed packet of the peer has opened.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.confirmed
+    }
+
     /// Smoothed RTT, once one was measured.
     pub(crate) fn rtt(&self) -> Option<Duration> {
         let rtt = self.recovery.rtt();

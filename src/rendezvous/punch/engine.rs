@@ -9,9 +9,10 @@ use crate::protocol::handshake::bare::{BareHeader, BareInitiator, BareResponder,
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::handshake::{HandshakeError, Local, Probe, ProbeKey, SessionKeys, kk, packet, prologue};
 use crate::protocol::time::Time;
-use crate::protocol::{Path, Reach, Role};
+use crate::protocol::{Path, Role};
 use crate::rendezvous::address::{Address, PAIRS, Token};
 use crate::rendezvous::budget::{Budget, Budgets};
+use crate::rendezvous::schedule::Content;
 
 /// Answers to bare peers that cost a hash. A peer asks at most 50 times a second; the told port has more to spare,
 /// as anybody can claim to send from there.
@@ -146,10 +147,10 @@ impl Engine {
     }
 
     /// What to send now.
-    pub(super) fn datagram(&mut self, path: Path, reach: Reach, slot: u32, unix_nanos: u64) -> Vec<u8> {
+    pub(super) fn datagram(&mut self, path: Path, content: Content, slot: u32, unix_nanos: u64) -> Vec<u8> {
         let (role, heard) = (self.role, self.heard);
-        match (&mut self.kind, reach) {
-            (Kind::Sender { initiator, .. }, Reach::Full) => initiator.message_1().to_vec(),
+        match (&mut self.kind, content) {
+            (Kind::Sender { initiator, .. }, Content::Handshake) => initiator.message_1().to_vec(),
             (Kind::Sender { probes, .. } | Kind::Receiver { probes, .. }, _) => {
                 probes.write(role, heard, slot, unix_nanos, self.rng.array())
             }

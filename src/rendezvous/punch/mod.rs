@@ -311,7 +311,7 @@ impl Punch {
         while let Some(send) = self.schedule.poll(now) {
             let slot = send.slot.low_bits();
             let unix_nanos = self.search.clock.unix_nanos(now);
-            let payload = self.engine.datagram(send.path, send.reach, slot, unix_nanos);
+            let payload = self.engine.datagram(send.path, send.content, slot, unix_nanos);
             self.transmit(now, send.path, send.reach, payload);
         }
         while let Some(event) = self.schedule.poll_event() {
@@ -362,10 +362,12 @@ impl Punch {
         }
     }
 
-    /// What must outlive a connected punch: what answers late copies of the peer's handshake, and where to look
-    /// for the peer should it fall silent.
-    pub(crate) fn into_parts(self) -> (LateResponder, Search) {
-        (self.engine.into_responder(), self.search)
+    /// What must outlive a connected punch: what answers late copies of the peer's handshake, where to look for the peer
+    /// should it fall silent, and the answer that brought the connection about, if it has not left yet.
+    pub(crate) fn into_parts(self) -> (LateResponder, Search, Option<Transmit>) {
+        let last = self.outbox.into_iter().next_back();
+        let answer = last.filter(|last| last.reach == Reach::Full);
+        (self.engine.into_responder(), self.search, answer)
     }
 
     fn transmit(&mut self, now: Time, path: Path, reach: Reach, payload: Vec<u8>) {

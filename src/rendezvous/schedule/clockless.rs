@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
-use super::{FIRST_INTERVAL, HOLD_INTERVAL, LAST_INTERVAL, LOW, Reach, Stream, WINDOW, hold_ttl};
+use super::{FIRST_INTERVAL, HOLD_INTERVAL, LAST_INTERVAL, LOW, Stream, WINDOW, hold_ttl};
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
-use crate::protocol::{Path, Role};
+use crate::protocol::{Path, Reach, Role};
 use crate::rendezvous::address::PAIRS;
 
 /// From one firing at a pair to the next: longer than two lives of an unreplied entry (30 s in Linux), so that the pair is

@@ -11,10 +11,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::{HOLD_INTERVAL, HOLD_TTL, LOW, Reach, hold_ttl};
-use crate::protocol::Path;
+use super::{HOLD_INTERVAL, HOLD_TTL, LOW, hold_ttl};
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
+use crate::protocol::{Path, Reach};
 use crate::rendezvous::address::Guessing;
 
 /// The first of the sockets that a symmetric side opens; those before it are the run's own.

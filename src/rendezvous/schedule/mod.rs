@@ -90,6 +90,15 @@ fn hold_ttl(turn: usize) -> u8 {
 /// the peer's packets on from other addresses fills the places only until the peer's next packet.
 const MAX_REFLEXIVE: usize = 8;
 
+/// What is to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// Whatever brings the handshake on.
+    Handshake,
+    /// What the peer answers and then goes on by itself: it may be the only one that gets through there.
+    Probe,
+}
+
 /// One datagram to send now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Send {
@@ -97,8 +106,26 @@ pub struct Send {
     pub path: Path,
     /// With which lifetime.
     pub reach: Reach,
+    /// Which datagram.
+    pub content: Content,
     /// The slot it is for; for paths that need none, the slot it falls in.
     pub slot: SlotIndex,
+}
+
+impl Send {
+    /// Nobody hears what dies on its way, so it is only a probe.
+    const fn new(path: Path, reach: Reach, slot: SlotIndex) -> Self {
+        let content = match reach {
+            Reach::Low(_) | Reach::Routers(_) => Content::Probe,
+            Reach::Full => Content::Handshake,
+        };
+        Send {
+            path,
+            reach,
+            content,
+            slot,
+        }
+    }
 }
 
 /// What a user may want to read.
@@ -264,11 +291,7 @@ impl Schedule {
         let slot_now = self.clock.slot(now);
         for stream in self.candidates.iter_mut().chain(&mut self.reflexive) {
             if let Some(path) = stream.poll(now, &mut self.rng) {
-                return Some(Send {
-                    path,
-                    reach: Reach::Full,
-                    slot: slot_now,
-                });
+                return Some(Send::new(path, Reach::Full, slot_now));
             }
         }
         if let Some(guess) = &mut self.guess {
@@ -278,9 +301,8 @@ impl Schedule {
                     self.events.push_back(ScheduleEvent::Guessing(guess.task()));
                 }
                 return Some(Send {
-                    path,
-                    reach,
-                    slot: slot_now,
+                    content: Content::Probe,
+                    ..Send::new(path, reach, slot_now)
                 });
             }
         }
@@ -289,11 +311,7 @@ impl Schedule {
             if sent.begins {
                 self.attempt(sent.path.remote);
             }
-            return Some(Send {
-                path: sent.path,
-                reach: sent.reach,
-                slot: slot_now,
-            });
+            return Some(Send::new(sent.path, sent.reach, slot_now));
         }
         if let Some(plan) = self.plan.take_if(|plan| now >= plan.start + WINDOW) {
             if plan.slot.leader() == self.role {
@@ -306,21 +324,13 @@ impl Schedule {
         }
         if let Some(held) = self.held.iter_mut().find(|held| held.next <= now) {
             held.next = now + HOLD_INTERVAL;
-            return Some(Send {
-                path: held.path,
-                reach: Reach::Low(HOLD_TTL),
-                slot: slot_now,
-            });
+            return Some(Send::new(held.path, Reach::Low(HOLD_TTL), slot_now));
         }
         let plan = self.plan.as_mut()?;
         if now < plan.fire {
             plan.openers.front().filter(|(at, _)| *at <= now)?;
             let (_, reach) = plan.openers.pop_front()?;
-            return Some(Send {
-                path: plan.path,
-                reach,
-                slot: plan.slot,
-            });
+            return Some(Send::new(plan.path, reach, plan.slot));
         }
         let begins = plan.full.is_none();
         let full = plan.full.get_or_insert_with(|| Stream {
@@ -333,11 +343,7 @@ impl Schedule {
         if begins {
             self.attempt(to);
         }
-        Some(Send {
-            path: path?,
-            reach: Reach::Full,
-            slot,
-        })
+        Some(Send::new(path?, Reach::Full, slot))
     }
 
     /// Packets of full lifetime begin to go through a pair.

@@ -13,6 +13,7 @@ use super::*;
 use crate::protocol::handshake::bare::BareHeader;
 use crate::rendezvous::address::Filtering;
 use crate::rendezvous::address::Mapping;
+use crate::rendezvous::schedule::Content;
 
 /// Worlds per pair of NATs: enough for every commit. Raise it to look for rare ones (2000 have passed).
 const SEEDS: u64 = 25;
@@ -446,7 +447,7 @@ fn a_flood_of_forged_hellos_gets_few_answers_fills_no_memory_and_the_real_peer_s
             local: 0,
             remote: other.search.peer.reflexive,
         };
-        let mut under_way = vec![(1 - flooded, punch.engine.datagram(path, Reach::Full, 0, 0))];
+        let mut under_way = vec![(1 - flooded, punch.engine.datagram(path, Content::Handshake, 0, 0))];
         let mut connected = [false; 2];
         for _ in 0..20 {
             for (to, datagram) in std::mem::take(&mut under_way) {
@@ -472,7 +473,7 @@ fn a_neighbour_of_the_peer_takes_a_bounded_share_of_work_and_none_of_the_pasted_
     let (mut punch, told) = lonely(1, true);
     let (mut sender, back) = lonely(0, true);
     let hello = |punch: &mut Punch, path: Path, noise: &mut SeedRng| {
-        let cookie = BareHeader::decode(&punch.engine.datagram(path, Reach::Full, 0, 0))
+        let cookie = BareHeader::decode(&punch.engine.datagram(path, Content::Handshake, 0, 0))
             .unwrap()
             .cookie;
         let mut hello = forged_hello(noise, 0);
@@ -496,7 +497,7 @@ fn a_neighbour_of_the_peer_takes_a_bounded_share_of_work_and_none_of_the_pasted_
         "{computed} computations in a second"
     );
     let now = millis(1000);
-    let real = sender.engine.datagram(told, Reach::Full, 0, 0);
+    let real = sender.engine.datagram(told, Content::Handshake, 0, 0);
     let cookie = answers(&mut punch, now, told, &real).remove(0);
     let with_cookie = answers(&mut sender, now, back, &cookie).remove(0);
     let message_2 = answers(&mut punch, now, told, &with_cookie).remove(0);
@@ -511,7 +512,7 @@ fn a_neighbour_of_the_peer_takes_a_bounded_share_of_work_and_none_of_the_pasted_
 #[test]
 fn forged_messages_3_cost_a_bounded_number_of_handshakes() {
     let (mut punch, told) = lonely(1, true);
-    let cookie = BareHeader::decode(&punch.engine.datagram(told, Reach::Full, 0, 0))
+    let cookie = BareHeader::decode(&punch.engine.datagram(told, Content::Handshake, 0, 0))
         .unwrap()
         .cookie;
     let mut rng = SeedRng::new(&[13; 32], "test message 3");
@@ -679,4 +680,19 @@ fn a_nat_is_named_only_where_one_is_known() {
     assert_eq!(kind(Mapping::Public), PathKind::Open);
     assert_eq!(kind(Mapping::Unknown), PathKind::Open);
     assert_eq!(kind(Mapping::Independent), PathKind::Direct);
+}
+
+/// Whoever drives the punch hands it over as soon as it tells of the connection.
+#[test]
+fn the_answer_that_makes_the_connection_is_handed_over_if_it_has_not_left() {
+    let (mut receiver, back) = lonely(1, false);
+    let (mut sender, _) = lonely(0, false);
+    let message_1 = sender.engine.datagram(back, Content::Handshake, 0, 0);
+    receiver.handle_datagram(Time::ZERO, back, &mut message_1.clone());
+    assert!(std::iter::from_fn(|| receiver.poll_event()).any(|e| matches!(e, PunchEvent::Connected { .. })));
+    let (mut responder, _, answer) = receiver.into_parts();
+    let answer = answer.expect("an answer");
+    assert_eq!((answer.path, answer.payload[0]), (back, packet::MESSAGE_2));
+    let again = responder.handle_datagram(Time::ZERO, back, &message_1);
+    assert_eq!(again.as_ref(), Some(&answer.payload));
 }

@@ -91,7 +91,7 @@ struct Side {
     ip: IpAddr,
     /// What STUN servers saw, where it depends on them.
     seen: Vec<SocketAddr>,
-    /// When packets went to the other's outside address.
+    /// When packets went to the other's outside address, as long as nothing came from there.
     sent: Vec<Time>,
     state: State,
     outcome: Option<Outcome>,
@@ -242,7 +242,10 @@ impl World {
             return;
         }
         let own = u8::from(self.sides[i].nat.kind != NatKind::Public);
-        self.sides[i].sent.push(self.now);
+        // Whoever has heard the peer floods nobody.
+        if self.delivered.iter().all(|(to, ..)| *to != i) {
+            self.sides[i].sent.push(self.now);
+        }
         let counted = matches!(reach, Reach::Routers(_));
         if counted && self.scene.drop_counted || reach == Reach::Low(1) && own > 0 {
             return self.sides[i].nat.refresh(self.now, port, path.remote);
@@ -424,7 +427,7 @@ impl World {
         self.sides[i].report.as_ref().expect("this side failed")
     }
 
-    /// The most packets in a second from one side to the other's outside address.
+    /// The most packets in a second from one side to the other's outside address before it heard the other.
     pub(super) fn busiest_second(&self, i: usize) -> usize {
         let sent = &self.sides[i].sent;
         let second = |at: &Time| {
