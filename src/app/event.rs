@@ -13,6 +13,7 @@ use crate::rendezvous::address::NatClass;
 use crate::rendezvous::meeting::wire::Present;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -102,7 +103,7 @@ pub(crate) enum Event {
     /// Something the user should know and may want to act on.
     Warning(Warning),
     /// Paths that this disk refuses, as they were sent and as they are stored.
-    Renamed(Vec<(String, String)>),
+    Renamed(Vec<(PathBuf, PathBuf)>),
     /// A detail, shown only when asked for.
     Note(Note),
     /// How the connection does, in figures, for whoever asked for everything. May be told as often as progress.
@@ -183,7 +184,7 @@ pub(crate) struct Progress {
     pub phase: Phase,
     /// For how long already.
     pub since: Duration,
-    /// Content bytes a second, over about the last second.
+    /// Content bytes a second, over the last second, or up to five while little comes.
     pub rate: u64,
     /// Smoothed round-trip time.
     pub rtt: Duration,

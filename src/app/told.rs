@@ -1,6 +1,7 @@
 //! What a run remarks beside its events: facts. `cli::text` words them; `--json` gives them as fields under `what`.
 //!
-//! Whatever is skipped by serde is only worded: it holds nothing that the fields beside it do not say.
+//! Paths are skipped by serde, which refuses those that are no text: `cli::json` gives them. Whatever else is skipped is
+//! only worded: it holds nothing that the fields beside it do not say.
 
 use crate::rendezvous::meeting::refusal::Refusal;
 use crate::rendezvous::meeting::relay::RelayRefusal;
@@ -11,7 +12,7 @@ use crate::transfer::source::Absence;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A plain line to read.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -94,13 +95,26 @@ pub(crate) enum Info {
     /// The copy is removed.
     DemoEnds,
     /// A picture was written.
-    Wrote { path: PathBuf },
+    Wrote {
+        #[serde(skip)]
+        path: PathBuf,
+    },
     /// What an abandoned transfer left is removed.
-    Removed { path: PathBuf },
+    Removed {
+        #[serde(skip)]
+        path: PathBuf,
+        bytes: u64,
+    },
     /// No transfer has left anything there.
-    NothingToRemove { path: PathBuf },
+    NothingToRemove {
+        #[serde(skip)]
+        path: PathBuf,
+    },
     /// What was sent is there already.
-    Identical { path: PathBuf },
+    Identical {
+        #[serde(skip)]
+        path: PathBuf,
+    },
     /// A pipe ended without a byte.
     EmptyInput,
 }
@@ -123,6 +137,7 @@ pub(crate) enum Warning {
     /// Some of what was named is not sent; the first paths, and how many more.
     LeftOut {
         why: &'static str,
+        #[serde(skip)]
         paths: Vec<PathBuf>,
         more: usize,
     },
@@ -130,6 +145,7 @@ pub(crate) enum Warning {
     UnusedPattern { pattern: String },
     /// Something is not sent after all.
     Missing {
+        #[serde(skip)]
         path: PathBuf,
         #[serde(serialize_with = "kind")]
         why: Absence,
@@ -226,6 +242,19 @@ pub(crate) enum Note {
         stale: u64,
         strangers: u64,
     },
+}
+
+impl Info {
+    /// The path that it names.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Info::Wrote { path }
+            | Info::Removed { path, .. }
+            | Info::NothingToRemove { path }
+            | Info::Identical { path } => Some(path),
+            _ => None,
+        }
+    }
 }
 
 /// The name of a variant, such as `same_role`.

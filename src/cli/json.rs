@@ -5,13 +5,16 @@ use super::{diagnosis, lines, text};
 use crate::app::event::{Change, ClockSource, Event, Link, Question};
 use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::outcome::Failure;
+use crate::app::told::Warning;
 use crate::protocol::Role;
 use crate::rendezvous::address::{Filtering, Mapping};
-use crate::transfer::manifest::Kind;
+use crate::transfer::manifest::{self, Kind};
+use crate::transfer::names;
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 use serde_json::{Map, Value};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A JSON object. Its fields keep the order in which they were given.
@@ -53,6 +56,33 @@ impl Object {
                 .map(|value| Value::Object(value.0))
                 .collect::<Value>(),
         )
+    }
+
+    /// A name or path. Where it is no text, its bytes follow in hexadecimal under `KEY_hex`, and the text holds U+FFFD in
+    /// place of what is none.
+    fn name(self, key: &str, name: &[u8]) -> Object {
+        let object = self.text(key, &String::from_utf8_lossy(name));
+        match std::str::from_utf8(name) {
+            Ok(_) => object,
+            Err(_) => object.text(&format!("{key}_hex"), &hex(name)),
+        }
+    }
+
+    fn path(self, key: &str, path: &Path) -> Object {
+        self.name(key, &names::bytes_from_os(path.as_os_str()))
+    }
+
+    /// The same for many: if one is no text, all are given in hexadecimal as well.
+    fn paths<'a>(self, key: &str, paths: impl IntoIterator<Item = &'a PathBuf>) -> Object {
+        let paths: Vec<Vec<u8>> = paths
+            .into_iter()
+            .map(|path| names::bytes_from_os(path.as_os_str()))
+            .collect();
+        let object = self.texts(key, paths.iter().map(|path| String::from_utf8_lossy(path)));
+        if paths.iter().all(|path| std::str::from_utf8(path).is_ok()) {
+            return object;
+        }
+        object.texts(&format!("{key}_hex"), paths.iter().map(|path| hex(path)))
     }
 
     /// The fields of what serializes as an object.
@@ -100,6 +130,10 @@ impl Formatter for Visible {
         }
         out.write_all(rest.as_bytes())
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn millis(duration: Duration) -> f64 {
@@ -166,17 +200,15 @@ fn object(event: &Event) -> Object {
         Event::Message(message) => line("message", message),
         Event::Said(said) => line("said", said),
         Event::Diagnosis(found) => diagnosis::object(found),
-        Event::Info(info) => Object::event("info")
-            .fields(info)
-            .text("text", &text::info(info).join("\n")),
-        Event::Warning(warning) => Object::event("warning")
-            .fields(warning)
-            .text("text", &text::warning(warning).join("\n")),
+        Event::Info(info) => {
+            named(Object::event("info").fields(info), info.path()).text("text", &text::info(info).join("\n"))
+        }
+        Event::Warning(warning) => warned(warning).text("text", &text::warning(warning).join("\n")),
         Event::Renamed(paths) => Object::event("renamed").objects(
             "paths",
             paths
                 .iter()
-                .map(|(sent, stored)| Object::new().text("sent", sent).text("stored", stored)),
+                .map(|(sent, stored)| Object::new().path("sent", sent).path("stored", stored)),
         ),
         Event::Note(note) => Object::event("note").fields(note).text("text", &text::note(note)),
         Event::Stats(stats) => Object::event("stats")
@@ -198,11 +230,8 @@ fn object(event: &Event) -> Object {
             object
                 .plain("blake3", summary.blake3.clone())
                 .plain("missing", summary.missing.count)
-                .texts(
-                    "missing_shown",
-                    summary.missing.shown.iter().map(|path| path.to_string_lossy()),
-                )
-                .texts("paths", summary.paths.iter().map(|path| path.to_string_lossy()))
+                .paths("missing_shown", &summary.missing.shown)
+                .paths("paths", &summary.paths)
         }
         Event::Of(role, inner) => object(inner).text(
             "side",
@@ -214,12 +243,28 @@ fn object(event: &Event) -> Object {
     }
 }
 
+fn named(object: Object, path: Option<&Path>) -> Object {
+    match path {
+        Some(path) => object.path("path", path),
+        None => object,
+    }
+}
+
+fn warned(warning: &Warning) -> Object {
+    let object = Object::event("warning").fields(warning);
+    match warning {
+        Warning::LeftOut { paths, .. } => object.paths("paths", paths),
+        Warning::Missing { path, .. } => object.path("path", path),
+        _ => object,
+    }
+}
+
 /// All of an offer, as fields.
 fn offer(offered: &Offered) -> Object {
     let offer = &offered.offer;
     let top = offer.top.iter().map(|top| {
         Object::new()
-            .text("name", &top.name.display().to_string())
+            .name("name", top.name.as_bytes())
             .text("kind", kind(top.kind))
             .plain("bytes", top.size)
             .plain("hidden", top.hidden)
@@ -227,9 +272,12 @@ fn offer(offered: &Offered) -> Object {
     });
     let link = |(path, target): (String, String)| Object::new().text("path", &path).text("target", &target);
     let (left_out, left_out_count) = offered.left_out();
-    let (renamed, more_renamed) = offered.renamed();
-    let renamed_count = renamed.len() as u32 + more_renamed;
-    let name = |(sent, stored): (String, String)| Object::new().text("sent", &sent).text("stored", &stored);
+    let (renamed_count, renamed) = offered.list.0.changed();
+    let name = |change: &manifest::Change| {
+        Object::new()
+            .name("sent", &change.sent)
+            .path("stored", &offered.list.0.path(change.entry))
+    };
     Object::event("offer")
         .plain("entries", offer.entries)
         .plain("bytes", (!offer.stream).then_some(offer.bytes))
@@ -246,7 +294,7 @@ fn offer(offered: &Offered) -> Object {
         .plain("links_left_out", left_out_count)
         .objects("left_out_shown", left_out.into_iter().map(link))
         .plain("renamed", renamed_count)
-        .objects("renamed_shown", renamed.into_iter().map(name))
+        .objects("renamed_shown", renamed.iter().map(name))
         .plain("times_changed", offered.list.0.times_changed())
         .plain("attributes_left_out", offered.list.0.attributes_left_out())
         .texts(
@@ -329,6 +377,39 @@ mod tests {
         assert_eq!(
             Object::new().text("a", text).end(),
             r#"{"a":"a\"b\\c\n\u001b[0m \u009b \u202e é 🦀 \udb40\udc41"}"#
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_that_are_no_text_can_be_had_back_from_their_bytes() {
+        use std::os::unix::ffi::OsStrExt;
+        let path = |bytes| PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
+        let renamed = vec![
+            (path(b"a\xe9"), path(b"a_")),
+            (path(b"a\xef\xbf\xbd"), path(b"a\\xe9")),
+        ];
+        assert_eq!(
+            of_event(&Event::Renamed(renamed.clone())),
+            "{\"event\":\"renamed\",\"paths\":[\
+             {\"sent\":\"a\u{fffd}\",\"sent_hex\":\"61e9\",\"stored\":\"a_\"},\
+             {\"sent\":\"a\u{fffd}\",\"stored\":\"a\\\\xe9\"}]}"
+        );
+        let listed = Object::new()
+            .paths("paths", renamed.iter().map(|(sent, _)| sent))
+            .end();
+        assert_eq!(
+            listed,
+            "{\"paths\":[\"a\u{fffd}\",\"a\u{fffd}\"],\"paths_hex\":[\"61e9\",\"61efbfbd\"]}"
+        );
+        let missing = Event::Warning(crate::app::told::Warning::Missing {
+            path: path(b"a\xe9"),
+            why: crate::transfer::source::Absence::Gone,
+        });
+        assert!(
+            of_event(&missing).contains(r#""path_hex":"61e9""#),
+            "{}",
+            of_event(&missing)
         );
     }
 

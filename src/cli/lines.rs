@@ -9,6 +9,8 @@ use crate::app::outcome::{Failure, Summary};
 use crate::app::units::{Rate, Size, Span};
 use crate::protocol::Role;
 use crate::rendezvous::errand::Errand;
+use crate::transfer::names::Escaped;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Stands before each line that the peer said or sent as a message.
@@ -179,7 +181,7 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
 }
 
 /// Names that the disk refuses.
-fn renamed(paths: &[(String, String)]) -> Vec<Line> {
+fn renamed(paths: &[(PathBuf, PathBuf)]) -> Vec<Line> {
     /// How many are told one by one.
     const SHOWN: usize = 16;
     let told = match paths.len() {
@@ -187,11 +189,12 @@ fn renamed(paths: &[(String, String)]) -> Vec<Line> {
         count => format!("this disk refuses {count} of the names; they are stored under others"),
     };
     let mut lines = vec![Line::led("warning: ", told, Tone::Warning)];
+    let shown = |path: &PathBuf| Escaped(path.as_os_str().as_encoded_bytes()).to_string();
     lines.extend(
         paths
             .iter()
             .take(SHOWN)
-            .map(|(sent, stored)| Line::new(format!("  {sent} is stored as {stored}"))),
+            .map(|(sent, stored)| Line::new(format!("  {} is stored as {}", shown(sent), shown(stored)))),
     );
     if paths.len() > SHOWN {
         lines.push(Line::new(format!("  and {} more", paths.len() - SHOWN)));

@@ -67,7 +67,7 @@ pub(super) fn info(info: &Info) -> Vec<String> {
         Info::DemoBegins => "Both sides run on this machine; in real life they are two computers.".into(),
         Info::DemoEnds => "The copy was verified and is removed again: this was a demonstration.".into(),
         Info::Wrote { path } => format!("Wrote {}", path.display()),
-        Info::Removed { path } => format!("Removed {}", path.display()),
+        Info::Removed { path, bytes } => format!("Removed {} ({})", path.display(), Size(*bytes)),
         Info::NothingToRemove { path } => format!("Nothing to remove in {}", path.display()),
         Info::Identical { path } => format!("{} was here already, identical", path.display()),
         Info::EmptyInput => "what was sent was empty: if a program writes it, see whether that failed".into(),
