@@ -75,7 +75,9 @@ pub struct Receiving {
     /// A message sent as text, once it is verified.
     message: Arc<Mutex<Vec<u8>>>,
     out: Vec<u8>,
-    /// Bytes that need not cross the line, as far as is known.
+    /// Bytes that crossed the line.
+    taken: u64,
+    /// Bytes that need not cross it, as far as is known.
     held: u64,
     /// Blocks of them that are yet to be compared.
     uncompared: RunSet,
@@ -111,6 +113,7 @@ impl Receiving {
             message,
             out: Vec::new(),
             held: 0,
+            taken: 0,
             uncompared: RunSet::new(),
             started: None,
             verdict: None,
@@ -328,7 +331,8 @@ impl Side for Receiving {
     fn on_content(&mut self, offset: u64, bytes: &[u8]) -> u64 {
         if let Some(assembler) = &mut self.assembler {
             match assembler.write(offset, bytes) {
-                Taken::New | Taken::Duplicate => {}
+                Taken::New => self.taken += bytes.len() as u64,
+                Taken::Duplicate => {}
                 // Acknowledged and not kept: only by asking again does it come once more.
                 Taken::Full => {
                     if let Some(block) = BlockIndex::containing(offset) {
@@ -381,8 +385,14 @@ impl Side for Receiving {
         }
         self.started.filter(|_| self.verdict.is_none())?;
         let total = self.session.total();
-        let done = u64::from(self.session.verified().0) * BLOCK_LEN as u64;
-        Some((done.min(total.unwrap_or(u64::MAX)), total))
+        let verified = u64::from(self.session.verified().0) * BLOCK_LEN as u64;
+        // A block takes its time on a slow line: what is there of it counts.
+        let there = if self.uncompared.is_empty() {
+            self.held + self.taken
+        } else {
+            0
+        };
+        Some((verified.max(there).min(total.unwrap_or(u64::MAX)), total))
     }
 
     fn phase(&self) -> Phase {

@@ -46,6 +46,8 @@ pub struct Sending {
     started: Option<Time>,
     everything_read: bool,
     verified: u64,
+    /// Bytes that crossed the line.
+    arrived: u64,
     verdict: Option<Result<Summary, Failure>>,
     ended: bool,
 }
@@ -82,6 +84,7 @@ impl Sending {
             started: None,
             everything_read: false,
             verified: 0,
+            arrived: 0,
             verdict: None,
             ended: false,
         })
@@ -248,6 +251,7 @@ impl Side for Sending {
         if self.verdict.is_some() {
             return;
         }
+        self.arrived = connection.arrived_bytes();
         if let Err(error) = self.step(connection) {
             connection.close(now, close::code_of(&error), close::text_of(&error));
             self.verdict = Some(Err(close::failure_of(error)));
@@ -262,7 +266,13 @@ impl Side for Sending {
         }
         self.started.filter(|_| self.verdict.is_none())?;
         let total = self.session.total();
-        Some((self.verified.min(total.unwrap_or(u64::MAX)), total))
+        // A block takes its time on a slow line: what is there of it counts.
+        let there = if self.verified < self.session.held() {
+            0
+        } else {
+            self.session.held() + self.arrived
+        };
+        Some((self.verified.max(there).min(total.unwrap_or(u64::MAX)), total))
     }
 
     fn phase(&self) -> Phase {

@@ -13,7 +13,16 @@ use crate::rendezvous::stun::StunReport;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Turns counters into the rate and loss of about the last second.
+/// Least time over which a rate is taken.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// Longest: no peer that still sends is without a packet for so long.
+const LONG: Duration = Duration::from_secs(5);
+
+/// Bytes that make a second's rate certain: some packets more or less change it by a tenth.
+const ENOUGH: u64 = 16 << 10;
+
+/// Turns counters into the rate and loss of the last second, or of up to five seconds while little comes.
 #[derive(Default)]
 pub(super) struct Pace {
     marks: std::collections::VecDeque<(Time, u64, u64, u64)>,
@@ -32,7 +41,11 @@ impl Pace {
     ) -> Progress {
         self.marks
             .push_back((now, done, stats.sent_packets, stats.lost_packets));
-        while self.marks.len() > 2 && now.since(self.marks[1].0) >= Duration::from_secs(1) {
+        let serves = |&(then, before, ..): &(Time, u64, u64, u64)| {
+            let enough = done.saturating_sub(before) >= ENOUGH;
+            now.since(then) >= if enough { SHORT } else { LONG }
+        };
+        while self.marks.len() > 2 && serves(&self.marks[1]) {
             self.marks.pop_front();
         }
         let begun = match self.phase {
@@ -103,5 +116,68 @@ pub(super) fn tell_forward(front: &mut dyn Front, port: Option<u16>, forwarded: 
         (_, Some(at)) => front.event(Event::Note(Note::Forwarded { at })),
         (Some(port), None) => front.event(Event::Warning(Warning::UselessExternalPort { port })),
         (None, None) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::congestion::Stage;
+
+    fn idle() -> Stats {
+        Stats {
+            rtt: Duration::ZERO,
+            min_rtt: Duration::ZERO,
+            in_flight: 0,
+            window: 0,
+            pacing_rate: 0,
+            bandwidth: 0,
+            stage: Stage::Steady,
+            sent_packets: 0,
+            lost_packets: 0,
+            repeated_packets: 0,
+            received_packets: 0,
+            forgeries: 0,
+            replays: 0,
+            arrived_bytes: 0,
+            mtu: 1200,
+            limit: Limit::Path,
+        }
+    }
+
+    /// The rates that are told while `bytes` arrive each `every`, in packets, told four times a second for a minute.
+    fn rates(bytes: u64, every: Duration) -> Vec<u64> {
+        let (mut pace, mut told) = (Pace::default(), Vec::new());
+        for tick in 1..240u32 {
+            let passed = Duration::from_millis(250) * tick;
+            let done = (passed.as_nanos() / every.as_nanos()) as u64 * bytes;
+            let now = Time::from_nanos(1) + passed;
+            let progress = pace.progress(now, done, None, Phase::Moving, &idle());
+            told.push(progress.rate);
+        }
+        // The first seconds have little to go by.
+        told.split_off(24)
+    }
+
+    #[test]
+    fn the_rate_is_right_within_a_tenth_from_10_kilobytes_a_second_on() {
+        for rate in [10_000, 100_000, 1_000_000, 100_000_000] {
+            let every = Duration::from_secs_f64(1200.0 / rate as f64);
+            for told in rates(1200, every) {
+                assert!(told.abs_diff(rate) <= rate / 10, "{told} for {rate}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_rate_of_what_stands_still_is_zero_within_seconds() {
+        let mut pace = Pace::default();
+        let mut rate = 0;
+        for tick in 0..80u32 {
+            let now = Time::from_nanos(1) + Duration::from_millis(250) * tick;
+            let done = u64::from(tick.min(40)) * 250_000;
+            rate = pace.progress(now, done, None, Phase::Moving, &idle()).rate;
+        }
+        assert_eq!(rate, 0);
     }
 }

@@ -278,6 +278,11 @@ impl Connection {
         self.recovery.pacer().set_limit(now, limit);
     }
 
+    /// Content bytes that the peer has acknowledged.
+    pub(crate) fn arrived_bytes(&self) -> u64 {
+        self.send_buffer.arrived_bytes()
+    }
+
     /// Counters and estimates.
     pub fn stats(&self) -> Stats {
         let (rtt, controller) = (self.recovery.rtt(), self.recovery.controller());
@@ -295,7 +300,7 @@ impl Connection {
             received_packets: self.counters.received,
             forgeries: self.opener.forgeries(),
             replays: self.counters.replays,
-            arrived_bytes: self.send_buffer.arrived_bytes(),
+            arrived_bytes: self.arrived_bytes(),
             mtu: self.mtu.current(),
             limit: self.limit,
         }
