@@ -8,6 +8,7 @@
 
 /// Sessions and what they are made of.
 pub mod app {
+    pub use crate::app::close::failure_of;
     pub use crate::app::command::{Command, Notice};
     pub use crate::app::gate::ToCompare;
     pub use crate::app::linked::Settings;

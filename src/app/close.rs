@@ -46,15 +46,37 @@ pub(super) fn text_of(error: &TransferError) -> &'static str {
         TransferError::SourceChanged(_) => "a file changed while it was being sent",
         TransferError::Verification(_) => "a block did not match its hash",
         TransferError::Local(LocalError::OutputClosed) => "the program that reads its output has left",
-        TransferError::Local(_) => "a file problem over there: disk, permission or name",
+        TransferError::Local(error) => kind_of(error),
         TransferError::Malformed(_) | TransferError::PeerMisbehaved(_) | TransferError::OnlyOutsideLinks => {
             "a problem with the protocol"
         }
     }
 }
 
+/// The same of a problem with files.
+fn kind_of(error: &LocalError) -> &'static str {
+    use std::io::ErrorKind as Kind;
+    match error {
+        LocalError::NoSpace(_) | LocalError::TooLittleSpace { .. } | LocalError::TooFewNodes { .. } => {
+            "the disk over there has too little room"
+        }
+        LocalError::Permission { .. } => "it has no permission for a file or directory over there",
+        LocalError::ReadOnly(_) => "the disk over there is read-only",
+        LocalError::NameTooLong(_) | LocalError::Collision(..) | LocalError::OneName(..) => {
+            "the disk over there does not take a name"
+        }
+        LocalError::TooLarge { .. } => "a file is larger than the disk over there takes",
+        LocalError::Io { error, .. } => match error.kind() {
+            Kind::QuotaExceeded => "the quota over there is used up",
+            Kind::FileTooLarge => "a file is larger than the disk over there takes",
+            _ => "the disk over there fails",
+        },
+        _ => "a file problem over there: disk, permission or name",
+    }
+}
+
 /// What an error of the transfer means for this run.
-pub(super) fn failure_of(error: TransferError) -> Failure {
+pub fn failure_of(error: TransferError) -> Failure {
     match error {
         TransferError::Local(e @ LocalError::AllExcluded) => {
             Failure::usage(files::cause(&e), files::next_step(&e))
@@ -125,6 +147,7 @@ pub(super) fn failure_of_end(end: &End) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transfer::error::Leftover;
     use std::path::Path;
 
     #[test]
@@ -162,17 +185,30 @@ mod tests {
 
     #[test]
     fn too_little_space_is_told_in_sizes_people_read() {
-        let error = LocalError::TooLittleSpace {
-            path: "/data".into(),
-            free: 1_234_567_890,
-            needed: 10_000_000_000,
+        let told = |leftovers: &[(&str, u64)]| {
+            let leftovers = leftovers.iter().map(|&(name, bytes)| Leftover {
+                name: name.into(),
+                bytes,
+            });
+            let error = LocalError::TooLittleSpace {
+                path: "/data".into(),
+                free: 1_234_567_890,
+                needed: 10_000_000_000,
+                leftovers: leftovers.collect(),
+            };
+            let error = TransferError::Local(error);
+            assert_eq!(text_of(&error), "the disk over there has too little room");
+            let failure = failure_of(error);
+            assert!(failure.next_step().starts_with("make room"));
+            assert_eq!(failure.exit_code(), 6);
+            (failure.to_string(), failure.next_step().contains("--discard"))
         };
-        let failure = failure_of(error.into());
-        assert_eq!(
-            failure.to_string(),
-            "/data has 1.2 GB free and 10.0 GB are needed"
-        );
-        assert!(failure.next_step().starts_with("make room"));
-        assert_eq!(failure.exit_code(), 6);
+        let plain = "/data has 1.2 GB free and 10.0 GB are needed".to_owned();
+        assert_eq!(told(&[]), (plain.clone(), false));
+        let one = "; a.part there keeps 5.0 GB of an interrupted transfer";
+        assert_eq!(told(&[("a.part", 5_000_000_000)]), (plain.clone() + one, true));
+        let two = "; a.part and 1 more there keep 7.0 GB of interrupted transfers";
+        let kept = [("a.part", 5_000_000_000), ("b.part", 2_000_000_000)];
+        assert_eq!(told(&kept), (plain + two, true));
     }
 }

@@ -6,7 +6,7 @@
 
 mod chat;
 pub(crate) mod check;
-mod close;
+pub(crate) mod close;
 pub(crate) mod command;
 mod demo;
 pub(crate) mod event;
@@ -195,9 +195,9 @@ fn discard_parts(root: &Path, front: &mut dyn Front) -> Result<Summary, Failure>
     let key = OwnerKey::load().map_err(|e| close::failure_of(e.into()))?;
     let layer = DiskLayer::new(root, key).map_err(|e| Failure::file("open", root, &e))?;
     let removed = transfer::sink::staging::discard(&layer).map_err(|e| close::failure_of(e.into()))?;
-    for name in &removed {
-        let path = root.join(name);
-        front.event(Event::Info(Info::Removed { path }));
+    for leftover in &removed {
+        let (path, bytes) = (root.join(&leftover.name), leftover.bytes);
+        front.event(Event::Info(Info::Removed { path, bytes }));
     }
     if removed.is_empty() {
         let path = root.to_owned();

@@ -4,6 +4,7 @@
 
 use super::event::{Consent, Question};
 use super::units::Size;
+use super::wording::files;
 use crate::transfer::BLOCK_LEN;
 use crate::transfer::manifest::offer::Offer;
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
@@ -205,7 +206,7 @@ impl Offered {
             lines.push(format!("  {} exists here already; {fate}", name.display()));
         }
         if let (Some(free), Some(root)) = (self.prospect.room.bytes, &self.root) {
-            lines.push(format!("{} free in {}", Size(free), root.display()));
+            lines.push(format!("{} free in {}", Size(free), files::place(root).display()));
         }
         lines
     }
@@ -317,6 +318,13 @@ fn tell_found(prospect: &Prospect, lines: &mut Vec<String>) {
              (--discard removes it)",
             dir.display(),
             Size(u64::from(*blocks) * BLOCK_LEN as u64)
+        ));
+    }
+    if let Some(busy) = &prospect.busy {
+        lines.push(format!(
+            "  {} ({}) is being received by another run, and is left to it",
+            busy.name.display(),
+            Size(busy.bytes)
         ));
     }
     if prospect.kept.is_none()

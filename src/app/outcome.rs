@@ -206,7 +206,7 @@ impl Failure {
     pub(crate) fn file(doing: &str, path: &Path, error: &io::Error) -> Failure {
         let (what, next) = files::explain(error);
         Failure::File {
-            cause: format!("cannot {doing} {}: {what}", path.display()),
+            cause: format!("cannot {doing} {}: {what}", files::place(path).display()),
             next: next.into(),
         }
     }
@@ -230,7 +230,7 @@ impl Failure {
     }
 
     /// One thing the user can do now.
-    pub(crate) fn next_step(&self) -> &str {
+    pub fn next_step(&self) -> &str {
         match self {
             Failure::Other { next, .. }
             | Failure::Usage { next, .. }

@@ -65,6 +65,15 @@ impl From<Truncated> for Malformed {
     }
 }
 
+/// What an interrupted transfer keeps on the disk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Leftover {
+    /// The directory's name in the output directory.
+    pub name: PathBuf,
+    /// Bytes in it.
+    pub bytes: u64,
+}
+
 /// A problem with this machine's files: what happened. What people read of it, and what they
 /// can do about it, is worded in `app`.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +90,8 @@ pub enum LocalError {
         free: u64,
         /// Bytes still to be written.
         needed: u64,
+        /// What interrupted transfers keep there.
+        leftovers: Vec<Leftover>,
     },
     /// Fewer files and directories can be made than the transfer has.
     #[error("{path} has room for {free} more files and directories, and {needed} are needed")]
@@ -91,6 +102,8 @@ pub enum LocalError {
         free: u64,
         /// How many there are to make.
         needed: u64,
+        /// What interrupted transfers keep there.
+        leftovers: Vec<Leftover>,
     },
     /// A file that is larger than files can be there.
     #[error("{path} has {size} bytes, and files can have {limit} there")]

@@ -3,7 +3,6 @@
 //! After each death: no final name holds anything but the right content; the next run ends with exactly it.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::pair::{self, Fault, Outcome, Rng, Setup, run};
@@ -303,57 +302,6 @@ fn a_thousand_chains_of_deaths_and_resumes_end_exact() {
             scope.spawn(move || (0..500).for_each(|i| chain(i * 2 + half)));
         }
     });
-}
-
-#[test]
-fn a_failing_disk_is_named_and_what_was_verified_is_kept() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("vm.img");
-    fs::write(&file, Rng::new(8).bytes(6 * MIB)).unwrap();
-    let paths = [file];
-    for kind in [
-        ErrorKind::StorageFull,
-        ErrorKind::PermissionDenied,
-        ErrorKind::ReadOnlyFilesystem,
-        ErrorKind::Other,
-    ] {
-        let healthy = MemoryLayer::new();
-        let setup = Setup {
-            conflicts: Conflicts::Update,
-            ..Setup::default()
-        };
-        send(&paths, &healthy, setup).unwrap();
-        for step in 1..=healthy.steps() {
-            let layer = MemoryLayer::new();
-            layer.fail_at(step, kind);
-            match (kind, send(&paths, &layer, setup)) {
-                (
-                    ErrorKind::StorageFull,
-                    Err(Fault::Receiver(TransferError::Local(LocalError::NoSpace(_)))),
-                )
-                | (
-                    ErrorKind::PermissionDenied,
-                    Err(Fault::Receiver(TransferError::Local(LocalError::Permission { .. }))),
-                )
-                | (
-                    ErrorKind::ReadOnlyFilesystem,
-                    Err(Fault::Receiver(TransferError::Local(LocalError::ReadOnly(_)))),
-                )
-                | (ErrorKind::Other, Err(Fault::Receiver(TransferError::Local(LocalError::Io { .. })))) => {}
-                // What a disk does not keep of a file fails nothing.
-                (ErrorKind::PermissionDenied, Ok(_))
-                    if layer.log()[step as usize - 1].starts_with("set_") => {}
-                (_, other) => panic!("step {step} {:?}: {other:?}", layer.log().last()),
-            }
-            layer.revive(Crash::KeepAll);
-            send(&paths, &layer, setup).unwrap();
-            assert!(
-                layer.contents() == expected(&paths),
-                "step {step}: {:?}",
-                layer.contents().keys()
-            );
-        }
-    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod crash;
 #[cfg(target_os = "linux")]
 mod disks;
 mod evil;
+mod faults;
 #[path = "../forge/mod.rs"]
 mod forge;
 mod fuzz;

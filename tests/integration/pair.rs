@@ -245,7 +245,8 @@ fn drive<S: Store>(
             }
         }
         if finished {
-            assert!(send.missing().eq(receive.missing()));
+            let [sent, received]: [Vec<_>; 2] = [send.missing().collect(), receive.missing().collect()];
+            assert_eq!(sent, received);
             outcome.missing = receive.missing().map(|index| listed.path(index)).collect();
             return Ok((outcome, sink));
         }

@@ -5,9 +5,9 @@ use crate::app::command::Notice;
 use crate::app::offered::{Listing, Offered};
 use crate::transfer::BLOCK_LEN;
 use crate::transfer::error::LocalError;
-use crate::transfer::sink::need::check_sizes;
+use crate::transfer::sink::need::{check, check_sizes};
 use crate::transfer::sink::place::Conflicts;
-use crate::transfer::sink::staging::Prospect;
+use crate::transfer::sink::staging::{OWN_NODES, Prospect};
 use std::sync::Arc;
 
 impl Receiving {
@@ -26,16 +26,8 @@ impl Receiving {
         if prospect.kept.is_some() || compared || is_added || offer.stream || offer.is_text() {
             return Ok(());
         }
-        let (path, room) = (root.clone(), &prospect.room);
-        let needed = offer.on_disk;
-        if let Some(free) = room.bytes.filter(|&free| free < needed) {
-            return Err(LocalError::TooLittleSpace { path, free, needed });
-        }
-        let needed = u64::from(offer.entries);
-        match room.nodes.filter(|&free| free < needed) {
-            Some(free) => Err(LocalError::TooFewNodes { path, free, needed }),
-            None => Ok(()),
-        }
+        let (bytes, nodes) = (offer.on_disk, u64::from(offer.entries) + OWN_NODES);
+        check(&prospect.room, root, bytes, nodes, &prospect.leftovers)
     }
 
     /// What the user should know before saying yes.

@@ -9,7 +9,7 @@ use crate::transfer::manifest::builder::{ManifestBuilder, Trust};
 use crate::transfer::manifest::offer::ListHead;
 use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest};
 use crate::transfer::session::messages::Message;
-use crate::transfer::sink::staging::Prospect;
+use crate::transfer::sink::staging::{OWN_NODES, Prospect};
 use std::sync::mpsc::channel;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -239,10 +239,13 @@ fn nobody_is_asked_about_what_there_is_no_room_for() {
         (asked, told)
     };
     let needed = 2 << 20;
-    for (bytes, nodes) in [(None, None), (Some(needed), Some(1))] {
+    for (bytes, nodes) in [(None, None), (Some(needed), Some(1 + OWN_NODES))] {
         assert_eq!(offered(bytes, nodes), (true, None));
     }
-    for (bytes, nodes) in [(Some(needed - 1), Some(1)), (Some(needed), Some(0))] {
+    for (bytes, nodes) in [
+        (Some(needed - 1), Some(1 + OWN_NODES)),
+        (Some(needed), Some(OWN_NODES)),
+    ] {
         let (asked, told) = offered(bytes, nodes);
         assert!(!asked && told.is_some(), "{bytes:?}, {nodes:?}: {told:?}");
     }

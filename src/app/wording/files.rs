@@ -1,5 +1,6 @@
 //! Problems with this machine's files, as people read them.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
@@ -10,7 +11,7 @@ use crate::app::told::Warning;
 use crate::app::units::Size;
 use crate::system;
 use crate::transfer::MAX_CONTENT;
-use crate::transfer::error::{ListBound, LocalError, Malformed};
+use crate::transfer::error::{Leftover, ListBound, LocalError, Malformed};
 use crate::transfer::manifest::{MAX_DEPTH, MAX_ENTRIES, MAX_NAMES, MAX_TARGET};
 use crate::transfer::names::{self, Escaped};
 use crate::transfer::sink::losses::Remark;
@@ -40,8 +41,16 @@ impl fmt::Display for Shown<'_> {
                     ),
                 }
             }
-            None => self.0.display().fmt(f),
+            None => place(self.0).display().fmt(f),
         }
+    }
+}
+
+/// A directory for people: a dot alone says nothing.
+pub(crate) fn place(path: &Path) -> Cow<'_, Path> {
+    match path.to_str() {
+        Some("." | "") => std::path::absolute(".").map_or(Cow::Borrowed(path), Cow::Owned),
+        _ => Cow::Borrowed(path),
     }
 }
 
@@ -51,6 +60,24 @@ fn likeness(one: &Path, other: &Path) -> &'static str {
         " (they look alike and are different characters)"
     } else {
         ""
+    }
+}
+
+/// What takes the room that is missing, as far as this program knows.
+fn kept(leftovers: &[Leftover]) -> String {
+    match leftovers {
+        [] => String::new(),
+        [one] => format!(
+            "; {} there keeps {} of an interrupted transfer",
+            one.name.display(),
+            Size(one.bytes)
+        ),
+        [first, ..] => format!(
+            "; {} and {} more there keep {} of interrupted transfers",
+            first.name.display(),
+            leftovers.len() - 1,
+            Size(leftovers.iter().map(|leftover| leftover.bytes).sum())
+        ),
     }
 }
 
@@ -72,11 +99,27 @@ pub(crate) fn cause(error: &LocalError) -> String {
             format!("could not {action} {}: {}", Shown(path), explain(error).0)
         }
         LocalError::Collision(one, other) => format!("{error}{}", likeness(one, other)),
-        LocalError::TooLittleSpace { path, free, needed } => format!(
-            "{} has {} free and {} are needed",
-            path.display(),
+        LocalError::TooLittleSpace {
+            path,
+            free,
+            needed,
+            leftovers,
+        } => format!(
+            "{} has {} free and {} are needed{}",
+            Shown(path),
             Size(*free),
-            Size(*needed)
+            Size(*needed),
+            kept(leftovers)
+        ),
+        LocalError::TooFewNodes {
+            path,
+            free,
+            needed,
+            leftovers,
+        } => format!(
+            "{} has room for {free} more files and directories, and {needed} are needed{}",
+            Shown(path),
+            kept(leftovers)
         ),
         LocalError::Unlistable {
             path,
@@ -229,14 +272,7 @@ pub(crate) fn explain(error: &io::Error) -> (String, &'static str) {
 pub(crate) fn remark(remark: &Remark) -> Event {
     let shown = |path: &PathBuf| Escaped(path.as_os_str().as_encoded_bytes()).to_string();
     Event::Warning(match remark {
-        Remark::Renamed(paths) => {
-            return Event::Renamed(
-                paths
-                    .iter()
-                    .map(|(sent, stored)| (shown(sent), shown(stored)))
-                    .collect(),
-            );
-        }
+        Remark::Renamed(paths) => return Event::Renamed(paths.clone()),
         Remark::ModesLost => Warning::ModesNotKept,
         Remark::TimesLost => Warning::TimesNotKept,
         Remark::Beside(wanted, found) => Warning::StoredBeside {
@@ -304,6 +340,12 @@ fn rule(bound: ListBound) -> String {
 pub(crate) fn next_step(error: &LocalError) -> &'static str {
     match error {
         LocalError::NoSpace(_) => "make room there and run the same commands again; what has arrived is kept",
+        LocalError::TooLittleSpace { leftovers, .. } | LocalError::TooFewNodes { leftovers, .. }
+            if !leftovers.is_empty() =>
+        {
+            "make room, for one by --discard, which removes what interrupted transfers left, or choose another --output; \
+             then run the same commands again"
+        }
         LocalError::TooLittleSpace { .. } | LocalError::TooFewNodes { .. } => {
             "make room or choose another --output, and run the same commands again"
         }

@@ -8,14 +8,14 @@ use std::io;
 use std::path::Path;
 
 use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind};
-use crate::transfer::sink::losses::{Losses, kept};
+use crate::transfer::sink::losses::Losses;
 use crate::transfer::sink::place::{Conflicts, Rule, merge, open_ours};
 use crate::transfer::sink::staging;
 
 /// Bytes copied at once.
 const PIECE: usize = 1 << 20;
 
-/// Names of copies that are tried before giving up: each crash may leave one.
+/// Names of copies that are tried before giving up: other runs may be at some.
 const MOST_COPIES: u32 = 100;
 
 /// Moves `from` to `to`, where nothing may be. A directory is made there and filled.
@@ -61,20 +61,33 @@ fn copy<L: Layer>(
 ) -> io::Result<std::path::PathBuf> {
     for n in 0..MOST_COPIES {
         let copy = to.with_file_name(staging::temporary_file(layer.key(), to, n));
-        let made = match found.kind {
+        let make = |losses: &mut Losses| match found.kind {
             NodeKind::File => copy_file(layer, from, found, &copy, losses),
-            _ => layer.symlink(&layer.read_link(from)?, &copy).and_then(|()| {
+            _ => layer.symlink(&layer.read_link(from)?, &copy).map(|()| {
                 // Not every file system dates its links.
-                kept(layer.set_time(&copy, found.mtime)).map(drop)
+                let _ = layer.set_time(&copy, found.mtime);
             }),
         };
-        match made {
-            Ok(()) => return Ok(copy),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(e),
+        match make(losses) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                if is_abandoned(layer, &copy)? {
+                    layer.remove_file(&copy)?;
+                    return make(losses).map(|()| copy);
+                }
+            }
+            made => return made.map(|()| copy),
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// Whether a crash has left this copy: its name is ours alone, and no run holds it.
+fn is_abandoned<L: Layer>(layer: &L, copy: &Path) -> io::Result<bool> {
+    match layer.info(copy)?.map(|found| found.kind) {
+        Some(NodeKind::File) => layer.try_lock(&open_ours(layer, copy)?),
+        Some(NodeKind::Other) => Ok(true),
+        Some(NodeKind::Dir) | None => Ok(false),
+    }
 }
 
 fn copy_file<L: Layer>(
@@ -86,6 +99,7 @@ fn copy_file<L: Layer>(
 ) -> io::Result<()> {
     let target = layer.create_new(copy)?;
     let write = || {
+        layer.try_lock(&target)?;
         // What this run finished may be closed to its owner, too.
         let source = match layer.open_read(from) {
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => open_ours(layer, from)?,

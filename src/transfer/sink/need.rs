@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::transfer::error::LocalError;
+use crate::transfer::error::{Leftover, LocalError};
 use crate::transfer::fs::layer::Room;
 use crate::transfer::manifest::{Kind, Manifest};
 
@@ -52,14 +52,34 @@ impl Need {
 
     /// Whether there is room for it in the directory `root`, holes left out.
     pub(crate) fn check(&self, room: &Room, root: &Path) -> Result<(), LocalError> {
-        let (path, needed) = (root.to_owned(), self.bytes.saturating_sub(self.holes));
-        if let Some(free) = room.bytes.filter(|&free| free < needed) {
-            return Err(LocalError::TooLittleSpace { path, free, needed });
-        }
-        let needed = self.nodes;
-        match room.nodes.filter(|&free| free < needed) {
-            Some(free) => Err(LocalError::TooFewNodes { path, free, needed }),
-            None => Ok(()),
-        }
+        check(room, root, self.bytes.saturating_sub(self.holes), self.nodes, &[])
+    }
+}
+
+/// Whether so many bytes and nodes can be had in the directory `root`, in which these are kept.
+pub(crate) fn check(
+    room: &Room,
+    root: &Path,
+    bytes: u64,
+    nodes: u64,
+    leftovers: &[Leftover],
+) -> Result<(), LocalError> {
+    let (path, leftovers) = (root.to_owned(), leftovers.to_vec());
+    if let Some(free) = room.bytes.filter(|&free| free < bytes) {
+        return Err(LocalError::TooLittleSpace {
+            path,
+            free,
+            needed: bytes,
+            leftovers,
+        });
+    }
+    match room.nodes.filter(|&free| free < nodes) {
+        Some(free) => Err(LocalError::TooFewNodes {
+            path,
+            free,
+            needed: nodes,
+            leftovers,
+        }),
+        None => Ok(()),
     }
 }

@@ -13,7 +13,7 @@ use crate::transfer::ranges::RunSet;
 use crate::transfer::sink::losses::Losses;
 use crate::transfer::sink::need::{Need, check_sizes};
 use crate::transfer::sink::place::open_ours;
-use crate::transfer::sink::staging::{Before, Staging};
+use crate::transfer::sink::staging::{Before, Staging, with_leftovers};
 
 /// Files held open at once; far below the usual limit of 1024 descriptors.
 const OPEN_FILES: usize = 64;
@@ -126,7 +126,8 @@ impl<F> Tree<F> {
             tree.reserve = Reserve::WholeFiles;
         }
         if space == Space::Check {
-            need.check(&room, layer.root())?;
+            need.check(&room, layer.root())
+                .map_err(|e| with_leftovers(layer, e))?;
         }
         for (index, entry) in manifest.iter() {
             if stays.contains(index.get()) {

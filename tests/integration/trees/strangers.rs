@@ -37,7 +37,7 @@ fn is_left_alone(p: &Place, file: &Path) {
     assert_eq!(found.strangers, [PathBuf::from("vm.img.part")]);
     let outcome = send(&[file.to_owned()], &p.out, Setup::default()).unwrap();
     assert_eq!(outcome.sent, fs::metadata(file).unwrap().len(), "all of it");
-    assert_eq!(discard(&disk(&p.out)).unwrap(), Vec::<PathBuf>::new());
+    assert_eq!(discard(&disk(&p.out)).unwrap(), []);
     assert_eq!(snapshot(&part), before);
     assert_eq!(names(&p.out), ["vm.img", "vm.img.part"]);
 }
@@ -80,7 +80,7 @@ fn ours_may_be_moved_and_is_known_again() {
 fn another_users_is_a_strangers() {
     let (p, file, _) = interrupted();
     let other = DiskLayer::new(&p.out, OwnerKey::from_bytes([8; 32])).unwrap();
-    assert_eq!(discard(&other).unwrap(), Vec::<PathBuf>::new());
+    assert_eq!(discard(&other).unwrap(), []);
     let scanned = scan(&[file], &ScanOptions::default()).unwrap();
     let seen = prospect(&other, &Offer::of(&scanned.manifest).unwrap()).unwrap();
     assert_eq!(seen.strangers, [PathBuf::from("vm.img.part")]);

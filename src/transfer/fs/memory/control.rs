@@ -16,10 +16,20 @@ impl MemoryLayer {
         disk.die_at = Some(disk.steps + step);
     }
 
-    /// Fails step `step` (counted from 1 and from now) with this error, once.
-    pub fn fail_at(&self, step: u64, error: io::ErrorKind) {
+    /// Fails call `call` (counted from 1 and from now, also those that change nothing) with this error, once.
+    pub fn fail_at(&self, call: u64, error: fn() -> io::Error) {
         let mut disk = self.lock();
-        disk.fail_at = Some((disk.steps + step, error));
+        disk.fail_at = Some((disk.calls + call, error));
+    }
+
+    /// The name of the call that was failed by [`MemoryLayer::fail_at`].
+    pub fn failed(&self) -> Option<&'static str> {
+        self.lock().failed
+    }
+
+    /// Calls of all kinds so far.
+    pub fn calls(&self) -> u64 {
+        self.lock().calls
     }
 
     /// Fails every call of this name from now on ([`MemoryLayer::log`] has the names).

@@ -60,10 +60,15 @@ pub(crate) struct Disk {
     pub(crate) nodes: HashMap<u64, Node>,
     pub(crate) next: u64,
     pub(crate) pending: Vec<Pending>,
+    /// Calls that change something.
     pub(crate) steps: u64,
     pub(crate) die_at: Option<u64>,
     pub(crate) dead: bool,
-    pub(crate) fail_at: Option<(u64, io::ErrorKind)>,
+    /// All calls.
+    pub(crate) calls: u64,
+    pub(crate) fail_at: Option<(u64, fn() -> io::Error)>,
+    /// The name of the call that failed there.
+    pub(crate) failed: Option<&'static str>,
     pub(crate) room: Room,
     /// Names equal under it are one.
     pub(crate) key: Option<fn(&str) -> String>,
@@ -98,7 +103,9 @@ impl Disk {
             steps: 0,
             die_at: None,
             dead: false,
+            calls: 0,
             fail_at: None,
+            failed: None,
             room: Room::default(),
             key: None,
             log: Vec::new(),
@@ -118,11 +125,7 @@ impl Disk {
         self.alive()?;
         self.steps += 1;
         self.log.push(what);
-        if let Some((at, error)) = self.fail_at
-            && at == self.steps
-        {
-            return Err(error.into());
-        }
+        self.call(what)?;
         if let Some(&error) = self.refused.get(what) {
             return Err(error.into());
         }
@@ -133,6 +136,23 @@ impl Disk {
     pub(crate) fn whole_step(&mut self, what: &'static str) -> io::Result<()> {
         self.step(what)?;
         self.alive()
+    }
+
+    /// One call that changes nothing.
+    pub(crate) fn look(&mut self, what: &'static str) -> io::Result<()> {
+        self.alive()?;
+        self.call(what)
+    }
+
+    fn call(&mut self, what: &'static str) -> io::Result<()> {
+        self.calls += 1;
+        match self.fail_at {
+            Some((at, error)) if at == self.calls => {
+                self.failed = Some(what);
+                Err(error())
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn alive(&self) -> io::Result<()> {
@@ -334,7 +354,7 @@ impl Disk {
     }
 
     pub(crate) fn open(&mut self, path: &Path) -> io::Result<Handle> {
-        self.alive()?;
+        self.look("open")?;
         let id = self.find(path)?;
         match self.nodes[&id] {
             Node::File { .. } => Ok(self.handle(id)),

@@ -73,8 +73,8 @@ impl Layer for MemoryLayer {
     }
 
     fn hold(&self, dir: &Path) -> io::Result<Stat> {
-        let disk = self.lock();
-        disk.alive()?;
+        let mut disk = self.lock();
+        disk.look("hold")?;
         let id = disk.find(dir)?;
         disk.entries(id)?;
         disk.stat(id)
@@ -83,7 +83,9 @@ impl Layer for MemoryLayer {
     fn release(&self, _: &Path) {}
 
     fn stat(&self, file: &Handle) -> io::Result<Stat> {
-        self.lock().stat(file.0)
+        let mut disk = self.lock();
+        disk.look("stat")?;
+        disk.stat(file.0)
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Handle> {
@@ -103,7 +105,7 @@ impl Layer for MemoryLayer {
 
     fn open_dir(&self, path: &Path) -> io::Result<Handle> {
         let mut disk = self.lock();
-        disk.alive()?;
+        disk.look("open_dir")?;
         let id = disk.find(path)?;
         disk.entries(id)?;
         Ok(disk.handle(id))
@@ -123,14 +125,16 @@ impl Layer for MemoryLayer {
 
     fn read_at(&self, file: &Handle, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let mut disk = self.lock();
-        disk.alive()?;
+        disk.look("read")?;
         let found = disk.file(file)?.get(offset as usize..offset as usize + out.len());
         out.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
     fn len(&self, file: &Handle) -> io::Result<u64> {
-        Ok(self.lock().file(file)?.len() as u64)
+        let mut disk = self.lock();
+        disk.look("len")?;
+        Ok(disk.file(file)?.len() as u64)
     }
 
     fn set_len(&self, file: &Handle, len: u64) -> io::Result<()> {
@@ -213,7 +217,7 @@ impl Layer for MemoryLayer {
     }
 
     fn try_lock(&self, _: &Handle) -> io::Result<bool> {
-        Ok(true)
+        self.lock().look("try_lock").map(|()| true)
     }
 
     fn rename_noreplace(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -275,7 +279,8 @@ impl Layer for MemoryLayer {
     }
 
     fn read_link(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let disk = self.lock();
+        let mut disk = self.lock();
+        disk.look("read_link")?;
         match &disk.nodes[&disk.find(path)?] {
             Node::Link { target, .. } => Ok(target.clone()),
             _ => Err(io::ErrorKind::InvalidInput.into()),
@@ -283,14 +288,14 @@ impl Layer for MemoryLayer {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        let disk = self.lock();
-        disk.alive()?;
+        let mut disk = self.lock();
+        disk.look("list")?;
         Ok(disk.entries(disk.find(path)?)?.keys().cloned().collect())
     }
 
     fn info(&self, path: &Path) -> io::Result<Option<NodeInfo>> {
-        let disk = self.lock();
-        disk.alive()?;
+        let mut disk = self.lock();
+        disk.look("info")?;
         let Ok(id) = disk.find(path) else { return Ok(None) };
         let (kind, len, mode, mtime) = match &disk.nodes[&id] {
             Node::File {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub(super) use self::create::create;
 pub(crate) use self::create::{Before, open};
 pub(crate) use self::survey::{Prospect, prospect};
-use crate::transfer::error::LocalError;
+use crate::transfer::error::{Leftover, LocalError};
 use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, Stat, remove_all};
 use crate::transfer::fs::owner::{OwnerKey, Purpose};
 use crate::transfer::names;
@@ -46,6 +46,9 @@ pub(crate) fn is_inside(name: &OsStr) -> bool {
         .into_iter()
         .any(|known| name == known)
 }
+
+/// What is made beside what is received: the directory, `journal`, `data/`, `names/`, and one thing in that.
+pub(crate) const OWN_NODES: u64 = 5;
 
 /// Most directories of one name that are tried before giving up.
 const MAX_CANDIDATES: u32 = 100;
@@ -92,6 +95,14 @@ impl Staging {
         &self.dir
     }
 
+    /// What is in it now.
+    fn leftover<L: Layer>(&self, layer: &L) -> Leftover {
+        Leftover {
+            name: self.dir.clone(),
+            bytes: size(layer, &self.dir),
+        }
+    }
+
     pub(crate) fn journal(&self) -> PathBuf {
         self.dir.join(JOURNAL)
     }
@@ -134,6 +145,17 @@ impl Staging {
                 }
                 // Another run found it complete and did the same.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+                // Where a quota is used up nothing can be renamed, and this may be what has used it up. The journal goes
+                // first then: no crash leaves half a transfer that passes for a whole one.
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                    ) =>
+                {
+                    layer.remove_file(&self.journal())?;
+                    return self.clear(layer);
+                }
                 Err(e) => return Err(e),
             }
         }
@@ -266,12 +288,57 @@ fn sweep<L: Layer>(layer: &L, staging: &Staging) -> io::Result<bool> {
     }
 }
 
-/// Removes what interrupted transfers left in the output directory, except those that are running. Returns the
-/// names of what was removed.
+/// Bytes in the files of a directory, as far as they can be seen.
+fn size<L: Layer>(layer: &L, dir: &Path) -> u64 {
+    let (mut bytes, mut open) = (0, vec![dir.to_owned()]);
+    while let Some(dir) = open.pop() {
+        for name in layer.list(&dir).unwrap_or_default() {
+            let path = dir.join(name);
+            match layer.info(&path) {
+                Ok(Some(found)) if found.kind == NodeKind::Dir => open.push(path),
+                Ok(Some(found)) => bytes += found.len,
+                _ => {}
+            }
+        }
+    }
+    bytes
+}
+
+/// What interrupted transfers of this user's keep in the output directory, except those that are running, as far as
+/// it can be seen.
+pub(crate) fn leftovers<L: Layer>(layer: &L) -> Vec<Leftover> {
+    let names = layer.list(Path::new("")).unwrap_or_default();
+    let staged = names
+        .into_iter()
+        .filter(|name| is_part(name))
+        .map(|name| Staging {
+            dir: PathBuf::from(name),
+        });
+    let ours = staged.filter(|staging| matches!(examine(layer, staging), Ok(Found::Ours(_))));
+    let found = ours.map(|staging| {
+        let leftover = staging.leftover(layer);
+        layer.release(staging.dir());
+        leftover
+    });
+    found.collect()
+}
+
+/// The error, with what is kept where there is too little room.
+pub(crate) fn with_leftovers<L: Layer>(layer: &L, mut error: LocalError) -> LocalError {
+    if let LocalError::TooLittleSpace { leftovers: kept, .. }
+    | LocalError::TooFewNodes { leftovers: kept, .. } = &mut error
+    {
+        *kept = leftovers(layer);
+    }
+    error
+}
+
+/// Removes what interrupted transfers left in the output directory, except those that are running. Returns what was
+/// removed.
 ///
 /// # Errors
 /// When the directory cannot be read or something in it not removed.
-pub fn discard<L: Layer>(layer: &L) -> Result<Vec<PathBuf>, LocalError> {
+pub fn discard<L: Layer>(layer: &L) -> Result<Vec<Leftover>, LocalError> {
     let mut removed = Vec::new();
     let names = layer
         .list(Path::new(""))
@@ -283,6 +350,7 @@ pub fn discard<L: Layer>(layer: &L) -> Result<Vec<PathBuf>, LocalError> {
         let staging = Staging {
             dir: PathBuf::from(name),
         };
+        let leftover = staging.leftover(layer);
         let gone = || {
             if staging.is_temporary(layer.key()) {
                 return sweep(layer, &staging);
@@ -297,7 +365,7 @@ pub fn discard<L: Layer>(layer: &L) -> Result<Vec<PathBuf>, LocalError> {
             }
         };
         if gone().map_err(|e| LocalError::new("remove", layer.root().join(staging.dir()), e))? {
-            removed.push(staging.dir);
+            removed.push(leftover);
         }
     }
     Ok(removed)

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use crate::transfer::block_count;
-use crate::transfer::error::LocalError;
+use crate::transfer::error::{Leftover, LocalError};
 use crate::transfer::fs::layer::{Layer, Room};
 use crate::transfer::manifest::offer::Offer;
 use crate::transfer::names::SafeName;
 use crate::transfer::sink::came::Came;
+use crate::transfer::sink::need;
 use crate::transfer::sink::place::Conflicts;
-use crate::transfer::sink::staging::{Found, MAX_CANDIDATES, Ours, Staging, examine};
+use crate::transfer::sink::staging::{Found, MAX_CANDIDATES, OWN_NODES, Ours, Staging, examine, leftovers};
 
 /// Most top-level names beside the first whose staging directories are looked for.
 const MAX_OTHERS: usize = 16;
@@ -54,6 +55,10 @@ pub struct Prospect {
     pub taken: Vec<SafeName>,
     /// What is free there.
     pub room: Room,
+    /// Where there is too little: what interrupted transfers keep there.
+    pub leftovers: Vec<Leftover>,
+    /// What another run is receiving into now, which would have been gone on with otherwise.
+    pub busy: Option<Leftover>,
 }
 
 /// The directories that matter to an offer.
@@ -67,6 +72,7 @@ pub(crate) struct Survey<F> {
     /// Of another manifest: the note of what came of a transfer that was not complete.
     pub(crate) came: Option<(Staging, Ours<F>)>,
     pub(crate) strangers: Vec<PathBuf>,
+    pub(crate) busy: Option<Staging>,
 }
 
 /// Looks at every directory that an earlier run may have made for the first name of `offer`.
@@ -81,6 +87,7 @@ pub(crate) fn survey<L: Layer>(
         other: None,
         came: None,
         strangers: Vec::new(),
+        busy: None,
     };
     let mut names: Vec<Staging> = (0..MAX_CANDIDATES)
         .map(|n| Staging::candidate(first, n))
@@ -96,7 +103,13 @@ pub(crate) fn survey<L: Layer>(
     for (n, staging) in names.into_iter().enumerate() {
         let failed = |e| LocalError::new("read", layer.root().join(staging.dir()), e);
         let ours = match examine(layer, &staging).map_err(failed)? {
-            Found::Nothing | Found::Busy => continue,
+            Found::Nothing => continue,
+            Found::Busy => {
+                if n < usual {
+                    survey.busy.get_or_insert(staging);
+                }
+                continue;
+            }
             Found::Stranger if n >= usual => continue,
             Found::Stranger => {
                 survey.strangers.push(staging.dir);
@@ -160,6 +173,10 @@ pub fn prospect<L: Layer>(layer: &L, offer: &Offer) -> Result<Prospect, LocalErr
         room: layer.room(),
         ..Prospect::default()
     };
+    let nodes = u64::from(offer.entries) + OWN_NODES;
+    if need::check(&prospect.room, layer.root(), offer.on_disk, nodes, &[]).is_err() {
+        prospect.leftovers = leftovers(layer);
+    }
     for top in &offer.top {
         let found = layer.info(Path::new(&top.name.to_os()));
         if found
@@ -197,5 +214,6 @@ pub fn prospect<L: Layer>(layer: &L, offer: &Offer) -> Result<Prospect, LocalErr
             .map(|(staging, ours)| (staging.dir, ours.contents.blocks.len() as u32));
     }
     prospect.strangers = survey.strangers;
+    prospect.busy = survey.busy.map(|staging| staging.leftover(layer));
     Ok(prospect)
 }

@@ -43,16 +43,14 @@ fn find_in<L: Layer>(
     for (at, &index) in group.iter().enumerate() {
         match layer.create_new(&path(index)) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                // Which of the earlier ones it is shows when that one is gone.
-                for &earlier in &group[..at] {
-                    layer.remove_file(&path(earlier))?;
-                    if layer.info(&path(index))?.is_none() {
-                        return Ok(Some((earlier, index)));
-                    }
-                }
-                return Err(e);
+                // Its length says which of the earlier ones it is. That one may be found for a while after it is removed.
+                let found = layer
+                    .info(&path(index))?
+                    .and_then(|found| found.len.checked_sub(1));
+                let earlier = found.and_then(|earlier| group[..at].get(earlier as usize));
+                return earlier.map(|&earlier| Some((earlier, index))).ok_or(e);
             }
-            other => drop(other?),
+            file => layer.set_len(&file?, at as u64 + 1)?,
         }
     }
     for &index in group {
