@@ -29,5 +29,6 @@ pub(crate) use wildcards::expand;
 pub(crate) use windows::share_with_everybody;
 #[cfg(windows)]
 pub(crate) use windows::{
-    check_writable, follow_escapes, forget_typed, free_space, is_private, is_typed, make_private, try_lock,
+    check_writable, follow_escapes, forget_typed, free_space, is_private, is_typed, make_private, punch,
+    try_lock,
 };

@@ -15,7 +15,9 @@ use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::AsRawHandle;
 use std::path::Path;
 use std::time::Duration;
-use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, ERROR_LOCK_VIOLATION, WAIT_OBJECT_0};
+use windows_sys::Win32::Foundation::{
+    ERROR_INVALID_FUNCTION, ERROR_IO_PENDING, ERROR_LOCK_VIOLATION, ERROR_NOT_SUPPORTED, WAIT_OBJECT_0,
+};
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_ADD_FILE, FILE_ADD_SUBDIRECTORY, FILE_FLAG_BACKUP_SEMANTICS, FILE_NAME_NORMALIZED,
     GetDiskFreeSpaceExW, GetFinalPathNameByHandleW, GetVolumeInformationByHandleW, LOCKFILE_EXCLUSIVE_LOCK,
@@ -25,7 +27,8 @@ use windows_sys::Win32::System::Console::{
     ENABLE_VIRTUAL_TERMINAL_PROCESSING, FlushConsoleInputBuffer, GetConsoleMode, INPUT_RECORD, KEY_EVENT,
     PeekConsoleInputW, SetConsoleMode,
 };
-use windows_sys::Win32::System::IO::OVERLAPPED;
+use windows_sys::Win32::System::IO::{DeviceIoControl, OVERLAPPED};
+use windows_sys::Win32::System::Ioctl::{FILE_ZERO_DATA_INFORMATION, FSCTL_SET_SPARSE, FSCTL_SET_ZERO_DATA};
 use windows_sys::Win32::System::Power::{ES_CONTINUOUS, ES_SYSTEM_REQUIRED, SetThreadExecutionState};
 use windows_sys::Win32::System::SystemServices::FILE_NAMED_STREAMS;
 use windows_sys::Win32::System::Threading::WaitForSingleObject;
@@ -142,6 +145,47 @@ pub(crate) fn check_writable(directory: &Path) -> io::Result<()> {
         .access_mode(FILE_ADD_FILE | FILE_ADD_SUBDIRECTORY)
         .custom_flags(FILE_FLAG_BACKUP_SEMANTICS);
     options.open(directory).map(drop)
+}
+
+/// Makes a hole of a stretch of an open file that is long enough, so that it takes no room and reads as zeros. False where
+/// the file system has no holes.
+///
+/// # Errors
+/// As the system's calls do.
+pub(crate) fn punch(file: &File, offset: u64, len: u64) -> io::Result<bool> {
+    let stretch = FILE_ZERO_DATA_INFORMATION {
+        FileOffset: offset.cast_signed(),
+        BeyondFinalZero: (offset + len).cast_signed(),
+    };
+    let size = size_of_val(&stretch) as u32;
+    for (code, input, size) in [
+        (FSCTL_SET_SPARSE, std::ptr::null(), 0),
+        (FSCTL_SET_ZERO_DATA, (&raw const stretch).cast(), size),
+    ] {
+        let mut returned = 0;
+        // SAFETY: the handle is open while `file` is borrowed; `stretch` and `returned` outlive the call, which is not
+        // overlapped.
+        let done = unsafe {
+            DeviceIoControl(
+                file.as_raw_handle(),
+                code,
+                input,
+                size,
+                std::ptr::null_mut(),
+                0,
+                &raw mut returned,
+                std::ptr::null_mut(),
+            )
+        };
+        if done == 0 {
+            let error = io::Error::last_os_error();
+            return match error.raw_os_error().map(i32::cast_unsigned) {
+                Some(ERROR_INVALID_FUNCTION | ERROR_NOT_SUPPORTED) => Ok(false),
+                _ => Err(error),
+            };
+        }
+    }
+    Ok(true)
 }
 
 /// Bytes free for this user on the disk that holds `directory`.
@@ -282,6 +326,21 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         assert!(free_space(place.path()).unwrap() > 0);
         assert_eq!(free_space(&place.path().join("missing")), None);
+    }
+
+    #[test]
+    fn a_hole_reads_as_zeros_and_what_is_around_it_stays() {
+        use std::io::{Read, Seek, Write};
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[1; 3 << 16]).unwrap();
+        let holed = punch(&file, 1 << 16, 1 << 16).unwrap();
+        let mut expected = vec![1; 3 << 16];
+        if holed {
+            expected[1 << 16..2 << 16].fill(0);
+        }
+        let mut found = Vec::new();
+        file.rewind().and_then(|()| file.read_to_end(&mut found)).unwrap();
+        assert!(found == expected, "{holed}");
     }
 
     #[test]

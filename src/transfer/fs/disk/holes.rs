@@ -50,7 +50,16 @@ pub(crate) fn punch(file: &File, offset: u64, len: u64) -> io::Result<bool> {
     Ok(true)
 }
 
-#[cfg(not(target_os = "linux"))]
+/// The same.
+#[cfg(windows)]
+pub(crate) fn punch(file: &File, offset: u64, len: u64) -> io::Result<bool> {
+    if file.metadata()?.len() < offset + len {
+        file.set_len(offset + len)?;
+    }
+    crate::system::punch(file, offset, len)
+}
+
+#[cfg(not(any(target_os = "linux", windows)))]
 pub(crate) fn punch(_: &File, _: u64, _: u64) -> io::Result<bool> {
     Ok(false)
 }
