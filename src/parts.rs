@@ -79,6 +79,7 @@ pub mod rendezvous {
 
 /// Files: lists, offers, both conversations, staging and the layer under them.
 pub mod transfer {
+    pub use crate::transfer::chunks::{Chunk, ChunkList, Chunker};
     pub use crate::transfer::error::{LocalError, TransferError};
     pub use crate::transfer::fs::disk::DiskLayer;
     pub use crate::transfer::fs::layer::{Layer, Room, Stat};

@@ -229,7 +229,7 @@ pub(crate) struct ReceiveOptions {
     pub yes: bool,
     /// Replace files that stand in the way, once the new ones are verified.
     pub overwrite: bool,
-    /// Compare with an existing file of the same name and move only what differs; implies replacing it.
+    /// Compare with an existing file of the same name and move only what it does not hold; implies replacing it.
     pub update: bool,
     /// What becomes of links that lead out of what is sent.
     pub outside_links: OutsideLinks,

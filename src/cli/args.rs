@@ -185,7 +185,7 @@ pub(super) struct ReceiverArgs {
     /// Replace existing files, once the new ones are verified
     #[arg(long)]
     pub(super) overwrite: bool,
-    /// Compare with an existing file of the same name, move only what differs and replace it
+    /// Replace existing files, and move only what they do not hold, wherever in them it lies
     #[arg(long)]
     pub(super) update: bool,
     /// Also make symbolic links that lead out of what is sent (they are left out otherwise)

@@ -67,6 +67,20 @@ impl SendBuffer {
         self.keep(offset, bytes);
     }
 
+    /// Takes a block of which only these parts, from its first byte on, are to be sent: nobody waits for the rest.
+    pub(super) fn offer_parts(&mut self, offset: u64, bytes: Vec<u8>, parts: &[Range<u64>]) {
+        let range = offset..offset + bytes.len() as u64;
+        self.again.remove(range.clone());
+        self.fresh.remove(range.clone());
+        self.arrived.insert(range.clone());
+        for part in parts {
+            let part = (offset + part.start).min(range.end)..(offset + part.end).min(range.end);
+            self.arrived.remove(part.clone());
+            self.fresh.insert(part);
+        }
+        self.keep(offset, bytes);
+    }
+
     /// Takes a block that was [`wanted`](Self::wanted) again.
     pub(super) fn supply(&mut self, offset: u64, bytes: Vec<u8>) {
         if self.wanted == Some(offset) {
@@ -241,6 +255,25 @@ mod tests {
         assert_eq!(out.wanted(), Some(10));
         out.supply(0, block(1));
         assert_eq!(out.next(100), Some((10..20, true)));
+    }
+
+    #[test]
+    fn of_a_block_offered_in_parts_only_these_are_sent_and_it_is_freed_with_them() {
+        let mut out = SendBuffer::new(3);
+        out.offer_parts(100, block(1), &[10..20, 90..100]);
+        assert_eq!(out.next(60), Some((110..120, false)));
+        assert_eq!(out.next(60), Some((190..200, false)));
+        assert_eq!(out.next(60), None);
+        out.on_lost(110..120);
+        assert_eq!(out.next(60), Some((110..120, true)));
+        out.on_arrived(110..120);
+        out.on_arrived(190..200);
+        out.tidy();
+        assert!(out.reclaim().is_some() && out.room() == 2);
+        assert_eq!(out.arrived_bytes(), 20);
+        // Needed whole after all.
+        out.offer(100, block(2));
+        assert_eq!(out.next(200), Some((100..200, false)));
     }
 
     #[test]

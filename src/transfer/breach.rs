@@ -41,6 +41,9 @@ pub enum Breach {
     /// Entries said to be missing that do not exist, were said to before, cannot be, or are all there is.
     #[error("missing entries that do not exist, or are all there is")]
     Missing,
+    /// Chunks that were not asked for, do not follow each other, or are of a length that none has.
+    #[error("chunks that were not asked for, or do not fit")]
+    Chunks,
     /// Done before all of it was verified.
     #[error("the end before all content")]
     DoneTooEarly,
@@ -60,6 +63,12 @@ pub enum Breach {
     /// A request for blocks that do not exist, that were verified, or that were not read yet.
     #[error("a request for blocks that cannot be needed")]
     NeedsNoSuchBlock,
+    /// Chunks asked for of blocks that were not claimed or announced, or twice.
+    #[error("a request for chunks that cannot be needed")]
+    DescribesNoSuchBlock,
+    /// Parts asked for of a block that was not described, twice, too many, or beyond its end.
+    #[error("a request for parts of a block that cannot be needed")]
+    NeedsNoSuchPart,
     /// The same blocks asked for over and over.
     #[error("the same blocks asked for again and again")]
     NeedsAgain,

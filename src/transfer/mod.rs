@@ -9,12 +9,14 @@
 //!   final name only when everything is verified and on disk.
 //! - [`manifest`]: the list of what is sent, and the offer made from it.
 //! - [`fs`]: the receiver's only door to the file system, and the user's own key.
+//! - [`chunks`]: where content that has moved is cut, so that it is found again.
 //! - [`names`], [`hash`], [`ranges`], [`error`], [`breach`]: what all of them need.
 //!
 //! Everything that comes from the peer is hostile until checked here: names by [`names`], lists by
 //! [`manifest`], messages by [`session`].
 
 pub(crate) mod breach;
+pub(crate) mod chunks;
 pub(crate) mod error;
 pub(crate) mod fs;
 pub(crate) mod hash;
@@ -34,6 +36,9 @@ pub(crate) const MAX_CONTENT: u64 = BLOCK_LEN as u64 * u32::MAX as u64;
 
 /// Most blocks an ordered transfer (a pipe at either end) may run ahead of what is verified: 16 MiB.
 pub const ORDERED_WINDOW: u32 = 16;
+
+/// Most blocks a receiver has described and not verified at a time.
+pub(crate) const DESCRIBED_WINDOW: u32 = 256;
 
 /// The number of a block in the content space.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -11,6 +11,7 @@ const BASICS: &[&str] = &[
     "transfer::names",
     "transfer::hash",
     "transfer::ranges",
+    "transfer::chunks",
     "transfer::error",
     "transfer::breach",
     "transfer",
@@ -59,6 +60,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ("transfer::names", &[&["transfer::error"]]),
     ("transfer::hash", &[&["transfer"]]),
     ("transfer::ranges", &[]),
+    ("transfer::chunks", &[&["transfer", "protocol"]]),
     (
         "transfer::error",
         &[&["transfer::breach", "transfer", "protocol"]],

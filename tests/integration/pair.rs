@@ -83,6 +83,8 @@ pub struct Outcome {
     pub remarks: Vec<Remark>,
     /// Content bytes that crossed the network, without repeats.
     pub sent: u64,
+    /// Bytes of chunks' hashes that did.
+    pub described: u64,
     pub died: bool,
 }
 
@@ -268,12 +270,27 @@ fn drive<S: Store>(
                     }
                     let read = source.read_block(block, &mut buffer).map_err(Fault::Sender)?;
                     tell_missing(&mut source, &mut send);
+                    if let Purpose::Describe { last } = purpose
+                        && let Some(list) = source.describe(block, &buffer[..read.len], last)
+                    {
+                        outcome.described += 20 * list.chunks.len() as u64;
+                        send.on_described(&list);
+                    }
                     send.on_read(block, &read);
-                    if purpose == Purpose::Send && read.len > 0 {
-                        outcome.sent += read.len as u64;
-                        let mut at = 0;
-                        while at < read.len {
-                            let end = read.len.min(at + 1 + rng.below(setup.piece));
+                    let whole = 0..read.len;
+                    let parts = match &purpose {
+                        Purpose::Send => vec![whole],
+                        Purpose::SendParts(runs) => runs
+                            .iter()
+                            .map(|run| run.start as usize..run.end as usize)
+                            .collect(),
+                        Purpose::HashOnly | Purpose::Describe { .. } => vec![],
+                    };
+                    for part in parts.into_iter().filter(|part| !part.is_empty()) {
+                        outcome.sent += part.len() as u64;
+                        let mut at = part.start;
+                        while at < part.end {
+                            let end = part.end.min(at + 1 + rng.below(setup.piece));
                             bag.push((block.start() + at as u64, buffer[at..end].to_vec()));
                             at = end;
                         }

@@ -10,8 +10,8 @@ use p2pcopy::parts::rendezvous::{
     proof, token_key,
 };
 use p2pcopy::parts::transfer::{
-    BLOCK_LEN, BlockIndex, Entry, EntryIndex, Kind, ListHead, ManifestBuilder, Message, MessageReader, Root,
-    RootBuilder, Run, Trust, hash_block,
+    BLOCK_LEN, BlockIndex, Chunk, ChunkList, Chunker, Entry, EntryIndex, Kind, ListHead, ManifestBuilder,
+    Message, MessageReader, Root, RootBuilder, Run, Trust, hash_block,
 };
 use std::collections::HashMap;
 use std::ops::Range;
@@ -350,6 +350,23 @@ fn messages() {
             "Missing" => Message::Missing {
                 entries: vec![Run { start: 2, end: 5 }],
             },
+            "Describe" => Message::Describe {
+                runs: vec![Run { start: 2, end: 5 }],
+            },
+            "Chunks" => Message::Chunks(ChunkList {
+                start: 2 << 20,
+                chunks: vec![Chunk {
+                    len: 1 << 16,
+                    hash: [7; 16],
+                }],
+            }),
+            "Parts" => Message::Parts {
+                block: BlockIndex::new(2),
+                parts: vec![Run {
+                    start: 0,
+                    end: 0xffff,
+                }],
+            },
             "Verified" => Message::Verified { low: 3, blocks: 7 },
             other => panic!("no such message here: {other}"),
         };
@@ -415,6 +432,22 @@ fn entries() {
             .kind,
         entries[1].kind
     );
+}
+
+#[test]
+fn chunks() {
+    for vector in vectors("chunks") {
+        let mut content = vec![0; vector.number("length") as usize];
+        blake3::Hasher::new().finalize_xof().fill(&mut content);
+        let (mut chunker, mut chunks) = (Chunker::default(), Vec::new());
+        for piece in content.chunks(1000) {
+            chunker.push(piece, |chunk| chunks.push(chunk));
+        }
+        chunks.extend(chunker.finish());
+        let told = |chunk: &Chunk| format!("{} {}", chunk.len, hex(&chunk.hash));
+        let chunks: Vec<_> = chunks.iter().map(told).collect();
+        assert_eq!(chunks.join(", "), vector.text("chunks"));
+    }
 }
 
 #[test]

@@ -229,6 +229,10 @@ impl Receiving {
                 let len = block.len_in(self.session.total().unwrap_or(u64::MAX));
                 self.held = self.held.saturating_sub(len as u64);
             }
+            StoreEvent::Found { block, lacks, .. } if self.uncompared.remove(block.get()) => {
+                let lacks: u64 = lacks.iter().map(|run| u64::from(run.end - run.start)).sum();
+                self.held = self.held.saturating_sub(lacks);
+            }
             _ => {}
         }
     }

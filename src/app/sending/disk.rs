@@ -3,6 +3,7 @@
 use super::READ_AHEAD;
 use crate::net::Waker;
 use crate::transfer::BlockIndex;
+use crate::transfer::chunks::ChunkList;
 use crate::transfer::error::TransferError;
 use crate::transfer::session::send::Purpose;
 use crate::transfer::source::{BlockRead, Missing, Source};
@@ -36,6 +37,8 @@ pub(super) enum Done {
         purpose: Purpose,
         buffer: Vec<u8>,
         read: BlockRead,
+        /// What it is made of, if it was to be described.
+        chunks: Option<ChunkList>,
     },
     Again {
         block: BlockIndex,
@@ -68,7 +71,15 @@ fn run(mut source: Source, todo: &Receiver<Job>, tell: &Sender<Done>, waker: &Wa
                 verified,
             } => {
                 source.release(verified);
-                source.read_block(block, &mut buffer).map(|read| Done::Read {
+                let read = source.read_block(block, &mut buffer);
+                let chunks = match (&read, &purpose) {
+                    (Ok(read), Purpose::Describe { last }) => {
+                        source.describe(block, &buffer[..read.len], *last)
+                    }
+                    _ => None,
+                };
+                read.map(|read| Done::Read {
+                    chunks,
                     block,
                     purpose,
                     buffer,

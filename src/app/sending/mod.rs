@@ -15,6 +15,7 @@ use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
 use crate::transfer::error::TransferError;
 use crate::transfer::manifest::Manifest;
+use crate::transfer::ranges::Run;
 use crate::transfer::session::send::{Purpose, SendEvent, SendSession, Work};
 use crate::transfer::source::Source;
 use crate::transfer::{BLOCK_LEN, BlockIndex};
@@ -109,25 +110,35 @@ impl Sending {
             self.session.handle_bytes(&bytes)?;
         }
         while let Ok(done) = self.done.try_recv() {
-            self.jobs_open = self.jobs_open.saturating_sub(1);
+            // What is missing is told beside a job's own answer.
+            let is_answer = !matches!(done, Done::Missing(_));
+            self.jobs_open = self.jobs_open.saturating_sub(u64::from(is_answer));
             match done {
                 Done::Read {
                     block,
                     purpose,
                     mut buffer,
                     read,
+                    chunks,
                 } => {
                     self.session.on_read(block, &read);
-                    if purpose == Purpose::Send {
+                    if let Some(list) = chunks {
+                        self.session.on_described(&list);
+                    }
+                    if purpose.sends() {
                         self.reading -= 1;
                     } else {
                         self.hashing -= 1;
                     }
-                    if purpose == Purpose::Send && read.len > 0 {
-                        buffer.truncate(read.len);
-                        connection.offer(block.start(), buffer);
-                    } else {
-                        self.spare.push(buffer);
+                    buffer.truncate(read.len);
+                    match purpose {
+                        Purpose::Send if read.len > 0 => connection.offer(block.start(), buffer),
+                        Purpose::SendParts(parts) => {
+                            let bytes = |part: Run| u64::from(part.start)..u64::from(part.end);
+                            let parts: Vec<_> = parts.into_iter().map(bytes).collect();
+                            connection.offer_parts(block.start(), buffer, &parts);
+                        }
+                        _ => self.spare.push(buffer),
                     }
                 }
                 Done::Again { block, buffer } => {
@@ -160,7 +171,7 @@ impl Sending {
             let room = connection.content_room() > self.reading;
             match self.session.next_work(room) {
                 Some(Work::Read { block, purpose }) => {
-                    if purpose == Purpose::Send {
+                    if purpose.sends() {
                         self.reading += 1
                     } else {
                         self.hashing += 1

@@ -32,6 +32,7 @@ use super::time::Time;
 use super::wire::MAX_REASON;
 use super::{Path, Role};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -157,6 +158,12 @@ impl Connection {
     pub fn offer(&mut self, offset: u64, bytes: Vec<u8>) {
         self.content_finished = false;
         self.send_buffer.offer(offset, bytes);
+    }
+
+    /// Gives a block of which only these parts, counted from its first byte, are to be sent.
+    pub fn offer_parts(&mut self, offset: u64, bytes: Vec<u8>, parts: &[Range<u64>]) {
+        self.content_finished = false;
+        self.send_buffer.offer_parts(offset, bytes, parts);
     }
 
     /// Content that has to be read again; answer with [`supply`](Self::supply).

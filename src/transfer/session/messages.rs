@@ -13,6 +13,7 @@ use std::num::NonZeroU64;
 
 use crate::protocol::codec::Reader;
 use crate::transfer::BlockIndex;
+use crate::transfer::chunks::{Chunk, ChunkList};
 use crate::transfer::error::Malformed;
 use crate::transfer::hash::{Cv, Root};
 use crate::transfer::manifest::offer::ListHead;
@@ -29,6 +30,12 @@ pub(crate) const HASHES_PER_MESSAGE: usize = 1024;
 
 /// Most runs of blocks in one message.
 pub(crate) const RUNS_PER_MESSAGE: usize = 4096;
+
+/// Most chunks in one message.
+pub(crate) const CHUNKS_PER_MESSAGE: usize = 1024;
+
+/// Bytes of a chunk in a message.
+const CHUNK_LEN: usize = 4 + 16;
 
 /// One control message. The arrow says who sends it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,6 +72,21 @@ pub enum Message {
     Need {
         /// Ascending runs of blocks.
         runs: Vec<Run>,
+    },
+    /// R→S: cut these blocks into chunks and say which they are. It claimed to hold them, and what it holds there is not
+    /// what was announced.
+    Describe {
+        /// Ascending runs of blocks.
+        runs: Vec<Run>,
+    },
+    /// S→R: what it was asked to describe, in order.
+    Chunks(ChunkList),
+    /// R→S: send these parts of a block that was described; it has found the rest.
+    Parts {
+        /// Which block.
+        block: BlockIndex,
+        /// Ascending runs of its bytes.
+        parts: Vec<Run>,
     },
     /// R→S: progress.
     Verified {
@@ -114,7 +136,20 @@ impl Message {
                 out.extend_from_slice(&first.get().to_be_bytes());
                 cvs.iter().for_each(|cv| out.extend_from_slice(cv));
             }
-            Message::Need { runs } | Message::Missing { entries: runs } => put_runs(out, runs),
+            Message::Need { runs } | Message::Describe { runs } | Message::Missing { entries: runs } => {
+                put_runs(out, runs);
+            }
+            Message::Chunks(list) => {
+                out.extend_from_slice(&list.start.to_be_bytes());
+                for chunk in &list.chunks {
+                    out.extend_from_slice(&chunk.len.to_be_bytes());
+                    out.extend_from_slice(&chunk.hash);
+                }
+            }
+            Message::Parts { block, parts } => {
+                out.extend_from_slice(&block.get().to_be_bytes());
+                put_runs(out, parts);
+            }
             Message::Verified { low, blocks } => {
                 out.extend_from_slice(&low.to_be_bytes());
                 out.extend_from_slice(&blocks.to_be_bytes());
@@ -136,7 +171,9 @@ impl Message {
             Message::Limit { .. } => "a limit",
             Message::Have { .. } => "a claim to hold blocks",
             Message::Hashes { .. } => "hashes",
-            Message::Need { .. } => "a request for blocks",
+            Message::Need { .. } | Message::Parts { .. } => "a request for blocks",
+            Message::Describe { .. } => "a request for chunks",
+            Message::Chunks(_) => "chunks",
             Message::Verified { .. } => "progress",
             Message::StreamEnd { .. } => "an end of the stream",
             Message::Missing { .. } => "missing entries",
@@ -148,7 +185,9 @@ impl Message {
         match self {
             Message::Offer(_) => 1,
             Message::ManifestChunk(_) => 2,
+            Message::Describe { .. } => 3,
             Message::Accept { .. } => 4,
+            Message::Chunks(_) => 5,
             Message::Have { .. } => 6,
             Message::Hashes { .. } => 7,
             Message::Need { .. } => 8,
@@ -156,6 +195,7 @@ impl Message {
             Message::StreamEnd { .. } => 10,
             Message::Done { .. } => 11,
             Message::Finished { .. } => 12,
+            Message::Parts { .. } => 13,
             Message::Limit { .. } => 14,
             Message::Missing { .. } => 15,
         }
@@ -167,9 +207,11 @@ impl Message {
             1 => Message::Offer(ListHead::decode(&mut r)?),
             2 if r.is_empty() => return Err(Malformed::Value("empty part of a list")),
             2 => Message::ManifestChunk(r.rest().to_vec()),
+            3 => Message::Describe { runs: runs(&mut r)? },
             4 => Message::Accept {
                 window: Some(r.u32()?).filter(|&w| w > 0),
             },
+            5 => Message::Chunks(chunks(&mut r)?),
             6 => Message::Have {
                 last: r.u8()? != 0,
                 runs: runs(&mut r)?,
@@ -197,6 +239,10 @@ impl Message {
             12 => Message::Finished {
                 root: Root(r.array()?),
             },
+            13 => Message::Parts {
+                block: BlockIndex::new(r.u32()?),
+                parts: runs(&mut r)?,
+            },
             14 => Message::Limit {
                 rate: NonZeroU64::new(r.u64()?).ok_or(Malformed::Value("limit"))?,
             },
@@ -211,6 +257,19 @@ impl Message {
             Err(Malformed::Trailing("control message"))
         }
     }
+}
+
+fn chunks(r: &mut Reader<'_>) -> Result<ChunkList, Malformed> {
+    let start = r.u64()?;
+    let mut chunks = Vec::with_capacity(r.len() / CHUNK_LEN);
+    while !r.is_empty() {
+        let (len, hash) = (r.u32()?, r.array()?);
+        chunks.push(Chunk { len, hash });
+    }
+    if chunks.is_empty() {
+        return Err(Malformed::Value("chunks"));
+    }
+    Ok(ChunkList { start, chunks })
 }
 
 fn put_runs(out: &mut Vec<u8>, runs: &[Run]) {
@@ -307,7 +366,22 @@ mod tests {
                 first: BlockIndex::new(5),
                 cvs: vec![[1; 32]; HASHES_PER_MESSAGE],
             },
-            Message::Need { runs },
+            Message::Need { runs: runs.clone() },
+            Message::Describe { runs: runs.clone() },
+            Message::Chunks(ChunkList {
+                start: 5,
+                chunks: vec![
+                    Chunk {
+                        len: 9,
+                        hash: [7; 16]
+                    };
+                    CHUNKS_PER_MESSAGE
+                ],
+            }),
+            Message::Parts {
+                block: BlockIndex::new(6),
+                parts: runs,
+            },
             Message::Verified { low: 3, blocks: 4 },
             Message::StreamEnd { total: 1 << 40 },
             Message::Missing {

@@ -198,6 +198,11 @@ impl ReceiveSession {
                 self.events
                     .push_back(ReceiveEvent::Job(StoreJob::Announce { first, cvs }));
             }
+            (Message::Chunks(list), Stage::Flowing) => {
+                self.events.push_back(ReceiveEvent::Job(StoreJob::Chunks(list)));
+            }
+            // Of blocks that went missing after they were to be described.
+            (Message::Chunks(_), Stage::Finishing | Stage::Finished) => {}
             (Message::StreamEnd { total }, Stage::Flowing)
                 if self.total.is_none() && total <= MAX_CONTENT =>
             {
@@ -346,6 +351,11 @@ impl ReceiveSession {
                 self.finish_when_ready();
             }
             StoreEvent::Need(block) => drop(self.need.insert(block.get(), block.get() + 1)),
+            StoreEvent::Differ(run) => self.queue.push_back(Message::Describe { runs: vec![*run] }),
+            StoreEvent::Found { block, lacks, .. } => self.queue.push_back(Message::Parts {
+                block: *block,
+                parts: lacks.clone(),
+            }),
             StoreEvent::Recycle(_) => {}
             StoreEvent::Finished { root, placed } => {
                 self.stage = Stage::Finished;

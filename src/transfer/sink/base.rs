@@ -46,7 +46,7 @@ pub(crate) enum Compare<F> {
 pub(crate) struct Base<F> {
     pub(crate) compare: Compare<F>,
     pub(crate) tree: Tree<F>,
-    /// Blocks all of whose bytes exist here, right or wrong.
+    /// Blocks that are yet to be compared: all their bytes are of files that exist here, right or wrong.
     pub(crate) blocks: RunSet,
     /// Set while everything there has the listed kind and size, and every block read matched.
     pub(crate) equal: bool,
@@ -106,7 +106,13 @@ impl<F> Base<F> {
                     }),
                 ) => {
                     tree.mark(index);
-                    let (start, here) = (manifest.content_range(index).start, len.min(entry.size));
+                    // What follows in a file that grew may be what lies here elsewhere.
+                    let reach = if !is_kept && len >= entry.size / 2 {
+                        entry.size
+                    } else {
+                        len
+                    };
+                    let (start, here) = (manifest.content_range(index).start, reach.min(entry.size));
                     // Room for a large file of ours was reserved before anything came.
                     if is_kept && here > BLOCK_LEN as u64 {
                         for run in written(layer, &path)? {

@@ -34,6 +34,7 @@ impl<L: Layer> Sink<L> {
             remove_run(&mut self.announced, void);
             remove_run(&mut self.unconfirmed, void);
             self.base.blocks.remove_run(void);
+            self.moved.settle(void);
             self.verified.insert(void.start, void.end);
             events.push(StoreEvent::Void(void));
         }

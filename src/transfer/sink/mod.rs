@@ -18,9 +18,11 @@ mod hard_links;
 pub(crate) mod journal;
 pub(crate) mod losses;
 mod missing;
+mod moved;
 pub(crate) mod need;
 pub(crate) mod ordered;
 pub(crate) mod place;
+mod recipe;
 pub(crate) mod staging;
 pub(crate) mod store;
 mod tree;
@@ -43,6 +45,7 @@ use crate::transfer::sink::base::{Base, Compare};
 use crate::transfer::sink::came::Earlier;
 use crate::transfer::sink::journal::{Journal, JournalHeader, Record};
 use crate::transfer::sink::losses::{Losses, Remark};
+use crate::transfer::sink::moved::Moved;
 use crate::transfer::sink::place::Conflicts;
 use crate::transfer::sink::staging::{Before, Staging};
 use crate::transfer::sink::store::{Store, StoreEvent, StoreJob};
@@ -80,6 +83,7 @@ pub struct Sink<L: Layer> {
     first: Option<SafeName>,
     /// The list by the names that were sent, as far as this disk takes them.
     sent: Arc<Manifest>,
+    moved: Moved,
     /// Until everything is sealed.
     journal: Option<Journal<L::File>>,
     conflicts: Conflicts,
@@ -173,6 +177,7 @@ impl<L: Layer> Sink<L> {
                 private: true,
             },
             first: offer.top.first().map(|top| top.name.clone()),
+            moved: Moved::default(),
             journal,
             conflicts,
             losses,
@@ -333,6 +338,8 @@ impl<L: Layer> Sink<L> {
 
     fn confirm(&mut self, block: BlockIndex, hash: &BlockHash, events: &mut Vec<StoreEvent>) {
         self.announced.remove(&block.get());
+        self.base.blocks.remove(block.get());
+        self.moved.is_verified(block);
         self.at_stake.remove(block.get());
         self.strikes.remove(&block.get());
         self.verified.insert(block.get(), block.get() + 1);
@@ -383,6 +390,7 @@ impl<L: Layer> Store for Sink<L> {
                 events.push(StoreEvent::Recycle(filled.buffer));
                 outcome?;
             }
+            StoreJob::Chunks(list) => self.on_chunks(&list, events)?,
             StoreJob::Total(total) => self.on_total(total)?,
             StoreJob::Missing(entries) => self.on_missing(&entries, events),
             StoreJob::Finish { root } => self.finish(root, events)?,
@@ -391,6 +399,9 @@ impl<L: Layer> Store for Sink<L> {
     }
 
     fn recheck_one(&mut self, events: &mut Vec<StoreEvent>) -> Result<bool, TransferError> {
+        if self.seek_moved(events) {
+            return Ok(true);
+        }
         let Some(block) = self.recheck.pop_front() else {
             return Ok(false);
         };

@@ -135,6 +135,7 @@ impl<W: Write + Send> Store for OrderedSink<W> {
             }
             StoreJob::Filled(filled) => self.on_filled(filled, events),
             // Nothing would be left of the only file.
+            StoreJob::Chunks(_) => Err(Breach::Chunks.into()),
             StoreJob::Missing(_) => Err(Breach::Missing.into()),
             StoreJob::Total(total) => {
                 let blocks = block_count(total);

@@ -1,10 +1,11 @@
 //! What the receiver's conversation asks of its disk thread, and what it hears back.
 
 use crate::transfer::BlockIndex;
+use crate::transfer::chunks::ChunkList;
 use crate::transfer::error::TransferError;
 use crate::transfer::hash::{Cv, Root};
 use crate::transfer::manifest::EntryIndex;
-use crate::transfer::ranges::Run;
+use crate::transfer::ranges::{Run, Spans};
 use crate::transfer::sink::assemble::{Buffer, Filled};
 use crate::transfer::sink::losses::Remark;
 use crate::transfer::sink::place::Placed;
@@ -21,6 +22,8 @@ pub enum StoreJob {
     },
     /// A block from the assembler.
     Filled(Filled),
+    /// The sender says which chunks blocks are made of.
+    Chunks(ChunkList),
     /// These do not arrive: the blocks that hold nothing else count as verified, the files get no name.
     Missing(Vec<EntryIndex>),
     /// The stream ended; this is the content's length.
@@ -41,6 +44,17 @@ pub enum StoreEvent {
     Void(Run),
     /// A block must be sent (again).
     Need(BlockIndex),
+    /// Other bytes lie here than were announced: they may be found elsewhere once these blocks are described.
+    Differ(Run),
+    /// A part of a block was found and is stored: only the rest must be sent.
+    Found {
+        /// Which.
+        block: BlockIndex,
+        /// What was found of it.
+        spans: Spans,
+        /// What was not.
+        lacks: Vec<Run>,
+    },
     /// A buffer for [`crate::transfer::sink::assemble::Assembler::recycle`].
     Recycle(Buffer),
     /// Everything has its final name.
@@ -69,7 +83,8 @@ pub trait Store: Send {
     /// What ends the transfer. Everything verified stays for the next run.
     fn handle(&mut self, job: StoreJob, events: &mut Vec<StoreEvent>) -> Result<(), TransferError>;
 
-    /// When there is no job: reads one held block again. False when there is none left to read.
+    /// When there is no job: reads one held block again, or a block's worth of what may have moved. False when there is
+    /// nothing left to read.
     ///
     /// # Errors
     /// As [`Store::handle`].

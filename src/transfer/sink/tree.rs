@@ -321,6 +321,21 @@ impl<F> Tree<F> {
         }
     }
 
+    /// Length of the file of entry `index`, if it exists.
+    pub(crate) fn len<L: Layer<File = F>>(
+        &mut self,
+        layer: &L,
+        index: EntryIndex,
+    ) -> Result<Option<u64>, LocalError> {
+        if !self.has(index) {
+            return Ok(None);
+        }
+        let at = self.handle(layer, index)?;
+        let len = layer.len(&self.open[at].1);
+        len.map(Some)
+            .map_err(|e| LocalError::new("examine", layer.root().join(self.path(index)), e))
+    }
+
     /// A stream's length is known: an older run may have written beyond it.
     pub(crate) fn set_stream_len<L: Layer<File = F>>(
         &mut self,

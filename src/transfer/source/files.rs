@@ -8,9 +8,11 @@ use std::sync::Arc;
 use cap_std::fs::Metadata;
 
 use crate::system::numbers_nodes_anew;
+use crate::transfer::chunks::ChunkList;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::fs::disk::read_exact_at;
 use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest, Segment};
+use crate::transfer::source::describe::Describer;
 use crate::transfer::source::identity::Identity;
 use crate::transfer::source::missing::{Absence, Missing};
 use crate::transfer::source::origin::{OpenError, Opener};
@@ -41,6 +43,7 @@ pub(super) struct Files {
     open: VecDeque<(EntryIndex, File)>,
     /// Files that are not left out.
     present: u32,
+    describer: Describer,
     missing: BTreeSet<EntryIndex>,
     news: Vec<Missing>,
     /// Pieces of those files that may be growing.
@@ -59,6 +62,7 @@ impl Files {
             scanned,
             opener: Opener::default(),
             open: VecDeque::new(),
+            describer: Describer::default(),
             missing,
             news,
             sent: HashMap::new(),
@@ -72,6 +76,10 @@ impl Files {
     pub(super) fn read(&mut self, block: BlockIndex, buffer: &mut [u8]) -> Result<usize, TransferError> {
         let len = block.len_in(self.manifest.total().unwrap_or(0));
         self.read_at(block.start(), &mut buffer[..len])
+    }
+
+    pub(super) fn describe(&mut self, block: BlockIndex, bytes: &[u8], last: bool) -> ChunkList {
+        self.describer.cut(&self.manifest, block, bytes, last)
     }
 
     pub(super) fn read_at(&mut self, offset: u64, out: &mut [u8]) -> Result<usize, TransferError> {

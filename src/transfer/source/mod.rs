@@ -7,6 +7,7 @@
 //! through `transfer::source::origin`: no link is followed that took a file's place.
 
 mod attributes;
+mod describe;
 pub(crate) mod device;
 mod files;
 mod identity;
@@ -20,6 +21,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use crate::transfer::BlockIndex;
+use crate::transfer::chunks::ChunkList;
 use crate::transfer::error::TransferError;
 use crate::transfer::hash::{BlockHash, hash_block};
 use crate::transfer::source::files::Files;
@@ -107,6 +109,15 @@ impl Source {
             hash,
             stream_end,
         })
+    }
+
+    /// Cuts a block that was just read into chunks: those that end in it. `last`: the next is not cut after it. `None` for
+    /// what is in no file.
+    pub fn describe(&mut self, block: BlockIndex, bytes: &[u8], last: bool) -> Option<ChunkList> {
+        match &mut self.content {
+            Content::Files(files) => Some(files.describe(block, bytes, last)),
+            Content::Pipe(_) | Content::Text(_) => None,
+        }
     }
 
     /// Reads some content without hashing, for a retransmission. Returns false when it is not to be had any

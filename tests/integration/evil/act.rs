@@ -258,7 +258,7 @@ fn check_tree(before: &Tree, after: &Tree, agreed: &[(PathBuf, Option<Vec<u8>>)]
         agreed.iter().find(|(other, _)| same(other))
     };
     for (path, node) in before {
-        let is_replaced = conflicts == Conflicts::Overwrite && agreed_to(path).is_some();
+        let is_replaced = conflicts != Conflicts::Rename && agreed_to(path).is_some();
         // Whatever is put into a directory, the directory stays.
         let is_same = after.get(path) == Some(node);
         assert!(

@@ -6,7 +6,9 @@ use std::ops::Range;
 pub mod message {
     pub const OFFER: u8 = 1;
     pub const MANIFEST_CHUNK: u8 = 2;
+    pub const DESCRIBE: u8 = 3;
     pub const ACCEPT: u8 = 4;
+    pub const CHUNKS: u8 = 5;
     pub const HAVE: u8 = 6;
     pub const HASHES: u8 = 7;
     pub const NEED: u8 = 8;
@@ -14,6 +16,7 @@ pub mod message {
     pub const STREAM_END: u8 = 10;
     pub const DONE: u8 = 11;
     pub const FINISHED: u8 = 12;
+    pub const PARTS: u8 = 13;
     pub const LIMIT: u8 = 14;
     pub const MISSING: u8 = 15;
 }

@@ -7,7 +7,8 @@ use p2pcopy::parts::rendezvous::{
     Present, Punch, SessionId, Want, respond,
 };
 use p2pcopy::parts::transfer::{
-    BlockIndex, Entry, EntryIndex, Kind, ListHead, Manifest, ManifestBuilder, Message, Root, Run, Trust,
+    BlockIndex, Chunk, ChunkList, Entry, EntryIndex, Kind, ListHead, Manifest, ManifestBuilder, Message,
+    Root, Run, Trust,
 };
 use std::time::Duration;
 
@@ -198,7 +199,22 @@ fn messages() -> Vec<Vec<u8>> {
             first: BlockIndex::new(5),
             cvs,
         },
-        Message::Need { runs },
+        Message::Need { runs: runs.clone() },
+        Message::Describe { runs: runs.clone() },
+        Message::Chunks(ChunkList {
+            start: 1 << 20,
+            chunks: vec![
+                Chunk {
+                    len: 50_000,
+                    hash: [6; 16]
+                };
+                3
+            ],
+        }),
+        Message::Parts {
+            block: BlockIndex::new(5),
+            parts: runs,
+        },
         Message::Missing {
             entries: vec![Run { start: 0, end: 1 }],
         },

@@ -4,6 +4,7 @@ mod again;
 mod changing;
 #[cfg(unix)]
 mod links;
+mod moved;
 #[cfg(unix)]
 mod strangers;
 
@@ -377,7 +378,10 @@ fn equal_content_is_there_already_and_other_content_is_kept() {
     assert_eq!(names(&p.out), ["photo (1).jpg", "photo.jpg"]);
     assert_eq!(fs::read(p.out.join("photo (1).jpg")).unwrap(), content);
     let update = send(&[file], &p.out, UPDATE).unwrap();
-    assert_eq!(update.sent, MIB as u64, "only the block that differs");
+    assert!(
+        (1..300_000).contains(&update.sent),
+        "only what differs, and some bytes around it"
+    );
     assert_eq!(fs::read(p.out.join("photo.jpg")).unwrap(), content);
 }
 

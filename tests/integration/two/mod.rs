@@ -427,3 +427,19 @@ fn two_people_chat_without_a_server() {
     }
     talk(ends, 1);
 }
+
+#[test]
+fn an_update_says_on_both_screens_how_much_was_here_though_it_has_moved() {
+    let place = tempfile::tempdir().expect("a place for files");
+    let mut old = vec![0; 5_000_000];
+    blake3::Hasher::new().finalize_xof().fill(&mut old);
+    let write = |path: &str, bytes: &[u8]| std::fs::write(place.path().join(path), bytes).expect("room");
+    std::fs::create_dir(place.path().join("out")).expect("a place");
+    write("out/vm.img", &old);
+    write("vm.img", &[b"x", &old[..]].concat());
+    let receiver = ["receiver", "--yes", "--update", "--output", "out"];
+    for end in both(&["sender", "vm.img"], &receiver, place.path()) {
+        let told = verdict(&end);
+        assert!(told.contains("(4.9 MB were here already)"), "{told}");
+    }
+}

@@ -5,14 +5,15 @@
 //! stream, [`SendSession::poll_event`], and give the disk thread what [`SendSession::next_work`] asks for. The
 //! bytes of a block that was read for sending go to the connection; they never pass through here.
 
+mod asked;
 mod hashes;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::transfer::breach::Breach;
-use crate::transfer::error::{Malformed, TransferError};
+use crate::transfer::error::TransferError;
 use crate::transfer::hash::{Cv, Root, RootBuilder};
 use crate::transfer::manifest::offer::ListHead;
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
@@ -20,27 +21,34 @@ use crate::transfer::ranges::{Run, RunSet};
 use crate::transfer::session::messages::{MANIFEST_CHUNK, Message, MessageReader, RUNS_PER_MESSAGE};
 use crate::transfer::{BlockIndex, MAX_CONTENT, ORDERED_WINDOW, block_count, bytes_of};
 
-/// How often, on average, the receiver may ask for a block again: an honest one does once for one it only
-/// believed to hold, and once more for one that did not match.
-const MAX_NEEDS_PER_BLOCK: u64 = 4;
-
-/// Most runs a peer's claim to hold parts of a stream may have.
-const MAX_STREAM_RUNS: usize = 1 << 16;
-
 /// Messages that wait for room on the control stream before no further block is read: at most 32 KiB each.
 const MAX_UNSENT: usize = 64;
 
 /// Why a block is read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Purpose {
     /// To be hashed and sent.
     Send,
+    /// To be sent in these parts: runs of its bytes.
+    SendParts(Vec<Run>),
     /// Only to be hashed: the receiver believes to hold it.
     HashOnly,
+    /// To be cut into chunks; answer with [`SendSession::on_described`] as well.
+    Describe {
+        /// Whether the next block is not described after it, so that its last chunk ends with it.
+        last: bool,
+    },
+}
+
+impl Purpose {
+    /// Whether bytes of the block go out.
+    pub fn sends(&self) -> bool {
+        matches!(self, Purpose::Send | Purpose::SendParts(_))
+    }
 }
 
 /// Something for the disk thread.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Work {
     /// Read and hash a block; answer with [`SendSession::on_read`].
     Read {
@@ -113,8 +121,20 @@ pub struct SendSession {
     low: u32,
     /// Blocks the receiver has verified in all.
     verified: u32,
-    /// Blocks the receiver believes to hold.
+    /// Blocks the receiver claimed to hold: they go out only on demand.
+    claimed: RunSet,
+    /// Those of them it has not asked for.
     have: RunSet,
+    /// What it found of blocks that it asked parts of, bytes.
+    found: u64,
+    /// Blocks it had described.
+    described: RunSet,
+    /// Blocks that are to be described.
+    describe: RunSet,
+    /// The first of them that may go on with the chunk of the one before.
+    describe_cursor: u32,
+    /// Blocks that it asked parts of.
+    parts: BTreeMap<u32, Vec<Run>>,
     /// Blocks it asked for.
     need: RunSet,
     /// How many blocks it asked for in all.
@@ -154,7 +174,13 @@ impl SendSession {
             limit: None,
             low: 0,
             verified: 0,
+            claimed: RunSet::new(),
             have: RunSet::new(),
+            found: 0,
+            described: RunSet::new(),
+            describe: RunSet::new(),
+            describe_cursor: 0,
+            parts: BTreeMap::new(),
             need: RunSet::new(),
             needed: 0,
             hashed: RunSet::new(),
@@ -180,7 +206,7 @@ impl SendSession {
 
     /// Bytes the receiver holds already, as far as is known: those of blocks it asks for after all are taken off.
     pub(crate) fn held(&self) -> u64 {
-        bytes_of(self.have.iter(), self.total)
+        bytes_of(self.have.iter(), self.total) + self.found
     }
 
     /// Bytes of the control stream from the peer.
@@ -211,6 +237,12 @@ impl SendSession {
             (Message::Have { runs, last }, Stage::Accepted) => self.on_have(&runs, last)?,
             (Message::Need { runs }, Stage::Flowing | Stage::Checking | Stage::Done) => {
                 self.on_need(&runs)?
+            }
+            (Message::Describe { runs }, Stage::Flowing | Stage::Checking | Stage::Done) => {
+                self.on_describe(&runs)?;
+            }
+            (Message::Parts { block, parts }, Stage::Flowing | Stage::Checking | Stage::Done) => {
+                self.on_parts(block, parts)?;
             }
             (Message::Verified { low, blocks }, Stage::Flowing | Stage::Checking | Stage::Done) => {
                 self.on_verified(low, blocks)?;
@@ -250,55 +282,6 @@ impl SendSession {
         BlockIndex::new(self.low)
     }
 
-    fn on_have(&mut self, runs: &[Run], last: bool) -> Result<(), TransferError> {
-        let blocks = self.total.map_or(u32::MAX, block_count);
-        for run in runs {
-            if run.end > blocks || self.have.first_member(run.start).is_some() {
-                return Err(Breach::HoldsNoSuchBlock.into());
-            }
-            self.have.insert(run.start, run.end);
-        }
-        for run in self.void.iter() {
-            self.have.remove_run(run);
-        }
-        if self.manifest.is_stream() && self.have.run_count() > MAX_STREAM_RUNS {
-            return Err(Malformed::TooMuch("runs of blocks").into());
-        }
-        if runs.is_empty() && !last {
-            return Err(Breach::HoldsNothing.into());
-        }
-        if last {
-            self.stage = Stage::Flowing;
-            self.events.push_back(SendEvent::Started { held: self.held() });
-        }
-        Ok(())
-    }
-
-    fn on_need(&mut self, runs: &[Run]) -> Result<(), TransferError> {
-        for block in runs.iter().flat_map(|run| run.start..run.end) {
-            if self.total.is_some_and(|total| block >= block_count(total)) || block < self.low {
-                return Err(Breach::NeedsNoSuchBlock.into());
-            }
-            self.needed += 1;
-            if self.needed > MAX_NEEDS_PER_BLOCK * u64::from(self.send_cursor.max(self.hashed.len()).max(1)) {
-                return Err(Breach::NeedsAgain.into());
-            }
-            if self.void.contains(block) {
-                continue;
-            }
-            let held = self.have.remove(block);
-            if block < self.send_cursor || (held && !self.manifest.is_stream()) {
-                self.need.insert(block, block + 1);
-            } else if !held
-                && self.manifest.is_stream()
-                && block > self.send_cursor.saturating_add(ORDERED_WINDOW)
-            {
-                return Err(Breach::NeedsNoSuchBlock.into());
-            }
-        }
-        Ok(())
-    }
-
     /// The next thing the disk thread should do, if there is any. `room`: whether the connection takes another
     /// block; without it, only hashing is asked for.
     pub fn next_work(&mut self, room: bool) -> Option<Work> {
@@ -309,8 +292,21 @@ impl SendSession {
             self.need.remove(block);
             return Some(self.read(block, Purpose::Send));
         }
+        if room && let Some((block, parts)) = self.parts.pop_first() {
+            return Some(self.read(block, Purpose::SendParts(parts)));
+        }
         // A peer that does not read what it is told is told no more.
-        if self.stage != Stage::Flowing || self.queue.len() >= MAX_UNSENT {
+        if self.queue.len() >= MAX_UNSENT {
+            return None;
+        }
+        let next = self.describe.first_member(self.describe_cursor);
+        if let Some(block) = next.or_else(|| self.describe.first_member(0)) {
+            self.describe.remove(block);
+            self.describe_cursor = block + 1;
+            let last = !self.describe.contains(block + 1);
+            return Some(self.read(block, Purpose::Describe { last }));
+        }
+        if self.stage != Stage::Flowing {
             return None;
         }
         let known = self.total.map_or(block_count(MAX_CONTENT), block_count);
@@ -359,7 +355,7 @@ impl SendSession {
     fn next_unheld(&self) -> u32 {
         let mut next = self.send_cursor;
         loop {
-            let unheld = self.void.first_gap(self.have.first_gap(next));
+            let unheld = self.void.first_gap(self.claimed.first_gap(next));
             if unheld == next {
                 return next;
             }
@@ -380,6 +376,8 @@ impl SendSession {
             self.hashed.insert(inner.start, inner.end);
             self.have.remove_run(inner);
             self.need.remove_run(inner);
+            self.parts
+                .retain(|block, _| !(inner.start..inner.end).contains(block));
         }
     }
 

@@ -369,9 +369,19 @@ impl Assembler {
             StoreEvent::Verified(block) => self.mark_complete(block, BlockIndex::new(block.get() + 1)),
             StoreEvent::Void(run) => self.mark_complete(BlockIndex::new(run.start), BlockIndex::new(run.end)),
             StoreEvent::Need(block) => self.reopen(block),
+            StoreEvent::Found { block, spans, .. } => self.adopt(block, spans),
+            StoreEvent::Differ(_) => {}
             StoreEvent::Recycle(buffer) => self.recycle(buffer),
             StoreEvent::Finished { .. } => {}
         }
+    }
+
+    /// Of block `block` these bytes are on disk, as if they had come and left in parts. There are not many such blocks at
+    /// a time ([`crate::transfer::DESCRIBED_WINDOW`]).
+    fn adopt(&mut self, block: BlockIndex, spans: Spans) {
+        self.reopen(block);
+        self.spilled_spans += spans.run_count();
+        self.spilled.insert(block.get(), spans);
     }
 
     /// Block `block` is needed again after all: its bytes were wrong.

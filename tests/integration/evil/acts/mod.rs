@@ -1,5 +1,6 @@
 //! The acts, by their kind.
 
+mod chunks;
 mod claims;
 mod disk;
 mod floods;

@@ -1,0 +1,129 @@
+//! How a block is put together from what lies here: the chunks the sender says it is made of, and where each was found.
+
+use std::collections::HashMap;
+
+use crate::transfer::chunks::{Chunk, ChunkHash};
+use crate::transfer::manifest::EntryIndex;
+use crate::transfer::ranges::{Run, Spans};
+
+/// Most chunks that are remembered: 30 MiB of memory, 40 GiB of files. What is beyond is not found.
+const MOST_CHUNKS: usize = 7 << 17;
+
+/// Where a chunk lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Origin {
+    /// In the file that has this entry's name here.
+    pub(super) entry: EntryIndex,
+    pub(super) offset: u64,
+}
+
+/// The chunks of the files here.
+#[derive(Default, Debug)]
+pub(super) struct Index(HashMap<ChunkHash, Origin>);
+
+impl Index {
+    pub(super) fn insert(&mut self, chunk: &Chunk, origin: Origin) {
+        if !self.is_full() {
+            self.0.entry(chunk.hash).or_insert(origin);
+        }
+    }
+
+    pub(super) fn find(&self, chunk: &Chunk) -> Option<Origin> {
+        self.0.get(&chunk.hash).copied()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() >= MOST_CHUNKS
+    }
+}
+
+/// A part of a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Piece {
+    /// Its bytes in the block.
+    pub(super) run: Run,
+    /// Where they lie, if they do.
+    pub(super) origin: Option<Origin>,
+}
+
+/// The pieces of a block from its start on.
+#[derive(Default, Debug)]
+pub(super) struct Recipe(Vec<Piece>);
+
+impl Recipe {
+    pub(super) fn end(&self) -> u32 {
+        self.0.last().map_or(0, |piece| piece.run.end)
+    }
+
+    /// Adds what follows. What follows in its file, too, makes one piece.
+    pub(super) fn push(&mut self, len: u32, origin: Option<Origin>) {
+        let start = self.end();
+        let end = start + len;
+        if let Some(Piece { run, origin: before }) = self.0.last_mut() {
+            let goes_on = before.map(|before| Origin {
+                offset: before.offset + u64::from(run.end - run.start),
+                ..before
+            });
+            if goes_on == origin {
+                run.end = end;
+                return;
+            }
+        }
+        self.0.push(Piece {
+            run: Run { start, end },
+            origin,
+        });
+    }
+
+    /// What was found.
+    pub(super) fn found(&self) -> impl Iterator<Item = (Run, Origin)> + '_ {
+        self.0.iter().filter_map(|piece| Some((piece.run, piece.origin?)))
+    }
+
+    /// The same as a set.
+    pub(super) fn spans(&self) -> Spans {
+        let mut spans = Spans::default();
+        for (run, _) in self.found() {
+            spans.insert(run.start, run.end);
+        }
+        spans
+    }
+
+    /// What was not.
+    pub(super) fn lacks(&self) -> Vec<Run> {
+        let lacking = self.0.iter().filter(|piece| piece.origin.is_none());
+        lacking.map(|piece| piece.run).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_that_go_on_are_one() {
+        let at = |offset| {
+            Some(Origin {
+                entry: EntryIndex::new(3),
+                offset,
+            })
+        };
+        let mut recipe = Recipe::default();
+        for (len, origin) in [
+            (10, None),
+            (5, None),
+            (7, at(100)),
+            (3, at(107)),
+            (4, at(50)),
+            (6, None),
+        ] {
+            recipe.push(len, origin);
+        }
+        let run = |start, end| Run { start, end };
+        assert_eq!(recipe.lacks(), [run(0, 15), run(29, 35)]);
+        let found: Vec<_> = recipe.found().map(|(run, origin)| (run, origin.offset)).collect();
+        assert_eq!(found, [(run(15, 25), 100), (run(25, 29), 50)]);
+        assert_eq!(recipe.spans().iter().collect::<Vec<_>>(), [(15, 29)]);
+        assert_eq!(recipe.end(), 35);
+    }
+}
