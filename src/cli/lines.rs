@@ -258,8 +258,7 @@ fn missing(summary: &Summary) -> Vec<Line> {
     if !lines.is_empty() {
         lines.push(Line::led(
             "next: ",
-            "once the sender can read them, run the same commands again, the receiver with --update: only what is \
-             missing is sent",
+            "once the sender can read them, run the same commands again: only what is missing is sent",
             Tone::Plain,
         ));
     }

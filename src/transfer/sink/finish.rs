@@ -7,7 +7,7 @@ use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::fs::layer::Layer;
 use crate::transfer::hash::Root;
 use crate::transfer::sink::base::Compare;
-use crate::transfer::sink::journal::Record;
+use crate::transfer::sink::journal::{Onto, Record};
 use crate::transfer::sink::place::{self, Placed, Rule};
 use crate::transfer::sink::store::StoreEvent;
 
@@ -78,6 +78,11 @@ impl<L: Layer> Sink<L> {
         place::settle(&self.layer, &self.staging, &self.manifest, done, &mut self.losses)?;
         place::check_listing(&self.layer, &self.staging, &self.manifest, &self.losses)?;
         self.append(&Record::Sealed {
+            onto: if self.earlier.came.is_empty() {
+                Onto::Nothing
+            } else {
+                Onto::WhatCame
+            },
             conflicts: self.conflicts,
             root,
         })?;

@@ -197,7 +197,9 @@ impl Files {
     pub(super) fn check_all(&mut self) -> Result<(), TransferError> {
         self.open.clear();
         let manifest = Arc::clone(&self.manifest);
-        for (index, entry) in manifest.iter() {
+        // One that was empty is sent as it was, whatever it is now.
+        let with_content = manifest.iter().filter(|(_, entry)| entry.size > 0);
+        for (index, entry) in with_content {
             if is_file(&entry)
                 && !self.missing.contains(&index)
                 && self.scanned.snapshots.of(index).is_none()

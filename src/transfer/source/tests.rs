@@ -145,3 +145,19 @@ fn a_pipe_keeps_what_is_not_released() {
     assert!(!source.read_range(BLOCK_LEN as u64 - 10, &mut part).unwrap());
     assert!(source.read_block(BlockIndex::new(0), &mut buffer).is_err());
 }
+
+#[test]
+fn what_was_empty_is_sent_so_whatever_becomes_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["gone", "longer", "with content"] {
+        write(
+            &dir.path().join(name),
+            if name == "with content" { b"x" } else { b"" },
+        );
+    }
+    let mut source = source_of(dir.path());
+    fs::remove_file(dir.path().join("gone")).unwrap();
+    write(&dir.path().join("longer"), b"more");
+    source.check_unchanged().unwrap();
+    assert!(source.take_missing().is_empty());
+}

@@ -2,7 +2,8 @@
 
 use super::{MIB, disk, names, place, snapshot, write};
 use crate::pair::{self, Outcome, Setup};
-use p2pcopy::parts::transfer::{Conflicts, Remark, ScanOptions, Source, discard, scan};
+use crate::remains::{CRASHES, assert_nothing_wrong, expected, finals};
+use p2pcopy::parts::transfer::{Conflicts, MemoryLayer, Remark, ScanOptions, Source, discard, scan};
 use std::fs::{self, File, FileTimes};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -187,5 +188,73 @@ fn every_rule_adds_to_what_came() {
         let outcome = send(&p, setup);
         assert!(outcome.sent <= 2 * MIB as u64, "{conflicts:?}");
         assert_eq!(snapshot(&p.out), snapshot(&p.src), "{conflicts:?}");
+    }
+}
+
+/// Everything but what stands for something that is not complete, by the names that were sent.
+fn plain(path: &Path) -> PathBuf {
+    path.to_string_lossy().replace(" (1)", "").into()
+}
+
+#[test]
+fn adding_survives_a_crash_in_every_step() {
+    let p = place();
+    let tree = p.src.join("t");
+    fs::create_dir_all(tree.join("d")).unwrap();
+    for (n, name) in ["a", "d/e", "z"].into_iter().enumerate() {
+        write_old(&tree.join(name), n as u64, 3000 + n);
+    }
+    let paths = [tree.clone()];
+    let late = tree.join("d/late");
+    // The list is the same again, and it is another.
+    for seed in [5, 6] {
+        for crash in CRASHES {
+            for step in 1.. {
+                write_old(&late, 5, 4000);
+                let layer = MemoryLayer::new();
+                let scanned = scan(&paths, &ScanOptions::default()).unwrap();
+                let (manifest, source) = (scanned.manifest.clone(), Source::files(scanned));
+                let times =
+                    [&*late, late.parent().unwrap()].map(|path| fs::metadata(path).unwrap().modified());
+                let mut remove = |_: u32| drop(fs::remove_file(&late));
+                let first =
+                    pair::run_changing(manifest, source, layer.clone(), Setup::default(), &mut remove);
+                assert_eq!(first.unwrap().missing, [PathBuf::from("t/d/late")]);
+                write_old(&late, seed, 4000);
+                if seed == 5 {
+                    for (path, time) in [&*late, late.parent().unwrap()].into_iter().zip(times) {
+                        let times = FileTimes::new().set_modified(time.unwrap());
+                        File::open(path).unwrap().set_times(times).unwrap();
+                    }
+                }
+                let expected = expected(&paths);
+                layer.die_at(step);
+                let second = pair::send(&paths, layer.clone(), Setup::default());
+                let context = format!("{crash:?}, died in step {step}: {:?}", layer.log().last());
+                if !layer.is_dead() {
+                    second.unwrap();
+                    assert!(layer.contents() == expected);
+                    break;
+                }
+                layer.revive(crash);
+                assert_nothing_wrong(&layer, &expected, &context);
+                let third = pair::send(&paths, layer.clone(), Setup::default());
+                assert!(third.is_ok(), "{third:?}, {context}");
+                let found = finals(&layer);
+                assert!(
+                    expected
+                        .iter()
+                        .all(|(path, content)| found.get(path) == Some(content)),
+                    "{context}"
+                );
+                // Where the dead run had begun to give names, the rest may have come under others.
+                assert!(
+                    found
+                        .iter()
+                        .all(|(path, content)| expected.get(&plain(path)) == Some(content)),
+                    "{context}"
+                );
+            }
+        }
     }
 }

@@ -115,6 +115,16 @@ impl Chain {
     }
 }
 
+/// What a complete transfer is put onto: the type of its record.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) enum Onto {
+    /// What lies there is not known to be ours.
+    #[default]
+    Nothing = 2,
+    /// What came of it before ([`Came`]).
+    WhatCame = 5,
+}
+
 /// One record: `type 8 | number 32 | hash 256 | proof 256`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Record {
@@ -143,6 +153,8 @@ pub(crate) enum Record {
     },
     /// Everything was verified and synced; only the final names are missing.
     Sealed {
+        /// What it adds to.
+        onto: Onto,
         /// What to do where they are taken: as the user wanted it in that run.
         conflicts: Conflicts,
         /// Root over the content.
@@ -155,7 +167,11 @@ impl Record {
         let at = out.len();
         let (kind, number, hash) = match self {
             Record::Block { index, cv } => (1, *index, *cv),
-            Record::Sealed { conflicts, root } => (2, *conflicts as u32, root.0),
+            Record::Sealed {
+                onto,
+                conflicts,
+                root,
+            } => (*onto as u8, *conflicts as u32, root.0),
             Record::Came { path, len, mtime } => {
                 let mut hash = [0; 32];
                 hash[..16].copy_from_slice(path);
@@ -185,7 +201,12 @@ impl Record {
                 index: number,
                 cv: hash,
             },
-            2 => Record::Sealed {
+            2 | 5 => Record::Sealed {
+                onto: if kind == Onto::WhatCame as u8 {
+                    Onto::WhatCame
+                } else {
+                    Onto::Nothing
+                },
                 conflicts: Conflicts::from_number(number).ok_or(Malformed::Value("journal record"))?,
                 root: Root(hash),
             },
@@ -214,6 +235,8 @@ pub struct JournalContents {
     pub blocks: BTreeMap<u32, Cv>,
     /// What came of a transfer that was not complete.
     pub(crate) came: Box<Came>,
+    /// What that adds to, if it only lacks its final names.
+    pub(crate) onto: Onto,
     /// Set when only the final names were missing: what to do where they are taken.
     pub sealed: Option<Conflicts>,
     /// Bytes up to the end of the last record of a block.
@@ -231,6 +254,7 @@ impl JournalContents {
             header,
             blocks: BTreeMap::new(),
             came: Box::default(),
+            onto: Onto::default(),
             sealed: None,
             intact: HEADER_LEN as u64,
             chain,
@@ -283,7 +307,8 @@ impl JournalContents {
             let mut chain = self.chain.clone();
             match Record::decode(record, &mut chain) {
                 // Nothing follows it.
-                Ok(Record::Sealed { conflicts, .. }) => {
+                Ok(Record::Sealed { conflicts, onto, .. }) => {
+                    self.onto = onto;
                     self.sealed = Some(conflicts);
                     return false;
                 }

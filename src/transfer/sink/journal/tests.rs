@@ -30,6 +30,7 @@ fn sample() -> Vec<u8> {
         Record::Block { index, cv }.encode(&mut chain, &mut bytes);
     }
     let sealed = Record::Sealed {
+        onto: Onto::WhatCame,
         conflicts: Conflicts::Overwrite,
         root: Root([7; 32]),
     };

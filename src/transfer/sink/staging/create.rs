@@ -12,7 +12,7 @@ use crate::transfer::names::SafeName;
 use crate::transfer::sink::base::Compare;
 use crate::transfer::sink::came::Came;
 use crate::transfer::sink::journal;
-use crate::transfer::sink::journal::{Chain, Journal, JournalHeader};
+use crate::transfer::sink::journal::{Chain, Journal, JournalHeader, Onto};
 use crate::transfer::sink::losses::Losses;
 use crate::transfer::sink::place::{self, Conflicts, Rule};
 use crate::transfer::sink::staging::survey::{Survey, survey};
@@ -58,7 +58,7 @@ pub(crate) fn open<L: Layer>(
         complete,
         same,
         other,
-        came,
+        mut came,
         ..
     } = survey(layer, offer, first)?;
     let mut compare = match conflicts {
@@ -69,11 +69,24 @@ pub(crate) fn open<L: Layer>(
         let rule = contents.sealed.unwrap_or_default();
         if contents.header.manifest_hash == offer.manifest_hash {
             // This very transfer, of which some names were given and others not.
-            let retime = rule != Conflicts::Rename || conflicts == Conflicts::Update;
+            let is_merged = rule != Conflicts::Rename || contents.onto == Onto::WhatCame;
+            let retime = is_merged || conflicts == Conflicts::Update;
             compare = Compare::Finals { retime };
         }
         drop(file);
-        place::place_all(layer, &staging, Rule::new(rule), None, &mut Losses::default())?;
+        let (mut rule, mut note) = (Rule::new(rule), None);
+        if contents.onto == Onto::WhatCame {
+            // With this it is whole, so the note has done its service.
+            note = came.take();
+            let noted = note.as_ref().map(|(_, ours)| &ours.contents.came);
+            rule = rule.adding_to(noted.unwrap_or(&contents.came));
+        }
+        place::place_all(layer, &staging, rule, None, &mut Losses::default())?;
+        if let Some((staging, Ours { file, .. })) = note {
+            drop(file);
+            let failed = |e| LocalError::new("remove", layer.root().join(staging.dir()), e);
+            staging.remove(layer).map_err(failed)?;
+        }
     }
     let (came, note) = came.map_or_else(Default::default, |(staging, ours)| {
         (*ours.contents.came, Some((staging, ours.file)))
@@ -82,6 +95,8 @@ pub(crate) fn open<L: Layer>(
         let failed = |e| LocalError::new("keep what arrives in", layer.root().join(staging.dir()), e);
         if layer.info(&staging.data()).map_err(failed)?.is_none() {
             layer.create_dir(&staging.data()).map_err(failed)?;
+            let sync = || layer.sync(&layer.open_dir(staging.dir())?);
+            sync().map_err(failed)?;
         }
         return Ok(Opened {
             journal: Journal::resume(layer, file, &contents).map_err(failed)?,
