@@ -55,9 +55,9 @@ fn another_address_in_the_same_home_does_not_end_a_transfer() {
         network.configure(
             host,
             &lines(&[
-                "address add 192.168.1.77/24 dev eth0",
                 &format!("address del {old}/24 dev eth0"),
-                "route replace default via 192.168.1.1",
+                "address add 192.168.1.77/24 dev eth0",
+                "route add default via 192.168.1.1",
             ]),
         );
         goes_on(pair);

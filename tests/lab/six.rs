@@ -265,7 +265,7 @@ fn replies_only(wires: &Wires, router: &str) {
     must(command_in(&wires.name(router), "nft").args(["-f", "-"]), rules);
 }
 
-/// Two users of [`homes`] who have swapped addresses, and when; `limit` is in bytes a second.
+/// Two users of [`homes`] who have swapped addresses, and when; `limit` is the most that is sent.
 fn users(wires: &Wires, files: &std::path::Path, size: usize, limit: &str) -> (Peer, Peer, Instant) {
     std::fs::write(files.join("vm.img"), content(size)).expect("room for a file");
     let begin = |short: &str, name: &'static str, arguments: &[&str]| {
@@ -301,7 +301,7 @@ fn two_firewalls_of_ipv6_that_let_in_replies_alone_are_crossed_without_a_slot() 
     replies_only(&wires, "fb");
     let _stun = STUN_6.map(|address| Stun::start(&wires.name("srv"), address));
     let files = tempfile::tempdir().expect("room for a file");
-    let (sender, receiver, pasted) = users(&wires, files.path(), 300_000, "1G");
+    let (sender, receiver, pasted) = users(&wires, files.path(), 300_000, "1GB/s");
     let connected = receiver
         .connected(LIMIT)
         .unwrap_or_else(|error| panic!("{error}\n{}", sender.stderr()));
@@ -320,7 +320,7 @@ fn another_prefix_in_mid_transfer_does_not_end_it() {
         replies_only(&wires, firewall);
         let _stun = STUN_6.map(|address| Stun::start(&wires.name("srv"), address));
         let files = tempfile::tempdir().expect("room for a file");
-        let (sender, receiver, _) = users(&wires, files.path(), 10_000_000, "1M");
+        let (sender, receiver, _) = users(&wires, files.path(), 10_000_000, "1MB/s");
         receiver
             .connected(LIMIT)
             .unwrap_or_else(|error| panic!("{error}\n{}", sender.stderr()));
