@@ -1,5 +1,6 @@
 //! Whole transfers over the real file system: whatever is sent arrives exactly.
 
+#[cfg(unix)]
 mod again;
 mod changing;
 #[cfg(unix)]
