@@ -63,12 +63,19 @@ const fn fragmentation(_ipv6: bool) -> &'static [(i32, i32, i32)] {
     &[]
 }
 
+/// Number of the socket option that holds options of IP: Linux has its own.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const IP_OPTIONS: i32 = libc::IP_OPTIONS;
+/// The same in netinet/in.h of macOS and the BSDs and in ws2ipdef.h of Windows; crates do not have it for all of them.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const IP_OPTIONS: i32 = 1;
+
 /// Options of IP for all that is sent from now on; none of them if there are none.
 pub(super) fn set_ip_options(socket: &UdpSocket, options: &[u8]) -> io::Result<()> {
     #[cfg(unix)]
-    use libc::{IP_OPTIONS, IPPROTO_IP};
+    use libc::IPPROTO_IP;
     #[cfg(windows)]
-    use windows_sys::Win32::Networking::WinSock::{IP_OPTIONS, IPPROTO_IP};
+    use windows_sys::Win32::Networking::WinSock::IPPROTO_IP;
     set(socket, IPPROTO_IP, IP_OPTIONS, options)
 }
 
