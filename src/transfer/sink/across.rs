@@ -98,6 +98,7 @@ fn copy_file<L: Layer>(
     losses: &mut Losses,
 ) -> io::Result<()> {
     let target = layer.create_new(copy)?;
+    losses.cross();
     let write = || {
         layer.try_lock(&target)?;
         // What this run finished may be closed to its owner, too.

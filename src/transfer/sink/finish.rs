@@ -37,13 +37,15 @@ impl<L: Layer> Sink<L> {
             self.leave_as_it_is()?
         } else {
             self.seal(root)?;
-            place::place_all(
+            let placed = place::place_all(
                 &self.layer,
                 &self.staging,
                 Rule::new(self.conflicts).adding_to(&self.earlier.came),
                 Some(&self.manifest),
                 &mut self.losses,
-            )?
+            )?;
+            self.losses.tell_crossing(&self.manifest);
+            placed
         };
         self.keep_note(&placed)?;
         events.push(StoreEvent::Finished { root, placed });

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::transfer::fs::layer::Layer;
-use crate::transfer::manifest::{Entry, EntryIndex};
+use crate::transfer::manifest::{Entry, EntryIndex, Manifest};
 
 /// Something the user should know of how the disk took what was sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Losses {
     hard_links: bool,
     attributes: bool,
     holes: bool,
+    /// Whether something was copied into another file system.
+    crossed: bool,
     /// Links that cannot be made, and files that did not arrive.
     lost: BTreeSet<EntryIndex>,
     remarks: VecDeque<Remark>,
@@ -100,10 +102,16 @@ impl Losses {
             Err(e) if matches!(e.kind(), ArgumentListTooLong | QuotaExceeded | StorageFull) => Ok(false),
             other => kept(other),
         };
-        if !outcome? && !std::mem::replace(&mut self.attributes, true) {
-            self.remarks.push_back(Remark::AttributesLost);
+        if !outcome? {
+            self.lose_attributes();
         }
         Ok(())
+    }
+
+    fn lose_attributes(&mut self) {
+        if !std::mem::replace(&mut self.attributes, true) {
+            self.remarks.push_back(Remark::AttributesLost);
+        }
     }
 
     pub(crate) fn lose_modes(&mut self) {
@@ -121,6 +129,21 @@ impl Losses {
     pub(crate) fn lose_hard_links(&mut self) {
         if !std::mem::replace(&mut self.hard_links, true) {
             self.remarks.push_back(Remark::HardLinksLost);
+        }
+    }
+
+    /// A file is copied into another file system, without its other names and its attributes.
+    pub(crate) fn cross(&mut self) {
+        self.crossed = true;
+    }
+
+    /// Of a list that has been put in place: tells what did not come along into another file system.
+    pub(crate) fn tell_crossing(&mut self, list: &Manifest) {
+        if self.crossed && list.hard_links() > 0 {
+            self.lose_hard_links();
+        }
+        if self.crossed && list.with_attributes() > 0 {
+            self.lose_attributes();
         }
     }
 

@@ -84,6 +84,27 @@ fn a_disk_without_hard_links_gets_copies_and_that_is_told_once() {
 }
 
 #[test]
+fn a_link_into_another_file_system_becomes_a_file_of_its_own_and_that_is_told() {
+    let p = place();
+    let paths = [tree(&p)];
+    let layer = MemoryLayer::new();
+    let setup = Setup {
+        conflicts: Conflicts::Overwrite,
+        ..Setup::default()
+    };
+    assert!(
+        pair::send(&paths, layer.clone(), setup)
+            .unwrap()
+            .remarks
+            .is_empty()
+    );
+    layer.mount(Path::new("t/sub"));
+    let outcome = pair::send(&paths, layer.clone(), setup).unwrap();
+    assert_eq!(outcome.remarks, [Remark::HardLinksLost]);
+    assert!(layer.contents() == expected(&paths));
+}
+
+#[test]
 fn room_is_asked_for_copies_only_where_there_are_no_links() {
     let p = place();
     let paths = [tree(&p)];
