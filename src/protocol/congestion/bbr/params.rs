@@ -31,6 +31,7 @@ params! {
 
     /// Initial window, packets. Paced over the first RTT it saves two rounds over the 10 of RFC 6928; at 1 Mbit/s it is
     /// less than the second of queue that buffers there hold.
+    /// Half: 40% in place of 23 beside a later BBRv1 at 20 Mbit/s; double: nothing.
     initial_packets: u64 = 64;
     /// Initial window at least, bytes a second of RTT: `initial_packets` for each 100 ms.
     initial_rate: u64 = 64 * 1200 * 10;
@@ -76,6 +77,7 @@ params! {
     fewest_packets: u64 = 20;
     /// Shorter effects may be a busy machine at either end: on a local network its moments outlast many rounds and
     /// look like queues. Measured on a local network.
+    /// Zero: ten seconds of 20 Mbit/s at 2 ms take 1.18 of the ideal in place of 1.01; beside four CUBIC 84% in place of 46.
     lasting: Duration = Duration::from_millis(20);
 
     // ---- the path's model ----
@@ -93,6 +95,7 @@ params! {
     /// Packets in service that are no queue.
     service_packets: f64 = 1.5;
     /// More spread than this is an outage, not jitter.
+    /// Zero: 20 Mbit/s, 2 ms and 10 ms of jitter give 80% of the rate in place of 97.
     max_jitter: Duration = Duration::from_millis(500);
     /// Weight of the new spread in the average of jitter: one part of so many. One late ACK moves it little.
     jitter_weight: u32 = 4;
@@ -108,6 +111,7 @@ params! {
     /// Spread assumed of an unknown baseline: one loss in twenty packets proves nothing.
     least_deviation: f64 = 0.01;
     /// Highest baseline that is believed: noisy radio paths lose up to a tenth. Measured.
+    /// Zero: a path of 10% loss with 0.05 BDP loses 30% of what is sent in place of 11.
     max_baseline: f64 = 0.12;
     /// Lower baselines count as none: they cost nothing and are mostly noise.
     min_baseline: f64 = 0.002;
@@ -131,6 +135,7 @@ params! {
     /// ... and this much.
     growing_slack: Duration = Duration::from_millis(2);
     /// How far bw_shortterm falls at most in one interval (BBRBeta).
+    /// One: a policed path of 50 Mbit/s loses 69% of what is sent in place of 5.
     beta: f64 = 0.7;
     /// Growth of bw_shortterm in an interval without excess loss. The draft resets it at a probe. Measured.
     regain: f64 = 1.03;
@@ -141,12 +146,14 @@ params! {
     startup_growth: f64 = 1.25;
     /// Rounds without growth that end Startup. The draft waits for three, because TCP's receive window may hold growth
     /// up for one; each round more overfills the queue.
+    /// One: 44% in place of 23 beside a later BBRv1 at 20 Mbit/s; at 30% loss the file takes 1.15 of the ideal in place of 1.09.
     full_bw_rounds: u32 = 2;
     /// Startup lasts this many times the lateness of overtaken packets without growth.
     late_factor: u32 = 2;
     /// Shortest train that is measured: many times the error of a timer.
     train_time: Duration = Duration::from_millis(4);
     /// Fewest packets of a train: an ACK may come a packet too late or too early.
+    /// Without trains: 82% in place of 65 beside a later CUBIC at 20 Mbit/s.
     train_packets: u64 = 20;
     /// A train is this many times as long as the spread among the packets of one ACK.
     train_spread: u32 = 2;
@@ -173,6 +180,7 @@ params! {
     /// Rounds after which a probe ends that an idle application left without an answer.
     unanswered_rounds: u32 = 8;
     /// One measurement may be this much too low by chance.
+    /// One: a policed 1 Mbit/s loses 35% of what is sent in place of 30.
     probe_noise: f64 = 0.95;
     /// A probe that was cut short lowers the estimate only if the jitter is below this part of the RTT.
     steady_jitter: u32 = 4;
@@ -197,6 +205,7 @@ params! {
     /// Spread up to this part of the RTT comes from delayed ACKs, not from the path.
     ack_spread_part: u32 = 4;
     /// Each interval that cruises in a queue lowers the pace by this part: the estimate may err upward. Measured.
+    /// Zero: 20 Mbit/s with 30% loss has 26 ms of queue in place of 5.
     trim: f64 = 0.03;
     /// Lowest pace that trims lead to. A queue that outlives it is not ours. Measured.
     max_trim: f64 = 0.15;
@@ -233,8 +242,10 @@ params! {
     /// An overflow before this share of the way back from a cut came too soon: flows that cut as well leave more room.
     soon: f64 = 0.5;
     /// Cuts in vain, one after another, until we stop.
+    /// Never: 8% in place of 37 beside a later BBRv1 at 40 Mbit/s and half a product.
     vain_cuts: u32 = 4;
     /// How often the window is lowered to see whether the queue is ours alone (as Copa does each 5 RTT).
+    /// Never: 33 ms of queue in place of 5 there; 66% in place of 57 beside a later CUBIC at 40 Mbit/s.
     dip_interval: Duration = Duration::from_secs(5);
     /// Window of that test, share of what we are given: less would show nothing more.
     dip_gain: f64 = 0.75;
@@ -246,7 +257,8 @@ params! {
     // ---- holding a rate ----
 
     /// With fewer packets in the pipe cuts come as often among flows of our own kind, and tell nothing. Measured.
-    hold_packets: f64 = 20.0;
+    /// With 20 we had 88% in place of 65 beside an earlier CUBIC at 20 Mbit/s (36 packets), and 68 in place of 33 beside four.
+    hold_packets: f64 = 40.0;
     /// Share of the rate before the cuts that is held. Between holds it grows by a probe or two.
     hold_part: f64 = 0.7;
     /// And at least this share of the most that the path ever gave: an even share beside one such flow.
