@@ -23,7 +23,7 @@ pub(crate) use busy::{is_held, patiently};
 pub(crate) use clipboard::copy;
 pub(crate) use files::{is_shortage, numbers_nodes_anew, set_modified, write_all_at};
 pub(crate) use mark::mark_received;
-pub(crate) use stop::{outlive_file_limit, stopped};
+pub(crate) use stop::{insisted, outlive_file_limit, stopped};
 pub(crate) use wildcards::expand;
 #[cfg(all(windows, test))]
 pub(crate) use windows::share_with_everybody;

@@ -14,7 +14,16 @@ thread_local! {
 /// (`nohup`) stays ignored. Before a thread's first wait the system ends the program itself; what comes after it is heard,
 /// be it between two waits, and then every wait of that thread ends at once. One task of a thread may wait at a time.
 pub(crate) async fn stopped() {
-    poll_fn(|context| REQUESTS.with_borrow_mut(|requests| requests.poll(context))).await;
+    wait_for(1).await;
+}
+
+/// Waits until the same is asked a second time: there is nothing to wait for any more.
+pub(crate) async fn insisted() {
+    wait_for(2).await;
+}
+
+async fn wait_for(count: u32) {
+    poll_fn(|context| REQUESTS.with_borrow_mut(|requests| requests.poll(count, context))).await;
 }
 
 /// One kind of request, as tokio tells it.
@@ -24,17 +33,21 @@ type Listener = Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<()>>>;
 #[derive(Default)]
 struct Requests {
     listeners: Option<Vec<Listener>>,
-    has_come: bool,
+    /// How many have come.
+    count: u32,
 }
 
 impl Requests {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    /// Whether so many have come.
+    fn poll(&mut self, count: u32, context: &mut Context<'_>) -> Poll<()> {
         let listeners = self.listeners.get_or_insert_with(listeners);
         // Every one is asked, so that every one wakes this task.
         for listener in listeners {
-            self.has_come |= listener(context) == Poll::Ready(Some(()));
+            while listener(context) == Poll::Ready(Some(())) {
+                self.count += 1;
+            }
         }
-        if self.has_come {
+        if self.count >= count {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -114,20 +127,31 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_request_that_comes_between_two_waits_ends_the_next_and_all_after_it() {
+    async fn a_request_that_comes_between_two_waits_ends_the_next_and_all_after_it_and_a_second_is_told_apart()
+     {
         let mut requests = Requests {
             // Nobody else in this process heeds it.
             listeners: Some(listeners_to(&[libc::SIGUSR1])),
-            has_come: false,
+            count: 0,
+        };
+        let signal = || {
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR1).unwrap();
         };
         tokio::select! {
             biased;
-            () = poll_fn(|context| requests.poll(context)) => panic!("nobody asked"),
+            () = poll_fn(|context| requests.poll(1, context)) => panic!("nobody asked"),
             () = std::future::ready(()) => {}
         }
-        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR1).unwrap();
-        for _ in 0..2 {
-            let wait = poll_fn(|context| requests.poll(context));
+        signal();
+        for count in [1, 1, 2] {
+            if count == 2 {
+                tokio::select! {
+                    biased;
+                    () = poll_fn(|context| requests.poll(2, context)) => panic!("nobody insisted"),
+                    () = std::future::ready(()) => signal(),
+                }
+            }
+            let wait = poll_fn(|context| requests.poll(count, context));
             tokio::time::timeout(std::time::Duration::from_secs(10), wait)
                 .await
                 .unwrap();

@@ -35,6 +35,7 @@ use crate::rendezvous::meeting::relay::RelayPass;
 use crate::rendezvous::meeting::wire::Terms;
 use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::punch::{Ipv6Socket, Punch, PunchConfig, Surroundings, obstacle};
+use crate::system::insisted;
 pub(super) use lobby::tell_steps;
 use lobby::{Around, Aside};
 pub(super) use look::{Seen, look, look_at_server};
@@ -426,7 +427,10 @@ impl Lobby {
         if self.linked || self.meets {
             let told = async { while !matches!(self.notices.recv().await, None | Some(Notice::Ended(_))) {} };
             // Not telling in time costs the peer a minute of looking for us, no more.
-            let _ = tokio::time::timeout(FAREWELL, told).await;
+            tokio::select! {
+                _ = tokio::time::timeout(FAREWELL, told) => {}
+                () = insisted() => {}
+            }
         }
         Err(failure)
     }

@@ -1,12 +1,12 @@
 //! A file system of the tests' own, below `/dev/fuse`: a directory as it is, but for one call that fails, or calls that take
-//! their time. Structures and numbers are those of Linux's include/uapi/linux/fuse.h, protocol 7.31.
+//! their time.
 
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
@@ -15,43 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
 use tempfile::TempDir;
 
-/// A call of the kernel's. Each has the number of its request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Call(pub u32);
-
-impl Call {
-    const LOOKUP: Call = Call(1);
-    const FORGET: Call = Call(2);
-    const GETATTR: Call = Call(3);
-    const SETATTR: Call = Call(4);
-    const READLINK: Call = Call(5);
-    const SYMLINK: Call = Call(6);
-    const MKDIR: Call = Call(9);
-    const UNLINK: Call = Call(10);
-    const RMDIR: Call = Call(11);
-    const RENAME: Call = Call(12);
-    const OPEN: Call = Call(14);
-    pub const READ: Call = Call(15);
-    const WRITE: Call = Call(16);
-    const STATFS: Call = Call(17);
-    const RELEASE: Call = Call(18);
-    pub const FSYNC: Call = Call(20);
-    const FLUSH: Call = Call(25);
-    const INIT: Call = Call(26);
-    const OPENDIR: Call = Call(27);
-    const READDIR: Call = Call(28);
-    const RELEASEDIR: Call = Call(29);
-    const FSYNCDIR: Call = Call(30);
-    const CREATE: Call = Call(35);
-    const INTERRUPT: Call = Call(36);
-    const BATCH_FORGET: Call = Call(42);
-    const RENAME2: Call = Call(45);
-
-    /// Whether somebody waits for what comes of it.
-    fn counts(self) -> bool {
-        ![Call::INIT, Call::RELEASE, Call::RELEASEDIR, Call::FLUSH].contains(&self)
-    }
-}
+use super::wire::{Answer, Body, Call, answer, attributes, pack, pack32};
 
 /// What goes wrong.
 #[derive(Default)]
@@ -160,72 +124,6 @@ struct Server {
     files: HashMap<u64, File>,
     next: u64,
     shared: Arc<Shared>,
-}
-
-/// A request's bytes after its header.
-struct Body<'a>(&'a [u8]);
-
-impl<'a> Body<'a> {
-    fn u32(&self, at: usize) -> u32 {
-        u32::from_ne_bytes(self.0[at..at + 4].try_into().unwrap())
-    }
-
-    fn u64(&self, at: usize) -> u64 {
-        u64::from_ne_bytes(self.0[at..at + 8].try_into().unwrap())
-    }
-
-    /// The `n`th of the names that begin at `at`, each with a zero behind it.
-    fn name(&self, at: usize, n: usize) -> &'a OsStr {
-        OsStr::from_bytes(self.0[at..].split(|byte| *byte == 0).nth(n).unwrap())
-    }
-}
-
-type Answer = io::Result<Vec<u8>>;
-
-fn answer(device: &File, unique: u64, answer: Answer) {
-    let (error, bytes) = match answer {
-        Ok(bytes) => (0, bytes),
-        Err(error) => (-error.raw_os_error().unwrap_or(libc::EIO), Vec::new()),
-    };
-    let mut out = Vec::with_capacity(16 + bytes.len());
-    out.extend_from_slice(&(16 + bytes.len() as u32).to_ne_bytes());
-    out.extend_from_slice(&error.to_ne_bytes());
-    out.extend_from_slice(&unique.to_ne_bytes());
-    out.extend_from_slice(&bytes);
-    // Whoever asked may have died.
-    let _ = (&*device).write(&out);
-}
-
-fn pack(words: &[u64]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
-}
-
-fn pack32(words: &[u32]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
-}
-
-fn attributes(metadata: &fs::Metadata, node: u64) -> Vec<u8> {
-    let m = metadata;
-    let mut out = pack(&[
-        node,
-        m.size(),
-        m.blocks(),
-        m.atime() as u64,
-        m.mtime() as u64,
-        m.ctime() as u64,
-    ]);
-    let nanos = [m.atime_nsec(), m.mtime_nsec(), m.ctime_nsec()].map(|nanos| nanos as u32);
-    out.extend(pack32(&nanos));
-    out.extend(pack32(&[
-        m.mode(),
-        m.nlink() as u32,
-        m.uid(),
-        m.gid(),
-        0,
-        m.blksize() as u32,
-        0,
-    ]));
-    out
 }
 
 impl Server {

@@ -13,6 +13,7 @@ mod mounts;
 mod programs;
 mod table;
 mod trouble;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, chown};

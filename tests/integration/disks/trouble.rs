@@ -11,8 +11,9 @@ use p2pcopy::parts::transfer::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::fuse::{Call, Troubled};
+use super::fuse::Troubled;
 use super::programs::{Ended, Programs, Running, Side, files};
+use super::wire::Call;
 use crate::pair::{self, Fault, Outcome, Rng, Setup};
 
 /// Errors, and what must be said of each.
