@@ -112,12 +112,19 @@ impl Place<'_> {
         assert_no_leftovers(&self.out);
     }
 
+    fn tell(&mut self, text: String) {
+        if !self.told.contains(&text) {
+            self.told.push(text);
+        }
+    }
+
     fn conclude(&mut self, [sender, receiver]: [Ended; 2]) -> Result<Ended, String> {
+        if let Some(renamed) = receiver.event("renamed") {
+            let count = renamed["paths"].as_array().unwrap().len();
+            self.tell(format!("{count} names are stored under others"));
+        }
         for warning in receiver.events.iter().filter(|event| event["event"] == "warning") {
-            let text = warning["text"].as_str().unwrap().to_owned();
-            if !self.told.contains(&text) {
-                self.told.push(text);
-            }
+            self.tell(warning["text"].as_str().unwrap().to_owned());
         }
         match (sender.code, receiver.code) {
             (Some(0), Some(0)) => Ok(receiver),
@@ -132,14 +139,18 @@ impl Place<'_> {
 fn sentence(ended: &Ended, place: &Path) -> String {
     let failed = ended.event("failed").unwrap_or_else(|| panic!("{}", ended.said));
     let text = |field: &str| failed[field].as_str().unwrap().to_owned();
-    let place = place.to_str().unwrap();
+    let place = place.to_str().unwrap().trim_end_matches('/');
     let said = format!("{}; {}", text("error"), text("next")).replace(place, "DIR");
     let mut words: Vec<&str> = said.split(' ').collect();
     for i in 1..words.len() {
         if ["B", "kB", "MB", "GB"].contains(&words[i].trim_end_matches(',')) {
-            words[i - 1] = "N";
+            words[i - 1] = "N bytes";
+            words[i] = "";
+        } else if words[i].bytes().all(|byte| byte.is_ascii_digit()) {
+            words[i] = "N";
         }
     }
+    words.retain(|word| !word.is_empty());
     words.join(" ")
 }
 

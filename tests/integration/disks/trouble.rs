@@ -25,7 +25,8 @@ const ERRORS: [(i32, &str); 11] = [
     // cap-std, which opens what is below the output directory, takes it for a way out of there.
     (libc::EXDEV, ""),
     (libc::EPERM, "permission"),
-    (libc::ESTALE, "stale"),
+    // The kernel itself tries once more after it, and may then find what it has just made.
+    (libc::ESTALE, ""),
     (libc::ETXTBSY, "a program that runs"),
     (libc::EROFS, "read-only"),
     (libc::ENODEV, "the disk is gone"),
