@@ -6,6 +6,9 @@
 //! medians, ratios, CPU seconds a gigabyte and peak memory. `--megabytes N` and `--rounds N` change the size
 //! (2000) and the number of rounds (5); run it in a network namespace whose `lo` has an MTU of 1500 to see what an
 //! ordinary network card would be asked to do.
+//!
+//! `--disk DIR` instead copies a large file (`--megabytes`) and trees of small ones within DIR, in turn with `cp`, `tar`
+//! and rsync, and prints how long each takes until everything is on the medium.
 
 #![expect(
     clippy::disallowed_methods,
@@ -14,6 +17,8 @@
 
 #[cfg(target_os = "linux")]
 mod ceiling;
+#[cfg(target_os = "linux")]
+mod disks;
 #[cfg(target_os = "linux")]
 mod program;
 #[cfg(target_os = "linux")]

@@ -4,6 +4,7 @@ use super::ceiling::{self, Work};
 use super::program;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// One transfer's cost.
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +44,11 @@ const CONTENDERS: [(&str, Contender); 5] = [
 
 /// Runs the rounds the command line asks for and prints the table.
 pub(crate) fn main() {
-    let megabytes = option("--megabytes", 2000);
-    let rounds = option("--rounds", 5);
+    let megabytes = option("--megabytes").unwrap_or(2000);
+    let rounds = option("--rounds").unwrap_or(5);
+    if let Some(directory) = option::<PathBuf>("--disk") {
+        return super::disks::run(&directory, megabytes, rounds);
+    }
     let directory = tempfile::tempdir_in("/dev/shm").expect("a directory on a tmpfs");
     let file = directory.path().join("vm.img");
     make_file(&file, megabytes);
@@ -87,21 +91,22 @@ fn print_table(costs: &[Vec<Cost>; CONTENDERS.len()], megabytes: usize) {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn option(name: &str, default: usize) -> usize {
-    let mut words = std::env::args().skip_while(|word| word != name).skip(1);
-    words
-        .next()
-        .map_or(default, |word| word.parse().expect("a number"))
+fn option<T: FromStr>(name: &str) -> Option<T> {
+    let word = std::env::args().skip_while(|word| word != name).nth(1)?;
+    Some(
+        word.parse()
+            .unwrap_or_else(|_| panic!("{name} {word}: not a value")),
+    )
 }
 
 /// Bytes nobody can compress, the same on every run.
-fn make_file(path: &Path, megabytes: usize) {
+pub(crate) fn make_file(path: &Path, megabytes: usize) {
     let mut file = std::fs::File::create(path).expect("room on the tmpfs");
     let mut bytes = blake3::Hasher::new().update(b"p2pcopy loopback").finalize_xof();
     let mut block = vec![0; 1_000_000];

@@ -1,5 +1,5 @@
 //! What systems do differently and the standard library does not level: staying awake, being told to end, the
-//! clipboard, wildcards, marks on what was received, locks and free space on Windows.
+//! clipboard, wildcards, marks on what was received, files in memory, locks and free space on Windows.
 //!
 //! Each function does the same on every system or nothing. Windows' own calls are in `windows` alone; the options of
 //! sockets are in `net`.
@@ -10,6 +10,7 @@ mod busy;
 mod clipboard;
 mod files;
 mod mark;
+mod memory;
 mod stop;
 mod wildcards;
 #[cfg(windows)]
@@ -23,6 +24,7 @@ pub(crate) use busy::{is_held, patiently};
 pub(crate) use clipboard::copy;
 pub(crate) use files::{is_shortage, numbers_nodes_anew, set_modified, write_all_at};
 pub(crate) use mark::mark_received;
+pub(crate) use memory::{is_in_memory, let_go};
 pub(crate) use stop::{insisted, outlive_file_limit, stopped};
 pub(crate) use wildcards::expand;
 #[cfg(all(windows, test))]

@@ -128,6 +128,9 @@ pub trait Layer: Send {
     fn has_sync_all(&self) -> bool;
     /// Waits until everything on this file system is on the medium.
     fn sync_all(&self) -> io::Result<()>;
+    /// Has the system start to write what of a file is only in memory, and forget what is on the medium: all of it, or
+    /// up to `end`. It waits for neither and may do nothing.
+    fn let_go(&self, _file: &Self::File, _end: Option<u64>) {}
     /// Takes a lock that dies with the process. False if another holds it.
     fn try_lock(&self, file: &Self::File) -> io::Result<bool>;
     /// Renames; fails with `AlreadyExists` if there is something at `to`.

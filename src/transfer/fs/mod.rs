@@ -4,6 +4,7 @@ pub(crate) mod disk;
 pub(crate) mod layer;
 pub(crate) mod memory;
 pub(crate) mod owner;
+pub(crate) mod passage;
 
 /// What a disk rounds times to at most, in nanoseconds: FAT counts in two seconds.
 pub(crate) const COARSEST_TIME: u64 = 2_000_000_000;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::transfer::BLOCK_LEN;
 use crate::transfer::error::LocalError;
 use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, remove_all};
+use crate::transfer::fs::passage::Passage;
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest, Segment};
 use crate::transfer::ranges::RunSet;
 use crate::transfer::sink::losses::Losses;
@@ -68,6 +69,13 @@ impl Marks {
 }
 
 #[derive(Debug)]
+struct Open<F> {
+    entry: EntryIndex,
+    file: F,
+    passage: Passage,
+}
+
+#[derive(Debug)]
 pub(crate) struct Tree<F> {
     manifest: Arc<Manifest>,
     data: PathBuf,
@@ -76,7 +84,7 @@ pub(crate) struct Tree<F> {
     /// Whether an entry's file has its permissions and time already.
     settled: Marks,
     /// Least recently used first.
-    open: VecDeque<(EntryIndex, F)>,
+    open: VecDeque<Open<F>>,
     /// False for files that are not ours: they are only read.
     ours: bool,
     reserve: Reserve,
@@ -223,7 +231,7 @@ impl<F> Tree<F> {
 
     /// The open file of entry `index`, made if need be. Its place in `open`.
     fn handle<L: Layer<File = F>>(&mut self, layer: &L, index: EntryIndex) -> Result<usize, LocalError> {
-        if let Some(at) = self.open.iter().rposition(|(entry, _)| *entry == index) {
+        if let Some(at) = self.open.iter().rposition(|open| open.entry == index) {
             return Ok(at);
         }
         let path = self.path(index);
@@ -261,7 +269,11 @@ impl<F> Tree<F> {
         if self.open.len() >= OPEN_FILES {
             self.open.pop_front();
         }
-        self.open.push_back((index, file));
+        self.open.push_back(Open {
+            entry: index,
+            file,
+            passage: Passage::default(),
+        });
         Ok(self.open.len() - 1)
     }
 
@@ -274,13 +286,16 @@ impl<F> Tree<F> {
     ) -> Result<(), LocalError> {
         let at = self.handle(layer, segment.entry)?;
         let entry = self.manifest.entry(segment.entry);
-        let file = &self.open[at].1;
+        let Open { file, passage, .. } = &mut self.open[at];
         let is_hole = bytes.len() >= LEAST_HOLE && is_zero(bytes);
         let mut outcome = match is_hole.then(|| layer.punch(file, segment.file_offset, segment.len)) {
             Some(Ok(true)) => Ok(()),
             Some(Err(e)) => Err(e),
             Some(Ok(false)) | None => layer.write_at(file, segment.file_offset, bytes),
         };
+        if passage.pass(bytes.len()) {
+            layer.let_go(file, None);
+        }
         // A file that came whole is done with: finishing it now saves opening it again.
         let whole = bytes.len() as u64 == entry.size;
         if whole && outcome.is_ok() {
@@ -310,8 +325,15 @@ impl<F> Tree<F> {
             return Ok(false);
         }
         let at = self.handle(layer, segment.entry)?;
-        match layer.read_at(&self.open[at].1, segment.file_offset, out) {
-            Ok(()) => Ok(true),
+        let Open { file, passage, .. } = &mut self.open[at];
+        match layer.read_at(file, segment.file_offset, out) {
+            Ok(()) => {
+                // What is not ours may be in use by others.
+                if self.ours && passage.pass(out.len()) {
+                    layer.let_go(file, Some(segment.file_offset));
+                }
+                Ok(true)
+            }
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
             Err(e) => Err(LocalError::new(
                 "read",
@@ -331,7 +353,7 @@ impl<F> Tree<F> {
             return Ok(None);
         }
         let at = self.handle(layer, index)?;
-        let len = layer.len(&self.open[at].1);
+        let len = layer.len(&self.open[at].file);
         len.map(Some)
             .map_err(|e| LocalError::new("examine", layer.root().join(self.path(index)), e))
     }
@@ -344,7 +366,7 @@ impl<F> Tree<F> {
     ) -> Result<(), LocalError> {
         let index = EntryIndex::new(0);
         let at = self.handle(layer, index)?;
-        let file = &self.open[at].1;
+        let file = &self.open[at].file;
         let outcome = layer.len(file).and_then(|now| {
             if now > len {
                 layer.set_len(file, len)

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use cap_std::fs::Metadata;
 
-use crate::system::numbers_nodes_anew;
+use crate::system::{is_in_memory, let_go, numbers_nodes_anew};
 use crate::transfer::chunks::ChunkList;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::fs::disk::read_exact_at;
+use crate::transfer::fs::passage::{Passage, STAYS};
 use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest, Segment};
 use crate::transfer::source::describe::Describer;
 use crate::transfer::source::identity::Identity;
@@ -35,12 +36,20 @@ struct Sent {
 }
 
 #[derive(Debug)]
+struct Open {
+    entry: EntryIndex,
+    file: File,
+    /// None of a file that is in use: it stays in the system's memory.
+    passage: Option<Passage>,
+}
+
+#[derive(Debug)]
 pub(super) struct Files {
     manifest: Arc<Manifest>,
     scanned: Scanned,
     opener: Opener,
     /// Least recently used first.
-    open: VecDeque<(EntryIndex, File)>,
+    open: VecDeque<Open>,
     /// Files that are not left out.
     present: u32,
     describer: Describer,
@@ -116,7 +125,7 @@ impl Files {
             return Err(error);
         };
         self.present -= 1;
-        self.open.retain(|(open, _)| *open != entry);
+        self.open.retain(|open| open.entry != entry);
         self.sent.remove(&entry);
         let manifest = Arc::clone(&self.manifest);
         for entry in std::iter::once(entry).chain(manifest.hard_links_of(entry)) {
@@ -134,7 +143,7 @@ impl Files {
         let index = segment.entry;
         let path = || self.scanned.path(index);
         let size = self.manifest.entry(index).size;
-        let at = match self.open.iter().rposition(|(entry, _)| *entry == index) {
+        let at = match self.open.iter().rposition(|open| open.entry == index) {
             Some(at) => at,
             None => {
                 let opened = self.opener.file(self.scanned.place(), index);
@@ -143,11 +152,18 @@ impl Files {
                 if self.open.len() >= OPEN_FILES {
                     self.open.pop_front();
                 }
-                self.open.push_back((index, file));
+                // Who reads or writes a large file comes to its end last.
+                let is_used = size < STAYS || is_in_memory(&file, size - 1);
+                self.open.push_back(Open {
+                    entry: index,
+                    file,
+                    passage: (!is_used).then(Passage::default),
+                });
                 self.open.len() - 1
             }
         };
-        let file = &self.open[at].1;
+        let end = segment.file_offset + segment.len;
+        let Open { file, passage, .. } = &mut self.open[at];
         match read_exact_at(file, out, segment.file_offset) {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
@@ -155,9 +171,15 @@ impl Files {
             }
             Err(e) => return Err(LocalError::new("read", path(), e).into()),
         }
+        if let Some(passage) = passage
+            && (passage.pass(out.len()) || end == size)
+        {
+            let_go(file, Some(end));
+        }
+        let file = &self.open[at].file;
         self.check(file, index)?;
         // A small file is not read again unless something was lost; a large one soon may be.
-        if segment.file_offset + segment.len == size && size < BLOCK_LEN as u64 {
+        if end == size && size < BLOCK_LEN as u64 {
             self.open.remove(at);
         }
         if self.may_grow(index) {

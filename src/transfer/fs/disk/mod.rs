@@ -295,6 +295,10 @@ impl Layer for DiskLayer {
         return Err(io::ErrorKind::Unsupported.into());
     }
 
+    fn let_go(&self, file: &File, end: Option<u64>) {
+        system::let_go(file, end);
+    }
+
     fn try_lock(&self, file: &File) -> io::Result<bool> {
         #[cfg(unix)]
         match rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {

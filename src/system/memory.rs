@@ -1,0 +1,50 @@
+//! What the system keeps of files in its memory (page cache).
+
+use std::fs::File;
+
+/// Has the system start to write what of `file` is only in memory, and forget what is on the medium: all of it, or up to
+/// `end`. Neither is waited for; what is not yet on the medium is forgotten when this is called again.
+#[cfg(target_os = "linux")]
+pub(crate) fn let_go(file: &File, end: Option<u64>) {
+    use rustix::fs::{Advice, fadvise};
+    // Linux takes this advice in that order (mm/fadvise.c). 0 bytes: to the end. Some file systems have no such thing.
+    let end = end.and_then(std::num::NonZeroU64::new);
+    let _ = fadvise(file, 0, end, Advice::DontNeed);
+}
+
+/// Whether the byte at `offset` is in memory: somebody read or wrote it not long ago. True where the system does not tell.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_in_memory(file: &File, offset: u64) -> bool {
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+    let mut byte = [0];
+    let mut into = [std::io::IoSliceMut::new(&mut byte)];
+    preadv2(file, &mut into, offset, ReadWriteFlags::NOWAIT) != Err(Errno::AGAIN)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn let_go(_: &File, _: Option<u64>) {}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_in_memory(_: &File, _: u64) -> bool {
+    true
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn what_was_written_is_in_memory_until_it_is_let_go() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&[1; 1 << 20], 0).unwrap();
+        assert!(is_in_memory(&file, 0));
+        file.sync_all().unwrap();
+        let_go(&file, Some(1 << 19));
+        assert!(is_in_memory(&file, (1 << 20) - 1));
+        let_go(&file, None);
+        // A file system in memory keeps it.
+        let is_tmpfs = rustix::fs::fstatfs(&file).unwrap().f_type == 0x0102_1994;
+        assert_eq!(is_in_memory(&file, 0), is_tmpfs);
+    }
+}
