@@ -3,6 +3,7 @@
 use crate::protocol::Path;
 use crate::protocol::connection::{self, Stats};
 use crate::protocol::time::Time;
+use crate::rendezvous::address::Address;
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::meeting::code::Code;
@@ -36,6 +37,8 @@ pub enum Command {
     Relay(Box<Relaying>),
     /// Look for the peer.
     Punch(Box<Punch>),
+    /// The peer is at another address now: look for it there.
+    Relocate(Box<Address>),
     /// The time turned out to be another one.
     SetClock(WallClock),
     /// The users found the same words on both screens.

@@ -82,6 +82,13 @@ impl Session {
         self.side.is_working()
     }
 
+    fn stun(&mut self) -> Option<&mut StunClient> {
+        match &mut self.linked {
+            Some(linked) => linked.stun(),
+            None => self.stun.as_mut(),
+        }
+    }
+
     fn tell(&self, notice: Notice) {
         // Nobody listens any more only when the run is being torn down.
         let _ = self.notices.send(notice);
@@ -103,6 +110,7 @@ impl Session {
                 // The peer may have been met while its user was pasting another address.
                 Ok(Command::Punch(punch)) if self.linked.is_none() => self.punch = Some(*punch),
                 Ok(Command::Punch(_)) => {}
+                Ok(Command::Relocate(peer)) => self.linked.iter_mut().for_each(|l| l.relocate(&peer)),
                 Ok(Command::SetClock(clock)) => self.set_clock(clock, now),
                 Ok(Command::Vouch) => {
                     if let Some(linked) = &mut self.linked {
@@ -146,7 +154,7 @@ impl Session {
     }
 
     fn drain(&mut self, now: Time) {
-        while let Some(event) = self.stun.as_mut().and_then(StunClient::poll_event) {
+        while let Some(event) = self.stun().and_then(StunClient::poll_event) {
             match event {
                 StunEvent::Answered { server, mapped } => self.tell(Notice::Answered { server, mapped }),
                 StunEvent::Gathered(report) => self.tell(Notice::Gathered(report)),
@@ -288,13 +296,13 @@ impl Session {
             responder,
             late: answer.map(|answer| (answer.path, answer.payload)),
             places,
+            stun: self.stun.take(),
             silent: false,
             search: None,
             give_up: Time::FAR_FUTURE,
             announce: Some(now + ANNOUNCE),
             gate: Gate::new(now, keys.comparison.take()),
         });
-        self.stun = None;
         self.meeting = None;
     }
 }
@@ -303,6 +311,12 @@ impl Machine for Session {
     fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
         if let Some(relaying) = &mut self.relaying
             && relaying.handle_datagram(now, path, datagram)
+        {
+            return self.drain(now);
+        }
+        if self
+            .stun()
+            .is_some_and(|stun| stun.handle_datagram(now, path, datagram))
         {
             return self.drain(now);
         }
@@ -317,13 +331,6 @@ impl Machine for Session {
                 let answer = linked.responder.handle_datagram(now, path, datagram);
                 linked.late = answer.map(|a| (path, a)).or(linked.late.take());
             }
-            return;
-        }
-        if self
-            .stun
-            .as_mut()
-            .is_some_and(|s| s.handle_datagram(now, path, datagram))
-        {
             return;
         }
         if self
@@ -342,7 +349,7 @@ impl Machine for Session {
 
     fn handle_timeout(&mut self, now: Time) {
         self.take_commands(now);
-        if let Some(stun) = &mut self.stun {
+        if let Some(stun) = self.stun() {
             stun.handle_timeout(now);
         }
         if let Some(meeting) = &mut self.meeting {
@@ -363,7 +370,7 @@ impl Machine for Session {
     fn poll_transmit(&mut self, now: Time, buf: &mut Vec<u8>, segments: usize) -> Option<Transmit> {
         let mut single =
             |path: Path, reach: Reach, payload: &[u8]| Some(Transmit::single(buf, path, reach, payload));
-        if let Some((path, payload)) = self.stun.as_mut().and_then(StunClient::poll_transmit) {
+        if let Some((path, payload)) = self.stun().and_then(StunClient::poll_transmit) {
             return single(path, Reach::Full, &payload);
         }
         if let Some(t) = self.meeting.as_mut().and_then(Meeting::poll_transmit) {
@@ -409,7 +416,7 @@ impl Machine for Session {
             ]
         });
         let before = [
-            self.stun.as_ref().and_then(StunClient::poll_timeout),
+            self.stun().and_then(|stun| stun.poll_timeout()),
             self.meeting.as_ref().and_then(|m| m.poll_timeout(now)),
             self.relaying.as_ref().and_then(Relaying::poll_timeout),
             self.punch.as_ref().and_then(Punch::poll_timeout),

@@ -169,6 +169,10 @@ pub(crate) enum Warning {
         #[serde(serialize_with = "kind")]
         why: RelayRefusal,
     },
+    /// The peer is silent, and our outside address is another one than before.
+    OutsideChanged,
+    /// The peer has been silent for long: its address may be another one.
+    PeerMayHaveMoved,
     /// The server does not answer any more.
     ServerSilent,
     /// There is no server to meet at.

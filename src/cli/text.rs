@@ -161,6 +161,15 @@ pub(super) fn warning(warning: &Warning) -> Vec<String> {
         }
         Warning::Refused { why } => why.to_string(),
         Warning::RelayRefused { why } => why.to_string(),
+        Warning::OutsideChanged => {
+            "your outside address has changed, and the other side's router may not let the new one in: send it to your peer, \
+             who can paste it there while p2pcopy waits"
+                .into()
+        }
+        Warning::PeerMayHaveMoved => {
+            "still no sign of the other side: if p2pcopy shows a new address there, paste it here, and the transfer goes on"
+                .into()
+        }
         Warning::ServerSilent => "the server has fallen silent; asking it again and again".into(),
         Warning::NoServer { why } => format!("{why}; swap addresses instead, on both sides"),
         Warning::ServerBehindNat { outside, port } => format!(

@@ -26,6 +26,7 @@ mod lost;
 mod mapping;
 mod matrix;
 mod meeting;
+mod moves;
 mod mtu;
 mod nat;
 mod network;

@@ -1,6 +1,7 @@
 //! From the swapped addresses to the end: what is shown, and what has to be asked.
 
 use super::meet::{answered, relay_terms};
+use super::moved::Moves;
 use super::outside::peer_address;
 use super::time::TimeKeeper;
 use super::{Lobby, Run, heard};
@@ -61,6 +62,7 @@ impl Lobby {
         let mut missed = 0;
         // What was seen speaks against the pasted address: the user may paste another while this one is tried.
         let mut another: Option<Pending> = None;
+        let mut moves = Moves::new(run);
         loop {
             let notice = tokio::select! {
                 notice = heard(&mut self.notices) => notice?,
@@ -77,6 +79,7 @@ impl Lobby {
                 answer = answered(&mut another), if another.is_some() => {
                     // At the end of input nobody is there to paste.
                     another = match answer {
+                        Ok(Answer::Text(text)) if self.linked => self.paste_moved(run, &text, front),
                         Ok(Answer::Text(text)) => self.paste_another(run, clock, &text, front)?,
                         _ => None,
                     };
@@ -108,6 +111,7 @@ impl Lobby {
                     to_compare,
                 } => {
                     self.linked = true;
+                    moves.local = path.local;
                     another = None;
                     self.seeds.handshake = None;
                     _awake = Some(Awake::hold());
@@ -140,6 +144,7 @@ impl Lobby {
                     front.event(Event::AwaitingAnswer);
                 }
                 Notice::Moved { path, kind } => {
+                    (another, moves.has_asked, moves.local) = (None, false, path.local);
                     if let Some(link) = &mut link {
                         link.remote = path.remote;
                         (link.kind, link.relayed) = (kind.to_string(), kind == PathKind::Relayed);
@@ -161,7 +166,11 @@ impl Lobby {
                         silence: connection::SILENCE,
                     });
                 }
+                Notice::MappingChanged { socket, to } if self.linked => {
+                    self.on_outside_changed(socket, to, &mut moves);
+                }
                 Notice::Connection(connection::Event::Back) => {
+                    (another, moves.has_asked) = (None, false);
                     if let Some(link) = &link {
                         front.event(Event::Reconnected(link.clone()));
                     }
@@ -185,6 +194,11 @@ impl Lobby {
                 } => {
                     if let Some(silence) = silent {
                         front.event(Event::Reconnecting { silence });
+                        self.tell_move(&mut moves, front);
+                        if another.is_none() && self.may_ask_again(run, silence, &mut moves) {
+                            front.event(Event::Warning(Warning::PeerMayHaveMoved));
+                            another = Some(front.ask(Question::PeerAddress));
+                        }
                     } else {
                         front.event(Event::Progress(pace.progress(
                             self.clock.now(),

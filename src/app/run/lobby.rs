@@ -35,13 +35,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// When a changed address is told. A STUN server that names another one every 15 s fills no screen, and a NAT that does
 /// change is told all the same.
-struct Telling {
+pub(super) struct Telling {
     next: Time,
     pause: Duration,
 }
 
 impl Telling {
-    const fn new() -> Telling {
+    pub(super) const fn new() -> Telling {
         Telling {
             next: Time::ZERO,
             pause: FIRST_PAUSE,
@@ -49,7 +49,7 @@ impl Telling {
     }
 
     /// Whether one may be told now; it is.
-    fn is_due(&mut self, now: Time) -> bool {
+    pub(super) fn is_due(&mut self, now: Time) -> bool {
         if now < self.next {
             return false;
         }

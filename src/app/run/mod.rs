@@ -5,6 +5,7 @@ mod follow;
 mod lobby;
 mod look;
 mod meet;
+mod moved;
 mod outside;
 mod seeds;
 mod tcp;
@@ -26,6 +27,7 @@ use super::trace::Trace;
 use super::wording::{tell_clock, tell_forward, tell_network};
 use crate::net::{self, Door, Driver, Waker};
 use crate::protocol::Role;
+use crate::protocol::handshake::PublicKey;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::{Address, AddressError, Filtering, Guessing, Mapping, NatClass};
 use crate::rendezvous::clock::WallClock;
@@ -114,6 +116,8 @@ struct Lobby {
     time: Option<TimeKeeper>,
     /// A server knows of us.
     meets: bool,
+    /// The key of the peer that is looked for, if its whole address is known.
+    peer_key: Option<PublicKey>,
     /// The user has ended the chat.
     has_ended: bool,
     /// What its relay gives, if it may be used.
@@ -217,6 +221,7 @@ impl Lobby {
             trace: None,
             time: None,
             meets: false,
+            peer_key: None,
             has_ended: false,
             relay: None,
             outside: None,
@@ -294,6 +299,7 @@ impl Lobby {
         relay: Option<Box<RelayPass>>,
     ) -> Result<(), Failure> {
         let role = self.role(run.errand, &peer);
+        self.peer_key = peer.token.as_ref().map(|token| token.key);
         let Some(Handshake { keypair, seeds }) = &mut self.seeds.handshake else {
             return Err(Failure::internal("the handshake is over"));
         };

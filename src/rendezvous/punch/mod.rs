@@ -12,6 +12,7 @@ mod obstacle;
 mod paths;
 mod probes;
 mod report;
+mod search;
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -26,81 +27,19 @@ pub(crate) use self::obstacle::{Obstacle, obstacle};
 use self::paths::paths;
 pub(crate) use self::paths::{Ipv6Socket, PathKind};
 pub(crate) use self::report::Report;
+pub(crate) use self::search::Search;
 use super::Transmit;
-use super::address::{Address, PAIRS, Timekeeping};
+
 use super::clock::WallClock;
 use super::schedule::Schedule;
-use super::schedule::guess::{self as guesses, Task};
-use crate::protocol::handshake::rng::{Seed, SeedRng};
+use super::schedule::guess as guesses;
+use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::handshake::{HandshakeError, Hello, Local, PROTOCOL_VERSION, SessionKeys, packet};
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach, Role};
 
 /// Paths whose first exchange is timed: all that can be told of, and more than are learnt at once.
 const MAX_TIMED: usize = 32;
-
-/// Where and when to look for a peer that was connected and fell silent: the same places as before.
-#[derive(Clone)]
-pub(crate) struct Search {
-    role: Role,
-    own: Address,
-    peer: Address,
-    /// Our IPv6 socket, if there is one.
-    ipv6_socket: Option<u8>,
-    pairs: [Option<Path>; PAIRS],
-    candidates: Vec<Path>,
-    /// Our part, if ports have to be guessed.
-    guess: Option<Task>,
-    /// The one by way of the server, if it may be used.
-    relay: Option<Path>,
-    clock: WallClock,
-    low_ttl: Option<u8>,
-    /// Of jitter alone.
-    seed: Seed,
-}
-
-impl Search {
-    /// Begins to look.
-    pub(crate) fn begin(&self, now: Time) -> Schedule {
-        let mut schedule = Schedule::new(
-            self.role,
-            self.pairs,
-            &self.candidates,
-            self.clock,
-            self.low_ttl,
-            &self.seed,
-            now,
-        );
-        if !self.agree_on_time() {
-            schedule.without_clock(now);
-        }
-        if let Some(task) = self.guess {
-            schedule.guess(task, now);
-        }
-        schedule
-    }
-
-    /// Whether slots can be counted: between bare addresses nothing is known, and they are.
-    fn agree_on_time(&self) -> bool {
-        match (&self.own.token, &self.peer.token) {
-            (Some(ours), Some(theirs)) => [ours, theirs].iter().all(|t| t.clock == Timekeeping::Told),
-            _ => true,
-        }
-    }
-
-    /// The time turned out to be another one.
-    pub(crate) const fn set_clock(&mut self, clock: WallClock) {
-        self.clock = clock;
-    }
-
-    /// What kind of path this is.
-    pub(crate) fn kind(&self, path: Path) -> PathKind {
-        if self.relay == Some(path) {
-            return PathKind::Relayed;
-        }
-        PathKind::of(path, &self.own, &self.peer, self.ipv6_socket)
-    }
-}
 
 /// The machine. Drive it as [`crate::protocol`] says.
 pub struct Punch {
@@ -177,7 +116,7 @@ impl Punch {
             guess: guess::task(&own, &peer),
             own,
             peer,
-            ipv6_socket: ipv6.map(|ipv6| ipv6.socket),
+            ipv6,
             pairs,
             candidates,
             relay: None,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::rendezvous::schedule::ScheduleEvent;
+use crate::rendezvous::schedule::guess::Task;
 
 /// What filters by port, the first being what most homes have.
 const OTHERS: [NatKind; 3] = [DROPS, ACCEPTS, PORT_RESTRICTED];

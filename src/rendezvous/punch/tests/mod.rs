@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use self::nat::{NatKind, Ports};
 use self::world::{BASE_PORT, Scene, World, millis};
+use super::paths::is_private;
 use super::*;
 use crate::protocol::handshake::bare::BareHeader;
 use crate::rendezvous::address::Filtering;
@@ -695,4 +696,23 @@ fn the_answer_that_makes_the_connection_is_handed_over_if_it_has_not_left() {
     assert_eq!((answer.path, answer.payload[0]), (back, packet::MESSAGE_2));
     let again = responder.handle_datagram(Time::ZERO, back, &message_1);
     assert_eq!(again.as_ref(), Some(&answer.payload));
+}
+
+#[test]
+fn a_peer_that_has_moved_is_looked_for_at_its_new_address_alone() {
+    let (punch, _) = lonely(0, false);
+    let (_, mut search, _) = punch.into_parts();
+    let mut peer = search.peer.clone();
+    peer.reflexive = SocketAddr::from(([198, 51, 100, 77], 5000));
+    search.relocate(peer);
+    let mut schedule = search.begin(Time::ZERO);
+    let mut sent = 0;
+    while let Some(now) = schedule.poll_timeout().filter(|at| *at < millis(60_000)) {
+        while let Some(send) = schedule.poll(now) {
+            let ip = send.path.remote.ip();
+            assert!(is_private(ip) || ip == IpAddr::from([198, 51, 100, 77]), "{ip}");
+            sent += u32::from(!is_private(ip));
+        }
+    }
+    assert!(sent > 50, "{sent}");
 }

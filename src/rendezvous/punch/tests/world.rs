@@ -10,7 +10,7 @@ use super::super::paths::is_private;
 use super::super::*;
 use super::nat::{Nat, NatKind};
 use crate::protocol::handshake::{SixWords, Words};
-use crate::rendezvous::address::{Guessing, Timekeeping, Token};
+use crate::rendezvous::address::{Address, Guessing, Timekeeping, Token};
 
 const UNIX: u64 = 1_795_236_100_000_000_000;
 

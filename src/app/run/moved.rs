@@ -1,0 +1,94 @@
+//! In mid-transfer a router gives this computer, or the peer's, another outside address, and the other router filters: neither
+//! finds the other by itself. Both are told, and whoever gets the other's new address pastes it.
+
+use super::lobby::Telling;
+use super::outside::peer_address;
+use super::{Lobby, Run};
+use crate::app::command::Command;
+use crate::app::event::{Event, Front, Pending, Question};
+use crate::app::told::Warning;
+use crate::protocol::time::Time;
+use crate::rendezvous::address::Address;
+use crate::rendezvous::errand::Errand;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// By then all sockets' outside addresses are known anew.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// A silence that outlasts the slots in which two sides find each other again.
+const LONG_SILENCE: Duration = Duration::from_secs(30);
+
+/// What is known and told of addresses that change in mid-transfer.
+pub(super) struct Moves {
+    /// Our socket of the path in use.
+    pub(super) local: u8,
+    /// Our address as it was told last, and when it may be told next.
+    told: Address,
+    telling: Telling,
+    /// It is another one since then, and is still to be told.
+    changed: Option<Time>,
+    /// The user was asked in this silence.
+    pub(super) has_asked: bool,
+}
+
+impl Moves {
+    pub(super) fn new(run: &Run<'_>) -> Moves {
+        Moves {
+            local: 0,
+            told: run.own.clone(),
+            telling: Telling::new(),
+            changed: None,
+            has_asked: false,
+        }
+    }
+}
+
+impl Lobby {
+    /// Whether the user can be asked for another address of a peer that is silent; once in a silence.
+    pub(super) fn may_ask_again(&self, run: &Run<'_>, silence: Duration, moves: &mut Moves) -> bool {
+        let may = silence >= LONG_SILENCE
+            && run.common.peer.is_none()
+            && self.outside.is_some()
+            && run.errand != Errand::Chat;
+        may && !std::mem::replace(&mut moves.has_asked, true)
+    }
+
+    /// A STUN server sees a socket elsewhere than before, while the peer is silent.
+    pub(super) fn on_outside_changed(&mut self, socket: u8, to: SocketAddr, moves: &mut Moves) {
+        let Some(outside) = &mut self.outside else { return };
+        let before = outside.mapped.get(usize::from(socket)).copied().flatten();
+        outside.on_mapping(socket, to);
+        // The ports of sockets that were not in use may be others without any harm.
+        if socket == moves.local || before.is_none_or(|before| before.ip() != to.ip()) {
+            moves.changed = Some(self.clock.now());
+        }
+    }
+
+    /// Tells our new address, once all sockets have theirs.
+    pub(super) fn tell_move(&self, moves: &mut Moves, front: &mut dyn Front) {
+        let now = self.clock.now();
+        let has_settled = moves.changed.is_some_and(|at| now.since(at) >= SETTLED);
+        if has_settled && moves.telling.is_due(now) {
+            moves.changed = None;
+            front.event(Event::Warning(Warning::OutsideChanged));
+            if let Some(new) = self.tell_changed(&moves.told, front) {
+                moves.told = new;
+            }
+        }
+    }
+
+    /// Looks for the silent peer at another address, if it is the same peer's.
+    pub(super) fn paste_moved(&self, run: &Run<'_>, text: &str, front: &mut dyn Front) -> Option<Pending> {
+        let why = match peer_address(text, &run.own, &self.local.networks) {
+            Ok(peer) if peer.token.as_ref().map(|token| token.key) == self.peer_key => {
+                self.command(Command::Relocate(Box::new(peer)));
+                return None;
+            }
+            Ok(_) => "this address is of another run: paste the one that the run over there shows now".into(),
+            Err(unfit) => unfit.to_string(),
+        };
+        front.event(Event::Warning(Warning::Unfit { why }));
+        Some(front.ask(Question::PeerAddress))
+    }
+}

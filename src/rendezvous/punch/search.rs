@@ -1,0 +1,82 @@
+//! Where to look for the peer, at first and whenever it falls silent.
+
+use super::guess;
+use super::paths::{Ipv6Socket, PathKind, paths};
+use crate::protocol::handshake::rng::Seed;
+use crate::protocol::time::Time;
+use crate::protocol::{Path, Role};
+use crate::rendezvous::address::{Address, PAIRS, Timekeeping};
+use crate::rendezvous::clock::WallClock;
+use crate::rendezvous::schedule::Schedule;
+use crate::rendezvous::schedule::guess::Task;
+
+/// Where and when to look for a peer that was connected and fell silent: the same places as before.
+#[derive(Clone)]
+pub(crate) struct Search {
+    pub(super) role: Role,
+    pub(super) own: Address,
+    pub(super) peer: Address,
+    /// Our IPv6 socket, if there is one.
+    pub(super) ipv6: Option<Ipv6Socket>,
+    pub(super) pairs: [Option<Path>; PAIRS],
+    pub(super) candidates: Vec<Path>,
+    /// Our part, if ports have to be guessed.
+    pub(super) guess: Option<Task>,
+    /// The one by way of the server, if it may be used.
+    pub(super) relay: Option<Path>,
+    pub(super) clock: WallClock,
+    pub(super) low_ttl: Option<u8>,
+    /// Of jitter alone.
+    pub(super) seed: Seed,
+}
+
+impl Search {
+    /// Begins to look.
+    pub(crate) fn begin(&self, now: Time) -> Schedule {
+        let mut schedule = Schedule::new(
+            self.role,
+            self.pairs,
+            &self.candidates,
+            self.clock,
+            self.low_ttl,
+            &self.seed,
+            now,
+        );
+        if !self.agree_on_time() {
+            schedule.without_clock(now);
+        }
+        if let Some(task) = self.guess {
+            schedule.guess(task, now);
+        }
+        schedule
+    }
+
+    /// Whether slots can be counted: between bare addresses nothing is known, and they are.
+    fn agree_on_time(&self) -> bool {
+        match (&self.own.token, &self.peer.token) {
+            (Some(ours), Some(theirs)) => [ours, theirs].iter().all(|t| t.clock == Timekeeping::Told),
+            _ => true,
+        }
+    }
+
+    /// The peer is at another address now, as its user says.
+    pub(crate) fn relocate(&mut self, peer: Address) {
+        (self.pairs, self.candidates) = paths(&self.own, &peer, self.ipv6.as_ref());
+        self.guess = guess::task(&self.own, &peer);
+        self.peer = peer;
+    }
+
+    /// The time turned out to be another one.
+    pub(crate) const fn set_clock(&mut self, clock: WallClock) {
+        self.clock = clock;
+    }
+
+    /// What kind of path this is.
+    pub(crate) fn kind(&self, path: Path) -> PathKind {
+        if self.relay == Some(path) {
+            return PathKind::Relayed;
+        }
+        let ipv6_socket = self.ipv6.as_ref().map(|ipv6| ipv6.socket);
+        PathKind::of(path, &self.own, &self.peer, ipv6_socket)
+    }
+}
