@@ -239,7 +239,7 @@ fn a_mapping_is_given_back_when_the_user_stops_the_run() {
 
 /// miniupnpd with leases of so many seconds, by PCP.
 fn with_leases(seconds: u32) -> String {
-    format!("{PMP_ONLY}\nmin_lifetime={seconds}\nmax_lifetime={seconds}")
+    format!("{PMP_ONLY}\nmin_lifetime={}\nmax_lifetime={seconds}", seconds - 1)
 }
 
 /// Waits until the router forwards so many ports.
