@@ -175,6 +175,19 @@ fn a_code_connects_every_pair_of_nats_within_three_seconds() {
     assert!(failed.is_empty(), "{} pairs", failed.len());
 }
 
+/// What goes to the server and comes from it passes where the least packets that IPv4 promises do.
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_code_connects_homes_whose_packets_have_576_bytes_at_most() {
+    let network = network(Nat::MasqueradeDrop, Nat::MasqueradeDrop);
+    network.set_mtu(("na", "port1"), ("a", "eth0"), 576);
+    network.set_mtu(("nb", "port1"), ("b", "eth0"), 576);
+    let mut met = begin_in(network, 300_000, &[], &[]).unwrap_or_else(|error| panic!("{error}"));
+    let took = met.finish().unwrap_or_else(|account| panic!("{account}"));
+    println!("{took:.2?}");
+    assert!(took < SOON, "{}", met.account());
+}
+
 #[test]
 #[ignore = "needs root: builds network namespaces"]
 fn a_transfer_that_is_relayed_moves_to_a_direct_path_when_a_router_lets_the_peer_in() {
