@@ -133,6 +133,13 @@ enum Access {
     Read,
 }
 
+/// A program that is being started shares this one's open files until it runs, locks included: so a lock that is held
+/// is asked for again this often, with this pause.
+#[cfg(unix)]
+const LOCK_ATTEMPTS: u32 = 10;
+#[cfg(unix)]
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
 impl Layer for DiskLayer {
     type File = File;
 
@@ -301,11 +308,13 @@ impl Layer for DiskLayer {
 
     fn try_lock(&self, file: &File) -> io::Result<bool> {
         #[cfg(unix)]
-        match rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
-            // Some network file systems have no locks; two receivers in one directory are rare enough.
-            Err(_) => {}
+        for attempt in 0.. {
+            match rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+                Err(rustix::io::Errno::WOULDBLOCK) if attempt == LOCK_ATTEMPTS => return Ok(false),
+                Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+                // Some network file systems have no locks; two receivers in one directory are rare enough.
+                Ok(()) | Err(_) => break,
+            }
         }
         #[cfg(windows)]
         return Ok(system::try_lock(file).unwrap_or(true));
