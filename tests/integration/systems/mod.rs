@@ -267,6 +267,10 @@ fn link(target: &Path, link: &Path) {
 
 #[test]
 fn a_link_to_a_directory_is_told_and_not_followed() {
+    // Wine shows a link of the system below as what it leads to, and no program there can tell.
+    if cfg!(unix) && End::Sender.is_windows() {
+        return;
+    }
     let place = place();
     let tree = place.path().join("tree");
     write(&place.path().join("elsewhere/private"), b"private");
