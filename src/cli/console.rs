@@ -4,7 +4,7 @@ use super::lines::{self, Detail};
 use super::printable::printable;
 use super::prompts::{Input, Prompts};
 use super::screen::{Kind, Screen};
-use super::{clipboard, json};
+use super::{clipboard, json, progress};
 use crate::app::event::{Change, Event, Front, Pending, Phase, Progress, Question};
 use crate::app::options::Common;
 use crate::app::outcome::Failure;
@@ -145,11 +145,11 @@ impl Console {
         let eta = self.time_left(progress);
         if self.screen.kind() != Kind::Plain {
             let room = self.screen.width().map(|width| width.saturating_sub(BAR));
-            let text = lines::progress(progress, eta, self.detail, room);
+            let text = progress::line(progress, eta, self.detail, room);
             self.screen.bar(progress.done, progress.total, &text);
             return;
         }
-        let text = lines::progress(progress, eta, self.detail, None);
+        let text = progress::line(progress, eta, self.detail, None);
         let period = match progress.phase {
             Phase::Listing => &mut self.list_period,
             _ => &mut self.progress_period,

@@ -1,7 +1,7 @@
 //! Events as JSON, one object a line (`--json`). The README lists them; names and meanings do not change.
 
 use super::printable::is_active;
-use super::{diagnosis, lines, text};
+use super::{diagnosis, lines, progress, text};
 use crate::app::event::{Change, ClockSource, Event, Link, Question};
 use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::outcome::Failure;
@@ -188,11 +188,11 @@ fn object(event: &Event) -> Object {
         Event::Progress(progress) => Object::event("progress")
             .plain("done", progress.done)
             .plain("total", progress.total)
-            .text("phase", lines::phase(progress.phase))
+            .text("phase", progress::phase(progress.phase))
             .plain("rate", progress.rate)
             .number("rtt_ms", millis(progress.rtt))
             .number("loss", progress.loss.unwrap_or(f64::NAN))
-            .text("bound", lines::bound(progress.bound)),
+            .text("bound", progress::bound(progress.bound)),
         Event::Reconnecting { silence } => {
             Object::event("reconnecting").number("silent_s", silence.as_secs_f64())
         }

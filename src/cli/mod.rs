@@ -13,6 +13,7 @@ mod manual;
 mod misuse;
 mod printable;
 mod process;
+mod progress;
 mod prompts;
 mod screen;
 mod server_args;

@@ -5,7 +5,7 @@ use super::console::{Clipboard, Console};
 use super::lines::{self, Detail};
 use super::prompts::Input;
 use super::screen::{Kind, Screen};
-use super::{Task, json};
+use super::{Task, json, progress as progress_line};
 use crate::app::event::{
     Answer, Bound, Cancelled, Change, ClockSource, Event, Front, Link, Phase, Progress, Question, TimeOfDay,
 };
@@ -158,11 +158,11 @@ fn the_clipboard_is_written_once_and_never_if_the_user_says_so() {
 fn progress_tells_size_speed_time_left_rtt_and_loss() {
     let known = progress(3_700_000_000, Some(10_000_000_000));
     assert_eq!(
-        lines::progress(&known, Some(Duration::from_secs(534)), Detail::Verbose, None),
+        progress_line::line(&known, Some(Duration::from_secs(534)), Detail::Verbose, None),
         " 37% 3.7 GB of 10.0 GB  11.8 MB/s  ETA 8m54s  RTT 41 ms  loss 1.2%  bound by path"
     );
     assert_eq!(
-        lines::progress(&progress(5_000, None), None, Detail::Normal, None),
+        progress_line::line(&progress(5_000, None), None, Detail::Normal, None),
         "5.0 kB  11.8 MB/s  RTT 41 ms  loss 1.2%"
     );
     let comparing = Progress {
@@ -171,10 +171,10 @@ fn progress_tells_size_speed_time_left_rtt_and_loss() {
         ..known
     };
     assert!(
-        lines::progress(&comparing, None, Detail::Normal, None)
+        progress_line::line(&comparing, None, Detail::Normal, None)
             .starts_with(" 37% 3.7 GB of 10.0 GB  comparing 11.8 MB/s  ")
     );
-    let almost = lines::progress(
+    let almost = progress_line::line(
         &progress(9_999_999_999, Some(10_000_000_000)),
         None,
         Detail::Normal,
@@ -188,7 +188,7 @@ fn a_narrow_terminal_gets_fewer_fields_and_always_the_same() {
     let told = |room, rate| {
         let mut now = progress(3_700_000_000, Some(10_000_000_000));
         now.rate = rate;
-        lines::progress(&now, Some(Duration::from_secs(534)), Detail::Normal, Some(room))
+        progress_line::line(&now, Some(Duration::from_secs(534)), Detail::Normal, Some(room))
     };
     assert_eq!(told(2, 1), "");
     assert_eq!(told(10, 1), " 37%");
