@@ -79,7 +79,7 @@ fn a_pasted_address_gets_at_most_a_hundred_packets_a_second_and_rests() {
     let edge = network.edge(Side::A);
     let rules = "table ip count { chain x { type filter hook prerouting priority raw;
                  iifname wan udp sport != { 3478, 123 } counter name total;
-                 iifname wan udp sport != { 3478, 123 } limit rate over 100/second burst 5 packets counter name excess;
+                 iifname wan udp sport != { 3478, 123 } limit rate over 100/second burst 50 packets counter name excess;
                  }
                  counter total { }
                  counter excess { }

@@ -12,7 +12,7 @@ use super::network::{Network, Plan, Side};
 use super::pair::{Errand, Pair, run_pair};
 
 /// What is left of a transfer takes up to 15 s; whoever has to find the other again may need two slots for it.
-const SOON: Duration = Duration::from_secs(45);
+const SOON: Duration = Duration::from_secs(90);
 
 /// Both end well, and soon.
 fn goes_on(pair: Pair) {
