@@ -37,8 +37,14 @@ impl Daemon {
     fn start(directory: &Path, to: &Path) -> Daemon {
         let config = directory.join("rsyncd.conf");
         let (address, port) = PORT.split_once(':').expect("an address");
+        // Root's daemon would write as nobody.
+        let user = if rustix::process::geteuid().is_root() {
+            "uid = 0\ngid = 0\n"
+        } else {
+            ""
+        };
         let text = format!(
-            "address = {address}\nport = {port}\nuse chroot = no\nlog file = /dev/null\n\
+            "{user}address = {address}\nport = {port}\nuse chroot = no\nlog file = /dev/null\n\
              [to]\npath = {}\nread only = no\n",
             to.display()
         );
