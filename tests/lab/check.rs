@@ -80,7 +80,10 @@ fn a_narrow_line_and_a_closed_one_are_told() {
     has(&found, &[("hairpin", "fails"), ("mapping", "independent")]);
     assert_eq!(found["largest_packet"], 1380, "{found:#}");
 
-    network.block_udp(Side::A);
+    let closed = "table ip closed { chain forward { type filter hook forward priority -10;
+                  meta l4proto udp drop; }
+                  }";
+    network.rules(&network.edge(Side::A), closed);
     let found = check_at_a(&network);
     has(
         &found,
