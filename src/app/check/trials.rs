@@ -8,6 +8,7 @@ use crate::rendezvous::address::Filtering;
 use crate::rendezvous::stun;
 use crate::rendezvous::stun::filtering::FilteringTest;
 use crate::rendezvous::stun::hairpin::{Hairpin, HairpinTest};
+use crate::rendezvous::stun::trial::Trial;
 use std::io;
 use std::net::SocketAddr;
 use tokio::sync::mpsc::UnboundedSender;
@@ -80,61 +81,13 @@ const fn headers(remote: SocketAddr) -> u16 {
     }
 }
 
-/// A test of STUN: sans-IO, with a result in the end.
-trait Trial {
-    type Found;
-    fn hear(&mut self, now: Time, path: Path, datagram: &[u8]);
-    fn wake(&mut self, now: Time);
-    fn say(&mut self) -> Option<(Path, Vec<u8>)>;
-    fn next(&self) -> Option<Time>;
-    fn found(&self) -> Option<Self::Found>;
-}
-
-impl Trial for FilteringTest {
-    type Found = Filtering;
-    fn hear(&mut self, now: Time, path: Path, datagram: &[u8]) {
-        self.handle_datagram(now, path, datagram);
-    }
-    fn wake(&mut self, now: Time) {
-        self.handle_timeout(now);
-    }
-    fn say(&mut self) -> Option<(Path, Vec<u8>)> {
-        self.poll_transmit()
-    }
-    fn next(&self) -> Option<Time> {
-        self.poll_timeout()
-    }
-    fn found(&self) -> Option<Filtering> {
-        self.result()
-    }
-}
-
-impl Trial for HairpinTest {
-    type Found = Hairpin;
-    fn hear(&mut self, now: Time, path: Path, datagram: &[u8]) {
-        self.handle_datagram(now, path, datagram);
-    }
-    fn wake(&mut self, now: Time) {
-        self.handle_timeout(now);
-    }
-    fn say(&mut self) -> Option<(Path, Vec<u8>)> {
-        self.poll_transmit()
-    }
-    fn next(&self) -> Option<Time> {
-        self.poll_timeout()
-    }
-    fn found(&self) -> Option<Hairpin> {
-        self.result()
-    }
-}
-
 /// Runs a test on sockets of its own, to its end. Blocks.
 fn run<T: Trial>(begin: impl FnOnce(&[u8; 32], Time) -> T) -> io::Result<T::Found> {
     let clock = net::Clock::start();
     let mut driver = Driver::new(net::bind(None, true, None)?, clock)?;
     let mut scratch = Scratch(begin(&net::random_seed()?, clock.now()));
     loop {
-        if let Some(found) = scratch.0.found() {
+        if let Some(found) = scratch.0.result() {
             return Ok(found);
         }
         driver.turn(&mut scratch)?;
@@ -145,20 +98,20 @@ struct Scratch<T>(T);
 
 impl<T: Trial> Machine for Scratch<T> {
     fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
-        self.0.hear(now, path, datagram);
+        self.0.handle_datagram(now, path, datagram);
     }
 
     fn handle_timeout(&mut self, now: Time) {
-        self.0.wake(now);
+        self.0.handle_timeout(now);
     }
 
     fn poll_transmit(&mut self, _now: Time, buf: &mut Vec<u8>, _segments: usize) -> Option<Transmit> {
-        let (path, payload) = self.0.say()?;
+        let (path, payload) = self.0.poll_transmit()?;
         Some(Transmit::single(buf, path, Reach::Full, &payload))
     }
 
     fn poll_timeout(&mut self, _now: Time) -> Option<Time> {
-        self.0.next()
+        self.0.poll_timeout()
     }
 
     fn on_too_large(&mut self, _now: Time, _size: usize) {}

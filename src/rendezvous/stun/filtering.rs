@@ -1,17 +1,16 @@
 //! How the NAT filters (RFC 5780, section 4.4), asked from a scratch socket that will never punch.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::message::{self, AnswerFrom, TransactionId};
+use super::trial::{Rounds, Trial};
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::Filtering;
 
 const REPEAT: Duration = Duration::from_millis(500);
-const ATTEMPTS: u32 = 4;
 
 const ASKED: [AnswerFrom; 3] = [
     AnswerFrom::SameAddress,
@@ -25,10 +24,7 @@ pub(crate) struct FilteringTest {
     ids: [TransactionId; 3],
     heard: [bool; 3],
     other: Option<SocketAddr>,
-    attempt: u32,
-    next: Time,
-    result: Option<Filtering>,
-    outbox: VecDeque<(Path, Vec<u8>)>,
+    rounds: Rounds<Filtering>,
 }
 
 impl FilteringTest {
@@ -41,17 +37,40 @@ impl FilteringTest {
             ids,
             heard: [false; 3],
             other: None,
-            attempt: 0,
-            next: now,
-            result: None,
-            outbox: VecDeque::new(),
+            rounds: Rounds::new(REPEAT, now),
         };
         test.handle_timeout(now);
         test
     }
+}
 
-    /// Takes a datagram from any source: that is the point of the test. Whether it was STUN's.
-    pub(crate) fn handle_datagram(&mut self, _now: Time, path: Path, datagram: &[u8]) -> bool {
+impl Trial for FilteringTest {
+    type Found = Filtering;
+
+    fn rounds(&mut self) -> &mut Rounds<Filtering> {
+        &mut self.rounds
+    }
+
+    fn ask(&mut self) {
+        for (i, from) in ASKED.into_iter().enumerate() {
+            if !self.heard[i] {
+                let request = message::request(self.ids[i], from);
+                self.rounds.outbox.push_back((self.path, request));
+            }
+        }
+    }
+
+    /// [`Filtering::Untested`] if the server cannot tell.
+    fn conclude(&self) -> Filtering {
+        let second_address = self.other.is_some_and(|o| o.ip() != self.path.remote.ip());
+        match self.heard {
+            [true, _, true] => Filtering::Address,
+            [true, _, false] if second_address => Filtering::AddressAndPort,
+            _ => Filtering::Untested,
+        }
+    }
+
+    fn handle_datagram(&mut self, _now: Time, path: Path, datagram: &[u8]) -> bool {
         if !message::is_stun(datagram) || path.local != self.path.local {
             return false;
         }
@@ -72,48 +91,9 @@ impl FilteringTest {
             AnswerFrom::OtherAddressAndPort => from.ip() != server.ip(),
         };
         if self.heard[1] {
-            self.result = Some(Filtering::Independent);
+            self.rounds.result = Some(Filtering::Independent);
         }
         true
-    }
-
-    /// Does what is due.
-    pub(crate) fn handle_timeout(&mut self, now: Time) {
-        if self.result.is_some() || now < self.next {
-            return;
-        }
-        if self.attempt == ATTEMPTS {
-            let second_address = self.other.is_some_and(|o| o.ip() != self.path.remote.ip());
-            self.result = Some(match self.heard {
-                [true, _, true] => Filtering::Address,
-                [true, _, false] if second_address => Filtering::AddressAndPort,
-                _ => Filtering::Untested,
-            });
-            return;
-        }
-        for (i, from) in ASKED.into_iter().enumerate() {
-            if !self.heard[i] {
-                self.outbox
-                    .push_back((self.path, message::request(self.ids[i], from)));
-            }
-        }
-        self.attempt += 1;
-        self.next = now + REPEAT;
-    }
-
-    /// The next datagram to send.
-    pub(crate) fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
-        self.outbox.pop_front()
-    }
-
-    /// When to call [`FilteringTest::handle_timeout`] next; `None` when there is a result.
-    pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.result.is_none().then_some(self.next)
-    }
-
-    /// The result; [`Filtering::Untested`] if the server could not tell.
-    pub(crate) fn result(&self) -> Option<Filtering> {
-        self.result
     }
 }
 

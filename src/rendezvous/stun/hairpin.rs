@@ -1,17 +1,16 @@
 //! Whether the NAT takes what two hosts behind it send to each other's outside address (hairpinning; RFC 4787, section 6),
 //! asked from two scratch sockets that will never punch.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::message::{self, AnswerFrom, TransactionId};
+use super::trial::{Rounds, Trial};
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 
 const REPEAT: Duration = Duration::from_millis(300);
-const ATTEMPTS: u32 = 4;
 
 /// What was found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,10 +30,7 @@ pub(crate) struct HairpinTest {
     mapped: [Option<SocketAddr>; 2],
     /// What each sends to the other's outside address. Where the NAT filters, the first of them opens it for the second.
     calls: [Vec<u8>; 2],
-    attempt: u32,
-    next: Time,
-    result: Option<Hairpin>,
-    outbox: VecDeque<(Path, Vec<u8>)>,
+    rounds: Rounds<Hairpin>,
 }
 
 impl HairpinTest {
@@ -49,48 +45,21 @@ impl HairpinTest {
             ids,
             mapped: [None; 2],
             calls,
-            attempt: 0,
-            next: now,
-            result: None,
-            outbox: VecDeque::new(),
+            rounds: Rounds::new(REPEAT, now),
         };
         test.handle_timeout(now);
         test
     }
+}
 
-    /// Takes a datagram, the server's or one that came around the corner.
-    pub(crate) fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) {
-        let own = usize::from(path.local);
-        let Some(other) = 1_usize.checked_sub(own) else {
-            return;
-        };
-        if datagram == self.calls[other] {
-            self.result = Some(Hairpin::Works);
-            return;
-        }
-        let answer = message::answer(datagram).filter(|answer| answer.id == self.ids[own]);
-        if let Some(mapped) = answer.and_then(|answer| answer.mapped)
-            && path.remote == self.server
-            && self.mapped[own].is_none()
-        {
-            self.mapped[own] = Some(mapped);
-            if self.mapped[other].is_some() {
-                (self.attempt, self.next) = (0, now);
-                self.handle_timeout(now);
-            }
-        }
+impl Trial for HairpinTest {
+    type Found = Hairpin;
+
+    fn rounds(&mut self) -> &mut Rounds<Hairpin> {
+        &mut self.rounds
     }
 
-    /// Does what is due.
-    pub(crate) fn handle_timeout(&mut self, now: Time) {
-        if self.result.is_some() || now < self.next {
-            return;
-        }
-        let known = self.mapped.iter().all(Option::is_some);
-        if self.attempt == ATTEMPTS {
-            self.result = Some(if known { Hairpin::Fails } else { Hairpin::Untested });
-            return;
-        }
+    fn ask(&mut self) {
         for (local, other) in [(0, 1), (1, 0)] {
             let (remote, datagram) = match (self.mapped[other], self.mapped[local]) {
                 (Some(outside), Some(_)) => (outside, self.calls[local].clone()),
@@ -101,25 +70,39 @@ impl HairpinTest {
                 (None, Some(_)) => continue,
             };
             let local = local as u8;
-            self.outbox.push_back((Path { local, remote }, datagram));
+            self.rounds.outbox.push_back((Path { local, remote }, datagram));
         }
-        self.attempt += 1;
-        self.next = now + REPEAT;
     }
 
-    /// The next datagram to send.
-    pub(crate) fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
-        self.outbox.pop_front()
+    fn conclude(&self) -> Hairpin {
+        if self.mapped.iter().all(Option::is_some) {
+            Hairpin::Fails
+        } else {
+            Hairpin::Untested
+        }
     }
 
-    /// When to call [`HairpinTest::handle_timeout`] next; `None` when there is a result.
-    pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.result.is_none().then_some(self.next)
-    }
-
-    /// The result.
-    pub(crate) const fn result(&self) -> Option<Hairpin> {
-        self.result
+    fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) -> bool {
+        let own = usize::from(path.local);
+        let Some(other) = 1_usize.checked_sub(own) else {
+            return false;
+        };
+        if datagram == self.calls[other] {
+            self.rounds.result = Some(Hairpin::Works);
+            return true;
+        }
+        let answer = message::answer(datagram).filter(|answer| answer.id == self.ids[own]);
+        if let Some(mapped) = answer.as_ref().and_then(|answer| answer.mapped)
+            && path.remote == self.server
+            && self.mapped[own].is_none()
+        {
+            self.mapped[own] = Some(mapped);
+            if self.mapped[other].is_some() {
+                self.rounds.restart(now);
+                self.handle_timeout(now);
+            }
+        }
+        answer.is_some()
     }
 }
 

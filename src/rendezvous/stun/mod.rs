@@ -8,6 +8,7 @@ pub(crate) mod filtering;
 pub(crate) mod hairpin;
 mod message;
 mod told;
+pub(crate) mod trial;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

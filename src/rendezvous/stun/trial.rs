@@ -1,0 +1,84 @@
+//! What the tests with a STUN server have in common: each asks a few times and has a result in the end.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::protocol::Path;
+use crate::protocol::time::Time;
+
+const ATTEMPTS: u32 = 4;
+
+/// A test, on scratch sockets that will never punch. Drive it as [`crate::protocol`] says.
+pub(crate) trait Trial {
+    /// What it finds out.
+    type Found: Copy;
+
+    /// How far it is.
+    fn rounds(&mut self) -> &mut Rounds<Self::Found>;
+    /// Sends what is not answered yet.
+    fn ask(&mut self);
+    /// What it means if nothing more comes.
+    fn conclude(&self) -> Self::Found;
+    /// Takes a datagram, from wherever it comes. Whether it was one of this test.
+    fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) -> bool;
+
+    /// Does what is due.
+    fn handle_timeout(&mut self, now: Time) {
+        let rounds = self.rounds();
+        if rounds.result.is_some() || now < rounds.next {
+            return;
+        }
+        if rounds.attempt == ATTEMPTS {
+            let found = self.conclude();
+            self.rounds().result = Some(found);
+            return;
+        }
+        self.ask();
+        let rounds = self.rounds();
+        rounds.attempt += 1;
+        rounds.next = now + rounds.repeat;
+    }
+
+    /// The next datagram to send.
+    fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
+        self.rounds().outbox.pop_front()
+    }
+
+    /// When to call [`Trial::handle_timeout`] next; `None` when there is a result.
+    fn poll_timeout(&mut self) -> Option<Time> {
+        let rounds = self.rounds();
+        rounds.result.is_none().then_some(rounds.next)
+    }
+
+    /// The result.
+    fn result(&mut self) -> Option<Self::Found> {
+        self.rounds().result
+    }
+}
+
+/// How far a test is.
+pub(crate) struct Rounds<T> {
+    repeat: Duration,
+    attempt: u32,
+    next: Time,
+    pub(super) result: Option<T>,
+    pub(super) outbox: VecDeque<(Path, Vec<u8>)>,
+}
+
+impl<T> Rounds<T> {
+    /// The first begins now; each further one begins `repeat` after the one before.
+    pub(super) const fn new(repeat: Duration, now: Time) -> Self {
+        Rounds {
+            repeat,
+            attempt: 0,
+            next: now,
+            result: None,
+            outbox: VecDeque::new(),
+        }
+    }
+
+    /// Begins anew, now.
+    pub(super) const fn restart(&mut self, now: Time) {
+        (self.attempt, self.next) = (0, now);
+    }
+}
