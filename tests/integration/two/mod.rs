@@ -187,6 +187,20 @@ fn place_with_a_file() -> (tempfile::TempDir, Vec<u8>) {
     (place, content)
 }
 
+/// Both sides end well, and the receiver's standard output is what was sent.
+fn both_end_well(sender: Running, receiver: Running, content: &[u8]) {
+    // The receiver writes into a pipe that must be read.
+    let receiver = receiver.end();
+    let sender = sender.end();
+    assert_eq!(
+        [sender.status.code(), receiver.status.code()],
+        [Some(0); 2],
+        "{}",
+        verdict(&receiver)
+    );
+    assert_eq!(receiver.stdout, content);
+}
+
 #[test]
 fn a_code_is_all_that_one_tells_the_other_where_there_is_a_server() {
     let (place, content) = place_with_a_file();
@@ -199,16 +213,7 @@ fn a_code_is_all_that_one_tells_the_other_where_there_is_a_server() {
         &["receiver", &code, "--server", &word, "--yes", "--output", "-"],
         place.path(),
     );
-    // The receiver writes into a pipe that must be read.
-    let receiver = receiver.end();
-    let sender = sender.end();
-    assert_eq!(
-        [sender.status.code(), receiver.status.code()],
-        [Some(0); 2],
-        "{}",
-        verdict(&receiver)
-    );
-    assert_eq!(receiver.stdout, content);
+    both_end_well(sender, receiver, &content);
 }
 
 #[test]
@@ -233,16 +238,7 @@ fn the_code_can_be_typed_and_a_wrong_one_is_told_on_both_screens() {
     sender.told("the words of the code were wrong");
     let code = sender.address();
     receiver.enter(&code.to_uppercase());
-    // The receiver writes into a pipe that must be read.
-    let receiver = receiver.end();
-    let sender = sender.end();
-    assert_eq!(
-        [sender.status.code(), receiver.status.code()],
-        [Some(0); 2],
-        "{}",
-        verdict(&receiver)
-    );
-    assert_eq!(receiver.stdout, content);
+    both_end_well(sender, receiver, &content);
 }
 
 #[test]
@@ -296,16 +292,7 @@ fn once_the_two_have_met_the_server_may_go() {
     );
     receiver.told("Connected successfully");
     server.child.kill().expect("our own child");
-    // The receiver writes into a pipe that must be read.
-    let receiver = receiver.end();
-    let sender = sender.end();
-    assert_eq!(
-        [sender.status.code(), receiver.status.code()],
-        [Some(0); 2],
-        "{}",
-        verdict(&receiver)
-    );
-    assert_eq!(receiver.stdout, content);
+    both_end_well(sender, receiver, &content);
 }
 
 /// A slow machine makes it slower, never faster.

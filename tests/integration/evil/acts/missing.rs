@@ -20,6 +20,18 @@ fn says_missing(evil: &mut Evil, runs: &[Range<u32>]) {
     evil.says(message::MISSING, wire::runs(runs));
 }
 
+/// All content comes, and then its second file is said to be missing.
+fn sends_all_but_the_second(evil: &mut Evil, list: &List) {
+    evil.offers(list);
+    evil.is_accepted();
+    evil.announces(list);
+    evil.sends(0, &list.content());
+    evil.settles();
+    says_missing(evil, &[1..2]);
+    evil.says(message::DONE, [0; 32]);
+    assert_eq!(evil.awaits(message::FINISHED), [0; 32], "there is no root");
+}
+
 #[test]
 fn entries_that_do_not_exist_are_not_missed() {
     for run in [2..3, 1..3, 0..u32::MAX, u32::MAX - 1..u32::MAX] {
@@ -70,14 +82,7 @@ fn a_hard_link_is_missing_with_its_file_and_not_alone() {
     .ends(6, NONE_SUCH);
     sender(move |evil| {
         let list = linked();
-        evil.offers(&list);
-        evil.is_accepted();
-        evil.announces(&list);
-        evil.sends(0, &list.content());
-        evil.settles();
-        says_missing(evil, &[1..2]);
-        evil.says(message::DONE, [0; 32]);
-        assert_eq!(evil.awaits(message::FINISHED), [0; 32], "there is no root");
+        sends_all_but_the_second(evil, &list);
         for (name, is_there) in [("a", true), ("b", false), ("l", false)] {
             assert_eq!(fs::exists(evil.out.join(name)).unwrap(), is_there, "{name}");
         }
@@ -98,14 +103,7 @@ fn nothing_is_missing_before_it_was_accepted() {
 fn what_is_said_to_be_missing_gets_no_name_and_harms_nothing_else() {
     sender(|evil| {
         let list = two_files();
-        evil.offers(&list);
-        evil.is_accepted();
-        evil.announces(&list);
-        evil.sends(0, &list.content());
-        evil.settles();
-        says_missing(evil, &[1..2]);
-        evil.says(message::DONE, [0; 32]);
-        assert_eq!(evil.awaits(message::FINISHED), [0; 32], "there is no root");
+        sends_all_but_the_second(evil, &list);
         assert!(fs::exists(evil.out.join("a")).unwrap() && !fs::exists(evil.out.join("b")).unwrap());
     })
     .ends_or_completes();
