@@ -73,11 +73,26 @@ fn each_kind_of_router_is_told_with_a_field_for_every_fact() {
 
 #[test]
 #[ignore = "needs root: builds network namespaces"]
-fn a_narrow_line_and_a_closed_one_are_told() {
+fn a_router_that_hairpins_a_narrow_line_and_a_closed_one_are_told() {
     let network = Network::build(Plan::new(Nat::Cone, Nat::Public));
+    let (host, outside) = (network.host_address(Side::A), network.public_address(Side::A));
+    let hairpin = format!(
+        "table ip hairpin {{
+           chain pre {{ type nat hook prerouting priority -101; iifname lan ip daddr {outside} meta l4proto udp dnat ip to {host};
+           }}
+           chain post {{ type nat hook postrouting priority 99; oifname lan ct status dnat snat ip to {outside};
+           }}
+         }}"
+    );
+    network.rules(&network.edge(Side::A), &hairpin);
+    // Otherwise the bridge gives nothing back to the port that it came from.
+    network.configure(
+        "na",
+        &["link set dev port1 type bridge_slave hairpin on".to_owned()],
+    );
     network.set_mtu(("na", "wan"), ("r1", "l"), 1400);
     let found = check_at_a(&network);
-    has(&found, &[("hairpin", "fails"), ("mapping", "independent")]);
+    has(&found, &[("hairpin", "works"), ("mapping", "independent")]);
     assert_eq!(found["largest_packet"], 1380, "{found:#}");
 
     let closed = "table ip closed { chain forward { type filter hook forward priority -10;
