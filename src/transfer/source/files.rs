@@ -12,6 +12,7 @@ use crate::transfer::chunks::ChunkList;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::fs::disk::read_exact_at;
 use crate::transfer::fs::passage::{Passage, STAYS};
+use crate::transfer::hash::{Cv, hash_block};
 use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest, Segment};
 use crate::transfer::source::describe::Describer;
 use crate::transfer::source::identity::Identity;
@@ -32,7 +33,8 @@ const RECENT: i64 = 3600 * 1_000_000_000;
 struct Sent {
     offset: u64,
     len: usize,
-    hash: blake3::Hash,
+    /// As [`Files::piece_hash`] makes it.
+    hash: Cv,
 }
 
 #[derive(Debug)]
@@ -182,14 +184,45 @@ impl Files {
         if end == size && size < BLOCK_LEN as u64 {
             self.open.remove(at);
         }
-        if self.may_grow(index) {
-            self.sent.entry(index).or_default().push(Sent {
+        Ok(())
+    }
+
+    /// Remembers what was just read, at `offset` of the content, of files that may grow. `hash`: its hash, if it is a
+    /// block that was hashed.
+    pub(super) fn remember(&mut self, offset: u64, bytes: &[u8], hash: Option<Cv>) {
+        let manifest = Arc::clone(&self.manifest);
+        let mut at = 0;
+        for segment in manifest.segments(offset..offset + bytes.len() as u64) {
+            let (start, len) = (at, segment.len as usize);
+            at += len;
+            if !self.is_read(segment.entry) || !self.may_grow(segment.entry) {
+                continue;
+            }
+            let known = hash.filter(|_| len == bytes.len());
+            let hash =
+                known.unwrap_or_else(|| self.piece_hash(offset + start as u64, &bytes[start..start + len]));
+            self.sent.entry(segment.entry).or_default().push(Sent {
                 offset: segment.file_offset,
-                len: out.len(),
-                hash: blake3::hash(out),
+                len,
+                hash,
             });
         }
-        Ok(())
+    }
+
+    /// The hash of a piece of the content: of a whole block the one that is announced, so that it is not hashed twice.
+    fn piece_hash(&self, offset: u64, piece: &[u8]) -> Cv {
+        let total = self.manifest.total().unwrap_or(0);
+        match BlockIndex::containing(offset) {
+            Some(block) if block.start() == offset && block.len_in(total) == piece.len() => {
+                hash_block(block, piece).cv
+            }
+            _ => *blake3::hash(piece).as_bytes(),
+        }
+    }
+
+    /// Whether what is sent of it is read from its file.
+    fn is_read(&self, index: EntryIndex) -> bool {
+        !self.missing.contains(&index) && self.scanned.snapshots.of(index).is_none()
     }
 
     /// Whether what is read of a file is remembered, so that growing does it no harm.
@@ -223,8 +256,7 @@ impl Files {
         let with_content = manifest.iter().filter(|(_, entry)| entry.size > 0);
         for (index, entry) in with_content {
             if is_file(&entry)
-                && !self.missing.contains(&index)
-                && self.scanned.snapshots.of(index).is_none()
+                && self.is_read(index)
                 && let Err(error) = self.check_at_end(index)
             {
                 self.leave_out(index, error)?;
@@ -251,10 +283,11 @@ impl Files {
         if found.len() > then.size {
             // All pieces are now what they were when they were sent: so they were at the moment before this.
             let mut buffer = vec![0; BLOCK_LEN];
+            let start = self.manifest.content_range(index).start;
             for sent in self.sent.get(&index).into_iter().flatten() {
                 let piece = &mut buffer[..sent.len];
-                let is_same =
-                    read_exact_at(&file, piece, sent.offset).is_ok() && blake3::hash(piece) == sent.hash;
+                let is_same = read_exact_at(&file, piece, sent.offset).is_ok()
+                    && self.piece_hash(start + sent.offset, piece) == sent.hash;
                 if !is_same {
                     return Err(TransferError::SourceChanged(self.scanned.path(index)));
                 }

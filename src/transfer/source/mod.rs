@@ -104,6 +104,9 @@ impl Source {
         } else {
             hash_block(block, &buffer[..len])
         };
+        if let Content::Files(files) = &mut self.content {
+            files.remember(block.start(), &buffer[..len], Some(hash.cv));
+        }
         Ok(BlockRead {
             len,
             hash,
@@ -124,7 +127,11 @@ impl Source {
     /// more (a pipe's bytes that were let go).
     pub fn read_range(&mut self, offset: u64, out: &mut [u8]) -> Result<bool, TransferError> {
         match &mut self.content {
-            Content::Files(files) => files.read_at(offset, out).map(|read| read == out.len()),
+            Content::Files(files) => {
+                let read = files.read_at(offset, out)?;
+                files.remember(offset, &out[..read], None);
+                Ok(read == out.len())
+            }
             Content::Pipe(pipe) => Ok(pipe.read_kept(offset, out)),
             Content::Text(text) => {
                 let found = usize::try_from(offset)
