@@ -157,9 +157,9 @@ impl Manifest {
             .map(|&(_, link)| link)
     }
 
-    /// How many hard links there are.
-    pub(crate) fn hard_links(&self) -> usize {
-        self.hard_links.len()
+    /// Each hard link behind its file, in the order of the files.
+    pub(crate) fn hard_links(&self) -> &[(EntryIndex, EntryIndex)] {
+        &self.hard_links
     }
 
     /// Bytes of all files that are holes where they come from, as the sender says. A hint, and never more than the total.

@@ -127,7 +127,7 @@ impl Earlier {
         }
         // A file under several names stays as a whole or not at all.
         let mut parted = Vec::new();
-        for (link, of) in hard_links::of(list) {
+        for &(of, link) in list.hard_links() {
             if stays.contains(of.get()) && hard_links::are_one(layer, &list.path(link), &list.path(of)) {
                 add(&mut stays, link);
             } else {

@@ -5,22 +5,12 @@ use std::io;
 use std::path::Path;
 
 use crate::transfer::fs::layer::Layer;
-use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest};
+use crate::transfer::manifest::Entry;
 use crate::transfer::sink::losses::Losses;
 use crate::transfer::sink::place::open_ours;
 
 /// Bytes copied at once.
 const PIECE: usize = 1 << 20;
-
-/// Each hard link of a list, and its file.
-pub(super) fn of(manifest: &Manifest) -> impl Iterator<Item = (EntryIndex, EntryIndex)> + '_ {
-    let has_any = manifest.hard_links() > 0;
-    let entries = has_any.then(|| manifest.iter()).into_iter().flatten();
-    entries.filter_map(|(index, entry)| match entry.kind {
-        Kind::HardLink(of) => Some((index, of)),
-        _ => None,
-    })
-}
 
 /// Whether the disk made one more name of a file; `false` if it has no hard links, or not so many of one file.
 pub(super) fn link<L: Layer>(layer: &L, file: &Path, link: &Path) -> io::Result<bool> {

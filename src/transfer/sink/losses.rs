@@ -139,7 +139,7 @@ impl Losses {
 
     /// Of a list that has been put in place: tells what did not come along into another file system.
     pub(crate) fn tell_crossing(&mut self, list: &Manifest) {
-        if self.crossed && list.hard_links() > 0 {
+        if self.crossed && !list.hard_links().is_empty() {
             self.lose_hard_links();
         }
         if self.crossed && list.with_attributes() > 0 {

@@ -134,7 +134,7 @@ pub(crate) fn settle<L: Layer>(
             Kind::Dir | Kind::HardLink(_) => {}
         }
     }
-    for (index, of) in hard_links::of(manifest) {
+    for &(of, index) in manifest.hard_links() {
         if losses.has_lost(index) {
             continue;
         }

@@ -99,7 +99,7 @@ fn probe<L: Layer>(layer: &L, trial: &Path, manifest: &Manifest, losses: &mut Lo
     if dated.abs_diff(PROBE_TIME) > COARSEST_TIME {
         losses.lose_times();
     }
-    if manifest.hard_links() > 0 {
+    if !manifest.hard_links().is_empty() {
         let other = trial.join(PROBE_LINK);
         if hard_links::link(layer, &path, &other)? {
             layer.remove_file(&other)?;
