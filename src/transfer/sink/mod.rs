@@ -170,12 +170,7 @@ impl<L: Layer> Sink<L> {
             earlier,
             note,
             sent,
-            header: JournalHeader {
-                manifest_hash: offer.manifest_hash,
-                names_hash: offer.names_hash,
-                total,
-                private: true,
-            },
+            header: JournalHeader::of(offer),
             first: offer.top.first().map(|top| top.name.clone()),
             moved: Moved::default(),
             journal,

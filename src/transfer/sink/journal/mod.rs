@@ -15,6 +15,7 @@ use crate::transfer::error::Malformed;
 use crate::transfer::fs::layer::{Layer, Stat};
 use crate::transfer::fs::owner::{OwnerKey, Purpose};
 use crate::transfer::hash::{Cv, Root};
+use crate::transfer::manifest::offer::Offer;
 use crate::transfer::sink::came::Came;
 use crate::transfer::sink::place::Conflicts;
 
@@ -50,6 +51,16 @@ pub struct JournalHeader {
 }
 
 impl JournalHeader {
+    /// Of what is offered. Whether permission bits are kept shows when the directory is made.
+    pub(crate) fn of(offer: &Offer) -> JournalHeader {
+        JournalHeader {
+            manifest_hash: offer.manifest_hash,
+            names_hash: offer.names_hash,
+            total: (!offer.stream).then_some(offer.bytes),
+            private: true,
+        }
+    }
+
     /// All but the proof.
     fn body(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_LEN);

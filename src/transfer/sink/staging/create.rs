@@ -119,13 +119,7 @@ pub(crate) fn open<L: Layer>(
             _lock: ours.file,
         };
     }
-    let header = JournalHeader {
-        manifest_hash: offer.manifest_hash,
-        names_hash: offer.names_hash,
-        total: (!offer.stream).then_some(offer.bytes),
-        private: true,
-    };
-    let (staging, journal) = create(layer, first, header).map_err(|e| {
+    let (staging, journal) = create(layer, first, JournalHeader::of(offer)).map_err(|e| {
         let named = Staging::candidate(first, 0);
         match e.kind() {
             io::ErrorKind::ResourceBusy => LocalError::Busy(layer.root().join(named.dir())),
