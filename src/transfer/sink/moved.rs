@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use super::Sink;
 use super::recipe::{Index, Origin, Recipe};
 use crate::transfer::breach::Breach;
-use crate::transfer::chunks::{self, Chunk, ChunkList, Chunker, MAX_FILES, MAX_PARTS, MIN_CHUNK};
+use crate::transfer::chunks::{self, Chunk, ChunkList, Chunker, MAX_PARTS, MIN_CHUNK};
 use crate::transfer::error::TransferError;
 use crate::transfer::fs::layer::Layer;
 use crate::transfer::hash::hash_block;
@@ -110,8 +110,7 @@ impl Moved {
 impl<L: Layer> Sink<L> {
     /// A block is not what lies at its place.
     pub(super) fn on_differing(&mut self, block: BlockIndex, events: &mut Vec<StoreEvent>) {
-        let segments = self.manifest.block_segments(block, self.len_of(block));
-        if self.at_stake.contains(block.get()) || segments.take(MAX_FILES + 1).count() > MAX_FILES {
+        if self.at_stake.contains(block.get()) || self.manifest.has_many_files(block) {
             events.push(StoreEvent::Need(block));
         } else {
             self.moved.differing.insert(block.get(), block.get() + 1);

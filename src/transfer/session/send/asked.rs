@@ -1,7 +1,7 @@
 //! What the receiver claims to hold and asks for: blocks that it lacks after all, what they are made of, parts of them.
 
 use crate::transfer::breach::Breach;
-use crate::transfer::chunks::{ChunkList, MAX_FILES, MAX_PARTS};
+use crate::transfer::chunks::{ChunkList, MAX_PARTS};
 use crate::transfer::error::{Malformed, TransferError};
 use crate::transfer::ranges::Run;
 use crate::transfer::session::messages::{CHUNKS_PER_MESSAGE, Message};
@@ -72,11 +72,9 @@ impl SendSession {
     pub(super) fn on_describe(&mut self, runs: &[Run]) -> Result<(), TransferError> {
         for block in runs.iter().flat_map(|run| run.start..run.end) {
             let can_differ = self.claimed.contains(block) && self.hashed.contains(block);
-            let len = BlockIndex::new(block).len_in(self.total.unwrap_or(0));
-            let segments = self.manifest.block_segments(BlockIndex::new(block), len);
             if self.manifest.is_stream()
                 || !can_differ
-                || segments.take(MAX_FILES + 1).count() > MAX_FILES
+                || self.manifest.has_many_files(BlockIndex::new(block))
                 || self.described.insert(block, block + 1) == 0
             {
                 return Err(Breach::DescribesNoSuchBlock.into());
