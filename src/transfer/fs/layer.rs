@@ -162,6 +162,26 @@ pub trait Layer: Send {
     fn root(&self) -> &Path;
 }
 
+/// Bytes that are read at once of a file that is copied.
+pub(crate) const PIECE: usize = 1 << 20;
+
+/// Reads the first `len` bytes of a file, piece by piece; `take` gets each and where it begins.
+pub(crate) fn read_pieces<L: Layer>(
+    layer: &L,
+    file: &L::File,
+    len: u64,
+    mut take: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let (mut buffer, mut at) = (vec![0; PIECE], 0);
+    while at < len {
+        let piece = &mut buffer[..(len - at).min(PIECE as u64) as usize];
+        layer.read_at(file, at, piece)?;
+        take(at, piece)?;
+        at += piece.len() as u64;
+    }
+    Ok(())
+}
+
 /// Removes whatever lies at `path`, directories with all that is in them.
 pub(crate) fn remove_all<L: Layer>(layer: &L, path: &Path) -> io::Result<()> {
     match layer.info(path)? {

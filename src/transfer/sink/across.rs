@@ -7,13 +7,10 @@
 use std::io;
 use std::path::Path;
 
-use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind};
+use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, PIECE, read_pieces};
 use crate::transfer::sink::losses::Losses;
 use crate::transfer::sink::place::{Conflicts, Rule, merge, open_ours};
 use crate::transfer::sink::staging;
-
-/// Bytes copied at once.
-const PIECE: usize = 1 << 20;
 
 /// Names of copies that are tried before giving up: other runs may be at some.
 const MOST_COPIES: u32 = 100;
@@ -106,21 +103,11 @@ fn copy_file<L: Layer>(
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => open_ours(layer, from)?,
             other => other?,
         };
-        let pieces = |take: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>| {
-            let mut buffer = vec![0; PIECE];
-            let mut at = 0;
-            while at < found.len {
-                let part = &mut buffer[..(found.len - at).min(PIECE as u64) as usize];
-                layer.read_at(&source, at, part)?;
-                take(at, part)?;
-                at += part.len() as u64;
-            }
-            io::Result::Ok(())
-        };
-        pieces(&mut |at, part| layer.write_at(&target, at, part))?;
+        let len = found.len;
+        read_pieces(layer, &source, len, |at, part| layer.write_at(&target, at, part))?;
         layer.sync(&target)?;
         let mut written = vec![0; PIECE];
-        pieces(&mut |at, part| {
+        read_pieces(layer, &source, len, |at, part| {
             let written = &mut written[..part.len()];
             layer.read_at(&target, at, written)?;
             if written == part {

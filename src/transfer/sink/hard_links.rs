@@ -4,13 +4,10 @@
 use std::io;
 use std::path::Path;
 
-use crate::transfer::fs::layer::Layer;
+use crate::transfer::fs::layer::{Layer, read_pieces};
 use crate::transfer::manifest::Entry;
 use crate::transfer::sink::losses::Losses;
 use crate::transfer::sink::place::open_ours;
-
-/// Bytes copied at once.
-const PIECE: usize = 1 << 20;
 
 /// Whether the disk made one more name of a file; `false` if it has no hard links, or not so many of one file.
 pub(super) fn link<L: Layer>(layer: &L, file: &Path, link: &Path) -> io::Result<bool> {
@@ -51,14 +48,8 @@ pub(super) fn make<L: Layer>(
         }
         other => other?,
     };
-    let (mut at, len) = (0, layer.len(&source)?);
-    let mut buffer = vec![0; PIECE];
-    while at < len {
-        let piece = &mut buffer[..(len - at).min(PIECE as u64) as usize];
-        layer.read_at(&source, at, piece)?;
-        layer.write_at(&copy, at, piece)?;
-        at += piece.len() as u64;
-    }
+    let len = layer.len(&source)?;
+    read_pieces(layer, &source, len, |at, piece| layer.write_at(&copy, at, piece))?;
     losses.finish_entry(layer, &copy, entry, entry.mode)?;
     layer.sync(&copy)
 }
