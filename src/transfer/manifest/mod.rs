@@ -158,6 +158,11 @@ impl Manifest {
             .map(|&(_, link)| link)
     }
 
+    /// File `index` and its hard links.
+    pub(crate) fn names_of(&self, index: EntryIndex) -> impl Iterator<Item = EntryIndex> + '_ {
+        std::iter::once(index).chain(self.hard_links_of(index))
+    }
+
     /// Each hard link behind its file, in the order of the files.
     pub(crate) fn hard_links(&self) -> &[(EntryIndex, EntryIndex)] {
         &self.hard_links

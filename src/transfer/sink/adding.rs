@@ -28,7 +28,7 @@ impl<L: Layer> Sink<L> {
     /// A file that stayed so far is to be replaced: what was found equal of it is copied.
     fn replace_whole(&mut self, index: EntryIndex) -> Result<(), LocalError> {
         let manifest = Arc::clone(&self.manifest);
-        for one in std::iter::once(index).chain(manifest.hard_links_of(index)) {
+        for one in manifest.names_of(index) {
             self.earlier.stays.remove(one.get());
         }
         let content = manifest.content_range(index);

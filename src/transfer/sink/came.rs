@@ -135,7 +135,7 @@ impl Earlier {
             }
         }
         for of in parted {
-            for index in std::iter::once(of).chain(list.hard_links_of(of)) {
+            for index in list.names_of(of) {
                 stays.remove(index.get());
             }
         }

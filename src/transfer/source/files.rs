@@ -130,7 +130,7 @@ impl Files {
         self.open.retain(|open| open.entry != entry);
         self.sent.remove(&entry);
         let manifest = Arc::clone(&self.manifest);
-        for entry in std::iter::once(entry).chain(manifest.hard_links_of(entry)) {
+        for entry in manifest.names_of(entry) {
             self.missing.insert(entry);
             self.news.push(Missing {
                 entry,
