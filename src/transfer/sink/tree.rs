@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::transfer::BLOCK_LEN;
 use crate::transfer::error::LocalError;
+use crate::transfer::fs::LEAST_HOLE;
 use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, remove_all};
 use crate::transfer::fs::passage::Passage;
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest, Segment};
@@ -18,9 +19,6 @@ use crate::transfer::sink::staging::{Before, Staging, with_leftovers};
 
 /// Files held open at once; far below the usual limit of 1024 descriptors.
 const OPEN_FILES: usize = 64;
-
-/// Least stretch of zeros that is stored as a hole: a few blocks of any file system.
-const LEAST_HOLE: usize = 64 << 10;
 
 fn is_zero(bytes: &[u8]) -> bool {
     // Equal to itself one byte on: the system compares faster than a loop here.
@@ -287,7 +285,7 @@ impl<F> Tree<F> {
         let at = self.handle(layer, segment.entry)?;
         let entry = self.manifest.entry(segment.entry);
         let Open { file, passage, .. } = &mut self.open[at];
-        let is_hole = bytes.len() >= LEAST_HOLE && is_zero(bytes);
+        let is_hole = bytes.len() as u64 >= LEAST_HOLE && is_zero(bytes);
         let mut outcome = match is_hole.then(|| layer.punch(file, segment.file_offset, segment.len)) {
             Some(Ok(true)) => Ok(()),
             Some(Err(e)) => Err(e),

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::transfer::error::LocalError;
-use crate::transfer::fs::COARSEST_TIME;
 use crate::transfer::fs::layer::{Layer, remove_all};
+use crate::transfer::fs::{COARSEST_TIME, LEAST_HOLE};
 use crate::transfer::manifest::{Kind, Manifest};
 use crate::transfer::sink::hard_links;
 use crate::transfer::sink::losses::{Losses, kept};
@@ -28,9 +28,6 @@ const PROBE_MODE: u16 = 0o640;
 
 /// Most names that are tried out for one reason. Only a list that was made to keep us busy has more.
 const MOST_TRIED: usize = 10_000;
-
-/// Bytes of a hole that is made to see whether there are holes here.
-const PROBE_HOLE: u64 = 64 << 10;
 
 /// Any time that is not now: 2001-09-09, in nanoseconds since 1970.
 const PROBE_TIME: i64 = 1_000_000_000_000_000_000;
@@ -83,7 +80,7 @@ fn name<L: Layer>(
 fn probe<L: Layer>(layer: &L, trial: &Path, manifest: &Manifest, losses: &mut Losses) -> io::Result<()> {
     let path = trial.join(PROBE);
     let file = layer.create_new(&path)?;
-    if manifest.holes() > 0 && !layer.punch(&file, 0, PROBE_HOLE)? {
+    if manifest.holes() > 0 && !layer.punch(&file, 0, LEAST_HOLE)? {
         losses.lose_holes();
     }
     if manifest.with_attributes() > 0 {

@@ -11,6 +11,7 @@ use super::facts::{has_other_names, mode_of, now, room_of};
 use super::{Links, ScanOptions, Scanned, Skipped};
 use crate::system::numbers_nodes_anew;
 use crate::transfer::error::{LocalError, Malformed, TransferError};
+use crate::transfer::fs::LEAST_HOLE;
 use crate::transfer::manifest::attributes::Attributes;
 use crate::transfer::manifest::{Entry, EntryIndex, Kind, ManifestBuilder, Trust};
 use crate::transfer::names;
@@ -23,9 +24,6 @@ use crate::transfer::source::snapshot::{self, Snapshots};
 
 /// Longest path in a message, characters: enough to find it, whatever a deep tree makes of it.
 const MAX_SHOWN: usize = 300;
-
-/// Least file whose holes are counted: of smaller ones a receiver makes none.
-const LEAST_HOLE: u64 = 64 << 10;
 
 /// A name in a directory that is being read.
 struct Child<'a> {
@@ -346,6 +344,7 @@ impl<'a> Scan<'a> {
         if is_linked && first.is_none() {
             self.linked.insert(node, (index, absence));
         }
+        // In smaller ones a receiver makes none.
         if kind == Kind::File && size >= LEAST_HOLE {
             self.holes += size.saturating_sub(room_of(metadata));
         }
