@@ -45,6 +45,11 @@ impl RunSet {
         added
     }
 
+    /// Adds `value`; true if it is new.
+    pub(crate) fn add(&mut self, value: u32) -> bool {
+        self.insert(value, value + 1) > 0
+    }
+
     /// Takes the first `count` runs out.
     pub(crate) fn take_first(&mut self, count: usize) -> Vec<Run> {
         let first: Vec<Run> = std::iter::from_fn(|| self.runs.pop_first())

@@ -256,7 +256,7 @@ impl ReceiveSession {
             if self.files_missing >= offer.files.max(1) {
                 return Err(Breach::Missing.into());
             }
-            self.missing.insert(index.get(), index.get() + 1);
+            self.missing.add(index.get());
         }
         self.events
             .push_back(ReceiveEvent::Job(StoreJob::Missing(entries)));
@@ -340,7 +340,7 @@ impl ReceiveSession {
         match event {
             StoreEvent::Verified(block) => {
                 self.need.remove(block.get());
-                self.verified.insert(block.get(), block.get() + 1);
+                self.verified.add(block.get());
                 self.progress_due = true;
                 self.finish_when_ready();
             }
@@ -350,7 +350,7 @@ impl ReceiveSession {
                 self.progress_due = true;
                 self.finish_when_ready();
             }
-            StoreEvent::Need(block) => drop(self.need.insert(block.get(), block.get() + 1)),
+            StoreEvent::Need(block) => drop(self.need.add(block.get())),
             StoreEvent::Differ(run) => self.queue.push_back(Message::Describe { runs: vec![*run] }),
             StoreEvent::Found { block, lacks, .. } => self.queue.push_back(Message::Parts {
                 block: *block,

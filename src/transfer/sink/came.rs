@@ -108,12 +108,11 @@ impl Earlier {
         staging: &Staging,
     ) -> io::Result<Earlier> {
         let (mut ours, mut stays) = (RunSet::new(), RunSet::new());
-        let add = |set: &mut RunSet, index: EntryIndex| set.insert(index.get(), index.get() + 1);
         for (index, entry) in list.iter() {
             let path = list.path(index);
             let is_equal = match (entry.kind, layer.info(&path)?) {
                 (Kind::File, Some(found)) if came.holds(&path, &found) => {
-                    add(&mut ours, index);
+                    ours.add(index.get());
                     is_near((found.len, found.mtime), (entry.size, entry.mtime))
                 }
                 (Kind::Symlink, Some(found)) if found.kind == NodeKind::Other => {
@@ -122,14 +121,14 @@ impl Earlier {
                 _ => false,
             };
             if is_equal && layer.info(&staging.data().join(&path))?.is_none() {
-                add(&mut stays, index);
+                stays.add(index.get());
             }
         }
         // A file under several names stays as a whole or not at all.
         let mut parted = Vec::new();
         for &(of, link) in list.hard_links() {
             if stays.contains(of.get()) && hard_links::are_one(layer, &list.path(link), &list.path(of)) {
-                add(&mut stays, link);
+                stays.add(link.get());
             } else {
                 parted.push(of);
             }

@@ -26,7 +26,7 @@ impl<L: Layer> Sink<L> {
     /// Nothing waits for these entries any more. What was verified stays so.
     pub(super) fn on_missing(&mut self, entries: &[EntryIndex], events: &mut Vec<StoreEvent>) {
         for index in entries {
-            self.missing.insert(index.get(), index.get() + 1);
+            self.missing.add(index.get());
             let Some(void) = self.manifest.inner_blocks(*index) else {
                 continue;
             };

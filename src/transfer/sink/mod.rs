@@ -128,7 +128,7 @@ impl<L: Layer> Sink<L> {
         drop(kept.split_off(&total.map_or(u32::MAX, block_count)));
         let mut at_stake = RunSet::new();
         for &index in kept.keys() {
-            at_stake.insert(index, index + 1);
+            at_stake.add(index);
         }
         let (mut losses, mut journal) = (Losses::default(), Some(opened.journal));
         let made = trial::run(&layer, &staging.trial(), &manifest, &mut losses).and_then(|manifest| {
@@ -337,7 +337,7 @@ impl<L: Layer> Sink<L> {
         self.moved.is_verified(block);
         self.at_stake.remove(block.get());
         self.strikes.remove(&block.get());
-        self.verified.insert(block.get(), block.get() + 1);
+        self.verified.add(block.get());
         self.root.insert(block, hash);
         events.push(StoreEvent::Verified(block));
     }
@@ -368,7 +368,7 @@ impl<L: Layer> Store for Sink<L> {
     fn held(&self) -> Vec<Run> {
         let mut set = self.base.blocks.clone();
         for &index in self.kept.keys() {
-            set.insert(index, index + 1);
+            set.add(index);
         }
         set.iter().collect()
     }

@@ -66,7 +66,7 @@ pub(super) struct Moved {
 impl Moved {
     /// A block is what lies at its place.
     pub(super) fn is_same(&mut self, block: BlockIndex) {
-        self.same.insert(block.get(), block.get() + 1);
+        self.same.add(block.get());
     }
 
     /// A block is verified.
@@ -113,7 +113,7 @@ impl<L: Layer> Sink<L> {
         if self.at_stake.contains(block.get()) || self.manifest.has_many_files(block) {
             events.push(StoreEvent::Need(block));
         } else {
-            self.moved.differing.insert(block.get(), block.get() + 1);
+            self.moved.differing.add(block.get());
         }
     }
 
@@ -148,7 +148,7 @@ impl<L: Layer> Sink<L> {
         } else if let Some(run) = self.moved.next.take() {
             for block in run.start..run.end {
                 if !self.verified.contains(block) {
-                    self.moved.open.insert(block, block + 1);
+                    self.moved.open.add(block);
                 }
             }
             self.moved.differing.remove_run(run);
@@ -158,7 +158,7 @@ impl<L: Layer> Sink<L> {
             for block in (run.start..run.end).map(BlockIndex::new) {
                 for segment in self.manifest.block_segments(block, self.len_of(block)) {
                     let entry = segment.entry.get();
-                    if self.moved.cut.insert(entry, entry + 1) > 0 {
+                    if self.moved.cut.add(entry) {
                         self.moved.uncut.push_back(segment.entry);
                     }
                 }

@@ -57,7 +57,7 @@ impl SendSession {
             // What was claimed goes out only on demand.
             let is_claimed = self.claimed.contains(block) && !self.manifest.is_stream();
             if block < self.send_cursor || is_claimed {
-                self.need.insert(block, block + 1);
+                self.need.add(block);
             } else if !held
                 && self.manifest.is_stream()
                 && block > self.send_cursor.saturating_add(ORDERED_WINDOW)
@@ -75,11 +75,11 @@ impl SendSession {
             if self.manifest.is_stream()
                 || !can_differ
                 || self.manifest.has_many_files(BlockIndex::new(block))
-                || self.described.insert(block, block + 1) == 0
+                || !self.described.add(block)
             {
                 return Err(Breach::DescribesNoSuchBlock.into());
             }
-            self.describe.insert(block, block + 1);
+            self.describe.add(block);
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ impl SendSession {
     pub fn on_read(&mut self, block: BlockIndex, read: &BlockRead) {
         self.reading = self.reading.saturating_sub(1);
         if read.len > 0 {
-            let is_new = self.hashed.insert(block.get(), block.get() + 1) > 0;
+            let is_new = self.hashed.add(block.get());
             if is_new {
                 self.root.insert(block, &read.hash);
             }

@@ -365,12 +365,12 @@ impl SendSession {
 
     /// An entry does not arrive, or not all of it. To be said before what was read without it.
     pub fn on_missing(&mut self, entry: EntryIndex) {
-        self.missing.insert(entry.get(), entry.get() + 1);
+        self.missing.add(entry.get());
         // The receiver knows that it follows its file.
         if matches!(self.manifest.entry(entry).kind, Kind::HardLink(_)) {
             return;
         }
-        self.unsaid.insert(entry.get(), entry.get() + 1);
+        self.unsaid.add(entry.get());
         if let Some(inner) = self.manifest.inner_blocks(entry) {
             self.void.insert(inner.start, inner.end);
             self.hashed.insert(inner.start, inner.end);

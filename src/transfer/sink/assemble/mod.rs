@@ -198,7 +198,7 @@ impl Assembler {
         if self.current.as_ref().is_some_and(|(_, open)| open.is_whole(len))
             && let Some((index, open)) = self.current.take()
         {
-            self.done.insert(index, index + 1);
+            self.done.add(index);
             let extent = if open.spans.is_whole(len) {
                 Extent::Whole(len)
             } else {
@@ -321,7 +321,7 @@ impl Assembler {
             .is_some_and(|spans| spans.is_whole(block.len_in(total)))
         {
             self.forget_spilled(last);
-            self.done.insert(last, last + 1);
+            self.done.add(last);
             let (buffer, spans) = (Buffer::default(), Spans::default());
             self.lend(Filled {
                 block,
