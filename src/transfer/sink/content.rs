@@ -1,5 +1,6 @@
 //! Blocks onto the disk, and back.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{From, Sink};
@@ -10,8 +11,16 @@ use crate::transfer::hash::{BlockHash, hash_block};
 
 impl<L: Layer> Sink<L> {
     pub(super) fn write_scratch(&mut self, block: BlockIndex) -> Result<(), LocalError> {
+        self.write_scratch_part(block, 0..self.len_of(block))
+    }
+
+    pub(super) fn write_scratch_part(
+        &mut self,
+        block: BlockIndex,
+        part: Range<usize>,
+    ) -> Result<(), LocalError> {
         let scratch = std::mem::take(&mut self.scratch);
-        let outcome = self.write(block, 0, &scratch[..self.len_of(block)]);
+        let outcome = self.write(block, part.start as u32, &scratch[part]);
         self.scratch = scratch;
         outcome
     }

@@ -324,12 +324,9 @@ impl<L: Layer> Sink<L> {
             return self.journal_and_confirm(block, &hash, events);
         }
         let spans = recipe.spans();
-        let scratch = std::mem::take(&mut self.scratch);
-        let outcome = spans
-            .iter()
-            .try_for_each(|(start, end)| self.write(block, start, &scratch[start as usize..end as usize]));
-        self.scratch = scratch;
-        outcome?;
+        for (start, end) in spans.iter() {
+            self.write_scratch_part(block, start as usize..end as usize)?;
+        }
         events.push(StoreEvent::Found { block, spans, lacks });
         Ok(())
     }
