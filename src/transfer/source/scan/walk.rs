@@ -112,7 +112,7 @@ impl<'a> Scan<'a> {
         let is_closed =
             || origin::open_typed(path).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
         let absence = absence.or_else(|| (kind == Kind::File && is_closed()).then_some(Absence::Unreadable));
-        let attributes = self.attributes_of(kind, path, || Ok(origin::open_typed(path)?))?;
+        let attributes = self.attributes_of(kind, path, open)?;
         let found = Found {
             kind,
             parent: None,
