@@ -8,7 +8,6 @@ use crate::protocol::time::Time;
 use crate::rendezvous::address::Address;
 use crate::rendezvous::punch::{LateResponder, Search};
 use crate::rendezvous::schedule::Schedule;
-use crate::rendezvous::stun::StunClient;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -33,8 +32,6 @@ pub(super) struct Linked {
     /// Answers to late handshake messages.
     pub(super) late: Option<(Path, Vec<u8>)>,
     pub(super) places: Search,
-    /// Asked only while the peer is silent, which may be because our outside address is another one now.
-    pub(super) stun: Option<StunClient>,
     /// The peer is silent.
     pub(super) silent: bool,
     /// Looks for a silent peer, or for a direct path to one that is reached by way of a server.
@@ -47,11 +44,6 @@ pub(super) struct Linked {
 }
 
 impl Linked {
-    /// The machine that asks for our outside address, if it is to be asked for now.
-    pub(super) fn stun(&mut self) -> Option<&mut StunClient> {
-        self.stun.as_mut().filter(|_| self.silent)
-    }
-
     /// The peer is at another address now, as its user says.
     pub(super) fn relocate(&mut self, peer: &Address) {
         self.places.relocate(peer.clone());

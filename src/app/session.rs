@@ -82,11 +82,11 @@ impl Session {
         self.side.is_working()
     }
 
+    /// The machine that asks for our outside address, if it is to be asked for now: once the peer was there, only while it
+    /// is silent, which may be because our address is another one.
     fn stun(&mut self) -> Option<&mut StunClient> {
-        match &mut self.linked {
-            Some(linked) => linked.stun(),
-            None => self.stun.as_mut(),
-        }
+        let is_asked = self.linked.as_ref().is_none_or(|linked| linked.silent);
+        self.stun.as_mut().filter(|_| is_asked)
     }
 
     fn tell(&self, notice: Notice) {
@@ -296,7 +296,6 @@ impl Session {
             responder,
             late: answer.map(|answer| (answer.path, answer.payload)),
             places,
-            stun: self.stun.take(),
             silent: false,
             search: None,
             give_up: Time::FAR_FUTURE,
