@@ -10,8 +10,7 @@ use crate::rendezvous::meeting::code::Code;
 use crate::rendezvous::meeting::interface::MeetingEvent;
 use crate::rendezvous::meeting::relay::RelayEvent;
 use crate::rendezvous::punch::{PathKind, Punch, PunchEvent};
-use crate::rendezvous::stun::{StunClient, StunReport};
-use std::net::SocketAddr;
+use crate::rendezvous::stun::{StunClient, StunEvent};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,22 +60,8 @@ pub enum Command {
 /// From the network thread.
 #[derive(Debug)]
 pub enum Notice {
-    /// A STUN server answered.
-    Answered {
-        /// Who.
-        server: SocketAddr,
-        /// The outside address it saw.
-        mapped: SocketAddr,
-    },
-    /// STUN is through.
-    Gathered(StunReport),
-    /// The NAT gave a socket another external address.
-    MappingChanged {
-        /// Which socket.
-        socket: u8,
-        /// Now.
-        to: SocketAddr,
-    },
+    /// Something of the search for our outside address.
+    Stun(StunEvent),
     /// Something of the meeting at a server.
     Meeting(MeetingEvent),
     /// Something of the server's relay.

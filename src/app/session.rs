@@ -16,7 +16,7 @@ use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::punch::{Punch, PunchEvent};
 use crate::rendezvous::schedule::Schedule;
-use crate::rendezvous::stun::{StunClient, StunEvent};
+use crate::rendezvous::stun::StunClient;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
@@ -155,13 +155,7 @@ impl Session {
 
     fn drain(&mut self, now: Time) {
         while let Some(event) = self.stun().and_then(StunClient::poll_event) {
-            match event {
-                StunEvent::Answered { server, mapped } => self.tell(Notice::Answered { server, mapped }),
-                StunEvent::Gathered(report) => self.tell(Notice::Gathered(report)),
-                StunEvent::MappingChanged { socket, to, .. } => {
-                    self.tell(Notice::MappingChanged { socket, to });
-                }
-            }
+            self.tell(Notice::Stun(event));
         }
         while let Some(event) = self.meeting.as_mut().and_then(Meeting::poll_event) {
             self.tell(Notice::Meeting(event));

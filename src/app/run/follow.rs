@@ -22,6 +22,7 @@ use crate::rendezvous::meeting::relay::{RelayEvent, RelayUse};
 use crate::rendezvous::punch::{PathKind, PunchEvent};
 use crate::rendezvous::schedule::ScheduleEvent;
 use crate::rendezvous::schedule::guess::{PATIENCE, SOCKETS, Task};
+use crate::rendezvous::stun::StunEvent;
 use crate::system::{Awake, stopped};
 use std::time::Duration;
 
@@ -166,7 +167,7 @@ impl Lobby {
                         silence: connection::SILENCE,
                     });
                 }
-                Notice::MappingChanged { socket, to } if self.linked => {
+                Notice::Stun(StunEvent::MappingChanged { socket, to, .. }) if self.linked => {
                     self.on_outside_changed(socket, to, &mut moves);
                 }
                 Notice::Connection(connection::Event::Back) => {

@@ -17,7 +17,7 @@ use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::portmap::{Mapped, Worth};
 use crate::rendezvous::servers;
-use crate::rendezvous::stun::{StunClient, StunReport};
+use crate::rendezvous::stun::{StunClient, StunEvent, StunReport};
 use crate::system::stopped;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -166,15 +166,15 @@ impl Lobby {
                     }
                 };
                 match notice {
-                    Notice::Answered { server, mapped } => {
+                    Notice::Stun(StunEvent::Answered { server, mapped }) => {
                         let outside = mapped;
                         say(Info::StunAnswer { server, outside });
                     }
-                    Notice::Gathered(report) if report.answered > 0 => {
+                    Notice::Stun(StunEvent::Gathered(report)) if report.answered > 0 => {
                         let outlet = outlet.map(|(outlet, _)| outlet).filter(|o| *o != Outlet::Open);
                         return Ok((report, found, outlet));
                     }
-                    Notice::Gathered(report) => {
+                    Notice::Stun(StunEvent::Gathered(report)) => {
                         let (verdict, elsewhere) = match outlet {
                             Some(told) => told,
                             None => silent.as_mut().await,
@@ -275,7 +275,7 @@ impl Lobby {
                     }
                 }
                 notice = heard(&mut self.notices) => match notice? {
-                    Notice::MappingChanged { socket, to } => {
+                    Notice::Stun(StunEvent::MappingChanged { socket, to, .. }) => {
                         if let Some(outside) = &mut self.outside {
                             outside.on_mapping(socket, to);
                         }

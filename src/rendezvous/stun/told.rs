@@ -27,7 +27,7 @@ pub struct StunReport {
 
 /// What happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum StunEvent {
+pub enum StunEvent {
     /// While gathering, a server answered the first socket: its outside address is this.
     Answered {
         /// Who.
