@@ -5,12 +5,21 @@ use crate::app::command::Notice;
 use crate::app::offered::{Listing, Offered};
 use crate::transfer::BLOCK_LEN;
 use crate::transfer::error::LocalError;
+use crate::transfer::sink::came::Came;
 use crate::transfer::sink::need::{check, check_sizes};
 use crate::transfer::sink::place::Conflicts;
 use crate::transfer::sink::staging::{OWN_NODES, Prospect};
 use std::sync::Arc;
 
 impl Receiving {
+    /// Without a note of other files, which does not matter here.
+    pub(super) fn of_this_list(&self, mut prospect: Prospect) -> Prospect {
+        let list = self.session.offered().map(|(_, list)| list);
+        let is_added_to = |came: &Came| list.is_some_and(|list| came.of(list).is_some());
+        prospect.came = prospect.came.filter(is_added_to);
+        prospect
+    }
+
     /// Nothing of it is here and there is no room for it: to ask would be in vain.
     pub(super) fn check_space(&self, prospect: &Prospect) -> Result<(), LocalError> {
         let (Some((offer, list)), Target::Directory(root, conflicts)) =
@@ -22,7 +31,7 @@ impl Receiving {
         // What lies here already may be all of it: only a list that is new for certain is refused unasked.
         let compared =
             *conflicts == Conflicts::Update && (!prospect.taken.is_empty() || offer.unlisted() > 0);
-        let is_added = prospect.came.as_ref().is_some_and(|came| came.of(list).is_some());
+        let is_added = prospect.came.is_some();
         if prospect.kept.is_some() || compared || is_added || offer.stream || offer.is_text() {
             return Ok(());
         }
@@ -31,7 +40,7 @@ impl Receiving {
     }
 
     /// What the user should know before saying yes.
-    pub(super) fn ask(&mut self, prospect: &Prospect) {
+    pub(super) fn ask(&mut self, prospect: Prospect) {
         let Some((offer, list)) = self.session.offered() else {
             return;
         };
@@ -50,11 +59,7 @@ impl Receiving {
         let _ = self.notices.send(Notice::Offered(Box::new(Offered {
             offer: offer.clone(),
             list: Listing(Arc::clone(list)),
-            prospect: Prospect {
-                // A note of other files does not matter here.
-                came: prospect.came.clone().filter(|came| came.of(list).is_some()),
-                ..prospect.clone()
-            },
+            prospect,
             conflicts,
             root,
             held,

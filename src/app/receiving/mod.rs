@@ -181,8 +181,9 @@ impl Receiving {
         match done {
             Done::LookedOver(offer, manifest) => self.session.on_looked_over(*offer, manifest),
             Done::Looked(prospect) => {
+                let prospect = self.of_this_list(*prospect);
                 self.check_space(&prospect)?;
-                self.ask(&prospect);
+                self.ask(prospect);
             }
             Done::Opened(held) => {
                 if let Some(assembler) = &mut self.assembler {
