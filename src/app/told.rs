@@ -1,7 +1,6 @@
 //! What a run remarks beside its events: facts. `cli::text` words them; `--json` gives them as fields under `what`.
 //!
-//! Paths are skipped by serde, which refuses those that are no text: `cli::json` gives them. Whatever else is skipped is
-//! only worded: it holds nothing that the fields beside it do not say.
+//! Paths are skipped by serde, which refuses those that are no text: `cli::json` gives them.
 
 use crate::rendezvous::meeting::refusal::Refusal;
 use crate::rendezvous::meeting::relay::RelayRefusal;
@@ -9,6 +8,7 @@ use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::portmap::Worth;
 use crate::rendezvous::punch::Hint;
 use crate::transfer::source::Absence;
+use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::net::SocketAddr;
@@ -37,11 +37,7 @@ pub(crate) enum Info {
     /// An address that works in more networks follows.
     BetterAddress,
     /// The router forwards a port, but that is of no use to a peer outside.
-    UselessMapping {
-        external: SocketAddr,
-        #[serde(skip)]
-        worth: Worth,
-    },
+    UselessMapping(#[serde(serialize_with = "external")] Worth),
     /// The server does not answer on UDP.
     TryingTcp { port: u16 },
     /// Waiting at a server by name.
@@ -124,12 +120,7 @@ pub(crate) enum Info {
 #[serde(tag = "what", rename_all = "snake_case")]
 pub(crate) enum Warning {
     /// UDP does not get out, or only to some ports.
-    Outlet {
-        closed: bool,
-        ports: Vec<u16>,
-        #[serde(skip)]
-        outlet: Outlet,
-    },
+    Outlet(#[serde(serialize_with = "outlet")] Outlet),
     /// No STUN server answered.
     NoOutsideAddress,
     /// `--external-port` without an outside address.
@@ -202,16 +193,7 @@ pub(crate) enum Warning {
 impl Warning {
     /// What of UDP gets out, if that is not all.
     pub(crate) fn of_outlet(outlet: &Outlet) -> Option<Warning> {
-        let ports = match outlet {
-            Outlet::Open => return None,
-            Outlet::Ports(ports) => ports.clone(),
-            _ => Vec::new(),
-        };
-        Some(Warning::Outlet {
-            closed: outlet.is_closed(),
-            ports,
-            outlet: outlet.clone(),
-        })
+        (*outlet != Outlet::Open).then(|| Warning::Outlet(outlet.clone()))
     }
 }
 
@@ -226,11 +208,7 @@ pub(crate) enum Note {
     /// The peer is told to come in there.
     Forwarded { at: SocketAddr },
     /// The router forwards a port.
-    Mapped {
-        external: SocketAddr,
-        #[serde(skip)]
-        worth: Worth,
-    },
+    Mapped(#[serde(serialize_with = "external")] Worth),
     /// For a peer that does not use the server.
     OwnAddress { address: String },
     /// The system buffers little of what arrives.
@@ -276,6 +254,22 @@ fn kind<T: fmt::Debug, S: Serializer>(of: &T, to: S) -> Result<S::Ok, S::Error> 
         slug.extend(c.to_lowercase());
     }
     to.serialize_str(&slug)
+}
+
+/// Where a port is that the router forwards.
+fn external<S: Serializer>(worth: &Worth, to: S) -> Result<S::Ok, S::Error> {
+    let external = worth.mapped().external;
+    let mut fields = to.serialize_struct("Worth", 1)?;
+    fields.serialize_field("external", &external)?;
+    fields.end()
+}
+
+/// Whether all is closed, and the ports that are open.
+fn outlet<S: Serializer>(outlet: &Outlet, to: S) -> Result<S::Ok, S::Error> {
+    let mut fields = to.serialize_struct("Outlet", 2)?;
+    fields.serialize_field("closed", &outlet.is_closed())?;
+    fields.serialize_field("ports", outlet.ports())?;
+    fields.end()
 }
 
 fn hint_kind<S: Serializer>(hint: &Hint, to: S) -> Result<S::Ok, S::Error> {

@@ -74,13 +74,13 @@ fn has_nat(found: &Diagnosis) -> bool {
 /// The object for programs: every fact has a field.
 pub(super) fn object(found: &Diagnosis) -> Object {
     let [answered, asked] = found.servers;
-    let ports = match &found.outlet {
-        Outlet::Ports(ports) => ports.as_slice(),
-        _ => &[],
-    };
     let (source, servers) = match found.clock.source() {
         ClockSource::Ntp { answers, .. } => ("ntp", answers),
         ClockSource::System => ("system", 0),
+    };
+    let mapped = match &found.forwarding {
+        Forwarding::Done(worth) => Some(worth.mapped()),
+        Forwarding::NotAsked | Forwarding::Refused => None,
     };
     let text_of = |at: &Option<std::net::SocketAddr>| at.map(|at| at.to_string());
     Object::event("diagnosis")
@@ -95,17 +95,11 @@ pub(super) fn object(found: &Diagnosis) -> Object {
         .text("hairpin", hairpin(found.hairpin))
         .text("ipv6", ipv6(found.ipv6()))
         .text("udp", outlet(&found.outlet))
-        .plain("udp_ports", ports.to_vec())
+        .plain("udp_ports", found.outlet.ports().to_vec())
         .plain("largest_packet", found.packet)
         .text("port_mapping", forwarding(&found.forwarding))
-        .plain(
-            "port_mapping_by",
-            mapped(&found.forwarding).map(|mapped| mapped.0),
-        )
-        .plain(
-            "port_mapping_at",
-            mapped(&found.forwarding).map(|mapped| mapped.1),
-        )
+        .plain("port_mapping_by", mapped.map(|at| at.method.to_string()))
+        .plain("port_mapping_at", mapped.map(|at| at.external.to_string()))
         .text("clock_source", source)
         .plain("clock_servers", servers)
         .plain("clock_offset_ms", found.clock.offset_nanos() / 1_000_000)
@@ -158,14 +152,4 @@ const fn forwarding(forwarding: &Forwarding) -> &'static str {
         Forwarding::Done(Worth::DoubleNat(_)) => "double_nat",
         Forwarding::Done(Worth::Elsewhere(_)) => "elsewhere",
     }
-}
-
-/// By which protocol a port is forwarded, and where it is outside.
-fn mapped(forwarding: &Forwarding) -> Option<(String, String)> {
-    let Forwarding::Done(Worth::Good(mapped) | Worth::DoubleNat(mapped) | Worth::Elsewhere(mapped)) =
-        forwarding
-    else {
-        return None;
-    };
-    Some((mapped.method.to_string(), mapped.external.to_string()))
 }

@@ -413,6 +413,27 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_a_remark_holds_is_told_in_fields() {
+        use crate::app::told::{Note, Warning};
+        use crate::rendezvous::outlet::Outlet;
+        use crate::rendezvous::portmap::{Mapped, Method, Worth};
+        let told = |event: Event| of_event(&event).split(",\"text\":").next().map(str::to_owned);
+        let outlet = Outlet::Ports(vec![53, 443]);
+        assert_eq!(
+            told(Event::Warning(Warning::Outlet(outlet))).as_deref(),
+            Some(r#"{"event":"warning","what":"outlet","closed":false,"ports":[53,443]"#)
+        );
+        let mapped = Mapped {
+            method: Method::Pcp,
+            external: "203.0.113.7:4300".parse().unwrap(),
+        };
+        assert_eq!(
+            told(Event::Note(Note::Mapped(Worth::Good(mapped)))).as_deref(),
+            Some(r#"{"event":"note","what":"mapped","external":"203.0.113.7:4300""#)
+        );
+    }
+
     proptest! {
         #[test]
         fn any_text_stays_one_line_with_balanced_quotes(text in any::<String>()) {

@@ -27,7 +27,7 @@ pub(super) fn info(info: &Info) -> Vec<String> {
         Info::BetterAddress => {
             "Your address is better now; a peer that has the one before can connect, too".into()
         }
-        Info::UselessMapping { worth, .. } => format!("Note: {worth}"),
+        Info::UselessMapping(worth) => format!("Note: {worth}"),
         Info::TryingTcp { port } => format!("No answer from the server on UDP; trying its TCP port {port}"),
         Info::WaitingByName { own, peer } => match (own, peer) {
             (Some(own), Some(peer)) => format!("Waiting under the name {own} for {peer}"),
@@ -125,7 +125,7 @@ fn server(info: &Info) -> Vec<String> {
 /// A warning, in one line.
 pub(super) fn warning(warning: &Warning) -> Vec<String> {
     let line = match warning {
-        Warning::Outlet { outlet, .. } => format!("{outlet}: {}", outlet.remedy()),
+        Warning::Outlet(outlet) => format!("{outlet}: {}", outlet.remedy()),
         Warning::NoOutsideAddress => {
             "no STUN server answered, so your address outside this network is not known: only a peer on the same network, \
              or with IPv6, can reach you"
@@ -215,7 +215,7 @@ pub(super) fn note(note: &Note) -> String {
         }
         Note::HeardFrom { remote } => format!("heard the peer from {remote}"),
         Note::Forwarded { at } => format!("the peer is told to come in at {at}"),
-        Note::Mapped { worth, .. } => worth.to_string(),
+        Note::Mapped(worth) => worth.to_string(),
         Note::OwnAddress { address } => format!("for a peer without the server, your address is {address}"),
         Note::SmallBuffer { bytes } => {
             let remedy = if cfg!(target_os = "linux") {

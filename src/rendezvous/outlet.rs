@@ -27,6 +27,14 @@ impl Outlet {
         matches!(self, Outlet::Rejected | Outlet::Forbidden | Outlet::Dropped)
     }
 
+    /// The ports that are open, if not all are.
+    pub(crate) fn ports(&self) -> &[u16] {
+        match self {
+            Outlet::Ports(ports) => ports,
+            _ => &[],
+        }
+    }
+
     /// The same, if something came back from this port of somebody as well.
     pub(crate) fn and(self, port: u16) -> Outlet {
         let mut ports = match self {

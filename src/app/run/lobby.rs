@@ -329,14 +329,12 @@ impl Lobby {
         let seen = outside.mapped[0].map(|seen| seen.ip());
         match Worth::of(mapped, seen) {
             worth @ Worth::Good(mapped) => {
-                let external = mapped.external;
-                front.event(Event::Note(Note::Mapped { external, worth }));
+                front.event(Event::Note(Note::Mapped(worth)));
                 outside.forward = Some(Forward::Mapped(mapped.external));
                 Some(())
             }
             worth => {
-                let external = mapped.external;
-                front.event(Event::Info(Info::UselessMapping { external, worth }));
+                front.event(Event::Info(Info::UselessMapping(worth)));
                 None
             }
         }

@@ -62,6 +62,12 @@ pub(crate) enum Worth {
 }
 
 impl Worth {
+    /// The port.
+    pub(crate) const fn mapped(&self) -> &Mapped {
+        let (Worth::Good(mapped) | Worth::DoubleNat(mapped) | Worth::Elsewhere(mapped)) = self;
+        mapped
+    }
+
     /// What `mapped` is worth where STUN servers see `seen`.
     pub(crate) fn of(mapped: Mapped, seen: Option<IpAddr>) -> Worth {
         let ip = mapped.external.ip();
