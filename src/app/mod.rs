@@ -30,7 +30,7 @@ pub(crate) mod side;
 pub(crate) mod told;
 mod trace;
 pub(crate) mod units;
-mod wording;
+pub(crate) mod wording;
 
 use crate::rendezvous::errand::Errand;
 use crate::system::HAS_ATTRIBUTES;

@@ -2,6 +2,7 @@
 
 use crate::app::told::{Info, Note, Warning};
 use crate::app::units::{Rate, Size, Span};
+use crate::app::wording::absence;
 use crate::protocol::connection::Stats;
 use crate::transfer::source::Absence;
 use std::path::Path;
@@ -122,7 +123,7 @@ fn server(info: &Info) -> Vec<String> {
     lines
 }
 
-/// A warning, in one line.
+/// A warning, in lines.
 pub(super) fn warning(warning: &Warning) -> Vec<String> {
     let line = match warning {
         Warning::Outlet(outlet) => format!("{outlet}: {}", outlet.remedy()),
@@ -144,14 +145,10 @@ pub(super) fn warning(warning: &Warning) -> Vec<String> {
         }
         Warning::UnusedPattern { pattern } => format!("--exclude '{pattern}' matched nothing"),
         Warning::Missing { path, why } => {
-            let path = path.display();
+            let line = format!("left out {}: {}", path.display(), absence(*why));
             match why {
-                Absence::Unreadable => format!("left out {path}: you have no permission to read it"),
-                Absence::Gone => format!("left out {path}: it has gone since it was listed"),
-                Absence::Changed => format!("left out {path}: it changed while it was being sent"),
-                Absence::Broken(error) => format!("left out {path}: the disk cannot read it ({error})"),
-                Absence::Waits => format!("left out {path}: it gives nothing until something happens"),
-                Absence::Endless => format!("left out {path}: it does not say how much is in it, and that is a lot"),
+                Absence::Broken(error) => format!("{line} ({error})"),
+                _ => line,
             }
         }
         Warning::Unfit { why } => why.clone(),

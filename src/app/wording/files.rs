@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::app::event::Event;
 use crate::app::told::Warning;
 use crate::app::units::Size;
+use crate::app::wording::absence;
 use crate::system;
 use crate::transfer::MAX_CONTENT;
 use crate::transfer::error::{Leftover, ListBound, LocalError, Malformed};
@@ -291,12 +292,8 @@ pub(crate) fn left_out(scanned: &Scanned) -> Vec<Warning> {
     let mut kinds: Vec<(&'static str, Vec<&Path>)> = Vec::new();
     let unreadable = scanned.unreadable.iter().map(|missing| {
         let why = match missing.why {
-            Absence::Unreadable => "you have no permission to read it",
-            Absence::Gone => "it has gone since it was listed",
             Absence::Changed => "it changed while it was being listed",
-            Absence::Broken(_) => "the disk cannot read it",
-            Absence::Waits => "it gives nothing until something happens",
-            Absence::Endless => "it does not say how much is in it, and that is a lot",
+            why => absence(why),
         };
         (why, missing.path.as_path())
     });

@@ -1,4 +1,4 @@
-//! What people read of a run: counters, clock and network in words.
+//! What people read of a run: counters, clock, network and what is missing in words.
 
 pub(crate) mod files;
 
@@ -10,6 +10,7 @@ use crate::rendezvous::address::NatClass;
 use crate::rendezvous::clock::{ClockSource as Source, WallClock};
 use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::stun::StunReport;
+use crate::transfer::source::Absence;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -116,6 +117,18 @@ pub(super) fn tell_forward(front: &mut dyn Front, port: Option<u16>, forwarded: 
         (_, Some(at)) => front.event(Event::Note(Note::Forwarded { at })),
         (Some(port), None) => front.event(Event::Warning(Warning::UselessExternalPort { port })),
         (None, None) => {}
+    }
+}
+
+/// Why something is not sent after all.
+pub(crate) const fn absence(why: Absence) -> &'static str {
+    match why {
+        Absence::Unreadable => "you have no permission to read it",
+        Absence::Gone => "it has gone since it was listed",
+        Absence::Changed => "it changed while it was being sent",
+        Absence::Broken(_) => "the disk cannot read it",
+        Absence::Waits => "it gives nothing until something happens",
+        Absence::Endless => "it does not say how much is in it, and that is a lot",
     }
 }
 
