@@ -71,7 +71,6 @@ enum Place {
         host: SocketAddr,
         path: String,
         service: &'static str,
-        lease: u32,
     },
 }
 
@@ -130,17 +129,12 @@ impl Lease {
                 pcp_map(gateway, *nonce, port, external)
             }
             Place::Pmp { gateway, .. } => pmp_map(gateway, port, external),
-            Place::Upnp {
-                host,
-                path,
-                service,
-                lease,
-            } => {
+            Place::Upnp { host, path, service } => {
                 let ask = Ask::Map {
                     client,
                     internal: port,
                     external,
-                    lease: *lease,
+                    lease: self.granted,
                 };
                 let _ = http(*host, &upnp::request(*host, path, service, ask));
                 None
@@ -161,9 +155,7 @@ impl Lease {
                 };
                 let _ = gateway.ask(pcp::PORT, &request, |answer| (answer.len() >= 4).then_some(()));
             }
-            Place::Upnp {
-                host, path, service, ..
-            } => {
+            Place::Upnp { host, path, service } => {
                 let _ = http(
                     *host,
                     &upnp::request(*host, path, service, Ask::Unmap { external }),
@@ -235,12 +227,7 @@ fn upnp_map(port: u16) -> Option<Lease> {
                         method: Method::Upnp,
                         external: SocketAddr::from((ip, external)),
                     };
-                    let place = Place::Upnp {
-                        host,
-                        path,
-                        service,
-                        lease,
-                    };
+                    let place = Place::Upnp { host, path, service };
                     return Some(Lease {
                         port,
                         client,
