@@ -12,7 +12,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A plain line to read.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -224,19 +224,6 @@ pub(crate) enum Note {
         stale: u64,
         strangers: u64,
     },
-}
-
-impl Info {
-    /// The path that it names.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        match self {
-            Info::Wrote { path }
-            | Info::Removed { path, .. }
-            | Info::NothingToRemove { path }
-            | Info::Identical { path } => Some(path),
-            _ => None,
-        }
-    }
 }
 
 /// The name of a variant, such as `same_role`.

@@ -5,7 +5,7 @@ use super::{diagnosis, lines, progress, text};
 use crate::app::event::{Change, ClockSource, Event, Link, Question};
 use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::outcome::Failure;
-use crate::app::told::Warning;
+use crate::app::told::{Info, Warning};
 use crate::protocol::Role;
 use crate::rendezvous::address::{Filtering, Mapping};
 use crate::transfer::manifest::{self, Kind};
@@ -200,9 +200,7 @@ fn object(event: &Event) -> Object {
         Event::Message(message) => line("message", message),
         Event::Said(said) => line("said", said),
         Event::Diagnosis(found) => diagnosis::object(found),
-        Event::Info(info) => {
-            named(Object::event("info").fields(info), info.path()).text("text", &text::info(info).join("\n"))
-        }
+        Event::Info(info) => informed(info).text("text", &text::info(info).join("\n")),
         Event::Warning(warning) => warned(warning).text("text", &text::warning(warning).join("\n")),
         Event::Renamed(paths) => Object::event("renamed").objects(
             "paths",
@@ -243,10 +241,14 @@ fn object(event: &Event) -> Object {
     }
 }
 
-fn named(object: Object, path: Option<&Path>) -> Object {
-    match path {
-        Some(path) => object.path("path", path),
-        None => object,
+fn informed(info: &Info) -> Object {
+    let object = Object::event("info").fields(info);
+    match info {
+        Info::Wrote { path }
+        | Info::Removed { path, .. }
+        | Info::NothingToRemove { path }
+        | Info::Identical { path } => object.path("path", path),
+        _ => object,
     }
 }
 
