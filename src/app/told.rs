@@ -58,14 +58,7 @@ pub(crate) enum Info {
     /// A direct path is looked for while the server relays.
     LookingForDirectPath,
     /// What `check --server` found.
-    Server {
-        server: String,
-        rtt_ms: u64,
-        sees: Vec<SocketAddr>,
-        nat: bool,
-        wants_word: bool,
-        word_given: bool,
-    },
+    Server(SeenServer),
     /// Nobody waits at a server under a name.
     NobodyWaits,
     /// A server has stopped.
@@ -113,6 +106,18 @@ pub(crate) enum Info {
     },
     /// A pipe ended without a byte.
     EmptyInput,
+}
+
+/// A server as a client finds it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct SeenServer {
+    pub(crate) server: String,
+    pub(crate) rtt_ms: u64,
+    /// Where it sees our sockets.
+    pub(crate) sees: Vec<SocketAddr>,
+    pub(crate) nat: bool,
+    pub(crate) wants_word: bool,
+    pub(crate) word_given: bool,
 }
 
 /// Something the user should know and may want to act on.

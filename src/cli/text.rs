@@ -1,6 +1,6 @@
 //! What people read of what a run tells: every remark in words.
 
-use crate::app::told::{Info, Note, Warning};
+use crate::app::told::{Info, Note, SeenServer, Warning};
 use crate::app::units::{Rate, Size, Span};
 use crate::app::wording::absence;
 use crate::protocol::connection::Stats;
@@ -44,7 +44,7 @@ pub(super) fn info(info: &Info) -> Vec<String> {
             pair_bytes,
         } => relay(*relays, *pair_rate, *pair_bytes),
         Info::LookingForDirectPath => "A direct path is still looked for".into(),
-        Info::Server { .. } => return server(info),
+        Info::Server(seen) => return server(seen),
         Info::NobodyWaits => "Nobody waits under a name.".into(),
         Info::ServerStopped {
             pairs,
@@ -94,28 +94,17 @@ fn relay(relays: bool, pair_rate: u64, pair_bytes: u64) -> String {
 }
 
 /// What `check --server` found.
-fn server(info: &Info) -> Vec<String> {
-    let Info::Server {
-        server,
-        rtt_ms,
-        sees,
-        nat,
-        wants_word,
-        word_given,
-    } = info
-    else {
-        return Vec::new();
-    };
-    let rtt = Span(Duration::from_millis(*rtt_ms));
-    let mut lines = vec![format!("The server {server} answers after {rtt}.")];
+fn server(seen: &SeenServer) -> Vec<String> {
+    let rtt = Span(Duration::from_millis(seen.rtt_ms));
+    let mut lines = vec![format!("The server {} answers after {rtt}.", seen.server)];
     let socket = |(socket, seen)| format!("It sees socket {socket} at {seen}.");
-    lines.extend(sees.iter().enumerate().map(socket));
-    lines.push(if *nat {
+    lines.extend(seen.sees.iter().enumerate().map(socket));
+    lines.push(if seen.nat {
         "A NAT stands before this computer.".into()
     } else {
         "No NAT is in the way.".into()
     });
-    lines.push(match (wants_word, word_given) {
+    lines.push(match (seen.wants_word, seen.word_given) {
         (true, false) => "It serves only those who know its word: --server HOST/WORD.".into(),
         (true, true) => "It serves only those who know its word; a code tells whether yours is right.".into(),
         (false, _) => "It serves everybody.".into(),

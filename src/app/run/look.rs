@@ -9,7 +9,7 @@ use crate::app::lookup::{nat64, resolve_one};
 use crate::app::options::{Common, Place};
 use crate::app::outcome::Failure;
 use crate::app::side::{End, Side};
-use crate::app::told::Info;
+use crate::app::told::{Info, SeenServer};
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::{Mapping, PAIRS, Token};
@@ -106,14 +106,14 @@ pub(in crate::app) async fn look_at_server(
             _ => continue,
         };
         let public = |token: &Token| token.nat.mapping == Mapping::Public;
-        front.event(Event::Info(Info::Server {
+        front.event(Event::Info(Info::Server(SeenServer {
             server: place.server.to_string(),
             rtt_ms: rtt.as_millis() as u64,
             sees: (0..PAIRS).filter_map(|pair| own.pair(pair)).collect(),
             nat: !own.token.as_ref().is_some_and(public),
             wants_word: terms.wants_token,
             word_given: place.token.is_some(),
-        }));
+        })));
         front.event(Event::Info(relay_terms(&terms)));
         return Ok(());
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::app::check::diagnosis::tests::ordinary;
+use crate::app::told::SeenServer;
 use crate::protocol::congestion::Stage;
 use crate::protocol::connection::{Limit, Stats};
 use crate::rendezvous::address::{Filtering, Mapping, NatClass};
@@ -81,14 +82,14 @@ pub(super) fn story() -> Vec<Event> {
         Event::Seen("203.0.113.7:4300".parse().unwrap()),
         Event::Diagnosis(Box::new(ordinary())),
         Event::Info(Info::StunServersFound { found: 3, asked: 5 }),
-        Event::Info(Info::Server {
+        Event::Info(Info::Server(SeenServer {
             server: "example.org:4300".into(),
             rtt_ms: 41,
             sees: vec!["203.0.113.7:4300".parse().unwrap()],
             nat: true,
             wants_word: true,
             word_given: false,
-        }),
+        })),
         Event::Warning(Warning::Search { hint: Hint::SameRole }),
         Event::Warning(Warning::LeftOut {
             why: "it cannot be read",
