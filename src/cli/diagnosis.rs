@@ -43,10 +43,10 @@ pub(super) fn lines(found: &Diagnosis) -> Vec<String> {
             }
         ));
     }
-    lines.push(match (found.ipv6(), found.outside_ipv6) {
-        (Ipv6::Works, Some(outside)) => format!("IPv6: works; outside address {outside}."),
-        (Ipv6::Unanswered, _) => "IPv6: this computer has it; no STUN server answered by it.".to_owned(),
-        _ => "IPv6: none.".to_owned(),
+    lines.push(match found.ipv6() {
+        Ipv6::Works(outside) => format!("IPv6: works; outside address {outside}."),
+        Ipv6::Unanswered => "IPv6: this computer has it; no STUN server answered by it.".to_owned(),
+        Ipv6::Absent => "IPv6: none.".to_owned(),
     });
     lines.push(format!("Ports: {}.", found.outlet));
     lines.push(match found.packet {
@@ -126,7 +126,7 @@ const fn hairpin(hairpin: Hairpin) -> &'static str {
 
 const fn ipv6(ipv6: Ipv6) -> &'static str {
     match ipv6 {
-        Ipv6::Works => "works",
+        Ipv6::Works(_) => "works",
         Ipv6::Unanswered => "unanswered",
         Ipv6::Absent => "none",
     }

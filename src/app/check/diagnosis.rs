@@ -83,8 +83,8 @@ pub(crate) enum Forwarding {
 /// What there is of IPv6.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ipv6 {
-    /// A server answered by it.
-    Works,
+    /// A server answered by it, and saw this address.
+    Works(SocketAddr),
     /// This computer has it, but no server answered by it.
     Unanswered,
     /// None.
@@ -94,12 +94,10 @@ pub(crate) enum Ipv6 {
 impl Diagnosis {
     /// What there is of IPv6.
     pub(crate) fn ipv6(&self) -> Ipv6 {
-        if self.outside_ipv6.is_some() {
-            Ipv6::Works
-        } else if self.local.iter().any(SocketAddr::is_ipv6) {
-            Ipv6::Unanswered
-        } else {
-            Ipv6::Absent
+        match self.outside_ipv6 {
+            Some(outside) => Ipv6::Works(outside),
+            None if self.local.iter().any(SocketAddr::is_ipv6) => Ipv6::Unanswered,
+            None => Ipv6::Absent,
         }
     }
 
