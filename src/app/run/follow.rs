@@ -101,7 +101,7 @@ impl Lobby {
                 Notice::Punch(event) => {
                     let wanted = matches!(&event, PunchEvent::Hint(hint) if hint.wants_another_address());
                     self.on_punch(event, front)?;
-                    if wanted && another.is_none() && run.common.peer.is_none() && self.outside.is_some() {
+                    if wanted && another.is_none() && self.can_paste(run) {
                         another = Some(front.ask(Question::PeerAddress));
                     }
                 }

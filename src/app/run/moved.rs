@@ -45,12 +45,14 @@ impl Moves {
 }
 
 impl Lobby {
+    /// Whether the users swap addresses by hand, and ours can paste another of the peer's.
+    pub(super) const fn can_paste(&self, run: &Run<'_>) -> bool {
+        run.common.peer.is_none() && self.outside.is_some()
+    }
+
     /// Whether the user can be asked for another address of a peer that is silent; once in a silence.
     pub(super) fn may_ask_again(&self, run: &Run<'_>, silence: Duration, moves: &mut Moves) -> bool {
-        let may = silence >= LONG_SILENCE
-            && run.common.peer.is_none()
-            && self.outside.is_some()
-            && run.errand != Errand::Chat;
+        let may = silence >= LONG_SILENCE && self.can_paste(run) && run.errand != Errand::Chat;
         may && !std::mem::replace(&mut moves.has_asked, true)
     }
 
