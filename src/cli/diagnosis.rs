@@ -1,8 +1,7 @@
 //! What a check found, as lines for people and as one object for programs.
 
 use super::json::{self, Object};
-use crate::app::check::diagnosis::{Diagnosis, Forwarding, Ipv6, Preservation};
-use crate::rendezvous::address::Mapping;
+use crate::app::check::diagnosis::{Diagnosis, Forwarding, Ipv6, Preservation, has_nat};
 use crate::rendezvous::clock::ClockSource;
 use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::portmap::Worth;
@@ -26,7 +25,7 @@ pub(super) fn lines(found: &Diagnosis) -> Vec<String> {
     let [answered, asked] = found.servers;
     lines.push(format!("{answered} of {asked} STUN servers answered."));
     lines.push(format!("Your network: {}.", found.nat));
-    if has_nat(found) {
+    if has_nat(found.outside[0], found.nat.mapping) {
         let kept = match found.preservation {
             Preservation::Kept => "are kept outside",
             Preservation::Partly => "are kept outside as long as they are free there",
@@ -65,10 +64,6 @@ pub(super) fn lines(found: &Diagnosis) -> Vec<String> {
     lines.push(format!("For you: {}", found.means()));
     lines.push(format!("To tell a peer: {}", found.for_a_peer()));
     lines
-}
-
-fn has_nat(found: &Diagnosis) -> bool {
-    found.outside[0].is_some() && found.nat.mapping != Mapping::Public
 }
 
 /// The object for programs: every fact has a field.

@@ -69,6 +69,11 @@ impl Preservation {
     }
 }
 
+/// Whether a NAT is known to stand before the first socket, which servers see there.
+pub(crate) fn has_nat(outside: Option<SocketAddr>, mapping: Mapping) -> bool {
+    outside.is_some() && mapping != Mapping::Public
+}
+
 /// What the router says to a request for a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Forwarding {

@@ -3,7 +3,7 @@
 pub(crate) mod diagnosis;
 mod trials;
 
-use self::diagnosis::{Diagnosis, Forwarding, Preservation};
+use self::diagnosis::{Diagnosis, Forwarding, Preservation, has_nat};
 use super::event::{Event, Front};
 use super::mapper::Mapper;
 use super::options::CheckOptions;
@@ -11,7 +11,7 @@ use super::outcome::{Failure, Summary};
 use super::outlet;
 use super::run::{self, Seen};
 use super::told::{Info, Warning};
-use crate::rendezvous::address::{Filtering, Mapping, NatClass};
+use crate::rendezvous::address::{Filtering, NatClass};
 use crate::rendezvous::portmap::Worth;
 use crate::rendezvous::stun::hairpin::Hairpin;
 use std::net::{IpAddr, SocketAddr};
@@ -39,7 +39,7 @@ async fn examine(seen: Seen, ask_router: bool, steps: UnboundedSender<Info>) -> 
     let report = &seen.report;
     let ipv4: Vec<SocketAddr> = seen.servers.iter().copied().filter(SocketAddr::is_ipv4).collect();
     let outside = report.mapped[0];
-    let has_nat = outside.is_some() && report.mapping != Mapping::Public;
+    let has_nat = has_nat(outside, report.mapping);
     let filtering = async {
         match outside {
             Some(_) => trials::filtering(ipv4, steps.clone()).await,
