@@ -1,6 +1,6 @@
 //! Congestion control over a simulated link: throughput, queues, fairness; floors for every commit, and the tables.
 //!
-//! The floors run in seconds. `cargo test --release --test integration congestion:: -- --ignored grid` (or `fairness`) makes the
+//! The floors run in seconds. `cargo test --release --test integration -- --ignored congestion::grid` (or `congestion::fairness`) makes the
 //! full table, takes minutes, and compares it with the reviewed one in `snapshots/`.
 
 mod ablation;

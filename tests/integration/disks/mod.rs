@@ -1,7 +1,7 @@
 //! The program on real file systems, mounted for it. Only root mounts, so this is ignored otherwise:
 //!
 //! ```text
-//! cargo test --test integration -- --ignored --nocapture disks::
+//! cargo test --test integration -- --ignored --nocapture disks:: --skip systems::
 //! ```
 //!
 //! `P2PCOPY_BIN` names another program than that of this tree and profile; `DISKS` tries only file systems with that in
