@@ -114,9 +114,10 @@ impl Waker {
 #[derive(Debug)]
 pub(crate) struct Driver {
     clock: Clock,
-    sockets: Vec<Socket>,
-    /// Those beside them, by their number.
-    extra: BTreeMap<u8, Socket>,
+    /// By their number: the run's own, then those beside them.
+    sockets: BTreeMap<u8, Socket>,
+    /// How many are the run's own.
+    own: usize,
     streams: Streams,
     poller: Arc<Poller>,
     events: Events,
@@ -135,13 +136,14 @@ impl Driver {
     /// If the system has no more descriptors.
     pub(crate) fn new(ports: Ports, clock: Clock) -> io::Result<Self> {
         let poller = Arc::new(Poller::new()?);
-        for (key, socket) in ports.sockets.iter().enumerate() {
-            register(&poller, socket.io(), key)?;
+        let sockets: BTreeMap<u8, Socket> = (0..=u8::MAX).zip(ports.sockets).collect();
+        for (local, socket) in &sockets {
+            register(&poller, socket.io(), usize::from(*local))?;
         }
         Ok(Driver {
             clock,
-            sockets: ports.sockets,
-            extra: BTreeMap::new(),
+            own: sockets.len(),
+            sockets,
             streams: Streams::new(Arc::clone(&poller)),
             poller,
             events: Events::new(),
@@ -181,7 +183,9 @@ impl Driver {
     pub(crate) fn turn<M: Machine>(&mut self, machine: &mut M) -> io::Result<()> {
         self.streams.turn(self.clock.now());
         machine.handle_timeout(self.clock.now());
-        if let (Extra::Of(path), false) = (machine.extra_sockets(), self.extra.is_empty()) {
+        if self.sockets.len() > self.own
+            && let Extra::Of(path) = machine.extra_sockets()
+        {
             self.close_all_but(path);
         }
         let more = self.transmit(machine);
@@ -198,28 +202,22 @@ impl Driver {
         self.receive(machine)
     }
 
-    /// The socket of a path, or of a readiness event.
-    fn socket(&self, key: usize) -> Option<&Socket> {
-        let extra = || self.extra.get(&u8::try_from(key).ok()?);
-        self.sockets.get(key).or_else(extra)
-    }
-
     /// Binds the socket of a path that none of the run's own is of.
     fn bind_extra(&mut self, path: Path) -> io::Result<()> {
-        let Some(first) = self.sockets.first().filter(|_| path.remote.is_ipv4()) else {
+        let Some(first) = self.sockets.get(&0).filter(|_| path.remote.is_ipv4()) else {
             return Ok(());
         };
         let socket = first.another()?;
         register(&self.poller, socket.io(), usize::from(path.local))?;
-        self.extra.insert(path.local, socket);
+        self.sockets.insert(path.local, socket);
         Ok(())
     }
 
     /// Closes the sockets that are none of the run's own, but not that of this path.
     fn close_all_but(&mut self, path: Path) {
-        let poller = &self.poller;
-        self.extra.retain(|local, socket| {
-            let stays = *local == path.local;
+        let (poller, own) = (&self.poller, self.own);
+        self.sockets.retain(|local, socket| {
+            let stays = usize::from(*local) < own || *local == path.local;
             if !stays {
                 // It fails only if the poller is gone, too.
                 let _ = poller.delete(socket.io());
@@ -229,7 +227,7 @@ impl Driver {
         // What waits to leave from one of them is lost.
         if self
             .blocked
-            .is_some_and(|blocked| self.socket(usize::from(blocked.path.local)).is_none())
+            .is_some_and(|blocked| !self.sockets.contains_key(&blocked.path.local))
         {
             self.blocked = None;
         }
@@ -238,17 +236,14 @@ impl Driver {
     fn wait(&mut self, wait: Duration) -> io::Result<()> {
         if let Some(blocked) = self.blocked {
             let key = usize::from(blocked.path.local);
-            if let Some(socket) = self.socket(key) {
+            if let Some(socket) = self.sockets.get(&blocked.path.local) {
                 self.poller
                     .modify_with_mode(socket.io(), Event::all(key), mode(&self.poller))?;
             }
         } else if !self.poller.supports_level() {
-            let extra = self
-                .extra
-                .iter()
-                .map(|(local, socket)| (usize::from(*local), socket));
-            for (key, socket) in self.sockets.iter().enumerate().chain(extra) {
-                self.poller.modify(socket.io(), Event::readable(key))?;
+            for (local, socket) in &self.sockets {
+                self.poller
+                    .modify(socket.io(), Event::readable(usize::from(*local)))?;
             }
         }
         self.events.clear();
@@ -262,7 +257,7 @@ impl Driver {
     fn transmit<M: Machine>(&mut self, machine: &mut M) -> bool {
         if let Some(blocked) = self.blocked.take() {
             let key = usize::from(blocked.path.local);
-            if let Some(socket) = self.socket(key) {
+            if let Some(socket) = self.sockets.get(&blocked.path.local) {
                 let _ = self
                     .poller
                     .modify_with_mode(socket.io(), Event::readable(key), mode(&self.poller));
@@ -292,20 +287,16 @@ impl Driver {
             }
             return;
         }
-        let key = usize::from(transmit.path.local);
-        if self.socket(key).is_none()
+        let local = transmit.path.local;
+        if !self.sockets.contains_key(&local)
             && let Err(e) = self.bind_extra(transmit.path)
         {
             // The limit of open files, in all likelihood: as good as lost.
             machine.on_refused(e.kind());
             return;
         }
-        let socket = match self.sockets.get(key) {
-            Some(socket) => socket,
-            None => match self.extra.get(&transmit.path.local) {
-                Some(socket) => socket,
-                None => return,
-            },
+        let Some(socket) = self.sockets.get(&local) else {
+            return;
         };
         let remote = transmit.path.remote;
         while self.left < self.out.len() {
@@ -342,13 +333,15 @@ impl Driver {
         });
         let ready: Vec<usize> = self.events.iter().filter(|e| e.readable).map(|e| e.key).collect();
         for key in ready {
+            // Those of streams are higher.
+            let Ok(local) = u8::try_from(key) else { continue };
+            let Some(socket) = self.sockets.get(&local) else {
+                continue;
+            };
             for _ in 0..BATCHES_PER_TURN {
                 let mut metas = [RecvMeta::default(); BATCH];
                 let mut slices: Vec<IoSliceMut<'_>> =
                     self.receive.iter_mut().map(|b| IoSliceMut::new(b)).collect();
-                let own = self.sockets.get(key);
-                let extra = || self.extra.get(&u8::try_from(key).ok()?);
-                let Some(socket) = own.or_else(extra) else { break };
                 let count = match socket.receive(&mut slices, &mut metas) {
                     Ok(count) => count,
                     // Nothing more, or a socket that the next send will tell more about.
@@ -357,10 +350,8 @@ impl Driver {
                 drop(slices);
                 let now = self.clock.now();
                 for (buffer, meta) in self.receive.iter_mut().zip(&metas[..count]) {
-                    let path = Path {
-                        local: key as u8,
-                        remote: meta.addr,
-                    };
+                    let remote = meta.addr;
+                    let path = Path { local, remote };
                     machine.handle_burst(now, path, &mut buffer[..meta.len], meta.stride.max(1));
                 }
                 if count < BATCH {
@@ -374,7 +365,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        for socket in self.sockets.iter().chain(self.extra.values()) {
+        for socket in self.sockets.values() {
             let _ = self.poller.delete(socket.io());
         }
     }

@@ -1,5 +1,6 @@
 //! UDP sockets: binding them, and sending and receiving bursts.
 
+use super::interfaces;
 use super::nat64::Nat64;
 use super::sys;
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
@@ -67,14 +68,10 @@ impl Socket {
 
     /// Another like this one, on a port of its own.
     pub(super) fn another(&self) -> io::Result<Self> {
-        let unspecified: IpAddr = if self.ipv6 {
-            Ipv6Addr::UNSPECIFIED.into()
-        } else {
-            Ipv4Addr::UNSPECIFIED.into()
-        };
+        let any = interfaces::unspecified(self.io.local_addr()?.ip());
         Ok(Socket {
             nat64: self.nat64,
-            ..Socket::new(bind_one(SocketAddr::new(unspecified, 0))?, self.offload)?
+            ..Socket::new(bind_one(SocketAddr::new(any, 0))?, self.offload)?
         })
     }
 

@@ -55,7 +55,7 @@ impl Pacer {
         }
     }
 
-    /// Sets the rate in bytes a second; tokens earned so far at the old rate stays.
+    /// Sets the rate in bytes a second; tokens earned so far at the old rate stay.
     pub(crate) fn set_rate(&mut self, now: Time, bytes_per_second: u64) {
         if bytes_per_second != self.asked {
             self.refill(now);
@@ -131,7 +131,7 @@ impl Pacer {
         if missing <= 0.0 {
             return now;
         }
-        // Rounded up, so that the tokens is really there when the timer fires on time.
+        // Rounded up, so that the tokens are really there when the timer fires on time.
         now + Duration::from_nanos((missing * 1e9 / self.rate() as f64) as u64 + 1)
     }
 

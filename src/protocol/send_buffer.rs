@@ -60,11 +60,8 @@ impl SendBuffer {
 
     /// Takes a block to send; offering a block again sends it again.
     pub(super) fn offer(&mut self, offset: u64, bytes: Vec<u8>) {
-        let range = offset..offset + bytes.len() as u64;
-        self.arrived.remove(range.clone());
-        self.again.remove(range.clone());
-        self.fresh.insert(range);
-        self.keep(offset, bytes);
+        let whole = 0..bytes.len() as u64;
+        self.offer_parts(offset, bytes, &[whole]);
     }
 
     /// Takes a block of which only these parts, from its first byte on, are to be sent: nobody waits for the rest.

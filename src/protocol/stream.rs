@@ -9,7 +9,7 @@ use std::ops::Range;
 /// Bytes a sender may have beyond what is acknowledged, and a receiver beyond what is read.
 pub(super) const CONTROL_WINDOW: usize = 1 << 20;
 
-/// SendBuffer half.
+/// Outgoing half.
 #[derive(Debug, Default)]
 pub(super) struct SendStream {
     /// Bytes from `base` on.

@@ -264,7 +264,7 @@ impl fmt::Display for Report {
             Some(nat) => writeln!(f, "Your peer's: {nat}.")?,
             None => writeln!(f, "Your peer's: not known (a bare ip:port tells nothing of it).")?,
         }
-        write!(f, "WallClock: {}", self.clock)?;
+        write!(f, "Clock: {}", self.clock)?;
         match self.peer_clock_ahead {
             Some(ahead) => writeln!(f, "; the peer's is {:+} ms from it.", ahead / 1_000_000)?,
             None => writeln!(f, ".")?,
@@ -315,6 +315,7 @@ mod tests {
             ours.contains("Your network is a symmetric NAT") && ours.contains("port-restricted"),
             "{ours}"
         );
+        assert!(ours.contains("\nClock: the system's"), "{ours}");
         let theirs = report(Mapping::Independent, Mapping::Dependent).to_string();
         assert!(
             theirs.contains("Your peer's network is a symmetric NAT"),

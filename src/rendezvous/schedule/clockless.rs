@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::{FIRST_INTERVAL, HOLD_INTERVAL, LAST_INTERVAL, LOW, Stream, WINDOW, hold_ttl};
+use super::{HOLD_INTERVAL, LOW, Stream, WINDOW, hold_ttl};
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach, Role};
@@ -81,11 +81,7 @@ impl Clockless {
             begins = true;
             self.fired += 1;
             self.next_fire = now + EVERY / u32::try_from(self.fires.len()).unwrap_or(1);
-            self.stream = Some(Stream {
-                slowest: LAST_INTERVAL,
-                until: now + WINDOW,
-                ..Stream::new(path, now, FIRST_INTERVAL)
-            });
+            self.stream = Some(Stream::through_pair(path, now, now + WINDOW));
         }
         let path = self.stream.as_mut()?.poll(now, rng)?;
         Some(Sent {

@@ -333,11 +333,9 @@ impl Schedule {
             return Some(Send::new(plan.path, reach, plan.slot));
         }
         let begins = plan.full.is_none();
-        let full = plan.full.get_or_insert_with(|| Stream {
-            slowest: LAST_INTERVAL,
-            until: plan.start + WINDOW,
-            ..Stream::new(plan.path, now, FIRST_INTERVAL)
-        });
+        let full = plan
+            .full
+            .get_or_insert_with(|| Stream::through_pair(plan.path, now, plan.start + WINDOW));
         let (slot, to) = (plan.slot, plan.path.remote);
         let path = full.poll(now, &mut self.rng);
         if begins {
@@ -382,9 +380,6 @@ impl Schedule {
     fn make_plan(&mut self, now: Time) {
         let mut slot = self.clock.slot(now).next();
         self.plan = None;
-        if self.clockless.is_some() {
-            return;
-        }
         for _ in 0..PAIRS {
             let Some(path) = self.pairs[slot.pair(PAIRS)] else {
                 slot = slot.next();
@@ -395,8 +390,11 @@ impl Schedule {
         }
     }
 
-    /// Opens `path` with low-TTL packets until `start`, and then sends with full lifetime.
+    /// Opens `path` with low-TTL packets until `start`, and then sends with full lifetime. Without a clock no moment counts.
     fn plan_for(&mut self, slot: SlotIndex, path: Path, start: Time, now: Time) {
+        if self.clockless.is_some() {
+            return;
+        }
         let mut openers: VecDeque<(Time, Reach)> = VecDeque::new();
         let wait = start.since(now);
         let was_held = self.held.iter().any(|held| held.path == path);

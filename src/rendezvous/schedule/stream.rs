@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::SLOWEST;
+use super::{FIRST_INTERVAL, LAST_INTERVAL, SLOWEST};
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
@@ -10,10 +10,10 @@ use crate::protocol::time::Time;
 /// Packets of full lifetime to one path, ever more slowly.
 pub(super) struct Stream {
     pub(super) path: Path,
-    pub(super) next: Time,
-    pub(super) interval: Duration,
-    pub(super) slowest: Duration,
-    pub(super) until: Time,
+    next: Time,
+    interval: Duration,
+    slowest: Duration,
+    until: Time,
 }
 
 impl Stream {
@@ -24,6 +24,15 @@ impl Stream {
             interval,
             slowest: SLOWEST,
             until: Time::FAR_FUTURE,
+        }
+    }
+
+    /// Those that go through a pair at their time, and only until then.
+    pub(super) fn through_pair(path: Path, now: Time, until: Time) -> Self {
+        Stream {
+            slowest: LAST_INTERVAL,
+            until,
+            ..Stream::new(path, now, FIRST_INTERVAL)
         }
     }
 

@@ -241,3 +241,16 @@ fn a_named_moment_comes_before_the_slots_and_is_opened_first() {
         );
     }
 }
+
+#[test]
+fn without_a_clock_a_named_moment_is_left_alone() {
+    let mut schedule = schedule(4, &[], 0);
+    schedule.without_clock(Time::ZERO);
+    schedule.meet_at(Time::ZERO + Duration::from_millis(400), Time::ZERO);
+    let (sends, events) = run(schedule, 20);
+    assert!(
+        events.iter().all(|e| matches!(e, ScheduleEvent::Attempt { .. })),
+        "{events:?}"
+    );
+    assert!(sends.iter().all(|(_, s)| !matches!(s.reach, Reach::Routers(_))));
+}
