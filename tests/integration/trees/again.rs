@@ -1,19 +1,16 @@
 //! A transfer that was done, but not complete, and the same commands given again.
 
-use super::{MIB, disk, names, place, snapshot, write};
+use super::changing::{self, write_dated};
+use super::{MIB, disk, names, place, snapshot};
 use crate::pair::{self, Outcome, Setup};
 use crate::remains::{CRASHES, assert_nothing_wrong, expected, finals};
 use p2pcopy::parts::transfer::{Conflicts, MemoryLayer, Remark, ScanOptions, Source, discard, scan};
 use std::fs::{self, File, FileTimes};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 /// A file of long ago, which is no log.
 fn write_old(path: &Path, seed: u64, len: usize) {
-    write(path, seed, len);
-    let old = SystemTime::now() - Duration::from_secs(1_000_000 - seed);
-    let file = File::options().write(true).open(path).unwrap();
-    file.set_times(FileTimes::new().set_modified(old)).unwrap();
+    write_dated(path, seed, len, 1_000_000 - seed);
 }
 
 const NAMES: [&str; 6] = ["a", "big", "d/e", "d/other", "late", "z"];
@@ -29,15 +26,8 @@ fn tree(p: &super::Place) -> PathBuf {
 }
 
 /// Sends the tree while `change` happens to it.
-fn send_changing(p: &super::Place, setup: Setup, mut change: impl FnMut()) -> Outcome {
-    let scanned = scan(&[p.src.join("t")], &ScanOptions::default()).unwrap();
-    let (manifest, source) = (scanned.manifest.clone(), Source::files(scanned));
-    let mut first = |block| {
-        if block == 0 {
-            change();
-        }
-    };
-    pair::run_changing(manifest, source, disk(&p.out), setup, &mut first).unwrap()
+fn send_changing(p: &super::Place, setup: Setup, change: impl FnMut()) -> Outcome {
+    changing::send(p, setup, 0, change).unwrap()
 }
 
 fn send(p: &super::Place, setup: Setup) -> Outcome {

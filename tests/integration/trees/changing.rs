@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Sends `src/t`, and does something to it before the first block from `after` on is read.
-fn send(p: &super::Place, setup: Setup, after: u32, mut change: impl FnMut()) -> Result<Outcome, Fault> {
+pub(super) fn send(p: &super::Place, setup: Setup, after: u32, mut change: impl FnMut()) -> Result<Outcome, Fault> {
     let scanned = scan(&[p.src.join("t")], &ScanOptions::default()).unwrap();
     let (manifest, source) = (scanned.manifest.clone(), Source::files(scanned));
     let mut is_done = false;
@@ -34,7 +34,7 @@ fn write_old(path: &Path, seed: u64, len: usize) {
 }
 
 /// A file of some seconds ago.
-fn write_dated(path: &Path, seed: u64, len: usize, seconds: u64) {
+pub(super) fn write_dated(path: &Path, seed: u64, len: usize, seconds: u64) {
     write(path, seed, len);
     let then = SystemTime::now() - Duration::from_secs(seconds);
     let file = File::options().write(true).open(path).unwrap();
