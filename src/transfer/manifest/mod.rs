@@ -20,7 +20,6 @@ pub(crate) use self::entry::MODE_MASK;
 use self::entry::{ENTRY_LEN, encode_entry, wire_len};
 pub use self::entry::{Entry, EntryIndex, Kind};
 pub(crate) use self::links::{LeftOut, OutsideLinks};
-use crate::transfer::chunks::MAX_FILES;
 use crate::transfer::names::{self, SafeName};
 use crate::transfer::ranges::{Run, RunSet};
 use crate::transfer::{BlockIndex, blocks_within};
@@ -237,10 +236,10 @@ impl Manifest {
                 .any(|segment| entries.contains(segment.entry.get()))
     }
 
-    /// Whether block `block` holds bytes of too many files to be described.
-    pub(crate) fn has_many_files(&self, block: BlockIndex) -> bool {
+    /// Whether block `block` holds bytes of more files than `most`.
+    pub(crate) fn has_more_files(&self, block: BlockIndex, most: usize) -> bool {
         let mut segments = self.block_segments(block, block.len_in(self.total));
-        segments.nth(MAX_FILES).is_some()
+        segments.nth(most).is_some()
     }
 
     /// The path of entry `index` from the top level.

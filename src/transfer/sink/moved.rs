@@ -110,7 +110,7 @@ impl Moved {
 impl<L: Layer> Sink<L> {
     /// A block is not what lies at its place.
     pub(super) fn on_differing(&mut self, block: BlockIndex, events: &mut Vec<StoreEvent>) {
-        if self.at_stake.contains(block.get()) || self.manifest.has_many_files(block) {
+        if self.at_stake.contains(block.get()) || self.manifest.has_more_files(block, chunks::MAX_FILES) {
             events.push(StoreEvent::Need(block));
         } else {
             self.moved.differing.add(block.get());

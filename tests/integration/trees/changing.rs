@@ -11,7 +11,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Sends `src/t`, and does something to it before the first block from `after` on is read.
-pub(super) fn send(p: &super::Place, setup: Setup, after: u32, mut change: impl FnMut()) -> Result<Outcome, Fault> {
+pub(super) fn send(
+    p: &super::Place,
+    setup: Setup,
+    after: u32,
+    mut change: impl FnMut(),
+) -> Result<Outcome, Fault> {
     let scanned = scan(&[p.src.join("t")], &ScanOptions::default()).unwrap();
     let (manifest, source) = (scanned.manifest.clone(), Source::files(scanned));
     let mut is_done = false;

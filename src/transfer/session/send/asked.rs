@@ -1,7 +1,7 @@
 //! What the receiver claims to hold and asks for: blocks that it lacks after all, what they are made of, parts of them.
 
 use crate::transfer::breach::Breach;
-use crate::transfer::chunks::{ChunkList, MAX_PARTS};
+use crate::transfer::chunks::{ChunkList, MAX_FILES, MAX_PARTS};
 use crate::transfer::error::{Malformed, TransferError};
 use crate::transfer::ranges::Run;
 use crate::transfer::session::messages::{CHUNKS_PER_MESSAGE, Message};
@@ -74,7 +74,7 @@ impl SendSession {
             let can_differ = self.claimed.contains(block) && self.hashed.contains(block);
             if self.manifest.is_stream()
                 || !can_differ
-                || self.manifest.has_many_files(BlockIndex::new(block))
+                || self.manifest.has_more_files(BlockIndex::new(block), MAX_FILES)
                 || !self.described.add(block)
             {
                 return Err(Breach::DescribesNoSuchBlock.into());
