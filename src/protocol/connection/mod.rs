@@ -161,7 +161,7 @@ impl Connection {
     }
 
     /// Gives a block of which only these parts, counted from its first byte, are to be sent.
-    pub fn offer_parts(&mut self, offset: u64, bytes: Vec<u8>, parts: &[Range<u64>]) {
+    pub(crate) fn offer_parts(&mut self, offset: u64, bytes: Vec<u8>, parts: &[Range<u64>]) {
         self.content_finished = false;
         self.send_buffer.offer_parts(offset, bytes, parts);
     }

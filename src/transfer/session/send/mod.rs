@@ -42,7 +42,7 @@ pub enum Purpose {
 
 impl Purpose {
     /// Whether bytes of the block go out.
-    pub fn sends(&self) -> bool {
+    pub(crate) fn sends(&self) -> bool {
         matches!(self, Purpose::Send | Purpose::SendParts(_))
     }
 }
