@@ -1,6 +1,7 @@
 //! What a session has once there is a connection, and what it makes that from.
 
 use super::gate::Gate;
+use super::relaying::Relaying;
 use crate::protocol::Path;
 use crate::protocol::congestion::Controller;
 use crate::protocol::connection::Connection;
@@ -48,5 +49,23 @@ impl Linked {
     pub(super) fn relocate(&mut self, peer: &Address) {
         self.places.relocate(peer.clone());
         self.search = None;
+    }
+
+    /// Looks for a silent peer, or for a direct path beside a relayed one, as long as one is wanted.
+    pub(super) fn look_for_peer(&mut self, now: Time, mut relaying: Option<&mut Relaying>) {
+        let relayed = relaying
+            .as_mut()
+            .is_some_and(|r| r.seeks_direct(now, &self.connection));
+        match &mut self.search {
+            None if self.silent || relayed => self.search = Some(self.places.begin(now)),
+            Some(search) if self.silent || relayed => {
+                if let Some(relaying) = relaying {
+                    relaying.offer(now, search);
+                }
+                // Nobody is told of a search's slots.
+                while search.poll_event().is_some() {}
+            }
+            _ => self.search = None,
+        }
     }
 }

@@ -174,92 +174,87 @@ impl Session {
                 let _ = self.notices.send(Notice::Relay(event));
             }
         }
-        if let Some(linked) = &mut self.linked {
-            linked.gate.pump(now, &mut linked.connection);
-            if linked.gate.is_open() && linked.announce.is_none() {
-                self.side.pump(now, &mut linked.connection);
-            }
-            while let Some(event) = linked.connection.poll_event() {
-                match event {
-                    connection::Event::Silent => {
-                        linked.silent = true;
-                        // Counted from here: a program that was stopped has not looked yet.
-                        linked.give_up = now + self.settings.patience;
-                        if let Some(relaying) = &mut self.relaying {
-                            relaying.rouse(now);
-                        }
-                    }
-                    connection::Event::Back => linked.silent = false,
-                    connection::Event::Closed(ref closed) => {
-                        self.side.on_end(End::Closed(closed.clone()));
-                        self.over = true;
-                    }
-                    connection::Event::Confirmed => linked.responder.confirm(),
-                    connection::Event::Moved(path) => {
-                        let kind = linked.places.kind(path);
-                        let _ = self.notices.send(Notice::Moved { path, kind });
+        self.drain_linked(now);
+    }
+
+    fn drain_linked(&mut self, now: Time) {
+        let Some(linked) = &mut self.linked else { return };
+        linked.gate.pump(now, &mut linked.connection);
+        if linked.gate.is_open() && linked.announce.is_none() {
+            self.side.pump(now, &mut linked.connection);
+        }
+        while let Some(event) = linked.connection.poll_event() {
+            match event {
+                connection::Event::Silent => {
+                    linked.silent = true;
+                    // Counted from here: a program that was stopped has not looked yet.
+                    linked.give_up = now + self.settings.patience;
+                    if let Some(relaying) = &mut self.relaying {
+                        relaying.rouse(now);
                     }
                 }
-                let _ = self.notices.send(Notice::Connection(event));
-            }
-            let mut relaying = self.relaying.as_mut();
-            let relayed = relaying
-                .as_mut()
-                .is_some_and(|r| r.seeks_direct(now, &linked.connection));
-            match &mut linked.search {
-                None if linked.silent || relayed => linked.search = Some(linked.places.begin(now)),
-                Some(search) if linked.silent || relayed => {
-                    if let Some(relaying) = relaying {
-                        relaying.offer(now, search);
-                    }
-                    // Nobody is told of a search's slots.
-                    while search.poll_event().is_some() {}
+                connection::Event::Back => linked.silent = false,
+                connection::Event::Closed(ref closed) => {
+                    self.side.on_end(End::Closed(closed.clone()));
+                    self.over = true;
                 }
-                _ => linked.search = None,
+                connection::Event::Confirmed => linked.responder.confirm(),
+                connection::Event::Moved(path) => {
+                    let kind = linked.places.kind(path);
+                    let _ = self.notices.send(Notice::Moved { path, kind });
+                }
             }
-            let silence = linked.connection.silence(now);
-            if linked.silent && now >= linked.give_up {
-                self.side.on_end(End::Lost(silence));
-                self.over = true;
-            }
-            if let Some(until) = linked.announce
-                && linked.gate.is_known()
-                && (now >= until || linked.connection.rtt().is_some())
-            {
-                linked.announce = None;
-                let (path, rtt) = (linked.connection.path(), linked.connection.rtt());
-                // The peer may have chosen another of the paths that work.
-                let kind = linked.places.kind(path);
-                let _ = self.notices.send(Notice::Connected {
-                    path,
-                    kind,
-                    rtt,
-                    to_compare: linked.gate.to_compare(),
+            let _ = self.notices.send(Notice::Connection(event));
+        }
+        linked.look_for_peer(now, self.relaying.as_mut());
+        let silence = linked.connection.silence(now);
+        if linked.silent && now >= linked.give_up {
+            self.side.on_end(End::Lost(silence));
+            self.over = true;
+        }
+        if let Some(until) = linked.announce
+            && linked.gate.is_known()
+            && (now >= until || linked.connection.rtt().is_some())
+        {
+            linked.announce = None;
+            let (path, rtt) = (linked.connection.path(), linked.connection.rtt());
+            // The peer may have chosen another of the paths that work.
+            let kind = linked.places.kind(path);
+            let _ = self.notices.send(Notice::Connected {
+                path,
+                kind,
+                rtt,
+                to_compare: linked.gate.to_compare(),
+            });
+        }
+        self.tell_progress(now);
+    }
+
+    /// Samples for the trace, and how far it is, each at its own pace.
+    fn tell_progress(&mut self, now: Time) {
+        let Some(linked) = &self.linked else { return };
+        if self.next_sample.is_some_and(|t| now >= t) {
+            self.next_sample = Some(now + SAMPLE);
+            let _ = self.notices.send(Notice::Sample {
+                at: now,
+                done: self.side.progress().map_or(0, |(done, _)| done),
+                stats: linked.connection.stats(),
+            });
+        }
+        if now >= self.next_progress {
+            self.next_progress = now + PROGRESS;
+            let stats = linked.connection.stats();
+            let silent = linked.silent.then(|| linked.connection.silence(now));
+            // That the peer is silent is told, too, where there is no progress to tell.
+            let unknown = silent.map(|_| (0, None));
+            if let Some((done, total)) = self.side.progress().or(unknown) {
+                let _ = self.notices.send(Notice::Progress {
+                    done,
+                    total,
+                    phase: self.side.phase(),
+                    stats,
+                    silent,
                 });
-            }
-            if self.next_sample.is_some_and(|t| now >= t) {
-                self.next_sample = Some(now + SAMPLE);
-                let _ = self.notices.send(Notice::Sample {
-                    at: now,
-                    done: self.side.progress().map_or(0, |(done, _)| done),
-                    stats: linked.connection.stats(),
-                });
-            }
-            if now >= self.next_progress {
-                self.next_progress = now + PROGRESS;
-                let stats = linked.connection.stats();
-                let silent = linked.silent.then_some(silence);
-                // That the peer is silent is told, too, where there is no progress to tell.
-                let unknown = silent.map(|_| (0, None));
-                if let Some((done, total)) = self.side.progress().or(unknown) {
-                    let _ = self.notices.send(Notice::Progress {
-                        done,
-                        total,
-                        phase: self.side.phase(),
-                        stats,
-                        silent,
-                    });
-                }
             }
         }
     }

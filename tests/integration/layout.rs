@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Longest file; what is more is split by subject.
+const MOST_LINES: usize = 450;
+
 /// What every room of files may use.
 const BASICS: &[&str] = &[
     "transfer::names",
@@ -269,4 +272,20 @@ fn the_reader_of_paths_understands_what_the_sources_write() {
         let path: Module = path.split("::").map(String::from).collect();
         assert!(named.contains(&path), "{path:?} of {named:?}");
     }
+}
+
+#[test]
+fn no_file_has_more_lines_than_a_reader_holds() {
+    let mut files = Vec::new();
+    for root in ["src", "tests", "benches", "fuzz/fuzz_targets"] {
+        sources(Path::new(root), &mut files);
+    }
+    let lines = |file: &PathBuf| {
+        fs::read_to_string(file)
+            .expect("sources are text")
+            .lines()
+            .count()
+    };
+    files.retain(|file| lines(file) > MOST_LINES);
+    assert!(files.is_empty(), "over {MOST_LINES} lines: {files:?}");
 }

@@ -164,187 +164,275 @@ pub fn run_ordered(
     Ok((outcome, store.unwrap().into_output()))
 }
 
-fn tell_missing(source: &mut Source, send: &mut SendSession) {
-    for missing in source.take_missing() {
-        send.on_missing(missing.entry);
-    }
-}
-
 fn drive<S: Store>(
     manifest: Arc<Manifest>,
-    mut source: Source,
+    source: Source,
     setup: Setup,
     window: Option<u32>,
-    mut change: Option<Change<'_>>,
-    mut open: impl FnMut(&Offer, Arc<Manifest>) -> Result<S, TransferError>,
+    change: Option<Change<'_>>,
+    open: impl FnMut(&Offer, Arc<Manifest>) -> Result<S, TransferError>,
 ) -> Result<(Outcome, Option<S>), Fault> {
-    let mut rng = Rng::new(setup.seed);
-    let listed = Arc::clone(&manifest);
-    let (mut send, mut receive) = (SendSession::new(manifest), ReceiveSession::new());
-    let mut sink: Option<S> = None;
-    let mut assembler: Option<Assembler> = None;
-    let mut jobs: VecDeque<StoreJob> = VecDeque::new();
-    let mut bag: Vec<(u64, Vec<u8>)> = Vec::new();
-    let mut outcome = Outcome::default();
-    let mut damage = setup.damage;
-    let mut buffer = vec![0; BLOCK_LEN];
-    let mut finished = false;
+    let mut pair = Pair {
+        rng: Rng::new(setup.seed),
+        listed: Arc::clone(&manifest),
+        send: SendSession::new(manifest),
+        receive: ReceiveSession::new(),
+        source,
+        window,
+        change,
+        open,
+        sink: None,
+        assembler: None,
+        jobs: VecDeque::new(),
+        bag: Vec::new(),
+        outcome: Outcome::default(),
+        damage: setup.damage,
+        buffer: vec![0; BLOCK_LEN],
+        finished: false,
+        setup,
+    };
     for _ in 0..20_000_000u64 {
-        let mut idle = true;
-        let mut wire = Vec::new();
-        while send.poll_output(&mut wire) {}
-        if !wire.is_empty() {
-            idle = false;
-            for part in wire.chunks(1 + rng.below(5000)) {
-                receive.handle_bytes(part).map_err(Fault::Receiver)?;
-            }
+        let mut busy = pair.talk()?;
+        busy |= pair.ask_receiver()?;
+        pair.ask_sender();
+        if pair.finished {
+            return Ok(pair.end());
         }
-        wire.clear();
-        while receive.poll_output(&mut wire) {}
-        if !wire.is_empty() {
-            idle = false;
-            send.handle_bytes(&wire).map_err(Fault::Sender)?;
+        busy |= pair.work()?;
+        busy |= pair.carry();
+        busy |= pair.store()?;
+        if setup.die_after.is_some_and(|n| pair.receive.verified().0 >= n) {
+            pair.outcome.died = true;
+            return Ok((pair.outcome, pair.sink));
         }
-        while let Some(event) = receive.poll_event() {
-            idle = false;
+        assert!(
+            busy || !pair.jobs.is_empty(),
+            "stuck: {:#?} {:#?}",
+            pair.send,
+            pair.receive
+        );
+    }
+    panic!("no end in sight")
+}
+
+/// Both sessions, the disks at both ends, and the way between.
+struct Pair<'a, S, O> {
+    rng: Rng,
+    listed: Arc<Manifest>,
+    send: SendSession,
+    receive: ReceiveSession,
+    source: Source,
+    setup: Setup,
+    window: Option<u32>,
+    change: Option<Change<'a>>,
+    open: O,
+    sink: Option<S>,
+    assembler: Option<Assembler>,
+    jobs: VecDeque<StoreJob>,
+    /// Content under way, by its offset.
+    bag: Vec<(u64, Vec<u8>)>,
+    outcome: Outcome,
+    /// The block that is still to be damaged on its way.
+    damage: Option<u32>,
+    buffer: Vec<u8>,
+    finished: bool,
+}
+
+// Each step tells whether anything happened in it.
+impl<S: Store, O: FnMut(&Offer, Arc<Manifest>) -> Result<S, TransferError>> Pair<'_, S, O> {
+    /// Carries messages both ways.
+    fn talk(&mut self) -> Result<bool, Fault> {
+        let (mut there, mut back) = (Vec::new(), Vec::new());
+        while self.send.poll_output(&mut there) {}
+        for part in there.chunks(1 + self.rng.below(5000)) {
+            self.receive.handle_bytes(part).map_err(Fault::Receiver)?;
+        }
+        while self.receive.poll_output(&mut back) {}
+        if !back.is_empty() {
+            self.send.handle_bytes(&back).map_err(Fault::Sender)?;
+        }
+        Ok(!there.is_empty() || !back.is_empty())
+    }
+
+    fn ask_receiver(&mut self) -> Result<bool, Fault> {
+        let mut busy = false;
+        while let Some(event) = self.receive.poll_event() {
+            busy = true;
             match event {
                 ReceiveEvent::Listed(list) => {
                     let (offer, manifest) = list.look_over().map_err(Fault::Receiver)?;
-                    receive.on_looked_over(offer, manifest);
+                    self.receive.on_looked_over(offer, manifest);
                 }
-                ReceiveEvent::Offer(_) => receive.accept(window),
+                ReceiveEvent::Offer(_) => self.receive.accept(self.window),
                 ReceiveEvent::Open(manifest) => {
-                    let offer = receive.offer().unwrap().clone();
-                    let mut a = Assembler::new(setup.buffers, manifest.total());
-                    let opened = open(&offer, manifest).map_err(Fault::Receiver)?;
+                    let offer = self.receive.offer().unwrap().clone();
+                    let mut assembler = Assembler::new(self.setup.buffers, manifest.total());
+                    let opened = (self.open)(&offer, manifest).map_err(Fault::Receiver)?;
                     let held = opened.held();
                     for run in &held {
-                        a.mark_complete(BlockIndex::new(run.start), BlockIndex::new(run.end));
+                        assembler.mark_complete(BlockIndex::new(run.start), BlockIndex::new(run.end));
                     }
-                    receive.on_opened(&held);
-                    (sink, assembler) = (Some(opened), Some(a));
+                    self.receive.on_opened(&held);
+                    (self.sink, self.assembler) = (Some(opened), Some(assembler));
                 }
                 ReceiveEvent::Job(job) => {
                     if let StoreJob::Total(total) = job {
-                        assert!(assembler.as_mut().unwrap().set_total(total));
+                        assert!(self.assembler.as_mut().unwrap().set_total(total));
                     }
-                    jobs.push_back(job);
+                    self.jobs.push_back(job);
                 }
                 ReceiveEvent::Finished { root, placed } => {
-                    outcome.root = Some(root);
-                    outcome.placed = placed;
+                    self.outcome.root = Some(root);
+                    self.outcome.placed = placed;
                 }
             }
         }
-        while let Some(event) = send.poll_event() {
+        Ok(busy)
+    }
+
+    fn ask_sender(&mut self) {
+        while let Some(event) = self.send.poll_event() {
             match event {
-                SendEvent::Progress { .. } => source.release(send.verified_below()),
+                SendEvent::Progress { .. } => self.source.release(self.send.verified_below()),
                 SendEvent::Finished { root } => {
-                    assert_eq!(outcome.root, Some(root));
-                    finished = true;
+                    assert_eq!(self.outcome.root, Some(root));
+                    self.finished = true;
                 }
                 SendEvent::Listed | SendEvent::Accepted { .. } | SendEvent::Started { .. } => {}
             }
         }
-        if finished {
-            let [sent, received]: [Vec<_>; 2] = [send.missing().collect(), receive.missing().collect()];
-            assert_eq!(sent, received);
-            outcome.missing = receive.missing().map(|index| listed.path(index)).collect();
-            return Ok((outcome, sink));
-        }
-        let in_flight: usize = bag.iter().map(|(_, b)| b.len()).sum();
-        if let Some(work) = send.next_work(in_flight < setup.window * BLOCK_LEN) {
-            idle = false;
-            match work {
-                Work::CheckSource => {
-                    if let Some(change) = &mut change {
-                        change(u32::MAX);
-                    }
-                    source.check_unchanged().map_err(Fault::Sender)?;
-                    tell_missing(&mut source, &mut send);
-                    send.on_source_checked();
-                }
-                Work::Read { block, purpose } => {
-                    if let Some(change) = &mut change {
-                        change(block.get());
-                    }
-                    let read = source.read_block(block, &mut buffer).map_err(Fault::Sender)?;
-                    tell_missing(&mut source, &mut send);
-                    if let Purpose::Describe { last } = purpose
-                        && let Some(list) = source.describe(block, &buffer[..read.len], last)
-                    {
-                        outcome.described += 20 * list.chunks.len() as u64;
-                        send.on_described(&list);
-                    }
-                    send.on_read(block, &read);
-                    let whole = 0..read.len;
-                    let parts = match &purpose {
-                        Purpose::Send => vec![whole],
-                        Purpose::SendParts(runs) => runs
-                            .iter()
-                            .map(|run| run.start as usize..run.end as usize)
-                            .collect(),
-                        Purpose::HashOnly | Purpose::Describe { .. } => vec![],
-                    };
-                    for part in parts.into_iter().filter(|part| !part.is_empty()) {
-                        outcome.sent += part.len() as u64;
-                        let mut at = part.start;
-                        while at < part.end {
-                            let end = part.end.min(at + 1 + rng.below(setup.piece));
-                            bag.push((block.start() + at as u64, buffer[at..end].to_vec()));
-                            at = end;
-                        }
-                        if damage == Some(block.get()) {
-                            damage = None;
-                            bag.last_mut().unwrap().1[0] ^= 1;
-                        }
-                    }
-                }
-            }
-        }
-        if let Some(assembler) = &mut assembler {
-            for _ in 0..20 {
-                if bag.is_empty() {
-                    break;
-                }
-                let at = if rng.chance(70) { 0 } else { rng.below(bag.len()) };
-                let (offset, bytes) = &bag[at];
-                match assembler.write(*offset, bytes) {
-                    Taken::Full => break,
-                    Taken::Beyond => panic!("beyond the end"),
-                    Taken::New | Taken::Duplicate => idle = false,
-                }
-                if !rng.chance(5) {
-                    bag.remove(at);
-                }
-            }
-            while let Some(filled) = assembler.poll_filled() {
-                jobs.push_back(StoreJob::Filled(filled));
-            }
-        }
-        if let Some(sink) = &mut sink {
-            let mut events = Vec::new();
-            if rng.chance(60)
-                && let Some(job) = jobs.pop_front()
-            {
-                sink.handle(job, &mut events).map_err(Fault::Receiver)?;
-                idle = false;
-            } else if sink.recheck_one(&mut events).map_err(Fault::Receiver)? {
-                idle = false;
-            }
-            outcome.remarks.extend(std::iter::from_fn(|| sink.poll_remark()));
-            for event in events {
-                idle = false;
-                receive.on_store_event(&event);
-                let assembler = assembler.as_mut().unwrap();
-                assembler.on_store_event(event);
-            }
-        }
-        if setup.die_after.is_some_and(|n| receive.verified().0 >= n) {
-            outcome.died = true;
-            return Ok((outcome, sink));
-        }
-        assert!(!idle || !jobs.is_empty(), "stuck: {send:#?} {receive:#?}");
     }
-    panic!("no end in sight")
+
+    fn end(mut self) -> (Outcome, Option<S>) {
+        let sent: Vec<_> = self.send.missing().collect();
+        let received: Vec<_> = self.receive.missing().collect();
+        assert_eq!(sent, received);
+        self.outcome.missing = received
+            .into_iter()
+            .map(|index| self.listed.path(index))
+            .collect();
+        (self.outcome, self.sink)
+    }
+
+    /// The sender's disk thread does one thing, if the way has room for it.
+    fn work(&mut self) -> Result<bool, Fault> {
+        let in_flight: usize = self.bag.iter().map(|(_, b)| b.len()).sum();
+        let Some(work) = self.send.next_work(in_flight < self.setup.window * BLOCK_LEN) else {
+            return Ok(false);
+        };
+        let at = match &work {
+            Work::CheckSource => u32::MAX,
+            Work::Read { block, .. } => block.get(),
+        };
+        if let Some(change) = &mut self.change {
+            change(at);
+        }
+        match work {
+            Work::CheckSource => {
+                self.source.check_unchanged().map_err(Fault::Sender)?;
+                self.tell_missing();
+                self.send.on_source_checked();
+            }
+            Work::Read { block, purpose } => self.read(block, &purpose)?,
+        }
+        Ok(true)
+    }
+
+    fn tell_missing(&mut self) {
+        for missing in self.source.take_missing() {
+            self.send.on_missing(missing.entry);
+        }
+    }
+
+    fn read(&mut self, block: BlockIndex, purpose: &Purpose) -> Result<(), Fault> {
+        let read = self.source.read_block(block, &mut self.buffer);
+        let read = read.map_err(Fault::Sender)?;
+        self.tell_missing();
+        if let Purpose::Describe { last } = *purpose
+            && let Some(list) = self.source.describe(block, &self.buffer[..read.len], last)
+        {
+            self.outcome.described += 20 * list.chunks.len() as u64;
+            self.send.on_described(&list);
+        }
+        self.send.on_read(block, &read);
+        let whole = 0..read.len;
+        let parts = match purpose {
+            Purpose::Send => vec![whole],
+            Purpose::SendParts(runs) => runs
+                .iter()
+                .map(|run| run.start as usize..run.end as usize)
+                .collect(),
+            Purpose::HashOnly | Purpose::Describe { .. } => vec![],
+        };
+        for part in parts.into_iter().filter(|part| !part.is_empty()) {
+            self.outcome.sent += part.len() as u64;
+            let mut at = part.start;
+            while at < part.end {
+                let end = part.end.min(at + 1 + self.rng.below(self.setup.piece));
+                let piece = self.buffer[at..end].to_vec();
+                self.bag.push((block.start() + at as u64, piece));
+                at = end;
+            }
+            if self.damage == Some(block.get()) {
+                self.damage = None;
+                self.bag.last_mut().unwrap().1[0] ^= 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Some pieces arrive, out of order and some of them twice.
+    fn carry(&mut self) -> bool {
+        let Some(assembler) = &mut self.assembler else {
+            return false;
+        };
+        let mut busy = false;
+        for _ in 0..20 {
+            if self.bag.is_empty() {
+                break;
+            }
+            let at = match self.rng.chance(70) {
+                true => 0,
+                false => self.rng.below(self.bag.len()),
+            };
+            let (offset, bytes) = &self.bag[at];
+            match assembler.write(*offset, bytes) {
+                Taken::Full => break,
+                Taken::Beyond => panic!("beyond the end"),
+                Taken::New | Taken::Duplicate => busy = true,
+            }
+            if !self.rng.chance(5) {
+                self.bag.remove(at);
+            }
+        }
+        while let Some(filled) = assembler.poll_filled() {
+            self.jobs.push_back(StoreJob::Filled(filled));
+        }
+        busy
+    }
+
+    /// The receiver's disk thread does one thing.
+    fn store(&mut self) -> Result<bool, Fault> {
+        let Some(sink) = &mut self.sink else {
+            return Ok(false);
+        };
+        let mut events = Vec::new();
+        let busy = if self.rng.chance(60)
+            && let Some(job) = self.jobs.pop_front()
+        {
+            sink.handle(job, &mut events).map_err(Fault::Receiver)?;
+            true
+        } else {
+            sink.recheck_one(&mut events).map_err(Fault::Receiver)?
+        };
+        self.outcome
+            .remarks
+            .extend(std::iter::from_fn(|| sink.poll_remark()));
+        let is_told = !events.is_empty();
+        for event in events {
+            self.receive.on_store_event(&event);
+            self.assembler.as_mut().unwrap().on_store_event(event);
+        }
+        Ok(busy || is_told)
+    }
 }

@@ -38,5 +38,6 @@ mod shell;
 mod six;
 mod soak;
 mod standing;
+mod sweep;
 mod verdicts;
 mod wires;

@@ -11,17 +11,15 @@
 
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::link::{Link, LinkPlan};
 use super::nat::Nat;
 use super::services::Services;
-use super::shell::{command, command_in, inside, must, run};
+use super::shell::{command, command_in, inside, must};
+use super::sweep::{PREFIX, kill_all, remove, sweep_once};
 
-/// Start of every namespace's name.
-pub(crate) const PREFIX: &str = "p2pcopy-lab-";
 /// Routers between the two NATs: as many as a short real path has, so that low-TTL packets die on the way.
 pub(crate) const HOPS: u8 = 8;
 /// The distance between the homes, one way, unless a test says otherwise.
@@ -420,68 +418,5 @@ impl Drop for Network {
         self.services = None;
         self.link = None;
         remove(&self.namespaces);
-    }
-}
-
-/// How long a tool may take that ends a process or a namespace.
-const REMOVAL_LIMIT: Duration = Duration::from_secs(10);
-
-/// Kills what runs in a namespace.
-fn kill_all(namespace: &str) {
-    let pids = run(
-        command("ip").args(["netns", "pids", namespace]),
-        "",
-        REMOVAL_LIMIT,
-    );
-    for pid in pids
-        .text
-        .split_whitespace()
-        .filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()))
-    {
-        run(command("kill").args(["-9", pid]), "", REMOVAL_LIMIT);
-    }
-}
-
-/// Kills what runs in the namespaces and deletes them.
-pub(crate) fn remove(namespaces: &[String]) {
-    for name in namespaces {
-        kill_all(name);
-    }
-    let lines: Vec<String> = namespaces
-        .iter()
-        .map(|name| format!("netns delete {name}"))
-        .collect();
-    run(
-        command("ip").args(["-force", "-batch", "-"]),
-        &lines.join("\n"),
-        REMOVAL_LIMIT,
-    );
-}
-
-/// [`sweep`], once in a process.
-pub(crate) fn sweep_once() {
-    static SWEEP: Once = Once::new();
-    SWEEP.call_once(sweep);
-}
-
-/// Removes the namespaces of runs that were killed: those whose process is gone.
-fn sweep() {
-    let Ok(entries) = std::fs::read_dir("/run/netns") else {
-        return;
-    };
-    let names = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok());
-    let stale: Vec<String> = names
-        .filter(|name| {
-            let pid = name
-                .strip_prefix(PREFIX)
-                .and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
-            // Our own number on a namespace at the start of the run is an earlier process's.
-            pid.is_some_and(|pid| pid == std::process::id() || !Path::new(&format!("/proc/{pid}")).exists())
-        })
-        .collect();
-    if !stale.is_empty() {
-        remove(&stale);
     }
 }

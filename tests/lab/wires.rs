@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::network::{PREFIX, remove, sweep_once};
 use super::shell::{command, inside, must};
+use super::sweep::{PREFIX, remove, sweep_once};
 
 /// See [`Wires::wait_until_running`].
 const RUNNING_LIMIT: Duration = Duration::from_secs(5);

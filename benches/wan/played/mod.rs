@@ -19,6 +19,8 @@ mod pair;
 mod services;
 #[path = "../../../tests/lab/shell.rs"]
 mod shell;
+#[path = "../../../tests/lab/sweep.rs"]
+mod sweep;
 
 mod contest;
 mod links;

@@ -13,6 +13,7 @@ use crate::app::options::Common;
 use crate::app::outcome::{Failure, Party, Summary};
 use crate::app::told::{Info, Note, Warning};
 use crate::app::wording::{Pace, files};
+use crate::protocol::Path;
 use crate::protocol::connection;
 use crate::protocol::handshake::Reason;
 use crate::protocol::time::Time;
@@ -25,6 +26,7 @@ use crate::rendezvous::schedule::guess::{PATIENCE, SOCKETS, Task};
 use crate::rendezvous::stun::StunEvent;
 use crate::system::{Awake, stopped};
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// How soon a peer on the own network has answered.
 const NEARBY: Duration = Duration::from_millis(500);
@@ -44,6 +46,214 @@ fn guessing(task: Task) -> Info {
     }
 }
 
+/// What was shown and asked so far.
+struct Following<'a> {
+    lobby: &'a mut Lobby,
+    run: &'a Run<'a>,
+    front: &'a mut dyn Front,
+    clock: WallClock,
+    times: mpsc::UnboundedReceiver<WallClock>,
+    pace: Pace,
+    link: Option<Link>,
+    awake: Option<Awake>,
+    /// A wait for the slot, told only if the own network did not have the peer at once.
+    waiting: Option<Time>,
+    saying: Option<Pending>,
+    missed: u32,
+    /// What was seen speaks against the pasted address: the user may paste another while this one is tried.
+    another: Option<Pending>,
+    moves: Moves,
+}
+
+impl Following<'_> {
+    /// What the network thread tells next; nothing if it was the user, the clock or the time that had something.
+    async fn next(&mut self) -> Result<Option<Notice>, Failure> {
+        tokio::select! {
+            notice = heard(&mut self.lobby.notices) => return notice.map(Some),
+            answer = answered(&mut self.saying), if self.saying.is_some() => {
+                self.saying = self.lobby.say(answer, self.front);
+            }
+            () = tokio::time::sleep(NEARBY), if self.waiting.is_some() => {
+                if let Some(until) = self.waiting.take() {
+                    self.lobby.tell_waiting(until, &self.clock, self.front);
+                }
+            }
+            answer = answered(&mut self.another), if self.another.is_some() => {
+                // At the end of input nobody is there to paste.
+                self.another = match answer {
+                    Ok(Answer::Text(text)) if self.lobby.linked => {
+                        self.lobby.paste_moved(self.run, &text, self.front)
+                    }
+                    Ok(Answer::Text(text)) => {
+                        self.lobby.paste_another(self.run, self.clock, &text, self.front)?
+                    }
+                    _ => None,
+                };
+            }
+            Some(time) = self.times.recv() => {
+                self.clock = time;
+                self.lobby.command(Command::SetClock(time));
+                self.front.event(Event::Note(Note::ClockAskedAgain));
+            }
+            () = stopped() => return Err(Failure::Interrupted),
+        }
+        Ok(None)
+    }
+
+    async fn on(&mut self, notice: Notice) -> Result<(), Failure> {
+        match notice {
+            Notice::Punch(event) => self.on_punch(event)?,
+            Notice::Connected {
+                path,
+                kind,
+                rtt,
+                to_compare,
+            } => {
+                self.on_connected(path, kind, rtt.unwrap_or_default());
+                if let Some(to_compare) = to_compare {
+                    self.lobby.vouch(self.run.common, to_compare, self.front).await?;
+                }
+                if self.run.errand == Errand::Chat {
+                    self.front.event(Event::Info(Info::ChatHelp));
+                    self.saying = Some(self.front.ask(Question::Say));
+                }
+            }
+            Notice::Moved { path, kind } => self.on_moved(path, kind),
+            Notice::Stun(StunEvent::MappingChanged { socket, to, .. }) if self.lobby.linked => {
+                self.lobby.on_outside_changed(socket, to, &mut self.moves);
+            }
+            Notice::Connection(connection::Event::Silent) => {
+                let silence = connection::SILENCE;
+                self.front.event(Event::Reconnecting { silence });
+            }
+            Notice::Connection(connection::Event::Back) => {
+                (self.another, self.moves.has_asked) = (None, false);
+                if let Some(link) = &self.link {
+                    self.front.event(Event::Reconnected(link.clone()));
+                }
+            }
+            Notice::Relay(RelayEvent::Refused(why)) => {
+                if self.run.common.relay == RelayUse::Only {
+                    let next = "leave out --relay only, or use another server";
+                    return Err(Failure::no_path(why.to_string(), next));
+                }
+                self.front.event(Event::Warning(Warning::RelayRefused { why }));
+            }
+            Notice::Said(line) => {
+                self.front.event(Event::Said(line));
+                self.lobby.command(Command::Heard);
+            }
+            Notice::Passed if self.saying.is_none() && !self.lobby.has_ended => {
+                self.saying = Some(self.front.ask(Question::Say));
+            }
+            Notice::Listed => self.front.event(Event::AwaitingAnswer),
+            Notice::Offered(offered) => {
+                self.lobby.consent(*offered, self.run.yes, self.front).await?;
+                self.lobby.command(Command::Accept);
+            }
+            Notice::Started { held, total } if held > 0 => self.front.event(Event::Resumed {
+                bytes: held,
+                total: total.unwrap_or(held),
+            }),
+            Notice::Progress {
+                done,
+                total,
+                phase,
+                stats,
+                silent,
+            } => {
+                match silent {
+                    Some(silence) => self.on_silence(silence),
+                    None => {
+                        let now = self.lobby.clock.now();
+                        let progress = self.pace.progress(now, done, total, phase, &stats);
+                        self.front.event(Event::Progress(progress));
+                    }
+                }
+                self.front.event(Event::Stats(Box::new(stats)));
+            }
+            Notice::Sample { at, done, stats } => {
+                if let Some(trace) = &mut self.lobby.trace {
+                    trace.write(self.run.role, at, done, &stats);
+                }
+            }
+            Notice::Remark(remark) => self.front.event(files::remark(&remark)),
+            Notice::Missing(missing) => {
+                self.missed += 1;
+                if self.missed <= MOST_MISSED {
+                    let (path, why) = (missing.path, missing.why);
+                    self.front.event(Event::Warning(Warning::Missing { path, why }));
+                }
+            }
+            Notice::EmptyInput => self.front.event(Event::Info(Info::EmptyInput)),
+            Notice::Identical(path) => self.front.event(Event::Info(Info::Identical { path })),
+            Notice::Message(text) => self.front.event(Event::Message(text)),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_punch(&mut self, event: PunchEvent) -> Result<(), Failure> {
+        if let PunchEvent::Schedule(ScheduleEvent::Waiting { until, .. }) = event {
+            self.waiting = Some(until);
+            return Ok(());
+        }
+        let wanted = matches!(&event, PunchEvent::Hint(hint) if hint.wants_another_address());
+        tell_punch(event, self.front)?;
+        if wanted && self.another.is_none() && self.lobby.can_paste(self.run) {
+            self.another = Some(self.front.ask(Question::PeerAddress));
+        }
+        Ok(())
+    }
+
+    fn on_connected(&mut self, path: Path, kind: PathKind, rtt: Duration) {
+        self.lobby.linked = true;
+        self.lobby.seeds.handshake = None;
+        self.moves.local = path.local;
+        (self.another, self.waiting) = (None, None);
+        self.awake = Some(Awake::hold());
+        let link = Link {
+            remote: path.remote,
+            kind: kind.to_string(),
+            relayed: kind == PathKind::Relayed,
+            rtt,
+        };
+        self.front.event(Event::Connected(link.clone()));
+        self.lobby.tell_terms(kind, self.run.common, self.front);
+        self.link = Some(link);
+    }
+
+    fn on_moved(&mut self, path: Path, kind: PathKind) {
+        self.another = None;
+        (self.moves.has_asked, self.moves.local) = (false, path.local);
+        if let Some(link) = &mut self.link {
+            link.remote = path.remote;
+            (link.kind, link.relayed) = (kind.to_string(), kind == PathKind::Relayed);
+            self.front.event(Event::Reconnected(link.clone()));
+            self.lobby.tell_terms(kind, self.run.common, self.front);
+        }
+    }
+
+    fn on_silence(&mut self, silence: Duration) {
+        self.front.event(Event::Reconnecting { silence });
+        self.lobby.tell_move(&mut self.moves, self.front);
+        if self.another.is_none() && self.lobby.may_ask_again(self.run, silence, &mut self.moves) {
+            self.front.event(Event::Warning(Warning::PeerMayHaveMoved));
+            self.another = Some(self.front.ask(Question::PeerAddress));
+        }
+    }
+
+    fn ended(self, verdict: Result<Summary, Failure>) -> Result<Summary, Failure> {
+        self.lobby.linked = false;
+        if self.run.errand == Errand::Chat && verdict.is_ok() {
+            self.front.event(Event::Info(Info::ChatEnded));
+        } else if let Ok(summary) = &verdict {
+            self.front.event(Event::Finished(summary.clone()));
+        }
+        verdict
+    }
+}
+
 impl Lobby {
     /// Shows what happens until the end, and asks what has to be asked.
     pub(super) async fn follow(
@@ -52,193 +262,26 @@ impl Lobby {
         keeper: TimeKeeper,
         front: &mut dyn Front,
     ) -> Result<Summary, Failure> {
-        let mut clock = keeper.clock();
-        let mut times = keeper.watch();
-        let mut pace = Pace::default();
-        let mut link: Option<Link> = None;
-        let mut _awake: Option<Awake> = None;
-        // A wait for the slot is told only if the own network did not have the peer at once.
-        let mut waiting: Option<Time> = None;
-        let mut saying: Option<Pending> = None;
-        let mut missed = 0;
-        // What was seen speaks against the pasted address: the user may paste another while this one is tried.
-        let mut another: Option<Pending> = None;
-        let mut moves = Moves::new(run);
+        let mut following = Following {
+            clock: keeper.clock(),
+            times: keeper.watch(),
+            pace: Pace::default(),
+            link: None,
+            awake: None,
+            waiting: None,
+            saying: None,
+            missed: 0,
+            another: None,
+            moves: Moves::new(run),
+            lobby: self,
+            run,
+            front,
+        };
         loop {
-            let notice = tokio::select! {
-                notice = heard(&mut self.notices) => notice?,
-                answer = answered(&mut saying), if saying.is_some() => {
-                    saying = self.say(answer, front);
-                    continue;
-                }
-                () = tokio::time::sleep(NEARBY), if waiting.is_some() => {
-                    if let Some(until) = waiting.take() {
-                        self.tell_waiting(until, &clock, front);
-                    }
-                    continue;
-                }
-                answer = answered(&mut another), if another.is_some() => {
-                    // At the end of input nobody is there to paste.
-                    another = match answer {
-                        Ok(Answer::Text(text)) if self.linked => self.paste_moved(run, &text, front),
-                        Ok(Answer::Text(text)) => self.paste_another(run, clock, &text, front)?,
-                        _ => None,
-                    };
-                    continue;
-                }
-                Some(time) = times.recv() => {
-                    clock = time;
-                    self.command(Command::SetClock(time));
-                    front.event(Event::Note(Note::ClockAskedAgain));
-                    continue;
-                }
-                () = stopped() => return Err(Failure::Interrupted),
-            };
-            match notice {
-                Notice::Punch(PunchEvent::Schedule(ScheduleEvent::Waiting { until, .. })) => {
-                    waiting = Some(until);
-                }
-                Notice::Punch(event) => {
-                    let wanted = matches!(&event, PunchEvent::Hint(hint) if hint.wants_another_address());
-                    self.on_punch(event, front)?;
-                    if wanted && another.is_none() && self.can_paste(run) {
-                        another = Some(front.ask(Question::PeerAddress));
-                    }
-                }
-                Notice::Connected {
-                    path,
-                    kind,
-                    rtt,
-                    to_compare,
-                } => {
-                    self.linked = true;
-                    moves.local = path.local;
-                    another = None;
-                    self.seeds.handshake = None;
-                    _awake = Some(Awake::hold());
-                    waiting = None;
-                    let found = Link {
-                        remote: path.remote,
-                        kind: kind.to_string(),
-                        relayed: kind == PathKind::Relayed,
-                        rtt: rtt.unwrap_or_default(),
-                    };
-                    front.event(Event::Connected(found.clone()));
-                    self.tell_terms(kind, run.common, front);
-                    link = Some(found);
-                    if let Some(to_compare) = to_compare {
-                        self.vouch(run.common, to_compare, front).await?;
-                    }
-                    if run.errand == Errand::Chat {
-                        front.event(Event::Info(Info::ChatHelp));
-                        saying = Some(front.ask(Question::Say));
-                    }
-                }
-                Notice::Said(line) => {
-                    front.event(Event::Said(line));
-                    self.command(Command::Heard);
-                }
-                Notice::Passed if saying.is_none() && !self.has_ended => {
-                    saying = Some(front.ask(Question::Say));
-                }
-                Notice::Listed => {
-                    front.event(Event::AwaitingAnswer);
-                }
-                Notice::Moved { path, kind } => {
-                    (another, moves.has_asked, moves.local) = (None, false, path.local);
-                    if let Some(link) = &mut link {
-                        link.remote = path.remote;
-                        (link.kind, link.relayed) = (kind.to_string(), kind == PathKind::Relayed);
-                        front.event(Event::Reconnected(link.clone()));
-                        self.tell_terms(kind, run.common, front);
-                    }
-                }
-                Notice::Relay(RelayEvent::Refused(why)) => {
-                    if run.common.relay == RelayUse::Only {
-                        return Err(Failure::no_path(
-                            why.to_string(),
-                            "leave out --relay only, or use another server",
-                        ));
-                    }
-                    front.event(Event::Warning(Warning::RelayRefused { why }));
-                }
-                Notice::Connection(connection::Event::Silent) => {
-                    front.event(Event::Reconnecting {
-                        silence: connection::SILENCE,
-                    });
-                }
-                Notice::Stun(StunEvent::MappingChanged { socket, to, .. }) if self.linked => {
-                    self.on_outside_changed(socket, to, &mut moves);
-                }
-                Notice::Connection(connection::Event::Back) => {
-                    (another, moves.has_asked) = (None, false);
-                    if let Some(link) = &link {
-                        front.event(Event::Reconnected(link.clone()));
-                    }
-                }
-                Notice::Offered(offered) => {
-                    self.consent(*offered, run.yes, front).await?;
-                    self.command(Command::Accept);
-                }
-                Notice::Started { held, total } if held > 0 => {
-                    front.event(Event::Resumed {
-                        bytes: held,
-                        total: total.unwrap_or(held),
-                    });
-                }
-                Notice::Progress {
-                    done,
-                    total,
-                    phase,
-                    stats,
-                    silent,
-                } => {
-                    if let Some(silence) = silent {
-                        front.event(Event::Reconnecting { silence });
-                        self.tell_move(&mut moves, front);
-                        if another.is_none() && self.may_ask_again(run, silence, &mut moves) {
-                            front.event(Event::Warning(Warning::PeerMayHaveMoved));
-                            another = Some(front.ask(Question::PeerAddress));
-                        }
-                    } else {
-                        front.event(Event::Progress(pace.progress(
-                            self.clock.now(),
-                            done,
-                            total,
-                            phase,
-                            &stats,
-                        )));
-                    }
-                    front.event(Event::Stats(Box::new(stats)));
-                }
-                Notice::Sample { at, done, stats } => {
-                    if let Some(trace) = &mut self.trace {
-                        trace.write(run.role, at, done, &stats);
-                    }
-                }
-                Notice::Remark(remark) => front.event(files::remark(&remark)),
-                Notice::Missing(missing) => {
-                    missed += 1;
-                    if missed <= MOST_MISSED {
-                        front.event(Event::Warning(Warning::Missing {
-                            path: missing.path,
-                            why: missing.why,
-                        }));
-                    }
-                }
-                Notice::EmptyInput => front.event(Event::Info(Info::EmptyInput)),
-                Notice::Identical(path) => front.event(Event::Info(Info::Identical { path })),
-                Notice::Message(text) => front.event(Event::Message(text)),
-                Notice::Ended(verdict) => {
-                    self.linked = false;
-                    if run.errand == Errand::Chat && verdict.is_ok() {
-                        front.event(Event::Info(Info::ChatEnded));
-                    } else if let Ok(summary) = &verdict {
-                        front.event(Event::Finished(summary.clone()));
-                    }
-                    return verdict;
-                }
-                _ => {}
+            match following.next().await? {
+                Some(Notice::Ended(verdict)) => return following.ended(verdict),
+                Some(notice) => following.on(notice).await?,
+                None => {}
             }
         }
     }
@@ -297,32 +340,6 @@ impl Lobby {
         }
     }
 
-    fn on_punch(&self, event: PunchEvent, front: &mut dyn Front) -> Result<(), Failure> {
-        match event {
-            PunchEvent::Schedule(ScheduleEvent::Waiting { .. }) | PunchEvent::Connected { .. } => {}
-            PunchEvent::Schedule(ScheduleEvent::Attempt { number, to }) => {
-                front.event(Event::Attempt { number, remote: to });
-            }
-            PunchEvent::Schedule(ScheduleEvent::Guessing(task)) => {
-                front.event(Event::Info(guessing(task)));
-            }
-            PunchEvent::Failed(report) => {
-                let (cause, next) = report.diagnosis();
-                for line in report.to_string().lines().take(5) {
-                    let line = line.to_owned();
-                    front.event(Event::Info(Info::Tried { line }));
-                }
-                return Err(Failure::no_path(cause, next));
-            }
-            PunchEvent::Hint(hint) => front.event(Event::Warning(Warning::Search { hint })),
-            PunchEvent::Reflexive(path) => {
-                let remote = path.remote;
-                front.event(Event::Note(Note::HeardFrom { remote }));
-            }
-        }
-        Ok(())
-    }
-
     async fn vouch(
         &mut self,
         common: &Common,
@@ -376,4 +393,31 @@ impl Lobby {
             }
         }
     }
+}
+
+/// Tells what a punch does; one that failed ends the run.
+fn tell_punch(event: PunchEvent, front: &mut dyn Front) -> Result<(), Failure> {
+    match event {
+        PunchEvent::Schedule(ScheduleEvent::Waiting { .. }) | PunchEvent::Connected { .. } => {}
+        PunchEvent::Schedule(ScheduleEvent::Attempt { number, to }) => {
+            front.event(Event::Attempt { number, remote: to });
+        }
+        PunchEvent::Schedule(ScheduleEvent::Guessing(task)) => {
+            front.event(Event::Info(guessing(task)));
+        }
+        PunchEvent::Failed(report) => {
+            let (cause, next) = report.diagnosis();
+            for line in report.to_string().lines().take(5) {
+                let line = line.to_owned();
+                front.event(Event::Info(Info::Tried { line }));
+            }
+            return Err(Failure::no_path(cause, next));
+        }
+        PunchEvent::Hint(hint) => front.event(Event::Warning(Warning::Search { hint })),
+        PunchEvent::Reflexive(path) => {
+            let remote = path.remote;
+            front.event(Event::Note(Note::HeardFrom { remote }));
+        }
+    }
+    Ok(())
 }

@@ -28,6 +28,53 @@ pub enum Trust {
     Peer,
 }
 
+impl Manifest {
+    /// How deep an entry in this directory lies.
+    fn depth_below(&self, parent: Option<EntryIndex>) -> Result<u16, Malformed> {
+        match parent {
+            None => Ok(0),
+            Some(EntryIndex(p)) => {
+                let slot = self
+                    .slots
+                    .get(p as usize)
+                    .ok_or(Malformed::Value("parent of an entry"))?;
+                if slot.kind != Kind::Dir {
+                    return Err(Malformed::Value("parent of an entry"));
+                }
+                Ok(slot.depth + 1)
+            }
+        }
+    }
+
+    /// Whether the list can have an entry with the content, mode and target that one of this kind has.
+    fn check_kind(&self, entry: &Entry<'_>) -> Result<(), Malformed> {
+        let has_content = matches!(entry.kind, Kind::File | Kind::Text);
+        let stands_alone = |kind| matches!(kind, Kind::Stream | Kind::Text);
+        if let Some(first) = self.slots.first()
+            && (stands_alone(first.kind) || stands_alone(entry.kind))
+        {
+            return Err(Malformed::Value("list: a stream stands alone"));
+        }
+        if (!has_content && entry.size != 0) || entry.mode & !MODE_MASK != 0 {
+            return Err(Malformed::Value("entry"));
+        }
+        if entry.kind == Kind::Text && entry.size > MAX_MESSAGE {
+            return Err(Malformed::LongText);
+        }
+        let target_ok = match entry.kind {
+            Kind::Symlink => !entry.target.is_empty() && !entry.target.contains(&0),
+            // Extended attributes, which were read just now.
+            Kind::File | Kind::Dir => true,
+            _ => entry.target.is_empty(),
+        };
+        if target_ok {
+            Ok(())
+        } else {
+            Err(Malformed::Value("link target"))
+        }
+    }
+}
+
 impl ManifestBuilder {
     /// An empty list.
     pub fn new(trust: Trust) -> Self {
@@ -57,32 +104,8 @@ impl ManifestBuilder {
                 safe.as_bytes()
             }
         };
-        let depth = match entry.parent {
-            None => 0,
-            Some(EntryIndex(p)) => {
-                let slot = m
-                    .slots
-                    .get(p as usize)
-                    .ok_or(Malformed::Value("parent of an entry"))?;
-                if slot.kind != Kind::Dir {
-                    return Err(Malformed::Value("parent of an entry"));
-                }
-                slot.depth + 1
-            }
-        };
-        let has_content = matches!(entry.kind, Kind::File | Kind::Text);
-        let stands_alone = |kind| matches!(kind, Kind::Stream | Kind::Text);
-        if let Some(first) = m.slots.first()
-            && (stands_alone(first.kind) || stands_alone(entry.kind))
-        {
-            return Err(Malformed::Value("list: a stream stands alone"));
-        }
-        if (!has_content && entry.size != 0) || entry.mode & !MODE_MASK != 0 {
-            return Err(Malformed::Value("entry"));
-        }
-        if entry.kind == Kind::Text && entry.size > MAX_MESSAGE {
-            return Err(Malformed::LongText);
-        }
+        let depth = m.depth_below(entry.parent)?;
+        m.check_kind(&entry)?;
         let (mode, mtime) = match self.trust {
             Trust::Own => (entry.mode, entry.mtime),
             Trust::Peer => (door::mode(entry.mode), door::time(entry.mtime)),
@@ -92,15 +115,6 @@ impl ManifestBuilder {
             let is_of = |slot: &&Slot| slot.kind == Kind::File && (slot.mode, slot.mtime) == (mode, mtime);
             let file = m.slots.get(of as usize).filter(is_of);
             file.ok_or(Malformed::Value("hard link"))?;
-        }
-        let target_ok = match entry.kind {
-            Kind::Symlink => !entry.target.is_empty() && !entry.target.contains(&0),
-            // Extended attributes, which were read just now.
-            Kind::File | Kind::Dir => true,
-            _ => entry.target.is_empty(),
-        };
-        if !target_ok {
-            return Err(Malformed::Value("link target"));
         }
         let tamed;
         let (target, longest) = match (entry.kind, self.trust) {

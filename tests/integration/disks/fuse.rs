@@ -302,19 +302,7 @@ impl Server {
                 let directory = File::open(self.path(node)?)?;
                 Ok(self.opened(directory))
             }
-            Call::READ => {
-                let mut out = vec![0; body.u32(16) as usize];
-                let mut filled = 0;
-                while filled < out.len() {
-                    let at = body.u64(8) + filled as u64;
-                    match self.file(body.u64(0))?.read_at(&mut out[filled..], at)? {
-                        0 => break,
-                        n => filled += n,
-                    }
-                }
-                out.truncate(filled);
-                Ok(out)
-            }
+            Call::READ => self.read(body),
             Call::WRITE => {
                 let bytes = &body.0[40..40 + body.u32(16) as usize];
                 self.file(body.u64(0))?.write_all_at(bytes, body.u64(8))?;
@@ -336,6 +324,20 @@ impl Server {
             // The kernel does without.
             _ => Err(io::Error::from_raw_os_error(libc::ENOSYS)),
         }
+    }
+
+    fn read(&mut self, body: &Body<'_>) -> Answer {
+        let mut out = vec![0; body.u32(16) as usize];
+        let mut filled = 0;
+        while filled < out.len() {
+            let at = body.u64(8) + filled as u64;
+            match self.file(body.u64(0))?.read_at(&mut out[filled..], at)? {
+                0 => break,
+                n => filled += n,
+            }
+        }
+        out.truncate(filled);
+        Ok(out)
     }
 
     fn attributes_of(&self, node: u64) -> Answer {

@@ -1,0 +1,141 @@
+//! What stands in the output directory already: it is kept, merged or replaced as the user said, and never followed.
+
+use super::*;
+
+#[test]
+fn equal_content_is_there_already_and_other_content_is_kept() {
+    let p = place();
+    let file = p.src.join("photo.jpg");
+    let mut content = write(&file, 12, 3 * MIB + 9);
+    send(std::slice::from_ref(&file), &p.out, Setup::default()).unwrap();
+    let again = send(std::slice::from_ref(&file), &p.out, UPDATE).unwrap();
+    assert!(again.placed[0].already_there);
+    assert_eq!((again.sent, names(&p.out)), (0, vec!["photo.jpg".to_owned()]));
+    content[MIB] ^= 1;
+    fs::write(&file, &content).unwrap();
+    let other = send(std::slice::from_ref(&file), &p.out, Setup::default()).unwrap();
+    assert_eq!(other.placed[0].final_name, Path::new("photo (1).jpg"));
+    assert_eq!(names(&p.out), ["photo (1).jpg", "photo.jpg"]);
+    assert_eq!(fs::read(p.out.join("photo (1).jpg")).unwrap(), content);
+    let update = send(&[file], &p.out, UPDATE).unwrap();
+    assert!(
+        (1..300_000).contains(&update.sent),
+        "only what differs, and some bytes around it"
+    );
+    assert_eq!(fs::read(p.out.join("photo.jpg")).unwrap(), content);
+}
+
+/// To send less because of what is here would tell a peer what is here.
+#[test]
+fn nothing_that_exists_is_compared_unless_the_user_wants_an_update() {
+    for conflicts in [Conflicts::Rename, Conflicts::Overwrite] {
+        let p = place();
+        let file = p.src.join("photo.jpg");
+        let content = write(&file, 12, 3 * MIB + 9);
+        fs::copy(&file, p.out.join("photo.jpg")).unwrap();
+        let setup = Setup {
+            conflicts,
+            ..Setup::default()
+        };
+        let outcome = send(&[file], &p.out, setup).unwrap();
+        assert_eq!(outcome.sent, content.len() as u64, "{conflicts:?}");
+        assert!(!outcome.placed[0].already_there);
+    }
+}
+
+#[test]
+fn an_overwritten_tree_is_merged() {
+    let p = place();
+    let tree = p.src.join("t");
+    fs::create_dir_all(tree.join("sub")).unwrap();
+    write(&tree.join("sub/new"), 1, 10);
+    write(&tree.join("both"), 2, 20);
+    fs::create_dir_all(p.out.join("t/sub")).unwrap();
+    fs::write(p.out.join("t/both"), b"old").unwrap();
+    fs::write(p.out.join("t/sub/mine"), b"mine").unwrap();
+    send(
+        &[tree],
+        &p.out,
+        Setup {
+            conflicts: Conflicts::Overwrite,
+            ..Setup::default()
+        },
+    )
+    .unwrap();
+    assert_eq!(fs::read(p.out.join("t/both")).unwrap().len(), 20);
+    assert_eq!(names(&p.out.join("t/sub")), ["mine", "new"]);
+    assert_eq!(names(&p.out), ["t"]);
+}
+
+/// As for a fresh folder: what a directory or link says of its time is part of what is sent.
+#[cfg(unix)]
+#[test]
+fn a_merged_tree_has_the_times_that_were_sent() {
+    use std::os::unix::fs::PermissionsExt;
+    let p = place();
+    let tree = p.src.join("t");
+    fs::create_dir_all(tree.join("sub/locked")).unwrap();
+    write(&tree.join("sub/a"), 1, 10);
+    write(&tree.join("sub/locked/b"), 2, 20);
+    std::os::unix::fs::symlink("a", tree.join("sub/link")).unwrap();
+    fs::set_permissions(tree.join("sub/locked"), fs::Permissions::from_mode(0o555)).unwrap();
+    let date = |days: u64| {
+        let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(days * 86_400);
+        for (i, path) in ["sub/a", "sub/locked", "sub", ""].iter().enumerate() {
+            let file = fs::File::open(tree.join(path)).unwrap();
+            let time = time + std::time::Duration::from_nanos(i as u64 + 1);
+            file.set_times(fs::FileTimes::new().set_modified(time)).unwrap();
+        }
+    };
+    date(1000);
+    send(std::slice::from_ref(&tree), &p.out, Setup::default()).unwrap();
+    assert_eq!(snapshot(&p.out), snapshot(&p.src), "fresh");
+    write(&tree.join("sub/a"), 3, 11);
+    date(2000);
+    send(std::slice::from_ref(&tree), &p.out, UPDATE).unwrap();
+    assert_eq!(snapshot(&p.out), snapshot(&p.src), "one file is another");
+    date(3000);
+    send(&[tree], &p.out, UPDATE).unwrap();
+    assert_eq!(snapshot(&p.out), snapshot(&p.src), "only the times are others");
+}
+
+#[test]
+fn a_directory_that_is_not_ours_is_left_alone() {
+    let p = place();
+    let file = p.src.join("vm.img");
+    write(&file, 14, 1000);
+    fs::create_dir(p.out.join("vm.img.part")).unwrap();
+    fs::write(p.out.join("vm.img.part/journal"), b"somebody's diary").unwrap();
+    fs::write(p.out.join("vm.img.part/data"), b"x").unwrap();
+    send(&[file], &p.out, Setup::default()).unwrap();
+    assert_eq!(names(&p.out), ["vm.img", "vm.img.part"]);
+    assert_eq!(
+        fs::read(p.out.join("vm.img.part/journal")).unwrap(),
+        b"somebody's diary"
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn a_link_planted_in_the_output_directory_is_not_followed() {
+    let p = place();
+    let file = p.src.join("vm.img");
+    let content = write(&file, 15, 2 * MIB);
+    let victim = p.src.parent().unwrap().join("victim");
+    fs::write(&victim, b"precious").unwrap();
+    std::os::unix::fs::symlink(&victim, p.out.join("vm.img")).unwrap();
+    std::os::unix::fs::symlink(p.src.parent().unwrap(), p.out.join("vm.img.part")).unwrap();
+    send(std::slice::from_ref(&file), &p.out, Setup::default()).unwrap();
+    assert_eq!(fs::read(p.out.join("vm (1).img")).unwrap(), content);
+    send(
+        &[file],
+        &p.out,
+        Setup {
+            conflicts: Conflicts::Overwrite,
+            ..Setup::default()
+        },
+    )
+    .unwrap();
+    assert!(fs::symlink_metadata(p.out.join("vm.img")).unwrap().is_file());
+    assert_eq!(fs::read(&victim).unwrap(), b"precious");
+}
