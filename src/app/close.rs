@@ -85,7 +85,7 @@ pub fn failure_of(error: TransferError) -> Failure {
             cause: files::cause(&e),
             next: files::next_step(&e).into(),
         },
-        TransferError::SourceChanged(path) => Failure::SourceChanged { path },
+        TransferError::SourceChanged(path) => Failure::SourceChanged { path: Some(path) },
         TransferError::Verification(block) => Failure::Verification {
             cause: format!("block {} did not match its hash twice", block.get()),
         },
@@ -110,9 +110,7 @@ fn from_peer(code: u16, text: &str) -> Failure {
         VERIFICATION => Failure::Verification {
             cause: format!("the other side says: {text}"),
         },
-        SOURCE_CHANGED => Failure::SourceChanged {
-            path: "the other side's file".into(),
-        },
+        SOURCE_CHANGED => Failure::SourceChanged { path: None },
         _ => Failure::other(
             format!("the other side stopped: {text}"),
             "read what it says over there; then run the same command again on both sides",

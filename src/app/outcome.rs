@@ -138,10 +138,13 @@ pub enum Failure {
         cause: String,
     },
     /// A file was changed while it was being sent.
-    #[error("{} changed while it was being sent", .path.display())]
+    #[error("{} changed while it was being sent", match .path {
+        Some(path) => path.display().to_string(),
+        None => "a file of the other side".into(),
+    })]
     SourceChanged {
-        /// Which file.
-        path: PathBuf,
+        /// Which file, if it is ours.
+        path: Option<PathBuf>,
     },
     /// A file of ours is missing, unreadable, unwritable, or the disk is full.
     #[error("{cause}")]
@@ -298,7 +301,7 @@ mod tests {
             (Failure::Cancelled(Party::Us), 4),
             (Failure::Unanswered(Cancelled::EndOfInput), 2),
             (Failure::Verification { cause: "x".into() }, 5),
-            (Failure::SourceChanged { path: "x".into() }, 5),
+            (Failure::SourceChanged { path: None }, 5),
             (Failure::file("write", Path::new("x"), &io), 6),
             (Failure::Interrupted, 130),
         ];

@@ -147,10 +147,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command = arguments.get(1).and_then(|word| word.to_str()).map(str::to_owned);
     // Also a script whose command line is wrong waits for a last line, unless files were to go where that would.
     let options: Vec<_> = arguments.iter().take_while(|word| *word != "--").collect();
-    let to_stdout = options
-        .windows(2)
-        .any(|two| matches!(two[0].to_str(), Some("--output" | "-o")) && two[1] == "-");
-    let json = options.iter().any(|word| *word == "--json") && !to_stdout;
+    let json = options.iter().any(|word| *word == "--json") && !puts_files_on_stdout(&options);
     let task = match Cli::from_arguments(arguments) {
         Ok(cli) => Task::from_command(cli.command).and_then(Task::spare_terminal),
         // Help and version are not failures.
@@ -185,6 +182,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// Whether a command line that may be wrong has `--output -` in it, in any of the ways to write it.
+fn puts_files_on_stdout(words: &[&OsString]) -> bool {
+    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    let is_short = |word: &str| word.starts_with('-') && !word.starts_with("--");
+    let names_it = |word: &str| word == "--output" || is_short(word) && word.ends_with('o');
+    let holds_it = |word: &str| {
+        word == "--output=-" || is_short(word) && (word.ends_with("o-") || word.ends_with("o=-"))
+    };
+    words.iter().any(|word| holds_it(word)) || words.windows(2).any(|two| names_it(&two[0]) && two[1] == "-")
 }
 
 fn run_task(task: Task, front: &mut dyn Front) -> Result<Summary, Failure> {

@@ -269,7 +269,6 @@ fn interpret(question: &Question, line: &str) -> Option<Answer> {
     let line = line.trim();
     match question {
         question if question.is_text() && line.is_empty() => None,
-        Question::Say => Some(Answer::Text(line.to_owned())),
         question if question.is_text() => Some(Answer::Text(line.to_owned())),
         question => match line.to_ascii_lowercase().as_str() {
             "y" | "yes" => Some(Answer::Yes),

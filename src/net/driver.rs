@@ -123,8 +123,8 @@ pub(crate) struct Driver {
     events: Events,
     receive: Vec<Vec<u8>>,
     out: Vec<u8>,
-    /// Bytes of `out` that have left.
-    left: usize,
+    /// Bytes of `out` that are sent.
+    sent: usize,
     /// A burst the kernel had no room for, or not for all of it.
     blocked: Option<Transmit>,
 }
@@ -149,7 +149,7 @@ impl Driver {
             events: Events::new(),
             receive: (0..BATCH).map(|_| vec![0; RECEIVE_BUFFER]).collect(),
             out: Vec::new(),
-            left: 0,
+            sent: 0,
             blocked: None,
         })
     }
@@ -271,13 +271,13 @@ impl Driver {
             let Some(transmit) = machine.poll_transmit(self.clock.now(), &mut self.out, SEGMENTS) else {
                 return false;
             };
-            self.left = 0;
+            self.sent = 0;
             self.send(machine, transmit);
         }
         true
     }
 
-    /// Sends what of `out` has not left.
+    /// Sends the rest of `out`.
     fn send(&mut self, machine: &mut impl Machine, transmit: Transmit) {
         if transmit.path.local == TCP {
             // Nothing of it dies on its way.
@@ -299,15 +299,15 @@ impl Driver {
             return;
         };
         let remote = transmit.path.remote;
-        while self.left < self.out.len() {
-            let rest = &self.out[self.left..];
+        while self.sent < self.out.len() {
+            let rest = &self.out[self.sent..];
             let result = match transmit.reach {
                 Reach::Full => socket.send(remote, rest, transmit.segment),
                 Reach::Low(ttl) => socket.send_with_ttl(remote, rest, ttl),
                 Reach::Routers(count) => socket.send_through(remote, rest, count),
             };
             match result {
-                Ok(bytes) => self.left += bytes,
+                Ok(bytes) => self.sent += bytes,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked = Some(transmit);
                     return;

@@ -70,6 +70,27 @@ fn a_usage_error_is_an_event_too_where_events_were_asked_for() {
 }
 
 #[test]
+fn a_usage_error_writes_nothing_where_files_would_go() {
+    for output in [
+        &["--output", "-"][..],
+        &["--output=-"],
+        &["-o", "-"],
+        &["-o-"],
+        &["-qo-"],
+        &["-qo", "-"],
+        &["-o=-"],
+    ] {
+        let arguments = [&["receiver", "--json", "--limit", "fast"], output].concat();
+        let output = p2pcopy(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(
+            output.stdout.is_empty() && !output.stderr.is_empty(),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
 fn a_failure_is_one_cause_and_one_next_step() {
     for arguments in [
         &["sender", "a", "b", "--name", "c"][..],

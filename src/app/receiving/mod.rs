@@ -61,9 +61,9 @@ pub struct Receiving {
     assembler: Option<Assembler>,
     jobs: Sender<Job>,
     done: Receiver<Done>,
-    /// Jobs the disk thread has not said to have done.
-    jobs_open: u64,
-    /// Jobs it has not done.
+    /// Jobs whose end the disk thread has not reported: it does so when none waits.
+    unreported: u64,
+    /// Jobs that wait for the disk thread, as many as there are now.
     waiting: Arc<AtomicUsize>,
     notices: UnboundedSender<Notice>,
     clock: Clock,
@@ -103,7 +103,7 @@ impl Receiving {
             assembler: None,
             jobs,
             done,
-            jobs_open: 0,
+            unreported: 0,
             waiting,
             notices,
             clock,
@@ -154,7 +154,7 @@ impl Receiving {
         // The disk thread is gone only after it failed, and said so.
         self.waiting.fetch_add(1, Ordering::Relaxed);
         if self.jobs.send(job).is_ok() {
-            self.jobs_open += 1;
+            self.unreported += 1;
         }
     }
 
@@ -208,9 +208,9 @@ impl Receiving {
                     assembler.on_store_event(event);
                 }
             }
-            Done::Idle { jobs } => self.jobs_open = self.jobs_open.saturating_sub(jobs),
+            Done::Idle { jobs } => self.unreported = self.unreported.saturating_sub(jobs),
             Done::Failed(error) => {
-                self.jobs_open = 0;
+                self.unreported = 0;
                 return Err(error);
             }
         }
@@ -413,7 +413,7 @@ impl Side for Receiving {
     }
 
     fn is_working(&self) -> bool {
-        self.jobs_open > 0 && self.verdict.is_none()
+        self.unreported > 0 && self.verdict.is_none()
     }
 
     fn on_end(&mut self, end: End) {

@@ -432,7 +432,7 @@ impl Lobby {
         });
         if self.linked || self.meets {
             let told = async { while !matches!(self.notices.recv().await, None | Some(Notice::Ended(_))) {} };
-            // Not telling in time costs the peer a minute of looking for us, no more.
+            // Not telling in time costs the peer a search for us, for as long as its `--timeout` says.
             tokio::select! {
                 _ = tokio::time::timeout(FAREWELL, told) => {}
                 () = insisted() => {}

@@ -20,9 +20,11 @@ const REORDER_LEAST: u32 = 8;
 /// ...and covers the age at which overtaken packets arrived of late: the most within this time, or twice this.
 const LATE_SPAN: Duration = Duration::from_secs(1);
 /// But no more than so much.
-const LATE_MAX: Duration = Duration::from_millis(400);
+const REORDER_MOST: Duration = Duration::from_millis(400);
 /// Lost packets are remembered this long, to notice that they were only late.
 const LOST_MEMORY_RTTS: u32 = 2;
+/// And so much longer, beyond the reordering seen of late.
+const LOST_MEMORY_SLACK: Duration = Duration::from_millis(100);
 
 /// Packets remembered at most: 10 Gbit/s for 300 ms. Only a peer that never acknowledges brings it there.
 const MAX_REMEMBERED: usize = 1 << 18;
@@ -211,7 +213,7 @@ impl SentPackets {
                     rtt = Some(now.since(settled.stamp.sent_at));
                 }
                 if self.largest_acked.is_some_and(|l| n < l) {
-                    let age = now.since(settled.stamp.sent_at).min(LATE_MAX);
+                    let age = now.since(settled.stamp.sent_at).min(REORDER_MOST);
                     self.late[0] = self.late[0].max(age);
                 }
                 each(settled);
@@ -309,7 +311,7 @@ impl SentPackets {
 
     /// Drops settled packets from the front; lost ones stay long enough to be recognised when late.
     fn forget(&mut self, now: Time, rtt: &RttEstimator) {
-        let memory = rtt.smoothed() * LOST_MEMORY_RTTS + self.late() + MAX_LATE;
+        let memory = rtt.smoothed() * LOST_MEMORY_RTTS + self.late() + LOST_MEMORY_SLACK;
         while let Some(front) = self.sent.front() {
             let keep = match front.state {
                 State::InFlight => true,
@@ -325,9 +327,6 @@ impl SentPackets {
         self.acknowledged.forget_below(self.base);
     }
 }
-
-/// A packet later than this counts as lost for good.
-const MAX_LATE: Duration = Duration::from_millis(100);
 
 fn content_len(carries: &Carries) -> u64 {
     match carries {

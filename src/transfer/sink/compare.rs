@@ -17,7 +17,7 @@ impl<L: Layer> Sink<L> {
         let announced = self.announced.get(&block.get()).copied();
         match self.read_back(block, From::Base)? {
             Some(hash) if announced == Some(hash.cv) => {
-                self.moved.is_same(block);
+                self.moved.on_same(block);
                 if self.base.equal {
                     self.base.borrowed.insert(block.get(), hash.cv);
                     self.confirm(block, &hash, events);

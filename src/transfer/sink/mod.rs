@@ -334,7 +334,7 @@ impl<L: Layer> Sink<L> {
     fn confirm(&mut self, block: BlockIndex, hash: &BlockHash, events: &mut Vec<StoreEvent>) {
         self.announced.remove(&block.get());
         self.base.blocks.remove(block.get());
-        self.moved.is_verified(block);
+        self.moved.on_verified(block);
         self.at_stake.remove(block.get());
         self.strikes.remove(&block.get());
         self.verified.add(block.get());

@@ -65,12 +65,12 @@ pub(super) struct Moved {
 
 impl Moved {
     /// A block is what lies at its place.
-    pub(super) fn is_same(&mut self, block: BlockIndex) {
+    pub(super) fn on_same(&mut self, block: BlockIndex) {
         self.same.add(block.get());
     }
 
     /// A block is verified.
-    pub(super) fn is_verified(&mut self, block: BlockIndex) {
+    pub(super) fn on_verified(&mut self, block: BlockIndex) {
         self.settle(Run {
             start: block.get(),
             end: block.get() + 1,

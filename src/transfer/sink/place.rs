@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::transfer::error::LocalError;
 use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind};
-use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
+use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest};
 use crate::transfer::names;
 use crate::transfer::names::SafeName;
 use crate::transfer::sink::across;
@@ -87,7 +87,7 @@ pub struct Placed {
     pub already_there: bool,
 }
 
-/// Gives everything in `data/` its permissions and times, and waits until it is on the medium.
+/// Makes the links in `data/`, gives everything there its permissions and times, and waits until it is on the medium.
 /// `done`: files that have theirs already.
 pub(crate) fn settle<L: Layer>(
     layer: &L,
@@ -103,26 +103,12 @@ pub(crate) fn settle<L: Layer>(
     let one_by_one = !layer.has_sync_all() || count(Kind::File) + count(Kind::Dir) <= FEW_FILES;
     // Children before parents: a directory's time changes with its entries, and it may become read-only.
     for (index, entry) in manifest.iter().rev() {
-        let path = if one_by_one || !done(index) {
-            data.join(manifest.path(index))
-        } else {
-            PathBuf::new()
-        };
+        let path = || data.join(manifest.path(index));
         match entry.kind {
             _ if losses.has_lost(index) => {}
-            Kind::Symlink => {
-                let found = layer.info(&path).map_err(|e| failed("examine")(&path, e))?;
-                let made = found.is_some()
-                    || kept(layer.symlink(entry.target, &path)).map_err(|e| failed("create")(&path, e))?;
-                if made {
-                    // Not every file system dates its links.
-                    let _ = layer.set_time(&path, entry.mtime);
-                } else {
-                    losses.lose_links([index]);
-                }
-            }
-            Kind::File | Kind::Stream | Kind::Text if !one_by_one && done(index) => {}
-            Kind::File | Kind::Stream | Kind::Text => {
+            Kind::Symlink => settle_link(layer, &path(), index, &entry, losses)?,
+            Kind::File | Kind::Stream | Kind::Text if one_by_one || !done(index) => {
+                let path = path();
                 let file = open_ours(layer, &path).map_err(|e| failed("open")(&path, e))?;
                 losses
                     .finish_entry(layer, &file, &entry, entry.mode)
@@ -131,7 +117,7 @@ pub(crate) fn settle<L: Layer>(
                     layer.sync(&file).map_err(|e| failed("sync")(&path, e))?;
                 }
             }
-            Kind::Dir | Kind::HardLink(_) => {}
+            Kind::File | Kind::Stream | Kind::Text | Kind::Dir | Kind::HardLink(_) => {}
         }
     }
     for &(of, index) in manifest.hard_links() {
@@ -164,6 +150,25 @@ pub(crate) fn settle<L: Layer>(
     }
     let dir = layer.open_dir(&data).map_err(whole)?;
     layer.sync(&dir).map_err(whole)
+}
+
+/// Makes a symbolic link, unless an interrupted run has, and dates it where the disk can.
+fn settle_link<L: Layer>(
+    layer: &L,
+    path: &Path,
+    index: EntryIndex,
+    entry: &Entry<'_>,
+    losses: &mut Losses,
+) -> Result<(), LocalError> {
+    let failed = |action| move |e| LocalError::new(action, layer.root().join(path), e);
+    let is_there = layer.info(path).map_err(failed("examine"))?.is_some();
+    if is_there || kept(layer.symlink(entry.target, path)).map_err(failed("create"))? {
+        // Not every file system dates its links.
+        let _ = layer.set_time(path, entry.mtime);
+    } else {
+        losses.lose_links([index]);
+    }
+    Ok(())
 }
 
 /// Opens a staged file that an interrupted run may already have made read-only.
