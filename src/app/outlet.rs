@@ -64,14 +64,33 @@ fn verdict(echoes: &[(SocketAddr, Echo)]) -> Outlet {
     open.dedup();
     let some_closed = echoes.iter().any(|(target, _)| !open.contains(&target.port()));
     let one_server = echoes.iter().all(|(target, _)| target.ip() == echoes[0].0.ip());
+    let reached = reached(echoes);
     match open.as_slice() {
         [] if one_server && !any(Echo::Forbidden) => Outlet::NoServer,
         [] if any(Echo::Forbidden) => Outlet::Forbidden,
-        [] if any(Echo::Rejected) => Outlet::Rejected,
+        [] if !reached.is_empty() => Outlet::Ports(reached),
+        [] if any(Echo::Rejected) || any(Echo::Refused) => Outlet::Rejected,
         [] => Outlet::Dropped,
         ports if some_closed && ports.iter().all(|port| OFTEN_OPEN.contains(port)) => Outlet::Ports(open),
         _ => Outlet::Open,
     }
+}
+
+/// The ports at which every server was reached, though none listens there, while nothing comes back from all others. A network
+/// that refuses what it does not let out refuses the servers' own ports as well.
+fn reached(echoes: &[(SocketAddr, Echo)]) -> Vec<u16> {
+    let all_at = |port: u16, wanted: Echo| {
+        let mut there = echoes.iter().filter(|(target, _)| target.port() == port);
+        there.all(|(_, echo)| *echo == wanted)
+    };
+    let mut ports: Vec<u16> = echoes.iter().map(|(target, _)| target.port()).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let (reached, others): (Vec<u16>, Vec<u16>) =
+        ports.into_iter().partition(|&port| all_at(port, Echo::Refused));
+    let usual = reached.iter().all(|port| OFTEN_OPEN.contains(port));
+    let rest_is_silent = !others.is_empty() && others.iter().all(|&port| all_at(port, Echo::Silent));
+    if usual && rest_is_silent { reached } else { Vec::new() }
 }
 
 #[cfg(test)]
@@ -80,7 +99,7 @@ mod tests {
 
     #[test]
     fn what_became_of_datagrams_tells_what_gets_out() {
-        use Echo::{Answered, Forbidden, Rejected, Silent};
+        use Echo::{Answered, Forbidden, Refused, Rejected, Silent};
         let judged = |fates: &[(u16, Echo)]| {
             let of = |last: u8| move |&(port, echo)| (SocketAddr::from(([192, 0, 2, last], port)), echo);
             let both = fates.iter().map(of(1)).chain(fates.iter().map(of(2)));
@@ -92,6 +111,17 @@ mod tests {
         );
         assert_eq!(judged(&[(3478, Rejected), (443, Silent)]), Outlet::Rejected);
         assert_eq!(judged(&[(3478, Forbidden), (443, Forbidden)]), Outlet::Forbidden);
+        assert_eq!(judged(&[(3478, Refused), (443, Refused)]), Outlet::Rejected);
+        // The servers are reached at a port where they do not listen.
+        assert_eq!(
+            judged(&[(3478, Silent), (443, Silent), (53, Refused)]),
+            Outlet::Ports(vec![53])
+        );
+        assert_eq!(
+            judged(&[(3478, Rejected), (443, Silent), (53, Refused)]),
+            Outlet::Rejected
+        );
+        assert_eq!(judged(&[(19302, Refused), (443, Silent)]), Outlet::Rejected);
         assert_eq!(
             judged(&[(3478, Silent), (443, Answered)]),
             Outlet::Ports(vec![443])

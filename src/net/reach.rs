@@ -24,7 +24,9 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(crate) enum Echo {
     /// An answer came.
     Answered,
-    /// An ICMP error came, or there is no route.
+    /// A host was reached where nobody listens at the port, or a router answers in its name (ICMP "port unreachable").
+    Refused,
+    /// Another ICMP error came, or there is no route.
     Rejected,
     /// The system refused to send.
     Forbidden,
@@ -93,6 +95,8 @@ fn echo_of(result: std::io::Result<usize>) -> Echo {
         Ok(_) | Err(ErrorKind::WouldBlock | ErrorKind::Interrupted) => Echo::Silent,
         // Linux reports the firewall of this computer by EPERM, and an ICMP "prohibited" by EACCES or EHOSTUNREACH.
         Err(ErrorKind::PermissionDenied) => Echo::Forbidden,
+        // Windows says of the same that the connection was reset.
+        Err(ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset) => Echo::Refused,
         Err(_) => Echo::Rejected,
     }
 }
@@ -130,7 +134,7 @@ mod tests {
                 server.send_to(&buffer[..length], from).unwrap();
             });
             let echoes = try_out(&requests, |answer| answer == b"hello");
-            assert_eq!(echoes, [Echo::Answered, Echo::Rejected]);
+            assert_eq!(echoes, [Echo::Answered, Echo::Refused]);
         });
     }
 }

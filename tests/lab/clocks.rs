@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::driver::Peer;
 use super::nat::Nat;
-use super::network::{Network, Plan, Side};
+use super::network::{HOPS, Network, Plan, Side};
 use super::pair::content;
 use super::verdicts::told;
 
@@ -116,8 +116,24 @@ const ROUTERS: [(Nat, Nat); 4] = [
 #[test]
 #[ignore = "needs root: builds network namespaces"]
 fn a_clock_five_minutes_off_and_no_ntp_connect_as_the_second_user_pastes() {
+    connect_without_clocks(HOPS);
+}
+
+/// Where few routers lie between, what opens a NAT farther away reaches the other one.
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn few_routers_between_and_no_ntp_connect_as_the_second_user_pastes() {
+    for hops in [0, 1, 2] {
+        connect_without_clocks(hops);
+    }
+}
+
+fn connect_without_clocks(hops: u8) {
     for (n, (a, b)) in ROUTERS.into_iter().enumerate() {
-        let network = Network::build(Plan::new(a, b));
+        let network = Network::build(Plan {
+            hops,
+            ..Plan::new(a, b)
+        });
         let mut sleeper = Sleeper::start(
             &network,
             SMALL,

@@ -71,6 +71,38 @@ fn ports_from_anywhere_are_found_within_thirty_seconds() {
     connect_within(Nat::Symmetric, Duration::from_secs(30));
 }
 
+/// Where few routers lie between, what opens a NAT farther away reaches the other one.
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn few_routers_between_do_not_keep_ports_from_being_guessed() {
+    let mut cells = VecDeque::new();
+    for hops in [0, 1, 2] {
+        for other in [Nat::MasqueradeAccept, Nat::MasqueradeDrop] {
+            for symmetric in [Nat::Symmetric, Nat::SymmetricBlock, Nat::SymmetricSteps] {
+                cells.push_back((hops, symmetric, other));
+            }
+        }
+    }
+    let done = side_by_side(cells, |(hops, symmetric, other)| {
+        let (a, b) = if hops == 1 { (other, symmetric) } else { (symmetric, other) };
+        let plan = Plan {
+            hops,
+            ..Plan::new(a, b)
+        };
+        run_pair(&Network::build(plan), &Errand::default())
+    });
+    let mut late = Vec::new();
+    for ((hops, symmetric, other), report) in &done {
+        println!("{hops} routers, {symmetric} x {other}: {:.1?}", report.connected);
+        // The slowest of fifty from anywhere with many routers between took 24 s, of the others 3 s.
+        let limit = if *symmetric == Nat::Symmetric { 45 } else { 8 };
+        if !report.succeeded() || report.connected.is_none_or(|time| time.as_secs() >= limit) {
+            late.push(report.account());
+        }
+    }
+    assert!(late.is_empty(), "{}", late.join("\n"));
+}
+
 /// Somebody pastes an address whose owner is not there: what arrives there, and what is told.
 #[test]
 #[ignore = "needs root: builds network namespaces"]

@@ -39,7 +39,7 @@ fn guessing(task: Task) -> Info {
     let seconds = PATIENCE.as_secs();
     match task {
         Task::Try { .. } => Info::TryingPorts { seconds },
-        Task::Open(_) => Info::OpeningPorts {
+        Task::Open { .. } => Info::OpeningPorts {
             ports: SOCKETS,
             seconds,
         },

@@ -5,9 +5,12 @@ use super::report::{Outlook, outlook};
 use crate::rendezvous::address::{Address, Guessing, Mapping, PAIRS, Token};
 use crate::rendezvous::schedule::guess::Task;
 
-/// The pair that is kept for guesses: the last that the side with lasting ports has. Both sides find the same.
-pub(super) fn pair(lasting: &Address) -> usize {
-    (0..PAIRS).rev().find(|&k| lasting.pair(k).is_some()).unwrap_or(0)
+/// The pairs that guesses use, the nearer and the farther one: the last two that the side with lasting ports has. Both sides
+/// find the same.
+fn pairs(lasting: &Address) -> [usize; 2] {
+    let mut last = (0..PAIRS).rev().filter(|&k| lasting.pair(k).is_some());
+    let far = last.next().unwrap_or(0);
+    [last.next().unwrap_or(far), far]
 }
 
 /// Our part, if ports have to be guessed and both users let them be.
@@ -20,9 +23,15 @@ pub(super) fn task(own: &Address, peer: &Address) -> Option<Task> {
         return None;
     }
     match (own.nat().mapping, peer.nat().mapping) {
-        (Mapping::Dependent, Mapping::Independent) => peer.pair(pair(peer)).map(Task::Open),
+        (Mapping::Dependent, Mapping::Independent) => {
+            let [near, far] = pairs(peer);
+            Some(Task::Open {
+                near: peer.pair(near)?,
+                far: peer.pair(far)?,
+            })
+        }
         (Mapping::Independent, Mapping::Dependent) => Some(Task::Try {
-            local: u8::try_from(pair(own)).ok()?,
+            locals: pairs(own).map(|k| u8::try_from(k).unwrap_or(0)),
             remote: peer.reflexive.ip(),
             rule: theirs.guessing,
         }),
@@ -30,13 +39,14 @@ pub(super) fn task(own: &Address, peer: &Address) -> Option<Task> {
     }
 }
 
-/// The pair that slots leave alone. Who has one port alone uses it for both.
+/// The pair that slots leave alone, the farther one. Who has one port alone uses it for everything.
 pub(super) fn reserved(own: &Address, peer: &Address) -> Option<usize> {
     let lasting = match task(own, peer)? {
-        Task::Open(_) => peer,
+        Task::Open { .. } => peer,
         Task::Try { .. } => own,
     };
-    Some(pair(lasting)).filter(|&k| k > 0)
+    let [_, far] = pairs(lasting);
+    Some(far).filter(|&k| k > 0)
 }
 
 #[cfg(test)]
@@ -76,19 +86,22 @@ mod tests {
     #[test]
     fn the_symmetric_side_opens_and_the_other_tries_by_the_rule_that_was_told() {
         let (a, b) = (symmetric(), lasting(4));
-        assert_eq!(
-            task(&a, &b),
-            Some(Task::Open("198.51.100.2:4303".parse().unwrap()))
-        );
+        let open = |near: &str, far: &str| {
+            Some(Task::Open {
+                near: near.parse().unwrap(),
+                far: far.parse().unwrap(),
+            })
+        };
+        assert_eq!(task(&a, &b), open("198.51.100.2:4302", "198.51.100.2:4303"));
         let tries = Task::Try {
-            local: 3,
+            locals: [2, 3],
             remote: a.reflexive.ip(),
             rule: RULE,
         };
         assert_eq!(task(&b, &a), Some(tries));
         assert_eq!((reserved(&a, &b), reserved(&b, &a)), (Some(3), Some(3)));
         let one = lasting(1);
-        assert_eq!(task(&a, &one), Some(Task::Open(one.reflexive)));
+        assert_eq!(task(&a, &one), open("198.51.100.2:4300", "198.51.100.2:4300"));
         assert_eq!((reserved(&a, &one), reserved(&one, &a)), (None, None));
     }
 

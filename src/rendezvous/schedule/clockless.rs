@@ -1,9 +1,12 @@
 //! Slots need two clocks that agree. Where one side has no other than its system's, both do without.
 //!
 //! Each side keeps half of the pairs open, with packets that die between the two NATs, and fires at the other half as soon
-//! as it begins. Whoever begins second finds a pair that the first has kept open, however much later it is. What the
+//! as it begins. Whoever begins second finds pairs that the first has kept open, however much later it is. What the
 //! first had fired can only have spoilt pairs at which the second waits; that passes (see the parent), and both fire again now and
 //! then, in case the first packets were lost.
+//!
+//! Of two pairs one is kept open with packets that pass the first router alone, so that it is not spoilt where few routers lie
+//! between. The other's get ever farther: the NAT may not be the first router.
 
 use std::time::Duration;
 
@@ -16,21 +19,33 @@ use crate::rendezvous::address::PAIRS;
 /// From one firing at a pair to the next: longer than two lives of an unreplied entry (30 s in Linux), so that the pair is
 /// clean most of the time.
 const EVERY: Duration = Duration::from_secs(80);
+/// From the packet that passes the first router alone to the next one.
+const AFTER_FIRST: Duration = Duration::from_millis(100);
 
 /// A pair that is kept open.
 struct Opening {
     path: Path,
+    /// With packets that pass the first router alone.
+    near: bool,
     next: Time,
     turn: usize,
+}
+
+/// A pair that is fired at.
+struct Firing {
+    path: Path,
+    next: Time,
+    /// From the first firing to the second; between later ones it is [`EVERY`].
+    first_rest: Duration,
+    stream: Option<Stream>,
 }
 
 /// The timing of one side.
 pub(super) struct Clockless {
     opens: Vec<Opening>,
-    fires: Vec<Path>,
-    next_fire: Time,
-    fired: usize,
-    stream: Option<Stream>,
+    fires: Vec<Firing>,
+    /// When a firing began last.
+    began: Option<Time>,
 }
 
 /// What is sent now.
@@ -48,63 +63,86 @@ impl Clockless {
             Role::Sender => 0,
             Role::Receiver => 1,
         };
-        let half = |parity: usize| pairs.iter().skip(parity).step_by(2).flatten().copied();
-        let opens = half(1 - own).map(|path| Opening {
+        let half = |parity: usize| -> Vec<Path> {
+            let half = pairs.iter().skip(parity).step_by(2);
+            half.flatten().copied().collect()
+        };
+        let (opens, fires) = (half(1 - own), half(own));
+        let opening = |(k, path)| Opening {
             path,
+            near: k == 0 && opens.len() > 1,
             next: now,
             turn: 0,
-        });
-        Clockless {
-            opens: opens.collect(),
-            fires: half(own).collect(),
-            next_fire: now,
-            fired: 0,
+        };
+        // All at once at first, and then in turn.
+        let firing = |(path, left)| Firing {
+            path,
+            next: now,
+            first_rest: EVERY * left / u32::try_from(fires.len()).unwrap_or(1),
             stream: None,
+        };
+        Clockless {
+            opens: opens.iter().copied().enumerate().map(opening).collect(),
+            fires: fires.iter().rev().copied().zip(1..).map(firing).collect(),
+            began: None,
         }
     }
 
     pub(super) fn poll(&mut self, now: Time, ttl: Option<u8>, rng: &mut SeedRng) -> Option<Sent> {
         if let Some(opening) = self.opens.iter_mut().find(|opening| opening.next <= now) {
-            let (low, wait) = lifetime(opening.turn);
+            let (reach, wait) = opener(opening.near, opening.turn);
             opening.turn += 1;
             opening.next = now + wait;
             return Some(Sent {
                 path: opening.path,
-                reach: Reach::Low(ttl.unwrap_or(low)),
+                reach: ttl.map_or(reach, Reach::Low),
                 begins: false,
             });
         }
-        let mut begins = false;
-        if now >= self.next_fire
-            && let Some(&path) = self.fires.get(self.fired % self.fires.len().max(1))
-        {
-            begins = true;
-            self.fired += 1;
-            self.next_fire = now + EVERY / u32::try_from(self.fires.len()).unwrap_or(1);
-            self.stream = Some(Stream::through_pair(path, now, now + WINDOW));
+        for firing in &mut self.fires {
+            let mut begins = false;
+            if now >= firing.next {
+                // Those that begin together are one attempt.
+                begins = self.began.replace(now) != Some(now);
+                firing.stream = Some(Stream::through_pair(firing.path, now, now + WINDOW));
+                firing.next = now + std::mem::replace(&mut firing.first_rest, EVERY);
+            }
+            if let Some(path) = firing.stream.as_mut().and_then(|stream| stream.poll(now, rng)) {
+                return Some(Sent {
+                    path,
+                    reach: Reach::Full,
+                    begins,
+                });
+            }
         }
-        let path = self.stream.as_mut()?.poll(now, rng)?;
-        Some(Sent {
-            path,
-            reach: Reach::Full,
-            begins,
-        })
+        None
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         let opens = self.opens.iter().map(|opening| opening.next);
-        let fires = (!self.fires.is_empty()).then_some(self.next_fire);
-        let stream = self.stream.as_ref().and_then(Stream::poll_timeout);
-        opens.chain(fires).chain(stream).min()
+        let fires = self.fires.iter().flat_map(|firing| {
+            let stream = firing.stream.as_ref().and_then(Stream::poll_timeout);
+            stream.into_iter().chain([firing.next])
+        });
+        opens.chain(fires).min()
     }
 }
 
-/// The lifetime of one packet that opens a pair, and the time to the next: first as before a slot, then to keep it open.
-fn lifetime(turn: usize) -> (u8, Duration) {
+/// How far one packet that opens a pair gets, and the time to the next: first as before a slot, then to keep it open.
+fn opener(near: bool, turn: usize) -> (Reach, Duration) {
+    let Some(turn) = turn.checked_sub(1) else {
+        return (Reach::Routers(1), AFTER_FIRST);
+    };
+    if near {
+        return (Reach::Routers(1), HOLD_INTERVAL);
+    }
     let next = LOW.get(turn + 1);
     match LOW.get(turn) {
-        Some(&(before, ttl)) => (ttl, next.map_or(HOLD_INTERVAL, |(next, _)| before - *next)),
-        None => (hold_ttl(turn - LOW.len()), HOLD_INTERVAL),
+        Some(&(before, ttl)) => {
+            let wait = next.map_or(HOLD_INTERVAL, |(next, _)| before - *next);
+            (Reach::Low(ttl), wait)
+        }
+        None => (Reach::Low(hold_ttl(turn - LOW.len())), HOLD_INTERVAL),
     }
 }
 
@@ -132,11 +170,13 @@ mod tests {
                 };
                 let pair = usize::from(sent.path.local);
                 assert_eq!(pair % 2 == fires, sent.reach == Reach::Full, "{role:?} {pair}");
+                // The first rest of one pair is half of the others.
                 let rest = if sent.reach == Reach::Full {
-                    EVERY - WINDOW
+                    EVERY / 2 - WINDOW
                 } else {
                     HOLD_INTERVAL
                 };
+                assert!(pair > 1 || sent.reach == Reach::Full || sent.reach == Reach::Routers(1));
                 let before = last[pair].replace(now);
                 let since = now.since(before.unwrap_or(now));
                 assert!(

@@ -1,12 +1,14 @@
 //! One side's NAT gives each flow another outside port (symmetric), the other's lets in only ports that it has sent to.
 //! The first cannot say its port and the second cannot hear it, so ports are guessed.
 //!
-//! The symmetric side opens many ports toward one of the other's, with packets that die between the two NATs. The other
-//! sends probes of full lifetime from that one port to ports of the pasted address. One that hits an open port gets in, and the
+//! The symmetric side opens many ports toward two of the other's, with packets that die between the two NATs. The other
+//! sends probes of full lifetime from those two to ports of the pasted address. One that hits an open port gets in, and the
 //! answer comes back through the hole that the probe made. None of it needs a clock: what is open is kept open.
 //!
-//! Nothing else uses that pair. A packet of the symmetric side that reached the other NAT first would bind its flow there (see
-//! the parent), and all later probes would leave from another port.
+//! A packet of the symmetric side that reached the other NAT first would bind its flow there (see the parent), and all later
+//! probes from that socket would leave from another port. So no slot uses the farther pair, and the nearer one is opened
+//! with packets that reach no other NAT: the farther one is spoilt where few routers lie between, the nearer one is
+//! of no use where the symmetric NAT is not the first router.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -37,12 +39,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// What one side does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Task {
-    /// Opens ports of its NAT toward this address.
-    Open(SocketAddr),
+    /// Opens ports of its NAT toward these addresses.
+    Open {
+        /// With packets that pass the first router alone.
+        near: SocketAddr,
+        /// With packets that get ever farther.
+        far: SocketAddr,
+    },
     /// Tries ports.
     Try {
-        /// From this socket.
-        local: u8,
+        /// From these sockets, either at random.
+        locals: [u8; 2],
         /// Of this address.
         remote: IpAddr,
         /// What is known of them.
@@ -75,18 +82,25 @@ impl Guess {
         let n = self.count;
         self.count = n.wrapping_add(1);
         match self.task {
-            Task::Open(remote) => {
+            Task::Open { near, far } => {
                 let (turn, place) = (n / u32::from(SOCKETS), n % u32::from(SOCKETS));
-                let (lifetime, wait) = lifetime(turn);
+                let (reach, wait) = opener(turn);
                 self.next = due + wait;
                 let local = FIRST_SOCKET + u8::try_from(place).unwrap_or(0);
-                let lifetime = ttl.filter(|_| lifetime != HOLD_TTL).unwrap_or(lifetime);
-                Some((Path { local, remote }, Reach::Low(lifetime)))
+                let remote = if matches!(reach, Reach::Routers(_)) {
+                    near
+                } else {
+                    far
+                };
+                let of_user = ttl.map(Reach::Low).filter(|_| reach != Reach::Low(HOLD_TTL));
+                Some((Path { local, remote }, of_user.unwrap_or(reach)))
             }
-            Task::Try { local, remote, rule } => {
+            Task::Try { locals, remote, rule } => {
                 let rests = self.count.is_multiple_of(TRIES);
                 self.next = due + if rests { REST } else { INTERVAL };
-                let remote = SocketAddr::new(remote, rule.port(n, rng.next_u64()));
+                let random = rng.next_u64();
+                let local = locals[usize::from(random.leading_zeros() == 0)];
+                let remote = SocketAddr::new(remote, rule.port(n, random));
                 Some((Path { local, remote }, Reach::Full))
             }
         }
@@ -107,26 +121,34 @@ impl Guess {
     /// Ports opened, or probes sent.
     pub(super) fn count(&self) -> u32 {
         match self.task {
-            Task::Open(_) => self.count.min(SOCKETS.into()),
+            Task::Open { .. } => self.count.min(SOCKETS.into()),
             Task::Try { .. } => self.count,
         }
     }
 }
 
-/// The lifetime of the packets of one turn over all sockets, and the time between two. The lifetimes grow, as before a slot: the
-/// NAT may be some routers away. Afterwards each port is renewed in time.
-fn lifetime(turn: u32) -> (u8, Duration) {
-    let turn = turn as usize;
-    match LOW.get(turn * 2) {
-        Some(&(_, ttl)) => (ttl, INTERVAL),
-        None => (hold_ttl(turn - LOW.len() / 2), HOLD_INTERVAL / u32::from(SOCKETS)),
+/// How far the packets of one turn over all sockets get, and the time between two. First the nearer pair has its turn. For the
+/// other lifetimes grow, as before a slot: the NAT may be some routers away. Afterwards each port of both is renewed in time.
+fn opener(turn: u32) -> (Reach, Duration) {
+    let Some(turn) = (turn as usize).checked_sub(1) else {
+        return (Reach::Routers(1), INTERVAL);
+    };
+    if let Some(&(_, ttl)) = LOW.get(turn * 2) {
+        return (Reach::Low(ttl), INTERVAL);
     }
+    let renewal = turn - LOW.len() / 2;
+    let reach = if renewal.is_multiple_of(2) {
+        Reach::Routers(1)
+    } else {
+        Reach::Low(hold_ttl(renewal / 2))
+    };
+    (reach, HOLD_INTERVAL / (2 * u32::from(SOCKETS)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
+    use std::collections::HashMap;
 
     /// What is sent in so many seconds.
     fn sent(task: Task, seconds: u64) -> Vec<(Time, Path, Reach)> {
@@ -147,37 +169,38 @@ mod tests {
 
     #[test]
     fn every_port_is_opened_with_each_lifetime_and_then_kept_open() {
-        let sent = sent(Task::Open(at("203.0.113.7:4303")), 120);
-        let mut by_socket: BTreeMap<u8, Vec<(Time, u8)>> = BTreeMap::new();
-        for (now, path, reach) in sent {
-            let Reach::Low(ttl) = reach else {
-                panic!("{reach:?}")
-            };
-            by_socket.entry(path.local).or_default().push((now, ttl));
+        let (near, far) = (at("203.0.113.7:4302"), at("203.0.113.7:4303"));
+        let mut flows: HashMap<Path, Vec<(Time, Reach)>> = HashMap::new();
+        for (now, path, reach) in sent(Task::Open { near, far }, 120) {
+            flows.entry(path).or_default().push((now, reach));
         }
-        assert_eq!(by_socket.len(), usize::from(SOCKETS));
-        for times in by_socket.values() {
-            let ttls: Vec<u8> = times.iter().map(|(_, ttl)| *ttl).collect();
-            assert_eq!(ttls[..9], [2, 3, 4, 5, 1, 1, 1, 5, 1]);
-            assert!(
-                times
-                    .windows(2)
-                    .all(|two| two[1].0.since(two[0].0) < Duration::from_secs(15))
-            );
+        assert_eq!(flows.len(), 2 * usize::from(SOCKETS));
+        for (path, times) in flows {
+            let reaches: Vec<Reach> = times.iter().map(|(_, reach)| *reach).collect();
+            if path.remote == near {
+                assert!(reaches.iter().all(|reach| *reach == Reach::Routers(1)));
+            } else {
+                assert_eq!(reaches[..9], [2, 3, 4, 5, 1, 1, 1, 5, 1].map(Reach::Low));
+            }
+            // Half of what an unreplied entry lives in Linux.
+            let renewed = |two: &[(Time, Reach)]| two[1].0.since(two[0].0) <= Duration::from_secs(15);
+            assert!(times.windows(2).all(renewed), "{times:?}");
         }
     }
 
     #[test]
     fn tries_go_to_one_address_in_rounds_of_26_seconds() {
         let task = Task::Try {
-            local: 3,
+            locals: [2, 3],
             remote: at("203.0.113.7:0").ip(),
             rule: Guessing::Anywhere,
         };
         let sent = sent(task, 600);
         assert!(sent.iter().all(|(_, path, reach)| {
-            path.local == 3 && path.remote.ip() == at("203.0.113.7:0").ip() && *reach == Reach::Full
+            path.remote.ip() == at("203.0.113.7:0").ip() && *reach == Reach::Full
         }));
+        let near = sent.iter().filter(|(_, path, _)| path.local == 2).count();
+        assert!(near.abs_diff(sent.len() / 2) < sent.len() / 20, "{near}");
         let pauses = sent
             .windows(2)
             .filter(|two| two[1].0.since(two[0].0) == REST)

@@ -85,20 +85,43 @@ fn clocks_that_are_minutes_apart_do_not_keep_ports_from_being_guessed() {
 }
 
 #[test]
-fn few_routers_between_cost_time_at_most() {
+fn any_number_of_routers_between_takes_the_same_time() {
     for routers in [0, 1, 2, 3] {
         for other in OTHERS {
-            let scene = Scene {
+            let mut took: Vec<f64> = (0..20)
+                .map(|seed| {
+                    let ports = [Ports::Random, Ports::Block, Ports::Steps(2)][seed as usize % 3];
+                    seconds(Scene {
+                        routers,
+                        ..scene(ports, other, seed % 2 == 0, seed)
+                    })
+                })
+                .collect();
+            took.sort_by(f64::total_cmp);
+            println!(
+                "{routers} routers, {other:?}: median {:.1} s, last {:.1} s",
+                took[10], took[19]
+            );
+            assert!(took[18] <= 30.0, "{routers} routers, {other:?}: {took:.1?}");
+        }
+    }
+}
+
+/// What reaches the other router spoils it there, if it accepts what comes from outside; that passes.
+#[test]
+fn routers_that_drop_options_of_ip_leave_the_pair_that_gets_farther() {
+    for routers in [0, 3, 8] {
+        for other in OTHERS {
+            let took = seconds(Scene {
                 routers,
+                drop_counted: true,
                 ..scene(Ports::Random, other, false, 5)
-            };
-            let took = seconds(scene);
+            });
             println!("{routers} routers, {other:?}: {took:.1} s");
-            // What reaches the other router spoils it, if it accepts what comes from outside; that passes.
             let limit = if routers < 3 && other == ACCEPTS {
                 240.0
             } else {
-                30.0
+                60.0
             };
             assert!(took < limit, "{routers} routers, {other:?}: {took:.1} s");
         }
