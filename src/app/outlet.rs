@@ -90,7 +90,11 @@ fn reached(echoes: &[(SocketAddr, Echo)]) -> Vec<u16> {
         ports.into_iter().partition(|&port| all_at(port, Echo::Refused));
     let usual = reached.iter().all(|port| OFTEN_OPEN.contains(port));
     let rest_is_silent = !others.is_empty() && others.iter().all(|&port| all_at(port, Echo::Silent));
-    if usual && rest_is_silent { reached } else { Vec::new() }
+    if usual && rest_is_silent {
+        reached
+    } else {
+        Vec::new()
+    }
 }
 
 #[cfg(test)]

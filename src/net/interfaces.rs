@@ -149,7 +149,15 @@ fn ranked(found: Vec<Found>, sources: &[IpAddr]) -> Vec<Found> {
         ranked.retain(|(standing, .., one)| one.ip.is_ipv4() || !one.is_link_local() || *standing == best);
     }
     ranked.sort_by_key(|&(standing, other, local, _)| (standing, other, local));
-    ranked.into_iter().map(|(.., one)| one).take(MOST).collect()
+    let mut told: Vec<Found> = ranked.into_iter().map(|(.., one)| one).collect();
+    // The system sends from these, wherever they rank, and the peer's firewall lets in only whom the peer has sent to.
+    let beyond = told.split_off(told.len().min(MOST));
+    for source in beyond.into_iter().filter(|one| sources.contains(&one.ip)) {
+        if let Some(last) = told.iter_mut().rev().find(|one| !sources.contains(&one.ip)) {
+            *last = source;
+        }
+    }
+    told
 }
 
 /// Which address the system sends from to the outside, in each family that has a way there.
@@ -344,6 +352,17 @@ mod tests {
         let lines: Vec<String> = (0..20).map(|i| format!("eth{i} 10.{i}.0.2/16")).collect();
         let many = told(&lines.join("\n"), &["10.19.0.2"]);
         assert_eq!((many.len(), many[0].as_str()), (MOST, "10.19.0.2"));
+    }
+
+    #[test]
+    fn what_the_system_sends_from_is_told_however_many_others_rank_before_it() {
+        let mut lines: Vec<String> = (0..20).map(|i| format!("eth{i} 10.{i}.0.2/16")).collect();
+        lines.push("eth0 2001:db8::1/64".into());
+        lines.push("eth0 2001:db8::dead/64 passing".into());
+        let told = told(&lines.join("\n"), &["10.0.0.2", "2001:db8::dead"]);
+        assert_eq!(told.len(), MOST);
+        assert_eq!((told[0].as_str(), told[1].as_str()), ("10.0.0.2", "2001:db8::1"));
+        assert_eq!(told.last().map(String::as_str), Some("2001:db8::dead"));
     }
 
     #[test]

@@ -13,6 +13,9 @@ fn hard() -> Plan {
     Plan::new(Nat::MasqueradeAccept, Nat::MasqueradeAccept)
 }
 
+/// From the second paste until both are connected where no slot is waited for, on a busy machine.
+const AT_ONCE: Duration = Duration::from_secs(4);
+
 /// Builds a network, runs one pair in it and expects success.
 fn succeeds(plan: Plan, errand: &Errand) -> Report {
     succeeds_on(&Network::build(plan), errand)
@@ -46,6 +49,63 @@ fn clocks_a_second_apart_connect() {
                 second_pastes_after: Duration::from_secs(1),
                 ..Errand::default()
             },
+        );
+    }
+}
+
+/// Offices that let one UDP port out and in, and the time.
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn one_udp_port_allowed_on_both_sides_connects_as_the_second_user_pastes() {
+    for (first, seconds) in [(Side::A, 7), (Side::B, 13)] {
+        let network = Network::build(Plan::new(Nat::MasqueradeDrop, Nat::MasqueradeDrop));
+        for side in [Side::A, Side::B] {
+            let rules = "table ip office { chain x { type filter hook forward priority -1;
+                         udp sport 4300 accept; udp dport 4300 accept; udp sport 123 accept; udp dport 123 accept;
+                         meta l4proto udp drop;
+}
+}";
+            network.rules(&network.edge(side), rules);
+        }
+        let errand = Errand {
+            arguments: ["--localport", "4300"].map(str::to_owned).to_vec(),
+            second_pastes_after: Duration::from_secs(seconds),
+            first,
+            ..Errand::default()
+        };
+        let report = succeeds_on(&network, &errand);
+        assert!(
+            report.connected.is_some_and(|time| time < AT_ONCE),
+            "{}",
+            report.account()
+        );
+    }
+}
+
+/// Servers of the time answer, and one is minutes off.
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn ntp_servers_that_are_minutes_apart_do_not_keep_the_second_user_waiting() {
+    let (drop, accept) = (Nat::MasqueradeDrop, Nat::MasqueradeAccept);
+    for (n, (a, b)) in [(drop, drop), (accept, accept), (drop, accept), (accept, drop)]
+        .into_iter()
+        .enumerate()
+    {
+        let report = succeeds(
+            Plan {
+                clock_offset_ms: [[0, 300_000], [-313_000, 0]][n % 2],
+                ..Plan::new(a, b)
+            },
+            &Errand {
+                second_pastes_after: Duration::from_secs([25, 7, 0, 12][n]),
+                first: [Side::A, Side::B][n / 2],
+                ..Errand::default()
+            },
+        );
+        assert!(
+            report.connected.is_some_and(|time| time < AT_ONCE),
+            "{}",
+            report.account()
         );
     }
 }

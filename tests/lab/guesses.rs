@@ -84,7 +84,11 @@ fn few_routers_between_do_not_keep_ports_from_being_guessed() {
         }
     }
     let done = side_by_side(cells, |(hops, symmetric, other)| {
-        let (a, b) = if hops == 1 { (other, symmetric) } else { (symmetric, other) };
+        let (a, b) = if hops == 1 {
+            (other, symmetric)
+        } else {
+            (symmetric, other)
+        };
         let plan = Plan {
             hops,
             ..Plan::new(a, b)

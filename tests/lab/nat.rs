@@ -20,16 +20,28 @@ pub(crate) enum Nat {
     SymmetricSteps,
     /// A random one of 2,048 ports for every destination.
     SymmetricBlock,
+    /// As [`Symmetric`](Self::Symmetric), and forwards a port to whom asks for it (NAT-PMP, RFC 6886).
+    SymmetricMapped,
 }
 
 impl Nat {
-    /// The four kinds every pair of which must connect.
-    pub(crate) const ORDINARY: [Nat; 4] =
-        [Nat::Public, Nat::Cone, Nat::MasqueradeDrop, Nat::MasqueradeAccept];
+    /// The kinds of the whole matrix.
+    pub(crate) const ALL: [Nat; 7] = [
+        Nat::Public,
+        Nat::Cone,
+        Nat::MasqueradeDrop,
+        Nat::MasqueradeAccept,
+        Nat::SymmetricMapped,
+        Nat::SymmetricSteps,
+        Nat::Symmetric,
+    ];
 
     /// Whether it gives another port for every destination.
     pub(crate) const fn is_symmetric(self) -> bool {
-        matches!(self, Nat::Symmetric | Nat::SymmetricSteps | Nat::SymmetricBlock)
+        matches!(
+            self,
+            Nat::Symmetric | Nat::SymmetricSteps | Nat::SymmetricBlock | Nat::SymmetricMapped
+        )
     }
 
     /// The rules of a router whose interfaces are `lan` and `wan`; `inside` is the host its ports lead to, `outside`
@@ -47,6 +59,10 @@ impl Nat {
             Nat::Symmetric => "chain post { type nat hook postrouting priority srcnat;
                                oifname wan masquerade random,fully-random; }"
                 .to_owned(),
+            Nat::SymmetricMapped => "chain pre { type nat hook prerouting priority dstnat; }
+                                     chain post { type nat hook postrouting priority srcnat;
+                                       oifname wan masquerade random,fully-random; }"
+                .to_owned(),
             Nat::SymmetricSteps => {
                 // Each new flow is counted, and gets the port of its number.
                 let ports: Vec<String> = (0..8192).map(|n| format!("{n} : {}", 30_000 + 2 * n)).collect();
@@ -61,7 +77,11 @@ impl Nat {
             ),
         };
         let input = match self {
-            Nat::MasqueradeDrop | Nat::Symmetric | Nat::SymmetricSteps | Nat::SymmetricBlock => {
+            Nat::MasqueradeDrop
+            | Nat::Symmetric
+            | Nat::SymmetricSteps
+            | Nat::SymmetricBlock
+            | Nat::SymmetricMapped => {
                 "chain input { type filter hook input priority filter;
                  iifname wan ct state established,related accept; iifname wan drop; }"
             }
@@ -89,6 +109,7 @@ impl fmt::Display for Nat {
             Nat::Symmetric => "symmetric",
             Nat::SymmetricSteps => "symmetric, ports in steps",
             Nat::SymmetricBlock => "symmetric, a block of ports",
+            Nat::SymmetricMapped => "symmetric, forwards a port",
         })
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::link::{Link, LinkPlan};
 use super::nat::Nat;
-use super::services::Services;
+use super::services::{Forwarder, Services};
 use super::shell::{command, command_in, inside, must};
 use super::sweep::{PREFIX, kill_all, remove, sweep_once};
 
@@ -79,6 +79,7 @@ pub(crate) struct Network {
     /// Dropped before the namespaces go: its devices live in them.
     link: Option<Link>,
     services: Option<Services>,
+    forwarders: Vec<Forwarder>,
 }
 
 impl Network {
@@ -94,8 +95,10 @@ impl Network {
             namespaces: Vec::new(),
             link: None,
             services: None,
+            forwarders: Vec::new(),
         };
         network.lay_out();
+        network.forwarders = network.forwarders();
         network.services = Some(Services::start(&network.name("srv"), plan.clock_offset_ms));
         network
     }
@@ -225,6 +228,18 @@ impl Network {
             Side::A => self.plan.a,
             Side::B => self.plan.b,
         }
+    }
+
+    /// What the routers forward that do so for whoever asks.
+    fn forwarders(&self) -> Vec<Forwarder> {
+        let mapped = [Side::A, Side::B]
+            .into_iter()
+            .filter(|&side| self.nat(side) == Nat::SymmetricMapped);
+        let start = |side| {
+            let outside = self.public_address(side).parse().expect("an IPv4 address");
+            Forwarder::start(self.edge(side), Self::home_address(side), outside)
+        };
+        mapped.map(start).collect()
     }
 
     fn lay_out(&mut self) {
@@ -416,6 +431,7 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         self.services = None;
+        self.forwarders.clear();
         self.link = None;
         remove(&self.namespaces);
     }

@@ -1,7 +1,8 @@
 //! The servers of the played internet: Debian's coturn and chrony, and clocks that are wrong by a stated time.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
-use super::shell::{Daemon, command_in, inside};
+use super::shell::{Daemon, command_in, inside, must};
 
 /// How long the servers may take before they answer.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -21,7 +22,7 @@ const NTP_EPOCH: u64 = 2_208_988_800;
 #[derive(Debug)]
 pub(crate) struct Services {
     _daemons: Vec<Daemon>,
-    _clocks: Vec<WrongClock>,
+    _clocks: Vec<Answering>,
     _files: TempDir,
 }
 
@@ -91,7 +92,7 @@ impl Services {
             .collect();
         let clocks = (0..2)
             .filter(|_| clock_offset_ms != [0, 0])
-            .map(|side| WrongClock::start(namespace, Self::CLOCKS[side], clock_offset_ms[side]))
+            .map(|side| wrong_clock(namespace, Self::CLOCKS[side], clock_offset_ms[side]))
             .collect();
         let ready = inside(namespace, || {
             Self::STUN
@@ -141,17 +142,15 @@ fn answers(server: &str, port: u16, request: &[u8]) -> bool {
     false
 }
 
-/// An NTP server that is wrong by a fixed time.
+/// What answers datagrams on a thread of its own until it is dropped.
 #[derive(Debug)]
-struct WrongClock {
+struct Answering {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl WrongClock {
-    fn start(namespace: &str, address: &'static str, offset_ms: i64) -> WrongClock {
-        let socket =
-            inside(namespace, move || UdpSocket::bind((address, 123))).expect("port 123 is free here");
+impl Answering {
+    fn start(socket: UdpSocket, mut answer: impl FnMut(&[u8]) -> Option<Vec<u8>> + Send + 'static) -> Self {
         socket
             .set_read_timeout(Some(Duration::from_millis(50)))
             .expect("a time above zero");
@@ -163,23 +162,69 @@ impl WrongClock {
                 let Ok((length, from)) = socket.recv_from(&mut request) else {
                     continue;
                 };
-                if length >= 48 {
-                    let _ = socket.send_to(&ntp_answer(&request[..48], timestamp(offset_ms)), from);
+                if let Some(answer) = answer(&request[..length]) {
+                    let _ = socket.send_to(&answer, from);
                 }
             }
         });
-        WrongClock {
+        Answering {
             stop,
             thread: Some(thread),
         }
     }
 }
 
-impl Drop for WrongClock {
+impl Drop for Answering {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let _ = self.thread.take().map(JoinHandle::join);
     }
+}
+
+/// A router that forwards the ports it is asked for (NAT-PMP, RFC 6886) to the host `inside`. Its rules have a chain `pre`.
+#[derive(Debug)]
+pub(crate) struct Forwarder {
+    _answering: Answering,
+}
+
+impl Forwarder {
+    pub(crate) fn start(router: String, inside_address: &'static str, outside: Ipv4Addr) -> Forwarder {
+        let socket = inside(&router, || UdpSocket::bind(("0.0.0.0", 5351))).expect("the port is free here");
+        let mut forwarded = BTreeSet::new();
+        let answer = move |request: &[u8]| match request {
+            [0, 0] => Some([&[0, 128, 0, 0, 0, 0, 0, 9][..], &outside.octets()].concat()),
+            // Each port is mapped to itself.
+            [0, 1, _, _, high, low, _, _, lifetime @ ..] => {
+                let port = u16::from_be_bytes([*high, *low]);
+                if lifetime != [0; 4] && forwarded.insert(port) {
+                    let rule = format!(
+                        "add rule ip home pre iifname wan udp dport {port} dnat ip to {inside_address}:{port}"
+                    );
+                    must(command_in(&router, "nft").args(["-f", "-"]), &rule);
+                }
+                Some(
+                    [
+                        &[0, 129, 0, 0, 0, 0, 0, 9, *high, *low, *high, *low][..],
+                        lifetime,
+                    ]
+                    .concat(),
+                )
+            }
+            _ => Some(vec![0, 128, 0, 1, 0, 0, 0, 9]),
+        };
+        Forwarder {
+            _answering: Answering::start(socket, answer),
+        }
+    }
+}
+
+/// An NTP server that is wrong by a fixed time.
+fn wrong_clock(namespace: &str, address: &'static str, offset_ms: i64) -> Answering {
+    let socket = inside(namespace, move || UdpSocket::bind((address, 123))).expect("port 123 is free here");
+    Answering::start(socket, move |request| {
+        let request = request.get(..48)?;
+        Some(ntp_answer(request, timestamp(offset_ms)).to_vec())
+    })
 }
 
 /// This machine's time, wrong by `offset_ms`, as an NTP timestamp: 32 bits of seconds, 32 of their fraction.

@@ -310,6 +310,43 @@ fn two_firewalls_of_ipv6_that_let_in_replies_alone_are_crossed_without_a_slot() 
     end_well(sender, receiver, files.path());
 }
 
+/// Two prefixes, a local address, and temporary addresses (RFC 8981), from which a system prefers to send: each side must
+/// be expected at the address that the other sends to, and from the one that it sends from.
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn several_addresses_and_temporary_ones_cross_two_firewalls_without_a_slot() {
+    let wires = homes();
+    for (host, firewall) in [("a", "fa"), ("b", "fb")] {
+        replies_only(&wires, firewall);
+        inside(&wires.name(host), || {
+            let setting = "/proc/sys/net/ipv6/conf/eth0/use_tempaddr";
+            std::fs::write(setting, "2").expect("root may configure a namespace");
+        });
+        wires.ip(
+            host,
+            &format!(
+                "address del 2001:db8:{host}::10/64 dev eth0\n\
+                 address add 2001:db8:{host}::10/64 dev eth0 mngtmpaddr valid_lft 7200 preferred_lft 3600\n\
+                 address add 2001:db8:{host}:9::10/64 dev eth0 mngtmpaddr valid_lft 7200 preferred_lft 3600\n\
+                 address add fd00:{host}::10/64 dev eth0\nroute replace default via 2001:db8:{host}::1"
+            ),
+        );
+    }
+    let _stun = STUN_6.map(|address| Stun::start(&wires.name("srv"), address));
+    let files = tempfile::tempdir().expect("room for a file");
+    let (sender, receiver, pasted) = users(&wires, files.path(), 300_000, "1GB/s");
+    let connected = receiver
+        .connected(LIMIT)
+        .unwrap_or_else(|error| panic!("{error}\n{}", sender.stderr()));
+    println!(
+        "connected after {:.2?}\n{}",
+        connected - pasted,
+        receiver.stderr()
+    );
+    assert!(connected - pasted < Duration::from_secs(2), "{}", sender.stderr());
+    end_well(sender, receiver, files.path());
+}
+
 /// The provider gives a home another prefix: the old address goes, and a new one comes. The home's own firewall lets in
 /// replies alone; the other one lets in everybody, or the new address could not be heard there.
 #[test]

@@ -217,6 +217,7 @@ impl Punch {
             Heard::BareHello if !self.is_peers_ip(path) => self.report.forged += 1,
             Heard::BareHello => {
                 self.report.bare_hellos += 1;
+                self.schedule.slots_alone();
                 self.hint(Hint::PeerPastedBare);
             }
             Heard::WholeAddressProbe => {

@@ -5,10 +5,17 @@ use super::paths::{Ipv6Socket, PathKind, paths};
 use crate::protocol::handshake::rng::Seed;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Role};
-use crate::rendezvous::address::{Address, PAIRS, Timekeeping};
+use crate::rendezvous::address::{Address, PAIRS, Timekeeping, Token};
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::schedule::Schedule;
 use crate::rendezvous::schedule::guess::Task;
+
+/// Whether slots can be counted.
+fn tell_time(ours: &Token, theirs: &Token) -> bool {
+    [ours, theirs]
+        .iter()
+        .all(|token| token.clock == Timekeeping::Told)
+}
 
 /// Where and when to look for a peer that was connected and fell silent: the same places as before.
 #[derive(Clone)]
@@ -42,21 +49,16 @@ impl Search {
             &self.seed,
             now,
         );
-        if !self.agree_on_time() {
-            schedule.without_clock(now);
+        match (&self.own.token, &self.peer.token) {
+            // Each knows what the other does.
+            (Some(ours), Some(theirs)) if tell_time(ours, theirs) => schedule.at_once(now),
+            (Some(_), Some(_)) => schedule.without_clock(now),
+            _ => {}
         }
         if let Some(task) = self.guess {
             schedule.guess(task, now);
         }
         schedule
-    }
-
-    /// Whether slots can be counted: between bare addresses nothing is known, and they are.
-    fn agree_on_time(&self) -> bool {
-        match (&self.own.token, &self.peer.token) {
-            (Some(ours), Some(theirs)) => [ours, theirs].iter().all(|t| t.clock == Timekeeping::Told),
-            _ => true,
-        }
     }
 
     /// The peer is at another address now, as its user says.

@@ -1,4 +1,5 @@
-//! Slots need two clocks that agree. Where one side has no other than its system's, both do without.
+//! Slots need two clocks that agree, and a wait. Two of the pairs are tried without either, and all of them where one side has
+//! no other clock than its system's.
 //!
 //! Each side keeps half of the pairs open, with packets that die between the two NATs, and fires at the other half as soon
 //! as it begins. Whoever begins second finds pairs that the first has kept open, however much later it is. What the
@@ -10,17 +11,21 @@
 
 use std::time::Duration;
 
-use super::{HOLD_INTERVAL, LOW, Stream, WINDOW, hold_ttl};
+use super::{HOLD_INTERVAL, HOLD_TTL, LOW, Stream, WINDOW, hold_ttl};
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach, Role};
 use crate::rendezvous::address::PAIRS;
 
 /// From one firing at a pair to the next: longer than two lives of an unreplied entry (30 s in Linux), so that the pair is
-/// clean most of the time.
-const EVERY: Duration = Duration::from_secs(80);
+/// clean most of the time, and no multiple of the 40 s from one packet that keeps a farther NAT open to the next.
+const EVERY: Duration = Duration::from_secs(70);
 /// From the packet that passes the first router alone to the next one.
 const AFTER_FIRST: Duration = Duration::from_millis(100);
+/// Of the pairs, so many are tried at once beside slots: one that each side fires at.
+pub(super) const BESIDE_SLOTS: usize = 2;
+/// Beside slots it begins so late that it can be left out where both know a moment that is nearer.
+const SOON: Duration = Duration::from_millis(20);
 
 /// A pair that is kept open.
 struct Opening {
@@ -34,9 +39,9 @@ struct Opening {
 /// A pair that is fired at.
 struct Firing {
     path: Path,
-    next: Time,
-    /// From the first firing to the second; between later ones it is [`EVERY`].
-    first_rest: Duration,
+    next: Option<Time>,
+    /// From the first firing to the second; between later ones it is [`EVERY`]. None if slots follow.
+    first_rest: Option<Duration>,
     stream: Option<Stream>,
 }
 
@@ -57,8 +62,26 @@ pub(super) struct Sent {
 }
 
 impl Clockless {
+    /// Of the first two pairs, once: slots use them as well.
+    pub(super) fn beside_slots(role: Role, pairs: &[Option<Path>; PAIRS], now: Time) -> Self {
+        let mut first = [None; PAIRS];
+        first[..BESIDE_SLOTS].copy_from_slice(&pairs[..BESIDE_SLOTS]);
+        let role = match pairs.iter().flatten().count() {
+            // There is one alone, at which both fire: where neither NAT can be spoilt the second meets an open one.
+            1 => Role::Sender,
+            _ => role,
+        };
+        let mut clockless = Clockless::alone(role, &first, now + SOON);
+        clockless.opens.iter_mut().for_each(|opening| opening.near = true);
+        clockless
+            .fires
+            .iter_mut()
+            .for_each(|firing| firing.first_rest = None);
+        clockless
+    }
+
     /// The sender fires at the even pairs, the receiver at the odd ones.
-    pub(super) fn new(role: Role, pairs: &[Option<Path>; PAIRS], now: Time) -> Self {
+    pub(super) fn alone(role: Role, pairs: &[Option<Path>; PAIRS], now: Time) -> Self {
         let own = match role {
             Role::Sender => 0,
             Role::Receiver => 1,
@@ -77,8 +100,8 @@ impl Clockless {
         // All at once at first, and then in turn.
         let firing = |(path, left)| Firing {
             path,
-            next: now,
-            first_rest: EVERY * left / u32::try_from(fires.len()).unwrap_or(1),
+            next: Some(now),
+            first_rest: Some(EVERY * left / u32::try_from(fires.len()).unwrap_or(1)),
             stream: None,
         };
         Clockless {
@@ -95,17 +118,20 @@ impl Clockless {
             opening.next = now + wait;
             return Some(Sent {
                 path: opening.path,
-                reach: ttl.map_or(reach, Reach::Low),
+                reach: ttl
+                    .filter(|_| reach != Reach::Low(HOLD_TTL))
+                    .map_or(reach, Reach::Low),
                 begins: false,
             });
         }
         for firing in &mut self.fires {
             let mut begins = false;
-            if now >= firing.next {
+            if firing.next.is_some_and(|next| now >= next) {
                 // Those that begin together are one attempt.
                 begins = self.began.replace(now) != Some(now);
                 firing.stream = Some(Stream::through_pair(firing.path, now, now + WINDOW));
-                firing.next = now + std::mem::replace(&mut firing.first_rest, EVERY);
+                firing.next = firing.first_rest.map(|rest| now + rest);
+                firing.first_rest = firing.first_rest.map(|_| EVERY);
             }
             if let Some(path) = firing.stream.as_mut().and_then(|stream| stream.poll(now, rng)) {
                 return Some(Sent {
@@ -122,7 +148,7 @@ impl Clockless {
         let opens = self.opens.iter().map(|opening| opening.next);
         let fires = self.fires.iter().flat_map(|firing| {
             let stream = firing.stream.as_ref().and_then(Stream::poll_timeout);
-            stream.into_iter().chain([firing.next])
+            stream.into_iter().chain(firing.next)
         });
         opens.chain(fires).min()
     }
@@ -134,7 +160,9 @@ fn opener(near: bool, turn: usize) -> (Reach, Duration) {
         return (Reach::Routers(1), AFTER_FIRST);
     };
     if near {
-        return (Reach::Routers(1), HOLD_INTERVAL);
+        // What drops options of IP passes on the other kind, if something else has opened the pair.
+        let reaches = [Reach::Routers(1), Reach::Low(HOLD_TTL)];
+        return (reaches[turn % 2], HOLD_INTERVAL);
     }
     let next = LOW.get(turn + 1);
     match LOW.get(turn) {
@@ -159,7 +187,7 @@ mod tests {
         let pairs = [0, 1, 2, 3].map(|k| Some(path(k)));
         let mut rng = SeedRng::new(&[1; 32], "test clockless");
         for (role, fires) in [(Role::Sender, 0), (Role::Receiver, 1)] {
-            let mut clockless = Clockless::new(role, &pairs, Time::ZERO);
+            let mut clockless = Clockless::alone(role, &pairs, Time::ZERO);
             let mut last = [None; PAIRS];
             while let Some(now) = clockless
                 .poll_timeout()
@@ -176,7 +204,8 @@ mod tests {
                 } else {
                     HOLD_INTERVAL
                 };
-                assert!(pair > 1 || sent.reach == Reach::Full || sent.reach == Reach::Routers(1));
+                let is_near = matches!(sent.reach, Reach::Full | Reach::Routers(1) | Reach::Low(HOLD_TTL));
+                assert!(is_near || pair > 1, "{pair} {:?}", sent.reach);
                 let before = last[pair].replace(now);
                 let since = now.since(before.unwrap_or(now));
                 assert!(

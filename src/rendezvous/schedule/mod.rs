@@ -29,14 +29,16 @@
 
 mod clockless;
 pub(crate) mod guess;
+mod plan;
 mod stream;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use self::clockless::Clockless;
+use self::clockless::{BESIDE_SLOTS, Clockless};
 use self::guess::{Guess, Task};
+use self::plan::{LEAD, LOW, Plan};
 use self::stream::Stream;
 use super::address::PAIRS;
 use super::clock::{SlotIndex, WallClock};
@@ -47,28 +49,6 @@ use crate::protocol::{Path, Reach, Role};
 /// Packets of full lifetime go out for this long from the slot on.
 pub(crate) const WINDOW: Duration = Duration::from_secs(4);
 
-/// When low-TTL packets go out, counted back from the slot, and their lifetimes, each twice against loss. The least is
-/// 2: it passes the router that the host stands behind. Few users sit behind more than four routers of their own. (Others
-/// use 4, 5 or 7.) A second between two lifetimes, and half of it for the lead, are more than clocks differ.
-const LOW: [(Duration, u8); 8] = [
-    (Duration::from_millis(4000), 2),
-    (Duration::from_millis(3900), 2),
-    (Duration::from_millis(3000), 3),
-    (Duration::from_millis(2900), 3),
-    (Duration::from_millis(2000), 4),
-    (Duration::from_millis(1900), 4),
-    (Duration::from_millis(1000), 5),
-    (Duration::from_millis(900), 5),
-];
-/// When packets go out that open the NAT we stand behind and reach no other, twice against loss. Neither side leads: both
-/// have done it before the first packet of low TTL, which gets to the other NAT where no router lies between. Any earlier,
-/// they could meet what the peer's last packets left there 36 s ago, which lives for 30 s.
-const COUNTED: [Duration; 2] = [Duration::from_millis(4500), Duration::from_millis(4400)];
-const LOW_JITTER_MILLIS: u64 = 80;
-/// Who comes late, sends what is overdue with so much between two packets.
-const OVERDUE_INTERVAL: Duration = Duration::from_millis(60);
-/// So much later than one side does the other whatever it does in a slot.
-const LEAD: Duration = Duration::from_millis(500);
 /// Lifetime of packets that die in our own router, and renew what it remembers of the flow.
 const HOLD_TTL: u8 = 1;
 /// Time between them: a third of what an unreplied entry lives.
@@ -151,17 +131,6 @@ pub enum ScheduleEvent {
     Guessing(Task),
 }
 
-struct Plan {
-    slot: SlotIndex,
-    start: Time,
-    path: Path,
-    /// What opens our own NAT.
-    openers: VecDeque<(Time, Reach)>,
-    /// When packets of full lifetime begin.
-    fire: Time,
-    full: Option<Stream>,
-}
-
 /// A flow that our own NAT shall remember.
 struct Held {
     path: Path,
@@ -181,8 +150,10 @@ pub struct Schedule {
     candidates: Vec<Stream>,
     reflexive: VecDeque<Stream>,
     guess: Option<Guess>,
-    /// In place of slots, where the clocks may not agree.
+    /// What needs no clock, beside slots or in their place.
     clockless: Option<Clockless>,
+    /// Whether there are slots.
+    slotted: bool,
     attempts: u32,
     events: VecDeque<ScheduleEvent>,
 }
@@ -214,6 +185,7 @@ impl Schedule {
             reflexive: VecDeque::new(),
             guess: None,
             clockless: None,
+            slotted: true,
             attempts: 0,
             events: VecDeque::new(),
         };
@@ -236,9 +208,25 @@ impl Schedule {
         true
     }
 
+    /// The second user need not wait for a slot, nor do the clocks have to agree. One side alone sends with full lifetime
+    /// through the first two pairs, in their slots as well: at the other NAT they stay clean until it comes.
+    pub(super) fn at_once(&mut self, now: Time) {
+        self.clockless = Some(Clockless::beside_slots(self.role, &self.pairs, now));
+        self.events.clear();
+        self.make_plan(now);
+    }
+
+    /// The peer does not know of what begins at once: both sides send in every slot.
+    pub(super) fn slots_alone(&mut self) {
+        if self.slotted {
+            self.clockless = None;
+        }
+    }
+
     /// The two clocks may not agree: there are no slots.
     pub(super) fn without_clock(&mut self, now: Time) {
-        self.clockless = Some(Clockless::new(self.role, &self.pairs, now));
+        self.clockless = Some(Clockless::alone(self.role, &self.pairs, now));
+        self.slotted = false;
         self.plan = None;
         self.events.clear();
     }
@@ -269,7 +257,10 @@ impl Schedule {
     pub(super) fn meet_at(&mut self, moment: Time, now: Time) {
         let slot = self.clock.slot(moment);
         if let Some(path) = self.pairs[slot.pair(PAIRS)] {
-            self.events.clear();
+            if self.slotted {
+                self.slots_alone();
+                self.events.clear();
+            }
             self.plan_for(slot, path, moment, now);
         }
     }
@@ -306,9 +297,10 @@ impl Schedule {
                 });
             }
         }
-        if let Some(clockless) = &mut self.clockless {
-            let sent = clockless.poll(now, self.ttl, &mut self.rng)?;
-            if sent.begins {
+        if let Some(clockless) = &mut self.clockless
+            && let Some(sent) = clockless.poll(now, self.ttl, &mut self.rng)
+        {
+            if sent.begins && !self.slotted {
                 self.attempt(sent.path.remote);
             }
             return Some(Send::new(sent.path, sent.reach, slot_now));
@@ -333,9 +325,10 @@ impl Schedule {
             return Some(Send::new(plan.path, reach, plan.slot));
         }
         let begins = plan.full.is_none();
+        let until = if plan.fires { plan.start + WINDOW } else { now };
         let full = plan
             .full
-            .get_or_insert_with(|| Stream::through_pair(plan.path, now, plan.start + WINDOW));
+            .get_or_insert_with(|| Stream::through_pair(plan.path, now, until));
         let (slot, to) = (plan.slot, plan.path.remote);
         let path = full.poll(now, &mut self.rng);
         if begins {
@@ -392,48 +385,31 @@ impl Schedule {
 
     /// Opens `path` with low-TTL packets until `start`, and then sends with full lifetime. Without a clock no moment counts.
     fn plan_for(&mut self, slot: SlotIndex, path: Path, start: Time, now: Time) {
-        if self.clockless.is_some() {
+        if !self.slotted {
             return;
         }
-        let mut openers: VecDeque<(Time, Reach)> = VecDeque::new();
-        let wait = start.since(now);
         let was_held = self.held.iter().any(|held| held.path == path);
         let later = match (slot.leader() == self.role, was_held) {
             (true, false) => Duration::ZERO,
             (false, _) => LEAD,
             (true, true) => LEAD * 2,
         };
-        let mut overdue = now;
-        // A user's TTL takes the place of all that would not reach the peer.
-        let counted = COUNTED
-            .into_iter()
-            .filter(|_| self.ttl.is_none())
-            .map(|before| (before, Duration::ZERO, Reach::Routers(1)));
-        let low = LOW.map(|(before, ttl)| (before, later, Reach::Low(self.ttl.unwrap_or(ttl))));
-        for (before, later, reach) in counted.chain(low) {
-            let jitter = Duration::from_millis(self.rng.next_u64() % LOW_JITTER_MILLIS);
-            // Counted from now: times before the run's zero do not exist.
-            if let Some(ahead) = (wait + later + jitter).checked_sub(before) {
-                openers.push_back((now + ahead, reach));
-            } else if openers.back().is_none_or(|(_, last)| *last != reach) {
-                openers.push_back((overdue, reach));
-                overdue += OVERDUE_INTERVAL;
-            }
-        }
+        let fires = slot.leader() == self.role || !self.is_one_sided(slot);
         self.held.retain(|held| held.path != path);
         self.events.push_back(ScheduleEvent::Waiting {
             slot,
             until: start,
-            wait,
+            wait: start.since(now),
         });
-        self.plan = Some(Plan {
-            slot,
-            start,
-            path,
-            openers,
-            fire: start + later,
-            full: None,
-        });
+        let mut plan = Plan::new(slot, path, start, later, fires);
+        plan.open(now, self.ttl, &mut self.rng);
+        self.plan = Some(plan);
+    }
+
+    /// Whether only the leader sends with full lifetime in this slot. Who leads in one of the first two pairs always does.
+    fn is_one_sided(&self, slot: SlotIndex) -> bool {
+        let alone = self.pairs.iter().flatten().count() == 1;
+        self.clockless.is_some() && !alone && slot.pair(PAIRS) < BESIDE_SLOTS
     }
 }
 

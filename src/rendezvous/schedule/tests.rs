@@ -243,6 +243,65 @@ fn a_named_moment_comes_before_the_slots_and_is_opened_first() {
 }
 
 #[test]
+fn at_once_each_side_fires_at_one_pair_and_opens_another_and_slots_leave_those_to_it() {
+    for (role, own, other) in [(Role::Sender, 0, 1), (Role::Receiver, 1, 0)] {
+        for offset in [0, 6_000, 17_000, 31_000] {
+            let clock = WallClock::system(UNIX + offset * 1_000_000, Time::ZERO);
+            let mut schedule = Schedule::new(role, pairs(4), &[], clock, None, &[1; 32], Time::ZERO);
+            schedule.at_once(Time::ZERO);
+            let (sends, _) = run(schedule, 200);
+            let of = |pair: u8, reach: Reach| {
+                let of = sends
+                    .iter()
+                    .filter(move |(_, s)| s.path.local == pair && s.reach == reach);
+                of.map(|(at, _)| *at)
+            };
+            assert!(of(own, Reach::Full).next().unwrap() < 0.1);
+            assert!(of(other, Reach::Routers(1)).next().unwrap() < 0.1);
+            assert_eq!(
+                of(other, Reach::Full).count(),
+                0,
+                "the other NAT stays clean there"
+            );
+            for pair in [own, 2, 3] {
+                let late = of(pair, Reach::Full).filter(|at| *at > 50.0).count();
+                assert!(late > 50, "its slots: {pair}");
+            }
+            // What is opened stays open, as long as an unreplied entry lives.
+            let opened: Vec<f64> = of(other, Reach::Routers(1)).collect();
+            assert!(opened.windows(2).all(|two| two[1] - two[0] <= 20.1), "{opened:?}");
+        }
+    }
+}
+
+#[test]
+fn with_one_pair_alone_both_sides_fire_at_once_and_in_its_slots() {
+    for role in [Role::Sender, Role::Receiver] {
+        let clock = WallClock::system(UNIX, Time::ZERO);
+        let mut schedule = Schedule::new(role, pairs(1), &[], clock, None, &[1; 32], Time::ZERO);
+        schedule.at_once(Time::ZERO);
+        let (sends, _) = run(schedule, 120);
+        let full: Vec<f64> = sends
+            .iter()
+            .filter(|(_, s)| s.reach == Reach::Full)
+            .map(|(at, _)| *at)
+            .collect();
+        assert!(full[0] < 0.1 && full.iter().any(|at| *at > 60.0), "{full:?}");
+    }
+}
+
+#[test]
+fn a_named_moment_takes_the_place_of_what_would_begin_at_once() {
+    let mut schedule = schedule(4, &[], 0);
+    schedule.at_once(Time::ZERO);
+    assert!(schedule.poll(Time::ZERO).is_none());
+    schedule.meet_at(Time::ZERO + Duration::from_millis(400), Time::ZERO);
+    let (sends, _) = run(schedule, 10);
+    let first = sends.iter().find(|(_, s)| s.reach == Reach::Full).unwrap();
+    assert!(first.0 >= 0.4, "{first:?}");
+}
+
+#[test]
 fn without_a_clock_a_named_moment_is_left_alone() {
     let mut schedule = schedule(4, &[], 0);
     schedule.without_clock(Time::ZERO);

@@ -77,6 +77,9 @@ fn every_pair_without_a_symmetric_nat_connects_within_two_slots() {
 
 /// Two slots and their windows, seconds.
 const TWO_SLOTS: f64 = 25.0;
+/// Three of them: where few routers lie between, what opened one pair may have spoilt it at a NAT that accepts input, and what
+/// was fired at another before its owner was there that one.
+const THREE_SLOTS: f64 = 35.0;
 
 /// Seconds from the later paste to the connection of both, over many pastes. A clock's error of a few milliseconds decides
 /// who is first where packets take less.
@@ -129,8 +132,9 @@ fn any_number_of_routers_between_two_nats_will_do() {
                     println!(
                         "{routers} routers, {delay_millis:2} ms, {a:?} x {b:?}: median {median:.1}, at most {most:.1}"
                     );
+                    let late = seconds.iter().filter(|&&s| s > TWO_SLOTS).count();
                     assert!(
-                        most <= TWO_SLOTS,
+                        median < 0.5 && late <= 1 && most <= THREE_SLOTS,
                         "{routers} routers, {delay_millis} ms, {a:?} x {b:?}: {seconds:.1?}"
                     );
                 }
@@ -143,9 +147,9 @@ fn any_number_of_routers_between_two_nats_will_do() {
 #[test]
 fn two_nats_side_by_side_that_drop_options_of_ip_connect_in_a_pairs_next_turn() {
     for (a, b, limit) in [
-        (ACCEPTS, ACCEPTS, 60.0),
-        (ACCEPTS, DROPS, TWO_SLOTS),
-        (DROPS, ACCEPTS, TWO_SLOTS),
+        (ACCEPTS, ACCEPTS, 75.0),
+        (ACCEPTS, DROPS, THREE_SLOTS),
+        (DROPS, ACCEPTS, THREE_SLOTS),
     ] {
         let place = Scene {
             routers: 0,
@@ -184,9 +188,11 @@ fn the_pastes_of_the_laboratory_connect_behind_routers_that_accept_input() {
 fn without_low_ttl_the_same_model_shows_the_clash() {
     // Whoever is half a second early shuts the other's NAT, unless the first packets die on the way.
     for (low_ttl, connects) in [(Some(64), false), (Some(5), true), (None, true)] {
-        let timeout = Duration::from_secs(30);
+        // Bare addresses are tried in slots alone.
+        let timeout = Duration::from_secs(40);
         let scene = Scene {
             skew: [0, 200],
+            bare: [true, true],
             low_ttl,
             timeout,
             ..Scene::new(ACCEPTS, ACCEPTS)

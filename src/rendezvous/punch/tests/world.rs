@@ -29,6 +29,8 @@ pub(super) struct Scene {
     /// Routers drop what carries an option of IP.
     pub(super) drop_counted: bool,
     pub(super) same_lan: bool,
+    /// Nothing but the first port gets through, on both sides.
+    pub(super) one_port: bool,
     /// Who pastes the peer's bare `ip:port`.
     pub(super) bare: [bool; 2],
     /// Whose user lets ports be guessed.
@@ -51,6 +53,7 @@ impl Scene {
             routers: 8,
             drop_counted: false,
             same_lan: false,
+            one_port: false,
             bare: [false, false],
             guess: [true, true],
             untold: [false, false],
@@ -188,7 +191,7 @@ impl World {
                 errand: Self::role(i).into(),
                 key: *Self::keypair(i).public(),
                 nat: side.nat.class(),
-                spare_ports: [port(1), port(2), port(3)],
+                spare_ports: [1, 2, 3].map(|k| if self.scene.one_port { 0 } else { port(k) }),
                 candidates: vec![SocketAddr::new(side.ip, BASE_PORT)],
                 guessing: if self.scene.guess[i] {
                     Guessing::from_seen(&side.seen)
