@@ -20,7 +20,7 @@ use crate::rendezvous::address::PAIRS;
 /// From one firing at a pair to the next: longer than two lives of an unreplied entry (30 s in Linux), so that the pair is
 /// clean most of the time, and no multiple of the 40 s from one packet that keeps a farther NAT open to the next.
 const EVERY: Duration = Duration::from_secs(70);
-/// From the packet that passes the first router alone to the next one.
+/// From the first packet that passes the first router alone to the second.
 const AFTER_FIRST: Duration = Duration::from_millis(100);
 /// Of the pairs, so many are tried at once beside slots: one that each side fires at.
 pub(super) const BESIDE_SLOTS: usize = 2;
@@ -157,7 +157,9 @@ impl Clockless {
 /// How far one packet that opens a pair gets, and the time to the next: first as before a slot, then to keep it open.
 fn opener(near: bool, turn: usize) -> (Reach, Duration) {
     let Some(turn) = turn.checked_sub(1) else {
-        return (Reach::Routers(1), AFTER_FIRST);
+        // Where a router drops that one, the next must be as early: what the peer fires may be on its way.
+        let wait = if near { AFTER_FIRST } else { Duration::ZERO };
+        return (Reach::Routers(1), wait);
     };
     if near {
         // What drops options of IP passes on the other kind, if something else has opened the pair.
