@@ -193,6 +193,15 @@ pub(super) fn warning(warning: &Warning) -> Vec<String> {
     vec![line]
 }
 
+/// How the user makes this system buffer more.
+pub(super) const MORE_BUFFER: &str = if cfg!(target_os = "linux") {
+    "; sysctl net.core.rmem_max=4194304 allows more"
+} else if cfg!(target_os = "macos") {
+    "; sysctl kern.ipc.maxsockbuf=8388608 allows more"
+} else {
+    ""
+};
+
 /// A detail, in one line.
 pub(super) fn note(note: &Note) -> String {
     match note {
@@ -204,16 +213,9 @@ pub(super) fn note(note: &Note) -> String {
         Note::Mapped(worth) => worth.to_string(),
         Note::OwnAddress { address } => format!("for a peer without the server, your address is {address}"),
         Note::SmallBuffer { bytes } => {
-            let remedy = if cfg!(target_os = "linux") {
-                "; sysctl net.core.rmem_max=4194304 allows more"
-            } else if cfg!(target_os = "macos") {
-                "; sysctl kern.ipc.maxsockbuf=8388608 allows more"
-            } else {
-                ""
-            };
             let size = Size(*bytes as u64);
             format!(
-                "the system buffers {size} of arriving packets, which is little for more than 1 Gbit/s{remedy}"
+                "the system buffers {size} of arriving packets, which is little for more than 1 Gbit/s{MORE_BUFFER}"
             )
         }
         Note::ServerReport {

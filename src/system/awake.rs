@@ -67,17 +67,14 @@ mod tests {
 
     #[test]
     fn what_holds_sleep_off_is_gone_with_its_owner() {
-        let mut awake = Awake::hold();
+        let awake = Awake::hold();
         #[cfg(unix)]
-        {
-            let id = awake.helper.as_ref().map(std::process::Child::id);
-            drop(awake);
-            if let Some(id) = id {
-                let pid = rustix::process::Pid::from_raw(id as i32).unwrap();
-                assert!(rustix::process::test_kill_process(pid).is_err());
-            }
-            awake = Awake { helper: None };
-        }
+        let id = awake.helper.as_ref().map(std::process::Child::id);
         drop(awake);
+        #[cfg(unix)]
+        if let Some(id) = id {
+            let pid = rustix::process::Pid::from_raw(id as i32).unwrap();
+            assert!(rustix::process::test_kill_process(pid).is_err());
+        }
     }
 }

@@ -11,6 +11,7 @@ use p2pcopy::parts::transfer::{
     Conflicts, Crash, LocalError, MemoryLayer, Offer, Room, ScanOptions, Source, TransferError, discard,
     prospect, scan, stream_manifest,
 };
+#[cfg(target_os = "linux")]
 use unicode_normalization::UnicodeNormalization;
 
 const MIB: usize = 1 << 20;
@@ -353,6 +354,7 @@ fn empty_directories_take_room_and_nodes_too() {
 }
 
 /// A directory with one file of this content for each of these names.
+#[cfg(target_os = "linux")]
 fn tree_of(dir: &Path, names: &[&str]) -> PathBuf {
     let tree = dir.join("t");
     fs::create_dir(&tree).unwrap();
@@ -362,6 +364,7 @@ fn tree_of(dir: &Path, names: &[&str]) -> PathBuf {
     tree
 }
 
+#[cfg(target_os = "linux")]
 const KEYS: [fn(&str) -> String; 4] = [
     |name| name.nfd().collect(),
     |name| name.nfkd().collect(),

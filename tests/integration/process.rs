@@ -28,3 +28,16 @@ pub fn spawn(mut command: Command, directory: &Path) -> (Child, Receiver<String>
     });
     (child, lines)
 }
+
+/// A pipe with a name. Made without a program where that is possible: until it runs, a child shares the locks of all
+/// other tests of this process.
+#[cfg(unix)]
+pub fn fifo(path: &Path) {
+    #[cfg(not(target_vendor = "apple"))]
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RWXU).expect("a new name");
+    #[cfg(target_vendor = "apple")]
+    {
+        let made = Command::new("mkfifo").arg(path).status();
+        assert!(made.expect("a program of every Unix").success());
+    }
+}

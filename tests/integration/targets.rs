@@ -1,12 +1,15 @@
 //! What a target's disk refuses: it costs what the disk cannot hold, and never the transfer.
 
 use std::fs;
+#[cfg(unix)]
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::pair::{self, Fault, Outcome, Rng, Setup};
 use crate::remains::{CRASHES, expected, finals};
-use p2pcopy::parts::transfer::{Conflicts, Crash, LocalError, MemoryLayer, Remark, Room, TransferError};
+#[cfg(unix)]
+use p2pcopy::parts::transfer::Remark;
+use p2pcopy::parts::transfer::{Conflicts, Crash, LocalError, MemoryLayer, Room, TransferError};
 
 fn send(paths: &[PathBuf], layer: &MemoryLayer, conflicts: Conflicts) -> Result<Outcome, Fault> {
     let setup = Setup {
@@ -57,6 +60,7 @@ fn what_the_disk_does_not_keep_is_told_once_and_the_rest_arrives() {
 }
 
 /// FAT and NTFS, roughly.
+#[cfg(target_os = "linux")]
 fn is_refused(name: &str) -> bool {
     name.contains([':', '?', '\\']) || name.starts_with("aux") || name.len() > 150
 }

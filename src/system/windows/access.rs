@@ -3,17 +3,21 @@
 use std::fs::File;
 use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 use windows_sys::Win32::Foundation::{ERROR_SUCCESS, LocalFree};
-use windows_sys::Win32::Security::Authorization::{GetSecurityInfo, SE_FILE_OBJECT, SetSecurityInfo};
+use windows_sys::Win32::Security::Authorization::{GetSecurityInfo, SE_FILE_OBJECT};
 use windows_sys::Win32::Security::{
     ACCESS_ALLOWED_ACE, ACE_HEADER, ACL, ACL_REVISION, AddAccessAllowedAce, DACL_SECURITY_INFORMATION,
-    EqualSid, GetAce, GetTokenInformation, INHERIT_ONLY_ACE, InitializeAcl, IsWellKnownSid,
-    OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID, TOKEN_QUERY,
-    TOKEN_USER, TokenUser, WinBuiltinAdministratorsSid, WinCreatorOwnerRightsSid, WinLocalSystemSid,
+    EqualSid, GetAce, GetTokenInformation, INHERIT_ONLY_ACE, InitializeAcl, InitializeSecurityDescriptor,
+    IsWellKnownSid, OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID, SE_DACL_PROTECTED,
+    SECURITY_DESCRIPTOR, SetKernelObjectSecurity, SetSecurityDescriptorControl, SetSecurityDescriptorDacl,
+    TOKEN_QUERY, TOKEN_USER, TokenUser, WinBuiltinAdministratorsSid, WinCreatorOwnerRightsSid,
+    WinLocalSystemSid,
 };
 use windows_sys::Win32::Storage::FileSystem::FILE_ALL_ACCESS;
-use windows_sys::Win32::System::SystemServices::{ACCESS_ALLOWED_ACE_TYPE, ACCESS_DENIED_ACE_TYPE};
+use windows_sys::Win32::System::SystemServices::{
+    ACCESS_ALLOWED_ACE_TYPE, ACCESS_DENIED_ACE_TYPE, SECURITY_DESCRIPTOR_REVISION,
+};
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
 
 /// Leaves an open file to this user alone, whatever its directory hands down to it. The handle needs WRITE_DAC.
@@ -81,21 +85,28 @@ fn leave_to(file: &File, ids: &[PSID]) -> io::Result<()> {
     // An entry is an identifier of at most 68 bytes and 12 bytes more.
     let mut list = [0_u32; 64];
     let list = list.as_mut_ptr().cast::<ACL>();
-    // SAFETY: the list is aligned and as long as the first call is told; the others see that it suffices. The file is
-    // open while it is borrowed, and the callers' identifiers live until the end.
+    let mut descriptor = SECURITY_DESCRIPTOR::default();
+    let whole = (&raw mut descriptor).cast();
+    // Not by SetSecurityInfo, which hands down the directory's entries: Wine's does it whatever it is told.
+    // SAFETY: the list is aligned and as long as the first call is told; the others see that it suffices. It lives as
+    // long as the descriptor that points to it. The file is open while it is borrowed, and the callers' identifiers
+    // live until the end.
     unsafe {
         check(InitializeAcl(list, 64 * 4, ACL_REVISION))?;
         for id in ids {
             check(AddAccessAllowedAce(list, ACL_REVISION, FILE_ALL_ACCESS, *id))?;
         }
-        told(SetSecurityInfo(
+        check(InitializeSecurityDescriptor(whole, SECURITY_DESCRIPTOR_REVISION))?;
+        check(SetSecurityDescriptorDacl(whole, 1, list, 0))?;
+        check(SetSecurityDescriptorControl(
+            whole,
+            SE_DACL_PROTECTED,
+            SE_DACL_PROTECTED,
+        ))?;
+        check(SetKernelObjectSecurity(
             file.as_raw_handle(),
-            SE_FILE_OBJECT,
-            DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION,
-            null_mut(),
-            null_mut(),
-            list,
-            null(),
+            DACL_SECURITY_INFORMATION,
+            whole,
         ))
     }
 }

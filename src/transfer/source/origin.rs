@@ -101,7 +101,7 @@ pub(crate) struct Opener {
 
 impl Opener {
     /// How many directories are open.
-    #[cfg(test)]
+    #[cfg(all(test, unix))]
     pub(crate) fn held(&self) -> usize {
         self.held.len()
     }

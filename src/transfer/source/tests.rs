@@ -57,7 +57,7 @@ fn nothing_that_took_a_files_place_is_read() {
     use std::os::unix::fs::symlink;
     let mut buffer = vec![0; BLOCK_LEN];
     type Swap = fn(&std::path::Path);
-    let swaps: [(&str, Swap); 7] = [
+    let swaps: &[(&str, Swap)] = &[
         ("a link to another file", |dir| {
             fs::remove_file(dir.join("t/b/file")).unwrap();
             symlink(dir.join("secret/b/file"), dir.join("t/b/file")).unwrap();
@@ -78,17 +78,12 @@ fn nothing_that_took_a_files_place_is_read() {
             fs::rename(dir.join("t"), dir.join("aside")).unwrap();
             symlink(dir.join("secret"), dir.join("t")).unwrap();
         }),
+        // rustix makes none on Apple's systems.
+        #[cfg(not(target_vendor = "apple"))]
         ("a pipe without a writer", |dir| {
             fs::remove_file(dir.join("t/b/file")).unwrap();
             let mode = rustix::fs::Mode::RUSR;
-            rustix::fs::mknodat(
-                rustix::fs::CWD,
-                dir.join("t/b/file"),
-                rustix::fs::FileType::Fifo,
-                mode,
-                0,
-            )
-            .unwrap();
+            rustix::fs::mkfifoat(rustix::fs::CWD, dir.join("t/b/file"), mode).unwrap();
         }),
         ("a socket", |dir| {
             fs::remove_file(dir.join("t/b/file")).unwrap();

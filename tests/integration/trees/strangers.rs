@@ -2,10 +2,10 @@
 
 use super::{MIB, Place, disk, names, place, send, snapshot, write};
 use crate::pair::Setup;
+use crate::process::fifo;
 use p2pcopy::parts::transfer::{
     DiskLayer, Layer, Offer, OwnerKey, Prospect, ScanOptions, discard, prospect, scan,
 };
-use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -110,10 +110,7 @@ fn what_is_called_journal_is_opened_only_if_it_may_be_one() {
     let plant: [fn(&Path); 4] = [
         |journal| drop(fs::create_dir(journal)),
         |journal| symlink("../../src/vm.img", journal).unwrap(),
-        |journal| {
-            let mode = Mode::from_raw_mode(0o600);
-            mknodat(CWD, journal, FileType::Fifo, mode, 0).unwrap();
-        },
+        fifo,
         |journal| fs::File::create(journal).unwrap().set_len(1 << 40).unwrap(),
     ];
     for plant in plant {

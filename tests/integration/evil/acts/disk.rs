@@ -6,7 +6,6 @@ use crate::evil::peer::Evil;
 use crate::evil::victim::Setup;
 use crate::evil::wire::{self, message};
 use p2pcopy::parts::transfer::Conflicts;
-use std::time::Duration;
 
 /// A journal of the old kind that anybody can write: it says that all of it was verified and only lacks its names.
 fn forged_journal() -> Vec<u8> {
@@ -180,12 +179,14 @@ fn a_peer_is_not_told_what_lies_on_the_disk() {
 #[cfg(unix)]
 mod unix {
     use super::*;
-    use rustix::fs::{CWD, FileType, Mode, mknodat, symlink};
+    use crate::process::fifo as make_fifo;
+    use rustix::fs::symlink;
+    use std::time::Duration;
 
     fn fifo(victim: &Setup, path: &str) {
         let path = victim.at(path);
         std::fs::create_dir_all(path.parent().expect("below a directory")).expect("a place");
-        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("a FIFO");
+        make_fifo(&path);
     }
 
     fn link(victim: &Setup, path: &str, to: &str) {
