@@ -45,33 +45,10 @@ pub(super) fn text_of(error: &TransferError) -> &'static str {
         TransferError::NotOneStream => "its output is a pipe, which takes one file or one stream",
         TransferError::SourceChanged(_) => "a file changed while it was being sent",
         TransferError::Verification(_) => "a block did not match its hash",
-        TransferError::Local(LocalError::OutputClosed) => "the program that reads its output has left",
-        TransferError::Local(error) => kind_of(error),
+        TransferError::Local(error) => files::over_there(error),
         TransferError::Malformed(_) | TransferError::PeerMisbehaved(_) | TransferError::OnlyOutsideLinks => {
             "a problem with the protocol"
         }
-    }
-}
-
-/// The same of a problem with files.
-fn kind_of(error: &LocalError) -> &'static str {
-    use std::io::ErrorKind as Kind;
-    match error {
-        LocalError::NoSpace(_) | LocalError::TooLittleSpace { .. } | LocalError::TooFewNodes { .. } => {
-            "the disk over there has too little room"
-        }
-        LocalError::Permission { .. } => "it has no permission for a file or directory over there",
-        LocalError::ReadOnly(_) => "the disk over there is read-only",
-        LocalError::NameTooLong(_) | LocalError::Collision(..) | LocalError::OneName(..) => {
-            "the disk over there does not take a name"
-        }
-        LocalError::TooLarge { .. } => "a file is larger than the disk over there takes",
-        LocalError::Io { error, .. } => match error.kind() {
-            Kind::QuotaExceeded => "the quota over there is used up",
-            Kind::FileTooLarge => "a file is larger than the disk over there takes",
-            _ => "the disk over there fails",
-        },
-        _ => "a file problem over there: disk, permission or name",
     }
 }
 
@@ -155,7 +132,7 @@ mod tests {
         let failure = failure_of(full.into());
         assert_eq!(
             failure.to_string().replace('\\', "/"),
-            "the disk is full: no room for t/a (in /data/t.part, which keeps what has arrived)"
+            "could not write t/a (in /data/t.part, which keeps what has arrived): the disk is full"
         );
         assert!(failure.next_step().ends_with("what has arrived is kept"));
         let mine = LocalError::new(
@@ -165,7 +142,7 @@ mod tests {
         );
         assert_eq!(
             failure_of(mine.into()).to_string(),
-            "no permission to read /home/x.part"
+            "could not read /home/x.part: no permission"
         );
         let closed = failure_of(LocalError::OutputClosed.into());
         assert!(!closed.next_step().contains("kept"), "nothing is kept of a pipe");

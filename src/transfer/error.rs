@@ -78,9 +78,6 @@ pub struct Leftover {
 /// can do about it, is worded in `app`.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
-    /// No room, found out before or while writing.
-    #[error("the disk is full: no room for {}", .0.display())]
-    NoSpace(PathBuf),
     /// Less free space than the transfer needs.
     #[error("{path} has {free} bytes free and {needed} are needed")]
     TooLittleSpace {
@@ -115,20 +112,6 @@ pub enum LocalError {
         /// Most bytes.
         limit: u64,
     },
-    /// EACCES or EPERM.
-    #[error("no permission to {action} {}", path.display())]
-    Permission {
-        /// What was tried.
-        action: &'static str,
-        /// On which file.
-        path: PathBuf,
-    },
-    /// EROFS.
-    #[error("{} is on a read-only file system", .0.display())]
-    ReadOnly(PathBuf),
-    /// A name the file system will not have.
-    #[error("the name {} is too long for this file system", .0.display())]
-    NameTooLong(PathBuf),
     /// Two names of the transfer are one on this file system.
     #[error("{} and {} are one name on this file system", .0.display(), .1.display())]
     Collision(PathBuf, PathBuf),
@@ -174,10 +157,7 @@ pub enum LocalError {
         /// Why not.
         fault: KeyFault,
     },
-    /// No such file.
-    #[error("{} does not exist", .0.display())]
-    Missing(PathBuf),
-    /// EIO and everything else.
+    /// What the system said no to.
     #[error("could not {action} {}: {error}", path.display())]
     Io {
         /// What was tried.
@@ -206,21 +186,11 @@ pub enum KeyFault {
     Open,
 }
 
-/// What is tried with something that is there already.
-const LOOKING: [&str; 3] = ["examine", "open", "read"];
-
 impl LocalError {
-    /// Sorts a system error into the sentence the user can act on.
+    /// The system's error on a file.
     pub(crate) fn new(action: &'static str, path: impl Into<PathBuf>, error: io::Error) -> Self {
         let path = path.into();
-        match error.kind() {
-            io::ErrorKind::StorageFull => LocalError::NoSpace(path),
-            io::ErrorKind::PermissionDenied => LocalError::Permission { action, path },
-            io::ErrorKind::ReadOnlyFilesystem => LocalError::ReadOnly(path),
-            io::ErrorKind::InvalidFilename => LocalError::NameTooLong(path),
-            io::ErrorKind::NotFound if LOOKING.contains(&action) => LocalError::Missing(path),
-            _ => LocalError::Io { action, path, error },
-        }
+        LocalError::Io { action, path, error }
     }
 }
 

@@ -91,11 +91,6 @@ pub(crate) fn cause(error: &LocalError) -> String {
             Size(*size),
             Size(*limit)
         ),
-        LocalError::NoSpace(path) => format!("the disk is full: no room for {}", Shown(path)),
-        LocalError::Permission { action, path } => format!("no permission to {action} {}", Shown(path)),
-        LocalError::ReadOnly(path) => format!("{} is on a read-only file system", Shown(path)),
-        LocalError::NameTooLong(path) => format!("the name {} is too long for this file system", Shown(path)),
-        LocalError::Missing(path) => format!("{} does not exist", Shown(path)),
         LocalError::Io { action, path, error } => {
             format!("could not {action} {}: {}", Shown(path), explain(error).0)
         }
@@ -204,7 +199,7 @@ pub(crate) fn explain(error: &io::Error) -> (String, &'static str) {
             "check the path and its spelling",
         ),
         Kind::PermissionDenied => (
-            "permission denied",
+            "no permission",
             "check who may read and write there, or choose another place",
         ),
         Kind::StorageFull => (
@@ -220,9 +215,13 @@ pub(crate) fn explain(error: &io::Error) -> (String, &'static str) {
             "choose another directory with --output",
         ),
         Kind::FileTooLarge => ("this is more than a file can hold there", TOO_LARGE),
-        Kind::InvalidFilename | Kind::InvalidInput => (
-            "the disk does not take it: a name, a length or a kind that it does not know",
+        Kind::InvalidFilename => (
+            "the disk does not take this name, which is too long or has characters that it does not know",
             "rename it, or choose another disk with --output",
+        ),
+        Kind::InvalidInput => (
+            "the disk does not take it: a length or a kind that it does not know",
+            "choose another disk with --output",
         ),
         Kind::CrossesDevices => (
             "another file system is mounted there",
@@ -267,6 +266,30 @@ pub(crate) fn explain(error: &io::Error) -> (String, &'static str) {
         },
     };
     (what.into(), next)
+}
+
+/// What the peer may read of it: its kind, never a path of this machine.
+pub(crate) fn over_there(error: &LocalError) -> &'static str {
+    use io::ErrorKind as Kind;
+    match error {
+        LocalError::OutputClosed => "the program that reads its output has left",
+        LocalError::TooLittleSpace { .. } | LocalError::TooFewNodes { .. } => {
+            "the disk over there has too little room"
+        }
+        LocalError::Collision(..) | LocalError::OneName(..) => "the disk over there does not take a name",
+        LocalError::TooLarge { .. } => "a file is larger than the disk over there takes",
+        LocalError::Io { error, .. } => match error.kind() {
+            Kind::StorageFull => "the disk over there has too little room",
+            Kind::QuotaExceeded => "the quota over there is used up",
+            Kind::FileTooLarge => "a file is larger than the disk over there takes",
+            Kind::PermissionDenied => "it has no permission for a file or directory over there",
+            Kind::ReadOnlyFilesystem => "the disk over there is read-only",
+            Kind::InvalidFilename => "the disk over there does not take a name",
+            Kind::NotFound => "a file over there has gone",
+            _ => "the disk over there fails",
+        },
+        _ => "a file problem over there: disk, permission or name",
+    }
 }
 
 /// How the disk took what was sent.
@@ -336,7 +359,6 @@ fn rule(bound: ListBound) -> String {
 /// What the user can do about it.
 pub(crate) fn next_step(error: &LocalError) -> &'static str {
     match error {
-        LocalError::NoSpace(_) => "make room there and run the same commands again; what has arrived is kept",
         LocalError::TooLittleSpace { leftovers, .. } | LocalError::TooFewNodes { leftovers, .. }
             if !leftovers.is_empty() =>
         {
@@ -346,9 +368,6 @@ pub(crate) fn next_step(error: &LocalError) -> &'static str {
         LocalError::TooLittleSpace { .. } | LocalError::TooFewNodes { .. } => {
             "make room or choose another --output, and run the same commands again"
         }
-        LocalError::Permission { .. } => "check who may read and write there, or choose another place",
-        LocalError::ReadOnly(_) => "choose another directory with --output",
-        LocalError::NameTooLong(_) => "ask the sender to shorten it",
         LocalError::Collision(..) | LocalError::OneName(..) => "ask the sender to rename one of them",
         LocalError::SameName(..) => "send them one by one, or a directory that holds both",
         LocalError::Unlistable { .. } => {
@@ -369,7 +388,6 @@ pub(crate) fn next_step(error: &LocalError) -> &'static str {
             "remove it, if you do not know how that came about; what interrupted transfers left is then resumed \
              no more"
         }
-        LocalError::Missing(_) => "check the path and its spelling",
         LocalError::TooLarge { .. } => TOO_LARGE,
         LocalError::Io { error, .. } => explain(error).1,
     }
@@ -414,10 +432,10 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_made_is_not_said_to_be_missing() {
+    fn what_could_not_be_made_is_not_said_to_be_missing_alone() {
         let new = |action| LocalError::new(action, "/data/x", io::ErrorKind::NotFound.into());
-        assert_eq!(cause(&new("read")), "/data/x does not exist");
-        assert!(cause(&new("create")).starts_with("could not create /data/x"));
+        let told = "it does not exist, or this disk refuses the name";
+        assert_eq!(cause(&new("create")), format!("could not create /data/x: {told}"));
     }
 
     #[test]

@@ -40,17 +40,14 @@ impl Absence {
     pub(super) fn of(error: &TransferError) -> Option<Absence> {
         Some(match error {
             TransferError::SourceChanged(_) => Absence::Changed,
-            TransferError::Local(LocalError::Permission { .. }) => Absence::Unreadable,
-            TransferError::Local(LocalError::Missing(_)) => Absence::Gone,
             TransferError::Local(LocalError::Endless(_)) => Absence::Endless,
-            TransferError::Local(LocalError::Io { error, .. })
-                if error.kind() == io::ErrorKind::WouldBlock =>
-            {
-                Absence::Waits
-            }
-            TransferError::Local(LocalError::Io { error, .. }) if !is_shortage(error) => {
-                Absence::Broken(error.kind())
-            }
+            TransferError::Local(LocalError::Io { error, .. }) => match error.kind() {
+                io::ErrorKind::PermissionDenied => Absence::Unreadable,
+                io::ErrorKind::NotFound => Absence::Gone,
+                io::ErrorKind::WouldBlock => Absence::Waits,
+                kind if !is_shortage(error) => Absence::Broken(kind),
+                _ => return None,
+            },
             _ => return None,
         })
     }

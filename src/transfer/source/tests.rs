@@ -46,7 +46,7 @@ fn a_file_that_changed_is_noticed_wherever_it_is_read() {
     fs::remove_file(&path).unwrap();
     assert!(matches!(
         source.read_block(BlockIndex::new(0), &mut buffer),
-        Err(TransferError::SourceChanged(_) | TransferError::Local(LocalError::Missing(_)))
+        Err(TransferError::SourceChanged(_) | TransferError::Local(LocalError::Io { .. }))
     ));
 }
 

@@ -283,7 +283,7 @@ fn two_paths_with_one_name_and_missing_paths_are_named() {
     let outcome = scan(&[dir.path().join("nowhere")], &ScanOptions::default());
     assert!(matches!(
         outcome,
-        Err(TransferError::Local(LocalError::Missing(_)))
+        Err(TransferError::Local(LocalError::Io { error, .. })) if error.kind() == std::io::ErrorKind::NotFound
     ));
 }
 
