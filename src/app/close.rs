@@ -2,7 +2,7 @@
 
 use super::outcome::{Failure, Party};
 use super::session::End;
-use super::wording::files;
+use super::wording::{files, os_errors};
 use crate::protocol::connection::Closed;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::names::Escaped;
@@ -45,7 +45,7 @@ pub(super) fn text_of(error: &TransferError) -> &'static str {
         TransferError::NotOneStream => "its output is a pipe, which takes one file or one stream",
         TransferError::SourceChanged(_) => "a file changed while it was being sent",
         TransferError::Verification(_) => "a block did not match its hash",
-        TransferError::Local(error) => files::over_there(error),
+        TransferError::Local(error) => os_errors::over_there(error),
         TransferError::Malformed(_) | TransferError::PeerMisbehaved(_) | TransferError::OnlyOutsideLinks => {
             "a problem with the protocol"
         }

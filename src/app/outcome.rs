@@ -1,7 +1,7 @@
 //! How a run ends: a summary, or a failure with one cause, one next step and an exit code.
 
 use super::event::Cancelled;
-use super::wording::files;
+use super::wording::{files, os_errors};
 use crate::transfer::manifest::{EntryIndex, Manifest};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -207,7 +207,7 @@ impl Failure {
 
     /// A local file could not be used: `doing` is "read", "write", "create", "rename".
     pub(crate) fn file(doing: &str, path: &Path, error: &io::Error) -> Failure {
-        let (what, next) = files::explain(error);
+        let (what, next) = os_errors::explain(error);
         Failure::File {
             cause: format!("cannot {doing} {}: {what}", files::place(path).display()),
             next: next.into(),

@@ -1,6 +1,7 @@
 //! What people read of a run: counters, clock, network and what is missing in words.
 
 pub(crate) mod files;
+pub(crate) mod os_errors;
 
 use super::event::{Bound, ClockSource, Event, Front, Phase, Progress};
 use super::told::{Note, Warning};
