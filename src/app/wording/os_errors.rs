@@ -1,0 +1,173 @@
+//! The one table of what systems say no with: what happened, the next step, and what the peer reads of it.
+
+use std::io;
+
+use crate::system;
+use crate::transfer::error::LocalError;
+
+pub(super) const THROUGH_A_PIPE: &str = "send what it gives through a pipe: p2pcopy sender --file - < PATH";
+
+pub(super) const TOO_LARGE: &str = "choose another disk with --output (FAT32 holds 4 GiB in a file), or lift the limit that \
+                         `ulimit -f` shows";
+
+/// EIO and the like of systems that have numbers for them, which the standard library has no kinds for.
+#[cfg(unix)]
+fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
+    let device =
+        "check the disk, its cable or its server, then run the same command again; what has arrived is kept";
+    Some(match error.raw_os_error()? {
+        libc::EIO => ("the disk could not read or write (an input/output error)", device),
+        libc::ENODEV | libc::ENXIO => ("the disk is gone", device),
+        libc::EMFILE | libc::ENFILE => (
+            "too many files are open",
+            "close some programs, or lift the limit that `ulimit -n` shows, and run the same command again",
+        ),
+        libc::ELOOP => (
+            "a link is where a file or directory should be",
+            "name what the link leads to",
+        ),
+        _ => return None,
+    })
+}
+
+/// The same of Windows (System Error Codes, winerror.h).
+#[cfg(windows)]
+fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
+    use windows_sys::Win32::Foundation as known;
+    let device =
+        "check the disk, its cable or its server, then run the same command again; what has arrived is kept";
+    Some(match error.raw_os_error()?.cast_unsigned() {
+        known::ERROR_CRC
+        | known::ERROR_IO_DEVICE
+        | known::ERROR_SEEK
+        | known::ERROR_READ_FAULT
+        | known::ERROR_WRITE_FAULT => ("the disk could not read or write (an input/output error)", device),
+        known::ERROR_NOT_READY | known::ERROR_DEV_NOT_EXIST | known::ERROR_NO_SUCH_DEVICE => {
+            ("the disk is gone", device)
+        }
+        known::ERROR_NETNAME_DELETED | known::ERROR_UNEXP_NET_ERR => ("its server does not answer", device),
+        known::ERROR_TOO_MANY_OPEN_FILES => (
+            "too many files are open",
+            "close some programs, and run the same command again",
+        ),
+        known::ERROR_VIRUS_INFECTED | known::ERROR_VIRUS_DELETED => (
+            "an antivirus keeps it back",
+            "ask that program what it found; what it took away is not sent or kept",
+        ),
+        known::ERROR_CANT_ACCESS_FILE | known::ERROR_CLOUD_FILE_PROVIDER_NOT_RUNNING => (
+            "only a reference to it lies on this disk, and its content cannot be fetched",
+            "start the program that keeps it in the cloud, then run the same command again",
+        ),
+        known::ERROR_USER_MAPPED_FILE => (
+            "another program uses it",
+            "close that program, then run the same command again",
+        ),
+        _ => return None,
+    })
+}
+
+/// A system error on a file in plain words, with a next step.
+pub(crate) fn explain(error: &io::Error) -> (String, &'static str) {
+    use io::ErrorKind as Kind;
+    let (what, next) = match error.kind() {
+        _ if system::is_held(error) => (
+            "another program uses it",
+            "close that program, then run the same command again",
+        ),
+        Kind::NotFound => (
+            "it does not exist, or this disk refuses the name",
+            "check the path and its spelling",
+        ),
+        Kind::PermissionDenied => (
+            "no permission",
+            "check who may read and write there, or choose another place",
+        ),
+        Kind::StorageFull => (
+            "the disk is full",
+            "make room there and run the same command again; what has arrived is kept",
+        ),
+        Kind::QuotaExceeded => (
+            "your disk quota is used up",
+            "make room and run the same command again; what has arrived is kept",
+        ),
+        Kind::ReadOnlyFilesystem => (
+            "the file system is read-only",
+            "choose another directory with --output",
+        ),
+        Kind::FileTooLarge => ("this is more than a file can hold there", TOO_LARGE),
+        Kind::InvalidFilename => (
+            "the disk does not take this name, which is too long or has characters that it does not know",
+            "rename it, or choose another disk with --output",
+        ),
+        Kind::InvalidInput => (
+            "the disk does not take it: a length or a kind that it does not know",
+            "choose another disk with --output",
+        ),
+        Kind::CrossesDevices => (
+            "another file system is mounted there",
+            "choose a directory inside it with --output",
+        ),
+        Kind::StaleNetworkFileHandle => (
+            "its server has replaced it (a stale file handle)",
+            "look whether the network disk is still mounted, then run the same command again",
+        ),
+        Kind::ExecutableFileBusy => (
+            "it is a program that runs",
+            "end it, or choose another --output, and run the same command again",
+        ),
+        Kind::ResourceBusy => (
+            "another program uses it",
+            "close that program, or choose another --output, and run the same command again",
+        ),
+        Kind::DirectoryNotEmpty => (
+            "something else has appeared in that directory",
+            "look what it is; then run the same command again",
+        ),
+        Kind::TimedOut | Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NotConnected => (
+            "its server does not answer",
+            "look whether the network disk can be reached, then run the same command again",
+        ),
+        Kind::WouldBlock => ("it gives nothing until something happens", THROUGH_A_PIPE),
+        Kind::AlreadyExists => ("it already exists", "move it away, or name another"),
+        Kind::IsADirectory => ("it is a directory", "name a file, or move the directory away"),
+        Kind::NotADirectory => ("part of the path is a file, not a directory", "check the path"),
+        Kind::BrokenPipe => (
+            "the program that reads our output has left",
+            "check that program, then run again",
+        ),
+        _ => match of_number(error) {
+            Some(found) => found,
+            None => {
+                return (
+                    error.to_string(),
+                    "run the same command again on both sides; if it fails again, choose another disk with --output",
+                );
+            }
+        },
+    };
+    (what.into(), next)
+}
+
+/// What the peer may read of it: its kind, never a path of this machine.
+pub(crate) fn over_there(error: &LocalError) -> &'static str {
+    use io::ErrorKind as Kind;
+    match error {
+        LocalError::OutputClosed => "the program that reads its output has left",
+        LocalError::TooLittleSpace { .. } | LocalError::TooFewNodes { .. } => {
+            "the disk over there has too little room"
+        }
+        LocalError::Collision(..) | LocalError::OneName(..) => "the disk over there does not take a name",
+        LocalError::TooLarge { .. } => "a file is larger than the disk over there takes",
+        LocalError::Io { error, .. } => match error.kind() {
+            Kind::StorageFull => "the disk over there has too little room",
+            Kind::QuotaExceeded => "the quota over there is used up",
+            Kind::FileTooLarge => "a file is larger than the disk over there takes",
+            Kind::PermissionDenied => "it has no permission for a file or directory over there",
+            Kind::ReadOnlyFilesystem => "the disk over there is read-only",
+            Kind::InvalidFilename => "the disk over there does not take a name",
+            Kind::NotFound => "a file over there has gone",
+            _ => "the disk over there fails",
+        },
+        _ => "a file problem over there: disk, permission or name",
+    }
+}
