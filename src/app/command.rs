@@ -1,5 +1,6 @@
 //! What passes between the thread that talks to the user and the thread that owns the sockets.
 
+use crate::net::StreamNews;
 use crate::protocol::Path;
 use crate::protocol::connection::{self, Stats};
 use crate::protocol::time::Time;
@@ -66,6 +67,8 @@ pub enum Notice {
     Meeting(MeetingEvent),
     /// Something of the server's relay.
     Relay(RelayEvent),
+    /// Something became of the stream of TCP to the server.
+    Stream(StreamNews),
     /// The connection uses another path now.
     Moved {
         /// Which.

@@ -4,6 +4,7 @@ use super::event::{Event, Front};
 use super::lookup::resolve_one;
 use super::options::CheckOptions;
 use super::outcome::{Failure, Summary};
+use super::tcp::{self, TcpFallback};
 use super::told::Info;
 use crate::net::{self, Driver, Machine, Transmit};
 use crate::protocol::time::Time;
@@ -11,7 +12,7 @@ use crate::protocol::{Path, Reach};
 use crate::rendezvous::meeting::list::{Lister, NoList};
 use crate::rendezvous::meeting::wire::{Present, TokenKey, token_key};
 use crate::system::stopped;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
 /// Asks, and tells.
 pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
@@ -25,16 +26,28 @@ pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<
         .await
         .map_err(|cause| Failure::no_path(cause, "check --server"))?;
     let token = place.token.as_ref().map(|token| token_key(token.word()));
-    let asking = tokio::task::spawn_blocking(move || ask(server, token));
-    let answer = tokio::select! {
-        answer = asking => answer,
-        () = stopped() => return Err(Failure::Interrupted),
-    };
-    let present = match answer {
-        Ok(Ok(Ok(present))) => present,
-        Ok(Ok(Err(why))) => return Err(Failure::no_path(why.to_string(), "check --server and its word")),
-        Ok(Err(e)) => return Err(Failure::other(e.to_string(), "check the limits of this system")),
-        Err(_) => return Err(Failure::internal("the network thread is gone")),
+    let mut fallback = TcpFallback::new(server);
+    let mut way = Way::Udp(server);
+    let present = loop {
+        let asking = tokio::task::spawn_blocking(move || ask(way, token));
+        let answer = tokio::select! {
+            answer = asking => answer,
+            never = fallback.go_on() => match never {},
+            () = stopped() => return Err(Failure::Interrupted),
+        };
+        match answer {
+            Ok(Ok(Ok(present))) => break present,
+            Ok(Ok(Err(NoList::Unreachable))) => {
+                let Some((at, stream)) = fallback.next().await else {
+                    return Err(Failure::no_path(tcp::silence(&place.server), "check --server"));
+                };
+                front.event(Event::Info(Info::TryingTcp { port: at.port() }));
+                way = Way::Tcp(at, stream);
+            }
+            Ok(Ok(Err(why))) => return Err(Failure::no_path(why.to_string(), why.next_step())),
+            Ok(Err(e)) => return Err(Failure::other(e.to_string(), "check the limits of this system")),
+            Err(_) => return Err(Failure::internal("the network thread is gone")),
+        }
     };
     if present.is_empty() {
         front.event(Event::Info(Info::NobodyWaits));
@@ -45,18 +58,26 @@ pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<
     Ok(Summary::default())
 }
 
-fn ask(server: SocketAddr, token: Option<TokenKey>) -> std::io::Result<Result<Vec<Present>, NoList>> {
+/// How the server is asked.
+enum Way {
+    Udp(SocketAddr),
+    Tcp(SocketAddr, TcpStream),
+}
+
+fn ask(way: Way, token: Option<TokenKey>) -> std::io::Result<Result<Vec<Present>, NoList>> {
     let clock = net::Clock::start();
     let ports = net::bind(None, true, None)?;
-    let local = match (server, ports.ipv6) {
-        (SocketAddr::V6(_), Some((socket, _))) => socket,
-        _ => 0,
-    };
-    let path = Path {
-        local,
-        remote: server,
-    };
+    let ipv6 = ports.ipv6;
     let mut driver = Driver::new(ports, clock)?;
+    let (local, remote) = match (way, ipv6) {
+        (Way::Udp(server @ SocketAddr::V6(_)), Some((socket, _))) => (socket, server),
+        (Way::Udp(server), _) => (0, server),
+        (Way::Tcp(server, stream), _) => {
+            driver.door().give(stream);
+            (net::TCP, server)
+        }
+    };
+    let path = Path { local, remote };
     let mut asking = Asking(Lister::new(path, token, &net::random_seed()?, clock.now()));
     loop {
         if let Some(result) = asking.0.take_result() {

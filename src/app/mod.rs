@@ -27,6 +27,7 @@ pub(crate) mod sending;
 mod serve;
 pub(crate) mod session;
 pub(crate) mod side;
+mod tcp;
 pub(crate) mod told;
 mod trace;
 pub(crate) mod units;

@@ -91,6 +91,11 @@ impl Relaying {
         self.client.rouse(now);
     }
 
+    /// The client, if this is its way to the server, and needed.
+    pub(super) fn at(&mut self, path: Path) -> Option<&mut RelayClient> {
+        Some(&mut self.client).filter(|client| client.needs(path))
+    }
+
     /// The run ends.
     pub(super) fn rest(&mut self) {
         self.client.rest();

@@ -1,5 +1,5 @@
-//! One run on its sockets: gather addresses, punch, then carry the transfer; and look for the peer again when it
-//! falls silent. Sans-IO, driven by [`crate::net::Driver`] or by a simulation.
+//! One run on its sockets: gather addresses, punch, then carry the transfer; look for the peer again when it falls
+//! silent. Sans-IO, driven by [`crate::net::Driver`] or by a simulation.
 
 use super::command::{Command, Notice};
 use super::gate::Gate;
@@ -7,7 +7,8 @@ use super::linked::Linked;
 pub(crate) use super::linked::Settings;
 use super::relaying::Relaying;
 pub(crate) use super::side::{End, Side, flush_control};
-use crate::net::{Extra, Machine, Transmit};
+use super::tcp;
+use crate::net::{Extra, Machine, StreamNews, Transmit};
 use crate::protocol::connection::{self, Config, Connection};
 use crate::protocol::handshake::SessionKeys;
 use crate::protocol::time::Time;
@@ -169,10 +170,8 @@ impl Session {
                 event => self.tell(Notice::Punch(event)),
             }
         }
-        if let Some(relaying) = &mut self.relaying {
-            while let Some(event) = relaying.poll_event() {
-                let _ = self.notices.send(Notice::Relay(event));
-            }
+        while let Some(event) = self.relaying.as_mut().and_then(Relaying::poll_event) {
+            self.tell(Notice::Relay(event));
         }
         self.drain_linked(now);
     }
@@ -395,10 +394,9 @@ impl Machine for Session {
             return Some(now);
         }
         let linked = self.linked.as_mut().map(|l| {
-            let search = l.search.as_ref().and_then(Schedule::poll_timeout);
             [
                 l.connection.poll_timeout(now),
-                search,
+                l.search.as_ref().and_then(Schedule::poll_timeout),
                 Some(self.next_progress),
                 self.next_sample,
             ]
@@ -420,6 +418,15 @@ impl Machine for Session {
             }
             _ => Extra::Any,
         }
+    }
+
+    fn on_stream(&mut self, now: Time, path: Path, news: StreamNews) {
+        let meeting = self.meeting.as_mut().filter(|m| m.needs(path));
+        let relay = self.relaying.as_mut().and_then(|r| r.at(path));
+        if meeting.is_some() || relay.is_some() {
+            let _ = self.notices.send(Notice::Stream(news));
+        }
+        tcp::on_stream(news, now, meeting, relay);
     }
 
     fn on_refused(&mut self, kind: std::io::ErrorKind) {

@@ -40,6 +40,8 @@ pub(crate) enum Info {
     UselessMapping(#[serde(serialize_with = "external")] Worth),
     /// The server does not answer on UDP.
     TryingTcp { port: u16 },
+    /// The server is reached over TCP again.
+    TcpIsBack,
     /// Waiting at a server by name.
     WaitingByName {
         own: Option<String>,
@@ -112,6 +114,9 @@ pub(crate) enum Info {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(crate) struct SeenServer {
     pub(crate) server: String,
+    /// The port of TCP it was asked at, as it does not answer on UDP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tcp_port: Option<u16>,
     pub(crate) rtt_ms: u64,
     /// Where it sees our sockets.
     pub(crate) sees: Vec<SocketAddr>,
@@ -171,6 +176,8 @@ pub(crate) enum Warning {
     PeerMayHaveMoved,
     /// The server does not answer any more.
     ServerSilent,
+    /// The stream of TCP to the server broke; it is opened again.
+    TcpBroke,
     /// There is no server to meet at.
     NoServer { why: String },
     /// This server's machine is behind a NAT.

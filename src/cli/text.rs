@@ -30,6 +30,7 @@ pub(super) fn info(info: &Info) -> Vec<String> {
         }
         Info::UselessMapping(worth) => format!("Note: {worth}"),
         Info::TryingTcp { port } => format!("No answer from the server on UDP; trying its TCP port {port}"),
+        Info::TcpIsBack => "The TCP connection to the server is there again".into(),
         Info::WaitingByName { own, peer } => match (own, peer) {
             (Some(own), Some(peer)) => format!("Waiting under the name {own} for {peer}"),
             (Some(own), None) => format!("Waiting under the name {own} for whoever asks for it"),
@@ -96,9 +97,25 @@ fn relay(relays: bool, pair_rate: u64, pair_bytes: u64) -> String {
 /// What `check --server` found.
 fn server(seen: &SeenServer) -> Vec<String> {
     let rtt = Span(Duration::from_millis(seen.rtt_ms));
-    let mut lines = vec![format!("The server {} answers after {rtt}.", seen.server)];
-    let socket = |(socket, seen)| format!("It sees socket {socket} at {seen}.");
-    lines.extend(seen.sees.iter().enumerate().map(socket));
+    let mut lines = Vec::new();
+    match seen.tcp_port {
+        None => {
+            lines.push(format!("The server {} answers after {rtt}.", seen.server));
+            let socket = |(socket, seen)| format!("It sees socket {socket} at {seen}.");
+            lines.extend(seen.sees.iter().enumerate().map(socket));
+        }
+        Some(port) => {
+            lines.push(format!(
+                "The server {} answers at TCP port {port} after {rtt}, and not on UDP: what you send goes by way of it.",
+                seen.server
+            ));
+            lines.extend(
+                seen.sees
+                    .first()
+                    .map(|at| format!("It sees this computer at {at}.")),
+            );
+        }
+    }
     lines.push(if seen.nat {
         "A NAT stands before this computer.".into()
     } else {
@@ -157,6 +174,7 @@ pub(super) fn warning(warning: &Warning) -> Vec<String> {
                 .into()
         }
         Warning::ServerSilent => "the server has fallen silent; asking it again and again".into(),
+        Warning::TcpBroke => "the TCP connection to the server broke; opening it again".into(),
         Warning::NoServer { why } => format!("{why}; swap addresses instead, on both sides"),
         Warning::ServerBehindNat { outside, port } => format!(
             "this machine is behind a NAT ({outside} outside): forward UDP port {port} to it, or nobody gets in"

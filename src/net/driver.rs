@@ -2,7 +2,7 @@
 
 use super::Clock;
 use super::socket::{Ports, Socket};
-use super::tcp::{Door, Streams, TCP};
+use super::tcp::{Door, StreamNews, Streams, TCP};
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach};
 use polling::{Event, Events, PollMode, Poller};
@@ -82,6 +82,8 @@ pub trait Machine {
     fn extra_sockets(&self) -> Extra {
         Extra::Any
     }
+    /// Something became of the stream of TCP that this path goes through.
+    fn on_stream(&mut self, _now: Time, _path: Path, _news: StreamNews) {}
     /// The system refused to send a datagram: there is no route, or a firewall of this machine forbids it.
     fn on_refused(&mut self, _kind: io::ErrorKind) {}
     /// A datagram of `size` bytes was too large for the interface.
@@ -181,7 +183,11 @@ impl Driver {
     /// # Errors
     /// Only what makes the sockets useless; a datagram that cannot be sent is a lost datagram.
     pub(crate) fn turn<M: Machine>(&mut self, machine: &mut M) -> io::Result<()> {
-        self.streams.turn(self.clock.now());
+        let now = self.clock.now();
+        self.streams.turn(now);
+        while let Some((remote, news)) = self.streams.poll_news() {
+            machine.on_stream(now, Path { local: TCP, remote }, news);
+        }
         machine.handle_timeout(self.clock.now());
         if self.sockets.len() > self.own
             && let Extra::Of(path) = machine.extra_sockets()
@@ -193,8 +199,10 @@ impl Driver {
         let wait = match (more, self.blocked) {
             (true, None) => Duration::ZERO,
             (_, Some(_)) => LONGEST_WAIT,
-            (false, None) => machine
-                .poll_timeout(now)
+            (false, None) => [machine.poll_timeout(now), self.streams.poll_timeout(now)]
+                .into_iter()
+                .flatten()
+                .min()
                 .map_or(LONGEST_WAIT, |t| t.since(now))
                 .min(LONGEST_WAIT),
         };
@@ -282,8 +290,12 @@ impl Driver {
         if transmit.path.local == TCP {
             // Nothing of it dies on its way.
             if transmit.reach == Reach::Full {
-                self.streams
-                    .send(transmit.path.remote, &self.out, transmit.segment);
+                self.streams.send(
+                    self.clock.now(),
+                    transmit.path.remote,
+                    &self.out,
+                    transmit.segment,
+                );
             }
             return;
         }

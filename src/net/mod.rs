@@ -18,7 +18,7 @@ pub(crate) use interfaces::{Local, has_ipv6_alone, local};
 pub(crate) use nat64::Nat64;
 pub(crate) use reach::{Echo, try_out};
 pub(crate) use socket::{Ports, bind, bind_at};
-pub(crate) use tcp::{Door, TCP};
+pub(crate) use tcp::{Door, StreamNews, TCP};
 
 use crate::protocol::time::Time;
 use std::time::{Duration, Instant, SystemTime};

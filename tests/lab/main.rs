@@ -30,6 +30,7 @@ mod moves;
 mod mtu;
 mod nat;
 mod network;
+mod over_tcp;
 mod pair;
 mod rebinding;
 mod selftest;

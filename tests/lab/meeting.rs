@@ -17,12 +17,12 @@ use super::services::Services;
 /// The receiver's distance from the server and from the sender, one way.
 const DISTANCE: Duration = Duration::from_millis(50);
 /// From the typed code until both are connected.
-const SOON: Duration = Duration::from_secs(3);
+pub(crate) const SOON: Duration = Duration::from_secs(3);
 /// Networks side by side. Few, as a busy machine would be what is measured.
 const WORKERS: usize = 2;
-const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 /// How the screen says that a server passes on what is sent.
-const RELAYED: &str = "(relayed by the server";
+pub(crate) const RELAYED: &str = "(relayed by the server";
 
 /// All kinds of NAT.
 const ALL: [Nat; 5] = [
@@ -43,20 +43,20 @@ fn is_direct(a: Nat, b: Nat) -> bool {
 }
 
 /// Two people at a server who have begun, and the network they are in.
-struct Met {
-    sender: Peer,
-    receiver: Peer,
-    server: Peer,
+pub(crate) struct Met {
+    pub(crate) sender: Peer,
+    pub(crate) receiver: Peer,
+    pub(crate) server: Peer,
     /// When the code was typed.
     typed: Instant,
     sent: Vec<u8>,
     files: tempfile::TempDir,
-    network: Network,
+    pub(crate) network: Network,
 }
 
 impl Met {
     /// Waits for both to end: how long it took from the typed code until both were connected.
-    fn finish(&mut self) -> Result<Duration, String> {
+    pub(crate) fn finish(&mut self) -> Result<Duration, String> {
         let exits = [&mut self.sender, &mut self.receiver].map(|peer| peer.wait(LIMIT));
         let received = std::fs::read(self.files.path().join("received/vm.img")).ok();
         if exits != [Ok(Some(0)), Ok(Some(0))] || received.as_ref() != Some(&self.sent) {
@@ -69,7 +69,7 @@ impl Met {
         Ok(later.saturating_duration_since(self.typed))
     }
 
-    fn account(&self) -> String {
+    pub(crate) fn account(&self) -> String {
         format!(
             "--- sender ---\n{}\n--- receiver ---\n{}\n--- server ---\n{}",
             self.sender.stderr(),
@@ -84,23 +84,35 @@ fn begin(a: Nat, b: Nat, size: usize, sending: &[&str], serving: &[&str]) -> Res
     begin_in(network(a, b), size, sending, serving)
 }
 
-fn network(a: Nat, b: Nat) -> Network {
+pub(crate) fn network(a: Nat, b: Nat) -> Network {
     Network::build(Plan {
         link: LinkPlan::distance(DISTANCE),
         ..Plan::new(a, b)
     })
 }
 
-fn begin_in(network: Network, size: usize, sending: &[&str], serving: &[&str]) -> Result<Met, String> {
-    let files = tempfile::tempdir().map_err(|e| e.to_string())?;
-    let sent = content(size);
-    std::fs::write(files.path().join("vm.img"), &sent).map_err(|e| e.to_string())?;
+/// Starts a server, with these arguments too.
+pub(crate) fn serve(network: &Network, serving: &[&str]) -> Result<Peer, String> {
     let address = format!("{}:4300", Services::STUN[0]);
     let server = Peer::start_in(&network.name("srv"), "server", |command| {
         command.args(["server", "--public", Services::STUN[0], "--listen", &address]);
         command.args(serving);
     });
     server.wait_for("Clients use: --server", LIMIT)?;
+    Ok(server)
+}
+
+/// The same in this network.
+pub(crate) fn begin_in(
+    network: Network,
+    size: usize,
+    sending: &[&str],
+    serving: &[&str],
+) -> Result<Met, String> {
+    let files = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let sent = content(size);
+    std::fs::write(files.path().join("vm.img"), &sent).map_err(|e| e.to_string())?;
+    let server = serve(&network, serving)?;
     let start = |side, name, arguments: &[&str]| {
         Peer::start(&network, side, name, |command| {
             command.args(arguments).current_dir(files.path());
@@ -241,34 +253,6 @@ fn who_has_sent_all_that_the_server_relays_is_told_so() {
         let told = peer.wait_for("the server relays no more for you", LIMIT);
         assert!(told.is_ok(), "{}", met.account());
     }
-}
-
-#[test]
-#[ignore = "needs root: builds network namespaces"]
-fn a_network_without_udp_is_served_over_tcp_and_told_what_is_blocked_where_it_is_not() {
-    let network = network(Nat::MasqueradeDrop, Nat::MasqueradeDrop);
-    network.block_udp(Side::A);
-    let mut met = begin_in(network, 300_000, &[], &["--tcp", "443"]).expect("both start");
-    let took = met.finish().unwrap_or_else(|_| panic!("{}", met.account()));
-    assert!(took < SOON, "{took:?}");
-    assert!(
-        met.sender.stderr().contains(":443 (relayed by the server"),
-        "{}",
-        met.account()
-    );
-
-    let network = self::network(Nat::MasqueradeDrop, Nat::MasqueradeDrop);
-    network.block_udp(Side::A);
-    let server = format!("{}:4300", Services::STUN[0]);
-    let receiver = Peer::start(&network, Side::A, "receiver", |command| {
-        command.args(["receiver", "7-guitar-harbor", "--server", &server]);
-    });
-    receiver
-        .wait_for(
-            "neither on UDP nor on TCP ports 4300 and 443",
-            SOON + Duration::from_secs(1),
-        )
-        .expect("it says what is blocked");
 }
 
 /// Pairs of people for the median, one after the other.

@@ -11,6 +11,7 @@ use crate::app::gate::ToCompare;
 use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::options::Common;
 use crate::app::outcome::{Failure, Party, Summary};
+use crate::app::tcp;
 use crate::app::told::{Info, Note, Warning};
 use crate::app::wording::{Pace, files};
 use crate::protocol::Path;
@@ -122,6 +123,7 @@ impl Following<'_> {
             Notice::Stun(StunEvent::MappingChanged { socket, to, .. }) if self.lobby.linked => {
                 self.lobby.on_outside_changed(socket, to, &mut self.moves);
             }
+            Notice::Stream(news) => tcp::tell(news, self.front),
             Notice::Connection(connection::Event::Silent) => {
                 let silence = connection::SILENCE;
                 self.front.event(Event::Reconnecting { silence });

@@ -9,7 +9,9 @@ use crate::app::lookup::{nat64, resolve_one};
 use crate::app::options::{Common, Place};
 use crate::app::outcome::Failure;
 use crate::app::side::{End, Side};
+use crate::app::tcp::{self, TcpFallback};
 use crate::app::told::{Info, SeenServer};
+use crate::net;
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::{Mapping, PAIRS, Token};
@@ -86,21 +88,29 @@ pub(in crate::app) async fn look_at_server(
     };
     let looking = resolve_one(&place.server, lobby.ipv6.is_some());
     let server = looking.await.map_err(silent)?;
+    let ask = |lobby: &mut Lobby, at, sockets| {
+        let meeting = lobby.meeting(Errand::Send, at, sockets, place, Purpose::Look, RelayUse::Never);
+        lobby.command(Command::Meet(Box::new(meeting)));
+    };
     let udp = lobby.sockets_for(server);
-    let meeting = lobby.meeting(Errand::Send, server, udp, place, Purpose::Look, RelayUse::Never);
-    lobby.command(Command::Meet(Box::new(meeting)));
+    ask(&mut lobby, server, udp);
+    let mut fallback = TcpFallback::new(server);
+    let mut tcp_port = None;
     loop {
         let notice = tokio::select! {
             notice = heard(&mut lobby.notices) => notice?,
+            never = fallback.go_on() => match never {},
             () = stopped() => return Err(Failure::Interrupted),
         };
         let (own, terms, rtt) = match notice {
             Notice::Meeting(MeetingEvent::Welcome { own, terms, rtt, .. }) => (own, terms, rtt),
             Notice::Meeting(MeetingEvent::Unreachable) => {
-                return Err(silent(format!(
-                    "the server {} does not answer on UDP",
-                    place.server
-                )));
+                let Some(at) = lobby.try_tcp(&mut fallback, front).await else {
+                    return Err(silent(tcp::silence(&place.server)));
+                };
+                tcp_port = Some(at.port());
+                ask(&mut lobby, at, vec![net::TCP]);
+                continue;
             }
             Notice::Ended(Err(failure)) => return Err(failure),
             _ => continue,
@@ -108,6 +118,7 @@ pub(in crate::app) async fn look_at_server(
         let public = |token: &Token| token.nat.mapping == Mapping::Public;
         front.event(Event::Info(Info::Server(SeenServer {
             server: place.server.to_string(),
+            tcp_port,
             rtt_ms: rtt.as_millis() as u64,
             sees: (0..PAIRS).filter_map(|pair| own.pair(pair)).collect(),
             nat: !own.token.as_ref().is_some_and(public),

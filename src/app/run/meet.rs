@@ -1,11 +1,12 @@
 //! Instead of swapping addresses: meeting at a server by a code.
 
-use super::{Lobby, heard, peer_option, tcp};
+use super::{Lobby, heard, peer_option};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Cancelled, Change, Event, Front, Pending, Question};
 use crate::app::lookup::resolve_one;
-use crate::app::options::{ByName, Common, Place, Server};
+use crate::app::options::{ByName, Common, Place};
 use crate::app::outcome::Failure;
+use crate::app::tcp::{self, TcpFallback};
 use crate::app::told::{Info, Note, Warning};
 use crate::net;
 use crate::protocol::time::Time;
@@ -19,9 +20,7 @@ use crate::rendezvous::meeting::name::Name;
 use crate::rendezvous::meeting::relay::{RelayPass, RelayUse};
 use crate::rendezvous::meeting::wire::{Names, Terms, token_key};
 use crate::system::stopped;
-use std::collections::VecDeque;
-use std::net::{SocketAddr, TcpStream};
-use std::pin::Pin;
+use std::net::SocketAddr;
 
 /// Both addresses, and what the punch goes by.
 pub(super) struct Found {
@@ -93,8 +92,7 @@ impl Lobby {
         let meeting = self.meeting(errand, server, udp, place, purpose.clone(), common.relay);
         self.command(Command::Meet(Box::new(meeting)));
         self.meets = true;
-        let mut connecting = Some(Box::pin(tcp::connect(server)));
-        let mut streams: VecDeque<TcpStream> = VecDeque::new();
+        let mut fallback = TcpFallback::new(server);
         let mut talk = Talk {
             given,
             pasted: common.peer.clone().filter(|_| given.is_none()),
@@ -114,40 +112,43 @@ impl Lobby {
                         None => continue,
                     }
                 }
-                found = connected(&mut connecting), if connecting.is_some() => {
-                    connecting = None;
-                    streams.extend(found);
-                    continue;
-                }
+                never = fallback.go_on() => match never {},
                 () = stopped() => return Err(Failure::Interrupted),
             };
             match notice {
                 Notice::Meeting(MeetingEvent::Unreachable) => {
-                    if let Some(connecting) = connecting.take() {
-                        streams.extend(connecting.await);
-                    }
-                    let next = streams.pop_front();
-                    let Some((at, stream)) = next.and_then(|s| Some((s.peer_addr().ok()?, s))) else {
-                        return no_server(silence(&place.server), given, front);
+                    let Some(at) = self.try_tcp(&mut fallback, front).await else {
+                        return no_server(tcp::silence(&place.server), given, front);
                     };
-                    front.event(Event::Info(Info::TryingTcp { port: at.port() }));
-                    self.door.give(stream);
                     let sockets = vec![net::TCP];
                     let meeting = self.meeting(errand, at, sockets, place, purpose.clone(), common.relay);
                     self.command(Command::Meet(Box::new(meeting)));
                 }
                 Notice::Meeting(event) => {
                     if matches!(event, MeetingEvent::Welcome { .. }) {
-                        connecting = None;
+                        fallback.stop();
                     }
                     if let Some(found) = self.on_meeting(event, &mut talk, common, front)? {
                         return Ok(Some(found));
                     }
                 }
+                Notice::Stream(news) => tcp::tell(news, front),
                 Notice::Ended(Err(failure)) => return Err(failure),
                 _ => {}
             }
         }
+    }
+
+    /// The server does not answer: has the network thread take the next stream of TCP there, and says where it leads.
+    pub(super) async fn try_tcp(
+        &self,
+        fallback: &mut TcpFallback,
+        front: &mut dyn Front,
+    ) -> Option<SocketAddr> {
+        let (at, stream) = fallback.next().await?;
+        front.event(Event::Info(Info::TryingTcp { port: at.port() }));
+        self.door.give(stream);
+        Some(at)
     }
 
     /// The sockets that reach this server over UDP.
@@ -298,28 +299,6 @@ impl Lobby {
         self.command(Command::LeaveServer);
         Ok(Found::swapped(own.clone(), peer, *clock))
     }
-}
-
-/// The streams that are connected, once that is known.
-async fn connected(
-    connecting: &mut Option<Pin<Box<impl Future<Output = Vec<TcpStream>>>>>,
-) -> Vec<TcpStream> {
-    match connecting {
-        Some(connecting) => connecting.await,
-        None => std::future::pending().await,
-    }
-}
-
-/// What it means that nothing came from a server.
-fn silence(server: &Server) -> String {
-    let ports = match server.port {
-        tcp::USUAL => "its TCP port 443".to_owned(),
-        port => format!("TCP ports {port} and 443"),
-    };
-    format!(
-        "the server {server} does not answer, neither on UDP nor on {ports}: it is not running, or UDP is blocked on the \
-         way and it was started without --tcp 443"
-    )
 }
 
 /// What a meeting by name waits for.

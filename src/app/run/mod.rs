@@ -8,7 +8,6 @@ mod meet;
 mod moved;
 mod outside;
 mod seeds;
-mod tcp;
 mod time;
 
 use super::close;

@@ -29,6 +29,18 @@ fn stats() -> Stats {
     }
 }
 
+fn seen_server(tcp_port: Option<u16>) -> SeenServer {
+    SeenServer {
+        server: "example.org:4300".into(),
+        tcp_port,
+        rtt_ms: 41,
+        sees: vec!["203.0.113.7:4300".parse().unwrap()],
+        nat: true,
+        wants_word: true,
+        word_given: false,
+    }
+}
+
 /// A whole run, every kind of event in it.
 pub(super) fn story() -> Vec<Event> {
     vec![
@@ -82,14 +94,8 @@ pub(super) fn story() -> Vec<Event> {
         Event::Seen("203.0.113.7:4300".parse().unwrap()),
         Event::Diagnosis(Box::new(ordinary())),
         Event::Info(Info::StunServersFound { found: 3, asked: 5 }),
-        Event::Info(Info::Server(SeenServer {
-            server: "example.org:4300".into(),
-            rtt_ms: 41,
-            sees: vec!["203.0.113.7:4300".parse().unwrap()],
-            nat: true,
-            wants_word: true,
-            word_given: false,
-        })),
+        Event::Info(Info::Server(seen_server(None))),
+        Event::Info(Info::Server(seen_server(Some(443)))),
         Event::Warning(Warning::Search { hint: Hint::SameRole }),
         Event::Warning(Warning::LeftOut {
             why: "it cannot be read",

@@ -124,6 +124,17 @@ impl Meeting {
         }
     }
 
+    /// Whether this is the way to the server, and needed.
+    pub(crate) fn needs(&self, path: Path) -> bool {
+        path == self.finder.main() && (self.visit.is_some() || self.own.is_none())
+    }
+
+    /// The way to the server broke, or another has taken its place: says hello and all the rest anew.
+    pub(crate) fn renew(&mut self, now: Time) {
+        self.finder.restart(now);
+        self.say_now(now);
+    }
+
     /// The run has no more use for the server.
     pub(crate) fn end(&mut self) {
         self.leave(Want::Leave);

@@ -114,6 +114,13 @@ impl Finder {
         }
     }
 
+    /// The way to the server is another one: the cookie is not good there.
+    pub(super) fn restart(&mut self, now: Time) {
+        if let Some(main) = self.sockets.first_mut() {
+            main.begin(&mut self.rng, now);
+        }
+    }
+
     /// Takes the answer to a hello.
     pub(super) fn on_welcome(&mut self, now: Time, local: u8, welcome: &Welcome) {
         let found = self

@@ -19,7 +19,7 @@ const MOST: usize = 4096;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum NoList {
     /// Nothing came.
-    #[error("the server does not answer on UDP: it is not running, or UDP is blocked on the way")]
+    #[error("the server does not answer")]
     Unreachable,
     /// The server's word.
     #[error("the server wants its word: give --server HOST/WORD, as the server's owner told you")]
@@ -28,10 +28,20 @@ pub(crate) enum NoList {
     #[error("the server takes no more from your network for {0} s")]
     TooMany(u16),
     /// Everybody could ask.
-    #[error(
-        "this server tells nobody who waits there: only one that wants a word does (p2pcopy server --token WORD)"
-    )]
+    #[error("this server tells nobody who waits there: only one that wants a word does")]
     Untold,
+}
+
+impl NoList {
+    /// One thing to do.
+    pub(crate) const fn next_step(self) -> &'static str {
+        match self {
+            NoList::Unreachable => "check --server",
+            NoList::WrongToken => "ask the server's owner for its word",
+            NoList::TooMany(_) => "run the same command again then",
+            NoList::Untold => "ask the server's owner to start it with --token WORD",
+        }
+    }
 }
 
 /// The machine. Drive it as [`crate::protocol`] says.

@@ -21,6 +21,8 @@ use std::time::Duration;
 const FIRST_REPEAT: Duration = Duration::from_millis(250);
 /// And at most this far apart; as often a peer that has not come yet is asked for.
 const LAST_REPEAT: Duration = Duration::from_secs(1);
+/// A server that relays for as many as it can is asked again after this.
+const FULL: Duration = Duration::from_secs(10);
 /// Goodbyes, in case one is lost; without one the server notices after a minute.
 const GOODBYES: usize = 2;
 
@@ -66,7 +68,7 @@ impl std::fmt::Debug for RelayPass {
 pub enum RelayEvent {
     /// What is sent to the server's address reaches the peer.
     Open,
-    /// There will be no relay.
+    /// There is no relay; where that may change, the server is asked again.
     Refused(RelayRefusal),
 }
 
@@ -77,13 +79,13 @@ pub enum RelayRefusal {
     #[error("the server does not relay")]
     NoRelay,
     /// Too many do already.
-    #[error("the server relays for as many pairs as it can: try again later")]
+    #[error("the server relays for as many pairs as it can: asking again every 10 s")]
     Full,
     /// The pair's limit.
     #[error("the server relays no more for you: all that one pair may send has passed")]
     Spent,
     /// Too many requests.
-    #[error("the server takes no more from your network for {0} s")]
+    #[error("the server takes no more from your network for {0} s: asking again then")]
     TooMany(u16),
     /// The server's word.
     #[error("the server wants its word: give --server HOST/WORD, as the server's owner told you")]
@@ -108,6 +110,8 @@ pub(crate) struct RelayClient {
     stage: Stage,
     /// The server may know of us.
     has_asked: bool,
+    /// What it refused last.
+    refused: Option<RelayRefusal>,
     session: SessionId,
     hello: u64,
     next: Time,
@@ -127,6 +131,7 @@ impl RelayClient {
             rng,
             stage: Stage::Binding,
             has_asked: false,
+            refused: None,
             next: start,
             repeat: FIRST_REPEAT,
             outbox: VecDeque::new(),
@@ -165,6 +170,23 @@ impl RelayClient {
         (self.next, self.repeat) = (now, FIRST_REPEAT);
     }
 
+    /// The way to the server broke, or another has taken its place: the server knows neither us nor the cookie there.
+    pub(crate) fn rebind(&mut self, now: Time) {
+        self.pass.cookie = None;
+        self.hello = self.rng.next_u64();
+        self.rouse(now);
+    }
+
+    /// Asks the server for a sign of life.
+    pub(crate) fn ask(&mut self, now: Time) {
+        self.next = now;
+    }
+
+    /// Whether this is the way to the server, and needed.
+    pub(crate) fn needs(&self, path: Path) -> bool {
+        path == self.pass.path && self.stage != Stage::Resting
+    }
+
     /// Takes a datagram; whether it was the server's for us.
     pub(crate) fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) -> bool {
         if path != self.pass.path {
@@ -199,8 +221,9 @@ impl RelayClient {
     }
 
     fn on_binding(&mut self, now: Time, binding: Binding) {
-        let refusal = match binding {
+        let (refusal, again) = match binding {
             Binding::Joined => {
+                self.refused = None;
                 self.next = now + KEEPALIVE;
                 self.repeat = FIRST_REPEAT;
                 if self.stage != Stage::Open {
@@ -224,14 +247,22 @@ impl RelayClient {
                 return;
             }
             Binding::Left => return,
-            Binding::NoRelay => RelayRefusal::NoRelay,
-            Binding::Full => RelayRefusal::Full,
-            Binding::Spent => RelayRefusal::Spent,
-            Binding::TooMany(seconds) => RelayRefusal::TooMany(seconds),
-            Binding::WrongToken => RelayRefusal::WrongToken,
+            Binding::NoRelay => (RelayRefusal::NoRelay, None),
+            Binding::Full => (RelayRefusal::Full, Some(FULL)),
+            Binding::Spent => (RelayRefusal::Spent, None),
+            Binding::TooMany(seconds) => (
+                RelayRefusal::TooMany(seconds),
+                Some(Duration::from_secs(seconds.into())),
+            ),
+            Binding::WrongToken => (RelayRefusal::WrongToken, None),
         };
-        self.stage = Stage::Resting;
-        self.events.push_back(RelayEvent::Refused(refusal));
+        match again {
+            Some(pause) => (self.stage, self.next) = (Stage::Binding, now + pause),
+            None => self.stage = Stage::Resting,
+        }
+        if self.refused.replace(refusal) != Some(refusal) {
+            self.events.push_back(RelayEvent::Refused(refusal));
+        }
     }
 
     /// Does what is due.

@@ -46,6 +46,20 @@ fn a_typed_code_brings_both_each_others_address_and_one_moment() {
 }
 
 #[test]
+fn who_waits_and_comes_from_another_port_keeps_its_code_and_is_met_there() {
+    let mut world = World::new(2, Line::clean());
+    let sender = world.client(SENDER, None);
+    world.run(seconds(6));
+    world.restart(79);
+    world.reroute(sender);
+    world.run(seconds(1));
+    let receiver = world.client(RECEIVER, Some(code(&world, sender)));
+    world.run(seconds(3));
+    assert_eq!(world.met(sender).peer, world.met(receiver).own);
+    assert_eq!(world.met(receiver).peer, world.met(sender).own);
+}
+
+#[test]
 fn whatever_the_line_does_to_datagrams_both_meet() {
     for seed in 0..60 {
         let mut world = World::new(seed, Line::bad());

@@ -81,6 +81,44 @@ fn who_finds_the_peer_silent_is_bound_again_at_once() {
 }
 
 #[test]
+fn who_comes_from_another_port_is_bound_again_within_two_round_trips() {
+    let (mut world, [sender, receiver]) = bound(8, Line::clean(), Some(RelayLimits::STRANGERS));
+    world.reroute(sender);
+    world.run(Duration::from_millis(210));
+    assert!(world.is_relayed(sender));
+    world.say(receiver, b"\x50x");
+    world.say(sender, b"\x51y");
+    world.run(seconds(1));
+    assert_eq!(world.passed(sender), [b"\x50x"]);
+    assert_eq!(world.passed(receiver), [b"\x51y"]);
+}
+
+#[test]
+fn who_finds_no_room_is_told_once_and_gets_it_when_there_is_some() {
+    let limits = RelayLimits {
+        pairs: 1,
+        ..RelayLimits::FRIENDS
+    };
+    let (mut world, first) = bound(9, Line::clean(), Some(limits));
+    let sender = world.client(SENDER, None);
+    world.run(seconds(6));
+    let receiver = world.client(RECEIVER, Some(code(&world, sender)));
+    world.run(seconds(15));
+    for end in [sender, receiver] {
+        world.bind(end);
+    }
+    world.run(seconds(60));
+    for end in [sender, receiver] {
+        assert_eq!(world.relay_refusals(end), [RelayRefusal::Full]);
+    }
+    for end in first {
+        world.relay(end).rest();
+    }
+    world.run(seconds(11));
+    assert!(world.is_relayed(sender) && world.is_relayed(receiver));
+}
+
+#[test]
 fn who_has_a_direct_path_is_forgotten_at_once() {
     let (mut world, ends) = bound(4, Line::clean(), Some(RelayLimits::STRANGERS));
     for end in ends {

@@ -72,6 +72,8 @@ pub(super) struct Met {
 
 struct Client {
     ip: [u8; 4],
+    /// Where the server sees the first socket.
+    port: u16,
     meeting: Option<Meeting>,
     relay: Option<RelayClient>,
     /// What came from the peer by way of the server.
@@ -172,6 +174,7 @@ impl World {
         let meeting = self.meeting(errand, purpose);
         self.clients.push(Client {
             ip,
+            port: 5000,
             meeting: Some(meeting),
             relay: None,
             passed: Vec::new(),
@@ -225,6 +228,15 @@ impl World {
         self.server = server(self.wants, self.limits, seed, self.now);
     }
 
+    /// The client's way to the server broke, and it goes on from other ports.
+    pub(super) fn reroute(&mut self, client: usize) {
+        let now = self.now;
+        let client = &mut self.clients[client];
+        client.port += 1000;
+        client.meeting.iter_mut().for_each(|meeting| meeting.renew(now));
+        client.relay.iter_mut().for_each(|relay| relay.rebind(now));
+    }
+
     pub(super) fn met(&self, client: usize) -> Met {
         self.clients[client].met.clone().expect("the two have met")
     }
@@ -252,7 +264,7 @@ impl World {
     pub(super) fn say(&mut self, client: usize, bytes: &[u8]) {
         let path = Path {
             local: 0,
-            remote: SocketAddr::from((self.clients[client].ip, 5000)),
+            remote: SocketAddr::from((self.clients[client].ip, self.clients[client].port)),
         };
         self.send(|| To::Server(path), bytes);
     }
@@ -361,8 +373,10 @@ impl World {
                 .iter()
                 .position(|c| SocketAddr::from((c.ip, 0)).ip() == to.remote.ip());
             if let Some(number) = number {
-                let local = (to.remote.port() - 5000) as u8;
-                for datagram in burst.chunks(segment) {
+                // What goes to a port that it had before is lost.
+                let local = to.remote.port().wrapping_sub(self.clients[number].port);
+                let local = u8::try_from(local).into_iter();
+                for (local, datagram) in local.flat_map(|l| burst.chunks(segment).map(move |d| (l, d))) {
                     self.send(|| To::Client(number, local), datagram);
                 }
             }
@@ -379,7 +393,7 @@ impl World {
                 }
                 let path = Path {
                     local: 0,
-                    remote: SocketAddr::from((ip, 5000 + u16::from(out.path.local))),
+                    remote: SocketAddr::from((ip, self.clients[number].port + u16::from(out.path.local))),
                 };
                 self.send(|| To::Server(path), &out.payload);
             }

@@ -3,6 +3,8 @@
 //! It hides nothing: whoever looks sees what it is. What TCP has no room for is dropped, as a full queue would, so that
 //! the connection inside sees where the path is narrow.
 
+mod dial;
+
 use polling::{Event, Events, Poller};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -11,6 +13,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use self::dial::Dial;
+pub(crate) use self::dial::StreamNews;
 use super::driver::{mode, register};
 use crate::protocol::time::Time;
 
@@ -32,16 +36,25 @@ const ACCEPTED_PER_TURN: usize = 64;
 const FIRST_LISTENER: usize = 1_000;
 const FIRST_STREAM: usize = 2_000;
 
-/// Hands connected streams to the driver from another thread; wake it afterwards.
+/// Hands a connected stream to the driver from another thread; wake it afterwards.
 #[derive(Clone, Debug)]
-pub(crate) struct Door(Sender<TcpStream>);
+pub(crate) struct Door(Sender<Handed>);
 
 impl Door {
-    /// From now on datagrams to and from the stream's peer go through it.
+    /// From now on datagrams to and from the stream's peer go through it, and through others like it when it breaks. It
+    /// takes the place of one that was given before.
     pub(crate) fn give(&self, stream: TcpStream) {
         // The driver is gone only when the run ends.
-        let _ = self.0.send(stream);
+        let _ = self.0.send(Handed::Given(stream));
     }
+}
+
+/// What other threads hand over.
+#[derive(Debug)]
+enum Handed {
+    Given(TcpStream),
+    /// What an attempt to connect there has come to.
+    Attempt(SocketAddr, Option<TcpStream>),
 }
 
 #[derive(Debug)]
@@ -65,13 +78,15 @@ pub(super) struct Streams {
     keys: HashMap<SocketAddr, usize>,
     next_key: usize,
     next_sweep: Time,
-    given: Receiver<TcpStream>,
+    handed: Receiver<Handed>,
     door: Door,
+    /// The one that this side opened.
+    dial: Option<Dial>,
 }
 
 impl Streams {
     pub(super) fn new(poller: Arc<Poller>) -> Self {
-        let (door, given) = channel();
+        let (door, handed) = channel();
         Streams {
             poller,
             listeners: Vec::new(),
@@ -79,8 +94,9 @@ impl Streams {
             keys: HashMap::new(),
             next_key: FIRST_STREAM,
             next_sweep: Time::ZERO,
-            given,
+            handed,
             door: Door(door),
+            dial: None,
         }
     }
 
@@ -96,11 +112,20 @@ impl Streams {
         Ok(())
     }
 
-    /// Takes in what other threads gave, and lets those go that are silent.
+    /// Takes in what other threads gave, lets those go that are silent, and opens again what broke.
     pub(super) fn turn(&mut self, now: Time) {
-        while let Ok(stream) = self.given.try_recv() {
-            // One that broke at once is as good as silent.
-            let _ = self.add(now, stream);
+        while let Ok(handed) = self.handed.try_recv() {
+            self.take(now, handed);
+        }
+        if let Some(dial) = &mut self.dial {
+            let remote = dial.remote();
+            if dial.is_dead(now)
+                && let Some(key) = self.keys.get(&remote).copied()
+            {
+                self.close(now, key);
+            } else if dial.begins(now) {
+                self.connect(now, remote);
+            }
         }
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP;
@@ -112,7 +137,7 @@ impl Streams {
                 .map(|(key, _)| *key)
                 .collect();
             for key in idle {
-                self.close(key);
+                self.close(now, key);
             }
         }
         if !self.poller.supports_level() {
@@ -129,7 +154,56 @@ impl Streams {
         }
     }
 
-    fn add(&mut self, now: Time, io: TcpStream) -> io::Result<()> {
+    fn take(&mut self, now: Time, handed: Handed) {
+        match handed {
+            Handed::Given(stream) => {
+                let before = self.dial.take();
+                if let Some(key) = before.and_then(|dial| self.keys.get(&dial.remote()).copied()) {
+                    self.close(now, key);
+                }
+                // One that broke at once is as good as silent.
+                if let Ok(remote) = self.add(now, stream) {
+                    self.dial = Some(Dial::new(remote));
+                }
+            }
+            Handed::Attempt(remote, stream) => {
+                let connected = stream.is_some_and(|stream| self.add(now, stream).is_ok());
+                if let Some(dial) = self.dial.as_mut().filter(|dial| dial.remote() == remote) {
+                    dial.on_attempt(now, connected);
+                }
+            }
+        }
+    }
+
+    /// Connects on a thread of its own, as long as that takes.
+    fn connect(&mut self, now: Time, remote: SocketAddr) {
+        let (door, poller) = (self.door.clone(), Arc::clone(&self.poller));
+        let attempt = move || {
+            let stream = TcpStream::connect_timeout(&remote, dial::CONNECT).ok();
+            // Both fail only if the driver is gone.
+            let _ = door.0.send(Handed::Attempt(remote, stream));
+            let _ = poller.notify();
+        };
+        let thread = std::thread::Builder::new().name("tcp".into());
+        if thread.spawn(attempt).is_err()
+            && let Some(dial) = &mut self.dial
+        {
+            dial.on_attempt(now, false);
+        }
+    }
+
+    /// What became of the stream that this side opened, and where it leads.
+    pub(super) fn poll_news(&mut self) -> Option<(SocketAddr, StreamNews)> {
+        let dial = self.dial.as_mut()?;
+        Some((dial.remote(), dial.poll_news()?))
+    }
+
+    /// When to call [`Streams::turn`] next, if that matters.
+    pub(super) fn poll_timeout(&self, now: Time) -> Option<Time> {
+        self.dial.as_ref()?.poll_timeout(now)
+    }
+
+    fn add(&mut self, now: Time, io: TcpStream) -> io::Result<SocketAddr> {
         io.set_nonblocking(true)?;
         // Each datagram is due when it is sent.
         io.set_nodelay(true)?;
@@ -141,10 +215,10 @@ impl Streams {
                 .min_by_key(|(_, s)| s.heard)
                 .map(|(key, _)| *key)
         {
-            self.close(key);
+            self.close(now, key);
         }
         if let Some(old) = self.keys.get(&remote) {
-            self.close(*old);
+            self.close(now, *old);
         }
         let key = self.next_key;
         self.next_key += 1;
@@ -159,19 +233,25 @@ impl Streams {
             waits: false,
         };
         self.streams.insert(key, stream);
-        Ok(())
+        Ok(remote)
     }
 
-    fn close(&mut self, key: usize) {
+    fn close(&mut self, now: Time, key: usize) {
         if let Some(stream) = self.streams.remove(&key) {
             self.keys.remove(&stream.remote);
             let _ = self.poller.delete(&stream.io);
             let _ = stream.io.shutdown(Shutdown::Both);
+            if let Some(dial) = self.dial.as_mut().filter(|dial| dial.remote() == stream.remote) {
+                dial.on_lost(now);
+            }
         }
     }
 
     /// Sends datagrams of `segment` bytes, as many as there is room for.
-    pub(super) fn send(&mut self, remote: SocketAddr, datagrams: &[u8], segment: usize) {
+    pub(super) fn send(&mut self, now: Time, remote: SocketAddr, datagrams: &[u8], segment: usize) {
+        if let Some(dial) = self.dial.as_mut().filter(|dial| dial.remote() == remote) {
+            dial.on_send(now);
+        }
         let Some(key) = self.keys.get(&remote).copied() else {
             return;
         };
@@ -185,10 +265,10 @@ impl Streams {
             stream.out.extend((datagram.len() as u16).to_be_bytes());
             stream.out.extend(datagram);
         }
-        self.flush(key);
+        self.flush(now, key);
     }
 
-    fn flush(&mut self, key: usize) {
+    fn flush(&mut self, now: Time, key: usize) {
         let Some(stream) = self.streams.get_mut(&key) else {
             return;
         };
@@ -214,7 +294,7 @@ impl Streams {
                 .modify_with_mode(&stream.io, interest, mode(&self.poller));
         }
         if broken {
-            self.close(key);
+            self.close(now, key);
         }
     }
 
@@ -231,13 +311,21 @@ impl Streams {
                 continue;
             }
             if event.writable {
-                self.flush(event.key);
+                self.flush(now, event.key);
             }
             if event.readable
                 && let Some(stream) = self.streams.get_mut(&event.key)
-                && stream.receive(now, &mut on_datagram).is_err()
             {
-                self.close(event.key);
+                let received = stream.receive(now, &mut on_datagram);
+                if let Some(dial) = &mut self.dial
+                    && dial.remote() == stream.remote
+                    && matches!(received, Ok(true))
+                {
+                    dial.on_heard();
+                }
+                if received.is_err() {
+                    self.close(now, event.key);
+                }
             }
         }
     }
@@ -253,14 +341,18 @@ impl Streams {
 }
 
 impl Stream {
-    /// Hands over what came. An error if nothing more will.
-    fn receive(&mut self, now: Time, on_datagram: &mut impl FnMut(SocketAddr, &mut [u8])) -> io::Result<()> {
+    /// Hands over what came, and says whether it was a datagram. An error if nothing more will.
+    fn receive(
+        &mut self,
+        now: Time,
+        on_datagram: &mut impl FnMut(SocketAddr, &mut [u8]),
+    ) -> io::Result<bool> {
         let mut space = [0; 32 << 10];
         // What comes faster waits in the kernel, so that no stream keeps others waiting.
         let read = match self.io.read(&mut space) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(read) => read,
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(()),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(false),
             Err(e) => return Err(e),
         };
         self.inbox.extend_from_slice(&space[..read]);
@@ -278,7 +370,7 @@ impl Stream {
             taken += 2 + length;
         }
         self.inbox.drain(..taken);
-        Ok(())
+        Ok(taken > 0)
     }
 }
 
@@ -289,111 +381,10 @@ impl Drop for Streams {
         }
         let keys: Vec<usize> = self.streams.keys().copied().collect();
         for key in keys {
-            self.close(key);
+            self.close(Time::ZERO, key);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::Ipv4Addr;
-
-    /// A listener's streams, and a stream to it.
-    struct Ends {
-        streams: Streams,
-        poller: Arc<Poller>,
-        events: Events,
-        client: TcpStream,
-        heard: Vec<Vec<u8>>,
-    }
-
-    impl Ends {
-        fn new() -> Ends {
-            let poller = Arc::new(Poller::new().unwrap());
-            let mut streams = Streams::new(Arc::clone(&poller));
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-            let at = listener.local_addr().unwrap();
-            streams.listen(listener).unwrap();
-            Ends {
-                streams,
-                poller,
-                events: Events::new(),
-                client: TcpStream::connect(at).unwrap(),
-                heard: Vec::new(),
-            }
-        }
-
-        /// Does what is possible until `done`.
-        fn until(&mut self, done: impl Fn(&Streams, &[Vec<u8>]) -> bool) {
-            while !done(&self.streams, &self.heard) {
-                self.events.clear();
-                self.streams.turn(Time::ZERO);
-                self.poller
-                    .wait(&mut self.events, Some(Duration::from_secs(20)))
-                    .unwrap();
-                let heard = &mut self.heard;
-                self.streams.handle(Time::ZERO, &self.events, |_, datagram| {
-                    heard.push(datagram.to_vec())
-                });
-            }
-        }
-    }
-
-    #[test]
-    fn datagrams_arrive_one_by_one_however_tcp_cuts_them_and_go_back() {
-        let mut ends = Ends::new();
-        ends.client.set_nodelay(true).unwrap();
-        let bytes = [&[0, 3][..], b"abc", &[0, 1], b"d", &[0x04, 0xb0], &[7; 1200]].concat();
-        for (number, piece) in bytes.chunks(2).enumerate() {
-            ends.client.write_all(piece).unwrap();
-            if number == 1 {
-                ends.until(|streams, _| !streams.streams.is_empty());
-            }
-        }
-        ends.until(|_, heard| heard.len() == 3);
-        assert_eq!(ends.heard, [b"abc".to_vec(), b"d".to_vec(), vec![7; 1200]]);
-        let remote = ends.client.local_addr().unwrap();
-        ends.streams.send(remote, b"first and last", 6);
-        let mut back = [0; 20];
-        ends.client.read_exact(&mut back).unwrap();
-        assert_eq!(&back, b"\0\x06first \0\x06and la\0\x02st");
-    }
-
-    #[test]
-    fn lengths_that_no_datagram_has_close_the_stream() {
-        for length in [0, LONGEST as u16 + 1] {
-            let mut ends = Ends::new();
-            ends.until(|streams, _| !streams.streams.is_empty());
-            ends.client.write_all(&length.to_be_bytes()).unwrap();
-            ends.until(|streams, _| streams.streams.is_empty());
-            assert!(ends.heard.is_empty() && ends.streams.keys.is_empty());
-        }
-    }
-
-    #[test]
-    fn what_a_peer_does_not_read_is_dropped_and_costs_no_memory() {
-        let mut ends = Ends::new();
-        ends.until(|streams, _| !streams.streams.is_empty());
-        let remote = ends.client.local_addr().unwrap();
-        for _ in 0..20_000 {
-            ends.streams.send(remote, &[1; 1200], 1200);
-        }
-        let waiting = ends.streams.streams.values().map(|s| s.out.len()).max().unwrap();
-        assert!(
-            (MOST_WAITING - 1300..=MOST_WAITING + 2 * 60).contains(&waiting),
-            "{waiting}"
-        );
-    }
-
-    #[test]
-    fn silent_streams_go_and_so_does_the_oldest_of_too_many() {
-        let mut ends = Ends::new();
-        ends.until(|streams, _| !streams.streams.is_empty());
-        ends.streams.turn(Time::ZERO + IDLE - Duration::from_secs(1));
-        assert_eq!(ends.streams.streams.len(), 1);
-        ends.streams.turn(Time::ZERO + IDLE);
-        assert!(ends.streams.streams.is_empty());
-        assert_eq!(ends.client.read(&mut [0]).unwrap(), 0, "the peer sees its end");
-    }
-}
+mod tests;

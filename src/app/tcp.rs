@@ -1,0 +1,119 @@
+//! Where no UDP passes: the same server over TCP.
+
+use super::event::{Event, Front};
+use super::options::Server;
+use super::told::{Info, Warning};
+use crate::net::StreamNews;
+use crate::protocol::time::Time;
+use crate::rendezvous::meeting::client::Meeting;
+use crate::rendezvous::meeting::relay::RelayClient;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::pin::Pin;
+use std::time::Duration;
+
+/// The port that passes most firewalls, tried beside the one the server has for UDP.
+const USUAL: u16 = 443;
+/// UDP goes first for so long. A server that answers is heard by then.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Connecting takes no longer; what it found is then at hand when UDP is given up.
+const CONNECT: Duration = Duration::from_millis(1900);
+
+/// Connecting to a server's TCP ports, which goes on beside the asking over UDP.
+pub(super) struct TcpFallback {
+    connecting: Option<Pin<Box<dyn Future<Output = Vec<TcpStream>> + Send>>>,
+    streams: VecDeque<TcpStream>,
+}
+
+impl TcpFallback {
+    /// Begins a while after it is first polled: UDP goes first.
+    pub(super) fn new(server: SocketAddr) -> Self {
+        TcpFallback {
+            connecting: Some(Box::pin(connect(server))),
+            streams: VecDeque::new(),
+        }
+    }
+
+    /// Goes on connecting, and never ends: for a `select!` beside what is waited for.
+    pub(super) async fn go_on(&mut self) -> std::convert::Infallible {
+        self.finish().await;
+        std::future::pending().await
+    }
+
+    /// A stream that is connected, if there is one more, and where to.
+    pub(super) async fn next(&mut self) -> Option<(SocketAddr, TcpStream)> {
+        self.finish().await;
+        let stream = self.streams.pop_front()?;
+        Some((stream.peer_addr().ok()?, stream))
+    }
+
+    /// The server was heard: no other way is needed.
+    pub(super) fn stop(&mut self) {
+        self.connecting = None;
+        self.streams.clear();
+    }
+
+    async fn finish(&mut self) {
+        if let Some(connecting) = &mut self.connecting {
+            self.streams = connecting.await.into();
+            self.connecting = None;
+        }
+    }
+}
+
+/// Connects to a server's TCP ports, both at once: those that take it, the server's own port first.
+async fn connect(server: SocketAddr) -> Vec<TcpStream> {
+    tokio::time::sleep(PATIENCE).await;
+    let one = async |ip: IpAddr, port: u16| {
+        let connecting = tokio::net::TcpStream::connect((ip, port));
+        let stream = tokio::time::timeout(CONNECT, connecting).await.ok()?.ok()?;
+        stream.into_std().ok()
+    };
+    let usual = async {
+        match server.port() {
+            USUAL => None,
+            _ => one(server.ip(), USUAL).await,
+        }
+    };
+    let (own, usual) = tokio::join!(one(server.ip(), server.port()), usual);
+    own.into_iter().chain(usual).collect()
+}
+
+/// What it means that nothing came from a server.
+pub(super) fn silence(server: &Server) -> String {
+    let ports = match server.port {
+        USUAL => "its TCP port 443".to_owned(),
+        port => format!("TCP ports {port} and 443"),
+    };
+    format!(
+        "the server {server} does not answer, neither on UDP nor on {ports}: it is not running, or UDP is blocked on the \
+         way and it was started without --tcp 443"
+    )
+}
+
+/// Has those who need the stream to the server do what its news asks for.
+pub(super) fn on_stream(
+    news: StreamNews,
+    now: Time,
+    meeting: Option<&mut Meeting>,
+    relay: Option<&mut RelayClient>,
+) {
+    match news {
+        // A client that waits at a server asks it often enough.
+        StreamNews::Quiet => relay.into_iter().for_each(|relay| relay.ask(now)),
+        StreamNews::Broken | StreamNews::Open => {
+            meeting.into_iter().for_each(|meeting| meeting.renew(now));
+            relay.into_iter().for_each(|relay| relay.rebind(now));
+        }
+        StreamNews::Back => {}
+    }
+}
+
+/// Tells what became of it.
+pub(super) fn tell(news: StreamNews, front: &mut dyn Front) {
+    match news {
+        StreamNews::Broken => front.event(Event::Warning(Warning::TcpBroke)),
+        StreamNews::Back => front.event(Event::Info(Info::TcpIsBack)),
+        StreamNews::Quiet | StreamNews::Open => {}
+    }
+}

@@ -1,0 +1,249 @@
+//! The stream that this side opened: when it breaks and is still needed, it is opened again.
+
+use crate::protocol::time::Time;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Something was sent, and nothing has come since: whoever uses the stream asks for a sign of life.
+pub(super) const QUIET: Duration = Duration::from_secs(1);
+/// If it has not come by then, the stream is as good as broken: a router has forgotten it, or a cable is out.
+pub(super) const DEAD: Duration = Duration::from_secs(3);
+/// An attempt takes no longer: a lost SYN is repeated after 1 s and 3 s (RFC 6298, section 2).
+pub(super) const CONNECT: Duration = Duration::from_secs(4);
+/// Between the second attempt and the third; twice as long each time,
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// and at most this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+
+/// What becomes of the stream that this side opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StreamNews {
+    /// Something was sent, and nothing has come for a second. An answer to a question shows that the stream works.
+    Quiet,
+    /// It broke. It is opened again once there is something to send.
+    Broken,
+    /// Another one is connected, from a port that the other side does not know.
+    Open,
+    /// Something came through that one.
+    Back,
+}
+
+#[derive(Debug)]
+enum State {
+    /// `asked`: the first thing sent since something was heard.
+    Open {
+        asked: Option<Time>,
+        told_quiet: bool,
+    },
+    Closed {
+        not_before: Time,
+        wanted: bool,
+    },
+    Connecting,
+}
+
+/// When to open the stream again.
+#[derive(Debug)]
+pub(super) struct Dial {
+    remote: SocketAddr,
+    state: State,
+    pause: Duration,
+    told_broken: bool,
+    news: VecDeque<StreamNews>,
+}
+
+impl Dial {
+    const OPEN: State = State::Open {
+        asked: None,
+        told_quiet: false,
+    };
+
+    /// For a stream that is connected.
+    pub(super) const fn new(remote: SocketAddr) -> Self {
+        Dial {
+            remote,
+            state: Self::OPEN,
+            pause: Duration::ZERO,
+            told_broken: false,
+            news: VecDeque::new(),
+        }
+    }
+
+    pub(super) const fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// Something is to be sent.
+    pub(super) fn on_send(&mut self, now: Time) {
+        match &mut self.state {
+            State::Open { asked, .. } => {
+                asked.get_or_insert(now);
+            }
+            State::Closed { wanted, .. } => *wanted = true,
+            State::Connecting => {}
+        }
+    }
+
+    /// A datagram came.
+    pub(super) fn on_heard(&mut self) {
+        self.state = Self::OPEN;
+        self.pause = Duration::ZERO;
+        if std::mem::take(&mut self.told_broken) {
+            self.news.push_back(StreamNews::Back);
+        }
+    }
+
+    /// The stream is closed.
+    pub(super) fn on_lost(&mut self, now: Time) {
+        self.wait(now, false);
+        if !std::mem::replace(&mut self.told_broken, true) {
+            self.news.push_back(StreamNews::Broken);
+        }
+    }
+
+    /// An attempt has come to an end.
+    pub(super) fn on_attempt(&mut self, now: Time, connected: bool) {
+        if connected {
+            self.state = Self::OPEN;
+            self.news.push_back(StreamNews::Open);
+        } else {
+            self.wait(now, true);
+        }
+    }
+
+    fn wait(&mut self, now: Time, wanted: bool) {
+        self.state = State::Closed {
+            not_before: now + self.pause,
+            wanted,
+        };
+        self.pause = (2 * self.pause).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+    }
+
+    /// Whether an attempt is due, which is then to be made.
+    pub(super) fn begins(&mut self, now: Time) -> bool {
+        let begins = matches!(self.state, State::Closed { not_before, wanted: true } if now >= not_before);
+        if begins {
+            self.state = State::Connecting;
+        }
+        begins
+    }
+
+    /// Whether the stream is to be given up, as nothing comes through it.
+    pub(super) fn is_dead(&mut self, now: Time) -> bool {
+        let State::Open {
+            asked: Some(asked),
+            told_quiet,
+        } = &mut self.state
+        else {
+            return false;
+        };
+        let silence = now.since(*asked);
+        if silence >= QUIET && !std::mem::replace(told_quiet, true) {
+            self.news.push_back(StreamNews::Quiet);
+        }
+        silence >= DEAD
+    }
+
+    pub(super) fn poll_news(&mut self) -> Option<StreamNews> {
+        self.news.pop_front()
+    }
+
+    /// When there will be something to do.
+    pub(super) fn poll_timeout(&self, now: Time) -> Option<Time> {
+        match self.state {
+            _ if !self.news.is_empty() => Some(now),
+            State::Open {
+                asked: Some(asked),
+                told_quiet,
+            } => Some(asked + if told_quiet { DEAD } else { QUIET }),
+            State::Closed {
+                not_before,
+                wanted: true,
+            } => Some(not_before),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Time {
+        Time::ZERO + Duration::from_millis(millis)
+    }
+
+    fn dial() -> Dial {
+        Dial::new(SocketAddr::from(([192, 0, 2, 1], 443)))
+    }
+
+    fn news(dial: &mut Dial) -> Vec<StreamNews> {
+        std::iter::from_fn(|| dial.poll_news()).collect()
+    }
+
+    #[test]
+    fn a_stream_through_which_no_answer_comes_is_asked_once_and_then_dead() {
+        let mut dial = dial();
+        assert!(!dial.is_dead(at(100_000)), "nothing was asked");
+        dial.on_send(at(100_000));
+        dial.on_send(at(100_900));
+        assert_eq!(dial.poll_timeout(at(100_900)), Some(at(101_000)));
+        assert!(!dial.is_dead(at(101_000)) && !dial.is_dead(at(102_999)));
+        assert_eq!(news(&mut dial), [StreamNews::Quiet]);
+        assert_eq!(dial.poll_timeout(at(102_000)), Some(at(103_000)));
+        assert!(dial.is_dead(at(103_000)));
+    }
+
+    #[test]
+    fn an_answer_shows_that_it_works() {
+        let mut dial = dial();
+        for second in 0..100 {
+            dial.on_send(at(1000 * second));
+            assert!(!dial.is_dead(at(1000 * second + 999)));
+            dial.on_heard();
+        }
+        assert_eq!(news(&mut dial), []);
+        assert_eq!(dial.poll_timeout(at(100_000)), None);
+    }
+
+    #[test]
+    fn a_broken_one_is_opened_again_only_if_it_is_needed() {
+        let mut dial = dial();
+        dial.on_lost(at(0));
+        assert_eq!(news(&mut dial), [StreamNews::Broken]);
+        assert!(!dial.begins(at(10_000)));
+        dial.on_send(at(10_000));
+        assert!(dial.begins(at(10_000)), "and then at once");
+        assert!(!dial.begins(at(10_000)), "one attempt at a time");
+    }
+
+    #[test]
+    fn attempts_are_ever_further_apart_and_told_once_whatever_becomes_of_them() {
+        let mut dial = dial();
+        dial.on_lost(at(0));
+        dial.on_send(at(0));
+        let mut begun = Vec::new();
+        for millis in (0..30_000).step_by(50) {
+            if dial.begins(at(millis)) {
+                begun.push(millis);
+                // Now refused, now taken and closed at once, as by something between that is not the server.
+                let connected = begun.len() % 2 == 0;
+                dial.on_attempt(at(millis), connected);
+                if connected {
+                    dial.on_lost(at(millis));
+                    dial.on_send(at(millis));
+                }
+            }
+        }
+        let pauses: Vec<u64> = begun.windows(2).map(|two| two[1] - two[0]).collect();
+        assert_eq!(&pauses[..6], [250, 500, 1000, 2000, 4000, 4000]);
+        let broken = news(&mut dial).into_iter().filter(|&n| n == StreamNews::Broken);
+        assert_eq!(broken.count(), 1);
+        dial.on_heard();
+        assert_eq!(news(&mut dial), [StreamNews::Back]);
+        dial.on_lost(at(40_000));
+        dial.on_send(at(40_000));
+        assert!(dial.begins(at(40_000)), "after one that worked it begins at once");
+    }
+}
