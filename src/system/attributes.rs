@@ -1,8 +1,8 @@
-//! Extended attributes of files and directories, the POSIX access control lists among them.
+//! Extended attributes of files and directories, POSIX access control lists among them.
 
 use std::io;
 
-/// Whether they are built in for this system.
+/// Whether this program can read and set extended attributes on this system.
 pub(crate) const HAS_ATTRIBUTES: bool = cfg!(target_os = "linux");
 
 #[cfg(target_os = "linux")]
@@ -15,7 +15,7 @@ mod linux {
     use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
 
-    /// Longest list of names, and longest value, that Linux has: xattr(7).
+    /// Longest list of names, and longest value, that Linux allows, in bytes: xattr(7).
     const LONGEST: usize = 64 << 10;
 
     fn names(list: &[u8]) -> Vec<Vec<u8>> {
@@ -23,7 +23,7 @@ mod linux {
         names.map(<[u8]>::to_vec).collect()
     }
 
-    /// Their names; none where the file system has no attributes.
+    /// The names of a file's attributes. Empty if the file system has no attributes.
     pub(crate) fn attribute_names(file: &File) -> io::Result<Vec<Vec<u8>>> {
         let mut list = vec![0; LONGEST];
         match flistxattr(file, &mut list[..]) {
@@ -33,13 +33,13 @@ mod linux {
         }
     }
 
-    /// The names of those of what lies at `path`, as far as they can be seen.
+    /// The names of the attributes of what lies at `path`. Empty if they cannot be read.
     pub(crate) fn attribute_names_at(path: &Path) -> Vec<Vec<u8>> {
         let mut list = [0; 1024];
         llistxattr(path, &mut list[..]).map_or_else(|_| Vec::new(), |len| names(&list[..len]))
     }
 
-    /// The value of one; `None` if it has just gone, or this user may not read it.
+    /// The value of one attribute. `None` if it is gone by now, or if this user may not read it.
     pub(crate) fn attribute(file: &File, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let mut value = vec![0; LONGEST];
         match fgetxattr(file, OsStr::from_bytes(name), &mut value[..]) {
@@ -50,7 +50,7 @@ mod linux {
         Ok(Some(value))
     }
 
-    /// Sets one, or replaces it.
+    /// Sets an attribute, or replaces its value.
     pub(crate) fn set_attribute(file: &File, name: &[u8], value: &[u8]) -> io::Result<()> {
         Ok(fsetxattr(
             file,

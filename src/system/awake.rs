@@ -1,9 +1,10 @@
-//! Keeps the machine from falling asleep in the midst of a transfer.
+//! Keeps the machine from falling asleep during a transfer.
 
-/// While it lives the machine does not sleep for lack of a user. The screen may go dark, and a closed lid or a
-/// flat battery win. Where the system has no such service nothing happens.
+/// While this value lives, the machine does not sleep because its user is idle. The screen may still go dark,
+/// and a closed lid or an empty battery still puts the machine to sleep. Does nothing where the system has no
+/// such service.
 ///
-/// On Windows it belongs to the thread that made it and must be dropped there.
+/// On Windows it belongs to the thread that made it, and must be dropped there.
 #[derive(Debug)]
 pub(crate) struct Awake {
     #[cfg(unix)]
@@ -27,15 +28,15 @@ impl Drop for Awake {
         super::windows::stay_awake(false);
         #[cfg(unix)]
         if let Some(helper) = &mut self.helper {
-            // It has ended by itself where there is no such service.
+            // The helper has already ended if the system has no such service.
             let _ = helper.kill();
             let _ = helper.wait();
         }
     }
 }
 
-/// The system's own program that holds sleep off as long as it runs. It ends with this process even if this one is
-/// killed: caffeinate watches it, and on Linux `cat` reads the end of its input.
+/// The system's own program that prevents sleep while it runs. It ends with this process even if this process
+/// is killed: caffeinate watches the process, and on Linux `cat` reaches the end of its input.
 #[cfg(unix)]
 fn helper() -> std::process::Command {
     use std::process::{Command, Stdio};
@@ -53,7 +54,7 @@ fn helper() -> std::process::Command {
             "cat",
         ]);
     }
-    // The pipe is not a terminal, so that nobody is asked for a password there.
+    // The pipe is not a terminal, so the helper cannot ask for a password.
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-/// Waits between attempts, about a second and a half in all: what an antivirus or an indexer takes for a new file.
+/// Waits between attempts, about 1.5 s in all: an antivirus program or an indexer holds a new file about that
+/// long.
 const WAITS: [Duration; 6] = [
     Duration::from_millis(10),
     Duration::from_millis(30),
@@ -13,8 +14,8 @@ const WAITS: [Duration; 6] = [
     Duration::from_millis(800),
 ];
 
-/// Renames or removes, and tries again for a moment while another program holds the file. Only Windows lets programs
-/// keep others away.
+/// Renames or removes a file. Tries again for a moment while another program holds the file: Windows lets
+/// programs lock others out, other systems do not.
 pub(crate) fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     if cfg!(windows) {
         again_while(
@@ -27,7 +28,8 @@ pub(crate) fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Resul
     }
 }
 
-/// Opens, and tries again for a moment while another program holds the file. Access that is denied stays denied.
+/// Opens a file. Tries again for a moment while another program holds it. An error that denies access is
+/// returned at once.
 #[cfg(not(unix))]
 pub(crate) fn open_patiently<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     if cfg!(windows) {
@@ -37,12 +39,13 @@ pub(crate) fn open_patiently<T>(mut open: impl FnMut() -> io::Result<T>) -> io::
     }
 }
 
-/// Whether another program holds the file: ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION.
+/// Whether the error says that another program holds the file: ERROR_SHARING_VIOLATION or
+/// ERROR_LOCK_VIOLATION.
 pub(crate) fn is_held(error: &io::Error) -> bool {
     cfg!(windows) && matches!(error.raw_os_error(), Some(32 | 33))
 }
 
-/// ERROR_ACCESS_DENIED: also the answer for a name that is being deleted.
+/// Whether the error is ERROR_ACCESS_DENIED. Windows also answers with it for a name that is being deleted.
 fn is_denied(error: &io::Error) -> bool {
     error.raw_os_error() == Some(5)
 }
@@ -102,7 +105,8 @@ mod tests {
         assert_eq!(attempts(1, 2).1, 1);
     }
 
-    /// Opens alone, and calls what opens or renames by `call` until it is done; the file is let go at the third call.
+    /// Opens a file so that nobody else can, and repeats `call`, which opens or renames it, until it
+    /// succeeds. The file is closed at the third call.
     #[cfg(windows)]
     fn calls_until_let_go(call: impl Fn(&std::path::Path) -> io::Result<()>) -> usize {
         use std::os::windows::fs::OpenOptionsExt;

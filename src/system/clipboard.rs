@@ -1,18 +1,18 @@
-//! The desktop's clipboard, by the system's own program for it.
+//! The desktop's clipboard. The system's own program for it does the work.
 
 use std::ffi::OsStr;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-/// Puts text on the clipboard of the desktop this program runs on; false if there is none that can be reached. Over
-/// ssh the desktop is another machine's, so only the terminal can (OSC 52).
+/// Puts text on the clipboard of the desktop this program runs on. False if no clipboard can be reached. Over
+/// ssh the desktop belongs to another machine, and only the terminal can reach it (OSC 52).
 pub(crate) fn copy(text: &str) -> bool {
     programs(&|name| std::env::var_os(name))
         .iter()
         .any(|words| feed(words, text).is_ok())
 }
 
-/// The programs that may do it, first the likeliest.
+/// The programs that may work here, the likeliest first.
 fn programs(variable: &dyn Fn(&str) -> Option<std::ffi::OsString>) -> &'static [&'static [&'static str]] {
     let set = |name: &str| variable(name).is_some_and(|value| value.as_os_str() != OsStr::new(""));
     if set("SSH_CONNECTION") || set("SSH_TTY") {
@@ -43,7 +43,7 @@ fn feed(words: &[&str], text: &str) -> std::io::Result<()> {
     let mut input = child.stdin.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
     input.write_all(text.as_bytes())?;
     drop(input);
-    // These programs leave a copy of themselves behind that serves the text, and end at once.
+    // Each of these programs leaves a copy of itself that serves the text, and ends at once.
     if child.wait()?.success() {
         Ok(())
     } else {

@@ -4,10 +4,10 @@ use std::fs::{File, FileTimes};
 use std::io;
 use std::time::{Duration, SystemTime};
 
-/// Writes all of `bytes` at `offset`, wherever was written before.
+/// Writes all of `bytes` at `offset`. The file's own position does not matter.
 ///
 /// # Errors
-/// As the system's call does.
+/// Those of the system's call.
 #[cfg(unix)]
 pub(crate) fn write_all_at(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
     std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
@@ -26,8 +26,8 @@ pub(crate) fn write_all_at(file: &File, mut offset: u64, mut bytes: &[u8]) -> io
     Ok(())
 }
 
-/// Whether what lies there may get another node number, and another device number, while it stays the same: on FAT, on
-/// network file systems and on those of programs (FUSE). True where the system does not tell.
+/// Whether the file system may give the same file another inode number or device number later. FAT, network
+/// file systems and FUSE do. True where the system does not tell the type.
 #[cfg(target_os = "linux")]
 pub(crate) fn numbers_nodes_anew(file: impl std::os::fd::AsFd) -> bool {
     /// Types of file systems, statfs(2): FAT, exFAT, FUSE, NFS, SMB, CIFS, SMB2, 9P, Ceph, AFS, Coda.
@@ -58,7 +58,7 @@ pub(crate) fn numbers_nodes_anew<T>(_: T) -> bool {
     true
 }
 
-/// Whether an error is of this program's or machine's limits, and says nothing of the file.
+/// Whether an error comes from a limit of this program or machine, and so says nothing about the file.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     #[cfg(unix)]
     return matches!(
@@ -72,7 +72,7 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
 /// Sets the modification time, nanoseconds since 1970.
 ///
 /// # Errors
-/// As the system's call does; also if the system has no such time.
+/// Those of the system's call, and an error if the system cannot represent the time.
 #[expect(
     clippy::disallowed_methods,
     reason = "the access time is the moment at which the other time is set"
@@ -86,7 +86,7 @@ pub(crate) fn set_modified(file: &File, mtime: i64) -> io::Result<()> {
         epoch.checked_add(distance)
     };
     let time = time.ok_or(io::ErrorKind::InvalidInput)?;
-    // Both: of one alone FUSE file systems of the older kind hear nothing, and no error is told.
+    // Sets both times: older FUSE file systems ignore a call that sets only one, and return no error.
     file.set_times(
         FileTimes::new()
             .set_accessed(SystemTime::now())

@@ -1,13 +1,14 @@
-//! The mark of files that came from elsewhere: the desktop asks before it runs one.
+//! The mark on files that came from elsewhere. The desktop asks the user before it runs a marked file.
 
 use std::fs::File;
 
-/// What browsers write beside a file from the internet (URLZONE_INTERNET of urlmon.h).
+/// What browsers write beside a file from the internet. 3 is URLZONE_INTERNET (urlmon.h).
 #[cfg(windows)]
 const ZONE: &[u8] = b"[ZoneTransfer]\r\nZoneId=3\r\n";
 
-/// Marks an open file as received: the stream `Zone.Identifier` on Windows, the attribute `com.apple.quarantine` on
-/// macOS. Linux has no such mark. Where the file system cannot keep one, the file has none.
+/// Marks an open file as received, with the stream `Zone.Identifier` on Windows and the attribute
+/// `com.apple.quarantine` on macOS. Linux has no such mark. A file system that cannot keep the mark leaves
+/// the file without one.
 pub(crate) fn mark_received(file: &File) {
     #[cfg(windows)]
     let _ = super::windows::write_stream(file, "Zone.Identifier", ZONE);
@@ -25,8 +26,8 @@ pub(crate) fn mark_received(file: &File) {
     let _ = file;
 }
 
-/// The fields that LaunchServices reads: flags (0081: downloaded, not yet approved by the user), seconds since 1970 in
-/// hexadecimal, the program, and an identifier that may be missing.
+/// The fields that LaunchServices reads: flags (0081: downloaded, not yet approved by the user), seconds
+/// since 1970 in hexadecimal, the program, and an identifier that may be missing.
 #[cfg(any(target_vendor = "apple", test))]
 fn quarantine(seconds: u64) -> String {
     format!("0081;{seconds:08x};p2pcopy;")

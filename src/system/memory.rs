@@ -1,18 +1,21 @@
-//! What the system keeps of files in its memory (page cache).
+//! The system's page cache: what it keeps of files in memory.
 
 use std::fs::File;
 
-/// Has the system start to write what of `file` is only in memory, and forget what is on the medium: all of it, or up to
-/// `end`. Neither is waited for; what is not yet on the medium is forgotten when this is called again.
+/// Asks the system to write the unwritten part of `file` to the medium, and to drop from memory what is
+/// already there. Covers the whole file, or the bytes before `end`. The call does not wait; a later call
+/// drops what was not yet on the medium.
 #[cfg(target_os = "linux")]
 pub(crate) fn let_go(file: &File, end: Option<u64>) {
     use rustix::fs::{Advice, fadvise};
-    // Linux takes this advice in that order (mm/fadvise.c). 0 bytes: to the end. Some file systems have no such thing.
+    // Linux starts the write first, then drops pages (mm/fadvise.c). `None` (0 bytes) means up to the end.
+    // Some file systems do not support this advice.
     let end = end.and_then(std::num::NonZeroU64::new);
     let _ = fadvise(file, 0, end, Advice::DontNeed);
 }
 
-/// Whether the byte at `offset` is in memory: somebody read or wrote it not long ago. True where the system does not tell.
+/// Whether the byte at `offset` is in memory, which means that somebody read or wrote it recently. True where
+/// the system does not tell.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_in_memory(file: &File, offset: u64) -> bool {
     use rustix::io::{Errno, ReadWriteFlags, preadv2};
@@ -43,7 +46,7 @@ mod tests {
         let_go(&file, Some(1 << 19));
         assert!(is_in_memory(&file, (1 << 20) - 1));
         let_go(&file, None);
-        // A file system in memory keeps it.
+        // tmpfs keeps all its files in memory.
         let is_tmpfs = rustix::fs::fstatfs(&file).unwrap().f_type == 0x0102_1994;
         assert_eq!(is_in_memory(&file, 0), is_tmpfs);
     }

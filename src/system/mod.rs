@@ -1,8 +1,8 @@
-//! What systems do differently and the standard library does not level: staying awake, being told to end, the
-//! clipboard, wildcards, marks on what was received, files in memory, locks and free space on Windows.
+//! What differs between systems and the standard library does not hide: staying awake, requests to end, the
+//! clipboard, wildcards, marks on received files, files in memory, locks and free space on Windows.
 //!
-//! Each function does the same on every system or nothing. Windows' own calls are in `windows` alone; the options of
-//! sockets are in `net`.
+//! Each function either does the same on every system or does nothing. Only `windows` makes Windows' own
+//! calls. Socket options are in `net`.
 
 mod attributes;
 mod awake;

@@ -1,23 +1,24 @@
-//! Being told to end.
+//! Requests to end the program: Ctrl-C, signals, a closed window.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 thread_local! {
-    /// Those of the thread that waits, from its first wait on.
+    /// The requests of the waiting thread, counted from its first wait on.
     static REQUESTS: RefCell<Requests> = RefCell::default();
 }
 
-/// Waits until the user or the system asks this program to end: Ctrl-C, a polite `kill`, the terminal or the console
-/// window closed, the session or the machine going down. A hang-up that was to be ignored when the program started
-/// (`nohup`) stays ignored. Before a thread's first wait the system ends the program itself; what comes after it is heard,
-/// be it between two waits, and then every wait of that thread ends at once. One task of a thread may wait at a time.
+/// Waits until the user or the system asks this program to end: Ctrl-C, a polite `kill`, a closed terminal or
+/// console window, the end of the session or of the machine. A hang-up that was ignored when the program
+/// started (`nohup`) stays ignored. Before a thread's first wait the system ends the program itself. After it
+/// every request counts, also one between two waits, and every later wait of that thread ends at once. Only
+/// one task of a thread may wait at a time.
 pub(crate) async fn stopped() {
     wait_for(1).await;
 }
 
-/// Waits until the same is asked a second time: there is nothing to wait for any more.
+/// Waits until the user or the system asks a second time. The program should then end without further delay.
 pub(crate) async fn insisted() {
     wait_for(2).await;
 }
@@ -26,22 +27,23 @@ async fn wait_for(count: u32) {
     poll_fn(|context| REQUESTS.with_borrow_mut(|requests| requests.poll(count, context))).await;
 }
 
-/// One kind of request, as tokio tells it.
+/// A stream of one kind of request, from tokio.
 type Listener = Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<()>>>;
 
-/// Requests to end. The listeners last: one that is made anew for each wait misses what comes in between.
+/// Requests to end. The listeners are kept: a new listener for each wait would miss a request between two
+/// waits.
 #[derive(Default)]
 struct Requests {
     listeners: Option<Vec<Listener>>,
-    /// How many have come.
+    /// How many requests have come.
     count: u32,
 }
 
 impl Requests {
-    /// Whether so many have come.
+    /// Ready once `count` requests have come.
     fn poll(&mut self, count: u32, context: &mut Context<'_>) -> Poll<()> {
         let listeners = self.listeners.get_or_insert_with(listeners);
-        // Every one is asked, so that every one wakes this task.
+        // Polls every listener, so that each of them wakes this task.
         for listener in listeners {
             while listener(context) == Poll::Ready(Some(())) {
                 self.count += 1;
@@ -55,7 +57,8 @@ impl Requests {
     }
 }
 
-/// Without a listener for a kind the system ends the program itself.
+/// Listeners for all signals that ask to end. If no listener exists for one, the system ends the program
+/// itself.
 #[cfg(unix)]
 fn listeners() -> Vec<Listener> {
     listeners_to(heeded())
@@ -72,7 +75,8 @@ fn listeners_to(kinds: &[i32]) -> Vec<Listener> {
         .collect()
 }
 
-/// Windows ends a program 5 s after its window was closed: time enough to tell the peer.
+/// Listeners for all console events that ask to end. Windows ends a program 5 s after its window was closed,
+/// which is enough time to tell the peer.
 #[cfg(windows)]
 fn listeners() -> Vec<Listener> {
     use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_logoff, ctrl_shutdown};
@@ -88,8 +92,8 @@ fn listeners() -> Vec<Listener> {
     listeners
 }
 
-/// The signals that mean the end, but for a hang-up that was ignored at the first call. Shells ignore others for what runs
-/// in the background, and who sends one of them by hand means it.
+/// The signals that ask to end. A hang-up that was ignored at the first call is left out. Shells also ignore
+/// other signals for background programs, but somebody who sends one of those by hand means it.
 #[cfg(unix)]
 fn heeded() -> &'static [i32] {
     static HEEDED: std::sync::OnceLock<Vec<i32>> = std::sync::OnceLock::new();
@@ -101,7 +105,8 @@ fn heeded() -> &'static [i32] {
     })
 }
 
-/// Has a write beyond `ulimit -f` fail as one onto a full disk does, instead of ending the program without a word.
+/// Makes a write beyond `ulimit -f` fail like one to a full disk. Otherwise the system ends the program
+/// without a message.
 pub(crate) fn outlive_file_limit() {
     #[cfg(unix)]
     #[expect(unsafe_code, reason = "the standard library ignores no signal but SIGPIPE")]
@@ -130,7 +135,7 @@ mod tests {
     async fn a_request_that_comes_between_two_waits_ends_the_next_and_all_after_it_and_a_second_is_told_apart()
      {
         let mut requests = Requests {
-            // Nobody else in this process heeds it.
+            // Nothing else in this process handles this signal.
             listeners: Some(listeners_to(&[libc::SIGUSR1])),
             count: 0,
         };

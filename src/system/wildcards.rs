@@ -1,10 +1,11 @@
-//! Wildcards in arguments, where the shell leaves them to the program: cmd.exe and PowerShell do.
+//! Wildcards in arguments. cmd.exe and PowerShell do not expand them, so the program does.
 
 use globset::GlobBuilder;
 use std::path::{Path, PathBuf};
 
-/// Replaces paths whose last component has `*` or `?` by the names that fit, sorted. A path that fits nothing stays
-/// as it is, for the error to name it. Elsewhere than on Windows the shell has done this, and what is left is a name.
+/// Replaces each path whose last component has `*` or `?` by the names that match, sorted. A path that
+/// matches nothing stays as it is, so that the error can name it. Other systems return the paths unchanged:
+/// their shells have expanded them, and what still has `*` is a name.
 pub(crate) fn expand(paths: Vec<PathBuf>) -> Vec<PathBuf> {
     if cfg!(windows) {
         paths.into_iter().flat_map(expand_one).collect()
@@ -33,7 +34,8 @@ fn expand_one(path: PathBuf) -> Vec<PathBuf> {
     matches.unwrap_or_else(|| vec![path])
 }
 
-/// The last component as Windows reads it: case does not matter, and brackets and braces are letters.
+/// The pattern in the last component, as Windows reads it: case does not matter, and brackets and braces are
+/// ordinary characters.
 fn pattern(path: &Path) -> Option<globset::GlobMatcher> {
     let name = path.file_name()?.to_str()?;
     if !name.contains(['*', '?']) {

@@ -1,78 +1,82 @@
-//! How a peer can break the rules of the conversation: one variant a rule, so that one can be told from another.
+//! The ways in which a peer can break the rules of the conversation. Each rule has its own variant, so that a
+//! test can tell one from another.
 
 /// A rule that the peer broke with well-formed messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Breach {
-    /// A message that this stage of the conversation does not have.
+    /// A message that does not belong to this stage of the conversation.
     #[error("{0} out of turn")]
     OutOfTurn(&'static str),
 
-    /// More of the list than was announced.
+    /// More bytes of the list than were announced.
     #[error("its list is longer than it announced")]
     ListTooLong,
-    /// A list whose hash is not the announced one.
+    /// The hash of the list differs from the announced one.
     #[error("its list is not the one it announced")]
     ListHash,
-    /// A list of another number of entries than announced.
+    /// The number of entries differs from the announced one.
     #[error("its list has another number of entries than it announced")]
     ListEntries,
-    /// A list of files where a pipe was announced, or the other way round.
+    /// A list of files where a pipe was announced, or the opposite.
     #[error("its list is of another kind than it announced")]
     ListKind,
-    /// A list whose sizes do not add up to what was announced.
+    /// The sizes in the list do not add up to the announced size.
     #[error("its list has another size than it announced")]
     ListBytes,
-    /// More hidden names at the top than anybody would read ([`crate::transfer::manifest::offer::MAX_HIDDEN`]).
+    /// More hidden names at the top level than anybody would read
+    /// ([`crate::transfer::manifest::offer::MAX_HIDDEN`]).
     #[error("it offers too many hidden names at the top to show them all")]
     TooManyHidden,
 
-    /// Content beyond the end, or before anything was accepted.
+    /// Content beyond the end, or content before an offer was accepted.
     #[error("content beyond the end")]
     ContentBeyondEnd,
-    /// Content outside the window of a receiver that takes it in order.
+    /// Content beyond the window of a receiver that needs its bytes in order.
     #[error("content ahead of the window")]
     AheadOfWindow,
-    /// A second hash of one block, or the hash of one that does not exist or lies too far ahead.
+    /// A second hash for the same block, or a hash for a block that does not exist or lies too far ahead.
     #[error("the hash of a block that has one, or that does not exist")]
     Hashes,
-    /// A stream that ends twice or before content that came.
+    /// A stream ended twice, or before bytes that had already arrived.
     #[error("a stream that ended twice, or before its content")]
     StreamEnd,
-    /// Entries said to be missing that do not exist, were said to before, cannot be, or are all there is.
+    /// Missing entries that do not exist, were reported before, cannot be missing, or are the whole list.
     #[error("missing entries that do not exist, or are all there is")]
     Missing,
-    /// Chunks that were not asked for, do not follow each other, or are of a length that none has.
+    /// Chunks that nobody asked for, that leave a gap, or that have a length no chunk can have.
     #[error("chunks that were not asked for, or do not fit")]
     Chunks,
-    /// Done before all of it was verified.
+    /// The sender said that it is done before every block was verified.
     #[error("the end before all content")]
     DoneTooEarly,
-    /// A root that is not that of the verified blocks.
+    /// The root differs from the root of the verified blocks.
     #[error("a hash of the whole that is not that of its blocks")]
     Root,
 
-    /// A claim to hold blocks that do not exist, or twice.
+    /// The receiver claims blocks that do not exist, or claims blocks twice.
     #[error("a claim to hold blocks that do not exist")]
     HoldsNoSuchBlock,
-    /// A claim that claims nothing, where more are to follow.
+    /// A claim that names no block, although more claims are to follow.
     #[error("an empty claim to hold blocks")]
     HoldsNothing,
-    /// Progress that goes back, or over what was sent.
+    /// Progress that goes backwards, or beyond what was sent.
     #[error("progress over what was sent, or backwards")]
     Progress,
     /// A request for blocks that do not exist, that were verified, or that were not read yet.
     #[error("a request for blocks that cannot be needed")]
     NeedsNoSuchBlock,
-    /// Chunks asked for of blocks that were not claimed or announced, or twice.
+    /// A request for chunks of blocks that were not claimed or announced, or a second request for the same
+    /// ones.
     #[error("a request for chunks that cannot be needed")]
     DescribesNoSuchBlock,
-    /// Parts asked for of a block that was not described, twice, too many, or beyond its end.
+    /// A request for parts of a block that was not described, for too many parts, for parts beyond its end,
+    /// or a second request for it.
     #[error("a request for parts of a block that cannot be needed")]
     NeedsNoSuchPart,
-    /// The same blocks asked for over and over.
+    /// The peer asks for the same blocks again and again.
     #[error("the same blocks asked for again and again")]
     NeedsAgain,
-    /// Another root than ours at the end.
+    /// The peer's root at the end differs from ours.
     #[error("another hash of the whole")]
     OtherRoot,
 }

@@ -1,33 +1,36 @@
-//! Chunks whose ends the bytes themselves decide: content that has moved is cut as it was, and found by its hashes.
+//! Chunks whose ends are chosen by the bytes themselves. Content that has moved is cut at the same bytes as
+//! before, so its hashes find it again.
 //!
-//! A gear hash as in FastCDC (Xia et al., 2016): each byte shifts it and adds a number of a table, so it depends on
-//! the last 64 bytes alone. The table is made from BLAKE3, so that docs/protocol.md can say it in a line.
+//! A gear hash as in FastCDC (Xia et al., 2016): each byte shifts the hash and adds a number from a table, so
+//! the hash depends on the last 64 bytes only. The table is derived with BLAKE3, so that docs/protocol.md can
+//! specify it in a line.
 
 use std::sync::LazyLock;
 
 use crate::transfer::BLOCK_LEN;
 
-/// Least bytes before a chunk may end, unless the file or what is cut ends first. Also the least that is found at another
-/// place, and so the least that a peer can ask about by guessing.
+/// Least bytes in a chunk, unless the file or the block that is cut ends first. Shorter content is not looked
+/// for at another place, so a peer cannot find out shorter content by guessing.
 pub(crate) const MIN_CHUNK: usize = 16 << 10;
 
-/// Most bytes of a chunk. One in 1,800 is cut by it.
+/// Most bytes in a chunk. It cuts one chunk in 1,800.
 pub(crate) const MAX_CHUNK: usize = 256 << 10;
 
-/// A chunk ends where the top bits of the gear hash are zero: so many, for 32 KiB after the least on average.
+/// A chunk ends where this many top bits of the gear hash are zero. On average that is 32 KiB after the least
+/// length.
 const CUT_BITS: u32 = 15;
 
-/// Most parts of one block that may be asked for. More would serve only to fill memory.
+/// Most parts of one block that a receiver may ask for. More would only fill memory.
 pub(crate) const MAX_PARTS: usize = 64;
 
-/// Most files in a block that is described: of smaller ones the list would be long for what it saves.
+/// Most files in a block that is described. With more files the list would cost more than it saves.
 pub(crate) const MAX_FILES: usize = 1024;
 
-/// First bytes of a chunk's BLAKE3. An accident is out of the question, and what is made to collide is found out by the
-/// hash of its block.
+/// First bytes of a chunk's BLAKE3 hash. They do not collide by accident. If somebody makes them collide, the
+/// hash of the block exposes it.
 pub(crate) type ChunkHash = [u8; 16];
 
-/// A chunk, by what tells it from others.
+/// A chunk, by its length and hash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Chunk {
     /// Bytes in it; never zero.
@@ -39,13 +42,13 @@ pub struct Chunk {
 /// Chunks that follow each other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ChunkList {
-    /// Content offset of the first.
+    /// Content offset of the first chunk.
     pub start: u64,
-    /// In order.
+    /// The chunks, in order.
     pub chunks: Vec<Chunk>,
 }
 
-/// The first bytes of BLAKE3's derived keys.
+/// 256 numbers from the first bytes of keys that BLAKE3 derives.
 static GEAR: LazyLock<[u64; 256]> = LazyLock::new(|| {
     std::array::from_fn(|byte| {
         let key = blake3::derive_key("p2pcopy v1 chunks", &[byte as u8]);
@@ -54,7 +57,7 @@ static GEAR: LazyLock<[u64; 256]> = LazyLock::new(|| {
     })
 });
 
-/// Cuts what follows in pieces of any size. Keeps nothing of it but hashes.
+/// Cuts a series of pieces of any size into chunks. Keeps only the state of the hashes, not the bytes.
 #[derive(Debug)]
 pub struct Chunker {
     len: usize,
@@ -73,7 +76,7 @@ impl Default for Chunker {
 }
 
 impl Chunker {
-    /// Takes what follows; `each` gets the chunks that end in it.
+    /// Takes the next bytes. Calls `each` for every chunk that ends in them.
     pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(Chunk)) {
         while !bytes.is_empty() {
             let (taken, ends) = self.scan(bytes);
@@ -87,7 +90,7 @@ impl Chunker {
         }
     }
 
-    /// The chunk ends here whatever its length, if there is one.
+    /// Ends the current chunk whatever its length. `None` if it has no bytes.
     pub fn finish(&mut self) -> Option<Chunk> {
         let len = u32::try_from(std::mem::take(&mut self.len))
             .ok()
@@ -114,8 +117,8 @@ impl Chunker {
     }
 }
 
-/// Whether a chunk that ends at content offset `end` may have this length: only the end of its file or of a block, as
-/// whole blocks are cut, ends one sooner than [`MIN_CHUNK`] says.
+/// Whether a chunk that ends at content offset `end` may have this length. A chunk shorter than [`MIN_CHUNK`]
+/// must end where its file ends, or where a block ends, because whole blocks are cut.
 pub(crate) fn may_be(len: usize, end: u64, file_end: u64) -> bool {
     let ends_early = end == file_end || end.is_multiple_of(BLOCK_LEN as u64);
     (1..=MAX_CHUNK).contains(&len) && (len > MIN_CHUNK || ends_early)

@@ -1,4 +1,4 @@
-//! What can go wrong with files and with the conversation about them, split by whose fault it is.
+//! Errors of files and of the conversation about them, split by whose fault they are.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,25 +7,25 @@ use crate::protocol::codec::Truncated;
 use crate::transfer::BlockIndex;
 use crate::transfer::breach::Breach;
 
-/// A bound of every list.
+/// The limits that every list has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ListBound {
-    /// Of files and directories.
+    /// Number of files and directories.
     #[error("more entries than a list may have")]
     Entries,
-    /// Of directories in directories.
+    /// Depth of directories in directories.
     #[error("directories nest too deep")]
     Depth,
-    /// What its length can say.
+    /// Length of one name.
     #[error("a name is too long")]
     Name,
-    /// Of the target of a link.
+    /// Length of a link's target.
     #[error("the target of a link is too long")]
     Target,
-    /// Of all names and targets together.
+    /// Length of all names and targets together.
     #[error("all names together are too long")]
     Names,
-    /// Of the content space.
+    /// Length of the content space.
     #[error("all files together are too long")]
     Content,
 }
@@ -39,19 +39,19 @@ pub enum Malformed {
     /// Bytes follow where the message should have ended.
     #[error("bytes left over after {0}")]
     Trailing(&'static str),
-    /// A field holds a value it may not have.
+    /// A field holds a value that the protocol does not allow.
     #[error("bad {0}")]
     Value(&'static str),
-    /// A count or length beyond its cap, or beyond what was claimed before.
+    /// A count or length is above its limit, or above what was announced before.
     #[error("too much {0}")]
     TooMuch(&'static str),
-    /// A message of the user's that is longer than is shown.
+    /// The user's message is longer than this program shows.
     #[error("a message of more than 1 MiB")]
     LongText,
-    /// More than any list may hold.
+    /// The list is above a limit that every list has.
     #[error(transparent)]
     Bound(#[from] ListBound),
-    /// Two names, shown as they were sent, that are one once they are safe to create.
+    /// Two different names become the same name once they are made safe. Both are given as they were sent.
     #[error("{0} and {1} become one name")]
     OneName(String, String),
     /// A name that could leave the output directory.
@@ -65,17 +65,16 @@ impl From<Truncated> for Malformed {
     }
 }
 
-/// What an interrupted transfer keeps on the disk.
+/// What an interrupted transfer left on the disk.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Leftover {
-    /// The directory's name in the output directory.
+    /// The name of its directory in the output directory.
     pub name: PathBuf,
-    /// Bytes in it.
+    /// Bytes in that directory.
     pub bytes: u64,
 }
 
-/// A problem with this machine's files: what happened. What people read of it, and what they
-/// can do about it, is worded in `app`.
+/// A problem with this machine's files. `app` words it for people and says what they can do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// Less free space than the transfer needs.
@@ -90,81 +89,82 @@ pub enum LocalError {
         /// What interrupted transfers keep there.
         leftovers: Vec<Leftover>,
     },
-    /// Fewer files and directories can be made than the transfer has.
+    /// The file system can hold fewer new files and directories than the transfer needs.
     #[error("{path} has room for {free} more files and directories, and {needed} are needed")]
     TooFewNodes {
         /// The output directory.
         path: PathBuf,
         /// How many can be made.
         free: u64,
-        /// How many there are to make.
+        /// How many the transfer still has to make.
         needed: u64,
         /// What interrupted transfers keep there.
         leftovers: Vec<Leftover>,
     },
-    /// A file that is larger than files can be there.
+    /// A file is larger than this file system allows.
     #[error("{path} has {size} bytes, and files can have {limit} there")]
     TooLarge {
-        /// Where it was to be.
+        /// The path it would have had.
         path: PathBuf,
-        /// Its bytes.
+        /// The size of the file, in bytes.
         size: u64,
-        /// Most bytes.
+        /// The largest size this file system allows, in bytes.
         limit: u64,
     },
-    /// Two names of the transfer are one on this file system.
+    /// This file system takes two names of the transfer for the same name.
     #[error("{} and {} are one name on this file system", .0.display(), .1.display())]
     Collision(PathBuf, PathBuf),
-    /// Two names of the transfer, shown as they were sent, are one once they are safe to create.
+    /// Two different names of the transfer become the same name once they are made safe. Both are given as
+    /// they were sent.
     #[error(
         "{0} and {1} would have one name here, as characters that can mislead a reader or a program become _"
     )]
     OneName(String, String),
-    /// Two paths to send end in one name.
+    /// Two paths to send end in the same name.
     #[error("{0} and {1} have the same name")]
     SameName(PathBuf, PathBuf),
-    /// Something of this machine's that no list can hold.
+    /// A file of this machine that no list can hold.
     #[error("{} cannot be sent: {why}", .path.display())]
     Unlistable {
-        /// What was to be added.
+        /// The path that was to be sent.
         path: PathBuf,
-        /// Which rule is in the way.
+        /// The rule that it breaks.
         why: Malformed,
     },
-    /// What is offered has the name of a file that this run writes.
+    /// An offered file has the name of a file that this run writes.
     #[error("{} is offered, and is where this run writes its trace", .0.display())]
     Reserved(PathBuf),
-    /// A pipe, a device or the like.
+    /// A pipe, a device or another special file.
     #[error("{} is neither a file nor a directory", .0.display())]
     NotSendable(PathBuf),
-    /// A file that says nothing of its size and has much in it.
+    /// A file that does not report its size and holds too much to be read in advance.
     #[error("{} does not say how much is in it, and that is too much to be read before it is sent", .0.display())]
     Endless(PathBuf),
-    /// Every path to send matches a pattern of `--exclude`.
+    /// `--exclude` matches every path to send.
     #[error("--exclude leaves out everything that was to be sent")]
     AllExcluded,
-    /// Something of ours is used by another run.
+    /// Another run uses the same directory.
     #[error("another run is receiving into {0}")]
     Busy(PathBuf),
-    /// Whoever read our output has gone.
+    /// The program that reads our output has closed it.
     #[error("the program that reads the output has closed it")]
     OutputClosed,
-    /// The key by which this user's own directories are known cannot be trusted.
+    /// The key that marks this user's own directories cannot be trusted.
     #[error("the key {} cannot be used: {fault}", path.display())]
     Key {
-        /// Where it is.
+        /// The path of the key.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         fault: KeyFault,
     },
-    /// What the system said no to.
+    /// The system refused an operation on a file.
     #[error("could not {action} {}: {error}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation, for "could not {action} PATH".
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
 }
@@ -187,7 +187,7 @@ pub enum KeyFault {
 }
 
 impl LocalError {
-    /// The system's error on a file.
+    /// Makes [`LocalError::Io`].
     pub(crate) fn new(action: &'static str, path: impl Into<PathBuf>, error: io::Error) -> Self {
         let path = path.into();
         LocalError::Io { action, path, error }
@@ -197,25 +197,25 @@ impl LocalError {
 /// Why a transfer ended without success.
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
-    /// The peer sent bytes that are not the protocol.
+    /// The peer sent bytes that do not follow the protocol.
     #[error("the other side sent something this version does not understand ({0})")]
     Malformed(#[source] Malformed),
-    /// The peer sent well-formed messages that make no sense.
+    /// The peer sent well-formed messages that break a rule of the conversation.
     #[error("the other side broke the protocol: {0}")]
     PeerMisbehaved(#[from] Breach),
-    /// This machine's files.
+    /// A problem with this machine's files.
     #[error(transparent)]
     Local(#[from] LocalError),
     /// A file changed while it was sent.
     #[error("{0} changed while it was sent; run the same commands again to send what changed")]
     SourceChanged(PathBuf),
-    /// A block did not match its hash, twice.
+    /// A block did not match its hash twice.
     #[error("block {} did not match its hash twice; run the same commands again", .0.get())]
     Verification(BlockIndex),
-    /// Several files are offered and the output is a pipe, in which nobody could tell them apart.
+    /// The peer offers several files, and the output is a pipe, where nobody could tell them apart.
     #[error("standard output takes one file or one stream, and several files or directories are offered")]
     NotOneStream,
-    /// All that is offered are links that lead elsewhere.
+    /// The peer offers nothing but links that lead outside of what it sends.
     #[error("it offers only links that lead out of what it sends, which are taken with --links alone")]
     OnlyOutsideLinks,
 }
@@ -223,7 +223,7 @@ pub enum TransferError {
 impl From<Malformed> for TransferError {
     fn from(error: Malformed) -> Self {
         match error {
-            // No fault of the peer's: its disk has both.
+            // Not the peer's fault: its disk holds both names.
             Malformed::OneName(one, other) => LocalError::OneName(one, other).into(),
             error => TransferError::Malformed(error),
         }

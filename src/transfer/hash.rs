@@ -1,8 +1,9 @@
 //! Block hashes and the root over them.
 //!
-//! A block's hash is its chaining value in the BLAKE3 tree of the whole content, so merging them gives what
-//! `b3sum` prints for the content. A content of one block is its own root and has no parent to merge, so block 0
-//! also carries the root it would be on its own.
+//! A block's hash is its chaining value in the BLAKE3 tree of the whole content, so merging the hashes gives
+//! what `b3sum` prints for the content. A content of one block has no parent to merge: its root is computed
+//! in another way. So the hash of block 0 also carries the root that a content of this block alone would
+//! have.
 
 use std::collections::BTreeMap;
 
@@ -29,12 +30,12 @@ impl std::fmt::Debug for Root {
     }
 }
 
-/// What hashing one block gives.
+/// The result of hashing one block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BlockHash {
     /// The block's chaining value.
     pub cv: Cv,
-    /// For block 0: the root, should it be the only block.
+    /// For block 0: the root of a content that consists of this block alone.
     pub alone: Option<Root>,
 }
 
@@ -58,8 +59,8 @@ pub fn hash_block(index: BlockIndex, data: &[u8]) -> BlockHash {
     }
 }
 
-/// Merges block hashes, in any order of arrival, into the root. Holds O(log n) values plus those that came
-/// ahead of their turn.
+/// Merges block hashes into the root. The hashes may arrive in any order. Holds O(log n) values, and those
+/// that arrived before their turn.
 #[derive(Clone, Default, Debug)]
 pub struct RootBuilder {
     /// One value for each set bit of `merged`, largest subtree first.
@@ -70,17 +71,17 @@ pub struct RootBuilder {
 }
 
 impl Root {
-    /// Stands for the root of a content of which something is missing.
+    /// Stands for the root of a content that is not complete.
     pub(crate) const NONE: Root = Root([0; 32]);
 }
 
 impl RootBuilder {
-    /// No blocks yet.
+    /// Starts without blocks.
     pub fn new() -> Self {
         RootBuilder::default()
     }
 
-    /// Adds a block's hash; one that was added before is ignored.
+    /// Adds a block's hash. Ignores a block that was added before.
     pub fn insert(&mut self, index: BlockIndex, hash: &BlockHash) {
         if index.get() == 0 && hash.alone.is_some() {
             self.alone = hash.alone;
@@ -98,7 +99,8 @@ impl RootBuilder {
     }
 
     fn push(&mut self, cv: Cv) {
-        // Merging is put off until another block follows: the last merge of all is the root's, and differs.
+        // A merge waits until another block follows: the very last merge makes the root and is computed in
+        // another way.
         while self.stack.len() > self.merged.count_ones() as usize {
             self.merge_top();
         }

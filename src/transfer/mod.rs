@@ -1,15 +1,15 @@
-//! Files: what is sent, how it is named, hashed, stored and taken up again.
+//! The files of a transfer: how they are listed, named, hashed, stored and resumed.
 //!
-//! The files of a transfer lie end to end in one 64-bit *content space*, cut into blocks of 1 MiB. The rooms, each
-//! using only those below it:
+//! The files of a transfer lie end to end in one 64-bit *content space*, which is cut into blocks of 1 MiB.
+//! The rooms; each uses only those below it:
 //!
 //! - [`session`]: the two conversations, sans-IO: offers, hashes, what is needed and what is verified.
 //! - [`source`]: the sender's disk: what is sent and its bytes.
-//! - [`sink`]: the receiver's disk: blocks are verified when they are whole, kept for a resume, and a file gets its
-//!   final name only when everything is verified and on disk.
+//! - [`sink`]: the receiver's disk. It verifies a block once it is whole and keeps it for a resume. A file
+//!   gets its final name only when everything is verified and on disk.
 //! - [`manifest`]: the list of what is sent, and the offer made from it.
 //! - [`fs`]: the receiver's only door to the file system, and the user's own key.
-//! - [`chunks`]: where content that has moved is cut, so that it is found again.
+//! - [`chunks`]: cuts content into chunks, so that moved content is found again.
 //! - [`names`], [`hash`], [`ranges`], [`error`], [`breach`]: what all of them need.
 //!
 //! Everything that comes from the peer is hostile until checked here: names by [`names`], lists by
@@ -37,7 +37,7 @@ pub(crate) const MAX_CONTENT: u64 = BLOCK_LEN as u64 * u32::MAX as u64;
 /// Most blocks an ordered transfer (a pipe at either end) may run ahead of what is verified: 16 MiB.
 pub const ORDERED_WINDOW: u32 = 16;
 
-/// Most blocks a receiver has described and not verified at a time.
+/// Most blocks that are described to a receiver and not yet verified.
 pub(crate) const DESCRIBED_WINDOW: u32 = 256;
 
 /// The number of a block in the content space.
@@ -76,13 +76,13 @@ pub(crate) fn block_count(total: u64) -> u32 {
     u32::try_from(total.div_ceil(BLOCK_LEN as u64)).unwrap_or(u32::MAX)
 }
 
-/// The blocks that hold bytes of `range` of a content of `total` bytes and no others, if there are any.
+/// The blocks that lie completely inside `range` of a content of `total` bytes, if there are any.
 pub(crate) fn blocks_within(range: &std::ops::Range<u64>, total: u64) -> Option<ranges::Run> {
     let start = block_count(range.start);
     let end = if range.end == total {
         block_count(range.end)
     } else {
-        // Within MAX_CONTENT it is a 32-bit number.
+        // Within MAX_CONTENT the number fits in 32 bits.
         (range.end / BLOCK_LEN as u64) as u32
     };
     (start < end).then_some(ranges::Run { start, end })

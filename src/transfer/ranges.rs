@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// A run of numbers, `start..end`; never empty.
+/// A range of numbers, `start..end`; never empty.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Run {
     /// First number in it.
@@ -50,7 +50,7 @@ impl RunSet {
         self.insert(value, value + 1) > 0
     }
 
-    /// Takes the first `count` runs out.
+    /// Removes and returns the first `count` runs.
     pub(crate) fn take_first(&mut self, count: usize) -> Vec<Run> {
         let first: Vec<Run> = std::iter::from_fn(|| self.runs.pop_first())
             .take(count)
@@ -60,7 +60,7 @@ impl RunSet {
         first
     }
 
-    /// Takes `value` out; true if it was in.
+    /// Removes `value`; true if it was a member.
     pub(crate) fn remove(&mut self, value: u32) -> bool {
         let Some((&start, &end)) = self.runs.range(..=value).next_back() else {
             return false;
@@ -79,7 +79,7 @@ impl RunSet {
         true
     }
 
-    /// Takes all numbers of `run` out.
+    /// Removes all numbers of `run`.
     pub(crate) fn remove_run(&mut self, run: Run) {
         while let Some((&start, &end)) = self.runs.range(..run.end).next_back() {
             if end <= run.start {
@@ -96,7 +96,7 @@ impl RunSet {
         }
     }
 
-    /// Whether `value` is in.
+    /// Whether `value` is a member.
     pub(crate) fn contains(&self, value: u32) -> bool {
         self.runs
             .range(..=value)
@@ -104,7 +104,7 @@ impl RunSet {
             .is_some_and(|(_, &end)| value < end)
     }
 
-    /// The smallest number from `from` on that is not in.
+    /// The smallest number from `from` on that is not a member.
     pub(crate) fn first_gap(&self, from: u32) -> u32 {
         match self.runs.range(..=from).next_back() {
             Some((_, &end)) if end > from => end,
@@ -112,7 +112,7 @@ impl RunSet {
         }
     }
 
-    /// The smallest number from `from` on that is in.
+    /// The smallest member from `from` on.
     pub(crate) fn first_member(&self, from: u32) -> Option<u32> {
         if self.contains(from) {
             Some(from)
@@ -121,22 +121,22 @@ impl RunSet {
         }
     }
 
-    /// How many numbers are in.
+    /// The number of members.
     pub(crate) const fn len(&self) -> u32 {
         self.count
     }
 
-    /// Whether none is in.
+    /// Whether the set has no members.
     pub(crate) const fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// How many runs it takes to say the set.
+    /// The number of runs.
     pub(crate) fn run_count(&self) -> usize {
         self.runs.len()
     }
 
-    /// The numbers, ascending.
+    /// The members, ascending.
     pub(crate) fn members(&self) -> impl Iterator<Item = u32> + '_ {
         self.iter().flat_map(|run| run.start..run.end)
     }
@@ -147,11 +147,11 @@ impl RunSet {
     }
 }
 
-/// Most runs the bytes of one block may lie in. An honest sender's packets of a kilobyte need at most half of
-/// this; more would only serve to fill memory.
+/// Most runs that the bytes of one block may form. An honest sender's packets of a kilobyte need at most half
+/// as many; more would only fill memory.
 pub(crate) const MAX_SPANS: usize = 1024;
 
-/// The bytes of one block received so far. Small, and cheapest when they come in order.
+/// The bytes of one block received so far. Takes little memory, and least when bytes arrive in order.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Spans(Vec<(u32, u32)>);
 
@@ -160,14 +160,14 @@ pub struct Spans(Vec<(u32, u32)>);
 pub(crate) enum Inserted {
     /// Some of the bytes are new.
     New,
-    /// All were there.
+    /// All of the bytes were there before.
     Known,
-    /// Refused: the set would fall into more than [`MAX_SPANS`] runs.
+    /// Refused: the bytes would form more than [`MAX_SPANS`] runs.
     TooMany,
 }
 
 impl Spans {
-    /// Adds the bytes `start..end`, not empty.
+    /// Adds the bytes `start..end`, which must not be empty.
     pub(crate) fn insert(&mut self, start: u32, end: u32) -> Inserted {
         if let Some(last) = self.0.last_mut()
             && last.1 == start
@@ -194,17 +194,17 @@ impl Spans {
         Inserted::New
     }
 
-    /// Whether exactly the first `len` bytes are in.
+    /// Whether the set is exactly the first `len` bytes.
     pub(crate) fn is_whole(&self, len: usize) -> bool {
         matches!(self.0[..], [(0, end)] if end as usize == len)
     }
 
-    /// One past the last byte in.
+    /// The position after the last byte; zero if there is none.
     pub(crate) fn end(&self) -> u32 {
         self.0.last().map_or(0, |&(_, e)| e)
     }
 
-    /// Whether nothing is in.
+    /// Whether the set has no bytes.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -214,7 +214,7 @@ impl Spans {
         self.0.iter().copied()
     }
 
-    /// How many runs it takes to say the set.
+    /// The number of runs.
     pub(crate) fn run_count(&self) -> usize {
         self.0.len()
     }

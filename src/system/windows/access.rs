@@ -1,4 +1,4 @@
-//! Who may read and change a file: its access control list.
+//! Access control lists: who may read and change a file.
 
 use std::fs::File;
 use std::io;
@@ -20,20 +20,22 @@ use windows_sys::Win32::System::SystemServices::{
 };
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
 
-/// Leaves an open file to this user alone, whatever its directory hands down to it. The handle needs WRITE_DAC.
+/// Gives only this user access to an open file, whatever its directory lets it inherit. The handle needs
+/// WRITE_DAC.
 ///
 /// # Errors
-/// If the file system keeps no such lists, or the handle lacks the right.
+/// If the file system has no access control lists, or the handle lacks the right.
 pub(crate) fn make_private(file: &File) -> io::Result<()> {
     let user = User::of_this_process()?;
     leave_to(file, &[user.id()])
 }
 
-/// Whether an open file belongs to this user, and nobody has a right to it but this user, the system and the
-/// administrators, who can give themselves any. False where the file system keeps no such lists.
+/// Whether an open file belongs to this user and only this user, the system and the administrators have
+/// rights to it. Administrators can give themselves any right, so they do not count. False if the file system
+/// has no access control lists.
 ///
 /// # Errors
-/// If the system does not tell.
+/// If the system does not return the list.
 pub(crate) fn is_private(file: &File) -> io::Result<bool> {
     let user = User::of_this_process()?;
     let found = Descriptor::of(file)?;
@@ -65,7 +67,7 @@ pub(crate) fn is_private(file: &File) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Whether `id` is this user, or somebody from whom no file of this machine is safe.
+/// Whether `id` is this user, or an identity that can read every file of this machine anyway.
 ///
 /// # Safety
 /// `id` must point to a security identifier.
@@ -73,21 +75,21 @@ unsafe fn is_trusted(id: PSID, user: &User) -> bool {
     let known = [
         WinLocalSystemSid,
         WinBuiltinAdministratorsSid,
-        // Whoever owns the file, which is asked for apart.
+        // Stands for the owner of the file, which is checked separately.
         WinCreatorOwnerRightsSid,
     ];
     // SAFETY: both are identifiers.
     unsafe { EqualSid(id, user.id()) != 0 || known.iter().any(|&kind| IsWellKnownSid(id, kind) != 0) }
 }
 
-/// Gives these all rights to an open file, and nobody else any.
+/// Gives the identities in `ids` all rights to an open file, and everybody else none.
 fn leave_to(file: &File, ids: &[PSID]) -> io::Result<()> {
-    // An entry is an identifier of at most 68 bytes and 12 bytes more.
+    // Each entry has an identifier of at most 68 bytes, and 12 bytes more.
     let mut list = [0_u32; 64];
     let list = list.as_mut_ptr().cast::<ACL>();
     let mut descriptor = SECURITY_DESCRIPTOR::default();
     let whole = (&raw mut descriptor).cast();
-    // Not by SetSecurityInfo, which hands down the directory's entries: Wine's does it whatever it is told.
+    // SetSecurityInfo does not serve here: Wine's adds the directory's entries whatever the flags say.
     // SAFETY: the list is aligned and as long as the first call is told; the others see that it suffices. It lives as
     // long as the descriptor that points to it. The file is open while it is borrowed, and the callers' identifiers
     // live until the end.
@@ -127,7 +129,7 @@ fn told(error: u32) -> io::Result<()> {
     }
 }
 
-/// The user that this process runs as: TOKEN_USER, and behind it the identifier that it points to.
+/// The user that runs this process: TOKEN_USER, followed by the identifier that it points to.
 struct User(Box<[u64; 16]>);
 
 impl User {
@@ -156,7 +158,7 @@ impl User {
     }
 }
 
-/// Owner and list of a file.
+/// Owner and access control list of a file.
 struct Descriptor {
     whole: PSECURITY_DESCRIPTOR,
     owner: PSID,
@@ -189,12 +191,12 @@ impl Descriptor {
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        // SAFETY: the call that made it says to free it so; null is passed over.
+        // SAFETY: the call that made it requires this function to free it; null is ignored.
         unsafe { LocalFree(self.whole) };
     }
 }
 
-/// As if the file's directory were everybody's.
+/// Gives everybody rights to a file, as a directory shared with everybody would.
 #[cfg(test)]
 pub(crate) fn share_with_everybody(file: &File) {
     use windows_sys::Win32::Security::{CreateWellKnownSid, WinWorldSid};

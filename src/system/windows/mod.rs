@@ -37,10 +37,10 @@ use windows_sys::Win32::System::Threading::WaitForSingleObject;
 pub(crate) use access::share_with_everybody;
 pub(crate) use access::{is_private, make_private};
 
-/// Longest path of Windows, in UTF-16 units.
+/// Longest path on Windows, in UTF-16 units.
 const MAX_PATH: usize = 32_768;
 
-/// Holds sleep off, or no longer, as far as this thread goes.
+/// Prevents sleep if `awake`, or allows it again, for this thread's part.
 pub(super) fn stay_awake(awake: bool) {
     let state = if awake {
         ES_CONTINUOUS | ES_SYSTEM_REQUIRED
@@ -51,12 +51,12 @@ pub(super) fn stay_awake(awake: bool) {
     unsafe { SetThreadExecutionState(state) };
 }
 
-/// The keyboard of the console that this program runs in, if it does.
+/// The keyboard of this program's console, if it has one.
 fn keyboard() -> io::Result<File> {
     File::options().read(true).write(true).open("CONIN$")
 }
 
-/// Whether something typed or pasted waits to be read, now or within `limit`.
+/// Whether typed or pasted input waits to be read, now or within `limit`.
 pub(crate) fn is_typed(limit: Duration) -> bool {
     let Ok(keyboard) = keyboard() else {
         return false;
@@ -74,7 +74,7 @@ pub(crate) fn is_typed(limit: Duration) -> bool {
                 &raw mut count,
             ) != 0
     };
-    // A mouse, a window and keys let go report as well.
+    // Mouse and window events, and keys being released, are in the buffer as well.
     known && waiting[..count as usize].iter().any(is_character)
 }
 
@@ -89,7 +89,7 @@ fn is_character(record: &INPUT_RECORD) -> bool {
     }
 }
 
-/// Throws away what was typed and not read yet. Whether there was anything.
+/// Discards typed input that was not read yet. True if there was any.
 pub(crate) fn forget_typed() -> bool {
     let waiting = is_typed(Duration::ZERO);
     if let Ok(keyboard) = keyboard() {
@@ -99,20 +99,21 @@ pub(crate) fn forget_typed() -> bool {
     waiting
 }
 
-/// Has the console of standard error follow escape sequences, as Windows 10 and later can. False if it cannot.
+/// Makes the console of standard error interpret escape sequences, which Windows 10 and later can. False if
+/// it cannot.
 pub(crate) fn follow_escapes() -> bool {
     let screen = io::stderr();
     let mut mode = 0;
     // SAFETY: standard error's handle is open as long as the process; `mode` outlives the call.
     unsafe {
-        // A terminal that is no console (of MSYS or Cygwin) follows them by itself.
+        // A terminal that is not a console (MSYS, Cygwin) interprets them by itself.
         GetConsoleMode(screen.as_raw_handle(), &raw mut mode) == 0
             || SetConsoleMode(screen.as_raw_handle(), mode | ENABLE_VIRTUAL_TERMINAL_PROCESSING) != 0
     }
 }
 
-/// Takes a lock that dies with the process; false if another holds it. Windows keeps others from reading what is
-/// locked, so the lock is on a byte that no file has.
+/// Takes a lock that ends with the process. False if another process holds it. Windows prevents others from
+/// reading locked bytes, so the lock covers a byte beyond the end of any file.
 ///
 /// # Errors
 /// If the file system has no locks.
@@ -135,7 +136,8 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Sees whether files and directories can be made in `directory`: asks for the right to, and makes none.
+/// Checks that files and directories can be created in `directory`. It asks for the right and creates
+/// nothing.
 ///
 /// # Errors
 /// If its access control list forbids it, or its disk is write-protected.
@@ -147,11 +149,11 @@ pub(crate) fn check_writable(directory: &Path) -> io::Result<()> {
     options.open(directory).map(drop)
 }
 
-/// Makes a hole of a stretch of an open file that is long enough, so that it takes no room and reads as zeros. False where
-/// the file system has no holes.
+/// Turns a range of an open file into a hole if the range is long enough. A hole takes no room and reads as
+/// zeros. False if the file system has no holes.
 ///
 /// # Errors
-/// As the system's calls do.
+/// Those of the system's calls.
 pub(crate) fn punch(file: &File, offset: u64, len: u64) -> io::Result<bool> {
     let stretch = FILE_ZERO_DATA_INFORMATION {
         FileOffset: offset.cast_signed(),
@@ -188,11 +190,12 @@ pub(crate) fn punch(file: &File, offset: u64, len: u64) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Bytes free for this user on the disk that holds `directory`.
+/// Free bytes for this user on the disk that holds `directory`.
 pub(crate) fn free_space(directory: &Path) -> Option<u64> {
     let name = terminated(directory.as_os_str().encode_wide())?;
     let mut free = 0;
-    // SAFETY: the name ends with a zero, and `free` outlives the call; null stands for numbers nobody wants.
+    // SAFETY: the name ends with a zero, and `free` outlives the call; null means that a number is not
+    // wanted.
     let known = unsafe {
         GetDiskFreeSpaceExW(
             name.as_ptr(),
@@ -204,7 +207,8 @@ pub(crate) fn free_space(directory: &Path) -> Option<u64> {
     (known != 0).then_some(free)
 }
 
-/// Writes an alternate stream of an open file. Elsewhere than on NTFS and ReFS its name may be that of a file beside it.
+/// Writes an alternate stream of an open file. On file systems other than NTFS and ReFS the name could mean a
+/// file beside it.
 #[expect(
     clippy::disallowed_methods,
     reason = "the file is open already, and a stream of it has no other name"
@@ -222,7 +226,8 @@ pub(super) fn write_stream(file: &File, stream: &str, bytes: &[u8]) -> io::Resul
 /// Whether files of this file system have alternate streams.
 fn keeps_streams(file: &File) -> bool {
     let mut flags = 0;
-    // SAFETY: the handle is open while `file` is borrowed, `flags` outlives the call; null stands for what nobody wants.
+    // SAFETY: the handle is open while `file` is borrowed, `flags` outlives the call; null means that a
+    // result is not wanted.
     let known = unsafe {
         GetVolumeInformationByHandleW(
             file.as_raw_handle(),
@@ -238,7 +243,7 @@ fn keeps_streams(file: &File) -> bool {
     known != 0 && flags & FILE_NAMED_STREAMS != 0
 }
 
-/// Where an open file lies now.
+/// The current path of an open file.
 fn path_of(file: &File) -> io::Result<OsString> {
     let mut name = vec![0; MAX_PATH];
     // SAFETY: the handle is open while `file` is borrowed, and the buffer is as long as the call is told.
@@ -257,7 +262,7 @@ fn path_of(file: &File) -> io::Result<OsString> {
     }
 }
 
-/// A name as C wants it; `None` if there is a zero in it.
+/// A name with a final zero, as C expects it. `None` if the name contains a zero.
 fn terminated(name: impl Iterator<Item = u16>) -> Option<Vec<u16>> {
     let mut name: Vec<u16> = name.collect();
     if name.contains(&0) {
@@ -277,7 +282,7 @@ mod tests {
         use windows_sys::Win32::System::Console::{
             AllocConsole, INPUT_RECORD_0, KEY_EVENT_RECORD, KEY_EVENT_RECORD_0, WriteConsoleInputW,
         };
-        // SAFETY: it takes nothing. It fails where there is a console already.
+        // SAFETY: the call takes no arguments. It fails if there is a console already.
         unsafe { AllocConsole() };
         let keyboard = keyboard().expect("a console");
         forget_typed();
