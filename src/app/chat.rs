@@ -12,9 +12,10 @@ use crate::protocol::time::Time;
 use crate::rendezvous::errand::Errand;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// The longest line, in bytes: what a prompt reads.
+/// The longest line, in bytes: as long as a prompt reads.
 const LONGEST: usize = 8 * 1024;
-/// Lines told and not yet shown. The peer's further lines stay in its stream, which holds it back.
+/// The most lines told and not yet shown. Further lines of the peer stay in its stream, so flow control holds
+/// it back.
 const MOST_UNHEARD: usize = 64;
 
 /// Chats with one peer until either side ends it.
@@ -25,7 +26,6 @@ pub(super) async fn run(options: ChatOptions, front: &mut dyn Front) -> Result<S
     .await
 }
 
-/// One side of a chat.
 struct Chatting {
     notices: UnboundedSender<Notice>,
     out: Vec<u8>,
@@ -54,7 +54,7 @@ impl Chatting {
         let _ = self.notices.send(notice);
     }
 
-    /// Takes what the peer said. `Ok(true)` if that was the end.
+    /// Takes what the peer said. Returns `Ok(true)` if the peer ended the chat.
     fn hear(&mut self, connection: &mut Connection) -> Result<bool, ()> {
         while self.unheard < MOST_UNHEARD && !self.peer_ended {
             let Some((length, rest)) = self.inbox.split_first_chunk::<2>() else {
@@ -103,7 +103,7 @@ impl Side for Chatting {
         match self.hear(connection) {
             Ok(ended) => {
                 self.peer_ended |= ended;
-                // What our user said before shall still arrive.
+                // What our user said before must still arrive.
                 if self.peer_ended && self.out.is_empty() && connection.control_arrived() {
                     connection.close(now, close::DONE, "");
                     self.verdict = Some(Ok(Summary::default()));
@@ -127,7 +127,7 @@ impl Side for Chatting {
                     end -= 1;
                 }
                 line.truncate(end);
-                // A line of no length is the end.
+                // A line of length zero ends the chat.
                 self.out.extend(u16::try_from(end).unwrap_or(0).to_be_bytes());
                 self.out.extend(line.as_bytes());
             }
@@ -209,7 +209,7 @@ mod tests {
             }
         }
 
-        /// Lets both go on for a while.
+        /// Runs both sides for `time`.
         fn run(&mut self, time: Duration) {
             let end = self.now + time;
             let mut buf = Vec::new();

@@ -1,4 +1,4 @@
-//! Why a connection is closed, as told to the peer in its CLOSE frame.
+//! The reasons of a CLOSE frame.
 
 use super::outcome::{Failure, Party};
 use super::session::End;
@@ -9,9 +9,9 @@ use crate::transfer::names::Escaped;
 
 /// Everything arrived and has its final name.
 pub(super) const DONE: u16 = 0;
-/// The user stopped it.
+/// The user stopped the transfer.
 pub(super) const CANCELLED: u16 = 1;
-/// The user said no.
+/// The user refused the offer.
 pub(super) const REFUSED: u16 = 2;
 /// A source file changed.
 pub(super) const SOURCE_CHANGED: u16 = 3;
@@ -21,12 +21,12 @@ pub(super) const VERIFICATION: u16 = 4;
 pub(super) const LOCAL: u16 = 5;
 /// Anything else.
 pub(super) const OTHER: u16 = 6;
-/// The user saw other words than ours.
+/// The user saw words that differ from ours.
 pub(super) const WORDS_DIFFER: u16 = 7;
 /// Several files were offered to a pipe.
 pub(super) const NOT_ONE_STREAM: u16 = 8;
 
-/// The code the peer is told for an error of this side.
+/// The code that tells the peer about an error of this side.
 pub(super) fn code_of(error: &TransferError) -> u16 {
     match error {
         TransferError::NotOneStream => NOT_ONE_STREAM,
@@ -39,7 +39,8 @@ pub(super) fn code_of(error: &TransferError) -> u16 {
     }
 }
 
-/// What the peer may read of an error of this side: its kind, never a path of this machine.
+/// The text that tells the peer about an error of this side. It names the kind of error and no path of this
+/// machine.
 pub(super) fn text_of(error: &TransferError) -> &'static str {
     match error {
         TransferError::NotOneStream => "its output is a pipe, which takes one file or one stream",
@@ -95,7 +96,7 @@ fn from_peer(code: u16, text: &str) -> Failure {
     }
 }
 
-/// What the end of a connection that was not of our making means for this run.
+/// What the end of a connection means for this run, if this side did not close it.
 pub(super) fn failure_of_end(end: &End) -> Failure {
     let closed = match end {
         End::Closed(closed) => closed,

@@ -1,4 +1,4 @@
-//! What passes between the thread that talks to the user and the thread that owns the sockets.
+//! Messages between the thread that talks to the user and the thread that owns the sockets.
 
 use crate::net::StreamNews;
 use crate::protocol::Path;
@@ -23,121 +23,121 @@ use super::relaying::Relaying;
 use crate::transfer::sink::losses::Remark;
 use crate::transfer::source::Missing;
 
-/// To the network thread.
+/// What the user's thread tells the network thread.
 pub enum Command {
     /// Ask STUN servers.
     Gather(Box<StunClient>),
-    /// Meet the peer at a server.
+    /// Meet the peer at a server of codes.
     Meet(Box<Meeting>),
     /// The user typed the code that the peer shows.
     Join(Code),
-    /// The server is of no more use.
+    /// The server is not needed any more.
     LeaveServer,
-    /// The server's relay may be used.
+    /// Use the server's relay where it is needed.
     Relay(Box<Relaying>),
     /// Look for the peer.
     Punch(Box<Punch>),
-    /// The peer is at another address now: look for it there.
+    /// The peer has another address now: look for it there.
     Relocate(Box<Address>),
-    /// The time turned out to be another one.
+    /// The time was corrected.
     SetClock(WallClock),
-    /// The users found the same words on both screens.
+    /// The users compared the words and found them equal.
     Vouch,
-    /// The user takes the offer.
+    /// The user accepts the offer.
     Accept,
-    /// The user said a line in a chat; an empty one ends it.
+    /// The user typed this line in a chat. An empty line ends the chat.
     Say(String),
-    /// The user has been shown a line of the peer's.
+    /// The user has seen a line of the peer's.
     Heard,
-    /// End the connection with this reason, or the run if there is none yet.
+    /// Close the connection with this reason. Without a connection, end the run.
     Close {
-        /// One of `app::close`.
+        /// One of the codes in `app::close`.
         code: u16,
-        /// For the peer's user.
+        /// The text for the peer's user.
         reason: String,
     },
 }
 
-/// From the network thread.
+/// What the network thread tells the user's thread.
 #[derive(Debug)]
 pub enum Notice {
-    /// Something of the search for our outside address.
+    /// News of the search for our outside address.
     Stun(StunEvent),
-    /// Something of the meeting at a server.
+    /// News of the meeting at a server.
     Meeting(MeetingEvent),
-    /// Something of the server's relay.
+    /// News of the server's relay.
     Relay(RelayEvent),
     /// Something became of the stream of TCP to the server.
     Stream(StreamNews),
     /// The connection uses another path now.
     Moved {
-        /// Which.
+        /// The path.
         path: Path,
         /// What kind of path.
         kind: PathKind,
     },
-    /// Something of the punching.
+    /// News of the punching.
     Punch(PunchEvent),
-    /// The peer is there.
+    /// The peer is found and has proved who it is.
     Connected {
-        /// Where.
+        /// The path to it.
         path: Path,
         /// What kind of path.
         kind: PathKind,
-        /// Round trip, if this end saw one.
+        /// The round-trip time, if this end has measured one.
         rtt: Option<Duration>,
-        /// What the users compare first, if anything.
+        /// What the users must compare first, if anything.
         to_compare: Option<ToCompare>,
     },
-    /// Something of the connection.
+    /// An event of the connection.
     Connection(connection::Event),
-    /// The other user has all of the list and can be asked.
+    /// The peer has the whole list and can ask its user.
     Listed,
     /// The peer offers this.
     Offered(Box<Offered>),
-    /// Content flows; so many bytes need not move.
+    /// The content begins to move.
     Started {
-        /// Bytes already at the receiver.
+        /// Bytes the receiver has already.
         held: u64,
-        /// All bytes.
+        /// All bytes; unknown for a pipe.
         total: Option<u64>,
     },
-    /// How far it is.
+    /// The progress of the transfer.
     Progress {
         /// Content bytes the receiver has.
         done: u64,
-        /// All.
+        /// All bytes; unknown for a pipe.
         total: Option<u64>,
-        /// What is being done.
+        /// What the transfer is doing.
         phase: Phase,
-        /// The connection's numbers.
+        /// The connection's counters.
         stats: Stats,
-        /// Nothing heard for so long, if the peer is being looked for.
+        /// For how long the peer has been silent, if the session looks for it.
         silent: Option<Duration>,
     },
     /// A line for the trace.
     Sample {
-        /// When.
+        /// The time of the sample.
         at: Time,
         /// Content bytes the receiver has.
         done: u64,
-        /// The connection's numbers.
+        /// The connection's counters.
         stats: Stats,
     },
-    /// Something that was listed does not arrive.
+    /// Something in the list does not arrive.
     Missing(Missing),
-    /// The pipe that was sent ended without a byte.
+    /// The sender's pipe ended without a byte.
     EmptyInput,
-    /// What was offered was there already, with the same content.
+    /// The file that is offered lies here already, with the same content.
     Identical(PathBuf),
-    /// How the disk took what was sent.
+    /// How the disk stored what was sent.
     Remark(Remark),
-    /// The peer said a line in a chat.
+    /// The peer said this line in a chat.
     Said(String),
-    /// What the user said is on its way: there is room for more.
+    /// The user's line is on its way, and there is room for the next.
     Passed,
     /// A message that was sent as text.
     Message(String),
-    /// The end.
+    /// The run ended.
     Ended(Result<Summary, Failure>),
 }

@@ -1,5 +1,6 @@
-//! Both sides on this machine, through the real sockets and protocol, with a STUN and an NTP responder of its own:
-//! what a transfer looks like, and how fast this machine can be, without the internet.
+//! Both sides on this machine, through the real sockets and the real protocol, with a STUN and an NTP
+//! responder of its own. The demo shows what a transfer looks like and how fast this machine can be, without
+//! the internet.
 
 use super::event::{Answer, Event, Front, Pending, Question, Reply};
 use super::options::{Common, DemoOptions, Destination, Payload, ReceiveOptions, SendOptions, Server};
@@ -17,12 +18,12 @@ use std::path::{Path, PathBuf};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-/// Bytes of the file made for the purpose.
+/// Bytes of the file that the demo makes.
 const SIZE: usize = 256 << 20;
 /// Seconds between 1900 (NTP) and 1970 (Unix), RFC 5905, section 6.
 const NTP_TO_UNIX: u64 = 2_208_988_800;
 
-/// A side's end of the demo: everything goes to the one who shows both.
+/// The front end of one side: it forwards everything to the one that shows both.
 struct Relay {
     role: Role,
     tell: UnboundedSender<(Role, Told)>,
@@ -46,12 +47,12 @@ impl Front for Relay {
     }
 }
 
-/// A directory that goes when the demo does.
+/// A directory that is removed when the value is dropped.
 struct Scratch(PathBuf);
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed lies in the system's temporary directory, where it belongs.
+        // If it cannot be removed, it stays in the system's temporary directory, where that does no harm.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -81,7 +82,6 @@ impl Scratch {
     }
 }
 
-/// Runs the demo.
 pub(super) async fn run(options: DemoOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     let scratch = Scratch::new()?;
     let file = match options.file {
@@ -130,7 +130,7 @@ async fn local() -> std::io::Result<UdpSocket> {
     UdpSocket::bind("127.0.0.1:0").await
 }
 
-/// Runs both sides and shows them, taking each one's address to the other.
+/// Runs both sides, shows them, and gives each the other's address.
 async fn both(file: &Path, output: &Path, common: Common, front: &mut dyn Front) -> Result<Summary, Failure> {
     let (tell, mut told) = unbounded_channel();
     let mut send_front = Relay {
@@ -161,7 +161,7 @@ async fn both(file: &Path, output: &Path, common: Common, front: &mut dyn Front)
             outside_links: OutsideLinks::LeaveOut,
             attributes: Attributes::LeaveOut,
             discard: false,
-            // Of a transfer, the sender's trace tells why it is as fast as it is.
+            // Only the sender's trace tells why a transfer is as fast as it is.
             common: Common {
                 trace: None,
                 ..common
@@ -212,7 +212,7 @@ async fn answer_stun(socket: &UdpSocket) -> std::io::Error {
         match socket.recv_from(&mut buf).await {
             Ok((len, from)) => {
                 if let Some(answer) = stun::respond(&buf[..len], from) {
-                    // A lost answer is asked for again.
+                    // The client repeats its request if the answer is lost.
                     let _ = socket.send_to(&answer, from).await;
                 }
             }

@@ -1,4 +1,4 @@
-//! What a run tells the outside, and what it asks.
+//! What a run tells its user, and what it asks.
 //!
 //! Events carry facts, not layout: a [`Front`] makes lines, bars or JSON of them. Text that came from the peer
 //! may hold anything; whoever shows it must make it harmless first.
@@ -19,37 +19,37 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Something a run tells, in the order it happens.
+/// Something a run tells. Events come in the order in which things happen.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Event {
     /// The first socket is bound to this port.
     LocalPort(u16),
-    /// What the firewall or NAT is found to be.
+    /// What was found out about the firewall or NAT.
     Network(NatClass),
-    /// Where the server of a meeting sees us.
+    /// Where the server of a meeting sees our socket.
     Seen(SocketAddr),
-    /// What to tell the peer: one word.
+    /// The address to tell the peer: one word.
     Address {
         /// The whole address.
         address: String,
         /// Whether this replaces one that was already told.
         change: Change,
     },
-    /// What to tell the peer instead, where a server lets the two meet: a short code.
+    /// The short code to tell the peer instead of an address, where a server lets the two meet.
     Code {
         /// The code.
         code: String,
         /// Whether this replaces one that was already told.
         change: Change,
     },
-    /// A server is ready; whoever shall use it needs this one word.
+    /// A server is ready. Its clients need this word.
     Serving {
-        /// What goes behind `--server`.
+        /// The argument of `--server`.
         word: String,
     },
     /// Somebody waits at a server under a name.
     Present(Present),
-    /// Which clock the slots go by.
+    /// The clock that determines the slots.
     Clock {
         /// Where it comes from.
         source: ClockSource,
@@ -63,34 +63,34 @@ pub(crate) enum Event {
         /// Whole seconds until the slot.
         seconds: u64,
     },
-    /// Starts to look for the peer at an address.
+    /// The run starts to look for the peer at an address.
     Attempt {
-        /// Counts attempts from 0.
+        /// The number of the attempt, counted from 0.
         number: u32,
-        /// Where to.
+        /// The address.
         remote: SocketAddr,
     },
-    /// The peer is there and has proved who it is.
+    /// The peer is found and has proved who it is.
     Connected(Link),
-    /// The other user has the whole list and is asked.
+    /// The other side has the whole list and asks its user.
     AwaitingAnswer,
-    /// What the sender offers, and what it meets here.
+    /// What the sender offers, and what it meets in the output directory.
     Offer(Box<Offered>),
-    /// An earlier transfer is taken up: so many bytes need not move again.
+    /// A transfer goes on where an earlier one stopped: these bytes need not move again.
     Resumed {
         /// Bytes already here and verified.
         bytes: u64,
         /// All bytes.
         total: u64,
     },
-    /// How far the transfer is; several a second.
+    /// The progress of the transfer; told several times a second.
     Progress(Progress),
-    /// The peer has been silent; looking for it again. May be told as often as progress.
+    /// The peer has been silent, and the run looks for it again. Told as often as progress.
     Reconnecting {
-        /// For how long nothing was heard.
+        /// For how long nothing has come.
         silence: Duration,
     },
-    /// The peer is back, perhaps elsewhere.
+    /// The peer is found again, perhaps at another address.
     Reconnected(Link),
     /// A message the sender typed (`--text`), as it came.
     Message(String),
@@ -100,40 +100,40 @@ pub(crate) enum Event {
     Diagnosis(Box<Diagnosis>),
     /// A plain line to read.
     Info(Info),
-    /// Something the user should know and may want to act on.
+    /// Something the user should know and perhaps act on.
     Warning(Warning),
-    /// Paths that this disk refuses, as they were sent and as they are stored.
+    /// Paths that this disk cannot store as they are: as they were sent, and as they are stored.
     Renamed(Vec<(PathBuf, PathBuf)>),
     /// A detail, shown only when asked for.
     Note(Note),
-    /// How the connection does, in figures, for whoever asked for everything. May be told as often as progress.
+    /// The connection's counters, for users who asked for all details. Told as often as progress.
     Stats(Box<Stats>),
-    /// All done: verified, synced and renamed.
+    /// The transfer is complete: all content is verified, on the disk, and has its final names.
     Finished(Summary),
-    /// In a demo, which of the two sides tells this.
+    /// In a demo: an event of one of the two sides.
     Of(Role, Box<Event>),
 }
 
-/// Whether something is told for the first time.
+/// How an address or code relates to what was told before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Change {
-    /// Told for the first time.
+    /// It is the first one.
     First,
-    /// Replaces what was told before.
+    /// It replaces the earlier one, which does not work any more.
     Changed,
-    /// Works in more networks than what was told before, which works, too.
+    /// It works in more networks than the earlier one, which still works.
     Better,
 }
 
-/// Where the time of the slots comes from.
+/// The source of the time of the slots.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum ClockSource {
-    /// The median of this many NTP servers' answers.
+    /// The median of the answers of NTP servers.
     Ntp {
-        /// How many servers answered believably.
+        /// How many servers gave a plausible answer.
         servers: usize,
     },
-    /// No NTP server answered: the system's own clock.
+    /// The system's own clock, because no NTP server answered.
     System,
 }
 
@@ -160,103 +160,104 @@ impl std::fmt::Display for TimeOfDay {
     }
 }
 
-/// The way to the peer.
+/// The path to the peer.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Link {
-    /// The peer's address as our packets reach it.
+    /// The peer's address, as our packets reach it.
     pub remote: SocketAddr,
     /// What kind of path it is, in words: "same network", "direct, through NAT".
     pub kind: String,
-    /// Whether a server passes on what is sent.
+    /// Whether a server relays the packets.
     pub relayed: bool,
-    /// Round-trip time; zero if it is not known yet.
+    /// The round-trip time; zero if it is not known yet.
     pub rtt: Duration,
 }
 
-/// How far a transfer is, and how well it goes.
+/// How far a transfer is, and how fast it goes.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Progress {
-    /// Bytes of content the receiver has, those of an earlier transfer included.
+    /// Bytes of content the receiver has, including those of an earlier transfer.
     pub done: u64,
     /// All bytes; unknown for a pipe.
     pub total: Option<u64>,
-    /// What is being done.
+    /// What the transfer is doing.
     pub phase: Phase,
-    /// For how long already.
+    /// For how long it has been doing that.
     pub since: Duration,
-    /// Content bytes a second, over the last second, or up to five while little comes.
+    /// Content bytes a second, over the last second, or over up to five seconds while little arrives.
     pub rate: u64,
-    /// Smoothed round-trip time.
+    /// The smoothed round-trip time.
     pub rtt: Duration,
-    /// Share of packets lost lately, 0 to 1; `None` on the side that cannot tell.
+    /// The share of packets lost lately, 0 to 1; `None` on the side that cannot measure it.
     pub loss: Option<f64>,
-    /// What keeps it from being faster.
+    /// What limits the speed.
     pub bound: Bound,
 }
 
 /// What a transfer is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Phase {
-    /// The list of files crosses the line; counted are its bytes. Nobody was asked yet.
+    /// The list of files is being sent, and the counters count its bytes. No user was asked yet.
     Listing,
-    /// The receiver's disk is got ready: what it takes is tried, and directories are made.
+    /// The receiver prepares its disk: it tests what the disk supports, and makes directories.
     Preparing,
-    /// Content crosses the line.
+    /// Content is being sent.
     #[default]
     Moving,
-    /// What the receiver has of it already is read and compared on both sides, and copied on its disk where something
-    /// else differs; little may cross the line.
+    /// Both sides read and compare what the receiver has already. The receiver copies parts on its own disk
+    /// where a file differs elsewhere. Little may cross the line meanwhile.
     Comparing,
-    /// All is verified, and the receiver waits until its disk has it and everything has its name.
+    /// All content is verified. The receiver waits until its disk has stored it and everything has its final
+    /// name.
     Finishing,
 }
 
-/// What keeps a transfer from being faster.
+/// What limits the speed of a transfer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Bound {
-    /// The path: sending at the rate it is found to carry.
+    /// The path: the sender sends at the rate that it measured.
     Path,
     /// `--limit`.
     Limit,
-    /// Our disk, or the pipe we read or write.
+    /// Our disk, or the pipe that we read or write.
     Disk,
-    /// The peer does not take it faster.
+    /// The peer does not accept data faster.
     Peer,
-    /// Not known on this side.
+    /// This side cannot tell.
     Unknown,
 }
 
-/// Something only the user knows.
+/// A question that only the user can answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Question {
     /// The peer's address; answered by [`Answer::Text`].
     PeerAddress,
-    /// The peer's code or address, where our own code is shown and the peer may come by itself; answered by
-    /// [`Answer::Text`].
+    /// The peer's code or address. The run shows its own code meanwhile, and the peer may come without an
+    /// answer. Answered by [`Answer::Text`].
     PeerCode,
     /// A line to say in a chat; answered by [`Answer::Text`].
     Say,
-    /// Whether to take what is offered: "vm.img, 10.0 GB".
+    /// Whether to accept the offer: "vm.img, 10.0 GB".
     Accept(Consent),
-    /// Whether the other screen shows the same words.
+    /// Whether the other screen shows these words.
     ConfirmWords(String),
-    /// Whether to go on with an earlier transfer: "vm.img at 94%".
+    /// Whether to continue an earlier transfer: "vm.img at 94%".
     Resume(Consent),
 }
 
 /// What the user is asked to agree to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Consent {
-    /// What it is called.
+    /// The name of the offer.
     pub what: String,
-    /// What Enter means.
+    /// What the Enter key means.
     pub default: DefaultAnswer,
-    /// All that is in it, if the question does not say it already.
+    /// The whole list, if the question does not show it already.
     pub list: Option<Listing>,
 }
 
 impl Question {
-    /// Whether any line is an answer, which may be pasted in several lines.
+    /// Whether the answer is free text, which may be pasted in several lines.
     pub(crate) const fn is_text(&self) -> bool {
         matches!(self, Question::PeerAddress | Question::PeerCode)
     }
@@ -265,7 +266,7 @@ impl Question {
 /// What the user said.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Answer {
-    /// Yes, or the default where that is yes.
+    /// Yes; also Enter where the default is yes.
     Yes,
     /// No.
     No,
@@ -276,7 +277,7 @@ pub(crate) enum Answer {
 /// Why there is no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Cancelled {
-    /// The input ended, or there is none to ask.
+    /// The input ended, or there is no input.
     #[error("the input ended before the question was answered")]
     EndOfInput,
     /// Standard input carries the payload and there is no terminal to ask on.
@@ -284,25 +285,25 @@ pub enum Cancelled {
     NoTerminal,
 }
 
-/// An answer that will come; dropping it takes the question back.
+/// An answer that is still to come. Dropping it withdraws the question.
 #[derive(Debug)]
 pub(crate) struct Pending(oneshot::Receiver<Result<Answer, Cancelled>>);
 
-/// The other end of a [`Pending`]: what the answer is given to.
+/// The other end of a [`Pending`]: it takes the answer.
 pub(crate) type Reply = oneshot::Sender<Result<Answer, Cancelled>>;
 
 impl Pending {
-    /// A question's two ends.
+    /// Makes both ends of a question.
     pub(crate) fn new() -> (Reply, Pending) {
         let (reply, answer) = oneshot::channel();
         (reply, Pending(answer))
     }
 
-    /// An answer that is there already.
+    /// An answer that is known already.
     #[cfg(test)]
     pub(crate) fn ready(answer: Result<Answer, Cancelled>) -> Pending {
         let (reply, pending) = Pending::new();
-        // The receiving end is alive: it is in our hands.
+        // The receiving end is alive: it is the next value.
         let _ = reply.send(answer);
         pending
     }
@@ -318,11 +319,11 @@ impl Future for Pending {
     }
 }
 
-/// Whoever shows a run to the user: a terminal, a log, a script.
+/// Shows a run to the user: a terminal, a log or a script.
 pub(crate) trait Front: Send {
     /// Something happened. Must not block.
     fn event(&mut self, event: Event);
 
-    /// Asks the user. The answer borrows nothing: events may be told while it is awaited.
+    /// Asks the user. The answer borrows nothing, so events may be told while the caller waits for it.
     fn ask(&mut self, question: Question) -> Pending;
 }

@@ -1,7 +1,7 @@
-//! What stands between a connection and its transfer: words that both users compare first.
+//! Holds a transfer back until both users have compared words.
 //!
-//! Nothing of the transfer is sent, read or answered before this end's user has confirmed them. The peer's user
-//! confirms on the other side, so the transfer begins when both have.
+//! This end sends, reads and answers nothing of the transfer before its user has confirmed the words. The
+//! peer does the same, so the transfer begins when both users have confirmed.
 
 use crate::protocol::connection::Connection;
 use crate::protocol::handshake::compare::Awaited;
@@ -9,31 +9,32 @@ use crate::protocol::handshake::{Comparison, Reason, SixWords, Words};
 use crate::protocol::time::Time;
 use std::time::Duration;
 
-/// How long a sender may take to reveal its nonce, the first thing it says: many times what a bad line takes.
+/// How long a sender may take to reveal its nonce, which is the first thing it sends: many times what a bad
+/// line takes.
 const REVEALED_WITHIN: Duration = Duration::from_secs(20);
 
 /// What the users have to compare.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ToCompare {
-    /// These words, and why.
+    /// These words; and the reason to compare them.
     Words(SixWords, Reason),
-    /// The peer revealed another nonce than it had promised, or none: no honest program does.
+    /// The peer revealed no nonce, or not the one it had committed to. No honest program does that.
     PromiseBroken,
 }
 
-/// See the module.
+/// Decides whether the transfer may go on.
 pub(super) struct Gate {
     state: State,
-    /// When the peer has broken its promise to reveal a nonce.
+    /// A peer that has not revealed its nonce by then has broken its promise.
     deadline: Time,
 }
 
 enum State {
-    /// The nonce of the peer is still to come.
+    /// The peer's nonce is still to come.
     Awaiting(Box<Awaited>, Reason),
-    /// The nonce of ours is still to be sent.
+    /// Our nonce is still to be sent.
     Revealing([u8; 32], SixWords, Reason),
-    /// The user is to be asked.
+    /// The user still has to compare.
     Shut(ToCompare),
     /// The transfer may go on.
     Open,
@@ -78,7 +79,7 @@ impl Gate {
         }
     }
 
-    /// What to show, once it is known; nothing if there is nothing to compare.
+    /// What the users have to compare, once it is known; `None` if there is nothing to compare.
     pub(super) fn to_compare(&self) -> Option<ToCompare> {
         match self.state {
             State::Shut(to_compare) => Some(to_compare),
@@ -86,12 +87,12 @@ impl Gate {
         }
     }
 
-    /// Whether it is known what the users have to compare, if anything.
+    /// Whether it is known if the users have to compare something, and what.
     pub(super) fn is_known(&self) -> bool {
         matches!(self.state, State::Shut(_) | State::Open)
     }
 
-    /// The user has confirmed the words that were shown.
+    /// Opens the gate: the user has confirmed the words.
     pub(super) fn open(&mut self) {
         if matches!(self.state, State::Shut(ToCompare::Words(..))) {
             self.state = State::Open;

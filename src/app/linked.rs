@@ -1,4 +1,4 @@
-//! What a session has once there is a connection, and what it makes that from.
+//! What a session holds once there is a connection, and the settings of that connection.
 
 use super::gate::Gate;
 use super::relaying::Relaying;
@@ -12,15 +12,15 @@ use crate::rendezvous::schedule::Schedule;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// What the session builds its connection with.
+/// The settings of a session's connection.
 pub struct Settings {
-    /// Makes the controller of the connection, on a path with this handshake RTT.
+    /// Makes the controller of a connection; the duration is the RTT of its handshake.
     pub controller: Box<dyn Fn(Time, Option<Duration>) -> Box<dyn Controller> + Send>,
-    /// User's limit, bytes a second.
+    /// The user's limit, in bytes a second.
     pub limit: Option<u64>,
-    /// How long a silent peer is looked for before the run gives up; what arrived is kept.
+    /// How long the session looks for a silent peer before the run gives up. What arrived is kept.
     pub patience: Duration,
-    /// Random bytes for the connection alone.
+    /// Random bytes that serve only the connection.
     pub seed: Zeroizing<[u8; 32]>,
     /// Whether to tell samples for a trace.
     pub trace: bool,
@@ -33,25 +33,26 @@ pub(super) struct Linked {
     /// Answers to late handshake messages.
     pub(super) late: Option<(Path, Vec<u8>)>,
     pub(super) places: Search,
-    /// The peer is silent.
+    /// Whether the peer is silent.
     pub(super) silent: bool,
-    /// Looks for a silent peer, or for a direct path to one that is reached by way of a server.
+    /// Looks for a silent peer, or for a direct path to a peer that is reached through a relay.
     pub(super) search: Option<Schedule>,
-    /// When a silent peer is given up.
+    /// When the session gives up a silent peer.
     pub(super) give_up: Time,
-    /// The connection is still to be told of; until then at most its RTT is waited for.
+    /// When to announce the connection at the latest; the RTT announces it earlier. `None` once it was
+    /// announced.
     pub(super) announce: Option<Time>,
     pub(super) gate: Gate,
 }
 
 impl Linked {
-    /// The peer is at another address now, as its user says.
+    /// Looks for the peer at another address, which its user has named.
     pub(super) fn relocate(&mut self, peer: &Address) {
         self.places.relocate(peer.clone());
         self.search = None;
     }
 
-    /// Looks for a silent peer, or for a direct path beside a relayed one, as long as one is wanted.
+    /// Looks for a silent peer, or for a direct path beside a relayed one, as long as the relay wants one.
     pub(super) fn look_for_peer(&mut self, now: Time, mut relaying: Option<&mut Relaying>) {
         let relayed = relaying
             .as_mut()
@@ -62,7 +63,7 @@ impl Linked {
                 if let Some(relaying) = relaying {
                     relaying.offer(now, search);
                 }
-                // Nobody is told of a search's slots.
+                // The slots of this search are not shown.
                 while search.poll_event().is_some() {}
             }
             _ => self.search = None,

@@ -1,4 +1,4 @@
-//! Who waits at a server under a name.
+//! Lists who waits at a server under a name.
 
 use super::event::{Event, Front};
 use super::lookup::resolve_one;
@@ -14,7 +14,6 @@ use crate::rendezvous::meeting::wire::{Present, TokenKey, token_key};
 use crate::system::stopped;
 use std::net::{SocketAddr, TcpStream};
 
-/// Asks, and tells.
 pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     let Some(place) = &options.common.server else {
         return Err(Failure::usage(

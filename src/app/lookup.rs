@@ -1,4 +1,4 @@
-//! Names and the time, from servers: all asked at once, none waited for longer than the others.
+//! Looks up names and the time. All servers are asked at once and share one time limit.
 
 use super::options::Server;
 use crate::net::{self, Nat64};
@@ -6,12 +6,12 @@ use crate::rendezvous::clock::NtpSample;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Longest wait for a name server or an NTP server.
+/// The longest wait for a name server or an NTP server.
 const LOOKUP: Duration = Duration::from_millis(2500);
-/// Longest wait for the prefix of a translator.
+/// The longest wait for the prefix of a NAT64 translator.
 const DISCOVERY: Duration = Duration::from_secs(1);
 
-/// What the user named, or else what is built in.
+/// The servers that the user named, or else the built-in ones.
 pub(super) fn named(given: &[Server], built_in: &[&str]) -> Vec<String> {
     if given.is_empty() {
         built_in.iter().map(|s| (*s).to_owned()).collect()
@@ -20,7 +20,8 @@ pub(super) fn named(given: &[Server], built_in: &[&str]) -> Vec<String> {
     }
 }
 
-/// Addresses of all names that a name server knows in time: of each one of either family.
+/// The addresses of all names that a name server resolves in time: for each name one IPv4 and one IPv6
+/// address, where there is one.
 pub(super) async fn resolve(names: &[String]) -> Vec<SocketAddr> {
     let mut lookups = tokio::task::JoinSet::new();
     for (place, name) in names.iter().cloned().enumerate() {
@@ -51,10 +52,10 @@ pub(super) async fn resolve(names: &[String]) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// The address of one server: an IPv4 one if it has any, as the port pairs are IPv4.
+/// The address of one server. An IPv4 address is preferred, because the port pairs are IPv4.
 ///
 /// # Errors
-/// In words, if there is none.
+/// A sentence for the user, if the server has no address.
 pub(super) async fn resolve_one(server: &Server, ipv6: bool) -> Result<SocketAddr, String> {
     let looking = tokio::net::lookup_host((server.host.as_str(), server.port));
     let found = tokio::time::timeout(LOOKUP, looking)
@@ -68,8 +69,9 @@ pub(super) async fn resolve_one(server: &Server, ipv6: bool) -> Result<SocketAdd
         .ok_or_else(|| format!("the name server does not know {}", server.host))
 }
 
-/// Where the IPv4 internet is found from here, if this machine has IPv6 alone: what the name server's answers show
-/// (RFC 7050), or else where most translators show it. Nothing is lost if there is none.
+/// The prefix of the NAT64 translator, if this machine has only IPv6: the one that the name server's answers
+/// show (RFC 7050), or else the well-known one, which most translators use. It does no harm if there is no
+/// translator.
 pub(super) async fn nat64() -> Option<Nat64> {
     if !net::has_ipv6_alone() {
         return None;

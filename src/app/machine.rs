@@ -1,4 +1,4 @@
-//! What this machine and the options decide for a connection.
+//! Settings of a connection that depend on this machine and on the options.
 
 use super::options::Congestion;
 use crate::protocol::congestion::Controller;

@@ -1,5 +1,5 @@
-//! Has the router forward a port, renews that, and takes it back at the end: on a thread of its own, for as long as the
-//! value lives.
+//! Asks the router to forward a port, renews the mapping, and deletes it at the end. A thread does this for
+//! as long as the value lives.
 
 use crate::net::{self, Gateway, http, multicast_search};
 use crate::rendezvous::portmap::pcp::{self, Answer};
@@ -11,14 +11,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// No router is asked more often, however short its leases are (RFC 6887, section 11.2.1).
+/// The shortest time between two requests, however short the router's leases are (RFC 6887, section 11.2.1).
 const SOONEST: Duration = Duration::from_secs(4);
-/// Longest wait for the farewell to the router when the run ends.
+/// The longest wait for the router to delete the mapping when the run ends.
 const FAREWELL: Duration = Duration::from_millis(700);
-/// Other ports tried where a UPnP router has given ours away.
+/// Further ports to try if a UPnP router has given ours to somebody else.
 const OTHER_PORTS: u16 = 3;
 
-/// What the router does for us; it ends with the value.
+/// A mapping at the router. Dropping the value deletes it.
 pub(super) struct Mapper {
     stop: Option<Sender<()>>,
     done: Receiver<()>,
@@ -26,7 +26,7 @@ pub(super) struct Mapper {
 }
 
 impl Mapper {
-    /// Begins to ask for `port`; what comes of it is told once.
+    /// Begins to ask for `port`. The receiver gets the result once.
     pub(super) fn start(port: u16) -> (Option<Mapper>, oneshot::Receiver<Option<Mapped>>) {
         let (tell, told) = oneshot::channel();
         let (stop, stopped) = channel();
@@ -35,7 +35,7 @@ impl Mapper {
             .name("port mapping".into())
             .spawn(move || {
                 let lease = Lease::new(port);
-                // Nobody listens any more only when the run is being torn down.
+                // The receiver is gone only while the run ends.
                 let _ = tell.send(lease.as_ref().map(|lease| lease.mapped));
                 if let Some(lease) = lease {
                     lease.hold(&stopped);
@@ -54,14 +54,14 @@ impl Mapper {
 impl Drop for Mapper {
     fn drop(&mut self) {
         self.stop = None;
-        // A router that does not answer forgets the lease by itself.
+        // If the router does not answer, the lease expires by itself.
         if self.done.recv_timeout(FAREWELL).is_ok() {
             let _ = self.thread.take().map(JoinHandle::join);
         }
     }
 }
 
-/// Where the mapping was made.
+/// Where the mapping was made, as deleting it needs.
 enum Place {
     Pmp {
         gateway: Gateway,
@@ -79,15 +79,15 @@ struct Lease {
     client: Ipv4Addr,
     mapped: Mapped,
     place: Place,
-    /// How long the router holds it without being asked again, seconds.
+    /// Lifetime that the router granted, in seconds.
     granted: u32,
 }
 
-/// A port, and for how many seconds.
+/// A port, and its lifetime in seconds.
 type Grant = (Mapped, u32);
 
-/// When to ask again: when half of what was granted is over (RFC 6887, section 11.2.1), or of what was asked for where a
-/// router grants more or for ever.
+/// When to renew: after half of the granted lifetime (RFC 6887, section 11.2.1). A router may grant more than
+/// was asked for, or no end; then after half of what was asked for.
 fn renewal(granted: u32) -> Duration {
     let asked = if granted == 0 { LEASE } else { granted.min(LEASE) };
     (Duration::from_secs(asked.into()) / 2).max(SOONEST)
@@ -112,7 +112,7 @@ impl Lease {
         by_gateway.or_else(|| upnp_map(port))
     }
 
-    /// Renews until it is told to stop, then deletes.
+    /// Renews the mapping until told to stop, then deletes it.
     fn hold(mut self, stopped: &Receiver<()>) {
         while stopped.recv_timeout(renewal(self.granted)) == Err(RecvTimeoutError::Timeout) {
             self.renew();
@@ -120,7 +120,7 @@ impl Lease {
         self.delete();
     }
 
-    /// A router that forgot gives the same port again, if it still can.
+    /// Renews the mapping. A router that has forgotten it gives the same port again, if that is still free.
     fn renew(&mut self) {
         let external = self.mapped.external.port();
         let (port, client) = (self.port, self.client);
@@ -213,7 +213,7 @@ fn upnp_map(port: u16) -> Option<Lease> {
             continue;
         };
         for external in (port..=u16::MAX).take(usize::from(1 + OTHER_PORTS)) {
-            // Some routers know no lease but an endless one; it is deleted all the same.
+            // Some routers only accept a lease without an end. The program deletes that one, too.
             for lease in [LEASE, 0] {
                 let answer = ask(Ask::Map {
                     client,

@@ -1,8 +1,8 @@
-//! One run of a sender, a receiver, a chat, a server or one of the smaller commands: from validated options to an
-//! outcome.
+//! One run of a sender, a receiver, a chat, a server or one of the smaller commands: from validated options
+//! to an outcome.
 //!
-//! A run tells the outside everything through a [`Front`] and asks it everything it needs to
-//! know; it never prints. It ends in a [`Summary`] or in a [`Failure`].
+//! A run tells and asks everything through a [`Front`]; it never prints. It ends in a [`Summary`] or in a
+//! [`Failure`].
 
 mod chat;
 pub(crate) mod check;
@@ -57,7 +57,7 @@ use told::{Info, Warning};
 /// Sends what the options name to one peer.
 ///
 /// # Errors
-/// Whatever kept the peer from having all of it, verified.
+/// Whatever kept the peer from receiving and verifying everything.
 pub(crate) async fn send(options: SendOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     let SendOptions {
         payload,
@@ -83,7 +83,7 @@ pub(crate) async fn send(options: SendOptions, front: &mut dyn Front) -> Result<
     .await
 }
 
-/// Receives from one peer what it offers.
+/// Receives what one peer offers.
 ///
 /// # Errors
 /// Whatever kept the files from being complete and verified.
@@ -110,7 +110,7 @@ pub(crate) async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> R
         Destination::Stdout => Target::Stdout,
     };
     if let Target::Directory(root, _) = &target {
-        // Better to learn now than after both sides have met.
+        // It is better to fail now than after both sides have met.
         usable(root)?;
     }
     let reserved = match (&target, &common.trace) {
@@ -127,14 +127,14 @@ pub(crate) async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> R
     .await
 }
 
-/// Says so if the user wants attributes to be kept and this system's are not known here.
+/// Warns if the user wants to keep attributes and this system does not support them.
 fn tell_attributes(attributes: Attributes, front: &mut dyn Front) {
     if attributes == Attributes::Keep && !HAS_ATTRIBUTES {
         front.event(Event::Warning(Warning::NoAttributesHere));
     }
 }
 
-/// Sees whether files can be put into the output directory, or whether it can be made.
+/// Checks that the output directory takes files, or that it can be made.
 fn usable(root: &Path) -> Result<(), Failure> {
     let is_missing = root
         .symlink_metadata()
@@ -173,7 +173,7 @@ fn usable(root: &Path) -> Result<(), Failure> {
         .map_err(|e| Failure::file("write to the directory", place, &e))
 }
 
-/// The way from the output directory to a file that is to be written, if it lies in there.
+/// The path from the output directory to `file`, if `file` lies inside.
 fn path_within(root: &Path, file: &Path) -> Option<PathBuf> {
     let (root, place) = (
         root.canonicalize().ok()?,
@@ -186,12 +186,12 @@ fn path_within(root: &Path, file: &Path) -> Option<PathBuf> {
 /// Draws a picture of a trace.
 ///
 /// # Errors
-/// If there is nothing to draw or no room to draw it in.
+/// If the trace cannot be read or holds nothing to draw, or the picture cannot be written.
 pub(crate) fn plot(options: &PlotOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     trace::draw(options, front)
 }
 
-/// Removes what abandoned transfers left in `root`.
+/// Removes what unfinished transfers left in `root`.
 fn discard_parts(root: &Path, front: &mut dyn Front) -> Result<Summary, Failure> {
     let key = OwnerKey::load().map_err(|e| close::failure_of(e.into()))?;
     let layer = DiskLayer::new(root, key).map_err(|e| Failure::file("open", root, &e))?;
@@ -219,11 +219,11 @@ fn threads(error: std::io::Error) -> Failure {
 /// # Errors
 /// As for [`send`] and [`receive`].
 pub(crate) async fn demo(options: DemoOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
-    // The demo runs `send` and `receive`; boxed, as futures that contain each other must be.
+    // The demo's future contains those of `send` and `receive`, so it is boxed.
     Box::pin(demo::run(options, front)).await
 }
 
-/// Lets people meet by a code until it is told to stop.
+/// Runs a server where people meet by a code, until it is told to stop.
 ///
 /// # Errors
 /// If its port is taken, or the sockets fail.
@@ -234,7 +234,7 @@ pub(crate) async fn serve(options: ServeOptions, front: &mut dyn Front) -> Resul
 /// Carries lines both ways between two people.
 ///
 /// # Errors
-/// Whatever kept the two from each other.
+/// Whatever kept the two from connecting.
 pub(crate) async fn chat(options: ChatOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     chat::run(options, front).await
 }
@@ -242,7 +242,7 @@ pub(crate) async fn chat(options: ChatOptions, front: &mut dyn Front) -> Result<
 /// Tells who waits at a server under a name.
 ///
 /// # Errors
-/// If the server does not say.
+/// If the server does not answer or refuses.
 pub(crate) async fn list(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     list::run(options, front).await
 }

@@ -1,6 +1,6 @@
-//! What the receiver's user is asked about: facts of the whole list, and the lines that tell them.
+//! What the receiver's user is asked to accept: facts about the whole list, and the lines that show them.
 //!
-//! What comes from the peer stands behind two blanks, so that it cannot pass for a line of ours.
+//! Two blanks stand before text of the peer's, so that it cannot look like a line of this program.
 
 use super::event::{Consent, Question};
 use super::units::Size;
@@ -14,10 +14,10 @@ use crate::transfer::sink::staging::Prospect;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Changed names and links left out that are told one by one.
+/// The most changed names, links and omitted links that are shown one by one.
 const SHOWN: usize = 16;
 
-/// A list to look at. Two are equal if they are one.
+/// A list to show. Two are equal if they are the same list in memory.
 #[derive(Clone, Debug)]
 pub struct Listing(pub Arc<Manifest>);
 
@@ -30,7 +30,7 @@ impl PartialEq for Listing {
 impl Eq for Listing {}
 
 impl Listing {
-    /// All that can appear in the output directory, a line an entry.
+    /// Everything that can appear in the output directory, one line for each entry.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> + '_ {
         self.0.iter().map(|(index, entry)| {
             let path = path(&self.0, index);
@@ -48,35 +48,36 @@ impl Listing {
     }
 }
 
-/// The answer that Enter gives, and the only one that `--yes` may give.
+/// The answer of the Enter key, and the only one that `--yes` may give.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum DefaultAnswer {
-    /// Yes, as the user sees all that matters.
+    /// Yes: the user sees everything that matters.
     Yes,
-    /// No: something in it acts without being opened.
+    /// No: the offer contains something that has an effect without being opened.
     No,
 }
 
-/// What is offered, and what it meets here.
+/// What is offered, and what it meets in the output directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Offered {
     /// The summary of the list.
     pub offer: Offer,
     /// The list.
     pub list: Listing,
-    /// What lies there that matters to it.
+    /// What lies in the output directory and concerns the offer.
     pub prospect: Prospect,
-    /// What becomes of files that exist already.
+    /// What happens to files that exist already.
     pub conflicts: Conflicts,
-    /// Where it goes; nothing for a pipe.
+    /// The output directory; `None` for a pipe.
     pub root: Option<PathBuf>,
     /// Bytes of it that an earlier transfer left here.
     pub held: Option<u64>,
 }
 
 impl Offered {
-    /// What Enter and `--yes` answer. Hidden names act by themselves; links that lead elsewhere are not in the list
-    /// unless the user asked for them, and an executable waits until somebody starts it.
+    /// The answer that Enter and `--yes` give. It is no if the list has hidden names, because such files can
+    /// have an effect by themselves. Links that lead elsewhere are in the list only if the user asked for
+    /// them, and an executable has no effect before somebody starts it.
     pub(crate) fn default_answer(&self) -> DefaultAnswer {
         if self.root.is_some() && self.offer.hidden().next().is_some() {
             DefaultAnswer::No
@@ -85,8 +86,8 @@ impl Offered {
         }
     }
 
-    /// What the user is asked. What lies here is compared with what is sent, by which the peer learns what is equal,
-    /// only after a yes to a question that says so, or where the user wants an update.
+    /// The question to the user. Comparing an existing file tells the peer which parts are equal. So the
+    /// program compares only after a yes to a question that says so, or if the user asked for an update.
     pub(crate) fn question(&self) -> Question {
         let (offer, name) = (&self.offer, offer_name(&self.offer));
         let size = if offer.stream {
@@ -122,7 +123,7 @@ impl Offered {
         }
     }
 
-    /// Names that are stored otherwise than they were sent, as sent and as stored, and how many more there are.
+    /// The names that are stored differently: as sent and as stored; and how many more there are.
     pub(crate) fn renamed(&self) -> (Vec<(String, String)>, u32) {
         let (count, changed) = self.list.0.changed();
         let shown: Vec<_> = changed
@@ -139,14 +140,14 @@ impl Offered {
         (shown, more)
     }
 
-    /// The first links, and where they point.
+    /// The first links, and their targets.
     pub(crate) fn links(&self) -> Vec<(String, String)> {
         let list = &self.list.0;
         let link = |&i: &EntryIndex| (path(list, i), Escaped(list.entry(i).target).to_string());
         self.offer.links_shown.iter().map(link).collect()
     }
 
-    /// The first links that are not made, and where they point, and how many there are in all.
+    /// The first links that are left out, with their targets, and the number of all.
     pub(crate) fn left_out(&self) -> (Vec<(String, String)>, u32) {
         let (count, left_out) = self.list.0.left_out();
         let shown = left_out.iter().take(SHOWN).map(|link| {
@@ -156,7 +157,7 @@ impl Offered {
         (shown.collect(), count)
     }
 
-    /// All of it in lines for people.
+    /// The whole offer, in lines for the user.
     pub fn lines(&self) -> Vec<String> {
         if self.offer.is_text() {
             return Vec::new();
@@ -281,7 +282,7 @@ impl Offered {
     }
 }
 
-/// What an offer is called in a question.
+/// The name of an offer in a question.
 fn offer_name(offer: &Offer) -> String {
     let first = offer
         .top
@@ -294,7 +295,7 @@ fn offer_name(offer: &Offer) -> String {
     }
 }
 
-/// What earlier transfers left, and what becomes of it.
+/// Tells what earlier transfers left, and what happens to it.
 fn tell_found(prospect: &Prospect, lines: &mut Vec<String>) {
     for complete in &prospect.complete {
         let fate = match complete.conflicts {
@@ -349,7 +350,7 @@ fn tell_more(lines: &mut Vec<String>, count: u32, what: &str) {
     }
 }
 
-/// A path of the list, safe to show.
+/// A path of the list, made safe to show.
 fn path(list: &Manifest, index: EntryIndex) -> String {
     Escaped(list.path(index).as_os_str().as_encoded_bytes()).to_string()
 }

@@ -1,6 +1,6 @@
-//! What a run was asked to do, already validated: nothing here can still be a usage error.
+//! The validated options of a run: nothing here can still be a usage error.
 //!
-//! These are plain data. Turning words from a command line into them is the work of [`crate::cli`].
+//! These are plain data. [`crate::cli`] makes them from the words of a command line.
 
 use crate::rendezvous::meeting::relay::RelayUse;
 use crate::rendezvous::meeting::wire::Names;
@@ -36,17 +36,15 @@ impl fmt::Display for Server {
     }
 }
 
-/// The word that a server's owner gives to those who may use it.
+/// The token that a server's owner gives to its users.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct ServerToken(String);
 
 impl ServerToken {
-    /// That word.
     pub(crate) fn new(word: impl Into<String>) -> Self {
         ServerToken(word.into())
     }
 
-    /// As it was given.
     pub(crate) fn word(&self) -> &str {
         &self.0
     }
@@ -63,16 +61,16 @@ impl fmt::Debug for ServerToken {
 pub(crate) struct Place {
     /// Where it is.
     pub server: Server,
-    /// What it wants to hear.
+    /// The token that the server requires.
     pub token: Option<ServerToken>,
 }
 
-/// How to be met by name.
+/// How two sides meet by name.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct ByName {
-    /// The names.
+    /// The two names.
     pub(crate) names: Names,
-    /// What both know; empty if they compare words.
+    /// The secret that both users know; empty if they compare words.
     pub(crate) secret: Zeroizing<Vec<u8>>,
 }
 
@@ -82,62 +80,62 @@ impl fmt::Debug for ByName {
     }
 }
 
-/// Which congestion controller sends.
+/// The congestion controller of the sender.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Congestion {
-    /// Model-based: finds the path's rate, tells random loss from congestion.
+    /// Model-based: it measures the path's rate and tells random loss from congestion.
     #[default]
     Bbr,
-    /// UDT's additive increase, multiplicative decrease: for comparison.
+    /// UDT's additive increase and multiplicative decrease, for comparison.
     Udt,
 }
 
-/// What every run takes.
+/// Options of every run.
 #[derive(Clone, Debug)]
 pub(crate) struct Common {
-    /// UDP port of the first socket; any free one if not given.
+    /// UDP port of the first socket; `None` takes any free port.
     pub localport: Option<u16>,
-    /// The port outside that the router forwards to the first socket.
+    /// The outside port that the router forwards to the first socket.
     pub external_port: Option<u16>,
-    /// Have the router forward a port, where it can.
+    /// Ask the router to forward a port.
     pub port_mapping: bool,
-    /// Guess ports where a symmetric NAT leaves no other way, if the peer does so, too.
+    /// Guess ports where a symmetric NAT leaves no other way, if the peer guesses, too.
     pub guess: bool,
-    /// The peer's address as it was pasted, or its code; asked for if not given.
+    /// The peer's address or code. Without it, the run asks for it.
     pub peer: Option<String>,
-    /// The server to meet at, in place of swapping addresses.
+    /// The server to meet at, instead of swapping addresses.
     pub server: Option<Place>,
-    /// Meet there by name.
+    /// Meet at that server by name.
     pub(crate) by_name: Option<ByName>,
-    /// When that server may pass on what is sent.
+    /// When that server may relay packets.
     pub relay: RelayUse,
-    /// STUN servers in place of the built-in list, if any.
+    /// STUN servers that replace the built-in list, if any.
     pub stun: Vec<Server>,
-    /// NTP servers in place of the built-in list, if any.
+    /// NTP servers that replace the built-in list, if any.
     pub ntp: Vec<Server>,
-    /// Time to live of the packets that only open our own NAT.
+    /// TTL of the packets that only open our own NAT.
     pub ttl: Option<u8>,
     /// How long to look for the peer before giving up.
     pub timeout: Duration,
-    /// Most bytes a second to send, on the wire.
+    /// The most bytes a second to send, including headers.
     pub limit: Option<u64>,
     /// Which congestion controller sends.
     pub congestion: Congestion,
-    /// Leave cutting up bursts to the system, where it can (GSO).
+    /// Let the system split bursts into packets (GSO), where it can.
     pub offload: bool,
-    /// Do not ask to compare words when the peer's key came with nobody's word (a bare address).
+    /// Do not ask the users to compare words if nothing vouches for the peer's key (a bare address).
     pub insecure: bool,
-    /// Ask both users to compare words, whatever they pasted.
+    /// Ask both users to compare words in any case.
     pub verify: bool,
     /// Put the address on the clipboard when it is first shown.
     pub clipboard: bool,
-    /// Events as JSON lines on standard output.
+    /// Write events as JSON lines to standard output.
     pub json: bool,
-    /// Only errors, prompts and the address.
+    /// Show only errors, prompts and the address.
     pub quiet: bool,
-    /// How much more to tell: 0 nothing, 1 details, 2 everything.
+    /// How many details to show: 0 none, 1 some, 2 all.
     pub verbose: u8,
-    /// Where to write the connection's trace, one JSON object a line.
+    /// The file for the connection's trace, one JSON object a line.
     pub trace: Option<PathBuf>,
 }
 
@@ -170,14 +168,14 @@ impl Default for Common {
     }
 }
 
-/// What is to be drawn, and where to.
+/// What to draw, and where to write the picture.
 #[derive(Clone, Debug)]
 pub(crate) struct PlotOptions {
-    /// What `--trace` wrote.
+    /// A file that `--trace` wrote.
     pub trace: PathBuf,
     /// The SVG file to write.
     pub picture: PathBuf,
-    /// Only how much to tell is of use here.
+    /// Options of every run; only the level of detail matters here.
     pub common: Common,
 }
 
@@ -190,7 +188,7 @@ pub(crate) enum Payload {
     Stdin,
     /// A message to read, not to store.
     Text(String),
-    /// The same, from standard input until it ends.
+    /// A message to read, from standard input until it ends.
     StdinText,
 }
 
@@ -199,7 +197,7 @@ pub(crate) enum Payload {
 pub(crate) struct SendOptions {
     /// What to send.
     pub payload: Payload,
-    /// The name the receiver sees, for a pipe or a single path.
+    /// The name that the receiver sees, for a pipe or a single path.
     pub name: Option<String>,
     /// What to leave out.
     pub exclude: Exclude,
@@ -207,16 +205,16 @@ pub(crate) struct SendOptions {
     pub links: Links,
     /// What to do with extended attributes.
     pub attributes: Attributes,
-    /// What every run takes.
+    /// Options of every run.
     pub common: Common,
 }
 
 /// Where a receiver puts what arrives.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Destination {
-    /// Into this directory, which need not exist yet; the one above it must.
+    /// Into this directory. It need not exist, but its parent must.
     Directory(PathBuf),
-    /// To standard output, one file or stream.
+    /// To standard output: one file or stream.
     Stdout,
 }
 
@@ -227,56 +225,56 @@ pub(crate) struct ReceiveOptions {
     pub destination: Destination,
     /// Accept and resume without asking.
     pub yes: bool,
-    /// Replace files that stand in the way, once the new ones are verified.
+    /// Replace existing files, once the new ones are verified.
     pub overwrite: bool,
-    /// Compare with an existing file of the same name and move only what it does not hold; implies replacing it.
+    /// Compare with existing files of the same names and send only the differences. Implies replacing them.
     pub update: bool,
-    /// What becomes of links that lead out of what is sent.
+    /// What to do with links that lead out of the transferred files.
     pub outside_links: OutsideLinks,
-    /// What becomes of extended attributes.
+    /// What to do with extended attributes.
     pub attributes: Attributes,
-    /// Remove what earlier, unfinished transfers left in the directory, then leave.
+    /// Only remove what unfinished transfers left in the directory.
     pub discard: bool,
-    /// What every run takes.
+    /// Options of every run.
     pub common: Common,
 }
 
 /// The demo's options.
 #[derive(Clone, Debug)]
 pub(crate) struct DemoOptions {
-    /// What to send; a file made for the purpose if not given.
+    /// What to send; without it, the demo makes a file.
     pub file: Option<PathBuf>,
-    /// What every run takes.
+    /// Options of every run.
     pub common: Common,
 }
 
 /// A chat's options.
 #[derive(Clone, Debug)]
 pub(crate) struct ChatOptions {
-    /// What every run takes.
+    /// Options of every run.
     pub(crate) common: Common,
 }
 
 /// The check's options.
 #[derive(Clone, Debug)]
 pub(crate) struct CheckOptions {
-    /// What every run takes.
+    /// Options of every run.
     pub common: Common,
 }
 
 /// A server's options.
 #[derive(Clone, Debug)]
 pub(crate) struct ServeOptions {
-    /// Addresses to listen at; the usual port of both families if none is given.
+    /// Addresses to listen at; if empty, the default port of both IP versions.
     pub listen: Vec<SocketAddr>,
-    /// The host that clients use; found out by STUN if not given.
+    /// The host name that clients use; without it, STUN tells the address.
     pub public: Option<String>,
-    /// The word that clients must know.
+    /// The token that clients must know.
     pub token: Option<ServerToken>,
-    /// TCP port for networks that let no UDP through.
+    /// TCP port, for clients in networks that block UDP.
     pub(crate) tcp: Option<u16>,
-    /// What its relay gives, if it has one.
+    /// The limits of the relay, if the server has one.
     pub relay: Option<RelayLimits>,
-    /// STUN servers and how much to tell are of use here.
+    /// Options of every run; only the STUN servers and the level of detail matter here.
     pub common: Common,
 }

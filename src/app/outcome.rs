@@ -10,36 +10,36 @@ use std::time::Duration;
 /// What a finished run did.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Summary {
-    /// Bytes of content that are now there, verified.
+    /// Bytes of content that are verified at the receiver.
     pub bytes: u64,
-    /// Bytes that needed not move, because an earlier transfer or an older copy had them.
+    /// Bytes that did not have to be sent, because an earlier transfer or an older copy had them.
     pub reused: u64,
     /// From the accepted offer to the last confirmation.
     pub elapsed: Duration,
-    /// BLAKE3 of the content, in hexadecimal; of a single file, what `b3sum` prints.
+    /// BLAKE3 of the content in hexadecimal; for a single file, what `b3sum` prints.
     pub blake3: Option<String>,
-    /// What was offered and is not there.
+    /// What was offered and did not arrive.
     pub missing: Shortfall,
-    /// What was written (receiver) or sent (sender), the top names only.
+    /// The paths that were written (receiver) or sent (sender), top names only.
     pub paths: Vec<PathBuf>,
 }
 
-/// What was offered and did not arrive, or did not all.
+/// What was offered and did not arrive, or not completely.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Shortfall {
-    /// How many files and directories.
+    /// The number of files and directories.
     pub count: u64,
-    /// Bytes of them.
+    /// Their size in bytes.
     pub bytes: u64,
-    /// The first of them, as they were offered.
+    /// The first of them, with the paths of the list.
     pub shown: Vec<PathBuf>,
 }
 
 impl Shortfall {
-    /// Most paths that are kept.
+    /// The most paths that are kept.
     const SHOWN: usize = 1000;
 
-    /// These entries of a list.
+    /// Counts these entries of a list.
     pub(crate) fn of(list: &Manifest, entries: impl Iterator<Item = EntryIndex>) -> Shortfall {
         let mut shortfall = Shortfall::default();
         for index in entries {
@@ -59,19 +59,19 @@ impl Shortfall {
 }
 
 impl Summary {
-    /// The exit code scripts depend on.
+    /// The exit code, which scripts depend on.
     pub(crate) fn exit_code(&self) -> u8 {
         if self.missing.is_nothing() { 0 } else { 7 }
     }
 
-    /// Bytes a second that really moved, averaged over the whole transfer.
+    /// Bytes a second that were really sent, averaged over the whole transfer.
     pub(crate) fn average(&self) -> u64 {
         let seconds = self.elapsed.as_secs_f64().max(1e-6);
         (self.bytes.saturating_sub(self.reused) as f64 / seconds) as u64
     }
 }
 
-/// Which of the two users or programs.
+/// One of the two sides.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Party {
     /// This side.
@@ -80,10 +80,10 @@ pub enum Party {
     Peer,
 }
 
-/// Why a run did not do what it was asked to.
+/// Why a run failed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Failure {
-    /// Anything that has no code of its own.
+    /// A failure that has no exit code of its own.
     #[error("{cause}")]
     Other {
         /// What happened.
@@ -91,7 +91,7 @@ pub enum Failure {
         /// What to do about it.
         next: String,
     },
-    /// The command line asks for something that cannot be meant.
+    /// The command line contradicts itself or has an impossible value.
     #[error("{cause}")]
     Usage {
         /// What is wrong with it.
@@ -99,24 +99,24 @@ pub enum Failure {
         /// What to do about it.
         next: String,
     },
-    /// No packet of the peer's arrived, or none of ours, within the time given.
+    /// None of the peer's packets arrived within the time limit, or none of ours.
     #[error("{cause}")]
     NoPath {
-        /// What was tried and seen, and the likely reason, in one sentence.
+        /// What was tried, what was seen, and the likely reason, in one sentence.
         cause: String,
         /// What to do about it.
         next: String,
     },
-    /// Somebody said no to the offer, or to the words.
+    /// Somebody refused the offer, or said that the words differ.
     #[error("{}", match .0 { Party::Us => "you refused the transfer", Party::Peer => "the other side refused the transfer" })]
     Refused(Party),
-    /// This user will not go on with an earlier transfer.
+    /// This user refused to continue an earlier transfer.
     #[error("you did not resume the transfer")]
     NotResumed,
-    /// Hidden names are offered, which `--yes` does not take, and nobody was there to ask.
+    /// Hidden names are offered. `--yes` does not accept them, and nobody was there to ask.
     #[error("hidden names are offered, which --yes does not accept, and nobody answered")]
     Hidden,
-    /// Several files were offered and the receiver's output is a pipe.
+    /// Several files were offered to a receiver that writes to a pipe.
     #[error("{}", match .0 {
         Party::Us => "several files or directories are offered, and --output - takes one file or one stream",
         Party::Peer => "the other side receives into a pipe, which takes one file or one stream",
@@ -125,13 +125,13 @@ pub enum Failure {
     /// The two screens showed different words.
     #[error("the words differ: somebody may sit between the two of you")]
     WordsDiffer,
-    /// Somebody stopped it.
+    /// Somebody stopped the run.
     #[error("{}", match .0 { Party::Us => "cancelled", Party::Peer => "the other side cancelled the transfer" })]
     Cancelled(Party),
-    /// A question had no answer.
+    /// A question got no answer.
     #[error("{0}")]
     Unanswered(Cancelled),
-    /// What arrived is not what was sent.
+    /// What arrived differs from what was sent.
     #[error("verification failed: {cause}")]
     Verification {
         /// Which file, and how it differs.
@@ -143,24 +143,24 @@ pub enum Failure {
         None => "a file of the other side".into(),
     })]
     SourceChanged {
-        /// Which file, if it is ours.
+        /// The file, if it is ours.
         path: Option<PathBuf>,
     },
-    /// A file of ours is missing, unreadable, unwritable, or the disk is full.
+    /// A local file is missing, unreadable or unwritable, or the disk is full.
     #[error("{cause}")]
     File {
-        /// What happened to which file.
+        /// What happened, and to which file.
         cause: String,
         /// What to do about it.
         next: String,
     },
-    /// Ctrl-C, or the system told us to stop.
+    /// The user pressed Ctrl-C, or the system asked the program to stop.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl Failure {
-    /// A fault of this program's own.
+    /// A bug of this program.
     pub(crate) fn internal(cause: impl Into<String>) -> Failure {
         Failure::Other {
             cause: format!("internal: {}", cause.into()),
@@ -168,7 +168,7 @@ impl Failure {
         }
     }
 
-    /// Something failed that has no code of its own.
+    /// A failure that has no exit code of its own.
     pub(crate) fn other(cause: impl Into<String>, next: impl Into<String>) -> Failure {
         Failure::Other {
             cause: cause.into(),
@@ -176,7 +176,7 @@ impl Failure {
         }
     }
 
-    /// The peer fell silent in mid-transfer and did not come back.
+    /// The peer fell silent during the transfer and did not come back.
     pub(crate) fn lost(silence: Duration) -> Failure {
         Failure::Other {
             cause: format!(
@@ -189,7 +189,7 @@ impl Failure {
         }
     }
 
-    /// No way to the peer was found.
+    /// No path to the peer was found.
     pub(crate) fn no_path(cause: impl Into<String>, next: impl Into<String>) -> Failure {
         Failure::NoPath {
             cause: cause.into(),
@@ -197,7 +197,7 @@ impl Failure {
         }
     }
 
-    /// The command line cannot be meant.
+    /// The command line contradicts itself or has an impossible value.
     pub(crate) fn usage(cause: impl Into<String>, next: impl Into<String>) -> Failure {
         Failure::Usage {
             cause: cause.into(),
@@ -205,7 +205,7 @@ impl Failure {
         }
     }
 
-    /// A local file could not be used: `doing` is "read", "write", "create", "rename".
+    /// A local file could not be used. `doing` is "read", "write", "create" or "rename".
     pub(crate) fn file(doing: &str, path: &Path, error: &io::Error) -> Failure {
         let (what, next) = os_errors::explain(error);
         Failure::File {
@@ -214,7 +214,7 @@ impl Failure {
         }
     }
 
-    /// The exit code scripts depend on.
+    /// The exit code, which scripts depend on.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Failure::Other { .. } => 1,
@@ -232,7 +232,7 @@ impl Failure {
         }
     }
 
-    /// One thing the user can do now.
+    /// What the user can do next.
     pub fn next_step(&self) -> &str {
         match self {
             Failure::Other { next, .. }

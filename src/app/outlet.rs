@@ -1,18 +1,19 @@
-//! Finds out what of UDP this network lets out, by asking STUN servers at several ports from sockets of its own.
+//! Finds out which UDP ports this network lets out: asks STUN servers at several ports, from sockets of its
+//! own.
 
 use crate::net::{self, Echo, try_out};
 use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::stun;
 use std::net::SocketAddr;
 
-/// Ports that networks leave open which close the others: names, web, time, STUN.
+/// Ports that restrictive networks often leave open: DNS, HTTP, NTP, HTTPS and QUIC, STUN.
 const OFTEN_OPEN: [u16; 5] = [53, 80, 123, 443, 3478];
-/// Ports to ask a STUN server at whose own port does not answer. Some public servers listen there, too.
+/// Ports to try at a STUN server that does not answer at its own port. Some public servers listen there, too.
 const OTHER_PORTS: [u16; 2] = [443, 53];
-/// Servers asked.
+/// The most servers to ask.
 const SERVERS: usize = 4;
 
-/// Asks servers that did not answer, also at other ports. Also gives those that answer there.
+/// Asks servers that did not answer, at their own and at other ports. Also returns the addresses that answer.
 pub(super) async fn when_silent(servers: &[SocketAddr]) -> (Outlet, Vec<SocketAddr>) {
     if servers.is_empty() {
         return (Outlet::NoNames, Vec::new());
@@ -30,8 +31,8 @@ pub(super) async fn when_silent(servers: &[SocketAddr]) -> (Outlet, Vec<SocketAd
     (verdict(&echoes), answered)
 }
 
-/// Whether ports that nobody opens on purpose are open. `answered`: servers that did; `others`: where such servers say
-/// that they answer, too.
+/// Finds out whether rarely opened ports are open. `answered`: the servers that answered; `others`: the
+/// further addresses at which such servers say they answer.
 pub(super) async fn when_answered(answered: &[SocketAddr], others: &[SocketAddr]) -> Outlet {
     let known: Vec<(SocketAddr, Echo)> = answered.iter().map(|&server| (server, Echo::Answered)).collect();
     // A single server may be wrong about its other port.
@@ -55,7 +56,7 @@ async fn ask(targets: Vec<SocketAddr>) -> Vec<(SocketAddr, Echo)> {
     asking.await.unwrap_or_default()
 }
 
-/// What the fates of datagrams say of their ports.
+/// What the results say about the ports.
 fn verdict(echoes: &[(SocketAddr, Echo)]) -> Outlet {
     let any = |wanted: Echo| echoes.iter().any(|(_, echo)| *echo == wanted);
     let answered = echoes.iter().filter(|(_, echo)| *echo == Echo::Answered);
@@ -76,8 +77,9 @@ fn verdict(echoes: &[(SocketAddr, Echo)]) -> Outlet {
     }
 }
 
-/// The ports at which every server was reached, though none listens there, while nothing comes back from all others. A network
-/// that refuses what it does not let out refuses the servers' own ports as well.
+/// The ports at which every server refused the datagram, because none listens there, while all other ports
+/// stay silent. The datagrams reached the servers, so these ports are open. A network that itself refuses
+/// datagrams would also refuse those to the servers' own ports.
 fn reached(echoes: &[(SocketAddr, Echo)]) -> Vec<u16> {
     let all_at = |port: u16, wanted: Echo| {
         let mut there = echoes.iter().filter(|(target, _)| target.port() == port);
@@ -116,7 +118,7 @@ mod tests {
         assert_eq!(judged(&[(3478, Rejected), (443, Silent)]), Outlet::Rejected);
         assert_eq!(judged(&[(3478, Forbidden), (443, Forbidden)]), Outlet::Forbidden);
         assert_eq!(judged(&[(3478, Refused), (443, Refused)]), Outlet::Rejected);
-        // The servers are reached at a port where they do not listen.
+        // The datagrams reach the servers at a port where they do not listen.
         assert_eq!(
             judged(&[(3478, Silent), (443, Silent), (53, Refused)]),
             Outlet::Ports(vec![53])
@@ -137,9 +139,9 @@ mod tests {
         assert_eq!(judged(&[(3478, Answered), (3479, Answered)]), Outlet::Open);
         let lonely = SocketAddr::from(([192, 0, 2, 1], 3478));
         assert_eq!(verdict(&[(lonely, Rejected)]), Outlet::NoServer);
-        // One server of several is down, which says nothing about its port.
+        // One of several servers is down. That says nothing about its port.
         assert_eq!(judged(&[(3478, Answered), (3478, Silent)]), Outlet::Open);
-        // Nobody opens port 19302 on purpose, so a silent one beside it is a server's fault.
+        // Networks rarely open port 19302. So port 3479 is silent because the server does not answer there.
         assert_eq!(judged(&[(19302, Answered), (3479, Silent)]), Outlet::Open);
     }
 }

@@ -1,4 +1,5 @@
-//! When a run uses its server's relay: as long as there is no direct path, and from the moment the peer falls silent.
+//! Decides when a run uses its server's relay: as long as there is no direct path, and from the moment the
+//! peer falls silent.
 
 use crate::protocol::Path;
 use crate::protocol::connection::Connection;
@@ -10,23 +11,23 @@ use crate::rendezvous::punch::Punch;
 use crate::rendezvous::schedule::Schedule;
 use std::time::Duration;
 
-/// Punching goes first for so long: most paths that can be had are had within a round trip of the moment.
+/// Punching alone has this long: most direct paths work within one round trip after the agreed moment.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A direct path has worked for so long before the server may forget us.
+/// A direct path must have worked this long before the relay may be given up.
 const TRUST: Duration = Duration::from_secs(10);
 
 /// A run's relay.
 pub struct Relaying {
     client: RelayClient,
     uses: RelayUse,
-    /// From when on packets go that way.
+    /// When packets may begin to use the relay.
     from: Time,
-    /// When the server may forget us, if the path in use stays direct.
+    /// When to give up the relay, if the path in use stays direct.
     rest_at: Option<Time>,
 }
 
 impl Relaying {
-    /// For two ends that punch at `moment`.
+    /// A relay for two ends that punch at `moment`.
     pub(super) fn new(pass: RelayPass, uses: RelayUse, moment: Time) -> Self {
         Relaying {
             client: RelayClient::new(pass, moment),
@@ -44,12 +45,12 @@ impl Relaying {
         self.client.path()
     }
 
-    /// Takes a datagram of the server's.
+    /// Takes a datagram from the server. Returns whether it was one.
     pub(super) fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) -> bool {
         is_meeting(datagram) && self.client.handle_datagram(now, path, datagram)
     }
 
-    /// Does what is due. As long as the peer is not found, `punch` looks for it this way, too.
+    /// Does what is due. Until the peer is found, `punch` looks for it through the relay, too.
     pub(super) fn handle_timeout(&mut self, now: Time, punch: Option<&mut Punch>) {
         self.client.handle_timeout(now);
         if let Some(punch) = punch
@@ -59,16 +60,16 @@ impl Relaying {
         }
     }
 
-    /// A search for the peer goes this way, too.
+    /// Adds the relay to a search for the peer.
     pub(super) fn offer(&mut self, now: Time, search: &mut Schedule) {
         if self.client.is_open() {
             search.add_candidate(self.path(), now);
         }
     }
 
-    /// Tells a new connection which of its paths this is, and how fast it may be used.
+    /// Tells a new connection which of its paths is the relay, and the rate that the relay allows.
     pub(super) fn prepare(&self, now: Time, connection: &mut Connection) {
-        // What the peer sends counts, too.
+        // The relay counts both directions.
         let rate = match self.client.terms().pair_rate {
             0 => None,
             rate => Some(rate - rate / 20),
@@ -76,7 +77,7 @@ impl Relaying {
         connection.set_relay(now, self.path(), rate);
     }
 
-    /// Whether a direct path is to be looked for: the connection works, but by way of the server.
+    /// Whether to look for a direct path: the connection works, but through the relay.
     pub(super) fn seeks_direct(&mut self, now: Time, connection: &Connection) -> bool {
         if connection.is_relayed() || connection.silence(now) > TRUST / 2 {
             self.rest_at = None;
@@ -86,17 +87,17 @@ impl Relaying {
         connection.is_relayed() && self.uses != RelayUse::Only
     }
 
-    /// The peer fell silent: it may be found this way.
+    /// The peer fell silent, so the relay is needed again.
     pub(super) fn rouse(&mut self, now: Time) {
         self.client.rouse(now);
     }
 
-    /// The client, if this is its way to the server, and needed.
+    /// The client, if it needs this path to the server.
     pub(super) fn at(&mut self, path: Path) -> Option<&mut RelayClient> {
         Some(&mut self.client).filter(|client| client.needs(path))
     }
 
-    /// The run ends.
+    /// Gives up the relay, as the run ends.
     pub(super) fn rest(&mut self) {
         self.client.rest();
     }

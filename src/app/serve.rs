@@ -1,4 +1,4 @@
-//! A server, from its sockets to its end.
+//! Runs a server, from its sockets to its end.
 
 use super::event::{Event, Front};
 use super::lookup::{named, resolve};
@@ -21,19 +21,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// How often the operator is told what was done, if anything was.
+/// How often the operator gets a report, if there is anything to report.
 const REPORT: Duration = Duration::from_secs(60);
 
-/// From the thread that owns the sockets.
+/// News from the thread that owns the sockets.
 enum News {
-    /// The outside address of the first socket, if a STUN server told it.
+    /// The outside address of the first socket, if a STUN server answered.
     Outside(Option<SocketAddr>),
-    /// What was done so far, how many wait, and how many pairs are relayed for.
+    /// The counters so far, how many clients wait, and how many pairs use the relay.
     Report(Counters, usize, usize),
     Broken(std::io::Error),
 }
 
-/// The server on its sockets; at first it also asks for its own address.
+/// The server with its sockets. At the start it also asks for its own address.
 struct Serving {
     server: Server,
     stun: Option<StunClient>,
@@ -56,13 +56,13 @@ impl Serving {
     }
 
     fn tell(&self, news: News) {
-        // Nobody listens any more only when the run is being torn down.
+        // The receiver is gone only while the run ends.
         let _ = self.news.send(news);
     }
 }
 
 impl Machine for Serving {
-    /// What came in is sent on before more is taken: two sockets full, and answers.
+    /// Bursts to send before receiving more: as many as two full sockets hold, and answers.
     const BURSTS_PER_TURN: usize = 3 * net::BURSTS_RECEIVED;
 
     fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
@@ -193,7 +193,7 @@ pub(super) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<
             port,
         };
         let host = host.to_string();
-        // Clients know the usual port.
+        // The default port need not be named.
         let host = host.strip_suffix(&format!(":{PORT}")).unwrap_or(&host);
         let token = options.token.as_ref().map(|token| format!("/{}", token.word()));
         host.to_owned() + &token.unwrap_or_default()
@@ -206,7 +206,7 @@ pub(super) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<
     let ran = follow(&mut told, port, &word, front).await;
     stop.store(true, Ordering::Relaxed);
     waker.wake();
-    // A thread that panicked has said so itself.
+    // A thread that panicked has already printed why.
     let (counters, waiting, relayed) = thread.join().unwrap_or_default();
     ran?;
     front.event(Event::Info(Info::ServerStopped {
@@ -223,7 +223,7 @@ fn bind(listen: &[SocketAddr]) -> Result<(net::Ports, u16), Failure> {
         SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)),
     ];
     let bound = match listen {
-        // A system without IPv6 is no fault.
+        // A system may have no IPv6.
         [] => net::bind_at(&usual).or_else(|_| net::bind_at(&usual[..1])),
         addresses => net::bind_at(addresses),
     };
@@ -242,13 +242,13 @@ fn bind(listen: &[SocketAddr]) -> Result<(net::Ports, u16), Failure> {
     Ok((ports, port))
 }
 
-/// Listens at a TCP port of the addresses of the UDP sockets.
+/// Listens at a TCP port, at the addresses of the UDP sockets.
 fn listen(addresses: &[SocketAddr], port: u16) -> Result<Vec<TcpListener>, Failure> {
     let mut ips: Vec<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
     ips.sort();
     ips.dedup();
     let bound = match ips.as_slice() {
-        // Where there is IPv6, a socket of it may take IPv4 as well, and then the other is not needed.
+        // A socket for IPv6 may accept IPv4, too. Then the IPv4 socket is not needed.
         [] => {
             let both = [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()];
             let bound: Vec<_> = both.map(|ip| TcpListener::bind((ip, port))).into();
@@ -268,7 +268,7 @@ fn listen(addresses: &[SocketAddr], port: u16) -> Result<Vec<TcpListener>, Failu
     })
 }
 
-/// Tells what happens until the operator stops it.
+/// Tells what happens until the operator stops the server.
 async fn follow(
     told: &mut UnboundedReceiver<News>,
     port: u16,

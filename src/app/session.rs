@@ -1,5 +1,5 @@
-//! One run on its sockets: gather addresses, punch, then carry the transfer; look for the peer again when it falls
-//! silent. Sans-IO, driven by [`crate::net::Driver`] or by a simulation.
+//! One run on its sockets: it finds addresses, punches, carries the transfer, and looks for a silent peer
+//! again. Sans-IO: [`crate::net::Driver`] or a simulation drives it.
 
 use super::command::{Command, Notice};
 use super::gate::Gate;
@@ -23,16 +23,16 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use zeroize::Zeroizing;
 
-/// How often progress is told.
+/// The interval of progress notices.
 const PROGRESS: Duration = Duration::from_millis(200);
-/// How often the trace is told: a few times a round trip of all but local paths.
+/// The interval of trace samples: a few in each round trip, except on local paths.
 const SAMPLE: Duration = Duration::from_millis(20);
-/// How long to wait for the first RTT before telling of a connection without it.
+/// How long to wait for the first RTT before the connection is announced without it.
 const ANNOUNCE: Duration = Duration::from_millis(400);
 /// Blocks of content a sender holds: 40 MiB covers 1 Gbit/s at 300 ms.
 const SEND_BLOCKS: usize = 40;
 
-/// The session.
+/// The sans-IO machine of a run.
 pub struct Session {
     settings: Settings,
     side: Box<dyn Side>,
@@ -44,7 +44,7 @@ pub struct Session {
     relaying: Option<Relaying>,
     linked: Option<Linked>,
     next_progress: Time,
-    /// When the trace is told next, if there is one.
+    /// When the next trace sample is due, if there is a trace.
     next_sample: Option<Time>,
     over: bool,
 }
@@ -83,15 +83,15 @@ impl Session {
         self.side.is_working()
     }
 
-    /// The machine that asks for our outside address, if it is to be asked for now: once the peer was there, only while it
-    /// is silent, which may be because our address is another one.
+    /// The STUN client, if it may ask now. After the first connection it asks only while the peer is silent,
+    /// because our outside address may have changed.
     fn stun(&mut self) -> Option<&mut StunClient> {
         let is_asked = self.linked.as_ref().is_none_or(|linked| linked.silent);
         self.stun.as_mut().filter(|_| is_asked)
     }
 
     fn tell(&self, notice: Notice) {
-        // Nobody listens any more only when the run is being torn down.
+        // The receiver is gone only while the run ends.
         let _ = self.notices.send(notice);
     }
 
@@ -108,7 +108,7 @@ impl Session {
                 }
                 Ok(Command::LeaveServer) => self.leave_server(),
                 Ok(Command::Relay(relaying)) => self.relaying = Some(*relaying),
-                // The peer may have been met while its user was pasting another address.
+                // The peer may have been found while its user was pasting another address.
                 Ok(Command::Punch(punch)) if self.linked.is_none() => self.punch = Some(*punch),
                 Ok(Command::Punch(_)) => {}
                 Ok(Command::Relocate(peer)) => self.linked.iter_mut().for_each(|l| l.relocate(&peer)),
@@ -186,7 +186,8 @@ impl Session {
             match event {
                 connection::Event::Silent => {
                     linked.silent = true;
-                    // Counted from here: a program that was stopped has not looked yet.
+                    // Patience begins here, because a program that was suspended has not looked for the peer
+                    // yet.
                     linked.give_up = now + self.settings.patience;
                     if let Some(relaying) = &mut self.relaying {
                         relaying.rouse(now);
@@ -217,7 +218,7 @@ impl Session {
         {
             linked.announce = None;
             let (path, rtt) = (linked.connection.path(), linked.connection.rtt());
-            // The peer may have chosen another of the paths that work.
+            // The peer may have chosen another working path.
             let kind = linked.places.kind(path);
             let _ = self.notices.send(Notice::Connected {
                 path,
@@ -229,7 +230,7 @@ impl Session {
         self.tell_progress(now);
     }
 
-    /// Samples for the trace, and how far it is, each at its own pace.
+    /// Tells trace samples and progress, each at its own interval.
     fn tell_progress(&mut self, now: Time) {
         let Some(linked) = &self.linked else { return };
         if self.next_sample.is_some_and(|t| now >= t) {
@@ -244,7 +245,7 @@ impl Session {
             self.next_progress = now + PROGRESS;
             let stats = linked.connection.stats();
             let silent = linked.silent.then(|| linked.connection.silence(now));
-            // That the peer is silent is told, too, where there is no progress to tell.
+            // A silent peer is reported even if there is no progress to tell.
             let unknown = silent.map(|_| (0, None));
             if let Some((done, total)) = self.side.progress().or(unknown) {
                 let _ = self.notices.send(Notice::Progress {
@@ -314,7 +315,7 @@ impl Machine for Session {
                     linked.connection.set_flow_limit(now, 0);
                 }
             } else {
-                // A late handshake message: the peer may not have heard our answer yet.
+                // A late handshake message: the peer may not have received our answer.
                 let answer = linked.responder.handle_datagram(now, path, datagram);
                 linked.late = answer.map(|a| (path, a)).or(linked.late.take());
             }
@@ -330,7 +331,7 @@ impl Machine for Session {
         if let Some(punch) = &mut self.punch {
             punch.handle_datagram(now, path, datagram);
             self.drain(now);
-            // The first sealed packet may be in the same batch as what completed the handshake.
+            // The first sealed packet may be in the same batch as the last handshake message.
         }
     }
 
@@ -412,7 +413,7 @@ impl Machine for Session {
 
     fn extra_sockets(&self) -> Extra {
         match &self.linked {
-            // Until both ends are sure of it, the peer may use another path than ours.
+            // Until both ends have confirmed the connection, the peer may use another path than ours.
             Some(linked) if linked.search.is_none() && linked.connection.is_confirmed() => {
                 Extra::Of(linked.connection.path())
             }

@@ -1,4 +1,4 @@
-//! What a session carries: the transfer's half, which knows neither sockets nor punching.
+//! The transfer half of a session. It knows neither sockets nor punching.
 
 use super::command::Command;
 use super::event::Phase;
@@ -6,30 +6,30 @@ use crate::protocol::connection::{self, Connection};
 use crate::protocol::time::Time;
 use std::time::Duration;
 
-/// The transfer's half of a session.
+/// The transfer half of a session.
 pub trait Side: Send {
-    /// Content arrived. Gives how many bytes more there is room for.
+    /// Takes content. Returns for how many more bytes there is room.
     fn on_content(&mut self, offset: u64, bytes: &[u8]) -> u64;
-    /// Moves whatever can move between connection, disk and user. Called after every input.
+    /// Moves what can move between connection, disk and user. The session calls it after every input.
     fn pump(&mut self, now: Time, connection: &mut Connection);
-    /// The user's word on an offer.
+    /// Takes a command of the user.
     fn on_command(&mut self, command: Command);
-    /// Content bytes done and to do, for the progress display.
+    /// Content bytes done and in all, for the progress display. `None` while there is nothing to show.
     fn progress(&self) -> Option<(u64, Option<u64>)>;
-    /// What it is doing, for the same.
+    /// What the transfer is doing, for the progress display.
     fn phase(&self) -> Phase {
         Phase::Moving
     }
-    /// Whether another thread has work of this side's to do: its news come with the waker. A simulation lets no time
-    /// pass while it has.
+    /// Whether another thread still works for this side; the waker tells when it has news. A simulation lets
+    /// no time pass meanwhile.
     fn is_working(&self) -> bool {
         false
     }
-    /// The connection ended or was given up.
+    /// Told once: the connection ended or was given up.
     fn on_end(&mut self, end: End);
 }
 
-/// Writes what `next` appends to `out` to the control stream, until there is nothing more or no more room.
+/// Writes what `next` appends to `out` to the control stream, until there is nothing left or no more room.
 pub(crate) fn flush_control(
     connection: &mut Connection,
     out: &mut Vec<u8>,
@@ -47,8 +47,8 @@ pub(crate) fn flush_control(
 /// How the connection ended for the side.
 #[derive(Debug)]
 pub enum End {
-    /// As the connection says.
+    /// The connection was closed.
     Closed(connection::Closed),
-    /// The peer was silent for so long.
+    /// The peer was silent for this long.
     Lost(Duration),
 }

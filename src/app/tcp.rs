@@ -1,4 +1,4 @@
-//! Where no UDP passes: the same server over TCP.
+//! Reaches a server over TCP, where the network blocks UDP.
 
 use super::event::{Event, Front};
 use super::options::Server;
@@ -12,21 +12,21 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::time::Duration;
 
-/// The port that passes most firewalls, tried beside the one the server has for UDP.
+/// The port that passes most firewalls. It is tried beside the server's UDP port number.
 const USUAL: u16 = 443;
-/// UDP goes first for so long. A server that answers is heard by then.
+/// UDP alone has this long. A server that answers over UDP has done so by then.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Connecting takes no longer; what it found is then at hand when UDP is given up.
+/// The time limit of connecting. It ends before the run gives up UDP, so the streams are ready by then.
 const CONNECT: Duration = Duration::from_millis(1900);
 
-/// Connecting to a server's TCP ports, which goes on beside the asking over UDP.
+/// Connects to a server's TCP ports, while the run asks the server over UDP.
 pub(super) struct TcpFallback {
     connecting: Option<Pin<Box<dyn Future<Output = Vec<TcpStream>> + Send>>>,
     streams: VecDeque<TcpStream>,
 }
 
 impl TcpFallback {
-    /// Begins a while after it is first polled: UDP goes first.
+    /// Begins a while after the first poll, so that UDP has the first chance.
     pub(super) fn new(server: SocketAddr) -> Self {
         TcpFallback {
             connecting: Some(Box::pin(connect(server))),
@@ -34,20 +34,20 @@ impl TcpFallback {
         }
     }
 
-    /// Goes on connecting, and never ends: for a `select!` beside what is waited for.
+    /// Goes on connecting, and never ends: for a branch of `select!` beside what the caller waits for.
     pub(super) async fn go_on(&mut self) -> std::convert::Infallible {
         self.finish().await;
         std::future::pending().await
     }
 
-    /// A stream that is connected, if there is one more, and where to.
+    /// The next connected stream and its remote address, if there is one.
     pub(super) async fn next(&mut self) -> Option<(SocketAddr, TcpStream)> {
         self.finish().await;
         let stream = self.streams.pop_front()?;
         Some((stream.peer_addr().ok()?, stream))
     }
 
-    /// The server was heard: no other way is needed.
+    /// The server answers, so no stream is needed.
     pub(super) fn stop(&mut self) {
         self.connecting = None;
         self.streams.clear();
@@ -61,7 +61,8 @@ impl TcpFallback {
     }
 }
 
-/// Connects to a server's TCP ports, both at once: those that take it, the server's own port first.
+/// Connects to both TCP ports of a server at once. Returns the streams that connected, the server's own port
+/// first.
 async fn connect(server: SocketAddr) -> Vec<TcpStream> {
     tokio::time::sleep(PATIENCE).await;
     let one = async |ip: IpAddr, port: u16| {
@@ -79,7 +80,7 @@ async fn connect(server: SocketAddr) -> Vec<TcpStream> {
     own.into_iter().chain(usual).collect()
 }
 
-/// What it means that nothing came from a server.
+/// The sentence for a server that does not answer.
 pub(super) fn silence(server: &Server) -> String {
     let ports = match server.port {
         USUAL => "its TCP port 443".to_owned(),
@@ -91,7 +92,7 @@ pub(super) fn silence(server: &Server) -> String {
     )
 }
 
-/// Has those who need the stream to the server do what its news asks for.
+/// Lets the clients of the server do what the news of its stream requires.
 pub(super) fn on_stream(
     news: StreamNews,
     now: Time,
@@ -99,7 +100,7 @@ pub(super) fn on_stream(
     relay: Option<&mut RelayClient>,
 ) {
     match news {
-        // A client that waits at a server asks it often enough.
+        // A client that waits at a server sends often enough by itself.
         StreamNews::Quiet => relay.into_iter().for_each(|relay| relay.ask(now)),
         StreamNews::Broken | StreamNews::Open => {
             meeting.into_iter().for_each(|meeting| meeting.renew(now));
@@ -109,7 +110,7 @@ pub(super) fn on_stream(
     }
 }
 
-/// Tells what became of it.
+/// Tells the user what happened to the stream.
 pub(super) fn tell(news: StreamNews, front: &mut dyn Front) {
     match news {
         StreamNews::Broken => front.event(Event::Warning(Warning::TcpBroke)),

@@ -1,6 +1,7 @@
-//! What a run remarks beside its events: facts. `cli::text` words them; `--json` gives them as fields under `what`.
+//! Facts that a run tells beside its main events. `cli::text` words them; `--json` gives them as fields under
+//! `what`.
 //!
-//! Paths are skipped by serde, which refuses those that are no text: `cli::json` gives them.
+//! Serde skips the paths, because it refuses paths that are not UTF-8. `cli::json` adds them.
 
 use crate::rendezvous::meeting::refusal::Refusal;
 use crate::rendezvous::meeting::relay::RelayRefusal;
@@ -18,79 +19,80 @@ use std::path::PathBuf;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub(crate) enum Info {
-    /// These many servers are asked for the outside address and for the time.
+    /// The run asks this many servers for the outside address and for the time.
     AskingServers { stun: usize, ntp: usize },
-    /// So many STUN servers' names are known.
+    /// The names of this many STUN servers were resolved.
     StunServersFound { found: usize, asked: usize },
     /// A STUN server answered.
     StunAnswer { server: SocketAddr, outside: SocketAddr },
-    /// So many NTP servers answered.
+    /// This many NTP servers answered.
     NtpAnswers { answered: usize, asked: usize },
-    /// A server is asked to answer from another address.
+    /// The check asks a server to answer from another address.
     AskingToAnswerElsewhere {
         server: SocketAddr,
         number: usize,
         most: usize,
     },
-    /// Nothing came for a while.
+    /// The run still waits.
     StillWaiting,
     /// An address that works in more networks follows.
     BetterAddress,
-    /// The router forwards a port, but that is of no use to a peer outside.
+    /// The router forwards a port, but a peer outside cannot use it.
     UselessMapping(#[serde(serialize_with = "external")] Worth),
-    /// The server does not answer on UDP.
+    /// The server does not answer over UDP, so the run tries TCP.
     TryingTcp { port: u16 },
-    /// The server is reached over TCP again.
+    /// A new TCP stream to the server works.
     TcpIsBack,
-    /// Waiting at a server by name.
+    /// The run waits at a server under a name.
     WaitingByName {
         own: Option<String>,
         peer: Option<String>,
     },
-    /// The server answers, and the peer is looked for.
+    /// The server answers, and the run looks for the peer.
     LookingForPeer,
     /// The server answers again.
     ServerIsBack,
-    /// What the server's relay gives; 0 stands for no limit.
+    /// The limits of the server's relay; 0 means no limit.
     Relay {
         relays: bool,
         pair_rate: u64,
         pair_bytes: u64,
     },
-    /// A direct path is looked for while the server relays.
+    /// The run looks for a direct path while the server relays.
     LookingForDirectPath,
     /// What `check --server` found.
     Server(SeenServer),
     /// Nobody waits at a server under a name.
     NobodyWaits,
-    /// A server has stopped.
+    /// The server has stopped.
     ServerStopped {
         pairs: u64,
         waiting: usize,
         relayed: usize,
     },
-    /// The peer's NAT is symmetric: its outside ports are tried, this long at most if both sides are there.
+    /// The peer's NAT is symmetric, so the run tries its outside ports: for at most this long if both sides
+    /// run.
     TryingPorts { seconds: u64 },
-    /// Ours is: so many ports are opened, and the peer tries them.
+    /// Our NAT is symmetric: the run opens this many ports, and the peer tries to find one.
     OpeningPorts { ports: u8, seconds: u64 },
-    /// How lines are said in a chat.
+    /// How to use the chat.
     ChatHelp,
     /// The chat is over.
     ChatEnded,
-    /// What was tried to reach the peer, one line of several.
+    /// What was tried to reach the peer; one of several lines.
     Tried { line: String },
-    /// A demo makes a file of so many bytes.
+    /// The demo makes a file of this many bytes.
     DemoMakesFile { bytes: u64 },
-    /// Both sides run here.
+    /// The demo begins.
     DemoBegins,
-    /// The copy is removed.
+    /// The demo removes its copy.
     DemoEnds,
     /// A picture was written.
     Wrote {
         #[serde(skip)]
         path: PathBuf,
     },
-    /// What an abandoned transfer left is removed.
+    /// What an unfinished transfer left was removed.
     Removed {
         #[serde(skip)]
         path: PathBuf,
@@ -101,24 +103,24 @@ pub(crate) enum Info {
         #[serde(skip)]
         path: PathBuf,
     },
-    /// What was sent is there already.
+    /// The file that is offered lies here already.
     Identical {
         #[serde(skip)]
         path: PathBuf,
     },
-    /// A pipe ended without a byte.
+    /// The sender's pipe ended without a byte.
     EmptyInput,
 }
 
-/// A server as a client finds it.
+/// What a client finds out about a server.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(crate) struct SeenServer {
     pub(crate) server: String,
-    /// The port of TCP it was asked at, as it does not answer on UDP.
+    /// The TCP port of the server, if it does not answer over UDP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tcp_port: Option<u16>,
     pub(crate) rtt_ms: u64,
-    /// Where it sees our sockets.
+    /// Where the server sees our sockets.
     pub(crate) sees: Vec<SocketAddr>,
     pub(crate) nat: bool,
     pub(crate) wants_word: bool,
@@ -129,54 +131,54 @@ pub(crate) struct SeenServer {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub(crate) enum Warning {
-    /// UDP does not get out, or only to some ports.
+    /// The network blocks UDP, or lets only some ports out.
     Outlet(#[serde(serialize_with = "outlet")] Outlet),
     /// No STUN server answered.
     NoOutsideAddress,
-    /// `--external-port` without an outside address.
+    /// `--external-port` is useless without an outside address.
     UselessExternalPort { port: u16 },
-    /// Some of what was named is not sent; the first paths, and how many more.
+    /// Some of the named files are not sent: the first paths, and how many more.
     LeftOut {
         why: &'static str,
         #[serde(skip)]
         paths: Vec<PathBuf>,
         more: usize,
     },
-    /// An `--exclude` that matches nothing.
+    /// This `--exclude` pattern matches nothing.
     UnusedPattern { pattern: String },
-    /// Something is not sent after all.
+    /// Something that was offered is not sent after all.
     Missing {
         #[serde(skip)]
         path: PathBuf,
         #[serde(serialize_with = "kind")]
         why: Absence,
     },
-    /// What was pasted or typed is no use, and is asked for again.
+    /// The pasted or typed text cannot be used, and the run asks again.
     Unfit { why: String },
-    /// What the search for the peer found.
+    /// What the search for the peer found out.
     Search {
         #[serde(serialize_with = "hint_kind")]
         hint: Hint,
     },
-    /// Nobody vouched for the peer's key.
+    /// Nothing vouches for the peer's key.
     Unvouched { words: String },
-    /// The server refuses what was asked of it.
+    /// The server refuses a request.
     Refused {
         #[serde(serialize_with = "kind")]
         why: Refusal,
     },
-    /// The server does not relay, or no more.
+    /// The server does not relay, or no longer.
     RelayRefused {
         #[serde(serialize_with = "kind")]
         why: RelayRefusal,
     },
-    /// The peer is silent, and our outside address is another one than before.
+    /// The peer is silent, and our outside address has changed.
     OutsideChanged,
-    /// The peer has been silent for long: its address may be another one.
+    /// The peer has been silent for long, so its address may have changed.
     PeerMayHaveMoved,
     /// The server does not answer any more.
     ServerSilent,
-    /// The stream of TCP to the server broke; it is opened again.
+    /// The TCP stream to the server broke, and the run opens it again.
     TcpBroke,
     /// There is no server to meet at.
     NoServer { why: String },
@@ -188,42 +190,42 @@ pub(crate) enum Warning {
     ModesNotKept,
     /// The disk does not keep times.
     TimesNotKept,
-    /// Something else has the name, so another is used.
+    /// The name is taken by something else, so the file gets another name.
     StoredBeside { sent: String, stored: String },
-    /// There are extended attributes that only `--xattrs` sends.
+    /// The files have extended attributes, which only `--xattrs` sends.
     AttributesNotSent,
-    /// `--xattrs` does nothing on this system.
+    /// `--xattrs` has no effect on this system.
     NoAttributesHere,
-    /// The disk does not take all extended attributes.
+    /// The disk does not support all extended attributes.
     AttributesNotKept,
-    /// The disk has no hard links, or not so many of one file: each becomes a file of its own.
+    /// The disk does not support hard links, or not so many of one file: each becomes a file of its own.
     HardLinksNotMade,
-    /// The disk takes no links.
+    /// The disk does not support symbolic links.
     LinksNotMade { count: u32 },
 }
 
 impl Warning {
-    /// What of UDP gets out, if that is not all.
+    /// The warning about the network's UDP, unless all of it is open.
     pub(crate) fn of_outlet(outlet: &Outlet) -> Option<Warning> {
         (*outlet != Outlet::Open).then(|| Warning::Outlet(outlet.clone()))
     }
 }
 
-/// A detail, shown only when asked for.
+/// A detail, shown only when the user asks for details.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub(crate) enum Note {
-    /// The time was asked for again.
+    /// The run asked for the time again.
     ClockAskedAgain,
-    /// The peer's packets came from there.
+    /// Packets of the peer arrived from this address.
     HeardFrom { remote: SocketAddr },
-    /// The peer is told to come in there.
+    /// The run tells the peer to send to this forwarded address.
     Forwarded { at: SocketAddr },
     /// The router forwards a port.
     Mapped(#[serde(serialize_with = "external")] Worth),
-    /// For a peer that does not use the server.
+    /// The whole address, for a peer that does not use the server.
     OwnAddress { address: String },
-    /// The system buffers little of what arrives.
+    /// The system's receive buffer is small.
     SmallBuffer { bytes: usize },
     /// What a server has done so far.
     ServerReport {
@@ -238,7 +240,7 @@ pub(crate) enum Note {
     },
 }
 
-/// The name of a variant, such as `same_role`.
+/// Serializes the name of a variant, such as `same_role`.
 fn kind<T: fmt::Debug, S: Serializer>(of: &T, to: S) -> Result<S::Ok, S::Error> {
     let debug = format!("{of:?}");
     let name = debug
@@ -255,7 +257,7 @@ fn kind<T: fmt::Debug, S: Serializer>(of: &T, to: S) -> Result<S::Ok, S::Error> 
     to.serialize_str(&slug)
 }
 
-/// Where a port is that the router forwards.
+/// Serializes the outside address of a forwarded port.
 fn external<S: Serializer>(worth: &Worth, to: S) -> Result<S::Ok, S::Error> {
     let external = worth.mapped().external;
     let mut fields = to.serialize_struct("Worth", 1)?;
@@ -263,7 +265,7 @@ fn external<S: Serializer>(worth: &Worth, to: S) -> Result<S::Ok, S::Error> {
     fields.end()
 }
 
-/// Whether all is closed, and the ports that are open.
+/// Serializes whether UDP is blocked, and the open ports.
 fn outlet<S: Serializer>(outlet: &Outlet, to: S) -> Result<S::Ok, S::Error> {
     let mut fields = to.serialize_struct("Outlet", 2)?;
     fields.serialize_field("closed", &outlet.is_closed())?;

@@ -1,4 +1,4 @@
-//! The loop between sockets, clock and machine.
+//! Runs the loop between sockets, clock and machine.
 
 use super::Clock;
 use super::socket::{Ports, Socket};
@@ -13,32 +13,32 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Receive buffers: what one `recvmmsg` of quinn-udp fills.
+/// Receive buffers: as many as one `recvmmsg` call of quinn-udp fills.
 const BATCH: usize = 32;
-/// The most bursts that arrive between two times of sending, on one socket.
+/// The most bursts that one socket receives between two times of sending.
 pub(crate) const BURSTS_RECEIVED: usize = BATCH * BATCHES_PER_TURN;
-/// Bytes of one receive buffer: a whole burst that the kernel joined.
+/// Bytes of one receive buffer: a whole burst that the kernel joined (GRO).
 const RECEIVE_BUFFER: usize = 65_536;
-/// Most datagrams asked of the machine at once (UDP_MAX_SEGMENTS of Linux).
+/// The most datagrams the driver takes from the machine at once (UDP_MAX_SEGMENTS of Linux).
 const SEGMENTS: usize = 64;
-/// Batches received before sending again.
+/// Batches to receive before sending again.
 const BATCHES_PER_TURN: usize = 4;
-/// However far the next timer is, look again after this.
+/// The longest wait: the driver looks again after this, even if the next timer is later.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// Datagrams a machine wants sent: segments of equal size, the last possibly shorter.
+/// Datagrams that a machine wants to send: segments of equal size, except that the last may be shorter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transmit {
-    /// Where to, and from which socket.
+    /// The destination, and the socket to send from.
     pub path: Path,
-    /// Bytes of each segment but the last.
+    /// Bytes of each segment, except for the last.
     pub segment: usize,
-    /// How far they may get; only single ones not to their addressee.
+    /// How far the datagrams may travel. Only a single datagram may stop before its addressee.
     pub reach: Reach,
 }
 
 impl Transmit {
-    /// One datagram, which `buf` then holds alone.
+    /// One datagram. It replaces the contents of `buf`.
     pub(crate) fn single(buf: &mut Vec<u8>, path: Path, reach: Reach, payload: &[u8]) -> Self {
         buf.clear();
         buf.extend_from_slice(payload);
@@ -50,47 +50,49 @@ impl Transmit {
     }
 }
 
-/// Which sockets beside the run's own are of use.
+/// Which additional sockets are needed, beside those of the run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Extra {
-    /// Whichever are sent from; each is bound when it first is.
+    /// Any: each is bound when the machine first sends from it.
     Any,
-    /// No other than the one of this path.
+    /// Only the socket of this path.
     Of(Path),
 }
 
-/// Something sans-IO that the driver drives.
+/// A sans-IO machine that the driver runs.
 pub trait Machine {
-    /// Bursts sent before looking at what arrived.
+    /// Bursts to send before looking at what arrived.
     const BURSTS_PER_TURN: usize = 16;
 
-    /// A datagram arrived on `path`; it may be changed in place.
+    /// Takes a datagram that arrived on `path`. The machine may change it in place.
     fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]);
-    /// Datagrams that the system joined arrived on `path`: all of `segment` bytes but perhaps the last.
+    /// Takes datagrams that arrived on `path` and that the system joined. All have `segment` bytes, except
+    /// that the last may be shorter.
     fn handle_burst(&mut self, now: Time, path: Path, datagrams: &mut [u8], segment: usize) {
         for datagram in datagrams.chunks_mut(segment) {
             self.handle_datagram(now, path, datagram);
         }
     }
-    /// Time passed, or something was given to the machine from outside.
+    /// Does what is due. The driver also calls this after another thread gave the machine something.
     fn handle_timeout(&mut self, now: Time);
     /// Writes the next datagrams to `buf`, at most `segments` of them.
     fn poll_transmit(&mut self, now: Time, buf: &mut Vec<u8>, segments: usize) -> Option<Transmit>;
-    /// When `handle_timeout` should be called next.
+    /// When to call `handle_timeout` next.
     fn poll_timeout(&mut self, now: Time) -> Option<Time>;
-    /// Which sockets beside the run's own are of use now.
+    /// Which additional sockets are needed now, beside those of the run.
     fn extra_sockets(&self) -> Extra {
         Extra::Any
     }
-    /// Something became of the stream of TCP that this path goes through.
+    /// Told when something happened to the TCP stream of this path.
     fn on_stream(&mut self, _now: Time, _path: Path, _news: StreamNews) {}
-    /// The system refused to send a datagram: there is no route, or a firewall of this machine forbids it.
+    /// Told when the system refused to send a datagram: there is no route, or this machine's firewall forbids
+    /// it.
     fn on_refused(&mut self, _kind: io::ErrorKind) {}
-    /// A datagram of `size` bytes was too large for the interface.
+    /// Told when a datagram of `size` bytes was too large for the interface.
     fn on_too_large(&mut self, now: Time, size: usize);
 }
 
-/// Wakes whoever drives a machine, from another thread.
+/// Wakes the driver of a machine from another thread.
 #[derive(Clone)]
 pub struct Waker(Arc<dyn Fn() + Send + Sync>);
 
@@ -101,7 +103,7 @@ impl std::fmt::Debug for Waker {
 }
 
 impl Waker {
-    /// A waker that calls `wake`, for those who drive a machine without sockets.
+    /// A waker that calls `wake`, for drivers without sockets.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         Waker(Arc::new(wake))
     }
@@ -116,18 +118,18 @@ impl Waker {
 #[derive(Debug)]
 pub(crate) struct Driver {
     clock: Clock,
-    /// By their number: the run's own, then those beside them.
+    /// The sockets by number: those of the run first, then the additional ones.
     sockets: BTreeMap<u8, Socket>,
-    /// How many are the run's own.
+    /// The number of the run's sockets.
     own: usize,
     streams: Streams,
     poller: Arc<Poller>,
     events: Events,
     receive: Vec<Vec<u8>>,
     out: Vec<u8>,
-    /// Bytes of `out` that are sent.
+    /// Bytes of `out` that were sent.
     sent: usize,
-    /// A burst the kernel had no room for, or not for all of it.
+    /// A burst that the kernel has not taken completely, because its buffer is full.
     blocked: Option<Transmit>,
 }
 
@@ -135,7 +137,7 @@ impl Driver {
     /// Takes the sockets of a run.
     ///
     /// # Errors
-    /// If the system has no more descriptors.
+    /// If the system has no file descriptors left.
     pub(crate) fn new(ports: Ports, clock: Clock) -> io::Result<Self> {
         let poller = Arc::new(Poller::new()?);
         let sockets: BTreeMap<u8, Socket> = (0..=u8::MAX).zip(ports.sockets).collect();
@@ -156,24 +158,24 @@ impl Driver {
         })
     }
 
-    /// What wakes this driver.
+    /// The waker of this driver.
     pub(crate) fn waker(&self) -> Waker {
         let poller = Arc::clone(&self.poller);
         Waker::new(move || {
-            // It fails only if the driver is gone, and then there is nobody to wake.
+            // This fails only if the driver is gone, and then there is nobody to wake.
             let _ = poller.notify();
         })
     }
 
-    /// Takes in whoever connects to this listener; paths to them have the socket [`TCP`].
+    /// Accepts connections at this listener. Paths to those peers have the socket number [`TCP`].
     ///
     /// # Errors
-    /// If the system has no more descriptors.
+    /// If the system has no file descriptors left.
     pub(crate) fn listen(&mut self, listener: TcpListener) -> io::Result<()> {
         self.streams.listen(listener)
     }
 
-    /// Where other threads hand over connected streams.
+    /// Takes connected streams from other threads.
     pub(crate) fn door(&self) -> Door {
         self.streams.door()
     }
@@ -181,7 +183,7 @@ impl Driver {
     /// One turn: timers, then everything there is to send, then a wait for datagrams, a timer or a waker.
     ///
     /// # Errors
-    /// Only what makes the sockets useless; a datagram that cannot be sent is a lost datagram.
+    /// Only what makes the sockets useless. A datagram that cannot be sent counts as lost.
     pub(crate) fn turn<M: Machine>(&mut self, machine: &mut M) -> io::Result<()> {
         let now = self.clock.now();
         self.streams.turn(now);
@@ -210,7 +212,7 @@ impl Driver {
         self.receive(machine)
     }
 
-    /// Binds the socket of a path that none of the run's own is of.
+    /// Binds the additional socket of a path.
     fn bind_extra(&mut self, path: Path) -> io::Result<()> {
         let Some(first) = self.sockets.get(&0).filter(|_| path.remote.is_ipv4()) else {
             return Ok(());
@@ -221,18 +223,18 @@ impl Driver {
         Ok(())
     }
 
-    /// Closes the sockets that are none of the run's own, but not that of this path.
+    /// Closes the additional sockets, except for the socket of this path.
     fn close_all_but(&mut self, path: Path) {
         let (poller, own) = (&self.poller, self.own);
         self.sockets.retain(|local, socket| {
             let stays = usize::from(*local) < own || *local == path.local;
             if !stays {
-                // It fails only if the poller is gone, too.
+                // This fails only if the poller is gone, too.
                 let _ = poller.delete(socket.io());
             }
             stays
         });
-        // What waits to leave from one of them is lost.
+        // A burst that waits to leave from one of them is lost.
         if self
             .blocked
             .is_some_and(|blocked| !self.sockets.contains_key(&blocked.path.local))
@@ -261,7 +263,8 @@ impl Driver {
         }
     }
 
-    /// Sends until the machine has nothing more; true if it may have more.
+    /// Sends until the machine has nothing more, or it is time to receive. Returns true if the machine may
+    /// have more.
     fn transmit<M: Machine>(&mut self, machine: &mut M) -> bool {
         if let Some(blocked) = self.blocked.take() {
             let key = usize::from(blocked.path.local);
@@ -288,7 +291,7 @@ impl Driver {
     /// Sends the rest of `out`.
     fn send(&mut self, machine: &mut impl Machine, transmit: Transmit) {
         if transmit.path.local == TCP {
-            // Nothing of it dies on its way.
+            // No router drops these on purpose.
             if transmit.reach == Reach::Full {
                 self.streams.send(
                     self.clock.now(),
@@ -303,7 +306,7 @@ impl Driver {
         if !self.sockets.contains_key(&local)
             && let Err(e) = self.bind_extra(transmit.path)
         {
-            // The limit of open files, in all likelihood: as good as lost.
+            // Most likely the limit of open files was reached. The datagram counts as lost.
             machine.on_refused(e.kind());
             return;
         }
@@ -330,8 +333,8 @@ impl Driver {
                     } else {
                         machine.on_refused(e.kind());
                     }
-                    // No route for the moment, a firewall's refusal, an ICMP error of an earlier packet: as good as
-                    // lost.
+                    // There is no route at the moment, a firewall refused, or an earlier packet caused an
+                    // ICMP error. The datagram counts as lost.
                     return;
                 }
             }
@@ -345,7 +348,7 @@ impl Driver {
         });
         let ready: Vec<usize> = self.events.iter().filter(|e| e.readable).map(|e| e.key).collect();
         for key in ready {
-            // Those of streams are higher.
+            // The keys of streams are larger.
             let Ok(local) = u8::try_from(key) else { continue };
             let Some(socket) = self.sockets.get(&local) else {
                 continue;
@@ -356,7 +359,7 @@ impl Driver {
                     self.receive.iter_mut().map(|b| IoSliceMut::new(b)).collect();
                 let count = match socket.receive(&mut slices, &mut metas) {
                     Ok(count) => count,
-                    // Nothing more, or a socket that the next send will tell more about.
+                    // Nothing more has arrived, or the socket is broken, which the next send will show.
                     Err(_) => break,
                 };
                 drop(slices);
@@ -383,18 +386,18 @@ impl Drop for Driver {
     }
 }
 
-/// Has the poller tell when something of `io` can be read.
+/// Asks the poller to report when `io` can be read.
 #[expect(
     unsafe_code,
     reason = "polling wants the promise below; it has no other way to register a socket"
 )]
 pub(super) fn register(poller: &Poller, io: impl polling::AsRawSource, key: usize) -> io::Result<()> {
-    // SAFETY: a source must be deleted from the poller before it is closed. All belong to the driver or to its streams,
-    // and each deletes what it lets go.
+    // SAFETY: a source must be deleted from the poller before it is closed. All sources belong to the driver
+    // or to its streams, and each of these deletes a source before it closes it.
     unsafe { poller.add_with_mode(io, Event::readable(key), mode(poller)) }
 }
 
-/// Level-triggered where the system can; re-armed before each wait elsewhere.
+/// Level-triggered where the system supports it. Elsewhere each source is armed again before each wait.
 pub(super) fn mode(poller: &Poller) -> PollMode {
     if poller.supports_level() {
         PollMode::Level

@@ -1,5 +1,5 @@
-//! The router of this network: which one it is, and asking it by UDP, multicast or HTTP. Every wait and every answer is
-//! bounded. Blocks: for a thread of its own.
+//! Finds the router of this network, and asks it over UDP, multicast or HTTP. Every wait and every answer is
+//! bounded. All calls block, so they belong on a thread of their own.
 
 use super::Clock;
 use super::interfaces::{ipv4_source, source_towards};
@@ -8,15 +8,16 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-/// How long each repetition of a request waits for its answer; RFC 6886, section 3.1, begins with 250 ms.
+/// How long each transmission of a request waits for an answer; RFC 6886, section 3.1, begins with 250 ms.
 const WAITS: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(500)];
-/// How long answers to a search are gathered: routers may wait up to the second that the search allows.
+/// How long to collect answers to a search. Routers may delay theirs by up to the one second that the search
+/// allows.
 const SEARCH: Duration = Duration::from_millis(1200);
-/// After the first answer others are waited for no longer than this.
+/// How long to wait for further answers after the first one.
 const OTHERS: Duration = Duration::from_millis(100);
-/// Longest exchange over HTTP.
+/// The time limit of an exchange over HTTP.
 const HTTP: Duration = Duration::from_secs(2);
-/// Most bytes and answers taken from a router.
+/// The most bytes of an answer, and the most answers, taken from a router.
 const MOST_BYTES: u64 = 64 << 10;
 const MOST_ANSWERS: usize = 8;
 
@@ -24,12 +25,12 @@ const MOST_ANSWERS: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gateway {
     router: Ipv4Addr,
-    /// The address of this machine that the router sees.
+    /// This machine's address, as the router sees it.
     pub(crate) client: Ipv4Addr,
 }
 
 impl Gateway {
-    /// The one that the default route leads to.
+    /// The router of the default route.
     pub(crate) fn of_this_network() -> Option<Gateway> {
         let router = sys::default_gateway()?;
         match source_towards(router.into())? {
@@ -38,7 +39,8 @@ impl Gateway {
         }
     }
 
-    /// Sends a request, again if need be, until `read` finds its answer. A router that is not listening refuses at once.
+    /// Sends a request, and repeats it until `read` accepts an answer. If nothing listens at the router's
+    /// port, the router refuses at once.
     pub(crate) fn ask<T>(&self, port: u16, request: &[u8], read: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
         let socket = bind(self.client)?;
         socket.connect((self.router, port)).ok()?;
@@ -67,7 +69,7 @@ impl Gateway {
     }
 }
 
-/// Asks everybody on this network. Gives the address asked from, and what was answered by whom.
+/// Asks all devices on this network. Returns the address that asked, and each answer with its sender.
 pub(crate) fn multicast_search(
     at: (Ipv4Addr, u16),
     request: &[u8],
@@ -82,7 +84,7 @@ pub(crate) fn multicast_search(
     let clock = Clock::start();
     let mut end = clock.now() + SEARCH;
     let mut buffer = [0; 1500];
-    // Twice, as either may be lost.
+    // The search is sent twice, as a datagram may be lost.
     let sent = socket
         .send_to(request, at)
         .and_then(|_| socket.send_to(request, at));
@@ -103,7 +105,7 @@ pub(crate) fn multicast_search(
     (Some(client), answers)
 }
 
-/// One exchange over HTTP, the connection closed after it.
+/// One exchange over HTTP. The connection is closed afterwards.
 pub(crate) fn http(host: SocketAddr, request: &str) -> Option<String> {
     let clock = Clock::start();
     let end = clock.now() + HTTP;
@@ -130,7 +132,7 @@ pub(crate) fn http(host: SocketAddr, request: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// Whether an answer has as many bytes as it says: some routers do not close.
+/// Whether an answer is complete according to its length header: some routers do not close the connection.
 fn is_whole(answer: &[u8]) -> bool {
     let text = String::from_utf8_lossy(answer);
     let Some((head, body)) = text.split_once("\r\n\r\n") else {

@@ -1,23 +1,24 @@
-//! The addresses this machine has itself, those first that a peer most likely reaches.
+//! The addresses of this machine, ordered by how likely a peer can reach them.
 
 use super::sys;
 use if_addrs::{IfAddr, Interface};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
-/// Most addresses worth telling a peer: as many as an address carries.
+/// The most addresses to tell a peer: as many as an address carries.
 const MOST: usize = 8;
-/// Most interfaces a link-local peer is sought on.
+/// The most interfaces on which to look for a link-local peer.
 const MOST_ZONES: usize = 4;
 
-/// Destinations that only a default route leads to. No packet is ever sent there: connecting a datagram socket makes
-/// the system choose a route and a source address. (The first addresses of two root name servers' networks.)
+/// Destinations that only a default route leads to. No packet is ever sent there: connecting a datagram
+/// socket makes the system choose a route and a source address. (These are the first addresses of the
+/// networks of two root name servers.)
 const OUTSIDE: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(198, 41, 0, 4)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 0, 0, 2, 0x30)),
 ];
 
-/// Beginnings of the names of interfaces behind which there is no network of its own: bridges and cables of containers
-/// and virtual machines, and tunnels.
+/// Prefixes of the names of interfaces that lead to no other machine's network: bridges and virtual cables of
+/// containers and virtual machines, and tunnels.
 const VIRTUAL: [&str; 18] = [
     "docker",
     "br-",
@@ -39,31 +40,31 @@ const VIRTUAL: [&str; 18] = [
     "utun",
 ];
 
-/// What this machine has, for its address and for punching.
+/// What this machine has: for its address, and for punching.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Local {
-    /// Where a peer may reach this machine without a NAT, the likeliest first; never empty.
+    /// Where a peer may reach this machine without a NAT, the likeliest first. Never empty.
     pub(crate) candidates: Vec<SocketAddr>,
-    /// The networks of those candidates: an address and the bits that all hosts there share.
+    /// The networks of those candidates: an address and the length of the prefix.
     pub(crate) networks: Vec<(IpAddr, u8)>,
     /// Indices of the interfaces on which a link-local peer may be, the likeliest first.
     pub(crate) zones: Vec<u32>,
 }
 
-/// How likely a peer reaches an address; the first is the likeliest. Later fields decide among equals.
+/// How likely a peer can reach an address; the first variant is the likeliest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Standing {
-    /// The interface that the default route leads through.
+    /// On an interface that the default route leads through.
     Outward,
-    /// Another network.
+    /// On another network.
     Network,
-    /// IPv6 addresses that will not stay: temporary (RFC 8981) or deprecated ones.
+    /// An IPv6 address that will not stay: temporary (RFC 8981) or deprecated.
     Passing,
-    /// Valid on one cable only.
+    /// Valid on one link only.
     LinkLocal,
     /// See [`VIRTUAL`].
     Virtual,
-    /// Without a cable, or switched off.
+    /// On an interface that is switched off or has no cable.
     Down,
 }
 
@@ -107,7 +108,7 @@ impl Found {
         self.point_to_point || VIRTUAL.iter().any(|lead| self.name.starts_with(lead))
     }
 
-    /// `outward`: indices of the interfaces that the default routes lead through.
+    /// `outward`: the indices of the interfaces that the default routes lead through.
     fn standing(&self, outward: &[u32]) -> Standing {
         let is_outward = outward.contains(&self.index);
         match () {
@@ -115,7 +116,8 @@ impl Found {
             () if self.is_virtual() && !is_outward => Standing::Virtual,
             () if self.is_link_local() => Standing::LinkLocal,
             () if self.passing => Standing::Passing,
-            // A unique local address never leaves its site, wherever the default route leads.
+            // A unique local address is not reachable from outside its site, even on the interface of the
+            // default route.
             () if is_outward && !self.is_unique_local() => Standing::Outward,
             () => Standing::Network,
         }
@@ -126,7 +128,8 @@ impl Found {
     }
 }
 
-/// The order to tell addresses in. `sources`: what the default routes of both families send from.
+/// Puts addresses in the order in which to tell them. `sources`: the source addresses of the default routes
+/// of both IP versions.
 fn ranked(found: Vec<Found>, sources: &[IpAddr]) -> Vec<Found> {
     let outward: Vec<u32> = found
         .iter()
@@ -138,19 +141,20 @@ fn ranked(found: Vec<Found>, sources: &[IpAddr]) -> Vec<Found> {
         let standing = one.standing(&outward);
         let key = (standing, !sources.contains(&one.ip), one.is_unique_local());
         match ranked.iter_mut().find(|(.., other)| other.ip == one.ip) {
-            // The same address twice: the better place counts.
+            // If an address appears twice, the better rank counts.
             Some(other) if key < (other.0, other.1, other.2) => *other = (key.0, key.1, key.2, one),
             Some(_) => {}
             None => ranked.push((key.0, key.1, key.2, one)),
         }
     }
-    // Every interface has a link-local address of IPv6: it is of use only where there is nothing better.
+    // Every interface has a link-local IPv6 address. It is useful only if there is nothing better.
     if let Some(best) = ranked.iter().map(|(standing, ..)| *standing).min() {
         ranked.retain(|(standing, .., one)| one.ip.is_ipv4() || !one.is_link_local() || *standing == best);
     }
     ranked.sort_by_key(|&(standing, other, local, _)| (standing, other, local));
     let mut told: Vec<Found> = ranked.into_iter().map(|(.., one)| one).collect();
-    // The system sends from these, wherever they rank, and the peer's firewall lets in only whom the peer has sent to.
+    // The system sends from the `sources`, whatever their rank. The peer's firewall admits only addresses to
+    // which the peer has sent, so the peer must know them.
     let beyond = told.split_off(told.len().min(MOST));
     for source in beyond.into_iter().filter(|one| sources.contains(&one.ip)) {
         if let Some(last) = told.iter_mut().rev().find(|one| !sources.contains(&one.ip)) {
@@ -160,12 +164,12 @@ fn ranked(found: Vec<Found>, sources: &[IpAddr]) -> Vec<Found> {
     told
 }
 
-/// Which address the system sends from to the outside, in each family that has a way there.
+/// The source address towards the internet, for each IP version that has a route.
 fn sources() -> Vec<IpAddr> {
     OUTSIDE.into_iter().filter_map(source_towards).collect()
 }
 
-/// The same for IPv4 alone.
+/// The source address towards the internet over IPv4.
 pub(super) fn ipv4_source() -> Option<Ipv4Addr> {
     sources().into_iter().find_map(|source| match source {
         IpAddr::V4(ip) => Some(ip),
@@ -173,7 +177,7 @@ pub(super) fn ipv4_source() -> Option<Ipv4Addr> {
     })
 }
 
-/// Every address of the same family.
+/// The unspecified address of the same IP version.
 pub(super) const fn unspecified(family: IpAddr) -> IpAddr {
     match family {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -181,7 +185,7 @@ pub(super) const fn unspecified(family: IpAddr) -> IpAddr {
     }
 }
 
-/// Which address the system sends from to another.
+/// The source address that the system uses towards another address.
 #[expect(
     clippy::disallowed_methods,
     reason = "connecting a datagram socket asks for a route and sends nothing"
@@ -192,7 +196,7 @@ pub(super) fn source_towards(to: IpAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// The addresses of this machine, with the ports of its sockets. Loopback only where there is nothing else.
+/// The addresses of this machine, with the ports of its sockets. Loopback only if there is nothing else.
 pub(crate) fn local(ipv4: u16, ipv6: Option<u16>) -> Local {
     let passing = sys::passing_addresses();
     let found: Vec<Found> = if_addrs::get_if_addrs()
@@ -204,7 +208,7 @@ pub(crate) fn local(ipv4: u16, ipv6: Option<u16>) -> Local {
     chosen(found, &sources(), ipv4, ipv6)
 }
 
-/// Whether this machine has a way to the outside by IPv6 and no IPv4 at all.
+/// Whether this machine has an IPv6 route to the internet and no IPv4 address.
 pub(crate) fn has_ipv6_alone() -> bool {
     let is_ipv4 = |interface: &Interface| {
         matches!(interface.ip(), IpAddr::V4(ip) if !ip.is_loopback() && !ip.is_link_local())
@@ -250,7 +254,7 @@ fn chosen(found: Vec<Found>, sources: &[IpAddr], ipv4: u16, ipv6: Option<u16>) -
 mod tests {
     use super::*;
 
-    /// `name ip/prefix [down] [passing]`, one a line; the same name has the same index.
+    /// Reads lines of `name ip/prefix [down] [passing]`. Equal names get equal indices.
     fn machine(lines: &str) -> Vec<Found> {
         let mut names: Vec<String> = Vec::new();
         lines

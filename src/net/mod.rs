@@ -1,7 +1,7 @@
 //! The only owner of sockets, of the clock and of the system's randomness.
 //!
-//! One thread runs a [`Driver`]: it waits for datagrams and timers, hands them to a sans-IO [`Machine`], and sends
-//! what the machine has to send. It knows nothing of what the bytes mean.
+//! One thread runs a [`Driver`]: it waits for datagrams and timers, hands them to a sans-IO [`Machine`], and
+//! sends what the machine wants to send. It does not interpret the bytes.
 
 pub(crate) mod driver;
 mod gateway;
@@ -30,7 +30,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Starts a run: now is a second after its zero, so that "a moment ago" can always be said.
+    /// Starts a run's clock at one second, so that earlier times can be expressed.
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that reads the monotonic clock"
@@ -42,7 +42,7 @@ impl Clock {
         }
     }
 
-    /// The moment it is.
+    /// The current time of the run.
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that reads the monotonic clock"
@@ -52,7 +52,7 @@ impl Clock {
     }
 }
 
-/// The system's idea of the time, as nanoseconds since 1970.
+/// The system's time, as nanoseconds since 1970.
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place that reads the system clock"
@@ -64,9 +64,10 @@ pub(crate) fn unix_nanos() -> i128 {
     }
 }
 
-/// A fresh seed from the system.
+/// A new seed from the system.
 ///
 /// # Errors
+/// If the system has no randomness.
 /// If the system has no randomness to give.
 #[expect(
     clippy::disallowed_methods,

@@ -1,26 +1,27 @@
-//! IPv4 peers and servers seen from a machine that has IPv6 alone, behind a translator (RFC 6146).
+//! Reaches IPv4 peers and servers from a machine that has only IPv6, through a translator (NAT64, RFC 6146).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The prefix of 96 bits under which a translator shows the IPv4 internet (RFC 6052).
+/// The 96-bit prefix that a translator uses for IPv4 addresses (RFC 6052).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Nat64([u8; 12]);
 
-/// What a name server behind such a translator makes of `ipv4only.arpa` (RFC 7050, section 8.2).
+/// The IPv4 addresses of `ipv4only.arpa`, which the name server of such a network translates (RFC 7050,
+/// section 8.2).
 const WELL_KNOWN_IPV4: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 0, 170), Ipv4Addr::new(192, 0, 0, 171)];
 
 impl Nat64 {
     /// `64:ff9b::/96` (RFC 6052, section 2.1).
     pub(crate) const WELL_KNOWN: Nat64 = Nat64([0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0]);
 
-    /// The prefix that an address of `ipv4only.arpa` shows.
+    /// The prefix in a translated address of `ipv4only.arpa`.
     pub(crate) fn discovered(address: IpAddr) -> Option<Nat64> {
         let IpAddr::V6(ip) = address else { return None };
         let (prefix, ipv4) = split(ip);
         WELL_KNOWN_IPV4.contains(&ipv4).then_some(Nat64(prefix))
     }
 
-    /// Where the translator shows an IPv4 address.
+    /// The IPv6 address of an IPv4 address.
     pub(super) fn outward(self, to: SocketAddr) -> SocketAddr {
         let IpAddr::V4(ip) = to.ip() else { return to };
         let mut octets = [0; 16];
@@ -29,7 +30,7 @@ impl Nat64 {
         SocketAddr::new(Ipv6Addr::from(octets).into(), to.port())
     }
 
-    /// The IPv4 address that the translator shows there.
+    /// The IPv4 address of a translated IPv6 address.
     pub(super) fn inward(self, from: SocketAddr) -> SocketAddr {
         let IpAddr::V6(ip) = from.ip() else { return from };
         match split(ip) {

@@ -1,4 +1,4 @@
-//! Whether datagrams get out of this network, asked from connected sockets of their own: only those are told of ICMP
+//! Tests whether datagrams leave this network, from separate connected sockets: only these are told of ICMP
 //! errors (RFC 1122, section 4.1.3.3).
 
 use super::Clock;
@@ -8,29 +8,30 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-/// When a request is sent again, counted from the first.
+/// When to send a request again, after it was first sent.
 const REPEAT: [Duration; 3] = [
     Duration::ZERO,
     Duration::from_millis(400),
     Duration::from_millis(1000),
 ];
-/// After this nothing more is waited for.
+/// The longest wait for all answers.
 const LIMIT: Duration = Duration::from_millis(1800);
-/// How often the sockets are looked at.
+/// The interval at which the sockets are checked.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// What became of the requests to one destination.
+/// What happened to the requests to one destination.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Echo {
     /// An answer came.
     Answered,
-    /// A host was reached where nobody listens at the port, or a router answers in its name (ICMP "port unreachable").
+    /// ICMP "port unreachable": the host was reached and nobody listens at the port, or a router answered in
+    /// the host's name.
     Refused,
-    /// Another ICMP error came, or there is no route.
+    /// Another ICMP error, or no route.
     Rejected,
     /// The system refused to send.
     Forbidden,
-    /// Nothing came.
+    /// No answer.
     Silent,
 }
 
@@ -40,8 +41,8 @@ struct Asked {
     sent: usize,
 }
 
-/// Sends each request to its target, in one piece, until each has shown what becomes of it, at most 1.8 s. Blocks for so
-/// long.
+/// Sends each request to its target in one datagram, until the fate of each is known or 1.8 s have passed.
+/// Blocks meanwhile.
 pub(crate) fn try_out(requests: &[(SocketAddr, Vec<u8>)], is_answer: impl Fn(&[u8]) -> bool) -> Vec<Echo> {
     let clock = Clock::start();
     let began = clock.now();
@@ -89,13 +90,13 @@ impl Asked {
     }
 }
 
-/// What the result of a call says, beside that nothing came yet.
+/// What the result of a socket call says, except that nothing has arrived yet.
 fn echo_of(result: std::io::Result<usize>) -> Echo {
     match result.map_err(|e| e.kind()) {
         Ok(_) | Err(ErrorKind::WouldBlock | ErrorKind::Interrupted) => Echo::Silent,
-        // Linux reports the firewall of this computer by EPERM, and an ICMP "prohibited" by EACCES or EHOSTUNREACH.
+        // Linux reports its own firewall by EPERM, and an ICMP "prohibited" by EACCES or EHOSTUNREACH.
         Err(ErrorKind::PermissionDenied) => Echo::Forbidden,
-        // Windows says of the same that the connection was reset.
+        // Windows reports the same as a connection reset.
         Err(ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset) => Echo::Refused,
         Err(_) => Echo::Rejected,
     }

@@ -1,4 +1,4 @@
-//! UDP sockets: binding them, and sending and receiving bursts.
+//! UDP sockets: binds them, and sends and receives bursts.
 
 use super::interfaces;
 use super::nat64::Nat64;
@@ -8,18 +8,19 @@ use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-/// Sockets of each run: the port the user named or was given, and three beside it (docs/design.md, port pairs).
+/// IPv4 sockets of each run: the port that the user named or the system chose, and three more
+/// (docs/design.md, port pairs).
 const IPV4_SOCKETS: u16 = 4;
-/// Socket buffers asked for, largest first; the system may grant less.
+/// Socket buffer sizes to ask for, largest first. The system may grant less.
 const BUFFERS: [usize; 4] = [16 << 20, 8 << 20, 4 << 20, 1 << 20];
-/// With a receive buffer below this a busy moment of this machine loses packets at several Gbit/s.
+/// With a smaller receive buffer, this machine loses packets at several Gbit/s while it is busy.
 const ENOUGH_BUFFER: usize = 1 << 20;
-/// Lifetime of ordinary packets, as the system's default.
+/// TTL of ordinary packets; the default of most systems.
 const DEFAULT_TTL: u32 = 64;
-/// Largest burst the kernel takes in one call, bytes.
+/// The largest burst that one call hands to the kernel, in bytes.
 const MAX_BURST: usize = 65_000;
 
-/// Reports of ICMP errors that one call passes over.
+/// The most ICMP error reports that one call skips.
 const MOST_REPORTS: usize = 64;
 /// WSAENETRESET: the TTL of an earlier packet expired on its way.
 const NET_RESET: i32 = 10052;
@@ -29,17 +30,17 @@ const NET_RESET: i32 = 10052;
 pub(super) struct Socket {
     io: UdpSocket,
     ipv6: bool,
-    /// Whether bursts may be left to the system.
+    /// Whether the system may split and join bursts.
     offload: bool,
-    /// For a socket of IPv6 that stands for one of IPv4: where it finds IPv4 addresses.
+    /// For an IPv6 socket that serves IPv4 addresses: the translator's prefix.
     nat64: Option<Nat64>,
-    /// How to send and receive many datagrams a call; without it each takes a call of its own.
+    /// Sends and receives many datagrams in one call. Without it, each datagram takes a call.
     bursts: Option<UdpSocketState>,
 }
 
 impl Socket {
-    /// `offload`: whether bursts may be left to the system. Where it cannot take any (Wine, drivers and kernels without
-    /// the calls for it) it is as if they may not.
+    /// `offload`: whether the system may split and join bursts. If it cannot (Wine; some drivers and
+    /// kernels), each datagram takes a call.
     fn new(io: UdpSocket, offload: bool) -> io::Result<Self> {
         let ipv6 = io.local_addr()?.is_ipv6();
         let bursts = offload
@@ -51,7 +52,7 @@ impl Socket {
         sys::ignore_icmp(&io);
         let sock = SockRef::from(&io);
         for bytes in BUFFERS {
-            // Not being given large buffers costs speed on fast paths, nothing else.
+            // If the system grants no large buffers, fast paths are slower. Nothing else suffers.
             let _ = sock.set_send_buffer_size(bytes.min(4 << 20));
             if sock.set_recv_buffer_size(bytes).is_ok() {
                 break;
@@ -66,7 +67,7 @@ impl Socket {
         })
     }
 
-    /// Another like this one, on a port of its own.
+    /// A socket with the same settings on a port of its own.
     pub(super) fn another(&self) -> io::Result<Self> {
         let any = interfaces::unspecified(self.io.local_addr()?.ip());
         Ok(Socket {
@@ -79,8 +80,8 @@ impl Socket {
         &self.io
     }
 
-    /// Sends what one system call takes of `contents`, segments of `segment` bytes each, to `remote`. Says how many
-    /// bytes that was.
+    /// Sends `contents` to `remote` in segments of `segment` bytes, as much as one system call takes. Returns
+    /// the number of bytes sent.
     pub(super) fn send(&self, remote: SocketAddr, contents: &[u8], segment: usize) -> io::Result<usize> {
         let remote = self.nat64.map_or(remote, |nat64| nat64.outward(remote));
         let Some(state) = &self.bursts else {
@@ -98,7 +99,8 @@ impl Socket {
         };
         match state.try_send(UdpSockRef::from(&self.io), &transmit) {
             Ok(()) => Ok(burst.len()),
-            // The interface cannot segment after all, and from now on the count above says so: one by one.
+            // The interface cannot segment after all. From now on `max_gso_segments` says so, and segments
+            // are sent one by one.
             Err(_) if burst.len() > segment && state.max_gso_segments() == 1 => {
                 self.send(remote, contents, segment)
             }
@@ -106,7 +108,7 @@ impl Socket {
         }
     }
 
-    /// Sends one datagram that lives for `ttl` hops.
+    /// Sends one datagram with this TTL.
     pub(super) fn send_with_ttl(&self, remote: SocketAddr, contents: &[u8], ttl: u8) -> io::Result<usize> {
         self.set_ttl(u32::from(ttl))?;
         let sent = self.send(remote, contents, contents.len());
@@ -114,11 +116,12 @@ impl Socket {
         sent
     }
 
-    /// Sends one datagram through so many routers, and to nobody behind them: see [`sys::timestamp_option`]. What a
-    /// system or its firewall has against such a one is no news, and the others are told of.
+    /// Sends one datagram that passes at most `routers` routers and never reaches a host: see
+    /// [`sys::timestamp_option`]. Errors are not reported, as a system or firewall may refuse the option; the
+    /// other packets show what is wrong.
     pub(super) fn send_through(&self, remote: SocketAddr, contents: &[u8], routers: u8) -> io::Result<usize> {
         if !self.ipv6 && sys::set_ip_options(&self.io, &sys::timestamp_option(routers)).is_ok() {
-            // Where a router takes no notice of the option, the lifetime ends it as it does all others.
+            // Where routers ignore the option, the TTL stops the datagram.
             let _ = self.send_with_ttl(remote, contents, routers + 1);
             sys::set_ip_options(&self.io, &[])?;
         }
@@ -134,11 +137,11 @@ impl Socket {
         }
     }
 
-    /// Fills `buffers` with what has arrived, and says how many of them. What an ICMP error has to say about a packet
-    /// that was sent is passed over: it must not keep waiting datagrams from being read.
+    /// Fills `buffers` with what has arrived, and returns how many it filled. Skips reports of ICMP errors
+    /// about sent packets, so that they do not delay datagrams that wait.
     ///
     /// # Errors
-    /// `WouldBlock` if nothing has arrived; others if the socket is of no more use.
+    /// `WouldBlock` if nothing has arrived. Any other error means that the socket cannot be used any more.
     pub(super) fn receive(
         &self,
         buffers: &mut [IoSliceMut<'_>],
@@ -167,7 +170,7 @@ impl Socket {
         Ok(filled)
     }
 
-    /// One system call's worth.
+    /// Receives as much as one system call gives.
     fn receive_some(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
         if let Some(state) = &self.bursts {
             return state.recv(UdpSockRef::from(&self.io), buffers, metas);
@@ -179,8 +182,8 @@ impl Socket {
     }
 }
 
-/// Whether an error of a receive is about a packet that was sent: the answer to one that found no open port, or that
-/// expired on its way, as packets of low TTL are meant to.
+/// Whether a receive error is about an earlier packet: it found no open port, or its TTL expired, as it is
+/// meant to on packets of low TTL.
 fn is_icmp_report(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};
     matches!(
@@ -189,7 +192,7 @@ fn is_icmp_report(error: &io::Error) -> bool {
     ) || cfg!(windows) && error.raw_os_error() == Some(NET_RESET)
 }
 
-/// The sockets of a run, and the ports they got.
+/// The sockets of a run, and their ports.
 #[derive(Debug)]
 pub(crate) struct Ports {
     pub(super) sockets: Vec<Socket>,
@@ -200,7 +203,7 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// Bytes that the system buffers for the first socket, if that is little for a fast path.
+    /// The size of the first socket's receive buffer in bytes, if that is small for a fast path.
     pub(crate) fn small_buffer(&self) -> Option<usize> {
         let socket = self.sockets.first()?;
         let bytes = SockRef::from(&socket.io).recv_buffer_size().ok()?;
@@ -208,13 +211,13 @@ impl Ports {
     }
 }
 
-/// Binds the sockets of a run. With `port` given, the first has exactly that one. `offload`: whether bursts may be
-/// left to the system to cut up and to join (GSO, GRO, `recvmmsg`), where it can; if not, each datagram is a call.
-/// `nat64`: on a machine without IPv4, where the translator shows it; the IPv4 sockets are then such of IPv6 that find
-/// their destinations there.
+/// Binds the sockets of a run. With `port` given, the first one has exactly that port. `offload`: whether the
+/// system may split and join bursts (GSO, GRO, `recvmmsg`), where it can; otherwise each datagram takes a
+/// call. `nat64`: the translator's prefix, on a machine without IPv4; the IPv4 sockets are then IPv6 sockets
+/// that send to translated addresses.
 ///
 /// # Errors
-/// If that port is taken, or no socket can be had at all.
+/// If that port is in use, or no socket can be bound at all.
 pub(crate) fn bind(port: Option<u16>, offload: bool, nat64: Option<Nat64>) -> io::Result<Ports> {
     let unspecified: IpAddr = match nat64 {
         None => Ipv4Addr::UNSPECIFIED.into(),
@@ -230,7 +233,7 @@ pub(crate) fn bind(port: Option<u16>, offload: bool, nat64: Option<Nat64>) -> io
     let mut sockets = vec![set_up(any(port.unwrap_or(0))?)?];
     let mut ipv4 = vec![sockets[0].io.local_addr()?.port()];
     for i in 1..IPV4_SOCKETS {
-        // Neighbouring ports are easier to read in a capture; any other does as well.
+        // Neighbouring ports are easier to read in a capture, but any port works.
         let near = ipv4[0]
             .checked_add(i)
             .map_or_else(|| any(0), |p| any(p).or_else(|_| any(0)))?;
@@ -253,7 +256,7 @@ pub(crate) fn bind(port: Option<u16>, offload: bool, nat64: Option<Nat64>) -> io
 /// Binds sockets on exactly these addresses.
 ///
 /// # Errors
-/// If one of them cannot be had; it is given with the reason.
+/// If a socket cannot be bound: its address and the reason.
 pub(crate) fn bind_at(addresses: &[SocketAddr]) -> Result<Ports, (SocketAddr, io::Error)> {
     let mut ports = Ports {
         sockets: Vec::new(),
@@ -277,8 +280,8 @@ pub(crate) fn bind_at(addresses: &[SocketAddr]) -> Result<Ports, (SocketAddr, io
     Ok(ports)
 }
 
-/// A socket on exactly this address. It stays unconnected: the peer may answer from anywhere, and a connected
-/// one would report the ICMP errors that low-TTL packets provoke.
+/// A socket on exactly this address. It stays unconnected: the peer may answer from any address, and a
+/// connected socket would report the ICMP errors that low-TTL packets cause.
 fn bind_one(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = RawSocket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
@@ -293,7 +296,7 @@ fn bind_one(address: SocketAddr) -> io::Result<UdpSocket> {
 mod tests {
     use super::*;
 
-    /// Sends three segments and a short one to `to`, and gives back what arrives there.
+    /// Sends three full segments and a short one to `to`, and returns what arrives there.
     fn segments_that_arrive(from: &Socket, to: &Socket) -> Vec<Vec<u8>> {
         let contents: Vec<u8> = (0..3_500u16).map(|i| i as u8).collect();
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, to.io.local_addr().unwrap().port()));
@@ -307,7 +310,7 @@ mod tests {
             let mut slices: Vec<IoSliceMut<'_>> = space.iter_mut().map(|b| IoSliceMut::new(b)).collect();
             let mut metas = [RecvMeta::default(); 4];
             let Ok(count) = to.receive(&mut slices, &mut metas) else {
-                // Loopback delivers within the send; on a busy Windows it may take a moment.
+                // Loopback usually delivers during the send. On a busy Windows it may take a moment.
                 std::thread::yield_now();
                 continue;
             };
@@ -346,7 +349,7 @@ mod tests {
     fn an_icmp_error_neither_ends_a_receive_nor_hides_what_waits() {
         for offload in [true, false] {
             let (from, to) = sockets(offload);
-            // Nobody listens there, and the answers that say so come back to `to`.
+            // Nobody listens there. The ICMP errors that say so come back to `to`.
             let deaf = {
                 let gone = bind_one(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
                 gone.local_addr().unwrap()

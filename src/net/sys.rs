@@ -1,5 +1,5 @@
-//! What neither the standard library nor a crate of ours asks the system for: some socket options, for the sockets that
-//! quinn-udp does not set up, which IPv6 addresses will not stay, and which router the default route leads to.
+//! System calls that neither the standard library nor a crate of ours makes: socket options, the list of IPv6
+//! addresses that will not stay, and the router of the default route.
 
 #![expect(
     unsafe_code,
@@ -9,8 +9,8 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 
-/// Forbids the system to cut datagrams into fragments: path MTU discovery must lose what is too large (RFC 8899,
-/// section 3). Systems that lack one of these options keep their own rule, and discovery then only finds less.
+/// Forbids the system to fragment datagrams: path MTU discovery needs too large ones to be lost (RFC 8899,
+/// section 3). A system without one of these options keeps its own rule, and discovery then only finds less.
 pub(super) fn dont_fragment(socket: &UdpSocket, ipv6: bool) {
     for (level, name, value) in fragmentation(ipv6) {
         let _ = set(socket, *level, *name, &value.to_ne_bytes());
@@ -63,14 +63,15 @@ const fn fragmentation(_ipv6: bool) -> &'static [(i32, i32, i32)] {
     &[]
 }
 
-/// Number of the socket option that holds options of IP: Linux has its own.
+/// The number of the socket option for IP options: Linux has its own.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const IP_OPTIONS: i32 = libc::IP_OPTIONS;
-/// The same in netinet/in.h of macOS and the BSDs and in ws2ipdef.h of Windows; crates do not have it for all of them.
+/// The number in netinet/in.h of macOS and the BSDs and in ws2ipdef.h of Windows. The crates do not define it
+/// for all of them.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const IP_OPTIONS: i32 = 1;
 
-/// Options of IP for all that is sent from now on; none of them if there are none.
+/// Sets the IP options of all datagrams from now on. An empty slice removes them.
 pub(super) fn set_ip_options(socket: &UdpSocket, options: &[u8]) -> io::Result<()> {
     #[cfg(unix)]
     use libc::IPPROTO_IP;
@@ -79,9 +80,10 @@ pub(super) fn set_ip_options(socket: &UdpSocket, options: &[u8]) -> io::Result<(
     set(socket, IPPROTO_IP, IP_OPTIONS, options)
 }
 
-/// An option that lets a datagram through so many routers, at most 15, and to nobody behind them. It is an internet
-/// timestamp (RFC 791, section 3.1) without room for any: each device counts in its four bits that it had none, and where
-/// the count would overflow the datagram must be discarded. Unlike the time to live, the addressee counts, too.
+/// An IP option with which a datagram passes at most `routers` routers (at most 15) and never reaches a host.
+/// It is an internet timestamp (RFC 791, section 3.1) without room for a timestamp. Each device adds one to
+/// its four-bit overflow counter, and a device that would make the counter itself overflow must discard the
+/// datagram. Unlike with the TTL, the addressee counts, too.
 pub(super) const fn timestamp_option(routers: u8) -> [u8; 4] {
     const INTERNET_TIMESTAMP: u8 = 68;
     const LENGTH: u8 = 4;
@@ -92,7 +94,8 @@ pub(super) const fn timestamp_option(routers: u8) -> [u8; 4] {
 #[cfg(unix)]
 fn set(socket: &UdpSocket, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
     use std::os::fd::AsRawFd;
-    // SAFETY: the descriptor is open as long as `socket` is borrowed; the option is read from `value`, whose size is given.
+    // SAFETY: the descriptor stays open while `socket` is borrowed. The option is read from `value`, whose
+    // size is given.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -113,7 +116,8 @@ fn set(socket: &UdpSocket, level: i32, name: i32, value: &[u8]) -> io::Result<()
 fn set(socket: &UdpSocket, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
     use std::os::windows::io::AsRawSocket;
     use windows_sys::Win32::Networking::WinSock::setsockopt;
-    // SAFETY: the socket is open as long as it is borrowed; the option is read from `value`, whose size is given.
+    // SAFETY: the socket stays open while it is borrowed. The option is read from `value`, whose size is
+    // given.
     let result = unsafe {
         setsockopt(
             socket.as_raw_socket() as usize,
@@ -130,9 +134,9 @@ fn set(socket: &UdpSocket, level: i32, name: i32, value: &[u8]) -> io::Result<()
     }
 }
 
-/// Asks Windows not to report on the next receive that an earlier packet met an ICMP error: port unreachable
-/// (WSAECONNRESET) and TTL expired (WSAENETRESET), as packets of low TTL provoke. Other systems do not report them to
-/// unconnected sockets.
+/// Tells Windows not to report ICMP errors of earlier packets on the next receive: port unreachable
+/// (WSAECONNRESET) and TTL expired (WSAENETRESET), which low-TTL packets cause. Other systems do not report
+/// them to unconnected sockets.
 #[cfg(windows)]
 pub(super) fn ignore_icmp(socket: &UdpSocket) {
     use std::os::windows::io::AsRawSocket;
@@ -141,8 +145,9 @@ pub(super) fn ignore_icmp(socket: &UdpSocket) {
     for code in [SIO_UDP_CONNRESET, SIO_UDP_NETRESET] {
         let off: i32 = 0;
         let mut returned = 0;
-        // SAFETY: the socket is open as long as it is borrowed; `off` and `returned` outlive the call, which is not
-        // overlapped. Where the code is not known it fails, and `socket::is_icmp_report` still holds.
+        // SAFETY: the socket stays open while it is borrowed. `off` and `returned` outlive the call, which is
+        // not overlapped. A system that does not know the code returns an error, and `socket::is_icmp_report`
+        // still filters the reports.
         unsafe {
             WSAIoctl(
                 socket.as_raw_socket() as usize,
@@ -162,8 +167,8 @@ pub(super) fn ignore_icmp(socket: &UdpSocket) {
 #[cfg(not(windows))]
 pub(super) const fn ignore_icmp(_socket: &UdpSocket) {}
 
-/// IPv6 addresses that are temporary (RFC 8981) or deprecated (RFC 4862, section 5.5.4). Linux tells of them in a file;
-/// other systems would take a call for each address, and there they count as any other.
+/// The IPv6 addresses that are temporary (RFC 8981) or deprecated (RFC 4862, section 5.5.4). Linux lists them
+/// in a file. Other systems would need a system call for each address; there the list is empty.
 #[expect(clippy::disallowed_methods, reason = "the kernel's table")]
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn passing_addresses() -> Vec<Ipv6Addr> {
@@ -177,8 +182,8 @@ pub(super) fn passing_addresses() -> Vec<Ipv6Addr> {
     Vec::new()
 }
 
-/// The address of a line of `/proc/net/if_inet6` (address, index, prefix, scope, flags, name, in hexadecimal), if it will
-/// not stay.
+/// The address in a line of `/proc/net/if_inet6` (address, index, prefix, scope, flags, name, in
+/// hexadecimal), if it will not stay.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn passing(line: &str) -> Option<Ipv6Addr> {
     /// `IFA_F_TEMPORARY | IFA_F_DADFAILED | IFA_F_DEPRECATED` of linux/if_addr.h.
@@ -189,8 +194,9 @@ fn passing(line: &str) -> Option<Ipv6Addr> {
     (flags & PASSING != 0).then(|| Ipv6Addr::from_bits(address))
 }
 
-/// The router that the default route of IPv4 leads to. Linux tells of it in a file. Other systems would take a call of
-/// their own; there, home routers have the first address of their network, and UPnP needs none.
+/// The router of the IPv4 default route. Linux lists it in a file. Other systems would need their own system
+/// call; there the first address of the network is taken, which most home routers have, and UPnP needs no
+/// address.
 #[expect(clippy::disallowed_methods, reason = "the kernel's table")]
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn default_gateway() -> Option<Ipv4Addr> {

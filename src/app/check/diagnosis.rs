@@ -1,4 +1,4 @@
-//! All that a check finds out, as facts, and the two sentences that follow from them.
+//! Everything a check finds out, as facts, and the two sentences that follow from them.
 
 use crate::rendezvous::address::{Filtering, Mapping, NatClass, PAIRS};
 use crate::rendezvous::clock::WallClock;
@@ -7,49 +7,48 @@ use crate::rendezvous::portmap::Worth;
 use crate::rendezvous::stun::hairpin::Hairpin;
 use std::net::SocketAddr;
 
-/// What this network is.
+/// The facts about this network.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Diagnosis {
-    /// Addresses of this computer itself.
+    /// The addresses of this computer itself.
     pub(crate) local: Vec<SocketAddr>,
     /// The outside address of each socket.
     pub(crate) outside: [Option<SocketAddr>; PAIRS],
-    /// That of the IPv6 socket.
+    /// The outside address of the IPv6 socket.
     pub(crate) outside_ipv6: Option<SocketAddr>,
-    /// STUN servers that answered, and all that were asked.
+    /// The number of STUN servers that answered, and the number that were asked.
     pub(crate) servers: [usize; 2],
     /// How the NAT maps and filters.
     pub(crate) nat: NatClass,
-    /// Whether it keeps port numbers, which is another matter.
+    /// Whether the NAT preserves port numbers. This does not depend on how it maps.
     pub(crate) preservation: Preservation,
-    /// Whether it takes back what is sent to itself.
+    /// Whether the NAT delivers packets that are sent to its own outside address.
     pub(crate) hairpin: Hairpin,
-    /// What of UDP gets out.
+    /// Which UDP packets leave this network.
     pub(crate) outlet: Outlet,
-    /// What becomes of a request for a port.
+    /// What the router answers to a request for a port.
     pub(crate) forwarding: Forwarding,
-    /// The largest IP packet that gets out, of those that were tried, bytes.
+    /// The largest tried IP packet that leaves this network, in bytes.
     pub(crate) packet: Option<u16>,
-    /// What time it is.
     pub(crate) clock: WallClock,
 }
 
-/// Whether a port is the same outside as here (RFC 4787, section 4.2.1). A NAT that keeps them may still map by
-/// destination, and one that does not may be the best of all.
+/// Whether the outside port equals the local port (RFC 4787, section 4.2.1). A NAT that preserves ports may
+/// still map by destination, and a NAT that changes them may be of the easiest kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Preservation {
-    /// All ports are.
+    /// All ports are preserved.
     Kept,
-    /// Some are: as long as nobody else has them.
+    /// Some ports are preserved: those that nobody else behind the NAT uses.
     Partly,
-    /// None is.
+    /// No port is preserved.
     Changed,
     /// There is no NAT, or no answer.
     Unknown,
 }
 
 impl Preservation {
-    /// By the ports of the sockets and what servers see.
+    /// Compares the ports of the sockets with those that servers see.
     pub(super) fn of(ports: &[u16], outside: &[Option<SocketAddr>]) -> Preservation {
         let seen = || {
             ports
@@ -69,7 +68,7 @@ impl Preservation {
     }
 }
 
-/// Whether a NAT is known to stand before the first socket, which servers see there.
+/// Whether a NAT stands before the first socket. `outside`: where servers see that socket.
 pub(crate) fn has_nat(outside: Option<SocketAddr>, mapping: Mapping) -> bool {
     outside.is_some() && mapping != Mapping::Public
 }
@@ -77,27 +76,26 @@ pub(crate) fn has_nat(outside: Option<SocketAddr>, mapping: Mapping) -> bool {
 /// What the router says to a request for a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Forwarding {
-    /// It was not asked.
+    /// The router was not asked.
     NotAsked,
-    /// None answers by PCP, NAT-PMP or UPnP, or what answers refuses.
+    /// No router answers PCP, NAT-PMP or UPnP, or the one that answers refuses.
     Refused,
-    /// It forwards one, which is worth this.
+    /// The router forwards a port, which is of this use.
     Done(Worth),
 }
 
-/// What there is of IPv6.
+/// Whether IPv6 works here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ipv6 {
-    /// A server answered by it, and saw this address.
+    /// A server answered over IPv6 and saw this address.
     Works(SocketAddr),
-    /// This computer has it, but no server answered by it.
+    /// This computer has an IPv6 address, but no server answered over IPv6.
     Unanswered,
-    /// None.
+    /// This computer has no IPv6 address.
     Absent,
 }
 
 impl Diagnosis {
-    /// What there is of IPv6.
     pub(crate) fn ipv6(&self) -> Ipv6 {
         match self.outside_ipv6 {
             Some(outside) => Ipv6::Works(outside),
@@ -106,7 +104,7 @@ impl Diagnosis {
         }
     }
 
-    /// One sentence about this network that helps whoever wants to connect with it.
+    /// One sentence about this network for a peer that wants to connect to it.
     pub(crate) fn for_a_peer(&self) -> String {
         let forwarded = matches!(self.forwarding, Forwarding::Done(Worth::Good(_)));
         let sentence = match (&self.outlet, self.nat.mapping) {
@@ -138,7 +136,7 @@ impl Diagnosis {
         sentence.to_owned()
     }
 
-    /// What all that means for the user.
+    /// What the facts mean for the user.
     pub(crate) const fn means(&self) -> &'static str {
         match (self.nat.mapping, self.nat.filtering) {
             (Mapping::Public, _) => "no NAT in the way; any peer that can send UDP reaches you.",
@@ -166,7 +164,7 @@ pub(crate) mod tests {
     use crate::protocol::time::Time;
     use crate::rendezvous::portmap::{Mapped, Method};
 
-    /// A good network behind an ordinary router.
+    /// A network that is easy to reach, behind an ordinary router.
     pub(crate) fn ordinary() -> Diagnosis {
         let at = |port: u16| Some(SocketAddr::from(([203, 0, 113, 7], port)));
         Diagnosis {

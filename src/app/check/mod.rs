@@ -1,4 +1,4 @@
-//! What this network is, and what that means for meeting a peer.
+//! Finds out what this network is, and what that means for a connection.
 
 pub(crate) mod diagnosis;
 mod trials;
@@ -17,7 +17,6 @@ use crate::rendezvous::stun::hairpin::Hairpin;
 use std::net::{IpAddr, SocketAddr};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-/// Runs the check.
 pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     if let Some(place) = &options.common.server {
         run::look_at_server(&options.common, place, front).await?;
@@ -34,7 +33,7 @@ pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<
     Ok(Summary::default())
 }
 
-/// Finds out what a look around leaves open, all at the same time.
+/// Finds out what `look` does not tell, all at the same time.
 async fn examine(seen: Seen, ask_router: bool, steps: UnboundedSender<Info>) -> Result<Diagnosis, Failure> {
     let report = &seen.report;
     let ipv4: Vec<SocketAddr> = seen.servers.iter().copied().filter(SocketAddr::is_ipv4).collect();
@@ -89,7 +88,7 @@ async fn examine(seen: Seen, ask_router: bool, steps: UnboundedSender<Info>) -> 
 async fn forwarding(port: u16, seen: Option<IpAddr>) -> Forwarding {
     let (mapper, told) = Mapper::start(port);
     let mapped = told.await.ok().flatten();
-    // Deleting takes a moment, which is the router's.
+    // Deleting the mapping waits for the router, so it runs on a thread that may block.
     let _ = tokio::task::spawn_blocking(move || drop(mapper)).await;
     mapped.map_or(Forwarding::Refused, |mapped| {
         Forwarding::Done(Worth::of(mapped, seen))

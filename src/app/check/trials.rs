@@ -1,4 +1,5 @@
-//! What is tried from scratch sockets, which never punch: some NATs change a port after such a test (docs/design.md).
+//! Tests from sockets that are never used for punching: some NATs change a port after such a test
+//! (docs/design.md).
 
 use crate::app::told::Info;
 use crate::net::{self, Driver, Echo, Machine, Transmit, try_out};
@@ -13,14 +14,14 @@ use std::io;
 use std::net::SocketAddr;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// Servers tried for the filtering test; few answer from a second address.
+/// Servers tried for the filtering test. Few servers can answer from a second address.
 const SERVERS: usize = 8;
 
-/// Servers that long packets are sent to: one may be behind a narrow line of its own.
+/// Servers that receive long packets. One alone may be behind a narrow line of its own.
 const FAR_ENDS: usize = 2;
 
-/// Sizes of IP packets that are tried, bytes: the least that IPv4 hosts must take (RFC 791), the least of IPv6 (RFC 8200),
-/// tunnels (WireGuard over IPv6 and IPv4, 6in4), PPPoE, Ethernet.
+/// Sizes of IP packets to try, in bytes: the least that IPv4 hosts must accept (RFC 791), the least of IPv6
+/// (RFC 8200), tunnels (WireGuard over IPv6 and IPv4, 6in4), PPPoE, Ethernet.
 const PACKETS: [u16; 8] = [576, 1280, 1380, 1420, 1440, 1480, 1492, 1500];
 
 /// Asks servers to answer from elsewhere.
@@ -28,7 +29,7 @@ pub(super) async fn filtering(servers: Vec<SocketAddr>, steps: UnboundedSender<I
     let testing = tokio::task::spawn_blocking(move || {
         let most = servers.len().min(SERVERS);
         for (number, &remote) in servers.iter().take(SERVERS).enumerate() {
-            // Nobody listens any more only when the run is being torn down.
+            // The receiver is gone only while the run ends.
             let _ = steps.send(Info::AskingToAnswerElsewhere {
                 server: remote,
                 number: number + 1,
@@ -81,7 +82,7 @@ const fn headers(remote: SocketAddr) -> u16 {
     }
 }
 
-/// Runs a test on sockets of its own, to its end. Blocks.
+/// Runs a test to its end, on sockets of its own. Blocks.
 fn run<T: Trial>(begin: impl FnOnce(&[u8; 32], Time) -> T) -> io::Result<T::Found> {
     let clock = net::Clock::start();
     let mut driver = Driver::new(net::bind(None, true, None)?, clock)?;

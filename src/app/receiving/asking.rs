@@ -1,4 +1,4 @@
-//! Before the user is asked: whether there is room, and what there is to know.
+//! What happens before the user is asked: is there enough room, and what must the user know?
 
 use super::{Receiving, Target};
 use crate::app::command::Notice;
@@ -12,7 +12,7 @@ use crate::transfer::sink::staging::{OWN_NODES, Prospect};
 use std::sync::Arc;
 
 impl Receiving {
-    /// Without a note of other files, which does not matter here.
+    /// Drops the note of an earlier transfer if it has no file of this list.
     pub(super) fn of_this_list(&self, mut prospect: Prospect) -> Prospect {
         let list = self.session.offered().map(|(_, list)| list);
         let is_added_to = |came: &Came| list.is_some_and(|list| came.of(list).is_some());
@@ -20,7 +20,8 @@ impl Receiving {
         prospect
     }
 
-    /// Nothing of it is here and there is no room for it: to ask would be in vain.
+    /// Fails if nothing of the offer is here and the disk has no room for it: then there is no point in
+    /// asking.
     pub(super) fn check_space(&self, prospect: &Prospect) -> Result<(), LocalError> {
         let (Some((offer, list)), Target::Directory(root, conflicts)) =
             (self.session.offered(), &self.target)
@@ -28,7 +29,8 @@ impl Receiving {
             return Ok(());
         };
         check_sizes(list, &prospect.room, root)?;
-        // What lies here already may be all of it: only a list that is new for certain is refused unasked.
+        // An existing file may already hold all of it. So only an offer that is new for certain is refused
+        // without asking.
         let compared =
             *conflicts == Conflicts::Update && (!prospect.taken.is_empty() || offer.unlisted() > 0);
         let is_added = prospect.came.is_some();
@@ -39,7 +41,7 @@ impl Receiving {
         check(&prospect.room, root, bytes, nodes, &prospect.leftovers)
     }
 
-    /// What the user should know before saying yes.
+    /// Tells the user's thread what is offered.
     pub(super) fn ask(&mut self, prospect: Prospect) {
         let Some((offer, list)) = self.session.offered() else {
             return;

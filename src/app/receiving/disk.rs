@@ -1,4 +1,5 @@
-//! The receiver's disk thread: looks, opens, stores, and reads again what an earlier run kept.
+//! The receiver's disk thread: looks at the directory, opens it, stores blocks, and reads again what an
+//! earlier run kept.
 
 use super::Target;
 use crate::net::Waker;
@@ -22,7 +23,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
 
-/// For the disk thread.
 pub(super) enum Job {
     LookOver(Box<List>),
     Look(Offer),
@@ -30,22 +30,21 @@ pub(super) enum Job {
     Store(StoreJob),
 }
 
-/// From the disk thread.
 pub(super) enum Done {
     LookedOver(Box<Offer>, Arc<Manifest>),
     Looked(Box<Prospect>),
     Opened(Vec<Run>),
     Store(StoreEvent),
     Remark(Remark),
-    /// Nothing is left to do: so many jobs were done since it last said so.
+    /// All jobs are done: this many since the last such message.
     Idle {
         jobs: u64,
     },
     Failed(TransferError),
 }
 
-/// Starts the thread, which ends with its jobs or its first failure. A message sent as text is gathered in `message`;
-/// each job that is done takes one off `waiting`; `waker` is called when there is news.
+/// Starts the thread. It ends when `jobs` is dropped or at its first failure. The text of a message goes to
+/// `message`; each finished job decrements `waiting`; `waker` is called when there is news.
 pub(super) fn start(
     target: Target,
     message: Arc<Mutex<Vec<u8>>>,
@@ -71,17 +70,17 @@ pub(super) fn start(
     Ok((jobs, done))
 }
 
-/// The output directory. What the user is asked about is what is received into, whatever takes its name meanwhile.
+/// The output directory. The program writes into the directory that it looked at before it asked the user,
+/// even if another directory takes the name meanwhile.
 enum Place {
-    /// It was there when the run began.
+    /// It existed when the run began.
     Named,
-    /// It was missing then.
+    /// It did not exist when the run began.
     Missing,
-    /// It was looked at.
+    /// The program has looked at it and holds it open.
     Seen(Box<DiskLayer>),
 }
 
-/// What the thread holds.
 struct Disk {
     target: Target,
     place: Place,
@@ -90,7 +89,7 @@ struct Disk {
     store: Option<Box<dyn Store>>,
 }
 
-/// Where the text of a message is gathered.
+/// Collects the text of a message.
 struct Gather(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Gather {
@@ -107,7 +106,7 @@ impl Write for Gather {
 }
 
 impl Disk {
-    /// One job; it counts as waiting until it is done.
+    /// Does one job. It counts as waiting until it is done.
     fn work(
         &mut self,
         job: Job,
@@ -122,7 +121,7 @@ impl Disk {
     fn run(mut self, todo: &Receiver<Job>, tell: &Sender<Done>, waker: &Waker) {
         let mut jobs = 0;
         loop {
-            // With nothing else to do, blocks kept from an earlier run are read again.
+            // When there is no other job, the thread reads blocks that an earlier run kept.
             let job = match todo.try_recv() {
                 Ok(job) => Some(job),
                 Err(TryRecvError::Disconnected) => return,
@@ -214,7 +213,7 @@ impl Disk {
     }
 }
 
-/// What an offer would meet in a directory that is yet to be made: nothing.
+/// What an offer meets in a directory that does not exist yet: nothing.
 fn prospect_of_none(root: &Path) -> Result<Prospect, LocalError> {
     let key = OwnerKey::load()?;
     let resumable = key.is_lasting();
@@ -228,7 +227,7 @@ fn prospect_of_none(root: &Path) -> Result<Prospect, LocalError> {
     })
 }
 
-/// The directory that a directory is made in.
+/// The parent of a directory.
 pub(in crate::app) fn parent_of(root: &Path) -> &Path {
     match root.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -236,7 +235,7 @@ pub(in crate::app) fn parent_of(root: &Path) -> &Path {
     }
 }
 
-/// What an offer meets, and from then on `place` is that.
+/// Finds out what an offer meets. From then on `place` is the directory that was looked at.
 fn look(root: &Path, place: &mut Place, offer: &Offer) -> Result<Prospect, LocalError> {
     if root.symlink_metadata().is_err() {
         *place = Place::Missing;
@@ -253,7 +252,7 @@ fn look(root: &Path, place: &mut Place, offer: &Offer) -> Result<Prospect, Local
     prospect
 }
 
-/// The output directory as it was looked at, made if it was missing.
+/// The output directory that was looked at; made if it did not exist.
 fn open(root: &Path, place: Place) -> Result<DiskLayer, LocalError> {
     let key = OwnerKey::load()?;
     match place {
@@ -273,7 +272,8 @@ mod tests {
     use crate::transfer::source::scan;
     use std::os::unix::fs::symlink;
 
-    /// Looks at `out` and opens it; before each of both `before` may change it.
+    /// Looks at `place` and opens it. `before` runs a closure before each of the two steps; it may change the
+    /// directory.
     fn receive(place: &Path, before: [&dyn Fn(); 2]) -> Result<(), TransferError> {
         let manifest = scan::stream_manifest("file").unwrap();
         let offer = Offer::of(&manifest).unwrap();

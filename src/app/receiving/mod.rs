@@ -1,4 +1,4 @@
-//! The receiver's side of a session: puts content together, and has the disk thread verify and store it.
+//! The receiver's side of a session: assembles content, and has the disk thread verify and store it.
 
 mod asking;
 mod disk;
@@ -34,22 +34,23 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// Block buffers: what is being put together and what waits for the disk. They exist only as far as needed.
+/// Block buffers: blocks that are being assembled and blocks that wait for the disk. A buffer is allocated
+/// when it is first needed.
 const BUFFERS: usize = 44;
-/// Buffers not promised to the sender: what is on its way may lie in blocks that have none yet.
+/// Buffers not promised to the sender: content on its way may belong to blocks that have no buffer yet.
 const RESERVE: usize = 2;
-/// Jobs that may wait for the disk before the sender's messages are left unread. Flow control then holds it back, whatever
-/// it announces while the disk stands still.
+/// Jobs that may wait for the disk. While there are more, the program leaves the sender's messages unread,
+/// and flow control holds the sender back. So a disk that stands still cannot fill the memory.
 const MOST_WAITING: usize = 2 * BUFFERS;
-/// Room before anything is accepted: none for content, as none may come.
+/// Flow control before the user accepts: the sender may send no content.
 const NO_ROOM: u64 = 0;
-/// After everything is in place, longest wait for the sender to hear of it.
+/// The longest wait for the sender to hear that everything is in place.
 const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Where content goes.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// Files in this directory, which is made if it is missing.
+    /// Files in this directory, which is made if it does not exist.
     Directory(PathBuf, Conflicts),
     /// Standard output, in order.
     Stdout,
@@ -61,25 +62,26 @@ pub struct Receiving {
     assembler: Option<Assembler>,
     jobs: Sender<Job>,
     done: Receiver<Done>,
-    /// Jobs whose end the disk thread has not reported: it does so when none waits.
+    /// Jobs that the disk thread has not reported as done. It reports when no job waits.
     unreported: u64,
-    /// Jobs that wait for the disk thread, as many as there are now.
+    /// Jobs that wait for the disk thread now.
     waiting: Arc<AtomicUsize>,
     notices: UnboundedSender<Notice>,
     clock: Clock,
     target: Target,
-    /// Most bytes a second that the user wants to come.
+    /// The user's limit, in bytes a second.
     limit: Option<NonZeroU64>,
-    /// A file of this run in the output directory that nothing may replace: its path from there.
+    /// A file that this run writes in the output directory, as a path relative to it. No received file may
+    /// replace it.
     reserved: Option<PathBuf>,
-    /// A message sent as text, once it is verified.
+    /// A message sent as text; complete once it is verified.
     message: Arc<Mutex<Vec<u8>>>,
     out: Vec<u8>,
-    /// Bytes that crossed the line.
+    /// Bytes that were received.
     taken: u64,
-    /// Bytes that need not cross it, as far as is known.
+    /// Bytes that need not be received, as far as is known.
     held: u64,
-    /// Blocks of them that are yet to be compared.
+    /// Blocks of `held` that are still to be compared.
     uncompared: RunSet,
     started: Option<Time>,
     verdict: Option<Result<Summary, Failure>>,
@@ -122,28 +124,29 @@ impl Receiving {
         })
     }
 
-    /// What to do with links that lead out of what is sent; left out unless said otherwise.
+    /// What to do with links that lead out of the transferred files; they are left out by default.
     #[must_use]
     pub(crate) fn with_outside_links(mut self, links: OutsideLinks) -> Self {
         self.session.set_outside_links(links);
         self
     }
 
-    /// What to do with extended attributes; left out unless said otherwise.
+    /// What to do with extended attributes; they are left out by default.
     #[must_use]
     pub(crate) fn with_attributes(mut self, attributes: Attributes) -> Self {
         self.session.set_attributes(attributes);
         self
     }
 
-    /// Has the sender send no more than this, bytes a second.
+    /// Asks the sender to send no more than this, in bytes a second.
     #[must_use]
     pub(crate) fn limited(mut self, limit: Option<u64>) -> Self {
         self.limit = limit.and_then(NonZeroU64::new);
         self
     }
 
-    /// Takes nothing that would replace this file of the run's own: its path from the output directory.
+    /// Refuses any received file that would replace this one, which the run itself writes. The path is
+    /// relative to the output directory.
     #[must_use]
     pub(crate) fn sparing(mut self, reserved: Option<PathBuf>) -> Self {
         self.reserved = reserved;
@@ -151,7 +154,7 @@ impl Receiving {
     }
 
     fn job(&mut self, job: Job) {
-        // The disk thread is gone only after it failed, and said so.
+        // The disk thread is gone only after it has failed and reported that.
         self.waiting.fetch_add(1, Ordering::Relaxed);
         if self.jobs.send(job).is_ok() {
             self.unreported += 1;
@@ -217,7 +220,7 @@ impl Receiving {
         Ok(())
     }
 
-    /// A block that was here counts as reused only if it need not come after all.
+    /// Keeps `held` correct: an existing block counts as reused only if it need not be received after all.
     fn note_compared(&mut self, event: &StoreEvent) {
         match event {
             StoreEvent::Void(run) => {
@@ -314,14 +317,15 @@ impl Receiving {
         flush_control(connection, &mut self.out, |out| session.poll_output(out));
     }
 
-    /// Whether content is only of use in order.
+    /// Whether content can only be used in order.
     fn is_ordered(&self) -> bool {
         matches!(self.target, Target::Stdout) || self.session.offer().is_some_and(Offer::is_text)
     }
 
     fn flow_limit(&self) -> u64 {
         self.assembler.as_ref().map_or(NO_ROOM, |assembler| {
-            // Open blocks can be spilled, so only what the disk holds is no room. Nothing free at all: stop.
+            // Open blocks can move to the disk, so only blocks that wait for the disk take room. If no buffer
+            // at all is free, the sender must stop.
             let free = assembler.reclaimable().saturating_sub(RESERVE) as u64 * BLOCK_LEN as u64;
             if assembler.room() == 0 {
                 NO_ROOM
@@ -338,7 +342,8 @@ impl Side for Receiving {
             match assembler.write(offset, bytes) {
                 Taken::New => self.taken += bytes.len() as u64,
                 Taken::Duplicate => {}
-                // Acknowledged and not kept: only by asking again does it come once more.
+                // The transport has acknowledged this piece, but there was no room to keep it. Only a new
+                // request brings it again.
                 Taken::Full => {
                     if let Some(block) = BlockIndex::containing(offset) {
                         self.session.on_store_event(&StoreEvent::Need(block));
@@ -363,7 +368,7 @@ impl Side for Receiving {
             }
             Some(Ok(_)) => {
                 self.write_control(connection);
-                // The sender closes when it has heard; it may also have gone right after.
+                // The sender closes when it has heard; it may also have ended right after.
                 let waited = self.finished.is_some_and(|t| now >= t + FAREWELL);
                 if waited {
                     connection.close(now, close::DONE, "");
@@ -391,7 +396,7 @@ impl Side for Receiving {
         self.started.filter(|_| self.verdict.is_none())?;
         let total = self.session.total();
         let verified = u64::from(self.session.verified().0) * BLOCK_LEN as u64;
-        // A block takes its time on a slow line: what is there of it counts.
+        // A block takes long on a slow line, so the part that has arrived counts.
         let there = if self.uncompared.is_empty() {
             self.held + self.taken
         } else {

@@ -1,4 +1,4 @@
-//! A disk that stands still while the peer goes on.
+//! Tests with a disk that stands still while the peer goes on.
 
 use super::*;
 use crate::protocol::Role;
@@ -13,11 +13,11 @@ use crate::transfer::sink::staging::{OWN_NODES, Prospect};
 use std::sync::mpsc::channel;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-/// What the control stream holds at most, on its way or unread.
+/// The most bytes the control stream holds, on their way or unread.
 const WINDOW: usize = 1 << 20;
 /// A message that announces the hash of one block: a byte, its length, the block, the hash.
 const ANNOUNCEMENT: usize = 1 + 2 + 4 + 32;
-/// Jobs that may wait: those that end the reading, all of one window, and what is in the buffers.
+/// The most jobs that wait: those after which reading stops, those of one window, and those in the buffers.
 const BOUND: usize = MOST_WAITING + WINDOW.div_ceil(ANNOUNCEMENT) + BUFFERS;
 
 fn path() -> crate::protocol::Path {
@@ -32,7 +32,7 @@ fn end(role: Role, now: Time) -> Connection {
     Connection::new(config, Box::new(Bbr::new(now, 1200, None, 1)), now)
 }
 
-/// The peer, the line, and a receiving side whose disk does what the test says, and nothing else.
+/// The peer, the line, and a receiving side. The test alone decides what the disk does.
 struct World {
     now: Time,
     peer: Connection,
@@ -51,7 +51,7 @@ impl World {
         let mut side = Receiving::new(target, Waker::new(|| {}), Clock::start(), tell).unwrap();
         let (jobs, todo) = channel();
         let (done, news) = channel();
-        // The real disk thread ends without its jobs.
+        // The real disk thread ends when its channel of jobs is dropped.
         (side.jobs, side.done) = (jobs, news);
         World {
             now,
@@ -64,7 +64,7 @@ impl World {
         }
     }
 
-    /// Lets a millisecond pass.
+    /// Lets one millisecond pass.
     fn step(&mut self) {
         self.now += Duration::from_millis(1);
         let (now, mut buf) = (self.now, Vec::new());
@@ -87,7 +87,7 @@ impl World {
         self.side.pump(now, &mut self.connection);
     }
 
-    /// Writes what there is room for.
+    /// Writes as much as there is room for.
     fn writes(&mut self, bytes: &[u8]) -> usize {
         self.peer.write_control(bytes)
     }
@@ -96,7 +96,7 @@ impl World {
         self.side.waiting.load(Ordering::Relaxed)
     }
 
-    /// Lets time pass until the disk has this job.
+    /// Lets time pass until the disk has a job.
     fn job(&mut self) -> Job {
         for _ in 0..1000 {
             self.step();
@@ -108,7 +108,7 @@ impl World {
         panic!("no job comes: {:?}", self.side.verdict);
     }
 
-    /// The peer offers a file of so many blocks, and the disk has looked.
+    /// The peer offers a file of this many blocks, and the disk has looked.
     fn is_offered(&mut self, blocks: u32, prospect: Prospect) {
         let list = list(u64::from(blocks) * BLOCK_LEN as u64);
         let mut bytes = Vec::new();
@@ -129,7 +129,7 @@ impl World {
         self.step();
     }
 
-    /// The user agrees to a file of so many blocks.
+    /// The user accepts a file of this many blocks.
     fn agrees(&mut self, blocks: u32) {
         self.is_offered(blocks, Prospect::default());
         let told = std::iter::from_fn(|| self.notices.try_recv().ok());

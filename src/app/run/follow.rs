@@ -1,10 +1,10 @@
-//! From the swapped addresses to the end: what is shown, and what has to be asked.
+//! From the swapped addresses to the end of the run: what to show, and what to ask.
 
 use super::meet::{answered, relay_terms};
 use super::moved::Moves;
 use super::outside::peer_address;
 use super::time::TimeKeeper;
-use super::{Lobby, Run, heard};
+use super::{Run, UserSide, heard};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Cancelled, Event, Front, Link, Pending, Question, TimeOfDay};
 use crate::app::gate::ToCompare;
@@ -29,13 +29,13 @@ use crate::system::{Awake, stopped};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// How soon a peer on the own network has answered.
+/// A peer on the same network has answered by then.
 const NEARBY: Duration = Duration::from_millis(500);
 
-/// Warnings of what does not arrive, one each; the end counts them all.
+/// The most warnings of files that do not arrive. The summary counts all.
 const MOST_MISSED: u32 = 20;
 
-/// What is said of a guess.
+/// The line that tells of guessed ports.
 fn guessing(task: Task) -> Info {
     let seconds = PATIENCE.as_secs();
     match task {
@@ -47,9 +47,9 @@ fn guessing(task: Task) -> Info {
     }
 }
 
-/// What was shown and asked so far.
+/// The state of what was shown and asked.
 struct Following<'a> {
-    lobby: &'a mut Lobby,
+    user: &'a mut UserSide,
     run: &'a Run<'a>,
     front: &'a mut dyn Front,
     clock: WallClock,
@@ -57,43 +57,45 @@ struct Following<'a> {
     pace: Pace,
     link: Option<Link>,
     awake: Option<Awake>,
-    /// A wait for the slot, told only if the own network did not have the peer at once.
+    /// The end of a wait for the slot. It is shown only if no peer on the same network answers at once.
     waiting: Option<Time>,
     saying: Option<Pending>,
     missed: u32,
-    /// What was seen speaks against the pasted address: the user may paste another while this one is tried.
+    /// What the run saw contradicts the pasted address. The user may paste another one while the run still
+    /// tries this one.
     another: Option<Pending>,
     moves: Moves,
 }
 
 impl Following<'_> {
-    /// What the network thread tells next; nothing if it was the user, the clock or the time that had something.
+    /// The next notice of the network thread. `None` if this call handled something else: an answer of the
+    /// user or a change of the time.
     async fn next(&mut self) -> Result<Option<Notice>, Failure> {
         tokio::select! {
-            notice = heard(&mut self.lobby.notices) => return notice.map(Some),
+            notice = heard(&mut self.user.notices) => return notice.map(Some),
             answer = answered(&mut self.saying), if self.saying.is_some() => {
-                self.saying = self.lobby.say(answer, self.front);
+                self.saying = self.user.say(answer, self.front);
             }
             () = tokio::time::sleep(NEARBY), if self.waiting.is_some() => {
                 if let Some(until) = self.waiting.take() {
-                    self.lobby.tell_waiting(until, &self.clock, self.front);
+                    self.user.tell_waiting(until, &self.clock, self.front);
                 }
             }
             answer = answered(&mut self.another), if self.another.is_some() => {
-                // At the end of input nobody is there to paste.
+                // At the end of the input nobody can paste.
                 self.another = match answer {
-                    Ok(Answer::Text(text)) if self.lobby.linked => {
-                        self.lobby.paste_moved(self.run, &text, self.front)
+                    Ok(Answer::Text(text)) if self.user.linked => {
+                        self.user.paste_moved(self.run, &text, self.front)
                     }
                     Ok(Answer::Text(text)) => {
-                        self.lobby.paste_another(self.run, self.clock, &text, self.front)?
+                        self.user.paste_another(self.run, self.clock, &text, self.front)?
                     }
                     _ => None,
                 };
             }
             Some(time) = self.times.recv() => {
                 self.clock = time;
-                self.lobby.command(Command::SetClock(time));
+                self.user.command(Command::SetClock(time));
                 self.front.event(Event::Note(Note::ClockAskedAgain));
             }
             () = stopped() => return Err(Failure::Interrupted),
@@ -112,7 +114,7 @@ impl Following<'_> {
             } => {
                 self.on_connected(path, kind, rtt.unwrap_or_default());
                 if let Some(to_compare) = to_compare {
-                    self.lobby.vouch(self.run.common, to_compare, self.front).await?;
+                    self.user.vouch(self.run.common, to_compare, self.front).await?;
                 }
                 if self.run.errand == Errand::Chat {
                     self.front.event(Event::Info(Info::ChatHelp));
@@ -120,8 +122,8 @@ impl Following<'_> {
                 }
             }
             Notice::Moved { path, kind } => self.on_moved(path, kind),
-            Notice::Stun(StunEvent::MappingChanged { socket, to, .. }) if self.lobby.linked => {
-                self.lobby.on_outside_changed(socket, to, &mut self.moves);
+            Notice::Stun(StunEvent::MappingChanged { socket, to, .. }) if self.user.linked => {
+                self.user.on_outside_changed(socket, to, &mut self.moves);
             }
             Notice::Stream(news) => tcp::tell(news, self.front),
             Notice::Connection(connection::Event::Silent) => {
@@ -143,15 +145,15 @@ impl Following<'_> {
             }
             Notice::Said(line) => {
                 self.front.event(Event::Said(line));
-                self.lobby.command(Command::Heard);
+                self.user.command(Command::Heard);
             }
-            Notice::Passed if self.saying.is_none() && !self.lobby.has_ended => {
+            Notice::Passed if self.saying.is_none() && !self.user.has_ended => {
                 self.saying = Some(self.front.ask(Question::Say));
             }
             Notice::Listed => self.front.event(Event::AwaitingAnswer),
             Notice::Offered(offered) => {
-                self.lobby.consent(*offered, self.run.yes, self.front).await?;
-                self.lobby.command(Command::Accept);
+                self.user.consent(*offered, self.run.yes, self.front).await?;
+                self.user.command(Command::Accept);
             }
             Notice::Started { held, total } if held > 0 => self.front.event(Event::Resumed {
                 bytes: held,
@@ -167,7 +169,7 @@ impl Following<'_> {
                 match silent {
                     Some(silence) => self.on_silence(silence),
                     None => {
-                        let now = self.lobby.clock.now();
+                        let now = self.user.clock.now();
                         let progress = self.pace.progress(now, done, total, phase, &stats);
                         self.front.event(Event::Progress(progress));
                     }
@@ -175,7 +177,7 @@ impl Following<'_> {
                 self.front.event(Event::Stats(Box::new(stats)));
             }
             Notice::Sample { at, done, stats } => {
-                if let Some(trace) = &mut self.lobby.trace {
+                if let Some(trace) = &mut self.user.trace {
                     trace.write(self.run.role, at, done, &stats);
                 }
             }
@@ -202,15 +204,15 @@ impl Following<'_> {
         }
         let wanted = matches!(&event, PunchEvent::Hint(hint) if hint.wants_another_address());
         tell_punch(event, self.front)?;
-        if wanted && self.another.is_none() && self.lobby.can_paste(self.run) {
+        if wanted && self.another.is_none() && self.user.can_paste(self.run) {
             self.another = Some(self.front.ask(Question::PeerAddress));
         }
         Ok(())
     }
 
     fn on_connected(&mut self, path: Path, kind: PathKind, rtt: Duration) {
-        self.lobby.linked = true;
-        self.lobby.seeds.handshake = None;
+        self.user.linked = true;
+        self.user.seeds.handshake = None;
         self.moves.local = path.local;
         (self.another, self.waiting) = (None, None);
         self.awake = Some(Awake::hold());
@@ -221,7 +223,7 @@ impl Following<'_> {
             rtt,
         };
         self.front.event(Event::Connected(link.clone()));
-        self.lobby.tell_terms(kind, self.run.common, self.front);
+        self.user.tell_terms(kind, self.run.common, self.front);
         self.link = Some(link);
     }
 
@@ -232,21 +234,21 @@ impl Following<'_> {
             link.remote = path.remote;
             (link.kind, link.relayed) = (kind.to_string(), kind == PathKind::Relayed);
             self.front.event(Event::Reconnected(link.clone()));
-            self.lobby.tell_terms(kind, self.run.common, self.front);
+            self.user.tell_terms(kind, self.run.common, self.front);
         }
     }
 
     fn on_silence(&mut self, silence: Duration) {
         self.front.event(Event::Reconnecting { silence });
-        self.lobby.tell_move(&mut self.moves, self.front);
-        if self.another.is_none() && self.lobby.may_ask_again(self.run, silence, &mut self.moves) {
+        self.user.tell_move(&mut self.moves, self.front);
+        if self.another.is_none() && self.user.may_ask_again(self.run, silence, &mut self.moves) {
             self.front.event(Event::Warning(Warning::PeerMayHaveMoved));
             self.another = Some(self.front.ask(Question::PeerAddress));
         }
     }
 
     fn ended(self, verdict: Result<Summary, Failure>) -> Result<Summary, Failure> {
-        self.lobby.linked = false;
+        self.user.linked = false;
         if self.run.errand == Errand::Chat && verdict.is_ok() {
             self.front.event(Event::Info(Info::ChatEnded));
         } else if let Ok(summary) = &verdict {
@@ -256,8 +258,8 @@ impl Following<'_> {
     }
 }
 
-impl Lobby {
-    /// Shows what happens until the end, and asks what has to be asked.
+impl UserSide {
+    /// Shows what happens until the end, and asks the user where that is needed.
     pub(super) async fn follow(
         &mut self,
         run: &Run<'_>,
@@ -275,7 +277,7 @@ impl Lobby {
             missed: 0,
             another: None,
             moves: Moves::new(run),
-            lobby: self,
+            user: self,
             run,
             front,
         };
@@ -288,7 +290,8 @@ impl Lobby {
         }
     }
 
-    /// What the user said goes to the peer. The next line is asked for once it is on its way, or at once if it was empty.
+    /// Sends the user's line to the peer. The next line is asked for once this one is on its way, or at once
+    /// if it was empty.
     fn say(&mut self, answer: Result<Answer, Cancelled>, front: &mut dyn Front) -> Option<Pending> {
         match answer {
             Ok(Answer::Text(line)) if !line.is_empty() => self.command(Command::Say(line)),
@@ -301,7 +304,7 @@ impl Lobby {
         None
     }
 
-    /// What is sent by way of a server may be limited there.
+    /// Tells the limits of the server's relay, if the path uses it.
     fn tell_terms(&self, kind: PathKind, common: &Common, front: &mut dyn Front) {
         let Some(terms) = self.relay.filter(|_| kind == PathKind::Relayed) else {
             return;
@@ -312,7 +315,7 @@ impl Lobby {
         }
     }
 
-    /// Looks for the peer at another address; asks again if that one is none.
+    /// Looks for the peer at another address. If the text is not an address, asks again.
     fn paste_another(
         &mut self,
         run: &Run<'_>,
@@ -361,7 +364,8 @@ impl Lobby {
         Ok(())
     }
 
-    /// Has the user say yes. `--yes` says it wherever Enter would, and leaves the rest to the user.
+    /// Asks the user to agree. `--yes` agrees wherever Enter would, and leaves the other questions to the
+    /// user.
     async fn consent(&mut self, offered: Offered, yes: bool, front: &mut dyn Front) -> Result<(), Failure> {
         let (question, default) = (offered.question(), offered.default_answer());
         front.event(Event::Offer(Box::new(offered)));
@@ -374,14 +378,14 @@ impl Lobby {
         };
         match self.put(question, front).await {
             Ok(Answer::Yes) => Ok(()),
-            // With --yes nobody need be there to ask.
+            // With `--yes`, perhaps nobody is there to ask.
             Err(Failure::Unanswered(_)) if yes => Err(Failure::Hidden),
             Err(failure) => Err(failure),
             Ok(_) => Err(no),
         }
     }
 
-    /// Asks the user once the peer is there; the peer may go while the user thinks.
+    /// Asks the user after the peer was found. The peer may leave while the user thinks.
     async fn put(&mut self, question: Question, front: &mut dyn Front) -> Result<Answer, Failure> {
         let mut pending = front.ask(question);
         loop {
@@ -397,7 +401,7 @@ impl Lobby {
     }
 }
 
-/// Tells what a punch does; one that failed ends the run.
+/// Tells the events of a punch. A punch that failed ends the run.
 fn tell_punch(event: PunchEvent, front: &mut dyn Front) -> Result<(), Failure> {
     match event {
         PunchEvent::Schedule(ScheduleEvent::Waiting { .. }) | PunchEvent::Connected { .. } => {}

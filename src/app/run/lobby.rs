@@ -1,8 +1,8 @@
-//! Before there is a peer: what this network is, and the two addresses.
+//! Before there is a peer: finds out what this network is, and lets the users swap addresses.
 
 use super::outside::{Forward, Unfit, peer_address};
 use super::time::TimeKeeper;
-use super::{Lobby, heard, peer_option};
+use super::{UserSide, heard, peer_option};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Change, Event, Front, Question};
 use crate::app::lookup::{ask_ntp, named, resolve};
@@ -23,18 +23,19 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// A wait longer than this is explained.
+/// If a wait takes longer than this, the user is told why.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// After so long without news, that it goes on is news.
+/// After this long without a line, the user is told that the wait goes on.
 const QUIET: Duration = Duration::from_millis(1500);
 
-/// How long a changed address is not told again: twice as long each time, up to an hour.
+/// The first pause between two changed addresses that are shown. Each further pause is twice as long, up to
+/// an hour.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
-/// When a changed address is told. A STUN server that names another one every 15 s fills no screen, and a NAT that does
-/// change is told all the same.
+/// Limits how often a changed address is shown. A STUN server that names another address every 15 s cannot
+/// fill the screen, and a real change is still shown.
 pub(super) struct Telling {
     next: Time,
     pause: Duration,
@@ -48,7 +49,7 @@ impl Telling {
         }
     }
 
-    /// Whether one may be told now; it is.
+    /// Whether a change may be shown now. If so, the next pause begins.
     pub(super) fn is_due(&mut self, now: Time) -> bool {
         if now < self.next {
             return false;
@@ -59,31 +60,31 @@ impl Telling {
     }
 }
 
-/// Where servers of time answer (RFC 5905, section 7.2).
+/// The port of NTP servers (RFC 5905, section 7.2).
 const NTP_PORT: u16 = 123;
 
-/// If no server has answered after this, other ports are tried beside.
+/// If no server has answered after this, the run also tries other ports.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// What is found out while the user swaps addresses.
+/// What the run finds out while the users swap addresses.
 pub(super) enum Aside {
-    /// What of UDP gets out of this network.
+    /// Which UDP ports this network lets out.
     Outlet(Outlet),
-    /// The router forwards a port, or does not.
+    /// The port that the router forwards, if it does.
     Mapped(Option<Mapped>),
 }
 
-/// What the servers said.
+/// What the servers answered.
 pub(super) struct Around {
     pub(super) report: StunReport,
     pub(super) clock: WallClock,
-    /// STUN servers whose names are known.
+    /// STUN servers whose names were resolved.
     pub(super) servers: Vec<SocketAddr>,
-    /// What gets out, if no server answered at its own port.
+    /// Which UDP ports this network lets out, if no server answered at its own port.
     pub(super) outlet: Option<Outlet>,
 }
 
-/// Waits for `work` and shows what it says on its way; never silent for long.
+/// Waits for `work` and shows the steps it reports. Never stays silent for long.
 pub(in crate::app) async fn tell_steps<T>(
     work: impl Future<Output = Result<T, Failure>>,
     told: &mut UnboundedReceiver<Info>,
@@ -106,8 +107,8 @@ pub(in crate::app) async fn tell_steps<T>(
     }
 }
 
-impl Lobby {
-    /// [`look_around`](Self::look_around), with a word if it takes long.
+impl UserSide {
+    /// Like [`look_around`](Self::look_around), but tells the user if it takes long.
     pub(super) async fn look_patiently(
         &mut self,
         common: &Common,
@@ -124,7 +125,7 @@ impl Lobby {
         tell_steps(looking, &mut told, front).await
     }
 
-    /// Asks STUN and NTP servers, all at once; what comes in goes to `steps`.
+    /// Asks all STUN and NTP servers at once. What they answer goes to `steps`.
     pub(super) async fn look_around(
         &mut self,
         common: &Common,
@@ -133,7 +134,7 @@ impl Lobby {
         let stun_names = named(&common.stun, servers::STUN);
         let ntp_names = named(&common.ntp, servers::NTP);
         let clock = self.clock;
-        // Nobody need listen.
+        // The receiver may be gone.
         let say = |step: Info| drop(steps.send(step));
         let local: Vec<SocketAddr> = self
             .local
@@ -182,7 +183,7 @@ impl Lobby {
                         if elsewhere.is_empty() || elsewhere == found {
                             return Ok((report, found, Some(verdict)));
                         }
-                        // They answer at other ports than their own.
+                        // These servers answer, but at other ports than their own.
                         self.gather(&elsewhere, &local);
                         outlet = Some((verdict, Vec::new()));
                         found = elsewhere;
@@ -202,7 +203,7 @@ impl Lobby {
         };
         let (gathered, samples) = tokio::join!(gather, ask);
         let (report, servers, outlet) = gathered?;
-        // Where no STUN server answers, one for the time may: its port is open.
+        // If no STUN server answers but NTP servers do, the NTP port is open.
         let outlet = match outlet {
             Some(outlet) if !samples.is_empty() && all_at_their_port(&ntp_names) => {
                 Some(outlet.and(NTP_PORT))
@@ -220,7 +221,7 @@ impl Lobby {
         })
     }
 
-    /// Has the network thread ask these servers.
+    /// Tells the network thread to ask these servers.
     fn gather(&mut self, servers: &[SocketAddr], local: &[SocketAddr]) {
         let seed = self.seeds.stun.seed();
         let sockets = u8::try_from(self.ipv4.len()).unwrap_or(u8::MAX);
@@ -229,7 +230,7 @@ impl Lobby {
         self.command(Command::Gather(Box::new(client)));
     }
 
-    /// Has the users swap addresses; gives both.
+    /// Lets the users swap addresses. Returns both.
     pub(super) async fn swap(
         &mut self,
         common: &Common,
@@ -290,7 +291,7 @@ impl Lobby {
         }
     }
 
-    /// Tells our address if it is not `told` any more: the router has given a socket another one.
+    /// Shows our address if it is no longer `told`, because the router has given a socket another one.
     pub(super) fn tell_changed(&self, told: &Address, front: &mut dyn Front) -> Option<Address> {
         let new = self.outside.as_ref()?.address().filter(|new| new != told)?;
         front.event(Event::Address {
@@ -300,7 +301,7 @@ impl Lobby {
         Some(new)
     }
 
-    /// Something was found out meanwhile. Gives a better address, if that makes one.
+    /// Takes a fact that was found out meanwhile. Returns a better address if there is one now.
     fn on_aside(&mut self, aside: Aside, front: &mut dyn Front) -> Option<Address> {
         match aside {
             Aside::Outlet(outlet) => {
@@ -323,7 +324,7 @@ impl Lobby {
         }
     }
 
-    /// Has the address carry the port that the router forwards, if a peer outside can use it.
+    /// Puts the port that the router forwards into the address, if a peer outside can use it.
     pub(super) fn take_mapping(&mut self, mapped: Mapped, front: &mut dyn Front) -> Option<()> {
         let outside = self.outside.as_mut()?;
         let seen = outside.mapped[0].map(|seen| seen.ip());
@@ -341,7 +342,7 @@ impl Lobby {
     }
 }
 
-/// Whom a run asks for its outside address and the time.
+/// The line that tells which servers a run asks for its outside address and the time.
 pub(super) fn asking(common: &Common) -> Info {
     Info::AskingServers {
         stun: named(&common.stun, servers::STUN).len(),
@@ -349,7 +350,7 @@ pub(super) fn asking(common: &Common) -> Info {
     }
 }
 
-/// Whether these servers of time are asked where such ones usually are.
+/// Whether all these NTP servers are at the NTP port.
 fn all_at_their_port(ntp_names: &[String]) -> bool {
     ntp_names.iter().all(|name| {
         name.rsplit_once(':')
@@ -357,7 +358,7 @@ fn all_at_their_port(ntp_names: &[String]) -> bool {
     })
 }
 
-/// How many servers were found: each has up to one address of either family.
+/// The number of servers: each has at most one address of either IP version.
 fn stun_servers(found: &[SocketAddr]) -> usize {
     let of_family = |ipv6: bool| found.iter().filter(|at| at.is_ipv6() == ipv6).count();
     of_family(false).max(of_family(true))

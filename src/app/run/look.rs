@@ -1,8 +1,8 @@
-//! Finding out what this network is, or what a server sees, and leaving.
+//! Finds out what this network is, or what a server sees, and ends.
 
 use super::lobby::{asking, tell_steps};
 use super::meet::relay_terms;
-use super::{Lobby, heard};
+use super::{UserSide, heard};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Event, Front};
 use crate::app::lookup::{nat64, resolve_one};
@@ -25,40 +25,40 @@ use crate::system::stopped;
 use std::net::SocketAddr;
 use tokio::sync::mpsc::unbounded_channel;
 
-/// What a look around found.
+/// What a run found out about this network.
 pub(in crate::app) struct Seen {
     /// Addresses this machine has itself.
     pub candidates: Vec<SocketAddr>,
-    /// What STUN said.
+    /// What the STUN servers answered.
     pub report: StunReport,
-    /// What NTP said.
+    /// The time, from NTP servers where they answered.
     pub clock: WallClock,
-    /// The ports of the sockets here.
+    /// The local ports of the sockets.
     pub ports: Vec<u16>,
-    /// What gets out, if no server answered at its own port.
+    /// Which UDP ports this network lets out, if no server answered at its own port.
     pub outlet: Option<Outlet>,
-    /// STUN servers whose names are known.
+    /// STUN servers whose names were resolved.
     pub servers: Vec<SocketAddr>,
 }
 
-/// Finds out what this network is, and leaves.
+/// Finds out what this network is, and ends.
 pub(in crate::app) async fn look(common: &Common, front: &mut dyn Front) -> Result<Seen, Failure> {
-    let mut lobby = Lobby::open(common, nat64().await, front, |_| Ok(Box::new(Idle)))?;
+    let mut user = UserSide::open(common, nat64().await, front, |_| Ok(Box::new(Idle)))?;
     front.event(Event::Info(asking(common)));
     let (steps, mut told) = unbounded_channel();
-    let looking = lobby.look_around(common, &steps);
+    let looking = user.look_around(common, &steps);
     let around = tell_steps(looking, &mut told, front).await?;
     Ok(Seen {
-        candidates: lobby.local.candidates.clone(),
+        candidates: user.local.candidates.clone(),
         report: around.report,
         clock: around.clock,
-        ports: lobby.ipv4.clone(),
+        ports: user.ipv4.clone(),
         outlet: around.outlet,
         servers: around.servers,
     })
 }
 
-/// A side that only looks.
+/// A side that transfers nothing.
 pub(super) struct Idle;
 
 impl Side for Idle {
@@ -73,43 +73,43 @@ impl Side for Idle {
     fn on_end(&mut self, _end: End) {}
 }
 
-/// Asks a server what it sees of us, and leaves.
+/// Asks a server what it sees of us, and ends.
 pub(in crate::app) async fn look_at_server(
     common: &Common,
     place: &Place,
     front: &mut dyn Front,
 ) -> Result<(), Failure> {
-    let mut lobby = Lobby::open(common, None, front, |_| Ok(Box::new(Idle)))?;
+    let mut user = UserSide::open(common, None, front, |_| Ok(Box::new(Idle)))?;
     let silent = |why: String| {
         Failure::no_path(
             why,
             "check --server; p2pcopy check without it tells of your network",
         )
     };
-    let looking = resolve_one(&place.server, lobby.ipv6.is_some());
+    let looking = resolve_one(&place.server, user.ipv6.is_some());
     let server = looking.await.map_err(silent)?;
-    let ask = |lobby: &mut Lobby, at, sockets| {
-        let meeting = lobby.meeting(Errand::Send, at, sockets, place, Purpose::Look, RelayUse::Never);
-        lobby.command(Command::Meet(Box::new(meeting)));
+    let ask = |user: &mut UserSide, at, sockets| {
+        let meeting = user.meeting(Errand::Send, at, sockets, place, Purpose::Look, RelayUse::Never);
+        user.command(Command::Meet(Box::new(meeting)));
     };
-    let udp = lobby.sockets_for(server);
-    ask(&mut lobby, server, udp);
+    let udp = user.sockets_for(server);
+    ask(&mut user, server, udp);
     let mut fallback = TcpFallback::new(server);
     let mut tcp_port = None;
     loop {
         let notice = tokio::select! {
-            notice = heard(&mut lobby.notices) => notice?,
+            notice = heard(&mut user.notices) => notice?,
             never = fallback.go_on() => match never {},
             () = stopped() => return Err(Failure::Interrupted),
         };
         let (own, terms, rtt) = match notice {
             Notice::Meeting(MeetingEvent::Welcome { own, terms, rtt, .. }) => (own, terms, rtt),
             Notice::Meeting(MeetingEvent::Unreachable) => {
-                let Some(at) = lobby.try_tcp(&mut fallback, front).await else {
+                let Some(at) = user.try_tcp(&mut fallback, front).await else {
                     return Err(silent(tcp::silence(&place.server)));
                 };
                 tcp_port = Some(at.port());
-                ask(&mut lobby, at, vec![net::TCP]);
+                ask(&mut user, at, vec![net::TCP]);
                 continue;
             }
             Notice::Ended(Err(failure)) => return Err(failure),

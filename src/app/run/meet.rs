@@ -1,6 +1,6 @@
-//! Instead of swapping addresses: meeting at a server by a code.
+//! Lets both sides meet at a server by a code, instead of swapping addresses.
 
-use super::{Lobby, heard, peer_option};
+use super::{UserSide, heard, peer_option};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Cancelled, Change, Event, Front, Pending, Question};
 use crate::app::lookup::resolve_one;
@@ -22,21 +22,21 @@ use crate::rendezvous::meeting::wire::{Names, Terms, token_key};
 use crate::system::stopped;
 use std::net::SocketAddr;
 
-/// Both addresses, and what the punch goes by.
+/// Both addresses, and what the punch needs.
 pub(super) struct Found {
     pub(super) own: Address,
     pub(super) peer: Address,
     pub(super) clock: WallClock,
-    /// When both sides punch, if a server named a moment.
+    /// The moment at which both sides punch, if a server named one.
     pub(super) moment: Option<Time>,
-    /// The way by the server, if there is one.
+    /// The pass for the server's relay, if there is one.
     pub(super) relay: Option<Box<RelayPass>>,
-    /// Nothing vouches for the peer but words that both users compare.
+    /// Whether only the words that both users compare vouch for the peer.
     pub(super) unproven: bool,
 }
 
 impl Found {
-    /// Users swapped the two addresses: no server has a part in what follows.
+    /// The users swapped the two addresses, so no server is needed any more.
     pub(super) fn swapped(own: Address, peer: Address, clock: WallClock) -> Self {
         Found {
             own,
@@ -49,7 +49,7 @@ impl Found {
     }
 }
 
-/// What the user is asked while the server is, and what is known so far.
+/// What is asked of the user and of the server, and what is known so far.
 struct Talk {
     /// The code that the user gave on the command line.
     given: Option<Code>,
@@ -60,8 +60,9 @@ struct Talk {
     pending: Option<Pending>,
 }
 
-impl Lobby {
-    /// Meets the peer at a server. `None` if the server does not answer and the users can still swap addresses.
+impl UserSide {
+    /// Meets the peer at a server. Returns `None` if the server does not answer and the users can still swap
+    /// addresses.
     pub(super) async fn meet(
         &mut self,
         errand: Errand,
@@ -105,7 +106,7 @@ impl Lobby {
                 notice = heard(&mut self.notices) => notice?,
                 answer = answered(&mut talk.pending), if talk.pending.is_some() => {
                     talk.pending = None;
-                    // Nobody to ask: the peer may still come.
+                    // Nobody can be asked, but the peer may still come.
                     let Ok(Answer::Text(text)) = answer else { continue };
                     match self.on_answer(&text, &mut talk, front) {
                         Some(found) => return Ok(Some(found)),
@@ -139,7 +140,8 @@ impl Lobby {
         }
     }
 
-    /// The server does not answer: has the network thread take the next stream of TCP there, and says where it leads.
+    /// Hands the next TCP stream to a server that does not answer over UDP to the network thread. Returns the
+    /// stream's remote address.
     pub(super) async fn try_tcp(
         &self,
         fallback: &mut TcpFallback,
@@ -151,7 +153,7 @@ impl Lobby {
         Some(at)
     }
 
-    /// The sockets that reach this server over UDP.
+    /// The sockets that can reach this server over UDP.
     pub(super) fn sockets_for(&self, server: SocketAddr) -> Vec<u8> {
         match (server, self.ipv6) {
             (SocketAddr::V6(_), Some((socket, _))) => vec![socket],
@@ -270,7 +272,7 @@ impl Lobby {
         Ok(None)
     }
 
-    /// What the user typed: the peer's code, or its whole address.
+    /// Takes the user's answer: the peer's code, or its whole address.
     fn on_answer(&self, text: &str, talk: &mut Talk, front: &mut dyn Front) -> Option<Found> {
         let why = if Code::is_meant_by(text) {
             match Code::parse(text) {
@@ -301,7 +303,7 @@ impl Lobby {
     }
 }
 
-/// What a meeting by name waits for.
+/// The line that tells whom a meeting by name waits for.
 fn waiting_for(names: &Names) -> Info {
     let text = |name: &Option<Name>| name.as_ref().map(ToString::to_string);
     Info::WaitingByName {
@@ -310,7 +312,7 @@ fn waiting_for(names: &Names) -> Info {
     }
 }
 
-/// What the relay gives.
+/// The line that tells the limits of the relay.
 pub(super) const fn relay_terms(terms: &Terms) -> Info {
     Info::Relay {
         relays: terms.relays,
@@ -319,7 +321,7 @@ pub(super) const fn relay_terms(terms: &Terms) -> Info {
     }
 }
 
-/// The answer to the question that is asked, if one is.
+/// The answer to the open question. Waits for ever if none is open.
 pub(super) async fn answered(pending: &mut Option<Pending>) -> Result<Answer, Cancelled> {
     match pending {
         Some(pending) => pending.await,
@@ -327,7 +329,7 @@ pub(super) async fn answered(pending: &mut Option<Pending>) -> Result<Answer, Ca
     }
 }
 
-/// A code is of no use without its server; otherwise the users can swap addresses.
+/// The server does not answer. A code is useless without it; otherwise the users can swap addresses.
 fn no_server(cause: String, given: Option<Code>, front: &mut dyn Front) -> Result<Option<Found>, Failure> {
     if given.is_some() {
         return Err(Failure::no_path(

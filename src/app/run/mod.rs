@@ -1,5 +1,5 @@
-//! One run, as its user lives it: find out what this network is and swap addresses (`lobby`), then meet the peer
-//! and transfer (`follow`).
+//! One run, in the order in which its user sees it: find out what this network is and swap addresses
+//! (`lobby`), then meet the peer and transfer (`follow`).
 
 mod follow;
 mod lobby;
@@ -51,20 +51,20 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::JoinSet;
 
-/// After the user stopped the run, longest wait for the peer to be told.
+/// After the user stopped the run: the longest wait until the peer was told.
 const FAREWELL: Duration = Duration::from_millis(700);
 
-/// What a run's side needs to be built.
+/// What a side needs from the run.
 pub(super) struct Parts {
     /// Wakes the network thread.
     pub waker: Waker,
     /// The run's clock.
     pub clock: net::Clock,
-    /// Where to tell what happens.
+    /// The channel that tells the user's thread what happens.
     pub notices: UnboundedSender<Notice>,
 }
 
-/// Runs one end, from binding sockets to the verdict.
+/// Runs one end, from binding sockets to the outcome.
 pub(super) async fn run(
     errand: Errand,
     common: &Common,
@@ -75,33 +75,34 @@ pub(super) async fn run(
     if let Some(text) = &common.peer
         && !Code::is_meant_by(text)
     {
-        // Better to learn now than after the servers have been asked.
+        // It is better to fail now than after the servers were asked.
         Address::parse_other(text, errand).map_err(peer_option)?;
     }
     let trace = common.trace.as_deref().map(Trace::create).transpose()?;
-    let mut lobby = Lobby::open(common, nat64().await, front, side)?;
-    lobby.trace = trace;
-    let ran = lobby.run(errand, common, yes, front).await;
-    lobby.leave(ran).await
+    let mut user = UserSide::open(common, nat64().await, front, side)?;
+    user.trace = trace;
+    let ran = user.run(errand, common, yes, front).await;
+    user.leave(ran).await
 }
 
-/// What a run goes by once both addresses are known.
+/// What a run needs once both addresses are known.
 struct Run<'a> {
     errand: Errand,
     role: Role,
     common: &'a Common,
-    /// Whether the user has said yes beforehand.
+    /// Whether the user agreed beforehand (`--yes`).
     yes: bool,
     own: Address,
-    /// Nothing vouches for the peer but a name.
+    /// Whether only a name vouches for the peer.
     unproven: bool,
 }
 
-/// The thread that talks to the user, and its line to the network thread.
-struct Lobby {
+/// The side of the run that talks to the user, from the first socket to the end. Commands go to the network
+/// thread, and notices come from it.
+struct UserSide {
     clock: net::Clock,
     waker: Waker,
-    /// Where streams of TCP go in.
+    /// Takes TCP streams for the network thread.
     door: Door,
     commands: Sender<Command>,
     notices: UnboundedReceiver<Notice>,
@@ -113,31 +114,31 @@ struct Lobby {
     trace: Option<Trace>,
     /// The time, as the servers told it.
     time: Option<TimeKeeper>,
-    /// A server knows of us.
+    /// Whether a server knows of this run.
     meets: bool,
-    /// The key of the peer that is looked for, if its whole address is known.
+    /// The peer's key, if its whole address is known.
     peer_key: Option<PublicKey>,
-    /// The user has ended the chat.
+    /// Whether the user has ended the chat.
     has_ended: bool,
-    /// What its relay gives, if it may be used.
+    /// The limits of the server's relay, if the run may use it.
     relay: Option<Terms>,
-    /// What was found out of our own address; not where a server told it.
+    /// What was found out about our own address; `None` if only a server told it.
     outside: Option<Outside>,
-    /// What gets out of this network, if that was found out.
+    /// Which UDP ports this network lets out, if that was found out.
     outlet: Option<Outlet>,
-    /// Keeps the port that the router forwards.
+    /// Renews the port that the router forwards.
     mapper: Option<Mapper>,
-    /// What is found out while the user swaps addresses.
+    /// What the run finds out while the users swap addresses.
     asides: JoinSet<Aside>,
 }
 
-/// What the network thread tells next.
+/// The next notice of the network thread.
 async fn heard(notices: &mut UnboundedReceiver<Notice>) -> Result<Notice, Failure> {
     let notice = notices.recv().await;
     notice.ok_or_else(|| Failure::internal("the network thread is gone"))
 }
 
-/// What is wrong with `--peer`.
+/// The failure for an unusable `--peer`.
 fn peer_option(error: AddressError) -> Failure {
     Failure::usage(error.to_string(), "correct --peer, or leave it out to be asked")
 }
@@ -155,7 +156,7 @@ fn socket_failure(port: Option<u16>, error: &std::io::Error) -> Failure {
     }
 }
 
-impl Lobby {
+impl UserSide {
     fn open(
         common: &Common,
         nat64: Option<net::Nat64>,
@@ -199,14 +200,14 @@ impl Lobby {
                     if let Err(e) = driver.turn(&mut session) {
                         let failure =
                             Failure::other(format!("the network failed: {e}"), "run the command again");
-                        // Nobody listens any more only when the run is being torn down.
+                        // The receiver is gone only while the run ends.
                         let _ = tell.send(Notice::Ended(Err(failure)));
                         return;
                     }
                 }
             })
             .map_err(broken)?;
-        Ok(Lobby {
+        Ok(UserSide {
             clock,
             waker,
             door,
@@ -231,7 +232,7 @@ impl Lobby {
     }
 
     fn command(&self, command: Command) {
-        // The network thread is gone only after it told its end.
+        // The network thread is gone only after it has told its end.
         let _ = self.commands.send(command);
         self.waker.wake();
     }
@@ -265,9 +266,10 @@ impl Lobby {
         {
             return Err(Failure::no_path(certain.to_string(), certain.remedy()));
         }
-        // The users may have taken their time, or put the machine to sleep.
+        // The users may have taken long, or this machine may have slept.
         let keeper = self.time.take().filter(|_| moment.is_none());
-        // A server's clock is the other's as well: it is only carried over a jump.
+        // Both sides have the time of the server where they met. It only has to be corrected if a clock of
+        // this machine jumps.
         let mut keeper = keeper.unwrap_or_else(|| TimeKeeper::new(Vec::new(), self.clock, clock));
         let clock = keeper.now().await;
         let run = Run {
@@ -282,13 +284,13 @@ impl Lobby {
         self.follow(&run, keeper, front).await
     }
 
-    /// Our role beside the peer with this address.
+    /// Our role towards the peer with this address.
     fn role(&self, errand: Errand, peer: &Address) -> Role {
         let key = self.seeds.public;
         errand.role(&key, &peer.token.as_ref().map_or(key, |token| token.key))
     }
 
-    /// Begins to look for the peer; once more if the user pastes another address.
+    /// Begins to look for the peer; also when the user pastes another address.
     fn punch(
         &mut self,
         run: &Run<'_>,
@@ -343,14 +345,14 @@ impl Lobby {
         Ok(())
     }
 
-    /// Finds out what this network is, and has the users swap addresses.
+    /// Finds out what this network is, and lets the users swap addresses.
     async fn look_and_swap(
         &mut self,
         errand: Errand,
         common: &Common,
         front: &mut dyn Front,
     ) -> Result<Found, Failure> {
-        // A port that the user has had forwarded is better than one that is asked for.
+        // If the user has configured a forwarded port, the router is not asked for another.
         let mapping = (common.port_mapping && common.external_port.is_none()).then(|| {
             let (mapper, told) = Mapper::start(self.ipv4[0]);
             self.mapper = mapper;
@@ -370,7 +372,7 @@ impl Lobby {
         tell_network(front, &report, nat, outlet.as_ref());
         self.outlet = outlet;
         let mut candidates = self.local.candidates.clone();
-        // Behind a NAT of IPv6 the address outside is none of ours.
+        // If IPv6 passes a NAT, the outside address is none of this machine's own.
         let is_new = |outside: &SocketAddr| candidates.iter().all(|own| own.ip() != outside.ip());
         candidates.extend(report.mapped_ipv6.filter(is_new));
         let outside = Outside {
@@ -389,7 +391,7 @@ impl Lobby {
         };
         tell_forward(front, common.external_port, outside.forwarded());
         self.outside = Some(outside);
-        // Nobody waits for the router: what it says later is told later.
+        // The run does not wait for the router. If it answers later, the user is told later.
         if let Some(mut told) = mapping {
             match told.try_recv() {
                 Ok(Some(mapped)) => drop(self.take_mapping(mapped, front)),
@@ -416,7 +418,7 @@ impl Lobby {
         Ok(Found::swapped(own, peer, clock))
     }
 
-    /// Tells the peer if this side ends of itself, and lets the network thread go.
+    /// Tells the peer if this side ends the run, and ends the network thread.
     async fn leave(&mut self, ran: Result<Summary, Failure>) -> Result<Summary, Failure> {
         let Err(failure) = ran else { return ran };
         let code = match failure {
@@ -431,7 +433,7 @@ impl Lobby {
         });
         if self.linked || self.meets {
             let told = async { while !matches!(self.notices.recv().await, None | Some(Notice::Ended(_))) {} };
-            // Not telling in time costs the peer a search for us, for as long as its `--timeout` says.
+            // If the peer is not told in time, it looks for us for as long as its `--timeout` says.
             tokio::select! {
                 _ = tokio::time::timeout(FAREWELL, told) => {}
                 () = insisted() => {}

@@ -1,9 +1,10 @@
-//! In mid-transfer a router gives this computer, or the peer's, another outside address, and the other router filters: neither
-//! finds the other by itself. Both are told, and whoever gets the other's new address pastes it.
+//! The outside address of one side changes during a transfer. If the router of the other side filters,
+//! neither finds the other by itself. So both users are told, and a user who gets the other's new address
+//! pastes it.
 
 use super::lobby::Telling;
 use super::outside::peer_address;
-use super::{Lobby, Run};
+use super::{Run, UserSide};
 use crate::app::command::Command;
 use crate::app::event::{Event, Front, Pending, Question};
 use crate::app::told::Warning;
@@ -13,22 +14,22 @@ use crate::rendezvous::errand::Errand;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// By then all sockets' outside addresses are known anew.
+/// When all sockets know their new outside addresses, after the first one has changed.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// A silence that outlasts the slots in which two sides find each other again.
+/// A silence longer than the slots in which two sides find each other again.
 const LONG_SILENCE: Duration = Duration::from_secs(30);
 
-/// What is known and told of addresses that change in mid-transfer.
+/// What is known and was shown of addresses that change during a transfer.
 pub(super) struct Moves {
-    /// Our socket of the path in use.
+    /// The number of our socket on the path in use.
     pub(super) local: u8,
-    /// Our address as it was told last, and when it may be told next.
+    /// Our address as it was last shown.
     told: Address,
     telling: Telling,
-    /// It is another one since then, and is still to be told.
+    /// When it last changed; `None` once that was shown.
     changed: Option<Time>,
-    /// The user was asked in this silence.
+    /// Whether the user was asked during this silence.
     pub(super) has_asked: bool,
 }
 
@@ -44,30 +45,30 @@ impl Moves {
     }
 }
 
-impl Lobby {
-    /// Whether the users swap addresses by hand, and ours can paste another of the peer's.
+impl UserSide {
+    /// Whether the users swap addresses by hand, so that our user can paste another address of the peer.
     pub(super) const fn can_paste(&self, run: &Run<'_>) -> bool {
         run.common.peer.is_none() && self.outside.is_some()
     }
 
-    /// Whether the user can be asked for another address of a peer that is silent; once in a silence.
+    /// Whether to ask the user for another address of a silent peer: once in each silence.
     pub(super) fn may_ask_again(&self, run: &Run<'_>, silence: Duration, moves: &mut Moves) -> bool {
         let may = silence >= LONG_SILENCE && self.can_paste(run) && run.errand != Errand::Chat;
         may && !std::mem::replace(&mut moves.has_asked, true)
     }
 
-    /// A STUN server sees a socket elsewhere than before, while the peer is silent.
+    /// A STUN server sees a socket at another address than before, while the peer is silent.
     pub(super) fn on_outside_changed(&mut self, socket: u8, to: SocketAddr, moves: &mut Moves) {
         let Some(outside) = &mut self.outside else { return };
         let before = outside.mapped.get(usize::from(socket)).copied().flatten();
         outside.on_mapping(socket, to);
-        // The ports of sockets that were not in use may be others without any harm.
+        // It does no harm if only the port of a socket changed that was not in use.
         if socket == moves.local || before.is_none_or(|before| before.ip() != to.ip()) {
             moves.changed = Some(self.clock.now());
         }
     }
 
-    /// Tells our new address, once all sockets have theirs.
+    /// Shows our new address, once all sockets have theirs.
     pub(super) fn tell_move(&self, moves: &mut Moves, front: &mut dyn Front) {
         let now = self.clock.now();
         let has_settled = moves.changed.is_some_and(|at| now.since(at) >= SETTLED);
@@ -80,7 +81,7 @@ impl Lobby {
         }
     }
 
-    /// Looks for the silent peer at another address, if it is the same peer's.
+    /// Looks for the silent peer at another address, if the address has the key of the same peer.
     pub(super) fn paste_moved(&self, run: &Run<'_>, text: &str, front: &mut dyn Front) -> Option<Pending> {
         let why = match peer_address(text, &run.own, &self.local.networks) {
             Ok(peer) if peer.token.as_ref().map(|token| token.key) == self.peer_key => {

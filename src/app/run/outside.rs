@@ -1,4 +1,4 @@
-//! Our own address: what was found out for it, and what stands against the peer's.
+//! Our own address as outsiders see it, and the check of the peer's address against it.
 
 use crate::protocol::handshake::PublicKey;
 use crate::rendezvous::address::{Address, Filtering, Guessing, NatClass, PAIRS, Timekeeping};
@@ -6,16 +6,16 @@ use crate::rendezvous::errand::Errand;
 use crate::rendezvous::punch::{Obstacle, obstacle};
 use std::net::{IpAddr, SocketAddr};
 
-/// A port of the router that leads to our first socket, whoever sends there.
+/// A port of the router that leads to our first socket, whoever the sender is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Forward {
-    /// The user says so; it is at whatever outside address there is.
+    /// The user named the port. The outside address is the one that servers see.
     Told(u16),
-    /// The router says so.
+    /// The router named the address and port.
     Mapped(SocketAddr),
 }
 
-/// See the module.
+/// What the run knows about its own address.
 #[derive(Clone, Debug)]
 pub(super) struct Outside {
     pub(super) errand: Errand,
@@ -29,7 +29,7 @@ pub(super) struct Outside {
 }
 
 impl Outside {
-    /// The address to tell; `None` if there is none at all.
+    /// The address to tell the peer; `None` if this machine has no address at all.
     pub(super) fn address(&self) -> Option<Address> {
         let (mut mapped, mut nat) = (self.mapped, self.nat);
         if let Some(port) = self.forwarded() {
@@ -40,7 +40,7 @@ impl Outside {
         Some(address.guessed(self.guessing).timed(self.clock))
     }
 
-    /// Where the forwarded port is.
+    /// The address at which the router forwards a port, if it is known.
     pub(super) fn forwarded(&self) -> Option<SocketAddr> {
         let any = self.mapped.iter().flatten().next();
         match self.forward? {
@@ -49,7 +49,7 @@ impl Outside {
         }
     }
 
-    /// The router gives a socket another external address.
+    /// The router gave a socket another external address.
     pub(super) fn on_mapping(&mut self, socket: u8, to: SocketAddr) {
         if let Some(place) = self.mapped.get_mut(usize::from(socket)) {
             *place = Some(to);
@@ -57,7 +57,7 @@ impl Outside {
     }
 }
 
-/// Reads what the user pasted as the peer's address, and refuses it if no packet can ever reach it.
+/// Reads the peer's address, and refuses it if no packet can ever reach it.
 pub(super) fn peer_address(text: &str, own: &Address, networks: &[(IpAddr, u8)]) -> Result<Address, Unfit> {
     let peer = Address::parse_peer(text, own).map_err(|error| Unfit::Text(error.to_string()))?;
     match obstacle(own, &peer, networks) {
@@ -66,13 +66,13 @@ pub(super) fn peer_address(text: &str, own: &Address, networks: &[(IpAddr, u8)])
     }
 }
 
-/// What is wrong with a pasted address.
+/// Why a pasted address cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(super) enum Unfit {
-    /// It is none, or not the peer's.
+    /// It is not an address, or not the peer's.
     #[error("{0}")]
     Text(String),
-    /// There is no way there.
+    /// No packet can reach it.
     #[error("{0}; {help}", help = .0.remedy())]
     OutOfReach(Obstacle),
 }

@@ -1,35 +1,35 @@
-//! The randomness of a run, one seed for each purpose. None can be computed from another, and the number all were
-//! made from is wiped at once.
+//! The random seeds of a run, one for each purpose. None can be computed from another. The secret from which
+//! all are made is wiped at once.
 
 use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::handshake::{PublicKey, StaticKeypair};
 
-/// See the module.
+/// One seed for each purpose.
 pub(super) struct Seeds {
-    /// The key that stands in the address.
+    /// The public key in our address.
     pub(super) public: PublicKey,
-    /// Wiped once the connection has its keys.
+    /// The secrets of the handshake. They are wiped once the connection has its keys.
     pub(super) handshake: Option<Handshake>,
-    /// Transaction ids of STUN.
+    /// For the transaction ids of STUN.
     pub(super) stun: SeedRng,
-    /// Meetings at a server.
+    /// For meetings at a server.
     pub(super) meeting: SeedRng,
-    /// Path challenges.
+    /// For path challenges.
     pub(super) connection: Seed,
-    /// Jitter of the congestion controller.
+    /// For the jitter of the congestion controller.
     pub(super) jitter: u64,
 }
 
 /// The secrets of the handshake.
 pub(super) struct Handshake {
-    /// Its public half is in the address.
+    /// The key pair whose public half is in our address.
     pub(super) keypair: StaticKeypair,
-    /// Ephemeral keys, nonces, probes: a seed for each address that is pasted.
+    /// For ephemeral keys, nonces and probes: one seed for each address that is pasted.
     pub(super) seeds: SeedRng,
 }
 
 impl Seeds {
-    /// From 32 random bytes that serve nothing else.
+    /// Makes all seeds from 32 random bytes, which must serve nothing else.
     pub(super) fn new(master: [u8; 32]) -> Self {
         let master = Seed::new(master);
         let derived = |purpose| SeedRng::new(&master, purpose);

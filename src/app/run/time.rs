@@ -1,5 +1,5 @@
-//! When the time has to be asked for again: after this machine slept, after its clock was set, and if the answers are
-//! old.
+//! Decides when to ask for the time again: after this machine slept, after its clock was set, and when the
+//! last answers are old.
 
 use crate::app::lookup::ask_ntp;
 use crate::net;
@@ -8,12 +8,13 @@ use crate::rendezvous::clock::WallClock;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-/// The run's clock stands still while the machine sleeps, the system's does not; and somebody may set the system's. So
-/// much between them since the last answers is more than the slots allow for.
+/// The most that the two clocks may drift apart between answers. The run's clock stops while the machine
+/// sleeps, the system's clock does not, and somebody may set the system's clock. The slots allow for no more
+/// than this.
 const MOST_APART: Duration = Duration::from_millis(500);
-/// Answers are good for so long, of which a machine at rest loses 30 ms at 100 ppm.
+/// How long answers are valid. At 100 ppm a clock drifts by 30 ms in this time.
 const FRESH: Duration = Duration::from_secs(300);
-/// Time between two looks at both clocks.
+/// How often both clocks are compared.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The two clocks of this machine at one moment.
@@ -43,10 +44,11 @@ impl Moment {
     }
 }
 
-/// The time as it was asked for last, and whom to ask.
+/// The time as the servers last told it, and the servers to ask again.
 #[derive(Clone, Debug)]
 pub(super) struct TimeKeeper {
-    /// Empty if the time is that of a server of codes: then it is only carried over a jump.
+    /// Empty if the time came from a meeting server. Then it is not asked for again, but only corrected after
+    /// a jump.
     servers: Vec<String>,
     own: net::Clock,
     asked: Moment,
@@ -54,7 +56,7 @@ pub(super) struct TimeKeeper {
 }
 
 impl TimeKeeper {
-    /// `clock` was just made.
+    /// Keeps `clock`, which must be new.
     pub(super) fn new(servers: Vec<String>, own: net::Clock, clock: WallClock) -> Self {
         TimeKeeper {
             servers,
@@ -64,12 +66,12 @@ impl TimeKeeper {
         }
     }
 
-    /// The time as it is known.
+    /// The time as it is known, without asking.
     pub(super) const fn clock(&self) -> WallClock {
         self.clock
     }
 
-    /// The time for what begins now; asks if what is known no longer holds.
+    /// The time for something that begins now. Asks the servers if what is known is no longer valid.
     pub(super) async fn now(&mut self) -> WallClock {
         let now = Moment::now(self.own);
         if self.asked.has_jumped(now) || self.asked.is_old(now) {
@@ -85,7 +87,8 @@ impl TimeKeeper {
         self.clock = self.clock.renewed(&samples, unix, self.asked.run);
     }
 
-    /// From now on looks at both clocks, and tells the time anew after each jump, until nobody listens.
+    /// Compares both clocks from now on and sends the new time after each jump, until the receiver is
+    /// dropped.
     pub(super) fn watch(mut self) -> UnboundedReceiver<WallClock> {
         let (tell, told) = unbounded_channel();
         tokio::spawn(async move {
@@ -93,7 +96,7 @@ impl TimeKeeper {
                 tokio::time::sleep(LOOK).await;
                 if self.asked.has_jumped(Moment::now(self.own)) {
                     self.ask().await;
-                    // Nobody need listen any more.
+                    // The receiver may be gone.
                     let _ = tell.send(self.clock);
                 }
             }

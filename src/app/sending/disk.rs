@@ -1,4 +1,4 @@
-//! The sender's disk thread: reads and hashes blocks, and looks at the end whether what was sent has changed.
+//! The sender's disk thread: reads and hashes blocks, and checks at the end whether a file has changed.
 
 use super::READ_AHEAD;
 use crate::net::Waker;
@@ -9,20 +9,19 @@ use crate::transfer::session::send::Purpose;
 use crate::transfer::source::{BlockRead, Missing, Source};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
-/// Jobs that can wait: reads ahead, one block again, one look at the files. What the peer says only makes them,
-/// so a thread that waits for a pipe has no more than these before it.
+/// The most jobs that wait: reads ahead, one block to read again, one check of the files. Messages of the
+/// peer cause all jobs, and this bound keeps the queue short while the thread waits for a pipe.
 const MAX_JOBS: usize = READ_AHEAD + 2;
 
-/// For the disk thread.
 pub(super) enum Job {
     Read {
         block: BlockIndex,
         purpose: Purpose,
         buffer: Vec<u8>,
-        /// Blocks below this one are verified at the other end: a pipe need not keep them.
+        /// The peer has verified all blocks below this one, so a pipe need not keep them.
         verified: BlockIndex,
     },
-    /// A block that was dropped to save memory and of which a piece was lost.
+    /// Reads a block again that was dropped to save memory. A piece of it was lost.
     Again {
         block: BlockIndex,
         buffer: Vec<u8>,
@@ -30,27 +29,27 @@ pub(super) enum Job {
     Check,
 }
 
-/// From the disk thread.
 pub(super) enum Done {
     Read {
         block: BlockIndex,
         purpose: Purpose,
         buffer: Vec<u8>,
         read: BlockRead,
-        /// What it is made of, if it was to be described.
+        /// The chunks of the block, if the job asked for them.
         chunks: Option<ChunkList>,
     },
     Again {
         block: BlockIndex,
         buffer: Vec<u8>,
     },
-    /// Something that was listed does not arrive. Told before what was read without it.
+    /// Something in the list cannot be sent. This comes before the reads that leave it out.
     Missing(Missing),
     Checked,
     Failed(TransferError),
 }
 
-/// Starts the thread, which ends with its jobs or its first failure. `waker` is called when there is news.
+/// Starts the thread. It ends when the channel of jobs closes or at its first failure. `waker` is called when
+/// there is news.
 pub(super) fn start(source: Source, waker: Waker) -> std::io::Result<(SyncSender<Job>, Receiver<Done>)> {
     let (jobs, todo) = sync_channel(MAX_JOBS);
     let (tell, done) = channel();
@@ -60,7 +59,7 @@ pub(super) fn start(source: Source, waker: Waker) -> std::io::Result<(SyncSender
     Ok((jobs, done))
 }
 
-/// One job after the other until the channel closes.
+/// Does one job after the other until the channel closes.
 fn run(mut source: Source, todo: &Receiver<Job>, tell: &Sender<Done>, waker: &Waker) {
     while let Ok(job) = todo.recv() {
         let done = match job {
@@ -86,7 +85,7 @@ fn run(mut source: Source, todo: &Receiver<Job>, tell: &Sender<Done>, waker: &Wa
                     read,
                 })
             }
-            // False means bytes of a pipe that were verified meanwhile: nobody will miss them.
+            // `false` means that these bytes of a pipe were verified meanwhile, so nobody needs them.
             Job::Again { block, mut buffer } => source
                 .read_range(block.start(), &mut buffer)
                 .map(|_| Done::Again { block, buffer }),

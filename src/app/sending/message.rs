@@ -1,10 +1,11 @@
-//! A message from standard input, for `--text -`: other users of the machine can read a command line, but not a pipe.
+//! Reads a message from standard input, for `--text -`: other users of the machine can read a command line,
+//! but not a pipe.
 
 use crate::app::outcome::Failure;
 use crate::transfer::BLOCK_LEN;
 use std::io::Read;
 
-/// Longest message, bytes: what a receiver takes.
+/// The longest message, in bytes: the most a receiver accepts.
 const MAX_MESSAGE: usize = BLOCK_LEN;
 
 /// Reads a message until the input ends.
@@ -51,7 +52,7 @@ mod tests {
         for bad in [&vec![b'x'; MAX_MESSAGE + 1][..], b"", b"\xff"] {
             assert_eq!(read(bad).unwrap_err().exit_code(), 2);
         }
-        // Endless input is not read to its end.
+        // An endless input must not be read to its end.
         assert_eq!(read(std::io::repeat(b'x')).unwrap_err().exit_code(), 2);
     }
 }

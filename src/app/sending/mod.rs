@@ -1,4 +1,4 @@
-//! The sender's side of a session: reads and hashes on the disk thread, hands blocks to the connection.
+//! The sender's side of a session: has the disk thread read and hash, and hands blocks to the connection.
 
 mod disk;
 mod message;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use tokio::sync::mpsc::UnboundedSender;
 
-/// Blocks asked of the disk at once.
+/// Blocks that the disk thread reads ahead.
 const READ_AHEAD: usize = 4;
 
 /// The sending side.
@@ -33,13 +33,13 @@ pub struct Sending {
     manifest: Arc<Manifest>,
     jobs: SyncSender<Job>,
     done: Receiver<Done>,
-    /// Jobs the disk thread has not answered.
+    /// Jobs that the disk thread has not answered.
     jobs_open: u64,
     notices: UnboundedSender<Notice>,
     clock: Clock,
     paths: Vec<PathBuf>,
     spare: Vec<Vec<u8>>,
-    /// Reads the disk thread has yet to answer whose bytes will go to the connection.
+    /// Reads that the disk thread has not answered, and whose bytes the connection will send.
     reading: usize,
     hashing: usize,
     again: Option<BlockIndex>,
@@ -47,14 +47,15 @@ pub struct Sending {
     started: Option<Time>,
     everything_read: bool,
     verified: u64,
-    /// Bytes that crossed the line.
+    /// Bytes that arrived at the peer.
     arrived: u64,
     verdict: Option<Result<Summary, Failure>>,
     ended: bool,
 }
 
 impl Sending {
-    /// Offers what `manifest` lists and `source` holds. `waker` wakes the network thread when the disk has news.
+    /// A sender that offers `manifest` and reads it from `source`. `waker` wakes the network thread when the
+    /// disk has news.
     pub fn new(
         manifest: Arc<Manifest>,
         mut source: Source,
@@ -98,7 +99,7 @@ impl Sending {
     }
 
     fn job(&mut self, job: Job) {
-        // There is always room. The disk thread is gone only after it failed, and said so.
+        // The queue always has room. The disk thread is gone only after it has failed and reported that.
         if self.jobs.try_send(job).is_ok() {
             self.jobs_open += 1;
         }
@@ -110,7 +111,7 @@ impl Sending {
             self.session.handle_bytes(&bytes)?;
         }
         while let Ok(done) = self.done.try_recv() {
-            // What is missing is told beside a job's own answer.
+            // A job may report something missing before its own answer.
             let is_answer = !matches!(done, Done::Missing(_));
             self.jobs_open = self.jobs_open.saturating_sub(u64::from(is_answer));
             match done {
@@ -232,7 +233,8 @@ impl Sending {
             SendEvent::Progress { blocks } => self.verified = u64::from(blocks) * BLOCK_LEN as u64,
             SendEvent::Finished { root } => {
                 let now = self.clock.now();
-                // What fills a pipe cannot be asked whether it failed.
+                // A pipe does not tell whether the program that writes it failed, so the user is told if it
+                // was empty.
                 if self.manifest.is_stream() && self.session.total() == Some(0) {
                     let _ = self.notices.send(Notice::EmptyInput);
                 }
@@ -254,7 +256,7 @@ impl Sending {
 
 impl Side for Sending {
     fn on_content(&mut self, _offset: u64, _bytes: &[u8]) -> u64 {
-        // A receiver has no content to send; authenticated or not, it goes nowhere.
+        // A receiver has no content to send, so this side gives it no room, authenticated or not.
         0
     }
 
@@ -277,7 +279,7 @@ impl Side for Sending {
         }
         self.started.filter(|_| self.verdict.is_none())?;
         let total = self.session.total();
-        // A block takes its time on a slow line: what is there of it counts.
+        // A block takes long on a slow line, so the part that has arrived counts.
         let there = if self.verified < self.session.held() {
             0
         } else {
@@ -290,7 +292,8 @@ impl Side for Sending {
         if self.session.listing().is_some() {
             return Phase::Listing;
         }
-        // Of what the receiver has, blocks that it asks for are taken off, and the others are verified in the end.
+        // `held` shrinks for each block that the receiver asks for after all. The receiver verifies the
+        // others in the end.
         if self.verified < self.session.held() {
             Phase::Comparing
         } else if self.session.total().is_some_and(|total| self.verified >= total) {

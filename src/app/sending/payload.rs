@@ -15,13 +15,13 @@ use crate::transfer::source::{Source, device, scan};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What a sender offers, where it reads it, and the paths that its summary names.
+/// What a sender offers, where to read it, and the paths that the summary names.
 type Opened = (Arc<Manifest>, Source, Vec<PathBuf>);
 
 /// Makes the list of what is sent. `trace`: the file that this run writes, which cannot be sent.
 ///
 /// # Errors
-/// When there is nothing to send, or it cannot be listed.
+/// If there is nothing to send, or it cannot be listed.
 pub(in crate::app) fn open(
     payload: Payload,
     how: ScanOptions,

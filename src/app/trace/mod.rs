@@ -1,5 +1,5 @@
-//! `--trace`: the connection's numbers as JSON lines, fifty a second, to see why a transfer was slow; and the
-//! picture that `p2pcopy plot` makes of them.
+//! `--trace`: the connection's counters as JSON lines, fifty a second, to find out why a transfer was slow;
+//! and the picture that `p2pcopy plot` makes of them.
 
 mod own_file;
 mod plot;
@@ -18,14 +18,14 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-/// What a trace is known by.
+/// How to recognize a trace.
 const TRACE: FileKind = FileKind {
     name: "a trace",
     start: "{\"time_s\":",
     option: "--trace",
 };
 
-/// What a picture is known by.
+/// How to recognize a picture.
 const PICTURE: FileKind = FileKind {
     name: "a picture of a trace",
     start: "<svg xmlns=\"http://www.w3.org/2000/svg\"",
@@ -37,12 +37,13 @@ const PICTURE: FileKind = FileKind {
 pub(super) struct Trace(File);
 
 impl Trace {
-    /// Creates the file, or empties an earlier trace.
+    /// Creates the file. Replaces an earlier trace.
     pub(super) fn create(path: &Path) -> Result<Self, Failure> {
         TRACE.create(path).map(Trace)
     }
 
-    /// One line: seconds since the run began, bytes, bytes a second, milliseconds; counters count from the start.
+    /// Writes one line: seconds since the run began, bytes, bytes a second, milliseconds. Counters count from
+    /// the start.
     pub(super) fn write(&mut self, role: Role, at: Time, done: u64, s: &Stats) {
         let side = match role {
             Role::Sender => "sender",
@@ -68,19 +69,19 @@ impl Trace {
             "received": s.received_packets,
             "mtu": s.mtu,
         });
-        // One line, one write: the file is read while it grows.
+        // Each line is one write, because others read the file while it grows.
         let line = format!("{sample}\n");
         // A trace that cannot be written must not end the transfer.
         let _ = self.0.write_all(line.as_bytes());
     }
 }
 
-/// One line of a trace, as far as the picture needs it. Rates in bytes a second, times in seconds.
+/// The fields of a line that the picture needs. Rates are in bytes a second, times in seconds.
 #[derive(Clone, PartialEq, Debug)]
 struct Sample {
     time: f64,
     side: String,
-    /// Content bytes the receiver has: acknowledged to a sender, verified by a receiver.
+    /// Content bytes the receiver has: for a sender, those acknowledged; for a receiver, those verified.
     done: f64,
     limit: String,
     pacing_rate: f64,
@@ -93,7 +94,7 @@ struct Sample {
 }
 
 impl Sample {
-    /// Reads a line of [`Trace::write`]; none if it is anything else, as the last line of a killed run may be.
+    /// Reads a line of [`Trace::write`]. `None` if it is not complete, such as the last line of a killed run.
     fn parse(line: &str) -> Option<Sample> {
         let line: Value = serde_json::from_str(line).ok()?;
         let text = |key: &str| line[key].as_str();
@@ -122,7 +123,7 @@ impl Sample {
 pub(super) fn draw(options: &PlotOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     let (trace, picture) = (&options.trace, &options.picture);
     let text = match std::fs::read_to_string(trace) {
-        // Not even text: as little a trace as any other file.
+        // A file that is not even text is not a trace, like any other wrong file.
         Err(e) if e.kind() == std::io::ErrorKind::InvalidData => String::new(),
         other => other.map_err(|e| Failure::file("read", trace, &e))?,
     };
@@ -172,7 +173,7 @@ mod tests {
             mtu: 1200,
             limit: Limit::Peer,
         };
-        // Twice: an earlier trace is replaced.
+        // The second call replaces the trace of the first.
         Trace::create(&path)
             .unwrap()
             .write(Role::Sender, Time::ZERO, 5, &stats);

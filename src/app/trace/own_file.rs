@@ -1,5 +1,5 @@
-//! Files that the program writes under a name the user gave: one that is there is replaced only if it is of the same
-//! kind, so that a slip on the command line destroys nothing.
+//! Files that the program writes under a name of the user's. An existing file is replaced only if it is of
+//! the same kind, so that a mistyped name destroys nothing.
 
 use crate::app::outcome::Failure;
 use std::fs::{File, OpenOptions};
@@ -8,25 +8,25 @@ use std::path::Path;
 
 /// A kind of file.
 pub(super) struct FileKind {
-    /// With its article.
+    /// The name of the kind, with its article.
     pub(super) name: &'static str,
-    /// What every such file begins with.
+    /// The first bytes of every such file.
     pub(super) start: &'static str,
-    /// How to name another.
+    /// The option that names another file.
     pub(super) option: &'static str,
 }
 
 impl FileKind {
-    /// Opens `path` for writing, empty. Nothing, an empty file and an earlier one of this kind may be there, or what is
-    /// no regular file and has nothing to lose: a pipe, a terminal.
+    /// Opens `path` for writing, empty. The path may be free, an empty file or an earlier file of this kind.
+    /// It may also be something that has nothing to lose: a pipe or a terminal.
     ///
     /// # Errors
-    /// If anything else is there, or it cannot be written.
+    /// If anything else is there, or the file cannot be written.
     pub(super) fn create(&self, path: &Path) -> Result<File, Failure> {
         let failed = |e: io::Error| Failure::file("write", path, &e);
         match std::fs::metadata(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                // What appears in this moment, a link to nothing included, is not ours.
+                // Whatever appears at the path in this moment is not ours, not even a link to nothing.
                 OpenOptions::new()
                     .write(true)
                     .create_new(true)
@@ -53,7 +53,7 @@ impl FileKind {
         }
     }
 
-    /// Whether the file is empty or begins as this kind does.
+    /// Whether the file is empty or begins like this kind.
     fn begins(&self, file: &mut File) -> io::Result<bool> {
         let mut start = Vec::new();
         file.take(self.start.len() as u64).read_to_end(&mut start)?;

@@ -1,23 +1,23 @@
-//! A trace as a picture: rate, round-trip time, bytes in flight, loss, and what bound the speed, over time.
+//! Draws a trace: rate, round-trip time, bytes in flight, loss, and what limited the speed, over time.
 
 use super::Sample;
 use std::fmt::Write;
 
-/// Size of the whole and of each panel, pixels.
+/// The size of the picture and of each panel, in pixels.
 const WIDTH: f64 = 960.0;
 const PANEL: f64 = 150.0;
-/// Room for the scale to the left, and for a panel's title above it.
+/// The room for the scale on the left, and for a panel's title above it.
 const LEFT: f64 = 80.0;
 const ABOVE: f64 = 34.0;
-/// Room for the title of the whole.
+/// The room for the title of the picture.
 const TITLE: f64 = 20.0;
-/// Room at the right edge and below the last panel.
+/// The room at the right edge and below the last panel.
 const MARGIN: f64 = 24.0;
-/// Least height of a scale, in its unit: below this there is nothing to see.
+/// The least height of a scale, in its unit: below this there is nothing to see.
 const LEAST: f64 = 0.01;
-/// Points of a curve at most; a long trace is thinned to so many.
+/// The most points of a curve. A longer trace is thinned.
 const POINTS: usize = 700;
-/// What bound the speed: as the trace and as people call it, and its colour.
+/// What limited the speed: the word in the trace, the word for people, the colour.
 const LIMITS: [(&str, &str, &str); 4] = [
     ("Path", "path", "#c7dcef"),
     ("Peer", "peer's disk", "#f6cf9c"),
@@ -25,14 +25,14 @@ const LIMITS: [(&str, &str, &str); 4] = [
     ("User", "--limit", "#d9d9d9"),
 ];
 
-/// A curve: what it is, its colour, its points.
+/// A curve: its name, its colour, its points.
 struct Curve {
     name: &'static str,
     colour: &'static str,
     points: Vec<(f64, f64)>,
 }
 
-/// The picture as SVG, under this title; none without two samples of different times.
+/// The picture as SVG, with this title. `None` if there are no two samples of different times.
 pub(super) fn draw(samples: &[Sample], title: &str) -> Option<String> {
     let step = samples.len() / POINTS + 1;
     let mut thin: Vec<&Sample> = samples.iter().step_by(step).collect();
@@ -65,7 +65,7 @@ pub(super) fn draw(samples: &[Sample], title: &str) -> Option<String> {
             "round trip, ms",
             vec![
                 curve("lowest", "#b0b0b0", &|s| s.min_rtt * 1e3),
-                // Before the first measurement it is a guess.
+                // Before the first measurement the smoothed RTT is a guess.
                 curve("smoothed", "#2ca02c", &|s| {
                     if s.min_rtt > 0.0 { s.rtt * 1e3 } else { 0.0 }
                 }),
@@ -109,7 +109,7 @@ pub(super) fn draw(samples: &[Sample], title: &str) -> Option<String> {
         draw_panel(&mut svg, top, title, curves, &x);
         top += PANEL + ABOVE;
     }
-    // A receiver sends next to nothing: what binds that says nothing of the transfer.
+    // A receiver sends almost nothing, so its limits say nothing about the transfer.
     let strip = samples.iter().all(|s| s.side == "sender");
     if strip {
         draw_limits(&mut svg, top - ABOVE + 8.0, &thin, &x);
@@ -136,7 +136,7 @@ pub(super) fn draw(samples: &[Sample], title: &str) -> Option<String> {
     Some(svg)
 }
 
-/// Text as it may stand in XML: what is no text there, a control character, is left out.
+/// Escapes text for XML. Control characters, which XML forbids, are left out.
 fn escaped(text: &str) -> String {
     text.chars()
         .filter(|c| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}'))
@@ -151,7 +151,7 @@ fn escaped(text: &str) -> String {
 
 fn draw_panel(svg: &mut String, top: f64, title: &str, curves: &[Curve], x: &impl Fn(f64) -> f64) {
     let values = || curves.iter().flat_map(|c| c.points.iter().map(|p| p.1));
-    // The grey curve is for orientation and may be far above the other: what matters fills the panel.
+    // The grey curve is for orientation and may be far above the other. So it does not determine the scale.
     let shown = curves
         .last()
         .map_or(0.0, |c| c.points.iter().fold(0.0, |m: f64, p| m.max(p.1)));
@@ -194,7 +194,7 @@ fn draw_panel(svg: &mut String, top: f64, title: &str, curves: &[Curve], x: &imp
     }
 }
 
-/// A strip that tells what bound the speed at each moment.
+/// Draws a strip that shows what limited the speed at each moment.
 fn draw_limits(svg: &mut String, top: f64, samples: &[&Sample], x: &impl Fn(f64) -> f64) {
     for (name, _, colour) in LIMITS {
         let mut path = String::new();

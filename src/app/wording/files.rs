@@ -19,7 +19,7 @@ use crate::transfer::sink::staging;
 use crate::transfer::source::Absence;
 use crate::transfer::source::scan::Scanned;
 
-/// A path for people: what stands for a file that is not complete yet says so.
+/// A path for people. A file that is not complete yet is marked as such.
 struct Shown<'a>(&'a Path);
 
 impl fmt::Display for Shown<'_> {
@@ -46,7 +46,7 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// A directory for people: a dot alone says nothing.
+/// A directory for people: the path `.` alone would say nothing.
 pub(crate) fn place(path: &Path) -> Cow<'_, Path> {
     match path.to_str() {
         Some("." | "") => std::path::absolute(".").map_or(Cow::Borrowed(path), Cow::Owned),
@@ -54,7 +54,7 @@ pub(crate) fn place(path: &Path) -> Cow<'_, Path> {
     }
 }
 
-/// Two names that look the same want a word more.
+/// An additional remark if two names look the same.
 fn likeness(one: &Path, other: &Path) -> &'static str {
     if names::look_alike(&one.to_string_lossy(), &other.to_string_lossy()) {
         " (they look alike and are different characters)"
@@ -63,7 +63,7 @@ fn likeness(one: &Path, other: &Path) -> &'static str {
     }
 }
 
-/// What takes the room that is missing, as far as this program knows.
+/// What takes the missing room, as far as this program knows.
 fn kept(leftovers: &[Leftover]) -> String {
     match leftovers {
         [] => String::new(),
@@ -124,7 +124,7 @@ pub(crate) fn cause(error: &LocalError) -> String {
     }
 }
 
-/// How the disk took what was sent.
+/// The event for how the disk stored what was sent.
 pub(crate) fn remark(remark: &Remark) -> Event {
     let shown = |path: &PathBuf| Escaped(path.as_os_str().as_encoded_bytes()).to_string();
     Event::Warning(match remark {
@@ -141,7 +141,7 @@ pub(crate) fn remark(remark: &Remark) -> Event {
     })
 }
 
-/// What is not sent, told before anybody waits for it: the first few of each kind, and how many there are.
+/// What is not sent, told before the users wait for it: the first paths of each kind, and the number of all.
 pub(crate) fn left_out(scanned: &Scanned) -> Vec<Warning> {
     const FEW: usize = 3;
     let mut kinds: Vec<(&'static str, Vec<&Path>)> = Vec::new();
@@ -176,7 +176,7 @@ pub(crate) fn left_out(scanned: &Scanned) -> Vec<Warning> {
         .collect()
 }
 
-/// What every list must keep to.
+/// The limit that a list breaks.
 fn rule(bound: ListBound) -> String {
     match bound {
         ListBound::Entries => format!("a list has at most {MAX_ENTRIES} files and directories"),
@@ -249,7 +249,8 @@ mod tests {
         let mut errors: Vec<io::Error> = kinds.into_iter().map(io::Error::from).collect();
         #[cfg(unix)]
         errors.extend([libc::EIO, libc::EMFILE, libc::EDQUOT, libc::EFBIG].map(io::Error::from_raw_os_error));
-        // A bad sector, a drive without its disk, a server gone, a sharing violation, an antivirus, a cloud.
+        // A bad sector, a drive without a disk, a lost server, a sharing violation, an antivirus program, a
+        // cloud drive.
         #[cfg(windows)]
         errors.extend([23, 21, 64, 32, 225, 1920].map(io::Error::from_raw_os_error));
         for error in errors {

@@ -1,4 +1,4 @@
-//! What people read of a run: counters, clock, network and what is missing in words.
+//! The words for counters, clock, network and missing files.
 
 pub(crate) mod files;
 pub(crate) mod os_errors;
@@ -15,20 +15,21 @@ use crate::transfer::source::Absence;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Least time over which a rate is taken.
+/// The shortest time over which a rate is measured.
 const SHORT: Duration = Duration::from_secs(1);
 
-/// Longest: no peer that still sends is without a packet for so long.
+/// The longest such time. A peer that still sends is never without a packet for so long.
 const LONG: Duration = Duration::from_secs(5);
 
-/// Bytes that make a second's rate certain: some packets more or less change it by a tenth.
+/// Bytes that make a rate precise: at this many, a few packets more or less change it by a tenth.
 const ENOUGH: u64 = 16 << 10;
 
-/// Turns counters into the rate and loss of the last second, or of up to five seconds while little comes.
+/// Computes rate and loss from counters: over the last second, or over up to five seconds while little
+/// arrives.
 #[derive(Default)]
 pub(super) struct Pace {
     marks: std::collections::VecDeque<(Time, u64, u64, u64)>,
-    /// What is being done, and since when.
+    /// What the transfer is doing, and since when.
     phase: Option<(Phase, Time)>,
 }
 
@@ -63,7 +64,7 @@ impl Pace {
             0
         };
         let packets = stats.sent_packets.saturating_sub(sent);
-        // A receiver sends next to nothing and cannot tell.
+        // A receiver sends almost nothing, so it cannot measure loss.
         let loss = (packets > 20).then(|| stats.lost_packets.saturating_sub(lost) as f64 / packets as f64);
         let bound = match (loss, stats.limit) {
             (None, _) => Bound::Unknown,
@@ -85,7 +86,7 @@ impl Pace {
     }
 }
 
-/// Says which clock the slots go by.
+/// Tells which clock determines the slots.
 pub(super) fn tell_clock(front: &mut dyn Front, clock: &WallClock) {
     let source = match clock.source() {
         Source::Ntp { answers, .. } => ClockSource::Ntp { servers: answers },
@@ -97,7 +98,7 @@ pub(super) fn tell_clock(front: &mut dyn Front, clock: &WallClock) {
     });
 }
 
-/// Says what the NAT is, and what that means if no server answered.
+/// Tells what the NAT is, and what it means if no server answered.
 pub(super) fn tell_network(
     front: &mut dyn Front,
     report: &StunReport,
@@ -112,7 +113,7 @@ pub(super) fn tell_network(
     }
 }
 
-/// Says what becomes of `--external-port`.
+/// Tells whether `--external-port` has an effect.
 pub(super) fn tell_forward(front: &mut dyn Front, port: Option<u16>, forwarded: Option<SocketAddr>) {
     match (port, forwarded) {
         (_, Some(at)) => front.event(Event::Note(Note::Forwarded { at })),
@@ -159,7 +160,8 @@ mod tests {
         }
     }
 
-    /// The rates that are told while `bytes` arrive each `every`, in packets, told four times a second for a minute.
+    /// The rates that are shown while `bytes` arrive every `every`, in packets. They are computed four times
+    /// a second for a minute.
     fn rates(bytes: u64, every: Duration) -> Vec<u64> {
         let (mut pace, mut told) = (Pace::default(), Vec::new());
         for tick in 1..240u32 {
@@ -169,7 +171,7 @@ mod tests {
             let progress = pace.progress(now, done, None, Phase::Moving, &idle());
             told.push(progress.rate);
         }
-        // The first seconds have little to go by.
+        // The first seconds have too little data.
         told.split_off(24)
     }
 

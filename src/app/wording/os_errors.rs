@@ -1,4 +1,4 @@
-//! The one table of what systems say no with: what happened, the next step, and what the peer reads of it.
+//! The only table of the systems' errors: what happened, the next step, and what the peer is told.
 
 use std::io;
 
@@ -10,7 +10,7 @@ pub(super) const THROUGH_A_PIPE: &str = "send what it gives through a pipe: p2pc
 pub(super) const TOO_LARGE: &str = "choose another disk with --output (FAT32 holds 4 GiB in a file), or lift the limit that \
                          `ulimit -f` shows";
 
-/// EIO and the like of systems that have numbers for them, which the standard library has no kinds for.
+/// EIO and similar errors on Unix, for which the standard library has no kind.
 #[cfg(unix)]
 fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
     let device =
@@ -30,7 +30,7 @@ fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// The same of Windows (System Error Codes, winerror.h).
+/// The same errors on Windows (System Error Codes, winerror.h).
 #[cfg(windows)]
 fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
     use windows_sys::Win32::Foundation as known;
@@ -148,7 +148,7 @@ pub(crate) fn explain(error: &io::Error) -> (String, &'static str) {
     (what.into(), next)
 }
 
-/// What the peer may read of it: its kind, never a path of this machine.
+/// What the peer is told of it: the kind of error, and no path of this machine.
 pub(crate) fn over_there(error: &LocalError) -> &'static str {
     use io::ErrorKind as Kind;
     match error {

@@ -1,37 +1,39 @@
-//! The stream that this side opened: when it breaks and is still needed, it is opened again.
+//! Keeps the stream open that this side has opened: when it breaks and is still needed, it is opened again.
 
 use crate::protocol::time::Time;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Something was sent, and nothing has come since: whoever uses the stream asks for a sign of life.
+/// After this long without an answer to what was sent, the user of the stream sends a question.
 pub(super) const QUIET: Duration = Duration::from_secs(1);
-/// If it has not come by then, the stream is as good as broken: a router has forgotten it, or a cable is out.
+/// After this long without an answer, the stream counts as broken: a router has forgotten it, or a cable is
+/// out.
 pub(super) const DEAD: Duration = Duration::from_secs(3);
-/// An attempt takes no longer: a lost SYN is repeated after 1 s and 3 s (RFC 6298, section 2).
+/// The time limit of an attempt. TCP repeats a lost SYN after 1 s and 3 s (RFC 6298, section 2).
 pub(super) const CONNECT: Duration = Duration::from_secs(4);
-/// Between the second attempt and the third; twice as long each time,
+/// The pause between the second attempt and the third. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// and at most this.
+/// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
-/// What becomes of the stream that this side opened.
+/// What happened to the stream that this side opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StreamNews {
-    /// Something was sent, and nothing has come for a second. An answer to a question shows that the stream works.
+    /// Something was sent, and nothing has come for a second. The user of the stream should ask a question:
+    /// an answer shows that the stream works.
     Quiet,
-    /// It broke. It is opened again once there is something to send.
+    /// The stream broke. It is opened again once there is something to send.
     Broken,
-    /// Another one is connected, from a port that the other side does not know.
+    /// A new stream is connected. Its local port is one that the other side does not know.
     Open,
-    /// Something came through that one.
+    /// A datagram came through the new stream.
     Back,
 }
 
 #[derive(Debug)]
 enum State {
-    /// `asked`: the first thing sent since something was heard.
+    /// `asked`: when the first datagram was sent since the last one came.
     Open {
         asked: Option<Time>,
         told_quiet: bool,
@@ -43,7 +45,7 @@ enum State {
     Connecting,
 }
 
-/// When to open the stream again.
+/// Decides when to open the stream again.
 #[derive(Debug)]
 pub(super) struct Dial {
     remote: SocketAddr,
@@ -59,7 +61,7 @@ impl Dial {
         told_quiet: false,
     };
 
-    /// For a stream that is connected.
+    /// Begins with a stream that is connected.
     pub(super) const fn new(remote: SocketAddr) -> Self {
         Dial {
             remote,
@@ -74,7 +76,7 @@ impl Dial {
         self.remote
     }
 
-    /// Something is to be sent.
+    /// A datagram is to be sent.
     pub(super) fn on_send(&mut self, now: Time) {
         match &mut self.state {
             State::Open { asked, .. } => {
@@ -102,7 +104,7 @@ impl Dial {
         }
     }
 
-    /// An attempt has come to an end.
+    /// An attempt has ended.
     pub(super) fn on_attempt(&mut self, now: Time, connected: bool) {
         if connected {
             self.state = Self::OPEN;
@@ -120,7 +122,7 @@ impl Dial {
         self.pause = (2 * self.pause).clamp(FIRST_PAUSE, LONGEST_PAUSE);
     }
 
-    /// Whether an attempt is due, which is then to be made.
+    /// Whether an attempt is due. If so, the caller must make it.
     pub(super) fn begins(&mut self, now: Time) -> bool {
         let begins = matches!(self.state, State::Closed { not_before, wanted: true } if now >= not_before);
         if begins {
@@ -129,7 +131,7 @@ impl Dial {
         begins
     }
 
-    /// Whether the stream is to be given up, as nothing comes through it.
+    /// Whether to close the stream, because nothing comes through it.
     pub(super) fn is_dead(&mut self, now: Time) -> bool {
         let State::Open {
             asked: Some(asked),
@@ -227,7 +229,8 @@ mod tests {
         for millis in (0..30_000).step_by(50) {
             if dial.begins(at(millis)) {
                 begun.push(millis);
-                // Now refused, now taken and closed at once, as by something between that is not the server.
+                // Every other attempt is accepted and closed at once, as by a middlebox that is not the
+                // server.
                 let connected = begun.len() % 2 == 0;
                 dial.on_attempt(at(millis), connected);
                 if connected {

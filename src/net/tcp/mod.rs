@@ -1,7 +1,7 @@
-//! Datagrams over TCP, for networks that let no UDP through: each behind its length in two bytes.
+//! Carries datagrams over TCP, for networks that block UDP. Each has its length in two bytes before it.
 //!
-//! It hides nothing: whoever looks sees what it is. What TCP has no room for is dropped, as a full queue would, so that
-//! the connection inside sees where the path is narrow.
+//! This does not hide what it is. Datagrams for which TCP has no room are dropped, as by a full queue, so
+//! that the connection inside notices a narrow path.
 
 mod dial;
 
@@ -18,42 +18,41 @@ pub(crate) use self::dial::StreamNews;
 use super::driver::{mode, register};
 use crate::protocol::time::Time;
 
-/// The socket that all paths over TCP have.
+/// The socket number of all paths over TCP.
 pub(crate) const TCP: u8 = u8::MAX;
-/// The longest datagram, with room beyond the largest MTU that is tried.
+/// The longest datagram: more than the largest MTU that is tried.
 const LONGEST: usize = 9_000;
-/// Bytes that wait for TCP to take them, at most. The kernel has its own buffer behind that.
+/// The most bytes that wait for TCP. The kernel's buffer comes after this one.
 const MOST_WAITING: usize = 64 << 10;
-/// Streams at once; of more, the one that was silent for longest goes.
+/// The most streams. If there are more, the one that was silent longest is closed.
 const MOST_STREAMS: usize = 1024;
-/// A stream from which no datagram came for so long is closed: clients speak every fifteen seconds.
+/// A stream is closed after this long without a datagram. Clients send one every 15 seconds.
 const IDLE: Duration = Duration::from_secs(60);
-/// How often the silent ones are looked for.
+/// How often to look for silent streams.
 const SWEEP: Duration = Duration::from_secs(1);
-/// Streams taken in between two times of sending.
+/// Streams to accept between two times of sending.
 const ACCEPTED_PER_TURN: usize = 64;
-/// Keys of the poller: UDP sockets have those below.
+/// The first keys of the poller for listeners and streams. UDP sockets have smaller keys.
 const FIRST_LISTENER: usize = 1_000;
 const FIRST_STREAM: usize = 2_000;
 
-/// Hands a connected stream to the driver from another thread; wake it afterwards.
+/// Hands a connected stream to the driver from another thread. The caller must wake the driver afterwards.
 #[derive(Clone, Debug)]
 pub(crate) struct Door(Sender<Handed>);
 
 impl Door {
-    /// From now on datagrams to and from the stream's peer go through it, and through others like it when it breaks. It
-    /// takes the place of one that was given before.
+    /// Sends and receives the datagrams of the stream's peer through this stream from now on, and through a
+    /// new one when it breaks. It replaces a stream that was given before.
     pub(crate) fn give(&self, stream: TcpStream) {
         // The driver is gone only when the run ends.
         let _ = self.0.send(Handed::Given(stream));
     }
 }
 
-/// What other threads hand over.
 #[derive(Debug)]
 enum Handed {
     Given(TcpStream),
-    /// What an attempt to connect there has come to.
+    /// The result of an attempt to connect to this address.
     Attempt(SocketAddr, Option<TcpStream>),
 }
 
@@ -63,13 +62,13 @@ struct Stream {
     remote: SocketAddr,
     heard: Time,
     inbox: Vec<u8>,
-    /// What TCP has not taken yet.
+    /// Bytes that TCP has not taken yet.
     out: Vec<u8>,
-    /// Whether the poller tells when there is room again.
+    /// Whether the poller reports when there is room again.
     waits: bool,
 }
 
-/// All streams of a driver.
+/// The streams of a driver.
 #[derive(Debug)]
 pub(super) struct Streams {
     poller: Arc<Poller>,
@@ -80,7 +79,7 @@ pub(super) struct Streams {
     next_sweep: Time,
     handed: Receiver<Handed>,
     door: Door,
-    /// The one that this side opened.
+    /// The stream that this side opened.
     dial: Option<Dial>,
 }
 
@@ -104,7 +103,7 @@ impl Streams {
         self.door.clone()
     }
 
-    /// Takes in whoever connects to this listener.
+    /// Accepts connections at this listener.
     pub(super) fn listen(&mut self, listener: TcpListener) -> io::Result<()> {
         listener.set_nonblocking(true)?;
         register(&self.poller, &listener, FIRST_LISTENER + self.listeners.len())?;
@@ -112,7 +111,7 @@ impl Streams {
         Ok(())
     }
 
-    /// Takes in what other threads gave, lets those go that are silent, and opens again what broke.
+    /// Adds the streams that other threads gave, closes silent ones, and opens a broken one again.
     pub(super) fn turn(&mut self, now: Time) {
         while let Ok(handed) = self.handed.try_recv() {
             self.take(now, handed);
@@ -161,7 +160,7 @@ impl Streams {
                 if let Some(key) = before.and_then(|dial| self.keys.get(&dial.remote()).copied()) {
                     self.close(now, key);
                 }
-                // One that broke at once is as good as silent.
+                // A stream that broke at once counts as silent.
                 if let Ok(remote) = self.add(now, stream) {
                     self.dial = Some(Dial::new(remote));
                 }
@@ -175,7 +174,7 @@ impl Streams {
         }
     }
 
-    /// Connects on a thread of its own, as long as that takes.
+    /// Connects on a thread of its own, which may block.
     fn connect(&mut self, now: Time, remote: SocketAddr) {
         let (door, poller) = (self.door.clone(), Arc::clone(&self.poller));
         let attempt = move || {
@@ -192,20 +191,20 @@ impl Streams {
         }
     }
 
-    /// What became of the stream that this side opened, and where it leads.
+    /// News of the stream that this side opened, and its remote address.
     pub(super) fn poll_news(&mut self) -> Option<(SocketAddr, StreamNews)> {
         let dial = self.dial.as_mut()?;
         Some((dial.remote(), dial.poll_news()?))
     }
 
-    /// When to call [`Streams::turn`] next, if that matters.
+    /// When to call [`Streams::turn`] next, if there is something to do.
     pub(super) fn poll_timeout(&self, now: Time) -> Option<Time> {
         self.dial.as_ref()?.poll_timeout(now)
     }
 
     fn add(&mut self, now: Time, io: TcpStream) -> io::Result<SocketAddr> {
         io.set_nonblocking(true)?;
-        // Each datagram is due when it is sent.
+        // Each datagram must leave at once.
         io.set_nodelay(true)?;
         let remote = io.peer_addr()?;
         if self.streams.len() >= MOST_STREAMS
@@ -298,7 +297,7 @@ impl Streams {
         }
     }
 
-    /// Does what the poller found to be possible, and hands over each datagram that came.
+    /// Does what the poller reported as possible, and hands over each datagram that arrived.
     pub(super) fn handle(
         &mut self,
         now: Time,
@@ -341,14 +340,14 @@ impl Streams {
 }
 
 impl Stream {
-    /// Hands over what came, and says whether it was a datagram. An error if nothing more will.
+    /// Hands over what arrived, and returns whether that was a datagram. Fails if nothing more can arrive.
     fn receive(
         &mut self,
         now: Time,
         on_datagram: &mut impl FnMut(SocketAddr, &mut [u8]),
     ) -> io::Result<bool> {
         let mut space = [0; 32 << 10];
-        // What comes faster waits in the kernel, so that no stream keeps others waiting.
+        // The rest waits in the kernel, so that no stream delays the others.
         let read = match self.io.read(&mut space) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(read) => read,

@@ -1,7 +1,7 @@
 use super::*;
 use std::net::Ipv4Addr;
 
-/// A listener's streams, and a stream to it.
+/// A listener, the streams it accepted, and a stream to it.
 struct Ends {
     streams: Streams,
     poller: Arc<Poller>,
@@ -26,7 +26,7 @@ impl Ends {
         }
     }
 
-    /// Does what is possible until `done`.
+    /// Handles what is possible until `done`.
     fn until(&mut self, done: impl Fn(&Streams, &[Vec<u8>]) -> bool) {
         while !done(&self.streams, &self.heard) {
             self.events.clear();
@@ -118,7 +118,7 @@ fn a_stream_that_was_given_is_opened_again_as_often_as_it_breaks() {
             }
             streams.send(now, server, b"hello", 5);
             events.clear();
-            // Virtual time: a pause is over as soon as there is nothing else to do.
+            // Virtual time: a pause ends as soon as there is nothing else to do.
             let wait = Duration::from_millis(10);
             if poller.wait(&mut events, Some(wait)).unwrap() == 0 {
                 now = streams.poll_timeout(now).unwrap_or(now).max(now);
