@@ -1,7 +1,8 @@
-//! What arrived, and when to say so: timer-based selective acknowledgements.
+//! Tracks received packets and decides when to acknowledge them: timer-based selective acknowledgements.
 //!
-//! Each packet is told of three times, wherever it lies, and the highest ranges as long as there is room, so lost ACKs
-//! repair themselves. Memory is bounded: old ranges are forgotten when the sender has long acted on them.
+//! Each packet is reported in three ACKs, even if many packets came after it, and each ACK adds the highest
+//! ranges as long as there is room. So a lost ACK needs no repair. Memory is bounded: old ranges are
+//! forgotten when the sender has long acted on them.
 
 use super::ranges::RangeSet;
 use super::time::Time;
@@ -9,52 +10,55 @@ use super::wire::{Ack, PacketNumber};
 use std::cmp::Reverse;
 use std::time::Duration;
 
-/// Shortest and longest time between ACKs. 10 ms is UDT's SYN (draft-gg-udt-03, section 4); scaling with the RTT
-/// costs less on long paths and reacts faster on short ones.
+/// The shortest and the longest time between ACKs. UDT uses 10 ms, its SYN interval (draft-gg-udt-03, section
+/// 4). An interval that scales with the RTT costs less on long paths and reacts faster on short ones.
 const ACK_INTERVAL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
-/// Longest time a packet waits for its ACK.
+/// The longest time a packet waits for its ACK.
 pub(crate) const MAX_ACK_DELAY: Duration = ACK_INTERVAL.1;
-/// Bytes that pay for an ACK: fifty times its own, with all headers and few ranges. A way back may have a fiftieth of
-/// the way forth (ADSL, cable), and ACKs must not fill it.
+/// Received bytes that justify an ACK: fifty times the bytes of an ACK with all headers and few ranges. The
+/// return path may have a fiftieth of the capacity (ADSL, cable), and ACKs must not fill it.
 const ENOUGH_BYTES: u64 = 50 * 90;
-/// Bytes that pay for an ACK out of turn, to tell of a gap.
+/// Received bytes that justify an early ACK, which reports a gap.
 const MANY_BYTES: u64 = 4 * ENOUGH_BYTES;
-/// Fewer bytes wait for more, so long.
+/// With fewer bytes, an ACK waits this long for more.
 const PATIENCE: Duration = Duration::from_millis(10);
-/// Ranges remembered: at 10% loss that is 40,000 packets.
+/// The most ranges remembered: at 10% loss these are 40,000 packets.
 const MAX_RANGES: usize = 4096;
-/// ACKs take at most this share of the bytes received since the last one, and their ranges again as much.
+/// ACK headers take at most one part in this many of the received bytes, and the ranges of an ACK take at
+/// most as much again.
 const SHARE_OF_FORWARD_BYTES: u64 = 100;
-/// Room for ranges in any ACK: enough for a few gaps at low rates.
+/// The least room for ranges in an ACK: enough for a few gaps at low rates.
 const MIN_ROOM: u64 = 64;
-/// Room in the largest ACK: more ranges than a lossy path makes between two of them.
+/// The room for ranges in the largest ACK: more than a lossy path makes between two ACKs.
 const MAX_ROOM: u64 = 1100;
 
-/// How often each packet is told of, against loss of ACKs.
+/// How many ACKs report each packet, because ACKs can be lost.
 const TOLD: usize = 3;
-/// Bytes that one more range takes up, mostly.
+/// Bytes of one more range, in most cases.
 const RANGE_BYTES: usize = 3;
-/// Twice so long, and twice so many packets: then the sender has surely acted on what was told.
+/// Each span lasts at least this long and has at least this many packets. Ranges are kept for two spans. By
+/// then the sender has acted on the reports.
 const MEMORY: (Duration, u64) = (Duration::from_millis(500), 1000);
 
-/// Packets received and not yet reported.
+/// The packets that arrived, and what the next ACK reports.
 #[derive(Debug, Default)]
 pub struct AckTracker {
     ranges: RangeSet,
     largest_at: Time,
-    /// What arrived since the last ACK, and between those before it.
+    /// What arrived since the last ACK, and in the intervals before it.
     news: [RangeSet; TOLD],
-    /// Lowest number that arrived in this span, and in the one before; when this one began, and its packets.
+    /// The lowest number that arrived in this span, and in the one before; when this span began, and its
+    /// packets.
     lowest: [u64; 2],
     span_began: Time,
     span_packets: u64,
-    /// Since the last ACK: bytes that asked for one, and when the first came.
+    /// Since the last ACK: the bytes that ask for an ACK, and when the first of them came.
     pending_bytes: u64,
     pending_since: Option<Time>,
     last_ack: Time,
-    /// A gap opened: said as soon as it costs little.
+    /// There is a gap. It is reported as soon as that costs little.
     gap: bool,
-    /// There is news that must not wait.
+    /// Something must be reported at once.
     urgent: bool,
 }
 
@@ -79,12 +83,12 @@ impl AckTracker {
         }
     }
 
-    /// How often to acknowledge on a path of this RTT.
+    /// The interval between ACKs on a path with this RTT.
     pub(crate) fn interval(rtt: Duration) -> Duration {
         (rtt / 8).clamp(ACK_INTERVAL.0, ACK_INTERVAL.1)
     }
 
-    /// When the next ACK is due, if one is owed.
+    /// When the next ACK is due, if something waits for one.
     pub fn due(&self, rtt: Duration) -> Option<Time> {
         let since = self.pending_since?;
         let interval = Self::interval(rtt);
@@ -101,8 +105,9 @@ impl AckTracker {
         Some((self.last_ack + wait).max(since))
     }
 
-    /// Appends the ACK frame, of `most` bytes at most; nothing if nothing ever arrived. It tells of what is new,
-    /// wherever it lies, and of the highest ranges besides: reordering fills gaps far below them.
+    /// Appends the ACK frame, at most `most` bytes; nothing if no packet ever arrived. The frame reports new
+    /// packets even if they are far below the highest, because reordering fills gaps there. It also reports
+    /// the highest ranges.
     pub fn write_ack(&mut self, now: Time, flow_limit: u64, most: usize, buf: &mut Vec<u8>) {
         let room = (self.pending_bytes / SHARE_OF_FORWARD_BYTES).clamp(MIN_ROOM, MAX_ROOM) as usize;
         let room = room.min(most);
@@ -131,7 +136,7 @@ impl AckTracker {
         self.last_ack = now;
     }
 
-    /// Forgets what lies below all that arrived of late.
+    /// Forgets the ranges below everything that arrived in the last two spans.
     fn forget(&mut self, now: Time) {
         if now.since(self.span_began) < MEMORY.0 || self.span_packets < MEMORY.1 {
             return;
@@ -144,7 +149,7 @@ impl AckTracker {
         self.lowest = [u64::MAX, current];
     }
 
-    /// Owes an ACK at once, for news that should not wait (the flow-control limit rises again).
+    /// Asks for an ACK at once, for news that should not wait (the flow-control limit rises again).
     pub(crate) fn hurry(&mut self, now: Time) {
         if !self.ranges.is_empty() {
             self.urgent = true;
@@ -186,14 +191,14 @@ mod tests {
             if r.due(Duration::from_millis(2)).is_some_and(|t| t <= now) {
                 let mut ack = Vec::new();
                 r.write_ack(now, 0, usize::MAX, &mut ack);
-                // IP and UDP, our header and the tag.
+                // The headers of IP and UDP, our header and the tag.
                 told += ack.len() as u64 + 57;
             }
         }
         assert!(told * 1000 < got * 25, "{told} of {got}");
     }
 
-    /// Numbers that the next ACK tells of.
+    /// The numbers that the next ACK reports.
     fn told(r: &mut AckTracker, now: Time) -> RangeSet {
         let mut buf = Vec::new();
         r.write_ack(now, 0, usize::MAX, &mut buf);

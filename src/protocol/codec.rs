@@ -1,14 +1,15 @@
-//! Fields at the start of untrusted bytes: packets, messages, journals, pasted addresses.
+//! Reads fields from untrusted bytes: packets, messages, journals, pasted addresses.
 //!
-//! One checked door: [`Reader`] never reads past the end. A layout that ends where its bytes end also asks
-//! [`Reader::is_empty`] at its own end. Numbers are big-endian.
+//! [`Reader`] never reads past the end. A decoder whose layout must fill the bytes also checks
+//! [`Reader::is_empty`]. Numbers are big-endian.
 
-/// The bytes ended inside a field of what is named here.
+/// The bytes ended inside a field. The text names what was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("truncated {0}")]
 pub struct Truncated(pub &'static str);
 
-/// Takes fields off the front. Every method fails with [`Truncated`] and then takes nothing, or less than a field.
+/// Takes fields from the front. A method that fails returns [`Truncated`] and may have taken a part of its
+/// field.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
@@ -16,12 +17,12 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads `bytes`; errors name them `what`.
+    /// Reads `bytes`. Errors name them `what`.
     pub(crate) const fn new(bytes: &'a [u8], what: &'static str) -> Self {
         Reader { bytes, what }
     }
 
-    /// True when everything was read.
+    /// Whether everything was read.
     pub(crate) const fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -86,20 +87,20 @@ impl<'a> Reader<'a> {
         self.bytes(usize::from(len))
     }
 
-    /// Everything that is left.
+    /// All remaining bytes.
     pub(crate) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.bytes)
     }
 }
 
-/// Appends a 16-bit length and the bytes, cut to what the length can say.
+/// Appends a 16-bit length and the bytes. Bytes that the length cannot express are cut off.
 pub(crate) fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {
     let bytes = &bytes[..bytes.len().min(usize::from(u16::MAX))];
     out.extend_from_slice(&(bytes.len() as u16).to_be_bytes());
     out.extend_from_slice(bytes);
 }
 
-/// Bytes a variable-length integer takes (RFC 9000, section 16).
+/// The number of bytes of a variable-length integer (RFC 9000, section 16).
 pub(crate) const fn varint_len(value: u64) -> usize {
     match value {
         0..=0x3f => 1,
@@ -109,7 +110,7 @@ pub(crate) const fn varint_len(value: u64) -> usize {
     }
 }
 
-/// Appends a variable-length integer; values from 2^62 on do not occur (packet counts, byte counts).
+/// Appends a variable-length integer. Values of 2^62 and more do not occur (packet counts, byte counts).
 pub(crate) fn put_varint(buf: &mut Vec<u8>, value: u64) {
     match varint_len(value) {
         1 => buf.push(value as u8),

@@ -25,33 +25,34 @@ pub(crate) mod wire;
 
 use std::net::SocketAddr;
 
-/// One way to the peer: which of our sockets, and which of its addresses.
+/// A path to the peer: one of our sockets and one of the peer's addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Path {
-    /// Index of our socket, in the order the driver holds them.
+    /// The number of our socket, in the driver's order.
     pub local: u8,
     /// The peer's address.
     pub remote: SocketAddr,
 }
 
-/// How far a datagram may get.
+/// How far a datagram may travel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reach {
     /// To its addressee.
     Full,
-    /// As many hops as this time to live. An addressee takes what has one left, so it gets to a NAT that is the next hop.
+    /// As many hops as this TTL. A host accepts a packet whose TTL has come down to one, so the packet
+    /// reaches a NAT that is the next hop.
     Low(u8),
-    /// Through so many routers at most, and to no addressee: what comes after them discards it. Not every router lets it
-    /// through.
+    /// Through at most this many routers, and to no host: the next device discards it. Some routers drop such
+    /// packets.
     Routers(u8),
 }
 
-/// Which end of the transfer this is. The sender initiates the handshake.
+/// The role of an end of the transfer. The sender initiates the handshake.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Role {
-    /// Sends files.
+    /// The end that sends files.
     Sender,
-    /// Receives files.
+    /// The end that receives files.
     Receiver,
 }
 

@@ -1,8 +1,9 @@
-//! Finding the largest datagram the path carries (DPLPMTUD, RFC 8899), and falling back when it stops to.
+//! Finds the largest datagram that the path carries (DPLPMTUD, RFC 8899), and falls back when the path stops
+//! carrying it.
 //!
-//! A probe is padding that nothing depends on, so losing one costs nothing and is no sign of congestion. The search
-//! starts at a size that nearly every path carries, and confirms it; where that fails it goes on at the least size and
-//! climbs from there.
+//! A probe is padding that nothing depends on. So a lost probe costs nothing and is no sign of congestion.
+//! The search starts at a size that nearly every path carries, and confirms it. If that fails, it goes on
+//! with the least size and climbs from there.
 
 use super::time::Time;
 use super::wire::{BASE_MTU, MIN_MTU};
@@ -11,46 +12,48 @@ use std::time::Duration;
 /// Sizes worth trying, in UDP payload bytes: what IPv4 guarantees, tunnels of 1200 bytes, IPv6's least, common
 /// tunnels, PPPoE, plain Ethernet (IPv6, IPv4), jumbo frames.
 const LADDER: [u16; 8] = [MIN_MTU, 1172, BASE_MTU, 1372, 1444, 1452, 1472, JUMBO];
-/// Place of [`BASE_MTU`] in the ladder.
+/// Index of [`BASE_MTU`] in the ladder.
 const BASE: usize = 2;
-/// A jumbo frame's worth...
+/// The payload of a jumbo frame.
 const JUMBO: u16 = 8952;
-/// ...which below so many bytes a second would hold up what follows it for more than a millisecond, to save little.
+/// At lower rates, in bytes a second, a jumbo frame would delay the next packet by more than a millisecond
+/// and save little.
 const JUMBO_RATE: u64 = JUMBO as u64 * 1000;
-/// Tries before a size is given up (RFC 8899, section 5.1.2: MAX_PROBES).
+/// Probes of one size before it is given up (RFC 8899, section 5.1.2: MAX_PROBES).
 const TRIES: u8 = 3;
-/// Time between probes.
+/// The time between probes.
 const INTERVAL: Duration = Duration::from_millis(5);
-/// After a size was given up, try it again: soon at first, as the queue of a start loses probes as well; in the end
-/// every ten minutes (RFC 8899, section 5.1.1: PMTU_RAISE_TIMER).
+/// When to try a size again after it was given up. The first pauses are short, as the full queue of slow
+/// start loses probes, too. The last one is ten minutes (RFC 8899, section 5.1.1: PMTU_RAISE_TIMER).
 const RAISE: [Duration; 4] = [
     Duration::from_millis(300),
     Duration::from_secs(3),
     Duration::from_secs(30),
     Duration::from_secs(600),
 ];
-/// Full-size packets lost in a row, with nothing of that size arriving, that mean a black hole.
+/// A black hole is assumed when this many full-size packets were lost in a row and none of that size
+/// arrived.
 const BLACK_HOLE: u32 = 12;
-/// And they must have been lost over this long: a receiver without room drops a whole flight of content at once.
+/// The losses must also span this time: a receiver without room drops a whole flight of content at once.
 const BLACK_HOLE_TIME: Duration = Duration::from_secs(1);
 
-/// Packets that were lost since one of their size arrived.
+/// The packets that were lost since one of their size arrived.
 #[derive(Debug)]
 struct Suspicion {
     since: Time,
     count: u32,
-    /// The smallest of them.
+    /// The smallest of them, in bytes.
     least: u64,
 }
 
-/// The search.
+/// The search for the largest size.
 #[derive(Debug)]
 pub(super) struct MtuSearch {
-    /// Place in the ladder of the size in use.
+    /// Index of the size in use.
     current: usize,
     /// Whether a packet of that size has arrived.
     confirmed: bool,
-    /// Largest place still possible.
+    /// Index of the largest size that is still possible.
     ceiling: usize,
     tries: u8,
     outstanding: Option<u16>,
@@ -58,7 +61,7 @@ pub(super) struct MtuSearch {
     suspicion: Option<Suspicion>,
     /// How often the next size was given up.
     given_up: usize,
-    /// When the newest large packet that arrived was sent.
+    /// When the last large packet that arrived was sent.
     works: Time,
 }
 
@@ -82,17 +85,18 @@ impl MtuSearch {
         }
     }
 
-    /// The size in use, bytes of UDP payload.
+    /// The size in use, in bytes of UDP payload.
     pub(super) const fn current(&self) -> u16 {
         LADDER[self.current]
     }
 
-    /// A size that surely passes, for what nobody would miss if it did not: an ACK is not acknowledged.
+    /// The size for packets whose loss nobody notices, such as ACKs: the size in use if it is confirmed,
+    /// otherwise the least size.
     pub(super) const fn certain(&self) -> u16 {
         if self.confirmed { self.current() } else { MIN_MTU }
     }
 
-    /// The size to probe now, if one is due. The path carries `rate` bytes a second.
+    /// The size to probe now, if a probe is due. The path carries `rate` bytes a second.
     pub(super) fn poll_probe(&mut self, now: Time, rate: u64) -> Option<u16> {
         if self.outstanding.is_some() || now < self.next_probe {
             return None;
@@ -122,7 +126,7 @@ impl MtuSearch {
         (self.outstanding.is_none() && self.next_probe < Time::FAR_FUTURE).then_some(self.next_probe)
     }
 
-    /// A probe of `size` arrived; true if the size in use grew.
+    /// A probe of `size` arrived. Returns whether the size in use grew.
     pub(super) fn on_probe_arrived(&mut self, now: Time, size: u16) -> bool {
         if self.outstanding != Some(size) {
             return false;
@@ -141,7 +145,7 @@ impl MtuSearch {
         self.current != before
     }
 
-    /// A probe of `size` was lost, or the system refused to send it; true if the size in use fell.
+    /// A probe of `size` was lost, or the system refused to send it. Returns whether the size in use fell.
     pub(super) fn on_probe_lost(&mut self, now: Time, size: u16) -> bool {
         if self.outstanding != Some(size) {
             return false;
@@ -162,7 +166,7 @@ impl MtuSearch {
         false
     }
 
-    /// A packet of `bytes`, sent at `sent`, arrived: its size worked then.
+    /// A packet of `bytes`, sent at `sent`, arrived. So its size worked at that time.
     pub(super) fn on_arrived(&mut self, sent: Time, bytes: u64) {
         let is_full_size = self.current > 0 && bytes > u64::from(LADDER[self.current - 1]);
         let clears = self.suspicion.as_ref().is_some_and(|s| bytes >= s.least);
@@ -172,10 +176,11 @@ impl MtuSearch {
         }
     }
 
-    /// A packet of `bytes`, sent at `sent`, was lost; true if that means a black hole, and the size fell back.
+    /// A packet of `bytes`, sent at `sent`, was lost. Returns whether that reveals a black hole, and the size
+    /// fell back.
     ///
-    /// Only losses behind the last large packet that arrived count: a queue that overflows loses large packets
-    /// between others that arrive, a black hole loses all of them.
+    /// Only packets sent after the last large packet that arrived count. A queue that overflows loses large
+    /// packets between others that arrive; a black hole loses all of them.
     pub(super) fn on_lost(&mut self, now: Time, sent: Time, bytes: u64) -> bool {
         if self.current == 0 || bytes <= u64::from(MIN_MTU) || sent <= self.works {
             return false;
@@ -191,7 +196,7 @@ impl MtuSearch {
         is_black_hole && self.fall_back(now)
     }
 
-    /// Back to the size that any path carries, and up again from there; true if that is a change.
+    /// Falls back to the least size, and climbs again from there. Returns whether the size changed.
     pub(super) fn fall_back(&mut self, now: Time) -> bool {
         let changed = self.current != 0;
         *self = Self::at(0, now + INTERVAL);

@@ -1,48 +1,51 @@
 //! Pacing: a token bucket in bytes that spreads packets over time, and the user's hard limit.
 //!
-//! Bytes are UDP payload bytes, as in congestion control. The bucket may go into debt (probes and ACKs leave
-//! regardless), and whatever is owed is waited for, so the long-term rate is exact. It does not know the window.
+//! Bytes are UDP payload bytes, as in congestion control. The bucket may go into debt, because probes and
+//! ACKs leave in any case. Later packets wait until the debt is paid, so the long-term rate is exact. The
+//! pacer does not know the congestion window.
 
 use super::time::Time;
 use std::time::Duration;
 
-/// Timers fire up to about 1 ms late (tick of common event loops): that much may be made up for, beside the burst
-/// that was due.
+/// Timers fire up to about 1 ms late (the tick of common event loops). The bucket holds this much time's
+/// bytes beside one burst, so that a late timer loses nothing.
 const CATCH_UP: Duration = Duration::from_millis(1);
-/// Most time whose worth leaves as one burst: longer bursts fill shallow buffers (draft-ietf-ccwg-bbr, 4.6.3).
+/// The longest time whose bytes leave as one burst. Longer bursts fill shallow buffers (draft-ietf-ccwg-bbr,
+/// 4.6.3).
 const QUANTUM: Duration = Duration::from_millis(1);
-/// Bursts take up this part of the RTT at most, so that half of them fit a buffer of 0.05 BDP.
+/// A burst takes at most this part of the RTT, so that half of it fits a buffer of 0.05 BDP.
 const RTT_PER_QUANTUM: u32 = 40;
-/// Shorter bursts than this cost more CPU than any path gains by them.
+/// Shorter bursts cost more CPU time than any path gains by them.
 const LEAST_QUANTUM: Duration = Duration::from_micros(50);
-/// Long segmentation-offload bursts lose packets on some mobile paths: 16 segments below 1 Gbit/s.
+/// The most segments of a burst below 1 Gbit/s: some mobile paths lose packets of longer offloaded bursts.
 const SEGMENTS: u64 = 16;
-/// Above 1 Gbit/s system calls cost more than bursts do: as many as the kernel takes.
+/// The most segments above 1 Gbit/s, where system calls cost more than bursts do: as many as the kernel
+/// accepts.
 const SEGMENTS_FAST: u64 = 64;
-/// 1 Gbit/s in bytes.
+/// 1 Gbit/s, in bytes a second.
 const FAST: u64 = 125_000_000;
-/// Debt beyond this is forgiven, so that forced packets at a tiny rate cannot silence the sender.
+/// A larger debt is forgiven, so that forced packets at a tiny rate cannot silence the sender.
 const MAX_DEBT: Duration = Duration::from_secs(1);
 
-/// Says how much may leave now, and when more may.
+/// Decides how many bytes may leave now, and when more may.
 #[derive(Debug)]
 pub struct Pacer {
-    /// Rate asked for by congestion control, bytes a second.
+    /// The rate that congestion control asks for, in bytes a second.
     asked: u64,
-    /// The user's limit, bytes a second.
+    /// The user's limit, in bytes a second.
     limit: Option<u64>,
-    /// What may leave; negative if more has left than was earned.
+    /// The bytes that may leave. Negative if more has left than was earned.
     tokens: f64,
     /// When `tokens` was last brought up to date.
     updated: Time,
-    /// How much time's worth leaves as one burst.
+    /// The time whose bytes leave as one burst.
     quantum: Duration,
-    /// Largest datagram, bytes.
+    /// The largest datagram, in bytes.
     mtu: u64,
 }
 
 impl Pacer {
-    /// A pacer with no rate yet ([`Pacer::set_rate`] gives it one) and tokens for the smallest burst.
+    /// A pacer without a rate, which [`Pacer::set_rate`] sets, and with tokens for the smallest burst.
     pub(crate) fn new(now: Time) -> Self {
         let mtu = 1200;
         Pacer {
@@ -55,7 +58,7 @@ impl Pacer {
         }
     }
 
-    /// Sets the rate in bytes a second; tokens earned so far at the old rate stay.
+    /// Sets the rate in bytes a second. Tokens earned at the old rate stay.
     pub(crate) fn set_rate(&mut self, now: Time, bytes_per_second: u64) {
         if bytes_per_second != self.asked {
             self.refill(now);
@@ -63,46 +66,46 @@ impl Pacer {
         }
     }
 
-    /// Sets or lifts the user's hard limit, in bytes a second.
+    /// Sets or removes the user's hard limit, in bytes a second.
     pub(crate) fn set_limit(&mut self, now: Time, bytes_per_second: Option<u64>) {
         self.refill(now);
         self.limit = bytes_per_second.map(|b| b.max(1));
         self.tokens = self.tokens.min(self.capacity());
     }
 
-    /// The unloaded RTT is now known to be this: on short paths bursts are made shorter.
+    /// Sets the RTT of the unloaded path. Bursts are shorter on short paths.
     pub(crate) fn set_rtt(&mut self, min_rtt: Duration) {
         self.quantum = (min_rtt / RTT_PER_QUANTUM).clamp(LEAST_QUANTUM, QUANTUM);
     }
 
-    /// The largest datagram changed.
+    /// Sets the size of the largest datagram.
     pub(crate) fn set_mtu(&mut self, bytes: u16) {
         self.mtu = u64::from(bytes);
     }
 
-    /// The rate in force, bytes a second.
+    /// The rate in force, in bytes a second.
     pub(crate) fn rate(&self) -> u64 {
         self.limit.map_or(self.asked, |l| l.min(self.asked))
     }
 
-    /// Whether the user's limit, not the path, decides the rate. The delivery-rate sampler should then count as
-    /// application-limited.
+    /// Whether the user's limit decides the rate, and not the path. The delivery-rate sampler must then treat
+    /// the flow as application-limited.
     pub(crate) fn is_limited(&self) -> bool {
         self.limit.is_some_and(|l| l < self.asked)
     }
 
-    /// Bytes worth waking up for: at most 1 ms of the rate, at least a packet. Where that takes longer, one
-    /// at a time: two would be all that a policer's bucket or a short queue there holds.
+    /// The bytes of one burst: at most 1 ms of the rate, but at least one packet. At low rates a burst is one
+    /// packet, because two may already fill a policer's bucket or a short queue.
     pub fn quantum(&self) -> u64 {
         (self.worth(self.quantum) as u64).clamp(self.mtu, SEGMENTS_FAST * self.mtu)
     }
 
-    /// Time from one burst to the next.
+    /// The time from one burst to the next.
     pub(crate) fn interval(&self) -> Duration {
         Duration::from_secs_f64(self.quantum() as f64 / self.rate() as f64)
     }
 
-    /// Most segments to hand to the kernel at once.
+    /// The most segments to hand to the kernel at once.
     pub(crate) fn max_segments(&self) -> u64 {
         if self.rate() < FAST {
             SEGMENTS
@@ -117,21 +120,22 @@ impl Pacer {
         self.tokens.max(0.0) as u64
     }
 
-    /// `bytes` left.
+    /// Records that `bytes` left.
     pub(crate) fn on_sent(&mut self, bytes: u64) {
         self.tokens -= bytes as f64;
         let floor = -self.worth(MAX_DEBT).max((SEGMENTS_FAST * self.mtu) as f64);
         self.tokens = self.tokens.max(floor);
     }
 
-    /// When `bytes` may leave: `now` if they may already. More than the bucket holds counts as all it holds.
+    /// When `bytes` may leave; `now` if they may leave already. If `bytes` exceeds the bucket, a full bucket
+    /// is enough.
     pub fn next(&mut self, now: Time, bytes: u64) -> Time {
         self.refill(now);
         let missing = (bytes as f64).min(self.capacity()) - self.tokens;
         if missing <= 0.0 {
             return now;
         }
-        // Rounded up, so that the tokens are really there when the timer fires on time.
+        // Rounded up, so that the tokens are there when the timer fires on time.
         now + Duration::from_nanos((missing * 1e9 / self.rate() as f64) as u64 + 1)
     }
 
@@ -141,7 +145,7 @@ impl Pacer {
         self.tokens = (self.tokens + earned).min(self.capacity());
     }
 
-    /// One burst and what a late timer may have missed.
+    /// The bytes of one burst, and of the time that a late timer may have missed.
     fn capacity(&self) -> f64 {
         self.worth(self.quantum).max(self.mtu as f64) + self.worth(CATCH_UP)
     }
@@ -155,7 +159,7 @@ impl Pacer {
 mod tests {
     use super::*;
 
-    /// Sends 1200-byte packets for `seconds` with timers that fire `late` after they are due; bytes sent.
+    /// Sends 1200-byte packets for `seconds`, with timers that fire `late` too late. Returns the bytes sent.
     fn run(pacer: &mut Pacer, seconds: u64, late: Duration) -> u64 {
         let end = Time::ZERO + Duration::from_secs(seconds);
         let (mut now, mut sent) = (Time::ZERO, 0);

@@ -1,12 +1,12 @@
 //! A set of integers held as disjoint ranges: packets received, bytes acknowledged, bytes to send again.
 //!
-//! Made for sequences that mostly grow at the end: extending the last range and popping the first are O(1),
-//! touching the middle costs a search and a move of what lies behind it.
+//! Made for sequences that mostly grow at the end: extending the last range and removing the first are O(1).
+//! A change in the middle costs a search and moves the ranges behind it.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Disjoint, non-adjacent, ascending half-open ranges.
+/// Disjoint half-open ranges in ascending order, with a gap between any two.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeSet {
     ranges: VecDeque<Range<u64>>,
@@ -20,22 +20,22 @@ impl RangeSet {
         }
     }
 
-    /// Whether nothing is in it.
+    /// Whether the set is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
-    /// How many ranges it takes to say it.
+    /// The number of ranges.
     pub(crate) fn len(&self) -> usize {
         self.ranges.len()
     }
 
-    /// How many integers are in it.
+    /// The number of integers.
     pub fn count(&self) -> u64 {
         self.ranges.iter().map(|r| r.end - r.start).sum()
     }
 
-    /// The ranges, ascending.
+    /// The ranges in ascending order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Range<u64>> {
         self.ranges.iter()
     }
@@ -59,7 +59,7 @@ impl RangeSet {
         }
     }
 
-    /// Adds a range; says how many integers are new.
+    /// Adds a range. Returns how many integers are new.
     pub fn insert(&mut self, range: Range<u64>) -> u64 {
         if range.start >= range.end {
             return 0;
@@ -75,7 +75,7 @@ impl RangeSet {
         if range.end <= slot.end {
             return new;
         }
-        // It reaches past this range: swallow those behind it, as far as it goes.
+        // The new range reaches further: it absorbs the ranges behind it.
         let mut end = slot.end;
         let mut swallowed = 0;
         while let Some(next) = self
@@ -93,7 +93,7 @@ impl RangeSet {
         new
     }
 
-    /// Takes a range out.
+    /// Removes a range.
     pub(crate) fn remove(&mut self, range: Range<u64>) {
         if range.start >= range.end {
             return;
@@ -122,7 +122,7 @@ impl RangeSet {
         }
     }
 
-    /// Takes up to `most` integers off the low end, as one range.
+    /// Removes up to `most` integers from the low end, as one range.
     pub(crate) fn pop_front(&mut self, most: u64) -> Option<Range<u64>> {
         let first = self.ranges.front_mut()?;
         let taken = first.start..first.end.min(first.start.saturating_add(most));
@@ -133,22 +133,22 @@ impl RangeSet {
         Some(taken)
     }
 
-    /// Whether all of `range` is in it.
+    /// Whether all of `range` is in the set.
     pub fn contains(&self, range: &Range<u64>) -> bool {
         range.start >= range.end || self.containing(range.start).is_some_and(|r| r.end >= range.end)
     }
 
-    /// The range that `at` lies in.
+    /// The range that contains `at`.
     pub(crate) fn containing(&self, at: u64) -> Option<&Range<u64>> {
         self.ranges.get(self.touching(at + 1)).filter(|r| r.contains(&at))
     }
 
-    /// Takes everything out.
+    /// Removes everything.
     pub(crate) fn clear(&mut self) {
         self.ranges.clear();
     }
 
-    /// The parts of `range` that are not in it, ascending.
+    /// The parts of `range` that are not in the set, in ascending order.
     pub(crate) fn missing(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
         let mut at = range.start;
         let mut i = self.ranges.partition_point(|r| r.end <= range.start);
@@ -170,7 +170,7 @@ impl RangeSet {
         })
     }
 
-    /// Forgets everything below `floor`.
+    /// Removes everything below `floor`.
     pub(crate) fn forget_below(&mut self, floor: u64) {
         while let Some(first) = self.ranges.front_mut() {
             if first.end <= floor {
@@ -182,7 +182,7 @@ impl RangeSet {
         }
     }
 
-    /// Forgets the lowest ranges until at most `most` remain; says the lowest integer still known.
+    /// Removes the lowest ranges until at most `most` remain. Returns the lowest integer that is still known.
     pub(crate) fn forget_oldest(&mut self, most: usize) {
         while self.ranges.len() > most {
             self.ranges.pop_front();

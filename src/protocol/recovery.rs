@@ -1,8 +1,8 @@
-//! The sending half of a connection without what its packets carry: which of them arrived, what the path is like,
-//! how much may leave and when (the scope of RFC 9002).
+//! The sending half of a connection without the contents of packets: which packets arrived, what the path is
+//! like, how much may leave and when (the scope of RFC 9002).
 //!
-//! It joins the sent packets, the RTT, the rate sampler, the congestion controller and the pacer. The connection drives
-//! it, and so do the flows of the tests that measure congestion control, so that both follow the same rules.
+//! It joins the sent packets, the RTT, the rate sampler, the congestion controller and the pacer. Both the
+//! connection and the tests of congestion control use it, so both follow the same rules.
 
 use super::ack_tracker::MAX_ACK_DELAY;
 use super::congestion::sampler::Sampler;
@@ -14,20 +14,20 @@ use super::time::Time;
 use super::wire::Ack;
 use std::time::Duration;
 
-/// Longest wait between probes of a silent peer, so that a path that comes back is noticed at once. Ten packets a second
-/// hurt nobody.
+/// The longest time between probes of a silent peer, so that a path that works again is noticed at once. Ten
+/// packets a second do no harm.
 const MAX_PROBE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What became of a packet.
+/// What happened to a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
-    /// It arrived, perhaps after it had been declared lost.
+    /// It arrived, perhaps after it was declared lost.
     Arrived,
-    /// It is taken for lost.
+    /// It was declared lost.
     Lost,
 }
 
-/// What one ACK told.
+/// What one ACK reported.
 #[derive(Clone, Copy, Default)]
 struct Told {
     packets: u64,
@@ -35,7 +35,7 @@ struct Told {
     rtt: Option<Duration>,
 }
 
-/// What is under way, and what may follow it.
+/// Tracks the packets in flight and decides what may follow them.
 #[derive(Debug)]
 pub struct Recovery {
     sent_packets: SentPackets,
@@ -44,14 +44,14 @@ pub struct Recovery {
     controller: Box<dyn Controller>,
     pacer: Pacer,
     probe_timeouts: u32,
-    /// Packets sent before this and lost fell into a silence, which says nothing of congestion.
+    /// Packets sent before this time and lost belong to an outage, which says nothing about congestion.
     outage_before: Time,
-    /// Such losses were declared, and the controller has not been told.
+    /// Whether such losses were declared and the controller was not told.
     excused: bool,
 }
 
 impl Recovery {
-    /// Nothing sent yet. `handshake` is the round trip of the handshake, if one was seen.
+    /// Starts with no packet sent. `handshake` is the round-trip time of the handshake, if one was measured.
     pub fn new(controller: Box<dyn Controller>, handshake: Option<Duration>, now: Time) -> Self {
         let mut pacer = Pacer::new(now);
         pacer.set_rate(now, controller.pacing_rate());
@@ -67,7 +67,6 @@ impl Recovery {
         }
     }
 
-    /// The packets.
     pub(crate) fn sent_packets(&mut self) -> &mut SentPackets {
         &mut self.sent_packets
     }
@@ -77,12 +76,11 @@ impl Recovery {
         &mut self.pacer
     }
 
-    /// The pace in force, bytes a second.
+    /// The pacing rate in force, in bytes a second.
     pub(crate) fn pacing_rate(&self) -> u64 {
         self.pacer.rate()
     }
 
-    /// The RTT.
     pub(crate) const fn rtt(&self) -> &RttEstimator {
         &self.rtt
     }
@@ -102,44 +100,45 @@ impl Recovery {
         self.sent_packets.content_in_flight()
     }
 
-    /// Bytes that the window has room for.
+    /// The bytes for which the congestion window has room.
     pub fn window_room(&self) -> u64 {
         self.controller
             .window()
             .saturating_sub(self.sent_packets.in_flight())
     }
 
-    /// A packet left. `bytes` is 0 for one that asks for no ACK. [`on_burst`](Self::on_burst) must follow.
+    /// Records a packet that left. `bytes` is 0 if it asks for no ACK. [`on_burst`](Self::on_burst) must
+    /// follow.
     pub fn on_packet(&mut self, now: Time, bytes: u16, carries: Carries) {
         let in_flight = self.sent_packets.in_flight() + u64::from(bytes);
         let stamp = self.sampler.on_sent(now, u64::from(bytes), in_flight);
         self.sent_packets.on_sent(stamp, bytes, carries);
     }
 
-    /// The next packet number is left out.
+    /// Records that the next packet number is skipped.
     pub(crate) fn on_skipped(&mut self, now: Time) {
         let stamp = self.sampler.on_sent(now, 0, self.sent_packets.in_flight());
         self.sent_packets.on_skipped(stamp);
     }
 
-    /// All packets of a burst left, `bytes` together.
+    /// Records that all packets of a burst left, `bytes` in total.
     pub fn on_burst(&mut self, now: Time, bytes: u64) {
         self.pacer.on_sent(bytes);
         self.controller.on_sent(now, bytes, self.sent_packets.in_flight());
     }
 
-    /// There is less to send than window and pacer would take.
+    /// Records that there is less to send than window and pacer allow.
     pub fn on_app_limited(&mut self) {
         self.sampler.on_app_limited(self.sent_packets.in_flight());
     }
 
-    /// The largest datagram changed, in bytes.
+    /// Sets the size of the largest datagram, in bytes.
     pub fn set_mtu(&mut self, bytes: u16) {
         self.pacer.set_mtu(bytes);
         self.controller.set_mtu(bytes);
     }
 
-    /// The path changed: what was learnt of the old one does not hold.
+    /// Forgets the old path's estimates, because the path changed.
     pub(crate) fn on_path_change(&mut self, now: Time) {
         self.rtt.reset();
         self.controller.on_path_change(now);
@@ -147,7 +146,7 @@ impl Recovery {
         self.outage_before = now;
     }
 
-    /// Probes in a row that nothing answered.
+    /// The number of probes in a row without an answer.
     pub(crate) const fn probe_timeouts(&self) -> u32 {
         self.probe_timeouts
     }
@@ -158,7 +157,7 @@ impl Recovery {
         loss.into_iter().chain(self.probe_time()).min()
     }
 
-    /// How long an answer may take on this path.
+    /// How long to wait for an answer on this path.
     pub(crate) fn probe_timeout(&self) -> Duration {
         self.rtt.probe_timeout(MAX_ACK_DELAY)
     }
@@ -173,13 +172,13 @@ impl Recovery {
             0 => first,
             n => (first * (1 << n.min(6))).min(MAX_PROBE_TIMEOUT),
         };
-        // What the pacer is about to let go tells as much as a probe, and costs nothing.
+        // Packets that the pacer is about to release serve as well as a probe, and cost nothing.
         let wait = wait.max(self.pacer.interval() * 2);
         Some(self.sent_packets.last_eliciting() + wait)
     }
 
-    /// The clock passed [`timeout`](Self::timeout): calls `each` for the packets that are lost now. Returns how many
-    /// packets must leave at once, as probes.
+    /// Does what is due at a time that [`timeout`](Self::timeout) gave: calls `each` for the packets that are
+    /// lost now. Returns how many packets must leave at once as probes.
     pub fn on_timeout(&mut self, now: Time, each: impl FnMut(Fate, Settled)) -> u8 {
         if self.sent_packets.loss_time(&self.rtt).is_some_and(|t| t <= now) {
             let prior = self.sent_packets.in_flight();
@@ -191,15 +190,15 @@ impl Recovery {
         }
         self.probe_timeouts += 1;
         if self.probe_timeouts == 1 {
-            // The first may be lost by chance.
+            // One alone may be lost by chance.
             return 2;
         }
         self.outage_before = now;
         1
     }
 
-    /// Takes an ACK: calls `each` for the packets that it decides on. Returns whether it was the first to tell of any
-    /// packet. An ACK of what was never sent is an error.
+    /// Takes an ACK, and calls `each` for the packets whose fate it decides. Returns whether it was the first
+    /// ACK of any packet. An ACK of a packet that was never sent is an error.
     pub fn on_ack(
         &mut self,
         now: Time,
@@ -236,7 +235,7 @@ impl Recovery {
         Ok(told.packets > 0)
     }
 
-    /// Declares losses, then tells the controller of them and of what an ACK told.
+    /// Declares losses, then tells the controller of them and of what an ACK reported.
     fn settle_losses(
         &mut self,
         now: Time,
@@ -247,7 +246,7 @@ impl Recovery {
         let mut lost = Told::default();
         let (outage_before, excused) = (self.outage_before, &mut self.excused);
         self.sent_packets.detect_losses(now, &self.rtt, |packet| {
-            // A probe of the MTU is lost by its size.
+            // An MTU probe is lost because of its size.
             let is_probe = matches!(packet.carries, Carries::MtuProbe(_));
             if packet.stamp.sent_at < outage_before {
                 *excused = true;
@@ -294,7 +293,7 @@ mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
-    /// Wants this pace, and keeps what it is told.
+    /// A controller that asks for a fixed rate and records what it is told.
     #[derive(Debug)]
     struct Paced(u64, Arc<Mutex<Vec<AckSample>>>);
 
@@ -388,7 +387,7 @@ mod tests {
         let second = r.timeout().expect("three are");
         assert_eq!(r.on_timeout(second, |_, _| ()), 1);
         send(&mut r, second);
-        // The RTT has grown, so the first probe may still come when the second one's ACK does.
+        // The RTT has grown, so the first probe's ACK may arrive as late as that of the second.
         acknowledge(&mut r, second + RTT / 4, 2);
         let mut lost = 0;
         let late = r.timeout().expect("two are");

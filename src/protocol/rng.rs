@@ -1,16 +1,18 @@
-//! Numbers that only have to differ: moments of probes. Never keys, nor what a peer must not foresee.
+//! Random numbers that must only differ, such as the times of probes. They must not make keys or anything the
+//! peer must not predict.
 
-/// SplitMix64 (Steele, Lea, Flood 2014): the same seed gives the same numbers. Whoever saw one knows all that follow.
+/// SplitMix64 (Steele, Lea, Flood 2014): the same seed gives the same numbers. Somebody who sees one number
+/// knows all that follow.
 #[derive(Clone, Debug)]
 pub struct SplitMix64(u64);
 
 impl SplitMix64 {
-    /// Any seed will do.
+    /// Starts from any seed.
     pub const fn new(seed: u64) -> Self {
         SplitMix64(seed)
     }
 
-    /// The next number, any of 64 bits.
+    /// The next number, of 64 bits.
     pub const fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

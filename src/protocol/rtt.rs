@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Before any sample, when not even the handshake gave one.
+/// The estimate before any sample, if the handshake gave none either.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
 /// Smoothed RTT, its variation and its minimum.
@@ -15,7 +15,7 @@ pub(crate) struct RttEstimator {
 }
 
 impl RttEstimator {
-    /// Starts from the handshake's round trip, if it was seen.
+    /// Starts from the handshake's round-trip time, if it was measured.
     pub(crate) fn new(handshake: Option<Duration>) -> Self {
         let initial = handshake.unwrap_or(INITIAL_RTT);
         RttEstimator {
@@ -26,12 +26,12 @@ impl RttEstimator {
         }
     }
 
-    /// Takes a sample; `ack_delay` is what the peer says it held the packet for.
+    /// Takes a sample. `ack_delay` is how long the peer says it held the packet.
     pub(crate) fn on_sample(&mut self, sample: Duration, ack_delay: Duration) {
         let first = self.min.is_none();
         let min = self.min.map_or(sample, |m| m.min(sample));
         self.min = Some(min);
-        // The peer's word is only taken as far as the sample stays plausible.
+        // The peer's delay is subtracted only if the result is not below the minimum.
         let adjusted = if sample >= min + ack_delay {
             sample - ack_delay
         } else {
@@ -47,7 +47,7 @@ impl RttEstimator {
         }
     }
 
-    /// The path changed: what was learnt of the old one does not hold.
+    /// Forgets the old path's samples, because the path changed.
     pub(crate) fn reset(&mut self) {
         *self = RttEstimator::new(Some(self.smoothed));
     }

@@ -1,21 +1,24 @@
 //! Sealing and opening packets in place.
 //!
-//! The nonce is the packet number under a per-direction mask, so a number is never used twice. Keys change every
-//! 2^22 packets: the generation is the packet number's upper part, which leaves nothing to negotiate and nothing
-//! to lose; the header's key-phase bit repeats its lowest bit for observers of traces.
+//! The nonce is the packet number XORed with a secret mask of the direction, so a nonce is never used twice.
+//! Keys change every 2^22 packets. The generation of the key is the upper part of the packet number, so there
+//! is nothing to negotiate and nothing to lose. The header's key-phase bit repeats the lowest bit of the
+//! generation, for readers of traces.
 
 use super::wire::{HEADER_LEN, Header, PacketNumber, TAG_LEN};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
-/// Packets sealed under one key, as a power of two: far under both AEADs' limits (RFC 9001, section 6.6).
+/// Packets sealed with one key, as a power of two: far below the limits of both AEADs (RFC 9001, section
+/// 6.6).
 const GENERATION_BITS: u32 = 22;
-/// Forgeries after which the connection must end (RFC 9001, section 6.6: 2^36 for ChaCha20-Poly1305, more for AES-GCM).
+/// Forgeries after which the connection must end (RFC 9001, section 6.6: 2^36 for ChaCha20-Poly1305, more for
+/// AES-GCM).
 pub(crate) const FORGERY_LIMIT: u64 = 1 << 36;
 
 pub(crate) use super::handshake::Cipher;
 
-/// One direction's secret for one generation, and the key made from it.
+/// The secret of one direction and generation, and the key made from it.
 struct Generation {
     index: u64,
     secret: Zeroizing<[u8; 32]>,
@@ -58,7 +61,7 @@ const fn generation_of(number: PacketNumber) -> u64 {
     number.value() >> GENERATION_BITS
 }
 
-/// Seals what this end sends.
+/// Seals the packets that this end sends.
 pub struct Sealer {
     cipher: Cipher,
     connection_id: u32,
@@ -73,7 +76,7 @@ impl std::fmt::Debug for Sealer {
 }
 
 impl Sealer {
-    /// Seals under `secret` for the peer's `connection_id`.
+    /// Seals with `secret`, for the peer's `connection_id`.
     pub fn new(cipher: Cipher, secret: Zeroizing<[u8; 32]>, connection_id: u32) -> Self {
         let current = Generation::new(cipher, 0, secret);
         Sealer {
@@ -89,12 +92,12 @@ impl Sealer {
         self.next_number
     }
 
-    /// Leaves the next number out.
+    /// Skips the next number.
     pub(crate) const fn skip(&mut self) {
         self.next_number = self.next_number.next();
     }
 
-    /// Seals `packet` in place: header room, plaintext, tag room. Gives the number it used.
+    /// Seals `packet` in place: room for the header, plaintext, room for the tag. Returns its packet number.
     pub fn seal(&mut self, packet: &mut [u8]) -> PacketNumber {
         let number = self.next_number;
         self.next_number = number.next();
@@ -119,10 +122,10 @@ impl Sealer {
     }
 }
 
-/// Opens what the peer sends.
+/// Opens the packets that the peer sends.
 pub struct Opener {
     cipher: Cipher,
-    /// The generation before the newest authenticated one, that one, and the one to come.
+    /// The generation before the newest authenticated one, the newest one, and the next one.
     generations: [Option<Generation>; 3],
     forgeries: u64,
 }
@@ -134,7 +137,7 @@ impl std::fmt::Debug for Opener {
 }
 
 impl Opener {
-    /// Opens under the peer's `secret`.
+    /// Opens with the peer's `secret`.
     pub fn new(cipher: Cipher, secret: Zeroizing<[u8; 32]>) -> Self {
         let current = Generation::new(cipher, 0, secret);
         let next = current.next(cipher);
@@ -145,12 +148,13 @@ impl Opener {
         }
     }
 
-    /// Packets that did not authenticate.
+    /// The number of packets that did not authenticate.
     pub(crate) const fn forgeries(&self) -> u64 {
         self.forgeries
     }
 
-    /// Opens a sealed packet in place; gives its plaintext, or none (and counts it) if it is not the peer's.
+    /// Decrypts a sealed packet in place. Returns its plaintext, or `None` if the peer did not make it; that
+    /// is counted.
     pub fn open<'a>(&mut self, header: &Header, packet: &'a mut [u8]) -> Option<&'a mut [u8]> {
         let wanted = generation_of(header.number);
         let place = self
@@ -173,7 +177,7 @@ impl Opener {
             return None;
         };
         if place == 2 {
-            // Only an authenticated packet moves the keys on.
+            // Only an authenticated packet may advance the keys.
             self.generations.rotate_left(1);
             self.generations[2] = self.generations[1].as_ref().map(|g| g.next(self.cipher));
         }
@@ -181,15 +185,15 @@ impl Opener {
     }
 }
 
-/// Packet numbers seen, so that each is taken once.
+/// The packet numbers seen, so that each is accepted once.
 #[derive(Debug)]
 pub(crate) struct ReplayWindow {
     bits: Box<[u64; WINDOW_WORDS]>,
-    /// One past the highest number taken.
+    /// The highest accepted number plus one.
     end: u64,
 }
 
-/// Far more packets than a path reorders: 50 ms of jitter at 1 Gbit/s is 4,300.
+/// The window holds far more packets than a path reorders: 50 ms of jitter at 1 Gbit/s is 4,300 packets.
 const WINDOW_WORDS: usize = 512;
 const WINDOW: u64 = WINDOW_WORDS as u64 * 64;
 
@@ -207,18 +211,18 @@ impl ReplayWindow {
         ((number / 64) as usize % WINDOW_WORDS, 1 << (number % 64))
     }
 
-    /// Whether `number` may be new: inside the window and not taken.
+    /// Whether `number` may be new: it is inside the window and was not accepted.
     pub(crate) fn is_fresh(&self, number: PacketNumber) -> bool {
         let n = number.value();
         let (word, bit) = Self::place(n);
         n >= self.end || (n + WINDOW - 64 >= self.end && self.bits[word] & bit == 0)
     }
 
-    /// Takes `number`. Call only with an authenticated packet that [`is_fresh`](Self::is_fresh).
+    /// Accepts `number`. The packet must be authenticated, and the number [`is_fresh`](Self::is_fresh).
     pub(crate) fn take(&mut self, number: PacketNumber) {
         let n = number.value();
         if n >= self.end {
-            // Clear the words the window moves over.
+            // Clears the words over which the window moves.
             let first = self.end.div_ceil(64);
             for word in first..=(n / 64).min(first + WINDOW_WORDS as u64) {
                 self.bits[word as usize % WINDOW_WORDS] = 0;

@@ -1,13 +1,15 @@
-//! Content on its way out: the blocks at hand, what of them is new, what must go again, what has arrived.
+//! The content to send: which blocks are in memory, what is new, what must be sent again, and what has
+//! arrived.
 //!
-//! Memory is bounded by a number of blocks. A block whose bytes were all sent but not all acknowledged may be
-//! dropped to make room; if a piece of it is lost it is asked for again ([`SendBuffer::wanted`]).
+//! Memory is bounded by a number of blocks. A block that was completely sent but not completely acknowledged
+//! may be dropped to make room. If a piece of it is lost, the buffer asks for the block again
+//! ([`SendBuffer::wanted`]).
 
 use super::ranges::RangeSet;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// The sending side's view of the content space.
+/// The sender's state of the content space.
 #[derive(Debug)]
 pub(super) struct SendBuffer {
     blocks: BTreeMap<u64, Vec<u8>>,
@@ -15,17 +17,17 @@ pub(super) struct SendBuffer {
     limit: usize,
     /// Offered and never sent.
     fresh: RangeSet,
-    /// Lost, to be sent again.
+    /// Lost, and to be sent again.
     again: RangeSet,
-    /// Arrived.
+    /// Acknowledged.
     arrived: RangeSet,
     arrived_bytes: u64,
-    /// A dropped block of which a piece is to be sent again.
+    /// A dropped block, a piece of which must be sent again.
     wanted: Option<u64>,
 }
 
 impl SendBuffer {
-    /// Holds at most `limit` blocks (at least two) at a time.
+    /// Holds at most `limit` blocks at a time, but at least two.
     pub(super) fn new(limit: usize) -> Self {
         SendBuffer {
             blocks: BTreeMap::new(),
@@ -39,17 +41,17 @@ impl SendBuffer {
         }
     }
 
-    /// How many more new blocks it takes now. One place is kept for a block that must be read again.
+    /// How many more new blocks it accepts now. One place is reserved for a block that must be read again.
     pub(super) fn room(&self) -> usize {
         (self.limit - 1).saturating_sub(self.blocks.len())
     }
 
-    /// Content bytes acknowledged so far.
+    /// Content bytes that were acknowledged.
     pub(super) const fn arrived_bytes(&self) -> u64 {
         self.arrived_bytes
     }
 
-    /// Whether [`next`](Self::next) has something to give now.
+    /// Whether [`next`](Self::next) has something to send now.
     pub(super) fn is_ready(&self) -> bool {
         !self.fresh.is_empty()
             || self
@@ -58,13 +60,14 @@ impl SendBuffer {
                 .is_some_and(|r| self.block_of(r.start).is_some())
     }
 
-    /// Takes a block to send; offering a block again sends it again.
+    /// Takes a block to send. A block that is offered again is sent again.
     pub(super) fn offer(&mut self, offset: u64, bytes: Vec<u8>) {
         let whole = 0..bytes.len() as u64;
         self.offer_parts(offset, bytes, &[whole]);
     }
 
-    /// Takes a block of which only these parts, from its first byte on, are to be sent: nobody waits for the rest.
+    /// Takes a block, only these parts of which are to be sent. They are counted from its first byte. The
+    /// rest is not needed.
     pub(super) fn offer_parts(&mut self, offset: u64, bytes: Vec<u8>, parts: &[Range<u64>]) {
         let range = offset..offset + bytes.len() as u64;
         self.again.remove(range.clone());
@@ -78,7 +81,7 @@ impl SendBuffer {
         self.keep(offset, bytes);
     }
 
-    /// Takes a block that was [`wanted`](Self::wanted) again.
+    /// Takes a block that was [`wanted`](Self::wanted).
     pub(super) fn supply(&mut self, offset: u64, bytes: Vec<u8>) {
         if self.wanted == Some(offset) {
             self.wanted = None;
@@ -92,12 +95,12 @@ impl SendBuffer {
         }
     }
 
-    /// A buffer that is no longer needed.
+    /// The buffer of a block that is no longer needed.
     pub(super) fn reclaim(&mut self) -> Option<Vec<u8>> {
         self.spare.pop()
     }
 
-    /// Content that must be read again; the block that holds this offset.
+    /// An offset of the block that must be read again.
     pub(super) const fn wanted(&self) -> Option<u64> {
         self.wanted
     }
@@ -107,7 +110,7 @@ impl SendBuffer {
         (at < start + bytes.len() as u64).then_some((*start, bytes))
     }
 
-    /// How far content is at hand from `at` on, up to `end`.
+    /// The end of the bytes in memory that begin at `at`; at most `end`.
     fn at_hand(&self, at: u64, end: u64) -> u64 {
         let mut reach = at;
         while reach < end {
@@ -119,8 +122,8 @@ impl SendBuffer {
         reach
     }
 
-    /// What to send next, at most `most` bytes: lost pieces first, then new ones. Whether it is a repetition
-    /// comes with it.
+    /// The next range to send, at most `most` bytes: lost pieces first, then new ones. The flag tells whether
+    /// it is a repetition.
     pub(super) fn next(&mut self, most: u64) -> Option<(Range<u64>, bool)> {
         if let Some(first) = self.again.first().cloned() {
             let reach = self.at_hand(first.start, first.end.min(first.start + most));
@@ -136,12 +139,12 @@ impl SendBuffer {
             .map(|r| (r, false))
     }
 
-    /// The first part of a range that has not arrived by any packet.
+    /// The first part of a range that has not arrived in any packet.
     pub(super) fn outstanding(&self, range: &Range<u64>) -> Option<Range<u64>> {
         self.arrived.missing(range.clone()).next()
     }
 
-    /// Appends the bytes of a range that is at hand.
+    /// Appends the bytes of a range. Returns whether the range is in memory.
     pub(super) fn copy(&self, range: &Range<u64>, to: &mut Vec<u8>) -> bool {
         let mut at = range.start;
         while at < range.end {
@@ -156,13 +159,13 @@ impl SendBuffer {
         true
     }
 
-    /// A range arrived.
+    /// Records that a range arrived.
     pub(super) fn on_arrived(&mut self, range: Range<u64>) {
         self.again.remove(range.clone());
         self.arrived_bytes += self.arrived.insert(range);
     }
 
-    /// A range was lost: what of it has not arrived by another packet goes again.
+    /// Records that a range was lost: its parts that have not arrived in another packet are sent again.
     pub(super) fn on_lost(&mut self, range: Range<u64>) {
         let again = &mut self.again;
         self.arrived.missing(range).for_each(|gap| {
@@ -170,8 +173,8 @@ impl SendBuffer {
         });
     }
 
-    /// Frees blocks that have arrived and, when none has and the limit is reached, the oldest one that is only
-    /// waiting for acknowledgements. Call after a burst of ACKs.
+    /// Frees blocks that have arrived. If there are none and the limit is reached, frees the oldest block
+    /// that only waits for acknowledgements. To be called after a burst of ACKs.
     pub(super) fn tidy(&mut self) {
         let done: Vec<u64> = self
             .blocks
@@ -268,7 +271,7 @@ mod tests {
         out.tidy();
         assert!(out.reclaim().is_some() && out.room() == 2);
         assert_eq!(out.arrived_bytes(), 20);
-        // Needed whole after all.
+        // The whole block is needed after all.
         out.offer(100, block(2));
         assert_eq!(out.next(200), Some((100..200, false)));
     }

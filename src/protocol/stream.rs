@@ -1,18 +1,19 @@
 //! The control stream: reliable, ordered bytes in each direction, beside the content.
 //!
-//! Both ends know the window, so memory is bounded without any negotiation.
+//! Both ends know the window, so memory is bounded without negotiation.
 
 use super::ranges::RangeSet;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Bytes a sender may have beyond what is acknowledged, and a receiver beyond what is read.
+/// The most bytes that a sender has written and that are not acknowledged, and that a receiver has received
+/// and that are not read.
 pub(super) const CONTROL_WINDOW: usize = 1 << 20;
 
-/// Outgoing half.
+/// The sending half.
 #[derive(Debug, Default)]
 pub(super) struct SendStream {
-    /// Bytes from `base` on.
+    /// The bytes from `base` on.
     buffer: VecDeque<u8>,
     base: u64,
     next: u64,
@@ -21,19 +22,19 @@ pub(super) struct SendStream {
 }
 
 impl SendStream {
-    /// Bytes that may be written now.
+    /// The number of bytes that may be written now.
     pub(super) fn room(&self) -> usize {
         CONTROL_WINDOW - self.buffer.len()
     }
 
-    /// Appends as much of `bytes` as there is room for; says how much.
+    /// Appends as many of `bytes` as there is room for. Returns how many.
     pub(super) fn write(&mut self, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(self.room());
         self.buffer.extend(&bytes[..taken]);
         taken
     }
 
-    /// Whether anything waits to be sent.
+    /// Whether something waits to be sent.
     pub(super) fn has_pending(&self) -> bool {
         !self.again.is_empty() || self.next < self.base + self.buffer.len() as u64
     }
@@ -43,7 +44,7 @@ impl SendStream {
         self.buffer.is_empty()
     }
 
-    /// What to send next, at most `most` bytes.
+    /// The next range to send, at most `most` bytes.
     pub(super) fn next(&mut self, most: usize) -> Option<Range<u64>> {
         if let Some(range) = self.again.pop_front(most as u64) {
             return Some(range);
@@ -61,7 +62,7 @@ impl SendStream {
         to.extend(self.buffer.range(from..end));
     }
 
-    /// A range arrived.
+    /// Records that a range arrived.
     pub(super) fn on_arrived(&mut self, range: Range<u64>) {
         // An earlier copy may have arrived long ago.
         let range = range.start.max(self.base)..range.end;
@@ -78,7 +79,7 @@ impl SendStream {
         }
     }
 
-    /// A range was lost.
+    /// Records that a range was lost.
     pub(super) fn on_lost(&mut self, range: Range<u64>) {
         let range = range.start.max(self.base)..range.end;
         if range.start < range.end {
@@ -89,18 +90,19 @@ impl SendStream {
         }
     }
 
-    /// What of `range` still has to arrive (the part below the base has).
+    /// The part of `range` that has not arrived. Everything below the base has arrived.
     pub(super) fn outstanding(&self, range: &Range<u64>) -> Option<Range<u64>> {
         let range = range.start.max(self.base)..range.end;
         (range.start < range.end && !self.arrived.contains(&range)).then_some(range)
     }
 }
 
-/// Pieces with gaps between them that are kept. A window of the smallest full packets of which each second one is lost
-/// has 1121; more comes only from a peer that wants each of its bytes to cost a search and a move of all pieces behind it.
+/// The most separate pieces that are kept. A full window of the smallest full packets, every second of which
+/// is lost, has 1121 pieces. Only a hostile peer sends more: each further piece would cost a search and would
+/// move all pieces behind it.
 const MAX_PIECES: usize = 1200;
 
-/// Incoming half.
+/// The receiving half.
 #[derive(Debug, Default)]
 pub(super) struct RecvStream {
     buffer: VecDeque<u8>,
@@ -109,7 +111,8 @@ pub(super) struct RecvStream {
 }
 
 impl RecvStream {
-    /// Takes bytes at an offset; false if they lie beyond the window or are one piece too many, and then nothing is kept.
+    /// Takes bytes at an offset. Returns false and keeps nothing if they lie beyond the window or are one
+    /// piece too many.
     pub(super) fn receive(&mut self, offset: u64, bytes: &[u8]) -> bool {
         let end = offset + bytes.len() as u64;
         if end > self.base + CONTROL_WINDOW as u64 {
@@ -128,7 +131,7 @@ impl RecvStream {
             *slot = *b;
         }
         self.have.insert(offset..end);
-        // What is next in order is never one too many: with it the stream goes on.
+        // The next bytes in order are always accepted, because they let the stream go on.
         if self.have.len() > MAX_PIECES && offset > self.base {
             self.have.remove(offset..end);
             return false;
@@ -136,7 +139,7 @@ impl RecvStream {
         true
     }
 
-    /// Moves the bytes that are next in order to the end of `to`; says how many.
+    /// Appends the bytes that are next in order to `to`. Returns how many.
     pub(super) fn read(&mut self, to: &mut Vec<u8>) -> usize {
         let n = self.in_order();
         to.extend(self.buffer.drain(..n));
@@ -144,7 +147,7 @@ impl RecvStream {
         n
     }
 
-    /// Moves exactly as many bytes as `to` has, or none; whether they were there.
+    /// Fills `to` with the next bytes, or reads nothing. Returns whether enough bytes were there.
     pub(crate) fn read_exact(&mut self, to: &mut [u8]) -> bool {
         let n = to.len();
         if self.in_order() < n {
@@ -157,7 +160,7 @@ impl RecvStream {
         true
     }
 
-    /// Bytes that are next in order.
+    /// The number of bytes that are next in order.
     fn in_order(&self) -> usize {
         let first = self.have.first().filter(|r| r.start <= self.base);
         first.map_or(0, |r| (r.end - self.base) as usize)
@@ -231,7 +234,7 @@ mod tests {
                             prop_assert!(rx.receive(range.start, &piece));
                         }
                         if (state >> 16) % 4 == 0 {
-                            // Thought lost, sent again, and then acknowledged twice.
+                            // The range is declared lost, sent again, and then acknowledged twice.
                             tx.on_lost(range.clone());
                             tx.on_arrived(range.clone());
                         }

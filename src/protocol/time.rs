@@ -1,7 +1,7 @@
-//! The one clock of the core: nanoseconds since a run began.
+//! The only clock of the core: nanoseconds since a run began.
 //!
-//! The core never reads a clock; whoever drives it passes the time in. A run's zero is arbitrary, so a
-//! [`Time`] only means something beside another of the same run.
+//! The core never reads a clock; its driver passes the time in. The zero is arbitrary, so a [`Time`] is only
+//! meaningful beside another of the same run.
 
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;

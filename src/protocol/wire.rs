@@ -1,11 +1,12 @@
-//! Every layout of a sealed packet: the clear header and the frames under the seal.
+//! All layouts of a sealed packet: the clear header, and the frames under the seal.
 //!
-//! A decoder that leaves bytes over is wrong. docs/protocol.md shows the same layouts as bit diagrams.
+//! A decoder must consume all bytes. docs/protocol.md shows the same layouts as bit diagrams.
 
 use super::codec::{Reader, Truncated, put_varint, varint_len};
 use std::ops::Range;
 
-/// Bytes on the wire that break the layout. Sealed packets come from the peer itself, so this closes the connection.
+/// The bytes break the layout. Sealed packets come from the authenticated peer, so this closes the
+/// connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("malformed {0}")]
 pub struct Malformed(pub &'static str);
@@ -16,56 +17,57 @@ impl From<Truncated> for Malformed {
     }
 }
 
-/// First byte of a sealed packet; its lowest bit is the key phase.
+/// The first byte of a sealed packet. Its lowest bit is the key phase.
 pub(crate) const SEALED: u8 = 0x50;
-/// Clear header: first byte, connection ID, packet number.
+/// The clear header: first byte, connection ID, packet number.
 pub const HEADER_LEN: usize = 13;
 /// Authentication tag of both AEADs.
 pub const TAG_LEN: usize = 16;
-/// DATA frame before its bytes: type and offset.
+/// Bytes of a DATA frame before its contents: type and offset.
 pub const DATA_HEADER_LEN: usize = 9;
-/// CONTROL frame before its bytes: type, offset, length.
+/// Bytes of a CONTROL frame before its contents: type, offset, length.
 pub(crate) const CONTROL_HEADER_LEN: usize = 11;
-/// The datagram that nearly every Internet path carries (RFC 9000, section 14).
+/// A datagram size that nearly every Internet path carries (RFC 9000, section 14).
 pub(crate) const BASE_MTU: u16 = 1200;
-/// The datagram that every path carries: 576 bytes (RFC 791, section 3.1) without the longest IPv4 header and UDP's.
+/// A datagram size that every path carries: 576 bytes (RFC 791, section 3.1) minus the longest IPv4 header
+/// and the UDP header.
 pub(crate) const MIN_MTU: u16 = 576 - 60 - 8;
-/// Longest reason text in a CLOSE frame: it fits the smallest datagram.
+/// The longest reason text of a CLOSE frame: it fits the smallest datagram.
 pub(crate) const MAX_REASON: usize = 448;
 
-/// A packet's number, unique in its direction for the whole connection.
+/// A packet number, unique in its direction for the whole connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct PacketNumber(u64);
 
 impl PacketNumber {
-    /// From its value.
+    /// The packet number with this value.
     pub const fn new(n: u64) -> Self {
         PacketNumber(n)
     }
-    /// Its value.
+    /// The value of the number.
     pub const fn value(self) -> u64 {
         self.0
     }
-    /// The one after it.
+    /// The next number.
     #[must_use]
     pub(crate) const fn next(self) -> Self {
         PacketNumber(self.0 + 1)
     }
 }
 
-/// The clear part of a sealed packet; it is authenticated with the rest.
+/// The clear part of a sealed packet. It is authenticated with the rest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
-    /// Lowest bit of the key generation.
+    /// The lowest bit of the key generation.
     pub key_phase: bool,
-    /// Which connection of the receiver this is.
+    /// The connection ID, chosen by the receiver of the packet.
     pub connection_id: u32,
-    /// This packet's number.
+    /// The packet number.
     pub number: PacketNumber,
 }
 
 impl Header {
-    /// Reads the header; none if this is no sealed packet.
+    /// Reads the header. `None` if the datagram is not a sealed packet.
     pub fn decode(datagram: &[u8]) -> Option<Header> {
         if datagram.len() < HEADER_LEN + TAG_LEN || datagram[0] & !1 != SEALED {
             return None;
@@ -89,11 +91,11 @@ impl Header {
 /// A report of what arrived.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ack<'a> {
-    /// Highest packet number received.
+    /// The highest packet number received.
     pub largest: u64,
-    /// How long the receiver held that packet before saying so, in microseconds.
+    /// How long the receiver held that packet before it sent the ACK, in microseconds.
     pub delay_us: u32,
-    /// Content bytes the receiver has room for, those in flight included.
+    /// The content bytes for which the receiver has room, including those in flight.
     pub flow_limit: u64,
     ranges: &'a [u8],
     first_len: u64,
@@ -108,7 +110,7 @@ impl<'a> Ack<'a> {
         let first_len = r.varint()?;
         let count = r.u16()?;
         let tail = r.clone().rest();
-        // Walk it once here, so that the iterator cannot meet anything malformed.
+        // Checks all ranges here, so that the iterator cannot meet anything malformed.
         let mut low = largest
             .checked_add(1)
             .and_then(|end| end.checked_sub(first_len))
@@ -135,7 +137,7 @@ impl<'a> Ack<'a> {
         })
     }
 
-    /// Ranges of packet numbers received, highest first.
+    /// The ranges of received packet numbers, highest first.
     pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> + 'a {
         let mut r = Reader::new(self.ranges, frame::name(frame::ACK));
         let end = self.largest + 1;
@@ -149,7 +151,7 @@ impl<'a> Ack<'a> {
         }))
     }
 
-    /// Appends an ACK frame for `received`, highest ranges first, as many as `room` bytes hold.
+    /// Appends an ACK frame for `received`, the highest ranges first, as many as `room` bytes hold.
     pub fn encode<'r>(
         buf: &mut Vec<u8>,
         room: usize,
@@ -183,24 +185,24 @@ impl<'a> Ack<'a> {
 
 /// Frame types.
 pub(crate) mod frame {
-    /// Nothing, to the packet's end.
+    /// Ignored, up to the packet's end.
     pub(crate) const PADDING: u8 = 0;
     /// Asks for an acknowledgement.
     pub(crate) const PING: u8 = 1;
-    /// What arrived.
+    /// A report of what arrived.
     pub(crate) const ACK: u8 = 2;
-    /// Content bytes, to the packet's end.
+    /// Content bytes, up to the packet's end.
     pub(crate) const DATA: u8 = 3;
     /// Bytes of the control stream.
     pub(crate) const CONTROL: u8 = 4;
-    /// Asks for the same eight bytes back on the same path.
+    /// Asks the peer to send the same eight bytes back on the same path.
     pub(crate) const PATH_CHALLENGE: u8 = 5;
-    /// Those bytes.
+    /// The answer: those eight bytes.
     pub(crate) const PATH_RESPONSE: u8 = 6;
-    /// The end.
+    /// Ends the connection.
     pub(crate) const CLOSE: u8 = 7;
 
-    /// What an error calls a frame of this type.
+    /// The name of a frame type, for errors.
     pub(super) const fn name(kind: u8) -> &'static str {
         match kind {
             PADDING => "padding",
@@ -221,29 +223,29 @@ pub(crate) mod frame {
 pub enum Frame<'a> {
     /// Asks for an acknowledgement.
     Ping,
-    /// What arrived.
+    /// A report of what arrived.
     Ack(Ack<'a>),
-    /// Content bytes at an offset; where they lie in the opened packet.
+    /// Content bytes at an offset, and where they lie in the opened packet.
     Data {
-        /// Place in the content space.
+        /// Offset in the content space.
         offset: u64,
-        /// Place in the decoded slice.
+        /// Position in the decoded slice.
         range: Range<usize>,
     },
     /// Bytes of the control stream.
     Control {
-        /// Place in the stream.
+        /// Offset in the stream.
         offset: u64,
-        /// The bytes.
+        /// The bytes at that offset.
         bytes: &'a [u8],
     },
-    /// Asks for the same eight bytes back on the same path.
+    /// Asks the peer to send the same eight bytes back on the same path.
     PathChallenge(u64),
-    /// Those bytes.
+    /// The answer: those eight bytes.
     PathResponse(u64),
-    /// The end, and why.
+    /// Ends the connection, and tells why.
     Close {
-        /// A number for programs.
+        /// A code for programs.
         code: u16,
         /// A text for people; untrusted.
         reason: &'a [u8],
@@ -254,14 +256,14 @@ pub enum Frame<'a> {
 #[derive(Debug)]
 pub struct Frames<'a> {
     rest: &'a [u8],
-    /// Of the whole plaintext.
+    /// The length of the whole plaintext.
     len: usize,
-    /// One bit for each type that came, of those that come once in a packet.
+    /// The types that came, one bit each, for types that may come once in a packet.
     seen: u8,
 }
 
 impl<'a> Frames<'a> {
-    /// Over an opened packet's plaintext.
+    /// Decodes an opened packet's plaintext.
     pub const fn new(plaintext: &'a [u8]) -> Self {
         Frames {
             rest: plaintext,
@@ -312,13 +314,13 @@ impl<'a> Iterator for Frames<'a> {
     type Item = Result<Frame<'a>, Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // Behind padding and behind a malformed frame there is nothing more.
+        // Nothing follows padding or a malformed frame.
         let (&kind, body) = std::mem::take(&mut self.rest).split_first()?;
         if kind == frame::PADDING {
             let is_bad = body.iter().any(|b| *b != 0);
             return is_bad.then_some(Err(Malformed(frame::name(kind))));
         }
-        // Each of these costs more work than bytes, so a packet holds one of a type.
+        // Each of these costs work beyond its bytes, so a packet may hold one of each type.
         if let frame::ACK | frame::PATH_CHALLENGE | frame::PATH_RESPONSE = kind {
             if self.seen & 1 << kind != 0 {
                 return Some(Err(Malformed(frame::name(kind))));

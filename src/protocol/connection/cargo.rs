@@ -1,4 +1,4 @@
-//! What packets carried, once it is known what became of them.
+//! Applies the fate of packets to the data they carried.
 
 use super::Connection;
 use crate::protocol::mtu::MtuSearch;
@@ -9,21 +9,22 @@ use crate::protocol::stream::SendStream;
 use crate::protocol::time::Time;
 use std::ops::Range;
 
-/// Those whom the fate of packets concerns.
+/// The parts of a connection that learn the fate of packets.
 pub(super) struct Cargo<'a> {
     now: Time,
     send_buffer: &'a mut SendBuffer,
     control: &'a mut SendStream,
     mtu: &'a mut MtuSearch,
-    /// Packets lost and not come late.
+    /// Packets declared lost, minus those that arrived later.
     lost: &'a mut u64,
-    /// Content that arrived and was not yet told: an ACK usually covers an unbroken run.
+    /// Content that arrived and is not yet reported to the send buffer: an ACK usually covers a contiguous
+    /// run.
     run: Option<Range<u64>>,
     mtu_changed: bool,
 }
 
 impl Connection {
-    /// Recovery, and what to tell it of: for one ACK or one timeout.
+    /// The recovery and the parts that it informs, for one ACK or one timeout.
     pub(super) fn recovery_and_cargo(&mut self, now: Time) -> (&mut Recovery, Cargo<'_>) {
         let cargo = Cargo {
             now,
@@ -39,7 +40,7 @@ impl Connection {
 }
 
 impl Cargo<'_> {
-    /// This became of a packet.
+    /// Applies the fate of one packet.
     pub(super) fn settle(&mut self, fate: Fate, packet: Settled) {
         match fate {
             Fate::Arrived => self.on_arrived(packet),
@@ -68,7 +69,7 @@ impl Cargo<'_> {
         *self.lost += 1;
         match packet.carries {
             Carries::Content(range) => {
-                // A copy of it may just have arrived.
+                // A copy of this content may have arrived by the same ACK.
                 self.tell_run();
                 self.send_buffer.on_lost(range);
             }
@@ -88,7 +89,7 @@ impl Cargo<'_> {
         }
     }
 
-    /// That was all; returns whether the MTU has changed.
+    /// Ends the ACK or timeout. Returns whether the MTU has changed.
     pub(super) fn finish(mut self) -> bool {
         self.tell_run();
         self.mtu_changed

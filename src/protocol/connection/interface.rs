@@ -1,4 +1,4 @@
-//! What a connection is made from, and what it tells.
+//! What makes a connection, and what the connection reports.
 
 use crate::protocol::congestion::Stage;
 use crate::protocol::seal::Cipher;
@@ -9,35 +9,37 @@ use std::ops::Range;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// What a connection is made from. It holds secrets, so it does not show itself.
+/// The parameters of a connection. They hold secrets, so `Debug` does not print them.
 pub struct Config {
     /// Which end this is.
     pub role: Role,
-    /// The AEAD agreed on.
+    /// The AEAD that both ends agreed on.
     pub cipher: Cipher,
-    /// Secret for what this end seals.
+    /// The secret of the direction to the peer.
     pub send_secret: Zeroizing<[u8; 32]>,
-    /// Secret for what the peer seals.
+    /// The secret of the direction from the peer.
     pub receive_secret: Zeroizing<[u8; 32]>,
-    /// Connection ID in packets to this end.
+    /// The connection ID of packets to this end.
     pub local_id: u32,
-    /// Connection ID in packets to the peer.
+    /// The connection ID of packets to the peer.
     pub remote_id: u32,
-    /// Where the handshake succeeded. It is challenged like any other before much is sent there.
+    /// The path where the handshake succeeded. It must answer a challenge like any other before much is sent
+    /// there.
     pub path: Path,
-    /// Round trip of the handshake, if this end saw one.
+    /// The round-trip time of the handshake, if this end measured one.
     pub handshake_rtt: Option<Duration>,
-    /// Random bytes for this connection alone, for what the peer must not foresee.
+    /// Random bytes for this connection alone, for values that the peer must not predict.
     pub seed: Zeroizing<[u8; 32]>,
-    /// Blocks of content to hold while sending.
+    /// The most blocks of content that the sender holds.
     pub send_blocks: usize,
-    /// User's limit, bytes a second.
+    /// The user's limit, in bytes a second.
     pub limit: Option<u64>,
 }
 
 #[cfg(test)]
 impl Config {
-    /// One end of a pair under fixed secrets: what the sender seals with, what the receiver seals with, this end's seed.
+    /// The configuration of one end of a pair with fixed secrets: the sender's, the receiver's, and this
+    /// end's seed.
     pub(crate) fn of_pair(role: Role, path: Path, [sender, receiver, seed]: [[u8; 32]; 3]) -> Config {
         let (send, receive) = match role {
             Role::Sender => (sender, receiver),
@@ -59,27 +61,27 @@ impl Config {
     }
 }
 
-/// Content bytes that arrived, in the datagram they came in.
+/// Content bytes that arrived, as a part of the datagram that carried them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Content {
-    /// Place in the content space.
+    /// Offset in the content space.
     pub offset: u64,
-    /// Place in the datagram given to `handle_datagram`.
+    /// Position in the datagram given to `handle_datagram`.
     pub range: Range<usize>,
 }
 
-/// What the application should know.
+/// What the application must know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// The peer's first sealed packet arrived: it has the keys and hears us.
+    /// The peer's first sealed packet arrived, so it has the keys and receives our packets.
     Confirmed,
-    /// The connection now uses another path than the last one told. Told at most once in ten seconds.
+    /// The connection now uses another path than the last one reported. Reported at most once in ten seconds.
     Moved(Path),
-    /// Nothing heard for [`SILENCE`](super::SILENCE).
+    /// Nothing has come for [`SILENCE`](super::SILENCE).
     Silent,
-    /// Heard again after silence.
+    /// A packet came after silence.
     Back,
-    /// It ended.
+    /// The connection ended.
     Closed(Closed),
 }
 
@@ -89,7 +91,7 @@ pub enum Misbehaviour {
     /// A packet breaks its layout.
     #[error("{0}")]
     Malformed(Malformed),
-    /// It acknowledges what was never sent.
+    /// An ACK covers a packet that was never sent.
     #[error(transparent)]
     FalseAck(#[from] FalseAck),
 }
@@ -97,35 +99,35 @@ pub enum Misbehaviour {
 /// How a connection ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Closed {
-    /// The peer ended it.
+    /// The peer closed it.
     ByPeer {
-        /// A number for programs.
+        /// A code for programs.
         code: u16,
         /// A text for people; untrusted.
         reason: String,
     },
-    /// This end did, on the application's word; all copies of the message have left.
+    /// This end closed it, as the application asked. All copies of the CLOSE have left.
     ByUs,
     /// The peer broke the protocol.
     Misbehaved(Misbehaviour),
-    /// So many forgeries that the AEAD's promise ends.
+    /// Too many packets failed to authenticate, so the AEAD's security bound is reached.
     TooManyForgeries,
 }
 
 /// What keeps the sender from sending faster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Limit {
-    /// The path: its rate or its window.
+    /// The path: its rate or its congestion window.
     Path,
-    /// The receiver has no room: its disk is slow.
+    /// The receiver has no room, because its disk is slow.
     Peer,
-    /// Nothing to send at hand: our own disk is slow.
+    /// There is nothing to send, because our own disk is slow.
     Source,
     /// The user's limit.
     User,
 }
 
-/// Counters and estimates, for people and traces.
+/// Counters and estimates, for users and traces.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Stats {
     /// Smoothed RTT.
@@ -134,30 +136,30 @@ pub struct Stats {
     pub min_rtt: Duration,
     /// Bytes in flight.
     pub in_flight: u64,
-    /// Congestion window.
+    /// Congestion window, in bytes.
     pub window: u64,
     /// Pacing rate, bytes a second.
     pub pacing_rate: u64,
     /// Bandwidth estimate, bytes a second.
     pub bandwidth: u64,
-    /// What the controller is doing.
+    /// The state of the congestion controller.
     pub stage: Stage,
-    /// Packets sent that asked for an ACK.
+    /// Packets sent that ask for an ACK.
     pub sent_packets: u64,
-    /// Of those, declared lost (late arrivals taken off).
+    /// Those of them that were declared lost, minus those that arrived later.
     pub lost_packets: u64,
-    /// Content packets that repeated earlier content.
+    /// Content packets that repeat earlier content.
     pub repeated_packets: u64,
-    /// Packets received and authenticated.
+    /// Packets that were received and authenticated.
     pub received_packets: u64,
-    /// Datagrams that were not the peer's.
+    /// Datagrams that the peer did not make.
     pub forgeries: u64,
-    /// Duplicates and replays dropped.
+    /// Duplicates and replays that were dropped.
     pub replays: u64,
-    /// Content bytes acknowledged by the peer.
+    /// Content bytes that the peer has acknowledged.
     pub arrived_bytes: u64,
-    /// Size of datagrams.
+    /// The datagram size in use, in bytes.
     pub mtu: u16,
-    /// What binds.
+    /// What limits the sending rate.
     pub limit: Limit,
 }

@@ -1,13 +1,13 @@
 //! One sealed connection: ordered control bytes both ways, content bytes from the sender to the receiver.
 //!
-//! Methods sort into inputs (`handle_*`), outputs (`poll_*`), what the application gives and takes
-//! (`offer`, `write_control`, …) and plain questions. Nothing unauthenticated changes any state; what the peer may
-//! make this end remember is bounded by the control stream's window, by
-//! the ranges kept for ACKs and by the replay window.
+//! Methods are inputs (`handle_*`), outputs (`poll_*`), transfers of data by the application (`offer`,
+//! `write_control`, …) and plain questions. Nothing unauthenticated changes any state. What the peer can make
+//! this end remember is bounded by the control stream's window, by the ranges kept for ACKs and by the replay
+//! window.
 //!
-//! It does not know files, blocks' hashes or punching. After silence it asks on every path the peer was heard on, and
-//! the driver helps by sending [`Connection::poll_path_probe`]'s packets wherever else the peer may be; the first answer
-//! moves the connection there.
+//! The connection knows neither files nor hashes of blocks nor punching. After silence it sends challenges on
+//! every path where the peer was heard. The driver also sends the packets of [`Connection::poll_path_probe`]
+//! wherever else the peer may be. The connection moves to the path of the first answer.
 
 mod cargo;
 pub(crate) mod interface;
@@ -36,24 +36,24 @@ use std::ops::Range;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// Least limit a peer may set, bytes a second: about a packet, or nothing would ever move.
+/// The least limit a peer may set, in bytes a second: about one packet. With less, nothing would ever move.
 const LEAST_LIMIT: u64 = 1_500;
-/// Copies of CLOSE, in case some are lost.
+/// Copies of CLOSE, because some may be lost.
 const CLOSE_COPIES: u8 = 4;
-/// Time between those copies.
+/// The time between those copies.
 const CLOSE_INTERVAL: Duration = Duration::from_millis(30);
 
 #[derive(Debug)]
 enum Ending {
     Open,
-    /// CLOSE leaves a few times, until the peer answers it with its own.
+    /// This end sends CLOSE several times, until the peer answers with its own.
     Closing {
         code: u16,
         reason: String,
         copies: u8,
         next: Time,
     },
-    /// The peer's CLOSE is to be answered with one of ours, so that it need not wait.
+    /// This end must answer the peer's CLOSE with its own, so that the peer need not wait.
     Answering {
         code: u16,
         reason: String,
@@ -70,12 +70,12 @@ struct Counters {
     replays: u64,
 }
 
-/// The connection.
+/// One end of a sealed connection.
 #[derive(Debug)]
 pub struct Connection {
     local_id: u32,
     paths: Paths,
-    /// The path the application knows of, and when it may next be told of another.
+    /// The path that was last reported to the application, and when it may next hear of another.
     told: (Path, Time),
     sealer: Sealer,
     skips: Skips,
@@ -88,11 +88,11 @@ pub struct Connection {
     control_out: SendStream,
     control_in: RecvStream,
     content_finished: bool,
-    /// Room we grant the peer, and what it grants us, in content bytes.
+    /// The content bytes that we allow the peer to send, and those that it allows us.
     our_flow_limit: u64,
     peer_flow_limit: u64,
     probes_owed: u8,
-    /// No copies of what is under way before this.
+    /// No copies of packets in flight before this time.
     tail_pause: Time,
     last_heard: Time,
     last_sent: Time,
@@ -102,13 +102,13 @@ pub struct Connection {
     ending: Ending,
     counters: Counters,
     events: VecDeque<Event>,
-    /// Bytes a second that the users want at most, and that the server relays.
+    /// The users' limit and the relay's limit, in bytes a second.
     user_limit: Option<u64>,
     relay_rate: Option<u64>,
 }
 
 impl Connection {
-    /// A connection on a path where the handshake has succeeded.
+    /// Starts a connection on a path where the handshake has succeeded.
     pub fn new(config: Config, controller: Box<dyn Controller>, now: Time) -> Self {
         let purpose = |context| Zeroizing::new(blake3::derive_key(context, &*config.seed));
         let recovery = Recovery::new(controller, config.handshake_rtt, now);
@@ -129,7 +129,7 @@ impl Connection {
             content_finished: false,
             our_flow_limit: 0,
             peer_flow_limit: 0,
-            // The first packet tells the receiver that its answer arrived.
+            // The sender's first packet tells the receiver that its answer arrived.
             probes_owed: u8::from(config.role == Role::Sender),
             tail_pause: now,
             last_heard: now,
@@ -147,26 +147,24 @@ impl Connection {
         connection
     }
 
-    // ---- what the application gives and takes ----
-
-    /// How many more blocks of content [`offer`](Self::offer) takes now.
+    /// How many more blocks of content [`offer`](Self::offer) accepts now.
     pub fn content_room(&self) -> usize {
         self.send_buffer.room()
     }
 
-    /// Gives a block of content to send. Offering one again sends it again.
+    /// Gives a block of content to send. A block that is offered again is sent again.
     pub fn offer(&mut self, offset: u64, bytes: Vec<u8>) {
         self.content_finished = false;
         self.send_buffer.offer(offset, bytes);
     }
 
-    /// Gives a block of which only these parts, counted from its first byte, are to be sent.
+    /// Gives a block, only these parts of which are to be sent. They are counted from the block's first byte.
     pub(crate) fn offer_parts(&mut self, offset: u64, bytes: Vec<u8>, parts: &[Range<u64>]) {
         self.content_finished = false;
         self.send_buffer.offer_parts(offset, bytes, parts);
     }
 
-    /// Content that has to be read again; answer with [`supply`](Self::supply).
+    /// The offset of a block that must be read again. Answer with [`supply`](Self::supply).
     pub fn wanted(&self) -> Option<u64> {
         self.send_buffer.wanted()
     }
@@ -176,17 +174,17 @@ impl Connection {
         self.send_buffer.supply(offset, bytes);
     }
 
-    /// A buffer of an earlier block, free for the next.
+    /// The buffer of an earlier block, for reuse.
     pub fn reclaim(&mut self) -> Option<Vec<u8>> {
         self.send_buffer.reclaim()
     }
 
-    /// Says that everything was offered: a window with nothing left to carry may repeat what is under way.
+    /// Tells that everything was offered: from now on, free window may carry copies of packets in flight.
     pub fn finish_content(&mut self) {
         self.content_finished = true;
     }
 
-    /// Writes to the control stream; says how much was taken.
+    /// Writes to the control stream. Returns how many bytes it took.
     pub fn write_control(&mut self, bytes: &[u8]) -> usize {
         self.control_out.write(bytes)
     }
@@ -196,26 +194,27 @@ impl Connection {
         self.control_out.is_drained()
     }
 
-    /// Reads from the control stream to the end of `to`; says how much.
+    /// Reads from the control stream and appends to `to`. Returns how many bytes it read.
     pub fn read_control(&mut self, to: &mut Vec<u8>) -> usize {
         self.control_in.read(to)
     }
 
-    /// Reads exactly as many bytes as `to` has, or none; whether they were there.
+    /// Fills `to` from the control stream, or reads nothing. Returns whether enough bytes were there.
     pub(crate) fn read_control_exact(&mut self, to: &mut [u8]) -> bool {
         self.control_in.read_exact(to)
     }
 
-    /// Says how many content bytes this end has room for. With no room, content is dropped unacknowledged.
+    /// Sets for how many content bytes this end has room. With no room, content is dropped unacknowledged.
     pub fn set_flow_limit(&mut self, now: Time, bytes: u64) {
-        // News of room after there was none, or far less than told, must not wait for the next packet.
+        // If the room was zero or far less than now, the peer must hear of it at once.
         if self.our_flow_limit < bytes / 4 && self.confirmed {
             self.ack_tracker.hurry(now);
         }
         self.our_flow_limit = bytes;
     }
 
-    /// Ends the connection, telling the peer why. [`Event::Closed`] follows when it was told often enough.
+    /// Closes the connection and tells the peer why. [`Event::Closed`] follows after the last copy of the
+    /// CLOSE.
     pub fn close(&mut self, now: Time, code: u16, reason: &str) {
         if matches!(self.ending, Ending::Open) {
             let mut end = reason.len().min(MAX_REASON);
@@ -232,7 +231,7 @@ impl Connection {
         }
     }
 
-    /// Whether it has ended.
+    /// Whether the connection has ended.
     pub const fn is_closed(&self) -> bool {
         matches!(self.ending, Ending::Over)
     }
@@ -242,7 +241,7 @@ impl Connection {
         self.paths.path()
     }
 
-    /// Whether a sealed packet of the peer has opened.
+    /// Whether a sealed packet of the peer has arrived.
     pub(crate) fn is_confirmed(&self) -> bool {
         self.confirmed
     }
@@ -253,28 +252,28 @@ impl Connection {
         rtt.is_measured().then(|| rtt.smoothed())
     }
 
-    /// How long nothing was heard.
+    /// For how long nothing has come from the peer.
     pub(crate) fn silence(&self, now: Time) -> Duration {
         now.since(self.last_heard)
     }
 
-    /// The peer's user wants no more than this, bytes a second: the smaller limit holds. Less than a packet a second
-    /// is taken for that.
+    /// Sets the limit of the peer's user, in bytes a second. The smaller of both users' limits applies. A
+    /// limit below one packet a second is raised to that.
     pub(crate) fn lower_limit(&mut self, now: Time, bytes_per_second: u64) {
         let own = self.user_limit.unwrap_or(u64::MAX);
         self.user_limit = Some(own.min(bytes_per_second.max(LEAST_LIMIT)));
         self.use_limit(now);
     }
 
-    /// This path is by way of a server, which passes on so many bytes a second, if it limits them. It is used only as
-    /// long as no other works.
+    /// Declares this path as a relay, which passes on at most `rate` bytes a second if it has a limit. The
+    /// connection uses it only as long as no other path works.
     pub(crate) fn set_relay(&mut self, now: Time, path: Path, rate: Option<u64>) {
         self.paths.set_relay(path);
         self.relay_rate = rate;
         self.use_limit(now);
     }
 
-    /// Whether the path in use is by way of a server.
+    /// Whether the path in use is a relay.
     pub(crate) fn is_relayed(&self) -> bool {
         self.paths.is_relayed()
     }
@@ -290,7 +289,7 @@ impl Connection {
         self.send_buffer.arrived_bytes()
     }
 
-    /// Counters and estimates.
+    /// The counters and estimates.
     pub fn stats(&self) -> Stats {
         let (rtt, controller) = (self.recovery.rtt(), self.recovery.controller());
         Stats {

@@ -1,4 +1,4 @@
-//! The way in: from a datagram to frames, and what each frame changes.
+//! The receiving half: turns a datagram into frames, and applies each frame.
 
 use super::{Closed, Connection, Content, Ending, Event, Misbehaviour};
 use crate::protocol::Path;
@@ -7,13 +7,14 @@ use crate::protocol::time::Time;
 use crate::protocol::wire::{Ack, Frame, Frames, HEADER_LEN, Header};
 use std::time::Duration;
 
-/// Least time between two tales of a move: a peer with two addresses may move between them as often as it likes.
+/// The least time between two reports of a move: a peer with two addresses may move between them as often as
+/// it likes.
 const NEWS_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Connection {
-    /// Takes a datagram from `path`, opening it in place. Gives the content bytes it carried, if any.
+    /// Takes a datagram from `path` and decrypts it in place. Returns the content bytes it carried, if any.
     ///
-    /// Whatever is not a fresh packet sealed by the peer is counted and changes nothing.
+    /// A datagram that is not a new packet sealed by the peer is counted and changes nothing else.
     pub fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) -> Option<Content> {
         let header = Header::decode(datagram).filter(|h| h.connection_id == self.local_id)?;
         if matches!(self.ending, Ending::Over) {
@@ -31,7 +32,8 @@ impl Connection {
         let plaintext = &*plaintext;
         let is_data = |frame| matches!(frame, Ok(Frame::Data { .. }));
         if self.our_flow_limit == 0 && Frames::new(plaintext).any(is_data) {
-            // No room for it: as if it had been lost. The peer was told, and will send it again.
+            // There is no room, so the packet counts as lost. The peer knows the limit and will send it
+            // again.
             return None;
         }
         self.replay.take(header.number);
@@ -89,11 +91,13 @@ impl Connection {
         }
     }
 
-    /// A frame other than DATA and ACK, from a datagram of `bytes`; false if the packet ends here.
+    /// Handles a frame other than DATA and ACK, from a datagram of `bytes`. Returns false if the rest of the
+    /// packet must be dropped.
     fn on_frame(&mut self, now: Time, path: Path, bytes: usize, frame: Frame<'_>) -> bool {
         match frame {
             Frame::Ping | Frame::Data { .. } | Frame::Ack(_) => {}
-            // Beyond the window: drop the packet unacknowledged, the peer sends it again when there is room.
+            // The bytes lie beyond the window: the packet is dropped unacknowledged, and the peer sends it
+            // again when there is room.
             Frame::Control { offset, bytes } => return self.control_in.receive(offset, bytes),
             Frame::PathChallenge(token) => self.paths.on_challenge(path, token, bytes),
             Frame::PathResponse(token) => self.paths.on_response(now, path, token),
@@ -105,7 +109,7 @@ impl Connection {
         true
     }
 
-    /// Whoever closes goes once the other has answered; whoever is told answers once and goes.
+    /// The end that closes first ends when the other has answered. The other answers once and ends.
     fn on_close(&mut self, code: u16, reason: &[u8]) {
         match self.ending {
             Ending::Open => {
@@ -117,7 +121,7 @@ impl Connection {
         }
     }
 
-    /// Moves to another path if the peer is to be found there.
+    /// Moves to another path if the peer is there now.
     pub(super) fn follow_peer(&mut self, now: Time) {
         let probe_timeout = self.recovery.probe_timeout();
         if let Some(path) = self.paths.next_move(now, probe_timeout) {
@@ -125,7 +129,7 @@ impl Connection {
             self.paths.move_to(now, path);
             self.use_limit(now);
             if began {
-                // The handshake ended on several paths, and nothing was sent yet but challenges.
+                // The handshake ended on several paths, and only challenges were sent so far.
                 self.told.0 = path;
                 return;
             }
@@ -141,7 +145,7 @@ impl Connection {
         }
     }
 
-    /// When the application is to be told of a move.
+    /// When to report a move to the application.
     pub(super) fn move_news(&self) -> Option<Time> {
         let (known, due) = self.told;
         (known != self.paths.path()).then_some(due)

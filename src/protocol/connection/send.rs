@@ -1,4 +1,4 @@
-//! The way out: what to put in the next packets, and sealing them in place.
+//! The sending half: decides what goes into the next packets, and seals them in place.
 
 use super::paths::PathFrame;
 use super::timers::KEEPALIVE;
@@ -10,28 +10,28 @@ use crate::protocol::wire::{CONTROL_HEADER_LEN, DATA_HEADER_LEN, HEADER_LEN, TAG
 use std::ops::Range;
 use std::time::Duration;
 
-/// Datagrams that are ready to leave: segments of equal size, the last one possibly shorter.
+/// Datagrams that are ready to leave: segments of equal size, except that the last may be shorter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transmit {
-    /// Where to.
+    /// The path to send on.
     pub path: Path,
-    /// Size of each segment but the last, in bytes.
+    /// Size of each segment except the last, in bytes.
     pub segment: usize,
 }
 
-/// CLOSE frame before its reason: type, code, length.
+/// Bytes of a CLOSE frame before its reason: type, code, length.
 const CLOSE_HEADER_LEN: usize = 5;
-/// A datagram with a PING alone.
+/// Bytes of a datagram that carries only a PING.
 pub(super) const PING_SIZE: u64 = (HEADER_LEN + 1 + TAG_LEN) as u64;
 
-/// Below this share of lost packets, repeating unacknowledged content at the tail costs more than it saves.
+/// Below this share of lost packets, copies of unacknowledged content at the end cost more than they save.
 const TAIL_COPY_LOSS: f64 = 0.002;
 
-/// Shortest time before looking again for something to repeat.
+/// The shortest time before looking again for content to copy.
 const TAIL_PAUSE: Duration = Duration::from_millis(1);
 
 impl Connection {
-    /// Writes the next datagrams to `buf` (cleared first), at most `segments` of them in one burst.
+    /// Writes the next datagrams to `buf`, which is cleared first: one burst of at most `segments` datagrams.
     pub fn poll_transmit(&mut self, now: Time, buf: &mut Vec<u8>, segments: usize) -> Option<Transmit> {
         buf.clear();
         if !matches!(self.ending, Ending::Open) {
@@ -79,8 +79,8 @@ impl Connection {
         self.write_path_frame(now, buf, &frame)
     }
 
-    /// What may go to a path that has not answered yet: PINGs, so that the RTT is measured soon, and ACKs, within
-    /// what was received from there.
+    /// Sends on a path that has not answered yet, as far as the received bytes allow: PINGs, so that the RTT
+    /// is measured soon, and ACKs.
     fn send_unproven(&mut self, now: Time, buf: &mut Vec<u8>) -> Option<Transmit> {
         let room = self.paths.room();
         if room < PING_SIZE {
@@ -104,7 +104,7 @@ impl Connection {
         None
     }
 
-    /// Whether content could leave now if the pacer agreed.
+    /// Whether content could leave now if the pacer allowed it.
     pub(super) fn may_send_content(&mut self) -> bool {
         self.recovery.window_room() > 0
             && self.recovery.content_in_flight() < self.peer_flow_limit
@@ -117,14 +117,14 @@ impl Connection {
             && self.counters.lost as f64 > self.counters.sent as f64 * TAIL_COPY_LOSS
     }
 
-    /// Starts a packet at the end of `buf`; gives where.
+    /// Starts a packet at the end of `buf`. Returns its position.
     fn begin(&self, buf: &mut Vec<u8>) -> usize {
         let start = buf.len();
         buf.resize(start + HEADER_LEN, 0);
         start
     }
 
-    /// Seals the packet that starts at `start` and books it.
+    /// Seals the packet that starts at `start`, and records it as sent.
     fn finish(
         &mut self,
         now: Time,
@@ -160,7 +160,7 @@ impl Connection {
         self.counters.sent += u64::from(eliciting);
     }
 
-    /// CLOSE, a few times or once as an answer; then the end.
+    /// Sends CLOSE several times, or once as an answer. Then the connection ends.
     fn send_close(&mut self, now: Time, buf: &mut Vec<u8>) -> Option<Transmit> {
         match &mut self.ending {
             Ending::Open | Ending::Over => None,
@@ -218,7 +218,7 @@ impl Connection {
         }
     }
 
-    /// An ACK, control stream bytes, or both.
+    /// Sends an ACK, control stream bytes, or both.
     fn send_control(&mut self, now: Time, buf: &mut Vec<u8>, ack: bool) -> Transmit {
         let packet = self.begin(buf);
         if ack {
@@ -239,18 +239,19 @@ impl Connection {
         self.finish(now, buf, packet, carries, eliciting)
     }
 
-    /// Bytes of the control stream in one packet.
+    /// The most bytes of the control stream in one packet.
     fn control_room(&self) -> usize {
         usize::from(self.mtu.current()) - (HEADER_LEN + CONTROL_HEADER_LEN + TAG_LEN)
     }
 
-    /// Writes an ACK frame that leaves room for a PING.
+    /// Writes an ACK frame and leaves room for a PING.
     fn write_ack(&mut self, now: Time, buf: &mut Vec<u8>) {
         let most = usize::from(self.mtu.certain()) - (HEADER_LEN + 1 + TAG_LEN);
         self.ack_tracker.write_ack(now, self.our_flow_limit, most, buf);
     }
 
-    /// Adds a PING while the RTT is not known: a pure receiver learns it only from what it asks for itself.
+    /// Adds a PING while the RTT is unknown: an end that only receives measures it only by packets that ask
+    /// for an ACK.
     fn asks_for_rtt(&self, buf: &mut Vec<u8>) -> bool {
         let asks = !self.recovery.rtt().is_measured();
         if asks {
@@ -266,15 +267,16 @@ impl Connection {
         self.control_out.copy(range, buf);
     }
 
-    /// After silence: the oldest thing that still has to arrive, whatever window and pacer say. Every second time it is
-    /// a PING alone: where only small packets pass, the answer tells what became of the large ones.
+    /// Sends a probe after silence, whatever window and pacer allow: the oldest data in flight. Every second
+    /// probe is only a PING: on a path that passes only small packets, its answer shows that the large ones
+    /// were lost.
     fn send_probe(&mut self, now: Time, buf: &mut Vec<u8>) -> Transmit {
         let packet = self.begin(buf);
         let mut carries = Carries::Nothing;
         let is_small = self.recovery.probe_timeouts().is_multiple_of(2);
         let oldest = self.recovery.sent_packets().oldest_in_flight();
         match oldest.filter(|_| !is_small) {
-            // A copy of what has arrived meanwhile would ask for another one, and so on.
+            // This content may have arrived meanwhile. A copy of it would only cause further copies.
             Some(Carries::Content(range)) => {
                 let range = self.send_buffer.outstanding(&range);
                 if let Some(range) = range.filter(|r| r.end - r.start <= self.payload()) {
@@ -303,12 +305,13 @@ impl Connection {
         self.finish(now, buf, packet, carries, true)
     }
 
-    /// Content bytes in one packet.
+    /// The most content bytes in one packet.
     fn payload(&self) -> u64 {
         u64::from(self.mtu.current()) - (HEADER_LEN + DATA_HEADER_LEN + TAG_LEN) as u64
     }
 
-    /// A burst of content: as much as the congestion window, the flow-control limit and the pacer allow.
+    /// Sends a burst of content: as much as the congestion window, the flow-control limit and the pacer
+    /// allow.
     fn send_content(&mut self, now: Time, buf: &mut Vec<u8>, segments: usize) -> Option<Transmit> {
         let window = self.recovery.window_room();
         let flow_limit = self
@@ -347,7 +350,7 @@ impl Connection {
             buf.push(frame::DATA);
             buf.extend_from_slice(&range.start.to_be_bytes());
             if !self.send_buffer.copy(&range, buf) {
-                // Only a copy of something under way can have lost its block; it is no loss to skip it.
+                // Only a copy of content in flight can have lost its block, and such a copy is not needed.
                 buf.truncate(start);
                 break;
             }
@@ -356,7 +359,7 @@ impl Connection {
             if start == 0 {
                 first = size;
             }
-            // Only the last segment of a burst may be short.
+            // Only the last segment of a burst may be shorter.
             if size < mtu as usize {
                 break;
             }

@@ -1,15 +1,16 @@
-//! Packet numbers that are left out, so that an ACK of what was not received shows (RFC 9000, section 21.4).
+//! Skips packet numbers, so that an ACK of packets that were not received is detected (RFC 9000, section
+//! 21.4).
 
 use crate::protocol::wire::PacketNumber;
 use zeroize::Zeroizing;
 
-/// One number of so many is left out, on average: a receiver that acknowledges what it did not receive is found out
-/// within a megabyte, and an honest one spends three bytes of an ACK.
+/// On average, one number in this many is skipped. A receiver that acknowledges packets it did not receive is
+/// detected within a megabyte. An honest receiver spends three bytes of an ACK on each skip.
 const EVERY: u64 = 512;
-/// The first one is left out among so many.
+/// The first skip is among this many numbers.
 const FIRST: u64 = 64;
 
-/// Which numbers are left out, known to nobody else.
+/// Decides which numbers to skip. Nobody else can predict them.
 pub(super) struct Skips {
     key: Zeroizing<[u8; 32]>,
     next: PacketNumber,
@@ -22,7 +23,7 @@ impl std::fmt::Debug for Skips {
 }
 
 impl Skips {
-    /// `key` is for this alone.
+    /// `key` must serve only this purpose.
     pub(super) fn new(key: Zeroizing<[u8; 32]>) -> Self {
         let mut skips = Skips {
             key,
@@ -37,12 +38,13 @@ impl Skips {
         u64::from_be_bytes(*hash.as_bytes().first_chunk().expect("8 of 32 bytes"))
     }
 
-    /// Whether `number` is to be left out. Ask for each number once, in order.
+    /// Whether to skip `number`. The caller must ask for each number once, in order.
     pub(super) fn is_due(&mut self, number: PacketNumber) -> bool {
         if number != self.next {
             return false;
         }
-        // Never two in a row, and none so far ahead that it could not be checked.
+        // Two numbers in a row are never skipped, and the next skip is never so far ahead that it proves
+        // nothing.
         self.next = PacketNumber::new(number.value() + 2 + self.draw() % (2 * EVERY));
         true
     }

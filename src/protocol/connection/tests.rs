@@ -1,4 +1,4 @@
-//! Two ends and the addresses they see each other at, in virtual time.
+//! Two ends whose addresses may change, in virtual time.
 
 use super::*;
 use crate::protocol::congestion::bbr::Bbr;
@@ -8,7 +8,7 @@ use crate::protocol::wire::{HEADER_LEN, TAG_LEN, frame};
 use std::net::SocketAddr;
 
 const DELAY: Duration = Duration::from_millis(10);
-/// Where each end is, and two more addresses of the sender's or of somebody else.
+/// The port where each end is, and two more ports of the sender or of somebody else.
 const SENDER: u16 = 1;
 const RECEIVER: u16 = 2;
 const SECOND: u16 = 3;
@@ -36,7 +36,6 @@ fn with_secrets(role: Role, now: Time, peer: u16, secrets: [[u8; 32]; 3]) -> Con
     Connection::new(config, controller, now)
 }
 
-/// A datagram that was sent.
 struct Sent {
     from: Role,
     to: u16,
@@ -48,12 +47,12 @@ struct Ends {
     sender: Connection,
     receiver: Connection,
     under_way: VecDeque<(Time, u16, Sent)>,
-    /// What the receiver's application heard of moves, and the sender's.
+    /// The moves that the application was told of: the receiver's, and the sender's.
     moves: [Vec<(Time, Path)>; 2],
 }
 
 impl Ends {
-    /// The receiver believes the sender at this address.
+    /// The receiver believes that the sender is at this port.
     fn new(sender_at: u16) -> Ends {
         let now = Time::from_nanos(1_000_000_000);
         Ends {
@@ -65,8 +64,8 @@ impl Ends {
         }
     }
 
-    /// Lets time pass. `seen_from` tells at which addresses the other end sees a datagram come from: none if it is
-    /// lost, two if somebody doubles it.
+    /// Lets time pass. `seen_from` returns the ports from which the other end sees a datagram come: none if
+    /// it is lost, two if somebody duplicates it.
     fn run(&mut self, time: Duration, mut seen_from: impl FnMut(Time, &Sent) -> Vec<u16>) {
         let until = self.now + time;
         while self.now < until {
@@ -121,7 +120,7 @@ impl Ends {
     }
 }
 
-/// Whoever sends to an address reaches the other end only if it is there.
+/// A datagram reaches the other end only if that end is at the address.
 fn only_if_at(sent: &Sent, sender_at: u16) -> Vec<u16> {
     match sent.from {
         Role::Sender => vec![sender_at],
@@ -147,7 +146,7 @@ fn a_peer_that_hops_between_two_proven_addresses_is_told_of_now_and_then() {
     let told = ends.moves_of_receiver().len();
     assert!(moves > 50, "only {moves} moves");
     assert!((1..=7).contains(&told), "{moves} moves, told of {told}");
-    // Where it stays is told in the end.
+    // The last address is reported in the end.
     for at in [SENDER, SECOND] {
         ends.sender.write_control(b"and here it stays");
         ends.run(Duration::from_secs(15), |_, sent| only_if_at(sent, at));
@@ -168,8 +167,8 @@ fn a_first_path_that_fails_is_left_without_a_word_and_the_next_move_is_told() {
     assert_eq!(told, [path(SECOND)]);
 }
 
-/// Somebody on the way sees a packet first and sends it on from elsewhere; what is sent there reaches nobody, or is
-/// passed on both ways, so that the other path is proven as well.
+/// An attacker on the path sees a packet first and forwards it from another address. Packets to that address
+/// are lost, or the attacker forwards them both ways, so that this path is proven as well.
 #[test]
 fn a_fresh_packet_that_is_sent_on_from_elsewhere_moves_nothing() {
     for passes_on in [false, true] {
@@ -191,7 +190,7 @@ fn a_fresh_packet_that_is_sent_on_from_elsewhere_moves_nothing() {
                 (_, SECOND) if !passes_on => vec![],
                 (_, SECOND) => vec![SECOND],
                 (Role::Sender, _) => vec![SENDER],
-                // Each time the receiver says something in another half of a second.
+                // Once every half second, when the receiver sends something.
                 (Role::Receiver, _) if now.since(began).as_millis() / 500 > stolen => {
                     stolen += 1;
                     from += bytes;

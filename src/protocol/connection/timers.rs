@@ -1,21 +1,21 @@
-//! Time: when to act next, silence, and probes of a peer that does not acknowledge.
+//! Timers: when to act next, silence, and probes of a peer that does not acknowledge.
 
 use super::send::PING_SIZE;
 use super::{Connection, Ending, Event};
 use crate::protocol::time::Time;
 use std::time::Duration;
 
-/// Quiet ends keep NAT mappings and each other's certainty alive this often. Shorter than a NAT needs, so that a
-/// dead peer shows within [`SILENCE`].
+/// An idle end sends something this often. NAT mappings would survive longer pauses, but a dead peer must be
+/// noticed within [`SILENCE`].
 pub(super) const KEEPALIVE: Duration = Duration::from_secs(3);
-/// Nothing heard for this long: look for the peer on other paths.
+/// After this long without a packet, the connection looks for the peer on other paths.
 pub(crate) const SILENCE: Duration = Duration::from_secs(8);
 
 impl Connection {
     /// When [`handle_timeout`](Self::handle_timeout) or `poll_transmit` has something to do next.
     pub fn poll_timeout(&mut self, now: Time) -> Option<Time> {
         match &self.ending {
-            // Whoever drives it has yet to hear of the end.
+            // The application must still hear of the end.
             Ending::Over => return (!self.events.is_empty()).then_some(now),
             Ending::Closing { next, .. } => return Some(*next),
             Ending::Answering { .. } => return Some(now),
@@ -25,7 +25,7 @@ impl Connection {
             (false, true) => (self.last_sent + KEEPALIVE).min(self.last_heard + SILENCE),
             (false, false) => self.last_heard + SILENCE,
             (true, true) => self.last_sent + KEEPALIVE,
-            // Challenges are what leaves then.
+            // Only challenges leave then.
             (true, false) => Time::FAR_FUTURE,
         };
         let mut sooner = |t: Option<Time>| next = t.map_or(next, |t| t.min(next));
@@ -54,7 +54,7 @@ impl Connection {
         Some(next)
     }
 
-    /// The clock passed a time that `poll_timeout` gave.
+    /// Does what is due at a time that `poll_timeout` gave.
     pub fn handle_timeout(&mut self, now: Time) {
         if !matches!(self.ending, Ending::Open) {
             return;
@@ -81,7 +81,7 @@ impl Connection {
         self.recovery.set_mtu(self.mtu.current());
     }
 
-    /// The system refused a datagram as too large for the interface.
+    /// Told when the system refused a datagram because it is too large for the interface.
     pub(crate) fn on_too_large(&mut self, now: Time, size: u16) {
         let fell = self.mtu.on_probe_lost(now, size) || size <= self.mtu.current() && self.mtu.fall_back(now);
         if fell {

@@ -1,8 +1,9 @@
-//! What the users compare, so that nobody in the middle can make both screens show the same six words.
+//! The words that the users compare. Nobody in the middle can make both screens show the same six words.
 //!
-//! Each end adds a nonce. The sender commits to its nonce before it sees the receiver's, and the receiver takes one
-//! handshake in a run. So an attacker has to fix its own nonce before it learns what either screen will show: one
-//! guess in 2^48 in each run, however much it computes and however many datagrams it sends.
+//! Each end adds a nonce. The sender commits to its nonce before it sees the receiver's, and the receiver
+//! accepts one handshake in a run. So an attacker must fix its own nonce before it learns what either screen
+//! will show. It has one guess in 2^48 in each run, however much it computes and however many datagrams it
+//! sends.
 
 use zeroize::Zeroizing;
 
@@ -15,7 +16,7 @@ pub(crate) const NONCE_LEN: usize = 32;
 /// Six words of [`WORDS`].
 pub(crate) type SixWords = [&'static str; 6];
 
-/// What one end adds to the words.
+/// The part that one end adds to the words.
 #[derive(Clone)]
 pub(super) struct Nonce(Zeroizing<[u8; NONCE_LEN]>);
 
@@ -28,21 +29,21 @@ impl Nonce {
         &self.0
     }
 
-    /// Binds its author to this nonce, key and hello without showing the nonce. With the nonce alone, key and hello
-    /// could still be chosen until the words fit.
+    /// Commits the author to this nonce, key and hello without revealing the nonce. If only the nonce were
+    /// committed, an attacker could try keys and hellos until the words fit.
     pub(super) fn commit(&self, author: &PublicKey, hello: &[u8]) -> Commitment {
         Commitment(commitment(self.bytes(), author, hello))
     }
 }
 
-/// What binds the author of a hello, who has this static key, to a nonce.
+/// The commitment of an author with this static key and hello to a nonce.
 pub fn commitment(nonce: &[u8; NONCE_LEN], author: &PublicKey, hello: &[u8]) -> [u8; NONCE_LEN] {
     let mut hasher = blake3::Hasher::new_derive_key("p2pcopy 1 commitment");
     hasher.update(nonce).update(author).update(hello);
     hasher.finalize().into()
 }
 
-/// A promise to reveal one nonce and no other.
+/// Commits to one nonce.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Commitment(pub(super) [u8; NONCE_LEN]);
 
@@ -62,24 +63,24 @@ pub(super) fn words(handshake_hash: &[u8], sender: &Nonce, receiver: &Nonce) -> 
 /// Why the users compare words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reason {
-    /// Nobody vouched for the peer's key: a bare address was pasted.
+    /// Nothing vouches for the peer's key: a bare address was pasted.
     Bare,
-    /// One of the two users asked for it.
+    /// One of the two users asked for the comparison.
     Asked,
 }
 
-/// How an end comes to the words.
+/// How an end gets the words.
 #[derive(Clone)]
 pub enum Words {
-    /// It has them.
+    /// This end has the words.
     Known(SixWords),
-    /// It has them; the peer has them once this nonce has been sent to it, sealed.
+    /// This end has the words. The peer gets them when this nonce is sent to it, sealed.
     ToReveal([u8; NONCE_LEN], SixWords),
-    /// It has them once the peer's nonce has come, sealed.
+    /// This end gets the words when the peer's nonce arrives, sealed.
     Awaited(Awaited),
 }
 
-/// What a receiver keeps until the sender's nonce comes.
+/// What a receiver keeps until the sender's nonce arrives.
 #[derive(Clone)]
 pub struct Awaited {
     pub(super) commitment: Commitment,
@@ -90,7 +91,7 @@ pub struct Awaited {
 }
 
 impl Awaited {
-    /// The words, if this nonce is the one the sender has promised.
+    /// The words, if this is the nonce that the sender committed to.
     pub(crate) fn reveal(&self, nonce: [u8; NONCE_LEN]) -> Option<SixWords> {
         let nonce = Nonce::new(nonce);
         (nonce.commit(&self.author, &self.hello) == self.commitment)
@@ -98,11 +99,11 @@ impl Awaited {
     }
 }
 
-/// What the users are to compare before anything else happens, and why.
+/// What the users must compare first, and why.
 #[derive(Clone)]
 pub struct Comparison {
-    /// Who wants it.
+    /// The reason.
     pub reason: Reason,
-    /// The words, or how to come to them.
+    /// The words, or how to get them.
     pub words: Words,
 }

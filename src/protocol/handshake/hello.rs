@@ -19,21 +19,22 @@ pub(crate) const PROTOCOL_VERSION: u8 = 1;
 /// |                                                               |
 /// +---------------------------------------------------------------+
 /// ```
-/// A: its author has hardware for AES-GCM. W: its author's user wants words compared. Bytes beyond these are left to newer versions and ignored: the two
-/// version numbers can only be compared by someone who can read past what he does not know.
+/// A: the author has hardware for AES-GCM. W: the author's user wants to compare words. Further bytes are
+/// reserved for newer versions and ignored: an end can only compare the version numbers if it skips what it
+/// does not know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hello {
-    /// The oldest protocol version its author speaks.
+    /// The oldest protocol version that the author supports.
     pub oldest: u8,
-    /// The newest.
+    /// The newest protocol version that the author supports.
     pub newest: u8,
-    /// Whether its author's processor has instructions for AES-GCM.
+    /// Whether the author's processor has instructions for AES-GCM.
     pub hardware_aes: bool,
-    /// Whether its author's user wants both users to compare six words.
+    /// Whether the author's user wants both users to compare six words.
     pub verify: bool,
-    /// The connection id its author wants on packets to itself.
+    /// The connection ID for packets to the author.
     pub cid: u32,
-    /// Its author's clock when the handshake began, Unix nanoseconds.
+    /// The author's clock when the handshake began, in Unix nanoseconds.
     pub unix_nanos: u64,
 }
 
@@ -58,7 +59,7 @@ impl Hello {
     /// Reads the wire form.
     ///
     /// # Errors
-    /// [`HandshakeError::Malformed`] if too short or the version range is empty.
+    /// [`HandshakeError::Malformed`] if the bytes are too few or the version range is empty.
     pub fn decode(bytes: &[u8]) -> Result<Self, HandshakeError> {
         let Some((&[oldest, newest, _, flags, c0, c1, c2, c3, ref nanos @ ..], _)) =
             bytes.split_first_chunk::<{ Hello::LEN }>()
@@ -78,7 +79,7 @@ impl Hello {
         })
     }
 
-    /// The newest version both speak.
+    /// The newest version that both ends support.
     ///
     /// # Errors
     /// [`HandshakeError::PeerIsNewer`] or [`HandshakeError::PeerIsOlder`] if there is none.

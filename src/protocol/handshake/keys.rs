@@ -19,7 +19,7 @@ pub struct StaticKeypair {
 }
 
 impl StaticKeypair {
-    /// A key pair from 32 random bytes that serve nothing else.
+    /// Makes a key pair from 32 random bytes, which must serve nothing else.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         let secret = Zeroizing::new(blake3::derive_key("p2pcopy 1 static key", seed));
         let public = match x25519(&secret) {
@@ -29,7 +29,7 @@ impl StaticKeypair {
         StaticKeypair { secret, public }
     }
 
-    /// The half the peer is told.
+    /// The public key, which the peer is told.
     pub const fn public(&self) -> &PublicKey {
         &self.public
     }
@@ -41,13 +41,14 @@ impl StaticKeypair {
     /// The X25519 secret shared with the holder of `peer`.
     ///
     /// # Errors
-    /// [`HandshakeError::WeakKey`] if `peer` is one of the few points that give the same secret to everybody.
+    /// [`HandshakeError::WeakKey`] if `peer` is one of the few points that give the same secret with every
+    /// key.
     pub(super) fn shared_secret(&self, peer: &PublicKey) -> Result<Zeroizing<[u8; 32]>, HandshakeError> {
         let mut out = Zeroizing::new([0; 32]);
         let dh = x25519(&self.secret).ok_or(HandshakeError::Noise)?;
         dh.dh(peer, out.as_mut_slice())
             .map_err(|_| HandshakeError::Noise)?;
-        // RFC 7748, section 6.1: an all-zero result betrays a point of small order.
+        // An all-zero result shows a point of small order (RFC 7748, section 6.1).
         if out.iter().all(|&b| b == 0) {
             Err(HandshakeError::WeakKey)
         } else {
@@ -65,40 +66,40 @@ fn x25519(secret: &[u8; 32]) -> Option<Box<dyn Dh>> {
 /// The cipher that seals packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cipher {
-    /// Where both machines have instructions for AES and carry-less multiplication.
+    /// If both machines have instructions for AES and carry-less multiplication.
     Aes256Gcm,
-    /// Everywhere else: as fast as software gets, and constant in time.
+    /// Otherwise: it is the fastest in software, and takes constant time.
     ChaCha20Poly1305,
 }
 
-/// What a handshake yields. Wiped from memory when dropped.
+/// The result of a handshake. It is wiped from memory when dropped.
 #[derive(Clone)]
 pub struct SessionKeys {
-    /// Seals what we send.
+    /// The key for packets to the peer.
     pub send: [u8; 32],
-    /// Opens what we receive.
+    /// The key for packets from the peer.
     pub receive: [u8; 32],
-    /// With which cipher.
+    /// The cipher that uses the keys.
     pub cipher: Cipher,
-    /// The connection id on packets to us; we chose it.
+    /// The connection ID of packets to us; we chose it.
     pub local_cid: u32,
-    /// The connection id on packets to the peer; it chose it.
+    /// The connection ID of packets to the peer; the peer chose it.
     pub remote_cid: u32,
-    /// Which end we are.
+    /// Our role.
     pub role: Role,
-    /// The newest protocol version both speak.
+    /// The newest protocol version that both ends support.
     pub version: u8,
-    /// When the peer began this handshake, by its clock: Unix nanoseconds. A later handshake of the same run
-    /// accepts nothing older (see [`Local::not_before`](super::Local::not_before)).
+    /// When the peer began this handshake, by its clock, in Unix nanoseconds. A later handshake of the same
+    /// run accepts nothing older (see [`Local::not_before`](super::Local::not_before)).
     pub peer_time: u64,
-    /// What both users must find equal before anything else happens: always between bare addresses, else if one of
-    /// them asked for it.
+    /// What both users must compare first. Always there between bare addresses; otherwise only if one of the
+    /// users asked for it.
     pub comparison: Option<Comparison>,
 }
 
 impl SessionKeys {
-    /// Keys per direction and cipher from the raw split of the Noise handshake (first half: initiator to
-    /// responder), so that no bytes ever key two different algorithms.
+    /// The keys for each direction and cipher, derived from the raw split of the Noise handshake (first half:
+    /// initiator to responder). So the same bytes never serve as a key of two algorithms.
     pub(super) fn from_split(
         role: Role,
         split: ([u8; 32], [u8; 32]),

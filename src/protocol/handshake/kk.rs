@@ -1,13 +1,15 @@
-//! Noise KK between two full addresses: both static keys are known, one round trip.
+//! Noise KK between two full addresses: both static keys are known, and the handshake takes one round trip.
 //!
-//! Message 1 is sent many times, as the sender's probe, with the same ephemeral key each time; the responder
-//! answers every copy with the same message 2. The sender has keys at message 2; the receiver has them at
-//! message 1, but knows that the sender lives only when the first sealed packet opens.
+//! The sender sends message 1 many times, as its probe, with the same ephemeral key each time. The responder
+//! answers every copy with the same message 2. The sender has the keys when message 2 arrives, the receiver
+//! when message 1 arrives. But the receiver knows that the sender is alive only when the first sealed packet
+//! authenticates.
 //!
-//! Message 1 also carries the sender's commitment to a nonce and message 2 the receiver's nonce. The sender reveals
-//! its own in its first sealed bytes if one of the users wants to compare words (see [`super::compare`]).
+//! Message 1 also carries the sender's commitment to a nonce, and message 2 carries the receiver's nonce. If
+//! one of the users wants to compare words, the sender reveals its nonce in its first sealed bytes (see
+//! [`super::compare`]).
 //!
-//! Both messages end with a MAC under the probes' key, so that a forged one costs a hash, not a key exchange.
+//! Both messages end with a MAC under the probe key. So a forged message costs a hash and no key exchange.
 
 use super::compare::{Awaited, Commitment, NONCE_LEN, Nonce, words};
 use super::noise::{self, split_payload};
@@ -79,7 +81,7 @@ pub(crate) struct Initiator {
 }
 
 impl Initiator {
-    /// Prepares message 1 for the holder of `peer`; `key` is the two ends' probe key.
+    /// Prepares message 1 for the holder of `peer`. `key` is the probe key of the two ends.
     ///
     /// # Errors
     /// [`HandshakeError::Noise`] never happens unless the library is broken.
@@ -104,12 +106,12 @@ impl Initiator {
         })
     }
 
-    /// The datagram to send, again and again.
+    /// The datagram to send repeatedly.
     pub(crate) fn message_1(&self) -> &[u8] {
         &self.message_1
     }
 
-    /// Reads the answer. A datagram that fails leaves everything as it was.
+    /// Reads the answer. A datagram that fails changes nothing.
     ///
     /// # Errors
     /// [`HandshakeError::Forged`] or `Malformed`: drop and count it. Others end the handshake.
@@ -141,29 +143,30 @@ pub(crate) struct Responder {
     answered: Option<Answered>,
 }
 
-/// The one message 1 a run takes, and what its copies get. It holds no key.
+/// The only message 1 that a run accepts, and the answer to its copies. It holds no key.
 pub(crate) struct Answered {
     message_1: blake3::Hash,
     message_2: Vec<u8>,
 }
 
 impl Answered {
-    /// The answer, if the datagram is a copy of the message 1 that was taken.
+    /// The answer, if the datagram is a copy of the accepted message 1.
     pub(crate) fn answer(&self, datagram: &[u8]) -> Option<&[u8]> {
         (blake3::hash(datagram) == self.message_1).then_some(&self.message_2)
     }
 }
 
-/// What a responder makes of a message 1.
+/// A responder's result for a message 1.
 pub(crate) struct Reply {
-    /// The datagram to send back, to wherever message 1 came from.
+    /// The datagram to send back to where message 1 came from.
     pub message_2: Vec<u8>,
-    /// The keys, the first time this message 1 arrives.
+    /// The keys, when this message 1 arrives for the first time.
     pub keys: Option<SessionKeys>,
 }
 
 impl Responder {
-    /// Awaits message 1 from the holder of `peer`; `key` is the two ends' probe key.
+    /// A responder that waits for message 1 from the holder of `peer`. `key` is the probe key of the two
+    /// ends.
     pub(crate) fn new(local: Local, peer: PublicKey, prologue: Vec<u8>, key: ProbeKey) -> Self {
         Responder {
             local,
@@ -174,8 +177,9 @@ impl Responder {
         }
     }
 
-    /// Answers message 1; the same answer to the same message, always. Only the first message 1 that authenticates
-    /// is taken: one that could choose among several would know the words of each before it chose.
+    /// Answers message 1. The same message always gets the same answer. Only the first message 1 that
+    /// authenticates is accepted. Otherwise an attacker could see the words of several handshakes and choose
+    /// one.
     ///
     /// # Errors
     /// [`HandshakeError::Forged`], `Malformed` or `Replayed`: drop and count it. Others end the handshake.
@@ -190,7 +194,7 @@ impl Responder {
                 keys: None,
             });
         }
-        // The ephemeral key depends on message 1, so no two handshakes ever share one.
+        // The ephemeral key depends on message 1, so no two handshakes share one.
         let mut rng = SeedRng::new(
             &blake3::keyed_hash(&self.local.seed, datagram).into(),
             "p2pcopy 1 answer",
@@ -376,7 +380,7 @@ mod tests {
         }
     }
 
-    /// Both keys were swapped in the chat: M meets each end with keys of its own.
+    /// Both keys were replaced in the users' chat, so an attacker meets each end with keys of its own.
     #[test]
     fn whoever_swapped_both_keys_makes_the_words_differ() {
         let [mut a, b, m] = [1, 2, 3].map(|n| local(n, true));
@@ -402,7 +406,7 @@ mod tests {
         assert_ne!(awaited.reveal(*nonce).as_ref(), Some(at_a));
     }
 
-    /// Else somebody in the middle could take many samples of the receiver's words and choose one.
+    /// Otherwise an attacker in the middle could take many samples of the receiver's words and choose one.
     #[test]
     fn one_message_1_is_taken_and_no_other_ever_gets_an_answer() {
         let (i, mut r) = ends((true, true));

@@ -1,4 +1,4 @@
-//! Messages of the Noise library, in buffers of our own.
+//! Writes and reads messages of the Noise library.
 
 use super::compare::NONCE_LEN;
 use super::{HandshakeError, packet};
@@ -16,7 +16,7 @@ pub(super) fn write(state: &mut snow::HandshakeState, payload: &[u8]) -> Result<
 /// The payload of the peer's next message.
 ///
 /// # Errors
-/// [`HandshakeError::Forged`], and then the state is what it was.
+/// [`HandshakeError::Forged`]; the state is then unchanged.
 pub(super) fn read(state: &mut snow::HandshakeState, message: &[u8]) -> Result<Vec<u8>, HandshakeError> {
     let mut payload = vec![0; packet::MAX];
     let n = state
@@ -26,7 +26,7 @@ pub(super) fn read(state: &mut snow::HandshakeState, message: &[u8]) -> Result<V
     Ok(payload)
 }
 
-/// A payload's first part, which is a commitment or a nonce, and the hello behind it.
+/// Splits a payload into the commitment or nonce at its start and the hello behind it.
 pub(super) fn split_payload(payload: &[u8]) -> Result<([u8; NONCE_LEN], &[u8]), HandshakeError> {
     let (first, hello) = payload
         .split_first_chunk::<NONCE_LEN>()

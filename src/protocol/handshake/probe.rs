@@ -1,7 +1,7 @@
-//! Probes: the datagrams that open NATs and say "it is me" before any handshake message has passed.
+//! Probes: the datagrams that open NATs and identify their author before any handshake message has passed.
 //!
-//! Both static keys are known after the paste, so a key shared by exactly the two of them authenticates every
-//! probe. Whatever else arrives gets no answer at all: there is nothing to reflect, amplify or question.
+//! Both static keys are known after the paste, so a key that only the two ends share authenticates every
+//! probe. Any other datagram gets no answer, so nobody can use this end to reflect or amplify traffic.
 
 use super::{HandshakeError, PublicKey, StaticKeypair, packet};
 use crate::protocol::Role;
@@ -23,19 +23,19 @@ use crate::protocol::Role;
 /// |                               |   MAC (128), keyed BLAKE3...  |
 /// +-------------------------------+-------------------------------+
 /// ```
-/// R: its author is the receiver. H: its author has heard the peer. Slot: number of the 10-second slot. Send
-/// time: Unix nanoseconds by its author's clock.
+/// R: the author is the receiver. H: the author has received something from the peer. Slot: number of the
+/// 10-second slot. Send time: Unix nanoseconds of the author's clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Probe {
-    /// Who sent it.
+    /// The role of its author.
     pub role: Role,
-    /// Whether a valid datagram of ours has reached its author.
+    /// Whether the author has received a valid datagram of ours.
     pub heard: bool,
-    /// The slot it belongs to, in 10-second units since 1970.
+    /// The number of its slot: 10-second units since 1970.
     pub slot: u32,
-    /// Its author's clock, Unix nanoseconds.
+    /// The author's clock, in Unix nanoseconds.
     pub unix_nanos: u64,
-    /// Makes every probe distinct, so that a copy is recognised.
+    /// Makes each probe unique, so that a copy is recognised.
     pub random: [u8; 8],
 }
 
@@ -46,13 +46,13 @@ pub struct ProbeKey {
 }
 
 const BODY: usize = 1 + 1 + 4 + 8 + 8;
-/// Bytes of the MAC at the end of every datagram between whole addresses.
+/// Bytes of the MAC at the end of every datagram between full addresses.
 pub(super) const MAC: usize = 16;
 const ROLE_BIT: u8 = 1;
 const HEARD_BIT: u8 = 2;
 
 impl ProbeKey {
-    /// The key of this pair of users and this pair of addresses (`context` as in [`super::prologue`]).
+    /// The key for this pair of users and this pair of addresses (`context` as in [`super::prologue`]).
     ///
     /// # Errors
     /// [`HandshakeError::WeakKey`] if the peer's key is of small order.
@@ -66,13 +66,13 @@ impl ProbeKey {
         })
     }
 
-    /// Appends what shows that one of the two made all bytes before it.
+    /// Appends a MAC, which shows that one of the two ends made all bytes before it.
     pub(super) fn sign(&self, datagram: &mut Vec<u8>) {
         let mac = blake3::keyed_hash(&self.key, datagram);
         datagram.extend_from_slice(&mac.as_bytes()[..MAC]);
     }
 
-    /// The bytes before a MAC that fits: one hash for whatever anybody sends.
+    /// The bytes before the MAC, if the MAC is right. This costs one hash for any datagram.
     pub(super) fn signed<'a>(&self, datagram: &'a [u8]) -> Option<&'a [u8]> {
         let (body, mac) = datagram.split_last_chunk::<MAC>()?;
         let good = blake3::keyed_hash(&self.key, body);
@@ -102,7 +102,7 @@ impl Probe {
         out
     }
 
-    /// Reads and authenticates the wire form; `None` for anything that is not a probe of the holder of `key`.
+    /// Reads and authenticates the wire form. `None` if no holder of `key` made the bytes.
     pub fn decode(bytes: &[u8], key: &ProbeKey) -> Option<Self> {
         if bytes.len() != Self::LEN || bytes[0] != packet::PROBE {
             return None;

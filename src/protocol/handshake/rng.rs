@@ -1,7 +1,7 @@
-//! Random bytes from a seed, so that a whole rendezvous replays from one number.
+//! Random bytes from a seed, so that a whole rendezvous can be replayed from one number.
 //!
-//! Whoever drives the core reads the system's randomness once and hands it in. A seed used for two handshakes
-//! would give both the same ephemeral keys: seeds are never reused.
+//! The driver of the core reads the system's randomness once and hands it in. A seed must never be used
+//! twice: two handshakes with the same seed would have the same ephemeral keys.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use zeroize::{Zeroize, Zeroizing};
 /// 32 random bytes for one purpose, wiped when dropped.
 pub(crate) type Seed = Zeroizing<[u8; 32]>;
 
-/// A stream of bytes expanded from a seed by BLAKE3's extendable output.
+/// A stream of bytes that BLAKE3's extendable output makes from a seed.
 pub(crate) struct SeedRng {
     reader: blake3::OutputReader,
 }
 
 impl SeedRng {
-    /// A stream of its own for each `context`, which names the purpose.
+    /// A separate stream for each `context`, which names the purpose.
     pub(crate) fn new(seed: &[u8; 32], context: &str) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(context);
         hasher.update(seed);
@@ -45,7 +45,7 @@ impl SeedRng {
         u64::from_be_bytes(self.array())
     }
 
-    /// A duration between 80% and 120% of `base`: peers that fall into step would lose packets together.
+    /// A duration between 80% and 120% of `base`. Peers that send in step would lose packets together.
     pub(crate) fn jittered(&mut self, base: Duration) -> Duration {
         let permille = u32::try_from(800 + self.next_u64() % 401).unwrap_or(1000);
         base * permille / 1000
@@ -65,13 +65,13 @@ impl Random for SeedRng {
     }
 }
 
-/// snow's own primitives with randomness from a seed.
+/// The primitives of snow, with randomness from a seed.
 pub(super) struct SeededResolver {
     seed: Seed,
 }
 
 impl SeededResolver {
-    /// Randomness for one handshake, from a seed no other handshake uses.
+    /// Randomness for one handshake. No other handshake may use the seed.
     pub(super) fn boxed(seed: &[u8; 32]) -> Box<Self> {
         Box::new(SeededResolver {
             seed: Seed::new(*seed),
@@ -79,7 +79,7 @@ impl SeededResolver {
     }
 }
 
-/// A key exchange that leaves no private key in memory: the library keeps it in a plain array.
+/// Wraps a key exchange and wipes its private key, which the library keeps in a plain array.
 struct Wiped(Box<dyn Dh>);
 
 impl Drop for Wiped {
@@ -122,7 +122,7 @@ impl Dh for Wiped {
     }
 }
 
-/// The library's key exchange, wiped when dropped.
+/// The library's key exchange, which is wiped when dropped.
 pub(super) fn x25519(choice: &DHChoice) -> Option<Box<dyn Dh>> {
     Some(Box::new(Wiped(DefaultResolver.resolve_dh(choice)?)))
 }

@@ -1,7 +1,7 @@
-//! Words for comparing a number over the phone.
+//! The words with which users compare a number over the phone.
 //!
-//! Common English nouns and names of things; no two share their first four letters, so a misheard ending does
-//! not make another word of the list.
+//! All are common English nouns or names of things. No two share their first four letters, so a misheard
+//! ending does not make another word of the list.
 
 /// One word per byte.
 pub(crate) const WORDS: [&str; 256] = [

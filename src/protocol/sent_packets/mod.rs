@@ -1,8 +1,8 @@
-//! Every packet sent and what became of it: acknowledged, lost, or still on its way.
+//! Every sent packet and its fate: acknowledged, lost, or still in flight.
 //!
-//! Loss is decided by time, as RACK does (RFC 8985): a packet sent long enough before one that arrived is lost.
-//! "Long enough" widens while packets are overtaken by others, so that reordering paths are not taken for lossy ones.
-//! Packet numbers are never sent twice, so an ACK always says which copy arrived.
+//! Time decides about loss, as in RACK (RFC 8985): a packet is lost if it was sent long enough before one
+//! that arrived. "Long enough" grows while packets overtake others, so that reordering is not taken for loss.
+//! Packet numbers are never used twice, so an ACK always tells which copy arrived.
 
 use super::congestion::sampler::SendStamp;
 use super::ranges::RangeSet;
@@ -15,42 +15,44 @@ use std::time::Duration;
 
 /// Timer granularity (RFC 9002, section 6.1.2).
 const GRANULARITY: Duration = Duration::from_millis(1);
-/// The reordering window is at least an eighth of the RTT (RFC 9002, section 6.1.2)...
+/// The reordering window is at least this fraction of the RTT, an eighth (RFC 9002, section 6.1.2).
 const REORDER_LEAST: u32 = 8;
-/// ...and covers the age at which overtaken packets arrived of late: the most within this time, or twice this.
+/// The window also covers the age at which overtaken packets arrived lately: the greatest one in a time
+/// between this and twice this.
 const LATE_SPAN: Duration = Duration::from_secs(1);
-/// But no more than so much.
+/// The window is at most this.
 const REORDER_MOST: Duration = Duration::from_millis(400);
-/// Lost packets are remembered this long, to notice that they were only late.
+/// A lost packet is remembered for this many RTTs, to notice that it was only late.
 const LOST_MEMORY_RTTS: u32 = 2;
-/// And so much longer, beyond the reordering seen of late.
+/// It is remembered this much longer than the reordering seen lately.
 const LOST_MEMORY_SLACK: Duration = Duration::from_millis(100);
 
-/// Packets remembered at most: 10 Gbit/s for 300 ms. Only a peer that never acknowledges brings it there.
+/// The most packets remembered: 10 Gbit/s for 300 ms. Only a peer that never acknowledges makes it grow to
+/// that.
 const MAX_REMEMBERED: usize = 1 << 18;
 
 /// What a packet carried that must arrive.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Carries {
-    /// Nothing to send again (ACK, PING, path frames).
+    /// Nothing that must be sent again (ACK, PING, path frames).
     Nothing,
     /// Content bytes.
     Content(Range<u64>),
     /// Control stream bytes.
     Control(Range<u64>),
-    /// Padding, to learn whether the path takes this many bytes.
+    /// Padding, which tests whether the path carries this many bytes.
     MtuProbe(u16),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    /// On its way; counts as in flight.
+    /// It is on its way and counts as in flight.
     InFlight,
-    /// Arrived, or nothing to wait for.
+    /// It arrived, or nothing waits for it.
     Done,
     /// Declared lost.
     Lost,
-    /// Never sent: whoever acknowledges it lies.
+    /// It was never sent. An ACK of it is a lie.
     Skipped,
 }
 
@@ -62,42 +64,42 @@ struct Sent {
     state: State,
 }
 
-/// A packet that an ACK or the clock decided on.
+/// A packet whose fate was decided by an ACK or by time.
 #[derive(Debug)]
 pub struct Settled {
-    /// The counters when it was sent.
+    /// The sampler's counters when it was sent.
     pub stamp: SendStamp,
     /// What it carried.
     pub carries: Carries,
     /// Its size.
     pub bytes: u64,
-    /// It had been declared lost before.
+    /// Whether it was declared lost before.
     pub was_lost: bool,
 }
 
-/// What was sent and is not yet settled.
+/// The sent packets whose fate is not yet decided.
 #[derive(Debug)]
 pub(crate) struct SentPackets {
     sent: VecDeque<Sent>,
-    /// Number of `sent[0]`.
+    /// The number of `sent[0]`.
     base: u64,
-    /// Everything below is settled.
+    /// All packets below are settled.
     cursor: u64,
-    /// Everything below is settled, was copied, or carries no content: each packet is looked at once.
+    /// All packets below are settled, were copied, or carry no content. So each packet is checked once.
     uncopied: u64,
-    /// Numbers acknowledged, from `base` on.
+    /// Acknowledged numbers from `base` on.
     acknowledged: RangeSet,
     largest_acked: Option<u64>,
     in_flight: u64,
     content_in_flight: u64,
-    /// Greatest age at which overtaken packets arrived, in this span of time and in the one before.
+    /// The greatest age at which overtaken packets arrived, in this time span and in the one before.
     late: [Duration; 2],
     late_since: Time,
     last_eliciting: Time,
 }
 
 impl SentPackets {
-    /// Empty.
+    /// Starts with no packet.
     pub(crate) fn new(now: Time) -> Self {
         SentPackets {
             sent: VecDeque::new(),
@@ -129,8 +131,8 @@ impl SentPackets {
         self.last_eliciting
     }
 
-    /// Notes the packet that just left. Numbers come in order, without gaps. `bytes` is 0 for a packet that asks
-    /// for no ACK.
+    /// Records the packet that just left. Numbers must come in order and without gaps. `bytes` is 0 for a
+    /// packet that asks for no ACK.
     pub(crate) fn on_sent(&mut self, stamp: SendStamp, bytes: u16, carries: Carries) {
         if self.sent.len() >= MAX_REMEMBERED {
             self.settle(0, State::Done);
@@ -151,7 +153,7 @@ impl SentPackets {
         });
     }
 
-    /// Notes a number that no packet will have. It is remembered as long as a lost packet.
+    /// Records a number that no packet will have. It is remembered as long as a lost packet.
     pub(crate) fn on_skipped(&mut self, stamp: SendStamp) {
         self.on_sent(stamp, 0, Carries::Nothing);
         if let Some(last) = self.sent.back_mut() {
@@ -175,11 +177,11 @@ impl SentPackets {
         }
     }
 
-    /// Takes an ACK; calls `each` for every packet it newly acknowledges, and gives the RTT sample of the
-    /// largest, if that is new. An ACK of a packet never sent gives an error: the peer misbehaves.
+    /// Takes an ACK, and calls `each` for every packet that it newly acknowledges. Returns the RTT sample of
+    /// the largest number, if that number is newly acknowledged.
     ///
     /// # Errors
-    /// [`FalseAck`] if it acknowledges what was never sent.
+    /// [`FalseAck`] if it covers a packet that was never sent: the peer misbehaves.
     pub(crate) fn on_ack(
         &mut self,
         now: Time,
@@ -223,12 +225,12 @@ impl SentPackets {
         Ok(rtt)
     }
 
-    /// Age at which packets overtaken by others arrived of late; zero if none was.
+    /// The age at which overtaken packets arrived lately; zero if there were none.
     pub(crate) fn late(&self) -> Duration {
         self.late[0].max(self.late[1])
     }
 
-    /// Begins a new span when this one is over.
+    /// Begins a new time span when this one is over.
     fn forget_late(&mut self, now: Time) {
         let since = now.since(self.late_since);
         if since < LATE_SPAN {
@@ -250,7 +252,7 @@ impl SentPackets {
         wait + (wait / REORDER_LEAST).max(GRANULARITY)
     }
 
-    /// Declares packets lost that were sent long enough before one that arrived; calls `each` for them.
+    /// Declares packets lost that were sent long enough before one that arrived, and calls `each` for them.
     pub(crate) fn detect_losses(&mut self, now: Time, rtt: &RttEstimator, mut each: impl FnMut(Settled)) {
         let delay = self.loss_delay(rtt);
         while let Some(n) = self.first_unsettled() {
@@ -266,7 +268,7 @@ impl SentPackets {
         self.forget(now, rtt);
     }
 
-    /// When the next packet will be declared lost if nothing else happens.
+    /// When the next packet will be declared lost, if nothing else happens.
     pub(crate) fn loss_time(&mut self, rtt: &RttEstimator) -> Option<Time> {
         let n = self.first_unsettled()?;
         let due = self.sent[(n - self.base) as usize].stamp.sent_at + self.loss_delay(rtt);
@@ -283,8 +285,8 @@ impl SentPackets {
         (self.cursor < end).then_some(self.cursor)
     }
 
-    /// Content of the oldest packet in flight that was sent before `before` and has no copy on its way yet: the
-    /// best use of a window that has nothing else to carry.
+    /// The content of the oldest packet in flight that was sent before `before` and was not copied yet. A
+    /// copy of it is the best use of a window that has nothing else to carry.
     pub(crate) fn oldest_uncopied(&mut self, before: Time) -> Option<Range<u64>> {
         self.uncopied = self.uncopied.max(self.base);
         loop {
@@ -309,7 +311,8 @@ impl SentPackets {
         })
     }
 
-    /// Drops settled packets from the front; lost ones stay long enough to be recognised when late.
+    /// Drops settled packets from the front. Lost ones stay long enough to be recognised when they arrive
+    /// late.
     fn forget(&mut self, now: Time, rtt: &RttEstimator) {
         let memory = rtt.smoothed() * LOST_MEMORY_RTTS + self.late() + LOST_MEMORY_SLACK;
         while let Some(front) = self.sent.front() {
@@ -335,13 +338,14 @@ fn content_len(carries: &Carries) -> u64 {
     }
 }
 
-/// The peer acknowledged what was never sent.
+/// The peer acknowledged a packet that was never sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum FalseAck {
-    /// A number beyond the last one.
+    /// The number is beyond the last one.
     #[error("an ACK of a packet that was never sent")]
     Unsent,
-    /// A number left out on purpose: it acknowledges what it did not receive, to be sent more (RFC 9000, section 21.4).
+    /// The number was skipped: the peer acknowledges packets it did not receive, to make this end send faster
+    /// (RFC 9000, section 21.4).
     #[error("an ACK of a packet number that was skipped")]
     Skipped,
 }

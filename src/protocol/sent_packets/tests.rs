@@ -12,7 +12,7 @@ fn send(sent_packets: &mut SentPackets, sampler: &mut Sampler, now: Time, carrie
     sent_packets.on_sent(stamp, 1200, carries);
 }
 
-/// Acknowledges `numbers`; gives the content that newly arrived.
+/// Acknowledges `numbers`. Returns the content that newly arrived.
 fn ack(sent_packets: &mut SentPackets, now: Time, numbers: &[u64]) -> Vec<Carries> {
     let mut set = RangeSet::new();
     for n in numbers {
@@ -49,7 +49,7 @@ fn gap_is_lost_only_after_the_reordering_window_which_overtaken_packets_widen_fo
     assert_eq!(lost, 0);
     sent_packets.detect_losses(ms(91), &rtt, |_| lost += 1);
     assert_eq!((lost, sent_packets.in_flight()), (1, 0));
-    // It was only late: 250 ms after it left, many times what others took.
+    // It was only late: it arrived 250 ms after it left, many times later than others.
     assert_eq!(
         ack(&mut sent_packets, ms(250), &[0, 1, 2]),
         [Carries::Content(0..10)]
@@ -142,7 +142,7 @@ fn each_packet_is_copied_once_and_looked_at_once() {
         };
         send(&mut sent_packets, &mut sampler, ms(n), carries);
     }
-    // The oldest stays in flight, and what is looked at begins behind it all the same.
+    // The oldest packet stays in flight. The search for uncopied content still begins behind it.
     ack(&mut sent_packets, ms(100), &[1, 4, 5]);
     assert_eq!(sent_packets.oldest_uncopied(ms(50)), Some(0..1));
     for (copied, looked_at) in [(2, 3), (6, 7), (8, 9), (9, 10)] {

@@ -1,12 +1,13 @@
-//! The paths to the peer: which of them it has proven to receive on, which one is used, how much may go to the
-//! others (RFC 9000, sections 8.2, 9 and 21).
+//! The paths to the peer: which paths have proven that the peer receives there, which path is in use, and how
+//! many bytes may go to the others (RFC 9000, sections 8.2, 9 and 21).
 //!
-//! The handshake proves no path. Message 1 goes to many addresses and is the same for all, and so is the answer to its
-//! copies: whoever reads one of them can answer it in another address's name. So each path must answer a challenge,
-//! the first one too. Before that it gets at most three times the bytes that came from it.
+//! The handshake proves no path. Message 1 goes to many addresses and is the same for all, and every copy
+//! gets the same answer. So somebody who reads one of them can answer it from a forged address. Therefore
+//! each path must answer a challenge, including the first one. Before that it gets at most three times the
+//! bytes that came from it.
 //!
-//! A token is a keyed hash of the path and of the time, so the answer is recognised though the path was forgotten:
-//! nobody can keep the peer out by filling the places.
+//! A token is a keyed hash of the path and of the time. So an answer is recognised even if the path was
+//! forgotten, and nobody can keep the peer out by filling the table of paths.
 
 use super::timers::SILENCE;
 use crate::protocol::Path;
@@ -17,45 +18,49 @@ use std::net::IpAddr;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// Bytes sent to a path that is not proven, at most, per byte received from it (RFC 9000, section 8.1).
+/// The most bytes sent to an unproven path, for each byte received from it (RFC 9000, section 8.1).
 const AMPLIFICATION: u64 = 3;
-/// Bytes that the handshake surely received on the first path: the shortest message that yields keys.
+/// Bytes that the handshake received at least on the first path: the shortest message that yields keys.
 const HANDSHAKE_BYTES: u64 = 65;
-/// Paths remembered: a NAT that rebinds shows one new path, a search of four port pairs and IPv6 five.
+/// The most paths remembered: a NAT that rebinds adds one new path, and a search of four port pairs and IPv6
+/// adds five.
 const MAX_PATHS: usize = 6;
-/// A path that is not in use is forgotten when nothing came from it for so long.
+/// A path that is not in use is forgotten after this long without a packet from it.
 const MEMORY: Duration = Duration::from_secs(60);
-/// Answers that wait to leave, and the least time between two: an authenticated peer may challenge in anybody's name,
-/// and each answer is as large as the challenge.
+/// The most answers that wait, and the least time between two. An authenticated peer may send challenges from
+/// forged addresses, and each answer is as large as the challenge.
 const MAX_ANSWERS: usize = 8;
 const ANSWER_INTERVAL: Duration = Duration::from_millis(5);
 /// The smallest datagram with a path frame.
 const SMALL: u16 = (HEADER_LEN + 9 + TAG_LEN) as u16;
-/// Least and most time between challenges on one path. The first ones follow the probe timeout.
+/// The least and the most time between the first challenges on one path; between these bounds it is the probe
+/// timeout.
 const FIRST_WAIT: (Duration, Duration) = (Duration::from_millis(30), Duration::from_secs(1));
-/// On the first path both ends wait for the answer with all they have to say, so a lost challenge must cost little.
+/// The longest such time on the first path. Both ends can send almost nothing there before the answer, so a
+/// lost challenge must cost little.
 const BEGIN_WAIT: Duration = Duration::from_millis(100);
 const LAST_WAIT: Duration = Duration::from_secs(1);
-/// Time between challenges on every known path while the peer is silent, whatever was received: a NAT lets the peer's
-/// packet in only if we have sent to where it comes from. 38 bytes a second as long as a peer is looked for.
+/// The time between challenges on every known path while the peer is silent, even if too few bytes came from
+/// it to allow one. A NAT admits the peer's packet only if we have sent to the peer's address. This costs 38
+/// bytes a second for each path.
 const SILENT_WAIT: Duration = Duration::from_secs(1);
-/// A path in use that has answered is asked again after this if the peer still sends from elsewhere.
+/// If the peer sends from elsewhere, a proven path in use gets another challenge after this.
 const RECHECK: Duration = Duration::from_secs(3);
-/// A direct path that was left for the relay because nothing came that way is not taken again before this, however well
-/// it answers: it may carry small packets only.
+/// A direct path on which nothing came was left for the relay. It is not used again before this, even if it
+/// answers challenges: it may carry only small packets.
 const DIRECT_REST: Duration = Duration::from_secs(30);
-/// A token counts in the span of time it was made in and in the next one.
+/// A token is valid in the time span in which it was made, and in the next one.
 const TOKEN_SPAN: Duration = Duration::from_secs(16);
 
 #[derive(Debug)]
 struct Known {
     path: Path,
-    /// When it last answered a challenge.
+    /// When the path last answered a challenge.
     proven: Option<Time>,
     received: u64,
     sent: u64,
     heard: Time,
-    /// How often it was challenged, and when next.
+    /// How many challenges were sent, and when the next is due.
     asked: u32,
     next: Time,
     wait: Duration,
@@ -75,7 +80,7 @@ impl Known {
         }
     }
 
-    /// Bytes that may be sent to it.
+    /// The number of bytes that may be sent to this path.
     fn room(&self) -> u64 {
         match self.proven {
             Some(_) => u64::MAX,
@@ -83,8 +88,8 @@ impl Known {
         }
     }
 
-    /// How large the next challenge may be. A large one shows that the path carries what will be sent there (RFC 9000,
-    /// section 8.2.1); each second one is small, for paths that carry less.
+    /// The largest size of the next challenge. A large one shows that the path carries full packets (RFC
+    /// 9000, section 8.2.1). Every second one is small, for paths that carry less.
     fn challenge_size(&self, silent: bool) -> Option<u16> {
         let is_large = self.proven.is_none() && self.asked.is_multiple_of(2);
         match self.room() {
@@ -103,29 +108,29 @@ struct Answer {
     size: u16,
 }
 
-/// A datagram with a path frame that must leave.
+/// A datagram with a path frame, which must leave.
 #[derive(Debug)]
 pub(super) struct PathFrame {
     pub(super) path: Path,
     /// [`frame::PATH_CHALLENGE`] or [`frame::PATH_RESPONSE`].
     pub(super) kind: u8,
     pub(super) token: u64,
-    /// Of the datagram, in bytes.
+    /// The size of the datagram, in bytes.
     pub(super) size: u16,
 }
 
-/// All that is known of paths.
+/// Everything known about paths.
 pub(super) struct Paths {
     key: Zeroizing<[u8; 32]>,
     /// The first one is in use.
     known: Vec<Known>,
     answers: VecDeque<Answer>,
     next_answer: Time,
-    /// The highest packet number that came with more than path frames, and from where.
+    /// The highest packet number of a packet with more than path frames, and the path it came from.
     newest: Option<(PacketNumber, Path)>,
-    /// The peer sends from elsewhere: from then on the path in use is asked whether it still works.
+    /// When the peer began to send from elsewhere. Since then the path in use gets challenges.
     doubted: Option<Time>,
-    /// The path by way of a server, used only as long as there is no other.
+    /// The relay's path, which is used only as long as no other works.
     relay: Option<Path>,
     /// When a direct path was left for the relay.
     left_direct: Option<Time>,
@@ -142,7 +147,7 @@ impl std::fmt::Debug for Paths {
 }
 
 impl Paths {
-    /// Begins on `path`, where the handshake succeeded. `key` is for the tokens alone.
+    /// Begins on `path`, where the handshake succeeded. `key` must serve only the tokens.
     pub(super) fn new(now: Time, path: Path, key: Zeroizing<[u8; 32]>) -> Self {
         Paths {
             key,
@@ -159,12 +164,12 @@ impl Paths {
         }
     }
 
-    /// This path is a server's.
+    /// Declares this path as a relay.
     pub(super) fn set_relay(&mut self, path: Path) {
         self.relay = Some(path);
     }
 
-    /// Whether the path in use is a server's.
+    /// Whether the path in use is a relay.
     pub(super) fn is_relayed(&self) -> bool {
         self.relay == Some(self.path())
     }
@@ -183,12 +188,12 @@ impl Paths {
         self.current().proven.is_some()
     }
 
-    /// Bytes that may go to the path in use now.
+    /// The number of bytes that may go to the path in use now.
     pub(super) fn room(&self) -> u64 {
         self.current().room()
     }
 
-    /// Time between the first challenges on a path, for a probe timeout.
+    /// The time between the first challenges on a path, from the probe timeout.
     fn first_wait(probe_timeout: Duration) -> Duration {
         probe_timeout.clamp(FIRST_WAIT.0, FIRST_WAIT.1)
     }
@@ -207,8 +212,8 @@ impl Paths {
         known.heard = now;
     }
 
-    /// Remembers a path, in place of the one that was heard least recently, if need be. Each gets its challenge before it has to
-    /// go, and one that has answered stays longest.
+    /// Remembers a path. If the table is full, it replaces the path that was heard least recently. Each path
+    /// gets its challenge before it may be replaced, and a proven path stays longest.
     fn admit(&mut self, new: Known) {
         let now = new.heard;
         let mut at = 0;
@@ -227,8 +232,8 @@ impl Paths {
         self.known.push(new);
     }
 
-    /// A packet that holds more than path frames came from `path`: there the peer is, if none of a higher number came
-    /// from elsewhere (RFC 9000, section 9.3).
+    /// A packet with more than path frames came from `path`. The peer is there, unless a packet with a higher
+    /// number came from elsewhere (RFC 9000, section 9.3).
     pub(super) fn on_newest(&mut self, now: Time, number: PacketNumber, path: Path, probe_timeout: Duration) {
         if self.newest.is_some_and(|(newest, _)| number < newest) {
             return;
@@ -252,7 +257,7 @@ impl Paths {
         }
     }
 
-    /// A response came from `via`: it proves the path that its challenge went to (RFC 9000, section 8.2.3).
+    /// A response came over `via`. It proves the path that the challenge went to (RFC 9000, section 8.2.3).
     pub(super) fn on_response(&mut self, now: Time, via: Path, token: u64) {
         let proves = |path| [0, 1].iter().any(|age| self.token(now, path, *age) == token);
         let Some(i) = self.known.iter().position(|k| proves(k.path)) else {
@@ -272,7 +277,7 @@ impl Paths {
         }
     }
 
-    /// The token of a challenge on `path`, made so many spans of time ago.
+    /// The token of a challenge on `path`, made `age` time spans ago.
     fn token(&self, now: Time, path: Path, age: u64) -> u64 {
         let span = now.as_nanos() / TOKEN_SPAN.as_nanos() as u64;
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
@@ -288,7 +293,7 @@ impl Paths {
         u64::from_be_bytes(token)
     }
 
-    /// Whether challenges go to a path now.
+    /// Whether a path gets challenges now.
     fn is_asked(&self, i: usize, silent: bool) -> bool {
         silent || self.known[i].proven.is_none() || i == 0 && self.doubted.is_some()
     }
@@ -324,7 +329,7 @@ impl Paths {
         })
     }
 
-    /// A challenge to wherever the driver looks for a silent peer.
+    /// A challenge for a path on which the driver looks for a silent peer.
     pub(super) fn probe(&self, now: Time, path: Path) -> PathFrame {
         PathFrame {
             path,
@@ -341,7 +346,7 @@ impl Paths {
         }
     }
 
-    /// When [`poll`](Self::poll) or [`next_move`](Self::next_move) has something.
+    /// When [`poll`](Self::poll) or [`next_move`](Self::next_move) will have something.
     pub(super) fn timeout(&self, silent: bool, probe_timeout: Duration) -> Option<Time> {
         let asks = (0..self.known.len())
             .filter(|&i| self.is_asked(i, silent) && self.known[i].challenge_size(silent).is_some())
@@ -353,15 +358,16 @@ impl Paths {
         asks.chain(answer).chain(moves).min()
     }
 
-    /// The proven path that the peer sends from instead of the one in use, and since when that one has not answered.
+    /// The proven path that the peer sends from instead of the one in use, and since when the one in use has
+    /// not answered.
     fn follows(&self) -> Option<(Path, Time)> {
         let (since, (_, path)) = (self.doubted?, self.newest?);
         let known = self.known.iter().find(|k| k.path == path)?;
         known.proven.map(|_| (path, since))
     }
 
-    /// The path to use from now on, if it is another one. The path in use stays as long as it works: one packet from
-    /// elsewhere, sent on by somebody on the way, moves nothing.
+    /// The path to use from now on, if it is another one. The path in use stays as long as it works. So an
+    /// attacker who forwards one packet from elsewhere moves nothing.
     pub(super) fn next_move(&self, now: Time, probe_timeout: Duration) -> Option<Path> {
         let current = self.current();
         let others = self.known[1..].iter().filter(|k| k.proven.is_some());
@@ -380,7 +386,7 @@ impl Paths {
         {
             return Some(path);
         }
-        // Nothing came that way for long; what has answered since is better.
+        // Nothing came on the path in use for long, so a path that has answered since is better.
         let silent_since = current.heard + SILENCE;
         others
             .filter(|k| k.proven >= Some(silent_since))
@@ -388,7 +394,7 @@ impl Paths {
             .map(|k| k.path)
     }
 
-    /// Uses `path`, which is known.
+    /// Uses `path`, which must be known.
     pub(super) fn move_to(&mut self, now: Time, path: Path) {
         if self.relay == Some(path) && self.is_proven() {
             self.left_direct = Some(now);

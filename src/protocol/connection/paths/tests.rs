@@ -9,7 +9,7 @@ fn at(ms: u64) -> Time {
     Time::from_nanos(ms * 1_000_000)
 }
 
-/// A path of the first socket.
+/// A path of our first socket.
 fn path(port: u16) -> Path {
     Path {
         local: 0,
@@ -24,7 +24,7 @@ fn paths() -> Paths {
     Paths::new(at(0), path(FIRST), KEY.into())
 }
 
-/// The first path has answered, and the peer was heard on the other one.
+/// The first path is proven, and the peer was heard on the other one.
 fn heard_elsewhere(bytes: usize) -> Paths {
     let mut paths = paths();
     let token = paths.token(at(0), path(FIRST), 0);
@@ -38,7 +38,7 @@ fn prove(paths: &mut Paths, now: Time, port: u16) {
     paths.on_response(now, path(port), token);
 }
 
-/// What leaves until `end`: when, and what.
+/// The path frames sent until `end`, and when.
 fn sent(paths: &mut Paths, end: Time, silent: bool) -> Vec<(Time, PathFrame)> {
     let (mut now, mut all) = (at(0), Vec::new());
     loop {
@@ -87,7 +87,7 @@ fn no_token_tells_another_one() {
         }
     }
     assert_eq!(tokens.len(), count);
-    // Nor does the difference between two.
+    // Nor can it be found in the difference between two tokens.
     let paths = paths();
     let ports: Vec<u64> = (0..100)
         .map(|port| paths.probe(at(0), path(port)).token)
@@ -98,7 +98,8 @@ fn no_token_tells_another_one() {
 
 #[test]
 fn a_path_that_is_not_proven_gets_three_times_what_came_from_it() {
-    // The first path too: at first what the handshake brought counts, then what comes.
+    // This holds for the first path, too: at the beginning the bytes of the handshake count, then those that
+    // come.
     for (first, came, room) in [(true, 0, 195), (true, 100, 495), (false, 100, 300)] {
         let port = if first { FIRST } else { OTHER };
         let mut paths = match (first, came) {
@@ -154,13 +155,13 @@ fn a_response_proves_the_path_its_challenge_went_to_on_whatever_path_it_comes() 
     paths.on_response(at(1), path(3), token);
     assert!(is_proven(&paths, OTHER) && !is_proven(&paths, 3));
 
-    // It counts for 16 s at least and 32 s at most.
+    // A token is valid for at least 16 s and at most 32 s.
     for (age, counts) in [(15_000, true), (31_000, true), (32_000, false), (100_000, false)] {
         let mut paths = heard_elsewhere(100);
         paths.on_response(at(age), path(OTHER), token);
         assert_eq!(is_proven(&paths, OTHER), counts, "after {age} ms");
     }
-    // A path that was forgotten is known again by its token.
+    // A token also proves a path that was forgotten.
     let mut paths = heard_elsewhere(100);
     let token = paths.token(at(0), path(77), 0);
     paths.on_response(at(1), path(OTHER), token);
@@ -172,24 +173,24 @@ fn a_response_proves_the_path_its_challenge_went_to_on_whatever_path_it_comes() 
 #[test]
 fn the_path_in_use_stays_as_long_as_it_answers_or_the_other_does_not() {
     let wait = Paths::first_wait(PROBE_TIMEOUT);
-    // The other one does not answer.
+    // The path in use answers, the other one does not.
     let mut paths = heard_elsewhere(100);
     paths.on_newest(at(0), PacketNumber::new(5), path(OTHER), PROBE_TIMEOUT);
     for ms in (0..8000).step_by(10) {
         assert_eq!(paths.next_move(at(ms), PROBE_TIMEOUT), None);
     }
-    // Both do.
+    // Both answer.
     prove(&mut paths, at(1), OTHER);
     prove(&mut paths, at(2), FIRST);
     for ms in (2..2 + RECHECK.as_millis() as u64).step_by(10) {
         assert_eq!(paths.next_move(at(ms), PROBE_TIMEOUT), None);
     }
-    // Only the other one does.
+    // Only the other one answers.
     let end = at(2) + RECHECK + wait;
     assert_eq!(paths.next_move(end, PROBE_TIMEOUT), Some(path(OTHER)));
     paths.move_to(end, path(OTHER));
     assert_eq!(paths.next_move(end, PROBE_TIMEOUT), None);
-    // The peer is back where it was.
+    // The peer is back on the first path.
     paths.on_packet(end, path(OTHER), 100, PROBE_TIMEOUT);
     paths.on_newest(end, PacketNumber::new(4), path(FIRST), PROBE_TIMEOUT);
     assert_eq!(
@@ -277,10 +278,10 @@ fn a_path_by_way_of_a_server_is_left_for_a_direct_one_and_taken_when_that_is_sil
     answer(&mut paths, at(2), direct);
     assert_eq!(paths.next_move(at(2), wait), Some(direct));
     paths.move_to(at(2), direct);
-    // The server still works, and the peer still sends that way: no reason to go back.
+    // The relay still works, and the peer still uses it: there is no reason to go back.
     answer(&mut paths, at(3), relay);
     assert_eq!(paths.next_move(at(3), wait), None);
-    // Nothing comes the direct way.
+    // Nothing comes on the direct path.
     answer(&mut paths, at(14), relay);
     assert_eq!(paths.next_move(at(14), wait), Some(relay));
     paths.move_to(at(14), relay);

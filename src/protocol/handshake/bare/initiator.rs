@@ -12,7 +12,7 @@ use super::{
 };
 use crate::protocol::Role;
 
-/// The sender's end: it takes part in one handshake in a run.
+/// The sender's end. It takes part in one handshake in a run.
 pub(crate) struct BareInitiator {
     local: Local,
     nonce: Nonce,
@@ -23,9 +23,9 @@ pub(crate) struct BareInitiator {
 enum Progress {
     /// Message 2 has not come yet.
     Committed(Box<snow::HandshakeState>),
-    /// The receiver is bound; its nonce is awaited.
+    /// The receiver has committed; its nonce is still to come.
     Bound(Box<Bound>),
-    /// Somebody who answered first broke the exchange off.
+    /// The first peer that answered broke the exchange off.
     Broken,
 }
 
@@ -35,15 +35,16 @@ struct Bound {
     handshake_hash: Vec<u8>,
     commitment: Commitment,
     author: PublicKey,
-    /// As it came, for the commitment.
+    /// The hello in its wire form, for the commitment.
     encoded_hello: Vec<u8>,
     hello: Hello,
 }
 
 impl BareInitiator {
-    /// Commits.
+    /// Makes message 1 with our commitment.
     ///
     /// # Errors
+    ///
     /// [`HandshakeError::Noise`] never happens unless the library is broken.
     pub(crate) fn new(local: Local) -> Result<Self, HandshakeError> {
         let nonce = Nonce::new(SeedRng::new(&local.seed, "p2pcopy 1 bare nonce").array());
@@ -60,8 +61,8 @@ impl BareInitiator {
         })
     }
 
-    /// What to send under this cookie, which is zero where none has come: the hello until message 2 has arrived,
-    /// then message 3 until message 4 has.
+    /// The datagram to send with this cookie, or with zeros if none has come: the hello until message 2
+    /// arrives, then message 3 until message 4 arrives.
     pub(crate) fn datagram(&self, cookie: &Cookie) -> Vec<u8> {
         let kind = match self.progress {
             Progress::Bound(_) => packet::BARE_3,
@@ -81,12 +82,12 @@ impl BareInitiator {
         self.datagram(&[0; COOKIE_LEN])
     }
 
-    /// Whether a message 2 comes from somebody who has seen our hello.
+    /// Whether a message 2 comes from somebody who has received our hello.
     pub(crate) fn is_echo(&self, message_2: &[u8]) -> bool {
         message_2.get(HEADER..HEADER + ECHO_LEN) == Some(&self.noise_1[..ECHO_LEN])
     }
 
-    /// Reads message 2. A datagram that does not authenticate leaves everything as it was.
+    /// Reads message 2. A datagram that does not authenticate changes nothing.
     ///
     /// # Errors
     /// [`HandshakeError::Forged`], `Malformed` or `Replayed`: drop and count it. Others end the handshake.
@@ -99,7 +100,7 @@ impl BareInitiator {
             return Err(HandshakeError::Replayed);
         };
         let payload = noise::read(state, &datagram[HEADER + ECHO_LEN..])?;
-        // The state has moved on: from here there is no second try.
+        // The Noise state has changed, so a failure from here on is final.
         let Progress::Committed(mut state) = std::mem::replace(&mut self.progress, Progress::Broken) else {
             return Err(HandshakeError::Replayed);
         };
@@ -124,7 +125,8 @@ impl BareInitiator {
         Ok(())
     }
 
-    /// Reads message 4: the keys, if it comes from who is bound and reveals what was promised. Changes nothing.
+    /// Reads message 4. Returns the keys if the message comes from the receiver that committed and reveals
+    /// its nonce. Changes nothing.
     ///
     /// # Errors
     /// [`HandshakeError::Forged`]: drop and count it. Others end the handshake.

@@ -1,13 +1,14 @@
-//! Noise XX between bare `ip:port` addresses: nobody vouched for the keys, so six words must.
+//! Noise XX between bare `ip:port` addresses. Nothing vouches for the keys, so the users compare six words.
 //!
-//! Both ends commit to all they add to the words before they see what the other adds: the sender in message 1, the
-//! receiver in message 2. The nonces follow in messages 3 and 4, and a receiver takes one message 3 in a run. So
-//! somebody in the middle learns neither screen's words before its own part of both is fixed (see
-//! [`super::compare`]).
+//! Each end commits to everything it adds to the words before it sees what the other adds: the sender in
+//! message 1, the receiver in message 2. The nonces follow in messages 3 and 4, and a receiver accepts one
+//! message 3 in a run. So an attacker in the middle must fix its own part of both screens' words before it
+//! learns either of them (see [`super::compare`]).
 //!
-//! The receiver keeps nothing of a hello. What arrives without the right cookie is answered with the cookie of the
-//! address it came from, which costs one hash; only who receives there can send it back, and only then the receiver
-//! computes. Message 3 brings message 1 along, so that the state can be built again.
+//! The receiver keeps no state for a hello. It answers a datagram without the right cookie with the cookie of
+//! the address it came from, which costs one hash. Only somebody who receives at that address can send the
+//! cookie back, and only then the receiver computes keys. Message 3 contains message 1, so that the receiver
+//! can build the state again.
 //!
 //! ```text
 //! sender                                                  receiver
@@ -36,17 +37,18 @@ const PATTERN: &str = "Noise_XX_25519_ChaChaPoly_BLAKE2s";
 const PROLOGUE: &[u8] = b"p2pcopy 1 bare";
 
 const COOKIE_LEN: usize = 16;
-/// Type, version, role, a zero, and the cookie: before all but message 4.
+/// Type, version, role, a zero, and the cookie: the header of all messages except message 4.
 const HEADER: usize = 4 + COOKIE_LEN;
 /// Noise message 1: ephemeral key, commitment.
 const NOISE_1: usize = 32 + NONCE_LEN;
-/// Noise message 2 and 3 end alike: encrypted static key; nonce or commitment and hello, with a tag.
+/// Noise messages 2 and 3 end alike: encrypted static key; nonce or commitment and hello, with a tag.
 const NOISE_3: usize = 32 + 16 + NONCE_LEN + Hello::LEN + 16;
 const MAC_LEN: usize = 16;
-/// Message 2 repeats so much of message 1: who has not seen that costs the sender no computation.
+/// Message 2 repeats this many bytes of message 1. A forger that has not seen message 1 costs the sender no
+/// computation.
 const ECHO_LEN: usize = 16;
 
-/// A hello's and a message 3's bytes on the wire: nothing either end answers with is longer.
+/// Bytes of a hello and of a message 3 on the wire. No answer of either end is longer.
 pub(crate) const HELLO_LEN: usize = HEADER + NOISE_1 + NOISE_3;
 /// Message 2's bytes on the wire.
 pub(crate) const MESSAGE_2_LEN: usize = HEADER + ECHO_LEN + 32 + NOISE_3;
@@ -55,17 +57,17 @@ pub(crate) const MESSAGE_4_LEN: usize = 1 + NONCE_LEN + MAC_LEN;
 
 const _: () = assert!(MESSAGE_2_LEN <= HELLO_LEN && MESSAGE_4_LEN <= HELLO_LEN);
 
-/// Shows that its sender receives at the address it sends from.
+/// Shows that a sender receives at the address it sends from.
 pub(crate) type Cookie = [u8; COOKIE_LEN];
 
-/// What can be told of a hello, a message 2 or a message 3 without any key.
+/// The fields of a hello, a message 2 or a message 3 that can be read without a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct BareHeader {
-    /// Its author's protocol version.
+    /// The protocol version of the sender of this datagram.
     pub version: u8,
-    /// Which end its author says it is.
+    /// The role that the sender of this datagram claims.
     pub role: Role,
-    /// The cookie it brings.
+    /// The cookie in the datagram.
     pub cookie: Cookie,
 }
 
@@ -105,7 +107,7 @@ impl BareHeader {
     }
 }
 
-/// The cookies of one run: one for each address, without a table.
+/// The cookies of one run: one for each address, computed without a table.
 #[derive(Clone)]
 pub(crate) struct Cookies(Zeroizing<[u8; 32]>);
 
@@ -114,7 +116,7 @@ impl Cookies {
         Cookies(Zeroizing::new(key))
     }
 
-    /// The cookie of who receives at the other end of `path`.
+    /// The cookie of a peer at the other end of `path`.
     pub(crate) fn of(&self, path: Path) -> Cookie {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         match path.remote.ip() {
@@ -148,7 +150,7 @@ fn raw_split(state: &mut snow::HandshakeState) -> (Zeroizing<[u8; 32]>, Zeroizin
     (Zeroizing::new(split.0), Zeroizing::new(split.1))
 }
 
-/// Authenticates the nonce of message 4: only who holds the session's keys can.
+/// Authenticates the nonce of message 4: only a holder of the session's keys can compute it.
 fn message_4_mac(split: (&[u8; 32], &[u8; 32]), nonce: &[u8; NONCE_LEN]) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_derive_key("p2pcopy 1 bare message 4");
     hasher.update(split.0).update(split.1);

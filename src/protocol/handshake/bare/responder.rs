@@ -10,14 +10,15 @@ use super::{
 };
 use crate::protocol::{Path, Role};
 
-/// The receiver's end: it keeps nothing of who has not revealed what it committed to, and takes one who has.
+/// The receiver's end. It keeps no state for a sender that has not revealed its nonce, and accepts one sender
+/// that has.
 pub(crate) struct BareResponder {
     local: Local,
     cookies: Cookies,
     confirmed: Option<Confirmed>,
 }
 
-/// What outlives the handshake: the answer to copies of the message 3 that was taken. It holds no key of the
+/// What outlives the handshake: the answer to copies of the accepted message 3. It holds no key of the
 /// session.
 #[derive(Clone)]
 pub(crate) struct Confirmed {
@@ -27,7 +28,8 @@ pub(crate) struct Confirmed {
 }
 
 impl Confirmed {
-    /// Message 4, if this is a copy of the message 3 that was taken, and its sender receives where it sends from.
+    /// Returns message 4 if this is a copy of the accepted message 3 and its sender receives at the address
+    /// it sends from.
     pub(crate) fn answer(&self, path: Path, datagram: &[u8]) -> Option<&[u8]> {
         let header = BareHeader::decode(datagram)?;
         (header.cookie == self.cookies.of(path) && identity(datagram) == self.message_3)
@@ -35,13 +37,13 @@ impl Confirmed {
     }
 }
 
-/// What makes a message 3 this one, under whatever cookie it comes.
+/// Identifies a message 3, whatever cookie it carries.
 fn identity(message_3: &[u8]) -> blake3::Hash {
     blake3::hash(message_3.get(HEADER..).unwrap_or_default())
 }
 
 impl BareResponder {
-    /// Awaits a sender's hello.
+    /// A receiver that waits for a sender's hello.
     pub(crate) fn new(local: Local) -> Self {
         let cookies = Cookies::new(SeedRng::new(&local.seed, "p2pcopy 1 bare cookies").array());
         BareResponder {
@@ -51,12 +53,12 @@ impl BareResponder {
         }
     }
 
-    /// The cookie of who receives at the other end of `path`.
+    /// The cookie of a peer at the other end of `path`.
     pub(crate) fn cookie(&self, path: Path) -> Cookie {
         self.cookies.of(path)
     }
 
-    /// What the receiver sends to open its NAT, and answers whoever has not shown yet that it receives there.
+    /// The hello that opens the receiver's NAT. It is also the answer to a sender without the right cookie.
     pub(crate) fn hello(&self, path: Path) -> Vec<u8> {
         let mut out = BareHeader::encode(packet::HELLO, Role::Receiver, &self.cookie(path));
         out.resize(HELLO_LEN, 0);
@@ -67,8 +69,8 @@ impl BareResponder {
         &self,
         noise_1: &[u8],
     ) -> Result<(snow::HandshakeState, Nonce, Commitment, Vec<u8>), HandshakeError> {
-        // All that is random here depends on message 1, so no two sessions share an ephemeral key or a nonce,
-        // and the whole state can be built again from message 1 alone.
+        // All random values depend on message 1. So no two sessions share an ephemeral key or a nonce, and
+        // the whole state can be built again from message 1 alone.
         let mut rng = SeedRng::new(
             &blake3::keyed_hash(&self.local.seed, noise_1).into(),
             "p2pcopy 1 bare answer",
@@ -84,8 +86,8 @@ impl BareResponder {
         Ok((state, nonce, Commitment(commitment), noise_2))
     }
 
-    /// Answers a sender's hello with message 2; the same to the same hello, always. The caller has checked the
-    /// cookie and has a budget for the work. `None` if a session has already been taken.
+    /// Answers a sender's hello with message 2. The same hello always gets the same answer. The caller must
+    /// have checked the cookie and must limit the work. `None` if a session was already accepted.
     pub(crate) fn read_hello(&self, path: Path, datagram: &[u8]) -> Option<Vec<u8>> {
         let header = BareHeader::decode(datagram)?;
         if datagram[0] != packet::HELLO || header.role != Role::Sender || self.confirmed.is_some() {
@@ -99,17 +101,18 @@ impl BareResponder {
         Some(out)
     }
 
-    /// What is said to copies of the message 3 that was taken, once there is one.
+    /// The answer to copies of the accepted message 3, once there is one.
     pub(crate) fn confirmed(&self) -> Option<&Confirmed> {
         self.confirmed.as_ref()
     }
 
-    /// Reads message 3: the keys, and message 4 to send back. The first that authenticates and reveals what was
-    /// committed is taken; the caller has checked the cookie and has a budget for the work.
+    /// Reads message 3. Returns the keys and message 4, which must be sent back. It accepts the first one
+    /// that authenticates and reveals the committed nonce. The caller must have checked the cookie and must
+    /// limit the work.
     ///
     /// # Errors
-    /// [`HandshakeError::Forged`] or `Malformed`: drop and count it. `Replayed`: one has been taken. Others end the
-    /// handshake.
+    /// [`HandshakeError::Forged`] or `Malformed`: drop and count it. `Replayed`: another one was accepted.
+    /// Others end the handshake.
     pub(crate) fn read_message_3(
         &mut self,
         datagram: &[u8],

@@ -37,7 +37,7 @@ fn six(keys: &SessionKeys) -> SixWords {
     }
 }
 
-/// Up to message 3.
+/// Runs the handshake up to message 3.
 fn bind(i: &mut BareInitiator, r: &BareResponder) -> Vec<u8> {
     let cookie = r.cookie(PATH);
     let m2 = r.read_hello(PATH, &i.datagram(&cookie)).unwrap();
@@ -92,8 +92,8 @@ fn someone_in_the_middle_makes_the_words_differ() {
     assert_ne!(six(&at_sender), six(&at_receiver));
 }
 
-/// Somebody in the middle asks for a thousand answers: none tells the nonce, so no words can be computed, and only
-/// one of them can be gone on with.
+/// An attacker in the middle asks for a thousand answers. None of them reveals the nonce, so no words can be
+/// computed, and the handshake can go on with only one of them.
 #[test]
 fn words_are_unknown_until_the_one_message_3_of_a_run_is_taken() {
     let r0 = local(2);
@@ -111,7 +111,7 @@ fn words_are_unknown_until_the_one_message_3_of_a_run_is_taken() {
         if let Ok((_, m4)) = r.read_message_3(m3) {
             taken += 1;
             assert!(mi.read_message_4(&m4).is_ok());
-            // Another session's nonce is another: this one reveals nothing of it.
+            // Another session has another nonce, which reveals nothing about this one.
             let others = bound
                 .iter()
                 .filter(|(other, _)| other.read_message_4(&m4).is_ok());
@@ -134,7 +134,7 @@ fn message_3_must_reveal_what_was_committed() {
     );
 }
 
-/// A receiver that holds the keys and reveals another nonce than it promised.
+/// A receiver holds the keys but reveals another nonce than it committed to.
 #[test]
 fn message_4_must_reveal_what_was_committed() {
     let (mut i, mut r) = ends(1, 2);
