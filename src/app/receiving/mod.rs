@@ -285,8 +285,9 @@ impl Receiving {
                 let bytes = self.session.total().unwrap_or(0).saturating_sub(missing.bytes);
                 self.finished = Some(now);
                 let root_dir = match &self.target {
-                    Target::Directory(root, _) => root.as_path(),
-                    Target::Stdout => Path::new(""),
+                    // What lies in this directory is called by its name alone.
+                    Target::Directory(root, _) if root != Path::new(".") => root.as_path(),
+                    Target::Directory(..) | Target::Stdout => Path::new(""),
                 };
                 for place in placed.iter().filter(|p| p.already_there) {
                     let path = root_dir.join(&place.final_name);

@@ -3,6 +3,7 @@
 //! Invariant: a final name is given by one rename of something complete, verified and synced. Before the first
 //! rename the journal is sealed, so a crash between two of them is mended without the sender.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -234,6 +235,14 @@ pub(crate) fn place_all<L: Layer>(
         None => Vec::new(),
     };
     names.sort_unstable();
+    if let Some(manifest) = manifest {
+        // As they were offered: both screens name the same first.
+        let tops = manifest.iter().filter(|(_, entry)| entry.parent.is_none());
+        let offered: HashMap<_, _> = tops
+            .map(|(index, entry)| (names::os_from_bytes(entry.name), index))
+            .collect();
+        names.sort_by_key(|name| offered.get(name).copied());
+    }
     for name in names {
         let name = PathBuf::from(name);
         if staging::could_be_part(name.as_os_str()) {

@@ -158,6 +158,18 @@ fn a_sparse_file_stays_sparse() {
     assert!(taken <= 3 * MIB as u64, "{taken}");
 }
 
+#[test]
+fn what_arrived_is_named_in_the_order_in_which_it_was_offered() {
+    let p = place();
+    let paths = ["z", "b", "a"].map(|name| p.src.join(name));
+    for (path, seed) in paths.iter().zip(1..) {
+        write(path, seed, 1000);
+    }
+    let outcome = send(&paths, &p.out, Setup::default()).unwrap();
+    let named: Vec<_> = outcome.placed.iter().map(|placed| placed.name.clone()).collect();
+    assert_eq!(named, ["z", "b", "a"].map(PathBuf::from));
+}
+
 /// On most disks of Linux each pair is two files. On a disk that takes any for one, nothing is written and one line
 /// says which.
 #[test]
