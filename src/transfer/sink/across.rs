@@ -1,8 +1,8 @@
-//! Into another file system below the output directory (a mount, a subvolume), where nothing can be renamed to: it is
-//! copied, read back, and then renamed there.
+//! Moves files and directories into another file system below the output directory (a mount, a subvolume). A
+//! rename cannot cross file systems: the file is copied, read back, and renamed there.
 //!
-//! The copy has a name that only this user's program gives, so that no crash leaves half a file under a final name.
-//! What it was copied from goes last.
+//! The copy first has a name that only this user's program gives, so no crash leaves half a file under a
+//! final name. The original is removed last.
 
 use std::io;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::transfer::sink::losses::Losses;
 use crate::transfer::sink::place::{Conflicts, Rule, merge, open_ours};
 use crate::transfer::sink::staging;
 
-/// Names of copies that are tried before giving up: other runs may be at some.
+/// Names for a copy that are tried before giving up. Other runs may use some of them.
 const MOST_COPIES: u32 = 100;
 
-/// Moves `from` to `to`, where nothing may be. A directory is made there and filled.
+/// Moves `from` to `to`, where nothing may exist. A directory is created there and then filled.
 pub(crate) fn to_free<L: Layer>(layer: &L, from: &Path, to: &Path, losses: &mut Losses) -> io::Result<()> {
     let found = layer.info(from)?.ok_or(io::ErrorKind::NotFound)?;
     if layer.info(to)?.is_some() {
@@ -33,7 +33,7 @@ pub(crate) fn to_free<L: Layer>(layer: &L, from: &Path, to: &Path, losses: &mut 
     finish(layer, from, to)
 }
 
-/// Moves the file or link `from` to `to`, replacing what is no directory there.
+/// Moves the file or link `from` to `to`. Replaces anything there that is not a directory.
 pub(crate) fn replacing<L: Layer>(layer: &L, from: &Path, to: &Path, losses: &mut Losses) -> io::Result<()> {
     let found = layer.info(from)?.ok_or(io::ErrorKind::NotFound)?;
     let copy = copy(layer, from, found, to, losses)?;
@@ -48,7 +48,7 @@ fn finish<L: Layer>(layer: &L, from: &Path, to: &Path) -> io::Result<()> {
     layer.remove_file(from)
 }
 
-/// Copies `from` beside `to`. Returns the copy's path.
+/// Copies `from` to a temporary name beside `to`. Returns the path of the copy.
 fn copy<L: Layer>(
     layer: &L,
     from: &Path,
@@ -61,7 +61,7 @@ fn copy<L: Layer>(
         let make = |losses: &mut Losses| match found.kind {
             NodeKind::File => copy_file(layer, from, found, &copy, losses),
             _ => layer.symlink(&layer.read_link(from)?, &copy).map(|()| {
-                // Not every file system dates its links.
+                // Some file systems cannot set the time of a link.
                 let _ = layer.set_time(&copy, found.mtime);
             }),
         };
@@ -78,7 +78,7 @@ fn copy<L: Layer>(
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Whether a crash has left this copy: its name is ours alone, and no run holds it.
+/// Whether a crash left this copy: only this program gives such a name, and no run has it locked.
 fn is_abandoned<L: Layer>(layer: &L, copy: &Path) -> io::Result<bool> {
     match layer.info(copy)?.map(|found| found.kind) {
         Some(NodeKind::File) => layer.try_lock(&open_ours(layer, copy)?),
@@ -98,7 +98,7 @@ fn copy_file<L: Layer>(
     losses.cross();
     let write = || {
         layer.try_lock(&target)?;
-        // What this run finished may be closed to its owner, too.
+        // This run may have finished the file with a mode that does not even let its owner read it.
         let source = match layer.open_read(from) {
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => open_ours(layer, from)?,
             other => other?,

@@ -1,4 +1,4 @@
-//! A transfer that adds to what came of an earlier one ([`super::came`]): what is equal stays where it is.
+//! Adding to an earlier, incomplete transfer ([`super::came`]). Files that are equal stay where they are.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use crate::transfer::sink::place::Placed;
 use crate::transfer::{BLOCK_LEN, BlockIndex};
 
 impl<L: Layer> Sink<L> {
-    /// Whether these bytes lie under the final name of a file that stays. If others do, the file stays no more.
+    /// Whether these bytes are in a file that stays under its final name. If the file has other bytes, it no
+    /// longer stays.
     pub(super) fn lies_there(&mut self, segment: &Segment, bytes: &[u8]) -> Result<bool, LocalError> {
         if !self.earlier.stays.contains(segment.entry.get()) {
             return Ok(false);
@@ -25,7 +26,7 @@ impl<L: Layer> Sink<L> {
         Ok(false)
     }
 
-    /// A file that stayed so far is to be replaced: what was found equal of it is copied.
+    /// The file will be replaced. Copies the parts of it that were found equal.
     fn replace_whole(&mut self, index: EntryIndex) -> Result<(), LocalError> {
         let manifest = Arc::clone(&self.manifest);
         for one in manifest.names_of(index) {
@@ -56,18 +57,18 @@ impl<L: Layer> Sink<L> {
         Ok(())
     }
 
-    /// What stays is not in `data/`, and takes no part in what is done there.
+    /// Files that stay are not in `data/`. Counts them as missing there, so that the last steps skip them.
     pub(super) fn pass_over_what_stays(&mut self) {
         for index in self.earlier.stays.members() {
             self.losses.miss(EntryIndex::new(index));
         }
     }
 
-    /// Notes what has come if that is not all, and forgets what was noted before.
+    /// If the transfer is incomplete, notes what has arrived. Removes the earlier note.
     pub(super) fn keep_note(&mut self, placed: &[Placed]) -> Result<(), LocalError> {
         let failed = |e| LocalError::new("note what has come in", self.layer.root(), e);
         if let Some((staging, lock)) = self.note.take() {
-            // Not every system moves a directory in which a file is open.
+            // Some systems do not move a directory while a file in it is open.
             drop(lock);
             staging.remove(&self.layer).map_err(failed)?;
         }

@@ -1,4 +1,4 @@
-//! Where parts of blocks wait that must not be written over verified ones: only a whole block can be verified.
+//! A place for parts of blocks that must not overwrite verified ones. Only a whole block can be verified.
 
 use std::collections::HashMap;
 use std::io;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::transfer::fs::layer::Layer;
 use crate::transfer::{BLOCK_LEN, BlockIndex};
 
-/// A file of places for blocks. It lasts no longer than the run: what an earlier one left in it is of no use.
+/// A file with room for blocks. It is of use in one run only: whatever an earlier run left in it is ignored.
 #[derive(Debug)]
 pub(super) struct Aside<F> {
     path: PathBuf,
@@ -17,7 +17,7 @@ pub(super) struct Aside<F> {
 }
 
 impl<F> Aside<F> {
-    /// No file yet; there will be one at `path` on first need.
+    /// Does not create the file. It is created at `path` when it is needed first.
     pub(super) fn new(path: PathBuf) -> Self {
         Aside {
             path,
@@ -27,7 +27,7 @@ impl<F> Aside<F> {
         }
     }
 
-    /// Keeps a part of a block.
+    /// Stores a part of a block.
     pub(super) fn write<L: Layer<File = F>>(
         &mut self,
         layer: &L,
@@ -55,7 +55,7 @@ impl<F> Aside<F> {
         outcome
     }
 
-    /// Gives a block of which all parts are here, and forgets it.
+    /// Returns a block whose parts are all here, and forgets it.
     pub(super) fn take<L: Layer<File = F>>(
         &mut self,
         layer: &L,
@@ -70,7 +70,8 @@ impl<F> Aside<F> {
         Ok(true)
     }
 
-    /// Nothing is needed of it any more. Not every system removes a directory in which a file is open.
+    /// Closes the file once nothing in it is needed. Some systems do not remove a directory while a file in
+    /// it is open.
     pub(super) fn close(&mut self) {
         self.file = None;
     }

@@ -1,10 +1,11 @@
-//! What lies here already and may be equal to what is sent: files under the final names, if the user wants them
-//! compared, or what is kept of an interrupted transfer of another list. It is only read.
+//! Files that are here already and may equal what is sent: files under the final names, if the user wants
+//! them compared, or files kept from an interrupted transfer of another list. They are only read.
 //!
-//! What is kept belongs to files: a file that is found under its path counts, wherever in the content it lies now and
-//! whatever else has come, gone or changed.
+//! What is kept is found by file: a file under its path counts, wherever it lies in the content now, and
+//! whatever other files were added, removed or changed.
 //!
-//! To compare is to tell: a peer learns by it which blocks it need not send. So nothing is compared unasked.
+//! Comparing tells the peer something: it learns which blocks it need not send. So nothing is compared unless
+//! the user asks for it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,41 +23,41 @@ use crate::transfer::sink::staging::Staging;
 use crate::transfer::sink::tree::Tree;
 use crate::transfer::{BLOCK_LEN, blocks_within};
 
-/// Most stretches of one file between holes that are told apart; what follows counts as one.
+/// Most written ranges of one file that are told apart from holes. All that follows them counts as one range.
 const MOST_RUNS: usize = 10_000;
 
-/// What is compared with what is sent.
+/// What is compared with the sent content.
 #[derive(Debug)]
 pub(crate) enum Compare<F> {
     Nothing,
-    /// The files under the final names; equal ones get the time that was sent if `retime`.
+    /// The files under the final names. If `retime`, equal files get the time that was sent.
     Finals {
         retime: bool,
     },
-    /// What an interrupted transfer of another list kept.
+    /// Files that an interrupted transfer of another list left.
     Kept {
         staging: Staging,
-        /// Its journal: nobody goes on with it meanwhile.
+        /// Its journal. The lock keeps other runs from continuing that transfer meanwhile.
         _lock: F,
     },
 }
 
-/// What there is to compare.
+/// The files to compare.
 #[derive(Debug)]
 pub(crate) struct Base<F> {
     pub(crate) compare: Compare<F>,
     pub(crate) tree: Tree<F>,
-    /// Blocks that are yet to be compared: all their bytes are of files that exist here, right or wrong.
+    /// Blocks still to be compared: files that exist here have all their bytes, right or wrong.
     pub(crate) blocks: RunSet,
-    /// Set while everything there has the listed kind and size, and every block read matched.
+    /// True while everything here has the listed kind and size, and every block read so far matched.
     pub(crate) equal: bool,
-    /// Blocks that matched while [`Base::equal`], and so were not copied.
+    /// Blocks that matched while [`Base::equal`] was true. They were not copied.
     pub(crate) borrowed: BTreeMap<u32, Cv>,
 }
 
 impl<F> Base<F> {
-    /// Looks at what is there; of files at `ours` alone, where it is given. `may_be_equal`: nothing of this transfer was
-    /// verified before.
+    /// Looks at the files here. If `ours` is given, looks only at these entries. `may_be_equal`: no block of
+    /// this transfer was verified before.
     pub(crate) fn open<L: Layer<File = F>>(
         layer: &L,
         manifest: &Arc<Manifest>,
@@ -106,14 +107,16 @@ impl<F> Base<F> {
                     }),
                 ) => {
                     tree.mark(index);
-                    // What follows in a file that grew may be what lies here elsewhere.
+                    // If the sent file is longer, its bytes beyond the end of this one may be here at another
+                    // place. So they are compared too.
                     let reach = if !is_kept && len >= entry.size / 2 {
                         entry.size
                     } else {
                         len
                     };
                     let (start, here) = (manifest.content_range(index).start, reach.min(entry.size));
-                    // Room for a large file of ours was reserved before anything came.
+                    // A large file of ours got its room reserved before any content arrived, so its length
+                    // says nothing.
                     if is_kept && here > BLOCK_LEN as u64 {
                         for run in written(layer, &path)? {
                             stretches.add(start + run.start.min(here)..start + run.end.min(here));
@@ -151,7 +154,7 @@ impl<F> Base<F> {
     }
 }
 
-/// What was written of the file at `path`, as far as the file system tells holes from it.
+/// The written ranges of the file at `path`, as far as the file system tells them from holes.
 fn written<L: Layer>(layer: &L, path: &Path) -> io::Result<Vec<Range<u64>>> {
     let file = layer.open_read(path)?;
     let (mut runs, mut at) = (Vec::new(), 0);
@@ -166,7 +169,8 @@ fn written<L: Layer>(layer: &L, path: &Path) -> io::Result<Vec<Range<u64>>> {
     Ok(runs)
 }
 
-/// Gathers stretches of the content, in order, and the blocks that lie whole in them.
+/// Joins adjacent ranges of the content, given in order, and collects the blocks that lie completely inside
+/// them.
 struct Stretches {
     total: u64,
     open: Range<u64>,
@@ -187,18 +191,18 @@ impl Stretches {
             self.open.end = range.end;
             return;
         }
-        self.settle();
+        self.close_open();
         self.open = range;
     }
 
-    fn settle(&mut self) {
+    fn close_open(&mut self) {
         if let Some(run) = blocks_within(&self.open, self.total) {
             self.blocks.insert(run.start, run.end);
         }
     }
 
     fn close(mut self) -> RunSet {
-        self.settle();
+        self.close_open();
         self.blocks
     }
 }

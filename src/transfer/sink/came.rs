@@ -1,8 +1,10 @@
-//! What came whole of a transfer that was not complete. The same commands, given again, add the rest to it.
+//! Files that arrived whole in a transfer that was not complete. If the user gives the same commands again,
+//! the new transfer adds the rest.
 //!
-//! A note of it is kept beside it, in the journal of a staging directory: each file by its path, its size and the time that
-//! this disk keeps of it. Only what still is as it was noted is ours: it is compared with what is sent, stays where it is if
-//! it is equal, and gives way to a newer version. What the user has changed since is neither read nor replaced.
+//! A note about them is kept beside them, in the journal of a staging directory: the path, the size and the
+//! time on this disk of each file. Only a file that still matches its note is ours. Such a file is compared
+//! with what is sent: it stays if it is equal, and a newer version replaces it. A file that the user has
+//! changed since is neither read nor replaced.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -17,18 +19,18 @@ use crate::transfer::sink::hard_links;
 use crate::transfer::sink::journal::{JournalHeader, Record};
 use crate::transfer::sink::staging::{self, Staging};
 
-/// Most names `NAME (N)` that are tried to find out which one was given.
+/// Most names `NAME (N)` that are tried to find the one that was given.
 const MOST_NUMBERS: u32 = 10_000;
 
-/// What a note says of a file: its size, and the time that this disk keeps.
+/// What a note records of a file: its size and its time on this disk.
 type Version = (u64, i64);
 
 /// The note.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Came {
-    /// By a hash of their paths.
+    /// The files, by a hash of their paths.
     files: HashMap<[u8; 16], Version>,
-    /// The numbers that top entries got behind their names, by a hash of those.
+    /// The numbers behind the names of top-level entries, by a hash of those names.
     tops: BTreeMap<[u8; 32], u32>,
 }
 
@@ -39,7 +41,7 @@ fn path_hash(path: &Path) -> [u8; 16] {
 }
 
 impl Came {
-    /// Whether nothing is noted.
+    /// Whether the note has no files.
     pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
@@ -52,8 +54,8 @@ impl Came {
         self.tops.insert(name, number);
     }
 
-    /// `list` under the names that its top entries have here, if it is of the same files: half of those that came, or more,
-    /// are in it as they were.
+    /// `list` with the names that its top-level entries have here. `None` unless the list is of the same
+    /// files: at least half of the noted files must be in it unchanged.
     pub(crate) fn of(&self, list: &Manifest) -> Option<Manifest> {
         if self.is_empty() {
             return None;
@@ -78,29 +80,30 @@ impl Came {
         (same * 2 >= self.files.len()).then_some(list)
     }
 
-    /// Whether what lies at `path` is as it was noted.
+    /// Whether the file at `path` still matches its note.
     pub(super) fn holds(&self, path: &Path, found: &NodeInfo) -> bool {
         found.kind == NodeKind::File && self.files.get(&path_hash(path)) == Some(&(found.len, found.mtime))
     }
 }
 
-/// Whether two versions are one, as far as disks keep times.
+/// Whether two versions are the same, given how exactly disks keep times.
 fn is_near(one: Version, other: Version) -> bool {
     one.0 == other.0 && one.1.abs_diff(other.1) < COARSEST_TIME
 }
 
-/// What this transfer adds to.
+/// The earlier transfer that this one adds to.
 #[derive(Default, Debug)]
 pub(super) struct Earlier {
     pub(super) came: Came,
-    /// Files that are ours, of whatever version.
+    /// Files that are ours, in any version.
     pub(super) ours: RunSet,
-    /// Entries that are as they are listed, and stay where they are.
+    /// Entries that already are as listed. They stay where they are.
     pub(super) stays: RunSet,
 }
 
 impl Earlier {
-    /// Looks at what lies under the final names of `list`, of which nothing in `staging` has been replaced yet.
+    /// Looks at what lies under the final names of `list`. A file stays only if `staging` holds no
+    /// replacement for it yet.
     pub(super) fn look<L: Layer>(
         layer: &L,
         list: &Manifest,
@@ -124,7 +127,7 @@ impl Earlier {
                 stays.add(index.get());
             }
         }
-        // A file under several names stays as a whole or not at all.
+        // A file with several names stays under all of them or under none.
         let mut parted = Vec::new();
         for &(of, link) in list.hard_links() {
             if stays.contains(of.get()) && hard_links::are_one(layer, &list.path(link), &list.path(of)) {
@@ -142,21 +145,21 @@ impl Earlier {
     }
 }
 
-/// What is noted of a transfer that is done and not complete.
+/// What goes into the note of a transfer that has ended incomplete.
 pub(super) struct Account<'a> {
-    /// The list by the names that were sent, as far as this disk takes them.
+    /// The list with the names that were sent, except those that this disk refuses.
     pub(super) sent: &'a Manifest,
-    /// By the names that were wanted here.
+    /// The list with the names that were wanted here.
     pub(super) list: &'a Manifest,
-    /// Top entries, and the names they ended under.
+    /// The top-level entries and their final names.
     pub(super) placed: HashMap<&'a Path, &'a Path>,
     pub(super) missing: &'a RunSet,
-    /// What had come before.
+    /// Files of the earlier transfer.
     pub(super) before: &'a Came,
 }
 
 impl Account<'_> {
-    /// Where entry `index` has come to lie.
+    /// The path of entry `index` now.
     fn path(&self, index: EntryIndex) -> PathBuf {
         let path = self.list.path(index);
         let mut parts = path.components();
@@ -206,7 +209,7 @@ impl Account<'_> {
         Ok(records)
     }
 
-    /// Notes it in a staging directory of its own.
+    /// Writes the note into a staging directory of its own.
     pub(super) fn note<L: Layer>(
         &self,
         layer: &L,

@@ -1,4 +1,5 @@
-//! Blocks that may lie here already: under the final names, or kept of another list ([`super::base`]).
+//! Compares blocks with bytes that are here already: under the final names, or kept from another list
+//! ([`super::base`]).
 
 use super::{From, Sink};
 use crate::transfer::BlockIndex;
@@ -8,7 +9,7 @@ use crate::transfer::sink::journal::Record;
 use crate::transfer::sink::store::StoreEvent;
 
 impl<L: Layer> Sink<L> {
-    /// Compares a block with what lies here.
+    /// Compares a block with the bytes here.
     pub(super) fn recheck_base(
         &mut self,
         block: BlockIndex,
@@ -34,7 +35,7 @@ impl<L: Layer> Sink<L> {
         }
     }
 
-    /// What lies there is not what is sent after all: copies what matched so far.
+    /// The files here are not equal to what is sent. Copies the blocks that have matched so far.
     fn diverge(&mut self) -> Result<(), TransferError> {
         self.base.equal = false;
         for (index, cv) in std::mem::take(&mut self.base.borrowed) {

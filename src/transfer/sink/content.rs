@@ -1,4 +1,4 @@
-//! Blocks onto the disk, and back.
+//! Writes blocks to the disk and reads them back.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl<L: Layer> Sink<L> {
         Ok(())
     }
 
-    /// Reads a block from the disk and hashes it; `None` when not all of it is there.
+    /// Reads a block from the disk and hashes it. `None` if some of its bytes are missing.
     pub(super) fn read_back(
         &mut self,
         block: BlockIndex,

@@ -1,4 +1,4 @@
-//! The end of a receive: everything is verified, and only the final names are missing.
+//! The end of a receive. Everything is verified, and only the final names are missing.
 
 use super::Sink;
 use crate::transfer::block_count;
@@ -52,9 +52,9 @@ impl<L: Layer> Sink<L> {
         Ok(())
     }
 
-    /// Everything lies under its final name already.
+    /// Ends a receive whose files all lie under their final names already.
     fn leave_as_it_is(&mut self) -> Result<Vec<Placed>, LocalError> {
-        // Not every system removes a directory in which a file is open.
+        // Some systems do not remove a directory while a file in it is open.
         drop(self.journal.take());
         let failed = |e| LocalError::new("remove", self.layer.root().join(self.staging.dir()), e);
         self.staging.remove(&self.layer).map_err(failed)?;
@@ -74,10 +74,10 @@ impl<L: Layer> Sink<L> {
         Ok(placed.collect())
     }
 
-    /// All is verified: only the final names are missing once this is on the medium.
+    /// Finishes the verified files and seals the journal. After this only the final names are missing.
     fn seal(&mut self, root: Root) -> Result<(), LocalError> {
-        let done = |index| self.tree.is_settled(index);
-        place::settle(&self.layer, &self.staging, &self.manifest, done, &mut self.losses)?;
+        let done = |index| self.tree.is_finished(index);
+        place::finish_staged(&self.layer, &self.staging, &self.manifest, done, &mut self.losses)?;
         place::check_listing(&self.layer, &self.staging, &self.manifest, &self.losses)?;
         self.append(&Record::Sealed {
             onto: if self.earlier.came.is_empty() {

@@ -1,5 +1,5 @@
-//! Files with several names. Their content comes once; the other names are made when it is whole, as links, or where the
-//! disk has none as copies.
+//! Files with several names. Their content arrives once. The other names are made when it is whole: as hard
+//! links, or as copies if the disk has no hard links.
 
 use std::io;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::transfer::manifest::Entry;
 use crate::transfer::sink::losses::Losses;
 use crate::transfer::sink::place::open_ours;
 
-/// Whether the disk made one more name of a file; `false` if it has no hard links, or not so many of one file.
+/// Makes one more name of a file. `false` if the disk has no hard links, or allows no more of this file.
 pub(super) fn link<L: Layer>(layer: &L, file: &Path, link: &Path) -> io::Result<bool> {
     use io::ErrorKind::{CrossesDevices, InvalidInput, PermissionDenied, TooManyLinks, Unsupported};
     match layer.hard_link(file, link) {
@@ -26,7 +26,7 @@ pub(super) fn link<L: Layer>(layer: &L, file: &Path, link: &Path) -> io::Result<
     }
 }
 
-/// Makes `to`, one more name of the finished file `from`, which is `entry`, or a copy of it.
+/// Makes `to`, one more name of the finished file `from`, or a copy of it. `entry` is the file's entry.
 pub(super) fn make<L: Layer>(
     layer: &L,
     from: &Path,
@@ -40,7 +40,7 @@ pub(super) fn make<L: Layer>(
     losses.lose_hard_links();
     let copy = layer.create_new(to)?;
     let source = match layer.open_read(from) {
-        // It is finished, and closed to its owner too.
+        // The file is finished, and its mode may not even let its owner read it.
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
             let source = open_ours(layer, from)?;
             layer.set_mode(&source, entry.mode)?;
@@ -54,7 +54,7 @@ pub(super) fn make<L: Layer>(
     layer.sync(&copy)
 }
 
-/// Whether two names are of one file, as far as the system tells.
+/// Whether two names are of the same file. False if the system does not tell.
 pub(super) fn are_one<L: Layer>(layer: &L, one: &Path, other: &Path) -> bool {
     let node = |path| {
         let found = layer.stat(&layer.open_read(path).ok()?).ok()?;

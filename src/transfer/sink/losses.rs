@@ -1,4 +1,5 @@
-//! What this disk does not keep of what is sent. It is told once and fails nothing: the content is what matters.
+//! What this disk does not keep of what is sent. The user is told once. The transfer does not fail: the
+//! content matters.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -7,26 +8,27 @@ use std::path::PathBuf;
 use crate::transfer::fs::layer::Layer;
 use crate::transfer::manifest::{Entry, EntryIndex, Manifest};
 
-/// Something the user should know of how the disk took what was sent.
+/// Something the user should know about how the disk stored what was sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Remark {
-    /// Permission bits are not kept.
+    /// The disk does not keep permission bits.
     ModesLost,
-    /// Modification times are not kept.
+    /// The disk does not keep modification times.
     TimesLost,
-    /// So many links cannot be made.
+    /// This many links cannot be made.
     LinksLost(u32),
-    /// What was one file under several names becomes several files.
+    /// A file with several names becomes several files.
     HardLinksLost,
-    /// Not all extended attributes are kept.
+    /// Some extended attributes are lost.
     AttributesLost,
-    /// Entries whose names the disk refuses: their paths as they were sent, and as they are stored.
+    /// Entries whose names the disk refuses: each path as sent and as stored.
     Renamed(Vec<(PathBuf, PathBuf)>),
-    /// Something of another kind lies where this was to be: the path that was sent, and where it is instead.
+    /// Something of another kind was in the way: the path that was sent, and the path where the entry is
+    /// instead.
     Beside(PathBuf, PathBuf),
 }
 
-/// What was lost so far, and what of that is yet to be told.
+/// What was lost so far, and which of it the user was not told yet.
 #[derive(Default, Debug)]
 pub(crate) struct Losses {
     modes: bool,
@@ -34,14 +36,14 @@ pub(crate) struct Losses {
     hard_links: bool,
     attributes: bool,
     holes: bool,
-    /// Whether something was copied into another file system.
+    /// Whether something was copied to another file system.
     crossed: bool,
     /// Links that cannot be made, and files that did not arrive.
     lost: BTreeSet<EntryIndex>,
     remarks: VecDeque<Remark>,
 }
 
-/// Whether the disk did it; `false` if it does no such thing.
+/// Whether the disk did it. `false` if the disk does not support it.
 pub(crate) fn kept(outcome: io::Result<()>) -> io::Result<bool> {
     use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
     match outcome {
@@ -53,7 +55,7 @@ pub(crate) fn kept(outcome: io::Result<()>) -> io::Result<bool> {
 }
 
 impl Losses {
-    /// Gives an open file or directory its time and permissions, as far as the disk takes them.
+    /// Sets the time and permissions of an open file or directory, as far as the disk supports them.
     pub(crate) fn finish<L: Layer>(
         &mut self,
         layer: &L,
@@ -66,14 +68,15 @@ impl Losses {
         {
             self.lose_times();
         }
-        // Last: some systems change nothing of what is read-only.
+        // The mode comes last: some systems change nothing of a read-only file.
         if !kept(layer.set_mode(file, mode))? {
             self.lose_modes();
         }
         Ok(())
     }
 
-    /// The same for an entry of the list, with what else it has, and a mode that may be other than its own.
+    /// As [`Losses::finish`], for an entry of the list and with its extended attributes. `mode` may differ
+    /// from the entry's own.
     pub(crate) fn finish_entry<L: Layer>(
         &mut self,
         layer: &L,
@@ -81,14 +84,14 @@ impl Losses {
         entry: &Entry<'_>,
         mode: u16,
     ) -> io::Result<()> {
-        // Before the mode, which bounds what an access control list gives.
+        // Attributes come before the mode, because the mode limits what an access control list grants.
         for (name, value) in entry.attributes() {
             self.set_attribute(layer, file, name, value)?;
         }
         self.finish(layer, file, mode, entry.time())
     }
 
-    /// Sets an extended attribute, as far as the disk takes it.
+    /// Sets an extended attribute, if the disk supports it.
     pub(crate) fn set_attribute<L: Layer>(
         &mut self,
         layer: &L,
@@ -98,7 +101,7 @@ impl Losses {
     ) -> io::Result<()> {
         use io::ErrorKind::{ArgumentListTooLong, QuotaExceeded, StorageFull};
         let outcome = match layer.set_attribute(file, name, value) {
-            // ext4 says that it is full (ENOSPC), or E2BIG, when it has no room for another one of this file.
+            // When ext4 has no room for another attribute of this file, it returns ENOSPC or E2BIG.
             Err(e) if matches!(e.kind(), ArgumentListTooLong | QuotaExceeded | StorageFull) => Ok(false),
             other => kept(other),
         };
@@ -132,12 +135,12 @@ impl Losses {
         }
     }
 
-    /// A file is copied into another file system, without its other names and its attributes.
+    /// Notes that a file is copied to another file system, without its other names and its attributes.
     pub(crate) fn cross(&mut self) {
         self.crossed = true;
     }
 
-    /// Of a list that has been put in place: tells what did not come along into another file system.
+    /// Tells what was lost on the way to another file system, for a list that has been put in place.
     pub(crate) fn tell_crossing(&mut self, list: &Manifest) {
         if self.crossed && !list.hard_links().is_empty() {
             self.lose_hard_links();
@@ -147,22 +150,22 @@ impl Losses {
         }
     }
 
-    /// Zeros are written where holes were: nobody sees it but in the room that they take.
+    /// Notes that zeros are written where holes were. Only the room on the disk differs.
     pub(crate) fn lose_holes(&mut self) {
         self.holes = true;
     }
 
-    /// Whether there are no holes here.
+    /// Whether this disk cannot make holes.
     pub(crate) fn has_lost_holes(&self) -> bool {
         self.holes
     }
 
-    /// Whether hard links are made as copies.
+    /// Whether hard links are stored as copies.
     pub(crate) fn has_lost_hard_links(&self) -> bool {
         self.hard_links
     }
 
-    /// None of these links can be made.
+    /// Notes that none of these links can be made.
     pub(crate) fn lose_links(&mut self, links: impl IntoIterator<Item = EntryIndex>) {
         let before = self.lost.len();
         self.lost.extend(links);
@@ -172,17 +175,17 @@ impl Losses {
         }
     }
 
-    /// This file did not arrive.
+    /// Notes that this file did not arrive.
     pub(crate) fn miss(&mut self, file: EntryIndex) {
         self.lost.insert(file);
     }
 
-    /// These entries get other names.
+    /// Notes that these entries get other names.
     pub(crate) fn rename(&mut self, names: impl Iterator<Item = (PathBuf, PathBuf)>) {
         self.remarks.push_back(Remark::Renamed(names.collect()));
     }
 
-    /// Something else is in the way.
+    /// Notes that something else was in the way.
     pub(crate) fn place_beside(&mut self, wanted: PathBuf, found: PathBuf) {
         self.remarks.push_back(Remark::Beside(wanted, found));
     }
@@ -192,7 +195,7 @@ impl Losses {
         self.lost.contains(&entry)
     }
 
-    /// The next thing to tell.
+    /// The next thing to tell the user.
     pub(crate) fn poll(&mut self) -> Option<Remark> {
         self.remarks.pop_front()
     }

@@ -1,4 +1,5 @@
-//! What the sender says does not arrive: its blocks count, its files get no name, and the others do.
+//! Entries that do not arrive, as the sender says. Blocks that hold nothing else count as verified. These
+//! files get no final name, and the others do.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,11 +12,11 @@ use crate::transfer::ranges::Run;
 use crate::transfer::sink::Sink;
 use crate::transfer::sink::store::StoreEvent;
 
-/// How often a block may not match its hash when something in it is missing: what was on its way when the sender noticed
-/// is mixed, and the hash of what is sent instead may come after it.
+/// How often a block that holds bytes of a missing entry may differ from its hash. Bytes that were on their
+/// way when the sender noticed are mixed with zeros, and the hash of the new bytes may arrive after them.
 const MAX_STRIKES_MISSING: u8 = 8;
 
-/// Removes what is known of the blocks of `run`, and looks at no others.
+/// Removes the entries of `run` from `known`. The cost depends on their number, not on the size of the map.
 fn remove_run<T>(known: &mut BTreeMap<u32, T>, run: Run) {
     while let Some((&block, _)) = known.range(run.start..run.end).next() {
         known.remove(&block);
@@ -23,7 +24,7 @@ fn remove_run<T>(known: &mut BTreeMap<u32, T>, run: Run) {
 }
 
 impl<L: Layer> Sink<L> {
-    /// Nothing waits for these entries any more. What was verified stays so.
+    /// Takes the entries for missing: nothing waits for them from now on. Verified blocks stay verified.
     pub(super) fn on_missing(&mut self, entries: &[EntryIndex], events: &mut Vec<StoreEvent>) {
         for index in entries {
             self.missing.add(index.get());
@@ -34,13 +35,14 @@ impl<L: Layer> Sink<L> {
             remove_run(&mut self.announced, void);
             remove_run(&mut self.unconfirmed, void);
             self.base.blocks.remove_run(void);
-            self.moved.settle(void);
+            self.moved.forget(void);
             self.verified.insert(void.start, void.end);
             events.push(StoreEvent::Void(void));
         }
     }
 
-    /// Whether a block may be announced again, as what is sent of it is no longer what it was.
+    /// Whether a block may be announced a second time, because the sender replaced the bytes of a missing
+    /// entry in it.
     pub(super) fn may_change(&self, block: BlockIndex) -> bool {
         self.manifest.holds_any(block, &self.missing)
     }
@@ -53,7 +55,7 @@ impl<L: Layer> Sink<L> {
         }
     }
 
-    /// Removes what has come of missing files. From here on they are lost to this disk.
+    /// Removes what has arrived of missing files, and counts these files as lost.
     pub(super) fn drop_missing(&mut self) -> Result<(), LocalError> {
         for index in self.missing.members().map(EntryIndex::new) {
             if self.manifest.entry(index).kind == Kind::Dir {

@@ -1,9 +1,10 @@
-//! The receiver's disk: verifies blocks, writes them where they belong, keeps the journal, finishes.
+//! The receiver's disk: verifies blocks, writes them to their places, keeps the journal and finishes the
+//! transfer.
 //!
-//! Invariants: a block counts as verified only after its bytes, in memory or read back from the disk, gave the
-//! hash the sender announced; nothing has a final name before all blocks are; a block that an earlier run verified is
-//! replaced only by one that this run did. What a peer can make this hold is bounded: a hash for each block it listed
-//! or sent.
+//! Invariants. A block counts as verified only after its bytes, in memory or read back from the disk, gave
+//! the hash that the sender announced. Nothing gets a final name before all blocks are verified. A block that
+//! an earlier run verified is replaced only by a block that this run verified. A peer can make this hold only
+//! a bounded amount: a hash for each block it listed or sent.
 
 mod across;
 mod adding;
@@ -55,11 +56,11 @@ use crate::transfer::{BLOCK_LEN, BlockIndex, MAX_CONTENT, block_count};
 /// Most hashes a stream's sender may announce ahead of what is verified.
 const MAX_STREAM_AHEAD: usize = 4096;
 
-/// How often a block may arrive and not match its hash. Twice is no accident: the seal of the connection makes
-/// damage on the way impossible.
+/// How often a block may differ from its hash. Two failures are no accident: the connection's authentication
+/// (AEAD) makes damage on the way impossible.
 const MAX_STRIKES: u8 = 2;
 
-/// Where a block is read back from.
+/// The place from which a block is read back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum From {
     Staging,
@@ -76,30 +77,32 @@ pub struct Sink<L: Layer> {
     tree: Tree<L::File>,
     base: Base<L::File>,
     earlier: Earlier,
-    /// Where what came before is noted, if not here, and the lock on it.
+    /// The note of an earlier, incomplete transfer, if it is in another staging directory, and the lock on
+    /// it.
     note: Option<(Staging, L::File)>,
-    /// Of a note of this transfer, should it not be complete.
+    /// The header for a note about this transfer, in case it stays incomplete.
     header: JournalHeader,
     first: Option<SafeName>,
-    /// The list by the names that were sent, as far as this disk takes them.
+    /// The list with the names that were sent, except those that this disk refuses.
     sent: Arc<Manifest>,
     moved: Moved,
-    /// Until everything is sealed.
+    /// Open until everything is sealed.
     journal: Option<Journal<L::File>>,
     conflicts: Conflicts,
     losses: Losses,
     total: Option<u64>,
-    /// Blocks an earlier run verified, with their hashes then; taken out as they are settled.
+    /// Blocks that an earlier run verified, with their hashes of then. A block is removed once it was
+    /// compared.
     kept: BTreeMap<u32, Cv>,
-    /// Blocks an earlier run verified, as long as they may lie on the disk as it left them.
+    /// Blocks that an earlier run verified and that may still be unchanged on the disk.
     at_stake: RunSet,
-    /// What may not be written over them yet.
+    /// Parts of those blocks that must not overwrite them yet.
     aside: Aside<L::File>,
-    /// Kept blocks whose hash the sender announced: to be read again.
+    /// Kept blocks whose hash the sender has announced. They are to be read again.
     recheck: VecDeque<BlockIndex>,
-    /// Announced and not yet verified.
+    /// Hashes of blocks that are not verified yet.
     announced: BTreeMap<u32, Cv>,
-    /// Stored whole before their announcement came.
+    /// Blocks that were stored whole before their hash was announced.
     unconfirmed: BTreeMap<u32, BlockHash>,
     strikes: HashMap<u32, u8>,
     verified: RunSet,
@@ -110,11 +113,11 @@ pub struct Sink<L: Layer> {
 }
 
 impl<L: Layer> Sink<L> {
-    /// Opens the place an earlier run of the same transfer was received into, or a new one, and makes its
-    /// directories and empty files.
+    /// Opens the staging directory of an earlier run of the same transfer, or makes a new one, and makes the
+    /// directories and empty files of the list.
     ///
     /// # Errors
-    /// [`LocalError`], each with its next step.
+    /// [`LocalError`].
     pub fn open(
         layer: L,
         offer: &Offer,
@@ -135,7 +138,7 @@ impl<L: Layer> Sink<L> {
             let at_root = |e| LocalError::new("read", layer.root(), e);
             let sent = Arc::clone(&manifest);
             let added_to = opened.came.of(&manifest);
-            // What was noted of other files is no matter here, and stays.
+            // A note about other files does not concern this transfer. It stays on the disk.
             let note = opened.note.filter(|_| added_to.is_some());
             let (manifest, earlier, compare) = match added_to.filter(|_| conflicts != Conflicts::Update) {
                 None => (manifest, Earlier::default(), opened.compare),
@@ -153,7 +156,7 @@ impl<L: Layer> Sink<L> {
             Ok((sent, manifest, earlier, note, base, tree))
         });
         let (sent, manifest, earlier, note, base, tree) = made.inspect_err(|_| {
-            // Nothing was received: leave nothing behind.
+            // Nothing was received, so nothing is left behind.
             if opened.found == Before::Nothing {
                 drop(journal.take());
                 let _ = staging.remove(&layer);
@@ -239,7 +242,7 @@ impl<L: Layer> Sink<L> {
 
     fn on_filled(&mut self, filled: &Filled, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
         let (block, index) = (filled.block, filled.block.get());
-        // A sender that sends what it was told is here has misunderstood; what is here is checked on its own.
+        // The sender ignored that this block is here. The copy here is checked on its own.
         if self.verified.contains(index)
             || self.unconfirmed.contains_key(&index)
             || self.kept.contains_key(&index)
@@ -253,7 +256,7 @@ impl<L: Layer> Sink<L> {
                 return self.strike(block, events);
             }
             self.write(block, 0, bytes)?;
-            return self.settle(block, &hash, events);
+            return self.on_stored(block, &hash, events);
         }
         let at_stake = self.at_stake.contains(index);
         for (start, end) in filled.spans.iter() {
@@ -276,15 +279,15 @@ impl<L: Layer> Sink<L> {
                 if at_stake {
                     self.write_scratch(block)?;
                 }
-                self.settle(block, &hash, events)
+                self.on_stored(block, &hash, events)
             }
-            (Some(hash), None) if !at_stake => self.settle(block, &hash, events),
+            (Some(hash), None) if !at_stake => self.on_stored(block, &hash, events),
             _ => self.strike(block, events),
         }
     }
 
-    /// A whole block is stored: confirm it, or wait for its hash.
-    fn settle(
+    /// A whole block is stored. Confirms it if its hash was announced, else waits for the hash.
+    fn on_stored(
         &mut self,
         block: BlockIndex,
         hash: &BlockHash,
@@ -354,7 +357,8 @@ impl<L: Layer> Sink<L> {
             return Err(Breach::StreamEnd.into());
         }
         self.total = Some(total);
-        // The file is cut when all of it is verified: until then what is kept of it may be another sender's.
+        // The file is cut later, when all of it is verified: the kept bytes beyond may belong to another
+        // sender's content.
         drop(self.kept.split_off(&blocks));
         Ok(())
     }
@@ -411,7 +415,7 @@ impl<L: Layer> Store for Sink<L> {
                     self.confirm(block, &hash, events);
                     return Ok(true);
                 }
-                // Lost in a crash, or never there: no fault of the sender's.
+                // The kept bytes were lost in a crash, or never written. The sender is not to blame.
                 _ => {
                     self.kept.remove(&index);
                     self.at_stake.remove(index);

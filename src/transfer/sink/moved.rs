@@ -1,13 +1,14 @@
-//! Content that lies elsewhere in the files here than in those that are sent: moved by what was inserted or cut out.
+//! Content that moved: the files here hold it at another place, because bytes before it were inserted or
+//! removed.
 //!
-//! Only where a block is not what lies at its place, the sender is asked which chunks it is made of, and the files here
-//! are cut in the same way. What is found is written, and only the rest is asked for; then the block's hash decides as
-//! it does about what comes over the line. What is asked of the sender and of this disk is as much as would otherwise
-//! have crossed the line: each block is described once, and each old file is read once more, without what is equal at
-//! its place.
+//! If a block differs from the bytes at its own place, the sender is asked for the chunks of the block, and
+//! the files here are cut into chunks in the same way. Chunks that are found are written, and only the rest
+//! is requested. Then the block's hash decides, as for bytes from the line. The work stays within what would
+//! otherwise have crossed the line: each block is described once, and each old file is read once more,
+//! without the blocks that are equal at their place.
 //!
-//! A peer learns by it which chunks of what it sends lie in the files it names; of shorter ones than the least only
-//! whether they lie at their place. So it can ask once for each chunk that it lists.
+//! A peer learns from this which of its chunks are in the files that it names. For chunks shorter than the
+//! least length it learns only whether they are at their place. So it can test each chunk that it lists once.
 
 use std::collections::VecDeque;
 
@@ -23,7 +24,7 @@ use crate::transfer::ranges::{Run, RunSet};
 use crate::transfer::sink::store::StoreEvent;
 use crate::transfer::{BLOCK_LEN, BlockIndex, DESCRIBED_WINDOW, block_count};
 
-/// So many times the size of what is sent is read of old files at most.
+/// Old files are read up to this many times the size of what is sent.
 const MOST_READ: u64 = 8;
 
 /// A file here that is being cut into chunks.
@@ -32,65 +33,65 @@ struct Reading {
     entry: EntryIndex,
     len: u64,
     at: u64,
-    /// Where the chunk begins that has not ended.
+    /// Where the current chunk begins in the file.
     start: u64,
     chunker: Chunker,
 }
 
-/// What is known of content that moved.
+/// The state of the search for moved content.
 #[derive(Default, Debug)]
 pub(super) struct Moved {
     /// Blocks that are equal at their place.
     same: RunSet,
-    /// Blocks that are not, and are to be described.
+    /// Blocks that differ at their place and are still to be described.
     differing: RunSet,
-    /// Those that the sender was asked to describe and has not.
+    /// Blocks whose description was requested and has not arrived.
     due: RunSet,
-    /// Those that it was asked to describe and that are not verified.
+    /// Blocks whose description was requested and that are not verified yet.
     open: RunSet,
-    /// Those that it is to be asked about as soon as the files they hold bytes of are cut.
+    /// The blocks to request next, once the files that have bytes in them are cut.
     next: Option<Run>,
-    /// Files that are to be cut for it.
+    /// Files to cut before that request.
     uncut: VecDeque<EntryIndex>,
-    /// The one that is cut now.
+    /// The file that is being cut.
     reading: Option<Reading>,
-    /// Entries whose files were cut, or are to be.
+    /// Entries whose files were cut or are waiting to be cut.
     cut: RunSet,
-    /// How many bytes of them are.
+    /// Bytes of those files.
     read: u64,
     index: Index,
-    /// The block whose chunks come.
+    /// The block whose chunks are arriving.
     recipe: Option<(BlockIndex, Recipe)>,
 }
 
 impl Moved {
-    /// A block is what lies at its place.
+    /// The block equals the bytes at its place.
     pub(super) fn on_same(&mut self, block: BlockIndex) {
         self.same.add(block.get());
     }
 
     /// A block is verified.
     pub(super) fn on_verified(&mut self, block: BlockIndex) {
-        self.settle(Run {
+        self.forget(Run {
             start: block.get(),
             end: block.get() + 1,
         });
     }
 
-    /// Nothing waits for these blocks any more. What was asked of the sender it still answers.
-    pub(super) fn settle(&mut self, run: Run) {
+    /// Drops blocks that are no longer needed. The sender still answers what it was asked.
+    pub(super) fn forget(&mut self, run: Run) {
         self.differing.remove_run(run);
         self.open.remove_run(run);
     }
 
-    /// How many blocks from the first that differ can be described now; a window is filled by half at least, as what lies
-    /// at the ends of what is cut is not found.
+    /// How many differing blocks may be described now. Zero until half of the window is free: the chunks at
+    /// the ends of a described range are not found, so ranges should be long.
     fn room(&self) -> u32 {
         let room = DESCRIBED_WINDOW.saturating_sub(self.open.len());
         if room >= DESCRIBED_WINDOW / 2 { room } else { 0 }
     }
 
-    /// Adds a chunk's part that lies in `block`.
+    /// Adds the part of a chunk that lies in `block`.
     fn add(
         &mut self,
         block: BlockIndex,
@@ -108,7 +109,7 @@ impl Moved {
 }
 
 impl<L: Layer> Sink<L> {
-    /// A block is not what lies at its place.
+    /// The block differs from the bytes at its place.
     pub(super) fn on_differing(&mut self, block: BlockIndex, events: &mut Vec<StoreEvent>) {
         if self.at_stake.contains(block.get()) || self.manifest.has_more_files(block, chunks::MAX_FILES) {
             events.push(StoreEvent::Need(block));
@@ -117,7 +118,8 @@ impl<L: Layer> Sink<L> {
         }
     }
 
-    /// The blocks to be described next, if it is time: all files they hold bytes of are compared.
+    /// The blocks to describe next. `None` while files that have bytes in the first of them are still being
+    /// compared.
     fn next_described(&self) -> Option<Run> {
         let start = self.moved.differing.first_member(0)?;
         let end = self
@@ -139,7 +141,7 @@ impl<L: Layer> Sink<L> {
         })
     }
 
-    /// Does a step towards what may have moved. False if there is none to do now.
+    /// Does one step of the search. False if there is nothing to do now.
     pub(super) fn seek_moved(&mut self, events: &mut Vec<StoreEvent>) -> bool {
         if let Some(reading) = self.moved.reading.take() {
             self.moved.reading = self.cut_on(reading);
@@ -170,7 +172,8 @@ impl<L: Layer> Sink<L> {
         true
     }
 
-    /// What cannot be read here is not found, and comes.
+    /// Opens a file to cut it into chunks. Returns `None` if it cannot be read; its content then comes over
+    /// the line.
     fn begin_to_cut(&mut self, entry: EntryIndex) -> Option<Reading> {
         let most = self.total.unwrap_or(0).saturating_mul(MOST_READ);
         let len = self.base.tree.len(&self.layer, entry).ok().flatten()?;
@@ -188,7 +191,7 @@ impl<L: Layer> Sink<L> {
         })
     }
 
-    /// Cuts a file here up to the end of a block, or passes over what is equal at its place.
+    /// Cuts a file up to the end of the current block. Skips a block that is equal at its place.
     fn cut_on(&mut self, mut reading: Reading) -> Option<Reading> {
         let place = self.manifest.content_range(reading.entry);
         let is_within = reading.at < place.end - place.start;
@@ -243,7 +246,7 @@ impl<L: Layer> Sink<L> {
         (reading.at < reading.len && !self.moved.index.is_full()).then_some(reading)
     }
 
-    /// The sender says what blocks are made of.
+    /// Takes the sender's description of blocks.
     pub(super) fn on_chunks(
         &mut self,
         list: &ChunkList,
@@ -276,7 +279,7 @@ impl<L: Layer> Sink<L> {
         Ok(())
     }
 
-    /// Where a chunk lies here. A short one is only looked for at its place.
+    /// Where a chunk lies here. A short chunk is looked for only at its own place.
     fn find(&mut self, chunk: &Chunk, segment: &Segment) -> Option<Origin> {
         if chunk.len as usize > MIN_CHUNK {
             return self.moved.index.find(chunk);
@@ -290,7 +293,7 @@ impl<L: Layer> Sink<L> {
         })
     }
 
-    /// All chunks of a block are known: takes what is here and asks for the rest.
+    /// All chunks of a block are known. Writes those that are here and requests the rest.
     fn complete(&mut self, block: BlockIndex, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
         self.moved.due.remove(block.get());
         let Some((_, recipe)) = self.moved.recipe.take() else {

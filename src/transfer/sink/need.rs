@@ -1,4 +1,4 @@
-//! What a transfer takes on the disk besides its bytes.
+//! The room that a transfer needs on the disk.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use crate::transfer::error::{Leftover, LocalError};
 use crate::transfer::fs::layer::Room;
 use crate::transfer::manifest::{Kind, Manifest};
 
-/// Whether each file of `manifest` can be as large as it is in the directory `root`.
+/// Checks that the file system of `root` allows files as large as those of `manifest`.
 pub(crate) fn check_sizes(manifest: &Manifest, room: &Room, root: &Path) -> Result<(), LocalError> {
     let Some(limit) = room.largest else { return Ok(()) };
     match manifest.iter().find(|(_, entry)| entry.size > limit) {
@@ -19,17 +19,17 @@ pub(crate) fn check_sizes(manifest: &Manifest, room: &Room, root: &Path) -> Resu
     }
 }
 
-/// What is still to be written and made.
+/// Bytes and nodes that are still to be written and made.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Need {
     bytes: u64,
     nodes: u64,
-    /// Of the bytes, those that holes may leave out.
+    /// How many of `bytes` may be left out as holes.
     holes: u64,
 }
 
 impl Need {
-    /// Nothing yet. Of what is to come, so many bytes are holes, as the sender says.
+    /// Starts with nothing. `holes`: how many of the bytes to come are holes, as the sender says.
     pub(crate) fn with_holes(holes: u64) -> Need {
         Need {
             holes,
@@ -37,7 +37,7 @@ impl Need {
         }
     }
 
-    /// Counts an entry, of which `present` bytes are here if it exists.
+    /// Adds an entry. `present`: how many of its bytes are here, `None` if it does not exist.
     pub(crate) fn add(&mut self, kind: Kind, size: u64, present: Option<u64>, block: u64) {
         let whole = kind.on_disk(size, block);
         let here = present.map_or(0, |len| kind.on_disk(len, block));
@@ -45,18 +45,18 @@ impl Need {
         self.nodes += u64::from(present.is_none());
     }
 
-    /// Whether there is room for all of it, holes and all.
+    /// Whether there is room even if the holes are written as zeros.
     pub(crate) fn fits(&self, room: &Room) -> bool {
         room.bytes.is_none_or(|free| free >= self.bytes)
     }
 
-    /// Whether there is room for it in the directory `root`, holes left out.
+    /// Checks that there is room in the directory `root` if holes stay holes.
     pub(crate) fn check(&self, room: &Room, root: &Path) -> Result<(), LocalError> {
         check(room, root, self.bytes.saturating_sub(self.holes), self.nodes, &[])
     }
 }
 
-/// Whether so many bytes and nodes can be had in the directory `root`, in which these are kept.
+/// Checks that the directory `root` has room for these bytes and nodes. `leftovers` goes into the error.
 pub(crate) fn check(
     room: &Room,
     root: &Path,

@@ -1,7 +1,8 @@
-//! A receive into something that only takes bytes in order: standard output, or memory for a message.
+//! A receive into an output that takes bytes only in order: standard output, or memory for a message.
 //!
-//! Nothing is written before it is verified, and nothing out of order; what came early waits in its buffer. The
-//! sender keeps within [`ORDERED_WINDOW`] of what is written, so [`ORDERED_BUFFERS`] are enough.
+//! Nothing is written before it is verified, and nothing out of order. What arrives early waits in its
+//! buffer. The sender stays within [`ORDERED_WINDOW`] blocks of what is written, so [`ORDERED_BUFFERS`]
+//! buffers are enough.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +16,8 @@ use crate::transfer::sink::assemble::{Buffer, Extent, Filled};
 use crate::transfer::sink::store::{Store, StoreEvent, StoreJob};
 use crate::transfer::{BlockIndex, MAX_CONTENT, ORDERED_WINDOW, block_count};
 
-/// Buffers an assembler needs in front of an [`OrderedSink`]: a window of open blocks and one of waiting ones.
+/// Buffers that the assembler in front of an [`OrderedSink`] needs: one window of open blocks and one of
+/// waiting blocks.
 pub const ORDERED_BUFFERS: usize = 2 * ORDERED_WINDOW as usize;
 
 /// Writes verified content in order.
@@ -23,7 +25,7 @@ pub struct OrderedSink<W> {
     output: W,
     total: Option<u64>,
     announced: BTreeMap<u32, Cv>,
-    /// Whole blocks that wait for their announcement or their turn.
+    /// Whole blocks that wait for their hash or for their turn.
     waiting: BTreeMap<u32, (Buffer, usize, BlockHash)>,
     written: u32,
     struck: Option<BlockIndex>,
@@ -39,7 +41,7 @@ impl<W> fmt::Debug for OrderedSink<W> {
 }
 
 impl<W: Write> OrderedSink<W> {
-    /// Writes to `output`. `total` is the content's length, if it is known.
+    /// Writes to `output`. `total` is the length of the content, if known.
     pub fn new(output: W, total: Option<u64>) -> Self {
         OrderedSink {
             output,
@@ -52,7 +54,7 @@ impl<W: Write> OrderedSink<W> {
         }
     }
 
-    /// The output, after the end.
+    /// Returns the output at the end.
     pub fn into_output(self) -> W {
         self.output
     }
@@ -134,7 +136,7 @@ impl<W: Write + Send> Store for OrderedSink<W> {
                 self.advance(events)
             }
             StoreJob::Filled(filled) => self.on_filled(filled, events),
-            // Nothing would be left of the only file.
+            // The only file would be missing then, so the sender must not say this.
             StoreJob::Chunks(_) => Err(Breach::Chunks.into()),
             StoreJob::Missing(_) => Err(Breach::Missing.into()),
             StoreJob::Total(total) => {

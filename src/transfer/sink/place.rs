@@ -1,7 +1,8 @@
-//! The last steps of a receive: sync, final names, tidying up.
+//! The last steps of a receive: sync, final names, cleaning up.
 //!
-//! Invariant: a final name is given by one rename of something complete, verified and synced. Before the first
-//! rename the journal is sealed, so a crash between two of them is mended without the sender.
+//! Invariant: something gets its final name by one rename, and only when it is complete, verified and synced.
+//! The journal is sealed before the first rename, so the next run can repair a crash between two renames
+//! without the sender.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,24 +20,25 @@ use crate::transfer::sink::losses::{Losses, kept};
 use crate::transfer::sink::staging;
 use crate::transfer::sink::staging::Staging;
 
-/// Up to so many files are synced one by one; more by one call for the whole file system, where there is one.
+/// Up to this many files are synced one by one. For more, one call syncs the whole file system where the
+/// system has such a call.
 const FEW_FILES: usize = 32;
 
 /// What to do when a final name is taken.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Conflicts {
-    /// Take another: `name (1)`.
+    /// Use another name: `name (1)`.
     #[default]
     Rename = 0,
-    /// Replace files; trees are merged.
+    /// Replace files and merge directories.
     Overwrite = 1,
-    /// As [`Conflicts::Overwrite`], and what is there already is compared, so that only what differs is sent. The peer
-    /// learns by that what lies under the names it sends.
+    /// As [`Conflicts::Overwrite`], but compare first what is already there, so that only the differences are
+    /// sent. The peer learns from this what lies under the names it sends.
     Update = 2,
 }
 
 impl Conflicts {
-    /// The rule that a journal calls by this number.
+    /// The rule that has this number in a journal.
     pub(crate) fn from_number(number: u32) -> Option<Conflicts> {
         [Conflicts::Rename, Conflicts::Overwrite, Conflicts::Update]
             .into_iter()
@@ -44,11 +46,11 @@ impl Conflicts {
     }
 }
 
-/// What may be done where a final name is taken.
+/// What this run may do where a final name is taken.
 #[derive(Clone, Copy)]
 pub(crate) struct Rule<'a> {
     conflicts: Conflicts,
-    /// What came of it before, and may be added to.
+    /// Files of an earlier, incomplete transfer. This one may add to them.
     came: Option<&'a Came>,
 }
 
@@ -60,7 +62,7 @@ impl<'a> Rule<'a> {
         }
     }
 
-    /// Adds to what came before, if anything did.
+    /// Allows adding to `came`, if it has any files.
     pub(crate) fn adding_to(self, came: &'a Came) -> Rule<'a> {
         Rule {
             came: Some(came).filter(|came| !came.is_empty()),
@@ -77,20 +79,20 @@ impl<'a> Rule<'a> {
     }
 }
 
-/// A top-level entry and the name it ended under.
+/// A top-level entry and its final name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Placed {
-    /// The name it was sent with.
+    /// The name that was sent.
     pub name: PathBuf,
-    /// The name it has.
+    /// The name on this disk.
     pub final_name: PathBuf,
-    /// Whether the same content lay there before, so that nothing was done.
+    /// Whether the same content was there before, so that nothing had to be done.
     pub already_there: bool,
 }
 
-/// Makes the links in `data/`, gives everything there its permissions and times, and waits until it is on the medium.
-/// `done`: files that have theirs already.
-pub(crate) fn settle<L: Layer>(
+/// Makes the links in `data/`, sets permissions and times of everything in it, and waits until it is on the
+/// medium. `done` tells which files already have their permissions and times.
+pub(crate) fn finish_staged<L: Layer>(
     layer: &L,
     staging: &Staging,
     manifest: &Manifest,
@@ -100,14 +102,15 @@ pub(crate) fn settle<L: Layer>(
     let data = staging.data();
     let failed = |action| move |path: &Path, e| LocalError::new(action, layer.root().join(path), e);
     let count = |kind| manifest.iter().filter(|(_, e)| e.kind == kind).count();
-    // Each file is synced while it is open for writing, which Windows asks for.
+    // Each file is synced while it is open for writing: Windows requires that.
     let one_by_one = !layer.has_sync_all() || count(Kind::File) + count(Kind::Dir) <= FEW_FILES;
-    // Children before parents: a directory's time changes with its entries, and it may become read-only.
+    // Children come before parents: a directory's time changes with its entries, and the directory may become
+    // read-only.
     for (index, entry) in manifest.iter().rev() {
         let path = || data.join(manifest.path(index));
         match entry.kind {
             _ if losses.has_lost(index) => {}
-            Kind::Symlink => settle_link(layer, &path(), index, &entry, losses)?,
+            Kind::Symlink => make_link(layer, &path(), index, &entry, losses)?,
             Kind::File | Kind::Stream | Kind::Text if one_by_one || !done(index) => {
                 let path = path();
                 let file = open_ours(layer, &path).map_err(|e| failed("open")(&path, e))?;
@@ -132,7 +135,7 @@ pub(crate) fn settle<L: Layer>(
     for (index, entry) in manifest.iter().rev().filter(|(_, e)| e.kind == Kind::Dir) {
         let path = data.join(manifest.path(index));
         let dir = layer.open_dir(&path).map_err(|e| failed("open")(&path, e))?;
-        // A top-level directory must stay movable.
+        // A read-only top-level directory could not be moved.
         let mode = if entry.parent.is_none() {
             entry.mode | 0o700
         } else {
@@ -153,8 +156,8 @@ pub(crate) fn settle<L: Layer>(
     layer.sync(&dir).map_err(whole)
 }
 
-/// Makes a symbolic link, unless an interrupted run has, and dates it where the disk can.
-fn settle_link<L: Layer>(
+/// Makes a symbolic link, unless an interrupted run has made it. Sets its time if the disk can.
+fn make_link<L: Layer>(
     layer: &L,
     path: &Path,
     index: EntryIndex,
@@ -164,7 +167,7 @@ fn settle_link<L: Layer>(
     let failed = |action| move |e| LocalError::new(action, layer.root().join(path), e);
     let is_there = layer.info(path).map_err(failed("examine"))?.is_some();
     if is_there || kept(layer.symlink(entry.target, path)).map_err(failed("create"))? {
-        // Not every file system dates its links.
+        // Some file systems cannot set the time of a link.
         let _ = layer.set_time(path, entry.mtime);
     } else {
         losses.lose_links([index]);
@@ -172,7 +175,7 @@ fn settle_link<L: Layer>(
     Ok(())
 }
 
-/// Opens a staged file that an interrupted run may already have made read-only.
+/// Opens a staged file. An interrupted run may already have made it read-only.
 pub(crate) fn open_ours<L: Layer>(layer: &L, path: &Path) -> io::Result<L::File> {
     match layer.open(path) {
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
@@ -183,8 +186,8 @@ pub(crate) fn open_ours<L: Layer>(layer: &L, path: &Path) -> io::Result<L::File>
     }
 }
 
-/// Checks that each directory in `data/` holds what the list says and nothing else: a file system that takes
-/// two names for one would have lost one of them.
+/// Checks that each directory in `data/` holds exactly what the list says. A file system that takes two names
+/// for the same name would have lost one of them.
 pub(crate) fn check_listing<L: Layer>(
     layer: &L,
     staging: &Staging,
@@ -219,7 +222,7 @@ pub(crate) fn check_listing<L: Layer>(
     Ok(())
 }
 
-/// Moves everything in a sealed `data/` to its final name and removes the staging directory.
+/// Moves everything in a sealed `data/` to its final name, then removes the staging directory.
 pub(crate) fn place_all<L: Layer>(
     layer: &L,
     staging: &Staging,
@@ -267,14 +270,14 @@ pub(crate) fn place_all<L: Layer>(
         }
     }
     if layer.info(&data).map_err(failed)?.is_some() {
-        // Only if nothing is left in it.
+        // Fails unless `data/` is empty.
         layer.remove_dir(&data).map_err(failed)?;
     }
     staging.remove(layer).map_err(failed)?;
     Ok(placed)
 }
 
-/// A top-level directory stayed writable until it was moved.
+/// Sets the mode and time of a top-level directory after its move. Until then it had to stay writable.
 fn finish_top<L: Layer>(
     layer: &L,
     placed: &[Placed],
@@ -293,14 +296,14 @@ fn finish_top<L: Layer>(
     }
 }
 
-/// Gives everything that lies under its final name already the time it was sent with.
+/// Sets the times that were sent on files that already lie under their final names.
 pub(crate) fn retime<L: Layer>(layer: &L, manifest: &Manifest, losses: &mut Losses) -> io::Result<()> {
     for (index, entry) in manifest.iter().rev() {
         if losses.has_lost(index) {
             continue;
         }
         let outcome = layer.set_time(&manifest.path(index), entry.mtime);
-        // Not every file system dates its links.
+        // Some file systems cannot set the time of a link.
         if entry.kind != Kind::Symlink && !kept(outcome)? {
             losses.lose_times();
         }
@@ -308,8 +311,8 @@ pub(crate) fn retime<L: Layer>(layer: &L, manifest: &Manifest, losses: &mut Loss
     Ok(())
 }
 
-/// Renames `from` to a name that is free. A directory that nobody may write to is not moved elsewhere by the system,
-/// and so is made writable for the moment.
+/// Renames `from` to a name that is free. The system refuses to move a directory that nobody may write to, so
+/// it is made writable for the rename.
 fn rename_to_free<L: Layer>(layer: &L, from: &Path, to: &Path) -> io::Result<()> {
     match layer.rename_noreplace(from, to) {
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
@@ -318,14 +321,14 @@ fn rename_to_free<L: Layer>(layer: &L, from: &Path, to: &Path) -> io::Result<()>
             };
             layer.unlock(from);
             layer.rename_noreplace(from, to)?;
-            // It was ours to unlock, and so it is to lock again.
+            // The directory was unlocked above, so its mode is set again.
             Losses::default().finish(layer, &layer.open_dir(to)?, found.mode, Some(found.mtime))
         }
         other => other,
     }
 }
 
-/// Moves `from` to a name that is free, on whatever file system.
+/// Moves `from` to a name that is free. The two may be on different file systems.
 fn move_to_free<L: Layer>(layer: &L, from: &Path, to: &Path, losses: &mut Losses) -> io::Result<()> {
     match rename_to_free(layer, from, to) {
         Err(e) if e.kind() == io::ErrorKind::CrossesDevices => across::to_free(layer, from, to, losses),
@@ -360,7 +363,8 @@ fn place_one<L: Layer>(
                 return replace(layer, from, name, losses).map(|()| name.to_owned());
             }
             (true, true) => return merge(layer, from, name, rule, losses).map(|()| name.to_owned()),
-            // A directory never replaces a file, nor a file a directory: too much could be lost.
+            // A directory never replaces a file, and a file never replaces a directory: too much could be
+            // lost.
             _ => {}
         }
     }
@@ -377,8 +381,9 @@ fn place_one<L: Layer>(
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Moves what is in `from` into the existing `to`, file by file. `to` keeps its permissions and takes the time of
-/// `from`. If a crash comes in between, the next run finds everything equal and sets the times ([`retime`]).
+/// Moves the contents of `from` into the existing directory `to`, file by file. `to` keeps its permissions
+/// and gets the time of `from`. After a crash in between, the next run finds everything equal and sets the
+/// times ([`retime`]).
 pub(crate) fn merge<L: Layer>(
     layer: &L,
     from: &Path,
@@ -389,7 +394,7 @@ pub(crate) fn merge<L: Layer>(
     let (Some(sent), Some(own)) = (layer.info(from)?, layer.info(to)?) else {
         return Err(io::ErrorKind::NotFound.into());
     };
-    // What an earlier transfer finished, and what this one did, may be read-only.
+    // An earlier transfer, or this one, may have made it read-only.
     layer.unlock(from);
     let locked = own.mode & 0o200 == 0;
     if locked {
@@ -405,7 +410,7 @@ pub(crate) fn merge<L: Layer>(
         }
     }
     let dir = layer.open_dir(to)?;
-    // One may write to a directory that belongs to somebody else, and change nothing else of it.
+    // This user may be allowed to write to a directory of somebody else, but not to change its mode or time.
     if locked {
         kept(layer.set_mode(&dir, own.mode))?;
     }

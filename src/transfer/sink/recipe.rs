@@ -1,4 +1,5 @@
-//! How a block is put together from what lies here: the chunks the sender says it is made of, and where each was found.
+//! How to build a block from bytes that are here: the chunks that the sender lists for it, and where each of
+//! them was found.
 
 use std::collections::HashMap;
 
@@ -6,18 +7,18 @@ use crate::transfer::chunks::{Chunk, ChunkHash};
 use crate::transfer::manifest::EntryIndex;
 use crate::transfer::ranges::{Run, Spans};
 
-/// Most chunks that are remembered: 30 MiB of memory, 40 GiB of files. What is beyond is not found.
+/// Most chunks that are remembered: 30 MiB of memory, 40 GiB of files. Further chunks are not found.
 const MOST_CHUNKS: usize = 7 << 17;
 
-/// Where a chunk lies.
+/// The place of a chunk in the files here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Origin {
-    /// In the file that has this entry's name here.
+    /// The file that has the name of this entry here.
     pub(super) entry: EntryIndex,
     pub(super) offset: u64,
 }
 
-/// The chunks of the files here.
+/// The chunks of the files here, by their hashes.
 #[derive(Default, Debug)]
 pub(super) struct Index(HashMap<ChunkHash, Origin>);
 
@@ -40,13 +41,13 @@ impl Index {
 /// A part of a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Piece {
-    /// Its bytes in the block.
+    /// Its range of bytes in the block.
     pub(super) run: Run,
-    /// Where they lie, if they do.
+    /// Where its bytes are here; `None` if they were not found.
     pub(super) origin: Option<Origin>,
 }
 
-/// The pieces of a block from its start on.
+/// The pieces of a block, in order, from its start.
 #[derive(Default, Debug)]
 pub(super) struct Recipe(Vec<Piece>);
 
@@ -55,7 +56,7 @@ impl Recipe {
         self.0.last().map_or(0, |piece| piece.run.end)
     }
 
-    /// Adds what follows. What follows in its file, too, makes one piece.
+    /// Adds the next chunk. Joins it to the last piece if it also follows it in the same file.
     pub(super) fn push(&mut self, len: u32, origin: Option<Origin>) {
         let start = self.end();
         let end = start + len;
@@ -75,12 +76,12 @@ impl Recipe {
         });
     }
 
-    /// What was found.
+    /// The pieces that were found.
     pub(super) fn found(&self) -> impl Iterator<Item = (Run, Origin)> + '_ {
         self.0.iter().filter_map(|piece| Some((piece.run, piece.origin?)))
     }
 
-    /// The same as a set.
+    /// The ranges of the pieces that were found.
     pub(super) fn spans(&self) -> Spans {
         let mut spans = Spans::default();
         for (run, _) in self.found() {
@@ -89,7 +90,7 @@ impl Recipe {
         spans
     }
 
-    /// What was not.
+    /// The ranges of the pieces that were not found.
     pub(super) fn lacks(&self) -> Vec<Run> {
         let lacking = self.0.iter().filter(|piece| piece.origin.is_none());
         lacking.map(|piece| piece.run).collect()

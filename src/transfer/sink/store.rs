@@ -1,4 +1,4 @@
-//! What the receiver's conversation asks of its disk thread, and what it hears back.
+//! The jobs of the receiver's disk thread, and the events that it reports.
 
 use crate::transfer::BlockIndex;
 use crate::transfer::chunks::ChunkList;
@@ -10,49 +10,51 @@ use crate::transfer::sink::assemble::{Buffer, Filled};
 use crate::transfer::sink::losses::Remark;
 use crate::transfer::sink::place::Placed;
 
-/// Work for the receiver's disk thread.
+/// A job for the receiver's disk thread.
 #[derive(Debug)]
 pub enum StoreJob {
-    /// The sender announced hashes of consecutive blocks.
+    /// The sender announced the hashes of consecutive blocks.
     Announce {
-        /// Block of the first.
+        /// The block of the first hash.
         first: BlockIndex,
         /// The hashes.
         cvs: Vec<Cv>,
     },
-    /// A block from the assembler.
+    /// The assembler filled a block.
     Filled(Filled),
-    /// The sender says which chunks blocks are made of.
+    /// The sender describes blocks by their chunks.
     Chunks(ChunkList),
-    /// These do not arrive: the blocks that hold nothing else count as verified, the files get no name.
+    /// These entries do not arrive. Blocks that hold nothing else count as verified, and the files get no
+    /// name.
     Missing(Vec<EntryIndex>),
-    /// The stream ended; this is the content's length.
+    /// The stream has ended. This is the length of the content.
     Total(u64),
-    /// All is verified: finish. The sender's root must be ours.
+    /// All blocks are verified: finish. The sender's root must equal ours.
     Finish {
         /// The sender's root.
         root: Root,
     },
 }
 
-/// What the disk thread has to say.
+/// An event from the disk thread.
 #[derive(Debug)]
 pub enum StoreEvent {
     /// A block is verified and stored.
     Verified(BlockIndex),
-    /// Blocks that nobody misses: they hold only what does not arrive.
+    /// Blocks that hold only missing entries. They are not needed.
     Void(Run),
-    /// A block must be sent (again).
+    /// A block must be sent, for the first time or again.
     Need(BlockIndex),
-    /// Other bytes lie here than were announced: they may be found elsewhere once these blocks are described.
+    /// The bytes here differ from the announced hashes. Some of them may be found elsewhere once these blocks
+    /// are described.
     Differ(Run),
-    /// A part of a block was found and is stored: only the rest must be sent.
+    /// Part of a block was found here and is stored. Only the rest must be sent.
     Found {
-        /// Which.
+        /// The block.
         block: BlockIndex,
-        /// What was found of it.
+        /// The bytes that were found.
         spans: Spans,
-        /// What was not.
+        /// The bytes that are still needed.
         lacks: Vec<Run>,
     },
     /// A buffer for [`crate::transfer::sink::assemble::Assembler::recycle`].
@@ -61,18 +63,18 @@ pub enum StoreEvent {
     Finished {
         /// Root over the content.
         root: Root,
-        /// What lies where.
+        /// The top-level entries and their final names.
         placed: Vec<Placed>,
     },
 }
 
-/// What the disk thread drives.
+/// The storage that the disk thread drives.
 pub trait Store: Send {
-    /// Blocks believed to be here, for [`crate::transfer::session::receive::ReceiveSession::on_opened`]. They are read again and
-    /// compared before they count.
+    /// Blocks that are probably here, for [`crate::transfer::session::receive::ReceiveSession::on_opened`].
+    /// They are read again and compared before they count.
     fn held(&self) -> Vec<Run>;
 
-    /// Something the user should know, each thing once. To be asked for after every other call.
+    /// The next thing that the user should know; each is returned once. Call it after every other call.
     fn poll_remark(&mut self) -> Option<Remark> {
         None
     }
@@ -80,11 +82,11 @@ pub trait Store: Send {
     /// Does one job.
     ///
     /// # Errors
-    /// What ends the transfer. Everything verified stays for the next run.
+    /// An error ends the transfer. Verified blocks stay for the next run.
     fn handle(&mut self, job: StoreJob, events: &mut Vec<StoreEvent>) -> Result<(), TransferError>;
 
-    /// When there is no job: reads one held block again, or a block's worth of what may have moved. False when there is
-    /// nothing left to read.
+    /// Call it when there is no job. Reads one held block again, or one block's worth of bytes that may have
+    /// moved. False if nothing is left to read.
     ///
     /// # Errors
     /// As [`Store::handle`].

@@ -1,4 +1,4 @@
-//! The files under `data/`: made when first written, held open while in use.
+//! The files under `data/`. They are created when first written, and held open while in use.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,25 +21,25 @@ use crate::transfer::sink::staging::{Before, Staging, with_leftovers};
 const OPEN_FILES: usize = 64;
 
 fn is_zero(bytes: &[u8]) -> bool {
-    // Equal to itself one byte on: the system compares faster than a loop here.
+    // All bytes are equal if each equals the next one. The system's comparison is faster than a loop here.
     bytes.first() == Some(&0) && bytes[1..] == bytes[..bytes.len() - 1]
 }
 
-/// Whether to look for room first.
+/// Whether to check the free space first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Space {
-    /// All of the content may have to be written.
+    /// Check: all of the content may have to be written.
     Check,
-    /// Most likely none of it.
+    /// Do not check: most likely nothing has to be written.
     Trust,
 }
 
-/// What room is reserved before content comes.
+/// What room is reserved before content arrives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Reserve {
-    /// All that a large file can take.
+    /// Reserve all the room of each large file.
     WholeFiles,
-    /// None: there is enough only if the sender's holes stay holes.
+    /// Reserve nothing: there is enough room only if the sender's holes stay holes.
     Nothing,
 }
 
@@ -77,23 +77,23 @@ struct Open<F> {
 pub(crate) struct Tree<F> {
     manifest: Arc<Manifest>,
     data: PathBuf,
-    /// Whether an entry's file exists.
+    /// Which entries' files exist.
     exists: Marks,
-    /// Whether an entry's file has its permissions and time already.
-    settled: Marks,
-    /// Least recently used first.
+    /// Which entries' files already have their permissions and time.
+    finished: Marks,
+    /// The least recently used file comes first.
     open: VecDeque<Open<F>>,
-    /// False for files that are not ours: they are only read.
+    /// False for files that are not ours. They are only read.
     ours: bool,
     reserve: Reserve,
 }
 
 impl<F> Tree<F> {
-    /// Files that lie in `data` already, to be read only. None is known until it is marked.
+    /// Files that already exist in `data` and are only read. None counts as existing until it is marked.
     pub(crate) fn existing(manifest: Arc<Manifest>, data: PathBuf) -> Tree<F> {
         Tree {
             exists: Marks::none(&manifest),
-            settled: Marks::none(&manifest),
+            finished: Marks::none(&manifest),
             manifest,
             data,
             open: VecDeque::new(),
@@ -102,7 +102,7 @@ impl<F> Tree<F> {
         }
     }
 
-    /// Makes directories and empty files, and finds what an earlier run left.
+    /// Creates directories and empty files, and finds what an earlier run left.
     pub(crate) fn open<L: Layer<File = F>>(
         layer: &L,
         staging: &Staging,
@@ -163,8 +163,9 @@ impl<F> Tree<F> {
         self.exists.set(index, true);
     }
 
-    /// Removes what an earlier run left that does not belong here now: links of both kinds (an interrupted finish makes
-    /// them again) and anything of another kind. The list is the one of that run, so there is nothing else.
+    /// Removes what an earlier run left and this run must not keep: symbolic and hard links (an interrupted
+    /// finish makes them again) and anything of another kind. That run had the same list, so nothing else can
+    /// be there.
     fn purge<L: Layer<File = F>>(&mut self, layer: &L) -> io::Result<()> {
         for (index, entry) in self.manifest.iter() {
             let path = self.path(index);
@@ -174,7 +175,7 @@ impl<F> Tree<F> {
             let expected = match entry.kind {
                 Kind::Dir => NodeKind::Dir,
                 Kind::File | Kind::Stream | Kind::Text => NodeKind::File,
-                // Made again, like a hard link.
+                // Removed and made again, like a hard link.
                 Kind::Symlink | Kind::HardLink(_) => NodeKind::Other,
             };
             if kind != expected || kind == NodeKind::Other {
@@ -186,8 +187,8 @@ impl<F> Tree<F> {
         Ok(())
     }
 
-    /// Notes which files exist, cuts those that are too long, and returns what the others need, in blocks of `block`
-    /// bytes.
+    /// Notes which files exist and cuts those that are too long. Returns the room that the others need, in
+    /// blocks of `block` bytes.
     fn take_stock<L: Layer<File = F>>(
         &mut self,
         layer: &L,
@@ -216,7 +217,7 @@ impl<F> Tree<F> {
                 }
             }
             match entry.kind {
-                // Only a name, which takes room where it becomes a copy.
+                // A hard link is only a name, and takes room only if it becomes a copy.
                 Kind::HardLink(of) if losses.has_lost_hard_links() => {
                     need.add(Kind::File, manifest.entry(of).size, None, block);
                 }
@@ -227,7 +228,7 @@ impl<F> Tree<F> {
         Ok(need)
     }
 
-    /// The open file of entry `index`, made if need be. Its place in `open`.
+    /// The place in `open` of the file of entry `index`. Opens or creates the file if necessary.
     fn handle<L: Layer<File = F>>(&mut self, layer: &L, index: EntryIndex) -> Result<usize, LocalError> {
         if let Some(at) = self.open.iter().rposition(|open| open.entry == index) {
             return Ok(at);
@@ -242,8 +243,8 @@ impl<F> Tree<F> {
         } else if self.has(index) {
             match layer.open(&path) {
                 Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                    // It is finished and read-only: once unlocked it must be finished again.
-                    self.settled.set(index, false);
+                    // The file is finished and read-only. It is unlocked here, so it must be finished again.
+                    self.finished.set(index, false);
                     open_ours(layer, &path)
                 }
                 other => other,
@@ -251,7 +252,8 @@ impl<F> Tree<F> {
             .map_err(failed("open"))?
         } else {
             let file = match layer.create_new(&path) {
-                // Nothing was there: another entry must have made it under a name that is one with this.
+                // The file did not exist before. So another entry has created it, under a name that this disk
+                // takes for the same.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(LocalError::Collision(self.manifest.path(index), path));
                 }
@@ -294,7 +296,7 @@ impl<F> Tree<F> {
         if passage.pass(bytes.len()) {
             layer.let_go(file, None);
         }
-        // A file that came whole is done with: finishing it now saves opening it again.
+        // A file that arrives whole is finished now, so that it need not be opened again.
         let whole = bytes.len() as u64 == entry.size;
         if whole && outcome.is_ok() {
             outcome = losses.finish_entry(layer, file, &entry, entry.mode);
@@ -303,16 +305,16 @@ impl<F> Tree<F> {
         if whole {
             self.open.remove(at);
         }
-        self.settled.set(segment.entry, whole);
+        self.finished.set(segment.entry, whole);
         Ok(())
     }
 
-    /// Whether the file of entry `index` has its permissions and time already.
-    pub(crate) fn is_settled(&self, index: EntryIndex) -> bool {
-        self.settled.has(index)
+    /// Whether the file of entry `index` already has its permissions and time.
+    pub(crate) fn is_finished(&self, index: EntryIndex) -> bool {
+        self.finished.has(index)
     }
 
-    /// Reads a segment back; false when the file is missing or too short.
+    /// Reads a segment back. False if the file is missing or too short.
     pub(crate) fn read<L: Layer<File = F>>(
         &mut self,
         layer: &L,
@@ -326,7 +328,7 @@ impl<F> Tree<F> {
         let Open { file, passage, .. } = &mut self.open[at];
         match layer.read_at(file, segment.file_offset, out) {
             Ok(()) => {
-                // What is not ours may be in use by others.
+                // Files that are not ours may be in use by other programs.
                 if self.ours && passage.pass(out.len()) {
                     layer.let_go(file, Some(segment.file_offset));
                 }
@@ -341,7 +343,7 @@ impl<F> Tree<F> {
         }
     }
 
-    /// Length of the file of entry `index`, if it exists.
+    /// Length of the file of entry `index`; `None` if it does not exist.
     pub(crate) fn len<L: Layer<File = F>>(
         &mut self,
         layer: &L,
@@ -356,7 +358,7 @@ impl<F> Tree<F> {
             .map_err(|e| LocalError::new("examine", layer.root().join(self.path(index)), e))
     }
 
-    /// A stream's length is known: an older run may have written beyond it.
+    /// The length of a stream is known. Cuts what an older run may have written beyond it.
     pub(crate) fn set_stream_len<L: Layer<File = F>>(
         &mut self,
         layer: &L,

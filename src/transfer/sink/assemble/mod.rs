@@ -1,8 +1,8 @@
-//! Puts the connection's pieces where they belong, in 1 MiB buffers, until blocks are whole.
+//! Copies pieces from the connection to their places in buffers of 1 MiB, until blocks are whole.
 //!
-//! Invariants: never more than the given number of buffers exist, however the pieces are shuffled, repeated or
-//! forged; a byte that was taken is handed on exactly once, in a whole block or in a partial one. No disk, no
-//! hashing: that is [`crate::transfer::sink`]'s.
+//! Invariants. There are never more buffers than the given limit, even if pieces arrive reordered, repeated
+//! or forged. A byte that was taken is handed on exactly once, in a whole block or in a part of one. This
+//! module uses no disk and hashes nothing: [`crate::transfer::sink`] does.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,52 +13,52 @@ use crate::transfer::{BLOCK_LEN, BlockIndex, MAX_CONTENT, block_count};
 /// A buffer of [`BLOCK_LEN`] bytes.
 pub(crate) type Buffer = Box<[u8]>;
 
-/// What became of a piece.
+/// The outcome for a piece.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Taken {
-    /// Some of it is new and stored.
+    /// Some of it was new and is stored.
     New,
     /// All of it was here before.
     Duplicate,
-    /// No room; it must be treated as if it had not come.
+    /// There was no room. The piece must be treated as if it had not arrived.
     Full,
-    /// It lies beyond the end of the content: the peer is wrong.
+    /// It lies beyond the end of the content: the peer broke the protocol.
     Beyond,
 }
 
 /// A block that left the assembler, whole or in part.
 #[derive(Debug)]
 pub struct Filled {
-    /// Which block.
+    /// The block.
     pub block: BlockIndex,
     /// Its buffer; give it back with [`Assembler::recycle`].
     pub buffer: Buffer,
-    /// Which of its bytes are valid.
+    /// The bytes of the buffer that are valid.
     pub spans: Spans,
     /// How much of the block there is now.
     pub extent: Extent,
 }
 
-/// How much of a block has left the assembler.
+/// How much of a block has left the assembler so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Extent {
-    /// All of it is in the buffer: so many bytes.
+    /// All of it is in this buffer: this many bytes.
     Whole(usize),
-    /// A part, given up for want of buffers; the rest follows.
+    /// A part that left early because buffers were short. The rest follows.
     Part,
-    /// The last part: with those before it, the block is whole.
+    /// The last part: together with the parts before it, the block is whole.
     LastPart,
 }
 
-/// Most runs of bytes remembered of blocks that left in parts: 4 MiB of memory at worst. A window of 64 MiB
-/// that is given up altogether takes half of this.
+/// Most runs of bytes that are remembered for blocks that left in parts: at most 4 MiB of memory. If a window
+/// of 64 MiB leaves in parts completely, it takes half of this.
 const MAX_SPILLED_SPANS: usize = 1 << 16;
 
 #[derive(Debug)]
 struct Open {
     buffer: Buffer,
     spans: Spans,
-    /// What left in parts before, and `spans`. Unused unless something did.
+    /// The bytes that left in parts before, and `spans`. Empty unless parts have left.
     union: Spans,
     touched: u64,
 }
@@ -68,10 +68,10 @@ impl Open {
         self.spans.is_whole(len) || self.union.is_whole(len)
     }
 
-    /// Notes that bytes are here; refused or known bytes change nothing.
+    /// Notes that bytes are here. Changes nothing if they are refused or already known.
     fn insert(&mut self, start: u32, end: u32) -> Inserted {
         if !self.union.is_empty() {
-            // Both sets take it or neither does.
+            // Either both sets take the bytes or neither does.
             if self.union.run_count().max(self.spans.run_count()) >= MAX_SPANS {
                 return Inserted::TooMany;
             }
@@ -84,19 +84,19 @@ impl Open {
     }
 }
 
-/// The buffers of the blocks that are coming in.
+/// The buffers of the blocks that are arriving.
 #[derive(Debug)]
 pub struct Assembler {
     open: HashMap<u32, Open>,
-    /// The block the last piece went to, taken out of `open` so that pieces in order need no look-up.
+    /// The block of the last piece. It is kept outside `open`, so that pieces in order need no look-up.
     current: Option<(u32, Open)>,
     done: RunSet,
-    /// What left in parts of blocks that are not open now.
+    /// Bytes that left in parts, for blocks that are not open now.
     spilled: HashMap<u32, Spans>,
     spilled_spans: usize,
     free: Vec<Buffer>,
     ready: VecDeque<Filled>,
-    /// Buffers handed out in `ready` or to the disk and not yet back.
+    /// Buffers in `ready` or at the disk thread.
     lent: usize,
     allocated: usize,
     limit: usize,
@@ -106,8 +106,8 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// At most `limit` buffers (two or more) exist at any time, a quarter of them kept for the disk's queue.
-    /// `total` is the length of the content, `None` until a stream has ended.
+    /// At most `limit` buffers (two or more) exist at any time. A quarter of them is kept for the disk's
+    /// queue. `total` is the length of the content, `None` until a stream has ended.
     pub fn new(limit: usize, total: Option<u64>) -> Self {
         let limit = limit.max(2);
         Assembler {
@@ -143,7 +143,8 @@ impl Assembler {
             match self.write_in(block, within, head) {
                 Taken::New => outcome = Taken::New,
                 Taken::Duplicate => {}
-                // What was stored of it is found to be a duplicate when it comes again.
+                // Bytes that were stored before this refusal count as duplicates when the piece arrives
+                // again.
                 refused => return refused,
             }
             at += head.len() as u64;
@@ -224,7 +225,7 @@ impl Assembler {
         Some(spans)
     }
 
-    /// Gives up the block that has waited longest for its next piece.
+    /// Hands on, in part, the block that has waited longest for its next piece.
     fn spill(&mut self) -> Option<()> {
         if self.spilled_spans >= MAX_SPILLED_SPANS {
             return None;
@@ -267,12 +268,12 @@ impl Assembler {
         })
     }
 
-    /// The next block to hand to the disk.
+    /// The next block for the disk.
     pub fn poll_filled(&mut self) -> Option<Filled> {
         self.ready.pop_front()
     }
 
-    /// Takes back a buffer that [`Assembler::poll_filled`] gave out.
+    /// Takes back a buffer from [`Assembler::poll_filled`].
     pub(crate) fn recycle(&mut self, buffer: Buffer) {
         if !buffer.is_empty() {
             self.lent = self.lent.saturating_sub(1);
@@ -280,17 +281,18 @@ impl Assembler {
         }
     }
 
-    /// Buffers that could take new blocks now: what the receiver may promise the sender.
+    /// Buffers that are free for new blocks: as many blocks as the receiver may promise the sender.
     pub fn room(&self) -> usize {
         self.limit - self.lent - self.open.len() - usize::from(self.current.is_some())
     }
 
-    /// Buffers not lent to the disk: free ones, and those of open blocks that could be spilled.
+    /// Buffers that are not lent to the disk: free ones, and those of open blocks, which can be handed on in
+    /// part.
     pub const fn reclaimable(&self) -> usize {
         self.limit - self.lent
     }
 
-    /// The stream ended: its length is known from now on. False if content beyond it has come already.
+    /// The stream has ended, and its length is known. False if bytes beyond that length have already arrived.
     #[must_use]
     pub fn set_total(&mut self, total: u64) -> bool {
         self.total = Some(total);
@@ -304,7 +306,8 @@ impl Assembler {
             .map(|(&index, open)| (index, open.spans.end().max(open.union.end())));
         let ends = ends.chain(self.spilled.iter().map(|(&index, spans)| (index, spans.end())));
         let beyond = |(index, end)| end > 0 && BlockIndex::new(index).start() + u64::from(end) > total;
-        // Whole blocks beyond may be what an earlier, longer stream left here; the store knows which were verified.
+        // Whole blocks beyond the end do not count here: an earlier, longer stream may have left them. The
+        // store knows which blocks were verified.
         if ends.into_iter().any(beyond) {
             return false;
         }
@@ -333,7 +336,7 @@ impl Assembler {
         true
     }
 
-    /// Takes these blocks for complete (they are on disk): their pieces are duplicates from now on.
+    /// Marks these blocks as complete because they are on disk. Their pieces are duplicates from now on.
     pub fn mark_complete(&mut self, start: BlockIndex, end: BlockIndex) {
         self.done.insert(start.get(), end.get());
         if !self.spilled.is_empty() {
@@ -363,7 +366,7 @@ impl Assembler {
         );
     }
 
-    /// Takes what the disk thread says.
+    /// Takes an event from the disk thread.
     pub fn on_store_event(&mut self, event: StoreEvent) {
         match event {
             StoreEvent::Verified(block) => self.mark_complete(block, BlockIndex::new(block.get() + 1)),
@@ -376,15 +379,15 @@ impl Assembler {
         }
     }
 
-    /// Of block `block` these bytes are on disk, as if they had come and left in parts. There are not many such blocks at
-    /// a time ([`crate::transfer::DESCRIBED_WINDOW`]).
+    /// Notes that these bytes of `block` are on disk, as if they had arrived and left in parts. Few blocks
+    /// have such bytes at a time ([`crate::transfer::DESCRIBED_WINDOW`]).
     fn adopt(&mut self, block: BlockIndex, spans: Spans) {
         self.reopen(block);
         self.spilled_spans += spans.run_count();
         self.spilled.insert(block.get(), spans);
     }
 
-    /// Block `block` is needed again after all: its bytes were wrong.
+    /// The bytes of `block` were wrong: it is needed again.
     pub(crate) fn reopen(&mut self, block: BlockIndex) {
         self.done.remove(block.get());
         self.forget_spilled(block.get());

@@ -1,11 +1,14 @@
-//! The journal beside a partial transfer: which blocks were verified, and whether all of it was.
+//! The journal beside a partial transfer. It records which blocks were verified, and whether all of them
+//! were.
 //!
-//! It proves that this user's program made the directory it lies in: header and records carry a keyed hash that
-//! nobody else can make, over the directory's identity too, so that no copy of it proves anything.
+//! It proves that this user's program made the directory it lies in: header and records carry a keyed hash
+//! that nobody else can make. The hash also covers the directory's identity, so a copy of the journal proves
+//! nothing.
 //!
-//! What it says of blocks is a hint and never a proof. A crash or power loss may have kept a record and lost the bytes
-//! it speaks of, so every block it names is read again and compared with the hash the sender announces before it
-//! counts. Only [`Record::Sealed`] is trusted, because everything was synced before it was written.
+//! What it says about blocks is a hint and never a proof. After a crash or power loss a record may be on the
+//! disk while the bytes it names are lost. So every block it names is read again and compared with the hash
+//! that the sender announces before it counts. Only [`Record::Sealed`] is trusted, because everything was
+//! synced before it was written.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +22,7 @@ use crate::transfer::manifest::offer::Offer;
 use crate::transfer::sink::came::Came;
 use crate::transfer::sink::place::Conflicts;
 
-/// First bytes of a journal; the last of them is the format's version.
+/// First bytes of a journal; the last byte is the version of the format.
 const MAGIC: &[u8; 16] = b"p2pcopy journal\x01";
 
 /// Length of a proof: keyed BLAKE3.
@@ -31,13 +34,13 @@ const HEADER_LEN: usize = 16 + 32 + 32 + 8 + 1 + PROOF_LEN;
 /// Record: type, block or conflict rule, hash, proof.
 const RECORD_LEN: usize = 1 + 4 + 32 + PROOF_LEN;
 
-/// Records read at once.
+/// Records read in one call.
 const RECORDS_AT_ONCE: usize = 1024;
 
-/// What the length of the content says for a stream.
+/// The value of the length field for a stream, whose length is unknown.
 const UNKNOWN_LENGTH: u64 = u64::MAX;
 
-/// What a journal is about.
+/// The transfer that a journal belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct JournalHeader {
     /// Hash of the manifest: names, sizes, times.
@@ -46,12 +49,12 @@ pub struct JournalHeader {
     pub names_hash: [u8; 32],
     /// Length of the content, if it is known.
     pub total: Option<u64>,
-    /// Whether the file system keeps permission bits, and so the directory was private when it was made.
+    /// Whether the file system keeps permission bits. If it does, the directory was private when it was made.
     pub private: bool,
 }
 
 impl JournalHeader {
-    /// Of what is offered. Whether permission bits are kept shows when the directory is made.
+    /// The header for what is offered. `private` is set later, when the directory is made.
     pub(crate) fn of(offer: &Offer) -> JournalHeader {
         JournalHeader {
             manifest_hash: offer.manifest_hash,
@@ -61,7 +64,7 @@ impl JournalHeader {
         }
     }
 
-    /// All but the proof.
+    /// The header without its proof.
     fn body(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_LEN);
         out.extend_from_slice(MAGIC);
@@ -72,7 +75,7 @@ impl JournalHeader {
         out
     }
 
-    /// The header on the disk, and the chain of proofs that begins with it.
+    /// The header as stored on the disk, and the chain of proofs that begins with it.
     fn encode(&self, key: &OwnerKey, dir: &Stat) -> (Vec<u8>, Chain) {
         let mut out = self.body();
         let chain = Chain::start(key, dir, &out);
@@ -92,7 +95,7 @@ impl JournalHeader {
             private: r.u8()? == 1,
         };
         let chain = Chain::start(key, dir, &header.body());
-        // Compared in constant time, as blake3 does.
+        // `blake3::Hash` compares in constant time.
         if chain.last != r.array::<PROOF_LEN>()? {
             return Err(Malformed::Value("journal proof"));
         }
@@ -100,8 +103,9 @@ impl JournalHeader {
     }
 }
 
-/// Proofs, each over the one before: nobody without the key can add, change or reorder a record, nor move a journal
-/// to another directory. To cut some off at the end is all that is left, and does no harm.
+/// A chain of proofs: each proof covers the one before. Without the key nobody can add, change or reorder a
+/// record, or move a journal to another directory. Somebody can only cut records off at the end, which does
+/// no harm.
 #[derive(Clone, Debug)]
 pub(crate) struct Chain {
     key: OwnerKey,
@@ -126,36 +130,36 @@ impl Chain {
     }
 }
 
-/// What a complete transfer is put onto: the type of its record.
+/// What a complete transfer is added to. The value is the type of its record.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) enum Onto {
-    /// What lies there is not known to be ours.
+    /// What lies under the final names is not known to be ours.
     #[default]
     Nothing = 2,
-    /// What came of it before ([`Came`]).
+    /// An earlier, incomplete transfer whose files already have their final names ([`Came`]).
     WhatCame = 5,
 }
 
 /// One record: `type 8 | number 32 | hash 256 | proof 256`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Record {
-    /// A block was verified and written (not synced).
+    /// A block was verified and written, but not synced.
     Block {
-        /// Which.
+        /// Its number.
         index: u32,
         /// Its hash.
         cv: Cv,
     },
-    /// A file came whole in a transfer that was not complete, and has its final name ([`Came`]).
+    /// A file arrived whole in a transfer that was not complete, and has its final name ([`Came`]).
     Came {
-        /// A hash of its path.
+        /// A hash of the file's path.
         path: [u8; 16],
-        /// Its size.
+        /// The file's size.
         len: u64,
-        /// Its time on this disk.
+        /// The file's modification time on this disk.
         mtime: i64,
     },
-    /// The number that a top entry of such a transfer got behind its name, 0 for none.
+    /// The number behind the name of a top-level entry of such a transfer, 0 for none.
     Top {
         /// A hash of the name.
         name: [u8; 32],
@@ -164,11 +168,11 @@ pub(crate) enum Record {
     },
     /// Everything was verified and synced; only the final names are missing.
     Sealed {
-        /// What it adds to.
+        /// What the transfer is added to.
         onto: Onto,
-        /// What to do where they are taken: as the user wanted it in that run.
+        /// What the user wanted, in that run, for final names that are taken.
         conflicts: Conflicts,
-        /// Root over the content.
+        /// The root over the content.
         root: Root,
     },
 }
@@ -199,7 +203,7 @@ impl Record {
         out.extend_from_slice(chain.last.as_bytes());
     }
 
-    /// The record in `bytes`, if it is the next one of `chain`.
+    /// The record in `bytes`, if it continues `chain`.
     fn decode(bytes: &[u8], chain: &mut Chain) -> Result<Record, Malformed> {
         let mut r = Reader::new(bytes, "journal record");
         let (kind, number, hash) = (r.u8()?, r.u32()?, r.array::<32>()?);
@@ -237,22 +241,22 @@ impl Record {
     }
 }
 
-/// What a journal says.
+/// The contents of a journal.
 #[derive(Clone, Debug)]
 pub struct JournalContents {
-    /// What it is about.
+    /// The transfer it belongs to.
     pub header: JournalHeader,
-    /// Blocks that were verified, by the hash they had.
+    /// Verified blocks, with their hashes.
     pub blocks: BTreeMap<u32, Cv>,
-    /// What came of a transfer that was not complete.
+    /// What arrived of a transfer that was not complete.
     pub(crate) came: Box<Came>,
-    /// What that adds to, if it only lacks its final names.
+    /// If only the final names are missing: what the transfer is added to.
     pub(crate) onto: Onto,
-    /// Set when only the final names were missing: what to do where they are taken.
+    /// Set when only the final names were missing: what to do with names that are taken.
     pub sealed: Option<Conflicts>,
-    /// Bytes up to the end of the last record of a block.
+    /// Bytes up to the end of the last block record.
     pub intact: u64,
-    /// The chain up to there.
+    /// The chain of proofs up to there.
     chain: Chain,
 }
 
@@ -275,14 +279,14 @@ impl JournalContents {
     /// Reads the journal of the directory `dir` up to its first damage.
     ///
     /// # Errors
-    /// [`Malformed`] when `key` did not make it, or for another directory.
+    /// [`Malformed`] if `key` did not make it, or made it for another directory.
     pub fn decode(bytes: &[u8], key: &OwnerKey, dir: &Stat) -> Result<JournalContents, Malformed> {
         let mut contents = JournalContents::new(JournalHeader::decode(bytes, key, dir)?);
         contents.add(&bytes[HEADER_LEN..]);
         Ok(contents)
     }
 
-    /// Reads the header of a journal, which may be anybody's file of any length. `None` if it is not ours.
+    /// Reads the header of a journal. The file may be anybody's, and of any length. `None` if it is not ours.
     pub(crate) fn open<L: Layer>(
         layer: &L,
         file: &L::File,
@@ -298,7 +302,7 @@ impl JournalContents {
             .map(JournalContents::new))
     }
 
-    /// Reads on to the first damage: only what this program wrote is held in memory.
+    /// Reads records up to the first damage. Memory holds only what this program wrote.
     pub(crate) fn read<L: Layer>(&mut self, layer: &L, file: &L::File) -> io::Result<()> {
         let (mut at, end) = (HEADER_LEN as u64, layer.len(file)?);
         let mut bytes = vec![0; RECORD_LEN * RECORDS_AT_ONCE];
@@ -312,12 +316,12 @@ impl JournalContents {
         }
     }
 
-    /// Takes whole records; false at the end and where they are damaged.
+    /// Takes whole records. False at the end and at a damaged record.
     fn add(&mut self, bytes: &[u8]) -> bool {
         for record in bytes.chunks(RECORD_LEN) {
             let mut chain = self.chain.clone();
             match Record::decode(record, &mut chain) {
-                // Nothing follows it.
+                // Nothing follows this record.
                 Ok(Record::Sealed { conflicts, onto, .. }) => {
                     self.onto = onto;
                     self.sealed = Some(conflicts);
@@ -335,7 +339,7 @@ impl JournalContents {
     }
 }
 
-/// An open journal, appended to.
+/// An open journal; records are appended to it.
 #[derive(Debug)]
 pub(crate) struct Journal<F> {
     file: F,
@@ -343,7 +347,7 @@ pub(crate) struct Journal<F> {
     chain: Chain,
 }
 
-/// Puts a new journal, of the directory `dir`, at its start on the medium.
+/// Writes a new journal for the directory `dir` and syncs it.
 pub(crate) fn start<L: Layer>(
     layer: &L,
     file: &L::File,
@@ -357,7 +361,7 @@ pub(crate) fn start<L: Layer>(
 }
 
 impl<F> Journal<F> {
-    /// Goes on with a journal that was started with [`start`].
+    /// Continues a journal that was started with [`start`].
     pub(crate) fn started(file: F, chain: Chain) -> Journal<F> {
         Journal {
             file,
@@ -366,7 +370,8 @@ impl<F> Journal<F> {
         }
     }
 
-    /// Goes on with a journal. If it was sealed it is so no more, before anything it speaks of can change.
+    /// Continues a journal. If it was sealed, the seal is removed before anything that it speaks of can
+    /// change.
     pub(crate) fn resume<L: Layer<File = F>>(
         layer: &L,
         file: F,

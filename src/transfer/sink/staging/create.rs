@@ -1,4 +1,4 @@
-//! Making a staging directory, or going on with one.
+//! Creates a staging directory, or continues with an existing one.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,29 +22,29 @@ use crate::transfer::sink::staging::{MAX_CANDIDATES, Ours, Staging, is_private, 
 pub(crate) struct Opened<F> {
     pub(crate) staging: Staging,
     pub(crate) journal: Journal<F>,
-    /// Blocks an earlier run verified, by their hashes then.
+    /// Blocks that an earlier run verified, with their hashes of then.
     pub(crate) kept: BTreeMap<u32, Cv>,
     pub(crate) found: Before,
-    /// What else to compare with what is sent.
+    /// Other files to compare with the sent content.
     pub(crate) compare: Compare<F>,
-    /// What came of an earlier transfer that was not complete.
+    /// Files of an earlier transfer that was not complete.
     pub(crate) came: Came,
-    /// Where that is noted, if not here, and the lock on it.
+    /// The note about those files, if it is in another staging directory, and the lock on it.
     pub(crate) note: Option<(Staging, F)>,
 }
 
-/// What was in a staging directory when it was opened.
+/// What a staging directory held when it was opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Before {
-    /// It is new.
+    /// Nothing: it is new.
     Nothing,
-    /// The same transfer.
+    /// An earlier run of the same transfer.
     Same,
 }
 
-/// Finds the staging directory of an earlier run of the same transfer, or makes a new one. Transfers that only
-/// lacked their final names are given them first, as their users wanted it then. What is kept of any other transfer
-/// stays as it is.
+/// Finds the staging directory of an earlier run of the same transfer, or creates one. Earlier transfers that
+/// lack only their final names get them first, by the rule that their users chose. What is kept of other
+/// transfers stays unchanged.
 pub(crate) fn open<L: Layer>(
     layer: &L,
     offer: &Offer,
@@ -68,7 +68,7 @@ pub(crate) fn open<L: Layer>(
     for (staging, Ours { file, contents }) in complete {
         let rule = contents.sealed.unwrap_or_default();
         if contents.header.manifest_hash == offer.manifest_hash {
-            // This very transfer, of which some names were given and others not.
+            // This same transfer, interrupted while its entries got their final names.
             let is_merged = rule != Conflicts::Rename || contents.onto == Onto::WhatCame;
             let retime = is_merged || conflicts == Conflicts::Update;
             compare = Compare::Finals { retime };
@@ -76,7 +76,7 @@ pub(crate) fn open<L: Layer>(
         drop(file);
         let (mut rule, mut note) = (Rule::new(rule), None);
         if contents.onto == Onto::WhatCame {
-            // With this it is whole, so the note has done its service.
+            // The transfer is complete with this, so its note is no longer needed.
             note = came.take();
             let noted = note.as_ref().map(|(_, ours)| &ours.contents.came);
             rule = rule.adding_to(noted.unwrap_or(&contents.came));
@@ -100,7 +100,7 @@ pub(crate) fn open<L: Layer>(
         }
         return Ok(Opened {
             journal: Journal::resume(layer, file, &contents).map_err(failed)?,
-            // A note of its own is newer.
+            // A note in the own directory is newer.
             came: if contents.came.is_empty() {
                 came
             } else {
@@ -137,11 +137,11 @@ pub(crate) fn open<L: Layer>(
     })
 }
 
-/// Makes a staging directory under a temporary name and gives it the first free one, so that a directory with the
-/// name of ours is complete, journal and all.
+/// Creates a staging directory under a temporary name, then renames it to the first free name. So a directory
+/// with the name of a staging directory is always complete and has its journal.
 ///
 /// # Errors
-/// The system's; `ResourceBusy` if all names are taken.
+/// The system's error; `ResourceBusy` if all names are taken.
 pub(crate) fn create<L: Layer>(
     layer: &L,
     first: &SafeName,
@@ -160,7 +160,7 @@ pub(crate) fn create<L: Layer>(
             other => other?,
         }
         let made = match fill(layer, &temporary, header) {
-            // Another run that has just started took it for a crash's.
+            // Another run has just started and removed it, because it looked like the remains of a crash.
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             other => other.and_then(|chain| name(layer, &temporary, first, chain)),
         };
@@ -176,14 +176,15 @@ pub(crate) fn create<L: Layer>(
     Err(io::ErrorKind::ResourceBusy.into())
 }
 
-/// Puts journal and data into a new directory that must be ours.
+/// Creates journal and data in a new directory, which must be ours.
 fn fill<L: Layer>(layer: &L, staging: &Staging, header: JournalHeader) -> io::Result<Chain> {
     let dir = layer.hold(staging.dir())?;
     let file = layer.create_new(&staging.journal())?;
     layer.try_lock(&file)?;
     let file_stat = layer.stat(&file)?;
-    // Some file systems know no permissions, or one owner for everything: then what we make differs from what we ask
-    // for. Where it does not, a directory that is another's or open to others was put in the place of ours.
+    // Some file systems have no permissions, or one owner for everything. There, the directory differs from
+    // what was asked for. On other file systems such a difference means that somebody replaced our directory
+    // by another one.
     let private = file_stat.mode & 0o077 == 0;
     if dir.owner != file_stat.owner || !is_private(&dir, private) {
         return Err(io::Error::other("another user has put a directory in its place"));
@@ -194,7 +195,7 @@ fn fill<L: Layer>(layer: &L, staging: &Staging, header: JournalHeader) -> io::Re
     Ok(chain)
 }
 
-/// Gives a filled directory the first free name, and opens its journal there.
+/// Renames a filled directory to the first free name, and opens its journal there.
 fn name<L: Layer>(
     layer: &L,
     temporary: &Staging,

@@ -1,10 +1,12 @@
-//! Where a transfer is received before it has its final name: `NAME.part/` in the output directory, holding
-//! `journal` and `data/`; also `names/` while the disk is tried out, and `aside` once parts of blocks must wait.
+//! The place where a transfer is received before it gets its final name. It is `NAME.part/` in the output
+//! directory and holds `journal` and `data/`. It also holds `names/` while the disk is tried out, and `aside`
+//! once parts of blocks must wait.
 //!
-//! A directory is ours by proof, not by its name: its journal was made under the user's key and for this very
-//! directory ([`crate::transfer::sink::journal`]). Whatever else has the name is a stranger's: nothing in it is placed, emptied or
-//! removed, and another name is taken. Ours are made and removed under a temporary name that is itself a proof, so
-//! that no crash leaves one of ours that cannot be told from a stranger's.
+//! A directory is proved to be ours by its journal, not by its name: the journal was made with the user's key
+//! and for this very directory ([`crate::transfer::sink::journal`]). Any other directory with such a name
+//! belongs to a stranger: nothing in it is placed, emptied or removed, and another name is used. Our own are
+//! created and removed under a temporary name that is itself a proof, so after a crash ours can always be
+//! told from a stranger's.
 
 mod create;
 pub(crate) mod survey;
@@ -30,27 +32,29 @@ const ASIDE: &str = "aside";
 const SUFFIX: &str = ".part";
 const TEMPORARY: &str = "p2pcopy-";
 
-/// Whether a directory of this name may be one of ours.
+/// Whether this is the name of a staging directory.
 pub(crate) fn is_part(name: &OsStr) -> bool {
     name.as_encoded_bytes().ends_with(SUFFIX.as_bytes())
 }
 
-/// Whether some file system may take this name for that of a staging directory. Nothing received has such a name.
+/// Whether some file system may take this name for that of a staging directory. No received entry gets such a
+/// name.
 pub(crate) fn could_be_part(name: &OsStr) -> bool {
     names::is_staging_like(name.as_encoded_bytes())
 }
 
-/// Whether ours hold something of this name.
+/// Whether staging directories hold something of this name.
 pub(crate) fn is_inside(name: &OsStr) -> bool {
     [JOURNAL, DATA, TRIAL, ASIDE]
         .into_iter()
         .any(|known| name == known)
 }
 
-/// What is made beside what is received: the directory, `journal`, `data/`, `names/`, and one thing in that.
+/// Files and directories that are made besides the received ones: the directory, `journal`, `data/`,
+/// `names/`, and one thing in `names/`.
 pub(crate) const OWN_NODES: u64 = 5;
 
-/// Most directories of one name that are tried before giving up.
+/// Most staging directories with the same base name that are tried before giving up.
 const MAX_CANDIDATES: u32 = 100;
 
 /// A staging directory.
@@ -71,7 +75,7 @@ impl Staging {
         }
     }
 
-    /// The `n`th name under which the directory `name` is made and removed.
+    /// The `n`th temporary name, under which the directory `name` is created and removed.
     fn temporary(key: &OwnerKey, name: &Path, n: u32) -> Staging {
         let name = name.as_os_str().as_encoded_bytes();
         let [a, b, c, d, ..] = *key.mac(Purpose::Nonce, &[&n.to_be_bytes(), name]).as_bytes();
@@ -81,7 +85,7 @@ impl Staging {
         }
     }
 
-    /// Whether its name proves that it was made or is removed by us.
+    /// Whether its name proves that this program was creating or removing it.
     fn is_temporary(&self, key: &OwnerKey) -> bool {
         let nonce = self
             .dir
@@ -95,7 +99,7 @@ impl Staging {
         &self.dir
     }
 
-    /// What is in it now.
+    /// Its name and how many bytes are in it now.
     fn leftover<L: Layer>(&self, layer: &L) -> Leftover {
         Leftover {
             name: self.dir.clone(),
@@ -111,18 +115,18 @@ impl Staging {
         self.dir.join(DATA)
     }
 
-    /// Where parts of blocks wait.
+    /// The file in which parts of blocks wait.
     pub(super) fn aside(&self) -> PathBuf {
         self.dir.join(ASIDE)
     }
 
-    /// Where it is tried out what the disk takes: names, permissions, times, links.
+    /// The directory in which names, permissions, times and links are tried out.
     pub(crate) fn trial(&self) -> PathBuf {
         self.dir.join(TRIAL)
     }
 
-    /// Removes the staging directory with all that is in it. It takes a temporary name first: from then on no crash
-    /// can bring it back half empty.
+    /// Removes the staging directory with everything in it. It is renamed to a temporary name first: from
+    /// then on a crash cannot leave it half empty under its real name.
     pub(crate) fn remove<L: Layer>(&self, layer: &L) -> io::Result<()> {
         if self.is_temporary(layer.key()) {
             return self.clear(layer);
@@ -133,7 +137,8 @@ impl Staging {
                 Ok(()) => {
                     layer.sync(&layer.open_dir(Path::new(""))?)?;
                     return match other.clear(layer) {
-                        // Ours is empty, and this is not: somebody's has taken its place. It gets its name back.
+                        // Ours is empty, so somebody has put another one in its place. That one gets its name
+                        // back.
                         Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
                             layer.rename_noreplace(&other.dir, &self.dir)
                         }
@@ -143,10 +148,11 @@ impl Staging {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                     sweep(layer, &other)?;
                 }
-                // Another run found it complete and did the same.
+                // Another run found it complete and removed it.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-                // Where a quota is used up nothing can be renamed, and this may be what has used it up. The journal goes
-                // first then: no crash leaves half a transfer that passes for a whole one.
+                // With a used-up quota no rename is possible, and this directory may be what used the quota
+                // up. Then the journal is removed first, so that no crash leaves half a transfer that looks
+                // complete.
                 Err(e)
                     if matches!(
                         e.kind(),
@@ -162,7 +168,7 @@ impl Staging {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    /// The journal goes last.
+    /// Removes everything in it, and the journal last.
     fn clear<L: Layer>(&self, layer: &L) -> io::Result<()> {
         for name in layer.list(&self.dir)?.into_iter().filter(|name| name != JOURNAL) {
             remove_all(layer, &self.dir.join(name))?;
@@ -174,7 +180,7 @@ impl Staging {
     }
 }
 
-/// The `n`th name for a copy of the file that is to be at `path`, until it is complete.
+/// The `n`th temporary name for a copy of the file that will be at `path`.
 pub(crate) fn temporary_file(key: &OwnerKey, path: &Path, n: u32) -> PathBuf {
     Staging::temporary(key, path, n).dir
 }
@@ -193,15 +199,15 @@ pub(crate) struct Ours<F> {
 
 enum Found<F> {
     Nothing,
-    /// Nobody knows whose it is.
+    /// Nothing proves that it is ours.
     Stranger,
-    /// Ours, and being received into by another process.
+    /// Ours, and another process is receiving into it.
     Busy,
-    /// Ours. It is held ([`Layer::hold`]).
+    /// Ours. The layer holds it ([`Layer::hold`]).
     Ours(Ours<F>),
 }
 
-/// Whether everybody but the user is kept out, where the file system keeps permission bits at all.
+/// Whether only the user has access. Always true if the file system keeps no permission bits.
 fn is_private(dir: &Stat, private: bool) -> bool {
     !private || dir.mode & 0o077 == 0
 }
@@ -219,7 +225,7 @@ fn examine<L: Layer>(layer: &L, staging: &Staging) -> io::Result<Found<L::File>>
         layer.release(staging.dir());
     }
     match found {
-        // What we made we may read.
+        // We can read what we made ourselves, so it is not ours.
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(Found::Stranger),
         other => other,
     }
@@ -240,7 +246,7 @@ fn prove<L: Layer>(layer: &L, staging: &Staging) -> io::Result<Found<L::File>> {
     if !is_private(&dir, contents.header.private) {
         return Ok(Found::Stranger);
     }
-    // From here on nobody but this user can have had a hand in it.
+    // From here on only this user can have changed it.
     let (file, mut contents) = (layer.open(&staging.journal())?, contents);
     if !layer.try_lock(&file)? {
         return Ok(Found::Busy);
@@ -249,7 +255,8 @@ fn prove<L: Layer>(layer: &L, staging: &Staging) -> io::Result<Found<L::File>> {
     Ok(Found::Ours(Ours { file, contents }))
 }
 
-/// Removes what a crash left under a temporary name. False if something else is there, or another run is at it.
+/// Removes what a crash left under a temporary name. False if something else is there, or another run uses
+/// it.
 fn sweep<L: Layer>(layer: &L, staging: &Staging) -> io::Result<bool> {
     if !staging.is_temporary(layer.key()) {
         return Ok(false);
@@ -258,14 +265,14 @@ fn sweep<L: Layer>(layer: &L, staging: &Staging) -> io::Result<bool> {
         Found::Nothing => return Ok(true),
         Found::Busy => return Ok(false),
         Found::Ours(ours) => {
-            // Not every system removes a directory in which a file is open.
+            // Some systems do not remove a directory while a file in it is open.
             drop(ours);
             return staging.clear(layer).map(|()| true);
         }
         Found::Stranger => {}
     }
-    // Its name alone is no leave to remove somebody's files: only an empty directory goes, or one whose journal was
-    // just begun.
+    // The name alone is not enough to remove somebody's files. Only an empty directory is removed, or one
+    // with a journal that was just begun.
     let outcome = layer.hold(staging.dir()).and_then(|_| {
         let begun = |info: NodeInfo| info.kind == NodeKind::File && info.len <= JournalContents::LEAST;
         let names = layer.list(staging.dir())?;
@@ -288,7 +295,7 @@ fn sweep<L: Layer>(layer: &L, staging: &Staging) -> io::Result<bool> {
     }
 }
 
-/// Bytes in the files of a directory, as far as they can be seen.
+/// Bytes in the files of a directory, as far as they can be read.
 fn size<L: Layer>(layer: &L, dir: &Path) -> u64 {
     let (mut bytes, mut open) = (0, vec![dir.to_owned()]);
     while let Some(dir) = open.pop() {
@@ -304,8 +311,8 @@ fn size<L: Layer>(layer: &L, dir: &Path) -> u64 {
     bytes
 }
 
-/// What interrupted transfers of this user's keep in the output directory, except those that are running, as far as
-/// it can be seen.
+/// What this user's interrupted transfers keep in the output directory, as far as it can be read. Running
+/// transfers are left out.
 pub(crate) fn leftovers<L: Layer>(layer: &L) -> Vec<Leftover> {
     let names = layer.list(Path::new("")).unwrap_or_default();
     let staged = names
@@ -323,7 +330,7 @@ pub(crate) fn leftovers<L: Layer>(layer: &L) -> Vec<Leftover> {
     found.collect()
 }
 
-/// The error, with what is kept where there is too little room.
+/// Adds what is kept in the output directory to an error about too little space.
 pub(crate) fn with_leftovers<L: Layer>(layer: &L, mut error: LocalError) -> LocalError {
     if let LocalError::TooLittleSpace { leftovers: kept, .. }
     | LocalError::TooFewNodes { leftovers: kept, .. } = &mut error
@@ -333,11 +340,11 @@ pub(crate) fn with_leftovers<L: Layer>(layer: &L, mut error: LocalError) -> Loca
     error
 }
 
-/// Removes what interrupted transfers left in the output directory, except those that are running. Returns what was
+/// Removes what interrupted transfers left in the output directory, except running ones. Returns what it
 /// removed.
 ///
 /// # Errors
-/// When the directory cannot be read or something in it not removed.
+/// If the directory cannot be read, or something in it cannot be removed.
 pub fn discard<L: Layer>(layer: &L) -> Result<Vec<Leftover>, LocalError> {
     let mut removed = Vec::new();
     let names = layer
@@ -357,7 +364,7 @@ pub fn discard<L: Layer>(layer: &L) -> Result<Vec<Leftover>, LocalError> {
             }
             match examine(layer, &staging)? {
                 Found::Ours(ours) => {
-                    // Not every system moves a directory in which a file is open.
+                    // Some systems do not move a directory while a file in it is open.
                     drop(ours);
                     staging.remove(layer).map(|()| true)
                 }

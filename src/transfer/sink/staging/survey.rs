@@ -1,4 +1,4 @@
-//! What lies in the output directory of earlier transfers. Looking changes nothing.
+//! Finds what earlier transfers left in the output directory. Changes nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -12,64 +12,65 @@ use crate::transfer::sink::need;
 use crate::transfer::sink::place::Conflicts;
 use crate::transfer::sink::staging::{Found, MAX_CANDIDATES, OWN_NODES, Ours, Staging, examine, leftovers};
 
-/// Most top-level names beside the first whose staging directories are looked for.
+/// Most top-level names, besides the first, whose staging directories are looked for.
 const MAX_OTHERS: usize = 16;
 
 /// What an earlier run kept of the same transfer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Kept {
-    /// Blocks it had verified.
+    /// Blocks that it had verified.
     pub blocks: u32,
-    /// Blocks of the content.
+    /// Blocks of the whole content.
     pub of: u32,
 }
 
-/// What an earlier run received whole, and only lacks its final names.
+/// A transfer that an earlier run received completely, and that lacks only its final names.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Complete {
-    /// The names.
+    /// The names it will get.
     pub names: Vec<PathBuf>,
-    /// What that run was to do where they are taken.
+    /// What that run had to do with final names that are taken.
     pub conflicts: Conflicts,
 }
 
-/// What the user should know before saying yes.
+/// What the user should know before accepting an offer.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Prospect {
-    /// What is there of the same transfer already.
+    /// What is here already of the same transfer.
     pub kept: Option<Kept>,
-    /// What is put in place first.
+    /// Transfers that get their final names first.
     pub complete: Vec<Complete>,
-    /// Where an interrupted transfer of another list is kept, and how many blocks of it. It is not touched; blocks that
-    /// are equal are copied.
+    /// Where an interrupted transfer of another list is kept, and how many of its blocks. It is not changed;
+    /// equal blocks are copied from it.
     pub other: Option<(PathBuf, u32)>,
-    /// What came of a transfer that was not complete, and to which this one may add.
+    /// Files of an incomplete transfer, to which this one may add.
     pub came: Option<Came>,
-    /// What has the name of a staging directory and is not ours. It is left alone.
+    /// Directories with the name of a staging directory that are not ours. They are left alone.
     pub strangers: Vec<PathBuf>,
     /// Whether a later run could resume this transfer.
     pub resumable: bool,
-    /// The output directory, if it is yet to be made.
+    /// The output directory, if it does not exist yet.
     pub creates: Option<PathBuf>,
     /// Top-level names that are taken.
     pub taken: Vec<SafeName>,
-    /// What is free there.
+    /// The free space of the output directory.
     pub room: Room,
-    /// Where there is too little: what interrupted transfers keep there.
+    /// What interrupted transfers keep there; only filled if there is too little space.
     pub leftovers: Vec<Leftover>,
-    /// What another run is receiving into now, which would have been gone on with otherwise.
+    /// A transfer that another run is receiving now. Otherwise this run would have continued it.
     pub busy: Option<Leftover>,
 }
 
-/// The directories that matter to an offer.
+/// The staging directories that matter for an offer.
 pub(crate) struct Survey<F> {
-    /// Complete, and to be placed first.
+    /// Complete transfers that get their final names first.
     pub(crate) complete: Vec<(Staging, Ours<F>)>,
-    /// Of the same manifest.
+    /// A transfer of the same manifest.
     pub(crate) same: Option<(Staging, Ours<F>)>,
-    /// Of another manifest: one of the same names if there is one, and of those the one with most blocks.
+    /// A transfer of another manifest: one with the same names if there is one, and among those the one with
+    /// most blocks.
     pub(crate) other: Option<(Staging, Ours<F>)>,
-    /// Of another manifest: the note of what came of a transfer that was not complete.
+    /// A note, for another manifest, about the files of an incomplete transfer.
     pub(crate) came: Option<(Staging, Ours<F>)>,
     pub(crate) strangers: Vec<PathBuf>,
     pub(crate) busy: Option<Staging>,
@@ -93,7 +94,7 @@ pub(crate) fn survey<L: Layer>(
         .map(|n| Staging::candidate(first, n))
         .collect();
     let usual = names.len();
-    // What came first then may have come or gone since.
+    // The entry that came first then may have been added or removed since.
     let others = offer
         .top
         .iter()
@@ -127,7 +128,8 @@ pub(crate) fn survey<L: Layer>(
             so_far.as_ref().is_none_or(|(_, best)| rank(best) < rank(&ours))
         };
         let sealed = ours.contents.sealed.is_some();
-        // All pipes of one name have the same list: what another one brought whole is not gone on with.
+        // All pipes of one name have the same list, so a complete one may be another pipe's content. It is
+        // not continued.
         let goes_on = same && !offer.stream;
         let at = if n < usual && sealed && !(goes_on && is_whole(layer, &staging, offer)?) {
             survey.complete.push((staging, ours));
@@ -149,7 +151,7 @@ pub(crate) fn survey<L: Layer>(
     Ok(survey)
 }
 
-/// Whether nothing of a complete transfer has its final name yet.
+/// Whether no entry of a complete transfer has its final name yet.
 fn is_whole<L: Layer>(layer: &L, staging: &Staging, offer: &Offer) -> Result<bool, LocalError> {
     Ok(names_in(layer, staging)?.len() == offer.top_count as usize)
 }
@@ -163,7 +165,7 @@ fn names_in<L: Layer>(layer: &L, staging: &Staging) -> Result<Vec<PathBuf>, Loca
     Ok(names.into_iter().map(PathBuf::from).collect())
 }
 
-/// Looks around in the output directory for what `offer` would meet there. Changes nothing.
+/// Finds what `offer` would meet in the output directory. Changes nothing.
 ///
 /// # Errors
 /// When the directory cannot be read.
@@ -196,7 +198,7 @@ pub fn prospect<L: Layer>(layer: &L, offer: &Offer) -> Result<Prospect, LocalErr
             conflicts: ours.contents.sealed.unwrap_or_default(),
         });
     }
-    // Names that all have been given are no news.
+    // If all names have been given, there is nothing to tell.
     prospect.complete.retain(|complete| !complete.names.is_empty());
     let noted = survey.same.iter().chain(&survey.came);
     prospect.came = noted

@@ -1,4 +1,4 @@
-//! What this disk takes, found out by trying in a directory of ours before any content flows.
+//! Tries out what this disk supports, in a directory of ours and before any content arrives.
 
 mod names;
 mod twins;
@@ -14,26 +14,26 @@ use crate::transfer::manifest::{Kind, Manifest};
 use crate::transfer::sink::hard_links;
 use crate::transfer::sink::losses::{Losses, kept};
 
-/// A file or link that is made to see what becomes of it.
+/// A file or link that is created to see what the disk makes of it.
 const PROBE: &str = "probe";
 
-/// One more name of it.
+/// A hard link to it.
 const PROBE_LINK: &str = "link";
 
-/// An extended attribute that is set to see whether there are such.
+/// An extended attribute that is set to see whether the disk supports attributes.
 const PROBE_ATTRIBUTE: &[u8] = b"user.p2pcopy";
 
 /// Permission bits that differ from what a new file of ours has.
 const PROBE_MODE: u16 = 0o640;
 
-/// Most names that are tried out for one reason. Only a list that was made to keep us busy has more.
+/// Most names that are tried for one reason. Only a list that was made to keep this machine busy has more.
 const MOST_TRIED: usize = 10_000;
 
 /// Any time that is not now: 2001-09-09, in nanoseconds since 1970.
 const PROBE_TIME: i64 = 1_000_000_000_000_000_000;
 
-/// Tries in the directory `trial`, which is made for it and removed. Returns the list under the names that the disk
-/// takes.
+/// Runs the trials in the directory `trial`, which is created for them and removed. Returns the list with
+/// names that the disk accepts.
 pub(crate) fn run<L: Layer>(
     layer: &L,
     trial: &Path,
@@ -41,7 +41,7 @@ pub(crate) fn run<L: Layer>(
     losses: &mut Losses,
 ) -> Result<Arc<Manifest>, LocalError> {
     let failed = |e| LocalError::new("try names in", layer.root().join(trial), e);
-    // A crash may have left it.
+    // A crash may have left the directory.
     remove_all(layer, trial).map_err(failed)?;
     layer.create_dir(trial).map_err(failed)?;
     let outcome = probe(layer, trial, manifest, losses)
@@ -76,7 +76,7 @@ fn name<L: Layer>(
     }
 }
 
-/// Finds out what of permissions, times and links is kept.
+/// Finds out which permissions, times and links the disk keeps.
 fn probe<L: Layer>(layer: &L, trial: &Path, manifest: &Manifest, losses: &mut Losses) -> io::Result<()> {
     let path = trial.join(PROBE);
     let file = layer.create_new(&path)?;
@@ -87,7 +87,7 @@ fn probe<L: Layer>(layer: &L, trial: &Path, manifest: &Manifest, losses: &mut Lo
         losses.set_attribute(layer, &file, PROBE_ATTRIBUTE, b"1")?;
     }
     losses.finish(layer, &file, PROBE_MODE, Some(PROBE_TIME))?;
-    // Some file systems take them and forget them at once. Elsewhere than on Unix there are none to forget.
+    // Some file systems accept permissions and forget them at once. Systems other than Unix have none.
     if cfg!(unix) && layer.stat(&file)?.mode != PROBE_MODE {
         losses.lose_modes();
     }

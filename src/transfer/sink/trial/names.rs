@@ -1,8 +1,9 @@
-//! Names that this disk refuses, or stores as others.
+//! Finds names that this disk refuses or changes.
 //!
-//! What a disk refuses depends on its file system, how it was formatted and mounted, and what serves it. So nothing is
-//! guessed: names with something in them that some file system refuses are tried out. A name that is taken clears all
-//! that is in it, so that few are tried where everything is taken.
+//! What a disk refuses depends on its file system, on how it was formatted and mounted, and on the server
+//! behind it. So nothing is guessed: names that contain something that some file system refuses are tried
+//! out. If the disk accepts a name, everything in that name counts as accepted, so few names are tried on a
+//! disk that accepts everything.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -14,7 +15,8 @@ use crate::transfer::manifest::{EntryIndex, Manifest};
 use crate::transfer::names::{self, Doubt, SafeName};
 use crate::transfer::sink::trial::MOST_TRIED;
 
-/// The entries whose names are not taken here as they are, with names that are. `trial` is an empty directory of ours.
+/// The entries whose names this disk does not accept, with names that it does. `trial` is an empty directory
+/// of ours.
 pub(crate) fn find<L: Layer>(
     layer: &L,
     trial: &Path,
@@ -50,11 +52,12 @@ pub(crate) fn find<L: Layer>(
     Ok(renamed)
 }
 
-/// Sees whether a file can have this name. The outer error is not about the name.
+/// Tries whether a file can have this name. The outer error is not about the name.
 fn take<L: Layer>(layer: &L, trial: &Path, name: &[u8]) -> io::Result<io::Result<()>> {
     use io::ErrorKind::{InvalidFilename, InvalidInput, NotFound, PermissionDenied, Unsupported};
     match layer.create_new(&trial.join(names::os_from_bytes(name))) {
-        // Others have just been made here, so it is the name. FUSE file systems say all of these.
+        // Other files have just been made here, so the name is the reason. FUSE file systems return all of
+        // these errors.
         Err(e)
             if matches!(
                 e.kind(),
@@ -65,7 +68,7 @@ fn take<L: Layer>(layer: &L, trial: &Path, name: &[u8]) -> io::Result<io::Result
         }
         other => drop(other?),
     }
-    // Some store another name without a word: FAT leaves out a dot at the end.
+    // Some file systems store another name and report no error: FAT leaves out a dot at the end.
     let mut same = true;
     for stored in layer.list(trial)? {
         same &= names::likeness(&names::bytes_from_os(&stored)) == names::likeness(name);
@@ -78,7 +81,7 @@ fn take<L: Layer>(layer: &L, trial: &Path, name: &[u8]) -> io::Result<io::Result
     })
 }
 
-/// Numbers those of the new names that stand in their directory already.
+/// Adds a number to new names that already exist in their directory.
 fn keep_apart(manifest: &Manifest, renamed: &mut BTreeMap<EntryIndex, SafeName>) {
     if renamed.is_empty() {
         return;

@@ -1,9 +1,10 @@
-//! Whether this file system takes two names of a transfer for one.
+//! Finds names of a transfer that this file system takes for the same name.
 //!
-//! Which names are one depends on the system, its version and how the disk was formatted: some ignore case, some take
-//! composed and decomposed letters for the same, some do both. So nothing is guessed: names that look suspicious are
-//! tried out in a directory of ours before any content flows. What is missed here is still no loss: no file is made
-//! over another, and at the end each directory is counted.
+//! Which names are the same depends on the system, its version and how the disk was formatted: some ignore
+//! case, some take composed and decomposed letters for the same, some do both. So nothing is guessed:
+//! suspicious names are tried out in a directory of ours before any content arrives. A pair that is missed
+//! here loses nothing either: no file is created over another, and at the end each directory is compared with
+//! the list.
 
 use std::io;
 use std::path::Path;
@@ -13,7 +14,8 @@ use crate::transfer::manifest::{EntryIndex, Manifest};
 use crate::transfer::names;
 use crate::transfer::sink::trial::MOST_TRIED;
 
-/// Two entries of `manifest` whose names are one here, if there are any. `trial` is an empty directory of ours.
+/// Two entries of `manifest` whose names are the same here, if there are any. `trial` is an empty directory
+/// of ours.
 pub(crate) fn find<L: Layer>(
     layer: &L,
     trial: &Path,
@@ -43,7 +45,8 @@ fn find_in<L: Layer>(
     for (at, &index) in group.iter().enumerate() {
         match layer.create_new(&path(index)) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                // Its length says which of the earlier ones it is. That one may be found for a while after it is removed.
+                // The length says which of the earlier files this is. That file may still be found for a
+                // while after its removal.
                 let found = layer
                     .info(&path(index))?
                     .and_then(|found| found.len.checked_sub(1));
