@@ -1,7 +1,8 @@
-//! The receiver's door to the disk: every file-system call it makes, and nothing else.
+//! The receiver's only access to the disk: every file-system call that it makes.
 //!
-//! Paths are relative to the output directory and never leave it. [`crate::transfer::fs::disk::DiskLayer`] is the real one;
-//! [`crate::transfer::fs::memory::MemoryLayer`] fails, dies and forgets what was not synced wherever a test tells it to.
+//! Paths are relative to the output directory and never leave it. [`crate::transfer::fs::disk::DiskLayer`] is
+//! the real disk; [`crate::transfer::fs::memory::MemoryLayer`] fails, dies and forgets unsynced data where a
+//! test says so.
 
 use std::io;
 use std::ops::Range;
@@ -9,45 +10,45 @@ use std::path::Path;
 
 use crate::transfer::fs::owner::OwnerKey;
 
-/// What lies at a path. Links are not followed.
+/// The kind of a node. Links are not followed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NodeKind {
     /// A regular file.
     File,
     /// A directory.
     Dir,
-    /// A link, a device, anything else.
+    /// A link, a device or anything else.
     Other,
 }
 
-/// What is known of a path.
+/// Metadata of a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NodeInfo {
     /// What it is.
     pub kind: NodeKind,
     /// Bytes in it.
     pub len: u64,
-    /// Permission bits, where there are such.
+    /// Permission bits, if the system has them.
     pub mode: u16,
     /// Modification time, nanoseconds since 1970.
     pub mtime: i64,
 }
 
-/// What is free on a file system.
+/// Free space on a file system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Room {
-    /// Bytes, where that can be known.
+    /// Free bytes, if known.
     pub bytes: Option<u64>,
-    /// Files, directories and links that can still be made, where there is such a limit.
+    /// How many files, directories and links can still be made, if there is such a limit.
     pub nodes: Option<u64>,
-    /// Bytes in a block: what the least file or directory takes.
+    /// Bytes in a block. Even the smallest file or directory takes one.
     pub block: u64,
-    /// Bytes that a file can have, where the file system or a limit of the process is known to allow no more.
+    /// Most bytes in a file, if the file system or a limit of the process is known to set one.
     pub largest: Option<u64>,
 }
 
 impl Room {
-    /// Block of the usual file systems, where it is not known.
+    /// Block size of the usual file systems, for disks that do not tell theirs.
     pub(crate) const USUAL_BLOCK: u64 = 4096;
 }
 
@@ -62,39 +63,41 @@ impl Default for Room {
     }
 }
 
-/// By what something on the disk is known, and whose it is. Of an open file or directory, never of a path.
+/// Identity and owner of an open file or directory (never of a path).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stat {
-    /// Its number on its file system (inode, file id); 0 where that changes with every mount.
+    /// Its number on its file system (inode, file id); 0 if that changes with every mount.
     pub inode: u64,
-    /// When it was made, nanoseconds since 1970; 0 where that is not known.
+    /// When it was created, nanoseconds since 1970; 0 if unknown.
     pub born: i64,
-    /// The user it belongs to; 0 where there are no such.
+    /// The user who owns it; 0 if the system has no owners.
     pub owner: u32,
-    /// Permission bits, where there are such.
+    /// Permission bits, if the system has them.
     pub mode: u16,
 }
 
 /// The file-system calls of a receiver.
 #[expect(clippy::missing_errors_doc, reason = "every call fails as the system's does")]
 pub trait Layer: Send {
-    /// An open file, or for [`Layer::open_dir`] a directory.
+    /// An open file, or an open directory from [`Layer::open_dir`].
     type File: Send;
 
-    /// The key by which this user's own directories are known.
+    /// The key that marks this user's own directories.
     fn key(&self) -> &OwnerKey;
-    /// Opens the directory at `dir`, not through a link, and keeps it open: from now on every path below `dir` is
-    /// looked up in it, also after [`Layer::rename_noreplace`], whatever somebody else puts in its place.
+    /// Opens the directory at `dir` and keeps it open. Does not follow a link. From now on every path below
+    /// `dir` is looked up in it, also after [`Layer::rename_noreplace`] and even if somebody else puts
+    /// something in its place.
     fn hold(&self, dir: &Path) -> io::Result<Stat>;
-    /// Lets go of a directory that was held.
+    /// Closes a directory that was held.
     fn release(&self, dir: &Path);
-    /// By what an open file is known, and whose it is.
+    /// Identity and owner of an open file or directory.
     fn stat(&self, file: &Self::File) -> io::Result<Stat>;
-    /// Creates a file that must not exist, for reading and writing, private to the user until it is finished.
+    /// Creates a file for reading and writing. It must not exist, and it is private to the user until it is
+    /// finished.
     fn create_new(&self, path: &Path) -> io::Result<Self::File>;
-    /// Opens an existing regular file for reading and writing; a link is refused.
+    /// Opens an existing regular file for reading and writing. Refuses a link.
     fn open(&self, path: &Path) -> io::Result<Self::File>;
-    /// Opens an existing regular file for reading; a link is refused.
+    /// Opens an existing regular file for reading. Refuses a link.
     fn open_read(&self, path: &Path) -> io::Result<Self::File>;
     /// Opens a directory, for [`Layer::sync`], [`Layer::set_mode`] and [`Layer::set_modified`].
     fn open_dir(&self, path: &Path) -> io::Result<Self::File>;
@@ -106,12 +109,13 @@ pub trait Layer: Send {
     fn len(&self, file: &Self::File) -> io::Result<u64>;
     /// Cuts or extends a file.
     fn set_len(&self, file: &Self::File, len: u64) -> io::Result<()>;
-    /// Reserves room for `len` bytes, where the file system can.
+    /// Reserves room for `len` bytes, if the file system can.
     fn allocate(&self, file: &Self::File, len: u64) -> io::Result<()>;
-    /// Makes a hole of a stretch, which then reads as zeros, and the file long enough. False where the file system has no
-    /// holes.
+    /// Turns a range into a hole, which reads as zeros, and extends the file if necessary. False if the file
+    /// system has no holes.
     fn punch(&self, file: &Self::File, offset: u64, len: u64) -> io::Result<bool>;
-    /// The first stretch from `from` on that is no hole, as far as the file system tells; `None` if only holes follow.
+    /// The first written range (not a hole) from `from` on, as far as the file system tells. `None` if only
+    /// holes follow.
     fn written(&self, file: &Self::File, from: u64) -> io::Result<Option<Range<u64>>>;
     /// Sets permission bits.
     fn set_mode(&self, file: &Self::File, mode: u16) -> io::Result<()>;
@@ -119,53 +123,55 @@ pub trait Layer: Send {
     fn set_attribute(&self, file: &Self::File, name: &[u8], value: &[u8]) -> io::Result<()>;
     /// Sets the modification time (nanoseconds since 1970).
     fn set_modified(&self, file: &Self::File, mtime: i64) -> io::Result<()>;
-    /// Sets the modification time (nanoseconds since 1970) of what lies at `path`; of a link itself, where the system
-    /// can, never of what it points to.
+    /// Sets the modification time (nanoseconds since 1970) of what lies at `path`. For a link it sets the
+    /// link's own time if the system can, and never that of its target.
     fn set_time(&self, path: &Path, mtime: i64) -> io::Result<()>;
-    /// Waits until the file, or the directory's entries, are on the medium, where there is such a call.
+    /// Waits until the file, or the entries of the directory, are on the medium, if the system has such a
+    /// call.
     fn sync(&self, file: &Self::File) -> io::Result<()>;
-    /// Whether one call makes everything on this file system wait for the medium ([`Layer::sync_all`]).
+    /// Whether one call can sync this whole file system ([`Layer::sync_all`]).
     fn has_sync_all(&self) -> bool;
     /// Waits until everything on this file system is on the medium.
     fn sync_all(&self) -> io::Result<()>;
-    /// Has the system start to write what of a file is only in memory, and forget what is on the medium: all of it, or
-    /// up to `end`. It waits for neither and may do nothing.
+    /// Asks the system to write the unwritten part of a file, and to drop from memory what is already on the
+    /// medium: the whole file, or the part before `end`. The call does not wait, and may do nothing.
     fn let_go(&self, _file: &Self::File, _end: Option<u64>) {}
-    /// Takes a lock that dies with the process. False if another holds it.
+    /// Takes a lock that ends with the process. False if another process holds it.
     fn try_lock(&self, file: &Self::File) -> io::Result<bool>;
-    /// Renames; fails with `AlreadyExists` if there is something at `to`.
+    /// Renames. Fails with `AlreadyExists` if something is at `to`.
     fn rename_noreplace(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Renames a file, replacing a file at `to`.
+    /// Renames a file. Replaces a file at `to`.
     fn rename_replace(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file or link.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty directory.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
-    /// Creates a directory, private to the user until it is finished.
+    /// Creates a directory. It is private to the user until it is finished.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
-    /// Gives the file at `from`, which is no link, one more name.
+    /// Gives the file at `from` (not a link) another name.
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Creates a link that points to `target`, whatever that is.
+    /// Creates a symbolic link to `target`, which need not exist.
     fn symlink(&self, target: &[u8], path: &Path) -> io::Result<()>;
-    /// Where a link points.
+    /// The target of a link.
     fn read_link(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// Names in a directory.
     fn list(&self, path: &Path) -> io::Result<Vec<std::ffi::OsString>>;
-    /// What lies at `path`; `None` if nothing does.
+    /// What lies at `path`; `None` if nothing is there.
     fn info(&self, path: &Path) -> io::Result<Option<NodeInfo>>;
-    /// Makes a file or directory of ours writable again, so that it, or its entries, can be changed or moved. Where
-    /// the disk keeps no permissions, or it is not ours, that may do nothing: what is tried next shows it.
+    /// Makes a file or directory of ours writable, so that it, or its entries, can be changed or moved. May
+    /// do nothing if the disk keeps no permissions or somebody else owns it; the next call then returns the
+    /// error.
     fn unlock(&self, path: &Path);
-    /// What is free for this user.
+    /// The free space for this user.
     fn room(&self) -> Room;
     /// The output directory, for messages.
     fn root(&self) -> &Path;
 }
 
-/// Bytes that are read at once of a file that is copied.
+/// Bytes read at once while a file is copied.
 pub(crate) const PIECE: usize = 1 << 20;
 
-/// Reads the first `len` bytes of a file, piece by piece; `take` gets each and where it begins.
+/// Reads the first `len` bytes of a file in pieces. Calls `take` with the offset and the bytes of each piece.
 pub(crate) fn read_pieces<L: Layer>(
     layer: &L,
     file: &L::File,
@@ -182,14 +188,14 @@ pub(crate) fn read_pieces<L: Layer>(
     Ok(())
 }
 
-/// Removes whatever lies at `path`, directories with all that is in them.
+/// Removes whatever lies at `path`. A directory is removed with all its contents.
 pub(crate) fn remove_all<L: Layer>(layer: &L, path: &Path) -> io::Result<()> {
     match layer.info(path)? {
         None => Ok(()),
         Some(NodeInfo {
             kind: NodeKind::Dir, ..
         }) => {
-            // What was finished may be read-only by now.
+            // A finished file or directory may be read-only by now.
             layer.unlock(path);
             for name in layer.list(path)? {
                 remove_all(layer, &path.join(name))?;

@@ -1,4 +1,4 @@
-//! The file system as the receiver sees it: one door, what stands behind it, and the key that proves what is ours.
+//! The receiver's file system: one interface, its implementations, and the key that proves what is ours.
 
 pub(crate) mod disk;
 pub(crate) mod layer;
@@ -6,8 +6,8 @@ pub(crate) mod memory;
 pub(crate) mod owner;
 pub(crate) mod passage;
 
-/// Least stretch of zeros that is stored as a hole: a few blocks of any file system.
+/// Shortest range of zeros that is stored as a hole, in bytes: a few blocks of any file system.
 pub(crate) const LEAST_HOLE: u64 = 64 << 10;
 
-/// What a disk rounds times to at most, in nanoseconds: FAT counts in two seconds.
+/// The largest rounding of times on a disk, in nanoseconds: FAT counts in steps of two seconds.
 pub(crate) const COARSEST_TIME: u64 = 2_000_000_000;

@@ -1,7 +1,8 @@
-//! The user's own key, by which this program knows what it made itself.
+//! The user's own key. With it the program recognises what it made itself.
 //!
-//! Random, 32 bytes, in the user's state directory, readable by nobody else. It proves a journal and the name of a
-//! temporary directory (`OwnerKey::mac`); it never leaves this machine and no peer can learn it.
+//! The key has 32 random bytes. It lies in the user's state directory, and nobody else can read it. It proves
+//! a journal and the name of a temporary directory (`OwnerKey::mac`). It never leaves this machine, and no
+//! peer can learn it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,10 +15,10 @@ use crate::transfer::error::LocalError;
 /// Bytes of the key.
 const KEY_LEN: usize = 32;
 
-/// The file in the state directory.
+/// The name of the key's file in the state directory.
 const KEY_FILE: &str = "owner-key";
 
-/// What a proof is about: proofs of one purpose are none of another.
+/// What a proof is for. A proof for one purpose is not valid for another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
     /// The name of a temporary directory.
@@ -26,11 +27,11 @@ pub(crate) enum Purpose {
     Header = 2,
     /// A journal's record.
     Record = 3,
-    /// What makes a temporary name differ from others.
+    /// The part that makes a temporary name differ from others.
     Nonce = 4,
 }
 
-/// The key of the user who receives.
+/// The key of the receiving user.
 #[derive(Clone)]
 pub struct OwnerKey {
     key: Arc<Zeroizing<[u8; KEY_LEN]>>,
@@ -46,11 +47,12 @@ impl fmt::Debug for OwnerKey {
 }
 
 impl OwnerKey {
-    /// The key in the user's state directory, made on first need. Where there is no such directory, or none of the
-    /// user's own, a key for this run only ([`OwnerKey::is_lasting`]).
+    /// The key in the user's state directory. It is created when it is needed first. If there is no such
+    /// directory, or it belongs to another user, the key is for this run only ([`OwnerKey::is_lasting`]).
     ///
     /// # Errors
-    /// [`LocalError::Key`] for a key that others may know or have put there: it is not used, and not replaced.
+    /// [`LocalError::Key`] if others may know the key or may have put it there. Such a key is neither used
+    /// nor replaced.
     pub(crate) fn load() -> Result<OwnerKey, LocalError> {
         match state_directory() {
             Some(dir) => OwnerKey::load_from(&dir),
@@ -58,12 +60,13 @@ impl OwnerKey {
         }
     }
 
-    /// As [`OwnerKey::load`], with the key in `dir`, which is made if it is missing.
+    /// As [`OwnerKey::load`], with the key in `dir`, which is created if it does not exist.
     ///
     /// # Errors
-    /// As [`OwnerKey::load`].
+    /// Those of [`OwnerKey::load`].
     pub(crate) fn load_from(dir: &Path) -> Result<OwnerKey, LocalError> {
-        // Root with somebody's HOME (sudo) must neither use that user's key nor leave one there.
+        // With sudo, root may have another user's HOME. It must neither use that user's key nor leave a key
+        // there.
         if !file::is_own(dir) {
             return Ok(OwnerKey::passing());
         }
@@ -85,11 +88,11 @@ impl OwnerKey {
         if file::create(dir, &path, &fresh.key).is_err() {
             return Ok(fresh);
         }
-        // Another run may have been first: the one that lies there counts.
+        // Another run may have been faster. Then its key is the one to use.
         Ok(read(&path)?.unwrap_or(fresh))
     }
 
-    /// A new random key that nobody keeps: what is made under it is known only during this run.
+    /// A new random key that is not stored. Only this run can recognise what is made with it.
     pub fn passing() -> OwnerKey {
         let mut key = Zeroizing::new([0; KEY_LEN]);
         #[expect(
@@ -112,13 +115,13 @@ impl OwnerKey {
         }
     }
 
-    /// Whether a later run will know what this one made.
+    /// Whether a later run can recognise what this one makes.
     pub(crate) fn is_lasting(&self) -> bool {
         self.lasting
     }
 
-    /// Keyed BLAKE3 over `purpose` and `parts`, each of which must have a fixed length or be the last. Compare as
-    /// [`blake3::Hash`]: in constant time.
+    /// Keyed BLAKE3 over `purpose` and `parts`. Each part but the last must have a fixed length. Compare
+    /// results as [`blake3::Hash`], which takes constant time.
     pub(crate) fn mac(&self, purpose: Purpose, parts: &[&[u8]]) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(&[purpose as u8]);
@@ -129,8 +132,8 @@ impl OwnerKey {
     }
 }
 
-/// `p2pcopy` in the directory where this system keeps what programs remember about themselves: XDG Base Directory
-/// Specification 0.8, Apple's File System Programming Guide, Windows Known Folders.
+/// `p2pcopy` in the directory where this system keeps the state of programs: XDG Base Directory Specification
+/// 0.8, Apple's File System Programming Guide, Windows Known Folders.
 fn state_directory() -> Option<PathBuf> {
     let absolute = |name: &str| {
         std::env::var_os(name)
@@ -147,7 +150,7 @@ fn state_directory() -> Option<PathBuf> {
     base.map(|base| base.join("p2pcopy"))
 }
 
-/// The key's file.
+/// Reads and creates the key's file.
 mod file {
     use std::fs::{DirBuilder, File, OpenOptions};
     use std::io::{self, Read, Write};
@@ -186,7 +189,7 @@ mod file {
         rustix::process::geteuid().as_raw()
     }
 
-    /// Opens what lies at `path` without following a link or waiting for a pipe.
+    /// Opens the file at `path`. Does not follow a link, and does not wait for a pipe.
     fn open(path: &Path) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true);
@@ -201,7 +204,7 @@ mod file {
         options.open(path)
     }
 
-    /// The key, if there is a file.
+    /// The key, or `None` if there is no file.
     pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<[u8; KEY_LEN]>>, KeyFault> {
         let mut file = match open(path) {
             Ok(file) => file,
@@ -230,7 +233,7 @@ mod file {
         Ok(Some(key))
     }
 
-    /// Puts `key` at `path` whole or not at all, unless something is there.
+    /// Stores `key` at `path`, completely or not at all. Does nothing if a file is there.
     pub(crate) fn create(dir: &Path, path: &Path, key: &[u8; KEY_LEN]) -> io::Result<()> {
         let mut builder = DirBuilder::new();
         builder.recursive(true);
@@ -244,14 +247,14 @@ mod file {
         #[cfg(windows)]
         std::os::windows::fs::OpenOptionsExt::access_mode(&mut options, FILE_GENERIC_WRITE | WRITE_DAC);
         builder.create(dir)?;
-        // Its name tells nobody anything of the key and is not used twice.
+        // The name reveals nothing about the key and is used only once.
         let tag = blake3::derive_key("p2pcopy v1 temporary name of the owner's key", key);
         let temporary = path.with_extension(format!("{:016x}", u64::from_be_bytes(first_eight(&tag))));
         let mut file = options.open(&temporary)?;
         let outcome = keep_secret(&file)
             .and_then(|()| file.write_all(key))
             .and_then(|()| file.sync_all())
-            // A link, unlike a rename, never replaces the key of another run.
+            // A hard link, unlike a rename, never replaces the key of another run.
             .and_then(|()| match std::fs::hard_link(&temporary, path) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
                 Err(_) if !path.exists() => std::fs::rename(&temporary, path),
@@ -266,7 +269,7 @@ mod file {
         [a, b, c, d, e, f, g, h]
     }
 
-    /// Some file systems give everybody's rights to every file.
+    /// Some file systems give everybody rights to every file.
     fn keep_secret(file: &File) -> io::Result<()> {
         #[cfg(unix)]
         let is_secret = std::os::unix::fs::MetadataExt::mode(&file.metadata()?) & 0o077 == 0;

@@ -1,15 +1,15 @@
-//! Large content passes through the system's memory and does not stay there.
+//! Keeps large content from filling the system's page cache.
 //!
-//! Left to itself, the system keeps what is read and written until memory is short. Then it takes memory from what other
-//! programs use, and what waits to be written is written in the end, while everybody waits for the last sync.
+//! Without this, the system keeps what was read and written until memory is short. Then it takes memory from
+//! other programs. It also delays writes to the end, so everybody waits for the last sync.
 
-/// Bytes of a file that may stay: smaller files are left to the system altogether.
+/// Files of at most this many bytes are left in the page cache.
 pub(crate) const STAYS: u64 = 64 << 20;
 
-/// Bytes that pass between two times of letting go: enough for a disk to write them in one go.
+/// Bytes between two calls that release memory: enough for a disk to write in one go.
 const STRIDE: u64 = 8 << 20;
 
-/// How much of a file has passed.
+/// How much of a file was read or written.
 #[derive(Default, Debug)]
 pub(crate) struct Passage {
     passed: u64,
@@ -17,7 +17,8 @@ pub(crate) struct Passage {
 }
 
 impl Passage {
-    /// So many bytes were read or written. Whether the system is to let go of what passed.
+    /// Counts bytes that were read or written. True if the system should now release the memory of what has
+    /// passed.
     pub(crate) fn pass(&mut self, bytes: usize) -> bool {
         self.passed += bytes as u64;
         let due = self.passed >= STAYS && self.passed - self.let_go >= STRIDE;

@@ -1,5 +1,6 @@
-//! Extended attributes of an entry, as they travel: those that users give (`user.`) and the POSIX access control lists.
-//! None of those that give rights to programs or are the system's own (`security.`, `trusted.`).
+//! Extended attributes of an entry, in the form in which they are sent: those that users set (`user.`) and
+//! the POSIX access control lists. Attributes that give rights to programs or belong to the system
+//! (`security.`, `trusted.`) are never sent.
 //!
 //! ```text
 //! for each, in the order of the names: name: length 8, bytes | value: length 16, bytes
@@ -11,41 +12,41 @@ use crate::protocol::codec::Reader;
 use crate::transfer::error::Malformed;
 use crate::transfer::manifest::door;
 
-/// Most bytes that all attributes of an entry may take: more than most file systems hold of one.
+/// Most bytes that all attributes of an entry may take. Most file systems hold less per file.
 pub(crate) const MAX_ATTRIBUTES: usize = 16 << 10;
 
 /// Most attributes of an entry.
 const MAX_COUNT: usize = 64;
 
-/// What the names of those begin with that users give: xattr(7).
+/// Names of attributes that users set begin with this: xattr(7).
 const USERS: &[u8] = b"user.";
 
-/// Who may do what beside the owner, and what is made in a directory gets: acl(5).
+/// The access control list of a file or directory, and the one that new files in a directory get: acl(5).
 const ACCESS_LISTS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
 
-/// What a message of the two is.
+/// The name of the field in error messages.
 const WHAT: &str = "extended attributes";
 
 /// Names and values.
 pub(crate) type Pairs<'a> = Vec<(&'a [u8], &'a [u8])>;
 
-/// What becomes of extended attributes.
+/// What to do with extended attributes.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Attributes {
-    /// They are left out, and that is said.
+    /// Leave them out, and tell the user.
     #[default]
     LeaveOut,
-    /// They are sent, or kept (`--xattrs`).
+    /// Send them, or keep what is sent (`--xattrs`).
     Keep,
 }
 
-/// Whether an attribute of this name may travel.
+/// Whether an attribute with this name may be sent.
 pub(crate) fn is_allowed(name: &[u8]) -> bool {
     let is_users = name.strip_prefix(USERS).is_some_and(|rest| !rest.is_empty());
     (is_users || ACCESS_LISTS.contains(&name)) && name.len() <= usize::from(u8::MAX) && !name.contains(&0)
 }
 
-/// How these stand in an entry; `None` if they are more than one may have.
+/// The form of these attributes in an entry. `None` if they are above the limit for one entry.
 pub(crate) fn encode(attributes: &BTreeMap<Vec<u8>, Vec<u8>>) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     for (name, value) in attributes {
@@ -57,7 +58,7 @@ pub(crate) fn encode(attributes: &BTreeMap<Vec<u8>, Vec<u8>>) -> Option<Vec<u8>>
     (attributes.len() <= MAX_COUNT && out.len() <= MAX_ATTRIBUTES).then_some(out)
 }
 
-/// Reads what [`encode`] wrote, or a peer says it did.
+/// Reads what [`encode`] wrote, or what a peer sent in its place.
 pub(super) fn decode(bytes: &[u8]) -> Result<Pairs<'_>, Malformed> {
     let mut reader = Reader::new(bytes, WHAT);
     let mut found = Pairs::new();
@@ -74,7 +75,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Pairs<'_>, Malformed> {
     Ok(found)
 }
 
-/// What a peer says of an entry's attributes, with no more rights for others than the user gives them.
+/// A peer's attributes of an entry, made safe: they give others no more rights than this user's own settings
+/// do.
 pub(super) fn tame(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut tamed = BTreeMap::new();
     for (name, value) in decode(bytes)? {
@@ -99,7 +101,7 @@ mod tests {
         out
     }
 
-    /// An access control list of these entries: kind, rights, whose.
+    /// An access control list with these entries: kind, rights, and the user or group.
     fn list(entries: &[(u16, u16, u32)]) -> Vec<u8> {
         let mut out = 2u32.to_le_bytes().to_vec();
         for (kind, rights, id) in entries {
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn an_access_control_list_lets_nobody_else_write() {
-        // Owner, a user, the group, a group, the mask, others.
+        // The owner, a user, the owning group, a group, the mask, others.
         let sent = list(&[
             (1, 7, 0),
             (2, 7, 1001),

@@ -1,4 +1,4 @@
-//! Building a list, and the checks that an untrusted one must pass.
+//! Builds a list, and checks an untrusted one.
 
 use crate::protocol::codec::Reader;
 use crate::transfer::MAX_CONTENT;
@@ -10,7 +10,8 @@ use crate::transfer::manifest::{
 };
 use crate::transfer::names::{Escaped, SafeName};
 
-/// Builds a manifest entry by entry, checking each. Memory grows only with what was really added.
+/// Builds a manifest entry by entry and checks each entry. Memory grows only with the entries that were
+/// really added.
 #[derive(Debug)]
 pub struct ManifestBuilder {
     manifest: Manifest,
@@ -19,17 +20,17 @@ pub struct ManifestBuilder {
     wire_len: u64,
 }
 
-/// Where the names of a manifest come from.
+/// The origin of a manifest's names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Trust {
-    /// Our own files: names are kept as they are.
+    /// Our own files: names stay as they are.
     Own,
-    /// The peer: names, permissions and times are made safe, or the list refused.
+    /// The peer: names, permissions and times are made safe, or the list is refused.
     Peer,
 }
 
 impl Manifest {
-    /// How deep an entry in this directory lies.
+    /// The depth of an entry in this directory.
     fn depth_below(&self, parent: Option<EntryIndex>) -> Result<u16, Malformed> {
         match parent {
             None => Ok(0),
@@ -46,7 +47,7 @@ impl Manifest {
         }
     }
 
-    /// Whether the list can have an entry with the content, mode and target that one of this kind has.
+    /// Checks that content, mode and target are possible for an entry of this kind.
     fn check_kind(&self, entry: &Entry<'_>) -> Result<(), Malformed> {
         let has_content = matches!(entry.kind, Kind::File | Kind::Text);
         let stands_alone = |kind| matches!(kind, Kind::Stream | Kind::Text);
@@ -63,7 +64,7 @@ impl Manifest {
         }
         let target_ok = match entry.kind {
             Kind::Symlink => !entry.target.is_empty() && !entry.target.contains(&0),
-            // Extended attributes, which were read just now.
+            // Their target holds extended attributes, which were checked above.
             Kind::File | Kind::Dir => true,
             _ => entry.target.is_empty(),
         };
@@ -89,8 +90,8 @@ impl ManifestBuilder {
     /// Adds one entry.
     ///
     /// # Errors
-    /// What makes the list unusable: a parent that is no directory before it, an unsafe name, a size that
-    /// overflows, a cap exceeded.
+    /// What makes the list unusable: a parent that is not an earlier directory, an unsafe name, a sum of
+    /// sizes that overflows, a limit that is exceeded.
     pub fn add(&mut self, entry: Entry<'_>) -> Result<EntryIndex, Malformed> {
         let m = &mut self.manifest;
         let safe;
@@ -111,7 +112,8 @@ impl ManifestBuilder {
             Trust::Peer => (door::mode(entry.mode), door::time(entry.mtime)),
         };
         if let Kind::HardLink(EntryIndex(of)) = entry.kind {
-            // Only to a file that came before, so links never go round; one file has one mode and one time.
+            // A hard link may name only an earlier file, so links never form a loop. One file has one mode
+            // and one time.
             let is_of = |slot: &&Slot| slot.kind == Kind::File && (slot.mode, slot.mtime) == (mode, mtime);
             let file = m.slots.get(of as usize).filter(is_of);
             file.ok_or(Malformed::Value("hard link"))?;
@@ -169,7 +171,7 @@ impl ManifestBuilder {
         Ok(EntryIndex(m.len() - 1))
     }
 
-    /// Adds the entries of one chunk of wire bytes. Chunks hold whole entries.
+    /// Adds the entries of one chunk of wire bytes. A chunk holds whole entries only.
     pub fn add_wire(&mut self, chunk: &[u8]) -> Result<(), Malformed> {
         self.hasher.update(chunk);
         self.wire_len += chunk.len() as u64;
@@ -193,17 +195,17 @@ impl ManifestBuilder {
         Ok(())
     }
 
-    /// What was added so far.
+    /// The list so far.
     pub(crate) fn listed(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// How many entries were added.
+    /// The number of entries so far.
     pub(crate) fn len(&self) -> u32 {
         self.manifest.len()
     }
 
-    /// Whether none was added.
+    /// Whether there is no entry yet.
     pub(crate) fn is_empty(&self) -> bool {
         self.manifest.is_empty()
     }
@@ -218,10 +220,11 @@ impl ManifestBuilder {
         *self.hasher.finalize().as_bytes()
     }
 
-    /// The whole list.
+    /// Finishes the list.
     ///
     /// # Errors
-    /// [`Malformed`] if it is empty or one name stands twice in a directory, perhaps only since it was made safe.
+    /// [`Malformed`] if it is empty, or if a directory has two entries of the same name, perhaps only after
+    /// names were made safe.
     pub fn finish(mut self) -> Result<Manifest, Malformed> {
         if self.manifest.is_empty() {
             return Err(Malformed::Value("list: it is empty"));

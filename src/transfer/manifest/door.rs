@@ -1,24 +1,26 @@
-//! What a peer says of an entry, and what of it holds here.
+//! Limits what a peer may set for an entry: permissions, access control lists and times.
 
-/// What the user's umask does not decide: only the owner may write what a peer sent.
+/// Bits that are removed whatever the umask says: only the owner may write what a peer sent.
 const NEVER: u16 = 0o022;
 
 /// Nanoseconds in a second.
 const NANOS: i64 = 1_000_000_000;
 
-/// The first time that the usual file systems hold: ext4, XFS and NFS begin in December 1901.
+/// The earliest time that the usual file systems hold: ext4, XFS and NFS begin in December 1901.
 const FIRST_TIME: i64 = -(1 << 31) * NANOS;
 
-/// The last one: NFS version 3 ends in February 2106; those that end before it are told the nearest they hold.
+/// The latest time: NFS version 3 ends in February 2106. A file system that ends earlier gets the nearest
+/// time it holds.
 const LAST_TIME: i64 = ((1 << 32) - 1) * NANOS;
 
-/// The permissions an entry gets here. What the peer says only takes away from what the user's own programs give.
+/// The permissions that an entry gets here. The peer can only remove bits from those that the user's own
+/// programs would set.
 pub(super) fn mode(from_peer: u16) -> u16 {
     from_peer & !NEVER & !umask()
 }
 
-/// The access control list of a peer, less what [`mode`] takes away: of the group's bits for all but the owner and the
-/// rest. `None` if it is none: acl(5), in the layout that Linux stores.
+/// Removes from a peer's access control list what [`mode`] removes: the group's bits for everybody but the
+/// owner and others. `None` if it is not such a list: acl(5), in the layout that Linux stores.
 pub(super) fn access_list(value: &mut [u8]) -> Option<()> {
     const VERSION: [u8; 4] = 2u32.to_le_bytes();
     const OWNER: u16 = 0x01;
@@ -41,13 +43,13 @@ pub(super) fn access_list(value: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// The nearest time to `from_peer` that a file can have.
+/// The time nearest to `from_peer` that a file can have.
 pub(super) fn time(from_peer: i64) -> i64 {
     from_peer.clamp(FIRST_TIME, LAST_TIME)
 }
 
-/// The process's umask, as it was first seen. The system only tells it by changing it; for that moment what other
-/// threads make is private.
+/// The umask of the process at the first call. The system returns it only when it is changed. Until it is set
+/// back, files that other threads create are private.
 #[cfg(unix)]
 fn umask() -> u16 {
     use rustix::fs::Mode;
@@ -60,7 +62,7 @@ fn umask() -> u16 {
     *UMASK
 }
 
-/// There is none: the directory decides.
+/// There is no umask: the directory decides.
 #[cfg(not(unix))]
 fn umask() -> u16 {
     0

@@ -1,4 +1,4 @@
-//! One entry of a list, and how it stands on the wire.
+//! One entry of a list, and its form on the wire.
 
 use crate::protocol::codec::put_string;
 use crate::transfer::error::Malformed;
@@ -7,7 +7,7 @@ use crate::transfer::manifest::attributes::{self, Pairs};
 /// Bytes of an entry on the wire, without its name and target.
 pub(super) const ENTRY_LEN: usize = 27;
 
-/// Permission bits that travel: never setuid, setgid or sticky.
+/// The permission bits that are sent. setuid, setgid and sticky never are.
 pub(crate) const MODE_MASK: u16 = 0o777;
 
 /// What an entry is.
@@ -17,18 +17,18 @@ pub enum Kind {
     File,
     /// A directory.
     Dir,
-    /// A symbolic link, recreated and never followed.
+    /// A symbolic link. It is recreated and never followed.
     Symlink,
-    /// A pipe's content, of unknown length. Always the only entry.
+    /// The content of a pipe, of unknown length. Always the only entry.
     Stream,
     /// A message for the user. Always the only entry.
     Text,
-    /// One more name of a file that stands before it in the list. It has no content of its own.
+    /// Another name of a file that comes before it in the list. It has no content of its own.
     HardLink(EntryIndex),
 }
 
 impl Kind {
-    /// Kind and size of an entry. A hard link has the number of its file in the place of a size.
+    /// Kind and size of an entry. For a hard link, the size field holds the number of its file.
     pub(super) fn from_wire(byte: u8, size: u64) -> Result<(Kind, u64), Malformed> {
         let kind = match byte {
             0 => Kind::File,
@@ -56,8 +56,8 @@ impl Kind {
         }
     }
 
-    /// What an entry with `size` bytes of content takes on a disk with blocks of `block` bytes: a file's last block is
-    /// not shared, a directory takes at least one block, a symbolic link may, and a hard link is only a name.
+    /// What an entry with `size` bytes of content takes on a disk with blocks of `block` bytes. A file takes
+    /// whole blocks, a directory at least one, a symbolic link may take one, and a hard link is only a name.
     pub(crate) const fn on_disk(self, size: u64, block: u64) -> u64 {
         match self {
             Kind::File | Kind::Stream | Kind::Text => size.next_multiple_of(block),
@@ -88,17 +88,17 @@ impl EntryIndex {
 pub struct Entry<'a> {
     /// What it is.
     pub kind: Kind,
-    /// The directory it lies in; `None` at the top level.
+    /// The directory that holds it; `None` at the top level.
     pub parent: Option<EntryIndex>,
-    /// Its name. On the receiving side made safe already.
+    /// Its name. On the receiving side it is already made safe.
     pub name: &'a [u8],
-    /// Bytes of content of its own.
+    /// Bytes of its own content.
     pub size: u64,
     /// Modification time, nanoseconds since 1970.
     pub mtime: i64,
     /// Permission bits, within [`MODE_MASK`].
     pub mode: u16,
-    /// Where a symbolic link points; the extended attributes of a file or directory
+    /// The target of a symbolic link; the extended attributes of a file or directory
     /// ([`crate::transfer::manifest::attributes`]); empty for everything else.
     pub target: &'a [u8],
 }
@@ -112,7 +112,8 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// The modification time its copy should have; none for a stream, which is as new as its copy.
+    /// The modification time that its copy should have. `None` for a stream: its copy is as new as the
+    /// transfer.
     pub(crate) fn time(&self) -> Option<i64> {
         (self.kind != Kind::Stream).then_some(self.mtime)
     }

@@ -1,43 +1,43 @@
-//! Links that lead out of what is sent.
+//! Links that lead outside of what is sent.
 //!
-//! Followed by some program later, such a link reads or writes what the user never agreed to. A receiver leaves it
-//! out unless its user says otherwise. Where a link leads is resolved in the list alone, component by component; the
-//! disk is not asked, as it may change.
+//! A program that follows such a link later would read or write files that the user never agreed to. A
+//! receiver leaves such links out unless its user decides otherwise. The target is resolved in the list only,
+//! component by component. The disk is not asked, because it may change.
 
 use std::path::PathBuf;
 
 use crate::transfer::manifest::{EntryIndex, Kind, MAX_CHANGED, Manifest, NO_PARENT};
 
-/// What becomes of links that lead out of what is sent.
+/// What to do with links that lead outside of what is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) enum OutsideLinks {
-    /// They are not made.
+    /// Do not make them.
     #[default]
     LeaveOut,
-    /// They are made like the others (`receiver --links`).
+    /// Make them like other links (`receiver --links`).
     Make,
 }
 
 /// A link that was left out.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct LeftOut {
-    /// Where it would have been.
+    /// The path that it would have had.
     pub path: PathBuf,
-    /// Where it leads, as it was sent; [`crate::transfer::names::Escaped`] shows it.
+    /// Its target as sent. Show it with [`crate::transfer::names::Escaped`].
     pub target: Box<[u8]>,
 }
 
-/// Most components looked up for all links of a list, some seconds' work at worst: a real tree of 100,000 links has
-/// about a million. Links beyond are left out.
+/// Most components that are looked up for all links of a list. They take some seconds at worst; a real tree
+/// of 100,000 links needs about a million. Links beyond this limit are left out.
 const MAX_LOOKUPS: u32 = 1 << 22;
 
 impl Manifest {
-    /// How many links lead out of what is sent and were left out, and the first [`MAX_CHANGED`] of them.
+    /// How many links lead outside and were left out, and the first [`MAX_CHANGED`] of them.
     pub(crate) fn left_out(&self) -> (u32, &[LeftOut]) {
         (self.left_out_numbers.len() as u32, &self.left_out)
     }
 
-    /// Takes the links that lead out of what is sent from the list.
+    /// Removes the links that lead outside from the list.
     #[must_use]
     pub(crate) fn without_outside_links(mut self) -> Manifest {
         if self.slots.iter().all(|slot| slot.kind != Kind::Symlink) {
@@ -60,12 +60,12 @@ impl Manifest {
         self
     }
 
-    /// How many entries were sent.
+    /// The number of entries that the sender sent.
     pub(crate) fn sent_len(&self) -> u32 {
         self.len() + self.left_out_numbers.len() as u32
     }
 
-    /// The entry that was sent as number `sent`, unless it is a link that was left out.
+    /// The entry that was sent as number `sent`. `None` for a link that was left out.
     pub(crate) fn entry_sent_as(&self, sent: u32) -> Option<EntryIndex> {
         match self.left_out_numbers.binary_search(&sent) {
             Ok(_) => None,
@@ -73,7 +73,7 @@ impl Manifest {
         }
     }
 
-    /// Takes entries out. None is anybody's parent: only the numbers of the others change.
+    /// Removes entries. None of them is a parent, so only the numbers of other entries change.
     fn take_out(&mut self, outside: &[bool]) {
         let mut kept = 0;
         let number: Vec<u32> = outside
@@ -105,16 +105,16 @@ impl Manifest {
 /// Finds entries by their names.
 struct Places<'a> {
     manifest: &'a Manifest,
-    /// All entries by directory and name.
+    /// All entries, sorted by directory and name.
     order: Vec<u32>,
     lookups: u32,
 }
 
-/// Where a path has led so far.
+/// The place that a path has reached so far.
 enum At {
     /// A directory of the list; `None` is the output directory.
     Listed(Option<EntryIndex>),
-    /// Below a directory of the list, by names that are not in it.
+    /// Below a directory of the list, through names that are not in the list.
     Unlisted,
 }
 
@@ -138,8 +138,9 @@ impl<'a> Places<'a> {
         at.ok().map(|at| EntryIndex(self.order[at]))
     }
 
-    /// Whether link `index` leads to something below the output directory that is sent with it. A path that climbs
-    /// out, begins at a root, goes through another link, or up again from where the list knows nothing does not.
+    /// Whether link `index` leads to something below the output directory that is sent with it. False for a
+    /// path that climbs out, begins at a root, goes through another link, or goes up again from a place that
+    /// the list does not know.
     fn is_inside(&mut self, index: EntryIndex) -> bool {
         let link = self.manifest.entry(index);
         let is_drive = matches!(link.target, [letter, b':', ..] if letter.is_ascii_alphabetic());
@@ -163,7 +164,7 @@ impl<'a> Places<'a> {
                         Kind::Symlink if parts.peek().is_some() => return false,
                         _ => At::Unlisted,
                     },
-                    // In the output directory it is somebody else's.
+                    // In the output directory such a name belongs to somebody else.
                     None if dir.is_none() => return false,
                     None => At::Unlisted,
                 },
@@ -185,7 +186,7 @@ mod tests {
     use super::*;
     use crate::transfer::manifest::{Entry, ManifestBuilder, Trust};
 
-    /// A tree with one link at `tree/sub/link`, a directory beside, a file and a second link, to `target`.
+    /// A tree with a link to `target` at `tree/sub/link`, a directory beside it, a file and a second link.
     fn with_link(target: &[u8]) -> Manifest {
         let mut builder = ManifestBuilder::new(Trust::Peer);
         let mut add = |kind, parent, name, target| {

@@ -1,8 +1,8 @@
-//! The list of what is sent, and where each file lies in the content space.
+//! The list of what is sent, and the place of each file in the content space.
 //!
-//! Entries come parents first; files lie end to end in the order of the list. The list is held in an arena (48
-//! bytes an entry, all names in one vector), so that two million files are an ordinary transfer. Encoding and
-//! the checks of an untrusted list are in [`ManifestBuilder`].
+//! Parents come before their entries, and files lie end to end in the order of the list. The list is stored
+//! in an arena (48 bytes an entry, all names in one vector), so two million files are an ordinary transfer.
+//! [`ManifestBuilder`] encodes a list and checks an untrusted one.
 
 pub(crate) mod attributes;
 pub(crate) mod builder;
@@ -30,19 +30,19 @@ pub(crate) const MAX_ENTRIES: u32 = 2_000_000;
 /// Most bytes all names and link targets may take.
 pub(crate) const MAX_NAMES: usize = 128 << 20;
 
-/// Longest list on the wire: every entry and all names.
+/// Longest list on the wire, in bytes: every entry and all names.
 pub(crate) const MAX_WIRE: u64 = MAX_NAMES as u64 + ENTRY_LEN as u64 * MAX_ENTRIES as u64;
 
-/// Deepest directory nesting. Deeper trees exceed PATH_MAX long before they mean anything.
+/// Deepest nesting of directories. Paths in deeper trees are far longer than PATH_MAX.
 pub(crate) const MAX_DEPTH: u16 = 512;
 
 /// Longest link target, PATH_MAX of Linux.
 pub(crate) const MAX_TARGET: usize = 4096;
 
-/// Longest message for the user ([`Kind::Text`]): it is held in memory and shown.
+/// Longest message for the user ([`Kind::Text`]), in bytes: it is held in memory and shown.
 pub(crate) const MAX_MESSAGE: u64 = 1 << 20;
 
-/// Most changed names whose originals are kept, to be told.
+/// Most changed names whose originals are kept to be shown.
 pub(crate) const MAX_CHANGED: usize = 1000;
 
 const NO_PARENT: u32 = u32::MAX;
@@ -61,23 +61,23 @@ struct Slot {
     kind: Kind,
 }
 
-/// A part of one file that lies in an asked-for range of the content.
+/// The part of a range of the content that lies in one file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Segment {
     /// The file.
     pub entry: EntryIndex,
-    /// Where in the file.
+    /// Its first byte in the file.
     pub file_offset: u64,
-    /// How many bytes; never zero.
+    /// Its length in bytes; never zero.
     pub len: u64,
 }
 
-/// A name that was not safe to create as it was sent.
+/// A name that was changed because it was not safe to create.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Change {
-    /// Whose.
+    /// The entry that has it.
     pub entry: EntryIndex,
-    /// As it was sent; [`names::Escaped`] shows it.
+    /// The name as sent. Show it with [`names::Escaped`].
     pub sent: Box<[u8]>,
 }
 
@@ -91,23 +91,23 @@ pub struct Manifest {
     changed_count: u32,
     times_changed: u32,
     left_out: Vec<LeftOut>,
-    /// Numbers, in the list as it was sent, of the links that were left out.
+    /// The numbers that the left-out links had in the list as sent.
     left_out_numbers: Vec<u32>,
-    /// Each hard link behind its file.
+    /// Pairs of a file and one of its hard links.
     hard_links: Vec<(EntryIndex, EntryIndex)>,
-    /// Bytes of the content that take no room where it comes from.
+    /// Bytes of the content that are holes at the sender.
     holes: u64,
-    /// How many entries had extended attributes that were left out.
+    /// Number of entries whose extended attributes were left out.
     attributes_left_out: u32,
 }
 
 impl Manifest {
-    /// How many entries there are.
+    /// The number of entries.
     pub(crate) fn len(&self) -> u32 {
         self.slots.len() as u32
     }
 
-    /// Whether it lists nothing.
+    /// Whether there are no entries.
     pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
@@ -117,7 +117,7 @@ impl Manifest {
         (!self.is_stream()).then_some(self.total)
     }
 
-    /// Whether the content is a pipe's.
+    /// Whether the content comes from a pipe.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(
             self.slots[..],
@@ -133,7 +133,7 @@ impl Manifest {
         (0..self.len()).map(|i| (EntryIndex(i), self.entry(EntryIndex(i))))
     }
 
-    /// Entry `index`, which must be of this manifest.
+    /// Entry `index`, which must belong to this manifest.
     pub(crate) fn entry(&self, index: EntryIndex) -> Entry<'_> {
         let slot = &self.slots[index.0 as usize];
         let name_end = slot.names_at as usize + usize::from(slot.name_len);
@@ -162,17 +162,18 @@ impl Manifest {
         std::iter::once(index).chain(self.hard_links_of(index))
     }
 
-    /// Each hard link behind its file, in the order of the files.
+    /// Pairs of a file and one of its hard links, in the order of the files.
     pub(crate) fn hard_links(&self) -> &[(EntryIndex, EntryIndex)] {
         &self.hard_links
     }
 
-    /// Bytes of all files that are holes where they come from, as the sender says. A hint, and never more than the total.
+    /// Bytes in all files that are holes at the sender, as the sender says. A hint; never more than the
+    /// total.
     pub(crate) fn holes(&self) -> u64 {
         self.holes
     }
 
-    /// This list with so many bytes in holes.
+    /// This list with `holes` bytes in holes.
     #[must_use]
     pub(crate) fn with_holes(self, holes: u64) -> Manifest {
         Manifest {
@@ -181,18 +182,18 @@ impl Manifest {
         }
     }
 
-    /// How many entries have extended attributes.
+    /// Number of entries that have extended attributes.
     pub(crate) fn with_attributes(&self) -> u32 {
         let has = |slot: &&Slot| matches!(slot.kind, Kind::File | Kind::Dir) && slot.target_len > 0;
         self.slots.iter().filter(has).count() as u32
     }
 
-    /// How many entries had extended attributes that were left out.
+    /// Number of entries whose extended attributes were left out.
     pub(crate) fn attributes_left_out(&self) -> u32 {
         self.attributes_left_out
     }
 
-    /// Leaves the extended attributes out of the list.
+    /// Removes all extended attributes from the list.
     #[must_use]
     pub(crate) fn without_attributes(mut self) -> Manifest {
         self.attributes_left_out = self.with_attributes();
@@ -217,18 +218,18 @@ impl Manifest {
         self.hard_links.sort_unstable();
     }
 
-    /// Where entry `index` lies in the content space.
+    /// The range of entry `index` in the content space.
     pub(crate) fn content_range(&self, index: EntryIndex) -> Range<u64> {
         let slot = &self.slots[index.0 as usize];
         slot.offset..slot.offset + slot.size
     }
 
-    /// The blocks that hold bytes of entry `index` and nothing else, if there are any.
+    /// The blocks that hold bytes of entry `index` only, if there are any.
     pub(crate) fn inner_blocks(&self, index: EntryIndex) -> Option<Run> {
         blocks_within(&self.content_range(index), self.total)
     }
 
-    /// Whether block `block` holds bytes of any of these entries.
+    /// Whether block `block` holds bytes of any of `entries`.
     pub(crate) fn holds_any(&self, block: BlockIndex, entries: &RunSet) -> bool {
         !entries.is_empty()
             && self
@@ -236,7 +237,7 @@ impl Manifest {
                 .any(|segment| entries.contains(segment.entry.get()))
     }
 
-    /// Whether block `block` holds bytes of more files than `most`.
+    /// Whether block `block` holds bytes of more than `most` files.
     pub(crate) fn has_more_files(&self, block: BlockIndex, most: usize) -> bool {
         let mut segments = self.block_segments(block, block.len_in(self.total));
         segments.nth(most).is_some()
@@ -254,9 +255,9 @@ impl Manifest {
         chain.into_iter().rev().collect()
     }
 
-    /// Whether an entry has this path, or one that some disk takes for it.
+    /// Whether an entry has this path, or a path that some disk takes for the same.
     pub(crate) fn lists(&self, path: &Path) -> bool {
-        // Name by name: Windows has two separators.
+        // Compares name by name, because Windows has two separators.
         let key = |path: &Path| -> Vec<_> {
             let name = |name| names::likeness(&names::bytes_from_os(name));
             path.iter().map(name).collect()
@@ -267,17 +268,18 @@ impl Manifest {
         })
     }
 
-    /// How many names were changed to be safe, and the first [`MAX_CHANGED`] of them in the order of the list.
+    /// How many names were changed to make them safe, and the first [`MAX_CHANGED`] of them in the order of
+    /// the list.
     pub(crate) fn changed(&self) -> (u32, &[Change]) {
         (self.changed_count, &self.changed)
     }
 
-    /// How many modification times were none that a disk holds, and became the nearest.
+    /// How many modification times no disk can hold. They were replaced by the nearest possible time.
     pub(crate) fn times_changed(&self) -> u32 {
         self.times_changed
     }
 
-    /// The name of entry `index` as it was sent, as far as that is known.
+    /// The name of entry `index` as sent, if it is known.
     fn sent_name(&self, index: EntryIndex) -> &[u8] {
         match self.changed.binary_search_by_key(&index, |change| change.entry) {
             Ok(at) => &self.changed[at].sent,
@@ -285,7 +287,7 @@ impl Manifest {
         }
     }
 
-    /// The top-level entry that `index` is, or lies under.
+    /// The top-level entry that holds `index`, or `index` itself.
     pub(crate) fn top_of(&self, index: EntryIndex) -> EntryIndex {
         let mut at = index;
         while let Some(parent) = self.entry(at).parent {
@@ -294,7 +296,7 @@ impl Manifest {
         at
     }
 
-    /// The pieces of files that make up `range` of the content, in order.
+    /// The parts of files that make up `range` of the content, in order.
     pub(crate) fn segments(&self, range: Range<u64>) -> impl Iterator<Item = Segment> + '_ {
         let stream = self.is_stream();
         let end = if stream {
@@ -327,13 +329,13 @@ impl Manifest {
         })
     }
 
-    /// The pieces of files in block `block`.
+    /// The parts of files in block `block`, which has `len` bytes.
     pub(crate) fn block_segments(&self, block: BlockIndex, len: usize) -> impl Iterator<Item = Segment> + '_ {
         self.segments(block.start()..block.start() + len as u64)
     }
 
-    /// Appends the wire form of entries from `from` on, whole ones only, until about `limit` bytes are out.
-    /// Returns the entry to go on with.
+    /// Appends the wire form of whole entries, beginning with `from`, until about `limit` bytes are written.
+    /// Returns the entry to continue with.
     pub fn encode(&self, from: EntryIndex, limit: usize, out: &mut Vec<u8>) -> EntryIndex {
         let mut i = from.0;
         while i < self.len() {
@@ -359,8 +361,8 @@ impl Manifest {
         (len, *hasher.finalize().as_bytes())
     }
 
-    /// A hash over which entries there are, whatever their sizes and times: what an interrupted transfer is
-    /// found again by when a file has changed in the meantime.
+    /// A hash over the entries without their sizes and times. It finds an interrupted transfer again, even if
+    /// a file has changed in the meantime.
     pub(crate) fn names_digest(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         for slot in &self.slots {
@@ -373,7 +375,8 @@ impl Manifest {
         *hasher.finalize().as_bytes()
     }
 
-    /// The entries of each directory whose names some file system may take for one ([`names::likeness`]), in groups.
+    /// The entries of each directory whose names some file system may take for the same
+    /// ([`names::likeness`]), in groups.
     pub fn alike(&self) -> Vec<Vec<EntryIndex>> {
         let key =
             |(index, entry): (EntryIndex, Entry<'_>)| (entry.parent, names::likeness(entry.name), index);
@@ -399,7 +402,7 @@ impl Manifest {
         other
     }
 
-    /// Two entries of one directory with one name, if there are any.
+    /// Two entries of one directory with the same name, if there are any.
     fn duplicate(&self) -> Option<(EntryIndex, EntryIndex)> {
         let mut order: Vec<EntryIndex> = (0..self.len()).map(EntryIndex).collect();
         let key = |i: EntryIndex| (self.slots[i.0 as usize].parent, self.entry(i).name);

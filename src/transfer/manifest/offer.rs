@@ -1,7 +1,7 @@
-//! What the receiver's user is asked about: a summary of a whole list, made by the receiver itself.
+//! What the receiver's user is asked about. The receiver itself makes this summary from a whole list.
 //!
-//! The sender announces its list with a [`ListHead`] and then sends it. Nobody is asked before all of it is here,
-//! so nothing a sender says can shorten or contradict what is shown.
+//! The sender announces its list with a [`ListHead`] and then sends it. The user is asked only when the whole
+//! list is here, so the sender cannot shorten or contradict what is shown.
 
 use crate::protocol::codec::Reader;
 use crate::transfer::breach::Breach;
@@ -10,10 +10,11 @@ use crate::transfer::manifest::{EntryIndex, Kind, MAX_ENTRIES, MAX_WIRE, Manifes
 use crate::transfer::names::SafeName;
 use crate::transfer::{MAX_CONTENT, names};
 
-/// How many ordinary top-level names are shown, and how many executable ones besides. Hidden ones are all shown.
+/// How many ordinary top-level names are shown, and how many executable ones besides. All hidden ones are
+/// shown.
 pub(crate) const MAX_TOP_NAMES: usize = 16;
 
-/// Most hidden names at the top level. They are shown in full, and nobody reads more of them than this.
+/// Most hidden names at the top level. All of them are shown, and nobody reads more names than this.
 pub(crate) const MAX_HIDDEN: usize = 256;
 
 /// How many links are shown with their targets.
@@ -22,24 +23,25 @@ pub(crate) const MAX_LINKS_SHOWN: usize = 16;
 /// Bytes in a block of the usual file systems.
 const DISK_BLOCK: u64 = 4096;
 
-/// Sent before the list: how much of it is to come. Each number is checked against the list.
+/// Comes before the list and says how long it is. Each number is checked against the list.
 ///
 /// ```text
 /// entries 32 | bytes 64 | manifest bytes 64 | manifest hash 256 | stream 8 | holes 64
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ListHead {
-    /// Entries of the list.
+    /// Number of entries in the list.
     pub entries: u32,
     /// Length of the content; zero for a stream.
     pub bytes: u64,
-    /// Length of the list on the wire.
+    /// Bytes of the list on the wire.
     pub manifest_bytes: u64,
-    /// BLAKE3 of the list on the wire.
+    /// BLAKE3 hash of the list on the wire.
     pub manifest_hash: [u8; 32],
-    /// Whether the content is a pipe's, of unknown length.
+    /// Whether the content comes from a pipe, so that its length is unknown.
     pub stream: bool,
-    /// Bytes of the content that take no room at the sender: a hint, on which nothing but the question for room relies.
+    /// Bytes of the content that take no room at the sender (holes). A hint: only the check for free space
+    /// uses it.
     pub holes: u64,
 }
 
@@ -57,7 +59,7 @@ impl ListHead {
         }
     }
 
-    /// Whether `manifest`, as received and whole, is the list that was announced.
+    /// Checks that `manifest`, received and whole, is the list that was announced.
     pub(crate) fn check(&self, manifest: &Manifest, wire_hash: &[u8; 32]) -> Result<(), Breach> {
         if *wire_hash != self.manifest_hash {
             Err(Breach::ListHash)
@@ -107,55 +109,55 @@ impl ListHead {
     }
 }
 
-/// A top-level entry, as the user is asked about it.
+/// A top-level entry, as shown to the user.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TopName {
     /// Its name, safe to create; use [`SafeName::display`] for a terminal.
     pub name: SafeName,
     /// What it is.
     pub kind: Kind,
-    /// Bytes in it, or under it.
+    /// Bytes of the entry, or of everything under it.
     pub size: u64,
-    /// Whether it is a file with an x bit.
+    /// Whether it is a file with an execute bit.
     pub executable: bool,
-    /// Whether a directory listing does not show it, or a program reads it unasked ([`names::is_hidden`]).
+    /// Whether directory listings hide it, or a program reads it without being asked ([`names::is_hidden`]).
     pub hidden: bool,
 }
 
 /// A summary of a whole list.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Offer {
-    /// Entries of the list.
+    /// Number of entries in the list.
     pub entries: u32,
-    /// Length of the content; zero and meaningless when [`Offer::stream`].
+    /// Length of the content; meaningless (zero) if [`Offer::stream`].
     pub bytes: u64,
-    /// What it takes on a disk with blocks of the usual size, in bytes, if holes stay holes there.
+    /// Bytes that it takes on a disk with blocks of the usual size, if holes stay holes.
     pub on_disk: u64,
     /// Hash of the list.
     pub manifest_hash: [u8; 32],
-    /// Hash over which entries there are, whatever their sizes: under it the receiver finds what it kept of an
-    /// interrupted transfer. A hint: what is kept is compared block by block.
+    /// Hash over the entries without their sizes. The receiver finds by it what it kept of an interrupted
+    /// transfer. A hint: what was kept is compared block by block.
     pub names_hash: [u8; 32],
-    /// Whether the content is a pipe's, of unknown length.
+    /// Whether the content comes from a pipe, so that its length is unknown.
     pub stream: bool,
-    /// How many files there are, each name counted; a pipe or a message is one.
+    /// Number of files. Each name of a file counts; a pipe or a message counts as one.
     pub files: u32,
-    /// How many directories.
+    /// Number of directories.
     pub directories: u32,
-    /// How many symbolic links.
+    /// Number of symbolic links.
     pub links: u32,
     /// The first of the links.
     pub links_shown: Vec<EntryIndex>,
-    /// How many top-level entries there are.
+    /// Number of top-level entries.
     pub top_count: u32,
-    /// Those that are shown, in the order of the list, the first entry always among them: all hidden ones, the
-    /// first [`MAX_TOP_NAMES`] executable ones, and as many others.
+    /// The top-level entries that are shown, in the order of the list: always the first entry, all hidden
+    /// ones, the first [`MAX_TOP_NAMES`] executable ones, and as many others.
     pub top: Vec<TopName>,
-    /// Executable files at the top level.
+    /// Number of executable files at the top level.
     pub executables_top: u32,
-    /// Executable files below it.
+    /// Number of executable files below the top level.
     pub executables_below: u32,
-    /// Hidden entries below the top level.
+    /// Number of hidden entries below the top level.
     pub hidden_below: u32,
 }
 
@@ -183,7 +185,7 @@ impl Offer {
             hidden_below: 0,
         };
         let (mut others, mut hidden) = (0, 0);
-        // For each entry the place in `top` of the entry it lies under. Parents come first.
+        // For each entry: the place in `top` of the top-level entry that it lies under. Parents come first.
         let mut under: Vec<Option<u32>> = Vec::with_capacity(manifest.len() as usize);
         for (index, entry) in manifest.iter() {
             offer.count(index, entry.kind, entry.size);
@@ -240,13 +242,13 @@ impl Offer {
                 }
             }
         }
-        // A message is shown, and takes nothing.
+        // A message is shown on the screen and takes no room.
         if kind != Kind::Text {
             self.on_disk += kind.on_disk(size, DISK_BLOCK);
         }
     }
 
-    /// Whether its content alone, without names, is all of it: a pipe's, a message, or one file.
+    /// Whether the content without names is everything: a pipe, a message, or a single file.
     pub(crate) fn is_one_stream(&self) -> bool {
         self.entries == 1 && self.files == 1
     }
@@ -256,12 +258,13 @@ impl Offer {
         matches!(&self.top[..], [TopName { kind: Kind::Text, .. }])
     }
 
-    /// The hidden names at the top level. All of them are shown, and with them the default answer is no.
+    /// The hidden names at the top level. All of them are shown, and if there are any, the default answer is
+    /// no.
     pub(crate) fn hidden(&self) -> impl Iterator<Item = &TopName> {
         self.top.iter().filter(|top| top.hidden)
     }
 
-    /// How many top-level names are not among those shown.
+    /// How many top-level names are not shown.
     pub(crate) fn unlisted(&self) -> u32 {
         self.top_count - self.top.len() as u32
     }

@@ -1,4 +1,4 @@
-//! Which names some file system may take for one, and which look the same.
+//! Finds names that some file system may take for the same, and names that look the same.
 
 use std::hash::{DefaultHasher, Hasher};
 
@@ -7,19 +7,21 @@ use unicode_normalization::char::canonical_combining_class;
 
 use crate::transfer::names::unseen::is_variation_selector;
 
-/// A number that is the same for all names that some file system may take for one: whatever the case of their
-/// letters, composed or decomposed, canonical or compatible. Equal numbers prove nothing; only the disk knows.
+/// A number that is equal for all names that some file system may take for the same: in any case, composed or
+/// decomposed, canonical or compatible. Equal numbers do not prove that names are the same; only the disk
+/// knows.
 pub(crate) fn likeness(name: &[u8]) -> u64 {
     let mut key = Vec::with_capacity(name.len());
     if name.is_ascii() {
-        // The same as below, and most names are.
+        // The result is the same as below. Most names are ASCII.
         key.extend(name.iter().map(u8::to_ascii_lowercase));
     } else {
         let mut marks = Vec::new();
         for chunk in name.utf8_chunks() {
             for c in folded(chunk.valid()).filter(|c| !is_variation_selector(*c)) {
                 match c {
-                    // The capital of an iota below a letter is a letter, and marks stand on either side of it then.
+                    // Removing case turns a combining iota (below a letter) into this letter. Other marks may
+                    // stand before or after it, so every iota is left out.
                     'ι' => {}
                     _ if canonical_combining_class(c) > 0 => marks.push(c),
                     _ => key.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -35,15 +37,17 @@ pub(crate) fn likeness(name: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// Decomposed, without case, decomposed again: some letters only fall apart on the way (UAX 15, D146 of Unicode 3.13).
-/// Down, up and down: some (ẞ, ſ, ς) only meet there.
+/// Decomposed, case removed, decomposed again: some letters only decompose after case is removed (UAX 15,
+/// D146 of Unicode 3.13). Case is removed by lower, upper and lower case again: some letters (ẞ, ſ, ς) only
+/// become equal this way.
 fn folded(text: &str) -> impl Iterator<Item = char> {
     let lower = text.nfkd().flat_map(char::to_lowercase);
     let turned = lower.flat_map(char::to_uppercase).flat_map(char::to_lowercase);
     turned.nfkd()
 }
 
-/// Whether two different names look the same on a screen: composed and decomposed letters.
+/// Whether two different names look the same on a screen: they differ only in composed and decomposed
+/// letters.
 pub(crate) fn look_alike(one: &str, other: &str) -> bool {
     one.nfc().eq(other.nfc())
 }

@@ -1,10 +1,10 @@
-//! The one door for names from the peer.
+//! Checks every name that comes from the peer.
 //!
-//! A name that passes [`SafeName::from_peer`] is one path component that stays in its directory on every
-//! system and carries nothing a terminal or a reader's eye could be fooled by. What tries to be a path is refused;
-//! what misleads is rewritten with `_`. What Windows alone refuses is rewritten on Windows, and elsewhere only where
-//! the disk refuses it too ([`more_and_more_plain`]). Names are bytes: on Unix any, elsewhere (potentially
-//! ill-formed) UTF-8.
+//! A name that passes [`SafeName::from_peer`] is one path component. It stays in its directory on every
+//! system, and nothing in it can mislead a terminal or a reader. A name that tries to be a path is refused.
+//! Misleading characters are replaced by `_`. What only Windows refuses is replaced on Windows, and on other
+//! systems only if the disk refuses it too ([`more_and_more_plain`]). Names are bytes: any bytes on Unix, and
+//! (potentially ill-formed) UTF-8 elsewhere.
 
 mod likeness;
 mod plain;
@@ -20,10 +20,10 @@ pub(crate) use crate::transfer::names::likeness::{likeness, look_alike};
 pub(crate) use crate::transfer::names::plain::{Doubt, doubts, more_and_more_plain};
 use crate::transfer::names::unseen::{is_blank, is_invisible};
 
-/// Longest name in bytes: NAME_MAX of the usual Unix file systems, and no more than NTFS takes.
+/// Longest name in bytes: NAME_MAX of the usual Unix file systems. NTFS accepts at least as much.
 pub(crate) const MAX_NAME: usize = 255;
 
-/// Longest extension that survives when a name is shortened.
+/// Longest extension that is kept when a name is shortened, in bytes.
 const MAX_KEPT_EXTENSION: usize = 16;
 
 /// One path component that is safe to create.
@@ -31,10 +31,10 @@ const MAX_KEPT_EXTENSION: usize = 16;
 pub struct SafeName(Vec<u8>);
 
 impl SafeName {
-    /// Checks a name from the peer, rewriting what can be made safe.
+    /// Checks a name from the peer. Replaces what can be made safe.
     ///
     /// # Errors
-    /// [`Malformed::Name`] for what is not a name but a path, or nothing: empty, `.`, `..`, with `/` or NUL.
+    /// [`Malformed::Name`] for an empty name or a path: empty, `.`, `..`, with `/` or NUL.
     pub fn from_peer(raw: &[u8]) -> Result<SafeName, Malformed> {
         match raw {
             b"" => return Err(Malformed::Name("empty")),
@@ -48,7 +48,7 @@ impl SafeName {
             let mut before = ' ';
             for c in chunk.valid().chars() {
                 let c = match c {
-                    // A picture's colours, as in ☺️.
+                    // It selects a coloured picture, as in ☺️.
                     '\u{fe0f}' if before >= '\u{2000}' => c,
                     c if is_invisible(c) => '_',
                     c if is_blank(c) => ' ',
@@ -68,18 +68,18 @@ impl SafeName {
         }
         shorten(&mut name, MAX_NAME);
         fill_long_gaps(&mut name);
-        // Nobody sees it there.
+        // Nobody sees a space at the end.
         if let Some(last @ b' ') = name.last_mut() {
             *last = b'_';
         }
         Ok(SafeName(name))
     }
 
-    /// As [`SafeName::from_peer`], for a name at the top of what is received: none that a staging directory could
-    /// have, or what is sent would be put among what is being received.
+    /// As [`SafeName::from_peer`], for a top-level name. Changes a name that a staging directory could have:
+    /// otherwise what is sent would be put among what is being received.
     ///
     /// # Errors
-    /// As [`SafeName::from_peer`].
+    /// As for [`SafeName::from_peer`].
     pub(crate) fn top_from_peer(raw: &[u8]) -> Result<SafeName, Malformed> {
         SafeName::from_peer(raw).map(SafeName::not_like_staging)
     }
@@ -97,12 +97,12 @@ impl SafeName {
         &self.0
     }
 
-    /// The name as the system wants it.
+    /// The name in the system's form.
     pub(crate) fn to_os(&self) -> OsString {
         os_from_bytes(&self.0)
     }
 
-    /// This name with `suffix` after it, shortened to fit.
+    /// This name with `suffix` after it, shortened if necessary.
     #[must_use]
     pub(crate) fn with_suffix(&self, suffix: &str) -> SafeName {
         let mut name = self.0.clone();
@@ -122,13 +122,13 @@ impl SafeName {
         SafeName(name)
     }
 
-    /// For a terminal: nothing in it can move a cursor or hide.
+    /// For a terminal: nothing in it can move a cursor or stay invisible.
     pub(crate) fn display(&self) -> Escaped<'_> {
         Escaped(&self.0)
     }
 }
 
-/// Whether a top-level name may be, on some file system, that of a directory in which transfers are received.
+/// Whether some file system may take a top-level name for that of a staging directory.
 pub(crate) fn is_staging_like(name: &[u8]) -> bool {
     name.last_chunk::<5>()
         .is_some_and(|end| end.eq_ignore_ascii_case(b".part"))
@@ -136,11 +136,11 @@ pub(crate) fn is_staging_like(name: &[u8]) -> bool {
 
 /// A system's name as bytes for the wire.
 pub(crate) fn bytes_from_os(name: &std::ffi::OsStr) -> Vec<u8> {
-    // Raw bytes on Unix, UTF-8 with surrogates kept on Windows.
+    // Raw bytes on Unix, UTF-8 with surrogates on Windows.
     name.as_encoded_bytes().to_vec()
 }
 
-/// Bytes of a checked name as the system wants them.
+/// The bytes of a checked name in the system's form.
 pub(crate) fn os_from_bytes(name: &[u8]) -> OsString {
     #[cfg(unix)]
     return std::os::unix::ffi::OsStringExt::from_vec(name.to_vec());
@@ -148,14 +148,16 @@ pub(crate) fn os_from_bytes(name: &[u8]) -> OsString {
     return std::os::windows::ffi::OsStringExt::from_wide(&wide::units(name));
 }
 
-/// Files that Windows reads by itself when their directory is opened or their disk mounted.
+/// Files that Windows reads by itself when their directory is opened or their disk is mounted.
 const READ_UNASKED: [&[u8]; 3] = [b"desktop.ini", b"autorun.inf", b"folder.htt"];
 
-/// Extensions of files whose icon Windows fetches, from anywhere, when their directory is opened (MITRE ATT&CK, T1187).
+/// Extensions of files whose icon Windows loads, from any address, when their directory is opened (MITRE
+/// ATT&CK, T1187).
 const ICON_FROM_ANYWHERE: [&[u8]; 5] = [b"lnk", b"url", b"scf", b"library-ms", b"searchconnector-ms"];
 
-/// Whether a listing does not show a name, or a program acts on it unasked: dot files, what a shell's `*` turns into an
-/// option (`tar`, `rsync` and others have some that run programs), and a few of Windows's.
+/// Whether directory listings hide a name, or a program acts on it without being asked: dot files, names that
+/// a shell's `*` turns into an option (`tar`, `rsync` and others have options that run programs), and a few
+/// Windows files.
 pub(crate) fn is_hidden(name: &[u8]) -> bool {
     let is_one_of = |known: &[&[u8]], name: &[u8]| known.iter().any(|k| name.eq_ignore_ascii_case(k));
     let extension = name.rsplit(|&b| b == b'.').next().unwrap_or_default();
@@ -164,7 +166,8 @@ pub(crate) fn is_hidden(name: &[u8]) -> bool {
         || is_one_of(&ICON_FROM_ANYWHERE, extension)
 }
 
-/// Bytes shown so that they cannot steer a terminal: unfit characters and bytes outside UTF-8 as escapes.
+/// Bytes shown so that they cannot control a terminal: unsafe characters and bytes outside UTF-8 become
+/// escapes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Escaped<'a>(pub &'a [u8]);
 
@@ -187,7 +190,8 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Fills spaces that push the end of a name out of sight, `invoice.pdf          .exe`: two before a dot, or four.
+/// Replaces runs of spaces that push the end of a name out of sight, as in `invoice.pdf          .exe`: two
+/// or more before a dot, or four or more anywhere.
 fn fill_long_gaps(name: &mut [u8]) {
     let mut rest = name;
     while let Some(start) = rest.iter().position(|&b| b == b' ') {
@@ -201,7 +205,7 @@ fn fill_long_gaps(name: &mut [u8]) {
     }
 }
 
-/// Names Windows gives to devices, whatever follows the first dot (Microsoft, "Naming Files, Paths, and
+/// Names that Windows gives to devices, whatever follows the first dot (Microsoft, "Naming Files, Paths, and
 /// Namespaces"; the superscript digits count as digits).
 fn is_windows_device(name: &[u8]) -> bool {
     let stem = name

@@ -1,18 +1,18 @@
-//! What some file system refuses of a name that is safe, and other names for those that are refused.
+//! Safe names that some file system refuses, and other names to use for them.
 
 use crate::transfer::names::{SafeName, is_windows_device, shorten};
 
-/// Longest name that is never refused: eCryptfs has the least room, 143 bytes.
+/// Longest name that every file system accepts, in bytes: eCryptfs has the least room.
 const ALWAYS_SHORT_ENOUGH: usize = 143;
 
-/// Something in a name for which some file system refuses it.
+/// Something in a name that makes some file system refuse it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Doubt {
-    /// A character that is not ASCII, or stands for something on Windows, FAT or NTFS.
+    /// A character that is not ASCII, or has a special meaning on Windows, FAT or NTFS.
     Char(char),
     /// Bytes that are not UTF-8.
     Bytes,
-    /// A device of Windows'.
+    /// The name of a Windows device.
     Device,
     /// A dot at the end.
     LastDot,
@@ -20,7 +20,7 @@ pub(crate) enum Doubt {
     Length(usize),
 }
 
-/// What is doubtful in a name; nothing in most.
+/// What is doubtful in a name. Empty for most names.
 pub(crate) fn doubts(name: &[u8]) -> impl Iterator<Item = Doubt> + '_ {
     let chars = name.utf8_chunks().flat_map(|chunk| {
         let chars = chunk.valid().chars().filter(|&c| !c.is_ascii() || is_reserved(c));
@@ -35,7 +35,8 @@ pub(crate) fn doubts(name: &[u8]) -> impl Iterator<Item = Doubt> + '_ {
     chars.chain(whole.into_iter().flatten())
 }
 
-/// Other names for `name`, each plainer than the one before. `at_the_top`: as for [`SafeName::top_from_peer`].
+/// Other names for `name`, each simpler than the one before. `at_the_top`: as for
+/// [`SafeName::top_from_peer`].
 pub(crate) fn more_and_more_plain(name: &[u8], at_the_top: bool) -> impl Iterator<Item = SafeName> {
     let portable = portable(name, |c| !is_reserved(c));
     let ascii = self::portable(name, |c| c.is_ascii() && !is_reserved(c));
@@ -47,12 +48,12 @@ pub(crate) fn more_and_more_plain(name: &[u8], at_the_top: bool) -> impl Iterato
     })
 }
 
-/// What Windows reserves in names, and FAT and NTFS with it (Microsoft, "Naming Files, Paths, and Namespaces").
+/// Characters that Windows, FAT and NTFS reserve in names (Microsoft, "Naming Files, Paths, and Namespaces").
 pub(super) const fn is_reserved(c: char) -> bool {
     matches!(c, '\\' | '<' | '>' | ':' | '"' | '|' | '?' | '*')
 }
 
-/// `name` as Windows takes it, of characters that `fits` likes.
+/// `name` in a form that Windows accepts, with only the characters for which `fits` is true.
 pub(super) fn portable(name: &[u8], fits: impl Fn(char) -> bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
@@ -68,7 +69,7 @@ pub(super) fn portable(name: &[u8], fits: impl Fn(char) -> bool) -> Vec<u8> {
         out.insert(0, b'_');
     }
     shorten(&mut out, super::MAX_NAME);
-    // It drops dots and spaces at the end, so that two names would become one.
+    // Windows drops dots and spaces at the end, so two names could become one.
     if let Some(last @ (b'.' | b' ')) = out.last_mut() {
         *last = b'_';
     }

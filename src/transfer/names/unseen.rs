@@ -1,9 +1,10 @@
-//! The one table of characters that a reader does not see for what they are.
+//! The only table of characters that a reader cannot recognise.
 //!
-//! Names are rewritten by it and everything shown is escaped by it, so the two cannot drift apart. (Unicode's
-//! `Default_Ignorable_Code_Point` and `White_Space`, UAX 9, UTS 39, and U+2800, which is drawn empty.)
+//! It decides both which characters are replaced in names and which are escaped on the screen, so the two
+//! cannot differ. (Unicode's `Default_Ignorable_Code_Point` and `White_Space`, UAX 9, UTS 39, and U+2800,
+//! which is drawn empty.)
 
-/// Control characters, those that turn the direction of writing, and those that take no room.
+/// Control characters, characters that change the direction of writing, and characters without width.
 pub(crate) fn is_invisible(c: char) -> bool {
     c.is_control()
         || is_variation_selector(c)
@@ -14,7 +15,7 @@ pub(crate) fn is_invisible(c: char) -> bool {
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// What is drawn as an empty place and is no plain space.
+/// Whether it is drawn as empty space but is not a plain space.
 pub(crate) fn is_blank(c: char) -> bool {
     matches!(
         c,
@@ -22,7 +23,8 @@ pub(crate) fn is_blank(c: char) -> bool {
     )
 }
 
-/// They choose how the character before them is drawn, and take no room. ext4's case folding leaves them out.
+/// Whether it only selects how the character before it is drawn. It has no width, and ext4's case folding
+/// ignores it.
 pub(crate) fn is_variation_selector(c: char) -> bool {
     matches!(c, '\u{fe00}'..='\u{fe0f}')
 }

@@ -1,7 +1,8 @@
-//! Names of Windows: 16-bit units that need not be Unicode. As bytes they are UTF-8, and what UTF-8 has no place for (a
-//! surrogate without its other half) is three bytes more, as the standard library gives them out (WTF-8).
+//! Names on Windows: 16-bit units that need not be valid Unicode. As bytes they are UTF-8; a surrogate
+//! without its other half, which UTF-8 cannot express, becomes three bytes, as in the standard library
+//! (WTF-8).
 
-/// The units that bytes stand for. What is neither UTF-8 nor such a surrogate becomes U+FFFD.
+/// The 16-bit units of `name`. Bytes that are neither UTF-8 nor such a surrogate become U+FFFD.
 pub(super) fn units(mut name: &[u8]) -> Vec<u16> {
     let mut units = Vec::with_capacity(name.len());
     while let Some(chunk) = name.utf8_chunks().next() {

@@ -1,4 +1,4 @@
-//! Which chunks blocks are made of, said while they are read one after the other.
+//! Cuts consecutive blocks into chunks while they are read.
 
 use crate::transfer::BlockIndex;
 use crate::transfer::chunks::{ChunkList, Chunker};
@@ -7,15 +7,16 @@ use crate::transfer::manifest::Manifest;
 #[derive(Default, Debug)]
 pub(super) struct Describer {
     chunker: Chunker,
-    /// Content offset of the chunk that has not ended.
+    /// Content offset of the current chunk.
     start: u64,
-    /// Content offset after what was cut.
+    /// Content offset after the last byte that was cut.
     at: u64,
 }
 
 impl Describer {
-    /// Cuts block `block`, whose bytes are `bytes`: the chunks that end in it. The first may begin in the block before, if
-    /// that was the last one that was cut. `last`: what is left over ends with this block.
+    /// Cuts block `block`, whose bytes are `bytes`, and returns the chunks that end in it. The first chunk
+    /// may begin in the block before, if that block was cut last. `last`: the remaining bytes become a chunk
+    /// that ends with this block.
     pub(super) fn cut(
         &mut self,
         manifest: &Manifest,

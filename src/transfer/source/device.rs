@@ -1,21 +1,22 @@
-//! A device as a source: what it gives is read to its end, like a pipe's content.
+//! A device as a source. It is read to its end, like a pipe.
 
 use std::io::Read;
 use std::path::Path;
 
 use crate::transfer::error::LocalError;
 
-/// Opens what the user named if it is a device. One that gives nothing now is refused at once: nobody knows when it will.
+/// Opens what the user named if it is a device. Refuses a device that gives no bytes now: nobody knows when
+/// it will.
 ///
 /// # Errors
-/// When it cannot be opened or read.
+/// If it cannot be opened or read.
 #[cfg(unix)]
 pub(crate) fn open(path: &Path) -> Result<Option<Box<dyn Read + Send>>, LocalError> {
     use crate::transfer::source::origin;
     use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
     use std::os::unix::fs::FileTypeExt;
 
-    /// What is read to see whether it gives anything.
+    /// Bytes that are read to see whether it gives anything.
     const FIRST: usize = 64 << 10;
 
     let failed = |action| move |e| LocalError::new(action, path, e);
@@ -30,13 +31,13 @@ pub(crate) fn open(path: &Path) -> Result<Option<Box<dyn Read + Send>>, LocalErr
     let mut first = vec![0; FIRST];
     let len = file.read(&mut first).map_err(failed("read"))?;
     first.truncate(len);
-    // From here on it may take its time.
+    // From here on reads may block.
     let flags = fcntl_getfl(&file).map_err(|e| failed("read")(e.into()))?;
     fcntl_setfl(&file, flags - OFlags::NONBLOCK).map_err(|e| failed("read")(e.into()))?;
     Ok(Some(Box::new(std::io::Cursor::new(first).chain(file))))
 }
 
-/// Elsewhere they have no paths that other programs use.
+/// On other systems devices have no paths that other programs use.
 #[cfg(not(unix))]
 pub(crate) fn open(_: &Path) -> Result<Option<Box<dyn Read + Send>>, LocalError> {
     Ok(None)

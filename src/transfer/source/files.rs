@@ -21,19 +21,19 @@ use crate::transfer::source::origin::{OpenError, Opener};
 use crate::transfer::source::scan::Scanned;
 use crate::transfer::{BLOCK_LEN, BlockIndex};
 
-/// Files held open at once: far below the usual limit of 1024 descriptors, more than one block of files that
-/// are worth keeping open.
+/// Files held open at once. Far below the usual limit of 1024 descriptors, and more than one block holds of
+/// files that are worth keeping open.
 const OPEN_FILES: usize = 64;
 
-/// A file that was written to this short before the list was made may be a log that grows, nanoseconds.
+/// A file that was written less than this long before the list was made may be a growing log, in nanoseconds.
 const RECENT: i64 = 3600 * 1_000_000_000;
 
-/// A piece of a file as it was sent, to be compared at the end.
+/// A piece of a file as it was sent. It is compared with the file at the end.
 #[derive(Debug)]
 struct Sent {
     offset: u64,
     len: usize,
-    /// As [`Files::piece_hash`] makes it.
+    /// Made by [`Files::piece_hash`].
     hash: Cv,
 }
 
@@ -41,7 +41,7 @@ struct Sent {
 struct Open {
     entry: EntryIndex,
     file: File,
-    /// None of a file that is in use: it stays in the system's memory.
+    /// `None` for a file that is in use: it stays in the page cache.
     passage: Option<Passage>,
 }
 
@@ -50,14 +50,14 @@ pub(super) struct Files {
     manifest: Arc<Manifest>,
     scanned: Scanned,
     opener: Opener,
-    /// Least recently used first.
+    /// The least recently used file comes first.
     open: VecDeque<Open>,
-    /// Files that are not left out.
+    /// Number of files that are not left out.
     present: u32,
     describer: Describer,
     missing: BTreeSet<EntryIndex>,
     news: Vec<Missing>,
-    /// Pieces of those files that may be growing.
+    /// The pieces sent of files that may be growing.
     sent: HashMap<EntryIndex, Vec<Sent>>,
 }
 
@@ -104,7 +104,7 @@ impl Files {
         Ok(at)
     }
 
-    /// Zeros stand for what is missing.
+    /// Reads a segment. Fills missing bytes with zeros.
     fn read_segment(&mut self, segment: &Segment, out: &mut [u8]) -> Result<(), TransferError> {
         if let Some(bytes) = self.scanned.snapshots.of(segment.entry) {
             let at = segment.file_offset as usize;
@@ -121,7 +121,7 @@ impl Files {
         Ok(())
     }
 
-    /// Goes on without a file, unless nothing would be left.
+    /// Continues without a file. Returns the error if no other file is left.
     fn leave_out(&mut self, entry: EntryIndex, error: TransferError) -> Result<(), TransferError> {
         let Some(why) = Absence::of(&error).filter(|_| self.present > 1) else {
             return Err(error);
@@ -154,7 +154,8 @@ impl Files {
                 if self.open.len() >= OPEN_FILES {
                     self.open.pop_front();
                 }
-                // Who reads or writes a large file comes to its end last.
+                // A program that reads or writes a large file reaches its end last. So if the end is in
+                // memory, the file is in use.
                 let is_used = size < STAYS || is_in_memory(&file, size - 1);
                 self.open.push_back(Open {
                     entry: index,
@@ -180,15 +181,16 @@ impl Files {
         }
         let file = &self.open[at].file;
         self.check(file, index)?;
-        // A small file is not read again unless something was lost; a large one soon may be.
+        // A small file is closed: it is read again only if something was lost. A large one may soon be needed
+        // again.
         if end == size && size < BLOCK_LEN as u64 {
             self.open.remove(at);
         }
         Ok(())
     }
 
-    /// Remembers what was just read, at `offset` of the content, of files that may grow. `hash`: its hash, if it is a
-    /// block that was hashed.
+    /// Remembers the bytes that were just read at `offset` of the content, for files that may grow. `hash` is
+    /// their hash if they are a block that was hashed.
     pub(super) fn remember(&mut self, offset: u64, bytes: &[u8], hash: Option<Cv>) {
         let manifest = Arc::clone(&self.manifest);
         let mut at = 0;
@@ -209,7 +211,8 @@ impl Files {
         }
     }
 
-    /// The hash of a piece of the content: of a whole block the one that is announced, so that it is not hashed twice.
+    /// The hash of a piece of the content. For a whole block it is the announced hash, so that the block is
+    /// not hashed twice.
     fn piece_hash(&self, offset: u64, piece: &[u8]) -> Cv {
         let total = self.manifest.total().unwrap_or(0);
         match BlockIndex::containing(offset) {
@@ -220,17 +223,18 @@ impl Files {
         }
     }
 
-    /// Whether what is sent of it is read from its file.
+    /// Whether the content of the entry is read from its file.
     fn is_read(&self, index: EntryIndex) -> bool {
         !self.missing.contains(&index) && self.scanned.snapshots.of(index).is_none()
     }
 
-    /// Whether what is read of a file is remembered, so that growing does it no harm.
+    /// Whether the pieces of a file are remembered, so that it may grow while it is sent.
     fn may_grow(&self, index: EntryIndex) -> bool {
         self.scanned.identity(index).mtime > self.scanned.begun - RECENT
     }
 
-    /// Whether an open file is as it was listed, or may have grown only, which the end shows.
+    /// Checks that an open file is as it was listed, or has only grown. In the second case the check at the
+    /// end decides.
     fn check(&self, file: &File, index: EntryIndex) -> Result<(), TransferError> {
         let path = || self.scanned.path(index);
         let found = Metadata::from_file(file).map_err(|e| LocalError::new("examine", path(), e))?;
@@ -238,7 +242,7 @@ impl Files {
         let is_node = found.is_node_of(&then) || numbers_nodes_anew(file);
         let is_same = found.is_version_of(&then) && is_node
             || found.is_nearly_version_of(&then) && numbers_nodes_anew(file)
-            // A file that was put in its place is no log that grew.
+            // Another file in its place is not a log that grew.
             || found.size > then.size
                 && self.may_grow(index)
                 && is_node;
@@ -252,7 +256,7 @@ impl Files {
     pub(super) fn check_all(&mut self) -> Result<(), TransferError> {
         self.open.clear();
         let manifest = Arc::clone(&self.manifest);
-        // One that was empty is sent as it was, whatever it is now.
+        // A file that was empty is sent as it was, whatever it holds now.
         let with_content = manifest.iter().filter(|(_, entry)| entry.size > 0);
         for (index, entry) in with_content {
             if is_file(&entry)
@@ -265,11 +269,11 @@ impl Files {
         Ok(())
     }
 
-    /// Whether what was sent of a file is what it was at one moment.
+    /// Checks that the bytes sent of a file were its content at one moment.
     fn check_at_end(&mut self, index: EntryIndex) -> Result<(), TransferError> {
         let found = match self.opener.metadata(self.scanned.place(), index) {
             Ok(found) => found,
-            // Each piece was of the file that was listed when it was read.
+            // Each piece came from the listed file when it was read.
             Err(OpenError::System(e)) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(e) => return Err(e.told("examine", self.scanned.path(index))),
         };
@@ -281,7 +285,7 @@ impl Files {
         let file = opened.map_err(|e| e.told("open", self.scanned.path(index)))?;
         self.check(&file, index)?;
         if found.len() > then.size {
-            // All pieces are now what they were when they were sent: so they were at the moment before this.
+            // If all pieces are now as they were sent, they all were so at the moment before this check.
             let mut buffer = vec![0; BLOCK_LEN];
             let start = self.manifest.content_range(index).start;
             for sent in self.sent.get(&index).into_iter().flatten() {

@@ -1,14 +1,14 @@
-//! What tells one version of a file from another.
+//! How to tell one version of a file from another.
 
 use cap_std::fs::Metadata;
 
 use crate::transfer::fs::COARSEST_TIME;
 use crate::transfer::fs::disk::unix_nanos;
 
-/// What exFAT keeps of a time that memory holds exactly, nanoseconds: ten milliseconds.
+/// The precision of exFAT's times, in nanoseconds: ten milliseconds. Times in memory are more precise.
 const COARSE_TIME: i64 = 10_000_000;
 
-/// What a file looked like.
+/// A file's metadata at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Identity {
     pub(crate) size: u64,
@@ -18,7 +18,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// The identity of a file with this metadata. Without device and inode where the system does not tell them.
+    /// The identity of a file with this metadata. Has no device and inode if the system does not tell them.
     pub(crate) fn of(metadata: &Metadata) -> Identity {
         #[cfg(unix)]
         let (device, inode) = {
@@ -35,23 +35,23 @@ impl Identity {
         }
     }
 
-    /// Whether both are of one file or directory, in whatever version. Means nothing on file systems that number their
-    /// nodes anew ([`crate::system::numbers_nodes_anew`]).
+    /// Whether both belong to the same file or directory, in any version. Means nothing on file systems that
+    /// renumber their inodes ([`crate::system::numbers_nodes_anew`]).
     pub(crate) fn is_node_of(&self, other: &Identity) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }
 
-    /// Whether the system tells which node it is.
+    /// Whether the system told the inode.
     pub(crate) fn is_known(&self) -> bool {
         self.inode != 0
     }
 
-    /// Whether the file is as it was by size and time.
+    /// Whether size and time are the same as then.
     pub(crate) fn is_version_of(&self, then: &Identity) -> bool {
         (self.size, self.mtime) == (then.size, then.mtime)
     }
 
-    /// The same where the medium keeps time less exactly than memory does.
+    /// The same, for a medium that keeps time less precisely than memory.
     pub(crate) fn is_nearly_version_of(&self, then: &Identity) -> bool {
         self.size == then.size
             && self.mtime % COARSE_TIME == 0

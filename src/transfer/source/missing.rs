@@ -1,4 +1,4 @@
-//! What does not arrive of what was listed.
+//! Listed files and directories that do not arrive.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,36 +7,36 @@ use crate::system::is_shortage;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::manifest::EntryIndex;
 
-/// Something that was listed and does not arrive, or not all of it.
+/// A listed entry that does not arrive, or only in part.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Missing {
-    /// Its place in the list.
+    /// Its number in the list.
     pub entry: EntryIndex,
-    /// Where it lies.
+    /// Its path.
     pub path: PathBuf,
-    /// Why.
+    /// The reason.
     pub why: Absence,
 }
 
-/// Why something does not arrive.
+/// Why an entry does not arrive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Absence {
     /// This user may not read it.
     Unreadable,
-    /// It was there when the list was made.
+    /// It was removed after the list was made.
     Gone,
-    /// It is another than it was when the list was made.
+    /// It was changed or replaced after the list was made.
     Changed,
-    /// The disk does not give it.
+    /// The disk returns an error for it.
     Broken(io::ErrorKind),
-    /// It gives nothing until something happens, and nobody knows when.
+    /// It gives no bytes now, and nobody knows when it will.
     Waits,
-    /// It does not say how much is in it, and that is more than is read ahead.
+    /// It does not report its size, and holds more than is read in advance.
     Endless,
 }
 
 impl Absence {
-    /// Why a file cannot be sent after this error. `None` for one that says nothing of the file.
+    /// Why a file cannot be sent after this error. `None` if the error says nothing about the file.
     pub(super) fn of(error: &TransferError) -> Option<Absence> {
         Some(match error {
             TransferError::SourceChanged(_) => Absence::Changed,
@@ -52,7 +52,7 @@ impl Absence {
         })
     }
 
-    /// What it means where nothing else was to be sent.
+    /// The error to return if nothing else was to be sent.
     pub(super) fn told(self, path: &Path) -> LocalError {
         let kind = match self {
             Absence::Unreadable => io::ErrorKind::PermissionDenied,

@@ -1,10 +1,10 @@
 //! The sender's files, read block by block.
 //!
-//! A block crosses small files. Every file is compared with what the scan saw when it is opened, after each
-//! piece that is read, and once more at the end: bytes of two versions of a file are never passed off as one. One that is
-//! no longer as it was, or not to be read, is left out, and the others go on; zeros stand for what is not read of it.
-//! Files are read with positioned reads, never mapped: a mapped file that shrinks kills the process. They are opened
-//! through `transfer::source::origin`: no link is followed that took a file's place.
+//! A block may span several small files. Every file is compared with what the scan saw: when it is opened,
+//! after each piece that is read, and once more at the end. So bytes of two versions of a file never pass as
+//! one. A file that has changed or cannot be read is left out, with zeros in place of its missing bytes, and
+//! the others continue. Files are read with positioned reads and never mapped: a mapped file that shrinks
+//! kills the process. `transfer::source::origin` opens them: it follows no link that replaced a file.
 
 mod attributes;
 mod describe;
@@ -29,14 +29,14 @@ pub(crate) use crate::transfer::source::missing::{Absence, Missing};
 use crate::transfer::source::pipe::PipeReader;
 use crate::transfer::source::scan::Scanned;
 
-/// One block as read.
+/// A block that was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BlockRead {
-    /// How many bytes of the buffer are the block's. Zero only at a stream's end.
+    /// Bytes of the buffer that belong to the block. Zero only at the end of a stream.
     pub len: usize,
-    /// The block's hash; of no meaning when `len` is zero.
+    /// The hash of the block; meaningless if `len` is zero.
     pub hash: BlockHash,
-    /// The length of the content, when this read found the end of a stream.
+    /// The length of the content, if this read found the end of a stream.
     pub stream_end: Option<u64>,
 }
 
@@ -66,7 +66,7 @@ impl Source {
         Source::stream("standard input".into(), reader)
     }
 
-    /// Reads what says nothing of its size; messages call it `name`.
+    /// Reads a source of unknown size. Messages call it `name`.
     pub(crate) fn stream(name: PathBuf, reader: Box<dyn Read + Send>) -> Source {
         Source {
             content: Content::Pipe(PipeReader::new(name, reader)),
@@ -83,8 +83,8 @@ impl Source {
     /// Reads block `block` into `buffer` (of [`BLOCK_LEN`](crate::transfer::BLOCK_LEN)) and hashes it.
     ///
     /// # Errors
-    /// [`TransferError::SourceChanged`] when the last file that is left is not as it was, [`TransferError::Local`] when it
-    /// cannot be read.
+    /// [`TransferError::SourceChanged`] if the last remaining file has changed, [`TransferError::Local`] if
+    /// it cannot be read.
     pub fn read_block(&mut self, block: BlockIndex, buffer: &mut [u8]) -> Result<BlockRead, TransferError> {
         let (len, stream_end) = match &mut self.content {
             Content::Files(files) => (files.read(block, buffer)?, None),
@@ -114,8 +114,8 @@ impl Source {
         })
     }
 
-    /// Cuts a block that was just read into chunks: those that end in it. `last`: the next is not cut after it. `None` for
-    /// what is in no file.
+    /// Cuts a block that was just read into chunks and returns the chunks that end in it. `last`: the next
+    /// block will not be cut after it. `None` if the content is not in files.
     pub fn describe(&mut self, block: BlockIndex, bytes: &[u8], last: bool) -> Option<ChunkList> {
         match &mut self.content {
             Content::Files(files) => Some(files.describe(block, bytes, last)),
@@ -123,8 +123,8 @@ impl Source {
         }
     }
 
-    /// Reads some content without hashing, for a retransmission. Returns false when it is not to be had any
-    /// more (a pipe's bytes that were let go).
+    /// Reads content again without hashing it, for a retransmission. Returns false if it is no longer
+    /// available (bytes of a pipe that were released).
     pub fn read_range(&mut self, offset: u64, out: &mut [u8]) -> Result<bool, TransferError> {
         match &mut self.content {
             Content::Files(files) => {
@@ -142,14 +142,14 @@ impl Source {
         }
     }
 
-    /// Blocks below `low` are verified at the other end; a pipe need not keep them.
+    /// Says that the peer has verified all blocks below `low`. A pipe need not keep them.
     pub fn release(&mut self, low: BlockIndex) {
         if let Content::Pipe(pipe) = &mut self.content {
             pipe.release(low);
         }
     }
 
-    /// What was found since the last call to be missing in what is read.
+    /// The entries that were found missing since the last call.
     pub fn take_missing(&mut self) -> Vec<Missing> {
         match &mut self.content {
             Content::Files(files) => files.take_missing(),
@@ -157,10 +157,10 @@ impl Source {
         }
     }
 
-    /// Looks at every file once more.
+    /// Checks every file once more, at the end.
     ///
     /// # Errors
-    /// As [`Source::read_block`].
+    /// Those of [`Source::read_block`].
     pub fn check_unchanged(&mut self) -> Result<(), TransferError> {
         match &mut self.content {
             Content::Files(files) => files.check_all(),

@@ -1,8 +1,8 @@
-//! The sender's door to the disk.
+//! The sender's only access to the disk.
 //!
-//! The path that the user typed may lead over links. Everything below it is opened name by name, each name relative to
-//! its open directory, and no link is followed there: also none that takes the place of a file or a directory between
-//! the scan and the reading. Nothing that is opened here can block.
+//! The path that the user typed may contain links. Everything below it is opened name by name, each name
+//! relative to its open directory, and no link is followed there. That also covers a link that replaces a
+//! file or directory between the scan and the reading. Nothing that is opened here can block.
 
 use std::fs::File;
 use std::io;
@@ -17,7 +17,8 @@ use crate::transfer::manifest::{EntryIndex, Manifest};
 use crate::transfer::names;
 use crate::transfer::source::identity::Identity;
 
-/// Directories held open at once. Trees are seldom deeper; in one that is, some are opened again.
+/// Directories held open at once. Trees are rarely deeper; in a deeper tree some directories are opened
+/// again.
 const HELD_DIRECTORIES: usize = 32;
 
 /// A path that the user typed.
@@ -25,19 +26,19 @@ const HELD_DIRECTORIES: usize = 32;
 pub(crate) struct Root {
     /// Its entry in the list.
     pub(crate) index: EntryIndex,
-    /// As it was typed.
+    /// The path as typed.
     pub(crate) path: PathBuf,
-    /// Its own name, which the list may give otherwise.
+    /// Its own name on this disk. The list may give it another one.
     pub(crate) name: PathBuf,
-    /// What lay there when it was listed.
+    /// The identity it had when it was listed.
     pub(crate) identity: Identity,
 }
 
-/// What is sent: the list, and where on the disk its top entries are.
+/// The list that is sent, and the place of its top-level entries on the disk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place<'a> {
     pub(crate) list: &'a Manifest,
-    /// In the order of the list.
+    /// One for each top-level entry, in the order of the list.
     pub(crate) roots: &'a [Root],
 }
 
@@ -47,12 +48,12 @@ impl Place<'_> {
         self.roots.get(at)
     }
 
-    /// Where entry `index` lies, for messages.
+    /// The path of entry `index`, for messages.
     pub(crate) fn path(&self, index: EntryIndex) -> PathBuf {
         self.below(index, |root| &root.path)
     }
 
-    /// The same from the root's own name on.
+    /// The same path, beginning with the root's own name.
     pub(crate) fn own_path(&self, index: EntryIndex) -> PathBuf {
         self.below(index, |root| &root.name)
     }
@@ -70,14 +71,14 @@ impl Place<'_> {
 /// Why something below a root could not be opened.
 #[derive(Debug)]
 pub(crate) enum OpenError {
-    /// It is not what the scan saw: a link, a pipe or another file took its place.
+    /// It is not what the scan saw: a link, a pipe or another file has replaced it.
     Changed,
-    /// The system says no.
+    /// The system returned an error.
     System(io::Error),
 }
 
 impl OpenError {
-    /// What it means for the transfer: `action` was tried with `path`.
+    /// The error of the transfer, after `action` failed on `path`.
     pub(super) fn told(self, action: &'static str, path: PathBuf) -> TransferError {
         match self {
             OpenError::Changed => TransferError::SourceChanged(path),
@@ -92,15 +93,16 @@ impl From<io::Error> for OpenError {
     }
 }
 
-/// Opens entries of a list. Neighbours are cheap: the directories above the last one stay open, a bounded number.
+/// Opens entries of a list. Neighbours cost little: a limited number of directories above the last entry
+/// stays open.
 #[derive(Default, Debug)]
 pub(crate) struct Opener {
-    /// The end of the way to the last directory, each the parent of the next.
+    /// The last directories on the path to the last entry, each the parent of the next.
     held: Vec<(EntryIndex, Dir)>,
 }
 
 impl Opener {
-    /// How many directories are open.
+    /// The number of open directories.
     #[cfg(all(test, unix))]
     pub(crate) fn held(&self) -> usize {
         self.held.len()
@@ -134,7 +136,7 @@ impl Opener {
         self.held.last().map(|(_, dir)| dir).ok_or(OpenError::Changed)
     }
 
-    /// Opens file `index` for reading. Whether it is the one that was listed is for the caller to see.
+    /// Opens file `index` for reading. The caller must check that it is the file that was listed.
     pub(crate) fn file(&mut self, place: Place<'_>, index: EntryIndex) -> Result<File, OpenError> {
         let entry = place.list.entry(index);
         let file = match entry.parent {
@@ -151,7 +153,7 @@ impl Opener {
         }
     }
 
-    /// What lies where entry `index` was found.
+    /// The metadata of what is at the path of entry `index` now.
     pub(crate) fn metadata(&mut self, place: Place<'_>, index: EntryIndex) -> Result<Metadata, OpenError> {
         let entry = place.list.entry(index);
         Ok(match entry.parent {
@@ -164,8 +166,8 @@ impl Opener {
     }
 }
 
-/// Whether this user may read a file that was just listed. Only asked of the system where owner and permission bits leave
-/// it open; what forbids it all the same shows when it is opened.
+/// Whether this user may read a file that was just listed. Asks the system only if owner and permission bits
+/// do not answer it. If something else forbids it, that shows when the file is opened.
 #[cfg(unix)]
 pub(crate) fn may_read(dir: &Dir, name: &std::ffi::OsStr, metadata: &Metadata) -> bool {
     use cap_std::fs::MetadataExt;
@@ -192,7 +194,7 @@ pub(crate) fn open_typed(path: &Path) -> io::Result<File> {
     system::open_typed(path)
 }
 
-/// What lies at a path that the user typed; links are followed.
+/// The metadata of a path that the user typed. Links are followed.
 pub(crate) fn typed_metadata(path: &Path) -> io::Result<Metadata> {
     std::fs::metadata(path).map(Metadata::from_just_metadata)
 }
@@ -200,7 +202,7 @@ pub(crate) fn typed_metadata(path: &Path) -> io::Result<Metadata> {
 /// Opens a root that is a directory, if it is still the one that was listed.
 fn open_root(root: &Root) -> Result<Dir, OpenError> {
     let dir = Dir::open_ambient_dir(&root.path, ambient_authority())?;
-    // Where nodes are numbered anew nothing tells one directory from another.
+    // On file systems that renumber their inodes nothing tells one directory from another.
     let is_same = Identity::of(&dir.dir_metadata()?).is_node_of(&root.identity);
     if is_same || numbers_nodes_anew(&dir) {
         Ok(dir)
@@ -216,7 +218,8 @@ mod system {
     use rustix::io::Errno;
     use std::ffi::OsStr;
 
-    /// For a regular file these two change nothing. A pipe does not block, a terminal does not become ours.
+    /// These two flags change nothing for a regular file. They keep a pipe from blocking and a terminal from
+    /// becoming ours.
     const HARMLESS: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
 
     pub(crate) fn open_dir(parent: &Dir, name: &OsStr) -> Result<Dir, OpenError> {
@@ -232,7 +235,7 @@ mod system {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | how;
         match openat(parent, name, flags, Mode::empty()) {
             Ok(fd) => Ok(File::from(fd)),
-            // A link (MLINK on FreeBSD), no directory any more, a socket, nothing at all.
+            // A link (MLINK on FreeBSD), not a directory any more, a socket, or nothing.
             Err(Errno::LOOP | Errno::MLINK | Errno::NOTDIR | Errno::NXIO | Errno::NOENT) => {
                 Err(OpenError::Changed)
             }
@@ -249,8 +252,8 @@ mod system {
     }
 }
 
-/// Elsewhere cap-std keeps every access inside the parent directory, whatever takes a name's place; a link (on Windows:
-/// a reparse point that stands for another path) is refused before.
+/// On other systems cap-std keeps every access inside the parent directory, whatever replaces a name. A link
+/// (on Windows: a reparse point that stands for another path) is refused before that.
 #[cfg(not(unix))]
 mod system {
     use super::{Dir, File, OpenError, Path, io};

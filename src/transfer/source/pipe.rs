@@ -1,4 +1,5 @@
-//! A pipe as a source: blocks in order, the last few kept until the other end has verified them.
+//! A pipe as a source. Its blocks are read in order, and the last ones are kept until the peer has verified
+//! them.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,12 +10,13 @@ use crate::transfer::breach::Breach;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::{BLOCK_LEN, BlockIndex, MAX_CONTENT, ORDERED_WINDOW};
 
-/// Reads a stream of unknown length. Memory: at most [`ORDERED_WINDOW`] blocks, if the caller stays in it.
+/// Reads a stream of unknown length. It holds at most [`ORDERED_WINDOW`] blocks if the caller stays within
+/// that window.
 pub(crate) struct PipeReader {
-    /// For messages.
+    /// The name in messages.
     name: PathBuf,
     reader: Box<dyn Read + Send>,
-    /// Kept blocks, the first being number `first`.
+    /// The blocks that are kept. The first has number `first`.
     kept: VecDeque<Vec<u8>>,
     first: u32,
     end: Option<u64>,
@@ -41,7 +43,8 @@ impl PipeReader {
         }
     }
 
-    /// A kept block, or the next of the pipe. Returns its length and, once it is known, the content's.
+    /// A kept block, or the next one from the pipe. Returns its length, and the length of the content once it
+    /// is known.
     pub(crate) fn read(
         &mut self,
         block: BlockIndex,

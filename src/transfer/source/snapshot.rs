@@ -1,7 +1,9 @@
-//! Files whose size lies: those that the system or a program makes up when they are read (/proc, /sys) say 0 or a page.
+//! Files that report a wrong size. The system or a program generates them when they are read (/proc, /sys),
+//! and they report 0 or a page.
 //!
-//! They take no room on any disk, which tells them from nearly all others. Such a file is read to its end when it is
-//! listed, and sent as it was at that moment. It is opened without blocking ([`crate::transfer::source::origin`]).
+//! They take no room on any disk, which distinguishes them from nearly all other files. Such a file is read
+//! to its end when it is listed, and sent as it was at that moment. It is opened without blocking
+//! ([`crate::transfer::source::origin`]).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,41 +16,41 @@ use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::manifest::EntryIndex;
 use crate::transfer::source::origin::OpenError;
 
-/// Largest size that such a file says it has: a page, of 64 KiB on some processors.
+/// Largest size that such a file reports: a page, which is 64 KiB on some processors.
 #[cfg(unix)]
 const LARGEST_PAGE: u64 = 64 << 10;
 
-/// Most bytes that are read of one of them: /proc/kallsyms has some 20 MB.
+/// Most bytes that are read of one such file: /proc/kallsyms has about 20 MB.
 const MOST_OF_ONE: usize = 32 << 20;
 
-/// Most bytes that are held of all of them.
+/// Most bytes that are held of all such files.
 const MOST_OF_ALL: usize = 64 << 20;
 
-/// What was read of such files, by their places in the list.
+/// The content of such files, by their numbers in the list.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Snapshots {
     taken: BTreeMap<EntryIndex, Box<[u8]>>,
     held: usize,
 }
 
-/// Whether a file may hold other than so many bytes as it says.
+/// Whether a file may hold more or fewer bytes than it reports.
 #[cfg(unix)]
 pub(crate) fn is_due(metadata: &Metadata) -> bool {
     cap_std::fs::MetadataExt::blocks(metadata) == 0 && metadata.len() <= LARGEST_PAGE
 }
 
-/// Elsewhere files have the size that they say.
+/// On other systems files report their true size.
 #[cfg(not(unix))]
 pub(crate) fn is_due(_: &Metadata) -> bool {
     false
 }
 
 impl Snapshots {
-    /// Reads what is to be entry `index` of the list, and keeps it unless there are so many bytes as were `listed`. How
-    /// many there are.
+    /// Reads the file that will be entry `index` of the list. Keeps its content unless it has exactly
+    /// `listed` bytes. Returns the number of bytes.
     ///
     /// # Errors
-    /// When it cannot be read; [`LocalError::Endless`] when there are too many.
+    /// If the file cannot be read; [`LocalError::Endless`] if it holds too much.
     pub(crate) fn take(
         &mut self,
         index: EntryIndex,
@@ -74,7 +76,7 @@ impl Snapshots {
         Ok(len)
     }
 
-    /// What was read of entry `index`.
+    /// The content of entry `index`, if it was read in advance.
     pub(crate) fn of(&self, index: EntryIndex) -> Option<&[u8]> {
         self.taken.get(&index).map(|bytes| &**bytes)
     }
@@ -93,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_file_that_says_it_is_empty_or_a_page_is_sent_as_it_was_when_it_was_listed() {
-        // The second says that it has a page, where there is such a file system.
+        // The second file reports a page, where that file system exists.
         let paths = ["/proc/self/stat", "/sys/kernel/mm/transparent_hugepage/enabled"].map(PathBuf::from);
         let paths: Vec<PathBuf> = paths.into_iter().filter(|path| path.exists()).collect();
         let scanned = scan(&paths, &ScanOptions::default()).unwrap();

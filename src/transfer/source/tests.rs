@@ -50,7 +50,7 @@ fn a_file_that_changed_is_noticed_wherever_it_is_read() {
     ));
 }
 
-/// What each way to swap something makes of reading `t/b/file`, and of the check at the end.
+/// For each way to replace something: the outcome of reading `t/b/file`, and of the check at the end.
 #[test]
 #[cfg(unix)]
 fn nothing_that_took_a_files_place_is_read() {
@@ -78,7 +78,7 @@ fn nothing_that_took_a_files_place_is_read() {
             fs::rename(dir.join("t"), dir.join("aside")).unwrap();
             symlink(dir.join("secret"), dir.join("t")).unwrap();
         }),
-        // rustix makes none on Apple's systems.
+        // rustix makes no pipes on Apple's systems.
         #[cfg(not(target_vendor = "apple"))]
         ("a pipe without a writer", |dir| {
             fs::remove_file(dir.join("t/b/file")).unwrap();
@@ -109,7 +109,7 @@ fn nothing_that_took_a_files_place_is_read() {
             matches!(outcome, Err(TransferError::SourceChanged(_))),
             "{what}: {outcome:?}"
         );
-        // A path that the user typed may be a link to the very file; to nothing else.
+        // A path that the user typed may become a link to the same file, but not to another one.
         let outcome = sources[2].read_block(BlockIndex::new(0), &mut buffer);
         match outcome {
             Ok(_) => assert!(what.contains("itself"), "{what}"),

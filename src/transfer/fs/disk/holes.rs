@@ -1,10 +1,11 @@
-//! Stretches of a file that take no room and read as zeros, and room that is reserved before anything is written.
+//! Holes (ranges of a file that take no room and read as zeros), and room that is reserved before anything is
+//! written.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 
-/// The type of a file system in memory, statfs(2).
+/// The type of tmpfs, a file system in memory: statfs(2).
 #[cfg(target_os = "linux")]
 const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
 
@@ -13,12 +14,12 @@ const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
 pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {
     use rustix::fs::{FallocateFlags, fallocate, fstatfs};
     use rustix::io::Errno;
-    // On a tmpfs it would zero every page now, while the peer waits, and the bytes come right after.
+    // On a tmpfs this call would zero every page now, while the peer waits, and the bytes follow right after.
     if fstatfs(file)?.f_type == TMPFS_MAGIC {
         return Ok(());
     }
     match fallocate(file, FallocateFlags::empty(), 0, len) {
-        // Without it, running out of space shows later; nothing else is lost.
+        // Without a reservation, a full disk shows later. Nothing else is lost.
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
         other => Ok(other?),
     }
@@ -50,7 +51,7 @@ pub(crate) fn punch(file: &File, offset: u64, len: u64) -> io::Result<bool> {
     Ok(true)
 }
 
-/// The same.
+/// See [`crate::transfer::fs::layer::Layer::punch`].
 #[cfg(windows)]
 pub(crate) fn punch(file: &File, offset: u64, len: u64) -> io::Result<bool> {
     if file.metadata()?.len() < offset + len {
@@ -79,7 +80,7 @@ pub(crate) fn written(file: &File, from: u64) -> io::Result<Option<Range<u64>>> 
                 return Ok(Some(start..end.max(start + 1)));
             }
             Err(rustix::io::Errno::NXIO) => return Ok(None),
-            // Not every file system knows.
+            // Some file systems do not know.
             Err(_) => {}
         }
     }
@@ -97,7 +98,7 @@ mod tests {
         file.write_all_at(&[1; 3 << 20], 0).unwrap();
         let before = file.metadata().unwrap().blocks();
         if !punch(&file, 1 << 20, 1 << 20).unwrap() {
-            // This file system has none.
+            // This file system has no holes.
             return;
         }
         assert!(file.metadata().unwrap().blocks() < before);

@@ -1,5 +1,5 @@
-//! An output directory that was missing when the user named it: whoever makes it meanwhile may make a way to somewhere
-//! else of it.
+//! An output directory that did not exist when the user named it. Somebody else may create it meanwhile, as a
+//! link that leads elsewhere.
 
 use std::io;
 use std::path::Path;
@@ -14,8 +14,9 @@ use crate::transfer::fs::disk::stat;
 use crate::transfer::fs::owner::OwnerKey;
 
 impl DiskLayer {
-    /// Makes `root`, which was missing, and confines itself to it: only its last component is made, so that nothing
-    /// takes the place of a disk that is not mounted. Where something is by now, it must be a directory of this user's.
+    /// Creates `root`, which did not exist, and confines itself to it. Creates only the last component, so
+    /// that the directory does not hide a disk that is not mounted. If something is there by now, it must be
+    /// a directory of this user.
     #[expect(
         clippy::disallowed_methods,
         reason = "the one directory that is made by its path"
@@ -27,8 +28,8 @@ impl DiskLayer {
         }
     }
 
-    /// Confines itself to `root`, which was missing when the user named it. Whoever else made it meanwhile may have
-    /// made a way to somewhere else of it.
+    /// Confines itself to `root`, which did not exist when the user named it. Somebody else may have created
+    /// it meanwhile, as a link that leads elsewhere.
     pub(crate) fn appeared(root: &Path, key: OwnerKey) -> io::Result<DiskLayer> {
         let layer = DiskLayer::without_link(root, key)?;
         #[cfg(unix)]

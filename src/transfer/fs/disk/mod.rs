@@ -1,4 +1,4 @@
-//! The real disk, confined to the output directory by its descriptor (cap-std).
+//! The real disk. A directory descriptor confines every access to the output directory (cap-std).
 
 mod holes;
 mod missing;
@@ -33,24 +33,24 @@ use crate::transfer::names;
 #[cfg(unix)]
 const NANOS: i64 = 1_000_000_000;
 
-/// The output directory, and nothing outside it.
+/// Gives access to the output directory, and to nothing outside it.
 #[derive(Debug)]
 pub struct DiskLayer {
     dir: Arc<Dir>,
     root: PathBuf,
     key: OwnerKey,
-    /// Directories that are reached through what was opened once, and by no path any more.
+    /// Directories that are used through their descriptor, and no longer through a path.
     held: RefCell<Vec<(PathBuf, Arc<Dir>)>>,
-    /// The directory the last file was in: small files of one directory come one after another. Forgotten
-    /// whenever a directory could move.
+    /// The directory of the last file: small files of one directory come one after another. Dropped whenever
+    /// a directory could move.
     last_parent: RefCell<Option<(PathBuf, Arc<Dir>)>>,
 }
 
 impl DiskLayer {
-    /// Confines itself to `root`, which must exist. `key` is the user's.
+    /// Confines itself to `root`, which must exist. `key` is the user's key.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// If the directory cannot be opened.
     pub fn new(root: &Path, key: OwnerKey) -> io::Result<DiskLayer> {
         let dir = Dir::open_ambient_dir(root, ambient_authority())?;
         Ok(DiskLayer::of(dir, root, key))
@@ -66,7 +66,7 @@ impl DiskLayer {
         }
     }
 
-    /// Sees whether files can be made here, as far as the system says without making one.
+    /// Checks that files can be created here, as far as the system tells without creating one.
     pub(crate) fn check_writable(&self) -> io::Result<()> {
         #[cfg(unix)]
         {
@@ -92,10 +92,11 @@ impl DiskLayer {
             Access::Write => OFlags::RDWR,
             Access::Read => OFlags::RDONLY,
         };
-        // One component, and no link: it cannot lead out of its directory. Without blocking, should it be a pipe.
+        // One component, and not a link, so it cannot lead out of its directory. NONBLOCK: it could be a
+        // pipe.
         let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&*dir, name, flags, Mode::RUSR | Mode::WUSR) {
-            // Bytes that are no text, where names must be.
+            // The name is not valid text, and this file system requires text.
             Err(rustix::io::Errno::ILSEQ) => return Err(io::ErrorKind::InvalidFilename.into()),
             other => File::from(other?),
         };
@@ -108,7 +109,7 @@ impl DiskLayer {
     #[cfg(not(unix))]
     fn open_as(&self, path: &Path, access: Access) -> io::Result<File> {
         let (dir, name) = self.parent(path)?;
-        // A link is a way elsewhere; cap-std keeps it inside the output directory even if one appears just now.
+        // A link leads elsewhere. cap-std keeps it inside the output directory even if it appears just now.
         if dir.symlink_metadata(name).is_ok_and(|found| !found.is_file()) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -133,8 +134,8 @@ enum Access {
     Read,
 }
 
-/// A program that is being started shares this one's open files until it runs, locks included: so a lock that is held
-/// is asked for again this often, with this pause.
+/// A program that is being started shares this one's open files, and their locks, until it runs. So a lock
+/// that another process holds is tried this many times, with this pause.
 #[cfg(unix)]
 const LOCK_ATTEMPTS: u32 = 10;
 #[cfg(unix)]
@@ -221,7 +222,7 @@ impl Layer for DiskLayer {
         {
             use std::os::unix::fs::PermissionsExt;
             let found = file.metadata()?;
-            // A directory has this bit from the one it was made in, for the group of all that is made in it.
+            // A directory inherits this bit from its parent. It sets the group of everything created inside.
             let inherited = if found.is_dir() {
                 found.permissions().mode() & 0o2000
             } else {
@@ -252,14 +253,14 @@ impl Layer for DiskLayer {
             use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW};
             let (dir, name) = self.parent(path)?;
             let times = Timestamps {
-                // Set as well, for the reason that `set_modified` has.
+                // Access time is set as well, for the reason given in `set_modified`.
                 last_access: Timespec {
                     tv_sec: 0,
                     tv_nsec: UTIME_NOW,
                 },
                 last_modification: Timespec {
                     tv_sec: mtime.div_euclid(NANOS),
-                    // 32 bits on some systems, and always less than a second.
+                    // The field has 32 bits on some systems. The value is always less than a second.
                     tv_nsec: mtime.rem_euclid(NANOS) as _,
                 },
             };
@@ -280,12 +281,12 @@ impl Layer for DiskLayer {
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
-        // Windows has no way to sync a directory, and does not need one on NTFS.
+        // Windows cannot sync a directory, and on NTFS there is no need to.
         if cfg!(windows) && file.metadata()?.is_dir() {
             return Ok(());
         }
         match file.sync_all() {
-            // Some network file systems have it for files and not for directories, or for neither.
+            // Some network file systems can sync files but not directories, or neither.
             Err(e) if matches!(e.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput) => Ok(()),
             other => other,
         }
@@ -312,7 +313,7 @@ impl Layer for DiskLayer {
             match rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
                 Err(rustix::io::Errno::WOULDBLOCK) if attempt == LOCK_ATTEMPTS => return Ok(false),
                 Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
-                // Some network file systems have no locks; two receivers in one directory are rare enough.
+                // Some network file systems have no locks. Two receivers in one directory are rare enough.
                 Ok(()) | Err(_) => break,
             }
         }
@@ -329,7 +330,7 @@ impl Layer for DiskLayer {
     fn rename_replace(&self, from: &Path, to: &Path) -> io::Result<()> {
         let ((from_dir, from_name), (to_dir, to_name)) = (self.parent(from)?, self.parent(to)?);
         self.forget_parent();
-        // Windows does not replace what is read-only.
+        // Windows does not replace a read-only file.
         #[cfg(windows)]
         if to_dir
             .symlink_metadata(to_name)

@@ -1,11 +1,12 @@
-//! Times, positioned reads and descriptors of directories, which the standard library spells differently on Unix and Windows.
+//! Times, positioned reads and directory descriptors, for which the standard library has different calls on
+//! Unix and Windows.
 
 use std::fs::File;
 use std::io;
 
 use cap_std::fs::Dir;
 
-/// Nanoseconds since 1970, as times travel.
+/// Nanoseconds since 1970, as in the protocol.
 pub(crate) fn unix_nanos(time: std::time::SystemTime) -> i64 {
     let nanos = |d: std::time::Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
     match time.duration_since(std::time::UNIX_EPOCH) {
@@ -34,7 +35,7 @@ pub(crate) fn read_exact_at(file: &File, mut out: &mut [u8], mut offset: u64) ->
     Ok(())
 }
 
-/// A descriptor that can be synced: cap-std's own may be mere handles to a path (O_PATH).
+/// A descriptor that can be synced. cap-std's own may be only a handle to a path (O_PATH).
 pub(super) fn readable(dir: &Dir) -> io::Result<File> {
     #[cfg(unix)]
     {

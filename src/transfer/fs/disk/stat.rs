@@ -1,4 +1,4 @@
-//! By what a directory is known again, so that no copy of it passes for it.
+//! The identity of a directory. It recognises the directory later, and a copy of it does not match.
 
 use std::fs::File;
 use std::io;
@@ -9,20 +9,20 @@ use cap_std::fs::Dir;
 use crate::transfer::fs::layer::Room;
 use crate::transfer::fs::layer::Stat;
 
-/// Types of file systems whose inode numbers are made up anew with every mount, statfs(2): FAT and exFAT.
+/// Types of file systems that give inodes new numbers with every mount, statfs(2): FAT and exFAT.
 #[cfg(target_os = "linux")]
 const UNNUMBERED: [rustix::fs::FsWord; 2] = [MSDOS_MAGIC, 0x2011_bab0];
 
-/// FAT's, statfs(2).
+/// The type of FAT: statfs(2).
 #[cfg(target_os = "linux")]
 const MSDOS_MAGIC: rustix::fs::FsWord = 0x4d44;
 
-/// Largest block that is one: exFAT's largest usual cluster. What network file systems call so is the size of their
-/// requests.
+/// Largest value that is accepted as a block size: exFAT's largest usual cluster. Network file systems report
+/// the size of their requests instead.
 #[cfg(unix)]
 const LARGEST_BLOCK: u64 = 128 * 1024;
 
-/// What is free around `dir`.
+/// Free space on the file system of `dir`.
 #[cfg(unix)]
 pub(crate) fn room(dir: &Dir) -> Room {
     let Ok(found) = rustix::fs::fstatvfs(dir) else {
@@ -30,7 +30,7 @@ pub(crate) fn room(dir: &Dir) -> Room {
     };
     Room {
         bytes: Some(found.f_bavail.saturating_mul(found.f_frsize)),
-        // Where nodes are made as needed (btrfs) there are none to count.
+        // File systems that make inodes as needed (btrfs) report a count of zero.
         nodes: (found.f_files > 0).then_some(found.f_favail),
         block: if (1..=LARGEST_BLOCK).contains(&found.f_frsize) {
             found.f_frsize
@@ -41,7 +41,7 @@ pub(crate) fn room(dir: &Dir) -> Room {
     }
 }
 
-/// How large a file can be around `dir`: what `ulimit -f` says, and what FAT holds (a length of 32 bits).
+/// Most bytes in a file on the file system of `dir`: the limit of `ulimit -f`, and FAT's 32-bit length.
 #[cfg(unix)]
 fn largest(dir: &Dir) -> Option<u64> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
@@ -54,11 +54,11 @@ fn largest(dir: &Dir) -> Option<u64> {
     limit
 }
 
-/// Of an open directory.
+/// The identity of an open directory.
 ///
-/// The device's number is left out: it changes when a machine starts again (btrfs, device mapper, sticks), which is
-/// when a resume is wanted most. The time of birth takes its place: no program can set it on Linux, and it is kept on
-/// file systems that do not keep inode numbers.
+/// It leaves out the device number, which changes when a machine restarts (btrfs, device mapper, USB sticks),
+/// and a resume is wanted most after a restart. The birth time takes its place: no program can set it on
+/// Linux, and file systems that do not keep inode numbers keep it.
 #[cfg(unix)]
 pub(crate) fn of_dir(dir: &Dir) -> io::Result<Stat> {
     of_file(&crate::transfer::fs::disk::readable(dir)?)
@@ -72,7 +72,7 @@ pub(crate) fn of_dir(dir: &Dir) -> io::Result<Stat> {
     })
 }
 
-/// What a system without owners and modes tells.
+/// For systems without owners and modes.
 #[cfg(not(unix))]
 const NO_STAT: Stat = Stat {
     inode: 0,
@@ -81,19 +81,19 @@ const NO_STAT: Stat = Stat {
     mode: 0o600,
 };
 
-/// Of an open file or directory.
+/// The identity of an open file or directory.
 #[cfg(not(unix))]
 pub(crate) fn of_file(_: &File) -> io::Result<Stat> {
     Ok(NO_STAT)
 }
 
-/// Of an open file or directory.
+/// The identity of an open file or directory.
 #[cfg(unix)]
 pub(crate) fn of_file(file: &File) -> io::Result<Stat> {
     use std::os::unix::fs::MetadataExt;
     let found = file.metadata()?;
-    // Elsewhere a file's birth moves when an earlier time is set (macOS), or any program may set it (Windows), and inode
-    // numbers are not used again.
+    // On other systems the birth time is no proof: on macOS it moves when an earlier time is set, and on
+    // Windows any program may set it. There, inode numbers are not used again.
     let born = if cfg!(target_os = "linux") {
         found.created().map_or(0, crate::transfer::fs::disk::unix_nanos)
     } else {

@@ -1,4 +1,4 @@
-//! How a path below the output directory becomes an open directory and a name in it.
+//! Turns a path below the output directory into an open directory and a name in it.
 
 use std::io;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::system::patiently;
 use crate::transfer::fs::disk::DiskLayer;
 
 impl DiskLayer {
-    /// Lets this user change what lies at `path`, if that can be had.
+    /// Lets this user change what lies at `path`, if possible.
     pub(super) fn make_writable(&self, path: &Path) {
         let Ok((dir, name)) = self.parent(path) else {
             return;
@@ -38,7 +38,7 @@ impl DiskLayer {
         let _ = dir.set_permissions(name, permissions);
     }
 
-    /// The directory of `path`, to name its last component in.
+    /// The open directory that holds `path`, and the last component of `path`.
     pub(crate) fn parent<'p>(&self, path: &'p Path) -> io::Result<(Arc<Dir>, &'p Path)> {
         let name = Path::new(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
         let parent = path.parent().unwrap_or(Path::new(""));
@@ -53,7 +53,7 @@ impl DiskLayer {
         Ok((dir, name))
     }
 
-    /// The directory at `path`, which no link leads to: one that is there now may be another user's.
+    /// The directory at `path`. No component may be a link: a link that is there now may be another user's.
     pub(crate) fn dir_at(&self, path: &Path) -> io::Result<Arc<Dir>> {
         let held = self.held.borrow();
         let below = held
@@ -71,7 +71,7 @@ impl DiskLayer {
         *self.last_parent.borrow_mut() = None;
     }
 
-    /// Renames unless there is something at `to`. A directory that is held stays so under its new name.
+    /// Renames unless something is at `to`. A held directory stays held under its new name.
     #[cfg(not(windows))]
     pub(super) fn rename_held(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.rename_to_free(from, to)?;
@@ -81,7 +81,7 @@ impl DiskLayer {
         Ok(())
     }
 
-    /// Renames unless there is something at `to`.
+    /// Renames unless something is at `to`.
     pub(crate) fn rename_to_free(&self, from: &Path, to: &Path) -> io::Result<()> {
         let ((from_dir, from_name), (to_dir, to_name)) = (self.parent(from)?, self.parent(to)?);
         self.forget_parent();
@@ -90,12 +90,12 @@ impl DiskLayer {
             use rustix::fs::{RenameFlags, renameat_with};
             use rustix::io::Errno;
             match renameat_with(&*from_dir, from_name, &*to_dir, to_name, RenameFlags::NOREPLACE) {
-                // Not every file system can; the next best thing follows.
+                // Some file systems cannot do this. The next way follows.
                 Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
                 other => return Ok(other?),
             }
         }
-        // A hard link fails where something exists, but only files have them.
+        // A hard link fails if the name exists, but only files can have hard links.
         if from_dir.symlink_metadata(from_name)?.is_file() {
             match patiently(|| from_dir.hard_link(from_name, &to_dir, to_name)) {
                 Ok(()) => return patiently(|| from_dir.remove_file(from_name)),

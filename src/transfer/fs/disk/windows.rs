@@ -1,4 +1,4 @@
-//! What Windows asks a right of its own for, and what it does with names of open directories.
+//! Rights that only Windows asks for, and what Windows does with the names of open directories.
 
 use std::fs::File;
 use std::io;
@@ -13,12 +13,12 @@ use crate::transfer::fs::disk::{DiskLayer, stat};
 use crate::transfer::fs::layer::{Layer, NodeKind};
 
 impl DiskLayer {
-    /// Opens a directory so that its time can be set.
+    /// Opens a directory with the right to set its time.
     pub(super) fn open_dir_to_date(&self, path: &Path) -> io::Result<File> {
         self.open_to_date(path, GENERIC_READ, &[NodeKind::Dir])
     }
 
-    /// Sets the time of a file or a directory, also of one that is read-only.
+    /// Sets the time of a file or a directory, even if it is read-only.
     pub(super) fn set_time_of(&self, path: &Path, mtime: i64) -> io::Result<()> {
         if self.info(path)?.is_none_or(|found| found.kind == NodeKind::Other) {
             return Ok(());
@@ -35,13 +35,13 @@ impl DiskLayer {
         let mut options = OpenOptions::new();
         options
             .access_mode(access | FILE_WRITE_ATTRIBUTES)
-            // Without it no directory is opened.
+            // Windows opens directories only with this flag.
             .custom_flags(FILE_FLAG_BACKUP_SEMANTICS);
         Ok(open_patiently(|| dir.open_with(name, &options))?.into_std())
     }
 
-    /// Renames unless there is something at `to`. An open directory keeps its name here: for a moment nothing holds it,
-    /// and what another program puts in its place then is not taken for it.
+    /// Renames unless something is at `to`. Windows does not rename an open directory, so it is released for
+    /// a moment. If another program puts something in its place then, that is not taken for it.
     pub(super) fn rename_held(&self, from: &Path, to: &Path) -> io::Result<()> {
         let known = match self.held.borrow().iter().find(|(held, _)| held == from) {
             Some((_, dir)) => Some(stat::of_dir(dir)?.inode),

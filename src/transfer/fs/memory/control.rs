@@ -1,4 +1,4 @@
-//! What a test does to the disk and sees of it.
+//! How a test controls and inspects the disk.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,35 +9,36 @@ use crate::transfer::fs::memory::disk::{Node, ROOT};
 use crate::transfer::fs::memory::{Crash, MemoryLayer};
 
 impl MemoryLayer {
-    /// Dies in step `step` (counted from 1 and from now): a write is torn, anything else undone, and nothing
-    /// works from then on.
+    /// Dies at step `step` (counted from 1 and from now). A write is torn, any other call is undone, and
+    /// nothing works from then on.
     pub fn die_at(&self, step: u64) {
         let mut disk = self.lock();
         disk.die_at = Some(disk.steps + step);
     }
 
-    /// Fails call `call` (counted from 1 and from now, also those that change nothing) with this error, once.
+    /// Makes call `call` fail once with this error. Calls are counted from 1 and from now, including those
+    /// that change nothing.
     pub fn fail_at(&self, call: u64, error: fn() -> io::Error) {
         let mut disk = self.lock();
         disk.fail_at = Some((disk.calls + call, error));
     }
 
-    /// The name of the call that was failed by [`MemoryLayer::fail_at`].
+    /// The name of the call that [`MemoryLayer::fail_at`] made fail.
     pub fn failed(&self) -> Option<&'static str> {
         self.lock().failed
     }
 
-    /// Calls of all kinds so far.
+    /// Number of calls of all kinds so far.
     pub fn calls(&self) -> u64 {
         self.lock().calls
     }
 
-    /// Fails every call of this name from now on ([`MemoryLayer::log`] has the names).
+    /// Makes every call of this name fail from now on ([`MemoryLayer::log`] has the names).
     pub fn refuse(&self, call: &'static str, error: io::ErrorKind) {
         self.lock().refused.insert(call, error);
     }
 
-    /// Refuses these names from now on, and those that are no text.
+    /// Refuses these names from now on, and names that are not text.
     pub fn forbid(&self, names: fn(&str) -> bool) {
         self.lock().forbidden = Some(names);
     }
@@ -52,22 +53,23 @@ impl MemoryLayer {
         disk.mounts.insert(id);
     }
 
-    /// Says what is free.
+    /// Sets the free space.
     pub fn set_room(&self, room: Room) {
         self.lock().room = room;
     }
 
-    /// Takes names for one that are equal under `key`, as file systems do that ignore case or normalise.
+    /// Treats names as the same if `key` gives the same result, like file systems that ignore case or
+    /// normalise.
     pub fn take_for_one(&self, key: fn(&str) -> String) {
         self.lock().key = Some(key);
     }
 
-    /// Whether it died.
+    /// Whether the disk has died.
     pub fn is_dead(&self) -> bool {
         self.lock().dead
     }
 
-    /// Steps taken: every call that changes something.
+    /// Number of calls so far that change something.
     pub fn steps(&self) -> u64 {
         self.lock().steps
     }
@@ -77,7 +79,7 @@ impl MemoryLayer {
         self.lock().log.clone()
     }
 
-    /// The machine starts again, with what `crash` left.
+    /// Starts the machine again, with what `crash` left.
     pub fn revive(&self, crash: Crash) {
         let mut disk = self.lock();
         (disk.dead, disk.die_at, disk.fail_at) = (false, None, None);
@@ -129,14 +131,14 @@ impl MemoryLayer {
     /// Gives what lies at `path` to another user.
     ///
     /// # Panics
-    /// If nothing does.
+    /// If nothing is there.
     pub fn give(&self, path: &Path, user: u32) {
         let mut disk = self.lock();
         let id = disk.find(path).expect("it exists");
         disk.owners.insert(id, user);
     }
 
-    /// From now on `user` is quick enough to put a directory of his in the place of each new one.
+    /// From now on `user` replaces each new directory by a directory of their own.
     pub fn swap_new_directories(&self, user: u32) {
         self.lock().swapper = Some(user);
     }

@@ -1,4 +1,4 @@
-//! What lies on the disk, and what of it is durable.
+//! The contents of the disk, and which of them are durable.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
@@ -52,7 +52,7 @@ impl Node {
     }
 }
 
-/// A rename not yet durable: from directory and name, to directory and name, node.
+/// A rename that is not durable yet: from directory and name, to directory and name, node.
 type Pending = ((u64, OsString), (u64, OsString), u64);
 
 #[derive(Debug)]
@@ -60,32 +60,32 @@ pub(crate) struct Disk {
     pub(crate) nodes: HashMap<u64, Node>,
     pub(crate) next: u64,
     pub(crate) pending: Vec<Pending>,
-    /// Calls that change something.
+    /// Number of calls that change something.
     pub(crate) steps: u64,
     pub(crate) die_at: Option<u64>,
     pub(crate) dead: bool,
-    /// All calls.
+    /// Number of all calls.
     pub(crate) calls: u64,
     pub(crate) fail_at: Option<(u64, fn() -> io::Error)>,
-    /// The name of the call that failed there.
+    /// The name of the call that failed.
     pub(crate) failed: Option<&'static str>,
     pub(crate) room: Room,
-    /// Names equal under it are one.
+    /// Names with an equal result are the same name.
     pub(crate) key: Option<fn(&str) -> String>,
     pub(crate) log: Vec<&'static str>,
-    /// The user who runs the program, and nodes that belong to somebody else.
+    /// The user who runs the program, and the nodes that belong to other users.
     pub(crate) user: u32,
     pub(crate) owners: HashMap<u64, u32>,
     pub(crate) swapper: Option<u32>,
-    /// Names that cannot be given.
+    /// Names that this disk refuses.
     pub(crate) forbidden: Option<fn(&str) -> bool>,
-    /// Directories in which another file system is mounted.
+    /// Directories where another file system is mounted.
     pub(crate) mounts: HashSet<u64>,
     /// Calls that always fail.
     pub(crate) refused: HashMap<&'static str, io::ErrorKind>,
     /// Extended attributes by node and name.
     pub(crate) attributes: HashMap<(u64, Vec<u8>), Vec<u8>>,
-    /// What every handle of a node shares.
+    /// Shared by all handles of a node.
     pub(crate) handles: HashMap<u64, Arc<()>>,
 }
 
@@ -120,7 +120,7 @@ impl Disk {
         }
     }
 
-    /// One call that changes something. True if it must be torn, and the machine die.
+    /// Counts a call that changes something. True if the call must be torn and the machine must die.
     pub(crate) fn step(&mut self, what: &'static str) -> io::Result<bool> {
         self.alive()?;
         self.steps += 1;
@@ -138,7 +138,7 @@ impl Disk {
         self.alive()
     }
 
-    /// One call that changes nothing.
+    /// Counts a call that changes nothing.
     pub(crate) fn look(&mut self, what: &'static str) -> io::Result<()> {
         self.alive()?;
         self.call(what)
@@ -184,7 +184,7 @@ impl Disk {
         }
     }
 
-    /// The stored name that `name` is on this disk.
+    /// The stored name that this disk takes for `name`.
     pub(crate) fn key(&self, dir: u64, name: &OsString) -> io::Result<OsString> {
         if let Some(key) = self.key {
             let key = |name: &OsString| name.to_str().map(key);
@@ -214,7 +214,7 @@ impl Disk {
         Ok((dir, self.key(dir, &name.to_owned())?))
     }
 
-    /// The last directory on the way to `path` in which a file system is mounted.
+    /// The last directory on the path `path` where a file system is mounted.
     fn device(&self, path: &Path) -> io::Result<u64> {
         for dir in path.ancestors().skip(1) {
             let id = self.find(dir)?;
@@ -253,7 +253,7 @@ impl Disk {
         if !replace && self.entries(to.0)?.contains_key(&to.1) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        // As on Windows.
+        // Windows behaves like this.
         let moved = *self.entries(from.0)?.get(&from.1).ok_or_else(not_found)?;
         if self.has_open(moved) {
             return Err(io::ErrorKind::PermissionDenied.into());
@@ -267,7 +267,7 @@ impl Disk {
     pub(crate) fn remove(&mut self, path: &Path) -> io::Result<()> {
         let (dir, name) = self.place(path)?;
         let id = self.entries_mut(dir)?.remove(&name).ok_or_else(not_found)?;
-        // As NFS and many FUSE file systems do: it stays under another name as long as it is open.
+        // NFS and many FUSE file systems do this: an open file stays under another name until it is closed.
         if self.is_open(id) {
             self.entries_mut(dir)?.insert(format!(".hidden{id}").into(), id);
         }
@@ -284,7 +284,7 @@ impl Disk {
             .is_some_and(|handle| Arc::strong_count(handle) > 1)
     }
 
-    /// Whether a file that is open lies below a directory.
+    /// Whether an open file lies below a directory.
     fn has_open(&self, id: u64) -> bool {
         match self.nodes.get(&id) {
             Some(Node::Dir { entries, .. }) => entries.values().any(|&below| match self.nodes[&below] {

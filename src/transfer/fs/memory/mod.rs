@@ -1,7 +1,7 @@
-//! A disk in memory that dies where it is told to, and forgets what was not synced. For tests.
+//! A disk in memory, for tests. It dies where a test says so, and forgets what was not synced.
 //!
-//! What it takes for durable: a file's bytes after a sync of the file, a directory's entries after a sync of the
-//! directory; a rename is one step, durable in both directories with a sync of either.
+//! What it counts as durable: a file's bytes after a sync of the file, and a directory's entries after a sync
+//! of the directory. A rename is one step, and a sync of either directory makes it durable in both.
 
 mod control;
 mod disk;
@@ -19,19 +19,20 @@ use crate::transfer::fs::owner::OwnerKey;
 /// What is left after a crash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Crash {
-    /// Everything written: the process was killed, the system lived on.
+    /// Everything that was written: the process was killed, but the system was not.
     KeepAll,
-    /// Names and lengths, but only synced bytes: what a journalling file system does in a power loss.
+    /// All names and lengths, but only synced bytes. A journalling file system does this in a power loss.
     LoseBytes,
-    /// As [`Crash::LoseBytes`], but only for every second file: a journal may outlive what it speaks of.
+    /// As [`Crash::LoseBytes`], but only for every second file. So a journal may survive the bytes that it
+    /// names.
     LoseOdd,
-    /// The same for the other files.
+    /// As [`Crash::LoseOdd`], for the other files.
     LoseEven,
     /// Only what was synced.
     LoseAll,
 }
 
-/// The disk; clones are the same disk.
+/// The disk. Clones share it.
 #[derive(Clone, Debug)]
 pub struct MemoryLayer {
     disk: Arc<Mutex<Disk>>,

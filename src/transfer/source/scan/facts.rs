@@ -1,4 +1,4 @@
-//! What the clock says, and what a system says of a file in its own way.
+//! The clock, and what each system reports about a file in its own way.
 
 use cap_std::fs::Metadata;
 
@@ -13,16 +13,16 @@ pub(super) fn now() -> i64 {
     unix_nanos(std::time::SystemTime::now())
 }
 
-/// Whether a file has more names than the one it was found under.
+/// Whether a file has other names besides the one it was found under.
 #[cfg(unix)]
 pub(super) fn has_other_names(metadata: &Metadata) -> bool {
     cap_std::fs::MetadataExt::nlink(metadata) > 1
 }
 
-/// What a file takes on its disk, bytes.
+/// Bytes that a file takes on its disk.
 #[cfg(unix)]
 pub(super) fn room_of(metadata: &Metadata) -> u64 {
-    /// What stat(2) counts in.
+    /// The unit of `st_blocks`: stat(2).
     const UNIT: u64 = 512;
     cap_std::fs::MetadataExt::blocks(metadata).saturating_mul(UNIT)
 }

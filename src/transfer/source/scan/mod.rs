@@ -1,7 +1,7 @@
-//! Finds what is to be sent: the paths the user gave, and everything under them.
+//! Finds what to send: the paths that the user gave, and everything under them.
 //!
-//! Symbolic links inside a tree are left out, or with [`Links::Keep`] sent as links; either way they are not
-//! followed. A path the user typed is followed: that is what typing it means.
+//! Symbolic links inside a tree are left out, or sent as links with [`Links::Keep`]. They are never followed.
+//! A path that the user typed is followed, because the user named it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ mod walk;
 /// What to do with symbolic links inside trees.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Links {
-    /// Leave them out, saying so.
+    /// Leave them out, and tell the user.
     #[default]
     Skip,
     /// Send them as links.
@@ -39,22 +39,22 @@ pub enum Links {
 /// How to scan.
 #[derive(Clone, Default, Debug)]
 pub struct ScanOptions {
-    /// Symbolic links.
+    /// What to do with symbolic links.
     pub links: Links,
     /// Names and paths to leave out.
     pub exclude: Exclude,
-    /// Extended attributes.
+    /// What to do with extended attributes.
     pub attributes: Attributes,
-    /// What the receiver is told that the only path is called, in place of its own name.
+    /// The name that the receiver sees for the only path, in place of its own name.
     pub name: Option<String>,
 }
 
-/// Something that is not sent.
+/// Something that is left out.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Skipped {
-    /// Which file.
+    /// Its path.
     pub path: PathBuf,
-    /// Why.
+    /// The reason.
     pub reason: &'static str,
 }
 
@@ -63,29 +63,29 @@ pub struct Skipped {
 pub struct Scanned {
     /// The list that is sent.
     pub manifest: Arc<Manifest>,
-    /// What is left out.
+    /// The paths that are left out.
     pub skipped: Vec<Skipped>,
-    /// Whether there are extended attributes that would be sent with [`Attributes::Keep`].
+    /// Whether there are extended attributes that [`Attributes::Keep`] would send.
     pub(crate) leaves_attributes: bool,
     /// Patterns of [`ScanOptions::exclude`] that matched nothing.
     pub unused_patterns: Vec<String>,
-    /// What is listed and cannot be read: files, and directories of whose entries nothing is known.
+    /// Listed entries that cannot be read: files, and directories whose entries are unknown.
     pub unreadable: Vec<Missing>,
     /// When the scan began, nanoseconds since 1970.
     pub(crate) begun: i64,
-    /// What was read of files whose size lies.
+    /// The content of files that report a wrong size.
     pub(crate) snapshots: Snapshots,
     roots: Vec<Root>,
     identities: Vec<Identity>,
 }
 
 impl Scanned {
-    /// Where entry `index` really lies.
+    /// The path of entry `index` on this disk.
     pub(crate) fn path(&self, index: EntryIndex) -> PathBuf {
         self.place().path(index)
     }
 
-    /// Where everything lies.
+    /// The place on the disk of everything in the list.
     pub(crate) fn place(&self) -> Place<'_> {
         Place {
             list: &self.manifest,
@@ -93,13 +93,13 @@ impl Scanned {
         }
     }
 
-    /// Whether what lies at `path` is among it, under whatever name, as far as the system can tell.
+    /// Whether the list has the file at `path`, under any name, as far as the system can tell.
     pub(crate) fn holds(&self, path: &Path) -> bool {
         let found = origin::typed_metadata(path).map(|found| Identity::of(&found));
         found.is_ok_and(|found| found.is_known() && self.identities.iter().any(|i| i.is_node_of(&found)))
     }
 
-    /// What entry `index` looked like.
+    /// The metadata that entry `index` had.
     pub(crate) fn identity(&self, index: EntryIndex) -> Identity {
         self.identities
             .get(index.get() as usize)
@@ -111,8 +111,8 @@ impl Scanned {
 /// Scans the paths the user gave.
 ///
 /// # Errors
-/// A path that does not exist or cannot be read; two paths that end in one name; nothing to send; more than a list
-/// holds.
+/// A path that does not exist or cannot be read; two paths that end in the same name; nothing to send; more
+/// than a list can hold.
 pub fn scan(paths: &[PathBuf], options: &ScanOptions) -> Result<Scanned, TransferError> {
     let mut scan = Scan::new(options);
     let mut names = HashMap::new();
@@ -127,7 +127,7 @@ pub fn scan(paths: &[PathBuf], options: &ScanOptions) -> Result<Scanned, Transfe
     scan.finish(paths)
 }
 
-/// The last component of what the user typed; for `.` or `/`, of what it stands for.
+/// The last component of a typed path. For `.` or `/`, that of the directory it stands for.
 fn top_name(path: &Path) -> Result<Vec<u8>, LocalError> {
     if let Some(name) = path.file_name() {
         return Ok(names::bytes_from_os(name));

@@ -1,4 +1,4 @@
-//! Lists of one entry that is no file: a pipe's content, a message.
+//! Lists with one entry that is not a file: the content of a pipe, or a message.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use crate::transfer::error::Malformed;
 use crate::transfer::manifest::{Entry, Kind, Manifest, ManifestBuilder, Trust};
 use crate::transfer::names;
 
-/// The manifest of a pipe's content, which the receiver will know as `name`.
+/// The manifest of a pipe's content. The receiver sees it as `name`.
 ///
 /// # Errors
-/// If `name` cannot be a file's name.
+/// If `name` cannot be the name of a file.
 pub fn stream_manifest(name: &str) -> Result<Arc<Manifest>, Malformed> {
     single(Kind::Stream, name, 0)
 }
@@ -17,7 +17,7 @@ pub fn stream_manifest(name: &str) -> Result<Arc<Manifest>, Malformed> {
 /// The manifest of a message.
 ///
 /// # Errors
-/// If it is too long.
+/// If the message is too long.
 pub(crate) fn text_manifest(text: &str) -> Result<Arc<Manifest>, Malformed> {
     if text.len() > crate::transfer::BLOCK_LEN {
         return Err(Malformed::TooMuch("text"));

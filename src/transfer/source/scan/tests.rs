@@ -99,7 +99,7 @@ fn a_single_path_can_be_sent_under_another_name() {
     for (path, sent) in [("t/z", &["new"][..]), ("t/b/c", &["new", "new/deep"])] {
         let options = ScanOptions {
             name: Some("new".into()),
-            // Patterns are about the names on this disk.
+            // Patterns match the names on this disk.
             exclude: Exclude::new(["new", "c/new"]).unwrap(),
             ..ScanOptions::default()
         };
@@ -110,7 +110,7 @@ fn a_single_path_can_be_sent_under_another_name() {
     }
 }
 
-/// A scan of `t` that has listed `t` itself; `t/b` waits to be read.
+/// A scan of `t` that has listed `t` itself; `t/b` has not been read yet.
 #[cfg(unix)]
 fn half_scanned<'a>(dir: &tempfile::TempDir, options: &'a ScanOptions) -> Scan<'a> {
     let mut scan = Scan::new(options);
@@ -125,7 +125,7 @@ fn an_excluded_directory_is_not_even_opened() {
     let dir = tree();
     let options = excluding(&["b/"]);
     let mut scan = half_scanned(&dir, &options);
-    // What cannot be opened any more is not missed.
+    // If it can no longer be opened, nothing is reported as missing.
     std::fs::rename(dir.path().join("t/b"), dir.path().join("aside")).unwrap();
     assert!(!scan.read_directory().unwrap());
     assert_eq!(paths(&scan.finish(&[]).unwrap()), ["t", "t/a.o", "t/z"]);
@@ -139,7 +139,7 @@ fn a_directory_that_becomes_a_link_during_the_scan_is_not_followed() {
     std::fs::create_dir_all(&secret).unwrap();
     touch(&secret.join("key"));
     let options = ScanOptions::default();
-    // Out of the tree, and within it, where it would only repeat something.
+    // One target is outside the tree, one within it, where it would only repeat something.
     for target in [secret.clone(), dir.path().join("t/aside/c")] {
         let mut scan = half_scanned(&dir, &options);
         let (b, aside) = (dir.path().join("t/b"), dir.path().join("t/aside"));
@@ -207,7 +207,7 @@ fn a_pipe_is_left_out_and_nobody_waits_for_its_writer() {
     ));
 }
 
-/// Makes directories in each other, deeper than any path can say.
+/// Creates nested directories, deeper than any path can express.
 #[cfg(unix)]
 fn nested(top: &Path, depth: u16) {
     use rustix::fs::{Mode, OFlags, mkdirat, openat};
@@ -225,7 +225,7 @@ fn nested(top: &Path, depth: u16) {
 fn deep_trees_are_read_with_few_descriptors_and_too_deep_ones_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let deep = dir.path().join("deep");
-    // Longer than PATH_MAX, as a path.
+    // The path is longer than PATH_MAX.
     nested(&deep, MAX_DEPTH);
     let options = ScanOptions::default();
     let mut walk = Scan::new(&options);
@@ -325,7 +325,7 @@ fn a_directory_that_its_owner_may_not_enter_is_listed_as_one_that_can_be_finishe
     let scanned = scan(&[dir.path().join("t")], &ScanOptions::default()).unwrap();
     let (index, entry) = scanned.manifest.iter().find(|(_, e)| e.name == b"c").unwrap();
     assert_eq!(entry.mode, 0o500);
-    // Root may read it all the same.
+    // Root can read it in spite of its mode.
     let told = scanned.unreadable.iter().map(|missing| missing.entry);
     assert!(rustix::process::geteuid().is_root() || told.eq([index]));
     std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o755)).unwrap();

@@ -1,4 +1,4 @@
-//! The walk over the disk that makes the list.
+//! Walks over the disk and makes the list.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -22,25 +22,25 @@ use crate::transfer::source::origin;
 use crate::transfer::source::origin::{OpenError, Opener, Place, Root};
 use crate::transfer::source::snapshot::{self, Snapshots};
 
-/// Longest path in a message, characters: enough to find it, whatever a deep tree makes of it.
+/// Longest path in a message, in characters. It is enough to find the file, even in a very deep tree.
 const MAX_SHOWN: usize = 300;
 
 /// A name in a directory that is being read.
 struct Child<'a> {
     parent: EntryIndex,
     name: &'a std::ffi::OsStr,
-    /// Where it lies, for messages.
+    /// Its path, for messages.
     path: PathBuf,
-    /// What patterns are matched against.
+    /// The path that patterns are matched against.
     matched: PathBuf,
 }
 
-/// What came of a name.
+/// The result of adding a name.
 enum Added {
     Entry(EntryIndex, Kind),
     /// It is not sent.
     Nothing,
-    /// Nothing in this directory can be looked at.
+    /// No entry of this directory can be looked at.
     Closed(std::io::Error),
 }
 
@@ -51,20 +51,21 @@ struct Found<'a> {
     name: &'a [u8],
     size: u64,
     target: &'a [u8],
-    /// Why it cannot be sent.
+    /// The reason, if it cannot be sent.
     absence: Option<Absence>,
 }
 
-/// Under way: roots are added one by one, and after each the directories that are waiting are read, one at a step.
+/// A scan in progress. Roots are added one by one. After each of them the waiting directories are read, one
+/// per step.
 pub(super) struct Scan<'a> {
     pub(super) builder: ManifestBuilder,
     identities: Vec<Identity>,
     skipped: Vec<Skipped>,
     pub(super) unreadable: Vec<Missing>,
     snapshots: Snapshots,
-    /// Where each file of several names was found first.
+    /// The place where each file with several names was found first.
     linked: HashMap<(u64, u64), (EntryIndex, Option<Absence>)>,
-    /// Bytes of files that take no room.
+    /// Bytes of files that are holes.
     holes: u64,
     leaves_attributes: bool,
     begun: i64,
@@ -72,7 +73,7 @@ pub(super) struct Scan<'a> {
     options: &'a ScanOptions,
     matcher: Matcher<'a>,
     pub(super) opener: Opener,
-    /// Directories yet to be read, the next one last.
+    /// Directories that still have to be read. The next one is last.
     pending: Vec<EntryIndex>,
 }
 
@@ -133,7 +134,7 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// Lists the next waiting directory, in the order of names. False if none waits.
+    /// Lists the next waiting directory, sorted by name. False if none waits.
     pub(super) fn read_directory(&mut self) -> Result<bool, TransferError> {
         let Some(parent) = self.pending.pop() else {
             return Ok(false);
@@ -144,7 +145,8 @@ impl<'a> Scan<'a> {
         };
         let (shown, matched) = (place.path(parent), place.own_path(parent));
         let listed = self.opener.directory(place, parent).and_then(|dir| {
-            // A descriptor of its own, as entries are added while the opener is idle.
+            // The directory needs its own descriptor, because entries are added while the opener is not
+            // borrowed.
             let dir = dir.try_clone()?;
             let names = dir.entries()?.map(|child| child.map(|child| child.file_name()));
             let names = names.collect::<std::io::Result<Vec<_>>>()?;
@@ -183,9 +185,9 @@ impl<'a> Scan<'a> {
         let fail = |e| TransferError::from(LocalError::new("read", &path, e));
         let metadata = match dir.symlink_metadata(name) {
             Ok(metadata) => metadata,
-            // Deleted since the directory was listed: then it is not there to be sent.
+            // It was deleted after the directory was listed, so it is not sent.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Added::Nothing),
-            // A directory that may be listed and not entered.
+            // The directory may be listed but not entered.
             Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => return Ok(Added::Closed(e)),
             Err(e) => return Err(fail(e)),
         };
@@ -220,7 +222,7 @@ impl<'a> Scan<'a> {
         Ok(Added::Entry(index, kind))
     }
 
-    /// The extended attributes of a file or directory, as they stand in its entry.
+    /// The extended attributes of a file or directory, in the form they have in its entry.
     fn attributes_of(
         &mut self,
         kind: Kind,
@@ -235,7 +237,7 @@ impl<'a> Scan<'a> {
             self.leaves_attributes = self.leaves_attributes || is_early && attributes::has_any(path);
             return Ok(Vec::new());
         }
-        // What cannot be opened does not arrive, which is told elsewhere.
+        // A file that cannot be opened does not arrive. That is reported elsewhere.
         let Ok(file) = open() else { return Ok(Vec::new()) };
         let read = attributes::read(&file);
         if let Some(bytes) = read.map_err(|e| LocalError::new("read the attributes of", path, e))? {
@@ -248,7 +250,8 @@ impl<'a> Scan<'a> {
         Ok(Vec::new())
     }
 
-    /// The size of a file, which is what can be read of it where the system only makes it up, and why it cannot be sent.
+    /// The size of a file, and the reason if it cannot be sent. For a file that the system generates, the
+    /// size is what could be read of it.
     fn weigh(
         &mut self,
         kind: Kind,
@@ -270,7 +273,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// A directory that could not be listed. What the user named must be readable; what lies below is told.
+    /// Handles a directory that could not be listed. A directory that the user named must be readable; one
+    /// below it is only reported.
     fn unlisted(&mut self, index: EntryIndex, path: PathBuf, error: OpenError) -> Result<(), TransferError> {
         let error = error.told("read", path.clone());
         let is_below = self.builder.listed().entry(index).parent.is_some();
@@ -287,7 +291,7 @@ impl<'a> Scan<'a> {
         self.unreadable.push(Missing { entry, path, why });
     }
 
-    /// What it is sent as; `None`, and a word to the user, for what is not sent.
+    /// The kind under which it is sent. `None`, with a remark to the user, if it is not sent.
     fn kind_of(&mut self, metadata: &Metadata, path: &Path) -> Option<Kind> {
         let reason = match metadata {
             m if m.is_file() => return Some(Kind::File),
@@ -303,8 +307,8 @@ impl<'a> Scan<'a> {
         None
     }
 
-    /// Adds an entry: one more name of a file that is in the list already as a hard link. `is_stable`: whether nodes keep
-    /// their numbers there.
+    /// Adds an entry. Another name of a file that is already in the list becomes a hard link. `is_stable`:
+    /// whether inodes keep their numbers there.
     fn add(
         &mut self,
         found: Found<'_>,
@@ -320,13 +324,13 @@ impl<'a> Scan<'a> {
             Some((of, absence)) => (Kind::HardLink(of), 0, absence),
             None => (found.kind, found.size, found.absence),
         };
-        // One file has one mode and one time, also if they changed meanwhile.
+        // One file has one mode and one time, even if they changed in the meantime.
         let (mode, mtime) = match first {
             Some((of, _)) => {
                 let file = self.builder.listed().entry(of);
                 (file.mode, file.mtime)
             }
-            // What its owner may not enter the receiver's user could not finish.
+            // If the owner could not enter the directory, the receiver could not finish it.
             None if kind == Kind::Dir => (mode_of(metadata) | 0o500, identity.mtime),
             None => (mode_of(metadata), identity.mtime),
         };
@@ -344,7 +348,7 @@ impl<'a> Scan<'a> {
         if is_linked && first.is_none() {
             self.linked.insert(node, (index, absence));
         }
-        // In smaller ones a receiver makes none.
+        // A receiver makes no holes in smaller files.
         if kind == Kind::File && size >= LEAST_HOLE {
             self.holes += size.saturating_sub(room_of(metadata));
         }
@@ -364,7 +368,7 @@ impl<'a> Scan<'a> {
             .into());
         }
         let manifest = self.builder.finish().map_err(|e| unlistable(&first, e))?;
-        // If there is nothing else, it is better told now than to two people who wait.
+        // If there is nothing else to send, the user should know now, before two people wait.
         let files = manifest
             .iter()
             .filter(|(_, entry)| entry.kind == Kind::File)
@@ -389,7 +393,7 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// An entry of our own that no list takes. Nobody else is to blame, and the user wants to know which.
+/// The error for an entry of our own that a list cannot hold. It names the path, and does not blame the peer.
 fn unlistable(path: &Path, why: Malformed) -> TransferError {
     LocalError::Unlistable {
         path: abridged(path),
@@ -398,7 +402,7 @@ fn unlistable(path: &Path, why: Malformed) -> TransferError {
     .into()
 }
 
-/// A path that fits into a message.
+/// A path shortened to fit into a message.
 fn abridged(path: &Path) -> PathBuf {
     let text = path.to_string_lossy();
     let count = text.chars().count();

@@ -1,17 +1,17 @@
-//! `--exclude`: which names and paths are left out.
+//! `--exclude`: the names and paths that are not sent.
 //!
-//! A pattern without a slash is matched against a name alone, whatever directory it is in. A pattern with a slash
-//! is matched against the whole path, with and without the name of what is sent before it.
+//! A pattern without a slash is matched against the name only, in any directory. A pattern with a slash is
+//! matched against the whole path, both with and without the name of the sent directory in front.
 
 use std::io::Read;
 use std::path::Path;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-/// Most patterns of one run: far more than anybody writes, few enough to compile in a moment.
+/// Most patterns of one run: far more than anybody writes, and few enough to compile in a moment.
 const MAX_PATTERNS: usize = 10_000;
 
-/// Longest pattern, bytes: PATH_MAX of Linux. Compiling goes as deep into the stack as alternates nest.
+/// Longest pattern in bytes: PATH_MAX of Linux. Compiling needs more stack the deeper alternatives nest.
 const MAX_PATTERN: usize = 4096;
 
 /// Longest file of patterns, bytes.
@@ -20,30 +20,30 @@ const MAX_FILE: u64 = 1 << 20;
 /// Why patterns cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum PatternError {
-    /// It does not follow the rules of globs.
+    /// The pattern breaks the rules of globs.
     #[error("'{pattern}' is not a pattern: {reason}")]
     Syntax {
-        /// As it was given.
+        /// The pattern as given.
         pattern: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// No name is left of it.
+    /// The pattern has no name in it.
     #[error("'{0}' names nothing: a pattern is a name or a path, such as '*.tmp' or 'photos/raw'")]
     Empty(String),
-    /// It leads upwards, and paths that are sent do not.
+    /// The pattern leads upwards. Sent paths never do.
     #[error("'{0}' can match nothing: paths are written without ..")]
     Parent(String),
-    /// gitignore's sign for taking an exclusion back.
+    /// `!` takes an exclusion back in gitignore files. It has no such meaning here.
     #[error(
         "'{0}' begins with !, which would keep what another pattern leaves out; that is not possible here (for a \
          name that begins with ! write [!]...)"
     )]
     Negated(String),
-    /// Longer than any path.
+    /// The pattern is longer than any path.
     #[error("a pattern of more than {MAX_PATTERN} bytes")]
     TooLong,
-    /// More patterns than are compiled.
+    /// More patterns than this program compiles.
     #[error("more than {MAX_PATTERNS} patterns")]
     TooMany,
     /// All patterns together need too much memory.
@@ -57,19 +57,19 @@ pub(crate) enum PatternFileError {
     /// It cannot be read.
     #[error(transparent)]
     Read(#[from] std::io::Error),
-    /// It is longer than any list of patterns.
+    /// The file is longer than any list of patterns.
     #[error("it is longer than 1 MiB")]
     TooLong,
-    /// Patterns are text.
+    /// Patterns must be text.
     #[error("line {0} is not UTF-8")]
     NotText(usize),
 }
 
-/// One pattern as it was given, and what the compiled form cannot say.
+/// One pattern as given, and the rules that its compiled form does not hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Rule {
     given: String,
-    /// It had a slash at its end.
+    /// The pattern ended with a slash.
     directories_only: bool,
 }
 
@@ -77,9 +77,9 @@ struct Rule {
 #[derive(Clone, Default, Debug)]
 pub struct Exclude {
     rules: Vec<Rule>,
-    /// Patterns without a slash, for names; the numbers of their rules.
+    /// Patterns without a slash, for names, and the numbers of their rules.
     names: (GlobSet, Vec<usize>),
-    /// Patterns with a slash, for paths.
+    /// Patterns with a slash, for paths, and the numbers of their rules.
     paths: (GlobSet, Vec<usize>),
 }
 
@@ -87,7 +87,7 @@ impl Exclude {
     /// Compiles patterns.
     ///
     /// # Errors
-    /// The first pattern that is none.
+    /// For the first pattern that is not valid.
     pub(crate) fn new<S: AsRef<str>>(patterns: impl IntoIterator<Item = S>) -> Result<Exclude, PatternError> {
         let mut rules = Vec::new();
         let mut sets = [
@@ -100,7 +100,7 @@ impl Exclude {
                 return Err(PatternError::TooMany);
             }
             let pattern = Pattern::parse(given)?;
-            // As in a shell and in .gitignore: * and ? stay within a name, ** does not.
+            // As in a shell and in .gitignore: * and ? match within one name, ** matches across names.
             let glob = GlobBuilder::new(pattern.text)
                 .literal_separator(true)
                 .build()
@@ -131,7 +131,7 @@ impl Exclude {
     }
 }
 
-/// A pattern without what only says how it is to be used.
+/// A pattern without the parts that only say how to use it.
 struct Pattern<'a> {
     text: &'a str,
     is_path: bool,
@@ -167,7 +167,7 @@ impl Pattern<'_> {
     }
 }
 
-/// Matches one scan's paths, and remembers which patterns matched any.
+/// Matches the paths of one scan, and remembers which patterns matched.
 pub(crate) struct Matcher<'a> {
     exclude: &'a Exclude,
     used: Vec<bool>,
@@ -183,7 +183,7 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Whether what is called `path`, the name of what is sent first, is left out.
+    /// Whether `path` is left out. It begins with the name of the sent file or directory.
     pub(crate) fn leaves_out(&mut self, path: &Path, is_dir: bool) -> bool {
         if self.exclude.is_empty() {
             return false;
@@ -212,7 +212,7 @@ impl<'a> Matcher<'a> {
         out
     }
 
-    /// The patterns that matched nothing, as they were given.
+    /// The patterns that matched nothing, as given.
     pub(crate) fn unused(&self) -> Vec<String> {
         let rules = self.exclude.rules.iter().zip(&self.used);
         rules
@@ -222,7 +222,8 @@ impl<'a> Matcher<'a> {
     }
 }
 
-/// The patterns in a file: one a line, taken exactly; empty lines and lines that begin with `#` are skipped.
+/// The patterns in a file, one per line and taken exactly. Empty lines and lines that begin with `#` are
+/// skipped.
 ///
 /// # Errors
 /// If the file cannot be read, is longer than 1 MiB or is not UTF-8.
@@ -233,7 +234,7 @@ pub(crate) fn patterns_of_file(path: &Path) -> Result<Vec<String>, PatternFileEr
     if bytes.len() as u64 > MAX_FILE {
         return Err(PatternFileError::TooLong);
     }
-    // A mark that some editors put before the first line.
+    // Some editors put a byte order mark before the first line.
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
     let mut patterns = Vec::new();
     for (number, line) in bytes.split(|&byte| byte == b'\n').enumerate() {

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Which of `paths` (directories end in a slash) the patterns leave out; the second part is what was unused.
+/// The `paths` that the patterns leave out, and the unused patterns. Directories end in a slash.
 fn left_out(patterns: &[&str], paths: &[&str]) -> (Vec<String>, Vec<String>) {
     let exclude = Exclude::new(patterns).unwrap();
     let mut matcher = Matcher::new(&exclude);
