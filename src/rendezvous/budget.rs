@@ -1,15 +1,15 @@
-//! How often what does not authenticate may cost us work or an answer.
+//! Limits how often a datagram that does not authenticate may cost work or an answer.
 
 use std::time::Duration;
 
 use crate::protocol::time::Time;
 
-/// So many at once, and then one in each interval.
+/// Allows a number at once, and then one in each interval.
 #[derive(Clone, Copy)]
 pub(super) struct Budget {
     interval: Duration,
     burst: u32,
-    /// When all that was taken has been made up for.
+    /// When the full number will be available again.
     even: Time,
 }
 
@@ -22,7 +22,7 @@ impl Budget {
         }
     }
 
-    /// Takes one, if there is one left.
+    /// Takes one, if one is left. Returns whether it was.
     pub(super) fn take(&mut self, now: Time) -> bool {
         let even = self.even.max(now) + self.interval;
         let left = even.since(now) <= self.interval * self.burst;
@@ -33,7 +33,7 @@ impl Budget {
     }
 }
 
-/// One budget for the addresses that were pasted and one for all others, so that others cannot use up theirs.
+/// A budget for the pasted addresses and one for all others, so that others cannot use up the first.
 #[derive(Clone, Copy)]
 pub(super) struct Budgets {
     told: Budget,
@@ -45,7 +45,7 @@ impl Budgets {
         Budgets { told, other }
     }
 
-    /// Takes one for an address, which was `told` by the peer or was not.
+    /// Takes one for an address. `told`: whether the peer's address named it.
     pub(super) fn take(&mut self, now: Time, told: bool) -> bool {
         if told {
             self.told.take(now)

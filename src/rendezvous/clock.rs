@@ -1,4 +1,4 @@
-//! One clock for two strangers: Unix time from NTP answers, and the slots both count by it.
+//! One clock for two computers: Unix time from NTP answers, and the slots that both derive from it.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,29 +9,29 @@ use crate::protocol::time::Time;
 
 const SLOT_NANOS: u64 = 10_000_000_000;
 
-/// Answers with a longer round trip say too little about the present.
+/// An answer with a longer round trip is too imprecise.
 const MAX_RTT_NANOS: i64 = 1_000_000_000;
 
 /// One NTP answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct NtpSample {
-    /// How far the server's clock is ahead of the system's, nanoseconds.
+    /// How far the server's clock is ahead of the system's, in nanoseconds.
     pub offset_nanos: i64,
-    /// The round trip, nanoseconds; negative in a broken answer.
+    /// The round-trip time, in nanoseconds; negative in a broken answer.
     pub rtt_nanos: i64,
 }
 
-/// Where the time comes from.
+/// The source of the time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ClockSource {
-    /// The median of so many NTP answers, which lie at most so far from it.
+    /// The median of NTP answers.
     Ntp {
-        /// Answers used.
+        /// The number of answers used.
         answers: usize,
-        /// The farthest answer's distance from the median.
+        /// The distance of the farthest answer from the median.
         spread: Duration,
     },
-    /// The system's clock: no NTP server gave a usable answer.
+    /// The system's clock, because no NTP server gave a usable answer.
     System,
 }
 
@@ -40,22 +40,21 @@ pub(crate) enum ClockSource {
 pub struct SlotIndex(u64);
 
 impl SlotIndex {
-    /// The slot that Unix time `unix_nanos` lies in.
+    /// The slot that contains the Unix time `unix_nanos`.
     pub(crate) const fn containing(unix_nanos: u64) -> Self {
         SlotIndex(unix_nanos / SLOT_NANOS)
     }
 
-    /// The slot after this.
     pub(crate) const fn next(self) -> Self {
         SlotIndex(self.0 + 1)
     }
 
-    /// Which of `n` port pairs has its turn in this slot.
+    /// Which of `n` port pairs this slot uses.
     pub(crate) const fn pair(self, n: usize) -> usize {
         (self.0 % n as u64) as usize
     }
 
-    /// Which role leads in it.
+    /// The role that leads in this slot.
     pub(super) const fn leader(self) -> Role {
         if self.0.is_multiple_of(2) {
             Role::Sender
@@ -64,18 +63,18 @@ impl SlotIndex {
         }
     }
 
-    /// When it begins, Unix nanoseconds.
+    /// When it begins, in Unix nanoseconds.
     pub(crate) const fn start_unix_nanos(self) -> u64 {
         self.0 * SLOT_NANOS
     }
 
-    /// The lower 32 bits, enough for 1,300 years.
+    /// The lower 32 bits, which last for 1,300 years.
     pub(crate) const fn low_bits(self) -> u32 {
         (self.0 & 0xffff_ffff) as u32
     }
 }
 
-/// Maps the run's time to Unix time.
+/// Converts between the run's time and Unix time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WallClock {
     unix_at_zero: i128,
@@ -117,13 +116,13 @@ impl WallClock {
         }
     }
 
-    /// The system's clock, taken as it is.
+    /// The system's clock without a correction.
     pub fn system(system_unix_nanos: u64, now: Time) -> Self {
         WallClock::from_samples(&[], system_unix_nanos, now)
     }
 
-    /// The same with new samples, after the system's clock or the run's has jumped. If nobody answers, the system's clock
-    /// is taken to be as far off as it was.
+    /// The clock with new samples, after the system's clock or the run's clock has jumped. Without an answer,
+    /// the offset to the system's clock stays the same.
     pub(crate) fn renewed(&self, samples: &[NtpSample], system_unix_nanos: u64, now: Time) -> Self {
         let new = WallClock::from_samples(samples, system_unix_nanos, now);
         if new.source != ClockSource::System {
@@ -135,7 +134,7 @@ impl WallClock {
         }
     }
 
-    /// What an address says of it.
+    /// What an address tells about this clock.
     pub(crate) const fn timekeeping(&self) -> Timekeeping {
         match self.source {
             ClockSource::Ntp { .. } => Timekeeping::Told,
@@ -143,27 +142,27 @@ impl WallClock {
         }
     }
 
-    /// Where the time comes from.
+    /// The source of the time.
     pub(crate) const fn source(&self) -> ClockSource {
         self.source
     }
 
-    /// How far this clock is ahead of the system's, nanoseconds.
+    /// How far this clock is ahead of the system's, in nanoseconds.
     pub(crate) const fn offset_nanos(&self) -> i64 {
         self.offset_nanos
     }
 
-    /// Unix nanoseconds at `time`.
+    /// The Unix time at `time`, in nanoseconds.
     pub(crate) fn unix_nanos(&self, time: Time) -> u64 {
         u64::try_from(self.unix_at_zero + i128::from(time.as_nanos())).unwrap_or(0)
     }
 
-    /// The run's time at Unix time `unix_nanos`; zero if that was before the run.
+    /// The run's time at the Unix time `unix_nanos`; zero if that was before the run.
     pub(crate) fn time(&self, unix_nanos: u64) -> Time {
         Time::from_nanos(u64::try_from(i128::from(unix_nanos) - self.unix_at_zero).unwrap_or(0))
     }
 
-    /// The slot `time` lies in.
+    /// The slot that contains `time`.
     pub(crate) fn slot(&self, time: Time) -> SlotIndex {
         SlotIndex::containing(self.unix_nanos(time))
     }
@@ -234,7 +233,7 @@ mod tests {
     #[test]
     fn after_a_jump_the_time_is_that_of_new_answers_or_as_far_from_the_systems_as_before() {
         let clock = WallClock::from_samples(&samples(&[(40, 1)]), 1_000_000_000, Time::ZERO);
-        // Asleep for a hundred seconds, of which the run's clock knows nothing.
+        // The machine slept for a hundred seconds. The run's clock stood still meanwhile.
         let (system, now) = (101_000_000_000, Time::from_nanos(1));
         let renewed = clock.renewed(&samples(&[(-7, 1)]), system, now);
         assert_eq!(renewed.unix_nanos(now), system - 7_000_000);

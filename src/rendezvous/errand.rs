@@ -1,4 +1,4 @@
-//! What somebody comes for, and whom that goes with.
+//! What a user wants to do, and what the other side must do then.
 
 use crate::protocol::Role;
 use crate::protocol::handshake::PublicKey;
@@ -6,11 +6,11 @@ use crate::protocol::handshake::PublicKey;
 /// What one side runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Errand {
-    /// It sends.
+    /// It sends files.
     Send,
-    /// It receives.
+    /// It receives files.
     Receive,
-    /// Both sides say lines.
+    /// It chats.
     Chat,
 }
 
@@ -24,7 +24,7 @@ impl From<Role> for Errand {
 }
 
 impl Errand {
-    /// Its number in an address and in a datagram.
+    /// The number of the errand in an address and in a datagram.
     pub(crate) const fn code(self) -> u8 {
         match self {
             Errand::Send => 0,
@@ -33,7 +33,7 @@ impl Errand {
         }
     }
 
-    /// What a number stands for.
+    /// The errand with this number.
     pub(crate) const fn from_code(code: u8) -> Option<Errand> {
         match code {
             0 => Some(Errand::Send),
@@ -43,7 +43,7 @@ impl Errand {
         }
     }
 
-    /// What the other side has to come for.
+    /// The errand that the other side must have.
     pub(crate) const fn peer(self) -> Errand {
         match self {
             Errand::Send => Errand::Receive,
@@ -52,8 +52,8 @@ impl Errand {
         }
     }
 
-    /// Which end of the connection this side is. Two that chat have the same errand, and tell themselves apart by
-    /// their keys.
+    /// Which end of the connection this side is. Two sides that chat have the same errand, so their keys
+    /// decide.
     pub(crate) fn role(self, own: &PublicKey, peer: &PublicKey) -> Role {
         match self {
             Errand::Send => Role::Sender,

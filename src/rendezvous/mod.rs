@@ -1,15 +1,15 @@
-//! Before a connection: the pasted address, STUN, the clock, the slots and the punch. Sans-IO.
+//! Everything before a connection: the pasted address, STUN, the clock, the slots and the punch. Sans-IO.
 //!
-//! - [`address`]: the one word two people swap, and [`handshake::words`](crate::protocol::handshake::words) to
+//! - [`address`]: the one word that two users swap, and [`handshake::words`](crate::protocol::handshake::words) to
 //!   compare if they swapped less.
 //! - [`stun`]: our external addresses, and how the NAT maps.
 //! - [`clock`]: Unix time from NTP answers, and the slots.
-//! - [`schedule`]: when to send where with which lifetime; used again when a connection is lost.
-//! - [`punch`]: the schedule filled with the handshake, until there is a path with keys.
-//! - [`outlet`]: what of UDP gets out of this network.
-//! - [`portmap`]: having the router forward a port.
-//! - [`servers`]: whom to ask.
-//! - [`meeting`]: instead of swapping addresses, to say a short code and meet at somebody's server; [`server`] is that
+//! - [`schedule`]: when to send where, and how far; used again when a connection is lost.
+//! - [`punch`]: the schedule together with the handshake, until there is a path with keys.
+//! - [`outlet`]: which UDP packets leave this network.
+//! - [`portmap`]: asks the router to forward a port.
+//! - [`servers`]: the built-in lists of public servers.
+//! - [`meeting`]: instead of swapping addresses, the users say a short code and meet at a server; [`server`] is that
 //!   server.
 
 pub(crate) mod address;
@@ -30,9 +30,9 @@ use crate::protocol::{Path, Reach};
 /// A datagram to send.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Transmit {
-    /// From which of our sockets, to whom.
+    /// Our socket and the destination.
     pub path: Path,
-    /// How far it may get.
+    /// How far the datagram may travel.
     pub reach: Reach,
     /// Its bytes.
     pub payload: Vec<u8>,

@@ -1,33 +1,33 @@
-//! What of UDP a network lets out.
+//! Which UDP packets leave a network.
 
 use std::fmt;
 
-/// What gets out.
+/// Which UDP ports are open.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outlet {
-    /// Nothing speaks against any port.
+    /// As far as is known, all ports are open.
     Open,
-    /// Only to these ports.
+    /// Only these ports are open.
     Ports(Vec<u16>),
-    /// Nothing: what goes out is answered with ICMP errors.
+    /// All packets are answered with ICMP errors.
     Rejected,
-    /// Nothing: this computer's own firewall refuses it.
+    /// This computer's own firewall refuses all packets.
     Forbidden,
-    /// Nothing comes back.
+    /// No packet is answered.
     Dropped,
-    /// The only server there is does not answer, which says little of the network.
+    /// The only server does not answer, which says little about the network.
     NoServer,
-    /// No name of a server could be looked up.
+    /// No server's name could be resolved.
     NoNames,
 }
 
 impl Outlet {
-    /// Whether nothing at all gets out.
+    /// Whether all ports are closed.
     pub(crate) const fn is_closed(&self) -> bool {
         matches!(self, Outlet::Rejected | Outlet::Forbidden | Outlet::Dropped)
     }
 
-    /// The ports that are open, if not all are.
+    /// The open ports, if not all are open.
     pub(crate) fn ports(&self) -> &[u16] {
         match self {
             Outlet::Ports(ports) => ports,
@@ -35,7 +35,7 @@ impl Outlet {
         }
     }
 
-    /// The same, if something came back from this port of somebody as well.
+    /// Adds this port as open: somebody answered from it.
     pub(crate) fn and(self, port: u16) -> Outlet {
         let mut ports = match self {
             Outlet::Ports(ports) => ports,
@@ -48,7 +48,7 @@ impl Outlet {
         Outlet::Ports(ports)
     }
 
-    /// What to do about it.
+    /// What the user can do about it.
     pub(crate) const fn remedy(&self) -> &'static str {
         match self {
             Outlet::Open => "",

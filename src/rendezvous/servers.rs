@@ -1,7 +1,7 @@
-//! Public servers asked where the user names none. All were seen to answer in November 2026.
+//! Public servers to ask if the user names none. All answered in November 2026.
 
-/// STUN binding servers. Several operators on purpose: two answers from different addresses tell how the NAT
-/// maps, and no single operator's failure matters.
+/// STUN servers of several operators: two answers from different addresses show how the NAT maps, and no
+/// single operator's failure matters.
 pub(crate) const STUN: &[&str] = &[
     "stun.cloudflare.com:3478",
     "stun.l.google.com:19302",
@@ -15,7 +15,8 @@ pub(crate) const STUN: &[&str] = &[
     "stun.telnyx.com:3478",
 ];
 
-/// NTP servers. Google's are left out: they smear leap seconds, and clocks of both kinds must not be mixed.
+/// NTP servers. Google's are left out, because they smear leap seconds, and clocks of both kinds must not be
+/// mixed.
 pub(crate) const NTP: &[&str] = &[
     "time.cloudflare.com:123",
     "pool.ntp.org:123",

@@ -1,52 +1,55 @@
-//! Which outside ports the packets of a symmetric NAT may come from, as far as STUN answers show a rule (port
-//! assignment, RFC 4787, section 4.2).
+//! Predicts the outside ports of a symmetric NAT, if STUN answers show how it assigns ports (RFC 4787,
+//! section 4.2).
 
 use std::net::SocketAddr;
 
-/// The least port that NATs give out: those below are for services (RFC 6335, section 6).
+/// The least port that NATs assign. Lower ports are for services (RFC 6335, section 6).
 const LEAST_PORT: u16 = 1024;
-/// Fewer answers show no rule.
+/// The least number of answers that can show a rule.
 const ENOUGH: usize = 4;
-/// More between two answers is no step: the programs of one home open fewer flows while STUN is asked.
+/// The largest difference between two answers that counts as a step: while STUN is asked, the programs of one
+/// home open fewer flows.
 const LONGEST_STEP: i32 = 256;
-/// The largest block of ports that a carrier gives one customer, among those in use (RFC 7422 counts in thousands).
+/// The largest block of ports in use that a carrier assigns to one customer (RFC 7422 counts in thousands).
 const LARGEST_BLOCK: u16 = 4096;
-/// Added on both sides to what was seen of a block, at least.
+/// The least margin, in ports, to add on both sides of the observed part of a block.
 const MARGIN: u16 = 64;
-/// Steps from the newest known port that are tried in turn: what a busy home may use up until both have pasted.
+/// The number of steps after the last known port that are tried in turn: as many as a busy home may use
+/// before both users have pasted.
 const STEPS: u32 = 2048;
-/// Every so many steps one is tried at first, then those between. The ports that the other side opens lie closer
-/// together, so each round finds some of them.
+/// The first round tries every 32nd step, and each further round tries steps between those. The ports that
+/// the other side opens lie closer together, so each round finds some of them.
 const STRIDE: u32 = 32;
-/// One of so many guesses does not follow the rule, which may be wrong.
+/// One guess of this many ignores the rule, because the rule may be wrong.
 const FREE: u32 = 4;
 
-/// Whether the owner of an address lets ports be guessed, and where.
+/// Whether the owner of an address allows guesses of its ports, and which ports are likely.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Guessing {
     /// No rule is known.
     #[default]
     Anywhere,
-    /// Each flow gets the port so far from the one before.
+    /// Each flow gets a port at a fixed distance from the one before.
     Steps {
-        /// The newest known.
+        /// The last port that is known.
         last: u16,
-        /// Never 0.
+        /// The distance; never 0.
         step: i16,
     },
-    /// Somewhere between these two.
+    /// The ports are in this range.
     Between {
-        /// The lowest.
+        /// The lowest port.
         first: u16,
-        /// The highest.
+        /// The highest port.
         last: u16,
     },
-    /// The owner does not want it.
+    /// The owner does not allow guesses.
     Refused,
 }
 
 impl Guessing {
-    /// What the outside addresses of flows tell, in the order in which the flows began.
+    /// Derives a rule from the outside addresses of flows, which must be in the order in which the flows
+    /// began.
     pub(crate) fn from_seen(seen: &[SocketAddr]) -> Guessing {
         let ports: Vec<u16> = seen
             .iter()
@@ -84,10 +87,10 @@ impl Guessing {
         Guessing::Anywhere
     }
 
-    /// The port to try as number `n`; `random` decides where no order does.
+    /// The port of guess number `n`. `random` chooses it where the rule names no order.
     pub(crate) fn port(self, n: u32, random: u64) -> u16 {
         let free = n % FREE == FREE - 1;
-        // So many followed the rule before.
+        // The number of earlier guesses that followed the rule.
         let ruled = n - n / FREE;
         match self {
             Guessing::Steps { last, step } if !free => after(last, step, step_number(ruled)),
@@ -99,7 +102,7 @@ impl Guessing {
     }
 }
 
-/// The greatest common divisor, positive.
+/// The greatest common divisor; positive.
 fn divisor(a: i32, b: i32) -> i32 {
     if b == 0 { a.abs() } else { divisor(b, a % b) }
 }
@@ -109,16 +112,17 @@ fn within(first: u16, last: u16, random: u64) -> u16 {
     first.saturating_add(u16::try_from(random % count).unwrap_or(0))
 }
 
-/// How many steps ahead the try number `n` goes: in rounds over all of them, each round between those before it.
+/// The number of steps for guess number `n`: each round goes over the whole range, between the steps of
+/// earlier rounds.
 fn step_number(n: u32) -> u32 {
     let rounds = STEPS / STRIDE;
     let (round, place) = (n / rounds % STRIDE, n % rounds);
-    // 0, 16, 8, 24, 4, …: the bits of the round, the lowest first.
+    // The offsets are 0, 16, 8, 24, 4, …: the bits of the round number in reverse order.
     let offset = round.reverse_bits() >> (u32::BITS - STRIDE.trailing_zeros());
     1 + place * STRIDE + offset
 }
 
-/// The port `count` steps after `last`, among those that NATs give out.
+/// The port `count` steps after `last`, among the ports that NATs assign.
 fn after(last: u16, step: i16, count: u32) -> u16 {
     let ports = i64::from(u16::MAX - LEAST_PORT) + 1;
     let place = i64::from(last) - i64::from(LEAST_PORT) + i64::from(step) * i64::from(count);

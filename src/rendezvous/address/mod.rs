@@ -1,8 +1,8 @@
-//! The address two people swap: one word, `203.0.113.7:4300/` and letters and digits that carry the rest.
+//! The address that two users swap: one word, `203.0.113.7:4300/` and then letters and digits.
 //!
-//! The part before the slash is for human eyes and works alone over the phone. The token after it carries the
-//! key made for this run and everything that makes a punch likely to succeed. A CRC32 over both parts tells a
-//! damaged paste from a good one, and finds the address in whatever text a chat makes of it.
+//! The part before the slash is readable and can also be dictated over the phone alone. The token after it
+//! carries the key made for this run and everything that helps to connect. A CRC32 over both parts detects a
+//! damaged paste, and finds the address in any text around it.
 
 mod guessing;
 mod paste;
@@ -17,40 +17,40 @@ use crate::protocol::handshake::PublicKey;
 pub use guessing::Guessing;
 pub(in crate::rendezvous) use paste::plain;
 
-/// How many port pairs there are: the main one and three spares (see [`super::schedule`]).
+/// The number of port pairs: the main one and three spares (see [`super::schedule`]).
 pub(crate) const PAIRS: usize = 4;
 /// The most candidates an address carries.
 pub(crate) const MAX_CANDIDATES: usize = 8;
 
-/// Which external address a NAT gives to packets of one socket (RFC 4787, section 4.1).
+/// How a NAT chooses the external address of a socket (RFC 4787, section 4.1).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Mapping {
-    /// Not known: fewer than two STUN servers answered.
+    /// Not known, because fewer than two STUN servers answered.
     #[default]
     Unknown,
-    /// No NAT: the external address is the machine's own.
+    /// There is no NAT: the external address is the machine's own.
     Public,
-    /// The same for every destination.
+    /// The external address is the same for all destinations.
     Independent,
-    /// Another for each destination, often called symmetric.
+    /// The external address depends on the destination. Such a NAT is often called symmetric.
     Dependent,
 }
 
-/// Which packets a NAT lets in to a mapping (RFC 4787, section 5).
+/// Which packets a NAT admits to a mapping (RFC 4787, section 5).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Filtering {
-    /// Nobody asked: the test may not run on a socket that will punch.
+    /// Not known: the test must not run on a socket that will punch.
     #[default]
     Untested,
-    /// From anywhere.
+    /// Packets from anywhere.
     Independent,
-    /// From addresses the socket has sent to.
+    /// Packets from addresses to which the socket has sent.
     Address,
-    /// From addresses and ports the socket has sent to.
+    /// Packets from addresses and ports to which the socket has sent.
     AddressAndPort,
 }
 
-/// What is known of one side's NAT.
+/// What is known about one side's NAT.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct NatClass {
     /// How it maps.
@@ -84,71 +84,71 @@ impl fmt::Display for NatClass {
     }
 }
 
-/// Whether somebody's clock is good for slots.
+/// Whether a side's clock is good enough for slots.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Timekeeping {
-    /// NTP servers have told the time.
+    /// NTP servers gave the time.
     #[default]
     Told,
-    /// There is the system's clock alone, which may be minutes off.
+    /// There is only the system's clock, which may be minutes off.
     Untold,
 }
 
-/// What follows the slash.
+/// The part of an address after the slash.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Token {
-    /// What its owner runs.
+    /// What the owner runs.
     pub errand: Errand,
     /// The key made for this run.
     pub key: PublicKey,
-    /// What its owner knows of its NAT.
+    /// What the owner knows about its NAT.
     pub nat: NatClass,
-    /// External ports of the spare pairs 1 to 3, on the same external IP; 0 where there is none.
+    /// External ports of the spare pairs 1 to 3, at the same external IP; 0 if there is none.
     pub spare_ports: [u16; PAIRS - 1],
     /// LAN and IPv6 addresses, at most [`MAX_CANDIDATES`].
     pub candidates: Vec<SocketAddr>,
-    /// Whether ports of its NAT may be guessed, and where.
+    /// Whether ports of its NAT may be guessed, and which are likely.
     pub guessing: Guessing,
-    /// Whether slots can be counted by its clock.
+    /// Whether its clock is good enough for slots.
     pub clock: Timekeeping,
 }
 
-/// A whole address, our own or the peer's.
+/// A full address, our own or the peer's.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Address {
-    /// The external address of pair 0; without any STUN answer, the first local candidate.
+    /// The external address of pair 0. If no STUN server answered, it is the first local candidate.
     pub reflexive: SocketAddr,
-    /// The rest; `None` if only an `ip:port` was pasted.
+    /// The part after the slash; `None` if only an `ip:port` was pasted.
     pub token: Option<Token>,
 }
 
 /// What is wrong with a pasted address, and what to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AddressError {
-    /// Nothing there.
+    /// The text is empty.
     #[error("no address: paste the line that p2pcopy printed on the other computer")]
     Empty,
-    /// Not even an `ip:port`.
+    /// The text has not even an `ip:port`.
     #[error("this is not an address like 203.0.113.7:4300/...: copy the whole line your peer sees")]
     NotAnAddress,
-    /// An IP without its port.
+    /// An IP address without a port.
     #[error(
         "the port is missing: an address looks like 203.0.113.7:4300, copy the whole line your peer sees"
     )]
     NoPort,
-    /// An `ip:port` nobody can be at.
+    /// An `ip:port` at which nobody can be.
     #[error("nobody can be reached at this address: copy the line your peer sees once more")]
     Unusable,
-    /// The checksum does not fit.
+    /// The checksum is wrong.
     #[error("this address was damaged on the way (a part is missing or changed): copy the whole line again")]
     Damaged,
-    /// From a newer program.
+    /// The address is from a newer program.
     #[error("this address comes from a newer p2pcopy: update p2pcopy on this computer")]
     Newer,
-    /// From an older program.
+    /// The address is from an older program.
     #[error("this address comes from an older p2pcopy: ask your peer to update p2pcopy")]
     Older,
-    /// Pasted back to its owner.
+    /// The user pasted their own address.
     #[error("this is your own address: send it to your peer, and paste the one they see")]
     Own,
     /// Both ends send.
@@ -157,20 +157,20 @@ pub enum AddressError {
     /// Both ends receive.
     #[error("both sides are receivers: one of you must run `p2pcopy sender --file ...`")]
     BothReceive,
-    /// The other end chats.
+    /// Only the other end chats.
     #[error("the other side runs `p2pcopy chat`: run that here, too, or have them send or receive")]
     Chat,
     /// A chat between bare addresses.
     #[error("a chat needs the whole line your peer sees, with all that follows the slash")]
     Bare,
-    /// Our end chats alone.
+    /// Only our end chats.
     #[error("the other side does not chat: have them run `p2pcopy chat`, too")]
     NoChat,
 }
 
 impl Address {
-    /// Our own address from what STUN and the interfaces say: `mapped` holds the external address of each pair
-    /// that has one. `None` if there is neither an external nor a local address.
+    /// Makes our own address from the results of STUN and the list of interfaces. `mapped` holds the external
+    /// address of each pair that has one. `None` if there is neither an external nor a local address.
     pub fn own(
         errand: Errand,
         key: PublicKey,
@@ -198,12 +198,12 @@ impl Address {
         })
     }
 
-    /// Reads what the user pasted as the peer's address, and tells it from our own.
+    /// Reads the peer's address from what the user pasted, and ignores our own address in it.
     ///
     /// # Errors
-    /// Every [`AddressError`]; its message can be shown as it is.
+    /// Every [`AddressError`]. Its message can be shown as it is.
     pub(crate) fn parse_peer(text: &str, own: &Address) -> Result<Address, AddressError> {
-        // Who copies a piece of the chat may have both addresses in it.
+        // A copied piece of a chat may contain both addresses.
         let others = paste::find(text)?.into_iter().filter(|found| !found.is_of(own));
         let first = others
             .min_by_key(|found| !found.goes_with(own))
@@ -214,7 +214,7 @@ impl Address {
         }
     }
 
-    /// Whether both are of one run.
+    /// Whether both addresses are of the same run.
     fn is_of(&self, own: &Address) -> bool {
         match (&self.token, &own.token) {
             (Some(one), Some(other)) => one.key == other.key,
@@ -223,7 +223,7 @@ impl Address {
         }
     }
 
-    /// Whether its owner does what goes with what `own`'s does, as far as it says.
+    /// Whether its owner's errand fits `own`'s, as far as both tell it.
     fn goes_with(&self, own: &Address) -> bool {
         match (&self.token, &own.token) {
             (Some(theirs), Some(ours)) => theirs.errand == ours.errand.peer(),
@@ -231,7 +231,7 @@ impl Address {
         }
     }
 
-    /// Itself, unless its owner does not do what goes with this errand.
+    /// The address itself, unless its owner's errand does not fit this one.
     fn for_errand(self, errand: Errand) -> Result<Address, AddressError> {
         match self.token.as_ref().map(|theirs| theirs.errand) {
             Some(theirs) if theirs != errand.peer() => Err(match (errand, theirs) {
@@ -245,15 +245,15 @@ impl Address {
         }
     }
 
-    /// Reads what the user gave as the peer's address while our own is not known yet.
+    /// Reads the peer's address while our own is not known yet.
     ///
     /// # Errors
-    /// Every [`AddressError`] but [`AddressError::Own`].
+    /// Every [`AddressError`] except [`AddressError::Own`].
     pub(crate) fn parse_other(text: &str, errand: Errand) -> Result<Address, AddressError> {
         text.parse::<Address>()?.for_errand(errand)
     }
 
-    /// The same owner, to be found at this address and nowhere else.
+    /// The address of the same owner, but with only this place.
     pub(crate) fn found_only_at(mut self, address: SocketAddr) -> Address {
         self.reflexive = address;
         if let Some(token) = &mut self.token {
@@ -265,7 +265,7 @@ impl Address {
         self
     }
 
-    /// The same with what its owner knows of the time.
+    /// Sets whether the owner's clock is good enough for slots.
     pub(crate) fn timed(mut self, clock: Timekeeping) -> Address {
         if let Some(token) = &mut self.token {
             token.clock = clock;
@@ -273,7 +273,7 @@ impl Address {
         self
     }
 
-    /// The same with what its owner tells of guesses.
+    /// Sets which guesses the owner allows.
     pub(crate) fn guessed(mut self, guessing: Guessing) -> Address {
         if let Some(token) = &mut self.token {
             token.guessing = guessing;
@@ -281,12 +281,12 @@ impl Address {
         self
     }
 
-    /// What is known of its owner's NAT.
+    /// What is known about its owner's NAT.
     pub(crate) fn nat(&self) -> NatClass {
         self.token.as_ref().map(|token| token.nat).unwrap_or_default()
     }
 
-    /// Everywhere its owner may be: the candidates, then the external address of pair 0.
+    /// All places where its owner may be: the candidates, then the external address of pair 0.
     pub(crate) fn places(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         let candidates = self.token.iter().flat_map(|token| &token.candidates);
         candidates.chain([&self.reflexive]).copied()
@@ -324,9 +324,9 @@ impl FromStr for Address {
     }
 }
 
-/// Whether a datagram can be sent there at all.
+/// Whether a datagram can be sent to an address at all.
 pub(super) fn usable(address: SocketAddr) -> bool {
-    // An IPv4 address in IPv6 clothes is that address.
+    // An IPv4-mapped IPv6 address counts as its IPv4 address.
     let nobody = match address.ip().to_canonical() {
         IpAddr::V4(ip) => ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast(),
         IpAddr::V6(ip) => ip.is_unspecified() || ip.is_multicast(),

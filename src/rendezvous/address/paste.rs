@@ -1,23 +1,25 @@
-//! Finds addresses in what chats, mail and people make of their line.
+//! Finds addresses in text that chats, mail programs and people have changed.
 //!
-//! The checksum covers all of an address, so every place where one may begin and end is tried, and what fits is what was
-//! sent. A bare `ip:port` has no checksum: it must stand alone in the text, but for words around it.
+//! The checksum covers the whole address. So the search tries every place where an address may begin and end,
+//! and accepts what fits the checksum. A bare `ip:port` has no checksum: it must be the only one in the text,
+//! but words may stand around it.
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Address, AddressError, Token, usable};
 
-/// Most characters that are looked at: a whole screen of chat, and several addresses.
+/// The most characters that are searched: a whole screen of chat, and several addresses.
 const MAX_TEXT: usize = 8000;
-/// Longest token that is looked for with something behind it: eight IPv6 candidates take 270 characters.
+/// The longest token that is searched inside other text: eight IPv6 candidates take 270 characters.
 const MAX_KNOWN_TOKEN: usize = 300;
-/// Longest token, of a newer version perhaps; decoding base58 takes time quadratic in the length.
+/// The longest token at all, perhaps of a newer version. Decoding base58 takes time quadratic in the length.
 const MAX_TOKEN: usize = 1000;
-/// Shortest token with something behind it.
+/// The shortest token that is searched inside other text.
 const MIN_TOKEN: usize = 20;
-/// Longest `ip:port`.
+/// The longest `ip:port`.
 const MAX_FRONT: usize = 60;
-/// Most places in a text where a token may follow an `ip:port`. Each takes some milliseconds when nothing fits.
+/// The most places in a text where a token may follow an `ip:port`. Each takes some milliseconds if nothing
+/// fits.
 const MAX_PLACES: usize = 16;
 
 /// All different addresses in a text; at least one.
@@ -28,7 +30,8 @@ pub(super) fn find(text: &str) -> Result<Vec<Address>, AddressError> {
         return Err(AddressError::Empty);
     }
     let mut seen = Seen::default();
-    // With names and times before each line of a broken address only what follows them is of it.
+    // Chats put names and times before each line of a broken address. Only what follows them belongs to the
+    // address.
     let unled: String = plain.lines().map(without_lead).collect();
     for reading in [joined.as_str(), &self::joined(&unled)] {
         seen.look_in(reading);
@@ -42,7 +45,7 @@ pub(super) fn find(text: &str) -> Result<Vec<Address>, AddressError> {
     }
 }
 
-/// What a search has met.
+/// What a search has found.
 #[derive(Default)]
 struct Seen {
     found: Vec<Address>,
@@ -58,7 +61,7 @@ impl Seen {
             match whole(&fronts, rest) {
                 Ok(address) if self.found.contains(&address) => {}
                 Ok(address) => self.found.push(address),
-                // What a checksum proves says more than what damage suggests.
+                // An error that a checksum proves tells more than suspected damage.
                 Err(AddressError::Damaged) => drop(self.error.get_or_insert(AddressError::Damaged)),
                 Err(error) => self.error = Some(error),
             }
@@ -66,13 +69,13 @@ impl Seen {
     }
 }
 
-/// Every `ip:port` that ends where the text does.
+/// Every `ip:port` that ends where the text ends.
 fn fronts(text: &str) -> Vec<SocketAddr> {
     let last = text.char_indices().rev().take(MAX_FRONT);
     last.filter_map(|(at, _)| text[at..].parse().ok()).collect()
 }
 
-/// The address whose token begins the text, and ends where the checksum says.
+/// The address whose token begins the text and ends where the checksum fits.
 fn whole(fronts: &[SocketAddr], text: &str) -> Result<Address, AddressError> {
     let end = text
         .find(|c: char| !c.is_ascii_alphanumeric())
@@ -123,7 +126,7 @@ fn bare(plain: &str, joined: &str) -> Result<Address, AddressError> {
     }
 }
 
-/// The `ip:port` that ends a word, after anything that no address has in it.
+/// The `ip:port` at the end of a word. Characters that no address contains may stand before it.
 fn ends_in_address(word: &str) -> Option<SocketAddr> {
     let starts = word.char_indices().map(|(at, _)| at);
     let begins = |at: usize| {
@@ -135,7 +138,8 @@ fn ends_in_address(word: &str) -> Option<SocketAddr> {
         .find_map(|at| word[at..].parse().ok())
 }
 
-/// A line from behind the mark that ends a name, a time or a quotation mark, if there is one.
+/// The part of a line behind the mark that ends a name, a time or a quotation mark; the whole line if there
+/// is no mark.
 fn without_lead(line: &str) -> &str {
     let ends = [": ", "] ", "> "]
         .into_iter()
@@ -143,8 +147,8 @@ fn without_lead(line: &str) -> &str {
     &line[ends.max().unwrap_or(0)..]
 }
 
-/// What stands in no address and may stand anywhere in a pasted one: white space, what is not seen, quotation marks, and
-/// marks of emphasis.
+/// Characters that no address contains and that may stand anywhere in a pasted one: white space, invisible
+/// characters, quotation marks, and marks of emphasis.
 fn is_dropped(c: char) -> bool {
     c.is_whitespace()
         || c.is_control()
@@ -161,15 +165,16 @@ fn joined(text: &str) -> String {
     text.chars().filter(|&c| !is_dropped(c)).collect()
 }
 
-/// The text in plain characters: full-width and look-alike ones and a link's `%` forms undone, marks of a terminal (such
-/// as those around a bracketed paste) gone.
+/// The text in plain characters. Full-width and look-alike characters and the `%` escapes of links are
+/// replaced, and control sequences of terminals (such as those of a bracketed paste) are removed.
 pub(in crate::rendezvous) fn plain(text: &str) -> String {
     let mut out = String::new();
     let mut chars = text.chars().take(MAX_TEXT);
     while let Some(c) = chars.next() {
         match c {
             '\u{1b}' => {
-                // ESC [ numbers letter-or-tilde, ECMA-48 section 5.4; what is none ends at its first character.
+                // ESC [ numbers letter-or-tilde (ECMA-48, section 5.4). Any other sequence ends at its first
+                // character.
                 if chars.next() == Some('[') {
                     chars.find(|c| !matches!(c, '0'..='?'));
                 }

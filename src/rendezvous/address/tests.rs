@@ -50,7 +50,7 @@ fn what_chats_and_people_do_to_it_is_undone() {
     }
 }
 
-/// What programs do to a line that is copied from them. `cut` is a place inside.
+/// What programs do to a line that is copied from them. `cut` is a position inside the line.
 fn mutilations(word: &str, cut: usize) -> Vec<String> {
     let (one, two) = word.split_at(cut);
     let wide: String = word

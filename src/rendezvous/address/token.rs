@@ -15,10 +15,10 @@
 //! |             CRC32 of the front address and all above          |
 //! +---------------------------------------------------------------+
 //! ```
-//! R: its owner receives; C: it chats. g: guessing, 0 anywhere, 1 in steps, 2 between two ports, 3 refused; 0 and 3 carry no
-//! ports. T: the owner has no clock but its system's. A candidate is 4 or 6, the address in 4 or 16 bytes, and the port. The first byte and
-//! the last four keep their meaning in every version, so that an old program can tell a newer address from a
-//! damaged one.
+//! R: the owner receives. C: the owner chats. g: guessing, 0 anywhere, 1 in steps, 2 between two ports, 3
+//! refused; 0 and 3 carry no ports. T: the owner has only its system's clock. A candidate is 4 or 6, the
+//! address in 4 or 16 bytes, and the port. The first byte and the last four have the same meaning in every
+//! version, so that an old program can tell a newer address from a damaged one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -30,7 +30,7 @@ use crate::rendezvous::errand::Errand;
 
 const VERSION: u8 = 1;
 const CRC_LEN: usize = 4;
-/// Beside the number of candidates.
+/// This bit shares its byte with the number of candidates.
 const UNTOLD: u8 = 0x80;
 const SIX: u8 = 6;
 const FOUR: u8 = 4;
@@ -57,7 +57,7 @@ fn checksum(front: SocketAddr, body: &[u8]) -> [u8; CRC_LEN] {
 }
 
 impl From<Truncated> for AddressError {
-    /// Every shortage is a damaged paste.
+    /// Bytes are missing only if the paste is damaged.
     fn from(_: Truncated) -> Self {
         AddressError::Damaged
     }
@@ -93,7 +93,8 @@ fn guessing(kind: u8, reader: &mut Reader<'_>) -> Result<Guessing, AddressError>
 }
 
 impl Token {
-    /// Version, errand and key: what identifies its owner for the whole run, however the NAT maps meanwhile.
+    /// Version, errand and key: they identify the owner for the whole run, even if its NAT maps differently
+    /// meanwhile.
     pub(crate) fn identity(&self) -> [u8; 34] {
         let mut out = [0; 34];
         out[0] = VERSION;

@@ -1,5 +1,5 @@
-//! One end at a server: says hello, waits at a number or joins one, and gives the peer's address and the moment to
-//! punch. Sans-IO.
+//! The client of a server: says hello, waits at a number or joins one, and reports the peer's address and the
+//! moment to punch. Sans-IO.
 
 use super::code::{Code, Words};
 use super::finder::Finder;
@@ -22,27 +22,28 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// A server that has not answered by then is not there, or UDP is blocked.
+/// If a server has not answered by then, it is not there or UDP is blocked.
 const UNREACHABLE: Duration = Duration::from_secs(3);
-/// How often a client that waits says that it is there.
+/// How often a client that waits tells the server that it is there.
 const KEEPALIVE: Duration = Duration::from_secs(10);
-/// A wish is repeated after two round trips, at least this; then ever more slowly.
+/// A request is repeated after two round trips, but not before this. Each further pause is longer.
 const FIRST_REPEAT: Duration = Duration::from_millis(150);
-/// And at most this, as long as an answer is missing.
+/// The longest such pause.
 const LAST_REPEAT: Duration = Duration::from_secs(1);
-/// A peer that has joined has so long to finish.
+/// A peer that has joined must finish within this time.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The latest moment that is believed; a server names one within three seconds.
+/// The farthest moment that is accepted. A server names one within three seconds.
 const LATEST: Duration = Duration::from_secs(5);
-/// A server that does not answer for so long, three keepalives, is told to the user.
+/// If a server does not answer for this long (three keepalives), the user is told.
 const SILENCE: Duration = Duration::from_secs(30);
-/// How many codes of ours may come to nothing with somebody at the other end. Each is one guess for a server that lies,
-/// or for whoever can change its traffic, and a new one follows at once: these make 1 in 13,000 of a run.
+/// How many codes of ours may fail after somebody has joined. Each such failure is one guess for a server
+/// that lies or for somebody who can change its traffic, and a new code follows at once. With five guesses
+/// the chance is 1 in 13,000 in a run.
 const MOST_GUESSES: u32 = 5;
-/// Goodbyes are sent this often, in case one is lost; without one the server notices after a minute.
+/// How many goodbyes are sent, because one may be lost. Without one the server notices after a minute.
 const GOODBYES: usize = 2;
 
-/// The machine. Drive it as [`crate::protocol`] says.
+/// The state machine of the client. Drive it as [`crate::protocol`] says.
 pub struct Meeting {
     errand: Errand,
     token: Option<TokenKey>,
@@ -55,11 +56,11 @@ pub struct Meeting {
     finder: Finder,
     own: Option<Address>,
     told_unreachable: bool,
-    /// A code of our own is shown.
+    /// Whether a code of our own is shown.
     shows: bool,
-    /// Codes of ours at which somebody may have guessed.
+    /// The number of our codes at which somebody may have guessed.
     guesses: u32,
-    /// We meet by name.
+    /// The names and the secret, if the two meet by name.
     named: Option<(Names, Zeroizing<Vec<u8>>)>,
     visit: Option<Visit>,
     paired_since: Option<Time>,
@@ -72,7 +73,7 @@ pub struct Meeting {
 }
 
 impl Meeting {
-    /// Begins.
+    /// A client that starts with a hello to the server.
     pub fn new(config: MeetingConfig, now: Time) -> Self {
         let mut rng = SeedRng::new(&config.seed, "p2pcopy 1 meeting");
         let finder = Finder::new(config.server, &config.sockets, &rng.seed(), now);
@@ -124,24 +125,24 @@ impl Meeting {
         }
     }
 
-    /// Whether this is the way to the server, and needed.
+    /// Whether the client needs this path to the server.
     pub(crate) fn needs(&self, path: Path) -> bool {
         path == self.finder.main() && (self.visit.is_some() || self.own.is_none())
     }
 
-    /// The way to the server broke, or another has taken its place: says hello and all the rest anew.
+    /// Starts again with a hello, because the path to the server broke or was replaced.
     pub(crate) fn renew(&mut self, now: Time) {
         self.finder.restart(now);
         self.say_now(now);
     }
 
-    /// The run has no more use for the server.
+    /// Leaves the server, as the run does not need it any more.
     pub(crate) fn end(&mut self) {
         self.leave(Want::Leave);
         self.visit = None;
     }
 
-    /// A new visit: shows a code if we show any, and joins `typed`.
+    /// Begins a visit: shows a new code if we show codes, and joins `typed`.
     fn visit(&mut self, typed: Option<Code>, now: Time) {
         let mut visit = Visit::new(SessionId(self.rng.next_u64()));
         if self.shows {
@@ -162,7 +163,7 @@ impl Meeting {
         (self.next_open, self.repeat) = (now, FIRST_REPEAT.max(2 * self.finder.rtt()));
     }
 
-    /// Takes a datagram; whether it was of the server's kind, and so nobody else's.
+    /// Takes a datagram. Returns whether it was one of a server.
     pub fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) -> bool {
         if !is_meeting(datagram) {
             return false;
@@ -249,7 +250,7 @@ impl Meeting {
         }
     }
 
-    /// A visit came to nothing: the user is told, and if we show codes, another is shown.
+    /// Ends a visit that failed. The user is told, and if we show codes, another one is shown.
     fn over(&mut self, now: Time, why: Refusal) {
         let Some(visit) = self.visit.take() else { return };
         if self.waits_on(why) {
@@ -271,13 +272,13 @@ impl Meeting {
                 return;
             }
         }
-        // Somebody else may have spoilt our own code while the peer's was being tried.
+        // Somebody else may have used up our own code while we tried the peer's.
         self.events.push_back(MeetingEvent::Spoilt(why));
         self.visit(visit.typed(), now);
     }
 
-    /// Whether a meeting by name goes on although one who came did not come to anything. Who names whom to meet does not
-    /// try a secret again that is not theirs.
+    /// Whether a meeting by name goes on after somebody came and the meeting failed. If we name the peer, we
+    /// do not try again with a secret that differs.
     fn waits_on(&self, why: Refusal) -> bool {
         let Some((names, _)) = &self.named else {
             return false;
@@ -303,7 +304,6 @@ impl Meeting {
         }
     }
 
-    /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Time) {
         while let Some((path, payload)) = self.finder.poll(now) {
             self.transmit(path, payload);
@@ -338,7 +338,7 @@ impl Meeting {
         }
     }
 
-    /// Once the sockets' outside addresses are known, our own address is.
+    /// Makes our own address once the outside addresses of the sockets are known.
     fn look_around(&mut self, now: Time) {
         if !self.finder.is_done(now) {
             return;

@@ -1,11 +1,11 @@
-//! The code two people say to each other: `7-guitar-harbor`. The number (the nameplate) tells the server who belongs
-//! together; the two words are known to the two people alone and never leave their computers.
+//! The code that two people tell each other: `7-guitar-harbor`. The number (the nameplate) tells the server
+//! which two belong together. Only the two people know the words, which never leave their computers.
 
 use crate::protocol::handshake::words::WORDS;
 use crate::rendezvous::address::plain;
 use std::fmt;
 
-/// Letters that tell a word of the list from every other.
+/// The number of letters that distinguish a word of the list from all others.
 const TELLING: usize = 4;
 
 /// The number at which the server lets two people meet.
@@ -13,10 +13,11 @@ const TELLING: usize = 4;
 pub struct Nameplate(u16);
 
 impl Nameplate {
-    /// The largest: four digits are quick to say, and ten times as many as may wait at once.
+    /// The largest number: four digits are quick to say, and there are ten times as many numbers as clients
+    /// that may wait at once.
     pub(crate) const MAX: u16 = 9999;
 
-    /// From 1 to [`Nameplate::MAX`].
+    /// A nameplate, if the number is from 1 to [`Nameplate::MAX`].
     pub const fn new(number: u16) -> Option<Self> {
         if number >= 1 && number <= Self::MAX {
             Some(Nameplate(number))
@@ -25,7 +26,6 @@ impl Nameplate {
         }
     }
 
-    /// The number.
     pub(crate) const fn get(self) -> u16 {
         self.0
     }
@@ -36,7 +36,7 @@ impl Nameplate {
 pub struct Words([u8; 2]);
 
 impl Words {
-    /// Two words chosen by two random bytes.
+    /// The two words that two random bytes choose.
     pub(crate) const fn new(random: [u8; 2]) -> Self {
         Words(random)
     }
@@ -52,9 +52,9 @@ impl fmt::Display for Words {
 /// A whole code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Code {
-    /// What the server knows of it.
+    /// The part that the server knows.
     pub nameplate: Nameplate,
-    /// What it never learns.
+    /// The part that the server never learns.
     pub words: Words,
 }
 
@@ -67,20 +67,20 @@ impl fmt::Display for Code {
 /// What is wrong with a typed code, and what to do.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum CodeError {
-    /// Neither a number with two words, nor meant to be.
+    /// It does not look like a number with two words.
     #[error("this is not a code like 7-guitar-harbor: type what p2pcopy shows on the other computer")]
     NotACode,
     /// The number is out of range.
     #[error("no code begins with the number {0}: type what p2pcopy shows on the other computer")]
     NoSuchNumber(String),
-    /// A word that no code contains.
+    /// It has a word that no code contains.
     #[error("no code contains the word '{0}': type what p2pcopy shows on the other computer")]
     UnknownWord(String),
 }
 
 impl Code {
-    /// Whether a text is meant to be a code rather than an address: a number, then a word of letters; or a whole code
-    /// stands in it.
+    /// Whether a text is meant as a code and not as an address: it is a number followed by a word of letters,
+    /// or it contains a whole code.
     pub(crate) fn is_meant_by(text: &str) -> bool {
         if Code::within(text).is_some() {
             return true;
@@ -95,11 +95,12 @@ impl Code {
             && !text.contains([':', '/'])
     }
 
-    /// Reads a typed code. Case, and what stands between the parts, do not matter; of a word the first four letters
-    /// do.
+    /// Reads a typed code. Case and the characters between the parts do not matter, and only the first four
+    /// letters of each word count.
     ///
     /// # Errors
-    /// If it is none.
+    ///
+    /// If the text is not a code.
     pub(crate) fn parse(text: &str) -> Result<Code, CodeError> {
         match Code::within(text) {
             Some(code) => Ok(code),
@@ -107,7 +108,7 @@ impl Code {
         }
     }
 
-    /// The only code in a text, whatever stands around it: a chat's line begins with a name and a time.
+    /// The only code in a text. Other text may stand around it: a chat's line begins with a name and a time.
     fn within(text: &str) -> Option<Code> {
         let plain = plain(text);
         let parts: Vec<&str> = parts(&plain).collect();
@@ -148,7 +149,7 @@ fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split(between).filter(|part| !part.is_empty())
 }
 
-/// The word's place in the list: itself, or one that begins with the same telling letters.
+/// The index of the word in the list; only its first letters must agree.
 fn index_of(word: &str) -> Option<u8> {
     let start = word.get(..TELLING).unwrap_or(word);
     let same = |listed: &str| listed == word || word.len() >= TELLING && listed.starts_with(start);

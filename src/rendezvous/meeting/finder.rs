@@ -1,7 +1,8 @@
-//! What a server sees of our sockets: their outside addresses, a cookie, its clock and the round trip to it.
+//! Finds out what a server sees of our sockets: their outside addresses, a cookie, its clock and the
+//! round-trip time.
 //!
-//! Hellos are repeated, and mappings kept open, as often as with STUN. That renews cookies in time, too: one is good for
-//! two minutes at least.
+//! Hellos are repeated, and mappings kept open, as often as with STUN. That also renews cookies in time,
+//! since each is valid for at least two minutes.
 
 use super::wire::{Cookie, Hello, Terms, Welcome};
 use crate::protocol::Path;
@@ -12,10 +13,10 @@ use crate::rendezvous::stun::{KEEPALIVE, RETRANSMIT};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Once the first socket is answered, the others are waited for no longer than this.
+/// How long to wait for the other sockets after the first one was answered.
 const STRAGGLERS: Duration = Duration::from_millis(300);
 
-/// One socket's conversation.
+/// The state of one socket.
 struct Asking {
     local: u8,
     id: u64,
@@ -27,7 +28,6 @@ struct Asking {
 }
 
 impl Asking {
-    /// Says hello anew.
     fn begin(&mut self, rng: &mut SeedRng, now: Time) {
         (self.began, self.sent, self.waiting) = (now, 0, true);
         self.id = rng.next_u64();
@@ -46,7 +46,7 @@ pub(super) struct Finder {
 }
 
 impl Finder {
-    /// `locals`: our sockets of the server's address family, the one to be met at first.
+    /// `locals`: our sockets of the server's IP version. The first one is for everything but hellos.
     pub(super) fn new(server: SocketAddr, locals: &[u8], seed: &[u8; 32], now: Time) -> Self {
         let mut rng = SeedRng::new(seed, "p2pcopy 1 finder");
         let ask = |&local: &u8| Asking {
@@ -69,7 +69,7 @@ impl Finder {
         }
     }
 
-    /// The socket everything but hellos is sent from.
+    /// The path of everything except hellos.
     pub(super) fn main(&self) -> Path {
         Path {
             local: self.sockets.first().map_or(0, |s| s.local),
@@ -85,12 +85,12 @@ impl Finder {
         self.terms
     }
 
-    /// The server's clock, as well as it is known.
+    /// The server's clock, if it is known.
     pub(super) fn clock(&self) -> Option<WallClock> {
         self.clock.map(|(_, clock)| clock)
     }
 
-    /// The least round trip so far.
+    /// The smallest round-trip time so far.
     pub(super) fn rtt(&self) -> Duration {
         self.clock.map_or(Duration::ZERO, |(rtt, _)| rtt)
     }
@@ -100,21 +100,21 @@ impl Finder {
         self.sockets.iter().find(|s| s.local == local)?.seen
     }
 
-    /// Whether the first socket is answered, and the others are or have had their time.
+    /// Whether the first socket was answered, and the others were answered or had their time.
     pub(super) fn is_done(&self, now: Time) -> bool {
         let all = self.sockets.iter().all(|s| s.seen.is_some());
         self.first_answer
             .is_some_and(|at| all || now.since(at) >= STRAGGLERS)
     }
 
-    /// The server forgot us or never knew us: ask for a cookie at once.
+    /// Asks for a cookie at once: the server has forgotten us or never knew us.
     pub(super) fn renew(&mut self, now: Time) {
         if let Some(main) = self.sockets.first_mut().filter(|main| !main.waiting) {
             main.begin(&mut self.rng, now);
         }
     }
 
-    /// The way to the server is another one: the cookie is not good there.
+    /// Starts again, because the path to the server changed: the cookie is not valid there.
     pub(super) fn restart(&mut self, now: Time) {
         if let Some(main) = self.sockets.first_mut() {
             main.begin(&mut self.rng, now);
@@ -131,7 +131,7 @@ impl Finder {
         let Some((index, asking)) = found else { return };
         asking.waiting = false;
         asking.seen = Some(welcome.seen);
-        // Which copy was answered is not known; the last one gives the shortest time, and that may be too short.
+        // It is unknown which copy was answered. Measured from the last one, the time might be too short.
         if asking.sent == 1 {
             let rtt = now.since(asking.asked);
             let half = u64::try_from(rtt.as_nanos() / 2).unwrap_or(0);

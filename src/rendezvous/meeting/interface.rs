@@ -1,4 +1,4 @@
-//! What a client at a server is made from, and what it tells.
+//! The configuration and the events of a server's client.
 
 use super::code::Code;
 use super::refusal::Refusal;
@@ -14,78 +14,80 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// What a client comes for.
+/// How a client wants to meet its peer.
 #[derive(Clone)]
 pub enum Purpose {
-    /// To show a code and wait.
+    /// Show a code and wait.
     Show,
-    /// To join whoever shows this code.
+    /// Join the client that shows this code.
     Join(Code),
-    /// To meet by name whoever knows this secret, or, with an empty one, anybody: then both compare words.
+    /// Meet by name a client that knows this secret. If the secret is empty, meet anybody: then both users
+    /// compare words.
     Named(Names, Zeroizing<Vec<u8>>),
-    /// To see what the server sees, and no more.
+    /// Only find out what the server sees.
     Look,
 }
 
-/// What a client is made from.
+/// The configuration of a client.
 pub struct MeetingConfig {
-    /// What we come for.
+    /// The errand of this side.
     pub errand: Errand,
     /// The server.
     pub server: SocketAddr,
-    /// The key of the server's word, if the user gave one.
+    /// The key made from the server's token, if the user gave one.
     pub token: Option<TokenKey>,
-    /// Our sockets of the server's address family.
+    /// Our sockets of the server's IP version.
     pub sockets: Vec<u8>,
-    /// The public half of the key made for this run.
+    /// The public key made for this run.
     pub key: PublicKey,
     /// Addresses this machine has itself.
     pub candidates: Vec<SocketAddr>,
-    /// Addresses the sockets have on this machine's interfaces: seen at one of them, there is no NAT.
+    /// Addresses of the sockets on this machine's interfaces. If the server sees one of them, there is no
+    /// NAT.
     pub local: Vec<SocketAddr>,
     /// How the peer is met.
     pub purpose: Purpose,
-    /// Whether the peer shall know where we are.
+    /// Whether the server's relay may be used. With `Only`, the peer does not learn our addresses.
     pub relay: RelayUse,
-    /// 32 fresh random bytes.
+    /// 32 random bytes that serve nothing else.
     pub seed: Seed,
 }
 
-/// What happened.
+/// An event of the client.
 #[derive(Debug)]
 pub enum MeetingEvent {
     /// The server answered.
     Welcome {
         /// Its clock.
         clock: WallClock,
-        /// Our own address, as it sees us.
+        /// Our own address, as the server sees us.
         own: Address,
-        /// What it offers.
+        /// What the server offers.
         terms: Terms,
-        /// The round trip to it.
+        /// The round-trip time to the server.
         rtt: Duration,
     },
-    /// The server does not answer. Comes at most once, and before a welcome only.
+    /// The server does not answer. Comes at most once, and only before a welcome.
     Unreachable,
-    /// The server has not answered for a while, or it answers again.
+    /// The server has not answered for a while (true), or it answers again (false).
     Silent(bool),
-    /// Tell this to the peer; it replaces what was to be told before.
+    /// The code to tell the peer. It replaces an earlier one.
     Code(Code),
-    /// The code that we showed is of no use any more; another follows.
+    /// The code that we showed cannot be used any more; another follows.
     Spoilt(Refusal),
-    /// The code that was typed came to nothing; the one we show is still good, or another follows.
+    /// The code that was typed failed. Our own code is still valid, or another follows.
     Refused(Refusal),
-    /// Nothing will come of this meeting.
+    /// The meeting failed for good.
     Failed(Refusal),
     /// The peer's address, from somebody who knows the words.
     Met {
-        /// What would have been pasted here.
+        /// The address as if it had been pasted here.
         peer: Address,
-        /// What was told the peer.
+        /// Our address, as the peer was told.
         own: Address,
         /// When to punch.
         moment: Time,
-        /// For the server's relay, if it has one and we may use it.
+        /// The pass for the server's relay, if it has one and we may use it.
         relay: Option<Box<RelayPass>>,
     },
 }

@@ -1,4 +1,4 @@
-//! A client that asks a server who waits there under a name. Sans-IO.
+//! The client that asks a server who waits there under a name. Sans-IO.
 
 use super::wire::{
     Cookie, Hello, List, Listed, Listing, Present, SessionId, TokenKey, Welcome, packet, proof_or_zeros,
@@ -8,9 +8,9 @@ use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use std::time::Duration;
 
-/// A question is repeated after this.
+/// When to repeat a question.
 const REPEAT: Duration = Duration::from_millis(500);
-/// A server that has not answered by then is not there, or UDP is blocked.
+/// If a server has not answered by then, it is not there or UDP is blocked.
 const UNREACHABLE: Duration = Duration::from_secs(3);
 /// More names than a server keeps.
 const MOST: usize = 4096;
@@ -18,22 +18,22 @@ const MOST: usize = 4096;
 /// Why there is no list, in words for the user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum NoList {
-    /// Nothing came.
+    /// No answer came.
     #[error("the server does not answer")]
     Unreachable,
-    /// The server's word.
+    /// The server's token is missing or wrong.
     #[error("the server wants its word: give --server HOST/WORD, as the server's owner told you")]
     WrongToken,
-    /// Limits.
+    /// There were too many requests from this network.
     #[error("the server takes no more from your network for {0} s")]
     TooMany(u16),
-    /// Everybody could ask.
+    /// The server has no token, so anybody could ask.
     #[error("this server tells nobody who waits there: only one that wants a word does")]
     Untold,
 }
 
 impl NoList {
-    /// One thing to do.
+    /// What the user can do next.
     pub(crate) const fn next_step(self) -> &'static str {
         match self {
             NoList::Unreachable => "check --server",
@@ -44,7 +44,7 @@ impl NoList {
     }
 }
 
-/// The machine. Drive it as [`crate::protocol`] says.
+/// The state machine. Drive it as [`crate::protocol`] says.
 pub(crate) struct Lister {
     path: Path,
     token: Option<TokenKey>,
@@ -57,7 +57,6 @@ pub(crate) struct Lister {
 }
 
 impl Lister {
-    /// Begins.
     pub(crate) fn new(path: Path, token: Option<TokenKey>, seed: &[u8; 32], now: Time) -> Self {
         let mut rng = SeedRng::new(seed, "p2pcopy 1 list");
         Lister {
@@ -72,12 +71,11 @@ impl Lister {
         }
     }
 
-    /// What came of it, once it is over.
+    /// The result, once there is one.
     pub(crate) fn take_result(&mut self) -> Option<Result<Vec<Present>, NoList>> {
         self.result.take()
     }
 
-    /// Takes a datagram.
     pub(crate) fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) {
         if path != self.path || self.result.is_some() {
             return;
@@ -113,7 +111,7 @@ impl Lister {
             Listing::TooMany(seconds) => Err(NoList::TooMany(seconds)),
             Listing::Untold => Err(NoList::Untold),
             Listing::All | Listing::More => {
-                // A page that came twice, or before the one that it follows, says nothing new.
+                // A page that comes twice, or out of order, is ignored.
                 let last = self.present.last().map(|one| &one.name);
                 let follows = listed
                     .present
@@ -132,14 +130,12 @@ impl Lister {
         self.result = Some(over);
     }
 
-    /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Time) {
         if now >= self.deadline && self.result.is_none() {
             self.result = Some(Err(NoList::Unreachable));
         }
     }
 
-    /// The next datagram to send.
     pub(crate) fn poll_transmit(&mut self, now: Time) -> Option<(Path, Vec<u8>)> {
         if now < self.next || self.result.is_some() {
             return None;

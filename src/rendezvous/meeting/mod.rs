@@ -1,11 +1,12 @@
-//! Meeting at a server: a short code in place of two long addresses.
+//! Meeting at a server: a short code instead of two long addresses.
 //!
-//! The server sees a number and two network addresses. The words of the code make a key between the two programs
-//! ([`pake`]), and under it each sends its whole address, so that from there on everything is as if both had been
-//! pasted. A server that lies, or anybody on the way, has one guess in 65,536 for each code, and a wrong one shows.
+//! The server sees a number and two network addresses. From the words of the code the two programs make a key
+//! ([`pake`]). Each sends its full address sealed with that key, and from then on everything is as if both
+//! addresses had been pasted. A server that lies, or an attacker on the path, has one guess in 65,536 for
+//! each code, and a wrong guess is noticed.
 //!
-//! The server also says which outside address it sees and what time it has, so that no other server is asked; and when
-//! both shall punch, so that nobody waits for a slot.
+//! The server also tells the outside address it sees and its time, so that no other server is asked. And it
+//! names the moment at which both punch, so that nobody waits for a slot.
 
 pub(crate) mod client;
 pub(crate) mod code;

@@ -1,9 +1,9 @@
-//! Names under which people wait at a server. A name proves nothing: who comes under it has to know a secret, or both
-//! compare words.
+//! Names under which people wait at a server. A name proves nothing: the peer must also know a secret, or
+//! both users compare words.
 
 use std::fmt;
 
-/// A name: 1 to [`Name::MAX`] small letters, digits, and `.`, `-`, `_` between them.
+/// A name: 1 to [`Name::MAX`] lower-case letters and digits, with `.`, `-`, `_` between them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Name(String);
 
@@ -13,13 +13,14 @@ pub struct Name(String);
 pub struct NameError;
 
 impl Name {
-    /// The most letters of one.
+    /// The most characters of a name.
     pub(crate) const MAX: usize = 32;
 
-    /// Reads a name that somebody typed: case does not matter.
+    /// Reads a typed name. Case does not matter.
     ///
     /// # Errors
-    /// If it is none.
+    ///
+    /// If the text is not a name.
     pub fn parse(text: &str) -> Result<Name, NameError> {
         let name = text.trim().to_ascii_lowercase();
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -31,7 +32,6 @@ impl Name {
         }
     }
 
-    /// The name.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,8 +1,10 @@
-//! From two words to a strong key: SPAKE2 (crate `spake2`), with the key confirmation that it lacks.
+//! Makes a strong key from two words: SPAKE2 (crate `spake2`), with the key confirmation that the crate
+//! lacks.
 //!
-//! Whoever plays the other end has one guess at the words, and a wrong one shows. The confirmation is a hash under the
-//! key, checked before anything is decrypted: an AEAD alone does not commit to its key, so that one crafted message
-//! could try many guesses at once (Len, Grubbs, Ristenpart: "Partitioning Oracle Attacks", 2021).
+//! An attacker who plays the other end has one guess at the words, and a wrong guess is noticed. The
+//! confirmation is a keyed hash, which is checked before anything is decrypted. An AEAD alone does not commit
+//! to its key, so one crafted message could try many guesses at once (Len, Grubbs, Ristenpart: "Partitioning
+//! Oracle Attacks", 2021).
 
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::seal::{Cipher, Opener, Sealer};
@@ -18,17 +20,17 @@ pub(crate) const MESSAGE_LEN: usize = 33;
 /// Bytes of the key confirmation.
 const CONFIRMATION_LEN: usize = 32;
 
-/// Which end of a code this is.
+/// The two ends of a code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
-    /// Showed the code.
+    /// The end that shows the code.
     Owner,
-    /// Typed it.
+    /// The end where the code was typed.
     Joiner,
 }
 
 impl End {
-    /// The other one.
+    /// The other end.
     pub(crate) const fn peer(self) -> End {
         match self {
             End::Owner => End::Joiner,
@@ -51,18 +53,18 @@ impl End {
     }
 }
 
-/// The words on the two screens differ, or somebody who did not know them answered.
+/// The words on the two sides differ, or somebody who does not know them answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WrongWords;
 
-/// One end of an exchange that has not been answered. Each answers one message only: one guess.
+/// One end of an exchange that has not been answered. It accepts one message only, so it allows one guess.
 pub(crate) struct Exchange {
     state: Spake2<Ed25519Group>,
     message: Vec<u8>,
 }
 
 impl Exchange {
-    /// Begins. `secret` is what both people know; `seed` must be fresh.
+    /// `secret` is what both people know; `seed` must serve nothing else.
     pub(crate) fn new(end: End, secret: &[u8], seed: &[u8; 32]) -> Self {
         let (owner, joiner) = (
             Identity::new(b"p2pcopy 1 owner"),
@@ -77,7 +79,8 @@ impl Exchange {
         Exchange { state, message }
     }
 
-    /// Begins where nobody knows yet which end is which: the server says so with the other end's message.
+    /// Begins an exchange while neither end knows which end it is. The server tells that together with the
+    /// other end's message.
     pub(crate) fn either(secret: &[u8], seed: &[u8; 32]) -> Self {
         let rng = PakeRng(SeedRng::new(seed, "p2pcopy 1 name exchange"));
         let (state, message) =
@@ -85,7 +88,7 @@ impl Exchange {
         Exchange { state, message }
     }
 
-    /// What to send.
+    /// The message to send.
     pub(crate) fn message(&self) -> &[u8] {
         &self.message
     }
@@ -93,7 +96,8 @@ impl Exchange {
     /// Takes the peer's message; `end` is ours.
     ///
     /// # Errors
-    /// If no message of the other end looks like this.
+    ///
+    /// If the other end cannot have made this message.
     pub(crate) fn finish(self, end: End, theirs: &[u8]) -> Result<CodeKeys, WrongWords> {
         let mut secret = self.state.finish(theirs).map_err(|_| WrongWords)?;
         let keys = CodeKeys::new(end, blake3::derive_key("p2pcopy 1 code", &secret));
@@ -121,19 +125,19 @@ impl Drop for CodeKeys {
 }
 
 impl CodeKeys {
-    /// From the key that the exchange gave.
+    /// Keys from the result of the exchange.
     pub const fn new(end: End, key: [u8; 32]) -> Self {
         CodeKeys { end, key }
     }
 
-    /// What a relay knows the two ends by, and nobody else can name.
+    /// The ticket by which a relay recognizes the two ends. Nobody else can compute it.
     pub fn ticket(&self) -> Ticket {
         let mut ticket = [0; 16];
         ticket.copy_from_slice(&blake3::derive_key("p2pcopy 1 relay ticket", &self.key)[..16]);
         ticket
     }
 
-    /// Our confirmation, and `text` sealed. Call once: a second text would be sealed with the same nonce.
+    /// Our confirmation, and `text` sealed. Must be called once: a second text would reuse the nonce.
     pub fn seal(&self, text: &str) -> Vec<u8> {
         let mut packet = vec![0; HEADER_LEN];
         packet.extend_from_slice(text.as_bytes());
@@ -165,7 +169,7 @@ impl CodeKeys {
     }
 }
 
-/// Randomness from a seed, in the traits that `spake2` wants.
+/// Random bytes from a seed, with the traits that `spake2` needs.
 struct PakeRng(SeedRng);
 
 impl CryptoRng for PakeRng {}
@@ -253,7 +257,8 @@ mod tests {
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
-            // The header's phase bit is for readers of traces and decides nothing, yet it is authenticated.
+            // The header's phase bit is for readers of traces and decides nothing, but it is authenticated,
+            // too.
             assert_eq!(b.open(&changed), Err(WrongWords), "byte {at}");
         }
         for len in 0..sealed.len() {

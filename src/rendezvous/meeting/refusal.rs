@@ -1,11 +1,11 @@
-//! Why a meeting came to nothing, in words for the user.
+//! Why a meeting failed, in words for the user.
 
 use crate::rendezvous::address::AddressError;
 
-/// Why a code came to nothing, and what to do.
+/// Why a code failed, and what to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Nobody waits there.
+    /// Nobody waits at this number.
     #[error(
         "nobody waits with this code: it was mistyped, used before, or is too old; ask for the one shown now"
     )]
@@ -18,7 +18,7 @@ pub enum Refusal {
         "somebody else waits under your name: choose another with --as, or wait half a minute if it was you"
     )]
     NameTaken,
-    /// Both send, or both receive, or one chats.
+    /// The errands do not fit: both send, or both receive, or only one chats.
     #[error(
         "the other side does not do what goes with yours: a sender needs a receiver, a chat another chat"
     )]
@@ -29,28 +29,28 @@ pub enum Refusal {
     /// The words differ.
     #[error("the words of the code were wrong, so it is of no use any more")]
     WrongWords,
-    /// Too many codes were spoilt.
+    /// Too many codes were used up.
     #[error("one code after the other came to nothing: somebody guesses the words, or the server lies")]
     Guessed,
     /// The secrets of a meeting by name differ.
     #[error("the other side has another secret: give both the same --secret-file, or neither")]
     WrongSecret,
-    /// Too old.
+    /// The code has expired.
     #[error("the code is too old")]
     Expired,
-    /// Limits.
+    /// There were too many requests from this network.
     #[error("the server takes no more from your network for {0} s: wait, or swap addresses without --server")]
     TooMany(u16),
-    /// The server's word.
+    /// The server's token is missing or wrong.
     #[error("the server wants its word: give --server HOST/WORD, as the server's owner told you")]
     WrongToken,
-    /// What the peer sent is no address for us.
+    /// The peer sent an address that we cannot use.
     #[error("{0}")]
     Address(AddressError),
 }
 
 impl Refusal {
-    /// One thing to do when nothing will come of a meeting.
+    /// What the user can do next if a meeting failed.
     pub(crate) const fn next_step(self) -> &'static str {
         match self {
             Refusal::Guessed => "run both sides without --server and swap the addresses they print",

@@ -1,8 +1,8 @@
-//! One end at a server's relay: binds its address to the pair's ticket and keeps it bound. Sans-IO.
+//! The client of a server's relay: binds its address to the pair's ticket, and keeps it bound. Sans-IO.
 //!
-//! Once both ends are bound, whatever one of them sends to the server's address reaches the other unchanged, so to a
-//! punch and to a connection the server's address is one more path. Nothing that passes there is trusted more than what
-//! comes from anywhere else.
+//! Once both ends are bound, everything that one of them sends to the server's address reaches the other
+//! unchanged. So for a punch and for a connection, the server's address is one more path. Packets on it are
+//! not trusted more than packets from anywhere else.
 
 use super::pake::End;
 use super::wire::{
@@ -17,13 +17,13 @@ use crate::rendezvous::stun::KEEPALIVE;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// A wish that is not answered is repeated after this, then ever more slowly.
+/// A request is repeated after this. Each further pause is longer.
 const FIRST_REPEAT: Duration = Duration::from_millis(250);
-/// And at most this far apart; as often a peer that has not come yet is asked for.
+/// The longest such pause. While the peer has not come, the client asks at this interval.
 const LAST_REPEAT: Duration = Duration::from_secs(1);
-/// A server that relays for as many as it can is asked again after this.
+/// A server whose relay is full is asked again after this.
 const FULL: Duration = Duration::from_secs(10);
-/// Goodbyes, in case one is lost; without one the server notices after a minute.
+/// How many goodbyes are sent, because one may be lost. Without one the server notices after a minute.
 const GOODBYES: usize = 2;
 
 /// When a relay is used.
@@ -32,28 +32,28 @@ pub enum RelayUse {
     /// As long as no direct path is found.
     #[default]
     Fallback,
-    /// Not at all.
+    /// Never.
     Never,
-    /// Always: the peer is not even told where we are.
+    /// Always. The peer does not even learn our addresses.
     Only,
 }
 
-/// What two ends that have met know of the relay.
+/// What two ends that have met know about the relay.
 #[derive(Clone)]
 pub struct RelayPass {
-    /// From our socket to the server.
+    /// The path from our socket to the server.
     pub(crate) path: Path,
-    /// The pair's.
+    /// The pair's ticket.
     pub(crate) ticket: Ticket,
     /// Which end we are.
     pub(crate) end: End,
-    /// The key of the server's word, if the user gave one.
+    /// The key made from the server's token, if the user gave one.
     pub(crate) token: Option<TokenKey>,
-    /// From the meeting, to save a round trip.
+    /// The cookie from the meeting, which saves a round trip.
     pub(crate) cookie: Option<Cookie>,
-    /// What the server gives.
+    /// What the server offers.
     pub(crate) terms: Terms,
-    /// 32 fresh random bytes.
+    /// 32 random bytes that serve nothing else.
     pub(crate) seed: Seed,
 }
 
@@ -63,54 +63,54 @@ impl std::fmt::Debug for RelayPass {
     }
 }
 
-/// What happened.
+/// An event of the relay's client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RelayEvent {
-    /// What is sent to the server's address reaches the peer.
+    /// Packets to the server's address reach the peer now.
     Open,
-    /// There is no relay; where that may change, the server is asked again.
+    /// The relay refuses. If that may change, the client asks again.
     Refused(RelayRefusal),
 }
 
 /// Why the server does not relay, in words for the user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RelayRefusal {
-    /// It never does.
+    /// The server has no relay.
     #[error("the server does not relay")]
     NoRelay,
-    /// Too many do already.
+    /// Too many pairs use the relay.
     #[error("the server relays for as many pairs as it can: asking again every 10 s")]
     Full,
-    /// The pair's limit.
+    /// The pair has used up its bytes.
     #[error("the server relays no more for you: all that one pair may send has passed")]
     Spent,
-    /// Too many requests.
+    /// There were too many requests from this network.
     #[error("the server takes no more from your network for {0} s: asking again then")]
     TooMany(u16),
-    /// The server's word.
+    /// The server's token is missing or wrong.
     #[error("the server wants its word: give --server HOST/WORD, as the server's owner told you")]
     WrongToken,
 }
 
-/// What it is doing.
+/// The state of the client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
-    /// Nothing: there is a direct path.
+    /// There is a direct path, so nothing is asked.
     Resting,
-    /// It has no answer yet, or the peer has not come.
+    /// No answer has come yet, or the peer has not come.
     Binding,
-    /// Both are there.
+    /// Both ends are bound.
     Open,
 }
 
-/// The machine. Drive it as [`crate::protocol`] says.
+/// The state machine. Drive it as [`crate::protocol`] says.
 pub(crate) struct RelayClient {
     pass: RelayPass,
     rng: SeedRng,
     stage: Stage,
-    /// The server may know of us.
+    /// Whether the server may know us.
     has_asked: bool,
-    /// What it refused last.
+    /// The last refusal.
     refused: Option<RelayRefusal>,
     session: SessionId,
     hello: u64,
@@ -121,7 +121,7 @@ pub(crate) struct RelayClient {
 }
 
 impl RelayClient {
-    /// Binds from `start` on: before that a direct path may be found.
+    /// Begins to bind at `start`: before that, a direct path may be found.
     pub(crate) fn new(pass: RelayPass, start: Time) -> Self {
         let mut rng = SeedRng::new(&pass.seed, "p2pcopy 1 relay");
         RelayClient {
@@ -139,22 +139,22 @@ impl RelayClient {
         }
     }
 
-    /// The path that is relayed.
+    /// The relay's path.
     pub(crate) const fn path(&self) -> Path {
         self.pass.path
     }
 
-    /// What the server gives.
+    /// What the server offers.
     pub(crate) const fn terms(&self) -> Terms {
         self.pass.terms
     }
 
-    /// Whether what is sent on the path reaches the peer.
+    /// Whether packets on the path reach the peer.
     pub(crate) fn is_open(&self) -> bool {
         self.stage == Stage::Open
     }
 
-    /// There is a direct path: the server may forget us.
+    /// Tells the server to forget us, because there is a direct path.
     pub(crate) fn rest(&mut self) {
         self.stage = Stage::Resting;
         if let (true, Some(cookie)) = (std::mem::take(&mut self.has_asked), self.pass.cookie) {
@@ -164,30 +164,31 @@ impl RelayClient {
         }
     }
 
-    /// The peer fell silent: it may be found here, or has to be found here again.
+    /// Binds again, because the peer fell silent.
     pub(crate) fn rouse(&mut self, now: Time) {
         self.stage = Stage::Binding;
         (self.next, self.repeat) = (now, FIRST_REPEAT);
     }
 
-    /// The way to the server broke, or another has taken its place: the server knows neither us nor the cookie there.
+    /// Binds again without a cookie: the path to the server broke or was replaced, so the server knows
+    /// neither us nor the cookie there.
     pub(crate) fn rebind(&mut self, now: Time) {
         self.pass.cookie = None;
         self.hello = self.rng.next_u64();
         self.rouse(now);
     }
 
-    /// Asks the server for a sign of life.
+    /// Asks the server, to see whether it still answers.
     pub(crate) fn ask(&mut self, now: Time) {
         self.next = now;
     }
 
-    /// Whether this is the way to the server, and needed.
+    /// Whether the client needs this path to the server.
     pub(crate) fn needs(&self, path: Path) -> bool {
         path == self.pass.path && self.stage != Stage::Resting
     }
 
-    /// Takes a datagram; whether it was the server's for us.
+    /// Takes a datagram. Returns whether the server sent it for us.
     pub(crate) fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) -> bool {
         if path != self.pass.path {
             return false;
@@ -238,7 +239,7 @@ impl RelayClient {
                 return;
             }
             Binding::StaleCookie => {
-                // One answer in each direction: whoever forges this costs a request a repeat.
+                // The client drops the cookie only once, so a forged answer costs one repeated request.
                 if self.pass.cookie.take().is_some() {
                     self.hello = self.rng.next_u64();
                     self.next = now;
@@ -265,7 +266,6 @@ impl RelayClient {
         }
     }
 
-    /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Time) {
         if self.stage == Stage::Resting || now < self.next {
             return;
@@ -301,7 +301,6 @@ impl RelayClient {
         });
     }
 
-    /// The next datagram to send.
     pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
         self.outbox.pop_front()
     }
@@ -311,7 +310,6 @@ impl RelayClient {
         (self.stage != Stage::Resting).then_some(self.next)
     }
 
-    /// The next event.
     pub(crate) fn poll_event(&mut self) -> Option<RelayEvent> {
         self.events.pop_front()
     }

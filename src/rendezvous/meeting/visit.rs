@@ -1,4 +1,4 @@
-//! One visit to a server's tables: from a number, or a code that was typed, to the peer's address.
+//! One visit to a server: from a number, or a code that was typed, to the peer's address.
 
 use super::code::{Code, Nameplate, Words};
 use super::pake::{CodeKeys, End, Exchange, MESSAGE_LEN};
@@ -8,11 +8,11 @@ use crate::rendezvous::address::Address;
 use crate::rendezvous::errand::Errand;
 use std::time::Duration;
 
-/// One code, from one end.
+/// Our end of one code.
 struct Half {
     words: Words,
     nameplate: Option<Nameplate>,
-    /// Until it is answered.
+    /// `None` once it was answered.
     exchange: Option<Exchange>,
     message: [u8; MESSAGE_LEN],
 }
@@ -31,52 +31,51 @@ impl Half {
     }
 }
 
-/// A meeting by name, and what both know.
+/// A meeting by name, and the secret of both.
 struct Named {
     names: Names,
-    /// Until it is answered.
+    /// `None` once it was answered.
     exchange: Option<Exchange>,
     message: [u8; MESSAGE_LEN],
 }
 
-/// What a state of the server's means.
+/// What a state from the server means.
 #[derive(Debug)]
 pub(super) enum Meaning {
     /// Nothing new.
     Nothing,
-    /// There is more to say to the peer, at once.
+    /// Something more must be sent to the peer at once.
     MoreToSay,
     /// Our number is known.
     Shown(Code),
-    /// The code that was typed came to nothing; a number of our own goes on.
+    /// The typed code failed. The visit goes on with a number of our own.
     Refused(Refusal),
-    /// This visit came to nothing.
+    /// The visit failed.
     Over(Refusal),
-    /// The peer did not know the words: say so to the server, and that was it.
+    /// The peer did not know the words. The server must be told, and the visit ends.
     Burn(Refusal),
-    /// All is known.
+    /// Everything is known.
     Met(Box<Meeting>),
 }
 
-/// What two peers know of each other.
+/// What two peers know about each other.
 #[derive(Debug)]
 pub(super) struct Meeting {
     pub(super) peer: Address,
-    /// Our address as the peer was told: what was learnt later does not count.
+    /// Our address, as the peer was told. Later news does not change it.
     pub(super) own: Address,
-    /// When to punch, Unix nanoseconds.
+    /// When to punch, in Unix nanoseconds.
     pub(super) moment: u64,
-    /// For the relay: what we know in common, and which end we are.
+    /// For the relay: the shared ticket, and which end we are.
     pub(super) ticket: (Ticket, End),
 }
 
-/// The visit.
 pub(super) struct Visit {
     session: SessionId,
     own: Option<Half>,
     typed: Option<Half>,
     named: Option<Named>,
-    /// Somebody was there, and this was our end of the code.
+    /// Our end of the code, if somebody has joined.
     paired: Option<End>,
     keys: Option<CodeKeys>,
     sealed: Vec<u8>,
@@ -104,13 +103,13 @@ impl Visit {
         self.own = Some(Half::new(End::Owner, words, None, seed));
     }
 
-    /// Joins whoever shows this code. A code of our own stays: if the peer has typed that at the same moment, the
-    /// server keeps to one of the two.
+    /// Joins the client that shows this code. A code of our own stays: if the peer has typed it at the same
+    /// moment, the server uses one of the two.
     pub(super) fn join(&mut self, code: Code, seed: &[u8; 32]) {
         self.typed = Some(Half::new(End::Joiner, code.words, Some(code.nameplate), seed));
     }
 
-    /// Meets by name, with whoever knows the secret.
+    /// Meets by name a client that knows the secret.
     pub(super) fn meet(&mut self, names: Names, secret: &[u8], seed: &[u8; 32]) {
         let exchange = Exchange::either(secret, seed);
         let mut message = [0; MESSAGE_LEN];
@@ -130,7 +129,7 @@ impl Visit {
         self.paired
     }
 
-    /// The code that was typed, if it has not come to nothing.
+    /// The code that was typed, unless it has failed.
     pub(super) fn typed(&self) -> Option<Code> {
         let half = self.typed.as_ref()?;
         Some(Code {
@@ -139,7 +138,7 @@ impl Visit {
         })
     }
 
-    /// What to tell the server now.
+    /// The request to send now.
     pub(super) fn open(
         &self,
         errand: Errand,
@@ -168,7 +167,7 @@ impl Visit {
         }
     }
 
-    /// Takes what the server says of this visit; `own` is what the peer shall have.
+    /// Takes a state from the server. `own` is the address for the peer.
     pub(super) fn on_state(&mut self, state: &State, own: &Address) -> Meaning {
         match state.standing {
             Standing::Waiting => match (&mut self.own, state.nameplate) {
@@ -182,7 +181,7 @@ impl Visit {
                 _ => Meaning::Nothing,
             },
             Standing::Paired(end) => self.on_paired(end, state, own),
-            // The server was started anew, and the other side has not come back yet.
+            // The server was restarted, and the other side has not come back yet.
             Standing::Nobody | Standing::Expired if self.paired.is_some() => Meaning::Nothing,
             Standing::Nobody if self.named.is_some() => Meaning::Over(Refusal::NobodyNamed),
             Standing::Nobody => self.refused(Refusal::Nobody),
@@ -193,12 +192,12 @@ impl Visit {
             Standing::Gone => Meaning::Over(Refusal::Gone),
             Standing::Burnt => Meaning::Over(self.wrong()),
             Standing::Expired => Meaning::Over(Refusal::Expired),
-            // Who waited at the server before it was started anew comes back within a keepalive.
+            // After a restart of the server, clients that waited come back within a keepalive.
             Standing::StaleCookie | Standing::Fresh => Meaning::Nothing,
         }
     }
 
-    /// What it is called that the other end does not know the same.
+    /// The refusal that tells of a wrong secret or of wrong words.
     fn wrong(&self) -> Refusal {
         match self.named {
             Some(_) => Refusal::WrongSecret,

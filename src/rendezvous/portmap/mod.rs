@@ -1,5 +1,5 @@
-//! Asks the router to forward a port: the messages of PCP (RFC 6887), NAT-PMP (RFC 6886) and UPnP IGD, written and
-//! read. Whatever a router answers is hostile until checked. Sans-IO: who sends them is `net::mapper`.
+//! Asks the router to forward a port: encodes and decodes the messages of PCP (RFC 6887), NAT-PMP (RFC 6886)
+//! and UPnP IGD. A router's answer is hostile until checked. Sans-IO: `app::mapper` sends the messages.
 
 pub(crate) mod pcp;
 pub(crate) mod upnp;
@@ -7,11 +7,11 @@ pub(crate) mod upnp;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// How long a mapping is asked for, seconds: who ends without a word leaves an open port no longer than that. UPnP's
-/// and PCP's routers that have a shortest time grant that instead.
+/// The requested lifetime of a mapping, in seconds. If the program ends without deleting it, the port stays
+/// open no longer than this. PCP and UPnP routers may have a longer minimum and grant that instead.
 pub(crate) const LEASE: u32 = 120;
 
-/// How a port was mapped.
+/// The protocol that made a mapping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Method {
     /// RFC 6887.
@@ -32,19 +32,19 @@ impl fmt::Display for Method {
     }
 }
 
-/// A port outside that leads to ours.
+/// An outside port that leads to ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Mapped {
-    /// How it was asked for.
+    /// The protocol that made it.
     pub(crate) method: Method,
-    /// Where the router says it is.
+    /// The outside address, as the router tells it.
     pub(crate) external: SocketAddr,
 }
 
-/// What a mapping is worth.
+/// Whether a mapping is useful.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum Worth {
-    /// It can be told to the peer.
+    /// The peer can use it.
     #[error("the router forwards port {} to this computer ({})", .0.external.port(), .0.method)]
     Good(Mapped),
     /// The router's own outside address is a private one.
@@ -53,7 +53,7 @@ pub(crate) enum Worth {
          is of no use to a peer outside", .0.method, .0.external.ip()
     )]
     DoubleNat(Mapped),
-    /// Servers see another address than the router names.
+    /// Servers see another address than the router tells.
     #[error(
         "the router forwards a port ({}) at {}, but servers see another address: a second NAT stands before it, and the port \
          is of no use to a peer outside", .0.method, .0.external.ip()
@@ -62,13 +62,13 @@ pub(crate) enum Worth {
 }
 
 impl Worth {
-    /// The port.
+    /// The mapping itself.
     pub(crate) const fn mapped(&self) -> &Mapped {
         let (Worth::Good(mapped) | Worth::DoubleNat(mapped) | Worth::Elsewhere(mapped)) = self;
         mapped
     }
 
-    /// What `mapped` is worth where STUN servers see `seen`.
+    /// Judges `mapped`, if STUN servers see `seen`.
     pub(crate) fn of(mapped: Mapped, seen: Option<IpAddr>) -> Worth {
         let ip = mapped.external.ip();
         match seen {

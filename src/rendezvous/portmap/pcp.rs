@@ -1,18 +1,18 @@
-//! PCP and its elder, NAT-PMP: one request, one answer, UDP port 5351 of the router.
+//! PCP and its predecessor NAT-PMP: one request and one answer, at UDP port 5351 of the router.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Where routers listen (RFC 6887, section 19.5).
+/// The port of routers (RFC 6887, section 19.5).
 pub(crate) const PORT: u16 = 5351;
-/// Protocol number of UDP.
+/// The protocol number of UDP.
 const UDP: u8 = 17;
 
-/// What a router said.
+/// A router's answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Answer<T> {
-    /// Granted, for so many seconds.
+    /// It granted the request for this many seconds.
     Granted(T, u32),
-    /// Refused, or it speaks another version.
+    /// It refused the request, or it speaks another version.
     Refused,
 }
 
@@ -38,7 +38,8 @@ pub(crate) fn pcp_request(
 /// Reads the answer to such a request; `None` for everything else.
 pub(crate) fn pcp_answer(datagram: &[u8], nonce: [u8; 12], port: u16) -> Option<Answer<SocketAddr>> {
     match datagram {
-        // A router that knows NAT-PMP alone answers with its version and "unsupported" (RFC 6886, section 3.5).
+        // A router that only supports NAT-PMP answers with its version and "unsupported" (RFC 6886, section
+        // 3.5).
         [0, _, _, 1, ..] => return Some(Answer::Refused),
         [2, 0x81, _, 0, ..] => {}
         [2, 0x81, _, _, ..] => return Some(Answer::Refused),
@@ -56,10 +57,10 @@ pub(crate) fn pcp_answer(datagram: &[u8], nonce: [u8; 12], port: u16) -> Option<
     (external != 0).then(|| Answer::Granted(SocketAddr::from((ip, external)), lifetime))
 }
 
-/// NAT-PMP's question for the outside address (RFC 6886, section 3.2).
+/// NAT-PMP's request for the outside address (RFC 6886, section 3.2).
 pub(crate) const PMP_ADDRESS: [u8; 2] = [0, 0];
 
-/// Reads its answer.
+/// Reads the answer to [`PMP_ADDRESS`].
 pub(crate) fn pmp_address(datagram: &[u8]) -> Option<Answer<Ipv4Addr>> {
     match datagram {
         [0, 128, 0, 0, _, _, _, _, a, b, c, d] => Some(Answer::Granted(Ipv4Addr::new(*a, *b, *c, *d), 0)),
@@ -68,7 +69,7 @@ pub(crate) fn pmp_address(datagram: &[u8]) -> Option<Answer<Ipv4Addr>> {
     }
 }
 
-/// A NAT-PMP mapping of a UDP port (RFC 6886, section 3.3). To delete, lifetime and suggested port are 0.
+/// A NAT-PMP request to map a UDP port (RFC 6886, section 3.3). To delete, lifetime and suggested port are 0.
 pub(crate) fn pmp_request(port: u16, suggested: u16, lifetime: u32) -> Vec<u8> {
     let mut out = vec![0, 1, 0, 0];
     out.extend(port.to_be_bytes());
@@ -77,7 +78,7 @@ pub(crate) fn pmp_request(port: u16, suggested: u16, lifetime: u32) -> Vec<u8> {
     out
 }
 
-/// Reads its answer: the port outside.
+/// Reads the answer to such a request: the outside port.
 pub(crate) fn pmp_answer(datagram: &[u8], port: u16) -> Option<Answer<u16>> {
     match datagram {
         [0, 129, 0, 0, _, _, _, _, i, j, e, f, a, b, c, d] if u16::from_be_bytes([*i, *j]) == port => {

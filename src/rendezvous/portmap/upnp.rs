@@ -1,28 +1,28 @@
-//! UPnP IGD: a search by multicast, a description over HTTP, and requests by SOAP.
+//! UPnP IGD: a search over multicast, a description over HTTP, and requests over SOAP.
 //!
-//! Only the few elements that matter are looked for in what a router says, and only the address that answered is ever
-//! connected to: a router cannot make this program talk to anybody else.
+//! The program reads only a few elements of a router's answers, and connects only to the address that
+//! answered. So a router cannot make the program talk to anybody else.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// Where devices listen for searches (UPnP Device Architecture 1.1, section 1.3.2).
+/// The address of searches (UPnP Device Architecture 1.1, section 1.3.2).
 pub(crate) const SEARCH_AT: (Ipv4Addr, u16) = (Ipv4Addr::new(239, 255, 255, 250), 1900);
 
-/// Services that map ports, in the order they are looked for.
+/// Services that map ports, in order of preference.
 const SERVICES: [&str; 3] = [
     "urn:schemas-upnp-org:service:WANIPConnection:2",
     "urn:schemas-upnp-org:service:WANIPConnection:1",
     "urn:schemas-upnp-org:service:WANPPPConnection:1",
 ];
 
-/// Longest path or name of a service taken from a router.
+/// The longest path or service name that is taken from a router.
 const MAX_WORD: usize = 256;
 
-/// A search for a router.
+/// The search for a router.
 pub(crate) const SEARCH: &str = "M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: \"ssdp:discover\"\r\nMX: 1\r\n\
                                  ST: urn:schemas-upnp-org:device:InternetGatewayDevice:1\r\n\r\n";
 
-/// Where the description is, by an answer to the search: on the host that answered, or nowhere.
+/// The URL of the description in an answer to the search. `None` if it is not on the host that answered.
 pub(crate) fn description_at(answer: &str, from: SocketAddr) -> Option<(SocketAddr, String)> {
     let line = answer.lines().find(|line| {
         line.get(..9)
@@ -35,13 +35,13 @@ pub(crate) fn description_at(answer: &str, from: SocketAddr) -> Option<(SocketAd
     Some((host, word(&format!("/{path}"))?.to_owned()))
 }
 
-/// A service that maps ports: its name and the path of its control, by a description.
+/// The name and the control path of a service that maps ports, from a description.
 pub(crate) fn control(description: &str) -> Option<(&'static str, String)> {
     SERVICES.into_iter().find_map(|service| {
         let (_, rest) = description.split_once(&format!("<serviceType>{service}</serviceType>"))?;
         let rest = rest.split("</service>").next()?;
         let path = element(rest, "controlURL")?.trim();
-        // A whole URL would name another host, or the same one in other words.
+        // A whole URL would name another host, or the same one redundantly.
         let path = match path.strip_prefix("http://") {
             Some(url) => &url[url.find('/')?..],
             None => path,
@@ -55,7 +55,7 @@ pub(crate) fn control(description: &str) -> Option<(&'static str, String)> {
     })
 }
 
-/// A word that can stand in the first line of a request.
+/// A word that may stand in the first line of a request.
 fn word(text: &str) -> Option<&str> {
     (text.len() <= MAX_WORD && text.bytes().all(|b| b.is_ascii_graphic())).then_some(text)
 }
@@ -65,23 +65,23 @@ fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     Some(rest.split_once(&format!("</{name}>"))?.0)
 }
 
-/// What is asked of the service.
+/// A request to the service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ask {
-    /// The address outside.
+    /// Asks for the outside address.
     Address,
-    /// A mapping for so many seconds; 0: until it is deleted.
+    /// Asks for a mapping for this many seconds; 0 means until it is deleted.
     Map {
         client: Ipv4Addr,
         internal: u16,
         external: u16,
         lease: u32,
     },
-    /// Its end.
+    /// Deletes a mapping.
     Unmap { external: u16 },
 }
 
-/// A request over HTTP.
+/// The HTTP message of a request.
 pub(crate) fn request(host: SocketAddr, path: &str, service: &str, ask: Ask) -> String {
     let (action, arguments) = match ask {
         Ask::Address => ("GetExternalIPAddress", String::new()),
@@ -118,28 +118,28 @@ pub(crate) fn request(host: SocketAddr, path: &str, service: &str, ask: Ask) -> 
     )
 }
 
-/// A request for a description.
+/// The HTTP request for a description.
 pub(crate) fn get(host: SocketAddr, path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
 }
 
-/// Whether an HTTP answer says that all went well.
+/// Whether an HTTP answer reports success.
 pub(crate) fn is_granted(answer: &str) -> bool {
     let mut words = answer.lines().next().unwrap_or_default().split(' ');
     words.next().is_some_and(|http| http.starts_with("HTTP/1.")) && words.next() == Some("200")
 }
 
-/// The address outside, by an answer.
+/// The outside address in an answer.
 pub(crate) fn address(answer: &str) -> Option<Ipv4Addr> {
     element(answer, "NewExternalIPAddress")?.trim().parse().ok()
 }
 
-/// Why a mapping was refused: the error's number (IGD WANIPConnection:1, section 2.4.16).
+/// The error number of a refused mapping (IGD WANIPConnection:1, section 2.4.16).
 pub(crate) fn refusal(answer: &str) -> Option<u16> {
     element(answer, "errorCode")?.trim().parse().ok()
 }
 
-/// The router grants no lease but an endless one.
+/// The router only grants mappings without an end.
 pub(crate) const ONLY_PERMANENT: u16 = 725;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a punch needs.
+//! The configuration of a punch.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,25 +11,25 @@ use crate::rendezvous::address::Address;
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::outlet::Outlet;
 
-/// What is known of our own network, beside what our address tells.
+/// What is known about our own network, beside what our address tells.
 #[derive(Clone, Default, Debug)]
 pub struct Surroundings {
-    /// The networks this computer is on, by an address and how many of its leading bits are shared.
+    /// The networks of this computer: an address and the length of the prefix.
     pub networks: Vec<(IpAddr, u8)>,
-    /// What gets out, if that was found out.
+    /// Which UDP ports our network lets out, if that was found out.
     pub outlet: Option<Outlet>,
 }
 
-/// What a punch needs.
+/// The configuration of a punch.
 #[derive(Clone)]
 pub struct PunchConfig {
     /// Which end we are.
     pub role: Role,
-    /// Our address as printed. Its token is only used if the peer's has one.
+    /// Our address, as it was shown. Its token is only used if the peer's address has one.
     pub own: Address,
-    /// What the user pasted.
+    /// The peer's address, as the user pasted it.
     pub peer: Address,
-    /// The key pair whose public half `own` carries.
+    /// The key pair whose public key `own` carries.
     pub keypair: StaticKeypair,
     /// Whether this machine has instructions for AES-GCM.
     pub hardware_aes: bool,
@@ -37,16 +37,16 @@ pub struct PunchConfig {
     pub verify: bool,
     /// See [`Local::not_before`](crate::protocol::handshake::Local::not_before): 0 for the first connection of a run.
     pub not_before: u64,
-    /// When the slots are.
+    /// The clock that determines the slots.
     pub clock: WallClock,
-    /// Lifetime of the packets that shall not reach the peer's NAT, if the user knows it.
+    /// The TTL of packets that must not reach the peer's NAT, if the user named it.
     pub low_ttl: Option<u8>,
     /// When to give up.
     pub timeout: Duration,
     /// Our IPv6 socket, if there is one.
     pub ipv6: Option<Ipv6Socket>,
-    /// What is known of our own network.
+    /// What is known about our own network.
     pub around: Surroundings,
-    /// 32 fresh random bytes.
+    /// 32 random bytes that serve nothing else.
     pub seed: Seed,
 }

@@ -1,5 +1,5 @@
-//! What the datagrams of a punch contain, and what an arriving one means. Neither times nor paths are its
-//! business, except that a bare peer must have the pasted IP.
+//! Makes the datagrams of a punch and interprets those that arrive. It decides neither times nor paths,
+//! except that a bare peer must have the pasted IP.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,51 +14,52 @@ use crate::rendezvous::address::{Address, PAIRS, Token};
 use crate::rendezvous::budget::{Budget, Budgets};
 use crate::rendezvous::schedule::Content;
 
-/// Answers to bare peers that cost a hash. A peer asks at most 50 times a second; the told port has more to spare,
-/// as anybody can claim to send from there.
+/// Answers to bare peers, each of which costs a hash. A peer asks at most 50 times a second. The told port
+/// has a larger budget, because anybody can forge packets from there.
 const ANSWERS: Budgets = Budgets::new(
     Budget::new(Duration::from_millis(5), 32),
     Budget::new(Duration::from_millis(25), 16),
 );
-/// Handshake computations for bare peers, at some 0.3 ms each, and answers to late copies of a handshake message.
+/// Handshake computations for bare peers, about 0.3 ms each, and answers to late copies of a handshake
+/// message.
 const WORK: Budgets = Budgets::new(
     Budget::new(Duration::from_millis(20), 32),
     Budget::new(Duration::from_millis(25), 16),
 );
 
-/// What a datagram turned out to be.
+/// The result of reading a datagram.
 pub(super) enum Heard {
-    /// The peer's.
+    /// It is the peer's.
     Peer {
         reply: Option<Vec<u8>>,
         keys: Option<Box<SessionKeys>>,
         peer_unix_nanos: Option<u64>,
     },
-    /// Perhaps the peer's: whoever receives at the pasted IP could have sent it. It may get an answer, and nothing
-    /// else changes.
+    /// It may be the peer's, or from anybody who receives at the pasted IP. It may get an answer, and changes
+    /// nothing else.
     Unproven { reply: Option<Vec<u8>> },
-    /// More than we take of what does not authenticate.
+    /// The budget for datagrams that do not authenticate is used up.
     TooMany,
-    /// A copy of one that was already dealt with: somebody's replay.
+    /// It is a copy of one that was already handled: a replay.
     Copy,
-    /// Nobody's we know.
+    /// It does not authenticate.
     Forged,
-    /// A bare hello, while we hold a whole address.
+    /// It is a bare hello, while we have a full address.
     BareHello,
-    /// A whole-address datagram from the pasted IP, while we hold a bare address.
+    /// It is a datagram for full addresses from the pasted IP, while we have a bare address.
     WholeAddressProbe,
-    /// A bare hello in our own role.
+    /// It is a bare hello in our own role.
     SameRole,
-    /// The peer's, and there is no going on.
+    /// It is the peer's, and the handshake cannot go on.
     Fatal(HandshakeError),
 }
 
-/// Either of the two handshakes, from either end.
+/// One end of one of the two handshakes.
 pub(super) struct Engine {
     role: Role,
-    /// Where the peer said it is.
+    /// The addresses that the peer told.
     told: Vec<SocketAddr>,
-    /// Only the pasted IP is listened to.
+    /// Whether only packets from the pasted IP are accepted.
     bare: bool,
     heard: bool,
     rng: SeedRng,
@@ -78,7 +79,7 @@ enum Kind {
     },
     BareSender {
         initiator: Box<BareInitiator>,
-        /// Where message 2 came from, and the cookie it brought.
+        /// The path of message 2, and the cookie in it.
         bound: Option<(Path, Cookie)>,
     },
     BareReceiver {
@@ -146,7 +147,7 @@ impl Engine {
         })
     }
 
-    /// What to send now.
+    /// The datagram to send now.
     pub(super) fn datagram(&mut self, path: Path, content: Content, slot: u32, unix_nanos: u64) -> Vec<u8> {
         let (role, heard) = (self.role, self.heard);
         match (&mut self.kind, content) {
@@ -162,7 +163,7 @@ impl Engine {
         }
     }
 
-    /// Takes a datagram whose first byte is a handshake's. `unix_nanos` is our clock.
+    /// Takes a datagram whose first byte is one of the handshake. `unix_nanos` is the time of our clock.
     pub(super) fn handle(&mut self, now: Time, unix_nanos: u64, path: Path, datagram: &[u8]) -> Heard {
         let heard = if !self.bare {
             self.handle_full(unix_nanos, datagram)
@@ -229,7 +230,8 @@ impl Engine {
         match (&mut self.kind, datagram.first(), header) {
             (_, Some(_), Some(header)) if header.role == own_role => Heard::SameRole,
             (Kind::BareReceiver { responder }, Some(&kind), Some(header)) => {
-                // Whoever has not shown that it receives there costs a hash, whoever has may cost a computation.
+                // A datagram without the right cookie costs only a hash. Only one with the cookie may cost a
+                // computation.
                 if header.cookie != responder.cookie(path) {
                     let left = self.answers.take(now, told);
                     return unproven(left.then(|| responder.hello(path)));
@@ -245,7 +247,7 @@ impl Engine {
                     },
                 }
             }
-            // The receiver's hello proves nothing, but brings a cookie, and shows the port to try.
+            // The receiver's hello proves nothing, but it carries a cookie and shows which port to try.
             (Kind::BareSender { initiator, .. }, Some(&packet::HELLO), Some(header)) => {
                 let left = self.answers.take(now, told);
                 unproven(left.then(|| initiator.datagram(&header.cookie)))
@@ -294,7 +296,7 @@ impl Engine {
     }
 }
 
-/// Whether the peer said that it is at `remote`. A link-local address is told without its zone.
+/// Whether the peer told the address `remote`. It tells a link-local address without its zone.
 fn is_told(told: &[SocketAddr], remote: SocketAddr) -> bool {
     let place = |at: &SocketAddr| (at.ip(), at.port());
     told.iter().any(|at| place(at) == place(&remote))
@@ -315,7 +317,7 @@ fn unproven(reply: Option<Vec<u8>>) -> Heard {
     }
 }
 
-/// Whether a datagram that did not authenticate could be of another run of ours, by its looks.
+/// Whether a datagram that did not authenticate looks like one of another run of this program.
 pub(super) fn has_the_shape_of_ours(datagram: &[u8]) -> bool {
     match datagram.first() {
         Some(&packet::PROBE) => datagram.len() == Probe::LEN,
@@ -324,7 +326,7 @@ pub(super) fn has_the_shape_of_ours(datagram: &[u8]) -> bool {
     }
 }
 
-/// Whether a handshake's error is to be counted or ends it.
+/// Whether an error of the handshake is only counted or ends it.
 fn judged(error: HandshakeError) -> Heard {
     match error {
         HandshakeError::Forged | HandshakeError::Malformed => Heard::Forged,
@@ -333,10 +335,10 @@ fn judged(error: HandshakeError) -> Heard {
     }
 }
 
-/// What remains of a punch beside the connection: the answers to late copies of the peer's handshake. The
-/// sender may have lost our first answer, and asks until one arrives. Whoever sees such a message could send copies
-/// of it in anybody's name, so this ends with the first sealed packet: it shows that the answer has arrived.
-/// It holds no key of the handshake.
+/// What remains of a punch beside the connection: the answers to late copies of the peer's handshake
+/// messages. The sender may have lost our first answer, and repeats its message until one arrives. An
+/// attacker who sees such a message could send copies of it from forged addresses. So the answers end with
+/// the first sealed packet, which shows that one has arrived. It holds no key of the handshake.
 pub(crate) struct LateResponder {
     kind: Late,
     told: Vec<SocketAddr>,
@@ -344,20 +346,20 @@ pub(crate) struct LateResponder {
 }
 
 enum Late {
-    /// The sender's end has nothing to answer: it was connected by the last word.
+    /// The sender has nothing to answer: the last message of the handshake was the receiver's.
     Nothing,
     Kk(kk::Answered),
     Bare(Confirmed),
 }
 
 impl LateResponder {
-    /// The peer's first sealed packet has opened: nothing is answered any more.
+    /// Stops answering: the peer's first sealed packet has arrived.
     pub(crate) fn confirm(&mut self) {
         self.kind = Late::Nothing;
     }
 
-    /// The answer to send back along `path`, if the datagram is a copy of a handshake message already
-    /// accepted, and not one of too many. Everything else is ignored.
+    /// The answer to send back along `path`, if the datagram is a copy of an accepted handshake message and
+    /// the budget allows it. Anything else is ignored.
     pub(crate) fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) -> Option<Vec<u8>> {
         let answer = match (&self.kind, datagram.first()) {
             (Late::Kk(answered), Some(&packet::MESSAGE_1)) => answered.answer(datagram),

@@ -1,4 +1,4 @@
-//! What a punch tells.
+//! The events of a punch.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -10,51 +10,51 @@ use crate::protocol::Path;
 use crate::protocol::handshake::SessionKeys;
 use crate::rendezvous::schedule::ScheduleEvent;
 
-/// What happened.
+/// An event of a punch.
 #[derive(Debug)]
 pub enum PunchEvent {
-    /// Waiting for a slot, or a slot has begun.
+    /// It waits for a slot, or a slot has begun.
     Schedule(ScheduleEvent),
-    /// Something the user should read now rather than in a report at the end.
+    /// Something that the user should read now, and not only in the report at the end.
     Hint(Hint),
-    /// The peer was heard from an address nobody had told of; it is answered there.
+    /// The peer was heard from an address that nobody had told. The punch answers there.
     Reflexive(Path),
-    /// There is a path. The punch is over; keep [`Punch::into_parts`](super::Punch::into_parts) for late copies. The receiver may
-    /// send at once, but knows that the sender hears it only when a sealed packet opens, perhaps on another
-    /// path than this.
+    /// There is a path, and the punch is over. Keep [`Punch::into_parts`](super::Punch::into_parts) for late
+    /// copies. The receiver may send at once. But it knows that the sender has the keys only when a sealed
+    /// packet arrives, perhaps on another path.
     Connected {
-        /// Where.
+        /// The path.
         path: Path,
-        /// With what.
+        /// The keys.
         keys: Box<SessionKeys>,
-        /// Of which kind.
+        /// The kind of path.
         kind: PathKind,
-        /// The round trip, where one exchange can be told from another.
+        /// The round-trip time, if it could be measured.
         rtt: Option<Duration>,
     },
-    /// No path before the time was up, or none possible.
+    /// No path was found within the time limit, or none is possible.
     Failed(Box<Report>),
 }
 
-/// What is worth saying at once. Each comes at most once.
+/// Something that is shown at once. Each comes at most once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Hint {
-    /// What the two addresses tell, or that nothing comes though the peer must be near.
+    /// What the two addresses tell; or that nothing comes although the peer must be near.
     #[error("{0}. Trying all the same; {help}", help = .0.remedy())]
     Obstacle(Obstacle),
-    /// The system refuses to send anything to the peer.
+    /// The system refuses to send to the peer.
     #[error("{cause} Trying all the same", cause = refusal(Some(*.0)))]
     Refused(ErrorKind),
-    /// The peer is there with our bare address.
+    /// The peer is there, but has only our bare address.
     #[error("your peer pasted only ip:port: ask them to paste the whole line")]
     PeerPastedBare,
-    /// The peer is there with our whole address, we have its bare one.
+    /// The peer is there and has our full address, but we have only its bare one.
     #[error("your peer has your whole line but you pasted only its ip:port: paste the whole line now")]
     WePastedBare,
-    /// The peer is in our role.
+    /// The peer has our role.
     #[error("your peer runs p2pcopy in the same role as you: one must be sender, the other receiver")]
     SameRole,
-    /// Packets arrive that were not made for this run.
+    /// Packets arrive that were made for another run.
     #[error(
         "packets with another key arrive from there: one of you has an address of an earlier run. Compare both lines, and paste \
          the one that the other side shows now"
@@ -63,7 +63,7 @@ pub enum Hint {
 }
 
 impl Hint {
-    /// Whether another address of the peer's would help.
+    /// Whether another address of the peer would help.
     pub(crate) const fn wants_another_address(self) -> bool {
         match self {
             Hint::Obstacle(_) | Hint::WePastedBare | Hint::SameRole | Hint::OldAddress => true,

@@ -1,19 +1,19 @@
-//! Whether the ports between two addresses have to be guessed, and which side does what.
+//! Decides whether ports between two addresses must be guessed, and which side does what.
 
 use super::paths::is_private;
 use super::report::{Outlook, outlook};
 use crate::rendezvous::address::{Address, Guessing, Mapping, PAIRS, Token};
 use crate::rendezvous::schedule::guess::Task;
 
-/// The pairs that guesses use, the nearer and the farther one: the last two that the side with lasting ports has. Both sides
-/// find the same.
+/// The pairs that serve guesses, the near and the far one: the last two pairs for which the side with lasting
+/// ports has told ports. Both sides compute the same.
 fn pairs(lasting: &Address) -> [usize; 2] {
     let mut last = (0..PAIRS).rev().filter(|&k| lasting.pair(k).is_some());
     let far = last.next().unwrap_or(0);
     [last.next().unwrap_or(far), far]
 }
 
-/// Our part, if ports have to be guessed and both users let them be.
+/// Our part, if ports must be guessed and both users allow it.
 pub(super) fn task(own: &Address, peer: &Address) -> Option<Task> {
     let (ours, theirs) = (own.token.as_ref()?, peer.token.as_ref()?);
     let lets = |token: &Token| token.guessing != Guessing::Refused;
@@ -39,7 +39,7 @@ pub(super) fn task(own: &Address, peer: &Address) -> Option<Task> {
     }
 }
 
-/// The pair that slots leave alone, the farther one. Who has one port alone uses it for everything.
+/// The pair that slots do not use: the far one. A side with only one port uses it for everything.
 pub(super) fn reserved(own: &Address, peer: &Address) -> Option<usize> {
     let lasting = match task(own, peer)? {
         Task::Open { .. } => peer,

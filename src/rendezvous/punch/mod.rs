@@ -1,8 +1,9 @@
-//! The punch: the schedule's moments filled with the handshake's datagrams, until there is a path with keys.
+//! The punch: sends the handshake's datagrams when the schedule says, until there is a path with keys.
 //!
-//! Between full addresses every datagram is authenticated, and one from any source address is the peer: NATs
-//! do rewrite ports, so the observed source is answered at once. Between bare addresses nothing is vouched
-//! for, and only the pasted IP is listened to. Whatever fails to authenticate is counted and gets no answer.
+//! Between full addresses every datagram is authenticated, so one from any source address is the peer's. NATs
+//! rewrite ports, so the punch answers to the observed source at once. Between bare addresses nothing vouches
+//! for a datagram, so only the pasted IP is accepted. Whatever does not authenticate is counted and gets no
+//! answer.
 
 mod config;
 mod engine;
@@ -38,10 +39,10 @@ use crate::protocol::handshake::{HandshakeError, Hello, Local, PROTOCOL_VERSION,
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach, Role};
 
-/// Paths whose first exchange is timed: all that can be told of, and more than are learnt at once.
+/// The most paths whose first exchange is timed: all that can be told, and more than are learnt at once.
 const MAX_TIMED: usize = 32;
 
-/// The machine. Drive it as [`crate::protocol`] says.
+/// The state machine of a punch. Drive it as [`crate::protocol`] says.
 pub struct Punch {
     schedule: Schedule,
     search: Search,
@@ -49,7 +50,7 @@ pub struct Punch {
     began: Time,
     deadline: Time,
     over: bool,
-    /// The first packet of full lifetime on each path of the newest, and how many went there since.
+    /// For each of the newest paths: when its first packet of full TTL left, and how many have left since.
     first_sent: VecDeque<(Path, Time, u32)>,
     outbox: VecDeque<Transmit>,
     events: VecDeque<PunchEvent>,
@@ -58,10 +59,11 @@ pub struct Punch {
 }
 
 impl Punch {
-    /// Begins.
+    /// Starts to look for the peer.
     ///
     /// # Errors
-    /// [`HandshakeError::WeakKey`] if the pasted key is worthless.
+    ///
+    /// [`HandshakeError::WeakKey`] if the pasted key gives the same secret with every key.
     pub fn new(config: PunchConfig, now: Time) -> Result<Self, HandshakeError> {
         let PunchConfig {
             role,
@@ -142,7 +144,7 @@ impl Punch {
         Ok(punch)
     }
 
-    /// Both sides punch at this moment, which a server named, and go by slots only if that fails.
+    /// Makes both sides punch at this moment, which a server named. They use slots only if that fails.
     pub(crate) fn meet_at(&mut self, moment: Time, now: Time) {
         self.events
             .retain(|event| !matches!(event, PunchEvent::Schedule(_)));
@@ -150,20 +152,20 @@ impl Punch {
         self.handle_timeout(now);
     }
 
-    /// This path is by way of a server, and may be of use later.
+    /// Names the relay's path, which may become useful later.
     pub(crate) fn expect_relay(&mut self, path: Path) {
         self.search.relay = Some(path);
     }
 
-    /// What is sent by way of the server reaches the peer. It is used from this moment on, if nothing better is found
-    /// before.
+    /// The relay works: packets on its path reach the peer. It is used from this time on, unless a better
+    /// path is found before.
     pub(crate) fn use_relay(&mut self, from: Time) {
         if let Some(path) = self.search.relay {
             self.schedule.add_candidate(path, from);
         }
     }
 
-    /// The time turned out to be another one: what slots there are follows it.
+    /// Corrects the time: if there are slots, they follow it.
     pub(crate) fn set_clock(&mut self, clock: WallClock, now: Time) {
         self.report.clock = clock;
         self.search.set_clock(clock);
@@ -171,7 +173,7 @@ impl Punch {
         self.handle_timeout(now);
     }
 
-    /// Takes a datagram; whether it was a handshake's.
+    /// Takes a datagram. Returns whether it was one of the handshake.
     pub fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) -> bool {
         if !matches!(datagram.first(), Some(packet::PROBE..=packet::BARE_4)) {
             return false;
@@ -208,7 +210,8 @@ impl Punch {
             Heard::Copy | Heard::TooMany => {}
             Heard::Forged => {
                 self.report.forged += 1;
-                // Strangers probe ports, too: only what has the shape of ours and comes from there is telling.
+                // Strangers probe ports, too. Only a datagram that looks like ours and comes from the peer's
+                // IP counts.
                 if self.is_peers_ip(path) && engine::has_the_shape_of_ours(datagram) {
                     self.report.other_key += 1;
                     self.hint(Hint::OldAddress);
@@ -259,7 +262,7 @@ impl Punch {
         }
     }
 
-    /// The system refused to send a datagram.
+    /// Told when the system refused to send a datagram.
     pub(crate) fn on_refused(&mut self, kind: ErrorKind) {
         self.report.refused += 1;
         self.report.refusal = Some(kind);
@@ -292,7 +295,7 @@ impl Punch {
         self.events.pop_front()
     }
 
-    /// What has been done and seen so far.
+    /// What was done and seen so far.
     pub(crate) fn report(&self, now: Time) -> Report {
         Report {
             elapsed: now.since(self.began),
@@ -302,8 +305,9 @@ impl Punch {
         }
     }
 
-    /// What must outlive a connected punch: what answers late copies of the peer's handshake, where to look for the peer
-    /// should it fall silent, and the answer that brought the connection about, if it has not left yet.
+    /// What must outlive a connected punch: the answers to late copies of the peer's handshake messages, the
+    /// search for the peer if it falls silent, and the answer that made the connection, if it has not left
+    /// yet.
     pub(crate) fn into_parts(self) -> (LateResponder, Search, Option<Transmit>) {
         let last = self.outbox.into_iter().next_back();
         let answer = last.filter(|last| last.reach == Reach::Full);
@@ -311,7 +315,7 @@ impl Punch {
     }
 
     fn transmit(&mut self, now: Time, path: Path, reach: Reach, payload: Vec<u8>) {
-        // Between bare addresses there is nothing to time: any number of ports may ask.
+        // Between bare addresses nothing is timed, because any number of ports may ask.
         if reach == Reach::Full && self.search.peer.token.is_some() {
             match self.first_sent.iter_mut().find(|(p, ..)| *p == path) {
                 Some((.., count)) => *count += 1,
@@ -325,7 +329,8 @@ impl Punch {
         self.outbox.push_back(Transmit { path, reach, payload });
     }
 
-    /// After how long in vain an obstacle is told: guesses may overcome a symmetric NAT.
+    /// After how long without success an obstacle is shown. Guesses may overcome a symmetric NAT, which takes
+    /// longer.
     fn patience(&self, obstacle: Obstacle) -> Duration {
         match obstacle {
             Obstacle::Symmetric | Obstacle::PerhapsSymmetric if self.search.guess.is_some() => {
@@ -346,7 +351,7 @@ impl Punch {
         self.search.peer.places().any(|at| at.ip() == path.remote.ip())
     }
 
-    /// The peer was heard on `path`: send there too, whatever the schedule says.
+    /// The peer was heard on `path`: sends there, too, beside the schedule.
     fn learn(&mut self, now: Time, path: Path) {
         if self.schedule.add_reflexive(path, now) {
             if self.search.kind(path) == PathKind::PeerReflexive {
@@ -358,7 +363,7 @@ impl Punch {
 
     fn connected(&mut self, now: Time, path: Path, keys: Box<SessionKeys>) {
         self.over = true;
-        // Copies of one message cannot be told apart, so only a first copy that was answered times the path.
+        // Copies of one message look alike, so the RTT is only known if one copy was sent on the path.
         let rtt = match self.first_sent.iter().find(|(p, ..)| *p == path) {
             Some(&(_, at, 1)) if keys.role == Role::Sender => Some(now.since(at)),
             _ => None,

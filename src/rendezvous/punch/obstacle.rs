@@ -7,31 +7,32 @@ use super::paths::is_private;
 use super::report::{Outlook, outlook};
 use crate::rendezvous::address::{Address, Filtering, Mapping};
 
-/// How long two computers on one network may take to hear each other: the first datagrams go out at once.
+/// How long two computers on the same network may take to hear each other: the first datagrams are sent at
+/// once.
 const NEARBY: Duration = Duration::from_secs(3);
 
-/// What stands between two addresses.
+/// What may prevent a connection between two addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Obstacle {
-    /// No family of addresses in common.
+    /// The peer has only IPv6, and we have only IPv4.
     #[error("the other side has only IPv6 and this computer has none, so neither can send to the other")]
     OnlyPeerHasIpv6,
-    /// The same the other way round.
+    /// We have only IPv6, and the peer has only IPv4.
     #[error("this computer has only IPv6 and the other side has none, so neither can send to the other")]
     OnlyWeHaveIpv6,
-    /// The peer's address is of use on its own computer only.
+    /// The peer's address is only valid on its own computer.
     #[error("the other side's computer is not on any network")]
     PeerIsOffline,
-    /// Our own address is.
+    /// Our address is only valid on this computer.
     #[error("this computer is not on any network")]
     WeAreOffline,
-    /// Both behind one outside address, and nothing says that they are on one network.
+    /// Both have the same outside address, and nothing shows that they are on the same network.
     #[error(
         "both sides have the same outside address but are on different networks inside, and few routers send back in what \
          is meant for themselves"
     )]
     SameOutside,
-    /// Both behind one outside address and on networks of the same name, but nothing comes.
+    /// Both have the same outside address and networks with equal addresses, but nothing arrives.
     #[error(
         "both sides have the same outside address but do not hear each other inside: a network may keep its devices apart \
          (guest Wi-Fi), or a carrier may have put two networks behind one address"
@@ -43,28 +44,28 @@ pub enum Obstacle {
          computer"
     )]
     PeerIsUnmapped,
-    /// The same of us.
+    /// We could only tell addresses inside our network.
     #[error(
         "this computer's outside address is not known (no STUN server answered), and the other side is not on a network of \
          this computer"
     )]
     WeAreUnmapped,
-    /// One side could only tell addresses inside its network, which may be ours, but nothing comes.
+    /// One side could only tell addresses inside its network. That may be our network, but nothing arrives.
     #[error(
         "one of the two sides does not know its outside address (no STUN server answered there), and neither hears the other \
          on a network of its own"
     )]
     Unheard,
-    /// Nobody can know the other's port.
+    /// Both NATs are symmetric, so neither side can know the other's port.
     #[error(
         "both networks are symmetric NATs (another port for every destination): neither side can know the port that the \
          other's packets come from"
     )]
     BothSymmetric,
-    /// By both NAT classes this cannot work without luck.
+    /// With these two NAT classes, only luck helps.
     #[error("one of the two networks is a symmetric NAT and the other does not let its packets in")]
     Symmetric,
-    /// It depends on a filter nobody knows.
+    /// It depends on how a NAT filters, which is not known.
     #[error(
         "one of the two networks is a symmetric NAT: this works only if the other lets in packets from any port"
     )]
@@ -72,7 +73,7 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
-    /// What helps.
+    /// What the user can do.
     pub(crate) const fn remedy(self) -> &'static str {
         match self {
             Obstacle::OnlyPeerHasIpv6 | Obstacle::OnlyWeHaveIpv6 => {
@@ -104,7 +105,7 @@ impl Obstacle {
         }
     }
 
-    /// Whether no packet can ever arrive: there is no use in trying.
+    /// Whether no packet can ever arrive, so that trying is useless.
     pub(crate) const fn is_certain(self) -> bool {
         matches!(
             self,
@@ -115,7 +116,7 @@ impl Obstacle {
         )
     }
 
-    /// After how long in vain it is told.
+    /// After how long without success the obstacle is shown.
     pub(super) const fn patience(self) -> Duration {
         match self {
             Obstacle::Isolated | Obstacle::Unheard => NEARBY,
@@ -124,7 +125,7 @@ impl Obstacle {
     }
 }
 
-/// Which families of addresses somebody can be reached at.
+/// The IP versions over which a side can be reached.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Families {
     ipv4: bool,
@@ -147,18 +148,18 @@ impl Families {
     }
 }
 
-/// Whether anybody's packets reach it.
+/// Whether everybody's packets reach this address.
 fn is_open(address: &Address) -> bool {
     let nat = address.nat();
     nat.mapping == Mapping::Public || nat.filtering == Filtering::Independent
 }
 
-/// Whether its owner knew no address but those inside its network.
+/// Whether the owner only knew addresses inside its network.
 fn is_unmapped(address: &Address) -> bool {
     address.token.is_some() && address.reflexive.is_ipv4() && is_private(address.reflexive.ip())
 }
 
-/// Whether an address lies in a network.
+/// Whether an address is in a network.
 fn is_within(ip: IpAddr, (network, bits): (IpAddr, u8)) -> bool {
     let shared = |a: u128, b: u128, width: u32| {
         let host = width.saturating_sub(u32::from(bits));
@@ -171,8 +172,8 @@ fn is_within(ip: IpAddr, (network, bits): (IpAddr, u8)) -> bool {
     }
 }
 
-/// What stands against a connection between these two, the worst first. `networks`: those this computer is on, by an
-/// address and how many of its leading bits are shared.
+/// The worst obstacle to a connection between these two addresses. `networks`: the networks of this computer,
+/// each with an address and the length of its prefix.
 pub(crate) fn obstacle(own: &Address, peer: &Address, networks: &[(IpAddr, u8)]) -> Option<Obstacle> {
     let (ours, theirs) = (Families::of(own), Families::of(peer));
     match (ours.none(), theirs.none()) {
@@ -227,7 +228,7 @@ mod tests {
     use crate::rendezvous::address::NatClass;
     use crate::rendezvous::errand::Errand;
 
-    /// `front mapping candidates…`, the front `-` where STUN found none.
+    /// Reads `front mapping candidates…`. The front is `-` if STUN found none.
     fn address(text: &str) -> Address {
         let mut words = text.split_whitespace();
         let front = words.next().unwrap().parse().ok();

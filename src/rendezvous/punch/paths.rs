@@ -1,4 +1,4 @@
-//! Which paths two addresses give, and of which kind a path is.
+//! Derives paths from two addresses, and the kind of a path.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
@@ -6,29 +6,29 @@ use super::guess;
 use crate::protocol::{Path, Role};
 use crate::rendezvous::address::{Address, Filtering, Mapping, PAIRS};
 
-/// The socket for IPv6.
+/// Our IPv6 socket.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ipv6Socket {
-    /// Its index.
+    /// Its number.
     pub socket: u8,
     /// Indices of the interfaces on which a link-local peer may be.
     pub zones: Vec<u32>,
 }
 
-/// What kind of path was found.
+/// The kind of a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PathKind {
     /// Inside one network.
     Lan,
-    /// IPv6.
+    /// Over IPv6.
     Ipv6,
-    /// Between the addresses that were pasted, and neither side is known to be behind a NAT.
+    /// Between the pasted addresses, and no NAT is known on either side.
     Open,
-    /// Through a NAT, between the addresses that were pasted.
+    /// Between the pasted addresses, through a NAT.
     Direct,
-    /// Through the NATs, to an address only seen when the peer's packet arrived.
+    /// Through NATs, to an address that was only known when the peer's packet arrived.
     PeerReflexive,
-    /// By way of the server where the two have met.
+    /// Through the server where the two have met.
     Relayed,
 }
 
@@ -46,7 +46,7 @@ impl std::fmt::Display for PathKind {
 }
 
 impl PathKind {
-    /// Of which kind `path` is between these two.
+    /// The kind of `path` between these two addresses.
     pub(super) fn of(path: Path, own: &Address, peer: &Address, ipv6_socket: Option<u8>) -> PathKind {
         let ip = path.remote.ip();
         let pasted = (0..PAIRS).any(|k| peer.pair(k) == Some(path.remote));
@@ -55,11 +55,12 @@ impl PathKind {
             .as_ref()
             .is_some_and(|t| t.candidates.contains(&path.remote));
         let public = peer.nat().mapping == Mapping::Public;
-        // A bare address says nothing of its owner's NAT.
+        // A bare address tells nothing about its owner's NAT.
         let behind_nat = [own, peer]
             .into_iter()
             .any(|side| matches!(side.nat().mapping, Mapping::Independent | Mapping::Dependent));
-        // An address of our own, inside or outside: the peer is on this machine or behind the same NAT.
+        // The address is one of our own, inside or outside: the peer is on this machine or behind the same
+        // NAT.
         let ours = own.places().any(|own| own.ip() == ip);
         match ip {
             IpAddr::V6(ip) if ip.is_unicast_link_local() => PathKind::Lan,
@@ -73,7 +74,7 @@ impl PathKind {
     }
 }
 
-/// Whether an address belongs to the network one sits in.
+/// Whether an address is private, so that it belongs to the own network.
 pub(super) fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
@@ -81,13 +82,14 @@ pub(super) fn is_private(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether a port outside leads to its first socket, whoever sends there.
+/// Whether an outside port leads to the owner's first socket, whoever the sender is.
 fn is_forwarded(address: &Address) -> bool {
     let nat = address.nat();
     nat.filtering == Filtering::Independent && nat.mapping != Mapping::Public
 }
 
-/// Which paths need a slot (one per port pair both sides have), and which can be tried at once.
+/// The paths that need a slot (one for each port pair that both sides have), and the paths that can be tried
+/// at once.
 pub(super) fn paths(
     own: &Address,
     peer: &Address,
@@ -95,7 +97,8 @@ pub(super) fn paths(
 ) -> ([Option<Path>; PAIRS], Vec<Path>) {
     let mut pairs = [None; PAIRS];
     for (k, pair) in pairs.iter_mut().enumerate() {
-        // Who has one port alone, uses it with each of the other's. Between bare addresses there is one of each.
+        // A side with only one port uses it with each of the other's. Between bare addresses each side has
+        // one.
         let local = own.pair(k).map_or(0, |_| k);
         let (own_has, peer_has) = (own.pair(k).is_some(), peer.pair(k).is_some());
         let both_whole = own.token.is_some() && peer.token.is_some();
@@ -117,8 +120,8 @@ pub(super) fn paths(
         .map(|t| t.candidates.as_slice())
         .unwrap_or_default();
     let public = peer.nat().mapping == Mapping::Public;
-    // Whoever has a forwarded port waits there: a packet of its own to the same place would be another flow in its router,
-    // and the peer's packet would clash with it. Where both have one, the sender begins.
+    // A side with a forwarded port waits: if it also sent to the same place, its router would have two flows
+    // there, and the peer's packet would clash with the second. If both have one, the sender begins.
     let begins = match (&own.token, &peer.token) {
         (Some(ours), Some(theirs)) => ours.errand.role(&ours.key, &theirs.key) == Role::Sender,
         _ => false,
@@ -133,7 +136,7 @@ pub(super) fn paths(
         |front: &SocketAddr| public || is_forwarded(peer) || front.is_ipv6() || is_private(front.ip());
     let front = Some(peer.reflexive).filter(at_once).filter(|_| !waits || public);
     for remote in told.chain(front) {
-        // Two homes with the same private addresses: we would talk to ourselves.
+        // Two homes may have the same private addresses. Then we would talk to ourselves.
         if own_candidates.contains(&remote) {
             continue;
         }
@@ -149,7 +152,7 @@ pub(super) fn paths(
     (pairs, candidates)
 }
 
-/// The paths from here to one address of the peer: a link-local one of IPv6 may be on any of our cables.
+/// The paths to one address of the peer. A link-local IPv6 address may be on any of our links.
 fn ways(remote: SocketAddr, ipv6: Option<&Ipv6Socket>) -> Vec<Path> {
     match (remote, ipv6) {
         (SocketAddr::V4(_), _) => vec![Path { local: 0, remote }],

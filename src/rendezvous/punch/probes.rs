@@ -1,4 +1,4 @@
-//! Probes between whole addresses: each counts once, however often and from wherever its bytes come.
+//! Probes between full addresses. Each counts once, however often and from wherever its bytes come.
 
 use std::collections::BTreeSet;
 
@@ -6,18 +6,19 @@ use super::engine::Heard;
 use crate::protocol::Role;
 use crate::protocol::handshake::{Probe, ProbeKey};
 
-/// Probes remembered, so that copies are recognised: two slots bring about sixty. What is older than all of them
-/// counts as a copy as well, so nothing that was recorded longer ago can be played again.
+/// The most probes remembered, to recognise copies: two slots bring about sixty. Older ones count as copies,
+/// too, so a recorded probe can never be replayed.
 const REMEMBERED: usize = 64;
 
 /// The probes of one punch.
 pub(super) struct Probes {
     key: ProbeKey,
-    /// Send time and random bytes of the newest probes that came.
+    /// Send time and random bytes of the newest probes that arrived.
     seen: BTreeSet<(u64, [u8; 8])>,
-    /// The newest that is no longer remembered.
+    /// The newest probe that is no longer remembered.
     forgotten: Option<(u64, [u8; 8])>,
-    /// The send time of our last probe: the peer relies on times that only grow, whatever the clock does.
+    /// The send time of our last probe. The peer relies on growing send times, so they must grow even if the
+    /// clock is set back.
     last_sent: u64,
 }
 
@@ -31,7 +32,7 @@ impl Probes {
         }
     }
 
-    /// A probe of ours.
+    /// Makes a probe of ours.
     pub(super) fn write(
         &mut self,
         role: Role,
@@ -51,7 +52,7 @@ impl Probes {
         probe.encode(&self.key).to_vec()
     }
 
-    /// Reads one of the peer's; only one that was never read before is given back.
+    /// Reads a probe of the peer's. Returns it only if it was never read before.
     pub(super) fn read(&mut self, datagram: &[u8], own_role: Role) -> Result<Probe, Heard> {
         let probe = Probe::decode(datagram, &self.key)
             .filter(|p| p.role == own_role.peer())

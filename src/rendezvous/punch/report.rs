@@ -1,4 +1,4 @@
-//! Why no connection came about: what was tried, what was seen, the likely cause, and one next step.
+//! Why there was no connection: what was tried, what was seen, the likely cause, and one next step.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -11,71 +11,71 @@ use crate::rendezvous::address::{Filtering, Mapping, NatClass};
 use crate::rendezvous::clock::{ClockSource, WallClock};
 use crate::rendezvous::outlet::Outlet;
 
-/// Clocks farther apart than this miss each other's opening packets.
+/// If two clocks differ by more, the sides miss each other's opening packets.
 const MAX_SKEW: Duration = Duration::from_millis(1500);
 
-/// Refusals in a row that are no accident.
+/// This many refusals in a row are not an accident.
 const MANY: u64 = 5;
 
-/// What a punch did and saw. Counts are of datagrams.
+/// What a punch did and saw. All counts are datagrams.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Report {
-    /// Where the peer was sought.
+    /// The peer's address.
     pub peer: SocketAddr,
-    /// How long.
+    /// For how long it was looked for.
     pub elapsed: Duration,
-    /// Slots tried.
+    /// The number of slots used.
     pub attempts: u32,
-    /// Ports of a symmetric NAT that were opened or tried.
+    /// The ports of a symmetric NAT that were opened or tried.
     pub guesses: u32,
-    /// Sent in all.
+    /// All datagrams sent.
     pub sent: u64,
-    /// Received from the peer for certain.
+    /// Datagrams that the peer certainly sent.
     pub received: u64,
-    /// Received with a wrong authentication.
+    /// Datagrams that did not authenticate.
     pub forged: u64,
-    /// Of those, what has the shape of ours and came from the peer's IP: made for another run.
+    /// Those of them that look like ours and came from the peer's IP: made for another run.
     pub other_key: u64,
-    /// Datagrams that this system refused to send, and why it refused the last.
+    /// Datagrams that this system refused to send.
     pub refused: u64,
-    /// See there.
+    /// Why it refused the last one.
     pub refusal: Option<ErrorKind>,
-    /// What the two addresses told beforehand.
+    /// What the two addresses told before anything was sent.
     pub obstacle: Option<Obstacle>,
-    /// What gets out of our network, if that was found out.
+    /// Which UDP ports our network lets out, if that was found out.
     pub outlet: Option<Outlet>,
-    /// Hellos of a peer that was told our `ip:port` only, while we hold its whole address.
+    /// Hellos of a peer that has only our `ip:port`, while we have its full address.
     pub bare_hellos: u64,
-    /// Probes of a peer that holds our whole address, while we were told its `ip:port` only.
+    /// Probes of a peer that has our full address, while we have only its `ip:port`.
     pub whole_address_probes: u64,
     /// Hellos of a peer in our own role.
     pub same_role_hellos: u64,
     /// Our NAT.
     pub own_nat: NatClass,
-    /// The peer's NAT, if its address told.
+    /// The peer's NAT, if its address tells.
     pub peer_nat: Option<NatClass>,
     /// Our clock.
     pub clock: WallClock,
-    /// How far the peer's clock seemed ahead, nanoseconds, if anything of it arrived.
+    /// How far the peer's clock is ahead, in nanoseconds, if one of its datagrams arrived.
     pub peer_clock_ahead: Option<i64>,
-    /// What ended the handshake, if something did before the time was up.
+    /// The error that ended the handshake before the time limit, if any.
     pub error: Option<HandshakeError>,
 }
 
-/// What two kinds of NAT let one hope for.
+/// The chances of a connection between two NATs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Outlook {
-    /// Nothing stands against it.
+    /// Nothing prevents it.
     Good,
-    /// Works only if the second NAT does not filter by port; that is not known.
+    /// It works only if the second NAT does not filter by port, which is not known.
     Doubtful,
-    /// Cannot work without luck.
+    /// It works only by luck.
     Hopeless,
 }
 
-/// What can be expected of two NATs.
+/// The chances of a connection between two NATs.
 pub(crate) fn outlook(a: NatClass, b: NatClass) -> Outlook {
-    // Whoever lets anybody in is found by the other, whose source is then seen.
+    // If one NAT admits everybody, the other side's packets arrive there and show their source address.
     if [a, b].iter().any(|nat| nat.filtering == Filtering::Independent) {
         return Outlook::Good;
     }
@@ -95,11 +95,11 @@ fn against_symmetric(filtering: Filtering) -> Outlook {
     }
 }
 
-/// What helps against refusals.
+/// What helps if the system refuses to send.
 const REFUSAL_REMEDY: &str =
     "Check the network and the firewall of this computer, then start both sides again.";
 
-/// What it means that the system refuses to send.
+/// The sentence for a system that refuses to send.
 pub(super) fn refusal(kind: Option<ErrorKind>) -> String {
     match kind {
         Some(ErrorKind::PermissionDenied) => {
@@ -113,7 +113,7 @@ pub(super) fn refusal(kind: Option<ErrorKind>) -> String {
     }
 }
 
-/// With a capital letter and a full stop.
+/// Adds a capital letter and a full stop.
 fn sentence(words: impl fmt::Display) -> String {
     let words = words.to_string();
     let mut rest = words.chars();
@@ -181,7 +181,7 @@ impl Report {
                 "Start both sides again and give more time with --timeout, a minute at least.",
             );
         }
-        // Between whole addresses nobody goes by a clock that nobody told.
+        // Between full addresses, slots are not used with a clock that NTP has not confirmed.
         if self.clock.source() == ClockSource::System && self.peer_nat.is_none() {
             return say(
                 "No NTP server answered here, and the system clock may be off by more than a second.",
@@ -195,7 +195,7 @@ impl Report {
         )
     }
 
-    /// Whether this system refused to send whatever was to be sent.
+    /// Whether this system refused to send everything.
     pub(super) fn is_refused(&self) -> bool {
         self.refused >= MANY && self.refused == self.sent
     }

@@ -1,4 +1,4 @@
-//! Where to look for the peer, at first and whenever it falls silent.
+//! Looks for the peer, at first and whenever it falls silent.
 
 use super::guess;
 use super::paths::{Ipv6Socket, PathKind, paths};
@@ -10,14 +10,14 @@ use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::schedule::Schedule;
 use crate::rendezvous::schedule::guess::Task;
 
-/// Whether slots can be counted.
+/// Whether both clocks are good enough for slots.
 fn tell_time(ours: &Token, theirs: &Token) -> bool {
     [ours, theirs]
         .iter()
         .all(|token| token.clock == Timekeeping::Told)
 }
 
-/// Where and when to look for a peer that was connected and fell silent: the same places as before.
+/// Where and when to look for a connected peer that fell silent: at the same places as before.
 #[derive(Clone)]
 pub(crate) struct Search {
     pub(super) role: Role,
@@ -27,13 +27,13 @@ pub(crate) struct Search {
     pub(super) ipv6: Option<Ipv6Socket>,
     pub(super) pairs: [Option<Path>; PAIRS],
     pub(super) candidates: Vec<Path>,
-    /// Our part, if ports have to be guessed.
+    /// Our part, if ports must be guessed.
     pub(super) guess: Option<Task>,
-    /// The one by way of the server, if it may be used.
+    /// The relay's path, if it may be used.
     pub(super) relay: Option<Path>,
     pub(super) clock: WallClock,
     pub(super) low_ttl: Option<u8>,
-    /// Of jitter alone.
+    /// The seed of jitter only.
     pub(super) seed: Seed,
 }
 
@@ -50,7 +50,7 @@ impl Search {
             now,
         );
         match (&self.own.token, &self.peer.token) {
-            // Each knows what the other does.
+            // Each side knows from the other's address what the other does.
             (Some(ours), Some(theirs)) if tell_time(ours, theirs) => schedule.at_once(now),
             (Some(_), Some(_)) => schedule.without_clock(now),
             _ => {}
@@ -61,19 +61,19 @@ impl Search {
         schedule
     }
 
-    /// The peer is at another address now, as its user says.
+    /// The peer has another address now, as its user says.
     pub(crate) fn relocate(&mut self, peer: Address) {
         (self.pairs, self.candidates) = paths(&self.own, &peer, self.ipv6.as_ref());
         self.guess = guess::task(&self.own, &peer);
         self.peer = peer;
     }
 
-    /// The time turned out to be another one.
+    /// Corrects the time.
     pub(crate) const fn set_clock(&mut self, clock: WallClock) {
         self.clock = clock;
     }
 
-    /// What kind of path this is.
+    /// The kind of this path.
     pub(crate) fn kind(&self, path: Path) -> PathKind {
         if self.relay == Some(path) {
             return PathKind::Relayed;

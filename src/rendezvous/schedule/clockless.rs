@@ -1,13 +1,14 @@
-//! Slots need two clocks that agree, and a wait. Two of the pairs are tried without either, and all of them where one side has
-//! no other clock than its system's.
+//! Slots need two clocks that agree, and a wait. Two of the pairs are also tried without slots. If one side
+//! has only its system's clock, there are no slots, and all pairs are tried this way.
 //!
-//! Each side keeps half of the pairs open, with packets that die between the two NATs, and fires at the other half as soon
-//! as it begins. Whoever begins second finds pairs that the first has kept open, however much later it is. What the
-//! first had fired can only have spoilt pairs at which the second waits; that passes (see the parent), and both fire again now and
-//! then, in case the first packets were lost.
+//! Each side keeps half of the pairs open, with packets that die between the two NATs, and fires at the other
+//! half as soon as it begins. The second side to begin finds pairs that the first has kept open, even much
+//! later. The first side's fire can only have spoilt pairs at which the second side waits, and that passes
+//! (see the parent). Both fire again from time to time, because packets may have been lost.
 //!
-//! Of two pairs one is kept open with packets that pass the first router alone, so that it is not spoilt where few routers lie
-//! between. The other's get ever farther: the NAT may not be the first router.
+//! If a side keeps two pairs open, it opens one of them with packets that only pass the first router. So this
+//! pair is not spoilt if few routers lie between. The packets of the other pair go farther and farther,
+//! because the NAT may not be the first router.
 
 use std::time::Duration;
 
@@ -17,20 +18,21 @@ use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach, Role};
 use crate::rendezvous::address::PAIRS;
 
-/// From one firing at a pair to the next: longer than two lives of an unreplied entry (30 s in Linux), so that the pair is
-/// clean most of the time, and no multiple of the 40 s from one packet that keeps a farther NAT open to the next.
+/// The time between two firings at a pair. It is longer than two lifetimes of an unreplied entry (30 s in
+/// Linux), so that the pair is clean most of the time. It is not a multiple of 40 s, the interval of the
+/// packets that keep a farther NAT open.
 const EVERY: Duration = Duration::from_secs(70);
-/// From the first packet that passes the first router alone to the second.
+/// The time between the first two packets that only pass the first router.
 const AFTER_FIRST: Duration = Duration::from_millis(100);
-/// Of the pairs, so many are tried at once beside slots: one that each side fires at.
+/// The number of pairs that are tried beside slots: one for each side to fire at.
 pub(super) const BESIDE_SLOTS: usize = 2;
-/// Beside slots it begins so late that it can be left out where both know a moment that is nearer.
+/// The delay before that begins, so that it can still be left out if a server names an earlier moment.
 const SOON: Duration = Duration::from_millis(20);
 
 /// A pair that is kept open.
 struct Opening {
     path: Path,
-    /// With packets that pass the first router alone.
+    /// Whether it is opened with packets that only pass the first router.
     near: bool,
     next: Time,
     turn: usize,
@@ -40,7 +42,7 @@ struct Opening {
 struct Firing {
     path: Path,
     next: Option<Time>,
-    /// From the first firing to the second; between later ones it is [`EVERY`]. None if slots follow.
+    /// The time from the first firing to the second; later it is [`EVERY`]. `None` if slots follow.
     first_rest: Option<Duration>,
     stream: Option<Stream>,
 }
@@ -49,25 +51,26 @@ struct Firing {
 pub(super) struct Clockless {
     opens: Vec<Opening>,
     fires: Vec<Firing>,
-    /// When a firing began last.
+    /// When the last firing began.
     began: Option<Time>,
 }
 
-/// What is sent now.
+/// A packet to send now.
 pub(super) struct Sent {
     pub(super) path: Path,
     pub(super) reach: Reach,
-    /// Whether it is the first of a firing.
+    /// Whether it is the first packet of a firing.
     pub(super) begins: bool,
 }
 
 impl Clockless {
-    /// Of the first two pairs, once: slots use them as well.
+    /// Uses the first two pairs, and fires once, because slots use these pairs as well.
     pub(super) fn beside_slots(role: Role, pairs: &[Option<Path>; PAIRS], now: Time) -> Self {
         let mut first = [None; PAIRS];
         first[..BESIDE_SLOTS].copy_from_slice(&pairs[..BESIDE_SLOTS]);
         let role = match pairs.iter().flatten().count() {
-            // There is one alone, at which both fire: where neither NAT can be spoilt the second meets an open one.
+            // There is only one pair, and both sides fire at it. If neither NAT can be spoilt, the second
+            // side meets an open pair.
             1 => Role::Sender,
             _ => role,
         };
@@ -97,7 +100,7 @@ impl Clockless {
             next: now,
             turn: 0,
         };
-        // All at once at first, and then in turn.
+        // All fire at once in the beginning, and then in turn.
         let firing = |(path, left)| Firing {
             path,
             next: Some(now),
@@ -127,7 +130,7 @@ impl Clockless {
         for firing in &mut self.fires {
             let mut begins = false;
             if firing.next.is_some_and(|next| now >= next) {
-                // Those that begin together are one attempt.
+                // Firings that begin together are one attempt.
                 begins = self.began.replace(now) != Some(now);
                 firing.stream = Some(Stream::through_pair(firing.path, now, now + WINDOW));
                 firing.next = firing.first_rest.map(|rest| now + rest);
@@ -154,15 +157,16 @@ impl Clockless {
     }
 }
 
-/// How far one packet that opens a pair gets, and the time to the next: first as before a slot, then to keep it open.
+/// How far a packet that opens a pair travels, and the time to the next: first as before a slot, then to keep
+/// the pair open.
 fn opener(near: bool, turn: usize) -> (Reach, Duration) {
     let Some(turn) = turn.checked_sub(1) else {
-        // Where a router drops that one, the next must be as early: what the peer fires may be on its way.
+        // If a router drops the first packet, the next must follow soon: the peer's fire may be on its way.
         let wait = if near { AFTER_FIRST } else { Duration::ZERO };
         return (Reach::Routers(1), wait);
     };
     if near {
-        // What drops options of IP passes on the other kind, if something else has opened the pair.
+        // Where IP options are dropped, the other kind keeps the pair open, once something has opened it.
         let reaches = [Reach::Routers(1), Reach::Low(HOLD_TTL)];
         return (reaches[turn % 2], HOLD_INTERVAL);
     }
@@ -200,7 +204,7 @@ mod tests {
                 };
                 let pair = usize::from(sent.path.local);
                 assert_eq!(pair % 2 == fires, sent.reach == Reach::Full, "{role:?} {pair}");
-                // The first rest of one pair is half of the others.
+                // The first rest of one pair is half as long as that of the others.
                 let rest = if sent.reach == Reach::Full {
                     EVERY / 2 - WINDOW
                 } else {

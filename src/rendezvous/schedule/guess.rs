@@ -1,14 +1,16 @@
-//! One side's NAT gives each flow another outside port (symmetric), the other's lets in only ports that it has sent to.
-//! The first cannot say its port and the second cannot hear it, so ports are guessed.
+//! One side's NAT assigns another outside port to each flow (symmetric), and the other's NAT only admits
+//! ports to which it has sent. The first side cannot tell its port and the second cannot hear it, so ports
+//! are guessed.
 //!
-//! The symmetric side opens many ports toward two of the other's, with packets that die between the two NATs. The other
-//! sends probes of full lifetime from those two to ports of the pasted address. One that hits an open port gets in, and the
-//! answer comes back through the hole that the probe made. None of it needs a clock: what is open is kept open.
+//! The symmetric side opens many ports towards two of the other's, with packets that die between the two
+//! NATs. The other side sends probes of full TTL from those two ports to ports of the pasted address. A probe
+//! that hits an open port arrives, and the answer returns through the hole that the probe made. No clock is
+//! needed, because open ports are kept open.
 //!
-//! A packet of the symmetric side that reached the other NAT first would bind its flow there (see the parent), and all later
-//! probes from that socket would leave from another port. So no slot uses the farther pair, and the nearer one is opened
-//! with packets that reach no other NAT: the farther one is spoilt where few routers lie between, the nearer one is
-//! of no use where the symmetric NAT is not the first router.
+//! If a packet of the symmetric side reached the other NAT first, it would bind its flow there (see the
+//! parent). Then all later probes from that socket would leave from another port. So no slot uses the far
+//! pair, and the near one is opened with packets that cannot reach the other NAT. The far pair is spoilt if
+//! few routers lie between. The near pair does not work if the symmetric NAT is not the first router.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -19,40 +21,42 @@ use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach};
 use crate::rendezvous::address::Guessing;
 
-/// The first of the sockets that a symmetric side opens; those before it are the run's own.
+/// The number of the first additional socket of a symmetric side. Lower numbers are the run's own.
 pub(crate) const FIRST_SOCKET: u8 = 8;
-/// How many it opens. Of 64,512 ports one of 200 is hit by 966 probes in 95 of 100 cases, by 1,483 in 99. More would
-/// need more than the 256 descriptors that macOS allows a program, and fill the tables of small routers.
+/// The number of additional sockets. If 200 of 64,512 ports are open, 966 probes hit one with a probability
+/// of 95%, and 1,483 probes with 99%. More sockets would need more than the 256 descriptors that macOS allows
+/// a program, and would fill the tables of small routers.
 pub(crate) const SOCKETS: u8 = 200;
-/// Time between two packets. Not more than 100 a second go to one address; the slots take up to 20 of them.
+/// The time between two packets. At most 100 a second may go to one address, and slots take up to 20 of them.
 const INTERVAL: Duration = Duration::from_micros(12_500);
-/// A busy machine is late. It makes up for so many packets, and no more.
+/// The most packets that a late machine sends at once to make up for the delay.
 const CATCH_UP: u32 = 4;
-/// Paths without a NAT have answered by then, and nothing need be guessed.
+/// Paths without a NAT have answered by then, and no guess is needed.
 const HEAD_START: Duration = Duration::from_millis(500);
-/// Probes in a row, 26 s. They hit in 998 of 1,000 cases, so whoever has hit nothing waits for a peer who is not there.
+/// The probes in one row, which takes 26 s. A row hits in 998 of 1,000 cases. So after a row without a hit,
+/// the peer is probably not there yet.
 const TRIES: u32 = 2048;
 const REST: Duration = Duration::from_secs(30);
-/// After so long in vain the chances are told.
+/// After this long without success, the user is told the chances.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What one side does.
+/// One side's part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Task {
-    /// Opens ports of its NAT toward these addresses.
+    /// Opens ports of its NAT towards these addresses.
     Open {
-        /// With packets that pass the first router alone.
+        /// With packets that only pass the first router.
         near: SocketAddr,
-        /// With packets that get ever farther.
+        /// With packets that go farther and farther.
         far: SocketAddr,
     },
-    /// Tries ports.
+    /// Tries ports of the peer's NAT.
     Try {
-        /// From these sockets, either at random.
+        /// The sockets to send from, chosen at random.
         locals: [u8; 2],
-        /// Of this address.
+        /// The address to send to.
         remote: IpAddr,
-        /// What is known of them.
+        /// What is known about its ports.
         rule: Guessing,
     },
 }
@@ -73,7 +77,7 @@ impl Guess {
         }
     }
 
-    /// The next packet. `ttl` takes the place of all low lifetimes.
+    /// The next packet. `ttl` replaces all low TTLs.
     pub(super) fn poll(&mut self, now: Time, ttl: Option<u8>, rng: &mut SeedRng) -> Option<(Path, Reach)> {
         if now < self.next {
             return None;
@@ -118,7 +122,7 @@ impl Guess {
         self.task
     }
 
-    /// Ports opened, or probes sent.
+    /// The number of ports opened or probes sent.
     pub(super) fn count(&self) -> u32 {
         match self.task {
             Task::Open { .. } => self.count.min(SOCKETS.into()),
@@ -127,8 +131,9 @@ impl Guess {
     }
 }
 
-/// How far the packets of one turn over all sockets get, and the time between two. First the nearer pair has its turn. For the
-/// other lifetimes grow, as before a slot: the NAT may be some routers away. Afterwards each port of both is renewed in time.
+/// How far the packets of one turn over all sockets travel, and the time between two. The near pair has the
+/// first turn. For the far pair the TTL grows, as before a slot, because the NAT may be some routers away.
+/// Afterwards each port of both pairs is renewed in time.
 fn opener(turn: u32) -> (Reach, Duration) {
     let Some(turn) = (turn as usize).checked_sub(1) else {
         return (Reach::Routers(1), INTERVAL);
@@ -150,7 +155,7 @@ mod tests {
     use super::*;
     use std::collections::HashMap;
 
-    /// What is sent in so many seconds.
+    /// The packets that are sent in this many seconds.
     fn sent(task: Task, seconds: u64) -> Vec<(Time, Path, Reach)> {
         let mut rng = SeedRng::new(&[1; 32], "test guess");
         let mut guess = Guess::new(task, Time::ZERO);
@@ -182,7 +187,7 @@ mod tests {
             } else {
                 assert_eq!(reaches[..9], [2, 3, 4, 5, 1, 1, 1, 5, 1].map(Reach::Low));
             }
-            // Half of what an unreplied entry lives in Linux.
+            // Half the lifetime of an unreplied entry in Linux.
             let renewed = |two: &[(Time, Reach)]| two[1].0.since(two[0].0) <= Duration::from_secs(15);
             assert!(times.windows(2).all(renewed), "{times:?}");
         }

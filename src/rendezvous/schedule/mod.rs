@@ -1,30 +1,34 @@
-//! When to send where, and how far the packet may live. Timing only: what is sent is the caller's.
+//! Decides when to send where, and how far the packet may travel. The caller decides what it sends.
 //!
-//! # Why so elaborate
-//! When the peer's packet reaches a Linux masquerading router before our own first packet has left, connection
-//! tracking binds that flow to the router itself, and our later packet leaves from another port: the punch
-//! fails, and every retry within 30 s renews the failure. So nothing of full lifetime is sent before the
-//! agreed moment, and low-TTL packets, which open our own NAT and die before the other's, go ahead of it.
+//! # Why it is so complicated
 //!
-//! Nobody knows how many routers are his own and how many lie between. So the lifetimes grow, like the rings of a
-//! search: whoever needs few hops to open his own NAT has done so before packets come that live for more. One side
-//! leads by half a second, the other does so in the next slot: where even the shortest lifetime reaches the peer's NAT,
-//! the leader's own is open by then, and that is enough unless the other's can be spoilt as well.
+//! If the peer's packet reaches a Linux masquerading router before our own first packet has left, connection
+//! tracking binds that flow to the router itself. Then our later packet leaves from another port. The punch
+//! fails, and every retry within 30 s renews the failure. So nothing of full TTL is sent before the agreed
+//! moment. Packets of low TTL go first: they open our own NAT and die before the peer's.
 //!
-//! Whoever comes late has been shot at already. Hence four port pairs: slot `n` uses pair `n mod 4` alone, and
-//! a pair rests for longer than such an entry lives before its turn comes again. A late comer finds the next
-//! slot's pair clean. While a pair rests, whoever led keeps his own NAT open with packets that die there, and in its
-//! next turn comes second: by then the other's NAT has forgotten the clash, and its first packet gets in.
+//! A side does not know how many routers are its own and how many lie between. So the TTL grows: a side whose
+//! NAT is near has opened it before packets of a higher TTL come. One side leads by half a second, and in the
+//! next slot the other one leads. Even if the lowest TTL reaches the peer's NAT, the leader's own NAT is open
+//! by then. That is enough, unless the peer's NAT can be spoilt as well.
 //!
-//! Where no router lies between, even the shortest lifetime gets to the peer's NAT. So before all that go packets with an
-//! option of IP that the router behind us fills, and that whatever comes next must not take (docs/design.md).
+//! A side that comes late has already been fired at. Therefore there are four port pairs: slot `n` only uses
+//! pair `n mod 4`, and a pair rests for longer than such an entry lives before its next turn. So a late side
+//! finds the next slot's pair clean. While a pair rests, the side that led keeps its own NAT open with
+//! packets that die there. In the pair's next turn it comes second: by then the other NAT has forgotten the
+//! clash, and the first packet gets in.
 //!
-//! Candidates on the LAN and over IPv6 have no NAT to open: full lifetime at once, without any slot.
+//! If no router lies between, even the lowest TTL reaches the peer's NAT. So packets with an IP option go
+//! before all that: the first router accepts and fills the option, and the next device must discard the
+//! packet (docs/design.md).
+//!
+//! Candidates on the LAN and over IPv6 have no NAT to open, so they get packets of full TTL at once, without
+//! a slot.
 //!
 //! ```text
 //!   slot - 4.5 s  - 4 s    - 3 s    - 2 s    - 1 s    slot            slot + 4 s
-//!     | counted     | TTL 2  | 3      | 4      | 5      | full, 20 -> 200 ms |  silence, TTL 1
-//!     | counted       | from TTL 2 on half a second later, from the other side |
+//!     | first hop   | TTL 2  | 3      | 4      | 5      | full, 20 -> 200 ms |  silence, TTL 1
+//!     | first hop     | from TTL 2 on half a second later, from the other side |
 //! ```
 
 mod clockless;
@@ -46,12 +50,12 @@ use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach, Role};
 
-/// Packets of full lifetime go out for this long from the slot on.
+/// How long packets of full TTL are sent, from the slot on.
 pub(crate) const WINDOW: Duration = Duration::from_secs(4);
 
-/// Lifetime of packets that die in our own router, and renew what it remembers of the flow.
+/// TTL of packets that die in our own router and renew its entry of the flow.
 const HOLD_TTL: u8 = 1;
-/// Time between them: a third of what an unreplied entry lives.
+/// The time between them: a third of the lifetime of an unreplied entry.
 const HOLD_INTERVAL: Duration = Duration::from_secs(10);
 
 const FIRST_INTERVAL: Duration = Duration::from_millis(20);
@@ -59,47 +63,49 @@ const LAST_INTERVAL: Duration = Duration::from_millis(200);
 const CANDIDATE_INTERVAL: Duration = Duration::from_millis(100);
 const SLOWEST: Duration = Duration::from_secs(1);
 
-/// The lifetime of one of the packets that keep something open for long: most die in the first router. Farther NATs remember
-/// longer (RFC 4787, section 4.3, asks for two minutes), so each fourth goes as far as any before a slot.
+/// The TTL of the packets that keep something open for long. Most die in the first router. Farther NATs
+/// remember longer (RFC 4787, section 4.3, requires two minutes), so every fourth packet goes as far as any
+/// before a slot.
 fn hold_ttl(turn: usize) -> u8 {
     let farthest = LOW.last().map_or(HOLD_TTL, |(_, ttl)| *ttl);
     if turn % 4 == 3 { farthest } else { HOLD_TTL }
 }
 
-/// Addresses learnt from packets are limited. One more takes the place of the one learnt first: somebody who passes
-/// the peer's packets on from other addresses fills the places only until the peer's next packet.
+/// The most addresses learnt from packets. A further one replaces the oldest. An attacker who forwards the
+/// peer's packets from other addresses can fill the places only until the peer's next packet.
 const MAX_REFLEXIVE: usize = 8;
 
-/// What is to be sent.
+/// The kind of datagram to send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Content {
-    /// Whatever brings the handshake on.
+    /// The datagram that continues the handshake.
     Handshake,
-    /// What the peer answers and then goes on by itself: it may be the only one that gets through there.
+    /// A probe, which the peer answers, so that the peer continues the handshake. A probe may be the only
+    /// datagram that gets through.
     Probe,
 }
 
 /// One datagram to send now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Send {
-    /// From which socket, to whom.
+pub struct Outgoing {
+    /// The socket and the destination.
     pub path: Path,
-    /// With which lifetime.
+    /// How far it may travel.
     pub reach: Reach,
-    /// Which datagram.
+    /// The kind of datagram.
     pub content: Content,
-    /// The slot it is for; for paths that need none, the slot it falls in.
+    /// Its slot. For a path that needs no slot: the current one.
     pub slot: SlotIndex,
 }
 
-impl Send {
-    /// Nobody hears what dies on its way, so it is only a probe.
+impl Outgoing {
+    /// Packets that die on the way are only probes, as nobody reads them.
     const fn new(path: Path, reach: Reach, slot: SlotIndex) -> Self {
         let content = match reach {
             Reach::Low(_) | Reach::Routers(_) => Content::Probe,
             Reach::Full => Content::Handshake,
         };
-        Send {
+        Outgoing {
             path,
             reach,
             content,
@@ -108,30 +114,30 @@ impl Send {
     }
 }
 
-/// What a user may want to read.
+/// An event for the user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ScheduleEvent {
-    /// Nothing of full lifetime goes through the NATs before `until`.
+    /// Nothing of full TTL passes the NATs before `until`.
     Waiting {
-        /// The slot waited for.
+        /// The next slot.
         slot: SlotIndex,
         /// When it begins.
         until: Time,
-        /// How long that is from now.
+        /// The time until then.
         wait: Duration,
     },
     /// A slot has begun.
     Attempt {
-        /// Counts from 0.
+        /// The number of the attempt, counted from 0.
         number: u32,
-        /// Where the packets go.
+        /// The destination of the packets.
         to: SocketAddr,
     },
-    /// Ports of a symmetric NAT are guessed from now on, this being our part.
+    /// From now on, ports of a symmetric NAT are guessed. This is our part.
     Guessing(Task),
 }
 
-/// A flow that our own NAT shall remember.
+/// A flow that our own NAT must remember.
 struct Held {
     path: Path,
     next: Time,
@@ -145,12 +151,12 @@ pub struct Schedule {
     ttl: Option<u8>,
     rng: SeedRng,
     plan: Option<Plan>,
-    /// The pairs that this side led last.
+    /// The pairs in whose last slot this side led.
     held: Vec<Held>,
     candidates: Vec<Stream>,
     reflexive: VecDeque<Stream>,
     guess: Option<Guess>,
-    /// What needs no clock, beside slots or in their place.
+    /// The part that needs no clock: beside slots or instead of them.
     clockless: Option<Clockless>,
     /// Whether there are slots.
     slotted: bool,
@@ -159,8 +165,8 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Begins. `pairs[k]` is the path from our socket `k` to the peer's external port `k`, where both have
-    /// one; `candidates` need no NAT; `ttl` takes the place of all low lifetimes.
+    /// Starts an attempt. `pairs[k]` is the path from our socket `k` to the peer's external port `k`, if both
+    /// have one. `candidates` need no NAT. `ttl` replaces all low TTLs.
     pub fn new(
         role: Role,
         pairs: [Option<Path>; PAIRS],
@@ -193,8 +199,9 @@ impl Schedule {
         schedule
     }
 
-    /// Sends with full lifetime to an address the peer was heard from, at once: its packet got through, so
-    /// there is nothing left to open first. False if that is known already. The caller has authenticated the packet.
+    /// Sends packets of full TTL at once to an address the peer was heard from: its packet got through, so
+    /// nothing must be opened first. Returns false if the path is known already. The caller must have
+    /// authenticated the packet.
     pub(crate) fn add_reflexive(&mut self, path: Path, now: Time) -> bool {
         if self.streams().any(|s| s.path == path) {
             return false;
@@ -203,27 +210,28 @@ impl Schedule {
             self.reflexive.pop_front();
         }
         self.reflexive.push_back(Stream::new(path, now, FIRST_INTERVAL));
-        // There is nothing left to guess.
+        // No guess is needed any more.
         self.guess = None;
         true
     }
 
-    /// The second user need not wait for a slot, nor do the clocks have to agree. One side alone sends with full lifetime
-    /// through the first two pairs, in their slots as well: at the other NAT they stay clean until it comes.
+    /// Also tries two pairs without a clock: the second user need not wait for a slot, and the clocks need
+    /// not agree. Only one side sends packets of full TTL through each of the first two pairs, in their
+    /// slots, too. So these pairs stay clean at the other NAT until the other side comes.
     pub(super) fn at_once(&mut self, now: Time) {
         self.clockless = Some(Clockless::beside_slots(self.role, &self.pairs, now));
         self.events.clear();
         self.make_plan(now);
     }
 
-    /// The peer does not know of what begins at once: both sides send in every slot.
+    /// Uses slots alone, because the peer does not know what else begins: both sides send in every slot.
     pub(super) fn slots_alone(&mut self) {
         if self.slotted {
             self.clockless = None;
         }
     }
 
-    /// The two clocks may not agree: there are no slots.
+    /// Uses no slots, because the two clocks may not agree.
     pub(super) fn without_clock(&mut self, now: Time) {
         self.clockless = Some(Clockless::alone(self.role, &self.pairs, now));
         self.slotted = false;
@@ -231,17 +239,17 @@ impl Schedule {
         self.events.clear();
     }
 
-    /// Does our part of guessing ports, beside everything else.
+    /// Guesses ports, beside everything else.
     pub(super) fn guess(&mut self, task: Task, now: Time) {
         self.guess = Some(Guess::new(task, now));
     }
 
-    /// Ports opened or tried for a guess so far.
+    /// Ports opened or tried for guesses so far.
     pub(crate) fn guesses(&self) -> u32 {
         self.guess.as_ref().map_or(0, Guess::count)
     }
 
-    /// Sends with full lifetime to a path that needs no slot, from this moment on.
+    /// Sends packets of full TTL to a path that needs no slot, from this time on.
     pub(crate) fn add_candidate(&mut self, path: Path, from: Time) {
         if !self.streams().any(|s| s.path == path) {
             self.candidates.push(Stream::new(path, from, CANDIDATE_INTERVAL));
@@ -252,8 +260,8 @@ impl Schedule {
         self.candidates.iter().chain(&self.reflexive)
     }
 
-    /// Puts the moment that a server named in the place of the first slot: both sides know it, so there is nothing to
-    /// wait for. It uses the pair of the slot it falls in.
+    /// Replaces the first slot by the moment that a server named. Both sides know it, so there is nothing to
+    /// wait for. It uses the pair of the slot that contains it.
     pub(super) fn meet_at(&mut self, moment: Time, now: Time) {
         let slot = self.clock.slot(moment);
         if let Some(path) = self.pairs[slot.pair(PAIRS)] {
@@ -265,24 +273,24 @@ impl Schedule {
         }
     }
 
-    /// The clock turned out to be another one: from now on slots are those of `clock`.
+    /// Corrects the clock, which determines the slots from now on.
     pub(crate) fn set_clock(&mut self, clock: WallClock, now: Time) {
         self.clock = clock;
         self.events.clear();
         self.make_plan(now);
     }
 
-    /// Slots tried so far.
+    /// The number of slots used so far.
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// The next datagram due, if any. Call until `None`.
-    pub fn poll(&mut self, now: Time) -> Option<Send> {
+    /// The next datagram that is due, if any. Call it until it returns `None`.
+    pub fn poll(&mut self, now: Time) -> Option<Outgoing> {
         let slot_now = self.clock.slot(now);
         for stream in self.candidates.iter_mut().chain(&mut self.reflexive) {
             if let Some(path) = stream.poll(now, &mut self.rng) {
-                return Some(Send::new(path, Reach::Full, slot_now));
+                return Some(Outgoing::new(path, Reach::Full, slot_now));
             }
         }
         if let Some(guess) = &mut self.guess {
@@ -291,9 +299,9 @@ impl Schedule {
                 if first {
                     self.events.push_back(ScheduleEvent::Guessing(guess.task()));
                 }
-                return Some(Send {
+                return Some(Outgoing {
                     content: Content::Probe,
-                    ..Send::new(path, reach, slot_now)
+                    ..Outgoing::new(path, reach, slot_now)
                 });
             }
         }
@@ -303,7 +311,7 @@ impl Schedule {
             if sent.begins && !self.slotted {
                 self.attempt(sent.path.remote);
             }
-            return Some(Send::new(sent.path, sent.reach, slot_now));
+            return Some(Outgoing::new(sent.path, sent.reach, slot_now));
         }
         if let Some(plan) = self.plan.take_if(|plan| now >= plan.start + WINDOW) {
             if plan.slot.leader() == self.role {
@@ -316,13 +324,13 @@ impl Schedule {
         }
         if let Some(held) = self.held.iter_mut().find(|held| held.next <= now) {
             held.next = now + HOLD_INTERVAL;
-            return Some(Send::new(held.path, Reach::Low(HOLD_TTL), slot_now));
+            return Some(Outgoing::new(held.path, Reach::Low(HOLD_TTL), slot_now));
         }
         let plan = self.plan.as_mut()?;
         if now < plan.fire {
             plan.openers.front().filter(|(at, _)| *at <= now)?;
             let (_, reach) = plan.openers.pop_front()?;
-            return Some(Send::new(plan.path, reach, plan.slot));
+            return Some(Outgoing::new(plan.path, reach, plan.slot));
         }
         let begins = plan.full.is_none();
         let until = if plan.fires { plan.start + WINDOW } else { now };
@@ -334,10 +342,10 @@ impl Schedule {
         if begins {
             self.attempt(to);
         }
-        Some(Send::new(path?, Reach::Full, slot))
+        Some(Outgoing::new(path?, Reach::Full, slot))
     }
 
-    /// Packets of full lifetime begin to go through a pair.
+    /// Reports that packets of full TTL begin to go through a pair.
     fn attempt(&mut self, to: SocketAddr) {
         let number = self.attempts;
         self.events.push_back(ScheduleEvent::Attempt { number, to });
@@ -368,8 +376,8 @@ impl Schedule {
         self.events.pop_front()
     }
 
-    /// Picks the next slot that has not begun and whose pair exists. A slot that has begun is left alone: the
-    /// peer's packets of full lifetime may already be at our NAT.
+    /// Plans the next slot that has not begun and whose pair exists. A slot that has begun is left out,
+    /// because the peer's packets of full TTL may already be at our NAT.
     fn make_plan(&mut self, now: Time) {
         let mut slot = self.clock.slot(now).next();
         self.plan = None;
@@ -383,7 +391,8 @@ impl Schedule {
         }
     }
 
-    /// Opens `path` with low-TTL packets until `start`, and then sends with full lifetime. Without a clock no moment counts.
+    /// Plans to open `path` with low-TTL packets until `start`, and then to send packets of full TTL. Does
+    /// nothing if there are no slots.
     fn plan_for(&mut self, slot: SlotIndex, path: Path, start: Time, now: Time) {
         if !self.slotted {
             return;
@@ -406,7 +415,8 @@ impl Schedule {
         self.plan = Some(plan);
     }
 
-    /// Whether only the leader sends with full lifetime in this slot. Who leads in one of the first two pairs always does.
+    /// Whether only the leader sends packets of full TTL in this slot. In the slots of the first two pairs
+    /// the leader always sends.
     fn is_one_sided(&self, slot: SlotIndex) -> bool {
         let alone = self.pairs.iter().flatten().count() == 1;
         self.clockless.is_some() && !alone && slot.pair(PAIRS) < BESIDE_SLOTS

@@ -1,4 +1,4 @@
-//! One slot: what opens our own NAT before it, and what goes through it.
+//! The plan of one slot: the packets that open our own NAT before it, and those that go through it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,9 +9,10 @@ use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach};
 use crate::rendezvous::clock::SlotIndex;
 
-/// When low-TTL packets go out, counted back from the slot, and their lifetimes, each twice against loss. The least is
-/// 2: it passes the router that the host stands behind. Few users sit behind more than four routers of their own. (Others
-/// use 4, 5 or 7.) A second between two lifetimes, and half of it for the lead, are more than clocks differ.
+/// When low-TTL packets are sent before the slot, and their TTLs, each twice against loss. The least is 2,
+/// which passes the host's first router. Few users have more than four routers of their own. (Other programs
+/// use 4, 5 or 7.) The clocks differ by less than the second between two TTLs, and by less than the half
+/// second of the lead.
 pub(super) const LOW: [(Duration, u8); 8] = [
     (Duration::from_millis(4000), 2),
     (Duration::from_millis(3900), 2),
@@ -22,14 +23,15 @@ pub(super) const LOW: [(Duration, u8); 8] = [
     (Duration::from_millis(1000), 5),
     (Duration::from_millis(900), 5),
 ];
-/// When packets go out that open the NAT we stand behind and reach no other, twice against loss. Neither side leads: both
-/// have done it before the first packet of low TTL, which gets to the other NAT where no router lies between. Any earlier,
-/// they could meet what the peer's last packets left there 36 s ago, which lives for 30 s.
-const COUNTED: [Duration; 2] = [Duration::from_millis(4500), Duration::from_millis(4400)];
+/// When packets with the IP option are sent before the slot, twice against loss. Only the first router passes
+/// them, so they open its NAT and reach no other. No side leads here: both must send them before the first
+/// low-TTL packet, which reaches the other NAT if no router lies between. If they came earlier, they could
+/// meet the entry of the peer's last packets 36 s ago, which lives for 30 s.
+const FIRST_HOP: [Duration; 2] = [Duration::from_millis(4500), Duration::from_millis(4400)];
 const LOW_JITTER_MILLIS: u64 = 80;
-/// Who comes late, sends what is overdue with so much between two packets.
+/// The time between overdue packets, which a side that is late sends.
 const OVERDUE_INTERVAL: Duration = Duration::from_millis(60);
-/// So much later than one side does the other whatever it does in a slot.
+/// How much later than the leader the other side acts in a slot.
 pub(super) const LEAD: Duration = Duration::from_millis(500);
 
 /// What one side does in a slot.
@@ -37,19 +39,19 @@ pub(super) struct Plan {
     pub(super) slot: SlotIndex,
     pub(super) start: Time,
     pub(super) path: Path,
-    /// What opens our own NAT.
+    /// The packets that open our own NAT.
     pub(super) openers: VecDeque<(Time, Reach)>,
-    /// How much later than the side that leads this one does everything.
+    /// How much later than the leader this side acts.
     later: Duration,
-    /// When packets of full lifetime begin.
+    /// When packets of full TTL begin.
     pub(super) fire: Time,
-    /// Whether any of them are sent.
+    /// Whether packets of full TTL are sent.
     pub(super) fires: bool,
     pub(super) full: Option<Stream>,
 }
 
 impl Plan {
-    /// A slot that begins at `start`, in which this side does everything so much later.
+    /// The plan of a slot that begins at `start`. This side acts later by `later`.
     pub(super) fn new(slot: SlotIndex, path: Path, start: Time, later: Duration, fires: bool) -> Self {
         Plan {
             slot,
@@ -63,19 +65,19 @@ impl Plan {
         }
     }
 
-    /// Plans what opens our own NAT. `ttl` takes the place of all low lifetimes.
+    /// Plans the packets that open our own NAT. `ttl` replaces all low TTLs.
     pub(super) fn open(&mut self, now: Time, ttl: Option<u8>, rng: &mut SeedRng) {
         let wait = self.start.since(now);
         let mut overdue = now;
-        // A user's TTL takes the place of all that would not reach the peer.
-        let counted = COUNTED
+        // A user's TTL replaces all packets that must not reach the peer.
+        let first_hop = FIRST_HOP
             .into_iter()
             .filter(|_| ttl.is_none())
             .map(|before| (before, Duration::ZERO, Reach::Routers(1)));
         let low = LOW.map(|(before, low)| (before, self.later, Reach::Low(ttl.unwrap_or(low))));
-        for (before, later, reach) in counted.chain(low) {
+        for (before, later, reach) in first_hop.chain(low) {
             let jitter = Duration::from_millis(rng.next_u64() % LOW_JITTER_MILLIS);
-            // Counted from now: times before the run's zero do not exist.
+            // Computed from now, because times before the run's zero do not exist.
             if let Some(ahead) = (wait + later + jitter).checked_sub(before) {
                 self.openers.push_back((now + ahead, reach));
             } else if self.openers.back().is_none_or(|(_, last)| *last != reach) {

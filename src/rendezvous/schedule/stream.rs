@@ -1,4 +1,4 @@
-//! Packets that go to one path again and again.
+//! Packets that are sent to one path repeatedly.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 
-/// Packets of full lifetime to one path, ever more slowly.
+/// Packets of full TTL to one path, at growing intervals.
 pub(super) struct Stream {
     pub(super) path: Path,
     next: Time,
@@ -27,7 +27,7 @@ impl Stream {
         }
     }
 
-    /// Those that go through a pair at their time, and only until then.
+    /// Packets through a pair, which end at `until`.
     pub(super) fn through_pair(path: Path, now: Time, until: Time) -> Self {
         Stream {
             slowest: LAST_INTERVAL,

@@ -1,8 +1,9 @@
-//! When a schedule sends where, and with which lifetime.
+//! Tests of when a schedule sends where, and how far.
 
 use super::*;
 
-/// Unreplied UDP entries live this long in Linux (`nf_conntrack_udp_timeout`), and so does a poisoned pair.
+/// Lifetime of unreplied UDP entries in Linux (`nf_conntrack_udp_timeout`). A pair that was spoilt recovers
+/// after this.
 const LINUX_ENTRY_LIFETIME: Duration = Duration::from_secs(30);
 
 const UNIX: u64 = 1_795_236_100_000_000_000;
@@ -17,8 +18,8 @@ fn pairs(n: usize) -> [Option<Path>; PAIRS] {
     })
 }
 
-/// Every send and event of `seconds`, with times relative to the beginning, which is `offset` into a slot.
-fn run(mut schedule: Schedule, seconds: u64) -> (Vec<(f64, Send)>, Vec<ScheduleEvent>) {
+/// Everything sent and all events within `seconds`. Times are relative to the beginning.
+fn run(mut schedule: Schedule, seconds: u64) -> (Vec<(f64, Outgoing)>, Vec<ScheduleEvent>) {
     let (mut sends, mut events) = (Vec::new(), Vec::new());
     let mut now = Time::ZERO;
     while now < Time::ZERO + Duration::from_secs(seconds) {
@@ -110,7 +111,7 @@ fn with_another_clock_the_slots_are_others() {
     let mut schedule = schedule(4, &[], 0);
     assert!(schedule.poll_timeout().is_some());
     let at = Time::ZERO + Duration::from_secs(2);
-    // Slept for 103 s: 5 s into a slot.
+    // The machine slept for 103 s: now it is 5 s into a slot.
     let clock = WallClock::system(UNIX + 105_000_000_000, at);
     schedule.set_clock(clock, at);
     let Some(ScheduleEvent::Waiting { wait, slot, .. }) = schedule.poll_event() else {
@@ -128,7 +129,7 @@ fn the_sides_take_turns_in_leading_and_whoever_led_holds_its_pair_and_comes_seco
         let schedule = Schedule::new(role, pairs(4), &[], clock, None, &[1; 32], Time::ZERO);
         run(schedule, 100).0
     });
-    let first = |sends: &[(f64, Send)], slot: SlotIndex| {
+    let first = |sends: &[(f64, Outgoing)], slot: SlotIndex| {
         let of_slot = sends
             .iter()
             .find(|(_, s)| s.slot == slot && s.reach == Reach::Full);
@@ -149,7 +150,7 @@ fn the_sides_take_turns_in_leading_and_whoever_led_holds_its_pair_and_comes_seco
     }
     assert!(turns >= 8, "{turns}");
     for (sends, role) in ends.iter().zip([Role::Sender, Role::Receiver]) {
-        let holds: Vec<&(f64, Send)> = sends
+        let holds: Vec<&(f64, Outgoing)> = sends
             .iter()
             .filter(|(_, s)| s.reach == Reach::Low(HOLD_TTL))
             .collect();
@@ -267,7 +268,7 @@ fn at_once_each_side_fires_at_one_pair_and_opens_another_and_slots_leave_those_t
                 let late = of(pair, Reach::Full).filter(|at| *at > 50.0).count();
                 assert!(late > 50, "its slots: {pair}");
             }
-            // What is opened stays open, as long as an unreplied entry lives.
+            // Open ports are renewed within the lifetime of an unreplied entry.
             let opened: Vec<f64> = of(other, Reach::Routers(1)).collect();
             assert!(opened.windows(2).all(|two| two[1] - two[0] <= 20.1), "{opened:?}");
         }

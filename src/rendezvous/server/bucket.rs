@@ -1,17 +1,17 @@
-//! A limit in bytes a second.
+//! Limits bytes a second.
 
 use crate::protocol::time::Time;
 use std::time::Duration;
 
-/// A rate is kept over this time, so that the bursts of a paced sender pass.
+/// The time over which a rate is enforced, so that the bursts of a paced sender pass.
 const BURST: Duration = Duration::from_millis(100);
-/// And never fewer bytes at once: some bursts of segmentation offload.
+/// The least bytes that may pass at once: some bursts of segmentation offload.
 const LEAST_BURST: u64 = 256 << 10;
 
-/// Bytes that may pass at a rate.
+/// A token bucket in bytes.
 #[derive(Debug)]
 pub(super) struct Bucket {
-    /// Bytes a second.
+    /// Bytes a second; `None` for no limit.
     rate: Option<u64>,
     room: u64,
     filled: Time,
@@ -35,7 +35,7 @@ impl Bucket {
     pub(super) fn room(&mut self, now: Time) -> u64 {
         let Some(rate) = self.rate else { return u64::MAX };
         let earned = worth(rate, now.since(self.filled));
-        // Time that has not earned a byte yet is not lost.
+        // Time that has not earned a whole byte is kept.
         if earned > 0 {
             self.room = self.room.saturating_add(earned).min(Self::depth(rate));
             self.filled = now;

@@ -1,4 +1,4 @@
-//! Cookies: proof that a client receives at the address it sends from, for which the server remembers nothing.
+//! Cookies prove that a client receives at the address it sends from. The server keeps no state for them.
 
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::{Seed, SeedRng};
@@ -7,10 +7,9 @@ use crate::rendezvous::meeting::wire::Cookie;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// How long cookies are made with one secret; they are taken for as long again.
+/// How long a secret makes cookies. They stay valid for as long again.
 const TURN: Duration = Duration::from_secs(120);
 
-/// Makes and checks cookies.
 pub(super) struct Cookies {
     rng: SeedRng,
     secret: Seed,
@@ -29,13 +28,13 @@ impl Cookies {
         }
     }
 
-    /// The cookie of whoever sends on this path.
+    /// The cookie of the client on this path.
     pub(super) fn make(&mut self, now: Time, path: Path) -> Cookie {
         self.turn(now);
         mac(&self.secret, path)
     }
 
-    /// Whether this path's owner was given the cookie, at most four minutes ago.
+    /// Whether this path's client got the cookie at most four minutes ago.
     pub(super) fn is_good(&mut self, now: Time, path: Path, cookie: &Cookie) -> bool {
         self.turn(now);
         [&self.secret, &self.before]
@@ -45,7 +44,7 @@ impl Cookies {
 
     fn turn(&mut self, now: Time) {
         let turns = now.since(self.changed).as_secs() / TURN.as_secs();
-        // After two turns both secrets are new, however many more have passed.
+        // After two turns both secrets are new, even if more have passed.
         for _ in 0..turns.min(2) {
             self.before = std::mem::replace(&mut self.secret, self.rng.seed());
         }
@@ -53,7 +52,7 @@ impl Cookies {
     }
 }
 
-/// Compares without telling where they differ.
+/// Compares in constant time.
 pub(super) fn equal(a: &[u8; 16], b: &[u8; 16]) -> bool {
     a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }

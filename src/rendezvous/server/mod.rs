@@ -1,8 +1,8 @@
-//! The server: two people who say one code to each other are told each other's sealed address. Sans-IO.
+//! The server tells two clients that name the same code each other's sealed address. Sans-IO.
 //!
-//! It learns a number, two network addresses and when they met; never the words of a code, a key, or anything of a
-//! file. It remembers nothing of whoever has not shown, by a cookie, to receive at the address it sends from, and
-//! answers nothing with more bytes than it was sent. What it remembers is bounded by [`Limits`].
+//! It learns a number, two network addresses and when they met. It never learns the words of a code, a key,
+//! or anything about a file. It keeps no state for a client that has not shown, by a cookie, that it receives
+//! at the address it sends from. No answer is longer than its request. [`Limits`] bounds what it remembers.
 
 mod bucket;
 mod cookies;
@@ -28,26 +28,26 @@ use crate::protocol::{Path, Reach};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How often the tables are looked through for what is over.
+/// How often the tables are cleaned.
 const SWEEP: Duration = Duration::from_secs(1);
-/// Answers that wait to leave. More requests than this in one burst are a flood, and flood gets lost.
+/// The most answers that wait to leave. More requests than this in one burst are a flood, and are dropped.
 const MAX_OUTBOX: usize = 1024;
 
-/// What one server gives at most.
+/// The limits of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Clients that wait at a number; of more, the oldest is told that its time is over.
+    /// The most clients that wait at a number. If there are more, the oldest one expires.
     pub waiting: usize,
-    /// New wishes a minute from one network.
+    /// New requests a minute from one network.
     pub opens: u16,
     /// Wrong codes a minute from one network.
     pub wrong: u16,
-    /// Of the relay, if there is one.
+    /// The limits of the relay, if there is one.
     pub relay: Option<RelayLimits>,
 }
 
 impl Default for Limits {
-    /// Far above what people do, far below what a machine could use up.
+    /// Far above what people need, and far below what a machine can bear.
     fn default() -> Self {
         Limits {
             waiting: 1024,
@@ -58,44 +58,44 @@ impl Default for Limits {
     }
 }
 
-/// Why a request is not heard.
+/// Why a request is refused.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Closed {
     StaleCookie,
     WrongToken,
-    /// Again after so many seconds.
+    /// It may be repeated after this many seconds.
     TooMany(u16),
 }
 
-/// What a server is made from.
+/// The configuration of a server.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// The key of the word that clients must know, if there is one.
+    /// The key made from the token that clients must know, if there is one.
     pub token: Option<TokenKey>,
-    /// What it gives at most.
+    /// Its limits.
     pub limits: Limits,
-    /// Any clock: what counts is that both clients of a pair go by it.
+    /// Any clock: it only matters that both clients of a pair use it.
     pub clock: WallClock,
-    /// 32 fresh random bytes.
+    /// 32 random bytes that serve nothing else.
     pub seed: Seed,
 }
 
-/// What has been done so far, for the operator.
+/// Counters for the operator.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Counters {
-    /// Datagrams that were none of ours, or too many at once.
+    /// Datagrams that were not for a server, or too many at once.
     pub dropped: u64,
-    /// Requests with a cookie that was not good.
+    /// Requests with an invalid cookie.
     pub stale: u64,
-    /// Requests without the server's word.
+    /// Requests without the server's token.
     pub strangers: u64,
     /// Pairs that were told when to punch.
     pub pairs: u64,
-    /// What was passed on.
+    /// What the relay passed on.
     pub relayed: Relayed,
 }
 
-/// The machine. Drive it as [`crate::protocol`] says.
+/// The state machine of the server. Drive it as [`crate::protocol`] says.
 pub struct Server {
     token: Option<TokenKey>,
     terms: Terms,
@@ -110,7 +110,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that nobody knows yet.
+    /// A server without clients.
     pub fn new(config: ServerConfig, now: Time) -> Self {
         let mut rng = SeedRng::new(&config.seed, "p2pcopy 1 server");
         let relay = config.limits.relay;
@@ -145,7 +145,7 @@ impl Server {
         }
     }
 
-    /// Takes datagrams that the system joined: all of `segment` bytes but perhaps the last.
+    /// Takes datagrams that the system joined. All have `segment` bytes, except that the last may be shorter.
     pub(crate) fn handle_burst(&mut self, now: Time, path: Path, datagrams: &[u8], segment: usize) {
         if datagrams.chunks(segment).any(is_meeting) {
             for datagram in datagrams.chunks(segment) {
@@ -182,7 +182,8 @@ impl Server {
         self.outbox.pop_front()
     }
 
-    /// The next datagrams to pass on, in `buf`: where to, and of how many bytes each but perhaps the last is.
+    /// Puts the next datagrams to relay into `buf`. Returns their path and the size of each, except that the
+    /// last may be shorter.
     pub fn poll_relayed(&mut self, buf: &mut Vec<u8>) -> Option<(Path, usize)> {
         self.relay.as_mut()?.poll(buf)
     }
@@ -192,7 +193,7 @@ impl Server {
         Some(self.next_sweep)
     }
 
-    /// What has been done so far.
+    /// The counters so far.
     pub(crate) fn counters(&self) -> Counters {
         Counters {
             pairs: self.rooms.pairs(),
@@ -201,17 +202,17 @@ impl Server {
         }
     }
 
-    /// How many pairs it relays for.
+    /// The number of pairs that use the relay.
     pub(crate) fn joined(&self) -> usize {
         self.relay.as_ref().map_or(0, Relay::joined)
     }
 
-    /// How many clients wait at a number.
+    /// The number of clients that wait at a number.
     pub(crate) fn waiting(&self) -> usize {
         self.rooms.waiting()
     }
 
-    /// How many clients are known.
+    /// The number of known clients.
     #[cfg(test)]
     fn known(&self) -> usize {
         self.rooms.known()
@@ -260,8 +261,8 @@ impl Server {
         self.send(answers);
     }
 
-    /// Whether a request comes from where its cookie was sent, and knows the server's word. `known`: it goes on with
-    /// what it began before.
+    /// Whether a request comes from the address of its cookie and knows the server's token. `known`: whether
+    /// it continues something that it began before.
     fn gate(
         &mut self,
         now: Time,
@@ -278,7 +279,8 @@ impl Server {
         let Some(key) = &self.token else { return Ok(()) };
         let network = Network::of(path.remote.ip());
         let knows = equal(shown, &proof(key, cookie, session));
-        // Who guesses learns nothing from a right guess among too many; who is known already goes on.
+        // Once there were too many wrong tokens, a guesser gets the same answer to a right one. A known
+        // client may go on.
         let why = match self.rates.wait(now, network, Kind::Wrong) {
             Some(seconds) if !(knows && known) => Closed::TooMany(seconds),
             None if !knows => Closed::WrongToken,

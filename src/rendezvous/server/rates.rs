@@ -1,17 +1,17 @@
-//! How much one network may ask for in a minute. A network is an IPv4 address or an IPv6 /64, which is what one
-//! customer gets (RFC 6177).
+//! Limits the requests of one network in a minute. A network is an IPv4 address or an IPv6 /64, which is what
+//! one customer gets (RFC 6177).
 
 use crate::protocol::time::Time;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-/// The span in which requests are counted.
+/// The span over which requests are counted.
 const SPAN: Duration = Duration::from_secs(60);
-/// Networks remembered. Each was proven by a cookie; with more, the oldest are forgotten.
+/// The most networks remembered. Each was proven by a cookie. If there are more, the oldest are forgotten.
 const MAX_NETWORKS: usize = 8192;
 
-/// What a limit is kept per.
+/// A network, the unit of all limits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Network(IpAddr);
 
@@ -24,12 +24,12 @@ impl Network {
     }
 }
 
-/// What is counted.
+/// The kinds of requests that are counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
-    /// A wish that the server has to remember or look up.
+    /// A request that the server must remember or look up.
     Open,
-    /// A code or a server's word that was wrong.
+    /// A wrong code or a wrong token.
     Wrong,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    /// At most `opens` and `wrong` of their kinds a minute.
+    /// Allows `opens` and `wrong` of their kinds in a minute.
     pub(super) fn new(opens: u16, wrong: u16) -> Self {
         Rates {
             counts: HashMap::new(),
@@ -57,7 +57,7 @@ impl Rates {
         }
     }
 
-    /// Whether one more of this kind would be too many, and then for how many seconds.
+    /// Whether one more of this kind is too many; if so, for how many seconds.
     pub(super) fn wait(&self, now: Time, network: Network, kind: Kind) -> Option<u16> {
         let counts = self.counts.get(&network)?;
         let gone = now.since(counts.began);
@@ -71,7 +71,7 @@ impl Rates {
         u16::try_from((SPAN - gone).as_secs() + 1).ok()
     }
 
-    /// Counts one.
+    /// Counts one request.
     pub(super) fn count(&mut self, now: Time, network: Network, kind: Kind) {
         if self.counts.len() >= MAX_NETWORKS && !self.counts.contains_key(&network) {
             self.sweep(now);
@@ -96,7 +96,7 @@ impl Rates {
         *count = count.saturating_add(1);
     }
 
-    /// Forgets what no longer counts.
+    /// Forgets requests that no longer count.
     pub(super) fn sweep(&mut self, now: Time) {
         self.counts.retain(|_, counts| now.since(counts.began) < SPAN);
     }

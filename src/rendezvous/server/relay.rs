@@ -1,8 +1,8 @@
-//! Passing datagrams on between two addresses that named the same ticket.
+//! Passes datagrams on between two addresses that named the same ticket.
 //!
-//! Whatever comes from one of them leaves to the other as it came, bursts as bursts. Nothing is read, kept or repeated:
-//! a queue that is full drops, so that the congestion control of both ends sees the truth. Rates are policed, not
-//! shaped; clients know them and send no faster.
+//! Everything that comes from one of them is sent to the other unchanged, bursts as bursts. Nothing is read,
+//! stored or repeated. A full queue drops datagrams, so that the congestion control of both ends sees the
+//! bottleneck. Rates are policed, not shaped: clients know them and send no faster.
 
 use super::bucket::Bucket;
 use crate::protocol::Path;
@@ -12,32 +12,33 @@ use crate::rendezvous::meeting::wire::{Bind, Binding, Bound, SessionId, Ticket};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-/// An end from which nothing came for so long is gone; clients speak every 15 seconds.
+/// An end is removed after this long without a datagram. Clients send one every 15 seconds.
 const IDLE: Duration = Duration::from_secs(60);
-/// What waits to leave, at most: half of a common socket buffer. More is a path that is too narrow.
+/// The most bytes that wait to leave: half of a common socket buffer. If more wait, the path is too narrow.
 const MAX_QUEUED: usize = 2 << 20;
 
-/// What the relay gives at most.
+/// The limits of the relay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RelayLimits {
-    /// Pairs at once.
+    /// The most pairs at once.
     pub pairs: usize,
-    /// Bytes a second of one pair, both ways together.
+    /// Bytes a second of one pair, both directions together.
     pub pair_rate: Option<u64>,
-    /// Bytes a second of all together.
+    /// Bytes a second of all pairs together.
     pub total_rate: Option<u64>,
     /// Bytes that one pair may send in all.
     pub pair_bytes: Option<u64>,
 }
 
 impl RelayLimits {
-    /// What a server gives to everybody who knows its address: enough for a file, too little to be worth abusing.
+    /// The limits for everybody who knows the server's address: enough for a file, too little to be worth
+    /// abusing.
     pub(crate) const STRANGERS: RelayLimits = RelayLimits {
         pair_rate: Some(2_500_000),
         pair_bytes: Some(10_000_000_000),
         ..RelayLimits::FRIENDS
     };
-    /// What it gives to those who know its word.
+    /// The limits for clients that know the server's token.
     pub(crate) const FRIENDS: RelayLimits = RelayLimits {
         pairs: 1024,
         pair_rate: None,
@@ -53,10 +54,10 @@ struct Place {
 }
 
 struct Pair {
-    /// By [`index`].
+    /// The two ends, by [`index`].
     places: [Option<Place>; 2],
     bucket: Bucket,
-    /// Bytes that it may still send.
+    /// Bytes that the pair may still send.
     left: u64,
 }
 
@@ -67,23 +68,23 @@ const fn index(end: End) -> usize {
     }
 }
 
-/// Datagrams of one size, the last perhaps shorter, to one address.
+/// Datagrams of one size to one address. The last may be shorter.
 struct Burst {
     to: Path,
     segment: usize,
     bytes: Vec<u8>,
 }
 
-/// What has been passed on so far.
+/// Counters of the relay.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Relayed {
-    /// Bytes that left.
+    /// Bytes that were sent.
     pub bytes: u64,
     /// Bytes beyond a limit, or that came faster than they could leave.
     pub dropped: u64,
 }
 
-/// All pairs, and what waits to leave.
+/// All pairs, and the bursts that wait to leave.
 pub(super) struct Relay {
     limits: RelayLimits,
     pairs: HashMap<Ticket, Pair>,
@@ -91,12 +92,12 @@ pub(super) struct Relay {
     total: Bucket,
     queue: VecDeque<Burst>,
     queued: usize,
-    /// Buffers of bursts that have left.
+    /// Buffers of bursts that were sent, for reuse.
     spare: Vec<Vec<u8>>,
     relayed: Relayed,
 }
 
-/// Answers, and where to.
+/// Answers and their destinations.
 pub(super) type Answers = Vec<(Path, Bound)>;
 
 impl Relay {
@@ -113,7 +114,7 @@ impl Relay {
         }
     }
 
-    /// Pairs of which both ends are there.
+    /// The number of pairs whose two ends are there.
     pub(super) fn joined(&self) -> usize {
         self.pairs.values().filter(|pair| pair.is_joined()).count()
     }
@@ -126,14 +127,14 @@ impl Relay {
         self.relayed
     }
 
-    /// Joins whoever receives at `path` with whoever named the same ticket: the answer, and what the peer is told if
-    /// that is news.
+    /// Joins the client at `path` with the other end of its ticket. Returns the answer, and what the peer
+    /// must be told if it changed.
     pub(super) fn bind(&mut self, now: Time, path: Path, bind: &Bind) -> Answers {
         let answer = |binding| (path, bound(bind.session, binding));
         if self.pairs.len() >= self.limits.pairs && !self.knows(&bind.ticket) {
             return vec![answer(Binding::Full)];
         }
-        // An address is an end of one pair only.
+        // An address can be an end of only one pair.
         if self
             .ends
             .get(&path)
@@ -168,7 +169,7 @@ impl Relay {
         answers
     }
 
-    /// Forgets the end at this address.
+    /// Removes the end at this address.
     pub(super) fn leave(&mut self, path: Path) {
         let Some((ticket, end)) = self.ends.remove(&path) else {
             return;
@@ -181,7 +182,7 @@ impl Relay {
         }
     }
 
-    /// Forgets who is gone.
+    /// Removes ends that are gone.
     pub(super) fn sweep(&mut self, now: Time) {
         let gone: Vec<Path> = self
             .pairs
@@ -195,8 +196,8 @@ impl Relay {
         }
     }
 
-    /// Passes on datagrams of `segment` bytes each, the last perhaps shorter. What a pair is told if this was the last it
-    /// may send.
+    /// Passes on datagrams of `segment` bytes each; the last may be shorter. Returns what to tell a pair
+    /// whose bytes are now used up.
     pub(super) fn pass(&mut self, now: Time, path: Path, datagrams: &[u8], segment: usize) -> Answers {
         let Some((ticket, end)) = self.ends.get(&path) else {
             return Vec::new();
@@ -242,9 +243,9 @@ impl Relay {
             .collect()
     }
 
-    /// The next datagrams to send, in `buf`: where to, and of how many bytes each.
+    /// Puts the next datagrams to send into `buf`. Returns their destination and the size of each.
     pub(super) fn poll(&mut self, buf: &mut Vec<u8>) -> Option<(Path, usize)> {
-        /// Buffers kept for later bursts.
+        /// The most buffers kept for later bursts.
         const SPARE: usize = 32;
         let burst = self.queue.pop_front()?;
         self.queued -= burst.bytes.len();
@@ -303,7 +304,7 @@ mod tests {
         answers.into_iter().map(|(_, answer)| answer.binding).collect()
     }
 
-    /// A relay with two ends joined: ports 1 and 2.
+    /// A relay with two joined ends: ports 1 and 2.
     fn joined(limits: RelayLimits) -> Relay {
         let mut relay = Relay::new(limits, at(0));
         assert_eq!(bind(&mut relay, at(0), 1, End::Owner, 7), [Binding::Waiting]);
@@ -336,7 +337,7 @@ mod tests {
         let mut relay = Relay::new(RelayLimits::FRIENDS, at(0));
         bind(&mut relay, at(0), 1, End::Owner, 7);
         assert_eq!(bind(&mut relay, at(0), 2, End::Joiner, 8), [Binding::Waiting]);
-        // The same end from elsewhere has moved there.
+        // The same end binds from another address, so it has moved there.
         assert_eq!(bind(&mut relay, at(0), 3, End::Owner, 7), [Binding::Waiting]);
         relay.pass(at(1), path(1), b"x", 1);
         assert_eq!(left(&mut relay), []);

@@ -1,4 +1,4 @@
-//! How the NAT filters (RFC 5780, section 4.4), asked from a scratch socket that will never punch.
+//! Tests how the NAT filters (RFC 5780, section 4.4), from a separate socket that never punches.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const ASKED: [AnswerFrom; 3] = [
     AnswerFrom::OtherPort,
 ];
 
-/// One test with one server, which must be able to answer from a second address.
+/// A test with one server, which must be able to answer from a second address.
 pub(crate) struct FilteringTest {
     path: Path,
     ids: [TransactionId; 3],
@@ -28,7 +28,7 @@ pub(crate) struct FilteringTest {
 }
 
 impl FilteringTest {
-    /// Begins, with the scratch socket and the server of `path`.
+    /// Begins with the separate socket and the server of `path`.
     pub(crate) fn new(path: Path, seed: &[u8; 32], now: Time) -> Self {
         let mut rng = SeedRng::new(seed, "p2pcopy 1 stun filtering");
         let ids = [(); 3].map(|()| u128::from_be_bytes(rng.array()) >> 32);
@@ -60,7 +60,7 @@ impl Trial for FilteringTest {
         }
     }
 
-    /// [`Filtering::Untested`] if the server cannot tell.
+    /// The result; [`Filtering::Untested`] if the server cannot show it.
     fn conclude(&self) -> Filtering {
         let second_address = self.other.is_some_and(|o| o.ip() != self.path.remote.ip());
         match self.heard {
@@ -81,7 +81,7 @@ impl Trial for FilteringTest {
         let Some(i) = self.ids.iter().position(|&id| id == answer.id) else {
             return true;
         };
-        // Many servers ignore the wish and answer from where they are: that says nothing.
+        // Many servers ignore the request and answer from their usual address. That shows nothing.
         self.heard[i] |= match ASKED[i] {
             AnswerFrom::SameAddress => {
                 self.other = self.other.or(answer.other);
@@ -101,7 +101,7 @@ impl Trial for FilteringTest {
 mod tests {
     use super::*;
 
-    /// Answers as an RFC 5780 server behind which only those answers arrive that `filtering` lets in.
+    /// Plays an RFC 5780 server. Only those answers arrive that `filtering` admits.
     fn run(filtering: Filtering, obeys: bool) -> Filtering {
         let addresses = ["192.0.2.1:3478", "192.0.2.1:3479", "192.0.2.2:3479"].map(|a| a.parse().unwrap());
         let mapped = "203.0.113.7:4300".parse().unwrap();

@@ -1,5 +1,5 @@
-//! Whether the NAT takes what two hosts behind it send to each other's outside address (hairpinning; RFC 4787, section 6),
-//! asked from two scratch sockets that will never punch.
+//! Tests whether the NAT delivers packets that two hosts behind it send to each other's outside address
+//! (hairpinning; RFC 4787, section 6), from two separate sockets that never punch.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,29 +12,30 @@ use crate::protocol::time::Time;
 
 const REPEAT: Duration = Duration::from_millis(300);
 
-/// What was found.
+/// The result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Hairpin {
-    /// It does.
+    /// The NAT delivers them.
     Works,
-    /// Nothing came.
+    /// Nothing arrived.
     Fails,
     /// The outside address of the sockets is not known.
     Untested,
 }
 
-/// One test with one server, from the sockets 0 and 1.
+/// A test with one server, from the sockets 0 and 1.
 pub(crate) struct HairpinTest {
     server: SocketAddr,
     ids: [TransactionId; 2],
     mapped: [Option<SocketAddr>; 2],
-    /// What each sends to the other's outside address. Where the NAT filters, the first of them opens it for the second.
+    /// What each socket sends to the other's outside address. If the NAT filters, the first packet opens it
+    /// for the second.
     calls: [Vec<u8>; 2],
     rounds: Rounds<Hairpin>,
 }
 
 impl HairpinTest {
-    /// Begins.
+    /// Begins with the sockets 0 and 1.
     pub(crate) fn new(server: SocketAddr, seed: &[u8; 32], now: Time) -> Self {
         let mut rng = SeedRng::new(seed, "p2pcopy 1 stun hairpin");
         let mut id = || u128::from_be_bytes(rng.array()) >> 32;
@@ -112,7 +113,7 @@ mod tests {
 
     const SERVER: &str = "192.0.2.1:3478";
 
-    /// Answers as a server does, and brings calls around the corner from the second on, as NATs do that filter.
+    /// Plays a server, and delivers the calls from the second on, as filtering NATs do.
     fn run(server_answers: bool, takes_back: bool) -> Hairpin {
         let outside = |local: u8| SocketAddr::from(([203, 0, 113, 7], 5000 + u16::from(local)));
         let mut now = Time::ZERO;

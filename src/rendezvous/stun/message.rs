@@ -1,4 +1,5 @@
-//! The few STUN messages we write and read (RFC 8489, RFC 5780), through the one crate that parses them.
+//! The few STUN messages that the program writes and reads (RFC 8489, RFC 5780), with a crate that parses
+//! them.
 
 use std::net::SocketAddr;
 
@@ -11,7 +12,7 @@ use stun_types::message::{
 /// A 96-bit transaction id.
 pub(super) type TransactionId = u128;
 
-/// What the server shall answer from (RFC 5780, section 7.2).
+/// The address from which the server must answer (RFC 5780, section 7.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum AnswerFrom {
     SameAddress,
@@ -23,12 +24,12 @@ const MAPPED_ADDRESS: AttributeType = AttributeType::new(0x0001);
 const CHANGE_REQUEST: AttributeType = AttributeType::new(0x0003);
 const OTHER_ADDRESS: AttributeType = AttributeType::new(0x802c);
 
-/// An answer to one of our requests; `None` in `mapped` where the server refused.
+/// An answer to one of our requests. `mapped` is `None` if the server refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Answer {
     pub(super) id: TransactionId,
     pub(super) mapped: Option<SocketAddr>,
-    /// Where the server would answer from if asked to change both; RFC 5780 servers only.
+    /// Where the server answers from if asked to change address and port; only servers of RFC 5780 tell this.
     pub(super) other: Option<SocketAddr>,
 }
 
@@ -49,15 +50,15 @@ pub(super) fn request(id: TransactionId, from: AnswerFrom) -> Vec<u8> {
     message.finish()
 }
 
-/// A binding request for a socket that will not punch, and what its answer is known by.
+/// A binding request for a socket that does not punch, and the id of its answer.
 pub(crate) fn probe(seed: &[u8; 32]) -> (Vec<u8>, u128) {
     let mut rng = SeedRng::new(seed, "p2pcopy 1 stun probe");
     let id: TransactionId = u128::from_be_bytes(rng.array()) >> 32;
     (request(id, AnswerFrom::SameAddress), id)
 }
 
-/// Such a request made as long as `size`, a multiple of 4 bytes: by an attribute that nobody knows, which servers must
-/// pass over (RFC 8489, section 14: comprehension-optional, here the last one, which is not assigned).
+/// Pads such a request to `size` bytes, a multiple of 4. The padding is an unassigned attribute, which
+/// servers must ignore (RFC 8489, section 14: comprehension-optional; here the last number of that range).
 pub(crate) fn padded(mut request: Vec<u8>, size: u16) -> Vec<u8> {
     const HEADER: usize = 20;
     const NOBODYS: [u8; 2] = [0xff, 0xff];
@@ -76,12 +77,12 @@ pub(crate) fn answers(datagram: &[u8], id: u128) -> bool {
     is_stun(datagram) && answer(datagram).is_some_and(|answer| answer.id == id)
 }
 
-/// Whether a datagram is STUN's by its first byte and cookie (RFC 8489, section 5); ours begin at 0x40.
+/// Whether a datagram is STUN, by its first byte and cookie (RFC 8489, section 5). Our own begin at 0x40.
 pub(super) fn is_stun(datagram: &[u8]) -> bool {
     matches!(datagram, [0..=0x3f, _, _, _, 0x21, 0x12, 0xa4, 0x42, ..])
 }
 
-/// Reads an answer; `None` for anything else, damaged ones included.
+/// Reads an answer. `None` for anything else, including damaged ones.
 pub(super) fn answer(datagram: &[u8]) -> Option<Answer> {
     let message = Message::from_bytes(datagram).ok()?;
     if !message.has_method(BINDING) {
@@ -109,7 +110,7 @@ fn plain(message: &Message<'_>, kind: AttributeType) -> Option<SocketAddr> {
         .map(|a| a.addr())
 }
 
-/// A server's answer to a binding request; `None` if it is none.
+/// A server's answer to a binding request. `None` if it is not one.
 pub(super) fn respond(request: &[u8], mapped: SocketAddr, other: Option<SocketAddr>) -> Option<Vec<u8>> {
     let message = Message::from_bytes(request).ok()?;
     if !message.has_method(BINDING) || message.class() != MessageClass::Request {

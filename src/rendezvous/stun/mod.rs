@@ -1,8 +1,8 @@
-//! Asks STUN servers which external address each of our sockets has, and keeps those mappings open.
+//! Asks STUN servers for the external address of each of our sockets, and keeps those mappings open.
 //!
-//! On the sockets that will punch, and nothing but plain binding requests: a filtering test there would let
-//! strangers' packets create entries in the NAT (see [`filtering`] for the test on a scratch socket). Answers
-//! count only with the right cookie, class, transaction id, socket and source.
+//! Sockets that will punch only send plain binding requests: a filtering test there would let strangers'
+//! packets create entries in the NAT (see [`filtering`] for the test on a separate socket). An answer counts
+//! only with the right cookie, class, transaction id, socket and source.
 
 pub(crate) mod filtering;
 pub(crate) mod hairpin;
@@ -22,25 +22,27 @@ use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 
-/// When requests are repeated, counted from the first: 250 ms, doubling (RFC 8489, section 6.2.1, suggests
-/// 500 ms; paths that lose the first packet are more common today than paths that take half a second).
+/// When requests are repeated, counted from the first one: 250 ms, doubling. RFC 8489, section 6.2.1,
+/// suggests 500 ms, but today paths that lose the first packet are more common than paths that take half a
+/// second.
 pub(super) const RETRANSMIT: [Duration; 4] = [
     Duration::ZERO,
     Duration::from_millis(250),
     Duration::from_millis(750),
     Duration::from_millis(1750),
 ];
-/// When to go on without the answers that are missing.
+/// When to go on without the missing answers.
 const GIVE_UP: Duration = Duration::from_secs(3);
-/// Below the shortest mapping timeout worth caring for: Linux drops unreplied UDP entries after 30 s.
+/// The interval of keepalives. It is below the shortest mapping timeout in wide use: Linux drops unreplied
+/// UDP entries after 30 s.
 pub(super) const KEEPALIVE: Duration = Duration::from_secs(15);
-/// Servers a spare socket asks at a time: one answer suffices there.
+/// How many servers a spare socket asks at a time. One answer is enough there.
 const SPARE_FANOUT: usize = 2;
-/// A keepalive server that missed this many in a row is replaced.
+/// A keepalive server that missed this many requests in a row is replaced.
 const MISSES: u32 = 2;
 
-/// What a STUN server answers to `request` from `source`: for a demonstration that needs no internet. `None` if
-/// it is no binding request.
+/// The answer of a STUN server to `request` from `source`, for a demonstration without the internet. `None`
+/// if it is not a binding request.
 pub fn respond(request: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
     message::respond(request, source, None)
 }
@@ -65,7 +67,8 @@ struct Keeper {
     server: usize,
     id: Option<TransactionId>,
     misses: u32,
-    /// What the server in use said last; only its own answers compare where the NAT maps by destination.
+    /// The last answer of the current server. If the NAT maps by destination, only answers of the same server
+    /// are comparable.
     by_server: Option<SocketAddr>,
 }
 
@@ -74,14 +77,14 @@ enum Phase {
     Keeping { keepers: Vec<Keeper>, next: Time },
 }
 
-/// The number that the IPv6 socket has here, behind those of the pairs.
+/// The index of the IPv6 socket here, after those of the pairs.
 const SIX: usize = PAIRS;
 
-/// The STUN machine of all our sockets.
+/// The STUN client of all our sockets.
 pub struct StunClient {
     servers: Vec<SocketAddr>,
     sockets: usize,
-    /// The index of the IPv6 socket.
+    /// The driver's number of the IPv6 socket.
     ipv6: Option<u8>,
     other_ports: Vec<SocketAddr>,
     local: Vec<SocketAddr>,
@@ -95,8 +98,9 @@ pub struct StunClient {
 }
 
 impl StunClient {
-    /// Begins asking `servers` from sockets `0..sockets`, and those of IPv6 from the socket `ipv6`. `local` holds the
-    /// addresses the sockets have on this machine's interfaces: a mapping that equals one of them is no NAT.
+    /// Begins to ask `servers` from sockets `0..sockets`, and IPv6 servers from the socket `ipv6`. `local`
+    /// holds the addresses of the sockets on this machine's interfaces: if a mapping equals one of them,
+    /// there is no NAT.
     pub fn new(
         servers: &[SocketAddr],
         sockets: u8,
@@ -132,7 +136,7 @@ impl StunClient {
         client
     }
 
-    /// Takes a datagram; whether it was STUN's, and so nobody else's.
+    /// Takes a datagram. Returns whether it was STUN.
     pub fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) -> bool {
         if !message::is_stun(datagram) {
             return false;
@@ -243,7 +247,7 @@ impl StunClient {
         })
     }
 
-    /// The servers of one family.
+    /// The servers of one IP version.
     fn servers_of(&self, ipv6: bool) -> Vec<usize> {
         let of_family = |server: &usize| self.servers[*server].is_ipv6() == ipv6;
         (0..self.servers.len()).filter(of_family).collect()
@@ -262,8 +266,8 @@ impl StunClient {
         u128::from_be_bytes(self.rng.array()) >> 32
     }
 
-    /// Sends the requests of one attempt: to all servers from socket 0, to a few from each spare that lacks an
-    /// answer, those first that answered socket 0.
+    /// Sends the requests of one attempt: to all servers from socket 0, and to a few from each spare socket
+    /// without an answer. Servers that answered socket 0 come first.
     fn ask(&mut self, attempt: usize) {
         let alive: Vec<usize> = self.answered(0).map(|(server, _)| server).collect();
         for socket in (0..self.sockets).chain(self.ipv6.map(|_| SIX)) {
@@ -303,7 +307,7 @@ impl StunClient {
         }
     }
 
-    /// Ends gathering if everything is known, or if time is up.
+    /// Ends gathering if everything is known or the time is up.
     fn conclude(&mut self, now: Time, time_is_up: bool) {
         let main: Vec<(usize, SocketAddr)> = self.answered(0).collect();
         let second = main
@@ -314,7 +318,7 @@ impl StunClient {
             .iter()
             .any(|q| q.socket == 0 && q.state == QueryState::Waiting);
         let unanswered = |socket: usize| self.answered(socket).next().is_none();
-        // Where there is IPv4 nothing waits for IPv6: its answer tells little.
+        // If there is IPv4, nothing waits for IPv6, because its answer tells little.
         let open = if self.servers_of(false).is_empty() {
             self.queries.iter().any(|q| q.socket == SIX) && unanswered(SIX)
         } else {
@@ -402,7 +406,7 @@ impl StunClient {
     }
 }
 
-/// The index of a socket, by its number here.
+/// The driver's number of the socket with this index.
 fn local_index(socket: usize, ipv6: Option<u8>) -> Option<u8> {
     match socket {
         SIX => ipv6,

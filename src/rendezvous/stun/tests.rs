@@ -10,7 +10,7 @@ fn servers() -> Vec<SocketAddr> {
         .to_vec()
 }
 
-/// A world of servers behind a NAT: `map` gives the external address for a path, or `None` for no answer.
+/// Servers behind a NAT. `map` returns the external address for a path, or `None` for no answer.
 struct World<F: FnMut(Time, Path) -> Option<SocketAddr>> {
     client: StunClient,
     now: Time,

@@ -1,46 +1,46 @@
-//! What the machine tells.
+//! The results and events of the STUN client.
 
 use std::net::SocketAddr;
 
 use crate::rendezvous::address::{Mapping, PAIRS};
 
-/// What gathering found.
+/// The result of gathering.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StunReport {
-    /// How the NAT maps, as far as the answers tell.
+    /// How the NAT maps, as far as the answers show.
     pub mapping: Mapping,
     /// The external address of each socket.
     pub mapped: [Option<SocketAddr>; PAIRS],
-    /// What servers saw of our sockets behind IPv4, in the order of the first requests.
+    /// Where servers saw our IPv4 sockets, in the order of the first requests.
     pub seen: Vec<SocketAddr>,
     /// The external address of the IPv6 socket.
     pub mapped_ipv6: Option<SocketAddr>,
-    /// Servers that answered.
+    /// The number of servers that answered.
     pub answered: usize,
-    /// Those that answered the first socket.
+    /// The servers that answered the first socket.
     pub servers: Vec<SocketAddr>,
-    /// Other ports that those servers say they answer at.
+    /// Other ports at which those servers say they answer.
     pub other_ports: Vec<SocketAddr>,
-    /// Servers asked.
+    /// The number of servers that were asked.
     pub asked: usize,
 }
 
-/// What happened.
+/// An event of the STUN client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum StunEvent {
-    /// While gathering, a server answered the first socket: its outside address is this.
+    /// While gathering, a server answered the first socket.
     Answered {
-        /// Who.
+        /// The server.
         server: SocketAddr,
-        /// What it saw.
+        /// The outside address it saw.
         mapped: SocketAddr,
     },
-    /// Gathering is over, with or without answers. Comes once.
+    /// Gathering has ended, with or without answers. Comes once.
     Gathered(StunReport),
-    /// A mapping is not what it was: the address already told to the peer is stale. `from` is `None` if the
-    /// socket had no known mapping before.
+    /// The external address of a socket changed, so the address that the peer was told is stale. `from` is
+    /// `None` if the socket had no known mapping before.
     MappingChanged {
-        /// Which socket.
+        /// The number of the socket.
         socket: u8,
         /// The external address before.
         from: Option<SocketAddr>,

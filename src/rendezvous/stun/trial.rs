@@ -1,4 +1,4 @@
-//! What the tests with a STUN server have in common: each asks a few times and has a result in the end.
+//! The common part of the tests with a STUN server: each asks a few times and has a result in the end.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,18 +8,18 @@ use crate::protocol::time::Time;
 
 const ATTEMPTS: u32 = 4;
 
-/// A test, on scratch sockets that will never punch. Drive it as [`crate::protocol`] says.
+/// A test, on separate sockets that never punch. Drive it as [`crate::protocol`] says.
 pub(crate) trait Trial {
-    /// What it finds out.
+    /// The type of the result.
     type Found: Copy;
 
-    /// How far it is.
+    /// The state of the test.
     fn rounds(&mut self) -> &mut Rounds<Self::Found>;
-    /// Sends what is not answered yet.
+    /// Sends the requests that are not answered yet.
     fn ask(&mut self);
-    /// What it means if nothing more comes.
+    /// The result, if nothing more comes.
     fn conclude(&self) -> Self::Found;
-    /// Takes a datagram, from wherever it comes. Whether it was one of this test.
+    /// Takes a datagram from anywhere. Returns whether it belonged to this test.
     fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) -> bool;
 
     /// Does what is due.
@@ -56,7 +56,7 @@ pub(crate) trait Trial {
     }
 }
 
-/// How far a test is.
+/// The state of a test.
 pub(crate) struct Rounds<T> {
     repeat: Duration,
     attempt: u32,
@@ -66,7 +66,7 @@ pub(crate) struct Rounds<T> {
 }
 
 impl<T> Rounds<T> {
-    /// The first begins now; each further one begins `repeat` after the one before.
+    /// The first round begins now. Each further one begins `repeat` after the one before.
     pub(super) const fn new(repeat: Duration, now: Time) -> Self {
         Rounds {
             repeat,
@@ -77,7 +77,7 @@ impl<T> Rounds<T> {
         }
     }
 
-    /// Begins anew, now.
+    /// Begins again, now.
     pub(super) const fn restart(&mut self, now: Time) {
         (self.attempt, self.next) = (0, now);
     }

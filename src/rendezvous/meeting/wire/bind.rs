@@ -1,43 +1,43 @@
-//! The datagrams with which a client has a server pass on what it and its peer send each other.
+//! The datagrams of the relay: a client asks the server to pass on what it and its peer send.
 
 use super::{Cookie, Malformed, SessionId, VERSION, packet};
 use crate::protocol::codec::Reader;
 use crate::rendezvous::meeting::pake::End;
 
-/// What the two ends of a pair know and nobody else: whoever names it is joined to whoever names it, too.
+/// A value that only the two ends of a pair know. The relay joins two clients that name the same ticket.
 pub(crate) type Ticket = [u8; 16];
 
-/// What a client wants of the relay.
+/// What a client wants from the relay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BindWant {
-    /// Pass on what comes from the address this comes from.
+    /// Pass on what comes from the address of this datagram.
     Bind,
-    /// No more: it leaves.
+    /// Stop: the client leaves.
     Leave,
 }
 
-/// A client's wish to be joined with its peer: BIND. It is repeated to keep the place.
+/// BIND: a client's request to be joined with its peer. It is repeated to keep the place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bind {
-    /// Which end of the code its author is: the two ends of a pair differ.
+    /// The sender's end of the code. The two ends of a pair differ.
     pub end: End,
-    /// What it wants.
+    /// What the client wants.
     pub want: BindWant,
-    /// Its own number; the answer repeats it.
+    /// The client's session number, which the answer repeats.
     pub session: SessionId,
     /// From a [`Welcome`](super::Welcome) to the same address.
     pub cookie: Cookie,
-    /// See [`proof`](super::proof); zeros if the server wants none.
+    /// See [`proof`](super::proof); zeros if the server has no token.
     pub proof: [u8; 16],
-    /// The pair's.
+    /// The pair's ticket.
     pub ticket: Ticket,
 }
 
 impl Bind {
-    /// Its length.
+    /// Bytes of the datagram.
     pub(crate) const LEN: usize = 60;
 
-    /// Its bytes.
+    /// The datagram.
     pub fn encode(&self) -> Vec<u8> {
         let end = u8::from(self.end == End::Joiner);
         let want = u8::from(self.want == BindWant::Leave);
@@ -49,10 +49,11 @@ impl Bind {
         out
     }
 
-    /// Reads one.
+    /// Reads a datagram.
     ///
     /// # Errors
-    /// If it is none.
+    ///
+    /// If it is not a BIND.
     pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(datagram, "bind");
         if datagram.len() != Self::LEN || reader.u8()? != packet::BIND || reader.u8()? != VERSION {
@@ -78,43 +79,43 @@ impl Bind {
     }
 }
 
-/// How a [`Bind`] stands.
+/// The result of a [`Bind`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Binding {
-    /// The cookie is of another address or too old. Nothing was done.
+    /// The cookie is of another address or too old. The request had no effect.
     StaleCookie,
-    /// The server's word is missing or wrong.
+    /// The server's token is missing or wrong.
     WrongToken,
-    /// Too many requests from this network; again after so many seconds.
+    /// There were too many requests from this network. It may ask again after this many seconds.
     TooMany(u16),
     /// The peer has not come yet.
     Waiting,
-    /// Both are there: what one sends reaches the other.
+    /// Both ends are bound: what one sends reaches the other.
     Joined,
-    /// The server does not relay.
+    /// The server has no relay.
     NoRelay,
-    /// It relays for as many as it can.
+    /// The relay is full.
     Full,
-    /// The pair has sent all that one pair may.
+    /// The pair has used up its bytes.
     Spent,
-    /// It has left.
+    /// The client has left.
     Left,
 }
 
-/// The answer to a [`Bind`]: BOUND.
+/// BOUND: the answer to a [`Bind`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bound {
-    /// The client's number.
+    /// The client's session number.
     pub session: SessionId,
-    /// How it stands.
+    /// The result.
     pub binding: Binding,
 }
 
 impl Bound {
-    /// Its length.
+    /// Bytes of the datagram.
     pub(crate) const LEN: usize = 14;
 
-    /// Its bytes.
+    /// The datagram.
     pub fn encode(&self) -> Vec<u8> {
         let (binding, seconds) = match self.binding {
             Binding::StaleCookie => (0, 0),
@@ -133,10 +134,11 @@ impl Bound {
         out
     }
 
-    /// Reads one.
+    /// Reads a datagram.
     ///
     /// # Errors
-    /// If it is none.
+    ///
+    /// If it is not a BOUND.
     pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(datagram, "bound");
         if datagram.len() != Self::LEN || reader.u8()? != packet::BOUND || reader.u8()? != VERSION {

@@ -1,21 +1,21 @@
-//! The datagrams by which a client shows that it receives where it sends from.
+//! The datagrams with which a client shows that it receives at the address it sends from.
 
 use super::{Cookie, Malformed, VERSION, address, packet, put_address};
 use crate::protocol::codec::Reader;
 use std::net::SocketAddr;
 
-/// Asks for a cookie: HELLO.
+/// HELLO: asks for a cookie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hello {
-    /// Random; the answer repeats it.
+    /// A random number, which the answer repeats.
     pub id: u64,
 }
 
 impl Hello {
-    /// Its length: that of the answer and more.
+    /// Bytes of the datagram; at least as many as the answer has.
     pub(crate) const LEN: usize = 96;
 
-    /// Its bytes.
+    /// The datagram.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![packet::HELLO, VERSION, 0, 0];
         out.extend(self.id.to_be_bytes());
@@ -23,10 +23,11 @@ impl Hello {
         out
     }
 
-    /// Reads one of any version: all begin like this.
+    /// Reads a HELLO of any version: all begin like this.
     ///
     /// # Errors
-    /// If it is none.
+    ///
+    /// If it is not a HELLO.
     pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(datagram, "hello");
         if reader.u8()? != packet::HELLO || datagram.len() != Self::LEN {
@@ -37,36 +38,36 @@ impl Hello {
     }
 }
 
-/// What a server lets its clients know with a cookie.
+/// What a server tells its clients together with a cookie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Terms {
-    /// Only whoever knows its word is served.
+    /// Whether clients must know the server's token.
     pub wants_token: bool,
-    /// It relays.
+    /// Whether the server relays.
     pub relays: bool,
-    /// The most that a pair may send through its relay, bytes a second; 0 for no limit.
+    /// The most that a pair may send through the relay, in bytes a second; 0 means no limit.
     pub pair_rate: u64,
-    /// And in all, bytes; 0 for no limit.
+    /// The most that a pair may send through the relay in all, in bytes; 0 means no limit.
     pub pair_bytes: u64,
 }
 
-/// The answer to a [`Hello`]: COOKIE.
+/// COOKIE: the answer to a [`Hello`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Welcome {
-    /// The hello's.
+    /// The number of the hello.
     pub id: u64,
-    /// For the next requests from the same address.
+    /// The cookie for the next requests from the same address.
     pub cookie: Cookie,
-    /// The server's clock, Unix nanoseconds.
+    /// The server's clock, in Unix nanoseconds.
     pub unix_nanos: u64,
-    /// Where the hello came from.
+    /// The address the hello came from.
     pub seen: SocketAddr,
     /// What the server offers.
     pub terms: Terms,
 }
 
 impl Welcome {
-    /// Its bytes.
+    /// The datagram.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let flags = u8::from(self.terms.wants_token) | u8::from(self.terms.relays) << 1;
         let mut out = vec![packet::COOKIE, VERSION, flags, 0];
@@ -79,10 +80,11 @@ impl Welcome {
         out
     }
 
-    /// Reads one.
+    /// Reads a datagram.
     ///
     /// # Errors
-    /// If it is none.
+    ///
+    /// If it is not a COOKIE.
     pub(crate) fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(datagram, "cookie");
         if reader.u8()? != packet::COOKIE || reader.u8()? != VERSION {

@@ -6,24 +6,24 @@ use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::name::Name;
 use std::time::Duration;
 
-/// Asks for names: LIST.
+/// LIST: asks for names.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct List {
-    /// Its own number; the answer repeats it.
+    /// The client's session number, which the answer repeats.
     pub session: SessionId,
     /// From a [`Welcome`](super::Welcome) to the same address.
     pub cookie: Cookie,
     /// See [`proof`](super::proof).
     pub proof: [u8; 16],
-    /// Those behind this one in the order of the alphabet.
+    /// Asks for the names after this one, in alphabetical order.
     pub after: Option<Name>,
 }
 
 impl List {
-    /// Its length, that of the longest answer.
+    /// Bytes of the datagram; as many as the longest answer has.
     pub(crate) const LEN: usize = LONGEST;
 
-    /// Its bytes.
+    /// The datagram.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![packet::LIST, VERSION, 0, 0];
         out.extend(self.session.0.to_be_bytes());
@@ -34,10 +34,11 @@ impl List {
         out
     }
 
-    /// Reads one.
+    /// Reads a datagram.
     ///
     /// # Errors
-    /// If it is none.
+    ///
+    /// If it is not a LIST.
     pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(datagram, "list");
         if datagram.len() != Self::LEN || reader.u8()? != packet::LIST || reader.u8()? != VERSION {
@@ -53,52 +54,52 @@ impl List {
     }
 }
 
-/// Somebody who waits under a name, or has met somebody a moment ago.
+/// Somebody who waits under a name, or has just met somebody.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Present {
-    /// Under which name.
+    /// The name.
     pub name: Name,
-    /// What for.
+    /// The errand.
     pub errand: Errand,
     /// Whether somebody has come.
     pub busy: bool,
-    /// Since when, to the second.
+    /// How long it has waited, in whole seconds.
     pub waited: Duration,
 }
 
-/// How a [`List`] stands.
+/// The result of a [`List`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Listing {
-    /// The cookie is of another address or too old. Nothing was done.
+    /// The cookie is of another address or too old. The request had no effect.
     StaleCookie,
-    /// The server's word is missing or wrong.
+    /// The server's token is missing or wrong.
     WrongToken,
-    /// Too many requests from this network; again after so many seconds.
+    /// There were too many requests from this network. It may ask again after this many seconds.
     TooMany(u16),
-    /// These are all.
+    /// The list is complete.
     All,
-    /// There are more, behind the last of these.
+    /// There are more names after the last of these.
     More,
-    /// The server has no word, so that anybody could ask: it tells nobody.
+    /// The server has no token. Anybody could ask, so it tells nobody.
     Untold,
 }
 
-/// The answer to a [`List`]: LISTING.
+/// LISTING: the answer to a [`List`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listed {
-    /// The client's number.
+    /// The client's session number.
     pub session: SessionId,
-    /// How it stands.
+    /// The result.
     pub listing: Listing,
-    /// At most [`Listed::MOST`].
+    /// At most [`Listed::MOST`] entries.
     pub present: Vec<Present>,
 }
 
 impl Listed {
-    /// As many names as fit, all of the longest kind.
+    /// The number of entries that fit if all names have the greatest length.
     pub(crate) const MOST: usize = (List::LEN - 15) / (1 + Name::MAX + 6);
 
-    /// Its bytes: at most [`List::LEN`].
+    /// The datagram: at most [`List::LEN`] bytes.
     pub fn encode(&self) -> Vec<u8> {
         let (listing, seconds) = match self.listing {
             Listing::StaleCookie => (0, 0),
@@ -122,10 +123,11 @@ impl Listed {
         out
     }
 
-    /// Reads one.
+    /// Reads a datagram.
     ///
     /// # Errors
-    /// If it is none.
+    ///
+    /// If it is not a LISTING.
     pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(datagram, "listing");
         if reader.u8()? != packet::LISTING || reader.u8()? != VERSION {

@@ -1,7 +1,7 @@
-//! The datagrams between a client and a server, with every limit. docs/protocol.md draws them.
+//! The datagrams between a client and a server, with all limits. docs/protocol.md draws them.
 //!
-//! A request is at least as long as whatever answers it, so that a server cannot be made to amplify: the layouts pad
-//! requests, and [`Open::LEN`] is the most that a [`State`] can have.
+//! A request is at least as long as any answer to it, so that a server cannot be used to amplify traffic. The
+//! layouts pad requests, and a [`State`] has at most [`Open::LEN`] bytes.
 
 mod bind;
 mod hello;
@@ -22,31 +22,32 @@ use std::time::Duration;
 
 /// The version of these layouts.
 pub(crate) const VERSION: u8 = 1;
-/// The UDP port of a server that names no other.
+/// The default UDP port of a server.
 pub(crate) const PORT: u16 = 4300;
-/// The longest datagram: every path of IPv4 carries packets of 576 bytes, 28 of which are headers (RFC 791, section 3.1).
+/// The longest datagram: every IPv4 path carries packets of 576 bytes, 28 of which are headers (RFC 791,
+/// section 3.1).
 const LONGEST: usize = 576 - 28;
-/// The most bytes of a sealed address: what an [`Open`] has room for beside the longest names. The longest address, eight of
-/// IPv6 in it, takes 378.
+/// The most bytes of a sealed address: what remains in an [`Open`] beside the longest names. The longest
+/// address, with eight IPv6 candidates, takes 378.
 pub(crate) const MAX_SEALED: usize = LONGEST - 151;
 
 /// First bytes of the datagrams.
 pub(crate) mod packet {
     /// A client asks for a cookie.
     pub(crate) const HELLO: u8 = 0x60;
-    /// The answer to that.
+    /// The answer to a HELLO.
     pub(crate) const COOKIE: u8 = 0x61;
-    /// A client says whom it wants to meet, and what the peer shall have.
+    /// A client names whom it wants to meet, and sends data for the peer.
     pub(crate) const OPEN: u8 = 0x62;
-    /// How that stands.
+    /// The state of that request.
     pub(crate) const STATE: u8 = 0x63;
-    /// A client wants its datagrams passed on to its peer.
+    /// A client asks the server to pass its datagrams on to its peer.
     pub(crate) const BIND: u8 = 0x64;
-    /// How that stands.
+    /// The state of that request.
     pub(crate) const BOUND: u8 = 0x65;
     /// A client asks who waits under a name.
     pub(crate) const LIST: u8 = 0x66;
-    /// Who does.
+    /// The names.
     pub(crate) const LISTING: u8 = 0x67;
 }
 
@@ -55,17 +56,18 @@ pub(crate) fn is_meeting(datagram: &[u8]) -> bool {
     matches!(datagram.first(), Some(0x60..=0x6f))
 }
 
-/// Proves that its owner receives at the address it sends from.
+/// Proves that a client receives at the address it sends from.
 pub(crate) type Cookie = [u8; 16];
-/// What a server derives from its word, and a client from the word its user typed.
+/// A key made from a server's token, by the server and by its clients.
 pub(crate) type TokenKey = [u8; 32];
 
-/// The key of a server's word.
+/// The key made from a server's token.
 pub fn token_key(word: &str) -> TokenKey {
     blake3::derive_key("p2pcopy 1 server token", word.as_bytes())
 }
 
-/// That the author of an [`Open`] knows the server's word: good for this cookie and session alone.
+/// Proves that the author of an [`Open`] knows the server's token. It is valid only for this cookie and
+/// session.
 pub fn proof(key: &TokenKey, cookie: &Cookie, session: SessionId) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new_keyed(key);
     hasher.update(cookie);
@@ -75,16 +77,16 @@ pub fn proof(key: &TokenKey, cookie: &Cookie, session: SessionId) -> [u8; 16] {
     out
 }
 
-/// What a request carries as its [`proof`]: zeros if its author was given no word.
+/// The [`proof`] of a request; zeros if the client has no token.
 pub(crate) fn proof_or_zeros(key: Option<&TokenKey>, cookie: &Cookie, session: SessionId) -> [u8; 16] {
     key.map_or([0; 16], |key| proof(key, cookie, session))
 }
 
-/// A client's number for one wish to meet somebody; random, so that nobody else can name it.
+/// A client's number for one attempt to meet somebody. It is random, so that nobody else can name it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SessionId(pub u64);
 
-/// A datagram that is none of these layouts.
+/// A datagram that has none of these layouts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Malformed;
 
@@ -108,7 +110,7 @@ fn address(reader: &mut Reader<'_>) -> Result<SocketAddr, Truncated> {
     Ok(SocketAddr::new(ip, reader.u16()?))
 }
 
-/// A name, or none, behind its length.
+/// Appends the length of a name and the name; 0 for no name.
 fn put_name(out: &mut Vec<u8>, name: Option<&Name>) {
     let text = name.map_or("", Name::as_str);
     out.push(u8::try_from(text.len()).unwrap_or(0));
@@ -133,52 +135,52 @@ fn name(reader: &mut Reader<'_>) -> Result<Option<Name>, Malformed> {
 pub enum Want {
     /// A number to wait at; this one, if it is free.
     Wait(Option<Nameplate>),
-    /// To meet whoever waits at this number.
+    /// To meet the client that waits at this number.
     Join(Nameplate),
     /// To meet by name.
     Named(Names),
-    /// Nothing any more: it leaves.
+    /// Nothing any more: the client leaves.
     Leave,
     /// Nothing any more: the peer did not know the words.
     Burn,
 }
 
-/// What two people who meet by name call each other.
+/// The names of two people who meet by name.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Names {
-    /// Under which name to wait, if nobody is there; without one nobody is waited for.
+    /// The name under which to wait if nobody is there. Without one the client does not wait.
     pub own: Option<Name>,
-    /// Whom to meet; without one, whoever asks for the own name.
+    /// The name of the peer. Without one, the client meets anybody who asks for its own name.
     pub peer: Option<Name>,
 }
 
-/// A client's wish, and what the peer shall have of it: OPEN. It is repeated with all that there is so far, so that
-/// any copy may be lost, doubled or late.
+/// OPEN: a client's request, and data for the peer. It is repeated with all data so far, so each copy may be
+/// lost, duplicated or late.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Open {
-    /// What its author comes for.
+    /// The author's errand.
     pub errand: Errand,
-    /// What it wants.
+    /// What the author wants.
     pub want: Want,
-    /// Its own number for this wish.
+    /// The author's session number.
     pub session: SessionId,
     /// From a [`Welcome`] to the same address.
     pub cookie: Cookie,
-    /// See [`proof`]; zeros if the server wants none.
+    /// See [`proof`]; zeros if the server has no token.
     pub proof: [u8; 16],
-    /// Round trip between it and the server.
+    /// The round-trip time between the author and the server.
     pub rtt: Duration,
-    /// Its half of the key exchange.
+    /// The author's message of the key exchange.
     pub message: [u8; MESSAGE_LEN],
-    /// Its confirmation and its sealed address; empty as long as there is no key.
+    /// The author's confirmation and sealed address; empty while there is no key.
     pub sealed: Vec<u8>,
 }
 
 impl Open {
-    /// Its length, whatever it holds.
+    /// Bytes of the datagram, whatever it contains.
     pub(crate) const LEN: usize = LONGEST;
 
-    /// Its bytes.
+    /// The datagram.
     pub fn encode(&self) -> Vec<u8> {
         let nobody = Names::default();
         let (want, nameplate, names) = match &self.want {
@@ -203,10 +205,11 @@ impl Open {
         out
     }
 
-    /// Reads one.
+    /// Reads a datagram.
     ///
     /// # Errors
-    /// If it is none.
+    ///
+    /// If it is not an OPEN.
     pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(datagram, "open");
         if datagram.len() != Self::LEN || reader.u8()? != packet::OPEN || reader.u8()? != VERSION {
@@ -253,56 +256,58 @@ fn sealed(reader: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
     Ok(bytes.to_vec())
 }
 
-/// How a client's wish stands.
+/// The state of a client's request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing {
-    /// The cookie is of another address or too old: ask for another. Nothing was done.
+    /// The cookie is of another address or too old, so the client must ask for another. The request had no
+    /// effect.
     StaleCookie,
-    /// The server's word is missing or wrong.
+    /// The server's token is missing or wrong.
     WrongToken,
-    /// Too many requests from this network; again after so many seconds.
+    /// There were too many requests from this network. It may ask again after this many seconds.
     TooMany(u16),
-    /// Waits at its number.
+    /// The client waits at its number.
     Waiting,
     /// A peer is there, and this is our end of the code.
     Paired(End),
-    /// Nobody waits at that number: mistyped, used, or over.
+    /// Nobody waits at that number: it was mistyped, used or expired.
     Nobody,
-    /// Who waits there does not come for what goes with ours.
+    /// The client that waits there has an errand that does not fit ours.
     SameRole,
     /// The peer has left.
     Gone,
     /// One of the two did not know the words.
     Burnt,
-    /// It waited too long, or the server had no more room.
+    /// The client waited too long, or the server had no more room.
     Expired,
-    /// Nobody waits at that number, but the server was started a moment ago: ask again.
+    /// Nobody waits at that number, but the server was just restarted: the client should ask again.
     Fresh,
     /// Somebody else waits under that name.
     NameTaken,
 }
 
-/// How it stands, and what the peer has sent so far: STATE.
+/// STATE: the state of a request, and the peer's data so far.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct State {
-    /// The client's number.
+    /// The client's session number.
     pub session: SessionId,
-    /// How it stands.
+    /// The state of the request.
     pub standing: Standing,
-    /// The server's clock, Unix nanoseconds.
+    /// The server's clock, in Unix nanoseconds.
     pub unix_nanos: u64,
-    /// The number to wait at, if it has one.
+    /// The number to wait at, if the client has one.
     pub nameplate: Option<Nameplate>,
-    /// When both sides shall punch, Unix nanoseconds by the server's clock; 0 as long as one of the two has more to say.
+    /// When both sides must punch, in Unix nanoseconds by the server's clock; 0 while one of the two has more
+    /// to send.
     pub moment: u64,
-    /// The peer's half of the key exchange; zeros as long as there is no peer.
+    /// The peer's message of the key exchange; zeros while there is no peer.
     pub message: [u8; MESSAGE_LEN],
     /// The peer's confirmation and sealed address.
     pub sealed: Vec<u8>,
 }
 
 impl State {
-    /// Its bytes: at most [`Open::LEN`].
+    /// The datagram: at most [`Open::LEN`] bytes.
     pub fn encode(&self) -> Vec<u8> {
         let (standing, seconds) = match self.standing {
             Standing::StaleCookie => (0, 0),
@@ -330,10 +335,11 @@ impl State {
         out
     }
 
-    /// Reads one.
+    /// Reads a datagram.
     ///
     /// # Errors
-    /// If it is none.
+    ///
+    /// If it is not a STATE.
     pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(datagram, "state");
         if reader.u8()? != packet::STATE || reader.u8()? != VERSION {

@@ -1,4 +1,4 @@
-//! Every layout there and back, and lengths that lie.
+//! Every layout is encoded and decoded, and wrong lengths are rejected.
 
 use super::*;
 use crate::rendezvous::address::{Address, NatClass};

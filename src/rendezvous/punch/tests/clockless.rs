@@ -1,8 +1,8 @@
-//! Clocks that nobody told, and that may be minutes apart.
+//! Clocks that NTP has not confirmed, and that may be minutes apart.
 
 use super::*;
 
-/// Seconds from the later paste until both are connected.
+/// Seconds from the later paste until both sides are connected.
 fn seconds(scene: &Scene) -> f64 {
     let mut world = World::new(scene.clone());
     world.run();
@@ -31,7 +31,7 @@ fn whatever_the_clocks_say_every_pair_without_a_symmetric_nat_connects_as_the_se
     }
 }
 
-/// NTP servers answered, and what they said is wrong.
+/// NTP servers answered, but their time is wrong.
 #[test]
 fn clocks_that_are_told_and_minutes_apart_do_not_keep_the_second_user_waiting() {
     for apart in [1_700, 5_000, 20_000, 300_000, -313_000] {
@@ -51,7 +51,7 @@ fn clocks_that_are_told_and_minutes_apart_do_not_keep_the_second_user_waiting() 
     }
 }
 
-/// A firewall lets out one port alone, on both sides.
+/// On both sides, a firewall lets out only one port.
 #[test]
 fn with_one_pair_alone_the_second_user_connects_at_once_where_no_nat_can_be_spoilt() {
     for (a, b, limit) in [
@@ -85,7 +85,7 @@ fn two_pastes_at_one_moment_meet_though_no_clock_is_known() {
     }
 }
 
-/// Seconds from the later paste, in order, over pastes up to 21 s apart and three packets of ten lost.
+/// Seconds from the later paste, sorted, for pastes up to 21 s apart and with three of ten packets lost.
 fn at_a_distance(place: &Scene) -> Vec<f64> {
     let mut took: Vec<f64> = (0..12)
         .map(|seed| {
@@ -136,11 +136,12 @@ fn routers_that_drop_options_of_ip_cost_time_only_where_few_lie_between() {
         ] {
             let took = at_a_distance(&Scene {
                 routers,
-                drop_counted: true,
+                drops_ip_options: true,
                 ..Scene::new(a, b)
             });
             let clean = routers > 3 || (a, b) == (DROPS, DROPS);
-            // What reaches the other router spoils it there, and there is one pair alone that gets through at all.
+            // A packet that reaches the other router spoils its pair there, and only one pair can get through
+            // at all.
             let in_time = if clean { took[11] < 100.0 } else { took[10] < 290.0 };
             assert!(in_time, "{routers} routers, {a:?} x {b:?}: {took:.1?}");
         }

@@ -1,12 +1,12 @@
-//! A symmetric NAT against one that filters by port: what guessing achieves.
+//! A symmetric NAT and one that filters by port: how often guesses succeed.
 
 use super::*;
 use crate::rendezvous::schedule::ScheduleEvent;
 use crate::rendezvous::schedule::guess::Task;
 
-/// What filters by port, the first being what most homes have.
+/// NATs that filter by port. Most homes have the first kind.
 const OTHERS: [NatKind; 3] = [DROPS, ACCEPTS, PORT_RESTRICTED];
-/// What may go to one address in a second.
+/// The most packets that may go to one address in a second.
 const MOST_A_SECOND: usize = 100;
 
 fn scene(ports: Ports, other: NatKind, symmetric_sends: bool, seed: u64) -> Scene {
@@ -24,7 +24,7 @@ fn scene(ports: Ports, other: NatKind, symmetric_sends: bool, seed: u64) -> Scen
     }
 }
 
-/// Seconds from the later paste until both are connected; those that were not within five minutes count as such.
+/// Seconds from the later paste until both are connected; five minutes if they are not connected by then.
 fn seconds(scene: Scene) -> f64 {
     let pasted = millis(scene.paste[0].max(scene.paste[1]));
     let mut world = World::new(scene);
@@ -107,14 +107,14 @@ fn any_number_of_routers_between_takes_the_same_time() {
     }
 }
 
-/// What reaches the other router spoils it there, if it accepts what comes from outside; that passes.
+/// If the other router accepts input, a packet that reaches it spoils the pair there, but only for a while.
 #[test]
 fn routers_that_drop_options_of_ip_leave_the_pair_that_gets_farther() {
     for routers in [0, 3, 8] {
         for other in OTHERS {
             let took = seconds(Scene {
                 routers,
-                drop_counted: true,
+                drops_ip_options: true,
                 ..scene(Ports::Random, other, false, 5)
             });
             println!("{routers} routers, {other:?}: {took:.1} s");

@@ -1,4 +1,5 @@
-//! Two punches over modelled NATs, in virtual time. A failing case prints its scene; the seed replays it.
+//! Two punches over simulated NATs, in virtual time. A failing case prints its scene, and the seed replays
+//! it.
 
 mod clockless;
 mod guesses;
@@ -18,7 +19,8 @@ use crate::rendezvous::address::Filtering;
 use crate::rendezvous::address::Mapping;
 use crate::rendezvous::schedule::Content;
 
-/// Worlds per pair of NATs: enough for every commit. Raise it to look for rare ones (2000 have passed).
+/// Seeds for each pair of NATs: few enough for every commit. Raise the number to look for rare failures (2000
+/// have passed).
 const SEEDS: u64 = 25;
 
 const OPEN: NatKind = NatKind::Public;
@@ -37,7 +39,8 @@ const SYMMETRIC: NatKind = NatKind::Symmetric(Ports::Random);
 
 const FILTER_BY_PORT: [NatKind; 3] = [PORT_RESTRICTED, DROPS, ACCEPTS];
 
-/// The end of the second slot after the later paste, with the clocks' error and the way of the last answer.
+/// The end of the second slot after the later paste, including the clocks' error and the delay of the last
+/// answer.
 fn two_slots(scene: &Scene) -> Time {
     let paste = scene.paste[0].max(scene.paste[1]);
     millis((paste + 1000).div_ceil(10_000) * 10_000 + 10_000 + 4_000 + 2_000)
@@ -75,14 +78,15 @@ fn every_pair_without_a_symmetric_nat_connects_within_two_slots() {
     }
 }
 
-/// Two slots and their windows, seconds.
+/// Two slots and their windows, in seconds.
 const TWO_SLOTS: f64 = 25.0;
-/// Three of them: where few routers lie between, what opened one pair may have spoilt it at a NAT that accepts input, and what
-/// was fired at another before its owner was there that one.
+/// Three slots and their windows, in seconds. If few routers lie between, the opening of one pair may spoil
+/// it at a NAT that accepts input. A second pair may be spoilt by packets that were sent before its owner was
+/// there.
 const THREE_SLOTS: f64 = 35.0;
 
-/// Seconds from the later paste to the connection of both, over many pastes. A clock's error of a few milliseconds decides
-/// who is first where packets take less.
+/// Seconds from the later paste until both are connected, for many pastes. If packets take only a few
+/// milliseconds, a clock error of that size decides who is first.
 fn seconds_to_connect(place: &Scene) -> Vec<f64> {
     let mut seconds = Vec::new();
     for late in [0, 7_000, 25_000] {
@@ -143,7 +147,7 @@ fn any_number_of_routers_between_two_nats_will_do() {
     }
 }
 
-/// Nothing but a packet that crosses the other's, or the pair's next turn, helps there.
+/// There, only a packet that crosses the other's helps, or the pair's next turn.
 #[test]
 fn two_nats_side_by_side_that_drop_options_of_ip_connect_in_a_pairs_next_turn() {
     for (a, b, limit) in [
@@ -154,7 +158,7 @@ fn two_nats_side_by_side_that_drop_options_of_ip_connect_in_a_pairs_next_turn() 
         let place = Scene {
             routers: 0,
             delay_millis: 1,
-            drop_counted: true,
+            drops_ip_options: true,
             ..Scene::new(a, b)
         };
         let seconds = seconds_to_connect(&place);
@@ -186,9 +190,9 @@ fn the_pastes_of_the_laboratory_connect_behind_routers_that_accept_input() {
 
 #[test]
 fn without_low_ttl_the_same_model_shows_the_clash() {
-    // Whoever is half a second early shuts the other's NAT, unless the first packets die on the way.
+    // A side that is half a second early spoils the other's NAT, unless its first packets die on the way.
     for (low_ttl, connects) in [(Some(64), false), (Some(5), true), (None, true)] {
-        // Bare addresses are tried in slots alone.
+        // Bare addresses are only tried in slots.
         let timeout = Duration::from_secs(40);
         let scene = Scene {
             skew: [0, 200],
@@ -333,7 +337,7 @@ fn ipv6_and_lan_candidates_go_through_their_own_sockets_and_never_to_ourselves()
     assert_eq!(on_cables, zoned, "a link-local address is tried on every cable");
 }
 
-/// A punch whose peer is elsewhere, drained of what it sends by itself.
+/// A punch whose peer is elsewhere. Its own first packets are drained.
 fn lonely(i: usize, bare: bool) -> (Punch, Path) {
     let mut world = World::new(Scene {
         bare: [bare, bare],
@@ -367,7 +371,7 @@ fn the_first_exchange_on_a_lan_yields_a_round_trip() {
     assert_eq!(s.path.remote.port(), BASE_PORT);
 }
 
-/// In whole and in bare mode.
+/// Holds for full and for bare addresses.
 #[test]
 fn copies_of_a_handshake_message_are_answered_only_until_the_peer_is_heard_on_the_connection() {
     for bare in [[false, false], [true, true]] {
@@ -397,7 +401,7 @@ fn copies_of_a_handshake_message_are_answered_only_until_the_peer_is_heard_on_th
     }
 }
 
-/// Whoever drives the punch hands it over as soon as it tells of the connection.
+/// The driver takes the punch apart as soon as it reports the connection.
 #[test]
 fn the_answer_that_makes_the_connection_is_handed_over_if_it_has_not_left() {
     let (mut receiver, back) = lonely(1, false);

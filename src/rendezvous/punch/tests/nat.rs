@@ -1,4 +1,5 @@
-//! NATs by their behaviour (RFC 4787), and Linux' masquerade with its clash of connection tracking entries.
+//! NATs by their behaviour (RFC 4787), and Linux masquerading with its clashes of connection tracking
+//! entries.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::{Filtering, Mapping, NatClass};
 
-/// Unreplied and replied entries of Linux (`nf_conntrack_udp_timeout`, `_stream`).
+/// Lifetimes of unreplied and replied entries in Linux (`nf_conntrack_udp_timeout`, `_stream`).
 const UNREPLIED: Duration = Duration::from_secs(30);
 const REPLIED: Duration = Duration::from_secs(120);
 
@@ -15,27 +16,27 @@ const REPLIED: Duration = Duration::from_secs(120);
 pub(super) enum NatKind {
     Public,
     Cone(Filtering),
-    /// Linux masquerade; `wan_input_accepted` makes stray packets leave entries.
+    /// Linux masquerading. With `wan_input_accepted`, stray packets leave entries.
     Masquerade {
         wan_input_accepted: bool,
     },
     Symmetric(Ports),
 }
 
-/// Which ports a symmetric NAT gives out.
+/// How a symmetric NAT assigns ports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Ports {
-    /// Each so far from the one before; other flows of the home take every third.
+    /// Each port is at this distance from the one before; other flows of the home take every third.
     Steps(i16),
-    /// Any of 2,048.
+    /// Any port of a block of 2,048.
     Block,
-    /// Any at all.
+    /// Any port.
     Random,
 }
 
 const BLOCK: u16 = 2048;
 
-/// One flow as connection tracking sees it. `inside` is `None` if it ends at the router itself.
+/// A flow in connection tracking. `inside` is `None` if it ends at the router itself.
 #[derive(Debug)]
 struct Entry {
     inside: Option<u16>,
@@ -76,7 +77,7 @@ impl Nat {
         }
     }
 
-    /// The external port a STUN server would see for inside port `port`.
+    /// The external port that a STUN server sees for the inside port `port`.
     pub(super) fn stun_port(&self, port: u16) -> u16 {
         match self.kind {
             NatKind::Public | NatKind::Masquerade { .. } => port,
@@ -99,7 +100,7 @@ impl Nat {
         }
     }
 
-    /// What STUN servers see of four sockets from this port on, two of each.
+    /// What two STUN servers see of four sockets, whose ports begin at `port`.
     pub(super) fn seen(&mut self, port: u16) -> Vec<SocketAddr> {
         let servers = [1, 2].map(|i| SocketAddr::from(([192, 0, 2, i], 3478)));
         let flows = (port..port + 4).flat_map(|port| servers.map(|server| (port, server)));
@@ -112,7 +113,7 @@ impl Nat {
             .collect()
     }
 
-    /// A packet leaves: its external source port.
+    /// A packet leaves. Returns its external source port.
     pub(super) fn outbound(&mut self, now: Time, port: u16, remote: SocketAddr) -> u16 {
         self.entries.retain(|e| e.expires > now);
         if let Some(entry) = self
@@ -137,7 +138,7 @@ impl Nat {
                 }
             },
             NatKind::Masquerade { .. } => {
-                // The port of the newest flow from the same source is tried first.
+                // Linux first tries the port of the newest flow from the same source.
                 let newest = self.entries.iter().rev().find(|e| e.inside == Some(port));
                 let wanted = newest.map_or(wanted, |e| e.outside);
                 let taken = self
@@ -156,7 +157,7 @@ impl Nat {
         outside
     }
 
-    /// A packet from inside dies here: it makes no entry, but renews the one it belongs to.
+    /// A packet from inside dies at this router. It makes no entry, but renews an existing one.
     pub(super) fn refresh(&mut self, now: Time, port: u16, remote: SocketAddr) {
         self.entries.retain(|e| e.expires > now);
         let own = |e: &&mut Entry| e.inside == Some(port) && e.remote == remote;
@@ -165,7 +166,7 @@ impl Nat {
         }
     }
 
-    /// A packet arrives at an external port: the inside port it is let in to.
+    /// A packet arrives at an external port. Returns the inside port that receives it, if any.
     pub(super) fn inbound(&mut self, now: Time, outside: u16, remote: SocketAddr) -> Option<u16> {
         self.entries.retain(|e| e.expires > now);
         if self.kind == NatKind::Public {

@@ -1,4 +1,5 @@
-//! What strangers, neighbours and the peer itself may send to a punch: they get no answer that they should not have.
+//! Datagrams that strangers, neighbours and the peer itself may send to a punch. They get no answer that they
+//! should not have.
 
 use super::*;
 
@@ -71,7 +72,7 @@ fn a_bare_punch_hears_nobody_but_the_pasted_ip() {
     assert!(drain(&mut punch).0 > 0);
 }
 
-/// What a punch answers to one datagram.
+/// The answers of a punch to one datagram.
 fn answers(punch: &mut Punch, now: Time, path: Path, datagram: &[u8]) -> Vec<Vec<u8>> {
     punch.handle_datagram(now, path, &mut datagram.to_vec());
     while punch.poll_event().is_some() {}
@@ -80,7 +81,7 @@ fn answers(punch: &mut Punch, now: Time, path: Path, datagram: &[u8]) -> Vec<Vec
         .collect()
 }
 
-/// A hello of bare mode that nobody of the pair has made.
+/// A hello of bare mode that neither of the two ends made.
 fn forged_hello(rng: &mut SeedRng, role: u8) -> Vec<u8> {
     let mut hello = vec![packet::HELLO, PROTOCOL_VERSION, role, 0];
     hello.extend(rng.array::<192>());
@@ -96,7 +97,7 @@ fn a_flood_of_forged_hellos_gets_few_answers_fills_no_memory_and_the_real_peer_s
         let start = millis(1);
         let mut answered = 0;
         for n in 0..100_000u64 {
-            // Ten seconds of 10,000 a second; half of them claim the very port that was pasted.
+            // 10,000 datagrams a second for ten seconds. Half of them claim to come from the pasted port.
             let now = start + Duration::from_micros(n * 100);
             let port = if n % 2 == 0 {
                 from.port()
@@ -144,7 +145,7 @@ fn a_flood_of_forged_hellos_gets_few_answers_fills_no_memory_and_the_real_peer_s
     }
 }
 
-/// Somebody behind the peer's NAT receives at its IP, so its hellos bring right cookies.
+/// Somebody behind the peer's NAT receives at its IP, so their hellos carry the right cookies.
 #[test]
 fn a_neighbour_of_the_peer_takes_a_bounded_share_of_work_and_none_of_the_pasted_ports() {
     let (mut punch, told) = lonely(1, true);
@@ -185,7 +186,7 @@ fn a_neighbour_of_the_peer_takes_a_bounded_share_of_work_and_none_of_the_pasted_
     );
 }
 
-/// A message 3 with the right cookie and nothing else: each costs a handshake, so few are read.
+/// Message 3 with the right cookie but a wrong content: each would cost a handshake, so only few are read.
 #[test]
 fn forged_messages_3_cost_a_bounded_number_of_handshakes() {
     let (mut punch, told) = lonely(1, true);
@@ -201,7 +202,7 @@ fn forged_messages_3_cost_a_bounded_number_of_handshakes() {
         let now = millis(1) + Duration::from_micros(n * 100);
         assert!(answers(&mut punch, now, told, &datagram).is_empty());
     }
-    // What was read and found forged; the rest was dropped unread.
+    // The messages that were read and found forged. The others were dropped unread.
     let read = punch.report(Time::ZERO).forged - before;
     assert!((30..=100).contains(&read), "{read} read in a second");
 }

@@ -1,4 +1,4 @@
-//! What a punch says of the networks when it fails, or once it is asked.
+//! What a punch reports about the networks when it fails or when it is asked.
 
 use super::*;
 

@@ -17,25 +17,25 @@ const UNIX: u64 = 1_795_236_100_000_000_000;
 #[derive(Clone)]
 pub(super) struct Scene {
     pub(super) nats: [NatKind; 2],
-    /// Sender's and receiver's paste, milliseconds.
+    /// When the sender and the receiver paste, in milliseconds.
     pub(super) paste: [u64; 2],
-    /// How far each clock is ahead, milliseconds.
+    /// How far each clock is ahead, in milliseconds.
     pub(super) skew: [i64; 2],
     pub(super) loss_percent: u64,
     pub(super) delay_millis: u64,
     pub(super) low_ttl: Option<u8>,
-    /// Between the two NATs.
+    /// The number of routers between the two NATs.
     pub(super) routers: u8,
-    /// Routers drop what carries an option of IP.
-    pub(super) drop_counted: bool,
+    /// Whether routers drop packets with IP options.
+    pub(super) drops_ip_options: bool,
     pub(super) same_lan: bool,
-    /// Nothing but the first port gets through, on both sides.
+    /// Whether only the first port gets through, on both sides.
     pub(super) one_port: bool,
-    /// Who pastes the peer's bare `ip:port`.
+    /// Which sides paste the peer's bare `ip:port`.
     pub(super) bare: [bool; 2],
-    /// Whose user lets ports be guessed.
+    /// Which users allow guesses of ports.
     pub(super) guess: [bool; 2],
-    /// Whom no NTP server told the time.
+    /// Which sides got no time from NTP servers.
     pub(super) untold: [bool; 2],
     pub(super) timeout: Duration,
     pub(super) seed: u64,
@@ -51,7 +51,7 @@ impl Scene {
             delay_millis: 20,
             low_ttl: None,
             routers: 8,
-            drop_counted: false,
+            drops_ip_options: false,
             same_lan: false,
             one_port: false,
             bare: [false, false],
@@ -73,7 +73,7 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// The words of bare mode.
+    /// The six words of bare mode.
     pub(super) fn six_words(&self) -> Option<SixWords> {
         match self.keys.comparison.as_ref()?.words {
             Words::Known(six) => Some(six),
@@ -92,9 +92,9 @@ enum State {
 struct Side {
     nat: Nat,
     ip: IpAddr,
-    /// What STUN servers saw, where it depends on them.
+    /// What STUN servers saw, if it depends on the server.
     seen: Vec<SocketAddr>,
-    /// When packets went to the other's outside address, as long as nothing came from there.
+    /// When packets went to the other's outside address, until something came from there.
     sent: Vec<Time>,
     state: State,
     outcome: Option<Outcome>,
@@ -108,7 +108,7 @@ struct Flying {
     order: u64,
     to: SocketAddr,
     from: SocketAddr,
-    /// Routers it can still pass.
+    /// How many routers it can still pass.
     hops: u8,
     payload: Vec<u8>,
 }
@@ -245,16 +245,17 @@ impl World {
             return;
         }
         let own = u8::from(self.sides[i].nat.kind != NatKind::Public);
-        // Whoever has heard the peer floods nobody.
+        // A side that has heard the peer floods nobody.
         if self.delivered.iter().all(|(to, ..)| *to != i) {
             self.sides[i].sent.push(self.now);
         }
-        let counted = matches!(reach, Reach::Routers(_));
-        if counted && self.scene.drop_counted || reach == Reach::Low(1) && own > 0 {
+        let first_hop = matches!(reach, Reach::Routers(_));
+        if first_hop && self.scene.drops_ip_options || reach == Reach::Low(1) && own > 0 {
             return self.sides[i].nat.refresh(self.now, port, path.remote);
         }
         let outside = self.sides[i].nat.outbound(self.now, port, path.remote);
-        // Each router takes one, and one must be left. What is counted dies one device later, the addressee included.
+        // Each router decrements the TTL, and one must be left. A packet with the IP option dies one device
+        // later, and the addressee counts, too.
         let ttl = match reach {
             Reach::Full => 64,
             Reach::Low(ttl) | Reach::Routers(ttl) => ttl,
@@ -367,7 +368,7 @@ impl World {
         }
     }
 
-    /// What answers late handshake messages on a connected side.
+    /// The part of a connected side that answers late handshake messages.
     pub(super) fn responder(&mut self, i: usize) -> &mut LateResponder {
         match &mut self.sides[i].state {
             State::Connected(responder) => responder,
@@ -375,7 +376,7 @@ impl World {
         }
     }
 
-    /// Runs until both sides are done, one way or the other.
+    /// Runs until both sides have connected or failed.
     pub(super) fn run(&mut self) {
         loop {
             let mut next = self.flying.peek().map_or(Time::FAR_FUTURE, |Reverse(f)| f.at);
@@ -412,7 +413,7 @@ impl World {
         }
     }
 
-    /// Both outcomes, if both sides connected, having checked that they fit.
+    /// Both outcomes, if both sides connected. Checks that they match.
     pub(super) fn connected(&self) -> Option<[&Outcome; 2]> {
         let [Some(s), Some(r)] = [&self.sides[0].outcome, &self.sides[1].outcome] else {
             return None;
@@ -430,7 +431,7 @@ impl World {
         self.sides[i].report.as_ref().expect("this side failed")
     }
 
-    /// The most packets in a second from one side to the other's outside address before it heard the other.
+    /// The most packets in a second from one side to the other's outside address, before it heard the other.
     pub(super) fn busiest_second(&self, i: usize) -> usize {
         let sent = &self.sides[i].sent;
         let second = |at: &Time| {

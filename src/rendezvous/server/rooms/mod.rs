@@ -1,4 +1,4 @@
-//! Who waits for whom. Only what was proven by a cookie comes here, and nothing here is larger than its bounds.
+//! Who waits for whom. Only requests with a valid cookie come here, and everything here is bounded.
 
 mod names;
 
@@ -15,20 +15,22 @@ use crate::rendezvous::meeting::wire::{Names, Open, SessionId, Standing, State, 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-/// Who has not been heard for so long is gone; clients speak every ten seconds.
+/// A client is removed after this long without a request. Clients send one every ten seconds.
 const IDLE: Duration = Duration::from_secs(60);
-/// How long a code can be used: long enough to read it out and to walk over, short enough that numbers stay short.
+/// How long a code is valid: long enough to read it out and to walk over, short enough that numbers stay
+/// short.
 pub(super) const LIFETIME: Duration = Duration::from_secs(11 * 60);
-/// After so long everybody who waited when the server was started anew has come back: a keepalive, and a repeat.
+/// After a restart of the server, all clients that waited have come back by then: after a keepalive and a
+/// repetition.
 const FRESH: Duration = Duration::from_secs(12);
-/// A used number is not given again for as long, so that a code that comes too late meets nobody.
+/// How long a used number is not given again, so that a late client meets nobody.
 const REST: Duration = LIFETIME;
-/// What a client claims its round trip to be counts up to this.
+/// The largest round-trip time that a client may claim.
 const MAX_RTT: Duration = Duration::from_secs(1);
-/// Beside two round trips, time for one lost datagram to be sent again before the moment.
+/// Beside two round trips: time to repeat one lost datagram before the moment.
 const SPARE: Duration = Duration::from_millis(200);
 
-/// One wish.
+/// One client's request.
 struct Session {
     path: Path,
     network: Network,
@@ -46,12 +48,12 @@ struct Session {
     sealed: Vec<u8>,
 }
 
-/// All wishes.
+/// All requests.
 pub(super) struct Rooms {
     sessions: HashMap<SessionId, Session>,
     numbers: HashMap<Nameplate, SessionId>,
     resting: HashMap<Nameplate, Time>,
-    /// Who waits under a name, or did until somebody came.
+    /// The clients that wait under a name, or waited until somebody came.
     named: BTreeMap<Name, SessionId>,
     most_waiting: usize,
     rng: SeedRng,
@@ -60,7 +62,7 @@ pub(super) struct Rooms {
     pairs: u64,
 }
 
-/// States to send, and where to.
+/// States to send, and their destinations.
 pub(super) type Answers = Vec<(Path, State)>;
 
 impl Rooms {
@@ -78,28 +80,29 @@ impl Rooms {
         }
     }
 
-    /// Whether this wish is remembered.
+    /// Whether this request is known.
     pub(super) fn knows(&self, id: SessionId) -> bool {
         self.sessions.contains_key(&id)
     }
 
-    /// How many wait at a number or under a name.
+    /// The number of clients that wait at a number or under a name.
     pub(super) fn waiting(&self) -> usize {
         self.numbers.len() + self.named.len()
     }
 
-    /// How many are known in all.
+    /// The number of all known requests.
     #[cfg(test)]
     pub(super) fn known(&self) -> usize {
         self.sessions.len()
     }
 
-    /// How many pairs were told when to punch.
+    /// The number of pairs that were told when to punch.
     pub(super) const fn pairs(&self) -> u64 {
         self.pairs
     }
 
-    /// Takes a wish whose author receives at `path`: the answer, and what its partner is told if that is news.
+    /// Takes a request of a client at `path`. Returns the answer, and what its partner must be told if it
+    /// changed.
     pub(super) fn open(&mut self, now: Time, path: Path, open: Open, rates: &mut Rates) -> Answers {
         let network = Network::of(path.remote.ip());
         let id = open.session;
@@ -143,7 +146,7 @@ impl Rooms {
             return answers;
         };
         (session.path, session.heard, session.rtt) = (path, now, open.rtt.min(MAX_RTT));
-        // What was said once is not taken back: one exchange is one guess.
+        // A sealed address is never replaced: one exchange is one guess.
         let news = session.sealed.is_empty() && !open.sealed.is_empty();
         if news {
             session.sealed = open.sealed;
@@ -157,7 +160,7 @@ impl Rooms {
         answers
     }
 
-    /// Forgets who is gone and who waited too long.
+    /// Removes clients that are gone or have waited too long.
     pub(super) fn sweep(&mut self, now: Time, answers: &mut Answers) {
         self.resting.retain(|_, until| now < *until);
         let over: Vec<(SessionId, bool)> = self
@@ -181,7 +184,7 @@ impl Rooms {
 
     fn wait(&mut self, now: Time, path: Path, open: &Open, hint: Option<Nameplate>, answers: &mut Answers) {
         self.make_room(now, answers);
-        // A client that comes again after a restart of the server finds its code unchanged.
+        // After a restart of the server, a client that returns gets its old number.
         let hint = hint.filter(|hint| self.is_free(*hint));
         let Some(nameplate) = hint.or_else(|| self.free_number()) else {
             return;
@@ -190,7 +193,7 @@ impl Rooms {
         self.insert(now, path, open, Some(nameplate));
     }
 
-    /// Of more who wait than there is room for, the oldest goes.
+    /// If more clients wait than there is room for, removes the oldest.
     fn make_room(&mut self, now: Time, answers: &mut Answers) {
         if self.waiting() >= self.most_waiting {
             let waiting = self.numbers.values().chain(self.named.values()).copied();
@@ -228,8 +231,8 @@ impl Rooms {
         self.sessions.insert(open.session, session);
     }
 
-    /// Joins a session to whoever waits at a number; or why not. A session that has a partner keeps it: two people who
-    /// type each other's code at the same moment meet once.
+    /// Joins a session to the client that waits at a number. Returns why not, if that fails. A session that
+    /// has a partner keeps it: two people who type each other's code at the same moment meet once.
     fn join(
         &mut self,
         now: Time,
@@ -284,7 +287,7 @@ impl Rooms {
             self.rest(now, number);
         }
         if let Some(joiner) = self.sessions.get_mut(&open.session) {
-            // It may have waited at a number of its own, with a message for that.
+            // It may have waited at a number of its own, with a message for that one.
             joiner.message = open.message;
         }
     }
@@ -293,7 +296,7 @@ impl Rooms {
         let Some(session) = self.sessions.get(&id) else {
             return;
         };
-        // Both ends burn a meeting; it was one guess.
+        // Both ends report a wrong code, but it was one guess.
         if burn
             && session.ended.is_none()
             && let Some((partner, end)) = session.partner
@@ -308,10 +311,10 @@ impl Rooms {
             self.tell_gone(now, id, Standing::Gone, answers);
             self.remove(now, id);
         }
-        // Otherwise what it said stays until the partner has surely heard it.
+        // Otherwise its data stay until the partner has certainly received them.
     }
 
-    /// Once both have said all there is, they are told when to punch.
+    /// Tells both when to punch, once both have sent everything.
     fn name_moment(&mut self, now: Time, id: SessionId) {
         let Some(session) = self.sessions.get(&id) else {
             return;
@@ -379,7 +382,7 @@ impl Rooms {
         }
     }
 
-    /// How a session stands, for its owner.
+    /// The state of a session, for its client.
     fn answer(&self, now: Time, id: SessionId, refusal: Option<Standing>) -> State {
         let session = self.sessions.get(&id);
         let partner = session.and_then(|s| s.partner);
@@ -404,12 +407,12 @@ impl Rooms {
         }
     }
 
-    /// Whether nobody has a number, and nobody had it lately.
+    /// Whether a number is free and has rested.
     fn is_free(&self, number: Nameplate) -> bool {
         !self.numbers.contains_key(&number) && !self.resting.contains_key(&number)
     }
 
-    /// A number nobody has and nobody had lately, as short as may be, hard to foresee.
+    /// A number that is free and has rested: as short as possible, and hard to predict.
     fn free_number(&mut self) -> Option<Nameplate> {
         for most in [9, 99, 999, Nameplate::MAX] {
             for _ in 0..8 {

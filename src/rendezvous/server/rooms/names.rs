@@ -8,11 +8,13 @@ use crate::rendezvous::meeting::wire::{Listed, Names, Open, Present, SessionId, 
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
-/// Who waits under a name speaks every ten seconds; after this anybody may have it, the same person first of all.
+/// A client that waits under a name sends a request every ten seconds. After this long without one, anybody
+/// may take the name, and most likely its owner returns.
 const HELD: Duration = Duration::from_secs(25);
 
 impl Rooms {
-    /// A new wish to meet by name: joins it to whom it names or who names it, or lets it wait; or why not.
+    /// Takes a new request to meet by name: joins it to a partner, or lets it wait. Returns why not, if that
+    /// fails.
     pub(super) fn meet_named(
         &mut self,
         now: Time,
@@ -60,7 +62,7 @@ impl Rooms {
         None
     }
 
-    /// Who waits for somebody of these names.
+    /// The client that waits for these names.
     fn partner_for(&self, names: &Names) -> Option<SessionId> {
         let waits = |id: &SessionId| self.sessions.get(id).is_some_and(|s| s.partner.is_none());
         let seeks = |id: &SessionId| self.sessions.get(id).and_then(|s| s.names.peer.as_ref());
@@ -79,7 +81,7 @@ impl Rooms {
         found.copied().filter(waits)
     }
 
-    /// Those who are here under a name behind this one, and whether there are more.
+    /// The clients that are here under a name after this one, and whether there are more.
     pub(in crate::rendezvous::server) fn present(
         &self,
         now: Time,

@@ -1,4 +1,4 @@
-//! Clients and a server in virtual time, over links that lose, double and reorder.
+//! Clients and a server in virtual time, over links that lose, duplicate and reorder.
 
 mod names;
 mod relay;
@@ -32,7 +32,8 @@ fn a_typed_code_brings_both_each_others_address_and_one_moment() {
         a.moment.as_nanos().abs_diff(b.moment.as_nanos()) < 2_000_000,
         "{a:?} {b:?}"
     );
-    // Hello, open, and the sealed address: three round trips of 100 ms; and two more, and a spare, to the moment.
+    // Hello, open and the sealed address take three round trips of 100 ms. Two more and a spare time follow
+    // until the moment.
     assert!(
         a.moment.since(typed) < Duration::from_millis(800),
         "{:?}",
@@ -109,7 +110,7 @@ fn a_wrong_guess_spoils_the_code_and_both_are_told() {
     assert_eq!(refusals(&world, sender), [Refusal::WrongWords]);
     let next = code(&world, sender);
     assert_ne!(next.words, right.words);
-    // The right words come too late: the code was burnt, its number rests.
+    // The right words come too late: the code was burnt, and its number rests.
     let late = world.client(RECEIVER, Some(right));
     world.run(seconds(2));
     assert_eq!(refusals(&world, late), [Refusal::Nobody]);
@@ -299,7 +300,8 @@ fn a_flood_costs_no_memory_gets_no_long_answer_and_disturbs_no_pair() {
 
 #[test]
 fn a_lying_server_has_one_guess_for_each_code() {
-    // It answers a client that waits as if somebody had joined, with a message made from a guess of its own.
+    // The server answers a client that waits as if somebody had joined, with a message made from a guess of
+    // its own.
     let mut world = World::new(15, Line::clean());
     let sender = world.client(SENDER, None);
     world.run(seconds(1));
@@ -317,13 +319,13 @@ fn a_lying_server_has_one_guess_for_each_code() {
     }
     assert_eq!(refusals(&world, sender), [Refusal::WrongWords; 2]);
     assert!(!world.has_met(sender));
-    // With the right words (one guess in 65,536) it would be the peer.
+    // With the right words (one guess in 65,536) the server would be taken for the peer.
     let right = code(&world, sender);
     assert_ne!(right, shown);
     assert!(world.impersonate(sender, right.words, "").is_some());
 }
 
-/// Each guess brings another code by itself, so without an end a server would soon have guessed one.
+/// Each guess leads to another code. Without a limit, a server would soon have guessed one.
 #[test]
 fn a_lying_server_has_five_guesses_in_a_run() {
     let mut world = World::new(17, Line::clean());

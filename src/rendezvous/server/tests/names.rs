@@ -1,4 +1,4 @@
-//! People who meet by name.
+//! Clients that meet by name.
 
 use super::world::{Line, World, refusals};
 use super::{RECEIVER, SENDER, seconds};
@@ -32,7 +32,7 @@ fn a_name_without_another_waits_for_anybody_and_one_that_is_asked_for_is_found()
     world.run(seconds(2));
     assert_eq!(world.met(alice).peer, world.met(stranger).own);
 
-    // Who waits for somebody only is met by nobody else.
+    // A client that waits for a certain name is met by nobody else.
     let carol = world.named(RECEIVER, "carol", "dave", "");
     world.run(seconds(1));
     let eve = world.named(SENDER, "eve", "carol", "");
@@ -61,7 +61,7 @@ fn a_name_is_for_one_until_its_owner_is_gone_or_has_met_somebody() {
     let other = world.named(RECEIVER, "alice", "", "");
     world.run(seconds(1));
     assert_eq!(refusals(&world, other), [Refusal::NameTaken]);
-    // Its owner's computer dies, and the owner comes back.
+    // The owner's computer dies, and the owner comes back.
     world.kill(alice);
     world.run(seconds(26));
     let again = world.named(RECEIVER, "alice", "", "");
@@ -128,7 +128,7 @@ fn names_are_known_again_to_a_server_that_was_started_anew() {
     let bob = world.named(SENDER, "", "alice", SECRET);
     let carol = world.named(SENDER, "", "carol", SECRET);
     world.run(seconds(15));
-    // Bob has no name, and alice waits for bob only.
+    // Bob has no name, and Alice only waits for Bob.
     assert_eq!(refusals(&world, bob), [Refusal::NobodyNamed]);
     assert_eq!(refusals(&world, carol), [Refusal::NobodyNamed]);
     let bob = world.named(SENDER, "bob", "alice", SECRET);
@@ -148,7 +148,7 @@ fn those_who_know_the_servers_word_learn_who_waits_and_nobody_else_does() {
         world.run(Duration::from_millis(100));
     }
     world.run(seconds(75));
-    // More than one answer holds, from one network each.
+    // More names than one answer holds, each from its own network.
     let listed = world.list().expect("a list");
     let listed_names: Vec<String> = listed.iter().map(|one| one.name.to_string()).collect();
     names.sort();

@@ -1,4 +1,4 @@
-//! Two clients that have met and cannot reach each other.
+//! Two clients that have met and cannot reach each other directly.
 
 use super::super::RelayLimits;
 use super::world::{Line, World, code};
@@ -16,7 +16,7 @@ fn met(seed: u64, line: Line, limits: Option<RelayLimits>) -> (World, [usize; 2]
     (world, [sender, receiver])
 }
 
-/// The same, and both are bound.
+/// A world in which both are also bound to the relay.
 fn bound(seed: u64, line: Line, limits: Option<RelayLimits>) -> (World, [usize; 2]) {
     let (mut world, ends) = met(seed, line, limits);
     for end in ends {
@@ -38,7 +38,7 @@ fn what_one_says_reaches_the_other_whatever_the_line_does() {
             world.say(receiver, &[0x51, number]);
         }
         world.run(seconds(2));
-        // 56 of 100 come through two lossy lines, some of them twice.
+        // 56 of 100 datagrams pass two lossy lines, some of them twice.
         for (end, first) in [(sender, 0x51), (receiver, 0x50)] {
             let passed = world.passed(end);
             assert!((35..120).contains(&passed.len()), "seed {seed}: {}", passed.len());

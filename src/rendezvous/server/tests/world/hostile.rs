@@ -1,4 +1,4 @@
-//! What strangers and a lying server send.
+//! Datagrams of strangers and of a lying server.
 
 use super::{UNIX, World, server_address};
 use crate::protocol::Path;
@@ -18,7 +18,8 @@ pub(in super::super) struct Flooded {
 }
 
 impl World {
-    /// Forged, replayed and true datagrams from anywhere; how many were answered, and how many with more bytes.
+    /// Sends forged, replayed and true datagrams from anywhere. Counts those that were answered, and those
+    /// answered with more bytes.
     pub(in super::super) fn flood(&mut self, count: usize) -> Flooded {
         self.drain();
         let mut flooded = Flooded {
@@ -53,7 +54,7 @@ impl World {
             let datagram = match number % 6 {
                 0 => Hello { id: number as u64 }.encode(),
                 1 => open(self.rng.array(), SessionId(self.rng.next_u64())).encode(),
-                // A session and a cookie that are somebody else's.
+                // A session and a cookie of somebody else.
                 2 => open(true_session.1, true_session.0).encode(),
                 3 => vec![packet::OPEN; 1 + (self.rng.next_u64() % 1400) as usize],
                 4 => bind.encode(),
@@ -69,8 +70,8 @@ impl World {
         flooded
     }
 
-    /// A server that plays the joiner of a client's code, with words of its choice: what it can read of the client's
-    /// address.
+    /// Plays a server that answers as the joiner of a client's code, with words of its choice. Returns what
+    /// it can read of the client's address.
     pub(in super::super) fn impersonate(
         &mut self,
         client: usize,

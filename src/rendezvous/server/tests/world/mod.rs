@@ -19,7 +19,7 @@ use crate::rendezvous::server::{Limits, RelayLimits, Server, ServerConfig};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How many may wait at a number here.
+/// The most clients that may wait at a number here.
 pub(super) const WAITING: usize = 64;
 const UNIX: u64 = 1_795_236_100_000_000_000;
 
@@ -33,7 +33,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// 100 ms there and back.
+    /// A line with a round-trip time of 100 ms and no faults.
     pub(super) const fn clean() -> Self {
         Line {
             delay_millis: 50,
@@ -60,7 +60,7 @@ impl Line {
     }
 }
 
-/// What a client was told of its peer.
+/// What a client was told about its peer.
 #[derive(Clone, Debug)]
 pub(super) struct Met {
     pub(super) peer: Address,
@@ -72,11 +72,11 @@ pub(super) struct Met {
 
 struct Client {
     ip: [u8; 4],
-    /// Where the server sees the first socket.
+    /// The port at which the server sees the first socket.
     port: u16,
     meeting: Option<Meeting>,
     relay: Option<RelayClient>,
-    /// What came from the peer by way of the server.
+    /// What came from the peer through the relay.
     passed: Vec<Vec<u8>>,
     refused: Vec<RelayRefusal>,
     session: Option<(SessionId, [u8; 16])>,
@@ -94,7 +94,7 @@ enum To {
 pub(super) struct World {
     pub(super) now: Time,
     pub(super) server: Server,
-    /// What clients made from now on know.
+    /// The token that clients made from now on know.
     pub(super) token: Option<TokenKey>,
     wants: Option<TokenKey>,
     line: Line,
@@ -155,7 +155,7 @@ impl World {
         world
     }
 
-    /// The same with a relay of these limits.
+    /// A world whose server has a relay with these limits.
     pub(super) fn with_relay(seed: u64, line: Line, relay: Option<RelayLimits>) -> Self {
         let mut world = World::new(seed, line);
         world.limits.relay = relay;
@@ -163,7 +163,7 @@ impl World {
         world
     }
 
-    /// Another client, in a network of its own.
+    /// Adds a client, in a network of its own.
     pub(super) fn client(&mut self, role: Errand, code: Option<Code>) -> usize {
         self.arrives(role, code.map_or(Purpose::Show, Purpose::Join))
     }
@@ -223,12 +223,12 @@ impl World {
         self.clients[client].meeting = None;
     }
 
-    /// The server loses all it knew.
+    /// Restarts the server, which loses everything it knew.
     pub(super) fn restart(&mut self, seed: u64) {
         self.server = server(self.wants, self.limits, seed, self.now);
     }
 
-    /// The client's way to the server broke, and it goes on from other ports.
+    /// Breaks the client's path to the server: it goes on from other ports.
     pub(super) fn reroute(&mut self, client: usize) {
         let now = self.now;
         let client = &mut self.clients[client];
@@ -245,7 +245,7 @@ impl World {
         self.clients[client].met.is_some()
     }
 
-    /// Binds a client that has met its peer, from now on.
+    /// Binds a client that has met its peer to the relay.
     pub(super) fn bind(&mut self, client: usize) {
         let pass = self.met(client).pass.expect("the server relays");
         self.clients[client].relay = Some(RelayClient::new(*pass, self.now));
@@ -260,7 +260,7 @@ impl World {
         self.clients[client].relay.as_mut().expect("it was bound")
     }
 
-    /// Sends something to the peer by way of the server.
+    /// Sends bytes to the peer through the relay.
     pub(super) fn say(&mut self, client: usize, bytes: &[u8]) {
         let path = Path {
             local: 0,
@@ -373,7 +373,7 @@ impl World {
                 .iter()
                 .position(|c| SocketAddr::from((c.ip, 0)).ip() == to.remote.ip());
             if let Some(number) = number {
-                // What goes to a port that it had before is lost.
+                // Datagrams to one of its earlier ports are lost.
                 let local = to.remote.port().wrapping_sub(self.clients[number].port);
                 let local = u8::try_from(local).into_iter();
                 for (local, datagram) in local.flat_map(|l| burst.chunks(segment).map(move |d| (l, d))) {

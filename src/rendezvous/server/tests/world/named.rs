@@ -1,4 +1,4 @@
-//! Clients that meet by name, and one that asks who waits.
+//! Clients that meet by name, and a client that asks who waits.
 
 use super::{To, World, server_address};
 use crate::protocol::Path;
@@ -19,12 +19,12 @@ fn purpose(own: &str, peer: &str, secret: &str) -> Purpose {
 }
 
 impl World {
-    /// Another client, which meets by name.
+    /// Adds a client that meets by name.
     pub(in super::super) fn named(&mut self, errand: Errand, own: &str, peer: &str, secret: &str) -> usize {
         self.arrives(errand, purpose(own, peer, secret))
     }
 
-    /// A client that came to nothing tries again.
+    /// Lets a client that failed try again.
     pub(in super::super) fn again(
         &mut self,
         client: usize,
