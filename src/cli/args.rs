@@ -1,4 +1,4 @@
-//! The command line as clap sees it. What it may mean is decided in `validate`.
+//! The command line as clap parses it. `validate` decides what combinations mean.
 
 use super::server_args::{self, ServerArgs};
 use super::values::{self, Servers};
@@ -46,7 +46,7 @@ Examples:
 
 What the other side says stands behind '> ', or by itself on a standard output that is no terminal. Ctrl-D ends the chat.";
 
-/// Options of use only to those who look for a peer.
+/// Options that only commands with a peer use.
 const OF_A_PEER: [&str; 10] = [
     "peer",
     "own_name",
@@ -60,7 +60,7 @@ const OF_A_PEER: [&str; 10] = [
     "no_clipboard",
 ];
 
-/// Options of use only to those who transfer something.
+/// Options that only commands with a transfer use.
 const OF_A_CONNECTION: [&str; 4] = ["limit", "congestion", "no_offload", "trace"];
 
 /// Copy files straight from one computer to another through their home routers: encrypted, verified, no
@@ -73,8 +73,8 @@ pub(super) struct Cli {
 }
 
 impl Cli {
-    /// The whole command line. Every subcommand takes the common options, so that scripts can pass them
-    /// along; the help of those that have no use for some does not list them.
+    /// The whole command line. Every subcommand accepts the common options, so that scripts can pass them
+    /// along. A command that does not use some of them hides them in its help.
     pub(super) fn reviewed_command() -> clap::Command {
         let hide = |command: clap::Command, names: &[&[&str]]| {
             names.iter().copied().flatten().fold(command, |command, name| {
@@ -101,7 +101,7 @@ impl Cli {
             })
     }
 
-    /// Parses the program's arguments, its own name first.
+    /// Parses the program's arguments. The first is the program's name.
     pub(super) fn from_arguments(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
         Cli::from_arg_matches(&Cli::reviewed_command().try_get_matches_from(arguments)?)
     }

@@ -3,8 +3,8 @@
 /// The alphabet of RFC 4648, section 4.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// What to write to a terminal to put the text on the clipboard (xterm control sequences, "Operating System
-/// Commands", Ps = 52). Terminals that do not know it, or forbid it, show nothing.
+/// The escape sequence that puts the text on the terminal's clipboard (xterm control sequences, "Operating
+/// System Commands", Ps = 52). Terminals that do not support it, or forbid it, show nothing.
 pub(super) fn copy_sequence(text: &str) -> String {
     format!("\x1b]52;c;{}\x07", base64(text.as_bytes()))
 }

@@ -1,4 +1,5 @@
-//! The front of the command line: events to lines, a bar, JSON, the clipboard; questions to prompts.
+//! The user interface of the command line: events become lines, a bar, JSON or clipboard text, and questions
+//! become prompts.
 
 use super::lines::{self, Detail};
 use super::printable::printable;
@@ -14,31 +15,33 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// How often progress is told where there is no bar.
+/// How often progress is shown where there is no bar.
 const PLAIN_PERIOD: Duration = Duration::from_secs(3);
 
-/// When a list that takes long is told first, and how often, where there is no bar.
+/// How often the progress of a long list is shown where there is no bar. It is shown first after this time.
 const LIST_PERIOD: Duration = Duration::from_millis(1500);
 
-/// How often a silence that goes on is told where there is no bar.
+/// How often a continuing silence of the peer is shown where there is no bar.
 const SILENCE_PERIOD: Duration = Duration::from_secs(15);
 
-/// How often figures are told: a line a second can be read.
+/// How often figures are shown: a person can read one line a second.
 const STATS_PERIOD: Duration = Duration::from_secs(1);
 
-/// Columns kept for the bar itself, with the blank behind it.
+/// Columns reserved for the bar itself and the blank behind it.
 const BAR: usize = 4;
 
-/// Weight of the newest rate in the time left: half a life of about a second at five reports a second.
+/// Weight of the newest rate in the estimate of the time left. Older rates lose half their weight in about a
+/// second at five reports a second.
 const ETA_WEIGHT: f64 = 0.15;
 
-/// What becomes of the address.
+/// What to do with the address.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Clipboard {
-    /// It is put there when it is first shown. One that a server's answer changed later is not: by then the user may
-    /// have copied something else, and no server decides when that is lost.
+    /// Copy it when it is first shown. If a server's answer changes the address later, it is not copied
+    /// again: the user may have copied something else by then, and a server must not decide when that is
+    /// lost.
     Once,
-    /// Nothing is put there.
+    /// Do not copy it.
     Never,
 }
 
@@ -53,15 +56,15 @@ pub(super) struct Console {
     list_period: Period,
     silence_period: Period,
     stats_period: Period,
-    /// Whether the peer is being looked for.
+    /// Whether the peer is silent and being looked for.
     silent: bool,
-    /// Where the peer was last.
+    /// The peer's last address.
     remote: Option<SocketAddr>,
     smooth_rate: f64,
 }
 
 impl Console {
-    /// The process's own console.
+    /// The console of this process.
     pub(super) fn of_process(common: &Common, input: Input) -> Console {
         let detail = match (common.quiet, common.verbose) {
             (true, _) => Detail::Quiet,
@@ -86,7 +89,7 @@ impl Console {
         })
     }
 
-    /// A console that does this with the address.
+    /// This console with another rule for the address.
     pub(super) fn with_clipboard(self, clipboard: Clipboard) -> Console {
         Console { clipboard, ..self }
     }
@@ -114,7 +117,7 @@ impl Console {
         }
     }
 
-    /// The last words of a run that failed.
+    /// Shows the last lines of a run that failed.
     pub(super) fn failed(&mut self, failure: &Failure) {
         self.screen.clear_bar();
         self.screen.abandoned();
@@ -126,7 +129,7 @@ impl Console {
 
     fn json_line(&mut self, line: &str) {
         if let Some(out) = &mut self.json {
-            // A reader that has left must not end the transfer.
+            // The transfer continues even if the reader of the output has closed it.
             let _ = writeln!(out, "{line}");
             let _ = out.flush();
         }
@@ -154,17 +157,17 @@ impl Console {
             Phase::Listing => &mut self.list_period,
             _ => &mut self.progress_period,
         };
-        if period.is_over(now()) {
+        if period.restart_if_over(now()) {
             self.screen.line(&lines::plain(text));
         }
     }
 
-    /// Silence is told once, and then only as something that goes on.
+    /// Tells a silence once. After that only shows that it continues.
     fn silence(&mut self, event: &Event, silence: Duration) {
         if !self.silent {
             self.silent = true;
             self.silence_period = Period::of(SILENCE_PERIOD);
-            self.silence_period.is_over(now());
+            self.silence_period.restart_if_over(now());
             self.screen.clear_bar();
         } else if self.screen.kind() != Kind::Plain {
             let text = format!("silent for {} s, looking for the other side", silence.as_secs());
@@ -172,13 +175,14 @@ impl Console {
                 self.screen.bar(0, None, &text);
             }
             return;
-        } else if !self.silence_period.is_over(now()) {
+        } else if !self.silence_period.restart_if_over(now()) {
             return;
         }
         self.lines(event);
     }
 
-    /// A peer that is back, or has moved; what both ends of the connection notice is told once.
+    /// Tells that the peer is back or has another address. Both ends of the connection may notice it; it is
+    /// told once.
     fn back(&mut self, event: &Event, remote: SocketAddr) {
         let moved = self.remote.replace(remote) != Some(remote);
         if std::mem::take(&mut self.silent) || moved {
@@ -196,24 +200,24 @@ impl Console {
     fn time_left(&self, progress: &Progress) -> Option<Duration> {
         let left = progress.total?.saturating_sub(progress.done);
         let seconds = left as f64 / self.smooth_rate;
-        // A day and more is no forecast.
+        // A forecast of a day or more would mean nothing.
         (left > 0 && seconds < 86_400.0).then(|| Duration::from_secs_f64(seconds))
     }
 
-    /// The desktop's clipboard, and the terminal's, which works over ssh as well. Old consoles of Windows would show
-    /// the sequence, and have a clipboard in any case.
+    /// Copies to the desktop's clipboard and to the terminal's. The terminal's also works over ssh. Old
+    /// consoles of Windows would show the escape sequence, and the desktop's clipboard is always there.
     fn to_clipboard(&self, address: &str) {
         if self.screen.is_terminal() {
             if !cfg!(windows) {
                 self.screen.control(&clipboard::copy_sequence(address));
             }
             let address = address.to_owned();
-            // On a thread of its own, for nobody waits for a desktop that does not answer.
+            // A thread of its own: the run must not wait for a desktop that does not answer.
             std::thread::spawn(move || system::copy(&address));
         }
     }
 
-    /// A message goes to standard output: as it is into a pipe, harmless onto a terminal.
+    /// Writes a message to standard output: unchanged into a pipe, escaped onto a terminal.
     fn message(&self, message: &str) {
         self.screen.clear_bar();
         let mut out = std::io::stdout();
@@ -234,7 +238,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Lets something through every so often.
+/// Lets an event pass once per period.
 struct Period {
     length: Duration,
     began: Option<Instant>,
@@ -245,9 +249,9 @@ impl Period {
         Period { length, began: None }
     }
 
-    /// Whether it is time again. The first call only starts the period: what is over soon needs no lines on its
-    /// way.
-    fn is_over(&mut self, now: Instant) -> bool {
+    /// True if the period is over, which restarts it. The first call only starts it: a task that ends soon
+    /// needs no lines.
+    fn restart_if_over(&mut self, now: Instant) -> bool {
         let is_over = self
             .began
             .is_some_and(|began| now.duration_since(began) >= self.length);
@@ -262,7 +266,7 @@ impl Front for Console {
     fn event(&mut self, event: Event) {
         let wanted = match &event {
             Event::Note(_) => self.detail >= Detail::Verbose,
-            Event::Stats(_) => self.detail == Detail::Everything && self.stats_period.is_over(now()),
+            Event::Stats(_) => self.detail == Detail::Everything && self.stats_period.restart_if_over(now()),
             _ => true,
         };
         if !wanted {
@@ -274,14 +278,15 @@ impl Front for Console {
         match &event {
             Event::Progress(progress) => return self.progress(progress),
             Event::Of(role, inner) => match (role, &**inner) {
-                // Of a demo's two sides the sender knows more of the path.
+                // Only the sender's side of a demo shows progress, because it knows more about the path.
                 (Role::Sender, Event::Progress(progress)) => return self.progress(progress),
                 (_, Event::Stats(_)) => return,
                 (_, Event::Finished(_)) => self.screen.clear_bar(),
                 _ => {}
             },
             Event::Message(message) if self.json.is_none() => return self.message(message),
-            // A person sees it among the lines, above what is being typed; a program gets it by itself.
+            // At a terminal, a person sees it among the other lines, above the line being typed. A program
+            // gets it alone on standard output.
             Event::Said(line) if self.json.is_none() && !std::io::stdout().is_terminal() => {
                 let mut out = std::io::stdout();
                 let _ = writeln!(out, "{}", printable(line)).and_then(|()| out.flush());
@@ -310,12 +315,12 @@ impl Front for Console {
     }
 }
 
-/// Columns of this process's standard error, if it is a terminal that says so.
+/// Columns of this process's standard error, if it is a terminal and reports them.
 fn terminal_width() -> Option<usize> {
     terminal_size::terminal_size_of(std::io::stderr()).map(|(columns, _)| usize::from(columns.0))
 }
 
-/// Whether the terminal follows escape sequences: every one does but old consoles of Windows.
+/// Whether the terminal interprets escape sequences. Only old consoles of Windows do not.
 fn follows_escapes() -> bool {
     #[cfg(windows)]
     return system::follow_escapes();
@@ -323,7 +328,7 @@ fn follows_escapes() -> bool {
     true
 }
 
-/// What this process's standard error is.
+/// The kind of this process's standard error.
 pub(super) fn stderr_kind() -> Kind {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if !std::io::stderr().is_terminal()
@@ -347,7 +352,7 @@ mod tests {
         let (mut period, start) = (Period::of(PLAIN_PERIOD), now());
         let told: Vec<u64> = (0..50)
             .map(|i| i * 200)
-            .filter(|ms| period.is_over(start + Duration::from_millis(*ms)))
+            .filter(|ms| period.restart_if_over(start + Duration::from_millis(*ms)))
             .collect();
         assert_eq!(told, [3000, 6000, 9000]);
     }

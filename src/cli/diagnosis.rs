@@ -1,4 +1,4 @@
-//! What a check found, as lines for people and as one object for programs.
+//! The result of a check, as lines for people and as one object for programs.
 
 use super::json::{self, Object};
 use crate::app::check::diagnosis::{Diagnosis, Forwarding, Ipv6, Preservation, has_nat};
@@ -7,10 +7,10 @@ use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::portmap::Worth;
 use crate::rendezvous::stun::hairpin::Hairpin;
 
-/// A packet as large as Ethernet's.
+/// Bytes of the largest IP packet that Ethernet carries.
 const FULL: u16 = 1500;
 
-/// The lines for people.
+/// The result as lines for people.
 pub(super) fn lines(found: &Diagnosis) -> Vec<String> {
     let mut lines: Vec<String> = found
         .local
@@ -66,7 +66,7 @@ pub(super) fn lines(found: &Diagnosis) -> Vec<String> {
     lines
 }
 
-/// The object for programs: every fact has a field.
+/// The result as an object for programs. Every fact has a field.
 pub(super) fn object(found: &Diagnosis) -> Object {
     let [answered, asked] = found.servers;
     let (source, servers) = match found.clock.source() {

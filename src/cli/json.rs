@@ -1,4 +1,4 @@
-//! Events as JSON, one object a line (`--json`). The README lists them; names and meanings do not change.
+//! Events as JSON (`--json`), one object per line. The README lists them. Names and meanings do not change.
 
 use super::printable::is_active;
 use super::{diagnosis, lines, progress, text};
@@ -38,7 +38,7 @@ impl Object {
         self.plain(key, value)
     }
 
-    /// Rounded to thousandths; `null` for infinity and NaN, which JSON does not know.
+    /// Rounds to thousandths. Infinity and NaN become `null`: JSON has no such numbers.
     fn number(self, key: &str, value: f64) -> Object {
         self.plain(key, (value * 1e3).round() / 1e3)
     }
@@ -58,8 +58,8 @@ impl Object {
         )
     }
 
-    /// A name or path. Where it is no text, its bytes follow in hexadecimal under `KEY_hex`, and the text holds U+FFFD in
-    /// place of what is none.
+    /// A name or path. If it is not valid text, U+FFFD replaces the invalid parts, and `KEY_hex` gives its
+    /// bytes in hexadecimal.
     fn name(self, key: &str, name: &[u8]) -> Object {
         let object = self.text(key, &String::from_utf8_lossy(name));
         match std::str::from_utf8(name) {
@@ -72,7 +72,7 @@ impl Object {
         self.name(key, &names::bytes_from_os(path.as_os_str()))
     }
 
-    /// The same for many: if one is no text, all are given in hexadecimal as well.
+    /// The same for several paths. If one is not valid text, all are given in hexadecimal as well.
     fn paths<'a>(self, key: &str, paths: impl IntoIterator<Item = &'a PathBuf>) -> Object {
         let paths: Vec<Vec<u8>> = paths
             .into_iter()
@@ -85,7 +85,7 @@ impl Object {
         object.texts(&format!("{key}_hex"), paths.iter().map(|path| hex(path)))
     }
 
-    /// The fields of what serializes as an object.
+    /// The fields of a value that serializes as an object.
     fn fields(mut self, of: &impl Serialize) -> Object {
         if let Ok(Value::Object(fields)) = serde_json::to_value(of) {
             self.0.extend(fields);
@@ -111,7 +111,7 @@ impl Object {
     }
 }
 
-/// Compact JSON in which characters that act on a terminal are escaped too: people look at logs.
+/// Compact JSON. It also escapes characters that act on a terminal, because people read logs there.
 struct Visible;
 
 impl Formatter for Visible {
@@ -261,7 +261,7 @@ fn warned(warning: &Warning) -> Object {
     }
 }
 
-/// All of an offer, as fields.
+/// All fields of an offer.
 fn offer(offered: &Offered) -> Object {
     let offer = &offered.offer;
     let top = offer.top.iter().map(|top| {
@@ -339,7 +339,7 @@ fn kind(kind: Kind) -> &'static str {
     }
 }
 
-/// A question's line: the answer is expected on standard input, one line.
+/// The line of a question. The answer is expected on standard input, as one line.
 pub(super) fn of_question(question: &Question) -> String {
     let (kind, consent) = match question {
         Question::PeerAddress => ("peer_address", None),
@@ -359,7 +359,7 @@ pub(super) fn of_question(question: &Question) -> String {
     }
 }
 
-/// A failure's line, the last one.
+/// The line of a failure, which is the last one.
 pub(super) fn of_failure(failure: &Failure) -> String {
     Object::event("failed")
         .plain("code", failure.exit_code())

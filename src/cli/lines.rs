@@ -1,4 +1,4 @@
-//! Events into the lines people read. Scripts look for several of these, so they are fixed by snapshots.
+//! Turns events into lines for people. Scripts search for several of these lines, so snapshots fix them.
 
 use super::printable::escaped;
 use super::screen::wrapped;
@@ -13,41 +13,41 @@ use crate::transfer::names::Escaped;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Stands before each line that the peer said or sent as a message.
+/// Begins each line of a message or chat text from the peer.
 const MARK: &str = "> ";
 
-/// Paths of what did not arrive that are shown.
+/// Most paths of missing entries that are shown.
 const MOST_MISSING: usize = 20;
 
-/// How much to tell.
+/// How much is shown.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Detail {
     /// Errors, prompts and the address.
     Quiet,
     /// What a user needs to follow.
     Normal,
-    /// Also why it is as it is.
+    /// Also the reasons.
     Verbose,
-    /// Also the figures behind it.
+    /// Also the figures.
     Everything,
 }
 
-/// How a line is meant.
+/// The meaning of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Tone {
-    /// As it is.
+    /// Ordinary text.
     Plain,
-    /// What the user must find at once.
+    /// Something that the user must find at once.
     Strong,
     /// A detail.
     Faint,
-    /// Worth acting on.
+    /// Something that the user should act on.
     Warning,
-    /// The end.
+    /// The failure that ended the run.
     Error,
 }
 
-/// One line: what introduces it, and the text, which may still hold anything.
+/// One line: its lead and its text. The text may still contain unsafe characters.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Line {
     pub(super) lead: &'static str,
@@ -77,7 +77,7 @@ impl Line {
     }
 }
 
-/// The lines of an event; none for what is shown otherwise (progress, messages) or is not asked for.
+/// The lines of an event. Empty if it is shown in another way (progress, messages) or is too detailed.
 pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
     let shown_from = match event {
         Event::Address { .. }
@@ -85,7 +85,7 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
         | Event::Serving { .. }
         | Event::Present(_)
         | Event::Said(_) => Detail::Quiet,
-        // What must be asked about is shown with its question.
+        // An offer with hidden names, whose default answer is no, is shown even with --quiet.
         Event::Offer(offered) if offered.default_answer() == DefaultAnswer::No => Detail::Quiet,
         Event::Of(_, inner) => return of_side(event, inner, detail),
         Event::Stats(_) => Detail::Everything,
@@ -180,9 +180,9 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
     }
 }
 
-/// Names that the disk refuses.
+/// Lines for names that the disk refuses.
 fn renamed(paths: &[(PathBuf, PathBuf)]) -> Vec<Line> {
-    /// How many are told one by one.
+    /// Most names that are shown one by one.
     const SHOWN: usize = 16;
     let told = match paths.len() {
         1 => "this disk refuses one name; it is stored under another".into(),
@@ -202,7 +202,7 @@ fn renamed(paths: &[(PathBuf, PathBuf)]) -> Vec<Line> {
     lines
 }
 
-/// A demo's lines say which side they come from; the sender's and the receiver's stories run side by side.
+/// A demo's lines name their side, because the events of sender and receiver are mixed.
 fn of_side(event: &Event, inner: &Event, detail: Detail) -> Vec<Line> {
     let side = match event {
         Event::Of(Role::Sender, _) => "sender   | ",
@@ -245,7 +245,7 @@ fn connected(lead: &'static str, link: &Link) -> Line {
     Line::new(format!("{lead} {} ({}{rtt})", link.remote, link.kind))
 }
 
-/// What did not arrive, and how it can.
+/// Lines about missing entries, and how to get them.
 fn missing(summary: &Summary) -> Vec<Line> {
     let shortfall = &summary.missing;
     let shown = shortfall.shown.iter().take(MOST_MISSING);
@@ -297,7 +297,7 @@ pub(super) fn plain(text: String) -> Line {
     Line::new(text)
 }
 
-/// What somebody does, in a word that JSON uses too.
+/// What somebody wants to do, as a word for JSON and for the screen.
 pub(super) fn errand(errand: Errand) -> &'static str {
     match errand {
         Errand::Send => "sends",
@@ -306,7 +306,7 @@ pub(super) fn errand(errand: Errand) -> &'static str {
     }
 }
 
-/// The words of a question, with a blank behind for the answer.
+/// The text of a question, with a blank at its end for the answer.
 pub(super) fn question(question: &Question) -> String {
     match question {
         Question::PeerAddress => "Enter the ip:port of your peer: ".into(),
@@ -320,7 +320,7 @@ pub(super) fn question(question: &Question) -> String {
     }
 }
 
-/// What can be answered, with a blank behind; a capital letter is what Enter means.
+/// The possible answers, with a blank at the end. The capital letter is the answer that Enter gives.
 fn choices(consent: &Consent) -> &'static str {
     match (consent.default, &consent.list) {
         (DefaultAnswer::Yes, None) => "[Y/n] ",
@@ -338,8 +338,8 @@ pub(super) fn of_failure(failure: &Failure) -> [Line; 2] {
     ]
 }
 
-/// What the peer wrote, for a terminal of so many columns: each line behind a mark, so that none looks like a line of
-/// ours.
+/// The peer's text for a terminal with `width` columns. A mark begins each line, so that no line looks like
+/// one of ours.
 pub(super) fn quoted(text: &str, width: Option<usize>) -> impl Iterator<Item = String> + '_ {
     text.lines().map(move |line| {
         let line = escaped(line);

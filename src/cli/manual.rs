@@ -1,4 +1,4 @@
-//! The man page and the completions of shells, made from the command line as clap knows it.
+//! The man page and the shell completions, generated from clap's description of the command line.
 
 use super::args::Cli;
 use clap::Command;
@@ -7,7 +7,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 use std::io::{self, Write};
 
-/// Writes what the shell reads to complete the program's commands and options.
+/// Writes a completion script for a shell.
 pub(super) fn write_completions(shell: Shell, out: &mut dyn Write) -> io::Result<()> {
     // The generators panic if writing fails, so they write to memory.
     let mut script = Vec::new();
@@ -15,7 +15,7 @@ pub(super) fn write_completions(shell: Shell, out: &mut dyn Write) -> io::Result
     out.write_all(&script)
 }
 
-/// Writes p2pcopy(1): one page, with a section for each command. The options that commands share are listed once.
+/// Writes p2pcopy(1): one page with a section for each command. Options that commands share are listed once.
 pub(super) fn write_man_page(out: &mut dyn Write) -> io::Result<()> {
     let mut program = Cli::reviewed_command();
     program.build();
@@ -38,7 +38,7 @@ pub(super) fn write_man_page(out: &mut dyn Write) -> io::Result<()> {
     page.render_version_section(out)
 }
 
-/// In the order of the help.
+/// The program's commands, in the order of the help.
 fn commands(program: &Command) -> Vec<&Command> {
     let mut commands: Vec<&Command> = program
         .get_subcommands()
@@ -58,7 +58,7 @@ fn write_command(command: &Command, out: &mut dyn Write) -> io::Result<()> {
     write_literal(command.get_after_help(), out)
 }
 
-/// Which options of a command: those that every command takes have a heading in the help.
+/// Which options of a command to show: common options have a heading in the help.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Options {
     Own,
@@ -75,7 +75,8 @@ fn only(command: &Command, which: Options) -> Command {
     })
 }
 
-/// Options and arguments. clap_mangen begins them with a main heading, which here is one of the second level, or none.
+/// Writes options and arguments. clap_mangen begins them with a main heading; here it becomes a second-level
+/// heading or none.
 fn write_options(command: &Command, out: &mut dyn Write) -> io::Result<()> {
     let mut text = Vec::new();
     Man::new(command.clone()).render_options_section(&mut text)?;
@@ -93,7 +94,7 @@ fn write_heading(name: &str, out: &mut dyn Write) -> io::Result<()> {
     text.to_writer(out)
 }
 
-/// One line, as the help shows it.
+/// Writes the usage in one line, as in the help.
 fn write_usage(mut command: Command, out: &mut dyn Write) -> io::Result<()> {
     let usage = command.render_usage().to_string();
     let mut text = Roff::new();
@@ -102,7 +103,7 @@ fn write_usage(mut command: Command, out: &mut dyn Write) -> io::Result<()> {
     text.to_writer(out)
 }
 
-/// Text whose lines and columns stay as they are: examples and lists.
+/// Writes text that keeps its lines and columns: examples and lists.
 fn write_literal(literal: Option<&clap::builder::StyledStr>, out: &mut dyn Write) -> io::Result<()> {
     let Some(literal) = literal else {
         return Ok(());
@@ -124,14 +125,14 @@ mod tests {
     fn man_page() -> String {
         let mut page = Vec::new();
         write_man_page(&mut page).unwrap();
-        // Roff writes hyphens and quotes in ways of its own.
+        // Roff escapes hyphens and quotes. This removes the escapes.
         String::from_utf8(page)
             .unwrap()
             .replace("\\-", "-")
             .replace("\\*(Aq", "'")
     }
 
-    /// What users can type: commands, and long options with the command that takes them.
+    /// What users can type: commands, and long options with the command that accepts them.
     fn words() -> Vec<(String, String)> {
         let mut program = Cli::reviewed_command();
         program.build();

@@ -1,10 +1,10 @@
-//! A command line that clap turned down, told like every other failure: one cause, one next step.
+//! A command line that clap refuses. It is reported like every other failure: one cause, one next step.
 
 use super::args::Cli;
 use crate::app::outcome::Failure;
 use clap::error::{Error, ErrorKind};
 
-/// What is wrong with the command line, and where it is told how it goes. `command` is its first word.
+/// What is wrong with the command line, and where its use is explained. `command` is its first word.
 pub(super) fn failure(error: &Error, command: Option<&str>) -> Failure {
     let known = command.filter(|name| Cli::reviewed_command().find_subcommand(name).is_some());
     let next = match known {
@@ -14,7 +14,8 @@ pub(super) fn failure(error: &Error, command: Option<&str>) -> Failure {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Failure::usage("nothing was said to do", next);
     }
-    // Paragraphs: the cause, which may have a list below it; then a tip, the usage and a pointer to the help.
+    // The message has paragraphs: the cause, perhaps with a list below it, then a tip, the usage and a
+    // pointer to the help.
     let told = error.to_string();
     let mut paragraphs = told
         .split("\n\n")

@@ -1,7 +1,7 @@
-//! The command line: arguments to options, events to a console, outcomes to exit codes.
+//! The command line: turns arguments into options, events into output, and outcomes into exit codes.
 //!
-//! Standard output carries payload or `--json` lines and nothing else (and help, when asked for it);
-//! everything for people goes to standard error.
+//! Standard output carries only payload or `--json` lines (and help, if the user asks for it). Everything for
+//! people goes to standard error.
 
 mod args;
 mod clipboard;
@@ -82,7 +82,7 @@ impl Task {
         })
     }
 
-    /// Refuses to let what a peer sends act on a terminal.
+    /// Refuses to write what a peer sends unchanged to a terminal.
     fn spare_terminal(self) -> Result<Task, Failure> {
         match &self {
             Task::Receive(options)
@@ -110,7 +110,7 @@ impl Task {
         }
     }
 
-    /// Where answers come from: not from standard input when that is the payload.
+    /// The source of answers. It is not standard input if that is the payload.
     fn input(&self) -> Input {
         match self {
             Task::Send(options) if matches!(options.payload, Payload::Stdin | Payload::StdinText) => {
@@ -138,14 +138,16 @@ impl Task {
     }
 }
 
-/// Runs the command that the arguments name, the program's own name first, and gives its exit code.
+/// Runs the command that the arguments name and returns its exit code. The first argument is the program's
+/// name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     install_panic_hook();
     process::keep_memory_private();
     crate::system::outlive_file_limit();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let command = arguments.get(1).and_then(|word| word.to_str()).map(str::to_owned);
-    // Also a script whose command line is wrong waits for a last line, unless files were to go where that would.
+    // A script with a wrong command line waits for a last JSON line, too. It gets none if files would go to
+    // standard output.
     let options: Vec<_> = arguments.iter().take_while(|word| *word != "--").collect();
     let json = options.iter().any(|word| *word == "--json") && !puts_files_on_stdout(&options);
     let task = match Cli::from_arguments(arguments) {
@@ -184,7 +186,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Whether a command line that may be wrong has `--output -` in it, in any of the ways to write it.
+/// Whether the command line contains `--output -` in any spelling. The command line may be wrong.
 fn puts_files_on_stdout(words: &[&OsString]) -> bool {
     let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
     let is_short = |word: &str| word.starts_with('-') && !word.starts_with("--");
@@ -206,15 +208,15 @@ fn run_task(task: Task, front: &mut dyn Front) -> Result<Summary, Failure> {
             )
         })?;
     let outcome = runtime.block_on(task.run(front));
-    // A name lookup may still hang in a thread of the runtime; nobody waits for its answer.
+    // A name lookup may still hang in a thread of the runtime. Nobody waits for its answer.
     runtime.shutdown_background();
     outcome
 }
 
-/// A fault of ours ends the program with two lines and code 1, never with a backtrace.
+/// Makes a fault of this program end it with two lines and code 1, and never with a backtrace.
 fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
-        // Not eprintln: it panics itself when standard error is closed.
+        // eprintln would panic if standard error is closed.
         let _ = writeln!(std::io::stderr(), "{}", panic_message(info));
         std::process::exit(1);
     }));

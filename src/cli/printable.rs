@@ -1,16 +1,16 @@
-//! The one place where text becomes harmless for a terminal.
+//! Makes text harmless for a terminal. No other module does.
 //!
-//! Names and messages of a peer may hold escape codes, line breaks, or characters that reverse or hide their
-//! neighbours. Everything that is shown goes through here, whoever wrote it.
+//! Names and messages of a peer may contain escape codes, line breaks, or characters that reverse or hide
+//! their neighbours. Everything that is shown passes through here, whoever wrote it.
 
 use crate::transfer::names::unseen::{is_blank, is_invisible};
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The longest line that is shown, in characters; what follows is cut with an ellipsis.
+/// The longest line that is shown, in characters. A longer one is cut and ends with an ellipsis.
 const LONGEST: usize = 2_000;
 
-/// The text with every character escaped that does more than stand for itself, as `\u{1b}`; a very long one is cut.
+/// Escapes every character that does more than show itself, as `\u{1b}`. Cuts very long text.
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => Cow::Owned(format!("{}…", escaped(&text[..end]))),
@@ -18,7 +18,7 @@ pub(super) fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The same, of any length.
+/// The same without cutting.
 pub(super) fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_active) {
         return Cow::Borrowed(text);
@@ -35,7 +35,7 @@ pub(super) fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a character acts on a terminal or on its neighbours instead of showing itself.
+/// Whether a character acts on the terminal or on its neighbours instead of showing itself.
 pub(super) fn is_active(c: char) -> bool {
     is_invisible(c) || is_blank(c)
 }

@@ -1,7 +1,8 @@
-//! What the system may do with this process.
+//! Restricts what the system and other processes may do with this process.
 
-/// Keeps the keys of a run out of files: no core dump is written, and on Linux no other process of the same user may
-/// read this one's memory. Where the system refuses, or has no such thing (Windows), the run goes on without.
+/// Keeps the keys of a run out of files. No core dump is written, and on Linux no other process of the same
+/// user may read this process's memory. If the system refuses, or has no such protection (Windows), the run
+/// continues without it.
 pub(super) fn keep_memory_private() {
     #[cfg(unix)]
     {
@@ -12,7 +13,7 @@ pub(super) fn keep_memory_private() {
         };
         let _ = setrlimit(Resource::Core, none);
     }
-    // A limit of 0 does not keep Linux from piping a dump to a program (core(5)); this does.
+    // With a limit of 0, Linux may still pipe a dump to a program (core(5)). This call prevents that.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }

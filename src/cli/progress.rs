@@ -1,12 +1,12 @@
-//! How a transfer goes, in one line.
+//! The progress of a transfer in one line.
 
 use super::lines::Detail;
 use crate::app::event::{Bound, Phase, Progress};
 use crate::app::units::{Rate, Size, Span};
 use std::time::Duration;
 
-/// How a transfer goes, in one line; with `--verbose` also what keeps it from being faster. `room`: no more columns
-/// than this, for which fields are left out from the right.
+/// The progress in one line. With `--verbose` it also names what limits the speed. `room` is the most columns
+/// it may take: fields that do not fit are left out from the right.
 pub(super) fn line(
     progress: &Progress,
     eta: Option<Duration>,
@@ -28,15 +28,16 @@ pub(super) fn line(
     }
     match (progress.phase, progress.rate) {
         (Phase::Listing, _) => line.add(22, "  of the list of files".into()),
-        // They move nothing across the line: that time passes shows that they go on.
+        // These phases send nothing. The time that passes shows that they continue.
         (Phase::Preparing, _) => line.add(23, format!("  preparing the disk {}", Span(progress.since))),
         (Phase::Finishing, _) => line.add(24, format!("  writing to the disk {}", Span(progress.since))),
         (Phase::Moving, rate) => line.add(12, format!("  {}", Rate(rate))),
-        // What matched is copied when something else did not, and does not count again.
+        // Blocks that matched are copied because another block did not match. They do not count a second
+        // time.
         (Phase::Comparing, 0) => line.add(23, "  copying what is there".into()),
         (Phase::Comparing, rate) => line.add(23, format!("  comparing {}", Rate(rate))),
     }
-    // With nothing moving any estimate would be a guess that grows.
+    // While nothing moves, an estimate would only grow.
     if let Some(eta) = eta.filter(|_| progress.rate > 0) {
         line.add(12, format!("  ETA {}", time_left(eta)));
     } else {
@@ -52,17 +53,18 @@ pub(super) fn line(
     line.text
 }
 
-/// A line of fields in limited room.
+/// Fields of a line that has limited room.
 struct Fields {
     text: String,
-    /// Columns the fields so far can take at most.
+    /// Columns that the fields so far may take at most.
     widest: usize,
     room: Option<usize>,
     full: bool,
 }
 
 impl Fields {
-    /// Adds a field that is at most `widest` columns wide, if that fits: one that fitted only now and then would jump.
+    /// Adds a field that takes at most `widest` columns, if that many are free. A field that fits only
+    /// sometimes would appear and disappear.
     fn add(&mut self, widest: usize, field: String) {
         self.widest += widest;
         self.full |= self.room.is_some_and(|room| self.widest > room);
@@ -72,7 +74,7 @@ impl Fields {
     }
 }
 
-/// A forecast is never good to less than a second.
+/// The time left. A forecast is never exact to less than a second.
 fn time_left(eta: Duration) -> String {
     match eta.as_secs() {
         seconds @ 0..60 => format!("{} s", seconds.max(1)),
@@ -80,7 +82,7 @@ fn time_left(eta: Duration) -> String {
     }
 }
 
-/// Whole percents, never 100 before the end.
+/// Whole percent; never 100 before the end.
 fn percent(done: u64, total: u64) -> u64 {
     match total {
         0 => 100,
@@ -88,7 +90,7 @@ fn percent(done: u64, total: u64) -> u64 {
     }
 }
 
-/// What is being done, in a word of JSON.
+/// The phase as a word for JSON.
 pub(super) fn phase(phase: Phase) -> &'static str {
     match phase {
         Phase::Listing => "listing",
@@ -99,7 +101,7 @@ pub(super) fn phase(phase: Phase) -> &'static str {
     }
 }
 
-/// What bounds the speed, in a word that JSON uses too.
+/// What limits the speed, as a word for JSON and for the screen.
 pub(super) fn bound(bound: Bound) -> &'static str {
     match bound {
         Bound::Path => "path",

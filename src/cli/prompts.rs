@@ -1,6 +1,7 @@
-//! Questions to the user, answered by lines of a terminal or of a pipe, one line each.
+//! Questions to the user. Each is answered by one line from a terminal or a pipe.
 //!
-//! A thread of its own matches lines to questions, as reading blocks. Nothing is read before the first question.
+//! Reading blocks, so another thread reads the lines and matches them to questions. It reads nothing before
+//! the first question.
 
 use super::lines::{self, Line};
 use super::screen::Screen;
@@ -16,7 +17,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-/// Lines of a list shown at once: they fit the usual terminal, with the question below.
+/// Lines of a list shown at once. They fit on a usual terminal, with the question below.
 const PAGE: usize = 20;
 
 /// Where answers come from.
@@ -25,22 +26,22 @@ pub(super) enum Input {
     Stdin,
     /// The controlling terminal, because standard input carries the payload.
     Terminal,
-    /// Given lines.
+    /// These lines.
     #[cfg(test)]
     Given(&'static str),
-    /// A given terminal.
+    /// This terminal.
     #[cfg(all(test, unix))]
     Device(Device),
 }
 
-/// A question on its way, and whom to answer. Taken back when the asker drops its [`Pending`].
+/// A question, and where its answer goes. The asker takes it back by dropping its [`Pending`].
 pub(super) struct Ask {
     question: Question,
     reply: Mutex<Option<Reply>>,
 }
 
 impl Ask {
-    /// Whether anybody still wants the answer.
+    /// Whether the asker still waits for the answer.
     pub(super) fn is_open(&self) -> bool {
         self.reply().as_ref().is_some_and(|reply| !reply.is_closed())
     }
@@ -51,21 +52,21 @@ impl Ask {
 
     fn answer(&self, answer: Result<Answer, Cancelled>) {
         if let Some(reply) = self.reply().take() {
-            // Nobody may be waiting any more.
+            // The asker may have stopped waiting.
             let _ = reply.send(answer);
         }
     }
 }
 
-/// The user, as somebody to ask.
+/// Asks the user.
 pub(super) struct Prompts {
     screen: Screen,
     input: Option<Input>,
     asks: Option<Sender<Arc<Ask>>>,
-    /// Where a person types, who may have typed ahead of the question.
+    /// The terminal's device. A person may type on it before the question is shown.
     #[cfg(unix)]
     device: Option<Device>,
-    /// The same of a console.
+    /// Whether input is a Windows console, for the same reason.
     #[cfg(windows)]
     is_console: bool,
 }
@@ -83,7 +84,7 @@ impl Prompts {
         }
     }
 
-    /// Shows the question and gives back the answer to wait for.
+    /// Shows the question. Returns the pending answer.
     pub(super) fn ask(&mut self, question: Question) -> Pending {
         let (reply, pending) = Pending::new();
         let ask = Arc::new(Ask {
@@ -96,7 +97,7 @@ impl Prompts {
                 Err(cancelled) => ask.answer(Err(cancelled)),
             }
         }
-        // In a chat people type when they like.
+        // In a chat people type whenever they like.
         if ask.question != Question::Say {
             self.forget_typed_ahead();
         }
@@ -149,7 +150,8 @@ impl Prompts {
         })))
     }
 
-    /// What was typed before a question is shown never answers it; a paste that came too early is said to be lost.
+    /// Discards what was typed before a question was shown, so that it never answers the question. If a paste
+    /// came too early, the user is told that it is lost.
     fn forget_typed_ahead(&self) {
         #[cfg(unix)]
         let forgotten = self.device.as_ref().is_some_and(forget_typed);
@@ -164,7 +166,7 @@ impl Prompts {
     }
 }
 
-/// The controlling terminal: standard input is something else.
+/// The controlling terminal, for when standard input is something else.
 fn open_terminal() -> Result<std::fs::File, Cancelled> {
     let path = if cfg!(windows) { "CONIN$" } else { "/dev/tty" };
     #[expect(
@@ -193,7 +195,7 @@ impl Desk {
         }
     }
 
-    /// Answers one question, unless it is taken back.
+    /// Gets an answer to one question, unless the question is taken back.
     fn serve(&mut self, ask: &Arc<Ask>) {
         loop {
             let line = match self.lines.next(&|| ask.is_open()) {
@@ -221,7 +223,7 @@ impl Desk {
         }
     }
 
-    /// Shows a whole list, to a person page by page, and asks again.
+    /// Shows a whole list, page by page if a person reads it, and asks again.
     fn show(&mut self, list: &Listing, ask: &Arc<Ask>) {
         self.screen.answered();
         let mut left = list.0.len() as usize;
@@ -242,7 +244,7 @@ impl Desk {
         self.screen.prompt(ask, &lines::question(&ask.question));
     }
 
-    /// An address that was wrapped by a chat arrives as several lines at once when it is pasted.
+    /// Joins the lines of one paste: a chat may wrap an address, so that it arrives as several lines at once.
     fn whole_paste(&mut self, question: &Question, first: String) -> String {
         let mut whole = first;
         if question.is_text() {
@@ -255,7 +257,7 @@ impl Desk {
     }
 }
 
-/// The list to show, if that is what a line asks for.
+/// The list to show, if the line asks for one.
 fn wants_list<'a>(question: &'a Question, line: &str) -> Option<&'a Listing> {
     let (Question::Accept(consent) | Question::Resume(consent)) = question else {
         return None;
@@ -264,7 +266,7 @@ fn wants_list<'a>(question: &'a Question, line: &str) -> Option<&'a Listing> {
     consent.list.as_ref().filter(|_| line == "l" || line == "list")
 }
 
-/// What a line means as an answer; nothing if it is none.
+/// The answer that a line means, or `None` if it is not an answer.
 fn interpret(question: &Question, line: &str) -> Option<Answer> {
     let line = line.trim();
     match question {
@@ -334,7 +336,7 @@ mod tests {
             );
         }
 
-        /// Types lines that nobody has asked for yet, and waits until the terminal holds them.
+        /// Types lines before anything asks for them, and waits until the terminal holds them.
         fn types_ahead(&self, text: &str) {
             self.types(text);
             let holds = || rustix::io::ioctl_fionread(&self.device).unwrap();
@@ -380,7 +382,7 @@ mod tests {
         let pending = user.prompts.ask(Question::PeerAddress);
         user.types("203.0.113.8:2/abc\ndef\n");
         assert_eq!(pending.await, Ok(Answer::Text("203.0.113.8:2/abc\ndef".into())));
-        // The gap after the paste left nobody reading.
+        // The prompt thread waited for the gap after the paste, so nobody is reading now.
         user.types_ahead("y\n");
         let pending = user.prompts.ask(accept());
         user.types("n\n");

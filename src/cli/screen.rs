@@ -1,7 +1,7 @@
-//! The one writer of standard error: lines, an open prompt and a bar that do not disturb each other.
+//! The only writer to standard error. It keeps lines, an open prompt and a bar from disturbing each other.
 //!
-//! Every text passes `printable` here, so that nothing a peer sends can act on the terminal. Losing the
-//! terminal (a closed pipe) never ends a transfer: write errors are dropped.
+//! Every text passes through `printable` here, so that nothing from a peer can act on the terminal. Losing
+//! the terminal (a closed pipe) never ends a transfer: write errors are ignored.
 
 use super::lines::{Line, Tone};
 use super::printable::printable;
@@ -11,10 +11,10 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use unicode_width::UnicodeWidthStr;
 
-/// What stands before the further lines of one that is too long for the terminal.
+/// The indent of the second and further lines of a text that is too long for the terminal.
 const HANGING: &str = "    ";
 
-/// What standard error is.
+/// The kind of standard error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     /// A terminal that shows colours.
@@ -25,7 +25,7 @@ pub(super) enum Kind {
     Plain,
 }
 
-/// Standard error, shared by whoever writes to it.
+/// Standard error. All its writers share it.
 #[derive(Clone)]
 pub(super) struct Screen {
     kind: Kind,
@@ -35,7 +35,7 @@ pub(super) struct Screen {
 
 struct State {
     out: Box<dyn Write + Send>,
-    /// The question that stands on the last line, if any.
+    /// The question on the last line, if any, and its text.
     open: Option<(Arc<Ask>, String)>,
     bar: Option<ProgressBar>,
 }
@@ -53,12 +53,12 @@ impl Screen {
         }
     }
 
-    /// The same, on a terminal whose columns `measure` counts, now and after every change of its size.
+    /// The same screen. On a terminal, `measure` counts its columns, now and after every change of its size.
     pub(super) fn measured(self, measure: fn() -> Option<usize>) -> Screen {
         Screen { measure, ..self }
     }
 
-    /// Columns of the terminal, if it is one and they are known.
+    /// Columns of the terminal, if this is a terminal and they are known.
     pub(super) fn width(&self) -> Option<usize> {
         (self.measure)().filter(|_| self.kind != Kind::Plain)
     }
@@ -68,7 +68,7 @@ impl Screen {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A writer that panicked leaves at worst half a line behind.
+        // A writer that panicked leaves half a line at worst.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -80,7 +80,7 @@ impl Screen {
         let terminal = self.kind != Kind::Plain;
         let (lead, prompt) = match &*open {
             Some((ask, prompt)) if terminal && ask.is_open() => ("\r\x1b[K", prompt.clone()),
-            // A question taken back leaves its words on a line without an end.
+            // A question that was taken back leaves its text on a line without an end.
             Some(_) if terminal => ("\n", String::new()),
             _ => ("", String::new()),
         };
@@ -97,19 +97,19 @@ impl Screen {
         }
     }
 
-    /// Whether somebody looks at a terminal.
+    /// Whether standard error is a terminal.
     pub(super) fn is_terminal(&self) -> bool {
         self.kind != Kind::Plain
     }
 
-    /// Writes a sequence that moves nothing on the screen of a terminal.
+    /// Writes an escape sequence that does not move the cursor, if this is a terminal.
     pub(super) fn control(&self, sequence: &str) {
         let mut state = self.state();
         let _ = state.out.write_all(sequence.as_bytes());
         let _ = state.out.flush();
     }
 
-    /// Shows a question. Off a terminal it is a line of its own, so that readers of lines see it.
+    /// Shows a question. Where there is no terminal it gets a line of its own, so that line readers see it.
     pub(super) fn prompt(&self, ask: &Arc<Ask>, text: &str) {
         let mut text = printable(text).into_owned();
         if let Some(width) = self.width() {
@@ -129,12 +129,12 @@ impl Screen {
         state.open = Some((ask.clone(), text));
     }
 
-    /// The open question is answered: the user's own Enter has ended its line.
+    /// The open question was answered. The user's Enter has ended its line.
     pub(super) fn answered(&self) {
         self.state().open = None;
     }
 
-    /// The input ended with a question open: its line has no end yet.
+    /// The input has ended with a question open. Its line still needs an end.
     pub(super) fn abandoned(&self) {
         let mut state = self.state();
         if state.open.take().is_some() && self.kind != Kind::Plain {
@@ -142,7 +142,7 @@ impl Screen {
         }
     }
 
-    /// Draws the bar; only on a terminal.
+    /// Draws the bar, on a terminal only.
     pub(super) fn bar(&self, done: u64, total: Option<u64>, text: &str) {
         let mut state = self.state();
         if state.open.as_ref().is_some_and(|(ask, _)| ask.is_open()) {
@@ -156,7 +156,7 @@ impl Screen {
         bar.set_position(done);
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(super) fn clear_bar(&self) {
         if let Some(bar) = self.state().bar.take() {
             bar.finish_and_clear();
@@ -165,7 +165,7 @@ impl Screen {
 
     fn styled(&self, line: &Line) -> String {
         let mut text = printable(&line.text);
-        // What is to be copied stays one piece.
+        // A text that the user will copy must stay on one line.
         if let (Some(width), false) = (self.width(), line.tone == Tone::Strong) {
             text = wrapped(&text, width, line.lead.width(), HANGING).into();
         }
@@ -177,15 +177,17 @@ impl Screen {
             _ => return format!("{}{text}", line.lead),
         };
         match line.tone {
-            // The address is to be found and copied: only it stands out, not what introduces it.
+            // The user must find and copy the address, so only the address is highlighted, not the words
+            // before it.
             Tone::Strong => format!("{}\x1b[{code}m{text}\x1b[0m", line.lead),
             _ => format!("\x1b[{code}m{}{text}\x1b[0m", line.lead),
         }
     }
 }
 
-/// `text` broken between words, so that no line is wider than `width` unless a word is. `used`: columns taken before
-/// it. `lead` stands before each further line: a name that a peer chose to be long has none that looks like ours.
+/// Breaks `text` between words, so that no line is wider than `width` unless a single word is. `used`:
+/// columns already taken on the first line. `lead` begins each further line, so that a long name of a peer
+/// cannot imitate a line of ours.
 pub(super) fn wrapped(text: &str, width: usize, used: usize, lead: &str) -> String {
     let (mut out, mut column, mut begun) = (String::with_capacity(text.len() + 8), used, false);
     for (place, word) in text.split(' ').enumerate() {
@@ -227,8 +229,8 @@ fn new_bar(kind: Kind, total: Option<u64>) -> ProgressBar {
     bar
 }
 
-/// Whether the terminal takes UTF-8, by the locale (POSIX, 8.2: the first of three variables that is set and not empty).
-/// Windows has none, and takes it.
+/// Whether the terminal accepts UTF-8, by the locale (POSIX, 8.2: the first of three variables that is set
+/// and not empty). Windows has no such variables and accepts it.
 fn speaks_utf8(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> bool {
     let set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(variable);
     match set

@@ -83,7 +83,7 @@ impl ServerArgs {
     }
 }
 
-/// A word for `--server HOST/WORD`: what no shell and no chat changes.
+/// A word for `--server HOST/WORD`. It has only characters that no shell and no chat changes.
 fn token(text: &str) -> Result<ServerToken, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
     if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {
@@ -92,7 +92,7 @@ fn token(text: &str) -> Result<ServerToken, String> {
     Ok(ServerToken::new(text))
 }
 
-/// `HOST[:PORT][/TOKEN]`, the one word that a server prints.
+/// `HOST[:PORT][/TOKEN]`, the word that a server prints.
 pub(super) fn place(text: &str) -> Result<Place, String> {
     let (host, word) = match text.trim().split_once('/') {
         Some((host, word)) => (host, Some(token(word)?)),

@@ -1,4 +1,4 @@
-//! What people read of what a run tells: every remark in words.
+//! The words for remarks, warnings and details of a run.
 
 use crate::app::told::{Info, Note, SeenServer, Warning};
 use crate::app::units::{Rate, Size, Span};
@@ -94,7 +94,7 @@ fn relay(relays: bool, pair_rate: u64, pair_bytes: u64) -> String {
     }
 }
 
-/// What `check --server` found.
+/// The result of `check --server`.
 fn server(seen: &SeenServer) -> Vec<String> {
     let rtt = Span(Duration::from_millis(seen.rtt_ms));
     let mut lines = Vec::new();
@@ -211,7 +211,7 @@ pub(super) fn warning(warning: &Warning) -> Vec<String> {
     vec![line]
 }
 
-/// How the user makes this system buffer more.
+/// How the user lets this system buffer more.
 pub(super) const MORE_BUFFER: &str = if cfg!(target_os = "linux") {
     "; sysctl net.core.rmem_max=4194304 allows more"
 } else if cfg!(target_os = "macos") {
@@ -254,7 +254,7 @@ pub(super) fn note(note: &Note) -> String {
     }
 }
 
-/// How the connection does, for those who ask for everything.
+/// The figures of the connection, for `-vv`.
 pub(super) fn stats(stats: &Stats) -> String {
     format!(
         "{:?}, limited by {:?}: {:.1} Mbit/s paced, {} KiB in flight of {}, RTT {:.1} ms (least {:.1}), \

@@ -1,7 +1,8 @@
-//! Where lines come from: a terminal, or something that is none.
+//! Input lines from a terminal, or from something else.
 //!
-//! A terminal is read only while a question is open, and what was typed before a question was shown is thrown away:
-//! an Enter too many must not accept an offer. A pipe's lines are all meant, one for each question.
+//! A terminal is read only while a question is open. What was typed before the question was shown is
+//! discarded: an extra Enter must not accept an offer. The lines of a pipe are all meant, one for each
+//! question.
 
 use std::io::{BufRead, Read};
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -14,21 +15,21 @@ use std::{os::fd::AsFd, sync::Arc};
 /// The longest line that is read, in bytes: ten times the longest address, wrapped and quoted.
 const LONGEST_LINE: u64 = 8 * 1024;
 
-/// Lines of one paste into a terminal arrive closer together than this; nobody types so fast.
+/// Lines of one paste into a terminal arrive closer together than this. Nobody types that fast.
 #[cfg(any(unix, windows))]
 const PASTE_GAP: Duration = Duration::from_millis(100);
 
-/// How soon a question that was taken back is noticed.
+/// How often the reader checks whether its question was taken back.
 #[cfg(unix)]
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// What came of waiting for a line.
+/// The result of waiting for a line.
 pub(super) enum Next {
     /// A line, without white space around it.
     Line(String),
-    /// Nobody wants it any more.
+    /// The question was taken back.
     TakenBack,
-    /// There will be no more lines.
+    /// The input has ended.
     End,
 }
 
@@ -51,7 +52,7 @@ impl Lines {
         }
     }
 
-    /// The next line that comes while somebody wants one.
+    /// Waits for the next line while `is_wanted` returns true.
     pub(super) fn next(&mut self, is_wanted: &dyn Fn() -> bool) -> Next {
         match self {
             #[cfg(any(unix, windows))]
@@ -60,7 +61,7 @@ impl Lines {
         }
     }
 
-    /// Another line of the same paste, if one comes at once.
+    /// Another line of the same paste, if one arrives at once.
     pub(super) fn more(&mut self) -> Option<String> {
         match self {
             #[cfg(any(unix, windows))]
@@ -74,11 +75,11 @@ impl Lines {
 #[cfg(unix)]
 pub(super) type Device = Arc<dyn AsFd + Send + Sync>;
 
-/// Throws away what was typed and not read yet. Whether there was any whole line.
+/// Discards typed input that was not read yet. True if there was a whole line.
 #[cfg(unix)]
 pub(super) fn forget_typed(device: &Device) -> bool {
     let waiting = rustix::io::ioctl_fionread(device.as_fd()).unwrap_or(0);
-    // Fails only on what is no terminal.
+    // Fails only if it is not a terminal.
     let _ = rustix::termios::tcflush(device.as_fd(), rustix::termios::QueueSelector::IFlush);
     waiting > 0
 }
@@ -95,7 +96,7 @@ impl Terminal {
         Terminal { device }
     }
 
-    /// Whether something can be read within `limit`; `None` if the system cannot tell, as macOS cannot of
+    /// Whether something can be read within `limit`. `None` if the system cannot tell: macOS cannot for
     /// /dev/tty.
     fn is_ready(&self, limit: Duration) -> Option<bool> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -116,7 +117,8 @@ impl Terminal {
             }
         }
         if !is_wanted() {
-            // Left to the next question, which throws it away if it was typed before that was shown.
+            // The typed line stays for the next question, which discards it if it was typed before that
+            // question was shown.
             return Next::TakenBack;
         }
         match self.read() {
@@ -132,7 +134,7 @@ impl Terminal {
             .flatten()
     }
 
-    /// A terminal gives one line at a time; nothing at its end.
+    /// A terminal returns one line at a time, and `None` at its end.
     fn read(&mut self) -> Option<String> {
         let mut line = Vec::new();
         let mut piece = [0; 1024];
@@ -151,12 +153,12 @@ impl Terminal {
     }
 }
 
-/// A console of Windows. Its lines are read while a question is open, and one that ends after its question was taken back
+/// A Windows console. It is read while a question is open. A line that ends after its question was taken back
 /// answers nothing.
 #[cfg(windows)]
 pub(super) struct Terminal(std::io::BufReader<Device>);
 
-/// Where a console's lines come from.
+/// The source of a console's lines.
 #[cfg(windows)]
 pub(super) type Device = Box<dyn Read + Send>;
 
@@ -181,10 +183,10 @@ impl Terminal {
     }
 }
 
-/// See [`Lines::Pipe`]. Reading blocks, so it happens on a thread of its own, at most two lines ahead.
+/// See [`Lines::Pipe`]. Reading blocks, so another thread reads, at most two lines ahead.
 pub(super) struct Pipe {
     lines: Receiver<String>,
-    /// A line that came for a question taken back: it is the next one's.
+    /// A line that arrived for a question that was taken back. The next question gets it.
     spare: Option<String>,
 }
 
@@ -207,7 +209,7 @@ impl Pipe {
     }
 }
 
-/// Reads lines until the input or the interest ends.
+/// Reads lines until the input ends or nobody wants more.
 fn read_lines(mut reader: Box<dyn BufRead + Send>, lines: &SyncSender<String>) {
     while let Some(line) = read_line(&mut reader)
         && lines.send(line).is_ok()

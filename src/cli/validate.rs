@@ -1,4 +1,4 @@
-//! Arguments into options: everything that clap cannot see for itself is checked here, before anything runs.
+//! Turns arguments into options. Checks everything that clap cannot check, before anything runs.
 
 use super::args::{
     ChatArgs, CheckArgs, CommonArgs, CongestionArg, DemoArgs, PlotArgs, ReceiverArgs, RelayArg, SenderArgs,
@@ -22,12 +22,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// What the names `-` stand for.
+/// Whether a path is `-`, which stands for standard input or output.
 fn is_dash(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// A sender's options.
+/// Options of a sender.
 pub(super) fn sender(args: SenderArgs) -> Result<SendOptions, Failure> {
     let mut paths = args.files;
     paths.extend(args.paths);
@@ -89,7 +89,7 @@ fn attributes(xattrs: bool) -> Attributes {
     }
 }
 
-/// A receiver's options.
+/// Options of a receiver.
 pub(super) fn receiver(args: ReceiverArgs) -> Result<ReceiveOptions, Failure> {
     let destination = if is_dash(&args.output) {
         Destination::Stdout
@@ -133,7 +133,7 @@ pub(super) fn receiver(args: ReceiverArgs) -> Result<ReceiveOptions, Failure> {
     })
 }
 
-/// A demo's options.
+/// Options of a demo.
 pub(super) fn demo(args: DemoArgs) -> Result<DemoOptions, Failure> {
     let common = Common {
         server: None,
@@ -145,7 +145,7 @@ pub(super) fn demo(args: DemoArgs) -> Result<DemoOptions, Failure> {
     })
 }
 
-/// A chat's options.
+/// Options of a chat.
 pub(super) fn chat(args: ChatArgs) -> Result<ChatOptions, Failure> {
     let mut common = args.common;
     meet(&mut common, args.code, Errand::Chat)?;
@@ -154,8 +154,8 @@ pub(super) fn chat(args: ChatArgs) -> Result<ChatOptions, Failure> {
     })
 }
 
-/// Takes the word that may stand for `--peer`. A stray word is no peer: better to learn now than after the servers have
-/// been asked.
+/// Takes the positional word that may replace `--peer`. Any other word is refused here, before servers are
+/// asked.
 fn meet(common: &mut CommonArgs, word: Option<String>, errand: Errand) -> Result<(), Failure> {
     let Some(word) = word else { return Ok(()) };
     if !Code::is_meant_by(&word) {
@@ -170,14 +170,14 @@ fn meet(common: &mut CommonArgs, word: Option<String>, errand: Errand) -> Result
     Ok(())
 }
 
-/// A check's options.
+/// Options of a check.
 pub(super) fn check(args: CheckArgs) -> Result<CheckOptions, Failure> {
     Ok(CheckOptions {
         common: common(args.common)?,
     })
 }
 
-/// What to draw.
+/// Options of a plot.
 pub(super) fn plot(args: PlotArgs) -> PlotOptions {
     let picture = args.output.unwrap_or_else(|| {
         let mut name = args.trace.clone().into_os_string();
@@ -241,12 +241,12 @@ fn common(args: CommonArgs) -> Result<Common, Failure> {
     })
 }
 
-/// The shortest secret: what nobody guesses, however often.
+/// Bytes of the shortest secret. Nobody can guess a longer one, however often they try.
 const LEAST_SECRET: usize = 16;
-/// The longest: nobody means a larger file.
+/// Bytes of the longest secret. A larger file is surely a mistake.
 const MOST_SECRET: u64 = 4096;
 
-/// How to be met by name, if at all.
+/// How to be met by name, if the options say so.
 fn by_name(args: &CommonArgs) -> Result<Option<ByName>, Failure> {
     let names = Names {
         own: args.own_name.clone(),
@@ -280,7 +280,7 @@ fn by_name(args: &CommonArgs) -> Result<Option<ByName>, Failure> {
     }))
 }
 
-/// What a file holds, but for a line end.
+/// The content of a file without its final line end.
 fn secret(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let read = |e: std::io::Error| Failure::file("read", file, &e);
     #[expect(
@@ -301,7 +301,7 @@ fn secret(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     Ok(bytes)
 }
 
-/// The patterns of the options and of the files.
+/// The patterns from the options and from the files.
 fn exclude(patterns: &[String], files: &[PathBuf]) -> Result<Exclude, Failure> {
     let mut all = patterns.to_vec();
     for file in files {

@@ -1,4 +1,4 @@
-//! Words of the command line into values: durations, rates, servers.
+//! Turns words of the command line into values: durations, rates, sizes, servers.
 
 use crate::app::options::Server;
 use crate::rendezvous::meeting::name::Name;
@@ -7,13 +7,13 @@ use std::time::Duration;
 /// The longest time a run may look for its peer: a week.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The slowest limit in bytes a second: one full packet a second, or nothing would ever move.
+/// The slowest limit in bytes a second: one full packet a second. A slower limit would block everything.
 const SLOWEST: f64 = 1_500.0;
 
-/// The fastest limit in bytes a second, 8 Tbit/s: far above any link, far below an overflow.
+/// The fastest limit in bytes a second (8 Tbit/s): faster than any link, and far from an overflow.
 const FASTEST: f64 = 1e12;
 
-/// `90s`, `10m`, `1h30m`, `1.5m`; a bare number is seconds.
+/// A time such as `90s`, `10m`, `1h30m` or `1.5m`. A bare number means seconds.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("'{text}' is not a duration: write 90s, 10m or 1h30m");
     let mut rest = text.trim();
@@ -44,9 +44,9 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
-/// `20mbit`, `2MB/s`, `1.5Gbit/s`, `500KiB`: bytes a second.
+/// A rate such as `20mbit`, `2MB/s`, `1.5Gbit/s` or `500KiB`, in bytes a second.
 ///
-/// Bits and bytes are told apart by their names only, so a unit that people use for both is refused.
+/// Only the spelling tells bits from bytes, so a unit that people use for both is refused.
 pub(super) fn rate(text: &str) -> Result<u64, String> {
     let wrong = || format!("'{text}' is not a rate: write 20mbit (bits) or 2MB/s (bytes)");
     let (number, unit) = number(text.trim()).ok_or_else(wrong)?;
@@ -69,7 +69,7 @@ pub(super) fn rate(text: &str) -> Result<u64, String> {
     Ok(rate as u64)
 }
 
-/// What stands before bits and bytes.
+/// The factor of a prefix such as `k` or `Mi`.
 fn scale(prefix: &str) -> Option<f64> {
     Some(match prefix {
         "" => 1.0,
@@ -84,7 +84,7 @@ fn scale(prefix: &str) -> Option<f64> {
     })
 }
 
-/// `10GB`, `500MiB`: bytes, a megabyte at least.
+/// A size such as `10GB` or `500MiB`, in bytes; at least a megabyte.
 pub(super) fn size(text: &str) -> Result<u64, String> {
     let wrong = || format!("'{text}' is not a size: write 10GB or 500MiB, 1MB at least");
     let (number, unit) = number(text.trim()).ok_or_else(wrong)?;
@@ -101,7 +101,7 @@ pub(super) fn name(text: &str) -> Result<Name, String> {
     Name::parse(text).map_err(|e| e.to_string())
 }
 
-/// Servers parted by commas or spaces, each `HOST` or `HOST:PORT` or `[IPV6]:PORT`.
+/// Servers separated by commas or spaces, each `HOST`, `HOST:PORT` or `[IPV6]:PORT`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Servers(pub(super) Vec<Server>);
 
@@ -158,7 +158,7 @@ pub(super) fn server(text: &str, default_port: u16) -> Result<Server, String> {
     })
 }
 
-/// A plain decimal number at the start of the text, and what follows it.
+/// A plain decimal number at the start of the text, and the text after it.
 fn number(text: &str) -> Option<(f64, &str)> {
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')

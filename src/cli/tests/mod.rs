@@ -1,4 +1,4 @@
-//! The command line as its users meet it: help, lines, JSON, prompts.
+//! Tests of the command line as users see it: help, lines, JSON, prompts.
 
 use super::args::Cli;
 use super::console::{Clipboard, Console};
@@ -25,7 +25,7 @@ mod story;
 use offers::{consent, offered};
 use story::story;
 
-/// A standard error or output that is kept.
+/// A standard error or output that is kept for the test.
 #[derive(Clone, Default)]
 pub(super) struct Kept(Arc<Mutex<Vec<u8>>>);
 
@@ -108,7 +108,7 @@ fn help_is_as_reviewed() {
     }
 }
 
-/// Without what each system words in its own way.
+/// The text without what differs between systems.
 fn without_own(text: String) -> String {
     text.replace(text::MORE_BUFFER, "")
 }
@@ -144,11 +144,11 @@ fn the_clipboard_is_written_once_and_never_if_the_user_says_so() {
         let (console, kept) = console(Kind::Color, Detail::Normal, "");
         let mut console = console.with_clipboard(clipboard);
         console.event(first.clone());
-        // A server whose answers change decides when this comes, and how often.
+        // A server whose answers change decides when this arrives, and how often.
         for _ in 0..3 {
             console.event(changed.clone());
         }
-        // Consoles of Windows have a clipboard without it.
+        // On Windows the sequence is not used: the desktop's clipboard is always there.
         let copies = if cfg!(windows) { 0 } else { copies };
         assert_eq!(kept.text().matches("\x1b]52;").count(), copies);
         assert_eq!(
@@ -263,7 +263,7 @@ async fn a_line_for_a_question_taken_back_answers_the_next() {
         console.ask(Question::PeerAddress).await,
         console.ask(Question::PeerAddress).await,
     ];
-    // Whether the first line was matched before the question was taken back is a race; none is ever given twice.
+    // The first line may or may not be matched before the question is taken back. No line is ever used twice.
     let texts: Vec<_> = answers.into_iter().filter_map(Result::ok).collect();
     let (first, second) = (Answer::Text("first".into()), Answer::Text("second".into()));
     assert!(texts == [first, second.clone()] || texts == [second], "{texts:?}");

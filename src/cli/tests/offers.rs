@@ -1,4 +1,4 @@
-//! An offer, as it is shown and answered.
+//! Tests of how an offer is shown and answered.
 
 use super::*;
 use crate::app::event::Consent;
@@ -8,7 +8,8 @@ use crate::transfer::manifest::{Entry, Kind as What, ManifestBuilder, Trust};
 use crate::transfer::sink::place::Conflicts;
 use crate::transfer::sink::staging::Prospect;
 
-/// An offer of these names and targets: a directory ends in `/`, a link has a target, a file is executable and 1.5 kB.
+/// An offer with these names and targets. A name that ends in `/` is a directory, one with a target is a
+/// link, and a file is executable and has 1.5 kB.
 pub(super) fn offered(entries: &[(&str, &str)]) -> Offered {
     let mut builder = ManifestBuilder::new(Trust::Peer);
     for (name, target) in entries {
@@ -56,7 +57,7 @@ pub(super) fn consent(what: &str) -> Consent {
     }
 }
 
-/// What the user says to an offer of `entries` with these lines, and what is shown.
+/// The user's answer to an offer of `entries` when these lines are typed, and the text that was shown.
 async fn answered(entries: &[(&str, &str)], input: &'static str) -> (Result<Answer, Cancelled>, String) {
     let offered = offered(entries);
     let (mut console, kept) = console(Kind::Plain, Detail::Normal, input);
@@ -87,7 +88,7 @@ async fn the_whole_list_is_shown_to_whoever_asks_for_it() {
     assert_eq!(shown, names.len(), "{text}");
 }
 
-/// A peer learns by a comparison what lies here.
+/// A comparison tells a peer what lies here.
 #[test]
 fn what_an_earlier_transfer_left_is_compared_only_after_a_yes_that_says_so() {
     let asked = |held, other: Option<&str>, conflicts| {
@@ -111,7 +112,7 @@ fn what_an_earlier_transfer_left_is_compared_only_after_a_yes_that_says_so() {
             "Resume vm.img, 1.5 kB, comparing with what arrived of other files of these names? [Y/n] "
         );
     }
-    // Then the final names are compared and nothing else.
+    // After that, only the final names are compared.
     assert_eq!(
         asked(None, Some("vm.img.part"), Conflicts::Update),
         "Accept vm.img, 1.5 kB? [Y/n] "
@@ -160,8 +161,8 @@ fn nothing_of_the_peers_acts_on_the_terminal() {
 }
 
 proptest::proptest! {
-    /// Whatever is offered: what the question shows and what it counts is all there is, the whole list names each entry
-    /// once, and nothing hidden at the top is left to a count.
+    /// For any offer: the entries that are shown and those that are only counted are all entries; the whole
+    /// list names each entry once; every hidden name at the top is shown.
     #[test]
     fn what_can_appear_is_what_the_user_can_see_or_expand(
         entries in proptest::collection::vec(("[.a-c-]{1,4}(\\.lnk)?", 0usize..40, 0u8..3), 1..60)

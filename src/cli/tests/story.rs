@@ -1,4 +1,4 @@
-//! A run with every kind of event in it, and what the README says of each.
+//! A run with every kind of event, compared with what the README says about each.
 
 use super::*;
 use crate::app::check::diagnosis::tests::ordinary;
@@ -41,7 +41,7 @@ fn seen_server(tcp_port: Option<u16>) -> SeenServer {
     }
 }
 
-/// A whole run, every kind of event in it.
+/// A whole run with every kind of event.
 pub(super) fn story() -> Vec<Event> {
     vec![
         Event::LocalPort(4300),
@@ -133,7 +133,7 @@ pub(super) fn story() -> Vec<Event> {
     ]
 }
 
-/// The README's table of events: each name with what its row says.
+/// The README's table of events: each name and the text of its row.
 fn rows() -> Vec<(String, String)> {
     let readme = include_str!("../../../README.md");
     let (_, table) = readme.split_once("| event | fields |\n|---|---|\n").unwrap();
@@ -170,9 +170,9 @@ fn the_readme_names_every_field_of_every_event() {
         let name = object["event"].as_str().unwrap();
         let row = rows.iter().find(|(event, _)| event == name);
         let (_, row) = row.unwrap_or_else(|| panic!("no row for {name}"));
-        // A remark has fields of its own, which `what` names.
+        // A remark has its own fields. Its `what` says which.
         let own = object.contains_key("what");
-        // A demo says of every event which side tells it.
+        // In a demo every event says which side it comes from.
         let fields = object
             .keys()
             .filter(|key| !["event", "side"].contains(&key.as_str()));

@@ -19,10 +19,10 @@ use crate::transfer::hash::{Cv, Root};
 use crate::transfer::manifest::offer::ListHead;
 use crate::transfer::ranges::Run;
 
-/// Bytes before a body.
+/// Bytes of the header, which comes before the body.
 const HEADER_LEN: usize = 3;
 
-/// Most wire bytes of manifest in one message.
+/// Most bytes of the list in one message, in wire form.
 pub(crate) const MANIFEST_CHUNK: usize = 32 << 10;
 
 /// Most block hashes in one message.
@@ -40,50 +40,51 @@ const CHUNK_LEN: usize = 4 + 16;
 /// One control message. The arrow says who sends it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Message {
-    /// S→R: how much of a list is to come.
+    /// S→R: what the sender's list will contain.
     Offer(ListHead),
-    /// S→R: some entries of the manifest, whole ones and at least one. The list ends with its announced length.
+    /// S→R: some entries of the list: at least one, and whole entries only. The list ends at its announced
+    /// length.
     ManifestChunk(Vec<u8>),
-    /// R→S: the user wants it.
+    /// R→S: the user accepts the offer.
     Accept {
-        /// Set when the receiver takes the content in order only: how many blocks the sender may run ahead.
+        /// Set if the receiver takes content only in order: the sender may be this many blocks ahead.
         window: Option<u32>,
     },
-    /// R→S, before Accept: send no faster than this.
+    /// R→S, before Accept: the highest rate at which the sender may send.
     Limit {
         /// Bytes a second on the wire; never zero.
         rate: NonZeroU64,
     },
-    /// R→S: blocks the receiver believes to hold. The sender only hashes those, unless they are needed.
+    /// R→S: blocks that the receiver probably holds. The sender only hashes those, unless they are needed.
     Have {
-        /// Ascending runs of blocks, after all runs before.
+        /// Ascending runs of blocks, all after the runs of earlier messages.
         runs: Vec<Run>,
-        /// Whether this was the last such message; content may then flow.
+        /// Whether this is the last such message. Content may flow after it.
         last: bool,
     },
     /// S→R: hashes of consecutive blocks.
     Hashes {
         /// The block of the first hash.
         first: BlockIndex,
-        /// Their chaining values.
+        /// The chaining values of the blocks.
         cvs: Vec<Cv>,
     },
-    /// R→S: send these blocks (again).
+    /// R→S: send these blocks, for the first time or again.
     Need {
         /// Ascending runs of blocks.
         runs: Vec<Run>,
     },
-    /// R→S: cut these blocks into chunks and say which they are. It claimed to hold them, and what it holds there is not
-    /// what was announced.
+    /// R→S: cut these blocks into chunks and list the chunks. The receiver claimed to hold these blocks, but
+    /// its bytes there differ from the announced hashes.
     Describe {
         /// Ascending runs of blocks.
         runs: Vec<Run>,
     },
-    /// S→R: what it was asked to describe, in order.
+    /// S→R: the chunks of blocks that the receiver asked about, in order.
     Chunks(ChunkList),
-    /// R→S: send these parts of a block that was described; it has found the rest.
+    /// R→S: send these parts of a described block; the receiver has found the rest.
     Parts {
-        /// Which block.
+        /// The block.
         block: BlockIndex,
         /// Ascending runs of its bytes.
         parts: Vec<Run>,
@@ -92,26 +93,26 @@ pub enum Message {
     Verified {
         /// All blocks below this one are verified.
         low: u32,
-        /// How many blocks are verified in all.
+        /// The number of verified blocks.
         blocks: u32,
     },
-    /// S→R: the stream ended here.
+    /// S→R: the stream has ended.
     StreamEnd {
         /// Length of the content.
         total: u64,
     },
-    /// S→R: these entries do not arrive as they were listed. Zeros stand for what is sent of them from here on, and not
-    /// even those for blocks that hold nothing else.
+    /// S→R: these entries do not arrive as they were listed. From here on, zeros replace their bytes. Blocks
+    /// that hold nothing else are not sent at all.
     Missing {
         /// Ascending runs of entries.
         entries: Vec<Run>,
     },
-    /// S→R: everything was read, and the files did not change while it was.
+    /// S→R: everything was read, and no file changed during that time.
     Done {
-        /// Root over the content; [`Root::NONE`] if anything is missing.
+        /// Root over the content; [`Root::NONE`] if an entry is missing.
         root: Root,
     },
-    /// R→S: everything is verified, on disk, and has its final name.
+    /// R→S: everything is verified and on disk, and has its final name.
     Finished {
         /// Root over the content.
         root: Root,
@@ -162,7 +163,7 @@ impl Message {
         out[at + 1..at + HEADER_LEN].copy_from_slice(&len.to_be_bytes());
     }
 
-    /// What it is called, for an error.
+    /// The name of the message in errors.
     pub(crate) const fn name(&self) -> &'static str {
         match self {
             Message::Offer(_) => "an offer",
@@ -296,7 +297,7 @@ fn runs(r: &mut Reader<'_>) -> Result<Vec<Run>, Malformed> {
     Ok(runs)
 }
 
-/// Cuts the control stream into messages. Holds at most one message besides what was just fed.
+/// Cuts the control stream into messages. Holds at most one message and the bytes of the last call.
 #[derive(Default, Debug)]
 pub struct MessageReader {
     buffer: Vec<u8>,
@@ -304,7 +305,7 @@ pub struct MessageReader {
 }
 
 impl MessageReader {
-    /// An empty stream.
+    /// Starts with an empty stream.
     pub fn new() -> Self {
         MessageReader::default()
     }

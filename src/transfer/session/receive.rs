@@ -1,9 +1,10 @@
 //! The receiver's half of the conversation, sans-IO.
 //!
-//! The list comes first and the question after it. Inputs: [`ReceiveSession::handle_bytes`] (the control stream),
-//! the user's [`ReceiveSession::accept`], [`ReceiveSession::on_opened`] and [`ReceiveSession::on_store_event`] from the
-//! disk thread. After any input, drain [`ReceiveSession::poll_output`] into the control stream and
-//! [`ReceiveSession::poll_event`]. Content goes to the assembler and never passes through here.
+//! The list comes first, and the question to the user after it. Inputs: [`ReceiveSession::handle_bytes`] (the
+//! control stream), [`ReceiveSession::accept`] from the user, [`ReceiveSession::on_opened`] and
+//! [`ReceiveSession::on_store_event`] from the disk thread. After any input, drain
+//! [`ReceiveSession::poll_output`] into the control stream, and drain [`ReceiveSession::poll_event`]. Content
+//! goes to the assembler and never passes through here.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
@@ -24,53 +25,54 @@ use crate::transfer::{BlockIndex, MAX_CONTENT, block_count};
 /// What the receiver's driver should know or do.
 #[derive(Debug)]
 pub enum ReceiveEvent {
-    /// All of the list is here, and to look it over takes seconds if it is long. Do so with [`List::look_over`], on
-    /// another thread, and go on with [`ReceiveSession::on_looked_over`].
+    /// The whole list is here. Check it with [`List::look_over`] on another thread, because a long list takes
+    /// seconds. Then call [`ReceiveSession::on_looked_over`].
     Listed(Box<List>),
-    /// The list is what was announced. Ask the user; a yes is [`ReceiveSession::accept`], a no closes the connection.
+    /// The list is the announced one. Ask the user: to accept, call [`ReceiveSession::accept`]; to refuse,
+    /// close the connection.
     Offer(Offer),
-    /// The user has accepted: open the store, then [`ReceiveSession::on_opened`].
+    /// The user has accepted. Open the store, then call [`ReceiveSession::on_opened`].
     Open(Arc<Manifest>),
-    /// For the disk thread. [`StoreJob::Total`] is for the assembler's `set_total` as well.
+    /// A job for the disk thread. Pass [`StoreJob::Total`] to the assembler's `set_total` as well.
     Job(StoreJob),
-    /// Everything has its final name; the sender is told.
+    /// Everything has its final name, and the sender is told.
     Finished {
         /// Root over the content.
         root: Root,
-        /// What lies where.
+        /// The top-level entries and their final names.
         placed: Vec<Placed>,
     },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
-    /// Nothing has come.
+    /// Nothing has arrived yet.
     AwaitingOffer,
-    /// The list is coming.
+    /// The list is arriving.
     Listing,
-    /// All of it is here and is looked over.
+    /// The whole list is here and is being checked.
     LookingOver,
-    /// The user thinks.
+    /// The user is being asked.
     Asking,
-    /// Yes: the store is being opened.
+    /// The user has accepted, and the store is being opened.
     Opening,
     Flowing,
     Finishing,
     Finished,
 }
 
-/// Which of the disk's longer tasks is under way.
+/// The long task that the disk thread is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
     /// The store is being opened.
     Opening,
-    /// All is verified, and the store is to keep it and to give it its names.
+    /// Everything is verified. The store syncs it and gives it its final names.
     Finishing,
-    /// Neither.
+    /// No long task.
     Other,
 }
 
-/// A list that is coming.
+/// A list that is arriving.
 #[derive(Debug)]
 pub struct List {
     head: ListHead,
@@ -80,10 +82,10 @@ pub struct List {
 }
 
 impl List {
-    /// Compares the whole list with what was announced, and sums it up for the user.
+    /// Compares the whole list with the announced one and summarises it for the user.
     ///
     /// # Errors
-    /// When the list is not what was announced, or nothing of it is to be taken.
+    /// If the list is not the announced one, or nothing in it may be received.
     pub fn look_over(self) -> Result<(Offer, Arc<Manifest>), TransferError> {
         let wire_hash = self.builder.wire_hash();
         let manifest = self.builder.finish()?;
@@ -114,7 +116,7 @@ pub struct ReceiveSession {
     outside_links: OutsideLinks,
     attributes: Attributes,
     list: Option<Box<List>>,
-    /// Its length on the wire, once all of it is here.
+    /// Length of the list on the wire, in bytes; set once the whole list is here.
     list_len: u64,
     offered: Option<(Offer, Arc<Manifest>)>,
     total: Option<u64>,
@@ -124,7 +126,7 @@ pub struct ReceiveSession {
     done: Option<Root>,
     /// Entries that do not arrive, by their numbers in the list as it was sent.
     missing_as_sent: RunSet,
-    /// The same by their numbers in the list at hand.
+    /// The same entries, by their numbers in the list without the links that were left out.
     missing: RunSet,
     files_missing: u32,
 }
@@ -136,7 +138,7 @@ impl Default for ReceiveSession {
 }
 
 impl ReceiveSession {
-    /// Waits for an offer.
+    /// Starts waiting for an offer.
     pub fn new() -> Self {
         ReceiveSession {
             stage: Stage::AwaitingOffer,
@@ -159,20 +161,20 @@ impl ReceiveSession {
         }
     }
 
-    /// What to do with links that lead out of what is sent; left out unless said otherwise.
+    /// What to do with links that lead outside of what is sent. They are left out by default.
     pub(crate) fn set_outside_links(&mut self, links: OutsideLinks) {
         self.outside_links = links;
     }
 
-    /// What to do with extended attributes; left out unless said otherwise.
+    /// What to do with extended attributes. They are left out by default.
     pub(crate) fn set_attributes(&mut self, attributes: Attributes) {
         self.attributes = attributes;
     }
 
-    /// Bytes of the control stream from the peer.
+    /// Takes bytes of the control stream from the peer.
     ///
     /// # Errors
-    /// Whatever ends the transfer; the peer is told with the connection's CLOSE.
+    /// Every error ends the transfer. The connection's CLOSE tells the peer.
     pub fn handle_bytes(&mut self, bytes: &[u8]) -> Result<(), TransferError> {
         self.reader.feed(bytes);
         while let Some(message) = self.reader.poll_message()? {
@@ -201,7 +203,7 @@ impl ReceiveSession {
             (Message::Chunks(list), Stage::Flowing) => {
                 self.events.push_back(ReceiveEvent::Job(StoreJob::Chunks(list)));
             }
-            // Of blocks that went missing after they were to be described.
+            // Their blocks went missing after they were asked for.
             (Message::Chunks(_), Stage::Finishing | Stage::Finished) => {}
             (Message::StreamEnd { total }, Stage::Flowing)
                 if self.total.is_none() && total <= MAX_CONTENT =>
@@ -221,7 +223,7 @@ impl ReceiveSession {
         Ok(())
     }
 
-    /// Each entry is said to be missing once, so this costs a peer as much as its list did.
+    /// An entry may be reported missing only once, so the length of the list limits the cost of this.
     fn on_missing(&mut self, sent: &[Run]) -> Result<(), TransferError> {
         let Some((offer, manifest)) = &self.offered else {
             return Ok(());
@@ -234,11 +236,11 @@ impl ReceiveSession {
             }
             entries.extend((run.start..run.end).filter_map(|number| manifest.entry_sent_as(number)));
         }
-        // What was verified when the sender had read all of it is whole, whatever became of it since.
+        // Everything is verified, so the content is complete, whatever happened to the files since.
         if self.stage != Stage::Flowing || entries.is_empty() {
             return Ok(());
         }
-        // A hard link is not named: it follows its file.
+        // The sender does not name a hard link here, because it follows its file.
         let is_never = |&index: &EntryIndex| {
             let kind = manifest.entry(index).kind;
             matches!(kind, Kind::Stream | Kind::Text | Kind::HardLink(_))
@@ -263,7 +265,7 @@ impl ReceiveSession {
         Ok(())
     }
 
-    /// What does not arrive, in the order of the list.
+    /// The entries that do not arrive, in the order of the list.
     pub fn missing(&self) -> impl Iterator<Item = EntryIndex> + '_ {
         self.missing.members().map(EntryIndex::new)
     }
@@ -287,7 +289,7 @@ impl ReceiveSession {
         Ok(())
     }
 
-    /// What came of [`List::look_over`].
+    /// Takes the result of [`List::look_over`].
     pub fn on_looked_over(&mut self, offer: Offer, manifest: Arc<Manifest>) {
         if self.stage != Stage::LookingOver {
             return;
@@ -298,13 +300,13 @@ impl ReceiveSession {
         self.offered = Some((offer, manifest));
     }
 
-    /// The sender shall send no faster than this, bytes a second. To be said before [`ReceiveSession::accept`].
+    /// The highest rate to ask the sender for, bytes a second. Call it before [`ReceiveSession::accept`].
     pub(crate) fn limit(&mut self, rate: NonZeroU64) {
         self.queue.push_back(Message::Limit { rate });
     }
 
-    /// The user wants it. `window`: for content that is taken in order only, how many blocks the sender may run
-    /// ahead ([`crate::transfer::ORDERED_WINDOW`]).
+    /// The user accepts the offer. `window`: for content that is taken only in order, how many blocks the
+    /// sender may be ahead ([`crate::transfer::ORDERED_WINDOW`]).
     pub fn accept(&mut self, window: Option<u32>) {
         if let (Stage::Asking, Some((_, manifest))) = (self.stage, &self.offered) {
             self.stage = Stage::Opening;
@@ -313,7 +315,7 @@ impl ReceiveSession {
         }
     }
 
-    /// The store is open and believes to hold `held` (ascending).
+    /// The store is open and probably holds the blocks in `held` (ascending).
     pub fn on_opened(&mut self, held: &[Run]) {
         if self.stage != Stage::Opening {
             return;
@@ -334,7 +336,7 @@ impl ReceiveSession {
         }
     }
 
-    /// What the disk thread said; the assembler wants to hear it as well
+    /// Takes an event of the disk thread. The assembler needs the event as well
     /// ([`crate::transfer::sink::assemble::Assembler::on_store_event`]).
     pub fn on_store_event(&mut self, event: &StoreEvent) {
         match event {
@@ -379,17 +381,17 @@ impl ReceiveSession {
         }
     }
 
-    /// The offer, once all of it is here.
+    /// The offer, once the whole list is here.
     pub fn offer(&self) -> Option<&Offer> {
         self.offered.as_ref().map(|(offer, _)| offer)
     }
 
-    /// The offer with its list, once all of it is here.
+    /// The offer with its list, once the whole list is here.
     pub(crate) fn offered(&self) -> Option<(&Offer, &Arc<Manifest>)> {
         self.offered.as_ref().map(|(offer, list)| (offer, list))
     }
 
-    /// While the list comes and is looked over: how much of it is here, and of how much.
+    /// While the list arrives and is checked: how many bytes of it are here, and its length.
     pub(crate) fn listing(&self) -> Option<(u64, u64)> {
         match (self.stage, &self.list) {
             (Stage::Listing, Some(list)) => Some((list.builder.wire_len(), list.head.manifest_bytes)),
@@ -398,7 +400,7 @@ impl ReceiveSession {
         }
     }
 
-    /// What the disk is doing.
+    /// What the disk thread is doing.
     pub(crate) fn step(&self) -> Step {
         match self.stage {
             Stage::Opening => Step::Opening,
@@ -412,7 +414,7 @@ impl ReceiveSession {
         self.total
     }
 
-    /// How many blocks are verified, and below which block all are.
+    /// How many blocks are verified, and the block below which all are verified.
     pub fn verified(&self) -> (u32, BlockIndex) {
         (self.verified.len(), BlockIndex::new(self.verified.first_gap(0)))
     }
@@ -423,7 +425,7 @@ impl ReceiveSession {
             let runs = self.need.take_first(RUNS_PER_MESSAGE);
             self.queue.push_back(Message::Need { runs });
         }
-        // Progress before the end, never after it.
+        // Progress is sent before Finished, never after it.
         if self.progress_due && self.stage != Stage::Finished {
             self.progress_due = false;
             let low = self.verified.first_gap(0);
@@ -441,7 +443,7 @@ impl ReceiveSession {
         }
     }
 
-    /// The next thing to know or do, if there is any.
+    /// The next thing to know or to do, if any.
     pub fn poll_event(&mut self) -> Option<ReceiveEvent> {
         self.events.pop_front()
     }

@@ -1,4 +1,4 @@
-//! Peers that break the rules of the conversation.
+//! Tests with peers that break the rules of the conversation.
 
 use proptest::prelude::*;
 
@@ -47,14 +47,14 @@ fn listing(m: &Manifest) -> Message {
     Message::ManifestChunk(chunk)
 }
 
-/// A receiver that was offered a list and whose user said yes.
+/// A receiver that got the list and whose user has accepted it.
 fn accepted(m: &Manifest) -> Result<ReceiveSession, TransferError> {
     let mut r = listed(&ListHead::of(m), &[listing(m)])?;
     r.accept(None);
     Ok(r)
 }
 
-/// A receiver that got a head and these messages.
+/// A receiver that got a list head and these messages.
 fn listed(head: &ListHead, messages: &[Message]) -> Result<ReceiveSession, TransferError> {
     let mut r = ReceiveSession::new();
     r.handle_bytes(&wire(&[Message::Offer(head.clone())]))?;
@@ -63,7 +63,7 @@ fn listed(head: &ListHead, messages: &[Message]) -> Result<ReceiveSession, Trans
     Ok(r)
 }
 
-/// Looks the list over if all of it is here.
+/// Does the check of the list, if all of it is here.
 fn looked_over(r: &mut ReceiveSession) -> Result<(), TransferError> {
     if let Some(ReceiveEvent::Listed(list)) = r.poll_event() {
         let (offer, manifest) = list.look_over()?;
@@ -109,7 +109,7 @@ fn nobody_is_asked_before_the_whole_list_is_here() {
     let last = bytes.pop().unwrap();
     r.handle_bytes(&bytes).unwrap();
     assert!(r.poll_event().is_none() && r.offer().is_none() && r.listing().is_some());
-    // A yes to what was never shown is nothing.
+    // Accepting an offer that was never shown has no effect.
     r.accept(None);
     assert!(!r.poll_output(&mut Vec::new()));
     r.handle_bytes(&[last]).unwrap();
@@ -142,7 +142,7 @@ fn ten_million_claimed_entries_cost_nothing() {
     assert!(listed(&head, &[]).is_err());
 }
 
-/// A sender whose list is out.
+/// A sender that has sent its whole list.
 fn offering(manifest: Arc<Manifest>) -> SendSession {
     let mut s = SendSession::new(manifest);
     while s.poll_output(&mut Vec::new()) {}
@@ -361,7 +361,8 @@ fn progress_only_grows_and_what_says_nothing_new_is_no_event() {
         );
     }
     assert_eq!(s.verified_below(), BlockIndex::new(2));
-    // Backwards in one or the other, below more than in all, over a gap, over what was read.
+    // One of the numbers goes backwards; `low` is above the total; it skips a gap; it is beyond what was
+    // read.
     for (low, blocks) in [(1, 3), (2, 2), (3, 2), (3, 3), (2, 4)] {
         let mut s = read(&[0, 1, 3]);
         s.handle_bytes(&verified(2, 3)).unwrap();
@@ -379,7 +380,7 @@ fn a_receiver_that_reads_nothing_is_told_only_so_much() {
     let m = manifest(&[("a", u64::from(blocks) * BLOCK_LEN as u64)]);
     let mut s = accepted_by(m, &[]);
     let mut read = 0;
-    // Every other block, so that no two hashes share a message.
+    // Every other block is read, so that no two hashes fit into one message.
     while let Some(Work::Read { block, .. }) = s.next_work(true) {
         let scattered = BlockIndex::new((block.get() * 2) % (blocks - 1));
         s.on_read(scattered, &read_of(scattered));
@@ -387,7 +388,7 @@ fn a_receiver_that_reads_nothing_is_told_only_so_much() {
         assert!(read < 100, "no bound");
     }
     assert!(read >= 64);
-    // As soon as it reads again, the work goes on.
+    // The work continues as soon as the peer reads again.
     assert!(s.poll_output(&mut Vec::new()));
     assert!(s.next_work(true).is_some());
 }
@@ -418,7 +419,7 @@ fn the_receivers_limit_reaches_the_sender_before_the_content() {
     assert!(s.handle_bytes(&wire(&[empty])).is_err());
 }
 
-/// It must not keep packets waiting: the rest of the work is another thread's.
+/// The session must not delay packets: long work belongs to another thread.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_long_list_takes_no_more_time_at_its_end_than_on_its_way() {

@@ -1,4 +1,5 @@
-//! What the receiver claims to hold and asks for: blocks that it lacks after all, what they are made of, parts of them.
+//! The receiver's claims and requests: blocks that it holds, blocks that it needs after all, descriptions of
+//! blocks and parts of blocks.
 
 use crate::transfer::breach::Breach;
 use crate::transfer::chunks::{ChunkList, MAX_FILES, MAX_PARTS};
@@ -8,11 +9,11 @@ use crate::transfer::session::messages::{CHUNKS_PER_MESSAGE, Message};
 use crate::transfer::session::send::{SendEvent, SendSession, Stage};
 use crate::transfer::{BlockIndex, DESCRIBED_WINDOW, MAX_CONTENT, ORDERED_WINDOW, block_count};
 
-/// How often, on average, the receiver may ask for a block again: an honest one does once for one it only
-/// believed to hold, and once more for one that did not match.
+/// How often, on average, the receiver may ask for a block again. An honest receiver asks once for a block
+/// that it only believed to hold, and once more for one that did not match its hash.
 const MAX_NEEDS_PER_BLOCK: u64 = 4;
 
-/// Most runs a peer's claim to hold parts of a stream may have.
+/// Most runs in a peer's claim to hold blocks of a stream.
 const MAX_STREAM_RUNS: usize = 1 << 16;
 
 impl SendSession {
@@ -54,7 +55,7 @@ impl SendSession {
                 continue;
             }
             let held = self.have.remove(block);
-            // What was claimed goes out only on demand.
+            // Claimed blocks are sent only on request.
             let is_claimed = self.claimed.contains(block) && !self.manifest.is_stream();
             if block < self.send_cursor || is_claimed {
                 self.need.add(block);
@@ -68,7 +69,8 @@ impl SendSession {
         Ok(())
     }
 
-    /// Each block once, so this costs no more than to read it once more.
+    /// Takes a request to describe blocks. Each block may be described only once, so this costs at most one
+    /// more read of it.
     pub(super) fn on_describe(&mut self, runs: &[Run]) -> Result<(), TransferError> {
         for block in runs.iter().flat_map(|run| run.start..run.end) {
             let can_differ = self.claimed.contains(block) && self.hashed.contains(block);
@@ -102,7 +104,7 @@ impl SendSession {
         Ok(())
     }
 
-    /// The chunks that ended in a block that was read to be described.
+    /// Takes the chunks that ended in a block that was read to be described.
     pub fn on_described(&mut self, list: &ChunkList) {
         let mut start = list.start;
         for chunks in list.chunks.chunks(CHUNKS_PER_MESSAGE) {
@@ -155,7 +157,7 @@ mod tests {
         vec![Run { start, end }]
     }
 
-    /// The next block that is read, and why.
+    /// The next block to read, and the purpose.
     fn next(s: &mut SendSession, room: bool) -> Option<(u32, Purpose)> {
         let Some(Work::Read { block, purpose }) = s.next_work(room) else {
             return None;
@@ -209,7 +211,7 @@ mod tests {
         assert_eq!(s.held(), 2 * BLOCK_LEN as u64 - 100);
         assert_eq!(next(&mut s, true), Some((1, Purpose::SendParts(run(5, 105)))));
         assert!(tell(&mut s, ask).is_err(), "once");
-        // Needed whole after all.
+        // The receiver needs the whole block after all.
         tell(&mut s, Message::Need { runs: run(1, 2) }).unwrap();
         assert_eq!(next(&mut s, true), Some((1, Purpose::Send)));
     }

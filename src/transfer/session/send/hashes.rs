@@ -1,4 +1,4 @@
-//! What was read is announced by its hash, and at the end by the root over all.
+//! Announces each block that was read by its hash, and at the end the root over all blocks.
 
 use crate::transfer::hash::{Cv, Root};
 use crate::transfer::session::messages::{HASHES_PER_MESSAGE, Message};
@@ -7,8 +7,8 @@ use crate::transfer::source::BlockRead;
 use crate::transfer::{BlockIndex, block_count};
 
 impl SendSession {
-    /// The disk thread has read a block. Announces its hash; the caller hands its bytes to the connection if
-    /// they were read for sending. A read beyond a stream's end (`len` zero) has nothing to send.
+    /// The disk thread has read a block. Announces its hash. If it was read for sending, the caller hands its
+    /// bytes to the connection. A read beyond the end of a stream (`len` zero) has no bytes to send.
     pub fn on_read(&mut self, block: BlockIndex, read: &BlockRead) {
         self.reading = self.reading.saturating_sub(1);
         if read.len > 0 {
@@ -16,7 +16,7 @@ impl SendSession {
             if is_new {
                 self.root.insert(block, &read.hash);
             }
-            // With something missing a block is another than it was.
+            // A block with a missing entry in it may differ from its first version.
             let may_differ = self.manifest.holds_any(block, &self.missing);
             if !self.void.contains(block.get()) && (is_new || may_differ) {
                 self.announce(block, read.hash.cv);
@@ -49,7 +49,7 @@ impl SendSession {
         }
     }
 
-    /// The files did not change while they were sent.
+    /// No file changed while it was sent.
     pub fn on_source_checked(&mut self) {
         if self.stage == Stage::Checking
             && let Some(root) = self.own_root()

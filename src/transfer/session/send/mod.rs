@@ -2,8 +2,8 @@
 //!
 //! Inputs: [`SendSession::handle_bytes`] (the control stream), [`SendSession::on_read`] and
 //! [`SendSession::on_source_checked`]. After any input, drain [`SendSession::poll_output`] into the control
-//! stream, [`SendSession::poll_event`], and give the disk thread what [`SendSession::next_work`] asks for. The
-//! bytes of a block that was read for sending go to the connection; they never pass through here.
+//! stream, drain [`SendSession::poll_event`], and give the work from [`SendSession::next_work`] to the disk
+//! thread. The bytes of a block that was read for sending go to the connection and never pass through here.
 
 mod asked;
 mod hashes;
@@ -21,80 +21,81 @@ use crate::transfer::ranges::{Run, RunSet};
 use crate::transfer::session::messages::{MANIFEST_CHUNK, Message, MessageReader, RUNS_PER_MESSAGE};
 use crate::transfer::{BlockIndex, MAX_CONTENT, ORDERED_WINDOW, block_count, bytes_of};
 
-/// Messages that wait for room on the control stream before no further block is read: at most 32 KiB each.
+/// Most messages that may wait for room on the control stream; then no further block is read. Each has at
+/// most 32 KiB.
 const MAX_UNSENT: usize = 64;
 
 /// Why a block is read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Purpose {
-    /// To be hashed and sent.
+    /// To hash it and send it.
     Send,
-    /// To be sent in these parts: runs of its bytes.
+    /// To send these parts of it: runs of its bytes.
     SendParts(Vec<Run>),
-    /// Only to be hashed: the receiver believes to hold it.
+    /// Only to hash it: the receiver probably holds it.
     HashOnly,
-    /// To be cut into chunks; answer with [`SendSession::on_described`] as well.
+    /// To cut it into chunks. Answer with [`SendSession::on_described`] as well.
     Describe {
-        /// Whether the next block is not described after it, so that its last chunk ends with it.
+        /// Whether the next block will not be described after it. Then its last chunk ends with it.
         last: bool,
     },
 }
 
 impl Purpose {
-    /// Whether bytes of the block go out.
+    /// Whether bytes of the block are sent.
     pub(crate) fn sends(&self) -> bool {
         matches!(self, Purpose::Send | Purpose::SendParts(_))
     }
 }
 
-/// Something for the disk thread.
+/// Work for the disk thread.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Work {
-    /// Read and hash a block; answer with [`SendSession::on_read`].
+    /// Read and hash a block, then call [`SendSession::on_read`].
     Read {
-        /// Which.
+        /// The block.
         block: BlockIndex,
-        /// Whether its bytes go out.
+        /// Why it is read.
         purpose: Purpose,
     },
-    /// Everything was read: see whether the files changed; answer with [`SendSession::on_source_checked`].
+    /// Everything was read. Check whether the files changed, then call [`SendSession::on_source_checked`].
     CheckSource,
 }
 
 /// What the sender's driver should know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SendEvent {
-    /// All of the list is on its way: the other user can be asked.
+    /// The whole list was handed to the connection, so the other user can be asked.
     Listed,
-    /// The other user said yes.
+    /// The other user has accepted.
     Accepted {
-        /// Most bytes a second that the receiver wants to come.
+        /// The highest rate that the receiver accepts, in bytes a second.
         limit: Option<NonZeroU64>,
     },
-    /// Content flows; so many bytes of it the receiver holds already.
+    /// Content flows from now on.
     Started {
-        /// Bytes that need not be sent.
+        /// Bytes that the receiver holds already, so that they need not be sent.
         held: u64,
     },
-    /// The receiver has verified more.
+    /// The receiver has verified more blocks.
     Progress {
-        /// Blocks that are verified in all.
+        /// Number of verified blocks.
         blocks: u32,
     },
-    /// The receiver has everything under its final name.
+    /// Everything has its final name at the receiver.
     Finished {
-        /// Root over the content, the same on both sides.
+        /// Root over the content; both sides have the same.
         root: Root,
     },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Stage {
-    /// The list goes out.
+    /// The list is being sent.
     Listing,
-    /// All of it is out, and the other user thinks.
+    /// The whole list was sent, and the other user is being asked.
     Listed,
-    /// Yes: what the receiver believes to hold is to come.
+    /// The other user has accepted. The receiver's claims are to come.
     Accepted,
     Flowing,
     Checking,
@@ -119,27 +120,27 @@ pub struct SendSession {
     window: Option<u32>,
     limit: Option<NonZeroU64>,
     low: u32,
-    /// Blocks the receiver has verified in all.
+    /// Number of blocks that the receiver has verified.
     verified: u32,
-    /// Blocks the receiver claimed to hold: they go out only on demand.
+    /// Blocks that the receiver claimed to hold. They are sent only on request.
     claimed: RunSet,
-    /// Those of them it has not asked for.
+    /// Those of them that it has not asked for.
     have: RunSet,
-    /// What it found of blocks that it asked parts of, bytes.
+    /// Bytes that the receiver found itself in blocks of which it requested only parts.
     found: u64,
-    /// Blocks it had described.
+    /// Blocks whose description the receiver has requested.
     described: RunSet,
-    /// Blocks that are to be described.
+    /// Blocks that still have to be described.
     describe: RunSet,
-    /// The first of them that may go on with the chunk of the one before.
+    /// The first of them that may continue the chunk of the block before.
     describe_cursor: u32,
-    /// Blocks that it asked parts of.
+    /// Blocks of which the receiver requested only parts.
     parts: BTreeMap<u32, Vec<Run>>,
-    /// Blocks it asked for.
+    /// Blocks that the receiver requested and that are not sent yet.
     need: RunSet,
-    /// How many blocks it asked for in all.
+    /// Number of all its requests for blocks.
     needed: u64,
-    /// Blocks read and announced.
+    /// Blocks that were read and announced.
     hashed: RunSet,
     send_cursor: u32,
     hash_cursor: u32,
@@ -147,19 +148,19 @@ pub struct SendSession {
     root: RootBuilder,
     /// Entries that do not arrive.
     missing: RunSet,
-    /// Those of them that the receiver is yet to be told of.
+    /// Those of them that the receiver was not told yet.
     unsaid: RunSet,
-    /// Blocks that hold nothing else.
+    /// Blocks that hold bytes of missing entries only.
     void: RunSet,
 }
 
 impl SendSession {
-    /// Offers what `manifest` lists.
+    /// Starts an offer of what `manifest` lists.
     pub fn new(manifest: Arc<Manifest>) -> Self {
         let head = ListHead::of(&manifest);
         let total = manifest.total();
         SendSession {
-            // A pipe keeps only a window of its bytes, so the receiver must not fall further behind.
+            // A pipe's bytes are kept only for one window, so the receiver must not be further behind.
             window: manifest.is_stream().then_some(ORDERED_WINDOW),
             manifest,
             stage: Stage::Listing,
@@ -199,20 +200,21 @@ impl SendSession {
         self.total
     }
 
-    /// While the list goes out: how many bytes of it are out, and of how many.
+    /// While the list is being sent: how many bytes of it were sent, and its length.
     pub(crate) fn listing(&self) -> Option<(u64, u64)> {
         (self.stage == Stage::Listing).then_some((self.list_sent, self.list_len))
     }
 
-    /// Bytes the receiver holds already, as far as is known: those of blocks it asks for after all are taken off.
+    /// Bytes that the receiver holds already, as far as is known. Blocks that it requests after all do not
+    /// count.
     pub(crate) fn held(&self) -> u64 {
         bytes_of(self.have.iter(), self.total) + self.found
     }
 
-    /// Bytes of the control stream from the peer.
+    /// Takes bytes of the control stream from the peer.
     ///
     /// # Errors
-    /// Whatever ends the transfer; the peer is told with the connection's CLOSE.
+    /// Every error ends the transfer. The connection's CLOSE tells the peer.
     pub fn handle_bytes(&mut self, bytes: &[u8]) -> Result<(), TransferError> {
         self.reader.feed(bytes);
         while let Some(message) = self.reader.poll_message()? {
@@ -248,7 +250,8 @@ impl SendSession {
                 self.on_verified(low, blocks)?;
             }
             (Message::Finished { root }, Stage::Done) => {
-                // What was missed only after all had been read may have arrived before.
+                // An entry may go missing after everything was read. The receiver may have got all of it
+                // before.
                 let is_whole = self.whole_root() == Some(root);
                 if !is_whole && self.own_root() != Some(root) {
                     return Err(Breach::OtherRoot.into());
@@ -269,7 +272,7 @@ impl SendSession {
         if backwards || low > self.hashed.first_gap(0) || blocks > self.hashed.len() {
             return Err(Breach::Progress.into());
         }
-        // What says nothing new costs nothing: the peer may send any number of it.
+        // A message without news is ignored, so any number of them costs nothing.
         if (low, blocks) != (self.low, self.verified) {
             (self.low, self.verified) = (low, blocks);
             self.events.push_back(SendEvent::Progress { blocks });
@@ -277,13 +280,13 @@ impl SendSession {
         Ok(())
     }
 
-    /// Blocks below this one are verified at the other end.
+    /// The receiver has verified all blocks below this one.
     pub fn verified_below(&self) -> BlockIndex {
         BlockIndex::new(self.low)
     }
 
-    /// The next thing the disk thread should do, if there is any. `room`: whether the connection takes another
-    /// block; without it, only hashing is asked for.
+    /// The next work for the disk thread, if any. `room`: whether the connection accepts another block.
+    /// Without room only work that sends nothing is returned.
     pub fn next_work(&mut self, room: bool) -> Option<Work> {
         if !matches!(self.stage, Stage::Flowing | Stage::Checking | Stage::Done) {
             return None;
@@ -295,7 +298,7 @@ impl SendSession {
         if room && let Some((block, parts)) = self.parts.pop_first() {
             return Some(self.read(block, Purpose::SendParts(parts)));
         }
-        // A peer that does not read what it is told is told no more.
+        // A peer that does not read its messages gets no more of them.
         if self.queue.len() >= MAX_UNSENT {
             return None;
         }
@@ -314,7 +317,7 @@ impl SendSession {
             .window
             .map_or(known, |window| known.min(self.low.saturating_add(window)));
         if self.manifest.is_stream() {
-            // One pass: a pipe cannot be read at two places.
+            // A pipe can be read only once and in order, so one pass does everything.
             let block = self.send_cursor;
             let purpose = if self.have.contains(block) {
                 Purpose::HashOnly
@@ -351,7 +354,8 @@ impl SendSession {
         None
     }
 
-    /// The next block to be sent that the receiver has not asked for.
+    /// The next block to send that the receiver did not claim to hold and that holds more than missing
+    /// entries.
     fn next_unheld(&self) -> u32 {
         let mut next = self.send_cursor;
         loop {
@@ -363,10 +367,11 @@ impl SendSession {
         }
     }
 
-    /// An entry does not arrive, or not all of it. To be said before what was read without it.
+    /// Reports that an entry does not arrive, or only in part. Call it before [`SendSession::on_read`] for
+    /// blocks that were read without it.
     pub fn on_missing(&mut self, entry: EntryIndex) {
         self.missing.add(entry.get());
-        // The receiver knows that it follows its file.
+        // The receiver knows that a hard link follows its file.
         if matches!(self.manifest.entry(entry).kind, Kind::HardLink(_)) {
             return;
         }
@@ -381,7 +386,7 @@ impl SendSession {
         }
     }
 
-    /// What does not arrive, in the order of the list.
+    /// The entries that do not arrive, in the order of the list.
     pub fn missing(&self) -> impl Iterator<Item = EntryIndex> + '_ {
         self.missing.members().map(EntryIndex::new)
     }
@@ -426,7 +431,7 @@ impl SendSession {
         }
     }
 
-    /// The next thing to know, if there is any.
+    /// The next thing to know, if any.
     pub fn poll_event(&mut self) -> Option<SendEvent> {
         self.events.pop_front()
     }
