@@ -50,7 +50,7 @@ impl Chatting {
     }
 
     fn tell(&self, notice: Notice) {
-        // Nobody listens any more only when the run is being torn down.
+        // The receiver is gone only while the run ends.
         let _ = self.notices.send(notice);
     }
 

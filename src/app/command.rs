@@ -67,7 +67,7 @@ pub enum Notice {
     Meeting(MeetingEvent),
     /// News of the server's relay.
     Relay(RelayEvent),
-    /// Something became of the stream of TCP to the server.
+    /// News of the TCP stream to the server.
     Stream(StreamNews),
     /// The connection uses another path now.
     Moved {

@@ -57,7 +57,6 @@ pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<
     Ok(Summary::default())
 }
 
-/// How the server is asked.
 enum Way {
     Udp(SocketAddr),
     Tcp(SocketAddr, TcpStream),

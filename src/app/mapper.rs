@@ -61,7 +61,7 @@ impl Drop for Mapper {
     }
 }
 
-/// Where the mapping was made, as deleting it needs.
+/// Where the mapping was made, and what renewing or deleting it needs.
 enum Place {
     Pmp {
         gateway: Gateway,

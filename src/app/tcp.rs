@@ -16,7 +16,8 @@ use std::time::Duration;
 const USUAL: u16 = 443;
 /// UDP alone has this long. A server that answers over UDP has done so by then.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The time limit of connecting. It ends before the run gives up UDP, so the streams are ready by then.
+/// The time limit of connecting. It ends before the client gives up UDP after 3 s, so the streams are ready by
+/// then.
 const CONNECT: Duration = Duration::from_millis(1900);
 
 /// Connects to a server's TCP ports, while the run asks the server over UDP.

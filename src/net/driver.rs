@@ -291,7 +291,7 @@ impl Driver {
     /// Sends the rest of `out`.
     fn send(&mut self, machine: &mut impl Machine, transmit: Transmit) {
         if transmit.path.local == TCP {
-            // No router drops these on purpose.
+            // No datagram stops on its way over TCP, so one that should is not sent.
             if transmit.reach == Reach::Full {
                 self.streams.send(
                     self.clock.now(),

@@ -17,7 +17,7 @@ const OUTSIDE: [IpAddr; 2] = [
     IpAddr::V6(Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 0, 0, 2, 0x30)),
 ];
 
-/// Prefixes of the names of interfaces that lead to no other machine's network: bridges and virtual cables of
+/// Prefixes of the names of interfaces that lead to no separate network: bridges and virtual cables of
 /// containers and virtual machines, and tunnels.
 const VIRTUAL: [&str; 18] = [
     "docker",

@@ -24,8 +24,7 @@ const MANY_BYTES: u64 = 4 * ENOUGH_BYTES;
 const PATIENCE: Duration = Duration::from_millis(10);
 /// The most ranges remembered: at 10% loss these are 40,000 packets.
 const MAX_RANGES: usize = 4096;
-/// ACK headers take at most one part in this many of the received bytes, and the ranges of an ACK take at
-/// most as much again.
+/// The ranges of an ACK take at most one part in this many of the bytes received since the last ACK.
 const SHARE_OF_FORWARD_BYTES: u64 = 100;
 /// The least room for ranges in an ACK: enough for a few gaps at low rates.
 const MIN_ROOM: u64 = 64;

@@ -22,7 +22,7 @@ pub(super) struct SendBuffer {
     /// Acknowledged.
     arrived: RangeSet,
     arrived_bytes: u64,
-    /// A dropped block, a piece of which must be sent again.
+    /// A block that was dropped, although a piece of it must be sent again.
     wanted: Option<u64>,
 }
 
@@ -66,8 +66,8 @@ impl SendBuffer {
         self.offer_parts(offset, bytes, &[whole]);
     }
 
-    /// Takes a block, only these parts of which are to be sent. They are counted from its first byte. The
-    /// rest is not needed.
+    /// Takes a block, but sends only these parts of it. Their offsets are relative to the block. The peer does
+    /// not need the rest.
     pub(super) fn offer_parts(&mut self, offset: u64, bytes: Vec<u8>, parts: &[Range<u64>]) {
         let range = offset..offset + bytes.len() as u64;
         self.again.remove(range.clone());

@@ -14,7 +14,7 @@ use crate::rendezvous::errand::Errand;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// When all sockets know their new outside addresses, after the first one has changed.
+/// After the first change of an outside address, all sockets learn theirs within this time.
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// A silence longer than the slots in which two sides find each other again.

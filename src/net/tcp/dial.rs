@@ -76,7 +76,7 @@ impl Dial {
         self.remote
     }
 
-    /// A datagram is to be sent.
+    /// Records that something must be sent.
     pub(super) fn on_send(&mut self, now: Time) {
         match &mut self.state {
             State::Open { asked, .. } => {

@@ -158,7 +158,7 @@ impl Connection {
         self.send_buffer.offer(offset, bytes);
     }
 
-    /// Gives a block, only these parts of which are to be sent. They are counted from the block's first byte.
+    /// Gives a block, but sends only these parts of it. Their offsets are relative to the block.
     pub(crate) fn offer_parts(&mut self, offset: u64, bytes: Vec<u8>, parts: &[Range<u64>]) {
         self.content_finished = false;
         self.send_buffer.offer_parts(offset, bytes, parts);
@@ -213,8 +213,8 @@ impl Connection {
         self.our_flow_limit = bytes;
     }
 
-    /// Closes the connection and tells the peer why. [`Event::Closed`] follows after the last copy of the
-    /// CLOSE.
+    /// Closes the connection and tells the peer why. [`Event::Closed`] follows after the peer's answer or the
+    /// last copy of the CLOSE.
     pub fn close(&mut self, now: Time, code: u16, reason: &str) {
         if matches!(self.ending, Ending::Open) {
             let mut end = reason.len().min(MAX_REASON);

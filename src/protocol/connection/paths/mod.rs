@@ -33,11 +33,11 @@ const MAX_ANSWERS: usize = 8;
 const ANSWER_INTERVAL: Duration = Duration::from_millis(5);
 /// The smallest datagram with a path frame.
 const SMALL: u16 = (HEADER_LEN + 9 + TAG_LEN) as u16;
-/// The least and the most time between the first challenges on one path; between these bounds it is the probe
-/// timeout.
+/// Bounds of the first pause between challenges on a path: between them it is the probe timeout. Each further
+/// pause is twice as long, up to [`LAST_WAIT`].
 const FIRST_WAIT: (Duration, Duration) = (Duration::from_millis(30), Duration::from_secs(1));
-/// The longest such time on the first path. Both ends can send almost nothing there before the answer, so a
-/// lost challenge must cost little.
+/// The first pause on the first path. Both ends can send almost nothing there before the answer, so a lost
+/// challenge must cost little.
 const BEGIN_WAIT: Duration = Duration::from_millis(100);
 const LAST_WAIT: Duration = Duration::from_secs(1);
 /// The time between challenges on every known path while the peer is silent, even if too few bytes came from
@@ -88,8 +88,8 @@ impl Known {
         }
     }
 
-    /// The largest size of the next challenge. A large one shows that the path carries full packets (RFC
-    /// 9000, section 8.2.1). Every second one is small, for paths that carry less.
+    /// The size of the next challenge; `None` if too few bytes may be sent. A large one shows that the path
+    /// carries full packets (RFC 9000, section 8.2.1). Every second one is small, for paths that carry less.
     fn challenge_size(&self, silent: bool) -> Option<u16> {
         let is_large = self.proven.is_none() && self.asked.is_multiple_of(2);
         match self.room() {

@@ -87,7 +87,7 @@ fn no_token_tells_another_one() {
         }
     }
     assert_eq!(tokens.len(), count);
-    // Nor can it be found in the difference between two tokens.
+    // The difference between two tokens does not tell another one either.
     let paths = paths();
     let ports: Vec<u64> = (0..100)
         .map(|port| paths.probe(at(0), path(port)).token)
