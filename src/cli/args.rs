@@ -125,7 +125,7 @@ pub(super) enum Command {
     /// Chat with one peer: lines both ways, over the same sealed connection as files
     #[command(after_help = CHAT_EXAMPLES)]
     Chat(ChatArgs),
-    /// Tell who waits at a server under a name, what for and since when
+    /// Show who waits at a server under a name, for what and since when
     List(CheckArgs),
     /// Draw what --trace wrote: rate, round trip, bytes in flight, loss and what bound the speed, over time
     Plot(PlotArgs),
@@ -143,7 +143,7 @@ pub(super) struct SenderArgs {
     /// What to send: files and directories, or - for standard input
     #[arg(value_name = "PATH")]
     pub(super) paths: Vec<PathBuf>,
-    /// The same with a name before it; may be repeated
+    /// Another way to give a path to send; may be repeated
     #[arg(long = "file", short = 'f', value_name = "PATH")]
     pub(super) files: Vec<PathBuf>,
     /// Send this message instead of files, or - for one from standard input (at most 1 MiB): other users of this
@@ -173,19 +173,19 @@ pub(super) struct SenderArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct ReceiverArgs {
-    /// What the sender's screen says to tell: its code (with --server), or its address
+    /// The code (with --server) or the address that the sender's screen shows
     #[arg(value_name = "CODE", conflicts_with = "peer")]
     pub(super) code: Option<String>,
     /// Where to put what arrives, or - for standard output; made if only its last part is missing
     #[arg(long, short = 'o', value_name = "DIR", default_value = ".")]
     pub(super) output: PathBuf,
-    /// Accept and resume without asking; hidden names at the top are asked about all the same
+    /// Accept and resume without asking; hidden names at the top level still need an answer
     #[arg(long, short = 'y')]
     pub(super) yes: bool,
     /// Replace existing files, once the new ones are verified
     #[arg(long)]
     pub(super) overwrite: bool,
-    /// Replace existing files, and move only what they do not hold, wherever in them it lies
+    /// Replace existing files, and send only what they do not already hold, even at another place in them
     #[arg(long)]
     pub(super) update: bool,
     /// Also make symbolic links that lead out of what is sent (they are left out otherwise)
@@ -203,7 +203,7 @@ pub(super) struct ReceiverArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct DemoArgs {
-    /// What to send; a file made for the purpose if not given
+    /// What to send; a file that the demo makes if not given
     pub(super) file: Option<PathBuf>,
     #[command(flatten)]
     pub(super) common: CommonArgs,
@@ -211,7 +211,7 @@ pub(super) struct DemoArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct ChatArgs {
-    /// What the other side's screen says to tell: its code (with --server), or its address
+    /// The code (with --server) or the address that the other side's screen shows
     #[arg(value_name = "CODE", conflicts_with = "peer")]
     pub(super) code: Option<String>,
     #[command(flatten)]
@@ -257,7 +257,7 @@ pub(super) struct CommonArgs {
     /// Local UDP port; any free one if not given
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Finding the peer")]
     pub(super) localport: Option<u16>,
-    /// The port outside that the router forwards to --localport: the peer is told to come in there
+    /// The outside port that the router forwards to --localport: the peer is told to connect there
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), requires = "localport",
           help_heading = "Finding the peer")]
     pub(super) external_port: Option<u16>,
@@ -265,7 +265,8 @@ pub(super) struct CommonArgs {
     #[arg(long, env = "P2PCOPY_NO_PORT_MAPPING", hide_env_values = true,
           value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Finding the peer")]
     pub(super) no_port_mapping: bool,
-    /// Do not guess ports where one router gives another port to everyone: up to 80 probes a second to the peer's address
+    /// Do not try many ports where a router uses another port for each destination: up to 80 probes a second
+    /// to the peer's address
     #[arg(long, env = "P2PCOPY_NO_GUESS", hide_env_values = true,
           value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Finding the peer")]
     pub(super) no_guess: bool,
@@ -279,14 +280,15 @@ pub(super) struct CommonArgs {
     /// Wait at the server under this name
     #[arg(long = "as", value_name = "NAME", value_parser = values::name, conflicts_with = "peer", help_heading = "Finding the peer")]
     pub(super) own_name: Option<Name>,
-    /// Meet who waits there under this name; with --as also wait for them
+    /// Meet the peer that waits there under this name; with --as also wait for that peer
     #[arg(long = "to", value_name = "NAME", value_parser = values::name, conflicts_with = "peer", help_heading = "Finding the peer")]
     pub(super) peer_name: Option<Name>,
-    /// What both sides know, in a file of at least 16 bytes: proves who comes under a name. Without it both compare six words
+    /// A secret that both sides have, in a file of at least 16 bytes: it proves who uses a name. Without it
+    /// both users compare six words
     #[arg(long, value_name = "FILE", help_heading = "Finding the peer")]
     pub(super) secret_file: Option<PathBuf>,
-    /// Whether the server may pass on what is sent, sealed: only where no direct path is found, never, or always, and then
-    /// the peer does not learn your address
+    /// When the server may pass on the encrypted data: only if no direct path is found, never, or always
+    /// (then the peer does not learn your address)
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = RelayArg::Fallback, help_heading = "Finding the peer")]
     pub(super) relay: RelayArg,
     /// STUN server in place of the built-in list; may be repeated
@@ -297,8 +299,8 @@ pub(super) struct CommonArgs {
     #[arg(long, value_name = "HOST[:PORT]", env = "P2PCOPY_NTP", hide_env_values = true,
           value_parser = values::ntp_servers, help_heading = "Finding the peer")]
     pub(super) ntp: Vec<Servers>,
-    /// Lifetime of the packets that open our own NAT before the slot, in place of 2 to 5 in turn: more hops than our
-    /// routers, fewer than to the peer's
+    /// TTL of the packets that open our own NAT before the slot, in place of 2 to 5 in turn: they must pass
+    /// our routers and end before the peer's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64),
           help_heading = "Finding the peer")]
     pub(super) ttl: Option<u8>,
@@ -312,10 +314,10 @@ pub(super) struct CommonArgs {
     /// Do not ask to compare words when a bare IP:PORT was pasted: whoever sits in the middle can read all
     #[arg(long, help_heading = "Finding the peer")]
     pub(super) insecure: bool,
-    /// Most to send, or on the receiver most to let come: 20mbit, 2MB/s
+    /// Highest rate to send, or on the receiver to accept: 20mbit, 2MB/s
     #[arg(long, value_name = "RATE", value_parser = values::rate, help_heading = "Speed")]
     pub(super) limit: Option<u64>,
-    /// Which congestion control sends
+    /// Congestion control to send with
     #[arg(long, value_enum, default_value_t = CongestionArg::Bbr, help_heading = "Speed")]
     pub(super) congestion: CongestionArg,
     /// Send datagrams one by one, for a network driver that mishandles bursts

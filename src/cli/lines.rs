@@ -148,7 +148,7 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
         Event::Offer(offered) => offered.lines().into_iter().map(Line::new).collect(),
         Event::Resumed { bytes, total } => {
             vec![Line::new(format!(
-                "Resuming: {} of {} need not move again if they are still the same; comparing",
+                "Resuming: {} of {} need not be sent again if they are still equal; comparing",
                 Size(*bytes),
                 Size(*total)
             ))]
@@ -230,7 +230,8 @@ fn clock(source: &ClockSource, offset_ms: i64) -> Line {
         }
         ClockSource::System => Line::led(
             "warning: ",
-            "no NTP server answered, so nothing is agreed by the clock; with a bare ip:port it must be right to the second",
+            "no NTP server answered, so the two sides do not agree on a time; with a bare ip:port this computer's clock \
+             must be right to the second",
             Tone::Warning,
         ),
     }

@@ -26,7 +26,7 @@ pub(super) fn info(info: &Info) -> Vec<String> {
         }
         Info::StillWaiting => "Still waiting for answers".into(),
         Info::BetterAddress => {
-            "Your address is better now; a peer that has the one before can connect, too".into()
+            "You have a better address now; a peer that has the earlier one can still connect".into()
         }
         Info::UselessMapping(worth) => format!("Note: {worth}"),
         Info::TryingTcp { port } => format!("No answer from the server on UDP; trying its TCP port {port}"),
@@ -44,7 +44,7 @@ pub(super) fn info(info: &Info) -> Vec<String> {
             pair_rate,
             pair_bytes,
         } => relay(*relays, *pair_rate, *pair_bytes),
-        Info::LookingForDirectPath => "A direct path is still looked for".into(),
+        Info::LookingForDirectPath => "Still looking for a direct path".into(),
         Info::Server(seen) => return server(seen),
         Info::NobodyWaits => "Nobody waits under a name.".into(),
         Info::ServerStopped {
@@ -117,7 +117,7 @@ fn server(seen: &SeenServer) -> Vec<String> {
         }
     }
     lines.push(if seen.nat {
-        "A NAT stands before this computer.".into()
+        "This computer is behind a NAT.".into()
     } else {
         "No NAT is in the way.".into()
     });
@@ -139,7 +139,7 @@ pub(super) fn warning(warning: &Warning) -> Vec<String> {
                 .into()
         }
         Warning::UselessExternalPort { port } => format!(
-            "--external-port {port} is of no use without an outside address, which no STUN server told"
+            "--external-port {port} has no effect: no STUN server told the outside address"
         ),
         Warning::LeftOut { why, paths, more: 0 } => {
             let line = |path: &std::path::PathBuf| format!("left out {}: {why}", path.display());
@@ -160,7 +160,7 @@ pub(super) fn warning(warning: &Warning) -> Vec<String> {
         Warning::Unfit { why } => why.clone(),
         Warning::Search { hint } => hint.to_string(),
         Warning::Unvouched { words } => {
-            format!("nobody vouched for the other side; its words are: {words}")
+            format!("the identity of the other side was not checked; its words are: {words}")
         }
         Warning::Refused { why } => why.to_string(),
         Warning::RelayRefused { why } => why.to_string(),
@@ -173,11 +173,11 @@ pub(super) fn warning(warning: &Warning) -> Vec<String> {
             "still no sign of the other side: if p2pcopy shows a new address there, paste it here, and the transfer goes on"
                 .into()
         }
-        Warning::ServerSilent => "the server has fallen silent; asking it again and again".into(),
+        Warning::ServerSilent => "the server does not answer any more; asking it again and again".into(),
         Warning::TcpBroke => "the TCP connection to the server broke; opening it again".into(),
         Warning::NoServer { why } => format!("{why}; swap addresses instead, on both sides"),
         Warning::ServerBehindNat { outside, port } => format!(
-            "this machine is behind a NAT ({outside} outside): forward UDP port {port} to it, or nobody gets in"
+            "this machine is behind a NAT ({outside} outside): forward UDP port {port} to it, or no client can reach it"
         ),
         Warning::ServerWithoutAddress => {
             "no STUN server told the outside address: give it with --public HOST if this one is not it".into()

@@ -194,8 +194,8 @@ pub(crate) fn next_step(error: &LocalError) -> &'static str {
         LocalError::TooLittleSpace { leftovers, .. } | LocalError::TooFewNodes { leftovers, .. }
             if !leftovers.is_empty() =>
         {
-            "make room, for one by --discard, which removes what interrupted transfers left, or choose another --output; \
-             then run the same commands again"
+            "make room (--discard removes what interrupted transfers left) or choose another --output; then run the \
+             same commands again"
         }
         LocalError::TooLittleSpace { .. } | LocalError::TooFewNodes { .. } => {
             "make room or choose another --output, and run the same commands again"
@@ -217,8 +217,7 @@ pub(crate) fn next_step(error: &LocalError) -> &'static str {
              beginning"
         }
         LocalError::Key { .. } => {
-            "remove it, if you do not know how that came about; what interrupted transfers left is then resumed \
-             no more"
+            "remove it if you do not know why; interrupted transfers can then no longer be resumed"
         }
         LocalError::TooLarge { .. } => TOO_LARGE,
         LocalError::Io { error, .. } => explain(error).1,

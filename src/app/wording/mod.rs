@@ -129,7 +129,7 @@ pub(crate) const fn absence(why: Absence) -> &'static str {
         Absence::Gone => "it has gone since it was listed",
         Absence::Changed => "it changed while it was being sent",
         Absence::Broken(_) => "the disk cannot read it",
-        Absence::Waits => "it gives nothing until something happens",
+        Absence::Waits => "it gives no data now, and nobody knows when it will",
         Absence::Endless => "it does not say how much is in it, and that is a lot",
     }
 }

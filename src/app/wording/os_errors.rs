@@ -51,7 +51,7 @@ fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
             "close some programs, and run the same command again",
         ),
         known::ERROR_VIRUS_INFECTED | known::ERROR_VIRUS_DELETED => (
-            "an antivirus keeps it back",
+            "an antivirus program blocks it",
             "ask that program what it found; what it took away is not sent or kept",
         ),
         known::ERROR_CANT_ACCESS_FILE | known::ERROR_CLOUD_FILE_PROVIDER_NOT_RUNNING => (
@@ -127,7 +127,10 @@ pub(crate) fn explain(error: &io::Error) -> (String, &'static str) {
             "its server does not answer",
             "look whether the network disk can be reached, then run the same command again",
         ),
-        Kind::WouldBlock => ("it gives nothing until something happens", THROUGH_A_PIPE),
+        Kind::WouldBlock => (
+            "it gives no data now, and nobody knows when it will",
+            THROUGH_A_PIPE,
+        ),
         Kind::AlreadyExists => ("it already exists", "move it away, or name another"),
         Kind::IsADirectory => ("it is a directory", "name a file, or move the directory away"),
         Kind::NotADirectory => ("part of the path is a file, not a directory", "check the path"),
