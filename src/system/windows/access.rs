@@ -90,9 +90,9 @@ fn leave_to(file: &File, ids: &[PSID]) -> io::Result<()> {
     let mut descriptor = SECURITY_DESCRIPTOR::default();
     let whole = (&raw mut descriptor).cast();
     // SetSecurityInfo does not serve here: Wine's adds the directory's entries whatever the flags say.
-    // SAFETY: the list is aligned and as long as the first call is told; the others see that it suffices. It lives as
-    // long as the descriptor that points to it. The file is open while it is borrowed, and the callers' identifiers
-    // live until the end.
+    // SAFETY: the list is aligned, and the first call gets its true length; the other calls check that it is long
+    // enough. It lives as long as the descriptor that points to it. The file is open while it is borrowed, and the
+    // callers' identifiers live until the end.
     unsafe {
         check(InitializeAcl(list, 64 * 4, ACL_REVISION))?;
         for id in ids {
@@ -137,7 +137,7 @@ impl User {
         let mut token = null_mut();
         let mut user = User(Box::default());
         let mut len = 0;
-        // SAFETY: the token is closed once, by its owner; the buffer is as long as the call is told.
+        // SAFETY: the token is closed once, by its owner; the call gets the buffer's true length.
         unsafe {
             check(OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &raw mut token))?;
             let token = OwnedHandle::from_raw_handle(token);
@@ -203,7 +203,7 @@ pub(crate) fn share_with_everybody(file: &File) {
     let mut everybody = [0_u64; 9];
     let mut len = size_of_val(&everybody) as u32;
     let user = User::of_this_process().expect("it runs as somebody");
-    // SAFETY: the buffer is as long as the call is told.
+    // SAFETY: the call gets the buffer's true length.
     let made = unsafe {
         CreateWellKnownSid(
             WinWorldSid,

@@ -47,7 +47,7 @@ pub(super) fn stay_awake(awake: bool) {
     } else {
         ES_CONTINUOUS
     };
-    // SAFETY: it takes flags alone. It fails on systems without power management, and then there is no sleep.
+    // SAFETY: the call takes only flags. It fails on systems without power management, which never sleep.
     unsafe { SetThreadExecutionState(state) };
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn is_typed(limit: Duration) -> bool {
     let millis = limit.as_millis().try_into().unwrap_or(u32::MAX - 1);
     let mut waiting = [INPUT_RECORD::default(); 64];
     let mut count = 0;
-    // SAFETY: the handle is open until the end of this function, and the buffer is as long as the call is told.
+    // SAFETY: the handle is open until the end of this function, and the call gets the buffer's true length.
     let known = unsafe {
         WaitForSingleObject(keyboard.as_raw_handle(), millis) == WAIT_OBJECT_0
             && PeekConsoleInputW(
@@ -246,7 +246,7 @@ fn keeps_streams(file: &File) -> bool {
 /// The current path of an open file.
 fn path_of(file: &File) -> io::Result<OsString> {
     let mut name = vec![0; MAX_PATH];
-    // SAFETY: the handle is open while `file` is borrowed, and the buffer is as long as the call is told.
+    // SAFETY: the handle is open while `file` is borrowed, and the call gets the buffer's true length.
     let len = unsafe {
         GetFinalPathNameByHandleW(
             file.as_raw_handle(),

@@ -32,7 +32,7 @@ const ASIDE: &str = "aside";
 const SUFFIX: &str = ".part";
 const TEMPORARY: &str = "p2pcopy-";
 
-/// Whether this is the name of a staging directory.
+/// Whether this may be the name of a staging directory. The name alone does not prove that it is one.
 pub(crate) fn is_part(name: &OsStr) -> bool {
     name.as_encoded_bytes().ends_with(SUFFIX.as_bytes())
 }
