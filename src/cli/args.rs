@@ -228,8 +228,8 @@ pub(super) struct CheckArgs {
 pub(super) struct PlotArgs {
     /// The file that was given to --trace
     pub(super) trace: PathBuf,
-    /// The SVG file to write; the trace's name with .svg after it if not given. What is there is replaced only if it is
-    /// such a picture
+    /// The SVG file to write; the trace's name with .svg after it if not given. An existing file is replaced
+    /// only if it is such a picture
     #[arg(long, short = 'o', value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
 }
@@ -308,10 +308,11 @@ pub(super) struct CommonArgs {
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = values::duration,
           help_heading = "Finding the peer")]
     pub(super) timeout: Duration,
-    /// Have both users compare six words before anything moves, whatever they pasted
+    /// Make both users compare six words before anything is sent, whatever they pasted
     #[arg(long, conflicts_with = "insecure", help_heading = "Finding the peer")]
     pub(super) verify: bool,
-    /// Do not ask to compare words when a bare IP:PORT was pasted: whoever sits in the middle can read all
+    /// Do not ask to compare words when a bare IP:PORT was pasted: somebody in the middle can then read
+    /// everything
     #[arg(long, help_heading = "Finding the peer")]
     pub(super) insecure: bool,
     /// Highest rate to send, or on the receiver to accept: 20mbit, 2MB/s
@@ -326,8 +327,8 @@ pub(super) struct CommonArgs {
     /// Do not put the address on the terminal's clipboard
     #[arg(long, help_heading = "Output")]
     pub(super) no_clipboard: bool,
-    /// Write what the connection does to FILE, one JSON object a line; p2pcopy plot draws it. What is there is replaced
-    /// only if it is a trace
+    /// Write a trace of the connection to FILE, one JSON object per line; p2pcopy plot draws it. An existing
+    /// file is replaced only if it is a trace
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(super) trace: Option<PathBuf>,
     /// Events as JSON lines on standard output
@@ -336,7 +337,7 @@ pub(super) struct CommonArgs {
     /// Only errors, prompts and the address
     #[arg(long, short, conflicts_with = "verbose", help_heading = "Output")]
     pub(super) quiet: bool,
-    /// Tell more; twice for everything
+    /// Show more; twice for everything
     #[arg(long, short, action = clap::ArgAction::Count, help_heading = "Output")]
     pub(super) verbose: u8,
 }

@@ -25,19 +25,19 @@ pub(super) struct ServerArgs {
     /// Serve only those who give this word: --server HOST/WORD
     #[arg(long, value_name = "WORD", value_parser = token, env = "P2PCOPY_SERVER_TOKEN", hide_env_values = true)]
     token: Option<ServerToken>,
-    /// Serve networks that let no UDP through at this TCP port, too; 443 passes most firewalls
+    /// Also serve networks that let no UDP through, at this TCP port; 443 passes most firewalls
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     tcp: Option<u16>,
-    /// Do not pass on what clients send; they only meet here
+    /// Do not relay what clients send; they only meet here
     #[arg(long, conflicts_with_all = ["pair_rate", "total_rate", "pair_bytes"])]
     no_relay: bool,
-    /// Most to pass on for one pair: 20mbit, 2MB/s [default: 20mbit, and no limit with --token]
+    /// Highest rate to relay for one pair: 20mbit, 2MB/s [default: 20mbit, and no limit with --token]
     #[arg(long, value_name = "RATE", value_parser = values::rate)]
     pair_rate: Option<u64>,
-    /// Most to pass on for all pairs together [default: no limit]
+    /// Highest rate to relay for all pairs together [default: no limit]
     #[arg(long, value_name = "RATE", value_parser = values::rate)]
     total_rate: Option<u64>,
-    /// Most that one pair may send through the relay: 10GB, 500MiB [default: 10GB, and no limit with --token]
+    /// Most bytes to relay for one pair: 10GB, 500MiB [default: 10GB, and no limit with --token]
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pair_bytes: Option<u64>,
     /// STUN server in place of the built-in list; may be repeated
@@ -50,7 +50,7 @@ pub(super) struct ServerArgs {
     /// Only errors and the word that clients need
     #[arg(long, short, conflicts_with = "verbose")]
     quiet: bool,
-    /// Tell more: what was done, every minute that something was
+    /// Show more: every minute what was done, if anything was
     #[arg(long, short, action = clap::ArgAction::Count)]
     verbose: u8,
 }

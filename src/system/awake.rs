@@ -1,8 +1,8 @@
 //! Keeps the machine from falling asleep during a transfer.
 
-/// While this value lives, the machine does not sleep because its user is idle. The screen may still go dark,
-/// and a closed lid or an empty battery still puts the machine to sleep. Does nothing where the system has no
-/// such service.
+/// While this value lives, the machine stays awake even if its user is idle. The screen may still go dark, and
+/// a closed lid or an empty battery still puts the machine to sleep. Does nothing where the system has no such
+/// service.
 ///
 /// On Windows it belongs to the thread that made it, and must be dropped there.
 #[derive(Debug)]
