@@ -49,8 +49,8 @@ impl Telling {
         }
     }
 
-    /// Whether a change may be shown now. If so, the next pause begins.
-    pub(super) fn is_due(&mut self, now: Time) -> bool {
+    /// Whether a change may be shown now. If so, the caller must show it, and the next pause begins.
+    pub(super) fn try_begin(&mut self, now: Time) -> bool {
         if now < self.next {
             return false;
         }
@@ -245,7 +245,7 @@ impl UserSide {
         let mut unfit = None;
         let (mut telling, mut changed) = (Telling::new(), false);
         loop {
-            if changed && telling.is_due(self.clock.now()) {
+            if changed && telling.try_begin(self.clock.now()) {
                 changed = false;
                 if let Some(new) = self.tell_changed(&own, front) {
                     own = new;
@@ -417,12 +417,12 @@ mod tests {
     fn an_address_that_keeps_changing_is_told_ever_more_rarely() {
         let mut telling = Telling::new();
         let every_15_s = (0..10 * 240).map(|i| Time::ZERO + Duration::from_secs(15 * i));
-        let told: Vec<_> = every_15_s.filter(|&now| telling.is_due(now)).collect();
+        let told: Vec<_> = every_15_s.filter(|&now| telling.try_begin(now)).collect();
         assert!(told.len() < 20, "{told:?}");
         assert_eq!(told[0], Time::ZERO, "the first change is told at once");
         let last = told[told.len() - 1];
         assert!(
-            telling.is_due(last + LONGEST_PAUSE),
+            telling.try_begin(last + LONGEST_PAUSE),
             "and a later one within an hour"
         );
     }

@@ -72,7 +72,7 @@ impl UserSide {
     pub(super) fn tell_move(&self, moves: &mut Moves, front: &mut dyn Front) {
         let now = self.clock.now();
         let has_settled = moves.changed.is_some_and(|at| now.since(at) >= SETTLED);
-        if has_settled && moves.telling.is_due(now) {
+        if has_settled && moves.telling.try_begin(now) {
             moves.changed = None;
             front.event(Event::Warning(Warning::OutsideChanged));
             if let Some(new) = self.tell_changed(&moves.told, front) {

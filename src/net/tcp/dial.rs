@@ -123,7 +123,7 @@ impl Dial {
     }
 
     /// Whether an attempt is due. If so, the caller must make it.
-    pub(super) fn begins(&mut self, now: Time) -> bool {
+    pub(super) fn try_begin(&mut self, now: Time) -> bool {
         let begins = matches!(self.state, State::Closed { not_before, wanted: true } if now >= not_before);
         if begins {
             self.state = State::Connecting;
@@ -131,8 +131,9 @@ impl Dial {
         begins
     }
 
-    /// Whether to close the stream, because nothing comes through it.
-    pub(super) fn is_dead(&mut self, now: Time) -> bool {
+    /// Reports the stream as quiet after [`QUIET`]. Returns whether to close it, because it has been silent
+    /// for [`DEAD`].
+    pub(super) fn check_silence(&mut self, now: Time) -> bool {
         let State::Open {
             asked: Some(asked),
             told_quiet,
@@ -187,14 +188,14 @@ mod tests {
     #[test]
     fn a_stream_through_which_no_answer_comes_is_asked_once_and_then_dead() {
         let mut dial = dial();
-        assert!(!dial.is_dead(at(100_000)), "nothing was asked");
+        assert!(!dial.check_silence(at(100_000)), "nothing was asked");
         dial.on_send(at(100_000));
         dial.on_send(at(100_900));
         assert_eq!(dial.poll_timeout(at(100_900)), Some(at(101_000)));
-        assert!(!dial.is_dead(at(101_000)) && !dial.is_dead(at(102_999)));
+        assert!(!dial.check_silence(at(101_000)) && !dial.check_silence(at(102_999)));
         assert_eq!(news(&mut dial), [StreamNews::Quiet]);
         assert_eq!(dial.poll_timeout(at(102_000)), Some(at(103_000)));
-        assert!(dial.is_dead(at(103_000)));
+        assert!(dial.check_silence(at(103_000)));
     }
 
     #[test]
@@ -202,7 +203,7 @@ mod tests {
         let mut dial = dial();
         for second in 0..100 {
             dial.on_send(at(1000 * second));
-            assert!(!dial.is_dead(at(1000 * second + 999)));
+            assert!(!dial.check_silence(at(1000 * second + 999)));
             dial.on_heard();
         }
         assert_eq!(news(&mut dial), []);
@@ -214,10 +215,10 @@ mod tests {
         let mut dial = dial();
         dial.on_lost(at(0));
         assert_eq!(news(&mut dial), [StreamNews::Broken]);
-        assert!(!dial.begins(at(10_000)));
+        assert!(!dial.try_begin(at(10_000)));
         dial.on_send(at(10_000));
-        assert!(dial.begins(at(10_000)), "and then at once");
-        assert!(!dial.begins(at(10_000)), "one attempt at a time");
+        assert!(dial.try_begin(at(10_000)), "and then at once");
+        assert!(!dial.try_begin(at(10_000)), "one attempt at a time");
     }
 
     #[test]
@@ -227,7 +228,7 @@ mod tests {
         dial.on_send(at(0));
         let mut begun = Vec::new();
         for millis in (0..30_000).step_by(50) {
-            if dial.begins(at(millis)) {
+            if dial.try_begin(at(millis)) {
                 begun.push(millis);
                 // Every other attempt is accepted and closed at once, as by a middlebox that is not the
                 // server.
@@ -247,6 +248,9 @@ mod tests {
         assert_eq!(news(&mut dial), [StreamNews::Back]);
         dial.on_lost(at(40_000));
         dial.on_send(at(40_000));
-        assert!(dial.begins(at(40_000)), "after one that worked it begins at once");
+        assert!(
+            dial.try_begin(at(40_000)),
+            "after one that worked it begins at once"
+        );
     }
 }

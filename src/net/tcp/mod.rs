@@ -118,11 +118,11 @@ impl Streams {
         }
         if let Some(dial) = &mut self.dial {
             let remote = dial.remote();
-            if dial.is_dead(now)
+            if dial.check_silence(now)
                 && let Some(key) = self.keys.get(&remote).copied()
             {
                 self.close(now, key);
-            } else if dial.begins(now) {
+            } else if dial.try_begin(now) {
                 self.connect(now, remote);
             }
         }

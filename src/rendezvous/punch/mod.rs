@@ -305,8 +305,8 @@ impl Punch {
         }
     }
 
-    /// What must outlive a connected punch: the answers to late copies of the peer's handshake messages, the
-    /// search for the peer if it falls silent, and the answer that made the connection, if it has not left
+    /// What must outlive a connected punch: the part that answers late copies of the peer's handshake
+    /// messages, the search for a silent peer, and the answer that made the connection if it has not left
     /// yet.
     pub(crate) fn into_parts(self) -> (LateResponder, Search, Option<Transmit>) {
         let last = self.outbox.into_iter().next_back();

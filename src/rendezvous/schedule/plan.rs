@@ -11,8 +11,7 @@ use crate::rendezvous::clock::SlotIndex;
 
 /// When low-TTL packets are sent before the slot, and their TTLs, each twice against loss. The least is 2,
 /// which passes the host's first router. Few users have more than four routers of their own. (Other programs
-/// use 4, 5 or 7.) The clocks differ by less than the second between two TTLs, and by less than the half
-/// second of the lead.
+/// use 4, 5 or 7.) Two TTLs are a second apart, and the lead is half of that: clocks differ by less.
 pub(super) const LOW: [(Duration, u8); 8] = [
     (Duration::from_millis(4000), 2),
     (Duration::from_millis(3900), 2),

@@ -1,5 +1,5 @@
-//! The paths to the peer: which paths have proven that the peer receives there, which path is in use, and how
-//! many bytes may go to the others (RFC 9000, sections 8.2, 9 and 21).
+//! The paths to the peer (RFC 9000, sections 8.2, 9 and 21): on which ones the peer has proven that it
+//! receives, which one is in use, and how many bytes may go to the others.
 //!
 //! The handshake proves no path. Message 1 goes to many addresses and is the same for all, and every copy
 //! gets the same answer. So somebody who reads one of them can answer it from a forged address. Therefore
