@@ -97,6 +97,19 @@ impl Found {
         }
     }
 
+    /// What the system sends from, where it does not tell on which interface.
+    fn untold(ip: IpAddr) -> Self {
+        Found {
+            ip,
+            prefix: if ip.is_ipv4() { 32 } else { 128 },
+            name: String::new(),
+            index: 0,
+            running: true,
+            point_to_point: false,
+            passing: false,
+        }
+    }
+
     fn is_link_local(&self) -> bool {
         match self.ip {
             IpAddr::V4(ip) => ip.is_link_local(),
@@ -220,7 +233,13 @@ pub(crate) fn has_ipv6_alone() -> bool {
         && !if_addrs::get_if_addrs().unwrap_or_default().iter().any(is_ipv4)
 }
 
-fn chosen(found: Vec<Found>, sources: &[IpAddr], ipv4: u16, ipv6: Option<u16>) -> Local {
+fn chosen(mut found: Vec<Found>, sources: &[IpAddr], ipv4: u16, ipv6: Option<u16>) -> Local {
+    // A sandbox, and Wine beside some routes of IPv6, tell no interface at all.
+    for &source in sources {
+        if !source.is_loopback() && found.iter().all(|one| one.ip != source) {
+            found.push(Found::untold(source));
+        }
+    }
     let mut zones: Vec<(bool, u32)> = found
         .iter()
         .filter(|f| f.ip.is_ipv6() && f.is_link_local() && f.running)
@@ -286,6 +305,19 @@ mod tests {
         let sources: Vec<IpAddr> = sources.iter().map(|s| s.parse().unwrap()).collect();
         let local = chosen(machine(lines), &sources, 4300, Some(4300));
         local.candidates.iter().map(|c| c.ip().to_string()).collect()
+    }
+
+    #[test]
+    fn what_the_system_sends_from_is_told_though_no_interface_is() {
+        assert_eq!(
+            told("", &["192.168.1.10", "2001:db8::5"]),
+            ["192.168.1.10", "2001:db8::5"]
+        );
+        assert_eq!(
+            told("eth1 10.1.0.9/24", &["192.168.1.10"]),
+            ["192.168.1.10", "10.1.0.9"]
+        );
+        assert_eq!(told("", &["127.0.0.1"]), ["127.0.0.1"]);
     }
 
     #[test]
