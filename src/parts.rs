@@ -36,6 +36,7 @@ pub mod protocol {
     pub use crate::protocol::congestion::{AckSample, Controller, Stage};
     pub use crate::protocol::connection::Connection;
     pub use crate::protocol::connection::interface::{Closed, Config, Event, Stats};
+    pub use crate::protocol::ecn::{Ecn, EcnCounts};
     pub use crate::protocol::handshake::compare::{Words, commitment, six_words};
     pub use crate::protocol::handshake::hello::Hello;
     pub use crate::protocol::handshake::keys::{Cipher, StaticKeypair};

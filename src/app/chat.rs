@@ -219,8 +219,8 @@ mod tests {
                     self.sides[number].pump(self.now, &mut self.connections[number]);
                     while let Some(out) = self.connections[number].poll_transmit(self.now, &mut buf, 8) {
                         for datagram in buf.chunks_mut(out.segment) {
-                            let _ =
-                                self.connections[1 - number].handle_datagram(self.now, out.path, datagram);
+                            let _ = self.connections[1 - number]
+                                .handle_datagram(self.now, out.path, out.ecn, datagram);
                         }
                     }
                 }

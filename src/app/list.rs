@@ -7,6 +7,7 @@ use super::outcome::{Failure, Summary};
 use super::tcp::{self, TcpFallback};
 use super::told::Info;
 use crate::net::{self, Driver, Machine, Transmit};
+use crate::protocol::ecn::Ecn;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach};
 use crate::rendezvous::meeting::list::{Lister, NoList};
@@ -88,7 +89,7 @@ fn ask(way: Way, token: Option<TokenKey>) -> std::io::Result<Result<Vec<Present>
 struct Asking(Lister);
 
 impl Machine for Asking {
-    fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
+    fn handle_datagram(&mut self, now: Time, path: Path, _ecn: Ecn, datagram: &mut [u8]) {
         self.0.handle_datagram(now, path, datagram);
     }
 

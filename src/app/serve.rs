@@ -6,6 +6,7 @@ use super::options::{ServeOptions, Server as Host};
 use super::outcome::{Failure, Summary};
 use super::told::{Info, Note, Warning};
 use crate::net::{self, Driver, Machine, Transmit};
+use crate::protocol::ecn::Ecn;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach};
@@ -65,7 +66,7 @@ impl Machine for Serving {
     /// Bursts to send before receiving more: as many as two full sockets hold, and answers.
     const BURSTS_PER_TURN: usize = 3 * net::BURSTS_RECEIVED;
 
-    fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
+    fn handle_datagram(&mut self, now: Time, path: Path, _ecn: Ecn, datagram: &mut [u8]) {
         let answer = self
             .stun
             .as_mut()
@@ -75,10 +76,10 @@ impl Machine for Serving {
         }
     }
 
-    fn handle_burst(&mut self, now: Time, path: Path, datagrams: &mut [u8], segment: usize) {
+    fn handle_burst(&mut self, now: Time, path: Path, ecn: Ecn, datagrams: &mut [u8], segment: usize) {
         if self.stun.is_some() {
             for datagram in datagrams.chunks_mut(segment) {
-                self.handle_datagram(now, path, datagram);
+                self.handle_datagram(now, path, ecn, datagram);
             }
         } else {
             self.server.handle_burst(now, path, datagrams, segment);
@@ -115,6 +116,7 @@ impl Machine for Serving {
             path,
             segment,
             reach: Reach::Full,
+            ecn: Ecn::NotEct,
         })
     }
 

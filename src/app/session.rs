@@ -10,6 +10,7 @@ pub(crate) use super::side::{End, Side, flush_control};
 use super::tcp;
 use crate::net::{Extra, Machine, StreamNews, Transmit};
 use crate::protocol::connection::{self, Config, Connection};
+use crate::protocol::ecn::Ecn;
 use crate::protocol::handshake::SessionKeys;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach};
@@ -296,7 +297,7 @@ impl Session {
 }
 
 impl Machine for Session {
-    fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
+    fn handle_datagram(&mut self, now: Time, path: Path, ecn: Ecn, datagram: &mut [u8]) {
         if let Some(relaying) = &mut self.relaying
             && relaying.handle_datagram(now, path, datagram)
         {
@@ -309,7 +310,7 @@ impl Machine for Session {
             return self.drain(now);
         }
         if let Some(linked) = &mut self.linked {
-            if let Some(content) = linked.connection.handle_datagram(now, path, datagram) {
+            if let Some(content) = linked.connection.handle_datagram(now, path, ecn, datagram) {
                 let room = self.side.on_content(content.offset, &datagram[content.range]);
                 if room == 0 {
                     linked.connection.set_flow_limit(now, 0);
@@ -380,6 +381,7 @@ impl Machine for Session {
                 path: t.path,
                 segment: t.segment,
                 reach: send.reach,
+                ecn: t.ecn,
             });
         }
         let t = linked.connection.poll_transmit(now, buf, segments)?;
@@ -387,6 +389,7 @@ impl Machine for Session {
             path: t.path,
             segment: t.segment,
             reach: Reach::Full,
+            ecn: t.ecn,
         })
     }
 

@@ -3,10 +3,11 @@
 use super::Clock;
 use super::socket::{Ports, Socket};
 use super::tcp::{Door, StreamNews, Streams, TCP};
+use crate::protocol::ecn::Ecn;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach};
 use polling::{Event, Events, PollMode, Poller};
-use quinn_udp::RecvMeta;
+use quinn_udp::{EcnCodepoint, RecvMeta};
 use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
 use std::net::TcpListener;
@@ -35,6 +36,8 @@ pub struct Transmit {
     pub segment: usize,
     /// How far the datagrams may travel. Only a single datagram may stop before its addressee.
     pub reach: Reach,
+    /// What to mark them with, where the system can.
+    pub ecn: Ecn,
 }
 
 impl Transmit {
@@ -46,6 +49,7 @@ impl Transmit {
             path,
             segment: payload.len(),
             reach,
+            ecn: Ecn::NotEct,
         }
     }
 }
@@ -64,13 +68,13 @@ pub trait Machine {
     /// Bursts to send before looking at what arrived.
     const BURSTS_PER_TURN: usize = 16;
 
-    /// Takes a datagram that arrived on `path`. The machine may change it in place.
-    fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]);
-    /// Takes datagrams that arrived on `path` and that the system joined. All have `segment` bytes, except
-    /// that the last may be shorter.
-    fn handle_burst(&mut self, now: Time, path: Path, datagrams: &mut [u8], segment: usize) {
+    /// Takes a datagram that arrived on `path` with `ecn`. The machine may change it in place.
+    fn handle_datagram(&mut self, now: Time, path: Path, ecn: Ecn, datagram: &mut [u8]);
+    /// Takes datagrams that arrived on `path` and that the system joined. All came with `ecn` and have `segment` bytes,
+    /// except that the last may be shorter.
+    fn handle_burst(&mut self, now: Time, path: Path, ecn: Ecn, datagrams: &mut [u8], segment: usize) {
         for datagram in datagrams.chunks_mut(segment) {
-            self.handle_datagram(now, path, datagram);
+            self.handle_datagram(now, path, ecn, datagram);
         }
     }
     /// Does what is due. The driver also calls this after another thread gave the machine something.
@@ -317,7 +321,7 @@ impl Driver {
         while self.sent < self.out.len() {
             let rest = &self.out[self.sent..];
             let result = match transmit.reach {
-                Reach::Full => socket.send(remote, rest, transmit.segment),
+                Reach::Full => socket.send(remote, rest, transmit.segment, transmit.ecn),
                 Reach::Low(ttl) => socket.send_with_ttl(remote, rest, ttl),
                 Reach::Routers(count) => socket.send_through(remote, rest, count),
             };
@@ -344,7 +348,7 @@ impl Driver {
     fn receive(&mut self, machine: &mut impl Machine) -> io::Result<()> {
         let now = self.clock.now();
         self.streams.handle(now, &self.events, |remote, datagram| {
-            machine.handle_datagram(now, Path { local: TCP, remote }, datagram);
+            machine.handle_datagram(now, Path { local: TCP, remote }, Ecn::NotEct, datagram);
         });
         let ready: Vec<usize> = self.events.iter().filter(|e| e.readable).map(|e| e.key).collect();
         for key in ready {
@@ -367,7 +371,8 @@ impl Driver {
                 for (buffer, meta) in self.receive.iter_mut().zip(&metas[..count]) {
                     let remote = meta.addr;
                     let path = Path { local, remote };
-                    machine.handle_burst(now, path, &mut buffer[..meta.len], meta.stride.max(1));
+                    let ecn = meta.ecn.map_or(Ecn::NotEct, from_bits);
+                    machine.handle_burst(now, path, ecn, &mut buffer[..meta.len], meta.stride.max(1));
                 }
                 if count < BATCH {
                     break;
@@ -395,6 +400,15 @@ pub(super) fn register(poller: &Poller, io: impl polling::AsRawSource, key: usiz
     // SAFETY: a source must be deleted from the poller before it is closed. All sources belong to the driver
     // or to its streams, and each of these deletes a source before it closes it.
     unsafe { poller.add_with_mode(io, Event::readable(key), mode(poller)) }
+}
+
+/// What the two ECN bits of a received header say.
+const fn from_bits(bits: EcnCodepoint) -> Ecn {
+    match bits {
+        EcnCodepoint::Ect0 => Ecn::Ect0,
+        EcnCodepoint::Ce => Ecn::Ce,
+        EcnCodepoint::Ect1 => Ecn::NotEct,
+    }
 }
 
 /// Level-triggered where the system supports it. Elsewhere each source is armed again before each wait.

@@ -3,7 +3,8 @@
 use super::interfaces;
 use super::nat64::Nat64;
 use super::sys;
-use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
+use crate::protocol::ecn::Ecn;
+use quinn_udp::{BATCH_SIZE, EcnCodepoint, RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -49,6 +50,7 @@ impl Socket {
         if bursts.is_none() {
             sys::dont_fragment(&io, ipv6);
         }
+        sys::without_timestamps(&io);
         sys::ignore_icmp(&io);
         let sock = SockRef::from(&io);
         for bytes in BUFFERS {
@@ -80,9 +82,15 @@ impl Socket {
         &self.io
     }
 
-    /// Sends `contents` to `remote` in segments of `segment` bytes, as much as one system call takes. Returns
-    /// the number of bytes sent.
-    pub(super) fn send(&self, remote: SocketAddr, contents: &[u8], segment: usize) -> io::Result<usize> {
+    /// Sends `contents` to `remote` in segments of `segment` bytes, marked with `ecn` where the system can, as much as
+    /// one system call takes. Returns the number of bytes sent.
+    pub(super) fn send(
+        &self,
+        remote: SocketAddr,
+        contents: &[u8],
+        segment: usize,
+        ecn: Ecn,
+    ) -> io::Result<usize> {
         let remote = self.nat64.map_or(remote, |nat64| nat64.outward(remote));
         let Some(state) = &self.bursts else {
             let datagram = &contents[..contents.len().min(segment)];
@@ -92,7 +100,7 @@ impl Socket {
         let burst = &contents[..contents.len().min(most)];
         let transmit = quinn_udp::Transmit {
             destination: remote,
-            ecn: None,
+            ecn: (ecn == Ecn::Ect0).then_some(EcnCodepoint::Ect0),
             contents: burst,
             segment_size: (burst.len() > segment).then_some(segment),
             src_ip: None,
@@ -102,7 +110,7 @@ impl Socket {
             // The interface cannot segment after all. From now on `max_gso_segments` says so, and segments
             // are sent one by one.
             Err(_) if burst.len() > segment && state.max_gso_segments() == 1 => {
-                self.send(remote, contents, segment)
+                self.send(remote, contents, segment, ecn)
             }
             Err(e) => Err(e),
         }
@@ -111,7 +119,7 @@ impl Socket {
     /// Sends one datagram with this TTL.
     pub(super) fn send_with_ttl(&self, remote: SocketAddr, contents: &[u8], ttl: u8) -> io::Result<usize> {
         self.set_ttl(u32::from(ttl))?;
-        let sent = self.send(remote, contents, contents.len());
+        let sent = self.send(remote, contents, contents.len(), Ecn::NotEct);
         self.set_ttl(DEFAULT_TTL)?;
         sent
     }
@@ -302,7 +310,7 @@ mod tests {
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, to.io.local_addr().unwrap().port()));
         let mut left = 0;
         while left < contents.len() {
-            left += from.send(remote, &contents[left..], 1_000).unwrap();
+            left += from.send(remote, &contents[left..], 1_000, Ecn::NotEct).unwrap();
         }
         let mut arrived: Vec<Vec<u8>> = Vec::new();
         let mut space = vec![vec![0; 65_536]; 4];
@@ -336,6 +344,24 @@ mod tests {
             let (_, to) = sockets(receiving);
             let sizes: Vec<usize> = segments_that_arrive(&from, &to).iter().map(Vec::len).collect();
             assert_eq!(sizes, [1_000, 1_000, 1_000, 500], "{sending} {receiving}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn marks_of_a_burst_arrive() {
+        let ((from, _), (_, to)) = (sockets(true), sockets(true));
+        let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, to.io.local_addr().unwrap().port()));
+        for (ecn, seen) in [(Ecn::Ect0, Some(EcnCodepoint::Ect0)), (Ecn::NotEct, None)] {
+            from.send(remote, &[7; 2_000], 1_000, ecn).unwrap();
+            let mut space = vec![vec![0; 65_536]; 4];
+            let mut slices: Vec<IoSliceMut<'_>> = space.iter_mut().map(|b| IoSliceMut::new(b)).collect();
+            let mut metas = [RecvMeta::default(); 4];
+            let count = to.receive(&mut slices, &mut metas).unwrap();
+            assert!(
+                count > 0 && metas[..count].iter().all(|meta| meta.ecn == seen),
+                "{ecn:?}"
+            );
         }
     }
 

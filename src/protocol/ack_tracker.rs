@@ -4,6 +4,7 @@
 //! ranges as long as there is room. So a lost ACK needs no repair. Memory is bounded: old ranges are
 //! forgotten when the sender has long acted on them.
 
+use super::ecn::{Ecn, EcnCounts};
 use super::ranges::RangeSet;
 use super::time::Time;
 use super::wire::{Ack, PacketNumber};
@@ -43,6 +44,7 @@ const MEMORY: (Duration, u64) = (Duration::from_millis(500), 1000);
 #[derive(Debug, Default)]
 pub struct AckTracker {
     ranges: RangeSet,
+    ecn: EcnCounts,
     largest_at: Time,
     /// What arrived since the last ACK, and in the intervals before it.
     news: [RangeSet; TOLD],
@@ -63,7 +65,8 @@ pub struct AckTracker {
 
 impl AckTracker {
     /// Notes an authenticated packet.
-    pub fn on_packet(&mut self, now: Time, number: PacketNumber, bytes: usize, eliciting: bool) {
+    pub fn on_packet(&mut self, now: Time, number: PacketNumber, ecn: Ecn, bytes: usize, eliciting: bool) {
+        self.ecn.count(ecn);
         let n = number.value();
         let end = self.ranges.last().map_or(0, |r| r.end);
         if n >= end {
@@ -124,7 +127,7 @@ impl AckTracker {
             .map_or(0, |range| range.start);
         news.retain(|range| range.start < lowest);
         let told = self.ranges.iter().rev().take(highest).chain(news);
-        Ack::encode(buf, room, told, delay, flow_limit);
+        Ack::encode(buf, room, told, delay, flow_limit, self.ecn);
         self.news.rotate_right(1);
         self.news[0].clear();
         self.forget(now);
@@ -171,9 +174,9 @@ mod tests {
     #[test]
     fn single_packet_waits_and_many_do_not() {
         let mut r = AckTracker::default();
-        r.on_packet(ms(100), PacketNumber::new(0), 1200, true);
+        r.on_packet(ms(100), PacketNumber::new(0), Ecn::NotEct, 1200, true);
         assert_eq!(r.due(RTT), Some(ms(110)));
-        (1..8).for_each(|n| r.on_packet(ms(101), PacketNumber::new(n), 1200, true));
+        (1..8).for_each(|n| r.on_packet(ms(101), PacketNumber::new(n), Ecn::NotEct, 1200, true));
         assert_eq!(r.due(RTT), Some(ms(100)));
         r.write_ack(ms(101), 0, usize::MAX, &mut Vec::new());
         assert_eq!(r.due(RTT), None);
@@ -185,7 +188,7 @@ mod tests {
         // 20 Mbit/s over a short path.
         for n in (0..4000).filter(|n| n % 10 != 0) {
             let now = Time::from_nanos(n * 560_000);
-            r.on_packet(now, PacketNumber::new(n), 1400, true);
+            r.on_packet(now, PacketNumber::new(n), Ecn::NotEct, 1400, true);
             got += 1400;
             if r.due(Duration::from_millis(2)).is_some_and(|t| t <= now) {
                 let mut ack = Vec::new();
@@ -215,12 +218,12 @@ mod tests {
     fn what_fills_a_gap_far_below_is_told_three_times() {
         let mut r = AckTracker::default();
         for n in (0..2000).filter(|n| n % 2 == 0) {
-            r.on_packet(ms(0), PacketNumber::new(n), 100, true);
+            r.on_packet(ms(0), PacketNumber::new(n), Ecn::NotEct, 100, true);
         }
         for now in 1..4 {
             told(&mut r, ms(now));
         }
-        r.on_packet(ms(5), PacketNumber::new(301), 100, true);
+        r.on_packet(ms(5), PacketNumber::new(301), Ecn::NotEct, 100, true);
         for now in 6..9 {
             let set = told(&mut r, ms(now));
             assert!(set.contains(&(300..303)) && set.contains(&(1998..1999)));
@@ -232,14 +235,14 @@ mod tests {
     fn old_gaps_are_forgotten_but_not_while_little_arrives() {
         let mut r = AckTracker::default();
         for n in (0..2000).filter(|n| n % 2 == 0) {
-            r.on_packet(ms(n), PacketNumber::new(n), 1400, true);
+            r.on_packet(ms(n), PacketNumber::new(n), Ecn::NotEct, 1400, true);
             told(&mut r, ms(n));
         }
         let kept = r.ranges.len();
         told(&mut r, ms(60_000));
         assert_eq!(r.ranges.len(), kept, "nothing came since");
         for n in (2000..8000).filter(|n| n % 2 == 0) {
-            r.on_packet(ms(60_000 + n), PacketNumber::new(n), 1400, true);
+            r.on_packet(ms(60_000 + n), PacketNumber::new(n), Ecn::NotEct, 1400, true);
             told(&mut r, ms(60_000 + n));
         }
         assert!(r.ranges.first().is_some_and(|range| range.start > 2000));
@@ -248,7 +251,7 @@ mod tests {
     #[test]
     fn packets_that_ask_for_nothing_are_not_acknowledged_by_themselves() {
         let mut r = AckTracker::default();
-        r.on_packet(ms(100), PacketNumber::new(0), 60, false);
+        r.on_packet(ms(100), PacketNumber::new(0), Ecn::NotEct, 60, false);
         assert_eq!(r.due(RTT), None);
     }
 
@@ -256,7 +259,7 @@ mod tests {
     fn memory_stays_bounded_under_endless_gaps() {
         let mut r = AckTracker::default();
         for n in 0..100_000 {
-            r.on_packet(ms(n), PacketNumber::new(n * 2), 1200, true);
+            r.on_packet(ms(n), PacketNumber::new(n * 2), Ecn::NotEct, 1200, true);
         }
         assert!(r.ranges.len() <= MAX_RANGES);
     }

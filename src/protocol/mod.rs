@@ -1,7 +1,7 @@
 //! The connection: wire layouts, handshake, sealing, loss, congestion, pacing, MTU. Sans-IO.
 //!
 //! # The one way to drive it
-//! Inputs are `handle_datagram(now, path, &mut [u8])` and `handle_timeout(now)`. After any input, drain the
+//! Inputs are `handle_datagram(now, path, ecn, &mut [u8])` and `handle_timeout(now)`. After any input, drain the
 //! outputs: `poll_transmit`, `poll_event`, `poll_timeout`, until each has nothing more. Nothing here reads a
 //! clock, a socket or the system's randomness.
 
@@ -9,6 +9,7 @@ pub(crate) mod ack_tracker;
 pub(crate) mod codec;
 pub(crate) mod congestion;
 pub(crate) mod connection;
+pub(crate) mod ecn;
 pub(crate) mod handshake;
 mod mtu;
 pub(crate) mod pacing;

@@ -7,6 +7,7 @@
 use super::ack_tracker::MAX_ACK_DELAY;
 use super::congestion::sampler::Sampler;
 use super::congestion::{AckSample, Controller};
+use super::ecn::{Ecn, EcnPath};
 use super::pacing::Pacer;
 use super::rtt::RttEstimator;
 use super::sent_packets::{Carries, FalseAck, SentPackets, Settled};
@@ -33,6 +34,8 @@ struct Told {
     packets: u64,
     bytes: u64,
     rtt: Option<Duration>,
+    /// Packets marked by a queue that grows.
+    marked: u64,
 }
 
 /// Tracks the packets in flight and decides what may follow them.
@@ -43,6 +46,7 @@ pub struct Recovery {
     sampler: Sampler,
     controller: Box<dyn Controller>,
     pacer: Pacer,
+    ecn: EcnPath,
     probe_timeouts: u32,
     /// Packets sent before this time and lost belong to an outage, which says nothing about congestion.
     outage_before: Time,
@@ -61,6 +65,7 @@ impl Recovery {
             sampler: Sampler::new(now),
             controller,
             pacer,
+            ecn: EcnPath::new(now),
             probe_timeouts: 0,
             outage_before: Time::ZERO,
             excused: false,
@@ -107,11 +112,17 @@ impl Recovery {
             .saturating_sub(self.sent_packets.in_flight())
     }
 
+    /// What the next packets are to be marked with.
+    pub const fn ecn(&self) -> Ecn {
+        self.ecn.mark()
+    }
+
     /// Records a packet that left. `bytes` is 0 if it asks for no ACK. [`on_burst`](Self::on_burst) must
     /// follow.
     pub fn on_packet(&mut self, now: Time, bytes: u16, carries: Carries) {
         let in_flight = self.sent_packets.in_flight() + u64::from(bytes);
         let stamp = self.sampler.on_sent(now, u64::from(bytes), in_flight);
+        self.ecn.on_sent();
         self.sent_packets.on_sent(stamp, bytes, carries);
     }
 
@@ -142,6 +153,7 @@ impl Recovery {
     pub(crate) fn on_path_change(&mut self, now: Time) {
         self.rtt.reset();
         self.controller.on_path_change(now);
+        self.ecn.on_path_change(now);
         self.probe_timeouts = 0;
         self.outage_before = now;
     }
@@ -189,6 +201,7 @@ impl Recovery {
             return 0;
         }
         self.probe_timeouts += 1;
+        self.ecn.on_silence(self.probe_timeouts);
         if self.probe_timeouts == 1 {
             // One alone may be lost by chance.
             return 2;
@@ -208,8 +221,9 @@ impl Recovery {
         let prior = self.sent_packets.in_flight();
         let mut told = Told::default();
         let mut late = 0;
-        let sampler = &mut self.sampler;
+        let (sampler, ecn) = (&mut self.sampler, &mut self.ecn);
         let rtt = self.sent_packets.on_ack(now, ack, |packet| {
+            ecn.on_acked(packet.stamp.sent_at);
             if packet.was_lost {
                 late += packet.bytes;
                 sampler.on_spurious(packet.bytes);
@@ -225,6 +239,7 @@ impl Recovery {
                 .on_sample(sample, Duration::from_micros(u64::from(ack.delay_us)));
             told.rtt = Some(self.rtt.latest());
         }
+        told.marked = self.ecn.on_counts(ack.ecn);
         if told.packets > 0 {
             self.probe_timeouts = 0;
         }
@@ -256,7 +271,7 @@ impl Recovery {
             }
             each(Fate::Lost, packet);
         });
-        if acked.packets + lost.packets == 0 {
+        if acked.packets + lost.packets + acked.marked == 0 {
             return;
         }
         let rate = self.sampler.finish(now, self.rtt.min());
@@ -266,6 +281,7 @@ impl Recovery {
             acked_packets: acked.packets,
             lost_bytes: lost.bytes,
             lost_packets: lost.packets,
+            marked_packets: acked.marked,
             rtt: acked.rtt,
             max_rtt: rate.max_rtt,
             late: self.sent_packets.late(),
@@ -288,6 +304,7 @@ impl Recovery {
 #[cfg(test)]
 mod tests {
     use super::super::congestion::Stage;
+    use super::super::ecn::EcnCounts;
     use super::super::ranges::RangeSet;
     use super::super::wire::{Frame, Frames};
     use super::*;
@@ -337,7 +354,7 @@ mod tests {
         let mut set = RangeSet::new();
         set.insert(packet..packet + 1);
         let mut buf = Vec::new();
-        Ack::encode(&mut buf, 500, set.iter().rev(), 0, 0);
+        Ack::encode(&mut buf, 500, set.iter().rev(), 0, 0, EcnCounts::default());
         let Some(Ok(Frame::Ack(ack))) = Frames::new(&buf).next() else {
             panic!("an ACK")
         };

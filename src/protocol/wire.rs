@@ -3,6 +3,7 @@
 //! A decoder must consume all bytes. docs/protocol.md shows the same layouts as bit diagrams.
 
 use super::codec::{Reader, Truncated, put_varint, varint_len};
+use super::ecn::EcnCounts;
 use std::ops::Range;
 
 /// The bytes break the layout. Sealed packets come from the authenticated peer, so this closes the
@@ -97,6 +98,8 @@ pub struct Ack<'a> {
     pub delay_us: u32,
     /// The content bytes for which the receiver has room, including those in flight.
     pub flow_limit: u64,
+    /// Packets received so far with ECN marks.
+    pub ecn: EcnCounts,
     ranges: &'a [u8],
     first_len: u64,
 }
@@ -107,6 +110,10 @@ impl<'a> Ack<'a> {
         let largest = r.u64()?;
         let delay_us = r.u32()?;
         let flow_limit = u64::from(r.u32()?) << 10;
+        let ecn = EcnCounts {
+            ect0: r.varint()?,
+            ce: r.varint()?,
+        };
         let first_len = r.varint()?;
         let count = r.u16()?;
         let tail = r.clone().rest();
@@ -132,6 +139,7 @@ impl<'a> Ack<'a> {
             largest,
             delay_us,
             flow_limit,
+            ecn,
             first_len,
             ranges: &tail[..tail.len() - r.len()],
         })
@@ -158,6 +166,7 @@ impl<'a> Ack<'a> {
         mut received: impl Iterator<Item = &'r Range<u64>>,
         delay_us: u32,
         flow_limit: u64,
+        ecn: EcnCounts,
     ) {
         let Some(first) = received.next() else { return };
         let limit = buf.len() + room;
@@ -165,6 +174,8 @@ impl<'a> Ack<'a> {
         buf.extend_from_slice(&(first.end - 1).to_be_bytes());
         buf.extend_from_slice(&delay_us.to_be_bytes());
         buf.extend_from_slice(&u32::try_from(flow_limit >> 10).unwrap_or(u32::MAX).to_be_bytes());
+        put_varint(buf, ecn.ect0);
+        put_varint(buf, ecn.ce);
         put_varint(buf, first.end - first.start);
         let count_at = buf.len();
         buf.extend_from_slice(&[0, 0]);
@@ -361,12 +372,13 @@ mod tests {
                 at += len;
             }
             let mut buf = Vec::new();
-            Ack::encode(&mut buf, room, set.iter().rev(), 7, 1 << 20);
+            let ecn = EcnCounts { ect0: 300, ce: 2 };
+            Ack::encode(&mut buf, room, set.iter().rev(), 7, 1 << 20, ecn);
             prop_assert!(buf.len() <= room);
             let mut frames = Frames::new(&buf);
             let Some(Ok(Frame::Ack(ack))) = frames.next() else { panic!("an ACK") };
             prop_assert!(frames.next().is_none());
-            prop_assert_eq!((ack.delay_us, ack.flow_limit), (7, 1 << 20));
+            prop_assert_eq!((ack.delay_us, ack.flow_limit, ack.ecn), (7, 1 << 20, ecn));
             for (said, known) in ack.ranges().zip(set.iter().rev()) {
                 prop_assert_eq!(&said, known);
             }

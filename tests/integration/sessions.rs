@@ -4,7 +4,7 @@
 use crate::evil::victim::{Answer, Setup, Victim, address};
 use p2pcopy::parts::app::{Failure, Party};
 use p2pcopy::parts::net::Machine;
-use p2pcopy::parts::protocol::{Path, Reach, Role, Time};
+use p2pcopy::parts::protocol::{Ecn, Path, Reach, Role, Time};
 use p2pcopy::parts::transfer::Conflicts;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -137,7 +137,8 @@ impl World {
                 local: 0,
                 remote: datagram.from,
             };
-            end.session.handle_datagram(self.now, path, &mut datagram.bytes);
+            end.session
+                .handle_datagram(self.now, path, Ecn::NotEct, &mut datagram.bytes);
         }
         for end in self.ends.iter_mut().flatten() {
             end.session.handle_timeout(self.now);

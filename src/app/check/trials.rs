@@ -3,6 +3,7 @@
 
 use crate::app::told::Info;
 use crate::net::{self, Driver, Echo, Machine, Transmit, try_out};
+use crate::protocol::ecn::Ecn;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach};
 use crate::rendezvous::address::Filtering;
@@ -98,7 +99,7 @@ fn run<T: Trial>(begin: impl FnOnce(&[u8; 32], Time) -> T) -> io::Result<T::Foun
 struct Scratch<T>(T);
 
 impl<T: Trial> Machine for Scratch<T> {
-    fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
+    fn handle_datagram(&mut self, now: Time, path: Path, _ecn: Ecn, datagram: &mut [u8]) {
         self.0.handle_datagram(now, path, datagram);
     }
 

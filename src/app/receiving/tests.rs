@@ -4,6 +4,7 @@ use super::*;
 use crate::protocol::Role;
 use crate::protocol::congestion::bbr::Bbr;
 use crate::protocol::connection::Config;
+use crate::protocol::ecn::Ecn;
 use crate::transfer::fs::layer::Room;
 use crate::transfer::manifest::builder::{ManifestBuilder, Trust};
 use crate::transfer::manifest::offer::ListHead;
@@ -77,10 +78,11 @@ impl World {
             all
         });
         for datagram in &mut sent[1] {
-            self.peer.handle_datagram(now, path(), datagram);
+            self.peer.handle_datagram(now, path(), Ecn::NotEct, datagram);
         }
         for datagram in &mut sent[0] {
-            self.connection.handle_datagram(now, path(), datagram);
+            self.connection
+                .handle_datagram(now, path(), Ecn::NotEct, datagram);
         }
         self.peer.handle_timeout(now);
         self.connection.handle_timeout(now);

@@ -26,6 +26,8 @@ pub struct AckSample {
     pub lost_bytes: u64,
     /// Packets newly declared lost.
     pub lost_packets: u64,
+    /// Packets that the peer says arrived with a mark of congestion (CE), since the last ACK that told of any.
+    pub marked_packets: u64,
     /// Round-trip time of the newest packet acknowledged, the peer's delay taken off; none if the ACK gave none.
     pub rtt: Option<Duration>,
     /// Longest RTT among the packets newly acknowledged, ACK delay included ([`sampler::RateSample::max_rtt`]):

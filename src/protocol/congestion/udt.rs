@@ -154,7 +154,7 @@ impl Controller for Udt {
         } else {
             self.window = self.received * (self.rtt + SYN).as_secs_f64() + INITIAL_WINDOW;
         }
-        if s.lost_packets > 0 {
+        if s.lost_packets + s.marked_packets > 0 {
             self.on_loss(s);
         }
         while !self.slow_start && s.now.since(self.last_increase) >= SYN {
@@ -215,6 +215,7 @@ mod tests {
             acked_packets: 1,
             lost_bytes: lost * 1400,
             lost_packets: lost,
+            marked_packets: 0,
             rtt: Some(Duration::from_millis(50)),
             max_rtt: Some(Duration::from_millis(50)),
             late: Duration::ZERO,

@@ -2,6 +2,7 @@
 
 use super::{Closed, Connection, Content, Ending, Event, Misbehaviour};
 use crate::protocol::Path;
+use crate::protocol::ecn::Ecn;
 use crate::protocol::mtu::MtuSearch;
 use crate::protocol::time::Time;
 use crate::protocol::wire::{Ack, Frame, Frames, HEADER_LEN, Header};
@@ -12,10 +13,17 @@ use std::time::Duration;
 const NEWS_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Connection {
-    /// Takes a datagram from `path` and decrypts it in place. Returns the content bytes it carried, if any.
+    /// Takes a datagram from `path` that came with `ecn` and decrypts it in place. Returns the content bytes it carried, if
+    /// any.
     ///
     /// A datagram that is not a new packet sealed by the peer is counted and changes nothing else.
-    pub fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) -> Option<Content> {
+    pub fn handle_datagram(
+        &mut self,
+        now: Time,
+        path: Path,
+        ecn: Ecn,
+        datagram: &mut [u8],
+    ) -> Option<Content> {
         let header = Header::decode(datagram).filter(|h| h.connection_id == self.local_id)?;
         if matches!(self.ending, Ending::Over) {
             return None;
@@ -75,7 +83,8 @@ impl Connection {
             self.paths.on_newest(now, header.number, path, probe_timeout);
         }
         self.follow_peer(now);
-        self.ack_tracker.on_packet(now, header.number, bytes, eliciting);
+        self.ack_tracker
+            .on_packet(now, header.number, ecn, bytes, eliciting);
         content
     }
 

@@ -4,6 +4,7 @@ use super::paths::PathFrame;
 use super::timers::KEEPALIVE;
 use super::{Closed, Connection, Ending, Limit};
 use crate::protocol::Path;
+use crate::protocol::ecn::Ecn;
 use crate::protocol::sent_packets::Carries;
 use crate::protocol::time::Time;
 use crate::protocol::wire::{CONTROL_HEADER_LEN, DATA_HEADER_LEN, HEADER_LEN, TAG_LEN, frame};
@@ -17,6 +18,8 @@ pub struct Transmit {
     pub path: Path,
     /// Size of each segment except the last, in bytes.
     pub segment: usize,
+    /// What to mark them with.
+    pub ecn: Ecn,
 }
 
 /// Bytes of a CLOSE frame before its reason: type, code, length.
@@ -143,6 +146,7 @@ impl Connection {
         Transmit {
             path,
             segment: buf.len() - start,
+            ecn: self.recovery.ecn(),
         }
     }
 
@@ -215,6 +219,7 @@ impl Connection {
         Transmit {
             path: frame.path,
             segment: buf.len(),
+            ecn: self.recovery.ecn(),
         }
     }
 
@@ -374,7 +379,11 @@ impl Connection {
         }
         let bytes = buf.len() as u64;
         self.recovery.on_burst(now, bytes);
-        Some(Transmit { path, segment: first })
+        Some(Transmit {
+            path,
+            segment: first,
+            ecn: self.recovery.ecn(),
+        })
     }
 
     fn next_content(&mut self, now: Time, payload: u64) -> Option<Range<u64>> {

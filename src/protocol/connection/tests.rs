@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::protocol::congestion::bbr::Bbr;
+use crate::protocol::ecn::Ecn;
 use crate::protocol::seal::Cipher;
 use crate::protocol::time::Time;
 use crate::protocol::wire::{HEADER_LEN, TAG_LEN, frame};
@@ -94,7 +95,7 @@ impl Ends {
                 let (_, port, mut sent) = self.under_way.pop_front().unwrap();
                 let now = self.now;
                 self.end(sent.from.peer())
-                    .handle_datagram(now, path(port), &mut sent.bytes);
+                    .handle_datagram(now, path(port), Ecn::Ect0, &mut sent.bytes);
             }
             for role in [Role::Sender, Role::Receiver] {
                 let now = self.now;
@@ -242,7 +243,7 @@ fn without_room_a_packet_with_content_is_as_good_as_lost_wherever_the_content_st
         let mut packet = [&[0; HEADER_LEN][..], &frames, &[0; TAG_LEN]].concat();
         sealer.seal(&mut packet);
         let takes = |receiver: &mut Connection| {
-            let content = receiver.handle_datagram(now, path(SENDER), &mut packet.clone());
+            let content = receiver.handle_datagram(now, path(SENDER), Ecn::NotEct, &mut packet.clone());
             (content.is_some(), receiver.stats().received_packets)
         };
         assert_eq!(takes(&mut receiver), (false, 0));

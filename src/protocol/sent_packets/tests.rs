@@ -2,6 +2,7 @@ use super::super::congestion::sampler::Sampler;
 use super::super::ranges::RangeSet;
 use super::super::wire::{Frame, Frames};
 use super::*;
+use crate::protocol::ecn::EcnCounts;
 
 fn ms(n: u64) -> Time {
     Time::from_nanos(n * 1_000_000)
@@ -19,7 +20,7 @@ fn ack(sent_packets: &mut SentPackets, now: Time, numbers: &[u64]) -> Vec<Carrie
         set.insert(*n..*n + 1);
     }
     let mut buf = Vec::new();
-    Ack::encode(&mut buf, 500, set.iter().rev(), 0, 0);
+    Ack::encode(&mut buf, 500, set.iter().rev(), 0, 0, EcnCounts::default());
     let Some(Ok(Frame::Ack(ack))) = Frames::new(&buf).next() else {
         panic!("an ACK")
     };
@@ -88,7 +89,7 @@ fn acknowledging_what_was_never_sent_is_an_error() {
     let mut buf = Vec::new();
     let mut set = RangeSet::new();
     set.insert(0..1);
-    Ack::encode(&mut buf, 500, set.iter().rev(), 0, 0);
+    Ack::encode(&mut buf, 500, set.iter().rev(), 0, 0, EcnCounts::default());
     let Some(Ok(Frame::Ack(ack))) = Frames::new(&buf).next() else {
         panic!("an ACK")
     };
@@ -111,7 +112,14 @@ fn acknowledging_a_skipped_number_is_an_error_even_after_all_below_it_was_acknow
             sent_packets.detect_losses(ms(10), &rtt, |_| panic!("nothing is lost"));
         }
         let mut buf = Vec::new();
-        Ack::encode(&mut buf, 500, std::iter::once(&(0..4)), 0, 0);
+        Ack::encode(
+            &mut buf,
+            500,
+            std::iter::once(&(0..4)),
+            0,
+            0,
+            EcnCounts::default(),
+        );
         let Some(Ok(Frame::Ack(all))) = Frames::new(&buf).next() else {
             panic!("an ACK")
         };

@@ -26,8 +26,9 @@ type Rule = (&'static str, fn(&mut Params));
 
 const RULES: [Rule; 19] = [
     ("baseline of loss", |p| p.max_baseline = 0.0),
+    // Where nothing is expected the threshold is not a number, and nothing exceeds that.
     ("loss beside a queue is judged strictly", |p| {
-        p.overflow_sigmas = 1e9
+        p.overflow_sigmas = f64::INFINITY
     }),
     ("excess loss bounds the rate", |p| p.beta = 1.0),
     ("the window covers jitter", |p| p.max_jitter = Duration::ZERO),

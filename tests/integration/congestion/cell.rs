@@ -256,6 +256,7 @@ fn add_with(
     );
     f.paced = name != "cubic";
     f.tcp = name == "cubic" || name == "bbr1";
+    f.ecn = !f.tcp;
     world.flows.push(f);
 }
 

@@ -4,8 +4,8 @@
 //! run without end, and an answer that contradicts itself.
 
 use p2pcopy::parts::protocol::{
-    Bbr, Cipher, Config, Connection, Frame, Frames, HEADER_LEN, Header, Path, Role, Sealer, StaticKeypair,
-    TAG_LEN, Time,
+    Bbr, Cipher, Config, Connection, Ecn, Frame, Frames, HEADER_LEN, Header, Path, Role, Sealer,
+    StaticKeypair, TAG_LEN, Time,
 };
 use p2pcopy::parts::rendezvous::{
     Address, Bound, Errand, Limits, Listed, Meeting, MeetingConfig, NatClass, Punch, PunchConfig, Purpose,
@@ -117,7 +117,7 @@ pub fn connection(data: &[u8]) {
         packet.extend(data);
         packet.extend([0; TAG_LEN]);
         sealer.seal(&mut packet);
-        end.handle_datagram(now(), path(), &mut packet);
+        end.handle_datagram(now(), path(), Ecn::Ect0, &mut packet);
         let mut buf = Vec::new();
         let mut answers = 0;
         while end.poll_transmit(now(), &mut buf, 16).is_some() {

@@ -1,7 +1,7 @@
 //! Valid inputs of every decoder.
 
 use crate::fuzz::decoders::{meeting_pair, path, punch, stun_client};
-use p2pcopy::parts::protocol::{Ack, RangeSet, Role, StaticKeypair, Time};
+use p2pcopy::parts::protocol::{Ack, EcnCounts, RangeSet, Role, StaticKeypair, Time};
 use p2pcopy::parts::rendezvous::{
     Address, Bind, BindWant, Binding, Bound, End, Errand, List, Listed, Listing, Name, Names, NatClass, Open,
     Present, Punch, SessionId, Want, respond,
@@ -80,11 +80,25 @@ fn frames() -> Vec<Vec<u8>> {
         heard.insert(start..start + 3);
     }
     let mut ack = Vec::new();
-    Ack::encode(&mut ack, 1200, heard.iter().rev(), 7, 1 << 20);
+    Ack::encode(
+        &mut ack,
+        1200,
+        heard.iter().rev(),
+        7,
+        1 << 20,
+        EcnCounts { ect0: 900, ce: 1 },
+    );
     let mut small = RangeSet::new();
     small.insert(0..2);
     let mut first = Vec::new();
-    Ack::encode(&mut first, 1200, small.iter().rev(), 7, 1 << 20);
+    Ack::encode(
+        &mut first,
+        1200,
+        small.iter().rev(),
+        7,
+        1 << 20,
+        EcnCounts { ect0: 900, ce: 1 },
+    );
     let mut data = vec![3, 0, 0, 0, 0, 0, 0, 1, 0];
     data.extend([9; 100]);
     let control = vec![4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 1, 2, 3];

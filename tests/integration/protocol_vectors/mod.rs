@@ -3,8 +3,8 @@
 mod meeting;
 
 use p2pcopy::parts::protocol::{
-    Ack, Cipher, Frame, Frames, HEADER_LEN, Header, Hello, Opener, PacketNumber, Probe, ProbeKey, Role,
-    Sealer, StaticKeypair, TAG_LEN, commitment, prologue, six_words,
+    Ack, Cipher, EcnCounts, Frame, Frames, HEADER_LEN, Header, Hello, Opener, PacketNumber, Probe, ProbeKey,
+    Role, Sealer, StaticKeypair, TAG_LEN, commitment, prologue, six_words,
 };
 use p2pcopy::parts::rendezvous::{
     Address, Bind, BindWant, Binding, Bound, CodeKeys, End, Errand, Filtering, Guessing, List, Listed,
@@ -123,13 +123,20 @@ fn ack_frame() {
         ranges.reverse();
         let mut bytes = Vec::new();
         let (delay_us, flow_limit) = (vector.number("delay_us"), vector.number("flow_limit"));
-        Ack::encode(&mut bytes, 1000, ranges.iter(), delay_us as u32, flow_limit);
+        let ecn = EcnCounts {
+            ect0: vector.number("ect0"),
+            ce: vector.number("ce"),
+        };
+        Ack::encode(&mut bytes, 1000, ranges.iter(), delay_us as u32, flow_limit, ecn);
         assert_eq!(hex(&bytes), hex(&vector.bytes("bytes")));
         let Some(Ok(Frame::Ack(ack))) = Frames::new(&bytes).next() else {
             panic!("not an ACK frame");
         };
         assert_eq!(ack.ranges().collect::<Vec<_>>(), ranges);
-        assert_eq!((u64::from(ack.delay_us), ack.flow_limit), (delay_us, flow_limit));
+        assert_eq!(
+            (u64::from(ack.delay_us), ack.flow_limit, ack.ecn),
+            (delay_us, flow_limit, ecn)
+        );
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::forge::Forger;
 use crate::sim::pair::{Pair, path};
 use crate::sim::{at, wan};
-use p2pcopy::parts::protocol::{Connection, Path, Stats, Time};
+use p2pcopy::parts::protocol::{Connection, Ecn, Path, Stats, Time};
 use std::time::Duration;
 
 /// Datagrams sent to an end at every step of the run.
@@ -52,7 +52,7 @@ impl Attacker {
                 path(99)
             };
             let start = std::time::Instant::now();
-            let content = end.handle_datagram(now, from, &mut datagram);
+            let content = end.handle_datagram(now, from, Ecn::Ce, &mut datagram);
             self.cost += start.elapsed();
             assert!(content.is_none(), "accepted a forged or repeated datagram");
         }

@@ -6,7 +6,7 @@
 
 use super::link::{Link, Profile, Rng};
 use p2pcopy::parts::protocol::{
-    AckTracker, Carries, Controller, Fate, Frame, Frames, PacketNumber, Recovery, Settled, Time,
+    AckTracker, Carries, Controller, Ecn, Fate, Frame, Frames, PacketNumber, Recovery, Settled, Time,
 };
 use std::rc::Rc;
 use std::time::Duration;
@@ -58,6 +58,8 @@ pub(crate) struct Flow {
     pub(crate) paced: bool,
     /// How much longer than the link's its own round trip is.
     pub(crate) farther: Duration,
+    /// Whether its packets may be marked.
+    pub(crate) ecn: bool,
     /// Whether its receiver acknowledges every second packet, as TCP does.
     pub(crate) tcp: bool,
     id: usize,
@@ -94,6 +96,7 @@ impl Flow {
             goal,
             start,
             paced: true,
+            ecn: true,
             tcp: false,
             farther: Duration::ZERO,
             id,
@@ -183,7 +186,12 @@ impl Flow {
         {
             self.probes = self.probes.saturating_sub(1);
             self.recovery.on_packet(now, PACKET as u16, Carries::Nothing);
-            link.send(now, PACKET, (self.id, self.stats.sent));
+            let ecn = if self.ecn {
+                self.recovery.ecn()
+            } else {
+                Ecn::NotEct
+            };
+            link.send(now, PACKET, ecn, (self.id, self.stats.sent));
             self.stats.sent += 1;
             burst += PACKET;
         }
@@ -193,9 +201,9 @@ impl Flow {
     }
 
     /// A data packet arrived at the receiver.
-    pub(crate) fn on_packet(&mut self, now: Time, number: u64, back: &mut Link<Ack>) {
+    pub(crate) fn on_packet(&mut self, now: Time, number: u64, ecn: Ecn, back: &mut Link<Ack>) {
         self.ack_tracker
-            .on_packet(now, PacketNumber::new(number), PACKET as usize, true);
+            .on_packet(now, PacketNumber::new(number), ecn, PACKET as usize, true);
         self.unacked += 1;
         if self.tcp && self.unacked >= 2 || self.ack_tracker.due(self.rtt).is_some_and(|t| t <= now) {
             self.send_ack(now, back);
@@ -210,7 +218,8 @@ impl Flow {
             flow: self.id,
             frame: frame.into(),
         };
-        back.send_farther(now, ACK_HEADERS + ack.frame.len() as u64, ack, self.farther);
+        let bytes = ACK_HEADERS + ack.frame.len() as u64;
+        back.send_farther(now, bytes, Ecn::NotEct, ack, self.farther);
     }
 
     pub(crate) fn on_ack(&mut self, now: Time, ack: &Ack) {
@@ -270,7 +279,7 @@ impl World {
             let now = self.now;
             while let Some(a) = self.forth.poll(now) {
                 let (flow, number) = a.tag;
-                self.flows[flow].on_packet(now, number, &mut self.back);
+                self.flows[flow].on_packet(now, number, a.ecn, &mut self.back);
             }
             while let Some(a) = self.back.poll(now) {
                 self.flows[a.tag.flow].on_ack(now, &a.tag);

@@ -6,7 +6,7 @@
 //! per direction. The same seed and the same calls give the same run.
 
 use super::codel::CoDel;
-use p2pcopy::parts::protocol::{SplitMix64, Time};
+use p2pcopy::parts::protocol::{Ecn, SplitMix64, Time};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
@@ -70,8 +70,14 @@ pub(crate) struct Profile {
     pub(crate) delay: Duration,
     /// What leaves the queue is sent in bursts this far apart, as Wi-Fi aggregates.
     pub(crate) aggregate: Duration,
-    /// Whether CoDel manages the queue.
+    /// Whether CoDel manages the queue. What may be marked it marks.
     pub(crate) codel: bool,
+    /// What may be marked is marked if so many bytes wait before it.
+    pub(crate) mark_above: Option<u64>,
+    /// What may be marked is marked with this chance, 0 to 1, whatever waits.
+    pub(crate) mark_chance: f64,
+    /// All ECN marks are removed.
+    pub(crate) bleach: bool,
     /// Bytes the queue holds, the datagram in service counted.
     pub(crate) buffer: u64,
     /// Independent loss of each datagram, 0 to 1.
@@ -103,6 +109,9 @@ impl Profile {
             delay,
             aggregate: Duration::ZERO,
             codel: false,
+            mark_above: None,
+            mark_chance: 0.0,
+            bleach: false,
             buffer,
             loss: 0.0,
             bursts: None,
@@ -124,6 +133,8 @@ pub(crate) struct Arrival<T> {
     pub(crate) tag: T,
     /// Damaged on the way; whoever holds the bytes spoils them.
     pub(crate) corrupted: bool,
+    /// What it came with.
+    pub(crate) ecn: Ecn,
 }
 
 /// What became of datagrams.
@@ -134,6 +145,7 @@ pub(crate) struct Totals {
     pub(crate) dropped_by_policer: u64,
     pub(crate) lost_in_air: u64,
     pub(crate) too_large: u64,
+    pub(crate) marked: u64,
 }
 
 struct Flying<T> {
@@ -141,6 +153,7 @@ struct Flying<T> {
     order: u64,
     tag: T,
     corrupted: bool,
+    ecn: Ecn,
 }
 
 impl<T> PartialEq for Flying<T> {
@@ -241,12 +254,12 @@ impl<T: Clone> Link<T> {
     }
 
     /// Puts a datagram of `bytes` on the link.
-    pub(crate) fn send(&mut self, now: Time, bytes: u64, tag: T) {
-        self.send_farther(now, bytes, tag, Duration::ZERO);
+    pub(crate) fn send(&mut self, now: Time, bytes: u64, ecn: Ecn, tag: T) {
+        self.send_farther(now, bytes, ecn, tag, Duration::ZERO);
     }
 
     /// The same; it has so much farther to go.
-    pub(crate) fn send_farther(&mut self, now: Time, bytes: u64, tag: T, farther: Duration) {
+    pub(crate) fn send_farther(&mut self, now: Time, bytes: u64, ecn: Ecn, tag: T, farther: Duration) {
         self.totals.sent += 1;
         if bytes > self.profile.mtu {
             self.totals.too_large += 1;
@@ -263,9 +276,17 @@ impl<T: Clone> Link<T> {
             return;
         }
         let begin = self.busy_until.max(now);
-        if self.profile.codel && self.codel.drops(begin, begin.since(now), backlog) {
+        let mut ecn = if self.profile.bleach { Ecn::NotEct } else { ecn };
+        let controlled = self.profile.codel && self.codel.drops(begin, begin.since(now), backlog);
+        let threshold = self.profile.mark_above.is_some_and(|most| backlog > most as f64);
+        let marks = controlled || threshold || self.rng.chance(self.profile.mark_chance);
+        if controlled && ecn == Ecn::NotEct {
             self.totals.dropped_by_queue += 1;
             return;
+        }
+        if marks && ecn != Ecn::NotEct {
+            self.totals.marked += 1;
+            ecn = Ecn::Ce;
         }
         self.busy_until = self.served(begin, size);
         if self.is_lost(self.busy_until) {
@@ -273,9 +294,9 @@ impl<T: Clone> Link<T> {
             return;
         }
         let corrupted = self.rng.chance(self.profile.corrupt);
-        self.fly(tag.clone(), corrupted, farther);
+        self.fly(tag.clone(), corrupted, ecn, farther);
         if self.rng.chance(self.profile.duplicate) {
-            self.fly(tag, corrupted, farther);
+            self.fly(tag, corrupted, ecn, farther);
         }
     }
 
@@ -293,6 +314,7 @@ impl<T: Clone> Link<T> {
         Some(Arrival {
             tag: f.tag,
             corrupted: f.corrupted,
+            ecn: f.ecn,
         })
     }
 
@@ -335,7 +357,7 @@ impl<T: Clone> Link<T> {
         }
     }
 
-    fn fly(&mut self, tag: T, corrupted: bool, farther: Duration) {
+    fn fly(&mut self, tag: T, corrupted: bool, ecn: Ecn, farther: Duration) {
         let jitter = self.profile.jitter.mul_f64(self.rng.unit());
         let mut at = self.burst_end() + self.profile.delay + farther + jitter;
         if !self.profile.reorder {
@@ -348,6 +370,7 @@ impl<T: Clone> Link<T> {
             order: self.order,
             tag,
             corrupted,
+            ecn,
         }));
     }
 }

@@ -9,7 +9,7 @@ pub(crate) mod flow;
 pub(crate) mod link;
 mod mtu;
 mod nat;
-mod pair;
+pub(crate) mod pair;
 mod rebinding;
 pub(crate) mod rivals;
 mod whole;

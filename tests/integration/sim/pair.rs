@@ -4,7 +4,7 @@ use crate::sim::attack::Attacker;
 use crate::sim::link::{Link, Profile};
 use crate::sim::nat::{Filtering, Nat, Rebinding, SOCKETS, can_meet};
 use p2pcopy::parts::protocol::{
-    Bbr, Cipher, Config, Connection, Controller, Event, Path, RangeSet, Reach, Role, Time,
+    Bbr, Cipher, Config, Connection, Controller, Ecn, Event, Path, RangeSet, Reach, Role, Time,
 };
 use p2pcopy::parts::rendezvous::{Schedule, WallClock};
 use std::collections::{HashSet, VecDeque};
@@ -295,7 +295,7 @@ impl Pair {
                     to: t.path.remote,
                     bytes: datagram.to_vec(),
                 };
-                link.send(self.now, datagram.len() as u64, tag);
+                link.send(self.now, datagram.len() as u64, t.ecn, tag);
             }
         }
     }
@@ -351,16 +351,16 @@ impl Pair {
         };
         // Real drivers wake a little late; a clock that never stands still also bounds the run.
         self.now = next.max(now + Duration::from_micros(5));
-        while let Some((path, mut bytes)) = self.arrive(Role::Receiver) {
-            let content = self.receiver.handle_datagram(self.now, path, &mut bytes);
+        while let Some((path, ecn, mut bytes)) = self.arrive(Role::Receiver) {
+            let content = self.receiver.handle_datagram(self.now, path, ecn, &mut bytes);
             if let Some(c) = content
                 && take(c.offset, &bytes[c.range]) == 0
             {
                 self.receiver.set_flow_limit(self.now, 0);
             }
         }
-        while let Some((path, mut bytes)) = self.arrive(Role::Sender) {
-            self.sender.handle_datagram(self.now, path, &mut bytes);
+        while let Some((path, ecn, mut bytes)) = self.arrive(Role::Sender) {
+            self.sender.handle_datagram(self.now, path, ecn, &mut bytes);
         }
         let peers = [0, 1].map(|i| Path {
             local: 0,
@@ -376,7 +376,7 @@ impl Pair {
     }
 
     /// The next datagram that an end's router hands on.
-    fn arrive(&mut self, role: Role) -> Option<(Path, Vec<u8>)> {
+    fn arrive(&mut self, role: Role) -> Option<(Path, Ecn, Vec<u8>)> {
         let link = match role {
             Role::Sender => &mut self.back,
             Role::Receiver => &mut self.forward,
@@ -396,7 +396,7 @@ impl Pair {
             if let Some(attackers) = &mut self.attackers {
                 attackers[role as usize].hear(&bytes);
             }
-            return Some((path, bytes));
+            return Some((path, arrival.ecn, bytes));
         }
         None
     }

@@ -36,7 +36,8 @@ impl Controller for Cubic {
     fn on_ack(&mut self, s: &AckSample) {
         let recovering = s.delivered_at_send < self.recover_until;
         let begin = Window::new(s.now, self.slow_start, 2.0);
-        if s.lost_packets > 0 && !recovering {
+        if s.lost_packets + s.marked_packets > 0 && !recovering {
+            // As RFC 3168 asks: Linux takes a mark for a loss.
             self.window.get_or_insert(begin).cut(s.now);
             // Until what is sent from now on comes back.
             self.recover_until = s.delivered + s.in_flight;

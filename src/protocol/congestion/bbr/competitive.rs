@@ -155,8 +155,8 @@ impl Bbr {
 
     /// An interval of competitive mode, or of its test, has ended.
     pub(super) fn on_competitive_interval(&mut self, s: &AckSample, interval: &Interval) {
-        let overflow = self.fills_queue(interval) && interval.count.exceeds(self.p0, &self.params)
-            || self.overflows(interval);
+        let overflow =
+            self.fills_queue(interval) && self.is_excess(&interval.count) || self.overflows(interval);
         // With few packets in the pipe cuts tell nothing.
         let telling = self.bdp(self.model.peak()) >= self.params.hold_packets * self.model.mtu() as f64;
         let Mode::Competitive(competitive) = &mut self.mode else {
@@ -213,7 +213,11 @@ impl Bbr {
             true => None,
             false => held.calm_since.or(Some(s.now)),
         };
-        held.seen.add(interval.count.acked, interval.count.lost);
+        let seen = interval.count;
+        held.seen.add(Count {
+            lost: seen.lost + seen.marked,
+            ..seen
+        });
         if held.step_from.is_some() {
             if let Some(path) = held.path_rate(rounds, &self.params) {
                 self.model

@@ -14,13 +14,14 @@ impl Bbr {
         let Some(interval) = ended else {
             let early = matches!(self.mode, Mode::Model(State::Up(_)))
                 && self.round.in_state() >= 1
-                && self.round.current().count.exceeds(self.p0, &self.params);
+                && self.is_excess(&self.round.current().count);
             return early.then_some(true);
         };
-        let excess = interval.count.exceeds(self.p0, &self.params);
+        let excess = self.is_excess(&interval.count);
         if let Some(low) = interval.low {
             self.learn_baseline(&interval, low);
-            self.queue.on_interval(self.is_queue(low));
+            self.queue
+                .on_interval(self.is_queue(low) || interval.count.marked > 0);
             self.on_queue(s, &interval);
             let calm = matches!(self.mode, Mode::Model(State::Cruise | State::Down));
             if calm && !self.queue.is_standing() {
@@ -130,6 +131,7 @@ impl Bbr {
         let floor = self.bw() as f64 * self.queue.trim() * self.params.collapse_floor;
         self.model.set_bw(self.given.max(floor as u64));
         self.queue.untrim();
+        self.plan_probe_in(self.params.look_rounds);
         self.enter(Mode::Model(State::Drain), s);
     }
 }

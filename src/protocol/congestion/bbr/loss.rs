@@ -11,12 +11,15 @@ use super::params::Params;
 pub(super) struct Count {
     pub(super) acked: u64,
     pub(super) lost: u64,
+    /// Of those acknowledged, how many a growing queue had marked.
+    pub(super) marked: u64,
 }
 
 impl Count {
-    pub(super) fn add(&mut self, acked: u64, lost: u64) {
-        self.acked += acked;
-        self.lost += lost;
+    pub(super) fn add(&mut self, more: Count) {
+        self.acked += more.acked;
+        self.lost += more.lost;
+        self.marked += more.marked;
     }
 
     pub(super) fn total(&self) -> u64 {
@@ -263,7 +266,11 @@ mod tests {
     const BW: u64 = 1_000_000;
 
     fn count(acked: u64, lost: u64) -> Count {
-        Count { acked, lost }
+        Count {
+            acked,
+            lost,
+            marked: 0,
+        }
     }
 
     #[test]

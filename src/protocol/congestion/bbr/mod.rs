@@ -34,7 +34,7 @@ use super::{AckSample, Controller, Stage};
 use crate::protocol::rng::SplitMix64;
 use crate::protocol::time::Time;
 use competitive::{Competitive, Held};
-use loss::{Baseline, ShortTerm};
+use loss::{Baseline, Count, ShortTerm};
 use model::Model;
 use probe_bw::{Plan, Probe};
 use probe_rtt::ProbeRtt;
@@ -191,10 +191,15 @@ impl Bbr {
         interval.mean().is_some_and(|mean| self.is_queue(mean))
     }
 
-    /// Whether a queue that stood all the time lost packets.
+    /// Whether more was lost than the path loses by itself, or a queue marked packets: a mark is worth a loss (RFC 3168).
+    fn is_excess(&self, count: &Count) -> bool {
+        count.marked > 0 || count.exceeds(self.p0, &self.params)
+    }
+
+    /// Whether a queue that stood all the time lost or marked packets.
     fn overflows(&self, interval: &Interval) -> bool {
-        let baseline = self.baseline.raw(&self.params);
-        self.queue.is_standing() && interval.count.is_overflow(baseline, &self.params)
+        let (count, baseline) = (&interval.count, self.baseline.raw(&self.params));
+        self.queue.is_standing() && (count.marked > 0 || count.is_overflow(baseline, &self.params))
     }
 
     /// Whether enough packets fit the pipe to tell a queue from packets in service.
@@ -254,6 +259,7 @@ impl Bbr {
         let queue = low.is_some_and(|low| self.is_queue(low));
         let (max_bw, late) = (self.model.max_bw(), self.model.late());
         if self.startup.on_round(s.now, max_bw, queue, late, &self.params) {
+            self.plan_probe();
             self.enter(Mode::Model(State::Drain), s);
         }
     }
@@ -263,7 +269,6 @@ impl Bbr {
         let empty = s.rtt.is_some_and(|rtt| !self.is_queue(rtt));
         let drained = s.in_flight as f64 <= self.pipe(self.model.max_bw());
         if empty || drained || self.round.in_state() > self.params.drain_rounds {
-            self.plan_probe();
             self.enter(Mode::Model(State::Cruise), s);
         }
     }

@@ -54,9 +54,10 @@ params! {
     initial_pacing_gain: f64 = 2.77;
     /// Startup: window gain (BBRStartupCwndGain = 2). What fits the path and a buffer of one product is not lost.
     startup_cwnd_gain: f64 = 2.0;
-    /// Startup: pacing against the fastest train so far. A train proves its rate although it lasts a part of a round
-    /// trip; the window bounds how much more is sent than the path takes. Measured.
-    startup_pacing_gain: f64 = 4.0;
+    /// Startup: pacing against the fastest train so far (BBRStartupPacingGain = 2.77). A train proves its rate although it
+    /// lasts a part of a round trip; the window bounds how much more is sent than the path takes.
+    /// 4: 6.2% of 25 MB is repeated at 300 Mbit/s and 100 ms with a buffer of one product in place of nothing.
+    startup_pacing_gain: f64 = 2.8;
     /// Drain: pacing gain (BBRDrainPacingGain = 0.5).
     drain_pacing_gain: f64 = 0.5;
     /// ProbeBW_DOWN: pacing gain.
@@ -94,6 +95,8 @@ params! {
     /// Below this the RTT is that of ACK timers (1 ms at least) and of schedulers, not the path's.
     least_rtt: Duration = Duration::from_millis(1);
     /// Packets in service that are no queue.
+    /// None: 83% of what 100 Mbit/s and 50 ms with 40% loss can carry in place of 85 and more; 25% in place of 37 beside a later
+    /// BBRv1 in eight packets of buffer, but 76 in place of 89 beside a CUBIC that was first.
     service_packets: f64 = 1.5;
     /// More spread than this is an outage, not jitter.
     /// Zero: 20 Mbit/s, 2 ms and 10 ms of jitter give 80% of the rate in place of 97.
@@ -108,6 +111,7 @@ params! {
     /// Standard deviations beyond which loss is no chance.
     loss_sigmas: f64 = 3.0;
     /// The same beside a queue. It is judged hundreds of times a second on short paths: one error in a million.
+    /// Never: 59 to 78% beside four CUBIC on eight paths in place of 18 to 40, but for one.
     overflow_sigmas: f64 = 5.0;
     /// Spread assumed of an unknown baseline: one loss in twenty packets proves nothing.
     least_deviation: f64 = 0.01;
@@ -173,6 +177,7 @@ params! {
     /// local network for seconds. Measured on a local network.
     short_rtt: Duration = Duration::from_millis(20);
     /// But only where at least so many packets leave in a second: a probe and what follows take a few hundred.
+    /// Never: 95% in place of 98 of a cellular 200 Mbit/s at 2 ms.
     short_packets: u64 = 4000;
     /// Rounds in ProbeBW_REFILL.
     refill_rounds: u32 = 2;
@@ -220,16 +225,22 @@ params! {
     /// The same if the queue overflows meanwhile.
     rival_overflow_intervals: u32 = 3;
     /// A pace below this share of the estimate is not explained by our own error: a probe would only take from others.
+    /// Zero: 78% in place of 65 beside a CUBIC that was first, at 100 Mbit/s, 50 ms and a quarter product; 54 in place of 38
+    /// beside two; 89% in place of 94 of a cellular 200 Mbit/s at 2 ms.
     pressed: f64 = 0.92;
     /// With fewer packets in the pipe a queue is hard to tell from packets in service. Measured.
     few_packets: f64 = 12.0;
     /// Less than this share of the estimate, in a queue: the path has become slower, or others fill a deep buffer.
+    /// Zero: 91, 82 and 88% of three cellular paths in place of 78, 72 and 70, but 76, 21 and 24 ms of queue in place of 20, 12 and
+    /// 7. With a probe `look_rounds` after it: 83, 75 and 79% with 26, 15 and 10 ms.
     collapse: f64 = 0.7;
     /// Share of the estimate that one such verdict leaves at least: a rival's burst can shut us out for a moment.
     collapse_floor: f64 = 0.5;
     /// On a path that only became slower each later verdict finds at least this share of the first one's rate.
+    /// Zero: 10% in place of 13 beside two CUBIC that were first at 40 Mbit/s, 100 ms and 8 BDP, single runs 5 in place of 14.
     collapse_steady: f64 = 0.8;
     /// What Startup's fastest train is worth at least when the first queue corrects it.
+    /// One: 81% in place of 90 of a satellite of 20 Mbit/s and 600 ms, 18 ms of queue in place of 12 at 1 Mbit/s and 2 ms.
     train_noise: f64 = 0.8;
 
     // ---- competitive mode ----
@@ -251,6 +262,7 @@ params! {
     /// Window of that test, share of what we are given: less would show nothing more.
     dip_gain: f64 = 0.75;
     /// After competitive mode an overflowing probe means for so long that rivals are still there.
+    /// Zero: a CUBIC that heeds marks has 15 to 22% in place of 27 to 30 at 100 Mbit/s, 50 ms and a queue that marks after 10 ms.
     competitive_memory: Duration = Duration::from_secs(10);
     /// Round trips from the end of competitive mode to the next probe: a rival that is still there shows by then.
     look_rounds: u32 = 16;

@@ -141,7 +141,7 @@ impl Queue {
         self.time >= params.lasting
     }
 
-    /// Whether the queue is somebody else's; `overflow`: it loses packets.
+    /// Whether the queue is somebody else's; `overflow`: it loses or marks packets.
     pub(super) fn is_rivals(&self, overflow: bool, params: &Params) -> bool {
         let soon = overflow && self.intervals >= params.rival_overflow_intervals;
         self.is_lasting(params) && (soon || self.intervals >= params.rival_intervals)

@@ -58,7 +58,11 @@ impl Interval {
     }
 
     fn add(&mut self, s: &AckSample) {
-        self.count.add(s.acked_packets, s.lost_packets);
+        self.count.add(Count {
+            acked: s.acked_packets,
+            lost: s.lost_packets,
+            marked: s.marked_packets,
+        });
         if let Some(rate) = s.delivery_rate
             && !s.app_limited
         {

@@ -29,6 +29,7 @@ impl Fed {
             acked_packets: bytes / 1200,
             lost_bytes: lost * 1200,
             lost_packets: lost,
+            marked_packets: 0,
             rtt: Some(rtt),
             max_rtt: Some(rtt),
             late: Duration::ZERO,

@@ -1,6 +1,7 @@
 //! The way between both: what is sent arrives after a while, and virtual time goes from one event to the next.
 
 use super::*;
+use p2pcopy::parts::protocol::Ecn;
 
 impl Evil {
     /// One step of virtual time.
@@ -65,7 +66,9 @@ impl Evil {
                 local: 0,
                 remote: from,
             };
-            self.victim.session.handle_datagram(self.now, path, &mut datagram);
+            self.victim
+                .session
+                .handle_datagram(self.now, path, Ecn::NotEct, &mut datagram);
             given += 1;
             if given % BATCH == 0 {
                 self.drive();

@@ -1,0 +1,194 @@
+//! Explicit congestion notification (RFC 3168): what packets are marked with, and whether the path keeps the marks.
+//!
+//! Packets leave as ECT(0) until the peer's counts show that the path changes marks where it must not (RFC 9000, section
+//! 13.4.2). The peer can only claim more congestion than there is, and is then sent less.
+
+use super::time::Time;
+
+/// The two ECN bits of an IP header.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Ecn {
+    /// No part of it; ECT(1) as well, which nobody here sends.
+    #[default]
+    NotEct,
+    /// May be marked in place of being dropped.
+    Ect0,
+    /// Was marked: a queue is growing.
+    Ce,
+}
+
+/// How many packets arrived with marks, over the life of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct EcnCounts {
+    /// As ECT(0).
+    pub ect0: u64,
+    /// As CE.
+    pub ce: u64,
+}
+
+impl EcnCounts {
+    /// A packet arrived.
+    pub(crate) fn count(&mut self, ecn: Ecn) {
+        match ecn {
+            Ecn::NotEct => {}
+            Ecn::Ect0 => self.ect0 += 1,
+            Ecn::Ce => self.ce += 1,
+        }
+    }
+
+    fn total(self) -> u64 {
+        self.ect0.saturating_add(self.ce)
+    }
+}
+
+/// A path on which all of the first so many packets arrive as CE marks everything (RFC 9000, section 13.4.2).
+const ALL_MARKED: u64 = 10;
+/// Probes in a row without any answer, after which the path may be one that drops what is ECT(0).
+const DROPPED: u32 = 3;
+
+/// Whether packets are sent as ECT(0), and the proof that they may be.
+#[derive(Debug)]
+pub(crate) struct EcnPath {
+    on: bool,
+    /// Packets sent later are ECT(0), so many by now, and so many of them are acknowledged.
+    since: Time,
+    sent: u64,
+    acked: u64,
+    /// The peer's counts at that time, and the highest by now. An ACK that was overtaken tells lower ones.
+    base: EcnCounts,
+    told: EcnCounts,
+}
+
+impl EcnPath {
+    pub(crate) fn new(now: Time) -> Self {
+        EcnPath {
+            on: true,
+            since: now,
+            sent: 0,
+            acked: 0,
+            base: EcnCounts::default(),
+            told: EcnCounts::default(),
+        }
+    }
+
+    /// What the next packets leave as.
+    pub(crate) const fn mark(&self) -> Ecn {
+        if self.on { Ecn::Ect0 } else { Ecn::NotEct }
+    }
+
+    /// A packet leaves.
+    pub(crate) fn on_sent(&mut self) {
+        self.sent += u64::from(self.on);
+    }
+
+    /// A packet was acknowledged that left at `sent_at`.
+    pub(crate) fn on_acked(&mut self, sent_at: Time) {
+        self.acked += u64::from(sent_at > self.since);
+    }
+
+    /// An ACK with these counts, all its packets told of. Returns how many packets it says were marked since the last one.
+    pub(crate) fn on_counts(&mut self, counts: EcnCounts) -> u64 {
+        let before = self.told;
+        self.told = EcnCounts {
+            ect0: before.ect0.max(counts.ect0),
+            ce: before.ce.max(counts.ce),
+        };
+        let arrived = self.told.total().saturating_sub(self.base.total());
+        let all_marked = self.told.ect0 == self.base.ect0 && arrived >= ALL_MARKED;
+        if arrived < self.acked || arrived > self.sent || all_marked {
+            self.on = false;
+        }
+        if self.on { self.told.ce - before.ce } else { 0 }
+    }
+
+    /// So many probes in a row were not answered.
+    pub(crate) fn on_silence(&mut self, probes: u32) {
+        if self.acked == 0 && probes >= DROPPED {
+            self.on = false;
+        }
+    }
+
+    /// Another path: what one changed another may keep.
+    pub(crate) fn on_path_change(&mut self, now: Time) {
+        if !self.on {
+            *self = EcnPath {
+                base: self.told,
+                told: self.told,
+                ..EcnPath::new(now)
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(ect0: u64, ce: u64) -> EcnCounts {
+        EcnCounts { ect0, ce }
+    }
+
+    /// A path on which twenty packets were sent and ten acknowledged.
+    fn path() -> EcnPath {
+        let mut path = EcnPath::new(Time::ZERO);
+        (0..20).for_each(|_| path.on_sent());
+        (0..10).for_each(|_| path.on_acked(Time::from_nanos(1)));
+        path
+    }
+
+    #[test]
+    fn marks_are_told_once_in_whatever_order_acks_come() {
+        let mut path = path();
+        assert_eq!(path.on_counts(counts(10, 3)), 3);
+        assert_eq!(path.on_counts(counts(8, 2)), 0, "an ACK that was overtaken");
+        assert_eq!(path.on_counts(counts(12, 4)), 1);
+        assert_eq!(path.mark(), Ecn::Ect0);
+    }
+
+    #[test]
+    fn a_path_that_bleaches_is_not_marked_for() {
+        let mut path = path();
+        assert_eq!(path.on_counts(counts(5, 4)), 0);
+        assert_eq!(path.mark(), Ecn::NotEct);
+    }
+
+    #[test]
+    fn counts_of_more_than_was_sent_are_a_lie() {
+        for lie in [counts(20, 1), counts(0, 21), counts(u64::MAX, u64::MAX)] {
+            let mut path = path();
+            assert_eq!(path.on_counts(lie), 0);
+            assert_eq!(path.mark(), Ecn::NotEct);
+        }
+    }
+
+    #[test]
+    fn a_path_that_marks_everything_says_nothing() {
+        let mut path = path();
+        assert_eq!(path.on_counts(counts(0, 10)), 0);
+        assert_eq!(path.mark(), Ecn::NotEct);
+    }
+
+    #[test]
+    fn a_path_where_nothing_marked_arrives_is_tried_without() {
+        let mut silent = EcnPath::new(Time::ZERO);
+        silent.on_sent();
+        (1..4).for_each(|probes| silent.on_silence(probes));
+        assert_eq!(silent.mark(), Ecn::NotEct);
+        let mut known = path();
+        known.on_silence(9);
+        assert_eq!(known.mark(), Ecn::Ect0, "an outage is no proof");
+    }
+
+    #[test]
+    fn another_path_is_tried_again_and_owes_nothing_of_the_old_one() {
+        let mut path = path();
+        path.on_counts(counts(4, 1));
+        path.on_path_change(Time::from_nanos(5));
+        assert_eq!(path.mark(), Ecn::Ect0);
+        path.on_sent();
+        path.on_acked(Time::from_nanos(5));
+        path.on_acked(Time::from_nanos(6));
+        assert_eq!(path.on_counts(counts(5, 1)), 0);
+        assert_eq!(path.mark(), Ecn::Ect0);
+    }
+}
