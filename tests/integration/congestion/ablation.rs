@@ -73,6 +73,9 @@ fn cells() -> Vec<Cell> {
         (20.0, 100.0, 0.0, 0.25, Trouble::Bursts),
         (20.0, 100.0, 0.01, 1.0, Trouble::Blackouts),
         (20.0, 100.0, 0.01, 0.25, Trouble::NarrowReturn),
+        (20.0, 600.0, 0.02, 1.0, Trouble::Weather),
+        (50.0, 40.0, 0.0, 2.0, Trouble::Cellular),
+        (200.0, 2.0, 0.0, 10.0, Trouble::Cellular),
     ];
     let plain = plain.map(|(mbit, rtt, loss, buffer)| Cell::new(mbit, rtt, loss, buffer));
     let troubled = troubled.map(|(mbit, rtt, loss, buffer, t)| Cell::new(mbit, rtt, loss, buffer).with(t));
@@ -90,7 +93,12 @@ const MATCHES: [(&str, &[&str], usize); 6] = [
 ];
 
 /// Where they meet.
-const GROUNDS: [(f64, f64, f64); 2] = [(20.0, 20.0, 1.0), (40.0, 30.0, 0.5)];
+const GROUNDS: [(f64, f64, f64); 4] = [
+    (20.0, 20.0, 0.25),
+    (20.0, 20.0, 1.0),
+    (40.0, 30.0, 0.5),
+    (100.0, 50.0, 0.25),
+];
 
 #[derive(Clone, Copy)]
 enum Job {
