@@ -39,8 +39,20 @@ pub(super) async fn when_answered(answered: &[SocketAddr], others: &[SocketAddr]
     if others.len() < 2 || answered.iter().any(|server| !OFTEN_OPEN.contains(&server.port())) {
         return Outlet::Open;
     }
-    let asked = ask(others.iter().copied().take(SERVERS).collect()).await;
+    let again = answered.iter().take(1);
+    let asked = ask(others.iter().take(SERVERS).chain(again).copied().collect()).await;
+    if !is_heard_from_anywhere(&asked, answered) {
+        return Outlet::Open;
+    }
     verdict(&[known, asked].concat())
+}
+
+/// Whether a server that answered the run's own sockets answers another one as well. If not, the network goes by the port that
+/// datagrams come from, which says nothing of those they go to.
+fn is_heard_from_anywhere(asked: &[(SocketAddr, Echo)], answered: &[SocketAddr]) -> bool {
+    asked
+        .iter()
+        .any(|(target, echo)| answered.contains(target) && *echo == Echo::Answered)
 }
 
 async fn ask(targets: Vec<SocketAddr>) -> Vec<(SocketAddr, Echo)> {
@@ -77,31 +89,33 @@ fn verdict(echoes: &[(SocketAddr, Echo)]) -> Outlet {
     }
 }
 
-/// The ports at which every server refused the datagram, because none listens there, while all other ports
-/// stay silent. The datagrams reached the servers, so these ports are open. A network that itself refuses
-/// datagrams would also refuse those to the servers' own ports.
+/// The ports at which servers refused the datagram, because none listens there, while nothing at all comes back from
+/// other ports. The datagrams reached the servers, so these ports are open. A network that itself refuses datagrams would
+/// also refuse those to the servers' own ports.
 fn reached(echoes: &[(SocketAddr, Echo)]) -> Vec<u16> {
-    let all_at = |port: u16, wanted: Echo| {
-        let mut there = echoes.iter().filter(|(target, _)| target.port() == port);
-        there.all(|(_, echo)| *echo == wanted)
-    };
-    let mut ports: Vec<u16> = echoes.iter().map(|(target, _)| target.port()).collect();
+    let refused = echoes.iter().filter(|(_, echo)| *echo == Echo::Refused);
+    let mut ports: Vec<u16> = refused.map(|(target, _)| target.port()).collect();
     ports.sort_unstable();
     ports.dedup();
-    let (reached, others): (Vec<u16>, Vec<u16>) =
-        ports.into_iter().partition(|&port| all_at(port, Echo::Refused));
-    let usual = reached.iter().all(|port| OFTEN_OPEN.contains(port));
-    let rest_is_silent = !others.is_empty() && others.iter().all(|&port| all_at(port, Echo::Silent));
-    if usual && rest_is_silent {
-        reached
-    } else {
-        Vec::new()
-    }
+    let nothing_else = echoes
+        .iter()
+        .all(|(_, echo)| matches!(echo, Echo::Refused | Echo::Silent));
+    let some_silent = echoes.iter().any(|(target, _)| !ports.contains(&target.port()));
+    let is_reached = nothing_else && some_silent && ports.iter().all(|port| OTHER_PORTS.contains(port));
+    if is_reached { ports } else { Vec::new() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_firewall_that_goes_by_our_port_says_nothing_of_others() {
+        let [server, other] = [3478, 3479].map(|port| SocketAddr::from(([192, 0, 2, 1], port)));
+        let heard = |echo| is_heard_from_anywhere(&[(other, Echo::Silent), (server, echo)], &[server]);
+        assert!(heard(Echo::Answered));
+        assert!(!heard(Echo::Silent) && !heard(Echo::Forbidden));
+    }
 
     #[test]
     fn what_became_of_datagrams_tells_what_gets_out() {
@@ -139,6 +153,13 @@ mod tests {
         assert_eq!(judged(&[(3478, Answered), (3479, Answered)]), Outlet::Open);
         let lonely = SocketAddr::from(([192, 0, 2, 1], 3478));
         assert_eq!(verdict(&[(lonely, Rejected)]), Outlet::NoServer);
+        let other = SocketAddr::from(([192, 0, 2, 2], 53));
+        let doors = [
+            (lonely, Silent),
+            (SocketAddr::new(lonely.ip(), 53), Refused),
+            (other, Silent),
+        ];
+        assert_eq!(verdict(&doors), Outlet::Ports(vec![53]), "one keeps silent there");
         // One of several servers is down. That says nothing about its port.
         assert_eq!(judged(&[(3478, Answered), (3478, Silent)]), Outlet::Open);
         // Networks rarely open port 19302. So port 3479 is silent because the server does not answer there.

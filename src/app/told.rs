@@ -36,7 +36,10 @@ pub(crate) enum Info {
     /// The run still waits.
     StillWaiting,
     /// An address that works in more networks follows.
-    BetterAddress,
+    BetterAddress {
+        /// Whether the peer may be unable to use the one before.
+        instead: bool,
+    },
     /// The router forwards a port, but a peer outside cannot use it.
     UselessMapping(#[serde(serialize_with = "external")] Worth),
     /// The server does not answer over UDP, so the run tries TCP.

@@ -25,8 +25,11 @@ pub(super) fn info(info: &Info) -> Vec<String> {
             format!("Asking {server} to answer from another address ({number} of at most {most})")
         }
         Info::StillWaiting => "Still waiting for answers".into(),
-        Info::BetterAddress => {
+        Info::BetterAddress { instead: false } => {
             "You have a better address now; a peer that has the earlier one can still connect".into()
+        }
+        Info::BetterAddress { instead: true } => {
+            "You have a better address now: the router forwards a port. Tell your peer this one, not the earlier one".into()
         }
         Info::UselessMapping(worth) => format!("Note: {worth}"),
         Info::TryingTcp { port } => format!("No answer from the server on UDP; trying its TCP port {port}"),

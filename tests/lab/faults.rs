@@ -79,6 +79,12 @@ fn one_udp_port_allowed_on_both_sides_connects_as_the_second_user_pastes() {
             "{}",
             report.account()
         );
+        // They go by the port of this computer, and not by the one that is sent to.
+        assert!(
+            !report.stderr.concat().contains("only to certain ports"),
+            "{}",
+            report.account()
+        );
     }
 }
 

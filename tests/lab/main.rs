@@ -10,6 +10,7 @@
     reason = "the laboratory plays the outside world: it owns clocks, sockets and files"
 )]
 
+mod carrier;
 mod check;
 mod clocks;
 mod driver;

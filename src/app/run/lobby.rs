@@ -12,7 +12,7 @@ use crate::app::outlet;
 use crate::app::told::{Info, Note, Warning};
 use crate::net;
 use crate::protocol::time::Time;
-use crate::rendezvous::address::Address;
+use crate::rendezvous::address::{Address, Mapping};
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::portmap::{Mapped, Worth};
@@ -312,9 +312,12 @@ impl UserSide {
                 None
             }
             Aside::Mapped(mapped) => {
+                let before = self.outside.as_ref()?.address();
                 self.take_mapping(mapped?, front)?;
                 let better = self.outside.as_ref()?.address()?;
-                front.event(Event::Info(Info::BetterAddress));
+                self.told_before = before;
+                let instead = better.nat().mapping == Mapping::Dependent;
+                front.event(Event::Info(Info::BetterAddress { instead }));
                 front.event(Event::Address {
                     address: better.to_string(),
                     change: Change::Better,

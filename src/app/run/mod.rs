@@ -48,7 +48,6 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 use time::TimeKeeper;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::JoinSet;
 
 /// After the user stopped the run: the longest wait until the peer was told.
@@ -124,6 +123,8 @@ struct UserSide {
     relay: Option<Terms>,
     /// What was found out about our own address; `None` if only a server told it.
     outside: Option<Outside>,
+    /// Our address before the router forwarded a port, if it was told.
+    told_before: Option<Address>,
     /// Which UDP ports this network lets out, if that was found out.
     outlet: Option<Outlet>,
     /// Renews the port that the router forwards.
@@ -225,6 +226,7 @@ impl UserSide {
             has_ended: false,
             relay: None,
             outside: None,
+            told_before: None,
             outlet: None,
             mapper: None,
             asides: JoinSet::new(),
@@ -320,6 +322,7 @@ impl UserSide {
             around: Surroundings {
                 networks: self.local.networks.clone(),
                 outlet: self.outlet.clone(),
+                told_before: self.told_before.clone(),
             },
             hardware_aes: hardware_aes(),
             verify: run.common.verify || run.unproven,
@@ -391,16 +394,8 @@ impl UserSide {
         };
         tell_forward(front, common.external_port, outside.forwarded());
         self.outside = Some(outside);
-        // The run does not wait for the router. If it answers later, the user is told later.
-        if let Some(mut told) = mapping {
-            match told.try_recv() {
-                Ok(Some(mapped)) => drop(self.take_mapping(mapped, front)),
-                Err(TryRecvError::Empty) => {
-                    self.asides
-                        .spawn(async move { Aside::Mapped(told.await.ok().flatten()) });
-                }
-                Ok(None) | Err(TryRecvError::Closed) => {}
-            }
+        if let Some(told) = mapping {
+            self.hear_router(told, report.mapping, front).await;
         }
         let own = self.outside.as_ref().and_then(Outside::address).ok_or_else(|| {
             Failure::other("this computer has no network address", "connect it to a network")

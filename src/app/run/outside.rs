@@ -1,10 +1,16 @@
 //! Our own address as outsiders see it, and the check of the peer's address against it.
 
+use super::UserSide;
+use super::lobby::Aside;
+use crate::app::event::Front;
 use crate::protocol::handshake::PublicKey;
-use crate::rendezvous::address::{Address, Filtering, Guessing, NatClass, PAIRS, Timekeeping};
+use crate::rendezvous::address::{Address, Filtering, Guessing, Mapping, NatClass, PAIRS, Timekeeping};
 use crate::rendezvous::errand::Errand;
+use crate::rendezvous::portmap::Mapped;
 use crate::rendezvous::punch::{Obstacle, obstacle};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::sync::oneshot::Receiver;
 
 /// A port of the router that leads to our first socket, whoever the sender is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +63,33 @@ impl Outside {
     }
 }
 
+/// Behind a symmetric NAT an address is of little use without a port that the router forwards: for so long the router may
+/// keep the prompt waiting there. PCP and NAT-PMP answer within milliseconds, UPnP takes some questions.
+const ROUTER_PATIENCE: Duration = Duration::from_secs(1);
+
+impl UserSide {
+    /// Takes the port that the router forwards. What it says later is told later.
+    pub(super) async fn hear_router(
+        &mut self,
+        mut told: Receiver<Option<Mapped>>,
+        mapping: Mapping,
+        front: &mut dyn Front,
+    ) {
+        let patience = match mapping {
+            Mapping::Dependent => ROUTER_PATIENCE,
+            _ => Duration::ZERO,
+        };
+        match tokio::time::timeout(patience, &mut told).await {
+            Ok(Ok(Some(mapped))) => drop(self.take_mapping(mapped, front)),
+            Ok(_) => {}
+            Err(_) => {
+                self.asides
+                    .spawn(async move { Aside::Mapped(told.await.ok().flatten()) });
+            }
+        }
+    }
+}
+
 /// Reads the peer's address, and refuses it if no packet can ever reach it.
 pub(super) fn peer_address(text: &str, own: &Address, networks: &[(IpAddr, u8)]) -> Result<Address, Unfit> {
     let peer = Address::parse_peer(text, own).map_err(|error| Unfit::Text(error.to_string()))?;
@@ -80,7 +113,6 @@ pub(super) enum Unfit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rendezvous::address::Mapping;
 
     fn symmetric() -> Outside {
         let at = |port| Some(SocketAddr::from(([203, 0, 113, 7], port)));

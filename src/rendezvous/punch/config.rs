@@ -18,6 +18,8 @@ pub struct Surroundings {
     pub networks: Vec<(IpAddr, u8)>,
     /// Which UDP ports our network lets out, if that was found out.
     pub outlet: Option<Outlet>,
+    /// Our address as it was told before the one of now: the peer may go by that.
+    pub told_before: Option<Address>,
 }
 
 /// The configuration of a punch.

@@ -113,9 +113,11 @@ impl Punch {
             peer_clock_ahead: None,
             error: None,
         };
+        // Whoever holds our address of before, without the port that the router forwards, has to find us as the NAT is.
+        let before = around.told_before.as_ref();
         let search = Search {
             role,
-            guess: guess::task(&own, &peer),
+            guess: guess::task(&own, &peer).or_else(|| guess::task(before?, &peer)),
             own,
             peer,
             ipv6,

@@ -36,7 +36,11 @@ const HEAD_START: Duration = Duration::from_millis(500);
 /// The probes in one row, which takes 26 s. A row hits in 998 of 1,000 cases. So after a row without a hit,
 /// the peer is probably not there yet.
 const TRIES: u32 = 2048;
-const REST: Duration = Duration::from_secs(30);
+/// Longer than an unreplied entry lives in Linux (30 s): what had spoilt the socket is forgotten then.
+const REST: Duration = Duration::from_secs(31);
+/// Where a rule is known, few probes are enough. There all later rows and rests are so many times shorter, so a peer who comes
+/// late is found soon.
+const SHORTER: u32 = 8;
 /// After this long without success, the user is told the chances.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -100,8 +104,10 @@ impl Guess {
                 Some((Path { local, remote }, of_user.unwrap_or(reach)))
             }
             Task::Try { locals, remote, rule } => {
-                let rests = self.count.is_multiple_of(TRIES);
-                self.next = due + if rests { REST } else { INTERVAL };
+                let is_ruled = matches!(rule, Guessing::Steps { .. } | Guessing::Between { .. });
+                let share = if is_ruled && n >= TRIES { SHORTER } else { 1 };
+                let rests = self.count.is_multiple_of(TRIES / share);
+                self.next = due + if rests { REST / share } else { INTERVAL };
                 let random = rng.next_u64();
                 let local = locals[usize::from(random.leading_zeros() == 0)];
                 let remote = SocketAddr::new(remote, rule.port(n, random));
@@ -193,24 +199,35 @@ mod tests {
         }
     }
 
-    #[test]
-    fn tries_go_to_one_address_in_rounds_of_26_seconds() {
-        let task = Task::Try {
-            locals: [2, 3],
-            remote: at("203.0.113.7:0").ip(),
-            rule: Guessing::Anywhere,
-        };
-        let sent = sent(task, 600);
-        assert!(sent.iter().all(|(_, path, reach)| {
-            path.remote.ip() == at("203.0.113.7:0").ip() && *reach == Reach::Full
-        }));
+    fn tries(rule: Guessing) -> Vec<(Time, Path, Reach)> {
+        let remote = at("203.0.113.7:0").ip();
+        let locals = [2, 3];
+        let sent = sent(Task::Try { locals, remote, rule }, 600);
+        assert!(
+            sent.iter()
+                .all(|(_, path, reach)| path.remote.ip() == remote && *reach == Reach::Full)
+        );
         let near = sent.iter().filter(|(_, path, _)| path.local == 2).count();
         assert!(near.abs_diff(sent.len() / 2) < sent.len() / 20, "{near}");
-        let pauses = sent
-            .windows(2)
-            .filter(|two| two[1].0.since(two[0].0) == REST)
-            .count();
-        assert_eq!(pauses, 10);
-        assert!(sent.len() <= 11 * TRIES as usize);
+        assert!(sent.len() <= 11 * TRIES as usize, "{}", sent.len());
+        sent
+    }
+
+    fn rests(sent: &[(Time, Path, Reach)], length: Duration) -> usize {
+        sent.windows(2)
+            .filter(|two| two[1].0.since(two[0].0) == length)
+            .count()
+    }
+
+    #[test]
+    fn tries_go_to_one_address_in_rows_of_26_seconds() {
+        assert_eq!(rests(&tries(Guessing::Anywhere), REST), 10);
+    }
+
+    #[test]
+    fn where_a_rule_is_known_later_rows_are_short() {
+        let sent = tries(Guessing::Steps { last: 5000, step: 2 });
+        assert_eq!(rests(&sent, REST), 1);
+        assert!(rests(&sent, REST / SHORTER) > 70);
     }
 }

@@ -1,0 +1,62 @@
+//! A carrier that translates once more: the NAT that matters is not the router behind which the host stands.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::matrix::side_by_side;
+use super::nat::Nat;
+use super::network::{Network, Plan, Side};
+use super::pair::{Errand, run_pair};
+
+/// From the second paste until both are connected: the next slot, and time to punch.
+const NEXT_SLOT: Duration = Duration::from_secs(14);
+/// The same where ports are guessed, half of which are those that packets through one router alone would have opened.
+const GUESSED: Duration = Duration::from_secs(75);
+
+/// The first router of the internet gives A's whole home another address and other ports, and drops what nobody asked for.
+fn carrier(network: &Network, ports: &str) {
+    let address = "address add 198.51.100.100/32 dev lo".to_owned();
+    network.configure("r1", &[address]);
+    let rules = format!(
+        "table ip carrier {{
+           chain post {{ type nat hook postrouting priority srcnat; oifname r snat to 198.51.100.100 {ports}; }}
+           chain input {{ type filter hook input priority filter;
+             iifname r ct state established,related accept; iifname r drop; }}
+         }}"
+    );
+    network.rules(&network.name("r1"), &rules);
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_home_behind_a_carriers_nat_connects_by_the_next_slot_and_its_ports_are_guessed_if_they_have_to_be() {
+    let mut cells = VecDeque::new();
+    for (ports, limit) in [("", NEXT_SLOT), ("random,fully-random", GUESSED)] {
+        for b in [Nat::MasqueradeDrop, Nat::MasqueradeAccept] {
+            for (first, delay) in [(Side::A, 0), (Side::A, 7), (Side::B, 7), (Side::A, 45)] {
+                cells.push_back((ports, limit, b, first, delay));
+            }
+        }
+    }
+    let done = side_by_side(cells, |(ports, _, b, first, delay)| {
+        let network = Network::build(Plan::new(Nat::MasqueradeDrop, b));
+        carrier(&network, ports);
+        let errand = Errand {
+            first,
+            second_pastes_after: Duration::from_secs(delay),
+            ..Errand::default()
+        };
+        run_pair(&network, &errand)
+    });
+    let mut late = Vec::new();
+    for ((ports, limit, b, first, delay), report) in &done {
+        println!(
+            "ports {ports:?} x {b}, {first:?} first by {delay} s: {:.1?}",
+            report.connected
+        );
+        if !report.succeeded() || report.connected.is_none_or(|time| time > *limit) {
+            late.push(report.account());
+        }
+    }
+    assert!(late.is_empty(), "{}", late.join("\n"));
+}
