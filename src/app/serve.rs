@@ -67,10 +67,12 @@ impl Machine for Serving {
     const BURSTS_PER_TURN: usize = 3 * net::BURSTS_RECEIVED;
 
     fn handle_datagram(&mut self, now: Time, path: Path, _ecn: Ecn, datagram: &mut [u8]) {
+        // It asks from the first socket, whatever address that has.
+        let first = Path { local: 0, ..path };
         let answer = self
             .stun
             .as_mut()
-            .is_some_and(|stun| stun.handle_datagram(now, path, datagram));
+            .is_some_and(|stun| stun.handle_datagram(now, first, datagram));
         if !answer {
             self.server.handle_datagram(now, path, datagram);
         }
@@ -140,6 +142,7 @@ pub(super) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<
     let clock = net::Clock::start();
     let (ports, port) = bind(&options.listen)?;
     let mut driver = Driver::new(ports, clock).map_err(broken)?;
+    driver.answer_where_asked();
     for listener in options
         .tcp
         .map(|tcp| listen(&options.listen, tcp))

@@ -270,6 +270,8 @@ fn wants_list<'a>(question: &'a Question, line: &str) -> Option<&'a Listing> {
 fn interpret(question: &Question, line: &str) -> Option<Answer> {
     let line = line.trim();
     match question {
+        // Nothing said is an answer, too, and is passed over.
+        Question::Say => Some(Answer::Text(line.to_owned())),
         question if question.is_text() && line.is_empty() => None,
         question if question.is_text() => Some(Answer::Text(line.to_owned())),
         question => match line.to_ascii_lowercase().as_str() {
@@ -387,6 +389,17 @@ mod tests {
         let pending = user.prompts.ask(accept());
         user.types("n\n");
         assert_eq!(pending.await, Ok(Answer::No));
+    }
+
+    #[tokio::test]
+    async fn every_line_of_a_chat_is_said_as_it_is_those_typed_early_too() {
+        let mut user = User::new();
+        drop(user.prompts.ask(accept()));
+        user.types_ahead("hello\n\ny\n");
+        for line in ["hello", "", "y"] {
+            let pending = user.prompts.ask(Question::Say);
+            assert_eq!(pending.await, Ok(Answer::Text(line.into())));
+        }
     }
 
     #[tokio::test]

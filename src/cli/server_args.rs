@@ -17,7 +17,7 @@ Examples:
 #[derive(Args, Debug)]
 pub(super) struct ServerArgs {
     /// Address to listen at; may be repeated [default: port 4300 of all addresses]
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = values::listen)]
     listen: Vec<SocketAddr>,
     /// The name or address that clients use; found out by STUN if not given
     #[arg(long, value_name = "HOST")]

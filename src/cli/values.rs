@@ -2,6 +2,7 @@
 
 use crate::app::options::Server;
 use crate::rendezvous::meeting::name::Name;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The longest time a run may look for its peer: a week.
@@ -42,6 +43,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         return Err(format!("'{text}' is out of range: give between 1s and 7d"));
     }
     Ok(Duration::from_secs_f64(seconds))
+}
+
+/// An address to listen at, with its port.
+pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
+    let wrong = |_| {
+        format!("'{text}' is not IP:PORT: write 0.0.0.0:4300 or [::]:4300, or one address in place of all")
+    };
+    text.trim().parse().map_err(wrong)
 }
 
 /// A rate such as `20mbit`, `2MB/s`, `1.5Gbit/s` or `500KiB`, in bytes a second.

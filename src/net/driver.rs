@@ -1,6 +1,7 @@
 //! Runs the loop between sockets, clock and machine.
 
 use super::Clock;
+use super::faces::Faces;
 use super::socket::{Ports, Socket};
 use super::tcp::{Door, StreamNews, Streams, TCP};
 use crate::protocol::ecn::Ecn;
@@ -10,7 +11,7 @@ use polling::{Event, Events, PollMode, Poller};
 use quinn_udp::{EcnCodepoint, RecvMeta};
 use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,6 +127,8 @@ pub(crate) struct Driver {
     sockets: BTreeMap<u8, Socket>,
     /// The number of the run's sockets.
     own: usize,
+    /// Only where answers leave from the addresses that were asked.
+    faces: Option<Faces>,
     streams: Streams,
     poller: Arc<Poller>,
     events: Events,
@@ -152,6 +155,7 @@ impl Driver {
             clock,
             own: sockets.len(),
             sockets,
+            faces: None,
             streams: Streams::new(Arc::clone(&poller)),
             poller,
             events: Events::new(),
@@ -177,6 +181,19 @@ impl Driver {
     /// If the system has no file descriptors left.
     pub(crate) fn listen(&mut self, listener: TcpListener) -> io::Result<()> {
         self.streams.listen(listener)
+    }
+
+    /// From now on paths tell at which of this machine's addresses a datagram came, and what is sent on them leaves from
+    /// there.
+    pub(crate) fn answer_where_asked(&mut self) {
+        self.faces = Some(Faces::default());
+    }
+
+    /// The socket of a path's number, and the address to send from.
+    fn socket_of(&self, local: u8) -> (u8, Option<IpAddr>) {
+        self.faces
+            .as_ref()
+            .map_or((local, None), |faces| faces.socket(local))
     }
 
     /// Takes connected streams from other threads.
@@ -249,8 +266,9 @@ impl Driver {
 
     fn wait(&mut self, wait: Duration) -> io::Result<()> {
         if let Some(blocked) = self.blocked {
-            let key = usize::from(blocked.path.local);
-            if let Some(socket) = self.sockets.get(&blocked.path.local) {
+            let (local, _) = self.socket_of(blocked.path.local);
+            let key = usize::from(local);
+            if let Some(socket) = self.sockets.get(&local) {
                 self.poller
                     .modify_with_mode(socket.io(), Event::all(key), mode(&self.poller))?;
             }
@@ -271,8 +289,9 @@ impl Driver {
     /// have more.
     fn transmit<M: Machine>(&mut self, machine: &mut M) -> bool {
         if let Some(blocked) = self.blocked.take() {
-            let key = usize::from(blocked.path.local);
-            if let Some(socket) = self.sockets.get(&blocked.path.local) {
+            let (local, _) = self.socket_of(blocked.path.local);
+            let key = usize::from(local);
+            if let Some(socket) = self.sockets.get(&local) {
                 let _ = self
                     .poller
                     .modify_with_mode(socket.io(), Event::readable(key), mode(&self.poller));
@@ -306,7 +325,7 @@ impl Driver {
             }
             return;
         }
-        let local = transmit.path.local;
+        let (local, source) = self.socket_of(transmit.path.local);
         if !self.sockets.contains_key(&local)
             && let Err(e) = self.bind_extra(transmit.path)
         {
@@ -321,7 +340,7 @@ impl Driver {
         while self.sent < self.out.len() {
             let rest = &self.out[self.sent..];
             let result = match transmit.reach {
-                Reach::Full => socket.send(remote, rest, transmit.segment, transmit.ecn),
+                Reach::Full => socket.send(source, remote, rest, transmit.segment, transmit.ecn),
                 Reach::Low(ttl) => socket.send_with_ttl(remote, rest, ttl),
                 Reach::Routers(count) => socket.send_through(remote, rest, count),
             };
@@ -370,6 +389,10 @@ impl Driver {
                 let now = self.clock.now();
                 for (buffer, meta) in self.receive.iter_mut().zip(&metas[..count]) {
                     let remote = meta.addr;
+                    let local = match (&mut self.faces, meta.dst_ip) {
+                        (Some(faces), Some(at)) => faces.number(local, at),
+                        _ => local,
+                    };
                     let path = Path { local, remote };
                     let ecn = meta.ecn.map_or(Ecn::NotEct, from_bits);
                     machine.handle_burst(now, path, ecn, &mut buffer[..meta.len], meta.stride.max(1));

@@ -4,6 +4,7 @@
 //! sends what the machine wants to send. It does not interpret the bytes.
 
 pub(crate) mod driver;
+mod faces;
 mod gateway;
 mod interfaces;
 mod nat64;

@@ -83,9 +83,11 @@ impl Socket {
     }
 
     /// Sends `contents` to `remote` in segments of `segment` bytes, marked with `ecn` where the system can, as much as
-    /// one system call takes. Returns the number of bytes sent.
+    /// one system call takes; from the address `source`, if one is given and the system can. Returns the number of bytes
+    /// sent.
     pub(super) fn send(
         &self,
+        source: Option<IpAddr>,
         remote: SocketAddr,
         contents: &[u8],
         segment: usize,
@@ -103,14 +105,14 @@ impl Socket {
             ecn: (ecn == Ecn::Ect0).then_some(EcnCodepoint::Ect0),
             contents: burst,
             segment_size: (burst.len() > segment).then_some(segment),
-            src_ip: None,
+            src_ip: source,
         };
         match state.try_send(UdpSockRef::from(&self.io), &transmit) {
             Ok(()) => Ok(burst.len()),
             // The interface cannot segment after all. From now on `max_gso_segments` says so, and segments
             // are sent one by one.
             Err(_) if burst.len() > segment && state.max_gso_segments() == 1 => {
-                self.send(remote, contents, segment, ecn)
+                self.send(source, remote, contents, segment, ecn)
             }
             Err(e) => Err(e),
         }
@@ -119,7 +121,7 @@ impl Socket {
     /// Sends one datagram with this TTL.
     pub(super) fn send_with_ttl(&self, remote: SocketAddr, contents: &[u8], ttl: u8) -> io::Result<usize> {
         self.set_ttl(u32::from(ttl))?;
-        let sent = self.send(remote, contents, contents.len(), Ecn::NotEct);
+        let sent = self.send(None, remote, contents, contents.len(), Ecn::NotEct);
         self.set_ttl(DEFAULT_TTL)?;
         sent
     }
@@ -310,7 +312,9 @@ mod tests {
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, to.io.local_addr().unwrap().port()));
         let mut left = 0;
         while left < contents.len() {
-            left += from.send(remote, &contents[left..], 1_000, Ecn::NotEct).unwrap();
+            left += from
+                .send(None, remote, &contents[left..], 1_000, Ecn::NotEct)
+                .unwrap();
         }
         let mut arrived: Vec<Vec<u8>> = Vec::new();
         let mut space = vec![vec![0; 65_536]; 4];
@@ -353,7 +357,7 @@ mod tests {
         let ((from, _), (_, to)) = (sockets(true), sockets(true));
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, to.io.local_addr().unwrap().port()));
         for (ecn, seen) in [(Ecn::Ect0, Some(EcnCodepoint::Ect0)), (Ecn::NotEct, None)] {
-            from.send(remote, &[7; 2_000], 1_000, ecn).unwrap();
+            from.send(None, remote, &[7; 2_000], 1_000, ecn).unwrap();
             let mut space = vec![vec![0; 65_536]; 4];
             let mut slices: Vec<IoSliceMut<'_>> = space.iter_mut().map(|b| IoSliceMut::new(b)).collect();
             let mut metas = [RecvMeta::default(); 4];

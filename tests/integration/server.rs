@@ -7,7 +7,7 @@ use p2pcopy::parts::rendezvous::{
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a datagram on this machine may take when it is busy.
 const LIMIT: Duration = Duration::from_millis(500);
@@ -23,8 +23,12 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
+        Server::start_at("127.0.0.1:0")
+    }
+
+    fn start_at(listen: &str) -> Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_p2pcopy"))
-            .args(["server", "--listen", "127.0.0.1:0", "--public", "127.0.0.1"])
+            .args(["server", "--listen", listen, "--public", "127.0.0.1"])
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
@@ -172,6 +176,66 @@ fn a_thousand_who_wait_and_a_thousand_pairs_that_are_relayed_fit_into_32_mib() {
     }
     let peak = server.peak_memory();
     assert!(peak <= MOST_MEMORY, "{} KiB", peak >> 10);
+}
+
+#[test]
+fn who_asks_one_of_several_addresses_is_answered_and_relayed_for_from_there() {
+    let mut server = Server::start_at("0.0.0.0:0");
+    let mut ends = Vec::new();
+    // A connected socket hears nobody but whom it asked.
+    for (address, end) in [([127, 0, 0, 2], End::Owner), ([127, 0, 0, 3], End::Joiner)] {
+        server.at.set_ip(address.into());
+        let client = Client::new(&server, ends.len() as u32);
+        client.ask(&client.bind(client.cookie(), end, 1).encode());
+        ends.push(client);
+    }
+    let news = Bound::decode(&ends[0].hear()).expect("news");
+    assert_eq!(news.binding, Binding::Joined);
+    ends[0].socket.send(b"\x50there").expect("room");
+    assert_eq!(ends[1].hear(), b"\x50there");
+    ends[1].socket.send(b"\x51back").expect("room");
+    assert_eq!(ends[0].hear(), b"\x51back");
+}
+
+/// Real time: a machine that is busy with other things loses some.
+#[test]
+#[ignore = "needs a quiet machine"]
+fn two_hundred_pairs_at_a_megabit_a_second_each_lose_nothing() {
+    const PAIRS: u32 = 200;
+    const PACKET: usize = 1_250;
+    const EACH: u32 = 1_000;
+    let server = Server::start();
+    let pairs: Vec<[Client; 2]> = (0..PAIRS).map(|pair| bound(&server, pair)).collect();
+    let heard = std::thread::scope(|scope| {
+        let hearing = scope.spawn(|| {
+            let mut heard = 0;
+            let mut last = Instant::now();
+            let mut space = [0; 2048];
+            for [_, joiner] in &pairs {
+                joiner.socket.set_nonblocking(true).expect("a mode");
+            }
+            while heard < PAIRS * EACH && last.elapsed() < Duration::from_secs(5) {
+                for [_, joiner] in &pairs {
+                    while joiner.socket.recv(&mut space).is_ok_and(|len| len == PACKET) {
+                        (heard, last) = (heard + 1, Instant::now());
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            heard
+        });
+        // One packet of each pair every 10 ms, spread over that time.
+        let began = Instant::now();
+        for number in 0..PAIRS * EACH {
+            let due = Duration::from_millis(10) * number / PAIRS;
+            std::thread::sleep(due.saturating_sub(began.elapsed()));
+            let [owner, _] = &pairs[(number % PAIRS) as usize];
+            owner.socket.send(&[0x50; PACKET]).expect("room");
+        }
+        println!("{} packets in {:.1?}", PAIRS * EACH, began.elapsed());
+        hearing.join().expect("it counts")
+    });
+    assert_eq!(heard, PAIRS * EACH);
 }
 
 #[test]

@@ -244,6 +244,26 @@ fn only_by_the_server_and_never_by_it() {
     }
 }
 
+/// The server's machine has six addresses. Clients ask one that its system would not answer from.
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_server_answers_from_the_address_that_was_asked() {
+    let network = network(Nat::MasqueradeDrop, Nat::Symmetric);
+    let server = Peer::start_in(&network.name("srv"), "server", |command| {
+        command.args(["server", "--public", Services::STUN[1]]);
+    });
+    server
+        .wait_for("Clients use: --server", LIMIT)
+        .expect("it starts");
+    for side in [Side::A, Side::B] {
+        let mut client = Peer::start(&network, side, "client", |command| {
+            command.args(["check", "--server", Services::STUN[1]]);
+        });
+        assert_eq!(client.wait(LIMIT), Ok(Some(0)), "{}", client.stderr());
+        assert!(client.stderr().contains("answers after"), "{}", client.stderr());
+    }
+}
+
 #[test]
 #[ignore = "needs root: builds network namespaces"]
 fn who_has_sent_all_that_the_server_relays_is_told_so() {

@@ -28,6 +28,8 @@ const LOOK: Duration = Duration::from_millis(5);
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Tool {
     P2pcopy,
+    /// The same by way of a server's relay.
+    Relayed,
     Peer(&'static Peer),
 }
 
@@ -35,6 +37,7 @@ impl Tool {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Tool::P2pcopy => "p2pcopy",
+            Tool::Relayed => "p2pcopy, relayed",
             Tool::Peer(peer) => peer.name,
         }
     }
@@ -173,6 +176,12 @@ impl<'a> Track<'a> {
             scope.spawn(|| self.darken(&over));
             let measured = match tool {
                 Tool::P2pcopy => Ok(ours::run(&self.network, self.cell, self.files.path())),
+                Tool::Relayed => Ok(ours::run_relayed(
+                    &self.network,
+                    self.cell,
+                    self.files.path(),
+                    &self.file,
+                )),
                 Tool::Peer(peer) => Ground::new(&self.network, &self.file, self.cell.mbit)
                     .map(|ground| peer.run(&ground, self.cell.bound())),
             };

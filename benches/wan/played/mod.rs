@@ -42,10 +42,11 @@ use self::peers::PEERS;
 use self::table::{Board, Entrant, Row, line, median};
 
 const USAGE: &str =
-    "cargo bench --bench wan -- [WORD...] [--only TOOL,...] [--quick] [--rounds N] [--pictures DIR]
+    "cargo bench --bench wan -- [WORD...] [--only TOOL,...] [--relay] [--quick] [--rounds N] [--pictures DIR]
 
   WORD            only links whose names contain one of the words
   --only TOOL,..  only tools whose names contain one of these, in any case
+  --relay         p2pcopy by way of a server's relay, too, which stands in the middle of the path
   --quick         only the most telling links
   --rounds N      each tool, or each match of --sharing, N times over each link; the median counts (default 1)
   --pictures DIR  write the pictures of docs/performance.md there
@@ -58,6 +59,7 @@ struct Wanted {
     links: Vec<String>,
     tools: Vec<String>,
     quick: bool,
+    relay: bool,
     rounds: usize,
     pictures: Option<PathBuf>,
     sharing: bool,
@@ -77,6 +79,7 @@ impl Wanted {
                 // Cargo says so to every benchmark.
                 "--bench" => {}
                 "--quick" => wanted.quick = true,
+                "--relay" => wanted.relay = true,
                 "--sharing" => wanted.sharing = true,
                 "--traces" => wanted.traces = Some(PathBuf::from(value()?)),
                 "--only" => wanted.tools.extend(value()?.split(',').map(str::to_lowercase)),
@@ -158,13 +161,17 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn measure(wanted: &Wanted) -> Board {
-    let tools = std::iter::once(Tool::P2pcopy).chain(PEERS.map(Tool::Peer));
+    let relayed = wanted.relay.then_some(Tool::Relayed);
+    let tools = [Tool::P2pcopy]
+        .into_iter()
+        .chain(relayed)
+        .chain(PEERS.map(Tool::Peer));
     let entrants: Vec<Entrant> = tools
         .filter(|tool| wanted.has_tool(*tool))
         .map(|tool| Entrant {
             tool,
             installed: match tool {
-                Tool::P2pcopy => true,
+                Tool::P2pcopy | Tool::Relayed => true,
                 Tool::Peer(peer) => (peer.is_installed)(),
             },
         })

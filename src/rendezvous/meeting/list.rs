@@ -22,7 +22,7 @@ pub(crate) enum NoList {
     #[error("the server does not answer")]
     Unreachable,
     /// The server's token is missing or wrong.
-    #[error("the server wants its word: give --server HOST/WORD, as the server's owner told you")]
+    #[error("the server serves only those who know its word, and --server HOST/WORD has none or a wrong one")]
     WrongToken,
     /// There were too many requests from this network.
     #[error("the server takes no more from your network for {0} s")]

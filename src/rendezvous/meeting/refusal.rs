@@ -11,7 +11,7 @@ pub enum Refusal {
     )]
     Nobody,
     /// Nobody waits under the name.
-    #[error("nobody waits under that name now: with --as NAME as well you wait until they come")]
+    #[error("nobody waits under that name now")]
     NobodyNamed,
     /// Somebody else waits under our name.
     #[error(
@@ -19,12 +19,10 @@ pub enum Refusal {
     )]
     NameTaken,
     /// The errands do not fit: both send, or both receive, or only one chats.
-    #[error(
-        "the other side does not do what goes with yours: a sender needs a receiver, a chat another chat"
-    )]
+    #[error("the two sides do not go together: a sender needs a receiver, and a chat another chat")]
     SameRole,
     /// The peer left.
-    #[error("the other side has left: ask for a new code")]
+    #[error("the other side has left")]
     Gone,
     /// The words differ.
     #[error("the words of the code were wrong, so it is of no use any more")]
@@ -39,10 +37,12 @@ pub enum Refusal {
     #[error("the code is too old")]
     Expired,
     /// There were too many requests from this network.
-    #[error("the server takes no more from your network for {0} s: wait, or swap addresses without --server")]
+    #[error(
+        "the server takes no more from your network for {0} s: too much was asked for, or tried out, from there"
+    )]
     TooMany(u16),
     /// The server's token is missing or wrong.
-    #[error("the server wants its word: give --server HOST/WORD, as the server's owner told you")]
+    #[error("the server serves only those who know its word, and --server HOST/WORD has none or a wrong one")]
     WrongToken,
     /// The peer sent an address that we cannot use.
     #[error("{0}")]
@@ -54,10 +54,23 @@ impl Refusal {
     pub(crate) const fn next_step(self) -> &'static str {
         match self {
             Refusal::Guessed => "run both sides without --server and swap the addresses they print",
-            Refusal::NobodyNamed | Refusal::NameTaken | Refusal::WrongSecret => {
-                "run the same command again once that is so"
+            Refusal::NobodyNamed => {
+                "run the same command again once they are there, or with --as NAME as well to wait for them"
             }
-            _ => "run the same command again with the code that the other side shows now",
+            Refusal::NameTaken => "run the same command again with another name, or a little later",
+            Refusal::WrongSecret => "run the same command again on both sides once they have",
+            Refusal::SameRole => {
+                "run p2pcopy sender on one side and p2pcopy receiver on the other, or chat on both"
+            }
+            Refusal::TooMany(_) => {
+                "run the same command again then, or both sides without --server, and swap the addresses they print"
+            }
+            Refusal::WrongToken => "ask the server's owner for its word",
+            Refusal::Nobody
+            | Refusal::Gone
+            | Refusal::WrongWords
+            | Refusal::Expired
+            | Refusal::Address(_) => "run the same command again with the code that the other side shows now",
         }
     }
 }

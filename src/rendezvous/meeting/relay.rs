@@ -76,19 +76,23 @@ pub enum RelayEvent {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RelayRefusal {
     /// The server has no relay.
-    #[error("the server does not relay")]
+    #[error("the server does not relay: only a direct path can help")]
     NoRelay,
     /// Too many pairs use the relay.
     #[error("the server relays for as many pairs as it can: asking again every 10 s")]
     Full,
     /// The pair has used up its bytes.
-    #[error("the server relays no more for you: all that one pair may send has passed")]
+    #[error(
+        "the server relays no more for you, as all that one pair may send has passed: run both commands again, and the rest is sent"
+    )]
     Spent,
     /// There were too many requests from this network.
     #[error("the server takes no more from your network for {0} s: asking again then")]
     TooMany(u16),
     /// The server's token is missing or wrong.
-    #[error("the server wants its word: give --server HOST/WORD, as the server's owner told you")]
+    #[error(
+        "the server relays only for those who know its word, and --server HOST/WORD has none or a wrong one"
+    )]
     WrongToken,
 }
 
