@@ -36,7 +36,14 @@ mod linux {
     /// The names of the attributes of what lies at `path`. Empty if they cannot be read.
     pub(crate) fn attribute_names_at(path: &Path) -> Vec<Vec<u8>> {
         let mut list = [0; 1024];
-        llistxattr(path, &mut list[..]).map_or_else(|_| Vec::new(), |len| names(&list[..len]))
+        match llistxattr(path, &mut list[..]) {
+            Ok(len) => names(&list[..len]),
+            Err(Errno::RANGE) => {
+                let mut list = vec![0; LONGEST];
+                llistxattr(path, &mut list[..]).map_or_else(|_| Vec::new(), |len| names(&list[..len]))
+            }
+            Err(_) => Vec::new(),
+        }
     }
 
     /// The value of one attribute. `None` if it is gone by now, or if this user may not read it.
@@ -88,3 +95,29 @@ mod others {
 pub(crate) use linux::{attribute, attribute_names, attribute_names_at, set_attribute};
 #[cfg(not(target_os = "linux"))]
 pub(crate) use others::{attribute, attribute_names, attribute_names_at, set_attribute};
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn many_long_names_are_all_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = File::create_new(&path).unwrap();
+        let name = |i: u8| format!("user.{i:0>100}").into_bytes();
+        let set = (0..15).try_for_each(|i| set_attribute(&file, &name(i), b""));
+        if set.is_err() {
+            println!("GAP: the disk of this test keeps no attributes");
+            return;
+        }
+        for listed in [attribute_names_at(&path), attribute_names(&file).unwrap()] {
+            assert!(
+                (0..15).all(|i| listed.contains(&name(i))),
+                "{} names",
+                listed.len()
+            );
+        }
+    }
+}

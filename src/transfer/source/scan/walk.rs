@@ -9,7 +9,7 @@ use cap_std::fs::{Dir, Metadata};
 use super::exclude::Matcher;
 use super::facts::{has_other_names, mode_of, now, room_of};
 use super::{Links, ScanOptions, Scanned, Skipped};
-use crate::system::numbers_nodes_anew;
+use crate::system::{is_shortage, numbers_nodes_anew};
 use crate::transfer::error::{LocalError, Malformed, TransferError};
 use crate::transfer::fs::LEAST_HOLE;
 use crate::transfer::manifest::attributes::Attributes;
@@ -176,37 +176,30 @@ impl<'a> Scan<'a> {
     }
 
     fn add_child(&mut self, dir: &Dir, child: Child<'_>) -> Result<Added, TransferError> {
-        let Child {
-            parent,
-            name,
-            path,
-            matched,
-        } = child;
-        let fail = |e| TransferError::from(LocalError::new("read", &path, e));
+        let Child { parent, name, .. } = child;
+        let path = &child.path;
         let metadata = match dir.symlink_metadata(name) {
             Ok(metadata) => metadata,
-            // It was deleted after the directory was listed, so it is not sent.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Added::Nothing),
             // The directory may be listed but not entered.
             Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => return Ok(Added::Closed(e)),
-            Err(e) => return Err(fail(e)),
+            Err(e) => return self.add_unseen(dir, &child, e),
         };
-        if self.matcher.leaves_out(&matched, metadata.is_dir()) {
+        if self.matcher.leaves_out(&child.matched, metadata.is_dir()) {
             return Ok(Added::Nothing);
         }
-        let Some(kind) = self.kind_of(&metadata, &path) else {
+        let Some(kind) = self.kind_of(&metadata, path) else {
             return Ok(Added::Nothing);
         };
         let target = match kind {
-            Kind::Symlink => {
-                let target = dir.read_link_contents(name).map_err(fail)?;
-                names::bytes_from_os(target.as_os_str())
-            }
-            _ => self.attributes_of(kind, &path, || origin::open_file(dir, name))?,
+            Kind::Symlink => match dir.read_link_contents(name) {
+                Ok(target) => names::bytes_from_os(target.as_os_str()),
+                Err(e) => return self.add_unseen(dir, &child, e),
+            },
+            _ => self.attributes_of(kind, path, || origin::open_file(dir, name))?,
         };
         let is_readable = kind != Kind::File || origin::may_read(dir, name, &metadata);
         let (size, absence) = if is_readable {
-            self.weigh(kind, &path, &metadata, || origin::open_file(dir, name))?
+            self.weigh(kind, path, &metadata, || origin::open_file(dir, name))?
         } else {
             (metadata.len(), Some(Absence::Unreadable))
         };
@@ -218,8 +211,38 @@ impl<'a> Scan<'a> {
             target: &target,
             absence,
         };
-        let index = self.add(found, &path, &metadata, || !numbers_nodes_anew(dir))?;
+        let index = self.add(found, path, &metadata, || !numbers_nodes_anew(dir))?;
         Ok(Added::Entry(index, kind))
+    }
+
+    /// Adds something that the disk does not show, as a file that does not arrive: nobody knows what it is. What was
+    /// deleted after the directory was listed is not sent.
+    fn add_unseen(
+        &mut self,
+        dir: &Dir,
+        child: &Child<'_>,
+        error: std::io::Error,
+    ) -> Result<Added, TransferError> {
+        let fail = |e| TransferError::from(LocalError::new("read", &child.path, e));
+        let error = fail(error);
+        let absence = match Absence::of(&error) {
+            Some(Absence::Gone) => return Ok(Added::Nothing),
+            Some(_) if self.matcher.leaves_out(&child.matched, false) => return Ok(Added::Nothing),
+            Some(why) => Some(why),
+            None => return Err(error),
+        };
+        let found = Found {
+            kind: Kind::File,
+            parent: Some(child.parent),
+            name: &names::bytes_from_os(child.name),
+            size: 0,
+            target: &[],
+            absence,
+        };
+        // A mode and a time are needed, and say nothing.
+        let metadata = dir.dir_metadata().map_err(fail)?;
+        let index = self.add(found, &child.path, &metadata, || false)?;
+        Ok(Added::Entry(index, Kind::File))
     }
 
     /// The extended attributes of a file or directory, in the form they have in its entry.
@@ -239,13 +262,17 @@ impl<'a> Scan<'a> {
         }
         // A file that cannot be opened does not arrive. That is reported elsewhere.
         let Ok(file) = open() else { return Ok(Vec::new()) };
-        let read = attributes::read(&file);
-        if let Some(bytes) = read.map_err(|e| LocalError::new("read the attributes of", path, e))? {
-            return Ok(bytes);
-        }
+        let reason = match attributes::read(&file) {
+            Ok(Some(bytes)) => return Ok(bytes),
+            Ok(None) => "only its extended attributes, which are more than can be sent",
+            Err(e) if is_shortage(&e) => {
+                return Err(LocalError::new("read the attributes of", path, e).into());
+            }
+            Err(_) => "only its extended attributes, which the disk cannot read",
+        };
         self.skipped.push(Skipped {
             path: path.to_owned(),
-            reason: "only its extended attributes, which are more than can be sent",
+            reason,
         });
         Ok(Vec::new())
     }
