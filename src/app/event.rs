@@ -204,9 +204,13 @@ pub enum Phase {
     /// Content is being sent.
     #[default]
     Moving,
-    /// Both sides read and compare what the receiver has already. The receiver copies parts on its own disk
-    /// where a file differs elsewhere. Little may cross the line meanwhile.
+    /// Both sides read and compare what the receiver has already. Little may cross the line meanwhile.
     Comparing,
+    /// Something differs, and the receiver copies what it has of the rest. The sender does not know of this.
+    Copying {
+        /// Bytes that are left to copy, in whole blocks.
+        left: u64,
+    },
     /// All content is verified. The receiver waits until its disk has stored it and everything has its final
     /// name.
     Finishing,

@@ -32,9 +32,9 @@ pub(super) fn line(
         (Phase::Preparing, _) => line.add(23, format!("  preparing the disk {}", Span(progress.since))),
         (Phase::Finishing, _) => line.add(24, format!("  writing to the disk {}", Span(progress.since))),
         (Phase::Moving, rate) => line.add(12, format!("  {}", Rate(rate))),
-        // Blocks that matched are copied because another block did not match. They do not count a second
-        // time.
-        (Phase::Comparing, 0) => line.add(23, "  copying what is there".into()),
+        (Phase::Copying { left }, _) => line.add(23, format!("  copying, {} to go", Size(left))),
+        // The sender cannot tell whether the receiver copies.
+        (Phase::Comparing, 0) => line.add(23, "  comparing or copying".into()),
         (Phase::Comparing, rate) => line.add(23, format!("  comparing {}", Rate(rate))),
     }
     // While nothing moves, an estimate would only grow.
@@ -97,6 +97,7 @@ pub(super) fn phase(phase: Phase) -> &'static str {
         Phase::Preparing => "preparing",
         Phase::Moving => "moving",
         Phase::Comparing => "comparing",
+        Phase::Copying { .. } => "copying",
         Phase::Finishing => "finishing",
     }
 }

@@ -9,7 +9,7 @@ use p2pcopy::parts::protocol::SplitMix64;
 use p2pcopy::parts::transfer::{
     Assembler, BLOCK_LEN, BlockIndex, Conflicts, Layer, Links, Manifest, ORDERED_BUFFERS, ORDERED_WINDOW,
     Offer, OrderedSink, Placed, Purpose, ReceiveEvent, ReceiveSession, Remark, Root, ScanOptions, SendEvent,
-    SendSession, Sink, Source, Store, StoreJob, Taken, TransferError, Work, scan,
+    SendSession, Sink, Source, Store, StoreEvent, StoreJob, Taken, TransferError, Work, scan,
 };
 
 /// A small generator, so that a failing run replays from its seed.
@@ -85,6 +85,8 @@ pub struct Outcome {
     pub sent: u64,
     /// Bytes of chunks' hashes that did.
     pub described: u64,
+    /// What was still to be copied of what is equal, whenever some of it was.
+    pub copying: Vec<u64>,
     pub died: bool,
 }
 
@@ -430,6 +432,9 @@ impl<S: Store, O: FnMut(&Offer, Arc<Manifest>) -> Result<S, TransferError>> Pair
             .extend(std::iter::from_fn(|| sink.poll_remark()));
         let is_told = !events.is_empty();
         for event in events {
+            if let StoreEvent::Copying { left } = event {
+                self.outcome.copying.push(left);
+            }
             self.receive.on_store_event(&event);
             self.assembler.as_mut().unwrap().on_store_event(event);
         }

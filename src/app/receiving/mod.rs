@@ -83,6 +83,8 @@ pub struct Receiving {
     held: u64,
     /// Blocks of `held` that are still to be compared.
     uncompared: RunSet,
+    /// Bytes that matched and are not copied yet.
+    uncopied: u64,
     started: Option<Time>,
     verdict: Option<Result<Summary, Failure>>,
     finished: Option<Time>,
@@ -117,6 +119,7 @@ impl Receiving {
             held: 0,
             taken: 0,
             uncompared: RunSet::new(),
+            uncopied: 0,
             started: None,
             verdict: None,
             finished: None,
@@ -229,6 +232,7 @@ impl Receiving {
                 }
             }
             StoreEvent::Verified(block) => drop(self.uncompared.remove(block.get())),
+            StoreEvent::Copying { left } => self.uncopied = *left,
             StoreEvent::Need(block) if self.uncompared.remove(block.get()) => {
                 let len = block.len_in(self.session.total().unwrap_or(u64::MAX));
                 self.held = self.held.saturating_sub(len as u64);
@@ -413,6 +417,7 @@ impl Side for Receiving {
         match self.session.step() {
             Step::Opening => Phase::Preparing,
             Step::Finishing => Phase::Finishing,
+            Step::Other if self.uncopied > 0 => Phase::Copying { left: self.uncopied },
             Step::Other if self.uncompared.first_member(0).is_some() => Phase::Comparing,
             Step::Other => Phase::Moving,
         }

@@ -179,6 +179,15 @@ fn progress_tells_size_speed_time_left_rtt_and_loss() {
         progress_line::line(&comparing, None, Detail::Normal, None)
             .starts_with(" 37% 3.7 GB of 10.0 GB  comparing 11.8 MB/s  ")
     );
+    let copying = Progress {
+        phase: Phase::Copying { left: 1_234_000_000 },
+        rate: 0,
+        ..comparing
+    };
+    assert!(
+        progress_line::line(&copying, None, Detail::Normal, None)
+            .starts_with(" 37% 3.7 GB of 10.0 GB  copying, 1.2 GB to go  ")
+    );
     let almost = progress_line::line(
         &progress(9_999_999_999, Some(10_000_000_000)),
         None,

@@ -358,7 +358,7 @@ impl ReceiveSession {
                 block: *block,
                 parts: lacks.clone(),
             }),
-            StoreEvent::Recycle(_) => {}
+            StoreEvent::Recycle(_) | StoreEvent::Copying { .. } => {}
             StoreEvent::Finished { root, placed } => {
                 self.stage = Stage::Finished;
                 self.queue.push_back(Message::Finished { root: *root });

@@ -21,7 +21,7 @@ use crate::transfer::sink::hard_links;
 use crate::transfer::sink::losses::Losses;
 use crate::transfer::sink::staging::Staging;
 use crate::transfer::sink::tree::Tree;
-use crate::transfer::{BLOCK_LEN, blocks_within};
+use crate::transfer::{BLOCK_LEN, BlockIndex, blocks_within};
 
 /// Most written ranges of one file that are told apart from holes. All that follows them counts as one range.
 const MOST_RUNS: usize = 10_000;
@@ -51,8 +51,10 @@ pub(crate) struct Base<F> {
     pub(crate) blocks: RunSet,
     /// True while everything here has the listed kind and size, and every block read so far matched.
     pub(crate) equal: bool,
-    /// Blocks that matched while [`Base::equal`] was true. They were not copied.
+    /// Blocks that matched while [`Base::equal`] was true. They are not copied yet.
     pub(crate) borrowed: BTreeMap<u32, Cv>,
+    /// The first block that did not match. It is reported once the others are copied.
+    pub(crate) differs: Option<BlockIndex>,
 }
 
 impl<F> Base<F> {
@@ -74,6 +76,7 @@ impl<F> Base<F> {
                     blocks: RunSet::new(),
                     equal: false,
                     borrowed: BTreeMap::new(),
+                    differs: None,
                 });
             }
             Compare::Finals { .. } => (PathBuf::new(), may_be_equal),
@@ -150,6 +153,7 @@ impl<F> Base<F> {
             blocks: stretches.close(),
             equal,
             borrowed: BTreeMap::new(),
+            differs: None,
         })
     }
 }

@@ -2,11 +2,11 @@
 //! ([`super::base`]).
 
 use super::{From, Sink};
-use crate::transfer::BlockIndex;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::fs::layer::Layer;
 use crate::transfer::sink::journal::Record;
 use crate::transfer::sink::store::StoreEvent;
+use crate::transfer::{BLOCK_LEN, BlockIndex};
 
 impl<L: Layer> Sink<L> {
     /// Compares a block with the bytes here.
@@ -28,28 +28,44 @@ impl<L: Layer> Sink<L> {
                 self.journal_and_confirm(block, &hash, events)
             }
             _ => {
-                self.diverge()?;
-                self.on_differing(block, events);
+                self.base.equal = false;
+                if self.base.borrowed.is_empty() {
+                    self.on_differing(block, events);
+                } else {
+                    self.base.differs = Some(block);
+                }
                 Ok(())
             }
         }
     }
 
-    /// The files here are not equal to what is sent. Copies the blocks that have matched so far.
-    fn diverge(&mut self) -> Result<(), TransferError> {
-        self.base.equal = false;
-        for (index, cv) in std::mem::take(&mut self.base.borrowed) {
-            let block = BlockIndex::new(index);
-            if self
-                .read_back(block, From::Base)?
-                .is_none_or(|hash| hash.cv != cv)
-            {
-                let error = std::io::Error::other("it changed while it was compared");
-                return Err(LocalError::new("read", self.layer.root(), error).into());
-            }
-            self.write_scratch(block)?;
-            self.append(&Record::Block { index, cv })?;
+    /// Once what lies there is not what is sent after all: copies one block of what matched so far. False if there is none.
+    /// Until all are copied, nobody hears of the block that differs: so the transfer does not come to its end before.
+    pub(super) fn copy_one(&mut self, events: &mut Vec<StoreEvent>) -> Result<bool, TransferError> {
+        if self.base.equal {
+            return Ok(false);
         }
-        Ok(())
+        let Some((index, cv)) = self.base.borrowed.pop_first() else {
+            return Ok(false);
+        };
+        let block = BlockIndex::new(index);
+        if self
+            .read_back(block, From::Base)?
+            .is_none_or(|hash| hash.cv != cv)
+        {
+            let error = std::io::Error::other("it changed while it was compared");
+            return Err(LocalError::new("read", self.layer.root(), error).into());
+        }
+        self.write_scratch(block)?;
+        self.append(&Record::Block { index, cv })?;
+        let left = self.base.borrowed.len() as u64 * BLOCK_LEN as u64;
+        events.push(StoreEvent::Copying { left });
+        if left == 0
+            && let Some(block) = self.base.differs.take()
+            && !self.verified.contains(block.get())
+        {
+            self.on_differing(block, events);
+        }
+        Ok(true)
     }
 }

@@ -25,6 +25,8 @@ impl<L: Layer> Sink<L> {
         } else {
             Root::NONE
         };
+        // Only if the sender has left out what differed.
+        while self.copy_one(events)? {}
         if self.manifest.is_stream() {
             self.tree.set_stream_len(&self.layer, total)?;
         }

@@ -398,7 +398,7 @@ impl<L: Layer> Store for Sink<L> {
     }
 
     fn recheck_one(&mut self, events: &mut Vec<StoreEvent>) -> Result<bool, TransferError> {
-        if self.seek_moved(events) {
+        if self.copy_one(events)? || self.seek_moved(events) {
             return Ok(true);
         }
         let Some(block) = self.recheck.pop_front() else {

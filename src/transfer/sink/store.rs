@@ -45,6 +45,11 @@ pub enum StoreEvent {
     Void(Run),
     /// A block must be sent, for the first time or again.
     Need(BlockIndex),
+    /// Something differs, so the blocks that matched are being copied.
+    Copying {
+        /// Bytes that are left to copy, in whole blocks.
+        left: u64,
+    },
     /// The bytes here differ from the announced hashes. Some of them may be found elsewhere once these blocks
     /// are described.
     Differ(Run),
@@ -85,8 +90,8 @@ pub trait Store: Send {
     /// An error ends the transfer. Verified blocks stay for the next run.
     fn handle(&mut self, job: StoreJob, events: &mut Vec<StoreEvent>) -> Result<(), TransferError>;
 
-    /// Call it when there is no job. Reads one held block again, or one block's worth of bytes that may have
-    /// moved. False if nothing is left to read.
+    /// Call it when there is no job. Reads one held block again, copies one, or reads one block's
+    /// worth of bytes that may have moved. False if nothing is left to do.
     ///
     /// # Errors
     /// As [`Store::handle`].

@@ -64,6 +64,17 @@ fn what_is_equal_at_its_place_is_not_described() {
 }
 
 #[test]
+fn what_is_equal_is_copied_block_by_block_once_something_differs() {
+    let old = Rng::new(7).bytes(12 * MIB);
+    let mut new = old.clone();
+    new[10 * MIB + 5] ^= 1;
+    let outcome = update(&old, &new);
+    let left: Vec<u64> = (0..10).rev().map(|blocks| blocks * MIB as u64).collect();
+    assert_eq!(outcome.copying, left);
+    assert!(update(&old, &old).copying.is_empty());
+}
+
+#[test]
 fn a_file_of_other_content_comes_whole_and_once() {
     let (old, new) = (Rng::new(5).bytes(9 * MIB), Rng::new(6).bytes(9 * MIB));
     let outcome = update(&old, &new);

@@ -373,9 +373,8 @@ impl Assembler {
             StoreEvent::Void(run) => self.mark_complete(BlockIndex::new(run.start), BlockIndex::new(run.end)),
             StoreEvent::Need(block) => self.reopen(block),
             StoreEvent::Found { block, spans, .. } => self.adopt(block, spans),
-            StoreEvent::Differ(_) => {}
             StoreEvent::Recycle(buffer) => self.recycle(buffer),
-            StoreEvent::Finished { .. } => {}
+            StoreEvent::Differ(_) | StoreEvent::Copying { .. } | StoreEvent::Finished { .. } => {}
         }
     }
 
