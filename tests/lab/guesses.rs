@@ -10,7 +10,7 @@ use super::pair::{Errand, run_pair};
 use super::shell::{command_in, must};
 use super::verdicts::{AT_ONCE, Users, says, told};
 
-/// Pairs of each kind: `GUESS_RUNS=50` for what docs/testing.md says.
+/// Pairs of each kind: `GUESS_RUNS=20` for what docs/testing.md says.
 fn runs() -> usize {
     let runs = std::env::var("GUESS_RUNS").ok();
     runs.map_or(8, |text| text.parse().expect("GUESS_RUNS is a number"))
