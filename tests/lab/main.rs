@@ -25,6 +25,7 @@ mod kills;
 mod link;
 mod lost;
 mod mapping;
+mod marks;
 mod matrix;
 mod meeting;
 mod moves;
