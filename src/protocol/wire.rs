@@ -194,6 +194,9 @@ impl<'a> Ack<'a> {
     }
 }
 
+/// Most bytes of an ACK of one range: type, highest number, delay, limit, both counts of marks, length, count of ranges.
+pub(crate) const ACK_HEAD_LEN: usize = 1 + 8 + 4 + 4 + 3 * 8 + 2;
+
 /// Frame types.
 pub(crate) mod frame {
     /// Ignored, up to the packet's end.

@@ -7,7 +7,7 @@ use crate::protocol::Path;
 use crate::protocol::ecn::Ecn;
 use crate::protocol::sent_packets::Carries;
 use crate::protocol::time::Time;
-use crate::protocol::wire::{CONTROL_HEADER_LEN, DATA_HEADER_LEN, HEADER_LEN, TAG_LEN, frame};
+use crate::protocol::wire::{ACK_HEAD_LEN, CONTROL_HEADER_LEN, DATA_HEADER_LEN, HEADER_LEN, TAG_LEN, frame};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -24,8 +24,9 @@ pub struct Transmit {
 
 /// Bytes of a CLOSE frame before its reason: type, code, length.
 const CLOSE_HEADER_LEN: usize = 5;
-/// Bytes of a datagram that carries only a PING.
-pub(super) const PING_SIZE: u64 = (HEADER_LEN + 1 + TAG_LEN) as u64;
+/// Most bytes of a datagram with a PING and an ACK of one range. The least datagram, one with a PING alone, allows
+/// three times its size, which is more.
+pub(super) const SMALL_PACKET: u64 = (HEADER_LEN + 1 + ACK_HEAD_LEN + TAG_LEN) as u64;
 
 /// Below this share of lost packets, copies of unacknowledged content at the end cost more than they save.
 const TAIL_COPY_LOSS: f64 = 0.002;
@@ -86,7 +87,7 @@ impl Connection {
     /// is measured soon, and ACKs.
     fn send_unproven(&mut self, now: Time, buf: &mut Vec<u8>) -> Option<Transmit> {
         let room = self.paths.room();
-        if room < PING_SIZE {
+        if room < SMALL_PACKET {
             return None;
         }
         let packet = self.begin(buf);
@@ -97,11 +98,9 @@ impl Connection {
         }
         let rtt = self.recovery.rtt().smoothed();
         if self.ack_tracker.due(rtt).is_some_and(|t| t <= now) {
-            self.write_ack(now, buf);
+            self.write_ack(now, room, buf);
             let eliciting = self.asks_for_rtt(buf);
-            if (buf.len() + TAG_LEN) as u64 <= room {
-                return Some(self.finish(now, buf, packet, Carries::Nothing, eliciting));
-            }
+            return Some(self.finish(now, buf, packet, Carries::Nothing, eliciting));
         }
         buf.clear();
         None
@@ -227,7 +226,7 @@ impl Connection {
     fn send_control(&mut self, now: Time, buf: &mut Vec<u8>, ack: bool) -> Transmit {
         let packet = self.begin(buf);
         if ack {
-            self.write_ack(now, buf);
+            self.write_ack(now, u64::MAX, buf);
         }
         let room = self
             .control_room()
@@ -250,8 +249,9 @@ impl Connection {
     }
 
     /// Writes an ACK frame and leaves room for a PING.
-    fn write_ack(&mut self, now: Time, buf: &mut Vec<u8>) {
-        let most = usize::from(self.mtu.certain()) - (HEADER_LEN + 1 + TAG_LEN);
+    /// Writes an ACK into a datagram of at most `room` bytes, which has place for a PING beside it.
+    fn write_ack(&mut self, now: Time, room: u64, buf: &mut Vec<u8>) {
+        let most = u64::from(self.mtu.certain()).min(room) as usize - (HEADER_LEN + 1 + TAG_LEN);
         self.ack_tracker.write_ack(now, self.our_flow_limit, most, buf);
     }
 

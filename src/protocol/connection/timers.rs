@@ -1,6 +1,6 @@
 //! Timers: when to act next, silence, and probes of a peer that does not acknowledge.
 
-use super::send::PING_SIZE;
+use super::send::SMALL_PACKET;
 use super::{Connection, Ending, Event};
 use crate::protocol::time::Time;
 use std::time::Duration;
@@ -31,7 +31,7 @@ impl Connection {
         let mut sooner = |t: Option<Time>| next = t.map_or(next, |t| t.min(next));
         sooner(self.paths.timeout(self.silent, self.recovery.probe_timeout()));
         sooner(self.move_news());
-        if self.paths.room() < PING_SIZE {
+        if self.paths.room() < SMALL_PACKET {
             return Some(next);
         }
         sooner(self.ack_tracker.due(self.recovery.rtt().smoothed()));
@@ -64,7 +64,7 @@ impl Connection {
             self.events.push_back(Event::Silent);
         }
         self.follow_peer(now);
-        if self.paths.room() < PING_SIZE {
+        if self.paths.room() < SMALL_PACKET {
             return;
         }
         let (recovery, mut cargo) = self.recovery_and_cargo(now);

@@ -63,12 +63,18 @@ pub fn close(code: u16, reason: &[u8]) -> Vec<u8> {
 
 /// An ACK of `ranges`, which ascend; its numbers are those of RFC 9000, section 16, in their longest form.
 pub fn ack(ranges: &[Range<u64>], delay_us: u32, flow_limit_kib: u32) -> Vec<u8> {
+    ack_of_marks(ranges, delay_us, flow_limit_kib, [0, 0])
+}
+
+/// The same, with counts of ECT(0) and of CE.
+pub fn ack_of_marks(ranges: &[Range<u64>], delay_us: u32, flow_limit_kib: u32, marks: [u64; 2]) -> Vec<u8> {
     let mut ranges = ranges.iter().rev();
     let first = ranges.next().expect("an ACK tells of something");
     let mut frame = vec![2];
     frame.extend((first.end - 1).to_be_bytes());
     frame.extend(delay_us.to_be_bytes());
     frame.extend(flow_limit_kib.to_be_bytes());
+    frame.extend(marks.into_iter().flat_map(varint));
     frame.extend(varint(first.end - first.start));
     frame.extend((ranges.len() as u16).to_be_bytes());
     let mut low = first.start;

@@ -89,6 +89,24 @@ fn acknowledging_a_number_that_was_skipped_ends_it() {
 }
 
 #[test]
+fn marks_that_a_receiver_makes_up_slow_nobody_but_itself() {
+    for marks in [[(1 << 62) - 1; 2], [0, (1 << 62) - 1], [1, 1]] {
+        receiver(move |evil| {
+            evil.awaits(message::OFFER);
+            for _ in 0..100 {
+                let numbers = evil.heard.numbers.clone();
+                evil.packet(&wire::ack_of_marks(&numbers, 0, 1024, marks));
+                evil.settles();
+            }
+            evil.says(message::ACCEPT, [0; 4]);
+            evil.says(message::HAVE, [1]);
+            evil.finishes();
+        })
+        .completes();
+    }
+}
+
+#[test]
 fn an_acknowledgement_that_waited_for_an_hour_does_no_harm() {
     receiver(|evil| {
         evil.awaits(message::OFFER);
