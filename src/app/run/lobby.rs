@@ -172,7 +172,10 @@ impl UserSide {
                         say(Info::StunAnswer { server, outside });
                     }
                     Notice::Stun(StunEvent::Gathered(report)) if report.answered > 0 => {
-                        let outlet = outlet.map(|(outlet, _)| outlet).filter(|o| *o != Outlet::Open);
+                        // The run's own sockets are answered: that others are not only means that the network goes by
+                        // the port that a datagram comes from.
+                        let outlet = outlet.map(|(outlet, _)| outlet);
+                        let outlet = outlet.filter(|outlet| matches!(outlet, Outlet::Ports(_)));
                         return Ok((report, found, outlet));
                     }
                     Notice::Stun(StunEvent::Gathered(report)) => {
