@@ -4,13 +4,16 @@ use super::gate::Gate;
 use super::relaying::Relaying;
 use crate::protocol::Path;
 use crate::protocol::congestion::Controller;
-use crate::protocol::connection::Connection;
+use crate::protocol::connection::{self, Connection};
 use crate::protocol::time::Time;
 use crate::rendezvous::address::Address;
 use crate::rendezvous::punch::{LateResponder, Search};
 use crate::rendezvous::schedule::Schedule;
 use std::time::Duration;
 use zeroize::Zeroizing;
+
+/// How long the search for the peer goes on before STUN servers are asked: its first packets have left long before.
+const SEARCH_FIRST: Duration = Duration::from_secs(1);
 
 /// The settings of a session's connection.
 pub struct Settings {
@@ -46,6 +49,12 @@ pub(super) struct Linked {
 }
 
 impl Linked {
+    /// Whether STUN servers may be asked: only while the peer is silent, because our outside address may have changed.
+    /// What looks for the peer goes first (see [`Schedule`]).
+    pub(super) fn may_ask_outside(&self, now: Time) -> bool {
+        self.silent && self.connection.silence(now) >= connection::SILENCE + SEARCH_FIRST
+    }
+
     /// Looks for the peer at another address, which its user has named.
     pub(super) fn relocate(&mut self, peer: &Address) {
         self.places.relocate(peer.clone());
@@ -58,7 +67,7 @@ impl Linked {
             .as_mut()
             .is_some_and(|r| r.seeks_direct(now, &self.connection));
         match &mut self.search {
-            None if self.silent || relayed => self.search = Some(self.places.begin(now)),
+            None if self.silent || relayed => self.search = Some(self.places.begin_again(now)),
             Some(search) if self.silent || relayed => {
                 if let Some(relaying) = relaying {
                     relaying.offer(now, search);

@@ -84,10 +84,9 @@ impl Session {
         self.side.is_working()
     }
 
-    /// The STUN client, if it may ask now. After the first connection it asks only while the peer is silent,
-    /// because our outside address may have changed.
-    fn stun(&mut self) -> Option<&mut StunClient> {
-        let is_asked = self.linked.as_ref().is_none_or(|linked| linked.silent);
+    /// The STUN client, if it may ask now.
+    fn stun(&mut self, now: Time) -> Option<&mut StunClient> {
+        let is_asked = self.linked.as_ref().is_none_or(|l| l.may_ask_outside(now));
         self.stun.as_mut().filter(|_| is_asked)
     }
 
@@ -156,7 +155,7 @@ impl Session {
     }
 
     fn drain(&mut self, now: Time) {
-        while let Some(event) = self.stun().and_then(StunClient::poll_event) {
+        while let Some(event) = self.stun(now).and_then(StunClient::poll_event) {
             self.tell(Notice::Stun(event));
         }
         while let Some(event) = self.meeting.as_mut().and_then(Meeting::poll_event) {
@@ -304,7 +303,7 @@ impl Machine for Session {
             return self.drain(now);
         }
         if self
-            .stun()
+            .stun(now)
             .is_some_and(|stun| stun.handle_datagram(now, path, datagram))
         {
             return self.drain(now);
@@ -338,7 +337,7 @@ impl Machine for Session {
 
     fn handle_timeout(&mut self, now: Time) {
         self.take_commands(now);
-        if let Some(stun) = self.stun() {
+        if let Some(stun) = self.stun(now) {
             stun.handle_timeout(now);
         }
         if let Some(meeting) = &mut self.meeting {
@@ -359,7 +358,7 @@ impl Machine for Session {
     fn poll_transmit(&mut self, now: Time, buf: &mut Vec<u8>, segments: usize) -> Option<Transmit> {
         let mut single =
             |path: Path, reach: Reach, payload: &[u8]| Some(Transmit::single(buf, path, reach, payload));
-        if let Some((path, payload)) = self.stun().and_then(StunClient::poll_transmit) {
+        if let Some((path, payload)) = self.stun(now).and_then(StunClient::poll_transmit) {
             return single(path, Reach::Full, &payload);
         }
         if let Some(t) = self.meeting.as_mut().and_then(Meeting::poll_transmit) {
@@ -406,7 +405,7 @@ impl Machine for Session {
             ]
         });
         let before = [
-            self.stun().and_then(|stun| stun.poll_timeout()),
+            self.stun(now).and_then(|stun| stun.poll_timeout()),
             self.meeting.as_ref().and_then(|m| m.poll_timeout(now)),
             self.relaying.as_ref().and_then(Relaying::poll_timeout),
             self.punch.as_ref().and_then(Punch::poll_timeout),

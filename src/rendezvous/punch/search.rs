@@ -39,7 +39,7 @@ pub(crate) struct Search {
 
 impl Search {
     /// Begins to look.
-    pub(crate) fn begin(&self, now: Time) -> Schedule {
+    pub(super) fn begin(&self, now: Time) -> Schedule {
         let mut schedule = Schedule::new(
             self.role,
             self.pairs,
@@ -58,6 +58,13 @@ impl Search {
         if let Some(task) = self.guess {
             schedule.guess(task, now);
         }
+        schedule
+    }
+
+    /// Begins to look for a peer that was connected.
+    pub(crate) fn begin_again(&self, now: Time) -> Schedule {
+        let mut schedule = self.begin(now);
+        schedule.claim_ports(now);
         schedule
     }
 

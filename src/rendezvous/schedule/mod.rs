@@ -153,6 +153,8 @@ pub struct Schedule {
     plan: Option<Plan>,
     /// The pairs in whose last slot this side led.
     held: Vec<Held>,
+    /// What claims the ports of the pairs at our own NAT, and when to send it.
+    claims: VecDeque<(Time, Path)>,
     candidates: Vec<Stream>,
     reflexive: VecDeque<Stream>,
     guess: Option<Guess>,
@@ -184,6 +186,7 @@ impl Schedule {
             rng: SeedRng::new(seed, "p2pcopy 1 schedule"),
             plan: None,
             held: Vec::new(),
+            claims: VecDeque::new(),
             candidates: candidates
                 .iter()
                 .map(|&path| Stream::new(path, now, CANDIDATE_INTERVAL))
@@ -222,6 +225,17 @@ impl Schedule {
         self.clockless = Some(Clockless::beside_slots(self.role, &self.pairs, now));
         self.events.clear();
         self.make_plan(now);
+    }
+
+    /// Sends something to the peer from each socket before anything else. This computer may have another address in its
+    /// home by now. Its NAT then gives a socket another port if that socket asks a STUN server first, and keeps to it for the
+    /// peer as well, which knows only the old one (Linux, `find_appropriate_src`).
+    pub(super) fn claim_ports(&mut self, now: Time) {
+        let pairs = self.pairs.iter().flatten();
+        self.claims = pairs
+            .filter(|_| self.ttl.is_none())
+            .map(|&path| (now, path))
+            .collect();
     }
 
     /// Uses slots alone, because the peer does not know what else begins: both sides send in every slot.
@@ -288,6 +302,11 @@ impl Schedule {
     /// The next datagram that is due, if any. Call it until it returns `None`.
     pub fn poll(&mut self, now: Time) -> Option<Outgoing> {
         let slot_now = self.clock.slot(now);
+        if self.claims.front().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, path)) = self.claims.pop_front()
+        {
+            return Some(Outgoing::new(path, Reach::Routers(1), slot_now));
+        }
         for stream in self.candidates.iter_mut().chain(&mut self.reflexive) {
             if let Some(path) = stream.poll(now, &mut self.rng) {
                 return Some(Outgoing::new(path, Reach::Full, slot_now));
@@ -368,6 +387,7 @@ impl Schedule {
             .chain(self.guess.as_ref().map(Guess::poll_timeout))
             .chain(self.clockless.as_ref().and_then(Clockless::poll_timeout))
             .chain(self.held.iter().map(|held| held.next))
+            .chain(self.claims.front().map(|(at, _)| *at))
             .min()
     }
 

@@ -319,3 +319,22 @@ fn without_a_clock_a_named_moment_is_left_alone() {
         "it began at once"
     );
 }
+
+#[test]
+fn a_peer_that_was_connected_is_looked_for_through_each_pair_before_anything_else() {
+    let path = pairs(3);
+    let candidate = Path {
+        local: 9,
+        remote: ([192, 168, 1, 7], 4300).into(),
+    };
+    let mut schedule = schedule(3, &[candidate], 2500);
+    schedule.claim_ports(Time::ZERO);
+    let (sends, _) = run(schedule, 40);
+    for ((at, send), path) in sends.iter().zip(path.iter().flatten()) {
+        assert_eq!(
+            (*at, send.path, send.reach, send.content),
+            (0.0, *path, Reach::Routers(1), Content::Probe)
+        );
+    }
+    assert_eq!((sends[3].1.path, sends[3].1.reach), (candidate, Reach::Full));
+}
