@@ -293,21 +293,30 @@ fn end_well(mut sender: Peer, mut receiver: Peer, files: &std::path::Path) {
     assert!(read("received/vm.img") == read("vm.img"), "{account}");
 }
 
+/// The second user is connected as soon as the address is pasted, and the file arrives.
+fn meet_without_a_slot(wires: &Wires) {
+    let _stun = STUN_6.map(|address| Stun::start(&wires.name("srv"), address));
+    let files = tempfile::tempdir().expect("room for a file");
+    let (sender, receiver, pasted) = users(wires, files.path(), 300_000, "1GB/s");
+    let connected = receiver
+        .connected(LIMIT)
+        .unwrap_or_else(|error| panic!("{error}\n{}", sender.stderr()));
+    println!(
+        "connected after {:.2?}\n{}",
+        connected - pasted,
+        receiver.stderr()
+    );
+    assert!(connected - pasted < Duration::from_secs(2), "{}", sender.stderr());
+    end_well(sender, receiver, files.path());
+}
+
 #[test]
 #[ignore = "needs root: builds network namespaces"]
 fn two_firewalls_of_ipv6_that_let_in_replies_alone_are_crossed_without_a_slot() {
     let wires = homes();
     replies_only(&wires, "fa");
     replies_only(&wires, "fb");
-    let _stun = STUN_6.map(|address| Stun::start(&wires.name("srv"), address));
-    let files = tempfile::tempdir().expect("room for a file");
-    let (sender, receiver, pasted) = users(&wires, files.path(), 300_000, "1GB/s");
-    let connected = receiver
-        .connected(LIMIT)
-        .unwrap_or_else(|error| panic!("{error}\n{}", sender.stderr()));
-    println!("connected after {:.2?}", connected - pasted);
-    assert!(connected - pasted < Duration::from_secs(2), "{}", sender.stderr());
-    end_well(sender, receiver, files.path());
+    meet_without_a_slot(&wires);
 }
 
 /// Two prefixes, a local address, and temporary addresses (RFC 8981), from which a system prefers to send: each side must
@@ -332,19 +341,7 @@ fn several_addresses_and_temporary_ones_cross_two_firewalls_without_a_slot() {
             ),
         );
     }
-    let _stun = STUN_6.map(|address| Stun::start(&wires.name("srv"), address));
-    let files = tempfile::tempdir().expect("room for a file");
-    let (sender, receiver, pasted) = users(&wires, files.path(), 300_000, "1GB/s");
-    let connected = receiver
-        .connected(LIMIT)
-        .unwrap_or_else(|error| panic!("{error}\n{}", sender.stderr()));
-    println!(
-        "connected after {:.2?}\n{}",
-        connected - pasted,
-        receiver.stderr()
-    );
-    assert!(connected - pasted < Duration::from_secs(2), "{}", sender.stderr());
-    end_well(sender, receiver, files.path());
+    meet_without_a_slot(&wires);
 }
 
 /// The provider gives a home another prefix: the old address goes, and a new one comes. The home's own firewall lets in

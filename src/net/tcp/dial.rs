@@ -72,6 +72,11 @@ impl Dial {
         }
     }
 
+    /// The one to `remote`, if there is one.
+    pub(super) fn to(dial: &mut Option<Dial>, remote: SocketAddr) -> Option<&mut Dial> {
+        dial.as_mut().filter(|dial| dial.remote == remote)
+    }
+
     pub(super) const fn remote(&self) -> SocketAddr {
         self.remote
     }

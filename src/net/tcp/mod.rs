@@ -167,7 +167,7 @@ impl Streams {
             }
             Handed::Attempt(remote, stream) => {
                 let connected = stream.is_some_and(|stream| self.add(now, stream).is_ok());
-                if let Some(dial) = self.dial.as_mut().filter(|dial| dial.remote() == remote) {
+                if let Some(dial) = Dial::to(&mut self.dial, remote) {
                     dial.on_attempt(now, connected);
                 }
             }
@@ -240,7 +240,7 @@ impl Streams {
             self.keys.remove(&stream.remote);
             let _ = self.poller.delete(&stream.io);
             let _ = stream.io.shutdown(Shutdown::Both);
-            if let Some(dial) = self.dial.as_mut().filter(|dial| dial.remote() == stream.remote) {
+            if let Some(dial) = Dial::to(&mut self.dial, stream.remote) {
                 dial.on_lost(now);
             }
         }
@@ -248,7 +248,7 @@ impl Streams {
 
     /// Sends datagrams of `segment` bytes, as many as there is room for.
     pub(super) fn send(&mut self, now: Time, remote: SocketAddr, datagrams: &[u8], segment: usize) {
-        if let Some(dial) = self.dial.as_mut().filter(|dial| dial.remote() == remote) {
+        if let Some(dial) = Dial::to(&mut self.dial, remote) {
             dial.on_send(now);
         }
         let Some(key) = self.keys.get(&remote).copied() else {
@@ -316,9 +316,8 @@ impl Streams {
                 && let Some(stream) = self.streams.get_mut(&event.key)
             {
                 let received = stream.receive(now, &mut on_datagram);
-                if let Some(dial) = &mut self.dial
-                    && dial.remote() == stream.remote
-                    && matches!(received, Ok(true))
+                if matches!(received, Ok(true))
+                    && let Some(dial) = Dial::to(&mut self.dial, stream.remote)
                 {
                     dial.on_heard();
                 }
