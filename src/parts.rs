@@ -83,8 +83,7 @@ pub mod transfer {
     pub use crate::transfer::chunks::{Chunk, ChunkList, Chunker};
     pub use crate::transfer::error::{LocalError, TransferError};
     pub use crate::transfer::fs::disk::DiskLayer;
-    pub use crate::transfer::fs::layer::{Layer, Room, Stat};
-    pub use crate::transfer::fs::memory::{Crash, MemoryLayer};
+    pub use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, Room, Stat};
     pub use crate::transfer::fs::owner::OwnerKey;
     pub use crate::transfer::hash::{BlockHash, Root, RootBuilder, hash_block};
     pub use crate::transfer::manifest::builder::{ManifestBuilder, Trust};

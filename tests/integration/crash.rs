@@ -5,14 +5,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::pair::{self, Fault, Outcome, Rng, Setup, run};
-use crate::remains::{CRASHES, assert_nothing_wrong, assert_whole, expected, finals};
 use p2pcopy::parts::transfer::{
-    Conflicts, Crash, LocalError, MemoryLayer, Offer, Room, ScanOptions, Source, TransferError, discard,
-    prospect, scan, stream_manifest,
+    Conflicts, LocalError, Offer, Room, ScanOptions, Source, TransferError, discard, prospect, scan,
+    stream_manifest,
 };
 #[cfg(target_os = "linux")]
 use unicode_normalization::UnicodeNormalization;
+
+use crate::memory::{Crash, MemoryLayer};
+use crate::pair::{self, Fault, Outcome, Rng, Setup, run};
+use crate::remains::{CRASHES, assert_nothing_wrong, assert_whole, expected, finals};
 
 const MIB: usize = 1 << 20;
 

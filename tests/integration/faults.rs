@@ -6,8 +6,9 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use p2pcopy::parts::app::failure_of;
-use p2pcopy::parts::transfer::{Conflicts, Crash, MemoryLayer, Source, TransferError, stream_manifest};
+use p2pcopy::parts::transfer::{Conflicts, Source, TransferError, stream_manifest};
 
+use crate::memory::{Crash, MemoryLayer};
 use crate::pair::{self, Fault, Outcome, Rng, Setup};
 use crate::remains::{Contents, expected, finals};
 

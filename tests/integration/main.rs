@@ -19,6 +19,7 @@ mod faults;
 mod forge;
 mod fuzz;
 mod layout;
+mod memory;
 mod pair;
 mod process;
 mod protocol_vectors;

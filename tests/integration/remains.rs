@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use p2pcopy::parts::transfer::{Conflicts, Crash, MemoryLayer};
+use p2pcopy::parts::transfer::Conflicts;
+
+use crate::memory::{Crash, MemoryLayer};
 
 /// Everything by path: a file's bytes, `None` for a directory, a link's target.
 pub type Contents = BTreeMap<PathBuf, Option<Vec<u8>>>;

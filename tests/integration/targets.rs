@@ -9,7 +9,9 @@ use crate::pair::{self, Fault, Outcome, Rng, Setup};
 use crate::remains::{CRASHES, expected, finals};
 #[cfg(unix)]
 use p2pcopy::parts::transfer::Remark;
-use p2pcopy::parts::transfer::{Conflicts, Crash, LocalError, MemoryLayer, Room, TransferError};
+use p2pcopy::parts::transfer::{Conflicts, LocalError, Room, TransferError};
+
+use crate::memory::{Crash, MemoryLayer};
 
 fn send(paths: &[PathBuf], layer: &MemoryLayer, conflicts: Conflicts) -> Result<Outcome, Fault> {
     let setup = Setup {

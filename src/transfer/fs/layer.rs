@@ -1,8 +1,7 @@
 //! The receiver's only access to the disk: every file-system call that it makes.
 //!
 //! Paths are relative to the output directory and never leave it. [`crate::transfer::fs::disk::DiskLayer`] is
-//! the real disk; [`crate::transfer::fs::memory::MemoryLayer`] fails, dies and forgets unsynced data where a
-//! test says so.
+//! the real disk; the tests have one in memory, which fails, dies and forgets unsynced data where they say so.
 
 use std::io;
 use std::ops::Range;

@@ -2,7 +2,6 @@
 
 pub(crate) mod disk;
 pub(crate) mod layer;
-pub(crate) mod memory;
 pub(crate) mod owner;
 pub(crate) mod passage;
 

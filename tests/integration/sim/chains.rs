@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use p2pcopy::parts::protocol::{Connection, Role, Time};
 use p2pcopy::parts::transfer::{
-    Assembler, BLOCK_LEN, BlockIndex, Conflicts, Crash, MemoryLayer, Purpose, ReceiveEvent, ReceiveSession,
-    ScanOptions, SendEvent, SendSession, Sink, Source, Store, StoreEvent, StoreJob, Taken, TransferError,
-    Work, scan,
+    Assembler, BLOCK_LEN, BlockIndex, Conflicts, Purpose, ReceiveEvent, ReceiveSession, ScanOptions,
+    SendEvent, SendSession, Sink, Source, Store, StoreEvent, StoreJob, Taken, TransferError, Work, scan,
 };
 
+use crate::memory::{Crash, MemoryLayer};
 use crate::remains::{CRASHES, Contents, assert_nothing_wrong, expected, finals};
 use crate::sim::link::Rng;
 use crate::sim::nat::Rebinding;

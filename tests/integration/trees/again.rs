@@ -4,9 +4,11 @@ use super::changing::{self, write_dated};
 use super::{MIB, disk, names, place, snapshot};
 use crate::pair::{self, Outcome, Setup};
 use crate::remains::{CRASHES, assert_nothing_wrong, expected, finals};
-use p2pcopy::parts::transfer::{Conflicts, MemoryLayer, Remark, ScanOptions, Source, discard, scan};
+use p2pcopy::parts::transfer::{Conflicts, Remark, ScanOptions, Source, discard, scan};
 use std::fs::{self, File, FileTimes};
 use std::path::{Path, PathBuf};
+
+use crate::memory::MemoryLayer;
 
 /// A file of long ago, which is no log.
 fn write_old(path: &Path, seed: u64, len: usize) {

@@ -3,11 +3,13 @@
 use super::{MIB, UPDATE, disk, place, snapshot, write};
 use crate::pair::{self, Outcome, Setup};
 use crate::remains::expected;
-use p2pcopy::parts::transfer::{Conflicts, MemoryLayer, Remark, Room, ScanOptions, Source, scan};
+use p2pcopy::parts::transfer::{Conflicts, Remark, Room, ScanOptions, Source, scan};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use crate::memory::MemoryLayer;
 
 /// A tree in which `small` has three names and `big` two.
 fn tree(p: &super::Place) -> PathBuf {

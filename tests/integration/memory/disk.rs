@@ -6,8 +6,9 @@ use std::io;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use crate::transfer::fs::layer::{Room, Stat};
-use crate::transfer::fs::memory::Handle;
+use p2pcopy::parts::transfer::{Room, Stat};
+
+use super::Handle;
 
 /// The node of the disk's root directory.
 pub(crate) const ROOT: u64 = 0;

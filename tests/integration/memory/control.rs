@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use crate::transfer::fs::layer::Room;
-use crate::transfer::fs::memory::disk::{Node, ROOT};
-use crate::transfer::fs::memory::{Crash, MemoryLayer};
+use p2pcopy::parts::transfer::Room;
+
+use super::disk::{Node, ROOT};
+use super::{Crash, MemoryLayer};
 
 impl MemoryLayer {
     /// Dies at step `step` (counted from 1 and from now). A write is torn, any other call is undone, and

@@ -13,8 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::disk::{Disk, Node};
-use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, Room, Stat};
-use crate::transfer::fs::owner::OwnerKey;
+use p2pcopy::parts::transfer::{Layer, NodeInfo, NodeKind, OwnerKey, Room, Stat};
 
 /// What is left after a crash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
