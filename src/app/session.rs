@@ -432,9 +432,9 @@ impl Machine for Session {
         tcp::on_stream(news, now, meeting, relay);
     }
 
-    fn on_refused(&mut self, kind: std::io::ErrorKind) {
+    fn on_refused(&mut self, path: Path, kind: std::io::ErrorKind) {
         if let Some(punch) = &mut self.punch {
-            punch.on_refused(kind);
+            punch.on_refused(path, kind);
         }
     }
 

@@ -92,7 +92,7 @@ pub trait Machine {
     fn on_stream(&mut self, _now: Time, _path: Path, _news: StreamNews) {}
     /// Told when the system refused to send a datagram: there is no route, or this machine's firewall forbids
     /// it.
-    fn on_refused(&mut self, _kind: io::ErrorKind) {}
+    fn on_refused(&mut self, _path: Path, _kind: io::ErrorKind) {}
     /// Told when a datagram of `size` bytes was too large for the interface.
     fn on_too_large(&mut self, now: Time, size: usize);
 }
@@ -330,7 +330,7 @@ impl Driver {
             && let Err(e) = self.bind_extra(transmit.path)
         {
             // Most likely the limit of open files was reached. The datagram counts as lost.
-            machine.on_refused(e.kind());
+            machine.on_refused(transmit.path, e.kind());
             return;
         }
         let Some(socket) = self.sockets.get(&local) else {
@@ -354,7 +354,7 @@ impl Driver {
                     if quinn_udp::is_msg_size_err(&e) {
                         machine.on_too_large(self.clock.now(), transmit.segment);
                     } else {
-                        machine.on_refused(e.kind());
+                        machine.on_refused(transmit.path, e.kind());
                     }
                     // There is no route at the moment, a firewall refused, or an earlier packet caused an
                     // ICMP error. The datagram counts as lost.

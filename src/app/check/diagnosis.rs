@@ -118,6 +118,10 @@ impl Diagnosis {
                     ports.join(" or ")
                 );
             }
+            (_, Mapping::Public) if self.has_firewall() => {
+                "I have a public address behind a firewall; any network that lets UDP out will do for you, and with a symmetric \
+                 NAT it may take half a minute."
+            }
             (_, Mapping::Public) => "I have a public address; any network that lets UDP out will do for you.",
             _ if forwarded => {
                 "my router forwards a port to me; any network that lets UDP out will do for you."
@@ -136,9 +140,18 @@ impl Diagnosis {
         sentence.to_owned()
     }
 
+    /// Whether a firewall before a public address lets in only answers.
+    fn has_firewall(&self) -> bool {
+        self.nat.mapping == Mapping::Public && self.nat.filtering == Filtering::AddressAndPort
+    }
+
     /// What the facts mean for the user.
     pub(crate) const fn means(&self) -> &'static str {
         match (self.nat.mapping, self.nat.filtering) {
+            (Mapping::Public, Filtering::AddressAndPort) => {
+                "good; there is no NAT, but a firewall lets in only answers. Every peer can connect, and one behind a symmetric \
+                 NAT mostly within half a minute; at once if you open a UDP port and pass it with --localport."
+            }
             (Mapping::Public, _) => "no NAT in the way; any peer that can send UDP reaches you.",
             (Mapping::Independent, Filtering::Independent | Filtering::Address) => {
                 "good; even a peer behind a symmetric NAT can connect."

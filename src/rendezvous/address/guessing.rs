@@ -43,7 +43,7 @@ pub enum Guessing {
         /// The highest port.
         last: u16,
     },
-    /// The owner does not allow guesses.
+    /// Guesses are of no use, or the owner does not allow them.
     Refused,
 }
 
@@ -51,11 +51,11 @@ impl Guessing {
     /// Derives a rule from the outside addresses of flows, which must be in the order in which the flows
     /// began.
     pub(crate) fn from_seen(seen: &[SocketAddr]) -> Guessing {
-        let ports: Vec<u16> = seen
-            .iter()
-            .filter(|at| at.is_ipv4() && at.ip() == seen[0].ip())
-            .map(SocketAddr::port)
-            .collect();
+        // If the network has several outside addresses, nobody knows from which one its packets will come.
+        if seen.iter().any(|at| at.ip() != seen[0].ip()) {
+            return Guessing::Refused;
+        }
+        let ports: Vec<u16> = seen.iter().map(SocketAddr::port).collect();
         let (Some(&lowest), Some(&highest), Some(&last)) =
             (ports.iter().min(), ports.iter().max(), ports.last())
         else {
@@ -156,7 +156,7 @@ mod tests {
         assert!(first <= 40_000 && last >= 42_047, "{block:?}");
         assert_eq!(seen(&[40_900, 1_800, 60_100, 21_300, 9_500]), Guessing::Anywhere);
         let two = [[203, 0, 113, 7], [203, 0, 113, 8]].map(|ip| SocketAddr::from((ip, 5000)));
-        assert_eq!(Guessing::from_seen(&two), Guessing::Anywhere);
+        assert_eq!(Guessing::from_seen(&two), Guessing::Refused);
         assert_eq!(Guessing::from_seen(&[]), Guessing::Anywhere);
     }
 

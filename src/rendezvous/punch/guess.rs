@@ -23,14 +23,14 @@ pub(super) fn task(own: &Address, peer: &Address) -> Option<Task> {
         return None;
     }
     match (own.nat().mapping, peer.nat().mapping) {
-        (Mapping::Dependent, Mapping::Independent) => {
+        (Mapping::Dependent, Mapping::Independent | Mapping::Public) => {
             let [near, far] = pairs(peer);
             Some(Task::Open {
                 near: peer.pair(near)?,
                 far: peer.pair(far)?,
             })
         }
-        (Mapping::Independent, Mapping::Dependent) => Some(Task::Try {
+        (Mapping::Independent | Mapping::Public, Mapping::Dependent) => Some(Task::Try {
             locals: pairs(own).map(|k| u8::try_from(k).unwrap_or(0)),
             remote: peer.reflexive.ip(),
             rule: theirs.guessing,
@@ -112,6 +112,8 @@ mod tests {
         assert_eq!(task(&b, &a.clone().guessed(Guessing::Refused)), None);
         let open = address([198, 51, 100, 2], Mapping::Independent, Filtering::Independent, 4);
         assert_eq!(task(&a, &open), None, "it is found as it is");
+        let firewalled = address([198, 51, 100, 2], Mapping::Public, Filtering::Untested, 4);
+        assert!(task(&a, &firewalled).is_some());
         let other = address([198, 51, 100, 3], Mapping::Dependent, Filtering::Untested, 4);
         assert_eq!(task(&a, &other), None, "nobody's ports last");
         let inside = address([192, 168, 1, 5], Mapping::Independent, Filtering::Untested, 4);

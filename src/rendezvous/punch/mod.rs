@@ -25,8 +25,8 @@ pub(crate) use self::engine::LateResponder;
 use self::engine::{Engine, Heard};
 pub(crate) use self::events::{Hint, PunchEvent};
 pub(crate) use self::obstacle::{Obstacle, obstacle};
-use self::paths::paths;
 pub(crate) use self::paths::{Ipv6Socket, PathKind};
+use self::paths::{is_private, paths};
 pub(crate) use self::report::Report;
 pub(crate) use self::search::Search;
 use super::Transmit;
@@ -100,6 +100,7 @@ impl Punch {
             received: 0,
             forged: 0,
             other_key: 0,
+            outward: 0,
             refused: 0,
             refusal: None,
             obstacle: obstacle(&own, &peer, &around.networks),
@@ -265,8 +266,8 @@ impl Punch {
     }
 
     /// Told when the system refused to send a datagram.
-    pub(crate) fn on_refused(&mut self, kind: ErrorKind) {
-        self.report.refused += 1;
+    pub(crate) fn on_refused(&mut self, path: Path, kind: ErrorKind) {
+        self.report.refused += self.outward(path);
         self.report.refusal = Some(kind);
         if self.report.is_refused() {
             self.hint(Hint::Refused(kind));
@@ -328,6 +329,7 @@ impl Punch {
             }
         }
         self.report.sent += 1;
+        self.report.outward += self.outward(path);
         self.outbox.push_back(Transmit { path, reach, payload });
     }
 
@@ -347,6 +349,13 @@ impl Punch {
             self.hinted.push(hint);
             self.events.push_back(PunchEvent::Hint(hint));
         }
+    }
+
+    /// Counts a datagram that leads to the peer. One to a private address does so only if the peer is on the same
+    /// network, and then it has told no other.
+    fn outward(&self, path: Path) -> u64 {
+        let front = self.search.peer.reflexive.ip();
+        u64::from(!is_private(path.remote.ip()) || is_private(front))
     }
 
     fn is_peers_ip(&self, path: Path) -> bool {

@@ -7,8 +7,8 @@ use super::paths::is_private;
 use super::report::{Outlook, outlook};
 use crate::rendezvous::address::{Address, Filtering, Mapping};
 
-/// How long two computers on the same network may take to hear each other: the first datagrams are sent at
-/// once.
+/// How long two computers that nothing keeps apart may take to hear each other: the first datagrams are sent
+/// at once.
 const NEARBY: Duration = Duration::from_secs(3);
 
 /// What may prevent a connection between two addresses.
@@ -62,6 +62,12 @@ pub enum Obstacle {
          other's packets come from"
     )]
     BothSymmetric,
+    /// A firewall protects the side without a NAT, and the other side's NAT is symmetric.
+    #[error(
+        "one of the two networks is a symmetric NAT, and a firewall before the other side, which has a public address, does \
+         not let its packets in"
+    )]
+    Firewalled,
     /// With these two NAT classes, only luck helps.
     #[error("one of the two networks is a symmetric NAT and the other does not let its packets in")]
     Symmetric,
@@ -98,6 +104,10 @@ impl Obstacle {
                 "move one of the two to another network such as a phone's hotspot, or forward a UDP port on one side and pass \
                  it there with --localport and --external-port; with a server of your own (--server) it works as it is"
             }
+            Obstacle::Firewalled => {
+                "open a UDP port in that firewall and pass it with --localport there, or move the symmetric side to another \
+                 network such as a phone's hotspot"
+            }
             Obstacle::Symmetric | Obstacle::PerhapsSymmetric => {
                 "move the symmetric side to another network such as a phone's hotspot, or forward a UDP port there and pass it \
                  with --localport and --external-port"
@@ -119,7 +129,7 @@ impl Obstacle {
     /// After how long without success the obstacle is shown.
     pub(super) const fn patience(self) -> Duration {
         match self {
-            Obstacle::Isolated | Obstacle::Unheard => NEARBY,
+            Obstacle::Isolated | Obstacle::Unheard | Obstacle::Firewalled => NEARBY,
             _ => Duration::ZERO,
         }
     }
@@ -213,9 +223,12 @@ pub(crate) fn obstacle(own: &Address, peer: &Address, networks: &[(IpAddr, u8)])
         });
     }
     peer.token.as_ref()?;
-    let both = [own, peer].map(|side| side.nat().mapping) == [Mapping::Dependent; 2];
+    let mappings = [own, peer].map(|side| side.nat().mapping);
     match outlook(own.nat(), peer.nat()) {
-        Outlook::Hopeless if both => Some(Obstacle::BothSymmetric),
+        Outlook::Hopeless if mappings == [Mapping::Dependent; 2] => Some(Obstacle::BothSymmetric),
+        Outlook::Hopeless | Outlook::Doubtful if mappings.contains(&Mapping::Public) => {
+            Some(Obstacle::Firewalled)
+        }
         Outlook::Hopeless => Some(Obstacle::Symmetric),
         Outlook::Doubtful => Some(Obstacle::PerhapsSymmetric),
         Outlook::Good => None,
@@ -321,6 +334,14 @@ mod tests {
             Some(Obstacle::BothSymmetric)
         );
         assert!(Obstacle::BothSymmetric.patience().is_zero());
+    }
+
+    #[test]
+    fn a_firewall_before_a_public_address_is_named_only_if_nothing_comes() {
+        let symmetric = "198.51.100.2:4300 symmetric 10.0.0.2:4300";
+        let public = "203.0.113.9:4300 public 203.0.113.9:4300";
+        assert_eq!(between(symmetric, public, LAN), Some(Obstacle::Firewalled));
+        assert!(!Obstacle::Firewalled.patience().is_zero());
     }
 
     #[test]

@@ -36,7 +36,9 @@ pub struct Report {
     pub forged: u64,
     /// Those of them that look like ours and came from the peer's IP: made for another run.
     pub other_key: u64,
-    /// Datagrams that this system refused to send.
+    /// Datagrams sent to an address that leads out of this network, or all if the peer told none.
+    pub outward: u64,
+    /// Those of them that this system refused to send.
     pub refused: u64,
     /// Why it refused the last one.
     pub refusal: Option<ErrorKind>,
@@ -81,8 +83,9 @@ pub(crate) fn outlook(a: NatClass, b: NatClass) -> Outlook {
     }
     match (a.mapping, b.mapping) {
         (Mapping::Dependent, Mapping::Dependent) => Outlook::Hopeless,
-        (Mapping::Dependent, Mapping::Independent) => against_symmetric(b.filtering),
-        (Mapping::Independent, Mapping::Dependent) => against_symmetric(a.filtering),
+        // A public address may have a firewall before it.
+        (Mapping::Dependent, Mapping::Independent | Mapping::Public) => against_symmetric(b.filtering),
+        (Mapping::Independent | Mapping::Public, Mapping::Dependent) => against_symmetric(a.filtering),
         _ => Outlook::Good,
     }
 }
@@ -195,9 +198,9 @@ impl Report {
         )
     }
 
-    /// Whether this system refused to send everything.
+    /// Whether this system refused to send everything that leads to the peer.
     pub(super) fn is_refused(&self) -> bool {
-        self.refused >= MANY && self.refused == self.sent
+        self.refused >= MANY && self.refused == self.outward
     }
 
     fn nat_diagnosis(&self) -> Option<(String, String)> {
@@ -210,6 +213,7 @@ impl Report {
                 "Both networks are symmetric NATs (another port for every destination): neither side can know \
                  the port the other's packets will come from."
             }
+            (Mapping::Public, _) | (_, Mapping::Public) => return None,
             (Mapping::Dependent, _) => {
                 "Your network is a symmetric NAT (another port for every destination) and your peer's is \
                  port-restricted (it lets in only ports it has sent to): your packets come from a port it cannot \
@@ -293,6 +297,7 @@ mod tests {
             received: 0,
             forged: 0,
             other_key: 0,
+            outward: 1900,
             refused: 0,
             refusal: None,
             obstacle: None,
@@ -356,7 +361,7 @@ mod tests {
         assert!(report.diagnosis().0.contains("same outside address"));
         report.outlet = Some(Outlet::Dropped);
         assert!(report.diagnosis().0.starts_with("UDP is blocked here"));
-        (report.refused, report.refusal) = (report.sent, Some(ErrorKind::PermissionDenied));
+        (report.refused, report.refusal) = (report.outward, Some(ErrorKind::PermissionDenied));
         assert!(report.diagnosis().0.contains("forbids p2pcopy to send"));
     }
 
@@ -383,9 +388,8 @@ mod tests {
             Outlook::Hopeless
         );
         assert_eq!(outlook(cone(Filtering::Untested), symmetric), Outlook::Doubtful);
-        assert_eq!(
-            outlook(symmetric, class(Mapping::Public, Filtering::Untested)),
-            Outlook::Good
-        );
+        let public = |filtering| class(Mapping::Public, filtering);
+        assert_eq!(outlook(public(Filtering::Untested), symmetric), Outlook::Doubtful);
+        assert_eq!(outlook(symmetric, public(Filtering::Independent)), Outlook::Good);
     }
 }

@@ -22,6 +22,13 @@ use crate::rendezvous::address::PAIRS;
 /// Linux), so that the pair is clean most of the time. It is not a multiple of 40 s, the interval of the
 /// packets that keep a farther NAT open.
 const EVERY: Duration = Duration::from_secs(70);
+/// How long a side that waits at the only pair sends nothing there before it opens it anew: longer than an
+/// unreplied entry lives (30 s in Linux). If the first side's fire had spoilt its NAT, that is forgotten then.
+const LONE_REST: Duration = Duration::from_secs(31);
+/// The packets with which it opens that pair: those before a slot, and one that keeps it open. So the pair is
+/// open until it is opened anew, longer than a clean one waits for the next fire ([`EVERY`] less the two
+/// lifetimes of an entry and of the fire, 36 s).
+const LONE_TURNS: usize = LOW.len() + 2;
 /// The time between the first two packets that only pass the first router.
 const AFTER_FIRST: Duration = Duration::from_millis(100);
 /// The number of pairs that are tried beside slots: one for each side to fire at.
@@ -34,6 +41,8 @@ struct Opening {
     path: Path,
     /// Whether it is opened with packets that only pass the first router.
     near: bool,
+    /// Whether there is no other pair.
+    lone: bool,
     next: Time,
     turn: usize,
 }
@@ -97,6 +106,7 @@ impl Clockless {
         let opening = |(k, path)| Opening {
             path,
             near: k == 0 && opens.len() > 1,
+            lone: opens.len() == 1 && fires.is_empty(),
             next: now,
             turn: 0,
         };
@@ -116,8 +126,11 @@ impl Clockless {
 
     pub(super) fn poll(&mut self, now: Time, ttl: Option<u8>, rng: &mut SeedRng) -> Option<Sent> {
         if let Some(opening) = self.opens.iter_mut().find(|opening| opening.next <= now) {
-            let (reach, wait) = opener(opening.near, opening.turn);
+            let (reach, mut wait) = opener(opening.near, opening.turn);
             opening.turn += 1;
+            if opening.lone && opening.turn == LONE_TURNS {
+                (opening.turn, wait) = (0, LONE_REST);
+            }
             opening.next = now + wait;
             return Some(Sent {
                 path: opening.path,

@@ -17,7 +17,8 @@ use std::time::Duration;
 use self::message::{AnswerFrom, TransactionId};
 pub(crate) use self::message::{answers, padded, probe};
 pub(crate) use self::told::{StunEvent, StunReport};
-use super::address::{Mapping, PAIRS};
+use super::address::{Mapping, PAIRS, usable};
+use super::portmap::is_global;
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
@@ -141,9 +142,13 @@ impl StunClient {
         if !message::is_stun(datagram) {
             return false;
         }
-        let Some(answer) = message::answer(datagram) else {
+        let Some(mut answer) = message::answer(datagram) else {
             return true;
         };
+        // A server that names an address at which nobody can be is as good as one that refuses.
+        let remote = path.remote;
+        let is_possible = |at: &SocketAddr| usable(*at) && at.is_ipv4() == remote.is_ipv4();
+        answer.mapped = answer.mapped.filter(is_possible);
         let (ipv6, servers) = (self.ipv6, &self.servers);
         let matches = |server: usize, socket: usize| {
             servers[server] == path.remote && local_index(socket, ipv6) == Some(path.local)
@@ -247,6 +252,20 @@ impl StunClient {
         })
     }
 
+    /// The answers for a socket, the most credible first: what most servers say. What only a server inside the
+    /// network sees does not count if one outside answers.
+    fn believed(&self, socket: usize) -> Vec<(usize, SocketAddr)> {
+        let mut answers: Vec<_> = self.answered(socket).collect();
+        if answers.iter().any(|(_, mapped)| is_global(mapped.ip())) {
+            answers.retain(|(_, mapped)| is_global(mapped.ip()));
+        }
+        let agree = |ip| answers.iter().filter(|(_, mapped)| mapped.ip() == ip).count();
+        let votes: Vec<usize> = answers.iter().map(|(_, mapped)| agree(mapped.ip())).collect();
+        let mut order: Vec<usize> = (0..answers.len()).collect();
+        order.sort_by_key(|&at| std::cmp::Reverse(votes[at]));
+        order.into_iter().map(|at| answers[at]).collect()
+    }
+
     /// The servers of one IP version.
     fn servers_of(&self, ipv6: bool) -> Vec<usize> {
         let of_family = |server: &usize| self.servers[*server].is_ipv6() == ipv6;
@@ -269,7 +288,7 @@ impl StunClient {
     /// Sends the requests of one attempt: to all servers from socket 0, and to a few from each spare socket
     /// without an answer. Servers that answered socket 0 come first.
     fn ask(&mut self, attempt: usize) {
-        let alive: Vec<usize> = self.answered(0).map(|(server, _)| server).collect();
+        let alive: Vec<usize> = self.believed(0).iter().map(|(server, _)| *server).collect();
         for socket in (0..self.sockets).chain(self.ipv6.map(|_| SIX)) {
             if socket > 0 && self.answered(socket).next().is_some() {
                 continue;
@@ -309,33 +328,39 @@ impl StunClient {
 
     /// Ends gathering if everything is known or the time is up.
     fn conclude(&mut self, now: Time, time_is_up: bool) {
-        let main: Vec<(usize, SocketAddr)> = self.answered(0).collect();
+        let main = self.believed(0);
+        let ip = main.first().map(|(_, mapped)| mapped.ip());
         let second = main
             .iter()
             .find(|(s, _)| self.servers[*s].ip() != self.servers[main[0].0].ip());
-        let main_open = self
-            .queries
-            .iter()
-            .any(|q| q.socket == 0 && q.state == QueryState::Waiting);
+        let agree = second.is_some_and(|(_, mapped)| Some(mapped.ip()) == ip);
+        let waits = |socket| {
+            let mut queries = self.queries.iter();
+            queries.any(|q| q.socket == socket && q.state == QueryState::Waiting)
+        };
         let unanswered = |socket: usize| self.answered(socket).next().is_none();
+        let strays = |socket| self.answered(socket).all(|(_, mapped)| Some(mapped.ip()) != ip);
+        let spare_open = |socket| unanswered(socket) || strays(socket) && waits(socket);
         // If there is IPv4, nothing waits for IPv6, because its answer tells little.
         let open = if self.servers_of(false).is_empty() {
             self.queries.iter().any(|q| q.socket == SIX) && unanswered(SIX)
         } else {
-            (second.is_none() && main_open) || (1..self.sockets).any(unanswered)
+            (!agree && waits(0)) || (1..self.sockets).any(spare_open)
         };
         if !time_is_up && open {
             return;
         }
         self.mapping = match (main.first(), second) {
             (Some((_, mapped)), _) if self.local.contains(mapped) => Mapping::Public,
-            (Some((_, a)), Some((_, b))) if a == b => Mapping::Independent,
+            (Some((_, a)), Some(_)) if main.iter().all(|(_, b)| a == b) => Mapping::Independent,
             (Some(_), Some(_)) => Mapping::Dependent,
             _ => Mapping::Unknown,
         };
         let mut keepers = Vec::new();
         for socket in 0..self.sockets {
-            let first = self.answered(socket).next();
+            let believed = self.believed(socket);
+            let at_same_ip = believed.iter().find(|(_, mapped)| Some(mapped.ip()) == ip);
+            let first = at_same_ip.or(believed.first()).copied();
             self.mapped[socket] = first.map(|(_, mapped)| mapped);
             let server = first
                 .or(main.first().copied())
@@ -347,12 +372,13 @@ impl StunClient {
                 by_server: self.mapped[socket],
             });
         }
-        let six: Vec<(usize, SocketAddr)> = self.answered(SIX).collect();
+        let six = self.believed(SIX);
         let seen = self.queries.iter().filter_map(|query| match query.state {
             QueryState::Answered(mapped) if query.socket < SIX => Some(mapped),
             _ => None,
         });
-        let seen = seen.collect();
+        let from_inside = main.iter().all(|(_, mapped)| !is_global(mapped.ip()));
+        let seen = seen.filter(|at| from_inside || is_global(at.ip())).collect();
         let named = |answers: &[(usize, SocketAddr)]| answers.iter().map(|(s, _)| self.servers[*s]).collect();
         self.events.push_back(StunEvent::Gathered(StunReport {
             mapping: self.mapping,

@@ -90,6 +90,69 @@ fn different_answers_are_a_dependent_mapping() {
     assert_eq!(gathered(&world.run(Duration::ZERO)).mapping, Mapping::Dependent);
 }
 
+/// The lie of the first server, told with the truth of the two others.
+fn beside_a_liar(lie: &'static str) -> StunReport {
+    let liar = servers()[0];
+    let mut world = World::new(move |_, path| match path.remote == liar {
+        true => Some(at(lie)),
+        false => port(path, 4300),
+    });
+    gathered(&world.run(Duration::from_secs(3)))
+}
+
+#[test]
+fn a_server_that_names_an_impossible_address_or_one_inside_is_not_believed() {
+    for lie in [
+        "[2001:db8::7]:4300",
+        "203.0.113.7:0",
+        "10.0.0.7:4300",
+        "100.64.0.7:4300",
+        "127.0.0.1:4300",
+        "0.0.0.0:4300",
+        "224.0.0.1:4300",
+        "255.255.255.255:9",
+    ] {
+        let report = beside_a_liar(lie);
+        assert_eq!(report.mapping, Mapping::Independent, "{lie}");
+        let ports: Vec<u16> = report.mapped.iter().map(|m| m.unwrap().port()).collect();
+        assert_eq!(ports, [4300, 4301, 4302, 4303], "{lie}");
+        assert!(
+            report
+                .seen
+                .iter()
+                .all(|seen| seen.ip() == at("203.0.113.7:1").ip())
+        );
+    }
+}
+
+#[test]
+fn where_servers_name_different_addresses_more_are_heard_and_most_are_believed() {
+    let report = beside_a_liar("203.0.113.99:4300");
+    let ips: Vec<String> = report
+        .mapped
+        .iter()
+        .map(|m| m.unwrap().ip().to_string())
+        .collect();
+    assert_eq!(ips, ["203.0.113.7"; 4]);
+    // Perhaps it is no lie, and the network has several addresses.
+    assert_eq!((report.answered, report.mapping), (3, Mapping::Dependent));
+}
+
+#[test]
+fn inside_a_network_of_its_own_the_address_there_is_the_right_one() {
+    let mut world = World::new(|_, path| {
+        Some(SocketAddr::new(
+            at("10.0.0.7:1").ip(),
+            4300 + u16::from(path.local),
+        ))
+    });
+    let report = gathered(&world.run(Duration::ZERO));
+    assert_eq!(
+        (report.mapping, report.mapped[3]),
+        (Mapping::Independent, Some(at("10.0.0.7:4303")))
+    );
+}
+
 #[test]
 fn our_own_address_is_no_nat() {
     let mut world = World::new(|_, path| {

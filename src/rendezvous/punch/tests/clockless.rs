@@ -70,6 +70,40 @@ fn with_one_pair_alone_the_second_user_connects_at_once_where_no_nat_can_be_spoi
     }
 }
 
+/// Such a firewall does not let out what asks for the time either.
+#[test]
+fn with_one_pair_alone_and_no_clock_a_spoilt_nat_recovers() {
+    for (a, b) in [
+        (DROPS, DROPS),
+        (DROPS, ACCEPTS),
+        (ACCEPTS, DROPS),
+        (ACCEPTS, ACCEPTS),
+    ] {
+        for skew in [[0, 0], [0, 313_000]] {
+            let place = Scene {
+                one_port: true,
+                untold: [true, false],
+                ..Scene::new(a, b)
+            };
+            let mut took = Vec::new();
+            for apart in (0..120_000).step_by(3_700) {
+                for first in 0..2 {
+                    let mut scene = Scene {
+                        skew,
+                        ..place.clone()
+                    };
+                    scene.paste[1 - first] = apart;
+                    took.push(seconds(&scene));
+                }
+            }
+            took.sort_by(f64::total_cmp);
+            let (median, last) = (took[took.len() / 2], took[took.len() - 1]);
+            println!("{a:?} x {b:?}: median {median:.1} s, last {last:.1} s");
+            assert!(last < 130.0, "{a:?} x {b:?}: {took:.1?}");
+        }
+    }
+}
+
 #[test]
 fn two_pastes_at_one_moment_meet_though_no_clock_is_known() {
     for apart in [0, 1, 5, 19, 20, 21, 60, 300] {

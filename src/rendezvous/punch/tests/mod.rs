@@ -23,7 +23,8 @@ use crate::rendezvous::schedule::Content;
 /// have passed).
 const SEEDS: u64 = 25;
 
-const OPEN: NatKind = NatKind::Public;
+const OPEN: NatKind = NatKind::Public { firewall: false };
+const FIREWALL: NatKind = NatKind::Public { firewall: true };
 const FULL: NatKind = NatKind::Cone(Filtering::Independent);
 const RESTRICTED: NatKind = NatKind::Cone(Filtering::Address);
 const PORT_RESTRICTED: NatKind = NatKind::Cone(Filtering::AddressAndPort);
@@ -33,7 +34,7 @@ const DROPS: NatKind = NatKind::Masquerade {
 const ACCEPTS: NatKind = NatKind::Masquerade {
     wan_input_accepted: true,
 };
-const ALL: [NatKind; 6] = [OPEN, FULL, RESTRICTED, PORT_RESTRICTED, DROPS, ACCEPTS];
+const ALL: [NatKind; 7] = [OPEN, FIREWALL, FULL, RESTRICTED, PORT_RESTRICTED, DROPS, ACCEPTS];
 
 const SYMMETRIC: NatKind = NatKind::Symmetric(Ports::Random);
 

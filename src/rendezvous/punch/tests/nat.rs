@@ -14,13 +14,22 @@ const REPLIED: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum NatKind {
-    Public,
+    /// No NAT. A firewall lets in only answers.
+    Public {
+        firewall: bool,
+    },
     Cone(Filtering),
     /// Linux masquerading. With `wan_input_accepted`, stray packets leave entries.
     Masquerade {
         wan_input_accepted: bool,
     },
     Symmetric(Ports),
+}
+
+impl NatKind {
+    pub(super) const fn is_public(self) -> bool {
+        matches!(self, NatKind::Public { .. })
+    }
 }
 
 /// How a symmetric NAT assigns ports.
@@ -67,7 +76,7 @@ impl Nat {
 
     pub(super) fn class(&self) -> NatClass {
         let mapping = match self.kind {
-            NatKind::Public => Mapping::Public,
+            NatKind::Public { .. } => Mapping::Public,
             NatKind::Cone(_) | NatKind::Masquerade { .. } => Mapping::Independent,
             NatKind::Symmetric(_) => Mapping::Dependent,
         };
@@ -80,7 +89,7 @@ impl Nat {
     /// The external port that a STUN server sees for the inside port `port`.
     pub(super) fn stun_port(&self, port: u16) -> u16 {
         match self.kind {
-            NatKind::Public | NatKind::Masquerade { .. } => port,
+            NatKind::Public { .. } | NatKind::Masquerade { .. } => port,
             NatKind::Cone(_) => port + 1000,
             NatKind::Symmetric(_) => port + 2000,
         }
@@ -126,7 +135,7 @@ impl Nat {
         }
         let wanted = self.stun_port(port);
         let outside = match self.kind {
-            NatKind::Public | NatKind::Cone(_) => wanted,
+            NatKind::Public { .. } | NatKind::Cone(_) => wanted,
             NatKind::Symmetric(_) => loop {
                 let port = self.fresh_port();
                 if self
@@ -169,7 +178,7 @@ impl Nat {
     /// A packet arrives at an external port. Returns the inside port that receives it, if any.
     pub(super) fn inbound(&mut self, now: Time, outside: u16, remote: SocketAddr) -> Option<u16> {
         self.entries.retain(|e| e.expires > now);
-        if self.kind == NatKind::Public {
+        if self.kind == (NatKind::Public { firewall: false }) {
             return Some(outside);
         }
         if let Some(entry) = self

@@ -134,10 +134,10 @@ impl World {
         let side = |i: u8| {
             let lan = if scene.same_lan { 1 } else { i };
             let ip: IpAddr = match scene.nats[usize::from(i)] {
-                NatKind::Public => [203, 0, 113, 10 + i].into(),
+                NatKind::Public { .. } => [203, 0, 113, 10 + i].into(),
                 _ => [192, 168, lan, 10 + i].into(),
             };
-            let nat_ip = if scene.nats[usize::from(i)] == NatKind::Public {
+            let nat_ip = if scene.nats[usize::from(i)].is_public() {
                 ip
             } else {
                 [203, 0, 113, lan].into()
@@ -244,7 +244,7 @@ impl World {
         if is_private(path.remote.ip()) {
             return;
         }
-        let own = u8::from(self.sides[i].nat.kind != NatKind::Public);
+        let own = u8::from(!self.sides[i].nat.kind.is_public());
         // A side that has heard the peer floods nobody.
         if self.delivered.iter().all(|(to, ..)| *to != i) {
             self.sides[i].sent.push(self.now);
