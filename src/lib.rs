@@ -12,6 +12,10 @@
 
 // Only `parts` and `run` leave the crate; whatever else says `pub` hides dead code.
 #![warn(unreachable_pub)]
+#![expect(
+    private_interfaces,
+    reason = "what the tests drive has fields and errors whose types no test names; those stay within the crate"
+)]
 
 mod app;
 mod cli;
@@ -20,6 +24,8 @@ pub mod parts;
 mod protocol;
 mod rendezvous;
 mod system;
+#[cfg(any(test, fuzzing))]
+pub mod tests;
 mod transfer;
 
 pub use cli::run;

@@ -1,10 +1,9 @@
-//! What the tests, the benchmarks and the fuzz targets of this package use of it.
+//! What the tests and the benchmarks outside `src` use of this package.
 //!
 //! This is no interface for other programs and keeps no promise between versions. Each part is here because
 //! something outside `src` drives it: the simulations drive the connection, the controllers and the punch; `tests/integration/evil`
-//! drives a session with its disk thread; `tests/integration/crash` and `tests/integration/trees` drive a sink over a layer of their own;
-//! the vectors of docs/protocol.md and the fuzz targets read and write every layout. All other items are `pub(crate)`,
-//! so that the compiler sees what nothing uses.
+//! drives a session with its disk thread; `tests/integration/crash` and `tests/integration/trees` drive a sink over a layer of their own.
+//! All other items are `pub(crate)`, so that the compiler sees what nothing uses.
 
 /// Sessions and what they are made of.
 pub mod app {
@@ -36,12 +35,9 @@ pub mod protocol {
     pub use crate::protocol::congestion::{AckSample, Controller, Stage};
     pub use crate::protocol::connection::Connection;
     pub use crate::protocol::connection::interface::{Closed, Config, Event, Stats};
-    pub use crate::protocol::ecn::{Ecn, EcnCounts};
-    pub use crate::protocol::handshake::compare::{Words, commitment, six_words};
-    pub use crate::protocol::handshake::hello::Hello;
+    pub use crate::protocol::ecn::Ecn;
+    pub use crate::protocol::handshake::compare::Words;
     pub use crate::protocol::handshake::keys::{Cipher, StaticKeypair};
-    pub use crate::protocol::handshake::probe::{Probe, ProbeKey};
-    pub use crate::protocol::handshake::prologue;
     pub use crate::protocol::ranges::RangeSet;
     pub use crate::protocol::recovery::{Fate, Recovery};
     pub use crate::protocol::rng::SplitMix64;
@@ -49,54 +45,41 @@ pub mod protocol {
     pub use crate::protocol::sent_packets::{Carries, Settled};
     pub use crate::protocol::time::Time;
     pub use crate::protocol::wire::{
-        Ack, DATA_HEADER_LEN, Frame, Frames, HEADER_LEN, Header, PacketNumber, TAG_LEN,
+        DATA_HEADER_LEN, Frame, Frames, HEADER_LEN, Header, PacketNumber, TAG_LEN,
     };
     pub use crate::protocol::{Path, Reach, Role};
 }
 
 /// Addresses, STUN, the clock of the slots, the punch and the server.
 pub mod rendezvous {
-    pub use crate::rendezvous::address::{
-        Address, Filtering, Guessing, Mapping, NatClass, Timekeeping, Token,
-    };
+    pub use crate::rendezvous::address::{Address, Guessing, NatClass, Timekeeping, Token};
     pub use crate::rendezvous::clock::WallClock;
     pub use crate::rendezvous::errand::Errand;
-    pub use crate::rendezvous::meeting::client::Meeting;
-    pub use crate::rendezvous::meeting::code::Nameplate;
-    pub use crate::rendezvous::meeting::interface::{MeetingConfig, Purpose};
-    pub use crate::rendezvous::meeting::name::Name;
-    pub use crate::rendezvous::meeting::pake::{CodeKeys, End};
-    pub use crate::rendezvous::meeting::relay::RelayUse;
+    pub use crate::rendezvous::meeting::pake::End;
     pub use crate::rendezvous::meeting::wire::{
-        Bind, BindWant, Binding, Bound, Hello as MeetingHello, List, Listed, Listing, Names, Open, Present,
-        SessionId, Standing, State, Want, proof, token_key,
+        Bind, BindWant, Binding, Bound, Hello as MeetingHello, Open, SessionId, Standing, State, Want,
     };
     pub use crate::rendezvous::punch::events::PunchEvent;
     pub use crate::rendezvous::punch::{Punch, PunchConfig};
     pub use crate::rendezvous::schedule::Schedule;
-    pub use crate::rendezvous::server::{Limits, RelayLimits, Server, ServerConfig};
     pub use crate::rendezvous::stun::{StunClient, respond};
 }
 
 /// Files: lists, offers, both conversations, staging and the layer under them.
 pub mod transfer {
-    pub use crate::transfer::chunks::{Chunk, ChunkList, Chunker};
+    pub use crate::transfer::chunks::{Chunk, Chunker};
     pub use crate::transfer::error::{LocalError, TransferError};
     pub use crate::transfer::fs::disk::DiskLayer;
     pub use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, Room, Stat};
     pub use crate::transfer::fs::owner::OwnerKey;
     pub use crate::transfer::hash::{BlockHash, Root, RootBuilder, hash_block};
-    pub use crate::transfer::manifest::builder::{ManifestBuilder, Trust};
-    pub use crate::transfer::manifest::offer::{ListHead, Offer};
-    pub use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest};
+    pub use crate::transfer::manifest::Manifest;
+    pub use crate::transfer::manifest::offer::Offer;
     pub use crate::transfer::names::SafeName;
-    pub use crate::transfer::ranges::Run;
-    pub use crate::transfer::session::messages::{Message, MessageReader};
     pub use crate::transfer::session::receive::{ReceiveEvent, ReceiveSession};
     pub use crate::transfer::session::send::{Purpose, SendEvent, SendSession, Work};
     pub use crate::transfer::sink::Sink;
     pub use crate::transfer::sink::assemble::{Assembler, Taken};
-    pub use crate::transfer::sink::journal::JournalContents;
     pub use crate::transfer::sink::losses::Remark;
     pub use crate::transfer::sink::ordered::{ORDERED_BUFFERS, OrderedSink};
     pub use crate::transfer::sink::place::{Conflicts, Placed};

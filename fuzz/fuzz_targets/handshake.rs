@@ -1,7 +1,3 @@
 #![no_main]
-#![allow(dead_code, reason = "each target runs one of the decoders")]
 
-#[path = "../../tests/integration/fuzz/decoders.rs"]
-mod decoders;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| decoders::handshake(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| p2pcopy::tests::decoders::handshake(data));

@@ -196,7 +196,7 @@ pub(crate) struct Progress {
 
 /// What a transfer is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// The list of files is being sent, and the counters count its bytes. No user was asked yet.
     Listing,
     /// The receiver prepares its disk: it tests what the disk supports, and makes directories.

@@ -19,7 +19,7 @@ const SHOWN: usize = 16;
 
 /// A list to show. Two are equal if they are the same list in memory.
 #[derive(Clone, Debug)]
-pub struct Listing(pub Arc<Manifest>);
+pub(crate) struct Listing(pub Arc<Manifest>);
 
 impl PartialEq for Listing {
     fn eq(&self, other: &Self) -> bool {

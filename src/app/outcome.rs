@@ -26,7 +26,7 @@ pub struct Summary {
 
 /// What was offered and did not arrive, or not completely.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Shortfall {
+pub(crate) struct Shortfall {
     /// The number of files and directories.
     pub count: u64,
     /// Their size in bytes.

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const TRUST: Duration = Duration::from_secs(10);
 
 /// A run's relay.
-pub struct Relaying {
+pub(crate) struct Relaying {
     client: RelayClient,
     uses: RelayUse,
     /// When packets may begin to use the relay.

@@ -57,7 +57,7 @@ impl Transmit {
 
 /// Which additional sockets are needed, beside those of the run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Extra {
+pub(crate) enum Extra {
     /// Any: each is bound when the machine first sends from it.
     Any,
     /// Only the socket of this path.

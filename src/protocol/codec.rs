@@ -6,7 +6,7 @@
 /// The bytes ended inside a field. The text names what was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("truncated {0}")]
-pub struct Truncated(pub &'static str);
+pub(crate) struct Truncated(pub &'static str);
 
 /// Takes fields from the front. A method that fails returns [`Truncated`] and may have taken a part of its
 /// field.

@@ -19,7 +19,7 @@ pub enum Ecn {
 
 /// How many packets arrived with marks, over the life of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct EcnCounts {
+pub(crate) struct EcnCounts {
     /// As ECT(0).
     pub ect0: u64,
     /// As CE.

@@ -37,7 +37,7 @@ pub(crate) enum ClockSource {
 
 /// The number of a slot, counted from 1970.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct SlotIndex(u64);
+pub(crate) struct SlotIndex(u64);
 
 impl SlotIndex {
     /// The slot that contains the Unix time `unix_nanos`.

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Which UDP ports are open.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Outlet {
+pub(crate) enum Outlet {
     /// As far as is known, all ports are open.
     Open,
     /// Only these ports are open.

@@ -3,7 +3,7 @@
 
 /// A rule that the peer broke with well-formed messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Breach {
+pub(crate) enum Breach {
     /// A message that does not belong to this stage of the conversation.
     #[error("{0} out of turn")]
     OutOfTurn(&'static str),

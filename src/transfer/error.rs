@@ -9,7 +9,7 @@ use crate::transfer::breach::Breach;
 
 /// The limits that every list has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ListBound {
+pub(crate) enum ListBound {
     /// Number of files and directories.
     #[error("more entries than a list may have")]
     Entries,
@@ -171,7 +171,7 @@ pub enum LocalError {
 
 /// What is wrong with the user's key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum KeyFault {
+pub(crate) enum KeyFault {
     /// It cannot be opened or read, or is a link.
     #[error("it cannot be read, or is a link")]
     Unreadable,

@@ -153,7 +153,7 @@ pub(crate) const MAX_SPANS: usize = 1024;
 
 /// The bytes of one block received so far. Takes little memory, and least when bytes arrive in order.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Spans(Vec<(u32, u32)>);
+pub(crate) struct Spans(Vec<(u32, u32)>);
 
 /// What [`Spans::insert`] did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

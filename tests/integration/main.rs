@@ -17,12 +17,10 @@ mod evil;
 mod faults;
 #[path = "../forge/mod.rs"]
 mod forge;
-mod fuzz;
 mod layout;
 mod memory;
 mod pair;
 mod process;
-mod protocol_vectors;
 mod remains;
 #[cfg(target_os = "linux")]
 mod server;

@@ -313,7 +313,6 @@ impl UserSide {
             peer,
             clock,
             low_ttl: run.common.ttl,
-            not_before: 0,
             timeout: run.common.timeout,
             ipv6: self.ipv6.map(|(socket, _)| Ipv6Socket {
                 socket,

@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// What happened to the stream that this side opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum StreamNews {
+pub(crate) enum StreamNews {
     /// Something was sent, and nothing has come for a second. The user of the stream should ask a question:
     /// an answer shows that the stream works.
     Quiet,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// The sampler's counters at the time a packet left. Kept with each sent packet.
 #[derive(Clone, Copy, Debug)]
-pub struct SendStamp {
+pub(crate) struct SendStamp {
     /// When the packet left.
     pub sent_at: Time,
     /// Bytes delivered by then.

@@ -87,7 +87,7 @@ pub enum Event {
 
 /// How the peer broke the protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Misbehaviour {
+pub(crate) enum Misbehaviour {
     /// A packet breaks its layout.
     #[error("{0}")]
     Malformed(Malformed),
@@ -116,7 +116,7 @@ pub enum Closed {
 
 /// What keeps the sender from sending faster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Limit {
+pub(crate) enum Limit {
     /// The path: its rate or its congestion window.
     Path,
     /// The receiver has no room, because its disk is slow.

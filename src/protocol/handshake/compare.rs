@@ -37,7 +37,7 @@ impl Nonce {
 }
 
 /// The commitment of an author with this static key and hello to a nonce.
-pub fn commitment(nonce: &[u8; NONCE_LEN], author: &PublicKey, hello: &[u8]) -> [u8; NONCE_LEN] {
+pub(crate) fn commitment(nonce: &[u8; NONCE_LEN], author: &PublicKey, hello: &[u8]) -> [u8; NONCE_LEN] {
     let mut hasher = blake3::Hasher::new_derive_key("p2pcopy 1 commitment");
     hasher.update(nonce).update(author).update(hello);
     hasher.finalize().into()
@@ -48,7 +48,11 @@ pub fn commitment(nonce: &[u8; NONCE_LEN], author: &PublicKey, hello: &[u8]) -> 
 pub(super) struct Commitment(pub(super) [u8; NONCE_LEN]);
 
 /// The words of a handshake with this hash and these nonces.
-pub fn six_words(handshake_hash: &[u8], sender: &[u8; NONCE_LEN], receiver: &[u8; NONCE_LEN]) -> SixWords {
+pub(crate) fn six_words(
+    handshake_hash: &[u8],
+    sender: &[u8; NONCE_LEN],
+    receiver: &[u8; NONCE_LEN],
+) -> SixWords {
     let mut hasher = blake3::Hasher::new_derive_key("p2pcopy 1 six words");
     hasher.update(handshake_hash).update(sender).update(receiver);
     let mut six = [0; 6];
@@ -62,7 +66,7 @@ pub(super) fn words(handshake_hash: &[u8], sender: &Nonce, receiver: &Nonce) -> 
 
 /// Why the users compare words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// Nothing vouches for the peer's key: a bare address was pasted.
     Bare,
     /// One of the two users asked for the comparison.
@@ -82,7 +86,7 @@ pub enum Words {
 
 /// What a receiver keeps until the sender's nonce arrives.
 #[derive(Clone)]
-pub struct Awaited {
+pub(crate) struct Awaited {
     pub(super) commitment: Commitment,
     pub(super) author: PublicKey,
     pub(super) hello: Vec<u8>,

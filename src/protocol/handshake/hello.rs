@@ -15,15 +15,12 @@ pub(crate) const PROTOCOL_VERSION: u8 = 1;
 /// +---------------+---------------+---------------+---------------+
 /// |              connection id of packets to its author           |
 /// +---------------------------------------------------------------+
-/// |            its author's clock, Unix nanoseconds (64)          |
-/// |                                                               |
-/// +---------------------------------------------------------------+
 /// ```
 /// A: the author has hardware for AES-GCM. W: the author's user wants to compare words. Further bytes are
 /// reserved for newer versions and ignored: an end can only compare the version numbers if it skips what it
 /// does not know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Hello {
+pub(crate) struct Hello {
     /// The oldest protocol version that the author supports.
     pub oldest: u8,
     /// The newest protocol version that the author supports.
@@ -34,8 +31,6 @@ pub struct Hello {
     pub verify: bool,
     /// The connection ID for packets to the author.
     pub cid: u32,
-    /// The author's clock when the handshake began, in Unix nanoseconds.
-    pub unix_nanos: u64,
 }
 
 const AES_BIT: u8 = 1;
@@ -43,16 +38,15 @@ const VERIFY_BIT: u8 = 2;
 
 impl Hello {
     /// Bytes on the wire.
-    pub(crate) const LEN: usize = 16;
+    pub(crate) const LEN: usize = 8;
 
     /// The wire form.
-    pub fn encode(&self) -> [u8; Self::LEN] {
+    pub(crate) fn encode(&self) -> [u8; Self::LEN] {
         let mut out = [0; Self::LEN];
         out[0] = self.oldest;
         out[1] = self.newest;
         out[3] = if self.hardware_aes { AES_BIT } else { 0 } | if self.verify { VERIFY_BIT } else { 0 };
-        out[4..8].copy_from_slice(&self.cid.to_be_bytes());
-        out[8..].copy_from_slice(&self.unix_nanos.to_be_bytes());
+        out[4..].copy_from_slice(&self.cid.to_be_bytes());
         out
     }
 
@@ -60,8 +54,8 @@ impl Hello {
     ///
     /// # Errors
     /// [`HandshakeError::Malformed`] if the bytes are too few or the version range is empty.
-    pub fn decode(bytes: &[u8]) -> Result<Self, HandshakeError> {
-        let Some((&[oldest, newest, _, flags, c0, c1, c2, c3, ref nanos @ ..], _)) =
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, HandshakeError> {
+        let Some((&[oldest, newest, _, flags, c0, c1, c2, c3], _)) =
             bytes.split_first_chunk::<{ Hello::LEN }>()
         else {
             return Err(HandshakeError::Malformed);
@@ -75,7 +69,6 @@ impl Hello {
             hardware_aes: flags & AES_BIT != 0,
             verify: flags & VERIFY_BIT != 0,
             cid: u32::from_be_bytes([c0, c1, c2, c3]),
-            unix_nanos: u64::from_be_bytes(*nanos),
         })
     }
 
@@ -105,7 +98,6 @@ mod tests {
             hardware_aes: true,
             verify: newest % 2 == 1,
             cid: 0xdead_beef,
-            unix_nanos: 7,
         }
     }
 
@@ -115,7 +107,7 @@ mod tests {
         assert_eq!(Hello::decode(&bytes).unwrap(), hello(1, 3));
         bytes.push(9);
         assert_eq!(Hello::decode(&bytes).unwrap(), hello(1, 3));
-        assert_eq!(Hello::decode(&bytes[..15]), Err(HandshakeError::Malformed));
+        assert_eq!(Hello::decode(&bytes[..7]), Err(HandshakeError::Malformed));
         assert_eq!(
             Hello::decode(&hello(3, 1).encode()),
             Err(HandshakeError::Malformed)

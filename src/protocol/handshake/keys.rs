@@ -89,9 +89,6 @@ pub struct SessionKeys {
     pub role: Role,
     /// The newest protocol version that both ends support.
     pub version: u8,
-    /// When the peer began this handshake, by its clock, in Unix nanoseconds. A later handshake of the same
-    /// run accepts nothing older (see [`Local::not_before`](super::Local::not_before)).
-    pub peer_time: u64,
     /// What both users must compare first. Always there between bare addresses; otherwise only if one of the
     /// users asked for it.
     pub comparison: Option<Comparison>,
@@ -129,7 +126,6 @@ impl SessionKeys {
             remote_cid: theirs.cid,
             role,
             version,
-            peer_time: theirs.unix_nanos,
             comparison: reason.map(|reason| Comparison { reason, words }),
         })
     }

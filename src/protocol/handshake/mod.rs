@@ -73,10 +73,6 @@ pub(crate) struct Local {
     pub keypair: StaticKeypair,
     /// What we tell the peer.
     pub hello: Hello,
-    /// Accept no message 1 that began before this, by the peer's clock (Unix nanoseconds): the
-    /// [`SessionKeys::peer_time`] of this run's last connection plus one, or 0. Otherwise a recorded message
-    /// 1 could replace the real one when the pair reconnects.
-    pub not_before: u64,
     /// New random bytes for this handshake alone.
     pub seed: rng::Seed,
 }
@@ -86,6 +82,6 @@ pub(crate) struct Local {
 /// An identity is the part of an address that names its owner: version, role and key. The `ip:port` and the
 /// mapped ports are left out on purpose: a NAT may change them while the users paste, and then the two sides
 /// have different versions of an address.
-pub fn prologue(sender_identity: &[u8], receiver_identity: &[u8]) -> Vec<u8> {
+pub(crate) fn prologue(sender_identity: &[u8], receiver_identity: &[u8]) -> Vec<u8> {
     [b"p2pcopy 1 full".as_slice(), sender_identity, receiver_identity].concat()
 }

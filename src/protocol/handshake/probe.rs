@@ -26,7 +26,7 @@ use crate::protocol::Role;
 /// R: the author is the receiver. H: the author has received something from the peer. Slot: number of the
 /// 10-second slot. Send time: Unix nanoseconds of the author's clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Probe {
+pub(crate) struct Probe {
     /// The role of its author.
     pub role: Role,
     /// Whether the author has received a valid datagram of ours.
@@ -41,7 +41,7 @@ pub struct Probe {
 
 /// Authenticates probes between two static keys.
 #[derive(Clone)]
-pub struct ProbeKey {
+pub(crate) struct ProbeKey {
     key: zeroize::Zeroizing<[u8; 32]>,
 }
 
@@ -56,7 +56,7 @@ impl ProbeKey {
     ///
     /// # Errors
     /// [`HandshakeError::WeakKey`] if the peer's key is of small order.
-    pub fn new(own: &StaticKeypair, peer: &PublicKey, context: &[u8]) -> Result<Self, HandshakeError> {
+    pub(crate) fn new(own: &StaticKeypair, peer: &PublicKey, context: &[u8]) -> Result<Self, HandshakeError> {
         let secret = own.shared_secret(peer)?;
         let mut hasher = blake3::Hasher::new_derive_key("p2pcopy 1 probe");
         hasher.update(secret.as_slice());
@@ -88,7 +88,7 @@ impl Probe {
     pub(crate) const LEN: usize = BODY + MAC;
 
     /// The wire form under `key`.
-    pub fn encode(&self, key: &ProbeKey) -> Vec<u8> {
+    pub(crate) fn encode(&self, key: &ProbeKey) -> Vec<u8> {
         let mut out = Vec::with_capacity(Self::LEN);
         let role = match self.role {
             Role::Sender => 0,
@@ -103,7 +103,7 @@ impl Probe {
     }
 
     /// Reads and authenticates the wire form. `None` if no holder of `key` made the bytes.
-    pub fn decode(bytes: &[u8], key: &ProbeKey) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8], key: &ProbeKey) -> Option<Self> {
         if bytes.len() != Self::LEN || bytes[0] != packet::PROBE {
             return None;
         }

@@ -24,7 +24,7 @@ pub(crate) const MAX_CANDIDATES: usize = 8;
 
 /// How a NAT chooses the external address of a socket (RFC 4787, section 4.1).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Mapping {
+pub(crate) enum Mapping {
     /// Not known, because fewer than two STUN servers answered.
     #[default]
     Unknown,

@@ -44,7 +44,7 @@ const MOST_GUESSES: u32 = 5;
 const GOODBYES: usize = 2;
 
 /// The state machine of the client. Drive it as [`crate::protocol`] says.
-pub struct Meeting {
+pub(crate) struct Meeting {
     errand: Errand,
     token: Option<TokenKey>,
     key: PublicKey,
@@ -74,7 +74,7 @@ pub struct Meeting {
 
 impl Meeting {
     /// A client that starts with a hello to the server.
-    pub fn new(config: MeetingConfig, now: Time) -> Self {
+    pub(crate) fn new(config: MeetingConfig, now: Time) -> Self {
         let mut rng = SeedRng::new(&config.seed, "p2pcopy 1 meeting");
         let finder = Finder::new(config.server, &config.sockets, &rng.seed(), now);
         let mut meeting = Meeting {
@@ -164,7 +164,7 @@ impl Meeting {
     }
 
     /// Takes a datagram. Returns whether it was one of a server.
-    pub fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) -> bool {
+    pub(crate) fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) -> bool {
         if !is_meeting(datagram) {
             return false;
         }
@@ -372,7 +372,7 @@ impl Meeting {
     }
 
     /// The next datagram to send.
-    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
         self.outbox.pop_front()
     }
 
@@ -394,7 +394,7 @@ impl Meeting {
     }
 
     /// The next event.
-    pub fn poll_event(&mut self) -> Option<MeetingEvent> {
+    pub(crate) fn poll_event(&mut self) -> Option<MeetingEvent> {
         self.events.pop_front()
     }
 

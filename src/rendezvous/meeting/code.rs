@@ -18,7 +18,7 @@ impl Nameplate {
     pub(crate) const MAX: u16 = 9999;
 
     /// A nameplate, if the number is from 1 to [`Nameplate::MAX`].
-    pub const fn new(number: u16) -> Option<Self> {
+    pub(crate) const fn new(number: u16) -> Option<Self> {
         if number >= 1 && number <= Self::MAX {
             Some(Nameplate(number))
         } else {

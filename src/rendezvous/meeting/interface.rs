@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 /// How a client wants to meet its peer.
 #[derive(Clone)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// Show a code and wait.
     Show,
     /// Join the client that shows this code.
@@ -29,7 +29,7 @@ pub enum Purpose {
 }
 
 /// The configuration of a client.
-pub struct MeetingConfig {
+pub(crate) struct MeetingConfig {
     /// The errand of this side.
     pub errand: Errand,
     /// The server.
@@ -55,7 +55,7 @@ pub struct MeetingConfig {
 
 /// An event of the client.
 #[derive(Debug)]
-pub enum MeetingEvent {
+pub(crate) enum MeetingEvent {
     /// The server answered.
     Welcome {
         /// Its clock.

@@ -5,12 +5,12 @@ use std::fmt;
 
 /// A name: 1 to [`Name::MAX`] lower-case letters and digits, with `.`, `-`, `_` between them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Name(String);
+pub(crate) struct Name(String);
 
 /// What is wrong with a name, and what to do.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("a name has 1 to 32 letters (a to z), digits, and . - _ between them")]
-pub struct NameError;
+pub(crate) struct NameError;
 
 impl Name {
     /// The most characters of a name.
@@ -21,7 +21,7 @@ impl Name {
     /// # Errors
     ///
     /// If the text is not a name.
-    pub fn parse(text: &str) -> Result<Name, NameError> {
+    pub(crate) fn parse(text: &str) -> Result<Name, NameError> {
         let name = text.trim().to_ascii_lowercase();
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         let fits = name.chars().all(|c| plain(c) || ".-_".contains(c));

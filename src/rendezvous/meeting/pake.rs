@@ -55,7 +55,7 @@ impl End {
 
 /// The words on the two sides differ, or somebody who does not know them answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct WrongWords;
+pub(crate) struct WrongWords;
 
 /// One end of an exchange that has not been answered. It accepts one message only, so it allows one guess.
 pub(crate) struct Exchange {
@@ -107,7 +107,7 @@ impl Exchange {
 }
 
 /// What both ends have after the exchange, if the words were the same.
-pub struct CodeKeys {
+pub(crate) struct CodeKeys {
     end: End,
     key: [u8; 32],
 }
@@ -126,19 +126,19 @@ impl Drop for CodeKeys {
 
 impl CodeKeys {
     /// Keys from the result of the exchange.
-    pub const fn new(end: End, key: [u8; 32]) -> Self {
+    pub(crate) const fn new(end: End, key: [u8; 32]) -> Self {
         CodeKeys { end, key }
     }
 
     /// The ticket by which a relay recognizes the two ends. Nobody else can compute it.
-    pub fn ticket(&self) -> Ticket {
+    pub(crate) fn ticket(&self) -> Ticket {
         let mut ticket = [0; 16];
         ticket.copy_from_slice(&blake3::derive_key("p2pcopy 1 relay ticket", &self.key)[..16]);
         ticket
     }
 
     /// Our confirmation, and `text` sealed. Must be called once: a second text would reuse the nonce.
-    pub fn seal(&self, text: &str) -> Vec<u8> {
+    pub(crate) fn seal(&self, text: &str) -> Vec<u8> {
         let mut packet = vec![0; HEADER_LEN];
         packet.extend_from_slice(text.as_bytes());
         packet.resize(packet.len() + TAG_LEN, 0);
@@ -153,7 +153,7 @@ impl CodeKeys {
     ///
     /// # Errors
     /// If the peer does not have our key.
-    pub fn open(&self, sealed: &[u8]) -> Result<String, WrongWords> {
+    pub(crate) fn open(&self, sealed: &[u8]) -> Result<String, WrongWords> {
         let (confirmation, packet) = sealed.split_first_chunk::<CONFIRMATION_LEN>().ok_or(WrongWords)?;
         let expected = blake3::derive_key(self.end.peer().confirmation(), &self.key);
         // blake3::Hash compares in constant time.

@@ -4,7 +4,7 @@ use crate::rendezvous::address::AddressError;
 
 /// Why a code failed, and what to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// Nobody waits at this number.
     #[error(
         "nobody waits with this code: it was mistyped, used before, or is too old; ask for the one shown now"

@@ -28,7 +28,7 @@ const GOODBYES: usize = 2;
 
 /// When a relay is used.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum RelayUse {
+pub(crate) enum RelayUse {
     /// As long as no direct path is found.
     #[default]
     Fallback,
@@ -40,7 +40,7 @@ pub enum RelayUse {
 
 /// What two ends that have met know about the relay.
 #[derive(Clone)]
-pub struct RelayPass {
+pub(crate) struct RelayPass {
     /// The path from our socket to the server.
     pub(crate) path: Path,
     /// The pair's ticket.
@@ -65,7 +65,7 @@ impl std::fmt::Debug for RelayPass {
 
 /// An event of the relay's client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RelayEvent {
+pub(crate) enum RelayEvent {
     /// Packets to the server's address reach the peer now.
     Open,
     /// The relay refuses. If that may change, the client asks again.
@@ -74,7 +74,7 @@ pub enum RelayEvent {
 
 /// Why the server does not relay, in words for the user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum RelayRefusal {
+pub(crate) enum RelayRefusal {
     /// The server has no relay.
     #[error("the server does not relay: only a direct path can help")]
     NoRelay,

@@ -37,8 +37,6 @@ pub struct PunchConfig {
     pub hardware_aes: bool,
     /// Whether our user wants both users to compare words.
     pub verify: bool,
-    /// See [`Local::not_before`](crate::protocol::handshake::Local::not_before): 0 for the first connection of a run.
-    pub not_before: u64,
     /// The clock that determines the slots.
     pub clock: WallClock,
     /// The TTL of packets that must not reach the peer's NAT, if the user named it.

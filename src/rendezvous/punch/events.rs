@@ -38,7 +38,7 @@ pub enum PunchEvent {
 
 /// Something that is shown at once. Each comes at most once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Hint {
+pub(crate) enum Hint {
     /// What the two addresses tell; or that nothing comes although the peer must be near.
     #[error("{0}. Trying all the same; {help}", help = .0.remedy())]
     Obstacle(Obstacle),

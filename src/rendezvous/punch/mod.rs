@@ -81,12 +81,10 @@ impl Punch {
             hardware_aes: config.hardware_aes,
             verify: config.verify,
             cid: u32::from_be_bytes(rng.array()),
-            unix_nanos: clock.unix_nanos(now),
         };
         let local = Local {
             keypair: config.keypair,
             hello,
-            not_before: config.not_before,
             seed: rng.seed(),
         };
         let engine = Engine::new(role, local, &own, &peer, &mut rng)?;

@@ -13,7 +13,7 @@ const NEARBY: Duration = Duration::from_secs(3);
 
 /// What may prevent a connection between two addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Obstacle {
+pub(crate) enum Obstacle {
     /// The peer has only IPv6, and we have only IPv4.
     #[error("the other side has only IPv6 and this computer has none, so neither can send to the other")]
     OnlyPeerHasIpv6,

@@ -17,7 +17,7 @@ pub struct Ipv6Socket {
 
 /// The kind of a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PathKind {
+pub(crate) enum PathKind {
     /// Inside one network.
     Lan,
     /// Over IPv6.

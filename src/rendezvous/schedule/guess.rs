@@ -46,7 +46,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One side's part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Task {
+pub(crate) enum Task {
     /// Opens ports of its NAT towards these addresses.
     Open {
         /// With packets that only pass the first router.

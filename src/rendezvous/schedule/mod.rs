@@ -77,7 +77,7 @@ const MAX_REFLEXIVE: usize = 8;
 
 /// The kind of datagram to send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Content {
+pub(crate) enum Content {
     /// The datagram that continues the handshake.
     Handshake,
     /// A probe, which the peer answers, so that the peer continues the handshake. A probe may be the only
@@ -116,7 +116,7 @@ impl Outgoing {
 
 /// An event for the user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ScheduleEvent {
+pub(crate) enum ScheduleEvent {
     /// Nothing of full TTL passes the NATs before `until`.
     Waiting {
         /// The next slot.

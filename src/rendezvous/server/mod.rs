@@ -13,7 +13,7 @@ mod rooms;
 use self::cookies::{Cookies, equal};
 use self::rates::{Kind, Network, Rates};
 use self::relay::Relay;
-pub use self::relay::RelayLimits;
+pub(crate) use self::relay::RelayLimits;
 pub(crate) use self::relay::Relayed;
 use self::rooms::{Answers, Rooms};
 use super::Transmit;
@@ -35,7 +35,7 @@ const MAX_OUTBOX: usize = 1024;
 
 /// The limits of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// The most clients that wait at a number. If there are more, the oldest one expires.
     pub waiting: usize,
     /// New requests a minute from one network.
@@ -69,7 +69,7 @@ enum Closed {
 
 /// The configuration of a server.
 #[derive(Clone, Debug)]
-pub struct ServerConfig {
+pub(crate) struct ServerConfig {
     /// The key made from the token that clients must know, if there is one.
     pub token: Option<TokenKey>,
     /// Its limits.
@@ -96,7 +96,7 @@ pub(crate) struct Counters {
 }
 
 /// The state machine of the server. Drive it as [`crate::protocol`] says.
-pub struct Server {
+pub(crate) struct Server {
     token: Option<TokenKey>,
     terms: Terms,
     clock: WallClock,
@@ -111,7 +111,7 @@ pub struct Server {
 
 impl Server {
     /// A server without clients.
-    pub fn new(config: ServerConfig, now: Time) -> Self {
+    pub(crate) fn new(config: ServerConfig, now: Time) -> Self {
         let mut rng = SeedRng::new(&config.seed, "p2pcopy 1 server");
         let relay = config.limits.relay;
         Server {
@@ -134,7 +134,7 @@ impl Server {
     }
 
     /// Takes a datagram.
-    pub fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) {
+    pub(crate) fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) {
         match datagram.first() {
             Some(&packet::HELLO) => self.on_hello(now, path, datagram),
             Some(&packet::OPEN) => self.on_open(now, path, datagram),
@@ -178,13 +178,13 @@ impl Server {
     }
 
     /// The next datagram to send.
-    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
         self.outbox.pop_front()
     }
 
     /// Puts the next datagrams to relay into `buf`. Returns their path and the size of each, except that the
     /// last may be shorter.
-    pub fn poll_relayed(&mut self, buf: &mut Vec<u8>) -> Option<(Path, usize)> {
+    pub(crate) fn poll_relayed(&mut self, buf: &mut Vec<u8>) -> Option<(Path, usize)> {
         self.relay.as_mut()?.poll(buf)
     }
 

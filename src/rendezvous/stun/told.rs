@@ -6,7 +6,7 @@ use crate::rendezvous::address::{Mapping, PAIRS};
 
 /// The result of gathering.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StunReport {
+pub(crate) struct StunReport {
     /// How the NAT maps, as far as the answers show.
     pub mapping: Mapping,
     /// The external address of each socket.
@@ -27,7 +27,7 @@ pub struct StunReport {
 
 /// An event of the STUN client.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum StunEvent {
+pub(crate) enum StunEvent {
     /// While gathering, a server answered the first socket.
     Answered {
         /// The server.

@@ -13,7 +13,7 @@ use crate::transfer::names::{Escaped, SafeName};
 /// Builds a manifest entry by entry and checks each entry. Memory grows only with the entries that were
 /// really added.
 #[derive(Debug)]
-pub struct ManifestBuilder {
+pub(crate) struct ManifestBuilder {
     manifest: Manifest,
     trust: Trust,
     hasher: blake3::Hasher,
@@ -22,7 +22,7 @@ pub struct ManifestBuilder {
 
 /// The origin of a manifest's names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Trust {
+pub(crate) enum Trust {
     /// Our own files: names stay as they are.
     Own,
     /// The peer: names, permissions and times are made safe, or the list is refused.
@@ -78,7 +78,7 @@ impl Manifest {
 
 impl ManifestBuilder {
     /// An empty list.
-    pub fn new(trust: Trust) -> Self {
+    pub(crate) fn new(trust: Trust) -> Self {
         ManifestBuilder {
             manifest: Manifest::default(),
             trust,
@@ -92,7 +92,7 @@ impl ManifestBuilder {
     /// # Errors
     /// What makes the list unusable: a parent that is not an earlier directory, an unsafe name, a sum of
     /// sizes that overflows, a limit that is exceeded.
-    pub fn add(&mut self, entry: Entry<'_>) -> Result<EntryIndex, Malformed> {
+    pub(crate) fn add(&mut self, entry: Entry<'_>) -> Result<EntryIndex, Malformed> {
         let m = &mut self.manifest;
         let safe;
         let name = match self.trust {
@@ -172,7 +172,7 @@ impl ManifestBuilder {
     }
 
     /// Adds the entries of one chunk of wire bytes. A chunk holds whole entries only.
-    pub fn add_wire(&mut self, chunk: &[u8]) -> Result<(), Malformed> {
+    pub(crate) fn add_wire(&mut self, chunk: &[u8]) -> Result<(), Malformed> {
         self.hasher.update(chunk);
         self.wire_len += chunk.len() as u64;
         let mut reader = Reader::new(chunk, "list of files");
@@ -225,7 +225,7 @@ impl ManifestBuilder {
     /// # Errors
     /// [`Malformed`] if it is empty, or if a directory has two entries of the same name, perhaps only after
     /// names were made safe.
-    pub fn finish(mut self) -> Result<Manifest, Malformed> {
+    pub(crate) fn finish(mut self) -> Result<Manifest, Malformed> {
         if self.manifest.is_empty() {
             return Err(Malformed::Value("list: it is empty"));
         }

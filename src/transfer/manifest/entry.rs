@@ -12,7 +12,7 @@ pub(crate) const MODE_MASK: u16 = 0o777;
 
 /// What an entry is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A regular file.
     File,
     /// A directory.
@@ -78,7 +78,7 @@ impl EntryIndex {
     }
 
     /// Entry number `index`.
-    pub const fn new(index: u32) -> Self {
+    pub(crate) const fn new(index: u32) -> Self {
         EntryIndex(index)
     }
 }

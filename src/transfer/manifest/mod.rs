@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use self::builder::{ManifestBuilder, Trust};
 pub(crate) use self::entry::MODE_MASK;
 use self::entry::{ENTRY_LEN, encode_entry, wire_len};
-pub use self::entry::{Entry, EntryIndex, Kind};
+pub(crate) use self::entry::{Entry, EntryIndex, Kind};
 pub(crate) use self::links::{LeftOut, OutsideLinks};
 use crate::transfer::names::{self, SafeName};
 use crate::transfer::ranges::{Run, RunSet};

@@ -29,7 +29,7 @@ const DISK_BLOCK: u64 = 4096;
 /// entries 32 | bytes 64 | manifest bytes 64 | manifest hash 256 | stream 8 | holes 64
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ListHead {
+pub(crate) struct ListHead {
     /// Number of entries in the list.
     pub entries: u32,
     /// Length of the content; zero for a stream.
@@ -47,7 +47,7 @@ pub struct ListHead {
 
 impl ListHead {
     /// The head of `manifest`.
-    pub fn of(manifest: &Manifest) -> ListHead {
+    pub(crate) fn of(manifest: &Manifest) -> ListHead {
         let (manifest_bytes, manifest_hash) = manifest.digest();
         ListHead {
             entries: manifest.len(),
@@ -111,7 +111,7 @@ impl ListHead {
 
 /// A top-level entry, as shown to the user.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TopName {
+pub(crate) struct TopName {
     /// Its name, safe to create; use [`SafeName::display`] for a terminal.
     pub name: SafeName,
     /// What it is.

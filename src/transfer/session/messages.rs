@@ -39,7 +39,7 @@ const CHUNK_LEN: usize = 4 + 16;
 
 /// One control message. The arrow says who sends it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Message {
+pub(crate) enum Message {
     /// S→R: what the sender's list will contain.
     Offer(ListHead),
     /// S→R: some entries of the list: at least one, and whole entries only. The list ends at its announced
@@ -121,7 +121,7 @@ pub enum Message {
 
 impl Message {
     /// Appends the message's wire form.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let at = out.len();
         out.extend_from_slice(&[self.wire_type(), 0, 0]);
         match self {
@@ -299,19 +299,19 @@ fn runs(r: &mut Reader<'_>) -> Result<Vec<Run>, Malformed> {
 
 /// Cuts the control stream into messages. Holds at most one message and the bytes of the last call.
 #[derive(Default, Debug)]
-pub struct MessageReader {
+pub(crate) struct MessageReader {
     buffer: Vec<u8>,
     at: usize,
 }
 
 impl MessageReader {
     /// Starts with an empty stream.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         MessageReader::default()
     }
 
     /// Appends bytes of the stream.
-    pub fn feed(&mut self, bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.at);
         self.at = 0;
         self.buffer.extend_from_slice(bytes);
@@ -321,7 +321,7 @@ impl MessageReader {
     ///
     /// # Errors
     /// [`Malformed`]; the stream is then unusable.
-    pub fn poll_message(&mut self) -> Result<Option<Message>, Malformed> {
+    pub(crate) fn poll_message(&mut self) -> Result<Option<Message>, Malformed> {
         let bytes = &self.buffer[self.at..];
         let Some((&[wire_type, l0, l1], rest)) = bytes.split_first_chunk::<HEADER_LEN>() else {
             return Ok(None);

@@ -27,7 +27,7 @@ type Version = (u64, i64);
 
 /// The note.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Came {
+pub(crate) struct Came {
     /// The files, by a hash of their paths.
     files: HashMap<[u8; 16], Version>,
     /// The numbers behind the names of top-level entries, by a hash of those names.

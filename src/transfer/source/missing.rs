@@ -20,7 +20,7 @@ pub struct Missing {
 
 /// Why an entry does not arrive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Absence {
+pub(crate) enum Absence {
     /// This user may not read it.
     Unreadable,
     /// It was removed after the list was made.

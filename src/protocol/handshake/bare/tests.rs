@@ -16,9 +16,7 @@ fn local(n: u8) -> Local {
             hardware_aes: true,
             verify: false,
             cid: u32::from(n),
-            unix_nanos: 1000,
         },
-        not_before: 0,
         seed: Seed::new([n ^ 0x80; 32]),
     }
 }

@@ -40,7 +40,7 @@ impl Hello {
 
 /// What a server tells its clients together with a cookie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Terms {
+pub(crate) struct Terms {
     /// Whether clients must know the server's token.
     pub wants_token: bool,
     /// Whether the server relays.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// LIST: asks for names.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct List {
+pub(crate) struct List {
     /// The client's session number, which the answer repeats.
     pub session: SessionId,
     /// From a [`Welcome`](super::Welcome) to the same address.
@@ -24,7 +24,7 @@ impl List {
     pub(crate) const LEN: usize = LONGEST;
 
     /// The datagram.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = vec![packet::LIST, VERSION, 0, 0];
         out.extend(self.session.0.to_be_bytes());
         out.extend(self.cookie);
@@ -39,7 +39,7 @@ impl List {
     /// # Errors
     ///
     /// If it is not a LIST.
-    pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(datagram, "list");
         if datagram.len() != Self::LEN || reader.u8()? != packet::LIST || reader.u8()? != VERSION {
             return Err(Malformed);
@@ -56,7 +56,7 @@ impl List {
 
 /// Somebody who waits under a name, or has just met somebody.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Present {
+pub(crate) struct Present {
     /// The name.
     pub name: Name,
     /// The errand.
@@ -69,7 +69,7 @@ pub struct Present {
 
 /// The result of a [`List`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Listing {
+pub(crate) enum Listing {
     /// The cookie is of another address or too old. The request had no effect.
     StaleCookie,
     /// The server's token is missing or wrong.
@@ -86,7 +86,7 @@ pub enum Listing {
 
 /// LISTING: the answer to a [`List`].
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// The client's session number.
     pub session: SessionId,
     /// The result.
@@ -100,7 +100,7 @@ impl Listed {
     pub(crate) const MOST: usize = (List::LEN - 15) / (1 + Name::MAX + 6);
 
     /// The datagram: at most [`List::LEN`] bytes.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let (listing, seconds) = match self.listing {
             Listing::StaleCookie => (0, 0),
             Listing::WrongToken => (1, 0),
@@ -128,7 +128,7 @@ impl Listed {
     /// # Errors
     ///
     /// If it is not a LISTING.
-    pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(datagram, "listing");
         if reader.u8()? != packet::LISTING || reader.u8()? != VERSION {
             return Err(Malformed);

@@ -11,7 +11,7 @@ pub(crate) use self::bind::Ticket;
 pub use self::bind::{Bind, BindWant, Binding, Bound};
 pub use self::hello::Hello;
 pub(crate) use self::hello::{Terms, Welcome};
-pub use self::list::{List, Listed, Listing, Present};
+pub(crate) use self::list::{List, Listed, Listing, Present};
 use super::code::Nameplate;
 use super::name::Name;
 use super::pake::{End, MESSAGE_LEN};
@@ -62,13 +62,13 @@ pub(crate) type Cookie = [u8; 16];
 pub(crate) type TokenKey = [u8; 32];
 
 /// The key made from a server's token.
-pub fn token_key(word: &str) -> TokenKey {
+pub(crate) fn token_key(word: &str) -> TokenKey {
     blake3::derive_key("p2pcopy 1 server token", word.as_bytes())
 }
 
 /// Proves that the author of an [`Open`] knows the server's token. It is valid only for this cookie and
 /// session.
-pub fn proof(key: &TokenKey, cookie: &Cookie, session: SessionId) -> [u8; 16] {
+pub(crate) fn proof(key: &TokenKey, cookie: &Cookie, session: SessionId) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new_keyed(key);
     hasher.update(cookie);
     hasher.update(&session.0.to_be_bytes());

@@ -2,6 +2,7 @@
 //! should not have.
 
 use super::*;
+use crate::protocol::handshake::bare::HELLO_LEN;
 
 #[test]
 fn garbage_gets_no_answer_and_has_no_effect() {
@@ -84,7 +85,7 @@ fn answers(punch: &mut Punch, now: Time, path: Path, datagram: &[u8]) -> Vec<Vec
 /// A hello of bare mode that neither of the two ends made.
 fn forged_hello(rng: &mut SeedRng, role: u8) -> Vec<u8> {
     let mut hello = vec![packet::HELLO, PROTOCOL_VERSION, role, 0];
-    hello.extend(rng.array::<192>());
+    hello.extend(rng.array::<{ HELLO_LEN - 4 }>());
     hello
 }
 

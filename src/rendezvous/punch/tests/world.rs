@@ -220,7 +220,6 @@ impl World {
             keypair: Self::keypair(i),
             hardware_aes: true,
             verify: false,
-            not_before: 0,
             clock: WallClock::system(u64::try_from(unix).unwrap(), Time::ZERO),
             low_ttl: self.scene.low_ttl,
             timeout: self.scene.timeout,

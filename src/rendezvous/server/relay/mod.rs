@@ -19,7 +19,7 @@ const MAX_QUEUED: usize = 2 << 20;
 
 /// The limits of the relay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RelayLimits {
+pub(crate) struct RelayLimits {
     /// The most pairs at once.
     pub pairs: usize,
     /// Bytes a second of one pair, both directions together.

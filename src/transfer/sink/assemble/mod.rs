@@ -41,7 +41,7 @@ pub struct Filled {
 
 /// How much of a block has left the assembler so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Extent {
+pub(crate) enum Extent {
     /// All of it is in this buffer: this many bytes.
     Whole(usize),
     /// A part that left early because buffers were short. The rest follows.

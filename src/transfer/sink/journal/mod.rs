@@ -42,7 +42,7 @@ const UNKNOWN_LENGTH: u64 = u64::MAX;
 
 /// The transfer that a journal belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct JournalHeader {
+pub(crate) struct JournalHeader {
     /// Hash of the manifest: names, sizes, times.
     pub manifest_hash: [u8; 32],
     /// Hash of its names alone.
@@ -243,7 +243,7 @@ impl Record {
 
 /// The contents of a journal.
 #[derive(Clone, Debug)]
-pub struct JournalContents {
+pub(crate) struct JournalContents {
     /// The transfer it belongs to.
     pub header: JournalHeader,
     /// Verified blocks, with their hashes.
@@ -280,7 +280,8 @@ impl JournalContents {
     ///
     /// # Errors
     /// [`Malformed`] if `key` did not make it, or made it for another directory.
-    pub fn decode(bytes: &[u8], key: &OwnerKey, dir: &Stat) -> Result<JournalContents, Malformed> {
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn decode(bytes: &[u8], key: &OwnerKey, dir: &Stat) -> Result<JournalContents, Malformed> {
         let mut contents = JournalContents::new(JournalHeader::decode(bytes, key, dir)?);
         contents.add(&bytes[HEADER_LEN..]);
         Ok(contents)

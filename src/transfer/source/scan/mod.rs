@@ -51,7 +51,7 @@ pub struct ScanOptions {
 
 /// Something that is left out.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Skipped {
+pub(crate) struct Skipped {
     /// Its path.
     pub path: PathBuf,
     /// The reason.

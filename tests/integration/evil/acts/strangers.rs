@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Bytes of greetings a victim sends of itself, in ten seconds.
-const OWN: u64 = 100 * 180;
+const OWN: u64 = 100 * 172;
 
 /// Bytes the victim sends while `act` goes on and for some time after.
 fn heard_of(evil: &mut Evil, act: impl FnOnce(&mut Evil)) -> u64 {
@@ -38,7 +38,7 @@ fn noise(evil: &mut Evil) {
     let heard = heard_of(evil, |evil| {
         let home = evil.at;
         for i in 0..4000u32 {
-            let len = [0, 1, 38, 49, 113, 180, 196, 1200][i as usize % 8];
+            let len = [0, 1, 38, 49, 105, 172, 188, 1200][i as usize % 8];
             let mut datagram: Vec<u8> = (0..len).map(|_| random.next_u64() as u8).collect();
             if let Some(first) = datagram.first_mut() {
                 *first = 0x40 + (i % 7) as u8;

@@ -75,7 +75,7 @@ struct Rule {
 
 /// The patterns of `--exclude`, compiled.
 #[derive(Clone, Default, Debug)]
-pub struct Exclude {
+pub(crate) struct Exclude {
     rules: Vec<Rule>,
     /// Patterns without a slash, for names, and the numbers of their rules.
     names: (GlobSet, Vec<usize>),

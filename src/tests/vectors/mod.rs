@@ -2,19 +2,32 @@
 
 mod meeting;
 
-use p2pcopy::parts::protocol::{
-    Ack, Cipher, EcnCounts, Frame, Frames, HEADER_LEN, Header, Hello, Opener, PacketNumber, Probe, ProbeKey,
-    Role, Sealer, StaticKeypair, TAG_LEN, commitment, prologue, six_words,
+use crate::protocol::Role;
+use crate::protocol::ecn::EcnCounts;
+use crate::protocol::handshake::compare::{commitment, six_words};
+use crate::protocol::handshake::hello::Hello;
+use crate::protocol::handshake::keys::{Cipher, StaticKeypair};
+use crate::protocol::handshake::probe::{Probe, ProbeKey};
+use crate::protocol::handshake::prologue;
+use crate::protocol::seal::{Opener, Sealer};
+use crate::protocol::wire::{Ack, Frame, Frames, HEADER_LEN, Header, PacketNumber, TAG_LEN};
+use crate::rendezvous::address::{Address, Filtering, Guessing, Mapping};
+use crate::rendezvous::errand::Errand;
+use crate::rendezvous::meeting::code::Nameplate;
+use crate::rendezvous::meeting::name::Name;
+use crate::rendezvous::meeting::pake::{CodeKeys, End};
+use crate::rendezvous::meeting::wire::{
+    Bind, BindWant, Binding, Bound, Hello as MeetingHello, List, Listed, Listing, Names, Open, Present,
+    SessionId, Standing, State, Want, proof, token_key,
 };
-use p2pcopy::parts::rendezvous::{
-    Address, Bind, BindWant, Binding, Bound, CodeKeys, End, Errand, Filtering, Guessing, List, Listed,
-    Listing, Mapping, MeetingHello, Name, Nameplate, Names, Open, Present, SessionId, Standing, State, Want,
-    proof, token_key,
-};
-use p2pcopy::parts::transfer::{
-    BLOCK_LEN, BlockIndex, Chunk, ChunkList, Chunker, Entry, EntryIndex, Kind, ListHead, ManifestBuilder,
-    Message, MessageReader, Root, RootBuilder, Run, Trust, hash_block,
-};
+use crate::transfer::chunks::{Chunk, ChunkList, Chunker};
+use crate::transfer::hash::{Root, RootBuilder, hash_block};
+use crate::transfer::manifest::builder::{ManifestBuilder, Trust};
+use crate::transfer::manifest::offer::ListHead;
+use crate::transfer::manifest::{Entry, EntryIndex, Kind};
+use crate::transfer::ranges::Run;
+use crate::transfer::session::messages::{Message, MessageReader};
+use crate::transfer::{BLOCK_LEN, BlockIndex};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
@@ -179,7 +192,6 @@ fn hello() {
             hardware_aes: vector.number("aes") == 1,
             verify: vector.number("verify") == 1,
             cid: vector.number("connection_id") as u32,
-            unix_nanos: vector.number("unix_nanos"),
         };
         assert_eq!(hex(&hello.encode()), hex(&vector.bytes("bytes")));
         assert_eq!(Hello::decode(&vector.bytes("bytes")), Ok(hello));

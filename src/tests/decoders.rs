@@ -1,17 +1,32 @@
 //! Every decoder of bytes that somebody else made, each fed with anything at all.
 //!
-//! Shared by the seeded runner beside this file and by the targets in fuzz/. What they look for is a panic, a
+//! The seeded runner beside this file and the targets in fuzz/ drive them. What they look for is a panic, a
 //! run without end, and an answer that contradicts itself.
 
-use p2pcopy::parts::protocol::{
-    Bbr, Cipher, Config, Connection, Ecn, Frame, Frames, HEADER_LEN, Header, Path, Role, Sealer,
-    StaticKeypair, TAG_LEN, Time,
-};
-use p2pcopy::parts::rendezvous::{
-    Address, Bound, Errand, Limits, Listed, Meeting, MeetingConfig, NatClass, Punch, PunchConfig, Purpose,
-    RelayUse, Server, ServerConfig, StunClient, WallClock, respond,
-};
-use p2pcopy::parts::transfer::{JournalContents, ManifestBuilder, MessageReader, OwnerKey, Stat, Trust};
+use crate::protocol::congestion::bbr::Bbr;
+use crate::protocol::connection::Connection;
+use crate::protocol::connection::interface::Config;
+use crate::protocol::ecn::Ecn;
+use crate::protocol::handshake::keys::{Cipher, StaticKeypair};
+use crate::protocol::seal::Sealer;
+use crate::protocol::time::Time;
+use crate::protocol::wire::{Frame, Frames, HEADER_LEN, Header, TAG_LEN};
+use crate::protocol::{Path, Role};
+use crate::rendezvous::address::{Address, NatClass};
+use crate::rendezvous::clock::WallClock;
+use crate::rendezvous::errand::Errand;
+use crate::rendezvous::meeting::client::Meeting;
+use crate::rendezvous::meeting::interface::{MeetingConfig, Purpose};
+use crate::rendezvous::meeting::relay::RelayUse;
+use crate::rendezvous::meeting::wire::{Bound, Listed};
+use crate::rendezvous::punch::{Punch, PunchConfig};
+use crate::rendezvous::server::{Limits, Server, ServerConfig};
+use crate::rendezvous::stun::{StunClient, respond};
+use crate::transfer::fs::layer::Stat;
+use crate::transfer::fs::owner::OwnerKey;
+use crate::transfer::manifest::builder::{ManifestBuilder, Trust};
+use crate::transfer::session::messages::MessageReader;
+use crate::transfer::sink::journal::JournalContents;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,7 +41,7 @@ fn now() -> Time {
 }
 
 /// The path everything comes along.
-pub fn path() -> Path {
+pub(super) fn path() -> Path {
     Path {
         local: 0,
         remote: SocketAddr::from(PEER),
@@ -79,7 +94,7 @@ pub fn stun(data: &[u8]) {
 }
 
 /// The client whose requests the samples answer.
-pub fn stun_client() -> StunClient {
+pub(super) fn stun_client() -> StunClient {
     StunClient::new(&[SocketAddr::from(PEER)], 4, None, &[], &[7; 32], now())
 }
 
@@ -180,7 +195,7 @@ pub fn handshake(data: &[u8]) {
 }
 
 /// Punches of both roles, each with a peer known by its whole address and by its bare one.
-pub fn all_punches() -> Vec<Punch> {
+fn all_punches() -> Vec<Punch> {
     let both = [Role::Sender, Role::Receiver];
     both.iter()
         .flat_map(|&role| [punch(role, false), punch(role, true)])
@@ -188,7 +203,7 @@ pub fn all_punches() -> Vec<Punch> {
 }
 
 /// One end of a pair of punches that suit each other.
-pub fn punch(role: Role, bare: bool) -> Punch {
+pub(super) fn punch(role: Role, bare: bool) -> Punch {
     let keypair = |role: Role| StaticKeypair::from_seed(&[role as u8 + 1; 32]);
     let of = |role: Role| {
         let front = Some(SocketAddr::from(PEER));
@@ -207,7 +222,6 @@ pub fn punch(role: Role, bare: bool) -> Punch {
         keypair: keypair(role),
         hardware_aes: true,
         verify: false,
-        not_before: 0,
         clock: WallClock::system(1_795_236_100_000_000_000, now()),
         low_ttl: None,
         timeout: Duration::from_secs(600),
@@ -266,7 +280,7 @@ pub fn journal(data: &[u8]) {
 }
 
 /// A client that shows a code, and a server.
-pub fn meeting_pair() -> (Meeting, Server) {
+pub(super) fn meeting_pair() -> (Meeting, Server) {
     let client = MeetingConfig {
         errand: Errand::Send,
         server: path().remote,

@@ -1,19 +1,33 @@
 //! Valid inputs of every decoder.
 
-use crate::fuzz::decoders::{meeting_pair, path, punch, stun_client};
-use p2pcopy::parts::protocol::{Ack, EcnCounts, RangeSet, Role, StaticKeypair, Time};
-use p2pcopy::parts::rendezvous::{
-    Address, Bind, BindWant, Binding, Bound, End, Errand, List, Listed, Listing, Name, Names, NatClass, Open,
-    Present, Punch, SessionId, Want, respond,
+use super::decoders::{meeting_pair, path, punch, stun_client};
+use crate::protocol::Role;
+use crate::protocol::ecn::EcnCounts;
+use crate::protocol::handshake::keys::StaticKeypair;
+use crate::protocol::ranges::RangeSet;
+use crate::protocol::time::Time;
+use crate::protocol::wire::Ack;
+use crate::rendezvous::address::{Address, NatClass};
+use crate::rendezvous::errand::Errand;
+use crate::rendezvous::meeting::name::Name;
+use crate::rendezvous::meeting::pake::End;
+use crate::rendezvous::meeting::wire::{
+    Bind, BindWant, Binding, Bound, List, Listed, Listing, Names, Open, Present, SessionId, Want,
 };
-use p2pcopy::parts::transfer::{
-    BlockIndex, Chunk, ChunkList, Entry, EntryIndex, Kind, ListHead, Manifest, ManifestBuilder, Message,
-    Root, Run, Trust,
-};
+use crate::rendezvous::punch::Punch;
+use crate::rendezvous::stun::respond;
+use crate::transfer::BlockIndex;
+use crate::transfer::chunks::{Chunk, ChunkList};
+use crate::transfer::hash::Root;
+use crate::transfer::manifest::builder::{ManifestBuilder, Trust};
+use crate::transfer::manifest::offer::ListHead;
+use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest};
+use crate::transfer::ranges::Run;
+use crate::transfer::session::messages::Message;
 use std::time::Duration;
 
 /// By decoder.
-pub struct Samples {
+pub(super) struct Samples {
     pub addresses: Vec<Vec<u8>>,
     pub stun: Vec<Vec<u8>>,
     pub frames: Vec<Vec<u8>>,
@@ -25,7 +39,7 @@ pub struct Samples {
 }
 
 impl Samples {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Samples {
             addresses: addresses(),
             stun: stun_messages(),
