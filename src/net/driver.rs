@@ -3,6 +3,7 @@
 use super::Clock;
 use super::faces::Faces;
 use super::socket::{Ports, Socket};
+use super::sys::FineTimers;
 use super::tcp::{Door, StreamNews, Streams, TCP};
 use crate::protocol::ecn::Ecn;
 use crate::protocol::time::Time;
@@ -138,6 +139,7 @@ pub(crate) struct Driver {
     sent: usize,
     /// A burst that the kernel has not taken completely, because its buffer is full.
     blocked: Option<Transmit>,
+    _timers: FineTimers,
 }
 
 impl Driver {
@@ -163,6 +165,7 @@ impl Driver {
             out: Vec::new(),
             sent: 0,
             blocked: None,
+            _timers: FineTimers::hold(),
         })
     }
 

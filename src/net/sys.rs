@@ -1,9 +1,9 @@
-//! System calls that neither the standard library nor a crate of ours makes: socket options, the list of IPv6
-//! addresses that will not stay, and the router of the default route.
+//! System calls that neither the standard library nor a crate of ours makes: socket options, the clock's tick, the list
+//! of IPv6 addresses that will not stay, and the router of the default route.
 
 #![expect(
     unsafe_code,
-    reason = "setsockopt and WSAIoctl are C functions; each call passes one value that lives until it returns"
+    reason = "these are C functions; a pointer that a call passes is to one value that lives until it returns"
 )]
 
 use std::io;
@@ -177,6 +177,35 @@ pub(super) fn ignore_icmp(socket: &UdpSocket) {
 
 #[cfg(not(windows))]
 pub(super) const fn ignore_icmp(_socket: &UdpSocket) {}
+
+/// While this value lives, timers fire a millisecond late and not 15.6 ms, the tick of Windows' clock that else ends every
+/// wait. Other systems have fine timers in any case.
+#[derive(Debug)]
+pub(super) struct FineTimers(());
+
+#[cfg(windows)]
+const TICK_MILLISECONDS: u32 = 1;
+
+impl FineTimers {
+    pub(super) fn hold() -> Self {
+        // SAFETY: it passes a number. A system that refuses keeps its tick.
+        #[cfg(windows)]
+        unsafe {
+            windows_sys::Win32::Media::timeBeginPeriod(TICK_MILLISECONDS);
+        }
+        FineTimers(())
+    }
+}
+
+#[cfg(windows)]
+impl Drop for FineTimers {
+    fn drop(&mut self) {
+        // SAFETY: it passes a number, that of `hold`, as the system wants it.
+        unsafe {
+            windows_sys::Win32::Media::timeEndPeriod(TICK_MILLISECONDS);
+        }
+    }
+}
 
 /// The IPv6 addresses that are temporary (RFC 8981) or deprecated (RFC 4862, section 5.5.4). Linux lists them
 /// in a file. Other systems would need a system call for each address; there the list is empty.

@@ -8,8 +8,12 @@ use super::time::Time;
 use std::time::Duration;
 
 /// Timers fire up to about 1 ms late (the tick of common event loops). The bucket holds this much time's
-/// bytes beside one burst, so that a late timer loses nothing.
+/// bytes beside one burst.
 const CATCH_UP: Duration = Duration::from_millis(1);
+/// A timer that fires later than that loses nothing either, up to this: Windows' clock ticks every 15.6 ms unless a
+/// program asks for more, and a busy machine is late as well. What a late timer loses, congestion control takes for the
+/// rate of the path, and asks for less each time.
+const LATEST: Duration = Duration::from_millis(16);
 /// The longest time whose bytes leave as one burst. Longer bursts fill shallow buffers (draft-ietf-ccwg-bbr,
 /// 4.6.3).
 const QUANTUM: Duration = Duration::from_millis(1);
@@ -38,6 +42,8 @@ pub struct Pacer {
     tokens: f64,
     /// When `tokens` was last brought up to date.
     updated: Time,
+    /// When the timer is due that [`Pacer::next`] asked for.
+    due: Option<Time>,
     /// The time whose bytes leave as one burst.
     quantum: Duration,
     /// The largest datagram, in bytes.
@@ -53,6 +59,7 @@ impl Pacer {
             limit: None,
             tokens: mtu as f64,
             updated: now,
+            due: None,
             quantum: QUANTUM,
             mtu,
         }
@@ -70,7 +77,7 @@ impl Pacer {
     pub(crate) fn set_limit(&mut self, now: Time, bytes_per_second: Option<u64>) {
         self.refill(now);
         self.limit = bytes_per_second.map(|b| b.max(1));
-        self.tokens = self.tokens.min(self.capacity());
+        self.tokens = self.tokens.min(self.capacity(CATCH_UP));
     }
 
     /// Sets the RTT of the unloaded path. Bursts are shorter on short paths.
@@ -131,23 +138,33 @@ impl Pacer {
     /// is enough.
     pub fn next(&mut self, now: Time, bytes: u64) -> Time {
         self.refill(now);
-        let missing = (bytes as f64).min(self.capacity()) - self.tokens;
+        let missing = (bytes as f64).min(self.capacity(CATCH_UP)) - self.tokens;
         if missing <= 0.0 {
+            self.due = None;
             return now;
         }
         // Rounded up, so that the tokens are there when the timer fires on time.
-        now + Duration::from_nanos((missing * 1e9 / self.rate() as f64) as u64 + 1)
+        let due = now + Duration::from_nanos((missing * 1e9 / self.rate() as f64) as u64 + 1);
+        self.due = Some(due);
+        due
     }
 
     fn refill(&mut self, now: Time) {
+        // Whoever waited for the timer was not idle until now.
+        let late = self
+            .due
+            .take_if(|due| *due <= now)
+            .map_or(Duration::ZERO, |due| now.since(due));
+        let most = self.capacity(late.clamp(CATCH_UP, LATEST));
         let earned = self.worth(now.since(self.updated));
         self.updated = self.updated.max(now);
-        self.tokens = (self.tokens + earned).min(self.capacity());
+        // What a late timer left stays until it is sent.
+        self.tokens = (self.tokens + earned).min(most.max(self.tokens));
     }
 
     /// The bytes of one burst, and of the time that a late timer may have missed.
-    fn capacity(&self) -> f64 {
-        self.worth(self.quantum).max(self.mtu as f64) + self.worth(CATCH_UP)
+    fn capacity(&self, missed: Duration) -> f64 {
+        self.worth(self.quantum).max(self.mtu as f64) + self.worth(missed)
     }
 
     fn worth(&self, time: Duration) -> f64 {
@@ -181,7 +198,7 @@ mod tests {
     #[test]
     fn rate_holds_from_slow_to_fast_with_late_timers() {
         for rate in [125_000, 1_250_000, 12_500_000, 125_000_000, 1_250_000_000_u64] {
-            for late in [0, 100, 900] {
+            for late in [0, 100, 900, 4_000, 15_600] {
                 let mut p = Pacer::new(Time::ZERO);
                 p.set_rate(Time::ZERO, rate);
                 let sent = run(&mut p, 4, Duration::from_micros(late));
@@ -205,6 +222,19 @@ mod tests {
         let mut p = Pacer::new(Time::ZERO);
         p.set_rate(Time::ZERO, 12_500_000);
         assert!(p.budget(Time::ZERO + Duration::from_secs(60)) <= 25_000);
+    }
+
+    #[test]
+    fn what_a_late_timer_is_allowed_is_bounded_and_given_once() {
+        let mut p = Pacer::new(Time::ZERO);
+        p.set_rate(Time::ZERO, 12_500_000);
+        p.on_sent(p.mtu);
+        let due = p.next(Time::ZERO, 12_500);
+        let late = due + Duration::from_secs(60);
+        let allowed = p.budget(late);
+        assert!((200_000..=212_500).contains(&allowed), "{allowed}");
+        p.on_sent(allowed);
+        assert!(p.budget(late + Duration::from_secs(60)) <= 25_000);
     }
 
     #[test]

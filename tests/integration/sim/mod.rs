@@ -172,6 +172,35 @@ fn a_busy_machine_does_not_end_startup_on_a_local_network() {
     }
 }
 
+/// A sender that loses what it could have sent until a late timer fires takes that for the rate of the path, asks for
+/// less, waits longer, and ends at a packet for each late timer.
+#[test]
+fn late_timers_cost_no_speed() {
+    fn with_the_tick_of_windows(_: Time, due: Time) -> Time {
+        let tick = Duration::from_micros(15_625);
+        let ticks = due.since(Time::ZERO).as_nanos().div_ceil(tick.as_nanos());
+        Time::ZERO + tick * u32::try_from(ticks).expect("a run of seconds")
+    }
+    let on_a_busy_machine: fn(Time, Time) -> Time = |_: Time, due: Time| due + ms(4);
+    let timers: [fn(Time, Time) -> Time; 2] = [with_the_tick_of_windows, on_a_busy_machine];
+    for (mbit, rtt, buffer) in [
+        (100, 300, 200_000),
+        (100, 20_000, 250_000),
+        (1000, 20_000, 500_000),
+    ] {
+        for fire in timers {
+            let mut link = Profile::new(mbit * MBIT, Duration::from_micros(rtt / 2), buffer);
+            link.mtu = 1472;
+            let mut pair = Pair::new(link.clone(), link, mbit * MBIT * 4, 7);
+            pair.check_nonces = false;
+            pair.timers = Some(fire);
+            let outcome = pair.run(Duration::from_secs(20));
+            let share = outcome.finished.map_or(0.0, |took| 4.0 / took.as_secs_f64());
+            assert!(share > 0.85, "{mbit} Mbit/s, {rtt} us: {share:.2} of the link");
+        }
+    }
+}
+
 #[test]
 fn close_says_why() {
     let (forward, back) = wan(20, 40, 0.0);

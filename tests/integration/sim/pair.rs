@@ -127,6 +127,8 @@ pub struct Pair {
     pub record: bool,
     /// Hash of every datagram sent, in order.
     pub said: blake3::Hasher,
+    /// When a timer of the ends fires, of now and of when it is due; datagrams wake them at any time.
+    pub timers: Option<fn(Time, Time) -> Time>,
     /// Who sends to the sender and to the receiver beside their peer.
     pub attackers: Option<[Attacker; 2]>,
 }
@@ -218,6 +220,7 @@ impl Pair {
             check_nonces: true,
             record: false,
             said: blake3::Hasher::new(),
+            timers: None,
             attackers: None,
         }
     }
@@ -336,12 +339,9 @@ impl Pair {
         self.transmit(Role::Receiver);
         self.collect_events();
         let now = self.now;
-        let next = [
-            self.sender.poll_timeout(now),
-            self.receiver.poll_timeout(now),
-            self.forward.next_time(),
-            self.back.next_time(),
-        ];
+        let timers = [self.sender.poll_timeout(now), self.receiver.poll_timeout(now)];
+        let [sender, receiver] = timers.map(|due| Some(self.fires(due?)));
+        let next = [sender, receiver, self.forward.next_time(), self.back.next_time()];
         let searches = self
             .homes
             .iter()
@@ -373,6 +373,14 @@ impl Pair {
         self.sender.handle_timeout(self.now);
         self.receiver.handle_timeout(self.now);
         self.collect_events();
+    }
+
+    /// When a timer fires that is due then.
+    fn fires(&self, due: Time) -> Time {
+        match self.timers {
+            Some(fire) if due > self.now => fire(self.now, due),
+            _ => due,
+        }
     }
 
     /// The next datagram that an end's router hands on.
