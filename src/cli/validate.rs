@@ -53,7 +53,12 @@ pub(super) fn sender(args: SenderArgs) -> Result<SendOptions, Failure> {
                 "check the variable it came from",
             ));
         }
-        (None, several) => Payload::Paths(expand(several.to_vec())),
+        (None, several) => Payload::Paths(expand(several.to_vec()).map_err(|pattern| {
+            Failure::usage(
+                format!("nothing matches {}", pattern.display()),
+                "check the pattern, and the directory that it looks in",
+            )
+        })?),
     };
     if args.name.is_some() && matches!(&payload, Payload::Paths(paths) if paths.len() > 1) {
         return Err(Failure::usage(

@@ -3,35 +3,38 @@
 use globset::GlobBuilder;
 use std::path::{Path, PathBuf};
 
-/// Replaces each path whose last component has `*` or `?` by the names that match, sorted. A path that
-/// matches nothing stays as it is, so that the error can name it. Other systems return the paths unchanged:
-/// their shells have expanded them, and what still has `*` is a name.
-pub(crate) fn expand(paths: Vec<PathBuf>) -> Vec<PathBuf> {
-    if cfg!(windows) {
-        paths.into_iter().flat_map(expand_one).collect()
-    } else {
-        paths
+/// Replaces each path whose last component has `*` or `?` by the names that match, sorted. Other systems return the
+/// paths unchanged: their shells have expanded them, and what still has `*` is a name.
+///
+/// # Errors
+/// A path that matches nothing: no file of Windows has such a name.
+pub(crate) fn expand(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, PathBuf> {
+    if cfg!(not(windows)) {
+        return Ok(paths);
     }
+    let found: Result<Vec<_>, _> = paths.into_iter().map(expand_one).collect();
+    found.map(|found| found.concat())
 }
 
-fn expand_one(path: PathBuf) -> Vec<PathBuf> {
-    let matches = pattern(&path).and_then(|pattern| {
-        let parent = path.parent().unwrap_or(Path::new(""));
-        let place = if parent.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            parent
-        };
-        let mut found: Vec<PathBuf> = std::fs::read_dir(place)
-            .ok()?
-            .filter_map(|entry| Some(entry.ok()?.file_name()))
-            .filter(|name| pattern.is_match(Path::new(name)))
-            .map(|name| parent.join(name))
-            .collect();
-        found.sort();
-        (!found.is_empty()).then_some(found)
-    });
-    matches.unwrap_or_else(|| vec![path])
+fn expand_one(path: PathBuf) -> Result<Vec<PathBuf>, PathBuf> {
+    let Some(pattern) = pattern(&path) else {
+        return Ok(vec![path]);
+    };
+    let parent = path.parent().unwrap_or(Path::new(""));
+    let place = if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    };
+    let mut found: Vec<PathBuf> = std::fs::read_dir(place)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.file_name()))
+        .filter(|name| pattern.is_match(Path::new(name)))
+        .map(|name| parent.join(name))
+        .collect();
+    found.sort();
+    if found.is_empty() { Err(path) } else { Ok(found) }
 }
 
 /// The pattern in the last component, as Windows reads it: case does not matter, and brackets and braces are
@@ -67,7 +70,7 @@ mod tests {
             std::fs::write(place.path().join(name), "").unwrap();
         }
         let names = |pattern: &str| -> Vec<String> {
-            let found = expand_one(place.path().join(pattern));
+            let found = expand_one(place.path().join(pattern)).unwrap();
             found
                 .iter()
                 .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
@@ -77,13 +80,14 @@ mod tests {
         assert_eq!(names("?.jpg"), ["B.JPG", "a.jpg"]);
         assert_eq!(names("*[1].*"), ["d[1].jpg"]);
         assert_eq!(names("?{2}.jpg"), ["e{2}.jpg"]);
-        assert_eq!(names("*.gif"), ["*.gif"]);
+        let none = place.path().join("*.gif");
+        assert_eq!(expand_one(none.clone()), Err(none));
         assert_eq!(names("c.png"), ["c.png"]);
     }
 
     #[test]
     fn a_pattern_without_a_directory_stays_without_one() {
         let found = expand_one(PathBuf::from("Cargo.t?ml"));
-        assert_eq!(found, [PathBuf::from("Cargo.toml")]);
+        assert_eq!(found, Ok(vec![PathBuf::from("Cargo.toml")]));
     }
 }

@@ -4,7 +4,7 @@
 //! Everything here needs root and Linux, so every test is ignored unless asked for:
 //! `cargo test --release --test lab -- --ignored`. A network is built per test, in its own namespaces; nothing
 //! outside them is touched, and no address outside them is ever used.
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![expect(
     clippy::disallowed_methods,
     reason = "the laboratory plays the outside world: it owns clocks, sockets and files"

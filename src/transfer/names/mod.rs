@@ -207,7 +207,7 @@ fn fill_long_gaps(name: &mut [u8]) {
 
 /// Names that Windows gives to devices, whatever follows the first dot (Microsoft, "Naming Files, Paths, and
 /// Namespaces"; the superscript digits count as digits).
-fn is_windows_device(name: &[u8]) -> bool {
+pub(crate) fn is_windows_device(name: &[u8]) -> bool {
     let stem = name
         .split(|&b| b == b'.' || b == b':')
         .next()

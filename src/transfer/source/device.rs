@@ -37,8 +37,37 @@ pub(crate) fn open(path: &Path) -> Result<Option<Box<dyn Read + Send>>, LocalErr
     Ok(Some(Box::new(std::io::Cursor::new(first).chain(file))))
 }
 
-/// On other systems devices have no paths that other programs use.
+/// Refuses the devices of Windows, whose names mean them in every directory, and some of which never answer.
+///
+/// # Errors
+/// If the path is one.
 #[cfg(not(unix))]
-pub(crate) fn open(_: &Path) -> Result<Option<Box<dyn Read + Send>>, LocalError> {
+pub(crate) fn open(path: &Path) -> Result<Option<Box<dyn Read + Send>>, LocalError> {
+    use crate::transfer::names::{bytes_from_os, is_windows_device};
+    use std::path::{Component, Prefix};
+
+    let name = bytes_from_os(path.file_name().unwrap_or_default());
+    let is_device = match path.components().next() {
+        Some(Component::Prefix(start)) if matches!(start.kind(), Prefix::DeviceNS(_)) => true,
+        _ => is_windows_device(&name),
+    };
+    // Newer Windows takes some of these names for files, if something follows a dot.
+    if is_device && !std::fs::metadata(path).is_ok_and(|found| found.is_file() || found.is_dir()) {
+        return Err(LocalError::NotSendable(path.to_owned()));
+    }
     Ok(None)
+}
+
+#[cfg(all(test, windows))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_told_from_files() {
+        for device in ["NUL", "con", r"here\COM1.txt", r"\\.\PhysicalDrive0"] {
+            let refused = open(Path::new(device)).err();
+            assert!(matches!(refused, Some(LocalError::NotSendable(_))), "{device}");
+        }
+        assert!(open(Path::new("Cargo.toml")).is_ok_and(|found| found.is_none()));
+    }
 }

@@ -95,8 +95,20 @@ impl Scanned {
 
     /// Whether the list has the file at `path`, under any name, as far as the system can tell.
     pub(crate) fn holds(&self, path: &Path) -> bool {
-        let found = origin::typed_metadata(path).map(|found| Identity::of(&found));
-        found.is_ok_and(|found| found.is_known() && self.identities.iter().any(|i| i.is_node_of(&found)))
+        let Ok(found) = origin::typed_metadata(path).map(|found| Identity::of(&found)) else {
+            return false;
+        };
+        if found.is_known() {
+            return self.identities.iter().any(|listed| listed.is_node_of(&found));
+        }
+        // Where files have no numbers, their full paths tell them apart.
+        let Ok(real) = path.canonicalize() else {
+            return false;
+        };
+        self.identities.iter().zip(0..).any(|(listed, index)| {
+            let full = || self.path(EntryIndex::new(index)).canonicalize();
+            listed.is_version_of(&found) && full().is_ok_and(|path| path == real)
+        })
     }
 
     /// The metadata that entry `index` had.
