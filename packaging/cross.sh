@@ -45,7 +45,8 @@ tools() {
     if [[ ! -x $CROSS/zig/$ZIG/ziglang/zig ]]; then
         say "fetching zig $ZIG from PyPI"
         inside build env PIP_CERT=/etc/ssl/certs/ca-certificates.crt python3 -m pip install --quiet \
-            --root-user-action ignore --target "$CROSS/zig/$ZIG" "ziglang==$ZIG" >&2
+            --root-user-action ignore --target "$CROSS/zig/$ZIG" "ziglang==$ZIG" >&2 ||
+            die "zig $ZIG cannot be fetched" "see whether PyPI can be reached (pip download ziglang==$ZIG)"
     fi
     say "$(inside build rustc --version), zig $ZIG"
 }

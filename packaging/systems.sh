@@ -26,13 +26,14 @@ system() {
     if [[ ! -e $root/.made ]]; then
         say "making the system \"$name\" (Debian $suite) in $root"
         if ! command -v debootstrap >/dev/null; then
-            apt-get update -qq
-            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends debootstrap >&2
+            apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends debootstrap >&2 ||
+                die "debootstrap cannot be installed" "see whether this machine's own mirror can be reached (apt-get update)"
         fi
         rm -rf --one-file-system "$root"
         # A debootstrap older than the suite does not know its name; every suite since buster is made as sid is.
         debootstrap --variant=minbase "$suite" "$root" "$MIRROR" /usr/share/debootstrap/scripts/sid \
-            >"$CROSS/$name.log" 2>&1 || die "debootstrap failed" "read $CROSS/$name.log"
+            >"$CROSS/$name.log" 2>&1 ||
+            die "debootstrap made no Debian $suite out of $MIRROR" "see whether it can be reached, or name another with P2PCOPY_MIRROR; $CROSS/$name.log tells more"
         touch "$root/.made"
     fi
     # What this machine trusts and how it looks up names holds there as well: there may be a proxy between.
@@ -47,7 +48,7 @@ system() {
     if ((${#missing[@]})); then
         say "installing into \"$name\": ${missing[*]}"
         packages "$name" update || packages "$name" -o Acquire::Check-Valid-Until=false update ||
-            die "apt-get update failed in \"$name\"" "read $CROSS/$name.log"
+            die "$MIRROR gave no list of packages" "see whether it can be reached, or name another with P2PCOPY_MIRROR; $CROSS/$name.log tells more"
         packages "$name" install -y --no-install-recommends "${missing[@]}" && packages "$name" clean ||
             die "apt-get failed in \"$name\"" "read $CROSS/$name.log"
     fi

@@ -178,8 +178,9 @@ pub(crate) enum KeyFault {
     /// It is no file of the right length.
     #[error("it is not a key")]
     NotAKey,
-    /// It belongs to another user.
+    /// It belongs to another user. Windows tells that by the access control list.
     #[error("it belongs to another user")]
+    #[cfg(unix)]
     NotOurs,
     /// Its permissions let others read or change it.
     #[error("others may read or change it")]

@@ -8,10 +8,9 @@ mod ends;
 #[cfg(unix)]
 mod signals;
 
-use ends::{
-    End, Ended, OWN, Running, connect, content, files, introduce, place, read, scale, succeed, succeeded,
-    write,
-};
+use ends::{End, Running, connect, content, files, place, read, scale, succeed, succeeded, write};
+#[cfg(unix)]
+use ends::{Ended, OWN, introduce};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
