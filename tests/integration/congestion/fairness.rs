@@ -285,3 +285,16 @@ fn two_flows_share_a_link() {
         assert!(least > 15.0, "{buffer} BDP, seed {seed}: {shares:.1?}");
     }
 }
+
+/// A flow that comes into a full queue takes that queue's loss for the path's own, until it sees a lower RTT. It kept two
+/// thirds of the link as long as it believed that.
+#[test]
+fn loss_of_a_queue_that_was_full_before_us_is_not_the_paths_for_ever() {
+    let cell = Cell::new(20.0, 20.0, 0.0, 1.0);
+    let runs = parallel(&[1, 2, 3], |seed| {
+        shares(&cell, &["bbr"; 4], &[1.0; 4], SECONDS, *seed)
+    });
+    for shares in runs {
+        assert!(shares.iter().all(|s| *s < 50.0), "{shares:.1?}");
+    }
+}

@@ -1,7 +1,7 @@
 //! What an interval of rounds tells: the path's own loss, excess loss, a queue, and whose it is.
 
 use super::super::AckSample;
-use super::loss::Place;
+use super::loss::{Baseline, Place};
 use super::queue::Fall;
 use super::round::Interval;
 use super::{Bbr, Mode, State};
@@ -27,6 +27,11 @@ impl Bbr {
             if calm && !self.queue.is_standing() {
                 self.model.on_spread(&interval, &self.params);
             }
+        }
+        if self.is_queue(self.quiet_rtt) {
+            // What seemed an idle path was a queue that others had filled before us, and the loss was theirs.
+            self.baseline = Baseline::default();
+            self.quiet_rtt = Duration::ZERO;
         }
         self.p0 = self.baseline.get(&self.params);
         if !excess {
@@ -63,6 +68,7 @@ impl Bbr {
             Mode::Model(State::Down) if quiet => Place::Down,
             _ => return,
         };
+        self.quiet_rtt = self.quiet_rtt.max(min);
         let bw = self.bw();
         if let Some(proven) = self.baseline.on_interval(place, interval.count, bw, &self.params) {
             // It was no congestion that lowered the estimate.

@@ -76,6 +76,8 @@ pub struct Bbr {
     round: Round,
     model: Model,
     baseline: Baseline,
+    /// Highest of the unloaded RTTs that the baseline was learnt with.
+    quiet_rtt: Duration,
     /// The baseline loss in force, 0 to 1: that of the last interval's end.
     p0: f64,
     short_term: ShortTerm,
@@ -114,6 +116,7 @@ impl Bbr {
             round: Round::default(),
             model: Model::new(now, mtu),
             baseline: Baseline::default(),
+            quiet_rtt: Duration::ZERO,
             p0: 0.0,
             short_term: ShortTerm::default(),
             queue: Queue::new(),
@@ -131,7 +134,7 @@ impl Bbr {
     /// The pace of the first window (BBRInitPacingRate), bytes a second.
     fn initial_pacing_rate(&self, rtt: Duration) -> u64 {
         let rtt = rtt.max(self.params.least_rtt).as_secs_f64();
-        (self.params.initial_pacing_gain * self.window as f64 / rtt) as u64
+        (self.params.startup_pacing_gain * self.window as f64 / rtt) as u64
     }
 
     // ---- what follows from the model ----

@@ -50,14 +50,12 @@ params! {
 
     // ---- gains (section 4.6) ----
 
-    /// Pace of the first window (BBRStartupPacingGain = 2.77).
-    initial_pacing_gain: f64 = 2.77;
     /// Startup: window gain (BBRStartupCwndGain = 2). What fits the path and a buffer of one product is not lost.
     startup_cwnd_gain: f64 = 2.0;
-    /// Startup: pacing against the fastest train so far (BBRStartupPacingGain = 2.77). A train proves its rate although it
-    /// lasts a part of a round trip; the window bounds how much more is sent than the path takes.
+    /// Startup: pacing of the first window, then against the fastest train so far (BBRStartupPacingGain). A train proves
+    /// its rate although it lasts a part of a round trip; the window bounds how much more is sent than the path takes.
     /// 4: 6.2% of 25 MB is repeated at 300 Mbit/s and 100 ms with a buffer of one product in place of nothing.
-    startup_pacing_gain: f64 = 2.8;
+    startup_pacing_gain: f64 = 2.77;
     /// Drain: pacing gain (BBRDrainPacingGain = 0.5).
     drain_pacing_gain: f64 = 0.5;
     /// ProbeBW_DOWN: pacing gain.
