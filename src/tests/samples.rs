@@ -225,7 +225,13 @@ fn messages() -> Vec<Vec<u8>> {
         },
         Message::Hashes {
             first: BlockIndex::new(5),
+            cvs: cvs.clone(),
+            zeros: false,
+        },
+        Message::Hashes {
+            first: BlockIndex::new(5),
             cvs,
+            zeros: true,
         },
         Message::Need { runs: runs.clone() },
         Message::Describe { runs: runs.clone() },

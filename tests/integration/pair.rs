@@ -356,15 +356,15 @@ impl<S: Store, O: FnMut(&Offer, Arc<Manifest>) -> Result<S, TransferError>> Pair
             self.outcome.described += 20 * list.chunks.len() as u64;
             self.send.on_described(&list);
         }
-        self.send.on_read(block, &read);
+        let is_due = self.send.on_read(block, &read);
         let whole = 0..read.len;
         let parts = match purpose {
-            Purpose::Send => vec![whole],
+            Purpose::Send if is_due => vec![whole],
             Purpose::SendParts(runs) => runs
                 .iter()
                 .map(|run| run.start as usize..run.end as usize)
                 .collect(),
-            Purpose::HashOnly | Purpose::Describe { .. } => vec![],
+            Purpose::Send | Purpose::HashOnly | Purpose::Describe { .. } => vec![],
         };
         for part in parts.into_iter().filter(|part| !part.is_empty()) {
             self.outcome.sent += part.len() as u64;

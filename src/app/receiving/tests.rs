@@ -170,7 +170,8 @@ fn while_the_disk_stands_still_a_flood_of_announcements_is_held_back_and_then_go
     let mut flood = Vec::new();
     for block in 0..blocks as u32 {
         let (first, cvs) = (BlockIndex::new(block), vec![[0; 32]]);
-        Message::Hashes { first, cvs }.encode(&mut flood);
+        let zeros = false;
+        Message::Hashes { first, cvs, zeros }.encode(&mut flood);
     }
     let mut written = 0;
     for _ in 0..5000 {

@@ -122,7 +122,7 @@ impl Sending {
                     read,
                     chunks,
                 } => {
-                    self.session.on_read(block, &read);
+                    let is_due = self.session.on_read(block, &read);
                     if let Some(list) = chunks {
                         self.session.on_described(&list);
                     }
@@ -133,7 +133,7 @@ impl Sending {
                     }
                     buffer.truncate(read.len);
                     match purpose {
-                        Purpose::Send if read.len > 0 => connection.offer(block.start(), buffer),
+                        Purpose::Send if is_due => connection.offer(block.start(), buffer),
                         Purpose::SendParts(parts) => {
                             let bytes = |part: Run| u64::from(part.start)..u64::from(part.end);
                             let parts: Vec<_> = parts.into_iter().map(bytes).collect();

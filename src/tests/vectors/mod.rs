@@ -277,6 +277,11 @@ fn messages() {
                     end: 0xffff,
                 }],
             },
+            "Zeros" => Message::Hashes {
+                first: BlockIndex::new(5),
+                cvs: vec![[7; 32]],
+                zeros: true,
+            },
             "Verified" => Message::Verified { low: 3, blocks: 7 },
             other => panic!("no such message here: {other}"),
         };

@@ -68,6 +68,8 @@ pub(crate) enum Message {
         first: BlockIndex,
         /// The chaining values of the blocks.
         cvs: Vec<Cv>,
+        /// Whether all their bytes are zero. Then the blocks are not sent.
+        zeros: bool,
     },
     /// R→S: send these blocks, for the first time or again.
     Need {
@@ -133,7 +135,7 @@ impl Message {
                 out.push(u8::from(*last));
                 put_runs(out, runs);
             }
-            Message::Hashes { first, cvs } => {
+            Message::Hashes { first, cvs, .. } => {
                 out.extend_from_slice(&first.get().to_be_bytes());
                 cvs.iter().for_each(|cv| out.extend_from_slice(cv));
             }
@@ -190,7 +192,7 @@ impl Message {
             Message::Accept { .. } => 4,
             Message::Chunks(_) => 5,
             Message::Have { .. } => 6,
-            Message::Hashes { .. } => 7,
+            Message::Hashes { zeros: false, .. } => 7,
             Message::Need { .. } => 8,
             Message::Verified { .. } => 9,
             Message::StreamEnd { .. } => 10,
@@ -199,6 +201,7 @@ impl Message {
             Message::Parts { .. } => 13,
             Message::Limit { .. } => 14,
             Message::Missing { .. } => 15,
+            Message::Hashes { zeros: true, .. } => 16,
         }
     }
 
@@ -217,7 +220,7 @@ impl Message {
                 last: r.u8()? != 0,
                 runs: runs(&mut r)?,
             },
-            7 => {
+            7 | 16 => {
                 let first = r.u32()?;
                 let (cvs, rest) = r.rest().as_chunks::<32>();
                 if cvs.is_empty() || !rest.is_empty() || first.checked_add(cvs.len() as u32).is_none() {
@@ -226,6 +229,7 @@ impl Message {
                 Message::Hashes {
                     first: BlockIndex::new(first),
                     cvs: cvs.to_vec(),
+                    zeros: wire_type == 16,
                 }
             }
             8 => Message::Need { runs: runs(&mut r)? },
@@ -366,6 +370,7 @@ mod tests {
             Message::Hashes {
                 first: BlockIndex::new(5),
                 cvs: vec![[1; 32]; HASHES_PER_MESSAGE],
+                zeros: false,
             },
             Message::Need { runs: runs.clone() },
             Message::Describe { runs: runs.clone() },

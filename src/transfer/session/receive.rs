@@ -196,9 +196,9 @@ impl ReceiveSession {
                 self.stage = Stage::Listing;
             }
             (Message::ManifestChunk(chunk), Stage::Listing) => self.on_chunk(&chunk)?,
-            (Message::Hashes { first, cvs }, Stage::Flowing) => {
+            (Message::Hashes { first, cvs, zeros }, Stage::Flowing) => {
                 self.events
-                    .push_back(ReceiveEvent::Job(StoreJob::Announce { first, cvs }));
+                    .push_back(ReceiveEvent::Job(StoreJob::Announce { first, cvs, zeros }));
             }
             (Message::Chunks(list), Stage::Flowing) => {
                 self.events.push_back(ReceiveEvent::Job(StoreJob::Chunks(list)));

@@ -169,6 +169,7 @@ fn answer(s: &mut SendSession, block: BlockIndex) {
         &BlockRead {
             len: BLOCK_LEN,
             hash,
+            is_zeros: false,
             stream_end: None,
         },
     );
@@ -329,6 +330,7 @@ fn read_of(block: BlockIndex) -> BlockRead {
     BlockRead {
         len: BLOCK_LEN,
         hash: hash_block(block, &vec![0; BLOCK_LEN]),
+        is_zeros: false,
         stream_end: None,
     }
 }

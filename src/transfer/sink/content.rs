@@ -4,12 +4,38 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{From, Sink};
-use crate::transfer::BlockIndex;
-use crate::transfer::error::LocalError;
+use crate::transfer::breach::Breach;
+use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::fs::layer::Layer;
 use crate::transfer::hash::{BlockHash, hash_block};
+use crate::transfer::sink::store::StoreEvent;
+use crate::transfer::{BLOCK_LEN, BlockIndex};
 
 impl<L: Layer> Sink<L> {
+    /// The sender announced a block of zeros and does not send it.
+    pub(super) fn on_zeros(
+        &mut self,
+        block: BlockIndex,
+        events: &mut Vec<StoreEvent>,
+    ) -> Result<(), TransferError> {
+        // Only whole blocks of a known content are announced so. The length of a stream would be unlimited.
+        if self.total.is_none() || self.len_of(block) < BLOCK_LEN {
+            return Err(Breach::Hashes.into());
+        }
+        let index = block.get();
+        // What may be here already is compared first.
+        if self.verified.contains(index) || self.is_held(index) {
+            return Ok(());
+        }
+        self.scratch.fill(0);
+        let hash = hash_block(block, &self.scratch);
+        if self.announced.get(&index) != Some(&hash.cv) {
+            return self.strike(block, events);
+        }
+        self.write_scratch(block)?;
+        self.journal_and_confirm(block, &hash, events)
+    }
+
     pub(super) fn write_scratch(&mut self, block: BlockIndex) -> Result<(), LocalError> {
         self.write_scratch_part(block, 0..self.len_of(block))
     }

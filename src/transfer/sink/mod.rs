@@ -379,9 +379,12 @@ impl<L: Layer> Store for Sink<L> {
 
     fn handle(&mut self, job: StoreJob, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
         match job {
-            StoreJob::Announce { first, cvs } => {
-                for (index, cv) in (first.get()..).zip(cvs) {
-                    self.on_announced(BlockIndex::new(index), cv, events)?;
+            StoreJob::Announce { first, cvs, zeros } => {
+                for (block, cv) in (first.get()..).map(BlockIndex::new).zip(cvs) {
+                    self.on_announced(block, cv, events)?;
+                    if zeros {
+                        self.on_zeros(block, events)?;
+                    }
                 }
             }
             StoreJob::Filled(filled) => {

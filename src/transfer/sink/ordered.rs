@@ -125,7 +125,9 @@ impl<W: Write + Send> Store for OrderedSink<W> {
 
     fn handle(&mut self, job: StoreJob, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
         match job {
-            StoreJob::Announce { first, cvs } => {
+            // A receiver with a window is sent every byte.
+            StoreJob::Announce { zeros: true, .. } => Err(Breach::Hashes.into()),
+            StoreJob::Announce { first, cvs, .. } => {
                 for (index, cv) in (first.get()..).zip(cvs) {
                     let block = BlockIndex::new(index);
                     let again = index < self.written || self.announced.insert(index, cv).is_some();

@@ -19,6 +19,8 @@ pub enum StoreJob {
         first: BlockIndex,
         /// The hashes.
         cvs: Vec<Cv>,
+        /// Whether the blocks hold only zeros and are not sent.
+        zeros: bool,
     },
     /// The assembler filled a block.
     Filled(Filled),

@@ -5,7 +5,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::transfer::BLOCK_LEN;
 use crate::transfer::error::LocalError;
 use crate::transfer::fs::LEAST_HOLE;
 use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, remove_all};
@@ -16,14 +15,10 @@ use crate::transfer::sink::losses::Losses;
 use crate::transfer::sink::need::{Need, check_sizes};
 use crate::transfer::sink::place::open_ours;
 use crate::transfer::sink::staging::{Before, Staging, with_leftovers};
+use crate::transfer::{BLOCK_LEN, is_zero};
 
 /// Files held open at once; far below the usual limit of 1024 descriptors.
 const OPEN_FILES: usize = 64;
-
-fn is_zero(bytes: &[u8]) -> bool {
-    // All bytes are equal if each equals the next one. The system's comparison is faster than a loop here.
-    bytes.first() == Some(&0) && bytes[1..] == bytes[..bytes.len() - 1]
-}
 
 /// Whether to check the free space first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

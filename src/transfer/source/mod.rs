@@ -20,7 +20,6 @@ mod snapshot;
 use std::io::Read;
 use std::path::PathBuf;
 
-use crate::transfer::BlockIndex;
 use crate::transfer::chunks::ChunkList;
 use crate::transfer::error::TransferError;
 use crate::transfer::hash::{BlockHash, hash_block};
@@ -28,6 +27,7 @@ use crate::transfer::source::files::Files;
 pub(crate) use crate::transfer::source::missing::{Absence, Missing};
 use crate::transfer::source::pipe::PipeReader;
 use crate::transfer::source::scan::Scanned;
+use crate::transfer::{BLOCK_LEN, BlockIndex, is_zero};
 
 /// A block that was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +36,8 @@ pub struct BlockRead {
     pub len: usize,
     /// The hash of the block; meaningless if `len` is zero.
     pub hash: BlockHash,
+    /// Whether this is a block of full length in which all bytes are zero.
+    pub is_zeros: bool,
     /// The length of the content, if this read found the end of a stream.
     pub stream_end: Option<u64>,
 }
@@ -110,6 +112,7 @@ impl Source {
         Ok(BlockRead {
             len,
             hash,
+            is_zeros: len == BLOCK_LEN && is_zero(&buffer[..len]),
             stream_end,
         })
     }

@@ -19,6 +19,7 @@ pub mod message {
     pub const PARTS: u8 = 13;
     pub const LIMIT: u8 = 14;
     pub const MISSING: u8 = 15;
+    pub const ZEROS: u8 = 16;
 }
 
 /// Bytes of one message.

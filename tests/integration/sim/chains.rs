@@ -81,9 +81,9 @@ impl Sending {
                     let mut buffer = connection.reclaim().unwrap_or_default();
                     buffer.resize(BLOCK_LEN, 0);
                     let read = self.source.read_block(block, &mut buffer)?;
-                    self.session.on_read(block, &read);
+                    let is_due = self.session.on_read(block, &read);
                     buffer.truncate(read.len);
-                    if purpose == Purpose::Send && read.len > 0 {
+                    if purpose == Purpose::Send && is_due {
                         connection.offer(block.start(), buffer);
                     }
                 }

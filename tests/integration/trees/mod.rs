@@ -151,11 +151,39 @@ fn a_sparse_file_stays_sparse() {
     let image = fs::File::create(&file).unwrap();
     image.set_len(24 * MIB as u64 + 5).unwrap();
     image.write_all_at(&[7; 1000], 9 * MIB as u64 + 3).unwrap();
-    send(std::slice::from_ref(&file), &p.out, Setup::default()).unwrap();
+    let outcome = send(std::slice::from_ref(&file), &p.out, Setup::default()).unwrap();
     let arrived = p.out.join("vm.img");
     assert!(fs::read(&arrived).unwrap() == fs::read(&file).unwrap());
     let taken = fs::metadata(&arrived).unwrap().blocks() * 512;
     assert!(taken <= 3 * MIB as u64, "{taken}");
+    // Of 23 blocks of zeros only the hashes cross the line.
+    assert_eq!(outcome.sent, MIB as u64 + 5);
+}
+
+#[test]
+fn zeros_replace_what_an_earlier_run_left_or_was_there_before() {
+    let p = place();
+    let file = p.src.join("vm.img");
+    write(&file, 1, 6 * MIB);
+    let dies = Setup {
+        die_after: Some(4),
+        ..Setup::default()
+    };
+    assert!(send(std::slice::from_ref(&file), &p.out, dies).unwrap().died);
+    let mut content = fs::read(&file).unwrap();
+    content[MIB..5 * MIB].fill(0);
+    // It looks the same, so what is here is resumed.
+    let time = fs::metadata(&file).unwrap().modified().unwrap();
+    fs::write(&file, &content).unwrap();
+    let image = fs::File::options().write(true).open(&file).unwrap();
+    image.set_modified(time).unwrap();
+    send(std::slice::from_ref(&file), &p.out, Setup::default()).unwrap();
+    assert!(fs::read(p.out.join("vm.img")).unwrap() == content);
+    content[5 * MIB..].fill(0);
+    fs::write(&file, &content).unwrap();
+    send(std::slice::from_ref(&file), &p.out, UPDATE).unwrap();
+    assert!(fs::read(p.out.join("vm.img")).unwrap() == content);
+    assert_eq!(snapshot(&p.out), snapshot(&p.src), "and nothing is left behind");
 }
 
 #[test]

@@ -165,6 +165,7 @@ mod tests {
         let read = BlockRead {
             len: BLOCK_LEN,
             hash: hash_block(block, &[block.get() as u8; 9]),
+            is_zeros: false,
             stream_end: None,
         };
         s.on_read(block, &read);

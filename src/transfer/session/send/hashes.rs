@@ -7,10 +7,12 @@ use crate::transfer::source::BlockRead;
 use crate::transfer::{BlockIndex, block_count};
 
 impl SendSession {
-    /// The disk thread has read a block. Announces its hash. If it was read for sending, the caller hands its
-    /// bytes to the connection. A read beyond the end of a stream (`len` zero) has no bytes to send.
-    pub fn on_read(&mut self, block: BlockIndex, read: &BlockRead) {
+    /// The disk thread has read a block. Announces its hash. If it was read for sending and this returns true,
+    /// the caller hands its bytes to the connection. False: there are none (a read beyond the end of a stream),
+    /// or the block is announced as zeros.
+    pub fn on_read(&mut self, block: BlockIndex, read: &BlockRead) -> bool {
         self.reading = self.reading.saturating_sub(1);
+        let mut zeros = false;
         if read.len > 0 {
             let is_new = self.hashed.add(block.get());
             if is_new {
@@ -18,8 +20,10 @@ impl SendSession {
             }
             // A block with a missing entry in it may differ from its first version.
             let may_differ = self.manifest.holds_any(block, &self.missing);
+            // A receiver with a window takes bytes only in order, so it is sent all of them.
+            zeros = read.is_zeros && is_new && !may_differ && self.window.is_none();
             if !self.void.contains(block.get()) && (is_new || may_differ) {
-                self.announce(block, read.hash.cv);
+                self.announce(block, read.hash.cv, zeros);
             }
         }
         if let (Some(total), None) = (read.stream_end, self.total) {
@@ -27,25 +31,28 @@ impl SendSession {
             self.flush_hashes();
             self.queue.push_back(Message::StreamEnd { total });
         }
+        read.len > 0 && !zeros
     }
 
-    pub(super) fn announce(&mut self, block: BlockIndex, cv: Cv) {
+    pub(super) fn announce(&mut self, block: BlockIndex, cv: Cv, zeros: bool) {
         match &mut self.hashes {
-            Some((first, cvs))
-                if first.get() + cvs.len() as u32 == block.get() && cvs.len() < HASHES_PER_MESSAGE =>
+            Some((first, cvs, of_zeros))
+                if first.get() + cvs.len() as u32 == block.get()
+                    && cvs.len() < HASHES_PER_MESSAGE
+                    && *of_zeros == zeros =>
             {
                 cvs.push(cv);
             }
             _ => {
                 self.flush_hashes();
-                self.hashes = Some((block, vec![cv]));
+                self.hashes = Some((block, vec![cv], zeros));
             }
         }
     }
 
     pub(super) fn flush_hashes(&mut self) {
-        if let Some((first, cvs)) = self.hashes.take() {
-            self.queue.push_back(Message::Hashes { first, cvs });
+        if let Some((first, cvs, zeros)) = self.hashes.take() {
+            self.queue.push_back(Message::Hashes { first, cvs, zeros });
         }
     }
 

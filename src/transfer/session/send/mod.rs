@@ -113,7 +113,8 @@ pub struct SendSession {
     next_entry: EntryIndex,
     list_sent: u64,
     list_len: u64,
-    hashes: Option<(BlockIndex, Vec<Cv>)>,
+    /// Hashes that are not queued yet: the first block, and whether the blocks are zeros.
+    hashes: Option<(BlockIndex, Vec<Cv>, bool)>,
     events: VecDeque<SendEvent>,
 
     total: Option<u64>,

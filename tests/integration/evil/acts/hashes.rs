@@ -63,6 +63,29 @@ fn wrong_hashes_of_everything_end_it_and_nothing_is_placed() {
 }
 
 #[test]
+fn zeros_with_another_hash_are_never_placed() {
+    sender(|evil| {
+        begins(evil, &blocks(2));
+        evil.says(message::ZEROS, hashes(0, 1));
+        evil.sends(0, &blocks(2).content());
+        evil.settles();
+    })
+    .ends(4, "did not match its hash twice");
+}
+
+/// The last block of a file is short, and nobody knows how long a stream is.
+#[test]
+fn zeros_that_are_no_whole_block_of_a_known_content_end_it() {
+    for list in [one_file(), stream()] {
+        sender(move |evil| {
+            begins(evil, &list);
+            evil.says(message::ZEROS, hashes(0, 1));
+        })
+        .ends(6, NO_SUCH_BLOCK);
+    }
+}
+
+#[test]
 fn a_flood_of_hashes_ends_it() {
     sender(|evil| {
         begins(evil, &one_file());
