@@ -9,12 +9,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// The shortest time between two requests, however short the router's leases are (RFC 6887, section 11.2.1).
 const SOONEST: Duration = Duration::from_secs(4);
 /// The longest wait for the router to delete the mapping when the run ends.
 const FAREWELL: Duration = Duration::from_millis(700);
+/// The first pause before a router is asked again that gave no port: it may be starting. Each further pause is
+/// twice as long, up to an hour.
+const FIRST_PAUSE: Duration = Duration::from_secs(15);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// Further ports to try if a UPnP router has given ours to somebody else.
 const OTHER_PORTS: u16 = 3;
 
@@ -26,17 +30,27 @@ pub(super) struct Mapper {
 }
 
 impl Mapper {
-    /// Begins to ask for `port`. The receiver gets the result once.
-    pub(super) fn start(port: u16) -> (Option<Mapper>, oneshot::Receiver<Option<Mapped>>) {
-        let (tell, told) = oneshot::channel();
+    /// Begins to ask for `port`. The receiver gets the result of the first round, and if that was nothing, a mapping that the
+    /// router makes later.
+    pub(super) fn start(port: u16) -> (Option<Mapper>, UnboundedReceiver<Option<Mapped>>) {
+        let (tell, told) = unbounded_channel();
         let (stop, stopped) = channel();
         let (end, done) = channel();
         let thread = std::thread::Builder::new()
             .name("port mapping".into())
             .spawn(move || {
-                let lease = Lease::new(port);
-                // The receiver is gone only while the run ends.
-                let _ = tell.send(lease.as_ref().map(|lease| lease.mapped));
+                let mut pause = FIRST_PAUSE;
+                let lease = loop {
+                    let lease = Lease::new(port);
+                    if lease.is_some() || pause == FIRST_PAUSE {
+                        // Nobody listens once the users have swapped addresses.
+                        let _ = tell.send(lease.as_ref().map(|lease| lease.mapped));
+                    }
+                    if lease.is_some() || stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                        break lease;
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                };
                 if let Some(lease) = lease {
                     lease.hold(&stopped);
                 }
@@ -136,7 +150,13 @@ impl Lease {
                     external,
                     lease: self.granted,
                 };
-                let _ = http(*host, &upnp::request(*host, path, service, ask));
+                let answer = http(*host, &upnp::request(*host, path, service, ask));
+                // A router that was restarted may listen at another port.
+                if answer.is_none()
+                    && let Some(anew) = upnp_map(port)
+                {
+                    *self = anew;
+                }
                 None
             }
         };

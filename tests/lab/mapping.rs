@@ -366,6 +366,22 @@ fn a_router_that_answers_with_nonsense_or_not_at_all_costs_nothing() {
     prompt("nonsense");
 }
 
+/// It answers half a minute after the program has begun, as one that is starting does.
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_router_that_is_still_starting_is_asked_again() {
+    let wires = homes("4.4.4.2");
+    rules(&wires, "na", "masquerade");
+    let _stun = STUN.map(|address| Stun::start(&wires.name("srv"), address));
+    let files = tempfile::tempdir().expect("room for a few small files");
+    let receiver = start(&wires, "a", "receiver", files.path(), &["receiver"]);
+    receiver.address().unwrap_or_else(|error| panic!("{error}"));
+    thread::sleep(Duration::from_secs(10));
+    router(&wires.name("na"), |request| pmp_at(request, [4, 4, 4, 2]));
+    let told = receiver.wait_for("to this computer (NAT-PMP)", LIMIT);
+    told.unwrap_or_else(|error| panic!("{error}"));
+}
+
 /// NAT-PMP alone, which maps every port to itself and says to be at `outside`.
 fn pmp_at(request: &[u8], outside: [u8; 4]) -> Vec<u8> {
     match request {

@@ -86,8 +86,8 @@ async fn examine(seen: Seen, ask_router: bool, steps: UnboundedSender<Info>) -> 
 
 /// Has the router forward a port, and takes it back.
 async fn forwarding(port: u16, seen: Option<IpAddr>) -> Forwarding {
-    let (mapper, told) = Mapper::start(port);
-    let mapped = told.await.ok().flatten();
+    let (mapper, mut told) = Mapper::start(port);
+    let mapped = told.recv().await.flatten();
     // Deleting the mapping waits for the router, so it runs on a thread that may block.
     let _ = tokio::task::spawn_blocking(move || drop(mapper)).await;
     mapped.map_or(Forwarding::Refused, |mapped| {

@@ -10,7 +10,7 @@ use crate::rendezvous::portmap::Mapped;
 use crate::rendezvous::punch::{Obstacle, obstacle};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::sync::oneshot::Receiver;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 /// A port of the router that leads to our first socket, whoever the sender is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,7 +71,7 @@ impl UserSide {
     /// Takes the port that the router forwards. What it says later is told later.
     pub(super) async fn hear_router(
         &mut self,
-        mut told: Receiver<Option<Mapped>>,
+        mut told: UnboundedReceiver<Option<Mapped>>,
         mapping: Mapping,
         front: &mut dyn Front,
     ) {
@@ -79,14 +79,19 @@ impl UserSide {
             Mapping::Dependent => ROUTER_PATIENCE,
             _ => Duration::ZERO,
         };
-        match tokio::time::timeout(patience, &mut told).await {
-            Ok(Ok(Some(mapped))) => drop(self.take_mapping(mapped, front)),
-            Ok(_) => {}
-            Err(_) => {
-                self.asides
-                    .spawn(async move { Aside::Mapped(told.await.ok().flatten()) });
-            }
+        if let Ok(Some(Some(mapped))) = tokio::time::timeout(patience, told.recv()).await {
+            let _ = self.take_mapping(mapped, front);
+            return;
         }
+        self.asides.spawn(async move {
+            let mut mapped = None;
+            while mapped.is_none()
+                && let Some(answer) = told.recv().await
+            {
+                mapped = answer;
+            }
+            Aside::Mapped(mapped)
+        });
     }
 }
 
