@@ -135,11 +135,7 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
             ))]
         }
         Event::Clock { source, offset_ms } => vec![clock(source, *offset_ms)],
-        Event::Waiting { time_of_day, seconds } => {
-            vec![Line::new(format!(
-                "[{time_of_day}] - Waiting {seconds} sec to sync with other peer"
-            ))]
-        }
+        Event::Waiting { time_of_day, seconds } => vec![Line::new(waiting(time_of_day, *seconds))],
         Event::Attempt { number, remote } => {
             vec![Line::new(format!("{number} - Trying to connect to {remote}"))]
         }
@@ -235,6 +231,16 @@ fn clock(source: &ClockSource, offset_ms: i64) -> Line {
             Tone::Warning,
         ),
     }
+}
+
+/// The wait for a slot. With all four port pairs, the next one is at most ten seconds away.
+fn waiting(time_of_day: &impl std::fmt::Display, seconds: u64) -> String {
+    let why = if seconds > 20 {
+        ": few ports are known, and each must rest between two attempts"
+    } else {
+        ""
+    };
+    format!("[{time_of_day}] - Waiting {seconds} sec to sync with other peer{why}")
 }
 
 fn connected(lead: &'static str, link: &Link) -> Line {

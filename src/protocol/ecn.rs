@@ -1,7 +1,8 @@
 //! Explicit congestion notification (RFC 3168): what packets are marked with, and whether the path keeps the marks.
 //!
 //! Packets leave as ECT(0) until the peer's counts show that the path changes marks where it must not (RFC 9000, section
-//! 13.4.2). The peer can only claim more congestion than there is, and is then sent less.
+//! 13.4.2), or silence shows that it drops what is marked. The peer can only claim more congestion than there is, and is then
+//! sent less. ACKs alone are not marked (RFC 3168, section 6.1.4), nor is what proves a path: nobody notices their loss.
 
 use super::time::Time;
 
@@ -50,10 +51,14 @@ const DROPPED: u32 = 3;
 #[derive(Debug)]
 pub(crate) struct EcnPath {
     on: bool,
-    /// Packets sent later are ECT(0), so many by now, and so many of them are acknowledged.
-    since: Time,
+    /// How many packets left as ECT(0), and how many of those that left after `since` are acknowledged.
     sent: u64,
+    since: Time,
     acked: u64,
+    /// Whether any packet sent since then was acknowledged.
+    answered: bool,
+    /// After how many unanswered probes in a row the peer was heard.
+    heard: Option<u32>,
     /// The peer's counts at that time, and the highest by now. An ACK that was overtaken tells lower ones.
     base: EcnCounts,
     told: EcnCounts,
@@ -66,6 +71,8 @@ impl EcnPath {
             since: now,
             sent: 0,
             acked: 0,
+            answered: false,
+            heard: None,
             base: EcnCounts::default(),
             told: EcnCounts::default(),
         }
@@ -76,14 +83,16 @@ impl EcnPath {
         if self.on { Ecn::Ect0 } else { Ecn::NotEct }
     }
 
-    /// A packet leaves.
+    /// A packet that asks for an ACK leaves.
     pub(crate) fn on_sent(&mut self) {
         self.sent += u64::from(self.on);
     }
 
-    /// A packet was acknowledged that left at `sent_at`.
+    /// A packet that carried something was acknowledged that left at `sent_at`.
     pub(crate) fn on_acked(&mut self, sent_at: Time) {
         self.acked += u64::from(sent_at > self.since);
+        self.answered |= sent_at > self.since;
+        self.heard = None;
     }
 
     /// An ACK with these counts, all its packets told of. Returns how many packets it says were marked since the last one.
@@ -101,15 +110,26 @@ impl EcnPath {
         if self.on { self.told.ce - before.ce } else { 0 }
     }
 
-    /// So many probes in a row were not answered.
+    /// So many probes in a row were not answered. An outage is no proof, but it ends when the peer is heard.
     pub(crate) fn on_silence(&mut self, probes: u32) {
-        if self.acked == 0 && probes >= DROPPED {
+        let of_outage = match self.heard {
+            _ if !self.answered => 0,
+            Some(probes) => probes,
+            None => return,
+        };
+        if probes >= of_outage + DROPPED {
             self.on = false;
         }
     }
 
+    /// The peer was heard after so many unanswered probes.
+    pub(crate) fn on_heard(&mut self, probes: u32) {
+        self.heard.get_or_insert(probes);
+    }
+
     /// Another path: what one changed another may keep.
     pub(crate) fn on_path_change(&mut self, now: Time) {
+        (self.since, self.answered, self.heard) = (now, false, None);
         if !self.on {
             *self = EcnPath {
                 base: self.told,
@@ -177,6 +197,19 @@ mod tests {
         let mut known = path();
         known.on_silence(9);
         assert_eq!(known.mark(), Ecn::Ect0, "an outage is no proof");
+        known.on_heard(9);
+        known.on_silence(11);
+        assert_eq!(known.mark(), Ecn::Ect0, "their answers may be on their way");
+        known.on_silence(12);
+        assert_eq!(known.mark(), Ecn::NotEct);
+        let mut moved = path();
+        moved.on_path_change(Time::from_nanos(5));
+        moved.on_silence(DROPPED);
+        assert_eq!(
+            moved.mark(),
+            Ecn::NotEct,
+            "what the old path answered proves nothing"
+        );
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Recovery {
             .saturating_sub(self.sent_packets.in_flight())
     }
 
-    /// What the next packets are to be marked with.
+    /// What the next packets that ask for an ACK are to be marked with.
     pub const fn ecn(&self) -> Ecn {
         self.ecn.mark()
     }
@@ -122,7 +122,9 @@ impl Recovery {
     pub fn on_packet(&mut self, now: Time, bytes: u16, carries: Carries) {
         let in_flight = self.sent_packets.in_flight() + u64::from(bytes);
         let stamp = self.sampler.on_sent(now, u64::from(bytes), in_flight);
-        self.ecn.on_sent();
+        if bytes > 0 {
+            self.ecn.on_sent();
+        }
         self.sent_packets.on_sent(stamp, bytes, carries);
     }
 
@@ -156,6 +158,13 @@ impl Recovery {
         self.ecn.on_path_change(now);
         self.probe_timeouts = 0;
         self.outage_before = now;
+    }
+
+    /// A packet of the peer arrived.
+    pub(crate) fn on_heard(&mut self) {
+        if self.probe_timeouts > 0 {
+            self.ecn.on_heard(self.probe_timeouts);
+        }
     }
 
     /// The number of probes in a row without an answer.
@@ -223,7 +232,9 @@ impl Recovery {
         let mut late = 0;
         let (sampler, ecn) = (&mut self.sampler, &mut self.ecn);
         let rtt = self.sent_packets.on_ack(now, ack, |packet| {
-            ecn.on_acked(packet.stamp.sent_at);
+            if packet.carries != Carries::Nothing {
+                ecn.on_acked(packet.stamp.sent_at);
+            }
             if packet.was_lost {
                 late += packet.bytes;
                 sampler.on_spurious(packet.bytes);

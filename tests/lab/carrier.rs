@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::matrix::side_by_side;
 use super::nat::Nat;
 use super::network::{Network, Plan, Side};
-use super::pair::{Errand, run_pair};
+use super::pair::{Errand, Pair, run_pair};
 
 /// From the second paste until both are connected: the next slot, and time to punch.
 const NEXT_SLOT: Duration = Duration::from_secs(14);
@@ -59,4 +59,38 @@ fn a_home_behind_a_carriers_nat_connects_by_the_next_slot_and_its_ports_are_gues
         }
     }
     assert!(late.is_empty(), "{}", late.join("\n"));
+}
+
+/// Nobody knows from which of its addresses the packets to the peer will come, so ports are not guessed in vain.
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_carrier_with_several_outside_addresses_meets_whoever_lets_anybody_in_and_the_others_are_told_at_once() {
+    for b in [Nat::Public, Nat::Cone, Nat::MasqueradeDrop] {
+        let network = Network::build(Plan::new(Nat::MasqueradeDrop, b));
+        let addresses = (100..103).map(|n| format!("address add 198.51.100.{n}/32 dev lo"));
+        network.configure("r1", &addresses.collect::<Vec<_>>());
+        let rules = "table ip carrier {
+           chain post { type nat hook postrouting priority srcnat;
+             oifname r ip daddr 192.0.2.1 snat to 198.51.100.100; oifname r ip daddr 192.0.2.2 snat to 198.51.100.101;
+             oifname r snat to 198.51.100.102; }
+           chain input { type filter hook input priority filter;
+             iifname r ct state established,related accept; iifname r drop; }
+         }";
+        network.rules(&network.name("r1"), rules);
+        let errand = Errand::default();
+        if b == Nat::MasqueradeDrop {
+            let pair = Pair::start(&network, &errand).unwrap_or_else(|error| panic!("{error}"));
+            for peer in [&pair.sender, &pair.receiver] {
+                peer.wait_for(
+                    "one of the two networks is a symmetric NAT",
+                    Duration::from_secs(2),
+                )
+                .unwrap_or_else(|error| panic!("{error}"));
+            }
+            continue;
+        }
+        let report = run_pair(&network, &errand);
+        assert!(report.succeeded(), "{b}\n{}", report.account());
+        println!("{b}: {:.1?}", report.connected);
+    }
 }

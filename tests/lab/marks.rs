@@ -70,4 +70,6 @@ fn marks_of_the_kernel_come_back_and_a_path_that_changes_them_gets_none() {
         let changed = demo(change);
         assert!(changed.not > changed.ect, "{change}: {changed:?}");
     }
+    let dropped = demo("ip ecn != not-ect drop");
+    assert!(dropped.not > 100, "{dropped:?}");
 }

@@ -348,3 +348,48 @@ fn an_old_address_is_told_and_the_new_one_can_be_pasted() {
     receiver.enter(&new);
     users.end_well(sender, receiver);
 }
+
+/// A server with a public address whose firewall lets in replies alone, as most rented ones: behind a symmetric router on the
+/// other side, ports are guessed as with any router.
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_firewall_before_a_public_address_is_crossed_from_anywhere() {
+    for a in [
+        Nat::Public,
+        Nat::MasqueradeAccept,
+        Nat::SymmetricSteps,
+        Nat::Symmetric,
+    ] {
+        let network = Network::build(Plan::new(a, Nat::Public));
+        let firewall = "table ip firewall { chain x { type filter hook input priority 0;
+                        ct state established,related accept; iif lo accept; icmp type echo-request accept; drop;
+}
+}";
+        network.rules(&network.host(Side::B), firewall);
+        let users = Users::of(&network);
+        let (mut sender, mut receiver) = (users.sender(&[]), users.receiver(&[]));
+        let [from_sender, from_receiver] = [&sender, &receiver].map(told);
+        sender.enter(&from_receiver);
+        receiver.enter(&from_sender);
+        let pasted = Instant::now();
+        let connected = receiver
+            .connected(LIMIT)
+            .unwrap_or_else(|error| panic!("{a}: {error}\n{}", sender.stderr()));
+        println!("{a}: connected after {:.1?}", connected - pasted);
+        users.end_well(sender, receiver);
+    }
+}
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_firewall_of_ones_own_that_forbids_the_peer_alone_is_told() {
+    let network = Network::build(Plan::new(Nat::MasqueradeDrop, Nat::MasqueradeDrop));
+    let forbids = "table ip own { chain x { type filter hook output priority 0; ip daddr 203.0.113.2 drop;
+}
+}";
+    network.rules(&network.host(Side::A), forbids);
+    let users = Users::of(&network);
+    let (mut sender, receiver) = (users.sender(&[]), users.receiver(&[]));
+    sender.enter(&told(&receiver));
+    says(&sender, "A firewall on this computer forbids", SOON);
+}

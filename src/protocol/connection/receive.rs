@@ -90,6 +90,7 @@ impl Connection {
 
     fn heard(&mut self, now: Time) {
         self.last_heard = now;
+        self.recovery.on_heard();
         if !self.confirmed {
             self.confirmed = true;
             self.events.push_back(Event::Confirmed);

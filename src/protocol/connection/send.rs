@@ -99,8 +99,7 @@ impl Connection {
         let rtt = self.recovery.rtt().smoothed();
         if self.ack_tracker.due(rtt).is_some_and(|t| t <= now) {
             self.write_ack(now, room, buf);
-            let eliciting = self.asks_for_rtt(buf);
-            return Some(self.finish(now, buf, packet, Carries::Nothing, eliciting));
+            return Some(self.finish_ack(now, buf, packet));
         }
         buf.clear();
         None
@@ -142,10 +141,15 @@ impl Connection {
         if eliciting {
             self.recovery.on_burst(now, bytes);
         }
+        let ecn = if eliciting {
+            self.recovery.ecn()
+        } else {
+            Ecn::NotEct
+        };
         Transmit {
             path,
             segment: buf.len() - start,
-            ecn: self.recovery.ecn(),
+            ecn,
         }
     }
 
@@ -218,7 +222,7 @@ impl Connection {
         Transmit {
             path: frame.path,
             segment: buf.len(),
-            ecn: self.recovery.ecn(),
+            ecn: Ecn::NotEct,
         }
     }
 
@@ -239,8 +243,24 @@ impl Connection {
             self.write_control_frame(&range, buf);
             carries = Carries::Control(range);
         }
-        let eliciting = carries != Carries::Nothing || self.asks_for_rtt(buf);
-        self.finish(now, buf, packet, carries, eliciting)
+        match carries {
+            Carries::Nothing => self.finish_ack(now, buf, packet),
+            carries => self.finish(now, buf, packet, carries, true),
+        }
+    }
+
+    /// Finishes a packet that carries only an ACK, and a PING while the RTT is unknown: an end that only receives
+    /// measures it only by packets that ask for an ACK. It is not marked. As long as one such packet follows another,
+    /// no probe is due that could show that the network drops them for it.
+    fn finish_ack(&mut self, now: Time, buf: &mut Vec<u8>, packet: usize) -> Transmit {
+        let eliciting = !self.recovery.rtt().is_measured();
+        if eliciting {
+            buf.push(frame::PING);
+        }
+        Transmit {
+            ecn: Ecn::NotEct,
+            ..self.finish(now, buf, packet, Carries::Nothing, eliciting)
+        }
     }
 
     /// The most bytes of the control stream in one packet.
@@ -253,16 +273,6 @@ impl Connection {
     fn write_ack(&mut self, now: Time, room: u64, buf: &mut Vec<u8>) {
         let most = u64::from(self.mtu.certain()).min(room) as usize - (HEADER_LEN + 1 + TAG_LEN);
         self.ack_tracker.write_ack(now, self.our_flow_limit, most, buf);
-    }
-
-    /// Adds a PING while the RTT is unknown: an end that only receives measures it only by packets that ask
-    /// for an ACK.
-    fn asks_for_rtt(&self, buf: &mut Vec<u8>) -> bool {
-        let asks = !self.recovery.rtt().is_measured();
-        if asks {
-            buf.push(frame::PING);
-        }
-        asks
     }
 
     fn write_control_frame(&self, range: &Range<u64>, buf: &mut Vec<u8>) {

@@ -128,6 +128,7 @@ fn bare(plain: &str, joined: &str) -> Result<Address, AddressError> {
 
 /// The `ip:port` at the end of a word. Characters that no address contains may stand before it.
 fn ends_in_address(word: &str) -> Option<SocketAddr> {
+    let word = &without_zone(word);
     let starts = word.char_indices().map(|(at, _)| at);
     let begins = |at: usize| {
         let before = word[..at].chars().next_back();
@@ -136,6 +137,14 @@ fn ends_in_address(word: &str) -> Option<SocketAddr> {
     starts
         .filter(|&at| begins(at))
         .find_map(|at| word[at..].parse().ok())
+}
+
+/// The word without the zone of an IPv6 address (RFC 4007, section 11): it names an interface of the other computer.
+fn without_zone(word: &str) -> String {
+    match (word.find('%'), word.rfind("]:")) {
+        (Some(zone), Some(end)) if zone < end => word[..zone].to_owned() + &word[end..],
+        _ => word.to_owned(),
+    }
 }
 
 /// The part of a line behind the mark that ends a name, a time or a quotation mark; the whole line if there

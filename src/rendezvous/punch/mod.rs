@@ -327,7 +327,10 @@ impl Punch {
             }
         }
         self.report.sent += 1;
-        self.report.outward += self.outward(path);
+        // Nobody is told if the system refuses those with an option of IP.
+        if !matches!(reach, Reach::Routers(_)) {
+            self.report.outward += self.outward(path);
+        }
         self.outbox.push_back(Transmit { path, reach, payload });
     }
 

@@ -4,7 +4,7 @@ use crate::congestion::cell::{Cell, Trouble, add, at, parallel};
 use crate::sim::flow::{PACKET, World};
 use crate::sim::link::Profile;
 use crate::sim::pair::Pair;
-use p2pcopy::parts::protocol::Ecn;
+use p2pcopy::parts::protocol::{Ecn, Time};
 use std::time::Duration;
 
 /// Time of `bytes` at the cell's rate.
@@ -194,4 +194,27 @@ fn a_peer_that_claims_marks_only_slows_its_own_transfer() {
         marked > 100 && took >= free && took < 60.0,
         "{took} s, {free} s without"
     );
+}
+
+/// From the start, and from the middle of the transfer on, when something else was answered before.
+#[test]
+fn a_network_that_drops_what_may_be_marked_costs_seconds() {
+    for from in [1, 3] {
+        let rate = 20 * 125_000;
+        let mut link = Profile::new(rate, Duration::from_millis(20), rate / 5);
+        link.drop_marked = Some(Time::from_nanos(from * 1_000_000_000));
+        for ways in [[true, true], [true, false], [false, true]] {
+            let [forth, back] = ways.map(|drops| Profile {
+                drop_marked: link.drop_marked.filter(|_| drops),
+                ..link.clone()
+            });
+            let mut pair = Pair::new(forth, back, 10_000_000, 1);
+            let took = pair.run(Duration::from_secs(120)).finished;
+            println!("from {from} s on, {ways:?}: {took:.1?}");
+            assert!(
+                took.is_some_and(|took| took < Duration::from_secs(20)),
+                "from {from} s on, {ways:?}: {took:?}"
+            );
+        }
+    }
 }

@@ -185,7 +185,8 @@ impl Flow {
             && (!self.paced || self.probes > 0 || self.recovery.pacer().budget(now) >= PACKET + burst)
         {
             self.probes = self.probes.saturating_sub(1);
-            self.recovery.on_packet(now, PACKET as u16, Carries::Nothing);
+            self.recovery
+                .on_packet(now, PACKET as u16, Carries::Content(0..0));
             let ecn = if self.ecn {
                 self.recovery.ecn()
             } else {

@@ -78,6 +78,8 @@ pub(crate) struct Profile {
     pub(crate) mark_chance: f64,
     /// All ECN marks are removed.
     pub(crate) bleach: bool,
+    /// What may be marked is dropped, from this time on.
+    pub(crate) drop_marked: Option<Time>,
     /// Bytes the queue holds, the datagram in service counted.
     pub(crate) buffer: u64,
     /// Independent loss of each datagram, 0 to 1.
@@ -112,6 +114,7 @@ impl Profile {
             mark_above: None,
             mark_chance: 0.0,
             bleach: false,
+            drop_marked: None,
             buffer,
             loss: 0.0,
             bursts: None,
@@ -261,6 +264,11 @@ impl<T: Clone> Link<T> {
     /// The same; it has so much farther to go.
     pub(crate) fn send_farther(&mut self, now: Time, bytes: u64, ecn: Ecn, tag: T, farther: Duration) {
         self.totals.sent += 1;
+        let refuses_marked = self.profile.drop_marked.is_some_and(|from| now >= from);
+        if refuses_marked && ecn != Ecn::NotEct {
+            self.totals.lost_in_air += 1;
+            return;
+        }
         if bytes > self.profile.mtu {
             self.totals.too_large += 1;
             return;

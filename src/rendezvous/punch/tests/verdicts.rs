@@ -91,3 +91,28 @@ fn a_nat_is_named_only_where_one_is_known() {
     assert_eq!(kind(Mapping::Unknown), PathKind::Open);
     assert_eq!(kind(Mapping::Independent), PathKind::Direct);
 }
+
+/// A firewall on this computer forbids to send to the peer, but not to its private address, where nobody is here.
+#[test]
+fn a_system_that_refuses_all_that_leads_to_the_peer_is_named() {
+    let mut world = World::new(Scene::new(DROPS, DROPS));
+    let mut punch = Punch::new(world.config(0), Time::ZERO).unwrap();
+    for second in 0..12 {
+        punch.handle_timeout(millis(second * 1000));
+        while let Some(Transmit { path, reach, .. }) = punch.poll_transmit() {
+            if !is_private(path.remote.ip()) && !matches!(reach, Reach::Routers(_)) {
+                punch.on_refused(path, std::io::ErrorKind::PermissionDenied);
+            }
+        }
+    }
+    let mut events = std::iter::from_fn(|| punch.poll_event());
+    let refused = Hint::Refused(std::io::ErrorKind::PermissionDenied);
+    assert!(events.any(|event| matches!(event, PunchEvent::Hint(hint) if hint == refused)));
+    assert!(
+        punch
+            .report(millis(12_000))
+            .diagnosis()
+            .0
+            .contains("forbids p2pcopy to send")
+    );
+}
