@@ -188,19 +188,9 @@ fn a_port_mapped_by_each_protocol_is_told_used_and_given_back() {
             .unwrap_or_else(|error| panic!("{error}\n{}", sender.stderr()));
         println!("{method}, {masquerade}: {:.2?}", connected - pasted);
         let exits = [&mut sender, &mut receiver].map(|peer| peer.wait(LIMIT));
-        assert_eq!(
-            exits,
-            [Ok(Some(0)), Ok(Some(0))],
-            "{}\n{}",
-            sender.stderr(),
-            receiver.stderr()
-        );
-        assert!(
-            connected - pasted < Duration::from_secs(3),
-            "{}\n{}",
-            sender.stderr(),
-            receiver.stderr()
-        );
+        let account = format!("{}\n{}", sender.stderr(), receiver.stderr());
+        assert_eq!(exits, [Ok(Some(0)), Ok(Some(0))], "{account}");
+        assert!(connected - pasted < Duration::from_secs(3), "{account}");
         assert!(
             !mappings(&wires).contains("dnat"),
             "given back: {}",
@@ -366,7 +356,7 @@ fn a_router_that_answers_with_nonsense_or_not_at_all_costs_nothing() {
     prompt("nonsense");
 }
 
-/// It answers half a minute after the program has begun, as one that is starting does.
+/// It answers ten seconds after the program's prompt, as one that is starting does.
 #[test]
 #[ignore = "needs root: builds network namespaces"]
 fn a_router_that_is_still_starting_is_asked_again() {
@@ -378,7 +368,7 @@ fn a_router_that_is_still_starting_is_asked_again() {
     receiver.address().unwrap_or_else(|error| panic!("{error}"));
     thread::sleep(Duration::from_secs(10));
     router(&wires.name("na"), |request| pmp_at(request, [4, 4, 4, 2]));
-    let told = receiver.wait_for("to this computer (NAT-PMP)", LIMIT);
+    let told = receiver.wait_for("You have a better address now", LIMIT);
     told.unwrap_or_else(|error| panic!("{error}"));
 }
 
