@@ -1,11 +1,6 @@
 //! The least a transfer of this kind can do: read, seal, send in bursts, receive, open, write. No loss, no order,
 //! no congestion control: the ends share a counter in place of a protocol.
 
-use super::run::Cost;
-use p2pcopy::parts::protocol::{Cipher, DATA_HEADER_LEN, HEADER_LEN, Header, Opener, Sealer, TAG_LEN};
-use p2pcopy::parts::transfer::{BLOCK_LEN, BlockIndex, hash_block};
-use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, IoSliceMut, Write};
 use std::net::{SocketAddr, UdpSocket};
@@ -15,6 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
+
+use p2pcopy::parts::protocol::{Cipher, DATA_HEADER_LEN, HEADER_LEN, Header, Opener, Sealer, TAG_LEN};
+use p2pcopy::parts::transfer::{BLOCK_LEN, BlockIndex, hash_block};
+use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::run::Cost;
 
 /// Bytes on the way at most: what a receive buffer of 4 MiB takes (Linux grants twice what was asked for).
 const WINDOW: u64 = 4 << 20;

@@ -1,10 +1,11 @@
 //! From a disk to the same disk, beside what else copies there. Each time ends when everything is on the medium.
 
-use super::program;
-use super::run::{make_file, median};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use super::program;
+use super::run::{make_file, median};
 
 /// Files in one directory of a tree.
 const PER_DIRECTORY: usize = 1000;

@@ -1,11 +1,12 @@
 //! The real program: a sender and a receiver, each its own process, one host.
 
-use super::run::Cost;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+use super::run::Cost;
 
 /// Nobody answers there: both ends find each other by their own addresses.
 const NOBODY: &str = "127.0.0.1:9";

@@ -1,10 +1,11 @@
 //! The rounds, and the table.
 
-use super::ceiling::{self, Work};
-use super::program;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+use super::ceiling::{self, Work};
+use super::program;
 
 /// One transfer's cost.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,7 @@
 //! A chat: lines both ways over the control stream. docs/protocol.md draws them.
 
+use tokio::sync::mpsc::UnboundedSender;
+
 use super::close;
 use super::command::{Command, Notice};
 use super::options::ChatOptions;
@@ -10,7 +12,6 @@ use crate::app::event::Front;
 use crate::protocol::connection::{Closed, Connection};
 use crate::protocol::time::Time;
 use crate::rendezvous::errand::Errand;
-use tokio::sync::mpsc::UnboundedSender;
 
 /// The longest line, in bytes: as long as a prompt reads.
 const LONGEST: usize = 8 * 1024;
@@ -156,13 +157,15 @@ impl Side for Chatting {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
     use super::*;
     use crate::protocol::Path;
     use crate::protocol::congestion::udt::Udt;
     use crate::protocol::connection::Config;
     use crate::protocol::handshake::Cipher;
-    use std::time::Duration;
-    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     struct Pair {
         now: Time,

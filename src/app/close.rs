@@ -122,9 +122,10 @@ pub(super) fn failure_of_end(end: &End) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::transfer::error::Leftover;
-    use std::path::Path;
 
     #[test]
     fn advice_is_given_once_and_a_path_of_ours_is_explained() {

@@ -1,5 +1,13 @@
 //! Messages between the thread that talks to the user and the thread that owns the sockets.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::event::Phase;
+use super::gate::ToCompare;
+use super::offered::Offered;
+use super::outcome::{Failure, Summary};
+use super::relaying::Relaying;
 use crate::net::StreamNews;
 use crate::protocol::Path;
 use crate::protocol::connection::{self, Stats};
@@ -12,14 +20,6 @@ use crate::rendezvous::meeting::interface::MeetingEvent;
 use crate::rendezvous::meeting::relay::RelayEvent;
 use crate::rendezvous::punch::{PathKind, Punch, PunchEvent};
 use crate::rendezvous::stun::{StunClient, StunEvent};
-use std::path::PathBuf;
-use std::time::Duration;
-
-use super::event::Phase;
-use super::gate::ToCompare;
-use super::offered::Offered;
-use super::outcome::{Failure, Summary};
-use super::relaying::Relaying;
 use crate::transfer::sink::losses::Remark;
 use crate::transfer::source::Missing;
 

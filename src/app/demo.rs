@@ -2,6 +2,12 @@
 //! responder of its own. The demo shows what a transfer looks like and how fast this machine can be, without
 //! the internet.
 
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
 use super::event::{Answer, Event, Front, Pending, Question, Reply};
 use super::options::{Common, DemoOptions, Destination, Payload, ReceiveOptions, SendOptions, Server};
 use super::outcome::{Failure, Summary};
@@ -13,10 +19,6 @@ use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::manifest::attributes::Attributes;
 use crate::transfer::source::scan::Exclude;
 use crate::transfer::source::scan::Links;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use tokio::net::UdpSocket;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// Bytes of the file that the demo makes.
 const SIZE: usize = 256 << 20;

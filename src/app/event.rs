@@ -3,6 +3,15 @@
 //! Events carry facts, not layout: a [`Front`] makes lines, bars or JSON of them. Text that came from the peer
 //! may hold anything; whoever shows it must make it harmless first.
 
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
 use super::check::diagnosis::Diagnosis;
 use super::offered::{DefaultAnswer, Listing, Offered};
 use super::outcome::Summary;
@@ -11,13 +20,6 @@ use crate::protocol::Role;
 use crate::protocol::connection::Stats;
 use crate::rendezvous::address::NatClass;
 use crate::rendezvous::meeting::wire::Present;
-use std::future::Future;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// Something a run tells. Events come in the order in which things happen.
 #[derive(Clone, PartialEq, Debug)]

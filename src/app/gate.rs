@@ -3,11 +3,12 @@
 //! This end sends, reads and answers nothing of the transfer before its user has confirmed the words. The
 //! peer does the same, so the transfer begins when both users have confirmed.
 
+use std::time::Duration;
+
 use crate::protocol::connection::Connection;
 use crate::protocol::handshake::compare::Awaited;
 use crate::protocol::handshake::{Comparison, Reason, SixWords, Words};
 use crate::protocol::time::Time;
-use std::time::Duration;
 
 /// How long a sender may take to reveal its nonce, which is the first thing it sends: many times what a bad
 /// line takes.

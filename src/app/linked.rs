@@ -1,5 +1,9 @@
 //! What a session holds once there is a connection, and the settings of that connection.
 
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
 use super::gate::Gate;
 use super::relaying::Relaying;
 use crate::protocol::Path;
@@ -9,8 +13,6 @@ use crate::protocol::time::Time;
 use crate::rendezvous::address::Address;
 use crate::rendezvous::punch::{LateResponder, Search};
 use crate::rendezvous::schedule::Schedule;
-use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// How long the search for the peer goes on before STUN servers are asked: its first packets have left long before.
 const SEARCH_FIRST: Duration = Duration::from_secs(1);

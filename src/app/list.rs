@@ -1,5 +1,7 @@
 //! Lists who waits at a server under a name.
 
+use std::net::{SocketAddr, TcpStream};
+
 use super::event::{Event, Front};
 use super::lookup::resolve_one;
 use super::options::CheckOptions;
@@ -13,7 +15,6 @@ use crate::protocol::{Path, Reach};
 use crate::rendezvous::meeting::list::{Lister, NoList};
 use crate::rendezvous::meeting::wire::{Present, TokenKey, token_key};
 use crate::system::stopped;
-use std::net::{SocketAddr, TcpStream};
 
 pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     let Some(place) = &options.common.server else {

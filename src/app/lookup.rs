@@ -1,10 +1,11 @@
 //! Looks up names and the time. All servers are asked at once and share one time limit.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use super::options::Server;
 use crate::net::{self, Nat64};
 use crate::rendezvous::clock::NtpSample;
-use std::net::SocketAddr;
-use std::time::Duration;
 
 /// The longest wait for a name server or an NTP server.
 const LOOKUP: Duration = Duration::from_millis(2500);

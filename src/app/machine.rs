@@ -1,12 +1,13 @@
 //! Settings of a connection that depend on this machine and on the options.
 
+use std::time::Duration;
+
 use super::options::Congestion;
 use crate::protocol::congestion::Controller;
 use crate::protocol::congestion::bbr::Bbr;
 use crate::protocol::congestion::udt::Udt;
 use crate::protocol::time::Time;
 use crate::protocol::wire::BASE_MTU;
-use std::time::Duration;
 
 /// Makes the controllers of a run's connections.
 pub fn controller(

@@ -1,15 +1,17 @@
 //! Asks the router to forward a port, renews the mapping, and deletes it at the end. A thread does this for
 //! as long as the value lives.
 
-use crate::net::{self, Gateway, http, multicast_search};
-use crate::rendezvous::portmap::pcp::{self, Answer};
-use crate::rendezvous::portmap::upnp::{self, Ask};
-use crate::rendezvous::portmap::{LEASE, Mapped, Method};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::net::{self, Gateway, http, multicast_search};
+use crate::rendezvous::portmap::pcp::{self, Answer};
+use crate::rendezvous::portmap::upnp::{self, Ask};
+use crate::rendezvous::portmap::{LEASE, Mapped, Method};
 
 /// The shortest time between two requests, however short the router's leases are (RFC 6887, section 11.2.1).
 const SOONEST: Duration = Duration::from_secs(4);

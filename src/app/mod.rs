@@ -33,6 +33,9 @@ mod trace;
 pub(crate) mod units;
 pub(crate) mod wording;
 
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
 use crate::rendezvous::errand::Errand;
 use crate::system::HAS_ATTRIBUTES;
 use crate::transfer;
@@ -50,8 +53,6 @@ use outcome::{Failure, Summary};
 use receiving::{Receiving, Target};
 use sending::Sending;
 use session::Side;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 use told::{Info, Warning};
 
 /// Sends what the options name to one peer.

@@ -2,6 +2,9 @@
 //!
 //! Two blanks stand before text of the peer's, so that it cannot look like a line of this program.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use super::event::{Consent, Question};
 use super::units::Size;
 use super::wording::files;
@@ -11,8 +14,6 @@ use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
 use crate::transfer::names::Escaped;
 use crate::transfer::sink::place::Conflicts;
 use crate::transfer::sink::staging::Prospect;
-use std::path::PathBuf;
-use std::sync::Arc;
 
 /// The most changed names, links and omitted links that are shown one by one.
 const SHOWN: usize = 16;

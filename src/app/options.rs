@@ -2,17 +2,19 @@
 //!
 //! These are plain data. [`crate::cli`] makes them from the words of a command line.
 
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
 use crate::rendezvous::meeting::relay::RelayUse;
 use crate::rendezvous::meeting::wire::Names;
 use crate::rendezvous::server::RelayLimits;
 use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::manifest::attributes::Attributes;
 use crate::transfer::source::scan::{Exclude, Links};
-use std::fmt;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// How long a run looks for its peer by default, from the moment both addresses are known.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10 * 60);

@@ -1,11 +1,12 @@
 //! How a run ends: a summary, or a failure with one cause, one next step and an exit code.
 
-use super::event::Cancelled;
-use super::wording::{files, os_errors};
-use crate::transfer::manifest::{EntryIndex, Manifest};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use super::event::Cancelled;
+use super::wording::{files, os_errors};
+use crate::transfer::manifest::{EntryIndex, Manifest};
 
 /// What a finished run did.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

@@ -1,10 +1,11 @@
 //! Finds out which UDP ports this network lets out: asks STUN servers at several ports, from sockets of its
 //! own.
 
+use std::net::SocketAddr;
+
 use crate::net::{self, Echo, try_out};
 use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::stun;
-use std::net::SocketAddr;
 
 /// Ports that restrictive networks often leave open: DNS, HTTP, NTP, HTTPS and QUIC, STUN.
 const OFTEN_OPEN: [u16; 5] = [53, 80, 123, 443, 3478];

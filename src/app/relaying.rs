@@ -1,6 +1,8 @@
 //! Decides when a run uses its server's relay: as long as there is no direct path, and from the moment the
 //! peer falls silent.
 
+use std::time::Duration;
+
 use crate::protocol::Path;
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
@@ -9,7 +11,6 @@ use crate::rendezvous::meeting::relay::{RelayClient, RelayEvent, RelayPass, Rela
 use crate::rendezvous::meeting::wire::is_meeting;
 use crate::rendezvous::punch::Punch;
 use crate::rendezvous::schedule::Schedule;
-use std::time::Duration;
 
 /// Punching alone has this long: most direct paths work within one round trip after the agreed moment.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -1,5 +1,12 @@
 //! Runs a server, from its sockets to its end.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
 use super::event::{Event, Front};
 use super::lookup::{named, resolve};
 use super::options::{ServeOptions, Server as Host};
@@ -16,11 +23,6 @@ use crate::rendezvous::server::{Counters, Limits, Server, ServerConfig};
 use crate::rendezvous::servers;
 use crate::rendezvous::stun::{StunClient, StunEvent};
 use crate::system::stopped;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// How often the operator gets a report, if there is anything to report.
 const REPORT: Duration = Duration::from_secs(60);

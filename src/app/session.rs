@@ -1,6 +1,12 @@
 //! One run on its sockets: it finds addresses, punches, carries the transfer, and looks for a silent peer
 //! again. Sans-IO: [`crate::net::Driver`] or a simulation drives it.
 
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+use zeroize::Zeroizing;
+
 use super::command::{Command, Notice};
 use super::gate::Gate;
 use super::linked::Linked;
@@ -19,10 +25,6 @@ use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::punch::{Punch, PunchEvent};
 use crate::rendezvous::schedule::Schedule;
 use crate::rendezvous::stun::StunClient;
-use std::sync::mpsc::Receiver;
-use std::time::Duration;
-use tokio::sync::mpsc::UnboundedSender;
-use zeroize::Zeroizing;
 
 /// The interval of progress notices.
 const PROGRESS: Duration = Duration::from_millis(200);

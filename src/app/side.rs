@@ -1,10 +1,11 @@
 //! The transfer half of a session. It knows neither sockets nor punching.
 
+use std::time::Duration;
+
 use super::command::Command;
 use super::event::Phase;
 use crate::protocol::connection::{self, Connection};
 use crate::protocol::time::Time;
-use std::time::Duration;
 
 /// The transfer half of a session.
 pub trait Side: Send {

@@ -1,5 +1,10 @@
 //! Reaches a server over TCP, where the network blocks UDP.
 
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::pin::Pin;
+use std::time::Duration;
+
 use super::event::{Event, Front};
 use super::options::Server;
 use super::told::{Info, Warning};
@@ -7,10 +12,6 @@ use crate::net::StreamNews;
 use crate::protocol::time::Time;
 use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::meeting::relay::RelayClient;
-use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::pin::Pin;
-use std::time::Duration;
 
 /// The port that passes most firewalls. It is tried beside the server's UDP port number.
 const USUAL: u16 = 443;

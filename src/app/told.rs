@@ -3,17 +3,19 @@
 //!
 //! Serde skips the paths, because it refuses paths that are not UTF-8. `cli::json` adds them.
 
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
 use crate::rendezvous::meeting::refusal::Refusal;
 use crate::rendezvous::meeting::relay::RelayRefusal;
 use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::portmap::Worth;
 use crate::rendezvous::punch::Hint;
 use crate::transfer::source::Absence;
-use serde::ser::SerializeStruct;
-use serde::{Serialize, Serializer};
-use std::fmt;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 
 /// A plain line to read.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]

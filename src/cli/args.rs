@@ -1,13 +1,15 @@
 //! The command line as clap parses it. `validate` decides what combinations mean.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
 use super::server_args::{self, ServerArgs};
 use super::values::{self, Servers};
 use crate::app::options::Place;
 use crate::rendezvous::meeting::name::Name;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use std::ffi::OsString;
-use std::path::PathBuf;
-use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,6 +1,10 @@
 //! The user interface of the command line: events become lines, a bar, JSON or clipboard text, and questions
 //! become prompts.
 
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
 use super::lines::{self, Detail};
 use super::printable::printable;
 use super::prompts::{Input, Prompts};
@@ -11,9 +15,6 @@ use crate::app::options::Common;
 use crate::app::outcome::Failure;
 use crate::protocol::Role;
 use crate::system;
-use std::io::{IsTerminal, Write};
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
 /// How often progress is shown where there is no bar.
 const PLAIN_PERIOD: Duration = Duration::from_secs(3);

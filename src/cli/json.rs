@@ -1,5 +1,13 @@
 //! Events as JSON (`--json`), one object per line. The README lists them. Names and meanings do not change.
 
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
+use serde_json::{Map, Value};
+
 use super::printable::is_active;
 use super::{diagnosis, lines, progress, text};
 use crate::app::event::{Change, ClockSource, Event, Link, Question};
@@ -10,12 +18,6 @@ use crate::protocol::Role;
 use crate::rendezvous::address::{Filtering, Mapping};
 use crate::transfer::manifest::{self, Kind};
 use crate::transfer::names;
-use serde::Serialize;
-use serde_json::ser::{Formatter, Serializer};
-use serde_json::{Map, Value};
-use std::io;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// A JSON object. Its fields keep the order in which they were given.
 pub(super) struct Object(Map<String, Value>);
@@ -49,13 +51,8 @@ impl Object {
     }
 
     fn objects(self, key: &str, values: impl IntoIterator<Item = Object>) -> Object {
-        self.plain(
-            key,
-            values
-                .into_iter()
-                .map(|value| Value::Object(value.0))
-                .collect::<Value>(),
-        )
+        let values = values.into_iter().map(|value| Value::Object(value.0));
+        self.plain(key, values.collect::<Value>())
     }
 
     /// A name or path. If it is not valid text, U+FFFD replaces the invalid parts, and `KEY_hex` gives its
@@ -370,8 +367,9 @@ pub(super) fn of_failure(failure: &Failure) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn strings_are_escaped_as_json_and_for_terminals() {

@@ -1,5 +1,8 @@
 //! Turns events into lines for people. Scripts search for several of these lines, so snapshots fix them.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use super::printable::escaped;
 use super::screen::wrapped;
 use super::{diagnosis, text};
@@ -10,8 +13,6 @@ use crate::app::units::{Rate, Size, Span};
 use crate::protocol::Role;
 use crate::rendezvous::errand::Errand;
 use crate::transfer::names::Escaped;
-use std::path::PathBuf;
-use std::time::Duration;
 
 /// Begins each line of a message or chat text from the peer.
 const MARK: &str = "> ";

@@ -1,11 +1,13 @@
 //! The man page and the shell completions, generated from clap's description of the command line.
 
-use super::args::Cli;
+use std::io::{self, Write};
+
 use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
-use std::io::{self, Write};
+
+use super::args::Cli;
 
 /// Writes a completion script for a shell.
 pub(super) fn write_completions(shell: Shell, out: &mut dyn Write) -> io::Result<()> {

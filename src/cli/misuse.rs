@@ -1,8 +1,9 @@
 //! A command line that clap refuses. It is reported like every other failure: one cause, one next step.
 
+use clap::error::{Error, ErrorKind};
+
 use super::args::Cli;
 use crate::app::outcome::Failure;
-use clap::error::{Error, ErrorKind};
 
 /// What is wrong with the command line, and where its use is explained. `command` is its first word.
 pub(super) fn failure(error: &Error, command: Option<&str>) -> Failure {

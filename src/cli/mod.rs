@@ -24,18 +24,20 @@ mod typed;
 mod validate;
 mod values;
 
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+
 use crate::app::event::Front;
 use crate::app::options::{Common, Destination, Payload};
 use crate::app::outcome::{Failure, Summary};
 use crate::app::{self, options};
 use args::{Cli, Command};
-use clap::error::ErrorKind;
 use console::Console;
 use prompts::Input;
-use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
-use std::path::Path;
-use std::process::ExitCode;
 
 /// What the command line asks for.
 enum Task {

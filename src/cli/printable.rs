@@ -3,9 +3,10 @@
 //! Names and messages of a peer may contain escape codes, line breaks, or characters that reverse or hide
 //! their neighbours. Everything that is shown passes through here, whoever wrote it.
 
-use crate::transfer::names::unseen::{is_blank, is_invisible};
 use std::borrow::Cow;
 use std::fmt::Write;
+
+use crate::transfer::names::unseen::{is_blank, is_invisible};
 
 /// The longest line that is shown, in characters. A longer one is cut and ends with an ellipsis.
 const LONGEST: usize = 2_000;
@@ -42,8 +43,9 @@ pub(super) fn is_active(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn escape_codes_and_bidi_become_visible() {

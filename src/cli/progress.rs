@@ -1,9 +1,10 @@
 //! The progress of a transfer in one line.
 
+use std::time::Duration;
+
 use super::lines::Detail;
 use crate::app::event::{Bound, Phase, Progress};
 use crate::app::units::{Rate, Size, Span};
-use std::time::Duration;
 
 /// The progress in one line. With `--verbose` it also names what limits the speed. `room` is the most columns
 /// it may take: fields that do not fit are left out from the right.

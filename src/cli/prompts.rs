@@ -3,6 +3,11 @@
 //! Reading blocks, so another thread reads the lines and matches them to questions. It reads nothing before
 //! the first question.
 
+use std::io::{BufReader, IsTerminal};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
 use super::lines::{self, Line};
 use super::screen::Screen;
 #[cfg(any(unix, windows))]
@@ -12,10 +17,6 @@ use super::typed::{Device, forget_typed};
 use super::typed::{Lines, Next, Pipe};
 use crate::app::event::{Answer, Cancelled, Pending, Question, Reply};
 use crate::app::offered::{DefaultAnswer, Listing};
-use std::io::{BufReader, IsTerminal};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 /// Lines of a list shown at once. They fit on a usual terminal, with the question below.
 const PAGE: usize = 20;
@@ -301,12 +302,14 @@ fn again(question: &Question) -> String {
 #[cfg(unix)]
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
+    use rustix::fs::{Mode, OFlags};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
     use super::*;
     use crate::app::event::Consent;
     use crate::cli::screen::Kind;
-    use rustix::fs::{Mode, OFlags};
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    use std::os::fd::OwnedFd;
 
     /// A user at a pseudo-terminal.
     struct User {

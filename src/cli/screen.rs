@@ -3,13 +3,15 @@
 //! Every text passes through `printable` here, so that nothing from a peer can act on the terminal. Losing
 //! the terminal (a closed pipe) never ends a transfer: write errors are ignored.
 
+use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use unicode_width::UnicodeWidthStr;
+
 use super::lines::{Line, Tone};
 use super::printable::printable;
 use super::prompts::Ask;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use unicode_width::UnicodeWidthStr;
 
 /// The indent of the second and further lines of a text that is too long for the terminal.
 const HANGING: &str = "    ";

@@ -1,11 +1,13 @@
 //! The command line of a server.
 
+use std::net::SocketAddr;
+
+use clap::Args;
+
 use super::values::{self, Servers};
 use crate::app::options::{Common, Place, ServeOptions, ServerToken};
 use crate::rendezvous::meeting::wire;
 use crate::rendezvous::server::RelayLimits;
-use clap::Args;
-use std::net::SocketAddr;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

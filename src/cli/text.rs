@@ -1,12 +1,13 @@
 //! The words for remarks, warnings and details of a run.
 
+use std::path::Path;
+use std::time::Duration;
+
 use crate::app::told::{Info, Note, SeenServer, Warning};
 use crate::app::units::{Rate, Size, Span};
 use crate::app::wording::absence;
 use crate::protocol::connection::Stats;
 use crate::transfer::source::Absence;
-use std::path::Path;
-use std::time::Duration;
 
 /// A remark, in lines.
 pub(super) fn info(info: &Info) -> Vec<String> {

@@ -1,5 +1,10 @@
 //! Turns arguments into options. Checks everything that clap cannot check, before anything runs.
 
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
 use super::args::{
     ChatArgs, CheckArgs, CommonArgs, CongestionArg, DemoArgs, PlotArgs, ReceiverArgs, RelayArg, SenderArgs,
 };
@@ -18,9 +23,6 @@ use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::manifest::attributes::Attributes;
 use crate::transfer::names::SafeName;
 use crate::transfer::source::scan::{Exclude, Links, PatternFileError, patterns_of_file};
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use zeroize::Zeroizing;
 
 /// Whether a path is `-`, which stands for standard input or output.
 fn is_dash(path: &Path) -> bool {

@@ -1,9 +1,10 @@
 //! Turns words of the command line into values: durations, rates, sizes, servers.
 
-use crate::app::options::Server;
-use crate::rendezvous::meeting::name::Name;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+use crate::app::options::Server;
+use crate::rendezvous::meeting::name::Name;
 
 /// The longest time a run may look for its peer: a week.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -178,8 +179,9 @@ fn number(text: &str) -> Option<(f64, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn durations_take_the_usual_spellings() {

@@ -1,5 +1,14 @@
 //! Runs the loop between sockets, clock and machine.
 
+use std::collections::BTreeMap;
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use polling::{Event, Events, PollMode, Poller};
+use quinn_udp::{EcnCodepoint, RecvMeta};
+
 use super::Clock;
 use super::faces::Faces;
 use super::socket::{Ports, Socket};
@@ -8,13 +17,6 @@ use super::tcp::{Door, StreamNews, Streams, TCP};
 use crate::protocol::ecn::Ecn;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach};
-use polling::{Event, Events, PollMode, Poller};
-use quinn_udp::{EcnCodepoint, RecvMeta};
-use std::collections::BTreeMap;
-use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, TcpListener};
-use std::sync::Arc;
-use std::time::Duration;
 
 /// Receive buffers: as many as one `recvmmsg` call of quinn-udp fills.
 const BATCH: usize = 32;

@@ -43,8 +43,9 @@ impl Faces {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::net::Ipv4Addr;
+
+    use super::*;
 
     #[test]
     fn each_address_of_a_socket_has_a_number_that_leads_back_to_it() {

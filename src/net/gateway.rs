@@ -1,12 +1,13 @@
 //! Finds the router of this network, and asks it over UDP, multicast or HTTP. Every wait and every answer is
 //! bounded. All calls block, so they belong on a thread of their own.
 
-use super::Clock;
-use super::interfaces::{ipv4_source, source_towards};
-use super::sys;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
+
+use super::Clock;
+use super::interfaces::{ipv4_source, source_towards};
+use super::sys;
 
 /// How long each transmission of a request waits for an answer; RFC 6886, section 3.1, begins with 250 ms.
 const WAITS: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(500)];

@@ -1,8 +1,10 @@
 //! The addresses of this machine, ordered by how likely a peer can reach them.
 
-use super::sys;
-use if_addrs::{IfAddr, Interface};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+
+use if_addrs::{IfAddr, Interface};
+
+use super::sys;
 
 /// The most addresses to tell a peer: as many as an address carries.
 const MOST: usize = 8;

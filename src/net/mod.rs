@@ -13,6 +13,9 @@ mod socket;
 mod sys;
 mod tcp;
 
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::protocol::time::Time;
 pub(crate) use driver::{BURSTS_RECEIVED, Driver, Extra, Machine, Transmit, Waker};
 pub(crate) use gateway::{Gateway, http, multicast_search};
 pub(crate) use interfaces::{Local, has_ipv6_alone, local};
@@ -20,9 +23,6 @@ pub(crate) use nat64::Nat64;
 pub(crate) use reach::{Echo, try_out};
 pub(crate) use socket::{Ports, bind, bind_at};
 pub(crate) use tcp::{Door, StreamNews, TCP};
-
-use crate::protocol::time::Time;
-use std::time::{Duration, Instant, SystemTime};
 
 /// The monotonic clock of a run.
 #[derive(Clone, Copy, Debug)]

@@ -1,12 +1,13 @@
 //! Tests whether datagrams leave this network, from separate connected sockets: only these are told of ICMP
 //! errors (RFC 1122, section 4.1.3.3).
 
-use super::Clock;
-use super::interfaces::unspecified;
-use super::sys;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
+
+use super::Clock;
+use super::interfaces::unspecified;
+use super::sys;
 
 /// When to send a request again, after it was first sent.
 const REPEAT: [Duration; 3] = [
@@ -113,8 +114,9 @@ fn connected(target: SocketAddr) -> Option<UdpSocket> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::net::Ipv4Addr;
+
+    use super::*;
 
     #[test]
     #[expect(

@@ -1,13 +1,15 @@
 //! UDP sockets: binds them, and sends and receives bursts.
 
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use quinn_udp::{BATCH_SIZE, EcnCodepoint, RecvMeta, UdpSockRef, UdpSocketState};
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
+
 use super::interfaces;
 use super::nat64::Nat64;
 use super::sys;
 use crate::protocol::ecn::Ecn;
-use quinn_udp::{BATCH_SIZE, EcnCodepoint, RecvMeta, UdpSockRef, UdpSocketState};
-use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
-use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// IPv4 sockets of each run: the port that the user named or the system chose, and three more
 /// (docs/design.md, port pairs).

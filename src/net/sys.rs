@@ -126,6 +126,7 @@ fn set(socket: &UdpSocket, level: i32, name: i32, value: &[u8]) -> io::Result<()
 #[cfg(windows)]
 fn set(socket: &UdpSocket, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
     use std::os::windows::io::AsRawSocket;
+
     use windows_sys::Win32::Networking::WinSock::setsockopt;
     // SAFETY: the socket stays open while it is borrowed. The option is read from `value`, whose size is
     // given.
@@ -152,6 +153,7 @@ fn set(socket: &UdpSocket, level: i32, name: i32, value: &[u8]) -> io::Result<()
 pub(super) fn ignore_icmp(socket: &UdpSocket) {
     use std::os::windows::io::AsRawSocket;
     use std::ptr::null_mut;
+
     use windows_sys::Win32::Networking::WinSock::{SIO_UDP_CONNRESET, SIO_UDP_NETRESET, WSAIoctl};
     for code in [SIO_UDP_CONNRESET, SIO_UDP_NETRESET] {
         let off: i32 = 0;

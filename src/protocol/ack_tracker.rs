@@ -4,12 +4,13 @@
 //! ranges as long as there is room. So a lost ACK needs no repair. Memory is bounded: old ranges are
 //! forgotten when the sender has long acted on them.
 
+use std::cmp::Reverse;
+use std::time::Duration;
+
 use super::ecn::{Ecn, EcnCounts};
 use super::ranges::RangeSet;
 use super::time::Time;
 use super::wire::{Ack, PacketNumber};
-use std::cmp::Reverse;
-use std::time::Duration;
 
 /// The shortest and the longest time between ACKs. UDT uses 10 ms, its SYN interval (draft-gg-udt-03, section
 /// 4). An interval that scales with the RTT costs less on long paths and reacts faster on short ones.

@@ -5,9 +5,10 @@
 //! The search starts at a size that nearly every path carries, and confirms it. If that fails, it goes on
 //! with the least size and climbs from there.
 
+use std::time::Duration;
+
 use super::time::Time;
 use super::wire::{BASE_MTU, MIN_MTU};
-use std::time::Duration;
 
 /// Sizes worth trying, in UDP payload bytes: what IPv4 guarantees, tunnels of 1200 bytes, IPv6's least, common
 /// tunnels, PPPoE, plain Ethernet (IPv6, IPv4), jumbo frames.

@@ -4,8 +4,9 @@
 //! ACKs leave in any case. Later packets wait until the debt is paid, so the long-term rate is exact. The
 //! pacer does not know the congestion window.
 
-use super::time::Time;
 use std::time::Duration;
+
+use super::time::Time;
 
 /// Timers fire up to about 1 ms late (the tick of common event loops). The bucket holds this much time's
 /// bytes beside one burst.

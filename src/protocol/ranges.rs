@@ -192,9 +192,11 @@ impl RangeSet {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use proptest::prelude::*;
     use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
 
     fn members(set: &RangeSet) -> BTreeSet<u64> {
         set.iter().flat_map(|r| r.clone()).collect()

@@ -4,6 +4,8 @@
 //! It joins the sent packets, the RTT, the rate sampler, the congestion controller and the pacer. Both the
 //! connection and the tests of congestion control use it, so both follow the same rules.
 
+use std::time::Duration;
+
 use super::ack_tracker::MAX_ACK_DELAY;
 use super::congestion::sampler::Sampler;
 use super::congestion::{AckSample, Controller};
@@ -13,7 +15,6 @@ use super::rtt::RttEstimator;
 use super::sent_packets::{Carries, FalseAck, SentPackets, Settled};
 use super::time::Time;
 use super::wire::Ack;
-use std::time::Duration;
 
 /// The longest time between probes of a silent peer, so that a path that works again is noticed at once. Ten
 /// packets a second do no harm.
@@ -314,12 +315,13 @@ impl Recovery {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::super::congestion::Stage;
     use super::super::ecn::EcnCounts;
     use super::super::ranges::RangeSet;
     use super::super::wire::{Frame, Frames};
     use super::*;
-    use std::sync::{Arc, Mutex};
 
     /// A controller that asks for a fixed rate and records what it is told.
     #[derive(Debug)]

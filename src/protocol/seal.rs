@@ -5,9 +5,10 @@
 //! is nothing to negotiate and nothing to lose. The header's key-phase bit repeats the lowest bit of the
 //! generation, for readers of traces.
 
-use super::wire::{HEADER_LEN, Header, PacketNumber, TAG_LEN};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
+
+use super::wire::{HEADER_LEN, Header, PacketNumber, TAG_LEN};
 
 /// Packets sealed with one key, as a power of two: far below the limits of both AEADs (RFC 9001, section
 /// 6.6).
@@ -236,9 +237,11 @@ impl ReplayWindow {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use proptest::prelude::*;
     use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
 
     fn packet(plaintext: &[u8]) -> Vec<u8> {
         let mut packet = vec![0; HEADER_LEN];

@@ -5,9 +5,10 @@
 //! may be dropped to make room. If a piece of it is lost, the buffer asks for the block again
 //! ([`SendBuffer::wanted`]).
 
-use super::ranges::RangeSet;
 use std::collections::BTreeMap;
 use std::ops::Range;
+
+use super::ranges::RangeSet;
 
 /// The sender's state of the content space.
 #[derive(Debug)]

@@ -2,9 +2,10 @@
 //!
 //! Both ends know the window, so memory is bounded without negotiation.
 
-use super::ranges::RangeSet;
 use std::collections::VecDeque;
 use std::ops::Range;
+
+use super::ranges::RangeSet;
 
 /// The most bytes that a sender has written and that are not acknowledged, and that a receiver has received
 /// and that are not read.
@@ -174,9 +175,10 @@ impl RecvStream {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::rng::SplitMix64;
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn an_exact_read_takes_all_it_wants_or_nothing() {

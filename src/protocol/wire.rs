@@ -2,9 +2,10 @@
 //!
 //! A decoder must consume all bytes. docs/protocol.md shows the same layouts as bit diagrams.
 
+use std::ops::Range;
+
 use super::codec::{Reader, Truncated, put_varint, varint_len};
 use super::ecn::EcnCounts;
-use std::ops::Range;
 
 /// The bytes break the layout. Sealed packets come from the authenticated peer, so this closes the
 /// connection.
@@ -347,9 +348,10 @@ impl<'a> Iterator for Frames<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::ranges::RangeSet;
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn header_matches_the_document() {

@@ -7,13 +7,15 @@ pub(crate) const HAS_ATTRIBUTES: bool = cfg!(target_os = "linux");
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use super::io;
-    use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, llistxattr};
-    use rustix::io::Errno;
     use std::ffi::OsStr;
     use std::fs::File;
     use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
+
+    use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, llistxattr};
+    use rustix::io::Errno;
+
+    use super::io;
 
     /// Longest list of names, and longest value, that Linux allows, in bytes: xattr(7).
     const LONGEST: usize = 64 << 10;
@@ -70,9 +72,10 @@ mod linux {
 
 #[cfg(not(target_os = "linux"))]
 mod others {
-    use super::io;
     use std::fs::File;
     use std::path::Path;
+
+    use super::io;
 
     pub(crate) fn attribute_names(_: &File) -> io::Result<Vec<Vec<u8>>> {
         Ok(Vec::new())
@@ -98,8 +101,9 @@ pub(crate) use others::{attribute, attribute_names, attribute_names_at, set_attr
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use super::*;
     use std::fs::File;
+
+    use super::*;
 
     #[test]
     fn many_long_names_are_all_listed() {

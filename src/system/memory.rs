@@ -34,8 +34,9 @@ pub(crate) fn is_in_memory(_: &File, _: u64) -> bool {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use super::*;
     use std::os::unix::fs::FileExt;
+
+    use super::*;
 
     #[test]
     fn what_was_written_is_in_memory_until_it_is_let_go() {

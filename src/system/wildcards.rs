@@ -1,7 +1,8 @@
 //! Wildcards in arguments. cmd.exe and PowerShell do not expand them, so the program does.
 
-use globset::GlobBuilder;
 use std::path::{Path, PathBuf};
+
+use globset::GlobBuilder;
 
 /// Replaces each path whose last component has `*` or `?` by the names that match, sorted. Other systems return the
 /// paths unchanged: their shells have expanded them, and what still has `*` is a name.

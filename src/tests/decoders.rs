@@ -3,6 +3,10 @@
 //! The seeded runner beside this file and the targets in fuzz/ drive them. What they look for is a panic, a
 //! run without end, and an answer that contradicts itself.
 
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use crate::protocol::congestion::bbr::Bbr;
 use crate::protocol::connection::Connection;
 use crate::protocol::connection::interface::Config;
@@ -27,9 +31,6 @@ use crate::transfer::fs::owner::OwnerKey;
 use crate::transfer::manifest::builder::{ManifestBuilder, Trust};
 use crate::transfer::session::messages::MessageReader;
 use crate::transfer::sink::journal::JournalContents;
-use std::cell::RefCell;
-use std::net::SocketAddr;
-use std::time::Duration;
 
 /// Where the peer seems to be.
 const PEER: ([u8; 4], u16) = ([203, 0, 113, 7], 4300);

@@ -3,10 +3,11 @@
 //! `cargo test` runs a short round. `FUZZ_EXECUTIONS=100000000 cargo test --lib tests::fuzz -- --ignored --nocapture`
 //! runs a long one; `FUZZ_SEED` chooses another. For fuzzing guided by coverage see fuzz/.
 
+use std::time::{Duration, Instant};
+
 use super::decoders;
 use super::samples::Samples;
 use crate::protocol::rng::SplitMix64;
-use std::time::{Duration, Instant};
 
 /// The longest input.
 const LONGEST: usize = 1500;

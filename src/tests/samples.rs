@@ -1,5 +1,7 @@
 //! Valid inputs of every decoder.
 
+use std::time::Duration;
+
 use super::decoders::{meeting_pair, path, punch, stun_client};
 use crate::protocol::Role;
 use crate::protocol::ecn::EcnCounts;
@@ -24,7 +26,6 @@ use crate::transfer::manifest::offer::ListHead;
 use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest};
 use crate::transfer::ranges::Run;
 use crate::transfer::session::messages::Message;
-use std::time::Duration;
 
 /// By decoder.
 pub(super) struct Samples {

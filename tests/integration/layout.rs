@@ -226,6 +226,39 @@ fn is_module(named: &str) -> bool {
     path.join("mod.rs").exists() || path.with_extension("rs").exists()
 }
 
+/// Where an import stands: the standard library first, then other crates, then this one.
+fn place_of_import(line: &str, modules: &BTreeSet<&str>) -> Option<u8> {
+    let (_, path) = line
+        .split_once("use ")
+        .filter(|(before, _)| before.is_empty() || before.starts_with("pub"))?;
+    let first = path.split([':', ';', ' ']).next().unwrap_or_default();
+    Some(match first {
+        "std" | "core" | "alloc" => 0,
+        "crate" | "super" | "self" => 2,
+        name if modules.contains(name) || name.starts_with(char::is_uppercase) => 2,
+        _ => 1,
+    })
+}
+
+#[test]
+fn imports_stand_in_one_order() {
+    let mut files = Vec::new();
+    for root in ["src", "tests", "benches"] {
+        sources(Path::new(root), &mut files);
+    }
+    files.retain(|file| {
+        let text = fs::read_to_string(file).expect("sources are text");
+        let modules = text
+            .lines()
+            .filter(|line| line.starts_with("mod ") || line.starts_with("pub"))
+            .filter_map(|line| line.split_once("mod ")?.1.strip_suffix(';'))
+            .collect();
+        let places = text.lines().filter_map(|line| place_of_import(line, &modules));
+        !places.is_sorted()
+    });
+    assert!(files.is_empty(), "out of order: {files:#?}");
+}
+
 #[test]
 fn what_the_documents_name_exists() {
     let mut documents = Vec::from(["README.md", "CONTRIBUTING.md"].map(PathBuf::from));

@@ -1,13 +1,14 @@
 //! The real server under load: a thousand pairs, and a flood. Linux only, as all addresses of 127.0.0.0/8 are this
 //! machine's there, and each is a network of its own to the server's limits.
 
-use p2pcopy::parts::rendezvous::{
-    Bind, BindWant, Binding, Bound, End, Errand, MeetingHello, Open, SessionId, Standing, State, Want,
-};
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use p2pcopy::parts::rendezvous::{
+    Bind, BindWant, Binding, Bound, End, Errand, MeetingHello, Open, SessionId, Standing, State, Want,
+};
 
 /// How long a datagram on this machine may take when it is busy.
 const LIMIT: Duration = Duration::from_millis(500);

@@ -1,13 +1,15 @@
 //! Two whole runs against each other in virtual time: sessions with their disk threads and real files, joined by a
 //! network that can go dark, move one end elsewhere, or lose an end for good.
 
-use crate::evil::victim::{Answer, Setup, Victim, address};
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use p2pcopy::parts::app::{Failure, Party};
 use p2pcopy::parts::net::Machine;
 use p2pcopy::parts::protocol::{Ecn, Path, Reach, Role, Time};
 use p2pcopy::parts::transfer::Conflicts;
-use std::net::SocketAddr;
-use std::time::Duration;
+
+use crate::evil::victim::{Answer, Setup, Victim, address};
 
 /// One way.
 const DELAY: Duration = Duration::from_millis(20);

@@ -5,13 +5,13 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::pair::{self, Fault, Outcome, Rng, Setup};
-use crate::remains::{CRASHES, expected, finals};
 #[cfg(unix)]
 use p2pcopy::parts::transfer::Remark;
 use p2pcopy::parts::transfer::{Conflicts, LocalError, Room, TransferError};
 
 use crate::memory::{Crash, MemoryLayer};
+use crate::pair::{self, Fault, Outcome, Rng, Setup};
+use crate::remains::{CRASHES, expected, finals};
 
 fn send(paths: &[PathBuf], layer: &MemoryLayer, conflicts: Conflicts) -> Result<Outcome, Fault> {
     let setup = Setup {
@@ -263,8 +263,9 @@ fn what_lies_in_the_way_of_a_directory_stays_and_is_told() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_group_of_the_output_directory_is_inherited() {
-    use p2pcopy::parts::transfer::{DiskLayer, OwnerKey};
     use std::os::unix::fs::PermissionsExt;
+
+    use p2pcopy::parts::transfer::{DiskLayer, OwnerKey};
     let dir = tempfile::tempdir().unwrap();
     let [tree, out] = ["t", "out"].map(|name| dir.path().join(name));
     fs::create_dir_all(tree.join("sub")).unwrap();

@@ -7,9 +7,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::network::{Network, Side};
 use super::shell::command_in;
-use rustix::process::{Pid, Signal, kill_process};
 
 /// The line that carries the address to hand over.
 const TELL: &str = "Tell this to your peer: ";

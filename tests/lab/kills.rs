@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use super::nat::Nat;
 use super::network::{Network, Place, Plan};
 use super::standing::{Dice, Goods, Standing};
-use rustix::process::Signal;
 
 /// Bytes of a file or a pipe: about a second at [`LIMIT`], so that deaths fall before, into and after the content. A
 /// tree has about as many.

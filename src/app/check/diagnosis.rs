@@ -1,11 +1,12 @@
 //! Everything a check finds out, as facts, and the two sentences that follow from them.
 
+use std::net::SocketAddr;
+
 use crate::rendezvous::address::{Filtering, Mapping, NatClass, PAIRS};
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::portmap::Worth;
 use crate::rendezvous::stun::hairpin::Hairpin;
-use std::net::SocketAddr;
 
 /// The facts about this network.
 #[derive(Clone, PartialEq, Debug)]

@@ -3,6 +3,10 @@
 pub(crate) mod diagnosis;
 mod trials;
 
+use std::net::{IpAddr, SocketAddr};
+
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
 use self::diagnosis::{Diagnosis, Forwarding, Preservation, has_nat};
 use super::event::{Event, Front};
 use super::mapper::Mapper;
@@ -14,8 +18,6 @@ use super::told::{Info, Warning};
 use crate::rendezvous::address::{Filtering, NatClass};
 use crate::rendezvous::portmap::Worth;
 use crate::rendezvous::stun::hairpin::Hairpin;
-use std::net::{IpAddr, SocketAddr};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     if let Some(place) = &options.common.server {

@@ -1,6 +1,11 @@
 //! Tests from sockets that are never used for punching: some NATs change a port after such a test
 //! (docs/design.md).
 
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::sync::mpsc::UnboundedSender;
+
 use crate::app::told::Info;
 use crate::net::{self, Driver, Echo, Machine, Transmit, try_out};
 use crate::protocol::ecn::Ecn;
@@ -11,9 +16,6 @@ use crate::rendezvous::stun;
 use crate::rendezvous::stun::filtering::FilteringTest;
 use crate::rendezvous::stun::hairpin::{Hairpin, HairpinTest};
 use crate::rendezvous::stun::trial::Trial;
-use std::io;
-use std::net::SocketAddr;
-use tokio::sync::mpsc::UnboundedSender;
 
 /// Servers tried for the filtering test. Few servers can answer from a second address.
 const SERVERS: usize = 8;

@@ -1,5 +1,7 @@
 //! What happens before the user is asked: is there enough room, and what must the user know?
 
+use std::sync::Arc;
+
 use super::{Receiving, Target};
 use crate::app::command::Notice;
 use crate::app::offered::{Listing, Offered};
@@ -9,7 +11,6 @@ use crate::transfer::sink::came::Came;
 use crate::transfer::sink::need::{check, check_sizes};
 use crate::transfer::sink::place::Conflicts;
 use crate::transfer::sink::staging::{OWN_NODES, Prospect};
-use std::sync::Arc;
 
 impl Receiving {
     /// Drops the note of an earlier transfer if it has no file of this list.

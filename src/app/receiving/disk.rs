@@ -1,6 +1,12 @@
 //! The receiver's disk thread: looks at the directory, opens it, stores blocks, and reads again what an
 //! earlier run kept.
 
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex};
+
 use super::Target;
 use crate::net::Waker;
 use crate::transfer::error::{LocalError, TransferError};
@@ -17,11 +23,6 @@ use crate::transfer::sink::ordered::OrderedSink;
 use crate::transfer::sink::staging;
 use crate::transfer::sink::staging::Prospect;
 use crate::transfer::sink::store::{Store, StoreEvent, StoreJob};
-use std::io::Write;
-use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::sync::{Arc, Mutex};
 
 pub(super) enum Job {
     LookOver(Box<List>),
@@ -267,10 +268,11 @@ fn open(root: &Path, place: Place) -> Result<DiskLayer, LocalError> {
 mod tests {
     #![expect(clippy::disallowed_methods, reason = "tests make their directories")]
 
+    use std::os::unix::fs::symlink;
+
     use super::*;
     use crate::transfer::sink::place::Conflicts;
     use crate::transfer::source::scan;
-    use std::os::unix::fs::symlink;
 
     /// Looks at `place` and opens it. `before` runs a closure before each of the two steps; it may change the
     /// directory.

@@ -3,8 +3,16 @@
 mod asking;
 mod disk;
 
-pub(super) use self::disk::parent_of;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedSender;
+
+pub(super) use self::disk::parent_of;
 use self::disk::{Done, Job};
 use super::close;
 use super::command::{Command, Notice};
@@ -26,13 +34,6 @@ use crate::transfer::sink::ordered::ORDERED_BUFFERS;
 use crate::transfer::sink::place::Conflicts;
 use crate::transfer::sink::store::{StoreEvent, StoreJob};
 use crate::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW, bytes_of};
-use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-use tokio::sync::mpsc::UnboundedSender;
 
 /// Block buffers: blocks that are being assembled and blocks that wait for the disk. A buffer is allocated
 /// when it is first needed.

@@ -1,5 +1,9 @@
 //! Tests with a disk that stands still while the peer goes on.
 
+use std::sync::mpsc::channel;
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
 use super::*;
 use crate::protocol::Role;
 use crate::protocol::congestion::bbr::Bbr;
@@ -11,8 +15,6 @@ use crate::transfer::manifest::offer::ListHead;
 use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest};
 use crate::transfer::session::messages::Message;
 use crate::transfer::sink::staging::{OWN_NODES, Prospect};
-use std::sync::mpsc::channel;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// The most bytes the control stream holds, on their way or unread.
 const WINDOW: usize = 1 << 20;

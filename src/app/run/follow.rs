@@ -1,5 +1,9 @@
 //! From the swapped addresses to the end of the run: what to show, and what to ask.
 
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
 use super::meet::{answered, relay_terms};
 use super::moved::Moves;
 use super::outside::peer_address;
@@ -26,8 +30,6 @@ use crate::rendezvous::schedule::ScheduleEvent;
 use crate::rendezvous::schedule::guess::{PATIENCE, SOCKETS, Task};
 use crate::rendezvous::stun::StunEvent;
 use crate::system::{Awake, stopped};
-use std::time::Duration;
-use tokio::sync::mpsc;
 
 /// A peer on the same network has answered by then.
 const NEARBY: Duration = Duration::from_millis(500);

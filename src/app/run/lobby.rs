@@ -1,5 +1,10 @@
 //! Before there is a peer: finds out what this network is, and lets the users swap addresses.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
 use super::outside::{Forward, Unfit, peer_address};
 use super::time::TimeKeeper;
 use super::{UserSide, heard, peer_option};
@@ -19,9 +24,6 @@ use crate::rendezvous::portmap::{Mapped, Worth};
 use crate::rendezvous::servers;
 use crate::rendezvous::stun::{StunClient, StunEvent, StunReport};
 use crate::system::stopped;
-use std::net::SocketAddr;
-use std::time::Duration;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// If a wait takes longer than this, the user is told why.
 const PATIENCE: Duration = Duration::from_secs(1);

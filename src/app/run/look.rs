@@ -1,5 +1,9 @@
 //! Finds out what this network is, or what a server sees, and ends.
 
+use std::net::SocketAddr;
+
+use tokio::sync::mpsc::unbounded_channel;
+
 use super::lobby::{asking, tell_steps};
 use super::meet::relay_terms;
 use super::{UserSide, heard};
@@ -22,8 +26,6 @@ use crate::rendezvous::meeting::relay::RelayUse;
 use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::stun::StunReport;
 use crate::system::stopped;
-use std::net::SocketAddr;
-use tokio::sync::mpsc::unbounded_channel;
 
 /// What a run found out about this network.
 pub(in crate::app) struct Seen {

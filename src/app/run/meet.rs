@@ -1,5 +1,7 @@
 //! Lets both sides meet at a server by a code, instead of swapping addresses.
 
+use std::net::SocketAddr;
+
 use super::{UserSide, heard, peer_option};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Cancelled, Change, Event, Front, Pending, Question};
@@ -20,7 +22,6 @@ use crate::rendezvous::meeting::name::Name;
 use crate::rendezvous::meeting::relay::{RelayPass, RelayUse};
 use crate::rendezvous::meeting::wire::{Names, Terms, token_key};
 use crate::system::stopped;
-use std::net::SocketAddr;
 
 /// Both addresses, and what the punch needs.
 pub(super) struct Found {

@@ -10,6 +10,13 @@ mod outside;
 mod seeds;
 mod time;
 
+use std::net::SocketAddr;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+
 use super::close;
 use super::command::{Command, Notice};
 use super::event::{Change, Event, Front};
@@ -43,12 +50,7 @@ pub(super) use look::{Seen, look, look_at_server};
 use meet::Found;
 use outside::{Forward, Outside};
 use seeds::{Handshake, Seeds};
-use std::net::SocketAddr;
-use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
 use time::TimeKeeper;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::JoinSet;
 
 /// After the user stopped the run: the longest wait until the peer was told.
 const FAREWELL: Duration = Duration::from_millis(700);

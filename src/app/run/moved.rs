@@ -2,6 +2,9 @@
 //! neither finds the other by itself. So both users are told, and a user who gets the other's new address
 //! pastes it.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use super::lobby::Telling;
 use super::outside::peer_address;
 use super::{Run, UserSide};
@@ -11,8 +14,6 @@ use crate::app::told::Warning;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::Address;
 use crate::rendezvous::errand::Errand;
-use std::net::SocketAddr;
-use std::time::Duration;
 
 /// After the first change of an outside address, all sockets learn theirs within this time.
 const SETTLED: Duration = Duration::from_secs(1);

@@ -1,5 +1,10 @@
 //! Our own address as outsiders see it, and the check of the peer's address against it.
 
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
 use super::UserSide;
 use super::lobby::Aside;
 use crate::app::event::Front;
@@ -8,9 +13,6 @@ use crate::rendezvous::address::{Address, Filtering, Guessing, Mapping, NatClass
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::portmap::Mapped;
 use crate::rendezvous::punch::{Obstacle, obstacle};
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
-use tokio::sync::mpsc::UnboundedReceiver;
 
 /// A port of the router that leads to our first socket, whoever the sender is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

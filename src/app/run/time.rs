@@ -1,12 +1,14 @@
 //! Decides when to ask for the time again: after this machine slept, after its clock was set, and when the
 //! last answers are old.
 
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
 use crate::app::lookup::ask_ntp;
 use crate::net;
 use crate::protocol::time::Time;
 use crate::rendezvous::clock::WallClock;
-use std::time::Duration;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// The most that the two clocks may drift apart between answers. The run's clock stops while the machine
 /// sleeps, the system's clock does not, and somebody may set the system's clock. The slots allow for no more

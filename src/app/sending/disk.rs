@@ -1,5 +1,7 @@
 //! The sender's disk thread: reads and hashes blocks, and checks at the end whether a file has changed.
 
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+
 use super::READ_AHEAD;
 use crate::net::Waker;
 use crate::transfer::BlockIndex;
@@ -7,7 +9,6 @@ use crate::transfer::chunks::ChunkList;
 use crate::transfer::error::TransferError;
 use crate::transfer::session::send::Purpose;
 use crate::transfer::source::{BlockRead, Missing, Source};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 /// The most jobs that wait: reads ahead, one block to read again, one check of the files. Messages of the
 /// peer cause all jobs, and this bound keeps the queue short while the thread waits for a pipe.

@@ -1,9 +1,10 @@
 //! Reads a message from standard input, for `--text -`: other users of the machine can read a command line,
 //! but not a pipe.
 
+use std::io::Read;
+
 use crate::app::outcome::Failure;
 use crate::transfer::BLOCK_LEN;
-use std::io::Read;
 
 /// The longest message, in bytes: the most a receiver accepts.
 const MAX_MESSAGE: usize = BLOCK_LEN;

@@ -4,6 +4,12 @@ mod disk;
 mod message;
 pub(super) mod payload;
 
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use tokio::sync::mpsc::UnboundedSender;
+
 use self::disk::{Done, Job};
 use super::close;
 use super::command::{Command, Notice};
@@ -19,10 +25,6 @@ use crate::transfer::ranges::Run;
 use crate::transfer::session::send::{Purpose, SendEvent, SendSession, Work};
 use crate::transfer::source::Source;
 use crate::transfer::{BLOCK_LEN, BlockIndex};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
-use tokio::sync::mpsc::UnboundedSender;
 
 /// Blocks that the disk thread reads ahead.
 const READ_AHEAD: usize = 4;

@@ -1,5 +1,8 @@
 //! Opens what the user wants to send.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
 use super::message;
 use crate::app::close;
 use crate::app::event::{Event, Front};
@@ -12,8 +15,6 @@ use crate::transfer::manifest::Manifest;
 use crate::transfer::names;
 use crate::transfer::source::scan::ScanOptions;
 use crate::transfer::source::{Source, device, scan};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// What a sender offers, where to read it, and the paths that the summary names.
 type Opened = (Arc<Manifest>, Source, Vec<PathBuf>);

@@ -4,8 +4,13 @@
 mod own_file;
 mod plot;
 
-use self::own_file::FileKind;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
 
+use serde_json::{Value, json};
+
+use self::own_file::FileKind;
 use super::event::{Event, Front};
 use super::options::PlotOptions;
 use super::outcome::{Failure, Summary};
@@ -13,10 +18,6 @@ use crate::app::told::Info;
 use crate::protocol::Role;
 use crate::protocol::connection::Stats;
 use crate::protocol::time::Time;
-use serde_json::{Value, json};
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
 
 /// How to recognize a trace.
 const TRACE: FileKind = FileKind {
@@ -145,10 +146,11 @@ pub(super) fn draw(options: &PlotOptions, front: &mut dyn Front) -> Result<Summa
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::protocol::congestion::Stage;
     use crate::protocol::connection::Limit;
-    use std::time::Duration;
 
     #[expect(clippy::disallowed_methods, reason = "a test reads its file")]
     #[test]

@@ -1,10 +1,11 @@
 //! Files that the program writes under a name of the user's. An existing file is replaced only if it is of
 //! the same kind, so that a mistyped name destroys nothing.
 
-use crate::app::outcome::Failure;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek};
 use std::path::Path;
+
+use crate::app::outcome::Failure;
 
 /// A kind of file.
 pub(super) struct FileKind {
@@ -63,8 +64,9 @@ impl FileKind {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::io::Write;
+
+    use super::*;
 
     const KIND: FileKind = FileKind {
         name: "a test",

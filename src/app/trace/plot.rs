@@ -1,7 +1,8 @@
 //! Draws a trace: rate, round-trip time, bytes in flight, loss, and what limited the speed, over time.
 
-use super::Sample;
 use std::fmt::Write;
+
+use super::Sample;
 
 /// The size of the picture and of each panel, in pixels.
 const WIDTH: f64 = 960.0;

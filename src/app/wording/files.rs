@@ -226,8 +226,9 @@ pub(crate) fn next_step(error: &LocalError) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::io;
+
+    use super::*;
 
     #[test]
     fn every_system_error_has_a_cause_and_a_next_step_without_the_systems_words() {

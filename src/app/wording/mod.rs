@@ -3,6 +3,9 @@
 pub(crate) mod files;
 pub(crate) mod os_errors;
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use super::event::{Bound, ClockSource, Event, Front, Phase, Progress};
 use super::told::{Note, Warning};
 use crate::protocol::connection::{Limit, Stats};
@@ -12,8 +15,6 @@ use crate::rendezvous::clock::{ClockSource as Source, WallClock};
 use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::stun::StunReport;
 use crate::transfer::source::Absence;
-use std::net::SocketAddr;
-use std::time::Duration;
 
 /// The shortest time over which a rate is measured.
 const SHORT: Duration = Duration::from_secs(1);

@@ -1,5 +1,10 @@
 //! Tests of the command line as users see it: help, lines, JSON, prompts.
 
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use super::args::Cli;
 use super::console::{Clipboard, Console};
 use super::lines::{self, Detail};
@@ -14,10 +19,6 @@ use crate::app::outcome::{Failure, Party, Shortfall, Summary};
 use crate::app::told::{Info, Note, Warning};
 use crate::protocol::Role;
 use crate::transfer::source::scan::Links;
-use std::io::Write;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 mod offers;
 mod story;

@@ -1,9 +1,10 @@
 //! Keeps the stream open that this side has opened: when it breaks and is still needed, it is opened again.
 
-use crate::protocol::time::Time;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+use crate::protocol::time::Time;
 
 /// After this long without an answer to what was sent, the user of the stream sends a question.
 pub(super) const QUIET: Duration = Duration::from_secs(1);

@@ -5,13 +5,14 @@
 
 mod dial;
 
-use polling::{Event, Events, Poller};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
+
+use polling::{Event, Events, Poller};
 
 use self::dial::Dial;
 pub(crate) use self::dial::StreamNews;

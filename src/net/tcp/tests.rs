@@ -1,5 +1,6 @@
-use super::*;
 use std::net::Ipv4Addr;
+
+use super::*;
 
 /// A listener, the streams it accepted, and a stream to it.
 struct Ends {

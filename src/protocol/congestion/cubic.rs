@@ -2,8 +2,9 @@
 //!
 //! The default controller follows it while others fill the queue, and the tests' rival is made of it.
 
-use crate::protocol::time::Time;
 use std::time::Duration;
+
+use crate::protocol::time::Time;
 
 /// beta_cubic: what a cut leaves of the window (section 4.6).
 const BETA: f64 = 0.7;

@@ -8,8 +8,9 @@ pub(crate) mod cubic;
 pub(crate) mod sampler;
 pub(crate) mod udt;
 
-use super::time::Time;
 use std::time::Duration;
+
+use super::time::Time;
 
 /// What one acknowledgement told the sender, all its packets together.
 ///

@@ -8,8 +8,9 @@
 //! It does not decide what is lost or acknowledged, and it counts each packet once: a packet declared lost and
 //! acknowledged later must be passed to [`Sampler::on_spurious`], not to [`Sampler::on_ack`].
 
-use crate::protocol::time::Time;
 use std::time::Duration;
+
+use crate::protocol::time::Time;
 
 /// The sampler's counters at the time a packet left. Kept with each sent packet.
 #[derive(Clone, Copy, Debug)]

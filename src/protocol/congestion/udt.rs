@@ -8,9 +8,10 @@
 //! ends with the rate that was received, or with window/(RTT + SYN), not its inverse; a timeout in the first
 //! packets does not leave a rate of 16 packets a second; a repeated loss counts once.
 
+use std::time::Duration;
+
 use super::{AckSample, Controller, Stage};
 use crate::protocol::time::Time;
-use std::time::Duration;
 
 /// Rate-control interval (section 4).
 const SYN: Duration = Duration::from_millis(10);

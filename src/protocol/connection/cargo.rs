@@ -1,5 +1,7 @@
 //! Applies the fate of packets to the data they carried.
 
+use std::ops::Range;
+
 use super::Connection;
 use crate::protocol::mtu::MtuSearch;
 use crate::protocol::recovery::{Fate, Recovery};
@@ -7,7 +9,6 @@ use crate::protocol::send_buffer::SendBuffer;
 use crate::protocol::sent_packets::{Carries, Settled};
 use crate::protocol::stream::SendStream;
 use crate::protocol::time::Time;
-use std::ops::Range;
 
 /// The parts of a connection that learn the fate of packets.
 pub(super) struct Cargo<'a> {

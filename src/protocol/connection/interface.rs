@@ -1,13 +1,15 @@
 //! What makes a connection, and what the connection reports.
 
+use std::ops::Range;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
 use crate::protocol::congestion::Stage;
 use crate::protocol::seal::Cipher;
 use crate::protocol::sent_packets::FalseAck;
 use crate::protocol::wire::Malformed;
 use crate::protocol::{Path, Role};
-use std::ops::Range;
-use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// The parameters of a connection. They hold secrets, so `Debug` does not print them.
 pub struct Config {

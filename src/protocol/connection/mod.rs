@@ -17,6 +17,12 @@ mod send;
 mod skips;
 mod timers;
 
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
 pub(crate) use self::interface::{Closed, Config, Content, Event, Limit, Misbehaviour, Stats};
 use self::paths::Paths;
 use self::skips::Skips;
@@ -31,10 +37,6 @@ use super::stream::{RecvStream, SendStream};
 use super::time::Time;
 use super::wire::MAX_REASON;
 use super::{Path, Role};
-use std::collections::VecDeque;
-use std::ops::Range;
-use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// The least limit a peer may set, in bytes a second: about one packet. With less, nothing would ever move.
 const LEAST_LIMIT: u64 = 1_500;

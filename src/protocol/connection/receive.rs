@@ -1,12 +1,13 @@
 //! The receiving half: turns a datagram into frames, and applies each frame.
 
+use std::time::Duration;
+
 use super::{Closed, Connection, Content, Ending, Event, Misbehaviour};
 use crate::protocol::Path;
 use crate::protocol::ecn::Ecn;
 use crate::protocol::mtu::MtuSearch;
 use crate::protocol::time::Time;
 use crate::protocol::wire::{Ack, Frame, Frames, HEADER_LEN, Header};
-use std::time::Duration;
 
 /// The least time between two reports of a move: a peer with two addresses may move between them as often as
 /// it likes.

@@ -1,5 +1,8 @@
 //! The sending half: decides what goes into the next packets, and seals them in place.
 
+use std::ops::Range;
+use std::time::Duration;
+
 use super::paths::PathFrame;
 use super::timers::KEEPALIVE;
 use super::{Closed, Connection, Ending, Limit};
@@ -8,8 +11,6 @@ use crate::protocol::ecn::Ecn;
 use crate::protocol::sent_packets::Carries;
 use crate::protocol::time::Time;
 use crate::protocol::wire::{ACK_HEAD_LEN, CONTROL_HEADER_LEN, DATA_HEADER_LEN, HEADER_LEN, TAG_LEN, frame};
-use std::ops::Range;
-use std::time::Duration;
 
 /// Datagrams that are ready to leave: segments of equal size, except that the last may be shorter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,8 +1,9 @@
 //! Skips packet numbers, so that an ACK of packets that were not received is detected (RFC 9000, section
 //! 21.4).
 
-use crate::protocol::wire::PacketNumber;
 use zeroize::Zeroizing;
+
+use crate::protocol::wire::PacketNumber;
 
 /// On average, one number in this many is skipped. A receiver that acknowledges packets it did not receive is
 /// detected within a megabyte. An honest receiver spends three bytes of an ACK on each skip.

@@ -1,12 +1,13 @@
 //! Two ends whose addresses may change, in virtual time.
 
+use std::net::SocketAddr;
+
 use super::*;
 use crate::protocol::congestion::bbr::Bbr;
 use crate::protocol::ecn::Ecn;
 use crate::protocol::seal::Cipher;
 use crate::protocol::time::Time;
 use crate::protocol::wire::{HEADER_LEN, TAG_LEN, frame};
-use std::net::SocketAddr;
 
 const DELAY: Duration = Duration::from_millis(10);
 /// The port where each end is, and two more ports of the sender or of somebody else.

@@ -1,9 +1,10 @@
 //! Timers: when to act next, silence, and probes of a peer that does not acknowledge.
 
+use std::time::Duration;
+
 use super::send::SMALL_PACKET;
 use super::{Connection, Ending, Event};
 use crate::protocol::time::Time;
-use std::time::Duration;
 
 /// An idle end sends something this often. NAT mappings would survive longer pauses, but a dead peer must be
 /// noticed within [`SILENCE`].

@@ -35,8 +35,9 @@ pub(crate) const WORDS: [&str; 256] = [
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::HashSet;
+
+    use super::*;
 
     #[test]
     fn words_are_short_plain_and_differ_early() {

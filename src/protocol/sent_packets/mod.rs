@@ -4,14 +4,15 @@
 //! that arrived. "Long enough" grows while packets overtake others, so that reordering is not taken for loss.
 //! Packet numbers are never used twice, so an ACK always tells which copy arrived.
 
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Duration;
+
 use super::congestion::sampler::SendStamp;
 use super::ranges::RangeSet;
 use super::rtt::RttEstimator;
 use super::time::Time;
 use super::wire::Ack;
-use std::collections::VecDeque;
-use std::ops::Range;
-use std::time::Duration;
 
 /// Timer granularity (RFC 9002, section 6.1.2).
 const GRANULARITY: Duration = Duration::from_millis(1);

@@ -131,8 +131,9 @@ fn after(last: u16, step: i16, count: u32) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::BTreeSet;
+
+    use super::*;
 
     fn seen(ports: &[u16]) -> Guessing {
         let at = |port: &u16| SocketAddr::from(([203, 0, 113, 7], *port));

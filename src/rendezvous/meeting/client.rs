@@ -1,6 +1,12 @@
 //! The client of a server: says hello, waits at a number or joins one, and reports the peer's address and the
 //! moment to punch. Sans-IO.
 
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
 use super::code::{Code, Words};
 use super::finder::Finder;
 use super::interface::{MeetingConfig, MeetingEvent, Purpose};
@@ -17,10 +23,6 @@ use crate::rendezvous::Transmit;
 use crate::rendezvous::address::{Address, Mapping, NatClass, PAIRS};
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
-use std::collections::VecDeque;
-use std::net::SocketAddr;
-use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// If a server has not answered by then, it is not there or UDP is blocked.
 const UNREACHABLE: Duration = Duration::from_secs(3);

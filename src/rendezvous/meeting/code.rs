@@ -1,9 +1,10 @@
 //! The code that two people tell each other: `7-guitar-harbor`. The number (the nameplate) tells the server
 //! which two belong together. Only the two people know the words, which never leave their computers.
 
+use std::fmt;
+
 use crate::protocol::handshake::words::WORDS;
 use crate::rendezvous::address::plain;
-use std::fmt;
 
 /// The number of letters that distinguish a word of the list from all others.
 const TELLING: usize = 4;
@@ -159,8 +160,9 @@ fn index_of(word: &str) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn what_is_shown_can_be_typed_in_any_dress() {

@@ -4,14 +4,15 @@
 //! Hellos are repeated, and mappings kept open, as often as with STUN. That also renews cookies in time,
 //! since each is valid for at least two minutes.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use super::wire::{Cookie, Hello, Terms, Welcome};
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::stun::{KEEPALIVE, RETRANSMIT};
-use std::net::SocketAddr;
-use std::time::Duration;
 
 /// How long to wait for the other sockets after the first one was answered.
 const STRAGGLERS: Duration = Duration::from_millis(300);

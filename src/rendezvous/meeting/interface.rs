@@ -1,5 +1,10 @@
 //! The configuration and the events of a server's client.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
 use super::code::Code;
 use super::refusal::Refusal;
 use super::relay::{RelayPass, RelayUse};
@@ -10,9 +15,6 @@ use crate::protocol::time::Time;
 use crate::rendezvous::address::Address;
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
-use std::net::SocketAddr;
-use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// How a client wants to meet its peer.
 #[derive(Clone)]

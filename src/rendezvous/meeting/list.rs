@@ -1,12 +1,13 @@
 //! The client that asks a server who waits there under a name. Sans-IO.
 
+use std::time::Duration;
+
 use super::wire::{
     Cookie, Hello, List, Listed, Listing, Present, SessionId, TokenKey, Welcome, packet, proof_or_zeros,
 };
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
-use std::time::Duration;
 
 /// When to repeat a question.
 const REPEAT: Duration = Duration::from_millis(500);

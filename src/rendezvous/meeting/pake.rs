@@ -6,14 +6,16 @@
 //! to its key, so one crafted message could try many guesses at once (Len, Grubbs, Ristenpart: "Partitioning
 //! Oracle Attacks", 2021).
 
+use std::fmt;
+
+use rand_core::{CryptoRng, RngCore};
+use spake2::{Ed25519Group, Identity, Password, Spake2};
+use zeroize::Zeroize;
+
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::seal::{Cipher, Opener, Sealer};
 use crate::protocol::wire::{HEADER_LEN, Header, TAG_LEN};
 use crate::rendezvous::meeting::wire::Ticket;
-use rand_core::{CryptoRng, RngCore};
-use spake2::{Ed25519Group, Identity, Password, Spake2};
-use std::fmt;
-use zeroize::Zeroize;
 
 /// Bytes of a PAKE message.
 pub(crate) const MESSAGE_LEN: usize = 33;

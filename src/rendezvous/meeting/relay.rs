@@ -4,6 +4,9 @@
 //! unchanged. So for a punch and for a connection, the server's address is one more path. Packets on it are
 //! not trusted more than packets from anywhere else.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use super::pake::End;
 use super::wire::{
     Bind, BindWant, Binding, Bound, Cookie, Hello, SessionId, Terms, Ticket, TokenKey, Welcome, packet,
@@ -14,8 +17,6 @@ use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach};
 use crate::rendezvous::Transmit;
 use crate::rendezvous::stun::KEEPALIVE;
-use std::collections::VecDeque;
-use std::time::Duration;
 
 /// A request is repeated after this. Each further pause is longer.
 const FIRST_REPEAT: Duration = Duration::from_millis(250);

@@ -1,12 +1,13 @@
 //! One visit to a server: from a number, or a code that was typed, to the peer's address.
 
+use std::time::Duration;
+
 use super::code::{Code, Nameplate, Words};
 use super::pake::{CodeKeys, End, Exchange, MESSAGE_LEN};
 use super::refusal::Refusal;
 use super::wire::{Cookie, Names, Open, SessionId, Standing, State, Ticket, TokenKey, Want, proof_or_zeros};
 use crate::rendezvous::address::Address;
 use crate::rendezvous::errand::Errand;
-use std::time::Duration;
 
 /// Our end of one code.
 struct Half {

@@ -93,8 +93,9 @@ pub(crate) fn pmp_answer(datagram: &[u8], port: u16) -> Option<Answer<u16>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     const NONCE: [u8; 12] = [7; 12];
 

@@ -144,8 +144,9 @@ pub(crate) const ONLY_PERMANENT: u16 = 725;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     const DESCRIPTION: &str = "<root><service><serviceType>urn:schemas-upnp-org:service:WANCommonInterfaceConfig:1\
         </serviceType><controlURL>/ctl/CmnIfCfg</controlURL></service><service>\

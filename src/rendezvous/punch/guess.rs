@@ -51,9 +51,9 @@ pub(super) fn reserved(own: &Address, peer: &Address) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::net::SocketAddr;
 
+    use super::*;
     use crate::rendezvous::address::{Filtering, NatClass};
     use crate::rendezvous::errand::Errand;
 

@@ -30,7 +30,6 @@ use self::paths::{is_private, paths};
 pub(crate) use self::report::Report;
 pub(crate) use self::search::Search;
 use super::Transmit;
-
 use super::clock::WallClock;
 use super::schedule::Schedule;
 use super::schedule::guess as guesses;

@@ -162,8 +162,9 @@ fn opener(turn: u32) -> (Reach, Duration) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::HashMap;
+
+    use super::*;
 
     /// The packets that are sent in this many seconds.
     fn sent(task: Task, seconds: u64) -> Vec<(Time, Path, Reach)> {

@@ -1,7 +1,8 @@
 //! Limits bytes a second.
 
-use crate::protocol::time::Time;
 use std::time::Duration;
+
+use crate::protocol::time::Time;
 
 /// The time over which a rate is enforced, so that the bursts of a paced sender pass.
 const BURST: Duration = Duration::from_millis(100);

@@ -1,11 +1,12 @@
 //! Cookies prove that a client receives at the address it sends from. The server keeps no state for them.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::time::Time;
 use crate::rendezvous::meeting::wire::Cookie;
-use std::net::IpAddr;
-use std::time::Duration;
 
 /// How long a secret makes cookies. They stay valid for as long again.
 const TURN: Duration = Duration::from_secs(120);

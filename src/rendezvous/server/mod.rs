@@ -10,6 +10,9 @@ mod rates;
 mod relay;
 mod rooms;
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use self::cookies::{Cookies, equal};
 use self::rates::{Kind, Network, Rates};
 use self::relay::Relay;
@@ -25,8 +28,6 @@ use super::meeting::wire::{
 use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach};
-use std::collections::VecDeque;
-use std::time::Duration;
 
 /// How often the tables are cleaned.
 const SWEEP: Duration = Duration::from_secs(1);

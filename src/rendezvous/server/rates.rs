@@ -1,10 +1,11 @@
 //! Limits the requests of one network in a minute. A network is an IPv4 address or an IPv6 /64, which is what
 //! one customer gets (RFC 6177).
 
-use crate::protocol::time::Time;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
+
+use crate::protocol::time::Time;
 
 /// The span over which requests are counted.
 const SPAN: Duration = Duration::from_secs(60);

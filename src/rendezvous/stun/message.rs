@@ -3,11 +3,12 @@
 
 use std::net::SocketAddr;
 
-use crate::protocol::handshake::rng::SeedRng;
 use stun_types::attribute::{AttributeType, MappedSocketAddr, RawAttribute, XorMappedAddress};
 use stun_types::message::{
     BINDING, Message, MessageClass, MessageType, MessageWrite, MessageWriteExt, MessageWriteVec,
 };
+
+use crate::protocol::handshake::rng::SeedRng;
 
 /// A 96-bit transaction id.
 pub(super) type TransactionId = u128;

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr::null_mut;
+
 use windows_sys::Win32::Foundation::{ERROR_SUCCESS, LocalFree};
 use windows_sys::Win32::Security::Authorization::{GetSecurityInfo, SE_FILE_OBJECT};
 use windows_sys::Win32::Security::{
@@ -219,9 +220,11 @@ pub(crate) fn share_with_everybody(file: &File) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::os::windows::fs::OpenOptionsExt;
+
     use windows_sys::Win32::Storage::FileSystem::{FILE_GENERIC_READ, WRITE_DAC};
+
+    use super::*;
 
     #[test]
     fn a_file_of_this_user_alone_is_told_from_one_of_everybody() {

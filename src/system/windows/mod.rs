@@ -15,6 +15,7 @@ use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::AsRawHandle;
 use std::path::Path;
 use std::time::Duration;
+
 use windows_sys::Win32::Foundation::{
     ERROR_INVALID_FUNCTION, ERROR_IO_PENDING, ERROR_LOCK_VIOLATION, ERROR_NOT_SUPPORTED, WAIT_OBJECT_0,
 };

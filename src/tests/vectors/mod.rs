@@ -2,6 +2,10 @@
 
 mod meeting;
 
+use std::collections::HashMap;
+use std::ops::Range;
+use std::time::Duration;
+
 use crate::protocol::Role;
 use crate::protocol::ecn::EcnCounts;
 use crate::protocol::handshake::compare::{commitment, six_words};
@@ -28,9 +32,6 @@ use crate::transfer::manifest::{Entry, EntryIndex, Kind};
 use crate::transfer::ranges::Run;
 use crate::transfer::session::messages::{Message, MessageReader};
 use crate::transfer::{BLOCK_LEN, BlockIndex};
-use std::collections::HashMap;
-use std::ops::Range;
-use std::time::Duration;
 
 const DOCUMENT: &str = include_str!("../../../docs/protocol.md");
 

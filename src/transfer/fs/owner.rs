@@ -354,6 +354,7 @@ mod tests {
     #[cfg(windows)]
     fn a_key_that_everybody_may_read_is_refused_and_left() {
         use std::os::windows::fs::OpenOptionsExt;
+
         use windows_sys::Win32::Storage::FileSystem::{FILE_GENERIC_READ, WRITE_DAC};
         let dir = tempfile::tempdir().unwrap();
         OwnerKey::load_from(dir.path()).unwrap();

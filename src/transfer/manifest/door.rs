@@ -52,8 +52,9 @@ pub(super) fn time(from_peer: i64) -> i64 {
 /// back, files that other threads create are private.
 #[cfg(unix)]
 fn umask() -> u16 {
-    use rustix::fs::Mode;
     use std::sync::LazyLock;
+
+    use rustix::fs::Mode;
     static UMASK: LazyLock<u16> = LazyLock::new(|| {
         let mask = rustix::process::umask(Mode::from_raw_mode(0o077));
         rustix::process::umask(mask);

@@ -50,8 +50,9 @@ mod tests {
     #[cfg(windows)]
     #[test]
     fn a_name_of_this_system_comes_back_unchanged() {
-        use crate::transfer::names::{bytes_from_os, os_from_bytes};
         use std::os::windows::ffi::OsStringExt;
+
+        use crate::transfer::names::{bytes_from_os, os_from_bytes};
         for units in [&[0x61, 0xd800, 0x62][..], &[0xdc00, 0xd800], &[0xd83d, 0xde00]] {
             let name = std::ffi::OsString::from_wide(units);
             assert_eq!(os_from_bytes(&bytes_from_os(&name)), name);

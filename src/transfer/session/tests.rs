@@ -1,5 +1,7 @@
 //! Tests with peers that break the rules of the conversation.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use crate::transfer::breach::Breach;
@@ -15,7 +17,6 @@ use crate::transfer::session::send::{Purpose, SendEvent, SendSession, Work};
 use crate::transfer::sink::store::StoreEvent;
 use crate::transfer::source::BlockRead;
 use crate::transfer::{BLOCK_LEN, BlockIndex, bytes_of};
-use std::sync::Arc;
 
 fn wire(messages: &[Message]) -> Vec<u8> {
     let mut out = Vec::new();

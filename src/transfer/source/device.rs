@@ -12,9 +12,11 @@ use crate::transfer::error::LocalError;
 /// If it cannot be opened or read.
 #[cfg(unix)]
 pub(crate) fn open(path: &Path) -> Result<Option<Box<dyn Read + Send>>, LocalError> {
-    use crate::transfer::source::origin;
-    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
     use std::os::unix::fs::FileTypeExt;
+
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+    use crate::transfer::source::origin;
 
     /// Bytes that are read to see whether it gives anything.
     const FIRST: usize = 64 << 10;
@@ -43,8 +45,9 @@ pub(crate) fn open(path: &Path) -> Result<Option<Box<dyn Read + Send>>, LocalErr
 /// If the path is one.
 #[cfg(not(unix))]
 pub(crate) fn open(path: &Path) -> Result<Option<Box<dyn Read + Send>>, LocalError> {
-    use crate::transfer::names::{bytes_from_os, is_windows_device};
     use std::path::{Component, Prefix};
+
+    use crate::transfer::names::{bytes_from_os, is_windows_device};
 
     let name = bytes_from_os(path.file_name().unwrap_or_default());
     let is_device = match path.components().next() {

@@ -213,10 +213,12 @@ fn open_root(root: &Root) -> Result<Dir, OpenError> {
 
 #[cfg(unix)]
 mod system {
-    use super::{Dir, File, OpenError, Path, io};
+    use std::ffi::OsStr;
+
     use rustix::fs::{Mode, OFlags, openat};
     use rustix::io::Errno;
-    use std::ffi::OsStr;
+
+    use super::{Dir, File, OpenError, Path, io};
 
     /// These two flags change nothing for a regular file. They keep a pipe from blocking and a terminal from
     /// becoming ours.
@@ -256,9 +258,10 @@ mod system {
 /// (on Windows: a reparse point that stands for another path) is refused before that.
 #[cfg(not(unix))]
 mod system {
+    use std::ffi::OsStr;
+
     use super::{Dir, File, OpenError, Path, io};
     use crate::system::open_patiently;
-    use std::ffi::OsStr;
 
     pub(crate) fn open_dir(parent: &Dir, name: &OsStr) -> Result<Dir, OpenError> {
         if parent.symlink_metadata(name)?.is_dir() {

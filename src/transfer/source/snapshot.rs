@@ -84,14 +84,16 @@ impl Snapshots {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::path::PathBuf;
+
+    use rustix::fs::OFlags;
+
     use super::*;
     use crate::transfer::BlockIndex;
     use crate::transfer::source::missing::Absence;
     use crate::transfer::source::origin;
     use crate::transfer::source::scan::{ScanOptions, scan};
     use crate::transfer::source::{Source, device};
-    use rustix::fs::OFlags;
-    use std::path::PathBuf;
 
     #[test]
     fn a_file_that_says_it_is_empty_or_a_page_is_sent_as_it_was_when_it_was_listed() {

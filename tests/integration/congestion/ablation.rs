@@ -4,10 +4,12 @@
 //! the sharing matches. A line says how many results move, and the largest moves. What moves nothing can go.
 //! `ONLY=trim` runs the rules and numbers whose names contain that word.
 
-use crate::congestion::cell::{Cell, Outcome, Trouble, alone_with, parallel, params, shares_with};
-use p2pcopy::parts::protocol::Params;
 use std::fmt::Write;
 use std::time::Duration;
+
+use p2pcopy::parts::protocol::Params;
+
+use crate::congestion::cell::{Cell, Outcome, Trouble, alone_with, parallel, params, shares_with};
 
 /// Seeds of each run with a change.
 const SEEDS: [u64; 1] = [5];

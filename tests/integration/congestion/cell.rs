@@ -1,13 +1,15 @@
 //! One path to be measured on, and what one flow, or several, make of it.
 
-use crate::sim::flow::{Flow, PACKET, World};
-use crate::sim::link::{Bursts, Policer, Profile, Rng};
-use crate::sim::rivals::{BbrV1, Cubic};
-use p2pcopy::parts::protocol::{Bbr, Controller, Params, Time, Udt};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use p2pcopy::parts::protocol::{Bbr, Controller, Params, Time, Udt};
+
+use crate::sim::flow::{Flow, PACKET, World};
+use crate::sim::link::{Bursts, Policer, Profile, Rng};
+use crate::sim::rivals::{BbrV1, Cubic};
 
 pub(crate) fn at(seconds: f64) -> Time {
     Time::ZERO + Duration::from_secs_f64(seconds)

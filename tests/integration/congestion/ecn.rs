@@ -1,11 +1,13 @@
 //! Queues that mark packets in place of dropping them, and paths that change marks.
 
+use std::time::Duration;
+
+use p2pcopy::parts::protocol::{Ecn, Time};
+
 use crate::congestion::cell::{Cell, Trouble, add, at, parallel};
 use crate::sim::flow::{PACKET, World};
 use crate::sim::link::Profile;
 use crate::sim::pair::Pair;
-use p2pcopy::parts::protocol::{Ecn, Time};
-use std::time::Duration;
 
 /// Time of `bytes` at the cell's rate.
 fn bytes_of(cell: &Cell, time: Duration) -> u64 {

@@ -1,7 +1,8 @@
 //! Sharing a link with others and with our own kind, as a table that is reviewed when it changes.
 
-use crate::congestion::cell::{Cell, parallel, shares};
 use std::fmt::Write;
+
+use crate::congestion::cell::{Cell, parallel, shares};
 
 /// Runs of each row of the whole table, each with the next seed.
 const RUNS: u64 = 3;

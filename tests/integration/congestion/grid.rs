@@ -1,8 +1,9 @@
 //! The grid: one flow alone on every kind of path. The quantiles of its table and its worst rows are reviewed when they
 //! change.
 
-use crate::congestion::cell::{Cell, GOALS, Outcome, Trouble, alone, parallel};
 use std::fmt::Write;
+
+use crate::congestion::cell::{Cell, GOALS, Outcome, Trouble, alone, parallel};
 
 /// The table's random numbers. SEED=n prints it with others, to see what is chance.
 const SEED: u64 = 5;

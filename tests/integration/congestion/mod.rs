@@ -11,9 +11,10 @@ mod grid;
 mod start;
 mod trace;
 
+use std::time::Duration;
+
 use crate::sim::flow::{PACKET, World};
 use cell::{Cell, Trouble, add, alone, at, parallel};
-use std::time::Duration;
 
 /// Runs cells and reports all that miss `floor` percent, or take over `most` percent of ten seconds for ten seconds'
 /// worth.

@@ -1,8 +1,9 @@
 //! The first seconds: how much more than a buffer holds is sent, and how soon little files are across.
 
+use std::fmt::Write;
+
 use crate::congestion::cell::{Cell, add, at, parallel};
 use crate::sim::flow::PACKET;
-use std::fmt::Write;
 
 /// What a start did.
 struct Start {

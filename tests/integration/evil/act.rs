@@ -1,12 +1,5 @@
 //! An act: what the evil one does, to whom, and how it must end. What must hold after every act is checked here.
 
-use crate::evil::memory::Watch;
-use crate::evil::peer::Evil;
-use crate::evil::tree::{self, Node, Tree};
-use crate::evil::victim::Setup;
-use p2pcopy::parts::app::Failure;
-use p2pcopy::parts::protocol::Role;
-use p2pcopy::parts::transfer::Conflicts;
 use std::collections::BTreeSet;
 use std::fs;
 use std::panic::PanicHookInfo;
@@ -17,7 +10,15 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
+use p2pcopy::parts::app::Failure;
+use p2pcopy::parts::protocol::Role;
+use p2pcopy::parts::transfer::Conflicts;
+
+use crate::evil::memory::Watch;
+use crate::evil::peer::Evil;
+use crate::evil::tree::{self, Node, Tree};
 pub use crate::evil::victim::Answer;
+use crate::evil::victim::Setup;
 
 /// Set in a process that plays one test: memory and time are counted for a whole process.
 const ALONE: &str = "P2PCOPY_ACT_ALONE";

@@ -1,9 +1,10 @@
 //! What the evil one heard of its victim.
 
-use p2pcopy::parts::protocol::Frame;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;
+
+use p2pcopy::parts::protocol::Frame;
 
 /// What the evil one heard.
 #[derive(Default)]

@@ -1,8 +1,10 @@
 //! What an evil sender offers: a list of entries, and an offer that may say something else.
 
-use crate::evil::wire::string;
-use p2pcopy::parts::transfer::{BlockHash, BlockIndex, RootBuilder, hash_block};
 use std::path::PathBuf;
+
+use p2pcopy::parts::transfer::{BlockHash, BlockIndex, RootBuilder, hash_block};
+
+use crate::evil::wire::string;
 
 pub const FILE: u8 = 0;
 pub const DIR: u8 = 1;

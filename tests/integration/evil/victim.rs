@@ -1,6 +1,11 @@
 //! The real end: a session with its disk thread on real files, and a played user.
 
-use crate::evil::peer::Evil;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
 use p2pcopy::parts::app::{
     Command, Congestion, Failure, Notice, Receiving, Sending, Session, Settings, Side, Summary, Target,
     ToCompare, controller,
@@ -11,12 +16,9 @@ use p2pcopy::parts::rendezvous::{
     Address, Guessing, NatClass, Punch, PunchConfig, Timekeeping, Token, WallClock,
 };
 use p2pcopy::parts::transfer::{Conflicts, ScanOptions, Source, scan, stream_manifest};
-use std::io::Read;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::evil::peer::Evil;
 
 /// Longest real time the disk thread may take for a step.
 const PATIENCE: Duration = Duration::from_secs(15);

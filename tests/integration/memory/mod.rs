@@ -12,8 +12,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use self::disk::{Disk, Node};
 use p2pcopy::parts::transfer::{Layer, NodeInfo, NodeKind, OwnerKey, Room, Stat};
+
+use self::disk::{Disk, Node};
 
 /// What is left after a crash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,10 +1,12 @@
 //! Somebody who hears everything and sends what they like, in the midst of a transfer.
 
+use std::time::Duration;
+
+use p2pcopy::parts::protocol::{Connection, Ecn, Path, Stats, Time};
+
 use crate::forge::Forger;
 use crate::sim::pair::{Pair, path};
 use crate::sim::{at, wan};
-use p2pcopy::parts::protocol::{Connection, Ecn, Path, Stats, Time};
-use std::time::Duration;
 
 /// Datagrams sent to an end at every step of the run.
 const EACH_STEP: usize = 24;

@@ -3,8 +3,9 @@
 //! It is asked when a packet joins the queue instead of when it leaves: in a queue that is served in order, what came
 //! before decides both how long the packet will wait and whether it will be dropped, so both ways are the same.
 
-use p2pcopy::parts::protocol::Time;
 use std::time::Duration;
+
+use p2pcopy::parts::protocol::Time;
 
 /// TARGET and INTERVAL (sections 4.2 and 4.3).
 const TARGET: Duration = Duration::from_millis(5);

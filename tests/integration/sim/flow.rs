@@ -4,12 +4,14 @@
 //! Every packet stands for 1400 bytes of a file without end or of a given size; what a lost packet stood for goes
 //! into a new packet.
 
-use super::link::{Link, Profile, Rng};
+use std::rc::Rc;
+use std::time::Duration;
+
 use p2pcopy::parts::protocol::{
     AckTracker, Carries, Controller, Ecn, Fate, Frame, Frames, PacketNumber, Recovery, Settled, Time,
 };
-use std::rc::Rc;
-use std::time::Duration;
+
+use super::link::{Link, Profile, Rng};
 
 /// UDP payload bytes of every packet.
 pub(crate) const PACKET: u64 = 1400;

@@ -5,11 +5,13 @@
 //! uses up capacity, as on a radio link. Several flows may share a link; the tag tells them apart. Use one link
 //! per direction. The same seed and the same calls give the same run.
 
-use super::codel::CoDel;
-use p2pcopy::parts::protocol::{Ecn, SplitMix64, Time};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
+
+use p2pcopy::parts::protocol::{Ecn, SplitMix64, Time};
+
+use super::codel::CoDel;
 
 /// xoshiro256** (Blackman, Vigna 2018), seeded by splitmix64.
 #[derive(Clone, Debug)]

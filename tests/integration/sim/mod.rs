@@ -14,11 +14,13 @@ mod rebinding;
 pub(crate) mod rivals;
 mod whole;
 
+use std::time::Duration;
+
+use p2pcopy::parts::protocol::{Closed, Event, Role, Time};
+
 use link::{Bursts, Profile, Rng};
 use nat::Rebinding;
-use p2pcopy::parts::protocol::{Closed, Event, Role, Time};
 use pair::Pair;
-use std::time::Duration;
 
 const MBIT: u64 = 125_000;
 

@@ -1,12 +1,14 @@
 //! Paths that carry less than is usual and say nothing of it: from the start, from some moment on, in one direction
 //! or in both.
 
+use std::time::Duration;
+
+use p2pcopy::parts::protocol::Role;
+
 use crate::sim::link::Profile;
 use crate::sim::nat::Rebinding;
 use crate::sim::pair::Pair;
 use crate::sim::{MBIT, at, ms};
-use p2pcopy::parts::protocol::Role;
-use std::time::Duration;
 
 /// UDP payload in IPv4 packets of 576, 1000, 1200, 1220 and 1228 bytes, and in IPv6 packets of 1280 bytes.
 const LIMITS: [u64; 6] = [548, 972, 1172, 1192, 1200, 1232];

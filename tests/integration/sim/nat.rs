@@ -1,7 +1,8 @@
 //! A home router in virtual time: endpoint-independent mapping, any filtering (RFC 4787), and rebindings.
 
-use p2pcopy::parts::protocol::Path;
 use std::net::SocketAddr;
+
+use p2pcopy::parts::protocol::Path;
 
 /// Sockets of each end, as the program has.
 pub const SOCKETS: usize = 4;

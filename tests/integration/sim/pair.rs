@@ -1,15 +1,17 @@
 //! Two connections over two links, in virtual time.
 
-use crate::sim::attack::Attacker;
-use crate::sim::link::{Link, Profile};
-use crate::sim::nat::{Filtering, Nat, Rebinding, SOCKETS, can_meet};
+use std::collections::{HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use p2pcopy::parts::protocol::{
     Bbr, Cipher, Config, Connection, Controller, Ecn, Event, Path, RangeSet, Reach, Role, Time,
 };
 use p2pcopy::parts::rendezvous::{Schedule, WallClock};
-use std::collections::{HashSet, VecDeque};
-use std::net::SocketAddr;
-use std::time::Duration;
+
+use crate::sim::attack::Attacker;
+use crate::sim::link::{Link, Profile};
+use crate::sim::nat::{Filtering, Nat, Rebinding, SOCKETS, can_meet};
 
 /// IPv4 and UDP headers.
 pub const OVERHEAD: u64 = 28;
@@ -23,12 +25,8 @@ pub fn byte_at(offset: u64) -> u8 {
 /// Offsets whose content is checked byte by byte; checking all would cost more than the protocol.
 fn checked(offset: u64, bytes: &[u8]) {
     for i in [0, bytes.len() / 2, bytes.len() - 1] {
-        assert_eq!(
-            bytes[i],
-            byte_at(offset + i as u64),
-            "wrong byte at {}",
-            offset + i as u64
-        );
+        let at = offset + i as u64;
+        assert_eq!(bytes[i], byte_at(at), "wrong byte at {at}");
     }
 }
 

@@ -3,12 +3,14 @@
 //! A rebinding happens at its moment, or as soon after it as the ends could still find each other in theory: each
 //! sends wherever it has ever heard its peer, and to what was pasted. What theory allows must happen.
 
+use std::time::Duration;
+
+use p2pcopy::parts::protocol::{AckSample, Controller, Role, Stage, Time};
+
 use crate::sim::link::{Profile, Rng};
 use crate::sim::nat::{Filtering, Rebinding};
 use crate::sim::pair::Pair;
 use crate::sim::{MBIT, at, ms};
-use p2pcopy::parts::protocol::{AckSample, Controller, Role, Stage, Time};
-use std::time::Duration;
 
 /// Of the link and of the sender.
 const RATE: u64 = 2 * MBIT;

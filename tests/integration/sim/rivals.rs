@@ -1,8 +1,9 @@
 //! What else shares links: CUBIC and the first BBR, as plain as their effect on others allows.
 
-use p2pcopy::parts::protocol::{AckSample, Controller, Cubic as Window, Stage, Time};
 use std::collections::VecDeque;
 use std::time::Duration;
+
+use p2pcopy::parts::protocol::{AckSample, Controller, Cubic as Window, Stage, Time};
 
 use super::flow::PACKET;
 

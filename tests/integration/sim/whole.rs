@@ -1,13 +1,15 @@
 //! Whole connections beside the packet-level flow model that the grid of `tests/integration/congestion` is made with: if the
 //! model left out what matters, the two would differ.
 
+use std::fmt::Write;
+use std::time::Duration;
+
+use p2pcopy::parts::protocol::{Bbr, Time};
+
 use crate::sim::flow::{Flow, PACKET, World};
 use crate::sim::link::Profile;
 use crate::sim::pair::Pair;
 use crate::sim::{MBIT, ms};
-use p2pcopy::parts::protocol::{Bbr, Time};
-use std::fmt::Write;
-use std::time::Duration;
 
 /// Mbit/s, RTT in ms, random loss, buffer in products of both.
 const CELLS: [(u64, u64, f64, f64); 18] = [

@@ -1,8 +1,9 @@
 //! Disks that are full or read-only. Only root can make them: `.ci/systems` does, and names them.
 
-use super::ends::{End, Running, content, files, introduce, place, read, write};
 use std::fs;
 use std::path::Path;
+
+use super::ends::{End, Running, content, files, introduce, place, read, write};
 
 /// A sender in the directory `from`, and a receiver in `to`.
 fn start(limit: &str, from: &Path, to: &Path) -> [Running; 2] {

@@ -1,12 +1,13 @@
 //! The two programs, and the files they copy.
 
-use crate::process;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
+
+use crate::process;
 
 /// How long a run may be silent: a Windows program under Wine takes seconds to start, and the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(120);

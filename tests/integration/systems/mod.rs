@@ -8,14 +8,15 @@ mod ends;
 #[cfg(unix)]
 mod signals;
 
-use ends::{End, Running, connect, content, files, place, read, scale, succeed, succeeded, write};
-#[cfg(unix)]
-use ends::{Ended, OWN, introduce};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+
+use ends::{End, Running, connect, content, files, place, read, scale, succeed, succeeded, write};
+#[cfg(unix)]
+use ends::{Ended, OWN, introduce};
 
 #[test]
 fn a_file_arrives_whatever_way_datagrams_are_sent() {

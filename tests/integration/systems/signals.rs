@@ -1,10 +1,12 @@
 //! Being told to end, by the signals of Unix. Under Wine an interrupt is a Ctrl-C; others reach only programs of this system.
 
-use super::ends::{End, OWN, Running, connect, content, introduce, place, succeeded, write};
-use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::ends::{End, OWN, Running, connect, content, introduce, place, succeeded, write};
 
 /// The arguments of both, with the file to send in its place.
 fn prepare(directory: &Path) -> [&'static [&'static str]; 2] {

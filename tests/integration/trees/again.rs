@@ -1,14 +1,15 @@
 //! A transfer that was done, but not complete, and the same commands given again.
 
-use super::changing::{self, write_dated};
-use super::{MIB, disk, names, place, snapshot};
-use crate::pair::{self, Outcome, Setup};
-use crate::remains::{CRASHES, assert_nothing_wrong, expected, finals};
-use p2pcopy::parts::transfer::{Conflicts, Remark, ScanOptions, Source, discard, scan};
 use std::fs::{self, File, FileTimes};
 use std::path::{Path, PathBuf};
 
+use p2pcopy::parts::transfer::{Conflicts, Remark, ScanOptions, Source, discard, scan};
+
+use super::changing::{self, write_dated};
+use super::{MIB, disk, names, place, snapshot};
 use crate::memory::MemoryLayer;
+use crate::pair::{self, Outcome, Setup};
+use crate::remains::{CRASHES, assert_nothing_wrong, expected, finals};
 
 /// A file of long ago, which is no log.
 fn write_old(path: &Path, seed: u64, len: usize) {

@@ -1,14 +1,16 @@
 //! Trees that change while they are sent.
 
-use super::{MIB, disk, names, place, snapshot, write};
-use crate::pair::{self, Fault, Outcome, Rng, Setup};
-use p2pcopy::parts::transfer::{Conflicts, ScanOptions, Source, scan};
-use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, FileTimes};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use p2pcopy::parts::transfer::{Conflicts, ScanOptions, Source, scan};
+use proptest::prelude::*;
+
+use super::{MIB, disk, names, place, snapshot, write};
+use crate::pair::{self, Fault, Outcome, Rng, Setup};
 
 /// Sends `src/t`, and does something to it before the first block from `after` on is read.
 pub(super) fn send(

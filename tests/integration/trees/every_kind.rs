@@ -1,12 +1,14 @@
 //! Trees of random shape: files, directories and links, with names of any bytes, modes and times.
 
-use super::{MIB, UPDATE, place, send, snapshot, write};
-use crate::pair::Setup;
-use p2pcopy::parts::transfer::{Conflicts, SafeName};
-use proptest::prelude::*;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+
+use p2pcopy::parts::transfer::{Conflicts, SafeName};
+use proptest::prelude::*;
+
+use super::{MIB, UPDATE, place, send, snapshot, write};
+use crate::pair::Setup;
 
 #[derive(Clone, Debug)]
 struct Made {

@@ -1,15 +1,16 @@
 //! Files with several names.
 
-use super::{MIB, UPDATE, disk, place, snapshot, write};
-use crate::pair::{self, Outcome, Setup};
-use crate::remains::expected;
-use p2pcopy::parts::transfer::{Conflicts, Remark, Room, ScanOptions, Source, scan};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use p2pcopy::parts::transfer::{Conflicts, Remark, Room, ScanOptions, Source, scan};
+
+use super::{MIB, UPDATE, disk, place, snapshot, write};
 use crate::memory::MemoryLayer;
+use crate::pair::{self, Outcome, Setup};
+use crate::remains::expected;
 
 /// A tree in which `small` has three names and `big` two.
 fn tree(p: &super::Place) -> PathBuf {

@@ -19,11 +19,12 @@ use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use crate::pair::{self, Fault, Outcome, Rng, Setup, run};
 use p2pcopy::parts::transfer::{
     Conflicts, DiskLayer, Offer, OwnerKey, ScanOptions, Source, TransferError, discard, prospect, scan,
     stream_manifest,
 };
+
+use crate::pair::{self, Fault, Outcome, Rng, Setup, run};
 
 const MIB: usize = 1 << 20;
 

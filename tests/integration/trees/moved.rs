@@ -1,10 +1,12 @@
 //! Content that has moved inside the files of an update does not cross the line again.
 
-use super::{MIB, UPDATE, names, place, send, snapshot, write};
-use crate::pair::{Outcome, Rng, Setup};
-use proptest::prelude::*;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+
+use super::{MIB, UPDATE, names, place, send, snapshot, write};
+use crate::pair::{Outcome, Rng, Setup};
 
 /// Bytes that crossed the line because of content.
 fn moved(outcome: &Outcome) -> usize {

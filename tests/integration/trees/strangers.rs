@@ -1,14 +1,16 @@
 //! What has the name of a staging directory and is not ours, and what is ours and somebody meddled with.
 
-use super::{MIB, Place, disk, names, place, send, snapshot, write};
-use crate::pair::Setup;
-use crate::process::fifo;
-use p2pcopy::parts::transfer::{
-    DiskLayer, Layer, Offer, OwnerKey, Prospect, ScanOptions, discard, prospect, scan,
-};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+
+use p2pcopy::parts::transfer::{
+    DiskLayer, Layer, Offer, OwnerKey, Prospect, ScanOptions, discard, prospect, scan,
+};
+
+use super::{MIB, Place, disk, names, place, send, snapshot, write};
+use crate::pair::Setup;
+use crate::process::fifo;
 
 /// A transfer of `vm.img`, of which five of eight blocks have come.
 fn interrupted() -> (Place, PathBuf, PathBuf) {

@@ -1,9 +1,10 @@
 //! The same two commands again, after a transfer that was not complete.
 
-use super::{Running, start};
 use std::fs::{self, File, FileTimes};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
+
+use super::{Running, start};
 
 /// A file of long ago, which is no log.
 #[expect(clippy::disallowed_methods, reason = "a test makes its files")]

@@ -1,6 +1,5 @@
 //! Two real processes on this machine, without root and without servers: what each user is told, and what comes out.
 
-use crate::process;
 mod again;
 #[cfg(target_os = "linux")]
 mod attributes;
@@ -10,6 +9,8 @@ use std::path::Path;
 use std::process::{Child, Command, Output};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
+
+use crate::process;
 
 /// How long a run may take in all: no server answers, which costs 3 s, and the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(60);

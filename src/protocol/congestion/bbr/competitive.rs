@@ -9,6 +9,8 @@
 //! Flows that do not react to loss, as the first BBR, take whatever is given up. Probing against them for long takes
 //! everything from them. So a part of what we had is held for a while, whatever is lost; then we look who is there.
 
+use std::time::Duration;
+
 use super::super::AckSample;
 use super::super::cubic::Cubic;
 use super::loss::Count;
@@ -17,7 +19,6 @@ use super::probe_rtt::ProbeRtt;
 use super::round::Interval;
 use super::{Bbr, Mode, State};
 use crate::protocol::time::Time;
-use std::time::Duration;
 
 /// The window while others fill the queue.
 #[derive(Clone, Copy, Debug)]

@@ -1,11 +1,12 @@
 //! What an interval of rounds tells: the path's own loss, excess loss, a queue, and whose it is.
 
+use std::time::Duration;
+
 use super::super::AckSample;
 use super::loss::{Baseline, Place};
 use super::queue::Fall;
 use super::round::Interval;
 use super::{Bbr, Mode, State};
-use std::time::Duration;
 
 impl Bbr {
     /// Judges what an interval lost and what queue it saw. Returns whether it lost more than the path does by itself;

@@ -29,6 +29,8 @@ mod queue;
 mod round;
 mod startup;
 
+use std::time::Duration;
+
 pub use self::params::Params;
 use super::{AckSample, Controller, Stage};
 use crate::protocol::rng::SplitMix64;
@@ -41,7 +43,6 @@ use probe_rtt::ProbeRtt;
 use queue::Queue;
 use round::{Interval, Round};
 use startup::Startup;
-use std::time::Duration;
 
 /// What decides over window and pace.
 #[derive(Clone, Copy, Debug)]

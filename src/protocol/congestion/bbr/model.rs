@@ -1,11 +1,12 @@
 //! What the path is like: its bandwidth, its unloaded RTT and its jitter. Everything here is measured; what follows
 //! from it for window and pace stands elsewhere.
 
+use std::time::Duration;
+
 use super::super::AckSample;
 use super::params::Params;
 use super::round::Interval;
 use crate::protocol::time::Time;
-use std::time::Duration;
 
 /// The model of one path (BBR.max_bw, BBR.min_rtt), and what is derived from it.
 #[derive(Debug)]

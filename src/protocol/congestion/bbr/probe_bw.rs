@@ -1,10 +1,11 @@
 //! ProbeBW (section 4.3.3): cruises at the estimate, and every few seconds sends faster to see whether there is more.
 
+use std::time::Duration;
+
 use super::super::AckSample;
 use super::round::Interval;
 use super::{Bbr, Mode, State};
 use crate::protocol::time::Time;
-use std::time::Duration;
 
 /// When the next probe is due.
 #[derive(Debug)]

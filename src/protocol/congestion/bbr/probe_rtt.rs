@@ -1,10 +1,11 @@
 //! ProbeRTT (section 4.3.4): the queue is emptied on purpose, to see the unloaded RTT or whose queue it is.
 
+use std::time::Duration;
+
 use super::super::AckSample;
 use super::params::Params;
 use super::{Bbr, Mode, State};
 use crate::protocol::time::Time;
-use std::time::Duration;
 
 /// One measurement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -2,9 +2,10 @@
 //!
 //! It answers questions and keeps count. What is done about a rival or a collapse is decided by the controller.
 
+use std::time::Duration;
+
 use super::params::Params;
 use super::round::Interval;
-use std::time::Duration;
 
 /// How long a queue has stood, and what was done about it.
 #[derive(Debug)]

@@ -1,10 +1,11 @@
 //! Where a round trip ends (section 4.5.1), and intervals of rounds that are long enough to judge by.
 
+use std::time::Duration;
+
 use super::super::AckSample;
 use super::loss::Count;
 use super::params::Params;
 use crate::protocol::time::Time;
-use std::time::Duration;
 
 /// Packet-timed round trips.
 #[derive(Debug, Default)]

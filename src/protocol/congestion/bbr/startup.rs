@@ -3,11 +3,12 @@
 //! It follows the rate of trains of packets, which are shorter than a round trip, and ends when that stops growing,
 //! whatever is lost: after one round if a queue shows, else after two.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use super::super::AckSample;
 use super::params::Params;
 use crate::protocol::time::Time;
-use std::collections::VecDeque;
-use std::time::Duration;
 
 /// The search for the path's rate.
 #[derive(Debug)]

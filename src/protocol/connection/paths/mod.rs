@@ -9,14 +9,16 @@
 //! A token is a keyed hash of the path and of the time. So an answer is recognised even if the path was
 //! forgotten, and nobody can keep the peer out by filling the table of paths.
 
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
 use super::timers::SILENCE;
 use crate::protocol::Path;
 use crate::protocol::time::Time;
 use crate::protocol::wire::{BASE_MTU, HEADER_LEN, PacketNumber, TAG_LEN, frame};
-use std::collections::VecDeque;
-use std::net::IpAddr;
-use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// The most bytes sent to an unproven path, for each byte received from it (RFC 9000, section 8.1).
 const AMPLIFICATION: u64 = 3;

@@ -1,6 +1,7 @@
-use super::*;
 use std::collections::HashSet;
 use std::net::SocketAddr;
+
+use super::*;
 
 const PROBE_TIMEOUT: Duration = Duration::from_millis(50);
 const KEY: [u8; 32] = [7; 32];

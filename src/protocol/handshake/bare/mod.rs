@@ -24,14 +24,16 @@
 mod initiator;
 mod responder;
 
+use std::net::IpAddr;
+
+use zeroize::Zeroizing;
+
 pub(crate) use self::initiator::BareInitiator;
 pub(crate) use self::responder::{BareResponder, Confirmed};
 use super::compare::NONCE_LEN;
 use super::rng::SeededResolver;
 use super::{HandshakeError, Hello, Local, PROTOCOL_VERSION, packet};
 use crate::protocol::{Path, Role};
-use std::net::IpAddr;
-use zeroize::Zeroizing;
 
 const PATTERN: &str = "Noise_XX_25519_ChaChaPoly_BLAKE2s";
 const PROLOGUE: &[u8] = b"p2pcopy 1 bare";

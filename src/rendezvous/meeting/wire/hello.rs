@@ -1,8 +1,9 @@
 //! The datagrams with which a client shows that it receives at the address it sends from.
 
+use std::net::SocketAddr;
+
 use super::{Cookie, Malformed, VERSION, address, packet, put_address};
 use crate::protocol::codec::Reader;
-use std::net::SocketAddr;
 
 /// HELLO: asks for a cookie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,10 +1,11 @@
 //! The datagrams with which a client learns who waits under a name.
 
+use std::time::Duration;
+
 use super::{Cookie, LONGEST, Malformed, SessionId, VERSION, name, packet, put_name};
 use crate::protocol::codec::Reader;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::name::Name;
-use std::time::Duration;
 
 /// LIST: asks for names.
 #[derive(Clone, PartialEq, Eq, Debug)]

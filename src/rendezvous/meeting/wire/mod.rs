@@ -7,6 +7,9 @@ mod bind;
 mod hello;
 mod list;
 
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
 pub(crate) use self::bind::Ticket;
 pub use self::bind::{Bind, BindWant, Binding, Bound};
 pub use self::hello::Hello;
@@ -17,8 +20,6 @@ use super::name::Name;
 use super::pake::{End, MESSAGE_LEN};
 use crate::protocol::codec::{Reader, Truncated, put_string};
 use crate::rendezvous::errand::Errand;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
 
 /// The version of these layouts.
 pub(crate) const VERSION: u8 = 1;

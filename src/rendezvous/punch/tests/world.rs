@@ -1,6 +1,5 @@
 //! Two users, their NATs and the internet between them, in virtual time.
 
-use crate::protocol::handshake::StaticKeypair;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::{IpAddr, SocketAddr};
@@ -9,6 +8,7 @@ use std::time::Duration;
 use super::super::paths::is_private;
 use super::super::*;
 use super::nat::{Nat, NatKind};
+use crate::protocol::handshake::StaticKeypair;
 use crate::protocol::handshake::{SixWords, Words};
 use crate::rendezvous::address::{Address, Guessing, Timekeeping, Token};
 

@@ -4,13 +4,14 @@
 //! stored or repeated. A full queue drops datagrams, so that the congestion control of both ends sees the
 //! bottleneck. Rates are policed, not shaped: clients know them and send no faster.
 
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
 use super::bucket::Bucket;
 use crate::protocol::Path;
 use crate::protocol::time::Time;
 use crate::rendezvous::meeting::pake::End;
 use crate::rendezvous::meeting::wire::{Bind, Binding, Bound, SessionId, Ticket};
-use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
 
 /// An end is removed after this long without a datagram. Clients send one every 15 seconds.
 const IDLE: Duration = Duration::from_secs(60);

@@ -2,6 +2,9 @@
 
 mod names;
 
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
 use super::rates::{Kind, Network, Rates};
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
@@ -12,8 +15,6 @@ use crate::rendezvous::meeting::code::Nameplate;
 use crate::rendezvous::meeting::name::Name;
 use crate::rendezvous::meeting::pake::{End, MESSAGE_LEN};
 use crate::rendezvous::meeting::wire::{Names, Open, SessionId, Standing, State, Want};
-use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 /// A client is removed after this long without a request. Clients send one every ten seconds.
 const IDLE: Duration = Duration::from_secs(60);

@@ -1,12 +1,13 @@
 //! Meetings by name.
 
+use std::ops::Bound::{Excluded, Unbounded};
+use std::time::Duration;
+
 use super::{Answers, FRESH, Kind, Network, Rates, Rooms, Session};
 use crate::protocol::Path;
 use crate::protocol::time::Time;
 use crate::rendezvous::meeting::name::Name;
 use crate::rendezvous::meeting::wire::{Listed, Names, Open, Present, SessionId, Standing};
-use std::ops::Bound::{Excluded, Unbounded};
-use std::time::Duration;
 
 /// A client that waits under a name sends a request every ten seconds. After this long without one, anybody
 /// may take the name, and most likely its owner returns.

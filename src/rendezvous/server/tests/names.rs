@@ -1,11 +1,12 @@
 //! Clients that meet by name.
 
+use std::time::Duration;
+
 use super::world::{Line, World, refusals};
 use super::{RECEIVER, SENDER, seconds};
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::list::NoList;
 use crate::rendezvous::meeting::refusal::Refusal;
-use std::time::Duration;
 
 const SECRET: &str = "sixteen bytes or more";
 

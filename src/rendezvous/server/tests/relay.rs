@@ -1,10 +1,11 @@
 //! Two clients that have met and cannot reach each other directly.
 
+use std::time::Duration;
+
 use super::super::RelayLimits;
 use super::world::{Line, World, code};
 use super::{RECEIVER, SENDER, seconds};
 use crate::rendezvous::meeting::relay::RelayRefusal;
-use std::time::Duration;
 
 /// A world in which a sender and a receiver have met.
 fn met(seed: u64, line: Line, limits: Option<RelayLimits>) -> (World, [usize; 2]) {

@@ -89,8 +89,9 @@ pub(crate) fn written(file: &File, from: u64) -> io::Result<Option<Range<u64>>> 
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use super::*;
     use std::os::unix::fs::{FileExt, MetadataExt};
+
+    use super::*;
 
     #[test]
     fn a_hole_takes_no_room_and_is_told_from_what_was_written() {

@@ -8,8 +8,6 @@ mod walk;
 #[cfg(windows)]
 mod windows;
 
-use self::portable::readable;
-pub(crate) use self::portable::{read_exact_at, unix_nanos};
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs::File;
@@ -22,6 +20,8 @@ use cap_fs_ext::DirExt;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
+use self::portable::readable;
+pub(crate) use self::portable::{read_exact_at, unix_nanos};
 #[cfg(not(unix))]
 use crate::system::open_patiently;
 use crate::system::{self, mark_received, patiently};

@@ -118,13 +118,14 @@ impl SendSession {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::transfer::BLOCK_LEN;
     use crate::transfer::hash::hash_block;
     use crate::transfer::manifest::{Entry, Kind, ManifestBuilder, Trust};
     use crate::transfer::session::send::{Purpose, Work};
     use crate::transfer::source::BlockRead;
-    use std::sync::Arc;
 
     /// A sender of one file, whose receiver claims to hold these blocks.
     fn flowing(blocks: u32, held: Run) -> SendSession {

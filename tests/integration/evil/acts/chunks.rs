@@ -1,12 +1,14 @@
 //! Peers that lie about what blocks are made of, and about what they found of them.
 
+use std::ops::Range;
+use std::time::Duration;
+
+use p2pcopy::parts::transfer::{Chunk, Chunker, Conflicts};
+
 use crate::evil::act::{Act, receiver, sender};
 use crate::evil::list::{Entry, List};
 use crate::evil::peer::Evil;
 use crate::evil::wire::{self, message};
-use p2pcopy::parts::transfer::{Chunk, Chunker, Conflicts};
-use std::ops::Range;
-use std::time::Duration;
 
 const MIB: usize = 1 << 20;
 const NOT_ASKED: &str = "chunks that were not asked for";

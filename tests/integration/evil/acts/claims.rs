@@ -1,11 +1,12 @@
 //! A receiver that lies about what it has, needs and has verified.
 
-use crate::evil::act::receiver;
-use crate::evil::peer::Evil;
-use crate::evil::wire::{self, message};
 use std::io::Read;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
+
+use crate::evil::act::receiver;
+use crate::evil::peer::Evil;
+use crate::evil::wire::{self, message};
 
 const MIB: usize = 1 << 20;
 

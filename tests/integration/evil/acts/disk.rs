@@ -1,11 +1,12 @@
 //! What somebody put in the way on the receiver's disk, or would like to put there.
 
+use p2pcopy::parts::transfer::Conflicts;
+
 use crate::evil::act::sender;
 use crate::evil::list::{Entry, List, blocks, one_file};
 use crate::evil::peer::Evil;
 use crate::evil::victim::Setup;
 use crate::evil::wire::{self, message};
-use p2pcopy::parts::transfer::Conflicts;
 
 /// A journal of the old kind that anybody can write: it says that all of it was verified and only lacks its names.
 fn forged_journal() -> Vec<u8> {
@@ -178,10 +179,12 @@ fn a_peer_is_not_told_what_lies_on_the_disk() {
 
 #[cfg(unix)]
 mod unix {
+    use std::time::Duration;
+
+    use rustix::fs::symlink;
+
     use super::*;
     use crate::process::fifo as make_fifo;
-    use rustix::fs::symlink;
-    use std::time::Duration;
 
     fn fifo(victim: &Setup, path: &str) {
         let path = victim.at(path);

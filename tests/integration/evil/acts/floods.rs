@@ -1,10 +1,11 @@
 //! Too much of what is allowed, and too little.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use crate::evil::act::{Answer, receiver, sender};
 use crate::evil::list::one_file;
 use crate::evil::wire::{self, message};
-use std::net::SocketAddr;
-use std::time::Duration;
 
 fn elsewhere(port: u16) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1], port))

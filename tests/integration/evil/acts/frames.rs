@@ -1,9 +1,10 @@
 //! Packets that break the layout, and frames with numbers nobody sends.
 
+use std::time::Duration;
+
 use crate::evil::act::{receiver, sender};
 use crate::evil::list::{blocks, one_file};
 use crate::evil::wire::{self, message};
-use std::time::Duration;
 
 const BROKE: &str = "broke the protocol";
 

@@ -1,11 +1,12 @@
 //! A sender that says what does not arrive.
 
+use std::fs;
+use std::ops::Range;
+
 use crate::evil::act::sender;
 use crate::evil::list::{Entry, List, one_file};
 use crate::evil::peer::Evil;
 use crate::evil::wire::{self, message};
-use std::fs;
-use std::ops::Range;
 
 const NONE_SUCH: &str = "missing entries that do not exist";
 

@@ -2,15 +2,16 @@
 //! names and modes is what the act does itself; whose a directory is cannot be played without root, and is tested on
 //! the disk in memory.
 
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::Duration;
+
 use super::disk::{brings_half, half};
 use crate::evil::act::sender;
 use crate::evil::peer::Evil;
 use crate::evil::victim::Setup;
 use crate::evil::wire::{self, message};
-use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
-use std::time::Duration;
 
 /// What the neighbour has in the place of the first block.
 fn other_bytes() -> Vec<u8> {

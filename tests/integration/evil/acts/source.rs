@@ -1,10 +1,12 @@
 //! What a receiver might get from a sender that nobody offered: files are swapped between the scan and the reading.
 
+use std::fs;
+
+use rustix::fs::symlink;
+
 use crate::evil::act::receiver;
 use crate::evil::peer::Evil;
 use crate::evil::wire::message;
-use rustix::fs::symlink;
-use std::fs;
 
 /// Waits until the offer is there, and puts a link to `to` in place of `src/NAME`.
 fn swaps(evil: &mut Evil, name: &str, to: &str) {

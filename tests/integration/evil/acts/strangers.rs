@@ -1,11 +1,13 @@
 //! What somebody without a key sends before the two have met, from the peer's address too.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use p2pcopy::parts::protocol::{Role, SplitMix64};
+
 use crate::evil::act::{receiver, sender};
 use crate::evil::list::one_file;
 use crate::evil::peer::Evil;
-use p2pcopy::parts::protocol::{Role, SplitMix64};
-use std::net::SocketAddr;
-use std::time::Duration;
 
 /// Bytes of greetings a victim sends of itself, in ten seconds.
 const OWN: u64 = 100 * 172;

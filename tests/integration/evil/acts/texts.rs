@@ -1,9 +1,10 @@
 //! A message that is to be read, not stored.
 
+use std::time::Duration;
+
 use crate::evil::act::{Answer, sender};
 use crate::evil::list::{Entry, List};
 use crate::evil::wire::{self, message};
-use std::time::Duration;
 
 #[test]
 fn a_message_leaves_nothing_on_the_disk() {

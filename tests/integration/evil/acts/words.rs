@@ -1,10 +1,11 @@
 //! What comes while the users compare words, and who reveals other words than promised.
 
+use std::time::Duration;
+
 use crate::evil::act::{Answer, receiver, sender};
 use crate::evil::list::one_file;
 use crate::evil::victim::Setup;
 use crate::evil::wire::message;
-use std::time::Duration;
 
 fn verified(victim: &mut Setup) {
     victim.verify = true;

@@ -2,19 +2,21 @@
 
 mod way;
 
-use crate::evil::heard::Heard;
-use crate::evil::list::List;
-use crate::evil::victim::{Setup, Victim, address, punch};
-use crate::evil::wire::{self, message};
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
 use p2pcopy::parts::net::Machine;
 use p2pcopy::parts::protocol::{
     Frames, HEADER_LEN, Header, Opener, Path, Reach, Role, Sealer, TAG_LEN, Time, Words,
 };
 use p2pcopy::parts::rendezvous::{Punch, PunchEvent};
-use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+
+use crate::evil::heard::Heard;
+use crate::evil::list::List;
+use crate::evil::victim::{Setup, Victim, address, punch};
+use crate::evil::wire::{self, message};
 
 /// One way through the played network.
 const DELAY: Duration = Duration::from_millis(1);

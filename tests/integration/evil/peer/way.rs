@@ -1,7 +1,8 @@
 //! The way between both: what is sent arrives after a while, and virtual time goes from one event to the next.
 
-use super::*;
 use p2pcopy::parts::protocol::Ecn;
+
+use super::*;
 
 impl Evil {
     /// One step of virtual time.

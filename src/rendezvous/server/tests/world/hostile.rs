@@ -1,5 +1,8 @@
 //! Datagrams of strangers and of a lying server.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use super::{UNIX, World, server_address};
 use crate::protocol::Path;
 use crate::rendezvous::errand::Errand;
@@ -8,8 +11,6 @@ use crate::rendezvous::meeting::pake::{End, Exchange};
 use crate::rendezvous::meeting::wire::{
     Bind, BindWant, Hello, Open, SessionId, Standing, State, Want, packet,
 };
-use std::net::SocketAddr;
-use std::time::Duration;
 
 #[derive(Debug)]
 pub(in super::super) struct Flooded {

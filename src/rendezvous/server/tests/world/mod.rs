@@ -3,6 +3,9 @@
 mod hostile;
 mod named;
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
@@ -16,8 +19,6 @@ use crate::rendezvous::meeting::refusal::Refusal;
 use crate::rendezvous::meeting::relay::{RelayClient, RelayEvent, RelayPass, RelayRefusal, RelayUse};
 use crate::rendezvous::meeting::wire::{Open, SessionId, TokenKey, is_meeting, token_key};
 use crate::rendezvous::server::{Limits, RelayLimits, Server, ServerConfig};
-use std::net::SocketAddr;
-use std::time::Duration;
 
 /// The most clients that may wait at a number here.
 pub(super) const WAITING: usize = 64;

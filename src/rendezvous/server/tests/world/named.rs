@@ -1,5 +1,8 @@
 //! Clients that meet by name, and a client that asks who waits.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use super::{To, World, server_address};
 use crate::protocol::Path;
 use crate::rendezvous::errand::Errand;
@@ -7,8 +10,6 @@ use crate::rendezvous::meeting::interface::Purpose;
 use crate::rendezvous::meeting::list::{Lister, NoList};
 use crate::rendezvous::meeting::name::Name;
 use crate::rendezvous::meeting::wire::{Names, Present};
-use std::net::SocketAddr;
-use std::time::Duration;
 
 fn purpose(own: &str, peer: &str, secret: &str) -> Purpose {
     let names = Names {
