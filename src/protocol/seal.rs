@@ -312,6 +312,19 @@ mod tests {
         assert_eq!(opener.forgeries(), 1);
     }
 
+    #[test]
+    fn each_number_has_a_nonce_of_its_own() {
+        for secret in 0..8 {
+            let generation = Generation::new(Cipher::Aes256Gcm, 0, Zeroizing::new([secret; 32]));
+            let numbers = (0..64).flat_map(|bit| [0, 1, 2].map(|more| (1_u64 << bit).wrapping_add(more)));
+            let numbers: BTreeSet<u64> = numbers.filter(|n| *n < 1 << 62).collect();
+            let nonces = numbers
+                .iter()
+                .map(|n| *generation.nonce(PacketNumber::new(*n)).as_ref());
+            assert_eq!(nonces.collect::<BTreeSet<[u8; 12]>>().len(), numbers.len());
+        }
+    }
+
     proptest! {
         #[test]
         fn replay_window_takes_each_number_once(steps in proptest::collection::vec(0u64..40_000, 1..200)) {
@@ -328,6 +341,10 @@ mod tests {
                     window.take(PacketNumber::new(n));
                     taken.insert(n);
                 }
+                let again = taken.iter().find(|n| window.is_fresh(PacketNumber::new(**n)));
+                prop_assert!(again.is_none(), "may come again: {:?}", again);
+                let behind = taken.last().and_then(|max| max.checked_sub(WINDOW));
+                prop_assert!(behind.is_none_or(|n| !window.is_fresh(PacketNumber::new(n))), "{:?}", behind);
             }
         }
     }

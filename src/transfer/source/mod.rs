@@ -82,7 +82,7 @@ impl Source {
         }
     }
 
-    /// Reads block `block` into `buffer` (of [`BLOCK_LEN`](crate::transfer::BLOCK_LEN)) and hashes it.
+    /// Reads block `block` into `buffer` (of [`BLOCK_LEN`]) and hashes it.
     ///
     /// # Errors
     /// [`TransferError::SourceChanged`] if the last remaining file has changed, [`TransferError::Local`] if
