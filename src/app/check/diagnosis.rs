@@ -107,7 +107,6 @@ impl Diagnosis {
 
     /// One sentence about this network for a peer that wants to connect to it.
     pub(crate) fn for_a_peer(&self) -> String {
-        let forwarded = matches!(self.forwarding, Forwarding::Done(Worth::Good(_)));
         let sentence = match (&self.outlet, self.nat.mapping) {
             (closed, _) if closed.is_closed() => {
                 "my network lets no UDP out, so only a computer on the same network reaches me."
@@ -124,7 +123,7 @@ impl Diagnosis {
                  NAT it may take half a minute."
             }
             (_, Mapping::Public) => "I have a public address; any network that lets UDP out will do for you.",
-            _ if forwarded => {
+            _ if self.is_forwarded() => {
                 "my router forwards a port to me; any network that lets UDP out will do for you."
             }
             (_, Mapping::Independent) => {
@@ -146,9 +145,23 @@ impl Diagnosis {
         self.nat.mapping == Mapping::Public && self.nat.filtering == Filtering::AddressAndPort
     }
 
+    /// Whether the router forwards a port that a peer outside can use.
+    fn is_forwarded(&self) -> bool {
+        matches!(self.forwarding, Forwarding::Done(Worth::Good(_)))
+    }
+
     /// What the facts mean for the user.
-    pub(crate) const fn means(&self) -> &'static str {
+    pub(crate) fn means(&self) -> &'static str {
         match (self.nat.mapping, self.nat.filtering) {
+            _ if self.outlet.is_closed() => {
+                "bad; no UDP gets out, so only a computer on your own network can connect."
+            }
+            _ if matches!(self.outlet, Outlet::Ports(_)) => {
+                "poor; only a peer that is reachable at one of the open ports can connect."
+            }
+            (Mapping::Independent | Mapping::Dependent, _) if self.is_forwarded() => {
+                "good; your router forwards a port, so any peer that can send UDP reaches you."
+            }
             (Mapping::Public, Filtering::AddressAndPort) => {
                 "good; there is no NAT, but a firewall lets in only answers. Every peer can connect, and one behind a symmetric \
                  NAT mostly within half a minute; at once if you open a UDP port and pass it with --localport."
@@ -166,7 +179,7 @@ impl Diagnosis {
                  symmetric NAT cannot."
             }
             (Mapping::Unknown, _) => {
-                "not known; too few STUN servers answered. UDP may be blocked here; peers on your own network can connect."
+                "not known; too few STUN servers answered. Peers on your own network can connect."
             }
         }
     }
@@ -224,6 +237,27 @@ pub(crate) mod tests {
         assert!(told(Mapping::Dependent, forwarded(), Outlet::Open).contains("forwards a port"));
         assert!(told(Mapping::Independent, forwarded(), Outlet::Dropped).contains("no UDP out"));
         assert!(told(Mapping::Unknown, refused, Outlet::Ports(vec![53, 443])).contains("port 53 or 443"));
+    }
+
+    #[test]
+    fn what_it_means_follows_from_what_gets_out_and_what_is_forwarded_before_the_kind_of_nat() {
+        let nat = NatClass {
+            mapping: Mapping::Dependent,
+            filtering: Filtering::AddressAndPort,
+        };
+        let found = |forwarding| Diagnosis {
+            nat,
+            forwarding,
+            ..ordinary()
+        };
+        assert!(found(forwarded()).means().starts_with("good"));
+        assert!(found(Forwarding::Refused).means().starts_with("fair"));
+        let only = |outlet| Diagnosis {
+            outlet,
+            ..found(forwarded())
+        };
+        assert!(only(Outlet::Ports(vec![443])).means().starts_with("poor"));
+        assert!(only(Outlet::Dropped).means().starts_with("bad"));
     }
 
     #[test]
