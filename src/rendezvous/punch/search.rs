@@ -64,7 +64,7 @@ impl Search {
     /// Begins to look for a peer that was connected.
     pub(crate) fn begin_again(&self, now: Time) -> Schedule {
         let mut schedule = self.begin(now);
-        schedule.claim_ports(now);
+        schedule.claim_ports();
         schedule
     }
 

@@ -153,8 +153,8 @@ pub struct Schedule {
     plan: Option<Plan>,
     /// The pairs in whose last slot this side led.
     held: Vec<Held>,
-    /// What claims the ports of the pairs at our own NAT, and when to send it.
-    claims: VecDeque<(Time, Path)>,
+    /// Where to send at once what claims the ports of the pairs at our own NAT.
+    claims: VecDeque<Path>,
     candidates: Vec<Stream>,
     reflexive: VecDeque<Stream>,
     guess: Option<Guess>,
@@ -230,12 +230,9 @@ impl Schedule {
     /// Sends something to the peer from each socket before anything else. This computer may have another address in its
     /// home by now. Its NAT then gives a socket another port if that socket asks a STUN server first, and keeps to it for the
     /// peer as well, which knows only the old one (Linux, `find_appropriate_src`).
-    pub(super) fn claim_ports(&mut self, now: Time) {
+    pub(super) fn claim_ports(&mut self) {
         let pairs = self.pairs.iter().flatten();
-        self.claims = pairs
-            .filter(|_| self.ttl.is_none())
-            .map(|&path| (now, path))
-            .collect();
+        self.claims = pairs.filter(|_| self.ttl.is_none()).copied().collect();
     }
 
     /// Uses slots alone, because the peer does not know what else begins: both sides send in every slot.
@@ -302,9 +299,7 @@ impl Schedule {
     /// The next datagram that is due, if any. Call it until it returns `None`.
     pub fn poll(&mut self, now: Time) -> Option<Outgoing> {
         let slot_now = self.clock.slot(now);
-        if self.claims.front().is_some_and(|(at, _)| *at <= now)
-            && let Some((_, path)) = self.claims.pop_front()
-        {
+        if let Some(path) = self.claims.pop_front() {
             return Some(Outgoing::new(path, Reach::Routers(1), slot_now));
         }
         for stream in self.candidates.iter_mut().chain(&mut self.reflexive) {
@@ -387,7 +382,6 @@ impl Schedule {
             .chain(self.guess.as_ref().map(Guess::poll_timeout))
             .chain(self.clockless.as_ref().and_then(Clockless::poll_timeout))
             .chain(self.held.iter().map(|held| held.next))
-            .chain(self.claims.front().map(|(at, _)| *at))
             .min()
     }
 

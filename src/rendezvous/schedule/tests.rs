@@ -328,7 +328,7 @@ fn a_peer_that_was_connected_is_looked_for_through_each_pair_before_anything_els
         remote: ([192, 168, 1, 7], 4300).into(),
     };
     let mut schedule = schedule(3, &[candidate], 2500);
-    schedule.claim_ports(Time::ZERO);
+    schedule.claim_ports();
     let (sends, _) = run(schedule, 40);
     for ((at, send), path) in sends.iter().zip(path.iter().flatten()) {
         assert_eq!(

@@ -259,11 +259,10 @@ impl StunClient {
         if answers.iter().any(|(_, mapped)| is_global(mapped.ip())) {
             answers.retain(|(_, mapped)| is_global(mapped.ip()));
         }
-        let agree = |ip| answers.iter().filter(|(_, mapped)| mapped.ip() == ip).count();
-        let votes: Vec<usize> = answers.iter().map(|(_, mapped)| agree(mapped.ip())).collect();
-        let mut order: Vec<usize> = (0..answers.len()).collect();
-        order.sort_by_key(|&at| std::cmp::Reverse(votes[at]));
-        order.into_iter().map(|at| answers[at]).collect()
+        let ips: Vec<_> = answers.iter().map(|(_, mapped)| mapped.ip()).collect();
+        let votes = |ip| ips.iter().filter(|other| **other == ip).count();
+        answers.sort_by_key(|(_, mapped)| std::cmp::Reverse(votes(mapped.ip())));
+        answers
     }
 
     /// The servers of one IP version.

@@ -157,9 +157,8 @@ impl Bbr {
     /// An interval of competitive mode, or of its test, has ended.
     pub(super) fn on_competitive_interval(&mut self, s: &AckSample, interval: &Interval) {
         // CUBIC's bursts leave a short buffer empty in between, so the mean RTT counts, not the lowest.
-        let (count, baseline) = (&interval.count, self.baseline.raw(&self.params));
         let overflow = self.fills_queue(interval)
-            && (self.is_excess(count) || count.is_overflow(baseline, &self.params));
+            && (self.is_excess(&interval.count) || self.is_overflow(&interval.count));
         // With few packets in the pipe cuts tell nothing.
         let telling = self.bdp(self.model.peak()) >= self.params.hold_packets * self.model.mtu() as f64;
         let Mode::Competitive(competitive) = &mut self.mode else {

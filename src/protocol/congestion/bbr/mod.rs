@@ -202,8 +202,12 @@ impl Bbr {
 
     /// Whether a queue that stood all the time lost or marked packets.
     fn overflows(&self, interval: &Interval) -> bool {
-        let (count, baseline) = (&interval.count, self.baseline.raw(&self.params));
-        self.queue.is_standing() && (count.marked > 0 || count.is_overflow(baseline, &self.params))
+        self.queue.is_standing() && (interval.count.marked > 0 || self.is_overflow(&interval.count))
+    }
+
+    /// Whether more was lost than the path loses of itself, by what is learnt of it so far.
+    fn is_overflow(&self, count: &Count) -> bool {
+        count.is_overflow(self.baseline.raw(&self.params), &self.params)
     }
 
     /// Whether enough packets fit the pipe to tell a queue from packets in service.
