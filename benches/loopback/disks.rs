@@ -69,10 +69,12 @@ impl Drop for Daemon {
 pub(crate) fn run(parent: &Path, megabytes: usize, rounds: usize) {
     let directory = tempfile::tempdir_in(parent).expect("a directory on that disk");
     let to = directory.path().join("to");
+    let kept = directory.path().join("kept");
     let daemon = Daemon::start(directory.path(), &to);
     for load in loads(directory.path(), megabytes) {
         let mut times: [Vec<f64>; CONTENDERS.len()] = Default::default();
-        for _ in 0..rounds {
+        std::fs::create_dir(&kept).expect("room on the disk");
+        for round in 0..rounds {
             for ((name, command), times) in CONTENDERS.iter().zip(&mut times) {
                 if daemon.0.is_none() && name.starts_with("rsync") {
                     continue;
@@ -90,10 +92,15 @@ pub(crate) fn run(parent: &Path, megabytes: usize, rounds: usize) {
                             .seconds
                     }
                 });
-                // p2pcopy's copy is gone already.
-                let _ = std::fs::remove_dir_all(&to);
+                // Where many files were removed just now, ext4 makes new ones slowly, so trees stay until the end.
+                if load.is_cold {
+                    std::fs::remove_dir_all(&to).expect("our own copy");
+                } else {
+                    std::fs::rename(&to, kept.join(format!("{name} {round}"))).expect("our own copy");
+                }
             }
         }
+        std::fs::remove_dir_all(&kept).expect("our own copies");
         println!(
             "| {}, median of {rounds} | s | times cp |\n|---|---|---|",
             load.name

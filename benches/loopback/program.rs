@@ -130,7 +130,6 @@ pub(crate) fn run(from: &Path, to: &Path, offload: bool, warm: impl FnOnce()) ->
         memory = memory.max(end.peak_memory().unwrap_or(0));
     }
     let cpu = receiver.finish()? + sender.finish()?;
-    std::fs::remove_dir_all(to)?;
     Ok(Cost {
         seconds,
         cpu,
@@ -172,6 +171,5 @@ pub(crate) fn run_relayed(from: &Path, to: &Path, warm: impl FnOnce()) -> io::Re
     let (cpu, memory) = (server.cpu()?, server.peak_memory());
     receiver.finish()?;
     sender.finish()?;
-    std::fs::remove_dir_all(to)?;
     Ok(Cost { seconds, cpu, memory })
 }

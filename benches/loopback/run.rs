@@ -61,13 +61,16 @@ pub(crate) fn main() {
         for ((name, contender), costs) in CONTENDERS.iter().zip(&mut costs) {
             let copy = directory.path().join("received");
             let warm = || warm(&directory.path().join("warm"), megabytes);
+            let removed = |cost| std::fs::remove_dir_all(&copy).map(|()| cost);
             let cost = match contender {
                 Contender::Ceiling(work) => {
                     warm();
                     ceiling::run(&file, &copy, datagram(mtu), *work)
                 }
-                Contender::Program { offload } => program::run(&file, &copy, *offload, warm),
-                Contender::Relay => program::run_relayed(&file, &copy, warm),
+                Contender::Program { offload } => {
+                    program::run(&file, &copy, *offload, warm).and_then(removed)
+                }
+                Contender::Relay => program::run_relayed(&file, &copy, warm).and_then(removed),
             };
             costs.push(cost.unwrap_or_else(|e| panic!("{name}: {e}")));
         }

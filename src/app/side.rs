@@ -17,6 +17,10 @@ pub trait Side: Send {
     fn on_command(&mut self, command: Command);
     /// Content bytes done and in all, for the progress display. `None` while there is nothing to show.
     fn progress(&self) -> Option<(u64, Option<u64>)>;
+    /// Whether all content has arrived. It may still wait for the disk.
+    fn has_all(&self) -> bool {
+        self.progress().is_some_and(|(done, total)| total == Some(done))
+    }
     /// What the transfer is doing, for the progress display.
     fn phase(&self) -> Phase {
         Phase::Moving

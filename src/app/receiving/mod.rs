@@ -420,6 +420,7 @@ impl Side for Receiving {
             Step::Finishing => Phase::Finishing,
             Step::Other if self.uncopied > 0 => Phase::Copying { left: self.uncopied },
             Step::Other if self.uncompared.first_member(0).is_some() => Phase::Comparing,
+            Step::Other if self.has_all() => Phase::Finishing,
             Step::Other => Phase::Moving,
         }
     }

@@ -221,6 +221,20 @@ fn while_the_disk_stands_still_no_more_content_is_taken_than_there_are_buffers()
 }
 
 #[test]
+fn what_has_arrived_and_waits_for_the_disk_is_told_as_being_written() {
+    let place = tempfile::tempdir().unwrap();
+    let mut world = World::new(place.path());
+    world.agrees(2);
+    for block in 0..2 {
+        assert_eq!(world.side.phase(), Phase::Moving);
+        world.side.on_content(block * BLOCK_LEN as u64, &[7; BLOCK_LEN]);
+        world.step();
+    }
+    assert_eq!(world.side.phase(), Phase::Finishing);
+    assert_eq!(world.waiting(), 2);
+}
+
+#[test]
 fn nobody_is_asked_about_what_there_is_no_room_for() {
     let offered = |bytes, nodes| {
         let place = tempfile::tempdir().unwrap();

@@ -298,7 +298,7 @@ impl Side for Sending {
         // others in the end.
         if self.verified < self.session.held() {
             Phase::Comparing
-        } else if self.session.total().is_some_and(|total| self.verified >= total) {
+        } else if self.has_all() {
             Phase::Finishing
         } else {
             Phase::Moving
