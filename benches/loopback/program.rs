@@ -71,30 +71,13 @@ impl End {
         // Its numbers can be read until it is waited for in earnest.
         let id = Pid::from_child(&self.child);
         waitid(WaitId::Pid(id), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
-        let cpu = self.cpu()?;
+        let cpu = cpu_seconds(&self.child)?;
         let status = self.child.wait()?;
         if status.success() {
             Ok(cpu)
         } else {
             Err(io::Error::other(format!("it ended with {status}")))
         }
-    }
-
-    /// CPU seconds so far.
-    fn cpu(&self) -> io::Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let fields: Vec<&str> = stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
-        // utime and stime, fields 14 and 15 of proc(5), the third being the first after the name.
-        let ticks: u64 = [11, 12]
-            .iter()
-            .filter_map(|&i| fields.get(i)?.parse::<u64>().ok())
-            .sum();
-        Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 
     /// The most memory it has held so far, in bytes (VmHWM of proc(5)).
@@ -110,6 +93,23 @@ impl Drop for End {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// CPU seconds of a process so far.
+pub(crate) fn cpu_seconds(child: &Child) -> io::Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    // utime and stime, fields 14 and 15 of proc(5), the third being the first after the name.
+    let ticks: u64 = [11, 12]
+        .iter()
+        .filter_map(|&i| fields.get(i)?.parse::<u64>().ok())
+        .sum();
+    Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 /// Sends `from` into the directory `to`; `warm` is called just before it starts.
@@ -168,7 +168,7 @@ pub(crate) fn run_relayed(from: &Path, to: &Path, warm: impl FnOnce()) -> io::Re
         let took = end.wait_for("finished", "seconds")?;
         seconds = seconds.max(took.parse().map_err(io::Error::other)?);
     }
-    let (cpu, memory) = (server.cpu()?, server.peak_memory());
+    let (cpu, memory) = (cpu_seconds(&server.child)?, server.peak_memory());
     receiver.finish()?;
     sender.finish()?;
     Ok(Cost { seconds, cpu, memory })

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::ceiling::{self, Work};
-use super::program;
+use super::{coturn, program};
 
 /// One transfer's cost.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +76,14 @@ pub(crate) fn main() {
         }
     }
     print_table(&costs, megabytes);
+    let coturn = (0..rounds).map(|_| coturn::cpu_per_gigabyte(megabytes));
+    match coturn.collect::<Result<Vec<f64>, _>>() {
+        Ok(costs) => println!(
+            "\ncoturn, relaying datagrams of 1,400 bytes: {:.2} CPU s/GB",
+            median(costs.into_iter())
+        ),
+        Err(e) => println!("\ncoturn is left out: {e}"),
+    }
 }
 
 fn print_table(costs: &[Vec<Cost>; CONTENDERS.len()], megabytes: usize) {

@@ -23,6 +23,9 @@ pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<
             "add --server HOST/WORD, or set P2PCOPY_SERVER",
         ));
     };
+    front.event(Event::Info(Info::AskingServer {
+        server: place.server.to_string(),
+    }));
     let server = resolve_one(&place.server, true)
         .await
         .map_err(|cause| Failure::no_path(cause, "check --server"))?;

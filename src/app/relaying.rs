@@ -9,10 +9,11 @@ use crate::protocol::time::Time;
 use crate::rendezvous::Transmit;
 use crate::rendezvous::meeting::relay::{RelayClient, RelayEvent, RelayPass, RelayUse};
 use crate::rendezvous::meeting::wire::is_meeting;
-use crate::rendezvous::punch::Punch;
+use crate::rendezvous::punch::{Obstacle, Punch};
 use crate::rendezvous::schedule::Schedule;
 
-/// Punching alone has this long: most direct paths work within one round trip after the agreed moment.
+/// Where a direct path is possible, punching alone has this long: most work within one round trip after the
+/// agreed moment.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// A direct path must have worked this long before the relay may be given up.
 const TRUST: Duration = Duration::from_secs(10);
@@ -28,14 +29,15 @@ pub(crate) struct Relaying {
 }
 
 impl Relaying {
-    /// A relay for two ends that punch at `moment`.
-    pub(super) fn new(pass: RelayPass, uses: RelayUse, moment: Time) -> Self {
+    /// A relay for two ends that punch at `moment`, with this obstacle between them.
+    pub(super) fn new(pass: RelayPass, uses: RelayUse, between: Option<Obstacle>, moment: Time) -> Self {
+        let hopeless = between.is_some_and(|it| it == Obstacle::BothSymmetric || it.is_certain());
         Relaying {
             client: RelayClient::new(pass, moment),
             uses,
             from: match uses {
-                RelayUse::Only => moment,
-                RelayUse::Fallback | RelayUse::Never => moment + PATIENCE,
+                RelayUse::Fallback | RelayUse::Never if !hopeless => moment + PATIENCE,
+                _ => moment,
             },
             rest_at: None,
         }

@@ -142,7 +142,9 @@ impl Machine for Serving {
 pub(super) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     let broken = |e: std::io::Error| Failure::other(e.to_string(), "check the limits of this system");
     let clock = net::Clock::start();
-    let (ports, port) = bind(&options.listen)?;
+    let (mut ports, port) = bind(&options.listen)?;
+    // From two ports a client sees whether its NAT is symmetric.
+    net::bind_beside(&mut ports).map_err(broken)?;
     let mut driver = Driver::new(ports, clock).map_err(broken)?;
     driver.answer_where_asked();
     for listener in options
@@ -164,6 +166,11 @@ pub(super) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<
         seed: rng.seed(),
     };
     let asks = options.public.is_none() && options.listen.first().is_none_or(SocketAddr::is_ipv4);
+    front.event(Event::Info(Info::Listening {
+        port,
+        tcp_port: options.tcp,
+        asks,
+    }));
     let found = if asks {
         resolve(&named(&options.common.stun, servers::STUN)).await
     } else {
@@ -237,7 +244,7 @@ fn bind(listen: &[SocketAddr]) -> Result<(net::Ports, u16), Failure> {
     let ports = bound.map_err(|(address, e)| {
         Failure::other(
             format!("cannot listen at UDP {address}: {e}"),
-            "stop the other program, or choose another address with --listen IP:PORT",
+            "choose an address of this machine and a port that no other program uses: --listen IP:PORT",
         )
     })?;
     let port = ports

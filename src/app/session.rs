@@ -103,11 +103,7 @@ impl Session {
             match self.commands.try_recv() {
                 Ok(Command::Gather(stun)) => self.stun = Some(*stun),
                 Ok(Command::Meet(meeting)) => self.meeting = Some(*meeting),
-                Ok(Command::Join(code)) => {
-                    if let Some(meeting) = &mut self.meeting {
-                        meeting.join(code, now);
-                    }
-                }
+                Ok(Command::Join(code)) => self.meeting.iter_mut().for_each(|m| m.join(code, now)),
                 Ok(Command::LeaveServer) => self.leave_server(),
                 Ok(Command::Relay(relaying)) => self.relaying = Some(*relaying),
                 // The peer may have been found while its user was pasting another address.
@@ -124,7 +120,6 @@ impl Session {
                     Some(linked) => linked.connection.close(now, code, &reason),
                     None => {
                         self.leave_server();
-                        self.relaying.iter_mut().for_each(Relaying::rest);
                         self.over = true;
                     }
                 },
@@ -176,6 +171,10 @@ impl Session {
             self.tell(Notice::Relay(event));
         }
         self.drain_linked(now);
+        self.relaying
+            .iter_mut()
+            .filter(|_| self.over)
+            .for_each(Relaying::rest);
     }
 
     fn drain_linked(&mut self, now: Time) {

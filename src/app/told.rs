@@ -44,6 +44,14 @@ pub(crate) enum Info {
     },
     /// The router forwards a port, but a peer outside cannot use it.
     UselessMapping(#[serde(serialize_with = "external")] Worth),
+    /// A server listens, and asks STUN servers for its public address if it was not told it.
+    Listening {
+        port: u16,
+        tcp_port: Option<u16>,
+        asks: bool,
+    },
+    /// The run asks this server.
+    AskingServer { server: String },
     /// The server does not answer over UDP, so the run tries TCP.
     TryingTcp { port: u16 },
     /// A new TCP stream to the server works.
@@ -67,6 +75,8 @@ pub(crate) enum Info {
     LookingForDirectPath,
     /// What `check --server` found.
     Server(SeenServer),
+    /// Nobody is there, but the server was started only just now.
+    ServerIsFresh,
     /// Nobody waits at a server under a name.
     NobodyWaits,
     /// The server has stopped.
@@ -128,8 +138,19 @@ pub(crate) struct SeenServer {
     /// Where the server sees our sockets.
     pub(crate) sees: Vec<SocketAddr>,
     pub(crate) nat: bool,
-    pub(crate) wants_word: bool,
-    pub(crate) word_given: bool,
+    pub(crate) word: Word,
+}
+
+/// Whether a server serves whoever gave this word, or none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Word {
+    /// It serves everybody.
+    NotWanted,
+    Right,
+    Wrong,
+    /// There were too many wrong ones from this network, so it does not tell.
+    Untold,
 }
 
 /// Something the user should know and may want to act on.

@@ -88,18 +88,16 @@ impl Cli {
             "external_port",
             "no_port_mapping",
             "no_guess",
-            "server",
             "stun",
             "ntp",
         ];
         Cli::command()
-            .mut_subcommand("demo", |demo| hide(demo, &[&OF_A_PEER, &own_network]))
+            .mut_subcommand("demo", |demo| {
+                hide(demo, &[&OF_A_PEER, &own_network, &["server"]])
+            })
             .mut_subcommand("check", |check| hide(check, &[&OF_A_PEER, &OF_A_CONNECTION]))
             .mut_subcommand("list", |list| {
-                hide(
-                    list,
-                    &[&OF_A_PEER, &OF_A_CONNECTION, &["localport", "stun", "ntp"]],
-                )
+                hide(list, &[&OF_A_PEER, &OF_A_CONNECTION, &own_network])
             })
     }
 
@@ -176,7 +174,7 @@ pub(super) struct SenderArgs {
 #[derive(Args, Debug)]
 pub(super) struct ReceiverArgs {
     /// The code (with --server) or the address that the sender's screen shows
-    #[arg(value_name = "CODE", conflicts_with = "peer")]
+    #[arg(value_name = "CODE", conflicts_with_all = ["peer", "own_name", "peer_name"])]
     pub(super) code: Option<String>,
     /// Where to put what arrives, or - for standard output; made if only its last part is missing
     #[arg(long, short = 'o', value_name = "DIR", default_value = ".")]
@@ -214,7 +212,7 @@ pub(super) struct DemoArgs {
 #[derive(Args, Debug)]
 pub(super) struct ChatArgs {
     /// The code (with --server) or the address that the other side's screen shows
-    #[arg(value_name = "CODE", conflicts_with = "peer")]
+    #[arg(value_name = "CODE", conflicts_with_all = ["peer", "own_name", "peer_name"])]
     pub(super) code: Option<String>,
     #[command(flatten)]
     pub(super) common: CommonArgs,

@@ -96,6 +96,9 @@ fn token(text: &str) -> Result<ServerToken, String> {
 
 /// `HOST[:PORT][/TOKEN]`, the word that a server prints.
 pub(super) fn place(text: &str) -> Result<Place, String> {
+    if text.contains("://") {
+        return Err("a server is HOST, HOST:PORT or HOST/WORD, as it prints it, and no web address".into());
+    }
     let (host, word) = match text.trim().split_once('/') {
         Some((host, word)) => (host, Some(token(word)?)),
         None => (text.trim(), None),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::app::told::{Info, Note, SeenServer, Warning};
+use crate::app::told::{Info, Note, SeenServer, Warning, Word};
 use crate::app::units::{Rate, Size, Span};
 use crate::app::wording::absence;
 use crate::protocol::connection::Stats;
@@ -14,8 +14,8 @@ pub(super) fn info(info: &Info) -> Vec<String> {
     let line = match info {
         Info::AskingServers { stun, ntp } => format!(
             "Asking {} for your outside address and {} for the time",
-            counted(*stun, "STUN server"),
-            counted(*ntp, "NTP server")
+            counted(*stun as u64, "STUN server"),
+            counted(*ntp as u64, "NTP server")
         ),
         Info::StunServersFound { found, asked } => {
             format!("{found} of {asked} STUN servers are known to the name server")
@@ -33,6 +33,12 @@ pub(super) fn info(info: &Info) -> Vec<String> {
             "You have a better address now: the router forwards a port. Tell your peer this one, not the earlier one".into()
         }
         Info::UselessMapping(worth) => format!("Note: {worth}"),
+        Info::Listening { port, tcp_port, asks } => format!(
+            "Listening at UDP port {port}{}{}",
+            tcp_port.map_or(String::new(), |port| format!(" and TCP port {port}")),
+            if *asks { "; asking for the public address" } else { "" }
+        ),
+        Info::AskingServer { server } => format!("Asking the server {server}"),
         Info::TryingTcp { port } => format!("No answer from the server on UDP; trying its TCP port {port}"),
         Info::TcpIsBack => "The TCP connection to the server is there again".into(),
         Info::WaitingByName { own, peer } => match (own, peer) {
@@ -50,21 +56,26 @@ pub(super) fn info(info: &Info) -> Vec<String> {
         } => relay(*relays, *pair_rate, *pair_bytes),
         Info::LookingForDirectPath => "Still looking for a direct path".into(),
         Info::Server(seen) => return server(seen),
+        Info::ServerIsFresh => {
+            "The server was just started: waiting up to 12 s for those who were there before".into()
+        }
         Info::NobodyWaits => "Nobody waits under a name.".into(),
         Info::ServerStopped {
             pairs,
             waiting,
             relayed,
         } => format!(
-            "Stopped: {pairs} pairs had met here, {waiting} clients waited, {relayed} pairs were being relayed and look for \
-             each other now. Direct transfers go on without it."
+            "Stopped after {} had met here; {} still waited, and {} must find another way now. Direct transfers go on.",
+            counted(*pairs, "pair"),
+            counted(*waiting as u64, "client"),
+            counted(*relayed as u64, "relayed pair")
         ),
         Info::TryingPorts { seconds } => format!(
-            "Your peer's router gives another port to everyone: trying ports, up to {seconds} s once both have pasted"
+            "Your peer's router gives another port to everyone: trying ports, up to {seconds} s once both try"
         ),
         Info::OpeningPorts { ports, seconds } => format!(
             "Your router gives another port to everyone: opening {ports} of them for your peer to try, up to {seconds} s once \
-             both have pasted"
+             both try"
         ),
         Info::ChatHelp => "Type lines to say them; Ctrl-D ends the chat".into(),
         Info::ChatEnded => "The chat has ended".into(),
@@ -81,7 +92,7 @@ pub(super) fn info(info: &Info) -> Vec<String> {
     vec![line]
 }
 
-fn counted(count: usize, what: &str) -> String {
+fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
@@ -125,11 +136,13 @@ fn server(seen: &SeenServer) -> Vec<String> {
     } else {
         "No NAT is in the way.".into()
     });
-    lines.push(match (seen.wants_word, seen.word_given) {
-        (true, false) => "It serves only those who know its word: --server HOST/WORD.".into(),
-        (true, true) => "It serves only those who know its word; a code tells whether yours is right.".into(),
-        (false, _) => "It serves everybody.".into(),
-    });
+    let word = match seen.word {
+        Word::NotWanted => Some("It serves everybody."),
+        Word::Right => Some("It serves only those who know its word, as you do."),
+        // An error follows, which says so.
+        Word::Wrong | Word::Untold => None,
+    };
+    lines.extend(word.map(String::from));
     lines
 }
 
@@ -250,8 +263,8 @@ pub(super) fn note(note: &Note) -> String {
             stale,
             strangers,
         } => format!(
-            "{pairs} pairs have met, {waiting} clients wait, {relayed_pairs} pairs are relayed: {} passed on, {} beyond a \
-             limit; {dropped} datagrams were dropped, {stale} had an old cookie, {strangers} lacked the word",
+            "Pairs that met: {pairs}; clients that wait: {waiting}; pairs that are relayed: {relayed_pairs}, {} passed on, {} \
+             beyond a limit; datagrams dropped: {dropped}, with an old cookie: {stale}, without the word: {strangers}",
             Size(*relayed_bytes),
             Size(*beyond_limit_bytes)
         ),

@@ -292,6 +292,18 @@ pub(crate) fn bind_at(addresses: &[SocketAddr]) -> Result<Ports, (SocketAddr, io
     Ok(ports)
 }
 
+/// Adds a socket at the next port of each IPv4 address, where that is free.
+pub(crate) fn bind_beside(ports: &mut Ports) -> io::Result<()> {
+    for index in 0..ports.sockets.len() {
+        let address = ports.sockets[index].io.local_addr()?;
+        let next = address.port().checked_add(1).filter(|_| address.is_ipv4());
+        if let Some(io) = next.and_then(|port| bind_one(SocketAddr::new(address.ip(), port)).ok()) {
+            ports.sockets.push(Socket::new(io, true)?);
+        }
+    }
+    Ok(())
+}
+
 /// A socket on exactly this address. It stays unconnected: the peer may answer from any address, and a
 /// connected socket would report the ICMP errors that low-TTL packets cause.
 fn bind_one(address: SocketAddr) -> io::Result<UdpSocket> {

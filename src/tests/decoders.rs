@@ -292,6 +292,7 @@ pub(super) fn meeting_pair() -> (Meeting, Server) {
         local: Vec::new(),
         purpose: Purpose::Show,
         relay: RelayUse::Fallback,
+        guess: true,
         seed: [1; 32].into(),
     };
     let server = ServerConfig {

@@ -1,7 +1,7 @@
 //! The real server under load: a thousand pairs, and a flood. Linux only, as all addresses of 127.0.0.0/8 are this
 //! machine's there, and each is a network of its own to the server's limits.
 
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -237,6 +237,39 @@ fn two_hundred_pairs_at_a_megabit_a_second_each_lose_nothing() {
         hearing.join().expect("it counts")
     });
     assert_eq!(heard, PAIRS * EACH);
+}
+
+/// Shells and systemd let a program open 1,024 files at once, and macOS 256.
+#[test]
+fn a_server_that_may_open_no_more_files_takes_new_streams_instead_of_silent_ones() {
+    let program = env!("CARGO_BIN_EXE_p2pcopy");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let tcp = free.local_addr().expect("bound");
+    drop(free);
+    let command = format!(
+        "ulimit -n 40; exec {program} server --listen 127.0.0.1:0 --public 127.0.0.1 --tcp {}",
+        tcp.port()
+    );
+    let mut child = Command::new("sh")
+        .args(["-c", &command])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    lines.next().expect("it says a line").expect("which can be read");
+    let silent: Vec<_> = (0..80)
+        .map(|_| std::net::TcpStream::connect(tcp).expect("the system takes it"))
+        .collect();
+    let mut last = std::net::TcpStream::connect(tcp).expect("the system takes it");
+    last.set_read_timeout(Some(LIMIT * TRIES as u32)).expect("a time");
+    let hello = MeetingHello { id: 7 }.encode();
+    last.write_all(&[&(hello.len() as u16).to_be_bytes()[..], &hello].concat())
+        .expect("room");
+    let answered = last.read_exact(&mut [0; 2]);
+    drop(silent);
+    child.kill().expect("our own child");
+    child.wait().expect("it ends");
+    answered.expect("it is served");
 }
 
 #[test]

@@ -146,7 +146,9 @@ fn meet(a: Nat, b: Nat) -> Result<Duration, String> {
     let mut met = begin(a, b, 300_000, &[], &[])?;
     let took = met.finish()?;
     let relayed = met.sender.stderr().contains(RELAYED);
-    if relayed == is_direct(a, b) {
+    // A port restricted NAT and a symmetric one may find a path by a lucky guess.
+    let both_symmetric = [a, b] == [Nat::Symmetric; 2];
+    if relayed && is_direct(a, b) || !relayed && both_symmetric {
         return Err(format!("relayed: {relayed}\n{}", met.account()));
     }
     Ok(took)
@@ -207,7 +209,7 @@ fn a_transfer_that_is_relayed_moves_to_a_direct_path_when_a_router_lets_the_peer
         Nat::Symmetric,
         Nat::MasqueradeDrop,
         6_000_000,
-        &["--limit", "4mbit"],
+        &["--limit", "4mbit", "--no-guess"],
         &[],
     )
     .expect("both start");
@@ -230,6 +232,10 @@ fn a_transfer_that_is_relayed_moves_to_a_direct_path_when_a_router_lets_the_peer
 fn only_by_the_server_and_never_by_it() {
     let mut met = begin(Nat::Public, Nat::Public, 300_000, &["--relay", "only"], &[]).expect("both start");
     met.finish().expect("both ends are bound");
+    met.server.signal(rustix::process::Signal::TERM);
+    met.server
+        .wait_for(" 0 relayed pairs", LIMIT)
+        .expect("they said goodbye");
     assert!(met.sender.stderr().contains(RELAYED), "{}", met.account());
     assert!(
         !met.receiver.stderr().contains("198.51.100.2"),
@@ -343,10 +349,15 @@ fn from_the_code_to_the_connection_it_takes_little_longer_than_its_round_trips()
         }
         took.sort();
         let median = took[MEETINGS / 2];
+        let beyond = match (a, b) {
+            // Nobody waits for a direct path.
+            (Nat::Symmetric, Nat::Symmetric) => Duration::from_secs(1),
+            _ => Duration::from_millis(1500),
+        };
         println!(
             "{a} to {b}: median {median:.2?}, longest {:.2?}",
             took[MEETINGS - 1]
         );
-        assert!(median <= round_trips + Duration::from_millis(1500), "{took:?}");
+        assert!(median <= round_trips + beyond, "{took:?}");
     }
 }

@@ -24,7 +24,7 @@ use crate::protocol::handshake::Reason;
 use crate::protocol::time::Time;
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
-use crate::rendezvous::meeting::relay::{RelayEvent, RelayUse};
+use crate::rendezvous::meeting::relay::{RelayEvent, RelayRefusal, RelayUse};
 use crate::rendezvous::punch::{PathKind, PunchEvent};
 use crate::rendezvous::schedule::ScheduleEvent;
 use crate::rendezvous::schedule::guess::{PATIENCE, SOCKETS, Task};
@@ -140,7 +140,10 @@ impl Following<'_> {
             }
             Notice::Relay(RelayEvent::Refused(why)) => {
                 if self.run.common.relay == RelayUse::Only {
-                    let next = "leave out --relay only, or use another server";
+                    let next = match why {
+                        RelayRefusal::Spent => "run the same command again on both sides",
+                        _ => "leave out --relay only, or use another server",
+                    };
                     return Err(Failure::no_path(why.to_string(), next));
                 }
                 self.front.event(Event::Warning(Warning::RelayRefused { why }));

@@ -14,15 +14,14 @@ use crate::app::options::{Common, Place};
 use crate::app::outcome::Failure;
 use crate::app::side::{End, Side};
 use crate::app::tcp::{self, TcpFallback};
-use crate::app::told::{Info, SeenServer};
+use crate::app::told::{Info, SeenServer, Word};
 use crate::net;
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
-use crate::rendezvous::address::{Mapping, PAIRS, Token};
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::interface::{MeetingEvent, Purpose};
-use crate::rendezvous::meeting::relay::RelayUse;
+use crate::rendezvous::meeting::refusal::Refusal;
 use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::stun::StunReport;
 use crate::system::stopped;
@@ -88,24 +87,37 @@ pub(in crate::app) async fn look_at_server(
             "check --server; p2pcopy check without it tells of your network",
         )
     };
+    front.event(Event::Info(Info::AskingServer {
+        server: place.server.to_string(),
+    }));
     let looking = resolve_one(&place.server, user.ipv6.is_some());
     let server = looking.await.map_err(silent)?;
     let ask = |user: &mut UserSide, at, sockets| {
-        let meeting = user.meeting(Errand::Send, at, sockets, place, Purpose::Look, RelayUse::Never);
+        let meeting = user.meeting(Errand::Send, at, sockets, place, Purpose::Look, common);
         user.command(Command::Meet(Box::new(meeting)));
     };
     let udp = user.sockets_for(server);
     ask(&mut user, server, udp);
     let mut fallback = TcpFallback::new(server);
-    let mut tcp_port = None;
+    let (mut tcp_port, mut seen) = (None, None);
     loop {
         let notice = tokio::select! {
             notice = heard(&mut user.notices) => notice?,
             never = fallback.go_on() => match never {},
             () = stopped() => return Err(Failure::Interrupted),
         };
-        let (own, terms, rtt) = match notice {
-            Notice::Meeting(MeetingEvent::Welcome { own, terms, rtt, .. }) => (own, terms, rtt),
+        let why = match notice {
+            Notice::Meeting(MeetingEvent::Welcome {
+                seen: sees,
+                terms,
+                rtt,
+                ..
+            }) => {
+                seen = Some((sees, terms, rtt));
+                continue;
+            }
+            Notice::Meeting(MeetingEvent::Failed(why)) => why,
+            Notice::Meeting(MeetingEvent::Silent(_)) => return Err(silent(tcp::silence(&place.server))),
             Notice::Meeting(MeetingEvent::Unreachable) => {
                 let Some(at) = user.try_tcp(&mut fallback, front).await else {
                     return Err(silent(tcp::silence(&place.server)));
@@ -117,17 +129,29 @@ pub(in crate::app) async fn look_at_server(
             Notice::Ended(Err(failure)) => return Err(failure),
             _ => continue,
         };
-        let public = |token: &Token| token.nat.mapping == Mapping::Public;
+        let Some((sees, terms, rtt)) = seen.take() else {
+            continue;
+        };
+        let ours = |at: &SocketAddr| at.ip().is_loopback() || user.local.candidates.contains(at);
         front.event(Event::Info(Info::Server(SeenServer {
             server: place.server.to_string(),
             tcp_port,
             rtt_ms: rtt.as_millis() as u64,
-            sees: (0..PAIRS).filter_map(|pair| own.pair(pair)).collect(),
-            nat: !own.token.as_ref().is_some_and(public),
-            wants_word: terms.wants_token,
-            word_given: place.token.is_some(),
+            nat: !sees.iter().any(ours),
+            sees,
+            word: match why {
+                Refusal::WrongToken => Word::Wrong,
+                Refusal::TooMany(_) => Word::Untold,
+                _ if terms.wants_token => Word::Right,
+                _ => Word::NotWanted,
+            },
         })));
         front.event(Event::Info(relay_terms(&terms)));
-        return Ok(());
+        return match why {
+            Refusal::WrongToken | Refusal::TooMany(_) => {
+                Err(Failure::no_path(why.to_string(), why.next_step()))
+            }
+            _ => Ok(()),
+        };
     }
 }

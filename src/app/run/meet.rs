@@ -76,6 +76,9 @@ impl UserSide {
             .map(Code::parse)
             .transpose()
             .map_err(|e| Failure::usage(e.to_string(), "correct the code"))?;
+        front.event(Event::Info(Info::AskingServer {
+            server: place.server.to_string(),
+        }));
         let looking = resolve_one(&place.server, self.ipv6.is_some());
         let server = tokio::select! {
             server = looking => server,
@@ -91,7 +94,7 @@ impl UserSide {
             (None, None) => Purpose::Show,
         };
         let udp = self.sockets_for(server);
-        let meeting = self.meeting(errand, server, udp, place, purpose.clone(), common.relay);
+        let meeting = self.meeting(errand, server, udp, place, purpose.clone(), common);
         self.command(Command::Meet(Box::new(meeting)));
         self.meets = true;
         let mut fallback = TcpFallback::new(server);
@@ -123,7 +126,7 @@ impl UserSide {
                         return no_server(tcp::silence(&place.server), given, front);
                     };
                     let sockets = vec![net::TCP];
-                    let meeting = self.meeting(errand, at, sockets, place, purpose.clone(), common.relay);
+                    let meeting = self.meeting(errand, at, sockets, place, purpose.clone(), common);
                     self.command(Command::Meet(Box::new(meeting)));
                 }
                 Notice::Meeting(event) => {
@@ -169,7 +172,7 @@ impl UserSide {
         sockets: Vec<u8>,
         place: &Place,
         purpose: Purpose,
-        relay: RelayUse,
+        common: &Common,
     ) -> Meeting {
         let candidates = self.local.candidates.clone();
         let config = MeetingConfig {
@@ -181,7 +184,8 @@ impl UserSide {
             local: candidates.clone(),
             candidates,
             purpose,
-            relay,
+            relay: common.relay,
+            guess: common.guess,
             seed: self.seeds.meeting.seed(),
         };
         Meeting::new(config, self.clock.now())
@@ -202,8 +206,10 @@ impl UserSide {
                     "leave out --relay only, or use another server",
                 ));
             }
-            MeetingEvent::Welcome { clock, own, .. } => {
-                front.event(Event::Seen(own.reflexive));
+            MeetingEvent::Welcome { clock, own, seen, .. } => {
+                if let Some(first) = seen.first() {
+                    front.event(Event::Seen(*first));
+                }
                 let address = own.to_string();
                 front.event(Event::Note(Note::OwnAddress { address }));
                 talk.welcome = Some((clock, own));
@@ -242,6 +248,7 @@ impl UserSide {
             MeetingEvent::Silent(true) => {
                 front.event(Event::Warning(Warning::ServerSilent));
             }
+            MeetingEvent::Fresh => front.event(Event::Info(Info::ServerIsFresh)),
             MeetingEvent::Silent(false) => front.event(Event::Info(Info::ServerIsBack)),
             MeetingEvent::Met {
                 peer,

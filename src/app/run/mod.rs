@@ -305,6 +305,7 @@ impl UserSide {
     ) -> Result<(), Failure> {
         let role = self.role(run.errand, &peer);
         self.peer_key = peer.token.as_ref().map(|token| token.key);
+        let between = obstacle(&run.own, &peer, &self.local.networks);
         let Some(Handshake { keypair, seeds }) = &mut self.seeds.handshake else {
             return Err(Failure::internal("the handshake is over"));
         };
@@ -324,6 +325,7 @@ impl UserSide {
                 networks: self.local.networks.clone(),
                 outlet: self.outlet.clone(),
                 told_before: self.told_before.clone(),
+                relay: relay.as_ref().map(|pass| pass.path),
             },
             hardware_aes: hardware_aes(),
             verify: run.common.verify || run.unproven,
@@ -341,8 +343,7 @@ impl UserSide {
         }
         self.relay = relay.as_ref().map(|pass| pass.terms);
         if let Some(pass) = relay {
-            punch.expect_relay(pass.path);
-            let relaying = Relaying::new(*pass, run.common.relay, moment.unwrap_or(now));
+            let relaying = Relaying::new(*pass, run.common.relay, between, moment.unwrap_or(now));
             self.command(Command::Relay(Box::new(relaying)));
         }
         self.command(Command::Punch(Box::new(punch)));

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::app::check::diagnosis::tests::ordinary;
-use crate::app::told::SeenServer;
+use crate::app::told::{SeenServer, Word};
 use crate::protocol::congestion::Stage;
 use crate::protocol::connection::{Limit, Stats};
 use crate::rendezvous::address::{Filtering, Mapping, NatClass};
@@ -36,8 +36,7 @@ fn seen_server(tcp_port: Option<u16>) -> SeenServer {
         rtt_ms: 41,
         sees: vec!["203.0.113.7:4300".parse().unwrap()],
         nat: true,
-        wants_word: true,
-        word_given: false,
+        word: Word::Right,
     }
 }
 

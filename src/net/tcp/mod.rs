@@ -7,7 +7,7 @@ mod dial;
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -27,6 +27,8 @@ const LONGEST: usize = 9_000;
 const MOST_WAITING: usize = 64 << 10;
 /// The most streams. If there are more, the one that was silent longest is closed.
 const MOST_STREAMS: usize = 1024;
+/// The most streams of one network; of more, its own go.
+const MOST_OF_ONE_NETWORK: usize = 128;
 /// A stream is closed after this long without a datagram. Clients send one every 15 seconds.
 const IDLE: Duration = Duration::from_secs(60);
 /// How often to look for silent streams.
@@ -208,14 +210,12 @@ impl Streams {
         // Each datagram must leave at once.
         io.set_nodelay(true)?;
         let remote = io.peer_addr()?;
-        if self.streams.len() >= MOST_STREAMS
-            && let Some(key) = self
-                .streams
-                .iter()
-                .min_by_key(|(_, s)| s.heard)
-                .map(|(key, _)| *key)
-        {
-            self.close(now, key);
+        let network = network(remote.ip());
+        let theirs = |s: &Stream| self::network(s.remote.ip()) == network;
+        if self.streams.values().filter(|s| theirs(s)).count() >= MOST_OF_ONE_NETWORK {
+            self.close_silent(now, theirs);
+        } else if self.streams.len() >= MOST_STREAMS {
+            self.close_silent(now, |_| true);
         }
         if let Some(old) = self.keys.get(&remote) {
             self.close(now, *old);
@@ -234,6 +234,13 @@ impl Streams {
         };
         self.streams.insert(key, stream);
         Ok(remote)
+    }
+
+    /// Closes the stream that was silent longest among these. Returns whether there was one.
+    fn close_silent(&mut self, now: Time, among: impl Fn(&Stream) -> bool) -> bool {
+        let those = self.streams.iter().filter(|(_, s)| among(s));
+        let key = those.min_by_key(|(_, s)| s.heard).map(|(key, _)| *key);
+        key.inspect(|key| self.close(now, *key)).is_some()
     }
 
     fn close(&mut self, now: Time, key: usize) {
@@ -331,11 +338,24 @@ impl Streams {
 
     fn accept(&mut self, now: Time, number: usize) {
         for _ in 0..ACCEPTED_PER_TURN {
-            let Some(Ok((stream, _))) = self.listeners.get(number).map(TcpListener::accept) else {
-                return;
-            };
-            let _ = self.add(now, stream);
+            match self.listeners.get(number).map(TcpListener::accept) {
+                Some(Ok((stream, _))) => drop(self.add(now, stream)),
+                // Whoever came has gone again.
+                Some(Err(e)) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {
+                }
+                // The system lets a process open no more: the next one may come instead of a silent one.
+                Some(Err(e)) if e.kind() != ErrorKind::WouldBlock && self.close_silent(now, |_| true) => {}
+                _ => return,
+            }
         }
+    }
+}
+
+/// What one customer has: an IPv4 address or an IPv6 /64 (RFC 6177).
+fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        ip => ip,
     }
 }
 

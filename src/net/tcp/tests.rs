@@ -90,7 +90,21 @@ fn what_a_peer_does_not_read_is_dropped_and_costs_no_memory() {
 }
 
 #[test]
-fn silent_streams_go_and_so_does_the_oldest_of_too_many() {
+fn of_too_many_streams_of_one_network_one_goes_for_each_that_comes() {
+    let mut ends = Ends::new();
+    let server = ends.client.peer_addr().unwrap();
+    let mut more = Vec::new();
+    // One by one: the system keeps few that wait to be accepted.
+    for number in 0..MOST_OF_ONE_NETWORK + 2 {
+        more.push(TcpStream::connect(server).unwrap());
+        ends.until(|streams, _| streams.next_key > FIRST_STREAM + number + 1);
+    }
+    assert_eq!(ends.streams.streams.len(), MOST_OF_ONE_NETWORK);
+    assert_eq!(ends.streams.keys.len(), MOST_OF_ONE_NETWORK);
+}
+
+#[test]
+fn silent_streams_go() {
     let mut ends = Ends::new();
     ends.until(|streams, _| !streams.streams.is_empty());
     ends.streams.turn(Time::ZERO + IDLE - Duration::from_secs(1));

@@ -156,17 +156,14 @@ impl Connection {
 
     /// Gives a block of content to send. A block that is offered again is sent again.
     pub fn offer(&mut self, offset: u64, bytes: Vec<u8>) {
-        let whole = 0..bytes.len() as u64;
-        self.offer_parts(offset, bytes, &[whole]);
+        self.content_finished = false;
+        self.send_buffer.offer(offset, bytes);
     }
 
     /// Gives a block, but sends only these parts of it. Their offsets are relative to the block.
     pub(crate) fn offer_parts(&mut self, offset: u64, bytes: Vec<u8>, parts: &[Range<u64>]) {
         self.content_finished = false;
-        let range = offset..offset + bytes.len() as u64;
-        if self.send_buffer.offer_parts(offset, bytes, parts) {
-            self.recovery.sent_packets().withdraw(&range);
-        }
+        self.send_buffer.offer_parts(offset, bytes, parts);
     }
 
     /// The offset of a block that must be read again. Answer with [`supply`](Self::supply).

@@ -20,7 +20,7 @@ use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach};
 use crate::rendezvous::Transmit;
-use crate::rendezvous::address::{Address, Mapping, NatClass, PAIRS};
+use crate::rendezvous::address::{Address, Guessing, Mapping, NatClass, PAIRS};
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
 
@@ -53,11 +53,13 @@ pub(crate) struct Meeting {
     candidates: Vec<SocketAddr>,
     local: Vec<SocketAddr>,
     relay: RelayUse,
+    guess: bool,
     rng: SeedRng,
     began: Time,
     finder: Finder,
     own: Option<Address>,
     told_unreachable: bool,
+    told_fresh: bool,
     /// Whether a code of our own is shown.
     shows: bool,
     /// The number of our codes at which somebody may have guessed.
@@ -86,11 +88,13 @@ impl Meeting {
             candidates: config.candidates,
             local: config.local,
             relay: config.relay,
+            guess: config.guess,
             rng,
             began: now,
             finder,
             own: None,
             told_unreachable: false,
+            told_fresh: false,
             shows: matches!(config.purpose, Purpose::Show),
             guesses: 0,
             named: None,
@@ -110,7 +114,7 @@ impl Meeting {
                 meeting.named = Some((names, secret));
                 meeting.visit(None, now);
             }
-            Purpose::Look => {}
+            Purpose::Look => meeting.visit(None, now),
         }
         meeting.handle_timeout(now);
         meeting
@@ -170,13 +174,13 @@ impl Meeting {
         if !is_meeting(datagram) {
             return false;
         }
-        if path.remote != self.finder.main().remote {
+        if !self.finder.asks(path) {
             return true;
         }
         match datagram.first() {
             Some(&packet::COOKIE) => {
                 if let Ok(welcome) = Welcome::decode(datagram) {
-                    self.finder.on_welcome(now, path.local, &welcome);
+                    self.finder.on_welcome(now, path, &welcome);
                 }
             }
             Some(&packet::STATE) if path == self.finder.main() => {
@@ -204,6 +208,9 @@ impl Meeting {
         if state.standing == Standing::StaleCookie {
             self.finder.renew(now);
             return;
+        }
+        if state.standing == Standing::Fresh && !std::mem::replace(&mut self.told_fresh, true) {
+            self.events.push_back(MeetingEvent::Fresh);
         }
         let meaning = visit.on_state(state, own);
         if visit.paired().is_some() {
@@ -351,11 +358,21 @@ impl Meeting {
         });
         let public = mapped[0].is_some_and(|seen| self.local.contains(&seen));
         let nat = NatClass {
-            mapping: if public { Mapping::Public } else { Mapping::Unknown },
+            mapping: if public {
+                Mapping::Public
+            } else {
+                self.finder.mapping()
+            },
             ..NatClass::default()
+        };
+        let guessing = match (self.guess, nat.mapping) {
+            (false, _) => Guessing::Refused,
+            (true, Mapping::Dependent) => self.finder.guessing(),
+            (true, _) => Guessing::Anywhere,
         };
         let first = self.own.is_none();
         let own = Address::own(self.errand, self.key, nat, mapped, self.candidates.clone());
+        let own = own.map(|own| own.guessed(guessing));
         self.own = match self.relay {
             RelayUse::Only => own.map(|own| own.found_only_at(self.finder.main().remote)),
             RelayUse::Fallback | RelayUse::Never => own,
@@ -367,6 +384,7 @@ impl Meeting {
             self.events.push_back(MeetingEvent::Welcome {
                 clock,
                 own: own.clone(),
+                seen: self.finder.all_seen().collect(),
                 terms: self.finder.terms(),
                 rtt: self.finder.rtt(),
             });

@@ -26,7 +26,7 @@ pub(crate) enum Purpose {
     /// Meet by name a client that knows this secret. If the secret is empty, meet anybody: then both users
     /// compare words.
     Named(Names, Zeroizing<Vec<u8>>),
-    /// Only find out what the server sees.
+    /// Only find out what the server sees, and whether it serves us: then it says that nobody is there.
     Look,
 }
 
@@ -51,6 +51,8 @@ pub(crate) struct MeetingConfig {
     pub purpose: Purpose,
     /// Whether the server's relay may be used. With `Only`, the peer does not learn our addresses.
     pub relay: RelayUse,
+    /// Whether the peer may guess our ports behind a symmetric NAT.
+    pub guess: bool,
     /// 32 random bytes that serve nothing else.
     pub seed: Seed,
 }
@@ -62,8 +64,10 @@ pub(crate) enum MeetingEvent {
     Welcome {
         /// Its clock.
         clock: WallClock,
-        /// Our own address, as the server sees us.
+        /// Our own address for the peer.
         own: Address,
+        /// Where the server sees our sockets.
+        seen: Vec<SocketAddr>,
         /// What the server offers.
         terms: Terms,
         /// The round-trip time to the server.
@@ -73,6 +77,8 @@ pub(crate) enum MeetingEvent {
     Unreachable,
     /// The server has not answered for a while (true), or it answers again (false).
     Silent(bool),
+    /// Nobody is there, but the server was started only just now, so whoever waited may come back. Comes at most once.
+    Fresh,
     /// The code to tell the peer. It replaces an earlier one.
     Code(Code),
     /// The code that we showed cannot be used any more; another follows.

@@ -84,7 +84,7 @@ pub(crate) enum RelayRefusal {
     Full,
     /// The pair has used up its bytes.
     #[error(
-        "the server relays no more for you, as all that one pair may send has passed: run both commands again, and the rest is sent"
+        "the server relays no more for you, as all that one pair may send has passed: what arrived is kept, and the same two commands send the rest"
     )]
     Spent,
     /// There were too many requests from this network.

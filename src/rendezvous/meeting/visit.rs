@@ -151,10 +151,10 @@ impl Visit {
         let (want, message) = match (&self.named, self.typed.as_ref()) {
             (Some(named), _) => (Want::Named(named.names.clone()), Some(named.message)),
             (None, Some(half)) => (half.nameplate.map_or(Want::Leave, Want::Join), Some(half.message)),
-            (None, None) => (
-                Want::Wait(own.and_then(|half| half.nameplate)),
-                own.map(|half| half.message),
-            ),
+            (None, None) => match own {
+                Some(half) => (Want::Wait(half.nameplate), Some(half.message)),
+                None => (Want::Leave, None),
+            },
         };
         Open {
             errand,

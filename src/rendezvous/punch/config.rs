@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::paths::Ipv6Socket;
-use crate::protocol::Role;
 use crate::protocol::handshake::StaticKeypair;
 use crate::protocol::handshake::rng::Seed;
+use crate::protocol::{Path, Role};
 use crate::rendezvous::address::Address;
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::outlet::Outlet;
@@ -20,6 +20,8 @@ pub struct Surroundings {
     pub outlet: Option<Outlet>,
     /// Our address as it was told before the one of now: the peer may go by that.
     pub told_before: Option<Address>,
+    /// The path of the server's relay, if it may be used.
+    pub relay: Option<Path>,
 }
 
 /// The configuration of a punch.

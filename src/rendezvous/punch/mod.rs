@@ -121,7 +121,7 @@ impl Punch {
             ipv6,
             pairs,
             candidates,
-            relay: None,
+            relay: around.relay,
             clock,
             low_ttl: config.low_ttl,
             seed: rng.seed(),
@@ -150,11 +150,6 @@ impl Punch {
             .retain(|event| !matches!(event, PunchEvent::Schedule(_)));
         self.schedule.meet_at(moment, now);
         self.handle_timeout(now);
-    }
-
-    /// Names the relay's path, which may become useful later.
-    pub(crate) fn expect_relay(&mut self, path: Path) {
-        self.search.relay = Some(path);
     }
 
     /// The relay works: packets on its path reach the peer. It is used from this time on, unless a better
@@ -245,9 +240,8 @@ impl Punch {
             self.fail(now, None);
             return;
         }
-        if let Some(obstacle) = self.report.obstacle
-            && now.since(self.began) >= self.patience(obstacle)
-            && self.report.received == 0
+        if let Some((at, obstacle)) = self.told_later()
+            && now >= at
         {
             self.hint(Hint::Obstacle(obstacle));
         }
@@ -281,11 +275,7 @@ impl Punch {
         if self.over {
             return None;
         }
-        let told_later = self
-            .report
-            .obstacle
-            .map(|obstacle| self.began + self.patience(obstacle));
-        let told_later = told_later.filter(|_| !self.hinted.iter().any(|n| matches!(n, Hint::Obstacle(_))));
+        let told_later = self.told_later().map(|(at, _)| at);
         let next = self.schedule.poll_timeout().into_iter().chain(told_later);
         next.chain([self.deadline]).min()
     }
@@ -331,6 +321,14 @@ impl Punch {
             self.report.outward += self.outward(path);
         }
         self.outbox.push_back(Transmit { path, reach, payload });
+    }
+
+    /// When to show the obstacle, if it is to be shown: nothing has come from the peer, and no relay helps.
+    fn told_later(&self) -> Option<(Time, Obstacle)> {
+        let obstacle = self.report.obstacle?;
+        let is_shown = self.hinted.contains(&Hint::Obstacle(obstacle));
+        let matters = !is_shown && self.report.received == 0 && self.search.relay.is_none();
+        matters.then(|| (self.began + self.patience(obstacle), obstacle))
     }
 
     /// After how long without success an obstacle is shown. Guesses may overcome a symmetric NAT, which takes

@@ -252,6 +252,9 @@ fn what_is_wrong_with_a_server_or_a_code_is_told_with_what_to_do() {
     };
     let (code, said) = ended(&["receiver", "7-guitar-harbor"]);
     assert!(code == Some(2) && said.contains("--server"), "{said}");
+    let named = ["receiver", "7-guitar-harbor", "--as", "alice", "--server", &word];
+    let (code, said) = ended(&named);
+    assert!(code == Some(2) && said.contains("--as"), "{said}");
     let (code, said) = ended(&["receiver", "7-guitar-xylophone", "--server", &word]);
     assert!(code == Some(2) && said.contains("xylophone"), "{said}");
     let (code, said) = ended(&["receiver", "--server", word.trim_end_matches("/sesame")]);
@@ -267,7 +270,12 @@ fn what_is_wrong_with_a_server_or_a_code_is_told_with_what_to_do() {
         place.path(),
     );
     seen.told("It sees socket 0 at 127.0.0.1:");
-    seen.told("serves only those who know its word");
+    let (code, said) = ended(&["check", "--server", &word.replace("/sesame", "/rice")]);
+    assert!(code == Some(3) && said.contains("a wrong one"), "{said}");
+    let right = start(&["check", "--server", &word, "--json"], place.path()).end();
+    assert!(right.status.success(), "{right:?}");
+    let events = String::from_utf8_lossy(&right.stdout);
+    assert!(events.contains(r#""word":"right""#), "{events}");
     let (code, said) = ended(&["check", "--server", "127.0.0.1:9"]);
     assert!(code == Some(3) && said.contains("does not answer"), "{said}");
     // Without a code there is still the old way.

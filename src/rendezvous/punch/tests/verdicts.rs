@@ -28,6 +28,21 @@ fn a_symmetric_nat_against_port_restriction_fails_in_time_without_guesses_and_sa
 }
 
 #[test]
+fn where_a_server_relays_the_networks_are_no_obstacle_that_a_user_hears_of() {
+    let hints = |relay| {
+        let mut config = World::new(Scene::new(SYMMETRIC, SYMMETRIC)).config(0);
+        config.around.relay = relay;
+        let mut punch = Punch::new(config, Time::ZERO).unwrap();
+        std::iter::from_fn(|| punch.poll_event())
+            .filter(|event| matches!(event, PunchEvent::Hint(_)))
+            .count()
+    };
+    assert_eq!(hints(None), 1);
+    let remote = "198.51.100.1:4300".parse().unwrap();
+    assert_eq!(hints(Some(Path { local: 0, remote })), 0);
+}
+
+#[test]
 fn one_bare_and_one_whole_address_fail_and_both_are_told() {
     for bare in [[true, false], [false, true]] {
         let scene = Scene {

@@ -8,15 +8,21 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::bucket::Bucket;
+use super::rates::Network;
 use crate::protocol::Path;
 use crate::protocol::time::Time;
 use crate::rendezvous::meeting::pake::End;
 use crate::rendezvous::meeting::wire::{Bind, Binding, Bound, SessionId, Ticket};
 
-/// An end is removed after this long without a datagram. Clients send one every 15 seconds.
+/// An end that has not shown again for this long that it receives, by a cookie, is removed. Clients do every 15 seconds.
+/// Datagrams do not count, as anybody can send them in its name.
 const IDLE: Duration = Duration::from_secs(60);
 /// The most bytes that wait to leave: half of a common socket buffer. If more wait, the path is too narrow.
 const MAX_QUEUED: usize = 2 << 20;
+/// Bytes that a burst takes in the queue beside its content, so that tiny ones are bounded, too.
+const BURST: usize = 128;
+/// The most pairs that one network may begin, of the 1,024 that there are: an office behind one address has fewer.
+const MOST_OF_ONE_NETWORK: usize = 64;
 
 /// The limits of the relay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +61,8 @@ struct Place {
 }
 
 struct Pair {
+    /// The network of the first end.
+    network: Network,
     /// The two ends, by [`index`].
     places: [Option<Place>; 2],
     bucket: Bucket,
@@ -124,6 +132,11 @@ impl Relay {
         self.pairs.contains_key(ticket)
     }
 
+    fn is_full_for(&self, network: Network) -> bool {
+        let theirs = || self.pairs.values().filter(|pair| pair.network == network).count();
+        self.pairs.len() >= self.limits.pairs || theirs() >= MOST_OF_ONE_NETWORK
+    }
+
     pub(super) const fn relayed(&self) -> Relayed {
         self.relayed
     }
@@ -132,7 +145,8 @@ impl Relay {
     /// must be told if it changed.
     pub(super) fn bind(&mut self, now: Time, path: Path, bind: &Bind) -> Answers {
         let answer = |binding| (path, bound(bind.session, binding));
-        if self.pairs.len() >= self.limits.pairs && !self.knows(&bind.ticket) {
+        let network = Network::of(path.remote.ip());
+        if !self.knows(&bind.ticket) && self.is_full_for(network) {
             return vec![answer(Binding::Full)];
         }
         // An address can be an end of only one pair.
@@ -145,6 +159,7 @@ impl Relay {
         }
         let limits = self.limits;
         let pair = self.pairs.entry(bind.ticket).or_insert_with(|| Pair {
+            network,
             places: [None, None],
             bucket: Bucket::new(limits.pair_rate, now),
             left: limits.pair_bytes.unwrap_or(u64::MAX),
@@ -206,14 +221,11 @@ impl Relay {
         let Some(pair) = self.pairs.get_mut(ticket) else {
             return Vec::new();
         };
-        if let Some(place) = &mut pair.places[index(*end)] {
-            place.heard = now;
-        }
         let Some(to) = pair.places[index(end.peer())].as_ref().map(|peer| peer.path) else {
             return Vec::new();
         };
         let room = pair.bucket.room(now).min(self.total.room(now)).min(pair.left);
-        let space = MAX_QUEUED.saturating_sub(self.queued);
+        let space = MAX_QUEUED.saturating_sub(self.queued + BURST);
         let room = usize::try_from(room).unwrap_or(usize::MAX).min(space);
         let fits = match datagrams.len() {
             all if all <= room => all,
@@ -225,7 +237,7 @@ impl Relay {
             self.relayed.bytes += passes;
             pair.bucket.take(passes);
             self.total.take(passes);
-            self.queued += fits;
+            self.queued += fits + BURST;
             let mut bytes = self.spare.pop().unwrap_or_default();
             bytes.clear();
             bytes.extend_from_slice(&datagrams[..fits]);
@@ -249,7 +261,7 @@ impl Relay {
         /// The most buffers kept for later bursts.
         const SPARE: usize = 32;
         let burst = self.queue.pop_front()?;
-        self.queued -= burst.bytes.len();
+        self.queued -= burst.bytes.len() + BURST;
         let used = std::mem::replace(buf, burst.bytes);
         if self.spare.len() < SPARE {
             self.spare.push(used);

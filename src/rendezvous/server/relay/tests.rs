@@ -14,16 +14,19 @@ fn at(millis: u64) -> Time {
     Time::ZERO + Duration::from_millis(millis)
 }
 
-fn bind(relay: &mut Relay, now: Time, number: u16, end: End, ticket: u8) -> Vec<Binding> {
-    let wish = Bind {
+fn wish(number: u16, end: End, ticket: u8) -> Bind {
+    Bind {
         end,
         want: BindWant::Bind,
         session: SessionId(u64::from(number)),
         cookie: [0; 16],
         proof: [0; 16],
         ticket: [ticket; 16],
-    };
-    let answers = relay.bind(now, path(number), &wish);
+    }
+}
+
+fn bind(relay: &mut Relay, now: Time, number: u16, end: End, ticket: u8) -> Vec<Binding> {
+    let answers = relay.bind(now, path(number), &wish(number, end, ticket));
     answers.into_iter().map(|(_, answer)| answer.binding).collect()
 }
 
@@ -116,9 +119,13 @@ fn all_pairs_together_send_at_the_total_rate() {
 fn two_hundred_pairs_send_a_megabit_a_second_each_and_lose_nothing() {
     let mut relay = Relay::new(RelayLimits::STRANGERS, at(0));
     let pairs = 200;
-    for pair in 0..pairs {
-        bind(&mut relay, at(0), 2 * pair, End::Owner, pair as u8);
-        bind(&mut relay, at(0), 2 * pair + 1, End::Joiner, pair as u8);
+    let path = |number: u16| Path {
+        local: 0,
+        remote: std::net::SocketAddr::from(([203, 0, 113, number as u8], number)),
+    };
+    for number in 0..2 * pairs {
+        let end = if number % 2 == 0 { End::Owner } else { End::Joiner };
+        relay.bind(at(0), path(number), &wish(number, end, (number / 2) as u8));
     }
     // 1,250 bytes each 10 ms, both ways in turn, and all pairs at the same moment: the worst that can be.
     for tick in 0..1_000 {
@@ -162,9 +169,46 @@ fn a_queue_that_nobody_empties_drops_and_takes_no_more_memory() {
     for _ in 0..10_000 {
         relay.pass(at(1), path(1), &[0; 12_000], 1_200);
     }
-    assert!(relay.queued <= MAX_QUEUED);
-    assert_eq!(relay.relayed().bytes as usize, relay.queued);
+    assert!(relay.queued <= MAX_QUEUED && relay.relayed().bytes > 1 << 20);
     assert!(relay.relayed().dropped > 100_000_000);
+    left(&mut relay);
+    assert_eq!(relay.queued, 0);
+    for _ in 0..100_000 {
+        relay.pass(at(1), path(1), b"x", 1);
+    }
+    assert!(relay.queue.len() <= MAX_QUEUED / BURST, "{}", relay.queue.len());
+}
+
+#[test]
+fn who_sends_but_does_not_show_again_that_it_receives_is_forgotten() {
+    let mut relay = joined(RelayLimits::FRIENDS);
+    for second in 1..60 {
+        relay.pass(at(1_000 * second), path(1), b"x", 1);
+    }
+    assert_eq!(bind(&mut relay, at(59_000), 2, End::Joiner, 7), [Binding::Joined]);
+    relay.sweep(at(60_000));
+    assert_eq!(relay.ends.keys().collect::<Vec<_>>(), [&path(2)]);
+}
+
+#[test]
+fn one_network_cannot_take_all_the_room() {
+    let mut relay = Relay::new(RelayLimits::FRIENDS, at(0));
+    let begun = (0..RelayLimits::FRIENDS.pairs as u16)
+        .filter(|number| {
+            let wish = Bind {
+                ticket: u128::from(*number).to_be_bytes(),
+                ..wish(*number, End::Owner, 0)
+            };
+            relay.bind(at(0), path(*number), &wish)[0].1.binding == Binding::Waiting
+        })
+        .count();
+    assert_eq!(begun, MOST_OF_ONE_NETWORK);
+    let elsewhere = Path {
+        local: 0,
+        remote: std::net::SocketAddr::from(([203, 0, 113, 8], 1)),
+    };
+    let answers = relay.bind(at(0), elsewhere, &wish(1, End::Owner, 255));
+    assert_eq!(answers[0].1.binding, Binding::Waiting);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod world;
 
 use self::world::{Line, World, code, refusals};
 use super::*;
+use crate::rendezvous::address::Mapping;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::code::{Code, Nameplate, Words};
 use crate::rendezvous::meeting::refusal::Refusal;
@@ -44,6 +45,49 @@ fn a_typed_code_brings_both_each_others_address_and_one_moment() {
         "both know the moment before it comes"
     );
     assert_eq!(world.server.waiting(), 0);
+}
+
+#[test]
+fn who_is_seen_elsewhere_by_the_next_port_tells_the_peer_that_its_nat_is_symmetric() {
+    for (has_next, mappings) in [
+        (true, [Mapping::Dependent, Mapping::Independent]),
+        (false, [Mapping::Unknown; 2]),
+    ] {
+        let mut world = World::new(4, Line::clean());
+        let sender = world.behind(SENDER, None, 1000, has_next);
+        world.run(seconds(1));
+        let code = code(&world, sender);
+        let receiver = world.behind(RECEIVER, Some(code), 0, has_next);
+        world.run(seconds(2));
+        let (a, b) = (world.met(sender), world.met(receiver));
+        assert_eq!([b.peer.nat().mapping, a.peer.nat().mapping], mappings);
+        let waited = a.moment.since(world.now - seconds(2));
+        assert!(
+            waited < Duration::from_millis(800),
+            "nothing waits for the next port: {waited:?}"
+        );
+    }
+}
+
+#[test]
+fn who_asks_a_server_that_was_just_started_is_told_to_wait_and_then_that_nobody_is_there() {
+    let mut world = World::new(5, Line::clean());
+    world.restart(80);
+    let sender = world.client(SENDER, None);
+    world.run(seconds(1));
+    let code = code(&world, sender);
+    world.leave(sender);
+    let receiver = world.client(
+        RECEIVER,
+        Some(Code {
+            nameplate: Nameplate::new(9_999).unwrap(),
+            ..code
+        }),
+    );
+    world.run(seconds(2));
+    assert!(world.is_told_to_wait(receiver) && refusals(&world, receiver).is_empty());
+    world.run(seconds(13));
+    assert_eq!(refusals(&world, receiver), [Refusal::Nobody]);
 }
 
 #[test]
@@ -241,11 +285,16 @@ fn only_whoever_knows_the_servers_word_is_served() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_told_within_three_seconds() {
+fn a_server_that_is_not_there_is_told_within_three_seconds_and_found_a_second_after_it_came() {
     let mut world = World::new(11, Line::dead());
     let sender = world.client(SENDER, None);
     world.run(Duration::from_millis(3010));
     assert!(world.is_unreachable(sender));
+    world.run(seconds(60));
+    world.becomes(Line::clean());
+    world.run(Duration::from_millis(1310));
+    // Two round trips after the hello.
+    code(&world, sender);
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl World {
         self.drain();
         let path = Path {
             local: 0,
-            remote: server_address(),
+            remote: server_address(0),
         };
         let now = self.now;
         let session = self.clients[client].session.expect("it has spoken").0;

@@ -1,11 +1,13 @@
 //! The simulated internet around one server.
 
 mod hostile;
+mod line;
 mod named;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub(super) use self::line::Line;
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
@@ -24,43 +26,6 @@ use crate::rendezvous::server::{Limits, RelayLimits, Server, ServerConfig};
 pub(super) const WAITING: usize = 64;
 const UNIX: u64 = 1_795_236_100_000_000_000;
 
-/// What a line does to datagrams.
-#[derive(Clone, Copy)]
-pub(super) struct Line {
-    delay_millis: u64,
-    jitter_millis: u64,
-    lost_percent: u64,
-    doubled_percent: u64,
-}
-
-impl Line {
-    /// A line with a round-trip time of 100 ms and no faults.
-    pub(super) const fn clean() -> Self {
-        Line {
-            delay_millis: 50,
-            jitter_millis: 0,
-            lost_percent: 0,
-            doubled_percent: 0,
-        }
-    }
-
-    pub(super) const fn bad() -> Self {
-        Line {
-            delay_millis: 30,
-            jitter_millis: 200,
-            lost_percent: 25,
-            doubled_percent: 20,
-        }
-    }
-
-    pub(super) const fn dead() -> Self {
-        Line {
-            lost_percent: 100,
-            ..Self::clean()
-        }
-    }
-}
-
 /// What a client was told about its peer.
 #[derive(Clone, Debug)]
 pub(super) struct Met {
@@ -75,6 +40,8 @@ struct Client {
     ip: [u8; 4],
     /// The port at which the server sees the first socket.
     port: u16,
+    /// How far from that it is seen at the server's next port.
+    apart: u16,
     meeting: Option<Meeting>,
     relay: Option<RelayClient>,
     /// What came from the peer through the relay.
@@ -85,16 +52,20 @@ struct Client {
     refusals: Vec<Refusal>,
     met: Option<Met>,
     unreachable: bool,
+    fresh: bool,
 }
 
 enum To {
     Server(Path),
-    Client(usize, u8),
+    /// From a port of the server to a socket of a client.
+    Client(usize, Path),
 }
 
 pub(super) struct World {
     pub(super) now: Time,
     pub(super) server: Server,
+    /// Whether the server has its next port, too.
+    has_next: bool,
     /// The token that clients made from now on know.
     pub(super) token: Option<TokenKey>,
     wants: Option<TokenKey>,
@@ -105,8 +76,9 @@ pub(super) struct World {
     limits: Limits,
 }
 
-fn server_address() -> SocketAddr {
-    SocketAddr::from(([198, 51, 100, 1], 4300))
+/// The address of a socket of the server.
+fn server_address(socket: u8) -> SocketAddr {
+    SocketAddr::from(([198, 51, 100, 1], 4300 + u16::from(socket)))
 }
 
 fn server(token: Option<TokenKey>, limits: Limits, seed: u64, now: Time) -> Server {
@@ -145,6 +117,7 @@ impl World {
             line,
             rng: SeedRng::new(&bytes, "server tests"),
             clients: Vec::new(),
+            has_next: true,
             under_way: Vec::new(),
         }
     }
@@ -176,6 +149,7 @@ impl World {
         self.clients.push(Client {
             ip,
             port: 5000,
+            apart: 0,
             meeting: Some(meeting),
             relay: None,
             passed: Vec::new(),
@@ -185,6 +159,7 @@ impl World {
             refusals: Vec::new(),
             met: None,
             unreachable: false,
+            fresh: false,
         });
         number
     }
@@ -192,7 +167,7 @@ impl World {
     fn meeting(&mut self, errand: Errand, purpose: Purpose) -> Meeting {
         let config = MeetingConfig {
             errand,
-            server: server_address(),
+            server: server_address(0),
             token: self.token,
             sockets: vec![0, 1, 2, 3],
             key: self.rng.array(),
@@ -200,9 +175,23 @@ impl World {
             local: Vec::new(),
             purpose,
             relay: RelayUse::Fallback,
+            guess: true,
             seed: self.rng.seed(),
         };
         Meeting::new(config, self.now)
+    }
+
+    /// Adds a client whose NAT gives its first socket a port so far away for the server's next port, which the server may
+    /// have.
+    pub(super) fn behind(&mut self, errand: Errand, code: Option<Code>, apart: u16, has_next: bool) -> usize {
+        let client = self.client(errand, code);
+        self.clients[client].apart = apart;
+        self.has_next = has_next;
+        client
+    }
+
+    pub(super) const fn becomes(&mut self, line: Line) {
+        self.line = line;
     }
 
     pub(super) fn join(&mut self, client: usize, code: Code) {
@@ -278,6 +267,10 @@ impl World {
         &self.clients[client].refused
     }
 
+    pub(super) fn is_told_to_wait(&self, client: usize) -> bool {
+        self.clients[client].fresh
+    }
+
     pub(super) fn is_unreachable(&self, client: usize) -> bool {
         self.clients[client].unreachable
     }
@@ -326,11 +319,7 @@ impl World {
         let now = self.now;
         match to {
             To::Server(path) => self.server.handle_datagram(now, path, datagram),
-            To::Client(client, local) => {
-                let path = Path {
-                    local,
-                    remote: server_address(),
-                };
+            To::Client(client, path) => {
                 let client = &mut self.clients[client];
                 if !is_meeting(datagram) {
                     client.passed.push(datagram.to_vec());
@@ -375,10 +364,14 @@ impl World {
                 .position(|c| SocketAddr::from((c.ip, 0)).ip() == to.remote.ip());
             if let Some(number) = number {
                 // Datagrams to one of its earlier ports are lost.
-                let local = to.remote.port().wrapping_sub(self.clients[number].port);
-                let local = u8::try_from(local).into_iter();
-                for (local, datagram) in local.flat_map(|l| burst.chunks(segment).map(move |d| (l, d))) {
-                    self.send(|| To::Client(number, local), datagram);
+                let apart = self.clients[number].apart * u16::from(to.local);
+                let first = self.clients[number].port + apart;
+                let Ok(local) = u8::try_from(to.remote.port().wrapping_sub(first)) else {
+                    continue;
+                };
+                let remote = server_address(to.local);
+                for datagram in burst.chunks(segment) {
+                    self.send(|| To::Client(number, Path { local, remote }), datagram);
                 }
             }
         }
@@ -392,9 +385,15 @@ impl World {
                 if let Ok(open) = Open::decode(&out.payload) {
                     self.clients[number].session = Some((open.session, open.cookie));
                 }
+                let socket = out.path.remote.port() - server_address(0).port();
+                if socket > 0 && !self.has_next {
+                    continue;
+                }
+                let client = &self.clients[number];
+                let port = client.port + client.apart * socket + u16::from(out.path.local);
                 let path = Path {
-                    local: 0,
-                    remote: SocketAddr::from((ip, self.clients[number].port + u16::from(out.path.local))),
+                    local: socket as u8,
+                    remote: SocketAddr::from((ip, port)),
                 };
                 self.send(|| To::Server(path), &out.payload);
             }
@@ -434,6 +433,7 @@ impl World {
                         });
                     }
                     MeetingEvent::Unreachable => client.unreachable = true,
+                    MeetingEvent::Fresh => client.fresh = true,
                     MeetingEvent::Welcome { .. } | MeetingEvent::Silent(_) => {}
                 }
             }

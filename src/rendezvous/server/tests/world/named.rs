@@ -42,7 +42,7 @@ impl World {
     pub(in super::super) fn list(&mut self) -> Result<Vec<Present>, NoList> {
         let path = Path {
             local: 0,
-            remote: server_address(),
+            remote: server_address(0),
         };
         let back = Path {
             local: 0,
