@@ -128,11 +128,13 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
         )],
         Event::Present(one) => {
             let busy = if one.busy { ", has met somebody" } else { "" };
+            // The server tells whole seconds.
+            let waited = one.waited.max(Duration::from_secs(1));
             vec![Line::new(format!(
-                "{:32}  {:8}  since {}{busy}",
+                "{:32}  {:8}  for {}{busy}",
                 one.name.as_str(),
                 errand(one.errand),
-                Span(one.waited)
+                Span(waited)
             ))]
         }
         Event::Clock { source, offset_ms } => vec![clock(source, *offset_ms)],
