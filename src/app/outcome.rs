@@ -264,7 +264,7 @@ impl Failure {
                 "run the same command again on both sides; a transfer that had begun goes on where it stopped"
             }
             Failure::Unanswered(Cancelled::EndOfInput) => {
-                "answer on standard input, one line each, or pass --peer ADDRESS (and --yes on the receiver)"
+                "answer on standard input, one line each, or pass --peer ADDRESS, or names and a --secret-file (and --yes on the receiver)"
             }
             Failure::Unanswered(Cancelled::NoTerminal) => "pass the address with --peer ADDRESS",
             Failure::Verification { .. } => {

@@ -29,7 +29,7 @@ impl Server {
 
     fn start_at(listen: &str) -> Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_p2pcopy"))
-            .args(["server", "--listen", listen, "--public", "127.0.0.1"])
+            .args(["server", "-q", "--listen", listen, "--public", "127.0.0.1"])
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");

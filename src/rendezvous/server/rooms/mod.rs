@@ -88,7 +88,8 @@ impl Rooms {
 
     /// The number of clients that wait at a number or under a name.
     pub(super) fn waiting(&self) -> usize {
-        self.numbers.len() + self.named.len()
+        let waits = |session: &&Session| session.partner.is_none() && session.ended.is_none();
+        self.sessions.values().filter(waits).count()
     }
 
     /// The number of all known requests.
@@ -196,7 +197,7 @@ impl Rooms {
 
     /// If more clients wait than there is room for, removes the oldest.
     fn make_room(&mut self, now: Time, answers: &mut Answers) {
-        if self.waiting() >= self.most_waiting {
+        if self.numbers.len() + self.named.len() >= self.most_waiting {
             let waiting = self.numbers.values().chain(self.named.values()).copied();
             if let Some(oldest) = waiting.min_by_key(|id| self.sessions.get(id).map(|s| s.began)) {
                 self.expire(now, oldest, answers);

@@ -44,6 +44,7 @@ fn a_name_without_another_waits_for_anybody_and_one_that_is_asked_for_is_found()
     let dave = world.named(SENDER, "dave", "", "");
     world.run(seconds(2));
     assert_eq!(world.met(carol).peer, world.met(dave).own);
+    assert_eq!(world.server.waiting(), 1, "eve");
 }
 
 #[test]
