@@ -66,11 +66,15 @@ impl Pacer {
         }
     }
 
-    /// Sets the rate in bytes a second. Tokens earned at the old rate stay.
+    /// Sets the rate in bytes a second. The bucket shrinks with it: tokens that stayed from a higher rate would overrun
+    /// the path once more. What a late timer left is worth as much time as before.
     pub(crate) fn set_rate(&mut self, now: Time, bytes_per_second: u64) {
         if bytes_per_second != self.asked {
             self.refill(now);
+            let old = self.rate();
             self.asked = bytes_per_second.max(1);
+            let scaled = self.tokens * self.rate() as f64 / old as f64;
+            self.tokens = self.tokens.min(scaled.max(self.capacity(CATCH_UP)));
         }
     }
 
@@ -130,6 +134,8 @@ impl Pacer {
 
     /// Records that `bytes` left.
     pub(crate) fn on_sent(&mut self, bytes: u64) {
+        // Whoever has sent may wait for the window next, and not for the timer.
+        self.due = None;
         self.tokens -= bytes as f64;
         let floor = -self.worth(MAX_DEBT).max((SEGMENTS_FAST * self.mtu) as f64);
         self.tokens = self.tokens.max(floor);
@@ -236,6 +242,29 @@ mod tests {
         assert!((200_000..=212_500).contains(&allowed), "{allowed}");
         p.on_sent(allowed);
         assert!(p.budget(late + Duration::from_secs(60)) <= 25_000);
+    }
+
+    #[test]
+    fn tokens_of_a_rate_that_was_lowered_do_not_stay() {
+        let mut p = Pacer::new(Time::ZERO);
+        p.set_rate(Time::ZERO, 12_500_000);
+        p.on_sent(p.mtu);
+        let late = p.next(Time::ZERO, 12_500) + Duration::from_millis(11);
+        assert!(p.budget(late) >= 125_000);
+        p.set_rate(late, 1_250_000);
+        let left = p.budget(late);
+        assert!((12_500..=15_000).contains(&left), "{left}");
+    }
+
+    #[test]
+    fn waiting_for_the_window_is_no_late_timer() {
+        let mut p = Pacer::new(Time::ZERO);
+        p.set_rate(Time::ZERO, 12_500_000);
+        p.on_sent(p.mtu);
+        let due = p.next(Time::ZERO, p.mtu);
+        // An ACK comes first, and what it lets go fills the window.
+        p.on_sent(p.mtu);
+        assert!(p.budget(due + Duration::from_millis(10)) <= 25_000);
     }
 
     #[test]
