@@ -141,5 +141,7 @@ mod tests {
         ] {
             assert!(place(text).is_err(), "{text}");
         }
+        let web = place("https://example.org/sesame").unwrap_err();
+        assert!(web.contains("HOST/WORD"), "{web}");
     }
 }

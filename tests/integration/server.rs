@@ -28,16 +28,23 @@ impl Server {
     }
 
     fn start_at(listen: &str) -> Server {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_p2pcopy"))
-            .args(["server", "-q", "--listen", listen, "--public", "127.0.0.1"])
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-        let line = lines.next().expect("it says a line").expect("which can be read");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_p2pcopy"));
+        command.args(["server", "-q", "--listen", listen, "--public", "127.0.0.1"]);
+        Server::run(command)
+    }
+
+    /// A server that a command starts with `-q`.
+    fn run(mut command: Command) -> Server {
+        let child = command.stderr(Stdio::piped()).spawn().expect("it starts");
+        let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        // From here on it ends with the test, whatever fails.
+        let mut server = Server { child, at };
+        let stderr = server.child.stderr.take().expect("piped");
+        let line = BufReader::new(stderr).lines().next().expect("it says a line");
+        let line = line.expect("which can be read");
         let (_, at) = line.rsplit_once(' ').expect("its last word is where it is");
-        let at = at.parse().expect("an address and a port");
-        Server { child, at }
+        server.at = at.parse().expect("an address and a port");
+        server
     }
 
     /// The most memory it has held so far, in bytes (VmHWM of proc(5)).
@@ -246,17 +253,12 @@ fn a_server_that_may_open_no_more_files_takes_new_streams_instead_of_silent_ones
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let tcp = free.local_addr().expect("bound");
     drop(free);
-    let command = format!(
-        "ulimit -n 40; exec {program} server --listen 127.0.0.1:0 --public 127.0.0.1 --tcp {}",
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!(
+        "ulimit -n 40; exec {program} server -q --listen 127.0.0.1:0 --public 127.0.0.1 --tcp {}",
         tcp.port()
-    );
-    let mut child = Command::new("sh")
-        .args(["-c", &command])
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("a shell");
-    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-    lines.next().expect("it says a line").expect("which can be read");
+    ));
+    let _server = Server::run(command);
     let silent: Vec<_> = (0..80)
         .map(|_| std::net::TcpStream::connect(tcp).expect("the system takes it"))
         .collect();
@@ -265,11 +267,8 @@ fn a_server_that_may_open_no_more_files_takes_new_streams_instead_of_silent_ones
     let hello = MeetingHello { id: 7 }.encode();
     last.write_all(&[&(hello.len() as u16).to_be_bytes()[..], &hello].concat())
         .expect("room");
-    let answered = last.read_exact(&mut [0; 2]);
+    last.read_exact(&mut [0; 2]).expect("it is served");
     drop(silent);
-    child.kill().expect("our own child");
-    child.wait().expect("it ends");
-    answered.expect("it is served");
 }
 
 #[test]

@@ -228,7 +228,7 @@ impl Following<'_> {
             rtt,
         };
         self.front.event(Event::Connected(link.clone()));
-        self.user.tell_terms(kind, self.run.common, self.front);
+        self.user.tell_terms(kind, self.front);
         self.link = Some(link);
     }
 
@@ -239,7 +239,7 @@ impl Following<'_> {
             link.remote = path.remote;
             (link.kind, link.relayed) = (kind.to_string(), kind == PathKind::Relayed);
             self.front.event(Event::Reconnected(link.clone()));
-            self.user.tell_terms(kind, self.run.common, self.front);
+            self.user.tell_terms(kind, self.front);
         }
     }
 
@@ -310,12 +310,12 @@ impl UserSide {
     }
 
     /// Tells the limits of the server's relay, if the path uses it.
-    fn tell_terms(&self, kind: PathKind, common: &Common, front: &mut dyn Front) {
-        let Some(terms) = self.relay.filter(|_| kind == PathKind::Relayed) else {
+    fn tell_terms(&self, kind: PathKind, front: &mut dyn Front) {
+        let Some((terms, uses)) = self.relay.filter(|_| kind == PathKind::Relayed) else {
             return;
         };
         front.event(Event::Info(relay_terms(&terms)));
-        if common.relay == RelayUse::Fallback {
+        if uses == RelayUse::Fallback {
             front.event(Event::Info(Info::LookingForDirectPath));
         }
     }

@@ -39,7 +39,7 @@ use crate::rendezvous::address::{Address, AddressError, Filtering, Guessing, Map
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::code::Code;
-use crate::rendezvous::meeting::relay::RelayPass;
+use crate::rendezvous::meeting::relay::{RelayPass, RelayUse};
 use crate::rendezvous::meeting::wire::Terms;
 use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::punch::{Ipv6Socket, Punch, PunchConfig, Surroundings, obstacle};
@@ -121,8 +121,8 @@ struct UserSide {
     peer_key: Option<PublicKey>,
     /// Whether the user has ended the chat.
     has_ended: bool,
-    /// The limits of the server's relay, if the run may use it.
-    relay: Option<Terms>,
+    /// The limits of the server's relay and when it serves, if the run may use it.
+    relay: Option<(Terms, RelayUse)>,
     /// What was found out about our own address; `None` if only a server told it.
     outside: Option<Outside>,
     /// Our address before the router forwarded a port, if it was told.
@@ -306,6 +306,11 @@ impl UserSide {
         let role = self.role(run.errand, &peer);
         self.peer_key = peer.token.as_ref().map(|token| token.key);
         let between = obstacle(&run.own, &peer, &self.local.networks);
+        self.relay = relay.as_ref().map(|pass| {
+            let hides = peer.is_found_only_at(pass.path.remote);
+            let uses = if hides { RelayUse::Only } else { run.common.relay };
+            (pass.terms, uses)
+        });
         let Some(Handshake { keypair, seeds }) = &mut self.seeds.handshake else {
             return Err(Failure::internal("the handshake is over"));
         };
@@ -341,9 +346,8 @@ impl UserSide {
         if let Some(moment) = moment {
             punch.meet_at(moment, now);
         }
-        self.relay = relay.as_ref().map(|pass| pass.terms);
-        if let Some(pass) = relay {
-            let relaying = Relaying::new(*pass, run.common.relay, between, moment.unwrap_or(now));
+        if let Some((pass, (_, uses))) = relay.zip(self.relay) {
+            let relaying = Relaying::new(*pass, uses, between, moment.unwrap_or(now));
             self.command(Command::Relay(Box::new(relaying)));
         }
         self.command(Command::Punch(Box::new(punch)));

@@ -265,6 +265,11 @@ impl Address {
         self
     }
 
+    /// Whether the owner is found only at this place, and not at one of its own.
+    pub(crate) fn is_found_only_at(&self, address: SocketAddr) -> bool {
+        self.reflexive == address
+    }
+
     /// Sets whether the owner's clock is good enough for slots.
     pub(crate) fn timed(mut self, clock: Timekeeping) -> Address {
         if let Some(token) = &mut self.token {

@@ -3,6 +3,7 @@
 mod again;
 #[cfg(target_os = "linux")]
 mod attributes;
+mod meeting;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -280,6 +281,7 @@ fn what_is_wrong_with_a_server_or_a_code_is_told_with_what_to_do() {
     assert!(code == Some(3) && said.contains("does not answer"), "{said}");
     // Without a code there is still the old way.
     let waits = start(&["receiver", "--server", "127.0.0.1:9"], place.path());
+    waits.told("Asking the server 127.0.0.1:9");
     waits.told("swap addresses instead");
     assert!(waits.address().contains('/'));
     server.child.kill().expect("our own child");
