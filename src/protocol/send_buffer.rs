@@ -16,7 +16,9 @@ pub(super) struct SendBuffer {
     blocks: BTreeMap<u64, Vec<u8>>,
     spare: Vec<Vec<u8>>,
     limit: usize,
-    /// Offered and never sent.
+    /// Everything that was ever offered.
+    offered: RangeSet,
+    /// Offered and not sent since.
     fresh: RangeSet,
     /// Lost, and to be sent again.
     again: RangeSet,
@@ -34,6 +36,7 @@ impl SendBuffer {
             blocks: BTreeMap::new(),
             spare: Vec::new(),
             limit: limit.max(2),
+            offered: RangeSet::new(),
             fresh: RangeSet::new(),
             again: RangeSet::new(),
             arrived: RangeSet::new(),
@@ -61,16 +64,11 @@ impl SendBuffer {
                 .is_some_and(|r| self.block_of(r.start).is_some())
     }
 
-    /// Takes a block to send. A block that is offered again is sent again.
-    pub(super) fn offer(&mut self, offset: u64, bytes: Vec<u8>) {
-        let whole = 0..bytes.len() as u64;
-        self.offer_parts(offset, bytes, &[whole]);
-    }
-
     /// Takes a block, but sends only these parts of it. Their offsets are relative to the block. The peer does
-    /// not need the rest.
-    pub(super) fn offer_parts(&mut self, offset: u64, bytes: Vec<u8>, parts: &[Range<u64>]) {
+    /// not need the rest. Returns whether it was offered before; then packets that carried it no longer count.
+    pub(super) fn offer_parts(&mut self, offset: u64, bytes: Vec<u8>, parts: &[Range<u64>]) -> bool {
         let range = offset..offset + bytes.len() as u64;
+        let is_again = self.offered.insert(range.clone()) < bytes.len() as u64;
         self.again.remove(range.clone());
         self.fresh.remove(range.clone());
         self.arrived.insert(range.clone());
@@ -80,13 +78,13 @@ impl SendBuffer {
             self.fresh.insert(part);
         }
         self.keep(offset, bytes);
+        is_again
     }
 
     /// Takes a block that was [`wanted`](Self::wanted).
     pub(super) fn supply(&mut self, offset: u64, bytes: Vec<u8>) {
-        if self.wanted == Some(offset) {
-            self.wanted = None;
-        }
+        let end = offset + bytes.len() as u64;
+        self.wanted = self.wanted.filter(|at| !(offset..end).contains(at));
         self.keep(offset, bytes);
     }
 
@@ -203,6 +201,13 @@ impl SendBuffer {
 mod tests {
     use super::*;
 
+    impl SendBuffer {
+        fn offer(&mut self, offset: u64, bytes: Vec<u8>) {
+            let whole = 0..bytes.len() as u64;
+            self.offer_parts(offset, bytes, &[whole]);
+        }
+    }
+
     fn block(fill: u8) -> Vec<u8> {
         vec![fill; 100]
     }
@@ -255,6 +260,7 @@ mod tests {
         assert_eq!(out.next(100), Some((100..200, false)));
         assert_eq!(out.wanted(), Some(10));
         out.supply(0, block(1));
+        assert_eq!(out.wanted(), None);
         assert_eq!(out.next(100), Some((10..20, true)));
     }
 

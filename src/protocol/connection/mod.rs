@@ -156,14 +156,17 @@ impl Connection {
 
     /// Gives a block of content to send. A block that is offered again is sent again.
     pub fn offer(&mut self, offset: u64, bytes: Vec<u8>) {
-        self.content_finished = false;
-        self.send_buffer.offer(offset, bytes);
+        let whole = 0..bytes.len() as u64;
+        self.offer_parts(offset, bytes, &[whole]);
     }
 
     /// Gives a block, but sends only these parts of it. Their offsets are relative to the block.
     pub(crate) fn offer_parts(&mut self, offset: u64, bytes: Vec<u8>, parts: &[Range<u64>]) {
         self.content_finished = false;
-        self.send_buffer.offer_parts(offset, bytes, parts);
+        let range = offset..offset + bytes.len() as u64;
+        if self.send_buffer.offer_parts(offset, bytes, parts) {
+            self.recovery.sent_packets().withdraw(&range);
+        }
     }
 
     /// The offset of a block that must be read again. Answer with [`supply`](Self::supply).

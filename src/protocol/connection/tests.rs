@@ -51,6 +51,8 @@ struct Ends {
     under_way: VecDeque<(Time, u16, Sent)>,
     /// The moves that the application was told of: the receiver's, and the sender's.
     moves: [Vec<(Time, Path)>; 2],
+    /// The content as it arrived; a later copy replaces an earlier one.
+    content: Vec<u8>,
 }
 
 impl Ends {
@@ -63,6 +65,7 @@ impl Ends {
             receiver: end(Role::Receiver, now, sender_at),
             under_way: VecDeque::new(),
             moves: Default::default(),
+            content: Vec::new(),
         }
     }
 
@@ -95,8 +98,12 @@ impl Ends {
             while self.under_way.front().is_some_and(|d| d.0 <= self.now) {
                 let (_, port, mut sent) = self.under_way.pop_front().unwrap();
                 let now = self.now;
-                self.end(sent.from.peer())
-                    .handle_datagram(now, path(port), Ecn::Ect0, &mut sent.bytes);
+                let end = self.end(sent.from.peer());
+                if let Some(content) = end.handle_datagram(now, path(port), Ecn::Ect0, &mut sent.bytes) {
+                    let (at, bytes) = (content.offset as usize, &sent.bytes[content.range]);
+                    self.content.resize(self.content.len().max(at + bytes.len()), 0);
+                    self.content[at..at + bytes.len()].copy_from_slice(bytes);
+                }
             }
             for role in [Role::Sender, Role::Receiver] {
                 let now = self.now;
@@ -250,5 +257,37 @@ fn without_room_a_packet_with_content_is_as_good_as_lost_wherever_the_content_st
         assert_eq!(takes(&mut receiver), (false, 0));
         receiver.set_flow_limit(now, 1 << 20);
         assert_eq!(takes(&mut receiver), (true, 1), "it comes again");
+    }
+}
+
+/// The receiver asks for a block again while packets of its first copy are on their way or their ACKs are: these say
+/// nothing about the second copy.
+#[test]
+fn a_block_that_is_offered_again_arrives_again_whatever_becomes_of_its_first_copy() {
+    const LEN: usize = 100_000;
+    for (asked_after, lost_for) in [(20, 0), (45, 0), (60, 0), (60, 20), (60, 100), (200, 30)] {
+        let mut ends = Ends::new(SENDER);
+        ends.receiver.set_flow_limit(ends.now, 8 << 20);
+        // So a packet crosses into the block, and one crosses out of it.
+        ends.sender.offer(0, vec![1; 500]);
+        ends.sender.offer(500, vec![1; LEN]);
+        ends.sender.offer(500 + LEN as u64, vec![1; 500]);
+        ends.run(Duration::from_millis(asked_after), |_, sent| {
+            only_if_at(sent, SENDER)
+        });
+        ends.sender.offer(500, vec![2; LEN]);
+        let again = ends.now;
+        ends.run(Duration::from_secs(5), |now, sent| {
+            let is_lost = sent.from == Role::Sender && now < again + Duration::from_millis(lost_for);
+            if is_lost { vec![] } else { only_if_at(sent, SENDER) }
+        });
+        let expected = [vec![1; 500], vec![2; LEN], vec![1; 500]].concat();
+        let wrong = ends.content.iter().zip(&expected).filter(|(a, b)| a != b).count();
+        assert!(
+            ends.content.len() == expected.len() && wrong == 0,
+            "asked after {asked_after} ms, {lost_for} ms lost: {} bytes, {wrong} of the first copy",
+            ends.content.len()
+        );
+        assert_eq!(ends.sender.recovery.content_in_flight(), 0);
     }
 }

@@ -37,7 +37,7 @@ const MAX_REMEMBERED: usize = 1 << 18;
 pub enum Carries {
     /// Nothing that must be sent again (ACK, PING, path frames).
     Nothing,
-    /// Content bytes.
+    /// Content bytes. None, if all of them are sent anew.
     Content(Range<u64>),
     /// Control stream bytes.
     Control(Range<u64>),
@@ -122,7 +122,7 @@ impl SentPackets {
         self.in_flight
     }
 
-    /// Content bytes in flight.
+    /// Bytes in flight of packets with content.
     pub(crate) const fn content_in_flight(&self) -> u64 {
         self.content_in_flight
     }
@@ -144,7 +144,7 @@ impl SentPackets {
         if bytes > 0 {
             self.last_eliciting = stamp.sent_at;
             self.in_flight += u64::from(bytes);
-            self.content_in_flight += content_len(&carries);
+            self.content_in_flight += content_bytes(&carries, bytes);
         }
         self.sent.push_back(Sent {
             stamp,
@@ -167,7 +167,7 @@ impl SentPackets {
         let was_lost = sent.state == State::Lost;
         if sent.state == State::InFlight {
             self.in_flight -= u64::from(sent.bytes);
-            self.content_in_flight -= content_len(&sent.carries);
+            self.content_in_flight -= content_bytes(&sent.carries, sent.bytes);
         }
         sent.state = state;
         Settled {
@@ -269,6 +269,22 @@ impl SentPackets {
         self.forget(now, rtt);
     }
 
+    /// This content will be sent anew, with other bytes: the fate of packets that carried it says nothing about it any
+    /// more. They stay in flight.
+    pub(crate) fn withdraw(&mut self, content: &Range<u64>) {
+        for sent in &mut self.sent {
+            let Carries::Content(range) = &mut sent.carries else {
+                continue;
+            };
+            // A packet is shorter than a block, so no piece in its middle is withdrawn.
+            if range.start < content.start {
+                range.end = range.end.min(content.start);
+            } else if range.start < content.end {
+                range.start = range.end.min(content.end);
+            }
+        }
+    }
+
     /// When the next packet will be declared lost, if nothing else happens.
     pub(crate) fn loss_time(&mut self, rtt: &RttEstimator) -> Option<Time> {
         let n = self.first_unsettled()?;
@@ -296,7 +312,9 @@ impl SentPackets {
                 return None;
             }
             self.uncopied += 1;
-            if let (State::InFlight, Carries::Content(range)) = (sent.state, &sent.carries) {
+            if let (State::InFlight, Carries::Content(range)) = (sent.state, &sent.carries)
+                && !range.is_empty()
+            {
                 return Some(range.clone());
             }
         }
@@ -332,9 +350,9 @@ impl SentPackets {
     }
 }
 
-fn content_len(carries: &Carries) -> u64 {
+fn content_bytes(carries: &Carries, bytes: u16) -> u64 {
     match carries {
-        Carries::Content(range) => range.end - range.start,
+        Carries::Content(_) => u64::from(bytes),
         _ => 0,
     }
 }
