@@ -298,6 +298,28 @@ fn a_server_that_is_not_there_is_told_within_three_seconds_and_found_a_second_af
 }
 
 #[test]
+fn who_waits_is_told_that_the_server_fell_silent_and_that_it_answers_again() {
+    let mut world = World::new(13, Line::clean());
+    let sender = world.client(SENDER, None);
+    world.run(seconds(1));
+    world.becomes(Line::dead());
+    world.run(seconds(25));
+    assert_eq!(
+        world.is_silent(sender),
+        None,
+        "a lost keepalive or two are nothing"
+    );
+    world.run(seconds(15));
+    assert_eq!(world.is_silent(sender), Some(true));
+    world.becomes(Line::clean());
+    world.run(Duration::from_millis(1310));
+    assert_eq!(world.is_silent(sender), Some(false));
+    let receiver = world.client(RECEIVER, Some(code(&world, sender)));
+    world.run(seconds(2));
+    assert!(world.has_met(receiver), "the code is still good");
+}
+
+#[test]
 fn guessing_numbers_is_slow_and_strangers_networks_do_not_pay_for_it() {
     let mut world = World::new(12, Line::clean());
     let sender = world.client(SENDER, None);

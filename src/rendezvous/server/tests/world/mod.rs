@@ -52,6 +52,7 @@ struct Client {
     refusals: Vec<Refusal>,
     met: Option<Met>,
     unreachable: bool,
+    silent: Option<bool>,
     fresh: bool,
 }
 
@@ -159,6 +160,7 @@ impl World {
             refusals: Vec::new(),
             met: None,
             unreachable: false,
+            silent: None,
             fresh: false,
         });
         number
@@ -269,6 +271,11 @@ impl World {
 
     pub(super) fn is_told_to_wait(&self, client: usize) -> bool {
         self.clients[client].fresh
+    }
+
+    /// What was said last of the server's silence.
+    pub(super) fn is_silent(&self, client: usize) -> Option<bool> {
+        self.clients[client].silent
     }
 
     pub(super) fn is_unreachable(&self, client: usize) -> bool {
@@ -434,7 +441,8 @@ impl World {
                     }
                     MeetingEvent::Unreachable => client.unreachable = true,
                     MeetingEvent::Fresh => client.fresh = true,
-                    MeetingEvent::Welcome { .. } | MeetingEvent::Silent(_) => {}
+                    MeetingEvent::Welcome { .. } => {}
+                    MeetingEvent::Silent(silent) => client.silent = Some(silent),
                 }
             }
         }
