@@ -125,7 +125,7 @@ pub(super) enum Command {
     /// Chat with one peer: lines both ways, over the same sealed connection as files
     #[command(after_help = CHAT_EXAMPLES)]
     Chat(ChatArgs),
-    /// Show who waits at a server under a name, for what and since when
+    /// Show who waits at a server under a name, for what and for how long
     List(CheckArgs),
     /// Draw what --trace wrote: rate, round trip, bytes in flight, loss and what bound the speed, over time
     Plot(PlotArgs),
