@@ -82,7 +82,7 @@ pub trait Controller: Send + std::fmt::Debug {
     fn on_sent(&mut self, now: Time, bytes: u64, in_flight: u64);
     /// An ACK was processed, or the loss timer declared packets lost.
     fn on_ack(&mut self, sample: &AckSample);
-    /// Packets once declared lost turned out to have arrived (reordering): take the reproach back.
+    /// Packets once declared lost turned out to have arrived (reordering): they no longer count as lost.
     fn on_spurious_loss(&mut self, now: Time, bytes: u64);
     /// The path changed (rebinding, migration): forget what was learnt of the old one.
     fn on_path_change(&mut self, now: Time);

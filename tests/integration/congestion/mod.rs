@@ -61,9 +61,18 @@ fn heavy_loss_has_no_cliff() {
     hold(&[0.15, 0.2].map(far), 88.0, 150.0);
     hold(&[0.3, 0.4].map(far), 80.0, 200.0);
     // Slow ones have fewer: single runs of this have 85 to 100%, so the mean of eight counts.
-    for (loss, floor) in [(0.15, 88.0), (0.2, 88.0), (0.3, 80.0), (0.4, 80.0)] {
-        let mean = mean(&Cell::new(5.0, 100.0, loss, 1.0));
-        assert!(mean > floor, "{loss}: {mean}");
+    let slow = |loss| Cell::new(5.0, 100.0, loss, 1.0);
+    let slower = |loss| Cell::new(2.0, 60.0, loss, 1.0);
+    for (cell, floor) in [
+        (slow(0.15), 88.0),
+        (slow(0.2), 88.0),
+        (slow(0.3), 80.0),
+        (slow(0.4), 80.0),
+        (slower(0.3), 80.0),
+        (slower(0.4), 80.0),
+    ] {
+        let mean = mean(&cell);
+        assert!(mean > floor, "{} Mbit/s, {}: {mean}", cell.mbit, cell.loss);
     }
 }
 

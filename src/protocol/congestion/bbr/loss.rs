@@ -108,9 +108,9 @@ pub(super) struct Baseline {
 /// buffer then loses much less, or nothing.
 #[derive(Debug)]
 struct Heavy {
-    /// Bandwidth at which it was first seen, bytes a second.
+    /// Lowest bandwidth at which `full` was seen until it was known, bytes a second.
     bw: u64,
-    /// What is lost near that bandwidth, and clearly below it.
+    /// What is lost near that bandwidth or above it, and clearly below it.
     full: Average,
     below: Average,
     proven: bool,
@@ -127,8 +127,13 @@ impl Heavy {
     }
 
     fn add(&mut self, count: Count, bw: u64, params: &Params) {
+        let known = self.full.packets >= params.heavy_packets;
+        if !known {
+            // A slow path leaves the first rate after a few packets. The next rates then count with it.
+            self.bw = self.bw.min(bw);
+        }
         let below = bw as f64 <= self.bw as f64 * params.heavy_share;
-        let at = if below && !self.proven {
+        let at = if known && below && !self.proven {
             &mut self.below
         } else {
             &mut self.full
@@ -320,6 +325,15 @@ mod tests {
         assert!((b.get(&P) - 0.3).abs() < 1e-9);
         b.on_interval(Place::Cruise, count(300, 0), BW, &P);
         assert!(b.get(&P) < 0.01, "it is gone");
+    }
+
+    #[test]
+    fn heavy_loss_is_judged_though_the_first_rate_was_left_after_a_few_packets() {
+        let mut b = Baseline::default();
+        b.on_interval(Place::Cruise, count(18, 27), BW, &P);
+        b.on_interval(Place::Cruise, count(36, 24), BW * 7 / 10, &P);
+        let proven = b.on_interval(Place::Cruise, count(33, 27), BW / 2, &P);
+        assert_eq!(proven, Some(BW * 7 / 10));
     }
 
     #[test]

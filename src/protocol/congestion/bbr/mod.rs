@@ -15,8 +15,9 @@
 //!    kind keep whatever shares they began with, and push CUBIC aside in shallow buffers. Where giving way is in vain,
 //!    a part of the rate is held.
 //!
-//! `judge` draws the conclusions from an interval, `probe_bw` and `probe_rtt` are the draft's states, `params` has all numbers. Section numbers in this folder are
-//! those of draft-ietf-ccwg-bbr. Each part writes its own fields only; this file joins them.
+//! `judge` draws the conclusions from an interval, `probe_bw` and `probe_rtt` are the draft's states, `params` has all
+//! numbers. Section numbers in this folder are those of draft-ietf-ccwg-bbr. Each part writes its own fields only; this
+//! file joins them.
 
 mod competitive;
 mod judge;
@@ -288,7 +289,7 @@ impl Bbr {
         self.queue.untrim();
     }
 
-    /// A round that is cut short has still seen the path full.
+    /// A new state cuts the round short, but the path was full until then: the rate counts.
     fn note_round_in_progress(&mut self) {
         if let Some(rate) = self.round.current().sure_rate(&self.params) {
             self.model.on_rate(rate);

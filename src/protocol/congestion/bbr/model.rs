@@ -122,7 +122,7 @@ impl Model {
         self.late
     }
 
-    /// What the packets take that are in service.
+    /// Time that the packets in service take.
     fn service(&self, params: &Params) -> Duration {
         let bytes = params.service_packets * self.mtu as f64;
         Duration::from_secs_f64(bytes / self.max_bw.max(10_000) as f64)

@@ -45,7 +45,7 @@ params! {
     /// Send quanta that the window holds beside what is in the pipe (section 4.6.4.2, BBRQuantizationBudget: offload
     /// budget of three).
     quanta: u64 = 3;
-    /// Smallest send quantum, packets.
+    /// Smallest send quantum, packets (section 4.6.3).
     quantum_packets: u64 = 2;
 
     // ---- gains (section 4.6) ----
@@ -124,8 +124,8 @@ params! {
     max_heavy: f64 = 0.5;
     /// That lower rate, share of the rate at which the loss was first seen: what one cut by `beta` leaves, and a bit.
     heavy_share: f64 = 0.75;
-    /// Packets needed at either rate for that. Slow paths leave the first rate after so few: with 200, 5 Mbit/s and 100 ms
-    /// with 40% of loss gave 3% of what they can, with 50 they give 90%.
+    /// Packets needed at either rate for that. Slow paths leave a rate after so few: with 200, 5 Mbit/s and 100 ms with 40%
+    /// of loss gave 3% of what they can, with 50 they give 90%.
     heavy_packets: f64 = 50.0;
     /// Share of the loss that must be left at the lower rate.
     heavy_steady: f64 = 0.8;
@@ -213,8 +213,8 @@ params! {
     trim: f64 = 0.03;
     /// Lowest pace that trims lead to. A queue that outlives it is not ours. Measured.
     max_trim: f64 = 0.15;
-    /// Each interval without a queue gives back so many packets a round trip: more, in proportion, to a flow with less,
-    /// so that shares even out.
+    /// Each interval without a queue gives back so many packets a round trip. A flow with less gets more in proportion, so
+    /// that shares even out.
     untrim_packets: f64 = 1.0;
     /// And at least this part, or fast flows take minutes.
     untrim: f64 = 0.002;
@@ -243,9 +243,9 @@ params! {
 
     // ---- competitive mode ----
 
-    /// Pace of the window over the smoothed RTT.
+    /// Pace of the window over the smoothed RTT (RFC 9002, section 7.7, proposes 1.25).
     competitive_pacing_gain: f64 = 1.2;
-    /// The window grows only if it is used up to so many packets.
+    /// The window grows only if it is used up to so many packets (RFC 9002, section 7.8).
     competitive_slack: f64 = 16.0;
     /// Smallest window, packets.
     competitive_min_packets: f64 = 4.0;

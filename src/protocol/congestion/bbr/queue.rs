@@ -132,7 +132,7 @@ impl Queue {
             1.0 + (params.untrim_packets / packets).max(params.untrim)
         };
         self.trim = (self.trim * step).clamp(1.0 - params.max_trim, 1.0);
-        // What is left of our own probe is no rival's: the queue must have gone and come back.
+        // A queue that our own probe left is no rival's: it must have gone and come back.
         self.cleared |= !self.standing;
         self.fall = self.fall.filter(|_| self.standing);
         self.pressed |= self.cleared && self.trim <= params.pressed;
