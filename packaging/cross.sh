@@ -41,7 +41,7 @@ END
 
 tools() {
     system build forky cargo rustc rust-src gcc libc6-dev \
-        gcc-mingw-w64-x86-64-win32 g++-mingw-w64-x86-64-win32 nasm python3-pip
+        gcc-mingw-w64-x86-64-win32 nasm python3-pip
     if [[ ! -x $CROSS/zig/$ZIG/ziglang/zig ]]; then
         say "fetching zig $ZIG from PyPI"
         inside build env PIP_CERT=/etc/ssl/certs/ca-certificates.crt python3 -m pip install --quiet \
@@ -69,8 +69,10 @@ run_cargo() {
     *-musl*) settings+=("CARGO_TARGET_${upper}_RUSTFLAGS=-Clink-self-contained=no -Ctarget-feature=+crt-static") ;;
     esac
     # RUSTC_BOOTSTRAP: -Zbuild-std is not stable yet, and no other archive than Debian's is asked for a compiler.
+    # "test": left out where only a program is built, it makes all crates of the program other ones than those of its tests.
+    # opt-level: most of the time from nothing goes into dependencies, and tests want them soon more than fast.
     inside build env RUSTC_BOOTSTRAP=1 CARGO_HOME="$CROSS/cargo" CARGO_TARGET_DIR="$CROSS/target" CARGO_TERM_COLOR=never \
-        CARGO_PROFILE_RELEASE_STRIP=symbols CARGO_PROFILE_RELEASE_DEBUG=none CARGO_PROFILE_DEV_DEBUG=none ZIG_GLOBAL_CACHE_DIR="$CROSS/zig/cache" \
-        "${settings[@]}" cargo "$command" --locked -Zbuild-std=std,panic_abort --target "$target" \
-        --manifest-path "$REPOSITORY/Cargo.toml" "${@:3}"
+        CARGO_PROFILE_RELEASE_STRIP=symbols CARGO_PROFILE_RELEASE_DEBUG=none CARGO_PROFILE_DEV_DEBUG=none CARGO_INCREMENTAL=0 ZIG_GLOBAL_CACHE_DIR="$CROSS/zig/cache" \
+        "${settings[@]}" cargo "$command" --locked -Zbuild-std=std,test,panic_abort --target "$target" \
+        --config 'profile.dev.package."*".opt-level=0' --manifest-path "$REPOSITORY/Cargo.toml" "${@:3}"
 }

@@ -25,21 +25,25 @@ system() {
     flock 8
     if [[ ! -e $root/.made ]]; then
         say "making the system \"$name\" (Debian $suite) in $root"
+        # Two systems may be made at once, and this machine's packages be installed once.
+        exec 7>"$CROSS/machine.lock"
+        flock 7
         if ! command -v debootstrap >/dev/null; then
             apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends debootstrap >&2 ||
                 die "debootstrap cannot be installed" "see whether this machine's own mirror can be reached (apt-get update)"
         fi
+        exec 7>&-
         rm -rf --one-file-system "$root"
         # A debootstrap older than the suite does not know its name; every suite since buster is made as sid is.
         debootstrap --variant=minbase "$suite" "$root" "$MIRROR" /usr/share/debootstrap/scripts/sid \
             >"$CROSS/$name.log" 2>&1 ||
             die "debootstrap made no Debian $suite out of $MIRROR" "see whether it can be reached, or name another with P2PCOPY_MIRROR; $CROSS/$name.log tells more"
+        # Nothing there must outlive a power cut, and of qemu's processors two are needed.
+        printf '%s\n' force-unsafe-io 'path-exclude=/usr/bin/qemu-*' path-include=/usr/bin/qemu-{aarch64,arm} \
+            >"$root/etc/dpkg/dpkg.cfg.d/p2pcopy"
         touch "$root/.made"
     fi
-    # What this machine trusts and how it looks up names holds there as well: there may be a proxy between.
-    mkdir -p "$root/etc/ssl/certs"
-    cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
-    cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
+    trust "$root"
     local missing=() package
     for package; do
         [[ -e $root/var/lib/dpkg/info/$package.list || -e $root/var/lib/dpkg/info/$package:amd64.list ]] ||
@@ -51,8 +55,17 @@ system() {
             die "$MIRROR gave no list of packages" "see whether it can be reached, or name another with P2PCOPY_MIRROR; $CROSS/$name.log tells more"
         packages "$name" install -y --no-install-recommends "${missing[@]}" && packages "$name" clean ||
             die "apt-get failed in \"$name\"" "read $CROSS/$name.log"
+        # The package of certificates writes this file anew.
+        trust "$root"
     fi
     exec 8>&-
+}
+
+# What this machine trusts and how it looks up names holds in the system ROOT as well: there may be a proxy between.
+trust() {
+    mkdir -p "$1/etc/ssl/certs"
+    cp -L /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/"
+    cp -L /etc/resolv.conf /etc/hosts "$1/etc/"
 }
 
 # apt-get in the system NAME. An index that is out of date (a mirror that stands still) is an error at first, and accepted
@@ -60,7 +73,8 @@ system() {
 packages() {
     local name=$1
     shift
-    inside "$name" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o APT::Update::Error-Mode=any "$@" >>"$CROSS/$name.log" 2>&1
+    inside "$name" env DEBIAN_FRONTEND=noninteractive apt-get -qq \
+        -o APT::Update::Error-Mode=any -o Acquire::Languages=none "$@" >>"$CROSS/$name.log" 2>&1
 }
 
 # inside NAME COMMAND...: runs the command in the system NAME, as if it stood in this machine's present directory.

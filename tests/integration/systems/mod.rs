@@ -199,6 +199,40 @@ fn a_large_file_arrives() {
     assert_eq!(files(&place.path().join("here")), [("vm.img".to_owned(), bytes)]);
 }
 
+/// An absolute path of this system, as the sender's system writes it.
+fn as_the_sender_writes(path: &Path) -> String {
+    let path = path.to_str().expect("a plain path").to_owned();
+    if cfg!(unix) && End::Sender.is_windows() {
+        // Wine's drive for all of this system.
+        format!("Z:{}", path.replace('/', "\\"))
+    } else {
+        path
+    }
+}
+
+#[test]
+fn a_path_with_its_drive_is_sent_and_a_pattern_stands_for_what_matches() {
+    let place = place();
+    for name in ["a.jpg", "B.JPG", "c.png"] {
+        write(&place.path().join("photos").join(name), name.as_bytes());
+    }
+    let mut expected = vec![("c.png".to_owned(), b"c.png".to_vec())];
+    let picture = as_the_sender_writes(&place.path().join("photos/c.png"));
+    let mut send = vec!["sender", &picture];
+    // Of Windows alone: the shells of other systems do it themselves.
+    let pattern = as_the_sender_writes(&place.path().join("photos/*.jpg"));
+    if End::Sender.is_windows() {
+        send.push(&pattern);
+        for name in ["a.jpg", "B.JPG"] {
+            expected.push((name.to_owned(), name.as_bytes().to_vec()));
+        }
+        expected.sort();
+    }
+    fs::create_dir(place.path().join("here")).expect("a new place");
+    succeed(&send, &["receiver", "--yes", "--output", "here"], place.path());
+    assert_eq!(files(&place.path().join("here")), expected);
+}
+
 /// A tree of this system's, received by whatever the receiver is.
 #[cfg(unix)]
 fn receive_from_here(names: &[&str], directory: &Path) -> [Ended; 2] {
