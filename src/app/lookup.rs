@@ -58,16 +58,17 @@ pub(super) async fn resolve(names: &[String]) -> Vec<SocketAddr> {
 /// # Errors
 /// A sentence for the user, if the server has no address.
 pub(super) async fn resolve_one(server: &Server, ipv6: bool) -> Result<SocketAddr, String> {
-    let looking = tokio::net::lookup_host((server.host.as_str(), server.port));
+    let host = &server.host;
+    let looking = tokio::net::lookup_host((host.as_str(), server.port));
     let found = tokio::time::timeout(LOOKUP, looking)
         .await
-        .ok()
-        .and_then(Result::ok);
-    let found: Vec<SocketAddr> = found.into_iter().flatten().collect();
+        .map_err(|_| format!("no name server answered when asked for {host}"))?
+        .map_err(|_| format!("the name server does not know {host}"))?;
+    let found: Vec<SocketAddr> = found.collect();
     let first = |wanted: fn(&SocketAddr) -> bool| found.iter().copied().find(wanted);
     first(SocketAddr::is_ipv4)
         .or_else(|| first(SocketAddr::is_ipv6).filter(|_| ipv6))
-        .ok_or_else(|| format!("the name server does not know {}", server.host))
+        .ok_or_else(|| format!("{host} has only IPv6 addresses, and this computer has no IPv6"))
 }
 
 /// The prefix of the NAT64 translator, if this machine has only IPv6: the one that the name server's answers

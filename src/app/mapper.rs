@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::net::{self, Gateway, http, multicast_search};
 use crate::rendezvous::portmap::pcp::{self, Answer};
@@ -32,8 +32,8 @@ pub(super) struct Mapper {
 }
 
 impl Mapper {
-    /// Begins to ask for `port`. The receiver gets the result of the first round, and if that was nothing, a mapping that the
-    /// router makes later.
+    /// Begins to ask for `port`. The receiver gets the result of the first round, then each mapping that the router makes
+    /// later, in place of none or of another.
     pub(super) fn start(port: u16) -> (Option<Mapper>, UnboundedReceiver<Option<Mapped>>) {
         let (tell, told) = unbounded_channel();
         let (stop, stopped) = channel();
@@ -54,7 +54,7 @@ impl Mapper {
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 };
                 if let Some(lease) = lease {
-                    lease.hold(&stopped);
+                    lease.hold(&stopped, &tell);
                 }
                 let _ = end.send(());
             });
@@ -128,10 +128,14 @@ impl Lease {
         by_gateway.or_else(|| upnp_map(port))
     }
 
-    /// Renews the mapping until told to stop, then deletes it.
-    fn hold(mut self, stopped: &Receiver<()>) {
+    /// Renews the mapping until told to stop, then deletes it. Tells another one that the router makes instead.
+    fn hold(mut self, stopped: &Receiver<()>, tell: &UnboundedSender<Option<Mapped>>) {
         while stopped.recv_timeout(renewal(self.granted)) == Err(RecvTimeoutError::Timeout) {
+            let before = self.mapped.external;
             self.renew();
+            if self.mapped.external != before {
+                let _ = tell.send(Some(self.mapped));
+            }
         }
         self.delete();
     }
@@ -153,8 +157,8 @@ impl Lease {
                     lease: self.granted,
                 };
                 let answer = http(*host, &upnp::request(*host, path, service, ask));
-                // A router that was restarted may listen at another port.
-                if answer.is_none()
+                // A router that was restarted may listen at another port, or have given ours to somebody else.
+                if !answer.is_some_and(|answer| upnp::is_granted(&answer))
                     && let Some(anew) = upnp_map(port)
                 {
                     *self = anew;
@@ -162,8 +166,8 @@ impl Lease {
                 None
             }
         };
-        if let Some((_, granted)) = renewed {
-            self.granted = granted;
+        if let Some((mapped, granted)) = renewed {
+            (self.mapped, self.granted) = (mapped, granted);
         }
     }
 

@@ -172,6 +172,8 @@ pub(crate) enum Warning {
     },
     /// This `--exclude` pattern matches nothing.
     UnusedPattern { pattern: String },
+    /// The trace file takes no more.
+    TraceStopped,
     /// Something that was offered is not sent after all.
     Missing {
         #[serde(skip)]

@@ -167,6 +167,9 @@ pub(super) fn warning(warning: &Warning) -> Vec<String> {
             format!("left out {} and {more} more: {why}", first.display())
         }
         Warning::UnusedPattern { pattern } => format!("--exclude '{pattern}' matched nothing"),
+        Warning::TraceStopped => {
+            "the trace ends here, because its disk is full or fails; the transfer goes on".into()
+        }
         Warning::Missing { path, why } => {
             let line = format!("left out {}: {}", path.display(), absence(*why));
             match why {

@@ -28,8 +28,10 @@ const RECEIVE_BUFFER: usize = 65_536;
 const SEGMENTS: usize = 64;
 /// Batches to receive before sending again.
 const BATCHES_PER_TURN: usize = 4;
-/// The longest wait: the driver looks again after this, even if the next timer is later.
+/// The longest wait, even if the next timer is later.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait while a socket takes no more: what is due then is noticed this late.
+const WHILE_BLOCKED: Duration = Duration::from_millis(20);
 
 /// Datagrams that a machine wants to send: segments of equal size, except that the last may be shorter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -224,15 +226,14 @@ impl Driver {
         }
         let more = self.transmit(machine);
         let now = self.clock.now();
-        let wait = match (more, self.blocked) {
-            (true, None) => Duration::ZERO,
-            (_, Some(_)) => LONGEST_WAIT,
-            (false, None) => [machine.poll_timeout(now), self.streams.poll_timeout(now)]
+        let wait = match self.blocked {
+            Some(_) => WHILE_BLOCKED,
+            None if more => Duration::ZERO,
+            None => [machine.poll_timeout(now), self.streams.poll_timeout(now)]
                 .into_iter()
                 .flatten()
                 .min()
-                .map_or(LONGEST_WAIT, |t| t.since(now))
-                .min(LONGEST_WAIT),
+                .map_or(LONGEST_WAIT, |t| t.since(now).min(LONGEST_WAIT)),
         };
         self.wait(wait)?;
         self.receive(machine)

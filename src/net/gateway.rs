@@ -135,11 +135,12 @@ pub(crate) fn http(host: SocketAddr, request: &str) -> Option<String> {
 
 /// Whether an answer is complete according to its length header: some routers do not close the connection.
 fn is_whole(answer: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(answer);
-    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+    const END: &[u8] = b"\r\n\r\n";
+    let Some(end) = answer.windows(END.len()).position(|bytes| bytes == END) else {
         return false;
     };
-    let length = head.lines().find_map(|line| {
+    let (head, body) = (&answer[..end], &answer[end + END.len()..]);
+    let length = String::from_utf8_lossy(head).lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length")
             .then(|| value.trim().parse::<usize>().ok())?
@@ -166,5 +167,7 @@ mod tests {
         assert!(is_whole(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab"));
         assert!(!is_whole(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab"));
         assert!(!is_whole(b"HTTP/1.1 200 OK\r\n\r\nab"));
+        // Bytes count, and not every router writes UTF-8.
+        assert!(!is_whole(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na\xe9"));
     }
 }

@@ -159,6 +159,12 @@ impl Recovery {
         self.ecn.on_path_change(now);
         self.probe_timeouts = 0;
         self.outage_before = now;
+        self.follow_controller(now);
+    }
+
+    fn follow_controller(&mut self, now: Time) {
+        self.pacer.set_rtt(self.rtt.min());
+        self.pacer.set_rate(now, self.controller.pacing_rate());
     }
 
     /// A packet of the peer arrived.
@@ -308,8 +314,7 @@ impl Recovery {
             in_flight: self.sent_packets.in_flight(),
             in_flight_at_send: rate.in_flight_at_send,
         });
-        self.pacer.set_rtt(self.rtt.min());
-        self.pacer.set_rate(now, self.controller.pacing_rate());
+        self.follow_controller(now);
     }
 }
 

@@ -40,12 +40,13 @@ fn feed(words: &[&str], text: &str) -> std::io::Result<()> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    let mut input = child.stdin.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
-    input.write_all(text.as_bytes())?;
-    drop(input);
+    let input = child.stdin.take();
+    let written = input
+        .ok_or_else(|| std::io::ErrorKind::BrokenPipe.into())
+        .and_then(|mut input| input.write_all(text.as_bytes()));
     // Each of these programs leaves a copy of itself that serves the text, and ends at once.
     if child.wait()?.success() {
-        Ok(())
+        written
     } else {
         Err(std::io::ErrorKind::Other.into())
     }

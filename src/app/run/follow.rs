@@ -19,7 +19,7 @@ use crate::app::tcp;
 use crate::app::told::{Info, Note, Warning};
 use crate::app::wording::{Pace, files};
 use crate::protocol::Path;
-use crate::protocol::connection;
+use crate::protocol::connection::{self, Stats};
 use crate::protocol::handshake::Reason;
 use crate::protocol::time::Time;
 use crate::rendezvous::clock::WallClock;
@@ -181,11 +181,7 @@ impl Following<'_> {
                 }
                 self.front.event(Event::Stats(Box::new(stats)));
             }
-            Notice::Sample { at, done, stats } => {
-                if let Some(trace) = &mut self.user.trace {
-                    trace.write(self.run.role, at, done, &stats);
-                }
-            }
+            Notice::Sample { at, done, stats } => self.on_sample(at, done, &stats),
             Notice::Remark(remark) => self.front.event(files::remark(&remark)),
             Notice::Missing(missing) => {
                 self.missed += 1;
@@ -200,6 +196,14 @@ impl Following<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    fn on_sample(&mut self, at: Time, done: u64, stats: &Stats) {
+        let trace = self.user.trace.as_mut();
+        if trace.is_some_and(|trace| trace.write(self.run.role, at, done, stats).is_err()) {
+            self.user.trace = None;
+            self.front.event(Event::Warning(Warning::TraceStopped));
+        }
     }
 
     fn on_punch(&mut self, event: PunchEvent) -> Result<(), Failure> {

@@ -83,7 +83,6 @@ impl UserSide {
         };
         if let Ok(Some(Some(mapped))) = tokio::time::timeout(patience, told.recv()).await {
             let _ = self.take_mapping(mapped, front);
-            return;
         }
         self.asides.spawn(async move {
             let mut mapped = None;

@@ -45,7 +45,10 @@ impl Trace {
 
     /// Writes one line: seconds since the run began, bytes, bytes a second, milliseconds. Counters count from
     /// the start.
-    pub(super) fn write(&mut self, role: Role, at: Time, done: u64, s: &Stats) {
+    ///
+    /// # Errors
+    /// What the system said. A trace that cannot be written must not end the transfer.
+    pub(super) fn write(&mut self, role: Role, at: Time, done: u64, s: &Stats) -> std::io::Result<()> {
         let side = match role {
             Role::Sender => "sender",
             Role::Receiver => "receiver",
@@ -72,8 +75,7 @@ impl Trace {
         });
         // Each line is one write, because others read the file while it grows.
         let line = format!("{sample}\n");
-        // A trace that cannot be written must not end the transfer.
-        let _ = self.0.write_all(line.as_bytes());
+        self.0.write_all(line.as_bytes())
     }
 }
 
@@ -178,10 +180,12 @@ mod tests {
         // The second call replaces the trace of the first.
         Trace::create(&path)
             .unwrap()
-            .write(Role::Sender, Time::ZERO, 5, &stats);
+            .write(Role::Sender, Time::ZERO, 5, &stats)
+            .unwrap();
         Trace::create(&path)
             .unwrap()
-            .write(Role::Sender, Time::from_nanos(1_250_000_000), 9, &stats);
+            .write(Role::Sender, Time::from_nanos(1_250_000_000), 9, &stats)
+            .unwrap();
         let line = std::fs::read_to_string(&path).unwrap();
         let sample = Sample::parse(&line).unwrap();
         assert_eq!((sample.time, sample.done, sample.rtt), (1.25, 9.0, 0.0205));

@@ -339,16 +339,32 @@ impl Streams {
     fn accept(&mut self, now: Time, number: usize) {
         for _ in 0..ACCEPTED_PER_TURN {
             match self.listeners.get(number).map(TcpListener::accept) {
-                Some(Ok((stream, _))) => drop(self.add(now, stream)),
-                // Whoever came has gone again.
-                Some(Err(e)) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {
+                Some(Ok((stream, _))) => {
+                    let _ = self.add(now, stream);
                 }
-                // The system lets a process open no more: the next one may come instead of a silent one.
-                Some(Err(e)) if e.kind() != ErrorKind::WouldBlock && self.close_silent(now, |_| true) => {}
+                Some(Err(e)) if is_full(&e) => {
+                    // The next one may come instead of a silent one.
+                    if !self.close_silent(now, |_| true) {
+                        return;
+                    }
+                }
+                Some(Err(e)) if e.kind() != ErrorKind::WouldBlock => {
+                    // Whoever came has gone again, or its network has (accept(2)).
+                }
                 _ => return,
             }
         }
     }
+}
+
+/// Whether the system lets this process or any other open no more files.
+fn is_full(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let codes = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    // WSAEMFILE and WSAENOBUFS.
+    #[cfg(windows)]
+    let codes = [10024, 10055];
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
 /// What one customer has: an IPv4 address or an IPv6 /64 (RFC 6177).

@@ -2,6 +2,7 @@
 
 mod names;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -195,13 +196,29 @@ impl Rooms {
         self.insert(now, path, open, Some(nameplate));
     }
 
-    /// If more clients wait than there is room for, removes the oldest.
+    /// If more clients wait than there is room for, removes the oldest of the network that has the most. So one network
+    /// cannot push out the others.
     fn make_room(&mut self, now: Time, answers: &mut Answers) {
-        if self.numbers.len() + self.named.len() >= self.most_waiting {
-            let waiting = self.numbers.values().chain(self.named.values()).copied();
-            if let Some(oldest) = waiting.min_by_key(|id| self.sessions.get(id).map(|s| s.began)) {
-                self.expire(now, oldest, answers);
-            }
+        if self.numbers.len() + self.named.len() < self.most_waiting {
+            return;
+        }
+        let waiting = self.numbers.values().chain(self.named.values());
+        let waiting: Vec<_> = waiting
+            .filter_map(|id| {
+                self.sessions
+                    .get(id)
+                    .map(|session| (*id, session.network, session.began))
+            })
+            .collect();
+        let mut counts: HashMap<Network, usize> = HashMap::new();
+        for (_, network, _) in &waiting {
+            *counts.entry(*network).or_default() += 1;
+        }
+        let last = waiting
+            .iter()
+            .max_by_key(|(_, network, began)| (counts[network], Reverse(*began)));
+        if let Some((id, ..)) = last {
+            self.expire(now, *id, answers);
         }
     }
 

@@ -356,6 +356,23 @@ fn more_who_wait_than_there_is_room_push_out_the_oldest_and_memory_stays_flat() 
 }
 
 #[test]
+fn one_network_pushes_out_nobody_else() {
+    let mut world = World::new(14, Line::clean());
+    let others = [world.client(SENDER, None), world.client(SENDER, None)];
+    world.run(seconds(1));
+    let first = world.client(SENDER, None);
+    for _ in 0..world::WAITING {
+        world.beside(first, SENDER);
+        // One network may begin only so many in a minute.
+        world.run(seconds(3));
+    }
+    assert!(refusals(&world, first).contains(&Refusal::Expired));
+    for other in others {
+        assert_eq!(refusals(&world, other), []);
+    }
+}
+
+#[test]
 fn a_flood_costs_no_memory_gets_no_long_answer_and_disturbs_no_pair() {
     let mut world = World::new(14, Line::clean());
     let sender = world.client(SENDER, None);

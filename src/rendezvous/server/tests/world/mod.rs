@@ -4,7 +4,7 @@ mod hostile;
 mod line;
 mod named;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub(super) use self::line::Line;
@@ -24,6 +24,8 @@ use crate::rendezvous::server::{Limits, RelayLimits, Server, ServerConfig};
 
 /// The most clients that may wait at a number here.
 pub(super) const WAITING: usize = 64;
+/// The sockets of each client.
+const SOCKETS: u16 = 4;
 const UNIX: u64 = 1_795_236_100_000_000_000;
 
 /// What a client was told about its peer.
@@ -36,6 +38,7 @@ pub(super) struct Met {
     pub(super) pass: Option<Box<RelayPass>>,
 }
 
+#[derive(Default)]
 struct Client {
     ip: [u8; 4],
     /// The port at which the server sees the first socket.
@@ -75,6 +78,16 @@ pub(super) struct World {
     clients: Vec<Client>,
     under_way: Vec<(Time, To, Vec<u8>)>,
     limits: Limits,
+}
+
+impl Client {
+    /// The socket that has this address for a port of the server.
+    fn local(&self, path: Path) -> Option<u8> {
+        let first = self.port + self.apart * u16::from(path.local);
+        let socket = path.remote.port().wrapping_sub(first);
+        let is_ours = path.remote.ip() == IpAddr::from(self.ip) && socket < SOCKETS;
+        is_ours.then_some(socket as u8)
+    }
 }
 
 /// The address of a socket of the server.
@@ -145,23 +158,12 @@ impl World {
 
     fn arrives(&mut self, errand: Errand, purpose: Purpose) -> usize {
         let number = self.clients.len();
-        let ip = [203, 0, 113, number as u8 + 1];
         let meeting = self.meeting(errand, purpose);
         self.clients.push(Client {
-            ip,
+            ip: [203, 0, 113, number as u8 + 1],
             port: 5000,
-            apart: 0,
             meeting: Some(meeting),
-            relay: None,
-            passed: Vec::new(),
-            refused: Vec::new(),
-            session: None,
-            codes: Vec::new(),
-            refusals: Vec::new(),
-            met: None,
-            unreachable: false,
-            silent: None,
-            fresh: false,
+            ..Client::default()
         });
         number
     }
@@ -171,7 +173,7 @@ impl World {
             errand,
             server: server_address(0),
             token: self.token,
-            sockets: vec![0, 1, 2, 3],
+            sockets: (0..SOCKETS as u8).collect(),
             key: self.rng.array(),
             candidates: vec![SocketAddr::from(([192, 168, 1, 5], 4300))],
             local: Vec::new(),
@@ -192,15 +194,21 @@ impl World {
         client
     }
 
+    /// Adds a client in the network of another.
+    pub(super) fn beside(&mut self, other: usize, errand: Errand) -> usize {
+        let client = self.client(errand, None);
+        self.clients[client].ip = self.clients[other].ip;
+        self.clients[client].port += 10 * client as u16;
+        client
+    }
+
     pub(super) const fn becomes(&mut self, line: Line) {
         self.line = line;
     }
 
     pub(super) fn join(&mut self, client: usize, code: Code) {
-        let now = self.now;
-        if let Some(meeting) = &mut self.clients[client].meeting {
-            meeting.join(code, now);
-        }
+        let meeting = &mut self.clients[client].meeting;
+        meeting.iter_mut().for_each(|m| m.join(code, self.now));
     }
 
     pub(super) fn leave(&mut self, client: usize) {
@@ -365,17 +373,9 @@ impl World {
             } else {
                 break;
             };
-            let number = self
-                .clients
-                .iter()
-                .position(|c| SocketAddr::from((c.ip, 0)).ip() == to.remote.ip());
-            if let Some(number) = number {
-                // Datagrams to one of its earlier ports are lost.
-                let apart = self.clients[number].apart * u16::from(to.local);
-                let first = self.clients[number].port + apart;
-                let Ok(local) = u8::try_from(to.remote.port().wrapping_sub(first)) else {
-                    continue;
-                };
+            // Datagrams to an earlier port of a client are lost.
+            let mut clients = self.clients.iter().enumerate();
+            if let Some((number, local)) = clients.find_map(|(n, c)| Some((n, c.local(to)?))) {
                 let remote = server_address(to.local);
                 for datagram in burst.chunks(segment) {
                     self.send(|| To::Client(number, Path { local, remote }), datagram);
