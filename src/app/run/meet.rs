@@ -123,6 +123,7 @@ impl UserSide {
             match notice {
                 Notice::Meeting(MeetingEvent::Unreachable) => {
                     let Some(at) = self.try_tcp(&mut fallback, front).await else {
+                        self.command(Command::LeaveServer);
                         return no_server(tcp::silence(&place.server), given, front);
                     };
                     let sockets = vec![net::TCP];

@@ -133,7 +133,7 @@ impl Meeting {
 
     /// Whether the client needs this path to the server.
     pub(crate) fn needs(&self, path: Path) -> bool {
-        path == self.finder.main() && (self.visit.is_some() || self.own.is_none())
+        path == self.finder.main() && self.visit.is_some()
     }
 
     /// Starts again with a hello, because the path to the server broke or was replaced.
@@ -146,6 +146,12 @@ impl Meeting {
     pub(crate) fn end(&mut self) {
         self.leave(Want::Leave);
         self.visit = None;
+    }
+
+    /// Whether the run left a server that never answered. One that did is still said hello to until the two are
+    /// connected, which keeps the mappings open.
+    const fn is_given_up(&self) -> bool {
+        self.visit.is_none() && self.own.is_none()
     }
 
     /// Begins a visit: shows a new code if we show codes, and joins `typed`.
@@ -314,6 +320,9 @@ impl Meeting {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Time) {
+        if self.is_given_up() {
+            return;
+        }
         while let Some((path, payload)) = self.finder.poll(now) {
             self.transmit(path, payload);
         }
@@ -398,6 +407,9 @@ impl Meeting {
 
     /// When to call [`Meeting::handle_timeout`] next.
     pub(crate) fn poll_timeout(&self, now: Time) -> Option<Time> {
+        if self.is_given_up() {
+            return None;
+        }
         let mut next = self.finder.poll_timeout(now);
         let mut sooner = |time: Time| next = Some(next.map_or(time, |next| next.min(time)));
         if self.own.is_none() {

@@ -1,5 +1,8 @@
 //! What two people and an operator see who use a server.
 
+use std::net::UdpSocket;
+use std::time::Duration;
+
 use super::{Running, both_end_well, place_with_a_file, server, start, verdict};
 
 #[test]
@@ -55,4 +58,26 @@ fn of_two_who_type_the_same_code_one_receives_and_the_other_is_told() {
         "{other:?}"
     );
     assert!(sender.end().status.success());
+}
+
+#[test]
+fn a_server_that_was_given_up_is_asked_no_more() {
+    let place = tempfile::tempdir().expect("a place");
+    // It takes what comes, and never answers.
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let word = silent.local_addr().expect("bound").to_string();
+    let waits = start(&["receiver", "--server", &word], place.path());
+    waits.told("swap addresses instead");
+    waits.address();
+    silent.set_nonblocking(true).expect("a mode");
+    let mut space = [0; 2048];
+    while silent.recv(&mut space).is_ok() {}
+    silent.set_nonblocking(false).expect("a mode");
+    silent
+        .set_read_timeout(Some(Duration::from_secs(3)))
+        .expect("a time");
+    assert!(
+        silent.recv(&mut space).is_err(),
+        "it would show a code there to nobody"
+    );
 }
