@@ -65,9 +65,10 @@ impl Linked {
 
     /// Looks for a silent peer, or for a direct path beside a relayed one, as long as the relay wants one.
     pub(super) fn look_for_peer(&mut self, now: Time, mut relaying: Option<&mut Relaying>) {
-        let relayed = relaying
-            .as_mut()
-            .is_some_and(|r| r.seeks_direct(now, &self.connection));
+        let relayed = relaying.as_mut().is_some_and(|relaying| {
+            relaying.on_path_in_use(now, &self.connection);
+            relaying.wants_direct(&self.connection)
+        });
         match &mut self.search {
             None if self.silent || relayed => self.search = Some(self.places.begin_again(now)),
             Some(search) if self.silent || relayed => {

@@ -17,8 +17,8 @@ use crate::rendezvous::portmap::{LEASE, Mapped, Method};
 const SOONEST: Duration = Duration::from_secs(4);
 /// The longest wait for the router to delete the mapping when the run ends.
 const FAREWELL: Duration = Duration::from_millis(700);
-/// The first pause before a router is asked again that gave no port: it may be starting. Each further pause is
-/// twice as long, up to an hour.
+/// If a router gave no port, it may be starting. It is asked again after this; each further pause is twice as long, up to
+/// an hour.
 const FIRST_PAUSE: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// Further ports to try if a UPnP router has given ours to somebody else.

@@ -80,13 +80,17 @@ impl Relaying {
         connection.set_relay(now, self.path(), rate);
     }
 
-    /// Whether to look for a direct path: the connection works, but through the relay.
-    pub(super) fn seeks_direct(&mut self, now: Time, connection: &Connection) -> bool {
+    /// Takes note of the path in use: once a direct one has worked for long enough, gives up the relay.
+    pub(super) fn on_path_in_use(&mut self, now: Time, connection: &Connection) {
         if connection.is_relayed() || connection.silence(now) > TRUST / 2 {
             self.rest_at = None;
         } else if now >= *self.rest_at.get_or_insert(now + TRUST) {
             self.client.rest();
         }
+    }
+
+    /// Whether to look for a direct path: the connection works, but through the relay.
+    pub(super) fn wants_direct(&self, connection: &Connection) -> bool {
         connection.is_relayed() && self.uses != RelayUse::Only
     }
 

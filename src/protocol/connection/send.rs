@@ -29,6 +29,9 @@ const CLOSE_HEADER_LEN: usize = 5;
 /// three times its size, which is more.
 pub(super) const SMALL_PACKET: u64 = (HEADER_LEN + 1 + ACK_HEAD_LEN + TAG_LEN) as u64;
 
+/// A packet with less room than this carries no piece of the control stream, whose header would be most of it.
+const LEAST_CONTROL: usize = 64;
+
 /// Below this share of lost packets, copies of unacknowledged content at the end cost more than they save.
 const TAIL_COPY_LOSS: f64 = 0.002;
 
@@ -237,7 +240,7 @@ impl Connection {
             .control_room()
             .saturating_sub(buf.len() - packet - HEADER_LEN);
         let mut carries = Carries::Nothing;
-        if room > 64
+        if room > LEAST_CONTROL
             && self.recovery.window_room() > 0
             && let Some(range) = self.control_out.next(room)
         {
@@ -269,7 +272,6 @@ impl Connection {
         usize::from(self.mtu.current()) - (HEADER_LEN + CONTROL_HEADER_LEN + TAG_LEN)
     }
 
-    /// Writes an ACK frame and leaves room for a PING.
     /// Writes an ACK into a datagram of at most `room` bytes, which has place for a PING beside it.
     fn write_ack(&mut self, now: Time, room: u64, buf: &mut Vec<u8>) {
         let most = u64::from(self.mtu.certain()).min(room) as usize - (HEADER_LEN + 1 + TAG_LEN);

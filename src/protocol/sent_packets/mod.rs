@@ -18,10 +18,10 @@ use super::wire::Ack;
 const GRANULARITY: Duration = Duration::from_millis(1);
 /// The reordering window is at least this fraction of the RTT, an eighth (RFC 9002, section 6.1.2).
 const REORDER_LEAST: u32 = 8;
-/// The window also covers the age at which overtaken packets arrived lately: the greatest one in a time
-/// between this and twice this.
+/// The window also covers the age at which overtaken packets arrived lately: the greatest of the last one to two of
+/// these spans.
 const LATE_SPAN: Duration = Duration::from_secs(1);
-/// The window is at most this.
+/// Such an age counts as at most this.
 const REORDER_MOST: Duration = Duration::from_millis(400);
 /// A lost packet is remembered for this many RTTs, to notice that it was only late.
 const LOST_MEMORY_RTTS: u32 = 2;

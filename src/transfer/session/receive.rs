@@ -68,7 +68,6 @@ pub(crate) enum Step {
     Opening,
     /// Everything is verified. The store syncs it and gives it its final names.
     Finishing,
-    /// No long task.
     Other,
 }
 
@@ -128,6 +127,7 @@ pub struct ReceiveSession {
     missing_as_sent: RunSet,
     /// The same entries, by their numbers in the list without the links that were left out.
     missing: RunSet,
+    /// Fewer than all: a sender may not say of every file that it is missing.
     files_missing: u32,
 }
 
