@@ -17,6 +17,9 @@ use crate::rendezvous::schedule::Schedule;
 /// How long the search for the peer goes on before STUN servers are asked: its first packets have left long before.
 const SEARCH_FIRST: Duration = Duration::from_secs(1);
 
+/// After this much silence, ports are guessed as well. Slots have been tried by then, and our own servers were asked.
+const GUESS_AFTER: Duration = Duration::from_secs(15);
+
 /// The settings of a session's connection.
 pub struct Settings {
     /// Makes the controller of a connection; the duration is the RTT of its handshake.
@@ -40,6 +43,8 @@ pub(super) struct Linked {
     pub(super) places: Search,
     /// Whether the peer is silent.
     pub(super) silent: bool,
+    /// Whether our router gives out other ports since the peer fell silent.
+    pub(super) has_other_ports: bool,
     /// Looks for a silent peer, or for a direct path to a peer that is reached through a relay.
     pub(super) search: Option<Schedule>,
     /// When the session gives up a silent peer.
@@ -51,6 +56,28 @@ pub(super) struct Linked {
 }
 
 impl Linked {
+    pub(super) const fn new(
+        connection: Connection,
+        responder: LateResponder,
+        late: Option<(Path, Vec<u8>)>,
+        places: Search,
+        announce: Time,
+        gate: Gate,
+    ) -> Self {
+        Linked {
+            connection,
+            responder,
+            late,
+            places,
+            silent: false,
+            has_other_ports: false,
+            search: None,
+            give_up: Time::FAR_FUTURE,
+            announce: Some(announce),
+            gate,
+        }
+    }
+
     /// Whether STUN servers may be asked: only while the peer is silent, because our outside address may have changed.
     /// What looks for the peer goes first (see [`Schedule`]).
     pub(super) fn may_ask_outside(&self, now: Time) -> bool {
@@ -77,6 +104,9 @@ impl Linked {
                 }
                 // The slots of this search are not shown.
                 while search.poll_event().is_some() {}
+                if self.silent && (self.has_other_ports || self.connection.silence(now) >= GUESS_AFTER) {
+                    self.places.guess_after_silence(search, self.has_other_ports, now);
+                }
             }
             _ => self.search = None,
         }

@@ -24,7 +24,7 @@ use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::punch::{Punch, PunchEvent};
 use crate::rendezvous::schedule::Schedule;
-use crate::rendezvous::stun::StunClient;
+use crate::rendezvous::stun::{StunClient, StunEvent};
 
 /// The interval of progress notices.
 const PROGRESS: Duration = Duration::from_millis(200);
@@ -153,6 +153,9 @@ impl Session {
 
     fn drain(&mut self, now: Time) {
         while let Some(event) = self.stun(now).and_then(StunClient::poll_event) {
+            if let (StunEvent::MappingChanged { .. }, Some(linked)) = (&event, &mut self.linked) {
+                linked.has_other_ports = true;
+            }
             self.tell(Notice::Stun(event));
         }
         while let Some(event) = self.meeting.as_mut().and_then(Meeting::poll_event) {
@@ -194,7 +197,7 @@ impl Session {
                         relaying.rouse(now);
                     }
                 }
-                connection::Event::Back => linked.silent = false,
+                connection::Event::Back => (linked.silent, linked.has_other_ports) = (false, false),
                 connection::Event::Closed(ref closed) => {
                     self.side.on_end(End::Closed(closed.clone()));
                     self.over = true;
@@ -281,17 +284,10 @@ impl Session {
             relaying.prepare(now, &mut connection);
         }
         let (responder, places, answer) = punch.into_parts();
-        self.linked = Some(Linked {
-            connection,
-            responder,
-            late: answer.map(|answer| (answer.path, answer.payload)),
-            places,
-            silent: false,
-            search: None,
-            give_up: Time::FAR_FUTURE,
-            announce: Some(now + ANNOUNCE),
-            gate: Gate::new(now, keys.comparison.take()),
-        });
+        let gate = Gate::new(now, keys.comparison.take());
+        let late = answer.map(|answer| (answer.path, answer.payload));
+        let announce = now + ANNOUNCE;
+        self.linked = Some(Linked::new(connection, responder, late, places, announce, gate));
         self.meeting = None;
     }
 }
@@ -416,10 +412,13 @@ impl Machine for Session {
 
     fn extra_sockets(&self) -> Extra {
         match &self.linked {
-            // Until both ends have confirmed the connection, the peer may use another path than ours.
-            Some(linked) if linked.search.is_none() && linked.connection.is_confirmed() => {
-                Extra::Of(linked.connection.path())
-            }
+            // Until both ends have confirmed the connection, the peer may use another path than ours. One that was silent
+            // may be heard on another path, to which the connection has not moved yet.
+            Some(Linked {
+                connection,
+                search: None,
+                ..
+            }) if connection.is_confirmed() && connection.is_settled() => Extra::Of(connection.path()),
             _ => Extra::Any,
         }
     }

@@ -215,6 +215,27 @@ fn a_router_that_gives_out_a_new_port_does_not_end_a_transfer() {
     assert!(report.succeeded(), "{}", report.account());
 }
 
+/// Behind two routers that filter, the new ports have to be guessed, on either side.
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_router_that_becomes_symmetric_in_mid_transfer_is_found_again_by_guesses() {
+    for (side, other) in [
+        (Side::A, Nat::MasqueradeDrop),
+        (Side::B, Nat::MasqueradeDrop),
+        (Side::A, Nat::MasqueradeAccept),
+    ] {
+        let (network, pair) = under_way_between(other, other, &[]);
+        network.rebind(side);
+        let changed = Instant::now();
+        let report = pair.finish();
+        assert!(report.succeeded(), "{side:?} {other}: {}", report.account());
+        // What was left takes up to 15 s.
+        let rest = changed.elapsed();
+        println!("{side:?} {other}: done after {rest:.1?}");
+        assert!(rest < Duration::from_secs(90), "{}", report.account());
+    }
+}
+
 #[test]
 #[ignore = "needs root: builds network namespaces"]
 fn a_receiver_who_is_asked_decides() {

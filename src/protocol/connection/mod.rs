@@ -251,6 +251,11 @@ impl Connection {
         self.confirmed
     }
 
+    /// Whether the peer was heard last on the path in use, so that no other may be needed.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.paths.is_settled()
+    }
+
     /// Smoothed RTT, once one was measured.
     pub(crate) fn rtt(&self) -> Option<Duration> {
         let rtt = self.recovery.rtt();

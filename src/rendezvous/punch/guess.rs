@@ -2,7 +2,7 @@
 
 use super::paths::is_private;
 use super::report::{Outlook, outlook};
-use crate::rendezvous::address::{Address, Guessing, Mapping, PAIRS, Token};
+use crate::rendezvous::address::{Address, Filtering, Guessing, Mapping, PAIRS, Token};
 use crate::rendezvous::schedule::guess::Task;
 
 /// The pairs that serve guesses, the near and the far one: the last two pairs for which the side with lasting
@@ -13,29 +13,62 @@ fn pairs(lasting: &Address) -> [usize; 2] {
     [last.next().unwrap_or(far), far]
 }
 
-/// Our part, if ports must be guessed and both users allow it.
-pub(super) fn task(own: &Address, peer: &Address) -> Option<Task> {
-    let (ours, theirs) = (own.token.as_ref()?, peer.token.as_ref()?);
-    let lets = |token: &Token| token.guessing != Guessing::Refused;
+/// Whether ports can be guessed between the two, and both users allow it.
+fn is_allowed(own: &Address, peer: &Address) -> bool {
+    let lets = |address: &Address| {
+        let token: Option<&Token> = address.token.as_ref();
+        token.is_some_and(|token| token.guessing != Guessing::Refused)
+    };
     let outside = |address: &Address| address.reflexive.is_ipv4() && !is_private(address.reflexive.ip());
     let apart = outside(own) && outside(peer) && own.reflexive.ip() != peer.reflexive.ip();
-    if !apart || !lets(ours) || !lets(theirs) || outlook(own.nat(), peer.nat()) == Outlook::Good {
+    apart && lets(own) && lets(peer)
+}
+
+/// The part of the side whose ports are unknown.
+fn open(peer: &Address) -> Option<Task> {
+    let [near, far] = pairs(peer);
+    Some(Task::Open {
+        near: peer.pair(near)?,
+        far: peer.pair(far)?,
+    })
+}
+
+/// The part of the other side.
+fn try_ports(own: &Address, peer: &Address, rule: Guessing) -> Task {
+    Task::Try {
+        locals: pairs(own).map(|k| u8::try_from(k).unwrap_or(0)),
+        remote: peer.reflexive.ip(),
+        rule,
+    }
+}
+
+/// Our part, if ports must be guessed and both users allow it.
+pub(super) fn task(own: &Address, peer: &Address) -> Option<Task> {
+    if !is_allowed(own, peer) || outlook(own.nat(), peer.nat()) == Outlook::Good {
         return None;
     }
     match (own.nat().mapping, peer.nat().mapping) {
-        (Mapping::Dependent, Mapping::Independent | Mapping::Public) => {
-            let [near, far] = pairs(peer);
-            Some(Task::Open {
-                near: peer.pair(near)?,
-                far: peer.pair(far)?,
-            })
+        (Mapping::Dependent, Mapping::Independent | Mapping::Public) => open(peer),
+        (Mapping::Independent | Mapping::Public, Mapping::Dependent) => {
+            Some(try_ports(own, peer, peer.token.as_ref()?.guessing))
         }
-        (Mapping::Independent | Mapping::Public, Mapping::Dependent) => Some(Task::Try {
-            locals: pairs(own).map(|k| u8::try_from(k).unwrap_or(0)),
-            remote: peer.reflexive.ip(),
-            rule: theirs.guessing,
-        }),
         _ => None,
+    }
+}
+
+/// Our part if a peer that was connected stays silent, perhaps because a router gives out other ports than it did.
+/// `ours` is whether that is our router.
+pub(super) fn after_silence(own: &Address, peer: &Address, ours: bool) -> Option<Task> {
+    let is_open = [own, peer]
+        .iter()
+        .any(|side| side.nat().filtering == Filtering::Independent);
+    if !is_allowed(own, peer) || is_open {
+        return None;
+    }
+    if ours {
+        open(peer)
+    } else {
+        Some(try_ports(own, peer, Guessing::Anywhere))
     }
 }
 
@@ -54,7 +87,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::rendezvous::address::{Filtering, NatClass};
+    use crate::rendezvous::address::NatClass;
     use crate::rendezvous::errand::Errand;
 
     const RULE: Guessing = Guessing::Steps {
@@ -103,6 +136,31 @@ mod tests {
         let one = lasting(1);
         assert_eq!(task(&a, &one), open("198.51.100.2:4300", "198.51.100.2:4300"));
         assert_eq!((reserved(&a, &one), reserved(&one, &a)), (None, None));
+    }
+
+    #[test]
+    fn after_a_silence_the_side_whose_ports_changed_opens_and_the_other_tries_any_port() {
+        let (a, b) = (
+            lasting(4),
+            address([203, 0, 113, 7], Mapping::Independent, Filtering::Untested, 4),
+        );
+        assert_eq!(task(&a, &b), None);
+        assert!(
+            matches!(after_silence(&a, &b, true), Some(Task::Open { far, .. }) if Some(far) == b.pair(3))
+        );
+        let tries = Task::Try {
+            locals: [2, 3],
+            remote: a.reflexive.ip(),
+            rule: Guessing::Anywhere,
+        };
+        assert_eq!(after_silence(&b, &a, false), Some(tries));
+        let open = address([203, 0, 113, 7], Mapping::Independent, Filtering::Independent, 4);
+        assert_eq!(
+            after_silence(&a, &open, true),
+            None,
+            "its owner hears us as it is"
+        );
+        assert_eq!(after_silence(&a.guessed(Guessing::Refused), &b, true), None);
     }
 
     #[test]

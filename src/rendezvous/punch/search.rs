@@ -68,6 +68,16 @@ impl Search {
         schedule
     }
 
+    /// Guesses ports, too, because the peer has been silent for long: a router may give out other ports than it did.
+    /// `ours` is whether it is ours.
+    pub(crate) fn guess_after_silence(&self, schedule: &mut Schedule, ours: bool, now: Time) {
+        if !schedule.is_guessing()
+            && let Some(task) = guess::after_silence(&self.own, &self.peer, ours)
+        {
+            schedule.guess(task, now);
+        }
+    }
+
     /// The peer has another address now, as its user says.
     pub(crate) fn relocate(&mut self, peer: Address) {
         (self.pairs, self.candidates) = paths(&self.own, &peer, self.ipv6.as_ref());

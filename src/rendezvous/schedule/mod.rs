@@ -255,6 +255,11 @@ impl Schedule {
         self.guess = Some(Guess::new(task, now));
     }
 
+    /// Whether ports are guessed.
+    pub(super) const fn is_guessing(&self) -> bool {
+        self.guess.is_some()
+    }
+
     /// Ports opened or tried for guesses so far.
     pub(crate) fn guesses(&self) -> u32 {
         self.guess.as_ref().map_or(0, Guess::count)

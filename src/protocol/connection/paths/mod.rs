@@ -185,6 +185,12 @@ impl Paths {
         self.current().path
     }
 
+    /// Whether the peer was heard last on the path in use, so that no other may be needed.
+    pub(super) fn is_settled(&self) -> bool {
+        let (current, others) = (self.current(), &self.known[1..]);
+        others.iter().all(|k| k.heard <= current.heard)
+    }
+
     /// Whether the path in use has answered a challenge.
     pub(super) fn is_proven(&self) -> bool {
         self.current().proven.is_some()
