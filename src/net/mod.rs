@@ -20,7 +20,7 @@ pub(crate) use driver::{BURSTS_RECEIVED, Driver, Extra, Machine, Transmit, Waker
 pub(crate) use gateway::{Gateway, http, multicast_search};
 pub(crate) use interfaces::{Local, has_ipv6_alone, local};
 pub(crate) use nat64::Nat64;
-pub(crate) use reach::{Echo, try_out};
+pub(crate) use reach::{Echo, try_nearby, try_out};
 pub(crate) use socket::{Ports, bind, bind_at, bind_beside};
 pub(crate) use tcp::{Door, StreamNews, TCP};
 

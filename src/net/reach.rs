@@ -1,12 +1,15 @@
-//! Tests whether datagrams leave this network, from separate connected sockets: only these are told of ICMP
-//! errors (RFC 1122, section 4.1.3.3).
+//! Tests whether datagrams leave this network or pass the routers nearby, from separate connected sockets: only
+//! these are told of ICMP errors (RFC 1122, section 4.1.3.3).
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
+
+use socket2::SockRef;
 
 use super::Clock;
 use super::interfaces::unspecified;
+use super::socket::is_ttl_report;
 use super::sys;
 
 /// When to send a request again, after it was first sent.
@@ -34,6 +37,33 @@ pub(crate) enum Echo {
     Forbidden,
     /// No answer.
     Silent,
+}
+
+/// How often the routers nearby are asked, and the time between. A router gives few ICMP answers (Linux: one a second and
+/// destination), and what else goes to the target gets some of them.
+const NEARBY: (u32, Duration) = (100, Duration::from_millis(100));
+
+/// What comes of requests to `target` within the next `routers` routers. No device beyond them sees one, so nobody
+/// answers but a router or firewall that does not let them pass. Takes up to 10 s.
+pub(crate) async fn try_nearby(target: SocketAddr, request: &[u8], routers: u32) -> Echo {
+    let limited = connected(target).filter(|socket| limit_hops(socket, target.ip(), routers).is_ok());
+    let Some(Ok(socket)) = limited.map(tokio::net::UdpSocket::from_std) else {
+        // There is no route at the moment, which says nothing of the target.
+        return Echo::Silent;
+    };
+    let (times, pause) = NEARBY;
+    for _ in 0..times {
+        let mut echo = echo_of(socket.send(request).await);
+        if echo == Echo::Silent
+            && let Ok(heard) = tokio::time::timeout(pause, socket.recv(&mut [0])).await
+        {
+            echo = echo_of(heard);
+        }
+        if echo != Echo::Silent {
+            return echo;
+        }
+    }
+    Echo::Silent
 }
 
 struct Asked {
@@ -93,6 +123,9 @@ impl Asked {
 
 /// What the result of a socket call says, except that nothing has arrived yet.
 fn echo_of(result: std::io::Result<usize>) -> Echo {
+    if result.as_ref().is_err_and(is_ttl_report) {
+        return Echo::Silent;
+    }
     match result.map_err(|e| e.kind()) {
         Ok(_) | Err(ErrorKind::WouldBlock | ErrorKind::Interrupted) => Echo::Silent,
         // Linux reports its own firewall by EPERM, and an ICMP "prohibited" by EACCES or EHOSTUNREACH.
@@ -110,6 +143,13 @@ fn connected(target: SocketAddr) -> Option<UdpSocket> {
     socket.connect(target).ok()?;
     sys::dont_fragment(&socket, target.is_ipv6());
     Some(socket)
+}
+
+fn limit_hops(socket: &UdpSocket, target: IpAddr, hops: u32) -> std::io::Result<()> {
+    match target {
+        IpAddr::V4(_) => SockRef::from(socket).set_ttl_v4(hops),
+        IpAddr::V6(_) => SockRef::from(socket).set_unicast_hops_v6(hops),
+    }
 }
 
 #[cfg(test)]
@@ -139,5 +179,13 @@ mod tests {
             let echoes = try_out(&requests, |answer| answer == b"hello");
             assert_eq!(echoes, [Echo::Answered, Echo::Refused]);
         });
+    }
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "the closed port of the test")]
+    async fn a_refusal_nearby_is_told() {
+        let closed = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let target = closed.local_addr().unwrap();
+        drop(closed);
+        assert_eq!(try_nearby(target, b"hello", 1).await, Echo::Refused);
     }
 }

@@ -201,7 +201,12 @@ fn is_icmp_report(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ConnectionReset | ConnectionRefused | HostUnreachable | NetworkUnreachable
-    ) || cfg!(windows) && error.raw_os_error() == Some(NET_RESET)
+    ) || is_ttl_report(error)
+}
+
+/// Whether a receive error says that the TTL of an earlier packet expired. Only Windows reports that.
+pub(super) fn is_ttl_report(error: &io::Error) -> bool {
+    cfg!(windows) && error.raw_os_error() == Some(NET_RESET)
 }
 
 /// The sockets of a run, and their ports.

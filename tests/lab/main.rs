@@ -31,6 +31,7 @@ mod meeting;
 mod moves;
 mod mtu;
 mod nat;
+mod nearby;
 mod network;
 mod over_tcp;
 mod pair;

@@ -145,7 +145,9 @@ fn a_port_mapped_by_each_protocol_is_told_used_and_given_back() {
     for (protocols, method, masquerade) in [
         (PMP_ONLY, "PCP", "masquerade"),
         (PMP_ONLY, "PCP", "masquerade random,fully-random"),
+        (PMP_ONLY, "NAT-PMP", "masquerade"),
         (PMP_ONLY, "NAT-PMP", "masquerade random,fully-random"),
+        (UPNP_ONLY, "UPnP", "masquerade"),
         (UPNP_ONLY, "UPnP", "masquerade random,fully-random"),
     ] {
         let wires = homes("4.4.4.2");

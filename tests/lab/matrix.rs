@@ -220,3 +220,55 @@ fn any_number_of_routers_between_two_homes_will_do() {
     }
     assert!(late.is_empty(), "{}", late.join("\n"));
 }
+
+/// A pair that works only in its second turn, and the time to punch (docs/design.md, "Low TTL before the slot").
+const SECOND_TURN: Duration = Duration::from_secs(80);
+
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn routers_that_drop_options_of_ip_cost_time_and_no_connection() {
+    let (drop, accept) = (Nat::MasqueradeDrop, Nat::MasqueradeAccept);
+    let mut cells = VecDeque::new();
+    for (hops, routers) in [(8, &["na", "nb"][..]), (8, &["r1", "r8"]), (0, &["na", "nb"])] {
+        for (a, b) in [(accept, accept), (accept, drop), (drop, accept)] {
+            for delay in [0, 1, 4, 13] {
+                cells.push_back((hops, routers, a, b, delay));
+            }
+        }
+    }
+    let done = side_by_side(cells, |(hops, routers, a, b, delay)| {
+        let network = Network::build(Plan {
+            hops,
+            ..Plan::new(a, b)
+        });
+        for router in routers {
+            let rules =
+                "table ip options { chain x { type filter hook forward priority -10; ip hdrlength > 5 drop; }
+                         }";
+            network.rules(&network.name(router), rules);
+        }
+        let errand = Errand {
+            second_pastes_after: Duration::from_secs(delay),
+            ..Errand::default()
+        };
+        run_pair(&network, &errand)
+    });
+    let mut late = Vec::new();
+    for ((hops, routers, a, b, delay), report) in &done {
+        let what = format!(
+            "{hops} routers, dropped by {routers:?}, {} x {}, +{delay} s",
+            short(*a),
+            short(*b)
+        );
+        println!("{what}: {:.1?}", report.connected);
+        let limit = if *hops == 0 && a == b {
+            SECOND_TURN
+        } else {
+            THREE_SLOTS
+        };
+        if !report.succeeded() || report.connected.is_none_or(|time| time > limit) {
+            late.push(format!("{what}\n{}", report.account()));
+        }
+    }
+    assert!(late.is_empty(), "{}", late.join("\n"));
+}

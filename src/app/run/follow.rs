@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::lobby::Aside;
 use super::meet::{answered, relay_terms};
 use super::moved::Moves;
+use super::nearby;
 use super::outside::peer_address;
 use super::time::TimeKeeper;
-use super::{Run, UserSide, heard};
+use super::{Run, UserSide, heard, punching};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Cancelled, Event, Front, Link, Pending, Question, TimeOfDay};
 use crate::app::gate::ToCompare;
@@ -18,6 +20,7 @@ use crate::app::outcome::{Failure, Party, Summary};
 use crate::app::tcp;
 use crate::app::told::{Info, Note, Warning};
 use crate::app::wording::{Pace, files};
+use crate::net::Echo;
 use crate::protocol::Path;
 use crate::protocol::connection::{self, Stats};
 use crate::protocol::handshake::Reason;
@@ -25,9 +28,9 @@ use crate::protocol::time::Time;
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::relay::{RelayEvent, RelayRefusal, RelayUse};
-use crate::rendezvous::punch::{PathKind, PunchEvent};
+use crate::rendezvous::outlet::Outlet;
+use crate::rendezvous::punch::{Hint, PathKind, PunchEvent};
 use crate::rendezvous::schedule::ScheduleEvent;
-use crate::rendezvous::schedule::guess::{PATIENCE, SOCKETS, Task};
 use crate::rendezvous::stun::StunEvent;
 use crate::system::{Awake, stopped};
 
@@ -36,18 +39,6 @@ const NEARBY: Duration = Duration::from_millis(500);
 
 /// The most warnings of files that do not arrive. The summary counts all.
 const MOST_MISSED: u32 = 20;
-
-/// The line that tells of guessed ports.
-fn guessing(task: Task) -> Info {
-    let seconds = PATIENCE.as_secs();
-    match task {
-        Task::Try { .. } => Info::TryingPorts { seconds },
-        Task::Open { .. } => Info::OpeningPorts {
-            ports: SOCKETS,
-            seconds,
-        },
-    }
-}
 
 /// The state of what was shown and asked.
 struct Following<'a> {
@@ -67,6 +58,8 @@ struct Following<'a> {
     /// tries this one.
     another: Option<Pending>,
     moves: Moves,
+    /// Whether a router nearby lets nothing through to the peer.
+    rejected: bool,
 }
 
 impl Following<'_> {
@@ -100,9 +93,36 @@ impl Following<'_> {
                 self.user.command(Command::SetClock(time));
                 self.front.event(Event::Note(Note::ClockAskedAgain));
             }
+            Some(Ok(Aside::Nearby(echo))) = self.user.asides.join_next() => self.on_nearby(echo),
             () = stopped() => return Err(Failure::Interrupted),
         }
         Ok(None)
+    }
+
+    /// Asks the routers nearby whether something keeps what is sent from the peer.
+    fn ask_nearby(&mut self) {
+        if let Some(link) = self.link.as_ref().filter(|link| !link.relayed) {
+            self.user.ask_nearby(link.remote, Duration::ZERO);
+        }
+    }
+
+    /// The routers nearby say whether they let anything through to the peer, who is not heard.
+    fn on_nearby(&mut self, echo: Echo) {
+        self.user.asking_nearby = None;
+        // Whoever lets nothing out at all was told before.
+        let is_closed = self.user.outlet.as_ref().is_some_and(Outlet::is_closed);
+        if let Some(hint) = nearby::hint_of(echo).filter(|_| !is_closed) {
+            self.rejected |= hint == Hint::Rejected;
+            self.tell_hint(hint);
+        }
+    }
+
+    /// Shows what the search found out, and asks for another address where that would help.
+    fn tell_hint(&mut self, hint: Hint) {
+        self.front.event(Event::Warning(Warning::Search { hint }));
+        if hint.wants_another_address() && self.another.is_none() && self.user.can_paste(self.run) {
+            self.another = Some(self.front.ask(Question::PeerAddress));
+        }
     }
 
     async fn on(&mut self, notice: Notice) -> Result<(), Failure> {
@@ -130,9 +150,11 @@ impl Following<'_> {
             Notice::Stream(news) => tcp::tell(news, self.front),
             Notice::Connection(connection::Event::Silent) => {
                 let silence = connection::SILENCE;
+                self.ask_nearby();
                 self.front.event(Event::Reconnecting { silence });
             }
             Notice::Connection(connection::Event::Back) => {
+                self.user.stop_asking_nearby();
                 (self.another, self.moves.has_asked) = (None, false);
                 if let Some(link) = &self.link {
                     self.front.event(Event::Reconnected(link.clone()));
@@ -175,6 +197,10 @@ impl Following<'_> {
                     Some(silence) => self.on_silence(silence),
                     None => {
                         let now = self.user.clock.now();
+                        // The peer may be heard although nothing gets there.
+                        if self.moves.is_stuck(now, done) {
+                            self.ask_nearby();
+                        }
                         let progress = self.pace.progress(now, done, total, phase, &stats);
                         self.front.event(Event::Progress(progress));
                     }
@@ -207,20 +233,21 @@ impl Following<'_> {
     }
 
     fn on_punch(&mut self, event: PunchEvent) -> Result<(), Failure> {
-        if let PunchEvent::Schedule(ScheduleEvent::Waiting { until, .. }) = event {
-            self.waiting = Some(until);
-            return Ok(());
-        }
-        let wanted = matches!(&event, PunchEvent::Hint(hint) if hint.wants_another_address());
-        tell_punch(event, self.front)?;
-        if wanted && self.another.is_none() && self.user.can_paste(self.run) {
-            self.another = Some(self.front.ask(Question::PeerAddress));
+        match event {
+            PunchEvent::Schedule(ScheduleEvent::Waiting { until, .. }) => self.waiting = Some(until),
+            PunchEvent::Hint(hint) => self.tell_hint(hint),
+            PunchEvent::Failed(mut report) => {
+                report.rejected = self.rejected;
+                return Err(punching::failure(&report, self.front));
+            }
+            event => punching::tell(event, self.front),
         }
         Ok(())
     }
 
     fn on_connected(&mut self, path: Path, kind: PathKind, rtt: Duration) {
         self.user.linked = true;
+        self.user.stop_asking_nearby();
         self.user.seeds.handshake = None;
         self.moves.local = path.local;
         (self.another, self.waiting) = (None, None);
@@ -237,6 +264,7 @@ impl Following<'_> {
     }
 
     fn on_moved(&mut self, path: Path, kind: PathKind) {
+        self.user.stop_asking_nearby();
         self.another = None;
         (self.moves.has_asked, self.moves.local) = (false, path.local);
         if let Some(link) = &mut self.link {
@@ -286,6 +314,7 @@ impl UserSide {
             missed: 0,
             another: None,
             moves: Moves::new(run),
+            rejected: false,
             user: self,
             run,
             front,
@@ -408,31 +437,4 @@ impl UserSide {
             }
         }
     }
-}
-
-/// Tells the events of a punch. A punch that failed ends the run.
-fn tell_punch(event: PunchEvent, front: &mut dyn Front) -> Result<(), Failure> {
-    match event {
-        PunchEvent::Schedule(ScheduleEvent::Waiting { .. }) | PunchEvent::Connected { .. } => {}
-        PunchEvent::Schedule(ScheduleEvent::Attempt { number, to }) => {
-            front.event(Event::Attempt { number, remote: to });
-        }
-        PunchEvent::Schedule(ScheduleEvent::Guessing(task)) => {
-            front.event(Event::Info(guessing(task)));
-        }
-        PunchEvent::Failed(report) => {
-            let (cause, next) = report.diagnosis();
-            for line in report.to_string().lines().take(5) {
-                let line = line.to_owned();
-                front.event(Event::Info(Info::Tried { line }));
-            }
-            return Err(Failure::no_path(cause, next));
-        }
-        PunchEvent::Hint(hint) => front.event(Event::Warning(Warning::Search { hint })),
-        PunchEvent::Reflexive(path) => {
-            let remote = path.remote;
-            front.event(Event::Note(Note::HeardFrom { remote }));
-        }
-    }
-    Ok(())
 }

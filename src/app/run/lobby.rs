@@ -15,7 +15,7 @@ use crate::app::options::Common;
 use crate::app::outcome::Failure;
 use crate::app::outlet;
 use crate::app::told::{Info, Note, Warning};
-use crate::net;
+use crate::net::{self, Echo};
 use crate::protocol::time::Time;
 use crate::rendezvous::address::{Address, Mapping};
 use crate::rendezvous::clock::WallClock;
@@ -74,6 +74,8 @@ pub(super) enum Aside {
     Outlet(Outlet),
     /// The port that the router forwards, if it does.
     Mapped(Option<Mapped>),
+    /// What the routers nearby say of packets to the peer.
+    Nearby(Echo),
 }
 
 /// What the servers answered.
@@ -309,6 +311,8 @@ impl UserSide {
     /// Takes a fact that was found out meanwhile. Returns a better address if there is one now.
     fn on_aside(&mut self, aside: Aside, front: &mut dyn Front) -> Option<Address> {
         match aside {
+            // Nobody is asked before there is a peer.
+            Aside::Nearby(_) => None,
             Aside::Outlet(outlet) => {
                 if let Some(warning) = Warning::of_outlet(&outlet) {
                     front.event(Event::Warning(warning));

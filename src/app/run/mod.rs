@@ -6,7 +6,9 @@ mod lobby;
 mod look;
 mod meet;
 mod moved;
+mod nearby;
 mod outside;
+mod punching;
 mod seeds;
 mod time;
 
@@ -15,7 +17,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::close;
 use super::command::{Command, Notice};
@@ -133,6 +135,7 @@ struct UserSide {
     mapper: Option<Mapper>,
     /// What the run finds out while the users swap addresses.
     asides: JoinSet<Aside>,
+    asking_nearby: Option<AbortHandle>,
 }
 
 /// The next notice of the network thread.
@@ -232,6 +235,7 @@ impl UserSide {
             outlet: None,
             mapper: None,
             asides: JoinSet::new(),
+            asking_nearby: None,
         })
     }
 
@@ -304,6 +308,7 @@ impl UserSide {
         relay: Option<Box<RelayPass>>,
     ) -> Result<(), Failure> {
         let role = self.role(run.errand, &peer);
+        self.ask_nearby_for(&run.own, &peer);
         self.peer_key = peer.token.as_ref().map(|token| token.key);
         let between = obstacle(&run.own, &peer, &self.local.networks);
         self.relay = relay.as_ref().map(|pass| {

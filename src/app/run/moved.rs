@@ -11,6 +11,7 @@ use super::{Run, UserSide};
 use crate::app::command::Command;
 use crate::app::event::{Event, Front, Pending, Question};
 use crate::app::told::Warning;
+use crate::protocol::connection;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::Address;
 use crate::rendezvous::errand::Errand;
@@ -32,6 +33,8 @@ pub(super) struct Moves {
     changed: Option<Time>,
     /// Whether the user was asked during this silence.
     pub(super) has_asked: bool,
+    /// What had arrived, and since when it has been no more; `None` once that was noticed.
+    stuck: (u64, Option<Time>),
 }
 
 impl Moves {
@@ -42,7 +45,20 @@ impl Moves {
             telling: Telling::new(),
             changed: None,
             has_asked: false,
+            stuck: (0, None),
         }
+    }
+
+    /// Whether nothing has moved for as long as a peer that says nothing counts as silent. Once each time.
+    pub(super) fn is_stuck(&mut self, now: Time, done: u64) -> bool {
+        if self.stuck.0 != done {
+            self.stuck = (done, Some(now));
+        }
+        let stuck = self
+            .stuck
+            .1
+            .take_if(|since| now.since(*since) >= connection::SILENCE);
+        stuck.is_some()
     }
 }
 

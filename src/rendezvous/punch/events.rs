@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::obstacle::Obstacle;
-use super::report::refusal;
+use super::report::{REJECTED, REJECTED_REMEDY, refusal};
 use super::{PathKind, Report};
 use crate::protocol::Path;
 use crate::protocol::handshake::SessionKeys;
@@ -45,6 +45,9 @@ pub(crate) enum Hint {
     /// The system refuses to send to the peer.
     #[error("{cause} Trying all the same", cause = refusal(Some(*.0)))]
     Refused(ErrorKind),
+    /// A router or firewall near this computer answers that it lets nothing through to the peer.
+    #[error("{cause} Trying all the same; {REJECTED_REMEDY}", cause = REJECTED)]
+    Rejected,
     /// The peer is there, but has only our bare address.
     #[error("your peer pasted only ip:port: ask them to paste the whole line")]
     PeerPastedBare,
@@ -66,7 +69,9 @@ impl Hint {
     /// Whether another address of the peer would help.
     pub(crate) const fn wants_another_address(self) -> bool {
         match self {
-            Hint::Obstacle(_) | Hint::WePastedBare | Hint::SameRole | Hint::OldAddress => true,
+            Hint::Obstacle(_) | Hint::Rejected | Hint::WePastedBare | Hint::SameRole | Hint::OldAddress => {
+                true
+            }
             Hint::Refused(_) | Hint::PeerPastedBare => false,
         }
     }

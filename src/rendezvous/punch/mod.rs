@@ -25,8 +25,9 @@ pub(crate) use self::engine::LateResponder;
 use self::engine::{Engine, Heard};
 pub(crate) use self::events::{Hint, PunchEvent};
 pub(crate) use self::obstacle::{Obstacle, obstacle};
+pub(crate) use self::paths::is_private;
+use self::paths::paths;
 pub(crate) use self::paths::{Ipv6Socket, PathKind};
-use self::paths::{is_private, paths};
 pub(crate) use self::report::Report;
 pub(crate) use self::search::Search;
 use super::Transmit;
@@ -100,6 +101,7 @@ impl Punch {
             outward: 0,
             refused: 0,
             refusal: None,
+            rejected: false,
             obstacle: obstacle(&own, &peer, &around.networks),
             outlet: around.outlet,
             bare_hellos: 0,

@@ -75,7 +75,7 @@ impl PathKind {
 }
 
 /// Whether an address is private, so that it belongs to the own network.
-pub(super) fn is_private(ip: IpAddr) -> bool {
+pub(crate) fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
         IpAddr::V6(_) => false,

@@ -42,6 +42,8 @@ pub struct Report {
     pub refused: u64,
     /// Why it refused the last one.
     pub refusal: Option<ErrorKind>,
+    /// Whether a router or firewall near this computer answered that it lets nothing through to the peer.
+    pub rejected: bool,
     /// What the two addresses told before anything was sent.
     pub obstacle: Option<Obstacle>,
     /// Which UDP ports our network lets out, if that was found out.
@@ -101,6 +103,14 @@ fn against_symmetric(filtering: Filtering) -> Outlook {
 /// What helps if the system refuses to send.
 const REFUSAL_REMEDY: &str =
     "Check the network and the firewall of this computer, then start both sides again.";
+
+/// The sentence for a router or firewall that lets nothing through.
+pub(super) const REJECTED: &str =
+    "A router or firewall near this computer answers by ICMP that it lets nothing through to the other side.";
+
+/// What helps then.
+pub(super) const REJECTED_REMEDY: &str = "if it stays so, move one of the two to another network such as a phone's hotspot, start p2pcopy there \
+     again and paste its new address";
 
 /// The sentence for a system that refuses to send.
 pub(super) fn refusal(kind: Option<ErrorKind>) -> String {
@@ -166,6 +176,9 @@ impl Report {
         }
         if let Some(outlet) = self.outlet.as_ref().filter(|outlet| outlet.is_closed()) {
             return say(&sentence(outlet), &sentence(outlet.remedy()));
+        }
+        if self.rejected {
+            return say(REJECTED, &sentence(REJECTED_REMEDY));
         }
         if let Some(answer) = self.nat_diagnosis() {
             return answer;
@@ -300,6 +313,7 @@ mod tests {
             outward: 1900,
             refused: 0,
             refusal: None,
+            rejected: false,
             obstacle: None,
             outlet: None,
             bare_hellos: 0,
@@ -359,6 +373,8 @@ mod tests {
         report.peer_nat = Some(NatClass::default());
         report.obstacle = Some(Obstacle::SameOutside);
         assert!(report.diagnosis().0.contains("same outside address"));
+        report.rejected = true;
+        assert!(report.diagnosis().0.contains("lets nothing through"));
         report.outlet = Some(Outlet::Dropped);
         assert!(report.diagnosis().0.starts_with("UDP is blocked here"));
         (report.refused, report.refusal) = (report.outward, Some(ErrorKind::PermissionDenied));

@@ -1,0 +1,47 @@
+//! What the user reads of a punch.
+
+use crate::app::event::{Event, Front};
+use crate::app::outcome::Failure;
+use crate::app::told::{Info, Note};
+use crate::rendezvous::punch::{PunchEvent, Report};
+use crate::rendezvous::schedule::ScheduleEvent;
+use crate::rendezvous::schedule::guess::{PATIENCE, SOCKETS, Task};
+
+/// The line that tells of guessed ports.
+fn guessing(task: Task) -> Info {
+    let seconds = PATIENCE.as_secs();
+    match task {
+        Task::Try { .. } => Info::TryingPorts { seconds },
+        Task::Open { .. } => Info::OpeningPorts {
+            ports: SOCKETS,
+            seconds,
+        },
+    }
+}
+
+/// Tells what was tried in vain. The run ends with this failure.
+pub(super) fn failure(report: &Report, front: &mut dyn Front) -> Failure {
+    let (cause, next) = report.diagnosis();
+    for line in report.to_string().lines().take(5) {
+        let line = line.to_owned();
+        front.event(Event::Info(Info::Tried { line }));
+    }
+    Failure::no_path(cause, next)
+}
+
+/// Tells the other events of a punch.
+pub(super) fn tell(event: PunchEvent, front: &mut dyn Front) {
+    match event {
+        PunchEvent::Schedule(ScheduleEvent::Attempt { number, to }) => {
+            front.event(Event::Attempt { number, remote: to });
+        }
+        PunchEvent::Schedule(ScheduleEvent::Guessing(task)) => {
+            front.event(Event::Info(guessing(task)));
+        }
+        PunchEvent::Reflexive(path) => {
+            let remote = path.remote;
+            front.event(Event::Note(Note::HeardFrom { remote }));
+        }
+        _ => {}
+    }
+}
