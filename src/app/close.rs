@@ -89,10 +89,17 @@ fn from_peer(code: u16, text: &str) -> Failure {
             cause: format!("the other side says: {text}"),
         },
         SOURCE_CHANGED => Failure::SourceChanged { path: None },
-        _ => Failure::other(
-            format!("the other side stopped: {text}"),
-            "read what it says over there; then run the same command again on both sides",
-        ),
+        code => {
+            let cause = format!("the other side stopped: {text}");
+            let next = "read what it says over there; then run the same command again on both sides";
+            match code {
+                LOCAL => Failure::File {
+                    cause,
+                    next: next.into(),
+                },
+                _ => Failure::other(cause, next),
+            }
+        }
     }
 }
 
@@ -158,6 +165,20 @@ mod tests {
             failure.to_string(),
             "the other side stopped: \\u{1b}[2Jhi\\u{202e}"
         );
+    }
+
+    #[test]
+    fn a_disk_that_refuses_gives_the_same_exit_code_on_both_sides() {
+        for kind in [
+            std::io::ErrorKind::StorageFull,
+            std::io::ErrorKind::ReadOnlyFilesystem,
+            std::io::ErrorKind::Other,
+        ] {
+            let error = TransferError::from(LocalError::new("write", "/data/a", kind.into()));
+            let there = from_peer(code_of(&error), text_of(&error));
+            assert_eq!(there.exit_code(), failure_of(error).exit_code());
+            assert!(there.to_string().contains("over there"), "{there}");
+        }
     }
 
     #[test]

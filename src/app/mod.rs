@@ -40,6 +40,7 @@ use crate::rendezvous::errand::Errand;
 use crate::system::HAS_ATTRIBUTES;
 use crate::transfer;
 use crate::transfer::fs::disk::DiskLayer;
+use crate::transfer::fs::layer::Layer;
 use crate::transfer::fs::owner::OwnerKey;
 use crate::transfer::manifest::attributes::Attributes;
 use crate::transfer::sink::place::Conflicts;
@@ -137,6 +138,8 @@ fn tell_attributes(attributes: Attributes, front: &mut dyn Front) {
 
 /// Checks that the output directory takes files, or that it can be made.
 fn usable(root: &Path) -> Result<(), Failure> {
+    // With a slash at its end, a file's name leads to nothing.
+    let root: &Path = &root.components().collect::<PathBuf>();
     let is_missing = root
         .symlink_metadata()
         .is_err_and(|e| matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory));
@@ -169,9 +172,25 @@ fn usable(root: &Path) -> Result<(), Failure> {
         ));
     }
     let key = OwnerKey::load().map_err(|e| close::failure_of(e.into()))?;
-    DiskLayer::new(place, key)
-        .and_then(|layer| layer.check_writable())
-        .map_err(|e| Failure::file("write to the directory", place, &e))
+    let layer = DiskLayer::new(place, key)
+        .and_then(|layer| layer.check_writable().map(|()| layer))
+        .map_err(|e| Failure::file("write to the directory", place, &e))?;
+    if is_missing {
+        return Ok(());
+    }
+    layer
+        .open_dir(Path::new(""))
+        .map_err(|e| Failure::file("read the directory", place, &e))?;
+    if layer.is_append_only() {
+        return Err(Failure::File {
+            cause: format!(
+                "the directory {} is append-only: what arrives there could not get its final name",
+                place.display()
+            ),
+            next: "choose another directory with --output, or remove the mark with chattr -a".into(),
+        });
+    }
+    Ok(())
 }
 
 /// The path from the output directory to `file`, if `file` lies inside.

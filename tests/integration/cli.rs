@@ -140,14 +140,16 @@ fn servers_in_the_environment_are_checked_like_arguments() {
 #[test]
 fn an_output_that_is_a_file_is_told_before_anything_is_asked() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let output = p2pcopy(&["receiver", "--output", file]);
-    let told = String::from_utf8(output.stderr).expect("text");
-    assert_eq!(output.status.code(), Some(6), "{told}");
-    assert!(
-        told.contains("is a file") && !told.contains("--overwrite"),
-        "{told}"
-    );
-    assert!(!told.contains("Using local port"), "{told}");
+    for file in [file, concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml/")] {
+        let output = p2pcopy(&["receiver", "--output", file]);
+        let told = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(6), "{told}");
+        assert!(
+            told.contains("is a file") && !told.contains("--overwrite"),
+            "{told}"
+        );
+        assert!(!told.contains("Using local port"), "{told}");
+    }
 }
 
 #[test]

@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 #[cfg(unix)]
 use p2pcopy::parts::transfer::Remark;
 use p2pcopy::parts::transfer::{Conflicts, LocalError, Room, TransferError};
+#[cfg(target_os = "linux")]
+use unicode_normalization::UnicodeNormalization;
 
+#[cfg(target_os = "linux")]
+use crate::crash::tree_of;
 use crate::memory::{Crash, MemoryLayer};
 use crate::pair::{self, Fault, Outcome, Rng, Setup};
 use crate::remains::{CRASHES, expected, finals};
@@ -276,5 +280,82 @@ fn the_group_of_the_output_directory_is_inherited() {
     for name in ["t", "t/sub"] {
         let mode = fs::metadata(out.join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o2000, 0o2000, "{name} {mode:o}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+const KEYS: [fn(&str) -> String; 4] = [
+    |name| name.nfd().collect(),
+    |name| name.nfkd().collect(),
+    |name| name.to_uppercase().to_lowercase(),
+    |name| name.nfd().collect::<String>().to_uppercase().to_lowercase(),
+];
+
+/// What was told of names: each as sent, with the one it is stored under.
+#[cfg(target_os = "linux")]
+fn renamed(outcome: &Outcome) -> Vec<(PathBuf, PathBuf)> {
+    let told = outcome.remarks.iter().map(|remark| match remark {
+        Remark::Renamed(told) => told.clone(),
+        other => panic!("{other:?}"),
+    });
+    told.flatten().collect()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn names_that_are_one_on_this_disk_are_kept_apart_and_told() {
+    for (key, one, other) in [
+        (KEYS[2], "README", "readme"),
+        (KEYS[2], "straße", "STRASSE"),
+        (KEYS[0], "caf\u{e9}", "cafe\u{301}"),
+        (KEYS[1], "\u{fb01}n", "fin"),
+        (KEYS[3], "CAF\u{c9}", "cafe\u{301}"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = [tree_of(dir.path(), &["a", one, other, "z", "z (1)"])];
+        let layer = MemoryLayer::new();
+        layer.take_for_one(key);
+        // The second finds all of it under the names that the first gave.
+        for conflicts in [Conflicts::Rename, Conflicts::Update] {
+            let outcome = send(&paths, &layer, conflicts).unwrap();
+            assert_eq!(outcome.sent > 0, conflicts == Conflicts::Rename);
+            let told = renamed(&outcome);
+            let [(sent, stored)] = &told[..] else {
+                panic!("{told:?}")
+            };
+            assert!(sent.ends_with(one) || sent.ends_with(other), "{sent:?}");
+            let mut whole = expected(&paths);
+            let content = whole.remove(sent).unwrap();
+            whole.insert(stored.clone(), content);
+            assert!(layer.contents() == whole, "{:?}", layer.contents().keys());
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    /// Whatever the disk takes for one: all is there, under its own name or under another that was told.
+    #[test]
+    fn hostile_names_lose_nothing_on_any_disk(
+        names in proptest::collection::hash_set("[aAéÉeE\u{301}\u{301}ßsSﬁfiIKk\u{212a}]{1,3}", 2..12),
+        key in 0usize..KEYS.len(),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let tree = tree_of(dir.path(), &names);
+        let apart: std::collections::HashSet<String> = names.iter().map(|name| KEYS[key](name)).collect();
+        let paths = [tree];
+        let layer = MemoryLayer::new();
+        layer.take_for_one(KEYS[key]);
+        let outcome = send(&paths, &layer, Conflicts::Rename).unwrap();
+        let told = renamed(&outcome);
+        proptest::prop_assert_eq!(told.len(), names.len() - apart.len());
+        let mut whole = expected(&paths);
+        for (sent, stored) in told {
+            let content = whole.remove(&sent).unwrap();
+            proptest::prop_assert!(whole.insert(stored, content).is_none());
+        }
+        proptest::prop_assert!(layer.contents() == whole);
     }
 }

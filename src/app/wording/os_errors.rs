@@ -78,6 +78,11 @@ pub(crate) fn explain(error: &io::Error) -> (String, &'static str) {
             "it does not exist, or this disk refuses the name",
             "check the path and its spelling",
         ),
+        #[cfg(unix)]
+        Kind::PermissionDenied if error.raw_os_error() == Some(libc::EPERM) => (
+            "it may not be changed, or only by its owner",
+            "see whether it is marked as immutable or append-only (lsattr -d) and whose it is, or choose another place",
+        ),
         Kind::PermissionDenied => (
             "no permission",
             "check who may read and write there, or choose another place",

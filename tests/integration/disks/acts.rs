@@ -335,10 +335,13 @@ fn overwrite(place: &mut Place<'_>) -> Outcome {
 fn case(place: &mut Place<'_>) -> Outcome {
     let was_there = place.out.join("names").exists();
     let sent = place.send(&["names"], None, &[]);
-    if sent.is_ok() {
-        assert_arrived(&place.source.join("names"), &place.out.join("names"), &[]);
-    } else {
-        assert_eq!(place.out.join("names").exists(), was_there);
+    match &sent {
+        Ok(ended) => assert_arrived(
+            &place.source.join("names"),
+            &place.out.join("names"),
+            &ended.events,
+        ),
+        Err(_) => assert_eq!(place.out.join("names").exists(), was_there),
     }
     assert_no_leftovers(&place.out);
     sent.map(drop)

@@ -11,6 +11,7 @@ mod acts;
 mod fuse;
 mod mounts;
 mod programs;
+mod refused;
 mod table;
 mod trouble;
 mod wire;

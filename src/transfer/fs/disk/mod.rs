@@ -66,23 +66,6 @@ impl DiskLayer {
         }
     }
 
-    /// Checks that files can be created here, as far as the system tells without creating one.
-    pub(crate) fn check_writable(&self) -> io::Result<()> {
-        #[cfg(unix)]
-        {
-            use rustix::fs::{Access, AtFlags, accessat};
-            accessat(
-                &*self.dir,
-                c".",
-                Access::WRITE_OK | Access::EXEC_OK,
-                AtFlags::empty(),
-            )?;
-        }
-        #[cfg(windows)]
-        system::check_writable(&self.root)?;
-        Ok(())
-    }
-
     #[cfg(unix)]
     fn open_as(&self, path: &Path, access: Access) -> io::Result<File> {
         use rustix::fs::{Mode, OFlags};

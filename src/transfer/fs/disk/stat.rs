@@ -1,10 +1,12 @@
-//! The identity of a directory. It recognises the directory later, and a copy of it does not match.
+//! What the system tells of a directory: its room, whether files can be created in it, and its identity, which
+//! recognises it later and does not match a copy of it.
 
 use std::fs::File;
 use std::io;
 
 use cap_std::fs::Dir;
 
+use crate::transfer::fs::disk::DiskLayer;
 #[cfg(unix)]
 use crate::transfer::fs::layer::Room;
 use crate::transfer::fs::layer::Stat;
@@ -52,6 +54,38 @@ fn largest(dir: &Dir) -> Option<u64> {
     #[cfg(not(target_os = "linux"))]
     let _ = dir;
     limit
+}
+
+impl DiskLayer {
+    /// Checks that files can be created here, as far as the system tells without creating one.
+    pub(crate) fn check_writable(&self) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            use rustix::fs::{Access, AtFlags, accessat};
+            accessat(
+                &*self.dir,
+                c".",
+                Access::WRITE_OK | Access::EXEC_OK,
+                AtFlags::empty(),
+            )?;
+        }
+        #[cfg(windows)]
+        crate::system::check_writable(&self.root)?;
+        Ok(())
+    }
+
+    /// Whether names in it can be neither changed nor removed (`chattr +a`).
+    pub(crate) fn is_append_only(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
+            // A file system without attributes reports none.
+            statx(&*self.dir, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())
+                .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::APPEND))
+        }
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
 }
 
 /// The identity of an open directory.

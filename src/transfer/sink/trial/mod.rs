@@ -11,6 +11,7 @@ use crate::transfer::error::LocalError;
 use crate::transfer::fs::layer::{Layer, remove_all};
 use crate::transfer::fs::{COARSEST_TIME, LEAST_HOLE};
 use crate::transfer::manifest::{Kind, Manifest};
+use crate::transfer::names::SafeName;
 use crate::transfer::sink::hard_links;
 use crate::transfer::sink::losses::{Losses, kept};
 
@@ -57,23 +58,25 @@ fn name<L: Layer>(
     manifest: &Arc<Manifest>,
     losses: &mut Losses,
 ) -> Result<Arc<Manifest>, LocalError> {
-    let others = names::find(layer, trial, manifest)?;
-    let list = if others.is_empty() {
-        Arc::clone(manifest)
-    } else {
-        let list = Arc::new(manifest.renamed(&others));
-        losses.rename(
-            others
-                .keys()
-                .map(|&index| (manifest.path(index), list.path(index))),
-        );
-        list
-    };
-    match twins::find(layer, trial, &list) {
-        Ok(None) => Ok(list),
-        Ok(Some((a, b))) => Err(LocalError::Collision(list.path(a), list.path(b))),
-        Err(e) => Err(LocalError::new("try names in", layer.root().join(trial), e)),
+    let failed = |e| LocalError::new("try names in", layer.root().join(trial), e);
+    let mut others = names::find(layer, trial, manifest)?;
+    let twins = twins::find(layer, trial, manifest, |index| others.contains_key(index)).map_err(failed)?;
+    for index in twins {
+        // It was made safe when it came; this only gives it the type.
+        let name = SafeName::from_peer(manifest.entry(index).name);
+        others.insert(index, name.map_err(|e| failed(io::Error::other(e)))?);
     }
+    if others.is_empty() {
+        return Ok(Arc::clone(manifest));
+    }
+    names::keep_apart(manifest, &mut others);
+    let list = Arc::new(manifest.renamed(&others));
+    losses.rename(
+        others
+            .keys()
+            .map(|&index| (manifest.path(index), list.path(index))),
+    );
+    Ok(list)
 }
 
 /// Finds out which permissions, times and links the disk keeps.

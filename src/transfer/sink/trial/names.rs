@@ -48,7 +48,6 @@ pub(crate) fn find<L: Layer>(
         let other = other.unwrap_or(Err(refused)).map_err(failed)?;
         renamed.insert(index, other);
     }
-    keep_apart(manifest, &mut renamed);
     Ok(renamed)
 }
 
@@ -82,7 +81,7 @@ fn take<L: Layer>(layer: &L, trial: &Path, name: &[u8]) -> io::Result<io::Result
 }
 
 /// Adds a number to new names that already exist in their directory.
-fn keep_apart(manifest: &Manifest, renamed: &mut BTreeMap<EntryIndex, SafeName>) {
+pub(crate) fn keep_apart(manifest: &Manifest, renamed: &mut BTreeMap<EntryIndex, SafeName>) {
     if renamed.is_empty() {
         return;
     }

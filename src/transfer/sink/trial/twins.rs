@@ -14,50 +14,35 @@ use crate::transfer::manifest::{EntryIndex, Manifest};
 use crate::transfer::names;
 use crate::transfer::sink::trial::MOST_TRIED;
 
-/// Two entries of `manifest` whose names are the same here, if there are any. `trial` is an empty directory
-/// of ours.
+/// The entries whose name is here the name of an earlier entry. Those for which `skip` holds are not looked at.
+/// `trial` is an empty directory of ours.
 pub(crate) fn find<L: Layer>(
     layer: &L,
     trial: &Path,
     manifest: &Manifest,
-) -> io::Result<Option<(EntryIndex, EntryIndex)>> {
-    let mut tried = 0;
-    for group in manifest.alike() {
+    skip: impl Fn(&EntryIndex) -> bool,
+) -> io::Result<Vec<EntryIndex>> {
+    let (mut found, mut tried) = (Vec::new(), 0);
+    for mut group in manifest.alike() {
+        group.retain(|index| !skip(index));
         tried += group.len();
         if tried > MOST_TRIED {
             break;
         }
-        let found = find_in(layer, trial, manifest, &group)?;
-        if found.is_some() {
-            return Ok(found);
-        }
-    }
-    Ok(None)
-}
-
-fn find_in<L: Layer>(
-    layer: &L,
-    trial: &Path,
-    manifest: &Manifest,
-    group: &[EntryIndex],
-) -> io::Result<Option<(EntryIndex, EntryIndex)>> {
-    let path = |index: EntryIndex| trial.join(names::os_from_bytes(manifest.entry(index).name));
-    for (at, &index) in group.iter().enumerate() {
-        match layer.create_new(&path(index)) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                // The length says which of the earlier files this is. That file may still be found for a
-                // while after its removal.
-                let found = layer
-                    .info(&path(index))?
-                    .and_then(|found| found.len.checked_sub(1));
-                let earlier = found.and_then(|earlier| group[..at].get(earlier as usize));
-                return earlier.map(|&earlier| Some((earlier, index))).ok_or(e);
+        let mut made = Vec::new();
+        for index in group {
+            let path = trial.join(names::os_from_bytes(manifest.entry(index).name));
+            match layer.create_new(&path) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => found.push(index),
+                file => {
+                    file?;
+                    made.push(path);
+                }
             }
-            file => layer.set_len(&file?, at as u64 + 1)?,
+        }
+        for path in made {
+            layer.remove_file(&path)?;
         }
     }
-    for &index in group {
-        layer.remove_file(&path(index))?;
-    }
-    Ok(None)
+    Ok(found)
 }

@@ -1,0 +1,66 @@
+//! Output directories that cannot be used: told before an address is.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::process::Command;
+
+use super::mounts::{FILE_SYSTEMS, Mounted, NOBODY};
+use super::programs::{Programs, Side};
+
+#[test]
+#[ignore = "mounts, which only root may"]
+fn a_directory_that_takes_nothing_is_told_before_anybody_is_met_and_nothing_is_left_there() {
+    let programs = Programs::new();
+    let tree = tempfile::tempdir().unwrap();
+    let mounted = Mounted::new(&FILE_SYSTEMS[0], tree.path()).unwrap();
+    for (user, mode, mark, words) in [
+        (
+            NOBODY,
+            0o555,
+            "",
+            "cannot write to the directory out: no permission",
+        ),
+        (
+            NOBODY,
+            0o666,
+            "",
+            "cannot write to the directory out: no permission",
+        ),
+        (NOBODY, 0o300, "", "cannot read the directory out: no permission"),
+        (
+            0,
+            0o755,
+            "i",
+            "cannot write to the directory out: it may not be changed",
+        ),
+        (0, 0o755, "a", "the directory out is append-only"),
+    ] {
+        let place = mounted.directory(&FILE_SYSTEMS[0], user);
+        let out = place.join("out");
+        fs::create_dir(&out).unwrap();
+        chown(&out, Some(user), Some(user)).unwrap();
+        fs::set_permissions(&out, PermissionsExt::from_mode(mode)).unwrap();
+        let change = |how: &str| {
+            if !mark.is_empty() {
+                let done = Command::new("chattr")
+                    .arg(format!("{how}{mark}"))
+                    .arg(&out)
+                    .status();
+                assert!(done.unwrap().success());
+            }
+        };
+        change("+");
+        let ended = programs.alone(&Side {
+            user,
+            arguments: &["receiver", "--yes", "--output", "out"],
+            directory: &place,
+        });
+        change("-");
+        assert_eq!(ended.code, Some(6), "{mode:o}{mark}: {}", ended.said);
+        let failed = ended.event("failed").unwrap().to_string();
+        assert!(failed.contains(words), "{failed}");
+        assert!(ended.event("address").is_none());
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 0, "{mode:o}{mark}");
+        fs::remove_dir(&out).unwrap();
+    }
+}
