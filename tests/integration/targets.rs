@@ -223,6 +223,27 @@ fn a_mount_below_the_target_is_filled_and_survives_a_crash_in_every_step() {
 }
 
 #[test]
+fn a_copy_that_another_run_takes_for_what_a_crash_left_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = tree_with_a_mount(dir.path());
+    let run = |name: &str, swept: u64| {
+        let layer = disk_with_a_mount(&dir.path().join(name));
+        layer.sweep_at(swept);
+        send(&paths, &layer, Conflicts::Overwrite).unwrap();
+        layer
+    };
+    let quiet = run("quiet", u64::MAX);
+    // The last lock is that of a copy.
+    let swept = run("swept", quiet.locks());
+    assert!(swept.locks() > quiet.locks());
+    assert!(
+        swept.contents() == quiet.contents(),
+        "{:?}",
+        swept.contents().keys()
+    );
+}
+
+#[test]
 fn a_file_larger_than_files_can_be_there_is_refused_before_content_flows() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("vm.img");

@@ -65,14 +65,15 @@ fn copy<L: Layer>(
                 let _ = layer.set_time(&copy, found.mtime);
             }),
         };
-        match make(losses) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                if is_abandoned(layer, &copy)? {
-                    layer.remove_file(&copy)?;
-                    return make(losses).map(|()| copy);
-                }
-            }
-            made => return made.map(|()| copy),
+        let is_taken =
+            |made: &io::Result<()>| matches!(made, Err(e) if e.kind() == io::ErrorKind::AlreadyExists);
+        let mut made = make(losses);
+        if is_taken(&made) && is_abandoned(layer, &copy)? {
+            layer.remove_file(&copy)?;
+            made = make(losses);
+        }
+        if !is_taken(&made) {
+            return made.map(|()| copy);
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
@@ -95,9 +96,12 @@ fn copy_file<L: Layer>(
     losses: &mut Losses,
 ) -> io::Result<()> {
     let target = layer.create_new(copy)?;
+    // Before it is locked, another run may take it for what a crash left, and remove it.
+    if !layer.try_lock(&target)? || layer.info(copy)?.is_none() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
     losses.cross();
     let write = || {
-        layer.try_lock(&target)?;
         // This run may have finished the file with a mode that does not even let its owner read it.
         let source = match layer.open_read(from) {
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => open_ours(layer, from)?,

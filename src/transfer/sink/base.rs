@@ -4,18 +4,22 @@
 //! What is kept is found by file: a file under its path counts, wherever it lies in the content now, and
 //! whatever other files were added, removed or changed.
 //!
+//! In an update, a file that is not under its path may have been renamed by the sender's user. So a file of its
+//! size and time counts too, wherever it lies in a directory that is sent.
+//!
 //! Comparing tells the peer something: it learns which blocks it need not send. So nothing is compared unless
 //! the user asks for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::transfer::fs::COARSEST_TIME;
 use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind};
 use crate::transfer::hash::Cv;
-use crate::transfer::manifest::{Kind, Manifest};
+use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
 use crate::transfer::ranges::RunSet;
 use crate::transfer::sink::hard_links;
 use crate::transfer::sink::losses::Losses;
@@ -26,6 +30,9 @@ use crate::transfer::{BLOCK_LEN, BlockIndex, blocks_within};
 /// Most written ranges of one file that are told apart from holes. All that follows them counts as one range.
 const MOST_RUNS: usize = 10_000;
 
+/// Most files and directories that are looked at in search of renamed ones.
+const MOST_LOOKED: u32 = 1 << 20;
+
 /// What is compared with the sent content.
 #[derive(Debug)]
 pub(crate) enum Compare<F> {
@@ -34,6 +41,7 @@ pub(crate) enum Compare<F> {
     Finals {
         retime: bool,
     },
+
     /// Files that an interrupted transfer of another list left.
     Kept {
         staging: Staging,
@@ -59,7 +67,7 @@ pub(crate) struct Base<F> {
 
 impl<F> Base<F> {
     /// Looks at the files here. If `ours` is given, looks only at these entries. `may_be_equal`: no block of
-    /// this transfer was verified before.
+    /// this transfer was verified before. `renamed`: whether to look for files under other names.
     pub(crate) fn open<L: Layer<File = F>>(
         layer: &L,
         manifest: &Arc<Manifest>,
@@ -67,6 +75,7 @@ impl<F> Base<F> {
         may_be_equal: bool,
         losses: &Losses,
         ours: Option<&RunSet>,
+        renamed: bool,
     ) -> io::Result<Base<F>> {
         let (at, may_be_equal) = match &compare {
             Compare::Nothing => {
@@ -85,7 +94,7 @@ impl<F> Base<F> {
         let is_kept = matches!(compare, Compare::Kept { .. });
         let mut tree = Tree::existing(Arc::clone(manifest), at.clone());
         let mut equal = may_be_equal;
-        let mut stretches = Stretches::new(manifest.total().unwrap_or(0));
+        let (mut stretches, mut absent) = (Stretches::default(), Vec::new());
         for (index, entry) in manifest.iter() {
             let is_ours = entry.kind != Kind::File || ours.is_none_or(|ours| ours.contains(index.get()));
             let visible = is_ours && entry.parent.is_none_or(|parent| tree.has(parent));
@@ -110,22 +119,19 @@ impl<F> Base<F> {
                     }),
                 ) => {
                     tree.mark(index);
-                    // If the sent file is longer, its bytes beyond the end of this one may be here at another
-                    // place. So they are compared too.
-                    let reach = if !is_kept && len >= entry.size / 2 {
-                        entry.size
-                    } else {
-                        len
-                    };
-                    let (start, here) = (manifest.content_range(index).start, reach.min(entry.size));
+                    let start = manifest.content_range(index).start;
                     // A large file of ours got its room reserved before any content arrived, so its length
                     // says nothing.
-                    if is_kept && here > BLOCK_LEN as u64 {
+                    if is_kept && len.min(entry.size) > BLOCK_LEN as u64 {
                         for run in written(layer, &path)? {
-                            stretches.add(start + run.start.min(here)..start + run.end.min(here));
+                            stretches.add(start + run.start.min(entry.size)..start + run.end.min(entry.size));
                         }
                     } else {
-                        stretches.add(start..start + here);
+                        // If the sent file is longer, its bytes beyond the end of this one may be here at another
+                        // place. So they are compared too.
+                        let is_near = !is_kept && len >= entry.size / 2;
+                        let reach = if is_near { entry.size } else { len };
+                        stretches.add(start..start + reach.min(entry.size));
                     }
                     len == entry.size
                 }
@@ -143,14 +149,24 @@ impl<F> Base<F> {
                     }),
                 ) => hard_links::are_one(layer, &path, &at.join(manifest.path(of))),
                 (Kind::Symlink, None) => losses.has_lost(index),
+                (Kind::File, None) => {
+                    absent.push(index);
+                    false
+                }
                 _ => false,
             };
             equal &= same;
         }
+        if renamed {
+            for (index, path) in find_renamed(layer, &tree, manifest, &absent)? {
+                stretches.add(manifest.content_range(index));
+                tree.mark_elsewhere(index, path);
+            }
+        }
         Ok(Base {
             compare,
             tree,
-            blocks: stretches.close(),
+            blocks: stretches.blocks(manifest.total().unwrap_or(0)),
             equal,
             borrowed: BTreeMap::new(),
             differs: None,
@@ -173,40 +189,80 @@ fn written<L: Layer>(layer: &L, path: &Path) -> io::Result<Vec<Range<u64>>> {
     Ok(runs)
 }
 
-/// Joins adjacent ranges of the content, given in order, and collects the blocks that lie completely inside
-/// them.
-struct Stretches {
-    total: u64,
-    open: Range<u64>,
-    blocks: RunSet,
+/// For each of the `absent` files one that has its size and time, in the directories of the list that are here.
+fn find_renamed<L: Layer>(
+    layer: &L,
+    tree: &Tree<L::File>,
+    manifest: &Manifest,
+    absent: &[EntryIndex],
+) -> io::Result<BTreeMap<EntryIndex, PathBuf>> {
+    let mut wanted: BTreeSet<(u64, i64, EntryIndex)> = BTreeSet::new();
+    for &index in absent {
+        let entry = manifest.entry(index);
+        if entry.size > 0 {
+            wanted.insert((entry.size, entry.mtime, index));
+        }
+    }
+    let tops = manifest
+        .iter()
+        .filter(|(index, entry)| entry.parent.is_none() && tree.has(*index));
+    let dirs = tops.filter(|(_, entry)| entry.kind == Kind::Dir);
+    let mut open: Vec<PathBuf> = dirs.map(|(index, _)| manifest.path(index)).collect();
+    let (mut found, mut looked) = (BTreeMap::new(), 0);
+    while let Some(dir) = open.pop().filter(|_| !wanted.is_empty()) {
+        // What cannot be read is no help, and no obstacle either.
+        for name in layer.list(&dir).unwrap_or_default() {
+            looked += 1;
+            if looked > MOST_LOOKED {
+                return Ok(found);
+            }
+            let path = dir.join(name);
+            match layer.info(&path)? {
+                Some(node) if node.kind == NodeKind::Dir => open.push(path),
+                Some(node) if node.kind == NodeKind::File => {
+                    // Some disks keep only every second second. A file is taken for one entry only.
+                    let near = |slack: i64| {
+                        let first = (node.len, node.mtime.saturating_sub(slack), EntryIndex::new(0));
+                        let last = (
+                            node.len,
+                            node.mtime.saturating_add(slack),
+                            EntryIndex::new(u32::MAX),
+                        );
+                        wanted.range(first..=last).next().copied()
+                    };
+                    if let Some(known) = near(0).or_else(|| near(COARSEST_TIME as i64)) {
+                        wanted.remove(&known);
+                        found.insert(known.2, path);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(found)
 }
 
+/// Ranges of the content, joined where they are adjacent.
+#[derive(Default)]
+struct Stretches(Vec<Range<u64>>);
+
 impl Stretches {
-    fn new(total: u64) -> Stretches {
-        Stretches {
-            total,
-            open: 0..0,
-            blocks: RunSet::new(),
-        }
-    }
-
     fn add(&mut self, range: Range<u64>) {
-        if range.start == self.open.end {
-            self.open.end = range.end;
-            return;
-        }
-        self.close_open();
-        self.open = range;
-    }
-
-    fn close_open(&mut self) {
-        if let Some(run) = blocks_within(&self.open, self.total) {
-            self.blocks.insert(run.start, run.end);
+        match self.0.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => self.0.push(range),
         }
     }
 
-    fn close(mut self) -> RunSet {
-        self.close_open();
-        self.blocks
+    /// The blocks that lie completely inside a stretch.
+    fn blocks(mut self, total: u64) -> RunSet {
+        self.0.sort_unstable_by_key(|range| (range.start, range.end));
+        let mut joined = Stretches::default();
+        self.0.into_iter().for_each(|range| joined.add(range));
+        let mut blocks = RunSet::new();
+        for run in joined.0.iter().filter_map(|range| blocks_within(range, total)) {
+            blocks.insert(run.start, run.end);
+        }
+        blocks
     }
 }

@@ -148,7 +148,16 @@ impl<L: Layer> Sink<L> {
                 }
             };
             let ours = (!earlier.came.is_empty()).then_some(&earlier.ours);
-            let base = Base::open(&layer, &manifest, compare, kept.is_empty(), &losses, ours);
+            let renamed = conflicts == Conflicts::Update;
+            let base = Base::open(
+                &layer,
+                &manifest,
+                compare,
+                kept.is_empty(),
+                &losses,
+                ours,
+                renamed,
+            );
             let base = base.map_err(at_root)?;
             let space = if base.equal { Space::Trust } else { Space::Check };
             let (list, stays) = (Arc::clone(&manifest), &earlier.stays);

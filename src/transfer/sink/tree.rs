@@ -1,6 +1,6 @@
 //! The files under `data/`. They are created when first written, and held open while in use.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -72,6 +72,8 @@ struct Open<F> {
 pub(crate) struct Tree<F> {
     manifest: Arc<Manifest>,
     data: PathBuf,
+    /// Files that lie elsewhere than the list says. They are only read.
+    elsewhere: BTreeMap<EntryIndex, PathBuf>,
     /// Which entries' files exist.
     exists: Marks,
     /// Which entries' files already have their permissions and time.
@@ -91,6 +93,7 @@ impl<F> Tree<F> {
             finished: Marks::none(&manifest),
             manifest,
             data,
+            elsewhere: BTreeMap::new(),
             open: VecDeque::new(),
             ours: false,
             reserve: Reserve::Nothing,
@@ -147,7 +150,8 @@ impl<F> Tree<F> {
     }
 
     fn path(&self, index: EntryIndex) -> PathBuf {
-        self.data.join(self.manifest.path(index))
+        let elsewhere = self.elsewhere.get(&index).cloned();
+        elsewhere.unwrap_or_else(|| self.data.join(self.manifest.path(index)))
     }
 
     pub(crate) fn has(&self, index: EntryIndex) -> bool {
@@ -156,6 +160,12 @@ impl<F> Tree<F> {
 
     pub(crate) fn mark(&mut self, index: EntryIndex) {
         self.exists.set(index, true);
+    }
+
+    /// Marks an entry whose bytes are to be read from another file.
+    pub(crate) fn mark_elsewhere(&mut self, index: EntryIndex, path: PathBuf) {
+        self.elsewhere.insert(index, path);
+        self.mark(index);
     }
 
     /// Removes what an earlier run left and this run must not keep: symbolic and hard links (an interrupted

@@ -29,6 +29,16 @@ impl MemoryLayer {
         self.lock().failed
     }
 
+    /// Makes another run find the file of lock `lock` (counted from 1) before it is locked, and remove it.
+    pub fn sweep_at(&self, lock: u64) {
+        self.lock().swept_at = Some(lock);
+    }
+
+    /// Number of locks so far.
+    pub fn locks(&self) -> u64 {
+        self.lock().locks
+    }
+
     /// Number of calls of all kinds so far.
     pub fn calls(&self) -> u64 {
         self.lock().calls

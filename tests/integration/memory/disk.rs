@@ -86,6 +86,9 @@ pub(crate) struct Disk {
     pub(crate) refused: HashMap<&'static str, io::ErrorKind>,
     /// Extended attributes by node and name.
     pub(crate) attributes: HashMap<(u64, Vec<u8>), Vec<u8>>,
+    /// Number of locks, and the one before which another run removes the file.
+    pub(crate) locks: u64,
+    pub(crate) swept_at: Option<u64>,
     /// Shared by all handles of a node.
     pub(crate) handles: HashMap<u64, Arc<()>>,
 }
@@ -95,6 +98,15 @@ fn not_found() -> io::Error {
 }
 
 impl Disk {
+    /// Takes all its names from a file.
+    pub(crate) fn unlink(&mut self, file: u64) {
+        for node in self.nodes.values_mut() {
+            if let Node::Dir { entries, .. } = node {
+                entries.retain(|_, id| *id != file);
+            }
+        }
+    }
+
     /// An empty, healthy disk.
     pub(crate) fn new() -> Disk {
         Disk {
@@ -117,6 +129,8 @@ impl Disk {
             mounts: HashSet::new(),
             refused: HashMap::new(),
             attributes: HashMap::new(),
+            locks: 0,
+            swept_at: None,
             handles: HashMap::new(),
         }
     }

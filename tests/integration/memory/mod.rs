@@ -217,8 +217,15 @@ impl Layer for MemoryLayer {
         Ok(())
     }
 
-    fn try_lock(&self, _: &Handle) -> io::Result<bool> {
-        self.lock().look("try_lock").map(|()| true)
+    fn try_lock(&self, file: &Handle) -> io::Result<bool> {
+        let mut disk = self.lock();
+        disk.look("try_lock")?;
+        disk.locks += 1;
+        let is_swept = disk.swept_at == Some(disk.locks);
+        if is_swept {
+            disk.unlink(file.0);
+        }
+        Ok(!is_swept)
     }
 
     fn rename_noreplace(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -230,3 +230,65 @@ proptest! {
         }
     }
 }
+
+/// A tree here, and the same there with files and a directory under other names.
+fn renamed_tree() -> super::Place {
+    let p = place();
+    for (n, (old, new, len)) in [
+        ("t/a", "t/a", 300_000),
+        ("t/b", "t/sub/c", 5 * MIB + 77),
+        ("t/raw/1", "t/cooked/1", 3 * MIB),
+        ("t/raw/2", "t/cooked/2", 70_001),
+        ("t/z", "t/z", 2 * MIB),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for path in [p.out.join(old), p.src.join(new)] {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            super::changing::write_dated(&path, n as u64, len, 5000 * (n as u64 + 1));
+        }
+    }
+    p
+}
+
+#[test]
+fn what_was_renamed_by_the_sender_does_not_cross_the_line_in_an_update() {
+    let p = renamed_tree();
+    let outcome = send(&[p.src.join("t")], &p.out, UPDATE).unwrap();
+    assert_eq!(moved(&outcome), 0, "{outcome:?}");
+    for path in ["t/a", "t/sub/c", "t/cooked/1", "t/cooked/2", "t/z"] {
+        assert!(fs::read(p.out.join(path)).unwrap() == fs::read(p.src.join(path)).unwrap());
+    }
+    assert_eq!(
+        names(&p.out.join("t/raw")),
+        ["1", "2"],
+        "an update removes nothing"
+    );
+}
+
+#[test]
+fn a_renamed_file_that_only_looks_the_same_is_sent() {
+    let p = renamed_tree();
+    let path = p.out.join("t/b");
+    let meta = fs::metadata(&path).unwrap();
+    write(&path, 99, meta.len() as usize);
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(meta.modified().unwrap()).unwrap();
+    let outcome = send(&[p.src.join("t")], &p.out, UPDATE).unwrap();
+    assert!(outcome.sent >= 5 * MIB as u64, "{outcome:?}");
+    let arrived = fs::read(p.out.join("t/sub/c")).unwrap();
+    assert!(arrived == fs::read(p.src.join("t/sub/c")).unwrap());
+}
+
+#[test]
+fn files_beside_what_is_sent_and_files_without_an_update_are_not_compared() {
+    let p = renamed_tree();
+    fs::rename(p.out.join("t"), p.out.join("other")).unwrap();
+    fs::create_dir(p.out.join("t")).unwrap();
+    let outcome = send(&[p.src.join("t")], &p.out, UPDATE).unwrap();
+    assert!(outcome.sent > 10 * MIB as u64, "{outcome:?}");
+    let p = renamed_tree();
+    let outcome = send(&[p.src.join("t")], &p.out, Setup::default()).unwrap();
+    assert!(outcome.sent > 10 * MIB as u64, "{outcome:?}");
+}
