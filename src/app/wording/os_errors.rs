@@ -80,7 +80,7 @@ pub(crate) fn explain(error: &io::Error) -> (String, &'static str) {
         ),
         #[cfg(unix)]
         Kind::PermissionDenied if error.raw_os_error() == Some(libc::EPERM) => (
-            "it may not be changed, or only by its owner",
+            "no permission: it may not be changed, or only by its owner",
             "see whether it is marked as immutable or append-only (lsattr -d) and whose it is, or choose another place",
         ),
         Kind::PermissionDenied => (

@@ -31,7 +31,7 @@ fn a_directory_that_takes_nothing_is_told_before_anybody_is_met_and_nothing_is_l
             0,
             0o755,
             "i",
-            "cannot write to the directory out: it may not be changed",
+            "cannot write to the directory out: no permission: it may not be changed",
         ),
         (0, 0o755, "a", "the directory out is append-only"),
     ] {
