@@ -64,8 +64,8 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Whether it failed with this code. Wine gives 0 for about every fifth program that ends while other threads of
-    /// it wait; what it said counts then.
+    /// Whether it failed with this code. Wine may give 0 for a program whose other threads end at the same moment;
+    /// what it said counts then.
     pub fn failed_with(&self, code: i32) -> bool {
         let is_lost = self.under_wine && self.code == Some(0) && self.said.contains("\nerror: ");
         self.code == Some(code) || is_lost
