@@ -217,9 +217,9 @@ fn find_renamed<L: Layer>(
                 return Ok(found);
             }
             let path = dir.join(name);
-            match layer.info(&path)? {
-                Some(node) if node.kind == NodeKind::Dir => open.push(path),
-                Some(node) if node.kind == NodeKind::File => {
+            match layer.info(&path) {
+                Ok(Some(node)) if node.kind == NodeKind::Dir => open.push(path),
+                Ok(Some(node)) if node.kind == NodeKind::File => {
                     // Some disks keep only every second second. A file is taken for one entry only.
                     let near = |slack: i64| {
                         let first = (node.len, node.mtime.saturating_sub(slack), EntryIndex::new(0));
@@ -230,7 +230,9 @@ fn find_renamed<L: Layer>(
                         );
                         wanted.range(first..=last).next().copied()
                     };
-                    if let Some(known) = near(0).or_else(|| near(COARSEST_TIME as i64)) {
+                    if let Some(known) = near(0).or_else(|| near(COARSEST_TIME as i64))
+                        && layer.open_read(&path).is_ok()
+                    {
                         wanted.remove(&known);
                         found.insert(known.2, path);
                     }

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::mounts::{FILE_SYSTEMS, Mounted, NOBODY};
 use super::programs::{Programs, Side};
+use crate::pair::Rng;
 
 #[test]
 #[ignore = "mounts, which only root may"]
@@ -63,4 +64,60 @@ fn a_directory_that_takes_nothing_is_told_before_anybody_is_met_and_nothing_is_l
         assert_eq!(fs::read_dir(&out).unwrap().count(), 0, "{mode:o}{mark}");
         fs::remove_dir(&out).unwrap();
     }
+}
+
+#[test]
+#[ignore = "mounts, which only root may"]
+fn a_file_that_may_have_been_renamed_but_cannot_be_read_stands_in_the_way_of_no_update() {
+    let programs = Programs::new();
+    let tree = tempfile::tempdir().unwrap();
+    let mounted = Mounted::new(&FILE_SYSTEMS[0], tree.path()).unwrap();
+    let place = mounted.directory(&FILE_SYSTEMS[0], NOBODY);
+    let content = Rng::new(1).bytes(3 << 20);
+    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    let make = |name: &str| {
+        let path = place.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &content).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
+    };
+    for name in [
+        "from/t/new",
+        "out/t/unread/old",
+        "out/t/unlisted/old",
+        "out/t/unentered/old",
+    ] {
+        make(name);
+    }
+    let owned = Command::new("chown")
+        .arg("-R")
+        .arg(NOBODY.to_string())
+        .arg(&place)
+        .status();
+    assert!(owned.unwrap().success());
+    for (name, mode) in [("unread/old", 0), ("unlisted", 0o300), ("unentered", 0o400)] {
+        fs::set_permissions(place.join("out/t").join(name), PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let side = |arguments| Side {
+        user: NOBODY,
+        arguments,
+        directory: &place,
+    };
+    let [sender, receiver] = programs.run(
+        &side(&["sender", "from/t"]),
+        None,
+        &side(&["receiver", "--yes", "--update", "--output", "out"]),
+    );
+    assert_eq!(
+        (sender.code, receiver.code),
+        (Some(0), Some(0)),
+        "{}",
+        receiver.said
+    );
+    assert!(fs::read(place.join("out/t/new")).unwrap() == content);
 }
