@@ -97,11 +97,15 @@ fn copy_file<L: Layer>(
 ) -> io::Result<()> {
     let target = layer.create_new(copy)?;
     // Before it is locked, another run may take it for what a crash left, and remove it.
-    if !layer.try_lock(&target)? || layer.info(copy)?.is_none() {
+    let is_ours = layer
+        .try_lock(&target)
+        .and_then(|locked| Ok(locked && layer.info(copy)?.is_some()));
+    if matches!(is_ours, Ok(false)) {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     losses.cross();
     let write = || {
+        is_ours?;
         // This run may have finished the file with a mode that does not even let its owner read it.
         let source = match layer.open_read(from) {
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => open_ours(layer, from)?,
