@@ -40,8 +40,8 @@ pub(crate) enum Echo {
 }
 
 /// How often the routers nearby are asked, and the time between. A router gives few ICMP answers (Linux: one a second and
-/// destination), and what else goes to the target gets some of them.
-const NEARBY: (u32, Duration) = (100, Duration::from_millis(100));
+/// destination), and what else goes to the target gets most of them: a request that comes often gets one in the end.
+const NEARBY: (u32, Duration) = (500, Duration::from_millis(20));
 
 /// What comes of requests to `target` within the next `routers` routers. No device beyond them sees one, so nobody
 /// answers but a router or firewall that does not let them pass. Takes up to 10 s.
