@@ -161,6 +161,9 @@ pub trait Layer: Send {
     /// do nothing if the disk keeps no permissions or somebody else owns it; the next call then returns the
     /// error.
     fn unlock(&self, path: &Path);
+    /// Checks, as far as the system tells without a change, that the entries of a directory can be changed, or
+    /// that a file can be replaced. Passes where [`Layer::unlock`] helps.
+    fn check_changeable(&self, path: &Path, kind: NodeKind) -> io::Result<()>;
     /// The free space for this user.
     fn room(&self) -> Room;
     /// The output directory, for messages.

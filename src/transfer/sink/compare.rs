@@ -5,7 +5,9 @@ use super::{From, Sink};
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::fs::layer::Layer;
 use crate::transfer::sink::journal::Record;
+use crate::transfer::sink::place::Rule;
 use crate::transfer::sink::store::StoreEvent;
+use crate::transfer::sink::trial;
 use crate::transfer::{BLOCK_LEN, BlockIndex};
 
 impl<L: Layer> Sink<L> {
@@ -28,6 +30,10 @@ impl<L: Layer> Sink<L> {
                 self.journal_and_confirm(block, &hash, events)
             }
             _ => {
+                if self.base.equal {
+                    let rule = Rule::new(self.conflicts).adding_to(&self.earlier.came);
+                    trial::finals::check(&self.layer, &self.manifest, rule, &self.earlier.stays)?;
+                }
                 self.base.equal = false;
                 if self.base.borrowed.is_empty() {
                     self.on_differing(block, events);

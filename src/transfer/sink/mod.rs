@@ -47,7 +47,7 @@ use crate::transfer::sink::came::Earlier;
 use crate::transfer::sink::journal::{Journal, JournalHeader, Record};
 use crate::transfer::sink::losses::{Losses, Remark};
 use crate::transfer::sink::moved::Moved;
-use crate::transfer::sink::place::Conflicts;
+use crate::transfer::sink::place::{Conflicts, Rule};
 use crate::transfer::sink::staging::{Before, Staging};
 use crate::transfer::sink::store::{Store, StoreEvent, StoreJob};
 use crate::transfer::sink::tree::{Space, Tree};
@@ -159,6 +159,11 @@ impl<L: Layer> Sink<L> {
                 renamed,
             );
             let base = base.map_err(at_root)?;
+            let rule = Rule::new(conflicts).adding_to(&earlier.came);
+            // Where all is equal, nothing is changed.
+            if !base.equal {
+                trial::finals::check(&layer, &manifest, rule, &earlier.stays)?;
+            }
             let space = if base.equal { Space::Trust } else { Space::Check };
             let (list, stays) = (Arc::clone(&manifest), &earlier.stays);
             let tree = Tree::open(&layer, &staging, list, opened.found, space, &losses, stays)?;

@@ -70,11 +70,11 @@ impl<'a> Rule<'a> {
         }
     }
 
-    fn may_merge(self) -> bool {
+    pub(crate) fn may_merge(self) -> bool {
         self.conflicts != Conflicts::Rename || self.came.is_some()
     }
 
-    fn may_replace(self, path: &Path, found: &NodeInfo) -> bool {
+    pub(crate) fn may_replace(self, path: &Path, found: &NodeInfo) -> bool {
         self.conflicts != Conflicts::Rename || self.came.is_some_and(|came| came.holds(path, found))
     }
 }

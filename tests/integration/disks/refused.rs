@@ -121,3 +121,77 @@ fn a_file_that_may_have_been_renamed_but_cannot_be_read_stands_in_the_way_of_no_
     );
     assert!(fs::read(place.join("out/t/new")).unwrap() == content);
 }
+
+#[test]
+#[ignore = "mounts, which only root may"]
+fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_is_equal() {
+    let programs = Programs::new();
+    let tree = tempfile::tempdir().unwrap();
+    let mounted = Mounted::new(&FILE_SYSTEMS[0], tree.path()).unwrap();
+    for (of_root, mark, words) in [
+        ("out/t/deep", "", "could not write to out/t/deep: no permission"),
+        (
+            "out/t/deep",
+            "i",
+            "could not write to out/t/deep: no permission: it may not be changed",
+        ),
+        (
+            "out/t/deep/old",
+            "i",
+            "could not replace out/t/deep/old: no permission: it may not be changed",
+        ),
+    ] {
+        let place = mounted.directory(&FILE_SYSTEMS[0], NOBODY);
+        for (name, content) in [
+            ("from/t/deep/old", "newer"),
+            ("from/t/other", "other"),
+            ("out/t/deep/old", "old"),
+            ("out/t/other", "other"),
+        ] {
+            let path = place.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, content).unwrap();
+        }
+        let change = |program: &str, argument: &str, path: &str| {
+            let done = Command::new(program).arg(argument).arg(place.join(path)).status();
+            assert!(done.unwrap().success());
+        };
+        let everything = Command::new("chown")
+            .arg("-R")
+            .arg(NOBODY.to_string())
+            .arg(&place)
+            .status();
+        assert!(everything.unwrap().success());
+        if mark.is_empty() {
+            change("chown", "root", of_root);
+        } else {
+            change("chattr", &format!("+{mark}"), of_root);
+        }
+        let run = |rule| {
+            let side = |arguments| Side {
+                user: NOBODY,
+                arguments,
+                directory: &place,
+            };
+            let receiver: &[&str] = &["receiver", "--yes", rule, "--output", "out"];
+            programs.run(&side(&["sender", "from/t"]), None, &side(receiver))
+        };
+        for rule in ["--overwrite", "--update"] {
+            let [sender, receiver] = run(rule);
+            let codes = (sender.code, receiver.code);
+            assert_eq!(codes, (Some(6), Some(6)), "{rule}: {}", receiver.said);
+            let failed = receiver.event("failed").unwrap().to_string();
+            assert!(failed.contains(words), "{rule}: {failed}");
+            // Content that had come would be kept.
+            assert_eq!(fs::read_dir(place.join("out")).unwrap().count(), 1, "{rule}");
+            assert_eq!(fs::read(place.join("out/t/deep/old")).unwrap(), b"old", "{rule}");
+        }
+        fs::write(place.join("from/t/deep/old"), "old").unwrap();
+        let [sender, receiver] = run("--update");
+        let codes = (sender.code, receiver.code);
+        assert_eq!(codes, (Some(0), Some(0)), "{}", receiver.said);
+        if !mark.is_empty() {
+            change("chattr", &format!("-{mark}"), of_root);
+        }
+    }
+}

@@ -320,6 +320,10 @@ impl Layer for MemoryLayer {
         }))
     }
 
+    fn check_changeable(&self, _: &Path, _: NodeKind) -> io::Result<()> {
+        self.lock().look("check_changeable")
+    }
+
     fn unlock(&self, path: &Path) {
         let mut disk = self.lock();
         if disk.alive().is_err() || disk.refused.contains_key("unlock") {

@@ -412,6 +412,17 @@ impl Layer for DiskLayer {
         self.make_writable(path);
     }
 
+    fn check_changeable(&self, path: &Path, kind: NodeKind) -> io::Result<()> {
+        #[cfg(unix)]
+        return self.check_access(path, kind);
+        // Whether a directory takes a new name is found out only by making one.
+        #[cfg(not(unix))]
+        {
+            let _ = (path, kind);
+            Ok(())
+        }
+    }
+
     fn room(&self) -> Room {
         #[cfg(unix)]
         return stat::room(&self.dir);

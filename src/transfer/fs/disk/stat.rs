@@ -3,11 +3,15 @@
 
 use std::fs::File;
 use std::io;
+#[cfg(unix)]
+use std::path::Path;
 
 use cap_std::fs::Dir;
 
 use crate::transfer::fs::disk::DiskLayer;
 #[cfg(unix)]
+#[cfg(unix)]
+use crate::transfer::fs::layer::NodeKind;
 use crate::transfer::fs::layer::Room;
 use crate::transfer::fs::layer::Stat;
 
@@ -72,6 +76,29 @@ impl DiskLayer {
         #[cfg(windows)]
         crate::system::check_writable(&self.root)?;
         Ok(())
+    }
+
+    /// Checks that this user may change the entries of a directory, or replace a file.
+    #[cfg(unix)]
+    pub(super) fn check_access(&self, path: &Path, kind: NodeKind) -> io::Result<()> {
+        use cap_std::fs::MetadataExt;
+        use rustix::fs::{Access, AtFlags, accessat};
+        use rustix::io::Errno;
+        let (dir, name) = self.parent(path)?;
+        let wanted = match kind {
+            NodeKind::Dir => Access::WRITE_OK | Access::EXEC_OK,
+            NodeKind::File | NodeKind::Other => Access::WRITE_OK,
+        };
+        match (accessat(&*dir, name, wanted, AtFlags::EACCESS), kind) {
+            // Its owner may change its permissions.
+            (Err(e @ Errno::ACCESS), NodeKind::Dir) => {
+                let is_own = dir.symlink_metadata(name)?.uid() == rustix::process::geteuid().as_raw();
+                if is_own { Ok(()) } else { Err(e.into()) }
+            }
+            (Err(e @ (Errno::ROFS | Errno::PERM)), NodeKind::Dir | NodeKind::File) => Err(e.into()),
+            // A new file takes the place of one that may not be written to. A system that does not answer forbids nothing.
+            _ => Ok(()),
+        }
     }
 
     /// Whether names in it can be neither changed nor removed (`chattr +a`).

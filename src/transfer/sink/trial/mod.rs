@@ -1,5 +1,6 @@
 //! Tries out what this disk supports, in a directory of ours and before any content arrives.
 
+pub(crate) mod finals;
 mod names;
 mod twins;
 
