@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::probes::Probes;
 use crate::protocol::handshake::bare::{BareHeader, BareInitiator, BareResponder, Confirmed, Cookie};
 use crate::protocol::handshake::rng::SeedRng;
-use crate::protocol::handshake::{HandshakeError, Local, Probe, ProbeKey, SessionKeys, kk, packet, prologue};
+use crate::protocol::handshake::{
+    HandshakeError, Local, Probe, ProbeKey, PublicKey, SessionKeys, kk, packet, prologue,
+};
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Role};
 use crate::rendezvous::address::{Address, PAIRS, Token};
@@ -59,6 +61,8 @@ pub(super) struct Engine {
     role: Role,
     /// The addresses that the peer told.
     told: Vec<SocketAddr>,
+    /// The key that the peer told.
+    peer_key: Option<PublicKey>,
     /// Whether only packets from the pasted IP are accepted.
     bare: bool,
     heard: bool,
@@ -138,6 +142,7 @@ impl Engine {
         Ok(Engine {
             role,
             told: pairs.chain(candidates).collect(),
+            peer_key: peer.token.as_ref().map(|token| token.key),
             bare,
             heard: false,
             rng,
@@ -145,6 +150,20 @@ impl Engine {
             work: WORK,
             kind,
         })
+    }
+
+    /// Goes on with the handshake of `earlier` if it is with the same peer. The peer may have accepted a message
+    /// of it, and then takes no other.
+    pub(super) fn resume(&mut self, earlier: Engine) {
+        let is_same = match (self.bare, earlier.bare) {
+            (false, false) => self.peer_key == earlier.peer_key,
+            (true, true) => self.told.first() == earlier.told.first(),
+            _ => false,
+        };
+        if is_same && self.role == earlier.role {
+            let told = std::mem::take(&mut self.told);
+            *self = Engine { told, ..earlier };
+        }
     }
 
     /// The datagram to send now.

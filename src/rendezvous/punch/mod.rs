@@ -129,7 +129,7 @@ impl Punch {
             seed: rng.seed(),
         };
         let schedule = search.begin(now);
-        let mut punch = Punch {
+        Ok(Punch {
             schedule,
             search,
             engine,
@@ -141,9 +141,14 @@ impl Punch {
             events: VecDeque::new(),
             hinted: Vec::new(),
             report,
-        };
-        punch.handle_timeout(now);
-        Ok(punch)
+        })
+    }
+
+    /// Takes the place of `earlier`, because the user has pasted an address again. Comes before anything is sent.
+    pub(crate) fn resume(&mut self, earlier: Punch) {
+        self.engine.resume(earlier.engine);
+        // An answer may be to a packet of before, so its RTT is not known.
+        self.first_sent = earlier.first_sent;
     }
 
     /// Makes both sides punch at this moment, which a server named. They use slots only if that fails.

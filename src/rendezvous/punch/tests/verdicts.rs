@@ -33,6 +33,7 @@ fn where_a_server_relays_the_networks_are_no_obstacle_that_a_user_hears_of() {
         let mut config = World::new(Scene::new(SYMMETRIC, SYMMETRIC)).config(0);
         config.around.relay = relay;
         let mut punch = Punch::new(config, Time::ZERO).unwrap();
+        punch.handle_timeout(Time::ZERO);
         std::iter::from_fn(|| punch.poll_event())
             .filter(|event| matches!(event, PunchEvent::Hint(_)))
             .count()

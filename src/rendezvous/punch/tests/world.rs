@@ -37,6 +37,8 @@ pub(super) struct Scene {
     pub(super) guess: [bool; 2],
     /// Which sides got no time from NTP servers.
     pub(super) untold: [bool; 2],
+    /// Which sides paste the same address again once the peer has connected.
+    pub(super) again: [bool; 2],
     pub(super) timeout: Duration,
     pub(super) seed: u64,
 }
@@ -57,6 +59,7 @@ impl Scene {
             bare: [false, false],
             guess: [true, true],
             untold: [false, false],
+            again: [false, false],
             timeout: Duration::from_secs(300),
             seed: 1,
         }
@@ -367,6 +370,22 @@ impl World {
         }
     }
 
+    fn paste_again(&mut self, i: usize) {
+        let mut punch = Punch::new(self.config(i), self.now).unwrap();
+        let state = &mut self.sides[i].state;
+        let State::Punching(earlier) = std::mem::replace(state, State::Waiting) else {
+            panic!("nobody is asked for an address any more");
+        };
+        punch.resume(*earlier);
+        *state = State::Punching(Box::new(punch));
+        self.scene.again[i] = false;
+    }
+
+    /// Whether everybody who was to paste again has done so.
+    pub(super) fn all_pasted_again(&self) -> bool {
+        self.scene.again == [false, false]
+    }
+
     /// The part of a connected side that answers late handshake messages.
     pub(super) fn responder(&mut self, i: usize) -> &mut LateResponder {
         match &mut self.sides[i].state {
@@ -398,6 +417,10 @@ impl World {
                 self.arrive(packet);
             }
             for i in 0..2 {
+                let states = [&self.sides[i].state, &self.sides[1 - i].state];
+                if self.scene.again[i] && matches!(states, [State::Punching(_), State::Connected(_)]) {
+                    self.paste_again(i);
+                }
                 match &mut self.sides[i].state {
                     State::Waiting if self.now >= millis(self.scene.paste[i]) => {
                         let config = self.config(i);
