@@ -232,6 +232,13 @@ fn a_transfer_that_is_relayed_moves_to_a_direct_path_when_a_router_lets_the_peer
 fn only_by_the_server_and_never_by_it() {
     let mut met = begin(Nat::Public, Nat::Public, 300_000, &["--relay", "only"], &[]).expect("both start");
     met.finish().expect("both ends are bound");
+    // What both have sent before has arrived when the server answers, which tells nobody who waits.
+    for side in [Side::A, Side::B] {
+        let mut list = Peer::start(&met.network, side, "list", |command| {
+            command.args(["list", "--server", Services::STUN[0]]);
+        });
+        assert_eq!(list.wait(LIMIT), Ok(Some(3)), "{}", list.stderr());
+    }
     met.server.signal(rustix::process::Signal::TERM);
     met.server
         .wait_for(" 0 relayed pairs", LIMIT)
