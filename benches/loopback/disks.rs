@@ -9,6 +9,9 @@ use super::run::{make_file, median};
 
 /// Files in one directory of a tree.
 const PER_DIRECTORY: usize = 1000;
+/// The type of a file system in memory (statfs(2)).
+const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
+
 /// Where rsync's daemon listens.
 const PORT: &str = "127.0.0.1:28730";
 
@@ -71,6 +74,7 @@ pub(crate) fn run(parent: &Path, megabytes: usize, rounds: usize) {
     let to = directory.path().join("to");
     let kept = directory.path().join("kept");
     let daemon = Daemon::start(directory.path(), &to);
+    let in_memory = rustix::fs::statfs(parent).expect("a directory").f_type == TMPFS_MAGIC;
     for load in loads(directory.path(), megabytes) {
         let mut times: [Vec<f64>; CONTENDERS.len()] = Default::default();
         std::fs::create_dir(&kept).expect("room on the disk");
@@ -92,10 +96,12 @@ pub(crate) fn run(parent: &Path, megabytes: usize, rounds: usize) {
                             .seconds
                     }
                 });
-                // Where many files were removed just now, ext4 makes new ones slowly, so trees stay until the end.
-                if load.is_cold {
+                // Where many files were removed just now, ext4 makes new ones slowly, so trees stay until the end. A
+                // virtual machine gets memory slowly that it never had, so they do not stay in it.
+                if load.is_cold || in_memory {
                     std::fs::remove_dir_all(&to).expect("our own copy");
                 } else {
+                    forget(&to);
                     std::fs::rename(&to, kept.join(format!("{name} {round}"))).expect("our own copy");
                 }
             }
@@ -148,8 +154,12 @@ fn make_tree(path: &Path, count: usize, size: usize) {
     }
 }
 
-/// Takes a file out of the system's memory.
+/// Takes a file, or all files in a directory, out of the system's memory.
 fn forget(path: &Path) {
+    if path.is_dir() {
+        let entries = std::fs::read_dir(path).expect("a directory");
+        return entries.for_each(|entry| forget(&entry.expect("an entry").path()));
+    }
     let file = std::fs::File::open(path).expect("a file");
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("Linux has it");
 }

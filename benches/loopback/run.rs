@@ -140,7 +140,8 @@ fn warm(path: &Path, megabytes: usize) {
 }
 
 fn interface_mtu() -> usize {
-    let text = std::fs::read_to_string(PathBuf::from("/sys/class/net/lo/mtu")).unwrap_or_default();
+    // What lies below /sys may tell of another network namespace.
+    let text = std::fs::read_to_string(PathBuf::from("/proc/sys/net/ipv6/conf/lo/mtu")).unwrap_or_default();
     text.trim().parse().unwrap_or(65_536)
 }
 
