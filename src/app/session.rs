@@ -107,12 +107,8 @@ impl Session {
                 Ok(Command::LeaveServer) => self.leave_server(),
                 Ok(Command::Relay(relaying)) => self.relaying = Some(*relaying),
                 // The peer may have been found while its user was pasting another address.
-                Ok(Command::Punch(mut punch)) if self.linked.is_none() => {
-                    self.punch
-                        .take()
-                        .into_iter()
-                        .for_each(|earlier| punch.resume(earlier));
-                    self.punch = Some(*punch);
+                Ok(Command::Punch(punch)) if self.linked.is_none() => {
+                    self.punch = Some(punch.resume(self.punch.take()));
                 }
                 Ok(Command::Punch(_)) => {}
                 Ok(Command::Relocate(peer)) => self.linked.iter_mut().for_each(|l| l.relocate(&peer)),

@@ -144,11 +144,15 @@ impl Punch {
         })
     }
 
-    /// Takes the place of `earlier`, because the user has pasted an address again. Comes before anything is sent.
-    pub(crate) fn resume(&mut self, earlier: Punch) {
-        self.engine.resume(earlier.engine);
-        // An answer may be to a packet of before, so its RTT is not known.
-        self.first_sent = earlier.first_sent;
+    /// Takes the place of an earlier punch, because the user has pasted an address again. Comes before anything is
+    /// sent.
+    pub(crate) fn resume(mut self, earlier: Option<Punch>) -> Punch {
+        if let Some(earlier) = earlier {
+            self.engine.resume(earlier.engine);
+            // An answer may be to a packet of before, so its RTT is not known.
+            self.first_sent = earlier.first_sent;
+        }
+        self
     }
 
     /// Makes both sides punch at this moment, which a server named. They use slots only if that fails.

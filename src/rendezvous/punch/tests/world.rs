@@ -371,13 +371,12 @@ impl World {
     }
 
     fn paste_again(&mut self, i: usize) {
-        let mut punch = Punch::new(self.config(i), self.now).unwrap();
+        let punch = Punch::new(self.config(i), self.now).unwrap();
         let state = &mut self.sides[i].state;
         let State::Punching(earlier) = std::mem::replace(state, State::Waiting) else {
             panic!("nobody is asked for an address any more");
         };
-        punch.resume(*earlier);
-        *state = State::Punching(Box::new(punch));
+        *state = State::Punching(Box::new(punch.resume(Some(*earlier))));
         self.scene.again[i] = false;
     }
 
