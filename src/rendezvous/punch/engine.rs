@@ -61,10 +61,9 @@ pub(super) struct Engine {
     role: Role,
     /// The addresses that the peer told.
     told: Vec<SocketAddr>,
-    /// The key that the peer told.
+    /// The key that the peer told. Between bare addresses there is none, and only packets from the pasted IP are
+    /// accepted.
     peer_key: Option<PublicKey>,
-    /// Whether only packets from the pasted IP are accepted.
-    bare: bool,
     heard: bool,
     rng: SeedRng,
     answers: Budgets,
@@ -99,9 +98,10 @@ impl Engine {
         peer: &Address,
         rng: &mut SeedRng,
     ) -> Result<Self, HandshakeError> {
-        let mut bare = false;
+        let mut peer_key = None;
         let kind = match (&own.token, &peer.token) {
             (Some(ours), Some(theirs)) => {
+                peer_key = Some(theirs.key);
                 let (sender, receiver): (&Token, &Token) = match role {
                     Role::Sender => (ours, theirs),
                     Role::Receiver => (theirs, ours),
@@ -123,18 +123,15 @@ impl Engine {
                     },
                 }
             }
-            _ => {
-                bare = true;
-                match role {
-                    Role::Sender => Kind::BareSender {
-                        initiator: Box::new(BareInitiator::new(local)?),
-                        bound: None,
-                    },
-                    Role::Receiver => Kind::BareReceiver {
-                        responder: Box::new(BareResponder::new(local)),
-                    },
-                }
-            }
+            _ => match role {
+                Role::Sender => Kind::BareSender {
+                    initiator: Box::new(BareInitiator::new(local)?),
+                    bound: None,
+                },
+                Role::Receiver => Kind::BareReceiver {
+                    responder: Box::new(BareResponder::new(local)),
+                },
+            },
         };
         let pairs = (0..PAIRS).filter_map(|k| peer.pair(k));
         let candidates = peer.token.iter().flat_map(|t| t.candidates.iter().copied());
@@ -142,8 +139,7 @@ impl Engine {
         Ok(Engine {
             role,
             told: pairs.chain(candidates).collect(),
-            peer_key: peer.token.as_ref().map(|token| token.key),
-            bare,
+            peer_key,
             heard: false,
             rng,
             answers: ANSWERS,
@@ -155,11 +151,8 @@ impl Engine {
     /// Goes on with the handshake of `earlier` if it is with the same peer. The peer may have accepted a message
     /// of it, and then takes no other.
     pub(super) fn resume(&mut self, earlier: Engine) {
-        let is_same = match (self.bare, earlier.bare) {
-            (false, false) => self.peer_key == earlier.peer_key,
-            (true, true) => self.told.first() == earlier.told.first(),
-            _ => false,
-        };
+        let is_known = self.peer_key.is_some() || self.told.first() == earlier.told.first();
+        let is_same = self.peer_key == earlier.peer_key && is_known;
         if is_same && self.role == earlier.role {
             let told = std::mem::take(&mut self.told);
             *self = Engine { told, ..earlier };
@@ -184,7 +177,7 @@ impl Engine {
 
     /// Takes a datagram whose first byte is one of the handshake. `unix_nanos` is the time of our clock.
     pub(super) fn handle(&mut self, now: Time, unix_nanos: u64, path: Path, datagram: &[u8]) -> Heard {
-        let heard = if !self.bare {
+        let heard = if self.peer_key.is_some() {
             self.handle_full(unix_nanos, datagram)
         } else if self.told.iter().any(|told| told.ip() == path.remote.ip()) {
             self.handle_bare(now, path, datagram)

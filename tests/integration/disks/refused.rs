@@ -2,11 +2,23 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
 use std::process::Command;
 
 use super::mounts::{FILE_SYSTEMS, Mounted, NOBODY};
 use super::programs::{Programs, Side};
 use crate::pair::Rng;
+
+/// Runs a command of the system with these arguments and this path.
+fn change(command: &str, arguments: &[&str], path: &Path) {
+    let done = Command::new(command).args(arguments).arg(path).status();
+    assert!(done.unwrap().success(), "{command} {arguments:?}");
+}
+
+/// Gives everything in a directory to a user.
+fn give(directory: &Path, user: u32) {
+    change("chown", &["-R", &user.to_string()], directory);
+}
 
 #[test]
 #[ignore = "mounts, which only root may"]
@@ -41,22 +53,18 @@ fn a_directory_that_takes_nothing_is_told_before_anybody_is_met_and_nothing_is_l
         fs::create_dir(&out).unwrap();
         chown(&out, Some(user), Some(user)).unwrap();
         fs::set_permissions(&out, PermissionsExt::from_mode(mode)).unwrap();
-        let change = |how: &str| {
+        let set_mark = |how: &str| {
             if !mark.is_empty() {
-                let done = Command::new("chattr")
-                    .arg(format!("{how}{mark}"))
-                    .arg(&out)
-                    .status();
-                assert!(done.unwrap().success());
+                change("chattr", &[&format!("{how}{mark}")], &out);
             }
         };
-        change("+");
+        set_mark("+");
         let ended = programs.alone(&Side {
             user,
             arguments: &["receiver", "--yes", "--output", "out"],
             directory: &place,
         });
-        change("-");
+        set_mark("-");
         assert_eq!(ended.code, Some(6), "{mode:o}{mark}: {}", ended.said);
         let failed = ended.event("failed").unwrap().to_string();
         assert!(failed.contains(words), "{failed}");
@@ -94,12 +102,7 @@ fn a_file_that_may_have_been_renamed_but_cannot_be_read_stands_in_the_way_of_no_
     ] {
         make(name);
     }
-    let owned = Command::new("chown")
-        .arg("-R")
-        .arg(NOBODY.to_string())
-        .arg(&place)
-        .status();
-    assert!(owned.unwrap().success());
+    give(&place, NOBODY);
     for (name, mode) in [("unread/old", 0), ("unlisted", 0o300), ("unentered", 0o400)] {
         fs::set_permissions(place.join("out/t").join(name), PermissionsExt::from_mode(mode)).unwrap();
     }
@@ -152,20 +155,12 @@ fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, content).unwrap();
         }
-        let change = |program: &str, argument: &str, path: &str| {
-            let done = Command::new(program).arg(argument).arg(place.join(path)).status();
-            assert!(done.unwrap().success());
-        };
-        let everything = Command::new("chown")
-            .arg("-R")
-            .arg(NOBODY.to_string())
-            .arg(&place)
-            .status();
-        assert!(everything.unwrap().success());
+        give(&place, NOBODY);
+        let of_root = place.join(of_root);
         if mark.is_empty() {
-            change("chown", "root", of_root);
+            change("chown", &["root"], &of_root);
         } else {
-            change("chattr", &format!("+{mark}"), of_root);
+            change("chattr", &[&format!("+{mark}")], &of_root);
         }
         let run = |rule| {
             let side = |arguments| Side {
@@ -191,7 +186,7 @@ fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_
         let codes = (sender.code, receiver.code);
         assert_eq!(codes, (Some(0), Some(0)), "{}", receiver.said);
         if !mark.is_empty() {
-            change("chattr", &format!("-{mark}"), of_root);
+            change("chattr", &[&format!("-{mark}")], &of_root);
         }
     }
 }
