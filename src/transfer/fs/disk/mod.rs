@@ -415,7 +415,10 @@ impl Layer for DiskLayer {
     fn check_changeable(&self, path: &Path, kind: NodeKind) -> io::Result<()> {
         #[cfg(unix)]
         return self.check_access(path, kind);
-        // Whether a directory takes a new name is found out only by making one.
+        #[cfg(windows)]
+        if kind == NodeKind::Dir {
+            return system::check_writable(&self.root.join(path));
+        }
         #[cfg(not(unix))]
         {
             let _ = (path, kind);
