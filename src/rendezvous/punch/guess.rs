@@ -82,6 +82,11 @@ pub(super) fn reserved(own: &Address, peer: &Address) -> Option<usize> {
     Some(far).filter(|&k| k > 0)
 }
 
+/// Whether our ports are guessed, and not from the peer's first socket.
+pub(super) fn spares_the_front(own: &Address, peer: &Address) -> bool {
+    matches!(task(own, peer), Some(Task::Open { near, .. }) if near != peer.reflexive)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;

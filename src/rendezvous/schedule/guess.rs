@@ -27,7 +27,7 @@ pub(crate) const FIRST_SOCKET: u8 = 8;
 /// of 95%, and 1,483 probes with 99%. More sockets would need more than the 256 descriptors that macOS allows
 /// a program, and would fill the tables of small routers.
 pub(crate) const SOCKETS: u8 = 200;
-/// The time between two packets. At most 100 a second may go to one address, and slots take up to 20 of them.
+/// The time between two packets, those of slots included: at most 100 a second may go to one address.
 const INTERVAL: Duration = Duration::from_micros(12_500);
 /// The most packets that a late machine sends at once to make up for the delay.
 const CATCH_UP: u32 = 4;
@@ -79,6 +79,11 @@ impl Guess {
             next: now + HEAD_START,
             count: 0,
         }
+    }
+
+    /// Leaves room for a packet that is no guess.
+    pub(super) fn make_room(&mut self) {
+        self.next += INTERVAL;
     }
 
     /// The next packet. `ttl` replaces all low TTLs.

@@ -33,6 +33,7 @@
 
 mod clockless;
 pub(crate) mod guess;
+mod output;
 mod plan;
 mod stream;
 
@@ -42,6 +43,7 @@ use std::time::Duration;
 
 use self::clockless::{BESIDE_SLOTS, Clockless};
 use self::guess::{Guess, Task};
+pub(crate) use self::output::{Content, Outgoing, ScheduleEvent};
 use self::plan::{LEAD, LOW, Plan};
 use self::stream::Stream;
 use super::address::PAIRS;
@@ -74,68 +76,6 @@ fn hold_ttl(turn: usize) -> u8 {
 /// The most addresses learnt from packets. A further one replaces the oldest. An attacker who forwards the
 /// peer's packets from other addresses can fill the places only until the peer's next packet.
 const MAX_REFLEXIVE: usize = 8;
-
-/// The kind of datagram to send.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Content {
-    /// The datagram that continues the handshake.
-    Handshake,
-    /// A probe, which the peer answers, so that the peer continues the handshake. A probe may be the only
-    /// datagram that gets through.
-    Probe,
-}
-
-/// One datagram to send now.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Outgoing {
-    /// The socket and the destination.
-    pub path: Path,
-    /// How far it may travel.
-    pub reach: Reach,
-    /// The kind of datagram.
-    pub content: Content,
-    /// Its slot. For a path that needs no slot: the current one.
-    pub slot: SlotIndex,
-}
-
-impl Outgoing {
-    /// Packets that die on the way are only probes, as nobody reads them.
-    const fn new(path: Path, reach: Reach, slot: SlotIndex) -> Self {
-        let content = match reach {
-            Reach::Low(_) | Reach::Routers(_) => Content::Probe,
-            Reach::Full => Content::Handshake,
-        };
-        Outgoing {
-            path,
-            reach,
-            content,
-            slot,
-        }
-    }
-}
-
-/// An event for the user.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum ScheduleEvent {
-    /// Nothing of full TTL passes the NATs before `until`.
-    Waiting {
-        /// The next slot.
-        slot: SlotIndex,
-        /// When it begins.
-        until: Time,
-        /// The time until then.
-        wait: Duration,
-    },
-    /// A slot has begun.
-    Attempt {
-        /// The number of the attempt, counted from 0.
-        number: u32,
-        /// The destination of the packets.
-        to: SocketAddr,
-    },
-    /// From now on, ports of a symmetric NAT are guessed. This is our part.
-    Guessing(Task),
-}
 
 /// A flow that our own NAT must remember.
 struct Held {
@@ -303,6 +243,31 @@ impl Schedule {
 
     /// The next datagram that is due, if any. Call it until it returns `None`.
     pub fn poll(&mut self, now: Time) -> Option<Outgoing> {
+        let Some(sent) = self.poll_known(now) else {
+            return self.poll_guess(now);
+        };
+        if let Some(guess) = &mut self.guess {
+            guess.make_room();
+        }
+        Some(sent)
+    }
+
+    /// The next datagram for a guess.
+    fn poll_guess(&mut self, now: Time) -> Option<Outgoing> {
+        let guess = self.guess.as_mut()?;
+        let first = !guess.has_begun();
+        let (path, reach) = guess.poll(now, self.ttl, &mut self.rng)?;
+        if first {
+            self.events.push_back(ScheduleEvent::Guessing(guess.task()));
+        }
+        Some(Outgoing {
+            content: Content::Probe,
+            ..Outgoing::new(path, reach, self.clock.slot(now))
+        })
+    }
+
+    /// The next datagram to a place that is no guess.
+    fn poll_known(&mut self, now: Time) -> Option<Outgoing> {
         let slot_now = self.clock.slot(now);
         if let Some(path) = self.claims.pop_front() {
             return Some(Outgoing::new(path, Reach::Routers(1), slot_now));
@@ -310,18 +275,6 @@ impl Schedule {
         for stream in self.candidates.iter_mut().chain(&mut self.reflexive) {
             if let Some(path) = stream.poll(now, &mut self.rng) {
                 return Some(Outgoing::new(path, Reach::Full, slot_now));
-            }
-        }
-        if let Some(guess) = &mut self.guess {
-            let first = !guess.has_begun();
-            if let Some((path, reach)) = guess.poll(now, self.ttl, &mut self.rng) {
-                if first {
-                    self.events.push_back(ScheduleEvent::Guessing(guess.task()));
-                }
-                return Some(Outgoing {
-                    content: Content::Probe,
-                    ..Outgoing::new(path, reach, slot_now)
-                });
             }
         }
         if let Some(clockless) = &mut self.clockless

@@ -75,6 +75,29 @@ fn whoever_pastes_first_the_ports_are_found_within_a_rest_and_a_round() {
     }
 }
 
+/// Where the other NAT lets in anybody, nobody has to guess or to wait for a slot.
+#[test]
+fn a_nat_that_lets_in_anybody_is_reached_at_once_whoever_pastes_when() {
+    for (i, first) in (0..40_000).step_by(1_900).enumerate() {
+        let late = first + [7_000, 25_000][i % 2];
+        let ports = [Ports::Random, Ports::Block, Ports::Steps(2)][i % 3];
+        for paste in [[first, late], [late, first]] {
+            for (other, symmetric_sends) in [OPEN, FULL, RESTRICTED]
+                .into_iter()
+                .zip([true, false].into_iter().cycle())
+            {
+                let scene = Scene {
+                    paste,
+                    ..scene(ports, other, symmetric_sends ^ (i % 2 == 0), first)
+                };
+                let what = format!("{:?}, {paste:?}", scene.nats);
+                let took = seconds(scene);
+                assert!(took < 3.0, "{what}: {took:.1} s");
+            }
+        }
+    }
+}
+
 #[test]
 fn clocks_that_are_minutes_apart_do_not_keep_ports_from_being_guessed() {
     for seed in 0..6 {

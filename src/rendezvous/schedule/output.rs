@@ -1,0 +1,71 @@
+//! What a schedule gives out: datagrams to send, and events for the user.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::guess::Task;
+use crate::protocol::time::Time;
+use crate::protocol::{Path, Reach};
+use crate::rendezvous::clock::SlotIndex;
+
+/// The kind of datagram to send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Content {
+    /// The datagram that continues the handshake.
+    Handshake,
+    /// A probe, which the peer answers, so that the peer continues the handshake. A probe may be the only
+    /// datagram that gets through.
+    Probe,
+}
+
+/// One datagram to send now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outgoing {
+    /// The socket and the destination.
+    pub path: Path,
+    /// How far it may travel.
+    pub reach: Reach,
+    /// The kind of datagram.
+    pub content: Content,
+    /// Its slot. For a path that needs no slot: the current one.
+    pub slot: SlotIndex,
+}
+
+impl Outgoing {
+    /// Packets that die on the way are only probes, as nobody reads them.
+    pub(super) const fn new(path: Path, reach: Reach, slot: SlotIndex) -> Self {
+        let content = match reach {
+            Reach::Low(_) | Reach::Routers(_) => Content::Probe,
+            Reach::Full => Content::Handshake,
+        };
+        Outgoing {
+            path,
+            reach,
+            content,
+            slot,
+        }
+    }
+}
+
+/// An event for the user.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ScheduleEvent {
+    /// Nothing of full TTL passes the NATs before `until`.
+    Waiting {
+        /// The next slot.
+        slot: SlotIndex,
+        /// When it begins.
+        until: Time,
+        /// The time until then.
+        wait: Duration,
+    },
+    /// A slot has begun.
+    Attempt {
+        /// The number of the attempt, counted from 0.
+        number: u32,
+        /// The destination of the packets.
+        to: SocketAddr,
+    },
+    /// From now on, ports of a symmetric NAT are guessed. This is our part.
+    Guessing(Task),
+}
