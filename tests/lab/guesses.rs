@@ -142,7 +142,7 @@ fn a_pasted_address_gets_at_most_a_hundred_packets_a_second_and_rests() {
     assert!((1_500..2_500).contains(&all), "{all}");
     assert_eq!(over, 0);
     sender.enter(&from_receiver);
-    // It comes in the rest of half a minute, after which a row of tries takes up to 26 s.
+    // It comes in the rest of half a minute, after which a row of tries takes up to 24 s.
     receiver
         .connected(Duration::from_secs(60))
         .unwrap_or_else(|error| panic!("{error}"));

@@ -65,7 +65,7 @@ fn moves(to_symmetric: bool) {
         .find(|word| word.starts_with("198.51.100.77:") && word.contains('/'))
         .expect("just waited for");
     receiver.enter(new);
-    // A row of guesses takes 26 s.
+    // A row of guesses takes 24 s.
     says(&receiver, "Connected again", Duration::from_secs(60));
     println!("connected again after {:.1?}", moved.elapsed());
     users.end_well(sender, receiver);
