@@ -27,7 +27,7 @@ pub struct Settings {
     /// The user's limit, in bytes a second.
     pub limit: Option<u64>,
     /// How long the session looks for a silent peer before the run gives up. What arrived is kept.
-    pub patience: Duration,
+    pub peer_timeout: Duration,
     /// Random bytes that serve only the connection.
     pub seed: Zeroizing<[u8; 32]>,
     /// Whether to tell samples for a trace.

@@ -78,7 +78,7 @@ impl Drop for Mapper {
 }
 
 /// Where the mapping was made, and what renewing or deleting it needs.
-enum Place {
+enum Router {
     Pmp {
         gateway: Gateway,
         nonce: [u8; 12],
@@ -94,7 +94,7 @@ struct Lease {
     port: u16,
     client: Ipv4Addr,
     mapped: Mapped,
-    place: Place,
+    router: Router,
     /// Lifetime that the router granted, in seconds.
     granted: u32,
 }
@@ -116,12 +116,12 @@ impl Lease {
             let client = gateway.client;
             let (mapped, granted) =
                 pcp_map(&gateway, nonce, port, port).or_else(|| pmp_map(&gateway, port, port))?;
-            let place = Place::Pmp { gateway, nonce };
+            let router = Router::Pmp { gateway, nonce };
             Some(Lease {
                 port,
                 client,
                 mapped,
-                place,
+                router,
                 granted,
             })
         });
@@ -144,12 +144,12 @@ impl Lease {
     fn renew(&mut self) {
         let external = self.mapped.external.port();
         let (port, client) = (self.port, self.client);
-        let renewed = match &self.place {
-            Place::Pmp { gateway, nonce } if self.mapped.method == Method::Pcp => {
+        let renewed = match &self.router {
+            Router::Pmp { gateway, nonce } if self.mapped.method == Method::Pcp => {
                 pcp_map(gateway, *nonce, port, external)
             }
-            Place::Pmp { gateway, .. } => pmp_map(gateway, port, external),
-            Place::Upnp { host, path, service } => {
+            Router::Pmp { gateway, .. } => pmp_map(gateway, port, external),
+            Router::Upnp { host, path, service } => {
                 let ask = Ask::Map {
                     client,
                     internal: port,
@@ -173,15 +173,15 @@ impl Lease {
 
     fn delete(&self) {
         let (port, external) = (self.port, self.mapped.external.port());
-        match &self.place {
-            Place::Pmp { gateway, nonce } => {
+        match &self.router {
+            Router::Pmp { gateway, nonce } => {
                 let request = match self.mapped.method {
                     Method::Pcp => pcp::pcp_request(*nonce, self.client, port, 0, 0),
                     _ => pcp::pmp_request(port, 0, 0),
                 };
                 let _ = gateway.ask(pcp::PORT, &request, |answer| (answer.len() >= 4).then_some(()));
             }
-            Place::Upnp { host, path, service } => {
+            Router::Upnp { host, path, service } => {
                 let _ = http(
                     *host,
                     &upnp::request(*host, path, service, Ask::Unmap { external }),
@@ -253,12 +253,12 @@ fn upnp_map(port: u16) -> Option<Lease> {
                         method: Method::Upnp,
                         external: SocketAddr::from((ip, external)),
                     };
-                    let place = Place::Upnp { host, path, service };
+                    let router = Router::Upnp { host, path, service };
                     return Some(Lease {
                         port,
                         client,
                         mapped,
-                        place,
+                        router,
                         granted: lease,
                     });
                 }

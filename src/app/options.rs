@@ -60,7 +60,7 @@ impl fmt::Debug for ServerToken {
 
 /// A p2pcopy server to meet at: `HOST[:PORT][/TOKEN]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Place {
+pub(crate) struct MeetingServer {
     /// Where it is.
     pub server: Server,
     /// The token that the server requires.
@@ -106,7 +106,7 @@ pub(crate) struct Common {
     /// The peer's address or code. Without it, the run asks for it.
     pub peer: Option<String>,
     /// The server to meet at, instead of swapping addresses.
-    pub server: Option<Place>,
+    pub server: Option<MeetingServer>,
     /// Meet at that server by name.
     pub(crate) by_name: Option<ByName>,
     /// When that server may relay packets.

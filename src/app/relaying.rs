@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::protocol::Path;
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
-use crate::rendezvous::Transmit;
+use crate::rendezvous::Datagram;
 use crate::rendezvous::meeting::relay::{RelayClient, RelayEvent, RelayPass, RelayUse};
 use crate::rendezvous::meeting::wire::is_meeting;
 use crate::rendezvous::punch::{Obstacle, Punch};
@@ -14,7 +14,7 @@ use crate::rendezvous::schedule::Schedule;
 
 /// Where a direct path is possible, punching alone has this long: most work within one round trip after the
 /// agreed moment.
-const PATIENCE: Duration = Duration::from_secs(1);
+const DIRECT_ALONE: Duration = Duration::from_secs(1);
 /// A direct path must have worked this long before the relay may be given up.
 const TRUST: Duration = Duration::from_secs(10);
 
@@ -36,7 +36,7 @@ impl Relaying {
             client: RelayClient::new(pass, moment),
             uses,
             from: match uses {
-                RelayUse::Fallback | RelayUse::Never if !hopeless => moment + PATIENCE,
+                RelayUse::Fallback | RelayUse::Never if !hopeless => moment + DIRECT_ALONE,
                 _ => moment,
             },
             rest_at: None,
@@ -110,7 +110,7 @@ impl Relaying {
     }
 
     /// The next datagram to send to the server.
-    pub(super) fn poll_transmit(&mut self) -> Option<Transmit> {
+    pub(super) fn poll_transmit(&mut self) -> Option<Datagram> {
         self.client.poll_transmit()
     }
 

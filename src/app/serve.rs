@@ -12,11 +12,11 @@ use super::lookup::{named, resolve};
 use super::options::{ServeOptions, Server as Host};
 use super::outcome::{Failure, Summary};
 use super::told::{Info, Note, Warning};
-use crate::net::{self, Driver, Machine, Transmit};
+use crate::net::{self, Driver, Machine};
 use crate::protocol::ecn::Ecn;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
-use crate::protocol::{Path, Reach};
+use crate::protocol::{Path, Reach, Transmit};
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::meeting::wire::{PORT, token_key};
 use crate::rendezvous::server::{Counters, Limits, Server, ServerConfig};
@@ -116,12 +116,7 @@ impl Machine for Serving {
             return Some(Transmit::single(buf, path, Reach::Full, &payload));
         }
         let (path, segment) = self.server.poll_relayed(buf)?;
-        Some(Transmit {
-            path,
-            segment,
-            reach: Reach::Full,
-            ecn: Ecn::NotEct,
-        })
+        Some(Transmit::new(path, segment))
     }
 
     fn poll_timeout(&mut self, now: Time) -> Option<Time> {

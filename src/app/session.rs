@@ -14,12 +14,12 @@ pub(crate) use super::linked::Settings;
 use super::relaying::Relaying;
 pub(crate) use super::side::{End, Side, flush_control};
 use super::tcp;
-use crate::net::{Extra, Machine, StreamNews, Transmit};
+use crate::net::{Extra, Machine, StreamNews};
 use crate::protocol::connection::{self, Config, Connection};
 use crate::protocol::ecn::Ecn;
 use crate::protocol::handshake::SessionKeys;
 use crate::protocol::time::Time;
-use crate::protocol::{Path, Reach};
+use crate::protocol::{Path, Reach, Transmit};
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::punch::{Punch, PunchEvent};
@@ -194,7 +194,7 @@ impl Session {
                     linked.silent = true;
                     // Patience begins here, because a program that was suspended has not looked for the peer
                     // yet.
-                    linked.give_up = now + self.settings.patience;
+                    linked.give_up = now + self.settings.peer_timeout;
                     if let Some(relaying) = &mut self.relaying {
                         relaying.rouse(now);
                     }
@@ -374,21 +374,12 @@ impl Machine for Session {
             return single(path, Reach::Full, &payload);
         }
         if let Some(send) = linked.search.as_mut().and_then(|s| s.poll(now)) {
-            let t = linked.connection.poll_path_probe(now, send.path, buf);
             return Some(Transmit {
-                path: t.path,
-                segment: t.segment,
                 reach: send.reach,
-                ecn: t.ecn,
+                ..linked.connection.poll_path_probe(now, send.path, buf)
             });
         }
-        let t = linked.connection.poll_transmit(now, buf, segments)?;
-        Some(Transmit {
-            path: t.path,
-            segment: t.segment,
-            reach: Reach::Full,
-            ecn: t.ecn,
-        })
+        linked.connection.poll_transmit(now, buf, segments)
     }
 
     fn poll_timeout(&mut self, now: Time) -> Option<Time> {

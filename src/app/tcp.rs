@@ -16,7 +16,7 @@ use crate::rendezvous::meeting::relay::RelayClient;
 /// The port that passes most firewalls. It is tried beside the server's UDP port number.
 const USUAL: u16 = 443;
 /// UDP alone has this long. A server that answers over UDP has done so by then.
-const PATIENCE: Duration = Duration::from_secs(1);
+const UDP_ALONE: Duration = Duration::from_secs(1);
 /// The time limit of connecting. It ends before the client gives up UDP after 3 s, so the streams are ready by
 /// then.
 const CONNECT: Duration = Duration::from_millis(1900);
@@ -66,7 +66,7 @@ impl TcpFallback {
 /// Connects to both TCP ports of a server at once. Returns the streams that connected, the server's own port
 /// first.
 async fn connect(server: SocketAddr) -> Vec<TcpStream> {
-    tokio::time::sleep(PATIENCE).await;
+    tokio::time::sleep(UDP_ALONE).await;
     let one = async |ip: IpAddr, port: u16| {
         let connecting = tokio::net::TcpStream::connect((ip, port));
         let stream = tokio::time::timeout(CONNECT, connecting).await.ok()?.ok()?;

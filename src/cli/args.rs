@@ -8,7 +8,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::server_args::{self, ServerArgs};
 use super::values::{self, Servers};
-use crate::app::options::Place;
+use crate::app::options::MeetingServer;
 use crate::rendezvous::meeting::name::Name;
 
 const EXAMPLES: &str = "\
@@ -275,8 +275,8 @@ pub(super) struct CommonArgs {
     pub(super) peer: Option<String>,
     /// Meet at this p2pcopy server by a short code, and ask no other server
     #[arg(long, value_name = "HOST[:PORT][/TOKEN]", env = "P2PCOPY_SERVER", hide_env_values = true,
-          value_parser = server_args::place, help_heading = "Finding the peer")]
-    pub(super) server: Option<Place>,
+          value_parser = server_args::meeting_server, help_heading = "Finding the peer")]
+    pub(super) server: Option<MeetingServer>,
     /// Wait at the server under this name
     #[arg(long = "as", value_name = "NAME", value_parser = values::name, conflicts_with = "peer", help_heading = "Finding the peer")]
     pub(super) own_name: Option<Name>,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::Args;
 
 use super::values::{self, Servers};
-use crate::app::options::{Common, Place, ServeOptions, ServerToken};
+use crate::app::options::{Common, MeetingServer, ServeOptions, ServerToken};
 use crate::rendezvous::meeting::wire;
 use crate::rendezvous::server::RelayLimits;
 
@@ -95,7 +95,7 @@ fn token(text: &str) -> Result<ServerToken, String> {
 }
 
 /// `HOST[:PORT][/TOKEN]`, the word that a server prints.
-pub(super) fn place(text: &str) -> Result<Place, String> {
+pub(super) fn meeting_server(text: &str) -> Result<MeetingServer, String> {
     if text.contains("://") {
         return Err("a server is HOST, HOST:PORT or HOST/WORD, as it prints it, and no web address".into());
     }
@@ -103,7 +103,7 @@ pub(super) fn place(text: &str) -> Result<Place, String> {
         Some((host, word)) => (host, Some(token(word)?)),
         None => (text.trim(), None),
     };
-    Ok(Place {
+    Ok(MeetingServer {
         server: values::server(host, wire::PORT)?,
         token: word,
     })
@@ -122,13 +122,13 @@ mod tests {
             ("[2001:db8::1]:5000/a.b-c", "2001:db8::1", 5000, Some("a.b-c")),
             (" 2001:db8::1 ", "2001:db8::1", 4300, None),
         ] {
-            let place = place(text).expect(text);
+            let told = meeting_server(text).expect(text);
             assert_eq!(
-                (place.server.host.as_str(), place.server.port),
+                (told.server.host.as_str(), told.server.port),
                 (host, port),
                 "{text}"
             );
-            assert_eq!(place.token.as_ref().map(ServerToken::word), word, "{text}");
+            assert_eq!(told.token.as_ref().map(ServerToken::word), word, "{text}");
         }
         for text in [
             "",
@@ -139,9 +139,9 @@ mod tests {
             "http://host",
             "host/a/b",
         ] {
-            assert!(place(text).is_err(), "{text}");
+            assert!(meeting_server(text).is_err(), "{text}");
         }
-        let web = place("https://example.org/sesame").unwrap_err();
+        let web = meeting_server("https://example.org/sesame").unwrap_err();
         assert!(web.contains("HOST/WORD"), "{web}");
     }
 }

@@ -16,7 +16,7 @@ use super::sys::FineTimers;
 use super::tcp::{Door, StreamNews, Streams, TCP};
 use crate::protocol::ecn::Ecn;
 use crate::protocol::time::Time;
-use crate::protocol::{Path, Reach};
+use crate::protocol::{Path, Reach, Transmit};
 
 /// Receive buffers: as many as one `recvmmsg` call of quinn-udp fills.
 const BATCH: usize = 32;
@@ -32,33 +32,6 @@ const BATCHES_PER_TURN: usize = 4;
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait while a socket takes no more: what is due then is noticed this late.
 const WHILE_BLOCKED: Duration = Duration::from_millis(20);
-
-/// Datagrams that a machine wants to send: segments of equal size, except that the last may be shorter.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Transmit {
-    /// The destination, and the socket to send from.
-    pub path: Path,
-    /// Bytes of each segment, except for the last.
-    pub segment: usize,
-    /// How far the datagrams may travel. Only a single datagram may stop before its addressee.
-    pub reach: Reach,
-    /// What to mark them with, where the system can.
-    pub ecn: Ecn,
-}
-
-impl Transmit {
-    /// One datagram. It replaces the contents of `buf`.
-    pub(crate) fn single(buf: &mut Vec<u8>, path: Path, reach: Reach, payload: &[u8]) -> Self {
-        buf.clear();
-        buf.extend_from_slice(payload);
-        Transmit {
-            path,
-            segment: payload.len(),
-            reach,
-            ecn: Ecn::NotEct,
-        }
-    }
-}
 
 /// Which additional sockets are needed, beside those of the run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -23,7 +23,7 @@ const ENOUGH_BYTES: u64 = 50 * 90;
 /// Received bytes that justify an early ACK, which reports a gap.
 const MANY_BYTES: u64 = 4 * ENOUGH_BYTES;
 /// With fewer bytes, an ACK waits this long for more.
-const PATIENCE: Duration = Duration::from_millis(10);
+const FEW_BYTES_DELAY: Duration = Duration::from_millis(10);
 /// The most ranges remembered: at 10% loss these are 40,000 packets.
 const MAX_RANGES: usize = 4096;
 /// The ranges of an ACK take at most one part in this many of the bytes received since the last ACK.
@@ -95,15 +95,15 @@ impl AckTracker {
     pub fn due(&self, rtt: Duration) -> Option<Time> {
         let since = self.pending_since?;
         let interval = Self::interval(rtt);
-        let patience = interval.max(PATIENCE);
+        let max_delay = interval.max(FEW_BYTES_DELAY);
         let wait = if self.urgent || self.gap && self.pending_bytes >= MANY_BYTES {
             ACK_INTERVAL.0
         } else if self.pending_bytes >= ENOUGH_BYTES {
             interval
         } else if self.gap {
-            patience
+            max_delay
         } else {
-            return Some(since + patience);
+            return Some(since + max_delay);
         };
         Some((self.last_ack + wait).max(since))
     }

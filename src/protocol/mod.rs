@@ -26,6 +26,8 @@ pub(crate) mod wire;
 
 use std::net::SocketAddr;
 
+use self::ecn::Ecn;
+
 /// A path to the peer: one of our sockets and one of the peer's addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Path {
@@ -46,6 +48,42 @@ pub enum Reach {
     /// Through at most this many routers, and to no host: the next device discards it. Some routers drop such
     /// packets.
     Routers(u8),
+}
+
+/// Datagrams to send: segments of equal size, except that the last may be shorter. Their bytes stand in a buffer
+/// beside it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Transmit {
+    /// The destination, and the socket to send from.
+    pub path: Path,
+    /// Bytes of each segment, except for the last.
+    pub segment: usize,
+    /// How far the datagrams may travel. Only a single datagram may stop before its addressee.
+    pub reach: Reach,
+    /// What to mark them with, where the system can.
+    pub ecn: Ecn,
+}
+
+impl Transmit {
+    /// Datagrams to their addressee, without a mark.
+    pub(crate) const fn new(path: Path, segment: usize) -> Self {
+        Transmit {
+            path,
+            segment,
+            reach: Reach::Full,
+            ecn: Ecn::NotEct,
+        }
+    }
+
+    /// One datagram. It replaces the contents of `buf`.
+    pub(crate) fn single(buf: &mut Vec<u8>, path: Path, reach: Reach, payload: &[u8]) -> Self {
+        buf.clear();
+        buf.extend_from_slice(payload);
+        Transmit {
+            reach,
+            ..Transmit::new(path, payload.len())
+        }
+    }
 }
 
 /// The role of an end of the transfer. The sender initiates the handshake.

@@ -29,7 +29,7 @@ use crate::protocol::{Path, Reach};
 
 /// A datagram to send.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Transmit {
+pub struct Datagram {
     /// Our socket and the destination.
     pub path: Path,
     /// How far the datagram may travel.

@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::app::told::Info;
-use crate::net::{self, Driver, Echo, Machine, Transmit, try_out};
+use crate::net::{self, Driver, Echo, Machine, try_out};
 use crate::protocol::ecn::Ecn;
 use crate::protocol::time::Time;
-use crate::protocol::{Path, Reach};
+use crate::protocol::{Path, Reach, Transmit};
 use crate::rendezvous::address::Filtering;
 use crate::rendezvous::stun;
 use crate::rendezvous::stun::filtering::FilteringTest;

@@ -54,13 +54,13 @@ pub(super) fn start(
 ) -> std::io::Result<(Sender<Job>, Receiver<Done>)> {
     let (jobs, todo) = channel();
     let (tell, done) = channel();
-    let place = match &target {
-        Target::Directory(root, _) if root.symlink_metadata().is_err() => Place::Missing,
-        _ => Place::Named,
+    let output = match &target {
+        Target::Directory(root, _) if root.symlink_metadata().is_err() => Output::Missing,
+        _ => Output::Named,
     };
     let disk = Disk {
         target,
-        place,
+        output,
         message,
         waiting,
         store: None,
@@ -73,7 +73,7 @@ pub(super) fn start(
 
 /// The output directory. The program writes into the directory that it looked at before it asked the user,
 /// even if another directory takes the name meanwhile.
-enum Place {
+enum Output {
     /// It existed when the run began.
     Named,
     /// It did not exist when the run began.
@@ -84,7 +84,7 @@ enum Place {
 
 struct Disk {
     target: Target,
-    place: Place,
+    output: Output,
     message: Arc<Mutex<Vec<u8>>>,
     waiting: Arc<AtomicUsize>,
     store: Option<Box<dyn Store>>,
@@ -182,7 +182,7 @@ impl Disk {
                 Done::LookedOver(Box::new(offer), manifest)
             }
             Job::Look(offer) => Done::Looked(Box::new(match &self.target {
-                Target::Directory(root, _) => look(root, &mut self.place, &offer)?,
+                Target::Directory(root, _) => look(root, &mut self.output, &offer)?,
                 Target::Stdout => Prospect::default(),
             })),
             Job::Open { offer, manifest } => {
@@ -193,8 +193,8 @@ impl Disk {
                     }
                     Target::Stdout => Box::new(OrderedSink::new(std::io::stdout(), total)),
                     Target::Directory(root, conflicts) => {
-                        let place = std::mem::replace(&mut self.place, Place::Named);
-                        Box::new(Sink::open(open(root, place)?, &offer, manifest, *conflicts)?)
+                        let output = std::mem::replace(&mut self.output, Output::Named);
+                        Box::new(Sink::open(open(root, output)?, &offer, manifest, *conflicts)?)
                     }
                 };
                 let held = store.held();
@@ -236,30 +236,30 @@ pub(in crate::app) fn parent_of(root: &Path) -> &Path {
     }
 }
 
-/// Finds out what an offer meets. From then on `place` is the directory that was looked at.
-fn look(root: &Path, place: &mut Place, offer: &Offer) -> Result<Prospect, LocalError> {
+/// Finds out what an offer meets. From then on `output` is the directory that was looked at.
+fn look(root: &Path, output: &mut Output, offer: &Offer) -> Result<Prospect, LocalError> {
     if root.symlink_metadata().is_err() {
-        *place = Place::Missing;
+        *output = Output::Missing;
         return prospect_of_none(root);
     }
     let key = OwnerKey::load()?;
-    let layer = match place {
-        Place::Missing => DiskLayer::appeared(root, key),
-        Place::Named | Place::Seen(_) => DiskLayer::new(root, key),
+    let layer = match output {
+        Output::Missing => DiskLayer::appeared(root, key),
+        Output::Named | Output::Seen(_) => DiskLayer::new(root, key),
     }
     .map_err(|e| LocalError::new("open", root, e))?;
     let prospect = staging::prospect(&layer, offer);
-    *place = Place::Seen(Box::new(layer));
+    *output = Output::Seen(Box::new(layer));
     prospect
 }
 
 /// The output directory that was looked at; made if it did not exist.
-fn open(root: &Path, place: Place) -> Result<DiskLayer, LocalError> {
+fn open(root: &Path, output: Output) -> Result<DiskLayer, LocalError> {
     let key = OwnerKey::load()?;
-    match place {
-        Place::Seen(layer) => Ok(*layer),
-        Place::Missing => DiskLayer::make(root, key).map_err(|e| LocalError::new("create", root, e)),
-        Place::Named => DiskLayer::new(root, key).map_err(|e| LocalError::new("open", root, e)),
+    match output {
+        Output::Seen(layer) => Ok(*layer),
+        Output::Missing => DiskLayer::make(root, key).map_err(|e| LocalError::new("create", root, e)),
+        Output::Named => DiskLayer::new(root, key).map_err(|e| LocalError::new("open", root, e)),
     }
 }
 

@@ -26,7 +26,7 @@ use crate::rendezvous::stun::{StunClient, StunEvent, StunReport};
 use crate::system::stopped;
 
 /// If a wait takes longer than this, the user is told why.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TOLD_AFTER: Duration = Duration::from_secs(1);
 
 /// After this long without a line, the user is told that the wait goes on.
 const QUIET: Duration = Duration::from_millis(1500);
@@ -122,7 +122,7 @@ impl UserSide {
         let mut looking = std::pin::pin!(self.look_around(common, &steps));
         tokio::select! {
             found = &mut looking => return found,
-            () = tokio::time::sleep(PATIENCE) => {}
+            () = tokio::time::sleep(TOLD_AFTER) => {}
             () = stopped() => return Err(Failure::Interrupted),
         }
         front.event(Event::Info(asking(common)));

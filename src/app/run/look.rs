@@ -10,7 +10,7 @@ use super::{UserSide, heard};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Event, Front};
 use crate::app::lookup::{nat64, resolve_one};
-use crate::app::options::{Common, Place};
+use crate::app::options::{Common, MeetingServer};
 use crate::app::outcome::Failure;
 use crate::app::side::{End, Side};
 use crate::app::tcp::{self, TcpFallback};
@@ -77,7 +77,7 @@ impl Side for Idle {
 /// Asks a server what it sees of us, and ends.
 pub(in crate::app) async fn look_at_server(
     common: &Common,
-    place: &Place,
+    told: &MeetingServer,
     front: &mut dyn Front,
 ) -> Result<(), Failure> {
     let mut user = UserSide::open(common, None, front, |_| Ok(Box::new(Idle)))?;
@@ -88,12 +88,12 @@ pub(in crate::app) async fn look_at_server(
         )
     };
     front.event(Event::Info(Info::AskingServer {
-        server: place.server.to_string(),
+        server: told.server.to_string(),
     }));
-    let looking = resolve_one(&place.server, user.ipv6.is_some());
+    let looking = resolve_one(&told.server, user.ipv6.is_some());
     let server = looking.await.map_err(silent)?;
     let ask = |user: &mut UserSide, at, sockets| {
-        let meeting = user.meeting(Errand::Send, at, sockets, place, Purpose::Look, common);
+        let meeting = user.meeting(Errand::Send, at, sockets, told, Purpose::Look, common);
         user.command(Command::Meet(Box::new(meeting)));
     };
     let udp = user.sockets_for(server);
@@ -117,10 +117,10 @@ pub(in crate::app) async fn look_at_server(
                 continue;
             }
             Notice::Meeting(MeetingEvent::Failed(why)) => why,
-            Notice::Meeting(MeetingEvent::Silent(_)) => return Err(silent(tcp::silence(&place.server))),
+            Notice::Meeting(MeetingEvent::Silent(_)) => return Err(silent(tcp::silence(&told.server))),
             Notice::Meeting(MeetingEvent::Unreachable) => {
                 let Some(at) = user.try_tcp(&mut fallback, front).await else {
-                    return Err(silent(tcp::silence(&place.server)));
+                    return Err(silent(tcp::silence(&told.server)));
                 };
                 tcp_port = Some(at.port());
                 ask(&mut user, at, vec![net::TCP]);
@@ -134,7 +134,7 @@ pub(in crate::app) async fn look_at_server(
         };
         let ours = |at: &SocketAddr| at.ip().is_loopback() || user.local.candidates.contains(at);
         front.event(Event::Info(Info::Server(SeenServer {
-            server: place.server.to_string(),
+            server: told.server.to_string(),
             tcp_port,
             rtt_ms: rtt.as_millis() as u64,
             nat: !sees.iter().any(ours),

@@ -6,7 +6,7 @@ use super::{UserSide, heard, peer_option};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Cancelled, Change, Event, Front, Pending, Question};
 use crate::app::lookup::resolve_one;
-use crate::app::options::{ByName, Common, Place};
+use crate::app::options::{ByName, Common, MeetingServer};
 use crate::app::outcome::Failure;
 use crate::app::tcp::{self, TcpFallback};
 use crate::app::told::{Info, Note, Warning};
@@ -68,7 +68,7 @@ impl UserSide {
         &mut self,
         errand: Errand,
         common: &Common,
-        place: &Place,
+        told: &MeetingServer,
         front: &mut dyn Front,
     ) -> Result<Option<Found>, Failure> {
         let given = common.peer.as_deref().filter(|text| Code::is_meant_by(text));
@@ -77,9 +77,9 @@ impl UserSide {
             .transpose()
             .map_err(|e| Failure::usage(e.to_string(), "correct the code"))?;
         front.event(Event::Info(Info::AskingServer {
-            server: place.server.to_string(),
+            server: told.server.to_string(),
         }));
-        let looking = resolve_one(&place.server, self.ipv6.is_some());
+        let looking = resolve_one(&told.server, self.ipv6.is_some());
         let server = tokio::select! {
             server = looking => server,
             () = stopped() => return Err(Failure::Interrupted),
@@ -94,7 +94,7 @@ impl UserSide {
             (None, None) => Purpose::Show,
         };
         let udp = self.sockets_for(server);
-        let meeting = self.meeting(errand, server, udp, place, purpose.clone(), common);
+        let meeting = self.meeting(errand, server, udp, told, purpose.clone(), common);
         self.command(Command::Meet(Box::new(meeting)));
         self.meets = true;
         let mut fallback = TcpFallback::new(server);
@@ -124,10 +124,10 @@ impl UserSide {
                 Notice::Meeting(MeetingEvent::Unreachable) => {
                     let Some(at) = self.try_tcp(&mut fallback, front).await else {
                         self.command(Command::LeaveServer);
-                        return no_server(tcp::silence(&place.server), given, front);
+                        return no_server(tcp::silence(&told.server), given, front);
                     };
                     let sockets = vec![net::TCP];
-                    let meeting = self.meeting(errand, at, sockets, place, purpose.clone(), common);
+                    let meeting = self.meeting(errand, at, sockets, told, purpose.clone(), common);
                     self.command(Command::Meet(Box::new(meeting)));
                 }
                 Notice::Meeting(event) => {
@@ -171,7 +171,7 @@ impl UserSide {
         errand: Errand,
         server: SocketAddr,
         sockets: Vec<u8>,
-        place: &Place,
+        told: &MeetingServer,
         purpose: Purpose,
         common: &Common,
     ) -> Meeting {
@@ -179,7 +179,7 @@ impl UserSide {
         let config = MeetingConfig {
             errand,
             server,
-            token: place.token.as_ref().map(|token| token_key(token.word())),
+            token: told.token.as_ref().map(|token| token_key(token.word())),
             sockets,
             key: self.seeds.public,
             local: candidates.clone(),

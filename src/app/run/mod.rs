@@ -194,7 +194,7 @@ impl UserSide {
         let settings = Settings {
             controller: controller(common.congestion, seeds.jitter),
             limit: common.limit,
-            patience: common.timeout,
+            peer_timeout: common.timeout,
             seed: seeds.connection.clone(),
             trace: common.trace.is_some(),
         };

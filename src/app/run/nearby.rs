@@ -12,7 +12,7 @@ use crate::rendezvous::punch::{Hint, is_private};
 use crate::rendezvous::stun;
 
 /// A peer to whom the way is open has mostly been heard by then.
-pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const HEARD_WITHIN: Duration = Duration::from_secs(3);
 
 /// The routers that are asked: those of a home or an office. The peer's own router must not be among them, because
 /// many refuse by ICMP what they did not ask for.
@@ -25,15 +25,15 @@ impl UserSide {
         let is_near = ours == theirs || is_private(theirs);
         self.stop_asking_nearby();
         if !is_near {
-            self.ask_nearby(peer.reflexive, PATIENCE);
+            self.ask_nearby(peer.reflexive, HEARD_WITHIN);
         }
     }
 
     /// Asks for the way to `target`. The answer becomes an aside, after this time at the earliest.
-    pub(super) fn ask_nearby(&mut self, target: SocketAddr, patience: Duration) {
+    pub(super) fn ask_nearby(&mut self, target: SocketAddr, wait: Duration) {
         self.stop_asking_nearby();
         self.asking_nearby = Some(self.asides.spawn(async move {
-            let (echo, ()) = tokio::join!(ask(target), tokio::time::sleep(patience));
+            let (echo, ()) = tokio::join!(ask(target), tokio::time::sleep(wait));
             Aside::Nearby(echo)
         }));
     }

@@ -67,7 +67,7 @@ impl Outside {
 
 /// Behind a symmetric NAT an address is of little use without a port that the router forwards: for so long the router may
 /// keep the prompt waiting there. PCP and NAT-PMP answer within milliseconds, UPnP takes some questions.
-const ROUTER_PATIENCE: Duration = Duration::from_secs(1);
+const ROUTER_WAIT: Duration = Duration::from_secs(1);
 
 impl UserSide {
     /// Takes the port that the router forwards. What it says later is told later.
@@ -77,11 +77,11 @@ impl UserSide {
         mapping: Mapping,
         front: &mut dyn Front,
     ) {
-        let patience = match mapping {
-            Mapping::Dependent => ROUTER_PATIENCE,
+        let wait = match mapping {
+            Mapping::Dependent => ROUTER_WAIT,
             _ => Duration::ZERO,
         };
-        if let Ok(Some(Some(mapped))) = tokio::time::timeout(patience, told.recv()).await {
+        if let Ok(Some(Some(mapped))) = tokio::time::timeout(wait, told.recv()).await {
             let _ = self.take_mapping(mapped, front);
         }
         self.asides.spawn(async move {

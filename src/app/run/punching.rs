@@ -5,11 +5,11 @@ use crate::app::outcome::Failure;
 use crate::app::told::{Info, Note};
 use crate::rendezvous::punch::{PunchEvent, Report};
 use crate::rendezvous::schedule::ScheduleEvent;
-use crate::rendezvous::schedule::guess::{PATIENCE, SOCKETS, Task};
+use crate::rendezvous::schedule::guess::{CHANCES_TOLD_AFTER, SOCKETS, Task};
 
 /// The line that tells of guessed ports.
 fn guessing(task: Task) -> Info {
-    let seconds = PATIENCE.as_secs();
+    let seconds = CHANCES_TOLD_AFTER.as_secs();
     match task {
         Task::Try { .. } => Info::TryingPorts { seconds },
         Task::Open { .. } => Info::OpeningPorts {

@@ -6,22 +6,11 @@ use std::time::Duration;
 use super::paths::PathFrame;
 use super::timers::KEEPALIVE;
 use super::{Closed, Connection, Ending, Limit};
-use crate::protocol::Path;
 use crate::protocol::ecn::Ecn;
 use crate::protocol::sent_packets::Carries;
 use crate::protocol::time::Time;
 use crate::protocol::wire::{ACK_HEAD_LEN, CONTROL_HEADER_LEN, DATA_HEADER_LEN, HEADER_LEN, TAG_LEN, frame};
-
-/// Datagrams that are ready to leave: segments of equal size, except that the last may be shorter.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Transmit {
-    /// The path to send on.
-    pub path: Path,
-    /// Size of each segment except the last, in bytes.
-    pub segment: usize,
-    /// What to mark them with.
-    pub ecn: Ecn,
-}
+use crate::protocol::{Path, Transmit};
 
 /// Bytes of a CLOSE frame before its reason: type, code, length.
 const CLOSE_HEADER_LEN: usize = 5;
@@ -151,9 +140,8 @@ impl Connection {
             Ecn::NotEct
         };
         Transmit {
-            path,
-            segment: buf.len() - start,
             ecn,
+            ..Transmit::new(path, buf.len() - start)
         }
     }
 
@@ -223,11 +211,7 @@ impl Connection {
         buf.resize(packet + usize::from(frame.size) - TAG_LEN, frame::PADDING);
         self.book(now, buf, packet, Carries::Nothing, false);
         self.paths.on_sent(frame.path, u64::from(frame.size));
-        Transmit {
-            path: frame.path,
-            segment: buf.len(),
-            ecn: Ecn::NotEct,
-        }
+        Transmit::new(frame.path, buf.len())
     }
 
     /// Sends an ACK, control stream bytes, or both.
@@ -393,9 +377,8 @@ impl Connection {
         let bytes = buf.len() as u64;
         self.recovery.on_burst(now, bytes);
         Some(Transmit {
-            path,
-            segment: first,
             ecn: self.recovery.ecn(),
+            ..Transmit::new(path, first)
         })
     }
 

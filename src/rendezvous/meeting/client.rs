@@ -19,7 +19,7 @@ use crate::protocol::handshake::PublicKey;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach};
-use crate::rendezvous::Transmit;
+use crate::rendezvous::Datagram;
 use crate::rendezvous::address::{Address, Guessing, Mapping, NatClass, PAIRS};
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
@@ -33,7 +33,7 @@ const FIRST_REPEAT: Duration = Duration::from_millis(150);
 /// The longest such pause.
 const LAST_REPEAT: Duration = Duration::from_secs(1);
 /// A peer that has joined must finish within this time.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PAIRING_TIMEOUT: Duration = Duration::from_secs(20);
 /// The farthest moment that is accepted. A server names one within three seconds.
 const LATEST: Duration = Duration::from_secs(5);
 /// If a server does not answer for this long (three keepalives), the user is told.
@@ -72,7 +72,7 @@ pub(crate) struct Meeting {
     repeat: Duration,
     last_heard: Time,
     silent: bool,
-    outbox: VecDeque<Transmit>,
+    outbox: VecDeque<Datagram>,
     events: VecDeque<MeetingEvent>,
 }
 
@@ -336,7 +336,7 @@ impl Meeting {
         }
         if self
             .paired_since
-            .is_some_and(|since| now.since(since) >= PATIENCE)
+            .is_some_and(|since| now.since(since) >= PAIRING_TIMEOUT)
         {
             self.leave(Want::Leave);
             self.over(now, Refusal::Gone);
@@ -401,7 +401,7 @@ impl Meeting {
     }
 
     /// The next datagram to send.
-    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<Datagram> {
         self.outbox.pop_front()
     }
 
@@ -419,7 +419,7 @@ impl Meeting {
         } else if self.visit.is_some() && self.finder.cookie().is_some() {
             sooner(self.next_open);
             if let Some(since) = self.paired_since {
-                sooner(since + PATIENCE);
+                sooner(since + PAIRING_TIMEOUT);
             }
         }
         next
@@ -431,7 +431,7 @@ impl Meeting {
     }
 
     fn transmit(&mut self, path: Path, payload: Vec<u8>) {
-        self.outbox.push_back(Transmit {
+        self.outbox.push_back(Datagram {
             path,
             reach: Reach::Full,
             payload,

@@ -15,7 +15,7 @@ use super::wire::{
 use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach};
-use crate::rendezvous::Transmit;
+use crate::rendezvous::Datagram;
 use crate::rendezvous::stun::KEEPALIVE;
 
 /// A request is repeated after this. Each further pause is longer.
@@ -121,7 +121,7 @@ pub(crate) struct RelayClient {
     hello: u64,
     next: Time,
     repeat: Duration,
-    outbox: VecDeque<Transmit>,
+    outbox: VecDeque<Datagram>,
     events: VecDeque<RelayEvent>,
 }
 
@@ -299,14 +299,14 @@ impl RelayClient {
     }
 
     fn transmit(&mut self, payload: Vec<u8>) {
-        self.outbox.push_back(Transmit {
+        self.outbox.push_back(Datagram {
             path: self.pass.path,
             reach: Reach::Full,
             payload,
         });
     }
 
-    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<Datagram> {
         self.outbox.pop_front()
     }
 

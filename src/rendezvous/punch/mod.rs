@@ -30,7 +30,7 @@ use self::paths::paths;
 pub(crate) use self::paths::{Ipv6Socket, PathKind};
 pub(crate) use self::report::Report;
 pub(crate) use self::search::Search;
-use super::Transmit;
+use super::Datagram;
 use super::clock::WallClock;
 use super::schedule::Schedule;
 use super::schedule::guess as guesses;
@@ -52,7 +52,7 @@ pub struct Punch {
     over: bool,
     /// For each of the newest paths: when its first packet of full TTL left, and how many have left since.
     first_sent: VecDeque<(Path, Time, u32)>,
-    outbox: VecDeque<Transmit>,
+    outbox: VecDeque<Datagram>,
     events: VecDeque<PunchEvent>,
     hinted: Vec<Hint>,
     report: Report,
@@ -277,7 +277,7 @@ impl Punch {
     }
 
     /// The next datagram to send.
-    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+    pub fn poll_transmit(&mut self) -> Option<Datagram> {
         self.outbox.pop_front()
     }
 
@@ -309,7 +309,7 @@ impl Punch {
     /// What must outlive a connected punch: the part that answers late copies of the peer's handshake
     /// messages, the search for a silent peer, and the answer that made the connection if it has not left
     /// yet.
-    pub(crate) fn into_parts(self) -> (LateResponder, Search, Option<Transmit>) {
+    pub(crate) fn into_parts(self) -> (LateResponder, Search, Option<Datagram>) {
         let last = self.outbox.into_iter().next_back();
         let answer = last.filter(|last| last.reach == Reach::Full);
         (self.engine.into_responder(), self.search, answer)
@@ -331,7 +331,7 @@ impl Punch {
         if !matches!(reach, Reach::Routers(_)) {
             self.report.outward += self.outward(path);
         }
-        self.outbox.push_back(Transmit { path, reach, payload });
+        self.outbox.push_back(Datagram { path, reach, payload });
     }
 
     /// When to show the obstacle, if it is to be shown: nothing has come from the peer, and no relay helps.
@@ -339,17 +339,17 @@ impl Punch {
         let obstacle = self.report.obstacle?;
         let is_shown = self.hinted.contains(&Hint::Obstacle(obstacle));
         let matters = !is_shown && self.report.received == 0 && self.search.relay.is_none();
-        matters.then(|| (self.began + self.patience(obstacle), obstacle))
+        matters.then(|| (self.began + self.shown_after(obstacle), obstacle))
     }
 
     /// After how long without success an obstacle is shown. Guesses may overcome a symmetric NAT, which takes
     /// longer.
-    fn patience(&self, obstacle: Obstacle) -> Duration {
+    fn shown_after(&self, obstacle: Obstacle) -> Duration {
         match obstacle {
             Obstacle::Symmetric | Obstacle::PerhapsSymmetric if self.search.guess.is_some() => {
-                guesses::PATIENCE
+                guesses::CHANCES_TOLD_AFTER
             }
-            _ => obstacle.patience(),
+            _ => obstacle.shown_after(),
         }
     }
 

@@ -127,7 +127,7 @@ impl Obstacle {
     }
 
     /// After how long without success the obstacle is shown.
-    pub(super) const fn patience(self) -> Duration {
+    pub(super) const fn shown_after(self) -> Duration {
         match self {
             Obstacle::Isolated | Obstacle::Unheard | Obstacle::Firewalled => NEARBY,
             _ => Duration::ZERO,
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(between(HOME, guest, LAN), Some(Obstacle::SameOutside));
         let beside = "203.0.113.7:4301 kept 192.168.1.6:4300";
         assert_eq!(between(HOME, beside, LAN), Some(Obstacle::Isolated));
-        assert!(Obstacle::SameOutside.patience().is_zero() && !Obstacle::Isolated.patience().is_zero());
+        assert!(Obstacle::SameOutside.shown_after().is_zero() && !Obstacle::Isolated.shown_after().is_zero());
     }
 
     #[test]
@@ -307,7 +307,7 @@ mod tests {
         );
         let near = between(HOME, &unmapped("192.168.1.9"), LAN);
         assert_eq!(near, Some(Obstacle::Unheard));
-        assert!(!Obstacle::Unheard.patience().is_zero());
+        assert!(!Obstacle::Unheard.shown_after().is_zero());
         assert_eq!(
             between(
                 "203.0.113.7:4300 public 203.0.113.7:4300",
@@ -333,7 +333,7 @@ mod tests {
             between(symmetric, "198.51.100.9:1 symmetric 10.9.0.2:1", "10.0.0.2/24"),
             Some(Obstacle::BothSymmetric)
         );
-        assert!(Obstacle::BothSymmetric.patience().is_zero());
+        assert!(Obstacle::BothSymmetric.shown_after().is_zero());
     }
 
     #[test]
@@ -341,7 +341,7 @@ mod tests {
         let symmetric = "198.51.100.2:4300 symmetric 10.0.0.2:4300";
         let public = "203.0.113.9:4300 public 203.0.113.9:4300";
         assert_eq!(between(symmetric, public, LAN), Some(Obstacle::Firewalled));
-        assert!(!Obstacle::Firewalled.patience().is_zero());
+        assert!(!Obstacle::Firewalled.shown_after().is_zero());
     }
 
     #[test]

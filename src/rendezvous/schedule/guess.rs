@@ -42,7 +42,7 @@ const REST: Duration = Duration::from_secs(31);
 /// late is found soon.
 const SHORTER: u32 = 8;
 /// After this long without success, the user is told the chances.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const CHANCES_TOLD_AFTER: Duration = Duration::from_secs(30);
 
 /// One side's part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -19,7 +19,7 @@ use self::relay::Relay;
 pub(crate) use self::relay::RelayLimits;
 pub(crate) use self::relay::Relayed;
 use self::rooms::{Answers, Rooms};
-use super::Transmit;
+use super::Datagram;
 use super::clock::WallClock;
 use super::meeting::wire::{
     Bind, BindWant, Binding, Bound, Cookie, Hello, List, Listed, Listing, Open, SessionId, Standing, State,
@@ -106,7 +106,7 @@ pub(crate) struct Server {
     rooms: Rooms,
     relay: Option<Relay>,
     next_sweep: Time,
-    outbox: VecDeque<Transmit>,
+    outbox: VecDeque<Datagram>,
     counters: Counters,
 }
 
@@ -179,7 +179,7 @@ impl Server {
     }
 
     /// The next datagram to send.
-    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<Datagram> {
         self.outbox.pop_front()
     }
 
@@ -372,7 +372,7 @@ impl Server {
             self.counters.dropped += 1;
             return;
         }
-        self.outbox.push_back(Transmit {
+        self.outbox.push_back(Datagram {
             path,
             reach: Reach::Full,
             payload,

@@ -148,7 +148,7 @@ impl Files {
         let at = match self.open.iter().rposition(|open| open.entry == index) {
             Some(at) => at,
             None => {
-                let opened = self.opener.file(self.scanned.place(), index);
+                let opened = self.opener.file(self.scanned.location(), index);
                 let file = opened.map_err(|e| e.told("open", path()))?;
                 self.check(&file, index)?;
                 if self.open.len() >= OPEN_FILES {
@@ -271,7 +271,7 @@ impl Files {
 
     /// Checks that the bytes sent of a file were its content at one moment.
     fn check_at_end(&mut self, index: EntryIndex) -> Result<(), TransferError> {
-        let found = match self.opener.metadata(self.scanned.place(), index) {
+        let found = match self.opener.metadata(self.scanned.location(), index) {
             Ok(found) => found,
             // Each piece came from the listed file when it was read.
             Err(OpenError::System(e)) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -281,7 +281,7 @@ impl Files {
         if found.is_file() && Identity::of(&found) == then {
             return Ok(());
         }
-        let opened = self.opener.file(self.scanned.place(), index);
+        let opened = self.opener.file(self.scanned.location(), index);
         let file = opened.map_err(|e| e.told("open", self.scanned.path(index)))?;
         self.check(&file, index)?;
         if found.len() > then.size {

@@ -36,13 +36,13 @@ pub(crate) struct Root {
 
 /// The list that is sent, and the place of its top-level entries on the disk.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'a> {
+pub(crate) struct Location<'a> {
     pub(crate) list: &'a Manifest,
     /// One for each top-level entry, in the order of the list.
     pub(crate) roots: &'a [Root],
 }
 
-impl Place<'_> {
+impl Location<'_> {
     fn root(&self, top: EntryIndex) -> Option<&Root> {
         let at = self.roots.binary_search_by_key(&top, |root| root.index).ok()?;
         self.roots.get(at)
@@ -109,7 +109,7 @@ impl Opener {
     }
 
     /// Opens directory `index`.
-    pub(crate) fn directory(&mut self, place: Place<'_>, index: EntryIndex) -> Result<&Dir, OpenError> {
+    pub(crate) fn directory(&mut self, location: Location<'_>, index: EntryIndex) -> Result<&Dir, OpenError> {
         let mut missing = Vec::new();
         let mut at = Some(index);
         let known = loop {
@@ -118,15 +118,15 @@ impl Opener {
                 break held + 1;
             }
             missing.push(i);
-            at = place.list.entry(i).parent;
+            at = location.list.entry(i).parent;
         };
         self.held.truncate(known);
         for i in missing.into_iter().rev() {
             let dir = match self.held.last() {
                 Some((_, parent)) => {
-                    system::open_dir(parent, &names::os_from_bytes(place.list.entry(i).name))?
+                    system::open_dir(parent, &names::os_from_bytes(location.list.entry(i).name))?
                 }
-                None => open_root(place.root(i).ok_or(OpenError::Changed)?)?,
+                None => open_root(location.root(i).ok_or(OpenError::Changed)?)?,
             };
             if self.held.len() == HELD_DIRECTORIES {
                 self.held.remove(0);
@@ -137,14 +137,14 @@ impl Opener {
     }
 
     /// Opens file `index` for reading. The caller must check that it is the file that was listed.
-    pub(crate) fn file(&mut self, place: Place<'_>, index: EntryIndex) -> Result<File, OpenError> {
-        let entry = place.list.entry(index);
+    pub(crate) fn file(&mut self, location: Location<'_>, index: EntryIndex) -> Result<File, OpenError> {
+        let entry = location.list.entry(index);
         let file = match entry.parent {
             Some(parent) => {
-                let dir = self.directory(place, parent)?;
+                let dir = self.directory(location, parent)?;
                 system::open_file(dir, &names::os_from_bytes(entry.name))?
             }
-            None => system::open_typed(&place.root(index).ok_or(OpenError::Changed)?.path)?,
+            None => system::open_typed(&location.root(index).ok_or(OpenError::Changed)?.path)?,
         };
         if file.metadata()?.is_file() {
             Ok(file)
@@ -154,14 +154,18 @@ impl Opener {
     }
 
     /// The metadata of what is at the path of entry `index` now.
-    pub(crate) fn metadata(&mut self, place: Place<'_>, index: EntryIndex) -> Result<Metadata, OpenError> {
-        let entry = place.list.entry(index);
+    pub(crate) fn metadata(
+        &mut self,
+        location: Location<'_>,
+        index: EntryIndex,
+    ) -> Result<Metadata, OpenError> {
+        let entry = location.list.entry(index);
         Ok(match entry.parent {
             Some(parent) => {
-                let dir = self.directory(place, parent)?;
+                let dir = self.directory(location, parent)?;
                 dir.symlink_metadata(names::os_from_bytes(entry.name))?
             }
-            None => typed_metadata(&place.root(index).ok_or(OpenError::Changed)?.path)?,
+            None => typed_metadata(&location.root(index).ok_or(OpenError::Changed)?.path)?,
         })
     }
 }

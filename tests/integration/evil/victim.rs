@@ -174,7 +174,7 @@ impl Victim {
             }
         };
         let settings = Settings {
-            patience: Duration::from_secs(120),
+            peer_timeout: Duration::from_secs(120),
             controller: controller(Congestion::Bbr, 1),
             limit: None,
             seed: [1; 32].into(),

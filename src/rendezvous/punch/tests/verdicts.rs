@@ -115,7 +115,7 @@ fn a_system_that_refuses_all_that_leads_to_the_peer_is_named() {
     let mut punch = Punch::new(world.config(0), Time::ZERO).unwrap();
     for second in 0..12 {
         punch.handle_timeout(millis(second * 1000));
-        while let Some(Transmit { path, reach, .. }) = punch.poll_transmit() {
+        while let Some(Datagram { path, reach, .. }) = punch.poll_transmit() {
             if !is_private(path.remote.ip()) && !matches!(reach, Reach::Routers(_)) {
                 punch.on_refused(path, std::io::ErrorKind::PermissionDenied);
             }

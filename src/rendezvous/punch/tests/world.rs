@@ -181,8 +181,8 @@ impl World {
         }
     }
 
-    fn send(&mut self, i: usize, transmit: Transmit) {
-        let Transmit { path, reach, payload } = transmit;
+    fn send(&mut self, i: usize, datagram: Datagram) {
+        let Datagram { path, reach, payload } = datagram;
         assert!(payload.len() <= packet::MAX);
         let port = BASE_PORT + u16::from(path.local);
         let peer_lan = SocketAddr::new(self.sides[1 - i].ip, path.remote.port());
@@ -264,7 +264,7 @@ impl World {
                     if let Some(payload) = responder.handle_datagram(self.now, path, &packet.payload) {
                         self.send(
                             i,
-                            Transmit {
+                            Datagram {
                                 path,
                                 reach: Reach::Full,
                                 payload,
@@ -283,7 +283,7 @@ impl World {
         let State::Punching(punch) = &mut self.sides[i].state else {
             return;
         };
-        let transmits: Vec<Transmit> = std::iter::from_fn(|| punch.poll_transmit()).collect();
+        let transmits: Vec<Datagram> = std::iter::from_fn(|| punch.poll_transmit()).collect();
         let events: Vec<PunchEvent> = std::iter::from_fn(|| punch.poll_event()).collect();
         for transmit in transmits {
             self.send(i, transmit);

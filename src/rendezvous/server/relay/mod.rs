@@ -54,7 +54,7 @@ impl RelayLimits {
     };
 }
 
-struct Place {
+struct BoundEnd {
     path: Path,
     session: SessionId,
     heard: Time,
@@ -64,7 +64,7 @@ struct Pair {
     /// The network of the first end.
     network: Network,
     /// The two ends, by [`index`].
-    places: [Option<Place>; 2],
+    ends: [Option<BoundEnd>; 2],
     bucket: Bucket,
     /// Bytes that the pair may still send.
     left: u64,
@@ -160,17 +160,17 @@ impl Relay {
         let limits = self.limits;
         let pair = self.pairs.entry(bind.ticket).or_insert_with(|| Pair {
             network,
-            places: [None, None],
+            ends: [None, None],
             bucket: Bucket::new(limits.pair_rate, now),
             left: limits.pair_bytes.unwrap_or(u64::MAX),
         });
-        let place = Place {
+        let bound_end = BoundEnd {
             path,
             session: bind.session,
             heard: now,
         };
-        let before = pair.places[index(bind.end)]
-            .replace(place)
+        let before = pair.ends[index(bind.end)]
+            .replace(bound_end)
             .map(|before| before.path);
         if let Some(old) = before.filter(|old| *old != path) {
             self.ends.remove(&old);
@@ -178,7 +178,7 @@ impl Relay {
         self.ends.insert(path, (bind.ticket, bind.end));
         let mut answers = vec![answer(pair.binding())];
         if before != Some(path)
-            && let Some(peer) = &pair.places[index(bind.end.peer())]
+            && let Some(peer) = &pair.ends[index(bind.end.peer())]
         {
             answers.push((peer.path, bound(peer.session, pair.binding())));
         }
@@ -191,8 +191,8 @@ impl Relay {
             return;
         };
         if let Some(pair) = self.pairs.get_mut(&ticket) {
-            pair.places[index(end)] = None;
-            if pair.places.iter().all(Option::is_none) {
+            pair.ends[index(end)] = None;
+            if pair.ends.iter().all(Option::is_none) {
                 self.pairs.remove(&ticket);
             }
         }
@@ -203,9 +203,9 @@ impl Relay {
         let gone: Vec<Path> = self
             .pairs
             .values()
-            .flat_map(|pair| pair.places.iter().flatten())
-            .filter(|place| now.since(place.heard) >= IDLE)
-            .map(|place| place.path)
+            .flat_map(|pair| pair.ends.iter().flatten())
+            .filter(|end| now.since(end.heard) >= IDLE)
+            .map(|end| end.path)
             .collect();
         for path in gone {
             self.leave(path);
@@ -221,7 +221,7 @@ impl Relay {
         let Some(pair) = self.pairs.get_mut(ticket) else {
             return Vec::new();
         };
-        let Some(to) = pair.places[index(end.peer())].as_ref().map(|peer| peer.path) else {
+        let Some(to) = pair.ends[index(end.peer())].as_ref().map(|peer| peer.path) else {
             return Vec::new();
         };
         let room = pair.bucket.room(now).min(self.total.room(now)).min(pair.left);
@@ -251,8 +251,8 @@ impl Relay {
             return Vec::new();
         }
         pair.left = 0;
-        let told = pair.places.iter().flatten();
-        told.map(|place| (place.path, bound(place.session, Binding::Spent)))
+        let told = pair.ends.iter().flatten();
+        told.map(|end| (end.path, bound(end.session, Binding::Spent)))
             .collect()
     }
 
@@ -272,7 +272,7 @@ impl Relay {
 
 impl Pair {
     fn is_joined(&self) -> bool {
-        self.left > 0 && self.places.iter().all(Option::is_some)
+        self.left > 0 && self.ends.iter().all(Option::is_some)
     }
 
     fn binding(&self) -> Binding {

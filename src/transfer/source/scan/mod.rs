@@ -18,7 +18,7 @@ use crate::transfer::names;
 use crate::transfer::source::identity::Identity;
 use crate::transfer::source::missing::Missing;
 use crate::transfer::source::origin;
-use crate::transfer::source::origin::{Place, Root};
+use crate::transfer::source::origin::{Location, Root};
 use crate::transfer::source::snapshot::Snapshots;
 
 mod exclude;
@@ -82,12 +82,12 @@ pub struct Scanned {
 impl Scanned {
     /// The path of entry `index` on this disk.
     pub(crate) fn path(&self, index: EntryIndex) -> PathBuf {
-        self.place().path(index)
+        self.location().path(index)
     }
 
     /// The place on the disk of everything in the list.
-    pub(crate) fn place(&self) -> Place<'_> {
-        Place {
+    pub(crate) fn location(&self) -> Location<'_> {
+        Location {
             list: &self.manifest,
             roots: &self.roots,
         }

@@ -19,7 +19,7 @@ use crate::transfer::source::attributes;
 use crate::transfer::source::identity::Identity;
 use crate::transfer::source::missing::{Absence, Missing};
 use crate::transfer::source::origin;
-use crate::transfer::source::origin::{OpenError, Opener, Place, Root};
+use crate::transfer::source::origin::{Location, OpenError, Opener, Root};
 use crate::transfer::source::snapshot::{self, Snapshots};
 
 /// Longest path in a message, in characters. It is enough to find the file, even in a very deep tree.
@@ -139,12 +139,12 @@ impl<'a> Scan<'a> {
         let Some(parent) = self.pending.pop() else {
             return Ok(false);
         };
-        let place = Place {
+        let location = Location {
             list: self.builder.listed(),
             roots: &self.roots,
         };
-        let (shown, matched) = (place.path(parent), place.own_path(parent));
-        let listed = self.opener.directory(place, parent).and_then(|dir| {
+        let (shown, matched) = (location.path(parent), location.own_path(parent));
+        let listed = self.opener.directory(location, parent).and_then(|dir| {
             // The directory needs its own descriptor, because entries are added while the opener is not
             // borrowed.
             let dir = dir.try_clone()?;
