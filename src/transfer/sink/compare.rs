@@ -11,6 +11,49 @@ use crate::transfer::sink::trial;
 use crate::transfer::{BLOCK_LEN, BlockIndex};
 
 impl<L: Layer> Sink<L> {
+    /// Copies or compares one block of what is here already. False if there is none.
+    pub(super) fn compare_next(&mut self, events: &mut Vec<StoreEvent>) -> Result<bool, TransferError> {
+        if self.copy_one(events)? || self.seek_moved(events) {
+            return Ok(true);
+        }
+        let Some(block) = self.recheck.pop_front() else {
+            return Ok(false);
+        };
+        let index = block.get();
+        if self.verified.contains(index) {
+            return Ok(true);
+        }
+        if self.kept.contains_key(&index) {
+            match self.read_back(block, From::Staging)? {
+                Some(hash) if self.announced.get(&index) == Some(&hash.cv) => {
+                    self.kept.remove(&index);
+                    self.confirm(block, &hash, events);
+                    return Ok(true);
+                }
+                // The kept bytes were lost in a crash, or never written. The sender is not to blame.
+                _ => {
+                    self.kept.remove(&index);
+                    self.at_stake.remove(index);
+                }
+            }
+        }
+        if self.base.blocks.remove(index) {
+            self.recheck_base(block, events)?;
+        } else {
+            events.push(StoreEvent::Need(block));
+        }
+        Ok(true)
+    }
+
+    /// Removes the staging directory of a run that has stored nothing, unless it notes what arrived earlier.
+    pub(super) fn leave_nothing(&mut self) {
+        if self.earlier.came.is_empty() {
+            self.tree.close();
+            drop(self.journal.take());
+            let _ = self.staging.remove(&self.layer);
+        }
+    }
+
     /// Compares a block with the bytes here.
     pub(super) fn recheck_base(
         &mut self,

@@ -415,35 +415,10 @@ impl<L: Layer> Store for Sink<L> {
     }
 
     fn recheck_one(&mut self, events: &mut Vec<StoreEvent>) -> Result<bool, TransferError> {
-        if self.copy_one(events)? || self.seek_moved(events) {
-            return Ok(true);
+        let outcome = self.compare_next(events);
+        if outcome.is_err() && self.base.equal {
+            self.leave_nothing();
         }
-        let Some(block) = self.recheck.pop_front() else {
-            return Ok(false);
-        };
-        let index = block.get();
-        if self.verified.contains(index) {
-            return Ok(true);
-        }
-        if self.kept.contains_key(&index) {
-            match self.read_back(block, From::Staging)? {
-                Some(hash) if self.announced.get(&index) == Some(&hash.cv) => {
-                    self.kept.remove(&index);
-                    self.confirm(block, &hash, events);
-                    return Ok(true);
-                }
-                // The kept bytes were lost in a crash, or never written. The sender is not to blame.
-                _ => {
-                    self.kept.remove(&index);
-                    self.at_stake.remove(index);
-                }
-            }
-        }
-        if self.base.blocks.remove(index) {
-            self.recheck_base(block, events)?;
-        } else {
-            events.push(StoreEvent::Need(block));
-        }
-        Ok(true)
+        outcome
     }
 }

@@ -9,6 +9,9 @@ use super::mounts::{FILE_SYSTEMS, Mounted, NOBODY};
 use super::programs::{Programs, Side};
 use crate::pair::Rng;
 
+/// Everybody may write to such a directory, and only its owner and those of its entries may replace them.
+const STICKY: &str = "1777";
+
 /// Runs a command of the system with these arguments and this path.
 fn change(command: &str, arguments: &[&str], path: &Path) {
     let done = Command::new(command).args(arguments).arg(path).status();
@@ -143,6 +146,11 @@ fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_
             "i",
             "could not replace out/t/deep/old: no permission: it may not be changed",
         ),
+        (
+            "out/t/deep",
+            STICKY,
+            "could not replace out/t/deep/old: no permission: it may not be changed, or only by its owner",
+        ),
     ] {
         let place = mounted.directory(&FILE_SYSTEMS[0], NOBODY);
         for (name, content) in [
@@ -157,10 +165,13 @@ fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_
         }
         give(&place, NOBODY);
         let of_root = place.join(of_root);
-        if mark.is_empty() {
-            change("chown", &["root"], &of_root);
-        } else {
-            change("chattr", &[&format!("+{mark}")], &of_root);
+        match mark {
+            "" => change("chown", &["root"], &of_root),
+            STICKY => {
+                give(&of_root, 0);
+                change("chmod", &[STICKY], &of_root);
+            }
+            mark => change("chattr", &[&format!("+{mark}")], &of_root),
         }
         let run = |rule| {
             let side = |arguments| Side {
@@ -171,7 +182,13 @@ fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_
             let receiver: &[&str] = &["receiver", "--yes", rule, "--output", "out"];
             programs.run(&side(&["sender", "from/t"]), None, &side(receiver))
         };
-        for rule in ["--overwrite", "--update"] {
+        // Of the same size, it is found to differ only when it is compared.
+        for (content, rule) in [
+            ("newer", "--overwrite"),
+            ("newer", "--update"),
+            ("new", "--update"),
+        ] {
+            fs::write(place.join("from/t/deep/old"), content).unwrap();
             let [sender, receiver] = run(rule);
             let codes = (sender.code, receiver.code);
             assert_eq!(codes, (Some(6), Some(6)), "{rule}: {}", receiver.said);
@@ -185,8 +202,45 @@ fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_
         let [sender, receiver] = run("--update");
         let codes = (sender.code, receiver.code);
         assert_eq!(codes, (Some(0), Some(0)), "{}", receiver.said);
-        if !mark.is_empty() {
-            change("chattr", &[&format!("-{mark}")], &of_root);
+        if mark == "i" {
+            change("chattr", &["-i"], &of_root);
         }
     }
+}
+
+#[test]
+#[ignore = "mounts, which only root may"]
+fn in_a_directory_that_anybody_may_write_to_only_what_others_own_cannot_be_replaced() {
+    let programs = Programs::new();
+    let tree = tempfile::tempdir().unwrap();
+    let mounted = Mounted::new(&FILE_SYSTEMS[0], tree.path()).unwrap();
+    let place = mounted.directory(&FILE_SYSTEMS[0], NOBODY);
+    for name in ["f", "out/f"] {
+        fs::create_dir_all(place.join("out")).unwrap();
+        fs::write(place.join(name), name).unwrap();
+    }
+    give(&place, NOBODY);
+    let out = place.join("out");
+    chown(&out, Some(0), Some(0)).unwrap();
+    change("chmod", &[STICKY], &out);
+    let run = |user| {
+        let side = |arguments| Side {
+            user,
+            arguments,
+            directory: &place,
+        };
+        let receiver = ["receiver", "--yes", "--overwrite", "--output", "out"];
+        let [sender, receiver] = programs.run(&side(&["sender", "f"]), None, &side(&receiver));
+        assert_eq!(sender.code, receiver.code, "{}", receiver.said);
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
+        receiver.code
+    };
+    assert_eq!(run(NOBODY), Some(0), "his own");
+    fs::remove_file(out.join("f")).unwrap();
+    std::os::unix::fs::symlink("nowhere", out.join("f")).unwrap();
+    assert_eq!(run(NOBODY), Some(6), "a link of root");
+    assert_eq!(run(0), Some(0));
+    assert_eq!(run(NOBODY), Some(6), "a file of root");
+    chown(&out, Some(NOBODY), None).unwrap();
+    assert_eq!(run(NOBODY), Some(0), "the directory is his own");
 }
