@@ -15,6 +15,7 @@ use crate::transfer::error::{Leftover, ListBound, LocalError, Malformed};
 use crate::transfer::manifest::{MAX_DEPTH, MAX_ENTRIES, MAX_NAMES, MAX_TARGET};
 use crate::transfer::names::{self, Escaped};
 use crate::transfer::sink::losses::Remark;
+use crate::transfer::sink::ordered::STANDARD_OUTPUT;
 use crate::transfer::sink::staging;
 use crate::transfer::source::Absence;
 use crate::transfer::source::scan::Scanned;
@@ -215,6 +216,9 @@ pub(crate) fn next_step(error: &LocalError) -> &'static str {
         LocalError::OutputClosed => {
             "see why that program ended, then run the same commands again on both sides; a pipe starts from the \
              beginning"
+        }
+        LocalError::Io { path, .. } if path == Path::new(STANDARD_OUTPUT) => {
+            "see where the output goes, then run the same commands again on both sides; a pipe starts from the beginning"
         }
         LocalError::Key { .. } => {
             "remove it if you do not know why; interrupted transfers can then no longer be resumed"
