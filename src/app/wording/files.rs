@@ -201,7 +201,7 @@ pub(crate) fn next_step(error: &LocalError) -> &'static str {
         LocalError::TooLittleSpace { .. } | LocalError::TooFewNodes { .. } => {
             "make room or choose another --output, and run the same commands again"
         }
-        LocalError::Collision(..) | LocalError::OneName(..) => "ask the sender to rename one of them",
+        LocalError::Collision(..) => "ask the sender to rename one of them",
         LocalError::SameName(..) => "send them one by one, or a directory that holds both",
         LocalError::Unlistable { .. } => {
             "send it in parts, or packed: tar c PATHS | p2pcopy sender --file - --name all.tar"

@@ -168,7 +168,7 @@ pub(crate) fn over_there(error: &LocalError) -> &'static str {
         LocalError::TooLittleSpace { .. } | LocalError::TooFewNodes { .. } => {
             "the disk over there has too little room"
         }
-        LocalError::Collision(..) | LocalError::OneName(..) => "the disk over there does not take a name",
+        LocalError::Collision(..) => "the disk over there does not take a name",
         LocalError::TooLarge { .. } => "a file is larger than the disk over there takes",
         LocalError::Io { error, .. } => match error.kind() {
             Kind::StorageFull => "the disk over there has too little room",
