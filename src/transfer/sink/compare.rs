@@ -6,6 +6,7 @@ use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::fs::layer::Layer;
 use crate::transfer::sink::journal::Record;
 use crate::transfer::sink::place::Rule;
+use crate::transfer::sink::staging::{Before, with_leftovers};
 use crate::transfer::sink::store::StoreEvent;
 use crate::transfer::sink::trial;
 use crate::transfer::{BLOCK_LEN, BlockIndex};
@@ -74,8 +75,13 @@ impl<L: Layer> Sink<L> {
             }
             _ => {
                 if self.base.equal {
+                    // Now there must be something to write.
                     let rule = Rule::new(self.conflicts).adding_to(&self.earlier.came);
-                    trial::finals::check(&self.layer, &self.manifest, rule, &self.earlier.stays)?;
+                    let stays = &self.earlier.stays;
+                    trial::finals::check(&self.layer, &self.manifest, rule, stays)?;
+                    self.tree
+                        .check_room(&self.layer, Before::Same, &self.losses, stays)
+                        .map_err(|e| with_leftovers(&self.layer, e))?;
                 }
                 self.base.equal = false;
                 if self.base.borrowed.is_empty() {

@@ -50,7 +50,7 @@ use crate::transfer::sink::moved::Moved;
 use crate::transfer::sink::place::{Conflicts, Rule};
 use crate::transfer::sink::staging::{Before, Staging};
 use crate::transfer::sink::store::{Store, StoreEvent, StoreJob};
-use crate::transfer::sink::tree::{Space, Tree};
+use crate::transfer::sink::tree::Tree;
 use crate::transfer::{BLOCK_LEN, BlockIndex, MAX_CONTENT, block_count};
 
 /// Most hashes a stream's sender may announce ahead of what is verified.
@@ -158,15 +158,13 @@ impl<L: Layer> Sink<L> {
                 ours,
                 renamed,
             );
-            let base = base.map_err(at_root)?;
             let rule = Rule::new(conflicts).adding_to(&earlier.came);
             // Where all is equal, nothing is changed.
             if !base.equal {
                 trial::finals::check(&layer, &manifest, rule, &earlier.stays)?;
             }
-            let space = if base.equal { Space::Trust } else { Space::Check };
             let (list, stays) = (Arc::clone(&manifest), &earlier.stays);
-            let tree = Tree::open(&layer, &staging, list, opened.found, space, &losses, stays)?;
+            let tree = Tree::open(&layer, &staging, list, opened.found, base.equal, &losses, stays)?;
             Ok((sent, manifest, earlier, note, base, tree))
         });
         let (sent, manifest, earlier, note, base, tree) = made.inspect_err(|_| {

@@ -12,6 +12,9 @@ use crate::pair::Rng;
 /// Everybody may write to such a directory, and only its owner and those of its entries may replace them.
 const STICKY: &str = "1777";
 
+/// Others than its owner cannot even look into such a directory.
+const CLOSED: &str = "700";
+
 /// Runs a command of the system with these arguments and this path.
 fn change(command: &str, arguments: &[&str], path: &Path) {
     let done = Command::new(command).args(arguments).arg(path).status();
@@ -79,7 +82,7 @@ fn a_directory_that_takes_nothing_is_told_before_anybody_is_met_and_nothing_is_l
 
 #[test]
 #[ignore = "mounts, which only root may"]
-fn a_file_that_may_have_been_renamed_but_cannot_be_read_stands_in_the_way_of_no_update() {
+fn what_cannot_be_read_stands_in_the_way_of_no_update() {
     let programs = Programs::new();
     let tree = tempfile::tempdir().unwrap();
     let mounted = Mounted::new(&FILE_SYSTEMS[0], tree.path()).unwrap();
@@ -99,33 +102,49 @@ fn a_file_that_may_have_been_renamed_but_cannot_be_read_stands_in_the_way_of_no_
     };
     for name in [
         "from/t/new",
+        "from/t/closed",
+        "from/t/foreign",
         "out/t/unread/old",
         "out/t/unlisted/old",
         "out/t/unentered/old",
+        "out/t/closed",
+        "out/t/foreign",
     ] {
         make(name);
     }
     give(&place, NOBODY);
-    for (name, mode) in [("unread/old", 0), ("unlisted", 0o300), ("unentered", 0o400)] {
+    let close = |name: &str, mode| {
         fs::set_permissions(place.join("out/t").join(name), PermissionsExt::from_mode(mode)).unwrap();
+    };
+    for (name, mode) in [("unread/old", 0), ("unlisted", 0o300), ("unentered", 0o400)] {
+        close(name, mode);
     }
     let side = |arguments| Side {
         user: NOBODY,
         arguments,
         directory: &place,
     };
-    let [sender, receiver] = programs.run(
-        &side(&["sender", "from/t"]),
-        None,
-        &side(&["receiver", "--yes", "--update", "--output", "out"]),
-    );
-    assert_eq!(
-        (sender.code, receiver.code),
-        (Some(0), Some(0)),
-        "{}",
-        receiver.said
-    );
-    assert!(fs::read(place.join("out/t/new")).unwrap() == content);
+    // The second time all seems to be equal at first.
+    for _ in 0..2 {
+        close("closed", 0);
+        chown(place.join("out/t/foreign"), Some(0), Some(0)).unwrap();
+        close("foreign", 0o600);
+        let [sender, receiver] = programs.run(
+            &side(&["sender", "from/t"]),
+            None,
+            &side(&["receiver", "--yes", "--update", "--output", "out"]),
+        );
+        assert_eq!(
+            (sender.code, receiver.code),
+            (Some(0), Some(0)),
+            "{}",
+            receiver.said
+        );
+        for name in ["new", "closed", "foreign"] {
+            assert!(fs::read(place.join("out/t").join(name)).unwrap() == content);
+        }
+        assert_eq!(fs::read_dir(place.join("out")).unwrap().count(), 1);
+    }
 }
 
 #[test]
@@ -151,6 +170,11 @@ fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_
             STICKY,
             "could not replace out/t/deep/old: no permission: it may not be changed, or only by its owner",
         ),
+        (
+            "out/t/deep",
+            CLOSED,
+            "could not write to out/t/deep: no permission",
+        ),
     ] {
         let place = mounted.directory(&FILE_SYSTEMS[0], NOBODY);
         for (name, content) in [
@@ -167,9 +191,9 @@ fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_
         let of_root = place.join(of_root);
         match mark {
             "" => change("chown", &["root"], &of_root),
-            STICKY => {
+            STICKY | CLOSED => {
                 give(&of_root, 0);
-                change("chmod", &[STICKY], &of_root);
+                change("chmod", &[mark], &of_root);
             }
             mark => change("chattr", &[&format!("+{mark}")], &of_root),
         }
@@ -201,7 +225,8 @@ fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_
         fs::write(place.join("from/t/deep/old"), "old").unwrap();
         let [sender, receiver] = run("--update");
         let codes = (sender.code, receiver.code);
-        assert_eq!(codes, (Some(0), Some(0)), "{}", receiver.said);
+        let code = Some(if mark == CLOSED { 6 } else { 0 });
+        assert_eq!(codes, (code, code), "{}", receiver.said);
         if mark == "i" {
             change("chattr", &["-i"], &of_root);
         }
