@@ -194,8 +194,11 @@ impl Offered {
             }
             tell_found(&self.prospect, &mut lines);
         }
-        for name in &self.prospect.taken {
+        for taken in &self.prospect.taken {
             let fate = match self.conflicts {
+                Conflicts::Overwrite | Conflicts::Update if taken.is_other_kind => {
+                    "what is sent gets another name, as a directory and something else never replace each other"
+                }
                 Conflicts::Overwrite => "it is replaced",
                 Conflicts::Update => "it is replaced if it differs",
                 Conflicts::Rename if self.prospect.came.is_some() => {
@@ -205,7 +208,7 @@ impl Offered {
                     "the new one gets another name (--overwrite replaces it, --update sends only what differs)"
                 }
             };
-            lines.push(format!("  {} exists here already; {fate}", name.display()));
+            lines.push(format!("  {} exists here already; {fate}", taken.name.display()));
         }
         if let (Some(free), Some(root)) = (self.prospect.room.bytes, &self.root) {
             lines.push(format!("{} free in {}", Size(free), files::place(root).display()));

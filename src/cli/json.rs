@@ -302,7 +302,7 @@ fn offer(offered: &Offered) -> Object {
                 .prospect
                 .taken
                 .iter()
-                .map(|name| name.display().to_string()),
+                .map(|taken| taken.name.display().to_string()),
         )
         .plain("free", offered.prospect.room.bytes)
         .plain("resumable", offered.prospect.resumable)

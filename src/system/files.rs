@@ -4,6 +4,23 @@ use std::fs::{File, FileTimes};
 use std::io;
 use std::time::{Duration, SystemTime};
 
+/// Standard output for a payload. The standard library's takes a descriptor that cannot be written to for one that
+/// swallows everything.
+///
+/// # Errors
+/// Those of the system's call.
+#[cfg(unix)]
+pub(crate) fn standard_output() -> io::Result<File> {
+    use std::os::fd::AsFd;
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
+
+/// Standard output for a payload.
+#[cfg(not(unix))]
+pub(crate) fn standard_output() -> io::Result<io::Stdout> {
+    Ok(io::stdout())
+}
+
 /// Writes all of `bytes` at `offset`. The file's own position does not matter.
 ///
 /// # Errors

@@ -51,9 +51,6 @@ pub enum Malformed {
     /// The list is above a limit that every list has.
     #[error(transparent)]
     Bound(#[from] ListBound),
-    /// Two different names become the same name once they are made safe. Both are given as they were sent.
-    #[error("{0} and {1} become one name")]
-    OneName(String, String),
     /// A name that could leave the output directory.
     #[error("unsafe name in the list of files: {0}")]
     Name(&'static str),
@@ -114,12 +111,6 @@ pub enum LocalError {
     /// This file system takes two names of the transfer for the same name.
     #[error("{} and {} are one name on this file system", .0.display(), .1.display())]
     Collision(PathBuf, PathBuf),
-    /// Two different names of the transfer become the same name once they are made safe. Both are given as
-    /// they were sent.
-    #[error(
-        "{0} and {1} would have one name here, as characters that can mislead a reader or a program become _"
-    )]
-    OneName(String, String),
     /// Two paths to send end in the same name.
     #[error("{0} and {1} have the same name")]
     SameName(PathBuf, PathBuf),
@@ -200,7 +191,7 @@ impl LocalError {
 pub enum TransferError {
     /// The peer sent bytes that do not follow the protocol.
     #[error("the other side sent something this version does not understand ({0})")]
-    Malformed(#[source] Malformed),
+    Malformed(#[from] Malformed),
     /// The peer sent well-formed messages that break a rule of the conversation.
     #[error("the other side broke the protocol: {0}")]
     PeerMisbehaved(#[from] Breach),
@@ -219,14 +210,4 @@ pub enum TransferError {
     /// The peer offers nothing but links that lead outside of what it sends.
     #[error("it offers only links that lead out of what it sends, which are taken with --links alone")]
     OnlyOutsideLinks,
-}
-
-impl From<Malformed> for TransferError {
-    fn from(error: Malformed) -> Self {
-        match error {
-            // Not the peer's fault: its disk holds both names.
-            Malformed::OneName(one, other) => LocalError::OneName(one, other).into(),
-            error => TransferError::Malformed(error),
-        }
-    }
 }

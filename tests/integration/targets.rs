@@ -263,6 +263,39 @@ fn a_file_larger_than_files_can_be_there_is_refused_before_content_flows() {
     send(&[file], &layer, Conflicts::Rename).unwrap();
 }
 
+#[test]
+fn an_update_needs_room_only_once_something_differs_and_is_refused_before_content_flows() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("t");
+    fs::create_dir(&tree).unwrap();
+    let mut content = Rng::new(1).bytes(1_500_000);
+    fs::write(tree.join("a"), &content).unwrap();
+    fs::write(tree.join("b"), &content).unwrap();
+    let paths = [tree];
+    let layer = MemoryLayer::new();
+    send(&paths, &layer, Conflicts::Update).unwrap();
+    let arrived = layer.contents();
+    for (bytes, nodes) in [(Some(2_000_000), None), (None, Some(1))] {
+        layer.set_room(Room {
+            bytes,
+            nodes,
+            ..Room::default()
+        });
+        send(&paths, &layer, Conflicts::Update).unwrap();
+        content[1_400_000] ^= 1;
+        fs::write(paths[0].join("b"), &content).unwrap();
+        match send(&paths, &layer, Conflicts::Update) {
+            Err(Fault::Receiver(TransferError::Local(
+                LocalError::TooLittleSpace { .. } | LocalError::TooFewNodes { .. },
+            ))) => {}
+            other => panic!("{other:?}"),
+        }
+        assert!(layer.contents() == arrived, "{:?}", layer.contents().keys());
+        content[1_400_000] ^= 1;
+        fs::write(paths[0].join("b"), &content).unwrap();
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn what_lies_in_the_way_of_a_directory_stays_and_is_told() {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use super::Target;
 use crate::net::Waker;
+use crate::system::standard_output;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::fs::disk::DiskLayer;
 use crate::transfer::fs::layer::Layer;
@@ -19,7 +20,7 @@ use crate::transfer::ranges::Run;
 use crate::transfer::session::receive::List;
 use crate::transfer::sink::Sink;
 use crate::transfer::sink::losses::Remark;
-use crate::transfer::sink::ordered::OrderedSink;
+use crate::transfer::sink::ordered::{OrderedSink, STANDARD_OUTPUT};
 use crate::transfer::sink::staging;
 use crate::transfer::sink::staging::Prospect;
 use crate::transfer::sink::store::{Store, StoreEvent, StoreJob};
@@ -191,7 +192,11 @@ impl Disk {
                     _ if offer.is_text() && !matches!(self.target, Target::Stdout) => {
                         Box::new(OrderedSink::new(Gather(Arc::clone(&self.message)), total))
                     }
-                    Target::Stdout => Box::new(OrderedSink::new(std::io::stdout(), total)),
+                    Target::Stdout => {
+                        let output =
+                            standard_output().map_err(|e| LocalError::new("write", STANDARD_OUTPUT, e))?;
+                        Box::new(OrderedSink::new(output, total))
+                    }
                     Target::Directory(root, conflicts) => {
                         let output = std::mem::replace(&mut self.output, Output::Named);
                         Box::new(Sink::open(open(root, output)?, &offer, manifest, *conflicts)?)

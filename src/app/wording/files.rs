@@ -15,6 +15,7 @@ use crate::transfer::error::{Leftover, ListBound, LocalError, Malformed};
 use crate::transfer::manifest::{MAX_DEPTH, MAX_ENTRIES, MAX_NAMES, MAX_TARGET};
 use crate::transfer::names::{self, Escaped};
 use crate::transfer::sink::losses::Remark;
+use crate::transfer::sink::ordered::STANDARD_OUTPUT;
 use crate::transfer::sink::staging;
 use crate::transfer::source::Absence;
 use crate::transfer::source::scan::Scanned;
@@ -200,7 +201,7 @@ pub(crate) fn next_step(error: &LocalError) -> &'static str {
         LocalError::TooLittleSpace { .. } | LocalError::TooFewNodes { .. } => {
             "make room or choose another --output, and run the same commands again"
         }
-        LocalError::Collision(..) | LocalError::OneName(..) => "ask the sender to rename one of them",
+        LocalError::Collision(..) => "ask the sender to rename one of them",
         LocalError::SameName(..) => "send them one by one, or a directory that holds both",
         LocalError::Unlistable { .. } => {
             "send it in parts, or packed: tar c PATHS | p2pcopy sender --file - --name all.tar"
@@ -215,6 +216,9 @@ pub(crate) fn next_step(error: &LocalError) -> &'static str {
         LocalError::OutputClosed => {
             "see why that program ended, then run the same commands again on both sides; a pipe starts from the \
              beginning"
+        }
+        LocalError::Io { path, .. } if path == Path::new(STANDARD_OUTPUT) => {
+            "see where the output goes, then run the same commands again on both sides; a pipe starts from the beginning"
         }
         LocalError::Key { .. } => {
             "remove it if you do not know why; interrupted transfers can then no longer be resumed"

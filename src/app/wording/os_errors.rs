@@ -22,6 +22,10 @@ fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
             "too many files are open",
             "close some programs, or lift the limit that `ulimit -n` shows, and run the same command again",
         ),
+        libc::EBADF => (
+            "it is closed, or not open for this",
+            "see what it was opened for, then run the same command again",
+        ),
         libc::ELOOP => (
             "a link is where a file or directory should be",
             "name what the link leads to",
@@ -164,7 +168,7 @@ pub(crate) fn over_there(error: &LocalError) -> &'static str {
         LocalError::TooLittleSpace { .. } | LocalError::TooFewNodes { .. } => {
             "the disk over there has too little room"
         }
-        LocalError::Collision(..) | LocalError::OneName(..) => "the disk over there does not take a name",
+        LocalError::Collision(..) => "the disk over there does not take a name",
         LocalError::TooLarge { .. } => "a file is larger than the disk over there takes",
         LocalError::Io { error, .. } => match error.kind() {
             Kind::StorageFull => "the disk over there has too little room",

@@ -6,7 +6,7 @@ use crate::app::offered::{DefaultAnswer, Listing, Offered};
 use crate::transfer::manifest::offer::Offer;
 use crate::transfer::manifest::{Entry, Kind as What, ManifestBuilder, Trust};
 use crate::transfer::sink::place::Conflicts;
-use crate::transfer::sink::staging::Prospect;
+use crate::transfer::sink::staging::{Prospect, TakenName};
 
 /// An offer with these names and targets. A name that ends in `/` is a directory, one with a target is a
 /// link, and a file is executable and has 1.5 kB.
@@ -68,6 +68,29 @@ async fn answered(entries: &[(&str, &str)], input: &'static str) -> (Result<Answ
     });
     let answer = console.ask(question).await;
     (answer, kept.text())
+}
+
+#[test]
+fn a_directory_and_a_file_of_its_name_are_not_said_to_replace_each_other() {
+    let mut offered = offered(&[("photos/", ""), ("notes", ""), ("vm.img", "")]);
+    let tops = offered.offer.top.iter();
+    offered.prospect.taken = tops
+        .map(|top| TakenName {
+            name: top.name.clone(),
+            is_other_kind: top.name.as_bytes() != b"vm.img",
+        })
+        .collect();
+    for (conflicts, others) in [
+        (Conflicts::Rename, 3),
+        (Conflicts::Overwrite, 2),
+        (Conflicts::Update, 2),
+    ] {
+        offered.conflicts = conflicts;
+        let lines = offered.lines();
+        let told = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
+        assert_eq!(told("gets another name"), others, "{lines:?}");
+        assert_eq!(told("it is replaced"), 3 - others, "{lines:?}");
+    }
 }
 
 #[tokio::test]

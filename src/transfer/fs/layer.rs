@@ -162,7 +162,7 @@ pub trait Layer: Send {
     /// error.
     fn unlock(&self, path: &Path);
     /// Checks, as far as the system tells without a change, that the entries of a directory can be changed, or
-    /// that a file can be replaced. Passes where [`Layer::unlock`] helps.
+    /// that a file or link can be replaced. Passes where [`Layer::unlock`] helps.
     fn check_changeable(&self, path: &Path, kind: NodeKind) -> io::Result<()>;
     /// The free space for this user.
     fn room(&self) -> Room;

@@ -1,5 +1,7 @@
 //! Builds a list, and checks an untrusted one.
 
+use std::collections::BTreeMap;
+
 use crate::protocol::codec::Reader;
 use crate::transfer::MAX_CONTENT;
 use crate::transfer::error::{ListBound, Malformed};
@@ -8,7 +10,7 @@ use crate::transfer::manifest::{
     Change, Entry, EntryIndex, Kind, MAX_CHANGED, MAX_DEPTH, MAX_ENTRIES, MAX_MESSAGE, MAX_NAMES, MAX_TARGET,
     MODE_MASK, Manifest, NO_PARENT, Slot, door,
 };
-use crate::transfer::names::{Escaped, SafeName};
+use crate::transfer::names::SafeName;
 
 /// Builds a manifest entry by entry and checks each entry. Memory grows only with the entries that were
 /// really added.
@@ -223,21 +225,29 @@ impl ManifestBuilder {
     /// Finishes the list.
     ///
     /// # Errors
-    /// [`Malformed`] if it is empty, or if a directory has two entries of the same name, perhaps only after
-    /// names were made safe.
+    /// [`Malformed`] if it is empty, or if a directory has two entries of the same name. Names that are the same
+    /// only after they were made safe are kept apart.
     pub(crate) fn finish(mut self) -> Result<Manifest, Malformed> {
         if self.manifest.is_empty() {
             return Err(Malformed::Value("list: it is empty"));
         }
-        if let Some((one, other)) = self.manifest.duplicate() {
-            let (one, other) = (self.manifest.sent_name(one), self.manifest.sent_name(other));
+        let mut others = BTreeMap::new();
+        for pair in self.manifest.duplicates() {
+            let [one, other] = pair.map(|index| self.manifest.sent_name(index));
             if one == other {
                 return Err(Malformed::Name("it stands twice"));
             }
-            return Err(Malformed::OneName(
-                Escaped(one).to_string(),
-                Escaped(other).to_string(),
-            ));
+            for index in pair {
+                let name = SafeName::from_peer(self.manifest.entry(index).name)?;
+                // A name that was not changed stays.
+                if self.manifest.sent_name(index) != name.as_bytes() {
+                    others.insert(index, name);
+                }
+            }
+        }
+        if !others.is_empty() {
+            self.manifest.keep_apart(&mut others);
+            self.manifest = self.manifest.renamed(&others);
         }
         self.manifest.index_hard_links();
         self.manifest.slots.shrink_to_fit();

@@ -11,7 +11,7 @@ mod entry;
 mod links;
 pub(crate) mod offer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -389,6 +389,27 @@ impl Manifest {
             .collect()
     }
 
+    /// Adds a number to new names that already exist in their directory.
+    pub(crate) fn keep_apart(&self, names: &mut BTreeMap<EntryIndex, SafeName>) {
+        let kept = self.iter().filter(|(index, _)| !names.contains_key(index));
+        let mut taken: HashSet<_> = kept
+            .map(|(_, entry)| (entry.parent, names::likeness(entry.name)))
+            .collect();
+        // A peer may have taken a million numbers of a name: each is tried once.
+        let mut numbers: HashMap<_, u32> = HashMap::new();
+        for (&index, name) in names.iter_mut() {
+            let parent = self.entry(index).parent;
+            let wanted = name.clone();
+            let n = numbers
+                .entry((parent, names::likeness(wanted.as_bytes())))
+                .or_default();
+            while !taken.insert((parent, names::likeness(name.as_bytes()))) {
+                *n += 1;
+                *name = wanted.numbered(*n);
+            }
+        }
+    }
+
     /// This list with other names for these entries.
     pub(crate) fn renamed(&self, names: &BTreeMap<EntryIndex, SafeName>) -> Manifest {
         let mut other = self.clone();
@@ -402,13 +423,13 @@ impl Manifest {
         other
     }
 
-    /// Two entries of one directory with the same name, if there are any.
-    fn duplicate(&self) -> Option<(EntryIndex, EntryIndex)> {
+    /// Pairs of entries of one directory with the same name.
+    fn duplicates(&self) -> Vec<[EntryIndex; 2]> {
         let mut order: Vec<EntryIndex> = (0..self.len()).map(EntryIndex).collect();
         let key = |i: EntryIndex| (self.slots[i.0 as usize].parent, self.entry(i).name);
         order.sort_unstable_by_key(|&i| (key(i), i));
-        let found = order.windows(2).find(|pair| key(pair[0]) == key(pair[1]))?;
-        Some((found[0], found[1]))
+        let pairs = order.windows(2).map(|pair| [pair[0], pair[1]]);
+        pairs.filter(|&[one, other]| key(one) == key(other)).collect()
     }
 }
 

@@ -66,7 +66,7 @@ pub(crate) struct Base<F> {
 }
 
 impl<F> Base<F> {
-    /// Looks at the files here. If `ours` is given, looks only at these entries. `may_be_equal`: no block of
+    /// Looks at the files here. What cannot be read is no help, and no obstacle either. If `ours` is given, looks only at these entries. `may_be_equal`: no block of
     /// this transfer was verified before. `renamed`: whether to look for files under other names.
     pub(crate) fn open<L: Layer<File = F>>(
         layer: &L,
@@ -76,17 +76,17 @@ impl<F> Base<F> {
         losses: &Losses,
         ours: Option<&RunSet>,
         renamed: bool,
-    ) -> io::Result<Base<F>> {
+    ) -> Base<F> {
         let (at, may_be_equal) = match &compare {
             Compare::Nothing => {
-                return Ok(Base {
+                return Base {
                     compare,
                     tree: Tree::existing(Arc::clone(manifest), PathBuf::new()),
                     blocks: RunSet::new(),
                     equal: false,
                     borrowed: BTreeMap::new(),
                     differs: None,
-                });
+                };
             }
             Compare::Finals { .. } => (PathBuf::new(), may_be_equal),
             Compare::Kept { staging, .. } => (staging.data(), false),
@@ -99,7 +99,7 @@ impl<F> Base<F> {
             let is_ours = entry.kind != Kind::File || ours.is_none_or(|ours| ours.contains(index.get()));
             let visible = is_ours && entry.parent.is_none_or(|parent| tree.has(parent));
             let path = at.join(manifest.path(index));
-            let found = if visible { layer.info(&path)? } else { None };
+            let found = if visible { layer.info(&path) } else { Ok(None) }.unwrap_or_default();
             let same = match (entry.kind, found) {
                 (
                     Kind::Dir,
@@ -123,7 +123,7 @@ impl<F> Base<F> {
                     // A large file of ours got its room reserved before any content arrived, so its length
                     // says nothing.
                     if is_kept && len.min(entry.size) > BLOCK_LEN as u64 {
-                        for run in written(layer, &path)? {
+                        for run in written(layer, &path).unwrap_or_default() {
                             stretches.add(start + run.start.min(entry.size)..start + run.end.min(entry.size));
                         }
                     } else {
@@ -158,19 +158,19 @@ impl<F> Base<F> {
             equal &= same;
         }
         if renamed {
-            for (index, path) in find_renamed(layer, &tree, manifest, &absent)? {
+            for (index, path) in find_renamed(layer, &tree, manifest, &absent) {
                 stretches.add(manifest.content_range(index));
                 tree.mark_elsewhere(index, path);
             }
         }
-        Ok(Base {
+        Base {
             compare,
             tree,
             blocks: stretches.blocks(manifest.total().unwrap_or(0)),
             equal,
             borrowed: BTreeMap::new(),
             differs: None,
-        })
+        }
     }
 }
 
@@ -195,7 +195,7 @@ fn find_renamed<L: Layer>(
     tree: &Tree<L::File>,
     manifest: &Manifest,
     absent: &[EntryIndex],
-) -> io::Result<BTreeMap<EntryIndex, PathBuf>> {
+) -> BTreeMap<EntryIndex, PathBuf> {
     let mut wanted: BTreeSet<(u64, i64, EntryIndex)> = BTreeSet::new();
     for &index in absent {
         let entry = manifest.entry(index);
@@ -210,11 +210,10 @@ fn find_renamed<L: Layer>(
     let mut open: Vec<PathBuf> = dirs.map(|(index, _)| manifest.path(index)).collect();
     let (mut found, mut looked) = (BTreeMap::new(), 0);
     while let Some(dir) = open.pop().filter(|_| !wanted.is_empty()) {
-        // What cannot be read is no help, and no obstacle either.
         for name in layer.list(&dir).unwrap_or_default() {
             looked += 1;
             if looked > MOST_LOOKED {
-                return Ok(found);
+                return found;
             }
             let path = dir.join(name);
             match layer.info(&path) {
@@ -241,7 +240,7 @@ fn find_renamed<L: Layer>(
             }
         }
     }
-    Ok(found)
+    found
 }
 
 /// Ranges of the content, joined where they are adjacent.

@@ -6,11 +6,55 @@ use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::fs::layer::Layer;
 use crate::transfer::sink::journal::Record;
 use crate::transfer::sink::place::Rule;
+use crate::transfer::sink::staging::{Before, with_leftovers};
 use crate::transfer::sink::store::StoreEvent;
 use crate::transfer::sink::trial;
 use crate::transfer::{BLOCK_LEN, BlockIndex};
 
 impl<L: Layer> Sink<L> {
+    /// Copies or compares one block of what is here already. False if there is none.
+    pub(super) fn compare_next(&mut self, events: &mut Vec<StoreEvent>) -> Result<bool, TransferError> {
+        if self.copy_one(events)? || self.seek_moved(events) {
+            return Ok(true);
+        }
+        let Some(block) = self.recheck.pop_front() else {
+            return Ok(false);
+        };
+        let index = block.get();
+        if self.verified.contains(index) {
+            return Ok(true);
+        }
+        if self.kept.contains_key(&index) {
+            match self.read_back(block, From::Staging)? {
+                Some(hash) if self.announced.get(&index) == Some(&hash.cv) => {
+                    self.kept.remove(&index);
+                    self.confirm(block, &hash, events);
+                    return Ok(true);
+                }
+                // The kept bytes were lost in a crash, or never written. The sender is not to blame.
+                _ => {
+                    self.kept.remove(&index);
+                    self.at_stake.remove(index);
+                }
+            }
+        }
+        if self.base.blocks.remove(index) {
+            self.recheck_base(block, events)?;
+        } else {
+            events.push(StoreEvent::Need(block));
+        }
+        Ok(true)
+    }
+
+    /// Removes the staging directory of a run that has stored nothing, unless it notes what arrived earlier.
+    pub(super) fn leave_nothing(&mut self) {
+        if self.earlier.came.is_empty() {
+            self.tree.close();
+            drop(self.journal.take());
+            let _ = self.staging.remove(&self.layer);
+        }
+    }
+
     /// Compares a block with the bytes here.
     pub(super) fn recheck_base(
         &mut self,
@@ -31,8 +75,13 @@ impl<L: Layer> Sink<L> {
             }
             _ => {
                 if self.base.equal {
+                    // Now there must be something to write.
                     let rule = Rule::new(self.conflicts).adding_to(&self.earlier.came);
-                    trial::finals::check(&self.layer, &self.manifest, rule, &self.earlier.stays)?;
+                    let stays = &self.earlier.stays;
+                    trial::finals::check(&self.layer, &self.manifest, rule, stays)?;
+                    self.tree
+                        .check_room(&self.layer, Before::Same, &self.losses, stays)
+                        .map_err(|e| with_leftovers(&self.layer, e))?;
                 }
                 self.base.equal = false;
                 if self.base.borrowed.is_empty() {

@@ -50,7 +50,7 @@ use crate::transfer::sink::moved::Moved;
 use crate::transfer::sink::place::{Conflicts, Rule};
 use crate::transfer::sink::staging::{Before, Staging};
 use crate::transfer::sink::store::{Store, StoreEvent, StoreJob};
-use crate::transfer::sink::tree::{Space, Tree};
+use crate::transfer::sink::tree::Tree;
 use crate::transfer::{BLOCK_LEN, BlockIndex, MAX_CONTENT, block_count};
 
 /// Most hashes a stream's sender may announce ahead of what is verified.
@@ -158,15 +158,13 @@ impl<L: Layer> Sink<L> {
                 ours,
                 renamed,
             );
-            let base = base.map_err(at_root)?;
             let rule = Rule::new(conflicts).adding_to(&earlier.came);
             // Where all is equal, nothing is changed.
             if !base.equal {
                 trial::finals::check(&layer, &manifest, rule, &earlier.stays)?;
             }
-            let space = if base.equal { Space::Trust } else { Space::Check };
             let (list, stays) = (Arc::clone(&manifest), &earlier.stays);
-            let tree = Tree::open(&layer, &staging, list, opened.found, space, &losses, stays)?;
+            let tree = Tree::open(&layer, &staging, list, opened.found, base.equal, &losses, stays)?;
             Ok((sent, manifest, earlier, note, base, tree))
         });
         let (sent, manifest, earlier, note, base, tree) = made.inspect_err(|_| {
@@ -415,35 +413,10 @@ impl<L: Layer> Store for Sink<L> {
     }
 
     fn recheck_one(&mut self, events: &mut Vec<StoreEvent>) -> Result<bool, TransferError> {
-        if self.copy_one(events)? || self.seek_moved(events) {
-            return Ok(true);
+        let outcome = self.compare_next(events);
+        if outcome.is_err() && self.base.equal {
+            self.leave_nothing();
         }
-        let Some(block) = self.recheck.pop_front() else {
-            return Ok(false);
-        };
-        let index = block.get();
-        if self.verified.contains(index) {
-            return Ok(true);
-        }
-        if self.kept.contains_key(&index) {
-            match self.read_back(block, From::Staging)? {
-                Some(hash) if self.announced.get(&index) == Some(&hash.cv) => {
-                    self.kept.remove(&index);
-                    self.confirm(block, &hash, events);
-                    return Ok(true);
-                }
-                // The kept bytes were lost in a crash, or never written. The sender is not to blame.
-                _ => {
-                    self.kept.remove(&index);
-                    self.at_stake.remove(index);
-                }
-            }
-        }
-        if self.base.blocks.remove(index) {
-            self.recheck_base(block, events)?;
-        } else {
-            events.push(StoreEvent::Need(block));
-        }
-        Ok(true)
+        outcome
     }
 }

@@ -20,15 +20,6 @@ use crate::transfer::{BLOCK_LEN, is_zero};
 /// Files held open at once; far below the usual limit of 1024 descriptors.
 const OPEN_FILES: usize = 64;
 
-/// Whether to check the free space first.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Space {
-    /// Check: all of the content may have to be written.
-    Check,
-    /// Do not check: most likely nothing has to be written.
-    Trust,
-}
-
 /// What room is reserved before content arrives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Reserve {
@@ -100,13 +91,14 @@ impl<F> Tree<F> {
         }
     }
 
-    /// Creates directories and empty files, and finds what an earlier run left.
+    /// Creates directories and empty files, and finds what an earlier run left. If everything `is_equal` under its
+    /// final name, as it seems, there need be no room for it.
     pub(crate) fn open<L: Layer<File = F>>(
         layer: &L,
         staging: &Staging,
         manifest: Arc<Manifest>,
         before: Before,
-        space: Space,
+        is_equal: bool,
         losses: &Losses,
         stays: &RunSet,
     ) -> Result<Tree<F>, LocalError> {
@@ -121,17 +113,11 @@ impl<F> Tree<F> {
         if before != Before::Nothing {
             tree.purge(layer).map_err(at(staging.data(), "tidy"))?;
         }
-        let room = layer.room();
-        check_sizes(&manifest, &room, layer.root())?;
-        let need = tree
-            .take_stock(layer, before, room.block, losses, stays)
-            .map_err(at(staging.data(), "read"))?;
-        if need.fits(&room) {
-            tree.reserve = Reserve::WholeFiles;
-        }
-        if space == Space::Check {
-            need.check(&room, layer.root())
-                .map_err(|e| with_leftovers(layer, e))?;
+        check_sizes(&manifest, &layer.room(), layer.root())?;
+        match tree.check_room(layer, before, losses, stays) {
+            // Most likely nothing has to be written.
+            Err(LocalError::TooLittleSpace { .. } | LocalError::TooFewNodes { .. }) if is_equal => {}
+            other => other.map_err(|e| with_leftovers(layer, e))?,
         }
         for (index, entry) in manifest.iter() {
             if stays.contains(index.get()) {
@@ -147,6 +133,24 @@ impl<F> Tree<F> {
             }
         }
         Ok(tree)
+    }
+
+    /// Checks that there is room for what is not here yet, and for which files it can be reserved.
+    pub(crate) fn check_room<L: Layer<File = F>>(
+        &mut self,
+        layer: &L,
+        before: Before,
+        losses: &Losses,
+        stays: &RunSet,
+    ) -> Result<(), LocalError> {
+        let room = layer.room();
+        let need = self
+            .take_stock(layer, before, room.block, losses, stays)
+            .map_err(|e| LocalError::new("read", layer.root().join(&self.data), e))?;
+        if need.fits(&room) {
+            self.reserve = Reserve::WholeFiles;
+        }
+        need.check(&room, layer.root())
     }
 
     fn path(&self, index: EntryIndex) -> PathBuf {
@@ -319,7 +323,7 @@ impl<F> Tree<F> {
         self.finished.has(index)
     }
 
-    /// Reads a segment back. False if the file is missing or too short.
+    /// Reads a segment back. False if the file is missing or too short, or one of the user's that may not be read.
     pub(crate) fn read<L: Layer<File = F>>(
         &mut self,
         layer: &L,
@@ -329,7 +333,14 @@ impl<F> Tree<F> {
         if !self.has(segment.entry) {
             return Ok(false);
         }
-        let at = self.handle(layer, segment.entry)?;
+        let at = match self.handle(layer, segment.entry) {
+            Err(LocalError::Io { error, .. })
+                if !self.ours && error.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                return Ok(false);
+            }
+            other => other?,
+        };
         let Open { file, passage, .. } = &mut self.open[at];
         match layer.read_at(file, segment.file_offset, out) {
             Ok(()) => {

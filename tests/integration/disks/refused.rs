@@ -9,6 +9,12 @@ use super::mounts::{FILE_SYSTEMS, Mounted, NOBODY};
 use super::programs::{Programs, Side};
 use crate::pair::Rng;
 
+/// Everybody may write to such a directory, and only its owner and those of its entries may replace them.
+const STICKY: &str = "1777";
+
+/// Others than its owner cannot even look into such a directory.
+const CLOSED: &str = "700";
+
 /// Runs a command of the system with these arguments and this path.
 fn change(command: &str, arguments: &[&str], path: &Path) {
     let done = Command::new(command).args(arguments).arg(path).status();
@@ -76,7 +82,7 @@ fn a_directory_that_takes_nothing_is_told_before_anybody_is_met_and_nothing_is_l
 
 #[test]
 #[ignore = "mounts, which only root may"]
-fn a_file_that_may_have_been_renamed_but_cannot_be_read_stands_in_the_way_of_no_update() {
+fn what_cannot_be_read_stands_in_the_way_of_no_update() {
     let programs = Programs::new();
     let tree = tempfile::tempdir().unwrap();
     let mounted = Mounted::new(&FILE_SYSTEMS[0], tree.path()).unwrap();
@@ -96,33 +102,49 @@ fn a_file_that_may_have_been_renamed_but_cannot_be_read_stands_in_the_way_of_no_
     };
     for name in [
         "from/t/new",
+        "from/t/closed",
+        "from/t/foreign",
         "out/t/unread/old",
         "out/t/unlisted/old",
         "out/t/unentered/old",
+        "out/t/closed",
+        "out/t/foreign",
     ] {
         make(name);
     }
     give(&place, NOBODY);
-    for (name, mode) in [("unread/old", 0), ("unlisted", 0o300), ("unentered", 0o400)] {
+    let close = |name: &str, mode| {
         fs::set_permissions(place.join("out/t").join(name), PermissionsExt::from_mode(mode)).unwrap();
+    };
+    for (name, mode) in [("unread/old", 0), ("unlisted", 0o300), ("unentered", 0o400)] {
+        close(name, mode);
     }
     let side = |arguments| Side {
         user: NOBODY,
         arguments,
         directory: &place,
     };
-    let [sender, receiver] = programs.run(
-        &side(&["sender", "from/t"]),
-        None,
-        &side(&["receiver", "--yes", "--update", "--output", "out"]),
-    );
-    assert_eq!(
-        (sender.code, receiver.code),
-        (Some(0), Some(0)),
-        "{}",
-        receiver.said
-    );
-    assert!(fs::read(place.join("out/t/new")).unwrap() == content);
+    // The second time all seems to be equal at first.
+    for _ in 0..2 {
+        close("closed", 0);
+        chown(place.join("out/t/foreign"), Some(0), Some(0)).unwrap();
+        close("foreign", 0o600);
+        let [sender, receiver] = programs.run(
+            &side(&["sender", "from/t"]),
+            None,
+            &side(&["receiver", "--yes", "--update", "--output", "out"]),
+        );
+        assert_eq!(
+            (sender.code, receiver.code),
+            (Some(0), Some(0)),
+            "{}",
+            receiver.said
+        );
+        for name in ["new", "closed", "foreign"] {
+            assert!(fs::read(place.join("out/t").join(name)).unwrap() == content);
+        }
+        assert_eq!(fs::read_dir(place.join("out")).unwrap().count(), 1);
+    }
 }
 
 #[test]
@@ -143,6 +165,16 @@ fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_
             "i",
             "could not replace out/t/deep/old: no permission: it may not be changed",
         ),
+        (
+            "out/t/deep",
+            STICKY,
+            "could not replace out/t/deep/old: no permission: it may not be changed, or only by its owner",
+        ),
+        (
+            "out/t/deep",
+            CLOSED,
+            "could not write to out/t/deep: no permission",
+        ),
     ] {
         let place = mounted.directory(&FILE_SYSTEMS[0], NOBODY);
         for (name, content) in [
@@ -157,10 +189,13 @@ fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_
         }
         give(&place, NOBODY);
         let of_root = place.join(of_root);
-        if mark.is_empty() {
-            change("chown", &["root"], &of_root);
-        } else {
-            change("chattr", &[&format!("+{mark}")], &of_root);
+        match mark {
+            "" => change("chown", &["root"], &of_root),
+            STICKY | CLOSED => {
+                give(&of_root, 0);
+                change("chmod", &[mark], &of_root);
+            }
+            mark => change("chattr", &[&format!("+{mark}")], &of_root),
         }
         let run = |rule| {
             let side = |arguments| Side {
@@ -171,7 +206,13 @@ fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_
             let receiver: &[&str] = &["receiver", "--yes", rule, "--output", "out"];
             programs.run(&side(&["sender", "from/t"]), None, &side(receiver))
         };
-        for rule in ["--overwrite", "--update"] {
+        // Of the same size, it is found to differ only when it is compared.
+        for (content, rule) in [
+            ("newer", "--overwrite"),
+            ("newer", "--update"),
+            ("new", "--update"),
+        ] {
+            fs::write(place.join("from/t/deep/old"), content).unwrap();
             let [sender, receiver] = run(rule);
             let codes = (sender.code, receiver.code);
             assert_eq!(codes, (Some(6), Some(6)), "{rule}: {}", receiver.said);
@@ -184,9 +225,47 @@ fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_
         fs::write(place.join("from/t/deep/old"), "old").unwrap();
         let [sender, receiver] = run("--update");
         let codes = (sender.code, receiver.code);
-        assert_eq!(codes, (Some(0), Some(0)), "{}", receiver.said);
-        if !mark.is_empty() {
-            change("chattr", &[&format!("-{mark}")], &of_root);
+        let code = Some(if mark == CLOSED { 6 } else { 0 });
+        assert_eq!(codes, (code, code), "{}", receiver.said);
+        if mark == "i" {
+            change("chattr", &["-i"], &of_root);
         }
     }
+}
+
+#[test]
+#[ignore = "mounts, which only root may"]
+fn in_a_directory_that_anybody_may_write_to_only_what_others_own_cannot_be_replaced() {
+    let programs = Programs::new();
+    let tree = tempfile::tempdir().unwrap();
+    let mounted = Mounted::new(&FILE_SYSTEMS[0], tree.path()).unwrap();
+    let place = mounted.directory(&FILE_SYSTEMS[0], NOBODY);
+    for name in ["f", "out/f"] {
+        fs::create_dir_all(place.join("out")).unwrap();
+        fs::write(place.join(name), name).unwrap();
+    }
+    give(&place, NOBODY);
+    let out = place.join("out");
+    chown(&out, Some(0), Some(0)).unwrap();
+    change("chmod", &[STICKY], &out);
+    let run = |user| {
+        let side = |arguments| Side {
+            user,
+            arguments,
+            directory: &place,
+        };
+        let receiver = ["receiver", "--yes", "--overwrite", "--output", "out"];
+        let [sender, receiver] = programs.run(&side(&["sender", "f"]), None, &side(&receiver));
+        assert_eq!(sender.code, receiver.code, "{}", receiver.said);
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
+        receiver.code
+    };
+    assert_eq!(run(NOBODY), Some(0), "his own");
+    fs::remove_file(out.join("f")).unwrap();
+    std::os::unix::fs::symlink("nowhere", out.join("f")).unwrap();
+    assert_eq!(run(NOBODY), Some(6), "a link of root");
+    assert_eq!(run(0), Some(0));
+    assert_eq!(run(NOBODY), Some(6), "a file of root");
+    chown(&out, Some(NOBODY), None).unwrap();
+    assert_eq!(run(NOBODY), Some(0), "the directory is his own");
 }

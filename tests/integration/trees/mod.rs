@@ -106,6 +106,27 @@ fn write(path: &Path, seed: u64, len: usize) -> Vec<u8> {
     content
 }
 
+/// Screenshots of a Mac have a narrow space in their names, and copies of them a plain one.
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_look_the_same_once_they_are_safe_all_arrive() {
+    let p = place();
+    let tree = p.src.join("t");
+    fs::create_dir(&tree).unwrap();
+    let names = [" ", "\u{a0}", "\u{202f}"].map(|space| format!("at 3.14{space}PM.png"));
+    for name in &names {
+        fs::write(tree.join(name), name).unwrap();
+    }
+    for moved in [true, false] {
+        let outcome = send(std::slice::from_ref(&tree), &p.out, UPDATE).unwrap();
+        assert_eq!(outcome.sent > 0, moved);
+        for (name, end) in names.iter().zip(["", " (1)", " (2)"]) {
+            let stored = p.out.join(format!("t/at 3.14 PM{end}.png"));
+            assert_eq!(fs::read_to_string(stored).unwrap(), *name);
+        }
+    }
+}
+
 #[test]
 fn one_file_of_any_size_arrives_exactly() {
     for (seed, size) in [0, 1, 1000, MIB - 1, MIB, MIB + 1, 3 * MIB, 9 * MIB + 12345]

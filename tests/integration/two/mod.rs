@@ -4,6 +4,8 @@ mod again;
 #[cfg(target_os = "linux")]
 mod attributes;
 mod meeting;
+#[cfg(target_os = "linux")]
+mod outputs;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;

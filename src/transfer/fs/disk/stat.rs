@@ -10,7 +10,6 @@ use cap_std::fs::Dir;
 
 use crate::transfer::fs::disk::DiskLayer;
 #[cfg(unix)]
-#[cfg(unix)]
 use crate::transfer::fs::layer::NodeKind;
 use crate::transfer::fs::layer::Room;
 use crate::transfer::fs::layer::Stat;
@@ -27,6 +26,10 @@ const MSDOS_MAGIC: rustix::fs::FsWord = 0x4d44;
 /// the size of their requests instead.
 #[cfg(unix)]
 const LARGEST_BLOCK: u64 = 128 * 1024;
+
+/// The permission bit of a directory in which only its owner and those of its entries may replace them (`/tmp`).
+#[cfg(unix)]
+const STICKY: u32 = 0o1000;
 
 /// Free space on the file system of `dir`.
 #[cfg(unix)]
@@ -78,23 +81,29 @@ impl DiskLayer {
         Ok(())
     }
 
-    /// Checks that this user may change the entries of a directory, or replace a file.
+    /// Checks that this user may change the entries of a directory, or replace a file or link.
     #[cfg(unix)]
     pub(super) fn check_access(&self, path: &Path, kind: NodeKind) -> io::Result<()> {
         use cap_std::fs::MetadataExt;
         use rustix::fs::{Access, AtFlags, accessat};
         use rustix::io::Errno;
         let (dir, name) = self.parent(path)?;
+        let user = rustix::process::geteuid();
+        let owns = |found: cap_std::fs::Metadata| found.uid() == user.as_raw();
+        if kind != NodeKind::Dir && !user.is_root() {
+            let above = dir.dir_metadata()?;
+            if above.mode() & STICKY != 0 && !owns(above) && !owns(dir.symlink_metadata(name)?) {
+                return Err(Errno::PERM.into());
+            }
+        }
         let wanted = match kind {
             NodeKind::Dir => Access::WRITE_OK | Access::EXEC_OK,
             NodeKind::File | NodeKind::Other => Access::WRITE_OK,
         };
         match (accessat(&*dir, name, wanted, AtFlags::EACCESS), kind) {
             // Its owner may change its permissions.
-            (Err(e @ Errno::ACCESS), NodeKind::Dir) => {
-                let is_own = dir.symlink_metadata(name)?.uid() == rustix::process::geteuid().as_raw();
-                if is_own { Ok(()) } else { Err(e.into()) }
-            }
+            (Err(Errno::ACCESS), NodeKind::Dir) if owns(dir.symlink_metadata(name)?) => Ok(()),
+            (Err(e @ Errno::ACCESS), NodeKind::Dir) => Err(e.into()),
             (Err(e @ (Errno::ROFS | Errno::PERM)), NodeKind::Dir | NodeKind::File) => Err(e.into()),
             // A new file takes the place of one that may not be written to. A system that does not answer forbids nothing.
             _ => Ok(()),

@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 pub(super) use self::create::create;
 pub(crate) use self::create::{Before, open};
+#[cfg(test)]
+pub(crate) use self::survey::TakenName;
 pub(crate) use self::survey::{Prospect, prospect};
 use crate::transfer::error::{Leftover, LocalError};
 use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, Stat, remove_all};

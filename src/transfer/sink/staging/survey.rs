@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::transfer::block_count;
 use crate::transfer::error::{Leftover, LocalError};
-use crate::transfer::fs::layer::{Layer, Room};
+use crate::transfer::fs::layer::{Layer, NodeKind, Room};
+use crate::transfer::manifest::Kind;
 use crate::transfer::manifest::offer::Offer;
 use crate::transfer::names::SafeName;
 use crate::transfer::sink::came::Came;
@@ -33,6 +34,15 @@ pub struct Complete {
     pub conflicts: Conflicts,
 }
 
+/// A top-level name that is taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TakenName {
+    /// The name.
+    pub name: SafeName,
+    /// Whether one of the two is a directory and the other is not. They never replace each other.
+    pub is_other_kind: bool,
+}
+
 /// What the user should know before accepting an offer.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Prospect {
@@ -52,7 +62,7 @@ pub struct Prospect {
     /// The output directory, if it does not exist yet.
     pub creates: Option<PathBuf>,
     /// Top-level names that are taken.
-    pub taken: Vec<SafeName>,
+    pub taken: Vec<TakenName>,
     /// The free space of the output directory.
     pub room: Room,
     /// What interrupted transfers keep there; only filled if there is too little space.
@@ -181,11 +191,11 @@ pub fn prospect<L: Layer>(layer: &L, offer: &Offer) -> Result<Prospect, LocalErr
     }
     for top in &offer.top {
         let found = layer.info(Path::new(&top.name.to_os()));
-        if found
-            .map_err(|e| LocalError::new("read", layer.root(), e))?
-            .is_some()
-        {
-            prospect.taken.push(top.name.clone());
+        if let Some(found) = found.map_err(|e| LocalError::new("read", layer.root(), e))? {
+            prospect.taken.push(TakenName {
+                name: top.name.clone(),
+                is_other_kind: (top.kind == Kind::Dir) != (found.kind == NodeKind::Dir),
+            });
         }
     }
     let Some(first) = offer.top.first() else {

@@ -32,9 +32,9 @@ pub(crate) fn check<L: Layer>(
                 merged.add(index.get());
                 "write to"
             }
-            (Kind::Dir, _) | (_, NodeKind::Dir | NodeKind::Other) => continue,
-            (_, NodeKind::File) if rule.may_replace(&path, &found) => "replace",
-            (_, NodeKind::File) => continue,
+            (Kind::Dir, _) | (_, NodeKind::Dir) => continue,
+            (_, NodeKind::File | NodeKind::Other) if rule.may_replace(&path, &found) => "replace",
+            (_, NodeKind::File | NodeKind::Other) => continue,
         };
         layer
             .check_changeable(&path, found.kind)

@@ -70,7 +70,7 @@ fn name<L: Layer>(
     if others.is_empty() {
         return Ok(Arc::clone(manifest));
     }
-    names::keep_apart(manifest, &mut others);
+    manifest.keep_apart(&mut others);
     let list = Arc::new(manifest.renamed(&others));
     losses.rename(
         others

@@ -79,23 +79,3 @@ fn take<L: Layer>(layer: &L, trial: &Path, name: &[u8]) -> io::Result<io::Result
         Err(io::ErrorKind::InvalidFilename.into())
     })
 }
-
-/// Adds a number to new names that already exist in their directory.
-pub(crate) fn keep_apart(manifest: &Manifest, renamed: &mut BTreeMap<EntryIndex, SafeName>) {
-    if renamed.is_empty() {
-        return;
-    }
-    let kept = manifest.iter().filter(|(index, _)| !renamed.contains_key(index));
-    let mut taken: HashSet<_> = kept
-        .map(|(_, entry)| (entry.parent, names::likeness(entry.name)))
-        .collect();
-    for (&index, name) in renamed.iter_mut() {
-        let parent = manifest.entry(index).parent;
-        let wanted = name.clone();
-        let mut n = 0;
-        while !taken.insert((parent, names::likeness(name.as_bytes()))) {
-            n += 1;
-            *name = wanted.numbered(n);
-        }
-    }
-}
