@@ -8,6 +8,7 @@ mod cell;
 mod ecn;
 mod fairness;
 mod grid;
+mod pauses;
 mod start;
 mod trace;
 

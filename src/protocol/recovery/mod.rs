@@ -49,6 +49,9 @@ pub struct Recovery {
     pacer: Pacer,
     ecn: EcnPath,
     probe_timeouts: u32,
+    /// When the first and the second probe of this silence left, as far as `probe_timeouts` says that they did.
+    first_probe: Time,
+    second_probe: Time,
     /// Packets sent before this time and lost belong to an outage, which says nothing about congestion.
     outage_before: Time,
     /// Whether such losses were declared and the controller was not told.
@@ -68,6 +71,8 @@ impl Recovery {
             pacer,
             ecn: EcnPath::new(now),
             probe_timeouts: 0,
+            first_probe: Time::ZERO,
+            second_probe: Time::ZERO,
             outage_before: Time::ZERO,
             excused: false,
         }
@@ -219,10 +224,13 @@ impl Recovery {
         self.probe_timeouts += 1;
         self.ecn.on_silence(self.probe_timeouts);
         if self.probe_timeouts == 1 {
+            self.first_probe = now;
             // One alone may be lost by chance.
             return 2;
         }
-        self.outage_before = now;
+        if self.probe_timeouts == 2 {
+            self.second_probe = now;
+        }
         1
     }
 
@@ -237,10 +245,15 @@ impl Recovery {
         let prior = self.sent_packets.in_flight();
         let mut told = Told::default();
         let mut late = 0;
+        let (first_probe, mut answer) = (self.first_probe, None::<Time>);
         let (sampler, ecn) = (&mut self.sampler, &mut self.ecn);
         let rtt = self.sent_packets.on_ack(now, ack, |packet| {
             if packet.carries != Carries::Nothing {
                 ecn.on_acked(packet.stamp.sent_at);
+            }
+            let sent_at = packet.stamp.sent_at;
+            if sent_at >= first_probe {
+                answer = Some(answer.map_or(sent_at, |at| at.min(sent_at)));
             }
             if packet.was_lost {
                 late += packet.bytes;
@@ -258,6 +271,13 @@ impl Recovery {
             told.rtt = Some(self.rtt.latest());
         }
         told.marked = self.ecn.on_counts(ack.ecn);
+        // A probe takes a round trip to be answered, so more probes alone prove nothing. The path was dark if nothing
+        // arrived that left from the first probe until the second.
+        if self.probe_timeouts >= 2
+            && let Some(at) = answer.filter(|at| *at >= self.second_probe)
+        {
+            self.outage_before = at;
+        }
         if told.packets > 0 {
             self.probe_timeouts = 0;
         }
@@ -319,117 +339,4 @@ impl Recovery {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use super::super::congestion::Stage;
-    use super::super::ecn::EcnCounts;
-    use super::super::ranges::RangeSet;
-    use super::super::wire::{Frame, Frames};
-    use super::*;
-
-    /// A controller that asks for a fixed rate and records what it is told.
-    #[derive(Debug)]
-    struct Paced(u64, Arc<Mutex<Vec<AckSample>>>);
-
-    impl Controller for Paced {
-        fn on_sent(&mut self, _now: Time, _bytes: u64, _in_flight: u64) {}
-        fn on_ack(&mut self, sample: &AckSample) {
-            self.1.lock().unwrap().push(*sample);
-        }
-        fn on_spurious_loss(&mut self, _now: Time, _bytes: u64) {}
-        fn on_path_change(&mut self, _now: Time) {}
-        fn window(&self) -> u64 {
-            u64::MAX
-        }
-        fn pacing_rate(&self) -> u64 {
-            self.0
-        }
-        fn set_mtu(&mut self, _bytes: u16) {}
-        fn stage(&self) -> Stage {
-            Stage::Steady
-        }
-        fn bandwidth(&self) -> u64 {
-            self.0
-        }
-    }
-
-    const RTT: Duration = Duration::from_millis(20);
-
-    fn recovery(rate: u64) -> (Recovery, Arc<Mutex<Vec<AckSample>>>) {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let controller = Box::new(Paced(rate, told.clone()));
-        (Recovery::new(controller, Some(RTT), Time::ZERO), told)
-    }
-
-    fn send(recovery: &mut Recovery, now: Time) {
-        recovery.on_packet(now, 1200, Carries::Nothing);
-        recovery.on_burst(now, 1200);
-    }
-
-    /// Takes an ACK of one packet.
-    fn acknowledge(recovery: &mut Recovery, now: Time, packet: u64) {
-        let mut set = RangeSet::new();
-        set.insert(packet..packet + 1);
-        let mut buf = Vec::new();
-        Ack::encode(&mut buf, 500, set.iter().rev(), 0, 0, EcnCounts::default());
-        let Some(Ok(Frame::Ack(ack))) = Frames::new(&buf).next() else {
-            panic!("an ACK")
-        };
-        recovery.on_ack(now, &ack, |_, _| ()).expect("it was sent");
-    }
-
-    #[test]
-    fn what_the_pacer_lets_go_soon_needs_no_probe() {
-        let (mut fast, _) = recovery(1_000_000);
-        send(&mut fast, Time::ZERO);
-        assert!(fast.timeout().is_some_and(|t| t < Time::ZERO + RTT * 5));
-        let (mut slow, _) = recovery(20_000);
-        send(&mut slow, Time::ZERO);
-        assert_eq!(slow.timeout(), Some(Time::ZERO + Duration::from_millis(120)));
-    }
-
-    #[test]
-    fn silence_is_probed_ten_times_a_second_and_proves_nothing_of_the_path() {
-        let (mut r, told) = recovery(1_000_000);
-        send(&mut r, Time::ZERO);
-        send(&mut r, Time::ZERO);
-        let (mut now, mut probes) = (Time::ZERO, Vec::new());
-        while now < Time::ZERO + Duration::from_secs(1) {
-            let due = r.timeout().expect("packets are in flight");
-            assert!(due.since(now) <= Duration::from_millis(100));
-            now = due;
-            probes.push(r.on_timeout(now, |_, _| panic!("nothing was acknowledged")));
-            send(&mut r, now);
-        }
-        assert!(probes.len() >= 10 && probes[0] == 2 && probes[1..].iter().all(|n| *n == 1));
-        acknowledge(&mut r, now + RTT, 2 + probes.len() as u64 - 1);
-        let told = told.lock().unwrap();
-        let [sample] = &told[..] else {
-            panic!("one ACK: {told:?}")
-        };
-        assert!(sample.after_outage && sample.lost_packets == 0, "{sample:?}");
-    }
-
-    #[test]
-    fn losses_that_a_timer_excuses_are_told_with_the_next_ack() {
-        let (mut r, told) = recovery(1_000_000);
-        send(&mut r, Time::ZERO);
-        let first = r.timeout().expect("a packet is in flight");
-        assert_eq!(r.on_timeout(first, |_, _| ()), 2);
-        send(&mut r, first);
-        send(&mut r, first);
-        let second = r.timeout().expect("three are");
-        assert_eq!(r.on_timeout(second, |_, _| ()), 1);
-        send(&mut r, second);
-        // The RTT has grown, so the first probe's ACK may arrive as late as that of the second.
-        acknowledge(&mut r, second + RTT / 4, 2);
-        let mut lost = 0;
-        let late = r.timeout().expect("two are");
-        r.on_timeout(late, |fate, _| lost += u32::from(fate == Fate::Lost));
-        assert_eq!(lost, 1);
-        acknowledge(&mut r, late, 3);
-        let outages: Vec<bool> = told.lock().unwrap().iter().map(|s| s.after_outage).collect();
-        assert_eq!(outages, [true, true]);
-    }
-}
+mod tests;
