@@ -214,7 +214,19 @@ impl Baseline {
         }
     }
 
-    /// The same, however small, and never heavy.
+    /// The most that the path may lose by itself for all that is known. Startup alone tells of so few packets that a small
+    /// loss may have shown none of itself yet.
+    pub(super) fn possible(&self, params: &Params) -> f64 {
+        let is_learnt = self.cruise.get(params).or(self.down.get(params)).is_some();
+        let least = if is_learnt {
+            0.0
+        } else {
+            1.0 / params.baseline_memory
+        };
+        self.raw(params).max(least)
+    }
+
+    /// The same as [`get`](Self::get), however small, and never heavy.
     pub(super) fn raw(&self, params: &Params) -> f64 {
         let growing = self.growing.get(params);
         match (self.cruise.get(params), self.down.get(params)) {
@@ -346,6 +358,16 @@ mod tests {
             None
         );
         assert!(b.get(&P) <= P.max_baseline);
+    }
+
+    #[test]
+    fn small_loss_is_possible_until_the_path_was_seen_without_a_queue() {
+        let mut b = Baseline::default();
+        b.on_interval(Place::Growing, count(500, 0), BW, &P);
+        assert!(!count(4460, 4).is_overflow(b.possible(&P), &P));
+        assert!(count(4400, 60).is_overflow(b.possible(&P), &P));
+        b.on_interval(Place::Cruise, count(2000, 0), BW, &P);
+        assert!(count(4460, 4).is_overflow(b.possible(&P), &P));
     }
 
     #[test]

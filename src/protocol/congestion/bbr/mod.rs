@@ -203,7 +203,9 @@ impl Bbr {
 
     /// Whether a queue that stood all the time lost or marked packets.
     fn overflows(&self, interval: &Interval) -> bool {
-        self.queue.is_standing() && (interval.count.marked > 0 || self.is_overflow(&interval.count))
+        let possible = self.baseline.possible(&self.params);
+        let overflow = interval.count.is_overflow(possible, &self.params);
+        self.queue.is_standing() && (interval.count.marked > 0 || overflow)
     }
 
     /// Whether more was lost than the path loses of itself, by what is learnt of it so far.
