@@ -113,13 +113,27 @@ fn daemon(wires: &Wires, files: &std::path::Path, protocols: &str) -> Daemon {
         .stdout(Stdio::null())
         .stderr(Stdio::from(log));
     let daemon = Daemon(command.spawn().expect("miniupnpd is installed"));
-    let end = Instant::now() + Duration::from_secs(5);
-    let listens = || must(command_in(&wires.name("na"), "ss").args(["-lun"]), "");
-    while !listens().contains(":1900") && !listens().contains(":5351") {
+    // It listens long before it answers.
+    let (question, port): (&[u8], u16) = if protocols.contains("enable_natpmp=yes") {
+        (&[0, 0], 5351)
+    } else {
+        let search = b"M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: \"ssdp:discover\"\r\nMX: 1\r\nST: upnp:rootdevice\r\n\r\n";
+        (search, 1900)
+    };
+    let socket = inside(&wires.name("a"), || UdpSocket::bind("0.0.0.0:0")).expect("a port is free");
+    let tick = Some(Duration::from_millis(100));
+    socket.set_read_timeout(tick).expect("a time above zero");
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let _ = socket.send_to(question, ("192.168.1.1", port));
+        // Where nobody listens yet, this ends with an error at once.
+        if socket.recv_from(&mut [0; 1500]).is_ok() {
+            break;
+        }
         let log = || std::fs::read_to_string(files.join("log")).unwrap_or_default();
         assert!(Instant::now() < end, "{}", log());
+        thread::yield_now();
     }
-    thread::sleep(Duration::from_millis(200));
     daemon
 }
 
