@@ -28,6 +28,7 @@ mod mapping;
 mod marks;
 mod matrix;
 mod meeting;
+mod miniupnpd;
 mod moves;
 mod mtu;
 mod nat;
