@@ -133,7 +133,6 @@ mod tests {
 
     use super::*;
     use crate::transfer::error::Leftover;
-    use crate::transfer::sink::ordered::STANDARD_OUTPUT;
 
     #[test]
     fn advice_is_given_once_and_a_path_of_ours_is_explained() {
@@ -156,7 +155,7 @@ mod tests {
         );
         let closed = failure_of(LocalError::OutputClosed.into());
         assert!(!closed.next_step().contains("kept"), "nothing is kept of a pipe");
-        let full = LocalError::new("write", STANDARD_OUTPUT, std::io::ErrorKind::StorageFull.into());
+        let full = LocalError::Output(std::io::ErrorKind::StorageFull.into());
         assert!(!failure_of(full.into()).next_step().contains("kept"));
         assert!(text_of(&LocalError::OutputClosed.into()).contains("program"));
     }

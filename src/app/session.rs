@@ -192,7 +192,7 @@ impl Session {
             match event {
                 connection::Event::Silent => {
                     linked.silent = true;
-                    // Patience begins here, because a program that was suspended has not looked for the peer
+                    // The time begins here, because a program that was suspended has not looked for the peer
                     // yet.
                     linked.give_up = now + self.settings.peer_timeout;
                     if let Some(relaying) = &mut self.relaying {

@@ -140,6 +140,9 @@ pub enum LocalError {
     /// The program that reads our output has closed it.
     #[error("the program that reads the output has closed it")]
     OutputClosed,
+    /// The system refused a write to standard output.
+    #[error("could not write standard output: {0}")]
+    Output(io::Error),
     /// The key that marks this user's own directories cannot be trusted.
     #[error("the key {} cannot be used: {fault}", path.display())]
     Key {

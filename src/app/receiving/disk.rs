@@ -20,7 +20,7 @@ use crate::transfer::ranges::Run;
 use crate::transfer::session::receive::List;
 use crate::transfer::sink::Sink;
 use crate::transfer::sink::losses::Remark;
-use crate::transfer::sink::ordered::{OrderedSink, STANDARD_OUTPUT};
+use crate::transfer::sink::ordered::OrderedSink;
 use crate::transfer::sink::staging;
 use crate::transfer::sink::staging::Prospect;
 use crate::transfer::sink::store::{Store, StoreEvent, StoreJob};
@@ -193,8 +193,7 @@ impl Disk {
                         Box::new(OrderedSink::new(Gather(Arc::clone(&self.message)), total))
                     }
                     Target::Stdout => {
-                        let output =
-                            standard_output().map_err(|e| LocalError::new("write", STANDARD_OUTPUT, e))?;
+                        let output = standard_output().map_err(LocalError::Output)?;
                         Box::new(OrderedSink::new(output, total))
                     }
                     Target::Directory(root, conflicts) => {

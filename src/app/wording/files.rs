@@ -15,7 +15,6 @@ use crate::transfer::error::{Leftover, ListBound, LocalError, Malformed};
 use crate::transfer::manifest::{MAX_DEPTH, MAX_ENTRIES, MAX_NAMES, MAX_TARGET};
 use crate::transfer::names::{self, Escaped};
 use crate::transfer::sink::losses::Remark;
-use crate::transfer::sink::ordered::STANDARD_OUTPUT;
 use crate::transfer::sink::staging;
 use crate::transfer::source::Absence;
 use crate::transfer::source::scan::Scanned;
@@ -94,6 +93,7 @@ pub(crate) fn cause(error: &LocalError) -> String {
         LocalError::Io { action, path, error } => {
             format!("could not {action} {}: {}", Shown(path), explain(error).0)
         }
+        LocalError::Output(error) => format!("could not write standard output: {}", explain(error).0),
         LocalError::Collision(one, other) => format!("{error}{}", likeness(one, other)),
         LocalError::TooLittleSpace {
             path,
@@ -217,7 +217,7 @@ pub(crate) fn next_step(error: &LocalError) -> &'static str {
             "see why that program ended, then run the same commands again on both sides; a pipe starts from the \
              beginning"
         }
-        LocalError::Io { path, .. } if path == Path::new(STANDARD_OUTPUT) => {
+        LocalError::Output(_) => {
             "see where the output goes, then run the same commands again on both sides; a pipe starts from the beginning"
         }
         LocalError::Key { .. } => {

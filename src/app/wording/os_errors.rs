@@ -170,7 +170,7 @@ pub(crate) fn over_there(error: &LocalError) -> &'static str {
         }
         LocalError::Collision(..) => "the disk over there does not take a name",
         LocalError::TooLarge { .. } => "a file is larger than the disk over there takes",
-        LocalError::Io { error, .. } => match error.kind() {
+        LocalError::Io { error, .. } | LocalError::Output(error) => match error.kind() {
             Kind::StorageFull => "the disk over there has too little room",
             Kind::QuotaExceeded => "the quota over there is used up",
             Kind::FileTooLarge => "a file is larger than the disk over there takes",

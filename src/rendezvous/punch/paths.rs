@@ -133,8 +133,8 @@ pub(super) fn paths(
     let mut candidates = Vec::new();
     let told = peer.token.iter().flat_map(|t| t.candidates.iter().copied());
     // Nothing is spoilt by packets from ports that the peer does not know, and the peer may let in anybody.
-    let is_open = public || is_forwarded(peer) || guess::spares_the_front(own, peer);
-    let at_once = |front: &SocketAddr| is_open || front.is_ipv6() || is_private(front.ip());
+    let front_is_open = public || is_forwarded(peer) || guess::spares_the_front(own, peer);
+    let at_once = |front: &SocketAddr| front_is_open || front.is_ipv6() || is_private(front.ip());
     let front = Some(peer.reflexive).filter(at_once).filter(|_| !waits || public);
     for remote in told.chain(front) {
         // Two homes may have the same private addresses. Then we would talk to ourselves.
@@ -143,7 +143,7 @@ pub(super) fn paths(
         }
         for path in ways(remote, ipv6) {
             // A candidate that is also the address of a NAT must wait for its slot.
-            let is_open = public || is_open && remote == peer.reflexive;
+            let is_open = public || front_is_open && remote == peer.reflexive;
             let needs_slot = !is_open && !is_private(remote.ip()) && pairs.contains(&Some(path));
             if !needs_slot && !candidates.contains(&path) {
                 candidates.push(path);

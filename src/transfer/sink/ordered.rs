@@ -20,9 +20,6 @@ use crate::transfer::{BlockIndex, MAX_CONTENT, ORDERED_WINDOW, block_count};
 /// waiting blocks.
 pub const ORDERED_BUFFERS: usize = 2 * ORDERED_WINDOW as usize;
 
-/// Stands for a path in errors.
-pub(crate) const STANDARD_OUTPUT: &str = "standard output";
-
 /// Writes verified content in order.
 pub struct OrderedSink<W> {
     output: W,
@@ -117,7 +114,7 @@ impl<W: Write> OrderedSink<W> {
 fn output_error(error: std::io::Error) -> LocalError {
     match error.kind() {
         ErrorKind::BrokenPipe => LocalError::OutputClosed,
-        _ => LocalError::new("write", STANDARD_OUTPUT, error),
+        _ => LocalError::Output(error),
     }
 }
 

@@ -4,36 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use p2pcopy::parts::protocol::{AckSample, Controller, Stage, Time};
-
 use crate::congestion::cell::{Cell, at};
+use crate::sim::fixed::Fixed;
 use crate::sim::flow::{Flow, PACKET};
-
-/// A controller that asks for a fixed rate and counts the losses that it is told of.
-#[derive(Debug)]
-struct Fixed(u64, Arc<AtomicU64>);
-
-impl Controller for Fixed {
-    fn on_sent(&mut self, _now: Time, _bytes: u64, _in_flight: u64) {}
-    fn on_ack(&mut self, sample: &AckSample) {
-        self.1.fetch_add(sample.lost_packets, Ordering::Relaxed);
-    }
-    fn on_spurious_loss(&mut self, _now: Time, _bytes: u64) {}
-    fn on_path_change(&mut self, _now: Time) {}
-    fn window(&self) -> u64 {
-        u64::MAX
-    }
-    fn pacing_rate(&self) -> u64 {
-        self.0
-    }
-    fn set_mtu(&mut self, _bytes: u16) {}
-    fn stage(&self) -> Stage {
-        Stage::Steady
-    }
-    fn bandwidth(&self) -> u64 {
-        self.0
-    }
-}
 
 /// Sends bursts of 40 packets, `gap_ms` and a round trip apart, twice as fast as the path takes them. Returns the packets
 /// lost, and those of them that the controller was told of.
@@ -42,7 +15,11 @@ fn bursts(rtt_ms: f64, gap_ms: f64, loss: f64, seed: u64) -> (u64, u64) {
     cell.buffer_bdp = 8.0 * PACKET as f64 / (cell.rate() * rtt_ms / 1000.0);
     let mut w = cell.world(seed);
     let told = Arc::new(AtomicU64::new(0));
-    let controller = Fixed(2 * cell.rate() as u64, told.clone());
+    let controller = Fixed {
+        rate: 2 * cell.rate() as u64,
+        window: u64::MAX,
+        told: told.clone(),
+    };
     let rtt = Duration::from_secs_f64(rtt_ms / 1000.0);
     w.flows
         .push(Flow::new(0, Box::new(controller), rtt, at(0.0), None, seed));

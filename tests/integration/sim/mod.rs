@@ -5,6 +5,7 @@
 mod attack;
 mod chains;
 mod codel;
+pub(crate) mod fixed;
 pub(crate) mod flow;
 pub(crate) mod link;
 mod mtu;

@@ -3,10 +3,12 @@
 //! A rebinding happens at its moment, or as soon after it as the ends could still find each other in theory: each
 //! sends wherever it has ever heard its peer, and to what was pasted. What theory allows must happen.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use p2pcopy::parts::protocol::{AckSample, Controller, Role, Stage, Time};
+use p2pcopy::parts::protocol::{Role, Time};
 
+use crate::sim::fixed::Fixed;
 use crate::sim::link::{Profile, Rng};
 use crate::sim::nat::{Filtering, Rebinding};
 use crate::sim::pair::Pair;
@@ -22,30 +24,6 @@ const UNDISTURBED: Duration = Duration::from_secs(15);
 const EACH: Duration = Duration::from_secs(40);
 /// A rebinding that theory does not allow for so long is left out.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Always at the link's rate: what a controller makes of 30% loss is not the matter here.
-#[derive(Debug)]
-struct Fixed;
-
-impl Controller for Fixed {
-    fn on_sent(&mut self, _now: Time, _bytes: u64, _in_flight: u64) {}
-    fn on_ack(&mut self, _sample: &AckSample) {}
-    fn on_spurious_loss(&mut self, _now: Time, _bytes: u64) {}
-    fn on_path_change(&mut self, _now: Time) {}
-    fn window(&self) -> u64 {
-        RATE
-    }
-    fn pacing_rate(&self) -> u64 {
-        RATE
-    }
-    fn set_mtu(&mut self, _bytes: u16) {}
-    fn stage(&self) -> Stage {
-        Stage::Steady
-    }
-    fn bandwidth(&self) -> u64 {
-        RATE
-    }
-}
 
 struct Planned {
     at: Time,
@@ -84,7 +62,15 @@ fn run(filtering: [Filtering; 2], seed: u64) -> (u32, Duration) {
     link.loss = LOSS;
     link.mtu = 1472;
     let total = 500_000 + rng.next() % 700_000;
-    let mut pair = Pair::behind(filtering, |_| Box::new(Fixed), link.clone(), link, total, seed);
+    // Always at the link's rate: what a controller makes of 30% loss is not the matter here.
+    let fixed = |_: Time| {
+        Box::new(Fixed {
+            rate: RATE,
+            window: RATE,
+            told: Arc::default(),
+        }) as _
+    };
+    let mut pair = Pair::behind(filtering, fixed, link.clone(), link, total, seed);
     let mut planned = plan(&mut rng);
     let (mut count, began) = (0, pair.now);
     while !pair.is_complete() {

@@ -1,6 +1,6 @@
 //! Extended attributes between two processes.
 
-use super::{both, start};
+use super::{both, introduce, start};
 
 /// Attributes are kept if both sides say so, and never beyond what a mode may give.
 #[test]
@@ -69,16 +69,13 @@ fn extended_attributes_arrive_if_both_sides_want_them_and_are_told_otherwise() {
             assert_eq!(value("unwanted/tree/file", "user.author"), None);
         });
         let receiver = ["receiver", "--yes", "--output", "unsent", "--xattrs"];
-        let mut ends = [
+        let ends = [
             start(&["sender", "tree"], place.path()),
             start(&receiver, place.path()),
         ];
         // Before anybody waits for it.
         ends[0].told("--xattrs sends them");
-        let [a, b] = [ends[0].address(), ends[1].address()];
-        ends[0].enter(&b);
-        ends[1].enter(&a);
-        for end in ends {
+        for end in introduce(ends) {
             assert_eq!(end.end().status.code(), Some(0));
         }
         assert_eq!(value("unsent/tree/file", "user.author"), None);

@@ -4,8 +4,8 @@ mod again;
 #[cfg(target_os = "linux")]
 mod attributes;
 mod meeting;
-#[cfg(target_os = "linux")]
-mod outputs;
+#[cfg(unix)]
+mod shell;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -93,11 +93,15 @@ impl Running {
 
 /// Runs a sender and a receiver in `directory`, each with the other's address; their ends in this order.
 fn both(sender: &[&str], receiver: &[&str], directory: &Path) -> [Output; 2] {
-    let mut ends = [start(sender, directory), start(receiver, directory)];
+    introduce([start(sender, directory), start(receiver, directory)]).map(Running::end)
+}
+
+/// Gives each the other's address.
+fn introduce(mut ends: [Running; 2]) -> [Running; 2] {
     let [a, b] = [ends[0].address(), ends[1].address()];
     ends[0].enter(&b);
     ends[1].enter(&a);
-    ends.map(Running::end)
+    ends
 }
 
 /// The `error:` and `next:` lines.
@@ -141,46 +145,6 @@ fn several_files_are_not_run_together_in_a_pipe() {
         assert_eq!([sender.status.code(), receiver.status.code()], [Some(0); 2]);
         assert_eq!(receiver.stdout, b"a");
     });
-}
-
-#[cfg(unix)]
-#[test]
-fn umask_holds_and_nobody_else_may_write_what_a_peer_sent() {
-    use std::os::unix::fs::PermissionsExt;
-    let place = tempfile::tempdir().expect("a place for files");
-    let at = |path: &str| place.path().join(path);
-    std::fs::create_dir(at("tree")).expect("a directory");
-    for (name, mode) in [("tree/open", 0o666), ("tree/run", 0o777), ("tree/own", 0o600)] {
-        std::fs::write(at(name), name).expect("room for a few bytes");
-        std::fs::set_permissions(at(name), PermissionsExt::from_mode(mode)).expect("our own");
-    }
-    std::fs::set_permissions(at("tree"), PermissionsExt::from_mode(0o777)).expect("our own");
-    let receives = |umask: &str, out: &str| {
-        let mut receiver = Command::new("sh");
-        let script = format!("umask {umask}; exec \"$0\" receiver --yes --output {out}");
-        receiver.args(["-c", &script, env!("CARGO_BIN_EXE_p2pcopy")]);
-        let mut ends = [
-            start(&["sender", "tree"], place.path()),
-            run(receiver, place.path()),
-        ];
-        let [a, b] = [ends[0].address(), ends[1].address()];
-        ends[0].enter(&b);
-        ends[1].enter(&a);
-        for end in ends {
-            assert_eq!(end.end().status.code(), Some(0));
-        }
-        ["tree", "tree/open", "tree/run", "tree/own"].map(|path| {
-            let found = at(out).join(path).metadata().expect("it arrived");
-            found.permissions().mode() & 0o7777
-        })
-    };
-    let narrow = receives("077", "narrow");
-    assert_eq!(
-        narrow.map(|mode| format!("{mode:o}")),
-        ["700", "600", "700", "600"]
-    );
-    let wide = receives("000", "wide");
-    assert_eq!(wide.map(|mode| format!("{mode:o}")), ["755", "644", "755", "600"]);
 }
 
 /// A place with a file to send, and what is in it.
