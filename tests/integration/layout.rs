@@ -216,14 +216,16 @@ fn no_room_uses_one_above_it() {
     assert!(wrong.is_empty(), "not in the plan:\n{}", wrong.join("\n"));
 }
 
-/// Whether `named` is a module of ours, such as `protocol::seal`, or an item of one.
-fn is_module(named: &str) -> bool {
+/// The source of a module of ours, such as `protocol::seal`. The last names may be those of an item in it.
+fn source_of(named: &str) -> Option<String> {
     let names: Vec<&str> = named
         .split("::")
         .take_while(|name| name.starts_with(char::is_lowercase))
         .collect();
     let path = Path::new("src").join(names.join("/"));
-    path.join("mod.rs").exists() || path.with_extension("rs").exists()
+    fs::read_to_string(path.join("mod.rs"))
+        .or_else(|_| fs::read_to_string(path.with_extension("rs")))
+        .ok()
 }
 
 /// Where an import stands: the standard library first, then other crates, then this one.
@@ -272,10 +274,17 @@ fn what_the_documents_name_exists() {
     let mut missing = Vec::new();
     for document in documents {
         let text = fs::read_to_string(&document).expect("a text");
-        for quoted in text.split('`').skip(1).step_by(2) {
+        let parts: Vec<&str> = text.split('`').collect();
+        for named in parts.windows(3).skip(1).step_by(2) {
+            let [module, between, item] = named else { continue };
+            if between.trim() == ":" && source_of(module).is_some_and(|source| !source.contains(item)) {
+                missing.push(format!("{}: {module}: {item}", document.display()));
+            }
+        }
+        for quoted in parts.into_iter().skip(1).step_by(2) {
             let is_other = quoted.contains(|c: char| !(c.is_alphanumeric() || "_/.-".contains(c)));
             let exists = match quoted.split_once("::") {
-                Some((room, _)) if rooms.contains(room) => is_module(quoted),
+                Some((room, _)) if rooms.contains(room) => source_of(quoted).is_some(),
                 None if is_other => true,
                 None => match quoted.split_once('/') {
                     Some(("src" | "tests" | "benches" | "fuzz" | "packaging" | "docs", _)) => {
