@@ -1,20 +1,21 @@
-//! Explicit congestion notification (RFC 3168): what packets are marked with, and whether the path keeps the marks.
+//! Explicit congestion notification (RFC 3168): the mark of sent packets, and whether the path keeps marks.
 //!
-//! Packets leave as ECT(0) until the peer's counts show that the path changes marks where it must not (RFC 9000, section
-//! 13.4.2), or silence shows that it drops what is marked. The peer can only claim more congestion than there is, and is then
-//! sent less. ACKs alone are not marked (RFC 3168, section 6.1.4), nor is what proves a path: nobody notices their loss.
+//! Packets leave as ECT(0) until the peer's counts show that the path changes marks (RFC 9000, section 13.4.2), or
+//! silence shows that it drops marked packets. A peer that lies can only claim too much congestion, and then it
+//! receives less. Packets with only an ACK (RFC 3168, section 6.1.4) and path frames are not marked, because nobody
+//! notices their loss.
 
 use super::time::Time;
 
 /// The two ECN bits of an IP header.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Ecn {
-    /// No part of it; ECT(1) as well, which nobody here sends.
+    /// Not ECN-capable. ECT(1) counts as this, too: this program never sends it.
     #[default]
     NotEct,
-    /// May be marked in place of being dropped.
+    /// A queue may mark the packet in place of dropping it.
     Ect0,
-    /// Was marked: a queue is growing.
+    /// A queue that grows has marked the packet.
     Ce,
 }
 
@@ -42,24 +43,24 @@ impl EcnCounts {
     }
 }
 
-/// A path on which all of the first so many packets arrive as CE marks everything (RFC 9000, section 13.4.2).
+/// If the first packets all arrive as CE, this many of them, the path marks everything (RFC 9000, section 13.4.2).
 const ALL_MARKED: u64 = 10;
-/// Probes in a row without any answer, after which the path may be one that drops what is ECT(0).
+/// After this many probes in a row without an answer, the path may be dropping ECT(0) packets.
 const DROPPED: u32 = 3;
 
 /// Whether packets are sent as ECT(0), and the proof that they may be.
 #[derive(Debug)]
 pub(crate) struct EcnPath {
     on: bool,
-    /// How many packets left as ECT(0), and how many of those that left after `since` are acknowledged.
+    /// Packets that left as ECT(0). Of those that left after `since`, `acked` are acknowledged.
     sent: u64,
     since: Time,
     acked: u64,
-    /// Whether any packet sent since then was acknowledged.
+    /// Whether a packet that left after `since` was acknowledged.
     answered: bool,
-    /// After how many unanswered probes in a row the peer was heard.
+    /// The number of unanswered probes in a row when the peer was heard.
     heard: Option<u32>,
-    /// The peer's counts at that time, and the highest by now. An ACK that was overtaken tells lower ones.
+    /// The peer's counts at `since`, and the highest so far. An overtaken ACK reports lower ones.
     base: EcnCounts,
     told: EcnCounts,
 }
@@ -78,24 +79,25 @@ impl EcnPath {
         }
     }
 
-    /// What the next packets leave as.
+    /// The mark of the next packets.
     pub(crate) const fn mark(&self) -> Ecn {
         if self.on { Ecn::Ect0 } else { Ecn::NotEct }
     }
 
-    /// A packet that asks for an ACK leaves.
+    /// An ack-eliciting packet leaves.
     pub(crate) fn on_sent(&mut self) {
         self.sent += u64::from(self.on);
     }
 
-    /// A packet that carried something was acknowledged that left at `sent_at`.
+    /// An ack-eliciting packet that left at `sent_at` was acknowledged.
     pub(crate) fn on_acked(&mut self, sent_at: Time) {
         self.acked += u64::from(sent_at > self.since);
         self.answered |= sent_at > self.since;
         self.heard = None;
     }
 
-    /// An ACK with these counts, all its packets told of. Returns how many packets it says were marked since the last one.
+    /// An ACK reported these counts; [`on_acked`](Self::on_acked) has been called for its packets. Returns how many
+    /// packets were marked since the last one.
     pub(crate) fn on_counts(&mut self, counts: EcnCounts) -> u64 {
         let before = self.told;
         self.told = EcnCounts {
@@ -110,7 +112,7 @@ impl EcnPath {
         if self.on { self.told.ce - before.ce } else { 0 }
     }
 
-    /// So many probes in a row were not answered. An outage is no proof, but it ends when the peer is heard.
+    /// This many probes in a row got no answer. An outage proves nothing; it ends when the peer is heard.
     pub(crate) fn on_silence(&mut self, probes: u32) {
         let of_outage = match self.heard {
             _ if !self.answered => 0,
@@ -122,12 +124,12 @@ impl EcnPath {
         }
     }
 
-    /// The peer was heard after so many unanswered probes.
+    /// The peer was heard after this many unanswered probes.
     pub(crate) fn on_heard(&mut self, probes: u32) {
         self.heard.get_or_insert(probes);
     }
 
-    /// Another path: what one changed another may keep.
+    /// The path changes. Another path may keep marks that the last one changed.
     pub(crate) fn on_path_change(&mut self, now: Time) {
         (self.since, self.answered, self.heard) = (now, false, None);
         if !self.on {

@@ -42,8 +42,8 @@ pub struct Path {
 pub enum Reach {
     /// To its addressee.
     Full,
-    /// As many hops as this TTL. A host accepts a packet whose TTL has come down to one, so the packet
-    /// reaches a NAT that is the next hop.
+    /// As many hops as this TTL. A host accepts a packet whose TTL is down to one, so the packet reaches a NAT that
+    /// is the next hop.
     Low(u8),
     /// Through at most this many routers, and to no host: the next device discards it. Some routers drop such
     /// packets.
@@ -60,7 +60,7 @@ pub struct Transmit {
     pub segment: usize,
     /// How far the datagrams may travel. Only a single datagram may stop before its addressee.
     pub reach: Reach,
-    /// What to mark them with, where the system can.
+    /// The ECN mark, if the system can set it.
     pub ecn: Ecn,
 }
 

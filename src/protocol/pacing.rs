@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use super::time::Time;
 
-/// Timers fire up to about 1 ms late (the tick of common event loops). The bucket holds this much time's
-/// bytes beside one burst.
+/// Timers fire up to about 1 ms late (the tick of common event loops). Beside one burst, the bucket holds the bytes
+/// of this time.
 const CATCH_UP: Duration = Duration::from_millis(1);
-/// A timer that fires later than that loses nothing either, up to this: Windows' clock ticks every 15.6 ms unless a
-/// program asks for more, and a busy machine is late as well. What a late timer loses, congestion control takes for the
-/// rate of the path, and asks for less each time.
+/// A timer may fire this late without a loss of speed. Windows' clock ticks every 15.6 ms unless a program asks for
+/// more, and a busy machine is late as well. If bytes were lost by late timers, congestion control would take the
+/// lower rate for the path's, and ask for less each time.
 const LATEST: Duration = Duration::from_millis(16);
-/// The longest time whose bytes leave as one burst. Longer bursts fill shallow buffers (draft-ietf-ccwg-bbr,
+/// The bytes of at most this time leave as one burst. Longer bursts fill shallow buffers (draft-ietf-ccwg-bbr,
 /// 4.6.3).
 const QUANTUM: Duration = Duration::from_millis(1);
 /// A burst takes at most this part of the RTT, so that half of it fits a buffer of 0.05 BDP.
@@ -39,11 +39,11 @@ pub struct Pacer {
     asked: u64,
     /// The user's limit, in bytes a second.
     limit: Option<u64>,
-    /// The bytes that may leave. Negative if more has left than was earned.
+    /// The bytes that may leave; negative while there is debt.
     tokens: f64,
     /// When `tokens` was last brought up to date.
     updated: Time,
-    /// When the timer is due that [`Pacer::next`] asked for.
+    /// When the timer of [`Pacer::next`] is due.
     due: Option<Time>,
     /// The time whose bytes leave as one burst.
     quantum: Duration,
@@ -66,8 +66,8 @@ impl Pacer {
         }
     }
 
-    /// Sets the rate in bytes a second. The bucket shrinks with it: tokens that stayed from a higher rate would overrun
-    /// the path once more. What a late timer left is worth as much time as before.
+    /// Sets the rate in bytes a second. The bucket shrinks with it: tokens of a higher rate would overrun the path
+    /// once more. Tokens of a late timer keep their worth in time.
     pub(crate) fn set_rate(&mut self, now: Time, bytes_per_second: u64) {
         if bytes_per_second != self.asked {
             self.refill(now);
@@ -134,7 +134,7 @@ impl Pacer {
 
     /// Records that `bytes` left.
     pub(crate) fn on_sent(&mut self, bytes: u64) {
-        // Whoever has sent may wait for the window next, and not for the timer.
+        // After sending, the sender may wait for the window and not for the timer.
         self.due = None;
         self.tokens -= bytes as f64;
         let floor = -self.worth(MAX_DEBT).max((SEGMENTS_FAST * self.mtu) as f64);
@@ -157,7 +157,7 @@ impl Pacer {
     }
 
     fn refill(&mut self, now: Time) {
-        // Whoever waited for the timer was not idle until now.
+        // A sender that waits for the timer is not idle.
         let late = self
             .due
             .take_if(|due| *due <= now)
@@ -165,11 +165,11 @@ impl Pacer {
         let most = self.capacity(late.clamp(CATCH_UP, LATEST));
         let earned = self.worth(now.since(self.updated));
         self.updated = self.updated.max(now);
-        // What a late timer left stays until it is sent.
+        // Tokens of a late timer stay until they are used.
         self.tokens = (self.tokens + earned).min(most.max(self.tokens));
     }
 
-    /// The bytes of one burst, and of the time that a late timer may have missed.
+    /// The bytes of one burst and of this time, by which a timer may be late.
     fn capacity(&self, missed: Duration) -> f64 {
         self.worth(self.quantum).max(self.mtu as f64) + self.worth(missed)
     }
@@ -262,7 +262,7 @@ mod tests {
         p.set_rate(Time::ZERO, 12_500_000);
         p.on_sent(p.mtu);
         let due = p.next(Time::ZERO, p.mtu);
-        // An ACK comes first, and what it lets go fills the window.
+        // An ACK comes before the timer, and the packets that it allows fill the window.
         p.on_sent(p.mtu);
         assert!(p.budget(due + Duration::from_millis(10)) <= 25_000);
     }

@@ -16,7 +16,7 @@ pub(super) struct SendBuffer {
     blocks: BTreeMap<u64, Vec<u8>>,
     spare: Vec<Vec<u8>>,
     limit: usize,
-    /// Everything that was ever offered.
+    /// All content that was offered so far.
     offered: RangeSet,
     /// Offered and not sent since.
     fresh: RangeSet,

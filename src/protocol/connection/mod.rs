@@ -267,8 +267,8 @@ impl Connection {
         now.since(self.last_heard)
     }
 
-    /// Sets the limit of the peer's user, in bytes a second. The smaller of both users' limits applies. A
-    /// limit below one packet a second is raised to that.
+    /// Sets the limit of the peer's user, in bytes a second. The smaller of both users' limits applies. The least
+    /// limit is one packet a second.
     pub(crate) fn lower_limit(&mut self, now: Time, bytes_per_second: u64) {
         let own = self.user_limit.unwrap_or(u64::MAX);
         self.user_limit = Some(own.min(bytes_per_second.max(LEAST_LIMIT)));

@@ -18,7 +18,7 @@ const CLOSE_HEADER_LEN: usize = 5;
 /// three times its size, which is more.
 pub(super) const SMALL_PACKET: u64 = (HEADER_LEN + 1 + ACK_HEAD_LEN + TAG_LEN) as u64;
 
-/// A packet with less room than this carries no piece of the control stream, whose header would be most of it.
+/// A packet with less room than this carries no control bytes: the header would take most of it.
 const LEAST_CONTROL: usize = 64;
 
 /// Below this share of lost packets, copies of unacknowledged content at the end cost more than they save.
@@ -238,8 +238,8 @@ impl Connection {
     }
 
     /// Finishes a packet that carries only an ACK, and a PING while the RTT is unknown: an end that only receives
-    /// measures it only by packets that ask for an ACK. It is not marked. As long as one such packet follows another,
-    /// no probe is due that could show that the network drops them for it.
+    /// measures the RTT only by ack-eliciting packets. The packet has no ECN mark. While one such packet follows
+    /// another, no probe is due, so nothing would show that the network drops marked ones.
     fn finish_ack(&mut self, now: Time, buf: &mut Vec<u8>, packet: usize) -> Transmit {
         let eliciting = !self.recovery.rtt().is_measured();
         if eliciting {
@@ -256,7 +256,7 @@ impl Connection {
         usize::from(self.mtu.current()) - (HEADER_LEN + CONTROL_HEADER_LEN + TAG_LEN)
     }
 
-    /// Writes an ACK into a datagram of at most `room` bytes, which has place for a PING beside it.
+    /// Writes an ACK into a datagram of at most `room` bytes, and leaves room for a PING.
     fn write_ack(&mut self, now: Time, room: u64, buf: &mut Vec<u8>) {
         let most = u64::from(self.mtu.certain()).min(room) as usize - (HEADER_LEN + 1 + TAG_LEN);
         self.ack_tracker.write_ack(now, self.our_flow_limit, most, buf);

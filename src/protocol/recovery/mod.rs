@@ -35,7 +35,7 @@ struct Told {
     packets: u64,
     bytes: u64,
     rtt: Option<Duration>,
-    /// Packets marked by a queue that grows.
+    /// Packets that a growing queue has marked.
     marked: u64,
 }
 
@@ -49,7 +49,7 @@ pub struct Recovery {
     pacer: Pacer,
     ecn: EcnPath,
     probe_timeouts: u32,
-    /// When the first and the second probe of this silence left, as far as `probe_timeouts` says that they did.
+    /// When the first and the second probe of this silence left; valid if `probe_timeouts` counts them.
     first_probe: Time,
     second_probe: Time,
     /// Packets sent before this time and lost belong to an outage, which says nothing about congestion.
@@ -118,7 +118,7 @@ impl Recovery {
             .saturating_sub(self.sent_packets.in_flight())
     }
 
-    /// What the next packets that ask for an ACK are to be marked with.
+    /// The mark of the next ack-eliciting packets.
     pub const fn ecn(&self) -> Ecn {
         self.ecn.mark()
     }
@@ -271,8 +271,8 @@ impl Recovery {
             told.rtt = Some(self.rtt.latest());
         }
         told.marked = self.ecn.on_counts(ack.ecn);
-        // A probe takes a round trip to be answered, so more probes alone prove nothing. The path was dark if nothing
-        // arrived that left from the first probe until the second.
+        // The answer to a probe takes a round trip, so more probes alone prove nothing. The path was dark if no
+        // packet arrived that left between the first probe and the second.
         if self.probe_timeouts >= 2
             && let Some(at) = answer.filter(|at| *at >= self.second_probe)
         {

@@ -18,10 +18,10 @@ use super::wire::Ack;
 const GRANULARITY: Duration = Duration::from_millis(1);
 /// The reordering window is at least this fraction of the RTT, an eighth (RFC 9002, section 6.1.2).
 const REORDER_LEAST: u32 = 8;
-/// The window also covers the age at which overtaken packets arrived lately: the greatest of the last one to two of
-/// these spans.
+/// The reordering window also covers the age of overtaken packets when they arrived: the greatest age in the last one
+/// or two of these spans.
 const LATE_SPAN: Duration = Duration::from_secs(1);
-/// Such an age counts as at most this.
+/// A greater age counts as this.
 const REORDER_MOST: Duration = Duration::from_millis(400);
 /// A lost packet is remembered for this many RTTs, to notice that it was only late.
 const LOST_MEMORY_RTTS: u32 = 2;
@@ -37,7 +37,7 @@ const MAX_REMEMBERED: usize = 1 << 18;
 pub enum Carries {
     /// Nothing that must be sent again (ACK, PING, path frames).
     Nothing,
-    /// Content bytes. None, if all of them are sent anew.
+    /// Content bytes; an empty range if all of them are sent anew.
     Content(Range<u64>),
     /// Control stream bytes.
     Control(Range<u64>),
@@ -269,8 +269,8 @@ impl SentPackets {
         self.forget(now, rtt);
     }
 
-    /// This content will be sent anew, with other bytes: the fate of packets that carried it says nothing about it any
-    /// more. They stay in flight.
+    /// This content will be sent anew with other bytes. So the fate of packets that carried it no longer matters for
+    /// it. They stay in flight.
     pub(crate) fn withdraw(&mut self, content: &Range<u64>) {
         for sent in &mut self.sent {
             let Carries::Content(range) = &mut sent.carries else {
