@@ -1,8 +1,8 @@
 //! Finds out what a server sees of our sockets: their outside addresses, a cookie, its clock, the round-trip
 //! time, and whether a NAT keeps the outside port of a socket for another destination.
 //!
-//! A hello is repeated until it is answered. Later ones, as often as with STUN, keep mappings open and renew
-//! cookies in time, since each is valid for at least two minutes.
+//! A hello is repeated until it is answered. Later hellos, as often as with STUN, keep mappings open and renew
+//! cookies, which are valid for at least two minutes.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use crate::rendezvous::stun::KEEPALIVE;
 
 /// How long to wait for the other sockets after the first one was answered.
 const STRAGGLERS: Duration = Duration::from_millis(300);
-/// A hello is repeated after this, as a STUN request is. Each further pause is twice as long.
+/// A hello is repeated after this, like a STUN request. Each further pause is twice as long.
 const FIRST_REPEAT: Duration = Duration::from_millis(250);
-/// The longest such pause. Of the five hellos in the first three seconds one is answered in 98 of 100 runs even if
-/// a quarter is lost each way; and a server that is started later, or a line that is mended, is found soon.
+/// The longest such pause. If a quarter of the datagrams is lost each way, one of the five hellos in the first three
+/// seconds is answered in 98 of 100 runs. A server that starts later is found soon.
 const LAST_REPEAT: Duration = Duration::from_secs(1);
-/// How many hellos the server's next port gets. Often a firewall is before it.
+/// How many hellos the server's next port gets. A firewall often blocks that port.
 const TRIES_BESIDE: u32 = 4;
 
 /// The hellos of one socket to one port of the server.
@@ -67,7 +67,7 @@ impl Asking {
         (self.seen, self.waiting, self.next) = (Some(seen), false, now + KEEPALIVE);
     }
 
-    /// Whether more is to be sent to the server's next port.
+    /// Whether another hello must go to the server's next port.
     const fn is_tried(&self) -> bool {
         self.waiting && self.sent < TRIES_BESIDE
     }
@@ -97,7 +97,8 @@ pub(super) struct Finder {
     server: SocketAddr,
     rng: SeedRng,
     sockets: Vec<Asking>,
-    /// The first socket's hello to the server's next port. It may have none, so nothing waits for the answer.
+    /// The first socket's hello to the server's next port. Perhaps nothing listens there, so nothing waits for the
+    /// answer.
     beside: Option<Asking>,
     mapping: Mapping,
     cookie: Option<Cookie>,
@@ -111,7 +112,7 @@ impl Finder {
     pub(super) fn new(server: SocketAddr, locals: &[u8], seed: &[u8; 32], now: Time) -> Self {
         let mut rng = SeedRng::new(seed, "p2pcopy 1 finder");
         let mut ask = |local: u8, remote| Asking::new(Path { local, remote }, &mut rng, now);
-        // A single socket is a stream, and IPv6 has no NAT of this kind.
+        // A single socket is a TCP stream, and IPv6 has no NAT of this kind.
         let next = server.port().checked_add(1);
         let beside = next.filter(|_| server.is_ipv4() && locals.len() > 1);
         Finder {
@@ -165,12 +166,12 @@ impl Finder {
         self.sockets.iter().filter_map(|s| s.seen)
     }
 
-    /// Whether the answers of this path are awaited.
+    /// Whether the server is asked on this path.
     pub(super) fn asks(&self, path: Path) -> bool {
         path.remote == self.server || self.beside.as_ref().is_some_and(|beside| beside.path == path)
     }
 
-    /// How the NAT gives outside ports, once the server has answered from two ports.
+    /// The mapping of the NAT, once the server has answered from two ports.
     pub(super) const fn mapping(&self) -> Mapping {
         self.mapping
     }
@@ -238,7 +239,7 @@ impl Finder {
         }
     }
 
-    /// Compares what two ports of the server saw at first. Later a NAT may give a socket another port.
+    /// Compares the first answers of the server's two ports. Later a NAT may give a socket another port.
     fn compare(&mut self) {
         let first = self.sockets.first().and_then(|main| main.seen);
         let beside = self.beside.as_ref().and_then(|beside| beside.seen);

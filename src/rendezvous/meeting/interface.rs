@@ -26,7 +26,7 @@ pub(crate) enum Purpose {
     /// Meet by name a client that knows this secret. If the secret is empty, meet anybody: then both users
     /// compare words.
     Named(Names, Zeroizing<Vec<u8>>),
-    /// Only find out what the server sees, and whether it serves us: then it says that nobody is there.
+    /// Only find out what the server sees, and whether it serves us. If it does, it answers that nobody is there.
     Look,
 }
 
@@ -77,7 +77,7 @@ pub(crate) enum MeetingEvent {
     Unreachable,
     /// The server has not answered for a while (true), or it answers again (false).
     Silent(bool),
-    /// Nobody is there, but the server was started only just now, so whoever waited may come back. Comes at most once.
+    /// Nobody is there, but the server has just started, so a waiting peer may come back. Comes at most once.
     Fresh,
     /// The code to tell the peer. It replaces an earlier one.
     Code(Code),

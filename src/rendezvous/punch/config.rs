@@ -18,7 +18,7 @@ pub struct Surroundings {
     pub networks: Vec<(IpAddr, u8)>,
     /// Which UDP ports our network lets out, if that was found out.
     pub outlet: Option<Outlet>,
-    /// Our address as it was told before the one of now: the peer may go by that.
+    /// Our earlier address, which the peer may have.
     pub told_before: Option<Address>,
     /// The path of the server's relay, if it may be used.
     pub relay: Option<Path>,

@@ -61,8 +61,7 @@ pub(super) struct Engine {
     role: Role,
     /// The addresses that the peer told.
     told: Vec<SocketAddr>,
-    /// The key that the peer told. Between bare addresses there is none, and only packets from the pasted IP are
-    /// accepted.
+    /// The key in the peer's address. A bare address has none; then only packets from the pasted IP are accepted.
     peer_key: Option<PublicKey>,
     heard: bool,
     rng: SeedRng,
@@ -148,8 +147,8 @@ impl Engine {
         })
     }
 
-    /// Goes on with the handshake of `earlier` if it is with the same peer. The peer may have accepted a message
-    /// of it, and then takes no other.
+    /// Goes on with the handshake of `earlier` if it is with the same peer. The peer may have accepted a message of
+    /// it, and then accepts no other.
     pub(super) fn resume(&mut self, earlier: Engine) {
         let is_known = self.peer_key.is_some() || self.told.first() == earlier.told.first();
         let is_same = self.peer_key == earlier.peer_key && is_known;

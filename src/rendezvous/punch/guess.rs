@@ -56,8 +56,8 @@ pub(super) fn task(own: &Address, peer: &Address) -> Option<Task> {
     }
 }
 
-/// Our part if a peer that was connected stays silent, perhaps because a router gives out other ports than it did.
-/// `ours` is whether that is our router.
+/// Our part if a connected peer stays silent, perhaps because a router has begun to give out other ports. `ours`: it
+/// is our router.
 pub(super) fn after_silence(own: &Address, peer: &Address, ours: bool) -> Option<Task> {
     let is_open = [own, peer]
         .iter()

@@ -113,7 +113,8 @@ impl Punch {
             peer_clock_ahead: None,
             error: None,
         };
-        // Whoever holds our address of before, without the port that the router forwards, has to find us as the NAT is.
+        // A peer with our earlier address does not know the port that the router forwards, so ports may have to be
+        // guessed.
         let before = around.told_before.as_ref();
         let search = Search {
             role,
@@ -144,12 +145,11 @@ impl Punch {
         })
     }
 
-    /// Takes the place of an earlier punch, because the user has pasted an address again. Comes before anything is
-    /// sent.
+    /// Replaces an earlier punch, because the user has pasted another address. Call it before anything is sent.
     pub(crate) fn resume(mut self, earlier: Option<Punch>) -> Punch {
         if let Some(earlier) = earlier {
             self.engine.resume(earlier.engine);
-            // An answer may be to a packet of before, so its RTT is not known.
+            // It may answer a packet of the earlier punch, so its RTT is not known.
             self.first_sent = earlier.first_sent;
         }
         self
@@ -327,14 +327,14 @@ impl Punch {
             }
         }
         self.report.sent += 1;
-        // Nobody is told if the system refuses those with an option of IP.
+        // A refused packet with an IP option is not reported, so these do not count.
         if !matches!(reach, Reach::Routers(_)) {
             self.report.outward += self.outward(path);
         }
         self.outbox.push_back(Datagram { path, reach, payload });
     }
 
-    /// When to show the obstacle, if it is to be shown: nothing has come from the peer, and no relay helps.
+    /// When to show the obstacle, if nothing has come from the peer and no relay helps.
     fn told_later(&self) -> Option<(Time, Obstacle)> {
         let obstacle = self.report.obstacle?;
         let is_shown = self.hinted.contains(&Hint::Obstacle(obstacle));
@@ -360,8 +360,8 @@ impl Punch {
         }
     }
 
-    /// Counts a datagram that leads to the peer. One to a private address does so only if the peer is on the same
-    /// network, and then it has told no other.
+    /// Counts a datagram that leads to the peer. A private address leads there only if the peer is on the same
+    /// network; then its address has no other.
     fn outward(&self, path: Path) -> u64 {
         let front = self.search.peer.reflexive.ip();
         u64::from(!is_private(path.remote.ip()) || is_private(front))

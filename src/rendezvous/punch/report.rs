@@ -36,7 +36,7 @@ pub struct Report {
     pub forged: u64,
     /// Those of them that look like ours and came from the peer's IP: made for another run.
     pub other_key: u64,
-    /// Datagrams sent to an address that leads out of this network, or all if the peer told none.
+    /// Datagrams to an address that leads out of this network; all, if the peer has no such address.
     pub outward: u64,
     /// Those of them that this system refused to send.
     pub refused: u64,
@@ -108,7 +108,7 @@ const REFUSAL_REMEDY: &str =
 pub(super) const REJECTED: &str =
     "A router or firewall near this computer answers by ICMP that it lets nothing through to the other side.";
 
-/// What helps then.
+/// The next step in that case.
 pub(super) const REJECTED_REMEDY: &str = "if it stays so, move one of the two to another network such as a phone's hotspot, start p2pcopy there \
      again and paste its new address";
 
@@ -211,7 +211,7 @@ impl Report {
         )
     }
 
-    /// Whether this system refused to send everything that leads to the peer.
+    /// Whether this system refused all datagrams that lead to the peer.
     pub(super) fn is_refused(&self) -> bool {
         self.refused >= MANY && self.refused == self.outward
     }

@@ -68,8 +68,8 @@ impl Search {
         schedule
     }
 
-    /// Guesses ports, too, because the peer has been silent for long: a router may give out other ports than it did.
-    /// `ours` is whether it is ours.
+    /// Guesses ports, too, because the peer has been silent for long: a router may have begun to give out other
+    /// ports. `ours`: it is our router.
     pub(crate) fn guess_after_silence(&self, schedule: &mut Schedule, ours: bool, now: Time) {
         if !schedule.is_guessing()
             && let Some(task) = guess::after_silence(&self.own, &self.peer, ours)

@@ -22,8 +22,8 @@ use crate::rendezvous::address::PAIRS;
 /// Linux), so that the pair is clean most of the time. It is not a multiple of 40 s, the interval of the
 /// packets that keep a farther NAT open.
 const EVERY: Duration = Duration::from_secs(70);
-/// How long a side that waits at the only pair sends nothing there before it opens it anew: longer than an
-/// unreplied entry lives (30 s in Linux). If the first side's fire had spoilt its NAT, that is forgotten then.
+/// A side that holds the only pair open sends nothing for this time before it opens it anew: longer than an unreplied
+/// entry lives (30 s in Linux). If the first side's fire had spoilt its NAT, the NAT has forgotten that by then.
 const LONE_REST: Duration = Duration::from_secs(31);
 /// The packets with which it opens that pair: those before a slot, and one that keeps it open. So the pair is
 /// open until it is opened anew, longer than a clean one waits for the next fire ([`EVERY`] less the two

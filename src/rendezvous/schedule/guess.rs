@@ -36,10 +36,10 @@ const HEAD_START: Duration = Duration::from_millis(500);
 /// The probes in one row, which takes 24 s. A row hits in 998 of 1,000 cases. So after a row without a hit,
 /// the peer is probably not there yet.
 const TRIES: u32 = 2048;
-/// Longer than an unreplied entry lives in Linux (30 s): what had spoilt the socket is forgotten then.
+/// Longer than an unreplied entry lives in Linux (30 s): by then the NAT has forgotten what had spoilt the socket.
 const REST: Duration = Duration::from_secs(31);
-/// Where a rule is known, few probes are enough. There all later rows and rests are so many times shorter, so a peer who comes
-/// late is found soon.
+/// With a known rule few probes are enough. Then all later rows and rests are shorter by this factor, so a late peer
+/// is found soon.
 const SHORTER: u32 = 8;
 /// After this long without success, the user is told the chances.
 pub(crate) const CHANCES_TOLD_AFTER: Duration = Duration::from_secs(30);
@@ -81,7 +81,7 @@ impl Guess {
         }
     }
 
-    /// Leaves room for a packet that is no guess.
+    /// Another packet leaves in place of a guess.
     pub(super) fn make_room(&mut self) {
         self.next += INTERVAL;
     }

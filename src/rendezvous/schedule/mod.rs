@@ -93,7 +93,7 @@ pub struct Schedule {
     plan: Option<Plan>,
     /// The pairs in whose last slot this side led.
     held: Vec<Held>,
-    /// Where to send at once what claims the ports of the pairs at our own NAT.
+    /// Paths that get a packet at once, to claim the ports of the pairs at our own NAT.
     claims: VecDeque<Path>,
     candidates: Vec<Stream>,
     reflexive: VecDeque<Stream>,
@@ -167,9 +167,9 @@ impl Schedule {
         self.make_plan(now);
     }
 
-    /// Sends something to the peer from each socket before anything else. This computer may have another address in its
-    /// home by now. Its NAT then gives a socket another port if that socket asks a STUN server first, and keeps to it for the
-    /// peer as well, which knows only the old one (Linux, `find_appropriate_src`).
+    /// Sends a packet to the peer from each socket before anything else. This computer may have another local address
+    /// by now. If a socket then asks a STUN server first, the NAT gives it another port, also towards the peer, which
+    /// knows only the old one (Linux, `find_appropriate_src`).
     pub(super) fn claim_ports(&mut self) {
         let pairs = self.pairs.iter().flatten();
         self.claims = pairs.filter(|_| self.ttl.is_none()).copied().collect();
@@ -266,7 +266,7 @@ impl Schedule {
         })
     }
 
-    /// The next datagram to a place that is no guess.
+    /// The next datagram that is no guess.
     fn poll_known(&mut self, now: Time) -> Option<Outgoing> {
         let slot_now = self.clock.slot(now);
         if let Some(path) = self.claims.pop_front() {

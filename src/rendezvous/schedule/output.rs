@@ -1,4 +1,4 @@
-//! What a schedule gives out: datagrams to send, and events for the user.
+//! The outputs of a schedule: datagrams to send, and events for the user.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,8 +13,7 @@ use crate::rendezvous::clock::SlotIndex;
 pub(crate) enum Content {
     /// The datagram that continues the handshake.
     Handshake,
-    /// A probe, which the peer answers, so that the peer continues the handshake. A probe may be the only
-    /// datagram that gets through.
+    /// A probe. The peer answers it, and so continues the handshake. It may be the only datagram that gets through.
     Probe,
 }
 
@@ -32,7 +31,7 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// Packets that die on the way are only probes, as nobody reads them.
+    /// Nobody reads packets that die on the way, so they are only probes.
     pub(super) const fn new(path: Path, reach: Reach, slot: SlotIndex) -> Self {
         let content = match reach {
             Reach::Low(_) | Reach::Routers(_) => Content::Probe,

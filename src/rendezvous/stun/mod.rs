@@ -145,7 +145,7 @@ impl StunClient {
         let Some(mut answer) = message::answer(datagram) else {
             return true;
         };
-        // A server that names an address at which nobody can be is as good as one that refuses.
+        // An impossible address counts as a refusal.
         let remote = path.remote;
         let is_possible = |at: &SocketAddr| usable(*at) && at.is_ipv4() == remote.is_ipv4();
         answer.mapped = answer.mapped.filter(is_possible);
@@ -252,8 +252,8 @@ impl StunClient {
         })
     }
 
-    /// The answers for a socket, the most credible first: what most servers say. What only a server inside the
-    /// network sees does not count if one outside answers.
+    /// The answers for a socket. The first is the one that most servers give. An answer of a server inside the
+    /// network does not count if one outside answers.
     fn believed(&self, socket: usize) -> Vec<(usize, SocketAddr)> {
         let mut answers: Vec<_> = self.answered(socket).collect();
         if answers.iter().any(|(_, mapped)| is_global(mapped.ip())) {

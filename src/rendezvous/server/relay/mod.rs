@@ -14,12 +14,12 @@ use crate::protocol::time::Time;
 use crate::rendezvous::meeting::pake::End;
 use crate::rendezvous::meeting::wire::{Bind, Binding, Bound, SessionId, Ticket};
 
-/// An end that has not shown again for this long that it receives, by a cookie, is removed. Clients do every 15 seconds.
-/// Datagrams do not count, as anybody can send them in its name.
+/// An end that sends no valid cookie for this time is removed. Clients send one every 15 s. Other datagrams do not
+/// count, because anybody can forge them.
 const IDLE: Duration = Duration::from_secs(60);
 /// The most bytes that wait to leave: half of a common socket buffer. If more wait, the path is too narrow.
 const MAX_QUEUED: usize = 2 << 20;
-/// Bytes that a burst takes in the queue beside its content, so that tiny ones are bounded, too.
+/// Bytes that a burst counts in the queue beside its content, so that tiny bursts are bounded, too.
 const BURST: usize = 128;
 /// The most pairs that one network may begin, of the 1,024 that there are: an office behind one address has fewer.
 const MOST_OF_ONE_NETWORK: usize = 64;

@@ -27,7 +27,7 @@ pub(super) const LIFETIME: Duration = Duration::from_secs(11 * 60);
 const FRESH: Duration = Duration::from_secs(12);
 /// How long a used number is not given again, so that a late client meets nobody.
 const REST: Duration = LIFETIME;
-/// A larger round-trip time that a client claims counts as this.
+/// A client's larger round-trip time counts as this.
 const MAX_RTT: Duration = Duration::from_secs(1);
 /// Beside two round trips: time to repeat one lost datagram before the moment.
 const SPARE: Duration = Duration::from_millis(200);
