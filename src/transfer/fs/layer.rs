@@ -1,7 +1,7 @@
 //! The receiver's only access to the disk: every file-system call that it makes.
 //!
-//! Paths are relative to the output directory and never leave it. [`crate::transfer::fs::disk::DiskLayer`] is
-//! the real disk; the tests have one in memory, which fails, dies and forgets unsynced data where they say so.
+//! Paths are relative to the output directory and never leave it. [`crate::transfer::fs::disk::DiskLayer`] is the
+//! real disk; the tests have one in memory, which fails, dies and forgets unsynced data on request.
 
 use std::io;
 use std::ops::Range;
@@ -161,8 +161,8 @@ pub trait Layer: Send {
     /// do nothing if the disk keeps no permissions or somebody else owns it; the next call then returns the
     /// error.
     fn unlock(&self, path: &Path);
-    /// Checks, as far as the system tells without a change, that the entries of a directory can be changed, or
-    /// that a file or link can be replaced. Passes where [`Layer::unlock`] helps.
+    /// Checks that the entries of a directory can be changed, or that a file or link can be replaced, as far as the
+    /// system can tell without a change. Passes if [`Layer::unlock`] helps.
     fn check_changeable(&self, path: &Path, kind: NodeKind) -> io::Result<()>;
     /// The free space for this user.
     fn room(&self) -> Room;

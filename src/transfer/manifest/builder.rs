@@ -224,9 +224,8 @@ impl ManifestBuilder {
 
     /// Finishes the list.
     ///
-    /// # Errors
-    /// [`Malformed`] if it is empty, or if a directory has two entries of the same name. Names that are the same
-    /// only after they were made safe are kept apart.
+    /// # Errors [`Malformed`] if it is empty, or if a directory has two entries of the same name. Names that are
+    /// equal only after they were made safe get different names.
     pub(crate) fn finish(mut self) -> Result<Manifest, Malformed> {
         if self.manifest.is_empty() {
             return Err(Malformed::Value("list: it is empty"));

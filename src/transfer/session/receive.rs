@@ -127,7 +127,7 @@ pub struct ReceiveSession {
     missing_as_sent: RunSet,
     /// The same entries, by their numbers in the list without the links that were left out.
     missing: RunSet,
-    /// Fewer than all: a sender may not say of every file that it is missing.
+    /// Fewer than all: at least one file must not be missing.
     files_missing: u32,
 }
 

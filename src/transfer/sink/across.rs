@@ -96,7 +96,7 @@ fn copy_file<L: Layer>(
     losses: &mut Losses,
 ) -> io::Result<()> {
     let target = layer.create_new(copy)?;
-    // Before it is locked, another run may take it for what a crash left, and remove it.
+    // Before it is locked, another run may take it for a leftover of a crash and remove it.
     let is_ours = layer
         .try_lock(&target)
         .and_then(|locked| Ok(locked && layer.info(copy)?.is_some()));

@@ -4,8 +4,8 @@
 //! What is kept is found by file: a file under its path counts, wherever it lies in the content now, and
 //! whatever other files were added, removed or changed.
 //!
-//! In an update, a file that is not under its path may have been renamed by the sender's user. So a file of its
-//! size and time counts too, wherever it lies in a directory that is sent.
+//! In an update, the sender's user may have renamed a file that is not under its path. So a file of the same size and
+//! time anywhere in a sent directory counts, too.
 //!
 //! Comparing tells the peer something: it learns which blocks it need not send. So nothing is compared unless
 //! the user asks for it.
@@ -30,7 +30,7 @@ use crate::transfer::{BLOCK_LEN, BlockIndex, blocks_within};
 /// Most written ranges of one file that are told apart from holes. All that follows them counts as one range.
 const MOST_RUNS: usize = 10_000;
 
-/// Most files and directories that are looked at in search of renamed ones.
+/// The search for renamed files looks at most at this many files and directories.
 const MOST_LOOKED: u32 = 1 << 20;
 
 /// What is compared with the sent content.
@@ -66,8 +66,9 @@ pub(crate) struct Base<F> {
 }
 
 impl<F> Base<F> {
-    /// Looks at the files here. What cannot be read is no help, and no obstacle either. If `ours` is given, looks only at these entries. `may_be_equal`: no block of
-    /// this transfer was verified before. `renamed`: whether to look for files under other names.
+    /// Looks at the files here, and passes over unreadable ones. If `ours` is given, looks only at these entries.
+    /// `may_be_equal`: no block of this transfer was verified before. `renamed`: whether to look for files under
+    /// other names.
     pub(crate) fn open<L: Layer<File = F>>(
         layer: &L,
         manifest: &Arc<Manifest>,
@@ -127,8 +128,8 @@ impl<F> Base<F> {
                             stretches.add(start + run.start.min(entry.size)..start + run.end.min(entry.size));
                         }
                     } else {
-                        // If the sent file is longer, its bytes beyond the end of this one may be here at another
-                        // place. So they are compared too.
+                        // If the sent file is longer, its further bytes may be here at another place. So they are
+                        // compared, too.
                         let is_near = !is_kept && len >= entry.size / 2;
                         let reach = if is_near { entry.size } else { len };
                         stretches.add(start..start + reach.min(entry.size));
@@ -189,7 +190,8 @@ fn written<L: Layer>(layer: &L, path: &Path) -> io::Result<Vec<Range<u64>>> {
     Ok(runs)
 }
 
-/// For each of the `absent` files one that has its size and time, in the directories of the list that are here.
+/// Finds a file of the same size and time for each of the `absent` files, in those directories of the list that are
+/// here.
 fn find_renamed<L: Layer>(
     layer: &L,
     tree: &Tree<L::File>,
@@ -219,7 +221,7 @@ fn find_renamed<L: Layer>(
             match layer.info(&path) {
                 Ok(Some(node)) if node.kind == NodeKind::Dir => open.push(path),
                 Ok(Some(node)) if node.kind == NodeKind::File => {
-                    // Some disks keep only every second second. A file is taken for one entry only.
+                    // Some disks keep times only to two seconds. A file serves one entry only.
                     let near = |slack: i64| {
                         let first = (node.len, node.mtime.saturating_sub(slack), EntryIndex::new(0));
                         let last = (

@@ -12,7 +12,7 @@ use crate::transfer::sink::trial;
 use crate::transfer::{BLOCK_LEN, BlockIndex};
 
 impl<L: Layer> Sink<L> {
-    /// Copies or compares one block of what is here already. False if there is none.
+    /// Copies or compares one block of the content that is here. False if there is none.
     pub(super) fn compare_next(&mut self, events: &mut Vec<StoreEvent>) -> Result<bool, TransferError> {
         if self.copy_one(events)? || self.seek_moved(events) {
             return Ok(true);
@@ -46,7 +46,7 @@ impl<L: Layer> Sink<L> {
         Ok(true)
     }
 
-    /// Removes the staging directory of a run that has stored nothing, unless it notes what arrived earlier.
+    /// Removes the staging directory of a run that has stored nothing, unless it notes files of an earlier transfer.
     pub(super) fn leave_nothing(&mut self) {
         if self.earlier.came.is_empty() {
             self.tree.close();
@@ -94,8 +94,8 @@ impl<L: Layer> Sink<L> {
         }
     }
 
-    /// Once what lies there is not what is sent after all: copies one block of what matched so far. False if there is none.
-    /// Until all are copied, nobody hears of the block that differs: so the transfer does not come to its end before.
+    /// A block differs, so the blocks that matched so far must be copied. Copies one of them; false if none is left.
+    /// The differing block is reported only after all are copied, so the transfer does not end before.
     pub(super) fn copy_one(&mut self, events: &mut Vec<StoreEvent>) -> Result<bool, TransferError> {
         if self.base.equal {
             return Ok(false);

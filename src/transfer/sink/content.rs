@@ -18,12 +18,13 @@ impl<L: Layer> Sink<L> {
         block: BlockIndex,
         events: &mut Vec<StoreEvent>,
     ) -> Result<(), TransferError> {
-        // Only whole blocks of a known content are announced so. The length of a stream would be unlimited.
+        // Zeros stand only for whole blocks of a content of known length. Otherwise a stream could grow without
+        // limit.
         if self.total.is_none() || self.len_of(block) < BLOCK_LEN {
             return Err(Breach::Hashes.into());
         }
         let index = block.get();
-        // What may be here already is compared first.
+        // Content that may be here already is compared first.
         if self.verified.contains(index) || self.is_held(index) {
             return Ok(());
         }

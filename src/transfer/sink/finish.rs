@@ -25,7 +25,7 @@ impl<L: Layer> Sink<L> {
         } else {
             Root::NONE
         };
-        // Only if the sender has left out what differed.
+        // This happens only if the sender has left out a block that differed.
         while self.copy_one(events)? {}
         if self.manifest.is_stream() {
             self.tree.set_stream_len(&self.layer, total)?;

@@ -159,7 +159,7 @@ impl<L: Layer> Sink<L> {
                 renamed,
             );
             let rule = Rule::new(conflicts).adding_to(&earlier.came);
-            // Where all is equal, nothing is changed.
+            // If all is equal, nothing is changed.
             if !base.equal {
                 trial::finals::check(&layer, &manifest, rule, &earlier.stays)?;
             }

@@ -125,7 +125,7 @@ impl<W: Write + Send> Store for OrderedSink<W> {
 
     fn handle(&mut self, job: StoreJob, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
         match job {
-            // A receiver with a window is sent every byte.
+            // A receiver with a window gets every byte.
             StoreJob::Announce { zeros: true, .. } => Err(Breach::Hashes.into()),
             StoreJob::Announce { first, cvs, .. } => {
                 for (index, cv) in (first.get()..).zip(cvs) {

@@ -92,8 +92,8 @@ pub trait Store: Send {
     /// An error ends the transfer. Verified blocks stay for the next run.
     fn handle(&mut self, job: StoreJob, events: &mut Vec<StoreEvent>) -> Result<(), TransferError>;
 
-    /// Call it when there is no job. Reads one held block again, copies one, or reads one block's
-    /// worth of bytes that may have moved. False if nothing is left to do.
+    /// Call it when there is no job. Reads one held block again, copies one, or reads bytes that may have moved, as
+    /// many as a block has. False if nothing is left to do.
     ///
     /// # Errors
     /// As [`Store::handle`].

@@ -91,8 +91,8 @@ impl<F> Tree<F> {
         }
     }
 
-    /// Creates directories and empty files, and finds what an earlier run left. If everything `is_equal` under its
-    /// final name, as it seems, there need be no room for it.
+    /// Creates directories and empty files, and finds files of an earlier run. `is_equal`: everything seems to be
+    /// here under its final name, so it needs no room.
     pub(crate) fn open<L: Layer<File = F>>(
         layer: &L,
         staging: &Staging,
@@ -115,7 +115,7 @@ impl<F> Tree<F> {
         }
         check_sizes(&manifest, &layer.room(), layer.root())?;
         match tree.check_room(layer, before, losses, stays) {
-            // Most likely nothing has to be written.
+            // Probably nothing has to be written.
             Err(LocalError::TooLittleSpace { .. } | LocalError::TooFewNodes { .. }) if is_equal => {}
             other => other.map_err(|e| with_leftovers(layer, e))?,
         }
@@ -135,7 +135,7 @@ impl<F> Tree<F> {
         Ok(tree)
     }
 
-    /// Checks that there is room for what is not here yet, and for which files it can be reserved.
+    /// Checks that there is room for the missing bytes, and for which files it can be reserved.
     pub(crate) fn check_room<L: Layer<File = F>>(
         &mut self,
         layer: &L,

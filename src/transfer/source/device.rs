@@ -39,10 +39,9 @@ pub(crate) fn open(path: &Path) -> Result<Option<Box<dyn Read + Send>>, LocalErr
     Ok(Some(Box::new(std::io::Cursor::new(first).chain(file))))
 }
 
-/// Refuses the devices of Windows, whose names mean them in every directory, and some of which never answer.
+/// Refuses names of Windows' devices. They name the device in every directory, and some devices never answer.
 ///
-/// # Errors
-/// If the path is one.
+/// # Errors If the path names a device.
 #[cfg(not(unix))]
 pub(crate) fn open(path: &Path) -> Result<Option<Box<dyn Read + Send>>, LocalError> {
     use std::path::{Component, Prefix};
@@ -54,7 +53,7 @@ pub(crate) fn open(path: &Path) -> Result<Option<Box<dyn Read + Send>>, LocalErr
         Some(Component::Prefix(start)) if matches!(start.kind(), Prefix::DeviceNS(_)) => true,
         _ => is_windows_device(&name),
     };
-    // Newer Windows takes some of these names for files, if something follows a dot.
+    // Newer versions of Windows take such a name with an extension for a file.
     if is_device && !std::fs::metadata(path).is_ok_and(|found| found.is_file() || found.is_dir()) {
         return Err(LocalError::NotSendable(path.to_owned()));
     }

@@ -1,5 +1,5 @@
-//! What the system tells of a directory: its room, whether files can be created in it, and its identity, which
-//! recognises it later and does not match a copy of it.
+//! Facts about a directory: its room, whether files can be created in it, and its identity. The identity recognises
+//! it later and does not match a copy of it.
 
 use std::fs::File;
 use std::io;
@@ -64,7 +64,7 @@ fn largest(dir: &Dir) -> Option<u64> {
 }
 
 impl DiskLayer {
-    /// Checks that files can be created here, as far as the system tells without creating one.
+    /// Checks that files can be created here, as far as the system can tell without creating one.
     pub(crate) fn check_writable(&self) -> io::Result<()> {
         #[cfg(unix)]
         {
@@ -105,12 +105,12 @@ impl DiskLayer {
             (Err(Errno::ACCESS), NodeKind::Dir) if owns(dir.symlink_metadata(name)?) => Ok(()),
             (Err(e @ Errno::ACCESS), NodeKind::Dir) => Err(e.into()),
             (Err(e @ (Errno::ROFS | Errno::PERM)), NodeKind::Dir | NodeKind::File) => Err(e.into()),
-            // A new file takes the place of one that may not be written to. A system that does not answer forbids nothing.
+            // A new file replaces one that may not be written to. A system that does not answer forbids nothing.
             _ => Ok(()),
         }
     }
 
-    /// Whether names in it can be neither changed nor removed (`chattr +a`).
+    /// Whether nobody can change or remove names in it (`chattr +a`).
     pub(crate) fn is_append_only(&self) -> bool {
         #[cfg(target_os = "linux")]
         {

@@ -1,4 +1,5 @@
-//! Checks before content arrives that what lies under the final names can be merged with or replaced.
+//! Checks, before content arrives, that existing files and directories under the final names can be replaced or
+//! merged with.
 
 use crate::transfer::error::LocalError;
 use crate::transfer::fs::layer::{Layer, NodeKind};

@@ -14,8 +14,8 @@ use crate::transfer::manifest::{EntryIndex, Manifest};
 use crate::transfer::names;
 use crate::transfer::sink::trial::MOST_TRIED;
 
-/// The entries whose name is here the name of an earlier entry. Those for which `skip` holds are not looked at.
-/// `trial` is an empty directory of ours.
+/// The entries whose name is the name of an earlier entry on this disk. Entries for which `skip` is true are left
+/// out. `trial` is an empty directory of ours.
 pub(crate) fn find<L: Layer>(
     layer: &L,
     trial: &Path,

@@ -101,7 +101,7 @@ impl Scanned {
         if found.is_known() {
             return self.identities.iter().any(|listed| listed.is_node_of(&found));
         }
-        // Where files have no numbers, their full paths tell them apart.
+        // If files have no numbers, their full paths tell them apart.
         let Ok(real) = path.canonicalize() else {
             return false;
         };

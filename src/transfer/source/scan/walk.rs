@@ -215,8 +215,8 @@ impl<'a> Scan<'a> {
         Ok(Added::Entry(index, kind))
     }
 
-    /// Adds something that the disk does not show, as a file that does not arrive: nobody knows what it is. What was
-    /// deleted after the directory was listed is not sent.
+    /// Adds an entry that cannot be examined, as a file that does not arrive. An entry that was deleted after the
+    /// directory was listed is not sent.
     fn add_unseen(
         &mut self,
         dir: &Dir,
@@ -239,7 +239,7 @@ impl<'a> Scan<'a> {
             target: &[],
             absence,
         };
-        // A mode and a time are needed, and say nothing.
+        // An entry needs a mode and a time. These mean nothing.
         let metadata = dir.dir_metadata().map_err(fail)?;
         let index = self.add(found, &child.path, &metadata, || false)?;
         Ok(Added::Entry(index, Kind::File))
