@@ -51,7 +51,7 @@ impl Chatting {
     }
 
     fn tell(&self, notice: Notice) {
-        // The receiver is gone only while the run ends.
+        // The receiver goes away only when the run ends.
         let _ = self.notices.send(notice);
     }
 

@@ -206,9 +206,9 @@ pub(crate) enum Phase {
     /// Content is being sent.
     #[default]
     Moving,
-    /// Both sides read and compare what the receiver has already. Little may cross the line meanwhile.
+    /// Both sides read and compare content that the receiver has already. Little crosses the line meanwhile.
     Comparing,
-    /// Something differs, and the receiver copies what it has of the rest. The sender does not know of this.
+    /// Something differs, so the receiver copies its own equal content. The sender does not know of this.
     Copying {
         /// Bytes that are left to copy, in whole blocks.
         left: u64,

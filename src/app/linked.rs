@@ -14,10 +14,10 @@ use crate::rendezvous::address::Address;
 use crate::rendezvous::punch::{LateResponder, Search};
 use crate::rendezvous::schedule::Schedule;
 
-/// How long the search for the peer goes on before STUN servers are asked: its first packets have left long before.
+/// The search for the peer lasts this long before STUN servers are asked. Its first packets have left by then.
 const SEARCH_FIRST: Duration = Duration::from_secs(1);
 
-/// After this much silence, ports are guessed as well. Slots have been tried by then, and our own servers were asked.
+/// After this much silence, ports are guessed as well. By then slots have been tried, and STUN servers were asked.
 const GUESS_AFTER: Duration = Duration::from_secs(15);
 
 /// The settings of a session's connection.
@@ -43,7 +43,7 @@ pub(super) struct Linked {
     pub(super) places: Search,
     /// Whether the peer is silent.
     pub(super) silent: bool,
-    /// Whether our router gives out other ports since the peer fell silent.
+    /// Whether our router has given out other ports since the peer fell silent.
     pub(super) has_other_ports: bool,
     /// Looks for a silent peer, or for a direct path to a peer that is reached through a relay.
     pub(super) search: Option<Schedule>,
@@ -78,8 +78,8 @@ impl Linked {
         }
     }
 
-    /// Whether STUN servers may be asked: only while the peer is silent, because our outside address may have changed.
-    /// What looks for the peer goes first (see [`Schedule`]).
+    /// Whether STUN servers may be asked: only while the peer is silent, because our outside address may have
+    /// changed. Packets of the search go first (see [`Schedule`]).
     pub(super) fn may_ask_outside(&self, now: Time) -> bool {
         self.silent && self.connection.silence(now) >= connection::SILENCE + SEARCH_FIRST
     }

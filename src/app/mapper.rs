@@ -17,8 +17,8 @@ use crate::rendezvous::portmap::{LEASE, Mapped, Method};
 const SOONEST: Duration = Duration::from_secs(4);
 /// The longest wait for the router to delete the mapping when the run ends.
 const FAREWELL: Duration = Duration::from_millis(700);
-/// If a router gave no port, it may be starting. It is asked again after this; each further pause is twice as long, up to
-/// an hour.
+/// A router that gives no port may be starting. It is asked again after this; each further pause is twice as long, up
+/// to an hour.
 const FIRST_PAUSE: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// Further ports to try if a UPnP router has given ours to somebody else.
@@ -32,8 +32,8 @@ pub(super) struct Mapper {
 }
 
 impl Mapper {
-    /// Begins to ask for `port`. The receiver gets the result of the first round, then each mapping that the router makes
-    /// later, in place of none or of another.
+    /// Begins to ask for `port`. The receiver gets the result of the first round, and then each new mapping of the
+    /// router.
     pub(super) fn start(port: u16) -> (Option<Mapper>, UnboundedReceiver<Option<Mapped>>) {
         let (tell, told) = unbounded_channel();
         let (stop, stopped) = channel();
@@ -45,7 +45,7 @@ impl Mapper {
                 let lease = loop {
                     let lease = Lease::new(port);
                     if lease.is_some() || pause == FIRST_PAUSE {
-                        // Nobody listens once the users have swapped addresses.
+                        // After the users have swapped addresses nobody listens.
                         let _ = tell.send(lease.as_ref().map(|lease| lease.mapped));
                     }
                     if lease.is_some() || stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
@@ -77,7 +77,7 @@ impl Drop for Mapper {
     }
 }
 
-/// Where the mapping was made, and what renewing or deleting it needs.
+/// Where the mapping was made, and the data to renew or delete it.
 enum Router {
     Pmp {
         gateway: Gateway,
@@ -128,7 +128,7 @@ impl Lease {
         by_gateway.or_else(|| upnp_map(port))
     }
 
-    /// Renews the mapping until told to stop, then deletes it. Tells another one that the router makes instead.
+    /// Renews the mapping until told to stop, then deletes it. Reports another mapping if the router makes one.
     fn hold(mut self, stopped: &Receiver<()>, tell: &UnboundedSender<Option<Mapped>>) {
         while stopped.recv_timeout(renewal(self.granted)) == Err(RecvTimeoutError::Timeout) {
             let before = self.mapped.external;

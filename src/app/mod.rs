@@ -138,7 +138,7 @@ fn tell_attributes(attributes: Attributes, front: &mut dyn Front) {
 
 /// Checks that the output directory takes files, or that it can be made.
 fn usable(root: &Path) -> Result<(), Failure> {
-    // With a slash at its end, a file's name leads to nothing.
+    // A file's name with a slash at its end names nothing.
     let root: &Path = &root.components().collect::<PathBuf>();
     let is_missing = root
         .symlink_metadata()

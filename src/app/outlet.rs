@@ -48,8 +48,8 @@ pub(super) async fn when_answered(answered: &[SocketAddr], others: &[SocketAddr]
     verdict(&[known, asked].concat())
 }
 
-/// Whether a server that answered the run's own sockets answers another one as well. If not, the network goes by the port that
-/// datagrams come from, which says nothing of those they go to.
+/// Whether a server that answered the run's own sockets also answers another one. If not, the network decides by the
+/// source port, and nothing follows for destination ports.
 fn is_heard_from_anywhere(asked: &[(SocketAddr, Echo)], answered: &[SocketAddr]) -> bool {
     asked
         .iter()
@@ -90,8 +90,8 @@ fn verdict(echoes: &[(SocketAddr, Echo)]) -> Outlet {
     }
 }
 
-/// The ports at which servers refused the datagram, because none listens there, while nothing at all comes back from
-/// other ports. The datagrams reached the servers, so these ports are open. A network that itself refuses datagrams would
+/// The ports at which servers refused the datagram because nothing listens there, while nothing comes back from other
+/// ports. The datagrams reached the servers, so these ports are open. A network that itself refuses datagrams would
 /// also refuse those to the servers' own ports.
 fn reached(echoes: &[(SocketAddr, Echo)]) -> Vec<u16> {
     let refused = echoes.iter().filter(|(_, echo)| *echo == Echo::Refused);

@@ -12,8 +12,8 @@ use crate::rendezvous::meeting::wire::is_meeting;
 use crate::rendezvous::punch::{Obstacle, Punch};
 use crate::rendezvous::schedule::Schedule;
 
-/// Where a direct path is possible, punching alone has this long: most work within one round trip after the
-/// agreed moment.
+/// If a direct path is possible, punching has this time before the relay is used. Most attempts succeed within one
+/// round trip after the agreed moment.
 const DIRECT_ALONE: Duration = Duration::from_secs(1);
 /// A direct path must have worked this long before the relay may be given up.
 const TRUST: Duration = Duration::from_secs(10);
@@ -80,7 +80,7 @@ impl Relaying {
         connection.set_relay(now, self.path(), rate);
     }
 
-    /// Takes note of the path in use: once a direct one has worked for long enough, gives up the relay.
+    /// Looks at the path in use. Gives up the relay when a direct path has worked for long enough.
     pub(super) fn on_path_in_use(&mut self, now: Time, connection: &Connection) {
         if connection.is_relayed() || connection.silence(now) > TRUST / 2 {
             self.rest_at = None;

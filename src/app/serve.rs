@@ -69,7 +69,7 @@ impl Machine for Serving {
     const BURSTS_PER_TURN: usize = 3 * net::BURSTS_RECEIVED;
 
     fn handle_datagram(&mut self, now: Time, path: Path, _ecn: Ecn, datagram: &mut [u8]) {
-        // It asks from the first socket, whatever address that has.
+        // STUN asks from the first socket. The answer's path also tells at which address of this machine it came.
         let first = Path { local: 0, ..path };
         let answer = self
             .stun

@@ -39,12 +39,12 @@ pub(crate) enum Info {
     StillWaiting,
     /// An address that works in more networks follows.
     BetterAddress {
-        /// Whether the peer may be unable to use the one before.
+        /// Whether the peer may be unable to use the earlier one.
         instead: bool,
     },
     /// The router forwards a port, but a peer outside cannot use it.
     UselessMapping(#[serde(serialize_with = "external")] Worth),
-    /// A server listens, and asks STUN servers for its public address if it was not told it.
+    /// A server listens, and asks STUN servers for its public address if the user did not name it.
     Listening {
         port: u16,
         tcp_port: Option<u16>,
@@ -75,7 +75,7 @@ pub(crate) enum Info {
     LookingForDirectPath,
     /// What `check --server` found.
     Server(SeenServer),
-    /// Nobody is there, but the server was started only just now.
+    /// Nobody is there, but the server has just started.
     ServerIsFresh,
     /// Nobody waits at a server under a name.
     NobodyWaits,
@@ -141,7 +141,7 @@ pub(crate) struct SeenServer {
     pub(crate) word: Word,
 }
 
-/// Whether a server serves whoever gave this word, or none.
+/// Whether a server serves a client with this word, or without one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Word {
@@ -149,7 +149,7 @@ pub(crate) enum Word {
     NotWanted,
     Right,
     Wrong,
-    /// There were too many wrong ones from this network, so it does not tell.
+    /// There were too many wrong words from this network, so the server does not answer.
     Untold,
 }
 

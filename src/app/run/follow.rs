@@ -99,17 +99,17 @@ impl Following<'_> {
         Ok(None)
     }
 
-    /// Asks the routers nearby whether something keeps what is sent from the peer.
+    /// Asks the routers nearby whether they stop packets to the peer.
     fn ask_nearby(&mut self) {
         if let Some(link) = self.link.as_ref().filter(|link| !link.relayed) {
             self.user.ask_nearby(link.remote, Duration::ZERO);
         }
     }
 
-    /// The routers nearby say whether they let anything through to the peer, who is not heard.
+    /// The routers nearby said whether they let anything through to a peer that is not heard.
     fn on_nearby(&mut self, echo: Echo) {
         self.user.asking_nearby = None;
-        // Whoever lets nothing out at all was told before.
+        // A network that lets nothing out at all was reported before.
         let is_closed = self.user.outlet.as_ref().is_some_and(Outlet::is_closed);
         if let Some(hint) = nearby::hint_of(echo).filter(|_| !is_closed) {
             self.rejected |= hint == Hint::Rejected;
@@ -117,7 +117,7 @@ impl Following<'_> {
         }
     }
 
-    /// Shows what the search found out, and asks for another address where that would help.
+    /// Shows the results of the search, and asks for another address if that would help.
     fn tell_hint(&mut self, hint: Hint) {
         self.front.event(Event::Warning(Warning::Search { hint }));
         if hint.wants_another_address() && self.another.is_none() && self.user.can_paste(self.run) {

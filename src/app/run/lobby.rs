@@ -74,7 +74,7 @@ pub(super) enum Aside {
     Outlet(Outlet),
     /// The port that the router forwards, if it does.
     Mapped(Option<Mapped>),
-    /// What the routers nearby say of packets to the peer.
+    /// The answers of the routers nearby about packets to the peer.
     Nearby(Echo),
 }
 
@@ -176,8 +176,8 @@ impl UserSide {
                         say(Info::StunAnswer { server, outside });
                     }
                     Notice::Stun(StunEvent::Gathered(report)) if report.answered > 0 => {
-                        // The run's own sockets are answered: that others are not only means that the network goes by
-                        // the port that a datagram comes from.
+                        // Servers answer the run's own sockets. If they do not answer others, the network only
+                        // decides by the source port.
                         let outlet = outlet.map(|(outlet, _)| outlet);
                         let outlet = outlet.filter(|outlet| matches!(outlet, Outlet::Ports(_)));
                         return Ok((report, found, outlet));

@@ -123,11 +123,11 @@ struct UserSide {
     peer_key: Option<PublicKey>,
     /// Whether the user has ended the chat.
     has_ended: bool,
-    /// The limits of the server's relay and when it serves, if the run may use it.
+    /// The limits of the server's relay and when to use it, if the run may.
     relay: Option<(Terms, RelayUse)>,
     /// What was found out about our own address; `None` if only a server told it.
     outside: Option<Outside>,
-    /// Our address before the router forwarded a port, if it was told.
+    /// Our address before the router forwarded a port, if it was shown.
     told_before: Option<Address>,
     /// Which UDP ports this network lets out, if that was found out.
     outlet: Option<Outlet>,

@@ -33,7 +33,7 @@ pub(super) struct Moves {
     changed: Option<Time>,
     /// Whether the user was asked during this silence.
     pub(super) has_asked: bool,
-    /// What had arrived, and since when it has been no more; `None` once that was noticed.
+    /// The bytes that have arrived, and since when there are no more; `None` once that was reported.
     stuck: (u64, Option<Time>),
 }
 
@@ -49,7 +49,7 @@ impl Moves {
         }
     }
 
-    /// Whether nothing has moved for as long as a peer that says nothing counts as silent. Once each time.
+    /// Whether nothing has moved for the time after which a peer counts as silent. True once each time.
     pub(super) fn is_stuck(&mut self, now: Time, done: u64) -> bool {
         if self.stuck.0 != done {
             self.stuck = (done, Some(now));

@@ -1,5 +1,5 @@
-//! Asks the routers nearby whether they let anything through to a peer that is not heard. A network that forbids
-//! one address answers by ICMP, of which the run's own sockets are not told.
+//! Asks the routers nearby whether they let anything through to a peer that is not heard. A network that forbids one
+//! address answers by ICMP, and the system reports that to separate sockets only.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use crate::rendezvous::address::Address;
 use crate::rendezvous::punch::{Hint, is_private};
 use crate::rendezvous::stun;
 
-/// A peer to whom the way is open has mostly been heard by then.
+/// If the way is open, the peer has mostly been heard by then.
 pub(super) const HEARD_WITHIN: Duration = Duration::from_secs(3);
 
-/// The routers that are asked: those of a home or an office. The peer's own router must not be among them, because
-/// many refuse by ICMP what they did not ask for.
+/// The number of routers that are asked: those of a home or an office. The peer's own router must not be among them,
+/// because many routers refuse unknown packets by ICMP.
 const ROUTERS: u32 = 3;
 
 impl UserSide {
-    /// Asks for the way to a peer that was just pasted, unless it is on a network of this computer.
+    /// Asks about the way to a newly pasted peer, unless it is on a network of this computer.
     pub(super) fn ask_nearby_for(&mut self, own: &Address, peer: &Address) {
         let (ours, theirs) = (own.reflexive.ip(), peer.reflexive.ip());
         let is_near = ours == theirs || is_private(theirs);
@@ -29,7 +29,7 @@ impl UserSide {
         }
     }
 
-    /// Asks for the way to `target`. The answer becomes an aside, after this time at the earliest.
+    /// Asks about the way to `target`. The answer becomes an aside, after this time at the earliest.
     pub(super) fn ask_nearby(&mut self, target: SocketAddr, wait: Duration) {
         self.stop_asking_nearby();
         self.asking_nearby = Some(self.asides.spawn(async move {
@@ -38,7 +38,7 @@ impl UserSide {
         }));
     }
 
-    /// The peer was heard, so what the routers say does not matter.
+    /// The peer was heard, so the routers' answer does not matter.
     pub(super) fn stop_asking_nearby(&mut self) {
         if let Some(asking) = self.asking_nearby.take() {
             asking.abort();
@@ -53,7 +53,7 @@ async fn ask(target: SocketAddr) -> Echo {
     }
 }
 
-/// What to tell the user of the answer.
+/// What the user reads of the answer.
 pub(super) const fn hint_of(echo: Echo) -> Option<Hint> {
     match echo {
         Echo::Refused | Echo::Rejected => Some(Hint::Rejected),

@@ -65,12 +65,12 @@ impl Outside {
     }
 }
 
-/// Behind a symmetric NAT an address is of little use without a port that the router forwards: for so long the router may
-/// keep the prompt waiting there. PCP and NAT-PMP answer within milliseconds, UPnP takes some questions.
+/// Behind a symmetric NAT an address is of little use without a forwarded port. So the prompt waits this long for the
+/// router there. PCP and NAT-PMP answer within milliseconds, UPnP takes some questions.
 const ROUTER_WAIT: Duration = Duration::from_secs(1);
 
 impl UserSide {
-    /// Takes the port that the router forwards. What it says later is told later.
+    /// Takes the port that the router forwards. Later answers are reported later.
     pub(super) async fn hear_router(
         &mut self,
         mut told: UnboundedReceiver<Option<Mapped>>,

@@ -7,7 +7,7 @@ use crate::rendezvous::punch::{PunchEvent, Report};
 use crate::rendezvous::schedule::ScheduleEvent;
 use crate::rendezvous::schedule::guess::{CHANCES_TOLD_AFTER, SOCKETS, Task};
 
-/// The line that tells of guessed ports.
+/// The line about guessed ports.
 fn guessing(task: Task) -> Info {
     let seconds = CHANCES_TOLD_AFTER.as_secs();
     match task {
@@ -19,7 +19,7 @@ fn guessing(task: Task) -> Info {
     }
 }
 
-/// Tells what was tried in vain. The run ends with this failure.
+/// Shows what was tried, and returns the failure with which the run ends.
 pub(super) fn failure(report: &Report, front: &mut dyn Front) -> Failure {
     let (cause, next) = report.diagnosis();
     for line in report.to_string().lines().take(5) {
@@ -29,7 +29,7 @@ pub(super) fn failure(report: &Report, front: &mut dyn Front) -> Failure {
     Failure::no_path(cause, next)
 }
 
-/// Tells the other events of a punch.
+/// Shows the other events of a punch.
 pub(super) fn tell(event: PunchEvent, front: &mut dyn Front) {
     match event {
         PunchEvent::Schedule(ScheduleEvent::Attempt { number, to }) => {

@@ -46,8 +46,7 @@ impl Trace {
     /// Writes one line: seconds since the run began, bytes, bytes a second, milliseconds. Counters count from
     /// the start.
     ///
-    /// # Errors
-    /// What the system said. A trace that cannot be written must not end the transfer.
+    /// # Errors The system's error. A trace that cannot be written must not end the transfer.
     pub(super) fn write(&mut self, role: Role, at: Time, done: u64, s: &Stats) -> std::io::Result<()> {
         let side = match role {
             Role::Sender => "sender",

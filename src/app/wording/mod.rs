@@ -19,7 +19,7 @@ use crate::transfer::source::Absence;
 /// The shortest time over which a rate is measured.
 const SHORT: Duration = Duration::from_secs(1);
 
-/// The longest such time. Between two packets of a peer that still sends, there is less time.
+/// The longest such time. A peer that still sends has shorter pauses between its packets.
 const LONG: Duration = Duration::from_secs(5);
 
 /// Bytes that make a rate precise: at this many, a few packets more or less change it by a tenth.
