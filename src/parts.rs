@@ -1,9 +1,10 @@
 //! What the tests and the benchmarks outside `src` use of this package.
 //!
-//! This is no interface for other programs and keeps no promise between versions. Each part is here because
-//! something outside `src` drives it: the simulations drive the connection, the controllers and the punch; `tests/integration/evil`
-//! drives a session with its disk thread; `tests/integration/crash` and `tests/integration/trees` drive a sink over a layer of their own.
-//! All other items are `pub(crate)`, so that the compiler sees what nothing uses.
+//! This is no interface for other programs and keeps no promise between versions. Each part is here because something
+//! outside `src` drives it: the simulations drive the connection, the controllers and the punch;
+//! `tests/integration/evil` drives a session with its disk thread; `tests/integration/crash` and
+//! `tests/integration/trees` drive a sink over a layer of their own. All other items are `pub(crate)`, so that the
+//! compiler finds unused ones.
 
 /// Sessions and what they are made of.
 pub mod app {

@@ -128,7 +128,7 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
         )],
         Event::Present(one) => {
             let busy = if one.busy { ", has met somebody" } else { "" };
-            // The server tells whole seconds.
+            // The server sends whole seconds.
             let waited = one.waited.max(Duration::from_secs(1));
             vec![Line::new(format!(
                 "{:32}  {:8}  for {}{busy}",

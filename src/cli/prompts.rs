@@ -271,7 +271,7 @@ fn wants_list<'a>(question: &'a Question, line: &str) -> Option<&'a Listing> {
 fn interpret(question: &Question, line: &str) -> Option<Answer> {
     let line = line.trim();
     match question {
-        // Nothing said is an answer, too, and is passed over.
+        // An empty line of a chat is an answer, too. It is ignored.
         Question::Say => Some(Answer::Text(line.to_owned())),
         question if question.is_text() && line.is_empty() => None,
         question if question.is_text() => Some(Answer::Text(line.to_owned())),

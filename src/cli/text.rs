@@ -139,7 +139,7 @@ fn server(seen: &SeenServer) -> Vec<String> {
     let word = match seen.word {
         Word::NotWanted => Some("It serves everybody."),
         Word::Right => Some("It serves only those who know its word, as you do."),
-        // An error follows, which says so.
+        // The error line that follows says so.
         Word::Wrong | Word::Untold => None,
     };
     lines.extend(word.map(String::from));

@@ -248,7 +248,7 @@ fn common(args: CommonArgs) -> Result<Common, Failure> {
     })
 }
 
-/// Bytes of the shortest secret: too many for anybody to guess, however often they try.
+/// Bytes of the shortest secret. Nobody can guess that many.
 const LEAST_SECRET: usize = 16;
 /// Bytes of the longest secret. A larger file is surely a mistake.
 const MOST_SECRET: u64 = 4096;

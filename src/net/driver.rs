@@ -30,7 +30,7 @@ const SEGMENTS: usize = 64;
 const BATCHES_PER_TURN: usize = 4;
 /// The longest wait, even if the next timer is later.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// The longest wait while a socket takes no more: what is due then is noticed this late.
+/// The longest wait while a socket's buffer is full. Timers are noticed up to this late then.
 const WHILE_BLOCKED: Duration = Duration::from_millis(20);
 
 /// Which additional sockets are needed, beside those of the run.
@@ -105,7 +105,7 @@ pub(crate) struct Driver {
     sockets: BTreeMap<u8, Socket>,
     /// The number of the run's sockets.
     own: usize,
-    /// Only where answers leave from the addresses that were asked.
+    /// Present if answers leave from the address that was asked.
     faces: Option<Faces>,
     streams: Streams,
     poller: Arc<Poller>,
@@ -163,8 +163,8 @@ impl Driver {
         self.streams.listen(listener)
     }
 
-    /// From now on paths tell at which of this machine's addresses a datagram came, and what is sent on them leaves from
-    /// there.
+    /// From now on a path names the address of this machine at which a datagram arrived, and datagrams to that path
+    /// leave from there.
     pub(crate) fn answer_where_asked(&mut self) {
         self.faces = Some(Faces::default());
     }
@@ -293,7 +293,7 @@ impl Driver {
     /// Sends the rest of `out`.
     fn send(&mut self, machine: &mut impl Machine, transmit: Transmit) {
         if transmit.path.local == TCP {
-            // No datagram stops on its way over TCP, so one that should is not sent.
+            // TCP cannot limit how far a datagram travels, so a datagram that must not arrive is not sent.
             if transmit.reach == Reach::Full {
                 self.streams.send(
                     self.clock.now(),
@@ -404,7 +404,7 @@ pub(super) fn register(poller: &Poller, io: impl polling::AsRawSource, key: usiz
     unsafe { poller.add_with_mode(io, Event::readable(key), mode(poller)) }
 }
 
-/// What the two ECN bits of a received header say.
+/// The mark in the ECN bits of a received header.
 const fn from_bits(bits: EcnCodepoint) -> Ecn {
     match bits {
         EcnCodepoint::Ect0 => Ecn::Ect0,

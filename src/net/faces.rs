@@ -1,13 +1,14 @@
-//! Which of this machine's addresses a datagram was sent to, so that its answer leaves from there.
+//! The addresses of this machine at which datagrams arrive, so that answers leave from there.
 //!
-//! To whoever asked a server with several addresses, an answer from another one is a stranger's, and a NAT drops it. Each
-//! address that a socket is reached at has a number of its own, which the paths of its datagrams carry.
+//! If a server has several addresses and answers from another one than was asked, the client takes the answer for a
+//! stranger's, and its NAT drops it. So each address at which a socket is reached has a number, and the paths of its
+//! datagrams carry this number.
 
 use std::net::IpAddr;
 
 /// Above the numbers of sockets.
 const FIRST: u8 = 64;
-/// Below the number of TCP's. Of an address beyond that, the system chooses where answers leave from.
+/// The numbers stay below TCP's. For further addresses the system chooses the source of answers.
 const MOST: usize = 128;
 
 /// The addresses at which sockets were reached so far.
@@ -15,7 +16,7 @@ const MOST: usize = 128;
 pub(super) struct Faces(Vec<(u8, IpAddr)>);
 
 impl Faces {
-    /// The number of a socket where it was reached at this address.
+    /// The number of a socket and the address at which it was reached.
     pub(super) fn number(&mut self, socket: u8, at: IpAddr) -> u8 {
         let face = (socket, at);
         let known = self.0.iter().position(|known| *known == face);
@@ -31,7 +32,7 @@ impl Faces {
             .map_or(socket, |index| FIRST + index)
     }
 
-    /// The socket that a number stands for, and the address to send from, if it matters.
+    /// The socket of a number, and the address to send from, if there is one.
     pub(super) fn socket(&self, number: u8) -> (u8, Option<IpAddr>) {
         let index = number.checked_sub(FIRST).map(usize::from);
         match index.and_then(|index| self.0.get(index)) {
@@ -55,7 +56,7 @@ mod tests {
             for socket in [0, 1] {
                 let number = faces.number(socket, at(last));
                 assert_eq!(faces.number(socket, at(last)), number);
-                // Beyond what there is room for, only the socket counts.
+                // If there is no number left, only the socket counts.
                 let address = (last <= 64).then(|| at(last));
                 assert_eq!(faces.socket(number), (socket, address));
                 assert_ne!(number, super::super::TCP);

@@ -167,7 +167,7 @@ mod tests {
         assert!(is_whole(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab"));
         assert!(!is_whole(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab"));
         assert!(!is_whole(b"HTTP/1.1 200 OK\r\n\r\nab"));
-        // Bytes count, and not every router writes UTF-8.
+        // The length is in bytes, and not every router writes UTF-8.
         assert!(!is_whole(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na\xe9"));
     }
 }

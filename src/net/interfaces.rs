@@ -99,7 +99,7 @@ impl Found {
         }
     }
 
-    /// What the system sends from, where it does not tell on which interface.
+    /// Addresses from which the system sends, if it does not name the interface.
     fn untold(ip: IpAddr) -> Self {
         Found {
             ip,
@@ -236,7 +236,7 @@ pub(crate) fn has_ipv6_alone() -> bool {
 }
 
 fn chosen(mut found: Vec<Found>, sources: &[IpAddr], ipv4: u16, ipv6: Option<u16>) -> Local {
-    // A sandbox, and Wine beside some routes of IPv6, tell no interface at all.
+    // A sandbox lists no interface at all, and neither does Wine with some IPv6 routes.
     for &source in sources {
         if !source.is_loopback() && found.iter().all(|one| one.ip != source) {
             found.push(Found::untold(source));

@@ -1,5 +1,5 @@
-//! Tests whether datagrams leave this network or pass the routers nearby, from separate connected sockets: only
-//! these are told of ICMP errors (RFC 1122, section 4.1.3.3).
+//! Tests whether datagrams leave this network or pass the routers nearby, from separate connected sockets: the system
+//! reports ICMP errors only to these (RFC 1122, section 4.1.3.3).
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -39,16 +39,17 @@ pub(crate) enum Echo {
     Silent,
 }
 
-/// How often the routers nearby are asked, and the time between. A router gives few ICMP answers (Linux: one a second and
-/// destination), and what else goes to the target gets most of them: a request that comes often gets one in the end.
+/// How often the routers nearby are asked, and the time between. A router gives few ICMP answers (Linux: one a second
+/// for each destination), and the run's other packets to the target get most of them. So only repeated requests get
+/// one.
 const NEARBY: (u32, Duration) = (500, Duration::from_millis(20));
 
-/// What comes of requests to `target` within the next `routers` routers. No device beyond them sees one, so nobody
-/// answers but a router or firewall that does not let them pass. Takes up to 10 s.
+/// Sends requests to `target` that pass at most `routers` routers. No device beyond them sees one, so only a router
+/// or firewall that stops them answers. Takes up to 10 s.
 pub(crate) async fn try_nearby(target: SocketAddr, request: &[u8], routers: u32) -> Echo {
     let limited = connected(target).filter(|socket| limit_hops(socket, target.ip(), routers).is_ok());
     let Some(socket) = limited else {
-        // There is no route at the moment, which says nothing of the target.
+        // There is no route at the moment. That says nothing about the target.
         return Echo::Silent;
     };
     let (times, pause) = NEARBY;
@@ -56,7 +57,7 @@ pub(crate) async fn try_nearby(target: SocketAddr, request: &[u8], routers: u32)
         let mut echo = echo_of(socket.send(request));
         if echo == Echo::Silent {
             tokio::time::sleep(pause).await;
-            // Looked at and not waited for: not every system wakes a waiting socket for an ICMP error (Wine).
+            // Polled, because not every system wakes a waiting socket for an ICMP error (Wine).
             echo = echo_of(socket.recv(&mut [0; 1500]));
         }
         if echo != Echo::Silent {

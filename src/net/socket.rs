@@ -84,9 +84,8 @@ impl Socket {
         &self.io
     }
 
-    /// Sends `contents` to `remote` in segments of `segment` bytes, marked with `ecn` where the system can, as much as
-    /// one system call takes; from the address `source`, if one is given and the system can. Returns the number of bytes
-    /// sent.
+    /// Sends `contents` to `remote` in segments of `segment` bytes, as much as one system call takes. If the system
+    /// can, they have the mark `ecn` and leave from the address `source`. Returns the number of bytes sent.
     pub(super) fn send(
         &self,
         source: Option<IpAddr>,
@@ -297,7 +296,7 @@ pub(crate) fn bind_at(addresses: &[SocketAddr]) -> Result<Ports, (SocketAddr, io
     Ok(ports)
 }
 
-/// Adds a socket at the next port of each IPv4 address, where that is free.
+/// Adds a socket at the next port of each IPv4 address, if that port is free.
 pub(crate) fn bind_beside(ports: &mut Ports) -> io::Result<()> {
     for index in 0..ports.sockets.len() {
         let address = ports.sockets[index].io.local_addr()?;

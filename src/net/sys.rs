@@ -1,5 +1,5 @@
-//! System calls that neither the standard library nor a crate of ours makes: socket options, the clock's tick, the list
-//! of IPv6 addresses that will not stay, and the router of the default route.
+//! System calls that the standard library and our crates do not make: socket options, the clock's tick, the list of
+//! temporary IPv6 addresses, and the router of the default route.
 
 #![expect(
     unsafe_code,
@@ -63,8 +63,8 @@ const fn fragmentation(_ipv6: bool) -> &'static [(i32, i32, i32)] {
     &[]
 }
 
-/// Stops the receive timestamps that quinn-udp 0.6.3 asks for and nobody here reads. With them the control messages of a
-/// burst that the kernel joined need 112 or 120 bytes of its 96, and the ECN bits, which come last, are cut off.
+/// Stops the receive timestamps that quinn-udp 0.6.3 asks for and nobody here reads. With them the control messages
+/// of a joined burst need 112 or 120 bytes, but its buffer has 96, and the ECN bits, which come last, are lost.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn without_timestamps(socket: &UdpSocket) {
     let off = 0_i32.to_ne_bytes();
@@ -180,8 +180,8 @@ pub(super) fn ignore_icmp(socket: &UdpSocket) {
 #[cfg(not(windows))]
 pub(super) const fn ignore_icmp(_socket: &UdpSocket) {}
 
-/// While this value lives, timers fire a millisecond late and not 15.6 ms, the tick of Windows' clock that else ends every
-/// wait. Other systems have fine timers in any case.
+/// While this value lives, timers of Windows are at most a millisecond late, and not 15.6 ms, the usual tick of its
+/// clock. Other systems always have fine timers.
 #[derive(Debug)]
 pub(super) struct FineTimers(());
 
@@ -202,7 +202,7 @@ impl FineTimers {
 #[cfg(windows)]
 impl Drop for FineTimers {
     fn drop(&mut self) {
-        // SAFETY: it passes a number, that of `hold`, as the system wants it.
+        // SAFETY: it passes a number, the one of `hold`, as the system requires.
         unsafe {
             windows_sys::Win32::Media::timeEndPeriod(TICK_MILLISECONDS);
         }

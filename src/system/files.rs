@@ -4,8 +4,7 @@ use std::fs::{File, FileTimes};
 use std::io;
 use std::time::{Duration, SystemTime};
 
-/// Standard output for a payload. The standard library's takes a descriptor that cannot be written to for one that
-/// swallows everything.
+/// Standard output for a payload. The standard library's own reports success if the descriptor cannot be written to.
 ///
 /// # Errors
 /// Those of the system's call.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use globset::GlobBuilder;
 
 /// Replaces each path whose last component has `*` or `?` by the names that match, sorted. Other systems return the
-/// paths unchanged: their shells have expanded them, and what still has `*` is a name.
+/// paths unchanged: their shells have expanded them, and a remaining `*` is part of a name.
 ///
 /// # Errors
 /// A path that matches nothing: no file of Windows has such a name.

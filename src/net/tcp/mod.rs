@@ -27,7 +27,7 @@ const LONGEST: usize = 9_000;
 const MOST_WAITING: usize = 64 << 10;
 /// The most streams. If there are more, the one that was silent longest is closed.
 const MOST_STREAMS: usize = 1024;
-/// The most streams of one network; of more, its own go.
+/// The most streams of one network. A further one replaces one of its own.
 const MOST_OF_ONE_NETWORK: usize = 128;
 /// A stream is closed after this long without a datagram. Clients send one every 15 seconds.
 const IDLE: Duration = Duration::from_secs(60);
@@ -343,13 +343,13 @@ impl Streams {
                     let _ = self.add(now, stream);
                 }
                 Some(Err(e)) if is_full(&e) => {
-                    // The next one may come instead of a silent one.
+                    // The next one may replace a silent one.
                     if !self.close_silent(now, |_| true) {
                         return;
                     }
                 }
                 Some(Err(e)) if e.kind() != ErrorKind::WouldBlock => {
-                    // Whoever came has gone again, or its network has (accept(2)).
+                    // The client or its network has gone again (accept(2)).
                 }
                 _ => return,
             }
@@ -357,7 +357,7 @@ impl Streams {
     }
 }
 
-/// Whether the system lets this process or any other open no more files.
+/// Whether this process, or the whole system, has no free descriptor.
 fn is_full(error: &io::Error) -> bool {
     #[cfg(unix)]
     let codes = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
@@ -367,7 +367,7 @@ fn is_full(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
-/// What one customer has: an IPv4 address or an IPv6 /64 (RFC 6177).
+/// The network of one customer: an IPv4 address or an IPv6 /64 (RFC 6177).
 fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
