@@ -19,7 +19,7 @@ use crate::system::stopped;
 pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     let Some(place) = &options.common.server else {
         return Err(Failure::usage(
-            "names are known to a server only",
+            "only a server can list who waits",
             "add --server HOST/WORD, or set P2PCOPY_SERVER",
         ));
     };

@@ -257,7 +257,7 @@ impl Failure {
                 "run: tar c PATHS | p2pcopy sender --file - --name all.tar (and over there: p2pcopy receiver --output - | tar x)"
             }
             Failure::Refused(Party::Us) => {
-                "nothing new was written; run the command again if you change your mind"
+                "nothing new was written; if you change your mind, both run their commands again"
             }
             Failure::Refused(Party::Peer) => "ask the other person, then run the command again on both sides",
             Failure::Cancelled(_) | Failure::Interrupted => {

@@ -127,7 +127,7 @@ pub(super) enum Command {
     Chat(ChatArgs),
     /// Show who waits at a server under a name, for what and for how long
     List(CheckArgs),
-    /// Draw what --trace wrote: rate, round trip, bytes in flight, loss and what bound the speed, over time
+    /// Draw a trace: rate, round trip, bytes in flight, loss and what limited the speed, over time
     Plot(PlotArgs),
     /// Print the man page: p2pcopy man > p2pcopy.1
     Man,
@@ -146,16 +146,17 @@ pub(super) struct SenderArgs {
     /// Another way to give a path to send; may be repeated
     #[arg(long = "file", short = 'f', value_name = "PATH")]
     pub(super) files: Vec<PathBuf>,
-    /// Send this message instead of files, or - for one from standard input (at most 1 MiB): other users of this
-    /// machine can read the command line. The receiver prints it, with a line end after it only on a terminal
+    /// Send this message instead of files, or with - one from standard input (at most 1 MiB; other users of this
+    /// machine can read the command line). The receiver prints it, with a line end after it only on a terminal
     #[arg(long, conflicts_with_all = ["paths", "files", "name", "exclude", "exclude_from", "links", "xattrs"])]
     pub(super) text: Option<String>,
-    /// The name the receiver sees, for a pipe or a single path
+    /// The name that the receiver sees, for a pipe or a single path
     #[arg(long)]
     pub(super) name: Option<String>,
-    /// Leave out what matches this pattern; may be repeated. Without a slash it is matched against every name, also of
-    /// the paths given here: '*.tmp'. With one it is matched against whole paths, from the sent name or from below it:
-    /// 'photos/raw', '/raw', '**/raw' (* and ? stop at a slash). A slash at its end lets it match directories only: 'cache/'
+    /// Leave out what matches this pattern; may be repeated. A pattern without a slash matches names, also of the
+    /// paths given here: '*.tmp'. One with a slash matches whole paths, which begin with the sent name or below it:
+    /// 'photos/raw', '/raw', '**/raw' (* and ? stop at a slash). One with a slash at its end matches only
+    /// directories: 'cache/'
     #[arg(long, value_name = "GLOB")]
     pub(super) exclude: Vec<String>,
     /// Leave out what matches the patterns in FILE: one a line; empty lines and lines that begin with # are skipped
@@ -164,7 +165,7 @@ pub(super) struct SenderArgs {
     /// Send symbolic links as links (they are left out otherwise, and never followed)
     #[arg(long)]
     pub(super) links: bool,
-    /// Send extended attributes (user.*) and POSIX access control lists too
+    /// Also send extended attributes (user.*) and POSIX access control lists
     #[arg(long)]
     pub(super) xattrs: bool,
     #[command(flatten)]
@@ -176,7 +177,7 @@ pub(super) struct ReceiverArgs {
     /// The code (with --server) or the address that the sender's screen shows
     #[arg(value_name = "CODE", conflicts_with_all = ["peer", "own_name", "peer_name"])]
     pub(super) code: Option<String>,
-    /// Where to put what arrives, or - for standard output; made if only its last part is missing
+    /// The directory for what arrives, or - for standard output; it is made if only its last part is missing
     #[arg(long, short = 'o', value_name = "DIR", default_value = ".")]
     pub(super) output: PathBuf,
     /// Accept and resume without asking; hidden names at the top level still need an answer
@@ -185,7 +186,7 @@ pub(super) struct ReceiverArgs {
     /// Replace existing files, once the new ones are verified
     #[arg(long)]
     pub(super) overwrite: bool,
-    /// Replace existing files, and send only what they do not already hold, even at another place in them
+    /// Replace existing files, but send only content that they do not have yet, not even at another place
     #[arg(long)]
     pub(super) update: bool,
     /// Also make symbolic links that lead out of what is sent (they are left out otherwise)
@@ -194,7 +195,7 @@ pub(super) struct ReceiverArgs {
     /// Keep extended attributes (user.*) and POSIX access control lists that are sent
     #[arg(long)]
     pub(super) xattrs: bool,
-    /// Remove what unfinished transfers left in DIR, then leave
+    /// Only remove what your unfinished transfers left in DIR
     #[arg(long, conflicts_with_all = ["overwrite", "update"])]
     pub(super) discard: bool,
     #[command(flatten)]
@@ -265,12 +266,12 @@ pub(super) struct CommonArgs {
     #[arg(long, env = "P2PCOPY_NO_PORT_MAPPING", hide_env_values = true,
           value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Finding the peer")]
     pub(super) no_port_mapping: bool,
-    /// Do not try many ports where a router uses another port for each destination: up to 80 probes a second
-    /// to the peer's address
+    /// Do not guess ports if a router uses another port for each destination (guessing sends up to 87 packets a
+    /// second to the peer's address)
     #[arg(long, env = "P2PCOPY_NO_GUESS", hide_env_values = true,
           value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Finding the peer")]
     pub(super) no_guess: bool,
-    /// The peer's address, or its code (with --server); asked for if not given
+    /// The peer's address, or its code (with --server). Without it you are asked
     #[arg(long, value_name = "ADDRESS", help_heading = "Finding the peer")]
     pub(super) peer: Option<String>,
     /// Meet at this p2pcopy server by a short code, and ask no other server
@@ -280,7 +281,7 @@ pub(super) struct CommonArgs {
     /// Wait at the server under this name
     #[arg(long = "as", value_name = "NAME", value_parser = values::name, conflicts_with = "peer", help_heading = "Finding the peer")]
     pub(super) own_name: Option<Name>,
-    /// Meet the peer that waits there under this name; with --as also wait for that peer
+    /// Meet the peer that waits there under this name. With --as you also wait for that peer
     #[arg(long = "to", value_name = "NAME", value_parser = values::name, conflicts_with = "peer", help_heading = "Finding the peer")]
     pub(super) peer_name: Option<Name>,
     /// A secret that both sides have, in a file of at least 16 bytes: it proves who uses a name. Without it
@@ -299,8 +300,8 @@ pub(super) struct CommonArgs {
     #[arg(long, value_name = "HOST[:PORT]", env = "P2PCOPY_NTP", hide_env_values = true,
           value_parser = values::ntp_servers, help_heading = "Finding the peer")]
     pub(super) ntp: Vec<Servers>,
-    /// TTL of the packets that open our own NAT before the slot, in place of 2 to 5 in turn: they must pass
-    /// our routers and end before the peer's
+    /// TTL of the packets that open our own NAT before the slot, in place of 2 to 5 in turn. They must pass our
+    /// routers and expire before they reach the peer's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64),
           help_heading = "Finding the peer")]
     pub(super) ttl: Option<u8>,
@@ -311,11 +312,11 @@ pub(super) struct CommonArgs {
     /// Make both users compare six words before anything is sent, whatever they pasted
     #[arg(long, conflicts_with = "insecure", help_heading = "Finding the peer")]
     pub(super) verify: bool,
-    /// Do not ask to compare words when a bare IP:PORT was pasted: somebody in the middle can then read
+    /// Do not compare words after a bare IP:PORT was pasted. Then an attacker in the middle can read and change
     /// everything
     #[arg(long, help_heading = "Finding the peer")]
     pub(super) insecure: bool,
-    /// Highest rate to send, or on the receiver to accept: 20mbit, 2MB/s
+    /// Highest rate to send, or to receive: 20mbit, 2MB/s. The smaller limit of both sides holds
     #[arg(long, value_name = "RATE", value_parser = values::rate, help_heading = "Speed")]
     pub(super) limit: Option<u64>,
     /// Congestion control to send with

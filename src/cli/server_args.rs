@@ -11,7 +11,7 @@ use crate::rendezvous::server::RelayLimits;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  p2pcopy server                          on a machine with a public address; open UDP port 4300 in its firewall
+  p2pcopy server                          on a machine with a public address; open UDP ports 4300 and 4301 in its firewall
   p2pcopy server --token sesame           only for those who know the word
   p2pcopy sender vm.img --server HOST     then, on one computer: shows a code such as 7-guitar-harbor
   p2pcopy receiver 7-guitar-harbor --server HOST    and on the other";
@@ -30,7 +30,7 @@ pub(super) struct ServerArgs {
     /// Also serve networks that let no UDP through, at this TCP port; 443 passes most firewalls
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     tcp: Option<u16>,
-    /// Do not relay what clients send; they only meet here
+    /// Do not relay; clients only meet here
     #[arg(long, conflicts_with_all = ["pair_rate", "total_rate", "pair_bytes"])]
     no_relay: bool,
     /// Highest rate to relay for one pair: 20mbit, 2MB/s [default: 20mbit, and no limit with --token]
@@ -52,7 +52,7 @@ pub(super) struct ServerArgs {
     /// Only errors and the word that clients need
     #[arg(long, short, conflicts_with = "verbose")]
     quiet: bool,
-    /// Show more: every minute what was done, if anything was
+    /// Show more: what was done, once a minute if anything was
     #[arg(long, short, action = clap::ArgAction::Count)]
     verbose: u8,
 }

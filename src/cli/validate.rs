@@ -276,7 +276,7 @@ fn by_name(args: &CommonArgs) -> Result<Option<ByName>, Failure> {
     }
     if args.server.is_none() {
         return Err(Failure::usage(
-            "names are known to a server only",
+            "to meet by name needs a server",
             "add --server HOST, or set P2PCOPY_SERVER",
         ));
     }

@@ -129,7 +129,7 @@ pub(super) fn draw(samples: &[Sample], title: &str) -> Option<String> {
         "<text x=\"{LEFT}\" y=\"{:.0}\" fill=\"#555\">seconds since the connection{}</text></svg>",
         axis + 26.0,
         if strip {
-            "; the strip: what bound the speed"
+            "; the strip: what limited the speed"
         } else {
             ""
         }

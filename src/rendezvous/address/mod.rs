@@ -129,18 +129,22 @@ pub enum AddressError {
     #[error("no address: paste the line that p2pcopy printed on the other computer")]
     Empty,
     /// The text has not even an `ip:port`.
-    #[error("this is not an address like 203.0.113.7:4300/...: copy the whole line your peer sees")]
+    #[error(
+        "this is not an address like 203.0.113.7:4300/...: copy the whole address that your peer's screen shows"
+    )]
     NotAnAddress,
     /// An IP address without a port.
     #[error(
-        "the port is missing: an address looks like 203.0.113.7:4300, copy the whole line your peer sees"
+        "the port is missing, as in 203.0.113.7:4300: copy the whole address that your peer's screen shows"
     )]
     NoPort,
     /// An `ip:port` at which nobody can be.
-    #[error("nobody can be reached at this address: copy the line your peer sees once more")]
+    #[error("nobody can be reached at this address: copy your peer's address again")]
     Unusable,
     /// The checksum is wrong.
-    #[error("this address was damaged on the way (a part is missing or changed): copy the whole line again")]
+    #[error(
+        "this address was damaged on the way (a part is missing or changed): copy the whole address again"
+    )]
     Damaged,
     /// The address is from a newer program.
     #[error("this address comes from a newer p2pcopy: update p2pcopy on this computer")]
@@ -161,7 +165,7 @@ pub enum AddressError {
     #[error("the other side runs `p2pcopy chat`: run that here, too, or have them send or receive")]
     Chat,
     /// A chat between bare addresses.
-    #[error("a chat needs the whole line your peer sees, with all that follows the slash")]
+    #[error("a chat needs the whole address of your peer, with everything after the slash")]
     Bare,
     /// Only our end chats.
     #[error("the other side does not chat: have them run `p2pcopy chat`, too")]
