@@ -78,8 +78,8 @@ impl Linked {
         }
     }
 
-    /// Whether STUN servers may be asked: only while the peer is silent, because our outside address may have
-    /// changed. Packets of the search go first (see [`Schedule`]).
+    /// Whether STUN servers may be asked: only while the peer is silent, because our outside address may have changed.
+    /// What looks for the peer goes first (see [`Schedule`]).
     pub(super) fn may_ask_outside(&self, now: Time) -> bool {
         self.silent && self.connection.silence(now) >= connection::SILENCE + SEARCH_FIRST
     }

@@ -45,7 +45,7 @@ impl EcnCounts {
 
 /// If the first packets all arrive as CE, this many of them, the path marks everything (RFC 9000, section 13.4.2).
 const ALL_MARKED: u64 = 10;
-/// After this many probes in a row without an answer, the path may be dropping ECT(0) packets.
+/// Probes in a row without any answer, after which the path may be one that drops what is ECT(0).
 const DROPPED: u32 = 3;
 
 /// Whether packets are sent as ECT(0), and the proof that they may be.
@@ -58,9 +58,9 @@ pub(crate) struct EcnPath {
     acked: u64,
     /// Whether a packet that left after `since` was acknowledged.
     answered: bool,
-    /// The number of unanswered probes in a row when the peer was heard.
+    /// After how many unanswered probes in a row the peer was heard.
     heard: Option<u32>,
-    /// The peer's counts at `since`, and the highest so far. An overtaken ACK reports lower ones.
+    /// The peer's counts at that time, and the highest by now. An ACK that was overtaken tells lower ones.
     base: EcnCounts,
     told: EcnCounts,
 }
@@ -112,7 +112,7 @@ impl EcnPath {
         if self.on { self.told.ce - before.ce } else { 0 }
     }
 
-    /// This many probes in a row got no answer. An outage proves nothing; it ends when the peer is heard.
+    /// So many probes in a row were not answered. An outage is no proof, but it ends when the peer is heard.
     pub(crate) fn on_silence(&mut self, probes: u32) {
         let of_outage = match self.heard {
             _ if !self.answered => 0,
@@ -124,7 +124,7 @@ impl EcnPath {
         }
     }
 
-    /// The peer was heard after this many unanswered probes.
+    /// The peer was heard after so many unanswered probes.
     pub(crate) fn on_heard(&mut self, probes: u32) {
         self.heard.get_or_insert(probes);
     }

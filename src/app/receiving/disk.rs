@@ -240,7 +240,7 @@ pub(in crate::app) fn parent_of(root: &Path) -> &Path {
     }
 }
 
-/// Finds out what an offer would meet. From then on `output` is the directory that was examined.
+/// Finds out what an offer meets. From then on `output` is the directory that was looked at.
 fn look(root: &Path, output: &mut Output, offer: &Offer) -> Result<Prospect, LocalError> {
     if root.symlink_metadata().is_err() {
         *output = Output::Missing;

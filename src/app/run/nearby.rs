@@ -19,7 +19,7 @@ pub(super) const HEARD_WITHIN: Duration = Duration::from_secs(3);
 const ROUTERS: u32 = 3;
 
 impl UserSide {
-    /// Asks about the way to a newly pasted peer, unless it is on a network of this computer.
+    /// Asks for the way to a peer that was just pasted, unless it is on a network of this computer.
     pub(super) fn ask_nearby_for(&mut self, own: &Address, peer: &Address) {
         let (ours, theirs) = (own.reflexive.ip(), peer.reflexive.ip());
         let is_near = ours == theirs || is_private(theirs);

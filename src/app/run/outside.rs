@@ -70,7 +70,7 @@ impl Outside {
 const ROUTER_WAIT: Duration = Duration::from_secs(1);
 
 impl UserSide {
-    /// Takes the port that the router forwards. Later answers are reported later.
+    /// Takes the port that the router forwards. What it says later is told later.
     pub(super) async fn hear_router(
         &mut self,
         mut told: UnboundedReceiver<Option<Mapped>>,

@@ -367,7 +367,7 @@ fn is_full(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
-/// The network of one customer: an IPv4 address or an IPv6 /64 (RFC 6177).
+/// What one customer has: an IPv4 address or an IPv6 /64 (RFC 6177).
 fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),

@@ -148,7 +148,7 @@ impl Meeting {
         self.visit = None;
     }
 
-    /// Whether the run left a server that never answered. A server that answered gets hellos until the two are
+    /// Whether the run left a server that never answered. One that did is still said hello to until the two are
     /// connected, which keeps the mappings open.
     const fn is_given_up(&self) -> bool {
         self.visit.is_none() && self.own.is_none()

@@ -171,7 +171,7 @@ impl Finder {
         path.remote == self.server || self.beside.as_ref().is_some_and(|beside| beside.path == path)
     }
 
-    /// The mapping of the NAT, once the server has answered from two ports.
+    /// How the NAT gives outside ports, once the server has answered from two ports.
     pub(super) const fn mapping(&self) -> Mapping {
         self.mapping
     }

@@ -132,7 +132,7 @@ pub(super) fn paths(
     }
     let mut candidates = Vec::new();
     let told = peer.token.iter().flat_map(|t| t.candidates.iter().copied());
-    // Packets from ports that the peer does not know spoil nothing, and the peer may let in anybody.
+    // Nothing is spoilt by packets from ports that the peer does not know, and the peer may let in anybody.
     let front_is_open = public || is_forwarded(peer) || guess::spares_the_front(own, peer);
     let at_once = |front: &SocketAddr| front_is_open || front.is_ipv6() || is_private(front.ip());
     let front = Some(peer.reflexive).filter(at_once).filter(|_| !waits || public);

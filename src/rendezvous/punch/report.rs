@@ -36,7 +36,7 @@ pub struct Report {
     pub forged: u64,
     /// Those of them that look like ours and came from the peer's IP: made for another run.
     pub other_key: u64,
-    /// Datagrams to an address that leads out of this network; all, if the peer has no such address.
+    /// Datagrams sent to an address that leads out of this network, or all if the peer told none.
     pub outward: u64,
     /// Those of them that this system refused to send.
     pub refused: u64,

@@ -93,7 +93,7 @@ pub struct Schedule {
     plan: Option<Plan>,
     /// The pairs in whose last slot this side led.
     held: Vec<Held>,
-    /// Paths that get a packet at once, to claim the ports of the pairs at our own NAT.
+    /// Where to send at once what claims the ports of the pairs at our own NAT.
     claims: VecDeque<Path>,
     candidates: Vec<Stream>,
     reflexive: VecDeque<Stream>,

@@ -66,9 +66,8 @@ pub(crate) struct Base<F> {
 }
 
 impl<F> Base<F> {
-    /// Looks at the files here, and passes over unreadable ones. If `ours` is given, looks only at these entries.
-    /// `may_be_equal`: no block of this transfer was verified before. `renamed`: whether to look for files under
-    /// other names.
+    /// Looks at the files here. What cannot be read is no help, and no obstacle either. If `ours` is given, looks only at these entries. `may_be_equal`: no block of
+    /// this transfer was verified before. `renamed`: whether to look for files under other names.
     pub(crate) fn open<L: Layer<File = F>>(
         layer: &L,
         manifest: &Arc<Manifest>,
@@ -190,8 +189,7 @@ fn written<L: Layer>(layer: &L, path: &Path) -> io::Result<Vec<Range<u64>>> {
     Ok(runs)
 }
 
-/// Finds a file of the same size and time for each of the `absent` files, in those directories of the list that are
-/// here.
+/// For each of the `absent` files one that has its size and time, in the directories of the list that are here.
 fn find_renamed<L: Layer>(
     layer: &L,
     tree: &Tree<L::File>,
@@ -221,7 +219,7 @@ fn find_renamed<L: Layer>(
             match layer.info(&path) {
                 Ok(Some(node)) if node.kind == NodeKind::Dir => open.push(path),
                 Ok(Some(node)) if node.kind == NodeKind::File => {
-                    // Some disks keep times only to two seconds. A file serves one entry only.
+                    // Some disks keep only every second second. A file is taken for one entry only.
                     let near = |slack: i64| {
                         let first = (node.len, node.mtime.saturating_sub(slack), EntryIndex::new(0));
                         let last = (

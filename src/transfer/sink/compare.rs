@@ -46,7 +46,7 @@ impl<L: Layer> Sink<L> {
         Ok(true)
     }
 
-    /// Removes the staging directory of a run that has stored nothing, unless it notes files of an earlier transfer.
+    /// Removes the staging directory of a run that has stored nothing, unless it notes what arrived earlier.
     pub(super) fn leave_nothing(&mut self) {
         if self.earlier.came.is_empty() {
             self.tree.close();

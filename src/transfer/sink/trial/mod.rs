@@ -63,7 +63,7 @@ fn name<L: Layer>(
     let mut others = names::find(layer, trial, manifest)?;
     let twins = twins::find(layer, trial, manifest, |index| others.contains_key(index)).map_err(failed)?;
     for index in twins {
-        // It was made safe when it arrived. This only gives it the type.
+        // It was made safe when it came; this only gives it the type.
         let name = SafeName::from_peer(manifest.entry(index).name);
         others.insert(index, name.map_err(|e| failed(io::Error::other(e)))?);
     }
