@@ -186,7 +186,7 @@ pub(super) struct ReceiverArgs {
     /// Replace existing files, once the new ones are verified
     #[arg(long)]
     pub(super) overwrite: bool,
-    /// Replace existing files, but send only content that they do not have yet, not even at another place
+    /// Replace existing files. Content that they have already, also at another place, is not sent
     #[arg(long)]
     pub(super) update: bool,
     /// Also make symbolic links that lead out of what is sent (they are left out otherwise)

@@ -269,7 +269,7 @@ impl Address {
         self
     }
 
-    /// Whether the owner can only be found at this address, and at no candidate.
+    /// Whether the owner is found only at this place, and not at one of its own.
     pub(crate) fn is_found_only_at(&self, address: SocketAddr) -> bool {
         self.reflexive == address
     }
