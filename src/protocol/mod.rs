@@ -86,13 +86,13 @@ impl Transmit {
     }
 }
 
-/// The role of an end of the transfer. The sender initiates the handshake.
+/// The role of an end of the transfer, by its number in a datagram. The sender initiates the handshake.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Role {
     /// The end that sends files.
-    Sender,
+    Sender = 0,
     /// The end that receives files.
-    Receiver,
+    Receiver = 1,
 }
 
 impl Role {

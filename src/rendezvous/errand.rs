@@ -3,15 +3,15 @@
 use crate::protocol::Role;
 use crate::protocol::handshake::PublicKey;
 
-/// What one side runs.
+/// What one side runs. The numbers are those in an identity and in a datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Errand {
     /// It sends files.
-    Send,
+    Send = 0,
     /// It receives files.
-    Receive,
+    Receive = 1,
     /// It chats.
-    Chat,
+    Chat = 2,
 }
 
 impl From<Role> for Errand {
@@ -24,23 +24,10 @@ impl From<Role> for Errand {
 }
 
 impl Errand {
-    /// The number of the errand in an address and in a datagram.
-    pub(crate) const fn code(self) -> u8 {
-        match self {
-            Errand::Send => 0,
-            Errand::Receive => 1,
-            Errand::Chat => 2,
-        }
-    }
-
     /// The errand with this number.
-    pub(crate) const fn from_code(code: u8) -> Option<Errand> {
-        match code {
-            0 => Some(Errand::Send),
-            1 => Some(Errand::Receive),
-            2 => Some(Errand::Chat),
-            _ => None,
-        }
+    pub(crate) fn from_code(code: u8) -> Option<Errand> {
+        let all = [Errand::Send, Errand::Receive, Errand::Chat];
+        all.get(usize::from(code)).copied()
     }
 
     /// The errand that the other side must have.

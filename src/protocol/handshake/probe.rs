@@ -90,11 +90,8 @@ impl Probe {
     /// The wire form under `key`.
     pub(crate) fn encode(&self, key: &ProbeKey) -> Vec<u8> {
         let mut out = Vec::with_capacity(Self::LEN);
-        let role = match self.role {
-            Role::Sender => 0,
-            Role::Receiver => ROLE_BIT,
-        };
-        out.extend_from_slice(&[packet::PROBE, role | if self.heard { HEARD_BIT } else { 0 }]);
+        let heard = if self.heard { HEARD_BIT } else { 0 };
+        out.extend_from_slice(&[packet::PROBE, self.role as u8 | heard]);
         out.extend_from_slice(&self.slot.to_be_bytes());
         out.extend_from_slice(&self.unix_nanos.to_be_bytes());
         out.extend_from_slice(&self.random);

@@ -27,13 +27,13 @@ pub(crate) const MAX_CANDIDATES: usize = 8;
 pub(crate) enum Mapping {
     /// Not known, because fewer than two STUN servers answered.
     #[default]
-    Unknown,
+    Unknown = 0,
     /// There is no NAT: the external address is the machine's own.
-    Public,
+    Public = 1,
     /// The external address is the same for all destinations.
-    Independent,
+    Independent = 2,
     /// The external address depends on the destination. Such a NAT is often called symmetric.
-    Dependent,
+    Dependent = 3,
 }
 
 /// Which packets a NAT admits to a mapping (RFC 4787, section 5).
@@ -41,13 +41,23 @@ pub(crate) enum Mapping {
 pub enum Filtering {
     /// Not known: the test must not run on a socket that will punch.
     #[default]
-    Untested,
+    Untested = 0,
     /// Packets from anywhere.
-    Independent,
+    Independent = 1,
     /// Packets from addresses to which the socket has sent.
-    Address,
+    Address = 2,
     /// Packets from addresses and ports to which the socket has sent.
-    AddressAndPort,
+    AddressAndPort = 3,
+}
+
+impl Mapping {
+    /// By their numbers in a token.
+    const ALL: [Self; 4] = [Self::Unknown, Self::Public, Self::Independent, Self::Dependent];
+}
+
+impl Filtering {
+    /// By their numbers in a token.
+    const ALL: [Self; 4] = [Self::Untested, Self::Independent, Self::Address, Self::AddressAndPort];
 }
 
 /// What is known about one side's NAT.

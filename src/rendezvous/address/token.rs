@@ -98,34 +98,23 @@ impl Token {
     pub(crate) fn identity(&self) -> [u8; 34] {
         let mut out = [0; 34];
         out[0] = VERSION;
-        out[1] = self.errand.code();
+        out[1] = self.errand as u8;
         out[2..].copy_from_slice(&self.key);
         out
     }
 
     pub(super) fn encode(&self, front: SocketAddr) -> Vec<u8> {
-        let mapping = match self.nat.mapping {
-            Mapping::Unknown => 0,
-            Mapping::Public => 1,
-            Mapping::Independent => 2,
-            Mapping::Dependent => 3,
-        };
-        let filtering = match self.nat.filtering {
-            Filtering::Untested => 0,
-            Filtering::Independent => 1,
-            Filtering::Address => 2,
-            Filtering::AddressAndPort => 3,
-        };
+        let (mapping, filtering) = (self.nat.mapping as u8, self.nat.filtering as u8);
         let errand = match self.errand {
             Errand::Send => 0,
             Errand::Receive => 1,
             Errand::Chat => 1 << 5,
         };
-        let guessing = match self.guessing {
-            Guessing::Anywhere => 0,
-            Guessing::Steps { .. } => 1,
-            Guessing::Between { .. } => 2,
-            Guessing::Refused => 3,
+        let (guessing, ports) = match self.guessing {
+            Guessing::Anywhere => (0, None),
+            Guessing::Steps { last, step } => (1, Some([last, step.cast_unsigned()])),
+            Guessing::Between { first, last } => (2, Some([first, last])),
+            Guessing::Refused => (3, None),
         };
         let mut out = vec![VERSION, guessing << 6 | errand | filtering << 3 | mapping << 1];
         out.extend(self.key);
@@ -141,16 +130,8 @@ impl Token {
         for &candidate in &self.candidates[..n] {
             put_address(&mut out, candidate);
         }
-        match self.guessing {
-            Guessing::Steps { last, step } => {
-                out.extend(last.to_be_bytes());
-                out.extend(step.to_be_bytes());
-            }
-            Guessing::Between { first, last } => {
-                out.extend(first.to_be_bytes());
-                out.extend(last.to_be_bytes());
-            }
-            Guessing::Anywhere | Guessing::Refused => {}
+        for port in ports.into_iter().flatten() {
+            out.extend(port.to_be_bytes());
         }
         let crc = checksum(front, &out);
         out.extend(crc);
@@ -175,18 +156,8 @@ impl Token {
             (1, 0) => Errand::Chat,
             _ => return Err(AddressError::Damaged),
         };
-        let mapping = match flags >> 1 & 3 {
-            0 => Mapping::Unknown,
-            1 => Mapping::Public,
-            2 => Mapping::Independent,
-            _ => Mapping::Dependent,
-        };
-        let filtering = match flags >> 3 & 3 {
-            0 => Filtering::Untested,
-            1 => Filtering::Independent,
-            2 => Filtering::Address,
-            _ => Filtering::AddressAndPort,
-        };
+        let mapping = Mapping::ALL[usize::from(flags >> 1 & 3)];
+        let filtering = Filtering::ALL[usize::from(flags >> 3 & 3)];
         let key = reader.array()?;
         let spare_ports = [reader.u16()?, reader.u16()?, reader.u16()?];
         let count = reader.u8()?;

@@ -22,13 +22,13 @@ pub(crate) const MESSAGE_LEN: usize = 33;
 /// Bytes of the key confirmation.
 const CONFIRMATION_LEN: usize = 32;
 
-/// The two ends of a code.
+/// The two ends of a code, by their numbers in a datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
     /// The end that shows the code.
-    Owner,
+    Owner = 0,
     /// The end where the code was typed.
-    Joiner,
+    Joiner = 1,
 }
 
 impl End {

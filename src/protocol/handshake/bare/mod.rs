@@ -65,8 +65,6 @@ pub(crate) type Cookie = [u8; COOKIE_LEN];
 /// The fields of a hello, a message 2 or a message 3 that can be read without a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct BareHeader {
-    /// The protocol version of the sender of this datagram.
-    pub version: u8,
     /// The role that the sender of this datagram claims.
     pub role: Role,
     /// The cookie in the datagram.
@@ -77,7 +75,7 @@ impl BareHeader {
     /// Reads the clear header of a datagram of bare mode.
     pub(crate) fn decode(datagram: &[u8]) -> Option<BareHeader> {
         let (header, _) = datagram.split_first_chunk::<HEADER>()?;
-        let &[kind, version, role, 0, ref cookie @ ..] = header else {
+        let &[kind, _, role, 0, ref cookie @ ..] = header else {
             return None;
         };
         let len = match kind {
@@ -91,7 +89,6 @@ impl BareHeader {
             _ => return None,
         };
         (datagram.len() == len).then_some(BareHeader {
-            version,
             role,
             cookie: *cookie,
         })
@@ -99,11 +96,7 @@ impl BareHeader {
 
     fn encode(kind: u8, role: Role, cookie: &Cookie) -> Vec<u8> {
         let mut out = Vec::with_capacity(HELLO_LEN);
-        let role = match role {
-            Role::Sender => 0,
-            Role::Receiver => 1,
-        };
-        out.extend_from_slice(&[kind, PROTOCOL_VERSION, role, 0]);
+        out.extend_from_slice(&[kind, PROTOCOL_VERSION, role as u8, 0]);
         out.extend_from_slice(cookie);
         out
     }

@@ -11,9 +11,9 @@ pub(crate) type Ticket = [u8; 16];
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BindWant {
     /// Pass on what comes from the address of this datagram.
-    Bind,
+    Bind = 0,
     /// Stop: the client leaves.
-    Leave,
+    Leave = 1,
 }
 
 /// BIND: a client's request to be joined with its peer. It is repeated to keep the place.
@@ -39,9 +39,7 @@ impl Bind {
 
     /// The datagram.
     pub fn encode(&self) -> Vec<u8> {
-        let end = u8::from(self.end == End::Joiner);
-        let want = u8::from(self.want == BindWant::Leave);
-        let mut out = vec![packet::BIND, VERSION, end, want];
+        let mut out = vec![packet::BIND, VERSION, self.end as u8, self.want as u8];
         out.extend(self.session.0.to_be_bytes());
         out.extend(self.cookie);
         out.extend(self.proof);

@@ -117,7 +117,7 @@ impl Listed {
         out.push(u8::try_from(present.len()).unwrap_or(0));
         for one in present {
             put_name(&mut out, Some(&one.name));
-            out.extend([one.errand.code(), u8::from(one.busy)]);
+            out.extend([one.errand as u8, u8::from(one.busy)]);
             let seconds = u32::try_from(one.waited.as_secs()).unwrap_or(u32::MAX);
             out.extend(seconds.to_be_bytes());
         }

@@ -191,7 +191,7 @@ impl Open {
             Want::Burn => (3, None, &nobody),
             Want::Named(names) => (4, None, names),
         };
-        let mut out = vec![packet::OPEN, VERSION, self.errand.code(), want];
+        let mut out = vec![packet::OPEN, VERSION, self.errand as u8, want];
         out.extend(self.session.0.to_be_bytes());
         out.extend(self.cookie);
         out.extend(self.proof);

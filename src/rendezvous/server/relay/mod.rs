@@ -63,18 +63,11 @@ struct BoundEnd {
 struct Pair {
     /// The network of the first end.
     network: Network,
-    /// The two ends, by [`index`].
+    /// The two ends, by their numbers.
     ends: [Option<BoundEnd>; 2],
     bucket: Bucket,
     /// Bytes that the pair may still send.
     left: u64,
-}
-
-const fn index(end: End) -> usize {
-    match end {
-        End::Owner => 0,
-        End::Joiner => 1,
-    }
 }
 
 /// Datagrams of one size to one address. The last may be shorter.
@@ -169,7 +162,7 @@ impl Relay {
             session: bind.session,
             heard: now,
         };
-        let before = pair.ends[index(bind.end)]
+        let before = pair.ends[bind.end as usize]
             .replace(bound_end)
             .map(|before| before.path);
         if let Some(old) = before.filter(|old| *old != path) {
@@ -178,7 +171,7 @@ impl Relay {
         self.ends.insert(path, (bind.ticket, bind.end));
         let mut answers = vec![answer(pair.binding())];
         if before != Some(path)
-            && let Some(peer) = &pair.ends[index(bind.end.peer())]
+            && let Some(peer) = &pair.ends[bind.end.peer() as usize]
         {
             answers.push((peer.path, bound(peer.session, pair.binding())));
         }
@@ -191,7 +184,7 @@ impl Relay {
             return;
         };
         if let Some(pair) = self.pairs.get_mut(&ticket) {
-            pair.ends[index(end)] = None;
+            pair.ends[end as usize] = None;
             if pair.ends.iter().all(Option::is_none) {
                 self.pairs.remove(&ticket);
             }
@@ -221,7 +214,7 @@ impl Relay {
         let Some(pair) = self.pairs.get_mut(ticket) else {
             return Vec::new();
         };
-        let Some(to) = pair.ends[index(end.peer())].as_ref().map(|peer| peer.path) else {
+        let Some(to) = pair.ends[end.peer() as usize].as_ref().map(|peer| peer.path) else {
             return Vec::new();
         };
         let room = pair.bucket.room(now).min(self.total.room(now)).min(pair.left);
