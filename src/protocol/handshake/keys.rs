@@ -87,8 +87,6 @@ pub struct SessionKeys {
     pub remote_cid: u32,
     /// Our role.
     pub role: Role,
-    /// The newest protocol version that both ends support.
-    pub version: u8,
     /// What both users must compare first. Always there between bare addresses; otherwise only if one of the
     /// users asked for it.
     pub comparison: Option<Comparison>,
@@ -104,7 +102,7 @@ impl SessionKeys {
         words: Words,
     ) -> Result<Self, HandshakeError> {
         let (to_responder, to_initiator) = (Zeroizing::new(split.0), Zeroizing::new(split.1));
-        let version = ours.common_version(theirs)?;
+        ours.common_version(theirs)?;
         let reason = match &words {
             _ if ours.verify || theirs.verify => Some(Reason::Asked),
             Words::Known(_) => Some(Reason::Bare),
@@ -125,7 +123,6 @@ impl SessionKeys {
             local_cid: ours.cid,
             remote_cid: theirs.cid,
             role,
-            version,
             comparison: reason.map(|reason| Comparison { reason, words }),
         })
     }
@@ -145,7 +142,6 @@ impl std::fmt::Debug for SessionKeys {
             .field("local_cid", &self.local_cid)
             .field("remote_cid", &self.remote_cid)
             .field("role", &self.role)
-            .field("version", &self.version)
             .finish_non_exhaustive()
     }
 }
