@@ -17,35 +17,15 @@ pub(crate) const NONCE_LEN: usize = 32;
 pub(crate) type SixWords = [&'static str; 6];
 
 /// The part that one end adds to the words.
-#[derive(Clone)]
-pub(super) struct Nonce(Zeroizing<[u8; NONCE_LEN]>);
+pub(super) type Nonce = Zeroizing<[u8; NONCE_LEN]>;
 
-impl Nonce {
-    pub(super) fn new(bytes: [u8; NONCE_LEN]) -> Self {
-        Nonce(Zeroizing::new(bytes))
-    }
-
-    pub(super) fn bytes(&self) -> &[u8; NONCE_LEN] {
-        &self.0
-    }
-
-    /// Commits the author to this nonce, key and hello without revealing the nonce. If only the nonce were
-    /// committed, an attacker could try keys and hellos until the words fit.
-    pub(super) fn commit(&self, author: &PublicKey, hello: &[u8]) -> Commitment {
-        Commitment(commitment(self.bytes(), author, hello))
-    }
-}
-
-/// The commitment of an author with this static key and hello to a nonce.
+/// Commits the author to this nonce, key and hello without revealing the nonce. If only the nonce were
+/// committed, an attacker could try keys and hellos until the words fit.
 pub(crate) fn commitment(nonce: &[u8; NONCE_LEN], author: &PublicKey, hello: &[u8]) -> [u8; NONCE_LEN] {
     let mut hasher = blake3::Hasher::new_derive_key("p2pcopy 1 commitment");
     hasher.update(nonce).update(author).update(hello);
     hasher.finalize().into()
 }
-
-/// Commits to one nonce.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Commitment(pub(super) [u8; NONCE_LEN]);
 
 /// The words of a handshake with this hash and these nonces.
 pub(crate) fn six_words(
@@ -58,10 +38,6 @@ pub(crate) fn six_words(
     let mut six = [0; 6];
     hasher.finalize_xof().fill(&mut six);
     six.map(|byte| WORDS[usize::from(byte)])
-}
-
-pub(super) fn words(handshake_hash: &[u8], sender: &Nonce, receiver: &Nonce) -> SixWords {
-    six_words(handshake_hash, sender.bytes(), receiver.bytes())
 }
 
 /// Why the users compare words.
@@ -87,7 +63,7 @@ pub enum Words {
 /// What a receiver keeps until the sender's nonce arrives.
 #[derive(Clone)]
 pub(crate) struct Awaited {
-    pub(super) commitment: Commitment,
+    pub(super) commitment: [u8; NONCE_LEN],
     pub(super) author: PublicKey,
     pub(super) hello: Vec<u8>,
     pub(super) handshake_hash: Vec<u8>,
@@ -97,9 +73,8 @@ pub(crate) struct Awaited {
 impl Awaited {
     /// The words, if this is the nonce that the sender committed to.
     pub(crate) fn reveal(&self, nonce: [u8; NONCE_LEN]) -> Option<SixWords> {
-        let nonce = Nonce::new(nonce);
-        (nonce.commit(&self.author, &self.hello) == self.commitment)
-            .then(|| words(&self.handshake_hash, &nonce, &self.own))
+        (commitment(&nonce, &self.author, &self.hello) == self.commitment)
+            .then(|| six_words(&self.handshake_hash, &nonce, &self.own))
     }
 }
 

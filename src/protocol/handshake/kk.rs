@@ -11,10 +11,10 @@
 //!
 //! Both messages end with a MAC under the probe key. So a forged message costs a hash and no key exchange.
 
-use super::compare::{Awaited, Commitment, NONCE_LEN, Nonce, words};
+use super::compare::{Awaited, NONCE_LEN, Nonce, commitment, six_words};
 use super::noise::{self, split_payload};
 use super::probe::MAC;
-use super::rng::{SeedRng, SeededResolver};
+use super::rng::SeedRng;
 use super::{HandshakeError, Hello, Local, ProbeKey, PublicKey, SessionKeys, Words, packet};
 use crate::protocol::Role;
 
@@ -22,26 +22,6 @@ const PATTERN: &str = "Noise_KK_25519_ChaChaPoly_BLAKE2s";
 
 /// Bytes of message 1 on the wire: type, ephemeral key, commitment, hello, tag, MAC.
 pub(crate) const MESSAGE_1_LEN: usize = 1 + 32 + NONCE_LEN + Hello::LEN + 16 + MAC;
-
-fn build(
-    local: &Local,
-    seed: &[u8; 32],
-    peer: &PublicKey,
-    prologue: &[u8],
-    role: Role,
-) -> Result<snow::HandshakeState, HandshakeError> {
-    let attempt = || {
-        let builder = snow::Builder::with_resolver(PATTERN.parse()?, SeededResolver::boxed(seed))
-            .prologue(prologue)?
-            .local_private_key(local.keypair.secret())?
-            .remote_public_key(peer)?;
-        match role {
-            Role::Sender => builder.build_initiator(),
-            Role::Receiver => builder.build_responder(),
-        }
-    };
-    attempt().map_err(|_: snow::Error| HandshakeError::Noise)
-}
 
 fn write(
     state: &mut snow::HandshakeState,
@@ -92,10 +72,10 @@ impl Initiator {
         key: ProbeKey,
     ) -> Result<Self, HandshakeError> {
         let nonce = Nonce::new(SeedRng::new(&local.seed, "p2pcopy 1 nonce").array());
-        let mut state = build(local, &local.seed, peer, prologue, Role::Sender)?;
+        let mut state = noise::build(PATTERN, prologue, local, &local.seed, Some(peer), Role::Sender)?;
         let hello = local.hello.encode();
-        let commitment = nonce.commit(local.keypair.public(), &hello);
-        let payload = [commitment.0.as_slice(), &hello].concat();
+        let commitment = commitment(&nonce, local.keypair.public(), &hello);
+        let payload = [commitment.as_slice(), &hello].concat();
         let message_1 = write(&mut state, packet::MESSAGE_1, &payload, &key)?;
         Ok(Initiator {
             state,
@@ -119,17 +99,13 @@ impl Initiator {
         let payload = read(&mut self.state, packet::MESSAGE_2, datagram, &self.key)?;
         let (their_nonce, theirs) = split_payload(&payload)?;
         let theirs = Hello::decode(theirs)?;
-        let six = words(
-            self.state.get_handshake_hash(),
-            &self.nonce,
-            &Nonce::new(their_nonce),
-        );
+        let six = six_words(self.state.get_handshake_hash(), &self.nonce, &their_nonce);
         let split = self.state.dangerously_get_raw_split();
         SessionKeys::from_split(
             Role::Sender,
             split,
             (&self.hello, &theirs),
-            Words::ToReveal(*self.nonce.bytes(), six),
+            Words::ToReveal(*self.nonce, six),
         )
     }
 }
@@ -199,16 +175,16 @@ impl Responder {
             &blake3::keyed_hash(&self.local.seed, datagram).into(),
             "p2pcopy 1 answer",
         );
-        let seed = rng.seed();
-        let mut state = build(&self.local, &seed, &self.peer, &self.prologue, Role::Receiver)?;
+        let (seed, peer) = (rng.seed(), Some(&self.peer));
+        let mut state = noise::build(PATTERN, &self.prologue, &self.local, &seed, peer, Role::Receiver)?;
         let payload = read(&mut state, packet::MESSAGE_1, datagram, &self.key)?;
         let (commitment, hello) = split_payload(&payload)?;
         let theirs = Hello::decode(hello)?;
         let own = Nonce::new(rng.array());
-        let answer = [own.bytes().as_slice(), &self.local.hello.encode()].concat();
+        let answer = [own.as_slice(), &self.local.hello.encode()].concat();
         let message_2 = write(&mut state, packet::MESSAGE_2, &answer, &self.key)?;
         let awaited = Awaited {
-            commitment: Commitment(commitment),
+            commitment,
             author: self.peer,
             hello: hello.to_vec(),
             handshake_hash: state.get_handshake_hash().to_vec(),

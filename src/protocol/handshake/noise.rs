@@ -1,7 +1,34 @@
-//! Writes and reads messages of the Noise library.
+//! Begins handshakes of the Noise library, and writes and reads their messages.
 
 use super::compare::NONCE_LEN;
-use super::{HandshakeError, packet};
+use super::rng::SeededResolver;
+use super::{HandshakeError, Local, PublicKey, packet};
+use crate::protocol::Role;
+
+/// Begins a handshake of this pattern. `seed` makes the ephemeral key; `peer` is the peer's static key, if the pattern
+/// knows it beforehand.
+pub(super) fn build(
+    pattern: &str,
+    prologue: &[u8],
+    local: &Local,
+    seed: &[u8; 32],
+    peer: Option<&PublicKey>,
+    role: Role,
+) -> Result<snow::HandshakeState, HandshakeError> {
+    let attempt = || {
+        let mut builder = snow::Builder::with_resolver(pattern.parse()?, SeededResolver::boxed(seed))
+            .prologue(prologue)?
+            .local_private_key(local.keypair.secret())?;
+        if let Some(peer) = peer {
+            builder = builder.remote_public_key(peer)?;
+        }
+        match role {
+            Role::Sender => builder.build_initiator(),
+            Role::Receiver => builder.build_responder(),
+        }
+    };
+    attempt().map_err(|_: snow::Error| HandshakeError::Noise)
+}
 
 /// The next message with this payload.
 pub(super) fn write(state: &mut snow::HandshakeState, payload: &[u8]) -> Result<Vec<u8>, HandshakeError> {

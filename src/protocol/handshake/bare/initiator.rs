@@ -2,13 +2,13 @@
 
 use zeroize::Zeroizing;
 
-use super::super::compare::{Commitment, Nonce, SixWords, words};
+use super::super::compare::{NONCE_LEN, Nonce, SixWords, commitment, six_words};
 use super::super::noise::{self, split_payload};
 use super::super::rng::SeedRng;
 use super::super::{HandshakeError, Hello, Local, PublicKey, SessionKeys, Words, packet};
 use super::{
-    BareHeader, COOKIE_LEN, Cookie, ECHO_LEN, HEADER, HELLO_LEN, MAC_LEN, MESSAGE_4_LEN, NOISE_1, build,
-    message_4_mac, raw_split,
+    BareHeader, COOKIE_LEN, Cookie, ECHO_LEN, HEADER, HELLO_LEN, MAC_LEN, MESSAGE_4_LEN, NOISE_1, PATTERN,
+    PROLOGUE, message_4_mac, raw_split,
 };
 use crate::protocol::Role;
 
@@ -33,7 +33,7 @@ struct Bound {
     noise_3: Vec<u8>,
     split: (Zeroizing<[u8; 32]>, Zeroizing<[u8; 32]>),
     handshake_hash: Vec<u8>,
-    commitment: Commitment,
+    commitment: [u8; NONCE_LEN],
     author: PublicKey,
     /// The hello in its wire form, for the commitment.
     encoded_hello: Vec<u8>,
@@ -48,9 +48,9 @@ impl BareInitiator {
     /// [`HandshakeError::Noise`] never happens unless the library is broken.
     pub(crate) fn new(local: Local) -> Result<Self, HandshakeError> {
         let nonce = Nonce::new(SeedRng::new(&local.seed, "p2pcopy 1 bare nonce").array());
-        let mut state = build(&local, &local.seed, Role::Sender)?;
-        let commitment = nonce.commit(local.keypair.public(), &local.hello.encode());
-        let noise_1 = noise::write(&mut state, &commitment.0)?
+        let mut state = noise::build(PATTERN, PROLOGUE, &local, &local.seed, None, Role::Sender)?;
+        let commitment = commitment(&nonce, local.keypair.public(), &local.hello.encode());
+        let noise_1 = noise::write(&mut state, &commitment)?
             .try_into()
             .map_err(|_| HandshakeError::Noise)?;
         Ok(BareInitiator {
@@ -111,13 +111,13 @@ impl BareInitiator {
             .get_remote_static()
             .and_then(|key| key.try_into().ok())
             .ok_or(HandshakeError::Noise)?;
-        let reveal = [self.nonce.bytes().as_slice(), &self.local.hello.encode()].concat();
+        let reveal = [self.nonce.as_slice(), &self.local.hello.encode()].concat();
         let noise_3 = noise::write(&mut state, &reveal)?;
         self.progress = Progress::Bound(Box::new(Bound {
             noise_3,
             split: raw_split(&mut state),
             handshake_hash: state.get_handshake_hash().to_vec(),
-            commitment: Commitment(commitment),
+            commitment,
             author,
             encoded_hello: encoded_hello.to_vec(),
             hello,
@@ -152,12 +152,11 @@ impl Bound {
         let good = message_4_mac((&self.split.0, &self.split.1), nonce);
         let mut padded = *good.as_bytes();
         padded[..MAC_LEN].copy_from_slice(mac);
-        let theirs = Nonce::new(*nonce);
         // The comparison of two blake3::Hash values takes constant time.
         let holds_keys = good == blake3::Hash::from_bytes(padded);
-        let as_promised = theirs.commit(&self.author, &self.encoded_hello) == self.commitment;
+        let as_promised = commitment(nonce, &self.author, &self.encoded_hello) == self.commitment;
         (kind == packet::BARE_4 && holds_keys && as_promised)
-            .then(|| words(&self.handshake_hash, own, &theirs))
+            .then(|| six_words(&self.handshake_hash, own, nonce))
     }
 }
 

@@ -31,8 +31,7 @@ use zeroize::Zeroizing;
 pub(crate) use self::initiator::BareInitiator;
 pub(crate) use self::responder::{BareResponder, Confirmed};
 use super::compare::NONCE_LEN;
-use super::rng::SeededResolver;
-use super::{HandshakeError, Hello, Local, PROTOCOL_VERSION, packet};
+use super::{Hello, PROTOCOL_VERSION, packet};
 use crate::protocol::{Path, Role};
 
 const PATTERN: &str = "Noise_XX_25519_ChaChaPoly_BLAKE2s";
@@ -124,19 +123,6 @@ impl Cookies {
         hasher.finalize_xof().fill(&mut cookie);
         cookie
     }
-}
-
-fn build(local: &Local, seed: &[u8; 32], role: Role) -> Result<snow::HandshakeState, HandshakeError> {
-    let attempt = || {
-        let builder = snow::Builder::with_resolver(PATTERN.parse()?, SeededResolver::boxed(seed))
-            .prologue(PROLOGUE)?
-            .local_private_key(local.keypair.secret())?;
-        match role {
-            Role::Sender => builder.build_initiator(),
-            Role::Receiver => builder.build_responder(),
-        }
-    };
-    attempt().map_err(|_: snow::Error| HandshakeError::Noise)
 }
 
 /// Both halves of the raw split of a finished handshake.

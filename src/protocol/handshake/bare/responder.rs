@@ -1,12 +1,12 @@
 //! The receiver's end.
 
-use super::super::compare::{Commitment, NONCE_LEN, Nonce, words};
+use super::super::compare::{NONCE_LEN, Nonce, commitment, six_words};
 use super::super::noise::{self, split_payload};
 use super::super::rng::SeedRng;
 use super::super::{HandshakeError, Hello, Local, SessionKeys, Words, packet};
 use super::{
-    BareHeader, Cookie, Cookies, ECHO_LEN, HEADER, HELLO_LEN, MAC_LEN, MESSAGE_4_LEN, NOISE_1, build,
-    message_4_mac, raw_split,
+    BareHeader, Cookie, Cookies, ECHO_LEN, HEADER, HELLO_LEN, MAC_LEN, MESSAGE_4_LEN, NOISE_1, PATTERN,
+    PROLOGUE, message_4_mac, raw_split,
 };
 use crate::protocol::{Path, Role};
 
@@ -68,22 +68,22 @@ impl BareResponder {
     fn begin(
         &self,
         noise_1: &[u8],
-    ) -> Result<(snow::HandshakeState, Nonce, Commitment, Vec<u8>), HandshakeError> {
+    ) -> Result<(snow::HandshakeState, Nonce, [u8; NONCE_LEN], Vec<u8>), HandshakeError> {
         // All random values depend on message 1. So no two sessions share an ephemeral key or a nonce, and
         // the whole state can be built again from message 1 alone.
         let mut rng = SeedRng::new(
             &blake3::keyed_hash(&self.local.seed, noise_1).into(),
             "p2pcopy 1 bare answer",
         );
-        let mut state = build(&self.local, &rng.seed(), Role::Receiver)?;
+        let mut state = noise::build(PATTERN, PROLOGUE, &self.local, &rng.seed(), None, Role::Receiver)?;
         let nonce = Nonce::new(rng.array());
-        let commitment = noise::read(&mut state, noise_1)?
+        let theirs = noise::read(&mut state, noise_1)?
             .try_into()
             .map_err(|_| HandshakeError::Malformed)?;
         let hello = self.local.hello.encode();
-        let promise = nonce.commit(self.local.keypair.public(), &hello);
-        let noise_2 = noise::write(&mut state, &[promise.0.as_slice(), &hello].concat())?;
-        Ok((state, nonce, Commitment(commitment), noise_2))
+        let promise = commitment(&nonce, self.local.keypair.public(), &hello);
+        let noise_2 = noise::write(&mut state, &[promise.as_slice(), &hello].concat())?;
+        Ok((state, nonce, theirs, noise_2))
     }
 
     /// Answers a sender's hello with message 2. The same hello always gets the same answer. The caller must
@@ -125,23 +125,22 @@ impl BareResponder {
             return Err(HandshakeError::Malformed);
         }
         let (noise_1, noise_3) = datagram[HEADER..].split_at(NOISE_1);
-        let (mut state, nonce, commitment, _) = self.begin(noise_1)?;
+        let (mut state, nonce, promised, _) = self.begin(noise_1)?;
         let payload = noise::read(&mut state, noise_3)?;
         let (their_nonce, encoded_hello) = split_payload(&payload)?;
-        let their_nonce = Nonce::new(their_nonce);
         let author = state
             .get_remote_static()
             .and_then(|key| key.try_into().ok())
             .ok_or(HandshakeError::Noise)?;
-        if their_nonce.commit(&author, encoded_hello) != commitment {
+        if commitment(&their_nonce, &author, encoded_hello) != promised {
             return Err(HandshakeError::Forged);
         }
         let theirs = Hello::decode(encoded_hello)?;
-        let six = words(state.get_handshake_hash(), &their_nonce, &nonce);
+        let six = six_words(state.get_handshake_hash(), &their_nonce, &nonce);
         let split = raw_split(&mut state);
-        let mac = message_4_mac((&split.0, &split.1), nonce.bytes());
+        let mac = message_4_mac((&split.0, &split.1), &nonce);
         let mut message_4 = [packet::BARE_4; MESSAGE_4_LEN];
-        message_4[1..=NONCE_LEN].copy_from_slice(nonce.bytes());
+        message_4[1..=NONCE_LEN].copy_from_slice(nonce.as_slice());
         message_4[1 + NONCE_LEN..].copy_from_slice(&mac.as_bytes()[..MAC_LEN]);
         let keys = SessionKeys::from_split(
             Role::Receiver,

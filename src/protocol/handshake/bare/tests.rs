@@ -1,5 +1,7 @@
+use std::net::IpAddr;
+
 use super::super::rng::Seed;
-use super::super::{SessionKeys, SixWords, StaticKeypair, Words};
+use super::super::{HandshakeError, Local, SessionKeys, SixWords, StaticKeypair, Words};
 use super::*;
 
 const PATH: Path = Path {
