@@ -11,6 +11,7 @@ pub(crate) mod congestion;
 pub(crate) mod connection;
 pub(crate) mod ecn;
 pub(crate) mod handshake;
+pub(crate) mod mac;
 mod mtu;
 pub(crate) mod pacing;
 pub(crate) mod ranges;
@@ -24,7 +25,7 @@ mod stream;
 pub(crate) mod time;
 pub(crate) mod wire;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use self::ecn::Ecn;
 
@@ -35,6 +36,19 @@ pub struct Path {
     pub local: u8,
     /// The peer's address.
     pub remote: SocketAddr,
+}
+
+impl Path {
+    /// Its bytes, for a MAC that binds something to it.
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let mut out = vec![self.local];
+        out.extend(self.remote.port().to_be_bytes());
+        match self.remote.ip() {
+            IpAddr::V4(ip) => out.extend(ip.octets()),
+            IpAddr::V6(ip) => out.extend(ip.octets()),
+        }
+        out
+    }
 }
 
 /// How far a datagram may travel.

@@ -13,15 +13,15 @@
 
 use super::compare::{Awaited, NONCE_LEN, Nonce, commitment, six_words};
 use super::noise::{self, split_payload};
-use super::probe::MAC;
 use super::rng::SeedRng;
 use super::{HandshakeError, Hello, Local, ProbeKey, PublicKey, SessionKeys, Words, packet};
 use crate::protocol::Role;
+use crate::protocol::mac::MAC_LEN;
 
 const PATTERN: &str = "Noise_KK_25519_ChaChaPoly_BLAKE2s";
 
 /// Bytes of message 1 on the wire: type, ephemeral key, commitment, hello, tag, MAC.
-pub(crate) const MESSAGE_1_LEN: usize = 1 + 32 + NONCE_LEN + Hello::LEN + 16 + MAC;
+pub(crate) const MESSAGE_1_LEN: usize = 1 + 32 + NONCE_LEN + Hello::LEN + 16 + MAC_LEN;
 
 fn write(
     state: &mut snow::HandshakeState,

@@ -5,6 +5,7 @@
 
 use super::{HandshakeError, PublicKey, StaticKeypair, packet};
 use crate::protocol::Role;
+use crate::protocol::mac::{MAC_LEN, equal, mac};
 
 /// One probe, as read from or written to the wire.
 ///
@@ -46,8 +47,6 @@ pub(crate) struct ProbeKey {
 }
 
 const BODY: usize = 1 + 1 + 4 + 8 + 8;
-/// Bytes of the MAC at the end of every datagram between full addresses.
-pub(super) const MAC: usize = 16;
 const ROLE_BIT: u8 = 1;
 const HEARD_BIT: u8 = 2;
 
@@ -68,24 +67,20 @@ impl ProbeKey {
 
     /// Appends a MAC, which shows that one of the two ends made all bytes before it.
     pub(super) fn sign(&self, datagram: &mut Vec<u8>) {
-        let mac = blake3::keyed_hash(&self.key, datagram);
-        datagram.extend_from_slice(&mac.as_bytes()[..MAC]);
+        let mac = mac(&self.key, datagram);
+        datagram.extend_from_slice(&mac);
     }
 
     /// The bytes before the MAC, if the MAC is right. This costs one hash for any datagram.
     pub(super) fn signed<'a>(&self, datagram: &'a [u8]) -> Option<&'a [u8]> {
-        let (body, mac) = datagram.split_last_chunk::<MAC>()?;
-        let good = blake3::keyed_hash(&self.key, body);
-        let mut padded = *good.as_bytes();
-        padded[..MAC].copy_from_slice(mac);
-        // The comparison of two blake3::Hash values takes constant time.
-        (good == blake3::Hash::from_bytes(padded)).then_some(body)
+        let (body, shown) = datagram.split_last_chunk::<MAC_LEN>()?;
+        equal(shown, &mac(&self.key, body)).then_some(body)
     }
 }
 
 impl Probe {
     /// Bytes on the wire.
-    pub(crate) const LEN: usize = BODY + MAC;
+    pub(crate) const LEN: usize = BODY + MAC_LEN;
 
     /// The wire form under `key`.
     pub(crate) fn encode(&self, key: &ProbeKey) -> Vec<u8> {

@@ -13,6 +13,7 @@ use spake2::{Ed25519Group, Identity, Password, Spake2};
 use zeroize::Zeroize;
 
 use crate::protocol::handshake::rng::SeedRng;
+use crate::protocol::mac::shortened;
 use crate::protocol::seal::{Cipher, Opener, Sealer};
 use crate::protocol::wire::{HEADER_LEN, Header, TAG_LEN};
 use crate::rendezvous::meeting::wire::Ticket;
@@ -134,9 +135,7 @@ impl CodeKeys {
 
     /// The ticket by which a relay recognizes the two ends. Nobody else can compute it.
     pub(crate) fn ticket(&self) -> Ticket {
-        let mut ticket = [0; 16];
-        ticket.copy_from_slice(&blake3::derive_key("p2pcopy 1 relay ticket", &self.key)[..16]);
-        ticket
+        shortened(blake3::derive_key("p2pcopy 1 relay ticket", &self.key).into())
     }
 
     /// Our confirmation, and `text` sealed. Must be called once: a second text would reuse the nonce.

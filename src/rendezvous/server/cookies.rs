@@ -1,10 +1,10 @@
 //! Cookies prove that a client receives at the address it sends from. The server keeps no state for them.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::{Seed, SeedRng};
+use crate::protocol::mac::{equal, mac};
 use crate::protocol::time::Time;
 use crate::rendezvous::meeting::wire::Cookie;
 
@@ -32,7 +32,7 @@ impl Cookies {
     /// The cookie of the client on this path.
     pub(super) fn make(&mut self, now: Time, path: Path) -> Cookie {
         self.turn(now);
-        mac(&self.secret, path)
+        mac(&self.secret, &path.to_bytes())
     }
 
     /// Whether this path's client got the cookie at most four minutes ago.
@@ -40,7 +40,7 @@ impl Cookies {
         self.turn(now);
         [&self.secret, &self.before]
             .into_iter()
-            .any(|secret| equal(&mac(secret, path), cookie))
+            .any(|secret| equal(&mac(secret, &path.to_bytes()), cookie))
     }
 
     fn turn(&mut self, now: Time) {
@@ -51,24 +51,6 @@ impl Cookies {
         }
         self.changed += TURN * u32::try_from(turns).unwrap_or(u32::MAX);
     }
-}
-
-/// Compares in constant time.
-pub(super) fn equal(a: &[u8; 16], b: &[u8; 16]) -> bool {
-    a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
-}
-
-fn mac(secret: &[u8; 32], path: Path) -> Cookie {
-    let mut hasher = blake3::Hasher::new_keyed(secret);
-    hasher.update(&[path.local]);
-    match path.remote.ip() {
-        IpAddr::V4(ip) => hasher.update(&ip.octets()),
-        IpAddr::V6(ip) => hasher.update(&ip.octets()),
-    };
-    hasher.update(&path.remote.port().to_be_bytes());
-    let mut out = [0; 16];
-    out.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    out
 }
 
 #[cfg(test)]

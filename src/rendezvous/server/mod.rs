@@ -13,7 +13,7 @@ mod rooms;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use self::cookies::{Cookies, equal};
+use self::cookies::Cookies;
 use self::rates::{Kind, Network, Rates};
 use self::relay::Relay;
 pub(crate) use self::relay::RelayLimits;
@@ -26,6 +26,7 @@ use super::meeting::wire::{
     Terms, TokenKey, Welcome, is_meeting, packet, proof,
 };
 use crate::protocol::handshake::rng::{Seed, SeedRng};
+use crate::protocol::mac::equal;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach};
 

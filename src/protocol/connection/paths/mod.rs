@@ -10,13 +10,13 @@
 //! forgotten, and nobody can keep the peer out by filling the table of paths.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use super::timers::SILENCE;
 use crate::protocol::Path;
+use crate::protocol::mac::mac;
 use crate::protocol::time::Time;
 use crate::protocol::wire::{BASE_MTU, HEADER_LEN, PacketNumber, TAG_LEN, frame};
 
@@ -288,17 +288,8 @@ impl Paths {
     /// The token of a challenge on `path`, made `age` time spans ago.
     fn token(&self, now: Time, path: Path, age: u64) -> u64 {
         let span = now.as_nanos() / TOKEN_SPAN.as_nanos() as u64;
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(&span.wrapping_sub(age).to_be_bytes());
-        hasher.update(&[path.local]);
-        hasher.update(&path.remote.port().to_be_bytes());
-        match path.remote.ip() {
-            IpAddr::V4(ip) => hasher.update(&ip.octets()),
-            IpAddr::V6(ip) => hasher.update(&ip.octets()),
-        };
-        let mut token = [0; 8];
-        hasher.finalize_xof().fill(&mut token);
-        u64::from_be_bytes(token)
+        let bound = [span.wrapping_sub(age).to_be_bytes().as_slice(), &path.to_bytes()].concat();
+        u64::from_be_bytes(*mac(&self.key, &bound).first_chunk().expect("8 of 16 bytes"))
     }
 
     /// Whether a path gets challenges now.

@@ -7,10 +7,11 @@ use super::super::noise::{self, split_payload};
 use super::super::rng::SeedRng;
 use super::super::{HandshakeError, Hello, Local, PublicKey, SessionKeys, Words, packet};
 use super::{
-    BareHeader, COOKIE_LEN, Cookie, ECHO_LEN, HEADER, HELLO_LEN, MAC_LEN, MESSAGE_4_LEN, NOISE_1, PATTERN,
+    BareHeader, COOKIE_LEN, Cookie, ECHO_LEN, HEADER, HELLO_LEN, MESSAGE_4_LEN, NOISE_1, PATTERN,
     PROLOGUE, message_4_mac, raw_split,
 };
 use crate::protocol::Role;
+use crate::protocol::mac::{equal, shortened};
 
 /// The sender's end. It takes part in one handshake in a run.
 pub(crate) struct BareInitiator {
@@ -150,10 +151,7 @@ impl Bound {
         let (&kind, rest) = datagram.split_first()?;
         let (nonce, mac) = rest.split_first_chunk()?;
         let good = message_4_mac((&self.split.0, &self.split.1), nonce);
-        let mut padded = *good.as_bytes();
-        padded[..MAC_LEN].copy_from_slice(mac);
-        // The comparison of two blake3::Hash values takes constant time.
-        let holds_keys = good == blake3::Hash::from_bytes(padded);
+        let holds_keys = equal(mac.first_chunk()?, &shortened(good));
         let as_promised = commitment(nonce, &self.author, &self.encoded_hello) == self.commitment;
         (kind == packet::BARE_4 && holds_keys && as_promised)
             .then(|| six_words(&self.handshake_hash, own, nonce))

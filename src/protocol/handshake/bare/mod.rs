@@ -24,27 +24,25 @@
 mod initiator;
 mod responder;
 
-use std::net::IpAddr;
-
 use zeroize::Zeroizing;
 
 pub(crate) use self::initiator::BareInitiator;
 pub(crate) use self::responder::{BareResponder, Confirmed};
 use super::compare::NONCE_LEN;
 use super::{Hello, PROTOCOL_VERSION, packet};
+use crate::protocol::mac::{MAC_LEN, Mac, mac};
 use crate::protocol::{Path, Role};
 
 const PATTERN: &str = "Noise_XX_25519_ChaChaPoly_BLAKE2s";
 const PROLOGUE: &[u8] = b"p2pcopy 1 bare";
 
-const COOKIE_LEN: usize = 16;
+const COOKIE_LEN: usize = MAC_LEN;
 /// Type, version, role, a zero, and the cookie: the header of all messages except message 4.
 const HEADER: usize = 4 + COOKIE_LEN;
 /// Noise message 1: ephemeral key, commitment.
 const NOISE_1: usize = 32 + NONCE_LEN;
 /// Noise messages 2 and 3 end alike: encrypted static key; nonce or commitment and hello, with a tag.
 const NOISE_3: usize = 32 + 16 + NONCE_LEN + Hello::LEN + 16;
-const MAC_LEN: usize = 16;
 /// Message 2 repeats this many bytes of message 1. A forger that has not seen message 1 costs the sender no
 /// computation.
 const ECHO_LEN: usize = 16;
@@ -59,7 +57,7 @@ pub(crate) const MESSAGE_4_LEN: usize = 1 + NONCE_LEN + MAC_LEN;
 const _: () = assert!(MESSAGE_2_LEN <= HELLO_LEN && MESSAGE_4_LEN <= HELLO_LEN);
 
 /// Shows that a sender receives at the address it sends from.
-pub(crate) type Cookie = [u8; COOKIE_LEN];
+pub(crate) type Cookie = Mac;
 
 /// The fields of a hello, a message 2 or a message 3 that can be read without a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,16 +110,7 @@ impl Cookies {
 
     /// The cookie of a peer at the other end of `path`.
     pub(crate) fn of(&self, path: Path) -> Cookie {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        match path.remote.ip() {
-            IpAddr::V4(ip) => hasher.update(&ip.octets()),
-            IpAddr::V6(ip) => hasher.update(&ip.octets()),
-        };
-        hasher.update(&path.remote.port().to_be_bytes());
-        hasher.update(&[path.local]);
-        let mut cookie = [0; COOKIE_LEN];
-        hasher.finalize_xof().fill(&mut cookie);
-        cookie
+        mac(&self.0, &path.to_bytes())
     }
 }
 

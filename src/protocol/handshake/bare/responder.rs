@@ -5,9 +5,10 @@ use super::super::noise::{self, split_payload};
 use super::super::rng::SeedRng;
 use super::super::{HandshakeError, Hello, Local, SessionKeys, Words, packet};
 use super::{
-    BareHeader, Cookie, Cookies, ECHO_LEN, HEADER, HELLO_LEN, MAC_LEN, MESSAGE_4_LEN, NOISE_1, PATTERN,
+    BareHeader, Cookie, Cookies, ECHO_LEN, HEADER, HELLO_LEN, MESSAGE_4_LEN, NOISE_1, PATTERN,
     PROLOGUE, message_4_mac, raw_split,
 };
+use crate::protocol::mac::shortened;
 use crate::protocol::{Path, Role};
 
 /// The receiver's end. It keeps no state for a sender that has not revealed its nonce, and accepts one sender
@@ -141,7 +142,7 @@ impl BareResponder {
         let mac = message_4_mac((&split.0, &split.1), &nonce);
         let mut message_4 = [packet::BARE_4; MESSAGE_4_LEN];
         message_4[1..=NONCE_LEN].copy_from_slice(nonce.as_slice());
-        message_4[1 + NONCE_LEN..].copy_from_slice(&mac.as_bytes()[..MAC_LEN]);
+        message_4[1 + NONCE_LEN..].copy_from_slice(&shortened(mac));
         let keys = SessionKeys::from_split(
             Role::Receiver,
             (*split.0, *split.1),

@@ -19,6 +19,7 @@ use super::code::Nameplate;
 use super::name::Name;
 use super::pake::{End, MESSAGE_LEN};
 use crate::protocol::codec::{Reader, Truncated, put_string};
+use crate::protocol::mac::{Mac, mac};
 use crate::rendezvous::errand::Errand;
 
 /// The version of these layouts.
@@ -58,7 +59,7 @@ pub(crate) fn is_meeting(datagram: &[u8]) -> bool {
 }
 
 /// Proves that a client receives at the address it sends from.
-pub(crate) type Cookie = [u8; 16];
+pub(crate) type Cookie = Mac;
 /// A key made from a server's token, by the server and by its clients.
 pub(crate) type TokenKey = [u8; 32];
 
@@ -70,12 +71,7 @@ pub(crate) fn token_key(word: &str) -> TokenKey {
 /// Proves that the author of an [`Open`] knows the server's token. It is valid only for this cookie and
 /// session.
 pub(crate) fn proof(key: &TokenKey, cookie: &Cookie, session: SessionId) -> [u8; 16] {
-    let mut hasher = blake3::Hasher::new_keyed(key);
-    hasher.update(cookie);
-    hasher.update(&session.0.to_be_bytes());
-    let mut out = [0; 16];
-    out.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    out
+    mac(key, &[cookie.as_slice(), &session.0.to_be_bytes()].concat())
 }
 
 /// The [`proof`] of a request; zeros if the client has no token.
