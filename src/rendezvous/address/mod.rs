@@ -57,7 +57,12 @@ impl Mapping {
 
 impl Filtering {
     /// By their numbers in a token.
-    const ALL: [Self; 4] = [Self::Untested, Self::Independent, Self::Address, Self::AddressAndPort];
+    const ALL: [Self; 4] = [
+        Self::Untested,
+        Self::Independent,
+        Self::Address,
+        Self::AddressAndPort,
+    ];
 }
 
 /// What is known about one side's NAT.

@@ -4,52 +4,30 @@ use std::time::Duration;
 
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::{Seed, SeedRng};
-use crate::protocol::mac::{equal, mac};
+use crate::protocol::mac::{equal, of_path};
 use crate::protocol::time::Time;
 use crate::rendezvous::meeting::wire::Cookie;
 
-/// How long a secret makes cookies. They stay valid for as long again.
+/// How long a path has the same cookie. It stays valid for as long again.
 const TURN: Duration = Duration::from_secs(120);
 
-pub(super) struct Cookies {
-    rng: SeedRng,
-    secret: Seed,
-    before: Seed,
-    changed: Time,
-}
+pub(super) struct Cookies(Seed);
 
 impl Cookies {
-    pub(super) fn new(seed: &[u8; 32], now: Time) -> Self {
-        let mut rng = SeedRng::new(seed, "p2pcopy 1 cookies");
-        Cookies {
-            secret: rng.seed(),
-            before: rng.seed(),
-            rng,
-            changed: now,
-        }
+    pub(super) fn new(seed: &[u8; 32]) -> Self {
+        Cookies(SeedRng::new(seed, "p2pcopy 1 cookies").seed())
     }
 
     /// The cookie of the client on this path.
-    pub(super) fn make(&mut self, now: Time, path: Path) -> Cookie {
-        self.turn(now);
-        mac(&self.secret, &path.to_bytes())
+    pub(super) fn make(&self, now: Time, path: Path) -> Cookie {
+        of_path(&self.0, path, now, TURN, 0)
     }
 
     /// Whether this path's client got the cookie at most four minutes ago.
-    pub(super) fn is_good(&mut self, now: Time, path: Path, cookie: &Cookie) -> bool {
-        self.turn(now);
-        [&self.secret, &self.before]
+    pub(super) fn is_good(&self, now: Time, path: Path, cookie: &Cookie) -> bool {
+        [0, 1]
             .into_iter()
-            .any(|secret| equal(&mac(secret, &path.to_bytes()), cookie))
-    }
-
-    fn turn(&mut self, now: Time) {
-        let turns = now.since(self.changed).as_secs() / TURN.as_secs();
-        // After two turns both secrets are new, even if more have passed.
-        for _ in 0..turns.min(2) {
-            self.before = std::mem::replace(&mut self.secret, self.rng.seed());
-        }
-        self.changed += TURN * u32::try_from(turns).unwrap_or(u32::MAX);
+            .any(|age| equal(&of_path(&self.0, path, now, TURN, age), cookie))
     }
 }
 
@@ -65,7 +43,7 @@ mod tests {
         };
         let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
         let mine = path("203.0.113.7:4300", 0);
-        let mut cookies = Cookies::new(&[1; 32], at(0));
+        let cookies = Cookies::new(&[1; 32]);
         let cookie = cookies.make(at(100), mine);
         for other in [
             path("203.0.113.7:4301", 0),

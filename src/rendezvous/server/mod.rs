@@ -126,7 +126,7 @@ impl Server {
             },
             relay: relay.map(|limits| Relay::new(limits, now)),
             clock: config.clock,
-            cookies: Cookies::new(&rng.seed(), now),
+            cookies: Cookies::new(&rng.seed()),
             rates: Rates::new(config.limits.opens, config.limits.wrong),
             rooms: Rooms::new(config.limits.waiting, &rng.seed(), config.clock, now),
             next_sweep: now + SWEEP,

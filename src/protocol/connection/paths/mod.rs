@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::timers::SILENCE;
 use crate::protocol::Path;
-use crate::protocol::mac::mac;
+use crate::protocol::mac::of_path;
 use crate::protocol::time::Time;
 use crate::protocol::wire::{BASE_MTU, HEADER_LEN, PacketNumber, TAG_LEN, frame};
 
@@ -287,9 +287,8 @@ impl Paths {
 
     /// The token of a challenge on `path`, made `age` time spans ago.
     fn token(&self, now: Time, path: Path, age: u64) -> u64 {
-        let span = now.as_nanos() / TOKEN_SPAN.as_nanos() as u64;
-        let bound = [span.wrapping_sub(age).to_be_bytes().as_slice(), &path.to_bytes()].concat();
-        u64::from_be_bytes(*mac(&self.key, &bound).first_chunk().expect("8 of 16 bytes"))
+        let whole = of_path(&self.key, path, now, TOKEN_SPAN, age);
+        u64::from_be_bytes(*whole.first_chunk().expect("8 of 16 bytes"))
     }
 
     /// Whether a path gets challenges now.

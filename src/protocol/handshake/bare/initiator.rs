@@ -7,8 +7,8 @@ use super::super::noise::{self, split_payload};
 use super::super::rng::SeedRng;
 use super::super::{HandshakeError, Hello, Local, PublicKey, SessionKeys, Words, packet};
 use super::{
-    BareHeader, COOKIE_LEN, Cookie, ECHO_LEN, HEADER, HELLO_LEN, MESSAGE_4_LEN, NOISE_1, PATTERN,
-    PROLOGUE, message_4_mac, raw_split,
+    BareHeader, COOKIE_LEN, Cookie, ECHO_LEN, HEADER, HELLO_LEN, MESSAGE_4_LEN, NOISE_1, PATTERN, PROLOGUE,
+    message_4_mac, raw_split,
 };
 use crate::protocol::Role;
 use crate::protocol::mac::{equal, shortened};

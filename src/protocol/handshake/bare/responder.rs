@@ -5,8 +5,8 @@ use super::super::noise::{self, split_payload};
 use super::super::rng::SeedRng;
 use super::super::{HandshakeError, Hello, Local, SessionKeys, Words, packet};
 use super::{
-    BareHeader, Cookie, Cookies, ECHO_LEN, HEADER, HELLO_LEN, MESSAGE_4_LEN, NOISE_1, PATTERN,
-    PROLOGUE, message_4_mac, raw_split,
+    BareHeader, Cookie, Cookies, ECHO_LEN, HEADER, HELLO_LEN, MESSAGE_4_LEN, NOISE_1, PATTERN, PROLOGUE,
+    message_4_mac, raw_split,
 };
 use crate::protocol::mac::shortened;
 use crate::protocol::{Path, Role};
