@@ -39,7 +39,7 @@ pub(super) enum Heard {
     },
     /// It may be the peer's, or from anybody who receives at the pasted IP. It may get an answer, and changes
     /// nothing else.
-    Unproven { reply: Option<Vec<u8>> },
+    Unproven { reply: Vec<u8> },
     /// The budget for datagrams that do not authenticate is used up.
     TooMany,
     /// It is a copy of one that was already handled: a replay.
@@ -177,7 +177,7 @@ impl Engine {
     /// Takes a datagram whose first byte is one of the handshake. `unix_nanos` is the time of our clock.
     pub(super) fn handle(&mut self, now: Time, unix_nanos: u64, path: Path, datagram: &[u8]) -> Heard {
         let heard = if self.peer_key.is_some() {
-            self.handle_full(unix_nanos, datagram)
+            self.handle_full(unix_nanos, path, datagram)
         } else if self.told.iter().any(|told| told.ip() == path.remote.ip()) {
             self.handle_bare(now, path, datagram)
         } else {
@@ -187,49 +187,30 @@ impl Engine {
         heard
     }
 
-    fn handle_full(&mut self, unix_nanos: u64, datagram: &[u8]) -> Heard {
+    fn handle_full(&mut self, unix_nanos: u64, path: Path, datagram: &[u8]) -> Heard {
         let role = self.role;
         match (&mut self.kind, datagram.first()) {
             (_, Some(&packet::HELLO)) if BareHeader::decode(datagram).is_some() => Heard::BareHello,
-            (Kind::Sender { initiator, probes }, Some(&packet::PROBE)) => match probes.read(datagram, role) {
-                Ok(probe) => Heard::Peer {
-                    reply: Some(initiator.message_1().to_vec()),
-                    keys: None,
-                    peer_unix_nanos: Some(probe.unix_nanos),
-                },
-                Err(heard) => heard,
-            },
-            (Kind::Receiver { probes, .. }, Some(&packet::PROBE)) => match probes.read(datagram, role) {
-                Ok(probe) => {
-                    let random = self.rng.array();
-                    Heard::Peer {
-                        reply: Some(probes.write(role, true, probe.slot, unix_nanos, random)),
-                        keys: None,
-                        peer_unix_nanos: Some(probe.unix_nanos),
+            (Kind::Sender { probes, .. } | Kind::Receiver { probes, .. }, Some(&packet::PROBE)) => {
+                match probes.read(datagram, role) {
+                    Ok(probe) => {
+                        self.heard = true;
+                        let reply = self.datagram(path, Content::Handshake, probe.slot, unix_nanos);
+                        Heard::Peer {
+                            reply: Some(reply),
+                            keys: None,
+                            peer_unix_nanos: Some(probe.unix_nanos),
+                        }
                     }
-                }
-                Err(heard) => heard,
-            },
-            (Kind::Receiver { responder, .. }, Some(&packet::MESSAGE_1)) => {
-                match responder.read_message_1(datagram) {
-                    Ok(reply) => Heard::Peer {
-                        reply: Some(reply.message_2),
-                        keys: reply.keys.map(Box::new),
-                        peer_unix_nanos: None,
-                    },
-                    Err(error) => judged(error),
+                    Err(heard) => heard,
                 }
             }
-            (Kind::Sender { initiator, .. }, Some(&packet::MESSAGE_2)) => {
-                match initiator.read_message_2(datagram) {
-                    Ok(keys) => Heard::Peer {
-                        reply: None,
-                        keys: Some(Box::new(keys)),
-                        peer_unix_nanos: None,
-                    },
-                    Err(error) => judged(error),
-                }
-            }
+            (Kind::Receiver { responder, .. }, Some(&packet::MESSAGE_1)) => responder
+                .read_message_1(datagram)
+                .map_or_else(judged, |reply| proven(Some(reply.message_2), reply.keys)),
+            (Kind::Sender { initiator, .. }, Some(&packet::MESSAGE_2)) => initiator
+                .read_message_2(datagram)
+                .map_or_else(judged, |keys| proven(None, Some(keys))),
             _ => Heard::Forged,
         }
     }
@@ -252,10 +233,9 @@ impl Engine {
                 }
                 match kind {
                     packet::HELLO => unproven(responder.read_hello(path, datagram)),
-                    _ => match responder.read_message_3(datagram) {
-                        Ok((keys, message_4)) => proven(Some(message_4), Some(keys)),
-                        Err(error) => judged(error),
-                    },
+                    _ => responder
+                        .read_message_3(datagram)
+                        .map_or_else(judged, |(keys, message_4)| proven(Some(message_4), Some(keys))),
                 }
             }
             // The receiver's hello proves nothing, but it carries a cookie and shows which port to try.
@@ -282,12 +262,9 @@ impl Engine {
                     Err(error) => judged(error),
                 }
             }
-            (Kind::BareSender { initiator, .. }, Some(&packet::BARE_4), _) => {
-                match initiator.read_message_4(datagram) {
-                    Ok(keys) => proven(None, Some(keys)),
-                    Err(error) => judged(error),
-                }
-            }
+            (Kind::BareSender { initiator, .. }, Some(&packet::BARE_4), _) => initiator
+                .read_message_4(datagram)
+                .map_or_else(judged, |keys| proven(None, Some(keys))),
             _ if has_the_shape_of_ours(datagram) => Heard::WholeAddressProbe,
             _ => Heard::Forged,
         }
@@ -322,10 +299,7 @@ fn proven(reply: Option<Vec<u8>>, keys: Option<SessionKeys>) -> Heard {
 }
 
 fn unproven(reply: Option<Vec<u8>>) -> Heard {
-    match reply {
-        Some(_) => Heard::Unproven { reply },
-        None => Heard::TooMany,
-    }
+    reply.map_or(Heard::TooMany, |reply| Heard::Unproven { reply })
 }
 
 /// Whether a datagram that did not authenticate looks like one of another run of this program.

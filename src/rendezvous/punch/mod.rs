@@ -209,9 +209,7 @@ impl Punch {
             }
             Heard::Unproven { reply } => {
                 self.report.received += 1;
-                if let Some(payload) = reply {
-                    self.transmit(now, path, Reach::Full, payload);
-                }
+                self.transmit(now, path, Reach::Full, reply);
             }
             Heard::Copy | Heard::TooMany => {}
             Heard::Forged => {
