@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::Hint;
 use super::probes::Probes;
 use crate::protocol::handshake::bare::{BareHeader, BareInitiator, BareResponder, Confirmed, Cookie};
 use crate::protocol::handshake::rng::SeedRng;
@@ -46,12 +47,8 @@ pub(super) enum Heard {
     Copy,
     /// It does not authenticate.
     Forged,
-    /// It is a bare hello, while we have a full address.
-    BareHello,
-    /// It is a datagram for full addresses from the pasted IP, while we have a bare address.
-    WholeAddressProbe,
-    /// It is a bare hello in our own role.
-    SameRole,
+    /// It is of a run of this program that does not fit ours, for this reason.
+    Misfit(Hint),
     /// It is the peer's, and the handshake cannot go on.
     Fatal(HandshakeError),
 }
@@ -190,7 +187,9 @@ impl Engine {
     fn handle_full(&mut self, unix_nanos: u64, path: Path, datagram: &[u8]) -> Heard {
         let role = self.role;
         match (&mut self.kind, datagram.first()) {
-            (_, Some(&packet::HELLO)) if BareHeader::decode(datagram).is_some() => Heard::BareHello,
+            (_, Some(&packet::HELLO)) if BareHeader::decode(datagram).is_some() => {
+                Heard::Misfit(Hint::PeerPastedBare)
+            }
             (Kind::Sender { probes, .. } | Kind::Receiver { probes, .. }, Some(&packet::PROBE)) => {
                 match probes.read(datagram, role) {
                     Ok(probe) => {
@@ -220,7 +219,7 @@ impl Engine {
         let own_role = self.role;
         let header = BareHeader::decode(datagram);
         match (&mut self.kind, datagram.first(), header) {
-            (_, Some(_), Some(header)) if header.role == own_role => Heard::SameRole,
+            (_, Some(_), Some(header)) if header.role == own_role => Heard::Misfit(Hint::SameRole),
             (Kind::BareReceiver { responder }, Some(&kind), Some(header)) => {
                 // A datagram without the right cookie costs only a hash. Only one with the cookie may cost a
                 // computation.
@@ -265,7 +264,7 @@ impl Engine {
             (Kind::BareSender { initiator, .. }, Some(&packet::BARE_4), _) => initiator
                 .read_message_4(datagram)
                 .map_or_else(judged, |keys| proven(None, Some(keys))),
-            _ if has_the_shape_of_ours(datagram) => Heard::WholeAddressProbe,
+            _ if has_the_shape_of_ours(datagram) => Heard::Misfit(Hint::WePastedBare),
             _ => Heard::Forged,
         }
     }

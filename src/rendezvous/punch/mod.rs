@@ -54,7 +54,6 @@ pub struct Punch {
     first_sent: VecDeque<(Path, Time, u32)>,
     outbox: VecDeque<Datagram>,
     events: VecDeque<PunchEvent>,
-    hinted: Vec<Hint>,
     report: Report,
 }
 
@@ -97,16 +96,13 @@ impl Punch {
             sent: 0,
             received: 0,
             forged: 0,
-            other_key: 0,
             outward: 0,
             refused: 0,
             refusal: None,
             rejected: false,
             obstacle: obstacle(&own, &peer, &around.networks),
             outlet: around.outlet,
-            bare_hellos: 0,
-            whole_address_probes: 0,
-            same_role_hellos: 0,
+            hints: Vec::new(),
             own_nat: own.nat(),
             peer_nat: peer.token.as_ref().map(|t| t.nat),
             clock,
@@ -140,7 +136,6 @@ impl Punch {
             first_sent: VecDeque::new(),
             outbox: VecDeque::new(),
             events: VecDeque::new(),
-            hinted: Vec::new(),
             report,
         })
     }
@@ -217,23 +212,15 @@ impl Punch {
                 // Strangers probe ports, too. Only a datagram that looks like ours and comes from the peer's
                 // IP counts.
                 if self.is_peers_ip(path) && engine::has_the_shape_of_ours(datagram) {
-                    self.report.other_key += 1;
                     self.hint(Hint::OldAddress);
                 }
             }
-            Heard::BareHello if !self.is_peers_ip(path) => self.report.forged += 1,
-            Heard::BareHello => {
-                self.report.bare_hellos += 1;
-                self.schedule.slots_alone();
-                self.hint(Hint::PeerPastedBare);
-            }
-            Heard::WholeAddressProbe => {
-                self.report.whole_address_probes += 1;
-                self.hint(Hint::WePastedBare);
-            }
-            Heard::SameRole => {
-                self.report.same_role_hellos += 1;
-                self.hint(Hint::SameRole);
+            Heard::Misfit(_) if !self.is_peers_ip(path) => self.report.forged += 1,
+            Heard::Misfit(hint) => {
+                if hint == Hint::PeerPastedBare {
+                    self.schedule.slots_alone();
+                }
+                self.hint(hint);
             }
             Heard::Fatal(error) => self.fail(now, Some(error)),
         }
@@ -335,7 +322,7 @@ impl Punch {
     /// When to show the obstacle, if nothing has come from the peer and no relay helps.
     fn told_later(&self) -> Option<(Time, Obstacle)> {
         let obstacle = self.report.obstacle?;
-        let is_shown = self.hinted.contains(&Hint::Obstacle(obstacle));
+        let is_shown = self.report.hints.contains(&Hint::Obstacle(obstacle));
         let matters = !is_shown && self.report.received == 0 && self.search.relay.is_none();
         matters.then(|| (self.began + self.shown_after(obstacle), obstacle))
     }
@@ -352,8 +339,8 @@ impl Punch {
     }
 
     fn hint(&mut self, hint: Hint) {
-        if !self.hinted.contains(&hint) {
-            self.hinted.push(hint);
+        if !self.report.hints.contains(&hint) {
+            self.report.hints.push(hint);
             self.events.push_back(PunchEvent::Hint(hint));
         }
     }

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::events::Hint;
 use super::obstacle::Obstacle;
 use crate::protocol::handshake::HandshakeError;
 use crate::rendezvous::address::{Filtering, Mapping, NatClass};
@@ -34,8 +35,6 @@ pub struct Report {
     pub received: u64,
     /// Datagrams that did not authenticate.
     pub forged: u64,
-    /// Those of them that look like ours and came from the peer's IP: made for another run.
-    pub other_key: u64,
     /// Datagrams sent to an address that leads out of this network, or all if the peer told none.
     pub outward: u64,
     /// Those of them that this system refused to send.
@@ -48,12 +47,8 @@ pub struct Report {
     pub obstacle: Option<Obstacle>,
     /// Which UDP ports our network lets out, if that was found out.
     pub outlet: Option<Outlet>,
-    /// Hellos of a peer that has only our `ip:port`, while we have its full address.
-    pub bare_hellos: u64,
-    /// Probes of a peer that has our full address, while we have only its `ip:port`.
-    pub whole_address_probes: u64,
-    /// Hellos of a peer in our own role.
-    pub same_role_hellos: u64,
+    /// What was shown while the peer was looked for.
+    pub hints: Vec<Hint>,
     /// Our NAT.
     pub own_nat: NatClass,
     /// The peer's NAT, if its address tells.
@@ -138,22 +133,23 @@ impl Report {
     /// The likely cause and the next step, one sentence each.
     pub(crate) fn diagnosis(&self) -> (String, String) {
         let say = |cause: &str, next: &str| (cause.to_owned(), next.to_owned());
+        let was_seen = |hint| self.hints.contains(&hint);
         if let Some(error) = self.error {
             return say(&error.to_string(), "Then start both sides again.");
         }
-        if self.bare_hellos > 0 && self.received == 0 {
+        if was_seen(Hint::PeerPastedBare) && self.received == 0 {
             return say(
                 "Your peer is there, but was given only the ip:port of your address.",
                 "Ask them to start again and to paste the whole line, with all that follows the slash.",
             );
         }
-        if self.whole_address_probes > 0 {
+        if was_seen(Hint::WePastedBare) {
             return say(
                 "Your peer is there and has your whole address, but you were given only the ip:port of theirs.",
                 "Start again on both sides and paste the whole line, with all that follows the slash.",
             );
         }
-        if self.same_role_hellos > 0 {
+        if was_seen(Hint::SameRole) {
             return say(
                 "Your peer runs p2pcopy in the same role as you.",
                 "One of you must run `p2pcopy sender`, the other `p2pcopy receiver`.",
@@ -168,7 +164,7 @@ impl Report {
         if self.is_refused() {
             return say(&refusal(self.refusal), REFUSAL_REMEDY);
         }
-        if self.other_key > 0 {
+        if was_seen(Hint::OldAddress) {
             return say(
                 "Packets arrive, but they are not made for this run: one side holds an address of an earlier run.",
                 "Start both sides again and swap the lines they print now.",
@@ -309,16 +305,13 @@ mod tests {
             sent: 2000,
             received: 0,
             forged: 0,
-            other_key: 0,
             outward: 1900,
             refused: 0,
             refusal: None,
             rejected: false,
             obstacle: None,
             outlet: None,
-            bare_hellos: 0,
-            whole_address_probes: 0,
-            same_role_hellos: 0,
+            hints: Vec::new(),
             own_nat: nat(own),
             peer_nat: Some(nat(peer)),
             clock: WallClock::system(1, Time::ZERO),
@@ -348,15 +341,15 @@ mod tests {
     #[test]
     fn what_was_seen_outweighs_what_is_supposed() {
         let mut report = report(Mapping::Dependent, Mapping::Independent);
-        report.bare_hellos = 3;
+        report.hints = vec![Hint::PeerPastedBare];
         assert!(report.diagnosis().1.contains("whole line"));
-        report.bare_hellos = 0;
+        report.hints.clear();
         report.forged = 3;
         assert!(
             !report.diagnosis().0.contains("earlier run"),
             "strangers probe ports"
         );
-        report.other_key = 1;
+        report.hints.push(Hint::OldAddress);
         assert!(report.diagnosis().0.contains("earlier run"));
         report.error = Some(HandshakeError::PeerIsNewer);
         assert!(report.diagnosis().0.contains("newer p2pcopy"));

@@ -57,7 +57,7 @@ fn one_bare_and_one_whole_address_fail_and_both_are_told() {
         let (whoever_pasted_bare, other) = if bare[0] { (0, 1) } else { (1, 0) };
         assert!(world.hints(whoever_pasted_bare).contains(&Hint::WePastedBare));
         assert!(world.hints(other).contains(&Hint::PeerPastedBare));
-        assert!(world.report(other).bare_hellos > 0);
+        assert!(world.report(other).hints.contains(&Hint::PeerPastedBare));
         assert!(world.report(other).diagnosis().1.contains("whole line"));
         assert!(
             world
