@@ -33,7 +33,7 @@ pub(crate) use self::search::Search;
 use super::Datagram;
 use super::clock::WallClock;
 use super::schedule::Schedule;
-use super::schedule::guess as guesses;
+use super::schedule::guess::CHANCES_TOLD_AFTER;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::handshake::{HandshakeError, Hello, Local, PROTOCOL_VERSION, SessionKeys, packet};
 use crate::protocol::time::Time;
@@ -324,18 +324,15 @@ impl Punch {
         let obstacle = self.report.obstacle?;
         let is_shown = self.report.hints.contains(&Hint::Obstacle(obstacle));
         let matters = !is_shown && self.report.received == 0 && self.search.relay.is_none();
-        matters.then(|| (self.began + self.shown_after(obstacle), obstacle))
-    }
-
-    /// After how long without success an obstacle is shown. Guesses may overcome a symmetric NAT, which takes
-    /// longer.
-    fn shown_after(&self, obstacle: Obstacle) -> Duration {
-        match obstacle {
-            Obstacle::Symmetric | Obstacle::PerhapsSymmetric if self.search.guess.is_some() => {
-                guesses::CHANCES_TOLD_AFTER
-            }
-            _ => obstacle.shown_after(),
-        }
+        // Guesses may overcome a symmetric NAT, which takes longer.
+        let is_guessed = matches!(obstacle, Obstacle::Symmetric | Obstacle::PerhapsSymmetric)
+            && self.search.guess.is_some();
+        let wait = if is_guessed {
+            CHANCES_TOLD_AFTER
+        } else {
+            obstacle.shown_after()
+        };
+        matters.then(|| (self.began + wait, obstacle))
     }
 
     fn hint(&mut self, hint: Hint) {

@@ -135,27 +135,10 @@ impl Obstacle {
     }
 }
 
-/// The IP versions over which a side can be reached.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Families {
-    ipv4: bool,
-    ipv6: bool,
-}
-
-impl Families {
-    fn of(address: &Address) -> Self {
-        let any = |wanted: fn(&SocketAddr) -> bool| {
-            address.places().any(|at| !at.ip().is_loopback() && wanted(&at))
-        };
-        Families {
-            ipv4: any(SocketAddr::is_ipv4),
-            ipv6: any(SocketAddr::is_ipv6),
-        }
-    }
-
-    const fn none(self) -> bool {
-        !self.ipv4 && !self.ipv6
-    }
+/// Whether a side can be reached over IPv4, and over IPv6.
+fn families(address: &Address) -> [bool; 2] {
+    [SocketAddr::is_ipv4, SocketAddr::is_ipv6]
+        .map(|is_of| address.places().any(|at| !at.ip().is_loopback() && is_of(&at)))
 }
 
 /// Whether everybody's packets reach this address.
@@ -185,23 +168,14 @@ fn is_within(ip: IpAddr, (network, bits): (IpAddr, u8)) -> bool {
 /// The worst obstacle to a connection between these two addresses. `networks`: the networks of this computer,
 /// each with an address and the length of its prefix.
 pub(crate) fn obstacle(own: &Address, peer: &Address, networks: &[(IpAddr, u8)]) -> Option<Obstacle> {
-    let (ours, theirs) = (Families::of(own), Families::of(peer));
-    match (ours.none(), theirs.none()) {
-        (true, true) => return None,
-        (true, false) => return Some(Obstacle::WeAreOffline),
-        (false, true) => return Some(Obstacle::PeerIsOffline),
-        (false, false) => {}
-    }
-    let both_ipv6 = ours.ipv6 && theirs.ipv6;
-    if !(both_ipv6 || ours.ipv4 && theirs.ipv4) {
-        return Some(if theirs.ipv6 {
-            Obstacle::OnlyPeerHasIpv6
-        } else {
-            Obstacle::OnlyWeHaveIpv6
-        });
-    }
-    if both_ipv6 {
-        return None;
+    match (families(own), families(peer)) {
+        // Both have IPv6, or both are on the same computer.
+        ([_, true], [_, true]) | ([false, false], [false, false]) => return None,
+        ([false, false], _) => return Some(Obstacle::WeAreOffline),
+        (_, [false, false]) => return Some(Obstacle::PeerIsOffline),
+        ([true, _], [true, _]) => {}
+        (_, [_, true]) => return Some(Obstacle::OnlyPeerHasIpv6),
+        ([_, true], _) => return Some(Obstacle::OnlyWeHaveIpv6),
     }
     let is_near = peer
         .places()
