@@ -103,13 +103,6 @@ impl Known {
     }
 }
 
-#[derive(Debug)]
-struct Answer {
-    path: Path,
-    token: u64,
-    size: u16,
-}
-
 /// A datagram with a path frame, which must leave.
 #[derive(Debug)]
 pub(super) struct PathFrame {
@@ -126,7 +119,7 @@ pub(super) struct Paths {
     key: Zeroizing<[u8; 32]>,
     /// The first one is in use.
     known: Vec<Known>,
-    answers: VecDeque<Answer>,
+    answers: VecDeque<PathFrame>,
     next_answer: Time,
     /// The highest packet number of a packet with more than path frames, and the path it came from.
     newest: Option<(PacketNumber, Path)>,
@@ -261,7 +254,13 @@ impl Paths {
     pub(super) fn on_challenge(&mut self, path: Path, token: u64, bytes: usize) {
         if self.answers.len() < MAX_ANSWERS {
             let size = u16::try_from(bytes).unwrap_or(BASE_MTU).clamp(SMALL, BASE_MTU);
-            self.answers.push_back(Answer { path, token, size });
+            let kind = frame::PATH_RESPONSE;
+            self.answers.push_back(PathFrame {
+                path,
+                kind,
+                token,
+                size,
+            });
         }
     }
 
@@ -299,15 +298,10 @@ impl Paths {
     /// The next datagram with a path frame.
     pub(super) fn poll(&mut self, now: Time, silent: bool) -> Option<PathFrame> {
         if now >= self.next_answer
-            && let Some(Answer { path, token, size }) = self.answers.pop_front()
+            && let Some(answer) = self.answers.pop_front()
         {
             self.next_answer = now + ANSWER_INTERVAL;
-            return Some(PathFrame {
-                path,
-                kind: frame::PATH_RESPONSE,
-                token,
-                size,
-            });
+            return Some(answer);
         }
         let i = (0..self.known.len()).find(|&i| {
             let known = &self.known[i];
@@ -318,22 +312,20 @@ impl Paths {
         known.asked = known.asked.wrapping_add(1);
         known.next = now + if silent { SILENT_WAIT } else { known.wait };
         known.wait = (known.wait * 2).min(LAST_WAIT);
-        let token = self.token(now, path, 0);
-        Some(PathFrame {
-            path,
-            kind: frame::PATH_CHALLENGE,
-            token,
-            size,
-        })
+        Some(self.challenge(now, path, size))
     }
 
     /// A challenge for a path on which the driver looks for a silent peer.
     pub(super) fn probe(&self, now: Time, path: Path) -> PathFrame {
+        self.challenge(now, path, SMALL)
+    }
+
+    fn challenge(&self, now: Time, path: Path, size: u16) -> PathFrame {
         PathFrame {
             path,
             kind: frame::PATH_CHALLENGE,
             token: self.token(now, path, 0),
-            size: SMALL,
+            size,
         }
     }
 
