@@ -145,29 +145,30 @@ impl Found {
 
 /// Puts addresses in the order in which to tell them. `sources`: the source addresses of the default routes
 /// of both IP versions.
-fn ranked(found: Vec<Found>, sources: &[IpAddr]) -> Vec<Found> {
+fn ranked(mut found: Vec<Found>, sources: &[IpAddr]) -> Vec<Found> {
     let outward: Vec<u32> = found
         .iter()
         .filter(|f| sources.contains(&f.ip))
         .map(|f| f.index)
         .collect();
-    let mut ranked: Vec<(Standing, bool, bool, Found)> = Vec::new();
+    found.sort_by_key(|one| {
+        (
+            one.standing(&outward),
+            !sources.contains(&one.ip),
+            one.is_unique_local(),
+        )
+    });
+    let best = found.first().map(|one| one.standing(&outward));
+    let mut told: Vec<Found> = Vec::new();
     for one in found {
-        let standing = one.standing(&outward);
-        let key = (standing, !sources.contains(&one.ip), one.is_unique_local());
-        match ranked.iter_mut().find(|(.., other)| other.ip == one.ip) {
-            // If an address appears twice, the better rank counts.
-            Some(other) if key < (other.0, other.1, other.2) => *other = (key.0, key.1, key.2, one),
-            Some(_) => {}
-            None => ranked.push((key.0, key.1, key.2, one)),
+        // If an address appears twice, the better rank counts.
+        let is_known = told.iter().any(|other| other.ip == one.ip);
+        // Every interface has a link-local IPv6 address. It is useful only if there is nothing better.
+        let is_spare = one.ip.is_ipv6() && one.is_link_local() && Some(one.standing(&outward)) > best;
+        if !is_known && !is_spare {
+            told.push(one);
         }
     }
-    // Every interface has a link-local IPv6 address. It is useful only if there is nothing better.
-    if let Some(best) = ranked.iter().map(|(standing, ..)| *standing).min() {
-        ranked.retain(|(standing, .., one)| one.ip.is_ipv4() || !one.is_link_local() || *standing == best);
-    }
-    ranked.sort_by_key(|&(standing, other, local, _)| (standing, other, local));
-    let mut told: Vec<Found> = ranked.into_iter().map(|(.., one)| one).collect();
     // The system sends from the `sources`, whatever their rank. The peer's firewall admits only addresses to
     // which the peer has sent, so the peer must know them.
     let beyond = told.split_off(told.len().min(MOST));
