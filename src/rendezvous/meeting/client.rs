@@ -80,6 +80,12 @@ impl Meeting {
     /// A client that starts with a hello to the server.
     pub(crate) fn new(config: MeetingConfig, now: Time) -> Self {
         let mut rng = SeedRng::new(&config.seed, "p2pcopy 1 meeting");
+        let shows = matches!(config.purpose, Purpose::Show);
+        let (typed, named) = match config.purpose {
+            Purpose::Show | Purpose::Look => (None, None),
+            Purpose::Join(code) => (Some(code), None),
+            Purpose::Named(names, secret) => (None, Some((names, secret))),
+        };
         let finder = Finder::new(config.server, &config.sockets, &rng.seed(), now);
         let mut meeting = Meeting {
             errand: config.errand,
@@ -95,9 +101,9 @@ impl Meeting {
             own: None,
             told_unreachable: false,
             told_fresh: false,
-            shows: matches!(config.purpose, Purpose::Show),
+            shows,
             guesses: 0,
-            named: None,
+            named,
             visit: None,
             paired_since: None,
             next_open: now,
@@ -107,15 +113,7 @@ impl Meeting {
             outbox: VecDeque::new(),
             events: VecDeque::new(),
         };
-        match config.purpose {
-            Purpose::Show => meeting.visit(None, now),
-            Purpose::Join(code) => meeting.visit(Some(code), now),
-            Purpose::Named(names, secret) => {
-                meeting.named = Some((names, secret));
-                meeting.visit(None, now);
-            }
-            Purpose::Look => meeting.visit(None, now),
-        }
+        meeting.visit(typed, now);
         meeting.handle_timeout(now);
         meeting
     }

@@ -9,35 +9,39 @@ use super::wire::{Cookie, Names, Open, SessionId, Standing, State, Ticket, Token
 use crate::rendezvous::address::Address;
 use crate::rendezvous::errand::Errand;
 
-/// Our end of one code.
-struct Half {
-    words: Words,
-    nameplate: Option<Nameplate>,
-    /// `None` once it was answered.
-    exchange: Option<Exchange>,
+/// Our end of an exchange.
+struct Ours {
     message: [u8; MESSAGE_LEN],
+    /// `None` once it was answered.
+    open: Option<Exchange>,
 }
 
-impl Half {
-    fn new(end: End, words: Words, nameplate: Option<Nameplate>, seed: &[u8; 32]) -> Self {
-        let exchange = Exchange::new(end, words.to_string().as_bytes(), seed);
+impl Ours {
+    fn new(exchange: Exchange) -> Self {
         let mut message = [0; MESSAGE_LEN];
         message.copy_from_slice(exchange.message());
-        Half {
-            words,
-            nameplate,
-            exchange: Some(exchange),
+        Ours {
             message,
+            open: Some(exchange),
         }
     }
 }
 
-/// A meeting by name, and the secret of both.
-struct Named {
-    names: Names,
-    /// `None` once it was answered.
-    exchange: Option<Exchange>,
-    message: [u8; MESSAGE_LEN],
+/// Our end of one code.
+struct Half {
+    words: Words,
+    nameplate: Option<Nameplate>,
+    exchange: Ours,
+}
+
+impl Half {
+    fn new(end: End, words: Words, nameplate: Option<Nameplate>, seed: &[u8; 32]) -> Self {
+        Half {
+            words,
+            nameplate,
+            exchange: Ours::new(Exchange::new(end, words.to_string().as_bytes(), seed)),
+        }
+    }
 }
 
 /// What a state from the server means.
@@ -75,7 +79,8 @@ pub(super) struct Visit {
     session: SessionId,
     own: Option<Half>,
     typed: Option<Half>,
-    named: Option<Named>,
+    /// The names, if the two meet by name.
+    named: Option<(Names, Ours)>,
     /// Our end of the code, if somebody has joined.
     paired: Option<End>,
     keys: Option<CodeKeys>,
@@ -112,14 +117,7 @@ impl Visit {
 
     /// Meets by name a client that knows the secret.
     pub(super) fn meet(&mut self, names: Names, secret: &[u8], seed: &[u8; 32]) {
-        let exchange = Exchange::either(secret, seed);
-        let mut message = [0; MESSAGE_LEN];
-        message.copy_from_slice(exchange.message());
-        self.named = Some(Named {
-            names,
-            exchange: Some(exchange),
-            message,
-        });
+        self.named = Some((names, Ours::new(Exchange::either(secret, seed))));
     }
 
     pub(super) const fn session(&self) -> SessionId {
@@ -147,14 +145,14 @@ impl Visit {
         token: Option<&TokenKey>,
         rtt: Duration,
     ) -> Open {
-        let own = self.own.as_ref();
-        let (want, message) = match (&self.named, self.typed.as_ref()) {
-            (Some(named), _) => (Want::Named(named.names.clone()), Some(named.message)),
-            (None, Some(half)) => (half.nameplate.map_or(Want::Leave, Want::Join), Some(half.message)),
-            (None, None) => match own {
-                Some(half) => (Want::Wait(half.nameplate), Some(half.message)),
-                None => (Want::Leave, None),
-            },
+        let (want, exchange) = match (&self.named, &self.typed, &self.own) {
+            (Some((names, exchange)), ..) => (Want::Named(names.clone()), Some(exchange)),
+            (_, Some(half), _) => (
+                half.nameplate.map_or(Want::Leave, Want::Join),
+                Some(&half.exchange),
+            ),
+            (.., Some(half)) => (Want::Wait(half.nameplate), Some(&half.exchange)),
+            (None, None, None) => (Want::Leave, None),
         };
         Open {
             errand,
@@ -163,7 +161,7 @@ impl Visit {
             cookie,
             proof: proof_or_zeros(token, &cookie, self.session),
             rtt,
-            message: message.unwrap_or([0; MESSAGE_LEN]),
+            message: exchange.map_or([0; MESSAGE_LEN], |ours| ours.message),
             sealed: self.sealed.clone(),
         }
     }
@@ -216,14 +214,14 @@ impl Visit {
     fn on_paired(&mut self, end: End, state: &State, own: &Address) -> Meaning {
         self.paired = Some(end);
         let exchange = match (&mut self.named, end) {
-            (Some(named), _) => Some(&mut named.exchange),
+            (Some((_, exchange)), _) => Some(exchange),
             (None, End::Owner) => self.own.as_mut().map(|half| &mut half.exchange),
             (None, End::Joiner) => self.typed.as_mut().map(|half| &mut half.exchange),
         };
         let mut more = false;
         if self.keys.is_none()
             && state.message != [0; MESSAGE_LEN]
-            && let Some(exchange) = exchange.and_then(Option::take)
+            && let Some(exchange) = exchange.and_then(|ours| ours.open.take())
         {
             let Ok(keys) = exchange.finish(end, &state.message) else {
                 return Meaning::Burn(self.wrong());
