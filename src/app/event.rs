@@ -19,6 +19,7 @@ use super::told::{Info, Note, Warning};
 use crate::protocol::Role;
 use crate::protocol::connection::Stats;
 use crate::rendezvous::address::NatClass;
+pub(crate) use crate::rendezvous::clock::ClockSource;
 use crate::rendezvous::meeting::wire::Present;
 
 /// Something a run tells. Events come in the order in which things happen.
@@ -125,18 +126,6 @@ pub(crate) enum Change {
     Changed,
     /// It works in more networks than the earlier one, which still works.
     Better,
-}
-
-/// The source of the time of the slots.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum ClockSource {
-    /// The median of the answers of NTP servers.
-    Ntp {
-        /// How many servers gave a plausible answer.
-        servers: usize,
-    },
-    /// The system's own clock, because no NTP server answered.
-    System,
 }
 
 /// A time of day in UTC, to the second.

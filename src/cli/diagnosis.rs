@@ -70,7 +70,7 @@ pub(super) fn lines(found: &Diagnosis) -> Vec<String> {
 pub(super) fn object(found: &Diagnosis) -> Object {
     let [answered, asked] = found.servers;
     let (source, servers) = match found.clock.source() {
-        ClockSource::Ntp { answers, .. } => ("ntp", answers),
+        ClockSource::Ntp { servers } => ("ntp", servers),
         ClockSource::System => ("system", 0),
     };
     let mapped = match &found.forwarding {

@@ -1,7 +1,6 @@
 //! One clock for two computers: Unix time from NTP answers, and the slots that both derive from it.
 
 use std::fmt;
-use std::time::Duration;
 
 use super::address::Timekeeping;
 use crate::protocol::Role;
@@ -26,10 +25,8 @@ pub(crate) struct NtpSample {
 pub(crate) enum ClockSource {
     /// The median of NTP answers.
     Ntp {
-        /// The number of answers used.
-        answers: usize,
-        /// The distance of the farthest answer from the median.
-        spread: Duration,
+        /// How many servers gave a plausible answer.
+        servers: usize,
     },
     /// The system's clock, because no NTP server gave a usable answer.
     System,
@@ -97,14 +94,8 @@ impl WallClock {
             Some(&upper) => {
                 let lower = offsets[(offsets.len() - 1) / 2];
                 let median = lower.midpoint(upper);
-                let spread = offsets.iter().map(|o| o.abs_diff(median)).max().unwrap_or(0);
-                (
-                    median,
-                    ClockSource::Ntp {
-                        answers: offsets.len(),
-                        spread: Duration::from_nanos(spread),
-                    },
-                )
+                let servers = offsets.len();
+                (median, ClockSource::Ntp { servers })
             }
         };
         let unix_at_zero =
@@ -177,10 +168,10 @@ impl fmt::Display for WallClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.offset_nanos / 1_000_000;
         match self.source {
-            ClockSource::Ntp { answers, .. } => {
+            ClockSource::Ntp { servers } => {
                 write!(
                     f,
-                    "{answers} NTP answers, system clock corrected by {millis:+} ms"
+                    "{servers} NTP answers, system clock corrected by {millis:+} ms"
                 )
             }
             ClockSource::System => write!(f, "the system's (no NTP server answered)"),

@@ -6,12 +6,12 @@ pub(crate) mod os_errors;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::event::{Bound, ClockSource, Event, Front, Phase, Progress};
+use super::event::{Bound, Event, Front, Phase, Progress};
 use super::told::{Note, Warning};
 use crate::protocol::connection::{Limit, Stats};
 use crate::protocol::time::Time;
 use crate::rendezvous::address::NatClass;
-use crate::rendezvous::clock::{ClockSource as Source, WallClock};
+use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::stun::StunReport;
 use crate::transfer::source::Absence;
@@ -89,12 +89,8 @@ impl Pace {
 
 /// Tells which clock determines the slots.
 pub(super) fn tell_clock(front: &mut dyn Front, clock: &WallClock) {
-    let source = match clock.source() {
-        Source::Ntp { answers, .. } => ClockSource::Ntp { servers: answers },
-        Source::System => ClockSource::System,
-    };
     front.event(Event::Clock {
-        source,
+        source: clock.source(),
         offset_ms: clock.offset_nanos() / 1_000_000,
     });
 }
