@@ -10,7 +10,6 @@ use std::thread;
 
 use super::lines::{self, Line};
 use super::screen::Screen;
-#[cfg(any(unix, windows))]
 use super::typed::Terminal;
 #[cfg(unix)]
 use super::typed::{Device, forget_typed};
@@ -158,8 +157,6 @@ impl Prompts {
         let forgotten = self.device.as_ref().is_some_and(forget_typed);
         #[cfg(windows)]
         let forgotten = self.is_console && crate::system::forget_typed();
-        #[cfg(not(any(unix, windows)))]
-        let forgotten = false;
         if forgotten {
             let text = "What was typed before this question was thrown away.".to_owned();
             self.screen.line(&lines::plain(text));

@@ -7,7 +7,6 @@
 use std::io::{BufRead, Read};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
-#[cfg(any(unix, windows))]
 use std::time::Duration;
 #[cfg(unix)]
 use std::{os::fd::AsFd, sync::Arc};
@@ -16,7 +15,6 @@ use std::{os::fd::AsFd, sync::Arc};
 const LONGEST_LINE: u64 = 8 * 1024;
 
 /// Lines of one paste into a terminal arrive closer together than this. Nobody types that fast.
-#[cfg(any(unix, windows))]
 const PASTE_GAP: Duration = Duration::from_millis(100);
 
 /// How often the reader checks whether its question was taken back.
@@ -36,7 +34,6 @@ pub(super) enum Next {
 /// Lines of a user or of a program.
 pub(super) enum Lines {
     /// A terminal.
-    #[cfg(any(unix, windows))]
     Terminal(Terminal),
     /// Anything else.
     Pipe(Pipe),
@@ -46,7 +43,6 @@ impl Lines {
     /// Whether a person types them.
     pub(super) fn are_typed(&self) -> bool {
         match self {
-            #[cfg(any(unix, windows))]
             Lines::Terminal(_) => true,
             Lines::Pipe(_) => false,
         }
@@ -55,7 +51,6 @@ impl Lines {
     /// Waits for the next line while `is_wanted` returns true.
     pub(super) fn next(&mut self, is_wanted: &dyn Fn() -> bool) -> Next {
         match self {
-            #[cfg(any(unix, windows))]
             Lines::Terminal(terminal) => terminal.next(is_wanted),
             Lines::Pipe(pipe) => pipe.next(is_wanted),
         }
@@ -64,7 +59,6 @@ impl Lines {
     /// Another line of the same paste, if one arrives at once.
     pub(super) fn more(&mut self) -> Option<String> {
         match self {
-            #[cfg(any(unix, windows))]
             Lines::Terminal(terminal) => terminal.more(),
             Lines::Pipe(_) => None,
         }
