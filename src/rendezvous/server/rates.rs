@@ -29,23 +29,18 @@ impl Network {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     /// A request that the server must remember or look up.
-    Open,
+    Open = 0,
     /// A wrong code or a wrong token.
-    Wrong,
+    Wrong = 1,
 }
 
-#[derive(Clone, Copy)]
-struct Counts {
-    began: Time,
-    opens: u16,
-    wrong: u16,
-}
+/// What one network has asked for since this time, by [`Kind`].
+type Counts = (Time, [u16; 2]);
 
 /// The counts of all networks.
 pub(super) struct Rates {
     counts: HashMap<Network, Counts>,
-    opens: u16,
-    wrong: u16,
+    most: [u16; 2],
 }
 
 impl Rates {
@@ -53,53 +48,44 @@ impl Rates {
     pub(super) fn new(opens: u16, wrong: u16) -> Self {
         Rates {
             counts: HashMap::new(),
-            opens,
-            wrong,
+            most: [opens, wrong],
         }
     }
 
     /// Whether one more of this kind is too many; if so, for how many seconds.
     pub(super) fn wait(&self, now: Time, network: Network, kind: Kind) -> Option<u16> {
-        let counts = self.counts.get(&network)?;
-        let gone = now.since(counts.began);
-        let full = match kind {
-            Kind::Open => counts.opens >= self.opens,
-            Kind::Wrong => counts.wrong >= self.wrong,
-        };
-        if !full || gone >= SPAN {
-            return None;
-        }
-        u16::try_from((SPAN - gone).as_secs() + 1).ok()
+        let (began, counts) = self.counts.get(&network)?;
+        let left = SPAN
+            .checked_sub(now.since(*began))
+            .filter(|left| !left.is_zero())?;
+        let full = counts[kind as usize] >= self.most[kind as usize];
+        u16::try_from(left.as_secs() + 1).ok().filter(|_| full)
     }
 
     /// Counts one request.
     pub(super) fn count(&mut self, now: Time, network: Network, kind: Kind) {
         if self.counts.len() >= MAX_NETWORKS && !self.counts.contains_key(&network) {
             self.sweep(now);
-            let oldest = self.counts.iter().min_by_key(|(_, c)| c.began).map(|(n, _)| *n);
+            let oldest = self
+                .counts
+                .iter()
+                .min_by_key(|(_, (began, _))| *began)
+                .map(|(n, _)| *n);
             if let Some(oldest) = oldest.filter(|_| self.counts.len() >= MAX_NETWORKS) {
                 self.counts.remove(&oldest);
             }
         }
-        let fresh = Counts {
-            began: now,
-            opens: 0,
-            wrong: 0,
-        };
-        let counts = self.counts.entry(network).or_insert(fresh);
-        if now.since(counts.began) >= SPAN {
-            *counts = fresh;
+        let counts = self.counts.entry(network).or_insert((now, [0; 2]));
+        if now.since(counts.0) >= SPAN {
+            *counts = (now, [0; 2]);
         }
-        let count = match kind {
-            Kind::Open => &mut counts.opens,
-            Kind::Wrong => &mut counts.wrong,
-        };
+        let count = &mut counts.1[kind as usize];
         *count = count.saturating_add(1);
     }
 
     /// Forgets requests that no longer count.
     pub(super) fn sweep(&mut self, now: Time) {
-        self.counts.retain(|_, counts| now.since(counts.began) < SPAN);
+        self.counts.retain(|_, (began, _)| now.since(*began) < SPAN);
     }
 }
 
