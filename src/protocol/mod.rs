@@ -25,7 +25,7 @@ mod stream;
 pub(crate) mod time;
 pub(crate) mod wire;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use self::ecn::Ecn;
 
@@ -48,6 +48,19 @@ impl Path {
             IpAddr::V6(ip) => out.extend(ip.octets()),
         }
         out
+    }
+}
+
+/// What one customer has: an IPv4 address, or an IPv6 /64 (RFC 6177). The unit of all limits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Network(IpAddr);
+
+impl Network {
+    pub(crate) fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => Network(ip.into()),
+            IpAddr::V6(ip) => Network(Ipv6Addr::from(u128::from(ip) >> 64 << 64).into()),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ mod dial;
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use polling::{Event, Events, Poller};
 use self::dial::Dial;
 pub(crate) use self::dial::StreamNews;
 use super::driver::{mode, register};
+use crate::protocol::Network;
 use crate::protocol::time::Time;
 
 /// The socket number of all paths over TCP.
@@ -210,8 +211,8 @@ impl Streams {
         // Each datagram must leave at once.
         io.set_nodelay(true)?;
         let remote = io.peer_addr()?;
-        let network = network(remote.ip());
-        let theirs = |s: &Stream| self::network(s.remote.ip()) == network;
+        let network = Network::of(remote.ip());
+        let theirs = |s: &Stream| Network::of(s.remote.ip()) == network;
         if self.streams.values().filter(|s| theirs(s)).count() >= MOST_OF_ONE_NETWORK {
             self.close_silent(now, theirs);
         } else if self.streams.len() >= MOST_STREAMS {
@@ -365,14 +366,6 @@ fn is_full(error: &io::Error) -> bool {
     #[cfg(windows)]
     let codes = [10024, 10055];
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
-}
-
-/// What one customer has: an IPv4 address or an IPv6 /64 (RFC 6177).
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
-        ip => ip,
-    }
 }
 
 impl Stream {

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::cookies::Cookies;
-use self::rates::{Kind, Network, Rates};
+use self::rates::{Kind, Rates};
 use self::relay::Relay;
 pub(crate) use self::relay::RelayLimits;
 pub(crate) use self::relay::Relayed;
@@ -28,7 +28,7 @@ use super::meeting::wire::{
 use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::mac::equal;
 use crate::protocol::time::Time;
-use crate::protocol::{Path, Reach};
+use crate::protocol::{Network, Path, Reach};
 
 /// How often the tables are cleaned.
 const SWEEP: Duration = Duration::from_secs(1);

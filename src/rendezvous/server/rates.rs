@@ -1,29 +1,15 @@
-//! Limits the requests of one network in a minute. A network is an IPv4 address or an IPv6 /64, which is what
-//! one customer gets (RFC 6177).
+//! Limits the requests of one network in a minute.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use crate::protocol::Network;
 use crate::protocol::time::Time;
 
 /// The span over which requests are counted.
 const SPAN: Duration = Duration::from_secs(60);
 /// The most networks remembered. Each was proven by a cookie. If there are more, the oldest are forgotten.
 const MAX_NETWORKS: usize = 8192;
-
-/// A network, the unit of all limits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Network(IpAddr);
-
-impl Network {
-    pub(super) fn of(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => Network(ip.into()),
-            IpAddr::V6(ip) => Network(Ipv6Addr::from(u128::from(ip) >> 64 << 64).into()),
-        }
-    }
-}
 
 /// The kinds of requests that are counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,6 +77,8 @@ impl Rates {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     #[test]

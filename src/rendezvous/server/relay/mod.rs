@@ -8,9 +8,8 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::bucket::Bucket;
-use super::rates::Network;
-use crate::protocol::Path;
 use crate::protocol::time::Time;
+use crate::protocol::{Network, Path};
 use crate::rendezvous::meeting::pake::End;
 use crate::rendezvous::meeting::wire::{Bind, Binding, Bound, SessionId, Ticket};
 

@@ -6,10 +6,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::rates::{Kind, Network, Rates};
-use crate::protocol::Path;
+use super::rates::{Kind, Rates};
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
+use crate::protocol::{Network, Path};
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::code::Nameplate;
