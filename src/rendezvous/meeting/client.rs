@@ -5,8 +5,6 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
 use super::code::{Code, Words};
 use super::finder::Finder;
 use super::interface::{MeetingConfig, MeetingEvent, Purpose};
@@ -14,15 +12,13 @@ use super::pake::End;
 use super::refusal::Refusal;
 use super::relay::{RelayPass, RelayUse};
 use super::visit::{Meaning, Visit};
-use super::wire::{Names, Open, SessionId, Standing, State, TokenKey, Want, Welcome, is_meeting, packet};
-use crate::protocol::handshake::PublicKey;
+use super::wire::{Open, SessionId, Standing, State, Want, Welcome, is_meeting, packet};
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach};
 use crate::rendezvous::Datagram;
 use crate::rendezvous::address::{Address, Guessing, Mapping, NatClass, PAIRS};
 use crate::rendezvous::clock::WallClock;
-use crate::rendezvous::errand::Errand;
 
 /// If a server has not answered by then, it is not there or UDP is blocked.
 const UNREACHABLE: Duration = Duration::from_secs(3);
@@ -47,25 +43,15 @@ const GOODBYES: usize = 2;
 
 /// The state machine of the client. Drive it as [`crate::protocol`] says.
 pub(crate) struct Meeting {
-    errand: Errand,
-    token: Option<TokenKey>,
-    key: PublicKey,
-    candidates: Vec<SocketAddr>,
-    local: Vec<SocketAddr>,
-    relay: RelayUse,
-    guess: bool,
+    config: MeetingConfig,
     rng: SeedRng,
     began: Time,
     finder: Finder,
     own: Option<Address>,
     told_unreachable: bool,
     told_fresh: bool,
-    /// Whether a code of our own is shown.
-    shows: bool,
     /// The number of our codes at which somebody may have guessed.
     guesses: u32,
-    /// The names and the secret, if the two meet by name.
-    named: Option<(Names, Zeroizing<Vec<u8>>)>,
     visit: Option<Visit>,
     paired_since: Option<Time>,
     next_open: Time,
@@ -80,30 +66,20 @@ impl Meeting {
     /// A client that starts with a hello to the server.
     pub(crate) fn new(config: MeetingConfig, now: Time) -> Self {
         let mut rng = SeedRng::new(&config.seed, "p2pcopy 1 meeting");
-        let shows = matches!(config.purpose, Purpose::Show);
-        let (typed, named) = match config.purpose {
-            Purpose::Show | Purpose::Look => (None, None),
-            Purpose::Join(code) => (Some(code), None),
-            Purpose::Named(names, secret) => (None, Some((names, secret))),
+        let typed = match config.purpose {
+            Purpose::Join(code) => Some(code),
+            Purpose::Show | Purpose::Look | Purpose::Named(..) => None,
         };
         let finder = Finder::new(config.server, &config.sockets, &rng.seed(), now);
         let mut meeting = Meeting {
-            errand: config.errand,
-            token: config.token,
-            key: config.key,
-            candidates: config.candidates,
-            local: config.local,
-            relay: config.relay,
-            guess: config.guess,
             rng,
             began: now,
             finder,
             own: None,
             told_unreachable: false,
             told_fresh: false,
-            shows,
             guesses: 0,
-            named,
+            config,
             visit: None,
             paired_since: None,
             next_open: now,
@@ -146,6 +122,11 @@ impl Meeting {
         self.visit = None;
     }
 
+    /// Whether a code of our own is shown.
+    const fn shows(&self) -> bool {
+        matches!(self.config.purpose, Purpose::Show)
+    }
+
     /// Whether the run left a server that never answered. One that did is still said hello to until the two are
     /// connected, which keeps the mappings open.
     const fn is_given_up(&self) -> bool {
@@ -155,13 +136,13 @@ impl Meeting {
     /// Begins a visit: shows a new code if we show codes, and joins `typed`.
     fn visit(&mut self, typed: Option<Code>, now: Time) {
         let mut visit = Visit::new(SessionId(self.rng.next_u64()));
-        if self.shows {
+        if self.shows() {
             visit.show(Words::new(self.rng.array()), &self.rng.seed());
         }
         if let Some(code) = typed {
             visit.join(code, &self.rng.seed());
         }
-        if let Some((names, secret)) = &self.named {
+        if let Purpose::Named(names, secret) = &self.config.purpose {
             visit.meet(names.clone(), secret, &self.rng.seed());
         }
         self.visit = Some(visit);
@@ -241,12 +222,12 @@ impl Meeting {
                     .clock()
                     .unwrap_or(WallClock::system(state.unix_nanos, now));
                 let terms = self.finder.terms();
-                let relay = (terms.relays && self.relay != RelayUse::Never).then(|| {
+                let relay = (terms.relays && self.config.relay != RelayUse::Never).then(|| {
                     Box::new(RelayPass {
                         path: self.finder.main(),
                         ticket: met.ticket.0,
                         end: met.ticket.1,
-                        token: self.token,
+                        token: self.config.token,
                         cookie: self.finder.cookie(),
                         terms,
                         seed: self.rng.seed(),
@@ -270,7 +251,7 @@ impl Meeting {
             self.events.push_back(MeetingEvent::Spoilt(why));
             return self.visit(None, now);
         }
-        if !self.shows || matches!(why, Refusal::WrongToken | Refusal::TooMany(_)) {
+        if !self.shows() || matches!(why, Refusal::WrongToken | Refusal::TooMany(_)) {
             self.events.push_back(MeetingEvent::Failed(why));
             return;
         }
@@ -293,7 +274,7 @@ impl Meeting {
     /// Whether a meeting by name goes on after somebody came and the meeting failed. If we name the peer, we
     /// do not try again with a secret that differs.
     fn waits_on(&self, why: Refusal) -> bool {
-        let Some((names, _)) = &self.named else {
+        let Purpose::Named(names, _) = &self.config.purpose else {
             return false;
         };
         let waits = names.own.is_some();
@@ -310,7 +291,7 @@ impl Meeting {
         };
         let open = Open {
             want,
-            ..visit.open(self.errand, cookie, self.token.as_ref(), Duration::ZERO)
+            ..visit.open(&self.config, cookie, Duration::ZERO)
         };
         for _ in 0..GOODBYES {
             self.transmit(self.finder.main(), open.encode());
@@ -347,7 +328,7 @@ impl Meeting {
             return;
         };
         if now >= self.next_open {
-            let open = visit.open(self.errand, cookie, self.token.as_ref(), self.finder.rtt());
+            let open = visit.open(&self.config, cookie, self.finder.rtt());
             self.next_open = now + self.repeat;
             self.repeat = (self.repeat * 2).min(LAST_REPEAT.max(2 * self.finder.rtt()));
             self.transmit(self.finder.main(), open.encode());
@@ -363,7 +344,7 @@ impl Meeting {
             let local = u8::try_from(index).ok()?;
             self.finder.seen(local).filter(SocketAddr::is_ipv4)
         });
-        let public = mapped[0].is_some_and(|seen| self.local.contains(&seen));
+        let public = mapped[0].is_some_and(|seen| self.config.local.contains(&seen));
         let nat = NatClass {
             mapping: if public {
                 Mapping::Public
@@ -372,15 +353,16 @@ impl Meeting {
             },
             ..NatClass::default()
         };
-        let guessing = match (self.guess, nat.mapping) {
+        let guessing = match (self.config.guess, nat.mapping) {
             (false, _) => Guessing::Refused,
             (true, Mapping::Dependent) => self.finder.guessing(),
             (true, _) => Guessing::Anywhere,
         };
         let first = self.own.is_none();
-        let own = Address::own(self.errand, self.key, nat, mapped, self.candidates.clone());
+        let MeetingConfig { errand, key, .. } = self.config;
+        let own = Address::own(errand, key, nat, mapped, self.config.candidates.clone());
         let own = own.map(|own| own.guessed(guessing));
-        self.own = match self.relay {
+        self.own = match self.config.relay {
             RelayUse::Only => own.map(|own| own.found_only_at(self.finder.main().remote)),
             RelayUse::Fallback | RelayUse::Never => own,
         }

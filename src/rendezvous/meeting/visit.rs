@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::code::{Code, Nameplate, Words};
+use super::interface::MeetingConfig;
 use super::pake::{CodeKeys, End, Exchange, MESSAGE_LEN};
 use super::refusal::Refusal;
-use super::wire::{Cookie, Names, Open, SessionId, Standing, State, Ticket, TokenKey, Want, proof_or_zeros};
+use super::wire::{Cookie, Names, Open, SessionId, Standing, State, Ticket, Want, proof_or_zeros};
 use crate::rendezvous::address::Address;
-use crate::rendezvous::errand::Errand;
 
 /// Our end of an exchange.
 struct Ours {
@@ -138,13 +138,7 @@ impl Visit {
     }
 
     /// The request to send now.
-    pub(super) fn open(
-        &self,
-        errand: Errand,
-        cookie: Cookie,
-        token: Option<&TokenKey>,
-        rtt: Duration,
-    ) -> Open {
+    pub(super) fn open(&self, config: &MeetingConfig, cookie: Cookie, rtt: Duration) -> Open {
         let (want, exchange) = match (&self.named, &self.typed, &self.own) {
             (Some((names, exchange)), ..) => (Want::Named(names.clone()), Some(exchange)),
             (_, Some(half), _) => (
@@ -155,11 +149,11 @@ impl Visit {
             (None, None, None) => (Want::Leave, None),
         };
         Open {
-            errand,
+            errand: config.errand,
             want,
             session: self.session,
             cookie,
-            proof: proof_or_zeros(token, &cookie, self.session),
+            proof: proof_or_zeros(config.token.as_ref(), &cookie, self.session),
             rtt,
             message: exchange.map_or([0; MESSAGE_LEN], |ours| ours.message),
             sealed: self.sealed.clone(),
