@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use rand_core::{CryptoRng, RngCore};
 use snow::params::{CipherChoice, DHChoice, HashChoice};
 use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
@@ -58,6 +59,29 @@ impl Drop for SeedRng {
     }
 }
 
+/// For `spake2`.
+impl CryptoRng for SeedRng {}
+
+impl RngCore for SeedRng {
+    fn next_u32(&mut self) -> u32 {
+        u32::from_be_bytes(self.array())
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        u64::from_be_bytes(self.array())
+    }
+
+    fn fill_bytes(&mut self, dest: &mut [u8]) {
+        self.reader.fill(dest);
+    }
+
+    fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), rand_core::Error> {
+        self.reader.fill(dest);
+        Ok(())
+    }
+}
+
+/// For `snow`.
 impl Random for SeedRng {
     fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), snow::Error> {
         self.reader.fill(dest);

@@ -98,7 +98,7 @@ impl Meeting {
     pub(crate) fn join(&mut self, code: Code, now: Time) {
         let seed = self.rng.seed();
         if let Some(visit) = &mut self.visit
-            && visit.paired().is_none()
+            && visit.paired.is_none()
         {
             visit.join(code, &seed);
             self.say_now(now);
@@ -183,7 +183,7 @@ impl Meeting {
         let (Some(visit), Some(own)) = (&mut self.visit, &self.own) else {
             return;
         };
-        if visit.session() != state.session {
+        if visit.session != state.session {
             return;
         }
         self.last_heard = now;
@@ -198,7 +198,7 @@ impl Meeting {
             self.events.push_back(MeetingEvent::Fresh);
         }
         let meaning = visit.on_state(state, own);
-        if visit.paired().is_some() {
+        if visit.paired.is_some() {
             self.paired_since.get_or_insert(now);
         } else if state.standing != Standing::Fresh {
             (self.next_open, self.repeat) = (now + KEEPALIVE, LAST_REPEAT);
@@ -221,14 +221,14 @@ impl Meeting {
                     .finder
                     .clock()
                     .unwrap_or(WallClock::system(state.unix_nanos, now));
-                let terms = self.finder.terms();
+                let terms = self.finder.terms;
                 let relay = (terms.relays && self.config.relay != RelayUse::Never).then(|| {
                     Box::new(RelayPass {
                         path: self.finder.main(),
                         ticket: met.ticket.0,
                         end: met.ticket.1,
                         token: self.config.token,
-                        cookie: self.finder.cookie(),
+                        cookie: self.finder.cookie,
                         terms,
                         seed: self.rng.seed(),
                     })
@@ -255,11 +255,11 @@ impl Meeting {
             self.events.push_back(MeetingEvent::Failed(why));
             return;
         }
-        if visit.paired() == Some(End::Joiner) {
+        if visit.paired == Some(End::Joiner) {
             self.events.push_back(MeetingEvent::Refused(why));
             return self.visit(None, now);
         }
-        if visit.paired() == Some(End::Owner) {
+        if visit.paired == Some(End::Owner) {
             self.guesses += 1;
             if self.guesses >= MOST_GUESSES {
                 self.events.push_back(MeetingEvent::Failed(Refusal::Guessed));
@@ -286,7 +286,7 @@ impl Meeting {
     }
 
     fn leave(&mut self, want: Want) {
-        let Some((visit, cookie)) = self.visit.as_ref().zip(self.finder.cookie()) else {
+        let Some((visit, cookie)) = self.visit.as_ref().zip(self.finder.cookie) else {
             return;
         };
         let open = Open {
@@ -324,7 +324,7 @@ impl Meeting {
             self.silent = true;
             self.events.push_back(MeetingEvent::Silent(true));
         }
-        let Some((visit, cookie)) = self.visit.as_ref().zip(self.finder.cookie()) else {
+        let Some((visit, cookie)) = self.visit.as_ref().zip(self.finder.cookie) else {
             return;
         };
         if now >= self.next_open {
@@ -349,7 +349,7 @@ impl Meeting {
             mapping: if public {
                 Mapping::Public
             } else {
-                self.finder.mapping()
+                self.finder.mapping
             },
             ..NatClass::default()
         };
@@ -374,7 +374,7 @@ impl Meeting {
                 clock,
                 own: own.clone(),
                 seen: self.finder.all_seen().collect(),
-                terms: self.finder.terms(),
+                terms: self.finder.terms,
                 rtt: self.finder.rtt(),
             });
         }
@@ -396,7 +396,7 @@ impl Meeting {
             if !self.told_unreachable {
                 sooner(self.began + UNREACHABLE);
             }
-        } else if self.visit.is_some() && self.finder.cookie().is_some() {
+        } else if self.visit.is_some() && self.finder.cookie.is_some() {
             sooner(self.next_open);
             if let Some(since) = self.paired_since {
                 sooner(since + PAIRING_TIMEOUT);

@@ -100,9 +100,10 @@ pub(super) struct Finder {
     /// The first socket's hello to the server's next port. Perhaps nothing listens there, so nothing waits for the
     /// answer.
     beside: Option<Asking>,
-    mapping: Mapping,
-    cookie: Option<Cookie>,
-    terms: Terms,
+    /// How the NAT gives outside ports, once the server has answered from two ports.
+    pub(super) mapping: Mapping,
+    pub(super) cookie: Option<Cookie>,
+    pub(super) terms: Terms,
     clock: Option<(Duration, WallClock)>,
     first_answer: Option<Time>,
 }
@@ -138,14 +139,6 @@ impl Finder {
         }
     }
 
-    pub(super) const fn cookie(&self) -> Option<Cookie> {
-        self.cookie
-    }
-
-    pub(super) const fn terms(&self) -> Terms {
-        self.terms
-    }
-
     /// The server's clock, if it is known.
     pub(super) fn clock(&self) -> Option<WallClock> {
         self.clock.map(|(_, clock)| clock)
@@ -169,11 +162,6 @@ impl Finder {
     /// Whether the server is asked on this path.
     pub(super) fn asks(&self, path: Path) -> bool {
         path.remote == self.server || self.beside.as_ref().is_some_and(|beside| beside.path == path)
-    }
-
-    /// How the NAT gives outside ports, once the server has answered from two ports.
-    pub(super) const fn mapping(&self) -> Mapping {
-        self.mapping
     }
 
     /// The rule by which a symmetric NAT gives outside ports.

@@ -8,7 +8,6 @@
 
 use std::fmt;
 
-use rand_core::{CryptoRng, RngCore};
 use spake2::{Ed25519Group, Identity, Password, Spake2};
 use zeroize::Zeroize;
 
@@ -73,7 +72,7 @@ impl Exchange {
             Identity::new(b"p2pcopy 1 owner"),
             Identity::new(b"p2pcopy 1 joiner"),
         );
-        let rng = PakeRng(SeedRng::new(seed, "p2pcopy 1 code exchange"));
+        let rng = SeedRng::new(seed, "p2pcopy 1 code exchange");
         let password = Password::new(secret);
         let (state, message) = match end {
             End::Owner => Spake2::start_a_with_rng(&password, &owner, &joiner, rng),
@@ -85,7 +84,7 @@ impl Exchange {
     /// Begins an exchange while neither end knows which end it is. The server tells that together with the
     /// other end's message.
     pub(crate) fn either(secret: &[u8], seed: &[u8; 32]) -> Self {
-        let rng = PakeRng(SeedRng::new(seed, "p2pcopy 1 name exchange"));
+        let rng = SeedRng::new(seed, "p2pcopy 1 name exchange");
         let (state, message) =
             Spake2::start_symmetric_with_rng(&Password::new(secret), &Identity::new(b"p2pcopy 1 name"), rng);
         Exchange { state, message }
@@ -167,32 +166,6 @@ impl CodeKeys {
         let mut opener = Opener::new(Cipher::ChaCha20Poly1305, secret.into());
         let text = opener.open(&header, &mut packet).ok_or(WrongWords)?;
         String::from_utf8(text.to_vec()).map_err(|_| WrongWords)
-    }
-}
-
-/// Random bytes from a seed, with the traits that `spake2` needs.
-struct PakeRng(SeedRng);
-
-impl CryptoRng for PakeRng {}
-
-impl RngCore for PakeRng {
-    fn next_u32(&mut self) -> u32 {
-        u32::from_be_bytes(self.0.array())
-    }
-
-    fn next_u64(&mut self) -> u64 {
-        self.0.next_u64()
-    }
-
-    fn fill_bytes(&mut self, dest: &mut [u8]) {
-        for byte in dest {
-            *byte = self.0.array::<1>()[0];
-        }
-    }
-
-    fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), rand_core::Error> {
-        self.fill_bytes(dest);
-        Ok(())
     }
 }
 

@@ -76,13 +76,13 @@ pub(super) struct Meeting {
 }
 
 pub(super) struct Visit {
-    session: SessionId,
+    pub(super) session: SessionId,
     own: Option<Half>,
     typed: Option<Half>,
     /// The names, if the two meet by name.
     named: Option<(Names, Ours)>,
     /// Our end of the code, if somebody has joined.
-    paired: Option<End>,
+    pub(super) paired: Option<End>,
     keys: Option<CodeKeys>,
     sealed: Vec<u8>,
     told: Option<Address>,
@@ -118,14 +118,6 @@ impl Visit {
     /// Meets by name a client that knows the secret.
     pub(super) fn meet(&mut self, names: Names, secret: &[u8], seed: &[u8; 32]) {
         self.named = Some((names, Ours::new(Exchange::either(secret, seed))));
-    }
-
-    pub(super) const fn session(&self) -> SessionId {
-        self.session
-    }
-
-    pub(super) const fn paired(&self) -> Option<End> {
-        self.paired
     }
 
     /// The code that was typed, unless it has failed.
