@@ -44,7 +44,7 @@ use std::time::Duration;
 use self::clockless::{BESIDE_SLOTS, Clockless};
 use self::guess::{Guess, Task};
 pub(crate) use self::output::{Content, Outgoing, ScheduleEvent};
-use self::plan::{LEAD, LOW, Plan};
+use self::plan::{LEAD, LOW, Plan, openers};
 use self::stream::Stream;
 use super::address::PAIRS;
 use super::clock::{SlotIndex, WallClock};
@@ -77,12 +77,6 @@ fn hold_ttl(turn: usize) -> u8 {
 /// peer's packets from other addresses can fill the places only until the peer's next packet.
 const MAX_REFLEXIVE: usize = 8;
 
-/// A flow that our own NAT must remember.
-struct Held {
-    path: Path,
-    next: Time,
-}
-
 /// The timing of one attempt to reach a peer, from the paste (or the loss of a connection) on.
 pub struct Schedule {
     role: Role,
@@ -91,8 +85,9 @@ pub struct Schedule {
     ttl: Option<u8>,
     rng: SeedRng,
     plan: Option<Plan>,
-    /// The pairs in whose last slot this side led.
-    held: Vec<Held>,
+    /// The pairs in whose last slot this side led: our own NAT must remember them. With each stands when its next packet
+    /// is due.
+    resting: Vec<(Path, Time)>,
     /// Where to send at once what claims the ports of the pairs at our own NAT.
     claims: VecDeque<Path>,
     candidates: Vec<Stream>,
@@ -125,7 +120,7 @@ impl Schedule {
             ttl,
             rng: SeedRng::new(seed, "p2pcopy 1 schedule"),
             plan: None,
-            held: Vec::new(),
+            resting: Vec::new(),
             claims: VecDeque::new(),
             candidates: candidates
                 .iter()
@@ -287,16 +282,13 @@ impl Schedule {
         }
         if let Some(plan) = self.plan.take_if(|plan| now >= plan.start + WINDOW) {
             if plan.slot.leader() == self.role {
-                self.held.push(Held {
-                    path: plan.path,
-                    next: now + HOLD_INTERVAL,
-                });
+                self.resting.push((plan.path, now + HOLD_INTERVAL));
             }
             self.make_plan(now);
         }
-        if let Some(held) = self.held.iter_mut().find(|held| held.next <= now) {
-            held.next = now + HOLD_INTERVAL;
-            return Some(Outgoing::new(held.path, Reach::Low(HOLD_TTL), slot_now));
+        if let Some((path, next)) = self.resting.iter_mut().find(|(_, next)| *next <= now) {
+            *next = now + HOLD_INTERVAL;
+            return Some(Outgoing::new(*path, Reach::Low(HOLD_TTL), slot_now));
         }
         let plan = self.plan.as_mut()?;
         if now < plan.fire {
@@ -339,7 +331,7 @@ impl Schedule {
             .chain(planned)
             .chain(self.guess.as_ref().map(Guess::poll_timeout))
             .chain(self.clockless.as_ref().and_then(Clockless::poll_timeout))
-            .chain(self.held.iter().map(|held| held.next))
+            .chain(self.resting.iter().map(|(_, next)| *next))
             .min()
     }
 
@@ -369,22 +361,29 @@ impl Schedule {
         if !self.slotted {
             return;
         }
-        let was_held = self.held.iter().any(|held| held.path == path);
-        let later = match (slot.leader() == self.role, was_held) {
+        let was_kept_open = self.resting.iter().any(|(resting, _)| *resting == path);
+        let leads = slot.leader() == self.role;
+        let later = match (leads, was_kept_open) {
             (true, false) => Duration::ZERO,
             (false, _) => LEAD,
             (true, true) => LEAD * 2,
         };
-        let fires = slot.leader() == self.role || !self.is_one_sided(slot);
-        self.held.retain(|held| held.path != path);
+        let fires = leads || !self.is_one_sided(slot);
+        self.resting.retain(|(resting, _)| *resting != path);
         self.events.push_back(ScheduleEvent::Waiting {
             slot,
             until: start,
             wait: start.since(now),
         });
-        let mut plan = Plan::new(slot, path, start, later, fires);
-        plan.open(now, self.ttl, &mut self.rng);
-        self.plan = Some(plan);
+        self.plan = Some(Plan {
+            slot,
+            start,
+            path,
+            openers: openers(start, later, now, self.ttl, &mut self.rng),
+            fire: start + later,
+            fires,
+            full: None,
+        });
     }
 
     /// Whether only the leader sends packets of full TTL in this slot. In the slots of the first two pairs

@@ -40,8 +40,6 @@ pub(super) struct Plan {
     pub(super) path: Path,
     /// The packets that open our own NAT.
     pub(super) openers: VecDeque<(Time, Reach)>,
-    /// How much later than the leader this side acts.
-    later: Duration,
     /// When packets of full TTL begin.
     pub(super) fire: Time,
     /// Whether packets of full TTL are sent.
@@ -49,40 +47,33 @@ pub(super) struct Plan {
     pub(super) full: Option<Stream>,
 }
 
-impl Plan {
-    /// The plan of a slot that begins at `start`. This side acts later by `later`.
-    pub(super) fn new(slot: SlotIndex, path: Path, start: Time, later: Duration, fires: bool) -> Self {
-        Plan {
-            slot,
-            start,
-            path,
-            openers: VecDeque::new(),
-            later,
-            fire: start + later,
-            fires,
-            full: None,
+/// The packets that open our own NAT before `start`, on a side that acts later than the leader by `later`. `ttl` replaces
+/// all low TTLs.
+pub(super) fn openers(
+    start: Time,
+    later: Duration,
+    now: Time,
+    ttl: Option<u8>,
+    rng: &mut SeedRng,
+) -> VecDeque<(Time, Reach)> {
+    let mut openers = VecDeque::new();
+    let wait = start.since(now);
+    let mut overdue = now;
+    // A user's TTL replaces all packets that must not reach the peer.
+    let first_hop = FIRST_HOP
+        .into_iter()
+        .filter(|_| ttl.is_none())
+        .map(|before| (before, Duration::ZERO, Reach::Routers(1)));
+    let low = LOW.map(|(before, low)| (before, later, Reach::Low(ttl.unwrap_or(low))));
+    for (before, later, reach) in first_hop.chain(low) {
+        let jitter = Duration::from_millis(rng.next_u64() % LOW_JITTER_MILLIS);
+        // Computed from now, because times before the run's zero do not exist.
+        if let Some(ahead) = (wait + later + jitter).checked_sub(before) {
+            openers.push_back((now + ahead, reach));
+        } else if openers.back().is_none_or(|(_, last)| *last != reach) {
+            openers.push_back((overdue, reach));
+            overdue += OVERDUE_INTERVAL;
         }
     }
-
-    /// Plans the packets that open our own NAT. `ttl` replaces all low TTLs.
-    pub(super) fn open(&mut self, now: Time, ttl: Option<u8>, rng: &mut SeedRng) {
-        let wait = self.start.since(now);
-        let mut overdue = now;
-        // A user's TTL replaces all packets that must not reach the peer.
-        let first_hop = FIRST_HOP
-            .into_iter()
-            .filter(|_| ttl.is_none())
-            .map(|before| (before, Duration::ZERO, Reach::Routers(1)));
-        let low = LOW.map(|(before, low)| (before, self.later, Reach::Low(ttl.unwrap_or(low))));
-        for (before, later, reach) in first_hop.chain(low) {
-            let jitter = Duration::from_millis(rng.next_u64() % LOW_JITTER_MILLIS);
-            // Computed from now, because times before the run's zero do not exist.
-            if let Some(ahead) = (wait + later + jitter).checked_sub(before) {
-                self.openers.push_back((now + ahead, reach));
-            } else if self.openers.back().is_none_or(|(_, last)| *last != reach) {
-                self.openers.push_back((overdue, reach));
-                overdue += OVERDUE_INTERVAL;
-            }
-        }
-    }
+    openers
 }
