@@ -268,8 +268,8 @@ pub(crate) enum Note {
     },
 }
 
-/// Serializes the name of a variant, such as `same_role`.
-fn kind<T: fmt::Debug, S: Serializer>(of: &T, to: S) -> Result<S::Ok, S::Error> {
+/// The name of a variant as a word for programs, such as `same_role`.
+pub(crate) fn word(of: &impl fmt::Debug) -> String {
     let debug = format!("{of:?}");
     let name = debug
         .split(|c: char| !c.is_alphanumeric())
@@ -282,7 +282,12 @@ fn kind<T: fmt::Debug, S: Serializer>(of: &T, to: S) -> Result<S::Ok, S::Error> 
         }
         slug.extend(c.to_lowercase());
     }
-    to.serialize_str(&slug)
+    slug
+}
+
+/// Serializes the word for a variant.
+fn kind<T: fmt::Debug, S: Serializer>(of: &T, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&word(of))
 }
 
 /// Serializes the outside address of a forwarded port.

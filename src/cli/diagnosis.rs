@@ -1,9 +1,8 @@
 //! The result of a check, as lines for people and as one object for programs.
 
-use super::json::{self, Object};
+use super::json::Object;
 use crate::app::check::diagnosis::{Diagnosis, Forwarding, Ipv6, Preservation, has_nat};
 use crate::rendezvous::clock::ClockSource;
-use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::portmap::Worth;
 use crate::rendezvous::stun::hairpin::Hairpin;
 
@@ -84,12 +83,12 @@ pub(super) fn object(found: &Diagnosis) -> Object {
         .plain("outside_ipv6", text_of(&found.outside_ipv6))
         .plain("stun_answered", answered)
         .plain("stun_asked", asked)
-        .text("mapping", json::mapping(found.nat.mapping))
-        .text("filtering", json::filtering(found.nat.filtering))
-        .text("port_preservation", preservation(found.preservation))
-        .text("hairpin", hairpin(found.hairpin))
+        .word("mapping", &found.nat.mapping)
+        .word("filtering", &found.nat.filtering)
+        .word("port_preservation", &found.preservation)
+        .word("hairpin", &found.hairpin)
         .text("ipv6", ipv6(found.ipv6()))
-        .text("udp", outlet(&found.outlet))
+        .word("udp", &found.outlet)
         .plain("udp_ports", found.outlet.ports().to_vec())
         .plain("largest_packet", found.packet)
         .text("port_mapping", forwarding(&found.forwarding))
@@ -102,40 +101,11 @@ pub(super) fn object(found: &Diagnosis) -> Object {
         .text("for_a_peer", &found.for_a_peer())
 }
 
-const fn preservation(preservation: Preservation) -> &'static str {
-    match preservation {
-        Preservation::Kept => "kept",
-        Preservation::Partly => "partly",
-        Preservation::Changed => "changed",
-        Preservation::Unknown => "unknown",
-    }
-}
-
-const fn hairpin(hairpin: Hairpin) -> &'static str {
-    match hairpin {
-        Hairpin::Works => "works",
-        Hairpin::Fails => "fails",
-        Hairpin::Untested => "untested",
-    }
-}
-
 const fn ipv6(ipv6: Ipv6) -> &'static str {
     match ipv6 {
         Ipv6::Works(_) => "works",
         Ipv6::Unanswered => "unanswered",
         Ipv6::Absent => "none",
-    }
-}
-
-const fn outlet(outlet: &Outlet) -> &'static str {
-    match outlet {
-        Outlet::Open => "open",
-        Outlet::Ports(_) => "ports",
-        Outlet::Rejected => "rejected",
-        Outlet::Forbidden => "forbidden",
-        Outlet::Dropped => "dropped",
-        Outlet::NoServer => "no_server",
-        Outlet::NoNames => "no_names",
     }
 }
 

@@ -1,5 +1,6 @@
 //! Events as JSON (`--json`), one object per line. The README lists them. Names and meanings do not change.
 
+use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,13 +10,11 @@ use serde_json::ser::{Formatter, Serializer};
 use serde_json::{Map, Value};
 
 use super::printable::is_active;
-use super::{diagnosis, lines, progress, text};
+use super::{diagnosis, lines, text};
 use crate::app::event::{Change, ClockSource, Event, Link, Question};
 use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::outcome::Failure;
-use crate::app::told::{Info, Warning};
-use crate::protocol::Role;
-use crate::rendezvous::address::{Filtering, Mapping};
+use crate::app::told::{Info, Warning, word};
 use crate::transfer::manifest::{self, Kind};
 use crate::transfer::names;
 
@@ -38,6 +37,11 @@ impl Object {
 
     pub(super) fn text(self, key: &str, value: &str) -> Object {
         self.plain(key, value)
+    }
+
+    /// The name of a variant.
+    pub(super) fn word(self, key: &str, variant: &impl Debug) -> Object {
+        self.text(key, &word(variant))
     }
 
     /// Rounds to thousandths. Infinity and NaN become `null`: JSON has no such numbers.
@@ -147,8 +151,8 @@ fn object(event: &Event) -> Object {
     match event {
         Event::LocalPort(port) => Object::event("local_port").plain("port", *port),
         Event::Network(nat) => line("network", &nat.to_string())
-            .text("mapping", mapping(nat.mapping))
-            .text("filtering", filtering(nat.filtering)),
+            .word("mapping", &nat.mapping)
+            .word("filtering", &nat.filtering),
         Event::Seen(from) => Object::event("seen").text("address", &from.to_string()),
         Event::Address { address, change } => Object::event("address")
             .text("address", address)
@@ -185,11 +189,11 @@ fn object(event: &Event) -> Object {
         Event::Progress(progress) => Object::event("progress")
             .plain("done", progress.done)
             .plain("total", progress.total)
-            .text("phase", progress::phase(progress.phase))
+            .word("phase", &progress.phase)
             .plain("rate", progress.rate)
             .number("rtt_ms", millis(progress.rtt))
             .number("loss", progress.loss.unwrap_or(f64::NAN))
-            .text("bound", progress::bound(progress.bound)),
+            .word("bound", &progress.bound),
         Event::Reconnecting { silence } => {
             Object::event("reconnecting").number("silent_s", silence.as_secs_f64())
         }
@@ -228,13 +232,7 @@ fn object(event: &Event) -> Object {
                 .paths("missing_shown", &summary.missing.shown)
                 .paths("paths", &summary.paths)
         }
-        Event::Of(role, inner) => object(inner).text(
-            "side",
-            match role {
-                Role::Sender => "sender",
-                Role::Receiver => "receiver",
-            },
-        ),
+        Event::Of(role, inner) => object(inner).word("side", role),
     }
 }
 
@@ -306,24 +304,6 @@ fn offer(offered: &Offered) -> Object {
         )
         .plain("free", offered.prospect.room.bytes)
         .plain("resumable", offered.prospect.resumable)
-}
-
-pub(super) fn mapping(mapping: Mapping) -> &'static str {
-    match mapping {
-        Mapping::Unknown => "unknown",
-        Mapping::Public => "public",
-        Mapping::Independent => "independent",
-        Mapping::Dependent => "dependent",
-    }
-}
-
-pub(super) fn filtering(filtering: Filtering) -> &'static str {
-    match filtering {
-        Filtering::Untested => "untested",
-        Filtering::Independent => "independent",
-        Filtering::Address => "address",
-        Filtering::AddressAndPort => "address_and_port",
-    }
 }
 
 fn kind(kind: Kind) -> &'static str {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::lines::Detail;
 use crate::app::event::{Bound, Phase, Progress};
+use crate::app::told::word;
 use crate::app::units::{Rate, Size, Span};
 
 /// The progress in one line. With `--verbose` it also names what limits the speed. `room` is the most columns
@@ -49,7 +50,7 @@ pub(super) fn line(
         line.add(12, format!("  loss {:.1}%", loss.clamp(0.0, 1.0) * 100.0));
     }
     if detail >= Detail::Verbose && progress.bound != Bound::Unknown {
-        line.add(16, format!("  bound by {}", bound(progress.bound)));
+        line.add(16, format!("  bound by {}", word(&progress.bound)));
     }
     line.text
 }
@@ -88,28 +89,5 @@ fn percent(done: u64, total: u64) -> u64 {
     match total {
         0 => 100,
         total => (u128::from(done.min(total)) * 100 / u128::from(total)) as u64,
-    }
-}
-
-/// The phase as a word for JSON.
-pub(super) fn phase(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Listing => "listing",
-        Phase::Preparing => "preparing",
-        Phase::Moving => "moving",
-        Phase::Comparing => "comparing",
-        Phase::Copying { .. } => "copying",
-        Phase::Finishing => "finishing",
-    }
-}
-
-/// What limits the speed, as a word for JSON and for the screen.
-pub(super) fn bound(bound: Bound) -> &'static str {
-    match bound {
-        Bound::Path => "path",
-        Bound::Limit => "limit",
-        Bound::Disk => "disk",
-        Bound::Peer => "peer",
-        Bound::Unknown => "unknown",
     }
 }
