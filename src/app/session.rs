@@ -14,7 +14,7 @@ pub(crate) use super::linked::Settings;
 use super::relaying::Relaying;
 pub(crate) use super::side::{End, Side, flush_control};
 use super::tcp;
-use crate::net::{Extra, Machine, StreamNews};
+use crate::net::{Machine, StreamNews};
 use crate::protocol::connection::{self, Config, Connection};
 use crate::protocol::ecn::Ecn;
 use crate::protocol::handshake::SessionKeys;
@@ -403,7 +403,7 @@ impl Machine for Session {
         linked.into_iter().flatten().chain(before).flatten().min()
     }
 
-    fn extra_sockets(&self) -> Extra {
+    fn only_socket(&self) -> Option<Path> {
         match &self.linked {
             // Until both ends have confirmed the connection, the peer may use another path than ours. One that was silent
             // may be heard on another path, to which the connection has not moved yet.
@@ -411,8 +411,8 @@ impl Machine for Session {
                 connection,
                 search: None,
                 ..
-            }) if connection.is_confirmed() && connection.is_settled() => Extra::Of(connection.path()),
-            _ => Extra::Any,
+            }) if connection.is_confirmed() && connection.is_settled() => Some(connection.path()),
+            _ => None,
         }
     }
 

@@ -33,15 +33,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait while a socket's buffer is full. Timers are noticed up to this late then.
 const WHILE_BLOCKED: Duration = Duration::from_millis(20);
 
-/// Which additional sockets are needed, beside those of the run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Extra {
-    /// Any: each is bound when the machine first sends from it.
-    Any,
-    /// Only the socket of this path.
-    Of(Path),
-}
-
 /// A sans-IO machine that the driver runs.
 pub trait Machine {
     /// Bursts to send before looking at what arrived.
@@ -62,9 +53,10 @@ pub trait Machine {
     fn poll_transmit(&mut self, now: Time, buf: &mut Vec<u8>, segments: usize) -> Option<Transmit>;
     /// When to call `handle_timeout` next.
     fn poll_timeout(&mut self, now: Time) -> Option<Time>;
-    /// Which additional sockets are needed now, beside those of the run.
-    fn extra_sockets(&self) -> Extra {
-        Extra::Any
+    /// The only path whose socket is still needed, if not those of the run alone: without one, any may be needed, and each
+    /// is bound when the machine first sends from it.
+    fn only_socket(&self) -> Option<Path> {
+        None
     }
     /// Told when something happened to the TCP stream of this path.
     fn on_stream(&mut self, _now: Time, _path: Path, _news: StreamNews) {}
@@ -193,7 +185,7 @@ impl Driver {
         }
         machine.handle_timeout(self.clock.now());
         if self.sockets.len() > self.own
-            && let Extra::Of(path) = machine.extra_sockets()
+            && let Some(path) = machine.only_socket()
         {
             self.close_all_but(path);
         }

@@ -16,7 +16,7 @@ mod tcp;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::protocol::time::Time;
-pub(crate) use driver::{BURSTS_RECEIVED, Driver, Extra, Machine, Waker};
+pub(crate) use driver::{BURSTS_RECEIVED, Driver, Machine, Waker};
 pub(crate) use gateway::{Gateway, http, multicast_search};
 pub(crate) use interfaces::{Local, has_ipv6_alone, local};
 pub(crate) use nat64::Nat64;
