@@ -270,7 +270,8 @@ fn default_route(line: &str) -> Option<(u32, Ipv4Addr)> {
     Some((metric.parse().ok()?, Ipv4Addr::from(gateway.to_ne_bytes())))
 }
 
-#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

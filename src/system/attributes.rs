@@ -99,7 +99,8 @@ pub(crate) use linux::{attribute, attribute_names, attribute_names_at, set_attri
 #[cfg(not(target_os = "linux"))]
 pub(crate) use others::{attribute, attribute_names, attribute_names_at, set_attribute};
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use std::fs::File;
 

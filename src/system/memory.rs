@@ -32,7 +32,8 @@ pub(crate) fn is_in_memory(_: &File, _: u64) -> bool {
     true
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use std::os::unix::fs::FileExt;
 

@@ -127,7 +127,8 @@ fn is_ignored(signal: i32) -> bool {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -38,31 +38,6 @@ pub struct Config {
     pub limit: Option<u64>,
 }
 
-#[cfg(test)]
-impl Config {
-    /// The configuration of one end of a pair with fixed secrets: the sender's, the receiver's, and this
-    /// end's seed.
-    pub(crate) fn of_pair(role: Role, path: Path, [sender, receiver, seed]: [[u8; 32]; 3]) -> Config {
-        let (send, receive) = match role {
-            Role::Sender => (sender, receiver),
-            Role::Receiver => (receiver, sender),
-        };
-        Config {
-            role,
-            cipher: Cipher::Aes256Gcm,
-            send_secret: send.into(),
-            receive_secret: receive.into(),
-            local_id: role as u32,
-            remote_id: role.peer() as u32,
-            path,
-            handshake_rtt: None,
-            seed: seed.into(),
-            send_blocks: 2,
-            limit: None,
-        }
-    }
-}
-
 /// Content bytes that arrived, as a part of the datagram that carried them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Content {
