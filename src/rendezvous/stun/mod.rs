@@ -73,11 +73,6 @@ struct Keeper {
     by_server: Option<SocketAddr>,
 }
 
-enum Phase {
-    Gathering { began: Time, attempt: usize },
-    Keeping { keepers: Vec<Keeper>, next: Time },
-}
-
 /// The index of the IPv6 socket here, after those of the pairs.
 const SIX: usize = PAIRS;
 
@@ -90,7 +85,11 @@ pub struct StunClient {
     other_ports: Vec<SocketAddr>,
     local: Vec<SocketAddr>,
     rng: SeedRng,
-    phase: Phase,
+    /// When gathering began, and how many attempts it has made, until it has ended.
+    gathering: Option<(Time, usize)>,
+    /// One for each socket since then, and when the next requests are due.
+    keepers: Vec<Keeper>,
+    next: Time,
     queries: Vec<Query>,
     mapped: [Option<SocketAddr>; PAIRS],
     mapping: Mapping,
@@ -123,10 +122,9 @@ impl StunClient {
             other_ports: Vec::new(),
             local: local.to_vec(),
             rng: SeedRng::new(seed, "p2pcopy 1 stun"),
-            phase: Phase::Gathering {
-                began: now,
-                attempt: 0,
-            },
+            gathering: Some((now, 0)),
+            keepers: Vec::new(),
+            next: now,
             queries: Vec::new(),
             mapped: [None; PAIRS],
             mapping: Mapping::Unknown,
@@ -153,52 +151,43 @@ impl StunClient {
         let matches = |server: usize, socket: usize| {
             servers[server] == path.remote && local_index(socket, ipv6) == Some(path.local)
         };
-        match &mut self.phase {
-            Phase::Gathering { .. } => {
-                let query = self.queries.iter_mut().find(|q| {
-                    q.id == answer.id && q.state == QueryState::Waiting && matches(q.server, q.socket)
-                });
-                if let Some(query) = query {
-                    query.state = match answer.mapped {
-                        Some(mapped) => QueryState::Answered(mapped),
-                        None => QueryState::Refused,
-                    };
-                    let other = answer
-                        .other
-                        .map(|other| SocketAddr::new(path.remote.ip(), other.port()));
-                    self.other_ports
-                        .extend(other.filter(|other| *other != path.remote));
-                    if let (Some(mapped), 0) = (answer.mapped, path.local) {
-                        self.events.push_back(StunEvent::Answered {
-                            server: path.remote,
-                            mapped,
-                        });
-                    }
-                    self.conclude(now, false);
+        if self.gathering.is_some() {
+            let query = self
+                .queries
+                .iter_mut()
+                .find(|q| q.id == answer.id && q.state == QueryState::Waiting && matches(q.server, q.socket));
+            if let Some(query) = query {
+                query.state = answer.mapped.map_or(QueryState::Refused, QueryState::Answered);
+                let other = answer
+                    .other
+                    .map(|other| SocketAddr::new(remote.ip(), other.port()));
+                self.other_ports.extend(other.filter(|other| *other != remote));
+                if let (Some(mapped), 0) = (answer.mapped, path.local) {
+                    let server = remote;
+                    self.events.push_back(StunEvent::Answered { server, mapped });
                 }
+                self.conclude(now, false);
             }
-            Phase::Keeping { keepers, .. } => {
-                let keeper = keepers
-                    .iter_mut()
-                    .enumerate()
-                    .find(|(socket, k)| k.id == Some(answer.id) && matches(k.server, *socket));
-                if let (Some((socket, keeper)), Some(to)) = (keeper, answer.mapped) {
-                    (keeper.id, keeper.misses) = (None, 0);
-                    let from = match (self.mapping, keeper.by_server) {
-                        (Mapping::Dependent, None) => Some(to),
-                        (Mapping::Dependent, same_server) => same_server,
-                        _ => self.mapped[socket],
-                    };
-                    keeper.by_server = Some(to);
-                    if from != Some(to) {
-                        self.mapped[socket] = Some(to);
-                        self.events.push_back(StunEvent::MappingChanged {
-                            socket: path.local,
-                            from,
-                            to,
-                        });
-                    }
-                }
+            return true;
+        }
+        let keeper = self
+            .keepers
+            .iter_mut()
+            .enumerate()
+            .find(|(socket, k)| k.id == Some(answer.id) && matches(k.server, *socket));
+        if let (Some((index, keeper)), Some(to)) = (keeper, answer.mapped) {
+            (keeper.id, keeper.misses) = (None, 0);
+            let from = match (self.mapping, keeper.by_server) {
+                (Mapping::Dependent, None) => Some(to),
+                (Mapping::Dependent, same_server) => same_server,
+                _ => self.mapped[index],
+            };
+            keeper.by_server = Some(to);
+            if from != Some(to) {
+                self.mapped[index] = Some(to);
+                let socket = path.local;
+                self.events
+                    .push_back(StunEvent::MappingChanged { socket, from, to });
             }
         }
         true
@@ -206,24 +195,15 @@ impl StunClient {
 
     /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Time) {
-        match &self.phase {
-            &Phase::Gathering { began, attempt } => {
-                if now.since(began) >= GIVE_UP {
-                    self.conclude(now, true);
-                } else if attempt < RETRANSMIT.len() && now.since(began) >= RETRANSMIT[attempt] {
-                    self.phase = Phase::Gathering {
-                        began,
-                        attempt: attempt + 1,
-                    };
-                    self.ask(attempt);
-                    self.conclude(now, self.queries.is_empty());
-                }
+        match self.gathering {
+            Some((began, _)) if now.since(began) >= GIVE_UP => self.conclude(now, true),
+            Some((began, attempt)) if RETRANSMIT.get(attempt).is_some_and(|at| now.since(began) >= *at) => {
+                self.gathering = Some((began, attempt + 1));
+                self.ask(attempt);
+                self.conclude(now, self.queries.is_empty());
             }
-            Phase::Keeping { next, .. } => {
-                if now >= *next {
-                    self.keep_alive(now);
-                }
-            }
+            None if now >= self.next => self.keep_alive(now),
+            _ => {}
         }
     }
 
@@ -234,9 +214,9 @@ impl StunClient {
 
     /// When to call [`StunClient::handle_timeout`] next.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        Some(match &self.phase {
-            Phase::Gathering { began, attempt } => *began + *RETRANSMIT.get(*attempt).unwrap_or(&GIVE_UP),
-            Phase::Keeping { next, .. } => *next,
+        Some(match self.gathering {
+            Some((began, attempt)) => began + *RETRANSMIT.get(attempt).unwrap_or(&GIVE_UP),
+            None => self.next,
         })
     }
 
@@ -355,7 +335,6 @@ impl StunClient {
             (Some(_), Some(_)) => Mapping::Dependent,
             _ => Mapping::Unknown,
         };
-        let mut keepers = Vec::new();
         for socket in 0..self.sockets {
             let believed = self.believed(socket);
             let at_same_ip = believed.iter().find(|(_, mapped)| Some(mapped.ip()) == ip);
@@ -364,7 +343,7 @@ impl StunClient {
             let server = first
                 .or(main.first().copied())
                 .map_or(socket, |(server, _)| server);
-            keepers.push(Keeper {
+            self.keepers.push(Keeper {
                 server,
                 id: None,
                 misses: 0,
@@ -389,44 +368,30 @@ impl StunClient {
             other_ports: std::mem::take(&mut self.other_ports),
             asked: self.servers_of(false).len().max(self.servers_of(true).len()),
         }));
-        self.phase = Phase::Keeping {
-            keepers,
-            next: now + KEEPALIVE,
-        };
+        (self.gathering, self.next) = (None, now + KEEPALIVE);
     }
 
     fn keep_alive(&mut self, now: Time) {
-        let Phase::Keeping { keepers, next } = &mut self.phase else {
-            return;
-        };
-        *next = now + KEEPALIVE;
-        let mut keepers = std::mem::take(keepers);
+        self.next = now + KEEPALIVE;
         let servers = self.servers_of(false);
-        if !servers.is_empty() {
-            for (socket, keeper) in keepers.iter_mut().enumerate() {
-                if keeper.id.is_some() {
-                    keeper.misses += 1;
-                }
-                // Without any answer yet, every round tries another server.
-                if keeper.misses >= MISSES || (keeper.misses > 0 && self.mapped[socket].is_none()) {
-                    let next = servers.iter().find(|server| **server > keeper.server);
-                    *keeper = Keeper {
-                        server: *next.unwrap_or(&servers[0]),
-                        id: None,
-                        misses: 0,
-                        by_server: None,
-                    };
-                }
-                if !servers.contains(&keeper.server) {
-                    keeper.server = servers[0];
-                }
-                let id = self.fresh_id();
-                keeper.id = Some(id);
-                self.transmit(socket, keeper.server, id);
+        let Some(&first) = servers.first() else { return };
+        for socket in 0..self.keepers.len() {
+            let id = self.fresh_id();
+            let keeper = &mut self.keepers[socket];
+            if keeper.id.replace(id).is_some() {
+                keeper.misses += 1;
             }
-        }
-        if let Phase::Keeping { keepers: place, .. } = &mut self.phase {
-            *place = keepers;
+            // Without any answer yet, every round tries another server.
+            if keeper.misses >= MISSES || (keeper.misses > 0 && self.mapped[socket].is_none()) {
+                let next = servers.iter().find(|server| **server > keeper.server);
+                keeper.server = *next.unwrap_or(&first);
+                (keeper.misses, keeper.by_server) = (0, None);
+            }
+            if !servers.contains(&keeper.server) {
+                keeper.server = first;
+            }
+            let server = keeper.server;
+            self.transmit(socket, server, id);
         }
     }
 }
