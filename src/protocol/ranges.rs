@@ -190,6 +190,14 @@ impl RangeSet {
     }
 }
 
+impl Extend<Range<u64>> for RangeSet {
+    fn extend<T: IntoIterator<Item = Range<u64>>>(&mut self, ranges: T) {
+        for range in ranges {
+            self.insert(range);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -166,10 +166,7 @@ impl SendBuffer {
 
     /// Records that a range was lost: its parts that have not arrived in another packet are sent again.
     pub(super) fn on_lost(&mut self, range: Range<u64>) {
-        let again = &mut self.again;
-        self.arrived.missing(range).for_each(|gap| {
-            again.insert(gap);
-        });
+        self.again.extend(self.arrived.missing(range));
     }
 
     /// Frees blocks that have arrived. If there are none and the limit is reached, frees the oldest block

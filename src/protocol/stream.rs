@@ -65,36 +65,23 @@ impl SendStream {
 
     /// Records that a range arrived.
     pub(super) fn on_arrived(&mut self, range: Range<u64>) {
-        // An earlier copy may have arrived long ago.
-        let range = range.start.max(self.base)..range.end;
-        if range.start >= range.end {
-            return;
-        }
         self.again.remove(range.clone());
         self.arrived.insert(range);
-        if let Some(first) = self.arrived.first().filter(|r| r.start <= self.base) {
-            let end = first.end;
-            self.buffer.drain(..(end - self.base) as usize);
-            self.base = end;
-            self.arrived.forget_below(end);
-        }
+        // What has arrived from the beginning on is held no longer.
+        let first = self.arrived.first().filter(|first| first.start == 0);
+        let end = first.map_or(0, |first| first.end);
+        self.buffer.drain(..(end - self.base) as usize);
+        self.base = end;
     }
 
     /// Records that a range was lost.
     pub(super) fn on_lost(&mut self, range: Range<u64>) {
-        let range = range.start.max(self.base)..range.end;
-        if range.start < range.end {
-            let again = &mut self.again;
-            self.arrived.missing(range).for_each(|gap| {
-                again.insert(gap);
-            });
-        }
+        self.again.extend(self.arrived.missing(range));
     }
 
-    /// The part of `range` that has not arrived. Everything below the base has arrived.
+    /// The first part of `range` that has not arrived.
     pub(super) fn outstanding(&self, range: &Range<u64>) -> Option<Range<u64>> {
-        let range = range.start.max(self.base)..range.end;
-        (range.start < range.end && !self.arrived.contains(&range)).then_some(range)
+        self.arrived.missing(range.clone()).next()
     }
 }
 
