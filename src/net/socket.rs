@@ -256,16 +256,14 @@ pub(crate) fn bind(port: Option<u16>, offload: bool, nat64: Option<Nat64>) -> io
         ipv4.push(near.local_addr()?.port());
         sockets.push(set_up(near)?);
     }
-    let ipv6 = match bind_one(SocketAddr::from((Ipv6Addr::UNSPECIFIED, ipv4[0])))
-        .or_else(|_| bind_one(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))))
-        .and_then(|io| Ok((io.local_addr()?.port(), Socket::new(io, offload)?)))
-    {
-        Ok((port, socket)) => {
-            sockets.push(socket);
-            Some((IPV4_SOCKETS as u8, port))
-        }
-        Err(_) => None,
+    let six = |port: u16| {
+        let io = bind_one(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
+        Ok::<_, io::Error>((io.local_addr()?.port(), Socket::new(io, offload)?))
     };
+    let ipv6 = six(ipv4[0]).or_else(|_| six(0)).ok().map(|(port, socket)| {
+        sockets.push(socket);
+        (IPV4_SOCKETS as u8, port)
+    });
     Ok(Ports { sockets, ipv4, ipv6 })
 }
 

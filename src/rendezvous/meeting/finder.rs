@@ -181,8 +181,8 @@ impl Finder {
 
     /// Asks for a cookie at once: the server has forgotten us or never knew us.
     pub(super) fn renew(&mut self, now: Time) {
-        if let Some(main) = self.sockets.first_mut().filter(|main| !main.waiting) {
-            main.begin(&mut self.rng, now);
+        if self.sockets.first().is_some_and(|main| !main.waiting) {
+            self.restart(now);
         }
     }
 
