@@ -237,12 +237,7 @@ impl Driver {
 
     fn wait(&mut self, wait: Duration) -> io::Result<()> {
         if let Some(blocked) = self.blocked {
-            let (local, _) = self.socket_of(blocked.path.local);
-            let key = usize::from(local);
-            if let Some(socket) = self.sockets.get(&local) {
-                self.poller
-                    .modify_with_mode(socket.io(), Event::all(key), mode(&self.poller))?;
-            }
+            self.watch(blocked.path, Event::all)?;
         } else if !self.poller.supports_level() {
             for (local, socket) in &self.sockets {
                 self.poller
@@ -256,17 +251,21 @@ impl Driver {
         }
     }
 
+    /// Sets what the poller reports of the socket of a path.
+    fn watch(&self, path: Path, interest: fn(usize) -> Event) -> io::Result<()> {
+        let (local, _) = self.socket_of(path.local);
+        let Some(socket) = self.sockets.get(&local) else {
+            return Ok(());
+        };
+        self.poller
+            .modify_with_mode(socket.io(), interest(usize::from(local)), mode(&self.poller))
+    }
+
     /// Sends until the machine has nothing more, or it is time to receive. Returns true if the machine may
     /// have more.
     fn transmit<M: Machine>(&mut self, machine: &mut M) -> bool {
         if let Some(blocked) = self.blocked.take() {
-            let (local, _) = self.socket_of(blocked.path.local);
-            let key = usize::from(local);
-            if let Some(socket) = self.sockets.get(&local) {
-                let _ = self
-                    .poller
-                    .modify_with_mode(socket.io(), Event::readable(key), mode(&self.poller));
-            }
+            let _ = self.watch(blocked.path, Event::readable);
             self.send(machine, blocked);
         }
         for _ in 0..M::BURSTS_PER_TURN {
