@@ -1,7 +1,6 @@
 //! The datagrams of the relay: a client asks the server to pass on what it and its peer send.
 
-use super::{Cookie, Malformed, SessionId, VERSION, packet};
-use crate::protocol::codec::Reader;
+use super::{Cookie, Malformed, SessionId, VERSION, begin, packet};
 use crate::rendezvous::meeting::pake::End;
 
 /// A value that only the two ends of a pair know. The relay joins two clients that name the same ticket.
@@ -53,10 +52,7 @@ impl Bind {
     ///
     /// If it is not a BIND.
     pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(datagram, "bind");
-        if datagram.len() != Self::LEN || reader.u8()? != packet::BIND || reader.u8()? != VERSION {
-            return Err(Malformed);
-        }
+        let mut reader = begin(datagram, packet::BIND, Some(Self::LEN))?;
         let (end, want) = (reader.u8()?, reader.u8()?);
         Ok(Bind {
             end: match end {
@@ -138,10 +134,7 @@ impl Bound {
     ///
     /// If it is not a BOUND.
     pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(datagram, "bound");
-        if datagram.len() != Self::LEN || reader.u8()? != packet::BOUND || reader.u8()? != VERSION {
-            return Err(Malformed);
-        }
+        let mut reader = begin(datagram, packet::BOUND, Some(Self::LEN))?;
         let binding = reader.u8()?;
         reader.u8()?;
         let session = SessionId(reader.u64()?);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Cookie, Malformed, VERSION, address, packet, put_address};
+use super::{Cookie, Malformed, VERSION, address, begin, end, packet, put_address};
 use crate::protocol::codec::Reader;
 
 /// HELLO: asks for a cookie.
@@ -87,10 +87,7 @@ impl Welcome {
     ///
     /// If it is not a COOKIE.
     pub(crate) fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(datagram, "cookie");
-        if reader.u8()? != packet::COOKIE || reader.u8()? != VERSION {
-            return Err(Malformed);
-        }
+        let mut reader = begin(datagram, packet::COOKIE, None)?;
         let flags = reader.u8()?;
         reader.u8()?;
         let welcome = Welcome {
@@ -105,10 +102,6 @@ impl Welcome {
                 pair_bytes: reader.u64()?,
             },
         };
-        if reader.is_empty() {
-            Ok(welcome)
-        } else {
-            Err(Malformed)
-        }
+        end(&reader, welcome)
     }
 }

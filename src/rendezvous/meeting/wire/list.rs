@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cookie, LONGEST, Malformed, SessionId, VERSION, name, packet, put_name};
-use crate::protocol::codec::Reader;
+use super::{Cookie, LONGEST, Malformed, SessionId, VERSION, begin, end, name, packet, put_name};
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::name::Name;
 
@@ -41,10 +40,7 @@ impl List {
     ///
     /// If it is not a LIST.
     pub(crate) fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(datagram, "list");
-        if datagram.len() != Self::LEN || reader.u8()? != packet::LIST || reader.u8()? != VERSION {
-            return Err(Malformed);
-        }
+        let mut reader = begin(datagram, packet::LIST, Some(Self::LEN))?;
         reader.bytes(2)?;
         Ok(List {
             session: SessionId(reader.u64()?),
@@ -130,10 +126,7 @@ impl Listed {
     ///
     /// If it is not a LISTING.
     pub(crate) fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(datagram, "listing");
-        if reader.u8()? != packet::LISTING || reader.u8()? != VERSION {
-            return Err(Malformed);
-        }
+        let mut reader = begin(datagram, packet::LISTING, None)?;
         let listing = reader.u8()?;
         reader.u8()?;
         let session = SessionId(reader.u64()?);
@@ -160,14 +153,12 @@ impl Listed {
                 waited: Duration::from_secs(u64::from(reader.u32()?)),
             });
         }
-        if !reader.is_empty() {
-            return Err(Malformed);
-        }
-        Ok(Listed {
+        let listed = Listed {
             session,
             listing,
             present,
-        })
+        };
+        end(&reader, listed)
     }
 }
 

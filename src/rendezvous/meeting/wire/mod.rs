@@ -93,6 +93,21 @@ impl From<Truncated> for Malformed {
     }
 }
 
+/// Begins to read a datagram of this kind, which has `len` bytes if all of them have.
+fn begin(datagram: &[u8], kind: u8, len: Option<usize>) -> Result<Reader<'_>, Malformed> {
+    let mut reader = Reader::new(datagram, "datagram");
+    let fits = len.is_none_or(|len| datagram.len() == len);
+    match [reader.u8()?, reader.u8()?] {
+        [first, VERSION] if first == kind && fits => Ok(reader),
+        _ => Err(Malformed),
+    }
+}
+
+/// What was read, if nothing is left.
+fn end<T>(reader: &Reader<'_>, read: T) -> Result<T, Malformed> {
+    reader.is_empty().then_some(read).ok_or(Malformed)
+}
+
 fn put_address(out: &mut Vec<u8>, address: SocketAddr) {
     let ip = match address.ip() {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
@@ -208,10 +223,7 @@ impl Open {
     ///
     /// If it is not an OPEN.
     pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(datagram, "open");
-        if datagram.len() != Self::LEN || reader.u8()? != packet::OPEN || reader.u8()? != VERSION {
-            return Err(Malformed);
-        }
+        let mut reader = begin(datagram, packet::OPEN, Some(Self::LEN))?;
         let errand = Errand::from_code(reader.u8()?).ok_or(Malformed)?;
         let want = reader.u8()?;
         let session = SessionId(reader.u64()?);
@@ -338,10 +350,7 @@ impl State {
     ///
     /// If it is not a STATE.
     pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(datagram, "state");
-        if reader.u8()? != packet::STATE || reader.u8()? != VERSION {
-            return Err(Malformed);
-        }
+        let mut reader = begin(datagram, packet::STATE, None)?;
         let standing = reader.u8()?;
         reader.u8()?;
         let session = SessionId(reader.u64()?);
@@ -373,11 +382,7 @@ impl State {
             message: reader.array()?,
             sealed: sealed(&mut reader)?,
         };
-        if reader.is_empty() {
-            Ok(state)
-        } else {
-            Err(Malformed)
-        }
+        end(&reader, state)
     }
 }
 
