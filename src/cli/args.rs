@@ -254,67 +254,65 @@ pub(super) enum RelayArg {
 }
 
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Finding the peer")]
 pub(super) struct CommonArgs {
     /// Local UDP port; any free one if not given
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Finding the peer")]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) localport: Option<u16>,
     /// The outside port that the router forwards to --localport: the peer is told to connect there
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), requires = "localport",
-          help_heading = "Finding the peer")]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), requires = "localport")]
     pub(super) external_port: Option<u16>,
     /// Do not ask the router to forward a port (PCP, NAT-PMP, UPnP)
     #[arg(long, env = "P2PCOPY_NO_PORT_MAPPING", hide_env_values = true,
-          value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Finding the peer")]
+          value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) no_port_mapping: bool,
     /// Do not guess ports if a router uses another port for each destination (guessing sends up to 87 packets a
     /// second to the peer's address)
     #[arg(long, env = "P2PCOPY_NO_GUESS", hide_env_values = true,
-          value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Finding the peer")]
+          value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) no_guess: bool,
     /// The peer's address, or its code (with --server). Without it you are asked
-    #[arg(long, value_name = "ADDRESS", help_heading = "Finding the peer")]
+    #[arg(long, value_name = "ADDRESS")]
     pub(super) peer: Option<String>,
     /// Meet at this p2pcopy server by a short code, and ask no other server
     #[arg(long, value_name = "HOST[:PORT][/TOKEN]", env = "P2PCOPY_SERVER", hide_env_values = true,
-          value_parser = server_args::meeting_server, help_heading = "Finding the peer")]
+          value_parser = server_args::meeting_server)]
     pub(super) server: Option<MeetingServer>,
     /// Wait at the server under this name
-    #[arg(long = "as", value_name = "NAME", value_parser = values::name, conflicts_with = "peer", help_heading = "Finding the peer")]
+    #[arg(long = "as", value_name = "NAME", value_parser = values::name, conflicts_with = "peer")]
     pub(super) own_name: Option<Name>,
     /// Meet the peer that waits there under this name. With --as you also wait for that peer
-    #[arg(long = "to", value_name = "NAME", value_parser = values::name, conflicts_with = "peer", help_heading = "Finding the peer")]
+    #[arg(long = "to", value_name = "NAME", value_parser = values::name, conflicts_with = "peer")]
     pub(super) peer_name: Option<Name>,
     /// A secret that both sides have, in a file of at least 16 bytes: it proves who uses a name. Without it
     /// both users compare six words
-    #[arg(long, value_name = "FILE", help_heading = "Finding the peer")]
+    #[arg(long, value_name = "FILE")]
     pub(super) secret_file: Option<PathBuf>,
     /// When the server may pass on the encrypted data: only if no direct path is found, never, or always
     /// (then the peer does not learn your address)
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = RelayArg::Fallback, help_heading = "Finding the peer")]
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = RelayArg::Fallback)]
     pub(super) relay: RelayArg,
     /// STUN server in place of the built-in list; may be repeated
     #[arg(long, value_name = "HOST[:PORT]", env = "P2PCOPY_STUN", hide_env_values = true,
-          value_parser = values::stun_servers, help_heading = "Finding the peer")]
+          value_parser = values::stun_servers)]
     pub(super) stun: Vec<Servers>,
     /// NTP server in place of the built-in list; may be repeated
     #[arg(long, value_name = "HOST[:PORT]", env = "P2PCOPY_NTP", hide_env_values = true,
-          value_parser = values::ntp_servers, help_heading = "Finding the peer")]
+          value_parser = values::ntp_servers)]
     pub(super) ntp: Vec<Servers>,
     /// TTL of the packets that open our own NAT before the slot, in place of 2 to 5 in turn. They must pass our
     /// routers and expire before they reach the peer's
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64),
-          help_heading = "Finding the peer")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(super) ttl: Option<u8>,
     /// How long to look for the peer before giving up, at first and whenever it falls silent
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = values::duration,
-          help_heading = "Finding the peer")]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = values::duration)]
     pub(super) timeout: Duration,
     /// Make both users compare six words before anything is sent, whatever they pasted
-    #[arg(long, conflicts_with = "insecure", help_heading = "Finding the peer")]
+    #[arg(long, conflicts_with = "insecure")]
     pub(super) verify: bool,
     /// Do not compare words after a bare IP:PORT was pasted. Then an attacker in the middle can read and change
     /// everything
-    #[arg(long, help_heading = "Finding the peer")]
+    #[arg(long)]
     pub(super) insecure: bool,
     /// Highest rate to send, or to receive: 20mbit, 2MB/s. The smaller limit of both sides holds
     #[arg(long, value_name = "RATE", value_parser = values::rate, help_heading = "Speed")]
