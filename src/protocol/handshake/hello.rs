@@ -53,15 +53,15 @@ impl Hello {
     /// Reads the wire form.
     ///
     /// # Errors
-    /// [`HandshakeError::Malformed`] if the bytes are too few or the version range is empty.
+    /// [`HandshakeError::Forged`] if the bytes are too few or the version range is empty.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, HandshakeError> {
         let Some((&[oldest, newest, _, flags, c0, c1, c2, c3], _)) =
             bytes.split_first_chunk::<{ Hello::LEN }>()
         else {
-            return Err(HandshakeError::Malformed);
+            return Err(HandshakeError::Forged);
         };
         if oldest > newest {
-            return Err(HandshakeError::Malformed);
+            return Err(HandshakeError::Forged);
         }
         Ok(Hello {
             oldest,
@@ -107,11 +107,8 @@ mod tests {
         assert_eq!(Hello::decode(&bytes).unwrap(), hello(1, 3));
         bytes.push(9);
         assert_eq!(Hello::decode(&bytes).unwrap(), hello(1, 3));
-        assert_eq!(Hello::decode(&bytes[..7]), Err(HandshakeError::Malformed));
-        assert_eq!(
-            Hello::decode(&hello(3, 1).encode()),
-            Err(HandshakeError::Malformed)
-        );
+        assert_eq!(Hello::decode(&bytes[..7]), Err(HandshakeError::Forged));
+        assert_eq!(Hello::decode(&hello(3, 1).encode()), Err(HandshakeError::Forged));
     }
 
     #[test]

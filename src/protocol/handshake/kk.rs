@@ -42,7 +42,7 @@ fn read(
     key: &ProbeKey,
 ) -> Result<Vec<u8>, HandshakeError> {
     if datagram.first() != Some(&kind) || datagram.len() > packet::MAX {
-        return Err(HandshakeError::Malformed);
+        return Err(HandshakeError::Forged);
     }
     let message = key
         .signed(datagram)
@@ -94,7 +94,7 @@ impl Initiator {
     /// Reads the answer. A datagram that fails changes nothing.
     ///
     /// # Errors
-    /// [`HandshakeError::Forged`] or `Malformed`: drop and count it. Others end the handshake.
+    /// [`HandshakeError::Forged`]: drop and count it. Others end the handshake.
     pub(crate) fn read_message_2(&mut self, datagram: &[u8]) -> Result<SessionKeys, HandshakeError> {
         let payload = read(&mut self.state, packet::MESSAGE_2, datagram, &self.key)?;
         let (their_nonce, theirs) = split_payload(&payload)?;
@@ -158,7 +158,7 @@ impl Responder {
     /// one.
     ///
     /// # Errors
-    /// [`HandshakeError::Forged`], `Malformed` or `Replayed`: drop and count it. Others end the handshake.
+    /// [`HandshakeError::Forged`] or `Replayed`: drop and count it. Others end the handshake.
     pub(crate) fn read_message_1(&mut self, datagram: &[u8]) -> Result<Reply, HandshakeError> {
         if let Some(answered) = &self.answered {
             let message_2 = answered

@@ -43,10 +43,7 @@ pub(crate) mod packet {
 /// Why a handshake cannot go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum HandshakeError {
-    /// A message breaks its layout; it is dropped and counted.
-    #[error("a damaged handshake message arrived")]
-    Malformed,
-    /// A message does not authenticate; it is dropped and counted.
+    /// A message breaks its layout or does not authenticate; it is dropped and counted.
     #[error("a handshake message did not authenticate")]
     Forged,
     /// A message is from an earlier handshake of this run; it is dropped.

@@ -57,6 +57,6 @@ pub(super) fn read(state: &mut snow::HandshakeState, message: &[u8]) -> Result<V
 pub(super) fn split_payload(payload: &[u8]) -> Result<([u8; NONCE_LEN], &[u8]), HandshakeError> {
     let (first, hello) = payload
         .split_first_chunk::<NONCE_LEN>()
-        .ok_or(HandshakeError::Malformed)?;
+        .ok_or(HandshakeError::Forged)?;
     Ok((*first, hello))
 }

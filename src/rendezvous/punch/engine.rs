@@ -313,7 +313,7 @@ pub(super) fn has_the_shape_of_ours(datagram: &[u8]) -> bool {
 /// Whether an error of the handshake is only counted or ends it.
 fn judged(error: HandshakeError) -> Heard {
     match error {
-        HandshakeError::Forged | HandshakeError::Malformed => Heard::Forged,
+        HandshakeError::Forged => Heard::Forged,
         HandshakeError::Replayed => Heard::Copy,
         fatal => Heard::Fatal(fatal),
     }

@@ -91,11 +91,11 @@ impl BareInitiator {
     /// Reads message 2. A datagram that does not authenticate changes nothing.
     ///
     /// # Errors
-    /// [`HandshakeError::Forged`], `Malformed` or `Replayed`: drop and count it. Others end the handshake.
+    /// [`HandshakeError::Forged`] or `Replayed`: drop and count it. Others end the handshake.
     pub(crate) fn read_message_2(&mut self, datagram: &[u8]) -> Result<(), HandshakeError> {
-        let header = BareHeader::decode(datagram).ok_or(HandshakeError::Malformed)?;
+        let header = BareHeader::decode(datagram).ok_or(HandshakeError::Forged)?;
         if datagram[0] != packet::BARE_2 || header.role != Role::Receiver || !self.is_echo(datagram) {
-            return Err(HandshakeError::Malformed);
+            return Err(HandshakeError::Forged);
         }
         let Progress::Committed(state) = &mut self.progress else {
             return Err(HandshakeError::Replayed);

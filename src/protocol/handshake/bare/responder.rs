@@ -80,7 +80,7 @@ impl BareResponder {
         let nonce = Nonce::new(rng.array());
         let theirs = noise::read(&mut state, noise_1)?
             .try_into()
-            .map_err(|_| HandshakeError::Malformed)?;
+            .map_err(|_| HandshakeError::Forged)?;
         let hello = self.local.hello.encode();
         let promise = commitment(&nonce, self.local.keypair.public(), &hello);
         let noise_2 = noise::write(&mut state, &[promise.as_slice(), &hello].concat())?;
@@ -112,7 +112,7 @@ impl BareResponder {
     /// limit the work.
     ///
     /// # Errors
-    /// [`HandshakeError::Forged`] or `Malformed`: drop and count it. `Replayed`: another one was accepted.
+    /// [`HandshakeError::Forged`]: drop and count it. `Replayed`: another one was accepted.
     /// Others end the handshake.
     pub(crate) fn read_message_3(
         &mut self,
@@ -121,9 +121,9 @@ impl BareResponder {
         if self.confirmed.is_some() {
             return Err(HandshakeError::Replayed);
         }
-        let header = BareHeader::decode(datagram).ok_or(HandshakeError::Malformed)?;
+        let header = BareHeader::decode(datagram).ok_or(HandshakeError::Forged)?;
         if datagram[0] != packet::BARE_3 || header.role != Role::Sender {
-            return Err(HandshakeError::Malformed);
+            return Err(HandshakeError::Forged);
         }
         let (noise_1, noise_3) = datagram[HEADER..].split_at(NOISE_1);
         let (mut state, nonce, promised, _) = self.begin(noise_1)?;
