@@ -73,11 +73,9 @@ impl Console {
             (false, 1) => Detail::Verbose,
             (false, _) => Detail::Everything,
         };
-        let json: Option<Box<dyn Write + Send>> = if common.json {
-            Some(Box::new(std::io::stdout()))
-        } else {
-            None
-        };
+        let json = common
+            .json
+            .then(|| Box::new(std::io::stdout()) as Box<dyn Write + Send>);
         Console::new(
             Screen::new(stderr_kind(), Box::new(std::io::stderr())).measured(terminal_width),
             input,

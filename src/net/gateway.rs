@@ -76,10 +76,7 @@ pub(crate) fn multicast_search(
     request: &[u8],
 ) -> (Option<Ipv4Addr>, Vec<(SocketAddr, String)>) {
     let mut answers: Vec<(SocketAddr, String)> = Vec::new();
-    let Some(client) = ipv4_source() else {
-        return (None, answers);
-    };
-    let Some(socket) = bind(client) else {
+    let Some((client, socket)) = ipv4_source().and_then(|client| Some((client, bind(client)?))) else {
         return (None, answers);
     };
     let clock = Clock::start();
