@@ -22,8 +22,8 @@ use self::rooms::{Answers, Rooms};
 use super::Datagram;
 use super::clock::WallClock;
 use super::meeting::wire::{
-    Bind, BindWant, Binding, Bound, Cookie, Hello, List, Listed, Listing, Open, SessionId, Standing, State,
-    Terms, TokenKey, Welcome, is_meeting, packet, proof,
+    Bind, BindWant, Binding, Bound, Cookie, Hello, List, Listed, Listing, Malformed, Open, SessionId,
+    Standing, State, Terms, TokenKey, Welcome, is_meeting, packet, proof,
 };
 use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::mac::equal;
@@ -137,14 +137,15 @@ impl Server {
 
     /// Takes a datagram.
     pub(crate) fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) {
-        match datagram.first() {
-            Some(&packet::HELLO) => self.on_hello(now, path, datagram),
-            Some(&packet::OPEN) => self.on_open(now, path, datagram),
-            Some(&packet::BIND) => self.on_bind(now, path, datagram),
-            Some(&packet::LIST) => self.on_list(now, path, datagram),
-            _ if is_meeting(datagram) => self.counters.dropped += 1,
-            _ => self.pass(now, path, datagram, datagram.len()),
-        }
+        let read = match datagram.first() {
+            Some(&packet::HELLO) => Hello::decode(datagram).map(|hello| self.on_hello(now, path, hello)),
+            Some(&packet::OPEN) => Open::decode(datagram).map(|open| self.on_open(now, path, open)),
+            Some(&packet::BIND) => Bind::decode(datagram).map(|bind| self.on_bind(now, path, &bind)),
+            Some(&packet::LIST) => List::decode(datagram).map(|list| self.on_list(now, path, &list)),
+            _ if is_meeting(datagram) => Err(Malformed),
+            _ => return self.pass(now, path, datagram, datagram.len()),
+        };
+        self.counters.dropped += u64::from(read.is_err());
     }
 
     /// Takes datagrams that the system joined. All have `segment` bytes, except that the last may be shorter.
@@ -161,7 +162,7 @@ impl Server {
     fn pass(&mut self, now: Time, path: Path, datagrams: &[u8], segment: usize) {
         if let Some(relay) = &mut self.relay {
             let told = relay.pass(now, path, datagrams, segment);
-            self.tell(told);
+            self.send(told, Bound::encode);
         }
     }
 
@@ -172,7 +173,7 @@ impl Server {
             self.rates.sweep(now);
             let mut answers = Answers::new();
             self.rooms.sweep(now, &mut answers);
-            self.send(answers);
+            self.send(answers, State::encode);
             if let Some(relay) = &mut self.relay {
                 relay.sweep(now);
             }
@@ -220,11 +221,7 @@ impl Server {
         self.rooms.known()
     }
 
-    fn on_hello(&mut self, now: Time, path: Path, datagram: &[u8]) {
-        let Ok(hello) = Hello::decode(datagram) else {
-            self.counters.dropped += 1;
-            return;
-        };
+    fn on_hello(&mut self, now: Time, path: Path, hello: Hello) {
         let welcome = Welcome {
             id: hello.id,
             cookie: self.cookies.make(now, path),
@@ -235,11 +232,7 @@ impl Server {
         self.transmit(path, welcome.encode());
     }
 
-    fn on_open(&mut self, now: Time, path: Path, datagram: &[u8]) {
-        let Ok(open) = Open::decode(datagram) else {
-            self.counters.dropped += 1;
-            return;
-        };
+    fn on_open(&mut self, now: Time, path: Path, open: Open) {
         let known = self.rooms.knows(open.session);
         let refusal = match self.gate(now, path, &open.cookie, &open.proof, open.session, known) {
             Ok(()) => None,
@@ -260,7 +253,7 @@ impl Server {
             return self.transmit(path, state.encode());
         }
         let answers = self.rooms.open(now, path, open, &mut self.rates);
-        self.send(answers);
+        self.send(answers, State::encode);
     }
 
     /// Whether a request comes from the address of its cookie and knows the server's token. `known`: whether
@@ -295,11 +288,7 @@ impl Server {
         Err(why)
     }
 
-    fn on_bind(&mut self, now: Time, path: Path, datagram: &[u8]) {
-        let Ok(bind) = Bind::decode(datagram) else {
-            self.counters.dropped += 1;
-            return;
-        };
+    fn on_bind(&mut self, now: Time, path: Path, bind: &Bind) {
         let known = self.relay.as_ref().is_some_and(|relay| relay.knows(&bind.ticket));
         let network = Network::of(path.remote.ip());
         let gate = self.gate(now, path, &bind.cookie, &bind.proof, bind.session, known);
@@ -318,25 +307,19 @@ impl Server {
                     if !known {
                         self.rates.count(now, network, Kind::Open);
                     }
-                    let answers = relay.bind(now, path, &bind);
-                    return self.tell(answers);
+                    let answers = relay.bind(now, path, bind);
+                    return self.send(answers, Bound::encode);
                 }
             },
         };
-        self.tell(vec![(
-            path,
-            Bound {
-                session: bind.session,
-                binding: refusal,
-            },
-        )]);
+        let bound = Bound {
+            session: bind.session,
+            binding: refusal,
+        };
+        self.transmit(path, bound.encode());
     }
 
-    fn on_list(&mut self, now: Time, path: Path, datagram: &[u8]) {
-        let Ok(list) = List::decode(datagram) else {
-            self.counters.dropped += 1;
-            return;
-        };
+    fn on_list(&mut self, now: Time, path: Path, list: &List) {
         let gate = self.gate(now, path, &list.cookie, &list.proof, list.session, false);
         let (present, listing) = match gate {
             Err(Closed::StaleCookie) => (Vec::new(), Listing::StaleCookie),
@@ -356,15 +339,9 @@ impl Server {
         self.transmit(path, listed.encode());
     }
 
-    fn tell(&mut self, answers: Vec<(Path, Bound)>) {
-        for (path, bound) in answers {
-            self.transmit(path, bound.encode());
-        }
-    }
-
-    fn send(&mut self, answers: Answers) {
-        for (path, state) in answers {
-            self.transmit(path, state.encode());
+    fn send<T>(&mut self, answers: Vec<(Path, T)>, encode: fn(&T) -> Vec<u8>) {
+        for (path, answer) in answers {
+            self.transmit(path, encode(&answer));
         }
     }
 

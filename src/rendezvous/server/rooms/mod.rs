@@ -158,7 +158,7 @@ impl Rooms {
         self.name_moment(now, id);
         answers.push((path, self.answer(now, id, None)));
         if news || joined {
-            self.tell_partner(now, id, &mut answers);
+            self.tell_partner(now, id, None, &mut answers);
         }
         answers
     }
@@ -177,7 +177,7 @@ impl Rooms {
             .collect();
         for (id, gone) in over {
             if gone {
-                self.tell_gone(now, id, Standing::Gone, answers);
+                self.tell_partner(now, id, Some(Standing::Gone), answers);
                 self.remove(now, id);
             } else {
                 self.expire(now, id, answers);
@@ -324,10 +324,10 @@ impl Rooms {
             if let Some(joiner) = self.sessions.get(&joiner) {
                 rates.count(now, joiner.network, Kind::Wrong);
             }
-            self.tell_gone(now, id, Standing::Burnt, answers);
+            self.tell_partner(now, id, Some(Standing::Burnt), answers);
             self.remove(now, id);
         } else if session.moment == 0 {
-            self.tell_gone(now, id, Standing::Gone, answers);
+            self.tell_partner(now, id, Some(Standing::Gone), answers);
             self.remove(now, id);
         }
         // Otherwise its data stay until the partner has certainly received them.
@@ -357,22 +357,15 @@ impl Rooms {
         }
     }
 
-    fn tell_gone(&mut self, now: Time, id: SessionId, how: Standing, answers: &mut Answers) {
+    /// Tells the partner of a session the state of the partner's own, or how it has ended, unless it has all that it needs
+    /// to punch.
+    fn tell_partner(&mut self, now: Time, id: SessionId, ended: Option<Standing>, answers: &mut Answers) {
         let partner = self.sessions.get(&id).and_then(|session| session.partner);
         if let Some((partner_id, _)) = partner
             && let Some(partner) = self.sessions.get_mut(&partner_id)
-            && (partner.moment == 0 || how == Standing::Burnt)
+            && (matches!(ended, None | Some(Standing::Burnt)) || partner.moment == 0)
         {
-            partner.ended = Some(how);
-            answers.push((partner.path, self.answer(now, partner_id, None)));
-        }
-    }
-
-    fn tell_partner(&mut self, now: Time, id: SessionId, answers: &mut Answers) {
-        let partner = self.sessions.get(&id).and_then(|session| session.partner);
-        if let Some((partner_id, _)) = partner
-            && let Some(partner) = self.sessions.get(&partner_id)
-        {
+            partner.ended = ended.or(partner.ended);
             answers.push((partner.path, self.answer(now, partner_id, None)));
         }
     }
