@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::lines::{self, Detail};
+use super::lines::{self, Detail, Line};
 use super::printable::printable;
 use super::prompts::{Input, Prompts};
 use super::screen::{Kind, Screen};
@@ -157,7 +157,7 @@ impl Console {
             _ => &mut self.progress_period,
         };
         if period.restart_if_over(now()) {
-            self.screen.line(&lines::plain(text));
+            self.screen.line(&Line::new(text));
         }
     }
 

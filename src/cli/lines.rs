@@ -302,11 +302,6 @@ fn finished(summary: &Summary) -> String {
     )
 }
 
-/// A plain line.
-pub(super) fn plain(text: String) -> Line {
-    Line::new(text)
-}
-
 /// What somebody wants to do, as a word for JSON and for the screen.
 pub(super) fn errand(errand: Errand) -> &'static str {
     match errand {

@@ -159,7 +159,7 @@ impl Prompts {
         let forgotten = self.is_console && crate::system::forget_typed();
         if forgotten {
             let text = "What was typed before this question was thrown away.".to_owned();
-            self.screen.line(&lines::plain(text));
+            self.screen.line(&Line::new(text));
         }
     }
 }

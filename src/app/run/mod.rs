@@ -312,7 +312,7 @@ impl UserSide {
         self.peer_key = peer.token.as_ref().map(|token| token.key);
         let between = obstacle(&run.own, &peer, &self.local.networks);
         self.relay = relay.as_ref().map(|pass| {
-            let hides = peer.is_found_only_at(pass.path.remote);
+            let hides = peer.reflexive == pass.path.remote;
             let uses = if hides { RelayUse::Only } else { run.common.relay };
             (pass.terms, uses)
         });

@@ -224,13 +224,11 @@ impl Address {
     pub(crate) fn parse_peer(text: &str, own: &Address) -> Result<Address, AddressError> {
         // A copied piece of a chat may contain both addresses.
         let others = paste::find(text)?.into_iter().filter(|found| !found.is_of(own));
+        let misfit = |found: &Address| found.misfit(own.token.as_ref()?.errand);
         let first = others
-            .min_by_key(|found| !found.goes_with(own))
+            .min_by_key(|found| misfit(found).is_some())
             .ok_or(AddressError::Own)?;
-        match &own.token {
-            Some(ours) => first.for_errand(ours.errand),
-            None => Ok(first),
-        }
+        misfit(&first).map_or(Ok(first), Err)
     }
 
     /// Whether both addresses are of the same run.
@@ -242,25 +240,17 @@ impl Address {
         }
     }
 
-    /// Whether its owner's errand fits `own`'s, as far as both tell it.
-    fn goes_with(&self, own: &Address) -> bool {
-        match (&self.token, &own.token) {
-            (Some(theirs), Some(ours)) => theirs.errand == ours.errand.peer(),
-            _ => true,
-        }
-    }
-
-    /// The address itself, unless its owner's errand does not fit this one.
-    fn for_errand(self, errand: Errand) -> Result<Address, AddressError> {
+    /// Why its owner's errand does not fit this one.
+    fn misfit(&self, errand: Errand) -> Option<AddressError> {
         match self.token.as_ref().map(|theirs| theirs.errand) {
-            Some(theirs) if theirs != errand.peer() => Err(match (errand, theirs) {
+            Some(theirs) if theirs != errand.peer() => Some(match (errand, theirs) {
                 (Errand::Chat, _) => AddressError::NoChat,
                 (_, Errand::Chat) => AddressError::Chat,
                 (Errand::Send, _) => AddressError::BothSend,
                 (Errand::Receive, _) => AddressError::BothReceive,
             }),
-            None if errand == Errand::Chat => Err(AddressError::Bare),
-            _ => Ok(self),
+            None if errand == Errand::Chat => Some(AddressError::Bare),
+            _ => None,
         }
     }
 
@@ -269,7 +259,8 @@ impl Address {
     /// # Errors
     /// Every [`AddressError`] except [`AddressError::Own`].
     pub(crate) fn parse_other(text: &str, errand: Errand) -> Result<Address, AddressError> {
-        text.parse::<Address>()?.for_errand(errand)
+        let address: Address = text.parse()?;
+        address.misfit(errand).map_or(Ok(address), Err)
     }
 
     /// The address of the same owner, but with only this place.
@@ -282,11 +273,6 @@ impl Address {
             token.guessing = Guessing::Refused;
         }
         self
-    }
-
-    /// Whether the owner is found only at this place, and not at one of its own.
-    pub(crate) fn is_found_only_at(&self, address: SocketAddr) -> bool {
-        self.reflexive == address
     }
 
     /// Sets whether the owner's clock is good enough for slots.

@@ -5,17 +5,10 @@ use super::paths::{Ipv6Socket, PathKind, paths};
 use crate::protocol::handshake::rng::Seed;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Role};
-use crate::rendezvous::address::{Address, PAIRS, Timekeeping, Token};
+use crate::rendezvous::address::{Address, PAIRS, Timekeeping};
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::schedule::Schedule;
 use crate::rendezvous::schedule::guess::Task;
-
-/// Whether both clocks are good enough for slots.
-fn tell_time(ours: &Token, theirs: &Token) -> bool {
-    [ours, theirs]
-        .iter()
-        .all(|token| token.clock == Timekeeping::Told)
-}
 
 /// Where and when to look for a connected peer that fell silent: at the same places as before.
 #[derive(Clone)]
@@ -51,8 +44,10 @@ impl Search {
         );
         match (&self.own.token, &self.peer.token) {
             // Each side knows from the other's address what the other does.
-            (Some(ours), Some(theirs)) if tell_time(ours, theirs) => schedule.at_once(now),
-            (Some(_), Some(_)) => schedule.without_clock(now),
+            (Some(ours), Some(theirs)) => match (ours.clock, theirs.clock) {
+                (Timekeeping::Told, Timekeeping::Told) => schedule.at_once(now),
+                _ => schedule.without_clock(now),
+            },
             _ => {}
         }
         if let Some(task) = self.guess {

@@ -67,7 +67,7 @@ pub(crate) enum Task {
 
 /// The timing of one side's guesses.
 pub(super) struct Guess {
-    task: Task,
+    pub(super) task: Task,
     next: Time,
     count: u32,
 }
@@ -127,14 +127,6 @@ impl Guess {
 
     pub(super) const fn poll_timeout(&self) -> Time {
         self.next
-    }
-
-    pub(super) const fn has_begun(&self) -> bool {
-        self.count > 0
-    }
-
-    pub(super) const fn task(&self) -> Task {
-        self.task
     }
 
     /// The number of ports opened or probes sent.

@@ -250,10 +250,10 @@ impl Schedule {
     /// The next datagram for a guess.
     fn poll_guess(&mut self, now: Time) -> Option<Outgoing> {
         let guess = self.guess.as_mut()?;
-        let first = !guess.has_begun();
+        let first = guess.count() == 0;
         let (path, reach) = guess.poll(now, self.ttl, &mut self.rng)?;
         if first {
-            self.events.push_back(ScheduleEvent::Guessing(guess.task()));
+            self.events.push_back(ScheduleEvent::Guessing(guess.task));
         }
         Some(Outgoing {
             content: Content::Probe,
