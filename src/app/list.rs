@@ -109,6 +109,4 @@ impl Machine for Asking {
     fn poll_timeout(&mut self, _now: Time) -> Option<Time> {
         Some(self.0.poll_timeout())
     }
-
-    fn on_too_large(&mut self, _now: Time, _size: usize) {}
 }

@@ -129,8 +129,6 @@ impl Machine for Serving {
             .flatten()
             .min()
     }
-
-    fn on_too_large(&mut self, _now: Time, _size: usize) {}
 }
 
 /// Runs a server until it is told to stop.

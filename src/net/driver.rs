@@ -64,7 +64,7 @@ pub trait Machine {
     /// it.
     fn on_refused(&mut self, _path: Path, _kind: io::ErrorKind) {}
     /// Told when a datagram of `size` bytes was too large for the interface.
-    fn on_too_large(&mut self, now: Time, size: usize);
+    fn on_too_large(&mut self, _now: Time, _size: usize) {}
 }
 
 /// Wakes the driver of a machine from another thread.

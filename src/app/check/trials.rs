@@ -117,6 +117,4 @@ impl<T: Trial> Machine for Scratch<T> {
     fn poll_timeout(&mut self, _now: Time) -> Option<Time> {
         self.0.poll_timeout()
     }
-
-    fn on_too_large(&mut self, _now: Time, _size: usize) {}
 }
