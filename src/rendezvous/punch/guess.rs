@@ -72,19 +72,14 @@ pub(super) fn after_silence(own: &Address, peer: &Address, ours: bool) -> Option
     }
 }
 
-/// The pair that slots do not use: the far one. A side with only one port uses it for everything.
-pub(super) fn reserved(own: &Address, peer: &Address) -> Option<usize> {
-    let lasting = match task(own, peer)? {
+/// The pair that slots do not use while a side does this: the far one. A side with only one port uses it for everything.
+pub(super) fn reserved(task: Task, own: &Address, peer: &Address) -> Option<usize> {
+    let lasting = match task {
         Task::Open { .. } => peer,
         Task::Try { .. } => own,
     };
     let [_, far] = pairs(lasting);
     Some(far).filter(|&k| k > 0)
-}
-
-/// Whether our ports are guessed, and not from the peer's first socket.
-pub(super) fn spares_the_front(own: &Address, peer: &Address) -> bool {
-    matches!(task(own, peer), Some(Task::Open { near, .. }) if near != peer.reflexive)
 }
 
 #[cfg(test)]
@@ -106,6 +101,10 @@ mod tests {
         Address::own(Errand::Send, [ip[3]; 32], nat, mapped, Vec::new())
             .unwrap()
             .guessed(RULE)
+    }
+
+    fn reserved(own: &Address, peer: &Address) -> Option<usize> {
+        super::reserved(task(own, peer)?, own, peer)
     }
 
     fn symmetric() -> Address {

@@ -26,7 +26,6 @@ use self::engine::{Engine, Heard};
 pub(crate) use self::events::{Hint, PunchEvent};
 pub(crate) use self::obstacle::{Obstacle, obstacle};
 pub(crate) use self::paths::is_private;
-use self::paths::paths;
 pub(crate) use self::paths::{Ipv6Socket, PathKind};
 pub(crate) use self::report::Report;
 pub(crate) use self::search::Search;
@@ -87,7 +86,6 @@ impl Punch {
             seed: rng.seed(),
         };
         let engine = Engine::new(role, local, &own, &peer, &mut rng)?;
-        let (pairs, candidates) = paths(&own, &peer, ipv6.as_ref());
         let report = Report {
             peer: peer.reflexive,
             elapsed: Duration::ZERO,
@@ -118,8 +116,6 @@ impl Punch {
             own,
             peer,
             ipv6,
-            pairs,
-            candidates,
             relay: around.relay,
             clock,
             low_ttl: config.low_ttl,

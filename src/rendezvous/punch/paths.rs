@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use super::guess;
 use crate::protocol::{Path, Role};
 use crate::rendezvous::address::{Address, Filtering, Mapping, PAIRS};
+use crate::rendezvous::schedule::guess::Task;
 
 /// Our IPv6 socket.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -111,7 +112,8 @@ pub(super) fn paths(
                 .map(|(remote, local)| Path { local, remote });
         }
     }
-    if let Some(k) = guess::reserved(own, peer) {
+    let task = guess::task(own, peer);
+    if let Some(k) = task.and_then(|task| guess::reserved(task, own, peer)) {
         pairs[k] = None;
     }
     let own_candidates = own
@@ -133,7 +135,8 @@ pub(super) fn paths(
     let mut candidates = Vec::new();
     let told = peer.token.iter().flat_map(|t| t.candidates.iter().copied());
     // Nothing is spoilt by packets from ports that the peer does not know, and the peer may let in anybody.
-    let front_is_open = public || is_forwarded(peer) || guess::spares_the_front(own, peer);
+    let spares_the_front = matches!(task, Some(Task::Open { near, .. }) if near != peer.reflexive);
+    let front_is_open = public || is_forwarded(peer) || spares_the_front;
     let at_once = |front: &SocketAddr| front_is_open || front.is_ipv6() || is_private(front.ip());
     let front = Some(peer.reflexive).filter(at_once).filter(|_| !waits || public);
     for remote in told.chain(front) {

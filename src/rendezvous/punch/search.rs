@@ -5,7 +5,7 @@ use super::paths::{Ipv6Socket, PathKind, paths};
 use crate::protocol::handshake::rng::Seed;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Role};
-use crate::rendezvous::address::{Address, PAIRS, Timekeeping};
+use crate::rendezvous::address::{Address, Timekeeping};
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::schedule::Schedule;
 use crate::rendezvous::schedule::guess::Task;
@@ -18,8 +18,6 @@ pub(crate) struct Search {
     pub(super) peer: Address,
     /// Our IPv6 socket, if there is one.
     pub(super) ipv6: Option<Ipv6Socket>,
-    pub(super) pairs: [Option<Path>; PAIRS],
-    pub(super) candidates: Vec<Path>,
     /// Our part, if ports must be guessed.
     pub(super) guess: Option<Task>,
     /// The relay's path, if it may be used.
@@ -33,22 +31,22 @@ pub(crate) struct Search {
 impl Search {
     /// Begins to look.
     pub(super) fn begin(&self, now: Time) -> Schedule {
+        let (pairs, candidates) = paths(&self.own, &self.peer, self.ipv6.as_ref());
         let mut schedule = Schedule::new(
             self.role,
-            self.pairs,
-            &self.candidates,
+            pairs,
+            &candidates,
             self.clock,
             self.low_ttl,
             &self.seed,
             now,
         );
-        match (&self.own.token, &self.peer.token) {
-            // Each side knows from the other's address what the other does.
-            (Some(ours), Some(theirs)) => match (ours.clock, theirs.clock) {
-                (Timekeeping::Told, Timekeeping::Told) => schedule.at_once(now),
-                _ => schedule.without_clock(now),
-            },
-            _ => {}
+        // Each side knows from the other's address what the other does.
+        let both = self.own.token.as_ref().zip(self.peer.token.as_ref());
+        match both.map(|(ours, theirs)| [ours.clock, theirs.clock]) {
+            Some([Timekeeping::Told, Timekeeping::Told]) => schedule.at_once(now),
+            Some(_) => schedule.without_clock(now),
+            None => {}
         }
         if let Some(task) = self.guess {
             schedule.guess(task, now);
@@ -75,7 +73,6 @@ impl Search {
 
     /// The peer has another address now, as its user says.
     pub(crate) fn relocate(&mut self, peer: Address) {
-        (self.pairs, self.candidates) = paths(&self.own, &peer, self.ipv6.as_ref());
         self.guess = guess::task(&self.own, &peer);
         self.peer = peer;
     }

@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use self::nat::{NatKind, Ports};
 use self::scene::Scene;
 use self::world::{BASE_PORT, World, millis};
-use super::paths::is_private;
+use super::paths::{is_private, paths};
 use super::*;
 use crate::protocol::handshake::bare::BareHeader;
 use crate::rendezvous::address::Filtering;
