@@ -43,19 +43,10 @@ pub struct BlockHash {
 pub fn hash_block(index: BlockIndex, data: &[u8]) -> BlockHash {
     debug_assert!(!data.is_empty() && data.len() <= BLOCK_LEN);
     let mut hasher = blake3::Hasher::new();
-    if index.get() == 0 {
-        hasher.update(data);
-        let alone = Root(*hasher.finalize().as_bytes());
-        return BlockHash {
-            cv: hasher.finalize_non_root(),
-            alone: Some(alone),
-        };
-    }
-    hasher.set_input_offset(index.start());
-    hasher.update(data);
+    hasher.set_input_offset(index.start()).update(data);
     BlockHash {
         cv: hasher.finalize_non_root(),
-        alone: None,
+        alone: (index.get() == 0).then(|| Root(*hasher.finalize().as_bytes())),
     }
 }
 

@@ -68,7 +68,7 @@ impl Kind {
 }
 
 /// The number of an entry in its manifest.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct EntryIndex(pub(super) u32);
 
 impl EntryIndex {

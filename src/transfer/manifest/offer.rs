@@ -125,7 +125,7 @@ pub(crate) struct TopName {
 }
 
 /// A summary of a whole list.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Offer {
     /// Number of entries in the list.
     pub entries: u32,
@@ -170,19 +170,10 @@ impl Offer {
         let mut offer = Offer {
             entries: manifest.len(),
             bytes: manifest.total().unwrap_or(0),
-            on_disk: 0,
             manifest_hash: manifest.digest().1,
             names_hash: manifest.names_digest(),
             stream: manifest.is_stream(),
-            files: 0,
-            directories: 0,
-            links: 0,
-            links_shown: Vec::new(),
-            top_count: 0,
-            top: Vec::new(),
-            executables_top: 0,
-            executables_below: 0,
-            hidden_below: 0,
+            ..Offer::default()
         };
         let (mut others, mut hidden) = (0, 0);
         // For each entry: the place in `top` of the top-level entry that it lies under. Parents come first.

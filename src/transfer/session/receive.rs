@@ -44,9 +44,10 @@ pub enum ReceiveEvent {
     },
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 enum Stage {
     /// Nothing has arrived yet.
+    #[default]
     AwaitingOffer,
     /// The list is arriving.
     Listing,
@@ -106,7 +107,7 @@ impl List {
 }
 
 /// The receiving side of one transfer.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub struct ReceiveSession {
     stage: Stage,
     reader: MessageReader,
@@ -131,34 +132,10 @@ pub struct ReceiveSession {
     files_missing: u32,
 }
 
-impl Default for ReceiveSession {
-    fn default() -> Self {
-        ReceiveSession::new()
-    }
-}
-
 impl ReceiveSession {
     /// Starts waiting for an offer.
     pub fn new() -> Self {
-        ReceiveSession {
-            stage: Stage::AwaitingOffer,
-            reader: MessageReader::new(),
-            queue: VecDeque::new(),
-            events: VecDeque::new(),
-            outside_links: OutsideLinks::default(),
-            attributes: Attributes::default(),
-            list: None,
-            list_len: 0,
-            offered: None,
-            total: None,
-            verified: RunSet::new(),
-            need: RunSet::new(),
-            progress_due: false,
-            done: None,
-            missing_as_sent: RunSet::new(),
-            missing: RunSet::new(),
-            files_missing: 0,
-        }
+        ReceiveSession::default()
     }
 
     /// What to do with links that lead outside of what is sent. They are left out by default.

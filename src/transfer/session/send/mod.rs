@@ -89,9 +89,10 @@ pub enum SendEvent {
     },
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 enum Stage {
     /// The list is being sent.
+    #[default]
     Listing,
     /// The whole list was sent, and the other user is being asked.
     Listed,
@@ -104,7 +105,7 @@ enum Stage {
 }
 
 /// The sending side of one transfer.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub struct SendSession {
     manifest: Arc<Manifest>,
     stage: Stage,
@@ -159,40 +160,14 @@ impl SendSession {
     /// Starts an offer of what `manifest` lists.
     pub fn new(manifest: Arc<Manifest>) -> Self {
         let head = ListHead::of(&manifest);
-        let total = manifest.total();
         SendSession {
             // A pipe's bytes are kept only for one window, so the receiver must not be further behind.
             window: manifest.is_stream().then_some(ORDERED_WINDOW),
+            total: manifest.total(),
             manifest,
-            stage: Stage::Listing,
-            reader: MessageReader::new(),
-            list_sent: 0,
             list_len: head.manifest_bytes,
             queue: VecDeque::from([Message::Offer(head)]),
-            next_entry: EntryIndex::new(0),
-            hashes: None,
-            events: VecDeque::new(),
-            total,
-            limit: None,
-            low: 0,
-            verified: 0,
-            claimed: RunSet::new(),
-            have: RunSet::new(),
-            found: 0,
-            described: RunSet::new(),
-            describe: RunSet::new(),
-            describe_cursor: 0,
-            parts: BTreeMap::new(),
-            need: RunSet::new(),
-            needed: 0,
-            hashed: RunSet::new(),
-            send_cursor: 0,
-            hash_cursor: 0,
-            reading: 0,
-            root: RootBuilder::new(),
-            missing: RunSet::new(),
-            unsaid: RunSet::new(),
-            void: RunSet::new(),
+            ..SendSession::default()
         }
     }
 

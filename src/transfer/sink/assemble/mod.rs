@@ -85,7 +85,7 @@ impl Open {
 }
 
 /// The buffers of the blocks that are arriving.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub struct Assembler {
     open: HashMap<u32, Open>,
     /// The block of the last piece. It is kept outside `open`, so that pieces in order need no look-up.
@@ -111,19 +111,10 @@ impl Assembler {
     pub fn new(limit: usize, total: Option<u64>) -> Self {
         let limit = limit.max(2);
         Assembler {
-            open: HashMap::new(),
-            current: None,
-            done: RunSet::new(),
-            spilled: HashMap::new(),
-            spilled_spans: 0,
-            free: Vec::new(),
-            ready: VecDeque::new(),
-            lent: 0,
-            allocated: 0,
             limit,
             share: (limit - limit / 4).min(limit - 1),
             total,
-            clock: 0,
+            ..Assembler::default()
         }
     }
 
