@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::transfer::fs::layer::{Layer, read_pieces};
 use crate::transfer::manifest::Entry;
-use crate::transfer::sink::losses::Losses;
+use crate::transfer::sink::losses::{Losses, Remark};
 use crate::transfer::sink::place::open_ours;
 
 /// Makes one more name of a file. `false` if the disk has no hard links, or allows no more of this file.
@@ -37,7 +37,7 @@ pub(super) fn make<L: Layer>(
     if link(layer, from, to)? {
         return Ok(());
     }
-    losses.lose_hard_links();
+    losses.tell(Remark::HardLinksLost);
     let copy = layer.create_new(to)?;
     let source = match layer.open_read(from) {
         // The file is finished, and its mode may not even let its owner read it.

@@ -1,7 +1,7 @@
 //! What this disk does not keep of what is sent. The user is told once. The transfer does not fail: the
 //! content matters.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::transfer::fs::layer::Layer;
 use crate::transfer::manifest::{Entry, EntryIndex, Manifest};
 
 /// Something the user should know about how the disk stored what was sent.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Remark {
     /// The disk does not keep permission bits.
     ModesLost,
@@ -31,11 +31,10 @@ pub enum Remark {
 /// What was lost so far, and which of it the user was not told yet.
 #[derive(Default, Debug)]
 pub(crate) struct Losses {
-    modes: bool,
-    times: bool,
-    hard_links: bool,
-    attributes: bool,
-    holes: bool,
+    /// What the user was told or will be told, so that it is told once.
+    known: HashSet<Remark>,
+    /// Whether zeros are written where holes were. Only the room on the disk differs.
+    pub(crate) holes: bool,
     /// Whether something was copied to another file system.
     crossed: bool,
     /// Links that cannot be made, and files that did not arrive.
@@ -66,11 +65,11 @@ impl Losses {
         if let Some(time) = time
             && !kept(layer.set_modified(file, time))?
         {
-            self.lose_times();
+            self.tell(Remark::TimesLost);
         }
         // The mode comes last: some systems change nothing of a read-only file.
         if !kept(layer.set_mode(file, mode))? {
-            self.lose_modes();
+            self.tell(Remark::ModesLost);
         }
         Ok(())
     }
@@ -106,32 +105,15 @@ impl Losses {
             other => kept(other),
         };
         if !outcome? {
-            self.lose_attributes();
+            self.tell(Remark::AttributesLost);
         }
         Ok(())
     }
 
-    fn lose_attributes(&mut self) {
-        if !std::mem::replace(&mut self.attributes, true) {
-            self.remarks.push_back(Remark::AttributesLost);
-        }
-    }
-
-    pub(crate) fn lose_modes(&mut self) {
-        if !std::mem::replace(&mut self.modes, true) {
-            self.remarks.push_back(Remark::ModesLost);
-        }
-    }
-
-    pub(crate) fn lose_times(&mut self) {
-        if !std::mem::replace(&mut self.times, true) {
-            self.remarks.push_back(Remark::TimesLost);
-        }
-    }
-
-    pub(crate) fn lose_hard_links(&mut self) {
-        if !std::mem::replace(&mut self.hard_links, true) {
-            self.remarks.push_back(Remark::HardLinksLost);
+    /// Tells the user, if it is news.
+    pub(crate) fn tell(&mut self, remark: Remark) {
+        if self.known.insert(remark.clone()) {
+            self.remarks.push_back(remark);
         }
     }
 
@@ -143,26 +125,16 @@ impl Losses {
     /// Tells what was lost on the way to another file system, for a list that has been put in place.
     pub(crate) fn tell_crossing(&mut self, list: &Manifest) {
         if self.crossed && !list.hard_links().is_empty() {
-            self.lose_hard_links();
+            self.tell(Remark::HardLinksLost);
         }
         if self.crossed && list.with_attributes() > 0 {
-            self.lose_attributes();
+            self.tell(Remark::AttributesLost);
         }
-    }
-
-    /// Notes that zeros are written where holes were. Only the room on the disk differs.
-    pub(crate) fn lose_holes(&mut self) {
-        self.holes = true;
-    }
-
-    /// Whether this disk cannot make holes.
-    pub(crate) fn has_lost_holes(&self) -> bool {
-        self.holes
     }
 
     /// Whether hard links are stored as copies.
     pub(crate) fn has_lost_hard_links(&self) -> bool {
-        self.hard_links
+        self.known.contains(&Remark::HardLinksLost)
     }
 
     /// Notes that none of these links can be made.
@@ -178,16 +150,6 @@ impl Losses {
     /// Notes that this file did not arrive.
     pub(crate) fn miss(&mut self, file: EntryIndex) {
         self.lost.insert(file);
-    }
-
-    /// Notes that these entries get other names.
-    pub(crate) fn rename(&mut self, names: impl Iterator<Item = (PathBuf, PathBuf)>) {
-        self.remarks.push_back(Remark::Renamed(names.collect()));
-    }
-
-    /// Notes that something else was in the way.
-    pub(crate) fn place_beside(&mut self, wanted: PathBuf, found: PathBuf) {
-        self.remarks.push_back(Remark::Beside(wanted, found));
     }
 
     /// Whether this link cannot be made, or this file did not arrive.

@@ -16,7 +16,7 @@ use crate::transfer::names::SafeName;
 use crate::transfer::sink::across;
 use crate::transfer::sink::came::Came;
 use crate::transfer::sink::hard_links;
-use crate::transfer::sink::losses::{Losses, kept};
+use crate::transfer::sink::losses::{Losses, Remark, kept};
 use crate::transfer::sink::staging;
 use crate::transfer::sink::staging::Staging;
 
@@ -305,7 +305,7 @@ pub(crate) fn retime<L: Layer>(layer: &L, manifest: &Manifest, losses: &mut Loss
         let outcome = layer.set_time(&manifest.path(index), entry.mtime);
         // Some file systems cannot set the time of a link.
         if entry.kind != Kind::Symlink && !kept(outcome)? {
-            losses.lose_times();
+            losses.tell(Remark::TimesLost);
         }
     }
     Ok(())
@@ -406,7 +406,7 @@ pub(crate) fn merge<L: Layer>(
         let wanted = to.join(&name);
         let found = place_one(layer, &from.join(&name), &wanted, rule, losses)?;
         if found != wanted {
-            losses.place_beside(wanted, found);
+            losses.tell(Remark::Beside(wanted, found));
         }
     }
     let dir = layer.open_dir(to)?;

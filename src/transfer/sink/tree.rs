@@ -206,7 +206,7 @@ impl<F> Tree<F> {
         losses: &Losses,
         stays: &RunSet,
     ) -> io::Result<Need> {
-        let holes = if losses.has_lost_holes() {
+        let holes = if losses.holes {
             0
         } else {
             self.manifest.holes()

@@ -14,7 +14,7 @@ use crate::transfer::fs::{COARSEST_TIME, LEAST_HOLE};
 use crate::transfer::manifest::{Kind, Manifest};
 use crate::transfer::names::SafeName;
 use crate::transfer::sink::hard_links;
-use crate::transfer::sink::losses::{Losses, kept};
+use crate::transfer::sink::losses::{Losses, Remark, kept};
 
 /// A file or link that is created to see what the disk makes of it.
 const PROBE: &str = "probe";
@@ -72,11 +72,8 @@ fn name<L: Layer>(
     }
     manifest.keep_apart(&mut others);
     let list = Arc::new(manifest.renamed(&others));
-    losses.rename(
-        others
-            .keys()
-            .map(|&index| (manifest.path(index), list.path(index))),
-    );
+    let renamed = others.keys().map(|&index| (manifest.path(index), list.path(index)));
+    losses.tell(Remark::Renamed(renamed.collect()));
     Ok(list)
 }
 
@@ -85,7 +82,7 @@ fn probe<L: Layer>(layer: &L, trial: &Path, manifest: &Manifest, losses: &mut Lo
     let path = trial.join(PROBE);
     let file = layer.create_new(&path)?;
     if manifest.holes() > 0 && !layer.punch(&file, 0, LEAST_HOLE)? {
-        losses.lose_holes();
+        losses.holes = true;
     }
     if manifest.with_attributes() > 0 {
         losses.set_attribute(layer, &file, PROBE_ATTRIBUTE, b"1")?;
@@ -93,19 +90,19 @@ fn probe<L: Layer>(layer: &L, trial: &Path, manifest: &Manifest, losses: &mut Lo
     losses.finish(layer, &file, PROBE_MODE, Some(PROBE_TIME))?;
     // Some file systems accept permissions and forget them at once. Systems other than Unix have none.
     if cfg!(unix) && layer.stat(&file)?.mode != PROBE_MODE {
-        losses.lose_modes();
+        losses.tell(Remark::ModesLost);
     }
     drop(file);
     let dated = layer.info(&path)?.map_or(0, |info| info.mtime);
     if dated.abs_diff(PROBE_TIME) > COARSEST_TIME {
-        losses.lose_times();
+        losses.tell(Remark::TimesLost);
     }
     if !manifest.hard_links().is_empty() {
         let other = trial.join(PROBE_LINK);
         if hard_links::link(layer, &path, &other)? {
             layer.remove_file(&other)?;
         } else {
-            losses.lose_hard_links();
+            losses.tell(Remark::HardLinksLost);
         }
     }
     layer.remove_file(&path)?;
