@@ -29,29 +29,6 @@ enum Reserve {
     Nothing,
 }
 
-/// One bit for each entry of a list.
-#[derive(Debug)]
-struct Marks(Vec<u64>);
-
-impl Marks {
-    fn none(manifest: &Manifest) -> Marks {
-        Marks(vec![0; (manifest.len() as usize).div_ceil(64)])
-    }
-
-    fn has(&self, index: EntryIndex) -> bool {
-        self.0[index.get() as usize / 64] >> (index.get() % 64) & 1 == 1
-    }
-
-    fn set(&mut self, index: EntryIndex, marked: bool) {
-        let (word, bit) = (&mut self.0[index.get() as usize / 64], 1 << (index.get() % 64));
-        if marked {
-            *word |= bit;
-        } else {
-            *word &= !bit;
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Open<F> {
     entry: EntryIndex,
@@ -66,9 +43,9 @@ pub(crate) struct Tree<F> {
     /// Files that lie elsewhere than the list says. They are only read.
     elsewhere: BTreeMap<EntryIndex, PathBuf>,
     /// Which entries' files exist.
-    exists: Marks,
+    exists: RunSet,
     /// Which entries' files already have their permissions and time.
-    finished: Marks,
+    finished: RunSet,
     /// The least recently used file comes first.
     open: VecDeque<Open<F>>,
     /// False for files that are not ours. They are only read.
@@ -80,8 +57,8 @@ impl<F> Tree<F> {
     /// Files that already exist in `data` and are only read. None counts as existing until it is marked.
     pub(crate) fn existing(manifest: Arc<Manifest>, data: PathBuf) -> Tree<F> {
         Tree {
-            exists: Marks::none(&manifest),
-            finished: Marks::none(&manifest),
+            exists: RunSet::new(),
+            finished: RunSet::new(),
             manifest,
             data,
             elsewhere: BTreeMap::new(),
@@ -159,11 +136,11 @@ impl<F> Tree<F> {
     }
 
     pub(crate) fn has(&self, index: EntryIndex) -> bool {
-        self.exists.has(index)
+        self.exists.contains(index.get())
     }
 
     pub(crate) fn mark(&mut self, index: EntryIndex) {
-        self.exists.set(index, true);
+        self.exists.add(index.get());
     }
 
     /// Marks an entry whose bytes are to be read from another file.
@@ -253,7 +230,7 @@ impl<F> Tree<F> {
             match layer.open(&path) {
                 Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                     // The file is finished and read-only. It is unlocked here, so it must be finished again.
-                    self.finished.set(index, false);
+                    self.finished.remove(index.get());
                     open_ours(layer, &path)
                 }
                 other => other,
@@ -313,14 +290,16 @@ impl<F> Tree<F> {
         outcome.map_err(|e| LocalError::new("write", layer.root().join(self.path(segment.entry)), e))?;
         if whole {
             self.open.remove(at);
+            self.finished.add(segment.entry.get());
+        } else {
+            self.finished.remove(segment.entry.get());
         }
-        self.finished.set(segment.entry, whole);
         Ok(())
     }
 
     /// Whether the file of entry `index` already has its permissions and time.
     pub(crate) fn is_finished(&self, index: EntryIndex) -> bool {
-        self.finished.has(index)
+        self.finished.contains(index.get())
     }
 
     /// Reads a segment back. False if the file is missing or too short, or one of the user's that may not be read.
