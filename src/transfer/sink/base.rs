@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::transfer::fs::COARSEST_TIME;
-use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind};
+use crate::transfer::fs::layer::{Layer, NodeKind};
 use crate::transfer::hash::Cv;
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
 use crate::transfer::ranges::RunSet;
@@ -77,47 +77,35 @@ impl<F> Base<F> {
         ours: Option<&RunSet>,
         renamed: bool,
     ) -> Base<F> {
-        let (at, may_be_equal) = match &compare {
-            Compare::Nothing => {
-                return Base {
-                    compare,
-                    tree: Tree::existing(Arc::clone(manifest), PathBuf::new()),
-                    blocks: RunSet::new(),
-                    equal: false,
-                    borrowed: BTreeMap::new(),
-                    differs: None,
-                };
-            }
-            Compare::Finals { .. } => (PathBuf::new(), may_be_equal),
-            Compare::Kept { staging, .. } => (staging.data(), false),
+        let (at, is_kept) = match &compare {
+            Compare::Nothing | Compare::Finals { .. } => (PathBuf::new(), false),
+            Compare::Kept { staging, .. } => (staging.data(), true),
         };
-        let is_kept = matches!(compare, Compare::Kept { .. });
-        let mut tree = Tree::existing(Arc::clone(manifest), at.clone());
-        let mut equal = may_be_equal;
+        let mut base = Base {
+            tree: Tree::existing(Arc::clone(manifest), at.clone()),
+            blocks: RunSet::new(),
+            equal: may_be_equal && matches!(compare, Compare::Finals { .. }),
+            borrowed: BTreeMap::new(),
+            differs: None,
+            compare,
+        };
+        if let Compare::Nothing = base.compare {
+            return base;
+        }
+        let tree = &mut base.tree;
         let (mut stretches, mut absent) = (Stretches::default(), Vec::new());
         for (index, entry) in manifest.iter() {
             let is_ours = entry.kind != Kind::File || ours.is_none_or(|ours| ours.contains(index.get()));
             let visible = is_ours && entry.parent.is_none_or(|parent| tree.has(parent));
             let path = at.join(manifest.path(index));
             let found = if visible { layer.info(&path) } else { Ok(None) }.unwrap_or_default();
-            let same = match (entry.kind, found) {
-                (
-                    Kind::Dir,
-                    Some(NodeInfo {
-                        kind: NodeKind::Dir, ..
-                    }),
-                ) => {
+            let len = found.map_or(0, |found| found.len);
+            let same = match (entry.kind, found.map(|found| found.kind)) {
+                (Kind::Dir, Some(NodeKind::Dir)) => {
                     tree.mark(index);
                     true
                 }
-                (
-                    Kind::File,
-                    Some(NodeInfo {
-                        kind: NodeKind::File,
-                        len,
-                        ..
-                    }),
-                ) => {
+                (Kind::File, Some(NodeKind::File)) => {
                     tree.mark(index);
                     let start = manifest.content_range(index).start;
                     // A large file of ours got its room reserved before any content arrived, so its length
@@ -135,19 +123,10 @@ impl<F> Base<F> {
                     }
                     len == entry.size
                 }
-                (
-                    Kind::Symlink,
-                    Some(NodeInfo {
-                        kind: NodeKind::Other,
-                        ..
-                    }),
-                ) => layer.read_link(&path).is_ok_and(|target| target == entry.target),
-                (
-                    Kind::HardLink(of),
-                    Some(NodeInfo {
-                        kind: NodeKind::File, ..
-                    }),
-                ) => hard_links::are_one(layer, &path, &at.join(manifest.path(of))),
+                (Kind::Symlink, Some(NodeKind::Other)) => {
+                    layer.read_link(&path).is_ok_and(|target| target == entry.target)
+                }
+                (Kind::HardLink(of), Some(NodeKind::File)) => hard_links::are_one(layer, &path, &at.join(manifest.path(of))),
                 (Kind::Symlink, None) => losses.has_lost(index),
                 (Kind::File, None) => {
                     absent.push(index);
@@ -155,22 +134,16 @@ impl<F> Base<F> {
                 }
                 _ => false,
             };
-            equal &= same;
+            base.equal &= same;
         }
         if renamed {
-            for (index, path) in find_renamed(layer, &tree, manifest, &absent) {
+            for (index, path) in find_renamed(layer, tree, manifest, &absent) {
                 stretches.add(manifest.content_range(index));
                 tree.mark_elsewhere(index, path);
             }
         }
-        Base {
-            compare,
-            tree,
-            blocks: stretches.blocks(manifest.total().unwrap_or(0)),
-            equal,
-            borrowed: BTreeMap::new(),
-            differs: None,
-        }
+        base.blocks = stretches.blocks(manifest.total().unwrap_or(0));
+        base
     }
 }
 

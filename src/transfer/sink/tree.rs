@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::transfer::error::LocalError;
@@ -87,9 +87,6 @@ impl<F> Tree<F> {
             let path = layer.root().join(path);
             move |e| LocalError::new(action, path, e)
         };
-        if before != Before::Nothing {
-            tree.purge(layer).map_err(at(staging.data(), "tidy"))?;
-        }
         check_sizes(&manifest, &layer.room(), layer.root())?;
         match tree.check_room(layer, before, losses, stays) {
             // Probably nothing has to be written.
@@ -123,7 +120,7 @@ impl<F> Tree<F> {
         let room = layer.room();
         let need = self
             .take_stock(layer, before, room.block, losses, stays)
-            .map_err(|e| LocalError::new("read", layer.root().join(&self.data), e))?;
+            .map_err(|e| LocalError::new("tidy", layer.root().join(&self.data), e))?;
         if need.fits(&room) {
             self.reserve = Reserve::WholeFiles;
         }
@@ -149,32 +146,23 @@ impl<F> Tree<F> {
         self.mark(index);
     }
 
-    /// Removes what an earlier run left and this run must not keep: symbolic and hard links (an interrupted
-    /// finish makes them again) and anything of another kind. That run had the same list, so nothing else can
-    /// be there.
-    fn purge<L: Layer<File = F>>(&mut self, layer: &L) -> io::Result<()> {
-        for (index, entry) in self.manifest.iter() {
-            let path = self.path(index);
-            let Some(NodeInfo { kind, .. }) = layer.info(&path)? else {
-                continue;
-            };
-            let expected = match entry.kind {
-                Kind::Dir => NodeKind::Dir,
-                Kind::File | Kind::Stream | Kind::Text => NodeKind::File,
-                // Removed and made again, like a hard link.
-                Kind::Symlink | Kind::HardLink(_) => NodeKind::Other,
-            };
-            if kind != expected || kind == NodeKind::Other {
-                remove_all(layer, &path)?;
-            } else if kind == NodeKind::Dir {
-                layer.unlock(&path);
+    /// What an earlier run left of an entry. Removes what this run must not keep: symbolic and hard links (an
+    /// interrupted finish makes them again) and anything of another kind. That run had the same list, so
+    /// nothing else can be there.
+    fn left<L: Layer<File = F>>(layer: &L, path: &Path, kind: Kind) -> io::Result<Option<NodeInfo>> {
+        let found = layer.info(path)?;
+        match (kind, found.map(|found| found.kind)) {
+            (_, None) | (Kind::File | Kind::Stream | Kind::Text, Some(NodeKind::File)) => Ok(found),
+            (Kind::Dir, Some(NodeKind::Dir)) => {
+                layer.unlock(path);
+                Ok(found)
             }
+            _ => remove_all(layer, path).map(|()| None),
         }
-        Ok(())
     }
 
-    /// Notes which files exist and cuts those that are too long. Returns the room that the others need, in
-    /// blocks of `block` bytes.
+    /// Tidies what an earlier run left: notes which files exist and cuts those that are too long. Returns the
+    /// room that the others need, in blocks of `block` bytes.
     fn take_stock<L: Layer<File = F>>(
         &mut self,
         layer: &L,
@@ -193,7 +181,7 @@ impl<F> Tree<F> {
         for (index, entry) in manifest.iter().filter(|(index, _)| !stays.contains(index.get())) {
             let found = match before {
                 Before::Nothing => None,
-                Before::Same => layer.info(&self.path(index))?,
+                Before::Same => Self::left(layer, &self.path(index), entry.kind)?,
             };
             let len = found.map_or(0, |info| info.len);
             if found.is_some() {
