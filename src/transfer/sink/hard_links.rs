@@ -50,7 +50,7 @@ pub(super) fn make<L: Layer>(
     };
     let len = layer.len(&source)?;
     read_pieces(layer, &source, len, |at, piece| layer.write_at(&copy, at, piece))?;
-    losses.finish_entry(layer, &copy, entry, entry.mode)?;
+    losses.finish_entry(layer, &copy, entry)?;
     layer.sync(&copy)
 }
 

@@ -74,20 +74,18 @@ impl Losses {
         Ok(())
     }
 
-    /// As [`Losses::finish`], for an entry of the list and with its extended attributes. `mode` may differ
-    /// from the entry's own.
+    /// As [`Losses::finish`], for an entry of the list and with its extended attributes.
     pub(crate) fn finish_entry<L: Layer>(
         &mut self,
         layer: &L,
         file: &L::File,
         entry: &Entry<'_>,
-        mode: u16,
     ) -> io::Result<()> {
         // Attributes come before the mode, because the mode limits what an access control list grants.
         for (name, value) in entry.attributes() {
             self.set_attribute(layer, file, name, value)?;
         }
-        self.finish(layer, file, mode, entry.time())
+        self.finish(layer, file, entry.mode, entry.time())
     }
 
     /// Sets an extended attribute, if the disk supports it.

@@ -115,7 +115,7 @@ pub(crate) fn finish_staged<L: Layer>(
                 let path = path();
                 let file = open_ours(layer, &path).map_err(|e| failed("open")(&path, e))?;
                 losses
-                    .finish_entry(layer, &file, &entry, entry.mode)
+                    .finish_entry(layer, &file, &entry)
                     .map_err(|e| failed("finish")(&path, e))?;
                 if one_by_one {
                     layer.sync(&file).map_err(|e| failed("sync")(&path, e))?;
@@ -135,14 +135,8 @@ pub(crate) fn finish_staged<L: Layer>(
     for (index, entry) in manifest.iter().rev().filter(|(_, e)| e.kind == Kind::Dir) {
         let path = data.join(manifest.path(index));
         let dir = layer.open_dir(&path).map_err(|e| failed("open")(&path, e))?;
-        // A read-only top-level directory could not be moved.
-        let mode = if entry.parent.is_none() {
-            entry.mode | 0o700
-        } else {
-            entry.mode
-        };
         losses
-            .finish_entry(layer, &dir, &entry, mode)
+            .finish_entry(layer, &dir, &entry)
             .map_err(|e| failed("finish")(&path, e))?;
         if one_by_one {
             layer.sync(&dir).map_err(|e| failed("sync")(&path, e))?;
@@ -261,39 +255,12 @@ pub(crate) fn place_all<L: Layer>(
     }
     let root = layer.open_dir(Path::new("")).map_err(failed)?;
     layer.sync(&root).map_err(failed)?;
-    if let Some(manifest) = manifest {
-        for top in manifest
-            .iter()
-            .filter(|(_, e)| e.kind == Kind::Dir && e.parent.is_none())
-        {
-            finish_top(layer, &placed, manifest, top.0, losses).map_err(failed)?;
-        }
-    }
     if layer.info(&data).map_err(failed)?.is_some() {
         // Fails unless `data/` is empty.
         layer.remove_dir(&data).map_err(failed)?;
     }
     staging.remove(layer).map_err(failed)?;
     Ok(placed)
-}
-
-/// Sets the mode and time of a top-level directory after its move. Until then it had to stay writable.
-fn finish_top<L: Layer>(
-    layer: &L,
-    placed: &[Placed],
-    manifest: &Manifest,
-    top: EntryIndex,
-    losses: &mut Losses,
-) -> io::Result<()> {
-    let entry = manifest.entry(top);
-    if entry.mode & 0o700 == 0o700 {
-        return Ok(());
-    }
-    let name = PathBuf::from(names::os_from_bytes(entry.name));
-    match placed.iter().find(|p| p.name == name) {
-        Some(p) => losses.finish(layer, &layer.open_dir(&p.final_name)?, entry.mode, entry.time()),
-        None => Ok(()),
-    }
 }
 
 /// Sets the times that were sent on files that already lie under their final names.
@@ -320,9 +287,11 @@ fn rename_to_free<L: Layer>(layer: &L, from: &Path, to: &Path) -> io::Result<()>
                 return Err(e);
             };
             layer.unlock(from);
-            layer.rename_noreplace(from, to)?;
-            // The directory was unlocked above, so its mode is set again.
-            Losses::default().finish(layer, &layer.open_dir(to)?, found.mode, Some(found.mtime))
+            let moved = layer.rename_noreplace(from, to);
+            // The directory was unlocked above, so its mode is set again, wherever it is now.
+            let dir = layer.open_dir(if moved.is_ok() { to } else { from })?;
+            Losses::default().finish(layer, &dir, found.mode, Some(found.mtime))?;
+            moved
         }
         other => other,
     }

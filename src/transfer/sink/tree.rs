@@ -273,7 +273,7 @@ impl<F> Tree<F> {
         // A file that arrives whole is finished now, so that it need not be opened again.
         let whole = bytes.len() as u64 == entry.size;
         if whole && outcome.is_ok() {
-            outcome = losses.finish_entry(layer, file, &entry, entry.mode);
+            outcome = losses.finish_entry(layer, file, &entry);
         }
         outcome.map_err(|e| LocalError::new("write", layer.root().join(self.path(segment.entry)), e))?;
         if whole {
