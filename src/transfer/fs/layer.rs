@@ -7,6 +7,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+use crate::transfer::error::LocalError;
 use crate::transfer::fs::owner::OwnerKey;
 
 /// The kind of a node. Links are not followed.
@@ -168,6 +169,21 @@ pub trait Layer: Send {
     fn room(&self) -> Room;
     /// The output directory, for messages.
     fn root(&self) -> &Path;
+}
+
+/// Adds to a system's error what failed and where.
+pub(crate) trait Doing<T> {
+    /// The error for "could not {action} PATH". `path` lies in the output directory; empty means that directory.
+    fn doing(self, layer: &impl Layer, action: &'static str, path: impl AsRef<Path>) -> Result<T, LocalError>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, layer: &impl Layer, action: &'static str, path: impl AsRef<Path>) -> Result<T, LocalError> {
+        self.map_err(|error| match path.as_ref().as_os_str().is_empty() {
+            true => LocalError::new(action, layer.root(), error),
+            false => LocalError::new(action, layer.root().join(path), error),
+        })
+    }
 }
 
 /// Bytes read at once while a file is copied.

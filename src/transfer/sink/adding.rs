@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Sink;
 use crate::transfer::error::LocalError;
-use crate::transfer::fs::layer::Layer;
+use crate::transfer::fs::layer::{Doing, Layer};
 use crate::transfer::manifest::{EntryIndex, Segment};
 use crate::transfer::sink::came::Account;
 use crate::transfer::sink::place::Placed;
@@ -48,9 +48,8 @@ impl<L: Layer> Sink<L> {
             }
             let piece = &mut piece[..segment.len as usize];
             if !self.base.tree.read(&self.layer, &segment, piece)? {
-                let path = self.layer.root().join(manifest.path(index));
                 let error = io::Error::other("it changed while it was compared");
-                return Err(LocalError::new("read", path, error));
+                return Err(error).doing(&self.layer, "read", manifest.path(index));
             }
             self.tree.write(&self.layer, &segment, piece, &mut self.losses)?;
         }

@@ -2,8 +2,8 @@
 //! ([`super::base`]).
 
 use super::{From, Sink};
-use crate::transfer::error::{LocalError, TransferError};
-use crate::transfer::fs::layer::Layer;
+use crate::transfer::error::TransferError;
+use crate::transfer::fs::layer::{Doing, Layer};
 use crate::transfer::sink::journal::Record;
 use crate::transfer::sink::place::Rule;
 use crate::transfer::sink::staging::{Before, with_leftovers};
@@ -109,7 +109,7 @@ impl<L: Layer> Sink<L> {
             .is_none_or(|hash| hash.cv != cv)
         {
             let error = std::io::Error::other("it changed while it was compared");
-            return Err(LocalError::new("read", self.layer.root(), error).into());
+            return Ok(Err(error).doing(&self.layer, "read", "")?);
         }
         self.write_scratch(block)?;
         self.append(&Record::Block { index, cv })?;

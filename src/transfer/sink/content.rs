@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{From, Sink};
 use crate::transfer::breach::Breach;
 use crate::transfer::error::{LocalError, TransferError};
-use crate::transfer::fs::layer::Layer;
+use crate::transfer::fs::layer::{Doing, Layer};
 use crate::transfer::hash::{BlockHash, hash_block};
 use crate::transfer::sink::store::StoreEvent;
 use crate::transfer::{BLOCK_LEN, BlockIndex};
@@ -75,9 +75,8 @@ impl<L: Layer> Sink<L> {
     ) -> Result<Option<BlockHash>, LocalError> {
         let len = self.len_of(block);
         if from == From::Aside {
-            let failed = |e| LocalError::new("read", self.layer.root().join(self.staging.aside()), e);
-            let scratch = &mut self.scratch[..len];
-            let found = self.aside.take(&self.layer, block, scratch).map_err(failed)?;
+            let found = self.aside.take(&self.layer, block, &mut self.scratch[..len]);
+            let found = found.doing(&self.layer, "read", self.staging.aside())?;
             return Ok((found && len > 0).then(|| hash_block(block, &self.scratch[..len])));
         }
         let mut at = 0;

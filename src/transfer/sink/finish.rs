@@ -4,7 +4,7 @@ use super::Sink;
 use crate::transfer::block_count;
 use crate::transfer::breach::Breach;
 use crate::transfer::error::{LocalError, TransferError};
-use crate::transfer::fs::layer::Layer;
+use crate::transfer::fs::layer::{Doing, Layer};
 use crate::transfer::hash::Root;
 use crate::transfer::sink::base::Compare;
 use crate::transfer::sink::journal::{Onto, Record};
@@ -58,11 +58,14 @@ impl<L: Layer> Sink<L> {
     fn leave_as_it_is(&mut self) -> Result<Vec<Placed>, LocalError> {
         // Some systems do not remove a directory while a file in it is open.
         drop(self.journal.take());
-        let failed = |e| LocalError::new("remove", self.layer.root().join(self.staging.dir()), e);
-        self.staging.remove(&self.layer).map_err(failed)?;
+        let removed = self.staging.remove(&self.layer);
+        removed.doing(&self.layer, "remove", self.staging.dir())?;
         if let Compare::Finals { retime: true } = self.base.compare {
-            let failed = |e| LocalError::new("date the files in", self.layer.root(), e);
-            place::retime(&self.layer, &self.manifest, &mut self.losses).map_err(failed)?;
+            place::retime(&self.layer, &self.manifest, &mut self.losses).doing(
+                &self.layer,
+                "date the files in",
+                "",
+            )?;
         }
         let top = self.manifest.iter().filter(|(_, e)| e.parent.is_none());
         let placed = top.map(|(index, _)| {
@@ -90,10 +93,7 @@ impl<L: Layer> Sink<L> {
             conflicts: self.conflicts,
             root,
         })?;
-        let failed = |e| LocalError::new("sync", self.layer.root().join(self.staging.journal()), e);
-        match self.journal.take() {
-            Some(journal) => journal.sync(&self.layer).map_err(failed),
-            None => Ok(()),
-        }
+        let synced = self.journal.take().map_or(Ok(()), |journal| journal.sync(&self.layer));
+        synced.doing(&self.layer, "sync", self.staging.journal())
     }
 }

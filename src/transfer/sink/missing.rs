@@ -2,11 +2,10 @@
 //! files get no final name, and the others do.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use crate::transfer::BlockIndex;
 use crate::transfer::error::LocalError;
-use crate::transfer::fs::layer::Layer;
+use crate::transfer::fs::layer::{Doing, Layer, remove_all};
 use crate::transfer::manifest::{EntryIndex, Kind};
 use crate::transfer::ranges::Run;
 use crate::transfer::sink::Sink;
@@ -61,11 +60,8 @@ impl<L: Layer> Sink<L> {
             if self.manifest.entry(index).kind == Kind::Dir {
                 continue;
             }
-            let path: PathBuf = self.staging.data().join(self.manifest.path(index));
-            let failed = |e| LocalError::new("remove", self.layer.root().join(&path), e);
-            if self.layer.info(&path).map_err(failed)?.is_some() {
-                self.layer.remove_file(&path).map_err(failed)?;
-            }
+            let path = self.staging.data().join(self.manifest.path(index));
+            remove_all(&self.layer, &path).doing(&self.layer, "remove", &path)?;
             self.losses.miss(index);
         }
         Ok(())

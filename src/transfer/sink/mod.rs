@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 use crate::transfer::breach::Breach;
 use crate::transfer::error::{LocalError, Malformed, TransferError};
-use crate::transfer::fs::layer::Layer;
+use crate::transfer::fs::layer::{Doing, Layer};
 use crate::transfer::hash::{BlockHash, Cv, RootBuilder, hash_block};
 use crate::transfer::manifest::Manifest;
 use crate::transfer::manifest::offer::Offer;
@@ -135,7 +135,6 @@ impl<L: Layer> Sink<L> {
         }
         let (mut losses, mut journal) = (Losses::default(), Some(opened.journal));
         let made = trial::run(&layer, &staging.trial(), &manifest, &mut losses).and_then(|manifest| {
-            let at_root = |e| LocalError::new("read", layer.root(), e);
             let sent = Arc::clone(&manifest);
             let added_to = opened.came.of(&manifest);
             // A note about other files does not concern this transfer. It stays on the disk.
@@ -143,7 +142,8 @@ impl<L: Layer> Sink<L> {
             let (manifest, earlier, compare) = match added_to.filter(|_| conflicts != Conflicts::Update) {
                 None => (manifest, Earlier::default(), opened.compare),
                 Some(list) => {
-                    let earlier = Earlier::look(&layer, &list, opened.came, &staging).map_err(at_root)?;
+                    let earlier = Earlier::look(&layer, &list, opened.came, &staging);
+                    let earlier = earlier.doing(&layer, "read", "")?;
                     (Arc::new(list), earlier, Compare::Finals { retime: false })
                 }
             };
@@ -274,10 +274,8 @@ impl<L: Layer> Sink<L> {
         for (start, end) in filled.spans.iter() {
             let bytes = &filled.buffer[start as usize..end as usize];
             if at_stake {
-                let failed = |e| LocalError::new("write", self.layer.root().join(self.staging.aside()), e);
-                self.aside
-                    .write(&self.layer, block, start, bytes)
-                    .map_err(failed)?;
+                let written = self.aside.write(&self.layer, block, start, bytes);
+                written.doing(&self.layer, "write", self.staging.aside())?;
             } else {
                 self.write(block, start, bytes)?;
             }
@@ -339,11 +337,9 @@ impl<L: Layer> Sink<L> {
     }
 
     fn append(&mut self, record: &Record) -> Result<(), LocalError> {
-        let failed = |e| LocalError::new("write", self.layer.root().join(self.staging.journal()), e);
-        match &mut self.journal {
-            Some(journal) => journal.append(&self.layer, record).map_err(failed),
-            None => Ok(()),
-        }
+        let journal = self.journal.as_mut();
+        let appended = journal.map_or(Ok(()), |journal| journal.append(&self.layer, record));
+        appended.doing(&self.layer, "write", self.staging.journal())
     }
 
     fn confirm(&mut self, block: BlockIndex, hash: &BlockHash, events: &mut Vec<StoreEvent>) {

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::transfer::error::LocalError;
-use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind};
+use crate::transfer::fs::layer::{Doing, Layer, NodeInfo, NodeKind};
 use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest};
 use crate::transfer::names;
 use crate::transfer::names::SafeName;
@@ -100,7 +100,6 @@ pub(crate) fn finish_staged<L: Layer>(
     losses: &mut Losses,
 ) -> Result<(), LocalError> {
     let data = staging.data();
-    let failed = |action| move |path: &Path, e| LocalError::new(action, layer.root().join(path), e);
     let count = |kind| manifest.iter().filter(|(_, e)| e.kind == kind).count();
     // Each file is synced while it is open for writing: Windows requires that.
     let one_by_one = !layer.has_sync_all() || count(Kind::File) + count(Kind::Dir) <= FEW_FILES;
@@ -113,12 +112,11 @@ pub(crate) fn finish_staged<L: Layer>(
             Kind::Symlink => make_link(layer, &path(), index, &entry, losses)?,
             Kind::File | Kind::Stream | Kind::Text if one_by_one || !done(index) => {
                 let path = path();
-                let file = open_ours(layer, &path).map_err(|e| failed("open")(&path, e))?;
-                losses
-                    .finish_entry(layer, &file, &entry)
-                    .map_err(|e| failed("finish")(&path, e))?;
+                let file = open_ours(layer, &path).doing(layer, "open", &path)?;
+                let finished = losses.finish_entry(layer, &file, &entry);
+                finished.doing(layer, "finish", &path)?;
                 if one_by_one {
-                    layer.sync(&file).map_err(|e| failed("sync")(&path, e))?;
+                    layer.sync(&file).doing(layer, "sync", &path)?;
                 }
             }
             Kind::File | Kind::Stream | Kind::Text | Kind::Dir | Kind::HardLink(_) => {}
@@ -130,27 +128,27 @@ pub(crate) fn finish_staged<L: Layer>(
         }
         let (from, to) = (data.join(manifest.path(of)), data.join(manifest.path(index)));
         let made = hard_links::make(layer, &from, &to, &manifest.entry(of), losses);
-        made.map_err(|e| failed("create")(&to, e))?;
+        made.doing(layer, "create", &to)?;
     }
     for (index, entry) in manifest.iter().rev().filter(|(_, e)| e.kind == Kind::Dir) {
         let path = data.join(manifest.path(index));
-        let dir = layer.open_dir(&path).map_err(|e| failed("open")(&path, e))?;
-        losses
-            .finish_entry(layer, &dir, &entry)
-            .map_err(|e| failed("finish")(&path, e))?;
+        let dir = layer.open_dir(&path).doing(layer, "open", &path)?;
+        let finished = losses.finish_entry(layer, &dir, &entry);
+        finished.doing(layer, "finish", &path)?;
         if one_by_one {
-            layer.sync(&dir).map_err(|e| failed("sync")(&path, e))?;
+            layer.sync(&dir).doing(layer, "sync", &path)?;
         }
     }
-    let whole = |e| LocalError::new("sync", layer.root().join(staging.dir()), e);
-    if !one_by_one {
-        layer.sync_all().map_err(whole)?;
-    }
-    let dir = layer.open_dir(&data).map_err(whole)?;
-    layer.sync(&dir).map_err(whole)
+    let sync = || {
+        if !one_by_one {
+            layer.sync_all()?;
+        }
+        layer.sync(&layer.open_dir(&data)?)
+    };
+    sync().doing(layer, "sync", staging.dir())
 }
 
-/// Makes a symbolic link, unless an interrupted run has made it. Sets its time if the disk can.
+/// Makes a symbolic link. Sets its time if the disk can.
 fn make_link<L: Layer>(
     layer: &L,
     path: &Path,
@@ -158,9 +156,7 @@ fn make_link<L: Layer>(
     entry: &Entry<'_>,
     losses: &mut Losses,
 ) -> Result<(), LocalError> {
-    let failed = |action| move |e| LocalError::new(action, layer.root().join(path), e);
-    let is_there = layer.info(path).map_err(failed("examine"))?.is_some();
-    if is_there || kept(layer.symlink(entry.target, path)).map_err(failed("create"))? {
+    if kept(layer.symlink(entry.target, path)).doing(layer, "create", path)? {
         // Some file systems cannot set the time of a link.
         let _ = layer.set_time(path, entry.mtime);
     } else {
@@ -197,14 +193,12 @@ pub(crate) fn check_listing<L: Layer>(
         }
     }
     let check = |path: &Path, expected: usize| -> Result<(), LocalError> {
-        let found = layer
-            .list(path)
-            .map_err(|e| LocalError::new("read", layer.root().join(path), e))?;
+        let found = layer.list(path).doing(layer, "read", path)?;
         if found.len() == expected {
             return Ok(());
         }
         let error = io::Error::other("its entries are not those that were received");
-        Err(LocalError::new("finish", layer.root().join(path), error))
+        Err(error).doing(layer, "finish", path)
     };
     check(&staging.data(), top)?;
     for (index, _) in manifest.iter().filter(|(_, entry)| entry.kind == Kind::Dir) {
@@ -225,41 +219,38 @@ pub(crate) fn place_all<L: Layer>(
     losses: &mut Losses,
 ) -> Result<Vec<Placed>, LocalError> {
     let data = staging.data();
-    let failed = |e| LocalError::new("move", layer.root().join(&data), e);
     let mut placed = Vec::new();
-    let mut names = match layer.info(&data).map_err(failed)? {
-        Some(_) => layer.list(&data).map_err(failed)?,
-        None => Vec::new(),
-    };
+    let mut names = staging.staged(layer).doing(layer, "move", &data)?;
     names.sort_unstable();
     if let Some(manifest) = manifest {
         // As they were offered: both screens name the same first.
         let tops = manifest.iter().filter(|(_, entry)| entry.parent.is_none());
         let offered: HashMap<_, _> = tops
-            .map(|(index, entry)| (names::os_from_bytes(entry.name), index))
+            .map(|(index, entry)| (PathBuf::from(names::os_from_bytes(entry.name)), index))
             .collect();
         names.sort_by_key(|name| offered.get(name).copied());
     }
     for name in names {
-        let name = PathBuf::from(name);
         if staging::could_be_part(name.as_os_str()) {
-            return Err(failed(io::ErrorKind::InvalidFilename.into()));
+            return Err(io::ErrorKind::InvalidFilename.into()).doing(layer, "move", &data);
         }
-        let final_name = place_one(layer, &data.join(&name), &name, rule, losses)
-            .map_err(|e| LocalError::new("name", layer.root().join(&name), e))?;
+        let final_name = place_one(layer, &data.join(&name), &name, rule, losses);
+        let final_name = final_name.doing(layer, "name", &name)?;
         placed.push(Placed {
             name,
             final_name,
             already_there: false,
         });
     }
-    let root = layer.open_dir(Path::new("")).map_err(failed)?;
-    layer.sync(&root).map_err(failed)?;
-    if layer.info(&data).map_err(failed)?.is_some() {
-        // Fails unless `data/` is empty.
-        layer.remove_dir(&data).map_err(failed)?;
-    }
-    staging.remove(layer).map_err(failed)?;
+    let tidy = || {
+        layer.sync(&layer.open_dir(Path::new(""))?)?;
+        if layer.info(&data)?.is_some() {
+            // Fails unless `data/` is empty.
+            layer.remove_dir(&data)?;
+        }
+        staging.remove(layer)
+    };
+    tidy().doing(layer, "move", &data)?;
     Ok(placed)
 }
 

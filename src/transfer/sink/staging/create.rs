@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::transfer::error::LocalError;
-use crate::transfer::fs::layer::Layer;
+use crate::transfer::fs::layer::{Doing, Layer};
 use crate::transfer::hash::Cv;
 use crate::transfer::manifest::offer::Offer;
 use crate::transfer::names::SafeName;
@@ -17,6 +17,9 @@ use crate::transfer::sink::losses::Losses;
 use crate::transfer::sink::place::{self, Conflicts, Rule};
 use crate::transfer::sink::staging::survey::{Survey, survey};
 use crate::transfer::sink::staging::{MAX_CANDIDATES, Ours, Staging, is_private, sweep};
+
+/// What fails if no staging directory can be made or continued.
+const KEEP: &str = "keep what arrives in";
 
 /// An opened staging directory.
 pub(crate) struct Opened<F> {
@@ -50,10 +53,8 @@ pub(crate) fn open<L: Layer>(
     offer: &Offer,
     conflicts: Conflicts,
 ) -> Result<Opened<L::File>, LocalError> {
-    let first = offer.top.first().map(|top| &top.name).ok_or_else(|| {
-        let error = io::Error::from(io::ErrorKind::InvalidInput);
-        LocalError::new("create", layer.root(), error)
-    })?;
+    let first = offer.top.first().map(|top| &top.name);
+    let first = first.ok_or(io::ErrorKind::InvalidInput.into()).doing(layer, "create", "")?;
     let Survey {
         complete,
         same,
@@ -84,22 +85,22 @@ pub(crate) fn open<L: Layer>(
         place::place_all(layer, &staging, rule, None, &mut Losses::default())?;
         if let Some((staging, Ours { file, .. })) = note {
             drop(file);
-            let failed = |e| LocalError::new("remove", layer.root().join(staging.dir()), e);
-            staging.remove(layer).map_err(failed)?;
+            staging.remove(layer).doing(layer, "remove", staging.dir())?;
         }
     }
     let (came, note) = came.map_or_else(Default::default, |(staging, ours)| {
         (*ours.contents.came, Some((staging, ours.file)))
     });
     if let Some((staging, Ours { file, contents })) = same {
-        let failed = |e| LocalError::new("keep what arrives in", layer.root().join(staging.dir()), e);
-        if layer.info(&staging.data()).map_err(failed)?.is_none() {
-            layer.create_dir(&staging.data()).map_err(failed)?;
-            let sync = || layer.sync(&layer.open_dir(staging.dir())?);
-            sync().map_err(failed)?;
-        }
+        let resume = || {
+            if layer.info(&staging.data())?.is_none() {
+                layer.create_dir(&staging.data())?;
+                layer.sync(&layer.open_dir(staging.dir())?)?;
+            }
+            Journal::resume(layer, file, &contents)
+        };
         return Ok(Opened {
-            journal: Journal::resume(layer, file, &contents).map_err(failed)?,
+            journal: resume().doing(layer, KEEP, staging.dir())?,
             // A note in the own directory is newer.
             came: if contents.came.is_empty() {
                 came
@@ -123,7 +124,7 @@ pub(crate) fn open<L: Layer>(
         let named = Staging::candidate(first, 0);
         match e.kind() {
             io::ErrorKind::ResourceBusy => LocalError::Busy(layer.root().join(named.dir())),
-            _ => LocalError::new("keep what arrives in", layer.root().join(named.dir()), e),
+            _ => LocalError::new(KEEP, layer.root().join(named.dir()), e),
         }
     })?;
     Ok(Opened {

@@ -21,7 +21,7 @@ pub(crate) use self::create::{Before, open};
 pub(crate) use self::survey::TakenName;
 pub(crate) use self::survey::{Prospect, prospect};
 use crate::transfer::error::{Leftover, LocalError};
-use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, Stat, remove_all};
+use crate::transfer::fs::layer::{Doing, Layer, NodeInfo, NodeKind, Stat, remove_all};
 use crate::transfer::fs::owner::{OwnerKey, Purpose};
 use crate::transfer::names;
 use crate::transfer::names::SafeName;
@@ -115,6 +115,14 @@ impl Staging {
 
     pub(crate) fn data(&self) -> PathBuf {
         self.dir.join(DATA)
+    }
+
+    /// The names of what is received into it, as long as it has `data/`.
+    pub(super) fn staged<L: Layer>(&self, layer: &L) -> io::Result<Vec<PathBuf>> {
+        if layer.info(&self.data())?.is_none() {
+            return Ok(Vec::new());
+        }
+        Ok(layer.list(&self.data())?.into_iter().map(PathBuf::from).collect())
     }
 
     /// The file in which parts of blocks wait.
@@ -349,9 +357,7 @@ pub(crate) fn with_leftovers<L: Layer>(layer: &L, mut error: LocalError) -> Loca
 /// If the directory cannot be read, or something in it cannot be removed.
 pub fn discard<L: Layer>(layer: &L) -> Result<Vec<Leftover>, LocalError> {
     let mut removed = Vec::new();
-    let names = layer
-        .list(Path::new(""))
-        .map_err(|e| LocalError::new("read", layer.root(), e))?;
+    let names = layer.list(Path::new("")).doing(layer, "read", "")?;
     for name in names {
         if !is_part(&name) {
             continue;
@@ -373,7 +379,7 @@ pub fn discard<L: Layer>(layer: &L) -> Result<Vec<Leftover>, LocalError> {
                 _ => Ok(false),
             }
         };
-        if gone().map_err(|e| LocalError::new("remove", layer.root().join(staging.dir()), e))? {
+        if gone().doing(layer, "remove", staging.dir())? {
             removed.push(leftover);
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::transfer::block_count;
 use crate::transfer::error::{Leftover, LocalError};
-use crate::transfer::fs::layer::{Layer, NodeKind, Room};
+use crate::transfer::fs::layer::{Doing, Layer, NodeKind, Room};
 use crate::transfer::manifest::Kind;
 use crate::transfer::manifest::offer::Offer;
 use crate::transfer::names::SafeName;
@@ -112,8 +112,7 @@ pub(crate) fn survey<L: Layer>(
         .filter(|&name| name != first);
     names.extend(others.take(MAX_OTHERS).map(|name| Staging::candidate(name, 0)));
     for (n, staging) in names.into_iter().enumerate() {
-        let failed = |e| LocalError::new("read", layer.root().join(staging.dir()), e);
-        let ours = match examine(layer, &staging).map_err(failed)? {
+        let ours = match examine(layer, &staging).doing(layer, "read", staging.dir())? {
             Found::Nothing => continue,
             Found::Busy => {
                 if n < usual {
@@ -167,12 +166,7 @@ fn is_whole<L: Layer>(layer: &L, staging: &Staging, offer: &Offer) -> Result<boo
 }
 
 fn names_in<L: Layer>(layer: &L, staging: &Staging) -> Result<Vec<PathBuf>, LocalError> {
-    let failed = |e| LocalError::new("read", layer.root().join(staging.data()), e);
-    if layer.info(&staging.data()).map_err(failed)?.is_none() {
-        return Ok(Vec::new());
-    }
-    let names = layer.list(&staging.data()).map_err(failed)?;
-    Ok(names.into_iter().map(PathBuf::from).collect())
+    staging.staged(layer).doing(layer, "read", staging.data())
 }
 
 /// Finds what `offer` would meet in the output directory. Changes nothing.
@@ -191,7 +185,7 @@ pub fn prospect<L: Layer>(layer: &L, offer: &Offer) -> Result<Prospect, LocalErr
     }
     for top in &offer.top {
         let found = layer.info(Path::new(&top.name.to_os()));
-        if let Some(found) = found.map_err(|e| LocalError::new("read", layer.root(), e))? {
+        if let Some(found) = found.doing(layer, "read", "")? {
             prospect.taken.push(TakenName {
                 name: top.name.clone(),
                 is_other_kind: (top.kind == Kind::Dir) != (found.kind == NodeKind::Dir),

@@ -2,7 +2,7 @@
 //! merged with.
 
 use crate::transfer::error::LocalError;
-use crate::transfer::fs::layer::{Layer, NodeKind};
+use crate::transfer::fs::layer::{Doing, Layer, NodeKind};
 use crate::transfer::manifest::{Kind, Manifest};
 use crate::transfer::ranges::RunSet;
 use crate::transfer::sink::place::Rule;
@@ -24,8 +24,7 @@ pub(crate) fn check<L: Layer>(
             continue;
         }
         let path = manifest.path(index);
-        let failed = |action, e| LocalError::new(action, layer.root().join(&path), e);
-        let Some(found) = layer.info(&path).map_err(|e| failed("examine", e))? else {
+        let Some(found) = layer.info(&path).doing(layer, "examine", &path)? else {
             continue;
         };
         let action = match (entry.kind, found.kind) {
@@ -39,7 +38,7 @@ pub(crate) fn check<L: Layer>(
         };
         layer
             .check_changeable(&path, found.kind)
-            .map_err(|e| failed(action, e))?;
+            .doing(layer, action, &path)?;
     }
     Ok(())
 }

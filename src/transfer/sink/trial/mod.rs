@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::transfer::error::LocalError;
-use crate::transfer::fs::layer::{Layer, remove_all};
+use crate::transfer::fs::layer::{Doing, Layer, remove_all};
 use crate::transfer::fs::{COARSEST_TIME, LEAST_HOLE};
 use crate::transfer::manifest::{Kind, Manifest};
 use crate::transfer::names::SafeName;
@@ -18,6 +18,9 @@ use crate::transfer::sink::losses::{Losses, Remark, kept};
 
 /// A file or link that is created to see what the disk makes of it.
 const PROBE: &str = "probe";
+
+/// What fails if the trials cannot be made.
+const TRY: &str = "try names in";
 
 /// A hard link to it.
 const PROBE_LINK: &str = "link";
@@ -42,14 +45,14 @@ pub(crate) fn run<L: Layer>(
     manifest: &Arc<Manifest>,
     losses: &mut Losses,
 ) -> Result<Arc<Manifest>, LocalError> {
-    let failed = |e| LocalError::new("try names in", layer.root().join(trial), e);
     // A crash may have left the directory.
-    remove_all(layer, trial).map_err(failed)?;
-    layer.create_dir(trial).map_err(failed)?;
+    remove_all(layer, trial)
+        .and_then(|()| layer.create_dir(trial))
+        .doing(layer, TRY, trial)?;
     let outcome = probe(layer, trial, manifest, losses)
-        .map_err(failed)
+        .doing(layer, TRY, trial)
         .and_then(|()| name(layer, trial, manifest, losses));
-    remove_all(layer, trial).map_err(failed)?;
+    remove_all(layer, trial).doing(layer, TRY, trial)?;
     outcome
 }
 
@@ -59,13 +62,12 @@ fn name<L: Layer>(
     manifest: &Arc<Manifest>,
     losses: &mut Losses,
 ) -> Result<Arc<Manifest>, LocalError> {
-    let failed = |e| LocalError::new("try names in", layer.root().join(trial), e);
     let mut others = names::find(layer, trial, manifest)?;
-    let twins = twins::find(layer, trial, manifest, |index| others.contains_key(index)).map_err(failed)?;
-    for index in twins {
+    let twins = twins::find(layer, trial, manifest, |index| others.contains_key(index));
+    for index in twins.doing(layer, TRY, trial)? {
         // It was made safe when it came; this only gives it the type.
-        let name = SafeName::from_peer(manifest.entry(index).name);
-        others.insert(index, name.map_err(|e| failed(io::Error::other(e)))?);
+        let name = SafeName::from_peer(manifest.entry(index).name).map_err(io::Error::other);
+        others.insert(index, name.doing(layer, TRY, trial)?);
     }
     if others.is_empty() {
         return Ok(Arc::clone(manifest));

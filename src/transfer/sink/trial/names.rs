@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 
 use crate::transfer::error::LocalError;
-use crate::transfer::fs::layer::Layer;
+use crate::transfer::fs::layer::{Doing, Layer};
 use crate::transfer::manifest::{EntryIndex, Manifest};
 use crate::transfer::names::{self, Doubt, SafeName};
 use crate::transfer::sink::trial::MOST_TRIED;
@@ -34,8 +34,8 @@ pub(crate) fn find<L: Layer>(
         if tried > MOST_TRIED {
             break;
         }
-        let failed = |e| LocalError::new("create", layer.root().join(manifest.path(index)), e);
-        let Err(refused) = take(layer, trial, entry.name).map_err(failed)? else {
+        let taken = take(layer, trial, entry.name);
+        let Err(refused) = taken.doing(layer, "create", manifest.path(index))? else {
             cleared.extend(doubts);
             continue;
         };
@@ -45,8 +45,8 @@ pub(crate) fn find<L: Layer>(
             Ok(Err(_)) => None,
             Err(e) => Some(Err(e)),
         });
-        let other = other.unwrap_or(Err(refused)).map_err(failed)?;
-        renamed.insert(index, other);
+        let other = other.unwrap_or(Err(refused));
+        renamed.insert(index, other.doing(layer, "create", manifest.path(index))?);
     }
     Ok(renamed)
 }
