@@ -1,15 +1,23 @@
 //! Adding to an earlier, incomplete transfer ([`super::came`]). Files that are equal stay where they are.
 
+use std::collections::HashMap;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Sink;
 use crate::transfer::error::LocalError;
-use crate::transfer::fs::layer::{Doing, Layer};
-use crate::transfer::manifest::{EntryIndex, Segment};
-use crate::transfer::sink::came::Account;
+use crate::transfer::fs::layer::{Doing, Layer, NodeKind};
+use crate::transfer::manifest::{EntryIndex, Kind, Segment};
+use crate::transfer::names::SafeName;
+use crate::transfer::sink::came::{is_near, path_hash};
+use crate::transfer::sink::journal::Record;
 use crate::transfer::sink::place::Placed;
+use crate::transfer::sink::staging;
 use crate::transfer::{BLOCK_LEN, BlockIndex};
+
+/// Most names `NAME (N)` that are tried to find the one that was given.
+const MOST_NUMBERS: u32 = 10_000;
 
 impl<L: Layer> Sink<L> {
     /// Whether these bytes are in a file that stays under its final name. If the file has other bytes, it no
@@ -65,27 +73,70 @@ impl<L: Layer> Sink<L> {
 
     /// If the transfer is incomplete, notes what has arrived. Removes the earlier note.
     pub(super) fn keep_note(&mut self, placed: &[Placed]) -> Result<(), LocalError> {
-        let failed = |e| LocalError::new("note what has come in", self.layer.root(), e);
+        let noted = self.renew_note(placed);
+        noted.doing(&self.layer, "note what has come in", "")
+    }
+
+    fn renew_note(&mut self, placed: &[Placed]) -> io::Result<()> {
         if let Some((staging, lock)) = self.note.take() {
             // Some systems do not move a directory while a file in it is open.
             drop(lock);
-            staging.remove(&self.layer).map_err(failed)?;
+            staging.remove(&self.layer)?;
         }
-        match &self.first {
-            Some(first) if !self.missing.is_empty() => {
-                let account = Account {
-                    sent: &self.sent,
-                    list: &self.manifest,
-                    placed: placed
-                        .iter()
-                        .map(|placed| (&*placed.name, &*placed.final_name))
-                        .collect(),
-                    missing: &self.missing,
-                    before: &self.earlier.came,
-                };
-                account.note(&self.layer, first, self.header).map_err(failed)
+        let Some(first) = self.first.as_ref().filter(|_| !self.missing.is_empty()) else {
+            return Ok(());
+        };
+        let records = self.records(placed)?;
+        // The note has a staging directory of its own.
+        let (staging, mut journal) = staging::create(&self.layer, first, self.header)?;
+        journal.append_all(&self.layer, &records)?;
+        journal.sync(&self.layer)?;
+        drop(journal);
+        self.layer.remove_dir(&staging.data())
+    }
+
+    /// What the note says: the numbers behind top-level names, and the files that are here.
+    fn records(&self, placed: &[Placed]) -> io::Result<Vec<Record>> {
+        let places: HashMap<&Path, &Path> = placed.iter().map(|p| (&*p.name, &*p.final_name)).collect();
+        let mut records = Vec::new();
+        for (index, entry) in self.manifest.iter() {
+            let wanted = self.manifest.path(index);
+            let mut parts = wanted.iter().map(Path::new);
+            let top = parts.next().unwrap_or(Path::new(""));
+            let top = places.get(top).copied().unwrap_or(top);
+            let path: PathBuf = std::iter::once(top).chain(parts).collect();
+            if entry.parent.is_none() {
+                let sent = self.sent.entry(index).name;
+                let name = SafeName::top_from_peer(sent).map_err(|_| io::ErrorKind::InvalidInput)?;
+                let is_plain = path.as_os_str() == name.to_os();
+                let is_number = |&n: &u32| path.as_os_str() == name.numbered(n).to_os();
+                records.push(Record::Top {
+                    name: *blake3::hash(sent).as_bytes(),
+                    number: match is_plain {
+                        true => 0,
+                        false => (1..MOST_NUMBERS).find(is_number).unwrap_or(0),
+                    },
+                });
             }
-            _ => Ok(()),
+            let of = match entry.kind {
+                Kind::File => entry,
+                Kind::HardLink(of) => self.manifest.entry(of),
+                _ => continue,
+            };
+            let found = self.layer.info(&path)?;
+            let Some(found) = found.filter(|found| found.kind == NodeKind::File) else {
+                continue;
+            };
+            let has_come =
+                !self.missing.contains(index.get()) && is_near((found.len, found.mtime), (of.size, of.mtime));
+            if has_come || self.earlier.came.holds(&path, &found) {
+                records.push(Record::Came {
+                    path: path_hash(&path),
+                    len: found.len,
+                    mtime: found.mtime,
+                });
+            }
         }
+        Ok(records)
     }
 }

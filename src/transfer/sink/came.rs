@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::transfer::fs::COARSEST_TIME;
 use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind};
@@ -16,11 +16,7 @@ use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
 use crate::transfer::names::SafeName;
 use crate::transfer::ranges::RunSet;
 use crate::transfer::sink::hard_links;
-use crate::transfer::sink::journal::{JournalHeader, Record};
-use crate::transfer::sink::staging::{self, Staging};
-
-/// Most names `NAME (N)` that are tried to find the one that was given.
-const MOST_NUMBERS: u32 = 10_000;
+use crate::transfer::sink::staging::Staging;
 
 /// What a note records of a file: its size and its time on this disk.
 type Version = (u64, i64);
@@ -34,7 +30,7 @@ pub(crate) struct Came {
     tops: BTreeMap<[u8; 32], u32>,
 }
 
-fn path_hash(path: &Path) -> [u8; 16] {
+pub(super) fn path_hash(path: &Path) -> [u8; 16] {
     let hash = blake3::hash(path.as_os_str().as_encoded_bytes());
     let (first, _) = hash.as_bytes().split_at(16);
     first.try_into().unwrap_or_default()
@@ -87,7 +83,7 @@ impl Came {
 }
 
 /// Whether two versions are the same, given how exactly disks keep times.
-fn is_near(one: Version, other: Version) -> bool {
+pub(super) fn is_near(one: Version, other: Version) -> bool {
     one.0 == other.0 && one.1.abs_diff(other.1) < COARSEST_TIME
 }
 
@@ -142,85 +138,5 @@ impl Earlier {
             }
         }
         Ok(Earlier { came, ours, stays })
-    }
-}
-
-/// What goes into the note of a transfer that has ended incomplete.
-pub(super) struct Account<'a> {
-    /// The list with the names that were sent, except those that this disk refuses.
-    pub(super) sent: &'a Manifest,
-    /// The list with the names that were wanted here.
-    pub(super) list: &'a Manifest,
-    /// The top-level entries and their final names.
-    pub(super) placed: HashMap<&'a Path, &'a Path>,
-    pub(super) missing: &'a RunSet,
-    /// Files of the earlier transfer.
-    pub(super) before: &'a Came,
-}
-
-impl Account<'_> {
-    /// The path of entry `index` now.
-    fn path(&self, index: EntryIndex) -> PathBuf {
-        let path = self.list.path(index);
-        let mut parts = path.components();
-        let top = parts.next().map(|top| Path::new(top.as_os_str()));
-        match top.and_then(|top| self.placed.get(top)) {
-            Some(top) if parts.as_path().as_os_str().is_empty() => top.to_path_buf(),
-            Some(top) => top.join(parts.as_path()),
-            None => path.clone(),
-        }
-    }
-
-    fn records<L: Layer>(&self, layer: &L) -> io::Result<Vec<Record>> {
-        let mut records = Vec::new();
-        for (index, entry) in self.list.iter() {
-            let path = self.path(index);
-            if entry.parent.is_none() {
-                let sent = self.sent.entry(index).name;
-                let name = SafeName::top_from_peer(sent).map_err(|_| io::ErrorKind::InvalidInput)?;
-                let is_plain = path.as_os_str() == name.to_os();
-                let is_number = |&n: &u32| path.as_os_str() == name.numbered(n).to_os();
-                records.push(Record::Top {
-                    name: *blake3::hash(sent).as_bytes(),
-                    number: match is_plain {
-                        true => 0,
-                        false => (1..MOST_NUMBERS).find(is_number).unwrap_or(0),
-                    },
-                });
-            }
-            let of = match entry.kind {
-                Kind::File => entry,
-                Kind::HardLink(of) => self.list.entry(of),
-                _ => continue,
-            };
-            let Some(found) = layer.info(&path)?.filter(|found| found.kind == NodeKind::File) else {
-                continue;
-            };
-            let has_come =
-                !self.missing.contains(index.get()) && is_near((found.len, found.mtime), (of.size, of.mtime));
-            if has_come || self.before.holds(&path, &found) {
-                records.push(Record::Came {
-                    path: path_hash(&path),
-                    len: found.len,
-                    mtime: found.mtime,
-                });
-            }
-        }
-        Ok(records)
-    }
-
-    /// Writes the note into a staging directory of its own.
-    pub(super) fn note<L: Layer>(
-        &self,
-        layer: &L,
-        first: &SafeName,
-        header: JournalHeader,
-    ) -> io::Result<()> {
-        let records = self.records(layer)?;
-        let (staging, mut journal) = staging::create(layer, first, header)?;
-        journal.append_all(layer, &records)?;
-        journal.sync(layer)?;
-        drop(journal);
-        layer.remove_dir(&staging.data())
     }
 }
