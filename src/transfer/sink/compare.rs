@@ -24,19 +24,15 @@ impl<L: Layer> Sink<L> {
         if self.verified.contains(index) {
             return Ok(true);
         }
-        if self.kept.contains_key(&index) {
+        if self.is_kept(index) {
             match self.read_back(block, From::Staging)? {
                 Some(hash) if self.announced.get(&index) == Some(&hash.cv) => {
-                    self.kept.remove(&index);
                     self.confirm(block, &hash, events);
                     return Ok(true);
                 }
                 // The kept bytes were lost in a crash, or never written. The sender is not to blame.
-                _ => {
-                    self.kept.remove(&index);
-                    self.at_stake.remove(index);
-                }
-            }
+                _ => self.kept.remove(&index),
+            };
         }
         if self.base.blocks.remove(index) {
             self.recheck_base(block, events)?;

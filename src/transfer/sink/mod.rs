@@ -91,11 +91,9 @@ pub struct Sink<L: Layer> {
     conflicts: Conflicts,
     losses: Losses,
     total: Option<u64>,
-    /// Blocks that an earlier run verified, with their hashes of then. A block is removed once it was
-    /// compared.
+    /// Blocks that an earlier run verified and that may still be unchanged on the disk, with their hashes of
+    /// then.
     kept: BTreeMap<u32, Cv>,
-    /// Blocks that an earlier run verified and that may still be unchanged on the disk.
-    at_stake: RunSet,
     /// Parts of those blocks that must not overwrite them yet.
     aside: Aside<L::File>,
     /// Kept blocks whose hash the sender has announced. They are to be read again.
@@ -129,10 +127,6 @@ impl<L: Layer> Sink<L> {
         let total = manifest.total();
         let mut kept = opened.kept;
         drop(kept.split_off(&total.map_or(u32::MAX, block_count)));
-        let mut at_stake = RunSet::new();
-        for &index in kept.keys() {
-            at_stake.add(index);
-        }
         let (mut losses, mut journal) = (Losses::default(), Some(opened.journal));
         let made = trial::run(&layer, &staging.trial(), &manifest, &mut losses).and_then(|manifest| {
             let sent = Arc::clone(&manifest);
@@ -177,7 +171,6 @@ impl<L: Layer> Sink<L> {
         Ok(Sink {
             layer,
             aside: Aside::new(staging.aside()),
-            at_stake,
             staging,
             manifest,
             tree,
@@ -230,15 +223,12 @@ impl<L: Layer> Sink<L> {
             return Err(Malformed::TooMuch("block hashes").into());
         }
         self.announced.insert(index, cv);
-        if self.kept.get(&index).is_some_and(|kept| *kept != cv) {
-            self.kept.remove(&index);
-            if !self.is_held(index) {
-                events.push(StoreEvent::Need(block));
-                return Ok(());
-            }
-        }
         if self.is_held(index) {
             self.recheck.push_back(block);
+            return Ok(());
+        }
+        if self.kept.contains_key(&index) && !seen {
+            events.push(StoreEvent::Need(block));
             return Ok(());
         }
         match self.unconfirmed.remove(&index) {
@@ -248,17 +238,20 @@ impl<L: Layer> Sink<L> {
         }
     }
 
+    /// Whether an earlier run verified this block with the hash that it should have, as far as is known.
+    fn is_kept(&self, index: u32) -> bool {
+        let is_announced = |kept: &Cv| self.announced.get(&index).is_none_or(|cv| cv == kept);
+        self.kept.get(&index).is_some_and(is_announced)
+    }
+
     fn is_held(&self, index: u32) -> bool {
-        self.kept.contains_key(&index) || self.base.blocks.contains(index)
+        self.is_kept(index) || self.base.blocks.contains(index)
     }
 
     fn on_filled(&mut self, filled: &Filled, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
         let (block, index) = (filled.block, filled.block.get());
         // The sender ignored that this block is here. The copy here is checked on its own.
-        if self.verified.contains(index)
-            || self.unconfirmed.contains_key(&index)
-            || self.kept.contains_key(&index)
-        {
+        if self.verified.contains(index) || self.unconfirmed.contains_key(&index) || self.is_kept(index) {
             return Ok(());
         }
         if let Extent::Whole(len) = filled.extent {
@@ -270,7 +263,7 @@ impl<L: Layer> Sink<L> {
             self.write(block, 0, bytes)?;
             return self.on_stored(block, &hash, events);
         }
-        let at_stake = self.at_stake.contains(index);
+        let at_stake = self.kept.contains_key(&index);
         for (start, end) in filled.spans.iter() {
             let bytes = &filled.buffer[start as usize..end as usize];
             if at_stake {
@@ -346,7 +339,7 @@ impl<L: Layer> Sink<L> {
         self.announced.remove(&block.get());
         self.base.blocks.remove(block.get());
         self.moved.on_verified(block);
-        self.at_stake.remove(block.get());
+        self.kept.remove(&block.get());
         self.strikes.remove(&block.get());
         self.verified.add(block.get());
         self.root.insert(block, hash);

@@ -111,7 +111,7 @@ impl Moved {
 impl<L: Layer> Sink<L> {
     /// The block differs from the bytes at its place.
     pub(super) fn on_differing(&mut self, block: BlockIndex, events: &mut Vec<StoreEvent>) {
-        if self.at_stake.contains(block.get()) || self.manifest.has_more_files(block, chunks::MAX_FILES) {
+        if self.kept.contains_key(&block.get()) || self.manifest.has_more_files(block, chunks::MAX_FILES) {
             events.push(StoreEvent::Need(block));
         } else {
             self.moved.differing.add(block.get());
