@@ -330,31 +330,15 @@ impl Assembler {
     /// Marks these blocks as complete because they are on disk. Their pieces are duplicates from now on.
     pub fn mark_complete(&mut self, start: BlockIndex, end: BlockIndex) {
         self.done.insert(start.get(), end.get());
-        if !self.spilled.is_empty() {
-            let is_covered = |index: &&u32| (start.get()..end.get()).contains(*index);
-            let covered: Vec<u32> = self.spilled.keys().filter(is_covered).copied().collect();
-            covered
-                .into_iter()
-                .for_each(|index| drop(self.forget_spilled(index)));
-        }
-        if self.open.is_empty() && self.current.is_none() {
-            return;
+        let is_covered = |index: &u32| (start.get()..end.get()).contains(index);
+        for (_, spans) in self.spilled.extract_if(|index, _| is_covered(index)) {
+            self.spilled_spans -= spans.run_count();
         }
         if let Some((index, open)) = self.current.take() {
             self.open.insert(index, open);
         }
-        let covered: Vec<u32> = self
-            .open
-            .keys()
-            .copied()
-            .filter(|i| (start.get()..end.get()).contains(i))
-            .collect();
-        self.free.extend(
-            covered
-                .iter()
-                .filter_map(|index| self.open.remove(index))
-                .map(|open| open.buffer),
-        );
+        let covered = self.open.extract_if(|index, _| is_covered(index));
+        self.free.extend(covered.map(|(_, open)| open.buffer));
     }
 
     /// Takes an event from the disk thread.
