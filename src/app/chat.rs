@@ -4,7 +4,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::close;
 use super::command::{Command, Notice};
-use super::options::ChatOptions;
+use super::options::Common;
 use super::outcome::{Failure, Summary};
 use super::run;
 use super::session::{End, Side, flush_control};
@@ -20,8 +20,11 @@ const LONGEST: usize = 8 * 1024;
 const MOST_UNHEARD: usize = 64;
 
 /// Chats with one peer until either side ends it.
-pub(super) async fn run(options: ChatOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
-    run::run(Errand::Chat, &options.common, false, front, |parts| {
+///
+/// # Errors
+/// Whatever kept the two from connecting.
+pub(crate) async fn run(common: Common, front: &mut dyn Front) -> Result<Summary, Failure> {
+    run::run(Errand::Chat, &common, false, front, |parts| {
         Ok(Box::new(Chatting::new(parts.notices)))
     })
     .await

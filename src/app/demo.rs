@@ -9,16 +9,17 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::event::{Answer, Event, Front, Pending, Question, Reply};
-use super::options::{Common, DemoOptions, Destination, Payload, ReceiveOptions, SendOptions, Server};
+use super::options::{Common, DemoOptions, Payload, ReceiveOptions, SendOptions, Server};
 use super::outcome::{Failure, Summary};
+use super::receiving::Target;
 use super::told::Info;
 use crate::net;
 use crate::protocol::Role;
 use crate::rendezvous::stun;
 use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::manifest::attributes::Attributes;
-use crate::transfer::source::scan::Exclude;
-use crate::transfer::source::scan::Links;
+use crate::transfer::sink::place::Conflicts;
+use crate::transfer::source::scan::ScanOptions;
 
 /// Bytes of the file that the demo makes.
 const SIZE: usize = 256 << 20;
@@ -84,7 +85,11 @@ impl Scratch {
     }
 }
 
-pub(super) async fn run(options: DemoOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+/// Runs both sides on this machine through the real sockets, without the internet.
+///
+/// # Errors
+/// As for [`super::send`] and [`super::receive`].
+pub(crate) async fn run(options: DemoOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     let scratch = Scratch::new()?;
     let file = match options.file {
         Some(file) => file,
@@ -117,7 +122,8 @@ pub(super) async fn run(options: DemoOptions, front: &mut dyn Front) -> Result<S
     };
     front.event(Event::Info(Info::DemoBegins));
     let output = scratch.0.join("received");
-    let ran = both(&file, &output, common, front);
+    // This future contains those of both sides, so it is boxed.
+    let ran = Box::pin(both(&file, &output, common, front));
     let summary = tokio::select! {
         ran = ran => ran?,
         e = answer_stun(&first) => return Err(broken(e)),
@@ -146,20 +152,15 @@ async fn both(file: &Path, output: &Path, common: Common, front: &mut dyn Front)
     let send = super::send(
         SendOptions {
             payload: Payload::Paths(vec![file.to_owned()]),
-            name: None,
-            exclude: Exclude::default(),
-            links: Links::Skip,
-            attributes: Attributes::LeaveOut,
+            scan: ScanOptions::default(),
             common: common.clone(),
         },
         &mut send_front,
     );
     let receive = super::receive(
         ReceiveOptions {
-            destination: Destination::Directory(output.to_owned()),
+            destination: Target::Directory(output.to_owned(), Conflicts::Rename),
             yes: true,
-            overwrite: false,
-            update: false,
             outside_links: OutsideLinks::LeaveOut,
             attributes: Attributes::LeaveOut,
             discard: false,

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use super::event::{Event, Front};
 use super::lookup::resolve_one;
-use super::options::CheckOptions;
+use super::options::Common;
 use super::outcome::{Failure, Summary};
 use super::tcp::{self, TcpFallback};
 use super::told::Info;
@@ -14,10 +14,9 @@ use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach, Transmit};
 use crate::rendezvous::meeting::list::{Lister, NoList};
 use crate::rendezvous::meeting::wire::{Present, TokenKey, token_key};
-use crate::system::stopped;
 
-pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
-    let Some(place) = &options.common.server else {
+pub(super) async fn run(common: Common, front: &mut dyn Front) -> Result<Summary, Failure> {
+    let Some(place) = &common.server else {
         return Err(Failure::usage(
             "only a server can list who waits",
             "add --server HOST/WORD, or set P2PCOPY_SERVER",
@@ -37,7 +36,6 @@ pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<
         let answer = tokio::select! {
             answer = asking => answer,
             never = fallback.go_on() => match never {},
-            () = stopped() => return Err(Failure::Interrupted),
         };
         match answer {
             Ok(Ok(Ok(present))) => break present,

@@ -34,27 +34,27 @@ pub(crate) mod units;
 pub(crate) mod wording;
 
 use std::io::ErrorKind;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use crate::rendezvous::errand::Errand;
-use crate::system::HAS_ATTRIBUTES;
+use crate::system::{HAS_ATTRIBUTES, stopped};
 use crate::transfer;
 use crate::transfer::fs::disk::DiskLayer;
 use crate::transfer::fs::layer::Layer;
 use crate::transfer::fs::owner::OwnerKey;
 use crate::transfer::manifest::attributes::Attributes;
-use crate::transfer::sink::place::Conflicts;
-use crate::transfer::source::scan::ScanOptions;
+pub(crate) use chat::run as chat;
+pub(crate) use demo::run as demo;
 use event::{Event, Front};
-use options::{
-    ChatOptions, CheckOptions, DemoOptions, Destination, PlotOptions, ReceiveOptions, SendOptions,
-    ServeOptions,
-};
+use options::{Common, ReceiveOptions, SendOptions};
 use outcome::{Failure, Summary};
 use receiving::{Receiving, Target};
 use sending::Sending;
+pub(crate) use serve::run as serve;
 use session::Side;
 use told::{Info, Warning};
+pub(crate) use trace::draw as plot;
 
 /// Sends what the options name to one peer.
 ///
@@ -63,20 +63,11 @@ use told::{Info, Warning};
 pub(crate) async fn send(options: SendOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     let SendOptions {
         payload,
-        name,
-        exclude,
-        links,
-        attributes,
+        scan,
         common,
     } = options;
-    tell_attributes(attributes, front);
-    let how = ScanOptions {
-        links,
-        exclude,
-        attributes,
-        name,
-    };
-    let (manifest, source, paths) = sending::payload::open(payload, how, common.trace.as_deref(), front)?;
+    tell_attributes(scan.attributes, front);
+    let (manifest, source, paths) = sending::payload::open(payload, scan, common.trace.as_deref(), front)?;
     run::run(Errand::Send, &common, false, front, |parts| {
         Sending::new(manifest, source, paths, parts.waker, parts.clock, parts.notices)
             .map(|side| Box::new(side) as Box<dyn Side>)
@@ -90,41 +81,25 @@ pub(crate) async fn send(options: SendOptions, front: &mut dyn Front) -> Result<
 /// # Errors
 /// Whatever kept the files from being complete and verified.
 pub(crate) async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
-    let ReceiveOptions {
-        destination,
-        yes,
-        overwrite,
-        update,
-        outside_links,
-        attributes,
-        discard,
-        common,
-    } = options;
-    tell_attributes(attributes, front);
-    let conflicts = match (overwrite, update) {
-        (_, true) => Conflicts::Update,
-        (true, false) => Conflicts::Overwrite,
-        (false, false) => Conflicts::Rename,
-    };
-    let target = match destination {
-        Destination::Directory(root) if discard => return discard_parts(&root, front),
-        Destination::Directory(root) => Target::Directory(root, conflicts),
-        Destination::Stdout => Target::Stdout,
-    };
+    tell_attributes(options.attributes, front);
+    let (target, common) = (options.destination, options.common);
+    let mut reserved = None;
     if let Target::Directory(root, _) = &target {
+        if options.discard {
+            return discard_parts(root, front);
+        }
         // It is better to fail now than after both sides have met.
         usable(root)?;
+        reserved = common.trace.as_deref().and_then(|trace| path_within(root, trace));
     }
-    let reserved = match (&target, &common.trace) {
-        (Target::Directory(root, _), Some(trace)) => path_within(root, trace),
-        _ => None,
-    };
-    run::run(Errand::Receive, &common, yes, front, |parts| {
-        Receiving::new(target, parts.waker, parts.clock, parts.notices)
-            .map(|side| side.with_outside_links(outside_links).with_attributes(attributes))
-            .map(|side| side.limited(common.limit).sparing(reserved))
-            .map(|side| Box::new(side) as Box<dyn Side>)
-            .map_err(threads)
+    run::run(Errand::Receive, &common, options.yes, front, |parts| {
+        let side = Receiving::new(target, parts.waker, parts.clock, parts.notices);
+        let mut side = side.map_err(threads)?;
+        side.session.outside_links = options.outside_links;
+        side.session.attributes = options.attributes;
+        side.limit = common.limit.and_then(NonZeroU64::new);
+        side.reserved = reserved;
+        Ok(Box::new(side))
     })
     .await
 }
@@ -203,14 +178,6 @@ fn path_within(root: &Path, file: &Path) -> Option<PathBuf> {
     Some(inside.join(file.file_name()?))
 }
 
-/// Draws a picture of a trace.
-///
-/// # Errors
-/// If the trace cannot be read or holds nothing to draw, or the picture cannot be written.
-pub(crate) fn plot(options: &PlotOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
-    trace::draw(options, front)
-}
-
 /// Removes what unfinished transfers left in `root`.
 fn discard_parts(root: &Path, front: &mut dyn Front) -> Result<Summary, Failure> {
     let key = OwnerKey::load().map_err(|e| close::failure_of(e.into()))?;
@@ -234,43 +201,26 @@ fn threads(error: std::io::Error) -> Failure {
     )
 }
 
-/// Runs both sides on this machine through the real sockets, without the internet.
-///
-/// # Errors
-/// As for [`send`] and [`receive`].
-pub(crate) async fn demo(options: DemoOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
-    // The demo's future contains those of `send` and `receive`, so it is boxed.
-    Box::pin(demo::run(options, front)).await
-}
-
-/// Runs a server where people meet by a code, until it is told to stop.
-///
-/// # Errors
-/// If its port is taken, or the sockets fail.
-pub(crate) async fn serve(options: ServeOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
-    serve::run(options, front).await
-}
-
-/// Carries lines both ways between two people.
-///
-/// # Errors
-/// Whatever kept the two from connecting.
-pub(crate) async fn chat(options: ChatOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
-    chat::run(options, front).await
-}
-
 /// Tells who waits at a server under a name.
 ///
 /// # Errors
 /// If the server does not answer or refuses.
-pub(crate) async fn list(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
-    list::run(options, front).await
+pub(crate) async fn list(common: Common, front: &mut dyn Front) -> Result<Summary, Failure> {
+    unless_stopped(list::run(common, front)).await
 }
 
 /// Finds out what this network is and what that means for punching.
 ///
 /// # Errors
 /// If not even the local sockets could be used.
-pub(crate) async fn check(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
-    check::run(options, front).await
+pub(crate) async fn check(common: Common, front: &mut dyn Front) -> Result<Summary, Failure> {
+    unless_stopped(check::run(common, front)).await
+}
+
+/// Does `work`, unless the user stops the run before.
+async fn unless_stopped<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        done = work => done,
+        () = stopped() => Err(Failure::Interrupted),
+    }
 }

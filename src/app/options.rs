@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::receiving::Target;
 use crate::rendezvous::meeting::relay::RelayUse;
 use crate::rendezvous::meeting::wire::Names;
 use crate::rendezvous::server::RelayLimits;
 use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::manifest::attributes::Attributes;
-use crate::transfer::source::scan::{Exclude, Links};
+use crate::transfer::source::scan::ScanOptions;
 
 /// How long a run looks for its peer by default, from the moment both addresses are known.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10 * 60);
@@ -199,38 +200,19 @@ pub(crate) enum Payload {
 pub(crate) struct SendOptions {
     /// What to send.
     pub payload: Payload,
-    /// The name that the receiver sees, for a pipe or a single path.
-    pub name: Option<String>,
-    /// What to leave out.
-    pub exclude: Exclude,
-    /// What to do with symbolic links.
-    pub links: Links,
-    /// What to do with extended attributes.
-    pub attributes: Attributes,
+    /// How to list it, and the name that the receiver sees, for a pipe or a single path.
+    pub scan: ScanOptions,
     /// Options of every run.
     pub common: Common,
-}
-
-/// Where a receiver puts what arrives.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Destination {
-    /// Into this directory. It need not exist, but its parent must.
-    Directory(PathBuf),
-    /// To standard output: one file or stream.
-    Stdout,
 }
 
 /// A receiver's options.
 #[derive(Clone, Debug)]
 pub(crate) struct ReceiveOptions {
     /// Where to put what arrives.
-    pub destination: Destination,
+    pub destination: Target,
     /// Accept and resume without asking.
     pub yes: bool,
-    /// Replace existing files, once the new ones are verified.
-    pub overwrite: bool,
-    /// Compare with existing files of the same names and send only the differences. Implies replacing them.
-    pub update: bool,
     /// What to do with links that lead out of the transferred files.
     pub outside_links: OutsideLinks,
     /// What to do with extended attributes.
@@ -246,20 +228,6 @@ pub(crate) struct ReceiveOptions {
 pub(crate) struct DemoOptions {
     /// What to send; without it, the demo makes a file.
     pub file: Option<PathBuf>,
-    /// Options of every run.
-    pub common: Common,
-}
-
-/// A chat's options.
-#[derive(Clone, Debug)]
-pub(crate) struct ChatOptions {
-    /// Options of every run.
-    pub(crate) common: Common,
-}
-
-/// The check's options.
-#[derive(Clone, Debug)]
-pub(crate) struct CheckOptions {
     /// Options of every run.
     pub common: Common,
 }

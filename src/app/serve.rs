@@ -131,8 +131,11 @@ impl Machine for Serving {
     }
 }
 
-/// Runs a server until it is told to stop.
-pub(super) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+/// Runs a server where people meet by a code, until it is told to stop.
+///
+/// # Errors
+/// If its port is taken, or the sockets fail.
+pub(crate) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     let broken = |e: std::io::Error| Failure::other(e.to_string(), "check the limits of this system");
     let clock = net::Clock::start();
     let (mut ports, port) = bind(&options.listen)?;

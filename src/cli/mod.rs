@@ -32,8 +32,9 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 
 use crate::app::event::Front;
-use crate::app::options::{Common, Destination, Payload};
+use crate::app::options::{Common, Payload};
 use crate::app::outcome::{Failure, Summary};
+use crate::app::receiving::Target;
 use crate::app::{self, options};
 use args::{Cli, Command};
 use console::Console;
@@ -44,9 +45,9 @@ enum Task {
     Send(options::SendOptions),
     Receive(options::ReceiveOptions),
     Demo(options::DemoOptions),
-    Chat(options::ChatOptions),
-    Check(options::CheckOptions),
-    List(options::CheckOptions),
+    Chat(Common),
+    Check(Common),
+    List(Common),
     Serve(options::ServeOptions),
     Plot(options::PlotOptions),
     Print(Text, Common),
@@ -88,7 +89,7 @@ impl Task {
     fn spare_terminal(self) -> Result<Task, Failure> {
         match &self {
             Task::Receive(options)
-                if options.destination == Destination::Stdout && std::io::stdout().is_terminal() =>
+                if options.destination == Target::Stdout && std::io::stdout().is_terminal() =>
             {
                 Err(Failure::usage(
                     "with --output - what arrives would act on this terminal",
@@ -104,8 +105,7 @@ impl Task {
             Task::Send(options) => &options.common,
             Task::Receive(options) => &options.common,
             Task::Demo(options) => &options.common,
-            Task::Chat(options) => &options.common,
-            Task::Check(options) | Task::List(options) => &options.common,
+            Task::Chat(common) | Task::Check(common) | Task::List(common) => common,
             Task::Serve(options) => &options.common,
             Task::Plot(options) => &options.common,
             Task::Print(_, common) => common,
@@ -127,9 +127,9 @@ impl Task {
             Task::Send(options) => app::send(options, front).await,
             Task::Receive(options) => app::receive(options, front).await,
             Task::Demo(options) => app::demo(options, front).await,
-            Task::Chat(options) => app::chat(options, front).await,
-            Task::Check(options) => app::check(options, front).await,
-            Task::List(options) => app::list(options, front).await,
+            Task::Chat(common) => app::chat(common, front).await,
+            Task::Check(common) => app::check(common, front).await,
+            Task::List(common) => app::list(common, front).await,
             Task::Serve(options) => app::serve(options, front).await,
             Task::Plot(options) => app::plot(&options, front),
             Task::Print(text, _) => match text.print() {

@@ -9,10 +9,10 @@ use super::args::{
     ChatArgs, CheckArgs, CommonArgs, CongestionArg, DemoArgs, PlotArgs, ReceiverArgs, RelayArg, SenderArgs,
 };
 use crate::app::options::{
-    ByName, ChatOptions, CheckOptions, Common, Congestion, DemoOptions, Destination, Payload, PlotOptions,
-    ReceiveOptions, SendOptions,
+    ByName, Common, Congestion, DemoOptions, Payload, PlotOptions, ReceiveOptions, SendOptions,
 };
 use crate::app::outcome::Failure;
+use crate::app::receiving::Target;
 use crate::rendezvous::address::Address;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::code::Code;
@@ -22,7 +22,8 @@ use crate::system::expand;
 use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::manifest::attributes::Attributes;
 use crate::transfer::names::SafeName;
-use crate::transfer::source::scan::{Exclude, Links, PatternFileError, patterns_of_file};
+use crate::transfer::sink::place::Conflicts;
+use crate::transfer::source::scan::{Exclude, Links, PatternFileError, ScanOptions, patterns_of_file};
 
 /// Whether a path is `-`, which stands for standard input or output.
 fn is_dash(path: &Path) -> bool {
@@ -80,10 +81,12 @@ pub(super) fn sender(args: SenderArgs) -> Result<SendOptions, Failure> {
     }
     Ok(SendOptions {
         payload,
-        name: args.name,
-        exclude: exclude(&args.exclude, &args.exclude_from)?,
-        links: if args.links { Links::Keep } else { Links::Skip },
-        attributes: attributes(args.xattrs),
+        scan: ScanOptions {
+            name: args.name,
+            exclude: exclude(&args.exclude, &args.exclude_from)?,
+            links: if args.links { Links::Keep } else { Links::Skip },
+            attributes: attributes(args.xattrs),
+        },
         common: common(args.common)?,
     })
 }
@@ -98,17 +101,22 @@ fn attributes(xattrs: bool) -> Attributes {
 
 /// Options of a receiver.
 pub(super) fn receiver(args: ReceiverArgs) -> Result<ReceiveOptions, Failure> {
+    let conflicts = match (args.overwrite, args.update) {
+        (_, true) => Conflicts::Update,
+        (true, false) => Conflicts::Overwrite,
+        (false, false) => Conflicts::Rename,
+    };
     let destination = if is_dash(&args.output) {
-        Destination::Stdout
+        Target::Stdout
     } else if args.output.as_os_str().is_empty() {
         return Err(Failure::usage(
             "--output is empty",
             "name a directory, or - for standard output",
         ));
     } else {
-        Destination::Directory(args.output)
+        Target::Directory(args.output, conflicts)
     };
-    if destination == Destination::Stdout {
+    if destination == Target::Stdout {
         let clash = [
             (args.common.json, "--json"),
             (args.overwrite, "--overwrite"),
@@ -127,8 +135,6 @@ pub(super) fn receiver(args: ReceiverArgs) -> Result<ReceiveOptions, Failure> {
     Ok(ReceiveOptions {
         destination,
         yes: args.yes,
-        overwrite: args.overwrite,
-        update: args.update,
         outside_links: if args.links {
             OutsideLinks::Make
         } else {
@@ -153,12 +159,10 @@ pub(super) fn demo(args: DemoArgs) -> Result<DemoOptions, Failure> {
 }
 
 /// Options of a chat.
-pub(super) fn chat(args: ChatArgs) -> Result<ChatOptions, Failure> {
+pub(super) fn chat(args: ChatArgs) -> Result<Common, Failure> {
     let mut common = args.common;
     meet(&mut common, args.code, Errand::Chat)?;
-    Ok(ChatOptions {
-        common: self::common(common)?,
-    })
+    self::common(common)
 }
 
 /// Takes the positional word that may replace `--peer`. Any other word is refused here, before servers are
@@ -178,10 +182,8 @@ fn meet(common: &mut CommonArgs, word: Option<String>, errand: Errand) -> Result
 }
 
 /// Options of a check.
-pub(super) fn check(args: CheckArgs) -> Result<CheckOptions, Failure> {
-    Ok(CheckOptions {
-        common: common(args.common)?,
-    })
+pub(super) fn check(args: CheckArgs) -> Result<Common, Failure> {
+    common(args.common)
 }
 
 /// Options of a plot.

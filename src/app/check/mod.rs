@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use self::diagnosis::{Diagnosis, Forwarding, Preservation, has_nat};
 use super::event::{Event, Front};
 use super::mapper::Mapper;
-use super::options::CheckOptions;
+use super::options::Common;
 use super::outcome::{Failure, Summary};
 use super::outlet;
 use super::run::{self, Seen};
@@ -19,14 +19,14 @@ use crate::rendezvous::address::{Filtering, NatClass};
 use crate::rendezvous::portmap::Worth;
 use crate::rendezvous::stun::hairpin::Hairpin;
 
-pub(super) async fn run(options: CheckOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
-    if let Some(place) = &options.common.server {
-        run::look_at_server(&options.common, place, front).await?;
+pub(super) async fn run(common: Common, front: &mut dyn Front) -> Result<Summary, Failure> {
+    if let Some(place) = &common.server {
+        run::look_at_server(&common, place, front).await?;
         return Ok(Summary::default());
     }
-    let seen = run::look(&options.common, front).await?;
+    let seen = run::look(&common, front).await?;
     let (steps, mut told) = unbounded_channel();
-    let examining = examine(seen, options.common.port_mapping, steps);
+    let examining = examine(seen, common.port_mapping, steps);
     let diagnosis = run::tell_steps(examining, &mut told, front).await?;
     if let Some(warning) = Warning::of_outlet(&diagnosis.outlet) {
         front.event(Event::Warning(warning));

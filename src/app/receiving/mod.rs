@@ -24,8 +24,6 @@ use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
 use crate::transfer::breach::Breach;
 use crate::transfer::error::{LocalError, TransferError};
-use crate::transfer::manifest::OutsideLinks;
-use crate::transfer::manifest::attributes::Attributes;
 use crate::transfer::manifest::offer::Offer;
 use crate::transfer::ranges::RunSet;
 use crate::transfer::session::receive::{ReceiveEvent, ReceiveSession, Step};
@@ -49,9 +47,9 @@ const NO_ROOM: u64 = 0;
 const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Where content goes.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Target {
-    /// Files in this directory, which is made if it does not exist.
+    /// Files in this directory. It is made if it does not exist, but its parent must exist.
     Directory(PathBuf, Conflicts),
     /// Standard output, in order.
     Stdout,
@@ -59,7 +57,7 @@ pub enum Target {
 
 /// The receiving side.
 pub struct Receiving {
-    session: ReceiveSession,
+    pub(super) session: ReceiveSession,
     assembler: Option<Assembler>,
     jobs: Sender<Job>,
     done: Receiver<Done>,
@@ -71,10 +69,10 @@ pub struct Receiving {
     clock: Clock,
     target: Target,
     /// The user's limit, in bytes a second.
-    limit: Option<NonZeroU64>,
+    pub(super) limit: Option<NonZeroU64>,
     /// A file that this run writes in the output directory, as a path relative to it. No received file may
     /// replace it.
-    reserved: Option<PathBuf>,
+    pub(super) reserved: Option<PathBuf>,
     /// A message sent as text; complete once it is verified.
     message: Arc<Mutex<Vec<u8>>>,
     out: Vec<u8>,
@@ -126,35 +124,6 @@ impl Receiving {
             finished: None,
             ended: false,
         })
-    }
-
-    /// What to do with links that lead out of the transferred files; they are left out by default.
-    #[must_use]
-    pub(crate) fn with_outside_links(mut self, links: OutsideLinks) -> Self {
-        self.session.set_outside_links(links);
-        self
-    }
-
-    /// What to do with extended attributes; they are left out by default.
-    #[must_use]
-    pub(crate) fn with_attributes(mut self, attributes: Attributes) -> Self {
-        self.session.set_attributes(attributes);
-        self
-    }
-
-    /// Asks the sender to send no more than this, in bytes a second.
-    #[must_use]
-    pub(crate) fn limited(mut self, limit: Option<u64>) -> Self {
-        self.limit = limit.and_then(NonZeroU64::new);
-        self
-    }
-
-    /// Refuses any received file that would replace this one, which the run itself writes. The path is
-    /// relative to the output directory.
-    #[must_use]
-    pub(crate) fn sparing(mut self, reserved: Option<PathBuf>) -> Self {
-        self.reserved = reserved;
-        self
     }
 
     fn job(&mut self, job: Job) {

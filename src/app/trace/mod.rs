@@ -122,7 +122,7 @@ impl Sample {
 /// # Errors
 /// If the trace cannot be read, holds nothing to draw, or the picture cannot be written.
 #[expect(clippy::disallowed_methods, reason = "a trace is a file of the user's own")]
-pub(super) fn draw(options: &PlotOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+pub(crate) fn draw(options: &PlotOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
     let (trace, picture) = (&options.trace, &options.picture);
     let text = match std::fs::read_to_string(trace) {
         // A file that is not even text is not a trace, like any other wrong file.

@@ -14,7 +14,8 @@ use super::{Task, json, progress as progress_line, text};
 use crate::app::event::{
     Answer, Bound, Cancelled, Change, ClockSource, Event, Front, Link, Phase, Progress, Question, TimeOfDay,
 };
-use crate::app::options::{Congestion, Destination, Payload, Server};
+use crate::app::options::{Congestion, Payload, Server};
+use crate::app::receiving::Target;
 use crate::app::outcome::{Failure, Party, Shortfall, Summary};
 use crate::app::told::{Info, Note, Warning};
 use crate::protocol::Role;
@@ -351,7 +352,7 @@ fn arguments_become_options() {
         panic!("not a sender");
     };
     assert_eq!(
-        (options.payload, options.name.as_deref()),
+        (options.payload, options.scan.name.as_deref()),
         (Payload::Stdin, Some("dir.tar"))
     );
     let Ok(Task::Send(options)) = task(&["sender", "--text", "-"]) else {
@@ -361,7 +362,7 @@ fn arguments_become_options() {
     let Ok(Task::Receive(options)) = task(&["receive", "-o", "-", "-y"]) else {
         panic!("not a receiver");
     };
-    assert_eq!((options.destination, options.yes), (Destination::Stdout, true));
+    assert_eq!((options.destination, options.yes), (Target::Stdout, true));
 }
 
 #[test]

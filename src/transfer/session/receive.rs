@@ -113,8 +113,10 @@ pub struct ReceiveSession {
     reader: MessageReader,
     queue: VecDeque<Message>,
     events: VecDeque<ReceiveEvent>,
-    outside_links: OutsideLinks,
-    attributes: Attributes,
+    /// What to do with links that lead outside of what is sent.
+    pub(crate) outside_links: OutsideLinks,
+    /// What to do with extended attributes.
+    pub(crate) attributes: Attributes,
     list: Option<Box<List>>,
     /// Length of the list on the wire, in bytes; set once the whole list is here.
     list_len: u64,
@@ -136,16 +138,6 @@ impl ReceiveSession {
     /// Starts waiting for an offer.
     pub fn new() -> Self {
         ReceiveSession::default()
-    }
-
-    /// What to do with links that lead outside of what is sent. They are left out by default.
-    pub(crate) fn set_outside_links(&mut self, links: OutsideLinks) {
-        self.outside_links = links;
-    }
-
-    /// What to do with extended attributes. They are left out by default.
-    pub(crate) fn set_attributes(&mut self, attributes: Attributes) {
-        self.attributes = attributes;
     }
 
     /// Takes bytes of the control stream from the peer.
