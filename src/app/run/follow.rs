@@ -32,7 +32,7 @@ use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::punch::{Hint, PathKind, PunchEvent};
 use crate::rendezvous::schedule::ScheduleEvent;
 use crate::rendezvous::stun::StunEvent;
-use crate::system::{Awake, stopped};
+use crate::system::Awake;
 
 /// A peer on the same network has answered by then.
 const NEARBY: Duration = Duration::from_millis(500);
@@ -94,7 +94,6 @@ impl Following<'_> {
                 self.front.event(Event::Note(Note::ClockAskedAgain));
             }
             Some(Ok(Aside::Nearby(echo))) = self.user.asides.join_next() => self.on_nearby(echo),
-            () = stopped() => return Err(Failure::Interrupted),
         }
         Ok(None)
     }
@@ -284,14 +283,12 @@ impl Following<'_> {
         }
     }
 
-    fn ended(self, verdict: Result<Summary, Failure>) -> Result<Summary, Failure> {
-        self.user.linked = false;
-        if self.run.errand == Errand::Chat && verdict.is_ok() {
-            self.front.event(Event::Info(Info::ChatEnded));
-        } else if let Ok(summary) = &verdict {
-            self.front.event(Event::Finished(summary.clone()));
-        }
-        verdict
+    fn finished(self, summary: Summary) -> Summary {
+        self.front.event(match self.run.errand {
+            Errand::Chat => Event::Info(Info::ChatEnded),
+            _ => Event::Finished(summary.clone()),
+        });
+        summary
     }
 }
 
@@ -321,7 +318,7 @@ impl UserSide {
         };
         loop {
             match following.next().await? {
-                Some(Notice::Ended(verdict)) => return following.ended(verdict),
+                Some(Notice::Ended(Ok(summary))) => return Ok(following.finished(summary)),
                 Some(notice) => following.on(notice).await?,
                 None => {}
             }
@@ -429,10 +426,8 @@ impl UserSide {
         loop {
             tokio::select! {
                 answer = &mut pending => return Ok(answer?),
-                () = stopped() => return Err(Failure::Interrupted),
-                notice = heard(&mut self.notices) => if let Notice::Ended(verdict) = notice? {
-                    self.linked = false;
-                    return Err(verdict.err().unwrap_or(Failure::Cancelled(Party::Peer)));
+                notice = heard(&mut self.notices) => if let Notice::Ended(_) = notice? {
+                    return Err(Failure::Cancelled(Party::Peer));
                 },
             }
         }

@@ -23,7 +23,6 @@ use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::portmap::{Mapped, Worth};
 use crate::rendezvous::servers;
 use crate::rendezvous::stun::{StunClient, StunEvent, StunReport};
-use crate::system::stopped;
 
 /// If a wait takes longer than this, the user is told why.
 const TOLD_AFTER: Duration = Duration::from_secs(1);
@@ -105,7 +104,6 @@ pub(in crate::app) async fn tell_steps<T>(
                 }
                 return found;
             }
-            () = stopped() => return Err(Failure::Interrupted),
             () = tokio::time::sleep(QUIET) => front.event(Event::Info(Info::StillWaiting)),
         }
     }
@@ -123,7 +121,6 @@ impl UserSide {
         tokio::select! {
             found = &mut looking => return found,
             () = tokio::time::sleep(TOLD_AFTER) => {}
-            () = stopped() => return Err(Failure::Interrupted),
         }
         front.event(Event::Info(asking(common)));
         tell_steps(looking, &mut told, front).await
@@ -195,7 +192,6 @@ impl UserSide {
                         outlet = Some((verdict, Vec::new()));
                         found = elsewhere;
                     }
-                    Notice::Ended(Err(failure)) => return Err(failure),
                     _ => {}
                 }
             }
@@ -289,11 +285,9 @@ impl UserSide {
                         }
                         changed = true;
                     }
-                    Notice::Ended(Err(failure)) => return Err(failure),
                     _ => {}
                 },
                 () = tokio::time::sleep(telling.next.since(self.clock.now())), if changed => {}
-                () = stopped() => return Err(Failure::Interrupted),
             }
         }
     }

@@ -24,7 +24,6 @@ use crate::rendezvous::meeting::interface::{MeetingEvent, Purpose};
 use crate::rendezvous::meeting::refusal::Refusal;
 use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::stun::StunReport;
-use crate::system::stopped;
 
 /// What a run found out about this network.
 pub(in crate::app) struct Seen {
@@ -104,7 +103,6 @@ pub(in crate::app) async fn look_at_server(
         let notice = tokio::select! {
             notice = heard(&mut user.notices) => notice?,
             never = fallback.go_on() => match never {},
-            () = stopped() => return Err(Failure::Interrupted),
         };
         let why = match notice {
             Notice::Meeting(MeetingEvent::Welcome {
@@ -126,7 +124,6 @@ pub(in crate::app) async fn look_at_server(
                 ask(&mut user, at, vec![net::TCP]);
                 continue;
             }
-            Notice::Ended(Err(failure)) => return Err(failure),
             _ => continue,
         };
         let Some((sees, terms, rtt)) = seen.take() else {

@@ -21,7 +21,6 @@ use crate::rendezvous::meeting::interface::{MeetingConfig, MeetingEvent, Purpose
 use crate::rendezvous::meeting::name::Name;
 use crate::rendezvous::meeting::relay::{RelayPass, RelayUse};
 use crate::rendezvous::meeting::wire::{Names, Terms, token_key};
-use crate::system::stopped;
 
 /// Both addresses, and what the punch needs.
 pub(super) struct Found {
@@ -79,12 +78,7 @@ impl UserSide {
         front.event(Event::Info(Info::AskingServer {
             server: told.server.to_string(),
         }));
-        let looking = resolve_one(&told.server, self.ipv6.is_some());
-        let server = tokio::select! {
-            server = looking => server,
-            () = stopped() => return Err(Failure::Interrupted),
-        };
-        let server = match server {
+        let server = match resolve_one(&told.server, self.ipv6.is_some()).await {
             Ok(server) => server,
             Err(cause) => return no_server(cause, given, front),
         };
@@ -118,7 +112,6 @@ impl UserSide {
                     }
                 }
                 never = fallback.go_on() => match never {},
-                () = stopped() => return Err(Failure::Interrupted),
             };
             match notice {
                 Notice::Meeting(MeetingEvent::Unreachable) => {
@@ -139,7 +132,6 @@ impl UserSide {
                     }
                 }
                 Notice::Stream(news) => tcp::tell(news, front),
-                Notice::Ended(Err(failure)) => return Err(failure),
                 _ => {}
             }
         }

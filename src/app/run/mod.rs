@@ -20,6 +20,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::close;
+use super::unless_stopped;
 use super::command::{Command, Notice};
 use super::event::{Change, Event, Front};
 use super::lookup::nat64;
@@ -84,7 +85,7 @@ pub(super) async fn run(
     let trace = common.trace.as_deref().map(Trace::create).transpose()?;
     let mut user = UserSide::open(common, nat64().await, front, side)?;
     user.trace = trace;
-    let ran = user.run(errand, common, yes, front).await;
+    let ran = unless_stopped(user.run(errand, common, yes, front)).await;
     user.leave(ran).await
 }
 
@@ -138,10 +139,13 @@ struct UserSide {
     asking_nearby: Option<AbortHandle>,
 }
 
-/// The next notice of the network thread.
+/// The next notice of the network thread. An error if the run failed there.
 async fn heard(notices: &mut UnboundedReceiver<Notice>) -> Result<Notice, Failure> {
-    let notice = notices.recv().await;
-    notice.ok_or_else(|| Failure::internal("the network thread is gone"))
+    match notices.recv().await {
+        Some(Notice::Ended(Err(failure))) => Err(failure),
+        Some(notice) => Ok(notice),
+        None => Err(Failure::internal("the network thread is gone")),
+    }
 }
 
 /// The failure for an unusable `--peer`.
