@@ -37,7 +37,6 @@ struct Chatting {
     unheard: usize,
     peer_ended: bool,
     verdict: Option<Result<Summary, Failure>>,
-    ended: bool,
 }
 
 impl Chatting {
@@ -49,7 +48,6 @@ impl Chatting {
             unheard: 0,
             peer_ended: false,
             verdict: None,
-            ended: false,
         }
     }
 
@@ -90,10 +88,6 @@ impl Chatting {
 }
 
 impl Side for Chatting {
-    fn on_content(&mut self, _offset: u64, _bytes: &[u8]) -> u64 {
-        0
-    }
-
     fn pump(&mut self, now: Time, connection: &mut Connection) {
         if self.verdict.is_some() {
             return;
@@ -140,14 +134,7 @@ impl Side for Chatting {
         }
     }
 
-    fn progress(&self) -> Option<(u64, Option<u64>)> {
-        None
-    }
-
     fn on_end(&mut self, end: End) {
-        if std::mem::replace(&mut self.ended, true) {
-            return;
-        }
         let verdict = self.verdict.take().unwrap_or_else(|| match end {
             End::Closed(Closed::ByPeer {
                 code: close::DONE, ..

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::event::Cancelled;
 use super::wording::{files, os_errors};
+use crate::transfer::hash::Root;
 use crate::transfer::manifest::{EntryIndex, Manifest};
 
 /// What a finished run did.
@@ -60,6 +61,18 @@ impl Shortfall {
 }
 
 impl Summary {
+    /// What is told of a content of `total` bytes of which `held` were there before, without these entries.
+    pub(crate) fn of(total: Option<u64>, held: u64, missing: Shortfall, root: Root) -> Summary {
+        let bytes = total.unwrap_or(0).saturating_sub(missing.bytes);
+        Summary {
+            bytes,
+            reused: held.min(bytes),
+            blake3: missing.is_nothing().then(|| root.to_string()),
+            missing,
+            ..Summary::default()
+        }
+    }
+
     /// The exit code, which scripts depend on.
     pub(crate) fn exit_code(&self) -> u8 {
         if self.missing.is_nothing() { 0 } else { 7 }

@@ -188,6 +188,7 @@ impl Session {
         if linked.gate.is_open() && linked.announce.is_none() {
             self.side.pump(now, &mut linked.connection);
         }
+        let mut end = None;
         while let Some(event) = linked.connection.poll_event() {
             match event {
                 connection::Event::Silent => {
@@ -200,10 +201,7 @@ impl Session {
                     }
                 }
                 connection::Event::Back => (linked.silent, linked.has_other_ports) = (false, false),
-                connection::Event::Closed(ref closed) => {
-                    self.side.on_end(End::Closed(closed.clone()));
-                    self.over = true;
-                }
+                connection::Event::Closed(ref closed) => end = Some(End::Closed(closed.clone())),
                 connection::Event::Confirmed => linked.responder.confirm(),
                 connection::Event::Moved(path) => {
                     let kind = linked.places.kind(path);
@@ -215,8 +213,12 @@ impl Session {
         linked.look_for_peer(now, self.relaying.as_mut());
         let silence = linked.connection.silence(now);
         if linked.silent && now >= linked.give_up {
-            self.side.on_end(End::Lost(silence));
-            self.over = true;
+            end.get_or_insert(End::Lost(silence));
+        }
+        if let Some(end) = end
+            && !std::mem::replace(&mut self.over, true)
+        {
+            self.side.on_end(end);
         }
         if let Some(until) = linked.announce
             && linked.gate.is_known()

@@ -9,14 +9,19 @@ use crate::protocol::time::Time;
 
 /// The transfer half of a session.
 pub trait Side: Send {
-    /// Takes content. Returns for how many more bytes there is room.
-    fn on_content(&mut self, offset: u64, bytes: &[u8]) -> u64;
+    /// Takes content. Returns for how many more bytes there is room: none on a side that is sent no content,
+    /// authenticated or not.
+    fn on_content(&mut self, _offset: u64, _bytes: &[u8]) -> u64 {
+        0
+    }
     /// Moves what can move between connection, disk and user. The session calls it after every input.
     fn pump(&mut self, now: Time, connection: &mut Connection);
     /// Takes a command of the user.
-    fn on_command(&mut self, command: Command);
+    fn on_command(&mut self, _command: Command) {}
     /// Content bytes done and in all, for the progress display. `None` while there is nothing to show.
-    fn progress(&self) -> Option<(u64, Option<u64>)>;
+    fn progress(&self) -> Option<(u64, Option<u64>)> {
+        None
+    }
     /// Whether all content has arrived. It may still wait for the disk.
     fn has_all(&self) -> bool {
         self.progress().is_some_and(|(done, total)| total == Some(done))

@@ -87,7 +87,6 @@ pub struct Receiving {
     started: Option<Time>,
     verdict: Option<Result<Summary, Failure>>,
     finished: Option<Time>,
-    ended: bool,
 }
 
 impl Receiving {
@@ -122,7 +121,6 @@ impl Receiving {
             started: None,
             verdict: None,
             finished: None,
-            ended: false,
         })
     }
 
@@ -256,7 +254,6 @@ impl Receiving {
                     Some((_, list)) => Shortfall::of(list, self.session.missing()),
                     None => Shortfall::default(),
                 };
-                let bytes = self.session.total().unwrap_or(0).saturating_sub(missing.bytes);
                 self.finished = Some(now);
                 let root_dir = match &self.target {
                     // What lies in this directory is called by its name alone.
@@ -275,12 +272,9 @@ impl Receiving {
                         .send(Notice::Message(String::from_utf8_lossy(&message).into_owned()));
                 }
                 self.verdict = Some(Ok(Summary {
-                    bytes,
-                    reused: self.held.min(bytes),
                     elapsed: now.since(self.started.unwrap_or(now)),
-                    blake3: missing.is_nothing().then(|| root.to_string()),
-                    missing,
                     paths: placed.into_iter().map(|p| root_dir.join(p.final_name)).collect(),
+                    ..Summary::of(self.session.total(), self.held, missing, root)
                 }));
             }
         }
@@ -399,9 +393,6 @@ impl Side for Receiving {
     }
 
     fn on_end(&mut self, end: End) {
-        if std::mem::replace(&mut self.ended, true) {
-            return;
-        }
         let verdict = self
             .verdict
             .take()

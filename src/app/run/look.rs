@@ -62,14 +62,7 @@ pub(in crate::app) async fn look(common: &Common, front: &mut dyn Front) -> Resu
 pub(super) struct Idle;
 
 impl Side for Idle {
-    fn on_content(&mut self, _offset: u64, _bytes: &[u8]) -> u64 {
-        0
-    }
     fn pump(&mut self, _now: Time, _connection: &mut Connection) {}
-    fn on_command(&mut self, _command: Command) {}
-    fn progress(&self) -> Option<(u64, Option<u64>)> {
-        None
-    }
     fn on_end(&mut self, _end: End) {}
 }
 

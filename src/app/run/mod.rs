@@ -20,7 +20,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::close;
-use super::unless_stopped;
 use super::command::{Command, Notice};
 use super::event::{Change, Event, Front};
 use super::lookup::nat64;
@@ -33,6 +32,7 @@ use super::relaying::Relaying;
 use super::session::{Session, Settings, Side};
 use super::told::Note;
 use super::trace::Trace;
+use super::unless_stopped;
 use super::wording::{tell_clock, tell_forward, tell_network};
 use crate::net::{self, Door, Driver, Waker};
 use crate::protocol::Role;

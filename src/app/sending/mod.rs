@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use self::disk::{Done, Job};
 use super::close;
-use super::command::{Command, Notice};
+use super::command::Notice;
 use super::event::Phase;
 use super::outcome::{Failure, Shortfall, Summary};
 use super::session::{End, Side, flush_control};
@@ -52,7 +52,6 @@ pub struct Sending {
     /// Bytes that arrived at the peer.
     arrived: u64,
     verdict: Option<Result<Summary, Failure>>,
-    ended: bool,
 }
 
 impl Sending {
@@ -90,7 +89,6 @@ impl Sending {
             verified: 0,
             arrived: 0,
             verdict: None,
-            ended: false,
         })
     }
 
@@ -241,14 +239,10 @@ impl Sending {
                     let _ = self.notices.send(Notice::EmptyInput);
                 }
                 let missing = Shortfall::of(&self.manifest, self.session.missing());
-                let bytes = self.session.total().unwrap_or(0).saturating_sub(missing.bytes);
                 self.verdict = Some(Ok(Summary {
-                    bytes,
-                    reused: self.session.held().min(bytes),
                     elapsed: now.since(self.started.unwrap_or(now)),
-                    blake3: missing.is_nothing().then(|| root.to_string()),
-                    missing,
                     paths: std::mem::take(&mut self.paths),
+                    ..Summary::of(self.session.total(), self.session.held(), missing, root)
                 }));
                 connection.close(now, close::DONE, "");
             }
@@ -257,11 +251,6 @@ impl Sending {
 }
 
 impl Side for Sending {
-    fn on_content(&mut self, _offset: u64, _bytes: &[u8]) -> u64 {
-        // A receiver has no content to send, so this side gives it no room, authenticated or not.
-        0
-    }
-
     fn pump(&mut self, now: Time, connection: &mut Connection) {
         if self.verdict.is_some() {
             return;
@@ -272,8 +261,6 @@ impl Side for Sending {
             self.verdict = Some(Err(close::failure_of(error)));
         }
     }
-
-    fn on_command(&mut self, _command: Command) {}
 
     fn progress(&self) -> Option<(u64, Option<u64>)> {
         if let (Some((done, total)), None) = (self.session.listing(), &self.verdict) {
@@ -310,9 +297,6 @@ impl Side for Sending {
     }
 
     fn on_end(&mut self, end: End) {
-        if std::mem::replace(&mut self.ended, true) {
-            return;
-        }
         let verdict = self
             .verdict
             .take()

@@ -15,8 +15,8 @@ use crate::app::event::{
     Answer, Bound, Cancelled, Change, ClockSource, Event, Front, Link, Phase, Progress, Question, TimeOfDay,
 };
 use crate::app::options::{Congestion, Payload, Server};
-use crate::app::receiving::Target;
 use crate::app::outcome::{Failure, Party, Shortfall, Summary};
+use crate::app::receiving::Target;
 use crate::app::told::{Info, Note, Warning};
 use crate::protocol::Role;
 use crate::transfer::source::scan::Links;

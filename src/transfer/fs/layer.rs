@@ -174,11 +174,17 @@ pub trait Layer: Send {
 /// Adds to a system's error what failed and where.
 pub(crate) trait Doing<T> {
     /// The error for "could not {action} PATH". `path` lies in the output directory; empty means that directory.
-    fn doing(self, layer: &impl Layer, action: &'static str, path: impl AsRef<Path>) -> Result<T, LocalError>;
+    fn doing(self, layer: &impl Layer, action: &'static str, path: impl AsRef<Path>)
+    -> Result<T, LocalError>;
 }
 
 impl<T> Doing<T> for io::Result<T> {
-    fn doing(self, layer: &impl Layer, action: &'static str, path: impl AsRef<Path>) -> Result<T, LocalError> {
+    fn doing(
+        self,
+        layer: &impl Layer,
+        action: &'static str,
+        path: impl AsRef<Path>,
+    ) -> Result<T, LocalError> {
         self.map_err(|error| match path.as_ref().as_os_str().is_empty() {
             true => LocalError::new(action, layer.root(), error),
             false => LocalError::new(action, layer.root().join(path), error),

@@ -126,7 +126,9 @@ impl<F> Base<F> {
                 (Kind::Symlink, Some(NodeKind::Other)) => {
                     layer.read_link(&path).is_ok_and(|target| target == entry.target)
                 }
-                (Kind::HardLink(of), Some(NodeKind::File)) => hard_links::are_one(layer, &path, &at.join(manifest.path(of))),
+                (Kind::HardLink(of), Some(NodeKind::File)) => {
+                    hard_links::are_one(layer, &path, &at.join(manifest.path(of)))
+                }
                 (Kind::Symlink, None) => losses.has_lost(index),
                 (Kind::File, None) => {
                     absent.push(index);

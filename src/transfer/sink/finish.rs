@@ -93,7 +93,10 @@ impl<L: Layer> Sink<L> {
             conflicts: self.conflicts,
             root,
         })?;
-        let synced = self.journal.take().map_or(Ok(()), |journal| journal.sync(&self.layer));
+        let synced = self
+            .journal
+            .take()
+            .map_or(Ok(()), |journal| journal.sync(&self.layer));
         synced.doing(&self.layer, "sync", self.staging.journal())
     }
 }

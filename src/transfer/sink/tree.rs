@@ -171,11 +171,7 @@ impl<F> Tree<F> {
         losses: &Losses,
         stays: &RunSet,
     ) -> io::Result<Need> {
-        let holes = if losses.holes {
-            0
-        } else {
-            self.manifest.holes()
-        };
+        let holes = if losses.holes { 0 } else { self.manifest.holes() };
         let mut need = Need::with_holes(holes);
         let manifest = Arc::clone(&self.manifest);
         for (index, entry) in manifest.iter().filter(|(index, _)| !stays.contains(index.get())) {

@@ -54,7 +54,9 @@ pub(crate) fn open<L: Layer>(
     conflicts: Conflicts,
 ) -> Result<Opened<L::File>, LocalError> {
     let first = offer.top.first().map(|top| &top.name);
-    let first = first.ok_or(io::ErrorKind::InvalidInput.into()).doing(layer, "create", "")?;
+    let first = first
+        .ok_or(io::ErrorKind::InvalidInput.into())
+        .doing(layer, "create", "")?;
     let Survey {
         complete,
         same,

@@ -74,7 +74,9 @@ fn name<L: Layer>(
     }
     manifest.keep_apart(&mut others);
     let list = Arc::new(manifest.renamed(&others));
-    let renamed = others.keys().map(|&index| (manifest.path(index), list.path(index)));
+    let renamed = others
+        .keys()
+        .map(|&index| (manifest.path(index), list.path(index)));
     losses.tell(Remark::Renamed(renamed.collect()));
     Ok(list)
 }
