@@ -77,10 +77,8 @@ struct Rule {
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Exclude {
     rules: Vec<Rule>,
-    /// Patterns without a slash, for names, and the numbers of their rules.
-    names: (GlobSet, Vec<usize>),
-    /// Patterns with a slash, for paths, and the numbers of their rules.
-    paths: (GlobSet, Vec<usize>),
+    /// Their globs, in the same order.
+    set: GlobSet,
 }
 
 impl Exclude {
@@ -89,40 +87,32 @@ impl Exclude {
     /// # Errors
     /// For the first pattern that is not valid.
     pub(crate) fn new<S: AsRef<str>>(patterns: impl IntoIterator<Item = S>) -> Result<Exclude, PatternError> {
-        let mut rules = Vec::new();
-        let mut sets = [
-            (GlobSetBuilder::new(), Vec::new()),
-            (GlobSetBuilder::new(), Vec::new()),
-        ];
+        let (mut rules, mut set) = (Vec::new(), GlobSetBuilder::new());
         for given in patterns {
             let given = given.as_ref();
             if rules.len() == MAX_PATTERNS {
                 return Err(PatternError::TooMany);
             }
             let pattern = Pattern::parse(given)?;
+            // A pattern without a slash is for names, in any directory.
+            let start = if pattern.is_path { "" } else { "**/" };
             // As in a shell and in .gitignore: * and ? match within one name, ** matches across names.
-            let glob = GlobBuilder::new(pattern.text)
+            let glob = GlobBuilder::new(&format!("{start}{}", pattern.text))
                 .literal_separator(true)
                 .build()
                 .map_err(|e| PatternError::Syntax {
                     pattern: given.to_owned(),
                     reason: e.kind().to_string(),
                 })?;
-            let (set, numbers) = &mut sets[usize::from(pattern.is_path)];
             set.add(glob);
-            numbers.push(rules.len());
             rules.push(Rule {
                 given: given.to_owned(),
                 directories_only: pattern.directories_only,
             });
         }
-        let [names, paths] = sets.map(|(set, numbers)| set.build().map(|set| (set, numbers)));
-        let too_large = |e: globset::Error| PatternError::TooLarge(e.kind().to_string());
-        Ok(Exclude {
-            rules,
-            names: names.map_err(too_large)?,
-            paths: paths.map_err(too_large)?,
-        })
+        let set = set.build();
+        let set = set.map_err(|e| PatternError::TooLarge(e.kind().to_string()))?;
+        Ok(Exclude { rules, set })
     }
 
     /// Whether no pattern was given.
@@ -188,22 +178,19 @@ impl<'a> Matcher<'a> {
         if self.exclude.is_empty() {
             return false;
         }
-        let name = path.file_name().map_or(path, Path::new);
         let mut below = path.components();
         below.next();
-        let mut out = self.try_set(&self.exclude.names, name, is_dir);
-        out |= self.try_set(&self.exclude.paths, path, is_dir);
+        let mut out = self.try_path(path, is_dir);
         if !below.as_path().as_os_str().is_empty() {
-            out |= self.try_set(&self.exclude.paths, below.as_path(), is_dir);
+            out |= self.try_path(below.as_path(), is_dir);
         }
         out
     }
 
-    fn try_set(&mut self, (set, numbers): &(GlobSet, Vec<usize>), path: &Path, is_dir: bool) -> bool {
-        set.matches_into(path, &mut self.found);
+    fn try_path(&mut self, path: &Path, is_dir: bool) -> bool {
+        self.exclude.set.matches_into(path, &mut self.found);
         let mut out = false;
-        for &at in &self.found {
-            let number = numbers[at];
+        for &number in &self.found {
             if is_dir || !self.exclude.rules[number].directories_only {
                 self.used[number] = true;
                 out = true;
