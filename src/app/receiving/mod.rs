@@ -26,7 +26,7 @@ use crate::transfer::breach::Breach;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::manifest::offer::Offer;
 use crate::transfer::ranges::RunSet;
-use crate::transfer::session::receive::{ReceiveEvent, ReceiveSession, Step};
+use crate::transfer::session::receive::{ReceiveEvent, ReceiveSession, Stage};
 use crate::transfer::sink::assemble::{Assembler, Taken};
 use crate::transfer::sink::ordered::ORDERED_BUFFERS;
 use crate::transfer::sink::place::Conflicts;
@@ -375,16 +375,14 @@ impl Side for Receiving {
     }
 
     fn phase(&self) -> Phase {
-        if self.session.listing().is_some() {
-            return Phase::Listing;
-        }
-        match self.session.step() {
-            Step::Opening => Phase::Preparing,
-            Step::Finishing => Phase::Finishing,
-            Step::Other if self.uncopied > 0 => Phase::Copying { left: self.uncopied },
-            Step::Other if self.uncompared.first_member(0).is_some() => Phase::Comparing,
-            Step::Other if self.has_all() => Phase::Finishing,
-            Step::Other => Phase::Moving,
+        match self.session.stage() {
+            Stage::Listing | Stage::LookingOver => Phase::Listing,
+            Stage::Opening => Phase::Preparing,
+            Stage::Finishing => Phase::Finishing,
+            _ if self.uncopied > 0 => Phase::Copying { left: self.uncopied },
+            _ if !self.uncompared.is_empty() => Phase::Comparing,
+            _ if self.has_all() => Phase::Finishing,
+            _ => Phase::Moving,
         }
     }
 

@@ -94,40 +94,42 @@ impl ManifestBuilder {
     /// # Errors
     /// What makes the list unusable: a parent that is not an earlier directory, an unsafe name, a sum of
     /// sizes that overflows, a limit that is exceeded.
-    pub(crate) fn add(&mut self, entry: Entry<'_>) -> Result<EntryIndex, Malformed> {
-        let m = &mut self.manifest;
-        let safe;
-        let name = match self.trust {
-            Trust::Own => entry.name,
+    pub(crate) fn add(&mut self, sent: Entry<'_>) -> Result<EntryIndex, Malformed> {
+        let (safe, tamed);
+        let entry = match self.trust {
+            Trust::Own => sent,
             Trust::Peer => {
-                safe = match entry.parent {
-                    None => SafeName::top_from_peer(entry.name)?,
-                    Some(_) => SafeName::from_peer(entry.name)?,
+                safe = match sent.parent {
+                    None => SafeName::top_from_peer(sent.name)?,
+                    Some(_) => SafeName::from_peer(sent.name)?,
                 };
-                safe.as_bytes()
+                tamed = match sent.kind {
+                    Kind::File | Kind::Dir => attributes::tame(sent.target)?,
+                    _ => sent.target.to_vec(),
+                };
+                Entry {
+                    name: safe.as_bytes(),
+                    target: &tamed,
+                    mode: door::mode(sent.mode),
+                    mtime: door::time(sent.mtime),
+                    ..sent
+                }
             }
         };
+        let Entry { name, target, .. } = entry;
+        let m = &mut self.manifest;
         let depth = m.depth_below(entry.parent)?;
         m.check_kind(&entry)?;
-        let (mode, mtime) = match self.trust {
-            Trust::Own => (entry.mode, entry.mtime),
-            Trust::Peer => (door::mode(entry.mode), door::time(entry.mtime)),
-        };
         if let Kind::HardLink(EntryIndex(of)) = entry.kind {
             // A hard link may name only an earlier file, so links never form a loop. One file has one mode
             // and one time.
-            let is_of = |slot: &&Slot| slot.kind == Kind::File && (slot.mode, slot.mtime) == (mode, mtime);
+            let is_of = |slot: &&Slot| slot.kind == Kind::File && (slot.mode, slot.mtime) == (entry.mode, entry.mtime);
             let file = m.slots.get(of as usize).filter(is_of);
             file.ok_or(Malformed::Value("hard link"))?;
         }
-        let tamed;
-        let (target, longest) = match (entry.kind, self.trust) {
-            (Kind::File | Kind::Dir, Trust::Peer) if !entry.target.is_empty() => {
-                tamed = attributes::tame(entry.target)?;
-                (&tamed[..], MAX_ATTRIBUTES)
-            }
-            (Kind::File | Kind::Dir, _) => (entry.target, MAX_ATTRIBUTES),
-            _ => (entry.target, MAX_TARGET),
+        let longest = match entry.kind {
+            Kind::File | Kind::Dir => MAX_ATTRIBUTES,
+            _ => MAX_TARGET,
         };
         let names_at = m.names.len();
         let bounds = [
@@ -144,29 +146,29 @@ impl ManifestBuilder {
             return Err(bound.into());
         }
         let end = m.total.checked_add(entry.size).filter(|&end| end <= MAX_CONTENT);
-        m.times_changed += u32::from(mtime != entry.mtime);
+        m.times_changed += u32::from(entry.mtime != sent.mtime);
         let offset = m.total;
         m.total = end.ok_or(ListBound::Content)?;
         m.names.extend_from_slice(name);
         m.names.extend_from_slice(target);
-        if name != entry.name {
+        if name != sent.name {
             m.changed_count += 1;
             if m.changed.len() < MAX_CHANGED {
                 m.changed.push(Change {
                     entry: EntryIndex(m.slots.len() as u32),
-                    sent: entry.name.into(),
+                    sent: sent.name.into(),
                 });
             }
         }
         m.slots.push(Slot {
             offset,
             size: entry.size,
-            mtime,
+            mtime: entry.mtime,
             names_at: names_at as u32,
             parent: entry.parent.map_or(NO_PARENT, |p| p.0),
             name_len: name.len() as u16,
             target_len: target.len() as u16,
-            mode,
+            mode: entry.mode,
             depth,
             kind: entry.kind,
         });

@@ -45,7 +45,7 @@ pub enum ReceiveEvent {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-enum Stage {
+pub(crate) enum Stage {
     /// Nothing has arrived yet.
     #[default]
     AwaitingOffer,
@@ -58,18 +58,9 @@ enum Stage {
     /// The user has accepted, and the store is being opened.
     Opening,
     Flowing,
-    Finishing,
-    Finished,
-}
-
-/// The long task that the disk thread is doing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Step {
-    /// The store is being opened.
-    Opening,
     /// Everything is verified. The store syncs it and gives it its final names.
     Finishing,
-    Other,
+    Finished,
 }
 
 /// A list that is arriving.
@@ -369,13 +360,8 @@ impl ReceiveSession {
         }
     }
 
-    /// What the disk thread is doing.
-    pub(crate) fn step(&self) -> Step {
-        match self.stage {
-            Stage::Opening => Step::Opening,
-            Stage::Finishing => Step::Finishing,
-            _ => Step::Other,
-        }
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage
     }
 
     /// Length of the content, once it is known.
