@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata};
 
+pub(crate) use self::system::{open_file, open_typed};
 use crate::system::numbers_nodes_anew;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::manifest::{EntryIndex, Manifest};
@@ -142,9 +143,9 @@ impl Opener {
         let file = match entry.parent {
             Some(parent) => {
                 let dir = self.directory(location, parent)?;
-                system::open_file(dir, &names::os_from_bytes(entry.name))?
+                open_file(dir, &names::os_from_bytes(entry.name))?
             }
-            None => system::open_typed(&location.root(index).ok_or(OpenError::Changed)?.path)?,
+            None => open_typed(&location.root(index).ok_or(OpenError::Changed)?.path)?,
         };
         if file.metadata()?.is_file() {
             Ok(file)
@@ -188,16 +189,6 @@ pub(crate) fn may_read(_: &Dir, _: &std::ffi::OsStr, _: &Metadata) -> bool {
     true
 }
 
-/// Opens a file that was found in an open directory.
-pub(crate) fn open_file(dir: &Dir, name: &std::ffi::OsStr) -> Result<File, OpenError> {
-    system::open_file(dir, name)
-}
-
-/// Opens a file that the user named.
-pub(crate) fn open_typed(path: &Path) -> io::Result<File> {
-    system::open_typed(path)
-}
-
 /// The metadata of a path that the user typed. Links are followed.
 pub(crate) fn typed_metadata(path: &Path) -> io::Result<Metadata> {
     std::fs::metadata(path).map(Metadata::from_just_metadata)
@@ -233,6 +224,7 @@ mod system {
         Ok(Dir::from_std_file(fd))
     }
 
+    /// Opens a file that was found in an open directory.
     pub(crate) fn open_file(parent: &Dir, name: &OsStr) -> Result<File, OpenError> {
         open(parent, name, HARMLESS)
     }
@@ -249,6 +241,7 @@ mod system {
         }
     }
 
+    /// Opens a file that the user named.
     pub(crate) fn open_typed(path: &Path) -> io::Result<File> {
         use std::os::unix::fs::OpenOptionsExt;
         std::fs::OpenOptions::new()
@@ -275,6 +268,7 @@ mod system {
         }
     }
 
+    /// Opens a file that was found in an open directory.
     pub(crate) fn open_file(parent: &Dir, name: &OsStr) -> Result<File, OpenError> {
         if parent.symlink_metadata(name)?.is_file() {
             Ok(open_patiently(|| parent.open(name))?.into_std())
@@ -283,6 +277,7 @@ mod system {
         }
     }
 
+    /// Opens a file that the user named.
     pub(crate) fn open_typed(path: &Path) -> io::Result<File> {
         open_patiently(|| std::fs::OpenOptions::new().read(true).open(path))
     }

@@ -53,10 +53,7 @@ impl PipeReader {
         let next = self.first + self.kept.len() as u32;
         let index = block.get();
         if index < next {
-            let kept = index
-                .checked_sub(self.first)
-                .and_then(|i| self.kept.get(i as usize));
-            let bytes = kept.ok_or(Breach::NeedsNoSuchBlock)?;
+            let bytes = self.block(block).ok_or(Breach::NeedsNoSuchBlock)?;
             buffer[..bytes.len()].copy_from_slice(bytes);
             return Ok((bytes.len(), None));
         }
@@ -84,21 +81,19 @@ impl PipeReader {
         Ok((len, self.end))
     }
 
+    fn block(&self, block: BlockIndex) -> Option<&Vec<u8>> {
+        self.kept.get(block.get().checked_sub(self.first)? as usize)
+    }
+
     pub(crate) fn read_kept(&self, offset: u64, out: &mut [u8]) -> bool {
         let (mut at, mut rest) = (offset, out);
         while !rest.is_empty() {
             let Some(block) = BlockIndex::containing(at) else {
                 return false;
             };
-            let kept = block
-                .get()
-                .checked_sub(self.first)
-                .and_then(|i| self.kept.get(i as usize));
             let within = (at - block.start()) as usize;
-            let Some(bytes) = kept
-                .and_then(|bytes| bytes.get(within..))
-                .filter(|b| !b.is_empty())
-            else {
+            let bytes = self.block(block).and_then(|bytes| bytes.get(within..));
+            let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
                 return false;
             };
             let len = bytes.len().min(rest.len());

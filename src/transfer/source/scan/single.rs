@@ -19,9 +19,6 @@ pub fn stream_manifest(name: &str) -> Result<Arc<Manifest>, Malformed> {
 /// # Errors
 /// If the message is too long.
 pub(crate) fn text_manifest(text: &str) -> Result<Arc<Manifest>, Malformed> {
-    if text.len() > crate::transfer::BLOCK_LEN {
-        return Err(Malformed::TooMuch("text"));
-    }
     single(Kind::Text, "message", text.len() as u64)
 }
 
