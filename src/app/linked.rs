@@ -56,28 +56,6 @@ pub(super) struct Linked {
 }
 
 impl Linked {
-    pub(super) const fn new(
-        connection: Connection,
-        responder: LateResponder,
-        late: Option<(Path, Vec<u8>)>,
-        places: Search,
-        announce: Time,
-        gate: Gate,
-    ) -> Self {
-        Linked {
-            connection,
-            responder,
-            late,
-            places,
-            silent: false,
-            has_other_ports: false,
-            search: None,
-            give_up: Time::FAR_FUTURE,
-            announce: Some(announce),
-            gate,
-        }
-    }
-
     /// Whether STUN servers may be asked: only while the peer is silent, because our outside address may have changed.
     /// What looks for the peer goes first (see [`Schedule`]).
     pub(super) fn may_ask_outside(&self, now: Time) -> bool {

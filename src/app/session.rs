@@ -288,10 +288,18 @@ impl Session {
             relaying.prepare(now, &mut connection);
         }
         let (responder, places, answer) = punch.into_parts();
-        let gate = Gate::new(now, keys.comparison.take());
-        let late = answer.map(|answer| (answer.path, answer.payload));
-        let announce = now + ANNOUNCE;
-        self.linked = Some(Linked::new(connection, responder, late, places, announce, gate));
+        self.linked = Some(Linked {
+            connection,
+            responder,
+            late: answer.map(|answer| (answer.path, answer.payload)),
+            places,
+            silent: false,
+            has_other_ports: false,
+            search: None,
+            give_up: Time::FAR_FUTURE,
+            announce: Some(now + ANNOUNCE),
+            gate: Gate::new(now, keys.comparison.take()),
+        });
         self.meeting = None;
     }
 }
