@@ -214,11 +214,9 @@ pub(crate) fn read_pieces<L: Layer>(
 
 /// Removes whatever lies at `path`. A directory is removed with all its contents.
 pub(crate) fn remove_all<L: Layer>(layer: &L, path: &Path) -> io::Result<()> {
-    match layer.info(path)? {
+    match layer.info(path)?.map(|found| found.kind) {
         None => Ok(()),
-        Some(NodeInfo {
-            kind: NodeKind::Dir, ..
-        }) => {
+        Some(NodeKind::Dir) => {
             // A finished file or directory may be read-only by now.
             layer.unlock(path);
             for name in layer.list(path)? {

@@ -249,7 +249,7 @@ mod file {
         builder.create(dir)?;
         // The name reveals nothing about the key and is used only once.
         let tag = blake3::derive_key("p2pcopy v1 temporary name of the owner's key", key);
-        let temporary = path.with_extension(format!("{:016x}", u64::from_be_bytes(first_eight(&tag))));
+        let temporary = path.with_extension(&blake3::Hash::from(tag).to_hex()[..16]);
         let mut file = options.open(&temporary)?;
         let outcome = keep_secret(&file)
             .and_then(|()| file.write_all(key))
@@ -262,11 +262,6 @@ mod file {
             });
         let _ = std::fs::remove_file(&temporary);
         outcome
-    }
-
-    fn first_eight(bytes: &[u8; 32]) -> [u8; 8] {
-        let [a, b, c, d, e, f, g, h, ..] = *bytes;
-        [a, b, c, d, e, f, g, h]
     }
 
     /// Some file systems give everybody rights to every file.

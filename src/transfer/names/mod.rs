@@ -84,10 +84,9 @@ impl SafeName {
         SafeName::from_peer(raw).map(SafeName::not_like_staging)
     }
 
-    fn not_like_staging(mut self) -> SafeName {
+    fn not_like_staging(self) -> SafeName {
         if is_staging_like(&self.0) {
-            self.0.truncate(MAX_NAME - 1);
-            self.0.push(b'_');
+            return self.with_suffix("_");
         }
         self
     }
@@ -105,10 +104,7 @@ impl SafeName {
     /// This name with `suffix` after it, shortened if necessary.
     #[must_use]
     pub(crate) fn with_suffix(&self, suffix: &str) -> SafeName {
-        let mut name = self.0.clone();
-        truncate_at_char(&mut name, MAX_NAME - suffix.len());
-        name.extend_from_slice(suffix.as_bytes());
-        SafeName(name)
+        SafeName(fitted(&self.0, suffix.as_bytes(), MAX_NAME))
     }
 
     /// The `n`th other name for a taken one: `photo (1).jpg` for `photo.jpg`.
@@ -116,10 +112,7 @@ impl SafeName {
     pub(crate) fn numbered(&self, n: u32) -> SafeName {
         let (stem, extension) = split_extension(&self.0);
         let tail = [format!(" ({n})").as_bytes(), extension].concat();
-        let mut name = stem.to_vec();
-        truncate_at_char(&mut name, MAX_NAME - tail.len());
-        name.extend_from_slice(&tail);
-        SafeName(name)
+        SafeName(fitted(stem, &tail, MAX_NAME))
     }
 
     /// For a terminal: nothing in it can move a cursor or stay invisible.
@@ -241,20 +234,21 @@ fn split_extension(name: &[u8]) -> (&[u8], &[u8]) {
 
 fn shorten(name: &mut Vec<u8>, limit: usize) {
     if name.len() > limit {
-        let extension = split_extension(name).1.to_vec();
-        truncate_at_char(name, limit - extension.len());
-        name.extend_from_slice(&extension);
+        let (stem, extension) = split_extension(name);
+        *name = fitted(stem, extension, limit);
     }
 }
 
-fn truncate_at_char(name: &mut Vec<u8>, limit: usize) {
-    if name.len() > limit {
+/// `stem` and `tail`; the stem is shortened between two characters if both together are longer than `limit`.
+fn fitted(stem: &[u8], tail: &[u8], limit: usize) -> Vec<u8> {
+    let room = limit - tail.len();
+    let mut end = stem.len().min(room);
+    if stem.len() > room {
         let is_continuation = |&b: &u8| b & 0xc0 == 0x80;
-        let cut = (limit.saturating_sub(3)..=limit)
-            .rev()
-            .find(|&at| !is_continuation(&name[at]));
-        name.truncate(cut.unwrap_or(limit));
+        let starts = (room.saturating_sub(3)..=room).rev();
+        end = starts.into_iter().find(|&at| !is_continuation(&stem[at])).unwrap_or(room);
     }
+    [&stem[..end], tail].concat()
 }
 
 #[cfg(test)]

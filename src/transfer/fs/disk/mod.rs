@@ -256,11 +256,6 @@ impl Layer for DiskLayer {
         }
         #[cfg(windows)]
         return self.set_time_of(path, mtime);
-        #[cfg(not(any(unix, windows)))]
-        {
-            let _ = (path, mtime);
-            Ok(())
-        }
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
@@ -434,8 +429,6 @@ impl Layer for DiskLayer {
             bytes: system::free_space(&self.root),
             ..Room::default()
         };
-        #[cfg(not(any(unix, windows)))]
-        return Room::default();
     }
 
     fn root(&self) -> &Path {

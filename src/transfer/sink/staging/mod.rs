@@ -223,11 +223,9 @@ fn is_private(dir: &Stat, private: bool) -> bool {
 }
 
 fn examine<L: Layer>(layer: &L, staging: &Staging) -> io::Result<Found<L::File>> {
-    match layer.info(staging.dir())? {
+    match layer.info(staging.dir())?.map(|found| found.kind) {
         None => return Ok(Found::Nothing),
-        Some(NodeInfo {
-            kind: NodeKind::Dir, ..
-        }) => {}
+        Some(NodeKind::Dir) => {}
         Some(_) => return Ok(Found::Stranger),
     }
     let found = prove(layer, staging);
@@ -243,10 +241,7 @@ fn examine<L: Layer>(layer: &L, staging: &Staging) -> io::Result<Found<L::File>>
 
 fn prove<L: Layer>(layer: &L, staging: &Staging) -> io::Result<Found<L::File>> {
     let dir = layer.hold(staging.dir())?;
-    let is = |path: &Path, wanted: NodeKind| -> io::Result<bool> {
-        Ok(layer.info(path)?.is_some_and(|info| info.kind == wanted))
-    };
-    if !is(&staging.journal(), NodeKind::File)? {
+    if layer.info(&staging.journal())?.map(|found| found.kind) != Some(NodeKind::File) {
         return Ok(Found::Stranger);
     }
     let file = layer.open_read(&staging.journal())?;
