@@ -1,9 +1,8 @@
 //! Messages between the thread that talks to the user and the thread that owns the sockets.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::event::Phase;
+use super::event::{Event, Phase};
 use super::gate::ToCompare;
 use super::offered::Offered;
 use super::outcome::{Failure, Summary};
@@ -20,7 +19,6 @@ use crate::rendezvous::meeting::interface::MeetingEvent;
 use crate::rendezvous::meeting::relay::RelayEvent;
 use crate::rendezvous::punch::{PathKind, Punch, PunchEvent};
 use crate::rendezvous::stun::{StunClient, StunEvent};
-use crate::transfer::sink::losses::Remark;
 use crate::transfer::source::Missing;
 
 /// What the user's thread tells the network thread.
@@ -91,17 +89,10 @@ pub enum Notice {
     },
     /// An event of the connection.
     Connection(connection::Event),
-    /// The peer has the whole list and can ask its user.
-    Listed,
+    /// Something to tell the user as it is.
+    Tell(Event),
     /// The peer offers this.
     Offered(Box<Offered>),
-    /// The content begins to move.
-    Started {
-        /// Bytes the receiver has already.
-        held: u64,
-        /// All bytes; unknown for a pipe.
-        total: Option<u64>,
-    },
     /// The progress of the transfer.
     Progress {
         /// Content bytes the receiver has.
@@ -126,12 +117,6 @@ pub enum Notice {
     },
     /// Something in the list does not arrive.
     Missing(Missing),
-    /// The sender's pipe ended without a byte.
-    EmptyInput,
-    /// The file that is offered lies here already, with the same content.
-    Identical(PathBuf),
-    /// How the disk stored what was sent.
-    Remark(Remark),
     /// The peer said this line in a chat.
     Said(String),
     /// The user's line is on its way, and there is room for the next.

@@ -16,9 +16,11 @@ pub(super) use self::disk::parent_of;
 use self::disk::{Done, Job};
 use super::close;
 use super::command::{Command, Notice};
-use super::event::Phase;
+use super::event::{Event, Phase};
 use super::outcome::{Failure, Shortfall, Summary};
 use super::session::{End, Side, flush_control};
+use super::told::Info;
+use super::wording::files;
 use crate::net::{Clock, Waker};
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
@@ -124,6 +126,11 @@ impl Receiving {
         })
     }
 
+    fn tell(&self, event: Event) {
+        // The receiver is gone only while the run ends.
+        let _ = self.notices.send(Notice::Tell(event));
+    }
+
     fn job(&mut self, job: Job) {
         // The disk thread is gone only after it has failed and reported that.
         self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -169,12 +176,14 @@ impl Receiving {
                 let total = self.session.total();
                 self.held = bytes_of(held.iter().copied(), total);
                 self.session.on_opened(&held);
-                let _ = self.notices.send(Notice::Started {
-                    held: self.held,
-                    total,
-                });
+                if self.held > 0 {
+                    self.tell(Event::Resumed {
+                        bytes: self.held,
+                        total: total.unwrap_or(self.held),
+                    });
+                }
             }
-            Done::Remark(remark) => drop(self.notices.send(Notice::Remark(remark))),
+            Done::Remark(remark) => self.tell(files::remark(remark)),
             Done::Store(event) => {
                 self.session.on_store_event(&event);
                 self.note_compared(&event);
@@ -262,7 +271,7 @@ impl Receiving {
                 };
                 for place in placed.iter().filter(|p| p.already_there) {
                     let path = root_dir.join(&place.final_name);
-                    let _ = self.notices.send(Notice::Identical(path));
+                    self.tell(Event::Info(Info::Identical { path }));
                 }
                 let message = self.message.lock().map(|m| m.clone()).unwrap_or_default();
                 if self.session.offer().is_some_and(Offer::is_text) && !matches!(self.target, Target::Stdout)

@@ -19,7 +19,7 @@ use crate::app::options::Common;
 use crate::app::outcome::{Failure, Party, Summary};
 use crate::app::tcp;
 use crate::app::told::{Info, Note, Warning};
-use crate::app::wording::{Pace, files};
+use crate::app::wording::Pace;
 use crate::net::Echo;
 use crate::protocol::Path;
 use crate::protocol::connection::{self, Stats};
@@ -176,15 +176,11 @@ impl Following<'_> {
             Notice::Passed if self.saying.is_none() && !self.user.has_ended => {
                 self.saying = Some(self.front.ask(Question::Say));
             }
-            Notice::Listed => self.front.event(Event::AwaitingAnswer),
+            Notice::Tell(event) => self.front.event(event),
             Notice::Offered(offered) => {
                 self.user.consent(*offered, self.run.yes, self.front).await?;
                 self.user.command(Command::Accept);
             }
-            Notice::Started { held, total } if held > 0 => self.front.event(Event::Resumed {
-                bytes: held,
-                total: total.unwrap_or(held),
-            }),
             Notice::Progress {
                 done,
                 total,
@@ -207,7 +203,6 @@ impl Following<'_> {
                 self.front.event(Event::Stats(Box::new(stats)));
             }
             Notice::Sample { at, done, stats } => self.on_sample(at, done, &stats),
-            Notice::Remark(remark) => self.front.event(files::remark(&remark)),
             Notice::Missing(missing) => {
                 self.missed += 1;
                 if self.missed <= MOST_MISSED {
@@ -215,8 +210,6 @@ impl Following<'_> {
                     self.front.event(Event::Warning(Warning::Missing { path, why }));
                 }
             }
-            Notice::EmptyInput => self.front.event(Event::Info(Info::EmptyInput)),
-            Notice::Identical(path) => self.front.event(Event::Info(Info::Identical { path })),
             Notice::Message(text) => self.front.event(Event::Message(text)),
             _ => {}
         }

@@ -13,9 +13,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use self::disk::{Done, Job};
 use super::close;
 use super::command::Notice;
-use super::event::Phase;
+use super::event::{Event, Phase};
 use super::outcome::{Failure, Shortfall, Summary};
 use super::session::{End, Side, flush_control};
+use super::told::Info;
 use crate::net::{Clock, Waker};
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
@@ -90,6 +91,11 @@ impl Sending {
             arrived: 0,
             verdict: None,
         })
+    }
+
+    fn tell(&self, event: Event) {
+        // The receiver is gone only while the run ends.
+        let _ = self.notices.send(Notice::Tell(event));
     }
 
     fn buffer(&mut self) -> Vec<u8> {
@@ -216,7 +222,7 @@ impl Sending {
 
     fn on_event(&mut self, event: SendEvent, connection: &mut Connection) {
         match event {
-            SendEvent::Listed => drop(self.notices.send(Notice::Listed)),
+            SendEvent::Listed => self.tell(Event::AwaitingAnswer),
             SendEvent::Accepted { limit } => {
                 let now = self.clock.now();
                 self.started = Some(now);
@@ -224,19 +230,18 @@ impl Sending {
                     connection.lower_limit(now, limit.get());
                 }
             }
-            SendEvent::Started { held } => {
-                let _ = self.notices.send(Notice::Started {
-                    held,
-                    total: self.session.total(),
-                });
-            }
+            SendEvent::Started { held } if held > 0 => self.tell(Event::Resumed {
+                bytes: held,
+                total: self.session.total().unwrap_or(held),
+            }),
+            SendEvent::Started { .. } => {}
             SendEvent::Progress { blocks } => self.verified = u64::from(blocks) * BLOCK_LEN as u64,
             SendEvent::Finished { root } => {
                 let now = self.clock.now();
                 // A pipe does not tell whether the program that writes it failed, so the user is told if it
                 // was empty.
                 if self.manifest.is_stream() && self.session.total() == Some(0) {
-                    let _ = self.notices.send(Notice::EmptyInput);
+                    self.tell(Event::Info(Info::EmptyInput));
                 }
                 let missing = Shortfall::of(&self.manifest, self.session.missing());
                 self.verdict = Some(Ok(Summary {

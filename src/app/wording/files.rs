@@ -126,10 +126,10 @@ pub(crate) fn cause(error: &LocalError) -> String {
 }
 
 /// The event for how the disk stored what was sent.
-pub(crate) fn remark(remark: &Remark) -> Event {
-    let shown = |path: &PathBuf| Escaped(path.as_os_str().as_encoded_bytes()).to_string();
+pub(crate) fn remark(remark: Remark) -> Event {
+    let shown = |path: PathBuf| Escaped(path.as_os_str().as_encoded_bytes()).to_string();
     Event::Warning(match remark {
-        Remark::Renamed(paths) => return Event::Renamed(paths.clone()),
+        Remark::Renamed(paths) => return Event::Renamed(paths),
         Remark::ModesLost => Warning::ModesNotKept,
         Remark::TimesLost => Warning::TimesNotKept,
         Remark::Beside(wanted, found) => Warning::StoredBeside {
@@ -138,7 +138,7 @@ pub(crate) fn remark(remark: &Remark) -> Event {
         },
         Remark::AttributesLost => Warning::AttributesNotKept,
         Remark::HardLinksLost => Warning::HardLinksNotMade,
-        Remark::LinksLost(count) => Warning::LinksNotMade { count: *count },
+        Remark::LinksLost(count) => Warning::LinksNotMade { count },
     })
 }
 
