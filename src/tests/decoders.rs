@@ -258,12 +258,12 @@ pub fn manifest(data: &[u8]) {
 
 /// The control stream.
 pub fn messages(data: &[u8]) {
-    let mut reader = MessageReader::new();
+    let mut reader = MessageReader::default();
     reader.feed(data);
     while let Ok(Some(message)) = reader.poll_message() {
         let mut again = Vec::new();
         message.encode(&mut again);
-        let mut reader = MessageReader::new();
+        let mut reader = MessageReader::default();
         reader.feed(&again);
         assert_eq!(reader.poll_message(), Ok(Some(message)));
     }

@@ -177,7 +177,7 @@ impl UserSide {
                         // decides by the source port.
                         let outlet = outlet.map(|(outlet, _)| outlet);
                         let outlet = outlet.filter(|outlet| matches!(outlet, Outlet::Ports(_)));
-                        return Ok((report, found, outlet));
+                        return Ok::<_, Failure>((report, found, outlet));
                     }
                     Notice::Stun(StunEvent::Gathered(report)) => {
                         let (verdict, elsewhere) = match outlet {

@@ -331,8 +331,8 @@ fn arguments_become_options() {
         options.payload,
         Payload::Paths(["a", "c", "b"].map(PathBuf::from).into())
     );
-    assert_eq!(options.links, Links::Keep);
-    assert!(!options.exclude.is_empty());
+    assert_eq!(options.scan.links, Links::Keep);
+    assert!(!options.scan.exclude.is_empty());
     let common = &options.common;
     assert_eq!(
         (common.localport, common.limit, common.verbose),

@@ -289,7 +289,7 @@ fn messages() {
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
         assert_eq!(hex(&bytes), hex(&vector.bytes("bytes")));
-        let mut reader = MessageReader::new();
+        let mut reader = MessageReader::default();
         reader.feed(&bytes);
         assert_eq!(reader.poll_message(), Ok(Some(message)));
     }

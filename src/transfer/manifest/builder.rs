@@ -123,7 +123,9 @@ impl ManifestBuilder {
         if let Kind::HardLink(EntryIndex(of)) = entry.kind {
             // A hard link may name only an earlier file, so links never form a loop. One file has one mode
             // and one time.
-            let is_of = |slot: &&Slot| slot.kind == Kind::File && (slot.mode, slot.mtime) == (entry.mode, entry.mtime);
+            let is_of = |slot: &&Slot| {
+                slot.kind == Kind::File && (slot.mode, slot.mtime) == (entry.mode, entry.mtime)
+            };
             let file = m.slots.get(of as usize).filter(is_of);
             file.ok_or(Malformed::Value("hard link"))?;
         }

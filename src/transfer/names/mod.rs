@@ -246,7 +246,10 @@ fn fitted(stem: &[u8], tail: &[u8], limit: usize) -> Vec<u8> {
     if stem.len() > room {
         let is_continuation = |&b: &u8| b & 0xc0 == 0x80;
         let starts = (room.saturating_sub(3)..=room).rev();
-        end = starts.into_iter().find(|&at| !is_continuation(&stem[at])).unwrap_or(room);
+        end = starts
+            .into_iter()
+            .find(|&at| !is_continuation(&stem[at]))
+            .unwrap_or(room);
     }
     [&stem[..end], tail].concat()
 }

@@ -309,11 +309,6 @@ pub(crate) struct MessageReader {
 }
 
 impl MessageReader {
-    /// Starts with an empty stream.
-    pub(crate) fn new() -> Self {
-        MessageReader::default()
-    }
-
     /// Appends bytes of the stream.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.at);
@@ -403,7 +398,7 @@ mod tests {
         let mut wire = Vec::new();
         samples().iter().for_each(|m| m.encode(&mut wire));
         for step in [1, 7, 1000, wire.len()] {
-            let (mut reader, mut got) = (MessageReader::new(), Vec::new());
+            let (mut reader, mut got) = (MessageReader::default(), Vec::new());
             for piece in wire.chunks(step) {
                 reader.feed(piece);
                 while let Some(m) = reader.poll_message().unwrap() {
@@ -425,7 +420,7 @@ mod tests {
             wire.push(0);
             let len = u16::from_be_bytes([wire[1], wire[2]]) + 1;
             wire[1..3].copy_from_slice(&len.to_be_bytes());
-            let mut reader = MessageReader::new();
+            let mut reader = MessageReader::default();
             reader.feed(&wire);
             assert!(reader.poll_message().is_err(), "{message:?}");
         }
@@ -434,7 +429,7 @@ mod tests {
     proptest! {
         #[test]
         fn random_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), kind in 0u8..16) {
-            let mut reader = MessageReader::new();
+            let mut reader = MessageReader::default();
             let mut wire = vec![kind];
             wire.extend_from_slice(&(bytes.len() as u16).to_be_bytes());
             wire.extend_from_slice(&bytes);
