@@ -104,7 +104,7 @@ impl Session {
                 Ok(Command::Gather(stun)) => self.stun = Some(*stun),
                 Ok(Command::Meet(meeting)) => self.meeting = Some(*meeting),
                 Ok(Command::Join(code)) => self.meeting.iter_mut().for_each(|m| m.join(code, now)),
-                Ok(Command::LeaveServer) => self.leave_server(),
+                Ok(Command::LeaveServer) => self.meeting.iter_mut().for_each(Meeting::end),
                 Ok(Command::Relay(relaying)) => self.relaying = Some(*relaying),
                 // The peer may have been found while its user was pasting another address.
                 Ok(Command::Punch(punch)) if self.linked.is_none() => {
@@ -121,7 +121,7 @@ impl Session {
                 Ok(Command::Close { code, reason }) => match &mut self.linked {
                     Some(linked) => linked.connection.close(now, code, &reason),
                     None => {
-                        self.leave_server();
+                        self.meeting.iter_mut().for_each(Meeting::end);
                         self.over = true;
                     }
                 },
@@ -144,12 +144,6 @@ impl Session {
             if let Some(search) = &mut linked.search {
                 search.set_clock(clock, now);
             }
-        }
-    }
-
-    fn leave_server(&mut self) {
-        if let Some(meeting) = &mut self.meeting {
-            meeting.end();
         }
     }
 
