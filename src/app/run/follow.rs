@@ -15,7 +15,6 @@ use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Cancelled, Event, Front, Link, Pending, Question, TimeOfDay};
 use crate::app::gate::ToCompare;
 use crate::app::offered::{DefaultAnswer, Offered};
-use crate::app::options::Common;
 use crate::app::outcome::{Failure, Party, Summary};
 use crate::app::tcp;
 use crate::app::told::{Info, Note, Warning};
@@ -41,10 +40,10 @@ const NEARBY: Duration = Duration::from_millis(500);
 const MOST_MISSED: u32 = 20;
 
 /// The state of what was shown and asked.
-struct Following<'a> {
-    user: &'a mut UserSide,
-    run: &'a Run<'a>,
-    front: &'a mut dyn Front,
+pub(super) struct Following<'a, 'o> {
+    pub(super) user: &'a mut UserSide<'o>,
+    pub(super) run: &'a Run,
+    pub(super) front: &'a mut dyn Front,
     clock: WallClock,
     times: mpsc::UnboundedReceiver<WallClock>,
     pace: Pace,
@@ -57,34 +56,30 @@ struct Following<'a> {
     /// What the run saw contradicts the pasted address. The user may paste another one while the run still
     /// tries this one.
     another: Option<Pending>,
-    moves: Moves,
+    pub(super) moves: Moves,
     /// Whether a router nearby lets nothing through to the peer.
     rejected: bool,
 }
 
-impl Following<'_> {
+impl Following<'_, '_> {
     /// The next notice of the network thread. `None` if this call handled something else: an answer of the
     /// user or a change of the time.
     async fn next(&mut self) -> Result<Option<Notice>, Failure> {
         tokio::select! {
             notice = heard(&mut self.user.notices) => return notice.map(Some),
             answer = answered(&mut self.saying), if self.saying.is_some() => {
-                self.saying = self.user.say(answer, self.front);
+                self.saying = self.say(answer);
             }
             () = tokio::time::sleep(NEARBY), if self.waiting.is_some() => {
                 if let Some(until) = self.waiting.take() {
-                    self.user.tell_waiting(until, &self.clock, self.front);
+                    self.tell_waiting(until);
                 }
             }
             answer = answered(&mut self.another), if self.another.is_some() => {
                 // At the end of the input nobody can paste.
                 self.another = match answer {
-                    Ok(Answer::Text(text)) if self.user.linked => {
-                        self.user.paste_moved(self.run, &text, self.front)
-                    }
-                    Ok(Answer::Text(text)) => {
-                        self.user.paste_another(self.run, self.clock, &text, self.front)?
-                    }
+                    Ok(Answer::Text(text)) if self.user.linked => self.paste_moved(&text),
+                    Ok(Answer::Text(text)) => self.paste_another(&text)?,
                     _ => None,
                 };
             }
@@ -119,7 +114,7 @@ impl Following<'_> {
     /// Shows the results of the search, and asks for another address if that would help.
     fn tell_hint(&mut self, hint: Hint) {
         self.front.event(Event::Warning(Warning::Search { hint }));
-        if hint.wants_another_address() && self.another.is_none() && self.user.can_paste(self.run) {
+        if hint.wants_another_address() && self.another.is_none() && self.can_paste() {
             self.another = Some(self.front.ask(Question::PeerAddress));
         }
     }
@@ -135,16 +130,16 @@ impl Following<'_> {
             } => {
                 self.on_connected(path, kind, rtt.unwrap_or_default());
                 if let Some(to_compare) = to_compare {
-                    self.user.vouch(self.run.common, to_compare, self.front).await?;
+                    self.vouch(to_compare).await?;
                 }
-                if self.run.errand == Errand::Chat {
+                if self.user.errand == Errand::Chat {
                     self.front.event(Event::Info(Info::ChatHelp));
                     self.saying = Some(self.front.ask(Question::Say));
                 }
             }
             Notice::Moved { path, kind } => self.on_moved(path, kind),
             Notice::Stun(StunEvent::MappingChanged { socket, to, .. }) if self.user.linked => {
-                self.user.on_outside_changed(socket, to, &mut self.moves);
+                self.on_outside_changed(socket, to);
             }
             Notice::Stream(news) => tcp::tell(news, self.front),
             Notice::Connection(connection::Event::Silent) => {
@@ -160,7 +155,7 @@ impl Following<'_> {
                 }
             }
             Notice::Relay(RelayEvent::Refused(why)) => {
-                if self.run.common.relay == RelayUse::Only {
+                if self.user.common.relay == RelayUse::Only {
                     let next = match why {
                         RelayRefusal::Spent => "run the same command again on both sides",
                         _ => "leave out --relay only, or use another server",
@@ -178,7 +173,7 @@ impl Following<'_> {
             }
             Notice::Tell(event) => self.front.event(event),
             Notice::Offered(offered) => {
-                self.user.consent(*offered, self.run.yes, self.front).await?;
+                self.consent(*offered).await?;
                 self.user.command(Command::Accept);
             }
             Notice::Progress {
@@ -251,7 +246,7 @@ impl Following<'_> {
             rtt,
         };
         self.front.event(Event::Connected(link.clone()));
-        self.user.tell_terms(kind, self.front);
+        self.tell_terms(kind);
         self.link = Some(link);
     }
 
@@ -263,33 +258,131 @@ impl Following<'_> {
             link.remote = path.remote;
             (link.kind, link.relayed) = (kind.to_string(), kind == PathKind::Relayed);
             self.front.event(Event::Reconnected(link.clone()));
-            self.user.tell_terms(kind, self.front);
+            self.tell_terms(kind);
         }
     }
 
     fn on_silence(&mut self, silence: Duration) {
         self.front.event(Event::Reconnecting { silence });
-        self.user.tell_move(&mut self.moves, self.front);
-        if self.another.is_none() && self.user.may_ask_again(self.run, silence, &mut self.moves) {
+        self.tell_move();
+        if self.another.is_none() && self.may_ask_again(silence) {
             self.front.event(Event::Warning(Warning::PeerMayHaveMoved));
             self.another = Some(self.front.ask(Question::PeerAddress));
         }
     }
 
     fn finished(self, summary: Summary) -> Summary {
-        self.front.event(match self.run.errand {
+        self.front.event(match self.user.errand {
             Errand::Chat => Event::Info(Info::ChatEnded),
             _ => Event::Finished(summary.clone()),
         });
         summary
     }
+
+    /// Sends the user's line to the peer. The next line is asked for once this one is on its way, or at once
+    /// if it was empty.
+    fn say(&mut self, answer: Result<Answer, Cancelled>) -> Option<Pending> {
+        match answer {
+            Ok(Answer::Text(line)) if !line.is_empty() => self.user.command(Command::Say(line)),
+            Ok(_) => return Some(self.front.ask(Question::Say)),
+            Err(_) => {
+                self.user.has_ended = true;
+                self.user.command(Command::Say(String::new()));
+            }
+        }
+        None
+    }
+
+    /// Tells the limits of the server's relay, if the path uses it.
+    fn tell_terms(&mut self, kind: PathKind) {
+        let Some((terms, uses)) = self.user.relay.filter(|_| kind == PathKind::Relayed) else {
+            return;
+        };
+        self.front.event(Event::Info(relay_terms(&terms)));
+        if uses == RelayUse::Fallback {
+            self.front.event(Event::Info(Info::LookingForDirectPath));
+        }
+    }
+
+    /// Looks for the peer at another address. If the text is not an address, asks again.
+    fn paste_another(&mut self, text: &str) -> Result<Option<Pending>, Failure> {
+        match peer_address(text, &self.run.own, &self.user.local.networks) {
+            Ok(peer) => {
+                self.user.punch(self.run, self.clock, peer, None, None)?;
+                Ok(None)
+            }
+            Err(unfit) => {
+                let why = unfit.to_string();
+                self.front.event(Event::Warning(Warning::Unfit { why }));
+                Ok(Some(self.front.ask(Question::PeerAddress)))
+            }
+        }
+    }
+
+    fn tell_waiting(&mut self, until: Time) {
+        let now = self.user.clock.now();
+        let time_of_day = TimeOfDay::from_unix(self.clock.unix_nanos(now) / 1_000_000_000);
+        let seconds = (until.since(now).as_millis() as u64).div_ceil(1000);
+        if seconds > 0 {
+            self.front.event(Event::Waiting { time_of_day, seconds });
+        }
+    }
+
+    async fn vouch(&mut self, to_compare: ToCompare) -> Result<(), Failure> {
+        let ToCompare::Words(words, reason) = to_compare else {
+            return Err(Failure::WordsDiffer);
+        };
+        let words = words.join(" ");
+        if self.user.common.insecure && reason == Reason::Bare {
+            self.front.event(Event::Warning(Warning::Unvouched { words }));
+        } else if self.put(Question::ConfirmWords(words)).await? != Answer::Yes {
+            return Err(Failure::WordsDiffer);
+        }
+        self.user.command(Command::Vouch);
+        Ok(())
+    }
+
+    /// Asks the user to agree. `--yes` agrees wherever Enter would, and leaves the other questions to the
+    /// user.
+    async fn consent(&mut self, offered: Offered) -> Result<(), Failure> {
+        let yes = self.run.yes;
+        let (question, default) = (offered.question(), offered.default_answer());
+        self.front.event(Event::Offer(Box::new(offered)));
+        if yes && default == DefaultAnswer::Yes {
+            return Ok(());
+        }
+        let no = match question {
+            Question::Resume(_) => Failure::NotResumed,
+            _ => Failure::Refused(Party::Us),
+        };
+        match self.put(question).await {
+            Ok(Answer::Yes) => Ok(()),
+            // With `--yes`, perhaps nobody is there to ask.
+            Err(Failure::Unanswered(_)) if yes => Err(Failure::Hidden),
+            Err(failure) => Err(failure),
+            Ok(_) => Err(no),
+        }
+    }
+
+    /// Asks the user after the peer was found. The peer may leave while the user thinks.
+    async fn put(&mut self, question: Question) -> Result<Answer, Failure> {
+        let mut pending = self.front.ask(question);
+        loop {
+            tokio::select! {
+                answer = &mut pending => return Ok(answer?),
+                notice = heard(&mut self.user.notices) => if let Notice::Ended(_) = notice? {
+                    return Err(Failure::Cancelled(Party::Peer));
+                },
+            }
+        }
+    }
 }
 
-impl UserSide {
+impl UserSide<'_> {
     /// Shows what happens until the end, and asks the user where that is needed.
     pub(super) async fn follow(
         &mut self,
-        run: &Run<'_>,
+        run: &Run,
         keeper: TimeKeeper,
         front: &mut dyn Front,
     ) -> Result<Summary, Failure> {
@@ -314,114 +407,6 @@ impl UserSide {
                 Some(Notice::Ended(Ok(summary))) => return Ok(following.finished(summary)),
                 Some(notice) => following.on(notice).await?,
                 None => {}
-            }
-        }
-    }
-
-    /// Sends the user's line to the peer. The next line is asked for once this one is on its way, or at once
-    /// if it was empty.
-    fn say(&mut self, answer: Result<Answer, Cancelled>, front: &mut dyn Front) -> Option<Pending> {
-        match answer {
-            Ok(Answer::Text(line)) if !line.is_empty() => self.command(Command::Say(line)),
-            Ok(_) => return Some(front.ask(Question::Say)),
-            Err(_) => {
-                self.has_ended = true;
-                self.command(Command::Say(String::new()));
-            }
-        }
-        None
-    }
-
-    /// Tells the limits of the server's relay, if the path uses it.
-    fn tell_terms(&self, kind: PathKind, front: &mut dyn Front) {
-        let Some((terms, uses)) = self.relay.filter(|_| kind == PathKind::Relayed) else {
-            return;
-        };
-        front.event(Event::Info(relay_terms(&terms)));
-        if uses == RelayUse::Fallback {
-            front.event(Event::Info(Info::LookingForDirectPath));
-        }
-    }
-
-    /// Looks for the peer at another address. If the text is not an address, asks again.
-    fn paste_another(
-        &mut self,
-        run: &Run<'_>,
-        clock: WallClock,
-        text: &str,
-        front: &mut dyn Front,
-    ) -> Result<Option<Pending>, Failure> {
-        match peer_address(text, &run.own, &self.local.networks) {
-            Ok(peer) => {
-                self.punch(run, clock, peer, None, None)?;
-                Ok(None)
-            }
-            Err(unfit) => {
-                let why = unfit.to_string();
-                front.event(Event::Warning(Warning::Unfit { why }));
-                Ok(Some(front.ask(Question::PeerAddress)))
-            }
-        }
-    }
-
-    fn tell_waiting(&self, until: Time, clock: &WallClock, front: &mut dyn Front) {
-        let now = self.clock.now();
-        let time_of_day = TimeOfDay::from_unix(clock.unix_nanos(now) / 1_000_000_000);
-        let seconds = (until.since(now).as_millis() as u64).div_ceil(1000);
-        if seconds > 0 {
-            front.event(Event::Waiting { time_of_day, seconds });
-        }
-    }
-
-    async fn vouch(
-        &mut self,
-        common: &Common,
-        to_compare: ToCompare,
-        front: &mut dyn Front,
-    ) -> Result<(), Failure> {
-        let ToCompare::Words(words, reason) = to_compare else {
-            return Err(Failure::WordsDiffer);
-        };
-        let words = words.join(" ");
-        if common.insecure && reason == Reason::Bare {
-            front.event(Event::Warning(Warning::Unvouched { words }));
-        } else if self.put(Question::ConfirmWords(words), front).await? != Answer::Yes {
-            return Err(Failure::WordsDiffer);
-        }
-        self.command(Command::Vouch);
-        Ok(())
-    }
-
-    /// Asks the user to agree. `--yes` agrees wherever Enter would, and leaves the other questions to the
-    /// user.
-    async fn consent(&mut self, offered: Offered, yes: bool, front: &mut dyn Front) -> Result<(), Failure> {
-        let (question, default) = (offered.question(), offered.default_answer());
-        front.event(Event::Offer(Box::new(offered)));
-        if yes && default == DefaultAnswer::Yes {
-            return Ok(());
-        }
-        let no = match question {
-            Question::Resume(_) => Failure::NotResumed,
-            _ => Failure::Refused(Party::Us),
-        };
-        match self.put(question, front).await {
-            Ok(Answer::Yes) => Ok(()),
-            // With `--yes`, perhaps nobody is there to ask.
-            Err(Failure::Unanswered(_)) if yes => Err(Failure::Hidden),
-            Err(failure) => Err(failure),
-            Ok(_) => Err(no),
-        }
-    }
-
-    /// Asks the user after the peer was found. The peer may leave while the user thinks.
-    async fn put(&mut self, question: Question, front: &mut dyn Front) -> Result<Answer, Failure> {
-        let mut pending = front.ask(question);
-        loop {
-            tokio::select! {
-                answer = &mut pending => return Ok(answer?),
-                notice = heard(&mut self.notices) => if let Notice::Ended(_) = notice? {
-                    return Err(Failure::Cancelled(Party::Peer));
-                },
             }
         }
     }

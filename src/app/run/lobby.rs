@@ -109,15 +109,12 @@ pub(in crate::app) async fn tell_steps<T>(
     }
 }
 
-impl UserSide {
+impl UserSide<'_> {
     /// Like [`look_around`](Self::look_around), but tells the user if it takes long.
-    pub(super) async fn look_patiently(
-        &mut self,
-        common: &Common,
-        front: &mut dyn Front,
-    ) -> Result<Around, Failure> {
+    pub(super) async fn look_patiently(&mut self, front: &mut dyn Front) -> Result<Around, Failure> {
         let (steps, mut told) = unbounded_channel();
-        let mut looking = std::pin::pin!(self.look_around(common, &steps));
+        let common = self.common;
+        let mut looking = std::pin::pin!(self.look_around(&steps));
         tokio::select! {
             found = &mut looking => return found,
             () = tokio::time::sleep(TOLD_AFTER) => {}
@@ -127,13 +124,9 @@ impl UserSide {
     }
 
     /// Asks all STUN and NTP servers at once. What they answer goes to `steps`.
-    pub(super) async fn look_around(
-        &mut self,
-        common: &Common,
-        steps: &UnboundedSender<Info>,
-    ) -> Result<Around, Failure> {
-        let stun_names = named(&common.stun, servers::STUN);
-        let ntp_names = named(&common.ntp, servers::NTP);
+    pub(super) async fn look_around(&mut self, steps: &UnboundedSender<Info>) -> Result<Around, Failure> {
+        let stun_names = named(&self.common.stun, servers::STUN);
+        let ntp_names = named(&self.common.ntp, servers::NTP);
         let clock = self.clock;
         // The receiver may be gone.
         let say = |step: Info| drop(steps.send(step));
@@ -236,11 +229,10 @@ impl UserSide {
     /// Lets the users swap addresses. Returns both.
     pub(super) async fn swap(
         &mut self,
-        common: &Common,
         mut own: Address,
         front: &mut dyn Front,
     ) -> Result<(Address, Address), Failure> {
-        if let Some(text) = &common.peer {
+        if let Some(text) = &self.common.peer {
             let peer = Address::parse_peer(text, &own).map_err(peer_option)?;
             return Ok((own, peer));
         }

@@ -43,10 +43,10 @@ pub(in crate::app) struct Seen {
 
 /// Finds out what this network is, and ends.
 pub(in crate::app) async fn look(common: &Common, front: &mut dyn Front) -> Result<Seen, Failure> {
-    let mut user = UserSide::open(common, nat64().await, front, |_| Ok(Box::new(Idle)))?;
+    let mut user = UserSide::open(Errand::Send, common, nat64().await, front, |_| Ok(Box::new(Idle)))?;
     front.event(Event::Info(asking(common)));
     let (steps, mut told) = unbounded_channel();
-    let looking = user.look_around(common, &steps);
+    let looking = user.look_around(&steps);
     let around = tell_steps(looking, &mut told, front).await?;
     Ok(Seen {
         candidates: user.local.candidates.clone(),
@@ -72,7 +72,7 @@ pub(in crate::app) async fn look_at_server(
     told: &MeetingServer,
     front: &mut dyn Front,
 ) -> Result<(), Failure> {
-    let mut user = UserSide::open(common, None, front, |_| Ok(Box::new(Idle)))?;
+    let mut user = UserSide::open(Errand::Send, common, None, front, |_| Ok(Box::new(Idle)))?;
     let silent = |why: String| {
         Failure::no_path(
             why,
@@ -84,8 +84,8 @@ pub(in crate::app) async fn look_at_server(
     }));
     let looking = resolve_one(&told.server, user.ipv6.is_some());
     let server = looking.await.map_err(silent)?;
-    let ask = |user: &mut UserSide, at, sockets| {
-        let meeting = user.meeting(Errand::Send, at, sockets, told, Purpose::Look, common);
+    let ask = |user: &mut UserSide<'_>, at, sockets| {
+        let meeting = user.meeting(at, sockets, told, Purpose::Look);
         user.command(Command::Meet(Box::new(meeting)));
     };
     let udp = user.sockets_for(server);

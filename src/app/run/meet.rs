@@ -6,7 +6,7 @@ use super::{UserSide, heard, peer_option};
 use crate::app::command::{Command, Notice};
 use crate::app::event::{Answer, Cancelled, Change, Event, Front, Pending, Question};
 use crate::app::lookup::resolve_one;
-use crate::app::options::{ByName, Common, MeetingServer};
+use crate::app::options::{ByName, MeetingServer};
 use crate::app::outcome::Failure;
 use crate::app::tcp::{self, TcpFallback};
 use crate::app::told::{Info, Note, Warning};
@@ -14,7 +14,6 @@ use crate::net;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::{Address, AddressError};
 use crate::rendezvous::clock::WallClock;
-use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::meeting::code::Code;
 use crate::rendezvous::meeting::interface::{MeetingConfig, MeetingEvent, Purpose};
@@ -60,16 +59,15 @@ struct Talk {
     pending: Option<Pending>,
 }
 
-impl UserSide {
+impl UserSide<'_> {
     /// Meets the peer at a server. Returns `None` if the server does not answer and the users can still swap
     /// addresses.
     pub(super) async fn meet(
         &mut self,
-        errand: Errand,
-        common: &Common,
         told: &MeetingServer,
         front: &mut dyn Front,
     ) -> Result<Option<Found>, Failure> {
+        let common = self.common;
         let given = common.peer.as_deref().filter(|text| Code::is_meant_by(text));
         let given = given
             .map(Code::parse)
@@ -88,7 +86,7 @@ impl UserSide {
             (None, None) => Purpose::Show,
         };
         let udp = self.sockets_for(server);
-        let meeting = self.meeting(errand, server, udp, told, purpose.clone(), common);
+        let meeting = self.meeting(server, udp, told, purpose.clone());
         self.command(Command::Meet(Box::new(meeting)));
         self.meets = true;
         let mut fallback = TcpFallback::new(server);
@@ -120,14 +118,14 @@ impl UserSide {
                         return no_server(tcp::silence(&told.server), given, front);
                     };
                     let sockets = vec![net::TCP];
-                    let meeting = self.meeting(errand, at, sockets, told, purpose.clone(), common);
+                    let meeting = self.meeting(at, sockets, told, purpose.clone());
                     self.command(Command::Meet(Box::new(meeting)));
                 }
                 Notice::Meeting(event) => {
                     if matches!(event, MeetingEvent::Welcome { .. }) {
                         fallback.stop();
                     }
-                    if let Some(found) = self.on_meeting(event, &mut talk, common, front)? {
+                    if let Some(found) = self.on_meeting(event, &mut talk, front)? {
                         return Ok(Some(found));
                     }
                 }
@@ -160,16 +158,14 @@ impl UserSide {
 
     pub(super) fn meeting(
         &mut self,
-        errand: Errand,
         server: SocketAddr,
         sockets: Vec<u8>,
         told: &MeetingServer,
         purpose: Purpose,
-        common: &Common,
     ) -> Meeting {
         let candidates = self.local.candidates.clone();
         let config = MeetingConfig {
-            errand,
+            errand: self.errand,
             server,
             token: told.token.as_ref().map(|token| token_key(token.word())),
             sockets,
@@ -177,8 +173,8 @@ impl UserSide {
             local: candidates.clone(),
             candidates,
             purpose,
-            relay: common.relay,
-            guess: common.guess,
+            relay: self.common.relay,
+            guess: self.common.guess,
             seed: self.seeds.meeting.seed(),
         };
         Meeting::new(config, self.clock.now())
@@ -188,10 +184,9 @@ impl UserSide {
         &self,
         event: MeetingEvent,
         talk: &mut Talk,
-        common: &Common,
         front: &mut dyn Front,
     ) -> Result<Option<Found>, Failure> {
-        let relay = common.relay;
+        let relay = self.common.relay;
         match event {
             MeetingEvent::Welcome { terms, .. } if !terms.relays && relay == RelayUse::Only => {
                 return Err(Failure::no_path(
@@ -209,7 +204,7 @@ impl UserSide {
                 if let Some(text) = talk.pasted.take() {
                     return self.on_pasted(&text, talk).map(Some).map_err(peer_option);
                 }
-                if let Some(ByName { names, .. }) = &common.by_name {
+                if let Some(ByName { names, .. }) = &self.common.by_name {
                     front.event(Event::Info(waiting_for(names)));
                 }
                 if talk.given.is_some() {
@@ -262,10 +257,7 @@ impl UserSide {
                     clock,
                     moment: Some(moment),
                     relay: pass,
-                    unproven: common
-                        .by_name
-                        .as_ref()
-                        .is_some_and(|by_name| by_name.secret.is_empty()),
+                    unproven: matches!(&self.common.by_name, Some(by_name) if by_name.secret.is_empty()),
                 }));
             }
             MeetingEvent::Unreachable => {}

@@ -83,17 +83,15 @@ pub(super) async fn run(
         Address::parse_other(text, errand).map_err(peer_option)?;
     }
     let trace = common.trace.as_deref().map(Trace::create).transpose()?;
-    let mut user = UserSide::open(common, nat64().await, front, side)?;
+    let mut user = UserSide::open(errand, common, nat64().await, front, side)?;
     user.trace = trace;
-    let ran = unless_stopped(user.run(errand, common, yes, front)).await;
+    let ran = unless_stopped(user.run(yes, front)).await;
     user.leave(ran).await
 }
 
 /// What a run needs once both addresses are known.
-struct Run<'a> {
-    errand: Errand,
+struct Run {
     role: Role,
-    common: &'a Common,
     /// Whether the user agreed beforehand (`--yes`).
     yes: bool,
     own: Address,
@@ -103,7 +101,9 @@ struct Run<'a> {
 
 /// The side of the run that talks to the user, from the first socket to the end. Commands go to the network
 /// thread, and notices come from it.
-struct UserSide {
+struct UserSide<'a> {
+    errand: Errand,
+    common: &'a Common,
     clock: net::Clock,
     waker: Waker,
     /// Takes TCP streams for the network thread.
@@ -166,9 +166,10 @@ fn socket_failure(port: Option<u16>, error: &std::io::Error) -> Failure {
     }
 }
 
-impl UserSide {
+impl<'a> UserSide<'a> {
     fn open(
-        common: &Common,
+        errand: Errand,
+        common: &'a Common,
         nat64: Option<net::Nat64>,
         front: &mut dyn Front,
         side: impl FnOnce(Parts) -> Result<Box<dyn Side>, Failure>,
@@ -218,6 +219,8 @@ impl UserSide {
             })
             .map_err(broken)?;
         Ok(UserSide {
+            errand,
+            common,
             clock,
             waker,
             door,
@@ -249,20 +252,14 @@ impl UserSide {
         self.waker.wake();
     }
 
-    async fn run(
-        &mut self,
-        errand: Errand,
-        common: &Common,
-        yes: bool,
-        front: &mut dyn Front,
-    ) -> Result<Summary, Failure> {
-        let met = match &common.server {
-            Some(place) => self.meet(errand, common, place, front).await?,
+    async fn run(&mut self, yes: bool, front: &mut dyn Front) -> Result<Summary, Failure> {
+        let met = match &self.common.server {
+            Some(place) => self.meet(place, front).await?,
             None => None,
         };
         let found = match met {
             Some(found) => found,
-            None => self.look_and_swap(errand, common, front).await?,
+            None => self.look_and_swap(front).await?,
         };
         let Found {
             own,
@@ -285,9 +282,7 @@ impl UserSide {
         let mut keeper = keeper.unwrap_or_else(|| TimeKeeper::new(Vec::new(), self.clock, clock));
         let clock = keeper.now().await;
         let run = Run {
-            errand,
-            role: self.role(errand, &peer),
-            common,
+            role: self.role(&peer),
             yes,
             own,
             unproven,
@@ -297,27 +292,28 @@ impl UserSide {
     }
 
     /// Our role towards the peer with this address.
-    fn role(&self, errand: Errand, peer: &Address) -> Role {
+    fn role(&self, peer: &Address) -> Role {
         let key = self.seeds.public;
-        errand.role(&key, &peer.token.as_ref().map_or(key, |token| token.key))
+        self.errand
+            .role(&key, &peer.token.as_ref().map_or(key, |token| token.key))
     }
 
     /// Begins to look for the peer; also when the user pastes another address.
     fn punch(
         &mut self,
-        run: &Run<'_>,
+        run: &Run,
         clock: WallClock,
         peer: Address,
         moment: Option<Time>,
         relay: Option<Box<RelayPass>>,
     ) -> Result<(), Failure> {
-        let role = self.role(run.errand, &peer);
+        let role = self.role(&peer);
         self.ask_nearby_for(&run.own, &peer);
         self.peer_key = peer.token.as_ref().map(|token| token.key);
         let between = obstacle(&run.own, &peer, &self.local.networks);
         self.relay = relay.as_ref().map(|pass| {
             let hides = peer.reflexive == pass.path.remote;
-            let uses = if hides { RelayUse::Only } else { run.common.relay };
+            let uses = if hides { RelayUse::Only } else { self.common.relay };
             (pass.terms, uses)
         });
         let Some(Handshake { keypair, seeds }) = &mut self.seeds.handshake else {
@@ -329,8 +325,8 @@ impl UserSide {
             own: run.own.clone(),
             peer,
             clock,
-            low_ttl: run.common.ttl,
-            timeout: run.common.timeout,
+            low_ttl: self.common.ttl,
+            timeout: self.common.timeout,
             ipv6: self.ipv6.map(|(socket, _)| Ipv6Socket {
                 socket,
                 zones: self.local.zones.clone(),
@@ -342,7 +338,7 @@ impl UserSide {
                 relay: relay.as_ref().map(|pass| pass.path),
             },
             hardware_aes: hardware_aes(),
-            verify: run.common.verify || run.unproven,
+            verify: self.common.verify || run.unproven,
             seed: seeds.seed(),
         };
         let mut punch = Punch::new(config, self.clock.now()).map_err(|e| {
@@ -364,12 +360,8 @@ impl UserSide {
     }
 
     /// Finds out what this network is, and lets the users swap addresses.
-    async fn look_and_swap(
-        &mut self,
-        errand: Errand,
-        common: &Common,
-        front: &mut dyn Front,
-    ) -> Result<Found, Failure> {
+    async fn look_and_swap(&mut self, front: &mut dyn Front) -> Result<Found, Failure> {
+        let common = self.common;
         // If the user has configured a forwarded port, the router is not asked for another.
         let mapping = (common.port_mapping && common.external_port.is_none()).then(|| {
             let (mapper, told) = Mapper::start(self.ipv4[0]);
@@ -381,7 +373,7 @@ impl UserSide {
             clock,
             outlet,
             ..
-        } = self.look_patiently(common, front).await?;
+        } = self.look_patiently(front).await?;
         tell_clock(front, &clock);
         let nat = NatClass {
             mapping: report.mapping,
@@ -394,7 +386,7 @@ impl UserSide {
         let is_new = |outside: &SocketAddr| candidates.iter().all(|own| own.ip() != outside.ip());
         candidates.extend(report.mapped_ipv6.filter(is_new));
         let outside = Outside {
-            errand,
+            errand: self.errand,
             key: self.seeds.public,
             nat,
             mapped: report.mapped,
@@ -424,7 +416,7 @@ impl UserSide {
             self.asides
                 .spawn(async move { Aside::Outlet(outlet::when_answered(&answered, &others).await) });
         }
-        let (own, peer) = self.swap(common, own, front).await?;
+        let (own, peer) = self.swap(own, front).await?;
         Ok(Found::swapped(own, peer, clock))
     }
 

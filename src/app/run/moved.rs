@@ -5,11 +5,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::Run;
+use super::follow::Following;
 use super::lobby::Telling;
 use super::outside::peer_address;
-use super::{Run, UserSide};
 use crate::app::command::Command;
-use crate::app::event::{Event, Front, Pending, Question};
+use crate::app::event::{Event, Pending, Question};
 use crate::app::told::Warning;
 use crate::protocol::connection;
 use crate::protocol::time::Time;
@@ -38,7 +39,7 @@ pub(super) struct Moves {
 }
 
 impl Moves {
-    pub(super) fn new(run: &Run<'_>) -> Moves {
+    pub(super) fn new(run: &Run) -> Moves {
         Moves {
             local: 0,
             told: run.own.clone(),
@@ -62,53 +63,55 @@ impl Moves {
     }
 }
 
-impl UserSide {
+impl Following<'_, '_> {
     /// Whether the users swap addresses by hand, so that our user can paste another address of the peer.
-    pub(super) const fn can_paste(&self, run: &Run<'_>) -> bool {
-        run.common.peer.is_none() && self.outside.is_some()
+    pub(super) const fn can_paste(&self) -> bool {
+        self.user.common.peer.is_none() && self.user.outside.is_some()
     }
 
     /// Whether to ask the user for another address of a silent peer: once in each silence.
-    pub(super) fn may_ask_again(&self, run: &Run<'_>, silence: Duration, moves: &mut Moves) -> bool {
-        let may = silence >= LONG_SILENCE && self.can_paste(run) && run.errand != Errand::Chat;
-        may && !std::mem::replace(&mut moves.has_asked, true)
+    pub(super) fn may_ask_again(&mut self, silence: Duration) -> bool {
+        let may = silence >= LONG_SILENCE && self.can_paste() && self.user.errand != Errand::Chat;
+        may && !std::mem::replace(&mut self.moves.has_asked, true)
     }
 
     /// A STUN server sees a socket at another address than before, while the peer is silent.
-    pub(super) fn on_outside_changed(&mut self, socket: u8, to: SocketAddr, moves: &mut Moves) {
-        let Some(outside) = &mut self.outside else { return };
+    pub(super) fn on_outside_changed(&mut self, socket: u8, to: SocketAddr) {
+        let Some(outside) = &mut self.user.outside else {
+            return;
+        };
         let before = outside.mapped.get(usize::from(socket)).copied().flatten();
         outside.on_mapping(socket, to);
         // It does no harm if only the port of a socket changed that was not in use.
-        if socket == moves.local || before.is_none_or(|before| before.ip() != to.ip()) {
-            moves.changed = Some(self.clock.now());
+        if socket == self.moves.local || before.is_none_or(|before| before.ip() != to.ip()) {
+            self.moves.changed = Some(self.user.clock.now());
         }
     }
 
     /// Shows our new address, once all sockets have theirs.
-    pub(super) fn tell_move(&self, moves: &mut Moves, front: &mut dyn Front) {
-        let now = self.clock.now();
+    pub(super) fn tell_move(&mut self) {
+        let (now, moves) = (self.user.clock.now(), &mut self.moves);
         let has_settled = moves.changed.is_some_and(|at| now.since(at) >= SETTLED);
         if has_settled && moves.telling.try_begin(now) {
             moves.changed = None;
-            front.event(Event::Warning(Warning::OutsideChanged));
-            if let Some(new) = self.tell_changed(&moves.told, front) {
+            self.front.event(Event::Warning(Warning::OutsideChanged));
+            if let Some(new) = self.user.tell_changed(&moves.told, self.front) {
                 moves.told = new;
             }
         }
     }
 
     /// Looks for the silent peer at another address, if the address has the key of the same peer.
-    pub(super) fn paste_moved(&self, run: &Run<'_>, text: &str, front: &mut dyn Front) -> Option<Pending> {
-        let why = match peer_address(text, &run.own, &self.local.networks) {
-            Ok(peer) if peer.token.as_ref().map(|token| token.key) == self.peer_key => {
-                self.command(Command::Relocate(Box::new(peer)));
+    pub(super) fn paste_moved(&mut self, text: &str) -> Option<Pending> {
+        let why = match peer_address(text, &self.run.own, &self.user.local.networks) {
+            Ok(peer) if peer.token.as_ref().map(|token| token.key) == self.user.peer_key => {
+                self.user.command(Command::Relocate(Box::new(peer)));
                 return None;
             }
             Ok(_) => "this address is of another run: paste the one that the run over there shows now".into(),
             Err(unfit) => unfit.to_string(),
         };
-        front.event(Event::Warning(Warning::Unfit { why }));
-        Some(front.ask(Question::PeerAddress))
+        self.front.event(Event::Warning(Warning::Unfit { why }));
+        Some(self.front.ask(Question::PeerAddress))
     }
 }

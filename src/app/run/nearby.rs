@@ -18,7 +18,7 @@ pub(super) const HEARD_WITHIN: Duration = Duration::from_secs(3);
 /// because many routers refuse unknown packets by ICMP.
 const ROUTERS: u32 = 3;
 
-impl UserSide {
+impl UserSide<'_> {
     /// Asks for the way to a peer that was just pasted, unless it is on a network of this computer.
     pub(super) fn ask_nearby_for(&mut self, own: &Address, peer: &Address) {
         let (ours, theirs) = (own.reflexive.ip(), peer.reflexive.ip());

@@ -69,7 +69,7 @@ impl Outside {
 /// router there. PCP and NAT-PMP answer within milliseconds, UPnP takes some questions.
 const ROUTER_WAIT: Duration = Duration::from_secs(1);
 
-impl UserSide {
+impl UserSide<'_> {
     /// Takes the port that the router forwards. What it says later is told later.
     pub(super) async fn hear_router(
         &mut self,
