@@ -59,32 +59,35 @@ impl Chatting {
     /// Takes what the peer said. Returns `Ok(true)` if the peer ended the chat.
     fn hear(&mut self, connection: &mut Connection) -> Result<bool, ()> {
         while self.unheard < MOST_UNHEARD && !self.peer_ended {
-            let Some((length, rest)) = self.inbox.split_first_chunk::<2>() else {
+            let Some(text) = first_line(&self.inbox)? else {
                 if connection.read_control(&mut self.inbox) == 0 {
                     return Ok(false);
                 }
                 continue;
             };
-            let length = usize::from(u16::from_be_bytes(*length));
-            if length == 0 {
+            if text.is_empty() {
                 return Ok(true);
             }
-            if length > LONGEST {
-                return Err(());
-            }
-            let Some(text) = rest.get(..length) else {
-                if connection.read_control(&mut self.inbox) == 0 {
-                    return Ok(false);
-                }
-                continue;
-            };
-            let text = std::str::from_utf8(text).map_err(|_| ())?.to_owned();
-            self.inbox.drain(..2 + length);
+            let text = text.to_owned();
+            self.inbox.drain(..2 + text.len());
             self.unheard += 1;
             self.tell(Notice::Said(text));
         }
         Ok(false)
     }
+}
+
+/// The first line, once all of it has come. An error if it is none.
+fn first_line(inbox: &[u8]) -> Result<Option<&str>, ()> {
+    let Some((length, rest)) = inbox.split_first_chunk::<2>() else {
+        return Ok(None);
+    };
+    let length = usize::from(u16::from_be_bytes(*length));
+    if length > LONGEST {
+        return Err(());
+    }
+    let line = rest.get(..length).map(std::str::from_utf8);
+    line.transpose().map_err(|_| ())
 }
 
 impl Side for Chatting {

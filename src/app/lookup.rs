@@ -24,33 +24,23 @@ pub(super) fn named(given: &[Server], built_in: &[&str]) -> Vec<String> {
 /// The addresses of all names that a name server resolves in time: for each name one IPv4 and one IPv6
 /// address, where there is one.
 pub(super) async fn resolve(names: &[String]) -> Vec<SocketAddr> {
-    let mut lookups = tokio::task::JoinSet::new();
-    for (place, name) in names.iter().cloned().enumerate() {
-        lookups.spawn(async move {
+    let lookup = |name: &String| {
+        let name = name.clone();
+        tokio::spawn(async move {
             let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host(name)).await;
-            (
-                place,
-                found
-                    .ok()
-                    .and_then(Result::ok)
-                    .map(Iterator::collect::<Vec<_>>)
-                    .unwrap_or_default(),
-            )
-        });
-    }
-    let mut found: Vec<(usize, Vec<SocketAddr>)> = Vec::new();
-    while let Some(result) = lookups.join_next().await {
-        found.extend(result.ok());
-    }
-    found.sort_by_key(|(place, _)| *place);
-    found
-        .into_iter()
-        .flat_map(|(_, addresses)| {
-            let first = |wanted: fn(&SocketAddr) -> bool| addresses.iter().copied().find(wanted);
-            [first(SocketAddr::is_ipv4), first(SocketAddr::is_ipv6)]
+            let found = found.ok().and_then(Result::ok);
+            found.map(Iterator::collect::<Vec<_>>).unwrap_or_default()
         })
-        .flatten()
-        .collect()
+    };
+    let lookups: Vec<_> = names.iter().map(lookup).collect();
+    let mut found = Vec::new();
+    for lookup in lookups {
+        let addresses = lookup.await.unwrap_or_default();
+        let first = |wanted: fn(&SocketAddr) -> bool| addresses.iter().copied().find(wanted);
+        found.extend(first(SocketAddr::is_ipv4));
+        found.extend(first(SocketAddr::is_ipv6));
+    }
+    found
 }
 
 /// The address of one server. An IPv4 address is preferred, because the port pairs are IPv4.
