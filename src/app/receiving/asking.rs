@@ -48,12 +48,8 @@ impl Receiving {
             return;
         };
         let held = prospect.kept.filter(|k| k.blocks > 0).map(|k| {
-            let bytes = u64::from(k.blocks) * BLOCK_LEN as u64;
-            if offer.stream {
-                bytes
-            } else {
-                bytes.min(offer.bytes)
-            }
+            let most = if offer.stream { u64::MAX } else { offer.bytes };
+            most.min(u64::from(k.blocks) * BLOCK_LEN as u64)
         });
         let (root, conflicts) = match &self.target {
             Target::Directory(root, conflicts) => (Some(root.clone()), *conflicts),

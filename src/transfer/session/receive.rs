@@ -389,13 +389,8 @@ impl ReceiveSession {
                 blocks: self.verified.len(),
             });
         }
-        match self.queue.pop_front() {
-            Some(message) => {
-                message.encode(out);
-                true
-            }
-            None => false,
-        }
+        let message = self.queue.pop_front();
+        message.map(|message| message.encode(out)).is_some()
     }
 
     /// The next thing to know or to do, if any.

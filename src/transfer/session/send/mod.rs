@@ -200,10 +200,9 @@ impl SendSession {
     }
 
     fn handle_message(&mut self, message: Message) -> Result<(), TransferError> {
+        let flows = matches!(self.stage, Stage::Flowing | Stage::Checking | Stage::Done);
         match (message, self.stage) {
-            (Message::Limit { rate }, Stage::Listed) => {
-                self.limit = Some(rate);
-            }
+            (Message::Limit { rate }, Stage::Listed) => self.limit = Some(rate),
             (Message::Accept { window }, Stage::Listed) => {
                 self.window = match (self.window, window) {
                     (Some(a), Some(b)) => Some(a.min(b)),
@@ -213,18 +212,10 @@ impl SendSession {
                 self.events.push_back(SendEvent::Accepted { limit: self.limit });
             }
             (Message::Have { runs, last }, Stage::Accepted) => self.on_have(&runs, last)?,
-            (Message::Need { runs }, Stage::Flowing | Stage::Checking | Stage::Done) => {
-                self.on_need(&runs)?
-            }
-            (Message::Describe { runs }, Stage::Flowing | Stage::Checking | Stage::Done) => {
-                self.on_describe(&runs)?;
-            }
-            (Message::Parts { block, parts }, Stage::Flowing | Stage::Checking | Stage::Done) => {
-                self.on_parts(block, parts)?;
-            }
-            (Message::Verified { low, blocks }, Stage::Flowing | Stage::Checking | Stage::Done) => {
-                self.on_verified(low, blocks)?;
-            }
+            (Message::Need { runs }, _) if flows => self.on_need(&runs)?,
+            (Message::Describe { runs }, _) if flows => self.on_describe(&runs)?,
+            (Message::Parts { block, parts }, _) if flows => self.on_parts(block, parts)?,
+            (Message::Verified { low, blocks }, _) if flows => self.on_verified(low, blocks)?,
             (Message::Finished { root }, Stage::Done) => {
                 // An entry may go missing after everything was read. The receiver may have got all of it
                 // before.
@@ -398,13 +389,8 @@ impl SendSession {
             return true;
         }
         self.flush_hashes();
-        match self.queue.pop_front() {
-            Some(message) => {
-                message.encode(out);
-                true
-            }
-            None => false,
-        }
+        let message = self.queue.pop_front();
+        message.map(|message| message.encode(out)).is_some()
     }
 
     /// The next thing to know, if any.
