@@ -93,17 +93,14 @@ impl RootBuilder {
         // A merge waits until another block follows: the very last merge makes the root and is computed in
         // another way.
         while self.stack.len() > self.merged.count_ones() as usize {
-            self.merge_top();
-        }
-        self.stack.push(cv);
-        self.merged += 1;
-    }
-
-    fn merge_top(&mut self) {
-        if let (Some(right), Some(left)) = (self.stack.pop(), self.stack.pop()) {
+            let (Some(right), Some(left)) = (self.stack.pop(), self.stack.pop()) else {
+                break;
+            };
             self.stack
                 .push(merge_subtrees_non_root(&left, &right, Mode::Hash));
         }
+        self.stack.push(cv);
+        self.merged += 1;
     }
 
     /// The root of a content of `blocks` blocks; `None` while some are missing.

@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, PIECE, read_pieces};
 use crate::transfer::sink::losses::Losses;
 use crate::transfer::sink::place::{Conflicts, Rule, merge, open_ours};
-use crate::transfer::sink::staging;
+use crate::transfer::sink::staging::Staging;
 
 /// Names for a copy that are tried before giving up. Other runs may use some of them.
 const MOST_COPIES: u32 = 100;
@@ -57,7 +57,7 @@ fn copy<L: Layer>(
     losses: &mut Losses,
 ) -> io::Result<std::path::PathBuf> {
     for n in 0..MOST_COPIES {
-        let copy = to.with_file_name(staging::temporary_file(layer.key(), to, n));
+        let copy = to.with_file_name(Staging::temporary(layer.key(), to, n).dir());
         let make = |losses: &mut Losses| match found.kind {
             NodeKind::File => copy_file(layer, from, found, &copy, losses),
             _ => layer.symlink(&layer.read_link(from)?, &copy).map(|()| {
@@ -103,7 +103,7 @@ fn copy_file<L: Layer>(
     if matches!(is_ours, Ok(false)) {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    losses.cross();
+    losses.crossed = true;
     let write = || {
         is_ours?;
         // This run may have finished the file with a mode that does not even let its owner read it.

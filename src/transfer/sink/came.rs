@@ -25,9 +25,9 @@ type Version = (u64, i64);
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Came {
     /// The files, by a hash of their paths.
-    files: HashMap<[u8; 16], Version>,
+    pub(super) files: HashMap<[u8; 16], Version>,
     /// The numbers behind the names of top-level entries, by a hash of those names.
-    tops: BTreeMap<[u8; 32], u32>,
+    pub(super) tops: BTreeMap<[u8; 32], u32>,
 }
 
 pub(super) fn path_hash(path: &Path) -> [u8; 16] {
@@ -40,14 +40,6 @@ impl Came {
     /// Whether the note has no files.
     pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty()
-    }
-
-    pub(super) fn add_file(&mut self, path: [u8; 16], version: Version) {
-        self.files.insert(path, version);
-    }
-
-    pub(super) fn add_top(&mut self, name: [u8; 32], number: u32) {
-        self.tops.insert(name, number);
     }
 
     /// `list` with the names that its top-level entries have here. `None` unless the list is of the same

@@ -60,7 +60,7 @@ impl<L: Layer> Sink<L> {
         let announced = self.announced.get(&block.get()).copied();
         match self.read_back(block, From::Base)? {
             Some(hash) if announced == Some(hash.cv) => {
-                self.moved.on_same(block);
+                self.moved.same.add(block.get());
                 if self.base.equal {
                     self.base.borrowed.insert(block.get(), hash.cv);
                     self.confirm(block, &hash, events);

@@ -35,8 +35,8 @@ pub(crate) struct Losses {
     known: HashSet<Remark>,
     /// Whether zeros are written where holes were. Only the room on the disk differs.
     pub(crate) holes: bool,
-    /// Whether something was copied to another file system.
-    crossed: bool,
+    /// Whether a file was copied to another file system, without its other names and its attributes.
+    pub(crate) crossed: bool,
     /// Links that cannot be made, and files that did not arrive.
     lost: BTreeSet<EntryIndex>,
     remarks: VecDeque<Remark>,
@@ -113,11 +113,6 @@ impl Losses {
         if self.known.insert(remark.clone()) {
             self.remarks.push_back(remark);
         }
-    }
-
-    /// Notes that a file is copied to another file system, without its other names and its attributes.
-    pub(crate) fn cross(&mut self) {
-        self.crossed = true;
     }
 
     /// Tells what was lost on the way to another file system, for a list that has been put in place.

@@ -197,10 +197,6 @@ impl<L: Layer> Sink<L> {
         })
     }
 
-    fn blocks(&self) -> u32 {
-        block_count(self.total.unwrap_or(MAX_CONTENT))
-    }
-
     fn len_of(&self, block: BlockIndex) -> usize {
         block.len_in(self.total.unwrap_or(MAX_CONTENT))
     }
@@ -213,7 +209,8 @@ impl<L: Layer> Sink<L> {
     ) -> Result<(), TransferError> {
         let index = block.get();
         let seen = self.verified.contains(index) || self.announced.contains_key(&index);
-        if index >= self.blocks() || seen && !self.may_change(block) {
+        let is_beyond = index >= block_count(self.total.unwrap_or(MAX_CONTENT));
+        if is_beyond || seen && !self.may_change(block) {
             return Err(Breach::Hashes.into());
         }
         if self.verified.contains(index) {
@@ -336,12 +333,16 @@ impl<L: Layer> Sink<L> {
     }
 
     fn confirm(&mut self, block: BlockIndex, hash: &BlockHash, events: &mut Vec<StoreEvent>) {
-        self.announced.remove(&block.get());
-        self.base.blocks.remove(block.get());
-        self.moved.on_verified(block);
-        self.kept.remove(&block.get());
-        self.strikes.remove(&block.get());
-        self.verified.add(block.get());
+        let index = block.get();
+        self.announced.remove(&index);
+        self.base.blocks.remove(index);
+        self.moved.forget(Run {
+            start: index,
+            end: index + 1,
+        });
+        self.kept.remove(&index);
+        self.strikes.remove(&index);
+        self.verified.add(index);
         self.root.insert(block, hash);
         events.push(StoreEvent::Verified(block));
     }

@@ -42,7 +42,7 @@ struct Reading {
 #[derive(Default, Debug)]
 pub(super) struct Moved {
     /// Blocks that are equal at their place.
-    same: RunSet,
+    pub(super) same: RunSet,
     /// Blocks that differ at their place and are still to be described.
     differing: RunSet,
     /// Blocks whose description was requested and has not arrived.
@@ -65,19 +65,6 @@ pub(super) struct Moved {
 }
 
 impl Moved {
-    /// The block equals the bytes at its place.
-    pub(super) fn on_same(&mut self, block: BlockIndex) {
-        self.same.add(block.get());
-    }
-
-    /// A block is verified.
-    pub(super) fn on_verified(&mut self, block: BlockIndex) {
-        self.forget(Run {
-            start: block.get(),
-            end: block.get() + 1,
-        });
-    }
-
     /// Drops blocks that are no longer needed. The sender still answers what it was asked.
     pub(super) fn forget(&mut self, run: Run) {
         self.differing.remove_run(run);

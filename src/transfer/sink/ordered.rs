@@ -5,7 +5,6 @@
 //! buffers are enough.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::{ErrorKind, Write};
 
 use crate::transfer::breach::Breach;
@@ -30,14 +29,6 @@ pub struct OrderedSink<W> {
     written: u32,
     struck: Option<BlockIndex>,
     root: RootBuilder,
-}
-
-impl<W> fmt::Debug for OrderedSink<W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OrderedSink")
-            .field("written", &self.written)
-            .finish_non_exhaustive()
-    }
 }
 
 impl<W: Write> OrderedSink<W> {

@@ -17,7 +17,6 @@ use crate::transfer::sink::across;
 use crate::transfer::sink::came::Came;
 use crate::transfer::sink::hard_links;
 use crate::transfer::sink::losses::{Losses, Remark, kept};
-use crate::transfer::sink::staging;
 use crate::transfer::sink::staging::Staging;
 
 /// Up to this many files are synced one by one. For more, one call syncs the whole file system where the
@@ -231,7 +230,8 @@ pub(crate) fn place_all<L: Layer>(
         names.sort_by_key(|name| offered.get(name).copied());
     }
     for name in names {
-        if staging::could_be_part(name.as_os_str()) {
+        // No received entry has such a name.
+        if names::is_staging_like(name.as_os_str().as_encoded_bytes()) {
             return Err(io::ErrorKind::InvalidFilename.into()).doing(layer, "move", &data);
         }
         let final_name = place_one(layer, &data.join(&name), &name, rule, losses);

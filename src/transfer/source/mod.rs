@@ -43,12 +43,10 @@ pub struct BlockRead {
 }
 
 /// Everything that is sent. Lives on the disk thread.
-#[derive(Debug)]
 pub struct Source {
     content: Content,
 }
 
-#[derive(Debug)]
 enum Content {
     Files(Box<Files>),
     Pipe(PipeReader),

@@ -2,7 +2,6 @@
 //! them.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
 
@@ -20,16 +19,6 @@ pub(crate) struct PipeReader {
     kept: VecDeque<Vec<u8>>,
     first: u32,
     end: Option<u64>,
-}
-
-impl fmt::Debug for PipeReader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PipeReader")
-            .field("name", &self.name)
-            .field("first", &self.first)
-            .field("end", &self.end)
-            .finish_non_exhaustive()
-    }
 }
 
 impl PipeReader {

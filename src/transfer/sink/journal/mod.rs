@@ -329,8 +329,8 @@ impl JournalContents {
                     return false;
                 }
                 Ok(Record::Block { index, cv }) => drop(self.blocks.insert(index, cv)),
-                Ok(Record::Came { path, len, mtime }) => self.came.add_file(path, (len, mtime)),
-                Ok(Record::Top { name, number }) => self.came.add_top(name, number),
+                Ok(Record::Came { path, len, mtime }) => drop(self.came.files.insert(path, (len, mtime))),
+                Ok(Record::Top { name, number }) => drop(self.came.tops.insert(name, number)),
                 Err(_) => return false,
             }
             self.chain = chain;

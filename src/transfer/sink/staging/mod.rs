@@ -23,7 +23,6 @@ pub(crate) use self::survey::{Prospect, prospect};
 use crate::transfer::error::{Leftover, LocalError};
 use crate::transfer::fs::layer::{Doing, Layer, NodeInfo, NodeKind, Stat, remove_all};
 use crate::transfer::fs::owner::{OwnerKey, Purpose};
-use crate::transfer::names;
 use crate::transfer::names::SafeName;
 use crate::transfer::sink::journal::JournalContents;
 
@@ -37,12 +36,6 @@ const TEMPORARY: &str = "p2pcopy-";
 /// Whether this may be the name of a staging directory. The name alone does not prove that it is one.
 pub(crate) fn is_part(name: &OsStr) -> bool {
     name.as_encoded_bytes().ends_with(SUFFIX.as_bytes())
-}
-
-/// Whether some file system may take this name for that of a staging directory. No received entry gets such a
-/// name.
-pub(crate) fn could_be_part(name: &OsStr) -> bool {
-    names::is_staging_like(name.as_encoded_bytes())
 }
 
 /// Whether staging directories hold something of this name.
@@ -77,8 +70,9 @@ impl Staging {
         }
     }
 
-    /// The `n`th temporary name, under which the directory `name` is created and removed.
-    fn temporary(key: &OwnerKey, name: &Path, n: u32) -> Staging {
+    /// The `n`th temporary name, under which the directory `name` is created and removed, or a copy of the file
+    /// that will have this path.
+    pub(crate) fn temporary(key: &OwnerKey, name: &Path, n: u32) -> Staging {
         let name = name.as_os_str().as_encoded_bytes();
         let [a, b, c, d, ..] = *key.mac(Purpose::Nonce, &[&n.to_be_bytes(), name]).as_bytes();
         let nonce = u32::from_be_bytes([a, b, c, d]);
@@ -188,11 +182,6 @@ impl Staging {
         }
         layer.remove_dir(&self.dir)
     }
-}
-
-/// The `n`th temporary name for a copy of the file that will be at `path`.
-pub(crate) fn temporary_file(key: &OwnerKey, path: &Path, n: u32) -> PathBuf {
-    Staging::temporary(key, path, n).dir
 }
 
 fn temporary_name(key: &OwnerKey, nonce: u32) -> String {
