@@ -270,15 +270,14 @@ impl UserSide<'_> {
                         own = better;
                     }
                 }
-                notice = heard(&mut self.notices) => match notice? {
-                    Notice::Stun(StunEvent::MappingChanged { socket, to, .. }) => {
+                notice = heard(&mut self.notices) => {
+                    if let Notice::Stun(StunEvent::MappingChanged { socket, to, .. }) = notice? {
                         if let Some(outside) = &mut self.outside {
                             outside.on_mapping(socket, to);
                         }
                         changed = true;
                     }
-                    _ => {}
-                },
+                }
                 () = tokio::time::sleep(telling.next.since(self.clock.now())), if changed => {}
             }
         }
