@@ -65,6 +65,26 @@ fn what_the_disk_does_not_keep_is_told_once_and_the_rest_arrives() {
     }
 }
 
+/// A mailbox with a colon in the name of each message, on a stick.
+#[cfg(target_os = "linux")]
+#[test]
+fn any_number_of_names_that_this_disk_refuses_are_stored_under_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("cur");
+    fs::create_dir(&tree).unwrap();
+    let count = 10_100;
+    for number in 0..count {
+        fs::write(tree.join(format!("{number}:2,S")), "").unwrap();
+    }
+    let layer = MemoryLayer::new();
+    layer.forbid(is_refused);
+    let outcome = send(&[tree], &layer, Conflicts::Rename).unwrap();
+    let [Remark::Renamed(told)] = &outcome.remarks[..] else {
+        panic!("{:?}", outcome.remarks)
+    };
+    assert_eq!((told.len(), layer.contents().len()), (count, count + 1));
+}
+
 /// FAT and NTFS, roughly.
 #[cfg(target_os = "linux")]
 fn is_refused(name: &str) -> bool {

@@ -18,6 +18,8 @@ use crate::transfer::names::SafeName;
 pub(crate) struct ManifestBuilder {
     manifest: Manifest,
     trust: Trust,
+    /// Entries whose names were changed, with short hashes of the names as sent.
+    sent: Vec<(EntryIndex, [u8; 8])>,
     hasher: blake3::Hasher,
     wire_len: u64,
 }
@@ -84,6 +86,7 @@ impl ManifestBuilder {
         ManifestBuilder {
             manifest: Manifest::default(),
             trust,
+            sent: Vec::new(),
             hasher: blake3::Hasher::new(),
             wire_len: 0,
         }
@@ -154,10 +157,14 @@ impl ManifestBuilder {
         m.names.extend_from_slice(name);
         m.names.extend_from_slice(target);
         if name != sent.name {
+            let index = EntryIndex(m.slots.len() as u32);
+            let hash = blake3::hash(sent.name);
+            self.sent
+                .push((index, *hash.as_bytes().first_chunk().unwrap_or(&[0; 8])));
             m.changed_count += 1;
             if m.changed.len() < MAX_CHANGED {
                 m.changed.push(Change {
-                    entry: EntryIndex(m.slots.len() as u32),
+                    entry: index,
                     sent: sent.name.into(),
                 });
             }
@@ -226,6 +233,12 @@ impl ManifestBuilder {
         *self.hasher.finalize().as_bytes()
     }
 
+    /// A hash of the name that entry `index` had; `None` if it has that name.
+    fn sent_hash(&self, index: EntryIndex) -> Option<&[u8; 8]> {
+        let at = self.sent.binary_search_by_key(&index, |(entry, _)| *entry).ok()?;
+        self.sent.get(at).map(|(_, hash)| hash)
+    }
+
     /// Finishes the list.
     ///
     /// # Errors [`Malformed`] if it is empty, or if a directory has two entries of the same name. Names that are
@@ -236,16 +249,13 @@ impl ManifestBuilder {
         }
         let mut others = BTreeMap::new();
         for pair in self.manifest.duplicates() {
-            let [one, other] = pair.map(|index| self.manifest.sent_name(index));
-            if one == other {
+            let sent = pair.map(|index| self.sent_hash(index));
+            if sent[0] == sent[1] {
                 return Err(Malformed::Name("it stands twice"));
             }
-            for index in pair {
-                let name = SafeName::from_peer(self.manifest.entry(index).name)?;
-                // A name that was not changed stays.
-                if self.manifest.sent_name(index) != name.as_bytes() {
-                    others.insert(index, name);
-                }
+            // A name that was not changed stays.
+            for (index, _) in pair.into_iter().zip(sent).filter(|(_, sent)| sent.is_some()) {
+                others.insert(index, SafeName::from_peer(self.manifest.entry(index).name)?);
             }
         }
         if !others.is_empty() {

@@ -279,14 +279,6 @@ impl Manifest {
         self.times_changed
     }
 
-    /// The name of entry `index` as sent, if it is known.
-    fn sent_name(&self, index: EntryIndex) -> &[u8] {
-        match self.changed.binary_search_by_key(&index, |change| change.entry) {
-            Ok(at) => &self.changed[at].sent,
-            Err(_) => self.entry(index).name,
-        }
-    }
-
     /// The top-level entry that holds `index`, or `index` itself.
     pub(crate) fn top_of(&self, index: EntryIndex) -> EntryIndex {
         let mut at = index;

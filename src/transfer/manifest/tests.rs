@@ -297,10 +297,27 @@ fn names_that_are_one_only_here_are_kept_apart_and_told_as_they_were_sent() {
     let sent = |n: usize| (m.changed().1[n].entry.get(), &*m.changed().1[n].sent);
     assert_eq!((sent(0), sent(1)), ((0, &b"a\nb"[..]), (3, &b"a\rb"[..])));
 
+    for twice in [b"a_b", b"a\nb"] {
+        let mut b = ManifestBuilder::new(Trust::Peer);
+        b.add(file(twice, None, 0)).unwrap();
+        b.add(file(twice, None, 0)).unwrap();
+        assert_eq!(b.finish().unwrap_err(), Malformed::Name("it stands twice"));
+    }
+}
+
+#[test]
+fn any_number_of_names_that_are_one_only_here_are_kept_apart() {
     let mut b = ManifestBuilder::new(Trust::Peer);
-    b.add(file(b"a_b", None, 0)).unwrap();
-    b.add(file(b"a_b", None, 0)).unwrap();
-    assert_eq!(b.finish().unwrap_err(), Malformed::Name("it stands twice"));
+    let count = 3 * MAX_CHANGED;
+    for number in 0..count {
+        // Each with two names that become one.
+        for end in ["\n", "\r"] {
+            b.add(file(format!("{number}{end}").as_bytes(), None, 0)).unwrap();
+        }
+    }
+    let m = b.finish().unwrap();
+    let names: std::collections::HashSet<_> = m.iter().map(|(_, entry)| entry.name).collect();
+    assert_eq!(names.len(), 2 * count);
 }
 
 #[test]

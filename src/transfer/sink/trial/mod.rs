@@ -31,9 +31,6 @@ const PROBE_ATTRIBUTE: &[u8] = b"user.p2pcopy";
 /// Permission bits that differ from what a new file of ours has.
 const PROBE_MODE: u16 = 0o640;
 
-/// Most names that are tried for one reason. Only a list that was made to keep this machine busy has more.
-const MOST_TRIED: usize = 10_000;
-
 /// Any time that is not now: 2001-09-09, in nanoseconds since 1970.
 const PROBE_TIME: i64 = 1_000_000_000_000_000_000;
 

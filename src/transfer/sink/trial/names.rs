@@ -5,7 +5,7 @@
 //! out. If the disk accepts a name, everything in that name counts as accepted, so few names are tried on a
 //! disk that accepts everything.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
@@ -13,7 +13,13 @@ use crate::transfer::error::LocalError;
 use crate::transfer::fs::layer::{Doing, Layer};
 use crate::transfer::manifest::{EntryIndex, Manifest};
 use crate::transfer::names::{self, Doubt, SafeName};
-use crate::transfer::sink::trial::MOST_TRIED;
+
+/// Most names that are tried.
+const MOST_TRIED: usize = 10_000;
+
+/// So often must a name be refused for one reason before that is believed untried. A mailbox may have a colon in each of its
+/// names, and a slow stick takes a millisecond for one.
+const ENOUGH: usize = 100;
 
 /// The entries whose names this disk does not accept, with names that it does. `trial` is an empty directory
 /// of ours.
@@ -22,7 +28,8 @@ pub(crate) fn find<L: Layer>(
     trial: &Path,
     manifest: &Manifest,
 ) -> Result<BTreeMap<EntryIndex, SafeName>, LocalError> {
-    let (mut cleared, mut tried, mut renamed) = (HashSet::<Doubt>::new(), 0, BTreeMap::new());
+    let (mut cleared, mut refused) = (HashSet::<Doubt>::new(), HashMap::<Doubt, usize>::new());
+    let (mut tried, mut renamed) = (0, BTreeMap::new());
     for (index, entry) in manifest.iter() {
         let doubts: Vec<Doubt> = names::doubts(entry.name)
             .filter(|doubt| !cleared.contains(doubt))
@@ -30,22 +37,33 @@ pub(crate) fn find<L: Layer>(
         if doubts.is_empty() {
             continue;
         }
-        tried += 1;
-        if tried > MOST_TRIED {
-            break;
+        let others = || names::more_and_more_plain(entry.name, entry.parent.is_none());
+        let times = doubts.iter().filter_map(|doubt| refused.get(doubt)).max();
+        let is_clear = |name: &SafeName| names::doubts(name.as_bytes()).all(|doubt| cleared.contains(&doubt));
+        if times.is_some_and(|&times| times >= ENOUGH || tried == MOST_TRIED)
+            && let Some(other) = others().find(is_clear)
+        {
+            renamed.insert(index, other);
+            continue;
         }
+        if tried == MOST_TRIED {
+            continue;
+        }
+        tried += 1;
         let taken = take(layer, trial, entry.name);
-        let Err(refused) = taken.doing(layer, "create", manifest.path(index))? else {
+        let Err(error) = taken.doing(layer, "create", manifest.path(index))? else {
             cleared.extend(doubts);
             continue;
         };
-        let mut others = names::more_and_more_plain(entry.name, entry.parent.is_none());
-        let other = others.find_map(|name| match take(layer, trial, name.as_bytes()) {
+        if let [doubt] = doubts[..] {
+            *refused.entry(doubt).or_default() += 1;
+        }
+        let other = others().find_map(|name| match take(layer, trial, name.as_bytes()) {
             Ok(Ok(())) => Some(Ok(name)),
             Ok(Err(_)) => None,
             Err(e) => Some(Err(e)),
         });
-        let other = other.unwrap_or(Err(refused));
+        let other = other.unwrap_or(Err(error));
         renamed.insert(index, other.doing(layer, "create", manifest.path(index))?);
     }
     Ok(renamed)
