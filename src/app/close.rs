@@ -26,11 +26,14 @@ pub(super) const WORDS_DIFFER: u16 = 7;
 /// Several files were offered to a pipe.
 pub(super) const NOT_ONE_STREAM: u16 = 8;
 
+/// What the peer is told, with [`SOURCE_CHANGED`], of a file in whose place is another.
+const REPLACED: &str = "a file was replaced while it was being sent";
+
 /// The code that tells the peer about an error of this side.
 pub(super) fn code_of(error: &TransferError) -> u16 {
     match error {
         TransferError::NotOneStream => NOT_ONE_STREAM,
-        TransferError::SourceChanged(_) => SOURCE_CHANGED,
+        TransferError::SourceChanged(_) | TransferError::SourceReplaced(_) => SOURCE_CHANGED,
         TransferError::Verification(_) => VERIFICATION,
         TransferError::Local(_) => LOCAL,
         TransferError::Malformed(_) | TransferError::PeerMisbehaved(_) | TransferError::OnlyOutsideLinks => {
@@ -45,6 +48,7 @@ pub(super) fn text_of(error: &TransferError) -> &'static str {
     match error {
         TransferError::NotOneStream => "its output is a pipe, which takes one file or one stream",
         TransferError::SourceChanged(_) => "a file changed while it was being sent",
+        TransferError::SourceReplaced(_) => REPLACED,
         TransferError::Verification(_) => "a block did not match its hash",
         TransferError::Local(error) => os_errors::over_there(error),
         TransferError::Malformed(_) | TransferError::PeerMisbehaved(_) | TransferError::OnlyOutsideLinks => {
@@ -63,7 +67,12 @@ pub fn failure_of(error: TransferError) -> Failure {
             cause: files::cause(&e),
             next: files::next_step(&e).into(),
         },
-        TransferError::SourceChanged(path) => Failure::SourceChanged { path: Some(path) },
+        TransferError::SourceChanged(path) => Failure::SourceChanged {
+            cause: format!("{} changed while it was being sent", path.display()),
+        },
+        TransferError::SourceReplaced(path) => Failure::SourceChanged {
+            cause: format!("{} was replaced while it was being sent", path.display()),
+        },
         TransferError::Verification(block) => Failure::Verification {
             cause: format!("block {} did not match its hash twice", block.get()),
         },
@@ -88,7 +97,12 @@ fn from_peer(code: u16, text: &str) -> Failure {
         VERIFICATION => Failure::Verification {
             cause: format!("the other side says: {text}"),
         },
-        SOURCE_CHANGED => Failure::SourceChanged { path: None },
+        SOURCE_CHANGED if text == REPLACED => Failure::SourceChanged {
+            cause: "a file of the other side was replaced while it was being sent".into(),
+        },
+        SOURCE_CHANGED => Failure::SourceChanged {
+            cause: "a file of the other side changed while it was being sent".into(),
+        },
         code => {
             let cause = format!("the other side stopped: {text}");
             let next = "read what it says over there; then run the same command again on both sides";
@@ -136,13 +150,30 @@ mod tests {
 
     #[test]
     fn advice_is_given_once_and_a_path_of_ours_is_explained() {
-        let path = Path::new("/data/t.part/data/t/a");
-        let full = LocalError::new("write", path, std::io::ErrorKind::StorageFull.into());
-        let failure = failure_of(full.into());
+        let place = tempfile::tempdir().unwrap();
+        let at = |path: &str| place.path().join(path);
+        let full = || {
+            LocalError::new(
+                "write",
+                at("t.part/data/t/a"),
+                std::io::ErrorKind::StorageFull.into(),
+            )
+        };
+        let told = |path: String| format!("could not write {path}: the disk is full");
+        let failure = failure_of(full().into());
         assert_eq!(
-            failure.to_string().replace('\\', "/"),
-            "could not write t/a (in /data/t.part, which keeps what has arrived): the disk is full"
+            failure.to_string(),
+            told(at("t/a").display().to_string()),
+            "nothing has arrived"
         );
+        std::fs::DirBuilder::new().create(at("t.part")).unwrap();
+        let failure = failure_of(full().into());
+        let kept = format!(
+            "{} (in {}, which keeps what has arrived)",
+            Path::new("t").join("a").display(),
+            at("t.part").display()
+        );
+        assert_eq!(failure.to_string(), told(kept));
         assert!(failure.next_step().ends_with("what has arrived is kept"));
         let mine = LocalError::new(
             "read",

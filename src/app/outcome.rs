@@ -151,14 +151,11 @@ pub enum Failure {
         /// Which file, and how it differs.
         cause: String,
     },
-    /// A file was changed while it was being sent.
-    #[error("{} changed while it was being sent", match .path {
-        Some(path) => path.display().to_string(),
-        None => "a file of the other side".into(),
-    })]
+    /// A file was changed or replaced while it was being sent.
+    #[error("{cause}")]
     SourceChanged {
-        /// The file, if it is ours.
-        path: Option<PathBuf>,
+        /// Which file, if it is ours, and what became of it.
+        cause: String,
     },
     /// A local file is missing, unreadable or unwritable, or the disk is full.
     #[error("{cause}")]
@@ -315,7 +312,7 @@ mod tests {
             (Failure::Cancelled(Party::Us), 4),
             (Failure::Unanswered(Cancelled::EndOfInput), 2),
             (Failure::Verification { cause: "x".into() }, 5),
-            (Failure::SourceChanged { path: None }, 5),
+            (Failure::SourceChanged { cause: "x".into() }, 5),
             (Failure::file("write", Path::new("x"), &io), 6),
             (Failure::Interrupted, 130),
         ];

@@ -134,6 +134,9 @@ pub enum LocalError {
     /// `--exclude` matches every path to send.
     #[error("--exclude leaves out everything that was to be sent")]
     AllExcluded,
+    /// A file to send, or the directory that is received into, was there before.
+    #[error("{} has been removed since this run began", .0.display())]
+    Removed(PathBuf),
     /// Another run uses the same directory.
     #[error("another run is receiving into {0}")]
     Busy(PathBuf),
@@ -204,6 +207,9 @@ pub enum TransferError {
     /// A file changed while it was sent.
     #[error("{0} changed while it was sent; run the same commands again to send what changed")]
     SourceChanged(PathBuf),
+    /// Something else took the place of a file before it was sent.
+    #[error("{0} was replaced while it was sent; run the same commands again to send what is there now")]
+    SourceReplaced(PathBuf),
     /// A block did not match its hash twice.
     #[error("block {} did not match its hash twice; run the same commands again", .0.get())]
     Verification(BlockIndex),

@@ -30,6 +30,8 @@ impl fmt::Display for Shown<'_> {
             Some(at) => {
                 let part: PathBuf = parts[..=at].iter().collect();
                 match parts[at + 2..].iter().collect::<PathBuf>() {
+                    // A run in which nothing arrived has removed it.
+                    rest if !part.is_dir() => part.with_file_name(rest).display().fmt(f),
                     rest if rest.as_os_str().is_empty() => {
                         write!(f, "{}, which keeps what has arrived", part.display())
                     }
@@ -212,6 +214,9 @@ pub(crate) fn next_step(error: &LocalError) -> &'static str {
             "name files or directories; a pipe is sent with: p2pcopy sender --file - < PIPE"
         }
         LocalError::AllExcluded => "give --exclude fewer patterns, or name other files",
+        LocalError::Removed(_) => {
+            "see who removed it, put it back (or mount its disk again), and run the same commands again on both sides"
+        }
         LocalError::Busy(_) => "wait for it, or choose another --output",
         LocalError::OutputClosed => {
             "see why that program ended, then run the same commands again on both sides; a pipe starts from the \

@@ -125,6 +125,7 @@ pub(crate) const fn absence(why: Absence) -> &'static str {
         Absence::Unreadable => "you have no permission to read it",
         Absence::Gone => "it has gone since it was listed",
         Absence::Changed => "it changed while it was being sent",
+        Absence::Replaced => "something else has taken its place since it was listed",
         Absence::Broken(_) => "the disk cannot read it",
         Absence::Waits => "it gives no data now, and nobody knows when it will",
         Absence::Endless => "it does not say how much is in it, and that is a lot",

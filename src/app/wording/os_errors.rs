@@ -169,6 +169,7 @@ pub(crate) fn over_there(error: &LocalError) -> &'static str {
             "the disk over there has too little room"
         }
         LocalError::Collision(..) => "the disk over there does not take a name",
+        LocalError::Removed(_) => "a file or directory over there has been removed",
         LocalError::TooLarge { .. } => "a file is larger than the disk over there takes",
         LocalError::Io { error, .. } | LocalError::Output(error) => match error.kind() {
             Kind::StorageFull => "the disk over there has too little room",

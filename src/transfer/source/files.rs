@@ -246,10 +246,10 @@ impl Files {
             || found.size > then.size
                 && self.may_grow(index)
                 && is_node;
-        if is_same {
-            Ok(())
-        } else {
-            Err(TransferError::SourceChanged(path()))
+        match (is_same, is_node) {
+            (true, _) => Ok(()),
+            (false, true) => Err(TransferError::SourceChanged(path())),
+            (false, false) => Err(TransferError::SourceReplaced(path())),
         }
     }
 

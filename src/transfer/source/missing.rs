@@ -25,8 +25,10 @@ pub(crate) enum Absence {
     Unreadable,
     /// It was removed after the list was made.
     Gone,
-    /// It was changed or replaced after the list was made.
+    /// It was changed after the list was made.
     Changed,
+    /// Something else took its place after the list was made.
+    Replaced,
     /// The disk returns an error for it.
     Broken(io::ErrorKind),
     /// It gives no bytes now, and nobody knows when it will.
@@ -40,6 +42,8 @@ impl Absence {
     pub(super) fn of(error: &TransferError) -> Option<Absence> {
         Some(match error {
             TransferError::SourceChanged(_) => Absence::Changed,
+            TransferError::SourceReplaced(_) => Absence::Replaced,
+            TransferError::Local(LocalError::Removed(_)) => Absence::Gone,
             TransferError::Local(LocalError::Endless(_)) => Absence::Endless,
             TransferError::Local(LocalError::Io { error, .. }) => match error.kind() {
                 io::ErrorKind::PermissionDenied => Absence::Unreadable,
@@ -56,7 +60,9 @@ impl Absence {
     pub(super) fn told(self, path: &Path) -> LocalError {
         let kind = match self {
             Absence::Unreadable => io::ErrorKind::PermissionDenied,
-            Absence::Gone | Absence::Changed => io::ErrorKind::NotFound,
+            Absence::Gone | Absence::Changed | Absence::Replaced => {
+                return LocalError::Removed(path.to_owned());
+            }
             Absence::Broken(kind) => kind,
             Absence::Waits => io::ErrorKind::WouldBlock,
             Absence::Endless => return LocalError::Endless(path.to_owned()),

@@ -73,7 +73,7 @@ impl Location<'_> {
 #[derive(Debug)]
 pub(crate) enum OpenError {
     /// It is not what the scan saw: a link, a pipe or another file has replaced it.
-    Changed,
+    Replaced,
     /// The system returned an error.
     System(io::Error),
 }
@@ -82,7 +82,8 @@ impl OpenError {
     /// The error of the transfer, after `action` failed on `path`.
     pub(super) fn told(self, action: &'static str, path: PathBuf) -> TransferError {
         match self {
-            OpenError::Changed => TransferError::SourceChanged(path),
+            OpenError::Replaced => TransferError::SourceReplaced(path),
+            OpenError::System(e) if e.kind() == io::ErrorKind::NotFound => LocalError::Removed(path).into(),
             OpenError::System(e) => LocalError::new(action, path, e).into(),
         }
     }
@@ -127,14 +128,14 @@ impl Opener {
                 Some((_, parent)) => {
                     system::open_dir(parent, &names::os_from_bytes(location.list.entry(i).name))?
                 }
-                None => open_root(location.root(i).ok_or(OpenError::Changed)?)?,
+                None => open_root(location.root(i).ok_or(OpenError::Replaced)?)?,
             };
             if self.held.len() == HELD_DIRECTORIES {
                 self.held.remove(0);
             }
             self.held.push((i, dir));
         }
-        self.held.last().map(|(_, dir)| dir).ok_or(OpenError::Changed)
+        self.held.last().map(|(_, dir)| dir).ok_or(OpenError::Replaced)
     }
 
     /// Opens file `index` for reading. The caller must check that it is the file that was listed.
@@ -145,12 +146,12 @@ impl Opener {
                 let dir = self.directory(location, parent)?;
                 open_file(dir, &names::os_from_bytes(entry.name))?
             }
-            None => open_typed(&location.root(index).ok_or(OpenError::Changed)?.path)?,
+            None => open_typed(&location.root(index).ok_or(OpenError::Replaced)?.path)?,
         };
         if file.metadata()?.is_file() {
             Ok(file)
         } else {
-            Err(OpenError::Changed)
+            Err(OpenError::Replaced)
         }
     }
 
@@ -166,7 +167,7 @@ impl Opener {
                 let dir = self.directory(location, parent)?;
                 dir.symlink_metadata(names::os_from_bytes(entry.name))?
             }
-            None => typed_metadata(&location.root(index).ok_or(OpenError::Changed)?.path)?,
+            None => typed_metadata(&location.root(index).ok_or(OpenError::Replaced)?.path)?,
         })
     }
 }
@@ -202,7 +203,7 @@ fn open_root(root: &Root) -> Result<Dir, OpenError> {
     if is_same || numbers_nodes_anew(&dir) {
         Ok(dir)
     } else {
-        Err(OpenError::Changed)
+        Err(OpenError::Replaced)
     }
 }
 
@@ -233,10 +234,8 @@ mod system {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | how;
         match openat(parent, name, flags, Mode::empty()) {
             Ok(fd) => Ok(File::from(fd)),
-            // A link (MLINK on FreeBSD), not a directory any more, a socket, or nothing.
-            Err(Errno::LOOP | Errno::MLINK | Errno::NOTDIR | Errno::NXIO | Errno::NOENT) => {
-                Err(OpenError::Changed)
-            }
+            // A link (MLINK on FreeBSD), not a directory any more, or a socket.
+            Err(Errno::LOOP | Errno::MLINK | Errno::NOTDIR | Errno::NXIO) => Err(OpenError::Replaced),
             Err(error) => Err(OpenError::System(error.into())),
         }
     }
@@ -264,7 +263,7 @@ mod system {
         if parent.symlink_metadata(name)?.is_dir() {
             Ok(parent.open_dir(name)?)
         } else {
-            Err(OpenError::Changed)
+            Err(OpenError::Replaced)
         }
     }
 
@@ -273,7 +272,7 @@ mod system {
         if parent.symlink_metadata(name)?.is_file() {
             Ok(open_patiently(|| parent.open(name))?.into_std())
         } else {
-            Err(OpenError::Changed)
+            Err(OpenError::Replaced)
         }
     }
 

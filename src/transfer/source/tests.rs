@@ -46,8 +46,37 @@ fn a_file_that_changed_is_noticed_wherever_it_is_read() {
     fs::remove_file(&path).unwrap();
     assert!(matches!(
         source.read_block(BlockIndex::new(0), &mut buffer),
-        Err(TransferError::SourceChanged(_) | TransferError::Local(LocalError::Io { .. }))
+        Err(TransferError::Local(LocalError::Removed(gone))) if gone == path
     ));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_has_gone_what_was_replaced_and_what_changed_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for name in ["changed", "gone", "replaced", "stays"] {
+        write(&at(name), b"as it was");
+    }
+    let mut source = source_of(dir.path());
+    write(&at("changed"), b"shorter");
+    fs::remove_file(at("gone")).unwrap();
+    write(&at("new"), b"as it was");
+    fs::rename(at("new"), at("replaced")).unwrap();
+    source
+        .read_block(BlockIndex::new(0), &mut vec![0; BLOCK_LEN])
+        .unwrap();
+    let missing: Vec<_> = source
+        .take_missing()
+        .into_iter()
+        .map(|m| (m.path, m.why))
+        .collect();
+    let expected = [
+        (at("changed"), Absence::Changed),
+        (at("gone"), Absence::Gone),
+        (at("replaced"), Absence::Replaced),
+    ];
+    assert_eq!(missing, expected);
 }
 
 /// For each way to replace something: the outcome of reading `t/b/file`, and of the check at the end.
@@ -101,12 +130,12 @@ fn nothing_that_took_a_files_place_is_read() {
         swap(dir.path());
         let outcome = sources[0].read_block(BlockIndex::new(0), &mut buffer);
         assert!(
-            matches!(outcome, Err(TransferError::SourceChanged(_))),
+            matches!(outcome, Err(TransferError::SourceReplaced(_))),
             "{what}: {outcome:?}"
         );
         let outcome = sources[1].check_unchanged();
         assert!(
-            matches!(outcome, Err(TransferError::SourceChanged(_))),
+            matches!(outcome, Err(TransferError::SourceReplaced(_))),
             "{what}: {outcome:?}"
         );
         // A path that the user typed may become a link to the same file, but not to another one.

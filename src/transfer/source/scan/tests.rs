@@ -147,7 +147,7 @@ fn a_directory_that_becomes_a_link_during_the_scan_is_not_followed() {
         std::os::unix::fs::symlink(&target, &b).unwrap();
         assert!(scan.read_directory().unwrap());
         let missing = &scan.unreadable[0];
-        assert_eq!((&missing.path, missing.why), (&b, Absence::Changed));
+        assert_eq!((&missing.path, missing.why), (&b, Absence::Replaced));
         assert!(
             scan.builder
                 .listed()
@@ -171,7 +171,7 @@ fn a_root_that_becomes_another_directory_during_the_scan_is_not_read() {
     std::os::unix::fs::symlink("/etc", &t).unwrap();
     assert!(matches!(
         scan.read_directory(),
-        Err(TransferError::SourceChanged(path)) if path == t
+        Err(TransferError::SourceReplaced(path)) if path == t
     ));
 }
 

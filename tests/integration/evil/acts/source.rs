@@ -30,7 +30,7 @@ fn a_link_swapped_in_for_a_file_is_not_followed() {
         swaps(evil, "a", "../outside/diary");
         assert_eq!(accepts_and_hears(evil), b"");
     })
-    .ends(3, "changed while it was being sent");
+    .ends(3, "replaced while it was being sent");
 }
 
 #[test]
