@@ -419,14 +419,15 @@ impl<S: Store, O: FnMut(&Offer, Arc<Manifest>) -> Result<S, TransferError>> Pair
             return Ok(false);
         };
         let mut events = Vec::new();
-        let busy = if self.rng.chance(60)
+        let outcome = if self.rng.chance(60)
             && let Some(job) = self.jobs.pop_front()
         {
-            sink.handle(job, &mut events).map_err(Fault::Receiver)?;
-            true
+            sink.handle(job, &mut events).map(|()| true)
         } else {
-            sink.recheck_one(&mut events).map_err(Fault::Receiver)?
+            sink.recheck_one(&mut events)
         };
+        // The disk thread does this, too.
+        let busy = outcome.inspect_err(|_| sink.leave()).map_err(Fault::Receiver)?;
         self.outcome
             .remarks
             .extend(std::iter::from_fn(|| sink.poll_remark()));

@@ -1,14 +1,15 @@
 //! The receiver's disk thread: looks at the directory, opens it, stores blocks, and reads again what an
 //! earlier run kept.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::Target;
-use crate::net::Waker;
+use crate::net::{Clock, Waker};
 use crate::system::standard_output;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::fs::disk::DiskLayer;
@@ -57,7 +58,10 @@ pub(super) fn start(
     let (tell, done) = channel();
     let output = match &target {
         Target::Directory(root, _) if root.symlink_metadata().is_err() => Output::Missing,
-        _ => Output::Named,
+        Target::Directory(root, _) => Output::Named {
+            mounted: is_mounted(root),
+        },
+        Target::Stdout => Output::Named { mounted: false },
     };
     let disk = Disk {
         target,
@@ -72,11 +76,17 @@ pub(super) fn start(
     Ok((jobs, done))
 }
 
+/// Waits until the thread has ended, but not for long: a disk may stand still.
+pub(super) fn await_end(done: &Receiver<Done>, clock: Clock) {
+    let until = clock.now() + Duration::from_millis(300);
+    while done.recv_timeout(until.since(clock.now())).is_ok() {}
+}
+
 /// The output directory. The program writes into the directory that it looked at before it asked the user,
 /// even if another directory takes the name meanwhile.
 enum Output {
-    /// It existed when the run began.
-    Named,
+    /// It existed when the run began. `mounted`: a disk was mounted there.
+    Named { mounted: bool },
     /// It did not exist when the run began.
     Missing,
     /// The program has looked at it and holds it open.
@@ -121,12 +131,30 @@ impl Disk {
     }
 
     fn run(mut self, todo: &Receiver<Job>, tell: &Sender<Done>, waker: &Waker) {
+        let served = self.serve(todo, tell, waker);
+        if let Some(store) = &mut self.store {
+            store.leave();
+        }
+        if let Err(error) = served {
+            // The network thread listens until the run is over.
+            let _ = tell.send(Done::Failed(self.explained(error)));
+            waker.wake();
+        }
+    }
+
+    /// Works until nobody sends jobs or listens any more.
+    fn serve(
+        &mut self,
+        todo: &Receiver<Job>,
+        tell: &Sender<Done>,
+        waker: &Waker,
+    ) -> Result<(), TransferError> {
         let mut jobs = 0;
         loop {
             // When there is no other job, the thread reads blocks that an earlier run kept.
             let job = match todo.try_recv() {
                 Ok(job) => Some(job),
-                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Disconnected) => return Ok(()),
                 Err(TryRecvError::Empty) => None,
             };
             jobs += u64::from(job.is_some());
@@ -143,31 +171,38 @@ impl Disk {
                             jobs: std::mem::take(&mut jobs),
                         };
                         if tell.send(idle).is_err() {
-                            return;
+                            return Ok(());
                         }
                         waker.wake();
-                        let Ok(job) = todo.recv() else { return };
+                        let Ok(job) = todo.recv() else { return Ok(()) };
                         jobs += 1;
                         self.work(job, tell, &mut events)
                     }
                     other => other.map(|_| ()),
                 },
             };
-            let failed = result.is_err();
-            let mut remarks = std::iter::from_fn(|| self.store.as_mut()?.poll_remark());
-            if remarks.any(|remark| tell.send(Done::Remark(remark)).is_err()) {
-                return;
+            let remarks = std::iter::from_fn(|| self.store.as_mut()?.poll_remark()).map(Done::Remark);
+            let mut news = remarks.chain(events.into_iter().map(Done::Store));
+            if news.any(|done| tell.send(done).is_err()) {
+                return Ok(());
             }
-            let told = events
-                .into_iter()
-                .try_for_each(|event| tell.send(Done::Store(event)));
-            if told.is_err() || result.is_err_and(|error| tell.send(Done::Failed(error)).is_err()) {
-                return;
-            }
+            result?;
             waker.wake();
-            if failed {
-                return;
+        }
+    }
+
+    /// An error about something that no longer exists is about the output directory if that has gone.
+    fn explained(&self, error: TransferError) -> TransferError {
+        let is_gone = match &error {
+            TransferError::Local(LocalError::Removed(_)) => true,
+            TransferError::Local(LocalError::Io { error, .. }) => error.kind() == ErrorKind::NotFound,
+            _ => false,
+        };
+        match &self.target {
+            Target::Directory(root, _) if is_gone && !root.is_dir() => {
+                LocalError::Removed(root.clone()).into()
             }
+            _ => error,
         }
     }
 
@@ -197,7 +232,7 @@ impl Disk {
                         Box::new(OrderedSink::new(output, total))
                     }
                     Target::Directory(root, conflicts) => {
-                        let output = std::mem::replace(&mut self.output, Output::Named);
+                        let output = std::mem::replace(&mut self.output, Output::Missing);
                         Box::new(Sink::open(open(root, output)?, &offer, manifest, *conflicts)?)
                     }
                 };
@@ -219,8 +254,7 @@ impl Disk {
 }
 
 /// What an offer meets in a directory that does not exist yet: nothing.
-fn prospect_of_none(root: &Path) -> Result<Prospect, LocalError> {
-    let key = OwnerKey::load()?;
+fn prospect_of_none(root: &Path, key: OwnerKey) -> Result<Prospect, LocalError> {
     let resumable = key.is_lasting();
     let above = parent_of(root);
     let layer = DiskLayer::new(above, key).map_err(|e| LocalError::new("open", above, e))?;
@@ -240,16 +274,31 @@ pub(in crate::app) fn parent_of(root: &Path) -> &Path {
     }
 }
 
+/// Whether another file system begins at this directory.
+#[cfg(unix)]
+fn is_mounted(root: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |name: &str| root.join(name).metadata().ok().map(|found| found.dev());
+    device(".") != device("..")
+}
+
+#[cfg(not(unix))]
+fn is_mounted(_: &Path) -> bool {
+    false
+}
+
 /// Finds out what an offer meets. From then on `output` is the directory that was looked at.
 fn look(root: &Path, output: &mut Output, offer: &Offer) -> Result<Prospect, LocalError> {
-    if root.symlink_metadata().is_err() {
-        *output = Output::Missing;
-        return prospect_of_none(root);
-    }
+    let exists = root.symlink_metadata().is_ok();
     let key = OwnerKey::load()?;
     let layer = match output {
+        Output::Missing if !exists => return prospect_of_none(root, key),
         Output::Missing => DiskLayer::appeared(root, key),
-        Output::Named | Output::Seen(_) => DiskLayer::new(root, key),
+        // What is under an unmounted disk is not what the user named.
+        Output::Named { mounted: true } if !is_mounted(root) => {
+            return Err(LocalError::Removed(root.to_owned()));
+        }
+        Output::Named { .. } | Output::Seen(_) => DiskLayer::new(root, key),
     }
     .map_err(|e| LocalError::new("open", root, e))?;
     let prospect = staging::prospect(&layer, offer);
@@ -262,8 +311,9 @@ fn open(root: &Path, output: Output) -> Result<DiskLayer, LocalError> {
     let key = OwnerKey::load()?;
     match output {
         Output::Seen(layer) => Ok(*layer),
-        Output::Missing => DiskLayer::make(root, key).map_err(|e| LocalError::new("create", root, e)),
-        Output::Named => DiskLayer::new(root, key).map_err(|e| LocalError::new("open", root, e)),
+        Output::Missing | Output::Named { .. } => {
+            DiskLayer::make(root, key).map_err(|e| LocalError::new("create", root, e))
+        }
     }
 }
 
@@ -279,8 +329,8 @@ mod tests {
     use crate::transfer::source::scan;
 
     /// Looks at `place` and opens it. `before` runs a closure before each of the two steps; it may change the
-    /// directory.
-    fn receive(place: &Path, before: [&dyn Fn(); 2]) -> Result<(), TransferError> {
+    /// directory. The thread ends when what is returned is dropped.
+    fn receive(place: &Path, before: [&dyn Fn(); 2]) -> Result<(Sender<Job>, Receiver<Done>), TransferError> {
         let manifest = scan::stream_manifest("file").unwrap();
         let offer = Offer::of(&manifest).unwrap();
         let target = Target::Directory(place.join("out"), Conflicts::Rename);
@@ -297,7 +347,8 @@ mod tests {
         next()?;
         before[1]();
         jobs.send(Job::Open { offer, manifest }).unwrap();
-        next()
+        next()?;
+        Ok((jobs, done))
     }
 
     fn is_empty(dir: &Path) -> bool {
@@ -313,7 +364,7 @@ mod tests {
             let plant = || symlink(&home, place.path().join("out")).unwrap();
             let mut before: [&dyn Fn(); 2] = [&|| (), &|| ()];
             before[moment] = &plant;
-            receive(place.path(), before).unwrap_err();
+            receive(place.path(), before).err().unwrap();
             assert!(is_empty(&home), "moment {moment}");
         }
     }
@@ -328,14 +379,41 @@ mod tests {
             std::fs::rename(&out, &seen).unwrap();
             symlink(&home, &out).unwrap();
         };
-        receive(place.path(), [&|| (), &swap]).unwrap();
+        let _runs = receive(place.path(), [&|| (), &swap]).unwrap();
         assert!(is_empty(&home) && !is_empty(&seen));
     }
 
     #[test]
     fn a_missing_output_directory_is_made() {
         let place = tempfile::tempdir().unwrap();
-        receive(place.path(), [&|| (), &|| ()]).unwrap();
+        let _runs = receive(place.path(), [&|| (), &|| ()]).unwrap();
         assert!(!is_empty(&place.path().join("out")));
+    }
+
+    #[test]
+    fn a_run_in_which_nothing_arrives_leaves_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let (jobs, done) = receive(place.path(), [&|| (), &|| ()]).unwrap();
+        drop(jobs);
+        while done.recv().is_ok() {}
+        assert!(is_empty(&place.path().join("out")));
+    }
+
+    #[test]
+    fn an_output_directory_that_is_removed_is_told_and_not_made_again() {
+        for moment in 0..2 {
+            let place = tempfile::tempdir().unwrap();
+            let out = place.path().join("out");
+            std::fs::create_dir(&out).unwrap();
+            let remove = || std::fs::remove_dir(&out).unwrap();
+            let mut before: [&dyn Fn(); 2] = [&|| (), &|| ()];
+            before[moment] = &remove;
+            let error = receive(place.path(), before).err().unwrap();
+            assert!(
+                matches!(&error, TransferError::Local(LocalError::Removed(root)) if *root == out),
+                "{error}"
+            );
+            assert!(!out.exists());
+        }
     }
 }

@@ -6,7 +6,7 @@ mod disk;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -400,6 +400,11 @@ impl Side for Receiving {
     }
 
     fn on_end(&mut self, end: End) {
+        // The disk thread ends, too. Its last act is to remove what is of no use to a later run.
+        self.jobs = channel().0;
+        if !matches!(self.verdict, Some(Ok(_))) {
+            disk::await_end(&self.done, self.clock);
+        }
         let verdict = self
             .verdict
             .take()

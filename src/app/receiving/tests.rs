@@ -1,7 +1,5 @@
 //! Tests with a disk that stands still while the peer goes on.
 
-use std::sync::mpsc::channel;
-
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;

@@ -20,9 +20,11 @@ use crate::transfer::fs::COARSEST_TIME;
 use crate::transfer::fs::layer::{Layer, NodeKind};
 use crate::transfer::hash::Cv;
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
+use crate::transfer::names;
 use crate::transfer::ranges::RunSet;
 use crate::transfer::sink::hard_links;
 use crate::transfer::sink::losses::Losses;
+use crate::transfer::sink::place;
 use crate::transfer::sink::staging::Staging;
 use crate::transfer::sink::tree::Tree;
 use crate::transfer::{BLOCK_LEN, BlockIndex, blocks_within};
@@ -66,13 +68,13 @@ pub(crate) struct Base<F> {
 }
 
 impl<F> Base<F> {
-    /// Looks at the files here. What cannot be read is no help, and no obstacle either. If `ours` is given, looks only at these entries. `may_be_equal`: no block of
-    /// this transfer was verified before. `renamed`: whether to look for files under other names.
+    /// Looks at the files here. What cannot be read is no help, and no obstacle either. If `ours` is given, looks only at these
+    /// entries. `spare` is a free path of ours. `renamed`: whether to look for files under other names.
     pub(crate) fn open<L: Layer<File = F>>(
         layer: &L,
         manifest: &Arc<Manifest>,
         compare: Compare<F>,
-        may_be_equal: bool,
+        spare: &Path,
         losses: &Losses,
         ours: Option<&RunSet>,
         renamed: bool,
@@ -84,7 +86,7 @@ impl<F> Base<F> {
         let mut base = Base {
             tree: Tree::existing(Arc::clone(manifest), at.clone()),
             blocks: RunSet::new(),
-            equal: may_be_equal && matches!(compare, Compare::Finals { .. }),
+            equal: matches!(compare, Compare::Finals { .. }),
             borrowed: BTreeMap::new(),
             differs: None,
             compare,
@@ -93,7 +95,7 @@ impl<F> Base<F> {
             return base;
         }
         let tree = &mut base.tree;
-        let (mut stretches, mut absent) = (Stretches::default(), Vec::new());
+        let (mut stretches, mut absent, mut elsewhere) = (Stretches::default(), Vec::new(), Vec::new());
         for (index, entry) in manifest.iter() {
             let is_ours = entry.kind != Kind::File || ours.is_none_or(|ours| ours.contains(index.get()));
             let visible = is_ours && entry.parent.is_none_or(|parent| tree.has(parent));
@@ -127,19 +129,24 @@ impl<F> Base<F> {
                     layer.read_link(&path).is_ok_and(|target| target == entry.target)
                 }
                 (Kind::HardLink(of), Some(NodeKind::File)) => {
-                    hard_links::are_one(layer, &path, &at.join(manifest.path(of)))
+                    base.equal && hard_links::is_as_good(layer, &at.join(manifest.path(of)), &path, spare)
                 }
                 (Kind::Symlink, None) => losses.has_lost(index),
-                (Kind::File, None) => {
-                    absent.push(index);
+                (kind, found) => {
+                    absent.extend((kind == Kind::File).then_some(index));
+                    // An earlier run put it beside what is in its way.
+                    elsewhere.extend(found.and_then(|_| place::numbered(&path, 1).ok()));
                     false
                 }
-                _ => false,
             };
             base.equal &= same;
         }
         if renamed {
-            for (index, path) in find_renamed(layer, tree, manifest, &absent) {
+            let tops = manifest
+                .iter()
+                .filter(|(index, entry)| entry.parent.is_none() && tree.has(*index));
+            elsewhere.extend(tops.map(|(index, _)| manifest.path(index)));
+            for (index, path) in find_renamed(layer, elsewhere, manifest, &absent) {
                 stretches.add(manifest.content_range(index));
                 tree.mark_elsewhere(index, path);
             }
@@ -164,55 +171,47 @@ fn written<L: Layer>(layer: &L, path: &Path) -> io::Result<Vec<Range<u64>>> {
     Ok(runs)
 }
 
-/// For each of the `absent` files one that has its size and time, in the directories of the list that are here.
+/// For each of the `absent` files one that has its size and time, among `paths` and everything in them.
 fn find_renamed<L: Layer>(
     layer: &L,
-    tree: &Tree<L::File>,
+    mut paths: Vec<PathBuf>,
     manifest: &Manifest,
     absent: &[EntryIndex],
 ) -> BTreeMap<EntryIndex, PathBuf> {
-    let mut wanted: BTreeSet<(u64, i64, EntryIndex)> = BTreeSet::new();
+    // With the same size and time, one of the same name is it.
+    let mut wanted: BTreeSet<(u64, i64, u64, EntryIndex)> = BTreeSet::new();
     for &index in absent {
         let entry = manifest.entry(index);
         if entry.size > 0 {
-            wanted.insert((entry.size, entry.mtime, index));
+            wanted.insert((entry.size, entry.mtime, names::likeness(entry.name), index));
         }
     }
-    let tops = manifest
-        .iter()
-        .filter(|(index, entry)| entry.parent.is_none() && tree.has(*index));
-    let dirs = tops.filter(|(_, entry)| entry.kind == Kind::Dir);
-    let mut open: Vec<PathBuf> = dirs.map(|(index, _)| manifest.path(index)).collect();
     let (mut found, mut looked) = (BTreeMap::new(), 0);
-    while let Some(dir) = open.pop().filter(|_| !wanted.is_empty()) {
-        for name in layer.list(&dir).unwrap_or_default() {
-            looked += 1;
-            if looked > MOST_LOOKED {
-                return found;
+    while let Some(path) = paths.pop().filter(|_| !wanted.is_empty() && looked < MOST_LOOKED) {
+        looked += 1;
+        match layer.info(&path) {
+            Ok(Some(node)) if node.kind == NodeKind::Dir => {
+                let names = layer.list(&path).unwrap_or_default();
+                paths.extend(names.into_iter().map(|name| path.join(name)));
             }
-            let path = dir.join(name);
-            match layer.info(&path) {
-                Ok(Some(node)) if node.kind == NodeKind::Dir => open.push(path),
-                Ok(Some(node)) if node.kind == NodeKind::File => {
-                    // Some disks keep only every second second. A file is taken for one entry only.
-                    let near = |slack: i64| {
-                        let first = (node.len, node.mtime.saturating_sub(slack), EntryIndex::new(0));
-                        let last = (
-                            node.len,
-                            node.mtime.saturating_add(slack),
-                            EntryIndex::new(u32::MAX),
-                        );
-                        wanted.range(first..=last).next().copied()
-                    };
-                    if let Some(known) = near(0).or_else(|| near(COARSEST_TIME as i64))
-                        && layer.open_read(&path).is_ok()
-                    {
-                        wanted.remove(&known);
-                        found.insert(known.2, path);
-                    }
+            Ok(Some(node)) if node.kind == NodeKind::File => {
+                // Some disks keep only every second second. A file is taken for one entry only.
+                let near = |slack: i64, [least, most]: [u64; 2]| {
+                    let (from, to) = (node.mtime.saturating_sub(slack), node.mtime.saturating_add(slack));
+                    let first = (node.len, from, least, EntryIndex::new(0));
+                    let last = (node.len, to, most, EntryIndex::new(u32::MAX));
+                    wanted.range(first..=last).next().copied()
+                };
+                let name = path.file_name().map(names::bytes_from_os).unwrap_or_default();
+                let known = near(0, [names::likeness(&name); 2]).or_else(|| near(0, [0, u64::MAX]));
+                if let Some(known) = known.or_else(|| near(COARSEST_TIME as i64, [0, u64::MAX]))
+                    && layer.open_read(&path).is_ok()
+                {
+                    wanted.remove(&known);
+                    found.insert(known.3, path);
                 }
-                _ => {}
             }
+            _ => {}
         }
     }
     found

@@ -118,7 +118,9 @@ impl Earlier {
         // A file with several names stays under all of them or under none.
         let mut parted = Vec::new();
         for &(of, link) in list.hard_links() {
-            if stays.contains(of.get()) && hard_links::are_one(layer, &list.path(link), &list.path(of)) {
+            if stays.contains(of.get())
+                && hard_links::is_as_good(layer, &list.path(of), &list.path(link), &staging.trial())
+            {
                 stays.add(link.get());
             } else {
                 parted.push(of);

@@ -42,15 +42,6 @@ impl<L: Layer> Sink<L> {
         Ok(true)
     }
 
-    /// Removes the staging directory of a run that has stored nothing, unless it notes what arrived earlier.
-    pub(super) fn leave_nothing(&mut self) {
-        if self.earlier.came.is_empty() {
-            self.tree.close();
-            drop(self.journal.take());
-            let _ = self.staging.remove(&self.layer);
-        }
-    }
-
     /// Compares a block with the bytes here.
     pub(super) fn recheck_base(
         &mut self,

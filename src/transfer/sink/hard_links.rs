@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::transfer::fs::layer::{Layer, read_pieces};
+use crate::transfer::fs::layer::{Layer, PIECE, read_pieces};
 use crate::transfer::manifest::Entry;
 use crate::transfer::sink::losses::{Losses, Remark};
 use crate::transfer::sink::place::open_ours;
@@ -54,8 +54,36 @@ pub(super) fn make<L: Layer>(
     layer.sync(&copy)
 }
 
+/// Whether `other` needs no change to be one more name of `file`: it is one, or it is a copy, and this disk makes no link
+/// in its place. `spare` is a free path of ours.
+pub(super) fn is_as_good<L: Layer>(layer: &L, file: &Path, other: &Path, spare: &Path) -> bool {
+    are_one(layer, file, other)
+        || are_equal(layer, file, other)
+            && link(layer, file, spare).is_ok_and(|made| !made || layer.remove_file(spare).is_err())
+}
+
+/// Whether two files have the same bytes. False if one of them cannot be read.
+pub(super) fn are_equal<L: Layer>(layer: &L, one: &Path, other: &Path) -> bool {
+    let compare = || {
+        let (one, other) = (layer.open_read(one)?, layer.open_read(other)?);
+        let len = layer.len(&one)?;
+        if layer.len(&other)? != len {
+            return Ok(false);
+        }
+        let (mut found, mut equal) = (vec![0; PIECE], true);
+        read_pieces(layer, &one, len, |at, piece| {
+            let found = &mut found[..piece.len()];
+            layer.read_at(&other, at, found)?;
+            equal &= found == piece;
+            Ok(())
+        })?;
+        io::Result::Ok(equal)
+    };
+    compare().unwrap_or(false)
+}
+
 /// Whether two names are of the same file. False if the system does not tell.
-pub(super) fn are_one<L: Layer>(layer: &L, one: &Path, other: &Path) -> bool {
+fn are_one<L: Layer>(layer: &L, one: &Path, other: &Path) -> bool {
     let node = |path| {
         let found = layer.stat(&layer.open_read(path).ok()?).ok()?;
         (found.inode != 0).then_some((found.inode, found.born))

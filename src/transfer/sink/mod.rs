@@ -88,6 +88,8 @@ pub struct Sink<L: Layer> {
     moved: Moved,
     /// Open until everything is sealed.
     journal: Option<Journal<L::File>>,
+    /// Whether the staging directory holds something for a later run.
+    is_useful: bool,
     conflicts: Conflicts,
     losses: Losses,
     total: Option<u64>,
@@ -143,15 +145,9 @@ impl<L: Layer> Sink<L> {
             };
             let ours = (!earlier.came.is_empty()).then_some(&earlier.ours);
             let renamed = conflicts == Conflicts::Update;
-            let base = Base::open(
-                &layer,
-                &manifest,
-                compare,
-                kept.is_empty(),
-                &losses,
-                ours,
-                renamed,
-            );
+            let spare = staging.trial();
+            let mut base = Base::open(&layer, &manifest, compare, &spare, &losses, ours, renamed);
+            base.equal &= kept.is_empty();
             let rule = Rule::new(conflicts).adding_to(&earlier.came);
             // If all is equal, nothing is changed.
             if !base.equal {
@@ -168,8 +164,10 @@ impl<L: Layer> Sink<L> {
                 let _ = staging.remove(&layer);
             }
         })?;
+        let is_useful = !kept.is_empty() || opened.found == Before::Same && !earlier.came.is_empty();
         Ok(Sink {
             layer,
+            is_useful,
             aside: Aside::new(staging.aside()),
             staging,
             manifest,
@@ -327,9 +325,47 @@ impl<L: Layer> Sink<L> {
     }
 
     fn append(&mut self, record: &Record) -> Result<(), LocalError> {
-        let journal = self.journal.as_mut();
-        let appended = journal.map_or(Ok(()), |journal| journal.append(&self.layer, record));
-        appended.doing(&self.layer, "write", self.staging.journal())
+        // Without this, what is removed meanwhile would be filled to its end.
+        self.check_kept()?;
+        if let Some(journal) = &mut self.journal {
+            let appended = journal.append(&self.layer, record);
+            appended.doing(&self.layer, "write", self.staging.journal())?;
+            self.is_useful = true;
+        }
+        Ok(())
+    }
+
+    /// Checks that nobody has removed the staging directory.
+    fn check_kept(&self) -> Result<(), LocalError> {
+        match self.layer.info(&self.staging.journal()) {
+            Ok(None) if self.journal.is_some() => {
+                Err(LocalError::Removed(self.layer.root().join(self.staging.dir())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn work(&mut self, job: StoreJob, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
+        match job {
+            StoreJob::Announce { first, cvs, zeros } => {
+                for (block, cv) in (first.get()..).map(BlockIndex::new).zip(cvs) {
+                    self.on_announced(block, cv, events)?;
+                    if zeros {
+                        self.on_zeros(block, events)?;
+                    }
+                }
+            }
+            StoreJob::Filled(filled) => {
+                let outcome = self.on_filled(&filled, events);
+                events.push(StoreEvent::Recycle(filled.buffer));
+                outcome?;
+            }
+            StoreJob::Chunks(list) => self.on_chunks(&list, events)?,
+            StoreJob::Total(total) => self.on_total(total)?,
+            StoreJob::Missing(entries) => self.on_missing(&entries, events),
+            StoreJob::Finish { root } => self.finish(root, events)?,
+        }
+        Ok(())
     }
 
     fn confirm(&mut self, block: BlockIndex, hash: &BlockHash, events: &mut Vec<StoreEvent>) {
@@ -380,33 +416,23 @@ impl<L: Layer> Store for Sink<L> {
     }
 
     fn handle(&mut self, job: StoreJob, events: &mut Vec<StoreEvent>) -> Result<(), TransferError> {
-        match job {
-            StoreJob::Announce { first, cvs, zeros } => {
-                for (block, cv) in (first.get()..).map(BlockIndex::new).zip(cvs) {
-                    self.on_announced(block, cv, events)?;
-                    if zeros {
-                        self.on_zeros(block, events)?;
-                    }
-                }
-            }
-            StoreJob::Filled(filled) => {
-                let outcome = self.on_filled(&filled, events);
-                events.push(StoreEvent::Recycle(filled.buffer));
-                outcome?;
-            }
-            StoreJob::Chunks(list) => self.on_chunks(&list, events)?,
-            StoreJob::Total(total) => self.on_total(total)?,
-            StoreJob::Missing(entries) => self.on_missing(&entries, events),
-            StoreJob::Finish { root } => self.finish(root, events)?,
+        let outcome = self.work(job, events);
+        if outcome.is_err() {
+            self.check_kept()?;
         }
-        Ok(())
+        outcome
     }
 
     fn recheck_one(&mut self, events: &mut Vec<StoreEvent>) -> Result<bool, TransferError> {
-        let outcome = self.compare_next(events);
-        if outcome.is_err() && self.base.equal {
-            self.leave_nothing();
+        self.compare_next(events)
+    }
+
+    fn leave(&mut self) {
+        // Once it is sealed, the transfer is completed without the sender.
+        if self.journal.take().is_some() && !self.is_useful {
+            self.tree.close();
+            self.aside.close();
+            let _ = self.staging.remove(&self.layer);
         }
-        outcome
     }
 }

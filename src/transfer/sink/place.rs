@@ -328,17 +328,41 @@ fn place_one<L: Layer>(
             _ => {}
         }
     }
-    let plain = SafeName::from_peer(&names::bytes_from_os(name.file_name().unwrap_or_default()))
-        .map_err(|_| io::ErrorKind::InvalidInput)?;
     for n in 1..u32::MAX {
-        let other = name.with_file_name(plain.numbered(n).to_os());
+        let other = numbered(name, n)?;
         match move_to_free(layer, from, &other, losses) {
             Ok(()) => return Ok(other),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(e),
         }
+        // An earlier run put it there, for the same reason. No other file is replaced.
+        let is_dir = |path: &Path| -> io::Result<bool> {
+            Ok(layer.info(path)?.is_some_and(|found| found.kind == NodeKind::Dir))
+        };
+        if rule.may_merge() && is_dir(from)? && is_dir(&other)? {
+            return merge(layer, from, &other, rule, losses).map(|()| other);
+        }
+        if rule.may_merge() && is_copy(layer, from, &other) {
+            return replace(layer, from, &other, losses).map(|()| other);
+        }
     }
     Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// The `n`th other path for a taken one.
+pub(super) fn numbered(path: &Path, n: u32) -> io::Result<PathBuf> {
+    let name = names::bytes_from_os(path.file_name().unwrap_or_default());
+    let plain = SafeName::from_peer(&name).map_err(|_| io::ErrorKind::InvalidInput)?;
+    Ok(path.with_file_name(plain.numbered(n).to_os()))
+}
+
+/// Whether two files have the same bytes, or two links the same target.
+fn is_copy<L: Layer>(layer: &L, one: &Path, other: &Path) -> bool {
+    let target = layer.read_link(one);
+    match target {
+        Ok(target) => layer.read_link(other).is_ok_and(|other| other == target),
+        Err(_) => hard_links::are_equal(layer, one, other),
+    }
 }
 
 /// Moves the contents of `from` into the existing directory `to`, file by file. `to` keeps its permissions

@@ -98,4 +98,7 @@ pub trait Store: Send {
     /// # Errors
     /// As [`Store::handle`].
     fn recheck_one(&mut self, events: &mut Vec<StoreEvent>) -> Result<bool, TransferError>;
+
+    /// Call it at the end of every run. If the transfer is not finished, removes what no later run could use.
+    fn leave(&mut self) {}
 }

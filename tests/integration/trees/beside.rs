@@ -67,6 +67,48 @@ fn an_overwritten_tree_is_merged() {
     assert_eq!(names(&p.out), ["t"]);
 }
 
+#[test]
+fn what_another_kind_is_in_the_way_of_is_put_beside_it_once_however_often_it_is_sent() {
+    for conflicts in [Conflicts::Overwrite, Conflicts::Update] {
+        let p = place();
+        for dir in ["d", "t/d"] {
+            fs::create_dir_all(p.src.join(dir)).unwrap();
+            write(&p.src.join(dir).join("a"), 1, 2 * MIB);
+            write(&p.src.join(dir).join("b"), 2, 10);
+            fs::create_dir_all(p.out.join(dir).with_file_name("f")).unwrap();
+            fs::write(p.out.join(dir), b"mine").unwrap();
+        }
+        for file in ["f", "t/f"] {
+            write(&p.src.join(file), 3, MIB);
+            fs::write(p.out.join(file).join("mine"), b"mine").unwrap();
+        }
+        let setup = Setup {
+            conflicts,
+            ..Setup::default()
+        };
+        let paths = ["d", "f", "t"].map(|name| p.src.join(name));
+        for round in 0..3 {
+            let outcome = send(&paths, &p.out, setup).unwrap();
+            assert_eq!(names(&p.out), ["d", "d (1)", "f", "f (1)", "t"], "{conflicts:?}");
+            assert_eq!(names(&p.out.join("t")), ["d", "d (1)", "f", "f (1)"]);
+            assert_eq!(snapshot(&p.out.join("t/d (1)")), snapshot(&p.src.join("t/d")));
+            assert_eq!(
+                fs::read(p.out.join("f (1)")).unwrap(),
+                fs::read(p.src.join("f")).unwrap()
+            );
+            assert_eq!(fs::read(p.out.join("t/d")).unwrap(), b"mine");
+            assert_eq!(fs::read(p.out.join("t/f/mine")).unwrap(), b"mine");
+            let is_known = conflicts == Conflicts::Update && round > 0;
+            assert_eq!(outcome.sent == 0, is_known, "{round}: {}", outcome.sent);
+        }
+        // Another version replaces nothing that may be the user's own.
+        fs::write(p.out.join("f (1)"), b"mine, too").unwrap();
+        send(&paths, &p.out, setup).unwrap();
+        assert_eq!(names(&p.out), ["d", "d (1)", "f", "f (1)", "f (2)", "t"]);
+        assert_eq!(fs::read(p.out.join("f (1)")).unwrap(), b"mine, too");
+    }
+}
+
 /// As for a fresh folder: what a directory or link says of its time is part of what is sent.
 #[cfg(unix)]
 #[test]

@@ -83,6 +83,14 @@ fn a_disk_without_hard_links_gets_copies_and_that_is_told_once() {
         assert_eq!(outcome.remarks, [Remark::HardLinksLost], "{kind:?}");
         assert_eq!(outcome.sent, CONTENT);
         assert!(layer.contents() == expected(&paths));
+        // The copies are as good as links: nothing is written again.
+        let outcome = pair::send(&paths, layer.clone(), UPDATE).unwrap();
+        assert_eq!(
+            (outcome.sent, outcome.placed[0].already_there),
+            (0, true),
+            "{kind:?}"
+        );
+        assert!(layer.contents() == expected(&paths));
     }
 }
 

@@ -292,3 +292,23 @@ fn files_beside_what_is_sent_and_files_without_an_update_are_not_compared() {
     let outcome = send(&[p.src.join("t")], &p.out, Setup::default()).unwrap();
     assert!(outcome.sent > 10 * MIB as u64, "{outcome:?}");
 }
+
+/// As they come out of an archive: of one size, and of one time.
+#[test]
+fn of_renamed_files_that_look_alike_each_is_found_by_its_name() {
+    let p = place();
+    let [old, new] = ["t/old", "t/new"].map(|path| p.src.join(path));
+    fs::create_dir_all(&old).unwrap();
+    for seed in 0..20 {
+        let path = old.join(format!("{seed}.jpg"));
+        write(&path, seed, 100_000);
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(time).unwrap();
+    }
+    let paths = [p.src.join("t")];
+    send(&paths, &p.out, Setup::default()).unwrap();
+    fs::rename(&old, &new).unwrap();
+    assert_eq!(send(&paths, &p.out, UPDATE).unwrap().sent, 0);
+    assert_eq!(snapshot(&p.out.join("t/new")), snapshot(&new));
+}

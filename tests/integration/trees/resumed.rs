@@ -173,3 +173,24 @@ fn abandoned_parts_are_discarded_and_nothing_else() {
     assert!(removed[0].bytes >= 2 << 20, "{removed:?}");
     assert_eq!(names(&p.out), ["mine.part", "other.part"]);
 }
+
+#[cfg(unix)]
+#[test]
+fn what_is_removed_while_it_is_received_is_not_filled_to_its_end() {
+    use p2pcopy::parts::transfer::LocalError::Removed;
+    let p = place();
+    let file = p.src.join("vm.img");
+    write(&file, 21, 9 * MIB);
+    let scanned = scan(std::slice::from_ref(&file), &ScanOptions::default()).unwrap();
+    let (manifest, source) = (scanned.manifest.clone(), Source::files(scanned));
+    let mut remove = |block: u32| {
+        if block == 4 {
+            fs::remove_dir_all(p.out.join("vm.img.part")).unwrap();
+        }
+    };
+    let outcome = pair::run_changing(manifest, source, disk(&p.out), Setup::default(), &mut remove);
+    let Err(Fault::Receiver(TransferError::Local(Removed(what)))) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(what, p.out.join("vm.img.part"));
+}
