@@ -38,7 +38,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use crate::rendezvous::errand::Errand;
-use crate::system::{HAS_ATTRIBUTES, stopped};
+use crate::system::{HAS_ATTRIBUTES, lift_file_limit, stopped};
 use crate::transfer;
 use crate::transfer::fs::disk::DiskLayer;
 use crate::transfer::fs::layer::Layer;
@@ -66,6 +66,7 @@ pub(crate) async fn send(options: SendOptions, front: &mut dyn Front) -> Result<
         scan,
         common,
     } = options;
+    check_file_limit()?;
     tell_attributes(scan.attributes, front);
     let (manifest, source, paths) = sending::payload::open(payload, scan, common.trace.as_deref(), front)?;
     run::run(Errand::Send, &common, false, front, |parts| {
@@ -81,6 +82,7 @@ pub(crate) async fn send(options: SendOptions, front: &mut dyn Front) -> Result<
 /// # Errors
 /// Whatever kept the files from being complete and verified.
 pub(crate) async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
+    check_file_limit()?;
     tell_attributes(options.attributes, front);
     let (target, common) = (options.destination, options.common);
     let mut reserved = None;
@@ -102,6 +104,19 @@ pub(crate) async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> R
         Ok(Box::new(side))
     })
     .await
+}
+
+/// Checks that the files and sockets of a transfer may all be open at once.
+fn check_file_limit() -> Result<(), Failure> {
+    /// Files and directories that either side holds open, and what the connection needs.
+    const LEAST: u64 = 128;
+    match lift_file_limit(LEAST) {
+        Some(limit) if limit < LEAST => Err(Failure::other(
+            format!("a transfer needs {LEAST} open files, and no more than {limit} are allowed"),
+            "lift the limit that `ulimit -n` shows, and run the same command again",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Warns if the user wants to keep attributes and this system does not support them.

@@ -257,10 +257,10 @@ pub(super) enum RelayArg {
 #[command(next_help_heading = "Finding the peer")]
 pub(super) struct CommonArgs {
     /// Local UDP port; any free one if not given
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", value_parser = values::port, allow_hyphen_values = true)]
     pub(super) localport: Option<u16>,
     /// The outside port that the router forwards to --localport: the peer is told to connect there
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), requires = "localport")]
+    #[arg(long, value_name = "PORT", value_parser = values::port, allow_hyphen_values = true, requires = "localport")]
     pub(super) external_port: Option<u16>,
     /// Do not ask the router to forward a port (PCP, NAT-PMP, UPnP)
     #[arg(long, env = "P2PCOPY_NO_PORT_MAPPING", hide_env_values = true,
@@ -302,10 +302,10 @@ pub(super) struct CommonArgs {
     pub(super) ntp: Vec<Servers>,
     /// TTL of the packets that open our own NAT before the slot, in place of 2 to 5 in turn. They must pass our
     /// routers and expire before they reach the peer's
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, value_name = "N", value_parser = values::ttl, allow_hyphen_values = true)]
     pub(super) ttl: Option<u8>,
     /// How long to look for the peer before giving up, at first and whenever it falls silent
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = values::duration)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = values::duration, allow_hyphen_values = true)]
     pub(super) timeout: Duration,
     /// Make both users compare six words before anything is sent, whatever they pasted
     #[arg(long, conflicts_with = "insecure")]
@@ -315,7 +315,7 @@ pub(super) struct CommonArgs {
     #[arg(long)]
     pub(super) insecure: bool,
     /// Highest rate to send, or to receive: 20mbit, 2MB/s. The smaller limit of both sides holds
-    #[arg(long, value_name = "RATE", value_parser = values::rate, help_heading = "Speed")]
+    #[arg(long, value_name = "RATE", value_parser = values::rate, allow_hyphen_values = true, help_heading = "Speed")]
     pub(super) limit: Option<u64>,
     /// Congestion control to send with
     #[arg(long, value_enum, default_value_t = CongestionArg::Bbr, help_heading = "Speed")]

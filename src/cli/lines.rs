@@ -294,11 +294,15 @@ fn finished(summary: &Summary) -> String {
         0 => "Done".to_owned(),
         count => format!("Done, but not everything ({count} missing)"),
     };
+    // Nothing had to cross: a rate would say nothing.
+    let average = match summary.average() {
+        0 => String::new(),
+        rate => format!(", {} on average", Rate(rate)),
+    };
     format!(
-        "{done}: {names}{} bytes{reused} in {}, {} on average{hash}",
+        "{done}: {names}{} bytes{reused} in {}{average}{hash}",
         summary.bytes,
-        Span(summary.elapsed),
-        Rate(summary.average())
+        Span(summary.elapsed)
     )
 }
 

@@ -51,6 +51,8 @@ mod tests {
         let [cause, next] = told(&["receiver", "--limit", "fast"]);
         assert!(cause.contains("'fast' is not a rate: write 20mbit"), "{cause}");
         assert_eq!(next, "p2pcopy receiver --help lists what it takes");
+        let [cause, _] = told(&["receiver", "--limit", "-5MB/s"]);
+        assert!(cause.contains("'-5MB/s' is not a rate: write 20mbit"), "{cause}");
         let [cause, next] = told(&["copy"]);
         assert!(
             cause.contains("'copy'") && next.contains("p2pcopy --help"),

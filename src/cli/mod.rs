@@ -35,6 +35,7 @@ use crate::app::event::Front;
 use crate::app::options::{Common, Payload};
 use crate::app::outcome::{Failure, Summary};
 use crate::app::receiving::Target;
+use crate::app::wording::os_errors::explain;
 use crate::app::{self, options};
 use args::{Cli, Command};
 use console::Console;
@@ -145,6 +146,7 @@ impl Task {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     install_panic_hook();
     process::keep_memory_private();
+    process::keep_own_permissions();
     crate::system::outlive_file_limit();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let command = arguments.get(1).and_then(|word| word.to_str()).map(str::to_owned);
@@ -204,10 +206,8 @@ fn run_task(task: Task, front: &mut dyn Front) -> Result<Summary, Failure> {
         .enable_all()
         .build()
         .map_err(|error| {
-            Failure::other(
-                format!("cannot start: {error}"),
-                "close some programs and run the same command again",
-            )
+            let (what, next) = explain(&error);
+            Failure::other(format!("cannot start: {what}"), next)
         })?;
     let outcome = runtime.block_on(task.run(front));
     // A name lookup may still hang in a thread of the runtime. Nobody waits for its answer.

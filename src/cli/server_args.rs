@@ -28,19 +28,19 @@ pub(super) struct ServerArgs {
     #[arg(long, value_name = "WORD", value_parser = token, env = "P2PCOPY_SERVER_TOKEN", hide_env_values = true)]
     token: Option<ServerToken>,
     /// Also serve networks that let no UDP through, at this TCP port; 443 passes most firewalls
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", value_parser = values::port, allow_hyphen_values = true)]
     tcp: Option<u16>,
     /// Do not relay; clients only meet here
     #[arg(long, conflicts_with_all = ["pair_rate", "total_rate", "pair_bytes"])]
     no_relay: bool,
     /// Highest rate to relay for one pair: 20mbit, 2MB/s [default: 20mbit, and no limit with --token]
-    #[arg(long, value_name = "RATE", value_parser = values::rate)]
+    #[arg(long, value_name = "RATE", value_parser = values::rate, allow_hyphen_values = true)]
     pair_rate: Option<u64>,
     /// Highest rate to relay for all pairs together [default: no limit]
-    #[arg(long, value_name = "RATE", value_parser = values::rate)]
+    #[arg(long, value_name = "RATE", value_parser = values::rate, allow_hyphen_values = true)]
     total_rate: Option<u64>,
     /// Most bytes to relay for one pair: 10GB, 500MiB [default: 10GB, and no limit with --token]
-    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    #[arg(long, value_name = "SIZE", value_parser = values::size, allow_hyphen_values = true)]
     pair_bytes: Option<u64>,
     /// STUN server in place of the built-in list; may be repeated
     #[arg(long, value_name = "HOST[:PORT]", env = "P2PCOPY_STUN", hide_env_values = true,

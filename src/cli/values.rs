@@ -1,6 +1,9 @@
 //! Turns words of the command line into values: durations, rates, sizes, servers.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::app::options::Server;
@@ -46,6 +49,25 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
+/// A whole number within bounds.
+fn whole<T: FromStr + PartialOrd + Display>(text: &str, bounds: RangeInclusive<T>) -> Result<T, String> {
+    let number = text.trim().parse().ok().filter(|number| bounds.contains(number));
+    number.ok_or_else(|| {
+        let (least, most) = bounds.into_inner();
+        format!("'{text}' is not a whole number from {least} to {most}")
+    })
+}
+
+/// A port.
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    whole(text, 1..=u16::MAX)
+}
+
+/// A TTL that leads out of our routers and not across the internet.
+pub(super) fn ttl(text: &str) -> Result<u8, String> {
+    whole(text, 1..=64)
+}
+
 /// An address to listen at, with its port.
 pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
     let wrong = |_| {
@@ -74,7 +96,7 @@ pub(super) fn rate(text: &str) -> Result<u64, String> {
     };
     let rate = number * scale(prefix).ok_or_else(wrong)? * bytes_per_unit;
     if !(SLOWEST..=FASTEST).contains(&rate) {
-        return Err(format!("'{text}' is out of range: give at least 12kbit"));
+        return Err(format!("'{text}' is out of range: give between 12kbit and 8Tbit"));
     }
     Ok(rate as u64)
 }
@@ -96,12 +118,14 @@ fn scale(prefix: &str) -> Option<f64> {
 
 /// A size such as `10GB` or `500MiB`, in bytes; at least a megabyte.
 pub(super) fn size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("'{text}' is not a size: write 10GB or 500MiB, 1MB at least");
+    let wrong = || format!("'{text}' is not a size: write 10GB or 500MiB");
     let (number, unit) = number(text.trim()).ok_or_else(wrong)?;
     let prefix = unit.trim().strip_suffix('B').ok_or_else(wrong)?;
     let bytes = number * scale(prefix).ok_or_else(wrong)?;
     if !(1e6..=1e18).contains(&bytes) {
-        return Err(wrong());
+        return Err(format!(
+            "'{text}' is out of range: give between 1MB and 1000000TB"
+        ));
     }
     Ok(bytes as u64)
 }
@@ -223,6 +247,30 @@ mod tests {
             "20", "20m", "20mb", "", "bit", "0mbit", "-1MB/s", "1e6mbit", "2PB/s", "NaNmbit",
         ] {
             assert!(rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_have_bounds() {
+        assert_eq!((port("4300"), ttl("64")), (Ok(4300), Ok(64)));
+        for text in ["0", "70000", "-1", "1.5", "x", "", "99999999999999999999"] {
+            assert_eq!(
+                port(text),
+                Err(format!("'{text}' is not a whole number from 1 to 65535"))
+            );
+        }
+        assert!(ttl("65").is_err());
+    }
+
+    #[test]
+    fn what_is_too_much_or_too_little_is_told_with_both_bounds() {
+        for text in ["1bit", "0mbit", "99999999999999999999GB/s"] {
+            let told = rate(text).unwrap_err();
+            assert!(told.contains("between 12kbit and 8Tbit"), "{told}");
+        }
+        for text in ["1kB", "0B", "9999999999TB"] {
+            let told = size(text).unwrap_err();
+            assert!(told.contains("between 1MB and"), "{told}");
         }
     }
 

@@ -20,6 +20,48 @@ pub(crate) fn standard_output() -> io::Result<io::Stdout> {
     Ok(io::stdout())
 }
 
+/// Standard input as a payload. The standard library's takes a descriptor that cannot be read for one at its end.
+///
+/// # Errors
+/// Those of the system's call, also if nothing can be read of it.
+#[cfg(unix)]
+pub(crate) fn standard_input() -> io::Result<File> {
+    use std::io::Read;
+    use std::os::fd::AsFd;
+    let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    // It waits for nothing, and fails for a directory, and for what is only open for writing.
+    input.read(&mut []).map(|_| input)
+}
+
+/// Standard input as a payload.
+#[cfg(not(unix))]
+pub(crate) fn standard_input() -> io::Result<io::Stdin> {
+    Ok(io::stdin())
+}
+
+/// Lifts the limit of open files to `wanted`, as far as it may be lifted. Returns the limit then; `None` if there is none.
+#[cfg(unix)]
+pub(crate) fn lift_file_limit(wanted: u64) -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let found = getrlimit(Resource::Nofile);
+    let current = found.current?;
+    let lifted = wanted.min(found.maximum.unwrap_or(wanted));
+    let limit = Rlimit {
+        current: Some(lifted),
+        ..found
+    };
+    if lifted > current && setrlimit(Resource::Nofile, limit).is_ok() {
+        return Some(lifted);
+    }
+    Some(current)
+}
+
+/// There is no such limit.
+#[cfg(not(unix))]
+pub(crate) fn lift_file_limit(_: u64) -> Option<u64> {
+    None
+}
+
 /// Writes all of `bytes` at `offset`. The file's own position does not matter.
 ///
 /// # Errors

@@ -22,7 +22,10 @@ pub(crate) use awake::Awake;
 pub(crate) use busy::open_patiently;
 pub(crate) use busy::{is_held, patiently};
 pub(crate) use clipboard::copy;
-pub(crate) use files::{is_shortage, numbers_nodes_anew, set_modified, standard_output, write_all_at};
+pub(crate) use files::{
+    is_shortage, lift_file_limit, numbers_nodes_anew, set_modified, standard_input, standard_output,
+    write_all_at,
+};
 pub(crate) use mark::mark_received;
 pub(crate) use memory::{is_in_memory, let_go};
 pub(crate) use stop::{insisted, outlive_file_limit, stopped};

@@ -1,5 +1,6 @@
 //! Opens what the user wants to send.
 
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use crate::app::options::Payload;
 use crate::app::outcome::Failure;
 use crate::app::told::Warning;
 use crate::app::wording;
+use crate::system::standard_input;
 use crate::transfer::error::Malformed;
 use crate::transfer::manifest::Manifest;
 use crate::transfer::names;
@@ -45,12 +47,23 @@ pub(in crate::app) fn open(
         }
         Payload::Stdin => {
             let name = how.name.unwrap_or_else(|| "stdin".into());
-            let source = Source::pipe(Box::new(std::io::stdin()));
+            let source = Source::pipe(Box::new(input()?));
             Ok((stream(&name)?, source, vec![name.into()]))
         }
         Payload::Text(text) => single_text(text),
-        Payload::StdinText => single_text(message::read(std::io::stdin())?),
+        Payload::StdinText => single_text(message::read(input()?)?),
     }
+}
+
+/// Standard input.
+fn input() -> Result<impl Read + Send + 'static, Failure> {
+    standard_input().map_err(|error| match error.kind() {
+        ErrorKind::IsADirectory => Failure::usage(
+            "standard input is a directory",
+            "name the directory: p2pcopy sender DIR",
+        ),
+        _ => Failure::file("read", Path::new("standard input"), &error),
+    })
 }
 
 fn files(

@@ -3,8 +3,8 @@
 use std::process::Command;
 
 #[cfg(target_os = "linux")]
-use super::{Running, place_with_a_file, verdict};
-use super::{introduce, run, start};
+use super::{Running, place_with_a_file};
+use super::{introduce, run, start, verdict};
 
 /// A receiver that a shell starts with these words around: what comes before it, and what comes after its arguments.
 fn receiver_in_a_shell(before: &str, after: &str) -> Command {
@@ -44,8 +44,38 @@ fn umask_holds_and_nobody_else_may_write_what_a_peer_sent() {
         narrow.map(|mode| format!("{mode:o}")),
         ["700", "600", "700", "600"]
     );
+    let without_own = receives("0377", "without_own");
+    assert_eq!(without_own, narrow, "it counts for the group and for others");
     let wide = receives("000", "wide");
     assert_eq!(wide.map(|mode| format!("{mode:o}")), ["755", "644", "755", "600"]);
+}
+
+/// What the program says that a shell runs with these words around its arguments.
+fn in_a_shell(before: &str, arguments: &str) -> (Option<i32>, String) {
+    let mut command = Command::new("sh");
+    let script = format!("{before} exec \"$0\" {arguments}");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_p2pcopy")]);
+    let place = tempfile::tempdir().expect("a place");
+    let end = run(command, place.path()).end();
+    (end.status.code(), verdict(&end))
+}
+
+#[test]
+fn what_a_shell_gives_that_is_of_no_use_is_told_before_anybody_waits() {
+    for option in ["--file", "--text"] {
+        let (code, told) = in_a_shell("", &format!("sender {option} - < ."));
+        assert!(
+            code == Some(2) && told.contains("standard input is a directory"),
+            "{told}"
+        );
+    }
+    let (code, told) = in_a_shell("", "sender --file - 0>output");
+    assert!(code == Some(6) && told.contains("not open for this"), "{told}");
+    let (code, told) = in_a_shell("ulimit -n 20;", "receiver");
+    assert!(
+        code == Some(1) && told.contains("no more than 20 are allowed") && told.contains("ulimit"),
+        "{told}"
+    );
 }
 
 #[cfg(target_os = "linux")]
