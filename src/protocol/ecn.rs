@@ -5,6 +5,8 @@
 //! receives less. Packets with only an ACK (RFC 3168, section 6.1.4) and path frames are not marked, because nobody
 //! notices their loss.
 
+use std::time::Duration;
+
 use super::time::Time;
 
 /// The two ECN bits of an IP header.
@@ -45,7 +47,7 @@ impl EcnCounts {
 
 /// If the first packets all arrive as CE, this many of them, the path marks everything (RFC 9000, section 13.4.2).
 const ALL_MARKED: u64 = 10;
-/// Probes in a row without any answer, after which the path may be one that drops what is ECT(0).
+/// So many probes in a row without any answer: the path may be one that drops what is ECT(0).
 const DROPPED: u32 = 3;
 
 /// Whether packets are sent as ECT(0), and the proof that they may be.
@@ -58,8 +60,11 @@ pub(crate) struct EcnPath {
     acked: u64,
     /// Whether a packet that left after `since` was acknowledged.
     answered: bool,
-    /// After how many unanswered probes in a row the peer was heard.
-    heard: Option<u32>,
+    /// Whether the peer was heard since the first probe of this silence.
+    heard: bool,
+    /// How many of its probes count, and when the last of them left.
+    tries: u32,
+    tried_at: Time,
     /// The peer's counts at that time, and the highest by now. An ACK that was overtaken tells lower ones.
     base: EcnCounts,
     told: EcnCounts,
@@ -73,7 +78,9 @@ impl EcnPath {
             sent: 0,
             acked: 0,
             answered: false,
-            heard: None,
+            heard: false,
+            tries: 0,
+            tried_at: now,
             base: EcnCounts::default(),
             told: EcnCounts::default(),
         }
@@ -93,7 +100,7 @@ impl EcnPath {
     pub(crate) fn on_acked(&mut self, sent_at: Time) {
         self.acked += u64::from(sent_at > self.since);
         self.answered |= sent_at > self.since;
-        self.heard = None;
+        (self.heard, self.tries) = (false, 0);
     }
 
     /// An ACK reported these counts; [`on_acked`](Self::on_acked) has been called for its packets. Returns how many
@@ -112,26 +119,31 @@ impl EcnPath {
         if self.on { self.told.ce - before.ce } else { 0 }
     }
 
-    /// So many probes in a row were not answered. An outage is no proof, but it ends when the peer is heard.
-    pub(crate) fn on_silence(&mut self, probes: u32) {
-        let of_outage = match self.heard {
-            _ if !self.answered => 0,
-            Some(probes) => probes,
-            None => return,
-        };
-        if probes >= of_outage + DROPPED {
+    /// The probe number `nth` of a silence leaves; an answer takes `answer`. An outage is no proof, but it ends when the
+    /// peer is heard. What left in the last round trip proves nothing either: its answer may be on its way.
+    pub(crate) fn on_probe(&mut self, now: Time, nth: u32, answer: Duration) {
+        if nth == 1 {
+            (self.heard, self.tries) = (false, 0);
+        }
+        if self.answered && !self.heard {
+            return;
+        }
+        if self.tries < DROPPED {
+            self.tries += 1;
+            self.tried_at = now;
+        } else if now.since(self.tried_at) >= answer {
             self.on = false;
         }
     }
 
-    /// The peer was heard after so many unanswered probes.
-    pub(crate) fn on_heard(&mut self, probes: u32) {
-        self.heard.get_or_insert(probes);
+    /// The peer was heard.
+    pub(crate) const fn on_heard(&mut self) {
+        self.heard = true;
     }
 
     /// The path changes. Another path may keep marks that the last one changed.
     pub(crate) fn on_path_change(&mut self, now: Time) {
-        (self.since, self.answered, self.heard) = (now, false, None);
+        (self.since, self.answered, self.heard, self.tries) = (now, false, false, 0);
         if !self.on {
             *self = EcnPath {
                 base: self.told,
@@ -190,28 +202,48 @@ mod tests {
         assert_eq!(path.mark(), Ecn::NotEct);
     }
 
+    /// Whether the path is marked for after these probes, a tenth of a second apart.
+    fn is_marked_after(path: &mut EcnPath, probes: std::ops::RangeInclusive<u32>, answer: Duration) -> bool {
+        for nth in probes {
+            let now = Time::ZERO + Duration::from_millis(100) * nth;
+            path.on_probe(now, nth, answer);
+        }
+        path.mark() == Ecn::Ect0
+    }
+
+    const NEAR: Duration = Duration::from_millis(100);
+    const FAR: Duration = Duration::from_millis(800);
+
     #[test]
     fn a_path_where_nothing_marked_arrives_is_tried_without() {
         let mut silent = EcnPath::new(Time::ZERO);
-        silent.on_sent();
-        (1..4).for_each(|probes| silent.on_silence(probes));
-        assert_eq!(silent.mark(), Ecn::NotEct);
-        let mut known = path();
-        known.on_silence(9);
-        assert_eq!(known.mark(), Ecn::Ect0, "an outage is no proof");
-        known.on_heard(9);
-        known.on_silence(11);
-        assert_eq!(known.mark(), Ecn::Ect0, "their answers may be on their way");
-        known.on_silence(12);
-        assert_eq!(known.mark(), Ecn::NotEct);
+        assert!(is_marked_after(&mut silent, 1..=3, NEAR));
+        assert!(!is_marked_after(&mut silent, 4..=4, NEAR));
         let mut moved = path();
         moved.on_path_change(Time::from_nanos(5));
-        moved.on_silence(DROPPED);
-        assert_eq!(
-            moved.mark(),
-            Ecn::NotEct,
+        assert!(
+            !is_marked_after(&mut moved, 1..=4, NEAR),
             "what the old path answered proves nothing"
         );
+    }
+
+    #[test]
+    fn probes_that_no_answer_can_have_met_are_no_proof() {
+        let mut far = EcnPath::new(Time::ZERO);
+        assert!(is_marked_after(&mut far, 1..=10, FAR));
+        assert!(!is_marked_after(&mut far, 11..=11, FAR));
+    }
+
+    #[test]
+    fn an_outage_is_no_proof_until_it_has_ended() {
+        let mut known = path();
+        assert!(is_marked_after(&mut known, 1..=9, FAR));
+        known.on_heard();
+        assert!(is_marked_after(&mut known, 10..=19, FAR));
+        assert!(!is_marked_after(&mut known, 20..=20, FAR));
+        let mut dark_again = path();
+        dark_again.on_heard();
+        assert!(is_marked_after(&mut dark_again, 1..=20, NEAR));
     }
 
     #[test]

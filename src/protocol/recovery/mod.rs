@@ -173,10 +173,8 @@ impl Recovery {
     }
 
     /// A packet of the peer arrived.
-    pub(crate) fn on_heard(&mut self) {
-        if self.probe_timeouts > 0 {
-            self.ecn.on_heard(self.probe_timeouts);
-        }
+    pub(crate) const fn on_heard(&mut self) {
+        self.ecn.on_heard();
     }
 
     /// The number of probes in a row without an answer.
@@ -222,7 +220,7 @@ impl Recovery {
             return 0;
         }
         self.probe_timeouts += 1;
-        self.ecn.on_silence(self.probe_timeouts);
+        self.ecn.on_probe(now, self.probe_timeouts, self.probe_timeout());
         if self.probe_timeouts == 1 {
             self.first_probe = now;
             // One alone may be lost by chance.

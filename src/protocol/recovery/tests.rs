@@ -130,6 +130,7 @@ fn a_path_that_answers_the_first_probe_was_not_dark() {
         now = r.timeout().expect("probes are in flight");
     }
     assert!(r.probe_timeouts() >= 8);
+    assert_eq!(r.ecn(), Ecn::Ect0, "no answer can have come yet");
     acknowledge(&mut r, now, 2);
     let told = told.lock().unwrap();
     assert!(!told[1].after_outage && told[1].lost_packets == 1, "{told:?}");
