@@ -1,7 +1,7 @@
 //! Congestion control behind one small trait: how fast to send, and how much may be in flight.
 //!
-//! A controller sees whole bursts, not packets: one call per burst sent, one per ACK processed. It owns no
-//! clock and no randomness: time is an argument and randomness a seed.
+//! A controller is called once for each ACK, not for each packet. It owns no clock and no randomness: time is an
+//! argument and randomness a seed.
 
 pub(crate) mod bbr;
 pub(crate) mod cubic;
@@ -23,9 +23,7 @@ pub struct AckSample {
     pub acked_bytes: u64,
     /// Packets newly acknowledged.
     pub acked_packets: u64,
-    /// Bytes newly declared lost with this ACK (or, with `acked_bytes == 0`, by the loss timer).
-    pub lost_bytes: u64,
-    /// Packets newly declared lost.
+    /// Packets newly declared lost with this ACK (or, with `acked_bytes == 0`, by the loss timer).
     pub lost_packets: u64,
     /// Packets that the peer says arrived with a mark of congestion (CE), since the last ACK that told of any.
     pub marked_packets: u64,
@@ -78,8 +76,6 @@ pub enum Stage {
 
 /// A congestion controller.
 pub trait Controller: Send + std::fmt::Debug {
-    /// A burst of `bytes` left; `in_flight` counts it already.
-    fn on_sent(&mut self, now: Time, bytes: u64, in_flight: u64);
     /// An ACK was processed, or the loss timer declared packets lost.
     fn on_ack(&mut self, sample: &AckSample);
     /// Packets once declared lost turned out to have arrived (reordering): they no longer count as lost.

@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use super::{AckSample, Controller, Stage};
+use crate::protocol::rng::SplitMix64;
 use crate::protocol::time::Time;
 
 /// Rate-control interval (section 4).
@@ -30,7 +31,7 @@ const SMOOTHING: f64 = 1.0 / 8.0;
 #[derive(Debug)]
 pub struct Udt {
     mtu: f64,
-    rng: u64,
+    rng: SplitMix64,
     slow_start: bool,
     /// Flow window, packets.
     window: f64,
@@ -56,7 +57,7 @@ impl Udt {
         let rtt = initial_rtt.unwrap_or(Duration::from_millis(100));
         Udt {
             mtu: f64::from(mtu),
-            rng: seed | 1,
+            rng: SplitMix64::new(seed),
             slow_start: true,
             window: INITIAL_WINDOW,
             period: 0.0,
@@ -117,7 +118,7 @@ impl Udt {
             self.period *= DECREASE;
             self.losses = 0;
             self.decreases = 1;
-            self.every = 1 + u32::try_from(self.random() % 16).unwrap_or(0);
+            self.every = 1 + u32::try_from(self.rng.next_u64() % 16).unwrap_or(0);
         } else {
             self.losses += 1;
             if self.decreases < MOST_DECREASES && self.losses.is_multiple_of(self.every) {
@@ -127,19 +128,9 @@ impl Udt {
         }
         self.set_rate(1.0 / self.period);
     }
-
-    /// xorshift64 (Marsaglia 2003).
-    fn random(&mut self) -> u64 {
-        self.rng ^= self.rng << 13;
-        self.rng ^= self.rng >> 7;
-        self.rng ^= self.rng << 17;
-        self.rng
-    }
 }
 
 impl Controller for Udt {
-    fn on_sent(&mut self, _now: Time, _bytes: u64, _in_flight: u64) {}
-
     fn on_ack(&mut self, s: &AckSample) {
         // Of the slowest packet, not the newest: under jitter the newest acknowledged is a lucky one.
         if let Some(rtt) = s.max_rtt {
@@ -172,8 +163,7 @@ impl Controller for Udt {
     fn on_spurious_loss(&mut self, _now: Time, _bytes: u64) {}
 
     fn on_path_change(&mut self, now: Time) {
-        let mtu = self.mtu as u16;
-        *self = Udt::new(now, mtu, None, self.rng);
+        *self = Udt::new(now, self.mtu as u16, None, self.rng.next_u64());
     }
 
     fn window(&self) -> u64 {
@@ -214,7 +204,6 @@ mod tests {
             now,
             acked_bytes: 1400,
             acked_packets: 1,
-            lost_bytes: lost * 1400,
             lost_packets: lost,
             marked_packets: 0,
             rtt: Some(Duration::from_millis(50)),

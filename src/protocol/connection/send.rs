@@ -131,9 +131,6 @@ impl Connection {
         self.book(now, buf, start, carries, eliciting);
         let bytes = (buf.len() - start) as u64;
         self.paths.on_sent(path, bytes);
-        if eliciting {
-            self.recovery.on_burst(now, bytes);
-        }
         let ecn = if eliciting {
             self.recovery.ecn()
         } else {
@@ -374,8 +371,6 @@ impl Connection {
         if self.recovery.pacer().is_limited() {
             self.recovery.on_app_limited();
         }
-        let bytes = buf.len() as u64;
-        self.recovery.on_burst(now, bytes);
         Some(Transmit {
             ecn: self.recovery.ecn(),
             ..Transmit::new(path, first)

@@ -123,13 +123,13 @@ impl Recovery {
         self.ecn.mark()
     }
 
-    /// Records a packet that left. `bytes` is 0 if it asks for no ACK. [`on_burst`](Self::on_burst) must
-    /// follow.
+    /// Records a packet that left. `bytes` is 0 if it asks for no ACK.
     pub fn on_packet(&mut self, now: Time, bytes: u16, carries: Carries) {
         let in_flight = self.sent_packets.in_flight() + u64::from(bytes);
         let stamp = self.sampler.on_sent(now, u64::from(bytes), in_flight);
         if bytes > 0 {
             self.ecn.on_sent();
+            self.pacer.on_sent(u64::from(bytes));
         }
         self.sent_packets.on_sent(stamp, bytes, carries);
     }
@@ -138,12 +138,6 @@ impl Recovery {
     pub(crate) fn on_skipped(&mut self, now: Time) {
         let stamp = self.sampler.on_sent(now, 0, self.sent_packets.in_flight());
         self.sent_packets.on_skipped(stamp);
-    }
-
-    /// Records that all packets of a burst left, `bytes` in total.
-    pub fn on_burst(&mut self, now: Time, bytes: u64) {
-        self.pacer.on_sent(bytes);
-        self.controller.on_sent(now, bytes, self.sent_packets.in_flight());
     }
 
     /// Records that there is less to send than window and pacer allow.
@@ -294,7 +288,7 @@ impl Recovery {
         acked: Told,
         mut each: impl FnMut(Fate, Settled),
     ) {
-        let mut lost = Told::default();
+        let mut lost_packets = 0;
         let (outage_before, excused) = (self.outage_before, &mut self.excused);
         self.sent_packets.detect_losses(now, &self.rtt, |packet| {
             // An MTU probe is lost because of its size.
@@ -302,12 +296,11 @@ impl Recovery {
             if packet.stamp.sent_at < outage_before {
                 *excused = true;
             } else if !is_probe {
-                lost.packets += 1;
-                lost.bytes += packet.bytes;
+                lost_packets += 1;
             }
             each(Fate::Lost, packet);
         });
-        if acked.packets + lost.packets + acked.marked == 0 {
+        if acked.packets + lost_packets + acked.marked == 0 {
             return;
         }
         let rate = self.sampler.finish(now, self.rtt.min());
@@ -315,8 +308,7 @@ impl Recovery {
             now,
             acked_bytes: acked.bytes,
             acked_packets: acked.packets,
-            lost_bytes: lost.bytes,
-            lost_packets: lost.packets,
+            lost_packets,
             marked_packets: acked.marked,
             rtt: acked.rtt,
             max_rtt: rate.max_rtt,

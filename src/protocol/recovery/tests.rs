@@ -11,7 +11,6 @@ use crate::protocol::wire::{Frame, Frames};
 struct Paced(u64, Arc<Mutex<Vec<AckSample>>>);
 
 impl Controller for Paced {
-    fn on_sent(&mut self, _now: Time, _bytes: u64, _in_flight: u64) {}
     fn on_ack(&mut self, sample: &AckSample) {
         self.1.lock().unwrap().push(*sample);
     }
@@ -42,7 +41,6 @@ fn recovery(rate: u64) -> (Recovery, Arc<Mutex<Vec<AckSample>>>) {
 
 fn send(recovery: &mut Recovery, now: Time) {
     recovery.on_packet(now, 1200, Carries::Nothing);
-    recovery.on_burst(now, 1200);
 }
 
 /// Takes an ACK of one packet.

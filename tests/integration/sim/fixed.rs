@@ -17,7 +17,6 @@ pub(crate) struct Fixed {
 }
 
 impl Controller for Fixed {
-    fn on_sent(&mut self, _now: Time, _bytes: u64, _in_flight: u64) {}
     fn on_ack(&mut self, sample: &AckSample) {
         self.told.fetch_add(sample.lost_packets, Ordering::Relaxed);
     }

@@ -182,9 +182,8 @@ impl Flow {
     }
 
     fn send(&mut self, now: Time, link: &mut Link<(usize, u64)>) {
-        let mut burst = 0;
         while self.may_send(now)
-            && (!self.paced || self.probes > 0 || self.recovery.pacer().budget(now) >= PACKET + burst)
+            && (!self.paced || self.probes > 0 || self.recovery.pacer().budget(now) >= PACKET)
         {
             self.probes = self.probes.saturating_sub(1);
             self.recovery
@@ -196,10 +195,6 @@ impl Flow {
             };
             link.send(now, PACKET, ecn, (self.id, self.stats.sent));
             self.stats.sent += 1;
-            burst += PACKET;
-        }
-        if burst > 0 {
-            self.recovery.on_burst(now, burst);
         }
     }
 

@@ -32,8 +32,6 @@ impl Cubic {
 }
 
 impl Controller for Cubic {
-    fn on_sent(&mut self, _now: Time, _bytes: u64, _in_flight: u64) {}
-
     fn on_ack(&mut self, s: &AckSample) {
         let recovering = s.delivered_at_send < self.recover_until;
         let begin = Window::new(s.now, self.slow_start, 2.0);
@@ -130,8 +128,6 @@ impl BbrV1 {
 }
 
 impl Controller for BbrV1 {
-    fn on_sent(&mut self, _now: Time, _bytes: u64, _in_flight: u64) {}
-
     fn on_ack(&mut self, s: &AckSample) {
         let started = s.acked_bytes > 0 && s.delivered_at_send >= self.round_end;
         if started {

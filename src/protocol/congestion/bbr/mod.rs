@@ -380,8 +380,6 @@ impl Bbr {
 }
 
 impl Controller for Bbr {
-    fn on_sent(&mut self, _now: Time, _bytes: u64, _in_flight: u64) {}
-
     fn on_ack(&mut self, sample: &AckSample) {
         if sample.after_outage {
             // Without its losses the interval would count as one on a path that loses nothing.
@@ -400,11 +398,7 @@ impl Controller for Bbr {
 
     fn on_path_change(&mut self, now: Time) {
         let mtu = u16::try_from(self.model.mtu()).unwrap_or(u16::MAX);
-        let rng = self.rng.clone();
-        *self = Bbr {
-            rng,
-            ..Bbr::with_params(now, mtu, None, 0, self.params)
-        };
+        *self = Bbr::with_params(now, mtu, None, self.rng.next_u64(), self.params);
     }
 
     fn window(&self) -> u64 {

@@ -27,7 +27,6 @@ impl Fed {
             now: self.now,
             acked_bytes: bytes,
             acked_packets: bytes / 1200,
-            lost_bytes: lost * 1200,
             lost_packets: lost,
             marked_packets: 0,
             rtt: Some(rtt),
