@@ -1,5 +1,5 @@
 //! Sharing with others. While they fill the queue, the window follows CUBIC's curve; where giving way is in vain, a
-//! rate is held.
+//! rate is hold.
 //!
 //! A model of the path says nothing of fairness: two flows that each keep to what they measured keep whatever division
 //! they began with. CUBIC's growth does not depend on the window and its cuts do, so flows that follow it converge,
@@ -17,7 +17,7 @@ use super::loss::Count;
 use super::params::Params;
 use super::probe_rtt::ProbeRtt;
 use super::round::Interval;
-use super::{Bbr, Mode, State};
+use super::{Bbr, Mode};
 use crate::protocol::time::Time;
 
 /// The window while others fill the queue.
@@ -29,8 +29,6 @@ pub(super) struct Competitive {
     before: f64,
     /// When the window was last lowered to see whether the queue is ours alone.
     tested_at: Time,
-    /// That test, while it lasts.
-    dip: Option<ProbeRtt>,
 }
 
 impl Competitive {
@@ -42,25 +40,12 @@ impl Competitive {
             vain_cuts: 0,
             before: window.max(least),
             tested_at: now,
-            dip: None,
         }
     }
 
     /// The window, packets.
     pub(super) const fn window(&self) -> f64 {
         self.cubic.cwnd()
-    }
-
-    pub(super) const fn is_dipping(&self) -> bool {
-        self.dip.is_some()
-    }
-
-    pub(super) fn dip_mut(&mut self) -> Option<&mut ProbeRtt> {
-        self.dip.as_mut()
-    }
-
-    pub(super) fn after_dip(self) -> Self {
-        Competitive { dip: None, ..self }
     }
 
     /// A queue has overflowed. Returns the window before the cuts if they are in vain, because whoever fills the queue
@@ -82,7 +67,7 @@ impl Competitive {
 
 /// A rate that is held beside flows that do not react to loss.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
+pub(super) struct Hold {
     /// Bytes a second.
     rate: u64,
     since: Time,
@@ -97,9 +82,9 @@ pub(super) struct Held {
     calm_since: Option<Time>,
 }
 
-impl Held {
+impl Hold {
     fn new(now: Time, rate: u64, given: u64) -> Self {
-        Held {
+        Hold {
             rate,
             since: now,
             step_from: Some(given),
@@ -154,31 +139,32 @@ impl Bbr {
             .is_some_and(|t| now.since(t) < self.params.competitive_memory)
     }
 
-    /// An interval of competitive mode, or of its test, has ended.
-    pub(super) fn on_competitive_interval(&mut self, s: &AckSample, interval: &Interval) {
+    /// An interval of competitive mode has ended.
+    pub(super) fn on_competitive_interval(
+        &mut self,
+        s: &AckSample,
+        mut competitive: Competitive,
+        interval: &Interval,
+    ) {
         // CUBIC's bursts leave a short buffer empty in between, so the mean RTT counts, not the lowest.
         let overflow = self.fills_queue(interval)
             && (self.is_excess(&interval.count) || self.is_overflow(&interval.count));
-        // With few packets in the pipe cuts tell nothing.
-        let telling = self.bdp(self.model.peak()) >= self.params.hold_packets * self.model.mtu() as f64;
-        let Mode::Competitive(competitive) = &mut self.mode else {
-            return;
-        };
         if !overflow {
             return;
         }
-        match competitive.on_overflow(s.now, s.smoothed_rtt, &self.params) {
+        let vain = competitive.on_overflow(s.now, s.smoothed_rtt, &self.params);
+        self.mode = Mode::Competitive(competitive);
+        // With few packets in the pipe cuts tell nothing.
+        let telling = self.bdp(self.model.peak()) >= self.params.hold_packets * self.model.mtu() as f64;
+        match vain {
             Some(before) if telling => self.hold(s, before),
             // What was sent before the cut does not tell of it.
             _ => self.round.restart(s.now, s.delivered, 1),
         }
     }
 
-    pub(super) fn on_competitive(&mut self, s: &AckSample) {
+    pub(super) fn on_competitive(&mut self, s: &AckSample, mut competitive: Competitive) {
         let mtu = self.model.mtu() as f64;
-        let Mode::Competitive(competitive) = &mut self.mode else {
-            return;
-        };
         let used = s.prior_in_flight as f64 + self.params.competitive_slack * mtu;
         if used >= competitive.window() * mtu {
             competitive
@@ -186,12 +172,10 @@ impl Bbr {
                 .grow(s.now, s.acked_packets as f64, s.smoothed_rtt);
         }
         if s.now.since(competitive.tested_at) > self.params.dip_interval {
-            let test = Competitive {
-                tested_at: s.now,
-                dip: Some(ProbeRtt::default()),
-                ..*competitive
-            };
-            self.enter(Mode::Competitive(test), s);
+            competitive.tested_at = s.now;
+            self.enter(Mode::ProbeRtt(ProbeRtt::test(competitive)), s);
+        } else {
+            self.mode = Mode::Competitive(competitive);
         }
     }
 
@@ -201,51 +185,48 @@ impl Bbr {
         let rate = self.params.hold_part * before * self.model.mtu() as f64 / rtt.as_secs_f64();
         let rate = (rate as u64).max(self.least_hold());
         self.forget_estimate(rate);
-        self.enter(Mode::Held(Held::new(s.now, rate, self.given)), s);
+        self.enter(Mode::Hold(Hold::new(s.now, rate, self.given)), s);
     }
 
     /// An interval of holding has ended.
-    pub(super) fn on_held_interval(&mut self, s: &AckSample, interval: &Interval) {
+    pub(super) fn on_hold_interval(&mut self, s: &AckSample, mut hold: Hold, interval: &Interval) {
         let queued = self.queue.is_standing();
-        let rounds = self.round.in_state();
-        let Mode::Held(mut held) = self.mode else {
-            return;
-        };
-        held.calm_since = match queued {
+        let rounds = self.round.in_mode();
+        hold.calm_since = match queued {
             true => None,
-            false => held.calm_since.or(Some(s.now)),
+            false => hold.calm_since.or(Some(s.now)),
         };
         let seen = interval.count;
-        held.seen.add(Count {
+        hold.seen.add(Count {
             lost: seen.lost + seen.marked,
             ..seen
         });
-        if held.step_from.is_some() {
-            if let Some(path) = held.path_rate(rounds, &self.params) {
+        if hold.step_from.is_some() {
+            if let Some(path) = hold.path_rate(rounds, &self.params) {
                 self.model
                     .raise_peak((path as f64 * self.params.hold_step_trust) as u64);
-                held.rate = held.rate.max(self.least_hold());
+                hold.rate = hold.rate.max(self.least_hold());
             }
-            if held.step_from.is_none() {
-                held.watch(s.now);
+            if hold.step_from.is_none() {
+                hold.watch(s.now);
             }
-        } else if s.now >= held.seen_since + self.params.hold_settle {
-            if held.settled && held.seen.ratio() > self.p0 + self.params.hold_loss {
+        } else if s.now >= hold.seen_since + self.params.hold_settle {
+            if hold.settled && hold.seen.ratio() > self.p0 + self.params.hold_loss {
                 // Nobody gives way, or all of us hold.
-                let less = (held.rate as f64 * self.params.beta) as u64;
-                held.rate = less.min(self.given);
+                let less = (hold.rate as f64 * self.params.beta) as u64;
+                hold.rate = less.min(self.given);
                 self.model
-                    .lower_peak((held.rate as f64 / self.params.hold_peak_part) as u64);
+                    .lower_peak((hold.rate as f64 / self.params.hold_peak_part) as u64);
             }
-            held.settled = true;
-            held.watch(s.now);
+            hold.settled = true;
+            hold.watch(s.now);
         }
-        self.mode = Mode::Held(held);
-        let calm = held
+        self.mode = Mode::Hold(hold);
+        let calm = hold
             .calm_since
             .is_some_and(|t| s.now.since(t) >= self.params.hold_calm);
-        if s.now >= held.since + self.params.hold_time || calm {
-            self.resume(s, held.rate, self.params.hold_look_rounds);
+        if s.now >= hold.since + self.params.hold_time || calm {
+            self.resume(s, hold.rate, self.params.hold_look_rounds);
         }
     }
 
@@ -260,6 +241,6 @@ impl Bbr {
         let known = if rate > 0 { rate } else { self.model.max_bw() };
         self.forget_estimate(known);
         self.plan_probe_in(rounds);
-        self.enter(Mode::Model(State::Cruise), s);
+        self.enter(Mode::Cruise, s);
     }
 }

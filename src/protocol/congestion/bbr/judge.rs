@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use super::super::AckSample;
-use super::loss::{Baseline, Place};
+use super::loss::{Baseline, Load};
 use super::queue::Fall;
 use super::round::Interval;
-use super::{Bbr, Mode, State};
+use super::{Bbr, Mode};
 
 impl Bbr {
     /// Judges what an interval lost and what queue it saw. Returns whether it lost more than the path does by itself;
     /// `None` while there is nothing to judge. A probe does not wait for its interval's end.
     pub(super) fn judge(&mut self, s: &AckSample, ended: Option<Interval>) -> Option<bool> {
         let Some(interval) = ended else {
-            let early = matches!(self.mode, Mode::Model(State::Up(_)))
-                && self.round.in_state() >= 1
+            let early = matches!(self.mode, Mode::Up(_))
+                && self.round.in_mode() >= 1
                 && self.is_excess(&self.round.current().count);
             return early.then_some(true);
         };
@@ -24,7 +24,7 @@ impl Bbr {
             self.queue
                 .on_interval(self.is_queue(low) || interval.count.marked > 0);
             self.on_queue(s, &interval);
-            let calm = matches!(self.mode, Mode::Model(State::Cruise | State::Down));
+            let calm = matches!(self.mode, Mode::Cruise | Mode::Down);
             if calm && !self.queue.is_standing() {
                 self.model.on_spread(&interval, &self.params);
             }
@@ -46,11 +46,10 @@ impl Bbr {
 
     /// Whether excess loss is news. In a probe it is the probe's answer; a held rate does not heed it.
     const fn is_loss_news(&self) -> bool {
-        match self.mode {
-            Mode::Model(state) => matches!(state, State::Down | State::Cruise | State::Refill),
-            Mode::Competitive(competitive) => !competitive.is_dipping(),
-            Mode::Held(_) => false,
-        }
+        matches!(
+            self.mode,
+            Mode::Down | Mode::Cruise | Mode::Refill | Mode::Competitive(_)
+        )
     }
 
     /// An interval whose lowest RTT is `low` tells of the path's own loss if we cannot have caused it.
@@ -61,17 +60,15 @@ impl Bbr {
         let no_queue = interval.mean().is_some_and(|mean| !self.model.is_queue(mean, p));
         let quiet = low <= min + min / p.quiet_part + p.quiet_slack && no_queue;
         let calm = interval.high <= min + min / p.growing_part + p.growing_slack;
-        let place = match self.mode {
-            Mode::Model(State::Startup) if calm && self.startup.grows(self.model.max_bw(), p) => {
-                Place::Growing
-            }
-            Mode::Model(State::Cruise) if quiet => Place::Cruise,
-            Mode::Model(State::Down) if quiet => Place::Down,
+        let load = match self.mode {
+            Mode::Startup if calm && self.startup.grows(self.model.max_bw(), p) => Load::Growing,
+            Mode::Cruise if quiet => Load::Full,
+            Mode::Down if quiet => Load::Less,
             _ => return,
         };
         self.quiet_rtt = self.quiet_rtt.max(min);
         let bw = self.bw();
-        if let Some(proven) = self.baseline.on_interval(place, interval.count, bw, &self.params) {
+        if let Some(proven) = self.baseline.on_interval(load, interval.count, bw, &self.params) {
             // It was no congestion that lowered the estimate.
             self.short_term.take();
             self.model.on_rate(proven);
@@ -80,22 +77,16 @@ impl Bbr {
 
     /// Draws the conclusions from a queue, or its absence.
     fn on_queue(&mut self, s: &AckSample, interval: &Interval) {
-        let dipping = match self.mode {
-            Mode::Model(state) => matches!(state, State::ProbeRtt(_)),
-            Mode::Competitive(competitive) => competitive.is_dipping(),
-            Mode::Held(_) => false,
-        };
         // A window that was lowered on purpose says nothing of what we are given.
-        if let Some(rate) = interval.rate().filter(|_| !dipping) {
+        let lowered = matches!(self.mode, Mode::ProbeRtt(_));
+        if let Some(rate) = interval.rate().filter(|_| !lowered) {
             self.given = rate;
         }
-        let state = match self.mode {
-            Mode::Competitive(_) => return self.on_competitive_interval(s, interval),
-            Mode::Held(_) => return,
-            Mode::Model(state) => state,
-        };
-        let overflow = self.overflows(interval);
-        if state == State::Cruise {
+        if let Mode::Competitive(competitive) = self.mode {
+            self.on_competitive_interval(s, competitive, interval);
+            return;
+        }
+        if matches!(self.mode, Mode::Cruise) {
             let bw = self.bw();
             if self.queue.has_collapsed(interval, bw, &self.params) {
                 return self.on_collapse(s);
@@ -106,7 +97,8 @@ impl Bbr {
             let packets = (self.bdp(self.bw()) / self.model.mtu() as f64).max(1.0);
             self.queue.adjust(packets, &self.params);
         }
-        let able = matches!(state, State::Cruise | State::Down | State::Refill);
+        let able = matches!(self.mode, Mode::Cruise | Mode::Down | Mode::Refill);
+        let overflow = self.overflows(interval);
         if able && self.can_tell_queues() && self.queue.is_rivals(overflow, &self.params) {
             self.enter_competitive(s, overflow);
         }
@@ -139,6 +131,6 @@ impl Bbr {
         self.model.set_bw(self.given.max(floor as u64));
         self.queue.untrim();
         self.plan_probe_in(self.params.look_rounds);
-        self.enter(Mode::Model(State::Drain), s);
+        self.enter(Mode::Drain, s);
     }
 }

@@ -83,23 +83,23 @@ impl Average {
     }
 }
 
-/// Where a round's loss was seen.
+/// How much of its rate the path was given when loss was seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Place {
-    /// While the rate still grew: there was room, so loss was not ours.
+pub(super) enum Load {
+    /// The rate still grew: there was room, so loss was not ours.
     Growing,
-    /// At the path's rate.
-    Cruise,
-    /// Below it.
-    Down,
+    /// The path's rate.
+    Full,
+    /// Less.
+    Less,
 }
 
 /// The loss of the path itself.
 #[derive(Debug, Default)]
 pub(super) struct Baseline {
     growing: Average,
-    cruise: Average,
-    down: Average,
+    full: Average,
+    less: Average,
     /// More loss than is believed at once.
     heavy: Option<Heavy>,
 }
@@ -156,25 +156,19 @@ impl Heavy {
 impl Baseline {
     /// An interval without a queue lost this at bandwidth `bw`. Returns the bandwidth to go back to when that proves
     /// heavy loss to be the path's own.
-    pub(super) fn on_interval(
-        &mut self,
-        place: Place,
-        count: Count,
-        bw: u64,
-        params: &Params,
-    ) -> Option<u64> {
+    pub(super) fn on_interval(&mut self, load: Load, count: Count, bw: u64, params: &Params) -> Option<u64> {
         let too_much = count.exceeds(params.max_baseline, params);
         let proven = self.on_heavy(count, too_much, bw, params);
         if too_much {
             return proven;
         }
-        if place == Place::Down && count.refutes(self.get(params), params) {
+        if load == Load::Less && count.refutes(self.get(params), params) {
             *self = Baseline::default();
         }
-        let average = match place {
-            Place::Growing => &mut self.growing,
-            Place::Cruise => &mut self.cruise,
-            Place::Down => &mut self.down,
+        let average = match load {
+            Load::Growing => &mut self.growing,
+            Load::Full => &mut self.full,
+            Load::Less => &mut self.less,
         };
         average.add(count, params.baseline_memory);
         proven
@@ -217,7 +211,7 @@ impl Baseline {
     /// The most that the path may lose by itself for all that is known. Startup alone tells of so few packets that a small
     /// loss may have shown none of itself yet.
     pub(super) fn possible(&self, params: &Params) -> f64 {
-        let is_learnt = self.cruise.get(params).or(self.down.get(params)).is_some();
+        let is_learnt = self.full.get(params).or(self.less.get(params)).is_some();
         let least = if is_learnt {
             0.0
         } else {
@@ -229,7 +223,7 @@ impl Baseline {
     /// The same as [`get`](Self::get), however small, and never heavy.
     pub(super) fn raw(&self, params: &Params) -> f64 {
         let growing = self.growing.get(params);
-        match (self.cruise.get(params), self.down.get(params)) {
+        match (self.full.get(params), self.less.get(params)) {
             (Some(c), Some(d)) => c.min(d),
             (Some(p), None) | (None, Some(p)) => growing.map_or(p, |g| g.min(p)),
             (None, None) => growing.unwrap_or(0.0),
@@ -293,80 +287,77 @@ mod tests {
     #[test]
     fn loss_that_goes_away_below_the_rate_was_no_baseline() {
         let mut b = Baseline::default();
-        b.on_interval(Place::Cruise, count(900, 100), BW, &P);
-        b.on_interval(Place::Down, count(95, 5), BW, &P);
+        b.on_interval(Load::Full, count(900, 100), BW, &P);
+        b.on_interval(Load::Less, count(95, 5), BW, &P);
         assert!(b.get(&P) > 0.04, "{}: five of a hundred may be chance", b.get(&P));
-        b.on_interval(Place::Down, count(200, 0), BW, &P);
+        b.on_interval(Load::Less, count(200, 0), BW, &P);
         assert_eq!(b.get(&P), 0.0);
     }
 
     #[test]
-    fn baseline_is_the_smaller_of_both_places() {
+    fn baseline_is_the_smaller_of_both_loads() {
         let mut b = Baseline::default();
-        b.on_interval(Place::Cruise, count(900, 100), BW, &P);
-        b.on_interval(Place::Down, count(950, 50), BW, &P);
+        b.on_interval(Load::Full, count(900, 100), BW, &P);
+        b.on_interval(Load::Less, count(950, 50), BW, &P);
         assert!((b.get(&P) - 0.05).abs() < 1e-9);
     }
 
     #[test]
     fn loss_that_vanishes_below_the_rate_is_no_baseline() {
         let mut b = Baseline::default();
-        b.on_interval(Place::Cruise, count(900, 100), BW, &P);
-        b.on_interval(Place::Down, count(1000, 0), BW, &P);
+        b.on_interval(Load::Full, count(900, 100), BW, &P);
+        b.on_interval(Load::Less, count(1000, 0), BW, &P);
         assert_eq!(b.get(&P), 0.0);
     }
 
     #[test]
     fn more_than_any_noise_is_not_believed() {
         let mut b = Baseline::default();
-        b.on_interval(Place::Cruise, count(100, 900), BW, &P);
+        b.on_interval(Load::Full, count(100, 900), BW, &P);
         assert_eq!(b.get(&P), 0.0);
-        b.on_interval(Place::Cruise, count(870, 130), BW, &P);
+        b.on_interval(Load::Full, count(870, 130), BW, &P);
         assert_eq!(b.get(&P), P.max_baseline);
     }
 
     #[test]
     fn heavy_loss_that_a_lower_rate_does_not_lower_is_the_paths() {
         let mut b = Baseline::default();
-        assert_eq!(b.on_interval(Place::Cruise, count(210, 90), BW, &P), None);
+        assert_eq!(b.on_interval(Load::Full, count(210, 90), BW, &P), None);
         assert_eq!(b.get(&P), 0.0, "it may be a full buffer");
         assert_eq!(
-            b.on_interval(Place::Cruise, count(210, 90), BW * 7 / 10, &P),
+            b.on_interval(Load::Full, count(210, 90), BW * 7 / 10, &P),
             Some(BW)
         );
         assert!((b.get(&P) - 0.3).abs() < 1e-9);
-        b.on_interval(Place::Cruise, count(300, 0), BW, &P);
+        b.on_interval(Load::Full, count(300, 0), BW, &P);
         assert!(b.get(&P) < 0.01, "it is gone");
     }
 
     #[test]
     fn heavy_loss_is_judged_though_the_first_rate_was_left_after_a_few_packets() {
         let mut b = Baseline::default();
-        b.on_interval(Place::Cruise, count(18, 27), BW, &P);
-        b.on_interval(Place::Cruise, count(36, 24), BW * 7 / 10, &P);
-        let proven = b.on_interval(Place::Cruise, count(33, 27), BW / 2, &P);
+        b.on_interval(Load::Full, count(18, 27), BW, &P);
+        b.on_interval(Load::Full, count(36, 24), BW * 7 / 10, &P);
+        let proven = b.on_interval(Load::Full, count(33, 27), BW / 2, &P);
         assert_eq!(proven, Some(BW * 7 / 10));
     }
 
     #[test]
     fn heavy_loss_that_a_lower_rate_lowers_is_a_policers() {
         let mut b = Baseline::default();
-        b.on_interval(Place::Cruise, count(200, 200), BW, &P);
+        b.on_interval(Load::Full, count(200, 200), BW, &P);
         // The same rate gets through.
-        assert_eq!(
-            b.on_interval(Place::Cruise, count(200, 80), BW * 7 / 10, &P),
-            None
-        );
+        assert_eq!(b.on_interval(Load::Full, count(200, 80), BW * 7 / 10, &P), None);
         assert!(b.get(&P) <= P.max_baseline);
     }
 
     #[test]
     fn small_loss_is_possible_until_the_path_was_seen_without_a_queue() {
         let mut b = Baseline::default();
-        b.on_interval(Place::Growing, count(500, 0), BW, &P);
+        b.on_interval(Load::Growing, count(500, 0), BW, &P);
         assert!(!count(4460, 4).is_overflow(b.possible(&P), &P));
         assert!(count(4400, 60).is_overflow(b.possible(&P), &P));
-        b.on_interval(Place::Cruise, count(2000, 0), BW, &P);
+        b.on_interval(Load::Full, count(2000, 0), BW, &P);
         assert!(count(4460, 4).is_overflow(b.possible(&P), &P));
     }
 

@@ -36,29 +36,19 @@ pub use self::params::Params;
 use super::{AckSample, Controller, Stage};
 use crate::protocol::rng::SplitMix64;
 use crate::protocol::time::Time;
-use competitive::{Competitive, Held};
+use competitive::{Competitive, Hold};
 use loss::{Baseline, Count, ShortTerm};
 use model::Model;
-use probe_bw::{Plan, Probe};
+use probe_bw::Probe;
 use probe_rtt::ProbeRtt;
 use queue::Queue;
 use round::{Interval, Round};
 use startup::Startup;
 
-/// What decides over window and pace.
+/// What decides over window and pace: the states of the draft (section 3.3), which follow the model of the path, and two
+/// beside them.
 #[derive(Clone, Copy, Debug)]
 enum Mode {
-    /// The model of the path (Copa's default mode).
-    Model(State),
-    /// A window on CUBIC's curve, while others fill the queue.
-    Competitive(Competitive),
-    /// A rate, beside flows that do not react to loss.
-    Held(Held),
-}
-
-/// The states of the draft (section 3.3).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
     Startup,
     Drain,
     Down,
@@ -66,6 +56,10 @@ enum State {
     Refill,
     Up(Probe),
     ProbeRtt(ProbeRtt),
+    /// A window on CUBIC's curve, while others fill the queue.
+    Competitive(Competitive),
+    /// A rate, beside flows that do not react to loss.
+    Hold(Hold),
 }
 
 /// BBR with a loss baseline.
@@ -84,7 +78,9 @@ pub struct Bbr {
     p0: f64,
     short_term: ShortTerm,
     queue: Queue,
-    plan: Plan,
+    /// How long to wait for the next probe, and since when.
+    probe_wait: Duration,
+    waiting_since: Time,
     last_competitive: Option<Time>,
     /// Delivery rate of the last interval, bytes a second.
     given: u64,
@@ -113,7 +109,7 @@ impl Bbr {
         let window = (params.initial_packets * mtu).max(rate as u64);
         let mut bbr = Bbr {
             rng: SplitMix64::new(seed),
-            mode: Mode::Model(State::Startup),
+            mode: Mode::Startup,
             startup: Startup::new(now),
             round: Round::default(),
             model: Model::new(now, mtu),
@@ -122,7 +118,8 @@ impl Bbr {
             p0: 0.0,
             short_term: ShortTerm::default(),
             queue: Queue::new(),
-            plan: Plan::new(now, params.probe_wait),
+            probe_wait: params.probe_wait,
+            waiting_since: now,
             last_competitive: None,
             given: 0,
             window,
@@ -143,7 +140,7 @@ impl Bbr {
 
     /// Whether the path's rate is still being looked for.
     const fn is_starting(&self) -> bool {
-        matches!(self.mode, Mode::Model(State::Startup))
+        matches!(self.mode, Mode::Startup)
     }
 
     /// Whether Startup sees a queue: faster than the newest train is too fast, for now.
@@ -238,27 +235,26 @@ impl Bbr {
         ended
     }
 
-    fn run_state(&mut self, s: &AckSample, ended: Option<Interval>) {
+    fn run_mode(&mut self, s: &AckSample, ended: Option<Interval>) {
         let verdict = self.judge(s, ended);
         match self.mode {
-            Mode::Model(State::Startup) => self.on_startup(s, ended),
-            Mode::Model(State::Drain) => self.on_drain(s),
-            Mode::Model(State::Down) => self.on_down(s, verdict.is_some()),
-            Mode::Model(State::Cruise) => self.wait_for_probe(s),
-            Mode::Model(State::Refill) => self.on_refill(s),
-            Mode::Model(State::Up(probe)) => self.on_up(s, probe, verdict == Some(true), ended),
-            Mode::Model(State::ProbeRtt(_)) => self.on_probe_rtt(s),
-            Mode::Competitive(competitive) if competitive.is_dipping() => self.on_probe_rtt(s),
-            Mode::Competitive(_) => self.on_competitive(s),
-            Mode::Held(_) => {
+            Mode::Startup => self.on_startup(s, ended),
+            Mode::Drain => self.on_drain(s),
+            Mode::Down => self.on_down(s, verdict.is_some()),
+            Mode::Cruise => self.wait_for_probe(s),
+            Mode::Refill => self.on_refill(s),
+            Mode::Up(probe) => self.on_up(s, probe, verdict == Some(true), ended),
+            Mode::ProbeRtt(probe) => self.on_probe_rtt(s, probe),
+            Mode::Competitive(competitive) => self.on_competitive(s, competitive),
+            Mode::Hold(hold) => {
                 if let Some(interval) = ended {
-                    self.on_held_interval(s, &interval);
+                    self.on_hold_interval(s, hold, &interval);
                 }
             }
         }
-        let may_probe = matches!(self.mode, Mode::Model(State::Drain | State::Down | State::Cruise));
+        let may_probe = matches!(self.mode, Mode::Drain | Mode::Down | Mode::Cruise);
         if may_probe && s.now.since(self.model.idle_at()) > self.params.probe_rtt_interval {
-            self.enter(Mode::Model(State::ProbeRtt(ProbeRtt::default())), s);
+            self.enter(Mode::ProbeRtt(ProbeRtt::default()), s);
         }
     }
 
@@ -271,7 +267,7 @@ impl Bbr {
         let (max_bw, late) = (self.model.max_bw(), self.model.late());
         if self.startup.on_round(s.now, max_bw, queue, late, &self.params) {
             self.plan_probe();
-            self.enter(Mode::Model(State::Drain), s);
+            self.enter(Mode::Drain, s);
         }
     }
 
@@ -279,8 +275,8 @@ impl Bbr {
         // What was lost but is not known to be counts as in flight; the RTT knows better.
         let empty = s.rtt.is_some_and(|rtt| !self.is_queue(rtt));
         let drained = s.in_flight as f64 <= self.pipe(self.model.max_bw());
-        if empty || drained || self.round.in_state() > self.params.drain_rounds {
-            self.enter(Mode::Model(State::Cruise), s);
+        if empty || drained || self.round.in_mode() > self.params.drain_rounds {
+            self.enter(Mode::Cruise, s);
         }
     }
 
@@ -291,7 +287,7 @@ impl Bbr {
         self.queue.untrim();
     }
 
-    /// A new state cuts the round short, but the path was full until then: the rate counts.
+    /// A new mode cuts the round short, but the path was full until then: the rate counts.
     fn note_round_in_progress(&mut self) {
         if let Some(rate) = self.round.current().sure_rate(&self.params) {
             self.model.on_rate(rate);
@@ -299,83 +295,83 @@ impl Bbr {
     }
 
     fn enter(&mut self, mode: Mode, s: &AckSample) {
-        let (down, cruise) = (Mode::Model(State::Down), Mode::Model(State::Cruise));
-        let is = |a: &Mode, b: &Mode| matches!((a, b), (Mode::Model(a), Mode::Model(b)) if a == b);
         // The wait for a probe goes on from ProbeBW_DOWN to CRUISE.
-        if !(is(&self.mode, &down) && is(&mode, &cruise)) {
-            self.plan.begin(s.now);
+        if !matches!((self.mode, mode), (Mode::Down, Mode::Cruise)) {
+            self.waiting_since = s.now;
         }
         self.note_round_in_progress();
         self.mode = mode;
         // Loss is noticed late: that of a probe in the second round after it.
-        let skip = if is(&mode, &down) { 2 } else { 1 };
+        let skip = if matches!(mode, Mode::Down) { 2 } else { 1 };
         self.round.restart(s.now, s.delivered, skip);
+    }
+
+    /// Competitive mode, or what its test goes back to.
+    const fn competitive(&self) -> Option<Competitive> {
+        match self.mode {
+            Mode::Competitive(competitive) => Some(competitive),
+            Mode::ProbeRtt(probe) => probe.competitive,
+            _ => None,
+        }
     }
 
     // ---- window and pace ----
 
     fn pacing_gain(&self) -> f64 {
         match self.mode {
-            Mode::Model(State::Startup) if self.has_filled_the_pipe() => 1.0,
-            Mode::Model(State::Startup) => self.params.startup_pacing_gain,
-            Mode::Model(State::Drain) => self.params.drain_pacing_gain,
-            Mode::Model(State::Down) => self.params.down_pacing_gain,
-            Mode::Model(State::Up(_)) => self.params.up_pacing_gain,
-            Mode::Model(State::Cruise) => self.queue.trim(),
+            Mode::Startup if self.has_filled_the_pipe() => 1.0,
+            Mode::Startup => self.params.startup_pacing_gain,
+            Mode::Drain => self.params.drain_pacing_gain,
+            Mode::Down => self.params.down_pacing_gain,
+            Mode::Up(_) => self.params.up_pacing_gain,
+            Mode::Cruise => self.queue.trim(),
             _ => 1.0,
         }
     }
 
     fn cwnd_gain(&self) -> f64 {
         match self.mode {
-            Mode::Model(State::Startup) => self.params.startup_cwnd_gain,
-            Mode::Model(State::Up(_)) => self.params.up_cwnd_gain,
+            Mode::Startup => self.params.startup_cwnd_gain,
+            Mode::Up(_) => self.params.up_cwnd_gain,
             _ => self.params.cwnd_gain,
         }
     }
 
     fn set_pacing_rate(&mut self, s: &AckSample) {
-        match self.mode {
-            Mode::Competitive(competitive) => {
-                let srtt = s.smoothed_rtt.as_secs_f64().max(1e-4);
-                let window = competitive.window() * self.model.mtu() as f64;
-                self.pacing_rate = (self.params.competitive_pacing_gain * window / srtt) as u64;
-            }
-            Mode::Held(held) => self.pacing_rate = held.rate(),
-            Mode::Model(_) => {
-                let rate = self.pacing_gain() * self.gross(self.bw()) * self.params.pacing_margin;
-                let rate = (rate as u64).max(self.model.mtu());
-                // Until the pipe is full a slower rate would only come from too few samples (section 4.6.2).
-                let believed = !self.is_starting() || self.has_filled_the_pipe() || rate > self.pacing_rate;
-                if self.model.max_bw() > 0 && believed {
-                    self.pacing_rate = rate;
-                }
+        if let Some(competitive) = self.competitive() {
+            let srtt = s.smoothed_rtt.as_secs_f64().max(1e-4);
+            let window = competitive.window() * self.model.mtu() as f64;
+            self.pacing_rate = (self.params.competitive_pacing_gain * window / srtt) as u64;
+        } else if let Mode::Hold(hold) = self.mode {
+            self.pacing_rate = hold.rate();
+        } else {
+            let rate = self.pacing_gain() * self.gross(self.bw()) * self.params.pacing_margin;
+            let rate = (rate as u64).max(self.model.mtu());
+            // Until the pipe is full a slower rate would only come from too few samples (section 4.6.2).
+            let believed = !self.is_starting() || self.has_filled_the_pipe() || rate > self.pacing_rate;
+            if self.model.max_bw() > 0 && believed {
+                self.pacing_rate = rate;
             }
         }
     }
 
     fn set_window(&mut self) {
         let mtu = self.model.mtu();
-        let least = self.params.min_pipe_packets * mtu;
-        let quantum = (self.pacing_rate / 1000).max(self.params.quantum_packets * mtu);
-        let jitter = self.gross(self.bw()) * self.spread().as_secs_f64();
-        let target = (self.cwnd_gain() * self.bdp(self.bw()) + jitter) as u64;
-        let target = target + self.params.quanta * quantum;
-        let window = match self.mode {
-            Mode::Model(State::Startup) if self.has_filled_the_pipe() => self.window,
-            Mode::Model(State::Startup) => target.max(self.window),
-            Mode::Model(State::ProbeRtt(_)) => target.min(self.probe_rtt_window()),
-            Mode::Model(_) | Mode::Held(_) => target,
-            Mode::Competitive(competitive) => {
-                let window = (competitive.window() * mtu as f64) as u64;
-                if competitive.is_dipping() {
-                    window.min(self.probe_rtt_window())
-                } else {
-                    window
-                }
+        let target = match self.competitive() {
+            Some(competitive) => competitive.window() * mtu as f64,
+            None => {
+                let quantum = (self.pacing_rate / 1000).max(self.params.quantum_packets * mtu);
+                let jitter = self.gross(self.bw()) * self.spread().as_secs_f64();
+                self.cwnd_gain() * self.bdp(self.bw()) + jitter + (self.params.quanta * quantum) as f64
             }
+        } as u64;
+        let window = match self.mode {
+            Mode::Startup if self.has_filled_the_pipe() => self.window,
+            Mode::Startup => target.max(self.window),
+            Mode::ProbeRtt(probe) => target.min(self.probe_rtt_window(&probe)),
+            _ => target,
         };
-        self.window = window.max(least);
+        self.window = window.max(self.params.min_pipe_packets * mtu);
     }
 }
 
@@ -386,7 +382,7 @@ impl Controller for Bbr {
             self.round.restart(sample.now, sample.delivered, 1);
         }
         let ended = self.update_model(sample);
-        self.run_state(sample, ended);
+        self.run_mode(sample, ended);
         self.set_pacing_rate(sample);
         self.set_window();
     }
@@ -415,15 +411,12 @@ impl Controller for Bbr {
 
     fn stage(&self) -> Stage {
         match self.mode {
-            Mode::Model(State::Startup) => Stage::Startup,
-            Mode::Model(State::Drain) => Stage::Drain,
-            Mode::Model(State::Down) => Stage::ProbeDown,
-            Mode::Model(State::Up(_)) => Stage::ProbeUp,
-            Mode::Model(State::ProbeRtt(_)) => Stage::ProbeRtt,
-            Mode::Competitive(competitive) if competitive.is_dipping() => Stage::ProbeRtt,
-            Mode::Model(State::Cruise | State::Refill) | Mode::Competitive(_) | Mode::Held(_) => {
-                Stage::Steady
-            }
+            Mode::Startup => Stage::Startup,
+            Mode::Drain => Stage::Drain,
+            Mode::Down => Stage::ProbeDown,
+            Mode::Up(_) => Stage::ProbeUp,
+            Mode::ProbeRtt(_) => Stage::ProbeRtt,
+            Mode::Cruise | Mode::Refill | Mode::Competitive(_) | Mode::Hold(_) => Stage::Steady,
         }
     }
 

@@ -290,12 +290,6 @@ params! {
     hold_look_rounds: u32 = 4;
 }
 
-impl Default for Params {
-    fn default() -> Self {
-        Params::DEFAULT
-    }
-}
-
 /// Multiplying a number of any kind.
 trait Scaled {
     fn scaled(self, by: f64) -> Self;

@@ -4,33 +4,10 @@ use std::time::Duration;
 
 use super::super::AckSample;
 use super::round::Interval;
-use super::{Bbr, Mode, State};
-use crate::protocol::time::Time;
-
-/// When the next probe is due.
-#[derive(Debug)]
-pub(super) struct Plan {
-    since: Time,
-    wait: Duration,
-}
-
-impl Plan {
-    pub(super) const fn new(now: Time, wait: Duration) -> Self {
-        Plan { since: now, wait }
-    }
-
-    /// The wait begins now.
-    pub(super) fn begin(&mut self, now: Time) {
-        self.since = now;
-    }
-
-    fn is_due(&self, now: Time) -> bool {
-        now.since(self.since) >= self.wait
-    }
-}
+use super::{Bbr, Mode};
 
 /// A probe for more bandwidth.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Probe {
     /// What must be outgrown (BBR.full_bw), bytes a second.
     full_bw: u64,
@@ -43,14 +20,14 @@ impl Bbr {
     pub(super) fn on_down(&mut self, s: &AckSample, judged: bool) {
         let drained = !self.queue.is_standing() || s.in_flight as f64 <= self.pipe(self.bw());
         if drained && judged {
-            self.enter(Mode::Model(State::Cruise), s);
+            self.enter(Mode::Cruise, s);
         } else {
             self.wait_for_probe(s);
         }
     }
 
     pub(super) fn wait_for_probe(&mut self, s: &AckSample) {
-        if !self.plan.is_due(s.now) {
+        if s.now.since(self.waiting_since) < self.probe_wait {
             return;
         }
         // What excess loss left is what is known to work. A policer's bucket once let much more through.
@@ -61,15 +38,15 @@ impl Bbr {
             self.enter_competitive(s, false);
         } else {
             self.queue.on_probe();
-            self.enter(Mode::Model(State::Refill), s);
+            self.enter(Mode::Refill, s);
         }
     }
 
     pub(super) fn on_refill(&mut self, s: &AckSample) {
-        if self.round.has_started() && self.round.in_state() >= self.params.refill_rounds {
+        if self.round.has_started() && self.round.in_mode() >= self.params.refill_rounds {
             self.note_round_in_progress();
             let full_bw = self.model.max_bw();
-            self.enter(Mode::Model(State::Up(Probe { full_bw, best: 0 })), s);
+            self.enter(Mode::Up(Probe { full_bw, best: 0 }), s);
         }
     }
 
@@ -83,7 +60,7 @@ impl Bbr {
         let answer = ended.and_then(|e| e.rate()).filter(|_| !excess);
         let Some(rate) = answer else {
             // At a few packets a second an answer takes many rounds.
-            let idle = s.app_limited && self.round.in_state() > self.params.unanswered_rounds;
+            let idle = s.app_limited && self.round.in_mode() > self.params.unanswered_rounds;
             if excess || idle {
                 self.end_probe(s, probe);
             }
@@ -96,7 +73,7 @@ impl Bbr {
             return;
         }
         probe.full_bw = rate;
-        self.mode = Mode::Model(State::Up(probe));
+        self.mode = Mode::Up(probe);
         self.model.set_bw(rate);
         self.queue.untrim();
         // The next answer is to what is sent from now on, a quarter faster again.
@@ -117,7 +94,7 @@ impl Bbr {
         self.model.set_bw(best.max(known));
         self.queue.untrim();
         self.plan_probe();
-        self.enter(Mode::Model(State::Down), s);
+        self.enter(Mode::Down, s);
     }
 
     /// Two to three seconds until the next probe, at random (section 4.3.3.6). Long paths wait longer, since a probe
@@ -131,12 +108,12 @@ impl Bbr {
         let usual = p.probe_wait + random;
         let packets = (p.short_packets * self.model.mtu()) as f64 / self.bw().max(1) as f64;
         let short = (rtt.as_secs_f64() / p.short_rtt.as_secs_f64()).max(packets);
-        self.plan.wait = (usual + rtt * p.probe_rounds).min(usual.mul_f64(short));
+        self.probe_wait = (usual + rtt * p.probe_rounds).min(usual.mul_f64(short));
     }
 
     /// The same, but the next probe comes in `rounds` round trips.
     pub(super) fn plan_probe_in(&mut self, rounds: u32) {
         self.plan_probe();
-        self.plan.wait = self.model.min_rtt(&self.params).unwrap_or_default() * rounds;
+        self.probe_wait = self.model.min_rtt(&self.params).unwrap_or_default() * rounds;
     }
 }

@@ -14,9 +14,9 @@ pub(super) struct Round {
     ends_at: u64,
     /// Whether the newest ACK began a round.
     started: bool,
-    /// Rounds begun since the state began.
-    in_state: u32,
-    /// Rounds of the state that still show what the state before it did.
+    /// Rounds begun since the mode began.
+    in_mode: u32,
+    /// Rounds of the mode that still show what the one before it did.
     skip: u32,
     current: Interval,
     interval_began: Time,
@@ -96,8 +96,8 @@ impl Round {
     fn begin(&mut self, s: &AckSample, params: &Params) -> Option<Interval> {
         self.round_began = s.now;
         self.ends_at = s.delivered;
-        self.in_state = self.in_state.saturating_add(1);
-        if self.in_state <= self.skip {
+        self.in_mode = self.in_mode.saturating_add(1);
+        if self.in_mode <= self.skip {
             self.current = Interval::default();
             self.interval_began = s.now;
         }
@@ -118,9 +118,9 @@ impl Round {
         self.started
     }
 
-    /// Rounds begun since the state began.
-    pub(super) const fn in_state(&self) -> u32 {
-        self.in_state
+    /// Rounds begun since the mode began.
+    pub(super) const fn in_mode(&self) -> u32 {
+        self.in_mode
     }
 
     /// The interval in progress.
@@ -134,7 +134,7 @@ impl Round {
         *lost = lost.saturating_sub(packets);
     }
 
-    /// A state begins: what is acknowledged in the next `skip` rounds tells of the one before.
+    /// A mode begins: what is acknowledged in the next `skip` rounds tells of the one before.
     pub(super) fn restart(&mut self, now: Time, delivered: u64, skip: u32) {
         *self = Round {
             ends_at: delivered,
