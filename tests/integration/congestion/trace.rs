@@ -59,7 +59,7 @@ fn trace() {
                 w.forth.queue_delay(w.now).as_secs_f64() * 1000.0,
                 field("short_term: ShortTerm { bw:"),
                 field("jitter:"),
-                field("p0:") + &field("trim:") + field("mode:").split('(').next().unwrap_or_default(),
+                field("trim:") + field("mode:").split('(').next().unwrap_or_default(),
             );
             *l = f.stats;
         }

@@ -73,11 +73,9 @@ pub(super) struct Hold {
     since: Time,
     /// What came through before it, bytes a second, until the step from there has told how large the path is.
     step_from: Option<u64>,
-    /// What was seen since then.
+    /// What was seen since then, and from when on that counts: the others need time to take note.
     seen: Count,
     seen_since: Time,
-    /// Whether the others have had the time to take note.
-    settled: bool,
     /// Since when there was no queue.
     calm_since: Option<Time>,
 }
@@ -90,7 +88,6 @@ impl Hold {
             step_from: Some(given),
             seen: Count::default(),
             seen_since: now,
-            settled: false,
             calm_since: None,
         }
     }
@@ -100,10 +97,10 @@ impl Hold {
         self.rate
     }
 
-    /// What is seen counts from now on.
-    fn watch(&mut self, now: Time) {
+    /// What is seen counts from then on.
+    fn watch(&mut self, from: Time) {
         self.seen = Count::default();
-        self.seen_since = now;
+        self.seen_since = from;
     }
 
     /// The path's rate, bytes a second, as the step to this rate shows it: until the others take note they send what they
@@ -196,29 +193,30 @@ impl Bbr {
             true => None,
             false => hold.calm_since.or(Some(s.now)),
         };
-        let seen = interval.count;
-        hold.seen.add(Count {
-            lost: seen.lost + seen.marked,
-            ..seen
-        });
+        if s.now >= hold.seen_since {
+            let seen = interval.count;
+            hold.seen.add(Count {
+                lost: seen.lost + seen.marked,
+                ..seen
+            });
+        }
         if hold.step_from.is_some() {
             if let Some(path) = hold.path_rate(rounds, &self.params) {
-                self.model
-                    .raise_peak((path as f64 * self.params.hold_step_trust) as u64);
+                let peak = (path as f64 * self.params.hold_step_trust) as u64;
+                self.model.set_peak(peak.max(self.model.peak()));
                 hold.rate = hold.rate.max(self.least_hold());
             }
             if hold.step_from.is_none() {
-                hold.watch(s.now);
+                hold.watch(s.now + self.params.hold_settle);
             }
         } else if s.now >= hold.seen_since + self.params.hold_settle {
-            if hold.settled && hold.seen.ratio() > self.p0 + self.params.hold_loss {
+            if hold.seen.ratio() > self.p0() + self.params.hold_loss {
                 // Nobody gives way, or all of us hold.
                 let less = (hold.rate as f64 * self.params.beta) as u64;
                 hold.rate = less.min(self.given);
                 self.model
-                    .lower_peak((hold.rate as f64 / self.params.hold_peak_part) as u64);
+                    .set_peak((hold.rate as f64 / self.params.hold_peak_part) as u64);
             }
-            hold.settled = true;
             hold.watch(s.now);
         }
         self.mode = Mode::Hold(hold);

@@ -34,22 +34,14 @@ impl Bbr {
             self.baseline = Baseline::default();
             self.quiet_rtt = Duration::ZERO;
         }
-        self.p0 = self.baseline.get(&self.params);
         if !excess {
             self.short_term.on_no_excess(self.model.max_bw(), &self.params);
-        } else if self.is_loss_news() {
+        } else if self.is_at_rate() {
+            // In a probe excess loss is the probe's answer.
             let bw = self.bw();
             self.short_term.on_excess(interval.rate(), bw, &self.params);
         }
         Some(excess)
-    }
-
-    /// Whether excess loss is news. In a probe it is the probe's answer; a held rate does not heed it.
-    const fn is_loss_news(&self) -> bool {
-        matches!(
-            self.mode,
-            Mode::Down | Mode::Cruise | Mode::Refill | Mode::Competitive(_)
-        )
     }
 
     /// An interval whose lowest RTT is `low` tells of the path's own loss if we cannot have caused it.
@@ -97,9 +89,8 @@ impl Bbr {
             let packets = (self.bdp(self.bw()) / self.model.mtu() as f64).max(1.0);
             self.queue.adjust(packets, &self.params);
         }
-        let able = matches!(self.mode, Mode::Cruise | Mode::Down | Mode::Refill);
         let overflow = self.overflows(interval);
-        if able && self.can_tell_queues() && self.queue.is_rivals(overflow, &self.params) {
+        if self.is_at_rate() && self.can_tell_queues() && self.queue.is_rivals(overflow, &self.params) {
             self.enter_competitive(s, overflow);
         }
     }

@@ -74,8 +74,6 @@ pub struct Bbr {
     baseline: Baseline,
     /// Highest of the unloaded RTTs that the baseline was learnt with.
     quiet_rtt: Duration,
-    /// The baseline loss in force, 0 to 1: that of the last interval's end.
-    p0: f64,
     short_term: ShortTerm,
     queue: Queue,
     /// How long to wait for the next probe, and since when.
@@ -115,7 +113,6 @@ impl Bbr {
             model: Model::new(now, mtu),
             baseline: Baseline::default(),
             quiet_rtt: Duration::ZERO,
-            p0: 0.0,
             short_term: ShortTerm::default(),
             queue: Queue::new(),
             probe_wait: params.probe_wait,
@@ -143,6 +140,11 @@ impl Bbr {
         matches!(self.mode, Mode::Startup)
     }
 
+    /// Whether we send at the path's rate or a little less.
+    const fn is_at_rate(&self) -> bool {
+        matches!(self.mode, Mode::Down | Mode::Cruise | Mode::Refill)
+    }
+
     /// Whether Startup sees a queue: faster than the newest train is too fast, for now.
     fn has_filled_the_pipe(&self) -> bool {
         let low = self.startup.low(self.model.mtu(), &self.params);
@@ -155,9 +157,14 @@ impl Bbr {
         self.short_term.bound(self.model.max_bw())
     }
 
+    /// The path's own loss, 0 to 1.
+    fn p0(&self) -> f64 {
+        self.baseline.get(&self.params)
+    }
+
     /// Bytes sent to have `bw` delivered.
     fn gross(&self, bw: u64) -> f64 {
-        bw as f64 / (1.0 - self.p0)
+        bw as f64 / (1.0 - self.p0())
     }
 
     /// Bandwidth-delay product in bytes, of the unloaded RTT.
@@ -195,7 +202,7 @@ impl Bbr {
 
     /// Whether more was lost than the path loses by itself, or a queue marked packets: a mark is worth a loss (RFC 3168).
     fn is_excess(&self, count: &Count) -> bool {
-        count.marked > 0 || count.exceeds(self.p0, &self.params)
+        count.marked > 0 || count.exceeds(self.p0(), &self.params)
     }
 
     /// Whether a queue that stood all the time lost or marked packets.

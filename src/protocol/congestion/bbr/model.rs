@@ -70,12 +70,7 @@ impl Model {
     }
 
     /// The path's rate as it was derived, not seen: as good as a highest rate ever.
-    pub(super) fn raise_peak(&mut self, rate: u64) {
-        self.peak = self.peak.max(rate);
-    }
-
-    /// The path is slower than its highest rate ever.
-    pub(super) fn lower_peak(&mut self, rate: u64) {
+    pub(super) fn set_peak(&mut self, rate: u64) {
         self.peak = rate;
     }
 

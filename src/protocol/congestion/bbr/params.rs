@@ -175,7 +175,7 @@ params! {
     /// local network for seconds. Measured on a local network.
     short_rtt: Duration = Duration::from_millis(20);
     /// But only where at least so many packets leave in a second: a probe and what follows take a few hundred.
-    /// Never: 95% in place of 98 of a cellular 200 Mbit/s at 2 ms.
+    /// Never: 84% in place of 93 of a cellular 200 Mbit/s at 2 ms (eight seeds).
     short_packets: u64 = 4000;
     /// Rounds in ProbeBW_REFILL.
     refill_rounds: u32 = 2;
@@ -223,19 +223,20 @@ params! {
     /// The same if the queue overflows meanwhile.
     rival_overflow_intervals: u32 = 3;
     /// A pace below this share of the estimate is not explained by our own error: a probe would only take from others.
-    /// Zero: 78% in place of 65 beside a CUBIC that was first, at 100 Mbit/s, 50 ms and a quarter product; 54 in place of 38
-    /// beside two; 89% in place of 94 of a cellular 200 Mbit/s at 2 ms.
+    /// Zero: 77% in place of 66 beside a CUBIC that was first, at 100 Mbit/s, 50 ms and a quarter product, and 51 in place of 42
+    /// beside two (three seeds each).
     pressed: f64 = 0.92;
     /// With fewer packets in the pipe a queue is hard to tell from packets in service. Measured.
     few_packets: f64 = 12.0;
     /// Less than this share of the estimate, in a queue: the path has become slower, or others fill a deep buffer.
-    /// Zero: 91, 82 and 88% of three cellular paths in place of 78, 72 and 70, but 76, 21 and 24 ms of queue in place of 20, 12 and
-    /// 7. With a probe `look_rounds` after it: 83, 75 and 79% with 26, 15 and 10 ms.
+    /// Zero: 90, 84 and 84% of three cellular paths (10 Mbit/s 60 ms, 20 Mbit/s 50 ms, 50 Mbit/s 40 ms; eight seeds) in place of
+    /// 80, 77 and 80, but 62, 25 and 15 ms of queue in place of 33, 22 and 13.
     collapse: f64 = 0.7;
     /// Share of the estimate that one such verdict leaves at least: a rival's burst can shut us out for a moment.
     collapse_floor: f64 = 0.5;
     /// On a path that only became slower each later verdict finds at least this share of the first one's rate.
-    /// Zero: 10% in place of 13 beside two CUBIC that were first at 40 Mbit/s, 100 ms and 8 BDP, single runs 5 in place of 14.
+    /// Zero: beside two CUBIC that were first, after 50 s, 6% in place of 18 at 20 Mbit/s, 40 ms and 20 products, 6 in place of 32
+    /// at 10 Mbit/s, 50 ms and 20, 19 in place of 33 at 20 Mbit/s, 40 ms and 8 (one seed). In smaller buffers nothing.
     collapse_steady: f64 = 0.8;
     /// What Startup's fastest train is worth at least when the first queue corrects it.
     /// One: 81% in place of 90 of a satellite of 20 Mbit/s and 600 ms, 18 ms of queue in place of 12 at 1 Mbit/s and 2 ms.
