@@ -3,6 +3,7 @@
 //!
 //! Serde skips the paths, because it refuses paths that are not UTF-8. `cli::json` adds them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -165,7 +166,7 @@ pub(crate) enum Warning {
     UselessExternalPort { port: u16 },
     /// Some of the named files are not sent: the first paths, and how many more.
     LeftOut {
-        why: &'static str,
+        why: Cow<'static, str>,
         #[serde(skip)]
         paths: Vec<PathBuf>,
         more: usize,

@@ -7,7 +7,6 @@ use crate::app::told::{Info, Note, SeenServer, Warning, Word};
 use crate::app::units::{Rate, Size, Span};
 use crate::app::wording::absence;
 use crate::protocol::connection::Stats;
-use crate::transfer::source::Absence;
 
 /// A remark, in lines.
 pub(super) fn info(info: &Info) -> Vec<String> {
@@ -170,13 +169,7 @@ pub(super) fn warning(warning: &Warning) -> Vec<String> {
         Warning::TraceStopped => {
             "the trace ends here, because its disk is full or fails; the transfer goes on".into()
         }
-        Warning::Missing { path, why } => {
-            let line = format!("left out {}: {}", path.display(), absence(*why));
-            match why {
-                Absence::Broken(error) => format!("{line} ({error})"),
-                _ => line,
-            }
-        }
+        Warning::Missing { path, why } => format!("left out {}: {}", path.display(), absence(*why)),
         Warning::Unfit { why } => why.clone(),
         Warning::Search { hint } => hint.to_string(),
         Warning::Unvouched { words } => {

@@ -147,10 +147,10 @@ pub(crate) fn remark(remark: Remark) -> Event {
 /// What is not sent, told before the users wait for it: the first paths of each kind, and the number of all.
 pub(crate) fn left_out(scanned: &Scanned) -> Vec<Warning> {
     const FEW: usize = 3;
-    let mut kinds: Vec<(&'static str, Vec<&Path>)> = Vec::new();
+    let mut kinds: Vec<(Cow<'static, str>, Vec<&Path>)> = Vec::new();
     let unreadable = scanned.unreadable.iter().map(|missing| {
         let why = match missing.why {
-            Absence::Changed => "it changed while it was being listed",
+            Absence::Changed => Cow::Borrowed("it changed while it was being listed"),
             why => absence(why),
         };
         (why, missing.path.as_path())
@@ -158,7 +158,7 @@ pub(crate) fn left_out(scanned: &Scanned) -> Vec<Warning> {
     let skipped = scanned
         .skipped
         .iter()
-        .map(|skipped| (skipped.reason, skipped.path.as_path()));
+        .map(|skipped| (skipped.reason.into(), skipped.path.as_path()));
     for (why, path) in unreadable.chain(skipped) {
         match kinds.iter_mut().find(|(kind, _)| *kind == why) {
             Some((_, paths)) => paths.push(path),
@@ -271,6 +271,27 @@ mod tests {
                 "{cause}"
             );
             assert!(!next.is_empty() && !next.contains("system log"), "{next}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_told_with_the_systems_cause() {
+        #[cfg(unix)]
+        let known = [
+            (libc::EIO, "the disk could not read"),
+            (libc::EBUSY, "another program uses it"),
+        ];
+        // A sharing violation, a locked range, an antivirus program, a cloud drive.
+        #[cfg(windows)]
+        let known = [
+            (32, "another program uses it"),
+            (33, "another program uses it"),
+            (225, "an antivirus program blocks it"),
+            (1920, "only a reference to it lies on this disk"),
+        ];
+        for (number, cause) in known {
+            let told = absence(Absence::Refused((&io::Error::from_raw_os_error(number)).into()));
+            assert!(told.starts_with(cause), "{told}");
         }
     }
 

@@ -3,6 +3,7 @@
 pub(crate) mod files;
 pub(crate) mod os_errors;
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -120,16 +121,16 @@ pub(super) fn tell_forward(front: &mut dyn Front, port: Option<u16>, forwarded: 
 }
 
 /// Why something is not sent after all.
-pub(crate) const fn absence(why: Absence) -> &'static str {
-    match why {
+pub(crate) fn absence(why: Absence) -> Cow<'static, str> {
+    Cow::Borrowed(match why {
         Absence::Unreadable => "you have no permission to read it",
         Absence::Gone => "it has gone since it was listed",
         Absence::Changed => "it changed while it was being sent",
         Absence::Replaced => "something else has taken its place since it was listed",
-        Absence::Broken(_) => "the disk cannot read it",
+        Absence::Refused(error) => return Cow::Owned(os_errors::explain(&error.into()).0),
         Absence::Waits => "it gives no data now, and nobody knows when it will",
         Absence::Endless => "it does not say how much is in it, and that is a lot",
-    }
+    })
 }
 
 #[cfg(test)]

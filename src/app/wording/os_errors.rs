@@ -87,6 +87,13 @@ pub(crate) fn explain(error: &io::Error) -> (String, &'static str) {
             "no permission: it may not be changed, or only by its owner",
             "see whether it is marked as immutable or append-only (lsattr -d) and whose it is, or choose another place",
         ),
+        // ERROR_ACCESS_DENIED. Windows says no more of a name that is to be replaced and another program uses, or of a
+        // directory that is to be renamed and holds such a file.
+        #[cfg(windows)]
+        Kind::PermissionDenied if error.raw_os_error() == Some(5) => (
+            "no permission, or another program uses it or what is in it",
+            "close that program, check who may read and write there, or choose another place",
+        ),
         Kind::PermissionDenied => (
             "no permission",
             "check who may read and write there, or choose another place",

@@ -97,7 +97,7 @@ pub(super) fn story() -> Vec<Event> {
         Event::Info(Info::Server(seen_server(Some(443)))),
         Event::Warning(Warning::Search { hint: Hint::SameRole }),
         Event::Warning(Warning::LeftOut {
-            why: "it cannot be read",
+            why: "it cannot be read".into(),
             paths: vec!["a".into(), "b".into()],
             more: 0,
         }),

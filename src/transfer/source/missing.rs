@@ -18,6 +18,31 @@ pub struct Missing {
     pub why: Absence,
 }
 
+/// What an [`io::Error`] says, in a form that can be copied and compared. Many errors have a number and no kind of their
+/// own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SystemError {
+    kind: io::ErrorKind,
+    number: Option<i32>,
+}
+
+impl From<&io::Error> for SystemError {
+    fn from(error: &io::Error) -> Self {
+        SystemError {
+            kind: error.kind(),
+            number: error.raw_os_error(),
+        }
+    }
+}
+
+impl From<SystemError> for io::Error {
+    fn from(error: SystemError) -> Self {
+        error
+            .number
+            .map_or(error.kind.into(), io::Error::from_raw_os_error)
+    }
+}
+
 /// Why an entry does not arrive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Absence {
@@ -29,8 +54,8 @@ pub(crate) enum Absence {
     Changed,
     /// Something else took its place after the list was made.
     Replaced,
-    /// The disk returns an error for it.
-    Broken(io::ErrorKind),
+    /// The system returns this error for it.
+    Refused(SystemError),
     /// It gives no bytes now, and nobody knows when it will.
     Waits,
     /// It does not report its size, and holds more than is read in advance.
@@ -49,8 +74,8 @@ impl Absence {
                 io::ErrorKind::PermissionDenied => Absence::Unreadable,
                 io::ErrorKind::NotFound => Absence::Gone,
                 io::ErrorKind::WouldBlock => Absence::Waits,
-                kind if !is_shortage(error) => Absence::Broken(kind),
-                _ => return None,
+                _ if is_shortage(error) => return None,
+                _ => Absence::Refused(error.into()),
             },
             _ => return None,
         })
@@ -58,15 +83,15 @@ impl Absence {
 
     /// The error to return if nothing else was to be sent.
     pub(super) fn told(self, path: &Path) -> LocalError {
-        let kind = match self {
-            Absence::Unreadable => io::ErrorKind::PermissionDenied,
+        let error = match self {
+            Absence::Unreadable => io::ErrorKind::PermissionDenied.into(),
             Absence::Gone | Absence::Changed | Absence::Replaced => {
                 return LocalError::Removed(path.to_owned());
             }
-            Absence::Broken(kind) => kind,
-            Absence::Waits => io::ErrorKind::WouldBlock,
+            Absence::Refused(error) => error.into(),
+            Absence::Waits => io::ErrorKind::WouldBlock.into(),
             Absence::Endless => return LocalError::Endless(path.to_owned()),
         };
-        LocalError::new("read", path, kind.into())
+        LocalError::new("read", path, error)
     }
 }

@@ -110,9 +110,8 @@ impl<'a> Scan<'a> {
         };
         let open = || Ok(origin::open_typed(path)?);
         let (size, absence) = self.weigh(kind, path, &metadata, open)?;
-        let is_closed =
-            || origin::open_typed(path).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
-        let absence = absence.or_else(|| (kind == Kind::File && is_closed()).then_some(Absence::Unreadable));
+        let refusal = || Absence::of(&open().err()?.told("open", path.to_owned()));
+        let absence = absence.or_else(|| if kind == Kind::File { refusal() } else { None });
         let attributes = self.attributes_of(kind, path, open)?;
         let found = Found {
             kind,
