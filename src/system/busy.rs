@@ -20,7 +20,7 @@ pub(crate) fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Resul
     if cfg!(windows) {
         again_while(
             call,
-            |error| is_held(error) || is_denied(error),
+            |error| is_held(error) || is_going(error),
             std::thread::sleep,
         )
     } else {
@@ -45,9 +45,10 @@ pub(crate) fn is_held(error: &io::Error) -> bool {
     cfg!(windows) && matches!(error.raw_os_error(), Some(32 | 33))
 }
 
-/// Whether the error is ERROR_ACCESS_DENIED. Windows also answers with it for a name that is being deleted.
-fn is_denied(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(5)
+/// Whether the error is ERROR_ACCESS_DENIED or ERROR_DIR_NOT_EMPTY. Windows also answers so for a deleted file that
+/// another program still has open: its name stays until then, and so does its directory.
+fn is_going(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(5 | 145))
 }
 
 fn again_while<T>(

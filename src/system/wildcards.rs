@@ -45,6 +45,8 @@ fn pattern(path: &Path) -> Option<globset::GlobMatcher> {
     if !name.contains(['*', '?']) {
         return None;
     }
+    // To cmd.exe, this is every name: with a dot or without.
+    let name = if name == "*.*" { "*" } else { name };
     let mut escaped = String::new();
     for letter in name.chars() {
         match letter {
@@ -66,7 +68,7 @@ mod tests {
     #[test]
     fn stars_and_question_marks_stand_for_names_and_all_else_for_itself() {
         let place = tempfile::tempdir().unwrap();
-        for name in ["a.jpg", "B.JPG", "c.png", "d[1].jpg", "e{2}.jpg"] {
+        for name in ["a.jpg", "B.JPG", "c.png", "d[1].jpg", "e{2}.jpg", "README"] {
             #[expect(clippy::disallowed_methods, reason = "a test makes its files")]
             std::fs::write(place.path().join(name), "").unwrap();
         }
@@ -80,6 +82,7 @@ mod tests {
         assert_eq!(names("*.jpg"), ["B.JPG", "a.jpg", "d[1].jpg", "e{2}.jpg"]);
         assert_eq!(names("?.jpg"), ["B.JPG", "a.jpg"]);
         assert_eq!(names("*[1].*"), ["d[1].jpg"]);
+        assert_eq!(names("*.*"), names("*"));
         assert_eq!(names("?{2}.jpg"), ["e{2}.jpg"]);
         let none = place.path().join("*.gif");
         assert_eq!(expand_one(none.clone()), Err(none));

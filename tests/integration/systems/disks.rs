@@ -27,7 +27,7 @@ fn a_full_disk_is_told_before_anything_moves_or_when_it_fills_up_and_a_resume_en
     let [sender, receiver] = start("100MB/s", from.path(), &to).map(Running::end);
     assert!(receiver.failed_with(6), "{}", receiver.said);
     assert!(receiver.said.contains("are needed"), "{}", receiver.said);
-    assert!(sender.failed_with(1), "{}", sender.said);
+    assert!(sender.failed_with(6), "{}", sender.said);
     assert!(files(&to).is_empty(), "{}", receiver.said);
 
     write(&from.path().join("vm.img"), &content(4, 24_000_000));
@@ -38,7 +38,7 @@ fn a_full_disk_is_told_before_anything_moves_or_when_it_fills_up_and_a_resume_en
     let [sender, receiver] = ends.map(Running::end);
     assert!(receiver.failed_with(6), "{}", receiver.said);
     assert!(receiver.said.contains("the disk is full"), "{}", receiver.said);
-    assert!(sender.failed_with(1), "{}", sender.said);
+    assert!(sender.failed_with(6), "{}", sender.said);
     assert!(!to.join("vm.img").exists());
 
     fs::remove_file(filler).expect("our own file");
@@ -65,7 +65,7 @@ fn a_read_only_disk_is_told() {
         write(&from.path().join("vm.img"), b"content");
         // Wine finds it out by writing.
         let [sender, receiver] = start("100MB/s", from.path(), &to).map(Running::end);
-        assert!(sender.failed_with(1), "{}", sender.said);
+        assert!(sender.failed_with(6), "{}", sender.said);
         receiver
     } else {
         Running::start(End::Receiver, &["receiver", "--yes"], &to).end()

@@ -6,6 +6,8 @@ mod beside;
 mod changing;
 #[cfg(unix)]
 mod every_kind;
+#[cfg(windows)]
+mod held;
 #[cfg(unix)]
 mod links;
 mod moved;

@@ -20,6 +20,8 @@ use cap_fs_ext::DirExt;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
+#[cfg(not(unix))]
+pub(crate) use self::portable::is_read_only;
 use self::portable::readable;
 pub(crate) use self::portable::{read_exact_at, unix_nanos};
 #[cfg(not(unix))]
@@ -390,11 +392,7 @@ impl Layer for DiskLayer {
                     #[cfg(unix)]
                     mode: (cap_std::fs::MetadataExt::mode(&found) & 0o777) as u16,
                     #[cfg(not(unix))]
-                    mode: if found.permissions().readonly() {
-                        0o500
-                    } else {
-                        0o700
-                    },
+                    mode: if is_read_only(&found) { 0o500 } else { 0o700 },
                     mtime: found.modified().map_or(0, |time| unix_nanos(time.into_std())),
                 }))
             }

@@ -35,6 +35,13 @@ pub(crate) fn read_exact_at(file: &File, mut out: &mut [u8], mut offset: u64) ->
     Ok(())
 }
 
+/// Whether nobody may write to a file. Windows marks directories with the same attribute if they look special, and it
+/// forbids nothing in them (Microsoft, knowledge base 326549).
+#[cfg(not(unix))]
+pub(crate) fn is_read_only(found: &cap_std::fs::Metadata) -> bool {
+    found.is_file() && found.permissions().readonly()
+}
+
 /// A descriptor that can be synced. cap-std's own may be only a handle to a path (O_PATH).
 pub(super) fn readable(dir: &Dir) -> io::Result<File> {
     #[cfg(unix)]

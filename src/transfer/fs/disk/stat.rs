@@ -9,10 +9,9 @@ use std::path::Path;
 use cap_std::fs::Dir;
 
 use crate::transfer::fs::disk::DiskLayer;
-#[cfg(unix)]
-use crate::transfer::fs::layer::NodeKind;
-use crate::transfer::fs::layer::Room;
 use crate::transfer::fs::layer::Stat;
+#[cfg(unix)]
+use crate::transfer::fs::layer::{NodeKind, Room};
 
 /// Types of file systems that give inodes new numbers with every mount, statfs(2): FAT and exFAT.
 #[cfg(target_os = "linux")]

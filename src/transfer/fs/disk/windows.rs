@@ -61,6 +61,11 @@ impl DiskLayer {
 
 #[cfg(test)]
 mod tests {
+    use std::os::windows::fs::OpenOptionsExt as _;
+    use std::time::{Duration, Instant};
+
+    use windows_sys::Win32::Storage::FileSystem::{FILE_SHARE_DELETE, FILE_SHARE_READ};
+
     use super::*;
     use crate::transfer::fs::owner::OwnerKey;
 
@@ -87,6 +92,84 @@ mod tests {
         assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(layer.list(Path::new("b")).unwrap(), ["file"]);
         assert_eq!(layer.hold(Path::new("b")).unwrap().inode, before.inode);
+    }
+
+    /// Wine ignores the attribute of directories.
+    #[test]
+    fn a_directory_that_looks_special_is_no_read_only_one() {
+        let (place, layer) = layer();
+        let dir = place.path().join("dir");
+        std::fs::create_dir(&dir).unwrap();
+        let mut permissions = std::fs::metadata(&dir).unwrap().permissions();
+        permissions.set_readonly(true);
+        std::fs::set_permissions(&dir, permissions).unwrap();
+        assert_eq!(layer.info(Path::new("dir")).unwrap().unwrap().mode, 0o700);
+        layer.unlock(Path::new("dir"));
+    }
+
+    /// About as long as an antivirus program or an indexer holds a new file.
+    const MOMENT: Duration = Duration::from_millis(300);
+
+    /// Holds a file as another program does.
+    fn hold(path: &Path, sharing: u32) -> File {
+        File::options().read(true).share_mode(sharing).open(path).unwrap()
+    }
+
+    /// Lets go after a moment.
+    fn let_go_soon(holder: File) -> std::thread::JoinHandle<()> {
+        std::thread::spawn(move || {
+            std::thread::sleep(MOMENT);
+            drop(holder);
+        })
+    }
+
+    /// Runs `act` while another program holds "a" for itself.
+    fn while_held<T>(act: impl FnOnce(&DiskLayer) -> io::Result<T>) {
+        let (place, layer) = layer();
+        for name in ["a", "b"] {
+            layer.create_new(Path::new(name)).unwrap();
+        }
+        let holder = hold(&place.path().join("a"), 0);
+        let begun = Instant::now();
+        let other = let_go_soon(holder);
+        act(&layer).unwrap();
+        assert!(begun.elapsed() >= MOMENT, "nothing was held");
+        other.join().unwrap();
+    }
+
+    #[test]
+    fn what_another_program_holds_for_a_moment_is_waited_for() {
+        let (a, b) = (Path::new("a"), Path::new("b"));
+        while_held(|layer| layer.open(a));
+        while_held(|layer| layer.open_read(a));
+        while_held(|layer| layer.rename_noreplace(a, Path::new("c")));
+        while_held(|layer| layer.rename_replace(a, b));
+        while_held(|layer| layer.rename_replace(b, a));
+        while_held(|layer| layer.remove_file(a));
+    }
+
+    #[test]
+    fn what_another_program_holds_for_good_is_told() {
+        let (place, layer) = layer();
+        layer.create_new(Path::new("a")).unwrap();
+        let _holder = hold(&place.path().join("a"), 0);
+        assert!(system::is_held(&layer.open(Path::new("a")).unwrap_err()));
+    }
+
+    /// Its name stays until the other program closes it, on file systems and Windows that know no other way to delete.
+    #[test]
+    fn a_directory_goes_although_another_program_still_reads_a_deleted_file_in_it() {
+        let (place, layer) = layer();
+        let (dir, file) = (Path::new("dir"), Path::new("dir/file"));
+        layer.create_dir(dir).unwrap();
+        layer.create_new(file).unwrap();
+        let other = let_go_soon(hold(
+            &place.path().join(file),
+            FILE_SHARE_READ | FILE_SHARE_DELETE,
+        ));
+        layer.remove_file(file).unwrap();
+        layer.remove_dir(dir).unwrap();
+        other.join().unwrap();
     }
 
     #[test]

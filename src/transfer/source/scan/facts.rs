@@ -2,6 +2,8 @@
 
 use cap_std::fs::Metadata;
 
+#[cfg(not(unix))]
+use crate::transfer::fs::disk::is_read_only;
 use crate::transfer::fs::disk::unix_nanos;
 use crate::transfer::manifest::MODE_MASK;
 
@@ -44,10 +46,6 @@ pub(super) fn mode_of(metadata: &Metadata) -> u16 {
 
 #[cfg(not(unix))]
 pub(super) fn mode_of(metadata: &Metadata) -> u16 {
-    let write = if metadata.permissions().readonly() {
-        0
-    } else {
-        0o200
-    };
+    let write = if is_read_only(metadata) { 0 } else { 0o200 };
     MODE_MASK & (0o444 | write | if metadata.is_dir() { 0o111 } else { 0 })
 }
