@@ -2,7 +2,7 @@
 
 . "$(dirname "${BASH_SOURCE[0]}")/systems.sh"
 
-# The compiler of musl and macOS targets. It brings the C libraries of every Linux and the headers of macOS.
+# The compiler of musl targets. It brings the C libraries of every Linux.
 ZIG=0.15.2
 
 # The C compiler for a target, as a script, since zig names targets in its own way and knows some options not.
@@ -13,21 +13,41 @@ compiler() {
     aarch64-unknown-linux-musl) name=aarch64-linux-musl ;;
     armv7-unknown-linux-musleabihf) name=arm-linux-musleabihf ;;
     aarch64-pc-windows-gnullvm) name=aarch64-windows-gnu ;;
-    x86_64-apple-darwin) name=x86_64-macos ;;
-    aarch64-apple-darwin) name=aarch64-macos ;;
     esac
     mkdir -p "$CROSS/zig/$target"
+    if [[ $target = *apple* ]]; then
+        # Types need nothing of C: the files that are asked for, and nothing in them. It is taken for a GNU compiler.
+        cat >"$CROSS/zig/$target/cc" <<'END'
+#!/bin/sh
+echo gcc
+for argument; do
+    case $argument in
+    # An option of Microsoft's alone.
+    "-?") exit 1 ;;
+    *.o | *.a) : >"$argument" ;;
+    esac
+done
+END
+        cp "$CROSS/zig/$target/cc" "$CROSS/zig/$target/ar"
+        chmod +x "$CROSS/zig/$target"/{cc,ar}
+        return
+    fi
     cat >"$CROSS/zig/$target/cc" <<END
 #!/usr/bin/env python3
 import os, sys
-# Rust's and Apple's names of the target, and files of a C library that zig brings itself.
+# Rust's names of the target, and files of a C library that zig brings itself.
+unknown = ("--target=", "-march=armv", "-mtune=")
+if "windows" in "$name":
+    # What zig links by itself, and options of GNU's linker that LLVM's lacks.
+    unknown += ("-nolibc", "-nodefaultlibs", "--unwindlib=none", "-lmingw32", "-lmingwex", "-lmsvcrt",
+        "-Wl,--disable-auto-image-base", "-Wl,--dynamicbase")
 skip_next, arguments = False, []
 for argument in sys.argv[1:]:
     if skip_next:
         skip_next = False
-    elif argument in ("-arch", "-target"):
+    elif argument == "-target":
         skip_next = True
-    elif not argument.startswith(("--target=", "-mmacosx-version-min", "-march=armv", "-mtune=")):
+    elif not argument.startswith(unknown):
         arguments.append(argument)
 zig = "$CROSS/zig/$ZIG/ziglang/zig"
 os.execv(zig, [zig, "cc", "-target", "$name", *arguments])
