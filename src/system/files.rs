@@ -1,7 +1,8 @@
-//! Calls on open files.
+//! Calls on files and directories, and the limit of open ones.
 
 use std::fs::{File, FileTimes};
 use std::io;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// Standard output for a payload. The standard library's own reports success if the descriptor cannot be written to.
@@ -37,6 +38,20 @@ pub(crate) fn standard_input() -> io::Result<File> {
 #[cfg(not(unix))]
 pub(crate) fn standard_input() -> io::Result<io::Stdin> {
     Ok(io::stdin())
+}
+
+/// Whether another file system begins at this directory.
+#[cfg(unix)]
+pub(crate) fn is_mounted(dir: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |name: &str| dir.join(name).metadata().ok().map(|found| found.dev());
+    device(".") != device("..")
+}
+
+/// Windows mounts disks in directories, too; that is not looked for.
+#[cfg(not(unix))]
+pub(crate) fn is_mounted(_: &Path) -> bool {
+    false
 }
 
 /// Lifts the limit of open files to `wanted`, as far as it may be lifted. Returns the limit then; `None` if there is none.

@@ -23,8 +23,8 @@ pub(crate) use busy::open_patiently;
 pub(crate) use busy::{is_held, patiently};
 pub(crate) use clipboard::copy;
 pub(crate) use files::{
-    is_shortage, lift_file_limit, numbers_nodes_anew, set_modified, standard_input, standard_output,
-    write_all_at,
+    is_mounted, is_shortage, lift_file_limit, numbers_nodes_anew, set_modified, standard_input,
+    standard_output, write_all_at,
 };
 pub(crate) use mark::mark_received;
 pub(crate) use memory::{is_in_memory, let_go};

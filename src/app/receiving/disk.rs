@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Target;
 use crate::net::{Clock, Waker};
-use crate::system::standard_output;
+use crate::system::{is_mounted, standard_output};
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::fs::disk::DiskLayer;
 use crate::transfer::fs::layer::Layer;
@@ -272,19 +272,6 @@ pub(in crate::app) fn parent_of(root: &Path) -> &Path {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
-}
-
-/// Whether another file system begins at this directory.
-#[cfg(unix)]
-fn is_mounted(root: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let device = |name: &str| root.join(name).metadata().ok().map(|found| found.dev());
-    device(".") != device("..")
-}
-
-#[cfg(not(unix))]
-fn is_mounted(_: &Path) -> bool {
-    false
 }
 
 /// Finds out what an offer meets. From then on `output` is the directory that was looked at.
