@@ -163,7 +163,7 @@ mod tests {
         let failure = failure_of(full().into());
         assert_eq!(
             failure.to_string(),
-            told(at("t/a").display().to_string()),
+            told(at("t").join("a").display().to_string()),
             "nothing has arrived"
         );
         std::fs::DirBuilder::new().create(at("t.part")).unwrap();
