@@ -140,7 +140,7 @@ impl Network {
 
     /// Kills whatever runs on a side's host.
     pub(crate) fn clear(&self, side: Side) {
-        kill_all(&self.host(side));
+        kill_all(&[self.host(side)]);
     }
 
     /// The played link in front of B's home; only networks with two homes have one.

@@ -1,38 +1,47 @@
 //! Removing namespaces, also those that a killed run left.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Once;
 use std::time::Duration;
 
-use super::shell::{command, run};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::shell::{command, namespace_path, run};
 
 /// Start of every namespace's name.
 pub(crate) const PREFIX: &str = "p2pcopy-lab-";
 
-/// How long a tool may take that ends a process or a namespace.
+/// How long the removal of namespaces may take.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(10);
 
-/// Kills what runs in a namespace.
-pub(crate) fn kill_all(namespace: &str) {
-    let pids = run(
-        command("ip").args(["netns", "pids", namespace]),
-        "",
-        REMOVAL_LIMIT,
-    );
-    for pid in pids
-        .text
-        .split_whitespace()
-        .filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()))
-    {
-        run(command("kill").args(["-9", pid]), "", REMOVAL_LIMIT);
+/// Kills what runs in the namespaces.
+pub(crate) fn kill_all(namespaces: &[String]) {
+    let identity = |path: &Path| {
+        let file = fs::metadata(path).ok()?;
+        Some((file.dev(), file.ino()))
+    };
+    let doomed: Vec<_> = namespaces
+        .iter()
+        .filter_map(|name| identity(&namespace_path(name)))
+        .collect();
+    let processes = fs::read_dir("/proc").expect("every process is listed");
+    for process in processes.flatten() {
+        let pid = process.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(pid) = pid.and_then(Pid::from_raw) else {
+            continue;
+        };
+        if identity(&process.path().join("ns/net")).is_some_and(|home| doomed.contains(&home)) {
+            // It may have ended since.
+            let _ = kill_process(pid, Signal::KILL);
+        }
     }
 }
 
 /// Kills what runs in the namespaces and deletes them.
 pub(crate) fn remove(namespaces: &[String]) {
-    for name in namespaces {
-        kill_all(name);
-    }
+    kill_all(namespaces);
     let lines: Vec<String> = namespaces
         .iter()
         .map(|name| format!("netns delete {name}"))
@@ -52,7 +61,7 @@ pub(crate) fn sweep_once() {
 
 /// Removes the namespaces of runs that were killed: those whose process is gone.
 fn sweep() {
-    let Ok(entries) = std::fs::read_dir("/run/netns") else {
+    let Ok(entries) = fs::read_dir("/run/netns") else {
         return;
     };
     let names = entries
