@@ -125,7 +125,7 @@ impl<'a> Ground<'a> {
     }
 
     /// A program on a side's host, in a working directory of its own.
-    fn command(&self, side: Side, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    fn command(&self, side: Side, program: impl AsRef<std::path::Path>) -> Command {
         let mut command = command_in(&self.network.host(side), program);
         command.current_dir(self.home.path().join(match side {
             Side::A => "a",
