@@ -1,6 +1,6 @@
-//! CUBIC's window (RFC 9438), in packets. Time is an argument; it knows no losses and no ACKs, only how many packets.
+//! CUBIC's window (RFC 9438), in packets. The caller says when to cut it and how many packets were acknowledged.
 //!
-//! The default controller follows it while others fill the queue, and the tests' rival is made of it.
+//! The default controller follows it while others fill the queue. The tests' CUBIC flow has the same window.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub struct Cubic {
     reno: f64,
     /// cwnd_prior: the window before the last cut.
     prior: f64,
-    /// W_max: the same, or less where the cut gave way to a newcomer.
+    /// W_max: the same, or less after fast convergence (section 4.7).
     max: f64,
     epoch: Time,
     is_cut: bool,
@@ -49,12 +49,13 @@ impl Cubic {
         self.cwnd
     }
 
-    /// Since when it grows, if it was cut before.
+    /// When it was cut last.
     pub(super) fn cut_at(&self) -> Option<Time> {
         self.is_cut.then_some(self.epoch)
     }
 
-    /// Time from a cut until the window is back where it was: K of section 4.2, or sooner by additive growth.
+    /// Seconds from a cut until the window has covered this share of the way back: of K (section 4.2), or less if
+    /// additive growth is faster.
     pub(super) fn way_back(&self, share: f64, rtt: Duration) -> f64 {
         let rounds = self.max * (1.0 - BETA) / ALPHA;
         (self.k() * share).min(rounds * rtt.as_secs_f64())

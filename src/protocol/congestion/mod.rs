@@ -47,7 +47,8 @@ pub struct AckSample {
     pub delivered: u64,
     /// `delivered` at the time the newest acknowledged packet was sent: a round ends when it passes the mark.
     pub delivered_at_send: u64,
-    /// Packets that fell into a silence were declared lost and not counted: what arrived beside them tells nothing.
+    /// Packets of an outage were declared lost and are not counted in `lost_packets`. So what arrived beside them
+    /// tells nothing about the path's loss.
     pub after_outage: bool,
     /// Bytes in flight before this ACK was processed.
     pub prior_in_flight: u64,
@@ -60,7 +61,7 @@ pub struct AckSample {
 /// Why a sender is not sending faster, for people and traces.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {
-    /// Looking for the path's rate, doubling it every round.
+    /// Looking for the path's rate, which grows every round.
     Startup,
     /// Emptying the queue that the start built.
     Drain,
@@ -78,9 +79,9 @@ pub enum Stage {
 pub trait Controller: Send + std::fmt::Debug {
     /// An ACK was processed, or the loss timer declared packets lost.
     fn on_ack(&mut self, sample: &AckSample);
-    /// Packets once declared lost turned out to have arrived (reordering): they no longer count as lost.
+    /// Packets that were declared lost have arrived (reordering). They no longer count as lost.
     fn on_spurious_loss(&mut self, now: Time, bytes: u64);
-    /// The path changed (rebinding, migration): forget what was learnt of the old one.
+    /// The path changed (rebinding, migration): forget what was learnt of the old path.
     fn on_path_change(&mut self, now: Time);
     /// Bytes allowed in flight.
     fn window(&self) -> u64;
@@ -88,7 +89,7 @@ pub trait Controller: Send + std::fmt::Debug {
     fn pacing_rate(&self) -> u64;
     /// The largest datagram changed, in bytes.
     fn set_mtu(&mut self, bytes: u16);
-    /// What it is doing.
+    /// The state, for people and traces.
     fn stage(&self) -> Stage;
     /// Its current estimate of the path's bandwidth, bytes a second.
     fn bandwidth(&self) -> u64;

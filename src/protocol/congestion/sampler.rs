@@ -2,11 +2,11 @@
 //!
 //! The method of draft-cheng-iccrg-delivery-rate-estimation (now section 4.1 of draft-ietf-ccwg-bbr). Each packet
 //! takes a [`SendStamp`] of the counters when it leaves; when it is acknowledged, the difference of the counters
-//! over the longer of the two intervals (sending, acknowledging) is the rate. The longer of the two, so that
-//! neither a burst of ACKs nor a burst of sends looks faster than the path.
+//! over the longer of the two intervals (sending, acknowledging) is the rate. With the longer one, neither a burst
+//! of ACKs nor a burst of packets looks faster than the path.
 //!
-//! It does not decide what is lost or acknowledged, and it counts each packet once: a packet declared lost and
-//! acknowledged later must be passed to [`Sampler::on_spurious`], not to [`Sampler::on_ack`].
+//! It does not decide what is lost or acknowledged. It counts each packet once: pass a packet that was declared lost
+//! and is acknowledged later to [`Sampler::on_spurious`], not to [`Sampler::on_ack`].
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ pub(crate) struct Sampler {
     delivered: u64,
     delivered_at: Time,
     first_sent_at: Time,
-    /// While `delivered` is below this mark, samples come from an application that paused; 0: none does.
+    /// Until `delivered` exceeds this, packets leave as application-limited; 0 if they do not.
     app_limited_until: u64,
     newest: Option<SendStamp>,
     oldest_sent_at: Option<Time>,
@@ -74,7 +74,7 @@ impl Sampler {
     /// A packet of `bytes` leaves; `in_flight` counts it already.
     pub(crate) fn on_sent(&mut self, now: Time, bytes: u64, in_flight: u64) -> SendStamp {
         if in_flight <= bytes {
-            // Idle until now: both intervals start afresh, or the pause would count as slowness.
+            // The flow was idle. Both intervals start anew, or the pause would lower the rate.
             self.first_sent_at = now;
             self.delivered_at = now;
         }
@@ -103,7 +103,7 @@ impl Sampler {
         }
     }
 
-    /// A packet declared lost arrived after all: it was delivered, but says nothing of the rate.
+    /// A packet that was declared lost has arrived. It counts as delivered, but gives no rate sample.
     pub(crate) fn on_spurious(&mut self, bytes: u64) {
         self.delivered += bytes;
     }

@@ -49,12 +49,14 @@ pub struct Recovery {
     pacer: Pacer,
     ecn: EcnPath,
     probe_timeouts: u32,
-    /// When the first and the second probe of this silence left; valid if `probe_timeouts` counts them.
+    /// When the first and the second probe of this silence left. They hold if `probe_timeouts` is at least 1 and 2.
     first_probe: Time,
     second_probe: Time,
+    /// When the path changed last. What was sent before that tells nothing of the new path (RFC 9000, section 9.4).
+    path_since: Time,
     /// Packets sent before this time and lost belong to an outage, which says nothing about congestion.
     outage_before: Time,
-    /// Whether such losses were declared and the controller was not told.
+    /// Whether such losses were declared since the controller was told last.
     excused: bool,
 }
 
@@ -73,6 +75,7 @@ impl Recovery {
             probe_timeouts: 0,
             first_probe: Time::ZERO,
             second_probe: Time::ZERO,
+            path_since: Time::ZERO,
             outage_before: Time::ZERO,
             excused: false,
         }
@@ -153,7 +156,9 @@ impl Recovery {
 
     /// Forgets the old path's estimates, because the path changed.
     pub(crate) fn on_path_change(&mut self, now: Time) {
+        self.path_since = now;
         self.rtt.reset();
+        self.sampler = Sampler::new(now);
         self.controller.on_path_change(now);
         self.ecn.on_path_change(now);
         self.probe_timeouts = 0;
@@ -236,7 +241,8 @@ impl Recovery {
     ) -> Result<bool, FalseAck> {
         let prior = self.sent_packets.in_flight();
         let mut told = Told::default();
-        let mut late = 0;
+        let (mut late, mut is_news) = (0, false);
+        let path_since = self.path_since;
         let (first_probe, mut answer) = (self.first_probe, None::<Time>);
         let (sampler, ecn) = (&mut self.sampler, &mut self.ecn);
         let rtt = self.sent_packets.on_ack(now, ack, |packet| {
@@ -247,7 +253,10 @@ impl Recovery {
             if sent_at >= first_probe {
                 answer = Some(answer.map_or(sent_at, |at| at.min(sent_at)));
             }
-            if packet.was_lost {
+            is_news |= !packet.was_lost;
+            if sent_at < path_since {
+                // It took another path.
+            } else if packet.was_lost {
                 late += packet.bytes;
                 sampler.on_spurious(packet.bytes);
             } else {
@@ -257,7 +266,7 @@ impl Recovery {
             }
             each(Fate::Arrived, packet);
         })?;
-        if let Some(sample) = rtt {
+        if let Some(sample) = rtt.filter(|rtt| *rtt <= now.since(path_since)) {
             self.rtt
                 .on_sample(sample, Duration::from_micros(u64::from(ack.delay_us)));
             told.rtt = Some(self.rtt.latest());
@@ -270,14 +279,14 @@ impl Recovery {
         {
             self.outage_before = at;
         }
-        if told.packets > 0 {
+        if is_news {
             self.probe_timeouts = 0;
         }
         if late > 0 {
             self.controller.on_spurious_loss(now, late);
         }
         self.settle_losses(now, prior, told, each);
-        Ok(told.packets > 0)
+        Ok(is_news)
     }
 
     /// Declares losses, then tells the controller of them and of what an ACK reported.

@@ -133,3 +133,22 @@ fn a_path_that_answers_the_first_probe_was_not_dark() {
     let told = told.lock().unwrap();
     assert!(!told[1].after_outage && told[1].lost_packets == 1, "{told:?}");
 }
+
+#[test]
+fn what_was_sent_on_another_path_tells_nothing_of_this_one() {
+    let (mut r, told) = recovery(1_000_000);
+    send(&mut r, Time::ZERO);
+    let moved = Time::ZERO + RTT / 2;
+    r.on_path_change(moved);
+    send(&mut r, moved);
+    // Its answer came by the new path, which is ten times as long.
+    acknowledge(&mut r, moved + RTT * 5, 0);
+    assert!(!r.rtt().is_measured());
+    acknowledge(&mut r, moved + RTT * 10, 1);
+    assert_eq!(r.rtt().min(), RTT * 10);
+    let told = told.lock().unwrap();
+    let [sample] = &told[..] else {
+        panic!("one packet took this path: {told:?}")
+    };
+    assert_eq!((sample.acked_packets, sample.delivered), (1, 1200));
+}

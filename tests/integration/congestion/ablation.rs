@@ -26,7 +26,7 @@ const NEVER: Duration = Duration::from_secs(100_000);
 /// A rule, and how it is switched off.
 type Rule = (&'static str, fn(&mut Params));
 
-const RULES: [Rule; 19] = [
+const RULES: [Rule; 20] = [
     ("baseline of loss", |p| p.max_baseline = 0.0),
     // Where nothing is expected the threshold is not a number, and nothing exceeds that.
     ("loss beside a queue is judged strictly", |p| {
@@ -47,6 +47,9 @@ const RULES: [Rule; 19] = [
     ("a pressed flow does not probe", |p| p.pressed = 0.0),
     ("a collapse is believed", |p| p.collapse = 0.0),
     ("a collapse may be a rival's", |p| p.collapse_steady = 0.0),
+    ("a flow that was alone leaves room", |p| {
+        p.alone_share = f64::INFINITY
+    }),
     ("memory of competitive mode", |p| {
         p.competitive_memory = Duration::ZERO
     }),

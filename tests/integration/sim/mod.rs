@@ -184,8 +184,9 @@ fn late_timers_cost_no_speed() {
         let ticks = due.since(Time::ZERO).as_nanos().div_ceil(tick.as_nanos());
         Time::ZERO + tick * u32::try_from(ticks).expect("a run of seconds")
     }
-    let on_a_busy_machine: fn(Time, Time) -> Time = |_: Time, due: Time| due + ms(4);
-    let timers: [fn(Time, Time) -> Time; 2] = [with_the_tick_of_windows, on_a_busy_machine];
+    let on_a_busy_machine: fn(Time, Time) -> Time = |_, due| due + ms(4);
+    let on_a_busier_one: fn(Time, Time) -> Time = |_, due| due + ms(10);
+    let timers = [with_the_tick_of_windows, on_a_busy_machine, on_a_busier_one];
     for (mbit, rtt, buffer) in [
         (100, 300, 200_000),
         (100, 20_000, 250_000),

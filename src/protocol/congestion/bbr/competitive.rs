@@ -1,13 +1,14 @@
-//! Sharing with others. While they fill the queue, the window follows CUBIC's curve; where giving way is in vain, a
-//! rate is hold.
+//! Sharing with others. While they fill the queue, the window follows CUBIC's curve. If cuts are in vain, a rate is
+//! held.
 //!
-//! A model of the path says nothing of fairness: two flows that each keep to what they measured keep whatever division
-//! they began with. CUBIC's growth does not depend on the window and its cuts do, so flows that follow it converge,
-//! with each other and with those that never do anything else. The name is Copa's (Arun and Balakrishnan, 2018,
-//! section 2.2): its competitive mode imitates what fills the queue.
+//! The model does not make flows fair: two flows that each send at their measured rates keep the shares that they began
+//! with. CUBIC's growth does not depend on the window, but its cuts do. So flows that follow CUBIC converge, with each
+//! other and with CUBIC flows. The name is Copa's (Arun and Balakrishnan, 2018, section 2.2), whose competitive mode
+//! imitates the flows that fill the queue.
 //!
-//! Flows that do not react to loss, as the first BBR, take whatever is given up. Probing against them for long takes
-//! everything from them. So a part of what we had is held for a while, whatever is lost; then we look who is there.
+//! Flows that do not react to loss, such as the first BBR, take whatever we give up. If we probed against them for long,
+//! we would take everything from them. So we hold a part of our earlier rate for a while in spite of loss, and then
+//! look whether they are still there.
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::protocol::time::Time;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Competitive {
     cubic: Cubic,
-    /// Cuts in a row that did not help, and the window before the first of them.
+    /// Cuts in a row that came too soon after the one before, and the window before the first of them, packets.
     vain_cuts: u32,
     before: f64,
     /// When the window was last lowered to see whether the queue is ours alone.
@@ -48,8 +49,8 @@ impl Competitive {
         self.cubic.cwnd()
     }
 
-    /// A queue has overflowed. Returns the window before the cuts if they are in vain, because whoever fills the queue
-    /// does not react.
+    /// A queue has overflowed: cuts the window. If the cuts are in vain, since the others do not react, returns the window
+    /// before the first of them.
     fn on_overflow(&mut self, now: Time, rtt: Duration, params: &Params) -> Option<f64> {
         let way_back = self.cubic.way_back(params.soon, rtt);
         let soon = self
@@ -71,9 +72,9 @@ pub(super) struct Hold {
     /// Bytes a second.
     rate: u64,
     since: Time,
-    /// What came through before it, bytes a second, until the step from there has told how large the path is.
+    /// Delivery rate before the hold, bytes a second, until the step from it has shown the path's rate.
     step_from: Option<u64>,
-    /// What was seen since then, and from when on that counts: the others need time to take note.
+    /// Packets since `seen_since`. The others need until then to react.
     seen: Count,
     seen_since: Time,
     /// Since when there was no queue.
@@ -97,14 +98,14 @@ impl Hold {
         self.rate
     }
 
-    /// What is seen counts from then on.
+    /// Counts packets anew from `from` on.
     fn watch(&mut self, from: Time) {
         self.seen = Count::default();
         self.seen_since = from;
     }
 
-    /// The path's rate, bytes a second, as the step to this rate shows it: until the others take note they send what they
-    /// sent before, and what is now too much is lost in a queue that was full. `None` while it cannot be told.
+    /// The path's rate, bytes a second, as the step to this rate shows it: until the others react they send as before, and
+    /// the full queue loses the excess. `None` if the step does not show it, or not yet.
     fn path_rate(&mut self, rounds: u32, params: &Params) -> Option<u64> {
         let from = self
             .step_from
@@ -117,7 +118,7 @@ impl Hold {
 }
 
 impl Bbr {
-    /// Others fill the queue, which overflows or not.
+    /// Begins competitive mode, because others fill the queue; `overflow`: it has overflowed.
     pub(super) fn enter_competitive(&mut self, s: &AckSample, overflow: bool) {
         let window = s.in_flight_at_send.max(s.prior_in_flight) as f64;
         let fall = self.queue.take_fall().map_or(0.0, |fall| fall.in_flight as f64);
@@ -143,7 +144,7 @@ impl Bbr {
         mut competitive: Competitive,
         interval: &Interval,
     ) {
-        // CUBIC's bursts leave a short buffer empty in between, so the mean RTT counts, not the lowest.
+        // Between CUBIC's bursts a short buffer is empty, so the mean RTT counts and not the lowest.
         let overflow = self.fills_queue(interval)
             && (self.is_excess(&interval.count) || self.is_overflow(&interval.count));
         if !overflow {
@@ -155,7 +156,7 @@ impl Bbr {
         let telling = self.bdp(self.model.peak()) >= self.params.hold_packets * self.model.mtu() as f64;
         match vain {
             Some(before) if telling => self.hold(s, before),
-            // What was sent before the cut does not tell of it.
+            // Packets from before the cut do not show its effect.
             _ => self.round.restart(s.now, s.delivered, 1),
         }
     }
@@ -163,7 +164,7 @@ impl Bbr {
     pub(super) fn on_competitive(&mut self, s: &AckSample, mut competitive: Competitive) {
         let mtu = self.model.mtu() as f64;
         let used = s.prior_in_flight as f64 + self.params.competitive_slack * mtu;
-        if used >= competitive.window() * mtu {
+        if used >= competitive.window() * mtu && !self.leaves_room(s, competitive.window() * mtu) {
             competitive
                 .cubic
                 .grow(s.now, s.acked_packets as f64, s.smoothed_rtt);
@@ -176,7 +177,13 @@ impl Bbr {
         }
     }
 
-    /// Gave way in vain from a window of `before` packets on: hold a rate from here on.
+    /// Whether a window of so many bytes is large enough for a flow that was alone, now that others fill the queue.
+    fn leaves_room(&self, s: &AckSample, window: f64) -> bool {
+        let most = self.params.alone_share * self.model.peak() as f64 * s.smoothed_rtt.as_secs_f64();
+        self.alone && window > most && self.is_queue(s.smoothed_rtt)
+    }
+
+    /// Holds a rate, after cuts in vain from a window of `before` packets on.
     pub(super) fn hold(&mut self, s: &AckSample, before: f64) {
         let rtt = s.smoothed_rtt.max(self.params.least_rtt);
         let rate = self.params.hold_part * before * self.model.mtu() as f64 / rtt.as_secs_f64();
@@ -211,7 +218,7 @@ impl Bbr {
             }
         } else if s.now >= hold.seen_since + self.params.hold_settle {
             if hold.seen.ratio() > self.p0() + self.params.hold_loss {
-                // Nobody gives way, or all of us hold.
+                // The others do not give way, or they hold a rate as well.
                 let less = (hold.rate as f64 * self.params.beta) as u64;
                 hold.rate = less.min(self.given);
                 self.model
@@ -228,13 +235,13 @@ impl Bbr {
         }
     }
 
-    /// A hold is no less than this, bytes a second: an even share beside one other flow.
+    /// The lowest rate of a hold, bytes a second: an even share beside one other flow.
     fn least_hold(&self) -> u64 {
         (self.params.hold_peak_part * self.model.peak() as f64) as u64
     }
 
-    /// Back to the model, from competitive mode or a held rate, at the rate that it left us. What is free now may be
-    /// much more: look again in `rounds` round trips.
+    /// Returns to the model from competitive mode or a hold, at `rate`. Much more may be free now, so the next probe comes
+    /// in `rounds` round trips.
     pub(super) fn resume(&mut self, s: &AckSample, rate: u64, rounds: u32) {
         let known = if rate > 0 { rate } else { self.model.max_bw() };
         self.forget_estimate(known);

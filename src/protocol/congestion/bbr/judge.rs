@@ -1,4 +1,4 @@
-//! What an interval of rounds tells: the path's own loss, excess loss, a queue, and whose it is.
+//! What a sample interval shows: the path's own loss, excess loss, a queue, and whose queue it is.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use super::round::Interval;
 use super::{Bbr, Mode};
 
 impl Bbr {
-    /// Judges what an interval lost and what queue it saw. Returns whether it lost more than the path does by itself;
-    /// `None` while there is nothing to judge. A probe does not wait for its interval's end.
+    /// Judges the loss and the queue of an interval. Returns whether it lost more than the path does by itself, or `None`
+    /// if no interval has ended. Excess loss in a probe is reported before its interval ends.
     pub(super) fn judge(&mut self, s: &AckSample, ended: Option<Interval>) -> Option<bool> {
         let Some(interval) = ended else {
             let early = matches!(self.mode, Mode::Up(_))
@@ -30,25 +30,25 @@ impl Bbr {
             }
         }
         if self.is_queue(self.quiet_rtt) {
-            // What seemed an idle path was a queue that others had filled before us, and the loss was theirs.
+            // Others had filled the queue before us. What we took for the path's own loss was that queue's.
             self.baseline = Baseline::default();
             self.quiet_rtt = Duration::ZERO;
         }
         if !excess {
             self.short_term.on_no_excess(self.model.max_bw(), &self.params);
         } else if self.is_at_rate() {
-            // In a probe excess loss is the probe's answer.
+            // In a probe, excess loss only ends the probe.
             let bw = self.bw();
             self.short_term.on_excess(interval.rate(), bw, &self.params);
         }
         Some(excess)
     }
 
-    /// An interval whose lowest RTT is `low` tells of the path's own loss if we cannot have caused it.
+    /// Learns the path's own loss from an interval in which we cannot have caused loss; `low`: its lowest RTT.
     fn learn_baseline(&mut self, interval: &Interval, low: Duration) {
         let p = &self.params;
         let min = self.model.min_rtt(p).unwrap_or(low);
-        // Others' queues come and go within an interval: their troughs are not quiet.
+        // Others' queues come and go within an interval, so the lowest RTT alone does not show a quiet path.
         let no_queue = interval.mean().is_some_and(|mean| !self.model.is_queue(mean, p));
         let quiet = low <= min + min / p.quiet_part + p.quiet_slack && no_queue;
         let calm = interval.high <= min + min / p.growing_part + p.growing_slack;
@@ -61,15 +61,15 @@ impl Bbr {
         self.quiet_rtt = self.quiet_rtt.max(min);
         let bw = self.bw();
         if let Some(proven) = self.baseline.on_interval(load, interval.count, bw, &self.params) {
-            // It was no congestion that lowered the estimate.
+            // The loss that lowered the estimate was not congestion.
             self.short_term.take();
             self.model.on_rate(proven);
         }
     }
 
-    /// Draws the conclusions from a queue, or its absence.
+    /// Draws the conclusions from a queue or its absence.
     fn on_queue(&mut self, s: &AckSample, interval: &Interval) {
-        // A window that was lowered on purpose says nothing of what we are given.
+        // The window of ProbeRTT is small, so its delivery rate does not show what the path gives us.
         let lowered = matches!(self.mode, Mode::ProbeRtt(_));
         if let Some(rate) = interval.rate().filter(|_| !lowered) {
             self.given = rate;
@@ -87,7 +87,9 @@ impl Bbr {
                 self.correct_startup(interval);
             }
             let packets = (self.bdp(self.bw()) / self.model.mtu() as f64).max(1.0);
-            self.queue.adjust(packets, &self.params);
+            let taken = self.is_taken(interval);
+            self.queue.adjust(packets, taken, &self.params);
+            self.alone |= self.last_competitive.is_none() && self.queue.is_calm(&self.params);
         }
         let overflow = self.overflows(interval);
         if self.is_at_rate() && self.can_tell_queues() && self.queue.is_rivals(overflow, &self.params) {
@@ -95,8 +97,17 @@ impl Bbr {
         }
     }
 
-    /// ACKs that the way back pushed together may have made the fastest train too fast. What comes out of a full queue is
-    /// the path's rate, whoever filled it.
+    /// Whether others have taken a part of the rate that we had alone: a queue that comes and goes within the interval, as
+    /// that of CUBIC's bursts does, has overflowed, and the estimate is lower than it was.
+    fn is_taken(&self, interval: &Interval) -> bool {
+        let possible = self.baseline.possible(&self.params);
+        let overflow = interval.count.is_overflow(possible, &self.params);
+        let less = (self.bw() as f64) < self.model.peak() as f64 * self.params.pressed;
+        self.alone && less && overflow && self.fills_queue(interval)
+    }
+
+    /// Lowers the estimate of Startup to the delivery rate of the first standing queue. ACKs that the return path bunched
+    /// may have made the fastest train look too fast.
     fn correct_startup(&mut self, interval: &Interval) {
         let most = self.model.max_bw();
         if let Some(rate) = interval.rate() {
@@ -105,8 +116,8 @@ impl Bbr {
         }
     }
 
-    /// Slows down to what comes through. A path that became slower goes on giving that; what others fill gives less and
-    /// less, and they get what we gave up. A path that falls again before its queue has gone is taken for the latter;
+    /// Slows down to the delivery rate. A path that became slower keeps that rate. If others fill the queue, they take what
+    /// we give up, so the rate falls again. A path that becomes slower twice before its queue is empty looks the same;
     /// the next test of competitive mode corrects that.
     fn on_collapse(&mut self, s: &AckSample) {
         let first = self.queue.first_fall(Fall {

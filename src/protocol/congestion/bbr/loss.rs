@@ -1,8 +1,8 @@
-//! Telling the loss of a noisy path from the loss of a full queue.
+//! Tells the loss of a noisy path from the loss of a full queue.
 //!
-//! A path that loses 3% whatever we send has a baseline of 3%; only loss beyond the baseline says that we send
-//! too much. The baseline is learnt where we cannot be its cause: at or below the path's rate, with the RTT near
-//! its minimum. BBRv3 as published takes any loss above 2% for congestion, and starves on such paths.
+//! A path that loses 3% at any rate has a baseline of 3%. Only more loss than that means that we send too much. The
+//! baseline is learnt while we cannot be its cause: at or below the path's rate, with the RTT near its minimum.
+//! BBRv3 as published takes any loss above 2% for congestion, and starves on such paths.
 
 use super::params::Params;
 
@@ -11,7 +11,7 @@ use super::params::Params;
 pub(super) struct Count {
     pub(super) acked: u64,
     pub(super) lost: u64,
-    /// Of those acknowledged, how many a growing queue had marked.
+    /// Acknowledged packets that a queue had marked.
     pub(super) marked: u64,
 }
 
@@ -35,14 +35,14 @@ impl Count {
         self.total() >= params.fewest_packets
     }
 
-    /// Whether anything was lost that chance does not explain, given the path's own loss `p`: for use where a
-    /// queue is seen as well, which is the better half of the proof.
+    /// Whether more was lost than chance explains if the path loses `p` by itself. This test is stricter than
+    /// [`exceeds`](Self::exceeds) on small losses, so use it only where a queue is seen as well.
     pub(super) fn is_overflow(&self, p: f64, params: &Params) -> bool {
         let expected = self.total() as f64 * p;
         self.lost as f64 > expected + params.overflow_sigmas * expected.sqrt()
     }
 
-    /// Whether so little was lost that `baseline` cannot be the path's own.
+    /// Whether so little was lost that the path's own loss is below `baseline`.
     fn refutes(&self, baseline: f64, params: &Params) -> bool {
         let expected = self.total() as f64 * baseline;
         expected - self.lost as f64 > params.loss_sigmas * (expected * (1.0 - baseline)).sqrt()
@@ -83,10 +83,10 @@ impl Average {
     }
 }
 
-/// How much of its rate the path was given when loss was seen.
+/// The load of the path when loss was seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Load {
-    /// The rate still grew: there was room, so loss was not ours.
+    /// The rate still grew, so there was room and the loss was not ours.
     Growing,
     /// The path's rate.
     Full,
@@ -100,17 +100,17 @@ pub(super) struct Baseline {
     growing: Average,
     full: Average,
     less: Average,
-    /// More loss than is believed at once.
+    /// Loss beyond [`Params::max_baseline`], which must be proven.
     heavy: Option<Heavy>,
 }
 
-/// Loss beyond [`Params::max_baseline`]. It is the path's own if a lower rate does not lower it: a policer or a full
-/// buffer then loses much less, or nothing.
+/// Loss beyond [`Params::max_baseline`]. It is the path's own if a lower rate does not lower it. A policer or a full
+/// buffer would lose much less, or nothing.
 #[derive(Debug)]
 struct Heavy {
     /// Lowest bandwidth at which `full` was seen until it was known, bytes a second.
     bw: u64,
-    /// What is lost near that bandwidth or above it, and clearly below it.
+    /// Loss near that bandwidth or above it, and clearly below it.
     full: Average,
     below: Average,
     proven: bool,
@@ -129,7 +129,7 @@ impl Heavy {
     fn add(&mut self, count: Count, bw: u64, params: &Params) {
         let known = self.full.packets >= params.heavy_packets;
         if !known {
-            // A slow path leaves the first rate after a few packets. The next rates then count with it.
+            // On a slow path the rate falls after a few packets. Then the next rates count as the first.
             self.bw = self.bw.min(bw);
         }
         let below = bw as f64 <= self.bw as f64 * params.heavy_share;
@@ -174,7 +174,7 @@ impl Baseline {
         proven
     }
 
-    /// Watches loss beyond what is believed at once.
+    /// Watches loss beyond [`Params::max_baseline`].
     fn on_heavy(&mut self, count: Count, too_much: bool, bw: u64, params: &Params) -> Option<u64> {
         let gone = |heavy: &Heavy| {
             count.refutes(heavy.full.ratio(), params) || heavy.full.ratio() < params.max_baseline
@@ -195,7 +195,8 @@ impl Baseline {
         heavy.proves(params).then_some(heavy.bw)
     }
 
-    /// The smaller of what was seen at and below the path's rate: if slowing down lowers it, it is congestion.
+    /// The path's own loss, 0 to 1: the smaller of the loss at the path's rate and the loss below it, because loss that
+    /// a lower rate lowers is congestion.
     pub(super) fn get(&self, params: &Params) -> f64 {
         if let Some(heavy) = self.heavy.as_ref().filter(|heavy| heavy.proven) {
             return heavy.full.ratio().min(params.max_heavy);
@@ -208,8 +209,8 @@ impl Baseline {
         }
     }
 
-    /// The most that the path may lose by itself for all that is known. Startup alone tells of so few packets that a small
-    /// loss may have shown none of itself yet.
+    /// The highest loss that the path may have. Startup alone has so few packets that a small loss may not have occurred
+    /// yet.
     pub(super) fn possible(&self, params: &Params) -> f64 {
         let is_learnt = self.full.get(params).or(self.less.get(params)).is_some();
         let least = if is_learnt {
@@ -220,7 +221,7 @@ impl Baseline {
         self.raw(params).max(least)
     }
 
-    /// The same as [`get`](Self::get), however small, and never heavy.
+    /// The same as [`get`](Self::get) without its limits, and without heavy loss.
     pub(super) fn raw(&self, params: &Params) -> f64 {
         let growing = self.growing.get(params);
         match (self.full.get(params), self.less.get(params)) {
@@ -231,7 +232,7 @@ impl Baseline {
     }
 }
 
-/// What excess loss leaves of the bandwidth until the next probe (BBR.bw_shortterm).
+/// The bound that excess loss puts on the bandwidth until the next probe (BBR.bw_shortterm).
 #[derive(Debug, Default)]
 pub(super) struct ShortTerm {
     bw: Option<u64>,
@@ -245,8 +246,8 @@ impl ShortTerm {
         self.bw.map_or(max_bw, |bw| bw.min(max_bw))
     }
 
-    /// An interval lost more than the path does by itself, while `rate` came through and `bw` was acted on: somebody else
-    /// has come, or the path has become slower. One such interval may be a burst of noise; two in a row are believed.
+    /// An interval lost more than the path does by itself; `rate` was delivered and `bw` was acted on. Somebody else has
+    /// come, or the path has become slower. One such interval may be a burst of noise, so two in a row count.
     pub(super) fn on_excess(&mut self, rate: Option<u64>, bw: u64, params: &Params) {
         if std::mem::replace(&mut self.suspect, true) {
             let floor = (bw as f64 * params.beta) as u64;
@@ -254,7 +255,7 @@ impl ShortTerm {
         }
     }
 
-    /// An interval without excess: what excess loss took is given back step by step.
+    /// An interval lost no more than the path does by itself: the bound rises.
     pub(super) fn on_no_excess(&mut self, max_bw: u64, params: &Params) {
         self.suspect = false;
         self.bw = self
@@ -263,7 +264,7 @@ impl ShortTerm {
             .filter(|&bw| bw < max_bw);
     }
 
-    /// Ends the bound; returns it.
+    /// Removes the bound and returns it.
     pub(super) fn take(&mut self) -> Option<u64> {
         self.bw.take()
     }

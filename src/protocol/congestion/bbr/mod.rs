@@ -1,23 +1,23 @@
-//! The default controller: the skeleton of BBRv3 (draft-ietf-ccwg-bbr) with loss told from congestion.
+//! The default controller: the skeleton of BBRv3 (draft-ietf-ccwg-bbr), which also tells loss from congestion.
 //!
-//! It models the path by its bandwidth and its unloaded RTT, paces at the first and keeps about one product of
-//! both in flight; every few seconds it probes for more. What differs from the draft, and where it stands:
+//! It models the path by its bandwidth and its unloaded RTT. It paces at that bandwidth, keeps about one product of
+//! both in flight, and probes for more every few seconds. These parts differ from the draft:
 //!
 //! 1. `loss`: loss counts only beyond the path's own, and the pacing rate makes up for that loss. BBRv3 takes any loss
 //!    above 2% for congestion.
-//! 2. `round`: bandwidth is the mean of rate samples over intervals of a round or more, of at least 100 packets. The
-//!    maximum of noisy samples is several percent too high, and fills buffers.
-//! 3. `model`: the window covers the jitter seen while we build no queue, or reordering would idle the path. A path
-//!    that shows its unloaded RTT anyway is not emptied to measure it.
+//! 2. `round`: bandwidth is the mean of rate samples over whole rounds with at least 100 packets. The maximum of noisy
+//!    samples is several percent too high and fills buffers.
+//! 3. `model`: the window covers the jitter that is seen while we build no queue. Otherwise reordering would leave the
+//!    path idle. ProbeRTT is left out while the path shows its unloaded RTT anyway.
 //! 4. `startup`: follows the rate of trains of packets, which are shorter than a round.
-//! 5. `queue`: cruising in a queue slows down step by step. A queue that outlives this belongs to others.
+//! 5. `queue`: a queue in cruise lowers the pace step by step. If the queue stays, it belongs to others.
 //! 6. `competitive`: while others fill the queue, the window follows CUBIC's curve (`cubic`). Two flows of the draft's
-//!    kind keep whatever shares they began with, and push CUBIC aside in shallow buffers. Where giving way is in vain,
-//!    a part of the rate is held.
+//!    kind keep the shares that they began with, and push CUBIC aside in shallow buffers. If cuts are in vain, a rate
+//!    is held.
 //!
-//! `judge` draws the conclusions from an interval, `probe_bw` and `probe_rtt` are the draft's states, `params` has all
-//! numbers. Section numbers in this folder are those of draft-ietf-ccwg-bbr. Each part writes its own fields only; this
-//! file joins them.
+//! `judge` draws the conclusions from an interval. `probe_bw` and `probe_rtt` are the draft's states. `params` has all
+//! numbers. Section numbers in this folder are those of draft-ietf-ccwg-bbr. Each part writes its own fields only, and
+//! this file joins the parts.
 
 mod competitive;
 mod judge;
@@ -45,8 +45,7 @@ use queue::Queue;
 use round::{Interval, Round};
 use startup::Startup;
 
-/// What decides over window and pace: the states of the draft (section 3.3), which follow the model of the path, and two
-/// beside them.
+/// What sets window and pace: the states of the draft (section 3.3), which follow the model of the path, and two more.
 #[derive(Clone, Copy, Debug)]
 enum Mode {
     Startup,
@@ -72,7 +71,7 @@ pub struct Bbr {
     round: Round,
     model: Model,
     baseline: Baseline,
-    /// Highest of the unloaded RTTs that the baseline was learnt with.
+    /// Highest unloaded RTT that was known while the baseline was learnt.
     quiet_rtt: Duration,
     short_term: ShortTerm,
     queue: Queue,
@@ -80,6 +79,8 @@ pub struct Bbr {
     probe_wait: Duration,
     waiting_since: Time,
     last_competitive: Option<Time>,
+    /// Whether the path's highest rate was measured while nobody else was there.
+    alone: bool,
     /// Delivery rate of the last interval, bytes a second.
     given: u64,
     window: u64,
@@ -87,13 +88,13 @@ pub struct Bbr {
 }
 
 impl Bbr {
-    /// A controller for a fresh path. `initial_rtt` is what the handshake took, if known; `seed` spreads the
-    /// probes of several flows in time.
+    /// A controller for a new path. `initial_rtt` is the handshake's, if known. `seed` spreads the probes of several
+    /// flows in time.
     pub fn new(now: Time, mtu: u16, initial_rtt: Option<Duration>, seed: u64) -> Self {
         Bbr::with_params(now, mtu, initial_rtt, seed, Params::DEFAULT)
     }
 
-    /// The same with numbers of one's own, for the ablation run.
+    /// The same with other numbers, for the ablation run.
     pub fn with_params(
         now: Time,
         mtu: u16,
@@ -118,6 +119,7 @@ impl Bbr {
             probe_wait: params.probe_wait,
             waiting_since: now,
             last_competitive: None,
+            alone: false,
             given: 0,
             window,
             pacing_rate: 0,
@@ -135,24 +137,23 @@ impl Bbr {
 
     // ---- what follows from the model ----
 
-    /// Whether the path's rate is still being looked for.
     const fn is_starting(&self) -> bool {
         matches!(self.mode, Mode::Startup)
     }
 
-    /// Whether we send at the path's rate or a little less.
+    /// Whether we send at the estimated rate or a little below.
     const fn is_at_rate(&self) -> bool {
         matches!(self.mode, Mode::Down | Mode::Cruise | Mode::Refill)
     }
 
-    /// Whether Startup sees a queue: faster than the newest train is too fast, for now.
+    /// Whether the newest train of Startup shows a queue. Until it is gone, we send no faster than that train.
     fn has_filled_the_pipe(&self) -> bool {
         let low = self.startup.low(self.model.mtu(), &self.params);
         let queue = |low: Duration| self.is_queue(low.saturating_sub(self.model.late()));
         self.is_starting() && low.is_some_and(queue)
     }
 
-    /// Bandwidth to act on (BBR.bw): the maximum, unless excess loss has bounded it.
+    /// Bandwidth to act on (BBR.bw): the maximum, or the bound after excess loss.
     fn bw(&self) -> u64 {
         self.short_term.bound(self.model.max_bw())
     }
@@ -176,13 +177,13 @@ impl Bbr {
         self.gross(bw) * rtt.as_secs_f64()
     }
 
-    /// What is in flight at `bw` without a queue of ours: half the jitter is its mean.
+    /// Bytes in flight at `bw` without a queue of ours. Jitter delays a packet by half its range on average.
     fn pipe(&self, bw: u64) -> f64 {
         self.bdp(bw) + self.gross(bw) * self.model.jitter().as_secs_f64() / 2.0
     }
 
-    /// What the window must cover beside the unloaded RTT. In Startup, where the spread of RTTs may be a queue of ours,
-    /// only reordering proves jitter.
+    /// Time that the window must cover beside the unloaded RTT. In Startup the spread of RTTs may be a queue of ours, so
+    /// only reordering counts as jitter.
     const fn spread(&self) -> Duration {
         if self.is_starting() {
             self.model.late()
@@ -195,7 +196,7 @@ impl Bbr {
         self.model.is_queue(low, &self.params)
     }
 
-    /// Whether a queue stood in the mean of this interval.
+    /// Whether the mean RTT of this interval shows a queue.
     fn fills_queue(&self, interval: &Interval) -> bool {
         interval.mean().is_some_and(|mean| self.is_queue(mean))
     }
@@ -205,14 +206,14 @@ impl Bbr {
         count.marked > 0 || count.exceeds(self.p0(), &self.params)
     }
 
-    /// Whether a queue that stood all the time lost or marked packets.
+    /// Whether a queue stood during the whole interval and lost or marked packets.
     fn overflows(&self, interval: &Interval) -> bool {
         let possible = self.baseline.possible(&self.params);
         let overflow = interval.count.is_overflow(possible, &self.params);
         self.queue.is_standing() && (interval.count.marked > 0 || overflow)
     }
 
-    /// Whether more was lost than the path loses of itself, by what is learnt of it so far.
+    /// Whether more was lost than the baseline explains, as far as it is learnt.
     fn is_overflow(&self, count: &Count) -> bool {
         count.is_overflow(self.baseline.raw(&self.params), &self.params)
     }
@@ -245,7 +246,7 @@ impl Bbr {
     fn run_mode(&mut self, s: &AckSample, ended: Option<Interval>) {
         let verdict = self.judge(s, ended);
         match self.mode {
-            Mode::Startup => self.on_startup(s, ended),
+            Mode::Startup => self.on_startup(s, verdict == Some(true), ended),
             Mode::Drain => self.on_drain(s),
             Mode::Down => self.on_down(s, verdict.is_some()),
             Mode::Cruise => self.wait_for_probe(s),
@@ -265,7 +266,13 @@ impl Bbr {
         }
     }
 
-    fn on_startup(&mut self, s: &AckSample, ended: Option<Interval>) {
+    fn on_startup(&mut self, s: &AckSample, excess: bool, ended: Option<Interval>) {
+        if s.app_limited && excess {
+            // The rate cannot show that the pipe is full, so loss must (section 4.3.1.3).
+            self.plan_probe();
+            self.enter(Mode::Drain, s);
+            return;
+        }
         if !self.round.has_started() || s.app_limited {
             return;
         }
@@ -279,7 +286,7 @@ impl Bbr {
     }
 
     fn on_drain(&mut self, s: &AckSample) {
-        // What was lost but is not known to be counts as in flight; the RTT knows better.
+        // Lost packets count as in flight until they are declared lost, so the RTT counts as well.
         let empty = s.rtt.is_some_and(|rtt| !self.is_queue(rtt));
         let drained = s.in_flight as f64 <= self.pipe(self.model.max_bw());
         if empty || drained || self.round.in_mode() > self.params.drain_rounds {
@@ -287,14 +294,14 @@ impl Bbr {
         }
     }
 
-    /// The estimate is `rate` from here on, and nothing that bounded the old one holds.
+    /// Sets the estimate to `rate` and removes the bounds of the old one.
     fn forget_estimate(&mut self, rate: u64) {
         self.model.set_bw(rate);
         self.short_term.take();
         self.queue.untrim();
     }
 
-    /// A new mode cuts the round short, but the path was full until then: the rate counts.
+    /// A new mode ends the interval early. The path was full until then, so its rate counts.
     fn note_round_in_progress(&mut self) {
         if let Some(rate) = self.round.current().sure_rate(&self.params) {
             self.model.on_rate(rate);
@@ -302,18 +309,18 @@ impl Bbr {
     }
 
     fn enter(&mut self, mode: Mode, s: &AckSample) {
-        // The wait for a probe goes on from ProbeBW_DOWN to CRUISE.
+        // ProbeBW_CRUISE continues the wait of ProbeBW_DOWN for a probe.
         if !matches!((self.mode, mode), (Mode::Down, Mode::Cruise)) {
             self.waiting_since = s.now;
         }
         self.note_round_in_progress();
         self.mode = mode;
-        // Loss is noticed late: that of a probe in the second round after it.
+        // A probe's loss is declared in the second round after it.
         let skip = if matches!(mode, Mode::Down) { 2 } else { 1 };
         self.round.restart(s.now, s.delivered, skip);
     }
 
-    /// Competitive mode, or what its test goes back to.
+    /// Competitive mode, also during its test.
     const fn competitive(&self) -> Option<Competitive> {
         match self.mode {
             Mode::Competitive(competitive) => Some(competitive),
@@ -354,7 +361,7 @@ impl Bbr {
         } else {
             let rate = self.pacing_gain() * self.gross(self.bw()) * self.params.pacing_margin;
             let rate = (rate as u64).max(self.model.mtu());
-            // Until the pipe is full a slower rate would only come from too few samples (section 4.6.2).
+            // Until the pipe is full, a lower rate only means too few samples (section 4.6.2).
             let believed = !self.is_starting() || self.has_filled_the_pipe() || rate > self.pacing_rate;
             if self.model.max_bw() > 0 && believed {
                 self.pacing_rate = rate;
@@ -385,7 +392,7 @@ impl Bbr {
 impl Controller for Bbr {
     fn on_ack(&mut self, sample: &AckSample) {
         if sample.after_outage {
-            // Without its losses the interval would count as one on a path that loses nothing.
+            // The outage's losses are not counted, so the interval would look like one without loss.
             self.round.restart(sample.now, sample.delivered, 1);
         }
         let ended = self.update_model(sample);

@@ -1,5 +1,4 @@
-//! What the path is like: its bandwidth, its unloaded RTT and its jitter. Everything here is measured; what follows
-//! from it for window and pace stands elsewhere.
+//! The path's bandwidth, unloaded RTT and jitter, as measured. `mod.rs` sets window and pace from them.
 
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ pub(super) struct Model {
     peak: u64,
     min_rtt: MinRtt,
     jitter: Duration,
-    /// How much later than others overtaken packets came, beyond the RTT of those others.
+    /// How long after the packets that overtook them reordered packets came.
     late: Duration,
 }
 
@@ -53,7 +52,7 @@ impl Model {
         self.peak
     }
 
-    /// A rate of the path, bytes a second.
+    /// A delivery rate, bytes a second, of too few packets to count as the highest ever.
     pub(super) fn on_rate(&mut self, rate: u64) {
         self.max_bw = self.max_bw.max(rate);
     }
@@ -69,7 +68,7 @@ impl Model {
         self.max_bw = rate;
     }
 
-    /// The path's rate as it was derived, not seen: as good as a highest rate ever.
+    /// Sets the path's rate where it was derived and not measured.
     pub(super) fn set_peak(&mut self, rate: u64) {
         self.peak = rate;
     }
@@ -80,12 +79,12 @@ impl Model {
             let service = self.service(params);
             self.min_rtt.on_sample(s.now, rtt, service, params);
         }
-        // The RTT that others had meanwhile may hold a queue of ours.
+        // The other packets' RTT may contain a queue of ours.
         let min_rtt = self.min_rtt(params).unwrap_or_default();
         self.late = s.late.saturating_sub(s.smoothed_rtt.max(min_rtt));
     }
 
-    /// The lowest RTT of a pipe that was emptied on purpose; `competitive`: others fill the queue.
+    /// The lowest RTT of a ProbeRTT; `competitive`: others fill the queue.
     pub(super) fn on_probe_rtt(&mut self, now: Time, rtt: Duration, competitive: bool, params: &Params) {
         self.min_rtt.on_probe(now, rtt, competitive, params);
     }
@@ -123,7 +122,7 @@ impl Model {
         Duration::from_secs_f64(bytes / self.max_bw.max(10_000) as f64)
     }
 
-    /// Whether this RTT, the lowest of some time, tells of a queue.
+    /// Whether there is a queue if `low` is the lowest RTT of some time.
     pub(super) fn is_queue(&self, low: Duration, params: &Params) -> bool {
         low > self.min_rtt(params).unwrap_or(low) + self.queue_noise(params)
     }
@@ -167,7 +166,7 @@ impl MinRtt {
         self.idle_at = now;
     }
 
-    /// What a stranger's queue adds is believed only when nothing lower was seen for long.
+    /// A higher RTT, which may be another flow's queue, counts only if no lower one was seen for long.
     fn on_probe(&mut self, now: Time, rtt: Duration, competitive: bool, params: &Params) {
         let window = if competitive {
             params.competitive_min_rtt_window

@@ -1,9 +1,10 @@
-//! Every number of the controller: its value, its unit, where it comes from, and what it does.
+//! Every number of the controller: value, unit, source and effect.
 //!
 //! The ablation run (`cargo test --release --test integration -- --ignored --nocapture ablation`) sets each number to
 //! half and to double, and prints which cells of the tables move. Section numbers are those of draft-ietf-ccwg-bbr
-//! unless another source is named. "Measured" means: chosen with the tables of `tests/integration/congestion`. What a number
-//! moves ("Zero:", "Half:", "Never:") is from one run of its sample, when `hold_packets` was 20 and `heavy_packets` 200.
+//! unless another source is named. "Measured" means: chosen with the tables of `tests/integration/congestion`. "Zero:",
+//! "Half:" and "Never:" tell what that value of a number changes, in one ablation run, when `hold_packets` was 20 and
+//! `heavy_packets` 200.
 
 use std::time::Duration;
 
@@ -30,17 +31,17 @@ macro_rules! params {
 params! {
     // ---- the first packets and the limits of window and pace ----
 
-    /// Initial window, packets. Paced over the first RTT it saves two rounds over the 10 of RFC 6928; at 1 Mbit/s it is
-    /// less than the second of queue that buffers there hold.
+    /// Initial window, packets, paced over the first RTT. It saves two rounds compared with the 10 of RFC 6928. At 1 Mbit/s
+    /// it takes less than a second, which buffers there hold.
     /// Half: 40% in place of 23 beside a later BBRv1 at 20 Mbit/s; double: nothing.
     initial_packets: u64 = 64;
     /// Initial window at least, bytes a second of RTT: `initial_packets` for each 100 ms.
     initial_rate: u64 = 64 * 1200 * 10;
-    /// RTT assumed before the first sample. QUIC assumes 333 ms (RFC 9002, section 6.2.2); a punch has just worked.
+    /// RTT assumed before the first sample. QUIC assumes 333 ms (RFC 9002, section 6.2.2).
     initial_rtt: Duration = Duration::from_millis(100);
     /// Smallest window, packets (BBRMinPipeCwnd).
     min_pipe_packets: u64 = 4;
-    /// Pacing rate against the estimate, so that queues drain (BBRPacingMarginPercent = 1).
+    /// Pacing rate as a part of the estimate, so that queues drain (BBRPacingMarginPercent = 1).
     pacing_margin: f64 = 0.99;
     /// Send quanta that the window holds beside what is in the pipe (section 4.6.4.2, BBRQuantizationBudget: offload
     /// budget of three).
@@ -50,10 +51,10 @@ params! {
 
     // ---- gains (section 4.6) ----
 
-    /// Startup: window gain (BBRStartupCwndGain = 2). What fits the path and a buffer of one product is not lost.
+    /// Startup: window gain (BBRStartupCwndGain = 2). A buffer of one product holds it without loss.
     startup_cwnd_gain: f64 = 2.0;
-    /// Startup: pacing of the first window, then against the fastest train so far (BBRStartupPacingGain). A train proves
-    /// its rate although it lasts a part of a round trip; the window bounds how much more is sent than the path takes.
+    /// Startup: pacing of the first window, then relative to the fastest train so far (BBRStartupPacingGain). A train shows
+    /// the path's rate after a part of a round trip, and the window bounds the excess.
     /// 4: 6.2% of 25 MB is repeated at 300 Mbit/s and 100 ms with a buffer of one product in place of nothing.
     startup_pacing_gain: f64 = 2.77;
     /// Drain: pacing gain (BBRDrainPacingGain = 0.5).
@@ -69,14 +70,14 @@ params! {
 
     // ---- rounds and intervals (section 4.5.1) ----
 
-    /// Packets after which an interval may end: the loss of a 10% path is then known to a tenth more or less. Measured.
+    /// Packets after which an interval may end. Measured.
     interval_packets: u64 = 100;
     /// Time after which an interval may end on slow paths, where `interval_packets` would take seconds. Measured.
     interval_time: Duration = Duration::from_millis(250);
     /// Packets needed before a ratio means anything.
     fewest_packets: u64 = 20;
-    /// Shorter effects may be a busy machine at either end: on a local network its moments outlast many rounds and
-    /// look like queues. Measured on a local network.
+    /// Shorter queues are ignored, because a busy machine at either end may cause them. On a local network they last for
+    /// many rounds. Measured there.
     /// Zero: ten seconds of 20 Mbit/s at 2 ms take 1.18 of the ideal in place of 1.01; beside four CUBIC 84% in place of 46.
     lasting: Duration = Duration::from_millis(20);
 
@@ -84,9 +85,9 @@ params! {
 
     /// Longest memory of the unloaded RTT (MinRTTFilterLen).
     min_rtt_window: Duration = Duration::from_secs(10);
-    /// The same among flows that never let the queue drain. After it the path itself may have become longer.
+    /// The same in competitive mode, where other flows keep the queue full. After this time the path may have become longer.
     competitive_min_rtt_window: Duration = Duration::from_secs(60);
-    /// An RTT this part above the minimum still shows an idle path. A stricter test would empty each path.
+    /// An RTT up to this part above the minimum still shows an idle path. With a stricter test every path needs ProbeRTT.
     idle_part: u32 = 32;
     /// And this much above it.
     idle_slack: Duration = Duration::from_micros(100);
@@ -96,36 +97,36 @@ params! {
     /// None: 83% of what 100 Mbit/s and 50 ms with 40% loss can carry in place of 85 and more; 25% in place of 37 beside a later
     /// BBRv1 in eight packets of buffer, but 76 in place of 89 beside a CUBIC that was first.
     service_packets: f64 = 1.5;
-    /// More spread than this is an outage, not jitter.
+    /// A larger spread counts as this: it is an outage, not jitter.
     /// Zero: 20 Mbit/s, 2 ms and 10 ms of jitter give 80% of the rate in place of 97.
     max_jitter: Duration = Duration::from_millis(500);
-    /// Weight of the new spread in the average of jitter: one part of so many. One late ACK moves it little.
+    /// The newest spread is one part of so many of the average, so one late ACK moves it little.
     jitter_weight: u32 = 4;
 
     // ---- loss ----
 
     /// Loss beyond the baseline that is tolerated (BBRLossThresh = 2%, there beyond none).
     loss_threshold: f64 = 0.02;
-    /// Standard deviations beyond which loss is no chance.
+    /// Standard deviations beyond which loss is not chance.
     loss_sigmas: f64 = 3.0;
-    /// The same beside a queue. It is judged hundreds of times a second on short paths: one error in a million.
+    /// The same beside a queue, which short paths test hundreds of times a second: one error in a million.
     /// Never: 59 to 78% beside four CUBIC on eight paths in place of 18 to 40, but for one.
     overflow_sigmas: f64 = 5.0;
     /// Spread assumed of an unknown baseline: one loss in twenty packets proves nothing.
     least_deviation: f64 = 0.01;
-    /// Highest baseline that is believed: noisy radio paths lose up to a tenth. Measured.
+    /// Highest baseline that needs no proof: noisy radio paths lose up to a tenth. Measured.
     /// Zero: a path of 10% loss with 0.05 BDP loses 30% of what is sent in place of 11.
     max_baseline: f64 = 0.12;
-    /// Lower baselines count as none: they cost nothing and are mostly noise.
+    /// Lower baselines count as none, because they are mostly noise.
     min_baseline: f64 = 0.002;
-    /// Packets after which an average weighs old and new alike: enough to know 1% to a fifth.
+    /// Packets that an average remembers: enough to know a loss of 1% to a fifth.
     baseline_memory: f64 = 2000.0;
     /// More loss than `max_baseline` is believed, up to this, if a lower rate does not lower it.
     max_heavy: f64 = 0.5;
-    /// That lower rate, share of the rate at which the loss was first seen: what one cut by `beta` leaves, and a bit.
+    /// That lower rate, share of the rate at which the loss was first seen. One cut by `beta` leaves a little less.
     heavy_share: f64 = 0.75;
-    /// Packets needed at either rate for that. Slow paths leave a rate after so few: with 200, 5 Mbit/s and 100 ms with 40%
-    /// of loss gave 3% of what they can, with 50 they give 90%.
+    /// Packets needed at either rate for that. On slow paths the rate falls after so few. With 200, a path of 5 Mbit/s, 100 ms
+    /// and 40% loss gave 3% of what it can carry, with 50 it gives 90%.
     heavy_packets: f64 = 50.0;
     /// Share of the loss that must be left at the lower rate.
     heavy_steady: f64 = 0.8;
@@ -148,14 +149,14 @@ params! {
     /// Growth of the estimate that counts as growth (section 4.3.1.2).
     startup_growth: f64 = 1.25;
     /// Rounds without growth that end Startup. The draft waits for three, because TCP's receive window may hold growth
-    /// up for one; each round more overfills the queue.
+    /// up for one. Each round more adds to the queue.
     /// One: 44% in place of 23 beside a later BBRv1 at 20 Mbit/s; at 30% loss the file takes 1.15 of the ideal in place of 1.09.
     full_bw_rounds: u32 = 2;
-    /// Startup lasts this many times the lateness of overtaken packets without growth.
+    /// Startup waits for growth at least this many times as long as reordered packets are late.
     late_factor: u32 = 2;
     /// Shortest train that is measured: many times the error of a timer.
     train_time: Duration = Duration::from_millis(4);
-    /// Fewest packets of a train: an ACK may come a packet too late or too early.
+    /// Fewest packets of a train, since an ACK may come a packet too early or too late.
     /// Without trains: 82% in place of 65 beside a later CUBIC at 20 Mbit/s.
     train_packets: u64 = 20;
     /// A train is this many times as long as the spread among the packets of one ACK.
@@ -171,22 +172,22 @@ params! {
     probe_spread: Duration = Duration::from_secs(1);
     /// Round trips between probes beside `probe_wait`.
     probe_rounds: u32 = 6;
-    /// Below this RTT probes come more often in proportion: a busy moment of either machine must not set the rate of a
-    /// local network for seconds. Measured on a local network.
+    /// Below this RTT probes come more often in proportion. Otherwise a busy moment of either machine lowers the rate of a
+    /// local network for seconds. Measured there.
     short_rtt: Duration = Duration::from_millis(20);
-    /// But only where at least so many packets leave in a second: a probe and what follows take a few hundred.
+    /// This needs at least so many packets a second, since a probe and its answer take a few hundred.
     /// Never: 84% in place of 93 of a cellular 200 Mbit/s at 2 ms (eight seeds).
     short_packets: u64 = 4000;
     /// Rounds in ProbeBW_REFILL.
     refill_rounds: u32 = 2;
-    /// Growth that keeps a probe going: above the noise of a sample, half of what the probe asks for.
+    /// Growth that keeps a probe going: a little less than half of what the probe asks for, and above the noise.
     probe_growth: f64 = 1.1;
-    /// Rounds after which a probe ends that an idle application left without an answer.
+    /// Rounds after which a probe ends that has no answer because the application paused.
     unanswered_rounds: u32 = 8;
     /// One measurement may be this much too low by chance.
     /// One: a policed 1 Mbit/s loses 35% of what is sent in place of 30.
     probe_noise: f64 = 0.95;
-    /// A probe that was cut short lowers the estimate only if the jitter is below this part of the RTT.
+    /// A probe that was cut short lowers the estimate only if jitter is below this part of the RTT.
     steady_jitter: u32 = 4;
 
     // ---- ProbeRTT (section 4.3.4) ----
@@ -200,45 +201,46 @@ params! {
 
     // ---- queues, and whose they are ----
 
-    /// A queue adds more than this part of the RTT: ACKs are that far apart.
+    /// A queue adds more than this part of the RTT, by which ACKs are apart ...
     queue_part: u32 = 16;
-    /// And more than this: timers.
+    /// ... and more than this, by which timers are late ...
     queue_slack: Duration = Duration::from_micros(500);
-    /// And more than this part of the jitter, which not every interval escapes.
+    /// ... and more than this part of the jitter, since some intervals contain no packet without jitter.
     queue_jitter_part: u32 = 2;
     /// Spread up to this part of the RTT comes from delayed ACKs, not from the path.
     ack_spread_part: u32 = 4;
-    /// Each interval that cruises in a queue lowers the pace by this part: the estimate may err upward. Measured.
+    /// Each interval of cruise in a queue lowers the pace by this part, since the estimate may be too high. Measured.
     /// Zero: 20 Mbit/s with 30% loss has 26 ms of queue in place of 5.
     trim: f64 = 0.03;
-    /// Lowest pace that trims lead to. A queue that outlives it is not ours. Measured.
+    /// Most that trims take from the pace. A queue that is still there is not ours. Measured.
     max_trim: f64 = 0.15;
-    /// Each interval without a queue gives back so many packets a round trip. A flow with less gets more in proportion, so
-    /// that shares even out.
+    /// Each interval without a queue gives back so many packets a round trip. Slower flows regain more in proportion, so
+    /// shares even out.
     untrim_packets: f64 = 1.0;
-    /// And at least this part, or fast flows take minutes.
+    /// It gives back at least this part, or fast flows would take minutes.
     untrim: f64 = 0.002;
-    /// Intervals in a queue after which it is somebody else's. Measured.
+    /// Intervals in a queue after which the queue is a rival's. Measured.
     rival_intervals: u32 = 9;
     /// The same if the queue overflows meanwhile.
     rival_overflow_intervals: u32 = 3;
-    /// A pace below this share of the estimate is not explained by our own error: a probe would only take from others.
+    /// A lower pace, share of the estimate, is not explained by our own error: a probe would only take from others.
     /// Zero: 77% in place of 66 beside a CUBIC that was first, at 100 Mbit/s, 50 ms and a quarter product, and 51 in place of 42
     /// beside two (three seeds each).
     pressed: f64 = 0.92;
-    /// With fewer packets in the pipe a queue is hard to tell from packets in service. Measured.
+    /// With fewer packets in the pipe a queue cannot be told from packets in service. Measured.
     few_packets: f64 = 12.0;
-    /// Less than this share of the estimate, in a queue: the path has become slower, or others fill a deep buffer.
+    /// A delivery rate below this share of the estimate, in a queue, means that the path has become slower or that others
+    /// fill a deep buffer.
     /// Zero: 90, 84 and 84% of three cellular paths (10 Mbit/s 60 ms, 20 Mbit/s 50 ms, 50 Mbit/s 40 ms; eight seeds) in place of
     /// 80, 77 and 80, but 62, 25 and 15 ms of queue in place of 33, 22 and 13.
     collapse: f64 = 0.7;
-    /// Share of the estimate that one such verdict leaves at least: a rival's burst can shut us out for a moment.
+    /// Share of the estimate that one such verdict leaves at least, since a rival's burst can stop our packets for a moment.
     collapse_floor: f64 = 0.5;
-    /// On a path that only became slower each later verdict finds at least this share of the first one's rate.
+    /// If a later verdict finds less than this share of the first one's rate, the queue is a rival's.
     /// Zero: beside two CUBIC that were first, after 50 s, 6% in place of 18 at 20 Mbit/s, 40 ms and 20 products, 6 in place of 32
     /// at 10 Mbit/s, 50 ms and 20, 19 in place of 33 at 20 Mbit/s, 40 ms and 8 (one seed). In smaller buffers nothing.
     collapse_steady: f64 = 0.8;
-    /// What Startup's fastest train is worth at least when the first queue corrects it.
+    /// Share of Startup's estimate that the first queue leaves at least.
     /// One: 81% in place of 90 of a satellite of 20 Mbit/s and 600 ms, 18 ms of queue in place of 12 at 1 Mbit/s and 2 ms.
     train_noise: f64 = 0.8;
 
@@ -248,50 +250,57 @@ params! {
     competitive_pacing_gain: f64 = 1.2;
     /// The window grows only if it is used up to so many packets (RFC 9002, section 7.8).
     competitive_slack: f64 = 16.0;
+    /// In a queue, the window of a flow that was alone on the path grows to this share of its highest rate. The others use
+    /// the rest.
+    /// Without: 86% in place of 64 beside a later BBRv1 at 20 Mbit/s, 20 ms and four products.
+    alone_share: f64 = 0.65;
+    /// A probe with less growth took nothing from others, so the flow is alone. At `up_pacing_gain` two equal flows gain 1.11.
+    alone_growth: f64 = 1.04;
     /// Smallest window, packets.
     competitive_min_packets: f64 = 4.0;
-    /// An overflow before this share of the way back from a cut came too soon: flows that cut as well leave more room.
+    /// An overflow before this share of the way back from a cut comes too soon. If the others had cut as well, there would
+    /// be room for longer.
     soon: f64 = 0.5;
-    /// Cuts in vain, one after another, until we stop.
+    /// So many cuts too soon, one after another, are in vain.
     /// Never: 8% in place of 37 beside a later BBRv1 at 40 Mbit/s and half a product.
     vain_cuts: u32 = 4;
     /// How often the window is lowered to see whether the queue is ours alone (as Copa does each 5 RTT).
     /// Never: 33 ms of queue in place of 5 there; 66% in place of 57 beside a later CUBIC at 40 Mbit/s.
     dip_interval: Duration = Duration::from_secs(5);
-    /// Window of that test, share of what we are given: less would show nothing more.
+    /// Window of that test, share of the product at our delivery rate.
     dip_gain: f64 = 0.75;
-    /// After competitive mode an overflowing probe means for so long that rivals are still there.
+    /// For so long after competitive mode, a probe that overflows means that rivals are still there.
     /// Zero: a CUBIC that heeds marks has 15 to 22% in place of 27 to 30 at 100 Mbit/s, 50 ms and a queue that marks after 10 ms.
     competitive_memory: Duration = Duration::from_secs(10);
-    /// Round trips from the end of competitive mode to the next probe: a rival that is still there shows by then.
+    /// Round trips from the end of competitive mode to the next probe. A rival that is still there shows by then.
     look_rounds: u32 = 16;
 
     // ---- holding a rate ----
 
-    /// With fewer packets in the pipe cuts come as often among flows of our own kind, and tell nothing. Measured.
+    /// With fewer packets in the pipe, flows of our own kind cut as often, so cuts in vain prove nothing. Measured.
     /// With 20 we had 68% in place of 37 beside four CUBIC at 20 Mbit/s (36 packets), and 27 in place of 15 beside BBRv1.
     hold_packets: f64 = 40.0;
-    /// Share of the rate before the cuts that is held. Between holds it grows by a probe or two.
+    /// Share of the rate before the cuts that is held.
     hold_part: f64 = 0.7;
-    /// And at least this share of the most that the path ever gave: an even share beside one such flow.
+    /// A hold has at least this share of the highest rate that the path ever gave: an even share beside one such flow.
     hold_peak_part: f64 = 0.5;
     /// How long a rate is held.
     hold_time: Duration = Duration::from_secs(16);
-    /// After this the others have taken note.
+    /// Time that the others need to react.
     hold_settle: Duration = Duration::from_secs(2);
-    /// Rounds in which the others have not taken note yet (the filter of BBRv1 remembers ten).
+    /// Rounds in which the others do not react yet (the filter of BBRv1 remembers ten).
     hold_step_rounds: u32 = 8;
-    /// Share of the path's rate, as the step to a hold shows it, that is believed: it errs by a factor of two.
+    /// Share that is believed of the path's rate as the step to a hold shows it, which errs by a factor of two.
     hold_step_trust: f64 = 0.5;
-    /// Loss beyond the baseline that a hold bears: beside one BBRv1 an even share costs 5 to 10%.
+    /// Loss beyond the baseline that a hold accepts. Beside one BBRv1 an even share costs 5 to 10%.
     hold_loss: f64 = 0.1;
-    /// Without a queue for so long nobody is there any more.
+    /// After so long without a queue the others are gone.
     hold_calm: Duration = Duration::from_secs(1);
     /// Round trips from the end of a hold to the next probe.
     hold_look_rounds: u32 = 4;
 }
 
-/// Multiplying a number of any kind.
+/// Multiplies a number of any kind.
 trait Scaled {
     fn scaled(self, by: f64) -> Self;
 }
@@ -304,7 +313,7 @@ impl Scaled for f64 {
 
 impl Scaled for u32 {
     fn scaled(self, by: f64) -> Self {
-        // Counts and divisors: zero would switch a rule off or divide by nothing.
+        // For a count or a divisor, zero would switch a rule off or divide by zero.
         ((f64::from(self) * by) as u32).max(1)
     }
 }

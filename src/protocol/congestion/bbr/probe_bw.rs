@@ -1,4 +1,4 @@
-//! ProbeBW (section 4.3.3): cruises at the estimate, and every few seconds sends faster to see whether there is more.
+//! ProbeBW (section 4.3.3): sends at the estimate, and every few seconds faster, to see whether the path has more.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use super::{Bbr, Mode};
 /// A probe for more bandwidth.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Probe {
-    /// What must be outgrown (BBR.full_bw), bytes a second.
+    /// The rate that the next answer must exceed (BBR.full_bw), bytes a second.
     full_bw: u64,
-    /// The most that the probe was given.
+    /// The highest delivery rate of the probe, bytes a second.
     best: u64,
 }
 
@@ -30,7 +30,7 @@ impl Bbr {
         if s.now.since(self.waiting_since) < self.probe_wait {
             return;
         }
-        // What excess loss left is what is known to work. A policer's bucket once let much more through.
+        // The bound after excess loss is known to work. A higher estimate may come from a policer's full bucket.
         if let Some(bw) = self.short_term.take() {
             self.model.set_bw(bw);
         }
@@ -50,7 +50,7 @@ impl Bbr {
         }
     }
 
-    /// A probe ends at the first excess loss, or when an interval that began and ended in it shows no growth.
+    /// A probe ends at the first excess loss, or after an interval within it that shows no growth or a queue.
     pub(super) fn on_up(&mut self, s: &AckSample, mut probe: Probe, excess: bool, ended: Option<Interval>) {
         let low = ended.map_or(self.round.current().low, |e| e.low);
         if excess && self.was_competitive(s.now) && low.is_some_and(|low| self.is_queue(low)) {
@@ -59,7 +59,7 @@ impl Bbr {
         }
         let answer = ended.and_then(|e| e.rate()).filter(|_| !excess);
         let Some(rate) = answer else {
-            // At a few packets a second an answer takes many rounds.
+            // At a few packets a second, an interval takes many rounds.
             let idle = s.app_limited && self.round.in_mode() > self.params.unanswered_rounds;
             if excess || idle {
                 self.end_probe(s, probe);
@@ -68,6 +68,7 @@ impl Bbr {
         };
         probe.best = probe.best.max(rate);
         let growth = rate as f64 / (probe.full_bw as f64 * self.queue.trim()).max(1.0);
+        self.alone = growth < self.params.alone_growth && (self.alone || self.last_competitive.is_none());
         if growth < self.params.probe_growth || self.queue.is_standing() {
             self.end_probe(s, probe);
             return;
@@ -76,13 +77,13 @@ impl Bbr {
         self.mode = Mode::Up(probe);
         self.model.set_bw(rate);
         self.queue.untrim();
-        // The next answer is to what is sent from now on, a quarter faster again.
+        // What is sent from now on, a quarter faster again, gives the next answer.
         self.round.restart(s.now, s.delivered, 1);
     }
 
     fn end_probe(&mut self, s: &AckSample, probe: Probe) {
-        // What the probe was given is what there is, within the noise of one measurement. A probe cut short, under
-        // jitter, can only tell of more: much of what it was given belongs to the pace before it.
+        // The probe's highest rate is the path's, within the noise of one measurement. If jitter is large, a probe
+        // that was cut short can only raise the estimate, because its samples contain packets from before it.
         let whole = probe.best > 0;
         let partial = self.round.current().sure_rate(&self.params).unwrap_or(0);
         let best = probe.best.max(partial);
@@ -97,8 +98,8 @@ impl Bbr {
         self.enter(Mode::Down, s);
     }
 
-    /// Two to three seconds until the next probe, at random (section 4.3.3.6). Long paths wait longer, since a probe
-    /// costs some round trips, and short ones less.
+    /// Draws the wait for the next probe, two to three seconds (section 4.3.3.6). On long paths the wait is longer, since a
+    /// probe takes some round trips. On short paths it is shorter.
     pub(super) fn plan_probe(&mut self) {
         self.queue.on_probe_planned();
         let p = &self.params;
@@ -111,7 +112,7 @@ impl Bbr {
         self.probe_wait = (usual + rtt * p.probe_rounds).min(usual.mul_f64(short));
     }
 
-    /// The same, but the next probe comes in `rounds` round trips.
+    /// Plans the next probe in `rounds` round trips.
     pub(super) fn plan_probe_in(&mut self, rounds: u32) {
         self.plan_probe();
         self.probe_wait = self.model.min_rtt(&self.params).unwrap_or_default() * rounds;

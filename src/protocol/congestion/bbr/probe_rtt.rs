@@ -1,4 +1,4 @@
-//! ProbeRTT (section 4.3.4): the queue is emptied on purpose, to see the unloaded RTT or whose queue it is.
+//! ProbeRTT (section 4.3.4): a small window empties the queue, to see the unloaded RTT or whose queue it is.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use crate::protocol::time::Time;
 /// One measurement.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ProbeRtt {
-    /// What goes on after it, if it is the test of competitive mode: whether the queue goes with a part of what we have in it.
+    /// Competitive mode, if this is its test: if a smaller window of ours empties the queue, the queue is ours.
     pub(super) competitive: Option<Competitive>,
-    /// When it has lasted long enough, once the queue is empty.
+    /// When it ends; set when the window is reached.
     done: Option<Time>,
     /// Lowest RTT meanwhile.
     low: Option<Duration>,
 }
 
 impl ProbeRtt {
-    /// The test of competitive mode.
+    /// The test of competitive mode, to which it returns.
     pub(super) fn test(competitive: Competitive) -> Self {
         ProbeRtt {
             competitive: Some(competitive),
@@ -29,7 +29,7 @@ impl ProbeRtt {
 }
 
 impl Bbr {
-    /// The window that empties a queue of our own.
+    /// The window meanwhile, which empties a queue of our own.
     pub(super) fn probe_rtt_window(&self, probe: &ProbeRtt) -> u64 {
         let (gain, bw) = match probe.competitive {
             Some(_) => (self.params.dip_gain, self.given),

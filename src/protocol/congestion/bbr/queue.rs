@@ -1,38 +1,40 @@
-//! What a queue means while we cruise: first that our estimate is a little high, then that others are there.
+//! What a queue in cruise means: at first that our estimate is a little high, later that others are there.
 //!
-//! It answers questions and keeps count. What is done about a rival or a collapse is decided by the controller.
+//! It counts and answers questions. `judge` decides what follows.
 
 use std::time::Duration;
 
 use super::params::Params;
 use super::round::Interval;
 
-/// How long a queue has stood, and what was done about it.
+/// How long a queue has stood, and how far the pace was lowered for it.
 #[derive(Debug)]
 pub(super) struct Queue {
-    /// Whether the last interval saw a queue throughout.
+    /// Whether a queue stood during the whole last interval.
     standing: bool,
-    /// Intervals in a row that cruised in a queue, and the time they took.
+    /// Intervals of cruise in a row with a standing queue, and their time.
     intervals: u32,
     time: Duration,
-    /// What cruising in queues leaves of the pacing rate.
+    /// Intervals of cruise in a row without one.
+    calm_intervals: u32,
+    /// Factor of the pacing rate in cruise.
     trim: f64,
     /// Whether the queue has been empty since the last probe.
     cleared: bool,
-    /// Whether cruising had to slow down for a queue that is not ours.
+    /// Whether cruise had to slow down for a queue that is not ours.
     pressed: bool,
-    /// How long intervals have been delivered far below the estimate.
+    /// For how long the delivery rate has been far below the estimate.
     low_time: Duration,
-    /// The first verdict that the path has become slower. Forgotten when an interval of cruising sees no queue.
+    /// The first verdict that the path has become slower. An interval of cruise without a queue clears it.
     fall: Option<Fall>,
-    /// Whether nothing but Startup's trains speaks for the estimate yet.
+    /// Whether the estimate rests on Startup's trains alone.
     unproven: bool,
 }
 
 /// The first verdict that the path has become slower.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fall {
-    /// What came through, bytes a second.
+    /// Delivery rate then, bytes a second.
     pub(super) rate: u64,
     /// Bytes in flight then.
     pub(super) in_flight: u64,
@@ -44,6 +46,7 @@ impl Queue {
             standing: false,
             intervals: 0,
             time: Duration::ZERO,
+            calm_intervals: 0,
             trim: 1.0,
             cleared: false,
             pressed: false,
@@ -62,22 +65,22 @@ impl Queue {
         self.standing
     }
 
-    /// Share of the pacing rate that is used while cruising.
+    /// Factor of the pacing rate in cruise.
     pub(super) const fn trim(&self) -> f64 {
         self.trim
     }
 
-    /// The estimate is new: trims of the old one say nothing of it.
+    /// The estimate is new, so trims of the old one do not apply.
     pub(super) fn untrim(&mut self) {
         self.trim = 1.0;
     }
 
-    /// Whether the queue has outlived our own doing.
+    /// Whether cruise had to slow down for a queue that is not ours.
     pub(super) const fn is_pressed(&self) -> bool {
         self.pressed
     }
 
-    /// The next probe is planned: what is counted begins anew.
+    /// The next probe is planned: counting begins anew.
     pub(super) fn on_probe_planned(&mut self) {
         self.intervals = 0;
         self.time = Duration::ZERO;
@@ -103,12 +106,12 @@ impl Queue {
         !before.is_zero() && self.low_time >= params.lasting
     }
 
-    /// What the first verdict of a collapse said: this one, if there was none.
+    /// The first verdict of a collapse: `this`, if there was none.
     pub(super) fn first_fall(&mut self, this: Fall) -> Fall {
         *self.fall.get_or_insert(this)
     }
 
-    /// The same when it is used up; `None` if there was none.
+    /// Takes the first verdict of a collapse, if there was one.
     pub(super) fn take_fall(&mut self) -> Option<Fall> {
         self.fall.take()
     }
@@ -123,23 +126,33 @@ impl Queue {
         self.is_lasting(params) && std::mem::take(&mut self.unproven)
     }
 
-    /// Slows down in a queue and takes it back without one; `packets` are in the pipe.
-    pub(super) fn adjust(&mut self, packets: f64, params: &Params) {
-        self.intervals = if self.standing { self.intervals + 1 } else { 0 };
+    /// Lowers the pace in a queue and raises it again without one; `packets` are in the pipe. `taken`: others have taken a
+    /// part of our rate.
+    pub(super) fn adjust(&mut self, packets: f64, taken: bool, params: &Params) {
+        (self.intervals, self.calm_intervals) = if self.standing {
+            (self.intervals + 1, 0)
+        } else {
+            (0, self.calm_intervals + 1)
+        };
         let step = if self.standing {
             1.0 - params.trim
         } else {
             1.0 + (params.untrim_packets / packets).max(params.untrim)
         };
         self.trim = (self.trim * step).clamp(1.0 - params.max_trim, 1.0);
-        // A queue that our own probe left is no rival's: it must have gone and come back.
+        // A queue that our own probe left is not a rival's. So the queue must have been empty since the probe.
         self.cleared |= !self.standing;
         self.fall = self.fall.filter(|_| self.standing);
-        self.pressed |= self.cleared && self.trim <= params.pressed;
+        self.pressed |= taken || self.cleared && self.trim <= params.pressed;
     }
 
     fn is_lasting(&self, params: &Params) -> bool {
         self.time >= params.lasting
+    }
+
+    /// Whether there was no queue for so long that nobody else is there.
+    pub(super) const fn is_calm(&self, params: &Params) -> bool {
+        self.calm_intervals >= params.rival_intervals
     }
 
     /// Whether the queue is somebody else's; `overflow`: it loses or marks packets.

@@ -1,4 +1,4 @@
-//! Where a round trip ends (section 4.5.1), and intervals of rounds that are long enough to judge by.
+//! Rounds (section 4.5.1), and sample intervals: whole rounds with enough packets to judge by.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(super) struct Round {
     started: bool,
     /// Rounds begun since the mode began.
     in_mode: u32,
-    /// Rounds of the mode that still show what the one before it did.
+    /// First rounds of the mode that are left out, because they show what the mode before it did.
     skip: u32,
     current: Interval,
     interval_began: Time,
@@ -42,8 +42,7 @@ pub(super) struct Interval {
 }
 
 impl Interval {
-    /// Mean of the rate samples, bytes a second. The maximum of noisy samples is too high: by 3% where a tenth of 300
-    /// packets is lost.
+    /// Mean of the rate samples, bytes a second. Their maximum is too high: by 3% where a tenth of 300 packets is lost.
     pub(super) fn rate(&self) -> Option<u64> {
         self.rates.checked_div(self.rate_samples)
     }
@@ -83,8 +82,8 @@ impl Interval {
 }
 
 impl Round {
-    /// Counts an ACK in; returns the interval that it ends, if it does. A round takes `least`: under jitter the
-    /// luckiest packets come back before most of those sent with them.
+    /// Counts an ACK. Returns the interval that it ends, if any. A round lasts at least `least`, because under jitter
+    /// the fastest packets return long before those that were sent with them.
     pub(super) fn on_ack(&mut self, s: &AckSample, least: Duration, params: &Params) -> Option<Interval> {
         let passed = s.acked_bytes > 0 && s.delivered_at_send >= self.ends_at;
         self.started = passed && s.now.since(self.round_began) >= least;
@@ -134,7 +133,7 @@ impl Round {
         *lost = lost.saturating_sub(packets);
     }
 
-    /// A mode begins: what is acknowledged in the next `skip` rounds tells of the one before.
+    /// A mode begins. The next `skip` rounds are left out, because they show what the mode before it did.
     pub(super) fn restart(&mut self, now: Time, delivered: u64, skip: u32) {
         *self = Round {
             ends_at: delivered,

@@ -1,7 +1,7 @@
-//! Startup (section 4.3.1): doubles until the path is full.
+//! Startup (section 4.3.1): the rate grows until the pipe is full.
 //!
-//! It follows the rate of trains of packets, which are shorter than a round trip, and ends when that stops growing,
-//! whatever is lost: after one round if a queue shows, else after two.
+//! The rate follows trains of packets, which are shorter than a round trip. Startup ends when the rate has not grown
+//! for one round with a queue, or for two rounds without one. Losses end it only while the flow is application-limited.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -36,7 +36,7 @@ impl Startup {
         train.max(s.delivery_rate).unwrap_or(0)
     }
 
-    /// Lowest RTT of the newest packets, which tells of a queue before a round has ended; none while they are too few.
+    /// Lowest RTT of the newest train, which shows a queue before a round has ended; none while the packets are too few.
     pub(super) fn low(&self, mtu: u64, params: &Params) -> Option<Duration> {
         let &(now, delivered, _) = self.train.acks.back()?;
         let enough = |at: Time, before: u64| {
@@ -57,8 +57,8 @@ impl Startup {
         max_bw as f64 >= self.full_bw as f64 * params.startup_growth
     }
 
-    /// A round has ended, with or without a queue; returns whether the pipe is full. `late`: how long overtaken packets
-    /// may hold growth up.
+    /// A round has ended, with or without a queue. Returns whether the pipe is full. `late`: how late reordered packets
+    /// come, which may delay growth.
     pub(super) fn on_round(
         &mut self,
         now: Time,
@@ -79,9 +79,8 @@ impl Startup {
     }
 }
 
-/// How fast the packets of a flight come in, before a whole round has passed: nothing arrives faster than the
-/// bottleneck lets through, so a train of packets shows a rate that the path has, though the window fills only a
-/// part of the round trip with it.
+/// The rate at which the packets of a flight arrive, before a whole round has passed. Packets leave the bottleneck at
+/// the path's rate, so a train shows that rate although the window fills only a part of the round trip.
 #[derive(Debug, Default)]
 struct Train {
     /// When an ACK came, how many bytes were delivered by then, and its RTT.
@@ -89,8 +88,8 @@ struct Train {
 }
 
 impl Train {
-    /// The rate over at least twice the spread among the packets of this ACK, which is two ACKs or more: what jitter
-    /// pushes together must not look fast.
+    /// The rate over at least two ACKs and at least twice the spread of RTTs in this ACK. Over a shorter time, packets
+    /// that jitter pushed together would look fast.
     fn on_ack(&mut self, s: &AckSample, min_rtt: Duration, mtu: u64, params: &Params) -> Option<u64> {
         if s.acked_bytes == 0 {
             return None;

@@ -166,3 +166,15 @@ fn the_step_to_a_hold_tells_of_a_path_that_was_never_seen_empty() {
     let rate = fed.bbr.pacing_rate();
     assert!((1_700_000..2_500_000).contains(&rate), "{rate}");
 }
+
+#[test]
+fn a_new_path_is_met_like_the_first_one() {
+    let (mut fed, _) = queued();
+    let fresh = Fed::new().bbr;
+    fed.bbr.set_mtu(1400);
+    fed.bbr.on_path_change(fed.now);
+    assert!(fed.bbr.is_starting());
+    assert_eq!((fed.bbr.bandwidth(), fed.bbr.p0()), (0, 0.0));
+    assert!(fed.bbr.pacing_rate() >= fresh.pacing_rate() && fed.bbr.window() >= fresh.window());
+    assert_eq!(fed.bbr.model.mtu(), 1400, "the connection tells of a smaller one");
+}
