@@ -134,8 +134,10 @@ impl<F> Base<F> {
                 (Kind::Symlink, None) => losses.has_lost(index),
                 (kind, found) => {
                     absent.extend((kind == Kind::File).then_some(index));
-                    // An earlier run put it beside what is in its way.
-                    elsewhere.extend(found.and_then(|_| place::numbered(&path, 1).ok()));
+                    // Earlier runs put it beside what is in its way.
+                    let numbered = (1..).map_while(|n| place::numbered(&path, n).ok());
+                    let is_there = |path: &PathBuf| layer.info(path).is_ok_and(|found| found.is_some());
+                    elsewhere.extend(found.iter().flat_map(|_| numbered.clone().take_while(is_there)));
                     false
                 }
             };

@@ -103,9 +103,13 @@ fn what_another_kind_is_in_the_way_of_is_put_beside_it_once_however_often_it_is_
         }
         // Another version replaces nothing that may be the user's own.
         fs::write(p.out.join("f (1)"), b"mine, too").unwrap();
-        send(&paths, &p.out, setup).unwrap();
-        assert_eq!(names(&p.out), ["d", "d (1)", "f", "f (1)", "f (2)", "t"]);
-        assert_eq!(fs::read(p.out.join("f (1)")).unwrap(), b"mine, too");
+        for round in 0..3 {
+            let outcome = send(&paths, &p.out, setup).unwrap();
+            assert_eq!(names(&p.out), ["d", "d (1)", "f", "f (1)", "f (2)", "t"]);
+            assert_eq!(fs::read(p.out.join("f (1)")).unwrap(), b"mine, too");
+            let is_known = conflicts == Conflicts::Update && round > 0;
+            assert_eq!(outcome.sent == 0, is_known, "{round}: {}", outcome.sent);
+        }
     }
 }
 
