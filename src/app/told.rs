@@ -221,6 +221,11 @@ pub(crate) enum Warning {
     TimesNotKept,
     /// The name is taken by something else, so the file gets another name.
     StoredBeside { sent: String, stored: String },
+    /// Somebody moved or replaced the output directory: where it is now, if the system tells.
+    OutputMoved {
+        #[serde(skip)]
+        path: Option<PathBuf>,
+    },
     /// The files have extended attributes, which only `--xattrs` sends.
     AttributesNotSent,
     /// `--xattrs` has no effect on this system.

@@ -206,6 +206,12 @@ pub(super) fn warning(warning: &Warning) -> Vec<String> {
             "something else (a link, a file, a directory) has the name {sent}, and stays there: what was sent is \
              {stored}"
         ),
+        Warning::OutputMoved { path: Some(path) } => {
+            format!("the output directory was moved: what arrived is in {}", path.display())
+        }
+        Warning::OutputMoved { path: None } => {
+            "the output directory was moved or replaced: what arrived is where it is now".into()
+        }
         Warning::AttributesNotSent => {
             "extended attributes or access control lists are left out: --xattrs sends them, if both sides give it".into()
         }

@@ -30,6 +30,7 @@ use crate::transfer::manifest::offer::Offer;
 use crate::transfer::ranges::RunSet;
 use crate::transfer::session::receive::{ReceiveEvent, ReceiveSession, Stage};
 use crate::transfer::sink::assemble::{Assembler, Taken};
+use crate::transfer::sink::losses::Remark;
 use crate::transfer::sink::ordered::ORDERED_BUFFERS;
 use crate::transfer::sink::place::Conflicts;
 use crate::transfer::sink::store::{StoreEvent, StoreJob};
@@ -183,7 +184,12 @@ impl Receiving {
                     });
                 }
             }
-            Done::Remark(remark) => self.tell(files::remark(remark)),
+            Done::Remark(remark) => {
+                if let (Remark::OutputMoved(now), Target::Directory(root, _)) = (&remark, &mut self.target) {
+                    *root = now.clone().unwrap_or_default();
+                }
+                self.tell(files::remark(remark));
+            }
             Done::Store(event) => {
                 self.session.on_store_event(&event);
                 self.note_compared(&event);

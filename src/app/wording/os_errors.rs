@@ -13,8 +13,7 @@ pub(super) const TOO_LARGE: &str = "choose another disk with --output (FAT32 hol
 /// EIO and similar errors on Unix, for which the standard library has no kind.
 #[cfg(unix)]
 fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
-    let device =
-        "check the disk, its cable or its server, then run the same command again";
+    let device = "check the disk, its cable or its server, then run the same command again";
     Some(match error.raw_os_error()? {
         libc::EIO => ("the disk could not read or write (an input/output error)", device),
         libc::ENODEV | libc::ENXIO => ("the disk is gone", device),
@@ -38,8 +37,7 @@ fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
 #[cfg(windows)]
 fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
     use windows_sys::Win32::Foundation as known;
-    let device =
-        "check the disk, its cable or its server, then run the same command again";
+    let device = "check the disk, its cable or its server, then run the same command again";
     Some(match error.raw_os_error()?.cast_unsigned() {
         known::ERROR_CRC
         | known::ERROR_IO_DEVICE

@@ -8,6 +8,7 @@ use crate::transfer::fs::layer::{Doing, Layer};
 use crate::transfer::hash::Root;
 use crate::transfer::sink::base::Compare;
 use crate::transfer::sink::journal::{Onto, Record};
+use crate::transfer::sink::losses::Remark;
 use crate::transfer::sink::place::{self, Placed, Rule};
 use crate::transfer::sink::store::StoreEvent;
 
@@ -50,6 +51,10 @@ impl<L: Layer> Sink<L> {
             placed
         };
         self.keep_note(&placed)?;
+        let now = self.layer.root_now();
+        if now.as_deref() != Some(self.layer.root()) {
+            self.losses.tell(Remark::OutputMoved(now));
+        }
         events.push(StoreEvent::Finished { root, placed });
         Ok(())
     }

@@ -26,6 +26,8 @@ pub enum Remark {
     /// Something of another kind was in the way: the path that was sent, and the path where the entry is
     /// instead.
     Beside(PathBuf, PathBuf),
+    /// Somebody moved or replaced the output directory: where it is now, if the system tells.
+    OutputMoved(Option<PathBuf>),
 }
 
 /// What was lost so far, and which of it the user was not told yet.

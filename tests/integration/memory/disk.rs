@@ -362,6 +362,7 @@ impl Disk {
         };
         Ok(Stat {
             inode: id,
+            device: 0,
             born: 0,
             owner: *self.owners.get(&id).unwrap_or(&self.user),
             mode,
