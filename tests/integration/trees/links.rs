@@ -113,6 +113,9 @@ fn a_link_into_another_file_system_becomes_a_file_of_its_own_and_that_is_told() 
     let outcome = pair::send(&paths, layer.clone(), setup).unwrap();
     assert_eq!(outcome.remarks, [Remark::HardLinksLost]);
     assert!(layer.contents() == expected(&paths));
+    // Nothing is written again that would only be the same.
+    let outcome = pair::send(&paths, layer.clone(), UPDATE).unwrap();
+    assert_eq!((outcome.sent, outcome.placed[0].already_there), (0, true));
 }
 
 #[test]
