@@ -59,8 +59,7 @@ pub(super) fn make<L: Layer>(
 pub(super) fn is_as_good<L: Layer>(layer: &L, file: &Path, other: &Path, spare: &Path) -> bool {
     let is_linkable =
         |path| link(layer, path, spare).is_ok_and(|made| made && layer.remove_file(spare).is_ok());
-    are_one(layer, file, other)
-        || are_equal(layer, file, other) && !(is_linkable(file) && is_linkable(other))
+    are_one(layer, file, other) || are_equal(layer, file, other) && !(is_linkable(file) && is_linkable(other))
 }
 
 /// Whether two files have the same bytes. False if one of them cannot be read.
@@ -68,19 +67,22 @@ pub(super) fn are_equal<L: Layer>(layer: &L, one: &Path, other: &Path) -> bool {
     let compare = || {
         let (one, other) = (layer.open_read(one)?, layer.open_read(other)?);
         let len = layer.len(&one)?;
-        if layer.len(&other)? != len {
-            return Ok(false);
-        }
-        let (mut found, mut equal) = (vec![0; PIECE], true);
+        let alike = |is: bool| {
+            if is {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::InvalidData)
+            }
+        };
+        alike(layer.len(&other)? == len)?;
+        let mut found = vec![0; PIECE];
         read_pieces(layer, &one, len, |at, piece| {
             let found = &mut found[..piece.len()];
             layer.read_at(&other, at, found)?;
-            equal &= found == piece;
-            Ok(())
-        })?;
-        io::Result::Ok(equal)
+            Ok(alike(found == piece)?)
+        })
     };
-    compare().unwrap_or(false)
+    compare().is_ok()
 }
 
 /// Whether two names are of the same file. False if the system does not tell.

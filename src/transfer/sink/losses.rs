@@ -127,9 +127,9 @@ impl Losses {
         }
     }
 
-    /// Whether hard links are stored as copies.
-    pub(crate) fn has_lost_hard_links(&self) -> bool {
-        self.known.contains(&Remark::HardLinksLost)
+    /// Whether this is known of the disk.
+    pub(crate) fn knows(&self, remark: &Remark) -> bool {
+        self.known.contains(remark)
     }
 
     /// Notes that none of these links can be made.
