@@ -323,6 +323,8 @@ pub(super) fn is_free(given: io::Result<()>) -> io::Result<bool> {
 fn replace<L: Layer>(layer: &L, from: &Path, to: &Path, losses: &mut Losses) -> Result<(), LocalError> {
     let replaced = match layer.rename_replace(from, to) {
         Err(e) if e.kind() == io::ErrorKind::CrossesDevices => across::replacing(layer, from, to, losses),
+        // If both are names of one file already, rename(2) does nothing.
+        Ok(()) if matches!(layer.info(from), Ok(Some(_))) => layer.remove_file(from),
         other => other,
     };
     replaced.doing(layer, "replace", to)
