@@ -68,7 +68,8 @@ impl DiskLayer {
         use cap_fs_ext::MetadataExt;
         let node = |dir: &Dir| dir.dir_metadata().ok().map(|found| (found.dev(), found.ino()));
         let is_at = |path: &Path| {
-            Dir::open_ambient_dir(path, ambient_authority()).is_ok_and(|found| node(&found) == node(&self.dir))
+            Dir::open_ambient_dir(path, ambient_authority())
+                .is_ok_and(|found| node(&found) == node(&self.dir))
         };
         if is_at(&self.root) {
             return Some(self.root.clone());
@@ -115,6 +116,11 @@ impl DiskLayer {
                 return Err(Errno::PERM.into());
             }
         }
+        // Such a file may be written to, so the next call does not tell.
+        #[cfg(target_os = "linux")]
+        if kind != NodeKind::Dir && (is_append_only(&dir, "") || is_append_only(&dir, name)) {
+            return Err(Errno::PERM.into());
+        }
         let wanted = match kind {
             NodeKind::Dir => Access::WRITE_OK | Access::EXEC_OK,
             NodeKind::File | NodeKind::Other => Access::WRITE_OK,
@@ -132,15 +138,20 @@ impl DiskLayer {
     /// Whether nobody can change or remove names in it (`chattr +a`).
     pub(crate) fn is_append_only(&self) -> bool {
         #[cfg(target_os = "linux")]
-        {
-            use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
-            // A file system without attributes reports none.
-            statx(&*self.dir, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())
-                .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::APPEND))
-        }
+        return is_append_only(&self.dir, "");
         #[cfg(not(target_os = "linux"))]
         false
     }
+}
+
+/// Whether the attribute `a` is set (`chattr +a`) on what has this name in `dir`, or on `dir` if the name is empty. A file
+/// system without attributes reports none.
+#[cfg(target_os = "linux")]
+fn is_append_only(dir: &Dir, name: impl rustix::path::Arg) -> bool {
+    use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
+    let flags = AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW;
+    statx(dir, name, flags, StatxFlags::empty())
+        .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::APPEND))
 }
 
 /// The identity of an open directory.
