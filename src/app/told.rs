@@ -119,10 +119,11 @@ pub(crate) enum Info {
         #[serde(skip)]
         path: PathBuf,
     },
-    /// The file that is offered lies here already.
+    /// Something that is offered lies here already: the first, and how many more.
     Identical {
         #[serde(skip)]
         path: PathBuf,
+        more: usize,
     },
     /// The sender's pipe ended without a byte.
     EmptyInput,

@@ -242,7 +242,7 @@ fn informed(info: &Info) -> Object {
         Info::Wrote { path }
         | Info::Removed { path, .. }
         | Info::NothingToRemove { path }
-        | Info::Identical { path } => object.path("path", path),
+        | Info::Identical { path, .. } => object.path("path", path),
         _ => object,
     }
 }

@@ -85,7 +85,10 @@ pub(super) fn info(info: &Info) -> Vec<String> {
         Info::Wrote { path } => format!("Wrote {}", path.display()),
         Info::Removed { path, bytes } => format!("Removed {} ({})", path.display(), Size(*bytes)),
         Info::NothingToRemove { path } => format!("Nothing to remove in {}", path.display()),
-        Info::Identical { path } => format!("{} was here already, identical", path.display()),
+        Info::Identical { path, more: 0 } => format!("{} was here already, identical", path.display()),
+        Info::Identical { path, more } => {
+            format!("{} and {more} more were here already, identical", path.display())
+        }
         Info::EmptyInput => "what was sent was empty: if a program writes it, see whether that failed".into(),
     };
     vec![line]

@@ -275,9 +275,11 @@ impl Receiving {
                     Target::Directory(root, _) if root != Path::new(".") => root.as_path(),
                     Target::Directory(..) | Target::Stdout => Path::new(""),
                 };
-                for place in placed.iter().filter(|p| p.already_there) {
-                    let path = root_dir.join(&place.final_name);
-                    self.tell(Event::Info(Info::Identical { path }));
+                let mut identical = placed.iter().filter(|p| p.already_there);
+                if let Some(first) = identical.next() {
+                    let path = root_dir.join(&first.final_name);
+                    let more = identical.count();
+                    self.tell(Event::Info(Info::Identical { path, more }));
                 }
                 let message = self.message.lock().map(|m| m.clone()).unwrap_or_default();
                 if self.session.offer().is_some_and(Offer::is_text) && !matches!(self.target, Target::Stdout)
