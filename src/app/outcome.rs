@@ -9,6 +9,10 @@ use super::wording::{files, os_errors};
 use crate::transfer::hash::Root;
 use crate::transfer::manifest::{EntryIndex, Manifest};
 
+/// The next step after a transfer that broke off, whether or not something of it is kept.
+pub(super) const AGAIN: &str =
+    "run the same command again on both sides; what an output directory keeps of it is not sent again";
+
 /// What a finished run did.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Summary {
@@ -194,9 +198,7 @@ impl Failure {
                 "the connection was lost: nothing heard from the other side for {} s",
                 silence.as_secs()
             ),
-            next:
-                "run the same command again on both sides; what has arrived is kept and the transfer resumes"
-                    .into(),
+            next: AGAIN.into(),
         }
     }
 
@@ -270,9 +272,7 @@ impl Failure {
                 "nothing new was written; if you change your mind, both run their commands again"
             }
             Failure::Refused(Party::Peer) => "ask the other person, then run the command again on both sides",
-            Failure::Cancelled(_) | Failure::Interrupted => {
-                "run the same command again on both sides; a transfer that had begun goes on where it stopped"
-            }
+            Failure::Cancelled(_) | Failure::Interrupted => AGAIN,
             Failure::Unanswered(Cancelled::EndOfInput) => {
                 "answer on standard input, one line each, or pass --peer ADDRESS, or names and a --secret-file (and --yes on the receiver)"
             }

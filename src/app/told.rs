@@ -119,10 +119,11 @@ pub(crate) enum Info {
         #[serde(skip)]
         path: PathBuf,
     },
-    /// The file that is offered lies here already.
+    /// Something that is offered lies here already: the first, and how many more.
     Identical {
         #[serde(skip)]
         path: PathBuf,
+        more: usize,
     },
     /// The sender's pipe ended without a byte.
     EmptyInput,
@@ -221,6 +222,11 @@ pub(crate) enum Warning {
     TimesNotKept,
     /// The name is taken by something else, so the file gets another name.
     StoredBeside { sent: String, stored: String },
+    /// Somebody moved or replaced the output directory: where it is now, if the system tells.
+    OutputMoved {
+        #[serde(skip)]
+        path: Option<PathBuf>,
+    },
     /// The files have extended attributes, which only `--xattrs` sends.
     AttributesNotSent,
     /// `--xattrs` has no effect on this system.

@@ -242,7 +242,7 @@ fn informed(info: &Info) -> Object {
         Info::Wrote { path }
         | Info::Removed { path, .. }
         | Info::NothingToRemove { path }
-        | Info::Identical { path } => object.path("path", path),
+        | Info::Identical { path, .. } => object.path("path", path),
         _ => object,
     }
 }
@@ -251,7 +251,9 @@ fn warned(warning: &Warning) -> Object {
     let object = Object::event("warning").fields(warning);
     match warning {
         Warning::LeftOut { paths, .. } => object.paths("paths", paths),
-        Warning::Missing { path, .. } => object.path("path", path),
+        Warning::Missing { path, .. } | Warning::OutputMoved { path: Some(path) } => {
+            object.path("path", path)
+        }
         _ => object,
     }
 }

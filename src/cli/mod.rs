@@ -235,7 +235,7 @@ fn panic_message(info: &std::panic::PanicHookInfo<'_>) -> String {
         .map(|place| format!(" at {}:{}", place.file(), place.line()))
         .unwrap_or_default();
     format!(
-        "\nerror: internal fault{place}: {}\nnext: please report this line and what you did; what has arrived is kept",
+        "\nerror: internal fault{place}: {}\nnext: please report this line and what you did",
         printable::printable(what)
     )
 }

@@ -85,7 +85,10 @@ pub(super) fn info(info: &Info) -> Vec<String> {
         Info::Wrote { path } => format!("Wrote {}", path.display()),
         Info::Removed { path, bytes } => format!("Removed {} ({})", path.display(), Size(*bytes)),
         Info::NothingToRemove { path } => format!("Nothing to remove in {}", path.display()),
-        Info::Identical { path } => format!("{} was here already, identical", path.display()),
+        Info::Identical { path, more: 0 } => format!("{} was here already, identical", path.display()),
+        Info::Identical { path, more } => {
+            format!("{} and {more} more were here already, identical", path.display())
+        }
         Info::EmptyInput => "what was sent was empty: if a program writes it, see whether that failed".into(),
     };
     vec![line]
@@ -206,6 +209,12 @@ pub(super) fn warning(warning: &Warning) -> Vec<String> {
             "something else (a link, a file, a directory) has the name {sent}, and stays there: what was sent is \
              {stored}"
         ),
+        Warning::OutputMoved { path: Some(path) } => {
+            format!("the output directory was moved: what arrived is in {}", path.display())
+        }
+        Warning::OutputMoved { path: None } => {
+            "the output directory was moved or replaced: what arrived is where it is now".into()
+        }
         Warning::AttributesNotSent => {
             "extended attributes or access control lists are left out: --xattrs sends them, if both sides give it".into()
         }

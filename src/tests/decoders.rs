@@ -273,6 +273,7 @@ pub fn messages(data: &[u8]) {
 pub fn journal(data: &[u8]) {
     let dir = Stat {
         inode: 1,
+        device: 0,
         born: 2,
         owner: 3,
         mode: 0o700,

@@ -134,8 +134,8 @@ pub enum LocalError {
     /// `--exclude` matches every path to send.
     #[error("--exclude leaves out everything that was to be sent")]
     AllExcluded,
-    /// A file to send, or the directory that is received into, was there before.
-    #[error("{} has been removed since this run began", .0.display())]
+    /// A file to send, or the directory that is received into, is no longer at its path.
+    #[error("{} has been moved, removed or replaced since this run began", .0.display())]
     Removed(PathBuf),
     /// Another run uses the same directory.
     #[error("another run is receiving into {0}")]

@@ -295,7 +295,7 @@ fn an_update_needs_room_only_once_something_differs_and_is_refused_before_conten
     let layer = MemoryLayer::new();
     send(&paths, &layer, Conflicts::Update).unwrap();
     let arrived = layer.contents();
-    for (bytes, nodes) in [(Some(2_000_000), None), (None, Some(1))] {
+    for (bytes, nodes) in [(Some(1_400_000), None), (None, Some(0))] {
         layer.set_room(Room {
             bytes,
             nodes,
@@ -311,8 +311,18 @@ fn an_update_needs_room_only_once_something_differs_and_is_refused_before_conten
             other => panic!("{other:?}"),
         }
         assert!(layer.contents() == arrived, "{:?}", layer.contents().keys());
+        // One of the two files is all that is written.
+        layer.set_room(Room {
+            bytes: Some(1_600_000),
+            nodes: Some(1),
+            ..Room::default()
+        });
+        send(&paths, &layer, Conflicts::Update).unwrap();
+        assert!(layer.contents() == expected(&paths));
         content[1_400_000] ^= 1;
         fs::write(paths[0].join("b"), &content).unwrap();
+        layer.set_room(Room::default());
+        send(&paths, &layer, Conflicts::Update).unwrap();
     }
 }
 

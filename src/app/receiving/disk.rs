@@ -293,11 +293,12 @@ fn look(root: &Path, output: &mut Output, offer: &Offer) -> Result<Prospect, Loc
     prospect
 }
 
-/// The output directory that was looked at; made if it did not exist.
+/// The output directory that was looked at, if it is still there; made if it did not exist.
 fn open(root: &Path, output: Output) -> Result<DiskLayer, LocalError> {
     let key = OwnerKey::load()?;
     match output {
-        Output::Seen(layer) => Ok(*layer),
+        Output::Seen(layer) if layer.root_now().as_deref() == Some(root) => Ok(*layer),
+        Output::Seen(_) => Err(LocalError::Removed(root.to_owned())),
         Output::Missing | Output::Named { .. } => {
             DiskLayer::make(root, key).map_err(|e| LocalError::new("create", root, e))
         }
@@ -357,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_the_name_of_the_output_directory_after_the_question_is_left_alone() {
+    fn an_output_directory_that_is_moved_at_the_question_is_told_and_what_takes_its_name_is_left_alone() {
         let place = tempfile::tempdir().unwrap();
         let [out, seen, home] = ["out", "seen", "home"].map(|name| place.path().join(name));
         std::fs::create_dir(&out).unwrap();
@@ -366,8 +367,12 @@ mod tests {
             std::fs::rename(&out, &seen).unwrap();
             symlink(&home, &out).unwrap();
         };
-        let _runs = receive(place.path(), [&|| (), &swap]).unwrap();
-        assert!(is_empty(&home) && !is_empty(&seen));
+        let error = receive(place.path(), [&|| (), &swap]).err().unwrap();
+        assert!(
+            matches!(&error, TransferError::Local(LocalError::Removed(root)) if *root == out),
+            "{error}"
+        );
+        assert!(is_empty(&home) && is_empty(&seen));
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::transfer::manifest::offer::Offer;
 use crate::transfer::ranges::RunSet;
 use crate::transfer::session::receive::{ReceiveEvent, ReceiveSession, Stage};
 use crate::transfer::sink::assemble::{Assembler, Taken};
+use crate::transfer::sink::losses::Remark;
 use crate::transfer::sink::ordered::ORDERED_BUFFERS;
 use crate::transfer::sink::place::Conflicts;
 use crate::transfer::sink::store::{StoreEvent, StoreJob};
@@ -183,7 +184,12 @@ impl Receiving {
                     });
                 }
             }
-            Done::Remark(remark) => self.tell(files::remark(remark)),
+            Done::Remark(remark) => {
+                if let (Remark::OutputMoved(now), Target::Directory(root, _)) = (&remark, &mut self.target) {
+                    *root = now.clone().unwrap_or_default();
+                }
+                self.tell(files::remark(remark));
+            }
             Done::Store(event) => {
                 self.session.on_store_event(&event);
                 self.note_compared(&event);
@@ -269,9 +275,11 @@ impl Receiving {
                     Target::Directory(root, _) if root != Path::new(".") => root.as_path(),
                     Target::Directory(..) | Target::Stdout => Path::new(""),
                 };
-                for place in placed.iter().filter(|p| p.already_there) {
-                    let path = root_dir.join(&place.final_name);
-                    self.tell(Event::Info(Info::Identical { path }));
+                let mut identical = placed.iter().filter(|p| p.already_there);
+                if let Some(first) = identical.next() {
+                    let path = root_dir.join(&first.final_name);
+                    let more = identical.count();
+                    self.tell(Event::Info(Info::Identical { path, more }));
                 }
                 let message = self.message.lock().map(|m| m.clone()).unwrap_or_default();
                 if self.session.offer().is_some_and(Offer::is_text) && !matches!(self.target, Target::Stdout)

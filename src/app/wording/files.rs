@@ -138,6 +138,7 @@ pub(crate) fn remark(remark: Remark) -> Event {
             sent: shown(wanted),
             stored: shown(found),
         },
+        Remark::OutputMoved(path) => Warning::OutputMoved { path },
         Remark::AttributesLost => Warning::AttributesNotKept,
         Remark::HardLinksLost => Warning::HardLinksNotMade,
         Remark::LinksLost(count) => Warning::LinksNotMade { count },
@@ -215,7 +216,7 @@ pub(crate) fn next_step(error: &LocalError) -> &'static str {
         }
         LocalError::AllExcluded => "give --exclude fewer patterns, or name other files",
         LocalError::Removed(_) => {
-            "see who removed it, put it back (or mount its disk again), and run the same commands again on both sides"
+            "see who did it, put it back (or mount its disk again), and run the same commands again on both sides"
         }
         LocalError::Busy(_) => "wait for it, or choose another --output",
         LocalError::OutputClosed => {

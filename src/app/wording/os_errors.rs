@@ -13,8 +13,7 @@ pub(super) const TOO_LARGE: &str = "choose another disk with --output (FAT32 hol
 /// EIO and similar errors on Unix, for which the standard library has no kind.
 #[cfg(unix)]
 fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
-    let device =
-        "check the disk, its cable or its server, then run the same command again; what has arrived is kept";
+    let device = "check the disk, its cable or its server, then run the same command again";
     Some(match error.raw_os_error()? {
         libc::EIO => ("the disk could not read or write (an input/output error)", device),
         libc::ENODEV | libc::ENXIO => ("the disk is gone", device),
@@ -38,8 +37,7 @@ fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
 #[cfg(windows)]
 fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
     use windows_sys::Win32::Foundation as known;
-    let device =
-        "check the disk, its cable or its server, then run the same command again; what has arrived is kept";
+    let device = "check the disk, its cable or its server, then run the same command again";
     Some(match error.raw_os_error()?.cast_unsigned() {
         known::ERROR_CRC
         | known::ERROR_IO_DEVICE
@@ -100,11 +98,11 @@ pub(crate) fn explain(error: &io::Error) -> (String, &'static str) {
         ),
         Kind::StorageFull => (
             "the disk is full",
-            "make room there and run the same command again; what has arrived is kept",
+            "make room there and run the same command again",
         ),
         Kind::QuotaExceeded => (
             "your disk quota is used up",
-            "make room and run the same command again; what has arrived is kept",
+            "make room and run the same command again",
         ),
         Kind::ReadOnlyFilesystem => (
             "the file system is read-only",
@@ -176,7 +174,7 @@ pub(crate) fn over_there(error: &LocalError) -> &'static str {
             "the disk over there has too little room"
         }
         LocalError::Collision(..) => "the disk over there does not take a name",
-        LocalError::Removed(_) => "a file or directory over there has been removed",
+        LocalError::Removed(_) => "a file or directory over there has been moved, removed or replaced",
         LocalError::TooLarge { .. } => "a file is larger than the disk over there takes",
         LocalError::Io { error, .. } | LocalError::Output(error) => match error.kind() {
             Kind::StorageFull => "the disk over there has too little room",

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::transfer::error::LocalError;
 use crate::transfer::fs::owner::OwnerKey;
@@ -68,6 +68,8 @@ impl Default for Room {
 pub struct Stat {
     /// Its number on its file system (inode, file id); 0 if that changes with every mount.
     pub inode: u64,
+    /// The number of its file system, which may be another after a restart; 0 if unknown.
+    pub device: u64,
     /// When it was created, nanoseconds since 1970; 0 if unknown.
     pub born: i64,
     /// The user who owns it; 0 if the system has no owners.
@@ -167,6 +169,10 @@ pub trait Layer: Send {
     fn check_changeable(&self, path: &Path, kind: NodeKind) -> io::Result<()>;
     /// The free space for this user.
     fn room(&self) -> Room;
+    /// Where the output directory is now. `None` if somebody has moved or replaced it and the system does not tell.
+    fn root_now(&self) -> Option<PathBuf> {
+        Some(self.root().to_owned())
+    }
     /// The output directory, for messages.
     fn root(&self) -> &Path;
 }

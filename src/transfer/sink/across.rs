@@ -7,30 +7,47 @@
 use std::io;
 use std::path::Path;
 
-use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, PIECE, read_pieces};
+use crate::transfer::error::LocalError;
+use crate::transfer::fs::layer::{Doing, Layer, NodeInfo, NodeKind, PIECE, read_pieces};
 use crate::transfer::sink::losses::Losses;
-use crate::transfer::sink::place::{Conflicts, Rule, merge, open_ours};
+use crate::transfer::sink::place::{Conflicts, Rule, is_free, merge, open_ours};
 use crate::transfer::sink::staging::Staging;
 
 /// Names for a copy that are tried before giving up. Other runs may use some of them.
 const MOST_COPIES: u32 = 100;
 
-/// Moves `from` to `to`, where nothing may exist. A directory is created there and then filled.
-pub(crate) fn to_free<L: Layer>(layer: &L, from: &Path, to: &Path, losses: &mut Losses) -> io::Result<()> {
-    let found = layer.info(from)?.ok_or(io::ErrorKind::NotFound)?;
-    if layer.info(to)?.is_some() {
-        return Err(io::ErrorKind::AlreadyExists.into());
+/// Moves `from` to `to`, where nothing may exist. A directory is created there and then filled. False if something is
+/// there.
+pub(crate) fn to_free<L: Layer>(
+    layer: &L,
+    from: &Path,
+    to: &Path,
+    losses: &mut Losses,
+) -> Result<bool, LocalError> {
+    let look = || -> io::Result<_> {
+        let found = layer.info(from)?.ok_or(io::ErrorKind::NotFound)?;
+        Ok((found, layer.info(to)?.is_some()))
+    };
+    let (found, is_taken) = look().doing(layer, "examine", to)?;
+    if is_taken {
+        return Ok(false);
     }
     if found.kind == NodeKind::Dir {
-        layer.create_dir(to)?;
+        if !is_free(layer.create_dir(to)).doing(layer, "create", to)? {
+            return Ok(false);
+        }
         merge(layer, from, to, Rule::new(Conflicts::Overwrite), losses)?;
-        return losses.finish(layer, &layer.open_dir(to)?, found.mode, Some(found.mtime));
+        let dir = layer.open_dir(to);
+        let finished = dir.and_then(|dir| losses.finish(layer, &dir, found.mode, Some(found.mtime)));
+        return finished.map(|()| true).doing(layer, "finish", to);
     }
-    let copy = copy(layer, from, found, to, losses)?;
-    layer.rename_noreplace(&copy, to).inspect_err(|_| {
-        let _ = layer.remove_file(&copy);
-    })?;
-    finish(layer, from, to)
+    let moved = copy(layer, from, found, to, losses).and_then(|copy| {
+        layer.rename_noreplace(&copy, to).inspect_err(|_| {
+            let _ = layer.remove_file(&copy);
+        })
+    });
+    let moved = moved.and_then(|()| finish(layer, from, to));
+    is_free(moved).doing(layer, "name", to)
 }
 
 /// Moves the file or link `from` to `to`. Replaces anything there that is not a directory.

@@ -17,13 +17,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::transfer::fs::COARSEST_TIME;
-use crate::transfer::fs::layer::{Layer, NodeKind};
+use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind};
 use crate::transfer::hash::Cv;
-use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
+use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest};
 use crate::transfer::names;
 use crate::transfer::ranges::RunSet;
 use crate::transfer::sink::hard_links;
-use crate::transfer::sink::losses::Losses;
+use crate::transfer::sink::losses::{Losses, Remark};
 use crate::transfer::sink::place;
 use crate::transfer::sink::staging::Staging;
 use crate::transfer::sink::tree::Tree;
@@ -39,9 +39,9 @@ const MOST_LOOKED: u32 = 1 << 20;
 #[derive(Debug)]
 pub(crate) enum Compare<F> {
     Nothing,
-    /// The files under the final names. If `retime`, equal files get the time that was sent.
+    /// The files under the final names. If `refresh`, equal files get the time, the permissions and the attributes that were sent.
     Finals {
-        retime: bool,
+        refresh: bool,
     },
 
     /// Files that an interrupted transfer of another list left.
@@ -59,12 +59,20 @@ pub(crate) struct Base<F> {
     pub(crate) tree: Tree<F>,
     /// Blocks still to be compared: files that exist here have all their bytes, right or wrong.
     pub(crate) blocks: RunSet,
-    /// True while everything here has the listed kind and size, and every block read so far matched.
+    /// True while everything here has the listed kind and size, and no file was found to differ.
     pub(crate) equal: bool,
-    /// Blocks that matched while [`Base::equal`] was true. They are not copied yet.
+    /// Files and links under their final names that have the listed kind and size.
+    pub(crate) same: RunSet,
+    /// Those of them, and directories, whose time, permissions or attributes are perhaps not the listed ones.
+    pub(crate) stale: RunSet,
+    /// Verified blocks that hold bytes of files that stay. These bytes are not staged.
     pub(crate) borrowed: BTreeMap<u32, Cv>,
-    /// The first block that did not match. It is reported once the others are copied.
-    pub(crate) differs: Option<BlockIndex>,
+    /// Such blocks, and the files in them that no longer stay. Their bytes are to be copied.
+    pub(crate) leaving: BTreeSet<(u32, EntryIndex)>,
+    /// Blocks that hold bytes of files that stay, and are not verified yet.
+    pub(crate) unsettled: RunSet,
+    /// Blocks that did not match. They are reported once all is copied.
+    pub(crate) differs: Vec<BlockIndex>,
 }
 
 impl<F> Base<F> {
@@ -87,8 +95,12 @@ impl<F> Base<F> {
             tree: Tree::existing(Arc::clone(manifest), at.clone()),
             blocks: RunSet::new(),
             equal: matches!(compare, Compare::Finals { .. }),
+            same: RunSet::new(),
+            stale: RunSet::new(),
             borrowed: BTreeMap::new(),
-            differs: None,
+            leaving: BTreeSet::new(),
+            unsettled: RunSet::new(),
+            differs: Vec::new(),
             compare,
         };
         if let Compare::Nothing = base.compare {
@@ -129,16 +141,27 @@ impl<F> Base<F> {
                     layer.read_link(&path).is_ok_and(|target| target == entry.target)
                 }
                 (Kind::HardLink(of), Some(NodeKind::File)) => {
-                    base.equal && hard_links::is_as_good(layer, &at.join(manifest.path(of)), &path, spare)
+                    base.same.contains(of.get())
+                        && hard_links::is_as_good(layer, &manifest.path(of), &path, spare)
                 }
                 (Kind::Symlink, None) => losses.has_lost(index),
                 (kind, found) => {
                     absent.extend((kind == Kind::File).then_some(index));
-                    // An earlier run put it beside what is in its way.
-                    elsewhere.extend(found.and_then(|_| place::numbered(&path, 1).ok()));
+                    // Earlier runs put it beside what is in its way.
+                    let numbered = (1..).map_while(|n| place::numbered(&path, n).ok());
+                    let is_there = |path: &PathBuf| layer.info(path).is_ok_and(|found| found.is_some());
+                    elsewhere.extend(found.iter().flat_map(|_| numbered.clone().take_while(is_there)));
                     false
                 }
             };
+            if let Some(found) = found.filter(|_| same && !is_kept) {
+                if entry.kind != Kind::Dir {
+                    base.same.add(index.get());
+                }
+                if is_stale(&found, &entry, losses) {
+                    base.stale.add(index.get());
+                }
+            }
             base.equal &= same;
         }
         if renamed {
@@ -154,6 +177,16 @@ impl<F> Base<F> {
         base.blocks = stretches.blocks(manifest.total().unwrap_or(0));
         base
     }
+}
+
+/// Whether what is here perhaps lacks a time, permissions or attributes that this disk keeps. A directory keeps its
+/// permissions, as if it were merged.
+fn is_stale(found: &NodeInfo, entry: &Entry<'_>, losses: &Losses) -> bool {
+    let bits = if cfg!(unix) { 0o777 } else { 0o200 };
+    let has_mode = matches!(entry.kind, Kind::File | Kind::HardLink(_));
+    found.mtime != entry.mtime && !losses.knows(&Remark::TimesLost)
+        || has_mode && (found.mode ^ entry.mode) & bits != 0 && !losses.knows(&Remark::ModesLost)
+        || has_mode && !entry.attributes().is_empty()
 }
 
 /// The written ranges of the file at `path`, as far as the file system tells them from holes.

@@ -15,8 +15,7 @@ use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind};
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
 use crate::transfer::names::SafeName;
 use crate::transfer::ranges::RunSet;
-use crate::transfer::sink::hard_links;
-use crate::transfer::sink::staging::Staging;
+use crate::transfer::sink::staging::{Before, Staging};
 
 /// What a note records of a file: its size and its time on this disk.
 type Version = (u64, i64);
@@ -79,25 +78,19 @@ pub(super) fn is_near(one: Version, other: Version) -> bool {
     one.0 == other.0 && one.1.abs_diff(other.1) < COARSEST_TIME
 }
 
-/// The earlier transfer that this one adds to.
+/// The earlier transfer that this one adds to, and what stays of what is here.
 #[derive(Default, Debug)]
 pub(super) struct Earlier {
     pub(super) came: Came,
     /// Files that are ours, in any version.
     pub(super) ours: RunSet,
-    /// Entries that already are as listed. They stay where they are.
+    /// Entries that seem to be as listed. They stay where they are ([`super::staying`]).
     pub(super) stays: RunSet,
 }
 
 impl Earlier {
-    /// Looks at what lies under the final names of `list`. A file stays only if `staging` holds no
-    /// replacement for it yet.
-    pub(super) fn look<L: Layer>(
-        layer: &L,
-        list: &Manifest,
-        came: Came,
-        staging: &Staging,
-    ) -> io::Result<Earlier> {
+    /// Looks at what lies under the final names of `list`.
+    pub(super) fn look<L: Layer>(layer: &L, list: &Manifest, came: Came) -> io::Result<Earlier> {
         let (mut ours, mut stays) = (RunSet::new(), RunSet::new());
         for (index, entry) in list.iter() {
             let path = list.path(index);
@@ -111,26 +104,44 @@ impl Earlier {
                 }
                 _ => false,
             };
-            if is_equal && layer.info(&staging.data().join(&path))?.is_none() {
+            if is_equal {
                 stays.add(index.get());
             }
         }
-        // A file with several names stays under all of them or under none.
+        Ok(Earlier { came, ours, stays })
+    }
+
+    /// Leaves out of what stays what `staging` holds a replacement for, and files that cannot stay under all their names.
+    /// Whether everything in `same` stays: the entries that seem to be here as listed.
+    pub(super) fn keep_together<L: Layer>(
+        &mut self,
+        layer: &L,
+        list: &Manifest,
+        staging: &Staging,
+        found: Before,
+        same: &RunSet,
+    ) -> bool {
+        let is_begun = |index: &u32| {
+            let path = list.path(EntryIndex::new(*index));
+            found == Before::Same && !matches!(layer.info(&staging.data().join(path)), Ok(None))
+        };
+        let begun: Vec<u32> = self.stays.members().filter(is_begun).collect();
+        for index in begun {
+            self.stays.remove(index);
+        }
         let mut parted = Vec::new();
         for &(of, link) in list.hard_links() {
-            if stays.contains(of.get())
-                && hard_links::is_as_good(layer, &list.path(of), &list.path(link), &staging.trial())
-            {
-                stays.add(link.get());
+            if self.stays.contains(of.get()) && same.contains(link.get()) {
+                self.stays.add(link.get());
             } else {
                 parted.push(of);
             }
         }
         for of in parted {
             for index in list.names_of(of) {
-                stays.remove(index.get());
+                self.stays.remove(index.get());
             }
         }
-        Ok(Earlier { came, ours, stays })
+        same.members().all(|index| self.stays.contains(index))
     }
 }

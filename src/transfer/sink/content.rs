@@ -59,7 +59,7 @@ impl<L: Layer> Sink<L> {
         for segment in manifest.segments(start..start + bytes.len() as u64) {
             let len = segment.len as usize;
             let piece = &bytes[at..at + len];
-            if !self.lies_there(&segment, piece)? {
+            if !self.lies_there(block, &segment, piece)? {
                 self.tree.write(&self.layer, &segment, piece, &mut self.losses)?;
             }
             at += len;
@@ -83,8 +83,10 @@ impl<L: Layer> Sink<L> {
         let manifest = Arc::clone(&self.manifest);
         for segment in manifest.block_segments(block, len) {
             let part = &mut self.scratch[at..at + segment.len as usize];
-            let stays = self.earlier.stays.contains(segment.entry.get());
-            let tree = if from == From::Base || stays {
+            let entry = segment.entry;
+            let is_base = self.earlier.stays.contains(entry.get())
+                || from == From::Leaving && self.base.leaving.contains(&(block.get(), entry));
+            let tree = if from == From::Base || is_base {
                 &mut self.base.tree
             } else {
                 &mut self.tree

@@ -6,8 +6,10 @@ use crate::transfer::breach::Breach;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::fs::layer::{Doing, Layer};
 use crate::transfer::hash::Root;
+use crate::transfer::manifest::EntryIndex;
 use crate::transfer::sink::base::Compare;
 use crate::transfer::sink::journal::{Onto, Record};
+use crate::transfer::sink::losses::Remark;
 use crate::transfer::sink::place::{self, Placed, Rule};
 use crate::transfer::sink::store::StoreEvent;
 
@@ -34,49 +36,50 @@ impl<L: Layer> Sink<L> {
         self.base.tree.close();
         self.aside.close();
         self.drop_missing()?;
-        self.pass_over_what_stays();
-        let placed = if self.base.equal {
-            self.leave_as_it_is()?
+        let left = |index| !self.losses.has_lost(index) && (self.base.equal || self.stays(index));
+        let left: Vec<EntryIndex> = self
+            .manifest
+            .iter()
+            .map(|(index, _)| index)
+            .filter(|&i| left(i))
+            .collect();
+        let mut placed = if self.base.equal {
+            // Some systems do not remove a directory while a file in it is open.
+            drop(self.journal.take());
+            let removed = self.staging.remove(&self.layer);
+            removed.doing(&self.layer, "remove", self.staging.dir())?;
+            Vec::new()
         } else {
+            self.pass_over_what_stays();
             self.seal(root)?;
-            let placed = place::place_all(
-                &self.layer,
-                &self.staging,
-                Rule::new(self.conflicts).adding_to(&self.earlier.came),
-                Some(&self.manifest),
-                &mut self.losses,
-            )?;
+            let rule = Rule::new(self.conflicts).adding_to(&self.earlier.came);
+            let list = Some(&*self.manifest);
+            let placed = place::place_all(&self.layer, &self.staging, rule, list, &mut self.losses)?;
             self.losses.tell_crossing(&self.manifest);
             placed
         };
+        if let Compare::Finals { refresh: true } = self.base.compare {
+            let stale = left
+                .iter()
+                .copied()
+                .filter(|index| self.base.stale.contains(index.get()));
+            place::refresh(&self.layer, &self.manifest, stale, &mut self.losses)?;
+        }
+        let top = left
+            .into_iter()
+            .filter(|&index| self.manifest.entry(index).parent.is_none());
+        placed.extend(top.map(|index| Placed {
+            name: self.manifest.path(index),
+            final_name: self.manifest.path(index),
+            already_there: true,
+        }));
         self.keep_note(&placed)?;
+        let now = self.layer.root_now();
+        if now.as_deref() != Some(self.layer.root()) {
+            self.losses.tell(Remark::OutputMoved(now));
+        }
         events.push(StoreEvent::Finished { root, placed });
         Ok(())
-    }
-
-    /// Ends a receive whose files all lie under their final names already.
-    fn leave_as_it_is(&mut self) -> Result<Vec<Placed>, LocalError> {
-        // Some systems do not remove a directory while a file in it is open.
-        drop(self.journal.take());
-        let removed = self.staging.remove(&self.layer);
-        removed.doing(&self.layer, "remove", self.staging.dir())?;
-        if let Compare::Finals { retime: true } = self.base.compare {
-            place::retime(&self.layer, &self.manifest, &mut self.losses).doing(
-                &self.layer,
-                "date the files in",
-                "",
-            )?;
-        }
-        let top = self.manifest.iter().filter(|(_, e)| e.parent.is_none());
-        let placed = top.map(|(index, _)| {
-            let name = self.manifest.path(index);
-            Placed {
-                final_name: name.clone(),
-                name,
-                already_there: true,
-            }
-        });
-        Ok(placed.collect())
     }
 
     /// Finishes the verified files and seals the journal. After this only the final names are missing.

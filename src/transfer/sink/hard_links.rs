@@ -55,11 +55,11 @@ pub(super) fn make<L: Layer>(
 }
 
 /// Whether `other` needs no change to be one more name of `file`: it is one, or it is a copy, and this disk makes no link
-/// in its place. `spare` is a free path of ours.
+/// in its place. `spare` is a free path of ours. What cannot be linked there lies in another file system.
 pub(super) fn is_as_good<L: Layer>(layer: &L, file: &Path, other: &Path, spare: &Path) -> bool {
-    are_one(layer, file, other)
-        || are_equal(layer, file, other)
-            && link(layer, file, spare).is_ok_and(|made| !made || layer.remove_file(spare).is_err())
+    let is_linkable =
+        |path| link(layer, path, spare).is_ok_and(|made| made && layer.remove_file(spare).is_ok());
+    are_one(layer, file, other) || are_equal(layer, file, other) && !(is_linkable(file) && is_linkable(other))
 }
 
 /// Whether two files have the same bytes. False if one of them cannot be read.
@@ -67,26 +67,29 @@ pub(super) fn are_equal<L: Layer>(layer: &L, one: &Path, other: &Path) -> bool {
     let compare = || {
         let (one, other) = (layer.open_read(one)?, layer.open_read(other)?);
         let len = layer.len(&one)?;
-        if layer.len(&other)? != len {
-            return Ok(false);
-        }
-        let (mut found, mut equal) = (vec![0; PIECE], true);
+        let alike = |is: bool| {
+            if is {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::InvalidData)
+            }
+        };
+        alike(layer.len(&other)? == len)?;
+        let mut found = vec![0; PIECE];
         read_pieces(layer, &one, len, |at, piece| {
             let found = &mut found[..piece.len()];
             layer.read_at(&other, at, found)?;
-            equal &= found == piece;
-            Ok(())
-        })?;
-        io::Result::Ok(equal)
+            Ok(alike(found == piece)?)
+        })
     };
-    compare().unwrap_or(false)
+    compare().is_ok()
 }
 
 /// Whether two names are of the same file. False if the system does not tell.
 fn are_one<L: Layer>(layer: &L, one: &Path, other: &Path) -> bool {
     let node = |path| {
         let found = layer.stat(&layer.open_read(path).ok()?).ok()?;
-        (found.inode != 0).then_some((found.inode, found.born))
+        (found.inode != 0).then_some((found.device, found.inode, found.born))
     };
     node(one).is_some_and(|one| node(other) == Some(one))
 }

@@ -26,6 +26,8 @@ pub enum Remark {
     /// Something of another kind was in the way: the path that was sent, and the path where the entry is
     /// instead.
     Beside(PathBuf, PathBuf),
+    /// Somebody moved or replaced the output directory: where it is now, if the system tells.
+    OutputMoved(Option<PathBuf>),
 }
 
 /// What was lost so far, and which of it the user was not told yet.
@@ -125,9 +127,9 @@ impl Losses {
         }
     }
 
-    /// Whether hard links are stored as copies.
-    pub(crate) fn has_lost_hard_links(&self) -> bool {
-        self.known.contains(&Remark::HardLinksLost)
+    /// Whether this is known of the disk.
+    pub(crate) fn knows(&self, remark: &Remark) -> bool {
+        self.known.contains(remark)
     }
 
     /// Notes that none of these links can be made.

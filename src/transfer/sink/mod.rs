@@ -25,6 +25,7 @@ pub(crate) mod ordered;
 pub(crate) mod place;
 mod recipe;
 pub(crate) mod staging;
+mod staying;
 pub(crate) mod store;
 mod tree;
 mod trial;
@@ -66,6 +67,8 @@ enum From {
     Staging,
     Base,
     Aside,
+    /// As `Staging`, but what a file that no longer stays has in the block lies under its final name.
+    Leaving,
 }
 
 /// A receive into files.
@@ -135,19 +138,24 @@ impl<L: Layer> Sink<L> {
             let added_to = opened.came.of(&manifest);
             // A note about other files does not concern this transfer. It stays on the disk.
             let note = opened.note.filter(|_| added_to.is_some());
-            let (manifest, earlier, compare) = match added_to.filter(|_| conflicts != Conflicts::Update) {
+            let added_to = added_to.filter(|_| conflicts != Conflicts::Update);
+            let is_added = added_to.is_some();
+            let (manifest, mut earlier, compare) = match added_to {
                 None => (manifest, Earlier::default(), opened.compare),
                 Some(list) => {
-                    let earlier = Earlier::look(&layer, &list, opened.came, &staging);
+                    let earlier = Earlier::look(&layer, &list, opened.came);
                     let earlier = earlier.doing(&layer, "read", "")?;
-                    (Arc::new(list), earlier, Compare::Finals { retime: false })
+                    (Arc::new(list), earlier, Compare::Finals { refresh: false })
                 }
             };
             let ours = (!earlier.came.is_empty()).then_some(&earlier.ours);
             let renamed = conflicts == Conflicts::Update;
             let spare = staging.trial();
             let mut base = Base::open(&layer, &manifest, compare, &spare, &losses, ours, renamed);
-            base.equal &= kept.is_empty();
+            if !is_added && (Rule::new(conflicts).may_merge() || base.equal) {
+                earlier.stays = base.same.clone();
+            }
+            base.equal &= earlier.keep_together(&layer, &manifest, &staging, opened.found, &base.same);
             let rule = Rule::new(conflicts).adding_to(&earlier.came);
             // If all is equal, nothing is changed.
             if !base.equal {
@@ -379,6 +387,10 @@ impl<L: Layer> Sink<L> {
         self.kept.remove(&index);
         self.strikes.remove(&index);
         self.verified.add(index);
+        self.base.unsettled.remove(index);
+        if self.is_borrowed(block) {
+            self.base.borrowed.insert(index, hash.cv);
+        }
         self.root.insert(block, hash);
         events.push(StoreEvent::Verified(block));
     }

@@ -234,8 +234,7 @@ pub(crate) fn place_all<L: Layer>(
         if names::is_staging_like(name.as_os_str().as_encoded_bytes()) {
             return Err(io::ErrorKind::InvalidFilename.into()).doing(layer, "move", &data);
         }
-        let final_name = place_one(layer, &data.join(&name), &name, rule, losses);
-        let final_name = final_name.doing(layer, "name", &name)?;
+        let final_name = place_one(layer, &data.join(&name), &name, rule, losses)?;
         placed.push(Placed {
             name,
             final_name,
@@ -254,15 +253,27 @@ pub(crate) fn place_all<L: Layer>(
     Ok(placed)
 }
 
-/// Sets the times that were sent on files that already lie under their final names.
-pub(crate) fn retime<L: Layer>(layer: &L, manifest: &Manifest, losses: &mut Losses) -> io::Result<()> {
-    for (index, entry) in manifest.iter().rev() {
-        if losses.has_lost(index) {
+/// Sets the times, permissions and attributes that were sent on `entries`, which already lie under their final names.
+pub(crate) fn refresh<L: Layer>(
+    layer: &L,
+    manifest: &Manifest,
+    entries: impl DoubleEndedIterator<Item = EntryIndex>,
+    losses: &mut Losses,
+) -> Result<(), LocalError> {
+    for index in entries.rev() {
+        let (entry, path) = (manifest.entry(index), manifest.path(index));
+        let file = match entry.kind {
+            Kind::File | Kind::HardLink(_) => layer.open_read(&path).ok(),
+            _ => None,
+        };
+        if let Some(file) = file {
+            let finished = losses.finish_entry(layer, &file, &entry);
+            finished.doing(layer, "finish", &path)?;
             continue;
         }
-        let outcome = layer.set_time(&manifest.path(index), entry.mtime);
+        let outcome = layer.set_time(&path, entry.mtime);
         // Some file systems cannot set the time of a link.
-        if entry.kind != Kind::Symlink && !kept(outcome)? {
+        if entry.kind != Kind::Symlink && !kept(outcome).doing(layer, "finish", &path)? {
             losses.tell(Remark::TimesLost);
         }
     }
@@ -288,19 +299,35 @@ fn rename_to_free<L: Layer>(layer: &L, from: &Path, to: &Path) -> io::Result<()>
     }
 }
 
-/// Moves `from` to a name that is free. The two may be on different file systems.
-fn move_to_free<L: Layer>(layer: &L, from: &Path, to: &Path, losses: &mut Losses) -> io::Result<()> {
+/// Moves `from` to a name that is free. The two may be on different file systems. False if the name is taken.
+fn move_to_free<L: Layer>(
+    layer: &L,
+    from: &Path,
+    to: &Path,
+    losses: &mut Losses,
+) -> Result<bool, LocalError> {
     match rename_to_free(layer, from, to) {
         Err(e) if e.kind() == io::ErrorKind::CrossesDevices => across::to_free(layer, from, to, losses),
-        other => other,
+        other => is_free(other).doing(layer, "name", to),
     }
 }
 
-fn replace<L: Layer>(layer: &L, from: &Path, to: &Path, losses: &mut Losses) -> io::Result<()> {
-    match layer.rename_replace(from, to) {
-        Err(e) if e.kind() == io::ErrorKind::CrossesDevices => across::replacing(layer, from, to, losses),
-        other => other,
+/// Whether a name was free that was to be given.
+pub(super) fn is_free(given: io::Result<()>) -> io::Result<bool> {
+    match given {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        other => other.map(|()| true),
     }
+}
+
+fn replace<L: Layer>(layer: &L, from: &Path, to: &Path, losses: &mut Losses) -> Result<(), LocalError> {
+    let replaced = match layer.rename_replace(from, to) {
+        Err(e) if e.kind() == io::ErrorKind::CrossesDevices => across::replacing(layer, from, to, losses),
+        // If both are names of one file already, rename(2) does nothing.
+        Ok(()) if matches!(layer.info(from), Ok(Some(_))) => layer.remove_file(from),
+        other => other,
+    };
+    replaced.doing(layer, "replace", to)
 }
 
 fn place_one<L: Layer>(
@@ -309,14 +336,13 @@ fn place_one<L: Layer>(
     name: &Path,
     rule: Rule<'_>,
     losses: &mut Losses,
-) -> io::Result<PathBuf> {
-    match move_to_free(layer, from, name, losses) {
-        Ok(()) => return Ok(name.to_owned()),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(e) => return Err(e),
+) -> Result<PathBuf, LocalError> {
+    if move_to_free(layer, from, name, losses)? {
+        return Ok(name.to_owned());
     }
+    let info = |path: &Path| layer.info(path).doing(layer, "examine", path);
     if rule.may_merge()
-        && let (Some(new), Some(found)) = (layer.info(from)?, layer.info(name)?)
+        && let (Some(new), Some(found)) = (info(from)?, info(name)?)
     {
         match (new.kind == NodeKind::Dir, found.kind == NodeKind::Dir) {
             (false, false) if rule.may_replace(name, &found) => {
@@ -329,16 +355,12 @@ fn place_one<L: Layer>(
         }
     }
     for n in 1..u32::MAX {
-        let other = numbered(name, n)?;
-        match move_to_free(layer, from, &other, losses) {
-            Ok(()) => return Ok(other),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(e),
+        let other = numbered(name, n).doing(layer, "name", name)?;
+        if move_to_free(layer, from, &other, losses)? {
+            return Ok(other);
         }
         // An earlier run put it there, for the same reason. No other file is replaced.
-        let is_dir = |path: &Path| -> io::Result<bool> {
-            Ok(layer.info(path)?.is_some_and(|found| found.kind == NodeKind::Dir))
-        };
+        let is_dir = |path: &Path| Ok(info(path)?.is_some_and(|found| found.kind == NodeKind::Dir));
         if rule.may_merge() && is_dir(from)? && is_dir(&other)? {
             return merge(layer, from, &other, rule, losses).map(|()| other);
         }
@@ -346,7 +368,7 @@ fn place_one<L: Layer>(
             return replace(layer, from, &other, losses).map(|()| other);
         }
     }
-    Err(io::ErrorKind::AlreadyExists.into())
+    Err(io::ErrorKind::AlreadyExists.into()).doing(layer, "name", name)
 }
 
 /// The `n`th other path for a taken one.
@@ -367,25 +389,30 @@ fn is_copy<L: Layer>(layer: &L, one: &Path, other: &Path) -> bool {
 
 /// Moves the contents of `from` into the existing directory `to`, file by file. `to` keeps its permissions
 /// and gets the time of `from`. After a crash in between, the next run finds everything equal and sets the
-/// times ([`retime`]).
+/// times ([`refresh`]).
 pub(crate) fn merge<L: Layer>(
     layer: &L,
     from: &Path,
     to: &Path,
     rule: Rule<'_>,
     losses: &mut Losses,
-) -> io::Result<()> {
-    let (Some(sent), Some(own)) = (layer.info(from)?, layer.info(to)?) else {
-        return Err(io::ErrorKind::NotFound.into());
+) -> Result<(), LocalError> {
+    let look = || -> io::Result<_> {
+        let (sent, own) = (layer.info(from)?, layer.info(to)?);
+        let (Some(sent), Some(own)) = (sent, own) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        // An earlier transfer, or this one, may have made it read-only.
+        layer.unlock(from);
+        let locked = own.mode & 0o200 == 0;
+        if locked {
+            layer.unlock(to);
+        }
+        let mut names = layer.list(from)?;
+        names.sort_unstable();
+        Ok((sent, own, locked, names))
     };
-    // An earlier transfer, or this one, may have made it read-only.
-    layer.unlock(from);
-    let locked = own.mode & 0o200 == 0;
-    if locked {
-        layer.unlock(to);
-    }
-    let mut names = layer.list(from)?;
-    names.sort_unstable();
+    let (sent, own, locked, names) = look().doing(layer, "examine", to)?;
     for name in names {
         let wanted = to.join(&name);
         let found = place_one(layer, &from.join(&name), &wanted, rule, losses)?;
@@ -393,12 +420,15 @@ pub(crate) fn merge<L: Layer>(
             losses.tell(Remark::Beside(wanted, found));
         }
     }
-    let dir = layer.open_dir(to)?;
-    // This user may be allowed to write to a directory of somebody else, but not to change its mode or time.
-    if locked {
-        kept(layer.set_mode(&dir, own.mode))?;
-    }
-    kept(layer.set_time(to, sent.mtime))?;
-    layer.sync(&dir)?;
-    layer.remove_dir(from)
+    let finish = || {
+        let dir = layer.open_dir(to)?;
+        // This user may be allowed to write to a directory of somebody else, but not to change its mode or time.
+        if locked {
+            kept(layer.set_mode(&dir, own.mode))?;
+        }
+        kept(layer.set_time(to, sent.mtime))?;
+        layer.sync(&dir)?;
+        layer.remove_dir(from)
+    };
+    finish().doing(layer, "finish", to)
 }

@@ -11,7 +11,7 @@ use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, remove_all};
 use crate::transfer::fs::passage::Passage;
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest, Segment};
 use crate::transfer::ranges::RunSet;
-use crate::transfer::sink::losses::Losses;
+use crate::transfer::sink::losses::{Losses, Remark};
 use crate::transfer::sink::need::{Need, check_sizes};
 use crate::transfer::sink::place::open_ours;
 use crate::transfer::sink::staging::{Before, Staging, with_leftovers};
@@ -127,6 +127,22 @@ impl<F> Tree<F> {
         need.check(&room, layer.root())
     }
 
+    /// Checks that there is room for one file more.
+    pub(crate) fn check_room_of<L: Layer<File = F>>(
+        &mut self,
+        layer: &L,
+        file: EntryIndex,
+        losses: &Losses,
+    ) -> Result<(), LocalError> {
+        let (room, holes) = (layer.room(), if losses.holes { 0 } else { self.manifest.holes() });
+        let mut need = Need::with_holes(holes);
+        need.add(Kind::File, self.manifest.entry(file).size, None, room.block);
+        if !need.fits(&room) {
+            self.reserve = Reserve::Nothing;
+        }
+        need.check(&room, layer.root())
+    }
+
     fn path(&self, index: EntryIndex) -> PathBuf {
         let elsewhere = self.elsewhere.get(&index).cloned();
         elsewhere.unwrap_or_else(|| self.data.join(self.manifest.path(index)))
@@ -188,7 +204,7 @@ impl<F> Tree<F> {
             }
             match entry.kind {
                 // A hard link is only a name, and takes room only if it becomes a copy.
-                Kind::HardLink(of) if losses.has_lost_hard_links() => {
+                Kind::HardLink(of) if losses.knows(&Remark::HardLinksLost) => {
                     need.add(Kind::File, manifest.entry(of).size, None, block);
                 }
                 Kind::HardLink(_) => {}

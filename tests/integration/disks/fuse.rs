@@ -24,6 +24,7 @@ struct Trouble {
     fail_at: Option<(u64, i32)>,
     failed: Option<Call>,
     slow: Option<(Call, Duration)>,
+    slowed: Duration,
     /// Slow calls that the kernel no longer waits for.
     interrupted: Vec<u64>,
 }
@@ -105,6 +106,11 @@ impl Troubled {
         self.shared.trouble.lock().unwrap().calls
     }
 
+    /// How long such calls took so far, by the clock.
+    pub fn slowed(&self) -> Duration {
+        self.shared.trouble.lock().unwrap().slowed
+    }
+
     /// Has each of these calls take so long, if the kernel waits.
     pub fn slow(&self, call: Call, by: Duration) {
         self.shared.trouble.lock().unwrap().slow = Some((call, by));
@@ -162,12 +168,14 @@ impl Server {
             match delay {
                 Some(by) => {
                     let (device, shared) = (Arc::clone(&self.device), Arc::clone(&self.shared));
+                    let called = Instant::now();
                     std::thread::spawn(move || {
                         let done = if wait(&shared, unique, by) {
                             done
                         } else {
                             Err(io::Error::from_raw_os_error(libc::EINTR))
                         };
+                        shared.trouble.lock().unwrap().slowed += called.elapsed();
                         answer(&device, unique, done);
                     });
                 }

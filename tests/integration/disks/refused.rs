@@ -166,6 +166,16 @@ fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_
             "could not replace out/t/deep/old: no permission: it may not be changed",
         ),
         (
+            "out/t/deep/old",
+            "a",
+            "could not replace out/t/deep/old: no permission: it may not be changed",
+        ),
+        (
+            "out/t/deep",
+            "a",
+            "could not replace out/t/deep/old: no permission: it may not be changed",
+        ),
+        (
             "out/t/deep",
             STICKY,
             "could not replace out/t/deep/old: no permission: it may not be changed, or only by its owner",
@@ -227,8 +237,13 @@ fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_
         let codes = (sender.code, receiver.code);
         let code = Some(if mark == CLOSED { 6 } else { 0 });
         assert_eq!(codes, (code, code), "{}", receiver.said);
-        if mark == "i" {
-            change("chattr", &["-i"], &of_root);
+        // What is equal is not touched if something else differs.
+        fs::write(place.join("from/t/other"), "OTHER").unwrap();
+        let [sender, receiver] = run("--update");
+        let codes = (sender.code, receiver.code);
+        assert_eq!(codes, (code, code), "{}", receiver.said);
+        if mark == "i" || mark == "a" {
+            change("chattr", &["-ia"], &of_root);
         }
     }
 }

@@ -193,8 +193,8 @@ fn timed(running: Running, since: Instant) -> (Ended, Duration) {
     (ended, since.elapsed())
 }
 
-/// A transfer whose receiver's disk syncs nothing from now on, or from its middle on.
-fn stuck(programs: &Programs, disk: &Troubled, from: &Path, phase: &str) -> [Running; 2] {
+/// A transfer whose receiver's disk does not answer such a call from now on, or from its middle on.
+fn stuck(programs: &Programs, disk: &Troubled, from: &Path, call: Call, phase: &str) -> [Running; 2] {
     let side = |arguments, directory| Side {
         user: 0,
         arguments,
@@ -202,7 +202,7 @@ fn stuck(programs: &Programs, disk: &Troubled, from: &Path, phase: &str) -> [Run
     };
     let long = Duration::from_secs(40);
     if phase == "preparing" {
-        disk.slow(Call::FSYNC, long);
+        disk.slow(call, long);
     }
     let [mut sender, mut receiver] = programs.pair(
         &side(&["sender", "one.bin", "--limit", "3MB/s"], from),
@@ -211,30 +211,33 @@ fn stuck(programs: &Programs, disk: &Troubled, from: &Path, phase: &str) -> [Run
     );
     if phase == "finishing" {
         while receiver.wait_for("progress")["phase"] != "moving" {}
-        disk.slow(Call::FSYNC, long);
+        disk.slow(call, long);
     }
     // Both sides tell again and again what they wait for.
+    let is_known_there = phase == "finishing" && call == Call::FSYNC;
     for _ in 0..4 {
         while receiver.wait_for("progress")["phase"] != phase {}
-        while phase == "finishing" && sender.wait_for("progress")["phase"] != phase {}
+        while is_known_there && sender.wait_for("progress")["phase"] != phase {}
     }
     [sender, receiver]
 }
 
 #[test]
 #[ignore = "mounts, which only root may"]
-fn a_disk_that_takes_its_time_to_sync_has_a_phase_that_moves_and_ends_at_once_when_told_to() {
+fn a_disk_that_takes_its_time_has_a_phase_that_moves_and_ends_at_once_when_told_to() {
     let programs = Programs::new();
     let from = tempfile::tempdir().unwrap();
     fs::write(from.path().join("one.bin"), Rng::new(1).bytes(3 << 20)).unwrap();
-    for (kind, phase) in [
-        (Signal::INT, "finishing"),
-        (Signal::TERM, "finishing"),
-        (Signal::HUP, "finishing"),
-        (Signal::INT, "preparing"),
+    for (kind, call, phase) in [
+        (Signal::INT, Call::FSYNC, "finishing"),
+        (Signal::TERM, Call::FSYNC, "finishing"),
+        (Signal::HUP, Call::FSYNC, "finishing"),
+        (Signal::INT, Call::FSYNC, "preparing"),
+        (Signal::INT, Call::CREATE, "preparing"),
+        (Signal::INT, Call::WRITE, "finishing"),
     ] {
         let disk = Troubled::new();
-        let [sender, receiver] = stuck(&programs, &disk, from.path(), phase);
+        let [sender, receiver] = stuck(&programs, &disk, from.path(), call, phase);
         let told = signal(&receiver, kind);
         let (sender, receiver) = std::thread::scope(|scope| {
             let sender = scope.spawn(|| timed(sender, told));
@@ -294,5 +297,60 @@ fn a_disk_that_takes_its_time_to_read_ends_at_once_when_told_to() {
             );
         }
         disk.calm();
+    }
+}
+
+/// What the disk takes for its calls is all that a transfer takes more than with a quick one.
+#[test]
+#[ignore = "mounts, which only root may"]
+fn a_slow_disk_costs_no_more_than_its_own_time() {
+    let programs = Programs::new();
+    let from = tempfile::tempdir().unwrap();
+    let tree = from.path().join("t");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("big"), Rng::new(1).bytes(12 << 20)).unwrap();
+    for n in 0..300 {
+        fs::write(tree.join(format!("{n}")), Rng::new(n).bytes(3000)).unwrap();
+    }
+    let mut quick = 0.0;
+    for (call, by) in [
+        (Call::INIT, 0),
+        (Call::WRITE, 20),
+        (Call::CREATE, 20),
+        (Call::SETATTR, 10),
+        (Call::FSYNC, 500),
+    ] {
+        let disk = Troubled::new();
+        disk.slow(call, Duration::from_millis(by));
+        let side = |arguments, directory| Side {
+            user: 0,
+            arguments,
+            directory,
+        };
+        let [sender, receiver] = programs.run(
+            &side(&["sender", "t"], from.path()),
+            None,
+            &side(&["receiver", "--yes"], &disk.path()),
+        );
+        assert_eq!(
+            (sender.code, receiver.code),
+            (Some(0), Some(0)),
+            "{}",
+            receiver.said
+        );
+        let took = receiver.event("finished").unwrap()["seconds"].as_f64().unwrap();
+        let own = disk.slowed().as_secs_f64();
+        println!("{call:?}: {took:.1} s, of which the disk took {own:.1} s");
+        if by == 0 {
+            quick = took;
+        } else {
+            assert!(own > 0.4, "{call:?}: {own}");
+            // The machine may be busier by now.
+            assert!(
+                took < own * 1.3 + quick * 2.0 + 1.0,
+                "{call:?}: {took} s, {own} s, {quick} s"
+            );
+        }
+        assert!(same(&tree, &disk.below().join("t")));
     }
 }

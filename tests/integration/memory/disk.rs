@@ -260,16 +260,25 @@ impl Disk {
         Ok(())
     }
 
-    pub(crate) fn rename(&mut self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {
-        if self.device(from)? != self.device(to)? {
-            return Err(io::ErrorKind::CrossesDevices.into());
+    pub(crate) fn check_one_device(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match self.device(from)? == self.device(to)? {
+            true => Ok(()),
+            false => Err(io::ErrorKind::CrossesDevices.into()),
         }
+    }
+
+    pub(crate) fn rename(&mut self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {
+        self.check_one_device(from, to)?;
         let (from, to) = (self.place(from)?, self.place(to)?);
         if !replace && self.entries(to.0)?.contains_key(&to.1) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        // Windows behaves like this.
         let moved = *self.entries(from.0)?.get(&from.1).ok_or_else(not_found)?;
+        // Two names of one file stay, says POSIX.
+        if self.entries(to.0)?.get(&to.1) == Some(&moved) {
+            return Ok(());
+        }
+        // Windows behaves like this.
         if self.has_open(moved) {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
@@ -362,6 +371,7 @@ impl Disk {
         };
         Ok(Stat {
             inode: id,
+            device: 0,
             born: 0,
             owner: *self.owners.get(&id).unwrap_or(&self.user),
             mode,

@@ -269,6 +269,7 @@ impl Layer for MemoryLayer {
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut disk = self.lock();
         disk.whole_step("hard_link")?;
+        disk.check_one_device(from, to)?;
         let id = disk.find(from)?;
         disk.enter(to, id)
     }

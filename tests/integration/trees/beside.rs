@@ -103,9 +103,53 @@ fn what_another_kind_is_in_the_way_of_is_put_beside_it_once_however_often_it_is_
         }
         // Another version replaces nothing that may be the user's own.
         fs::write(p.out.join("f (1)"), b"mine, too").unwrap();
-        send(&paths, &p.out, setup).unwrap();
-        assert_eq!(names(&p.out), ["d", "d (1)", "f", "f (1)", "f (2)", "t"]);
-        assert_eq!(fs::read(p.out.join("f (1)")).unwrap(), b"mine, too");
+        for round in 0..3 {
+            let outcome = send(&paths, &p.out, setup).unwrap();
+            assert_eq!(names(&p.out), ["d", "d (1)", "f", "f (1)", "f (2)", "t"]);
+            assert_eq!(fs::read(p.out.join("f (1)")).unwrap(), b"mine, too");
+            let is_known = conflicts == Conflicts::Update && round > 0;
+            assert!(outcome.sent == 0 || !is_known, "{round}: {}", outcome.sent);
+        }
+    }
+}
+
+/// Programs may have them open, and other names lead to them.
+#[cfg(unix)]
+#[test]
+fn an_update_leaves_untouched_what_is_equal() {
+    use std::os::unix::fs::MetadataExt;
+    let p = place();
+    let tree = p.src.join("t");
+    fs::create_dir_all(tree.join("sub")).unwrap();
+    for (n, name) in ["a", "big", "sub/b", "sub/c", "z"].into_iter().enumerate() {
+        write(
+            &tree.join(name),
+            n as u64,
+            if name == "big" { 5 * MIB } else { 200_000 },
+        );
+    }
+    send(std::slice::from_ref(&tree), &p.out, Setup::default()).unwrap();
+    let node = |name: &str| fs::metadata(p.out.join("t").join(name)).unwrap().ino();
+    for (changed, len) in [("sub/b", 200_000), ("a", 199_999), ("big", 5 * MIB), ("new", 10)] {
+        let names = ["a", "big", "sub/b", "sub/c", "z"];
+        let before = names.map(node);
+        write(&tree.join(changed), 77, len);
+        let dated = fs::File::options().write(true).open(tree.join("z")).unwrap();
+        dated
+            .set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(len as u64))
+            .unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600 | (len as u32 & 0o077 & !0o022));
+        fs::set_permissions(tree.join("z"), mode).unwrap();
+        let outcome = send(std::slice::from_ref(&tree), &p.out, UPDATE).unwrap();
+        assert!(outcome.sent <= 6 * MIB as u64, "{changed}: {}", outcome.sent);
+        assert_eq!(snapshot(&p.out), snapshot(&p.src), "{changed}");
+        for (name, before) in names.into_iter().zip(before) {
+            assert_eq!(
+                node(name) == before,
+                name != changed,
+                "{name} when {changed} is another"
+            );
+        }
     }
 }
 

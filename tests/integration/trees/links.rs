@@ -10,7 +10,7 @@ use p2pcopy::parts::transfer::{Conflicts, Remark, Room, ScanOptions, Source, sca
 use super::{MIB, UPDATE, disk, place, snapshot, write};
 use crate::memory::MemoryLayer;
 use crate::pair::{self, Outcome, Setup};
-use crate::remains::expected;
+use crate::remains::{CRASHES, expected};
 
 /// A tree in which `small` has three names and `big` two.
 fn tree(p: &super::Place) -> PathBuf {
@@ -113,6 +113,44 @@ fn a_link_into_another_file_system_becomes_a_file_of_its_own_and_that_is_told() 
     let outcome = pair::send(&paths, layer.clone(), setup).unwrap();
     assert_eq!(outcome.remarks, [Remark::HardLinksLost]);
     assert!(layer.contents() == expected(&paths));
+    // Nothing is written again that would only be the same.
+    let outcome = pair::send(&paths, layer.clone(), UPDATE).unwrap();
+    assert_eq!((outcome.sent, outcome.placed[0].already_there), (0, true));
+}
+
+#[test]
+fn names_of_one_file_survive_a_crash_in_every_step() {
+    let p = place();
+    let (old, new) = (p.out.join("t"), p.src.join("t"));
+    for (tree, seed) in [(&old, 1), (&new, 2)] {
+        fs::create_dir(tree).unwrap();
+        write(&tree.join("m"), seed, 900);
+        fs::hard_link(tree.join("m"), tree.join("a")).unwrap();
+        fs::hard_link(tree.join("m"), tree.join("z")).unwrap();
+    }
+    let expected = expected(std::slice::from_ref(&new));
+    let send =
+        |tree: &PathBuf, layer: &MemoryLayer| pair::send(std::slice::from_ref(tree), layer.clone(), UPDATE);
+    for crash in CRASHES {
+        for step in 1.. {
+            let layer = MemoryLayer::new();
+            send(&old, &layer).unwrap();
+            layer.die_at(step);
+            let died = send(&new, &layer);
+            if !layer.is_dead() {
+                died.unwrap();
+                break;
+            }
+            layer.revive(crash);
+            let context = format!("{crash:?}, step {step}: {:?}", layer.log().last());
+            assert!(send(&new, &layer).is_ok(), "{context}");
+            assert!(
+                layer.contents() == expected,
+                "{context}: {:?}",
+                layer.contents().keys()
+            );
+        }
+    }
 }
 
 #[test]

@@ -174,6 +174,31 @@ fn abandoned_parts_are_discarded_and_nothing_else() {
     assert_eq!(names(&p.out), ["mine.part", "other.part"]);
 }
 
+/// Whoever moved it reads where everything is.
+#[cfg(unix)]
+#[test]
+fn an_output_directory_that_is_moved_meanwhile_gets_everything_and_that_is_told() {
+    let p = place();
+    let (file, moved) = (p.src.join("vm.img"), p.src.with_file_name("moved"));
+    write(&file, 22, 9 * MIB);
+    let scanned = scan(std::slice::from_ref(&file), &ScanOptions::default()).unwrap();
+    let (manifest, source) = (scanned.manifest.clone(), Source::files(scanned));
+    let mut change = |block: u32| {
+        if block == 4 {
+            fs::rename(&p.out, &moved).unwrap();
+            fs::create_dir(&p.out).unwrap();
+        }
+    };
+    let outcome = pair::run_changing(manifest, source, disk(&p.out), Setup::default(), &mut change).unwrap();
+    let is_told = cfg!(target_os = "linux").then(|| moved.clone());
+    assert_eq!(
+        outcome.remarks,
+        [p2pcopy::parts::transfer::Remark::OutputMoved(is_told)]
+    );
+    assert_eq!(snapshot(&moved), snapshot(&p.src));
+    assert!(names(&p.out).is_empty());
+}
+
 #[cfg(unix)]
 #[test]
 fn what_is_removed_while_it_is_received_is_not_filled_to_its_end() {

@@ -80,4 +80,11 @@ fn extended_attributes_arrive_if_both_sides_want_them_and_are_told_otherwise() {
         }
         assert_eq!(value("unsent/tree/file", "user.author"), None);
     });
+    // An update brings an attribute that alone has changed.
+    setxattr(at("tree/file"), "user.author", b"you", XattrFlags::empty()).expect("as before");
+    runs(&["--xattrs"], "with", &["--xattrs", "--update"]);
+    assert_eq!(
+        value("with/tree/file", "user.author").as_deref(),
+        Some(&b"you"[..])
+    );
 }

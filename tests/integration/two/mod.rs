@@ -406,4 +406,14 @@ fn an_update_says_on_both_screens_how_much_was_here_though_it_has_moved() {
         let told = verdict(&end);
         assert!(told.contains("(4.9 MB were here already)"), "{told}");
     }
+    // One line tells of any number of equal files.
+    write("a", b"a");
+    write("b", b"b");
+    let again = || both(&["sender", "vm.img", "a", "b"], &receiver, place.path());
+    again();
+    let [_, end] = again();
+    let told = String::from_utf8_lossy(&end.stderr);
+    let first = std::path::Path::new("out").join("vm.img");
+    let line = format!("{} and 2 more were here already, identical", first.display());
+    assert!(told.contains(&line), "{told}");
 }

@@ -429,6 +429,10 @@ impl Layer for DiskLayer {
         };
     }
 
+    fn root_now(&self) -> Option<PathBuf> {
+        self.place_now()
+    }
+
     fn root(&self) -> &Path {
         &self.root
     }

@@ -3,9 +3,9 @@
 
 use std::fs::File;
 use std::io;
-#[cfg(unix)]
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
 use crate::transfer::fs::disk::DiskLayer;
@@ -63,6 +63,27 @@ fn largest(dir: &Dir) -> Option<u64> {
 }
 
 impl DiskLayer {
+    /// Where this directory is now.
+    pub(super) fn place_now(&self) -> Option<PathBuf> {
+        use cap_fs_ext::MetadataExt;
+        let node = |dir: &Dir| dir.dir_metadata().ok().map(|found| (found.dev(), found.ino()));
+        let is_at = |path: &Path| {
+            Dir::open_ambient_dir(path, ambient_authority())
+                .is_ok_and(|found| node(&found) == node(&self.dir))
+        };
+        if is_at(&self.root) {
+            return Some(self.root.clone());
+        }
+        #[cfg(target_os = "linux")]
+        {
+            use std::os::fd::AsRawFd;
+            let link = format!("/proc/self/fd/{}", self.dir.as_raw_fd());
+            std::fs::read_link(link).ok().filter(|path| is_at(path))
+        }
+        #[cfg(not(target_os = "linux"))]
+        None
+    }
+
     /// Checks that files can be created here, as far as the system can tell without creating one.
     pub(crate) fn check_writable(&self) -> io::Result<()> {
         #[cfg(unix)]
@@ -95,6 +116,11 @@ impl DiskLayer {
                 return Err(Errno::PERM.into());
             }
         }
+        // Such a file may be written to, so the next call does not tell.
+        #[cfg(target_os = "linux")]
+        if kind != NodeKind::Dir && (is_append_only(&dir, "") || is_append_only(&dir, name)) {
+            return Err(Errno::PERM.into());
+        }
         let wanted = match kind {
             NodeKind::Dir => Access::WRITE_OK | Access::EXEC_OK,
             NodeKind::File | NodeKind::Other => Access::WRITE_OK,
@@ -112,20 +138,25 @@ impl DiskLayer {
     /// Whether nobody can change or remove names in it (`chattr +a`).
     pub(crate) fn is_append_only(&self) -> bool {
         #[cfg(target_os = "linux")]
-        {
-            use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
-            // A file system without attributes reports none.
-            statx(&*self.dir, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())
-                .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::APPEND))
-        }
+        return is_append_only(&self.dir, "");
         #[cfg(not(target_os = "linux"))]
         false
     }
 }
 
+/// Whether the attribute `a` is set (`chattr +a`) on what has this name in `dir`, or on `dir` if the name is empty. A file
+/// system without attributes reports none.
+#[cfg(target_os = "linux")]
+fn is_append_only(dir: &Dir, name: impl rustix::path::Arg) -> bool {
+    use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
+    let flags = AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW;
+    statx(dir, name, flags, StatxFlags::empty())
+        .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::APPEND))
+}
+
 /// The identity of an open directory.
 ///
-/// It leaves out the device number, which changes when a machine restarts (btrfs, device mapper, USB sticks),
+/// No proof is made with the device number, which changes when a machine restarts (btrfs, device mapper, USB sticks),
 /// and a resume is wanted most after a restart. The birth time takes its place: no program can set it on
 /// Linux, and file systems that do not keep inode numbers keep it.
 #[cfg(unix)]
@@ -145,6 +176,7 @@ pub(crate) fn of_dir(dir: &Dir) -> io::Result<Stat> {
 #[cfg(not(unix))]
 const NO_STAT: Stat = Stat {
     inode: 0,
+    device: 0,
     born: 0,
     owner: 0,
     mode: 0o600,
@@ -174,6 +206,7 @@ pub(crate) fn of_file(file: &File) -> io::Result<Stat> {
     let numbered = true;
     Ok(Stat {
         inode: if numbered { found.ino() } else { 0 },
+        device: found.dev(),
         born,
         owner: found.uid(),
         mode: (found.mode() & 0o777) as u16,

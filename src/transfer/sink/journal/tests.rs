@@ -4,6 +4,7 @@ use super::*;
 
 const DIR: Stat = Stat {
     inode: 12,
+    device: 0,
     born: 34,
     owner: 56,
     mode: 0o700,

@@ -65,7 +65,7 @@ pub(crate) fn open<L: Layer>(
         ..
     } = survey(layer, offer, first)?;
     let mut compare = match conflicts {
-        Conflicts::Update => Compare::Finals { retime: true },
+        Conflicts::Update => Compare::Finals { refresh: true },
         Conflicts::Overwrite | Conflicts::Rename => Compare::Nothing,
     };
     for (staging, Ours { file, contents }) in complete {
@@ -73,8 +73,8 @@ pub(crate) fn open<L: Layer>(
         if contents.header.manifest_hash == offer.manifest_hash {
             // This same transfer, interrupted while its entries got their final names.
             let is_merged = rule != Conflicts::Rename || contents.onto == Onto::WhatCame;
-            let retime = is_merged || conflicts == Conflicts::Update;
-            compare = Compare::Finals { retime };
+            let refresh = is_merged || conflicts == Conflicts::Update;
+            compare = Compare::Finals { refresh };
         }
         drop(file);
         let (mut rule, mut note) = (Rule::new(rule), None);

@@ -1,13 +1,16 @@
 //! Checks, before content arrives, that existing files and directories under the final names can be replaced or
 //! merged with.
 
+use std::path::Path;
+
 use crate::transfer::error::LocalError;
-use crate::transfer::fs::layer::{Doing, Layer, NodeKind};
-use crate::transfer::manifest::{Kind, Manifest};
+use crate::transfer::fs::layer::{Doing, Layer, NodeInfo, NodeKind};
+use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
 use crate::transfer::ranges::RunSet;
 use crate::transfer::sink::place::Rule;
 
-/// Finds the first entry that the system would not let this user change. Entries in `stays` are not changed.
+/// Finds the first entry that the system would not let this user change. Entries in `stays` are not changed, and neither
+/// are directories into which nothing new comes.
 pub(crate) fn check<L: Layer>(
     layer: &L,
     manifest: &Manifest,
@@ -17,28 +20,64 @@ pub(crate) fn check<L: Layer>(
     if !rule.may_merge() {
         return Ok(());
     }
-    let mut merged = RunSet::new();
+    let (mut merged, mut asked) = (RunSet::new(), RunSet::new());
     for (index, entry) in manifest.iter() {
         let is_below = entry.parent.is_none_or(|parent| merged.contains(parent.get()));
         if !is_below || stays.contains(index.get()) {
             continue;
         }
         let path = manifest.path(index);
-        let Some(found) = layer.info(&path).doing(layer, "examine", &path)? else {
+        let found = layer.info(&path);
+        if found.is_err() && entry.parent.is_some() {
+            check_above(layer, &path)?;
+        }
+        let found = found.doing(layer, "examine", &path)?;
+        if entry.kind == Kind::Dir && found.is_some_and(|found| found.kind == NodeKind::Dir) {
+            merged.add(index.get());
             continue;
-        };
-        let action = match (entry.kind, found.kind) {
-            (Kind::Dir, NodeKind::Dir) => {
-                merged.add(index.get());
-                "write to"
-            }
-            (Kind::Dir, _) | (_, NodeKind::Dir) => continue,
-            (_, NodeKind::File | NodeKind::Other) if rule.may_replace(&path, &found) => "replace",
-            (_, NodeKind::File | NodeKind::Other) => continue,
-        };
-        layer
-            .check_changeable(&path, found.kind)
-            .doing(layer, action, &path)?;
+        }
+        if entry.parent.is_some_and(|parent| asked.add(parent.get())) {
+            check_above(layer, &path)?;
+        }
+        check_path(layer, rule, entry.kind, &path, found)?;
     }
     Ok(())
+}
+
+/// The same for an entry that was found to differ from what is sent.
+pub(crate) fn check_one<L: Layer>(
+    layer: &L,
+    manifest: &Manifest,
+    rule: Rule<'_>,
+    index: EntryIndex,
+) -> Result<(), LocalError> {
+    let (entry, path) = (manifest.entry(index), manifest.path(index));
+    let found = layer.info(&path).doing(layer, "examine", &path)?;
+    if entry.parent.is_some() {
+        check_above(layer, &path)?;
+    }
+    check_path(layer, rule, entry.kind, &path, found)
+}
+
+fn check_above<L: Layer>(layer: &L, path: &Path) -> Result<(), LocalError> {
+    let above = path.parent().unwrap_or(Path::new(""));
+    let may = layer.check_changeable(above, NodeKind::Dir);
+    may.doing(layer, "write to", above)
+}
+
+fn check_path<L: Layer>(
+    layer: &L,
+    rule: Rule<'_>,
+    kind: Kind,
+    path: &Path,
+    found: Option<NodeInfo>,
+) -> Result<(), LocalError> {
+    match found {
+        Some(found) if kind != Kind::Dir && found.kind != NodeKind::Dir && rule.may_replace(path, &found) => {
+            layer
+                .check_changeable(path, found.kind)
+                .doing(layer, "replace", path)
+        }
+        _ => Ok(()),
+    }
 }
