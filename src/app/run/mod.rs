@@ -55,8 +55,9 @@ use outside::{Forward, Outside};
 use seeds::{Handshake, Seeds};
 use time::TimeKeeper;
 
-/// After the user stopped the run: the longest wait until the peer was told.
-const FAREWELL: Duration = Duration::from_millis(700);
+/// After the user stopped the run: the longest wait until the peer was told. It takes a tenth of a second, unless this machine
+/// is too busy for the network thread. Windows ends a program 5 s after its console was closed.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// What a side needs from the run.
 pub(super) struct Parts {
