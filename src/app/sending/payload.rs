@@ -43,7 +43,7 @@ pub(in crate::app) fn open(
                 let source = Source::stream(path.clone(), reader);
                 return Ok((stream(&name)?, source, paths));
             }
-            files(paths, &how, trace, front)
+            files(&paths, &how, trace, front)
         }
         Payload::Stdin => {
             let name = how.name.unwrap_or_else(|| "stdin".into());
@@ -67,12 +67,12 @@ fn input() -> Result<impl Read + Send + 'static, Failure> {
 }
 
 fn files(
-    paths: Vec<PathBuf>,
+    paths: &[PathBuf],
     how: &ScanOptions,
     trace: Option<&Path>,
     front: &mut dyn Front,
 ) -> Result<Opened, Failure> {
-    let scanned = scan::scan(&paths, how).map_err(close::failure_of)?;
+    let scanned = scan::scan(paths, how).map_err(close::failure_of)?;
     for left_out in wording::files::left_out(&scanned) {
         front.event(Event::Warning(left_out));
     }
@@ -89,6 +89,7 @@ fn files(
         let pattern = pattern.clone();
         front.event(Event::Warning(Warning::UnusedPattern { pattern }));
     }
+    let paths = scanned.sent_paths();
     Ok((scanned.manifest.clone(), Source::files(scanned), paths))
 }
 

@@ -85,6 +85,11 @@ impl Scanned {
         self.location().path(index)
     }
 
+    /// The paths that the user gave, less those that are left out.
+    pub(crate) fn sent_paths(&self) -> Vec<PathBuf> {
+        self.roots.iter().map(|root| root.path.clone()).collect()
+    }
+
     /// The place on the disk of everything in the list.
     pub(crate) fn location(&self) -> Location<'_> {
         Location {

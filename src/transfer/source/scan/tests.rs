@@ -86,6 +86,7 @@ fn what_the_user_named_is_excluded_like_what_lies_below() {
     let named = ["t/z", "t/a.o", "t/b"].map(|path| dir.path().join(path));
     let scanned = scan(&named, &excluding(&["*.o", "c"])).unwrap();
     assert_eq!(paths(&scanned), ["z", "b", "b/keep"]);
+    assert_eq!(scanned.sent_paths(), [named[0].clone(), named[2].clone()]);
     let outcome = scan(&named, &excluding(&["*"]));
     assert!(matches!(
         outcome,
