@@ -99,6 +99,8 @@ impl Exclude {
             // As in a shell and in .gitignore: * and ? match within one name, ** matches across names.
             let glob = GlobBuilder::new(&format!("{start}{}", pattern.text))
                 .literal_separator(true)
+                // As its file systems take names.
+                .case_insensitive(cfg!(windows))
                 .build()
                 .map_err(|e| PatternError::Syntax {
                     pattern: given.to_owned(),

@@ -92,7 +92,7 @@ fn every_form_of_a_pattern_leaves_out_what_its_users_expect() {
         ("c[a-c]che?", &["tree/cachet"]),
         ("{x.o,c.d}", &["tree/a/x.o", "x.o", "tree/a/b/c.d"]),
         ("tree", &["tree/"]),
-        ("CACHE", &[]),
+        ("TREE", if cfg!(windows) { &["tree/"] } else { &[] }),
         ("tree/x.o", &[]),
         ("ache", &[]),
     ] {
