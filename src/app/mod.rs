@@ -38,12 +38,13 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use crate::rendezvous::errand::Errand;
-use crate::system::{HAS_ATTRIBUTES, lift_file_limit, stopped};
+use crate::system::{HAS_ATTRIBUTES, lift_file_limit, names_stream, stopped};
 use crate::transfer;
 use crate::transfer::fs::disk::DiskLayer;
 use crate::transfer::fs::layer::Layer;
 use crate::transfer::fs::owner::OwnerKey;
 use crate::transfer::manifest::attributes::Attributes;
+use crate::transfer::source::device;
 pub(crate) use chat::run as chat;
 pub(crate) use demo::run as demo;
 use event::{Event, Front};
@@ -129,7 +130,17 @@ fn tell_attributes(attributes: Attributes, front: &mut dyn Front) {
 /// Checks that the output directory takes files, or that it can be made.
 fn usable(root: &Path) -> Result<(), Failure> {
     // A file's name with a slash at its end names nothing.
-    let root: &Path = &root.components().collect::<PathBuf>();
+    let root = root.components().as_path();
+    let no_directory = |what: &str| Failure::File {
+        cause: format!("--output {} is a {what}, and must be a directory", root.display()),
+        next: "name the directory to put the files in; their names come from the sender".into(),
+    };
+    if device::is_named_by(root) {
+        return Err(no_directory("device"));
+    }
+    if names_stream(root) {
+        return Err(no_directory("stream of a file (its name has a colon)"));
+    }
     let is_missing = root
         .symlink_metadata()
         .is_err_and(|e| matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory));
@@ -141,12 +152,7 @@ fn usable(root: &Path) -> Result<(), Failure> {
     let cause = match place.metadata() {
         Ok(found) if found.is_dir() => None,
         Ok(_) if is_missing => Some(format!("{} is a file", place.display())),
-        Ok(_) => {
-            return Err(Failure::File {
-                cause: format!("--output {} is a file, and must be a directory", root.display()),
-                next: "name the directory to put the files in; their names come from the sender".into(),
-            });
-        }
+        Ok(_) => return Err(no_directory("file")),
         Err(e) if e.kind() == ErrorKind::NotFound && !is_missing => {
             Some(format!("{} is a link to nothing", root.display()))
         }

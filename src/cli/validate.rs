@@ -18,7 +18,7 @@ use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::code::Code;
 use crate::rendezvous::meeting::relay::RelayUse;
 use crate::rendezvous::meeting::wire::Names;
-use crate::system::expand;
+use crate::system::{expand, impossible, without_ignored_end};
 use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::manifest::attributes::Attributes;
 use crate::transfer::names::SafeName;
@@ -30,10 +30,19 @@ fn is_dash(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
+/// Refuses a path that this system cannot have.
+fn possible(path: &Path) -> Result<(), Failure> {
+    match impossible(path) {
+        Some((cause, next)) => Err(Failure::usage(format!("{}: {cause}", path.display()), next)),
+        None => Ok(()),
+    }
+}
+
 /// Options of a sender.
 pub(super) fn sender(args: SenderArgs) -> Result<SendOptions, Failure> {
     let mut paths = args.files;
     paths.extend(args.paths);
+    paths.iter().try_for_each(|path| possible(path))?;
     let payload = match (args.text, paths.as_slice()) {
         (Some(dash), _) if dash == "-" => Payload::StdinText,
         (Some(text), _) => Payload::Text(text),
@@ -114,7 +123,8 @@ pub(super) fn receiver(args: ReceiverArgs) -> Result<ReceiveOptions, Failure> {
             "name a directory, or - for standard output",
         ));
     } else {
-        Target::Directory(args.output, conflicts)
+        possible(&args.output)?;
+        Target::Directory(without_ignored_end(args.output), conflicts)
     };
     if destination == Target::Stdout {
         let clash = [
@@ -318,7 +328,7 @@ fn exclude(patterns: &[String], files: &[PathBuf]) -> Result<Exclude, Failure> {
             PatternFileError::Read(error) => Failure::file("read", file, &error),
             error => Failure::usage(
                 format!("--exclude-from {}: {error}", file.display()),
-                "name a file with one pattern a line",
+                "save it as UTF-8 text with one pattern a line",
             ),
         })?);
     }

@@ -45,6 +45,11 @@ pub(crate) fn is_held(error: &io::Error) -> bool {
     cfg!(windows) && matches!(error.raw_os_error(), Some(32 | 33))
 }
 
+/// Whether the error says that the reader of a pipe has left. The standard library does not know ERROR_PIPE_NOT_CONNECTED.
+pub(crate) fn is_unread(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe || cfg!(windows) && error.raw_os_error() == Some(233)
+}
+
 /// Whether the error is ERROR_ACCESS_DENIED or ERROR_DIR_NOT_EMPTY. Windows also answers so for a deleted file that
 /// another program still has open: its name stays until then, and so does its directory.
 fn is_going(error: &io::Error) -> bool {
@@ -104,6 +109,13 @@ mod tests {
     #[test]
     fn any_other_error_is_told_at_once() {
         assert_eq!(attempts(1, 2).1, 1);
+    }
+
+    #[test]
+    fn a_pipe_without_a_reader_is_known() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        drop(reader);
+        assert!(is_unread(&io::Write::write_all(&mut writer, b"x").unwrap_err()));
     }
 
     /// Opens a file so that nobody else can, and repeats `call`, which opens or renames it, until it

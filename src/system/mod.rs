@@ -11,6 +11,7 @@ mod clipboard;
 mod files;
 mod mark;
 mod memory;
+mod paths;
 mod stop;
 mod wildcards;
 #[cfg(windows)]
@@ -20,7 +21,7 @@ pub(crate) use attributes::{HAS_ATTRIBUTES, attribute, attribute_names, attribut
 pub(crate) use awake::Awake;
 #[cfg(not(unix))]
 pub(crate) use busy::open_patiently;
-pub(crate) use busy::{is_held, patiently};
+pub(crate) use busy::{is_held, is_unread, patiently};
 pub(crate) use clipboard::copy;
 pub(crate) use files::{
     is_mounted, is_shortage, lift_file_limit, numbers_nodes_anew, set_modified, standard_input,
@@ -28,6 +29,7 @@ pub(crate) use files::{
 };
 pub(crate) use mark::mark_received;
 pub(crate) use memory::{is_in_memory, let_go};
+pub(crate) use paths::{impossible, names_stream, without_ignored_end};
 pub(crate) use stop::{insisted, outlive_file_limit, stopped};
 pub(crate) use wildcards::expand;
 #[cfg(all(windows, test))]

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use globset::GlobBuilder;
 
+use super::paths::without_ignored_end;
+
 /// Replaces each path whose last component has `*` or `?` by the names that match, sorted. Other systems return the
 /// paths unchanged: their shells have expanded them, and a remaining `*` is part of a name.
 ///
@@ -19,7 +21,7 @@ pub(crate) fn expand(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, PathBuf> {
 
 fn expand_one(path: PathBuf) -> Result<Vec<PathBuf>, PathBuf> {
     let Some(pattern) = pattern(&path) else {
-        return Ok(vec![path]);
+        return Ok(vec![without_ignored_end(path)]);
     };
     let parent = path.parent().unwrap_or(Path::new(""));
     let place = if parent.as_os_str().is_empty() {

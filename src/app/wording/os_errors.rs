@@ -78,6 +78,10 @@ pub(crate) fn explain(error: &io::Error) -> (String, &'static str) {
             "another program uses it",
             "close that program, then run the same command again",
         ),
+        _ if system::is_unread(error) => (
+            "the program that reads our output has left",
+            "check that program, then run again",
+        ),
         Kind::NotFound => (
             "it does not exist, or this disk refuses the name",
             "check the path and its spelling",
@@ -150,10 +154,6 @@ pub(crate) fn explain(error: &io::Error) -> (String, &'static str) {
         Kind::AlreadyExists => ("it already exists", "move it away, or name another"),
         Kind::IsADirectory => ("it is a directory", "name a file, or move the directory away"),
         Kind::NotADirectory => ("part of the path is a file, not a directory", "check the path"),
-        Kind::BrokenPipe => (
-            "the program that reads our output has left",
-            "check that program, then run again",
-        ),
         _ => match of_number(error) {
             Some(found) => found,
             None => {

@@ -239,6 +239,56 @@ fn a_path_with_its_drive_is_sent_and_a_pattern_stands_for_what_matches() {
     assert_eq!(files(&place.path().join("here")), expected);
 }
 
+#[test]
+fn dots_and_blanks_at_the_end_of_a_typed_name_are_no_part_of_it_on_windows() {
+    let place = place();
+    let (sent, output) = (End::Sender.is_windows(), End::Receiver.is_windows());
+    write(&place.path().join("vm.img"), b"content");
+    let name = if sent { "vm.img. " } else { "vm.img" };
+    let directory = if output { "here. ." } else { "here" };
+    succeed(
+        &["sender", name],
+        &["receiver", "--yes", "--output", directory],
+        place.path(),
+    );
+    assert_eq!(
+        files(&place.path().join("here")),
+        [("vm.img".to_owned(), b"content".to_vec())]
+    );
+}
+
+#[test]
+fn what_can_be_no_path_of_windows_is_told_before_anybody_waits() {
+    let place = place();
+    write(&place.path().join("vm.img"), b"content");
+    let tell = |end: End, arguments: &[&str], part: &str| {
+        if end.is_windows() {
+            let ended = Running::start(end, arguments, place.path()).end();
+            assert!(ended.said.contains(part), "{arguments:?}: {}", ended.said);
+            assert!(!ended.said.contains("os error"), "{}", ended.said);
+        }
+    };
+    tell(End::Sender, &["sender", "my files\""], "backslash");
+    tell(
+        End::Sender,
+        &["sender", "vm.img", "NUL"],
+        "neither a file nor a directory",
+    );
+    tell(
+        End::Sender,
+        &["sender", "vm.img", "con"],
+        "neither a file nor a directory",
+    );
+    for (output, part) in [
+        ("my files\" --yes", "backslash"),
+        ("NUL", "device"),
+        ("CON", "device"),
+        ("back 12:30", "colon"),
+    ] {
+        tell(End::Receiver, &["receiver", "--output", output], part);
+    }
+}
+
 /// A tree of this system's, received by whatever the receiver is.
 #[cfg(unix)]
 fn receive_from_here(names: &[&str], directory: &Path) -> [Ended; 2] {

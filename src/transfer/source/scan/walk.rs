@@ -16,6 +16,7 @@ use crate::transfer::manifest::attributes::Attributes;
 use crate::transfer::manifest::{Entry, EntryIndex, Kind, ManifestBuilder, Trust};
 use crate::transfer::names;
 use crate::transfer::source::attributes;
+use crate::transfer::source::device;
 use crate::transfer::source::identity::Identity;
 use crate::transfer::source::missing::{Absence, Missing};
 use crate::transfer::source::origin;
@@ -99,6 +100,9 @@ impl<'a> Scan<'a> {
 
     /// Adds a path that the user typed.
     pub(super) fn add_root(&mut self, path: &Path, name: &[u8]) -> Result<(), TransferError> {
+        if device::is_named_by(path) {
+            return Err(LocalError::NotSendable(path.to_owned()).into());
+        }
         let metadata = origin::typed_metadata(path).map_err(|e| LocalError::new("read", path, e))?;
         let own_name = PathBuf::from(names::os_from_bytes(name));
         if self.matcher.leaves_out(&own_name, metadata.is_dir()) {
