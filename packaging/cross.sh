@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Building for other systems with Debian's cargo and a standard library made from source. Sourced by bash, not run.
 
 . "$(dirname "${BASH_SOURCE[0]}")/systems.sh"

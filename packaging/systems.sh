@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Small Debian systems in directories (chroots), for the programs in this directory. Sourced by bash, not run.
 #
 # One directory holds everything that is made: $P2PCOPY_CROSS, or /var/cache/p2pcopy-cross. It is used again by the next
