@@ -13,7 +13,6 @@ pub(super) const DONE: u16 = 0;
 pub(super) const CANCELLED: u16 = 1;
 /// The user refused the offer.
 pub(super) const REFUSED: u16 = 2;
-/// A source file changed.
 pub(super) const SOURCE_CHANGED: u16 = 3;
 /// A block did not match its hash.
 pub(super) const VERIFICATION: u16 = 4;

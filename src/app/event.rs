@@ -1,7 +1,7 @@
 //! What a run tells its user, and what it asks.
 //!
 //! Events carry facts, not layout: a [`Front`] makes lines, bars or JSON of them. Text that came from the peer
-//! may hold anything; whoever shows it must make it harmless first.
+//! may hold anything; the code that shows it must make it harmless first.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -33,14 +33,12 @@ pub(crate) enum Event {
     Seen(SocketAddr),
     /// The address to tell the peer: one word.
     Address {
-        /// The whole address.
         address: String,
         /// Whether this replaces one that was already told.
         change: Change,
     },
     /// The short code to tell the peer instead of an address, where a server lets the two meet.
     Code {
-        /// The code.
         code: String,
         /// Whether this replaces one that was already told.
         change: Change,
@@ -70,7 +68,6 @@ pub(crate) enum Event {
     Attempt {
         /// The number of the attempt, counted from 0.
         number: u32,
-        /// The address.
         remote: SocketAddr,
     },
     /// The peer is found and has proved who it is.
@@ -120,7 +117,6 @@ pub(crate) enum Event {
 /// How an address or code relates to what was told before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Change {
-    /// It is the first one.
     First,
     /// It replaces the earlier one, which does not work any more.
     Changed,
@@ -263,7 +259,6 @@ impl Question {
 pub(crate) enum Answer {
     /// Yes; also Enter where the default is yes.
     Yes,
-    /// No.
     No,
     /// A line of text.
     Text(String),

@@ -41,7 +41,6 @@ pub(super) struct Linked {
     /// Answers to late handshake messages.
     pub(super) late: Option<(Path, Vec<u8>)>,
     pub(super) places: Search,
-    /// Whether the peer is silent.
     pub(super) silent: bool,
     /// Whether our router has given out other ports since the peer fell silent.
     pub(super) has_other_ports: bool,

@@ -63,7 +63,6 @@ pub(crate) enum DefaultAnswer {
 pub struct Offered {
     /// The summary of the list.
     pub offer: Offer,
-    /// The list.
     pub list: Listing,
     /// What lies in the output directory and concerns the offer.
     pub prospect: Prospect,
@@ -286,7 +285,6 @@ impl Offered {
     }
 }
 
-/// The name of an offer in a question.
 fn offer_name(offer: &Offer) -> String {
     let first = offer
         .top

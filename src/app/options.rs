@@ -25,7 +25,6 @@ pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 pub(crate) struct Server {
     /// Host name or address, without brackets.
     pub host: String,
-    /// UDP port.
     pub port: u16,
 }
 
@@ -62,7 +61,6 @@ impl fmt::Debug for ServerToken {
 /// A p2pcopy server to meet at: `HOST[:PORT][/TOKEN]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct MeetingServer {
-    /// Where it is.
     pub server: Server,
     /// The token that the server requires.
     pub token: Option<ServerToken>,
@@ -71,7 +69,6 @@ pub(crate) struct MeetingServer {
 /// How two sides meet by name.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct ByName {
-    /// The two names.
     pub(crate) names: Names,
     /// The secret that both users know; empty if they compare words.
     pub(crate) secret: Zeroizing<Vec<u8>>,
@@ -195,10 +192,8 @@ pub(crate) enum Payload {
     StdinText,
 }
 
-/// A sender's options.
 #[derive(Clone, Debug)]
 pub(crate) struct SendOptions {
-    /// What to send.
     pub payload: Payload,
     /// How to list it, and the name that the receiver sees, for a pipe or a single path.
     pub scan: ScanOptions,
@@ -206,7 +201,6 @@ pub(crate) struct SendOptions {
     pub common: Common,
 }
 
-/// A receiver's options.
 #[derive(Clone, Debug)]
 pub(crate) struct ReceiveOptions {
     /// Where to put what arrives.
@@ -223,7 +217,6 @@ pub(crate) struct ReceiveOptions {
     pub common: Common,
 }
 
-/// The demo's options.
 #[derive(Clone, Debug)]
 pub(crate) struct DemoOptions {
     /// What to send; without it, the demo makes a file.
@@ -232,7 +225,6 @@ pub(crate) struct DemoOptions {
     pub common: Common,
 }
 
-/// A server's options.
 #[derive(Clone, Debug)]
 pub(crate) struct ServeOptions {
     /// Addresses to listen at; if empty, the default port of both IP versions.

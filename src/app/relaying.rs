@@ -119,7 +119,6 @@ impl Relaying {
         self.client.poll_timeout()
     }
 
-    /// The next event.
     pub(super) fn poll_event(&mut self) -> Option<RelayEvent> {
         self.client.poll_event()
     }

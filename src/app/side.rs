@@ -57,7 +57,6 @@ pub(crate) fn flush_control(
 /// How the connection ended for the side.
 #[derive(Debug)]
 pub enum End {
-    /// The connection was closed.
     Closed(connection::Closed),
     /// The peer was silent for this long.
     Lost(Duration),

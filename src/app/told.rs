@@ -233,7 +233,7 @@ pub(crate) enum Warning {
     NoAttributesHere,
     /// The disk does not support all extended attributes.
     AttributesNotKept,
-    /// The disk does not support hard links, or not so many of one file: each becomes a file of its own.
+    /// The disk does not support hard links, or not as many of one file: each becomes a file of its own.
     HardLinksNotMade,
     /// The disk does not support symbolic links.
     LinksNotMade { count: u32 },

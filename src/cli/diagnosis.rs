@@ -22,7 +22,10 @@ pub(super) fn lines(found: &Diagnosis) -> Vec<String> {
         }
     }
     let [answered, asked] = found.servers;
-    lines.push(format!("{answered} of {asked} STUN servers answered."));
+    lines.push(match asked {
+        0 => "No STUN server was asked: no name server told the address of one.".to_owned(),
+        _ => format!("{answered} of {asked} STUN servers answered."),
+    });
     lines.push(format!("Your network: {}.", found.nat));
     if has_nat(found.outside[0], found.nat.mapping) {
         let kept = match found.preservation {
@@ -116,5 +119,27 @@ const fn forwarding(forwarding: &Forwarding) -> &'static str {
         Forwarding::Done(Worth::Good(_)) => "works",
         Forwarding::Done(Worth::DoubleNat(_)) => "double_nat",
         Forwarding::Done(Worth::Elsewhere(_)) => "elsewhere",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::check::diagnosis::tests::ordinary;
+
+    #[test]
+    fn servers_without_a_known_address_are_not_counted_as_asked() {
+        let found = Diagnosis {
+            servers: [0, 0],
+            ..ordinary()
+        };
+        let lines = lines(&found);
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.starts_with("No STUN server was asked")),
+            "{lines:?}"
+        );
+        assert!(!lines.iter().any(|line| line.contains("0 of 0")), "{lines:?}");
     }
 }

@@ -258,7 +258,6 @@ fn warned(warning: &Warning) -> Object {
     }
 }
 
-/// All fields of an offer.
 fn offer(offered: &Offered) -> Object {
     let offer = &offered.offer;
     let top = offer.top.iter().map(|top| {

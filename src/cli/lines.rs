@@ -40,7 +40,6 @@ pub(super) enum Tone {
     Plain,
     /// Something that the user must find at once.
     Strong,
-    /// A detail.
     Faint,
     /// Something that the user should act on.
     Warning,

@@ -29,7 +29,6 @@ pub(super) enum Input {
     /// These lines.
     #[cfg(test)]
     Given(&'static str),
-    /// This terminal.
     #[cfg(all(test, unix))]
     Device(Device),
 }

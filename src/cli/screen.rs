@@ -158,7 +158,6 @@ impl Screen {
         bar.set_position(done);
     }
 
-    /// Removes the bar.
     pub(super) fn clear_bar(&self) {
         if let Some(bar) = self.state().bar.take() {
             bar.finish_and_clear();

@@ -148,7 +148,6 @@ fn server(seen: &SeenServer) -> Vec<String> {
     lines
 }
 
-/// A warning, in lines.
 pub(super) fn warning(warning: &Warning) -> Vec<String> {
     let line = match warning {
         Warning::Outlet(outlet) => format!("{outlet}: {}", outlet.remedy()),

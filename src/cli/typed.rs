@@ -25,7 +25,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub(super) enum Next {
     /// A line, without white space around it.
     Line(String),
-    /// The question was taken back.
     TakenBack,
     /// The input has ended.
     End,
@@ -33,7 +32,6 @@ pub(super) enum Next {
 
 /// Lines of a user or of a program.
 pub(super) enum Lines {
-    /// A terminal.
     Terminal(Terminal),
     /// Anything else.
     Pipe(Pipe),

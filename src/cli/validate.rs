@@ -30,6 +30,7 @@ fn is_dash(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
+<<<<<<< HEAD
 /// Refuses a path that this system cannot have.
 fn possible(path: &Path) -> Result<(), Failure> {
     match impossible(path) {
@@ -39,6 +40,8 @@ fn possible(path: &Path) -> Result<(), Failure> {
 }
 
 /// Options of a sender.
+=======
+>>>>>>> house
 pub(super) fn sender(args: SenderArgs) -> Result<SendOptions, Failure> {
     let mut paths = args.files;
     paths.extend(args.paths);
@@ -108,7 +111,6 @@ fn attributes(xattrs: bool) -> Attributes {
     }
 }
 
-/// Options of a receiver.
 pub(super) fn receiver(args: ReceiverArgs) -> Result<ReceiveOptions, Failure> {
     let conflicts = match (args.overwrite, args.update) {
         (_, true) => Conflicts::Update,
@@ -156,7 +158,6 @@ pub(super) fn receiver(args: ReceiverArgs) -> Result<ReceiveOptions, Failure> {
     })
 }
 
-/// Options of a demo.
 pub(super) fn demo(args: DemoArgs) -> Result<DemoOptions, Failure> {
     let common = Common {
         server: None,
@@ -168,7 +169,6 @@ pub(super) fn demo(args: DemoArgs) -> Result<DemoOptions, Failure> {
     })
 }
 
-/// Options of a chat.
 pub(super) fn chat(args: ChatArgs) -> Result<Common, Failure> {
     let mut common = args.common;
     meet(&mut common, args.code, Errand::Chat)?;
@@ -191,12 +191,10 @@ fn meet(common: &mut CommonArgs, word: Option<String>, errand: Errand) -> Result
     Ok(())
 }
 
-/// Options of a check.
 pub(super) fn check(args: CheckArgs) -> Result<Common, Failure> {
     common(args.common)
 }
 
-/// Options of a plot.
 pub(super) fn plot(args: PlotArgs) -> PlotOptions {
     let picture = args.output.unwrap_or_else(|| {
         let mut name = args.trace.clone().into_os_string();

@@ -58,7 +58,6 @@ fn whole<T: FromStr + PartialOrd + Display>(text: &str, bounds: RangeInclusive<T
     })
 }
 
-/// A port.
 pub(super) fn port(text: &str) -> Result<u16, String> {
     whole(text, 1..=u16::MAX)
 }

@@ -138,7 +138,6 @@ impl Driver {
         })
     }
 
-    /// The waker of this driver.
     pub(crate) fn waker(&self) -> Waker {
         let poller = Arc::clone(&self.poller);
         Waker::new(move || {

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-/// Above the numbers of sockets.
+/// The first number: larger than the numbers of sockets.
 const FIRST: u8 = 64;
 /// The numbers stay below TCP's. For further addresses the system chooses the source of answers.
 const MOST: usize = 128;

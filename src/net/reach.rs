@@ -26,7 +26,6 @@ const LOOK: Duration = Duration::from_millis(10);
 /// What happened to the requests to one destination.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Echo {
-    /// An answer came.
     Answered,
     /// ICMP "port unreachable": the host was reached and nobody listens at the port, or a router answered in
     /// the host's name.

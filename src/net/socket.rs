@@ -28,7 +28,6 @@ const MOST_REPORTS: usize = 64;
 /// WSAENETRESET: the TTL of an earlier packet expired on its way.
 const NET_RESET: i32 = 10052;
 
-/// One UDP socket.
 #[derive(Debug)]
 pub(super) struct Socket {
     io: UdpSocket,

@@ -46,7 +46,6 @@ impl<'a> Reader<'a> {
         Ok(*head)
     }
 
-    /// One byte.
     pub(crate) fn u8(&mut self) -> Result<u8, Truncated> {
         self.array().map(u8::from_be_bytes)
     }

@@ -24,9 +24,9 @@ pub enum Ecn {
 /// How many packets arrived with marks, over the life of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct EcnCounts {
-    /// As ECT(0).
+    /// Packets that arrived as ECT(0).
     pub ect0: u64,
-    /// As CE.
+    /// Packets that arrived as CE.
     pub ce: u64,
 }
 
@@ -45,9 +45,9 @@ impl EcnCounts {
     }
 }
 
-/// If the first packets all arrive as CE, this many of them, the path marks everything (RFC 9000, section 13.4.2).
+/// If at least this many packets arrived and all of them are CE, the path marks everything (RFC 9000, section 13.4.2).
 const ALL_MARKED: u64 = 10;
-/// So many probes in a row without any answer: the path may be one that drops what is ECT(0).
+/// After this many probes in a row without an answer, the path may drop packets that are ECT(0).
 const DROPPED: u32 = 3;
 
 /// Whether packets are sent as ECT(0), and the proof that they may be.
@@ -62,10 +62,10 @@ pub(crate) struct EcnPath {
     answered: bool,
     /// Whether the peer was heard since the first probe of this silence.
     heard: bool,
-    /// How many of its probes count, and when the last of them left.
+    /// How many probes of this silence count, and when the last of them left.
     tries: u32,
     tried_at: Time,
-    /// The peer's counts at that time, and the highest by now. An ACK that was overtaken tells lower ones.
+    /// The peer's counts at `since`, and the highest so far. An ACK that was overtaken tells lower ones.
     base: EcnCounts,
     told: EcnCounts,
 }
@@ -119,8 +119,9 @@ impl EcnPath {
         if self.on { self.told.ce - before.ce } else { 0 }
     }
 
-    /// The probe number `nth` of a silence leaves; an answer takes `answer`. An outage is no proof, but it ends when the
-    /// peer is heard. What left in the last round trip proves nothing either: its answer may be on its way.
+    /// Probe number `nth` of a silence leaves, and an answer takes `answer`. During an outage, missing answers prove
+    /// nothing about marks; the outage ends when the peer is heard. The probes of the last round trip prove nothing
+    /// either, because their answers may be on their way.
     pub(crate) fn on_probe(&mut self, now: Time, nth: u32, answer: Duration) {
         if nth == 1 {
             (self.heard, self.tries) = (false, 0);
@@ -136,7 +137,6 @@ impl EcnPath {
         }
     }
 
-    /// The peer was heard.
     pub(crate) const fn on_heard(&mut self) {
         self.heard = true;
     }

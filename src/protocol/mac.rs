@@ -8,7 +8,6 @@ use super::time::Time;
 /// A MAC on the wire.
 pub(crate) type Mac = [u8; MAC_LEN];
 
-/// Bytes of a MAC.
 pub(crate) const MAC_LEN: usize = 16;
 
 /// Shows that a holder of `key` made `bytes`.

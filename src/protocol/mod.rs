@@ -39,7 +39,7 @@ pub struct Path {
 }
 
 impl Path {
-    /// Its bytes, for a MAC that binds something to it.
+    /// The bytes of this path, for a MAC over it.
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         let mut out = vec![self.local];
         out.extend(self.remote.port().to_be_bytes());
@@ -51,7 +51,7 @@ impl Path {
     }
 }
 
-/// What one customer has: an IPv4 address, or an IPv6 /64 (RFC 6177). The unit of all limits.
+/// What a provider gives one customer: an IPv4 address, or an IPv6 /64 (RFC 6177). Limits count by it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Network(IpAddr);
 
@@ -77,8 +77,8 @@ pub enum Reach {
     Routers(u8),
 }
 
-/// Datagrams to send: segments of equal size, except that the last may be shorter. Their bytes stand in a buffer
-/// beside it.
+/// Datagrams to send: segments of equal size, except that the last may be shorter. The caller's buffer holds their
+/// bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transmit {
     /// The destination, and the socket to send from.
@@ -113,7 +113,7 @@ impl Transmit {
     }
 }
 
-/// The role of an end of the transfer, by its number in a datagram. The sender initiates the handshake.
+/// The role of an end of the transfer. The numbers are those in a datagram. The sender initiates the handshake.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Role {
     /// The end that sends files.

@@ -24,8 +24,8 @@ const JUMBO_RATE: u64 = JUMBO as u64 * 1000;
 const TRIES: u8 = 3;
 /// The time between probes.
 const INTERVAL: Duration = Duration::from_millis(5);
-/// When to try a size again after it was given up. The first pauses are short, as the full queue of slow
-/// start loses probes, too. The last one is ten minutes (RFC 8899, section 5.1.1: PMTU_RAISE_TIMER).
+/// When to try a size again after it was given up. The first pauses are short, because slow start fills the
+/// queue, and a full queue loses probes. The last one is ten minutes (RFC 8899, section 5.1.1: PMTU_RAISE_TIMER).
 const RAISE: [Duration; 4] = [
     Duration::from_millis(300),
     Duration::from_secs(3),

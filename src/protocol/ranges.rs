@@ -20,7 +20,6 @@ impl RangeSet {
         }
     }
 
-    /// Whether the set is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
@@ -93,7 +92,6 @@ impl RangeSet {
         new
     }
 
-    /// Removes a range.
     pub(crate) fn remove(&mut self, range: Range<u64>) {
         if range.start >= range.end {
             return;

@@ -57,12 +57,10 @@ impl RttEstimator {
         self.min.is_some()
     }
 
-    /// Latest sample.
     pub(crate) const fn latest(&self) -> Duration {
         self.latest
     }
 
-    /// Smoothed RTT.
     pub(crate) const fn smoothed(&self) -> Duration {
         self.smoothed
     }

@@ -22,7 +22,6 @@ pub(super) struct SendBuffer {
     fresh: RangeSet,
     /// Lost, and to be sent again.
     again: RangeSet,
-    /// Acknowledged.
     arrived: RangeSet,
     arrived_bytes: u64,
     /// A block that was dropped, although a piece of it must be sent again.

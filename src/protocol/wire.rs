@@ -50,7 +50,6 @@ impl PacketNumber {
     pub const fn value(self) -> u64 {
         self.0
     }
-    /// The next number.
     #[must_use]
     pub(crate) const fn next(self) -> Self {
         PacketNumber(self.0 + 1)

@@ -11,7 +11,6 @@ const SLOT_NANOS: u64 = 10_000_000_000;
 /// An answer with a longer round trip is too imprecise.
 const MAX_RTT_NANOS: i64 = 1_000_000_000;
 
-/// One NTP answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct NtpSample {
     /// How far the server's clock is ahead of the system's, in nanoseconds.
@@ -133,7 +132,6 @@ impl WallClock {
         }
     }
 
-    /// The source of the time.
     pub(crate) const fn source(&self) -> ClockSource {
         self.source
     }

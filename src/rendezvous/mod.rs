@@ -34,6 +34,5 @@ pub struct Datagram {
     pub path: Path,
     /// How far the datagram may travel.
     pub reach: Reach,
-    /// Its bytes.
     pub payload: Vec<u8>,
 }

@@ -22,7 +22,6 @@ pub(crate) enum Outlet {
 }
 
 impl Outlet {
-    /// Whether all ports are closed.
     pub(crate) const fn is_closed(&self) -> bool {
         matches!(self, Outlet::Rejected | Outlet::Forbidden | Outlet::Dropped)
     }

@@ -264,11 +264,11 @@ fn what_is_wrong_with_a_pattern_or_a_message_is_told_before_anything_is_asked() 
     }
 }
 
-/// Root may read any memory; the limits of the process are told to all.
+/// Root could read the dump. Every user can read the limits of a process, so the test looks at these.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_run_that_holds_keys_leaves_no_core_dump() {
-    // Whoever starts it allows as much as there may be.
+    // The test raises the limit as far as it may.
     let script = "ulimit -Sc unlimited || ulimit -Sc $(ulimit -Hc); exec \"$0\" receiver";
     let mut child = Command::new("sh")
         .env("P2PCOPY_NO_PORT_MAPPING", "1")
@@ -296,7 +296,7 @@ fn a_run_that_holds_keys_leaves_no_core_dump() {
     // The hard limit is lowered too, so the test can fail wherever it was not 0 before.
     let limits: Vec<&str> = core.split_whitespace().skip(4).take(2).collect();
     assert_eq!(limits, ["0", "0"], "{core}");
-    // The files of a process that must not be dumped belong to root, whoever runs it.
+    // The files of a process that must not be dumped belong to root, whichever user runs it.
     assert_eq!(status, 0);
 }
 

@@ -125,7 +125,7 @@ fn what_a_dead_run_left_complete_is_placed_first_and_under_its_own_rule() {
     let (mine, theirs) = (dir.path().join("1/vm.img"), dir.path().join("2/vm.img"));
     for (seed, file) in [&mine, &theirs].into_iter().enumerate() {
         fs::create_dir(file.parent().unwrap()).unwrap();
-        // Of different lengths, so that they are different transfers whenever they were written.
+        // The lengths differ, so these are different transfers even if the files have the same times.
         fs::write(file, Rng::new(seed as u64).bytes(MIB + 9 + seed)).unwrap();
     }
     let scanned = scan(std::slice::from_ref(&theirs), &ScanOptions::default()).unwrap();
@@ -364,7 +364,7 @@ pub fn tree_of(dir: &Path, names: &[&str]) -> PathBuf {
     tree
 }
 
-/// Names nobody need refuse: this disk keeps them apart, though another would not.
+/// Names that this disk keeps apart, although another disk may not. They must not be refused.
 #[test]
 #[cfg(target_os = "linux")]
 fn names_that_are_two_on_this_disk_survive_a_crash_in_every_step() {

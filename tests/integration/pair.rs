@@ -53,7 +53,7 @@ pub struct Setup {
     /// Blocks in flight at most.
     pub window: usize,
     pub conflicts: Conflicts,
-    /// Stop (both sides die) after so many blocks were verified.
+    /// Stop (both sides die) after this many blocks were verified.
     pub die_after: Option<u32>,
     /// Flip a bit in the first delivery of this block.
     pub damage: Option<u32>,

@@ -97,7 +97,7 @@ impl World {
         self.ends[which].as_ref().is_none_or(|end| end.session.is_over())
     }
 
-    /// Lets time pass until `is_so`, or at most so long. Whether it became so.
+    /// Lets time pass until `is_so` holds, but not longer than the limit. Returns whether it holds.
     fn until(&mut self, longest: Duration, is_so: impl Fn(&World) -> bool) -> bool {
         let last = self.now + longest;
         while !is_so(self) {
@@ -148,7 +148,7 @@ impl World {
         }
     }
 
-    /// Takes what an end has to send, and carries it to whoever is there.
+    /// Takes what an end has to send, and carries it to the end at that address.
     fn collect(&mut self, which: usize) {
         let Some(end) = &mut self.ends[which] else { return };
         let mut buf = Vec::new();

@@ -77,7 +77,6 @@ pub(crate) fn has_nat(outside: Option<SocketAddr>, mapping: Mapping) -> bool {
 /// What the router says to a request for a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Forwarding {
-    /// The router was not asked.
     NotAsked,
     /// No router answers PCP, NAT-PMP or UPnP, or the one that answers refuses.
     Refused,

@@ -20,7 +20,6 @@ pub(super) struct Seeds {
     pub(super) jitter: u64,
 }
 
-/// The secrets of the handshake.
 pub(super) struct Handshake {
     /// The key pair whose public half is in our address.
     pub(super) keypair: StaticKeypair,

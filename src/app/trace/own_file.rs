@@ -7,7 +7,6 @@ use std::path::Path;
 
 use crate::app::outcome::Failure;
 
-/// A kind of file.
 pub(super) struct FileKind {
     /// The name of the kind, with its article.
     pub(super) name: &'static str,

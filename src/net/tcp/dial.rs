@@ -15,7 +15,6 @@ pub(super) const DEAD: Duration = Duration::from_secs(3);
 pub(super) const CONNECT: Duration = Duration::from_secs(4);
 /// The pause between the second attempt and the third. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// What happened to the stream that this side opened.
@@ -110,7 +109,6 @@ impl Dial {
         }
     }
 
-    /// An attempt has ended.
     pub(super) fn on_attempt(&mut self, now: Time, connected: bool) {
         if connected {
             self.state = Self::OPEN;

@@ -72,7 +72,6 @@ struct Stream {
     waits: bool,
 }
 
-/// The streams of a driver.
 #[derive(Debug)]
 pub(super) struct Streams {
     poller: Arc<Poller>,

@@ -1,4 +1,4 @@
-//! Applies the fate of packets to the data they carried.
+//! Applies the fate of packets (arrived or lost) to the data that they carried.
 
 use std::ops::Range;
 

@@ -81,7 +81,6 @@ impl Awaited {
 /// What the users must compare first, and why.
 #[derive(Clone)]
 pub struct Comparison {
-    /// The reason.
     pub reason: Reason,
     /// The words, or how to get them.
     pub words: Words,

@@ -85,7 +85,6 @@ pub struct SessionKeys {
     pub local_cid: u32,
     /// The connection ID of packets to the peer; the peer chose it.
     pub remote_cid: u32,
-    /// Our role.
     pub role: Role,
     /// What both users must compare first. Always there between bare addresses; otherwise only if one of the
     /// users asked for it.

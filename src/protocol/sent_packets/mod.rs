@@ -51,7 +51,6 @@ enum State {
     InFlight,
     /// It arrived, or nothing waits for it.
     Done,
-    /// Declared lost.
     Lost,
     /// It was never sent. An ACK of it is a lie.
     Skipped,
@@ -117,7 +116,6 @@ impl SentPackets {
         }
     }
 
-    /// Bytes in flight.
     pub(crate) const fn in_flight(&self) -> u64 {
         self.in_flight
     }

@@ -140,8 +140,7 @@ pub struct Address {
 /// What is wrong with a pasted address, and what to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AddressError {
-    /// The text is empty.
-    #[error("no address: paste the line that p2pcopy printed on the other computer")]
+    #[error("no address: paste the one that p2pcopy printed on the other computer")]
     Empty,
     /// The text has not even an `ip:port`.
     #[error(
@@ -170,10 +169,8 @@ pub enum AddressError {
     /// The user pasted their own address.
     #[error("this is your own address: send it to your peer, and paste the one they see")]
     Own,
-    /// Both ends send.
     #[error("both sides are senders: one of you must run `p2pcopy receiver`")]
     BothSend,
-    /// Both ends receive.
     #[error("both sides are receivers: one of you must run `p2pcopy sender --file ...`")]
     BothReceive,
     /// Only the other end chats.

@@ -405,7 +405,6 @@ impl Meeting {
         next
     }
 
-    /// The next event.
     pub(crate) fn poll_event(&mut self) -> Option<MeetingEvent> {
         self.events.pop_front()
     }

@@ -30,11 +30,8 @@ pub(crate) enum Purpose {
     Look,
 }
 
-/// The configuration of a client.
 pub(crate) struct MeetingConfig {
-    /// The errand of this side.
     pub errand: Errand,
-    /// The server.
     pub server: SocketAddr,
     /// The key made from the server's token, if the user gave one.
     pub token: Option<TokenKey>,
@@ -57,12 +54,10 @@ pub(crate) struct MeetingConfig {
     pub seed: Seed,
 }
 
-/// An event of the client.
 #[derive(Debug)]
 pub(crate) enum MeetingEvent {
     /// The server answered.
     Welcome {
-        /// Its clock.
         clock: WallClock,
         /// Our own address for the peer.
         own: Address,

@@ -90,7 +90,6 @@ impl Exchange {
         Exchange { state, message }
     }
 
-    /// The message to send.
     pub(crate) fn message(&self) -> &[u8] {
         &self.message
     }

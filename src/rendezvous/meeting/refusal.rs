@@ -24,7 +24,6 @@ pub(crate) enum Refusal {
     /// The peer left.
     #[error("the other side has left")]
     Gone,
-    /// The words differ.
     #[error("the words of the code were wrong, so it is of no use any more")]
     WrongWords,
     /// Too many codes were used up.
@@ -33,7 +32,6 @@ pub(crate) enum Refusal {
     /// The secrets of a meeting by name differ.
     #[error("the other side has another secret: give both the same --secret-file, or neither")]
     WrongSecret,
-    /// The code has expired.
     #[error("the code is too old")]
     Expired,
     /// There were too many requests from this network.

@@ -33,7 +33,6 @@ pub(crate) enum RelayUse {
     /// As long as no direct path is found.
     #[default]
     Fallback,
-    /// Never.
     Never,
     /// Always. The peer does not even learn our addresses.
     Only,
@@ -76,7 +75,6 @@ pub(crate) enum RelayEvent {
 /// Why the server does not relay, in words for the user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum RelayRefusal {
-    /// The server has no relay.
     #[error("the server does not relay: only a direct path can help")]
     NoRelay,
     /// Too many pairs use the relay.
@@ -115,7 +113,6 @@ pub(crate) struct RelayClient {
     stage: Stage,
     /// Whether the server may know us.
     has_asked: bool,
-    /// The last refusal.
     refused: Option<RelayRefusal>,
     session: SessionId,
     hello: u64,

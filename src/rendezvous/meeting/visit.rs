@@ -47,7 +47,6 @@ impl Half {
 /// What a state from the server means.
 #[derive(Debug)]
 pub(super) enum Meaning {
-    /// Nothing new.
     Nothing,
     /// Something more must be sent to the peer at once.
     MoreToSay,

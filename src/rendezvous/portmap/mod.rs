@@ -62,7 +62,6 @@ pub(crate) enum Worth {
 }
 
 impl Worth {
-    /// The mapping itself.
     pub(crate) const fn mapped(&self) -> &Mapped {
         let (Worth::Good(mapped) | Worth::DoubleNat(mapped) | Worth::Elsewhere(mapped)) = self;
         mapped

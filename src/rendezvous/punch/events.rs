@@ -49,10 +49,10 @@ pub(crate) enum Hint {
     #[error("{cause} Trying all the same; {REJECTED_REMEDY}", cause = REJECTED)]
     Rejected,
     /// The peer is there, but has only our bare address.
-    #[error("your peer pasted only ip:port: ask them to paste the whole line")]
+    #[error("your peer pasted only ip:port: ask them to paste the whole address")]
     PeerPastedBare,
     /// The peer is there and has our full address, but we have only its bare one.
-    #[error("your peer has your whole line but you pasted only its ip:port: paste the whole line now")]
+    #[error("your peer has your whole address but you pasted only its ip:port: paste the whole address now")]
     WePastedBare,
     /// The peer has our role.
     #[error("your peer runs p2pcopy in the same role as you: one must be sender, the other receiver")]

@@ -10,7 +10,6 @@ use crate::protocol::handshake::{Probe, ProbeKey};
 /// too, so a recorded probe can never be replayed.
 const REMEMBERED: usize = 64;
 
-/// The probes of one punch.
 pub(super) struct Probes {
     key: ProbeKey,
     /// Send time and random bytes of the newest probes that arrived.

@@ -49,11 +49,9 @@ pub struct Report {
     pub outlet: Option<Outlet>,
     /// What was shown while the peer was looked for.
     pub hints: Vec<Hint>,
-    /// Our NAT.
     pub own_nat: NatClass,
     /// The peer's NAT, if its address tells.
     pub peer_nat: Option<NatClass>,
-    /// Our clock.
     pub clock: WallClock,
     /// How far the peer's clock is ahead, in nanoseconds, if one of its datagrams arrived.
     pub peer_clock_ahead: Option<i64>,
@@ -140,13 +138,13 @@ impl Report {
         if was_seen(Hint::PeerPastedBare) && self.received == 0 {
             return say(
                 "Your peer is there, but was given only the ip:port of your address.",
-                "Ask them to start again and to paste the whole line, with all that follows the slash.",
+                "Ask them to start again and to paste the whole address, with all that follows the slash.",
             );
         }
         if was_seen(Hint::WePastedBare) {
             return say(
                 "Your peer is there and has your whole address, but you were given only the ip:port of theirs.",
-                "Start again on both sides and paste the whole line, with all that follows the slash.",
+                "Start again on both sides and paste the whole address, with all that follows the slash.",
             );
         }
         if was_seen(Hint::SameRole) {
@@ -203,7 +201,7 @@ impl Report {
         say(
             "Nothing arrived from your peer: it was not waiting at the same time, one of the two addresses is an old one, or \
              a firewall drops UDP.",
-            "Check that both of you pasted the line of the run that is waiting now, then start both sides again.",
+            "Check that both of you pasted the address of the run that is waiting now, then start both sides again.",
         )
     }
 
@@ -342,7 +340,7 @@ mod tests {
     fn what_was_seen_outweighs_what_is_supposed() {
         let mut report = report(Mapping::Dependent, Mapping::Independent);
         report.hints = vec![Hint::PeerPastedBare];
-        assert!(report.diagnosis().1.contains("whole line"));
+        assert!(report.diagnosis().1.contains("whole address"));
         report.hints.clear();
         report.forged = 3;
         assert!(

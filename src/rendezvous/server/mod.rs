@@ -35,7 +35,6 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// The most answers that wait to leave. More requests than this in one burst are a flood, and are dropped.
 const MAX_OUTBOX: usize = 1024;
 
-/// The limits of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Limits {
     /// The most clients that wait at a number. If there are more, the oldest one expires.
@@ -69,12 +68,10 @@ enum Closed {
     TooMany(u16),
 }
 
-/// The configuration of a server.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerConfig {
     /// The key made from the token that clients must know, if there is one.
     pub token: Option<TokenKey>,
-    /// Its limits.
     pub limits: Limits,
     /// Any clock: it only matters that both clients of a pair use it.
     pub clock: WallClock,
@@ -135,7 +132,6 @@ impl Server {
         }
     }
 
-    /// Takes a datagram.
     pub(crate) fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) {
         let read = match datagram.first() {
             Some(&packet::HELLO) => Hello::decode(datagram).map(|hello| self.on_hello(now, path, hello)),

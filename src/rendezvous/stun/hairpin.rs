@@ -12,7 +12,6 @@ use crate::protocol::time::Time;
 
 const REPEAT: Duration = Duration::from_millis(300);
 
-/// The result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Hairpin {
     /// The NAT delivers them.

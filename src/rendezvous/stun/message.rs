@@ -34,7 +34,6 @@ pub(super) struct Answer {
     pub(super) other: Option<SocketAddr>,
 }
 
-/// A binding request.
 pub(super) fn request(id: TransactionId, from: AnswerFrom) -> Vec<u8> {
     let kind = MessageType::from_class_method(MessageClass::Request, BINDING);
     let mut message = Message::builder(kind, id.into(), MessageWriteVec::new());

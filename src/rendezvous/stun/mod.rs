@@ -62,7 +62,6 @@ enum QueryState {
     Refused,
 }
 
-/// The keepalive of one socket.
 #[derive(Clone, Copy)]
 struct Keeper {
     server: usize,
@@ -220,7 +219,6 @@ impl StunClient {
         })
     }
 
-    /// The next event.
     pub(crate) fn poll_event(&mut self) -> Option<StunEvent> {
         self.events.pop_front()
     }

@@ -25,12 +25,10 @@ pub(crate) struct StunReport {
     pub asked: usize,
 }
 
-/// An event of the STUN client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum StunEvent {
     /// While gathering, a server answered the first socket.
     Answered {
-        /// The server.
         server: SocketAddr,
         /// The outside address it saw.
         mapped: SocketAddr,
@@ -40,7 +38,6 @@ pub(crate) enum StunEvent {
     /// The external address of a socket changed, so the address that the peer was told is stale. `from` is
     /// `None` if the socket had no known mapping before.
     MappingChanged {
-        /// The number of the socket.
         socket: u8,
         /// The external address before.
         from: Option<SocketAddr>,

@@ -50,7 +50,6 @@ pub(crate) trait Trial {
         rounds.result.is_none().then_some(rounds.next)
     }
 
-    /// The result.
     fn result(&mut self) -> Option<Self::Found> {
         self.rounds().result
     }

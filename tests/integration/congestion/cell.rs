@@ -305,7 +305,7 @@ impl Outcome {
         of_goals.into_iter().fold(0.0, f64::max)
     }
 
-    /// A line of the table; what misses its goal is marked.
+    /// A line of the table. A cell that misses its goal is marked.
     pub(crate) fn line(&self, cell: &Cell) -> String {
         let mark = self.missed(cell).map(|m| if m { '!' } else { ' ' });
         // Rounded toward the worse, so that what is marked also reads so.

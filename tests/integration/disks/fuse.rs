@@ -111,7 +111,7 @@ impl Troubled {
         self.shared.trouble.lock().unwrap().slowed
     }
 
-    /// Has each of these calls take so long, if the kernel waits.
+    /// Makes each of these calls take longer by this time, if the kernel waits for it.
     pub fn slow(&self, call: Call, by: Duration) {
         self.shared.trouble.lock().unwrap().slow = Some((call, by));
     }

@@ -75,7 +75,7 @@ pub fn answer(device: &File, unique: u64, answer: Answer) {
     out.extend_from_slice(&error.to_ne_bytes());
     out.extend_from_slice(&unique.to_ne_bytes());
     out.extend_from_slice(&bytes);
-    // Whoever asked may have died.
+    // The program that asked may have ended.
     let _ = (&*device).write(&out);
 }
 

@@ -104,12 +104,12 @@ impl Act {
         }
     }
 
-    /// Allows so many MiB of memory.
+    /// Allows this many MiB of memory.
     pub fn within(self, memory: usize) -> Act {
         Act { memory, ..self }
     }
 
-    /// The transfer must complete all the same.
+    /// The transfer must complete nevertheless.
     pub fn completes(self) {
         self.run(&Outcome::Completes);
     }
@@ -227,7 +227,7 @@ fn conclude(evil: &mut Evil, expected: &Outcome) {
     evil.hears_the_rest();
 }
 
-/// A directory to receive into, one to send from, and one that is nobody's business.
+/// A directory to receive into, one to send from, and one that no transfer may touch.
 fn places(root: &Path, victim: Role) -> Setup {
     let [out, src, outside] = ["out", "src", "outside"].map(|name| root.join(name));
     for dir in [&out, &src, &outside] {

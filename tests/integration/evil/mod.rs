@@ -1,4 +1,4 @@
-//! The evil peer: it holds valid keys, speaks the protocol by hand and means harm.
+//! The evil peer: it has valid keys, makes its own packets, and tries to do harm.
 //!
 //! At the other end stands the real program: `Session` with its side, its disk thread and real files. Only the
 //! sockets, the clock and the user are played, so an act runs in virtual time and takes milliseconds. Each act is a

@@ -57,7 +57,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Lets a sender send a file of so many bytes.
+    /// Starts a sender of a file with this many bytes.
     pub fn sends(&self, len: usize) {
         self.plants("src/a", &vec![b'a'; len]);
     }

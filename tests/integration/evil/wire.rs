@@ -1,4 +1,4 @@
-//! The layouts of docs/protocol.md, written by hand: the program's own encoders cannot say what is wrong.
+//! The layouts of docs/protocol.md, written by hand: the program's own encoders cannot make invalid packets.
 
 use std::ops::Range;
 

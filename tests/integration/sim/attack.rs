@@ -17,7 +17,7 @@ pub struct Attacker {
     forger: Forger,
     /// Everything sent.
     pub sent: u64,
-    /// Of that, what looks like a packet of this connection, so that it must be counted.
+    /// The part of it that looks like packets of this connection and must be counted.
     pub plausible: u64,
     /// Real time the end took to drop it all.
     pub cost: Duration,

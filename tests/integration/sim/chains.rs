@@ -24,7 +24,7 @@ use crate::sim::{draw, ms};
 const CHAINS: u64 = 2000;
 /// Most attempts of a chain, the last of which nobody ends.
 const ATTEMPTS: u64 = 4;
-/// Buffers of the receiver; of them so many are not promised to the sender.
+/// Buffers of the receiver, and how many of them are not promised to the sender.
 const BUFFERS: usize = 8;
 const RESERVE: usize = 2;
 /// Virtual time an attempt may take: the slowest line drawn takes half a minute without any mishap.
@@ -215,7 +215,7 @@ impl Receiving {
 /// What happens to one attempt.
 #[derive(Clone, Copy, Debug, Default)]
 struct Fate {
-    /// Both programs are killed once so many bytes have come.
+    /// Both programs are killed once this many bytes have arrived.
     killed_after: Option<u64>,
     /// The router of one of the two gives out another port, this long after the start.
     rebound: Option<(Role, Duration)>,
@@ -230,7 +230,7 @@ enum End {
     DiskDied,
 }
 
-/// What all runs together had, so that none of it is missing unnoticed.
+/// What happened in all runs together. The test fails if one kind never happened.
 #[derive(Debug, Default)]
 struct Tally {
     kills: AtomicU64,
@@ -250,7 +250,7 @@ fn attempt(
     tally: &Tally,
 ) -> End {
     let (mut forward, mut back) = draw(rng);
-    // Content takes so long at least; trouble falls into it.
+    // The content takes at least this long, so that the trouble falls into it.
     let length = Duration::from_secs_f64(TOTAL as f64 / forward.rate as f64) + ms(300);
     let start = Time::from_nanos(1_000_000_000);
     if rng.chance(0.4) {

@@ -74,7 +74,7 @@ pub(crate) struct Profile {
     pub(crate) aggregate: Duration,
     /// Whether CoDel manages the queue. What may be marked it marks.
     pub(crate) codel: bool,
-    /// What may be marked is marked if so many bytes wait before it.
+    /// An ECN-capable packet is marked if at least this many bytes wait before it.
     pub(crate) mark_above: Option<u64>,
     /// What may be marked is marked with this chance, 0 to 1, whatever waits.
     pub(crate) mark_chance: f64,
@@ -136,7 +136,7 @@ impl Profile {
 #[derive(Debug)]
 pub(crate) struct Arrival<T> {
     pub(crate) tag: T,
-    /// Damaged on the way; whoever holds the bytes spoils them.
+    /// Damaged on the way. The caller, who holds the bytes, changes them.
     pub(crate) corrupted: bool,
     /// What it came with.
     pub(crate) ecn: Ecn,
@@ -253,7 +253,7 @@ impl<T: Clone> Link<T> {
         self.busy_until.since(now)
     }
 
-    /// Changes the rate; what is queued already leaves as planned.
+    /// Changes the rate. Datagrams that are already queued leave as planned.
     pub(crate) fn set_rate(&mut self, bytes_per_second: u64) {
         self.profile.rate = bytes_per_second;
     }
@@ -263,7 +263,7 @@ impl<T: Clone> Link<T> {
         self.send_farther(now, bytes, ecn, tag, Duration::ZERO);
     }
 
-    /// The same; it has so much farther to go.
+    /// The same with a longer delay.
     pub(crate) fn send_farther(&mut self, now: Time, bytes: u64, ecn: Ecn, tag: T, farther: Duration) {
         self.totals.sent += 1;
         let refuses_marked = self.profile.drop_marked.is_some_and(|from| now >= from);

@@ -42,7 +42,7 @@ fn narrow(pair: &mut Pair, way: Narrow, limit: u64) {
     }
 }
 
-/// Both ends say so much to each other, beside the content.
+/// Bytes of the control stream that each end sends beside the content.
 const TALK: usize = 100_000;
 
 /// Runs until the content and what both ends have to say have arrived; gives the time that took.

@@ -22,7 +22,7 @@ const UNDISTURBED: Duration = Duration::from_secs(15);
 /// What a rebinding adds, at most: 8 s until silence is noticed, 10 s until the next slot, 10 s more if that slot's
 /// port pair is one that no longer works, the slot's 4 s, and the moves themselves.
 const EACH: Duration = Duration::from_secs(40);
-/// A rebinding that theory does not allow for so long is left out.
+/// A rebinding that theory does not allow for this long is left out.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Planned {

@@ -27,7 +27,7 @@ fn in_midst(shell: Option<&str>, directory: &Path) -> [Running; 2] {
             sender = Command::new("sh");
             sender.args(["-c", line, OWN]);
         }
-        // Whoever runs the tests may ignore hang-ups.
+        // The program that runs the tests may ignore hang-ups, and its children inherit that.
         None if cfg!(target_os = "linux") => {
             sender = Command::new("env");
             sender.args(["--default-signal=HUP", OWN]);

@@ -299,7 +299,7 @@ proptest! {
         prop_assert_eq!(&arrived, &listed.difference(&missing).cloned().collect(), "all but those, and nothing else");
         for path in arrived {
             let content = fs::read(p.out.join(&path)).unwrap();
-            // Of what grew, so much as it was when it was listed.
+            // Of a file that grew, as many bytes as it had when it was listed.
             let is_state = states[&path].iter().any(|state| state.starts_with(&content));
             let listed = states[&path][0].len();
             prop_assert!(is_state && content.len() == listed, "{:?} is none of its states", path);

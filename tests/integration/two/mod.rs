@@ -1,4 +1,4 @@
-//! Two real processes on this machine, without root and without servers: what each user is told, and what comes out.
+//! Two real processes on this machine, without root and without servers: what each user reads, and which files arrive.
 
 mod again;
 #[cfg(target_os = "linux")]
@@ -73,7 +73,7 @@ impl Running {
         writeln!(stdin, "{line}").expect("it reads its input");
     }
 
-    /// Waits for its end; what it said since is the output's standard error.
+    /// Waits for its end. The output's standard error holds the lines that were not read yet.
     fn end(mut self) -> Output {
         let mut stdout = Vec::new();
         self.child

@@ -173,7 +173,6 @@ impl Paths {
         &self.known[0]
     }
 
-    /// The path in use.
     pub(super) fn path(&self) -> Path {
         self.current().path
     }

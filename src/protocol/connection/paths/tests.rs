@@ -295,7 +295,7 @@ fn a_path_by_way_of_a_server_is_left_for_a_direct_one_and_taken_when_that_is_sil
     assert_eq!(paths.next_move(at(44), wait), Some(direct));
 }
 
-/// Whoever closes sockets that are not in use must keep the one on which a silent peer was heard again.
+/// A driver that closes unused sockets must keep the one on which a silent peer was heard again.
 #[test]
 fn a_peer_heard_elsewhere_leaves_the_path_unsettled_until_the_move() {
     let mut paths = paths();

@@ -64,7 +64,6 @@ pub(crate) type Cookie = Mac;
 pub(crate) struct BareHeader {
     /// The role that the sender of this datagram claims.
     pub role: Role,
-    /// The cookie in the datagram.
     pub cookie: Cookie,
 }
 

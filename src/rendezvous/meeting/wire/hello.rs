@@ -44,7 +44,6 @@ impl Hello {
 pub(crate) struct Terms {
     /// Whether clients must know the server's token.
     pub wants_token: bool,
-    /// Whether the server relays.
     pub relays: bool,
     /// The most that a pair may send through the relay, in bytes a second; 0 means no limit.
     pub pair_rate: u64,
@@ -68,7 +67,6 @@ pub(crate) struct Welcome {
 }
 
 impl Welcome {
-    /// The datagram.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let flags = u8::from(self.terms.wants_token) | u8::from(self.terms.relays) << 1;
         let mut out = vec![packet::COOKIE, VERSION, flags, 0];

@@ -23,7 +23,6 @@ impl List {
     /// Bytes of the datagram; as many as the longest answer has.
     pub(crate) const LEN: usize = LONGEST;
 
-    /// The datagram.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = vec![packet::LIST, VERSION, 0, 0];
         out.extend(self.session.0.to_be_bytes());
@@ -54,9 +53,7 @@ impl List {
 /// Somebody who waits under a name, or has just met somebody.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Present {
-    /// The name.
     pub name: Name,
-    /// The errand.
     pub errand: Errand,
     /// Whether somebody has come.
     pub busy: bool,
@@ -86,7 +83,6 @@ pub(crate) enum Listing {
 pub(crate) struct Listed {
     /// The client's session number.
     pub session: SessionId,
-    /// The result.
     pub listing: Listing,
     /// At most [`Listed::MOST`] entries.
     pub present: Vec<Present>,

@@ -58,13 +58,13 @@ fn one_bare_and_one_whole_address_fail_and_both_are_told() {
         assert!(world.hints(whoever_pasted_bare).contains(&Hint::WePastedBare));
         assert!(world.hints(other).contains(&Hint::PeerPastedBare));
         assert!(world.report(other).hints.contains(&Hint::PeerPastedBare));
-        assert!(world.report(other).diagnosis().1.contains("whole line"));
+        assert!(world.report(other).diagnosis().1.contains("whole address"));
         assert!(
             world
                 .report(whoever_pasted_bare)
                 .diagnosis()
                 .1
-                .contains("whole line")
+                .contains("whole address")
         );
     }
 }

@@ -23,7 +23,6 @@ const BURST: usize = 128;
 /// The most pairs that one network may begin, of the 1,024 that there are: an office behind one address has fewer.
 const MOST_OF_ONE_NETWORK: usize = 64;
 
-/// The limits of the relay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct RelayLimits {
     /// The most pairs at once.

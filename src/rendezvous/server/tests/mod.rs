@@ -363,7 +363,7 @@ fn one_network_pushes_out_nobody_else() {
     let first = world.client(SENDER, None);
     for _ in 0..world::WAITING {
         world.beside(first, SENDER);
-        // One network may begin only so many in a minute.
+        // One network may begin only a limited number in a minute.
         world.run(seconds(3));
     }
     assert!(refusals(&world, first).contains(&Refusal::Expired));

@@ -117,7 +117,7 @@ fn chunks_that_nobody_asked_for_end_it() {
         evil.says(message::CHUNKS, chunks(0, &[unknown(100_000)]));
     })
     .ends(6, NOT_ASKED);
-    // Of a block that was not, of one that was described already, from the middle of one.
+    // Chunks of a block that was not asked for, of one that was described before, and from the middle of a block.
     for start in [3 * MIB as u64, u64::MAX, 0, MIB as u64 + 5] {
         described(move |evil| {
             evil.says(message::CHUNKS, chunks(0, &[unknown(256 << 10); 4]));

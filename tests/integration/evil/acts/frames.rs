@@ -177,7 +177,7 @@ fn control_bytes_that_come_again_with_another_text_change_nothing() {
 #[test]
 fn control_bytes_in_splinters_cost_little_time_and_memory() {
     sender(|evil| {
-        // Each second byte of the window, so that nothing joins, in no order.
+        // Every second byte of the window, out of order, so that no two ranges join.
         let places: Vec<u64> = (0..1 << 19).map(|i| (i * 104_729 % (1 << 19)) * 2 + 1).collect();
         for some in places.chunks(90) {
             let frames: Vec<u8> = some.iter().flat_map(|&at| wire::control(at, b"x")).collect();

@@ -20,7 +20,7 @@ fn heard_of(evil: &mut Evil, act: impl FnOnce(&mut Evil)) -> u64 {
     evil.heard.bytes.values().sum::<u64>() - before
 }
 
-/// All goes well though `strangers` act before, whoever sends.
+/// In both roles the transfer succeeds, although `strangers` act before it.
 fn goes_well_after(strangers: fn(&mut Evil), bare: bool) {
     let acts = [
         sender(|evil| evil.transfers(&one_file())),

@@ -34,7 +34,7 @@ const SEED: u8 = 2;
 const VICTIM: ([u8; 4], u16) = ([10, 0, 0, 1], 1000);
 const EVIL: ([u8; 4], u16) = ([10, 0, 0, 2], 2000);
 
-/// Datagrams under way: when they arrive, whence to the victim or whither from it.
+/// Datagrams on their way: when they arrive, and the address they come from or go to.
 type Way = VecDeque<(Time, SocketAddr, Vec<u8>)>;
 
 /// The keys, once both have met.
@@ -113,7 +113,7 @@ impl Evil {
             act(&mut evil);
         }
         evil.punch = Some(punch(role, &ours, &theirs, SEED, false, evil.now));
-        // A receiver has its keys first; its peer has them when it speaks under them.
+        // The receiver has the keys first. Its peer has them as soon as it sends a sealed packet.
         let has_met = |evil: &Evil| match role {
             Role::Sender => evil.linked.is_some(),
             Role::Receiver => evil.punch.is_none(),
@@ -150,7 +150,7 @@ impl Evil {
         self.to_victim.push_back((self.now + DELAY, self.at, datagram));
     }
 
-    /// The datagrams on their way to the victim, for whoever wants to repeat them.
+    /// The datagrams on their way to the victim, so that an act can repeat them.
     pub fn on_the_way(&self) -> Vec<Vec<u8>> {
         self.to_victim
             .iter()
@@ -329,7 +329,7 @@ impl Evil {
         true
     }
 
-    /// Lets so much time pass, or less if the victim ends.
+    /// Lets this much time pass, or less if the victim ends.
     pub fn waits(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end && !self.victim.session.is_over() {

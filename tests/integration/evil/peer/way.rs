@@ -129,7 +129,7 @@ impl Evil {
         let Some(header) = Header::decode(&datagram).filter(|h| h.connection_id == linked.id) else {
             return;
         };
-        // The punch is over when the victim speaks under the keys.
+        // The punch is over when the victim sends a sealed packet.
         self.punch = None;
         let Some(plain) = linked.opener.open(&header, &mut datagram) else {
             panic!("the victim seals what does not open");
