@@ -30,7 +30,6 @@ fn is_dash(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-<<<<<<< HEAD
 /// Refuses a path that this system cannot have.
 fn possible(path: &Path) -> Result<(), Failure> {
     match impossible(path) {
@@ -39,9 +38,6 @@ fn possible(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Options of a sender.
-=======
->>>>>>> house
 pub(super) fn sender(args: SenderArgs) -> Result<SendOptions, Failure> {
     let mut paths = args.files;
     paths.extend(args.paths);
