@@ -52,6 +52,30 @@ fn an_application_that_pauses_follows_a_path_that_became_slow() {
     }
 }
 
+/// While a sender waits for an answer, few packets leave. Their loss must not end Startup at their rate.
+#[test]
+fn a_wait_on_a_lossy_path_does_not_end_startup() {
+    for jitter in [0.0, 0.2] {
+        let cell = Cell::new(20.0, 50.0, 0.1, jitter);
+        let mut w = cell.world(1);
+        add(&mut w, "bbr", 0.0, cell.rtt_ms, 1, None);
+        let mut send = |packets, until| {
+            let flow = &mut w.flows[0];
+            flow.goal = Some(flow.stats.useful + flow.recovery.in_flight() / PACKET + packets);
+            flow.stats.done_at = None;
+            w.run(until);
+            w.now = until;
+            w.flows[0].stats.done_at
+        };
+        for quarter in 1..=240 {
+            send(2, at(f64::from(quarter) / 4.0));
+        }
+        let done = send(4000, at(70.0)).expect("2 s of content arrive in 10 s");
+        let took = done.since(at(60.0));
+        assert!(took < Duration::from_secs(5), "jitter of {jitter} RTT: {took:?}");
+    }
+}
+
 /// Sends bursts of 40 packets, `gap_ms` and a round trip apart, twice as fast as the path takes them. Returns the packets
 /// lost, and those of them that the controller was told of.
 fn bursts(rtt_ms: f64, gap_ms: f64, loss: f64, seed: u64) -> (u64, u64) {

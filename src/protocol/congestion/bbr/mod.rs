@@ -246,7 +246,7 @@ impl Bbr {
     fn run_mode(&mut self, s: &AckSample, ended: Option<Interval>) {
         let verdict = self.judge(s, ended);
         match self.mode {
-            Mode::Startup => self.on_startup(s, verdict == Some(true), ended),
+            Mode::Startup => self.on_startup(s, ended),
             Mode::Drain => self.on_drain(s),
             Mode::Down => self.on_down(s, verdict.is_some()),
             Mode::Cruise => self.wait_for_probe(s),
@@ -266,9 +266,8 @@ impl Bbr {
         }
     }
 
-    fn on_startup(&mut self, s: &AckSample, excess: bool, ended: Option<Interval>) {
-        if s.app_limited && excess {
-            // The rate cannot show that the pipe is full, so loss must (section 4.3.1.3).
+    fn on_startup(&mut self, s: &AckSample, ended: Option<Interval>) {
+        if s.app_limited && ended.is_some_and(|interval| self.shows_full_pipe(s, &interval)) {
             self.plan_probe();
             self.enter(Mode::Drain, s);
             return;
@@ -283,6 +282,15 @@ impl Bbr {
             self.plan_probe();
             self.enter(Mode::Drain, s);
         }
+    }
+
+    /// Whether loss shows that the pipe is full (section 4.3.1.3), for an application-limited rate cannot. Loss without a queue
+    /// is the path's own. If few packets arrive, or far from each other, their rate is that of a waiting application, and
+    /// Startup must not end with it.
+    fn shows_full_pipe(&self, s: &AckSample, interval: &Interval) -> bool {
+        let enough = interval.count.acked >= self.params.fewest_packets;
+        let close = interval.time <= self.params.full_bw_rounds * s.smoothed_rtt;
+        enough && close && self.fills_queue(interval) && self.is_excess(&interval.count)
     }
 
     fn on_drain(&mut self, s: &AckSample) {
