@@ -44,6 +44,15 @@ impl Bbr {
         Some(excess)
     }
 
+    /// Whether loss shows that the pipe is full (section 4.3.1.3), for an application-limited rate cannot. Loss without a queue
+    /// is the path's own. If few packets arrive, or far from each other, their rate is that of a waiting application, and
+    /// Startup must not end with it.
+    pub(super) fn shows_full_pipe(&self, s: &AckSample, interval: &Interval) -> bool {
+        let enough = interval.count.acked >= self.params.fewest_packets;
+        let close = interval.time <= self.params.full_bw_rounds * s.smoothed_rtt;
+        enough && close && self.fills_queue(interval) && self.is_excess(&interval.count)
+    }
+
     /// Learns the path's own loss from an interval in which we cannot have caused loss; `low`: its lowest RTT.
     fn learn_baseline(&mut self, interval: &Interval, low: Duration) {
         let p = &self.params;

@@ -284,15 +284,6 @@ impl Bbr {
         }
     }
 
-    /// Whether loss shows that the pipe is full (section 4.3.1.3), for an application-limited rate cannot. Loss without a queue
-    /// is the path's own. If few packets arrive, or far from each other, their rate is that of a waiting application, and
-    /// Startup must not end with it.
-    fn shows_full_pipe(&self, s: &AckSample, interval: &Interval) -> bool {
-        let enough = interval.count.acked >= self.params.fewest_packets;
-        let close = interval.time <= self.params.full_bw_rounds * s.smoothed_rtt;
-        enough && close && self.fills_queue(interval) && self.is_excess(&interval.count)
-    }
-
     fn on_drain(&mut self, s: &AckSample) {
         // Lost packets count as in flight until they are declared lost, so the RTT counts as well.
         let empty = s.rtt.is_some_and(|rtt| !self.is_queue(rtt));
