@@ -14,7 +14,7 @@ use super::pair::{Errand, Pair, run_pair};
 /// two slots went by in vain.
 const DELAYS: [u64; 4] = [0, 1, 7, 25];
 /// Cells run side by side: they mostly wait.
-const WORKERS: usize = 8;
+const WORKERS: usize = 6;
 /// From the second paste until both are connected: the next slot (they are 10 s apart), and time to punch. Whoever
 /// needs a second slot found the first one spoilt.
 const NEXT_SLOT: Duration = Duration::from_secs(12);
