@@ -18,16 +18,22 @@ pub(crate) fn namespace_path(name: &str) -> PathBuf {
     PathBuf::from("/run/netns").join(name)
 }
 
-/// Where tools are, the administrator's among them, which are not on everybody's `PATH`.
-const TOOLS: [&str; 5] = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"];
-
-/// A tool's whole path; its name if no folder of tools has it.
-fn whole_path(program: impl AsRef<Path>) -> PathBuf {
-    TOOLS
-        .iter()
-        .map(|folder| Path::new(folder).join(&program))
+/// Where a program lies; none: not installed. `PATH` counts, and where administrators' and Cargo's programs lie.
+pub(crate) fn find(program: impl AsRef<Path>) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let cargo = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo/bin"));
+    ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"]
+        .map(PathBuf::from)
+        .into_iter()
+        .chain(std::env::split_paths(&path))
+        .chain(cargo)
+        .map(|directory| directory.join(&program))
         .find(|path| path.is_file())
-        .unwrap_or_else(|| program.as_ref().to_owned())
+}
+
+/// A program's whole path; its name if it is not installed.
+fn whole_path(program: impl AsRef<Path>) -> PathBuf {
+    find(&program).unwrap_or_else(|| program.as_ref().to_owned())
 }
 
 /// A command named by its whole path. For a name to be looked up in a `PATH` of the child's, the standard library would

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::contest::Measured;
 use super::network::{Network, Side};
-use super::shell::{Daemon, command, command_in, inside, run};
+use super::shell::{Daemon, command, command_in, find, inside, run};
 
 /// How long the waiting end may take to be ready: sendme hashes the file first.
 const READY_LIMIT: Duration = Duration::from_secs(15);
@@ -322,15 +322,4 @@ fn same(sent: &Path, received: &Path) -> io::Result<bool> {
             _ => {}
         }
     }
-}
-
-/// Where a program lies; none: not installed. `PATH` counts, and where administrators' and Cargo's programs lie.
-fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let cargo = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo/bin"));
-    std::env::split_paths(&path)
-        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
-        .chain(cargo)
-        .map(|directory| directory.join(program))
-        .find(|path| path.is_file())
 }
