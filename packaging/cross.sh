@@ -91,14 +91,11 @@ run_cargo() {
     esac
     # RUSTC_BOOTSTRAP: -Zbuild-std is not stable yet, and no other archive than Debian's is asked for a compiler.
     # "test": left out where only a program is built, it makes all crates of the program other ones than those of its tests.
-    # opt-level: most of the time from nothing goes into dependencies, and tests want them soon more than fast; not those of
-    # the handshake and of the hash, with which tests and demos would take minutes.
+    # opt-level: most of the time from nothing goes into dependencies, and tests want them soon more than fast.
     inside build env RUSTC_BOOTSTRAP=1 CARGO_HOME="$CROSS/cargo" CARGO_TARGET_DIR="$CROSS/target" CARGO_TERM_COLOR=never \
         CARGO_PROFILE_RELEASE_STRIP=symbols CARGO_PROFILE_RELEASE_DEBUG=none CARGO_PROFILE_DEV_DEBUG=none CARGO_INCREMENTAL=0 ZIG_GLOBAL_CACHE_DIR="$CROSS/zig/cache" \
         "${settings[@]}" cargo "$command" --locked -Zbuild-std=std,test,panic_abort --target "$target" \
-        --config 'profile.dev.package."*".opt-level=0' --config profile.dev.package.curve25519-dalek.opt-level=2 \
-        --config profile.dev.package.snow.opt-level=2 --config profile.dev.package.blake3.opt-level=2 \
-        --manifest-path "$REPOSITORY/Cargo.toml" "${@:3}"
+        --config 'profile.dev.package."*".opt-level=0' --manifest-path "$REPOSITORY/Cargo.toml" "${@:3}"
 }
 
 # build_tests TARGET ARGUMENT...: builds tests, and prints the name of each program that holds some.

@@ -48,7 +48,7 @@ pub(super) fn text_of(error: &TransferError) -> &'static str {
         TransferError::NotOneStream => "its output is a pipe, which takes one file or one stream",
         TransferError::SourceChanged(_) => "a file changed while it was being sent",
         TransferError::SourceReplaced(_) => REPLACED,
-        TransferError::Verification(_) => "a block did not match its hash",
+        TransferError::Verification(_) => "a part of the content arrived damaged",
         TransferError::Local(error) => os_errors::over_there(error),
         TransferError::Malformed(_) | TransferError::PeerMisbehaved(_) | TransferError::OnlyOutsideLinks => {
             "a problem with the protocol"
@@ -72,17 +72,16 @@ pub fn failure_of(error: TransferError) -> Failure {
         TransferError::SourceReplaced(path) => Failure::SourceChanged {
             cause: format!("{} was replaced while it was being sent", path.display()),
         },
-        TransferError::Verification(block) => Failure::Verification {
-            cause: format!("block {} did not match its hash twice", block.get()),
-        },
+        e @ TransferError::Verification(_) => Failure::Verification { cause: e.to_string() },
         TransferError::NotOneStream => Failure::NotOneStream(Party::Us),
         e @ TransferError::OnlyOutsideLinks => Failure::other(
             e.to_string(),
             "if you want them, run the same command again with --links",
         ),
-        e @ (TransferError::Malformed(_) | TransferError::PeerMisbehaved(_)) => {
-            Failure::other(e.to_string(), "run the same version of p2pcopy on both sides")
-        }
+        e @ (TransferError::Malformed(_) | TransferError::PeerMisbehaved(_)) => Failure::other(
+            e.to_string(),
+            "compare `p2pcopy --version` on both sides, and run the same one",
+        ),
     }
 }
 
@@ -131,7 +130,7 @@ pub(super) fn failure_of_end(end: &End) -> Failure {
         Closed::ByUs => Failure::Interrupted,
         Closed::Misbehaved(what) => Failure::other(
             format!("the other side broke the protocol ({what})"),
-            "run the same version of p2pcopy on both sides",
+            "compare `p2pcopy --version` on both sides, and run the same one",
         ),
         Closed::TooManyForgeries => Failure::other(
             "somebody forges packets on this connection, too many to go on safely",

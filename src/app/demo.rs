@@ -99,7 +99,7 @@ pub(crate) async fn run(options: DemoOptions, front: &mut dyn Front) -> Result<S
             scratch.make_file()?
         }
     };
-    let broken = |e: std::io::Error| Failure::other(e.to_string(), "check the limits of this system");
+    let broken = |e: std::io::Error| Failure::socket(&e);
     // Two STUN servers: only two answers tell how a NAT maps.
     let (first, second) = (local().await.map_err(broken)?, local().await.map_err(broken)?);
     let ntp = local().await.map_err(broken)?;

@@ -47,7 +47,7 @@ pub(super) async fn run(common: Common, front: &mut dyn Front) -> Result<Summary
                 way = Way::Tcp(at, stream);
             }
             Ok(Ok(Err(why))) => return Err(Failure::no_path(why.to_string(), why.next_step())),
-            Ok(Err(e)) => return Err(Failure::other(e.to_string(), "check the limits of this system")),
+            Ok(Err(e)) => return Err(Failure::socket(&e)),
             Err(_) => return Err(Failure::internal("the network thread is gone")),
         }
     };

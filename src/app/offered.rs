@@ -104,19 +104,21 @@ impl Offered {
             Some(held) if offer.stream => {
                 let held = Size(held);
                 Question::Resume(consent(format!(
-                    "{name}, comparing with {held} of an interrupted pipe of that name"
+                    "{name}, comparing it with {held} of an earlier pipe of that name that broke off"
                 )))
             }
             Some(held) if offer.bytes > 0 => {
                 let percent = held.saturating_mul(100) / offer.bytes;
                 Question::Resume(consent(format!("{name} at {percent}%")))
             }
-            _ if self.prospect.came.is_some() && self.conflicts != Conflicts::Update => Question::Resume(
-                consent(format!("{name}, {size}, comparing with what came of it before")),
-            ),
+            _ if self.prospect.came.is_some() && self.conflicts != Conflicts::Update => {
+                Question::Resume(consent(format!(
+                    "{name}, {size}, comparing it with what came before (the sender learns what is equal)"
+                )))
+            }
             _ if self.prospect.other.is_some() && self.conflicts != Conflicts::Update => {
                 Question::Resume(consent(format!(
-                    "{name}, {size}, comparing with what arrived of other files of these names"
+                    "{name}, {size}, comparing it with other files of these names (the sender learns what is equal)"
                 )))
             }
             _ => Question::Accept(consent(format!("{name}, {size}"))),
@@ -340,7 +342,7 @@ fn tell_found(prospect: &Prospect, lines: &mut Vec<String>) {
     }
     if !prospect.resumable {
         lines.push(
-            "this transfer cannot be resumed if it is interrupted: there is no directory of yours to keep a key in"
+            "this transfer cannot be resumed if it is interrupted: there is no directory for p2pcopy's key (HOME is not set)"
                 .to_owned(),
         );
     }

@@ -10,8 +10,7 @@ use crate::transfer::hash::Root;
 use crate::transfer::manifest::{EntryIndex, Manifest};
 
 /// The next step after a transfer that broke off, whether or not something of it is kept.
-pub(super) const AGAIN: &str =
-    "run the same command again on both sides; what an output directory keeps of it is not sent again";
+pub(super) const AGAIN: &str = "run the same command again on both sides; if a NAME.part is left in the output directory, only the rest is sent";
 
 /// What a finished run did.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -227,6 +226,14 @@ impl Failure {
         }
     }
 
+    /// The system gives no socket.
+    pub(super) fn socket(error: &io::Error) -> Failure {
+        Failure::other(
+            format!("cannot open a socket: {}", os_errors::explain(error).0),
+            "close some programs (`ulimit -n` shows how many files and sockets one may have), then run the same command again",
+        )
+    }
+
     /// The exit code, which scripts depend on.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
@@ -253,7 +260,7 @@ impl Failure {
             | Failure::NoPath { next, .. }
             | Failure::File { next, .. } => next,
             Failure::WordsDiffer => {
-                "start again on both sides and swap the whole addresses, with all that follows the slash"
+                "send nothing now; start again on both sides, and swap the whole addresses another way (a call, another chat)"
             }
             Failure::NotResumed => {
                 "to start afresh, run p2pcopy receiver --discard (with the same --output), which removes what is kept of \

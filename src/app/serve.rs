@@ -136,7 +136,7 @@ impl Machine for Serving {
 /// # Errors
 /// If its port is taken, or the sockets fail.
 pub(crate) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
-    let broken = |e: std::io::Error| Failure::other(e.to_string(), "check the limits of this system");
+    let broken = |e: std::io::Error| Failure::socket(&e);
     let clock = net::Clock::start();
     let (mut ports, port) = bind(&options.listen)?;
     // From two ports a client sees whether its NAT is symmetric.

@@ -91,13 +91,18 @@ impl Cli {
             "stun",
             "ntp",
         ];
+        let asks_a_server = |command: clap::Command| {
+            command.mut_arg("server", |server| server.help("The p2pcopy server to ask"))
+        };
         Cli::command()
             .mut_subcommand("demo", |demo| {
                 hide(demo, &[&OF_A_PEER, &own_network, &["server"]])
             })
-            .mut_subcommand("check", |check| hide(check, &[&OF_A_PEER, &OF_A_CONNECTION]))
+            .mut_subcommand("check", |check| {
+                asks_a_server(hide(check, &[&OF_A_PEER, &OF_A_CONNECTION]))
+            })
             .mut_subcommand("list", |list| {
-                hide(list, &[&OF_A_PEER, &OF_A_CONNECTION, &own_network])
+                asks_a_server(hide(list, &[&OF_A_PEER, &OF_A_CONNECTION, &own_network]))
             })
     }
 
@@ -300,7 +305,7 @@ pub(super) struct CommonArgs {
     #[arg(long, value_name = "HOST[:PORT]", env = "P2PCOPY_NTP", hide_env_values = true,
           value_parser = values::ntp_servers)]
     pub(super) ntp: Vec<Servers>,
-    /// TTL of the packets that open our own NAT before the slot, in place of 2 to 5 in turn. They must pass our
+    /// For experts: TTL of the packets that open your own router, in place of 2 to 5 in turn. They must pass your
     /// routers and expire before they reach the peer's
     #[arg(long, value_name = "N", value_parser = values::ttl, allow_hyphen_values = true)]
     pub(super) ttl: Option<u8>,
@@ -317,7 +322,7 @@ pub(super) struct CommonArgs {
     /// Highest rate to send, or to receive: 20mbit, 2MB/s. The smaller limit of both sides holds
     #[arg(long, value_name = "RATE", value_parser = values::rate, allow_hyphen_values = true, help_heading = "Speed")]
     pub(super) limit: Option<u64>,
-    /// Congestion control to send with
+    /// How the sender finds its rate: bbr, or udt to compare with
     #[arg(long, value_enum, default_value_t = CongestionArg::Bbr, help_heading = "Speed")]
     pub(super) congestion: CongestionArg,
     /// Send datagrams one by one, for a network driver that mishandles bursts

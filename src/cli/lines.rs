@@ -267,7 +267,7 @@ fn missing(summary: &Summary) -> Vec<Line> {
     if !lines.is_empty() {
         lines.push(Line::led(
             "next: ",
-            "once the sender can read them, run the same commands again: only what is missing is sent",
+            "once the sender can read them and nothing writes to them, run the same commands again: only what is missing is sent",
             Tone::Plain,
         ));
     }
@@ -322,7 +322,9 @@ pub(super) fn question(question: &Question) -> String {
         Question::Say => String::new(),
         Question::Accept(consent) => format!("Accept {}? {}", consent.what, choices(consent)),
         Question::ConfirmWords(words) => {
-            format!("Does the other screen show the same words: {words}? [y/N] ")
+            format!(
+                "Ask by voice, not in the chat of the addresses: does the other screen show {words}? [y/N] "
+            )
         }
         Question::Resume(consent) => format!("Resume {}? {}", consent.what, choices(consent)),
     }

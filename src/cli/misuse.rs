@@ -13,7 +13,7 @@ pub(super) fn failure(error: &Error, command: Option<&str>) -> Failure {
         None => "run p2pcopy sender FILE on one computer and p2pcopy receiver on the other; p2pcopy --help tells more".into(),
     };
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return Failure::usage("nothing was said to do", next);
+        return Failure::usage("no command was given", next);
     }
     // The message has paragraphs: the cause, perhaps with a list below it, then a tip, the usage and a
     // pointer to the help.

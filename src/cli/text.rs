@@ -17,7 +17,7 @@ pub(super) fn info(info: &Info) -> Vec<String> {
             counted(*ntp as u64, "NTP server")
         ),
         Info::StunServersFound { found, asked } => {
-            format!("{found} of {asked} STUN servers are known to the name server")
+            format!("The name server knows {found} of {asked} STUN servers")
         }
         Info::StunAnswer { server, outside } => format!("STUN server {server} sees {outside}"),
         Info::NtpAnswers { answered, asked } => format!("{answered} of {asked} NTP servers answered"),
@@ -89,7 +89,7 @@ pub(super) fn info(info: &Info) -> Vec<String> {
         Info::Identical { path, more } => {
             format!("{} and {more} more were here already, identical", path.display())
         }
-        Info::EmptyInput => "what was sent was empty: if a program writes it, see whether that failed".into(),
+        Info::EmptyInput => "standard input was empty, and so is what was sent: if a program should have written it, see whether that failed".into(),
     };
     vec![line]
 }
@@ -175,7 +175,7 @@ pub(super) fn warning(warning: &Warning) -> Vec<String> {
         Warning::Unfit { why } => why.clone(),
         Warning::Search { hint } => hint.to_string(),
         Warning::Unvouched { words } => {
-            format!("the identity of the other side was not checked; its words are: {words}")
+            format!("--insecure: nobody has compared the words, so somebody in the middle can read and change everything. They are: {words}")
         }
         Warning::Refused { why } => why.to_string(),
         Warning::RelayRefused { why } => why.to_string(),
@@ -198,14 +198,14 @@ pub(super) fn warning(warning: &Warning) -> Vec<String> {
             "no STUN server told the outside address: give it with --public HOST if this one is not it".into()
         }
         Warning::ModesNotKept => {
-            "this disk does not keep the permissions that were sent: what arrives has those that it gives to everything"
+            "this disk keeps no permissions: what arrives has those that the disk gives to all files"
                 .into()
         }
         Warning::TimesNotKept => {
             "this disk does not keep the times that were sent: what arrives is dated now".into()
         }
         Warning::StoredBeside { sent, stored } => format!(
-            "something else (a link, a file, a directory) has the name {sent}, and stays there: what was sent is \
+            "{sent} exists and is something else (a link, a file, a directory), so it stays: what was sent is stored as \
              {stored}"
         ),
         Warning::OutputMoved { path: Some(path) } => {

@@ -211,7 +211,7 @@ pub enum TransferError {
     #[error("{0} was replaced while it was sent; run the same commands again to send what is there now")]
     SourceReplaced(PathBuf),
     /// A block did not match its hash twice.
-    #[error("block {} did not match its hash twice; run the same commands again", .0.get())]
+    #[error("a part of the content arrived damaged twice (block {})", .0.get())]
     Verification(BlockIndex),
     /// The peer offers several files, and the output is a pipe, where nobody could tell them apart.
     #[error("standard output takes one file or one stream, and several files or directories are offered")]

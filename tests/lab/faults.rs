@@ -249,13 +249,13 @@ fn with_ip_and_port_alone_both_users_compare_words() {
     let mut pair = Pair::start(&network, &errand).unwrap_or_else(|error| panic!("{error}"));
     // Only one port pair is known, and its slot comes every 40 s.
     let words = [&pair.sender, &pair.receiver].map(|peer| {
-        let asked = peer.wait_for("same words: ", Duration::from_secs(60));
+        let asked = peer.wait_for("other screen show ", Duration::from_secs(60));
         asked.unwrap_or_else(|error| panic!("{error}"));
         peer.wait_for("[y/N]", Duration::from_secs(1))
             .unwrap_or_else(|error| panic!("{error}"));
         let said = peer.stderr();
         let words = said
-            .split("same words: ")
+            .split("other screen show ")
             .nth(1)
             .and_then(|rest| rest.split('?').next());
         words.map(str::to_owned).expect("just seen")

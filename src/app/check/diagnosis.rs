@@ -175,7 +175,7 @@ impl Diagnosis {
             (Mapping::Dependent, _) => {
                 "fair; your NAT is symmetric. A peer without NAT, or with one that does not filter by port, can connect at once; \
                  one behind an ordinary router mostly within half a minute, as ports are guessed; one behind another \
-                 symmetric NAT cannot."
+                 symmetric NAT only if both meet at a server (--server)."
             }
             (Mapping::Unknown, _) => {
                 "not known; too few STUN servers answered. Peers on your own network can connect."

@@ -160,10 +160,7 @@ fn socket_failure(port: Option<u16>, error: &std::io::Error) -> Failure {
             format!("cannot use UDP port {port}: {error}"),
             "choose another with --localport, or leave it out",
         ),
-        None => Failure::other(
-            format!("cannot open a UDP socket: {error}"),
-            "check the limits of this system",
-        ),
+        None => Failure::socket(error),
     }
 }
 
@@ -175,7 +172,7 @@ impl<'a> UserSide<'a> {
         front: &mut dyn Front,
         side: impl FnOnce(Parts) -> Result<Box<dyn Side>, Failure>,
     ) -> Result<Self, Failure> {
-        let broken = |e: std::io::Error| Failure::other(e.to_string(), "check the limits of this system");
+        let broken = |e: std::io::Error| Failure::socket(&e);
         let clock = net::Clock::start();
         let ports = net::bind(common.localport, common.offload, nat64)
             .map_err(|e| socket_failure(common.localport, &e))?;

@@ -23,7 +23,11 @@ impl FileKind {
     /// # Errors
     /// If anything else is there, or the file cannot be written.
     pub(super) fn create(&self, path: &Path) -> Result<File, Failure> {
-        let failed = |e: io::Error| Failure::file("write", path, &e);
+        // The usual next steps are for what is sent or received, which this is not.
+        let failed = |e: io::Error| Failure::File {
+            cause: Failure::file("write", path, &e).to_string(),
+            next: format!("name another file with {}", self.option),
+        };
         match std::fs::metadata(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 // Whatever appears at the path in this moment is not ours, not even a link to nothing.
@@ -106,7 +110,9 @@ mod tests {
         put(&path, "");
         KIND.create(&path).unwrap();
         assert_eq!(KIND.create(dir.path()).unwrap_err().exit_code(), 6);
-        assert_eq!(KIND.create(&path.join("y")).unwrap_err().exit_code(), 6);
+        let failure = KIND.create(&path.join("y")).unwrap_err();
+        assert_eq!(failure.exit_code(), 6);
+        assert_eq!(failure.next_step(), "name another file with --test");
     }
 
     #[test]

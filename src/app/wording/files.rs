@@ -227,7 +227,7 @@ pub(crate) fn next_step(error: &LocalError) -> &'static str {
             "see where the output goes, then run the same commands again on both sides; a pipe starts from the beginning"
         }
         LocalError::Key { .. } => {
-            "remove it if you do not know why; interrupted transfers can then no longer be resumed"
+            "if you do not know why, remove it: p2pcopy makes another, and interrupted transfers start from the beginning"
         }
         LocalError::TooLarge { .. } => TOO_LARGE,
         LocalError::Io { error, .. } => explain(error).1,

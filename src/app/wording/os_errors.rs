@@ -22,8 +22,8 @@ fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
             "close some programs, or lift the limit that `ulimit -n` shows, and run the same command again",
         ),
         libc::EBADF => (
-            "it is closed, or not open for this",
-            "see what it was opened for, then run the same command again",
+            "it is closed, or was opened only to read or only to write",
+            "look at the redirections (< and >) of the command, then run it again",
         ),
         libc::ELOOP => (
             "a link is where a file or directory should be",
@@ -118,7 +118,7 @@ pub(crate) fn explain(error: &io::Error) -> (String, &'static str) {
             "rename it, or choose another disk with --output",
         ),
         Kind::InvalidInput => (
-            "the disk does not take it: a length or a kind that it does not know",
+            "the disk does not take a file of this kind or length",
             "choose another disk with --output",
         ),
         Kind::CrossesDevices => (

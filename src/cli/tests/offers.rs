@@ -132,7 +132,7 @@ fn what_an_earlier_transfer_left_is_compared_only_after_a_yes_that_says_so() {
     for conflicts in [Conflicts::Rename, Conflicts::Overwrite] {
         assert_eq!(
             asked(None, Some("vm.img.part"), conflicts),
-            "Resume vm.img, 1.5 kB, comparing with what arrived of other files of these names? [Y/n] "
+            "Resume vm.img, 1.5 kB, comparing it with other files of these names (the sender learns what is equal)? [Y/n] "
         );
     }
     // After that, only the final names are compared.

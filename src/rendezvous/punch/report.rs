@@ -187,7 +187,7 @@ impl Report {
         }
         if self.attempts == 0 {
             return say(
-                "The time given was over before the first slot in which both sides send.",
+                "The time given was over before both sides could try at the same moment.",
                 "Start both sides again and give more time with --timeout, a minute at least.",
             );
         }
@@ -238,7 +238,8 @@ impl Report {
             "Ask your peer to move"
         };
         let next = format!(
-            "{who} to another network, such as a phone's hotspot, or forward a UDP port there and pass it with --localport and --external-port."
+            "{who} to another network, such as a phone's hotspot, or forward a UDP port there and pass it with --localport and \
+             --external-port, or meet at a server of your own with --server, which relays."
         );
         Some((cause.to_owned(), next))
     }

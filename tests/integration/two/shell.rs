@@ -70,7 +70,7 @@ fn what_a_shell_gives_that_is_of_no_use_is_told_before_anybody_waits() {
         );
     }
     let (code, told) = in_a_shell("", "sender --file - 0>output");
-    assert!(code == Some(6) && told.contains("not open for this"), "{told}");
+    assert!(code == Some(6) && told.contains("opened only to read"), "{told}");
     let (code, told) = in_a_shell("ulimit -n 20;", "receiver");
     assert!(
         code == Some(1) && told.contains("no more than 20 are allowed") && told.contains("ulimit"),
@@ -81,7 +81,7 @@ fn what_a_shell_gives_that_is_of_no_use_is_told_before_anybody_waits() {
 #[cfg(target_os = "linux")]
 #[test]
 fn an_output_that_takes_nothing_is_told_and_nothing_is_said_to_be_kept() {
-    for (output, cause) in [(">/dev/full", "full"), ("1</dev/null", "not open for this")] {
+    for (output, cause) in [(">/dev/full", "full"), ("1</dev/null", "opened only to read")] {
         let (place, _) = place_with_a_file();
         let receiver = receiver_in_a_shell("", &format!("- {output}"));
         let ends = introduce([

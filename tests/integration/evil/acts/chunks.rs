@@ -193,7 +193,7 @@ fn other_content_than_was_announced_ends_it_however_much_of_it_was_found() {
             evil.settles();
         }
     })
-    .ends(4, "did not match its hash twice");
+    .ends(4, "arrived damaged twice");
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn wrong_hashes_of_everything_end_it_and_nothing_is_placed() {
             evil.settles();
         }
     })
-    .ends(4, "did not match its hash twice");
+    .ends(4, "arrived damaged twice");
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn zeros_with_another_hash_are_never_placed() {
         evil.sends(0, &blocks(2).content());
         evil.settles();
     })
-    .ends(4, "did not match its hash twice");
+    .ends(4, "arrived damaged twice");
 }
 
 /// The last block of a file is short, and nobody knows how long a stream is.

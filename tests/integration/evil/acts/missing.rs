@@ -142,5 +142,5 @@ fn hashes_again_and_again_of_what_may_differ_never_place_what_does_not_match() {
             evil.settles();
         }
     })
-    .ends(4, "did not match its hash twice");
+    .ends(4, "arrived damaged twice");
 }
