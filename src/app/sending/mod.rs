@@ -99,7 +99,8 @@ impl Sending {
     }
 
     fn buffer(&mut self) -> Vec<u8> {
-        let mut buffer = self.spare.pop().unwrap_or_default();
+        // The system gives zeros for nothing, where `resize` would write them.
+        let mut buffer = self.spare.pop().unwrap_or_else(|| vec![0; BLOCK_LEN]);
         buffer.resize(BLOCK_LEN, 0);
         buffer
     }

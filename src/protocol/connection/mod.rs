@@ -117,7 +117,7 @@ impl Connection {
         let mut connection = Connection {
             local_id: config.local_id,
             told: (config.path, now),
-            paths: Paths::new(now, config.path, purpose("p2pcopy v1 path tokens")),
+            paths: Paths::new(now, config.path, config.role, purpose("p2pcopy v1 path tokens")),
             sealer: Sealer::new(config.cipher, config.send_secret, config.remote_id),
             skips: Skips::new(purpose("p2pcopy v1 skipped numbers")),
             opener: Opener::new(config.cipher, config.receive_secret),

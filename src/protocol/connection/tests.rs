@@ -200,6 +200,25 @@ fn a_first_path_that_fails_is_left_without_a_word_and_the_next_move_is_told() {
     assert_eq!(told, [path(SECOND)]);
 }
 
+/// Each end begins on another path, as after a handshake on IPv4 and IPv6. Now and then both ends do nothing for a while,
+/// and no path answers in time.
+#[test]
+fn two_ends_that_begin_on_different_paths_agree_on_one() {
+    let mut ends = Ends::new(SECOND);
+    ends.receiver.set_flow_limit(ends.now, 64 << 20);
+    let began = ends.now;
+    for second in 0..60u64 {
+        ends.sender.offer(second << 17, vec![7; 1 << 17]);
+        ends.run(Duration::from_secs(1), |now, sent| {
+            let is_dark = now.since(began).as_millis() % 1_900 > 1_200;
+            if is_dark { vec![] } else { vec![sent.to] }
+        });
+    }
+    assert_eq!(ends.sender.path(), ends.receiver.path());
+    let moves: usize = ends.moves.iter().map(Vec::len).sum();
+    assert!(moves <= 2, "{:?}", ends.moves);
+}
+
 /// An attacker on the path sees a packet first and forwards it from another address. Packets to that address
 /// are lost, or the attacker forwards them both ways, so that this path is proven as well.
 #[test]

@@ -15,10 +15,10 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::timers::SILENCE;
-use crate::protocol::Path;
 use crate::protocol::mac::of_path;
 use crate::protocol::time::Time;
 use crate::protocol::wire::{BASE_MTU, HEADER_LEN, PacketNumber, TAG_LEN, frame};
+use crate::protocol::{Path, Role};
 
 /// The most bytes sent to an unproven path, for each byte received from it (RFC 9000, section 8.1).
 const AMPLIFICATION: u64 = 3;
@@ -114,6 +114,13 @@ pub(super) struct PathFrame {
     pub(super) size: u16,
 }
 
+/// The path in use gets challenges since this time, and got so many before.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    since: Time,
+    asked: u32,
+}
+
 /// Everything known about paths.
 pub(super) struct Paths {
     key: Zeroizing<[u8; 32]>,
@@ -123,8 +130,10 @@ pub(super) struct Paths {
     next_answer: Time,
     /// The highest packet number of a packet with more than path frames, and the path it came from.
     newest: Option<(PacketNumber, Path)>,
-    /// When the peer began to send from elsewhere. Since then the path in use gets challenges.
-    doubted: Option<Time>,
+    /// The peer sends from elsewhere, so the path in use gets challenges.
+    doubt: Option<Doubt>,
+    /// How many of them must stay without an answer before the peer is followed.
+    patience: u32,
     /// The relay's path, which is used only as long as no other works.
     relay: Option<Path>,
     /// When a direct path was left for the relay.
@@ -136,14 +145,17 @@ impl std::fmt::Debug for Paths {
         f.debug_struct("Paths")
             .field("known", &self.known)
             .field("newest", &self.newest)
-            .field("doubted", &self.doubted)
+            .field("doubt", &self.doubt)
             .finish_non_exhaustive()
     }
 }
 
 impl Paths {
     /// Begins on `path`, where the handshake succeeded. `key` must serve only the tokens.
-    pub(super) fn new(now: Time, path: Path, key: Zeroizing<[u8; 32]>) -> Self {
+    ///
+    /// The two ends may begin on different paths. If the receiver did not lose patience first, both would follow each other
+    /// at one moment, and again be on different ones.
+    pub(super) fn new(now: Time, path: Path, role: Role, key: Zeroizing<[u8; 32]>) -> Self {
         Paths {
             key,
             known: vec![Known {
@@ -153,7 +165,11 @@ impl Paths {
             answers: VecDeque::new(),
             next_answer: now,
             newest: None,
-            doubted: None,
+            doubt: None,
+            patience: match role {
+                Role::Sender => 2,
+                Role::Receiver => 1,
+            },
             relay: None,
             left_direct: None,
         }
@@ -240,13 +256,20 @@ impl Paths {
         }
         self.newest = Some((number, path));
         if path == self.path() {
-            self.doubted = None;
-        } else if self.doubted.is_none() {
-            self.doubted = Some(now);
-            let current = &mut self.known[0];
-            current.next = now;
-            current.wait = Self::first_wait(probe_timeout);
+            self.doubt = None;
+        } else if self.doubt.is_none() {
+            self.begin_doubt(now);
+            self.known[0].wait = Self::first_wait(probe_timeout);
         }
+    }
+
+    fn begin_doubt(&mut self, since: Time) {
+        let current = &mut self.known[0];
+        current.next = since;
+        self.doubt = Some(Doubt {
+            since,
+            asked: current.asked,
+        });
     }
 
     /// A challenge came from `path` in a datagram of `bytes`.
@@ -277,9 +300,8 @@ impl Paths {
             return;
         };
         self.known[i].proven = Some(now);
-        if i == 0 && self.doubted.is_some() {
-            self.doubted = Some(now + RECHECK);
-            self.known[0].next = now + RECHECK;
+        if i == 0 && self.doubt.is_some() {
+            self.begin_doubt(now + RECHECK);
         }
     }
 
@@ -291,7 +313,7 @@ impl Paths {
 
     /// Whether a path gets challenges now.
     fn is_asked(&self, i: usize, silent: bool) -> bool {
-        silent || self.known[i].proven.is_none() || i == 0 && self.doubted.is_some()
+        silent || self.known[i].proven.is_none() || i == 0 && self.doubt.is_some()
     }
 
     /// The next datagram with a path frame.
@@ -341,18 +363,19 @@ impl Paths {
             .filter(|&i| self.is_asked(i, silent) && self.known[i].challenge_size(silent).is_some())
             .map(|i| self.known[i].next);
         let answer = (!self.answers.is_empty()).then_some(self.next_answer);
-        let moves = self
-            .follows()
-            .map(|(_, since)| since + Self::first_wait(probe_timeout));
+        let moves = self.follows(probe_timeout).map(|(_, when)| when);
         asks.chain(answer).chain(moves).min()
     }
 
-    /// The proven path that the peer sends from instead of the one in use, and since when the one in use has
-    /// not answered.
-    fn follows(&self) -> Option<(Path, Time)> {
-        let (since, (_, path)) = (self.doubted?, self.newest?);
+    /// The proven path that the peer sends from instead of the one in use, and when to take it: the one in use has
+    /// left as many challenges without an answer as there is patience, and there was time for answers.
+    fn follows(&self, probe_timeout: Duration) -> Option<(Path, Time)> {
+        let (doubt, (_, path)) = (self.doubt?, self.newest?);
         let known = self.known.iter().find(|k| k.path == path)?;
-        known.proven.map(|_| (path, since))
+        let asked = self.current().asked.wrapping_sub(doubt.asked);
+        // The waits double.
+        let wait = Self::first_wait(probe_timeout) * ((1 << self.patience) - 1);
+        (known.proven.is_some() && asked >= self.patience).then_some((path, doubt.since + wait))
     }
 
     /// The path to use from now on, if it is another one. The path in use stays as long as it works. So an
@@ -370,8 +393,8 @@ impl Paths {
                 return Some(direct.path);
             }
         }
-        if let Some((path, since)) = self.follows()
-            && now >= since + Self::first_wait(probe_timeout)
+        if let Some((path, when)) = self.follows(probe_timeout)
+            && now >= when
         {
             return Some(path);
         }
@@ -390,7 +413,7 @@ impl Paths {
         }
         if let Some(i) = self.known.iter().position(|k| k.path == path) {
             self.known.swap(0, i);
-            self.doubted = None;
+            self.doubt = None;
         }
     }
 }

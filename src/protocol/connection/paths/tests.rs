@@ -22,7 +22,7 @@ const FIRST: u16 = 1;
 const OTHER: u16 = 2;
 
 fn paths() -> Paths {
-    Paths::new(at(0), path(FIRST), KEY.into())
+    Paths::new(at(0), path(FIRST), Role::Receiver, KEY.into())
 }
 
 /// The first path is proven, and the peer was heard on the other one.
@@ -75,7 +75,7 @@ fn no_token_tells_another_one() {
     let mut tokens = HashSet::new();
     let mut count = 0;
     for key in [[7; 32], [8; 32]] {
-        let paths = Paths::new(at(0), path(FIRST), key.into());
+        let paths = Paths::new(at(0), path(FIRST), Role::Receiver, key.into());
         for (local, host) in [0, 1]
             .into_iter()
             .flat_map(|local| hosts.map(|host| (local, host)))
@@ -188,6 +188,7 @@ fn the_path_in_use_stays_as_long_as_it_answers_or_the_other_does_not() {
     }
     // Only the other one answers.
     let end = at(2) + RECHECK + wait;
+    while paths.poll(at(2) + RECHECK, false).is_some() {}
     assert_eq!(paths.next_move(end, PROBE_TIMEOUT), Some(path(OTHER)));
     paths.move_to(end, path(OTHER));
     assert_eq!(paths.next_move(end, PROBE_TIMEOUT), None);
@@ -200,6 +201,8 @@ fn the_path_in_use_stays_as_long_as_it_answers_or_the_other_does_not() {
         "an older packet says nothing"
     );
     paths.on_newest(end, PacketNumber::new(6), path(FIRST), PROBE_TIMEOUT);
+    assert_eq!(paths.next_move(end + wait, PROBE_TIMEOUT), None, "nothing was asked");
+    while paths.poll(end, false).is_some() {}
     assert_eq!(paths.next_move(end + wait, PROBE_TIMEOUT), Some(path(FIRST)));
 }
 
@@ -266,7 +269,7 @@ fn a_path_by_way_of_a_server_is_left_for_a_direct_one_and_taken_when_that_is_sil
     let wait = Duration::from_millis(100);
     let at = |seconds: u64| at(seconds * 1000);
     let (relay, direct) = (path(1), path(2));
-    let mut paths = Paths::new(at(0), relay, KEY.into());
+    let mut paths = Paths::new(at(0), relay, Role::Receiver, KEY.into());
     paths.set_relay(relay);
     let answer = |paths: &mut Paths, now, path| {
         paths.on_packet(now, path, 100, wait);
