@@ -85,7 +85,7 @@ impl Relaying {
         if connection.is_relayed() || connection.silence(now) > TRUST / 2 {
             self.rest_at = None;
         } else if now >= *self.rest_at.get_or_insert(now + TRUST) {
-            self.client.rest();
+            self.client.rest(now);
         }
     }
 
@@ -105,8 +105,13 @@ impl Relaying {
     }
 
     /// Gives up the relay, as the run ends.
-    pub(super) fn rest(&mut self) {
-        self.client.rest();
+    pub(super) fn rest(&mut self, now: Time) {
+        self.client.rest(now);
+    }
+
+    /// Whether the server knows that we left, or does not answer.
+    pub(super) const fn has_left(&self) -> bool {
+        self.client.has_left()
     }
 
     /// The next datagram to send to the server.

@@ -49,7 +49,10 @@ pub struct Session {
     next_progress: Time,
     /// When the next trace sample is due, if there is a trace.
     next_sample: Option<Time>,
-    over: bool,
+    /// The run has ended, and the server is being told.
+    leaving: bool,
+    /// How the connection ended, for the side.
+    end: Option<End>,
 }
 
 impl Session {
@@ -72,13 +75,16 @@ impl Session {
             relaying: None,
             linked: None,
             next_progress: Time::ZERO,
-            over: false,
+            leaving: false,
+            end: None,
         }
     }
 
     /// Whether nothing is left to do.
-    pub const fn is_over(&self) -> bool {
-        self.over
+    pub fn is_over(&self) -> bool {
+        self.leaving
+            && self.meeting.as_ref().is_none_or(Meeting::has_left)
+            && self.relaying.as_ref().is_none_or(Relaying::has_left)
     }
 
     /// See [`Side::is_working`].
@@ -104,7 +110,7 @@ impl Session {
                 Ok(Command::Gather(stun)) => self.stun = Some(*stun),
                 Ok(Command::Meet(meeting)) => self.meeting = Some(*meeting),
                 Ok(Command::Join(code)) => self.meeting.iter_mut().for_each(|m| m.join(code, now)),
-                Ok(Command::LeaveServer) => self.meeting.iter_mut().for_each(Meeting::end),
+                Ok(Command::LeaveServer) => self.meeting.iter_mut().for_each(|m| m.end(now)),
                 Ok(Command::Relay(relaying)) => self.relaying = Some(*relaying),
                 // The peer may have been found while its user was pasting another address.
                 Ok(Command::Punch(punch)) if self.linked.is_none() => {
@@ -120,17 +126,11 @@ impl Session {
                 }
                 Ok(Command::Close { code, reason }) => match &mut self.linked {
                     Some(linked) => linked.connection.close(now, code, &reason),
-                    None => {
-                        self.meeting.iter_mut().for_each(Meeting::end);
-                        self.over = true;
-                    }
+                    None => self.leave(now),
                 },
                 Ok(command) => self.side.on_command(command),
                 Err(TryRecvError::Empty) => return,
-                Err(TryRecvError::Disconnected) => {
-                    self.over = true;
-                    return;
-                }
+                Err(TryRecvError::Disconnected) => return self.leave(now),
             }
         }
     }
@@ -170,14 +170,25 @@ impl Session {
             self.tell(Notice::Relay(event));
         }
         self.drain_linked(now);
-        self.relaying
-            .iter_mut()
-            .filter(|_| self.over)
-            .for_each(Relaying::rest);
+        let is_over = self.is_over();
+        // The program may end as soon as the side has told its verdict.
+        if let Some(end) = self.end.take_if(|_| is_over) {
+            self.side.on_end(end);
+        }
+    }
+
+    /// Tells the server that the run has ended.
+    fn leave(&mut self, now: Time) {
+        self.leaving = true;
+        self.punch = None;
+        self.meeting.iter_mut().for_each(|m| m.end(now));
+        self.relaying.iter_mut().for_each(|r| r.rest(now));
     }
 
     fn drain_linked(&mut self, now: Time) {
-        let Some(linked) = &mut self.linked else { return };
+        let Some(linked) = self.linked.as_mut().filter(|_| !self.leaving) else {
+            return;
+        };
         linked.gate.pump(now, &mut linked.connection);
         if linked.gate.is_open() && linked.announce.is_none() {
             self.side.pump(now, &mut linked.connection);
@@ -209,10 +220,9 @@ impl Session {
         if linked.silent && now >= linked.give_up {
             end.get_or_insert(End::Lost(silence));
         }
-        if let Some(end) = end
-            && !std::mem::replace(&mut self.over, true)
-        {
-            self.side.on_end(end);
+        if end.is_some() {
+            self.end = end;
+            return self.leave(now);
         }
         if let Some(until) = linked.announce
             && linked.gate.is_known()
@@ -300,14 +310,9 @@ impl Session {
 
 impl Machine for Session {
     fn handle_datagram(&mut self, now: Time, path: Path, ecn: Ecn, datagram: &mut [u8]) {
-        if let Some(relaying) = &mut self.relaying
-            && relaying.handle_datagram(now, path, datagram)
-        {
-            return self.drain(now);
-        }
-        if self
-            .stun(now)
-            .is_some_and(|stun| stun.handle_datagram(now, path, datagram))
+        let relaying = self.relaying.as_mut();
+        if relaying.is_some_and(|relaying| relaying.handle_datagram(now, path, datagram))
+            || (self.stun(now)).is_some_and(|stun| stun.handle_datagram(now, path, datagram))
         {
             return self.drain(now);
         }
@@ -364,13 +369,10 @@ impl Machine for Session {
         if let Some((path, payload)) = self.stun(now).and_then(StunClient::poll_transmit) {
             return single(path, Reach::Full, &payload);
         }
-        if let Some(t) = self.meeting.as_mut().and_then(Meeting::poll_transmit) {
-            return single(t.path, t.reach, &t.payload);
-        }
-        if let Some(t) = self.relaying.as_mut().and_then(Relaying::poll_transmit) {
-            return single(t.path, t.reach, &t.payload);
-        }
-        if let Some(t) = self.punch.as_mut().and_then(Punch::poll_transmit) {
+        let datagram = (self.meeting.as_mut().and_then(Meeting::poll_transmit))
+            .or_else(|| self.relaying.as_mut().and_then(Relaying::poll_transmit))
+            .or_else(|| self.punch.as_mut().and_then(Punch::poll_transmit));
+        if let Some(t) = datagram {
             return single(t.path, t.reach, &t.payload);
         }
         let linked = self.linked.as_mut()?;
@@ -387,10 +389,11 @@ impl Machine for Session {
     }
 
     fn poll_timeout(&mut self, now: Time) -> Option<Time> {
-        if self.over {
+        if self.is_over() {
             return Some(now);
         }
-        let linked = self.linked.as_mut().map(|l| {
+        let linked = self.linked.as_mut().filter(|_| !self.leaving);
+        let linked = linked.map(|l| {
             [
                 l.connection.poll_timeout(now),
                 l.search.as_ref().and_then(Schedule::poll_timeout),

@@ -83,7 +83,8 @@ pub enum Closed {
         /// A text for people; untrusted.
         reason: String,
     },
-    /// This end closed it, as the application asked. The peer has answered, or all copies of the CLOSE have left.
+    /// This end closed it, as the application asked. The peer has answered, or nothing came for
+    /// `CLOSE_TIME`.
     ByUs,
     /// The peer broke the protocol.
     Misbehaved(Misbehaviour),

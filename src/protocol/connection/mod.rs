@@ -40,25 +40,29 @@ use super::{Path, Role};
 
 /// The least limit a peer may set, in bytes a second: about one packet. With less, nothing would ever move.
 const LEAST_LIMIT: u64 = 1_500;
-/// Copies of CLOSE, because some may be lost.
-const CLOSE_COPIES: u8 = 4;
-/// The time between those copies.
+/// The time between the first two copies of CLOSE. Each further time is twice as long.
 const CLOSE_INTERVAL: Duration = Duration::from_millis(30);
+/// After so long without an answer the connection ends. Until then copies leave, because a path may be dark for a second.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// Copies of an answer to CLOSE. They leave at once: the end that answers must not wait.
+const CLOSE_ANSWERS: u8 = 3;
 
 #[derive(Debug)]
 enum Ending {
     Open,
-    /// This end sends CLOSE several times, until the peer answers with its own.
+    /// This end sends CLOSE until the peer answers with its own, or `until` has come.
     Closing {
         code: u16,
         reason: String,
-        copies: u8,
         next: Time,
+        interval: Duration,
+        until: Time,
     },
     /// This end must answer the peer's CLOSE with its own, so that the peer need not wait.
     Answering {
         code: u16,
         reason: String,
+        copies: u8,
     },
     Over,
 }
@@ -218,8 +222,8 @@ impl Connection {
         self.our_flow_limit = bytes;
     }
 
-    /// Closes the connection and tells the peer why. [`Event::Closed`] follows after the peer's answer or the
-    /// last copy of the CLOSE.
+    /// Closes the connection and tells the peer why. [`Event::Closed`] follows after the peer's answer, or after
+    /// `CLOSE_TIME`.
     pub fn close(&mut self, now: Time, code: u16, reason: &str) {
         if matches!(self.ending, Ending::Open) {
             let mut end = reason.len().min(MAX_REASON);
@@ -230,8 +234,9 @@ impl Connection {
             self.ending = Ending::Closing {
                 code,
                 reason,
-                copies: CLOSE_COPIES,
                 next: now,
+                interval: CLOSE_INTERVAL,
+                until: now + CLOSE_TIME,
             };
         }
     }

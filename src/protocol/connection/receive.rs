@@ -120,12 +120,16 @@ impl Connection {
         true
     }
 
-    /// The end that closes first ends when the other has answered. The other answers once and ends.
+    /// The end that closes first ends when the other has answered. The other answers and ends.
     fn on_close(&mut self, code: u16, reason: &[u8]) {
         match self.ending {
             Ending::Open => {
                 let reason = String::from_utf8_lossy(reason).into_owned();
-                self.ending = Ending::Answering { code, reason };
+                self.ending = Ending::Answering {
+                    code,
+                    reason,
+                    copies: super::CLOSE_ANSWERS,
+                };
             }
             Ending::Closing { .. } => self.end(Closed::ByUs),
             Ending::Answering { .. } | Ending::Over => {}

@@ -156,30 +156,35 @@ impl Connection {
         self.counters.sent += u64::from(eliciting);
     }
 
-    /// Sends CLOSE several times, or once as an answer. Then the connection ends.
+    /// Sends CLOSE, or the answer to it. Then the connection ends.
     fn send_close(&mut self, now: Time, buf: &mut Vec<u8>) -> Option<Transmit> {
         match &mut self.ending {
             Ending::Open | Ending::Over => None,
             Ending::Closing { next, .. } if now < *next => None,
-            Ending::Closing { copies: 0, .. } => {
+            Ending::Closing { until, .. } if now >= *until => {
                 self.end(Closed::ByUs);
                 None
             }
             Ending::Closing {
                 code,
                 reason,
-                copies,
                 next,
+                interval,
+                until,
             } => {
-                *copies -= 1;
-                *next = now + super::CLOSE_INTERVAL;
+                *next = (now + *interval).min(*until);
+                *interval *= 2;
                 let (code, reason) = (*code, reason.clone());
                 self.write_close(now, buf, code, &reason)
             }
-            Ending::Answering { code, reason } => {
-                let (code, reason) = (*code, std::mem::take(reason));
+            Ending::Answering { code, reason, copies } => {
+                *copies -= 1;
+                let (code, last) = (*code, *copies == 0);
+                let reason = last.then(|| std::mem::take(reason));
                 let transmit = self.write_close(now, buf, code, "");
-                self.end(Closed::ByPeer { code, reason });
+                if let Some(reason) = reason {
+                    self.end(Closed::ByPeer { code, reason });
+                }
                 transmit
             }
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::code::{Code, Words};
 use super::finder::Finder;
+use super::goodbye::Goodbye;
 use super::interface::{MeetingConfig, MeetingEvent, Purpose};
 use super::pake::End;
 use super::refusal::Refusal;
@@ -38,8 +39,6 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// that lies or for somebody who can change its traffic, and a new code follows at once. With five guesses
 /// the chance is 1 in 13,000 in a run.
 const MOST_GUESSES: u32 = 5;
-/// How many goodbyes are sent, because one may be lost. Without one the server notices after a minute.
-const GOODBYES: usize = 2;
 
 /// The state machine of the client. Drive it as [`crate::protocol`] says.
 pub(crate) struct Meeting {
@@ -53,6 +52,8 @@ pub(crate) struct Meeting {
     /// The number of our codes at which somebody may have guessed.
     guesses: u32,
     visit: Option<Visit>,
+    /// What ends a visit, and the session that it ends.
+    goodbye: Option<(SessionId, Goodbye)>,
     paired_since: Option<Time>,
     next_open: Time,
     repeat: Duration,
@@ -81,6 +82,7 @@ impl Meeting {
             guesses: 0,
             config,
             visit: None,
+            goodbye: None,
             paired_since: None,
             next_open: now,
             repeat: FIRST_REPEAT,
@@ -117,9 +119,14 @@ impl Meeting {
     }
 
     /// Leaves the server, as the run does not need it any more.
-    pub(crate) fn end(&mut self) {
-        self.leave(Want::Leave);
+    pub(crate) fn end(&mut self, now: Time) {
+        self.leave(now, Want::Leave);
         self.visit = None;
+    }
+
+    /// Whether nothing is left to tell the server.
+    pub(crate) const fn has_left(&self) -> bool {
+        self.visit.is_none() && self.goodbye.is_none()
     }
 
     /// Whether a code of our own is shown.
@@ -180,6 +187,9 @@ impl Meeting {
     }
 
     fn on_state(&mut self, now: Time, state: &State) {
+        let is_answer = matches!(state.standing, Standing::Gone | Standing::StaleCookie);
+        self.goodbye
+            .take_if(|(session, _)| is_answer && *session == state.session);
         let (Some(visit), Some(own)) = (&mut self.visit, &self.own) else {
             return;
         };
@@ -213,7 +223,7 @@ impl Meeting {
             }
             Meaning::Over(why) => self.over(now, why),
             Meaning::Burn(why) => {
-                self.leave(Want::Burn);
+                self.leave(now, Want::Burn);
                 self.over(now, why);
             }
             Meaning::Met(met) => {
@@ -285,7 +295,7 @@ impl Meeting {
         }
     }
 
-    fn leave(&mut self, want: Want) {
+    fn leave(&mut self, now: Time, want: Want) {
         let Some((visit, cookie)) = self.visit.as_ref().zip(self.finder.cookie) else {
             return;
         };
@@ -293,12 +303,21 @@ impl Meeting {
             want,
             ..visit.open(&self.config, cookie, Duration::ZERO)
         };
-        for _ in 0..GOODBYES {
-            self.transmit(self.finder.main(), open.encode());
+        self.goodbye = Some((visit.session, Goodbye::new(open.encode(), now)));
+        self.say_goodbye(now);
+    }
+
+    fn say_goodbye(&mut self, now: Time) {
+        if let Some((_, goodbye)) = &mut self.goodbye
+            && let Some(datagram) = goodbye.poll(now)
+        {
+            self.transmit(self.finder.main(), datagram);
         }
+        self.goodbye.take_if(|(_, goodbye)| goodbye.is_in_vain(now));
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Time) {
+        self.say_goodbye(now);
         if self.is_given_up() {
             return;
         }
@@ -317,7 +336,7 @@ impl Meeting {
             .paired_since
             .is_some_and(|since| now.since(since) >= PAIRING_TIMEOUT)
         {
-            self.leave(Want::Leave);
+            self.leave(now, Want::Leave);
             self.over(now, Refusal::Gone);
         }
         if !self.silent && self.visit.is_some() && now.since(self.last_heard) >= SILENCE {
@@ -387,10 +406,11 @@ impl Meeting {
 
     /// When to call [`Meeting::handle_timeout`] next.
     pub(crate) fn poll_timeout(&self, now: Time) -> Option<Time> {
+        let goodbye = self.goodbye.as_ref().map(|(_, goodbye)| goodbye.poll_timeout());
         if self.is_given_up() {
-            return None;
+            return goodbye;
         }
-        let mut next = self.finder.poll_timeout(now);
+        let mut next = self.finder.poll_timeout(now).into_iter().chain(goodbye).min();
         let mut sooner = |time: Time| next = Some(next.map_or(time, |next| next.min(time)));
         if self.own.is_none() {
             if !self.told_unreachable {

@@ -11,6 +11,7 @@
 pub(crate) mod client;
 pub(crate) mod code;
 mod finder;
+mod goodbye;
 pub(crate) mod interface;
 pub(crate) mod list;
 pub(crate) mod name;

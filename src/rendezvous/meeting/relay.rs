@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::goodbye::Goodbye;
 use super::pake::End;
 use super::wire::{
     Bind, BindWant, Binding, Bound, Cookie, Hello, SessionId, Terms, Ticket, TokenKey, Welcome, packet,
@@ -24,8 +25,6 @@ const FIRST_REPEAT: Duration = Duration::from_millis(250);
 const LAST_REPEAT: Duration = Duration::from_secs(1);
 /// A server whose relay is full is asked again after this.
 const FULL: Duration = Duration::from_secs(10);
-/// How many goodbyes are sent, because one may be lost. Without one the server notices after a minute.
-const GOODBYES: usize = 2;
 
 /// When a relay is used.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -113,6 +112,7 @@ pub(crate) struct RelayClient {
     stage: Stage,
     /// Whether the server may know us.
     has_asked: bool,
+    goodbye: Option<Goodbye>,
     refused: Option<RelayRefusal>,
     session: SessionId,
     hello: u64,
@@ -133,6 +133,7 @@ impl RelayClient {
             rng,
             stage: Stage::Binding,
             has_asked: false,
+            goodbye: None,
             refused: None,
             next: start,
             repeat: FIRST_REPEAT,
@@ -156,18 +157,23 @@ impl RelayClient {
         self.stage == Stage::Open
     }
 
-    /// Tells the server to forget us, because there is a direct path.
-    pub(crate) fn rest(&mut self) {
+    /// Tells the server to forget us, because there is a direct path or the run ends.
+    pub(crate) fn rest(&mut self, now: Time) {
         self.stage = Stage::Resting;
         if let (true, Some(cookie)) = (std::mem::take(&mut self.has_asked), self.pass.cookie) {
-            for _ in 0..GOODBYES {
-                self.send_bind(BindWant::Leave, cookie);
-            }
+            self.goodbye = Some(Goodbye::new(self.bind(BindWant::Leave, cookie), now));
+            self.handle_timeout(now);
         }
+    }
+
+    /// Whether nothing is left to tell the server.
+    pub(crate) const fn has_left(&self) -> bool {
+        matches!(self.stage, Stage::Resting) && self.goodbye.is_none()
     }
 
     /// Binds again, because the peer fell silent.
     pub(crate) fn rouse(&mut self, now: Time) {
+        self.goodbye = None;
         self.stage = Stage::Binding;
         (self.next, self.repeat) = (now, FIRST_REPEAT);
     }
@@ -213,7 +219,6 @@ impl RelayClient {
             Some(&packet::BOUND) => {
                 if let Ok(bound) = Bound::decode(datagram)
                     && bound.session == self.session
-                    && self.stage != Stage::Resting
                 {
                     self.on_binding(now, bound.binding);
                 }
@@ -224,6 +229,12 @@ impl RelayClient {
     }
 
     fn on_binding(&mut self, now: Time, binding: Binding) {
+        if self.stage == Stage::Resting {
+            // An answer to an earlier request may still come.
+            self.goodbye
+                .take_if(|_| matches!(binding, Binding::Left | Binding::StaleCookie));
+            return;
+        }
         let (refusal, again) = match binding {
             Binding::Joined => {
                 self.refused = None;
@@ -269,6 +280,10 @@ impl RelayClient {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Time) {
+        if let Some(datagram) = self.goodbye.as_mut().and_then(|goodbye| goodbye.poll(now)) {
+            self.transmit(datagram);
+        }
+        self.goodbye.take_if(|goodbye| goodbye.is_in_vain(now));
         if self.stage == Stage::Resting || now < self.next {
             return;
         }
@@ -277,13 +292,14 @@ impl RelayClient {
         match self.pass.cookie {
             Some(cookie) => {
                 self.has_asked = true;
-                self.send_bind(BindWant::Bind, cookie);
+                self.transmit(self.bind(BindWant::Bind, cookie));
             }
             None => self.transmit(Hello { id: self.hello }.encode()),
         }
     }
 
-    fn send_bind(&mut self, want: BindWant, cookie: Cookie) {
+    /// The datagram of a request.
+    fn bind(&self, want: BindWant, cookie: Cookie) -> Vec<u8> {
         let bind = Bind {
             end: self.pass.end,
             want,
@@ -292,7 +308,7 @@ impl RelayClient {
             proof: proof_or_zeros(self.pass.token.as_ref(), &cookie, self.session),
             ticket: self.pass.ticket,
         };
-        self.transmit(bind.encode());
+        bind.encode()
     }
 
     fn transmit(&mut self, payload: Vec<u8>) {
@@ -309,7 +325,8 @@ impl RelayClient {
 
     /// When to call [`RelayClient::handle_timeout`] next.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        (self.stage != Stage::Resting).then_some(self.next)
+        let goodbye = self.goodbye.as_ref().map(Goodbye::poll_timeout);
+        goodbye.or((self.stage != Stage::Resting).then_some(self.next))
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<RelayEvent> {

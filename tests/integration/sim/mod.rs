@@ -230,8 +230,8 @@ fn close_says_why() {
 }
 
 #[test]
-fn whoever_closes_waits_for_one_round_trip_and_without_an_answer_for_its_copies() {
-    for (answered, least, most) in [(true, 40, 45), (false, 120, 125)] {
+fn whoever_closes_waits_for_one_round_trip_and_without_an_answer_for_two_seconds() {
+    for (answered, least, most) in [(true, 40, 45), (false, 2000, 2005)] {
         let (forward, back) = wan(20, 40, 0.0);
         let mut pair = Pair::new(forward, back, 1000, 1);
         pair.run(Duration::from_secs(5));
@@ -247,6 +247,45 @@ fn whoever_closes_waits_for_one_round_trip_and_without_an_answer_for_its_copies(
         let took = pair.now.since(began).as_millis();
         assert!((least..=most).contains(&took), "answered {answered}: {took} ms");
     }
+}
+
+#[test]
+fn a_close_is_heard_after_a_dark_second_and_its_answer_through_loss() {
+    let said = Closed::ByPeer {
+        code: 4,
+        reason: "no thanks".into(),
+    };
+    let ends = |loss, dark, seed| {
+        let (forward, back) = wan(20, 40, loss);
+        let mut pair = Pair::new(forward, back, 1000, seed);
+        pair.run(Duration::from_secs(5));
+        let began = pair.now;
+        for link in [&mut pair.forward, &mut pair.back] {
+            let until = began + Duration::from_millis(dark);
+            link.profile.blackouts.push((began, until));
+        }
+        pair.receiver.close(began, 4, "no thanks");
+        while !pair.receiver.is_closed() {
+            pair.step_if_alive();
+        }
+        let heard = Event::Closed(said.clone());
+        let is_told = pair
+            .events
+            .iter()
+            .any(|(_, r, e)| *r == Role::Sender && *e == heard);
+        (is_told, pair.now.since(began).as_millis())
+    };
+    for (dark, most) in [(20, 75), (300, 500), (1000, 1950), (1700, 1950)] {
+        let (is_told, took) = ends(0.0, dark, 1);
+        assert!(is_told && took < most, "dark for {dark} ms: {is_told}, {took} ms");
+    }
+    // One end in forty loses all its answers.
+    let waits = (0..40).filter(|seed| {
+        let (is_told, took) = ends(0.3, 0, *seed);
+        assert!(is_told, "seed {seed}");
+        took >= 2000
+    });
+    assert!(waits.count() <= 4);
 }
 
 #[test]

@@ -216,17 +216,21 @@ fn after_eleven_minutes_another_code_is_shown_and_the_old_one_meets_nobody() {
 }
 
 #[test]
-fn who_offered_and_left_is_gone_at_once() {
-    let mut world = World::new(7, Line::clean());
-    let sender = world.client(SENDER, None);
-    world.run(seconds(1));
-    let shown = code(&world, sender);
-    world.leave(sender);
-    world.run(seconds(1));
-    let receiver = world.client(RECEIVER, Some(shown));
-    world.run(seconds(2));
-    assert_eq!(refusals(&world, receiver), [Refusal::Nobody]);
-    assert_eq!(world.server.known(), 0);
+fn who_offered_and_left_is_gone_at_once_although_a_goodbye_is_lost() {
+    for line in [Line::clean(), Line::dead()] {
+        let mut world = World::new(7, Line::clean());
+        let sender = world.client(SENDER, None);
+        world.run(seconds(1));
+        world.becomes(line);
+        world.leave(sender);
+        world.run(Duration::from_millis(300));
+        world.becomes(Line::clean());
+        world.run(seconds(1));
+        let receiver = world.client(RECEIVER, Some(code(&world, sender)));
+        world.run(seconds(2));
+        assert_eq!(refusals(&world, receiver), [Refusal::Nobody]);
+        assert_eq!(world.server.known(), 0);
+    }
 }
 
 #[test]

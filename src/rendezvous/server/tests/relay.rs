@@ -113,23 +113,31 @@ fn who_finds_no_room_is_told_once_and_gets_it_when_there_is_some() {
         assert_eq!(world.relay_refusals(end), [RelayRefusal::Full]);
     }
     for end in first {
-        world.relay(end).rest();
+        let now = world.now;
+        world.relay(end).rest(now);
     }
     world.run(seconds(11));
     assert!(world.is_relayed(sender) && world.is_relayed(receiver));
 }
 
 #[test]
-fn who_has_a_direct_path_is_forgotten_at_once() {
-    let (mut world, ends) = bound(4, Line::clean(), Some(RelayLimits::STRANGERS));
-    for end in ends {
-        world.relay(end).rest();
+fn who_has_a_direct_path_is_forgotten_at_once_although_a_goodbye_is_lost() {
+    for line in [Line::clean(), Line::dead()] {
+        let (mut world, ends) = bound(4, Line::clean(), Some(RelayLimits::STRANGERS));
+        let now = world.now;
+        world.becomes(line);
+        for end in ends {
+            world.relay(end).rest(now);
+        }
+        world.run(Duration::from_millis(300));
+        world.becomes(Line::clean());
+        world.run(seconds(1));
+        assert!(ends.iter().all(|end| world.relay(*end).has_left()));
+        assert_eq!(world.server.joined(), 0);
+        world.say(ends[0], b"\x50x");
+        world.run(seconds(1));
+        assert!(world.passed(ends[1]).is_empty());
     }
-    world.run(seconds(1));
-    assert_eq!(world.server.joined(), 0);
-    world.say(ends[0], b"\x50x");
-    world.run(seconds(1));
-    assert!(world.passed(ends[1]).is_empty());
 }
 
 #[test]

@@ -212,11 +212,8 @@ impl World {
     }
 
     pub(super) fn leave(&mut self, client: usize) {
-        if let Some(meeting) = &mut self.clients[client].meeting {
-            meeting.end();
-        }
-        self.drain();
-        self.kill(client);
+        let meeting = &mut self.clients[client].meeting;
+        meeting.iter_mut().for_each(|m| m.end(self.now));
     }
 
     pub(super) fn kill(&mut self, client: usize) {
