@@ -44,13 +44,11 @@ impl Bbr {
         Some(excess)
     }
 
-    /// Whether loss shows that the pipe is full (section 4.3.1.3), for an application-limited rate cannot. Loss without a queue
-    /// is the path's own. If few packets arrive, or far from each other, their rate is that of a waiting application, and
-    /// Startup must not end with it.
-    pub(super) fn shows_full_pipe(&self, s: &AckSample, interval: &Interval) -> bool {
-        let enough = interval.count.acked >= self.params.fewest_packets;
-        let close = interval.time <= self.params.full_bw_rounds * s.smoothed_rtt;
-        enough && close && self.fills_queue(interval) && self.is_excess(&interval.count)
+    /// Whether excess loss of this interval shows that the pipe is full (section 4.3.1.3), for an application-limited rate
+    /// cannot. Loss without a queue is the path's own. If the packets were far from each other, their rate is that of a waiting
+    /// application, and Startup must not end with it.
+    pub(super) fn is_at_full_rate(&self, s: &AckSample, interval: &Interval) -> bool {
+        interval.time <= self.params.full_bw_rounds * s.smoothed_rtt && self.fills_queue(interval)
     }
 
     /// Learns the path's own loss from an interval in which we cannot have caused loss; `low`: its lowest RTT.

@@ -246,7 +246,7 @@ impl Bbr {
     fn run_mode(&mut self, s: &AckSample, ended: Option<Interval>) {
         let verdict = self.judge(s, ended);
         match self.mode {
-            Mode::Startup => self.on_startup(s, ended),
+            Mode::Startup => self.on_startup(s, verdict == Some(true), ended),
             Mode::Drain => self.on_drain(s),
             Mode::Down => self.on_down(s, verdict.is_some()),
             Mode::Cruise => self.wait_for_probe(s),
@@ -266,8 +266,9 @@ impl Bbr {
         }
     }
 
-    fn on_startup(&mut self, s: &AckSample, ended: Option<Interval>) {
-        if s.app_limited && ended.is_some_and(|interval| self.shows_full_pipe(s, &interval)) {
+    fn on_startup(&mut self, s: &AckSample, excess: bool, ended: Option<Interval>) {
+        let at_full_rate = |interval| self.is_at_full_rate(s, &interval);
+        if s.app_limited && excess && ended.is_some_and(at_full_rate) {
             self.plan_probe();
             self.enter(Mode::Drain, s);
             return;
