@@ -1,12 +1,12 @@
 //! UDT's congestion control (draft-gg-udt-03, section 4), as a reference to compare the default with.
 //!
-//! Rate-based: every SYN the sending period shrinks by a step that depends on how far the rate is from the link's
-//! capacity; the first loss of a congestion epoch stretches it by an eighth, and more losses in the epoch do so
-//! again at random. It takes every loss for congestion, which is what the comparison shows.
+//! It sets the time between two packets, the sending period. Every 10 ms the period becomes shorter, by more if the rate is
+//! far below the link's capacity. The first loss of a congestion epoch makes it an eighth longer, and some of the later
+//! losses, chosen at random, do so again. UDT takes every loss for congestion. The comparison shows what that costs.
 //!
-//! UDT4's known bugs are mended, not imitated: the sending period is a float, not whole microseconds; slow start
-//! ends with the rate that was received, or with window/(RTT + SYN), not its inverse; a timeout in the first
-//! packets does not leave a rate of 16 packets a second; a repeated loss counts once.
+//! Known faults of UDT4 are not copied: the period is a float and not whole microseconds; slow start ends with the
+//! received rate, or with window/(RTT + SYN) and not its inverse; a timeout in the first packets does not leave a rate
+//! of 16 packets a second; a loss that is reported again counts once.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::protocol::time::Time;
 const SYN: Duration = Duration::from_millis(10);
 /// A decrease stretches the period by this (section 4.2: 1.125).
 const DECREASE: f64 = 1.125;
-/// Decreases within one epoch, the first counted (section 4.2).
+/// The most decreases in one epoch, the first included (section 4.2).
 const MOST_DECREASES: u32 = 5;
-/// Flow window of slow start, packets (section 4.1).
+/// Flow window at the beginning of slow start, packets (section 4.1).
 const INITIAL_WINDOW: f64 = 16.0;
-/// Least rate after slow start, packets per SYN: 100 packets a second, where UDT4 could be stuck at 16.
+/// Least rate after slow start, packets per SYN. UDT4 could stay at 16 packets a second; this is 100.
 const LEAST_PER_SYN: f64 = 1.0;
 /// Weight of a new sample in the averages of received rate and capacity (section 3.3).
 const SMOOTHING: f64 = 1.0 / 8.0;
@@ -38,21 +38,22 @@ pub struct Udt {
     /// Sending period, seconds a packet.
     period: f64,
     rtt: Duration,
-    /// Packets a second: as received, and the most seen, which stands for the packet-pair capacity.
+    /// The received rate and its maximum, packets a second. The maximum replaces the capacity that UDT4 measures with pairs
+    /// of packets.
     received: f64,
     capacity: f64,
     last_increase: Time,
     lost_since_increase: bool,
-    /// The epoch ends when what is sent after it is acknowledged.
+    /// The congestion epoch ends when a packet that was sent after this much was delivered is acknowledged.
     epoch_ends: u64,
-    /// Losses in this epoch, decreases made, and every how many losses one is made.
+    /// Losses and decreases in this epoch, and how many losses there are for each decrease.
     losses: u32,
     decreases: u32,
     every: u32,
 }
 
 impl Udt {
-    /// A controller for a fresh path; `seed` draws the spacing of repeated decreases.
+    /// A controller for a new path. `seed` decides which later losses of an epoch decrease the rate.
     pub fn new(now: Time, mtu: u16, initial_rtt: Option<Duration>, seed: u64) -> Self {
         let rtt = initial_rtt.unwrap_or(Duration::from_millis(100));
         Udt {
@@ -89,11 +90,11 @@ impl Udt {
         self.period = 1.0 / packets_per_second.max(least);
     }
 
-    /// Packets to add per SYN (section 4.1): a power of ten that follows the spare capacity.
+    /// Packets to add per SYN: a power of ten, by the capacity that is left (section 4.1).
     fn increase(&self) -> f64 {
         let rate = 1.0 / self.period;
         let spare = self.capacity - rate;
-        // Having just lost, it aims at a ninth less of the capacity, as the published code does.
+        // After a loss it uses a ninth of the capacity at most, as the published code does.
         let spare = if self.lost_since_increase {
             spare.min(self.capacity / 9.0)
         } else {
@@ -132,7 +133,7 @@ impl Udt {
 
 impl Controller for Udt {
     fn on_ack(&mut self, s: &AckSample) {
-        // Of the slowest packet, not the newest: under jitter the newest acknowledged is a lucky one.
+        // The RTT of the slowest packet: with jitter, the newest acknowledged packet was a fast one.
         if let Some(rtt) = s.max_rtt {
             self.rtt = (self.rtt * 7 + rtt) / 8;
         }
@@ -172,7 +173,7 @@ impl Controller for Udt {
 
     fn pacing_rate(&self) -> u64 {
         if self.slow_start {
-            // Unpaced in UDT; here the window over half an RTT, so that bursts do not decide the comparison.
+            // UDT does not pace slow start. Here the window leaves in half an RTT, so that bursts do not decide the comparison.
             return (2.0 * self.window * self.mtu / self.rtt.as_secs_f64().max(1e-4)) as u64;
         }
         (self.mtu / self.period) as u64

@@ -1,8 +1,8 @@
-//! The controller fed by hand, where a simulated path would hide what decides.
+//! Feeds the controller with samples, because a simulated path would hide which rule decides.
 
 use super::*;
 
-/// What the acknowledgements of some time say.
+/// A controller, and what has been delivered to the peer so far.
 struct Fed {
     bbr: Bbr,
     now: Time,
@@ -80,7 +80,7 @@ fn a_machine_busy_for_milliseconds_does_not_make_the_path_slow() {
 fn what_comes_out_of_a_queue_corrects_what_startup_believed() {
     let mut fed = Fed::new();
     let (quick, slow) = (Duration::from_millis(40), Duration::from_millis(60));
-    // ACKs that were pushed together once: a fifth too much.
+    // ACKs that arrived together once: the rate looks a fifth too high.
     fed.feed(4, 40, 6_000_000, quick, 0);
     fed.feed(40, 40, 5_000_000, slow, 0);
     assert_eq!(fed.bbr.bandwidth(), 5_000_000);
@@ -107,7 +107,7 @@ fn a_path_that_became_slow_is_believed_however_slow() {
 fn where_giving_way_brings_less_and_less_others_are() {
     let (mut fed, rtt) = queued();
     for _ in 0..60 {
-        // Whatever is sent, the others' packets are between ours.
+        // Three fifths of what is sent get through, whatever the rate, because others send as well.
         let rate = fed.bbr.pacing_rate().min(fed.bbr.window() * 10) * 3 / 5;
         fed.feed(1, 100, rate, rtt, 0);
         if let Mode::Competitive(competitive) = fed.bbr.mode {
@@ -119,7 +119,7 @@ fn where_giving_way_brings_less_and_less_others_are() {
     panic!("they fill the queue");
 }
 
-/// A path that gave 100 Mbit/s, and now is said to be shared with somebody who is blind to loss.
+/// A path of 100 Mbit/s on which a rate is held, because another flow does not react to loss.
 fn holding() -> Fed {
     let mut fed = Fed::new();
     fed.feed(40, 10, 12_500_000, Duration::from_millis(10), 0);
@@ -153,7 +153,7 @@ fn a_hold_falls_to_what_comes_through_where_a_tenth_is_lost_for_seconds() {
 #[test]
 fn the_step_to_a_hold_tells_of_a_path_that_was_never_seen_empty() {
     let mut fed = Fed::new();
-    // Another flow has had most of it from the start.
+    // Another flow has used most of the path from the start.
     fed.feed(40, 10, 2_500_000, Duration::from_millis(10), 0);
     fed.bbr.given = 1_000_000;
     let rtt = Duration::from_millis(20);
@@ -161,7 +161,7 @@ fn the_step_to_a_hold_tells_of_a_path_that_was_never_seen_empty() {
     fed.bbr.hold(&sample, 10.0);
     fed.feed(1, 20, 1_250_000, rtt, 0);
     assert_eq!(fed.bbr.pacing_rate(), 1_250_000);
-    // A step of 0.25 MB/s that has the full queue lose a thirtieth tells of a path of some 8 MB/s.
+    // The rate rises by 0.25 MB/s, and then a thirtieth is lost. So the path carries about 8 MB/s.
     fed.feed(60, 20, 1_900_000, rtt, 1);
     let rate = fed.bbr.pacing_rate();
     assert!((1_700_000..2_500_000).contains(&rate), "{rate}");
