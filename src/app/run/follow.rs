@@ -221,13 +221,22 @@ impl Following<'_, '_> {
 
     fn on_punch(&mut self, event: PunchEvent) -> Result<(), Failure> {
         match event {
-            PunchEvent::Schedule(ScheduleEvent::Waiting { until, .. }) => self.waiting = Some(until),
+            PunchEvent::Schedule(ScheduleEvent::Waiting { until }) => self.waiting = Some(until),
             PunchEvent::Hint(hint) => self.tell_hint(hint),
             PunchEvent::Failed(mut report) => {
                 report.rejected = self.rejected;
                 return Err(punching::failure(&report, self.front));
             }
-            event => punching::tell(event, self.front),
+            PunchEvent::Schedule(ScheduleEvent::Attempt { number, to }) => {
+                self.front.event(Event::Attempt { number, remote: to });
+            }
+            PunchEvent::Schedule(ScheduleEvent::Guessing(task)) => {
+                self.front.event(Event::Info(punching::guessing(task)));
+            }
+            PunchEvent::Reflexive(Path { remote, .. }) => {
+                self.front.event(Event::Note(Note::HeardFrom { remote }));
+            }
+            PunchEvent::Connected { .. } => {}
         }
         Ok(())
     }
