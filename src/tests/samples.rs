@@ -14,7 +14,7 @@ use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::name::Name;
 use crate::rendezvous::meeting::pake::End;
 use crate::rendezvous::meeting::wire::{
-    Bind, BindWant, Binding, Bound, List, Listed, Listing, Names, Open, Present, SessionId, Want,
+    Bind, BindWant, Binding, Bound, Closed, List, Listed, Listing, Names, Open, Present, SessionId, Want,
 };
 use crate::rendezvous::punch::Punch;
 use crate::rendezvous::stun::respond;
@@ -342,7 +342,7 @@ fn meeting() -> Vec<Vec<u8>> {
     };
     let bound = Bound {
         session,
-        binding: Binding::TooMany(9),
+        binding: Binding::Closed(Closed::TooMany(9)),
     };
     said.extend([
         bind.encode(),

@@ -12,7 +12,7 @@ use super::pake::End;
 use super::refusal::Refusal;
 use super::relay::{RelayPass, RelayUse};
 use super::visit::{Meaning, Visit};
-use super::wire::{Open, SessionId, Standing, State, Want, Welcome, is_meeting, packet};
+use super::wire::{Closed, Open, SessionId, Standing, State, Want, Welcome, is_meeting, packet};
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach};
@@ -190,7 +190,7 @@ impl Meeting {
         if std::mem::take(&mut self.silent) {
             self.events.push_back(MeetingEvent::Silent(false));
         }
-        if state.standing == Standing::StaleCookie {
+        if state.standing == Standing::Closed(Closed::StaleCookie) {
             self.finder.renew(now);
             return;
         }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::wire::{
-    Cookie, Hello, List, Listed, Listing, Present, SessionId, TokenKey, Welcome, packet, proof_or_zeros,
+    Closed, Cookie, Hello, List, Listed, Listing, Present, SessionId, TokenKey, Welcome, packet,
+    proof_or_zeros,
 };
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
@@ -104,12 +105,12 @@ impl Lister {
     fn on_listed(&mut self, now: Time, listed: Listed) {
         self.deadline = now + UNREACHABLE;
         let over = match listed.listing {
-            Listing::StaleCookie => {
+            Listing::Closed(Closed::StaleCookie) => {
                 self.cookie = None;
                 return;
             }
-            Listing::WrongToken => Err(NoList::WrongToken),
-            Listing::TooMany(seconds) => Err(NoList::TooMany(seconds)),
+            Listing::Closed(Closed::WrongToken) => Err(NoList::WrongToken),
+            Listing::Closed(Closed::TooMany(seconds)) => Err(NoList::TooMany(seconds)),
             Listing::Untold => Err(NoList::Untold),
             Listing::All | Listing::More => {
                 // A page that comes twice, or out of order, is ignored.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::pake::End;
 use super::wire::{
-    Bind, BindWant, Binding, Bound, Cookie, Hello, SessionId, Terms, Ticket, TokenKey, Welcome, packet,
-    proof_or_zeros,
+    Bind, BindWant, Binding, Bound, Closed, Cookie, Hello, SessionId, Terms, Ticket, TokenKey, Welcome,
+    packet, proof_or_zeros,
 };
 use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::time::Time;
@@ -240,7 +240,7 @@ impl RelayClient {
                 self.next = now + LAST_REPEAT;
                 return;
             }
-            Binding::StaleCookie => {
+            Binding::Closed(Closed::StaleCookie) => {
                 // The client drops the cookie only once, so a forged answer costs one repeated request.
                 if self.pass.cookie.take().is_some() {
                     self.hello = self.rng.next_u64();
@@ -253,11 +253,11 @@ impl RelayClient {
             Binding::NoRelay => (RelayRefusal::NoRelay, None),
             Binding::Full => (RelayRefusal::Full, Some(FULL)),
             Binding::Spent => (RelayRefusal::Spent, None),
-            Binding::TooMany(seconds) => (
+            Binding::Closed(Closed::TooMany(seconds)) => (
                 RelayRefusal::TooMany(seconds),
                 Some(Duration::from_secs(seconds.into())),
             ),
-            Binding::WrongToken => (RelayRefusal::WrongToken, None),
+            Binding::Closed(Closed::WrongToken) => (RelayRefusal::WrongToken, None),
         };
         match again {
             Some(pause) => (self.stage, self.next) = (Stage::Binding, now + pause),

@@ -6,7 +6,7 @@ use super::code::{Code, Nameplate, Words};
 use super::interface::MeetingConfig;
 use super::pake::{CodeKeys, End, Exchange, MESSAGE_LEN};
 use super::refusal::Refusal;
-use super::wire::{Cookie, Names, Open, SessionId, Standing, State, Ticket, Want, proof_or_zeros};
+use super::wire::{Closed, Cookie, Names, Open, SessionId, Standing, State, Ticket, Want, proof_or_zeros};
 use crate::rendezvous::address::Address;
 
 /// Our end of an exchange.
@@ -171,13 +171,13 @@ impl Visit {
             Standing::Nobody => self.refused(Refusal::Nobody),
             Standing::NameTaken => Meaning::Over(Refusal::NameTaken),
             Standing::SameRole => self.refused(Refusal::SameRole),
-            Standing::TooMany(seconds) => self.refused(Refusal::TooMany(seconds)),
-            Standing::WrongToken => Meaning::Over(Refusal::WrongToken),
+            Standing::Closed(Closed::TooMany(seconds)) => self.refused(Refusal::TooMany(seconds)),
+            Standing::Closed(Closed::WrongToken) => Meaning::Over(Refusal::WrongToken),
             Standing::Gone => Meaning::Over(Refusal::Gone),
             Standing::Burnt => Meaning::Over(self.wrong()),
             Standing::Expired => Meaning::Over(Refusal::Expired),
             // After a restart of the server, clients that waited come back within a keepalive.
-            Standing::StaleCookie | Standing::Fresh => Meaning::Nothing,
+            Standing::Closed(Closed::StaleCookie) | Standing::Fresh => Meaning::Nothing,
         }
     }
 
