@@ -111,8 +111,7 @@ impl Machine for Serving {
 
     fn poll_transmit(&mut self, _now: Time, buf: &mut Vec<u8>, _segments: usize) -> Option<Transmit> {
         let question = self.stun.as_mut().and_then(StunClient::poll_transmit);
-        let single = question.or_else(|| self.server.poll_transmit().map(|out| (out.path, out.payload)));
-        if let Some((path, payload)) = single {
+        if let Some((path, payload)) = question.or_else(|| self.server.poll_transmit()) {
             return Some(Transmit::single(buf, path, Reach::Full, &payload));
         }
         let (path, segment) = self.server.poll_relayed(buf)?;

@@ -166,14 +166,13 @@ impl Session {
                 event => self.tell(Notice::Punch(event)),
             }
         }
-        while let Some(event) = self.relaying.as_mut().and_then(Relaying::poll_event) {
-            self.tell(Notice::Relay(event));
+        if let Some(why) = self.relaying.as_mut().and_then(|r| r.client.poll_refusal()) {
+            self.tell(Notice::RelayRefused(why));
         }
         self.drain_linked(now);
-        self.relaying
-            .iter_mut()
-            .filter(|_| self.over)
-            .for_each(Relaying::rest);
+        if let Some(relaying) = self.relaying.as_mut().filter(|_| self.over) {
+            relaying.client.rest();
+        }
     }
 
     fn drain_linked(&mut self, now: Time) {
@@ -191,7 +190,7 @@ impl Session {
                     // yet.
                     linked.give_up = now + self.settings.peer_timeout;
                     if let Some(relaying) = &mut self.relaying {
-                        relaying.rouse(now);
+                        relaying.client.rouse(now);
                     }
                 }
                 connection::Event::Back => (linked.silent, linked.has_other_ports) = (false, false),
@@ -359,24 +358,19 @@ impl Machine for Session {
     }
 
     fn poll_transmit(&mut self, now: Time, buf: &mut Vec<u8>, segments: usize) -> Option<Transmit> {
-        let mut single =
-            |path: Path, reach: Reach, payload: &[u8]| Some(Transmit::single(buf, path, reach, payload));
-        if let Some((path, payload)) = self.stun(now).and_then(StunClient::poll_transmit) {
-            return single(path, Reach::Full, &payload);
-        }
-        if let Some(t) = self.meeting.as_mut().and_then(Meeting::poll_transmit) {
-            return single(t.path, t.reach, &t.payload);
-        }
-        if let Some(t) = self.relaying.as_mut().and_then(Relaying::poll_transmit) {
-            return single(t.path, t.reach, &t.payload);
+        let single = self
+            .stun(now)
+            .and_then(StunClient::poll_transmit)
+            .or_else(|| self.meeting.as_mut()?.poll_transmit())
+            .or_else(|| self.relaying.as_mut()?.client.poll_transmit())
+            .or_else(|| self.linked.as_mut()?.late.take());
+        if let Some((path, payload)) = single {
+            return Some(Transmit::single(buf, path, Reach::Full, &payload));
         }
         if let Some(t) = self.punch.as_mut().and_then(Punch::poll_transmit) {
-            return single(t.path, t.reach, &t.payload);
+            return Some(Transmit::single(buf, t.path, t.reach, &t.payload));
         }
         let linked = self.linked.as_mut()?;
-        if let Some((path, payload)) = linked.late.take() {
-            return single(path, Reach::Full, &payload);
-        }
         if let Some(send) = linked.search.as_mut().and_then(|s| s.poll(now)) {
             return Some(Transmit {
                 reach: send.reach,
@@ -401,7 +395,7 @@ impl Machine for Session {
         let before = [
             self.stun(now).and_then(|stun| stun.poll_timeout()),
             self.meeting.as_ref().and_then(|m| m.poll_timeout(now)),
-            self.relaying.as_ref().and_then(Relaying::poll_timeout),
+            self.relaying.as_ref().and_then(|r| r.client.poll_timeout()),
             self.punch.as_ref().and_then(Punch::poll_timeout),
         ];
         linked.into_iter().flatten().chain(before).flatten().min()

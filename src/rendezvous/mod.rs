@@ -24,15 +24,3 @@ pub(crate) mod schedule;
 pub(crate) mod server;
 pub(crate) mod servers;
 pub(crate) mod stun;
-
-use crate::protocol::{Path, Reach};
-
-/// A datagram to send.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Datagram {
-    /// Our socket and the destination.
-    pub path: Path,
-    /// How far the datagram may travel.
-    pub reach: Reach,
-    pub payload: Vec<u8>,
-}

@@ -318,9 +318,9 @@ pub fn meeting(data: &[u8]) {
         let (client, server) = pair.get_or_insert_with(meeting_pair);
         let mut longest = 0;
         server.handle_datagram(now(), path(), data);
-        while let Some(out) = server.poll_transmit() {
-            longest = longest.max(out.payload.len());
-            client.handle_datagram(now(), out.path, &out.payload);
+        while let Some((path, payload)) = server.poll_transmit() {
+            longest = longest.max(payload.len());
+            client.handle_datagram(now(), path, &payload);
         }
         assert!(
             longest <= data.len(),

@@ -289,13 +289,13 @@ fn meeting() -> Vec<Vec<u8>> {
     let now = Time::from_nanos(1_000_000_000);
     let mut said = Vec::new();
     for _ in 0..4 {
-        while let Some(out) = client.poll_transmit() {
-            server.handle_datagram(now, out.path, &out.payload);
-            said.push(out.payload);
+        while let Some((path, payload)) = client.poll_transmit() {
+            server.handle_datagram(now, path, &payload);
+            said.push(payload);
         }
-        while let Some(out) = server.poll_transmit() {
-            client.handle_datagram(now, out.path, &out.payload);
-            said.push(out.payload);
+        while let Some((path, payload)) = server.poll_transmit() {
+            client.handle_datagram(now, path, &payload);
+            said.push(payload);
         }
     }
     let (session, cookie, proof) = (SessionId(7), [1; 16], [0; 16]);

@@ -26,7 +26,7 @@ use crate::protocol::handshake::Reason;
 use crate::protocol::time::Time;
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
-use crate::rendezvous::meeting::relay::{RelayEvent, RelayRefusal, RelayUse};
+use crate::rendezvous::meeting::relay::{RelayRefusal, RelayUse};
 use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::punch::{Hint, PathKind, PunchEvent};
 use crate::rendezvous::schedule::ScheduleEvent;
@@ -154,7 +154,7 @@ impl Following<'_, '_> {
                     self.front.event(Event::Reconnected(link.clone()));
                 }
             }
-            Notice::Relay(RelayEvent::Refused(why)) => {
+            Notice::RelayRefused(why) => {
                 if self.user.common.relay == RelayUse::Only {
                     let next = match why {
                         RelayRefusal::Spent => "run the same command again on both sides",

@@ -13,10 +13,9 @@ use super::refusal::Refusal;
 use super::relay::{RelayPass, RelayUse};
 use super::visit::{Meaning, Visit};
 use super::wire::{Closed, Open, SessionId, Standing, State, Want, Welcome, is_meeting, packet};
+use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
-use crate::protocol::{Path, Reach};
-use crate::rendezvous::Datagram;
 use crate::rendezvous::address::{Address, Guessing, Mapping, NatClass, PAIRS};
 use crate::rendezvous::clock::WallClock;
 
@@ -58,7 +57,7 @@ pub(crate) struct Meeting {
     repeat: Duration,
     last_heard: Time,
     silent: bool,
-    outbox: VecDeque<Datagram>,
+    outbox: VecDeque<(Path, Vec<u8>)>,
     events: VecDeque<MeetingEvent>,
 }
 
@@ -294,7 +293,7 @@ impl Meeting {
             ..visit.open(&self.config, cookie, Duration::ZERO)
         };
         for _ in 0..GOODBYES {
-            self.transmit(self.finder.main(), open.encode());
+            self.outbox.push_back((self.finder.main(), open.encode()));
         }
     }
 
@@ -302,9 +301,7 @@ impl Meeting {
         if self.is_given_up() {
             return;
         }
-        while let Some((path, payload)) = self.finder.poll(now) {
-            self.transmit(path, payload);
-        }
+        self.outbox.extend(std::iter::from_fn(|| self.finder.poll(now)));
         self.look_around(now);
         if self.own.is_none() {
             if !self.told_unreachable && now.since(self.began) >= UNREACHABLE {
@@ -331,7 +328,7 @@ impl Meeting {
             let open = visit.open(&self.config, cookie, self.finder.rtt());
             self.next_open = now + self.repeat;
             self.repeat = (self.repeat * 2).min(LAST_REPEAT.max(2 * self.finder.rtt()));
-            self.transmit(self.finder.main(), open.encode());
+            self.outbox.push_back((self.finder.main(), open.encode()));
         }
     }
 
@@ -381,7 +378,7 @@ impl Meeting {
     }
 
     /// The next datagram to send.
-    pub(crate) fn poll_transmit(&mut self) -> Option<Datagram> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
         self.outbox.pop_front()
     }
 
@@ -407,13 +404,5 @@ impl Meeting {
 
     pub(crate) fn poll_event(&mut self) -> Option<MeetingEvent> {
         self.events.pop_front()
-    }
-
-    fn transmit(&mut self, path: Path, payload: Vec<u8>) {
-        self.outbox.push_back(Datagram {
-            path,
-            reach: Reach::Full,
-            payload,
-        });
     }
 }

@@ -12,10 +12,9 @@ use super::wire::{
     Bind, BindWant, Binding, Bound, Closed, Cookie, Hello, SessionId, Terms, Ticket, TokenKey, Welcome,
     packet, proof_or_zeros,
 };
+use crate::protocol::Path;
 use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::time::Time;
-use crate::protocol::{Path, Reach};
-use crate::rendezvous::Datagram;
 use crate::rendezvous::stun::KEEPALIVE;
 
 /// A request is repeated after this. Each further pause is longer.
@@ -63,16 +62,7 @@ impl std::fmt::Debug for RelayPass {
     }
 }
 
-/// An event of the relay's client.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum RelayEvent {
-    /// Packets to the server's address reach the peer now.
-    Open,
-    /// The relay refuses. If that may change, the client asks again.
-    Refused(RelayRefusal),
-}
-
-/// Why the server does not relay, in words for the user.
+/// Why the server does not relay, in words for the user. If that may change, the client asks again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum RelayRefusal {
     #[error("the server does not relay: only a direct path can help")]
@@ -118,8 +108,9 @@ pub(crate) struct RelayClient {
     hello: u64,
     next: Time,
     repeat: Duration,
-    outbox: VecDeque<Datagram>,
-    events: VecDeque<RelayEvent>,
+    outbox: VecDeque<Vec<u8>>,
+    /// A refusal that was not told yet.
+    news: Option<RelayRefusal>,
 }
 
 impl RelayClient {
@@ -137,7 +128,7 @@ impl RelayClient {
             next: start,
             repeat: FIRST_REPEAT,
             outbox: VecDeque::new(),
-            events: VecDeque::new(),
+            news: None,
         }
     }
 
@@ -229,10 +220,7 @@ impl RelayClient {
                 self.refused = None;
                 self.next = now + KEEPALIVE;
                 self.repeat = FIRST_REPEAT;
-                if self.stage != Stage::Open {
-                    self.stage = Stage::Open;
-                    self.events.push_back(RelayEvent::Open);
-                }
+                self.stage = Stage::Open;
                 return;
             }
             Binding::Waiting => {
@@ -264,7 +252,7 @@ impl RelayClient {
             None => self.stage = Stage::Resting,
         }
         if self.refused.replace(refusal) != Some(refusal) {
-            self.events.push_back(RelayEvent::Refused(refusal));
+            self.news = Some(refusal);
         }
     }
 
@@ -279,7 +267,7 @@ impl RelayClient {
                 self.has_asked = true;
                 self.send_bind(BindWant::Bind, cookie);
             }
-            None => self.transmit(Hello { id: self.hello }.encode()),
+            None => self.outbox.push_back(Hello { id: self.hello }.encode()),
         }
     }
 
@@ -292,19 +280,11 @@ impl RelayClient {
             proof: proof_or_zeros(self.pass.token.as_ref(), &cookie, self.session),
             ticket: self.pass.ticket,
         };
-        self.transmit(bind.encode());
+        self.outbox.push_back(bind.encode());
     }
 
-    fn transmit(&mut self, payload: Vec<u8>) {
-        self.outbox.push_back(Datagram {
-            path: self.pass.path,
-            reach: Reach::Full,
-            payload,
-        });
-    }
-
-    pub(crate) fn poll_transmit(&mut self) -> Option<Datagram> {
-        self.outbox.pop_front()
+    pub(crate) fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
+        Some((self.pass.path, self.outbox.pop_front()?))
     }
 
     /// When to call [`RelayClient::handle_timeout`] next.
@@ -312,7 +292,8 @@ impl RelayClient {
         (self.stage != Stage::Resting).then_some(self.next)
     }
 
-    pub(crate) fn poll_event(&mut self) -> Option<RelayEvent> {
-        self.events.pop_front()
+    /// The next refusal. One that is like the last is not told again.
+    pub(crate) fn poll_refusal(&mut self) -> Option<RelayRefusal> {
+        self.news.take()
     }
 }

@@ -19,7 +19,6 @@ use self::relay::Relay;
 pub(crate) use self::relay::RelayLimits;
 pub(crate) use self::relay::Relayed;
 use self::rooms::{Answers, Rooms};
-use super::Datagram;
 use super::clock::WallClock;
 use super::meeting::wire::{
     Bind, BindWant, Binding, Bound, Closed, Cookie, Hello, List, Listed, Listing, Malformed, Open, SessionId,
@@ -28,7 +27,7 @@ use super::meeting::wire::{
 use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::mac::equal;
 use crate::protocol::time::Time;
-use crate::protocol::{Network, Path, Reach};
+use crate::protocol::{Network, Path};
 
 /// How often the tables are cleaned.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -95,7 +94,7 @@ pub(crate) struct Server {
     rooms: Rooms,
     relay: Option<Relay>,
     next_sweep: Time,
-    outbox: VecDeque<Datagram>,
+    outbox: VecDeque<(Path, Vec<u8>)>,
     counters: Counters,
 }
 
@@ -168,7 +167,7 @@ impl Server {
     }
 
     /// The next datagram to send.
-    pub(crate) fn poll_transmit(&mut self) -> Option<Datagram> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
         self.outbox.pop_front()
     }
 
@@ -326,13 +325,9 @@ impl Server {
     fn transmit(&mut self, path: Path, payload: Vec<u8>) {
         if self.outbox.len() >= MAX_OUTBOX {
             self.counters.dropped += 1;
-            return;
+        } else {
+            self.outbox.push_back((path, payload));
         }
-        self.outbox.push_back(Datagram {
-            path,
-            reach: Reach::Full,
-            payload,
-        });
     }
 }
 

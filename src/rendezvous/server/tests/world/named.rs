@@ -59,8 +59,8 @@ impl World {
                 if self.line.lost_percent < 100 {
                     self.deliver(To::Server(back), &question);
                 }
-                while let Some(answer) = self.server.poll_transmit() {
-                    lister.handle_datagram(self.now, path, &answer.payload);
+                while let Some((_, answer)) = self.server.poll_transmit() {
+                    lister.handle_datagram(self.now, path, &answer);
                 }
             }
             self.now = self.now.max(lister.poll_timeout()) + Duration::from_millis(1);
