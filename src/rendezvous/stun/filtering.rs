@@ -100,6 +100,7 @@ impl Trial for FilteringTest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rendezvous::stun::tests::telling;
 
     /// Plays an RFC 5780 server. Only those answers arrive that `filtering` admits.
     fn run(filtering: Filtering, obeys: bool) -> Filtering {
@@ -126,17 +127,13 @@ mod tests {
                     Filtering::Address => wish < 2,
                     _ => wish < 1,
                 };
-                let other = obeys.then_some(addresses[2]);
                 if passes {
-                    let answer = message::respond(&request, mapped, other).unwrap();
-                    assert!(test.handle_datagram(
-                        now,
-                        Path {
-                            remote: addresses[wish],
-                            ..path
-                        },
-                        &answer
-                    ));
+                    let mut answer = message::respond(&request, mapped).unwrap();
+                    if obeys {
+                        answer = telling(answer, addresses[2]);
+                    }
+                    let remote = addresses[wish];
+                    test.handle_datagram(now, Path { remote, ..path }, &answer);
                 }
             }
             match test.poll_timeout() {

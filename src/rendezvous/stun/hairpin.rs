@@ -121,7 +121,7 @@ mod tests {
         loop {
             while let Some((path, request)) = test.poll_transmit() {
                 if path.remote == test.server {
-                    let answer = message::respond(&request, outside(path.local), None).unwrap();
+                    let answer = message::respond(&request, outside(path.local)).unwrap();
                     if server_answers {
                         test.handle_datagram(now, path, &answer);
                     }
@@ -164,7 +164,7 @@ mod tests {
             local: path.local,
             remote: "198.51.100.1:9".parse().unwrap(),
         };
-        let answer = message::respond(&request, stranger.remote, None).unwrap();
+        let answer = message::respond(&request, stranger.remote).unwrap();
         test.handle_datagram(Time::ZERO, stranger, &answer);
         test.handle_datagram(Time::ZERO, path, &request);
         assert_eq!((test.result(), test.mapped), (None, [None; 2]));

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use self::message::respond;
 use self::message::{AnswerFrom, TransactionId};
 pub(crate) use self::message::{answers, padded, probe};
 pub(crate) use self::told::{StunEvent, StunReport};
@@ -41,12 +42,6 @@ pub(super) const KEEPALIVE: Duration = Duration::from_secs(15);
 const SPARE_FANOUT: usize = 2;
 /// A keepalive server that missed this many requests in a row is replaced.
 const MISSES: u32 = 2;
-
-/// The answer of a STUN server to `request` from `source`, for a demonstration without the internet. `None`
-/// if it is not a binding request.
-pub fn respond(request: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
-    message::respond(request, source, None)
-}
 
 struct Query {
     socket: usize,
