@@ -30,6 +30,7 @@ pub(crate) mod side;
 mod tcp;
 pub(crate) mod told;
 mod trace;
+mod trial;
 pub(crate) mod units;
 pub(crate) mod wording;
 

@@ -11,6 +11,7 @@
 //! - [`servers`]: the built-in lists of public servers.
 //! - [`meeting`]: instead of swapping addresses, the users say a short code and meet at a server; [`server`] is that
 //!   server.
+//! - [`trial`]: what asks one question on sockets of its own.
 
 pub(crate) mod address;
 mod budget;
@@ -24,3 +25,4 @@ pub(crate) mod schedule;
 pub(crate) mod server;
 pub(crate) mod servers;
 pub(crate) mod stun;
+pub(crate) mod trial;

@@ -9,11 +9,12 @@ use super::wire::{
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
+use crate::rendezvous::trial::{Rounds, Trial};
 
 /// When to repeat a question.
 const REPEAT: Duration = Duration::from_millis(500);
-/// If a server has not answered by then, it is not there or UDP is blocked.
-const UNREACHABLE: Duration = Duration::from_secs(3);
+/// How often it is asked. If a server has not answered 3 s after the first time, it is not there or UDP is blocked.
+const ATTEMPTS: u32 = 6;
 /// More names than a server keeps.
 const MOST: usize = 4096;
 
@@ -46,16 +47,14 @@ impl NoList {
     }
 }
 
-/// The state machine. Drive it as [`crate::protocol`] says.
+/// The client. It asks for a cookie, and then for one page after the other.
 pub(crate) struct Lister {
     path: Path,
     token: Option<TokenKey>,
     session: SessionId,
     cookie: Option<Cookie>,
     present: Vec<Present>,
-    next: Time,
-    deadline: Time,
-    result: Option<Result<Vec<Present>, NoList>>,
+    rounds: Rounds<Result<Vec<Present>, NoList>>,
 }
 
 impl Lister {
@@ -67,43 +66,11 @@ impl Lister {
             session: SessionId(rng.next_u64()),
             cookie: None,
             present: Vec::new(),
-            next: now,
-            deadline: now + UNREACHABLE,
-            result: None,
-        }
-    }
-
-    /// The result, once there is one.
-    pub(crate) fn take_result(&mut self) -> Option<Result<Vec<Present>, NoList>> {
-        self.result.take()
-    }
-
-    pub(crate) fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) {
-        if path != self.path || self.result.is_some() {
-            return;
-        }
-        match datagram.first() {
-            Some(&packet::COOKIE) => {
-                if let Ok(welcome) = Welcome::decode(datagram)
-                    && welcome.id == self.session.0
-                {
-                    self.cookie = Some(welcome.cookie);
-                    self.next = now;
-                }
-            }
-            Some(&packet::LISTING) => {
-                if let Ok(listed) = Listed::decode(datagram)
-                    && listed.session == self.session
-                {
-                    self.on_listed(now, listed);
-                }
-            }
-            _ => {}
+            rounds: Rounds::new(REPEAT, ATTEMPTS, now),
         }
     }
 
     fn on_listed(&mut self, now: Time, listed: Listed) {
-        self.deadline = now + UNREACHABLE;
         let over = match listed.listing {
             Listing::Closed(Closed::StaleCookie) => {
                 self.cookie = None;
@@ -121,7 +88,7 @@ impl Lister {
                     .is_none_or(|one| last.is_none_or(|last| one.name > *last));
                 if follows {
                     self.present.extend(listed.present);
-                    self.next = now;
+                    self.rounds.restart(now);
                 }
                 if listed.listing == Listing::More && self.present.len() < MOST {
                     return;
@@ -129,34 +96,56 @@ impl Lister {
                 Ok(std::mem::take(&mut self.present))
             }
         };
-        self.result = Some(over);
+        self.rounds.result = Some(over);
+    }
+}
+
+impl Trial for Lister {
+    type Found = Result<Vec<Present>, NoList>;
+
+    fn rounds(&mut self) -> &mut Rounds<Self::Found> {
+        &mut self.rounds
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Time) {
-        if now >= self.deadline && self.result.is_none() {
-            self.result = Some(Err(NoList::Unreachable));
-        }
-    }
-
-    pub(crate) fn poll_transmit(&mut self, now: Time) -> Option<(Path, Vec<u8>)> {
-        if now < self.next || self.result.is_some() {
-            return None;
-        }
-        self.next = now + REPEAT;
-        let Some(cookie) = self.cookie else {
-            return Some((self.path, Hello { id: self.session.0 }.encode()));
+    fn ask(&mut self) {
+        let question = match self.cookie {
+            None => Hello { id: self.session.0 }.encode(),
+            Some(cookie) => List {
+                session: self.session,
+                cookie,
+                proof: proof_or_zeros(self.token.as_ref(), &cookie, self.session),
+                after: self.present.last().map(|one| one.name.clone()),
+            }
+            .encode(),
         };
-        let list = List {
-            session: self.session,
-            cookie,
-            proof: proof_or_zeros(self.token.as_ref(), &cookie, self.session),
-            after: self.present.last().map(|one| one.name.clone()),
-        };
-        Some((self.path, list.encode()))
+        self.rounds.outbox.push_back((self.path, question));
     }
 
-    /// When to call [`Lister::handle_timeout`] next.
-    pub(crate) fn poll_timeout(&self) -> Time {
-        self.next.min(self.deadline)
+    fn conclude(&self) -> Self::Found {
+        Err(NoList::Unreachable)
+    }
+
+    fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) {
+        if path != self.path || self.rounds.result.is_some() {
+            return;
+        }
+        match datagram.first() {
+            Some(&packet::COOKIE) => {
+                if let Ok(welcome) = Welcome::decode(datagram)
+                    && welcome.id == self.session.0
+                    && self.cookie.replace(welcome.cookie).is_none()
+                {
+                    self.rounds.restart(now);
+                }
+            }
+            Some(&packet::LISTING) => {
+                if let Ok(listed) = Listed::decode(datagram)
+                    && listed.session == self.session
+                {
+                    self.on_listed(now, listed);
+                }
+            }
+            _ => {}
+        }
     }
 }

@@ -8,7 +8,6 @@ pub(crate) mod filtering;
 pub(crate) mod hairpin;
 mod message;
 mod told;
-pub(crate) mod trial;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -38,6 +37,8 @@ const GIVE_UP: Duration = Duration::from_secs(3);
 /// The interval of keepalives. It is below the shortest mapping timeout in wide use: Linux drops unreplied
 /// UDP entries after 30 s.
 pub(super) const KEEPALIVE: Duration = Duration::from_secs(15);
+/// How often a test on a separate socket asks.
+const ATTEMPTS: u32 = 4;
 /// How many servers a spare socket asks at a time. One answer is enough there.
 const SPARE_FANOUT: usize = 2;
 /// A keepalive server that missed this many requests in a row is replaced.
