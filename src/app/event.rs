@@ -59,8 +59,8 @@ pub(crate) enum Event {
     },
     /// Waiting for the next slot.
     Waiting {
-        /// Time of day now, UTC seconds since midnight.
-        time_of_day: TimeOfDay,
+        /// The time, in Unix seconds.
+        unix_seconds: u64,
         /// Whole seconds until the slot.
         seconds: u64,
     },
@@ -122,29 +122,6 @@ pub(crate) enum Change {
     Changed,
     /// It works in more networks than the earlier one, which still works.
     Better,
-}
-
-/// A time of day in UTC, to the second.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct TimeOfDay(u32);
-
-impl TimeOfDay {
-    /// The time of day of a Unix time in seconds.
-    pub(crate) const fn from_unix(seconds: u64) -> Self {
-        TimeOfDay((seconds % 86_400) as u32)
-    }
-}
-
-impl std::fmt::Display for TimeOfDay {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{:02}:{:02}:{:02}",
-            self.0 / 3600,
-            self.0 / 60 % 60,
-            self.0 % 60
-        )
-    }
 }
 
 /// The path to the peer.

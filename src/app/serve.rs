@@ -157,7 +157,7 @@ pub(crate) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<
             relay: options.relay,
             ..Limits::default()
         },
-        clock: WallClock::system(u64::try_from(net::unix_nanos()).unwrap_or(0), clock.now()),
+        clock: WallClock::system(net::unix_nanos(), clock.now()),
         seed: rng.seed(),
     };
     let asks = options.public.is_none() && options.listen.first().is_none_or(SocketAddr::is_ipv4);

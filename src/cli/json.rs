@@ -174,8 +174,11 @@ fn object(event: &Event) -> Object {
             }
             .plain("offset_ms", *offset_ms)
         }
-        Event::Waiting { time_of_day, seconds } => Object::event("waiting")
-            .text("time", &time_of_day.to_string())
+        Event::Waiting {
+            unix_seconds,
+            seconds,
+        } => Object::event("waiting")
+            .text("time", &lines::time_of_day(*unix_seconds))
             .plain("seconds", *seconds),
         Event::Attempt { number, remote } => Object::event("attempt")
             .plain("number", *number)

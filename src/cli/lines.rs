@@ -137,7 +137,10 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
             ))]
         }
         Event::Clock { source, offset_ms } => vec![clock(source, *offset_ms)],
-        Event::Waiting { time_of_day, seconds } => vec![Line::new(waiting(time_of_day, *seconds))],
+        Event::Waiting {
+            unix_seconds,
+            seconds,
+        } => vec![Line::new(waiting(*unix_seconds, *seconds))],
         Event::Attempt { number, remote } => {
             vec![Line::new(format!("{number} - Trying to connect to {remote}"))]
         }
@@ -236,13 +239,19 @@ fn clock(source: &ClockSource, offset_ms: i64) -> Line {
 }
 
 /// The wait for a slot. With all four port pairs, the next one is at most ten seconds away.
-fn waiting(time_of_day: &impl std::fmt::Display, seconds: u64) -> String {
+fn waiting(unix_seconds: u64, seconds: u64) -> String {
+    let time_of_day = time_of_day(unix_seconds);
     let why = if seconds > 20 {
         ": few ports are known, and each must rest between two attempts"
     } else {
         ""
     };
     format!("[{time_of_day}] - Waiting {seconds} sec to sync with other peer{why}")
+}
+
+/// The time of day in UTC.
+pub(super) fn time_of_day(unix: u64) -> String {
+    format!("{:02}:{:02}:{:02}", unix / 3600 % 24, unix / 60 % 60, unix % 60)
 }
 
 fn connected(lead: &'static str, link: &Link) -> Line {

@@ -12,7 +12,7 @@ use super::outside::peer_address;
 use super::time::TimeKeeper;
 use super::{Run, UserSide, heard, punching};
 use crate::app::command::{Command, Notice};
-use crate::app::event::{Answer, Cancelled, Event, Front, Link, Pending, Question, TimeOfDay};
+use crate::app::event::{Answer, Cancelled, Event, Front, Link, Pending, Question};
 use crate::app::gate::ToCompare;
 use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::outcome::{Failure, Party, Summary};
@@ -330,10 +330,13 @@ impl Following<'_, '_> {
 
     fn tell_waiting(&mut self, until: Time) {
         let now = self.user.clock.now();
-        let time_of_day = TimeOfDay::from_unix(self.clock.unix_nanos(now) / 1_000_000_000);
+        let unix_seconds = self.clock.unix_nanos(now) / 1_000_000_000;
         let seconds = (until.since(now).as_millis() as u64).div_ceil(1000);
         if seconds > 0 {
-            self.front.event(Event::Waiting { time_of_day, seconds });
+            self.front.event(Event::Waiting {
+                unix_seconds,
+                seconds,
+            });
         }
     }
 

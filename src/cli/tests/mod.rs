@@ -12,7 +12,7 @@ use super::prompts::Input;
 use super::screen::{Kind, Screen};
 use super::{Task, json, progress as progress_line, text};
 use crate::app::event::{
-    Answer, Bound, Cancelled, Change, ClockSource, Event, Front, Link, Phase, Progress, Question, TimeOfDay,
+    Answer, Bound, Cancelled, Change, ClockSource, Event, Front, Link, Phase, Progress, Question,
 };
 use crate::app::options::{Congestion, Payload, Server};
 use crate::app::outcome::{Failure, Party, Shortfall, Summary};

@@ -65,7 +65,7 @@ pub(super) fn story() -> Vec<Event> {
             change: Change::Changed,
         },
         Event::Waiting {
-            time_of_day: TimeOfDay::from_unix(1_700_000_000 / 86_400 * 86_400 + 64_315),
+            unix_seconds: 1_700_000_000 / 86_400 * 86_400 + 64_315,
             seconds: 4,
         },
         Event::Attempt {
