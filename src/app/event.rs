@@ -21,6 +21,7 @@ use crate::protocol::connection::Stats;
 use crate::rendezvous::address::NatClass;
 pub(crate) use crate::rendezvous::clock::ClockSource;
 use crate::rendezvous::meeting::wire::Present;
+use crate::rendezvous::punch::PathKind;
 
 /// Something a run tells. Events come in the order in which things happen.
 #[derive(Clone, PartialEq, Debug)]
@@ -125,14 +126,11 @@ pub(crate) enum Change {
 }
 
 /// The path to the peer.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Link {
     /// The peer's address, as our packets reach it.
     pub remote: SocketAddr,
-    /// What kind of path it is, in words: "same network", "direct, through NAT".
-    pub kind: String,
-    /// Whether a server relays the packets.
-    pub relayed: bool,
+    pub kind: PathKind,
     /// The round-trip time; zero if it is not known yet.
     pub rtt: Duration,
 }

@@ -159,7 +159,7 @@ impl Session {
         }
         while let Some(event) = self.punch.as_mut().and_then(Punch::poll_event) {
             match event {
-                PunchEvent::Connected { path, keys, rtt, .. } => {
+                PunchEvent::Connected { path, keys, rtt } => {
                     self.connect(now, path, keys, rtt);
                     break;
                 }

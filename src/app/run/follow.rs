@@ -47,7 +47,6 @@ pub(super) struct Following<'a, 'o> {
     clock: WallClock,
     times: mpsc::UnboundedReceiver<WallClock>,
     pace: Pace,
-    link: Option<Link>,
     awake: Option<Awake>,
     /// The end of a wait for the slot. It is shown only if no peer on the same network answers at once.
     waiting: Option<Time>,
@@ -78,7 +77,7 @@ impl Following<'_, '_> {
             answer = answered(&mut self.another), if self.another.is_some() => {
                 // At the end of the input nobody can paste.
                 self.another = match answer {
-                    Ok(Answer::Text(text)) if self.user.linked => self.paste_moved(&text),
+                    Ok(Answer::Text(text)) if self.user.link.is_some() => self.paste_moved(&text),
                     Ok(Answer::Text(text)) => self.paste_another(&text)?,
                     _ => None,
                 };
@@ -95,8 +94,10 @@ impl Following<'_, '_> {
 
     /// Asks the routers nearby whether they stop packets to the peer.
     fn ask_nearby(&mut self) {
-        if let Some(link) = self.link.as_ref().filter(|link| !link.relayed) {
-            self.user.ask_nearby(link.remote, Duration::ZERO);
+        if let Some(Link { remote, kind, .. }) = self.user.link
+            && kind != PathKind::Relayed
+        {
+            self.user.ask_nearby(remote, Duration::ZERO);
         }
     }
 
@@ -138,7 +139,7 @@ impl Following<'_, '_> {
                 }
             }
             Notice::Moved { path, kind } => self.on_moved(path, kind),
-            Notice::Stun(StunEvent::MappingChanged { socket, to, .. }) if self.user.linked => {
+            Notice::Stun(StunEvent::MappingChanged { socket, to, .. }) if self.user.link.is_some() => {
                 self.on_outside_changed(socket, to);
             }
             Notice::Stream(news) => tcp::tell(news, self.front),
@@ -150,8 +151,8 @@ impl Following<'_, '_> {
             Notice::Connection(connection::Event::Back) => {
                 self.user.stop_asking_nearby();
                 (self.another, self.moves.has_asked) = (None, false);
-                if let Some(link) = &self.link {
-                    self.front.event(Event::Reconnected(link.clone()));
+                if let Some(link) = self.user.link {
+                    self.front.event(Event::Reconnected(link));
                 }
             }
             Notice::RelayRefused(why) => {
@@ -242,31 +243,25 @@ impl Following<'_, '_> {
     }
 
     fn on_connected(&mut self, path: Path, kind: PathKind, rtt: Duration) {
-        self.user.linked = true;
         self.user.stop_asking_nearby();
         self.user.seeds.handshake = None;
         self.moves.local = path.local;
         (self.another, self.waiting) = (None, None);
         self.awake = Some(Awake::hold());
-        let link = Link {
-            remote: path.remote,
-            kind: kind.to_string(),
-            relayed: kind == PathKind::Relayed,
-            rtt,
-        };
-        self.front.event(Event::Connected(link.clone()));
+        let remote = path.remote;
+        let link = Link { remote, kind, rtt };
+        self.user.link = Some(link);
+        self.front.event(Event::Connected(link));
         self.tell_terms(kind);
-        self.link = Some(link);
     }
 
     fn on_moved(&mut self, path: Path, kind: PathKind) {
         self.user.stop_asking_nearby();
         self.another = None;
         (self.moves.has_asked, self.moves.local) = (false, path.local);
-        if let Some(link) = &mut self.link {
-            link.remote = path.remote;
-            (link.kind, link.relayed) = (kind.to_string(), kind == PathKind::Relayed);
-            self.front.event(Event::Reconnected(link.clone()));
+        if let Some(link) = &mut self.user.link {
+            (link.remote, link.kind) = (path.remote, kind);
+            self.front.event(Event::Reconnected(*link));
             self.tell_terms(kind);
         }
     }
@@ -402,7 +397,6 @@ impl UserSide<'_> {
             clock: keeper.clock(),
             times: keeper.watch(),
             pace: Pace::default(),
-            link: None,
             awake: None,
             waiting: None,
             saying: None,

@@ -19,6 +19,7 @@ use crate::app::outcome::{Failure, Party, Shortfall, Summary};
 use crate::app::receiving::Target;
 use crate::app::told::{Info, Note, Warning};
 use crate::protocol::Role;
+use crate::rendezvous::punch::PathKind;
 use crate::transfer::source::scan::Links;
 
 mod offers;
@@ -54,11 +55,10 @@ fn console(kind: Kind, detail: Detail, input: &'static str) -> (Console, Kept) {
     (Console::new(screen, Input::Given(input), detail, None), kept)
 }
 
-fn link(kind: &str) -> Link {
+fn link(kind: PathKind) -> Link {
     Link {
         remote: "188.44.136.7:21300".parse().unwrap(),
-        kind: kind.into(),
-        relayed: false,
+        kind,
         rtt: Duration::from_micros(41_300),
     }
 }
@@ -79,18 +79,18 @@ fn progress(done: u64, total: Option<u64>) -> Progress {
 #[test]
 fn silence_and_its_end_are_told_once_each() {
     let (mut console, kept) = console(Kind::Plain, Detail::Normal, "");
-    console.event(Event::Connected(link("direct, through NAT")));
+    console.event(Event::Connected(link(PathKind::Direct)));
     for ms in (8_000..9_000).step_by(200) {
         console.event(Event::Reconnecting {
             silence: Duration::from_millis(ms),
         });
     }
-    console.event(Event::Reconnected(link("direct, through NAT")));
-    console.event(Event::Reconnected(link("direct, through NAT")));
+    console.event(Event::Reconnected(link(PathKind::Direct)));
+    console.event(Event::Reconnected(link(PathKind::Direct)));
     let moved = Link {
         remote: "188.44.136.7:9".parse().unwrap(),
         rtt: Duration::ZERO,
-        ..link("elsewhere")
+        ..link(PathKind::Open)
     };
     console.event(Event::Reconnected(moved));
     insta::assert_snapshot!("silence", kept.text());

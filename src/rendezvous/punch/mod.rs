@@ -375,13 +375,7 @@ impl Punch {
             Some(&(_, at, 1)) if keys.role == Role::Sender => Some(now.since(at)),
             _ => None,
         };
-        let kind = self.search.kind(path);
-        self.events.push_back(PunchEvent::Connected {
-            path,
-            keys,
-            kind,
-            rtt,
-        });
+        self.events.push_back(PunchEvent::Connected { path, keys, rtt });
     }
 
     fn fail(&mut self, now: Time, error: Option<HandshakeError>) {

@@ -291,23 +291,19 @@ impl World {
         let side = &mut self.sides[i];
         for event in events {
             match event {
-                PunchEvent::Connected {
-                    path,
-                    keys,
-                    kind,
-                    rtt,
-                } => {
+                PunchEvent::Connected { path, keys, rtt } => {
+                    let State::Punching(punch) = std::mem::replace(&mut side.state, State::Failed) else {
+                        return;
+                    };
+                    let (responder, search, _) = punch.into_parts();
                     side.outcome = Some(Outcome {
                         at: now,
                         path,
                         keys: *keys,
-                        kind,
+                        kind: search.kind(path),
                         rtt,
                     });
-                    let State::Punching(punch) = std::mem::replace(&mut side.state, State::Failed) else {
-                        return;
-                    };
-                    side.state = State::Connected(Box::new(punch.into_parts().0));
+                    side.state = State::Connected(Box::new(responder));
                 }
                 PunchEvent::Failed(report) => {
                     side.report = Some(*report);
