@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use zeroize::Zeroizing;
 
+use super::close::failure_of_end;
 use super::command::{Command, Notice};
 use super::gate::Gate;
 use super::linked::Linked;
@@ -211,7 +212,9 @@ impl Session {
         if let Some(end) = end
             && !std::mem::replace(&mut self.over, true)
         {
-            self.side.on_end(end);
+            let verdict = self.side.on_end(&end);
+            let verdict = verdict.unwrap_or_else(|| Err(failure_of_end(&end)));
+            let _ = self.notices.send(Notice::Ended(verdict));
         }
         if let Some(until) = linked.announce
             && linked.gate.is_known()

@@ -407,17 +407,13 @@ impl Side for Receiving {
         self.unreported > 0 && self.verdict.is_none()
     }
 
-    fn on_end(&mut self, end: End) {
+    fn on_end(&mut self, _end: &End) -> Option<Result<Summary, Failure>> {
         // The disk thread ends, too. Its last act is to remove what is of no use to a later run.
         self.jobs = channel().0;
         if !matches!(self.verdict, Some(Ok(_))) {
             disk::await_end(&self.done, self.clock);
         }
-        let verdict = self
-            .verdict
-            .take()
-            .unwrap_or_else(|| Err(close::failure_of_end(&end)));
-        let _ = self.notices.send(Notice::Ended(verdict));
+        self.verdict.take()
     }
 }
 
