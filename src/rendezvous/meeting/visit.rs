@@ -74,6 +74,7 @@ pub(super) struct Meeting {
     pub(super) ticket: (Ticket, End),
 }
 
+#[derive(Default)]
 pub(super) struct Visit {
     pub(super) session: SessionId,
     own: Option<Half>,
@@ -92,14 +93,7 @@ impl Visit {
     pub(super) fn new(session: SessionId) -> Self {
         Visit {
             session,
-            own: None,
-            typed: None,
-            named: None,
-            paired: None,
-            keys: None,
-            sealed: Vec::new(),
-            told: None,
-            peer: None,
+            ..Visit::default()
         }
     }
 

@@ -80,7 +80,7 @@ pub(crate) fn proof_or_zeros(key: Option<&TokenKey>, cookie: &Cookie, session: S
 }
 
 /// A client's number for one attempt to meet somebody. It is random, so that nobody else can name it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct SessionId(pub u64);
 
 /// A datagram that has none of these layouts.
