@@ -167,7 +167,7 @@ pub(crate) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<
         asks,
     }));
     let found = if asks {
-        resolve(&named(&options.common.stun, servers::STUN)).await
+        resolve(&named(&options.stun, servers::STUN)).await
     } else {
         Vec::new()
     };

@@ -21,16 +21,29 @@ const MARK: &str = "> ";
 const MOST_MISSING: usize = 20;
 
 /// How much is shown.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub(super) enum Detail {
     /// Errors, prompts and the address.
     Quiet,
     /// What a user needs to follow.
+    #[default]
     Normal,
     /// Also the reasons.
     Verbose,
     /// Also the figures.
     Everything,
+}
+
+impl Detail {
+    /// What `--quiet` and this many `--verbose` ask for.
+    pub(super) const fn of(quiet: bool, verbose: u8) -> Detail {
+        match (quiet, verbose) {
+            (true, _) => Detail::Quiet,
+            (false, 0) => Detail::Normal,
+            (false, 1) => Detail::Verbose,
+            (false, _) => Detail::Everything,
+        }
+    }
 }
 
 /// The meaning of a line.

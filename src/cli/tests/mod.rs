@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::args::Cli;
+use super::args::{Cli, Command};
 use super::console::{Clipboard, Console};
 use super::lines::{self, Detail};
 use super::prompts::Input;
@@ -295,15 +295,19 @@ async fn an_event_while_a_question_is_open_shows_the_question_again() {
     assert!(text.ends_with("\nThe chat has ended\n"), "{text:?}");
 }
 
+fn command(arguments: &[&str]) -> Result<Command, Failure> {
+    Cli::from_arguments([&["p2pcopy"], arguments].concat().into_iter().map(Into::into))
+        .map_err(|error| Failure::usage(error.to_string(), ""))
+        .map(|cli| cli.command)
+}
+
 fn task(arguments: &[&str]) -> Result<Task, Failure> {
-    let cli = Cli::from_arguments([&["p2pcopy"], arguments].concat().into_iter().map(Into::into))
-        .map_err(|error| Failure::usage(error.to_string(), ""))?;
-    Task::from_command(cli.command)
+    Task::from_command(command(arguments)?)
 }
 
 #[test]
 fn arguments_become_options() {
-    let Ok(Task::Send(options)) = task(&[
+    let command = command(&[
         "send",
         "--file",
         "a",
@@ -324,7 +328,10 @@ fn arguments_become_options() {
         "-vv",
         "--timeout",
         "90s",
-    ]) else {
+    ])
+    .unwrap();
+    assert_eq!(command.shown().detail, Detail::Everything);
+    let Ok(Task::Send(options)) = Task::from_command(command) else {
         panic!("not a sender");
     };
     assert_eq!(
@@ -334,10 +341,7 @@ fn arguments_become_options() {
     assert_eq!(options.scan.links, Links::Keep);
     assert!(!options.scan.exclude.is_empty());
     let common = &options.common;
-    assert_eq!(
-        (common.localport, common.limit, common.verbose),
-        (Some(4300), Some(2_500_000), 2)
-    );
+    assert_eq!((common.localport, common.limit), (Some(4300), Some(2_500_000)));
     assert_eq!(
         (common.congestion, common.timeout, common.ttl),
         (Congestion::Udt, Duration::from_secs(90), None)
