@@ -90,7 +90,7 @@ fn stun_messages() -> Vec<Vec<u8>> {
 }
 
 fn frames() -> Vec<Vec<u8>> {
-    let mut heard = RangeSet::new();
+    let mut heard = RangeSet::default();
     for start in [0, 7, 100, 5000, 1 << 40] {
         heard.insert(start..start + 3);
     }
@@ -103,7 +103,7 @@ fn frames() -> Vec<Vec<u8>> {
         1 << 20,
         EcnCounts { ect0: 900, ce: 1 },
     );
-    let mut small = RangeSet::new();
+    let mut small = RangeSet::default();
     small.insert(0..2);
     let mut first = Vec::new();
     Ack::encode(

@@ -58,21 +58,11 @@ static GEAR: LazyLock<[u64; 256]> = LazyLock::new(|| {
 });
 
 /// Cuts a series of pieces of any size into chunks. Keeps only the state of the hashes, not the bytes.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub struct Chunker {
     len: usize,
     gear: u64,
     hasher: blake3::Hasher,
-}
-
-impl Default for Chunker {
-    fn default() -> Self {
-        Chunker {
-            len: 0,
-            gear: 0,
-            hasher: blake3::Hasher::new(),
-        }
-    }
 }
 
 impl Chunker {

@@ -104,7 +104,7 @@ impl Receiving {
         let waiting = Arc::new(AtomicUsize::new(0));
         let (jobs, done) = disk::start(target.clone(), Arc::clone(&message), Arc::clone(&waiting), waker)?;
         Ok(Receiving {
-            session: ReceiveSession::new(),
+            session: ReceiveSession::default(),
             assembler: None,
             jobs,
             done,
@@ -119,7 +119,7 @@ impl Receiving {
             out: Vec::new(),
             held: 0,
             taken: 0,
-            uncompared: RunSet::new(),
+            uncompared: RunSet::default(),
             uncopied: 0,
             started: None,
             verdict: None,
