@@ -13,17 +13,17 @@ pub(super) const DONE: u16 = 0;
 pub(super) const CANCELLED: u16 = 1;
 /// The user refused the offer.
 pub(super) const REFUSED: u16 = 2;
-pub(super) const SOURCE_CHANGED: u16 = 3;
+const SOURCE_CHANGED: u16 = 3;
 /// A block did not match its hash.
-pub(super) const VERIFICATION: u16 = 4;
+const VERIFICATION: u16 = 4;
 /// A disk problem.
-pub(super) const LOCAL: u16 = 5;
+const LOCAL: u16 = 5;
 /// Anything else.
 pub(super) const OTHER: u16 = 6;
 /// The user saw words that differ from ours.
 pub(super) const WORDS_DIFFER: u16 = 7;
 /// Several files were offered to a pipe.
-pub(super) const NOT_ONE_STREAM: u16 = 8;
+const NOT_ONE_STREAM: u16 = 8;
 
 /// What the peer is told, with [`SOURCE_CHANGED`], of a file in whose place is another.
 const REPLACED: &str = "a file was replaced while it was being sent";

@@ -323,7 +323,7 @@ fn follows_escapes() -> bool {
 }
 
 /// The kind of this process's standard error.
-pub(super) fn stderr_kind() -> Kind {
+fn stderr_kind() -> Kind {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if !std::io::stderr().is_terminal()
         || std::env::var_os("TERM").is_some_and(|term| term == "dumb")

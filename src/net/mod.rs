@@ -66,7 +66,6 @@ pub(crate) fn unix_nanos() -> u64 {
 /// A new seed from the system.
 ///
 /// # Errors
-/// If the system has no randomness.
 /// If the system has no randomness to give.
 #[expect(
     clippy::disallowed_methods,

@@ -20,7 +20,7 @@ impl From<Truncated> for Malformed {
 }
 
 /// The first byte of a sealed packet. Its lowest bit is the key phase.
-pub(crate) const SEALED: u8 = 0x50;
+const SEALED: u8 = 0x50;
 /// The clear header: first byte, connection ID, packet number.
 pub const HEADER_LEN: usize = 13;
 /// Authentication tag of both AEADs.

@@ -210,7 +210,8 @@ pub(super) fn punch(role: Role, bare: bool) -> Punch {
         let front = Some(SocketAddr::from(PEER));
         let mapped = [front, None, None, None];
         let key = *keypair(role).public();
-        Address::own(role.into(), key, NatClass::default(), mapped, Vec::new()).expect("it is mapped")
+        let errand = [Errand::Send, Errand::Receive][role as usize];
+        Address::own(errand, key, NatClass::default(), mapped, Vec::new()).expect("it is mapped")
     };
     let mut peer = of(role.peer());
     if bare {

@@ -60,7 +60,7 @@ fn addresses() -> Vec<Vec<u8>> {
     let mapped = ["203.0.113.7:4300", "203.0.113.7:4301"].map(|a| Some(parse(a)));
     let candidates = vec![parse("192.168.1.10:4300"), parse("[2001:db8::1]:4300")];
     let mapped = [mapped[0], mapped[1], None, None];
-    let whole = Address::own(Role::Sender.into(), key, NatClass::default(), mapped, candidates).unwrap();
+    let whole = Address::own(Errand::Send, key, NatClass::default(), mapped, candidates).unwrap();
     let mut token = vec![1, 0];
     token.extend(key);
     token.extend([0, 1, 0, 2, 0, 3, 2, 4, 192, 168, 1, 10, 16, 204]);

@@ -14,7 +14,7 @@ use crate::transfer::BLOCK_LEN;
 pub(crate) const MIN_CHUNK: usize = 16 << 10;
 
 /// Most bytes in a chunk. It cuts one chunk in 1,800.
-pub(crate) const MAX_CHUNK: usize = 256 << 10;
+const MAX_CHUNK: usize = 256 << 10;
 
 /// A chunk ends where this many top bits of the gear hash are zero. On average that is 32 KiB after the least
 /// length.

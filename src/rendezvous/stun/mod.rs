@@ -26,7 +26,7 @@ use crate::protocol::time::Time;
 /// When requests are repeated, counted from the first one: 250 ms, doubling. RFC 8489, section 6.2.1,
 /// suggests 500 ms, but today paths that lose the first packet are more common than paths that take half a
 /// second.
-pub(super) const RETRANSMIT: [Duration; 4] = [
+const RETRANSMIT: [Duration; 4] = [
     Duration::ZERO,
     Duration::from_millis(250),
     Duration::from_millis(750),
