@@ -1,6 +1,6 @@
 //! The reasons of a CLOSE frame.
 
-use super::outcome::{AGAIN, Failure, Party};
+use super::outcome::{AGAIN, About, Failure, Party};
 use super::session::End;
 use super::wording::{files, os_errors};
 use crate::protocol::connection::Closed;
@@ -13,17 +13,17 @@ pub(super) const DONE: u16 = 0;
 pub(super) const CANCELLED: u16 = 1;
 /// The user refused the offer.
 pub(super) const REFUSED: u16 = 2;
-pub(super) const SOURCE_CHANGED: u16 = 3;
+const SOURCE_CHANGED: u16 = 3;
 /// A block did not match its hash.
-pub(super) const VERIFICATION: u16 = 4;
+const VERIFICATION: u16 = 4;
 /// A disk problem.
-pub(super) const LOCAL: u16 = 5;
+const LOCAL: u16 = 5;
 /// Anything else.
 pub(super) const OTHER: u16 = 6;
 /// The user saw words that differ from ours.
 pub(super) const WORDS_DIFFER: u16 = 7;
 /// Several files were offered to a pipe.
-pub(super) const NOT_ONE_STREAM: u16 = 8;
+const NOT_ONE_STREAM: u16 = 8;
 
 /// What the peer is told, with [`SOURCE_CHANGED`], of a file in whose place is another.
 const REPLACED: &str = "a file was replaced while it was being sent";
@@ -62,10 +62,7 @@ pub fn failure_of(error: TransferError) -> Failure {
         TransferError::Local(e @ LocalError::AllExcluded) => {
             Failure::usage(files::cause(&e), files::next_step(&e))
         }
-        TransferError::Local(e) => Failure::File {
-            cause: files::cause(&e),
-            next: files::next_step(&e).into(),
-        },
+        TransferError::Local(e) => Failure::told(About::File, files::cause(&e), files::next_step(&e)),
         TransferError::SourceChanged(path) => Failure::SourceChanged {
             cause: format!("{} changed while it was being sent", path.display()),
         },
@@ -101,17 +98,11 @@ fn from_peer(code: u16, text: &str) -> Failure {
         SOURCE_CHANGED => Failure::SourceChanged {
             cause: "a file of the other side changed while it was being sent".into(),
         },
-        code => {
-            let cause = format!("the other side stopped: {text}");
-            let next = "read what it says over there; then run the same command again on both sides";
-            match code {
-                LOCAL => Failure::File {
-                    cause,
-                    next: next.into(),
-                },
-                _ => Failure::other(cause, next),
-            }
-        }
+        code => Failure::told(
+            if code == LOCAL { About::File } else { About::Other },
+            format!("the other side stopped: {text}"),
+            "read what it says over there; then run the same command again on both sides",
+        ),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::meeting::code::Code;
 use crate::rendezvous::meeting::interface::MeetingEvent;
-use crate::rendezvous::meeting::relay::RelayEvent;
+use crate::rendezvous::meeting::relay::RelayRefusal;
 use crate::rendezvous::punch::{PathKind, Punch, PunchEvent};
 use crate::rendezvous::stun::{StunClient, StunEvent};
 use crate::transfer::source::Missing;
@@ -63,8 +63,8 @@ pub enum Notice {
     Stun(StunEvent),
     /// News of the meeting at a server.
     Meeting(MeetingEvent),
-    /// News of the server's relay.
-    Relay(RelayEvent),
+    /// The server does not relay, or no longer.
+    RelayRefused(RelayRefusal),
     /// News of the TCP stream to the server.
     Stream(StreamNews),
     /// The connection uses another path now.

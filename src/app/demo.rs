@@ -230,7 +230,7 @@ async fn answer_ntp(socket: &UdpSocket) -> std::io::Error {
     loop {
         match socket.recv_from(&mut packet).await {
             Ok((48, from)) => {
-                let unix = u64::try_from(net::unix_nanos()).unwrap_or(0);
+                let unix = net::unix_nanos();
                 let seconds = (unix / 1_000_000_000 + NTP_TO_UNIX) & 0xffff_ffff;
                 let now = (seconds << 32) | (((unix % 1_000_000_000) << 32) / 1_000_000_000);
                 let mut answer = [0; 48];

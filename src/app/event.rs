@@ -21,6 +21,7 @@ use crate::protocol::connection::Stats;
 use crate::rendezvous::address::NatClass;
 pub(crate) use crate::rendezvous::clock::ClockSource;
 use crate::rendezvous::meeting::wire::Present;
+use crate::rendezvous::punch::PathKind;
 
 /// Something a run tells. Events come in the order in which things happen.
 #[derive(Clone, PartialEq, Debug)]
@@ -59,8 +60,8 @@ pub(crate) enum Event {
     },
     /// Waiting for the next slot.
     Waiting {
-        /// Time of day now, UTC seconds since midnight.
-        time_of_day: TimeOfDay,
+        /// The time, in Unix seconds.
+        unix_seconds: u64,
         /// Whole seconds until the slot.
         seconds: u64,
     },
@@ -124,38 +125,12 @@ pub(crate) enum Change {
     Better,
 }
 
-/// A time of day in UTC, to the second.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct TimeOfDay(u32);
-
-impl TimeOfDay {
-    /// The time of day of a Unix time in seconds.
-    pub(crate) const fn from_unix(seconds: u64) -> Self {
-        TimeOfDay((seconds % 86_400) as u32)
-    }
-}
-
-impl std::fmt::Display for TimeOfDay {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{:02}:{:02}:{:02}",
-            self.0 / 3600,
-            self.0 / 60 % 60,
-            self.0 % 60
-        )
-    }
-}
-
 /// The path to the peer.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Link {
     /// The peer's address, as our packets reach it.
     pub remote: SocketAddr,
-    /// What kind of path it is, in words: "same network", "direct, through NAT".
-    pub kind: String,
-    /// Whether a server relays the packets.
-    pub relayed: bool,
+    pub kind: PathKind,
     /// The round-trip time; zero if it is not known yet.
     pub rtt: Duration,
 }

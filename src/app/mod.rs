@@ -30,6 +30,7 @@ pub(crate) mod side;
 mod tcp;
 pub(crate) mod told;
 mod trace;
+mod trial;
 pub(crate) mod units;
 pub(crate) mod wording;
 
@@ -49,7 +50,7 @@ pub(crate) use chat::run as chat;
 pub(crate) use demo::run as demo;
 use event::{Event, Front};
 use options::{Common, ReceiveOptions, SendOptions};
-use outcome::{Failure, Summary};
+use outcome::{About, Failure, Summary};
 use receiving::{Receiving, Target};
 use sending::Sending;
 pub(crate) use serve::run as serve;
@@ -131,9 +132,12 @@ fn tell_attributes(attributes: Attributes, front: &mut dyn Front) {
 fn usable(root: &Path) -> Result<(), Failure> {
     // A file's name with a slash at its end names nothing.
     let root = root.components().as_path();
-    let no_directory = |what: &str| Failure::File {
-        cause: format!("--output {} is a {what}, and must be a directory", root.display()),
-        next: "name the directory to put the files in; their names come from the sender".into(),
+    let no_directory = |what: &str| {
+        Failure::told(
+            About::File,
+            format!("--output {} is a {what}, and must be a directory", root.display()),
+            "name the directory to put the files in; their names come from the sender",
+        )
     };
     if device::is_named_by(root) {
         return Err(no_directory("device"));
@@ -178,13 +182,14 @@ fn usable(root: &Path) -> Result<(), Failure> {
         .open_dir(Path::new(""))
         .map_err(|e| Failure::file("read the directory", place, &e))?;
     if layer.is_append_only() {
-        return Err(Failure::File {
-            cause: format!(
+        return Err(Failure::told(
+            About::File,
+            format!(
                 "the directory {} is append-only: what arrives there could not get its final name",
                 place.display()
             ),
-            next: "choose another directory with --output, or remove the mark with chattr -a".into(),
-        });
+            "choose another directory with --output, or remove the mark with chattr -a",
+        ));
     }
     Ok(())
 }

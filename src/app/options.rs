@@ -17,9 +17,6 @@ use crate::transfer::manifest::OutsideLinks;
 use crate::transfer::manifest::attributes::Attributes;
 use crate::transfer::source::scan::ScanOptions;
 
-/// How long a run looks for its peer by default, from the moment both addresses are known.
-pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10 * 60);
-
 /// A server given by name or address, with its port.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Server {
@@ -127,45 +124,8 @@ pub(crate) struct Common {
     pub insecure: bool,
     /// Ask both users to compare words in any case.
     pub verify: bool,
-    /// Put the address on the clipboard when it is first shown.
-    pub clipboard: bool,
-    /// Write events as JSON lines to standard output.
-    pub json: bool,
-    /// Show only errors, prompts and the address.
-    pub quiet: bool,
-    /// How many details to show: 0 none, 1 some, 2 all.
-    pub verbose: u8,
     /// The file for the connection's trace, one JSON object a line.
     pub trace: Option<PathBuf>,
-}
-
-impl Default for Common {
-    fn default() -> Self {
-        Common {
-            localport: None,
-            external_port: None,
-            port_mapping: true,
-            guess: true,
-            peer: None,
-            server: None,
-            by_name: None,
-            relay: RelayUse::default(),
-            stun: Vec::new(),
-            ntp: Vec::new(),
-            ttl: None,
-            timeout: DEFAULT_TIMEOUT,
-            limit: None,
-            congestion: Congestion::default(),
-            offload: true,
-            insecure: false,
-            verify: false,
-            clipboard: true,
-            json: false,
-            quiet: false,
-            verbose: 0,
-            trace: None,
-        }
-    }
 }
 
 /// What to draw, and where to write the picture.
@@ -175,8 +135,6 @@ pub(crate) struct PlotOptions {
     pub trace: PathBuf,
     /// The SVG file to write.
     pub picture: PathBuf,
-    /// Options of every run; only the level of detail matters here.
-    pub common: Common,
 }
 
 /// What a sender sends.
@@ -237,6 +195,6 @@ pub(crate) struct ServeOptions {
     pub(crate) tcp: Option<u16>,
     /// The limits of the relay, if the server has one.
     pub relay: Option<RelayLimits>,
-    /// Options of every run; only the STUN servers and the level of detail matter here.
-    pub common: Common,
+    /// STUN servers that replace the built-in list, if any.
+    pub stun: Vec<Server>,
 }

@@ -97,29 +97,28 @@ pub enum Party {
     Peer,
 }
 
+/// What a failure in its own words is about. The numbers are the exit codes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum About {
+    /// Nothing that has an exit code of its own.
+    Other = 1,
+    /// The command line contradicts itself or has an impossible value.
+    Usage = 2,
+    /// None of the peer's packets arrived within the time limit, or none of ours.
+    Path = 3,
+    /// A local file is missing, unreadable or unwritable, or the disk is full.
+    File = 6,
+}
+
 /// Why a run failed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Failure {
-    /// A failure that has no exit code of its own.
+    /// A failure in its own words.
     #[error("{cause}")]
-    Other {
+    Told {
+        /// Where it lies.
+        about: About,
         /// What happened.
-        cause: String,
-        /// What to do about it.
-        next: String,
-    },
-    /// The command line contradicts itself or has an impossible value.
-    #[error("{cause}")]
-    Usage {
-        /// What is wrong with it.
-        cause: String,
-        /// What to do about it.
-        next: String,
-    },
-    /// None of the peer's packets arrived within the time limit, or none of ours.
-    #[error("{cause}")]
-    NoPath {
-        /// What was tried, what was seen, and the likely reason, in one sentence.
         cause: String,
         /// What to do about it.
         next: String,
@@ -160,70 +159,54 @@ pub enum Failure {
         /// Which file, if it is ours, and what became of it.
         cause: String,
     },
-    /// A local file is missing, unreadable or unwritable, or the disk is full.
-    #[error("{cause}")]
-    File {
-        /// What happened, and to which file.
-        cause: String,
-        /// What to do about it.
-        next: String,
-    },
     /// The user pressed Ctrl-C, or the system asked the program to stop.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl Failure {
-    /// A bug of this program.
-    pub(crate) fn internal(cause: impl Into<String>) -> Failure {
-        Failure::Other {
-            cause: format!("internal: {}", cause.into()),
-            next: "please report this to whoever gave you p2pcopy, with the output of -vv".into(),
-        }
-    }
-
-    /// A failure that has no exit code of its own.
-    pub(crate) fn other(cause: impl Into<String>, next: impl Into<String>) -> Failure {
-        Failure::Other {
+    pub(crate) fn told(about: About, cause: impl Into<String>, next: impl Into<String>) -> Failure {
+        Failure::Told {
+            about,
             cause: cause.into(),
             next: next.into(),
         }
+    }
+
+    /// A bug of this program.
+    pub(crate) fn internal(cause: &str) -> Failure {
+        Failure::other(
+            format!("internal: {cause}"),
+            "please report this to whoever gave you p2pcopy, with the output of -vv",
+        )
+    }
+
+    pub(crate) fn other(cause: impl Into<String>, next: impl Into<String>) -> Failure {
+        Failure::told(About::Other, cause, next)
     }
 
     /// The peer fell silent during the transfer and did not come back.
     pub(crate) fn lost(silence: Duration) -> Failure {
-        Failure::Other {
-            cause: format!(
-                "the connection was lost: nothing heard from the other side for {} s",
-                silence.as_secs()
-            ),
-            next: AGAIN.into(),
-        }
+        let seconds = silence.as_secs();
+        Failure::other(
+            format!("the connection was lost: nothing heard from the other side for {seconds} s"),
+            AGAIN,
+        )
     }
 
-    /// No path to the peer was found.
     pub(crate) fn no_path(cause: impl Into<String>, next: impl Into<String>) -> Failure {
-        Failure::NoPath {
-            cause: cause.into(),
-            next: next.into(),
-        }
+        Failure::told(About::Path, cause, next)
     }
 
-    /// The command line contradicts itself or has an impossible value.
     pub(crate) fn usage(cause: impl Into<String>, next: impl Into<String>) -> Failure {
-        Failure::Usage {
-            cause: cause.into(),
-            next: next.into(),
-        }
+        Failure::told(About::Usage, cause, next)
     }
 
     /// A local file could not be used. `doing` is "read", "write", "create" or "rename".
     pub(crate) fn file(doing: &str, path: &Path, error: &io::Error) -> Failure {
         let (what, next) = os_errors::explain(error);
-        Failure::File {
-            cause: format!("cannot {doing} {}: {what}", files::place(path).display()),
-            next: next.into(),
-        }
+        let cause = format!("cannot {doing} {}: {what}", files::place(path).display());
+        Failure::told(About::File, cause, next)
     }
 
     /// The system gives no socket.
@@ -237,9 +220,8 @@ impl Failure {
     /// The exit code, which scripts depend on.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Failure::Other { .. } => 1,
-            Failure::Usage { .. } | Failure::Unanswered(_) => 2,
-            Failure::NoPath { .. } => 3,
+            Failure::Told { about, .. } => *about as u8,
+            Failure::Unanswered(_) => 2,
             Failure::NotOneStream(_)
             | Failure::NotResumed
             | Failure::Hidden
@@ -247,7 +229,6 @@ impl Failure {
             | Failure::WordsDiffer
             | Failure::Cancelled(_) => 4,
             Failure::Verification { .. } | Failure::SourceChanged { .. } => 5,
-            Failure::File { .. } => 6,
             Failure::Interrupted => 130,
         }
     }
@@ -255,10 +236,7 @@ impl Failure {
     /// What the user can do next.
     pub fn next_step(&self) -> &str {
         match self {
-            Failure::Other { next, .. }
-            | Failure::Usage { next, .. }
-            | Failure::NoPath { next, .. }
-            | Failure::File { next, .. } => next,
+            Failure::Told { next, .. } => next,
             Failure::WordsDiffer => {
                 "send nothing now; start again on both sides, and swap the whole addresses another way (a call, another chat)"
             }

@@ -1,6 +1,7 @@
 //! Finds out which UDP ports this network lets out: asks STUN servers at several ports, from sockets of its
 //! own.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::net::{self, Echo, try_out};
@@ -72,10 +73,7 @@ async fn ask(targets: Vec<SocketAddr>) -> Vec<(SocketAddr, Echo)> {
 /// What the results say about the ports.
 fn verdict(echoes: &[(SocketAddr, Echo)]) -> Outlet {
     let any = |wanted: Echo| echoes.iter().any(|(_, echo)| *echo == wanted);
-    let answered = echoes.iter().filter(|(_, echo)| *echo == Echo::Answered);
-    let mut open: Vec<u16> = answered.map(|(target, _)| target.port()).collect();
-    open.sort_unstable();
-    open.dedup();
+    let open = ports_of(echoes, Echo::Answered);
     let some_closed = echoes.iter().any(|(target, _)| !open.contains(&target.port()));
     let one_server = echoes.iter().all(|(target, _)| target.ip() == echoes[0].0.ip());
     let reached = reached(echoes);
@@ -90,14 +88,18 @@ fn verdict(echoes: &[(SocketAddr, Echo)]) -> Outlet {
     }
 }
 
+/// The ports at which servers were asked with this result.
+fn ports_of(echoes: &[(SocketAddr, Echo)], wanted: Echo) -> Vec<u16> {
+    let those = echoes.iter().filter(|(_, echo)| *echo == wanted);
+    let ports: BTreeSet<u16> = those.map(|(target, _)| target.port()).collect();
+    ports.into_iter().collect()
+}
+
 /// The ports at which servers refused the datagram because nothing listens there, while nothing comes back from other
 /// ports. The datagrams reached the servers, so these ports are open. A network that itself refuses datagrams would
 /// also refuse those to the servers' own ports.
 fn reached(echoes: &[(SocketAddr, Echo)]) -> Vec<u16> {
-    let refused = echoes.iter().filter(|(_, echo)| *echo == Echo::Refused);
-    let mut ports: Vec<u16> = refused.map(|(target, _)| target.port()).collect();
-    ports.sort_unstable();
-    ports.dedup();
+    let ports = ports_of(echoes, Echo::Refused);
     let nothing_else = echoes
         .iter()
         .all(|(_, echo)| matches!(echo, Echo::Refused | Echo::Silent));

@@ -6,8 +6,7 @@ use std::time::Duration;
 use crate::protocol::Path;
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
-use crate::rendezvous::Datagram;
-use crate::rendezvous::meeting::relay::{RelayClient, RelayEvent, RelayPass, RelayUse};
+use crate::rendezvous::meeting::relay::{RelayClient, RelayPass, RelayUse};
 use crate::rendezvous::meeting::wire::is_meeting;
 use crate::rendezvous::punch::{Obstacle, Punch};
 use crate::rendezvous::schedule::Schedule;
@@ -20,7 +19,7 @@ const TRUST: Duration = Duration::from_secs(10);
 
 /// A run's relay.
 pub(crate) struct Relaying {
-    client: RelayClient,
+    pub(super) client: RelayClient,
     uses: RelayUse,
     /// When packets may begin to use the relay.
     from: Time,
@@ -43,11 +42,6 @@ impl Relaying {
         }
     }
 
-    /// The path that is relayed.
-    pub(super) const fn path(&self) -> Path {
-        self.client.path()
-    }
-
     /// Takes a datagram from the server. Returns whether it was one.
     pub(super) fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) -> bool {
         is_meeting(datagram) && self.client.handle_datagram(now, path, datagram)
@@ -66,7 +60,7 @@ impl Relaying {
     /// Adds the relay to a search for the peer.
     pub(super) fn offer(&mut self, now: Time, search: &mut Schedule) {
         if self.client.is_open() {
-            search.add_candidate(self.path(), now);
+            search.add_candidate(self.client.path(), now);
         }
     }
 
@@ -77,7 +71,7 @@ impl Relaying {
             0 => None,
             rate => Some(rate - rate / 20),
         };
-        connection.set_relay(now, self.path(), rate);
+        connection.set_relay(now, self.client.path(), rate);
     }
 
     /// Looks at the path in use. Gives up the relay when a direct path has worked for long enough.
@@ -94,37 +88,8 @@ impl Relaying {
         connection.is_relayed() && self.uses != RelayUse::Only
     }
 
-    /// The peer fell silent, so the relay is needed again.
-    pub(super) fn rouse(&mut self, now: Time) {
-        self.client.rouse(now);
-    }
-
     /// The client, if it needs this path to the server.
     pub(super) fn at(&mut self, path: Path) -> Option<&mut RelayClient> {
         Some(&mut self.client).filter(|client| client.needs(path))
-    }
-
-    /// Gives up the relay, as the run ends.
-    pub(super) fn rest(&mut self, now: Time) {
-        self.client.rest(now);
-    }
-
-    /// Whether the server knows that we left, or does not answer.
-    pub(super) const fn has_left(&self) -> bool {
-        self.client.has_left()
-    }
-
-    /// The next datagram to send to the server.
-    pub(super) fn poll_transmit(&mut self) -> Option<Datagram> {
-        self.client.poll_transmit()
-    }
-
-    /// When to call [`Relaying::handle_timeout`] next.
-    pub(super) fn poll_timeout(&self) -> Option<Time> {
-        self.client.poll_timeout()
-    }
-
-    pub(super) fn poll_event(&mut self) -> Option<RelayEvent> {
-        self.client.poll_event()
     }
 }

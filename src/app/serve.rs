@@ -111,8 +111,7 @@ impl Machine for Serving {
 
     fn poll_transmit(&mut self, _now: Time, buf: &mut Vec<u8>, _segments: usize) -> Option<Transmit> {
         let question = self.stun.as_mut().and_then(StunClient::poll_transmit);
-        let single = question.or_else(|| self.server.poll_transmit().map(|out| (out.path, out.payload)));
-        if let Some((path, payload)) = single {
+        if let Some((path, payload)) = question.or_else(|| self.server.poll_transmit()) {
             return Some(Transmit::single(buf, path, Reach::Full, &payload));
         }
         let (path, segment) = self.server.poll_relayed(buf)?;
@@ -158,7 +157,7 @@ pub(crate) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<
             relay: options.relay,
             ..Limits::default()
         },
-        clock: WallClock::system(u64::try_from(net::unix_nanos()).unwrap_or(0), clock.now()),
+        clock: WallClock::system(net::unix_nanos(), clock.now()),
         seed: rng.seed(),
     };
     let asks = options.public.is_none() && options.listen.first().is_none_or(SocketAddr::is_ipv4);
@@ -168,7 +167,7 @@ pub(crate) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<
         asks,
     }));
     let found = if asks {
-        resolve(&named(&options.common.stun, servers::STUN)).await
+        resolve(&named(&options.stun, servers::STUN)).await
     } else {
         Vec::new()
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use zeroize::Zeroizing;
 
+use super::close::failure_of_end;
 use super::command::{Command, Notice};
 use super::gate::Gate;
 use super::linked::Linked;
@@ -84,7 +85,7 @@ impl Session {
     pub fn is_over(&self) -> bool {
         self.leaving
             && self.meeting.as_ref().is_none_or(Meeting::has_left)
-            && self.relaying.as_ref().is_none_or(Relaying::has_left)
+            && self.relaying.as_ref().is_none_or(|r| r.client.has_left())
     }
 
     /// See [`Side::is_working`].
@@ -159,21 +160,24 @@ impl Session {
         }
         while let Some(event) = self.punch.as_mut().and_then(Punch::poll_event) {
             match event {
-                PunchEvent::Connected { path, keys, rtt, .. } => {
+                PunchEvent::Connected { path, keys, rtt } => {
                     self.connect(now, path, keys, rtt);
                     break;
                 }
                 event => self.tell(Notice::Punch(event)),
             }
         }
-        while let Some(event) = self.relaying.as_mut().and_then(Relaying::poll_event) {
-            self.tell(Notice::Relay(event));
+        if let Some(why) = self.relaying.as_mut().and_then(|r| r.client.poll_refusal()) {
+            self.tell(Notice::RelayRefused(why));
         }
         self.drain_linked(now);
         let is_over = self.is_over();
-        // The program may end as soon as the side has told its verdict.
+        // The program may end as soon as the verdict is told.
         if let Some(end) = self.end.take_if(|_| is_over) {
-            self.side.on_end(end);
+            let verdict = self.side.on_end(&end);
+            self.tell(Notice::Ended(
+                verdict.unwrap_or_else(|| Err(failure_of_end(&end))),
+            ));
         }
     }
 
@@ -182,7 +186,7 @@ impl Session {
         self.leaving = true;
         self.punch = None;
         self.meeting.iter_mut().for_each(|m| m.end(now));
-        self.relaying.iter_mut().for_each(|r| r.rest(now));
+        self.relaying.iter_mut().for_each(|r| r.client.rest(now));
     }
 
     fn drain_linked(&mut self, now: Time) {
@@ -202,7 +206,7 @@ impl Session {
                     // yet.
                     linked.give_up = now + self.settings.peer_timeout;
                     if let Some(relaying) = &mut self.relaying {
-                        relaying.rouse(now);
+                        relaying.client.rouse(now);
                     }
                 }
                 connection::Event::Back => (linked.silent, linked.has_other_ports) = (false, false),
@@ -364,21 +368,19 @@ impl Machine for Session {
     }
 
     fn poll_transmit(&mut self, now: Time, buf: &mut Vec<u8>, segments: usize) -> Option<Transmit> {
-        let mut single =
-            |path: Path, reach: Reach, payload: &[u8]| Some(Transmit::single(buf, path, reach, payload));
-        if let Some((path, payload)) = self.stun(now).and_then(StunClient::poll_transmit) {
-            return single(path, Reach::Full, &payload);
+        let single = self
+            .stun(now)
+            .and_then(StunClient::poll_transmit)
+            .or_else(|| self.meeting.as_mut()?.poll_transmit())
+            .or_else(|| self.relaying.as_mut()?.client.poll_transmit())
+            .or_else(|| self.linked.as_mut()?.late.take());
+        if let Some((path, payload)) = single {
+            return Some(Transmit::single(buf, path, Reach::Full, &payload));
         }
-        let datagram = (self.meeting.as_mut().and_then(Meeting::poll_transmit))
-            .or_else(|| self.relaying.as_mut().and_then(Relaying::poll_transmit))
-            .or_else(|| self.punch.as_mut().and_then(Punch::poll_transmit));
-        if let Some(t) = datagram {
-            return single(t.path, t.reach, &t.payload);
+        if let Some(t) = self.punch.as_mut().and_then(Punch::poll_transmit) {
+            return Some(Transmit::single(buf, t.path, t.reach, &t.payload));
         }
         let linked = self.linked.as_mut()?;
-        if let Some((path, payload)) = linked.late.take() {
-            return single(path, Reach::Full, &payload);
-        }
         if let Some(send) = linked.search.as_mut().and_then(|s| s.poll(now)) {
             return Some(Transmit {
                 reach: send.reach,
@@ -404,7 +406,7 @@ impl Machine for Session {
         let before = [
             self.stun(now).and_then(|stun| stun.poll_timeout()),
             self.meeting.as_ref().and_then(|m| m.poll_timeout(now)),
-            self.relaying.as_ref().and_then(Relaying::poll_timeout),
+            self.relaying.as_ref().and_then(|r| r.client.poll_timeout()),
             self.punch.as_ref().and_then(Punch::poll_timeout),
         ];
         linked.into_iter().flatten().chain(before).flatten().min()

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::command::Command;
 use super::event::Phase;
+use super::outcome::{Failure, Summary};
 use crate::protocol::connection::{self, Connection};
 use crate::protocol::time::Time;
 
@@ -35,8 +36,8 @@ pub trait Side: Send {
     fn is_working(&self) -> bool {
         false
     }
-    /// Told once: the connection ended or was given up.
-    fn on_end(&mut self, end: End);
+    /// Told once: the connection ended or was given up. Returns how the run ended, if the end does not tell it.
+    fn on_end(&mut self, end: &End) -> Option<Result<Summary, Failure>>;
 }
 
 /// Writes what `next` appends to `out` to the control stream, until there is nothing left or no more room.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use super::console::{Clipboard, Shown};
+use super::lines::Detail;
 use super::server_args::{self, ServerArgs};
 use super::values::{self, Servers};
 use crate::app::options::MeetingServer;
@@ -344,4 +346,27 @@ pub(super) struct CommonArgs {
     /// Show more; twice for everything
     #[arg(long, short, action = clap::ArgAction::Count, help_heading = "Output")]
     pub(super) verbose: u8,
+}
+
+impl Command {
+    /// What the user wants to see of it.
+    pub(super) fn shown(&self) -> Shown {
+        match self {
+            Command::Sender(SenderArgs { common, .. })
+            | Command::Receiver(ReceiverArgs { common, .. })
+            | Command::Demo(DemoArgs { common, .. })
+            | Command::Chat(ChatArgs { common, .. })
+            | Command::Check(CheckArgs { common })
+            | Command::List(CheckArgs { common }) => Shown {
+                json: common.json,
+                detail: Detail::of(common.quiet, common.verbose),
+                clipboard: match common.no_clipboard {
+                    true => Clipboard::Never,
+                    false => Clipboard::Once,
+                },
+            },
+            Command::Server(args) => args.shown(),
+            Command::Plot(_) | Command::Man | Command::Completions { .. } => Shown::default(),
+        }
+    }
 }

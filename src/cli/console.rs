@@ -11,7 +11,6 @@ use super::prompts::{Input, Prompts};
 use super::screen::{Kind, Screen};
 use super::{clipboard, json, progress};
 use crate::app::event::{Change, Event, Front, Pending, Phase, Progress, Question};
-use crate::app::options::Common;
 use crate::app::outcome::Failure;
 use crate::protocol::Role;
 use crate::system;
@@ -36,14 +35,24 @@ const BAR: usize = 4;
 const ETA_WEIGHT: f64 = 0.15;
 
 /// What to do with the address.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Clipboard {
     /// Copy it when it is first shown. If a server's answer changes the address later, it is not copied
     /// again: the user may have copied something else by then, and a server must not decide when that is
     /// lost.
+    #[default]
     Once,
     /// Do not copy it.
     Never,
+}
+
+/// What the user wants to see of a run.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Shown {
+    /// Events as JSON lines on standard output.
+    pub(super) json: bool,
+    pub(super) detail: Detail,
+    pub(super) clipboard: Clipboard,
 }
 
 /// Shows a run on standard error, and with `--json` on standard output.
@@ -66,26 +75,12 @@ pub(super) struct Console {
 
 impl Console {
     /// The console of this process.
-    pub(super) fn of_process(common: &Common, input: Input) -> Console {
-        let detail = match (common.quiet, common.verbose) {
-            (true, _) => Detail::Quiet,
-            (false, 0) => Detail::Normal,
-            (false, 1) => Detail::Verbose,
-            (false, _) => Detail::Everything,
-        };
-        let json = common
+    pub(super) fn of_process(shown: Shown, input: Input) -> Console {
+        let json = shown
             .json
             .then(|| Box::new(std::io::stdout()) as Box<dyn Write + Send>);
-        Console::new(
-            Screen::new(stderr_kind(), Box::new(std::io::stderr())).measured(terminal_width),
-            input,
-            detail,
-            json,
-        )
-        .with_clipboard(match common.clipboard {
-            true => Clipboard::Once,
-            false => Clipboard::Never,
-        })
+        let screen = Screen::new(stderr_kind(), Box::new(std::io::stderr())).measured(terminal_width);
+        Console::new(screen, input, shown.detail, json).with_clipboard(shown.clipboard)
     }
 
     /// This console with another rule for the address.
@@ -328,7 +323,7 @@ fn follows_escapes() -> bool {
 }
 
 /// The kind of this process's standard error.
-pub(super) fn stderr_kind() -> Kind {
+fn stderr_kind() -> Kind {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if !std::io::stderr().is_terminal()
         || std::env::var_os("TERM").is_some_and(|term| term == "dumb")

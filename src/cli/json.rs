@@ -15,6 +15,7 @@ use crate::app::event::{Change, ClockSource, Event, Link, Question};
 use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::outcome::Failure;
 use crate::app::told::{Info, Warning, word};
+use crate::rendezvous::punch::PathKind;
 use crate::transfer::manifest::{self, Kind};
 use crate::transfer::names;
 
@@ -97,8 +98,8 @@ impl Object {
     fn link(self, link: &Link) -> Object {
         let rtt = (!link.rtt.is_zero()).then(|| millis(link.rtt));
         self.text("remote", &link.remote.to_string())
-            .text("kind", &link.kind)
-            .plain("relayed", link.relayed)
+            .text("kind", &link.kind.to_string())
+            .plain("relayed", link.kind == PathKind::Relayed)
             .number("rtt_ms", rtt.unwrap_or(f64::NAN))
     }
 
@@ -174,8 +175,11 @@ fn object(event: &Event) -> Object {
             }
             .plain("offset_ms", *offset_ms)
         }
-        Event::Waiting { time_of_day, seconds } => Object::event("waiting")
-            .text("time", &time_of_day.to_string())
+        Event::Waiting {
+            unix_seconds,
+            seconds,
+        } => Object::event("waiting")
+            .text("time", &lines::time_of_day(*unix_seconds))
             .plain("seconds", *seconds),
         Event::Attempt { number, remote } => Object::event("attempt")
             .plain("number", *number)

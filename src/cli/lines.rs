@@ -21,16 +21,29 @@ const MARK: &str = "> ";
 const MOST_MISSING: usize = 20;
 
 /// How much is shown.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub(super) enum Detail {
     /// Errors, prompts and the address.
     Quiet,
     /// What a user needs to follow.
+    #[default]
     Normal,
     /// Also the reasons.
     Verbose,
     /// Also the figures.
     Everything,
+}
+
+impl Detail {
+    /// What `--quiet` and this many `--verbose` ask for.
+    pub(super) const fn of(quiet: bool, verbose: u8) -> Detail {
+        match (quiet, verbose) {
+            (true, _) => Detail::Quiet,
+            (false, 0) => Detail::Normal,
+            (false, 1) => Detail::Verbose,
+            (false, _) => Detail::Everything,
+        }
+    }
 }
 
 /// The meaning of a line.
@@ -137,7 +150,10 @@ pub(super) fn of_event(event: &Event, detail: Detail) -> Vec<Line> {
             ))]
         }
         Event::Clock { source, offset_ms } => vec![clock(source, *offset_ms)],
-        Event::Waiting { time_of_day, seconds } => vec![Line::new(waiting(time_of_day, *seconds))],
+        Event::Waiting {
+            unix_seconds,
+            seconds,
+        } => vec![Line::new(waiting(*unix_seconds, *seconds))],
         Event::Attempt { number, remote } => {
             vec![Line::new(format!("{number} - Trying to connect to {remote}"))]
         }
@@ -236,13 +252,19 @@ fn clock(source: &ClockSource, offset_ms: i64) -> Line {
 }
 
 /// The wait for a slot. With all four port pairs, the next one is at most ten seconds away.
-fn waiting(time_of_day: &impl std::fmt::Display, seconds: u64) -> String {
+fn waiting(unix_seconds: u64, seconds: u64) -> String {
+    let time_of_day = time_of_day(unix_seconds);
     let why = if seconds > 20 {
         ": few ports are known, and each must rest between two attempts"
     } else {
         ""
     };
     format!("[{time_of_day}] - Waiting {seconds} sec to sync with other peer{why}")
+}
+
+/// The time of day in UTC.
+pub(super) fn time_of_day(unix: u64) -> String {
+    format!("{:02}:{:02}:{:02}", unix / 3600 % 24, unix / 60 % 60, unix % 60)
 }
 
 fn connected(lead: &'static str, link: &Link) -> Line {

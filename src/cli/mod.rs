@@ -38,7 +38,7 @@ use crate::app::receiving::Target;
 use crate::app::wording::os_errors::explain;
 use crate::app::{self, options};
 use args::{Cli, Command};
-use console::Console;
+use console::{Console, Shown};
 use prompts::Input;
 
 /// What the command line asks for.
@@ -51,7 +51,7 @@ enum Task {
     List(Common),
     Serve(options::ServeOptions),
     Plot(options::PlotOptions),
-    Print(Text, Common),
+    Print(Text),
 }
 
 /// A text about the program itself, for standard output.
@@ -81,8 +81,8 @@ impl Task {
             Command::List(args) => Task::List(validate::check(args)?),
             Command::Server(args) => Task::Serve(args.into_options()),
             Command::Plot(args) => Task::Plot(validate::plot(args)),
-            Command::Man => Task::Print(Text::ManPage, Common::default()),
-            Command::Completions { shell } => Task::Print(Text::Completions(shell), Common::default()),
+            Command::Man => Task::Print(Text::ManPage),
+            Command::Completions { shell } => Task::Print(Text::Completions(shell)),
         })
     }
 
@@ -98,18 +98,6 @@ impl Task {
                 ))
             }
             _ => Ok(self),
-        }
-    }
-
-    fn common(&self) -> &Common {
-        match self {
-            Task::Send(options) => &options.common,
-            Task::Receive(options) => &options.common,
-            Task::Demo(options) => &options.common,
-            Task::Chat(common) | Task::Check(common) | Task::List(common) => common,
-            Task::Serve(options) => &options.common,
-            Task::Plot(options) => &options.common,
-            Task::Print(_, common) => common,
         }
     }
 
@@ -133,7 +121,7 @@ impl Task {
             Task::List(common) => app::list(common, front).await,
             Task::Serve(options) => app::serve(options, front).await,
             Task::Plot(options) => app::plot(&options, front),
-            Task::Print(text, _) => match text.print() {
+            Task::Print(text) => match text.print() {
                 Ok(()) => Ok(Summary::default()),
                 Err(error) => Err(Failure::file("write", Path::new("standard output"), &error)),
             },
@@ -155,7 +143,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let options: Vec<_> = arguments.iter().take_while(|word| *word != "--").collect();
     let json = options.iter().any(|word| *word == "--json") && !puts_files_on_stdout(&options);
     let task = match Cli::from_arguments(arguments) {
-        Ok(cli) => Task::from_command(cli.command).and_then(Task::spare_terminal),
+        Ok(cli) => {
+            let shown = cli.command.shown();
+            let task = Task::from_command(cli.command).and_then(Task::spare_terminal);
+            task.map(|task| (task, shown))
+        }
         // Help and version are not failures.
         Err(error) if !error.use_stderr() => {
             let _ = error.print();
@@ -168,20 +160,20 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Err(misuse::failure(&error, command.as_deref()))
         }
     };
-    let task = match task {
-        Ok(task) => task,
+    let (outcome, mut console) = match task {
+        Ok((task, shown)) => {
+            let mut console = Console::of_process(shown, task.input());
+            (run_task(task, &mut console), console)
+        }
         Err(failure) => {
-            let common = Common {
+            let shown = Shown {
                 json,
-                ..Common::default()
+                ..Shown::default()
             };
-            let mut console = Console::of_process(&common, Input::Stdin);
-            console.failed(&failure);
-            return ExitCode::from(failure.exit_code());
+            (Err(failure), Console::of_process(shown, Input::Stdin))
         }
     };
-    let mut console = Console::of_process(task.common(), task.input());
-    match run_task(task, &mut console) {
+    match outcome {
         Ok(summary) => ExitCode::from(summary.exit_code()),
         Err(failure) => {
             console.failed(&failure);

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
+use super::console::Shown;
+use super::lines::Detail;
 use super::values::{self, Servers};
-use crate::app::options::{Common, MeetingServer, ServeOptions, ServerToken};
+use crate::app::options::{MeetingServer, ServeOptions, ServerToken};
 use crate::rendezvous::meeting::wire;
 use crate::rendezvous::server::RelayLimits;
 
@@ -58,6 +60,14 @@ pub(super) struct ServerArgs {
 }
 
 impl ServerArgs {
+    pub(super) fn shown(&self) -> Shown {
+        Shown {
+            json: self.json,
+            detail: Detail::of(self.quiet, self.verbose),
+            ..Shown::default()
+        }
+    }
+
     pub(super) fn into_options(self) -> ServeOptions {
         let usual = match self.token {
             Some(_) => RelayLimits::FRIENDS,
@@ -74,13 +84,7 @@ impl ServerArgs {
                 pair_bytes: self.pair_bytes.or(usual.pair_bytes),
                 ..usual
             }),
-            common: Common {
-                stun: self.stun.into_iter().flat_map(|servers| servers.0).collect(),
-                json: self.json,
-                quiet: self.quiet,
-                verbose: self.verbose,
-                ..Common::default()
-            },
+            stun: self.stun.into_iter().flat_map(|servers| servers.0).collect(),
         }
     }
 }

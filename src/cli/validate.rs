@@ -200,7 +200,6 @@ pub(super) fn plot(args: PlotArgs) -> PlotOptions {
     PlotOptions {
         trace: args.trace,
         picture,
-        common: Common::default(),
     }
 }
 
@@ -246,10 +245,6 @@ fn common(args: CommonArgs) -> Result<Common, Failure> {
         },
         insecure: args.insecure,
         verify: args.verify,
-        clipboard: !args.no_clipboard,
-        json: args.json,
-        quiet: args.quiet,
-        verbose: args.verbose,
         trace: args.trace,
     })
 }

@@ -200,7 +200,8 @@ impl Driver {
                 .map_or(LONGEST_WAIT, |t| t.since(now).min(LONGEST_WAIT)),
         };
         self.wait(wait)?;
-        self.receive(machine)
+        self.receive(machine);
+        Ok(())
     }
 
     /// Binds the additional socket of a path.
@@ -333,7 +334,7 @@ impl Driver {
         }
     }
 
-    fn receive(&mut self, machine: &mut impl Machine) -> io::Result<()> {
+    fn receive(&mut self, machine: &mut impl Machine) {
         let now = self.clock.now();
         self.streams.handle(now, &self.events, |remote, datagram| {
             machine.handle_datagram(now, Path { local: TCP, remote }, Ecn::NotEct, datagram);
@@ -371,7 +372,6 @@ impl Driver {
                 }
             }
         }
-        Ok(())
     }
 }
 

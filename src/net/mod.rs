@@ -53,22 +53,19 @@ impl Clock {
     }
 }
 
-/// The system's time, as nanoseconds since 1970.
+/// The system's time, as nanoseconds since 1970; 0 before that.
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place that reads the system clock"
 )]
-pub(crate) fn unix_nanos() -> i128 {
-    match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(d) => d.as_nanos() as i128,
-        Err(e) => -(e.duration().as_nanos() as i128),
-    }
+pub(crate) fn unix_nanos() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos() as u64)
 }
 
 /// A new seed from the system.
 ///
 /// # Errors
-/// If the system has no randomness.
 /// If the system has no randomness to give.
 #[expect(
     clippy::disallowed_methods,

@@ -208,7 +208,7 @@ mod tests {
         let Some(Ok(Frame::Ack(ack))) = Frames::new(&buf).next() else {
             panic!("an ACK")
         };
-        let mut set = RangeSet::new();
+        let mut set = RangeSet::default();
         for range in ack.ranges() {
             set.insert(range);
         }

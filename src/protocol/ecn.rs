@@ -51,7 +51,7 @@ const ALL_MARKED: u64 = 10;
 const DROPPED: u32 = 3;
 
 /// Whether packets are sent as ECT(0), and the proof that they may be.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub(crate) struct EcnPath {
     on: bool,
     /// Packets that left as ECT(0). Of those that left after `since`, `acked` are acknowledged.
@@ -75,14 +75,8 @@ impl EcnPath {
         EcnPath {
             on: true,
             since: now,
-            sent: 0,
-            acked: 0,
-            answered: false,
-            heard: false,
-            tries: 0,
             tried_at: now,
-            base: EcnCounts::default(),
-            told: EcnCounts::default(),
+            ..EcnPath::default()
         }
     }
 

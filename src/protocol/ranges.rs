@@ -13,13 +13,6 @@ pub struct RangeSet {
 }
 
 impl RangeSet {
-    /// The empty set.
-    pub const fn new() -> Self {
-        RangeSet {
-            ranges: VecDeque::new(),
-        }
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
@@ -211,7 +204,7 @@ mod tests {
     proptest! {
         #[test]
         fn behaves_as_a_set_of_integers(ops in proptest::collection::vec((0u8..4, 0u64..60, 0u64..12), 0..80)) {
-            let (mut set, mut model) = (RangeSet::new(), BTreeSet::new());
+            let (mut set, mut model) = (RangeSet::default(), BTreeSet::new());
             for (op, start, len) in ops {
                 let range = start..start + len;
                 match op {

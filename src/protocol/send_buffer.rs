@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::ranges::RangeSet;
 
 /// The sender's state of the content space.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub(super) struct SendBuffer {
     blocks: BTreeMap<u64, Vec<u8>>,
     spare: Vec<Vec<u8>>,
@@ -32,15 +32,8 @@ impl SendBuffer {
     /// Holds at most `limit` blocks at a time, but at least two.
     pub(super) fn new(limit: usize) -> Self {
         SendBuffer {
-            blocks: BTreeMap::new(),
-            spare: Vec::new(),
             limit: limit.max(2),
-            offered: RangeSet::new(),
-            fresh: RangeSet::new(),
-            again: RangeSet::new(),
-            arrived: RangeSet::new(),
-            arrived_bytes: 0,
-            wanted: None,
+            ..SendBuffer::default()
         }
     }
 

@@ -9,7 +9,7 @@ use super::ranges::RangeSet;
 
 /// The most bytes that a sender has written and that are not acknowledged, and that a receiver has received
 /// and that are not read.
-pub(super) const CONTROL_WINDOW: usize = 1 << 20;
+const CONTROL_WINDOW: usize = 1 << 20;
 
 /// The sending half.
 #[derive(Debug, Default)]

@@ -20,7 +20,7 @@ impl From<Truncated> for Malformed {
 }
 
 /// The first byte of a sealed packet. Its lowest bit is the key phase.
-pub(crate) const SEALED: u8 = 0x50;
+const SEALED: u8 = 0x50;
 /// The clear header: first byte, connection ID, packet number.
 pub const HEADER_LEN: usize = 13;
 /// Authentication tag of both AEADs.
@@ -368,7 +368,7 @@ mod tests {
     proptest! {
         #[test]
         fn ack_says_what_it_was_told(spans in proptest::collection::vec((1u64..2000, 1u64..100_000), 1..60), room in 64usize..1200) {
-            let mut set = RangeSet::new();
+            let mut set = RangeSet::default();
             let mut at = 0;
             for (len, gap) in spans {
                 at += gap;

@@ -60,7 +60,7 @@ impl SlotIndex {
     }
 
     /// When it begins, in Unix nanoseconds.
-    pub(crate) const fn start_unix_nanos(self) -> u64 {
+    const fn start_unix_nanos(self) -> u64 {
         self.0 * SLOT_NANOS
     }
 

@@ -14,15 +14,6 @@ pub enum Errand {
     Chat = 2,
 }
 
-impl From<Role> for Errand {
-    fn from(role: Role) -> Self {
-        match role {
-            Role::Sender => Errand::Send,
-            Role::Receiver => Errand::Receive,
-        }
-    }
-}
-
 impl Errand {
     /// The errand with this number.
     pub(crate) fn from_code(code: u8) -> Option<Errand> {

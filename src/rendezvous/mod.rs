@@ -11,6 +11,7 @@
 //! - [`servers`]: the built-in lists of public servers.
 //! - [`meeting`]: instead of swapping addresses, the users say a short code and meet at a server; [`server`] is that
 //!   server.
+//! - [`trial`]: what asks one question on sockets of its own.
 
 pub(crate) mod address;
 mod budget;
@@ -24,15 +25,4 @@ pub(crate) mod schedule;
 pub(crate) mod server;
 pub(crate) mod servers;
 pub(crate) mod stun;
-
-use crate::protocol::{Path, Reach};
-
-/// A datagram to send.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Datagram {
-    /// Our socket and the destination.
-    pub path: Path,
-    /// How far the datagram may travel.
-    pub reach: Reach,
-    pub payload: Vec<u8>,
-}
+pub(crate) mod trial;

@@ -210,7 +210,8 @@ pub(super) fn punch(role: Role, bare: bool) -> Punch {
         let front = Some(SocketAddr::from(PEER));
         let mapped = [front, None, None, None];
         let key = *keypair(role).public();
-        Address::own(role.into(), key, NatClass::default(), mapped, Vec::new()).expect("it is mapped")
+        let errand = [Errand::Send, Errand::Receive][role as usize];
+        Address::own(errand, key, NatClass::default(), mapped, Vec::new()).expect("it is mapped")
     };
     let mut peer = of(role.peer());
     if bare {
@@ -318,9 +319,9 @@ pub fn meeting(data: &[u8]) {
         let (client, server) = pair.get_or_insert_with(meeting_pair);
         let mut longest = 0;
         server.handle_datagram(now(), path(), data);
-        while let Some(out) = server.poll_transmit() {
-            longest = longest.max(out.payload.len());
-            client.handle_datagram(now(), out.path, &out.payload);
+        while let Some((path, payload)) = server.poll_transmit() {
+            longest = longest.max(payload.len());
+            client.handle_datagram(now(), path, &payload);
         }
         assert!(
             longest <= data.len(),

@@ -14,7 +14,7 @@ use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::name::Name;
 use crate::rendezvous::meeting::pake::End;
 use crate::rendezvous::meeting::wire::{
-    Bind, BindWant, Binding, Bound, List, Listed, Listing, Names, Open, Present, SessionId, Want,
+    Bind, BindWant, Binding, Bound, Closed, List, Listed, Listing, Names, Open, Present, SessionId, Want,
 };
 use crate::rendezvous::punch::Punch;
 use crate::rendezvous::stun::respond;
@@ -60,7 +60,7 @@ fn addresses() -> Vec<Vec<u8>> {
     let mapped = ["203.0.113.7:4300", "203.0.113.7:4301"].map(|a| Some(parse(a)));
     let candidates = vec![parse("192.168.1.10:4300"), parse("[2001:db8::1]:4300")];
     let mapped = [mapped[0], mapped[1], None, None];
-    let whole = Address::own(Role::Sender.into(), key, NatClass::default(), mapped, candidates).unwrap();
+    let whole = Address::own(Errand::Send, key, NatClass::default(), mapped, candidates).unwrap();
     let mut token = vec![1, 0];
     token.extend(key);
     token.extend([0, 1, 0, 2, 0, 3, 2, 4, 192, 168, 1, 10, 16, 204]);
@@ -90,7 +90,7 @@ fn stun_messages() -> Vec<Vec<u8>> {
 }
 
 fn frames() -> Vec<Vec<u8>> {
-    let mut heard = RangeSet::new();
+    let mut heard = RangeSet::default();
     for start in [0, 7, 100, 5000, 1 << 40] {
         heard.insert(start..start + 3);
     }
@@ -103,7 +103,7 @@ fn frames() -> Vec<Vec<u8>> {
         1 << 20,
         EcnCounts { ect0: 900, ce: 1 },
     );
-    let mut small = RangeSet::new();
+    let mut small = RangeSet::default();
     small.insert(0..2);
     let mut first = Vec::new();
     Ack::encode(
@@ -289,13 +289,13 @@ fn meeting() -> Vec<Vec<u8>> {
     let now = Time::from_nanos(1_000_000_000);
     let mut said = Vec::new();
     for _ in 0..4 {
-        while let Some(out) = client.poll_transmit() {
-            server.handle_datagram(now, out.path, &out.payload);
-            said.push(out.payload);
+        while let Some((path, payload)) = client.poll_transmit() {
+            server.handle_datagram(now, path, &payload);
+            said.push(payload);
         }
-        while let Some(out) = server.poll_transmit() {
-            client.handle_datagram(now, out.path, &out.payload);
-            said.push(out.payload);
+        while let Some((path, payload)) = server.poll_transmit() {
+            client.handle_datagram(now, path, &payload);
+            said.push(payload);
         }
     }
     let (session, cookie, proof) = (SessionId(7), [1; 16], [0; 16]);
@@ -342,7 +342,7 @@ fn meeting() -> Vec<Vec<u8>> {
     };
     let bound = Bound {
         session,
-        binding: Binding::TooMany(9),
+        binding: Binding::Closed(Closed::TooMany(9)),
     };
     said.extend([
         bind.encode(),

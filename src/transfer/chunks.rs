@@ -14,7 +14,7 @@ use crate::transfer::BLOCK_LEN;
 pub(crate) const MIN_CHUNK: usize = 16 << 10;
 
 /// Most bytes in a chunk. It cuts one chunk in 1,800.
-pub(crate) const MAX_CHUNK: usize = 256 << 10;
+const MAX_CHUNK: usize = 256 << 10;
 
 /// A chunk ends where this many top bits of the gear hash are zero. On average that is 32 KiB after the least
 /// length.
@@ -58,21 +58,11 @@ static GEAR: LazyLock<[u64; 256]> = LazyLock::new(|| {
 });
 
 /// Cuts a series of pieces of any size into chunks. Keeps only the state of the hashes, not the bytes.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub struct Chunker {
     len: usize,
     gear: u64,
     hasher: blake3::Hasher,
-}
-
-impl Default for Chunker {
-    fn default() -> Self {
-        Chunker {
-            len: 0,
-            gear: 0,
-            hasher: blake3::Hasher::new(),
-        }
-    }
 }
 
 impl Chunker {

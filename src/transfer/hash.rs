@@ -67,11 +67,6 @@ impl Root {
 }
 
 impl RootBuilder {
-    /// Starts without blocks.
-    pub fn new() -> Self {
-        RootBuilder::default()
-    }
-
     /// Adds a block's hash. Ignores a block that was added before.
     pub fn insert(&mut self, index: BlockIndex, hash: &BlockHash) {
         if index.get() == 0 && hash.alone.is_some() {
@@ -162,7 +157,7 @@ mod tests {
         .chain((3..11).map(|n| n * BLOCK_LEN + 77));
         for size in sizes {
             let data = &data[..size];
-            let mut root = RootBuilder::new();
+            let mut root = RootBuilder::default();
             for (i, hash) in hashes(data).iter().enumerate() {
                 root.insert(BlockIndex::new(i as u32), hash);
             }
@@ -179,7 +174,7 @@ mod tests {
     fn order_of_arrival_does_not_matter_and_repeats_are_ignored() {
         let data = content(7 * BLOCK_LEN + 9);
         let hashes = hashes(&data);
-        let mut root = RootBuilder::new();
+        let mut root = RootBuilder::default();
         for i in [5, 0, 7, 3, 0, 1, 2, 6, 3, 4] {
             root.insert(BlockIndex::new(i), &hashes[i as usize]);
         }
@@ -189,7 +184,7 @@ mod tests {
 
     #[test]
     fn missing_blocks_give_no_root() {
-        let mut root = RootBuilder::new();
+        let mut root = RootBuilder::default();
         root.insert(
             BlockIndex::new(1),
             &BlockHash {

@@ -19,11 +19,6 @@ pub(crate) struct RunSet {
 }
 
 impl RunSet {
-    /// The empty set.
-    pub(crate) fn new() -> Self {
-        RunSet::default()
-    }
-
     /// Adds `start..end`; returns how many of its numbers are new.
     pub(crate) fn insert(&mut self, start: u32, end: u32) -> u32 {
         if start >= end {
@@ -231,7 +226,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_run_set_behaves_as_a_set(ops in proptest::collection::vec((0u32..120, 0u32..12, 0u8..8), 0..60)) {
-            let (mut set, mut model) = (RunSet::new(), BTreeSet::new());
+            let (mut set, mut model) = (RunSet::default(), BTreeSet::new());
             for (start, len, op) in ops {
                 match op {
                     0 => prop_assert_eq!(set.remove(start), model.remove(&start)),
@@ -264,7 +259,7 @@ mod tests {
 
     #[test]
     fn the_first_runs_are_taken_out_and_the_others_stay() {
-        let mut set = RunSet::new();
+        let mut set = RunSet::default();
         for start in [0, 10, 20] {
             set.insert(start, start + 3);
         }

@@ -178,7 +178,7 @@ fn drive<S: Store>(
         rng: Rng::new(setup.seed),
         listed: Arc::clone(&manifest),
         send: SendSession::new(manifest),
-        receive: ReceiveSession::new(),
+        receive: ReceiveSession::default(),
         source,
         window,
         change,

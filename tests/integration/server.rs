@@ -14,6 +14,8 @@ use p2pcopy::parts::rendezvous::{
 const LIMIT: Duration = Duration::from_millis(500);
 /// And how often that is waited for.
 const TRIES: usize = 60;
+/// The first byte of a COOKIE.
+const COOKIE: u8 = 0x61;
 /// What a server may hold with a thousand pairs, bytes.
 const MOST_MEMORY: u64 = 32 << 20;
 
@@ -113,8 +115,11 @@ impl Client {
         let hello = MeetingHello {
             id: u64::from(self.number),
         };
-        let answer = self.ask(&hello.encode());
-        answer[12..28].try_into().expect("a cookie")
+        // A busy machine answers late, and then twice: the second answer to an earlier question may come first.
+        let answer = (0..TRIES)
+            .map(|_| self.ask(&hello.encode()))
+            .find(|answer| answer[0] == COOKIE);
+        answer.expect("a cookie")[12..28].try_into().expect("16 bytes")
     }
 
     fn session(&self) -> SessionId {

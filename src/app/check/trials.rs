@@ -7,15 +7,12 @@ use std::net::SocketAddr;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::app::told::Info;
-use crate::net::{self, Driver, Echo, Machine, try_out};
-use crate::protocol::ecn::Ecn;
-use crate::protocol::time::Time;
-use crate::protocol::{Path, Reach, Transmit};
+use crate::app::trial;
+use crate::net::{self, Echo, try_out};
 use crate::rendezvous::address::Filtering;
 use crate::rendezvous::stun;
 use crate::rendezvous::stun::filtering::FilteringTest;
 use crate::rendezvous::stun::hairpin::{Hairpin, HairpinTest};
-use crate::rendezvous::stun::trial::Trial;
 
 /// Servers tried for the filtering test. Few servers can answer from a second address.
 const SERVERS: usize = 8;
@@ -38,8 +35,7 @@ pub(super) async fn filtering(servers: Vec<SocketAddr>, steps: UnboundedSender<I
                 number: number + 1,
                 most,
             });
-            let path = Path { local: 0, remote };
-            let found = run(|seed, now| FilteringTest::new(path, seed, now))?;
+            let found = trial::run(remote, None, FilteringTest::new)?;
             if found != Filtering::Untested {
                 return Ok(found);
             }
@@ -51,7 +47,11 @@ pub(super) async fn filtering(servers: Vec<SocketAddr>, steps: UnboundedSender<I
 
 /// Sends from one socket to the outside address of another.
 pub(super) async fn hairpin(server: SocketAddr) -> Hairpin {
-    let testing = tokio::task::spawn_blocking(move || run(|seed, now| HairpinTest::new(server, seed, now)));
+    let testing = tokio::task::spawn_blocking(move || {
+        trial::run(server, None, |path, seed, now| {
+            HairpinTest::new(path.remote, seed, now)
+        })
+    });
     testing
         .await
         .ok()
@@ -82,39 +82,5 @@ const fn headers(remote: SocketAddr) -> u16 {
     match remote {
         SocketAddr::V4(_) => 20 + 8,
         SocketAddr::V6(_) => 40 + 8,
-    }
-}
-
-/// Runs a test to its end, on sockets of its own. Blocks.
-fn run<T: Trial>(begin: impl FnOnce(&[u8; 32], Time) -> T) -> io::Result<T::Found> {
-    let clock = net::Clock::start();
-    let mut driver = Driver::new(net::bind(None, true, None)?, clock)?;
-    let mut scratch = Scratch(begin(&net::random_seed()?, clock.now()));
-    loop {
-        if let Some(found) = scratch.0.result() {
-            return Ok(found);
-        }
-        driver.turn(&mut scratch)?;
-    }
-}
-
-struct Scratch<T>(T);
-
-impl<T: Trial> Machine for Scratch<T> {
-    fn handle_datagram(&mut self, now: Time, path: Path, _ecn: Ecn, datagram: &mut [u8]) {
-        self.0.handle_datagram(now, path, datagram);
-    }
-
-    fn handle_timeout(&mut self, now: Time) {
-        self.0.handle_timeout(now);
-    }
-
-    fn poll_transmit(&mut self, _now: Time, buf: &mut Vec<u8>, _segments: usize) -> Option<Transmit> {
-        let (path, payload) = self.0.poll_transmit()?;
-        Some(Transmit::single(buf, path, Reach::Full, &payload))
-    }
-
-    fn poll_timeout(&mut self, _now: Time) -> Option<Time> {
-        self.0.poll_timeout()
     }
 }

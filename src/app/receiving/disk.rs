@@ -151,43 +151,39 @@ impl Disk {
     ) -> Result<(), TransferError> {
         let mut jobs = 0;
         loop {
-            // When there is no other job, the thread reads blocks that an earlier run kept.
-            let job = match todo.try_recv() {
-                Ok(job) => Some(job),
-                Err(TryRecvError::Disconnected) => return Ok(()),
-                Err(TryRecvError::Empty) => None,
-            };
-            jobs += u64::from(job.is_some());
             let mut events = Vec::new();
-            let result = match job {
-                Some(job) => self.work(job, tell, &mut events),
-                None => match self
-                    .store
-                    .as_mut()
-                    .map_or(Ok(false), |store| store.recheck_one(&mut events))
-                {
-                    Ok(false) => {
-                        let idle = Done::Idle {
-                            jobs: std::mem::take(&mut jobs),
-                        };
-                        if tell.send(idle).is_err() {
-                            return Ok(());
-                        }
-                        waker.wake();
-                        let Ok(job) = todo.recv() else { return Ok(()) };
-                        jobs += 1;
-                        self.work(job, tell, &mut events)
-                    }
-                    other => other.map(|_| ()),
-                },
+            let mut job = todo.try_recv();
+            // While there is no job, the thread reads blocks that an earlier run kept.
+            let mut result = match (&job, &mut self.store) {
+                (Err(TryRecvError::Empty), Some(store)) => store.recheck_one(&mut events),
+                (job, _) => Ok(job.is_ok()),
             };
+            let is_idle = matches!(result, Ok(false));
+            if is_idle {
+                let jobs = std::mem::take(&mut jobs);
+                if tell.send(Done::Idle { jobs }).is_err() {
+                    return Ok(());
+                }
+            }
+            // One call for all that was told since the last one.
+            waker.wake();
+            if is_idle {
+                job = todo.recv().map_err(TryRecvError::from);
+            }
+            match job {
+                Ok(job) => {
+                    jobs += 1;
+                    result = self.work(job, tell, &mut events).map(|()| true);
+                }
+                Err(TryRecvError::Disconnected) => return Ok(()),
+                Err(TryRecvError::Empty) => {}
+            }
             let remarks = std::iter::from_fn(|| self.store.as_mut()?.poll_remark()).map(Done::Remark);
             let mut news = remarks.chain(events.into_iter().map(Done::Store));
             if news.any(|done| tell.send(done).is_err()) {
                 return Ok(());
             }
             result?;
-            waker.wake();
         }
     }
 

@@ -104,7 +104,7 @@ impl Receiving {
         let waiting = Arc::new(AtomicUsize::new(0));
         let (jobs, done) = disk::start(target.clone(), Arc::clone(&message), Arc::clone(&waiting), waker)?;
         Ok(Receiving {
-            session: ReceiveSession::new(),
+            session: ReceiveSession::default(),
             assembler: None,
             jobs,
             done,
@@ -119,7 +119,7 @@ impl Receiving {
             out: Vec::new(),
             held: 0,
             taken: 0,
-            uncompared: RunSet::new(),
+            uncompared: RunSet::default(),
             uncopied: 0,
             started: None,
             verdict: None,
@@ -407,17 +407,13 @@ impl Side for Receiving {
         self.unreported > 0 && self.verdict.is_none()
     }
 
-    fn on_end(&mut self, end: End) {
+    fn on_end(&mut self, _end: &End) -> Option<Result<Summary, Failure>> {
         // The disk thread ends, too. Its last act is to remove what is of no use to a later run.
         self.jobs = channel().0;
         if !matches!(self.verdict, Some(Ok(_))) {
             disk::await_end(&self.done, self.clock);
         }
-        let verdict = self
-            .verdict
-            .take()
-            .unwrap_or_else(|| Err(close::failure_of_end(&end)));
-        let _ = self.notices.send(Notice::Ended(verdict));
+        self.verdict.take()
     }
 }
 

@@ -12,7 +12,7 @@ use super::outside::peer_address;
 use super::time::TimeKeeper;
 use super::{Run, UserSide, heard, punching};
 use crate::app::command::{Command, Notice};
-use crate::app::event::{Answer, Cancelled, Event, Front, Link, Pending, Question, TimeOfDay};
+use crate::app::event::{Answer, Cancelled, Event, Front, Link, Pending, Question};
 use crate::app::gate::ToCompare;
 use crate::app::offered::{DefaultAnswer, Offered};
 use crate::app::outcome::{Failure, Party, Summary};
@@ -26,7 +26,7 @@ use crate::protocol::handshake::Reason;
 use crate::protocol::time::Time;
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
-use crate::rendezvous::meeting::relay::{RelayEvent, RelayRefusal, RelayUse};
+use crate::rendezvous::meeting::relay::{RelayRefusal, RelayUse};
 use crate::rendezvous::outlet::Outlet;
 use crate::rendezvous::punch::{Hint, PathKind, PunchEvent};
 use crate::rendezvous::schedule::ScheduleEvent;
@@ -47,7 +47,6 @@ pub(super) struct Following<'a, 'o> {
     clock: WallClock,
     times: mpsc::UnboundedReceiver<WallClock>,
     pace: Pace,
-    link: Option<Link>,
     awake: Option<Awake>,
     /// The end of a wait for the slot. It is shown only if no peer on the same network answers at once.
     waiting: Option<Time>,
@@ -78,7 +77,7 @@ impl Following<'_, '_> {
             answer = answered(&mut self.another), if self.another.is_some() => {
                 // At the end of the input nobody can paste.
                 self.another = match answer {
-                    Ok(Answer::Text(text)) if self.user.linked => self.paste_moved(&text),
+                    Ok(Answer::Text(text)) if self.user.link.is_some() => self.paste_moved(&text),
                     Ok(Answer::Text(text)) => self.paste_another(&text)?,
                     _ => None,
                 };
@@ -95,8 +94,10 @@ impl Following<'_, '_> {
 
     /// Asks the routers nearby whether they stop packets to the peer.
     fn ask_nearby(&mut self) {
-        if let Some(link) = self.link.as_ref().filter(|link| !link.relayed) {
-            self.user.ask_nearby(link.remote, Duration::ZERO);
+        if let Some(Link { remote, kind, .. }) = self.user.link
+            && kind != PathKind::Relayed
+        {
+            self.user.ask_nearby(remote, Duration::ZERO);
         }
     }
 
@@ -138,7 +139,7 @@ impl Following<'_, '_> {
                 }
             }
             Notice::Moved { path, kind } => self.on_moved(path, kind),
-            Notice::Stun(StunEvent::MappingChanged { socket, to, .. }) if self.user.linked => {
+            Notice::Stun(StunEvent::MappingChanged { socket, to, .. }) if self.user.link.is_some() => {
                 self.on_outside_changed(socket, to);
             }
             Notice::Stream(news) => tcp::tell(news, self.front),
@@ -150,11 +151,11 @@ impl Following<'_, '_> {
             Notice::Connection(connection::Event::Back) => {
                 self.user.stop_asking_nearby();
                 (self.another, self.moves.has_asked) = (None, false);
-                if let Some(link) = &self.link {
-                    self.front.event(Event::Reconnected(link.clone()));
+                if let Some(link) = self.user.link {
+                    self.front.event(Event::Reconnected(link));
                 }
             }
-            Notice::Relay(RelayEvent::Refused(why)) => {
+            Notice::RelayRefused(why) => {
                 if self.user.common.relay == RelayUse::Only {
                     let next = match why {
                         RelayRefusal::Spent => "run the same command again on both sides",
@@ -221,43 +222,46 @@ impl Following<'_, '_> {
 
     fn on_punch(&mut self, event: PunchEvent) -> Result<(), Failure> {
         match event {
-            PunchEvent::Schedule(ScheduleEvent::Waiting { until, .. }) => self.waiting = Some(until),
+            PunchEvent::Schedule(ScheduleEvent::Waiting { until }) => self.waiting = Some(until),
             PunchEvent::Hint(hint) => self.tell_hint(hint),
             PunchEvent::Failed(mut report) => {
                 report.rejected = self.rejected;
                 return Err(punching::failure(&report, self.front));
             }
-            event => punching::tell(event, self.front),
+            PunchEvent::Schedule(ScheduleEvent::Attempt { number, to }) => {
+                self.front.event(Event::Attempt { number, remote: to });
+            }
+            PunchEvent::Schedule(ScheduleEvent::Guessing(task)) => {
+                self.front.event(Event::Info(punching::guessing(task)));
+            }
+            PunchEvent::Reflexive(Path { remote, .. }) => {
+                self.front.event(Event::Note(Note::HeardFrom { remote }));
+            }
+            PunchEvent::Connected { .. } => {}
         }
         Ok(())
     }
 
     fn on_connected(&mut self, path: Path, kind: PathKind, rtt: Duration) {
-        self.user.linked = true;
         self.user.stop_asking_nearby();
         self.user.seeds.handshake = None;
         self.moves.local = path.local;
         (self.another, self.waiting) = (None, None);
         self.awake = Some(Awake::hold());
-        let link = Link {
-            remote: path.remote,
-            kind: kind.to_string(),
-            relayed: kind == PathKind::Relayed,
-            rtt,
-        };
-        self.front.event(Event::Connected(link.clone()));
+        let remote = path.remote;
+        let link = Link { remote, kind, rtt };
+        self.user.link = Some(link);
+        self.front.event(Event::Connected(link));
         self.tell_terms(kind);
-        self.link = Some(link);
     }
 
     fn on_moved(&mut self, path: Path, kind: PathKind) {
         self.user.stop_asking_nearby();
         self.another = None;
         (self.moves.has_asked, self.moves.local) = (false, path.local);
-        if let Some(link) = &mut self.link {
-            link.remote = path.remote;
-            (link.kind, link.relayed) = (kind.to_string(), kind == PathKind::Relayed);
-            self.front.event(Event::Reconnected(link.clone()));
+        if let Some(link) = &mut self.user.link {
+            (link.remote, link.kind) = (path.remote, kind);
+            self.front.event(Event::Reconnected(*link));
             self.tell_terms(kind);
         }
     }
@@ -321,10 +325,13 @@ impl Following<'_, '_> {
 
     fn tell_waiting(&mut self, until: Time) {
         let now = self.user.clock.now();
-        let time_of_day = TimeOfDay::from_unix(self.clock.unix_nanos(now) / 1_000_000_000);
+        let unix_seconds = self.clock.unix_nanos(now) / 1_000_000_000;
         let seconds = (until.since(now).as_millis() as u64).div_ceil(1000);
         if seconds > 0 {
-            self.front.event(Event::Waiting { time_of_day, seconds });
+            self.front.event(Event::Waiting {
+                unix_seconds,
+                seconds,
+            });
         }
     }
 
@@ -390,7 +397,6 @@ impl UserSide<'_> {
             clock: keeper.clock(),
             times: keeper.watch(),
             pace: Pace::default(),
-            link: None,
             awake: None,
             waiting: None,
             saying: None,

@@ -206,8 +206,7 @@ impl UserSide<'_> {
             }
             outlet => outlet,
         };
-        let unix = u64::try_from(net::unix_nanos()).unwrap_or(0);
-        let time = WallClock::from_samples(&samples, unix, clock.now());
+        let time = WallClock::from_samples(&samples, net::unix_nanos(), clock.now());
         self.time = Some(TimeKeeper::new(ntp_names, clock, time));
         Ok(Around {
             report,

@@ -11,7 +11,7 @@ use crate::app::command::{Command, Notice};
 use crate::app::event::{Event, Front};
 use crate::app::lookup::{nat64, resolve_one};
 use crate::app::options::{Common, MeetingServer};
-use crate::app::outcome::Failure;
+use crate::app::outcome::{Failure, Summary};
 use crate::app::side::{End, Side};
 use crate::app::tcp::{self, TcpFallback};
 use crate::app::told::{Info, SeenServer, Word};
@@ -63,7 +63,10 @@ pub(super) struct Idle;
 
 impl Side for Idle {
     fn pump(&mut self, _now: Time, _connection: &mut Connection) {}
-    fn on_end(&mut self, _end: End) {}
+
+    fn on_end(&mut self, _end: &End) -> Option<Result<Summary, Failure>> {
+        None
+    }
 }
 
 /// Asks a server what it sees of us, and ends.

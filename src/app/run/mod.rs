@@ -21,7 +21,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::close;
 use super::command::{Command, Notice};
-use super::event::{Change, Event, Front};
+use super::event::{Change, Event, Front, Link};
 use super::lookup::nat64;
 use super::machine::{controller, hardware_aes};
 use super::mapper::Mapper;
@@ -116,7 +116,8 @@ struct UserSide<'a> {
     ipv6: Option<(u8, u16)>,
     local: net::Local,
     seeds: Seeds,
-    linked: bool,
+    /// The path to the peer, once it was found.
+    link: Option<Link>,
     trace: Option<Trace>,
     /// The time, as the servers told it.
     time: Option<TimeKeeper>,
@@ -229,7 +230,7 @@ impl<'a> UserSide<'a> {
             ipv6,
             local,
             seeds,
-            linked: false,
+            link: None,
             trace: None,
             time: None,
             meets: false,
@@ -432,7 +433,7 @@ impl<'a> UserSide<'a> {
             code,
             reason: "the user over there stopped it".into(),
         });
-        if self.linked || self.meets {
+        if self.link.is_some() || self.meets {
             let told = async { while !matches!(self.notices.recv().await, None | Some(Notice::Ended(_))) {} };
             // If the peer is not told in time, it looks for us for as long as its `--timeout` says.
             tokio::select! {

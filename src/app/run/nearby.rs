@@ -12,7 +12,7 @@ use crate::rendezvous::punch::{Hint, is_private};
 use crate::rendezvous::stun;
 
 /// If the way is open, the peer has mostly been heard by then.
-pub(super) const HEARD_WITHIN: Duration = Duration::from_secs(3);
+const HEARD_WITHIN: Duration = Duration::from_secs(3);
 
 /// The number of routers that are asked: those of a home or an office. The peer's own router must not be among them,
 /// because many routers refuse unknown packets by ICMP.

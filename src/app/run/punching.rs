@@ -2,13 +2,12 @@
 
 use crate::app::event::{Event, Front};
 use crate::app::outcome::Failure;
-use crate::app::told::{Info, Note};
-use crate::rendezvous::punch::{PunchEvent, Report};
-use crate::rendezvous::schedule::ScheduleEvent;
+use crate::app::told::Info;
+use crate::rendezvous::punch::Report;
 use crate::rendezvous::schedule::guess::{CHANCES_TOLD_AFTER, SOCKETS, Task};
 
 /// The line about guessed ports.
-fn guessing(task: Task) -> Info {
+pub(super) fn guessing(task: Task) -> Info {
     let seconds = CHANCES_TOLD_AFTER.as_secs();
     match task {
         Task::Try { .. } => Info::TryingPorts { seconds },
@@ -27,21 +26,4 @@ pub(super) fn failure(report: &Report, front: &mut dyn Front) -> Failure {
         front.event(Event::Info(Info::Tried { line }));
     }
     Failure::no_path(cause, next)
-}
-
-/// Shows the other events of a punch.
-pub(super) fn tell(event: PunchEvent, front: &mut dyn Front) {
-    match event {
-        PunchEvent::Schedule(ScheduleEvent::Attempt { number, to }) => {
-            front.event(Event::Attempt { number, remote: to });
-        }
-        PunchEvent::Schedule(ScheduleEvent::Guessing(task)) => {
-            front.event(Event::Info(guessing(task)));
-        }
-        PunchEvent::Reflexive(path) => {
-            let remote = path.remote;
-            front.event(Event::Note(Note::HeardFrom { remote }));
-        }
-        _ => {}
-    }
 }

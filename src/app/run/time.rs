@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The two clocks of this machine at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Moment {
-    system_unix_nanos: i128,
+    system_unix_nanos: u64,
     run: Time,
 }
 
@@ -36,7 +36,7 @@ impl Moment {
 
     /// Whether one of the two clocks has jumped since.
     fn has_jumped(self, now: Moment) -> bool {
-        let system = now.system_unix_nanos - self.system_unix_nanos;
+        let system = i128::from(now.system_unix_nanos) - i128::from(self.system_unix_nanos);
         let run = now.run.as_nanos().abs_diff(self.run.as_nanos());
         system.abs_diff(i128::from(run)) > MOST_APART.as_nanos()
     }
@@ -85,8 +85,11 @@ impl TimeKeeper {
     async fn ask(&mut self) {
         let samples = ask_ntp(&self.servers).await;
         self.asked = Moment::now(self.own);
-        let unix = u64::try_from(self.asked.system_unix_nanos).unwrap_or(0);
-        self.clock = self.clock.renewed(&samples, unix, self.asked.run);
+        let Moment {
+            system_unix_nanos,
+            run,
+        } = self.asked;
+        self.clock = self.clock.renewed(&samples, system_unix_nanos, run);
     }
 
     /// Compares both clocks from now on and sends the new time after each jump, until the receiver is
@@ -111,7 +114,7 @@ impl TimeKeeper {
 mod tests {
     use super::*;
 
-    fn at(system_millis: i128, run_millis: u64) -> Moment {
+    fn at(system_millis: u64, run_millis: u64) -> Moment {
         Moment {
             system_unix_nanos: system_millis * 1_000_000,
             run: Time::ZERO + Duration::from_millis(run_millis),

@@ -302,11 +302,7 @@ impl Side for Sending {
         self.jobs_open > 0 && self.verdict.is_none()
     }
 
-    fn on_end(&mut self, end: End) {
-        let verdict = self
-            .verdict
-            .take()
-            .unwrap_or_else(|| Err(close::failure_of_end(&end)));
-        let _ = self.notices.send(Notice::Ended(verdict));
+    fn on_end(&mut self, _end: &End) -> Option<Result<Summary, Failure>> {
+        self.verdict.take()
     }
 }

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
-use crate::app::outcome::Failure;
+use crate::app::outcome::{About, Failure};
 
 pub(super) struct FileKind {
     /// The name of the kind, with its article.
@@ -24,9 +24,10 @@ impl FileKind {
     /// If anything else is there, or the file cannot be written.
     pub(super) fn create(&self, path: &Path) -> Result<File, Failure> {
         // The usual next steps are for what is sent or received, which this is not.
-        let failed = |e: io::Error| Failure::File {
-            cause: Failure::file("write", path, &e).to_string(),
-            next: format!("name another file with {}", self.option),
+        let failed = |e: io::Error| {
+            let cause = Failure::file("write", path, &e).to_string();
+            let next = format!("name another file with {}", self.option);
+            Failure::told(About::File, cause, next)
         };
         match std::fs::metadata(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -46,10 +47,11 @@ impl FileKind {
                     .open(path)
                     .map_err(failed)?;
                 if !self.begins(&mut file).map_err(failed)? {
-                    return Err(Failure::File {
-                        cause: format!("{} exists and is not {}", path.display(), self.name),
-                        next: format!("name another file with {}, or move that one away", self.option),
-                    });
+                    return Err(Failure::told(
+                        About::File,
+                        format!("{} exists and is not {}", path.display(), self.name),
+                        format!("name another file with {}, or move that one away", self.option),
+                    ));
                 }
                 file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
                 Ok(file)

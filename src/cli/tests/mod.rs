@@ -5,20 +5,21 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::args::Cli;
+use super::args::{Cli, Command};
 use super::console::{Clipboard, Console};
 use super::lines::{self, Detail};
 use super::prompts::Input;
 use super::screen::{Kind, Screen};
 use super::{Task, json, progress as progress_line, text};
 use crate::app::event::{
-    Answer, Bound, Cancelled, Change, ClockSource, Event, Front, Link, Phase, Progress, Question, TimeOfDay,
+    Answer, Bound, Cancelled, Change, ClockSource, Event, Front, Link, Phase, Progress, Question,
 };
 use crate::app::options::{Congestion, Payload, Server};
 use crate::app::outcome::{Failure, Party, Shortfall, Summary};
 use crate::app::receiving::Target;
 use crate::app::told::{Info, Note, Warning};
 use crate::protocol::Role;
+use crate::rendezvous::punch::PathKind;
 use crate::transfer::source::scan::Links;
 
 mod offers;
@@ -54,11 +55,10 @@ fn console(kind: Kind, detail: Detail, input: &'static str) -> (Console, Kept) {
     (Console::new(screen, Input::Given(input), detail, None), kept)
 }
 
-fn link(kind: &str) -> Link {
+fn link(kind: PathKind) -> Link {
     Link {
         remote: "188.44.136.7:21300".parse().unwrap(),
-        kind: kind.into(),
-        relayed: false,
+        kind,
         rtt: Duration::from_micros(41_300),
     }
 }
@@ -79,18 +79,18 @@ fn progress(done: u64, total: Option<u64>) -> Progress {
 #[test]
 fn silence_and_its_end_are_told_once_each() {
     let (mut console, kept) = console(Kind::Plain, Detail::Normal, "");
-    console.event(Event::Connected(link("direct, through NAT")));
+    console.event(Event::Connected(link(PathKind::Direct)));
     for ms in (8_000..9_000).step_by(200) {
         console.event(Event::Reconnecting {
             silence: Duration::from_millis(ms),
         });
     }
-    console.event(Event::Reconnected(link("direct, through NAT")));
-    console.event(Event::Reconnected(link("direct, through NAT")));
+    console.event(Event::Reconnected(link(PathKind::Direct)));
+    console.event(Event::Reconnected(link(PathKind::Direct)));
     let moved = Link {
         remote: "188.44.136.7:9".parse().unwrap(),
         rtt: Duration::ZERO,
-        ..link("elsewhere")
+        ..link(PathKind::Open)
     };
     console.event(Event::Reconnected(moved));
     insta::assert_snapshot!("silence", kept.text());
@@ -295,15 +295,19 @@ async fn an_event_while_a_question_is_open_shows_the_question_again() {
     assert!(text.ends_with("\nThe chat has ended\n"), "{text:?}");
 }
 
+fn command(arguments: &[&str]) -> Result<Command, Failure> {
+    Cli::from_arguments([&["p2pcopy"], arguments].concat().into_iter().map(Into::into))
+        .map_err(|error| Failure::usage(error.to_string(), ""))
+        .map(|cli| cli.command)
+}
+
 fn task(arguments: &[&str]) -> Result<Task, Failure> {
-    let cli = Cli::from_arguments([&["p2pcopy"], arguments].concat().into_iter().map(Into::into))
-        .map_err(|error| Failure::usage(error.to_string(), ""))?;
-    Task::from_command(cli.command)
+    Task::from_command(command(arguments)?)
 }
 
 #[test]
 fn arguments_become_options() {
-    let Ok(Task::Send(options)) = task(&[
+    let command = command(&[
         "send",
         "--file",
         "a",
@@ -324,7 +328,10 @@ fn arguments_become_options() {
         "-vv",
         "--timeout",
         "90s",
-    ]) else {
+    ])
+    .unwrap();
+    assert_eq!(command.shown().detail, Detail::Everything);
+    let Ok(Task::Send(options)) = Task::from_command(command) else {
         panic!("not a sender");
     };
     assert_eq!(
@@ -334,10 +341,7 @@ fn arguments_become_options() {
     assert_eq!(options.scan.links, Links::Keep);
     assert!(!options.scan.exclude.is_empty());
     let common = &options.common;
-    assert_eq!(
-        (common.localport, common.limit, common.verbose),
-        (Some(4300), Some(2_500_000), 2)
-    );
+    assert_eq!((common.localport, common.limit), (Some(4300), Some(2_500_000)));
     assert_eq!(
         (common.congestion, common.timeout, common.ttl),
         (Congestion::Udt, Duration::from_secs(90), None)

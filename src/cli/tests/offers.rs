@@ -167,7 +167,6 @@ fn nothing_of_the_peers_acts_on_the_terminal() {
         ("other", &format!("../{evil}")),
     ]))));
     console.event(Event::Warning(Warning::Unfit { why: evil.into() }));
-    console.event(Event::Connected(link(evil)));
     console.event(Event::Finished(Summary {
         paths: vec![evil.into()],
         ..Summary::default()

@@ -65,14 +65,14 @@ pub(super) fn story() -> Vec<Event> {
             change: Change::Changed,
         },
         Event::Waiting {
-            time_of_day: TimeOfDay::from_unix(1_700_000_000 / 86_400 * 86_400 + 64_315),
+            unix_seconds: 1_700_000_000 / 86_400 * 86_400 + 64_315,
             seconds: 4,
         },
         Event::Attempt {
             number: 0,
             remote: "188.44.136.7:21300".parse().unwrap(),
         },
-        Event::Connected(link("direct, through NAT")),
+        Event::Connected(link(PathKind::Direct)),
         Event::AwaitingAnswer,
         Event::Offer(Box::new(offered(&[
             ("photos/", ""),
@@ -89,7 +89,7 @@ pub(super) fn story() -> Vec<Event> {
         Event::Reconnecting {
             silence: Duration::from_secs(12),
         },
-        Event::Reconnected(link("same network")),
+        Event::Reconnected(link(PathKind::Lan)),
         Event::Seen("203.0.113.7:4300".parse().unwrap()),
         Event::Diagnosis(Box::new(ordinary())),
         Event::Info(Info::StunServersFound { found: 3, asked: 5 }),

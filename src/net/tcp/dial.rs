@@ -10,7 +10,7 @@ use crate::protocol::time::Time;
 pub(super) const QUIET: Duration = Duration::from_secs(1);
 /// After this long without an answer, the stream counts as broken: a router has forgotten it, or a cable is
 /// out.
-pub(super) const DEAD: Duration = Duration::from_secs(3);
+const DEAD: Duration = Duration::from_secs(3);
 /// The time limit of an attempt. TCP repeats a lost SYN after 1 s and 3 s (RFC 6298, section 2).
 pub(super) const CONNECT: Duration = Duration::from_secs(4);
 /// The pause between the second attempt and the third. Each further pause is twice as long.

@@ -45,7 +45,7 @@ fn send(recovery: &mut Recovery, now: Time) {
 
 /// Takes an ACK of one packet.
 fn acknowledge(recovery: &mut Recovery, now: Time, packet: u64) {
-    let mut set = RangeSet::new();
+    let mut set = RangeSet::default();
     set.insert(packet..packet + 1);
     let mut buf = Vec::new();
     Ack::encode(&mut buf, 500, set.iter().rev(), 0, 0, EcnCounts::default());

@@ -78,7 +78,7 @@ pub struct Settled {
 }
 
 /// The sent packets whose fate is not yet decided.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub(crate) struct SentPackets {
     sent: VecDeque<Sent>,
     /// The number of `sent[0]`.
@@ -102,17 +102,9 @@ impl SentPackets {
     /// Starts with no packet.
     pub(crate) fn new(now: Time) -> Self {
         SentPackets {
-            sent: VecDeque::new(),
-            base: 0,
-            cursor: 0,
-            uncopied: 0,
-            acknowledged: RangeSet::new(),
-            largest_acked: None,
-            in_flight: 0,
-            content_in_flight: 0,
-            late: [Duration::ZERO; 2],
             late_since: now,
             last_eliciting: now,
+            ..SentPackets::default()
         }
     }
 

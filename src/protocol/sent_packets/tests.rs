@@ -15,7 +15,7 @@ fn send(sent_packets: &mut SentPackets, sampler: &mut Sampler, now: Time, carrie
 
 /// Acknowledges `numbers`. Returns the content that newly arrived.
 fn ack(sent_packets: &mut SentPackets, now: Time, numbers: &[u64]) -> Vec<Carries> {
-    let mut set = RangeSet::new();
+    let mut set = RangeSet::default();
     for n in numbers {
         set.insert(*n..*n + 1);
     }
@@ -87,7 +87,7 @@ fn gap_is_lost_only_after_the_reordering_window_which_overtaken_packets_widen_fo
 fn acknowledging_what_was_never_sent_is_an_error() {
     let mut sent_packets = SentPackets::new(ms(0));
     let mut buf = Vec::new();
-    let mut set = RangeSet::new();
+    let mut set = RangeSet::default();
     set.insert(0..1);
     Ack::encode(&mut buf, 500, set.iter().rev(), 0, 0, EcnCounts::default());
     let Some(Ok(Frame::Ack(ack))) = Frames::new(&buf).next() else {

@@ -13,11 +13,10 @@ use super::pake::End;
 use super::refusal::Refusal;
 use super::relay::{RelayPass, RelayUse};
 use super::visit::{Meaning, Visit};
-use super::wire::{Open, SessionId, Standing, State, Want, Welcome, is_meeting, packet};
+use super::wire::{Closed, Open, SessionId, Standing, State, Want, Welcome, is_meeting, packet};
+use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
-use crate::protocol::{Path, Reach};
-use crate::rendezvous::Datagram;
 use crate::rendezvous::address::{Address, Guessing, Mapping, NatClass, PAIRS};
 use crate::rendezvous::clock::WallClock;
 
@@ -59,7 +58,7 @@ pub(crate) struct Meeting {
     repeat: Duration,
     last_heard: Time,
     silent: bool,
-    outbox: VecDeque<Datagram>,
+    outbox: VecDeque<(Path, Vec<u8>)>,
     events: VecDeque<MeetingEvent>,
 }
 
@@ -187,7 +186,10 @@ impl Meeting {
     }
 
     fn on_state(&mut self, now: Time, state: &State) {
-        let is_answer = matches!(state.standing, Standing::Gone | Standing::StaleCookie);
+        let is_answer = matches!(
+            state.standing,
+            Standing::Gone | Standing::Closed(Closed::StaleCookie)
+        );
         self.goodbye
             .take_if(|(session, _)| is_answer && *session == state.session);
         let (Some(visit), Some(own)) = (&mut self.visit, &self.own) else {
@@ -200,7 +202,7 @@ impl Meeting {
         if std::mem::take(&mut self.silent) {
             self.events.push_back(MeetingEvent::Silent(false));
         }
-        if state.standing == Standing::StaleCookie {
+        if state.standing == Standing::Closed(Closed::StaleCookie) {
             self.finder.renew(now);
             return;
         }
@@ -311,7 +313,7 @@ impl Meeting {
         if let Some((_, goodbye)) = &mut self.goodbye
             && let Some(datagram) = goodbye.poll(now)
         {
-            self.transmit(self.finder.main(), datagram);
+            self.outbox.push_back((self.finder.main(), datagram));
         }
         self.goodbye.take_if(|(_, goodbye)| goodbye.is_in_vain(now));
     }
@@ -321,9 +323,7 @@ impl Meeting {
         if self.is_given_up() {
             return;
         }
-        while let Some((path, payload)) = self.finder.poll(now) {
-            self.transmit(path, payload);
-        }
+        self.outbox.extend(std::iter::from_fn(|| self.finder.poll(now)));
         self.look_around(now);
         if self.own.is_none() {
             if !self.told_unreachable && now.since(self.began) >= UNREACHABLE {
@@ -350,7 +350,7 @@ impl Meeting {
             let open = visit.open(&self.config, cookie, self.finder.rtt());
             self.next_open = now + self.repeat;
             self.repeat = (self.repeat * 2).min(LAST_REPEAT.max(2 * self.finder.rtt()));
-            self.transmit(self.finder.main(), open.encode());
+            self.outbox.push_back((self.finder.main(), open.encode()));
         }
     }
 
@@ -400,7 +400,7 @@ impl Meeting {
     }
 
     /// The next datagram to send.
-    pub(crate) fn poll_transmit(&mut self) -> Option<Datagram> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
         self.outbox.pop_front()
     }
 
@@ -427,13 +427,5 @@ impl Meeting {
 
     pub(crate) fn poll_event(&mut self) -> Option<MeetingEvent> {
         self.events.pop_front()
-    }
-
-    fn transmit(&mut self, path: Path, payload: Vec<u8>) {
-        self.outbox.push_back(Datagram {
-            path,
-            reach: Reach::Full,
-            payload,
-        });
     }
 }

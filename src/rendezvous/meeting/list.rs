@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use super::wire::{
-    Cookie, Hello, List, Listed, Listing, Present, SessionId, TokenKey, Welcome, packet, proof_or_zeros,
+    Closed, Cookie, Hello, List, Listed, Listing, Present, SessionId, TokenKey, Welcome, packet,
+    proof_or_zeros,
 };
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
+use crate::rendezvous::trial::{Rounds, Trial};
 
 /// When to repeat a question.
 const REPEAT: Duration = Duration::from_millis(500);
-/// If a server has not answered by then, it is not there or UDP is blocked.
-const UNREACHABLE: Duration = Duration::from_secs(3);
+/// How often it is asked. If a server has not answered 3 s after the first time, it is not there or UDP is blocked.
+const ATTEMPTS: u32 = 6;
 /// More names than a server keeps.
 const MOST: usize = 4096;
 
@@ -45,16 +47,14 @@ impl NoList {
     }
 }
 
-/// The state machine. Drive it as [`crate::protocol`] says.
+/// The client. It asks for a cookie, and then for one page after the other.
 pub(crate) struct Lister {
     path: Path,
     token: Option<TokenKey>,
     session: SessionId,
     cookie: Option<Cookie>,
     present: Vec<Present>,
-    next: Time,
-    deadline: Time,
-    result: Option<Result<Vec<Present>, NoList>>,
+    rounds: Rounds<Result<Vec<Present>, NoList>>,
 }
 
 impl Lister {
@@ -66,28 +66,76 @@ impl Lister {
             session: SessionId(rng.next_u64()),
             cookie: None,
             present: Vec::new(),
-            next: now,
-            deadline: now + UNREACHABLE,
-            result: None,
+            rounds: Rounds::new(REPEAT, ATTEMPTS, now),
         }
     }
 
-    /// The result, once there is one.
-    pub(crate) fn take_result(&mut self) -> Option<Result<Vec<Present>, NoList>> {
-        self.result.take()
+    fn on_listed(&mut self, now: Time, listed: Listed) {
+        let over = match listed.listing {
+            Listing::Closed(Closed::StaleCookie) => {
+                self.cookie = None;
+                return;
+            }
+            Listing::Closed(Closed::WrongToken) => Err(NoList::WrongToken),
+            Listing::Closed(Closed::TooMany(seconds)) => Err(NoList::TooMany(seconds)),
+            Listing::Untold => Err(NoList::Untold),
+            Listing::All | Listing::More => {
+                // A page that comes twice, or out of order, is ignored.
+                let last = self.present.last().map(|one| &one.name);
+                let follows = listed
+                    .present
+                    .first()
+                    .is_none_or(|one| last.is_none_or(|last| one.name > *last));
+                if follows {
+                    self.present.extend(listed.present);
+                    self.rounds.restart(now);
+                }
+                if listed.listing == Listing::More && self.present.len() < MOST {
+                    return;
+                }
+                Ok(std::mem::take(&mut self.present))
+            }
+        };
+        self.rounds.result = Some(over);
+    }
+}
+
+impl Trial for Lister {
+    type Found = Result<Vec<Present>, NoList>;
+
+    fn rounds(&mut self) -> &mut Rounds<Self::Found> {
+        &mut self.rounds
     }
 
-    pub(crate) fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) {
-        if path != self.path || self.result.is_some() {
+    fn ask(&mut self) {
+        let question = match self.cookie {
+            None => Hello { id: self.session.0 }.encode(),
+            Some(cookie) => List {
+                session: self.session,
+                cookie,
+                proof: proof_or_zeros(self.token.as_ref(), &cookie, self.session),
+                after: self.present.last().map(|one| one.name.clone()),
+            }
+            .encode(),
+        };
+        self.rounds.outbox.push_back((self.path, question));
+    }
+
+    fn conclude(&self) -> Self::Found {
+        Err(NoList::Unreachable)
+    }
+
+    fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) {
+        if path != self.path || self.rounds.result.is_some() {
             return;
         }
         match datagram.first() {
             Some(&packet::COOKIE) => {
                 if let Ok(welcome) = Welcome::decode(datagram)
                     && welcome.id == self.session.0
+                    && self.cookie.replace(welcome.cookie).is_none()
                 {
-                    self.cookie = Some(welcome.cookie);
-                    self.next = now;
+                    self.rounds.restart(now);
                 }
             }
             Some(&packet::LISTING) => {
@@ -99,63 +147,5 @@ impl Lister {
             }
             _ => {}
         }
-    }
-
-    fn on_listed(&mut self, now: Time, listed: Listed) {
-        self.deadline = now + UNREACHABLE;
-        let over = match listed.listing {
-            Listing::StaleCookie => {
-                self.cookie = None;
-                return;
-            }
-            Listing::WrongToken => Err(NoList::WrongToken),
-            Listing::TooMany(seconds) => Err(NoList::TooMany(seconds)),
-            Listing::Untold => Err(NoList::Untold),
-            Listing::All | Listing::More => {
-                // A page that comes twice, or out of order, is ignored.
-                let last = self.present.last().map(|one| &one.name);
-                let follows = listed
-                    .present
-                    .first()
-                    .is_none_or(|one| last.is_none_or(|last| one.name > *last));
-                if follows {
-                    self.present.extend(listed.present);
-                    self.next = now;
-                }
-                if listed.listing == Listing::More && self.present.len() < MOST {
-                    return;
-                }
-                Ok(std::mem::take(&mut self.present))
-            }
-        };
-        self.result = Some(over);
-    }
-
-    pub(crate) fn handle_timeout(&mut self, now: Time) {
-        if now >= self.deadline && self.result.is_none() {
-            self.result = Some(Err(NoList::Unreachable));
-        }
-    }
-
-    pub(crate) fn poll_transmit(&mut self, now: Time) -> Option<(Path, Vec<u8>)> {
-        if now < self.next || self.result.is_some() {
-            return None;
-        }
-        self.next = now + REPEAT;
-        let Some(cookie) = self.cookie else {
-            return Some((self.path, Hello { id: self.session.0 }.encode()));
-        };
-        let list = List {
-            session: self.session,
-            cookie,
-            proof: proof_or_zeros(self.token.as_ref(), &cookie, self.session),
-            after: self.present.last().map(|one| one.name.clone()),
-        };
-        Some((self.path, list.encode()))
-    }
-
-    /// When to call [`Lister::handle_timeout`] next.
-    pub(crate) fn poll_timeout(&self) -> Time {
-        self.next.min(self.deadline)
     }
 }

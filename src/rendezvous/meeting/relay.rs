@@ -10,13 +10,12 @@ use std::time::Duration;
 use super::goodbye::Goodbye;
 use super::pake::End;
 use super::wire::{
-    Bind, BindWant, Binding, Bound, Cookie, Hello, SessionId, Terms, Ticket, TokenKey, Welcome, packet,
-    proof_or_zeros,
+    Bind, BindWant, Binding, Bound, Closed, Cookie, Hello, SessionId, Terms, Ticket, TokenKey, Welcome,
+    packet, proof_or_zeros,
 };
+use crate::protocol::Path;
 use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::time::Time;
-use crate::protocol::{Path, Reach};
-use crate::rendezvous::Datagram;
 use crate::rendezvous::stun::KEEPALIVE;
 
 /// A request is repeated after this. Each further pause is longer.
@@ -62,16 +61,7 @@ impl std::fmt::Debug for RelayPass {
     }
 }
 
-/// An event of the relay's client.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum RelayEvent {
-    /// Packets to the server's address reach the peer now.
-    Open,
-    /// The relay refuses. If that may change, the client asks again.
-    Refused(RelayRefusal),
-}
-
-/// Why the server does not relay, in words for the user.
+/// Why the server does not relay, in words for the user. If that may change, the client asks again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum RelayRefusal {
     #[error("the server does not relay: only a direct path can help")]
@@ -118,8 +108,9 @@ pub(crate) struct RelayClient {
     hello: u64,
     next: Time,
     repeat: Duration,
-    outbox: VecDeque<Datagram>,
-    events: VecDeque<RelayEvent>,
+    outbox: VecDeque<Vec<u8>>,
+    /// A refusal that was not told yet.
+    news: Option<RelayRefusal>,
 }
 
 impl RelayClient {
@@ -138,7 +129,7 @@ impl RelayClient {
             next: start,
             repeat: FIRST_REPEAT,
             outbox: VecDeque::new(),
-            events: VecDeque::new(),
+            news: None,
         }
     }
 
@@ -232,7 +223,7 @@ impl RelayClient {
         if self.stage == Stage::Resting {
             // An answer to an earlier request may still come.
             self.goodbye
-                .take_if(|_| matches!(binding, Binding::Left | Binding::StaleCookie));
+                .take_if(|_| matches!(binding, Binding::Left | Binding::Closed(Closed::StaleCookie)));
             return;
         }
         let (refusal, again) = match binding {
@@ -240,10 +231,7 @@ impl RelayClient {
                 self.refused = None;
                 self.next = now + KEEPALIVE;
                 self.repeat = FIRST_REPEAT;
-                if self.stage != Stage::Open {
-                    self.stage = Stage::Open;
-                    self.events.push_back(RelayEvent::Open);
-                }
+                self.stage = Stage::Open;
                 return;
             }
             Binding::Waiting => {
@@ -251,7 +239,7 @@ impl RelayClient {
                 self.next = now + LAST_REPEAT;
                 return;
             }
-            Binding::StaleCookie => {
+            Binding::Closed(Closed::StaleCookie) => {
                 // The client drops the cookie only once, so a forged answer costs one repeated request.
                 if self.pass.cookie.take().is_some() {
                     self.hello = self.rng.next_u64();
@@ -264,24 +252,24 @@ impl RelayClient {
             Binding::NoRelay => (RelayRefusal::NoRelay, None),
             Binding::Full => (RelayRefusal::Full, Some(FULL)),
             Binding::Spent => (RelayRefusal::Spent, None),
-            Binding::TooMany(seconds) => (
+            Binding::Closed(Closed::TooMany(seconds)) => (
                 RelayRefusal::TooMany(seconds),
                 Some(Duration::from_secs(seconds.into())),
             ),
-            Binding::WrongToken => (RelayRefusal::WrongToken, None),
+            Binding::Closed(Closed::WrongToken) => (RelayRefusal::WrongToken, None),
         };
         match again {
             Some(pause) => (self.stage, self.next) = (Stage::Binding, now + pause),
             None => self.stage = Stage::Resting,
         }
         if self.refused.replace(refusal) != Some(refusal) {
-            self.events.push_back(RelayEvent::Refused(refusal));
+            self.news = Some(refusal);
         }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Time) {
         if let Some(datagram) = self.goodbye.as_mut().and_then(|goodbye| goodbye.poll(now)) {
-            self.transmit(datagram);
+            self.outbox.push_back(datagram);
         }
         self.goodbye.take_if(|goodbye| goodbye.is_in_vain(now));
         if self.stage == Stage::Resting || now < self.next {
@@ -292,9 +280,9 @@ impl RelayClient {
         match self.pass.cookie {
             Some(cookie) => {
                 self.has_asked = true;
-                self.transmit(self.bind(BindWant::Bind, cookie));
+                self.outbox.push_back(self.bind(BindWant::Bind, cookie));
             }
-            None => self.transmit(Hello { id: self.hello }.encode()),
+            None => self.outbox.push_back(Hello { id: self.hello }.encode()),
         }
     }
 
@@ -311,16 +299,8 @@ impl RelayClient {
         bind.encode()
     }
 
-    fn transmit(&mut self, payload: Vec<u8>) {
-        self.outbox.push_back(Datagram {
-            path: self.pass.path,
-            reach: Reach::Full,
-            payload,
-        });
-    }
-
-    pub(crate) fn poll_transmit(&mut self) -> Option<Datagram> {
-        self.outbox.pop_front()
+    pub(crate) fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
+        Some((self.pass.path, self.outbox.pop_front()?))
     }
 
     /// When to call [`RelayClient::handle_timeout`] next.
@@ -329,7 +309,8 @@ impl RelayClient {
         goodbye.or((self.stage != Stage::Resting).then_some(self.next))
     }
 
-    pub(crate) fn poll_event(&mut self) -> Option<RelayEvent> {
-        self.events.pop_front()
+    /// The next refusal. One that is like the last is not told again.
+    pub(crate) fn poll_refusal(&mut self) -> Option<RelayRefusal> {
+        self.news.take()
     }
 }

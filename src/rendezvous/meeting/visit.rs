@@ -6,7 +6,7 @@ use super::code::{Code, Nameplate, Words};
 use super::interface::MeetingConfig;
 use super::pake::{CodeKeys, End, Exchange, MESSAGE_LEN};
 use super::refusal::Refusal;
-use super::wire::{Cookie, Names, Open, SessionId, Standing, State, Ticket, Want, proof_or_zeros};
+use super::wire::{Closed, Cookie, Names, Open, SessionId, Standing, State, Ticket, Want, proof_or_zeros};
 use crate::rendezvous::address::Address;
 
 /// Our end of an exchange.
@@ -74,6 +74,7 @@ pub(super) struct Meeting {
     pub(super) ticket: (Ticket, End),
 }
 
+#[derive(Default)]
 pub(super) struct Visit {
     pub(super) session: SessionId,
     own: Option<Half>,
@@ -92,14 +93,7 @@ impl Visit {
     pub(super) fn new(session: SessionId) -> Self {
         Visit {
             session,
-            own: None,
-            typed: None,
-            named: None,
-            paired: None,
-            keys: None,
-            sealed: Vec::new(),
-            told: None,
-            peer: None,
+            ..Visit::default()
         }
     }
 
@@ -171,13 +165,13 @@ impl Visit {
             Standing::Nobody => self.refused(Refusal::Nobody),
             Standing::NameTaken => Meaning::Over(Refusal::NameTaken),
             Standing::SameRole => self.refused(Refusal::SameRole),
-            Standing::TooMany(seconds) => self.refused(Refusal::TooMany(seconds)),
-            Standing::WrongToken => Meaning::Over(Refusal::WrongToken),
+            Standing::Closed(Closed::TooMany(seconds)) => self.refused(Refusal::TooMany(seconds)),
+            Standing::Closed(Closed::WrongToken) => Meaning::Over(Refusal::WrongToken),
             Standing::Gone => Meaning::Over(Refusal::Gone),
             Standing::Burnt => Meaning::Over(self.wrong()),
             Standing::Expired => Meaning::Over(Refusal::Expired),
             // After a restart of the server, clients that waited come back within a keepalive.
-            Standing::StaleCookie | Standing::Fresh => Meaning::Nothing,
+            Standing::Closed(Closed::StaleCookie) | Standing::Fresh => Meaning::Nothing,
         }
     }
 

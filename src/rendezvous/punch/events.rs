@@ -3,9 +3,9 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use super::Report;
 use super::obstacle::Obstacle;
 use super::report::{REJECTED, REJECTED_REMEDY, refusal};
-use super::{PathKind, Report};
 use crate::protocol::Path;
 use crate::protocol::handshake::SessionKeys;
 use crate::rendezvous::schedule::ScheduleEvent;
@@ -27,8 +27,6 @@ pub enum PunchEvent {
         path: Path,
         /// The keys.
         keys: Box<SessionKeys>,
-        /// The kind of path.
-        kind: PathKind,
         /// The round-trip time, if it could be measured.
         rtt: Option<Duration>,
     },

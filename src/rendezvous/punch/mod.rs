@@ -29,7 +29,6 @@ pub(crate) use self::paths::is_private;
 pub(crate) use self::paths::{Ipv6Socket, PathKind};
 pub(crate) use self::report::Report;
 pub(crate) use self::search::Search;
-use super::Datagram;
 use super::clock::WallClock;
 use super::schedule::Schedule;
 use super::schedule::guess::CHANCES_TOLD_AFTER;
@@ -40,6 +39,16 @@ use crate::protocol::{Path, Reach, Role};
 
 /// The most paths whose first exchange is timed: all that can be told, and more than are learnt at once.
 const MAX_TIMED: usize = 32;
+
+/// A datagram to send.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Datagram {
+    /// Our socket and the destination.
+    pub path: Path,
+    /// How far the datagram may travel.
+    pub reach: Reach,
+    pub payload: Vec<u8>,
+}
 
 /// The state machine of a punch. Drive it as [`crate::protocol`] says.
 pub struct Punch {
@@ -366,13 +375,7 @@ impl Punch {
             Some(&(_, at, 1)) if keys.role == Role::Sender => Some(now.since(at)),
             _ => None,
         };
-        let kind = self.search.kind(path);
-        self.events.push_back(PunchEvent::Connected {
-            path,
-            keys,
-            kind,
-            rtt,
-        });
+        self.events.push_back(PunchEvent::Connected { path, keys, rtt });
     }
 
     fn fail(&mut self, now: Time, error: Option<HandshakeError>) {

@@ -48,7 +48,7 @@ impl Probes {
             unix_nanos: self.last_sent,
             random,
         };
-        probe.encode(&self.key).to_vec()
+        probe.encode(&self.key)
     }
 
     /// Reads a probe of the peer's. Returns it only if it was never read before.

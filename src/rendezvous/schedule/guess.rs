@@ -22,7 +22,7 @@ use crate::protocol::{Path, Reach};
 use crate::rendezvous::address::Guessing;
 
 /// The number of the first additional socket of a symmetric side. Lower numbers are the run's own.
-pub(crate) const FIRST_SOCKET: u8 = 8;
+const FIRST_SOCKET: u8 = 8;
 /// The number of additional sockets. If 200 of 64,512 ports are open, 966 probes hit one with a probability
 /// of 95%, and 1,483 probes with 99%. More sockets would need more than the 256 descriptors that macOS allows
 /// a program, and would fill the tables of small routers.

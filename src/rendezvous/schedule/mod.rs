@@ -190,7 +190,6 @@ impl Schedule {
         self.guess = Some(Guess::new(task, now));
     }
 
-    /// Whether ports are guessed.
     pub(super) const fn is_guessing(&self) -> bool {
         self.guess.is_some()
     }
@@ -335,7 +334,6 @@ impl Schedule {
             .min()
     }
 
-    /// The next event.
     pub(crate) fn poll_event(&mut self) -> Option<ScheduleEvent> {
         self.events.pop_front()
     }
@@ -370,11 +368,7 @@ impl Schedule {
         };
         let fires = leads || !self.is_one_sided(slot);
         self.resting.retain(|(resting, _)| *resting != path);
-        self.events.push_back(ScheduleEvent::Waiting {
-            slot,
-            until: start,
-            wait: start.since(now),
-        });
+        self.events.push_back(ScheduleEvent::Waiting { until: start });
         self.plan = Some(Plan {
             slot,
             start,

@@ -1,7 +1,6 @@
 //! The outputs of a schedule: datagrams to send, and events for the user.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use super::guess::Task;
 use crate::protocol::time::Time;
@@ -49,15 +48,8 @@ impl Outgoing {
 /// An event for the user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ScheduleEvent {
-    /// Nothing of full TTL passes the NATs before `until`.
-    Waiting {
-        /// The next slot.
-        slot: SlotIndex,
-        /// When it begins.
-        until: Time,
-        /// The time until then.
-        wait: Duration,
-    },
+    /// No packet of full TTL leaves through a port pair before the slot that begins at `until`.
+    Waiting { until: Time },
     /// A slot has begun.
     Attempt {
         /// The number of the attempt, counted from 0.

@@ -19,16 +19,15 @@ use self::relay::Relay;
 pub(crate) use self::relay::RelayLimits;
 pub(crate) use self::relay::Relayed;
 use self::rooms::{Answers, Rooms};
-use super::Datagram;
 use super::clock::WallClock;
 use super::meeting::wire::{
-    Bind, BindWant, Binding, Bound, Cookie, Hello, List, Listed, Listing, Malformed, Open, SessionId,
+    Bind, BindWant, Binding, Bound, Closed, Cookie, Hello, List, Listed, Listing, Malformed, Open, SessionId,
     Standing, State, Terms, TokenKey, Welcome, is_meeting, packet, proof,
 };
 use crate::protocol::handshake::rng::{Seed, SeedRng};
 use crate::protocol::mac::equal;
 use crate::protocol::time::Time;
-use crate::protocol::{Network, Path, Reach};
+use crate::protocol::{Network, Path};
 
 /// How often the tables are cleaned.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -57,15 +56,6 @@ impl Default for Limits {
             relay: Some(RelayLimits::STRANGERS),
         }
     }
-}
-
-/// Why a request is refused.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Closed {
-    StaleCookie,
-    WrongToken,
-    /// It may be repeated after this many seconds.
-    TooMany(u16),
 }
 
 #[derive(Clone, Debug)]
@@ -104,7 +94,7 @@ pub(crate) struct Server {
     rooms: Rooms,
     relay: Option<Relay>,
     next_sweep: Time,
-    outbox: VecDeque<Datagram>,
+    outbox: VecDeque<(Path, Vec<u8>)>,
     counters: Counters,
 }
 
@@ -177,7 +167,7 @@ impl Server {
     }
 
     /// The next datagram to send.
-    pub(crate) fn poll_transmit(&mut self) -> Option<Datagram> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
         self.outbox.pop_front()
     }
 
@@ -230,16 +220,11 @@ impl Server {
 
     fn on_open(&mut self, now: Time, path: Path, open: Open) {
         let known = self.rooms.knows(open.session);
-        let refusal = match self.gate(now, path, &open.cookie, &open.proof, open.session, known) {
-            Ok(()) => None,
-            Err(Closed::StaleCookie) => Some(Standing::StaleCookie),
-            Err(Closed::WrongToken) => Some(Standing::WrongToken),
-            Err(Closed::TooMany(seconds)) => Some(Standing::TooMany(seconds)),
-        };
-        if let Some(standing) = refusal {
+        let gate = self.gate(now, path, &open.cookie, &open.proof, open.session, known);
+        if let Err(closed) = gate {
             let state = State {
                 session: open.session,
-                standing,
+                standing: Standing::Closed(closed),
                 unix_nanos: self.clock.unix_nanos(now),
                 nameplate: None,
                 moment: 0,
@@ -289,16 +274,14 @@ impl Server {
         let network = Network::of(path.remote.ip());
         let gate = self.gate(now, path, &bind.cookie, &bind.proof, bind.session, known);
         let refusal = match (gate, &mut self.relay) {
-            (Err(Closed::StaleCookie), _) => Binding::StaleCookie,
-            (Err(Closed::WrongToken), _) => Binding::WrongToken,
-            (Err(Closed::TooMany(seconds)), _) => Binding::TooMany(seconds),
+            (Err(closed), _) => Binding::Closed(closed),
             (Ok(()), None) => Binding::NoRelay,
             (Ok(()), Some(relay)) if bind.want == BindWant::Leave => {
                 relay.leave(path);
                 Binding::Left
             }
             (Ok(()), Some(relay)) => match self.rates.wait(now, network, Kind::Open).filter(|_| !known) {
-                Some(seconds) => Binding::TooMany(seconds),
+                Some(seconds) => Binding::Closed(Closed::TooMany(seconds)),
                 None => {
                     if !known {
                         self.rates.count(now, network, Kind::Open);
@@ -318,9 +301,7 @@ impl Server {
     fn on_list(&mut self, now: Time, path: Path, list: &List) {
         let gate = self.gate(now, path, &list.cookie, &list.proof, list.session, false);
         let (present, listing) = match gate {
-            Err(Closed::StaleCookie) => (Vec::new(), Listing::StaleCookie),
-            Err(Closed::WrongToken) => (Vec::new(), Listing::WrongToken),
-            Err(Closed::TooMany(seconds)) => (Vec::new(), Listing::TooMany(seconds)),
+            Err(closed) => (Vec::new(), Listing::Closed(closed)),
             Ok(()) if self.token.is_none() => (Vec::new(), Listing::Untold),
             Ok(()) => match self.rooms.present(now, list.after.as_ref()) {
                 (present, true) => (present, Listing::More),
@@ -344,13 +325,9 @@ impl Server {
     fn transmit(&mut self, path: Path, payload: Vec<u8>) {
         if self.outbox.len() >= MAX_OUTBOX {
             self.counters.dropped += 1;
-            return;
+        } else {
+            self.outbox.push_back((path, payload));
         }
-        self.outbox.push_back(Datagram {
-            path,
-            reach: Reach::Full,
-            payload,
-        });
     }
 }
 

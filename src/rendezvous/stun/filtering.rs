@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::ATTEMPTS;
 use super::message::{self, AnswerFrom, TransactionId};
-use super::trial::{Rounds, Trial};
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
 use crate::rendezvous::address::Filtering;
+use crate::rendezvous::trial::{Rounds, Trial};
 
 const REPEAT: Duration = Duration::from_millis(500);
 
@@ -37,7 +38,7 @@ impl FilteringTest {
             ids,
             heard: [false; 3],
             other: None,
-            rounds: Rounds::new(REPEAT, now),
+            rounds: Rounds::new(REPEAT, ATTEMPTS, now),
         };
         test.handle_timeout(now);
         test
@@ -70,16 +71,12 @@ impl Trial for FilteringTest {
         }
     }
 
-    fn handle_datagram(&mut self, _now: Time, path: Path, datagram: &[u8]) -> bool {
-        if !message::is_stun(datagram) || path.local != self.path.local {
-            return false;
-        }
-        let Some(answer) = message::answer(datagram) else {
-            return true;
-        };
+    fn handle_datagram(&mut self, _now: Time, path: Path, datagram: &[u8]) {
+        let answer = message::answer(datagram).filter(|_| path.local == self.path.local);
+        let Some(answer) = answer else { return };
         let (server, from) = (self.path.remote, path.remote);
         let Some(i) = self.ids.iter().position(|&id| id == answer.id) else {
-            return true;
+            return;
         };
         // Many servers ignore the request and answer from their usual address. That shows nothing.
         self.heard[i] |= match ASKED[i] {
@@ -93,13 +90,13 @@ impl Trial for FilteringTest {
         if self.heard[1] {
             self.rounds.result = Some(Filtering::Independent);
         }
-        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rendezvous::stun::tests::telling;
 
     /// Plays an RFC 5780 server. Only those answers arrive that `filtering` admits.
     fn run(filtering: Filtering, obeys: bool) -> Filtering {
@@ -126,17 +123,13 @@ mod tests {
                     Filtering::Address => wish < 2,
                     _ => wish < 1,
                 };
-                let other = obeys.then_some(addresses[2]);
                 if passes {
-                    let answer = message::respond(&request, mapped, other).unwrap();
-                    assert!(test.handle_datagram(
-                        now,
-                        Path {
-                            remote: addresses[wish],
-                            ..path
-                        },
-                        &answer
-                    ));
+                    let mut answer = message::respond(&request, mapped).unwrap();
+                    if obeys {
+                        answer = telling(answer, addresses[2]);
+                    }
+                    let remote = addresses[wish];
+                    test.handle_datagram(now, Path { remote, ..path }, &answer);
                 }
             }
             match test.poll_timeout() {

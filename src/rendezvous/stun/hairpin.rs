@@ -4,11 +4,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::ATTEMPTS;
 use super::message::{self, AnswerFrom, TransactionId};
-use super::trial::{Rounds, Trial};
 use crate::protocol::Path;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::time::Time;
+use crate::rendezvous::trial::{Rounds, Trial};
 
 const REPEAT: Duration = Duration::from_millis(300);
 
@@ -45,7 +46,7 @@ impl HairpinTest {
             ids,
             mapped: [None; 2],
             calls,
-            rounds: Rounds::new(REPEAT, now),
+            rounds: Rounds::new(REPEAT, ATTEMPTS, now),
         };
         test.handle_timeout(now);
         test
@@ -82,17 +83,17 @@ impl Trial for HairpinTest {
         }
     }
 
-    fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) -> bool {
+    fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) {
         let own = usize::from(path.local);
         let Some(other) = 1_usize.checked_sub(own) else {
-            return false;
+            return;
         };
         if datagram == self.calls[other] {
             self.rounds.result = Some(Hairpin::Works);
-            return true;
+            return;
         }
         let answer = message::answer(datagram).filter(|answer| answer.id == self.ids[own]);
-        if let Some(mapped) = answer.as_ref().and_then(|answer| answer.mapped)
+        if let Some(mapped) = answer.and_then(|answer| answer.mapped)
             && path.remote == self.server
             && self.mapped[own].is_none()
         {
@@ -102,7 +103,6 @@ impl Trial for HairpinTest {
                 self.handle_timeout(now);
             }
         }
-        answer.is_some()
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
         loop {
             while let Some((path, request)) = test.poll_transmit() {
                 if path.remote == test.server {
-                    let answer = message::respond(&request, outside(path.local), None).unwrap();
+                    let answer = message::respond(&request, outside(path.local)).unwrap();
                     if server_answers {
                         test.handle_datagram(now, path, &answer);
                     }
@@ -164,7 +164,7 @@ mod tests {
             local: path.local,
             remote: "198.51.100.1:9".parse().unwrap(),
         };
-        let answer = message::respond(&request, stranger.remote, None).unwrap();
+        let answer = message::respond(&request, stranger.remote).unwrap();
         test.handle_datagram(Time::ZERO, stranger, &answer);
         test.handle_datagram(Time::ZERO, path, &request);
         assert_eq!((test.result(), test.mapped), (None, [None; 2]));

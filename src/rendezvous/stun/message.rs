@@ -110,25 +110,23 @@ fn plain(message: &Message<'_>, kind: AttributeType) -> Option<SocketAddr> {
         .map(|a| a.addr())
 }
 
-/// A server's answer to a binding request. `None` if it is not one.
-pub(super) fn respond(request: &[u8], mapped: SocketAddr, other: Option<SocketAddr>) -> Option<Vec<u8>> {
+/// The answer of a STUN server to `request` from `source`, for a demonstration without the internet. `None`
+/// if it is not a binding request.
+pub fn respond(request: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
     let message = Message::from_bytes(request).ok()?;
     if !message.has_method(BINDING) || message.class() != MessageClass::Request {
         return None;
     }
     let mut out = Message::builder_success(&message, MessageWriteVec::new());
-    out.add_attribute(&XorMappedAddress::new(mapped, message.transaction_id()))
+    out.add_attribute(&XorMappedAddress::new(source, message.transaction_id()))
         .ok()?;
-    if let Some(other) = other {
-        out.add_attribute(&MappedSocketAddr::new(other).to_raw(OTHER_ADDRESS))
-            .ok()?;
-    }
     Some(out.finish())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rendezvous::stun::tests::telling;
 
     #[test]
     fn a_padded_request_is_as_long_as_it_shall_be_and_is_answered_like_any_other() {
@@ -137,7 +135,7 @@ mod tests {
         for size in [24, 548, 1472] {
             let padded = padded(request.clone(), size);
             assert_eq!(padded.len(), usize::from(size));
-            assert!(answers(&respond(&padded, mapped, None).unwrap(), id));
+            assert!(answers(&respond(&padded, mapped).unwrap(), id));
         }
         assert_eq!(padded(request.clone(), 8), request);
     }
@@ -151,7 +149,7 @@ mod tests {
             "203.0.113.7:4300".parse().unwrap(),
             "198.51.100.1:9".parse().unwrap(),
         );
-        let got = answer(&respond(&request, mapped, Some(other)).unwrap());
+        let got = answer(&telling(respond(&request, mapped).unwrap(), other));
         assert_eq!(
             got,
             Some(Answer {

@@ -8,12 +8,12 @@ pub(crate) mod filtering;
 pub(crate) mod hairpin;
 mod message;
 mod told;
-pub(crate) mod trial;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use self::message::respond;
 use self::message::{AnswerFrom, TransactionId};
 pub(crate) use self::message::{answers, padded, probe};
 pub(crate) use self::told::{StunEvent, StunReport};
@@ -26,7 +26,7 @@ use crate::protocol::time::Time;
 /// When requests are repeated, counted from the first one: 250 ms, doubling. RFC 8489, section 6.2.1,
 /// suggests 500 ms, but today paths that lose the first packet are more common than paths that take half a
 /// second.
-pub(super) const RETRANSMIT: [Duration; 4] = [
+const RETRANSMIT: [Duration; 4] = [
     Duration::ZERO,
     Duration::from_millis(250),
     Duration::from_millis(750),
@@ -37,16 +37,12 @@ const GIVE_UP: Duration = Duration::from_secs(3);
 /// The interval of keepalives. It is below the shortest mapping timeout in wide use: Linux drops unreplied
 /// UDP entries after 30 s.
 pub(super) const KEEPALIVE: Duration = Duration::from_secs(15);
+/// How often a test on a separate socket asks.
+const ATTEMPTS: u32 = 4;
 /// How many servers a spare socket asks at a time. One answer is enough there.
 const SPARE_FANOUT: usize = 2;
 /// A keepalive server that missed this many requests in a row is replaced.
 const MISSES: u32 = 2;
-
-/// The answer of a STUN server to `request` from `source`, for a demonstration without the internet. `None`
-/// if it is not a binding request.
-pub fn respond(request: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
-    message::respond(request, source, None)
-}
 
 struct Query {
     socket: usize,

@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use super::*;
 
 fn at(text: &str) -> SocketAddr {
@@ -42,7 +44,7 @@ impl<F: FnMut(Time, Path) -> Option<SocketAddr>> World<F> {
             while let Some((path, request)) = self.client.poll_transmit() {
                 self.sent += 1;
                 if let Some(mapped) = (self.map)(self.now, path) {
-                    let answer = message::respond(&request, mapped, None).unwrap();
+                    let answer = respond(&request, mapped).unwrap();
                     assert!(self.client.handle_datagram(self.now, path, &answer));
                 }
             }
@@ -232,7 +234,7 @@ fn keepalive_is_one_request_per_socket_and_reports_a_changed_mapping_once() {
 fn answers_from_elsewhere_or_damaged_or_to_another_socket_change_nothing() {
     let mut client = StunClient::new(&servers(), 1, None, &[], &[3; 32], Time::ZERO);
     let (path, request) = client.poll_transmit().unwrap();
-    let answer = message::respond(&request, at("203.0.113.7:1"), None).unwrap();
+    let answer = respond(&request, at("203.0.113.7:1")).unwrap();
     let wrong_source = Path {
         remote: at("192.0.2.99:3478"),
         ..path
@@ -272,4 +274,17 @@ fn without_ipv4_the_servers_of_ipv6_tell_the_outside_address_and_nothing_is_wait
         (Some(mapped), 1, 1)
     );
     assert_eq!(report.mapped, [None; 4]);
+}
+
+/// The answer of a server that also tells from where it answers if asked to (RFC 5780, section 7.4).
+pub(super) fn telling(mut answer: Vec<u8>, other: SocketAddr) -> Vec<u8> {
+    let IpAddr::V4(ip) = other.ip() else {
+        panic!("only IPv4 is played");
+    };
+    answer.extend([0x80, 0x2c, 0, 8, 0, 1]);
+    answer.extend(other.port().to_be_bytes());
+    answer.extend(ip.octets());
+    let length = u16::try_from(answer.len() - 20).unwrap();
+    answer[2..4].copy_from_slice(&length.to_be_bytes());
+    answer
 }

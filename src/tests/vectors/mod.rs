@@ -371,7 +371,7 @@ fn root_of_three_blocks_is_the_hash_of_the_content() {
     for vector in vectors("root") {
         // The content of BLAKE3's own vectors: bytes count from 0 to 250, again and again.
         let content: Vec<u8> = (0..vector.number("length")).map(|i| (i % 251) as u8).collect();
-        let mut builder = RootBuilder::new();
+        let mut builder = RootBuilder::default();
         let mut blocks = 0;
         for (index, block) in content.chunks(BLOCK_LEN).enumerate() {
             let index = BlockIndex::new(u32::try_from(index).expect("few blocks"));

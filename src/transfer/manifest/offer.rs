@@ -12,13 +12,13 @@ use crate::transfer::{MAX_CONTENT, names};
 
 /// How many ordinary top-level names are shown, and how many executable ones besides. All hidden ones are
 /// shown.
-pub(crate) const MAX_TOP_NAMES: usize = 16;
+const MAX_TOP_NAMES: usize = 16;
 
 /// Most hidden names at the top level. All of them are shown, and nobody reads more names than this.
 pub(crate) const MAX_HIDDEN: usize = 256;
 
 /// How many links are shown with their targets.
-pub(crate) const MAX_LINKS_SHOWN: usize = 16;
+const MAX_LINKS_SHOWN: usize = 16;
 
 /// Bytes in a block of the usual file systems.
 const DISK_BLOCK: u64 = 4096;

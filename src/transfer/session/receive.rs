@@ -126,11 +126,6 @@ pub struct ReceiveSession {
 }
 
 impl ReceiveSession {
-    /// Starts waiting for an offer.
-    pub fn new() -> Self {
-        ReceiveSession::default()
-    }
-
     /// Takes bytes of the control stream from the peer.
     ///
     /// # Errors

@@ -57,7 +57,7 @@ fn accepted(m: &Manifest) -> Result<ReceiveSession, TransferError> {
 
 /// A receiver that got a list head and these messages.
 fn listed(head: &ListHead, messages: &[Message]) -> Result<ReceiveSession, TransferError> {
-    let mut r = ReceiveSession::new();
+    let mut r = ReceiveSession::default();
     r.handle_bytes(&wire(&[Message::Offer(head.clone())]))?;
     r.handle_bytes(&wire(messages))?;
     looked_over(&mut r)?;
@@ -105,7 +105,7 @@ fn a_list_that_is_not_what_was_announced_is_refused_by_what_differs() {
 #[test]
 fn nobody_is_asked_before_the_whole_list_is_here() {
     let m = manifest(&[("a", 1), (".zshenv", 2)]);
-    let mut r = ReceiveSession::new();
+    let mut r = ReceiveSession::default();
     let mut bytes = wire(&[Message::Offer(ListHead::of(&m)), listing(&m)]);
     let last = bytes.pop().unwrap();
     r.handle_bytes(&bytes).unwrap();
@@ -278,7 +278,7 @@ fn the_window_bounds_how_far_the_sender_reads() {
 
 #[test]
 fn store_events_out_of_turn_do_not_matter() {
-    let mut r = ReceiveSession::new();
+    let mut r = ReceiveSession::default();
     r.on_opened(&[]);
     r.on_store_event(&StoreEvent::Need(BlockIndex::new(7)));
     let mut out = Vec::new();
@@ -297,7 +297,7 @@ proptest! {
             bytes.extend_from_slice(body);
         }
         let _ = flowing(9, &[]).handle_bytes(&bytes);
-        let _ = ReceiveSession::new().handle_bytes(&bytes);
+        let _ = ReceiveSession::default().handle_bytes(&bytes);
         let mut r = accepted(&manifest(&[("a", 1)])).unwrap();
         let _ = r.handle_bytes(&bytes);
     }

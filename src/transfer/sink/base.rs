@@ -93,13 +93,13 @@ impl<F> Base<F> {
         };
         let mut base = Base {
             tree: Tree::existing(Arc::clone(manifest), at.clone()),
-            blocks: RunSet::new(),
+            blocks: RunSet::default(),
             equal: matches!(compare, Compare::Finals { .. }),
-            same: RunSet::new(),
-            stale: RunSet::new(),
+            same: RunSet::default(),
+            stale: RunSet::default(),
             borrowed: BTreeMap::new(),
             leaving: BTreeSet::new(),
-            unsettled: RunSet::new(),
+            unsettled: RunSet::default(),
             differs: Vec::new(),
             compare,
         };
@@ -267,7 +267,7 @@ impl Stretches {
         self.0.sort_unstable_by_key(|range| (range.start, range.end));
         let mut joined = Stretches::default();
         self.0.into_iter().for_each(|range| joined.add(range));
-        let mut blocks = RunSet::new();
+        let mut blocks = RunSet::default();
         for run in joined.0.iter().filter_map(|range| blocks_within(range, total)) {
             blocks.insert(run.start, run.end);
         }

@@ -91,7 +91,7 @@ pub(super) struct Earlier {
 impl Earlier {
     /// Looks at what lies under the final names of `list`.
     pub(super) fn look<L: Layer>(layer: &L, list: &Manifest, came: Came) -> io::Result<Earlier> {
-        let (mut ours, mut stays) = (RunSet::new(), RunSet::new());
+        let (mut ours, mut stays) = (RunSet::default(), RunSet::default());
         for (index, entry) in list.iter() {
             let path = list.path(index);
             let is_equal = match (entry.kind, layer.info(&path)?) {

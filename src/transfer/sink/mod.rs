@@ -196,9 +196,9 @@ impl<L: Layer> Sink<L> {
             announced: BTreeMap::new(),
             unconfirmed: BTreeMap::new(),
             strikes: HashMap::new(),
-            verified: RunSet::new(),
-            missing: RunSet::new(),
-            root: RootBuilder::new(),
+            verified: RunSet::default(),
+            missing: RunSet::default(),
+            root: RootBuilder::default(),
             scratch: vec![0; BLOCK_LEN].into_boxed_slice(),
         })
     }

@@ -41,7 +41,7 @@ impl<W: Write> OrderedSink<W> {
             waiting: BTreeMap::new(),
             written: 0,
             struck: None,
-            root: RootBuilder::new(),
+            root: RootBuilder::default(),
         }
     }
 

@@ -57,8 +57,8 @@ impl<F> Tree<F> {
     /// Files that already exist in `data` and are only read. None counts as existing until it is marked.
     pub(crate) fn existing(manifest: Arc<Manifest>, data: PathBuf) -> Tree<F> {
         Tree {
-            exists: RunSet::new(),
-            finished: RunSet::new(),
+            exists: RunSet::default(),
+            finished: RunSet::default(),
             manifest,
             data,
             elsewhere: BTreeMap::new(),

@@ -176,7 +176,7 @@ impl Act {
                 assert!(failure.to_string().contains(text), "not {text:?}: {context}");
                 assert_eq!(heard.close, *told, "{context}");
             }
-            (Outcome::IsGivenUp, Some(Err(Failure::Other { cause, .. }))) => {
+            (Outcome::IsGivenUp, Some(Err(Failure::Told { cause, .. }))) => {
                 assert!(cause.contains("nothing heard"), "{context}");
             }
             _ => panic!("another end than stated: {context}"),

@@ -143,7 +143,7 @@ impl List {
     }
 
     pub fn root(&self) -> [u8; 32] {
-        let (hashes, mut root) = (self.hashes(), RootBuilder::new());
+        let (hashes, mut root) = (self.hashes(), RootBuilder::default());
         for (i, hash) in hashes.iter().enumerate() {
             root.insert(BlockIndex::new(i as u32), hash);
         }

@@ -13,7 +13,7 @@ use p2pcopy::parts::app::{
 use p2pcopy::parts::net::{Clock, Waker};
 use p2pcopy::parts::protocol::{Role, StaticKeypair, Time};
 use p2pcopy::parts::rendezvous::{
-    Address, Guessing, NatClass, Punch, PunchConfig, Timekeeping, Token, WallClock,
+    Address, Errand, Guessing, NatClass, Punch, PunchConfig, Timekeeping, Token, WallClock,
 };
 use p2pcopy::parts::transfer::{Conflicts, ScanOptions, Source, scan, stream_manifest};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -134,7 +134,7 @@ pub fn keypair(role: Role) -> StaticKeypair {
 /// The address of an end that is told to the other.
 pub fn address(role: Role, at: SocketAddr, bare: bool) -> Address {
     let token = Token {
-        errand: role.into(),
+        errand: [Errand::Send, Errand::Receive][role as usize],
         key: *keypair(role).public(),
         nat: NatClass::default(),
         spare_ports: [0; 3],

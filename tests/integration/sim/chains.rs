@@ -120,7 +120,7 @@ struct Receiving {
 impl Receiving {
     fn new(layer: MemoryLayer) -> Receiving {
         Receiving {
-            session: ReceiveSession::new(),
+            session: ReceiveSession::default(),
             layer,
             store: None,
             jobs: VecDeque::new(),

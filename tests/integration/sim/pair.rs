@@ -209,7 +209,7 @@ impl Pair {
                 seed ^ 0xabcd,
             ),
             homes,
-            got: RangeSet::new(),
+            got: RangeSet::default(),
             total,
             offered: 0,
             offer_from: now,

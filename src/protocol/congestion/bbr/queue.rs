@@ -8,7 +8,7 @@ use super::params::Params;
 use super::round::Interval;
 
 /// How long a queue has stood, and how far the pace was lowered for it.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub(super) struct Queue {
     /// Whether a queue stood during the whole last interval.
     standing: bool,
@@ -41,18 +41,11 @@ pub(super) struct Fall {
 }
 
 impl Queue {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Queue {
-            standing: false,
-            intervals: 0,
-            time: Duration::ZERO,
-            calm_intervals: 0,
             trim: 1.0,
-            cleared: false,
-            pressed: false,
-            low_time: Duration::ZERO,
-            fall: None,
             unproven: true,
+            ..Queue::default()
         }
     }
 

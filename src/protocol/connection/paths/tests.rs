@@ -201,7 +201,11 @@ fn the_path_in_use_stays_as_long_as_it_answers_or_the_other_does_not() {
         "an older packet says nothing"
     );
     paths.on_newest(end, PacketNumber::new(6), path(FIRST), PROBE_TIMEOUT);
-    assert_eq!(paths.next_move(end + wait, PROBE_TIMEOUT), None, "nothing was asked");
+    assert_eq!(
+        paths.next_move(end + wait, PROBE_TIMEOUT),
+        None,
+        "nothing was asked"
+    );
     while paths.poll(end, false).is_some() {}
     assert_eq!(paths.next_move(end + wait, PROBE_TIMEOUT), Some(path(FIRST)));
 }

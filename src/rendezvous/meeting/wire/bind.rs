@@ -1,6 +1,6 @@
 //! The datagrams of the relay: a client asks the server to pass on what it and its peer send.
 
-use super::{Cookie, Malformed, SessionId, VERSION, begin, packet};
+use super::{Closed, Cookie, Malformed, SessionId, VERSION, begin, number_of, numbered, packet};
 use crate::rendezvous::meeting::pake::End;
 
 /// A value that only the two ends of a pair know. The relay joins two clients that name the same ticket.
@@ -76,12 +76,8 @@ impl Bind {
 /// The result of a [`Bind`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Binding {
-    /// The cookie is of another address or too old. The request had no effect.
-    StaleCookie,
-    /// The server's token is missing or wrong.
-    WrongToken,
-    /// There were too many requests from this network. It may ask again after this many seconds.
-    TooMany(u16),
+    /// The server did not look into the request.
+    Closed(Closed),
     /// The peer has not come yet.
     Waiting,
     /// Both ends are bound: what one sends reaches the other.
@@ -94,6 +90,18 @@ pub enum Binding {
     Spent,
     /// The client has left.
     Left,
+}
+
+impl Binding {
+    /// In the order of their numbers.
+    const ALL: [Binding; 6] = [
+        Binding::Waiting,
+        Binding::Joined,
+        Binding::NoRelay,
+        Binding::Full,
+        Binding::Spent,
+        Binding::Left,
+    ];
 }
 
 /// BOUND: the answer to a [`Bind`].
@@ -112,15 +120,8 @@ impl Bound {
     /// The datagram.
     pub fn encode(&self) -> Vec<u8> {
         let (binding, seconds) = match self.binding {
-            Binding::StaleCookie => (0, 0),
-            Binding::WrongToken => (1, 0),
-            Binding::TooMany(seconds) => (2, seconds),
-            Binding::Waiting => (3, 0),
-            Binding::Joined => (4, 0),
-            Binding::NoRelay => (5, 0),
-            Binding::Full => (6, 0),
-            Binding::Spent => (7, 0),
-            Binding::Left => (8, 0),
+            Binding::Closed(closed) => closed.encode(),
+            other => (number_of(&other, &Binding::ALL), 0),
         };
         let mut out = vec![packet::BOUND, VERSION, binding, 0];
         out.extend(self.session.0.to_be_bytes());
@@ -135,21 +136,12 @@ impl Bound {
     /// If it is not a BOUND.
     pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
         let mut reader = begin(datagram, packet::BOUND, Some(Self::LEN))?;
-        let binding = reader.u8()?;
+        let number = reader.u8()?;
         reader.u8()?;
         let session = SessionId(reader.u64()?);
-        let seconds = reader.u16()?;
-        let binding = match binding {
-            0 => Binding::StaleCookie,
-            1 => Binding::WrongToken,
-            2 => Binding::TooMany(seconds),
-            3 => Binding::Waiting,
-            4 => Binding::Joined,
-            5 => Binding::NoRelay,
-            6 => Binding::Full,
-            7 => Binding::Spent,
-            8 => Binding::Left,
-            _ => return Err(Malformed),
+        let binding = match Closed::decode(number, reader.u16()?) {
+            Some(closed) => Binding::Closed(closed),
+            None => numbered(number, &Binding::ALL)?,
         };
         Ok(Bound { session, binding })
     }
@@ -180,9 +172,9 @@ mod tests {
             assert_eq!(bytes.len(), Bind::LEN);
         }
         for binding in [
-            Binding::StaleCookie,
-            Binding::WrongToken,
-            Binding::TooMany(9),
+            Binding::Closed(Closed::StaleCookie),
+            Binding::Closed(Closed::WrongToken),
+            Binding::Closed(Closed::TooMany(9)),
             Binding::Waiting,
             Binding::Joined,
             Binding::NoRelay,

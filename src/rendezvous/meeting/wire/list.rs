@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Cookie, LONGEST, Malformed, SessionId, VERSION, begin, end, name, packet, put_name};
+use super::{
+    Closed, Cookie, LONGEST, Malformed, SessionId, VERSION, begin, end, name, number_of, numbered, packet,
+    put_name,
+};
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::name::Name;
 
@@ -64,18 +67,19 @@ pub(crate) struct Present {
 /// The result of a [`List`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Listing {
-    /// The cookie is of another address or too old. The request had no effect.
-    StaleCookie,
-    /// The server's token is missing or wrong.
-    WrongToken,
-    /// There were too many requests from this network. It may ask again after this many seconds.
-    TooMany(u16),
+    /// The server did not look into the request.
+    Closed(Closed),
     /// The list is complete.
     All,
     /// There are more names after the last of these.
     More,
     /// The server has no token. Anybody could ask, so it tells nobody.
     Untold,
+}
+
+impl Listing {
+    /// In the order of their numbers.
+    const ALL: [Listing; 3] = [Listing::All, Listing::More, Listing::Untold];
 }
 
 /// LISTING: the answer to a [`List`].
@@ -95,12 +99,8 @@ impl Listed {
     /// The datagram: at most [`List::LEN`] bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let (listing, seconds) = match self.listing {
-            Listing::StaleCookie => (0, 0),
-            Listing::WrongToken => (1, 0),
-            Listing::TooMany(seconds) => (2, seconds),
-            Listing::All => (3, 0),
-            Listing::More => (4, 0),
-            Listing::Untold => (5, 0),
+            Listing::Closed(closed) => closed.encode(),
+            other => (number_of(&other, &Listing::ALL), 0),
         };
         let mut out = vec![packet::LISTING, VERSION, listing, 0];
         out.extend(self.session.0.to_be_bytes());
@@ -123,18 +123,12 @@ impl Listed {
     /// If it is not a LISTING.
     pub(crate) fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
         let mut reader = begin(datagram, packet::LISTING, None)?;
-        let listing = reader.u8()?;
+        let number = reader.u8()?;
         reader.u8()?;
         let session = SessionId(reader.u64()?);
-        let seconds = reader.u16()?;
-        let listing = match listing {
-            0 => Listing::StaleCookie,
-            1 => Listing::WrongToken,
-            2 => Listing::TooMany(seconds),
-            3 => Listing::All,
-            4 => Listing::More,
-            5 => Listing::Untold,
-            _ => return Err(Malformed),
+        let listing = match Closed::decode(number, reader.u16()?) {
+            Some(closed) => Listing::Closed(closed),
+            None => numbered(number, &Listing::ALL)?,
         };
         let count = usize::from(reader.u8()?);
         if count > Self::MOST {
@@ -181,9 +175,9 @@ mod tests {
             waited: Duration::from_secs(75),
         };
         for listing in [
-            Listing::StaleCookie,
-            Listing::WrongToken,
-            Listing::TooMany(9),
+            Listing::Closed(Closed::StaleCookie),
+            Listing::Closed(Closed::WrongToken),
+            Listing::Closed(Closed::TooMany(9)),
             Listing::All,
             Listing::More,
             Listing::Untold,

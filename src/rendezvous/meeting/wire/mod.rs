@@ -80,7 +80,7 @@ pub(crate) fn proof_or_zeros(key: Option<&TokenKey>, cookie: &Cookie, session: S
 }
 
 /// A client's number for one attempt to meet somebody. It is random, so that nobody else can name it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct SessionId(pub u64);
 
 /// A datagram that has none of these layouts.
@@ -106,6 +106,53 @@ fn begin(datagram: &[u8], kind: u8, len: Option<usize>) -> Result<Reader<'_>, Ma
 /// What was read, if nothing is left.
 fn end<T>(reader: &Reader<'_>, read: T) -> Result<T, Malformed> {
     reader.is_empty().then_some(read).ok_or(Malformed)
+}
+
+/// Why a server did not look into a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Closed {
+    /// The cookie is of another address or too old, so the client must ask for another. The request had no
+    /// effect.
+    StaleCookie,
+    /// The server's token is missing or wrong.
+    WrongToken,
+    /// There were too many requests from this network. It may ask again after this many seconds.
+    TooMany(u16),
+}
+
+impl Closed {
+    /// The number in an answer, and the seconds.
+    const fn encode(self) -> (u8, u16) {
+        match self {
+            Closed::StaleCookie => (0, 0),
+            Closed::WrongToken => (1, 0),
+            Closed::TooMany(seconds) => (2, seconds),
+        }
+    }
+
+    const fn decode(number: u8, seconds: u16) -> Option<Self> {
+        match number {
+            0 => Some(Closed::StaleCookie),
+            1 => Some(Closed::WrongToken),
+            2 => Some(Closed::TooMany(seconds)),
+            _ => None,
+        }
+    }
+}
+
+/// The first number of other results.
+const FIRST_OWN: u8 = 3;
+
+/// The number of a result in an answer, by its place among all of its kind.
+fn number_of<T: PartialEq>(result: &T, all: &[T]) -> u8 {
+    let place = all.iter().position(|one| one == result);
+    FIRST_OWN + u8::try_from(place.expect("all are listed")).expect("there are few")
+}
+
+/// The result with this number.
+fn numbered<T: Copy>(number: u8, all: &[T]) -> Result<T, Malformed> {
+    let place = number.checked_sub(FIRST_OWN).ok_or(Malformed)?;
+    all.get(usize::from(place)).copied().ok_or(Malformed)
 }
 
 fn put_address(out: &mut Vec<u8>, address: SocketAddr) {
@@ -268,13 +315,8 @@ fn sealed(reader: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
 /// The state of a client's request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing {
-    /// The cookie is of another address or too old, so the client must ask for another. The request had no
-    /// effect.
-    StaleCookie,
-    /// The server's token is missing or wrong.
-    WrongToken,
-    /// There were too many requests from this network. It may ask again after this many seconds.
-    TooMany(u16),
+    /// The server did not look into it.
+    Closed(Closed),
     /// The client waits at its number.
     Waiting,
     /// A peer is there, and this is our end of the code.
@@ -293,6 +335,22 @@ pub enum Standing {
     Fresh,
     /// Somebody else waits under that name.
     NameTaken,
+}
+
+impl Standing {
+    /// In the order of their numbers.
+    const ALL: [Standing; 10] = [
+        Standing::Waiting,
+        Standing::Paired(End::Owner),
+        Standing::Paired(End::Joiner),
+        Standing::Nobody,
+        Standing::SameRole,
+        Standing::Gone,
+        Standing::Burnt,
+        Standing::Expired,
+        Standing::Fresh,
+        Standing::NameTaken,
+    ];
 }
 
 /// STATE: the state of a request, and the peer's data so far.
@@ -319,19 +377,8 @@ impl State {
     /// The datagram: at most [`Open::LEN`] bytes.
     pub fn encode(&self) -> Vec<u8> {
         let (standing, seconds) = match self.standing {
-            Standing::StaleCookie => (0, 0),
-            Standing::WrongToken => (1, 0),
-            Standing::TooMany(seconds) => (2, seconds),
-            Standing::Waiting => (3, 0),
-            Standing::Paired(End::Owner) => (4, 0),
-            Standing::Paired(End::Joiner) => (5, 0),
-            Standing::Nobody => (6, 0),
-            Standing::SameRole => (7, 0),
-            Standing::Gone => (8, 0),
-            Standing::Burnt => (9, 0),
-            Standing::Expired => (10, 0),
-            Standing::Fresh => (11, 0),
-            Standing::NameTaken => (12, 0),
+            Standing::Closed(closed) => closed.encode(),
+            other => (number_of(&other, &Standing::ALL), 0),
         };
         let mut out = vec![packet::STATE, VERSION, standing, 0];
         out.extend(self.session.0.to_be_bytes());
@@ -351,27 +398,15 @@ impl State {
     /// If it is not a STATE.
     pub fn decode(datagram: &[u8]) -> Result<Self, Malformed> {
         let mut reader = begin(datagram, packet::STATE, None)?;
-        let standing = reader.u8()?;
+        let number = reader.u8()?;
         reader.u8()?;
         let session = SessionId(reader.u64()?);
         let unix_nanos = reader.u64()?;
         let nameplate = Nameplate::new(reader.u16()?);
         let seconds = reader.u16()?;
-        let standing = match standing {
-            0 => Standing::StaleCookie,
-            1 => Standing::WrongToken,
-            2 => Standing::TooMany(seconds),
-            3 => Standing::Waiting,
-            4 => Standing::Paired(End::Owner),
-            5 => Standing::Paired(End::Joiner),
-            6 => Standing::Nobody,
-            7 => Standing::SameRole,
-            8 => Standing::Gone,
-            9 => Standing::Burnt,
-            10 => Standing::Expired,
-            11 => Standing::Fresh,
-            12 => Standing::NameTaken,
-            _ => return Err(Malformed),
+        let standing = match Closed::decode(number, seconds) {
+            Some(closed) => Standing::Closed(closed),
+            None => numbered(number, &Standing::ALL)?,
         };
         let state = State {
             session,

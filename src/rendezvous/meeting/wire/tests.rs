@@ -58,9 +58,9 @@ fn every_layout_is_read_back_and_no_answer_is_longer_than_its_request() {
         assert_eq!(Open::decode(&open.encode()), Ok(open));
     }
     for standing in [
-        Standing::StaleCookie,
-        Standing::WrongToken,
-        Standing::TooMany(9),
+        Standing::Closed(Closed::StaleCookie),
+        Standing::Closed(Closed::WrongToken),
+        Standing::Closed(Closed::TooMany(9)),
         Standing::Waiting,
         Standing::Paired(End::Owner),
         Standing::Paired(End::Joiner),

@@ -12,6 +12,7 @@ use super::scene::Scene;
 use crate::protocol::handshake::StaticKeypair;
 use crate::protocol::handshake::{SixWords, Words};
 use crate::rendezvous::address::{Address, Guessing, Timekeeping, Token};
+use crate::rendezvous::errand::Errand;
 
 const UNIX: u64 = 1_795_236_100_000_000_000;
 
@@ -140,7 +141,7 @@ impl World {
         Address {
             reflexive: SocketAddr::new(side.nat.ip, port(0)),
             token: Some(Token {
-                errand: Self::role(i).into(),
+                errand: [Errand::Send, Errand::Receive][Self::role(i) as usize],
                 key: *Self::keypair(i).public(),
                 nat: side.nat.class(),
                 spare_ports: [1, 2, 3].map(|k| if self.scene.one_port { 0 } else { port(k) }),
@@ -291,23 +292,19 @@ impl World {
         let side = &mut self.sides[i];
         for event in events {
             match event {
-                PunchEvent::Connected {
-                    path,
-                    keys,
-                    kind,
-                    rtt,
-                } => {
+                PunchEvent::Connected { path, keys, rtt } => {
+                    let State::Punching(punch) = std::mem::replace(&mut side.state, State::Failed) else {
+                        return;
+                    };
+                    let (responder, search, _) = punch.into_parts();
                     side.outcome = Some(Outcome {
                         at: now,
                         path,
                         keys: *keys,
-                        kind,
+                        kind: search.kind(path),
                         rtt,
                     });
-                    let State::Punching(punch) = std::mem::replace(&mut side.state, State::Failed) else {
-                        return;
-                    };
-                    side.state = State::Connected(Box::new(punch.into_parts().0));
+                    side.state = State::Connected(Box::new(responder));
                 }
                 PunchEvent::Failed(report) => {
                     side.report = Some(*report);

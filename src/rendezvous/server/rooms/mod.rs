@@ -15,7 +15,7 @@ use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::code::Nameplate;
 use crate::rendezvous::meeting::name::Name;
 use crate::rendezvous::meeting::pake::{End, MESSAGE_LEN};
-use crate::rendezvous::meeting::wire::{Names, Open, SessionId, Standing, State, Want};
+use crate::rendezvous::meeting::wire::{Closed, Names, Open, SessionId, Standing, State, Want};
 
 /// A client is removed after this long without a request. Clients send one every ten seconds.
 const IDLE: Duration = Duration::from_secs(60);
@@ -120,7 +120,8 @@ impl Rooms {
         }
         if !self.sessions.contains_key(&id) {
             if let Some(seconds) = rates.wait(now, network, Kind::Open) {
-                answers.push((path, self.answer(now, id, Some(Standing::TooMany(seconds)))));
+                let closed = Standing::Closed(Closed::TooMany(seconds));
+                answers.push((path, self.answer(now, id, Some(closed))));
                 return answers;
             }
             rates.count(now, network, Kind::Open);
@@ -266,7 +267,7 @@ impl Rooms {
         }
         let network = Network::of(path.remote.ip());
         if let Some(seconds) = rates.wait(now, network, Kind::Wrong) {
-            return Some(Standing::TooMany(seconds));
+            return Some(Standing::Closed(Closed::TooMany(seconds)));
         }
         let owner = self
             .numbers

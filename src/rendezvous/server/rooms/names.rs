@@ -7,7 +7,7 @@ use super::{Answers, FRESH, Kind, Network, Rates, Rooms, Session};
 use crate::protocol::Path;
 use crate::protocol::time::Time;
 use crate::rendezvous::meeting::name::Name;
-use crate::rendezvous::meeting::wire::{Listed, Names, Open, Present, SessionId, Standing};
+use crate::rendezvous::meeting::wire::{Closed, Listed, Names, Open, Present, SessionId, Standing};
 
 /// A client that waits under a name sends a request every ten seconds. After this long without one, anybody
 /// may take the name, and most likely its owner returns.
@@ -29,7 +29,7 @@ impl Rooms {
         if names.peer.is_some()
             && let Some(seconds) = rates.wait(now, network, Kind::Wrong)
         {
-            return Some(Standing::TooMany(seconds));
+            return Some(Standing::Closed(Closed::TooMany(seconds)));
         }
         if let Some(partner) = self.partner_for(names) {
             let errand = self.sessions.get(&partner).map(|partner| partner.errand);

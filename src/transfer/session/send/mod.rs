@@ -224,7 +224,7 @@ impl SendSession {
                     return Err(Breach::OtherRoot.into());
                 }
                 if is_whole {
-                    self.missing = RunSet::new();
+                    self.missing = RunSet::default();
                 }
                 self.stage = Stage::Finished;
                 self.events.push_back(SendEvent::Finished { root });

@@ -20,7 +20,7 @@ pub(crate) fn check<L: Layer>(
     if !rule.may_merge() {
         return Ok(());
     }
-    let (mut merged, mut asked) = (RunSet::new(), RunSet::new());
+    let (mut merged, mut asked) = (RunSet::default(), RunSet::default());
     for (index, entry) in manifest.iter() {
         let is_below = entry.parent.is_none_or(|parent| merged.contains(parent.get()));
         if !is_below || stays.contains(index.get()) {

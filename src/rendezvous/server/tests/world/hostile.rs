@@ -63,9 +63,9 @@ impl World {
             };
             self.server.handle_datagram(self.now, path, &datagram);
             assert!(self.server.poll_relayed(&mut Vec::new()).is_none());
-            while let Some(reply) = self.server.poll_transmit() {
+            while let Some((to, reply)) = self.server.poll_transmit() {
                 flooded.replies += 1;
-                flooded.longer += usize::from(reply.payload.len() > datagram.len() || reply.path != path);
+                flooded.longer += usize::from(reply.len() > datagram.len() || to != path);
             }
         }
         flooded
@@ -99,8 +99,8 @@ impl World {
         };
         meeting.handle_datagram(now, path, &state.encode());
         let mut opens = Vec::new();
-        while let Some(out) = meeting.poll_transmit() {
-            opens.extend(Open::decode(&out.payload).ok());
+        while let Some((_, payload)) = meeting.poll_transmit() {
+            opens.extend(Open::decode(&payload).ok());
         }
         let open = opens.pop().expect("it answers");
         let keys = exchange.finish(End::Joiner, &open.message).expect("well formed");

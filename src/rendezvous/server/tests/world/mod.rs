@@ -18,7 +18,7 @@ use crate::rendezvous::meeting::client::Meeting;
 use crate::rendezvous::meeting::code::Code;
 use crate::rendezvous::meeting::interface::{MeetingConfig, MeetingEvent, Purpose};
 use crate::rendezvous::meeting::refusal::Refusal;
-use crate::rendezvous::meeting::relay::{RelayClient, RelayEvent, RelayPass, RelayRefusal, RelayUse};
+use crate::rendezvous::meeting::relay::{RelayClient, RelayPass, RelayRefusal, RelayUse};
 use crate::rendezvous::meeting::wire::{Open, SessionId, TokenKey, is_meeting, token_key};
 use crate::rendezvous::server::{Limits, RelayLimits, Server, ServerConfig};
 
@@ -362,9 +362,9 @@ impl World {
     fn drain(&mut self) {
         let mut burst = Vec::new();
         loop {
-            let (to, segment) = if let Some(out) = self.server.poll_transmit() {
-                burst = out.payload;
-                (out.path, burst.len())
+            let (to, segment) = if let Some((path, payload)) = self.server.poll_transmit() {
+                burst = payload;
+                (path, burst.len())
             } else if let Some(out) = self.server.poll_relayed(&mut burst) {
                 out
             } else {
@@ -381,40 +381,37 @@ impl World {
         }
         for number in 0..self.clients.len() {
             let ip = self.clients[number].ip;
-            while let Some(out) = self.clients[number]
+            while let Some((path, payload)) = self.clients[number]
                 .meeting
                 .as_mut()
                 .and_then(Meeting::poll_transmit)
             {
-                if let Ok(open) = Open::decode(&out.payload) {
+                if let Ok(open) = Open::decode(&payload) {
                     self.clients[number].session = Some((open.session, open.cookie));
                 }
-                let socket = out.path.remote.port() - server_address(0).port();
+                let socket = path.remote.port() - server_address(0).port();
                 if socket > 0 && !self.has_next {
                     continue;
                 }
                 let client = &self.clients[number];
-                let port = client.port + client.apart * socket + u16::from(out.path.local);
+                let port = client.port + client.apart * socket + u16::from(path.local);
                 let path = Path {
                     local: socket as u8,
                     remote: SocketAddr::from((ip, port)),
                 };
-                self.send(|| To::Server(path), &out.payload);
+                self.send(|| To::Server(path), &payload);
             }
-            while let Some(out) = self.clients[number]
+            while let Some((_, payload)) = self.clients[number]
                 .relay
                 .as_mut()
                 .and_then(RelayClient::poll_transmit)
             {
-                self.say(number, &out.payload);
+                self.say(number, &payload);
             }
             let now = self.now;
             let client = &mut self.clients[number];
-            while let Some(event) = client.relay.as_mut().and_then(RelayClient::poll_event) {
-                if let RelayEvent::Refused(why) = event {
-                    client.refused.push(why);
-                }
-            }
+            let refused = client.relay.as_mut().and_then(RelayClient::poll_refusal);
+            client.refused.extend(refused);
             while let Some(event) = client.meeting.as_mut().and_then(Meeting::poll_event) {
                 match event {
                     MeetingEvent::Code(code) => client.codes.push(code),

@@ -10,6 +10,7 @@ use crate::rendezvous::meeting::interface::Purpose;
 use crate::rendezvous::meeting::list::{Lister, NoList};
 use crate::rendezvous::meeting::name::Name;
 use crate::rendezvous::meeting::wire::{Names, Present};
+use crate::rendezvous::trial::Trial;
 
 fn purpose(own: &str, peer: &str, secret: &str) -> Purpose {
     let names = Names {
@@ -51,19 +52,19 @@ impl World {
         let seed: [u8; 32] = self.rng.array();
         let mut lister = Lister::new(path, self.token, &seed, self.now);
         loop {
-            if let Some(result) = lister.take_result() {
+            if let Some(result) = lister.result() {
                 return result;
             }
-            while let Some((_, question)) = lister.poll_transmit(self.now) {
+            while let Some((_, question)) = lister.poll_transmit() {
                 self.drain();
                 if self.line.lost_percent < 100 {
                     self.deliver(To::Server(back), &question);
                 }
-                while let Some(answer) = self.server.poll_transmit() {
-                    lister.handle_datagram(self.now, path, &answer.payload);
+                while let Some((_, answer)) = self.server.poll_transmit() {
+                    lister.handle_datagram(self.now, path, &answer);
                 }
             }
-            self.now = self.now.max(lister.poll_timeout()) + Duration::from_millis(1);
+            self.now = self.now.max(lister.poll_timeout().unwrap_or(self.now)) + Duration::from_millis(1);
             lister.handle_timeout(self.now);
         }
     }

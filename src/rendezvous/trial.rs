@@ -1,4 +1,5 @@
-//! The common part of the tests with a STUN server: each asks a few times and has a result in the end.
+//! The common part of what asks one question on sockets of its own: each asks a few times and has a result in the
+//! end.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,21 +7,19 @@ use std::time::Duration;
 use crate::protocol::Path;
 use crate::protocol::time::Time;
 
-const ATTEMPTS: u32 = 4;
-
-/// A test, on separate sockets that never punch. Drive it as [`crate::protocol`] says.
+/// A question to a server, on sockets that never punch. Drive it as [`crate::protocol`] says.
 pub(crate) trait Trial {
     /// The type of the result.
-    type Found: Copy;
+    type Found: Clone;
 
-    /// The state of the test.
+    /// The state of the trial.
     fn rounds(&mut self) -> &mut Rounds<Self::Found>;
     /// Sends the requests that are not answered yet.
     fn ask(&mut self);
     /// The result, if nothing more comes.
     fn conclude(&self) -> Self::Found;
-    /// Takes a datagram from anywhere. Returns whether it belonged to this test.
-    fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]) -> bool;
+    /// Takes a datagram from anywhere.
+    fn handle_datagram(&mut self, now: Time, path: Path, datagram: &[u8]);
 
     /// Does what is due.
     fn handle_timeout(&mut self, now: Time) {
@@ -28,15 +27,14 @@ pub(crate) trait Trial {
         if rounds.result.is_some() || now < rounds.next {
             return;
         }
-        if rounds.attempt == ATTEMPTS {
+        if rounds.asked == rounds.attempts {
             let found = self.conclude();
             self.rounds().result = Some(found);
             return;
         }
-        self.ask();
-        let rounds = self.rounds();
-        rounds.attempt += 1;
+        rounds.asked += 1;
         rounds.next = now + rounds.repeat;
+        self.ask();
     }
 
     /// The next datagram to send.
@@ -51,25 +49,27 @@ pub(crate) trait Trial {
     }
 
     fn result(&mut self) -> Option<Self::Found> {
-        self.rounds().result
+        self.rounds().result.clone()
     }
 }
 
-/// The state of a test.
+/// The state of a trial.
 pub(crate) struct Rounds<T> {
     repeat: Duration,
-    attempt: u32,
+    attempts: u32,
+    asked: u32,
     next: Time,
     pub(super) result: Option<T>,
     pub(super) outbox: VecDeque<(Path, Vec<u8>)>,
 }
 
 impl<T> Rounds<T> {
-    /// The first round begins now. Each further one begins `repeat` after the one before.
-    pub(super) const fn new(repeat: Duration, now: Time) -> Self {
+    /// The first of `attempts` rounds begins now. Each further one begins `repeat` after the one before.
+    pub(super) const fn new(repeat: Duration, attempts: u32, now: Time) -> Self {
         Rounds {
             repeat,
-            attempt: 0,
+            attempts,
+            asked: 0,
             next: now,
             result: None,
             outbox: VecDeque::new(),
@@ -78,6 +78,6 @@ impl<T> Rounds<T> {
 
     /// Begins again, now.
     pub(super) const fn restart(&mut self, now: Time) {
-        (self.attempt, self.next) = (0, now);
+        (self.asked, self.next) = (0, now);
     }
 }
