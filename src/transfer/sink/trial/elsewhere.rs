@@ -3,13 +3,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::transfer::error::LocalError;
 use crate::transfer::fs::layer::{Doing, Layer, NodeKind};
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
 use crate::transfer::names;
 use crate::transfer::ranges::RunSet;
+use crate::transfer::sink::place::is_free;
+use crate::transfer::sink::staging::Staging;
+use crate::transfer::sink::trial::TRY;
+
+/// Names for the directory of a trial. Other runs may use some of them, and a crash may have left one.
+const MOST_TRIALS: u32 = 100;
 
 /// Doubtful names that go into one directory.
 #[derive(Default)]
@@ -63,4 +69,31 @@ pub(super) fn find<L: Layer>(
         }
     }
     Ok(found)
+}
+
+/// Does something in a new directory in `dir`. It is used through its descriptor, and only what was created in it is removed:
+/// others may write to `dir`, and put a directory of this user in its place.
+pub(super) fn within<L: Layer>(
+    layer: &L,
+    dir: &Path,
+    work: impl FnOnce(&Path) -> Result<(), LocalError>,
+) -> Result<(), LocalError> {
+    for n in 0..MOST_TRIALS {
+        let trial = dir.join(Staging::temporary(layer.key(), dir, n).dir());
+        if !is_free(layer.create_dir(&trial)).doing(layer, TRY, &trial)? {
+            // Succeeds if it is empty.
+            let _ = layer.remove_dir(&trial);
+            continue;
+        }
+        let is_ours = layer.hold(&trial).and_then(|_| layer.list(&trial));
+        let outcome = match is_ours.doing(layer, TRY, &trial) {
+            Ok(found) if found.is_empty() => work(&trial),
+            Ok(_) => Err(LocalError::Removed(layer.root().join(&trial))),
+            Err(error) => Err(error),
+        };
+        layer.release(&trial);
+        let removed = layer.remove_dir(&trial);
+        return outcome.and_then(|()| removed.doing(layer, TRY, &trial));
+    }
+    Err(io::ErrorKind::AlreadyExists.into()).doing(layer, TRY, dir)
 }

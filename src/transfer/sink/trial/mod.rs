@@ -64,10 +64,9 @@ pub(crate) fn run<L: Layer>(
     })?;
     if merges {
         for (dir, doubtful) in elsewhere::find(layer, home, manifest)? {
-            let trial = dir.join(Staging::temporary(layer.key(), &dir, 0).dir());
             // A directory that takes nothing is told later, if something must be written there.
             if layer.check_changeable(&dir, NodeKind::Dir).is_ok() {
-                within(layer, &trial, |trial| {
+                elsewhere::within(layer, &dir, |trial| {
                     name(layer, trial, manifest, &doubtful, &mut others)
                 })?;
             }
