@@ -49,7 +49,7 @@ use crate::transfer::source::device;
 pub(crate) use chat::run as chat;
 pub(crate) use demo::run as demo;
 use event::{Event, Front};
-use options::{Common, ReceiveOptions, SendOptions};
+use options::{Common, Payload, ReceiveOptions, SendOptions};
 use outcome::{About, Failure, Summary};
 use receiving::{Receiving, Target};
 use sending::Sending;
@@ -70,6 +70,9 @@ pub(crate) async fn send(options: SendOptions, front: &mut dyn Front) -> Result<
     } = options;
     check_file_limit()?;
     tell_attributes(scan.attributes, front);
+    if let Payload::Paths(paths) = &payload {
+        paths.iter().try_for_each(|path| check_here(path))?;
+    }
     let (manifest, source, paths) = sending::payload::open(payload, scan, common.trace.as_deref(), front)?;
     run::run(Errand::Send, &common, false, front, |parts| {
         Sending::new(manifest, source, paths, parts.waker, parts.clock, parts.notices)
@@ -89,6 +92,7 @@ pub(crate) async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> R
     let (target, common) = (options.destination, options.common);
     let mut reserved = None;
     if let Target::Directory(root, _) = &target {
+        check_here(root)?;
         if options.discard {
             return discard_parts(root, front);
         }
@@ -125,6 +129,20 @@ fn check_file_limit() -> Result<(), Failure> {
 fn tell_attributes(attributes: Attributes, front: &mut dyn Front) {
     if attributes == Attributes::Keep && !HAS_ATTRIBUTES {
         front.event(Event::Warning(Warning::NoAttributesHere));
+    }
+}
+
+/// Checks that there is a current directory, if `path` leads from there. A removed one can still be opened, but nothing can
+/// be found or made in it.
+fn check_here(path: &Path) -> Result<(), Failure> {
+    let is_needed = path.is_relative() && !path.starts_with("..");
+    match std::env::current_dir() {
+        Err(e) if is_needed && e.kind() == ErrorKind::NotFound => Err(Failure::told(
+            About::File,
+            "the current directory has been removed",
+            "go to another directory, and run the same command again",
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -131,6 +131,27 @@ pub(crate) fn numbers_nodes_anew<T>(_: T) -> bool {
     true
 }
 
+/// Whether files of this file system are made when they are looked at, so that their times say nothing.
+#[cfg(target_os = "linux")]
+pub(crate) fn has_no_times(file: impl std::os::fd::AsFd) -> bool {
+    /// Types of file systems, statfs(2): sysfs, proc, debugfs, tracefs, securityfs, both versions of cgroups.
+    const MADE: [u32; 7] = [
+        0x6265_6572,
+        0x9fa0,
+        0x6462_6720,
+        0x7472_6163,
+        0x7363_6673,
+        0x6367_7270,
+        0x0027_e0eb,
+    ];
+    rustix::fs::fstatfs(file).is_ok_and(|found| MADE.contains(&(found.f_type as u32)))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn has_no_times<T>(_: T) -> bool {
+    false
+}
+
 /// Whether an error comes from a limit of this program or machine, and so says nothing about the file.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     #[cfg(unix)]

@@ -74,6 +74,14 @@ impl RunSet {
         true
     }
 
+    /// Removes all members from `end` on.
+    pub(crate) fn truncate(&mut self, end: u32) {
+        self.remove_run(Run {
+            start: end,
+            end: u32::MAX,
+        });
+    }
+
     /// Removes all numbers of `run`.
     pub(crate) fn remove_run(&mut self, run: Run) {
         while let Some((&start, &end)) = self.runs.range(..run.end).next_back() {

@@ -19,6 +19,7 @@ mod faults;
 mod forge;
 mod layout;
 mod memory;
+mod mounted;
 mod pair;
 mod process;
 mod remains;

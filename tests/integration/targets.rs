@@ -13,9 +13,9 @@ use unicode_normalization::UnicodeNormalization;
 
 #[cfg(target_os = "linux")]
 use crate::crash::tree_of;
-use crate::memory::{Crash, MemoryLayer};
+use crate::memory::MemoryLayer;
 use crate::pair::{self, Fault, Outcome, Rng, Setup};
-use crate::remains::{CRASHES, expected, finals};
+use crate::remains::expected;
 
 fn send(paths: &[PathBuf], layer: &MemoryLayer, conflicts: Conflicts) -> Result<Outcome, Fault> {
     let setup = Setup {
@@ -177,90 +177,6 @@ fn names_that_only_windows_refuses_stay_as_they_are() {
     let layer = MemoryLayer::new();
     let outcome = send(&paths, &layer, Conflicts::Rename).unwrap();
     assert!(outcome.remarks.is_empty() && layer.contents() == expected(&paths));
-}
-
-/// A tree of which one directory is another file system at the target.
-fn tree_with_a_mount(dir: &Path) -> [PathBuf; 1] {
-    let tree = dir.join("t");
-    fs::create_dir_all(tree.join("mnt/new/deep")).unwrap();
-    for (i, name) in ["a", "mnt/b", "mnt/kept", "mnt/new/c", "mnt/new/deep/d"]
-        .into_iter()
-        .enumerate()
-    {
-        fs::write(tree.join(name), Rng::new(i as u64).bytes(400_000 * i + 7)).unwrap();
-    }
-    #[cfg(unix)]
-    std::os::unix::fs::symlink("b", tree.join("mnt/link")).unwrap();
-    [tree]
-}
-
-/// A disk with `t/mnt`, in which another file system is mounted and an older file lies.
-fn disk_with_a_mount(dir: &Path) -> MemoryLayer {
-    let old = dir.join("old/t");
-    fs::create_dir_all(old.join("mnt")).unwrap();
-    fs::write(old.join("mnt/kept"), "older").unwrap();
-    fs::write(old.join("mnt/own"), "own").unwrap();
-    let layer = MemoryLayer::new();
-    send(&[old], &layer, Conflicts::Rename).unwrap();
-    layer.mount(Path::new("t/mnt"));
-    layer
-}
-
-#[test]
-fn a_mount_below_the_target_is_filled_and_survives_a_crash_in_every_step() {
-    let dir = tempfile::tempdir().unwrap();
-    let paths = tree_with_a_mount(dir.path());
-    let mut whole = expected(&paths);
-    whole.insert("t/mnt/own".into(), Some(b"own".to_vec()));
-    let layer = disk_with_a_mount(&dir.path().join("0"));
-    let before = layer.steps();
-    send(&paths, &layer, Conflicts::Overwrite).unwrap();
-    assert!(layer.contents() == whole, "{:?}", layer.contents().keys());
-    let steps = layer.steps() - before;
-    for (i, crash) in CRASHES.into_iter().enumerate() {
-        for step in 1..=steps {
-            let place = dir.path().join(format!("{i}-{step}"));
-            let layer = disk_with_a_mount(&place);
-            layer.revive(Crash::KeepAll);
-            layer.die_at(step);
-            send(&paths, &layer, Conflicts::Overwrite).unwrap_err();
-            layer.revive(crash);
-            let context = || format!("{crash:?}, step {step}: {:?}", layer.contents().keys());
-            for (path, content) in finals(&layer) {
-                // A copy that was not complete keeps a name of ours.
-                let is_copy = path.to_string_lossy().ends_with(".part");
-                let is_old = path.ends_with("kept") && content.as_deref() == Some(b"older");
-                assert!(
-                    is_copy || is_old || whole.get(&path) == Some(&content),
-                    "{path:?}, {}",
-                    context()
-                );
-            }
-            send(&paths, &layer, Conflicts::Update).unwrap();
-            assert!(layer.contents() == whole, "{}", context());
-        }
-    }
-}
-
-#[test]
-fn a_copy_that_another_run_takes_for_what_a_crash_left_is_made_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let paths = tree_with_a_mount(dir.path());
-    let run = |name: &str, swept: u64| {
-        let layer = disk_with_a_mount(&dir.path().join(name));
-        layer.sweep_at(swept);
-        send(&paths, &layer, Conflicts::Overwrite).unwrap();
-        layer
-    };
-    let quiet = run("quiet", u64::MAX);
-    // The last lock is that of a copy.
-    let swept = run("swept", quiet.locks());
-    assert!(swept.locks() > quiet.locks());
-    assert!(
-        swept.contents() == quiet.contents(),
-        "{:?}",
-        swept.contents().keys()
-    );
 }
 
 #[test]

@@ -257,7 +257,7 @@ fn prospect_of_none(root: &Path, key: OwnerKey) -> Result<Prospect, LocalError> 
     Ok(Prospect {
         resumable,
         creates: Some(root.to_owned()),
-        room: layer.room(),
+        room: layer.room(Path::new("")),
         ..Prospect::default()
     })
 }

@@ -34,7 +34,7 @@ use crate::transfer::sink::losses::Remark;
 use crate::transfer::sink::ordered::ORDERED_BUFFERS;
 use crate::transfer::sink::place::Conflicts;
 use crate::transfer::sink::store::{StoreEvent, StoreJob};
-use crate::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW, bytes_of};
+use crate::transfer::{BLOCK_LEN, BlockIndex, ORDERED_WINDOW, block_count, bytes_of};
 
 /// Block buffers: blocks that are being assembled and blocks that wait for the disk. A buffer is allocated
 /// when it is first needed.
@@ -228,6 +228,13 @@ impl Receiving {
         }
     }
 
+    /// The stream is shorter than what is here of it.
+    fn note_total(&mut self, total: u64) {
+        let here = |end| bytes_of(self.uncompared.iter(), end);
+        self.held = self.held.saturating_sub(here(None) - here(Some(total)));
+        self.uncompared.truncate(block_count(total));
+    }
+
     fn on_event(&mut self, event: ReceiveEvent) -> Result<(), TransferError> {
         match event {
             ReceiveEvent::Listed(list) => self.job(Job::LookOver(list)),
@@ -260,6 +267,9 @@ impl Receiving {
                     && !assembler.set_total(*total)
                 {
                     return Err(Breach::StreamEnd.into());
+                }
+                if let StoreJob::Total(total) = job {
+                    self.note_total(total);
                 }
                 self.job(Job::Store(job));
             }

@@ -39,7 +39,18 @@ impl FileKind {
                     .map_err(failed)
             }
             Err(e) => Err(failed(e)),
-            Ok(found) if !found.is_file() => OpenOptions::new().write(true).open(path).map_err(failed),
+            Ok(found) if !found.is_file() => open_special(path).map_err(|e| {
+                // ENXIO says this of a pipe that is opened without waiting: fifo(7).
+                #[cfg(unix)]
+                if e.raw_os_error() == Some(libc::ENXIO) {
+                    return Failure::told(
+                        About::File,
+                        format!("no program reads {}", path.display()),
+                        "start the program that reads it, then run the same command again",
+                    );
+                }
+                failed(e)
+            }),
             Ok(_) => {
                 let mut file = OpenOptions::new()
                     .read(true)
@@ -65,6 +76,14 @@ impl FileKind {
         file.take(self.start.len() as u64).read_to_end(&mut start)?;
         Ok(start.is_empty() || start == self.start.as_bytes())
     }
+}
+
+/// Opens a pipe or a terminal. A pipe whose reader is slow loses what it does not take, and the run goes on.
+fn open_special(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    options.write(true).open(path)
 }
 
 #[cfg(test)]
@@ -115,6 +134,22 @@ mod tests {
         let failure = KIND.create(&path.join("y")).unwrap_err();
         assert_eq!(failure.exit_code(), 6);
         assert_eq!(failure.next_step(), "name another file with --test");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_pipe_that_nobody_reads_is_told_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+        let failure = KIND.create(&path).unwrap_err();
+        assert!(failure.to_string().contains("no program reads"), "{failure}");
+        let _reader = rustix::fs::open(
+            &path,
+            rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK,
+            rustix::fs::Mode::empty(),
+        );
+        KIND.create(&path).unwrap().write_all(b"TEST").unwrap();
     }
 
     #[test]

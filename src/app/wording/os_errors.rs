@@ -123,7 +123,7 @@ pub(crate) fn explain(error: &io::Error) -> (String, &'static str) {
         ),
         Kind::CrossesDevices => (
             "another file system is mounted there",
-            "choose a directory inside it with --output",
+            "choose a directory inside it, or another one, with --output",
         ),
         Kind::StaleNetworkFileHandle => (
             "its server has replaced it (a stale file handle)",

@@ -157,13 +157,13 @@ fn without_lead(line: &str) -> &str {
 }
 
 /// Characters that no address contains and that may stand anywhere in a pasted one: white space, invisible
-/// characters, quotation marks, and marks of emphasis.
+/// characters, quotation marks, marks of emphasis, and what programs put where they break a line.
 fn is_dropped(c: char) -> bool {
     c.is_whitespace()
         || c.is_control()
         || matches!(
             c,
-            '"' | '\'' | '`' | '>' | '(' | ')' | '*' | '|' | '\\' | '\u{ab}' | '\u{bb}'
+            '"' | '\'' | '`' | '>' | '(' | ')' | '*' | '|' | '\\' | '-' | '=' | '\u{ab}' | '\u{bb}'
         )
         || matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2018}'..='\u{201f}'
             | '\u{2028}'..='\u{202e}' | '\u{2039}' | '\u{203a}' | '\u{2060}'..='\u{206f}' | '\u{3000}'

@@ -94,6 +94,8 @@ fn mutilations(word: &str, cut: usize) -> Vec<String> {
         word.chars().flat_map(|c| [c, '\u{200b}']).collect(),
         format!("\u{feff}{one}\u{ad}{two}\u{fe0f}"),
         format!("{one}\\\n{two}"),
+        format!("{one}=\r\n{two}"),
+        format!("{one}-\n{two}"),
         format!("192.0.2.1:5/gone {word}"),
     ]
 }

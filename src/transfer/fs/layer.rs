@@ -32,6 +32,10 @@ pub struct NodeInfo {
     pub mode: u16,
     /// Modification time, nanoseconds since 1970.
     pub mtime: i64,
+    /// The number of its file system; 0 if unknown.
+    pub device: u64,
+    /// Its number there, if it is a file that has other names.
+    pub shared: Option<u64>,
 }
 
 /// Free space on a file system.
@@ -167,8 +171,8 @@ pub trait Layer: Send {
     /// Checks that the entries of a directory can be changed, or that a file or link can be replaced, as far as the
     /// system can tell without a change. Passes if [`Layer::unlock`] helps.
     fn check_changeable(&self, path: &Path, kind: NodeKind) -> io::Result<()>;
-    /// The free space for this user.
-    fn room(&self) -> Room;
+    /// The free space for this user on the file system of a directory.
+    fn room(&self, dir: &Path) -> Room;
     /// Where the output directory is now. `None` if somebody has moved or replaced it and the system does not tell.
     fn root_now(&self) -> Option<PathBuf> {
         Some(self.root().to_owned())

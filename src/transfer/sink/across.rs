@@ -5,11 +5,12 @@
 //! final name. The original is removed last.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::transfer::error::LocalError;
 use crate::transfer::fs::layer::{Doing, Layer, NodeInfo, NodeKind, PIECE, read_pieces};
-use crate::transfer::sink::losses::Losses;
+use crate::transfer::sink::holes;
+use crate::transfer::sink::losses::{Losses, kept};
 use crate::transfer::sink::place::{Conflicts, Rule, is_free, merge, open_ours};
 use crate::transfer::sink::staging::Staging;
 
@@ -41,56 +42,66 @@ pub(crate) fn to_free<L: Layer>(
         let finished = dir.and_then(|dir| losses.finish(layer, &dir, found.mode, Some(found.mtime)));
         return finished.map(|()| true).doing(layer, "finish", to);
     }
-    let moved = copy(layer, from, found, to, losses).and_then(|copy| {
-        layer.rename_noreplace(&copy, to).inspect_err(|_| {
-            let _ = layer.remove_file(&copy);
-        })
-    });
-    let moved = moved.and_then(|()| finish(layer, from, to));
-    is_free(moved).doing(layer, "name", to)
+    let name = |copy: &Path| layer.rename_noreplace(copy, to);
+    is_free(move_copy(layer, from, found, to, name, losses)).doing(layer, "name", to)
 }
 
 /// Moves the file or link `from` to `to`. Replaces anything there that is not a directory.
 pub(crate) fn replacing<L: Layer>(layer: &L, from: &Path, to: &Path, losses: &mut Losses) -> io::Result<()> {
     let found = layer.info(from)?.ok_or(io::ErrorKind::NotFound)?;
-    let copy = copy(layer, from, found, to, losses)?;
-    layer.rename_replace(&copy, to).inspect_err(|_| {
-        let _ = layer.remove_file(&copy);
-    })?;
-    finish(layer, from, to)
+    let name = |copy: &Path| layer.rename_replace(copy, to);
+    move_copy(layer, from, found, to, name, losses)
 }
 
-fn finish<L: Layer>(layer: &L, from: &Path, to: &Path) -> io::Result<()> {
+/// Copies `from`, has the copy named, and removes the original. A link that this file system does not take is lost.
+fn move_copy<L: Layer>(
+    layer: &L,
+    from: &Path,
+    found: NodeInfo,
+    to: &Path,
+    name: impl FnOnce(&Path) -> io::Result<()>,
+    losses: &mut Losses,
+) -> io::Result<()> {
+    match copy(layer, from, found, to, losses)? {
+        Some(copy) => name(&copy).inspect_err(|_| {
+            let _ = layer.remove_file(&copy);
+        })?,
+        None => losses.links_not_crossed += 1,
+    }
     layer.sync(&layer.open_dir(to.parent().unwrap_or(Path::new("")))?)?;
     layer.remove_file(from)
 }
 
-/// Copies `from` to a temporary name beside `to`. Returns the path of the copy.
+/// Copies `from` to a temporary name beside `to`. Returns the path of the copy; `None` if this file system takes no links.
 fn copy<L: Layer>(
     layer: &L,
     from: &Path,
     found: NodeInfo,
     to: &Path,
     losses: &mut Losses,
-) -> io::Result<std::path::PathBuf> {
+) -> io::Result<Option<PathBuf>> {
     for n in 0..MOST_COPIES {
         let copy = to.with_file_name(Staging::temporary(layer.key(), to, n).dir());
-        let make = |losses: &mut Losses| match found.kind {
-            NodeKind::File => copy_file(layer, from, found, &copy, losses),
-            _ => layer.symlink(&layer.read_link(from)?, &copy).map(|()| {
+        let make = |losses: &mut Losses| {
+            if found.kind == NodeKind::File {
+                return copy_file(layer, from, found, &copy, losses).map(|()| true);
+            }
+            let is_made = kept(layer.symlink(&layer.read_link(from)?, &copy))?;
+            if is_made {
                 // Some file systems cannot set the time of a link.
                 let _ = layer.set_time(&copy, found.mtime);
-            }),
+            }
+            Ok(is_made)
         };
         let is_taken =
-            |made: &io::Result<()>| matches!(made, Err(e) if e.kind() == io::ErrorKind::AlreadyExists);
+            |made: &io::Result<bool>| matches!(made, Err(e) if e.kind() == io::ErrorKind::AlreadyExists);
         let mut made = make(losses);
         if is_taken(&made) && is_abandoned(layer, &copy)? {
             layer.remove_file(&copy)?;
             made = make(losses);
         }
         if !is_taken(&made) {
-            return made.map(|()| copy);
+            return made.map(|is_made| is_made.then_some(copy));
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
@@ -129,7 +140,7 @@ fn copy_file<L: Layer>(
             other => other?,
         };
         let len = found.len;
-        read_pieces(layer, &source, len, |at, part| layer.write_at(&target, at, part))?;
+        holes::copy(layer, &source, &target, len)?;
         layer.sync(&target)?;
         let mut written = vec![0; PIECE];
         read_pieces(layer, &source, len, |at, part| {

@@ -10,14 +10,14 @@
 //! Comparing tells the peer something: it learns which blocks it need not send. So nothing is compared unless
 //! the user asks for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::transfer::fs::COARSEST_TIME;
-use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind};
+use crate::transfer::fs::layer::{Layer, NodeKind};
 use crate::transfer::hash::Cv;
 use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest};
 use crate::transfer::names;
@@ -27,7 +27,7 @@ use crate::transfer::sink::losses::{Losses, Remark};
 use crate::transfer::sink::place;
 use crate::transfer::sink::staging::Staging;
 use crate::transfer::sink::tree::Tree;
-use crate::transfer::{BLOCK_LEN, BlockIndex, blocks_within};
+use crate::transfer::{BLOCK_LEN, BlockIndex, MAX_CONTENT, blocks_within};
 
 /// Most written ranges of one file that are told apart from holes. All that follows them counts as one range.
 const MOST_RUNS: usize = 10_000;
@@ -108,6 +108,7 @@ impl<F> Base<F> {
         }
         let tree = &mut base.tree;
         let (mut stretches, mut absent, mut elsewhere) = (Stretches::default(), Vec::new(), Vec::new());
+        let mut shared = HashMap::new();
         for (index, entry) in manifest.iter() {
             let is_ours = entry.kind != Kind::File || ours.is_none_or(|ours| ours.contains(index.get()));
             let visible = is_ours && entry.parent.is_none_or(|parent| tree.has(parent));
@@ -122,20 +123,20 @@ impl<F> Base<F> {
                 (Kind::File, Some(NodeKind::File)) => {
                     tree.mark(index);
                     let start = manifest.content_range(index).start;
-                    // A large file of ours got its room reserved before any content arrived, so its length
-                    // says nothing.
-                    if is_kept && len.min(entry.size) > BLOCK_LEN as u64 {
-                        for run in written(layer, &path).unwrap_or_default() {
-                            stretches.add(start + run.start.min(entry.size)..start + run.end.min(entry.size));
-                        }
-                    } else {
-                        // If the sent file is longer, its further bytes may be here at another place. So they are
-                        // compared, too.
-                        let is_near = !is_kept && len >= entry.size / 2;
-                        let reach = if is_near { entry.size } else { len };
-                        stretches.add(start..start + reach.min(entry.size));
+                    for run in here(layer, &path, len, entry.size, is_kept) {
+                        stretches.add(start + run.start..start + run.end);
                     }
+                    // What is one file here can stay under both names only with one time and one mode.
+                    let node = found.and_then(|found| Some((found.device, found.shared?)));
+                    let first = node.map(|node| manifest.entry(*shared.entry(node).or_insert(index)));
                     len == entry.size
+                        && !first.is_some_and(|first| is_stale(first.mode, first.mtime, &entry, losses))
+                }
+                // Its length is not known yet. Whole blocks are compared.
+                (Kind::Stream, Some(NodeKind::File)) if !is_kept => {
+                    tree.mark(index);
+                    stretches.add(0..len.min(MAX_CONTENT));
+                    false
                 }
                 (Kind::Symlink, Some(NodeKind::Other)) => {
                     layer.read_link(&path).is_ok_and(|target| target == entry.target)
@@ -158,7 +159,7 @@ impl<F> Base<F> {
                 if entry.kind != Kind::Dir {
                     base.same.add(index.get());
                 }
-                if is_stale(&found, &entry, losses) {
+                if is_stale(found.mode, found.mtime, &entry, losses) {
                     base.stale.add(index.get());
                 }
             }
@@ -179,14 +180,30 @@ impl<F> Base<F> {
     }
 }
 
-/// Whether what is here perhaps lacks a time, permissions or attributes that this disk keeps. A directory keeps its
+/// Whether what has this mode and time here perhaps lacks a time, permissions or attributes that this disk keeps. A directory keeps its
 /// permissions, as if it were merged.
-fn is_stale(found: &NodeInfo, entry: &Entry<'_>, losses: &Losses) -> bool {
+fn is_stale(mode: u16, mtime: i64, entry: &Entry<'_>, losses: &Losses) -> bool {
     let bits = if cfg!(unix) { 0o777 } else { 0o200 };
     let has_mode = matches!(entry.kind, Kind::File | Kind::HardLink(_));
-    found.mtime != entry.mtime && !losses.knows(&Remark::TimesLost)
-        || has_mode && (found.mode ^ entry.mode) & bits != 0 && !losses.knows(&Remark::ModesLost)
+    mtime != entry.mtime && !losses.knows(&Remark::TimesLost)
+        || has_mode && (mode ^ entry.mode) & bits != 0 && !losses.knows(&Remark::ModesLost)
         || has_mode && !entry.attributes().is_empty()
+}
+
+/// Which of the first `size` bytes of a file may be here.
+fn here<L: Layer>(layer: &L, path: &Path, len: u64, size: u64, is_kept: bool) -> Vec<Range<u64>> {
+    // A large file of ours got its room reserved before any content arrived, so its length says nothing.
+    if is_kept && len.min(size) > BLOCK_LEN as u64 {
+        let runs = written(layer, path).unwrap_or_default();
+        return runs
+            .into_iter()
+            .map(|run| run.start.min(size)..run.end.min(size))
+            .collect();
+    }
+    // If the sent file is longer, its further bytes may be here at another place. So they are compared, too.
+    let is_near = !is_kept && len >= size / 2;
+    let reach = if is_near { size } else { len.min(size) };
+    std::iter::once(0..reach).collect()
 }
 
 /// The written ranges of the file at `path`, as far as the file system tells them from holes.

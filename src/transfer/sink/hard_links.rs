@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::transfer::fs::layer::{Layer, PIECE, read_pieces};
 use crate::transfer::manifest::Entry;
+use crate::transfer::sink::holes;
 use crate::transfer::sink::losses::{Losses, Remark};
 use crate::transfer::sink::place::open_ours;
 
@@ -49,7 +50,7 @@ pub(super) fn make<L: Layer>(
         other => other?,
     };
     let len = layer.len(&source)?;
-    read_pieces(layer, &source, len, |at, piece| layer.write_at(&copy, at, piece))?;
+    holes::copy(layer, &source, &copy, len)?;
     losses.finish_entry(layer, &copy, entry)?;
     layer.sync(&copy)
 }

@@ -39,6 +39,8 @@ pub(crate) struct Losses {
     pub(crate) holes: bool,
     /// Whether a file was copied to another file system, without its other names and its attributes.
     pub(crate) crossed: bool,
+    /// Links that the other file system does not take.
+    pub(crate) links_not_crossed: u32,
     /// Links that cannot be made, and files that did not arrive.
     lost: BTreeSet<EntryIndex>,
     remarks: VecDeque<Remark>,
@@ -124,6 +126,9 @@ impl Losses {
         }
         if self.crossed && list.with_attributes() > 0 {
             self.tell(Remark::AttributesLost);
+        }
+        if self.links_not_crossed > 0 {
+            self.tell(Remark::LinksLost(self.links_not_crossed));
         }
     }
 

@@ -16,6 +16,7 @@ mod compare;
 mod content;
 mod finish;
 mod hard_links;
+mod holes;
 pub(crate) mod journal;
 pub(crate) mod losses;
 mod missing;
@@ -133,7 +134,9 @@ impl<L: Layer> Sink<L> {
         let mut kept = opened.kept;
         drop(kept.split_off(&total.map_or(u32::MAX, block_count)));
         let (mut losses, mut journal) = (Losses::default(), Some(opened.journal));
-        let made = trial::run(&layer, &staging.trial(), &manifest, &mut losses).and_then(|manifest| {
+        let merges = Rule::new(conflicts).adding_to(&opened.came).may_merge();
+        let tried = trial::run(&layer, &staging, &manifest, merges, &mut losses);
+        let made = tried.and_then(|manifest| {
             let sent = Arc::clone(&manifest);
             let added_to = opened.came.of(&manifest);
             // A note about other files does not concern this transfer. It stays on the disk.
@@ -159,7 +162,7 @@ impl<L: Layer> Sink<L> {
             let rule = Rule::new(conflicts).adding_to(&earlier.came);
             // If all is equal, nothing is changed.
             if !base.equal {
-                trial::finals::check(&layer, &manifest, rule, &earlier.stays)?;
+                trial::finals::check(&layer, &staging, &manifest, rule, &earlier.stays)?;
             }
             let (list, stays) = (Arc::clone(&manifest), &earlier.stays);
             let tree = Tree::open(&layer, &staging, list, opened.found, base.equal, &losses, stays)?;
@@ -397,19 +400,16 @@ impl<L: Layer> Sink<L> {
 
     fn on_total(&mut self, total: u64) -> Result<(), TransferError> {
         let blocks = block_count(total);
-        let beyond = self
-            .announced
-            .keys()
-            .next_back()
-            .is_some_and(|&last| last >= blocks)
-            || self.verified.first_member(blocks).is_some();
-        if self.total.is_some() || total > MAX_CONTENT || beyond {
+        let is_announced = self.announced.range(blocks..).next().is_some();
+        let is_beyond = is_announced || self.verified.first_member(blocks).is_some();
+        if self.total.is_some() || total > MAX_CONTENT || is_beyond {
             return Err(Breach::StreamEnd.into());
         }
         self.total = Some(total);
         // The file is cut later, when all of it is verified: the kept bytes beyond may belong to another
         // sender's content.
         drop(self.kept.split_off(&blocks));
+        self.base.blocks.truncate(blocks);
         Ok(())
     }
 }

@@ -98,7 +98,9 @@ impl Moved {
 impl<L: Layer> Sink<L> {
     /// The block differs from the bytes at its place.
     pub(super) fn on_differing(&mut self, block: BlockIndex, events: &mut Vec<StoreEvent>) {
-        if self.kept.contains_key(&block.get()) || self.manifest.has_more_files(block, chunks::MAX_FILES) {
+        let is_kept = self.kept.contains_key(&block.get());
+        // What a pipe gave can be read once and no more.
+        if is_kept || self.manifest.is_stream() || self.manifest.has_more_files(block, chunks::MAX_FILES) {
             events.push(StoreEvent::Need(block));
         } else {
             self.moved.differing.add(block.get());

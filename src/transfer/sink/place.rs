@@ -266,14 +266,17 @@ pub(crate) fn refresh<L: Layer>(
             Kind::File | Kind::HardLink(_) => layer.open_read(&path).ok(),
             _ => None,
         };
-        if let Some(file) = file {
-            let finished = losses.finish_entry(layer, &file, &entry);
-            finished.doing(layer, "finish", &path)?;
-            continue;
-        }
-        let outcome = layer.set_time(&path, entry.mtime);
+        let outcome = match file {
+            Some(file) => losses.finish_entry(layer, &file, &entry).map(|()| true),
+            None => kept(layer.set_time(&path, entry.mtime)),
+        };
+        let is_kept = match outcome {
+            // A mount below the output directory. All content is there.
+            Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => false,
+            other => other.doing(layer, "finish", &path)?,
+        };
         // Some file systems cannot set the time of a link.
-        if entry.kind != Kind::Symlink && !kept(outcome).doing(layer, "finish", &path)? {
+        if entry.kind != Kind::Symlink && !is_kept {
             losses.tell(Remark::TimesLost);
         }
     }

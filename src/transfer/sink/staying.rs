@@ -83,7 +83,7 @@ impl<L: Layer> Sink<L> {
         }
         for name in manifest.names_of(entry) {
             self.earlier.stays.remove(name.get());
-            trial::finals::check_one(&self.layer, &manifest, self.rule(), name)?;
+            trial::finals::check_one(&self.layer, &self.staging, &manifest, self.rule(), name)?;
         }
         let room = self.tree.check_room_of(&self.layer, entry, &self.losses);
         room.map_err(|e| with_leftovers(&self.layer, e))?;

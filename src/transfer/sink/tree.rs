@@ -5,17 +5,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::transfer::BLOCK_LEN;
 use crate::transfer::error::LocalError;
-use crate::transfer::fs::LEAST_HOLE;
 use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, remove_all};
 use crate::transfer::fs::passage::Passage;
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest, Segment};
 use crate::transfer::ranges::RunSet;
+use crate::transfer::sink::holes;
 use crate::transfer::sink::losses::{Losses, Remark};
 use crate::transfer::sink::need::{Need, check_sizes};
 use crate::transfer::sink::place::open_ours;
 use crate::transfer::sink::staging::{Before, Staging, with_leftovers};
-use crate::transfer::{BLOCK_LEN, is_zero};
 
 /// Files held open at once; far below the usual limit of 1024 descriptors.
 const OPEN_FILES: usize = 64;
@@ -87,7 +87,7 @@ impl<F> Tree<F> {
             let path = layer.root().join(path);
             move |e| LocalError::new(action, path, e)
         };
-        check_sizes(&manifest, &layer.room(), layer.root())?;
+        check_sizes(&manifest, &layer.room(Path::new("")), layer.root())?;
         match tree.check_room(layer, before, losses, stays) {
             // Probably nothing has to be written.
             Err(LocalError::TooLittleSpace { .. } | LocalError::TooFewNodes { .. }) if is_equal => {}
@@ -117,7 +117,7 @@ impl<F> Tree<F> {
         losses: &Losses,
         stays: &RunSet,
     ) -> Result<(), LocalError> {
-        let room = layer.room();
+        let room = layer.room(Path::new(""));
         let need = self
             .take_stock(layer, before, room.block, losses, stays)
             .map_err(|e| LocalError::new("tidy", layer.root().join(&self.data), e))?;
@@ -134,7 +134,10 @@ impl<F> Tree<F> {
         file: EntryIndex,
         losses: &Losses,
     ) -> Result<(), LocalError> {
-        let (room, holes) = (layer.room(), if losses.holes { 0 } else { self.manifest.holes() });
+        let (room, holes) = (
+            layer.room(Path::new("")),
+            if losses.holes { 0 } else { self.manifest.holes() },
+        );
         let mut need = Need::with_holes(holes);
         need.add(Kind::File, self.manifest.entry(file).size, None, room.block);
         if !need.fits(&room) {
@@ -273,12 +276,7 @@ impl<F> Tree<F> {
         let at = self.handle(layer, segment.entry)?;
         let entry = self.manifest.entry(segment.entry);
         let Open { file, passage, .. } = &mut self.open[at];
-        let is_hole = bytes.len() as u64 >= LEAST_HOLE && is_zero(bytes);
-        let mut outcome = match is_hole.then(|| layer.punch(file, segment.file_offset, segment.len)) {
-            Some(Ok(true)) => Ok(()),
-            Some(Err(e)) => Err(e),
-            Some(Ok(false)) | None => layer.write_at(file, segment.file_offset, bytes),
-        };
+        let mut outcome = holes::store(layer, file, segment.file_offset, bytes);
         if passage.pass(bytes.len()) {
             layer.let_go(file, None);
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cap_std::fs::Metadata;
 
-use crate::system::{is_in_memory, let_go, numbers_nodes_anew};
+use crate::system::{has_no_times, is_in_memory, let_go, numbers_nodes_anew};
 use crate::transfer::chunks::ChunkList;
 use crate::transfer::error::{LocalError, TransferError};
 use crate::transfer::fs::disk::read_exact_at;
@@ -242,6 +242,7 @@ impl Files {
         let is_node = found.is_node_of(&then) || numbers_nodes_anew(file);
         let is_same = found.is_version_of(&then) && is_node
             || found.is_nearly_version_of(&then) && numbers_nodes_anew(file)
+            || found.size == then.size && is_node && has_no_times(file)
             // Another file in its place is not a log that grew.
             || found.size > then.size
                 && self.may_grow(index)

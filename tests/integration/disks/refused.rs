@@ -15,6 +15,9 @@ const STICKY: &str = "1777";
 /// Others than its owner cannot even look into such a directory.
 const CLOSED: &str = "700";
 
+/// The file is mounted over itself, as containers mount files.
+const MOUNTED: &str = "mount";
+
 /// Runs a command of the system with these arguments and this path.
 fn change(command: &str, arguments: &[&str], path: &Path) {
     let done = Command::new(command).args(arguments).arg(path).status();
@@ -185,6 +188,11 @@ fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_
             CLOSED,
             "could not write to out/t/deep: no permission",
         ),
+        (
+            "out/t/deep/old",
+            MOUNTED,
+            "could not replace out/t/deep/old: another file system is mounted there",
+        ),
     ] {
         let place = mounted.directory(&FILE_SYSTEMS[0], NOBODY);
         for (name, content) in [
@@ -205,6 +213,7 @@ fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_
                 give(&of_root, 0);
                 change("chmod", &[mark], &of_root);
             }
+            MOUNTED => change("mount", &["--bind", of_root.to_str().unwrap()], &of_root),
             mark => change("chattr", &[&format!("+{mark}")], &of_root),
         }
         let run = |rule| {
@@ -245,6 +254,9 @@ fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_
         if mark == "i" || mark == "a" {
             change("chattr", &["-ia"], &of_root);
         }
+        if mark == MOUNTED {
+            change("umount", &[], &of_root);
+        }
     }
 }
 
@@ -283,4 +295,44 @@ fn in_a_directory_that_anybody_may_write_to_only_what_others_own_cannot_be_repla
     assert_eq!(run(NOBODY), Some(6), "a file of root");
     chown(&out, Some(NOBODY), None).unwrap();
     assert_eq!(run(NOBODY), Some(0), "the directory is his own");
+}
+
+#[test]
+#[ignore = "mounts, which only root may"]
+fn a_read_only_mount_that_lacks_nothing_but_times_costs_a_warning() {
+    let programs = Programs::new();
+    let tree = tempfile::tempdir().unwrap();
+    let mounted = Mounted::new(&FILE_SYSTEMS[0], tree.path()).unwrap();
+    let place = mounted.directory(&FILE_SYSTEMS[0], 0);
+    let inner = place.join("out/t/inner");
+    fs::create_dir_all(&inner).unwrap();
+    change("mount", &["-t", "tmpfs", "tmpfs"], &inner);
+    for directory in ["from", "out"] {
+        fs::create_dir_all(place.join(directory).join("t/inner")).unwrap();
+        fs::write(place.join(directory).join("t/inner/file"), "equal").unwrap();
+    }
+    let dated = fs::File::options()
+        .write(true)
+        .open(place.join("from/t/inner/file"));
+    dated.unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    change("mount", &["-o", "remount,ro"], &inner);
+    let side = |arguments| Side {
+        user: 0,
+        arguments,
+        directory: &place,
+    };
+    let receiver = ["receiver", "--yes", "--update", "--output", "out"];
+    let [sender, receiver] = programs.run(&side(&["sender", "from/t"]), None, &side(&receiver));
+    change("umount", &[], &inner);
+    assert_eq!(
+        (sender.code, receiver.code),
+        (Some(0), Some(0)),
+        "{}",
+        receiver.said
+    );
+    assert!(
+        receiver.said.contains("does not keep the times"),
+        "{}",
+        receiver.said
+    );
 }

@@ -64,6 +64,21 @@ impl MemoryLayer {
         disk.mounts.insert(id);
     }
 
+    /// Sets the free space in mounts.
+    pub fn set_mount_room(&self, room: Room) {
+        self.lock().mount_room = room;
+    }
+
+    /// From now on names are refused, or taken for one, only in mounts.
+    pub fn spare_all_but_mounts(&self) {
+        self.lock().only_in_mounts = true;
+    }
+
+    /// From now on mounts take no symbolic links.
+    pub fn refuse_links_in_mounts(&self) {
+        self.lock().has_links_in_mounts = false;
+    }
+
     /// Sets the free space.
     pub fn set_room(&self, room: Room) {
         self.lock().room = room;

@@ -82,6 +82,10 @@ pub(crate) struct Disk {
     pub(crate) forbidden: Option<fn(&str) -> bool>,
     /// Directories where another file system is mounted.
     pub(crate) mounts: HashSet<u64>,
+    pub(crate) mount_room: Room,
+    /// Whether only mounts refuse names and take names for one.
+    pub(crate) only_in_mounts: bool,
+    pub(crate) has_links_in_mounts: bool,
     /// Calls that always fail.
     pub(crate) refused: HashMap<&'static str, io::ErrorKind>,
     /// Extended attributes by node and name.
@@ -127,6 +131,9 @@ impl Disk {
             swapper: None,
             forbidden: None,
             mounts: HashSet::new(),
+            mount_room: Room::default(),
+            only_in_mounts: false,
+            has_links_in_mounts: true,
             refused: HashMap::new(),
             attributes: HashMap::new(),
             locks: 0,
@@ -201,7 +208,7 @@ impl Disk {
 
     /// The stored name that this disk takes for `name`.
     pub(crate) fn key(&self, dir: u64, name: &OsString) -> io::Result<OsString> {
-        if let Some(key) = self.key {
+        if let Some(key) = self.key.filter(|_| self.is_odd(dir)) {
             let key = |name: &OsString| name.to_str().map(key);
             let (entries, wanted) = (self.entries(dir)?, key(name));
             if let Some(found) = entries.keys().find(|k| wanted.is_some() && key(k) == wanted) {
@@ -229,7 +236,7 @@ impl Disk {
         Ok((dir, self.key(dir, &name.to_owned())?))
     }
 
-    /// The last directory on the path `path` where a file system is mounted.
+    /// The last directory above `path` where a file system is mounted.
     fn device(&self, path: &Path) -> io::Result<u64> {
         for dir in path.ancestors().skip(1) {
             let id = self.find(dir)?;
@@ -238,6 +245,40 @@ impl Disk {
             }
         }
         Ok(ROOT)
+    }
+
+    /// The number of the file system of the node at `path`.
+    pub(crate) fn device_of(&self, id: u64, path: &Path) -> io::Result<u64> {
+        let mount = if self.mounts.contains(&id) {
+            id
+        } else {
+            self.device(path)?
+        };
+        Ok(mount + 1)
+    }
+
+    /// Whether the directory `dir` lies in a mount.
+    pub(crate) fn is_mounted(&self, dir: &Path) -> bool {
+        self.find(dir)
+            .and_then(|id| self.device_of(id, dir))
+            .is_ok_and(|device| device != ROOT + 1)
+    }
+
+    /// Whether names in the directory `dir` are as a test has chosen.
+    fn is_odd(&self, dir: u64) -> bool {
+        let is_below = |mount: &u64| {
+            let mut open = vec![*mount];
+            while let Some(id) = open.pop() {
+                if id == dir {
+                    return true;
+                }
+                if let Some(Node::Dir { entries, .. }) = self.nodes.get(&id) {
+                    open.extend(entries.values());
+                }
+            }
+            false
+        };
+        !self.only_in_mounts || self.mounts.iter().any(is_below)
     }
 
     pub(crate) fn insert(&mut self, path: &Path, node: Node) -> io::Result<u64> {
@@ -250,7 +291,7 @@ impl Disk {
     pub(crate) fn enter(&mut self, path: &Path, id: u64) -> io::Result<()> {
         let (dir, name) = self.place(path)?;
         let is_forbidden = |forbidden: fn(&str) -> bool| name.to_str().is_none_or(forbidden);
-        if self.forbidden.is_some_and(is_forbidden) {
+        if self.forbidden.is_some_and(is_forbidden) && self.is_odd(dir) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         if self.entries(dir)?.contains_key(&name) {
@@ -376,6 +417,16 @@ impl Disk {
             owner: *self.owners.get(&id).unwrap_or(&self.user),
             mode,
         })
+    }
+
+    /// The number of a file that has other names.
+    pub(crate) fn shared(&self, id: u64) -> Option<u64> {
+        let names = self.nodes.values().map(|node| match node {
+            Node::Dir { entries, .. } => entries.values().filter(|&&entry| entry == id).count(),
+            Node::File { .. } | Node::Link { .. } => 0,
+        });
+        let is_file = matches!(self.nodes.get(&id), Some(Node::File { .. }));
+        (names.sum::<usize>() > 1 && is_file).then_some(id)
     }
 
     pub(crate) fn open(&mut self, path: &Path) -> io::Result<Handle> {

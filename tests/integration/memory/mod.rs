@@ -277,6 +277,9 @@ impl Layer for MemoryLayer {
     fn symlink(&self, target: &[u8], path: &Path) -> io::Result<()> {
         let mut disk = self.lock();
         disk.whole_step("symlink")?;
+        if !disk.has_links_in_mounts && disk.is_mounted(path.parent().unwrap_or(path)) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         disk.insert(
             path,
             Node::Link {
@@ -318,6 +321,8 @@ impl Layer for MemoryLayer {
             len: len as u64,
             mode,
             mtime,
+            device: disk.device_of(id, path)?,
+            shared: disk.shared(id),
         }))
     }
 
@@ -336,8 +341,10 @@ impl Layer for MemoryLayer {
         }
     }
 
-    fn room(&self) -> Room {
-        self.lock().room
+    fn room(&self, dir: &Path) -> Room {
+        let disk = self.lock();
+        let is_mount = disk.is_mounted(dir);
+        if is_mount { disk.mount_room } else { disk.room }
     }
 
     fn root(&self) -> &Path {

@@ -54,6 +54,43 @@ fn one_file_under_several_names_crosses_once_and_stays_one() {
 }
 
 #[test]
+fn what_is_one_file_here_and_two_there_becomes_two_once_they_differ_in_more_than_their_names() {
+    let p = place();
+    let [sent, found] = [&p.src, &p.out].map(|dir| dir.join("t"));
+    fs::create_dir(&sent).unwrap();
+    for (name, seed, len) in [("big", 1, 3 * MIB + 5), ("small", 2, 900)] {
+        write(&sent.join(name), seed, len);
+        fs::copy(sent.join(name), sent.join(format!("{name} too"))).unwrap();
+    }
+    let all = ["big", "big too", "small", "small too"];
+    let date = |name: &str, seconds| {
+        let file = fs::File::options().write(true).open(sent.join(name)).unwrap();
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        file.set_modified(time).unwrap();
+    };
+    for name in all {
+        date(name, 1000);
+    }
+    let send = |setup| pair::send(std::slice::from_ref(&sent), disk(&p.out), setup).unwrap();
+    send(Setup::default());
+    // The user, or a program, has made one file of each two.
+    for name in ["big", "small"] {
+        let other = found.join(format!("{name} too"));
+        fs::remove_file(&other).unwrap();
+        fs::hard_link(found.join(name), other).unwrap();
+    }
+    let nodes = || all.map(|name| fs::metadata(found.join(name)).unwrap().ino());
+    assert_eq!(send(UPDATE).sent, 0);
+    assert!(nodes()[0] == nodes()[1] && nodes()[2] == nodes()[3]);
+    for (change, name) in ["big too", "small", "big"].into_iter().enumerate() {
+        date(name, 2000 + change as u64);
+        assert_eq!(send(UPDATE).sent, 0);
+        assert_eq!(snapshot(&p.out), snapshot(&p.src), "{name}");
+    }
+    assert!(nodes()[0] != nodes()[1] && nodes()[2] != nodes()[3]);
+}
+
+#[test]
 fn a_transfer_with_hard_links_is_resumed() {
     let p = place();
     let tree = tree(&p);

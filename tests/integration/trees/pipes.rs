@@ -112,6 +112,40 @@ fn a_broken_pipe_transfer_can_be_repeated() {
 }
 
 #[test]
+fn an_update_of_what_came_from_a_pipe_sends_only_blocks_that_differ() {
+    let p = place();
+    let mut content = Rng::new(5).bytes(20 * MIB + 3);
+    let pipe = |content: &[u8], setup| {
+        let source = Source::pipe(Box::new(Cursor::new(content.to_vec())));
+        let outcome = run(stream_manifest("dir.tar").unwrap(), source, disk(&p.out), setup).unwrap();
+        assert!(fs::read(p.out.join("dir.tar")).unwrap() == content);
+        assert_eq!(names(&p.out), ["dir.tar"]);
+        outcome.sent
+    };
+    pipe(&content, Setup::default());
+    content[7 * MIB] ^= 1;
+    // A last block that is not whole is sent again.
+    for (len, most) in [
+        (20 * MIB + 3, MIB + 3),
+        (12 * MIB + 5, 5),
+        (12 * MIB, 0),
+        (12 * MIB + 5, 5),
+        (3, 3),
+        (0, 0),
+        (MIB, MIB),
+    ] {
+        let sent = pipe(&content[..len], UPDATE);
+        assert!(sent <= most as u64, "{sent} of {len}");
+    }
+    // Nothing is compared that the user does not want compared.
+    let overwrite = Setup {
+        conflicts: Conflicts::Overwrite,
+        ..UPDATE
+    };
+    assert_eq!(pipe(&content[..MIB], overwrite), MIB as u64);
+}
+
+#[test]
 fn content_in_order_goes_straight_through() {
     for (size, stream) in [
         (0, true),

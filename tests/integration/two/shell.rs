@@ -71,6 +71,14 @@ fn what_a_shell_gives_that_is_of_no_use_is_told_before_anybody_waits() {
     }
     let (code, told) = in_a_shell("", "sender --file - 0>output");
     assert!(code == Some(6) && told.contains("opened only to read"), "{told}");
+    let gone = "mkdir gone; cd gone; rmdir ../gone;";
+    for arguments in ["receiver", "receiver --output new", "sender .", "sender file"] {
+        let (code, told) = in_a_shell(gone, arguments);
+        assert!(
+            code == Some(6) && told.contains("the current directory has been removed"),
+            "{arguments}: {told}"
+        );
+    }
     let (code, told) = in_a_shell("ulimit -n 20;", "receiver");
     assert!(
         code == Some(1) && told.contains("no more than 20 are allowed") && told.contains("ulimit"),

@@ -394,6 +394,8 @@ impl Layer for DiskLayer {
                     #[cfg(not(unix))]
                     mode: if is_read_only(&found) { 0o500 } else { 0o700 },
                     mtime: found.modified().map_or(0, |time| unix_nanos(time.into_std())),
+                    device: stat::device(&found),
+                    shared: stat::shared(&found),
                 }))
             }
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
@@ -419,12 +421,14 @@ impl Layer for DiskLayer {
         }
     }
 
-    fn room(&self) -> Room {
+    fn room(&self, dir: &Path) -> Room {
         #[cfg(unix)]
-        return stat::room(&self.dir);
+        return self
+            .dir_at(dir)
+            .map_or_else(|_| Room::default(), |dir| stat::room(&dir));
         #[cfg(windows)]
         return Room {
-            bytes: system::free_space(&self.root),
+            bytes: system::free_space(&self.root.join(dir)),
             ..Room::default()
         };
     }

@@ -6,7 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, Metadata};
+#[cfg(target_os = "linux")]
+use rustix::fs::StatxAttributes;
 
 use crate::transfer::fs::disk::DiskLayer;
 use crate::transfer::fs::layer::Stat;
@@ -29,6 +31,31 @@ const LARGEST_BLOCK: u64 = 128 * 1024;
 /// The permission bit of a directory in which only its owner and those of its entries may replace them (`/tmp`).
 #[cfg(unix)]
 const STICKY: u32 = 0o1000;
+
+/// The number of a file that has other names. Windows tells this only of open files.
+pub(crate) fn shared(found: &Metadata) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        use cap_std::fs::MetadataExt;
+        (found.is_file() && found.nlink() > 1).then(|| found.ino())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = found;
+        None
+    }
+}
+
+/// The number of the file system. Windows tells it only of open files.
+pub(crate) fn device(found: &Metadata) -> u64 {
+    #[cfg(unix)]
+    return cap_std::fs::MetadataExt::dev(found);
+    #[cfg(not(unix))]
+    {
+        let _ = found;
+        0
+    }
+}
 
 /// Free space on the file system of `dir`.
 #[cfg(unix)]
@@ -118,8 +145,14 @@ impl DiskLayer {
         }
         // Such a file may be written to, so the next call does not tell.
         #[cfg(target_os = "linux")]
-        if kind != NodeKind::Dir && (is_append_only(&dir, "") || is_append_only(&dir, name)) {
-            return Err(Errno::PERM.into());
+        if kind != NodeKind::Dir {
+            if is_append_only(&dir, "") || is_append_only(&dir, name) {
+                return Err(Errno::PERM.into());
+            }
+            // A file may be mounted over another, as containers have it.
+            if has(&dir, name, StatxAttributes::MOUNT_ROOT) {
+                return Err(Errno::XDEV.into());
+            }
         }
         let wanted = match kind {
             NodeKind::Dir => Access::WRITE_OK | Access::EXEC_OK,
@@ -144,14 +177,19 @@ impl DiskLayer {
     }
 }
 
-/// Whether the attribute `a` is set (`chattr +a`) on what has this name in `dir`, or on `dir` if the name is empty. A file
-/// system without attributes reports none.
+/// Whether the attribute `a` is set (`chattr +a`).
 #[cfg(target_os = "linux")]
 fn is_append_only(dir: &Dir, name: impl rustix::path::Arg) -> bool {
-    use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
+    has(dir, name, StatxAttributes::APPEND)
+}
+
+/// Whether what has this name in `dir`, or `dir` if the name is empty, has an attribute. A file system without attributes
+/// reports none.
+#[cfg(target_os = "linux")]
+fn has(dir: &Dir, name: impl rustix::path::Arg, attribute: StatxAttributes) -> bool {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
     let flags = AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW;
-    statx(dir, name, flags, StatxFlags::empty())
-        .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::APPEND))
+    statx(dir, name, flags, StatxFlags::empty()).is_ok_and(|found| found.stx_attributes.contains(attribute))
 }
 
 /// The identity of an open directory.

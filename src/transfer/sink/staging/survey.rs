@@ -176,7 +176,7 @@ fn names_in<L: Layer>(layer: &L, staging: &Staging) -> Result<Vec<PathBuf>, Loca
 pub fn prospect<L: Layer>(layer: &L, offer: &Offer) -> Result<Prospect, LocalError> {
     let mut prospect = Prospect {
         resumable: layer.key().is_lasting(),
-        room: layer.room(),
+        room: layer.room(Path::new("")),
         ..Prospect::default()
     };
     let nodes = u64::from(offer.entries) + OWN_NODES;

@@ -7,12 +7,16 @@ use crate::transfer::error::LocalError;
 use crate::transfer::fs::layer::{Doing, Layer, NodeInfo, NodeKind};
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
 use crate::transfer::ranges::RunSet;
+use crate::transfer::sink::need;
 use crate::transfer::sink::place::Rule;
+use crate::transfer::sink::staging::Staging;
+use crate::transfer::sink::trial::mounts::Mounts;
 
-/// Finds the first entry that the system would not let this user change. Entries in `stays` are not changed, and neither
-/// are directories into which nothing new comes.
+/// Finds the first entry that the system would not let this user change, or a mount without room. Entries in `stays` are not
+/// changed, and neither are directories into which nothing new comes.
 pub(crate) fn check<L: Layer>(
     layer: &L,
+    staging: &Staging,
     manifest: &Manifest,
     rule: Rule<'_>,
     stays: &RunSet,
@@ -21,9 +25,10 @@ pub(crate) fn check<L: Layer>(
         return Ok(());
     }
     let (mut merged, mut asked) = (RunSet::default(), RunSet::default());
-    for (index, entry) in manifest.iter() {
-        let is_below = entry.parent.is_none_or(|parent| merged.contains(parent.get()));
-        if !is_below || stays.contains(index.get()) {
+    let mut mounts = Mounts::new(home(layer, staging));
+    for (index, entry) in manifest.iter().filter(|(index, _)| !stays.contains(index.get())) {
+        if !entry.parent.is_none_or(|parent| merged.contains(parent.get())) {
+            mounts.add(layer, manifest, index, None)?;
             continue;
         }
         let path = manifest.path(index);
@@ -32,21 +37,30 @@ pub(crate) fn check<L: Layer>(
             check_above(layer, &path)?;
         }
         let found = found.doing(layer, "examine", &path)?;
-        if entry.kind == Kind::Dir && found.is_some_and(|found| found.kind == NodeKind::Dir) {
+        if let Some(found) = found.filter(|found| entry.kind == Kind::Dir && found.kind == NodeKind::Dir) {
             merged.add(index.get());
+            mounts.enter(layer, index, &path, &found);
             continue;
         }
         if entry.parent.is_some_and(|parent| asked.add(parent.get())) {
             check_above(layer, &path)?;
         }
         check_path(layer, rule, entry.kind, &path, found)?;
+        mounts.add(layer, manifest, index, found.as_ref())?;
     }
-    Ok(())
+    mounts.check(layer, manifest)
+}
+
+/// The file system of the staging directory.
+fn home<L: Layer>(layer: &L, staging: &Staging) -> u64 {
+    let found = layer.info(staging.dir());
+    found.ok().flatten().map_or(0, |found| found.device)
 }
 
 /// The same for an entry that was found to differ from what is sent.
 pub(crate) fn check_one<L: Layer>(
     layer: &L,
+    staging: &Staging,
     manifest: &Manifest,
     rule: Rule<'_>,
     index: EntryIndex,
@@ -55,6 +69,15 @@ pub(crate) fn check_one<L: Layer>(
     let found = layer.info(&path).doing(layer, "examine", &path)?;
     if entry.parent.is_some() {
         check_above(layer, &path)?;
+    }
+    if found.is_some_and(|found| found.device != home(layer, staging)) {
+        let dir = path.parent().unwrap_or(Path::new(""));
+        let room = layer.room(dir);
+        let bytes = entry
+            .kind
+            .on_disk(entry.size, room.block)
+            .saturating_sub(manifest.holes());
+        need::check(&room, &layer.root().join(dir), bytes, 1, &[])?;
     }
     check_path(layer, rule, entry.kind, &path, found)
 }

@@ -21,16 +21,17 @@ const MOST_TRIED: usize = 10_000;
 /// names, and a slow stick takes a millisecond for one.
 const ENOUGH: usize = 100;
 
-/// The entries whose names this disk does not accept, with names that it does. `trial` is an empty directory
-/// of ours.
+/// Those of `entries` whose names this disk does not accept, with names that it does. `trial` is an empty directory of ours.
 pub(crate) fn find<L: Layer>(
     layer: &L,
     trial: &Path,
     manifest: &Manifest,
+    entries: &[EntryIndex],
 ) -> Result<BTreeMap<EntryIndex, SafeName>, LocalError> {
     let (mut cleared, mut refused) = (HashSet::<Doubt>::new(), HashMap::<Doubt, usize>::new());
     let (mut tried, mut renamed) = (0, BTreeMap::new());
-    for (index, entry) in manifest.iter() {
+    for &index in entries {
+        let entry = manifest.entry(index);
         let doubts: Vec<Doubt> = names::doubts(entry.name)
             .filter(|doubt| !cleared.contains(doubt))
             .collect();

@@ -16,17 +16,18 @@ use crate::transfer::names;
 /// Most names that are tried. Only a list that was made to keep this machine busy has more.
 const MOST_TRIED: usize = 10_000;
 
-/// The entries whose name is the name of an earlier entry on this disk. Entries for which `skip` is true are left
-/// out. `trial` is an empty directory of ours.
+/// The entries of `groups` whose name is the name of an earlier entry of their group on this disk. Entries for which `skip` is
+/// true are left out. `trial` is an empty directory of ours.
 pub(crate) fn find<L: Layer>(
     layer: &L,
     trial: &Path,
     manifest: &Manifest,
+    groups: &[Vec<EntryIndex>],
     skip: impl Fn(&EntryIndex) -> bool,
 ) -> io::Result<Vec<EntryIndex>> {
     let (mut found, mut tried) = (Vec::new(), 0);
-    for mut group in manifest.alike() {
-        group.retain(|index| !skip(index));
+    for group in groups {
+        let group: Vec<_> = group.iter().copied().filter(|index| !skip(index)).collect();
         tried += group.len();
         if tried > MOST_TRIED {
             break;

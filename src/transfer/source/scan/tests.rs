@@ -363,3 +363,21 @@ fn one_file_under_several_names_is_listed_once_with_content() {
         assert_eq!(kind, expected, "{path:?}");
     }
 }
+
+/// The kernel dates such files anew whenever it has forgotten them.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_time_of_a_file_that_the_kernel_makes_says_nothing() {
+    let path = PathBuf::from("/sys/kernel/notes");
+    if !path.exists() {
+        return;
+    }
+    let mut scanned = scan(&[path], &ScanOptions::default()).unwrap();
+    scanned.identities[0].mtime -= 1;
+    let mut source = crate::transfer::source::Source::files(scanned);
+    let mut content = vec![0; 1 << 20];
+    let read = source.read_block(crate::transfer::BlockIndex::new(0), &mut content);
+    assert!(read.unwrap().len > 0);
+    source.check_unchanged().unwrap();
+    assert!(source.take_missing().is_empty());
+}

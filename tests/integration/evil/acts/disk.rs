@@ -324,6 +324,30 @@ mod unix {
         .completes();
     }
 
+    /// Doubtful names are tried in the directory that they go into.
+    #[test]
+    fn no_name_is_tried_behind_a_link() {
+        for conflicts in [Conflicts::Overwrite, Conflicts::Update] {
+            sender(|evil| {
+                let list = vec![
+                    Entry::dir("a"),
+                    Entry::dir("sub").below(0),
+                    Entry::dir("deep").below(1),
+                    Entry::file("README", "1").below(2),
+                    Entry::file("readme", "2").below(2),
+                    Entry::file("a:b", "3").below(1),
+                ];
+                evil.transfers(&List(list));
+            })
+            .against(move |victim| {
+                victim.conflicts = conflicts;
+                std::fs::create_dir(victim.at("outside/deep")).expect("room for it");
+                link(victim, "out/a/sub", "../../outside");
+            })
+            .completes();
+        }
+    }
+
     #[test]
     fn a_directory_that_is_a_link_is_not_entered() {
         for conflicts in [Conflicts::Rename, Conflicts::Overwrite] {

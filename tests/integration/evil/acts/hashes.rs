@@ -1,5 +1,7 @@
 //! A sender that lies about what it sends: hashes, ends and roots.
 
+use p2pcopy::parts::transfer::Conflicts;
+
 use crate::evil::act::{Answer, sender};
 use crate::evil::list::{Entry, List, blocks, one_file};
 use crate::evil::peer::Evil;
@@ -129,6 +131,24 @@ fn content_without_its_hash_is_never_placed() {
 
 fn stream() -> List {
     List(vec![Entry::stream("s", blocks(2).content())])
+}
+
+/// What is here has the same length, and no block of what is announced.
+#[test]
+fn a_stream_that_an_update_compares_is_not_placed_because_it_was_announced() {
+    sender(|evil| {
+        begins(evil, &stream());
+        evil.announces(&stream());
+        evil.settles();
+        evil.says(message::STREAM_END, (2u64 << 20).to_be_bytes());
+        evil.says(message::DONE, stream().root());
+    })
+    .against(|victim| {
+        victim.conflicts = Conflicts::Update;
+        victim.plants("out/s", &[7; 2 << 20]);
+    })
+    .within(24)
+    .changes_nothing();
 }
 
 #[test]
