@@ -249,13 +249,11 @@ fn what_is_there_and_may_not_be_changed_is_told_before_content_flows_unless_all_
         // What is equal is not touched if something else differs.
         fs::write(place.join("from/t/other"), "OTHER").unwrap();
         let [sender, receiver] = run("--update");
-        let codes = (sender.code, receiver.code);
-        assert_eq!(codes, (code, code), "{}", receiver.said);
-        if mark == "i" || mark == "a" {
-            change("chattr", &["-ia"], &of_root);
-        }
-        if mark == MOUNTED {
-            change("umount", &[], &of_root);
+        assert_eq!((sender.code, receiver.code), (code, code), "{}", receiver.said);
+        match mark {
+            "i" | "a" => change("chattr", &["-ia"], &of_root),
+            MOUNTED => change("umount", &[], &of_root),
+            _ => {}
         }
     }
 }
