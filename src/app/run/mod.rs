@@ -56,7 +56,7 @@ use seeds::{Handshake, Seeds};
 use time::TimeKeeper;
 
 /// After the user stopped the run: the longest wait until the peer and the server were told. It takes a round trip. Without
-/// answers the connection ends after 2 s and the goodbye to the server after 0.8 s more, unless this machine is too busy for
+/// answers the connection ends after 0.7 s and the goodbye to the server after 0.3 s more, unless this machine is too busy for
 /// the network thread. Windows ends a program 5 s after its console was closed.
 const FAREWELL: Duration = Duration::from_secs(3);
 

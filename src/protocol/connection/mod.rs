@@ -44,6 +44,8 @@ const LEAST_LIMIT: u64 = 1_500;
 const CLOSE_INTERVAL: Duration = Duration::from_millis(30);
 /// After so long without an answer the connection ends. Until then copies leave, because a path may be dark for a second.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// The same if the end is no success (its code is not 0): whoever stopped the program waits for this.
+const STOP_TIME: Duration = Duration::from_millis(700);
 /// Copies of an answer to CLOSE. They leave at once: the end that answers must not wait.
 const CLOSE_ANSWERS: u8 = 3;
 
@@ -223,7 +225,7 @@ impl Connection {
     }
 
     /// Closes the connection and tells the peer why. [`Event::Closed`] follows after the peer's answer, or after
-    /// `CLOSE_TIME`.
+    /// 2 s without one (0.7 s if the code is not 0).
     pub fn close(&mut self, now: Time, code: u16, reason: &str) {
         if matches!(self.ending, Ending::Open) {
             let mut end = reason.len().min(MAX_REASON);
@@ -236,7 +238,7 @@ impl Connection {
                 reason,
                 next: now,
                 interval: CLOSE_INTERVAL,
-                until: now + CLOSE_TIME,
+                until: now + if code == 0 { CLOSE_TIME } else { STOP_TIME },
             };
         }
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::protocol::time::Time;
 
 /// How many copies are sent. A server that is gone answers none of them.
-const COPIES: u8 = 4;
+const COPIES: u8 = 3;
 /// The time between them.
-const INTERVAL: Duration = Duration::from_millis(200);
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// A goodbye that is repeated until the server answers. A server that misses it keeps the client for a minute.
 pub(super) struct Goodbye {

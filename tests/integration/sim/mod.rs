@@ -230,8 +230,8 @@ fn close_says_why() {
 }
 
 #[test]
-fn whoever_closes_waits_for_one_round_trip_and_without_an_answer_for_two_seconds() {
-    for (answered, least, most) in [(true, 40, 45), (false, 2000, 2005)] {
+fn whoever_closes_waits_for_one_round_trip_and_without_an_answer_for_two_seconds_or_less() {
+    for (answered, code, least, most) in [(true, 0, 40, 45), (false, 0, 2000, 2005), (false, 4, 700, 705)] {
         let (forward, back) = wan(20, 40, 0.0);
         let mut pair = Pair::new(forward, back, 1000, 1);
         pair.run(Duration::from_secs(5));
@@ -240,22 +240,22 @@ fn whoever_closes_waits_for_one_round_trip_and_without_an_answer_for_two_seconds
             let dark = (began, began + Duration::from_secs(9));
             pair.forward.profile.blackouts.push(dark);
         }
-        pair.receiver.close(began, 0, "");
+        pair.receiver.close(began, code, "");
         while !pair.receiver.is_closed() {
             pair.step_if_alive();
         }
         let took = pair.now.since(began).as_millis();
-        assert!((least..=most).contains(&took), "answered {answered}: {took} ms");
+        assert!(
+            (least..=most).contains(&took),
+            "answered {answered}, {code}: {took} ms"
+        );
     }
 }
 
 #[test]
 fn a_close_is_heard_after_a_dark_second_and_its_answer_through_loss() {
-    let said = Closed::ByPeer {
-        code: 4,
-        reason: "no thanks".into(),
-    };
-    let ends = |loss, dark, seed| {
+    let ends = |code, loss, dark, seed| {
+        let reason = "all is here";
         let (forward, back) = wan(20, 40, loss);
         let mut pair = Pair::new(forward, back, 1000, seed);
         pair.run(Duration::from_secs(5));
@@ -264,24 +264,31 @@ fn a_close_is_heard_after_a_dark_second_and_its_answer_through_loss() {
             let until = began + Duration::from_millis(dark);
             link.profile.blackouts.push((began, until));
         }
-        pair.receiver.close(began, 4, "no thanks");
+        pair.receiver.close(began, code, reason);
         while !pair.receiver.is_closed() {
             pair.step_if_alive();
         }
-        let heard = Event::Closed(said.clone());
+        let reason = reason.into();
+        let heard = Event::Closed(Closed::ByPeer { code, reason });
         let is_told = pair
             .events
             .iter()
             .any(|(_, r, e)| *r == Role::Sender && *e == heard);
         (is_told, pair.now.since(began).as_millis())
     };
-    for (dark, most) in [(20, 75), (300, 500), (1000, 1950), (1700, 1950)] {
-        let (is_told, took) = ends(0.0, dark, 1);
+    for (code, dark, most) in [
+        (0, 20, 75),
+        (0, 300, 500),
+        (0, 1000, 1950),
+        (0, 1700, 1950),
+        (4, 430, 500),
+    ] {
+        let (is_told, took) = ends(code, 0.0, dark, 1);
         assert!(is_told && took < most, "dark for {dark} ms: {is_told}, {took} ms");
     }
     // One end in forty loses all its answers.
     let waits = (0..40).filter(|seed| {
-        let (is_told, took) = ends(0.3, 0, *seed);
+        let (is_told, took) = ends(0, 0.3, 0, *seed);
         assert!(is_told, "seed {seed}");
         took >= 2000
     });

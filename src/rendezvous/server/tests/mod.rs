@@ -223,7 +223,7 @@ fn who_offered_and_left_is_gone_at_once_although_a_goodbye_is_lost() {
         world.run(seconds(1));
         world.becomes(line);
         world.leave(sender);
-        world.run(Duration::from_millis(300));
+        world.run(Duration::from_millis(150));
         world.becomes(Line::clean());
         world.run(seconds(1));
         let receiver = world.client(RECEIVER, Some(code(&world, sender)));

@@ -129,7 +129,7 @@ fn who_has_a_direct_path_is_forgotten_at_once_although_a_goodbye_is_lost() {
         for end in ends {
             world.relay(end).rest(now);
         }
-        world.run(Duration::from_millis(300));
+        world.run(Duration::from_millis(150));
         world.becomes(Line::clean());
         world.run(seconds(1));
         assert!(ends.iter().all(|end| world.relay(*end).has_left()));
