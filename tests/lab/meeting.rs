@@ -213,9 +213,9 @@ fn a_transfer_that_is_relayed_moves_to_a_direct_path_when_a_router_lets_the_peer
         &[],
     )
     .expect("both start");
-    met.sender
-        .wait_for(RELAYED, LIMIT)
-        .expect("no direct path at first");
+    for peer in [&met.sender, &met.receiver] {
+        peer.wait_for(RELAYED, LIMIT).expect("no direct path at first");
+    }
     met.network.befriend(Side::B);
     // The next slot is at most ten seconds away.
     for peer in [&met.sender, &met.receiver] {
