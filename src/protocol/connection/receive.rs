@@ -111,7 +111,10 @@ impl Connection {
             // again when there is room.
             Frame::Control { offset, bytes } => return self.control_in.receive(offset, bytes),
             Frame::PathChallenge(token) => self.paths.on_challenge(path, token, bytes),
-            Frame::PathResponse(token) => self.paths.on_response(now, path, token),
+            Frame::PathResponse(token) => {
+                let probe_timeout = self.recovery.probe_timeout();
+                self.paths.on_response(now, path, token, probe_timeout);
+            }
             Frame::Close { code, reason } => {
                 self.on_close(code, reason);
                 return false;
@@ -138,8 +141,7 @@ impl Connection {
 
     /// Moves to another path if the peer is there now.
     pub(super) fn follow_peer(&mut self, now: Time) {
-        let probe_timeout = self.recovery.probe_timeout();
-        if let Some(path) = self.paths.next_move(now, probe_timeout) {
+        if let Some(path) = self.paths.next_move(now) {
             let began = !self.paths.is_proven();
             self.paths.move_to(now, path);
             self.use_limit(now);

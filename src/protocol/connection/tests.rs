@@ -204,19 +204,28 @@ fn a_first_path_that_fails_is_left_without_a_word_and_the_next_move_is_told() {
 /// and no path answers in time.
 #[test]
 fn two_ends_that_begin_on_different_paths_agree_on_one() {
-    let mut ends = Ends::new(SECOND);
-    ends.receiver.set_flow_limit(ends.now, 64 << 20);
-    let began = ends.now;
-    for second in 0..60u64 {
-        ends.sender.offer(second << 17, vec![7; 1 << 17]);
-        ends.run(Duration::from_secs(1), |now, sent| {
-            let is_dark = now.since(began).as_millis() % 1_900 > 1_200;
-            if is_dark { vec![] } else { vec![sent.to] }
-        });
+    for (period, light) in [
+        (1_900, 1_200),
+        (1_300, 1_250),
+        (2_600, 1_700),
+        (3_150, 3_000),
+        (700, 400),
+    ] {
+        let mut ends = Ends::new(SECOND);
+        ends.receiver.set_flow_limit(ends.now, 64 << 20);
+        let began = ends.now;
+        for second in 0..60u64 {
+            ends.sender.offer(second << 17, vec![7; 1 << 17]);
+            ends.run(Duration::from_secs(1), |now, sent| {
+                let is_dark = now.since(began).as_millis() % period > light;
+                if is_dark { vec![] } else { vec![sent.to] }
+            });
+        }
+        let moves: usize = ends.moves.iter().map(Vec::len).sum();
+        assert!(moves <= 2, "{period}, {light}: {:?}", ends.moves);
+        let agree = ends.sender.path() == ends.receiver.path();
+        assert!(agree, "{period}, {light}: {:?}", ends.moves);
     }
-    assert_eq!(ends.sender.path(), ends.receiver.path());
-    let moves: usize = ends.moves.iter().map(Vec::len).sum();
-    assert!(moves <= 2, "{:?}", ends.moves);
 }
 
 /// An attacker on the path sees a packet first and forwards it from another address. Packets to that address

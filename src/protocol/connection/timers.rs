@@ -30,7 +30,7 @@ impl Connection {
             (true, false) => Time::FAR_FUTURE,
         };
         let mut sooner = |t: Option<Time>| next = t.map_or(next, |t| t.min(next));
-        sooner(self.paths.timeout(self.silent, self.recovery.probe_timeout()));
+        sooner(self.paths.timeout(self.silent));
         sooner(self.move_news());
         if self.paths.room() < SMALL_PACKET {
             return Some(next);

@@ -114,11 +114,14 @@ pub(super) struct PathFrame {
     pub(super) size: u16,
 }
 
-/// The path in use gets challenges since this time, and got so many before.
+/// The peer sends from elsewhere, so the path in use gets challenges.
 #[derive(Clone, Copy, Debug)]
 struct Doubt {
+    /// When the first of them is due, and how many challenges left before.
     since: Time,
     asked: u32,
+    /// When the peer was last heard elsewhere.
+    heard: Time,
 }
 
 /// Everything known about paths.
@@ -130,10 +133,8 @@ pub(super) struct Paths {
     next_answer: Time,
     /// The highest packet number of a packet with more than path frames, and the path it came from.
     newest: Option<(PacketNumber, Path)>,
-    /// The peer sends from elsewhere, so the path in use gets challenges.
     doubt: Option<Doubt>,
-    /// How many of them must stay without an answer before the peer is followed.
-    patience: u32,
+    role: Role,
     /// The relay's path, which is used only as long as no other works.
     relay: Option<Path>,
     /// When a direct path was left for the relay.
@@ -152,9 +153,6 @@ impl std::fmt::Debug for Paths {
 
 impl Paths {
     /// Begins on `path`, where the handshake succeeded. `key` must serve only the tokens.
-    ///
-    /// The two ends may begin on different paths. If the receiver did not lose patience first, both would follow each other
-    /// at one moment, and again be on different ones.
     pub(super) fn new(now: Time, path: Path, role: Role, key: Zeroizing<[u8; 32]>) -> Self {
         Paths {
             key,
@@ -166,10 +164,7 @@ impl Paths {
             next_answer: now,
             newest: None,
             doubt: None,
-            patience: match role {
-                Role::Sender => 2,
-                Role::Receiver => 1,
-            },
+            role,
             relay: None,
             left_direct: None,
         }
@@ -257,19 +252,22 @@ impl Paths {
         self.newest = Some((number, path));
         if path == self.path() {
             self.doubt = None;
-        } else if self.doubt.is_none() {
-            self.begin_doubt(now);
-            self.known[0].wait = Self::first_wait(probe_timeout);
+            return;
+        }
+        // After a pause in which no path worked, the path in use may work again. The pause is longer than what two challenges
+        // take, so that a peer that sends little is followed, too.
+        let pause = Self::first_wait(probe_timeout) * 4;
+        match &mut self.doubt {
+            Some(doubt) if now < doubt.since || now.since(doubt.heard) <= pause => doubt.heard = now,
+            _ => self.begin_doubt(now, now, probe_timeout),
         }
     }
 
-    fn begin_doubt(&mut self, since: Time) {
+    fn begin_doubt(&mut self, since: Time, heard: Time, probe_timeout: Duration) {
         let current = &mut self.known[0];
-        current.next = since;
-        self.doubt = Some(Doubt {
-            since,
-            asked: current.asked,
-        });
+        (current.next, current.wait) = (since, Self::first_wait(probe_timeout));
+        let asked = current.asked;
+        self.doubt = Some(Doubt { since, asked, heard });
     }
 
     /// A challenge came from `path` in a datagram of `bytes`.
@@ -287,7 +285,7 @@ impl Paths {
     }
 
     /// A response came over `via`. It proves the path that the challenge went to (RFC 9000, section 8.2.3).
-    pub(super) fn on_response(&mut self, now: Time, via: Path, token: u64) {
+    pub(super) fn on_response(&mut self, now: Time, via: Path, token: u64, probe_timeout: Duration) {
         let proves = |path| [0, 1].iter().any(|age| self.token(now, path, *age) == token);
         let Some(i) = self.known.iter().position(|k| proves(k.path)) else {
             if proves(via) {
@@ -300,8 +298,8 @@ impl Paths {
             return;
         };
         self.known[i].proven = Some(now);
-        if i == 0 && self.doubt.is_some() {
-            self.begin_doubt(now + RECHECK);
+        if let (0, Some(doubt)) = (i, self.doubt) {
+            self.begin_doubt(now + RECHECK, doubt.heard, probe_timeout);
         }
     }
 
@@ -358,29 +356,34 @@ impl Paths {
     }
 
     /// When [`poll`](Self::poll) or [`next_move`](Self::next_move) will have something.
-    pub(super) fn timeout(&self, silent: bool, probe_timeout: Duration) -> Option<Time> {
+    pub(super) fn timeout(&self, silent: bool) -> Option<Time> {
         let asks = (0..self.known.len())
             .filter(|&i| self.is_asked(i, silent) && self.known[i].challenge_size(silent).is_some())
             .map(|i| self.known[i].next);
         let answer = (!self.answers.is_empty()).then_some(self.next_answer);
-        let moves = self.follows(probe_timeout).map(|(_, when)| when);
+        let moves = self.follows().map(|(_, when)| when);
         asks.chain(answer).chain(moves).min()
     }
 
-    /// The proven path that the peer sends from instead of the one in use, and when to take it: the one in use has
-    /// left as many challenges without an answer as there is patience, and there was time for answers.
-    fn follows(&self, probe_timeout: Duration) -> Option<(Path, Time)> {
+    /// The proven path that the peer sends from instead of the one in use, and when to take it: when challenges on the one
+    /// in use had time for answers.
+    ///
+    /// The two ends may begin on different paths. If a moment in which no path works made both of them move, they would swap
+    /// paths again and again. So the sender wants two challenges, and to have heard the peer elsewhere since the first.
+    fn follows(&self) -> Option<(Path, Time)> {
         let (doubt, (_, path)) = (self.doubt?, self.newest?);
         let known = self.known.iter().find(|k| k.path == path)?;
         let asked = self.current().asked.wrapping_sub(doubt.asked);
-        // The waits double.
-        let wait = Self::first_wait(probe_timeout) * ((1 << self.patience) - 1);
-        (known.proven.is_some() && asked >= self.patience).then_some((path, doubt.since + wait))
+        let may_move = match self.role {
+            Role::Receiver => asked >= 1,
+            Role::Sender => asked >= 2 && doubt.heard >= doubt.since,
+        };
+        (known.proven.is_some() && may_move).then_some((path, self.current().next))
     }
 
     /// The path to use from now on, if it is another one. The path in use stays as long as it works. So an
     /// attacker who forwards one packet from elsewhere moves nothing.
-    pub(super) fn next_move(&self, now: Time, probe_timeout: Duration) -> Option<Path> {
+    pub(super) fn next_move(&self, now: Time) -> Option<Path> {
         let current = self.current();
         let others = self.known[1..].iter().filter(|k| k.proven.is_some());
         if current.proven.is_none() {
@@ -393,7 +396,7 @@ impl Paths {
                 return Some(direct.path);
             }
         }
-        if let Some((path, when)) = self.follows(probe_timeout)
+        if let Some((path, when)) = self.follows()
             && now >= when
         {
             return Some(path);

@@ -29,14 +29,14 @@ fn paths() -> Paths {
 fn heard_elsewhere(bytes: usize) -> Paths {
     let mut paths = paths();
     let token = paths.token(at(0), path(FIRST), 0);
-    paths.on_response(at(0), path(FIRST), token);
+    paths.on_response(at(0), path(FIRST), token, PROBE_TIMEOUT);
     paths.on_packet(at(0), path(OTHER), bytes, PROBE_TIMEOUT);
     paths
 }
 
 fn prove(paths: &mut Paths, now: Time, port: u16) {
     let token = paths.token(now, path(port), 0);
-    paths.on_response(now, path(port), token);
+    paths.on_response(now, path(port), token, PROBE_TIMEOUT);
 }
 
 /// The path frames sent until `end`, and when.
@@ -47,7 +47,7 @@ fn sent(paths: &mut Paths, end: Time, silent: bool) -> Vec<(Time, PathFrame)> {
             paths.on_sent(frame.path, u64::from(frame.size));
             all.push((now, frame));
         }
-        match paths.timeout(silent, PROBE_TIMEOUT) {
+        match paths.timeout(silent) {
             Some(next) if next <= end => now = next.max(now + Duration::from_micros(1)),
             _ => return all,
         }
@@ -150,24 +150,24 @@ fn a_response_proves_the_path_its_challenge_went_to_on_whatever_path_it_comes() 
     paths.on_packet(at(0), path(3), 100, PROBE_TIMEOUT);
     let token = paths.token(at(0), path(OTHER), 0);
     for wrong in [0, token ^ 1, token.swap_bytes(), paths.token(at(0), path(99), 0)] {
-        paths.on_response(at(1), path(OTHER), wrong);
+        paths.on_response(at(1), path(OTHER), wrong, PROBE_TIMEOUT);
     }
     assert!(!is_proven(&paths, OTHER) && !is_proven(&paths, 3));
-    paths.on_response(at(1), path(3), token);
+    paths.on_response(at(1), path(3), token, PROBE_TIMEOUT);
     assert!(is_proven(&paths, OTHER) && !is_proven(&paths, 3));
 
     // A token is valid for at least 16 s and at most 32 s.
     for (age, counts) in [(15_000, true), (31_000, true), (32_000, false), (100_000, false)] {
         let mut paths = heard_elsewhere(100);
-        paths.on_response(at(age), path(OTHER), token);
+        paths.on_response(at(age), path(OTHER), token, PROBE_TIMEOUT);
         assert_eq!(is_proven(&paths, OTHER), counts, "after {age} ms");
     }
     // A token also proves a path that was forgotten.
     let mut paths = heard_elsewhere(100);
     let token = paths.token(at(0), path(77), 0);
-    paths.on_response(at(1), path(OTHER), token);
+    paths.on_response(at(1), path(OTHER), token, PROBE_TIMEOUT);
     assert!(!is_proven(&paths, 77), "another path's response brings none back");
-    paths.on_response(at(1), path(77), token);
+    paths.on_response(at(1), path(77), token, PROBE_TIMEOUT);
     assert!(is_proven(&paths, 77));
 }
 
@@ -178,36 +178,52 @@ fn the_path_in_use_stays_as_long_as_it_answers_or_the_other_does_not() {
     let mut paths = heard_elsewhere(100);
     paths.on_newest(at(0), PacketNumber::new(5), path(OTHER), PROBE_TIMEOUT);
     for ms in (0..8000).step_by(10) {
-        assert_eq!(paths.next_move(at(ms), PROBE_TIMEOUT), None);
+        assert_eq!(paths.next_move(at(ms)), None);
     }
     // Both answer.
     prove(&mut paths, at(1), OTHER);
     prove(&mut paths, at(2), FIRST);
     for ms in (2..2 + RECHECK.as_millis() as u64).step_by(10) {
-        assert_eq!(paths.next_move(at(ms), PROBE_TIMEOUT), None);
+        assert_eq!(paths.next_move(at(ms)), None);
     }
     // Only the other one answers.
     let end = at(2) + RECHECK + wait;
     while paths.poll(at(2) + RECHECK, false).is_some() {}
-    assert_eq!(paths.next_move(end, PROBE_TIMEOUT), Some(path(OTHER)));
+    assert_eq!(paths.next_move(end), Some(path(OTHER)));
     paths.move_to(end, path(OTHER));
-    assert_eq!(paths.next_move(end, PROBE_TIMEOUT), None);
+    assert_eq!(paths.next_move(end), None);
     // The peer is back on the first path.
     paths.on_packet(end, path(OTHER), 100, PROBE_TIMEOUT);
     paths.on_newest(end, PacketNumber::new(4), path(FIRST), PROBE_TIMEOUT);
-    assert_eq!(
-        paths.next_move(end + wait, PROBE_TIMEOUT),
-        None,
-        "an older packet says nothing"
-    );
+    assert_eq!(paths.next_move(end + wait), None, "an older packet says nothing");
     paths.on_newest(end, PacketNumber::new(6), path(FIRST), PROBE_TIMEOUT);
-    assert_eq!(
-        paths.next_move(end + wait, PROBE_TIMEOUT),
-        None,
-        "nothing was asked"
-    );
+    assert_eq!(paths.next_move(end + wait), None, "nothing was asked");
     while paths.poll(end, false).is_some() {}
-    assert_eq!(paths.next_move(end + wait, PROBE_TIMEOUT), Some(path(FIRST)));
+    assert_eq!(paths.next_move(end + wait), Some(path(FIRST)));
+}
+
+/// The sender waits for two answers, also when it asks again after a while, and follows only a peer that it has heard since.
+#[test]
+fn each_challenge_has_its_time_before_the_peer_is_followed() {
+    let wait = Paths::first_wait(PROBE_TIMEOUT);
+    let mut paths = Paths::new(at(0), path(FIRST), Role::Sender, KEY.into());
+    prove(&mut paths, at(0), FIRST);
+    paths.on_packet(at(0), path(OTHER), 100, PROBE_TIMEOUT);
+    prove(&mut paths, at(0), OTHER);
+    for (again, is_heard) in [(0, true), (1, true), (2, false)] {
+        let began = at(0) + RECHECK * again;
+        if is_heard {
+            let number = PacketNumber::new(5 + u64::from(again));
+            paths.on_newest(began, number, path(OTHER), PROBE_TIMEOUT);
+        }
+        assert!(paths.poll(began, false).is_some());
+        assert!(paths.poll(began + wait, false).is_some(), "it asks again");
+        let both_had_time = began + wait * 3;
+        assert_eq!(paths.next_move(both_had_time - Duration::from_millis(1)), None);
+        let follows = paths.next_move(both_had_time);
+        assert_eq!(follows, is_heard.then_some(path(OTHER)));
+        prove(&mut paths, began, FIRST);
+    }
 }
 
 #[test]
@@ -217,16 +233,16 @@ fn a_packet_from_the_path_in_use_ends_the_doubt() {
     paths.on_newest(at(0), PacketNumber::new(5), path(OTHER), PROBE_TIMEOUT);
     paths.on_packet(at(1), path(FIRST), 100, PROBE_TIMEOUT);
     paths.on_newest(at(1), PacketNumber::new(6), path(FIRST), PROBE_TIMEOUT);
-    assert_eq!(paths.next_move(at(5000), PROBE_TIMEOUT), None);
+    assert_eq!(paths.next_move(at(5000)), None);
 }
 
 #[test]
 fn a_first_path_that_does_not_answer_gives_way_to_one_that_does() {
     let mut paths = paths();
     paths.on_packet(at(0), path(OTHER), 100, PROBE_TIMEOUT);
-    assert_eq!(paths.next_move(at(5000), PROBE_TIMEOUT), None);
+    assert_eq!(paths.next_move(at(5000)), None);
     prove(&mut paths, at(5000), OTHER);
-    assert_eq!(paths.next_move(at(5000), PROBE_TIMEOUT), Some(path(OTHER)));
+    assert_eq!(paths.next_move(at(5000)), Some(path(OTHER)));
 }
 
 #[test]
@@ -278,28 +294,24 @@ fn a_path_by_way_of_a_server_is_left_for_a_direct_one_and_taken_when_that_is_sil
     let answer = |paths: &mut Paths, now, path| {
         paths.on_packet(now, path, 100, wait);
         let token = paths.token(now, path, 0);
-        paths.on_response(now, path, token);
+        paths.on_response(now, path, token, PROBE_TIMEOUT);
     };
     answer(&mut paths, at(1), relay);
     paths.on_packet(at(1), direct, 100, wait);
-    assert_eq!(paths.next_move(at(1), wait), None, "it has not answered");
+    assert_eq!(paths.next_move(at(1)), None, "it has not answered");
     answer(&mut paths, at(2), direct);
-    assert_eq!(paths.next_move(at(2), wait), Some(direct));
+    assert_eq!(paths.next_move(at(2)), Some(direct));
     paths.move_to(at(2), direct);
     // The relay still works, and the peer still uses it: there is no reason to go back.
     answer(&mut paths, at(3), relay);
-    assert_eq!(paths.next_move(at(3), wait), None);
+    assert_eq!(paths.next_move(at(3)), None);
     // Nothing comes on the direct path.
     answer(&mut paths, at(14), relay);
-    assert_eq!(paths.next_move(at(14), wait), Some(relay));
+    assert_eq!(paths.next_move(at(14)), Some(relay));
     paths.move_to(at(14), relay);
     answer(&mut paths, at(20), direct);
-    assert_eq!(
-        paths.next_move(at(20), wait),
-        None,
-        "it may carry small packets only"
-    );
-    assert_eq!(paths.next_move(at(44), wait), Some(direct));
+    assert_eq!(paths.next_move(at(20)), None, "it may carry small packets only");
+    assert_eq!(paths.next_move(at(44)), Some(direct));
 }
 
 /// A driver that closes unused sockets must keep the one on which a silent peer was heard again.
