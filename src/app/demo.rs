@@ -99,10 +99,12 @@ pub(crate) async fn run(options: DemoOptions, front: &mut dyn Front) -> Result<S
             scratch.make_file()?
         }
     };
-    let broken = |e: std::io::Error| Failure::socket(&e);
     // Two STUN servers: only two answers tell how a NAT maps.
-    let (first, second) = (local().await.map_err(broken)?, local().await.map_err(broken)?);
-    let ntp = local().await.map_err(broken)?;
+    let (first, second) = (
+        local().await.map_err(Failure::system)?,
+        local().await.map_err(Failure::system)?,
+    );
+    let ntp = local().await.map_err(Failure::system)?;
     let server = |socket: &UdpSocket| {
         socket
             .local_addr()
@@ -110,7 +112,7 @@ pub(crate) async fn run(options: DemoOptions, front: &mut dyn Front) -> Result<S
                 host: a.ip().to_string(),
                 port: a.port(),
             })
-            .map_err(broken)
+            .map_err(Failure::system)
     };
     let common = Common {
         stun: vec![server(&first)?, server(&second)?],
@@ -126,9 +128,9 @@ pub(crate) async fn run(options: DemoOptions, front: &mut dyn Front) -> Result<S
     let ran = Box::pin(both(&file, &output, common, front));
     let summary = tokio::select! {
         ran = ran => ran?,
-        e = answer_stun(&first) => return Err(broken(e)),
-        e = answer_stun(&second) => return Err(broken(e)),
-        e = answer_ntp(&ntp) => return Err(broken(e)),
+        e = answer_stun(&first) => return Err(Failure::system(e)),
+        e = answer_stun(&second) => return Err(Failure::system(e)),
+        e = answer_ntp(&ntp) => return Err(Failure::system(e)),
     };
     front.event(Event::Info(Info::DemoEnds));
     Ok(summary)

@@ -44,7 +44,7 @@ pub(super) async fn run(common: Common, front: &mut dyn Front) -> Result<Summary
                 front.event(Event::Info(Info::TryingTcp { port: at.port() }));
             }
             Ok(Ok(Err(why))) => return Err(Failure::no_path(why.to_string(), why.next_step())),
-            Ok(Err(e)) => return Err(Failure::socket(&e)),
+            Ok(Err(e)) => return Err(Failure::system(e)),
             Err(_) => return Err(Failure::internal("the network thread is gone")),
         }
     };

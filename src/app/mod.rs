@@ -71,7 +71,7 @@ pub(crate) async fn send(options: SendOptions, front: &mut dyn Front) -> Result<
     check_file_limit()?;
     tell_attributes(scan.attributes, front);
     if let Payload::Paths(paths) = &payload {
-        paths.iter().try_for_each(|path| check_here(path))?;
+        check_here(paths.iter().map(PathBuf::as_path))?;
     }
     let (manifest, source, paths) = sending::payload::open(payload, scan, common.trace.as_deref(), front)?;
     run::run(Errand::Send, &common, false, front, |parts| {
@@ -92,7 +92,7 @@ pub(crate) async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> R
     let (target, common) = (options.destination, options.common);
     let mut reserved = None;
     if let Target::Directory(root, _) = &target {
-        check_here(root)?;
+        check_here([root.as_path()])?;
         if options.discard {
             return discard_parts(root, front);
         }
@@ -132,10 +132,11 @@ fn tell_attributes(attributes: Attributes, front: &mut dyn Front) {
     }
 }
 
-/// Checks that there is a current directory, if `path` leads from there. A removed one can still be opened, but nothing can
+/// Checks that there is a current directory, if a path leads from there. A removed one can still be opened, but nothing can
 /// be found or made in it.
-fn check_here(path: &Path) -> Result<(), Failure> {
-    let is_needed = path.is_relative() && !path.starts_with("..");
+fn check_here<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<(), Failure> {
+    let starts_here = |path: &Path| path.is_relative() && !path.starts_with("..");
+    let is_needed = paths.into_iter().any(starts_here);
     match std::env::current_dir() {
         Err(e) if is_needed && e.kind() == ErrorKind::NotFound => Err(Failure::told(
             About::File,

@@ -209,11 +209,12 @@ impl Failure {
         Failure::told(About::File, cause, next)
     }
 
-    /// The system gives no socket.
-    pub(super) fn socket(error: &io::Error) -> Failure {
+    /// The system refuses what every run needs.
+    pub(super) fn system(error: io::Error) -> Failure {
+        let (what, _) = os_errors::explain(&error);
         Failure::other(
-            format!("cannot open a socket: {}", os_errors::explain(error).0),
-            "close some programs (`ulimit -n` shows how many files and sockets one may have), then run the same command again",
+            format!("the system gives no socket or thread: {what}"),
+            os_errors::TOO_MANY_OPEN,
         )
     }
 

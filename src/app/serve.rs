@@ -135,12 +135,11 @@ impl Machine for Serving {
 /// # Errors
 /// If its port is taken, or the sockets fail.
 pub(crate) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<Summary, Failure> {
-    let broken = |e: std::io::Error| Failure::socket(&e);
     let clock = net::Clock::start();
     let (mut ports, port) = bind(&options.listen)?;
     // From two ports a client sees whether its NAT is symmetric.
-    net::bind_beside(&mut ports).map_err(broken)?;
-    let mut driver = Driver::new(ports, clock).map_err(broken)?;
+    net::bind_beside(&mut ports).map_err(Failure::system)?;
+    let mut driver = Driver::new(ports, clock).map_err(Failure::system)?;
     driver.answer_where_asked();
     for listener in options
         .tcp
@@ -148,9 +147,9 @@ pub(crate) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<
         .transpose()?
         .unwrap_or_default()
     {
-        driver.listen(listener).map_err(broken)?;
+        driver.listen(listener).map_err(Failure::system)?;
     }
-    let mut rng = SeedRng::new(&net::random_seed().map_err(broken)?, "p2pcopy v1 serve");
+    let mut rng = SeedRng::new(&net::random_seed().map_err(Failure::system)?, "p2pcopy v1 serve");
     let config = ServerConfig {
         token: options.token.as_ref().map(|token| token_key(token.word())),
         limits: Limits {
@@ -195,7 +194,7 @@ pub(crate) async fn run(options: ServeOptions, front: &mut dyn Front) -> Result<
             let server = &serving.server;
             (server.counters(), server.waiting(), server.joined())
         })
-        .map_err(broken)?;
+        .map_err(Failure::system)?;
     let word = |host: &str| {
         let host = Host {
             host: host.to_owned(),

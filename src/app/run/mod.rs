@@ -156,13 +156,13 @@ fn peer_option(error: AddressError) -> Failure {
     Failure::usage(error.to_string(), "correct --peer, or leave it out to be asked")
 }
 
-fn socket_failure(port: Option<u16>, error: &std::io::Error) -> Failure {
+fn socket_failure(port: Option<u16>, error: std::io::Error) -> Failure {
     match port {
         Some(port) => Failure::other(
             format!("cannot use UDP port {port}: {error}"),
             "choose another with --localport, or leave it out",
         ),
-        None => Failure::socket(error),
+        None => Failure::system(error),
     }
 }
 
@@ -174,18 +174,17 @@ impl<'a> UserSide<'a> {
         front: &mut dyn Front,
         side: impl FnOnce(Parts) -> Result<Box<dyn Side>, Failure>,
     ) -> Result<Self, Failure> {
-        let broken = |e: std::io::Error| Failure::socket(&e);
         let clock = net::Clock::start();
         let ports = net::bind(common.localport, common.offload, nat64)
-            .map_err(|e| socket_failure(common.localport, &e))?;
+            .map_err(|e| socket_failure(common.localport, e))?;
         let (ipv4, ipv6) = (ports.ipv4.clone(), ports.ipv6);
         let local = net::local(ipv4[0], ipv6.map(|(_, port)| port));
         front.event(Event::LocalPort(ipv4[0]));
         if let Some(bytes) = ports.small_buffer() {
             front.event(Event::Note(Note::SmallBuffer { bytes }));
         }
-        let seeds = Seeds::new(net::random_seed().map_err(broken)?);
-        let mut driver = Driver::new(ports, clock).map_err(broken)?;
+        let seeds = Seeds::new(net::random_seed().map_err(Failure::system)?);
+        let mut driver = Driver::new(ports, clock).map_err(Failure::system)?;
         let waker = driver.waker();
         let door = driver.door();
         let (commands, inbox) = channel();
@@ -217,7 +216,7 @@ impl<'a> UserSide<'a> {
                     }
                 }
             })
-            .map_err(broken)?;
+            .map_err(Failure::system)?;
         Ok(UserSide {
             errand,
             common,

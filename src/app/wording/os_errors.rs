@@ -10,6 +10,10 @@ pub(super) const THROUGH_A_PIPE: &str = "send what it gives through a pipe: p2pc
 pub(super) const TOO_LARGE: &str = "choose another disk with --output (FAT32 holds 4 GiB in a file), or lift the limit that \
                          `ulimit -f` shows";
 
+/// When the system gives no more files, sockets or threads.
+pub(crate) const TOO_MANY_OPEN: &str =
+    "close some programs, or lift the limit that `ulimit -n` shows, and run the same command again";
+
 /// EIO and similar errors on Unix, for which the standard library has no kind.
 #[cfg(unix)]
 fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
@@ -17,10 +21,7 @@ fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
     Some(match error.raw_os_error()? {
         libc::EIO => ("the disk could not read or write (an input/output error)", device),
         libc::ENODEV | libc::ENXIO => ("the disk is gone", device),
-        libc::EMFILE | libc::ENFILE => (
-            "too many files are open",
-            "close some programs, or lift the limit that `ulimit -n` shows, and run the same command again",
-        ),
+        libc::EMFILE | libc::ENFILE => ("too many files are open", TOO_MANY_OPEN),
         libc::EBADF => (
             "it is closed, or was opened only to read or only to write",
             "look at the redirections (< and >) of the command, then run it again",

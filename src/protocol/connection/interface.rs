@@ -83,8 +83,7 @@ pub enum Closed {
         /// A text for people; untrusted.
         reason: String,
     },
-    /// This end closed it, as the application asked. The peer has answered, or was waited for
-    /// in vain.
+    /// This end closed it, as the application asked. The peer has answered, or was waited for in vain.
     ByUs,
     /// The peer broke the protocol.
     Misbehaved(Misbehaviour),
