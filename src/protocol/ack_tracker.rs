@@ -22,6 +22,8 @@ pub(crate) const MAX_ACK_DELAY: Duration = ACK_INTERVAL.1;
 const ENOUGH_BYTES: u64 = 50 * 90;
 /// Received bytes that justify an early ACK, which reports a gap.
 const MANY_BYTES: u64 = 4 * ENOUGH_BYTES;
+/// Meanwhile the sender looks for the path's rate, so they are acknowledged as often as their bytes justify.
+const FIRST_PACKETS: u64 = 2000;
 /// With fewer bytes, an ACK waits this long for more.
 const FEW_BYTES_DELAY: Duration = Duration::from_millis(10);
 /// The most ranges remembered: at 10% loss these are 40,000 packets.
@@ -58,6 +60,8 @@ pub struct AckTracker {
     pending_bytes: u64,
     pending_since: Option<Time>,
     last_ack: Time,
+    /// Packets that arrived.
+    packets: u64,
     /// There is a gap. It is reported as soon as that costs little.
     gap: bool,
     /// Something must be reported at once.
@@ -80,6 +84,7 @@ impl AckTracker {
         self.news[0].forget_oldest(MAX_RANGES);
         self.lowest[0] = self.lowest[0].min(n);
         self.span_packets += 1;
+        self.packets += 1;
         if eliciting {
             self.pending_bytes += bytes as u64;
             self.pending_since.get_or_insert(now);
@@ -99,7 +104,8 @@ impl AckTracker {
         let wait = if self.urgent || self.gap && self.pending_bytes >= MANY_BYTES {
             ACK_INTERVAL.0
         } else if self.pending_bytes >= ENOUGH_BYTES {
-            interval
+            let early = self.packets < FIRST_PACKETS;
+            if early { ACK_INTERVAL.0 } else { interval }
         } else if self.gap {
             max_delay
         } else {
@@ -181,6 +187,23 @@ mod tests {
         assert_eq!(r.due(RTT), Some(ms(100)));
         r.write_ack(ms(101), 0, usize::MAX, &mut Vec::new());
         assert_eq!(r.due(RTT), None);
+    }
+
+    #[test]
+    fn the_first_packets_are_acknowledged_more_often() {
+        let (mut r, mut acks) = (AckTracker::default(), Vec::new());
+        // 4 packets a millisecond, for a second.
+        for n in 0..4000 {
+            let now = Time::from_nanos(n * 250_000);
+            r.on_packet(now, PacketNumber::new(n), Ecn::NotEct, 1200, true);
+            if r.due(RTT).is_some_and(|t| t <= now) {
+                told(&mut r, now);
+                acks.push(n);
+            }
+        }
+        let first = acks.iter().filter(|n| **n < FIRST_PACKETS).count();
+        assert!((450..=500).contains(&first), "{first}");
+        assert!((45..=55).contains(&(acks.len() - first)), "{}", acks.len());
     }
 
     #[test]

@@ -223,7 +223,10 @@ impl Sending {
 
     fn on_event(&mut self, event: SendEvent, connection: &mut Connection) {
         match event {
-            SendEvent::Listed => self.tell(Event::AwaitingAnswer),
+            SendEvent::Listed => {
+                connection.expect_content(self.session.total().unwrap_or(u64::MAX));
+                self.tell(Event::AwaitingAnswer);
+            }
             SendEvent::Accepted { limit } => {
                 let now = self.clock.now();
                 self.started = Some(now);

@@ -49,6 +49,10 @@ const STOP_TIME: Duration = Duration::from_millis(700);
 /// Copies of an answer to CLOSE. They leave at once: the end that answers must not wait.
 const CLOSE_ANSWERS: u8 = 3;
 
+/// Packets of padding before the content, at the pace of the initial window. With 32 the controller, which needs 20
+/// between two ACKs, sees no rate at 300 Mbit/s and 100 ms; 64 save no more than 48.
+const OPENING_TRAIN: u64 = 48;
+
 #[derive(Debug)]
 enum Ending {
     Open,
@@ -96,6 +100,8 @@ pub struct Connection {
     control_out: SendStream,
     control_in: RecvStream,
     content_finished: bool,
+    /// Packets of the opening train that may still leave.
+    train: u64,
     /// The content bytes that we allow the peer to send, and those that it allows us.
     our_flow_limit: u64,
     peer_flow_limit: u64,
@@ -135,6 +141,7 @@ impl Connection {
             control_out: SendStream::default(),
             control_in: RecvStream::default(),
             content_finished: false,
+            train: 0,
             our_flow_limit: 0,
             peer_flow_limit: 0,
             // The sender's first packet tells the receiver that its answer arrived.
@@ -153,6 +160,12 @@ impl Connection {
         };
         connection.use_limit(now);
         connection
+    }
+
+    /// Tells that `bytes` of content follow if the peer agrees. Meanwhile a train of padding shows the path's rate, so that
+    /// the content need not begin with the initial window.
+    pub fn expect_content(&mut self, bytes: u64) {
+        self.train = OPENING_TRAIN.min(bytes / u64::from(self.mtu.current()));
     }
 
     /// How many more blocks of content [`offer`](Self::offer) accepts now.

@@ -53,13 +53,15 @@ impl Connection {
         if self.confirmed
             && let Some(size) = self.mtu.poll_probe(now, self.recovery.controller().bandwidth())
         {
-            let packet = self.begin(buf);
-            buf.push(frame::PING);
-            buf.resize(packet + usize::from(size) - TAG_LEN, frame::PADDING);
-            return Some(self.finish(now, buf, packet, Carries::MtuProbe(size), true));
+            return Some(self.send_padding(now, buf, size, Carries::MtuProbe(size)));
         }
         if let Some(transmit) = self.send_content(now, buf, segments) {
+            self.train = 0;
             return Some(transmit);
+        }
+        if self.may_send_train() && self.recovery.pacer().budget(now) >= u64::from(self.mtu.current()) {
+            self.train -= 1;
+            return Some(self.send_padding(now, buf, self.mtu.current(), Carries::Nothing));
         }
         if now >= self.last_sent + KEEPALIVE {
             let packet = self.begin(buf);
@@ -99,16 +101,37 @@ impl Connection {
     }
 
     /// Whether content could leave now if the pacer allowed it.
-    pub(super) fn may_send_content(&mut self) -> bool {
+    pub(super) fn may_send_content(&mut self, now: Time) -> bool {
         self.recovery.window_room() > 0
             && self.recovery.content_in_flight() < self.peer_flow_limit
-            && (self.send_buffer.is_ready() || self.wants_tail_copies())
+            && (self.send_buffer.is_ready() || self.wants_tail_copies(now))
     }
 
-    fn wants_tail_copies(&self) -> bool {
+    /// Whether a packet of the opening train could leave now if the pacer allowed it. What a user's limit or content
+    /// could use is not spent on it.
+    pub(super) fn may_send_train(&mut self) -> bool {
+        self.train > 0
+            && self.confirmed
+            && !self.send_buffer.is_ready()
+            && !self.recovery.pacer().is_limited()
+            && self.recovery.window_room() > 0
+    }
+
+    /// Copies stop if nothing comes back, because each one delays the probes, which find out why: the path may carry only
+    /// smaller packets now.
+    fn wants_tail_copies(&self, now: Time) -> bool {
         self.content_finished
+            && self.silence(now) <= self.recovery.probe_timeout()
             && self.recovery.content_in_flight() > 0
             && self.counters.lost as f64 > self.counters.sent as f64 * TAIL_COPY_LOSS
+    }
+
+    /// Sends a PING in a datagram of `size` bytes.
+    fn send_padding(&mut self, now: Time, buf: &mut Vec<u8>, size: u16, carries: Carries) -> Transmit {
+        let packet = self.begin(buf);
+        buf.push(frame::PING);
+        buf.resize(packet + usize::from(size) - TAG_LEN, frame::PADDING);
+        self.finish(now, buf, packet, carries, true)
     }
 
     /// Starts a packet at the end of `buf`. Returns its position.
@@ -387,7 +410,7 @@ impl Connection {
             self.counters.repeated += u64::from(again);
             return Some(range);
         }
-        if !self.wants_tail_copies() || now < self.tail_pause {
+        if !self.wants_tail_copies(now) || now < self.tail_pause {
             return None;
         }
         let old_enough = now - self.recovery.rtt().smoothed() / 4;

@@ -40,7 +40,7 @@ impl Connection {
         if !self.paths.is_proven() {
             return Some(next);
         }
-        if self.may_send_content() {
+        if self.may_send_content(now) {
             let quantum = self.recovery.pacer().quantum();
             let earliest = if self.send_buffer.is_ready() {
                 now
@@ -48,6 +48,10 @@ impl Connection {
                 self.tail_pause
             };
             sooner(Some(self.recovery.pacer().next(now, quantum).max(earliest)));
+        }
+        if self.may_send_train() {
+            let packet = u64::from(self.mtu.current());
+            sooner(Some(self.recovery.pacer().next(now, packet)));
         }
         if self.confirmed {
             sooner(self.mtu.next_probe());

@@ -55,16 +55,25 @@ fn heavy_loss_has_no_cliff() {
         let at = |&p: &f64| [Cell::new(20.0, 40.0, p, 1.0), Cell::new(100.0, 50.0, p, 1.0)];
         losses.iter().flat_map(at).collect()
     };
-    hold(&cells(&[0.15, 0.2]), 90.0, 130.0);
+    hold(
+        &[
+            Cell::new(20.0, 40.0, 0.15, 1.0),
+            Cell::new(20.0, 40.0, 0.2, 1.0),
+            Cell::new(100.0, 50.0, 0.2, 1.0),
+        ],
+        90.0,
+        130.0,
+    );
     hold(&cells(&[0.22, 0.25, 0.3, 0.4]), 85.0, 140.0);
     // Far paths have more packets a round.
     let far = |p| Cell::new(50.0, 200.0, p, 0.25);
     hold(&[0.15, 0.2].map(far), 88.0, 150.0);
     hold(&[0.3, 0.4].map(far), 80.0, 200.0);
-    // Slow ones have fewer: single runs of this have 85 to 100%, so the mean of eight counts.
+    // Single runs of these have 85 to 100%, so the mean of eight counts. Slow paths have fewer packets.
     let slow = |loss| Cell::new(5.0, 100.0, loss, 1.0);
     let slower = |loss| Cell::new(2.0, 60.0, loss, 1.0);
     for (cell, floor) in [
+        (Cell::new(100.0, 50.0, 0.15, 1.0), 90.0),
         (slow(0.15), 88.0),
         (slow(0.2), 88.0),
         (slow(0.3), 80.0),
@@ -228,6 +237,22 @@ fn a_path_that_moves_from_20_to_200_ms_is_filled_again() {
     w.run(at(40.0));
     let goodput = ((w.flows[0].stats.useful - before) * PACKET) as f64 / 10.0 / cell.rate();
     assert!(goodput > 0.8, "{goodput}");
+}
+
+#[test]
+fn a_longer_path_is_not_taken_for_a_rivals_queue() {
+    let rates = parallel(&[1, 2, 3, 4, 5, 6, 7, 8], |&seed| {
+        let cell = Cell::new(100.0, 50.0, 0.0, 2.0);
+        let mut w = cell.world(seed);
+        add(&mut w, "bbr", 0.0, 50.0, seed, None);
+        w.run(at(30.0));
+        w.forth.profile.delay = Duration::from_millis(75);
+        w.run(at(50.0));
+        let before = w.flows[0].stats.useful;
+        w.run(at(60.0));
+        ((w.flows[0].stats.useful - before) * PACKET) as f64 / 10.0 / cell.rate()
+    });
+    assert!(rates.iter().all(|rate| *rate > 0.9), "{rates:.2?}");
 }
 
 #[test]

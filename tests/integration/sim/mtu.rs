@@ -138,3 +138,22 @@ fn an_outage_is_not_taken_for_a_narrow_path() {
     finish(&mut pair, Duration::from_secs(20), "outage");
     assert_eq!(pair.sender.stats().mtu, 1472);
 }
+
+#[test]
+fn a_path_that_narrows_before_the_last_packets_is_noticed() {
+    for rtt in [40, 200, 300] {
+        for seed in 1..5 {
+            let mut pair = pair(rtt, 0.05, seed);
+            while pair.got.count() < pair.total - 20_000 {
+                pair.step();
+            }
+            narrow(&mut pair, Narrow::Forward, 548);
+            let outcome = pair.run(Duration::from_secs(10));
+            assert!(
+                outcome.finished.is_some(),
+                "{rtt} ms, seed {seed}: {:?}",
+                pair.sender.stats()
+            );
+        }
+    }
+}

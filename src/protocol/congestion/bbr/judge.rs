@@ -19,6 +19,9 @@ impl Bbr {
             return early.then_some(true);
         };
         let excess = self.is_excess(&interval.count);
+        if let Some(mean) = interval.mean() {
+            self.model.on_mean_rtt(s.now, mean, &self.params);
+        }
         if let Some(low) = interval.low {
             self.learn_baseline(&interval, low);
             self.queue

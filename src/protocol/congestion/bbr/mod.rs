@@ -376,7 +376,12 @@ impl Bbr {
             None => {
                 let quantum = (self.pacing_rate / 1000).max(self.params.quantum_packets * mtu);
                 let jitter = self.gross(self.bw()) * self.spread().as_secs_f64();
-                self.cwnd_gain() * self.bdp(self.bw()) + jitter + (self.params.quanta * quantum) as f64
+                let (bdp, mut quanta) = (self.bdp(self.bw()), (self.params.quanta * quantum) as f64);
+                if self.is_starting() {
+                    // The second product holds them. With more, a buffer of one product would overflow.
+                    quanta = (quanta - bdp).max(0.0);
+                }
+                self.cwnd_gain() * bdp + jitter + quanta
             }
         } as u64;
         let window = match self.mode {

@@ -84,6 +84,12 @@ impl Model {
         self.late = s.late.saturating_sub(s.smoothed_rtt.max(min_rtt));
     }
 
+    /// Mean RTT of an interval.
+    pub(super) fn on_mean_rtt(&mut self, now: Time, mean: Duration, params: &Params) {
+        let noise = self.queue_noise(mean, params);
+        self.min_rtt.steady.on_mean(now, mean, noise);
+    }
+
     /// The lowest RTT of a ProbeRTT; `competitive`: others fill the queue.
     pub(super) fn on_probe_rtt(&mut self, now: Time, rtt: Duration, competitive: bool, params: &Params) {
         self.min_rtt.on_probe(now, rtt, competitive, params);
@@ -124,12 +130,12 @@ impl Model {
 
     /// Whether there is a queue if `low` is the lowest RTT of some time.
     pub(super) fn is_queue(&self, low: Duration, params: &Params) -> bool {
-        low > self.min_rtt(params).unwrap_or(low) + self.queue_noise(params)
+        let min_rtt = self.min_rtt(params).unwrap_or(low);
+        low > min_rtt + self.queue_noise(min_rtt, params)
     }
 
-    /// How far the lowest RTT of an interval may lie above the minimum without a queue.
-    fn queue_noise(&self, params: &Params) -> Duration {
-        let min_rtt = self.min_rtt(params).unwrap_or_default();
+    /// How far the lowest RTT of an interval may lie above `min_rtt` without a queue.
+    fn queue_noise(&self, min_rtt: Duration, params: &Params) -> Duration {
         let jitter = self.jitter.saturating_sub(min_rtt / params.ack_spread_part);
         min_rtt / params.queue_part
             + params.queue_slack
@@ -145,6 +151,24 @@ struct MinRtt {
     seen_at: Time,
     /// When the path last showed itself (nearly) free of queues.
     idle_at: Time,
+    steady: Steady,
+}
+
+/// How long the mean RTT has been the same.
+#[derive(Debug)]
+struct Steady {
+    since: Time,
+    low: Duration,
+    high: Duration,
+}
+
+impl Steady {
+    fn on_mean(&mut self, now: Time, mean: Duration, noise: Duration) {
+        (self.low, self.high) = (self.low.min(mean), self.high.max(mean));
+        if self.high - self.low > noise {
+            (self.since, self.low, self.high) = (now, mean, mean);
+        }
+    }
 }
 
 impl MinRtt {
@@ -153,6 +177,11 @@ impl MinRtt {
             value: None,
             seen_at: now,
             idle_at: now,
+            steady: Steady {
+                since: now,
+                low: Duration::ZERO,
+                high: Duration::ZERO,
+            },
         }
     }
 
@@ -166,9 +195,11 @@ impl MinRtt {
         self.idle_at = now;
     }
 
-    /// A higher RTT, which may be another flow's queue, counts only if no lower one was seen for long.
+    /// A higher RTT, which may be another flow's queue, counts only if no lower one was seen for long. In competitive mode
+    /// that takes longer, unless the RTT has not changed meanwhile: a rival's queue grows and shrinks.
     fn on_probe(&mut self, now: Time, rtt: Duration, competitive: bool, params: &Params) {
-        let window = if competitive {
+        let steady = now.since(self.steady.since) > params.min_rtt_window;
+        let window = if competitive && !steady {
             params.competitive_min_rtt_window
         } else {
             params.min_rtt_window

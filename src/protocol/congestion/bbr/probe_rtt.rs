@@ -59,11 +59,11 @@ impl Bbr {
     }
 
     fn end_probe_rtt(&mut self, s: &AckSample, probe: &ProbeRtt) {
-        let empty = probe.low.is_some_and(|low| !self.is_queue(low));
         if let Some(rtt) = probe.low {
             let competitive = probe.competitive.is_some();
             self.model.on_probe_rtt(s.now, rtt, competitive, &self.params);
         }
+        let empty = probe.low.is_some_and(|low| !self.is_queue(low));
         match probe.competitive {
             None => self.enter(Mode::Cruise, s),
             Some(_) if empty => self.resume(s, self.given, self.params.look_rounds),
