@@ -10,7 +10,6 @@
 pub mod app {
     pub use crate::app::close::failure_of;
     pub use crate::app::command::{Command, Notice};
-    pub use crate::app::gate::ToCompare;
     pub use crate::app::linked::Settings;
     pub use crate::app::machine::controller;
     pub use crate::app::options::Congestion;
@@ -19,6 +18,7 @@ pub mod app {
     pub use crate::app::sending::Sending;
     pub use crate::app::session::Session;
     pub use crate::app::side::Side;
+    pub use crate::app::words_gate::ToCompare;
 }
 
 /// The monotonic clock, and what one thread and its machine tell each other.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::event::{Event, Phase};
-use super::gate::ToCompare;
 use super::offered::Offered;
 use super::outcome::{Failure, Summary};
 use super::relaying::Relaying;
+use super::words_gate::ToCompare;
 use crate::net::StreamNews;
 use crate::protocol::Path;
 use crate::protocol::connection::{self, Stats};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::gate::Gate;
 use super::relaying::Relaying;
+use super::words_gate::Gate;
 use crate::protocol::Path;
 use crate::protocol::congestion::Controller;
 use crate::protocol::connection::{self, Connection};

@@ -10,7 +10,6 @@ pub(crate) mod close;
 pub(crate) mod command;
 mod demo;
 pub(crate) mod event;
-pub(crate) mod gate;
 pub(crate) mod linked;
 mod list;
 mod lookup;
@@ -33,6 +32,7 @@ mod trace;
 mod trial;
 pub(crate) mod units;
 pub(crate) mod wording;
+pub(crate) mod words_gate;
 
 use std::io::ErrorKind;
 use std::num::NonZeroU64;

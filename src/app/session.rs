@@ -9,12 +9,12 @@ use zeroize::Zeroizing;
 
 use super::close::failure_of_end;
 use super::command::{Command, Notice};
-use super::gate::Gate;
 use super::linked::Linked;
 pub(crate) use super::linked::Settings;
 use super::relaying::Relaying;
 pub(crate) use super::side::{End, Side, flush_control};
 use super::tcp;
+use super::words_gate::Gate;
 use crate::net::{Machine, StreamNews};
 use crate::protocol::connection::{self, Config, Connection};
 use crate::protocol::ecn::Ecn;

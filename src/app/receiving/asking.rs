@@ -8,7 +8,7 @@ use crate::app::offered::{Listing, Offered};
 use crate::transfer::BLOCK_LEN;
 use crate::transfer::error::LocalError;
 use crate::transfer::sink::came::Came;
-use crate::transfer::sink::need::{check, check_sizes};
+use crate::transfer::sink::disk_room::{check, check_sizes};
 use crate::transfer::sink::place::Conflicts;
 use crate::transfer::sink::staging::{OWN_NODES, Prospect};
 

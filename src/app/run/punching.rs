@@ -4,7 +4,7 @@ use crate::app::event::{Event, Front};
 use crate::app::outcome::Failure;
 use crate::app::told::Info;
 use crate::rendezvous::punch::Report;
-use crate::rendezvous::schedule::guess::{CHANCES_TOLD_AFTER, SOCKETS, Task};
+use crate::rendezvous::schedule::guess_times::{CHANCES_TOLD_AFTER, SOCKETS, Task};
 
 /// The line about guessed ports.
 pub(super) fn guessing(task: Task) -> Info {

@@ -8,12 +8,12 @@
 mod config;
 mod engine;
 pub(crate) mod events;
-mod guess;
 mod obstacle;
 mod paths;
 mod probes;
 mod report;
 mod search;
+mod who_guesses;
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -31,7 +31,7 @@ pub(crate) use self::report::Report;
 pub(crate) use self::search::Search;
 use super::clock::WallClock;
 use super::schedule::Schedule;
-use super::schedule::guess::CHANCES_TOLD_AFTER;
+use super::schedule::guess_times::CHANCES_TOLD_AFTER;
 use crate::protocol::handshake::rng::SeedRng;
 use crate::protocol::handshake::{HandshakeError, Hello, Local, PROTOCOL_VERSION, SessionKeys, packet};
 use crate::protocol::time::Time;
@@ -121,7 +121,7 @@ impl Punch {
         let before = around.told_before.as_ref();
         let search = Search {
             role,
-            guess: guess::task(&own, &peer).or_else(|| guess::task(before?, &peer)),
+            guess: who_guesses::task(&own, &peer).or_else(|| who_guesses::task(before?, &peer)),
             own,
             peer,
             ipv6,

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
-use super::guess;
+use super::who_guesses;
 use crate::protocol::{Path, Role};
 use crate::rendezvous::address::{Address, Filtering, Mapping, PAIRS};
-use crate::rendezvous::schedule::guess::Task;
+use crate::rendezvous::schedule::guess_times::Task;
 
 /// Our IPv6 socket.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -112,8 +112,8 @@ pub(super) fn paths(
                 .map(|(remote, local)| Path { local, remote });
         }
     }
-    let task = guess::task(own, peer);
-    if let Some(k) = task.and_then(|task| guess::reserved(task, own, peer)) {
+    let task = who_guesses::task(own, peer);
+    if let Some(k) = task.and_then(|task| who_guesses::reserved(task, own, peer)) {
         pairs[k] = None;
     }
     let own_candidates = own

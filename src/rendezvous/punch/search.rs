@@ -1,14 +1,14 @@
 //! Looks for the peer, at first and whenever it falls silent.
 
-use super::guess;
 use super::paths::{Ipv6Socket, PathKind, paths};
+use super::who_guesses;
 use crate::protocol::handshake::rng::Seed;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Role};
 use crate::rendezvous::address::{Address, Timekeeping};
 use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::schedule::Schedule;
-use crate::rendezvous::schedule::guess::Task;
+use crate::rendezvous::schedule::guess_times::Task;
 
 /// Where and when to look for a connected peer that fell silent: at the same places as before.
 #[derive(Clone)]
@@ -65,7 +65,7 @@ impl Search {
     /// ports. `ours`: it is our router.
     pub(crate) fn guess_after_silence(&self, schedule: &mut Schedule, ours: bool, now: Time) {
         if !schedule.is_guessing()
-            && let Some(task) = guess::after_silence(&self.own, &self.peer, ours)
+            && let Some(task) = who_guesses::after_silence(&self.own, &self.peer, ours)
         {
             schedule.guess(task, now);
         }
@@ -73,7 +73,7 @@ impl Search {
 
     /// The peer has another address now, as its user says.
     pub(crate) fn relocate(&mut self, peer: Address) {
-        self.guess = guess::task(&self.own, &peer);
+        self.guess = who_guesses::task(&self.own, &peer);
         self.peer = peer;
     }
 

@@ -32,7 +32,7 @@
 //! ```
 
 mod clockless;
-pub(crate) mod guess;
+pub(crate) mod guess_times;
 mod output;
 mod plan;
 mod stream;
@@ -42,7 +42,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use self::clockless::{BESIDE_SLOTS, Clockless};
-use self::guess::{Guess, Task};
+use self::guess_times::{Guess, Task};
 pub(crate) use self::output::{Content, Outgoing, ScheduleEvent};
 use self::plan::{LEAD, LOW, Plan, openers};
 use self::stream::Stream;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::guess::Task;
+use super::guess_times::Task;
 use crate::protocol::time::Time;
 use crate::protocol::{Path, Reach};
 use crate::rendezvous::clock::SlotIndex;

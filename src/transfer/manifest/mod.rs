@@ -8,8 +8,8 @@ pub(crate) mod attributes;
 pub(crate) mod builder;
 mod door;
 mod entry;
-mod links;
 pub(crate) mod offer;
+mod outside_links;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
@@ -19,7 +19,7 @@ pub(crate) use self::builder::{ManifestBuilder, Trust};
 pub(crate) use self::entry::MODE_MASK;
 use self::entry::{ENTRY_LEN, encode_entry, wire_len};
 pub(crate) use self::entry::{Entry, EntryIndex, Kind};
-pub(crate) use self::links::{LeftOut, OutsideLinks};
+pub(crate) use self::outside_links::{LeftOut, OutsideLinks};
 use crate::transfer::names::{self, SafeName};
 use crate::transfer::ranges::{Run, RunSet};
 use crate::transfer::{BlockIndex, blocks_within};

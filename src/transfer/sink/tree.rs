@@ -11,9 +11,9 @@ use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, remove_all};
 use crate::transfer::fs::passage::Passage;
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest, Segment};
 use crate::transfer::ranges::RunSet;
+use crate::transfer::sink::disk_room::{Need, check_sizes};
 use crate::transfer::sink::holes;
 use crate::transfer::sink::losses::{Losses, Remark};
-use crate::transfer::sink::need::{Need, check_sizes};
 use crate::transfer::sink::place::open_ours;
 use crate::transfer::sink::staging::{Before, Staging, with_leftovers};
 

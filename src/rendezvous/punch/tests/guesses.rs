@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::rendezvous::schedule::ScheduleEvent;
-use crate::rendezvous::schedule::guess::Task;
+use crate::rendezvous::schedule::guess_times::Task;
 
 /// What filters by port. Most homes have the first kind.
 const OTHERS: [NatKind; 4] = [DROPS, ACCEPTS, PORT_RESTRICTED, FIREWALL];

@@ -9,7 +9,7 @@ use crate::transfer::manifest::Kind;
 use crate::transfer::manifest::offer::Offer;
 use crate::transfer::names::SafeName;
 use crate::transfer::sink::came::Came;
-use crate::transfer::sink::need;
+use crate::transfer::sink::disk_room;
 use crate::transfer::sink::place::Conflicts;
 use crate::transfer::sink::staging::{Found, MAX_CANDIDATES, OWN_NODES, Ours, Staging, examine, leftovers};
 
@@ -180,7 +180,7 @@ pub fn prospect<L: Layer>(layer: &L, offer: &Offer) -> Result<Prospect, LocalErr
         ..Prospect::default()
     };
     let nodes = u64::from(offer.entries) + OWN_NODES;
-    if need::check(&prospect.room, layer.root(), offer.on_disk, nodes, &[]).is_err() {
+    if disk_room::check(&prospect.room, layer.root(), offer.on_disk, nodes, &[]).is_err() {
         prospect.leftovers = leftovers(layer);
     }
     for top in &offer.top {

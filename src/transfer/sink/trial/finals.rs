@@ -7,7 +7,7 @@ use crate::transfer::error::LocalError;
 use crate::transfer::fs::layer::{Doing, Layer, NodeInfo, NodeKind};
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
 use crate::transfer::ranges::RunSet;
-use crate::transfer::sink::need;
+use crate::transfer::sink::disk_room;
 use crate::transfer::sink::place::Rule;
 use crate::transfer::sink::staging::Staging;
 use crate::transfer::sink::trial::mounts::Mounts;
@@ -77,7 +77,7 @@ pub(crate) fn check_one<L: Layer>(
             .kind
             .on_disk(entry.size, room.block)
             .saturating_sub(manifest.holes());
-        need::check(&room, &layer.root().join(dir), bytes, 1, &[])?;
+        disk_room::check(&room, &layer.root().join(dir), bytes, 1, &[])?;
     }
     check_path(layer, rule, entry.kind, &path, found)
 }

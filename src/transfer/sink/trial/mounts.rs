@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::transfer::error::LocalError;
 use crate::transfer::fs::layer::{Layer, NodeInfo, Room};
 use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
-use crate::transfer::sink::need;
+use crate::transfer::sink::disk_room;
 
 /// Something that grows and shrinks while files replace others, and the most it comes to.
 #[derive(Default)]
@@ -107,7 +107,7 @@ impl Mounts {
         self.all.iter().try_for_each(|mount| {
             let dir = layer.root().join(&mount.dir);
             let bytes = mount.bytes.most.saturating_sub(manifest.holes());
-            need::check(&mount.room, &dir, bytes, mount.nodes.most, &[])
+            disk_room::check(&mount.room, &dir, bytes, mount.nodes.most, &[])
         })
     }
 }

@@ -3,7 +3,7 @@
 use super::paths::is_private;
 use super::report::{Outlook, outlook};
 use crate::rendezvous::address::{Address, Filtering, Guessing, Mapping, PAIRS, Token};
-use crate::rendezvous::schedule::guess::Task;
+use crate::rendezvous::schedule::guess_times::Task;
 
 /// The pairs that serve guesses, the near and the far one: the last two pairs for which the side with lasting
 /// ports has told ports. Both sides compute the same.
