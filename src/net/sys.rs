@@ -10,14 +10,14 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 
 /// Forbids the system to fragment datagrams: path MTU discovery needs too large ones to be lost (RFC 8899,
-/// section 3). A system without one of these options keeps its own rule, and discovery then only finds less.
+/// section 3). A system that refuses one of these options keeps its own rule, and discovery then only finds less.
 pub(super) fn dont_fragment(socket: &UdpSocket, ipv6: bool) {
     for (level, name, value) in fragmentation(ipv6) {
         let _ = set(socket, *level, *name, &value.to_ne_bytes());
     }
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 const fn fragmentation(ipv6: bool) -> &'static [(i32, i32, i32)] {
     if ipv6 {
         &[
@@ -33,7 +33,7 @@ const fn fragmentation(ipv6: bool) -> &'static [(i32, i32, i32)] {
     }
 }
 
-#[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
+#[cfg(not(any(windows, target_os = "linux")))]
 const fn fragmentation(ipv6: bool) -> &'static [(i32, i32, i32)] {
     if ipv6 {
         &[(libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1)]
@@ -52,34 +52,23 @@ const fn fragmentation(ipv6: bool) -> &'static [(i32, i32, i32)] {
     }
 }
 
-#[cfg(not(any(
-    windows,
-    target_os = "linux",
-    target_os = "android",
-    target_os = "freebsd",
-    target_vendor = "apple"
-)))]
-const fn fragmentation(_ipv6: bool) -> &'static [(i32, i32, i32)] {
-    &[]
-}
-
 /// Stops the receive timestamps that quinn-udp 0.6.3 asks for and nobody here reads. With them the control messages
 /// of a joined burst need 112 or 120 bytes, but its buffer has 96, and the ECN bits, which come last, are lost.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 pub(super) fn without_timestamps(socket: &UdpSocket) {
     let off = 0_i32.to_ne_bytes();
     let _ = set(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &off);
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(target_os = "linux"))]
 pub(super) const fn without_timestamps(_socket: &UdpSocket) {}
 
 /// The number of the socket option for IP options: Linux has its own.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 const IP_OPTIONS: i32 = libc::IP_OPTIONS;
 /// The number in netinet/in.h of macOS and the BSDs and in ws2ipdef.h of Windows. The crates do not define it
 /// for all of them.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(target_os = "linux"))]
 const IP_OPTIONS: i32 = 1;
 
 /// Sets the IP options of all datagrams from now on. An empty slice removes them.
@@ -212,21 +201,21 @@ impl Drop for FineTimers {
 /// The IPv6 addresses that are temporary (RFC 8981) or deprecated (RFC 4862, section 5.5.4). Linux lists them
 /// in a file. Other systems would need a system call for each address; there the list is empty.
 #[expect(clippy::disallowed_methods, reason = "the kernel's table")]
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 pub(super) fn passing_addresses() -> Vec<Ipv6Addr> {
     std::fs::read_to_string("/proc/net/if_inet6")
         .map(|table| table.lines().filter_map(passing).collect())
         .unwrap_or_default()
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(target_os = "linux"))]
 pub(super) fn passing_addresses() -> Vec<Ipv6Addr> {
     Vec::new()
 }
 
 /// The address in a line of `/proc/net/if_inet6` (address, index, prefix, scope, flags, name, in
 /// hexadecimal), if it will not stay.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 fn passing(line: &str) -> Option<Ipv6Addr> {
     /// `IFA_F_TEMPORARY | IFA_F_DADFAILED | IFA_F_DEPRECATED` of linux/if_addr.h.
     const PASSING: u32 = 0x01 | 0x08 | 0x20;
@@ -240,7 +229,7 @@ fn passing(line: &str) -> Option<Ipv6Addr> {
 /// call; there the first address of the network is taken, which most home routers have, and UPnP needs no
 /// address.
 #[expect(clippy::disallowed_methods, reason = "the kernel's table")]
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 pub(super) fn default_gateway() -> Option<Ipv4Addr> {
     let table = std::fs::read_to_string("/proc/net/route").ok()?;
     let routes = table.lines().filter_map(default_route);
@@ -249,7 +238,7 @@ pub(super) fn default_gateway() -> Option<Ipv4Addr> {
         .map(|(_, gateway)| gateway)
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(target_os = "linux"))]
 pub(super) fn default_gateway() -> Option<Ipv4Addr> {
     let own = super::interfaces::ipv4_source()?;
     let [a, b, c, _] = own.octets();
@@ -258,7 +247,7 @@ pub(super) fn default_gateway() -> Option<Ipv4Addr> {
 
 /// Metric and gateway of a line of `/proc/net/route` (interface, destination, gateway, flags, counts, metric, mask; the
 /// addresses in hexadecimal as the machine stores them), if it is a default route.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 fn default_route(line: &str) -> Option<(u32, Ipv4Addr)> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [_, "00000000", gateway, _, _, _, metric, "00000000", ..] = words.as_slice() else {
@@ -270,7 +259,7 @@ fn default_route(line: &str) -> Option<(u32, Ipv4Addr)> {
     Some((metric.parse().ok()?, Ipv4Addr::from(gateway.to_ne_bytes())))
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
     use super::*;
