@@ -162,7 +162,10 @@ impl<L: Layer> Sink<L> {
             let rule = Rule::new(conflicts).adding_to(&earlier.came);
             // If all is equal, nothing is changed.
             if !base.equal {
-                trial::finals::check(&layer, &staging, &manifest, rule, &earlier.stays)?;
+                let changed = manifest
+                    .iter()
+                    .filter(|(index, _)| !earlier.stays.contains(index.get()));
+                trial::finals::check(&layer, &staging, &manifest, rule, changed)?;
             }
             let (list, stays) = (Arc::clone(&manifest), &earlier.stays);
             let tree = Tree::open(&layer, &staging, list, opened.found, base.equal, &losses, stays)?;
@@ -326,11 +329,8 @@ impl<L: Layer> Sink<L> {
         hash: &BlockHash,
         events: &mut Vec<StoreEvent>,
     ) -> Result<(), TransferError> {
-        let record = Record::Block {
-            index: block.get(),
-            cv: hash.cv,
-        };
-        self.append(&record)?;
+        let (index, cv) = (block.get(), hash.cv);
+        self.append(&Record::Block { index, cv })?;
         self.confirm(block, hash, events);
         Ok(())
     }

@@ -3,6 +3,8 @@
 //!
 //! So an update writes, and needs room for, only the files that differ, and leaves all others untouched.
 
+use std::collections::BTreeSet;
+use std::iter::successors;
 use std::sync::Arc;
 
 use super::{From, Sink};
@@ -81,10 +83,13 @@ impl<L: Layer> Sink<L> {
             let mut files = all.members().map(EntryIndex::new);
             return files.try_for_each(|file| self.take_along(file));
         }
+        let mut changed = BTreeSet::new();
         for name in manifest.names_of(entry) {
             self.earlier.stays.remove(name.get());
-            trial::finals::check_one(&self.layer, &self.staging, &manifest, self.rule(), name)?;
+            changed.extend(successors(Some(name), |&inner| manifest.entry(inner).parent));
         }
+        let changed = changed.into_iter().map(|index| (index, manifest.entry(index)));
+        trial::finals::check(&self.layer, &self.staging, &manifest, self.rule(), changed)?;
         let room = self.tree.check_room_of(&self.layer, entry, &self.losses);
         room.map_err(|e| with_leftovers(&self.layer, e))?;
         self.take_along(entry)

@@ -5,28 +5,28 @@ use std::path::Path;
 
 use crate::transfer::error::LocalError;
 use crate::transfer::fs::layer::{Doing, Layer, NodeInfo, NodeKind};
-use crate::transfer::manifest::{EntryIndex, Kind, Manifest};
+use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest};
 use crate::transfer::ranges::RunSet;
-use crate::transfer::sink::disk_room;
 use crate::transfer::sink::place::Rule;
 use crate::transfer::sink::staging::Staging;
 use crate::transfer::sink::trial::mounts::Mounts;
 
-/// Finds the first entry that the system would not let this user change, or a mount without room. Entries in `stays` are not
-/// changed, and neither are directories into which nothing new comes.
-pub(crate) fn check<L: Layer>(
+/// Finds the first of `entries` that the system would not let this user change, or a mount without room. They are in the list's
+/// order, each after its directory. A directory into which nothing new comes is not changed.
+pub(crate) fn check<'m, L: Layer>(
     layer: &L,
     staging: &Staging,
     manifest: &Manifest,
     rule: Rule<'_>,
-    stays: &RunSet,
+    entries: impl Iterator<Item = (EntryIndex, Entry<'m>)>,
 ) -> Result<(), LocalError> {
     if !rule.may_merge() {
         return Ok(());
     }
     let (mut merged, mut asked) = (RunSet::default(), RunSet::default());
-    let mut mounts = Mounts::new(home(layer, staging));
-    for (index, entry) in manifest.iter().filter(|(index, _)| !stays.contains(index.get())) {
+    let home = layer.info(staging.dir()).ok().flatten();
+    let mut mounts = Mounts::new(home.map_or(0, |found| found.device));
+    for (index, entry) in entries {
         if !entry.parent.is_none_or(|parent| merged.contains(parent.get())) {
             mounts.add(layer, manifest, index, None)?;
             continue;
@@ -49,37 +49,6 @@ pub(crate) fn check<L: Layer>(
         mounts.add(layer, manifest, index, found.as_ref())?;
     }
     mounts.check(layer, manifest)
-}
-
-/// The file system of the staging directory.
-fn home<L: Layer>(layer: &L, staging: &Staging) -> u64 {
-    let found = layer.info(staging.dir());
-    found.ok().flatten().map_or(0, |found| found.device)
-}
-
-/// The same for an entry that was found to differ from what is sent.
-pub(crate) fn check_one<L: Layer>(
-    layer: &L,
-    staging: &Staging,
-    manifest: &Manifest,
-    rule: Rule<'_>,
-    index: EntryIndex,
-) -> Result<(), LocalError> {
-    let (entry, path) = (manifest.entry(index), manifest.path(index));
-    let found = layer.info(&path).doing(layer, "examine", &path)?;
-    if entry.parent.is_some() {
-        check_above(layer, &path)?;
-    }
-    if found.is_some_and(|found| found.device != home(layer, staging)) {
-        let dir = path.parent().unwrap_or(Path::new(""));
-        let room = layer.room(dir);
-        let bytes = entry
-            .kind
-            .on_disk(entry.size, room.block)
-            .saturating_sub(manifest.holes());
-        disk_room::check(&room, &layer.root().join(dir), bytes, 1, &[])?;
-    }
-    check_path(layer, rule, entry.kind, &path, found)
 }
 
 fn check_above<L: Layer>(layer: &L, path: &Path) -> Result<(), LocalError> {
