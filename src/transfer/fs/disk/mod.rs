@@ -1,7 +1,7 @@
 //! The real disk. A directory descriptor confines every access to the output directory (cap-std).
 
 mod holes;
-mod missing;
+mod new_root;
 mod portable;
 mod stat;
 mod walk;
