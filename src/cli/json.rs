@@ -1,4 +1,4 @@
-//! Events as JSON (`--json`), one object per line. The README lists them. Names and meanings do not change.
+//! Events as JSON (`--json`), one object per line. docs/json.md lists them. Names and meanings do not change.
 
 use std::fmt::Debug;
 use std::io;

@@ -1,4 +1,4 @@
-//! A run with every kind of event, compared with what the README says about each.
+//! A run with every kind of event, compared with what docs/json.md says about each.
 
 use super::*;
 use crate::app::check::diagnosis::tests::ordinary;
@@ -132,24 +132,26 @@ pub(super) fn story() -> Vec<Event> {
     ]
 }
 
-/// The README's table of events: each name and the text of its row.
-fn rows() -> Vec<(String, String)> {
-    let readme = include_str!("../../../README.md");
-    let (_, table) = readme.split_once("| event | fields |\n|---|---|\n").unwrap();
-    table
-        .lines()
-        .take_while(|line| line.starts_with('|'))
-        .flat_map(|line| {
-            let (names, fields) = line[1..].split_once('|').unwrap();
-            let fields = fields.to_owned();
-            let quoted = names.split('`').skip(1).step_by(2);
-            quoted.map(move |name| (name.to_owned(), fields.clone()))
-        })
-        .collect()
+/// The document's table of events: the names of one or more, and the text of their rows. Rows without a name belong to
+/// the names above.
+fn rows() -> Vec<(&'static str, String)> {
+    let document = include_str!("../../../docs/json.md");
+    let (_, table) = document
+        .split_once("| event | fields | meaning |\n|---|---|---|\n")
+        .unwrap();
+    let mut rows = Vec::<(&str, String)>::new();
+    for line in table.lines() {
+        let (names, fields) = line[1..].split_once('|').unwrap();
+        match rows.last_mut() {
+            Some((_, more)) if names.trim().is_empty() => more.push_str(fields),
+            _ => rows.push((names, fields.to_owned())),
+        }
+    }
+    rows
 }
 
 #[test]
-fn the_readme_names_every_field_of_every_event() {
+fn the_document_names_every_field_of_every_event() {
     let rows = rows();
     let consent = || consent("vm.img");
     let questions = [
@@ -167,7 +169,9 @@ fn the_readme_names_every_field_of_every_event() {
     for line in lines {
         let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line).unwrap();
         let name = object["event"].as_str().unwrap();
-        let row = rows.iter().find(|(event, _)| event == name);
+        let row = rows
+            .iter()
+            .find(|(names, _)| names.contains(&format!("`{name}`")));
         let (_, row) = row.unwrap_or_else(|| panic!("no row for {name}"));
         // A remark has its own fields. Its `what` says which.
         let own = object.contains_key("what");
