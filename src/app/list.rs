@@ -14,7 +14,7 @@ pub(super) async fn run(common: Common, front: &mut dyn Front) -> Result<Summary
     let Some(place) = &common.server else {
         return Err(Failure::usage(
             "only a server can list who waits",
-            "add --server HOST/WORD, or set P2PCOPY_SERVER",
+            "add --server HOST/TOKEN, or set P2PCOPY_SERVER",
         ));
     };
     front.event(Event::Info(Info::AskingServer {

@@ -260,11 +260,11 @@ impl Failure {
             Failure::Refused(Party::Peer) => "ask the other person, then run the command again on both sides",
             Failure::Cancelled(_) | Failure::Interrupted => AGAIN,
             Failure::Unanswered(Cancelled::EndOfInput) => {
-                "answer on standard input, one line each, or pass --peer ADDRESS, or names and a --secret-file (and --yes on the receiver)"
+                "answer each question with one line on standard input; or ask for none: --peer ADDRESS or names with a --secret-file, and --yes on the receiver"
             }
             Failure::Unanswered(Cancelled::NoTerminal) => "pass the address with --peer ADDRESS",
             Failure::Verification { .. } => {
-                "run the same command again on both sides; the damaged blocks are fetched again"
+                "run the same command again on both sides; if it fails again, check memory and disk of the sender"
             }
             Failure::SourceChanged { .. } => {
                 "run the same command again on both sides once nothing writes to it; only what changed is sent"

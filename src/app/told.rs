@@ -143,7 +143,7 @@ pub(crate) struct SeenServer {
     pub(crate) word: Word,
 }
 
-/// Whether a server serves a client with this word, or without one.
+/// Whether a server serves a client with this token, or without one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Word {

@@ -340,10 +340,10 @@ pub(super) struct CommonArgs {
     /// Events as JSON lines on standard output
     #[arg(long, help_heading = "Output")]
     pub(super) json: bool,
-    /// Only errors, prompts and the address
+    /// Only errors, prompts and results, such as the address
     #[arg(long, short, conflicts_with = "verbose", help_heading = "Output")]
     pub(super) quiet: bool,
-    /// Show more; twice for everything
+    /// Show more, such as what limits the speed; twice for everything
     #[arg(long, short, action = clap::ArgAction::Count, help_heading = "Output")]
     pub(super) verbose: u8,
 }

@@ -29,18 +29,18 @@ pub(super) fn lines(found: &Diagnosis) -> Vec<String> {
     lines.push(format!("Your network: {}.", found.nat));
     if has_nat(found.outside[0], found.nat.mapping) {
         let kept = match found.preservation {
-            Preservation::Kept => "are kept outside",
-            Preservation::Partly => "are kept outside as long as they are free there",
-            Preservation::Changed => "are others outside",
-            Preservation::Unknown => "are not known outside",
+            Preservation::Kept => "your router keeps them",
+            Preservation::Partly => "your router keeps those that are free outside",
+            Preservation::Changed => "your router changes them",
+            Preservation::Unknown => "what your router does to them is not known",
         };
-        lines.push(format!("Port preservation: local ports {kept}."));
+        lines.push(format!("Port numbers: {kept}."));
         lines.push(format!(
-            "Hairpinning: {}.",
+            "Behind your router: computers reach each other {}.",
             match found.hairpin {
-                Hairpin::Works => "computers behind your router reach each other by its outside address, too",
-                Hairpin::Fails => "computers behind your router reach each other by their own addresses only",
-                Hairpin::Untested => "not known",
+                Hairpin::Works => "by its outside address, too",
+                Hairpin::Fails => "by their own addresses only",
+                Hairpin::Untested => "by their own addresses; by its outside address is not known",
             }
         ));
     }

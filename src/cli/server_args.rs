@@ -14,7 +14,7 @@ use crate::rendezvous::server::RelayLimits;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   p2pcopy server                          on a machine with a public address; open UDP ports 4300 and 4301 in its firewall
-  p2pcopy server --token sesame           only for those who know the word
+  p2pcopy server --token sesame           only for those who know the token
   p2pcopy sender vm.img --server HOST     then, on one computer: shows a code such as 7-guitar-harbor
   p2pcopy receiver 7-guitar-harbor --server HOST    and on the other";
 
@@ -26,8 +26,8 @@ pub(super) struct ServerArgs {
     /// The name or address that clients use; found out by STUN if not given
     #[arg(long, value_name = "HOST")]
     public: Option<String>,
-    /// Serve only those who give this word: --server HOST/WORD
-    #[arg(long, value_name = "WORD", value_parser = token, env = "P2PCOPY_SERVER_TOKEN", hide_env_values = true)]
+    /// Serve only those who give this token: --server HOST/TOKEN
+    #[arg(long, value_name = "TOKEN", value_parser = token, env = "P2PCOPY_SERVER_TOKEN", hide_env_values = true)]
     token: Option<ServerToken>,
     /// Also serve networks that let no UDP through, at this TCP port; 443 passes most firewalls
     #[arg(long, value_name = "PORT", value_parser = values::port, allow_hyphen_values = true)]
@@ -89,11 +89,11 @@ impl ServerArgs {
     }
 }
 
-/// A word for `--server HOST/WORD`. It has only characters that no shell and no chat changes.
+/// A token for `--server HOST/TOKEN`. It has only characters that no shell and no chat changes.
 fn token(text: &str) -> Result<ServerToken, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
     if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {
-        return Err("a word has 1 to 64 letters, digits and - . _ ~".into());
+        return Err("a token has 1 to 64 letters, digits and - . _ ~".into());
     }
     Ok(ServerToken::new(text))
 }
@@ -101,7 +101,7 @@ fn token(text: &str) -> Result<ServerToken, String> {
 /// `HOST[:PORT][/TOKEN]`, the word that a server prints.
 pub(super) fn meeting_server(text: &str) -> Result<MeetingServer, String> {
     if text.contains("://") {
-        return Err("a server is HOST, HOST:PORT or HOST/WORD, as it prints it, and no web address".into());
+        return Err("a server is HOST, HOST:PORT or HOST/TOKEN, as it prints it, and no web address".into());
     }
     let (host, word) = match text.trim().split_once('/') {
         Some((host, word)) => (host, Some(token(word)?)),
@@ -146,6 +146,6 @@ mod tests {
             assert!(meeting_server(text).is_err(), "{text}");
         }
         let web = meeting_server("https://example.org/sesame").unwrap_err();
-        assert!(web.contains("HOST/WORD"), "{web}");
+        assert!(web.contains("HOST/TOKEN"), "{web}");
     }
 }

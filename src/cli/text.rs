@@ -140,7 +140,7 @@ fn server(seen: &SeenServer) -> Vec<String> {
     });
     let word = match seen.word {
         Word::NotWanted => Some("It serves everybody."),
-        Word::Right => Some("It serves only those who know its word, as you do."),
+        Word::Right => Some("It serves only those who know its token, as you do."),
         // The error line that follows says so.
         Word::Wrong | Word::Untold => None,
     };
@@ -268,7 +268,7 @@ pub(super) fn note(note: &Note) -> String {
             strangers,
         } => format!(
             "Pairs that met: {pairs}; clients that wait: {waiting}; pairs that are relayed: {relayed_pairs}, {} passed on, {} \
-             beyond a limit; datagrams dropped: {dropped}, with an old cookie: {stale}, without the word: {strangers}",
+             beyond a limit; datagrams dropped: {dropped}, with an old cookie: {stale}, without the token: {strangers}",
             Size(*relayed_bytes),
             Size(*beyond_limit_bytes)
         ),

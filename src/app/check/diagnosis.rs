@@ -117,7 +117,7 @@ impl Diagnosis {
                     ports.join(" or ")
                 );
             }
-            (_, Mapping::Public) if self.has_firewall() => {
+            (_, Mapping::Public) if self.nat.filtering == Filtering::AddressAndPort => {
                 "I have a public address behind a firewall; any network that lets UDP out will do for you, and with a symmetric \
                  NAT it may take half a minute."
             }
@@ -132,16 +132,12 @@ impl Diagnosis {
                 "I am behind a symmetric NAT; any network but one with another symmetric NAT will do for you, and a public \
                  address or a forwarded port is the quickest."
             }
-            (_, Mapping::Unknown) => {
-                "my outside address is not known; be on the same network, or have IPv6 as I have."
+            (_, Mapping::Unknown) if matches!(self.ipv6(), Ipv6::Works(_)) => {
+                "my outside address is known for IPv6 only; have IPv6 as well, or be on the same network."
             }
+            (_, Mapping::Unknown) => "my outside address is not known; be on the same network.",
         };
         sentence.to_owned()
-    }
-
-    /// Whether a firewall before a public address lets in only answers.
-    fn has_firewall(&self) -> bool {
-        self.nat.mapping == Mapping::Public && self.nat.filtering == Filtering::AddressAndPort
     }
 
     /// Whether the router forwards a port that a peer outside can use.
@@ -236,6 +232,10 @@ pub(crate) mod tests {
         assert!(told(Mapping::Dependent, forwarded(), Outlet::Open).contains("forwards a port"));
         assert!(told(Mapping::Independent, forwarded(), Outlet::Dropped).contains("no UDP out"));
         assert!(told(Mapping::Unknown, refused, Outlet::Ports(vec![53, 443])).contains("port 53 or 443"));
+        assert!(
+            !told(Mapping::Unknown, refused, Outlet::Open).contains("IPv6"),
+            "it has none"
+        );
     }
 
     #[test]

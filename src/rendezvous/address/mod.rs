@@ -77,17 +77,17 @@ pub struct NatClass {
 impl fmt::Display for NatClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let old_name = match (self.mapping, self.filtering) {
-            (Mapping::Independent, Filtering::Independent) => "FullCone: ",
-            (Mapping::Independent, Filtering::Address) => "Restricted: ",
-            (Mapping::Independent, Filtering::AddressAndPort) => "PortRestricted: ",
-            (Mapping::Dependent, _) => "Symmetric: ",
+            (Mapping::Independent, Filtering::Independent) => " (FullCone)",
+            (Mapping::Independent, Filtering::Address) => " (Restricted)",
+            (Mapping::Independent, Filtering::AddressAndPort) => " (PortRestricted)",
+            (Mapping::Dependent, _) => " (Symmetric)",
             _ => "",
         };
         let mapping = match self.mapping {
             Mapping::Unknown => "unknown (too few STUN servers answered)",
             Mapping::Public => "public address (no NAT)",
-            Mapping::Independent => "one outside port for all destinations (endpoint-independent mapping)",
-            Mapping::Dependent => "another outside port for every destination (endpoint-dependent mapping)",
+            Mapping::Independent => "one outside port for all destinations",
+            Mapping::Dependent => "another outside port for every destination",
         };
         let filtering = match self.filtering {
             Filtering::Untested => "",
@@ -95,7 +95,7 @@ impl fmt::Display for NatClass {
             Filtering::Address => ", lets in only addresses it has sent to",
             Filtering::AddressAndPort => ", lets in only addresses and ports it has sent to",
         };
-        write!(f, "{old_name}{mapping}{filtering}")
+        write!(f, "{mapping}{filtering}{old_name}")
     }
 }
 

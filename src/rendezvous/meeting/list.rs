@@ -25,13 +25,15 @@ pub(crate) enum NoList {
     #[error("the server does not answer")]
     Unreachable,
     /// The server's token is missing or wrong.
-    #[error("the server serves only those who know its word, and --server HOST/WORD has none or a wrong one")]
+    #[error(
+        "the server serves only those who know its token, and --server HOST/TOKEN has none or a wrong one"
+    )]
     WrongToken,
     /// There were too many requests from this network.
     #[error("the server takes no more from your network for {0} s")]
     TooMany(u16),
     /// The server has no token, so anybody could ask.
-    #[error("this server tells nobody who waits there: only one that wants a word does")]
+    #[error("this server tells nobody who waits there: only one that wants a token does")]
     Untold,
 }
 
@@ -40,9 +42,9 @@ impl NoList {
     pub(crate) const fn next_step(self) -> &'static str {
         match self {
             NoList::Unreachable => "check --server",
-            NoList::WrongToken => "ask the server's owner for its word",
+            NoList::WrongToken => "ask the server's owner for its token",
             NoList::TooMany(_) => "run the same command again then",
-            NoList::Untold => "ask the server's owner to start it with --token WORD",
+            NoList::Untold => "ask the server's owner to start it with --token TOKEN",
         }
     }
 }

@@ -40,7 +40,9 @@ pub(crate) enum Refusal {
     )]
     TooMany(u16),
     /// The server's token is missing or wrong.
-    #[error("the server serves only those who know its word, and --server HOST/WORD has none or a wrong one")]
+    #[error(
+        "the server serves only those who know its token, and --server HOST/TOKEN has none or a wrong one"
+    )]
     WrongToken,
     /// The peer sent an address that we cannot use.
     #[error("{0}")]
@@ -63,7 +65,7 @@ impl Refusal {
             Refusal::TooMany(_) => {
                 "run the same command again then, or both sides without --server, and swap the addresses they print"
             }
-            Refusal::WrongToken => "ask the server's owner for its word",
+            Refusal::WrongToken => "ask the server's owner for its token",
             Refusal::Nobody
             | Refusal::Gone
             | Refusal::WrongWords

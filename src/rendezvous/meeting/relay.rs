@@ -79,7 +79,7 @@ pub(crate) enum RelayRefusal {
     TooMany(u16),
     /// The server's token is missing or wrong.
     #[error(
-        "the server relays only for those who know its word, and --server HOST/WORD has none or a wrong one"
+        "the server relays only for those who know its token, and --server HOST/TOKEN has none or a wrong one"
     )]
     WrongToken,
 }

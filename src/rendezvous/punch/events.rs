@@ -57,8 +57,8 @@ pub(crate) enum Hint {
     SameRole,
     /// Packets arrive that were made for another run.
     #[error(
-        "packets with another key arrive from there: one of you has an address of an earlier run. Compare both lines, and paste \
-         the one that the other side shows now"
+        "packets with another key arrive from there: one of you has an address of an earlier run. Paste the address that the \
+         other side shows now"
     )]
     OldAddress,
 }

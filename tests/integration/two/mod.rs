@@ -225,7 +225,7 @@ fn what_is_wrong_with_a_server_or_a_code_is_told_with_what_to_do() {
     let (code, said) = ended(&["receiver", "7-guitar-xylophone", "--server", &word]);
     assert!(code == Some(2) && said.contains("xylophone"), "{said}");
     let (code, said) = ended(&["receiver", "--server", word.trim_end_matches("/sesame")]);
-    assert!(code == Some(3) && said.contains("know its word"), "{said}");
+    assert!(code == Some(3) && said.contains("know its token"), "{said}");
     // The discard port: nobody answers.
     let (code, said) = ended(&["receiver", "7-guitar-harbor", "--server", "127.0.0.1:9"]);
     assert!(
