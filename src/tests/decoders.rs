@@ -291,7 +291,6 @@ pub(super) fn meeting_pair() -> (Meeting, Server) {
         sockets: vec![0],
         key: *StaticKeypair::from_seed(&[1; 32]).public(),
         candidates: vec![SocketAddr::from(([192, 168, 1, 5], 4300))],
-        local: Vec::new(),
         purpose: Purpose::Show,
         relay: RelayUse::Fallback,
         guess: true,

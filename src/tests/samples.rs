@@ -18,14 +18,10 @@ use crate::rendezvous::meeting::wire::{
 };
 use crate::rendezvous::punch::Punch;
 use crate::rendezvous::stun::respond;
-use crate::transfer::BlockIndex;
-use crate::transfer::chunks::{Chunk, ChunkList};
-use crate::transfer::hash::Root;
 use crate::transfer::manifest::builder::{ManifestBuilder, Trust};
 use crate::transfer::manifest::offer::ListHead;
 use crate::transfer::manifest::{Entry, EntryIndex, Kind, Manifest};
-use crate::transfer::ranges::Run;
-use crate::transfer::session::messages::Message;
+use crate::transfer::session::messages::{self, Message};
 
 /// By decoder.
 pub(super) struct Samples {
@@ -210,54 +206,8 @@ fn wire(manifest: &Manifest) -> Vec<u8> {
 }
 
 fn messages() -> Vec<Vec<u8>> {
-    let runs = vec![Run { start: 0, end: 4 }, Run { start: 5, end: 9 }];
-    let cvs = vec![[1; 32]; 3];
-    let all = [
-        Message::Offer(ListHead::of(&tree())),
-        Message::Offer(ListHead::of(&one_file())),
-        Message::ManifestChunk(vec![1, 2, 3]),
-        Message::Limit {
-            rate: 2_500_000.try_into().expect("not zero"),
-        },
-        Message::Accept { window: Some(16) },
-        Message::Have {
-            runs: runs.clone(),
-            last: true,
-        },
-        Message::Hashes {
-            first: BlockIndex::new(5),
-            cvs: cvs.clone(),
-            zeros: false,
-        },
-        Message::Hashes {
-            first: BlockIndex::new(5),
-            cvs,
-            zeros: true,
-        },
-        Message::Need { runs: runs.clone() },
-        Message::Describe { runs: runs.clone() },
-        Message::Chunks(ChunkList {
-            start: 1 << 20,
-            chunks: vec![
-                Chunk {
-                    len: 50_000,
-                    hash: [6; 16]
-                };
-                3
-            ],
-        }),
-        Message::Parts {
-            block: BlockIndex::new(5),
-            parts: runs,
-        },
-        Message::Missing {
-            entries: vec![Run { start: 0, end: 1 }],
-        },
-        Message::Verified { low: 3, blocks: 4 },
-        Message::StreamEnd { total: 1 << 40 },
-        Message::Done { root: Root([4; 32]) },
-        Message::Finished { root: Root([5; 32]) },
-    ];
+    let offers = [tree(), one_file()].map(|list| Message::Offer(ListHead::of(&list)));
+    let all = offers.into_iter().chain(messages::tests::samples());
     let mut whole = Vec::new();
     let mut samples: Vec<Vec<u8>> = Vec::new();
     for message in all {

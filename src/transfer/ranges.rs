@@ -1,4 +1,4 @@
-//! Sets of numbers kept as runs: blocks of a content, bytes of a block.
+//! Sets of 32-bit numbers kept as runs: blocks of a content, entries of a list.
 
 use std::collections::BTreeMap;
 
@@ -150,79 +150,6 @@ impl RunSet {
     }
 }
 
-/// Most runs that the bytes of one block may form. An honest sender's packets of a kilobyte need at most half
-/// as many; more would only fill memory.
-pub(crate) const MAX_SPANS: usize = 1024;
-
-/// The bytes of one block received so far. Takes little memory, and least when bytes arrive in order.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub(crate) struct Spans(Vec<(u32, u32)>);
-
-/// What [`Spans::insert`] did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Inserted {
-    /// Some of the bytes are new.
-    New,
-    /// All of the bytes were there before.
-    Known,
-    /// Refused: the bytes would form more than [`MAX_SPANS`] runs.
-    TooMany,
-}
-
-impl Spans {
-    /// Adds the bytes `start..end`, which must not be empty.
-    pub(crate) fn insert(&mut self, start: u32, end: u32) -> Inserted {
-        if let Some(last) = self.0.last_mut()
-            && last.1 == start
-        {
-            last.1 = end;
-            return Inserted::New;
-        }
-        // All runs before `from` end before `start`; those from `to` on begin after `end`.
-        let from = self.0.partition_point(|&(_, e)| e < start);
-        let to = from + self.0[from..].partition_point(|&(s, _)| s <= end);
-        if from == to {
-            if self.0.len() >= MAX_SPANS {
-                return Inserted::TooMany;
-            }
-            self.0.insert(from, (start, end));
-            return Inserted::New;
-        }
-        let (low, high) = (self.0[from].0.min(start), self.0[to - 1].1.max(end));
-        if to == from + 1 && self.0[from] == (low, high) {
-            return Inserted::Known;
-        }
-        self.0[from] = (low, high);
-        self.0.drain(from + 1..to);
-        Inserted::New
-    }
-
-    /// Whether the set is exactly the first `len` bytes.
-    pub(crate) fn is_whole(&self, len: usize) -> bool {
-        matches!(self.0[..], [(0, end)] if end as usize == len)
-    }
-
-    /// The position after the last byte; zero if there is none.
-    pub(crate) fn end(&self) -> u32 {
-        self.0.last().map_or(0, |&(_, e)| e)
-    }
-
-    /// Whether the set has no bytes.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The runs `(start, end)`, ascending.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
-        self.0.iter().copied()
-    }
-
-    /// The number of runs.
-    pub(crate) fn run_count(&self) -> usize {
-        self.0.len()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -251,18 +178,6 @@ mod tests {
                 prop_assert_eq!(set.first_member(start), model.range(start..).next().copied());
             }
         }
-
-        #[test]
-        fn spans_behave_as_a_set(ops in proptest::collection::vec((0u32..300, 1u32..20), 0..60)) {
-            let (mut spans, mut model) = (Spans::default(), BTreeSet::new());
-            for (start, len) in ops {
-                let before = model.len();
-                model.extend(start..start + len);
-                let expected = if model.len() > before { Inserted::New } else { Inserted::Known };
-                prop_assert_eq!(spans.insert(start, start + len), expected);
-                prop_assert_eq!(spans.iter().flat_map(|(s, e)| s..e).collect::<Vec<_>>(), model.iter().copied().collect::<Vec<_>>());
-            }
-        }
     }
 
     #[test]
@@ -277,19 +192,5 @@ mod tests {
             (vec![0, 10], 3, Some(20))
         );
         assert_eq!((set.take_first(9).len(), set.len()), (1, 0));
-    }
-
-    #[test]
-    fn scattered_bytes_use_bounded_memory() {
-        let mut spans = Spans::default();
-        let refused = (0..10_000)
-            .filter(|i| spans.insert(i * 2, i * 2 + 1) == Inserted::TooMany)
-            .count();
-        assert_eq!((spans.run_count(), refused), (MAX_SPANS, 10_000 - MAX_SPANS));
-        assert_eq!(
-            spans.insert(1, 2),
-            Inserted::New,
-            "filling a hole is always possible"
-        );
     }
 }

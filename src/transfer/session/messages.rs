@@ -335,12 +335,22 @@ impl MessageReader {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn samples() -> Vec<Message> {
+    fn chunks(count: usize) -> Message {
+        let (len, hash) = (9, [7; 16]);
+        let chunks = vec![Chunk { len, hash }; count];
+        Message::Chunks(ChunkList {
+            start: 1 << 20,
+            chunks,
+        })
+    }
+
+    /// A message of each kind.
+    pub(crate) fn samples() -> Vec<Message> {
         let head = ListHead {
             entries: 1,
             bytes: 7,
@@ -350,6 +360,11 @@ mod tests {
             holes: 7,
         };
         let runs = vec![Run { start: 0, end: 4 }, Run { start: 4, end: 9 }];
+        let hashes = |zeros| Message::Hashes {
+            first: BlockIndex::new(5),
+            cvs: vec![[1; 32]; 3],
+            zeros,
+        };
         vec![
             Message::Offer(head),
             Message::ManifestChunk(vec![1, 2, 3]),
@@ -362,23 +377,11 @@ mod tests {
                 runs: runs.clone(),
                 last: true,
             },
-            Message::Hashes {
-                first: BlockIndex::new(5),
-                cvs: vec![[1; 32]; HASHES_PER_MESSAGE],
-                zeros: false,
-            },
+            hashes(false),
+            hashes(true),
             Message::Need { runs: runs.clone() },
             Message::Describe { runs: runs.clone() },
-            Message::Chunks(ChunkList {
-                start: 5,
-                chunks: vec![
-                    Chunk {
-                        len: 9,
-                        hash: [7; 16]
-                    };
-                    CHUNKS_PER_MESSAGE
-                ],
-            }),
+            chunks(3),
             Message::Parts {
                 block: BlockIndex::new(6),
                 parts: runs,
@@ -395,8 +398,14 @@ mod tests {
 
     #[test]
     fn messages_round_trip_however_the_stream_is_cut() {
-        let mut wire = Vec::new();
-        samples().iter().for_each(|m| m.encode(&mut wire));
+        let (mut wire, mut all) = (Vec::new(), samples());
+        all.push(chunks(CHUNKS_PER_MESSAGE));
+        all.push(Message::Hashes {
+            first: BlockIndex::new(5),
+            cvs: vec![[1; 32]; HASHES_PER_MESSAGE],
+            zeros: false,
+        });
+        all.iter().for_each(|m| m.encode(&mut wire));
         for step in [1, 7, 1000, wire.len()] {
             let (mut reader, mut got) = (MessageReader::default(), Vec::new());
             for piece in wire.chunks(step) {
@@ -405,7 +414,7 @@ mod tests {
                     got.push(m);
                 }
             }
-            assert_eq!(got, samples());
+            assert_eq!(got, all);
         }
     }
 

@@ -159,15 +159,13 @@ impl<L: Layer> Sink<L> {
                 earlier.stays = base.same.clone();
             }
             base.equal &= earlier.keep_together(&layer, &manifest, &staging, opened.found, &base.same);
-            let rule = Rule::new(conflicts).adding_to(&earlier.came);
+            let (rule, stays) = (Rule::new(conflicts).adding_to(&earlier.came), &earlier.stays);
             // If all is equal, nothing is changed.
             if !base.equal {
-                let changed = manifest
-                    .iter()
-                    .filter(|(index, _)| !earlier.stays.contains(index.get()));
+                let changed = manifest.iter().filter(|(i, _)| !stays.contains(i.get()));
                 trial::finals::check(&layer, &staging, &manifest, rule, changed)?;
             }
-            let (list, stays) = (Arc::clone(&manifest), &earlier.stays);
+            let list = Arc::clone(&manifest);
             let tree = Tree::open(&layer, &staging, list, opened.found, base.equal, &losses, stays)?;
             Ok((sent, manifest, earlier, note, base, tree))
         });
@@ -273,8 +271,9 @@ impl<L: Layer> Sink<L> {
             return self.on_stored(block, &hash, events);
         }
         let at_stake = self.kept.contains_key(&index);
-        for (start, end) in filled.spans.iter() {
-            let bytes = &filled.buffer[start as usize..end as usize];
+        for span in filled.spans.iter() {
+            let (start, end) = (span.start as u32, span.end as usize);
+            let bytes = &filled.buffer[start as usize..end];
             if at_stake {
                 let written = self.aside.write(&self.layer, block, start, bytes);
                 written.doing(&self.layer, "write", self.staging.aside())?;

@@ -316,8 +316,8 @@ impl<L: Layer> Sink<L> {
             return self.journal_and_confirm(block, &hash, events);
         }
         let spans = recipe.spans();
-        for (start, end) in spans.iter() {
-            self.write_scratch_part(block, start as usize..end as usize)?;
+        for span in spans.iter() {
+            self.write_scratch_part(block, span.start as usize..span.end as usize)?;
         }
         events.push(StoreEvent::Found { block, spans, lacks });
         Ok(())

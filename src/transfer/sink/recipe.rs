@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 
+use crate::protocol::ranges::RangeSet;
 use crate::transfer::chunks::{Chunk, ChunkHash};
 use crate::transfer::manifest::EntryIndex;
-use crate::transfer::ranges::{Run, Spans};
+use crate::transfer::ranges::Run;
 
 /// Most chunks that are remembered: 30 MiB of memory, 40 GiB of files. Further chunks are not found.
 const MOST_CHUNKS: usize = 7 << 17;
@@ -82,11 +83,9 @@ impl Recipe {
     }
 
     /// The ranges of the pieces that were found.
-    pub(super) fn spans(&self) -> Spans {
-        let mut spans = Spans::default();
-        for (run, _) in self.found() {
-            spans.insert(run.start, run.end);
-        }
+    pub(super) fn spans(&self) -> RangeSet {
+        let mut spans = RangeSet::default();
+        spans.extend(self.found().map(|(run, _)| run.start.into()..run.end.into()));
         spans
     }
 
@@ -124,7 +123,7 @@ mod tests {
         assert_eq!(recipe.lacks(), [run(0, 15), run(29, 35)]);
         let found: Vec<_> = recipe.found().map(|(run, origin)| (run, origin.offset)).collect();
         assert_eq!(found, [(run(15, 25), 100), (run(25, 29), 50)]);
-        assert_eq!(recipe.spans().iter().collect::<Vec<_>>(), [(15, 29)]);
+        assert_eq!(recipe.spans().iter().collect::<Vec<_>>(), [&(15..29)]);
         assert_eq!(recipe.end(), 35);
     }
 }

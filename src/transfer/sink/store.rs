@@ -1,11 +1,12 @@
 //! The jobs of the receiver's disk thread, and the events that it reports.
 
+use crate::protocol::ranges::RangeSet;
 use crate::transfer::BlockIndex;
 use crate::transfer::chunks::ChunkList;
 use crate::transfer::error::TransferError;
 use crate::transfer::hash::{Cv, Root};
 use crate::transfer::manifest::EntryIndex;
-use crate::transfer::ranges::{Run, Spans};
+use crate::transfer::ranges::Run;
 use crate::transfer::sink::assemble::{Buffer, Filled};
 use crate::transfer::sink::losses::Remark;
 use crate::transfer::sink::place::Placed;
@@ -60,7 +61,7 @@ pub enum StoreEvent {
         /// The block.
         block: BlockIndex,
         /// The bytes that were found.
-        spans: Spans,
+        spans: RangeSet,
         /// The bytes that are still needed.
         lacks: Vec<Run>,
     },

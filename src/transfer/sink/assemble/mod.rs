@@ -5,8 +5,10 @@
 //! module uses no disk and hashes nothing: [`crate::transfer::sink`] does.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 
-use crate::transfer::ranges::{Inserted, MAX_SPANS, RunSet, Spans};
+use crate::protocol::ranges::RangeSet;
+use crate::transfer::ranges::RunSet;
 use crate::transfer::sink::store::StoreEvent;
 use crate::transfer::{BLOCK_LEN, BlockIndex, MAX_CONTENT, block_count};
 
@@ -34,7 +36,7 @@ pub struct Filled {
     /// Its buffer; give it back with [`Assembler::recycle`].
     pub buffer: Buffer,
     /// The bytes of the buffer that are valid.
-    pub spans: Spans,
+    pub spans: RangeSet,
     /// How much of the block there is now.
     pub extent: Extent,
 }
@@ -54,33 +56,48 @@ pub(crate) enum Extent {
 /// of 64 MiB leaves in parts completely, it takes half of this.
 const MAX_SPILLED_SPANS: usize = 1 << 16;
 
+/// Most runs that the bytes of one block may form. An honest sender's packets of a kilobyte need at most half
+/// as many; more would only fill memory.
+const MAX_SPANS: usize = 1024;
+
+/// Whether a set is exactly the first `len` bytes.
+fn is_whole(spans: &RangeSet, len: usize) -> bool {
+    spans.last() == Some(&(0..len as u64))
+}
+
 #[derive(Debug)]
 struct Open {
     buffer: Buffer,
-    spans: Spans,
+    spans: RangeSet,
     /// The bytes that left in parts before, and `spans`. Empty unless parts have left.
-    union: Spans,
+    union: RangeSet,
     touched: u64,
 }
 
 impl Open {
     fn is_whole(&self, len: usize) -> bool {
-        self.spans.is_whole(len) || self.union.is_whole(len)
+        is_whole(&self.spans, len) || is_whole(&self.union, len)
     }
 
     /// Notes that bytes are here. Changes nothing if they are refused or already known.
-    fn insert(&mut self, start: u32, end: u32) -> Inserted {
+    fn insert(&mut self, bytes: Range<u64>) -> Taken {
         if !self.union.is_empty() {
             // Either both sets take the bytes or neither does.
-            if self.union.run_count().max(self.spans.run_count()) >= MAX_SPANS {
-                return Inserted::TooMany;
+            if self.union.len().max(self.spans.len()) >= MAX_SPANS {
+                return Taken::Full;
             }
-            match self.union.insert(start, end) {
-                Inserted::New => {}
-                other => return other,
+            if self.union.insert(bytes.clone()) == 0 {
+                return Taken::Duplicate;
             }
         }
-        self.spans.insert(start, end)
+        match self.spans.insert(bytes.clone()) {
+            0 => Taken::Duplicate,
+            _ if self.spans.len() > MAX_SPANS => {
+                self.spans.remove(bytes);
+                Taken::Full
+            }
+            _ => Taken::New,
+        }
     }
 }
 
@@ -92,7 +109,7 @@ pub struct Assembler {
     current: Option<(u32, Open)>,
     done: RunSet,
     /// Bytes that left in parts, for blocks that are not open now.
-    spilled: HashMap<u32, Spans>,
+    spilled: HashMap<u32, RangeSet>,
     spilled_spans: usize,
     free: Vec<Buffer>,
     ready: VecDeque<Filled>,
@@ -160,7 +177,7 @@ impl Assembler {
                         let union = self.forget_spilled(index).unwrap_or_default();
                         Open {
                             buffer,
-                            spans: Spans::default(),
+                            spans: RangeSet::default(),
                             union,
                             touched: 0,
                         }
@@ -175,14 +192,12 @@ impl Assembler {
         };
         self.clock += 1;
         open.touched = self.clock;
-        match open.insert(within as u32, (within + bytes.len()) as u32) {
-            Inserted::Known => return Taken::Duplicate,
-            Inserted::TooMany => return Taken::Full,
-            Inserted::New => {}
+        let taken = open.insert(within as u64..(within + bytes.len()) as u64);
+        if taken == Taken::New {
+            open.buffer[within..within + bytes.len()].copy_from_slice(bytes);
+            self.finish_if_whole(block);
         }
-        open.buffer[within..within + bytes.len()].copy_from_slice(bytes);
-        self.finish_if_whole(block);
-        Taken::New
+        taken
     }
 
     fn finish_if_whole(&mut self, block: BlockIndex) {
@@ -191,7 +206,7 @@ impl Assembler {
             && let Some((index, open)) = self.current.take()
         {
             self.done.add(index);
-            let extent = if open.spans.is_whole(len) {
+            let extent = if is_whole(&open.spans, len) {
                 Extent::Whole(len)
             } else {
                 Extent::LastPart
@@ -210,9 +225,9 @@ impl Assembler {
         self.ready.push_back(filled);
     }
 
-    fn forget_spilled(&mut self, index: u32) -> Option<Spans> {
+    fn forget_spilled(&mut self, index: u32) -> Option<RangeSet> {
         let spans = self.spilled.remove(&index)?;
-        self.spilled_spans -= spans.run_count();
+        self.spilled_spans -= spans.len();
         Some(spans)
     }
 
@@ -235,7 +250,7 @@ impl Assembler {
         if union.is_empty() {
             union = spans.clone();
         }
-        self.spilled_spans += union.run_count();
+        self.spilled_spans += union.len();
         self.spilled.insert(oldest, union);
         self.lend(Filled {
             block: BlockIndex::new(oldest),
@@ -291,15 +306,18 @@ impl Assembler {
             self.open.insert(index, open);
         }
         let blocks = block_count(total);
-        let ends = self
+        let open = self
             .open
             .iter()
-            .map(|(&index, open)| (index, open.spans.end().max(open.union.end())));
-        let ends = ends.chain(self.spilled.iter().map(|(&index, spans)| (index, spans.end())));
-        let beyond = |(index, end)| end > 0 && BlockIndex::new(index).start() + u64::from(end) > total;
+            .flat_map(|(&index, open)| [(index, &open.spans), (index, &open.union)]);
+        let spilled = self.spilled.iter().map(|(&index, spans)| (index, spans));
+        let is_beyond = |(index, spans): (u32, &RangeSet)| {
+            let end = spans.last().map(|last| BlockIndex::new(index).start() + last.end);
+            end.is_some_and(|end| end > total)
+        };
         // Whole blocks beyond the end do not count here: an earlier, longer stream may have left them. The
         // store knows which blocks were verified.
-        if ends.into_iter().any(beyond) {
+        if open.chain(spilled).any(is_beyond) {
             return false;
         }
         let Some(last) = blocks.checked_sub(1) else {
@@ -312,11 +330,11 @@ impl Assembler {
         } else if self
             .spilled
             .get(&last)
-            .is_some_and(|spans| spans.is_whole(block.len_in(total)))
+            .is_some_and(|spans| is_whole(spans, block.len_in(total)))
         {
             self.forget_spilled(last);
             self.done.add(last);
-            let (buffer, spans) = (Buffer::default(), Spans::default());
+            let (buffer, spans) = (Buffer::default(), RangeSet::default());
             self.lend(Filled {
                 block,
                 buffer,
@@ -332,7 +350,7 @@ impl Assembler {
         self.done.insert(start.get(), end.get());
         let is_covered = |index: &u32| (start.get()..end.get()).contains(index);
         for (_, spans) in self.spilled.extract_if(|index, _| is_covered(index)) {
-            self.spilled_spans -= spans.run_count();
+            self.spilled_spans -= spans.len();
         }
         if let Some((index, open)) = self.current.take() {
             self.open.insert(index, open);
@@ -355,9 +373,9 @@ impl Assembler {
 
     /// Notes that these bytes of `block` are on disk, as if they had arrived and left in parts. Few blocks
     /// have such bytes at a time ([`crate::transfer::DESCRIBED_WINDOW`]).
-    fn adopt(&mut self, block: BlockIndex, spans: Spans) {
+    fn adopt(&mut self, block: BlockIndex, spans: RangeSet) {
         self.reopen(block);
-        self.spilled_spans += spans.run_count();
+        self.spilled_spans += spans.len();
         self.spilled.insert(block.get(), spans);
     }
 

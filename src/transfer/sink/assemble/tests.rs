@@ -37,7 +37,7 @@ fn the_least_recently_touched_block_gives_way() {
     assert_eq!(a.write(3 * B, &[1; 9]), Taken::New);
     let spilled = a.poll_filled().unwrap();
     assert_eq!((spilled.block.get(), spilled.extent), (1, Extent::Part));
-    assert_eq!(spilled.spans.iter().collect::<Vec<_>>(), [(7, 16)]);
+    assert_eq!(spilled.spans.iter().collect::<Vec<_>>(), [&(7..16)]);
     assert_eq!(
         a.write(4 * B, &[1; 9]),
         Taken::Full,
@@ -46,6 +46,16 @@ fn the_least_recently_touched_block_gives_way() {
     a.recycle(spilled.buffer);
     assert_eq!(a.write(4 * B, &[1; 9]), Taken::New);
     assert_eq!(a.write(B, &[1; 9]), Taken::Full);
+}
+
+#[test]
+fn scattered_bytes_use_bounded_memory() {
+    let mut a = Assembler::new(2, Some(B));
+    let refused = (0..10_000)
+        .filter(|i| a.write(i * 2, &[1]) == Taken::Full)
+        .count();
+    assert_eq!(refused, 10_000 - MAX_SPANS);
+    assert_eq!(a.write(1, &[1]), Taken::New, "filling a hole is always possible");
 }
 
 #[test]
@@ -97,8 +107,8 @@ proptest! {
                 while let Some(f) = a.poll_filled() {
                     freed = true;
                     let base = f.block.start() as usize;
-                    for (s, e) in f.spans.iter() {
-                        let (s, e) = (s as usize, e as usize);
+                    for span in f.spans.iter() {
+                        let (s, e) = (span.start as usize, span.end as usize);
                         out[base + s..base + e].copy_from_slice(&f.buffer[s..e]);
                     }
                     whole += u32::from(f.extent != Extent::Part);
