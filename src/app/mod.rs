@@ -77,7 +77,7 @@ pub(crate) async fn send(options: SendOptions, front: &mut dyn Front) -> Result<
     run::run(Errand::Send, &common, false, front, |parts| {
         Sending::new(manifest, source, paths, parts.waker, parts.clock, parts.notices)
             .map(|side| Box::new(side) as Box<dyn Side>)
-            .map_err(threads)
+            .map_err(Failure::system)
     })
     .await
 }
@@ -102,7 +102,7 @@ pub(crate) async fn receive(options: ReceiveOptions, front: &mut dyn Front) -> R
     }
     run::run(Errand::Receive, &common, options.yes, front, |parts| {
         let side = Receiving::new(target, parts.waker, parts.clock, parts.notices);
-        let mut side = side.map_err(threads)?;
+        let mut side = side.map_err(Failure::system)?;
         side.session.outside_links = options.outside_links;
         side.session.attributes = options.attributes;
         side.limit = common.limit.and_then(NonZeroU64::new);
@@ -237,13 +237,6 @@ fn discard_parts(root: &Path, front: &mut dyn Front) -> Result<Summary, Failure>
         front.event(Event::Info(Info::NothingToRemove { path }));
     }
     Ok(Summary::default())
-}
-
-fn threads(error: std::io::Error) -> Failure {
-    Failure::other(
-        format!("cannot start a thread: {error}"),
-        "close some programs and run the same command again",
-    )
 }
 
 /// Tells who waits at a server under a name.

@@ -5,7 +5,7 @@
 //! question.
 
 use std::io::{BufRead, Read};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 #[cfg(unix)]
@@ -183,9 +183,14 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    pub(super) fn new(reader: Box<dyn BufRead + Send>) -> Self {
+    pub(super) fn new(mut reader: Box<dyn BufRead + Send>) -> Self {
         let (sender, lines) = mpsc::sync_channel(1);
-        thread::spawn(move || read_lines(reader, &sender));
+        // Until the input ends or nobody wants more.
+        thread::spawn(move || {
+            while let Some(line) = read_line(&mut reader)
+                && sender.send(line).is_ok()
+            {}
+        });
         Pipe { lines, spare: None }
     }
 
@@ -199,13 +204,6 @@ impl Pipe {
         self.spare = Some(line);
         Next::TakenBack
     }
-}
-
-/// Reads lines until the input ends or nobody wants more.
-fn read_lines(mut reader: Box<dyn BufRead + Send>, lines: &SyncSender<String>) {
-    while let Some(line) = read_line(&mut reader)
-        && lines.send(line).is_ok()
-    {}
 }
 
 /// The next line, if there is one, without white space around it.

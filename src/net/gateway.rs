@@ -1,7 +1,7 @@
 //! Finds the router of this network, and asks it over UDP, multicast or HTTP. Every wait and every answer is
 //! bounded. All calls block, so they belong on a thread of their own.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ impl Gateway {
                         Some(answer) => return Some(answer),
                         None => continue,
                     },
-                    Err(e) if is_timeout(&e) => break,
+                    Err(e) if matches!(e.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => break,
                     Err(_) => return None,
                 }
             }
@@ -143,11 +143,6 @@ fn is_whole(answer: &[u8]) -> bool {
             .then(|| value.trim().parse::<usize>().ok())?
     });
     length.is_some_and(|length| body.len() >= length)
-}
-
-fn is_timeout(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{TimedOut, WouldBlock};
-    matches!(error.kind(), TimedOut | WouldBlock)
 }
 
 #[expect(clippy::disallowed_methods, reason = "sockets belong to net, and this is it")]

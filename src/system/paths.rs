@@ -10,13 +10,11 @@ pub(crate) fn without_ignored_end(path: PathBuf) -> PathBuf {
     }
     let full = std::path::absolute(&path).unwrap_or_default();
     match (full.file_name(), path.file_name()) {
-        (Some(read), Some(typed)) if begins_with(typed, read) => path.with_file_name(read),
+        (Some(read), Some(typed)) if typed.as_encoded_bytes().starts_with(read.as_encoded_bytes()) => {
+            path.with_file_name(read)
+        }
         _ => path,
     }
-}
-
-fn begins_with(name: &std::ffi::OsStr, start: &std::ffi::OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(start.as_encoded_bytes())
 }
 
 /// Whether a path names a stream of a file, as a colon does on Windows.

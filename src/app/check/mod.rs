@@ -37,8 +37,18 @@ pub(super) async fn run(common: Common, front: &mut dyn Front) -> Result<Summary
 
 /// Finds out what `look` does not tell, all at the same time.
 async fn examine(seen: Seen, ask_router: bool, steps: UnboundedSender<Info>) -> Result<Diagnosis, Failure> {
-    let report = &seen.report;
-    let ipv4: Vec<SocketAddr> = seen.servers.iter().copied().filter(SocketAddr::is_ipv4).collect();
+    let Seen {
+        candidates,
+        ports,
+        around,
+    } = seen;
+    let report = &around.report;
+    let ipv4: Vec<SocketAddr> = around
+        .servers
+        .iter()
+        .copied()
+        .filter(SocketAddr::is_ipv4)
+        .collect();
     let outside = report.mapped[0];
     let has_nat = has_nat(outside, report.mapping);
     let filtering = async {
@@ -54,14 +64,14 @@ async fn examine(seen: Seen, ask_router: bool, steps: UnboundedSender<Info>) -> 
         }
     };
     let outlet = async {
-        match seen.outlet.clone() {
+        match around.outlet.clone() {
             Some(outlet) => outlet,
             None => outlet::when_answered(&report.servers, &report.other_ports).await,
         }
     };
     let forwarding = async {
         match ask_router {
-            true => forwarding(seen.ports[0], outside.map(|outside| outside.ip())).await,
+            true => forwarding(ports[0], outside.map(|outside| outside.ip())).await,
             false => Forwarding::NotAsked,
         }
     };
@@ -73,16 +83,16 @@ async fn examine(seen: Seen, ask_router: bool, steps: UnboundedSender<Info>) -> 
             mapping: report.mapping,
             filtering,
         },
-        preservation: Preservation::of(&seen.ports, &report.mapped),
+        preservation: Preservation::of(&ports, &report.mapped),
         hairpin,
         outlet,
         forwarding,
         packet,
-        local: seen.candidates,
+        local: candidates,
         outside: report.mapped,
         outside_ipv6: report.mapped_ipv6,
         servers: [report.answered, report.asked],
-        clock: seen.clock,
+        clock: around.clock,
     })
 }
 

@@ -78,13 +78,13 @@ pub(super) enum Aside {
 }
 
 /// What the servers answered.
-pub(super) struct Around {
-    pub(super) report: StunReport,
-    pub(super) clock: WallClock,
+pub(in crate::app) struct Around {
+    pub report: StunReport,
+    pub clock: WallClock,
     /// STUN servers whose names were resolved.
-    pub(super) servers: Vec<SocketAddr>,
+    pub servers: Vec<SocketAddr>,
     /// Which UDP ports this network lets out, if no server answered at its own port.
-    pub(super) outlet: Option<Outlet>,
+    pub outlet: Option<Outlet>,
 }
 
 /// Waits for `work` and shows the steps it reports. Never stays silent for long.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::lobby::{asking, tell_steps};
+use super::lobby::{Around, asking, tell_steps};
 use super::meet::relay_terms;
 use super::{UserSide, heard};
 use crate::app::command::{Command, Notice};
@@ -18,27 +18,18 @@ use crate::app::told::{Info, SeenServer, Word};
 use crate::net;
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
-use crate::rendezvous::clock::WallClock;
 use crate::rendezvous::errand::Errand;
 use crate::rendezvous::meeting::interface::{MeetingEvent, Purpose};
 use crate::rendezvous::meeting::refusal::Refusal;
-use crate::rendezvous::outlet::Outlet;
-use crate::rendezvous::stun::StunReport;
 
 /// What a run found out about this network.
 pub(in crate::app) struct Seen {
     /// Addresses this machine has itself.
     pub candidates: Vec<SocketAddr>,
-    /// What the STUN servers answered.
-    pub report: StunReport,
-    /// The time, from NTP servers where they answered.
-    pub clock: WallClock,
     /// The local ports of the sockets.
     pub ports: Vec<u16>,
-    /// Which UDP ports this network lets out, if no server answered at its own port.
-    pub outlet: Option<Outlet>,
-    /// STUN servers whose names were resolved.
-    pub servers: Vec<SocketAddr>,
+    /// What the servers answered.
+    pub around: Around,
 }
 
 /// Finds out what this network is, and ends.
@@ -50,11 +41,8 @@ pub(in crate::app) async fn look(common: &Common, front: &mut dyn Front) -> Resu
     let around = tell_steps(looking, &mut told, front).await?;
     Ok(Seen {
         candidates: user.local.candidates.clone(),
-        report: around.report,
-        clock: around.clock,
         ports: user.ipv4.clone(),
-        outlet: around.outlet,
-        servers: around.servers,
+        around,
     })
 }
 

@@ -163,15 +163,13 @@ impl UserSide<'_> {
         told: &MeetingServer,
         purpose: Purpose,
     ) -> Meeting {
-        let candidates = self.local.candidates.clone();
         let config = MeetingConfig {
             errand: self.errand,
             server,
             token: told.token.as_ref().map(|token| token_key(token.word())),
             sockets,
             key: self.seeds.public,
-            local: candidates.clone(),
-            candidates,
+            candidates: self.local.candidates.clone(),
             purpose,
             relay: self.common.relay,
             guess: self.common.guess,

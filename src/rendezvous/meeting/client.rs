@@ -363,7 +363,7 @@ impl Meeting {
             let local = u8::try_from(index).ok()?;
             self.finder.seen(local).filter(SocketAddr::is_ipv4)
         });
-        let public = mapped[0].is_some_and(|seen| self.config.local.contains(&seen));
+        let public = mapped[0].is_some_and(|seen| self.config.candidates.contains(&seen));
         let nat = NatClass {
             mapping: if public {
                 Mapping::Public

@@ -39,11 +39,8 @@ pub(crate) struct MeetingConfig {
     pub sockets: Vec<u8>,
     /// The public key made for this run.
     pub key: PublicKey,
-    /// Addresses this machine has itself.
+    /// Addresses that this machine's first sockets have on its interfaces. If the server sees one of them, there is no NAT.
     pub candidates: Vec<SocketAddr>,
-    /// Addresses of the sockets on this machine's interfaces. If the server sees one of them, there is no
-    /// NAT.
-    pub local: Vec<SocketAddr>,
     /// How the peer is met.
     pub purpose: Purpose,
     /// Whether the server's relay may be used. With `Only`, the peer does not learn our addresses.

@@ -176,7 +176,6 @@ impl World {
             sockets: (0..SOCKETS as u8).collect(),
             key: self.rng.array(),
             candidates: vec![SocketAddr::from(([192, 168, 1, 5], 4300))],
-            local: Vec::new(),
             purpose,
             relay: RelayUse::Fallback,
             guess: true,
