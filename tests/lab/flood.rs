@@ -13,7 +13,8 @@ use super::forge::Forger;
 use super::link::{Direction, Link, LinkPlan, Tap, Way};
 use super::nat::Nat;
 use super::network::{Network, Plan, Side};
-use super::standing::{Attempt, Goods, Standing};
+use super::rebinding::connected;
+use super::standing::{Goods, Standing};
 
 /// The bottleneck, bits a second.
 const RATE: u64 = 20_000_000;
@@ -163,24 +164,13 @@ struct Ran {
 
 /// Runs a transfer to its end.
 fn run(network: &Network, standing: &Standing) -> Ran {
-    let mut attempt = begin(network, standing);
+    let mut attempt = connected(standing, network);
     let start = Instant::now();
     attempt.succeeds(LIMIT);
     Ran {
         took: start.elapsed(),
         account: attempt.account(),
     }
-}
-
-fn begin(network: &Network, standing: &Standing) -> Attempt {
-    let attempt = standing
-        .attempt(network)
-        .unwrap_or_else(|error| panic!("{error}"));
-    for peer in [&attempt.sender, &attempt.receiver] {
-        peer.connected(Duration::from_secs(30))
-            .unwrap_or_else(|error| panic!("{error}"));
-    }
-    attempt
 }
 
 /// The last of the numbers that stand before `word`, in what each side said with -vv.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::nat::Nat;
 use super::network::{Network, Plan, Side};
 use super::shell::{command_in, must};
-use super::verdicts::{Users, says, told};
+use super::verdicts::{Users, says, swap};
 
 #[test]
 #[ignore = "needs root: builds network namespaces"]
@@ -26,9 +26,7 @@ fn moves(to_symmetric: bool) {
     // 300 kB take ten seconds.
     let slow = ["--limit", "240kbit"];
     let (mut sender, mut receiver) = (users.sender(&slow), users.receiver(&[]));
-    let [from_sender, from_receiver] = [&sender, &receiver].map(told);
-    sender.enter(&from_receiver);
-    receiver.enter(&from_sender);
+    swap(&mut sender, &mut receiver);
     for peer in [&sender, &receiver] {
         peer.connected(Duration::from_secs(30))
             .unwrap_or_else(|error| panic!("{error}"));

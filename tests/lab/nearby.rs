@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::nat::Nat;
 use super::network::{Network, Plan, Side};
 use super::shell::{command_in, must};
-use super::verdicts::{Users, says, told};
+use super::verdicts::{Users, says, swap, told};
 
 const WORDS: &str = "lets nothing through to the other side";
 /// Seconds after which the routers nearby are asked, and those that they may take.
@@ -62,9 +62,7 @@ fn a_network_that_begins_to_forbid_the_peer_in_mid_transfer_is_told_and_the_tran
         let users = Users::of(&network);
         // 300 kB take ten seconds.
         let (mut sender, mut receiver) = (users.sender(&["--limit", "240kbit"]), users.receiver(&[]));
-        let [from_sender, from_receiver] = [&sender, &receiver].map(told);
-        sender.enter(&from_receiver);
-        receiver.enter(&from_sender);
+        swap(&mut sender, &mut receiver);
         for peer in [&sender, &receiver] {
             peer.connected(Duration::from_secs(30))
                 .unwrap_or_else(|error| panic!("{error}"));

@@ -74,6 +74,23 @@ pub(crate) fn told(peer: &Peer) -> String {
     peer.address().unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// Each user pastes what the other's screen shows.
+pub(crate) fn swap(sender: &mut Peer, receiver: &mut Peer) {
+    let [from_sender, from_receiver] = [&*sender, &*receiver].map(told);
+    sender.enter(&from_receiver);
+    receiver.enter(&from_sender);
+}
+
+/// The same, and they are connected within three seconds.
+fn swap_at_once(sender: &mut Peer, receiver: &mut Peer, what: &str) {
+    swap(sender, receiver);
+    let pasted = Instant::now();
+    let connected = receiver.connected(LIMIT);
+    let took = connected.unwrap_or_else(|error| panic!("{what}: {error}\n{}", sender.stderr())) - pasted;
+    println!("{what}: connected after {took:.2?}");
+    assert!(took < Duration::from_secs(3), "{}", account(sender, receiver));
+}
+
 pub(crate) fn says(peer: &Peer, words: &str, limit: Duration) {
     peer.wait_for(words, limit)
         .unwrap_or_else(|error| panic!("{error}"));
@@ -113,18 +130,10 @@ fn a_forwarded_port_behind_a_symmetric_router_connects_at_once() {
         let arguments = forwarded.map(|is_forwarded| if is_forwarded { &FORWARDED[..] } else { &[] });
         let mut sender = users.sender(arguments[0]);
         let mut receiver = users.receiver(arguments[1]);
-        let [from_sender, from_receiver] = [&sender, &receiver].map(told);
-        sender.enter(&from_receiver);
-        receiver.enter(&from_sender);
-        let pasted = Instant::now();
-        let connected = receiver
-            .connected(LIMIT)
-            .unwrap_or_else(|error| panic!("{a} {b}: {error}"));
-        println!("{a} to {b}, forwarded {forwarded:?}: {:.2?}", connected - pasted);
-        assert!(
-            connected - pasted < Duration::from_secs(3),
-            "{}",
-            account(&sender, &receiver)
+        swap_at_once(
+            &mut sender,
+            &mut receiver,
+            &format!("{a} to {b}, forwarded {forwarded:?}"),
         );
         users.end_well(sender, receiver);
     }
@@ -138,9 +147,7 @@ fn a_port_that_is_not_forwarded_after_all_leaves_the_other_pairs() {
     let users = Users::of(&network);
     let mut sender = users.sender(&FORWARDED);
     let mut receiver = users.receiver(&[]);
-    let [from_sender, from_receiver] = [&sender, &receiver].map(told);
-    sender.enter(&from_receiver);
-    receiver.enter(&from_sender);
+    swap(&mut sender, &mut receiver);
     users.end_well(sender, receiver);
 }
 
@@ -258,21 +265,10 @@ fn a_port_that_is_open_is_used_where_the_other_side_can() {
         }
         let users = Users::of(&network);
         let (mut sender, mut receiver) = (users.sender(&[]), users.receiver(arguments));
-        let [from_sender, from_receiver] = [&sender, &receiver].map(told);
+        let [_, from_receiver] = [&sender, &receiver].map(told);
         assert!(from_receiver.contains(":443/"), "{from_receiver}");
         says(&sender, "443 is open", AT_ONCE);
-        sender.enter(&from_receiver);
-        receiver.enter(&from_sender);
-        let pasted = Instant::now();
-        let connected = receiver
-            .connected(LIMIT)
-            .unwrap_or_else(|error| panic!("{b}: {error}\n{}", sender.stderr()));
-        println!("{b}: connected after {:.2?}", connected - pasted);
-        assert!(
-            connected - pasted < Duration::from_secs(3),
-            "{}",
-            account(&sender, &receiver)
-        );
+        swap_at_once(&mut sender, &mut receiver, &b.to_string());
         users.end_well(sender, receiver);
     }
 }
@@ -368,9 +364,7 @@ fn a_firewall_before_a_public_address_is_crossed_from_anywhere() {
         network.rules(&network.host(Side::B), firewall);
         let users = Users::of(&network);
         let (mut sender, mut receiver) = (users.sender(&[]), users.receiver(&[]));
-        let [from_sender, from_receiver] = [&sender, &receiver].map(told);
-        sender.enter(&from_receiver);
-        receiver.enter(&from_sender);
+        swap(&mut sender, &mut receiver);
         let pasted = Instant::now();
         let connected = receiver
             .connected(LIMIT)
