@@ -378,8 +378,8 @@ impl Bbr {
                 let jitter = self.gross(self.bw()) * self.spread().as_secs_f64();
                 let (bdp, mut quanta) = (self.bdp(self.bw()), (self.params.quanta * quantum) as f64);
                 if self.is_starting() {
-                    // The second product holds them. With more, a buffer of one product would overflow.
-                    quanta = (quanta - bdp).max(0.0);
+                    // The second product holds most of them. With more, a buffer of one product would overflow.
+                    quanta = quanta.min((quanta - bdp).max(self.params.startup_quanta * bdp));
                 }
                 self.cwnd_gain() * bdp + jitter + quanta
             }

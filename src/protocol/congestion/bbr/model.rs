@@ -86,7 +86,8 @@ impl Model {
 
     /// Mean RTT of an interval.
     pub(super) fn on_mean_rtt(&mut self, now: Time, mean: Duration, params: &Params) {
-        let noise = self.queue_noise(mean, params);
+        let rise = mean.saturating_sub(self.min_rtt(params).unwrap_or(mean));
+        let noise = self.queue_noise(mean, params).min(rise / params.steady_part);
         self.min_rtt.steady.on_mean(now, mean, noise);
     }
 
