@@ -2,23 +2,24 @@
 //!
 //! The kernel of a test machine may have no netem, so each direction is played by two threads: one reads packets from
 //! a TUN device and decides their fate, the other writes them into the opposite device when they are due. The model of
-//! a direction is a byte queue drained at `rate`, then a wire with delay, jitter and loss. The link does not touch the
-//! packets: it neither decrements TTLs nor corrupts.
+//! a direction is a queue drained at `rate`, then a wire with delay, jitter and loss. The link neither decrements TTLs
+//! nor corrupts; all that it writes into a packet is the mark of a queue that marks.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
 use std::io::ErrorKind;
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use p2pcopy::parts::protocol::SplitMix64;
+use p2pcopy::parts::protocol::{SplitMix64, Time};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tappers::{Interface, Tun};
 
+use super::queue::{Discipline, Packet, Queue};
 use super::shell::{command, inside, must};
 
 /// Larger than any packet of a 1500-byte device.
@@ -47,9 +48,8 @@ pub(crate) struct Direction {
     pub(crate) burst: f64,
     /// Bytes the queue before the bottleneck holds; packets beyond are lost. Without a rate there is no queue.
     pub(crate) queue: usize,
-    /// A policer in place of the queue: a bucket of `queue` bytes filled at `rate`. What fits goes on at once, what
-    /// does not is lost.
-    pub(crate) policed: bool,
+    /// How that queue is managed.
+    pub(crate) discipline: Discipline,
 }
 
 impl Default for Direction {
@@ -61,7 +61,7 @@ impl Default for Direction {
             loss: 0.0,
             burst: 0.0,
             queue: 1 << 20,
-            policed: false,
+            discipline: Discipline::Fifo,
         }
     }
 }
@@ -103,8 +103,10 @@ pub(crate) struct Counters {
     pub(crate) delivered_bytes: u64,
     /// Lost to chance or to a black-out.
     pub(crate) lost: u64,
-    /// Lost because the queue was full.
+    /// Lost because the queue was full, or because CoDel managed it.
     pub(crate) overflowed: u64,
+    /// Packets that the queue marked.
+    pub(crate) marked: u64,
 }
 
 /// One of the two directions.
@@ -139,12 +141,15 @@ impl Link {
     pub(crate) fn start(near: (&str, &str), far: (&str, &str), plan: LinkPlan) -> Link {
         let near = open_tun(near.0, near.1);
         let far = open_tun(far.0, far.1);
-        let lanes = [Lane::new(plan.forth), Lane::new(plan.back)];
+        let seed = plan.seed.wrapping_mul(2);
+        let lanes = [
+            Lane::new(plan.forth, seed),
+            Lane::new(plan.back, seed.wrapping_add(1)),
+        ];
         let mut threads = Vec::new();
-        for (lane, from, to, salt) in [(&lanes[0], &near, &far, 0), (&lanes[1], &far, &near, 1)] {
-            let dice = Dice::new(plan.seed.wrapping_mul(2).wrapping_add(salt));
+        for (lane, from, to) in [(&lanes[0], &near, &far), (&lanes[1], &far, &near)] {
             let (lane_in, from) = (Arc::clone(lane), Arc::clone(from));
-            threads.push(thread::spawn(move || lane_in.admit_all(&from, dice)));
+            threads.push(thread::spawn(move || lane_in.admit_all(&from)));
             let (lane_out, to) = (Arc::clone(lane), Arc::clone(to));
             threads.push(thread::spawn(move || lane_out.deliver_all(&to)));
         }
@@ -165,7 +170,7 @@ impl Link {
         self.ends[way as usize].send(packet).is_ok()
     }
 
-    /// Changes the plan of both directions from now on; packets on the wire keep their fate.
+    /// Changes the plan of both directions from now on; packets that have left the queue keep their fate.
     pub(crate) fn replan(&self, plan: LinkPlan) {
         self.lanes[0].state().plan = plan.forth;
         self.lanes[1].state().plan = plan.back;
@@ -180,7 +185,14 @@ impl Link {
 
     /// What both directions did so far: forth, back.
     pub(crate) fn counters(&self) -> [Counters; 2] {
-        [0, 1].map(|lane| self.lanes[lane].state().counters)
+        self.lanes.each_ref().map(|lane| {
+            let state = lane.state();
+            Counters {
+                overflowed: state.queue.dropped,
+                marked: state.queue.marked,
+                ..state.counters
+            }
+        })
     }
 }
 
@@ -211,7 +223,7 @@ fn open_tun(namespace: &str, name: &str) -> Arc<Tun> {
 /// A packet on its way, ordered by due time, then by arrival.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct InFlight {
-    due: Instant,
+    due: Time,
     order: u64,
     length: usize,
     bytes: Vec<u8>,
@@ -219,12 +231,45 @@ struct InFlight {
 
 struct LaneState {
     plan: Direction,
+    queue: Queue,
+    dice: Dice,
     flight: BinaryHeap<Reverse<InFlight>>,
+    order: u64,
     spare: Vec<Vec<u8>>,
-    /// When the bottleneck will have sent all that is queued.
-    idle_at: Instant,
     counters: Counters,
     tap: Option<Tap>,
+}
+
+impl LaneState {
+    /// Takes out of the queue what has begun to leave it.
+    fn serve(&mut self, now: Time) {
+        while let Some((leaves, packet)) = self.queue.dequeue(&self.plan, now) {
+            self.fly(leaves, packet);
+        }
+    }
+
+    /// Puts a packet on the wire.
+    fn fly(&mut self, leaves: Time, packet: Packet) {
+        if self.dice.loses(self.plan) {
+            self.counters.lost += 1;
+            self.spare.push(packet.bytes);
+            return;
+        }
+        self.order += 1;
+        self.flight.push(Reverse(InFlight {
+            due: leaves + self.plan.delay + self.plan.jitter.mul_f64(self.dice.unit()),
+            order: self.order,
+            length: packet.length,
+            bytes: packet.bytes,
+        }));
+    }
+
+    /// When there is something to do. Serving the queue may wait for part of the delay: before that nothing is due.
+    fn next(&self) -> Option<Time> {
+        let due = self.flight.peek().map(|first| first.0.due);
+        let turn = self.queue.next_at().map(|at| at + self.plan.delay / 2);
+        due.into_iter().chain(turn).min()
+    }
 }
 
 struct Lane {
@@ -232,25 +277,31 @@ struct Lane {
     woken: Condvar,
     dark: AtomicBool,
     stop: AtomicBool,
-    order: AtomicU64,
+    begin: Instant,
 }
 
 impl Lane {
-    fn new(plan: Direction) -> Arc<Lane> {
+    fn new(plan: Direction, seed: u64) -> Arc<Lane> {
         Arc::new(Lane {
             state: Mutex::new(LaneState {
                 plan,
+                queue: Queue::default(),
+                dice: Dice::new(seed),
                 flight: BinaryHeap::new(),
+                order: 0,
                 spare: Vec::new(),
-                idle_at: Instant::now(),
                 counters: Counters::default(),
                 tap: None,
             }),
             woken: Condvar::new(),
             dark: AtomicBool::new(false),
             stop: AtomicBool::new(false),
-            order: AtomicU64::new(0),
+            begin: Instant::now(),
         })
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO + self.begin.elapsed()
     }
 
     fn state(&self) -> MutexGuard<'_, LaneState> {
@@ -261,11 +312,11 @@ impl Lane {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn admit_all(&self, from: &Tun, mut dice: Dice) {
+    fn admit_all(&self, from: &Tun) {
         let mut buffer = vec![0; PACKET_ROOM];
         while !self.stopped() {
             match from.recv(&mut buffer) {
-                Ok(length) => buffer = self.admit(buffer, length, &mut dice),
+                Ok(length) => buffer = self.admit(buffer, length),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     let _ = poll(&mut [PollFd::new(from, PollFlags::IN)], Some(&STOP_CHECK));
                 }
@@ -275,42 +326,24 @@ impl Lane {
         }
     }
 
-    /// Decides the fate of one packet; hands back a buffer for the next.
-    fn admit(&self, bytes: Vec<u8>, length: usize, dice: &mut Dice) -> Vec<u8> {
-        let now = Instant::now();
+    /// Takes in one packet; hands back a buffer for the next.
+    fn admit(&self, bytes: Vec<u8>, length: usize) -> Vec<u8> {
+        let now = self.now();
         let mut state = self.state();
-        let plan = state.plan;
-        let mut leaves = now;
-        if plan.rate > 0 {
-            let nanoseconds =
-                |bytes: u64| Duration::from_nanos(bytes.saturating_mul(8_000_000_000) / plan.rate);
-            let start = state.idle_at.max(now);
-            // The backlog as time: what a full queue takes to drain.
-            if start - now + nanoseconds(length as u64)
-                > nanoseconds(plan.queue as u64).max(nanoseconds(1500))
-            {
-                state.counters.overflowed += 1;
-                return bytes;
-            }
-            state.idle_at = start + nanoseconds(length as u64);
-            // A policer keeps the same account, and lets nothing wait for it.
-            if !plan.policed {
-                leaves = state.idle_at;
-            }
-        }
-        if self.dark.load(Ordering::Relaxed) || dice.loses(plan) {
+        if self.dark.load(Ordering::Relaxed) {
             state.counters.lost += 1;
             return bytes;
         }
-        let due = leaves + plan.delay + plan.jitter.mul_f64(dice.unit());
-        let order = self.order.fetch_add(1, Ordering::Relaxed);
-        let wake = state.flight.peek().is_none_or(|first| due < first.0.due);
-        state.flight.push(Reverse(InFlight {
-            due,
-            order,
-            length,
-            bytes,
-        }));
+        let before = state.next();
+        let plan = state.plan;
+        state.serve(now);
+        if let Some(packet) = state.queue.enqueue(&plan, now, Packet { bytes, length }) {
+            state.fly(now, packet);
+        }
+        state.serve(now);
+        let wake = state
+            .next()
+            .is_some_and(|next| before.is_none_or(|then| next < then));
         let spare = state.spare.pop();
         drop(state);
         if wake {
@@ -324,15 +357,15 @@ impl Lane {
         let mut due = Vec::new();
         let mut state = self.state();
         while !self.stopped() {
-            let now = Instant::now();
+            let now = self.now();
+            state.serve(now);
             while state.flight.peek().is_some_and(|first| first.0.due <= now) {
                 due.push(state.flight.pop().expect("just seen").0);
             }
             if due.is_empty() {
                 let wait = state
-                    .flight
-                    .peek()
-                    .map_or(Duration::from_millis(50), |first| first.0.due - now);
+                    .next()
+                    .map_or(Duration::from_millis(50), |next| next.since(now));
                 state = self
                     .woken
                     .wait_timeout(state, wait)

@@ -13,6 +13,8 @@
 mod carrier;
 mod check;
 mod clocks;
+#[path = "../integration/sim/codel.rs"]
+mod codel;
 mod driver;
 mod ends;
 mod faults;
@@ -20,6 +22,7 @@ mod flood;
 #[path = "../forge/mod.rs"]
 mod forge;
 mod guesses;
+mod headers;
 mod interfaces;
 mod kills;
 mod link;
@@ -36,6 +39,9 @@ mod nearby;
 mod network;
 mod over_tcp;
 mod pair;
+mod ping;
+mod queue;
+mod queues;
 mod rebinding;
 mod selftest;
 mod services;

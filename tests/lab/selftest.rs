@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::link::{Direction, LinkPlan};
 use super::nat::Nat;
 use super::network::{HOPS, Network, Place, Plan, Side};
+use super::queue::Discipline;
 use super::shell::{Daemon, command, command_in, inside, must, run};
 
 /// Longer than any round trip of the network.
@@ -321,7 +322,7 @@ fn the_link_plays_delay_loss_rate_queue_policer_and_black_out() {
     // A policer with a bucket of that size lets as many pass, and none of them waits.
     network.link().replan(LinkPlan::symmetric(Direction {
         queue: 30_000,
-        policed: true,
+        discipline: Discipline::Policer,
         ..slow
     }));
     let (count, first, last) = send(50);

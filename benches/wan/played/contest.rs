@@ -110,6 +110,8 @@ pub(crate) struct Run {
     pub(crate) crossed: Option<f64>,
     /// Bytes put on the link for each byte of the file: headers, repetitions and all.
     pub(crate) spent: Option<f64>,
+    /// Packets that the link's queue marked.
+    pub(crate) marked: Option<u64>,
     pub(crate) pings: Option<Delay>,
     /// CPU seconds of the whole machine for each gigabyte; none with a played link, which costs more than all.
     pub(crate) cpu: Option<f64>,
@@ -156,6 +158,7 @@ impl<'a> Track<'a> {
             measured: Measured::failed(error.to_string()),
             crossed: None,
             spent: None,
+            marked: None,
             pings: None,
             cpu: None,
         })
@@ -194,6 +197,7 @@ impl<'a> Track<'a> {
         Ok(Run {
             crossed: wire.map(|wire| wire.left * 8e-6 / time),
             spent: wire.map(|wire| wire.entered / self.cell.size() as f64),
+            marked: wire.map(|wire| wire.marked),
             pings: pings.between(measured.begin, measured.end),
             cpu: (!self.cell.is_played())
                 .then(|| load.between(measured.begin, measured.end))
@@ -251,11 +255,12 @@ fn sweep() -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes towards B.
+/// Bytes towards B, and marked packets.
 #[derive(Clone, Copy, Debug)]
 struct Wire {
     entered: f64,
     left: f64,
+    marked: u64,
 }
 
 impl Wire {
@@ -268,6 +273,7 @@ impl Wire {
         Wire {
             entered: left * (1.0 + lost / delivered),
             left,
+            marked: now.marked - then.marked,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::link::{Direction, LinkPlan};
 use super::nat::Nat;
 use super::network::{Place, Plan};
+use super::queue::Discipline;
 
 /// The longest a transfer may take before it counts as stalled.
 const LONGEST: Duration = Duration::from_secs(40);
@@ -15,11 +16,18 @@ pub(crate) enum Family {
     Clean,
     Loss,
     Buffers,
+    Queues,
     Trouble,
 }
 
 impl Family {
-    pub(crate) const ALL: [Family; 4] = [Family::Clean, Family::Loss, Family::Buffers, Family::Trouble];
+    pub(crate) const ALL: [Family; 5] = [
+        Family::Clean,
+        Family::Loss,
+        Family::Buffers,
+        Family::Queues,
+        Family::Trouble,
+    ];
 
     /// The picture's file name, without its ending.
     pub(crate) fn file(self) -> &'static str {
@@ -27,6 +35,7 @@ impl Family {
             Family::Clean => "peers-clean",
             Family::Loss => "peers-loss",
             Family::Buffers => "peers-buffers",
+            Family::Queues => "peers-queues",
             Family::Trouble => "peers-trouble",
         }
     }
@@ -37,6 +46,7 @@ impl Family {
             Family::Clean => "Nothing in the way",
             Family::Loss => "Random loss",
             Family::Buffers => "Buffers too large and too small",
+            Family::Queues => "Managed queues",
             Family::Trouble => "Reordering, a black-out, a policer, a poor way back",
         }
     }
@@ -56,7 +66,7 @@ pub(crate) struct Cell {
     burst: f64,
     /// Bytes of buffer, or of the policer's bucket.
     queue: usize,
-    policed: bool,
+    discipline: Discipline,
     /// Mbit/s and loss of the way back; none: as fast as the way there, and without loss.
     way_back: Option<(u64, f64)>,
     /// How long the link is dark after a third of the file has crossed it.
@@ -75,7 +85,7 @@ const PLAIN: Cell = Cell {
     loss: 0.0,
     burst: 0.0,
     queue: 0,
-    policed: false,
+    discipline: Discipline::Fifo,
     way_back: None,
     dark: Duration::ZERO,
     megabytes: 125,
@@ -85,8 +95,21 @@ const PLAIN: Cell = Cell {
 /// The link of an ordinary home, with a buffer that holds a second: what an upload does to a video call shows here.
 pub(crate) const HOME: &str = "20 Mbit/s, 40 ms, 1 s buffer";
 
+/// A managed queue of a second.
+const MANAGED: Cell = Cell {
+    family: Family::Queues,
+    mbit: 20,
+    rtt_ms: 40,
+    queue: 2_500_000,
+    megabytes: 25,
+    ..PLAIN
+};
+
+/// The queues that mark begin where CoDel would (RFC 8289, section 4.3).
+const STEP: Discipline = Discipline::Step(Duration::from_millis(5));
+
 /// About ten seconds' worth of each link, less of the fast ones; and one short file.
-pub(crate) const CELLS: [Cell; 14] = [
+pub(crate) const CELLS: [Cell; 19] = [
     Cell {
         name: "100 Mbit/s, 100 ms",
         queue: 1_250_000,
@@ -168,6 +191,42 @@ pub(crate) const CELLS: [Cell; 14] = [
         ..PLAIN
     },
     Cell {
+        name: "20 Mbit/s, 40 ms, FQ-CoDel",
+        discipline: Discipline::FqCodel,
+        telling: true,
+        ..MANAGED
+    },
+    Cell {
+        name: "100 Mbit/s, 50 ms, FQ-CoDel",
+        mbit: 100,
+        rtt_ms: 50,
+        queue: 12_500_000,
+        discipline: Discipline::FqCodel,
+        megabytes: 60,
+        ..MANAGED
+    },
+    // Shaped below the link's rate, so that the link's own buffer stays empty. It is not played.
+    Cell {
+        name: "19 of 20 Mbit/s, 40 ms, like CAKE",
+        mbit: 19,
+        discipline: Discipline::HostFair,
+        ..MANAGED
+    },
+    Cell {
+        name: "20 Mbit/s, 40 ms, marks after 5 ms",
+        discipline: STEP,
+        ..MANAGED
+    },
+    Cell {
+        name: "100 Mbit/s, 50 ms, marks after 5 ms",
+        mbit: 100,
+        rtt_ms: 50,
+        queue: 12_500_000,
+        discipline: STEP,
+        megabytes: 60,
+        ..MANAGED
+    },
+    Cell {
         name: "100 Mbit/s, 50 ms, 10 ms jitter",
         family: Family::Trouble,
         rtt_ms: 50,
@@ -192,7 +251,7 @@ pub(crate) const CELLS: [Cell; 14] = [
         mbit: 50,
         rtt_ms: 40,
         queue: 100_000,
-        policed: true,
+        discipline: Discipline::Policer,
         megabytes: 60,
         ..PLAIN
     },
@@ -228,7 +287,7 @@ impl Cell {
             loss: self.loss,
             burst: self.burst,
             queue: self.queue,
-            policed: self.policed,
+            discipline: self.discipline,
         };
         let (back_mbit, back_loss) = self.way_back.unwrap_or((self.mbit, 0.0));
         let back = Direction {

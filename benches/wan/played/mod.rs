@@ -5,8 +5,12 @@
 //! Every tool crosses the same link before the next link is built, in rounds, so that what changes on the machine
 //! meanwhile hits all of them alike.
 
+#[path = "../../../tests/integration/sim/codel.rs"]
+mod codel;
 #[path = "../../../tests/lab/driver.rs"]
 mod driver;
+#[path = "../../../tests/lab/headers.rs"]
+mod headers;
 #[path = "../../../tests/lab/link.rs"]
 mod link;
 #[path = "../../../tests/lab/nat.rs"]
@@ -15,6 +19,10 @@ mod nat;
 mod network;
 #[path = "../../../tests/lab/pair.rs"]
 mod pair;
+#[path = "../../../tests/lab/ping.rs"]
+mod ping;
+#[path = "../../../tests/lab/queue.rs"]
+mod queue;
 #[path = "../../../tests/lab/services.rs"]
 mod services;
 #[path = "../../../tests/lab/shell.rs"]
@@ -28,7 +36,6 @@ mod load;
 mod ours;
 mod peers;
 mod picture;
-mod ping;
 mod sharing;
 mod table;
 

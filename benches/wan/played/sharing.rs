@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
 use super::contest::MEMORY;
-use super::links::Cell;
+use super::links::{CELLS, Cell, Family};
 use super::network::Network;
 use super::pair::{Errand, Pair};
 use super::peers::tcp;
@@ -114,6 +114,21 @@ const MATCHES: [Match; 6] = [
 /// What our first flow and all others got, in percent of the link.
 type Shares = Result<[f64; 2], String>;
 
+/// The links, with their names: plain buffers first, then the managed queues of the other tables.
+fn links() -> Vec<(String, Cell)> {
+    let plain = PATHS.iter().flat_map(|&(mbit, rtt)| {
+        BUFFERS.map(|buffer| {
+            let product = (mbit * rtt * 125) as f64;
+            let cell = Cell::clean(mbit, rtt, (product * buffer) as usize);
+            (format!("{mbit} Mbit/s, {rtt} ms, {buffer} BDP"), cell)
+        })
+    });
+    let managed = CELLS.iter().filter(|cell| cell.family == Family::Queues);
+    plain
+        .chain(managed.map(|cell| (cell.name.to_owned(), *cell)))
+        .collect()
+}
+
 /// Every match with one of `rivals` in its name on every link with one of `words` in its own, each `rounds` times, as a
 /// table; none of them stands for all. Traces of our first flow are left in `traces`.
 pub(crate) fn table(words: &[String], rivals: &[String], rounds: usize, traces: Option<&Path>) -> String {
@@ -122,14 +137,11 @@ pub(crate) fn table(words: &[String], rivals: &[String], rounds: usize, traces: 
         .filter(|m| !m.title.contains("BBR") || tcp::has_bbr())
         .filter(|m| rivals.is_empty() || rivals.iter().any(|r| m.title.to_lowercase().contains(r.as_str())))
         .collect();
-    let links: Vec<(u64, u64, f64)> = PATHS
-        .iter()
-        .flat_map(|&(mbit, rtt)| BUFFERS.map(|buffer| (mbit, rtt, buffer)))
-        .filter(|link| words.is_empty() || words.iter().any(|word| name(*link).contains(word.as_str())))
-        .collect();
+    let mut links = links();
+    links.retain(|(name, _)| words.is_empty() || words.iter().any(|word| name.contains(word.as_str())));
     let jobs: Vec<_> = links
         .iter()
-        .flat_map(|link| matches.iter().map(move |m| (*link, *m)))
+        .flat_map(|link| matches.iter().map(move |m| (link, *m)))
         .flat_map(|job| (1..=rounds).map(move |round| (job, round)))
         .collect();
     let next = AtomicUsize::new(0);
@@ -138,15 +150,15 @@ pub(crate) fn table(words: &[String], rivals: &[String], rounds: usize, traces: 
         let (next, results, jobs) = (&next, &results, &jobs);
         for place in 0..AT_ONCE {
             scope.spawn(move || {
-                while let Some((at, ((link, m), round))) = {
+                while let Some((at, (((name, cell), m), round))) = {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     jobs.get(at).map(|job| (at, job))
                 } {
-                    let title = format!("{}, {}", name(*link), m.title);
+                    let title = format!("{name}, {}", m.title);
                     let file = format!("{title}, {round}.jsonl").replace('/', "p");
                     let trace = traces.map(|directory| directory.join(&file));
                     thread::sleep(STAGGER * place);
-                    let shares = run(*link, m.rival, trace.as_deref());
+                    let shares = run(cell, m.rival, trace.as_deref());
                     eprintln!("{title}: {}", brief(std::slice::from_ref(&shares)));
                     if let Err(account) = &shares {
                         eprintln!("{account}");
@@ -164,18 +176,14 @@ pub(crate) fn table(words: &[String], rivals: &[String], rounds: usize, traces: 
         let _ = write!(text, " {} |", m.title);
     }
     let _ = writeln!(text, "\n|---|{}", "---|".repeat(matches.len()));
-    for link in links {
-        let _ = write!(text, "| {} |", name(link));
+    for (name, _) in &links {
+        let _ = write!(text, "| {name} |");
         for shares in cells.by_ref().take(matches.len()) {
             let _ = write!(text, " {} |", brief(shares));
         }
         text.push('\n');
     }
     text
-}
-
-fn name((mbit, rtt, buffer): (u64, u64, f64)) -> String {
-    format!("{mbit} Mbit/s, {rtt} ms, {buffer} BDP")
 }
 
 /// The run in the middle, and with several also the least and the most that we had.
@@ -199,13 +207,13 @@ fn brief(rounds: &[Shares]) -> String {
     }
 }
 
-/// One match on one link.
-fn run((mbit, rtt, buffer): (u64, u64, f64), rival: Rival, trace: Option<&Path>) -> Shares {
-    let rate = mbit * 1_000_000;
-    let queue = (rate as f64 / 8.0 * rtt as f64 / 1e3 * buffer) as usize;
-    let network = Network::build(Cell::clean(mbit, rtt, queue).plan());
+/// One match on one link. Where the queue marks, TCP asks for marks.
+fn run(cell: &Cell, rival: Rival, trace: Option<&Path>) -> Shares {
+    let rate = cell.mbit * 1_000_000;
+    let network = Network::build(cell.plan());
+    let ecn = cell.family == Family::Queues;
     let tcp = |control, count| {
-        tcp::flows(&network, control, count, LONGEST.as_secs()).map_err(|error| error.to_string())
+        tcp::flows(&network, control, count, ecn, LONGEST.as_secs()).map_err(|error| error.to_string())
     };
     let ours = || Ours::start(&network, rate);
     let shares = |flows: &[&Ours]| {

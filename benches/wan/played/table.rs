@@ -77,6 +77,9 @@ pub(crate) fn line(cell: &Cell, base: Option<Duration>, run: &Run) -> String {
     if let Some(spent) = run.spent {
         let _ = write!(text, ", {spent:.3} B/B on the link");
     }
+    if let Some(marked @ 1..) = run.marked {
+        let _ = write!(text, ", {marked} marked");
+    }
     if let Some(repeated) = run.measured.insight.and_then(|insight| insight.repeated) {
         let _ = write!(text, ", {:.2}% repeated", repeated * 100.0);
     }

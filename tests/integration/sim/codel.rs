@@ -1,7 +1,8 @@
 //! CoDel (RFC 8289): drops packets when even the shortest wait in the queue stays too long.
 //!
-//! It is asked when a packet joins the queue instead of when it leaves: in a queue that is served in order, what came
-//! before decides both how long the packet will wait and whether it will be dropped, so both ways are the same.
+//! The simulator asks it when a packet joins the queue instead of when it leaves: in a queue that is served in order, what
+//! came before decides both how long the packet will wait and whether it will be dropped, so both ways are the same. The
+//! lab's played link shares this file and asks it when a packet leaves.
 
 use std::time::Duration;
 

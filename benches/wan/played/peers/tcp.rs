@@ -4,7 +4,7 @@ use std::io;
 use std::process::{Command, Stdio};
 
 use super::super::network::{Network, Side};
-use super::super::shell::{Daemon, command, command_in, run};
+use super::super::shell::{Daemon, command, command_in, inside, run};
 use super::{Ends, Ground, Peer, Proof, Ready, find, prepare_tcp};
 
 /// No file: bytes from memory to memory, the rate as the receiver saw it. What TCP can do at best.
@@ -149,9 +149,21 @@ fn make_key(ground: &Ground, name: &str) -> io::Result<()> {
     }
 }
 
-/// TCP connections that send from A to B for `seconds` or until they are dropped, with this congestion control.
-pub(crate) fn flows(network: &Network, control: &str, count: usize, seconds: u64) -> io::Result<[Daemon; 2]> {
+/// TCP connections that send from A to B for `seconds` or until they are dropped, with this congestion control, and with
+/// ECN if asked for.
+pub(crate) fn flows(
+    network: &Network,
+    control: &str,
+    count: usize,
+    ecn: bool,
+    seconds: u64,
+) -> io::Result<[Daemon; 2]> {
     prepare_tcp(network, control)?;
+    for side in [Side::A, Side::B].into_iter().filter(|_| ecn) {
+        inside(&network.host(side), || {
+            std::fs::write("/proc/sys/net/ipv4/tcp_ecn", "1")
+        })?;
+    }
     let start = |side, arguments: &[&str]| {
         let mut command = command_in(&network.host(side), "iperf3");
         command

@@ -1,0 +1,122 @@
+//! The program through managed queues: its rate, what it adds to the delay of others, and whether marks come back to it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::link::{Direction, LinkPlan, Way};
+use super::nat::Nat;
+use super::network::{Network, Plan};
+use super::pair::{Errand, Pair};
+use super::ping::{Delay, Pings};
+use super::queue::Discipline;
+
+/// Bits per second, and the share of them that content can get: headers and tag take the rest.
+const RATE: u64 = 20_000_000;
+const CONTENT: f64 = 0.95;
+/// Bytes of the file.
+const SIZE: usize = 15_000_000;
+/// Packets with content are larger than this, in bytes.
+const LARGE: usize = 1_000;
+
+/// What was seen of a transfer from outside.
+#[derive(Debug)]
+struct Seen {
+    /// Content of the whole file as a share of what content can get.
+    share: f64,
+    base: Duration,
+    pings: Delay,
+    marked: u64,
+    dropped: u64,
+    /// Packets with content that could not be marked.
+    not_ect: u64,
+}
+
+impl Seen {
+    /// What the transfer adds to a ping's round trip, median and 95th percentile.
+    fn added(&self) -> [Duration; 2] {
+        [self.pings.median, self.pings.p95].map(|trip| trip.saturating_sub(self.base))
+    }
+}
+
+/// 40 ms there and back, and a queue of a second.
+fn link(discipline: Discipline) -> LinkPlan {
+    let back = Direction {
+        rate: RATE,
+        delay: Duration::from_millis(20),
+        queue: RATE as usize / 8,
+        ..Direction::default()
+    };
+    let forth = Direction { discipline, ..back };
+    LinkPlan { forth, back, seed: 1 }
+}
+
+/// Carries the file once.
+fn transfer(network: &Network) -> Seen {
+    let not_ect = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&not_ect);
+    network.link().tap(
+        Way::Forth,
+        Box::new(move |packet| {
+            if packet.len() > LARGE && packet[1] & 3 == 0 {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }),
+    );
+    let pings = Pings::start(network).expect("ports are free");
+    let base = pings.idle().expect("the link is up");
+    pings.wait_for_quiet(base);
+    let before = network.link().counters()[0];
+    let pair = Pair::start(
+        network,
+        &Errand {
+            size: SIZE,
+            ..Errand::default()
+        },
+    )
+    .unwrap_or_else(|account| panic!("{account}"));
+    let pasted = pair.pasted;
+    let report = pair.finish();
+    assert!(report.succeeded(), "{}", report.account());
+    let connected = report.connected.expect("it succeeded");
+    let begin = pasted + connected;
+    let took = report.took - connected;
+    let counters = network.link().counters()[0];
+    Seen {
+        share: SIZE as f64 * 8.0 / took.as_secs_f64() / RATE as f64 / CONTENT,
+        base,
+        pings: pings.between(begin, begin + took).expect("pings came back"),
+        marked: counters.marked - before.marked,
+        dropped: counters.overflowed - before.overflowed,
+        not_ect: not_ect.load(Ordering::Relaxed),
+    }
+}
+
+/// Either queue marks, so nothing is dropped, and all packets leave as ECT(0) to the end: the counts that came back fit.
+#[test]
+#[ignore = "needs root: builds network namespaces"]
+fn a_queue_that_marks_is_filled_without_delay_and_without_loss() {
+    let network = Network::build(Plan {
+        hops: 1,
+        link: link(Discipline::Fifo),
+        ..Plan::new(Nat::Public, Nat::Public)
+    });
+    for (discipline, most) in [
+        (Discipline::FqCodel, [3, 10]),
+        (Discipline::HostFair, [3, 10]),
+        (Discipline::Step(Duration::from_millis(5)), [6, 30]),
+    ] {
+        network.link().replan(link(discipline));
+        let seen = transfer(&network);
+        println!("{discipline:?}: {seen:?}");
+        assert!(seen.share >= 0.9, "{discipline:?}: {seen:?}");
+        let within = seen.added().into_iter().zip(most.map(Duration::from_millis));
+        assert!(
+            within.into_iter().all(|(added, most)| added <= most),
+            "{discipline:?}: {seen:?}"
+        );
+        assert!(seen.marked > 0, "{discipline:?}: {seen:?}");
+        assert_eq!((seen.dropped, seen.not_ect), (0, 0), "{discipline:?}: {seen:?}");
+        assert_eq!((seen.pings.lost, seen.pings.max > seen.base), (0.0, true));
+    }
+}
