@@ -71,6 +71,8 @@ pub(crate) struct Insight {
     pub(crate) repeated: Option<f64>,
     /// The most memory sender and receiver held, in bytes.
     pub(crate) memory: [u64; 2],
+    /// Mbit/s between the first and the last tenth of the file.
+    pub(crate) middle: Option<f64>,
 }
 
 impl Measured {

@@ -317,6 +317,11 @@ impl Cell {
         }
     }
 
+    /// Whether its queue marks packets.
+    pub(crate) fn marks(&self) -> bool {
+        self.family == Family::Queues
+    }
+
     /// Whether there is a played link, or only a cable.
     pub(crate) fn is_played(&self) -> bool {
         self.mbit > 0

@@ -198,7 +198,8 @@ fn cross(cell: &'static Cell, entrants: &[Entrant], rounds: usize) -> Option<Row
     let mut runs: Vec<Vec<_>> = entrants.iter().map(|_| Vec::new()).collect();
     for _ in 0..rounds {
         for (entrant, runs) in entrants.iter().zip(&mut runs) {
-            if !entrant.installed {
+            let in_vain = matches!(entrant.tool, Tool::Peer(peer) if peer.ecn) && !cell.marks();
+            if !entrant.installed || in_vain {
                 continue;
             }
             let run = track.run(entrant.tool);

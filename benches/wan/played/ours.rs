@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use tempfile::NamedTempFile;
+
 use super::contest::{Insight, Measured};
 use super::driver::Peer;
 use super::links::Cell;
@@ -18,12 +20,17 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Carries a file of the cell's size once.
 pub(crate) fn run(network: &Network, cell: &Cell, directory: &Path) -> Measured {
+    let trace = match NamedTempFile::new() {
+        Ok(trace) => trace,
+        Err(error) => return Measured::failed(error.to_string()),
+    };
     let errand = Errand {
         size: usize::try_from(cell.size()).unwrap_or(usize::MAX),
         limit: cell.bound() + CONNECT_LIMIT,
         directory: Some(directory.to_owned()),
         // The figures it prints each second hold its repetitions.
         arguments: vec!["-vv".to_owned()],
+        trace: Some(trace.path().to_owned()),
         ..Errand::default()
     };
     let pair = match Pair::start(network, &errand) {
@@ -46,6 +53,7 @@ pub(crate) fn run(network: &Network, cell: &Cell, directory: &Path) -> Measured 
         insight: Some(Insight {
             repeated: repeated(&report.stderr[0]),
             memory: report.peak_memory,
+            middle: middle(trace.path(), cell.size()),
         }),
         ..Measured::done(begin, end, cell.size())
     }
@@ -105,6 +113,7 @@ fn relayed(network: &Network, cell: &Cell, directory: &Path, file: &Path) -> Res
         insight: Some(Insight {
             repeated: repeated(&sender.stderr()),
             memory,
+            middle: None,
         }),
         ..Measured::done(begin, end, cell.size())
     })
@@ -120,4 +129,17 @@ fn repeated(told: &str) -> Option<f64> {
     let (at, repeated) = before(told, " repeated, ")?;
     let (_, sent) = before(&told[..at], " sent, ")?;
     Some(repeated / sent)
+}
+
+/// How fast the middle eight tenths of the file were acknowledged, in Mbit/s: the rate without start and end.
+fn middle(trace: &Path, size: u64) -> Option<f64> {
+    let text = std::fs::read_to_string(trace).ok()?;
+    let samples = text.lines().filter_map(|line| {
+        let sample: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some((sample["time_s"].as_f64()?, sample["arrived"].as_f64()?))
+    });
+    let mut middle = samples.skip_while(|(_, arrived)| *arrived < size as f64 * 0.1);
+    let begin = middle.next()?;
+    let end = middle.find(|(_, arrived)| *arrived >= size as f64 * 0.9)?;
+    Some((end.1 - begin.1) * 8e-6 / (end.0 - begin.0))
 }

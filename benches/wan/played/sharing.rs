@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
 use super::contest::MEMORY;
-use super::links::{CELLS, Cell, Family};
+use super::links::{CELLS, Cell};
 use super::network::Network;
 use super::pair::{Errand, Pair};
 use super::peers::tcp;
@@ -123,7 +123,7 @@ fn links() -> Vec<(String, Cell)> {
             (format!("{mbit} Mbit/s, {rtt} ms, {buffer} BDP"), cell)
         })
     });
-    let managed = CELLS.iter().filter(|cell| cell.family == Family::Queues);
+    let managed = CELLS.iter().filter(|cell| cell.marks());
     plain
         .chain(managed.map(|cell| (cell.name.to_owned(), *cell)))
         .collect()
@@ -211,9 +211,9 @@ fn brief(rounds: &[Shares]) -> String {
 fn run(cell: &Cell, rival: Rival, trace: Option<&Path>) -> Shares {
     let rate = cell.mbit * 1_000_000;
     let network = Network::build(cell.plan());
-    let ecn = cell.family == Family::Queues;
     let tcp = |control, count| {
-        tcp::flows(&network, control, count, ecn, LONGEST.as_secs()).map_err(|error| error.to_string())
+        tcp::flows(&network, control, count, cell.marks(), LONGEST.as_secs())
+            .map_err(|error| error.to_string())
     };
     let ours = || Ours::start(&network, rate);
     let shares = |flows: &[&Ours]| {

@@ -184,7 +184,8 @@ impl Board {
 
     /// What p2pcopy tells about itself.
     fn insights(&self) -> String {
-        let mut text = "\np2pcopy itself.\n\n| link | packets repeated | RSS sender | RSS receiver |\n|---|---|---|---|\n"
+        let mut text = "\np2pcopy itself.\n\n| link | Mbit/s between the first and the last tenth | packets repeated | RSS sender | RSS receiver |\n\
+                        |---|---|---|---|---|\n"
             .to_owned();
         let before = text.len();
         for row in &self.rows {
@@ -195,9 +196,10 @@ impl Board {
             let repeated = insight
                 .repeated
                 .map_or("-".to_owned(), |share| format!("{:.2}%", share * 100.0));
+            let middle = insight.middle.map_or("-".to_owned(), rate);
             let _ = writeln!(
                 text,
-                "| {} | {repeated} | {sender} MiB | {receiver} MiB |",
+                "| {} | {middle} | {repeated} | {sender} MiB | {receiver} MiB |",
                 row.cell.name
             );
         }

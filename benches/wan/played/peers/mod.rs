@@ -25,8 +25,9 @@ const READY_LIMIT: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(2);
 
 /// Every peer, in the order of the table.
-pub(crate) const PEERS: [&Peer; 9] = [
+pub(crate) const PEERS: [&Peer; 10] = [
     &tcp::IPERF3_CUBIC,
+    &tcp::IPERF3_ECN,
     &tcp::IPERF3_BBR,
     &tcp::RSYNC_CUBIC,
     &tcp::RSYNC_BBR,
@@ -47,6 +48,8 @@ pub(crate) struct Peer {
     pub(crate) is_installed: fn() -> bool,
     /// The congestion control of TCP on both hosts, for those who use TCP.
     tcp: Option<&'static str>,
+    /// Whether TCP asks for marks. Such a peer takes part only where a queue marks.
+    pub(crate) ecn: bool,
     /// Where the end stands that waits.
     waits_at: Side,
     /// The end that waits.
@@ -178,7 +181,7 @@ impl Peer {
 
     fn carry(&self, ground: &Ground, bound: Duration) -> io::Result<Measured> {
         // Without a word of its own, a peer over TCP gets what nearly every system uses.
-        prepare_tcp(ground.network, self.tcp.unwrap_or("cubic"))?;
+        prepare_tcp(ground.network, self.tcp.unwrap_or("cubic"), self.ecn)?;
         let mut far = ground.spawn((self.far)(ground)?, "far.log")?;
         self.ready.wait(&mut far.0, || ground.log("far.log"))?;
         let command = (self.near)(ground, &ground.log("far.log"))?;
@@ -277,14 +280,19 @@ fn wait_for_all(
     Ok(Some(well))
 }
 
-/// Gives both hosts a route to each other with this congestion control, and has TCP forget what earlier connections
-/// learnt of the path. (The namespace's own default may be set to few: the kernel allows what it calls unrestricted.)
-fn prepare_tcp(network: &Network, control: &str) -> io::Result<()> {
+/// Gives both hosts a route to each other with this congestion control, ECN if asked for (else the default, which only
+/// answers to it), and has TCP forget what earlier connections learnt of the path. (The namespace's own default may be set to few: the kernel allows what it calls unrestricted.)
+fn prepare_tcp(network: &Network, control: &str, ecn: bool) -> io::Result<()> {
     for (side, peer) in [(Side::A, Side::B), (Side::B, Side::A)] {
         let (host, peer) = (network.host(side), network.host_address(peer));
-        inside(&host, || {
-            std::fs::write("/proc/sys/net/ipv4/tcp_no_metrics_save", "1")
-        })?;
+        for (setting, value) in [
+            ("tcp_no_metrics_save", "1"),
+            ("tcp_ecn", if ecn { "1" } else { "2" }),
+        ] {
+            inside(&host, move || {
+                std::fs::write(format!("/proc/sys/net/ipv4/{setting}"), value)
+            })?;
+        }
         let ip = |words: &[&str]| run(command("ip").args(["-n", &host]).args(words), "", READY_LIMIT);
         let known = ip(&["-oneline", "route", "get", peer]);
         let mut route = vec!["route", "replace", peer];

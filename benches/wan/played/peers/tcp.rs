@@ -4,7 +4,7 @@ use std::io;
 use std::process::{Command, Stdio};
 
 use super::super::network::{Network, Side};
-use super::super::shell::{Daemon, command, command_in, inside, run};
+use super::super::shell::{Daemon, command, command_in, run};
 use super::{Ends, Ground, Peer, Proof, Ready, find, prepare_tcp};
 
 /// No file: bytes from memory to memory, the rate as the receiver saw it. What TCP can do at best.
@@ -13,6 +13,7 @@ pub(super) const IPERF3_CUBIC: Peer = Peer {
     install: "apt install iperf3",
     is_installed: || find("iperf3").is_some(),
     tcp: Some("cubic"),
+    ecn: false,
     waits_at: Side::B,
     far: |ground| {
         let mut command = ground.command(Side::B, "iperf3");
@@ -30,6 +31,13 @@ pub(super) const IPERF3_CUBIC: Peer = Peer {
     proof: Proof::Rate(rate_received),
 };
 
+/// The same with ECN, which is no default: the marks of a queue are worth something to it.
+pub(super) const IPERF3_ECN: Peer = Peer {
+    name: "iperf3 CUBIC, ECN",
+    ecn: true,
+    ..IPERF3_CUBIC
+};
+
 pub(super) const IPERF3_BBR: Peer = Peer {
     name: "iperf3 BBR",
     install: "apt install iperf3, and a kernel with BBR (modprobe tcp_bbr)",
@@ -44,6 +52,7 @@ pub(super) const RSYNC_CUBIC: Peer = Peer {
     install: "apt install rsync",
     is_installed: || find("rsync").is_some(),
     tcp: Some("cubic"),
+    ecn: false,
     waits_at: Side::B,
     far: |ground| {
         let configuration = ground.path("rsyncd.conf");
@@ -90,6 +99,7 @@ pub(super) const SCP: Peer = Peer {
             .all(|program| find(program).is_some())
     },
     tcp: Some("cubic"),
+    ecn: false,
     waits_at: Side::B,
     far: |ground| {
         for key in ["host-key", "user-key"] {
@@ -158,12 +168,7 @@ pub(crate) fn flows(
     ecn: bool,
     seconds: u64,
 ) -> io::Result<[Daemon; 2]> {
-    prepare_tcp(network, control)?;
-    for side in [Side::A, Side::B].into_iter().filter(|_| ecn) {
-        inside(&network.host(side), || {
-            std::fs::write("/proc/sys/net/ipv4/tcp_ecn", "1")
-        })?;
-    }
+    prepare_tcp(network, control, ecn)?;
     let start = |side, arguments: &[&str]| {
         let mut command = command_in(&network.host(side), "iperf3");
         command

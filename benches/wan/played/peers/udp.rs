@@ -20,6 +20,7 @@ pub(super) const UDT4: Peer = Peer {
     install: "apt install libudt-dev g++",
     is_installed: || udt().is_some(),
     tcp: None,
+    ecn: false,
     waits_at: Side::B,
     far: |ground| Ok(udt_end(ground, Side::B, "receive", &ground.arrived())),
     ready: Ready::Udp(5000),
@@ -65,6 +66,7 @@ pub(super) const SRT: Peer = Peer {
     install: "apt install srt-tools",
     is_installed: || find("srt-file-transmit").is_some(),
     tcp: None,
+    ecn: false,
     waits_at: Side::B,
     far: |ground| {
         let mut command = ground.command(Side::B, "srt-file-transmit");
@@ -93,6 +95,7 @@ pub(super) const SENDME: Peer = Peer {
     install: "cargo install sendme --locked",
     is_installed: || find("sendme").is_some(),
     tcp: None,
+    ecn: false,
     waits_at: Side::A,
     far: |ground| {
         let mut command = ground.command(Side::A, find("sendme").unwrap_or_default());
@@ -130,6 +133,7 @@ pub(super) const UFTP: Peer = Peer {
     install: "apt install uftp",
     is_installed: || find("uftp").is_some() && find("uftpd").is_some(),
     tcp: None,
+    ecn: false,
     waits_at: Side::B,
     far: |ground| {
         let mut command = ground.command(Side::B, "uftpd");
