@@ -234,6 +234,7 @@ mod tests {
     }
 
     /// Sends so many bytes at a time.
+    #[derive(Default)]
     struct Sender {
         host: u8,
         port: u16,
@@ -251,9 +252,7 @@ mod tests {
             port,
             length,
             ecn,
-            out: 0,
-            marked: 0,
-            took: Duration::ZERO,
+            ..Sender::default()
         }
     }
 
@@ -373,6 +372,21 @@ mod tests {
                 "{discipline:?}: {small} {large}"
             );
         }
+    }
+
+    #[test]
+    fn flows_that_are_new_again_and_again_starve_nobody() {
+        let mut queue = Queue::default();
+        // Together they have nearly the whole rate, and never more than a packet waiting.
+        let mut senders: Vec<_> = (1..=12).map(|port| (1, sender(1, port, 80, ECT))).collect();
+        senders.push((4, sender(1, 99, 1000, ECT)));
+        play(
+            &mut queue,
+            &plan(Discipline::FqCodel, 1_000_000),
+            0..1000,
+            &mut senders,
+        );
+        assert!(senders[12].1.out > 1000 / 13, "{}", senders[12].1.out);
     }
 
     #[test]
