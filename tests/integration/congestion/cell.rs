@@ -237,7 +237,7 @@ pub(crate) fn add(world: &mut World, name: &str, start: f64, rtt_ms: f64, seed: 
 }
 
 /// The same; our own controller runs with these numbers.
-fn add_with(
+pub(crate) fn add_with(
     world: &mut World,
     name: &str,
     start: f64,

@@ -14,8 +14,10 @@ mod trace;
 
 use std::time::Duration;
 
+use p2pcopy::parts::protocol::Params;
+
 use crate::sim::flow::{PACKET, World};
-use cell::{Cell, Trouble, add, alone, at, parallel};
+use cell::{Cell, Trouble, add, add_with, alone, at, parallel, params};
 
 /// Runs cells and reports all that miss `floor` percent, or take over `most` percent of ten seconds for ten seconds'
 /// worth.
@@ -225,17 +227,22 @@ fn random_loss_beside_the_queue_of_our_own_start_is_no_rivals() {
     assert!(mean < 115.0, "{mean}: {files:.0?}");
 }
 
-#[test]
-fn a_path_that_moves_from_20_to_200_ms_is_filled_again() {
+/// Share of the link that a flow has 20 s after its path moved from 20 to 200 ms.
+fn goodput_after_move(seed: u64, params: Params) -> f64 {
     let cell = Cell::new(50.0, 20.0, 0.0, 2.0);
-    let mut w = cell.world(1);
-    add(&mut w, "bbr", 0.0, 20.0, 1, None);
+    let mut w = cell.world(seed);
+    add_with(&mut w, "bbr", 0.0, 20.0, seed, None, params);
     w.run(at(10.0));
     w.forth.profile.delay = Duration::from_millis(190);
     w.run(at(30.0));
     let before = w.flows[0].stats.useful;
     w.run(at(40.0));
-    let goodput = ((w.flows[0].stats.useful - before) * PACKET) as f64 / 10.0 / cell.rate();
+    ((w.flows[0].stats.useful - before) * PACKET) as f64 / 10.0 / cell.rate()
+}
+
+#[test]
+fn a_path_that_moves_from_20_to_200_ms_is_filled_again() {
+    let goodput = goodput_after_move(1, params());
     assert!(goodput > 0.8, "{goodput}");
 }
 

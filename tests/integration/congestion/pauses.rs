@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::congestion::cell::{Cell, add, at};
+use p2pcopy::parts::protocol::Params;
+
+use crate::congestion::cell::{Cell, add, add_with, at, params};
 use crate::sim::fixed::Fixed;
 use crate::sim::flow::{Flow, PACKET};
 
 /// Share of packets that an application loses which sends `packets` a round trip and `gap_ms` apart, from 40 s after the
 /// path of 4 Mbit/s and 800 ms has become ten times slower.
-fn lost_after_fall(packets: u64, gap_ms: f64, loss: f64, seed: u64) -> f64 {
+pub(crate) fn lost_after_fall(packets: u64, gap_ms: f64, loss: f64, seed: u64, params: Params) -> f64 {
     let cell = Cell::new(4.0, 800.0, loss, 0.05);
     let mut w = cell.world(seed);
-    add(&mut w, "bbr", 0.0, cell.rtt_ms, seed, None);
+    add_with(&mut w, "bbr", 0.0, cell.rtt_ms, seed, None, params);
     let mut before = None;
     while w.now < at(140.0) {
         if w.now >= at(20.0) {
@@ -41,7 +43,7 @@ fn an_application_that_pauses_follows_a_path_that_became_slow() {
         for gap in [110.0, 200.0, 300.0] {
             for loss in [0.0, 0.05] {
                 for seed in 1..4 {
-                    let lost = lost_after_fall(packets, gap, loss, seed);
+                    let lost = lost_after_fall(packets, gap, loss, seed, params());
                     assert!(
                         lost < loss + 0.05,
                         "{packets} packets, pauses of {gap} ms, {loss} of loss, seed {seed}: {lost:.2}"

@@ -2,30 +2,26 @@
 
 use std::fmt::Write;
 
-use crate::congestion::cell::{Cell, add, at, parallel};
+use p2pcopy::parts::protocol::Params;
+
+use crate::congestion::cell::{Cell, add_with, at, parallel, params};
 use crate::sim::flow::PACKET;
 
 /// What a start did.
-struct Start {
+pub(crate) struct Start {
     /// Packets lost, of the bandwidth-delay product.
-    overrun: f64,
+    pub(crate) overrun: f64,
     /// Percent of 25 MB that was repeated.
     repeated: f64,
     /// Round trips until 1 MB was acknowledged.
-    megabyte: f64,
+    pub(crate) megabyte: f64,
 }
 
-fn start(cell: &Cell, seed: u64) -> Start {
+pub(crate) fn start(cell: &Cell, seed: u64, params: Params) -> Start {
     let run = |megabytes: u64| {
         let mut w = cell.world(seed);
-        add(
-            &mut w,
-            "bbr",
-            0.0,
-            cell.rtt_ms,
-            seed,
-            Some(megabytes * 1_000_000 / PACKET),
-        );
+        let goal = Some(megabytes * 1_000_000 / PACKET);
+        add_with(&mut w, "bbr", 0.0, cell.rtt_ms, seed, goal, params);
         w.run(at(60.0));
         (w.flows[0].stats, w.now)
     };
@@ -58,7 +54,7 @@ fn cells() -> Vec<Cell> {
 #[ignore = "a minute"]
 fn starts() {
     let cells = cells();
-    let starts = parallel(&cells, |cell| start(cell, 3));
+    let starts = parallel(&cells, |cell| start(cell, 3, params()));
     let mut out = String::from("path | overrun BDP | repeated % of 25 MB | 1 MB, RTT\n");
     for (cell, s) in cells.iter().zip(&starts) {
         writeln!(
