@@ -35,7 +35,7 @@ pub(super) struct Competitive {
 impl Competitive {
     /// Begins with `window` packets in flight.
     pub(super) fn new(now: Time, window: f64, params: &Params) -> Self {
-        let least = params.competitive_min_packets;
+        let least = params.min_pipe_packets as f64;
         Competitive {
             cubic: Cubic::new(now, window.max(least), least),
             vain_cuts: 0,
@@ -109,7 +109,7 @@ impl Hold {
     fn path_rate(&mut self, rounds: u32, params: &Params) -> Option<u64> {
         let from = self
             .step_from
-            .filter(|_| rounds >= params.hold_step_rounds && self.seen.is_enough(params))?;
+            .filter(|_| rounds >= params.patient_rounds && self.seen.is_enough(params))?;
         self.step_from = None;
         let lost = self.seen.ratio();
         let step = self.rate.saturating_sub(from) as f64;
@@ -169,7 +169,7 @@ impl Bbr {
                 .cubic
                 .grow(s.now, s.acked_packets as f64, s.smoothed_rtt);
         }
-        if s.now.since(competitive.tested_at) > self.params.dip_interval {
+        if s.now.since(competitive.tested_at) > self.params.probe_rtt_interval {
             competitive.tested_at = s.now;
             self.enter(Mode::ProbeRtt(ProbeRtt::test(competitive)), s);
         } else {
@@ -186,7 +186,7 @@ impl Bbr {
     /// Holds a rate, after cuts in vain from a window of `before` packets on.
     pub(super) fn hold(&mut self, s: &AckSample, before: f64) {
         let rtt = s.smoothed_rtt.max(self.params.least_rtt);
-        let rate = self.params.hold_part * before * self.model.mtu() as f64 / rtt.as_secs_f64();
+        let rate = self.params.beta * before * self.model.mtu() as f64 / rtt.as_secs_f64();
         let rate = (rate as u64).max(self.least_hold());
         self.forget_estimate(rate);
         self.enter(Mode::Hold(Hold::new(s.now, rate, self.given)), s);
@@ -209,15 +209,15 @@ impl Bbr {
         }
         if hold.step_from.is_some() {
             if let Some(path) = hold.path_rate(rounds, &self.params) {
-                let peak = (path as f64 * self.params.hold_step_trust) as u64;
+                let peak = (path as f64 * self.params.hold_peak_part) as u64;
                 self.model.set_peak(peak.max(self.model.peak()));
                 hold.rate = hold.rate.max(self.least_hold());
             }
             if hold.step_from.is_none() {
-                hold.watch(s.now + self.params.hold_settle);
+                hold.watch(s.now + self.params.probe_wait);
             }
-        } else if s.now >= hold.seen_since + self.params.hold_settle {
-            if hold.seen.ratio() > self.p0() + self.params.hold_loss {
+        } else if s.now >= hold.seen_since + self.params.probe_wait {
+            if hold.seen.ratio() > self.p0() + self.params.max_baseline {
                 // The others do not give way, or they hold a rate as well.
                 let less = (hold.rate as f64 * self.params.beta) as u64;
                 hold.rate = less.min(self.given);
@@ -229,7 +229,7 @@ impl Bbr {
         self.mode = Mode::Hold(hold);
         let calm = hold
             .calm_since
-            .is_some_and(|t| s.now.since(t) >= self.params.hold_calm);
+            .is_some_and(|t| s.now.since(t) >= self.params.probe_wait);
         if s.now >= hold.since + self.params.hold_time || calm {
             self.resume(s, hold.rate, self.params.hold_look_rounds);
         }

@@ -122,7 +122,7 @@ impl Bbr {
         let most = self.model.max_bw();
         if let Some(rate) = interval.rate() {
             let least = (most as f64 * self.params.train_noise) as u64;
-            self.model.set_bw(rate.clamp(least, most));
+            self.model.set_bw(rate.max(least).min(most));
         }
     }
 

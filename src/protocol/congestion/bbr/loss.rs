@@ -260,7 +260,7 @@ impl ShortTerm {
         self.suspect = false;
         self.bw = self
             .bw
-            .map(|bw| (bw as f64 * params.regain) as u64)
+            .map(|bw| (bw as f64 * (1.0 + params.trim)) as u64)
             .filter(|&bw| bw < max_bw);
     }
 

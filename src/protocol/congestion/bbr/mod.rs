@@ -345,7 +345,6 @@ impl Bbr {
 
     fn cwnd_gain(&self) -> f64 {
         match self.mode {
-            Mode::Startup => self.params.startup_cwnd_gain,
             Mode::Up(_) => self.params.up_cwnd_gain,
             _ => self.params.cwnd_gain,
         }

@@ -137,7 +137,7 @@ impl Model {
 
     /// How far the lowest RTT of an interval may lie above `min_rtt` without a queue.
     fn queue_noise(&self, min_rtt: Duration, params: &Params) -> Duration {
-        let jitter = self.jitter.saturating_sub(min_rtt / params.ack_spread_part);
+        let jitter = self.jitter.saturating_sub(min_rtt / params.jitter_part);
         min_rtt / params.queue_part
             + params.queue_slack
             + jitter / params.queue_jitter_part

@@ -2,9 +2,10 @@
 //!
 //! The ablation run (`cargo test --release --test integration -- --ignored --nocapture ablation`) sets each number to
 //! half and to double, and prints which cells of the tables move. Section numbers are those of draft-ietf-ccwg-bbr
-//! unless another source is named. "Measured" means: chosen with the tables of `tests/integration/congestion`. "Zero:",
-//! "Half:" and "Never:" tell what that value of a number changes, in one ablation run, when `hold_packets` was 20 and
-//! `heavy_packets` 200.
+//! unless another source is named. "Measured" means: chosen with the tables of `tests/integration/congestion`. "Half:",
+//! "Double:", "Zero:" and "Never:" tell the largest moves of an ablation run with that value, from the mean of six seeds to one
+//! run; "nothing" means that none was beyond chance. "One:" stands for a share or a factor of one. Numbers without such a word
+//! were not run since the last change of the sample.
 
 use std::time::Duration;
 
@@ -31,34 +32,36 @@ macro_rules! params {
 params! {
     // ---- the first packets and the limits of window and pace ----
 
-    /// Initial window, packets, paced over the first RTT. It saves two rounds compared with the 10 of RFC 6928. At 1 Mbit/s
-    /// it takes less than a second, which buffers there hold.
+    /// Initial window, packets, paced over the first RTT. It saves two rounds compared with the 10 of RFC 6928. At 1
+    /// Mbit/s it takes less than a second, which buffers there hold.
     /// Half: 40% in place of 23 beside a later BBRv1 at 20 Mbit/s; double: nothing.
     initial_packets: u64 = 64;
     /// Initial window at least, bytes a second of RTT: `initial_packets` for each 100 ms.
     initial_rate: u64 = 64 * 1200 * 10;
     /// RTT assumed before the first sample. QUIC assumes 333 ms (RFC 9002, section 6.2.2).
     initial_rtt: Duration = Duration::from_millis(100);
-    /// Smallest window, packets (BBRMinPipeCwnd).
+    /// Smallest window, packets (BBRMinPipeCwnd), also of competitive mode.
     min_pipe_packets: u64 = 4;
     /// Pacing rate as a part of the estimate, so that queues drain (BBRPacingMarginPercent = 1).
     pacing_margin: f64 = 0.99;
     /// Send quanta that the window holds beside what is in the pipe (section 4.6.4.2, BBRQuantizationBudget: offload
     /// budget of three).
+    /// Half: a file over 20 Mbit/s, 2 ms and 1% loss takes 1.15 of the ideal in place of 1.01. Double: 1.3 products
+    /// lost at the start in place of 0.9 at 100 Mbit/s, 20 ms.
     quanta: u64 = 3;
     /// Startup: of these quanta the window holds this share of the product, or what exceeds the product.
     /// One: a buffer of one product is overrun by 0.43 of it at 100 Mbit/s and 20 ms in place of 0.28. Zero: two more of
     /// 64 sharing rows miss.
     startup_quanta: f64 = 0.2;
     /// Smallest send quantum, packets (section 4.6.3).
+    /// Half: 18 : 82 in place of 69 : 31 for RTT x1, x5 at 20 Mbit/s. Double: 19 ms of queue in place of 5 at 20 Mbit/s
+    /// and 30% loss.
     quantum_packets: u64 = 2;
 
     // ---- gains (section 4.6) ----
 
-    /// Startup: window gain (BBRStartupCwndGain = 2). A buffer of one product holds it without loss.
-    startup_cwnd_gain: f64 = 2.0;
-    /// Startup: pacing of the first window, then relative to the fastest train so far (BBRStartupPacingGain). A train shows
-    /// the path's rate after a part of a round trip, and the window bounds the excess.
+    /// Startup: pacing of the first window, then relative to the fastest train so far (BBRStartupPacingGain). A train
+    /// shows the path's rate after a part of a round trip, and the window bounds the excess.
     /// 4: 6.2% of 25 MB is repeated at 300 Mbit/s and 100 ms with a buffer of one product in place of nothing.
     startup_pacing_gain: f64 = 2.77;
     /// Drain: pacing gain (BBRDrainPacingGain = 0.5).
@@ -68,8 +71,10 @@ params! {
     /// ProbeBW_UP: pacing gain.
     up_pacing_gain: f64 = 1.25;
     /// ProbeBW_UP: window gain.
+    /// Half: 28% in place of 41 beside a CUBIC that was first at 20 Mbit/s, 100 ms, half a product. Double: nothing.
     up_cwnd_gain: f64 = 2.25;
-    /// All other states: window gain (BBRDefaultCwndGain).
+    /// All other states: window gain (BBRDefaultCwndGain, BBRStartupCwndGain). A buffer of one product holds Startup
+    /// without loss.
     cwnd_gain: f64 = 2.0;
 
     // ---- rounds and intervals (section 4.5.1) ----
@@ -78,32 +83,45 @@ params! {
     interval_packets: u64 = 100;
     /// Time after which an interval may end on slow paths, where `interval_packets` would take seconds. Measured.
     interval_time: Duration = Duration::from_millis(250);
-    /// Packets needed before a ratio means anything.
+    /// Packets needed before a ratio means anything, or the rate of a train.
     fewest_packets: u64 = 20;
-    /// Shorter queues are ignored, because a busy machine at either end may cause them. On a local network they last for
-    /// many rounds. Measured there.
-    /// Zero: ten seconds of 20 Mbit/s at 2 ms take 1.18 of the ideal in place of 1.01; beside four CUBIC 84% in place of 46.
+    /// Shorter queues are ignored, because a busy machine at either end may cause them. On a local network they last
+    /// for many rounds. On paths of a shorter RTT probes come more often in proportion. Otherwise such a moment lowers
+    /// the rate of a local network for seconds. Measured there.
+    /// Zero: ten seconds of 20 Mbit/s at 2 ms take 1.18 of the ideal in place of 1.01; beside four CUBIC 84% in place
+    /// of 46.
     lasting: Duration = Duration::from_millis(20);
+    /// Rounds after which a probe ends that has no answer because the application paused, and in which others do not
+    /// react to the step to a hold yet (the filter of BBRv1 remembers ten).
+    /// Half and double: nothing.
+    patient_rounds: u32 = 8;
 
     // ---- the path's model ----
 
     /// Longest memory of the unloaded RTT (MinRTTFilterLen).
     min_rtt_window: Duration = Duration::from_secs(10);
-    /// The same in competitive mode, where other flows keep the queue full. After this time the path may have become longer.
+    /// The same in competitive mode, where other flows keep the queue full. After this time the path may have become
+    /// longer.
     competitive_min_rtt_window: Duration = Duration::from_secs(60);
     /// An RTT that changes by less than noise, and by less than this part of its rise above the minimum, is no rival's queue.
     /// Without: a path whose RTT goes from 50 to 100 ms is filled to 83% for a minute.
     steady_part: u32 = 8;
     /// An RTT up to this part above the minimum still shows an idle path. With a stricter test every path needs ProbeRTT.
+    /// Half and double: nothing that is sure.
     idle_part: u32 = 32;
     /// And this much above it.
+    /// Half and double: nothing that is sure.
     idle_slack: Duration = Duration::from_micros(100);
     /// Below this the RTT is that of ACK timers (1 ms at least) and of schedulers, not the path's.
+    /// Half and double: nothing from 2 ms on.
     least_rtt: Duration = Duration::from_millis(1);
     /// Packets in service that are no queue.
-    /// None: 83% of what 100 Mbit/s and 50 ms with 40% loss can carry in place of 85 and more; 25% in place of 37 beside a later
-    /// BBRv1 in eight packets of buffer, but 76 in place of 89 beside a CUBIC that was first.
+    /// None: 83% of what 100 Mbit/s and 50 ms with 40% loss can carry in place of 85 and more; 25% in place of 37
+    /// beside a later BBRv1 in eight packets of buffer, but 76 in place of 89 beside a CUBIC that was first.
     service_packets: f64 = 1.5;
+    /// Spread up to this part of the RTT is small: it may come from delayed ACKs, and samples of a probe that was cut
+    /// short may lower the estimate.
+    jitter_part: u32 = 4;
     /// A larger spread counts as this: it is an outage, not jitter.
     /// Zero: 20 Mbit/s, 2 ms and 10 ms of jitter give 80% of the rate in place of 97.
     max_jitter: Duration = Duration::from_millis(500);
@@ -120,36 +138,45 @@ params! {
     /// Never: 59 to 78% beside four CUBIC on eight paths in place of 18 to 40, but for one.
     overflow_sigmas: f64 = 5.0;
     /// Spread assumed of an unknown baseline: one loss in twenty packets proves nothing.
+    /// Half and double: 32 of 160 results change, none for sure.
     least_deviation: f64 = 0.01;
-    /// Highest baseline that needs no proof: noisy radio paths lose up to a tenth. Measured.
+    /// Highest baseline that needs no proof: noisy radio paths lose up to a tenth. A hold accepts so much beyond the
+    /// baseline: beside one BBRv1 an even share costs 5 to 10%. Measured.
     /// Zero: a path of 10% loss with 0.05 BDP loses 30% of what is sent in place of 11.
     max_baseline: f64 = 0.12;
     /// Lower baselines count as none, because they are mostly noise.
+    /// Half and double: nothing that is sure.
     min_baseline: f64 = 0.002;
     /// Packets that an average remembers: enough to know a loss of 1% to a fifth.
     baseline_memory: f64 = 2000.0;
     /// More loss than `max_baseline` is believed, up to this, if a lower rate does not lower it.
+    /// Half: 5% in place of 96 of 20 Mbit/s with 30% loss. Double: a policer of 50 Mbit/s lets nothing through.
     max_heavy: f64 = 0.5;
     /// That lower rate, share of the rate at which the loss was first seen. One cut by `beta` leaves a little less.
+    /// Half: 81% in place of 98 of 5 Mbit/s, 100 ms and 30% loss. Double: 49% lost in place of 5 behind a policer of 50
+    /// Mbit/s.
     heavy_share: f64 = 0.75;
-    /// Packets needed at either rate for that. On slow paths the rate falls after so few. With 200, a path of 5 Mbit/s, 100 ms
-    /// and 40% loss gave 3% of what it can carry, with 50 it gives 90%.
+    /// Packets needed at either rate for that. On slow paths the rate falls after so few. With 200, a path of 5 Mbit/s,
+    /// 100 ms and 40% loss gave 3% of what it can carry, with 50 it gives 90%.
     heavy_packets: f64 = 50.0;
     /// Share of the loss that must be left at the lower rate.
+    /// Half: nothing that is sure. Double: nothing heavy is believed.
     heavy_steady: f64 = 0.8;
     /// An interval tells of the path's own loss if its RTT is at most this part above the minimum ...
+    /// Half: nothing. Double: bursts of 40 packets on a path that became slow lose 9.7% in place of 6.5.
     quiet_part: u32 = 20;
     /// ... and this much.
+    /// Half and double: nothing.
     quiet_slack: Duration = Duration::from_millis(1);
     /// In startup its highest RTT may be this part above the minimum ...
+    /// Half and double: nothing.
     growing_part: u32 = 4;
     /// ... and this much.
+    /// Half and double: nothing.
     growing_slack: Duration = Duration::from_millis(2);
-    /// How far bw_shortterm falls at most in one interval (BBRBeta).
+    /// How far bw_shortterm falls at most in one interval (BBRBeta). Share of the rate before the cuts that is held.
     /// One: a policed path of 50 Mbit/s loses 69% of what is sent in place of 5.
     beta: f64 = 0.7;
-    /// Growth of bw_shortterm in an interval without excess loss. The draft resets it at a probe. Measured.
-    regain: f64 = 1.03;
 
     // ---- Startup and Drain (sections 4.3.1 and 4.3.2) ----
 
@@ -157,49 +184,44 @@ params! {
     startup_growth: f64 = 1.25;
     /// Rounds without growth that end Startup. The draft waits for three, because TCP's receive window may hold growth
     /// up for one. Each round more adds to the queue.
-    /// One: 44% in place of 23 beside a later BBRv1 at 20 Mbit/s; at 30% loss the file takes 1.15 of the ideal in place of 1.09.
+    /// One: 44% in place of 23 beside a later BBRv1 at 20 Mbit/s; at 30% loss the file takes 1.15 of the ideal in place
+    /// of 1.09.
     full_bw_rounds: u32 = 2;
-    /// Startup waits for growth at least this many times as long as reordered packets are late.
-    late_factor: u32 = 2;
     /// Shortest train that is measured: many times the error of a timer.
     train_time: Duration = Duration::from_millis(4);
-    /// Fewest packets of a train, since an ACK may come a packet too early or too late.
-    /// Without trains: 82% in place of 65 beside a later CUBIC at 20 Mbit/s.
-    train_packets: u64 = 20;
-    /// A train is this many times as long as the spread among the packets of one ACK.
+    /// A train is this many times as long as the spread among the packets of one ACK. Startup waits for growth at least
+    /// this many times as long as reordered packets are late.
     train_spread: u32 = 2;
+
     /// Rounds after which Drain ends in any case.
+    /// Half: nothing. Double: 87 ms of queue in place of less than 50 after 100 Mbit/s became 20.
     drain_rounds: u32 = 4;
 
     // ---- ProbeBW (section 4.3.3) ----
 
-    /// Least time between probes; on long paths `probe_rounds` round trips more (section 4.3.3.6: 2 to 3 s).
+    /// Least time between probes. In a hold: until the others react, and after so long without a queue they are gone.
+    /// On long paths `probe_rounds` round trips more (section 4.3.3.6: 2 to 3 s).
     probe_wait: Duration = Duration::from_secs(2);
     /// Random part of that time, so that flows do not probe in step.
     probe_spread: Duration = Duration::from_secs(1);
     /// Round trips between probes beside `probe_wait`.
     probe_rounds: u32 = 6;
-    /// Below this RTT probes come more often in proportion. Otherwise a busy moment of either machine lowers the rate of a
-    /// local network for seconds. Measured there.
-    short_rtt: Duration = Duration::from_millis(20);
-    /// This needs at least so many packets a second, since a probe and its answer take a few hundred.
+    /// Probes come more often on short paths (`lasting`) with at least so many packets a second, since a probe and its
+    /// answer take a few hundred.
     /// Never: 84% in place of 93 of a cellular 200 Mbit/s at 2 ms (eight seeds).
     short_packets: u64 = 4000;
     /// Rounds in ProbeBW_REFILL.
     refill_rounds: u32 = 2;
     /// Growth that keeps a probe going: a little less than half of what the probe asks for, and above the noise.
     probe_growth: f64 = 1.1;
-    /// Rounds after which a probe ends that has no answer because the application paused.
-    unanswered_rounds: u32 = 8;
     /// One measurement may be this much too low by chance.
     /// One: a policed 1 Mbit/s loses 35% of what is sent in place of 30.
     probe_noise: f64 = 0.95;
-    /// A probe that was cut short lowers the estimate only if jitter is below this part of the RTT.
-    steady_jitter: u32 = 4;
 
     // ---- ProbeRTT (section 4.3.4) ----
 
-    /// How often the unloaded RTT must be seen (ProbeRTTInterval).
+    /// How often the unloaded RTT must be seen (ProbeRTTInterval). In competitive mode: how often the window is lowered
+    /// to see whether the queue is ours alone (as Copa does each 5 RTT).
     probe_rtt_interval: Duration = Duration::from_secs(5);
     /// How long it is measured at least (ProbeRTTDuration).
     probe_rtt_time: Duration = Duration::from_millis(200);
@@ -214,41 +236,48 @@ params! {
     queue_slack: Duration = Duration::from_micros(500);
     /// ... and more than this part of the jitter, since some intervals contain no packet without jitter.
     queue_jitter_part: u32 = 2;
-    /// Spread up to this part of the RTT comes from delayed ACKs, not from the path.
-    ack_spread_part: u32 = 4;
-    /// Each interval of cruise in a queue lowers the pace by this part, since the estimate may be too high. Measured.
+    /// Each interval of cruise in a queue lowers the pace by this part, since the estimate may be too high. Each
+    /// interval without excess loss raises bw_shortterm by it; the draft resets that at a probe. Measured.
     /// Zero: 20 Mbit/s with 30% loss has 26 ms of queue in place of 5.
     trim: f64 = 0.03;
     /// Most that trims take from the pace. A queue that is still there is not ours. Measured.
     max_trim: f64 = 0.15;
-    /// Each interval without a queue gives back so many packets a round trip. Slower flows regain more in proportion, so
-    /// shares even out.
+    /// Each interval without a queue gives back so many packets a round trip. Slower flows regain more in proportion,
+    /// so shares even out.
+    /// Half: 52% in place of 41 beside a CUBIC that was first at 20 Mbit/s, 100 ms, half a product. Double: 14 ms of
+    /// queue in place of 5 at 20 Mbit/s and 30% loss.
     untrim_packets: f64 = 1.0;
     /// It gives back at least this part, or fast flows would take minutes.
+    /// Half and double: nothing at 20 Mbit/s.
     untrim: f64 = 0.002;
     /// Intervals in a queue after which the queue is a rival's. Measured.
     rival_intervals: u32 = 9;
     /// The same if the queue overflows meanwhile.
     rival_overflow_intervals: u32 = 3;
     /// A lower pace, share of the estimate, is not explained by our own error: a probe would only take from others.
-    /// Zero: 77% in place of 66 beside a CUBIC that was first, at 100 Mbit/s, 50 ms and a quarter product, and 51 in place of 42
-    /// beside two (three seeds each).
+    /// Zero: 77% in place of 66 beside a CUBIC that was first, at 100 Mbit/s, 50 ms and a quarter product, and 51 in
+    /// place of 42 beside two (three seeds each).
     pressed: f64 = 0.92;
     /// With fewer packets in the pipe a queue cannot be told from packets in service. Measured.
     few_packets: f64 = 12.0;
-    /// A delivery rate below this share of the estimate, in a queue, means that the path has become slower or that others
-    /// fill a deep buffer.
-    /// Zero: 90, 84 and 84% of three cellular paths (10 Mbit/s 60 ms, 20 Mbit/s 50 ms, 50 Mbit/s 40 ms; eight seeds) in place of
-    /// 80, 77 and 80, but 62, 25 and 15 ms of queue in place of 33, 22 and 13.
+    /// A delivery rate below this share of the estimate, in a queue, means that the path has become slower or that
+    /// others fill a deep buffer.
+    /// Zero: 90, 84 and 84% of three cellular paths (10 Mbit/s 60 ms, 20 Mbit/s 50 ms, 50 Mbit/s 40 ms; eight seeds) in
+    /// place of 80, 77 and 80, but 62, 25 and 15 ms of queue in place of 33, 22 and 13.
     collapse: f64 = 0.7;
-    /// Share of the estimate that one such verdict leaves at least, since a rival's burst can stop our packets for a moment.
+    /// Share of the estimate that one such verdict leaves at least, since a rival's burst can stop our packets for a
+    /// moment.
+    /// Half and double: nothing in the sample. 0.7: 368 ms of queue in place of less than 50 after 100 Mbit/s became
+    /// 20.
     collapse_floor: f64 = 0.5;
     /// If a later verdict finds less than this share of the first one's rate, the queue is a rival's.
-    /// Zero: beside two CUBIC that were first, after 50 s, 6% in place of 18 at 20 Mbit/s, 40 ms and 20 products, 6 in place of 32
-    /// at 10 Mbit/s, 50 ms and 20, 19 in place of 33 at 20 Mbit/s, 40 ms and 8 (one seed). In smaller buffers nothing.
+    /// Zero: beside two CUBIC that were first, after 50 s, 6% in place of 18 at 20 Mbit/s, 40 ms and 20 products, 6 in
+    /// place of 32 at 10 Mbit/s, 50 ms and 20, 19 in place of 33 at 20 Mbit/s, 40 ms and 8 (one seed). In smaller
+    /// buffers nothing.
     collapse_steady: f64 = 0.8;
     /// Share of Startup's estimate that the first queue leaves at least.
-    /// One: 81% in place of 90 of a satellite of 20 Mbit/s and 600 ms, 18 ms of queue in place of 12 at 1 Mbit/s and 2 ms.
+    /// One: 81% in place of 90 of a satellite of 20 Mbit/s and 600 ms, 18 ms of queue in place of 12 at 1 Mbit/s and 2
+    /// ms.
     train_noise: f64 = 0.8;
 
     // ---- competitive mode ----
@@ -257,27 +286,25 @@ params! {
     competitive_pacing_gain: f64 = 1.2;
     /// The window grows only if it is used up to so many packets (RFC 9002, section 7.8).
     competitive_slack: f64 = 16.0;
-    /// In a queue, the window of a flow that was alone on the path grows to this share of its highest rate. The others use
-    /// the rest.
+    /// In a queue, the window of a flow that was alone on the path grows to this share of its highest rate. The others
+    /// use the rest.
     /// Without: 86% in place of 64 beside a later BBRv1 at 20 Mbit/s, 20 ms and four products.
     alone_share: f64 = 0.65;
-    /// A probe with less growth took nothing from others, so the flow is alone. At `up_pacing_gain` two equal flows gain 1.11.
+    /// A probe with less growth took nothing from others, so the flow is alone. At `up_pacing_gain` two equal flows
+    /// gain 1.11.
     alone_growth: f64 = 1.04;
-    /// Smallest window, packets.
-    competitive_min_packets: f64 = 4.0;
-    /// An overflow before this share of the way back from a cut comes too soon. If the others had cut as well, there would
-    /// be room for longer.
+    /// An overflow before this share of the way back from a cut comes too soon. If the others had cut as well, there
+    /// would be room for longer.
     soon: f64 = 0.5;
     /// So many cuts too soon, one after another, are in vain.
     /// Never: 8% in place of 37 beside a later BBRv1 at 40 Mbit/s and half a product.
     vain_cuts: u32 = 4;
-    /// How often the window is lowered to see whether the queue is ours alone (as Copa does each 5 RTT).
-    /// Never: 33 ms of queue in place of 5 there; 66% in place of 57 beside a later CUBIC at 40 Mbit/s.
-    dip_interval: Duration = Duration::from_secs(5);
-    /// Window of that test, share of the product at our delivery rate.
+    /// Window of the test of competitive mode, share of the product at our delivery rate.
+    /// Never tested: 33 ms of queue in place of 5 there; 66% in place of 57 beside a later CUBIC at 40 Mbit/s.
     dip_gain: f64 = 0.75;
     /// For so long after competitive mode, a probe that overflows means that rivals are still there.
-    /// Zero: a CUBIC that heeds marks has 15 to 22% in place of 27 to 30 at 100 Mbit/s, 50 ms and a queue that marks after 10 ms.
+    /// Zero: a CUBIC that heeds marks has 15 to 22% in place of 27 to 30 at 100 Mbit/s, 50 ms and a queue that marks
+    /// after 10 ms.
     competitive_memory: Duration = Duration::from_secs(10);
     /// Round trips from the end of competitive mode to the next probe. A rival that is still there shows by then.
     look_rounds: u32 = 16;
@@ -285,25 +312,18 @@ params! {
     // ---- holding a rate ----
 
     /// With fewer packets in the pipe, flows of our own kind cut as often, so cuts in vain prove nothing. Measured.
-    /// With 20 we had 68% in place of 37 beside four CUBIC at 20 Mbit/s (36 packets), and 27 in place of 15 beside BBRv1.
+    /// With 20 we had 68% in place of 37 beside four CUBIC at 20 Mbit/s (36 packets), and 27 in place of 15 beside
+    /// BBRv1.
     hold_packets: f64 = 40.0;
-    /// Share of the rate before the cuts that is held.
-    hold_part: f64 = 0.7;
     /// A hold has at least this share of the highest rate that the path ever gave: an even share beside one such flow.
+    /// So much is also believed of the path's rate as the step to a hold shows it, which errs by a factor of two.
+    /// Half and double: nothing at 20 Mbit/s.
     hold_peak_part: f64 = 0.5;
     /// How long a rate is held.
+    /// Half and double: nothing that is sure.
     hold_time: Duration = Duration::from_secs(16);
-    /// Time that the others need to react.
-    hold_settle: Duration = Duration::from_secs(2);
-    /// Rounds in which the others do not react yet (the filter of BBRv1 remembers ten).
-    hold_step_rounds: u32 = 8;
-    /// Share that is believed of the path's rate as the step to a hold shows it, which errs by a factor of two.
-    hold_step_trust: f64 = 0.5;
-    /// Loss beyond the baseline that a hold accepts. Beside one BBRv1 an even share costs 5 to 10%.
-    hold_loss: f64 = 0.1;
-    /// After so long without a queue the others are gone.
-    hold_calm: Duration = Duration::from_secs(1);
     /// Round trips from the end of a hold to the next probe.
+    /// Half and double: nothing that is sure.
     hold_look_rounds: u32 = 4;
 }
 

@@ -60,7 +60,7 @@ impl Bbr {
         let answer = ended.and_then(|e| e.rate()).filter(|_| !excess);
         let Some(rate) = answer else {
             // At a few packets a second, an interval takes many rounds.
-            let idle = s.app_limited && self.round.in_mode() > self.params.unanswered_rounds;
+            let idle = s.app_limited && self.round.in_mode() > self.params.patient_rounds;
             if excess || idle {
                 self.end_probe(s, probe);
             }
@@ -88,7 +88,7 @@ impl Bbr {
         let partial = self.round.current().sure_rate(&self.params).unwrap_or(0);
         let best = probe.best.max(partial);
         let min_rtt = self.model.min_rtt(&self.params).unwrap_or_default();
-        let steady = self.model.jitter() * self.params.steady_jitter < min_rtt;
+        let steady = self.model.jitter() * self.params.jitter_part < min_rtt;
         let lower = whole || steady && best > 0;
         let noise = if lower { self.params.probe_noise } else { 1.0 };
         let known = (self.model.max_bw() as f64 * self.queue.trim() * noise) as u64;
@@ -108,7 +108,7 @@ impl Bbr {
         let random = Duration::from_millis(self.rng.next_u64() % spread.max(1));
         let usual = p.probe_wait + random;
         let packets = (p.short_packets * self.model.mtu()) as f64 / self.bw().max(1) as f64;
-        let short = (rtt.as_secs_f64() / p.short_rtt.as_secs_f64()).max(packets);
+        let short = (rtt.as_secs_f64() / p.lasting.as_secs_f64()).max(packets);
         self.probe_wait = (usual + rtt * p.probe_rounds).min(usual.mul_f64(short));
     }
 

@@ -40,7 +40,7 @@ impl Startup {
     pub(super) fn low(&self, mtu: u64, params: &Params) -> Option<Duration> {
         let &(now, delivered, _) = self.train.acks.back()?;
         let enough = |at: Time, before: u64| {
-            now.since(at) >= params.train_time && delivered - before >= params.train_packets * mtu
+            now.since(at) >= params.train_time && delivered - before >= params.fewest_packets * mtu
         };
         let mut low: Option<Duration> = None;
         for &(at, before, rtt) in self.train.acks.iter().rev() {
@@ -74,7 +74,7 @@ impl Startup {
             return false;
         }
         self.full_bw_count += 1;
-        let long = now.since(self.grew_at) >= params.lasting.max(late * params.late_factor);
+        let long = now.since(self.grew_at) >= params.lasting.max(late * params.train_spread);
         long && (queue || self.full_bw_count >= params.full_bw_rounds)
     }
 }
@@ -96,7 +96,7 @@ impl Train {
         }
         let spread = s.max_rtt.unwrap_or_default().saturating_sub(min_rtt);
         let time = params.train_time.max(spread * params.train_spread);
-        let bytes = params.train_packets * mtu;
+        let bytes = params.fewest_packets * mtu;
         let enough = |a: &(Time, u64, _)| s.now.since(a.0) >= time && s.delivered - a.1 >= bytes;
         self.acks.push_back((s.now, s.delivered, s.rtt));
         while self.acks.get(1).is_some_and(enough) {
