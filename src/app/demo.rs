@@ -63,7 +63,10 @@ impl Drop for Scratch {
 #[expect(clippy::disallowed_methods, reason = "a demo makes what it sends")]
 impl Scratch {
     fn new() -> Result<Self, Failure> {
-        let dir = std::env::temp_dir().join(format!("p2pcopy-demo-{}", std::process::id()));
+        // A number of its own: a demo that was killed leaves its directory, and process ids come again.
+        let [a, b, c, d, ..] = net::random_seed().map_err(Failure::system)?;
+        let number = u32::from_be_bytes([a, b, c, d]);
+        let dir = std::env::temp_dir().join(format!("p2pcopy-demo-{number:08x}"));
         std::fs::create_dir(&dir).map_err(|e| Failure::file("create", &dir, &e))?;
         Ok(Scratch(dir))
     }
@@ -174,21 +177,21 @@ async fn both(file: &Path, output: &Path, common: Common, front: &mut dyn Front)
         },
         &mut receive_front,
     );
-    let mut ran = std::pin::pin!(async { tokio::join!(send, receive) });
+    // A side that fails before it is connected leaves the other with a question that nobody answers.
+    let mut ran = std::pin::pin!(async { tokio::try_join!(send, receive) });
     let mut addresses: [Option<String>; 2] = [None, None];
     let mut waiting: [Option<Reply>; 2] = [None, None];
     loop {
         let (role, news) = tokio::select! {
             biased;
             Some(news) = told.recv() => news,
-            (sent, received) = &mut ran => {
+            ran = &mut ran => {
                 while let Ok((role, news)) = told.try_recv() {
                     if let Told::Event(event) = news {
                         front.event(Event::Of(role, Box::new(event)));
                     }
                 }
-                sent?;
-                return received;
+                return ran.map(|(_, received)| received);
             }
         };
         match news {

@@ -221,6 +221,13 @@ fn a_trace_never_destroys_another_file() {
 }
 
 #[test]
+fn a_demo_ends_when_one_of_its_sides_cannot_begin() {
+    beside_files(&["demo", "old", "--trace", "g"], |_, exit, told| {
+        assert_eq!(exit, Some(6), "{told}");
+    });
+}
+
+#[test]
 fn an_output_directory_that_cannot_be_made_is_told_before_anything_is_asked() {
     for (output, cause) in [
         ("stick/photos", "there is no directory stick"),

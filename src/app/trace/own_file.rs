@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use crate::app::outcome::{About, Failure};
+use crate::transfer::source::device;
 
 pub(super) struct FileKind {
     /// The name of the kind, with its article.
@@ -30,6 +31,8 @@ impl FileKind {
             Failure::told(About::File, cause, next)
         };
         match std::fs::metadata(path) {
+            // Windows says nothing of a device, or takes it for a file.
+            _ if device::is_named_by(path) => open_special(path).map_err(failed),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 // Whatever appears at the path in this moment is not ours, not even a link to nothing.
                 OpenOptions::new()
@@ -134,6 +137,12 @@ mod tests {
         let failure = KIND.create(&path.join("y")).unwrap_err();
         assert_eq!(failure.exit_code(), 6);
         assert_eq!(failure.next_step(), "name another file with --test");
+    }
+
+    #[test]
+    fn what_keeps_nothing_takes_it() {
+        let path = if cfg!(windows) { "NUL" } else { "/dev/null" };
+        KIND.create(Path::new(path)).unwrap().write_all(b"TEST").unwrap();
     }
 
     #[test]

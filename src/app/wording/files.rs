@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
-use std::fmt;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use crate::app::event::Event;
 use crate::app::told::Warning;
@@ -230,14 +230,18 @@ pub(crate) fn next_step(error: &LocalError) -> &'static str {
             "if you do not know why, remove it: p2pcopy makes another, and interrupted transfers start from the beginning"
         }
         LocalError::TooLarge { .. } => TOO_LARGE,
+        // What is read was typed: no output directory has to do with it.
+        LocalError::Io {
+            action: "read",
+            error,
+            ..
+        } if error.kind() == io::ErrorKind::InvalidFilename => "check the path and its spelling",
         LocalError::Io { error, .. } => explain(error).1,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     #[test]
@@ -294,6 +298,19 @@ mod tests {
             let told = absence(Absence::Refused((&io::Error::from_raw_os_error(number)).into()));
             assert!(told.starts_with(cause), "{told}");
         }
+    }
+
+    #[test]
+    fn whoever_sends_an_impossible_name_is_not_told_of_an_output_directory() {
+        let next = |action| {
+            next_step(&LocalError::new(
+                action,
+                "a?b",
+                io::ErrorKind::InvalidFilename.into(),
+            ))
+        };
+        assert!(!next("read").contains("--output"));
+        assert!(next("create").contains("--output"));
     }
 
     #[test]
