@@ -41,7 +41,9 @@ unknown = ("--target=", "-march=armv", "-mtune=")
 if "windows" in "$name":
     # What zig links by itself, and options of GNU's linker that LLVM's lacks.
     unknown += ("-nolibc", "-nodefaultlibs", "--unwindlib=none", "-lmingw32", "-lmingwex", "-lmsvcrt",
-        "-Wl,--disable-auto-image-base", "-Wl,--dynamicbase")
+        "-Wl,--disable-auto-image-base", "-Wl,--dynamicbase",
+        # With these, zig would look for a DLL in place of an import library.
+        "-Wl,-Bstatic", "-Wl,-Bdynamic")
 skip_next, arguments = False, []
 for argument in sys.argv[1:]:
     if skip_next:
