@@ -2,6 +2,8 @@
 //! as long as the value lives.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -29,6 +31,8 @@ pub(super) struct Mapper {
     stop: Option<Sender<()>>,
     done: Receiver<()>,
     thread: Option<JoinHandle<()>>,
+    /// Whether the router has given a port, so that there is something to delete.
+    held: Arc<AtomicBool>,
 }
 
 impl Mapper {
@@ -38,6 +42,8 @@ impl Mapper {
         let (tell, told) = unbounded_channel();
         let (stop, stopped) = channel();
         let (end, done) = channel();
+        let held = Arc::new(AtomicBool::new(false));
+        let holds = Arc::clone(&held);
         let thread = std::thread::Builder::new()
             .name("port mapping".into())
             .spawn(move || {
@@ -54,6 +60,7 @@ impl Mapper {
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 };
                 if let Some(lease) = lease {
+                    holds.store(true, Ordering::Relaxed);
                     lease.hold(&stopped, &tell);
                 }
                 let _ = end.send(());
@@ -62,6 +69,7 @@ impl Mapper {
             stop: Some(stop),
             done,
             thread: Some(thread),
+            held,
         });
         (mapper, told)
     }
@@ -70,8 +78,8 @@ impl Mapper {
 impl Drop for Mapper {
     fn drop(&mut self) {
         self.stop = None;
-        // If the router does not answer, the lease expires by itself.
-        if self.done.recv_timeout(FAREWELL).is_ok() {
+        // If the router does not answer, the lease expires by itself. While it is still being asked, nobody waits for it.
+        if self.held.load(Ordering::Relaxed) && self.done.recv_timeout(FAREWELL).is_ok() {
             let _ = self.thread.take().map(JoinHandle::join);
         }
     }
@@ -283,5 +291,21 @@ mod tests {
         assert_eq!(seconds(1), 4);
         assert_eq!(seconds(7200), 60, "a router that forgot is noticed");
         assert_eq!(seconds(0), 60, "for ever");
+    }
+
+    #[test]
+    fn only_a_router_that_gave_a_port_is_waited_for_at_the_end() {
+        for (held, most) in [(false, FAREWELL / 2), (true, FAREWELL * 4)] {
+            let (_silent, done) = channel();
+            let began = std::time::Instant::now();
+            drop(Mapper {
+                stop: None,
+                done,
+                thread: None,
+                held: Arc::new(AtomicBool::new(held)),
+            });
+            let took = began.elapsed();
+            assert!(took <= most && held == (took >= FAREWELL), "{held}: {took:?}");
+        }
     }
 }

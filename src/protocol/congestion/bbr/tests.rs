@@ -139,7 +139,7 @@ fn a_hold_is_half_of_what_the_path_gave() {
 #[test]
 fn a_hold_ends_when_nobody_is_there_any_more() {
     let mut fed = holding();
-    fed.feed(120, 10, 6_250_000, Duration::from_millis(10), 0);
+    fed.feed(220, 10, 6_250_000, Duration::from_millis(10), 0);
     assert!(!matches!(fed.bbr.mode, Mode::Hold(_)));
 }
 
