@@ -297,14 +297,15 @@ mod tests {
     fn only_a_router_that_gave_a_port_is_waited_for_at_the_end() {
         for (held, most) in [(false, FAREWELL / 2), (true, FAREWELL * 4)] {
             let (_silent, done) = channel();
-            let began = std::time::Instant::now();
+            let clock = net::Clock::start();
+            let began = clock.now();
             drop(Mapper {
                 stop: None,
                 done,
                 thread: None,
                 held: Arc::new(AtomicBool::new(held)),
             });
-            let took = began.elapsed();
+            let took = clock.now().since(began);
             assert!(took <= most && held == (took >= FAREWELL), "{held}: {took:?}");
         }
     }
