@@ -1,4 +1,4 @@
-//! The command line: turns arguments into options, events into output, and outcomes into exit codes.
+//! The command line: turns arguments into options and events into output.
 //!
 //! Standard output carries only payload or `--json` lines (and help, if the user asks for it). Everything for
 //! people goes to standard error.
@@ -7,12 +7,12 @@ mod args;
 mod clipboard;
 mod console;
 mod diagnosis;
+mod hardening;
 mod json;
 mod lines;
 mod manual;
 mod misuse;
 mod printable;
-mod process;
 mod progress;
 mod prompts;
 mod screen;
@@ -133,8 +133,8 @@ impl Task {
 /// name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     install_panic_hook();
-    process::keep_memory_private();
-    process::keep_own_permissions();
+    hardening::keep_memory_private();
+    hardening::keep_own_permissions();
     crate::system::outlive_file_limit();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let command = arguments.get(1).and_then(|word| word.to_str()).map(str::to_owned);

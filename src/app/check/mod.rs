@@ -9,10 +9,10 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use self::diagnosis::{Diagnosis, Forwarding, Preservation, has_nat};
 use super::event::{Event, Front};
-use super::mapper::Mapper;
 use super::options::Common;
 use super::outcome::{Failure, Summary};
 use super::outlet;
+use super::port_mapping::Mapper;
 use super::run::{self, Seen};
 use super::told::{Info, Warning};
 use crate::rendezvous::address::{Filtering, NatClass};

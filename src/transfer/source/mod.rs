@@ -15,7 +15,7 @@ mod missing;
 mod origin;
 pub(crate) mod pipe;
 pub(crate) mod scan;
-mod snapshot;
+mod wrong_size;
 
 use std::io::Read;
 use std::path::PathBuf;

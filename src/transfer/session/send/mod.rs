@@ -5,8 +5,8 @@
 //! stream, drain [`SendSession::poll_event`], and give the work from [`SendSession::next_work`] to the disk
 //! thread. The bytes of a block that was read for sending go to the connection and never pass through here.
 
+mod announce;
 mod asked;
-mod hashes;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU64;

@@ -8,15 +8,15 @@
 //! created and removed under a temporary name that is itself a proof, so after a crash ours can always be
 //! told from a stranger's.
 
-mod create;
+mod open;
 pub(crate) mod survey;
 
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub(super) use self::create::create;
-pub(crate) use self::create::{Before, open};
+pub(super) use self::open::create;
+pub(crate) use self::open::{Before, open};
 #[cfg(test)]
 pub(crate) use self::survey::TakenName;
 pub(crate) use self::survey::{Prospect, prospect};

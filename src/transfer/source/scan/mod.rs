@@ -19,7 +19,7 @@ use crate::transfer::source::identity::Identity;
 use crate::transfer::source::missing::Missing;
 use crate::transfer::source::origin;
 use crate::transfer::source::origin::{Location, Root};
-use crate::transfer::source::snapshot::Snapshots;
+use crate::transfer::source::wrong_size::Snapshots;
 
 mod exclude;
 mod facts;

@@ -21,7 +21,7 @@ use crate::transfer::source::identity::Identity;
 use crate::transfer::source::missing::{Absence, Missing};
 use crate::transfer::source::origin;
 use crate::transfer::source::origin::{Location, OpenError, Opener, Root};
-use crate::transfer::source::snapshot::{self, Snapshots};
+use crate::transfer::source::wrong_size::{self, Snapshots};
 
 /// Longest path in a message, in characters. It is enough to find the file, even in a very deep tree.
 const MAX_SHOWN: usize = 300;
@@ -290,7 +290,7 @@ impl<'a> Scan<'a> {
         open: impl FnOnce() -> Result<std::fs::File, OpenError>,
     ) -> Result<(u64, Option<Absence>), TransferError> {
         let size = if kind == Kind::File { metadata.len() } else { 0 };
-        if kind != Kind::File || !snapshot::is_due(metadata) {
+        if kind != Kind::File || !wrong_size::is_due(metadata) {
             return Ok((size, None));
         }
         let next = EntryIndex::new(self.builder.len());
