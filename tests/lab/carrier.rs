@@ -11,6 +11,7 @@ use super::pair::{Errand, Pair, run_pair};
 /// From the second paste until both are connected: the next slot, and time to punch.
 const NEXT_SLOT: Duration = Duration::from_secs(14);
 /// The same where ports are guessed, half of which are those that packets through one router alone would have opened.
+/// Guesses are luck, so one of eight pairs may take up to twice as long.
 const GUESSED: Duration = Duration::from_secs(75);
 
 /// The first router of the internet gives A's whole home another address and other ports, and drops what nobody asked for.
@@ -44,17 +45,20 @@ fn a_home_behind_a_carriers_nat_connects_by_the_next_slot_and_its_ports_are_gues
         let errand = Errand {
             first,
             second_pastes_after: Duration::from_secs(delay),
+            limit: 2 * GUESSED,
             ..Errand::default()
         };
         run_pair(&network, &errand)
     });
-    let mut late = Vec::new();
+    let (mut late, mut unlucky) = (Vec::new(), 0);
     for ((ports, limit, b, first, delay), report) in &done {
         println!(
             "ports {ports:?} x {b}, {first:?} first by {delay} s: {:.1?}",
             report.connected
         );
-        if !report.succeeded() || report.connected.is_none_or(|time| time > *limit) {
+        let in_time = report.connected.is_some_and(|time| time <= *limit);
+        unlucky += usize::from(!in_time && *limit == GUESSED);
+        if !report.succeeded() || !in_time && (*limit == NEXT_SLOT || unlucky > 1) {
             late.push(report.account());
         }
     }
