@@ -22,7 +22,7 @@ pub(crate) const MAX_ACK_DELAY: Duration = ACK_INTERVAL.1;
 const ENOUGH_BYTES: u64 = 50 * 90;
 /// Received bytes that justify an early ACK, which reports a gap.
 const MANY_BYTES: u64 = 4 * ENOUGH_BYTES;
-/// Meanwhile the sender looks for the path's rate, so they are acknowledged as often as their bytes justify.
+/// So many packets at first are acknowledged as often as their bytes justify, because the sender looks for the path's rate.
 const FIRST_PACKETS: u64 = 2000;
 /// With fewer bytes, an ACK waits this long for more.
 const FEW_BYTES_DELAY: Duration = Duration::from_millis(10);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use p2pcopy::parts::protocol::Params;
 
 use crate::congestion::cell::{Cell, Trouble, alone_with, parallel, params, shares_with};
-use crate::congestion::goodput_after_move;
+use crate::congestion::goodput_after_far_move;
 use crate::congestion::pauses::lost_after_fall;
 use crate::congestion::start::start;
 
@@ -201,7 +201,7 @@ fn play(job: &Job, seed: u64, params: Params) -> Vec<Value> {
             )]
         }
         Job::Moves => {
-            let goodput = 100.0 * goodput_after_move(seed, params);
+            let goodput = 100.0 * goodput_after_far_move(seed, params);
             vec![value(
                 "steady %",
                 &"20 s after a path moved from 20 to 200 ms",

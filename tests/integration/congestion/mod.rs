@@ -227,37 +227,35 @@ fn random_loss_beside_the_queue_of_our_own_start_is_no_rivals() {
     assert!(mean < 115.0, "{mean}: {files:.0?}");
 }
 
-/// Share of the link that a flow has 20 s after its path moved from 20 to 200 ms.
-fn goodput_after_move(seed: u64, params: Params) -> f64 {
-    let cell = Cell::new(50.0, 20.0, 0.0, 2.0);
+/// Share of the link that a flow alone has from 20 s after its path became longer, for ten seconds.
+fn goodput_after_move(cell: &Cell, moves: f64, rtt: u64, seed: u64, params: Params) -> f64 {
     let mut w = cell.world(seed);
-    add_with(&mut w, "bbr", 0.0, 20.0, seed, None, params);
-    w.run(at(10.0));
-    w.forth.profile.delay = Duration::from_millis(190);
-    w.run(at(30.0));
+    add_with(&mut w, "bbr", 0.0, cell.rtt_ms, seed, None, params);
+    w.run(at(moves));
+    let back = Duration::from_secs_f64(cell.rtt_ms / 2000.0);
+    w.forth.profile.delay = Duration::from_millis(rtt) - back;
+    w.run(at(moves + 20.0));
     let before = w.flows[0].stats.useful;
-    w.run(at(40.0));
+    w.run(at(moves + 30.0));
     ((w.flows[0].stats.useful - before) * PACKET) as f64 / 10.0 / cell.rate()
+}
+
+/// From 20 to 200 ms.
+fn goodput_after_far_move(seed: u64, params: Params) -> f64 {
+    goodput_after_move(&Cell::new(50.0, 20.0, 0.0, 2.0), 10.0, 200, seed, params)
 }
 
 #[test]
 fn a_path_that_moves_from_20_to_200_ms_is_filled_again() {
-    let goodput = goodput_after_move(1, params());
+    let goodput = goodput_after_far_move(1, params());
     assert!(goodput > 0.8, "{goodput}");
 }
 
 #[test]
 fn a_longer_path_is_not_taken_for_a_rivals_queue() {
+    let cell = Cell::new(100.0, 50.0, 0.0, 2.0);
     let rates = parallel(&[1, 2, 3, 4, 5, 6, 7, 8], |&seed| {
-        let cell = Cell::new(100.0, 50.0, 0.0, 2.0);
-        let mut w = cell.world(seed);
-        add(&mut w, "bbr", 0.0, 50.0, seed, None);
-        w.run(at(30.0));
-        w.forth.profile.delay = Duration::from_millis(75);
-        w.run(at(50.0));
-        let before = w.flows[0].stats.useful;
-        w.run(at(60.0));
-        ((w.flows[0].stats.useful - before) * PACKET) as f64 / 10.0 / cell.rate()
+        goodput_after_move(&cell, 30.0, 100, seed, params())
     });
     assert!(rates.iter().all(|rate| *rate > 0.9), "{rates:.2?}");
 }

@@ -122,6 +122,7 @@ impl Bbr {
         let most = self.model.max_bw();
         if let Some(rate) = interval.rate() {
             let least = (most as f64 * self.params.train_noise) as u64;
+            // `clamp` would panic where the ablation run doubles `train_noise`.
             self.model.set_bw(rate.max(least).min(most));
         }
     }
