@@ -95,12 +95,17 @@ fn few_routers_between_do_not_keep_ports_from_being_guessed() {
         };
         run_pair(&Network::build(plan), &Errand::default())
     });
-    let mut late = Vec::new();
+    let (mut late, mut unlucky) = (Vec::new(), 0);
     for ((hops, symmetric, other), report) in &done {
         println!("{hops} routers, {symmetric} x {other}: {:.1?}", report.connected);
-        // The slowest of fifty from anywhere with many routers between took 24 s, of the others 3 s.
-        let limit = if *symmetric == Nat::Symmetric { 45 } else { 8 };
-        if !report.succeeded() || report.connected.is_none_or(|time| time.as_secs() >= limit) {
+        let in_time =
+            |seconds| report.succeeded() && report.connected.is_some_and(|time| time.as_secs() < seconds);
+        // The slowest of fifty from anywhere with many routers between took 24 s, of the others 3 s. Where only one of the
+        // two pairs can be hit, a row misses in four of a hundred cases; one pair may take the rest and another row.
+        let has_rule = *symmetric != Nat::Symmetric;
+        let is_late = !in_time(if has_rule { 8 } else { 45 });
+        unlucky += usize::from(is_late && !has_rule);
+        if is_late && (has_rule || unlucky > 1 || !in_time(85)) {
             late.push(report.account());
         }
     }
