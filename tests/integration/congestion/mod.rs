@@ -4,7 +4,7 @@
 //! full table, takes minutes, and compares it with the reviewed one in `snapshots/`.
 
 mod ablation;
-mod cell;
+pub(crate) mod cell;
 mod ecn;
 mod fairness;
 mod grid;

@@ -9,6 +9,7 @@ use p2pcopy::parts::protocol::{
 };
 use p2pcopy::parts::rendezvous::{Schedule, WallClock};
 
+use crate::congestion::cell::params;
 use crate::sim::attack::Attacker;
 use crate::sim::link::{Link, Profile};
 use crate::sim::nat::{Filtering, Nat, Rebinding, SOCKETS, can_meet};
@@ -142,7 +143,8 @@ impl Pair {
     /// Between routers that let everybody in.
     pub fn new(forward: Profile, back: Profile, total: u64, seed: u64) -> Self {
         let rtt = forward.delay + back.delay;
-        let bbr = |now| -> Box<dyn Controller> { Box::new(Bbr::new(now, 1200, Some(rtt), seed)) };
+        let bbr =
+            |now| -> Box<dyn Controller> { Box::new(Bbr::with_params(now, 1200, Some(rtt), seed, params())) };
         Self::behind(
             [Filtering::EndpointIndependent; 2],
             bbr,

@@ -60,8 +60,8 @@ impl Bbr {
         let min = self.model.min_rtt(p).unwrap_or(low);
         // Others' queues come and go within an interval, so the lowest RTT alone does not show a quiet path.
         let no_queue = interval.mean().is_some_and(|mean| !self.model.is_queue(mean, p));
-        let quiet = low <= min + min / p.quiet_part + p.quiet_slack && no_queue;
-        let calm = interval.high <= min + min / p.growing_part + p.growing_slack;
+        let quiet = low <= min + min / p.quiet_part + p.least_rtt && no_queue;
+        let calm = interval.high <= min + min / p.jitter_part + p.least_rtt;
         let load = match self.mode {
             Mode::Startup if calm && self.startup.grows(self.model.max_bw(), p) => Load::Growing,
             Mode::Cruise if quiet => Load::Full,
@@ -93,8 +93,8 @@ impl Bbr {
             if self.queue.has_collapsed(interval, bw, &self.params) {
                 return self.on_collapse(s);
             }
-            if self.queue.on_cruise(interval.time, &self.params) {
-                self.correct_startup(interval);
+            if self.queue.on_cruise(interval.time, &self.params) && self.correct_startup(s, interval) {
+                return;
             }
             let packets = (self.bdp(self.bw()) / self.model.mtu() as f64).max(1.0);
             let taken = self.is_taken(interval);
@@ -117,14 +117,24 @@ impl Bbr {
     }
 
     /// Lowers the estimate of Startup to the delivery rate of the first standing queue. ACKs that the return path bunched
-    /// may have made the fastest train look too fast.
-    fn correct_startup(&mut self, interval: &Interval) {
+    /// may have made the fastest train look too fast. Returns whether Drain empties the queue, since trims need a second for
+    /// that and come back for seconds.
+    fn correct_startup(&mut self, s: &AckSample, interval: &Interval) -> bool {
+        let Some(rate) = interval.rate() else {
+            return false;
+        };
         let most = self.model.max_bw();
-        if let Some(rate) = interval.rate() {
-            let least = (most as f64 * self.params.train_noise) as u64;
-            // `clamp` would panic where the ablation run doubles `train_noise`.
-            self.model.set_bw(rate.max(least).min(most));
+        let least = (most as f64 * self.params.train_noise) as u64;
+        // `clamp` would panic where the ablation run doubles `train_noise`.
+        self.model.set_bw(rate.max(least).min(most));
+        // Where much less comes out, the path has become slower.
+        let collapse = (most as f64 * self.params.collapse) as u64;
+        let ours = rate >= collapse && self.can_tell_queues() && !s.app_limited;
+        if ours {
+            self.queue.untrim();
+            self.enter(Mode::Drain, s);
         }
+        ours
     }
 
     /// Slows down to the delivery rate. A path that became slower keeps that rate. If others fill the queue, they take what
