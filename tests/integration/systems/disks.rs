@@ -48,6 +48,8 @@ fn a_full_disk_is_told_before_anything_moves_or_when_it_fills_up_and_a_resume_en
         files(&to),
         [("vm.img".to_owned(), read(&from.path().join("vm.img")))]
     );
+    // The next pair of systems finds the disk empty.
+    fs::remove_file(to.join("vm.img")).expect("our own file");
 }
 
 /// Takes all room that is left.
