@@ -161,6 +161,9 @@ fn usable(root: &Path) -> Result<(), Failure> {
     if device::is_named_by(root) {
         return Err(no_directory("device"));
     }
+    if root.ancestors().any(device::is_named_by) {
+        return Err(no_directory("path through a device"));
+    }
     if names_stream(root) {
         return Err(no_directory("stream of a file (its name has a colon)"));
     }

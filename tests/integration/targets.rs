@@ -3,7 +3,9 @@
 use std::fs;
 #[cfg(unix)]
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::path::Path;
+use std::path::PathBuf;
 
 #[cfg(unix)]
 use p2pcopy::parts::transfer::Remark;

@@ -24,15 +24,21 @@ impl FileKind {
     /// # Errors
     /// If anything else is there, or the file cannot be written.
     pub(super) fn create(&self, path: &Path) -> Result<File, Failure> {
+        let another = || format!("name another file with {}", self.option);
         // The usual next steps are for what is sent or received, which this is not.
         let failed = |e: io::Error| {
             let cause = Failure::file("write", path, &e).to_string();
-            let next = format!("name another file with {}", self.option);
-            Failure::told(About::File, cause, next)
+            Failure::told(About::File, cause, another())
         };
         match std::fs::metadata(path) {
-            // Windows says nothing of a device, or takes it for a file.
-            _ if device::is_named_by(path) => open_special(path).map_err(failed),
+            // Windows says nothing of a device, or takes it for a file. Why one takes nothing it tells by various numbers.
+            _ if device::is_named_by(path) => open_special(path).map_err(|_| {
+                Failure::told(
+                    About::File,
+                    format!("{} is a device that takes nothing now", path.display()),
+                    another(),
+                )
+            }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 // Whatever appears at the path in this moment is not ours, not even a link to nothing.
                 OpenOptions::new()
@@ -143,6 +149,13 @@ mod tests {
     fn what_keeps_nothing_takes_it() {
         let path = if cfg!(windows) { "NUL" } else { "/dev/null" };
         KIND.create(Path::new(path)).unwrap().write_all(b"TEST").unwrap();
+    }
+
+    #[test]
+    #[cfg(windows)]
+    fn a_device_that_takes_nothing_is_told_without_a_number() {
+        let failure = KIND.create(Path::new("COM9")).unwrap_err();
+        assert_eq!(failure.to_string(), "COM9 is a device that takes nothing now");
     }
 
     #[test]

@@ -45,6 +45,7 @@ impl MemoryLayer {
     }
 
     /// Makes every call of this name fail from now on ([`MemoryLayer::log`] has the names).
+    #[cfg(unix)]
     pub fn refuse(&self, call: &'static str, error: io::ErrorKind) {
         self.lock().refused.insert(call, error);
     }
@@ -75,6 +76,7 @@ impl MemoryLayer {
     }
 
     /// From now on mounts take no symbolic links.
+    #[cfg(unix)]
     pub fn refuse_links_in_mounts(&self) {
         self.lock().has_links_in_mounts = false;
     }

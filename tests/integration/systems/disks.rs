@@ -22,16 +22,18 @@ fn disk(variable: &str) -> std::path::PathBuf {
 #[test]
 #[ignore = "needs P2PCOPY_SMALL_DISK, an empty disk of 32 MiB"]
 fn a_full_disk_is_told_before_anything_moves_or_when_it_fills_up_and_a_resume_ends_well() {
-    let (from, to) = (place(), disk("P2PCOPY_SMALL_DISK"));
+    // The next pair of systems finds the disk empty, however this one ends.
+    let place_there = tempfile::tempdir_in(disk("P2PCOPY_SMALL_DISK")).expect("a place there");
+    let (from, to) = (place(), place_there.path());
     write(&from.path().join("vm.img"), &content(4, 40_000_000));
-    let [sender, receiver] = start("100MB/s", from.path(), &to).map(Running::end);
+    let [sender, receiver] = start("100MB/s", from.path(), to).map(Running::end);
     assert!(receiver.failed_with(6), "{}", receiver.said);
     assert!(receiver.said.contains("are needed"), "{}", receiver.said);
     assert!(sender.failed_with(6), "{}", sender.said);
-    assert!(files(&to).is_empty(), "{}", receiver.said);
+    assert!(files(to).is_empty(), "{}", receiver.said);
 
     write(&from.path().join("vm.img"), &content(4, 24_000_000));
-    let mut ends = start("4MB/s", from.path(), &to);
+    let mut ends = start("4MB/s", from.path(), to);
     ends[1].wait_for("ETA");
     let filler = to.join("filler");
     fill(&filler);
@@ -42,10 +44,10 @@ fn a_full_disk_is_told_before_anything_moves_or_when_it_fills_up_and_a_resume_en
     assert!(!to.join("vm.img").exists());
 
     fs::remove_file(filler).expect("our own file");
-    let [_, receiver] = start("100MB/s", from.path(), &to).map(Running::end);
+    let [_, receiver] = start("100MB/s", from.path(), to).map(Running::end);
     assert_eq!(receiver.code, Some(0), "{}", receiver.said);
     assert_eq!(
-        files(&to),
+        files(to),
         [("vm.img".to_owned(), read(&from.path().join("vm.img")))]
     );
 }

@@ -283,6 +283,7 @@ fn what_can_be_no_path_of_windows_is_told_before_anybody_waits() {
         ("my files\" --yes", "backslash"),
         ("NUL", "device"),
         ("CON", "device"),
+        ("aux\\new", "device"),
         ("back 12:30", "colon"),
     ] {
         tell(End::Receiver, &["receiver", "--output", output], part);
