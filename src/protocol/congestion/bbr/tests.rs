@@ -86,6 +86,25 @@ fn what_comes_out_of_a_queue_corrects_what_startup_believed() {
     assert_eq!(fed.bbr.bandwidth(), 5_000_000);
 }
 
+#[test]
+fn the_first_queue_is_drained_unless_the_application_pauses() {
+    let (quick, slow) = (Duration::from_millis(40), Duration::from_millis(60));
+    for app_limited in [false, true] {
+        let mut fed = Fed::new();
+        fed.feed(20, 40, 6_000_000, quick, 0);
+        assert!(matches!(fed.bbr.mode, Mode::Cruise));
+        let mut drained = false;
+        for _ in 0..4 {
+            let mut sample = fed.sample(40, 5_500_000, slow, 0);
+            sample.app_limited = app_limited;
+            sample.in_flight *= 2;
+            fed.bbr.on_ack(&sample);
+            drained |= matches!(fed.bbr.mode, Mode::Drain);
+        }
+        assert_eq!(drained, !app_limited);
+    }
+}
+
 /// A path of 40 ms that gave 40 Mbit/s and has a queue of 60 ms from now on.
 fn queued() -> (Fed, Duration) {
     let mut fed = Fed::new();
