@@ -29,7 +29,7 @@ const NEVER: Duration = Duration::from_secs(100_000);
 /// A rule, and how it is switched off.
 type Rule = (&'static str, fn(&mut Params));
 
-const RULES: [Rule; 20] = [
+const RULES: [Rule; 21] = [
     ("baseline of loss", |p| p.max_baseline = 0.0),
     // Where nothing is expected the threshold is not a number, and nothing exceeds that.
     ("loss beside a queue is judged strictly", |p| {
@@ -58,6 +58,9 @@ const RULES: [Rule; 20] = [
     }),
     ("tests in competitive mode", |p| p.dip_gain = 100.0),
     ("holding a rate", |p| p.vain_cuts = u32::MAX),
+    ("a hold ends if the others make room", |p| {
+        p.hold_peaks = f64::INFINITY
+    }),
     ("faster probes on short paths", |p| {
         p.short_packets = u64::MAX / 1_000_000
     }),

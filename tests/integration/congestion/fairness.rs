@@ -308,3 +308,15 @@ fn loss_of_a_queue_that_was_full_before_us_is_not_the_paths_for_ever() {
         assert!(shares.iter().all(|s| *s < 50.0), "{shares:.1?}");
     }
 }
+
+/// Cuts too soon, one after another, come by chance as well. The rate that was held then was three times the link's: it lost
+/// 40% of what was sent, and left the others a tenth.
+#[test]
+fn who_makes_room_is_not_taken_for_one_that_does_not_react() {
+    let cell = Cell::new(40.0, 30.0, 0.0, 0.5);
+    let runs = parallel(&[1, 2, 3, 4], |seed| {
+        let flows = ["bbr", "cubic", "cubic", "cubic", "cubic"];
+        shares(&cell, &flows, &[1.0; 5], SECONDS, *seed)[0]
+    });
+    assert!(runs.iter().all(|share| *share < 50.0), "{runs:.1?}");
+}

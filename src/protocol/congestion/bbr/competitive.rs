@@ -8,7 +8,8 @@
 //!
 //! Flows that do not react to loss, such as the first BBR, take whatever we give up. If we probed against them for long,
 //! we would take everything from them. So we hold a part of our earlier rate for a while in spite of loss, and then
-//! look whether they are still there.
+//! look whether they are still there. Cuts may be in vain by chance, too. So the step up to that rate is a test: if it loses
+//! little, the others have made room, and the window follows CUBIC's curve again.
 
 use std::time::Duration;
 
@@ -104,16 +105,17 @@ impl Hold {
         self.seen_since = from;
     }
 
-    /// The path's rate, bytes a second, as the step to this rate shows it: until the others react they send as before, and
-    /// the full queue loses the excess. `None` if the step does not show it, or not yet.
-    fn path_rate(&mut self, rounds: u32, params: &Params) -> Option<u64> {
+    /// The delivery rate before the step to this rate, and the path's rate as the step shows it, bytes a second: others that
+    /// do not react send as before, and the full queue loses the excess. `None` if the step was seen earlier, or does not show
+    /// yet.
+    fn take_step(&mut self, rounds: u32, params: &Params) -> Option<(u64, f64)> {
         let from = self
             .step_from
             .filter(|_| rounds >= params.patient_rounds && self.seen.is_enough(params))?;
         self.step_from = None;
         let lost = self.seen.ratio();
         let step = self.rate.saturating_sub(from) as f64;
-        (lost > params.loss_threshold).then_some((step * (1.0 - lost) / lost) as u64)
+        Some((from, step * (1.0 - lost) / lost.max(f64::EPSILON)))
     }
 }
 
@@ -127,6 +129,10 @@ impl Bbr {
         if overflow {
             competitive.on_overflow(s.now, s.smoothed_rtt, &self.params);
         }
+        self.compete(s, competitive);
+    }
+
+    fn compete(&mut self, s: &AckSample, competitive: Competitive) {
         self.last_competitive = Some(s.now);
         self.enter(Mode::Competitive(competitive), s);
     }
@@ -152,12 +158,10 @@ impl Bbr {
         }
         let vain = competitive.on_overflow(s.now, s.smoothed_rtt, &self.params);
         self.mode = Mode::Competitive(competitive);
-        // With few packets in the pipe cuts tell nothing.
-        let telling = self.bdp(self.model.peak()) >= self.params.hold_packets * self.model.mtu() as f64;
         match vain {
-            Some(before) if telling => self.hold(s, before),
+            Some(before) => self.hold(s, before),
             // Packets from before the cut do not show its effect.
-            _ => self.round.restart(s.now, s.delivered, 1),
+            None => self.round.restart(s.now, s.delivered, 1),
         }
     }
 
@@ -207,16 +211,19 @@ impl Bbr {
                 ..seen
             });
         }
-        if hold.step_from.is_some() {
-            if let Some(path) = hold.path_rate(rounds, &self.params) {
-                let peak = (path as f64 * self.params.hold_peak_part) as u64;
-                self.model.set_peak(peak.max(self.model.peak()));
-                hold.rate = hold.rate.max(self.least_hold());
+        if let Some((from, path)) = hold.take_step(rounds, &self.params) {
+            if path > self.params.hold_peaks * self.model.peak() as f64 {
+                // The others have made room, so the cuts were not in vain.
+                let window = from as f64 * s.smoothed_rtt.as_secs_f64() / self.model.mtu() as f64;
+                self.forget_estimate(from);
+                self.compete(s, Competitive::new(s.now, window, &self.params));
+                return;
             }
-            if hold.step_from.is_none() {
-                hold.watch(s.now + self.params.probe_wait);
-            }
-        } else if s.now >= hold.seen_since + self.params.probe_wait {
+            let peak = (path * self.params.hold_peak_part) as u64;
+            self.model.set_peak(peak.max(self.model.peak()));
+            hold.rate = hold.rate.max(self.least_hold());
+            hold.watch(s.now + self.params.probe_wait);
+        } else if hold.step_from.is_none() && s.now >= hold.seen_since + self.params.probe_wait {
             if hold.seen.ratio() > self.p0() + self.params.max_baseline {
                 // The others do not give way, or they hold a rate as well.
                 let less = (hold.rate as f64 * self.params.beta) as u64;

@@ -138,13 +138,39 @@ fn where_giving_way_brings_less_and_less_others_are() {
     panic!("they fill the queue");
 }
 
-/// A path of 100 Mbit/s on which a rate is held, because another flow does not react to loss.
-fn holding() -> Fed {
+/// A path of 100 Mbit/s on which a step to a hold begins, because cuts were in vain.
+fn stepping() -> Fed {
     let mut fed = Fed::new();
     fed.feed(40, 10, 12_500_000, Duration::from_millis(10), 0);
+    fed.bbr.given = 3_000_000;
     let sample = fed.sample(10, 3_000_000, Duration::from_millis(20), 10);
     fed.bbr.hold(&sample, 50.0);
     fed
+}
+
+/// The same when the step has lost a fifth, because another flow does not react.
+fn holding() -> Fed {
+    let mut fed = stepping();
+    fed.feed(10, 20, 5_000_000, Duration::from_millis(20), 20);
+    fed
+}
+
+#[test]
+fn there_is_no_hold_beside_those_who_make_room() {
+    let mut fed = stepping();
+    for _ in 0..20 {
+        fed.feed(1, 20, 6_200_000, Duration::from_millis(20), 1);
+        if let Mode::Competitive(competitive) = fed.bbr.mode {
+            let window = competitive.window() * 1200.0;
+            assert_eq!(
+                window.round(),
+                0.02 * 3_000_000.0,
+                "what the others left us before"
+            );
+            return;
+        }
+    }
+    panic!("they react, so the window must as well");
 }
 
 #[test]
