@@ -49,16 +49,12 @@ impl Cubic {
         self.cwnd
     }
 
-    /// When it was cut last.
-    pub(super) fn cut_at(&self) -> Option<Time> {
-        self.is_cut.then_some(self.epoch)
-    }
-
-    /// Seconds from a cut until the window has covered this share of the way back: of K (section 4.2), or less if
-    /// additive growth is faster.
-    pub(super) fn way_back(&self, share: f64, rtt: Duration) -> f64 {
+    /// Whether the last cut was so recent that the window is not back yet: it is after K (section 4.2), or sooner if additive
+    /// growth is faster.
+    pub(super) fn is_recovering(&self, now: Time, rtt: Duration) -> bool {
         let rounds = self.max * (1.0 - BETA) / ALPHA;
-        (self.k() * share).min(rounds * rtt.as_secs_f64())
+        let way_back = self.k().min(rounds * rtt.as_secs_f64());
+        self.is_cut && now.since(self.epoch).as_secs_f64() < way_back
     }
 
     fn k(&self) -> f64 {

@@ -53,11 +53,8 @@ impl Competitive {
     /// A queue has overflowed: cuts the window. If the cuts are in vain, since the others do not react, returns the window
     /// before the first of them.
     fn on_overflow(&mut self, now: Time, rtt: Duration, params: &Params) -> Option<f64> {
-        let way_back = self.cubic.way_back(params.soon, rtt);
-        let soon = self
-            .cubic
-            .cut_at()
-            .is_some_and(|at| now.since(at).as_secs_f64() < way_back);
+        // If the others had cut as well, there would be room for longer.
+        let soon = self.cubic.is_recovering(now, rtt);
         self.vain_cuts = if soon { self.vain_cuts + 1 } else { 0 };
         if self.vain_cuts == 0 {
             self.before = self.cubic.cwnd();
@@ -238,7 +235,7 @@ impl Bbr {
             .calm_since
             .is_some_and(|t| s.now.since(t) >= self.params.probe_wait);
         if s.now >= hold.since + self.params.hold_time || calm {
-            self.resume(s, hold.rate, self.params.hold_look_rounds);
+            self.resume(s, hold.rate);
         }
     }
 
@@ -248,11 +245,11 @@ impl Bbr {
     }
 
     /// Returns to the model from competitive mode or a hold, at `rate`. Much more may be free now, so the next probe comes
-    /// in `rounds` round trips.
-    pub(super) fn resume(&mut self, s: &AckSample, rate: u64, rounds: u32) {
+    /// soon.
+    pub(super) fn resume(&mut self, s: &AckSample, rate: u64) {
         let known = if rate > 0 { rate } else { self.model.max_bw() };
         self.forget_estimate(known);
-        self.plan_probe_in(rounds);
+        self.plan_probe_soon();
         self.enter(Mode::Cruise, s);
     }
 }

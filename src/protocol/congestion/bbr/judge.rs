@@ -153,7 +153,7 @@ impl Bbr {
         let floor = self.bw() as f64 * self.queue.trim() * self.params.collapse_floor;
         self.model.set_bw(self.given.max(floor as u64));
         self.queue.untrim();
-        self.plan_probe_in(self.params.look_rounds);
+        self.plan_probe_soon();
         self.enter(Mode::Drain, s);
     }
 }

@@ -201,12 +201,7 @@ impl Baseline {
         if let Some(heavy) = self.heavy.as_ref().filter(|heavy| heavy.proven) {
             return heavy.full.ratio().min(params.max_heavy);
         }
-        let p = self.raw(params);
-        if p < params.min_baseline {
-            0.0
-        } else {
-            p.min(params.max_baseline)
-        }
+        self.raw(params).min(params.max_baseline)
     }
 
     /// The highest loss that the path may have. Startup alone has so few packets that a small loss may not have occurred

@@ -164,9 +164,6 @@ params! {
     /// baseline: beside one BBRv1 an even share costs 5 to 10%. Measured.
     /// Zero: a path of 10% loss with 0.05 BDP loses 30% of what is sent in place of 11.
     max_baseline: f64 = 0.12;
-    /// Lower baselines count as none, because they are mostly noise.
-    /// Half and double: nothing that is sure.
-    min_baseline: f64 = 0.002;
     /// Packets that an average remembers: enough to know a loss of 1% to a fifth.
     /// Half and double: 95% in place of 98 on Wi-Fi.
     baseline_memory: f64 = 2000.0;
@@ -328,11 +325,7 @@ params! {
     /// gain 1.11.
     /// Half (never alone): 85% in place of 63 beside a later BBRv1. Double: nothing that is sure.
     alone_growth: f64 = 1.04;
-    /// An overflow before this share of the way back from a cut comes too soon. If the others had cut as well, there
-    /// would be room for longer.
-    /// Half and double: nothing at 20 Mbit/s.
-    soon: f64 = 0.5;
-    /// So many cuts too soon, one after another, are in vain.
+    /// So many cuts, each before the window was back from the one before, are in vain.
     /// Never: 8% in place of 37 beside a later BBRv1 at 40 Mbit/s and half a product.
     vain_cuts: u32 = 4;
     /// Window of the test of competitive mode, share of the product at our delivery rate.
@@ -342,7 +335,8 @@ params! {
     /// Zero: a CUBIC that heeds marks has 15 to 22% in place of 27 to 30 at 100 Mbit/s, 50 ms and a queue that marks
     /// after 10 ms.
     competitive_memory: Duration = Duration::from_secs(10);
-    /// Round trips from the end of competitive mode to the next probe. A rival that is still there shows by then.
+    /// Round trips from the end of competitive mode, of a hold or of a collapse to the next probe. A rival that is still
+    /// there shows by then.
     /// Half: 94% in place of 98 of a path with 5% loss and jitter. Double: 93%.
     look_rounds: u32 = 16;
 
@@ -359,9 +353,6 @@ params! {
     /// How long a rate is held.
     /// Half and double: nothing that is sure.
     hold_time: Duration = Duration::from_secs(16);
-    /// Round trips from the end of a hold to the next probe.
-    /// Half and double: nothing that is sure.
-    hold_look_rounds: u32 = 4;
 }
 
 /// Multiplies a number of any kind.

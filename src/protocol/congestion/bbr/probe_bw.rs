@@ -112,9 +112,9 @@ impl Bbr {
         self.probe_wait = (usual + rtt * p.probe_rounds).min(usual.mul_f64(short));
     }
 
-    /// Plans the next probe in `rounds` round trips.
-    pub(super) fn plan_probe_in(&mut self, rounds: u32) {
+    /// Plans the next probe in a few round trips.
+    pub(super) fn plan_probe_soon(&mut self) {
         self.plan_probe();
-        self.probe_wait = self.model.min_rtt(&self.params).unwrap_or_default() * rounds;
+        self.probe_wait = self.model.min_rtt(&self.params).unwrap_or_default() * self.params.look_rounds;
     }
 }

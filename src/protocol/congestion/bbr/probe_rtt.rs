@@ -66,7 +66,7 @@ impl Bbr {
         let empty = probe.low.is_some_and(|low| !self.is_queue(low));
         match probe.competitive {
             None => self.enter(Mode::Cruise, s),
-            Some(_) if empty => self.resume(s, self.given, self.params.look_rounds),
+            Some(_) if empty => self.resume(s, self.given),
             Some(competitive) => self.enter(Mode::Competitive(competitive), s),
         }
     }
