@@ -10,6 +10,9 @@ use std::ops::Range;
 
 use super::ranges::RangeSet;
 
+/// One part of so many of the memory is for content that was never sent.
+const AHEAD: usize = 4;
+
 /// The sender's state of the content space.
 #[derive(Default, Debug)]
 pub(super) struct SendBuffer {
@@ -161,8 +164,8 @@ impl SendBuffer {
         self.again.extend(self.arrived.missing(range));
     }
 
-    /// Frees blocks that have arrived. If there are none and the limit is reached, frees the oldest block
-    /// that only waits for acknowledgements. To be called after a burst of ACKs.
+    /// Frees blocks that have arrived. If there is no room and little that was never sent, frees the oldest blocks that only wait
+    /// for acknowledgements: a few losses keep whole blocks, and must not stop the others. To be called after a burst of ACKs.
     pub(super) fn tidy(&mut self) {
         let done: Vec<u64> = self
             .blocks
@@ -173,8 +176,13 @@ impl SendBuffer {
         for start in done {
             self.spare.extend(self.blocks.remove(&start));
         }
-        while self.blocks.len() >= self.limit {
+        while self.room() == 0 {
             let unsent = self.fresh.first().map_or(u64::MAX, |r| r.start);
+            let has_unsent = |(start, bytes): &(&u64, &Vec<u8>)| *start + bytes.len() as u64 > unsent;
+            let ahead = self.blocks.iter().filter(has_unsent).count();
+            if self.blocks.len() < self.limit && ahead >= self.limit / AHEAD {
+                break;
+            }
             let again = self.again.first().map_or(u64::MAX, |r| r.start);
             let idle = self.blocks.iter().find_map(|(start, bytes)| {
                 let end = start + bytes.len() as u64;
@@ -251,6 +259,24 @@ mod tests {
         out.supply(0, block(1));
         assert_eq!(out.wanted(), None);
         assert_eq!(out.next(100), Some((10..20, true)));
+    }
+
+    #[test]
+    fn blocks_that_wait_for_a_lost_piece_do_not_stop_new_ones() {
+        let mut out = SendBuffer::new(8);
+        (0..7).for_each(|i| out.offer(i * 100, block(1)));
+        assert_eq!(out.room(), 0);
+        for _ in 0..5 {
+            assert!(out.next(100).is_some());
+        }
+        out.tidy();
+        assert_eq!(out.room(), 0, "two blocks that were never sent are enough");
+        assert!(out.next(100).is_some());
+        out.tidy();
+        assert_eq!((out.room(), out.reclaim()), (1, Some(block(1))));
+        out.on_lost(0..100);
+        assert_eq!(out.next(100), Some((600..700, false)));
+        assert_eq!(out.wanted(), Some(0), "it is read again");
     }
 
     #[test]

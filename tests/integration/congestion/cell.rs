@@ -278,7 +278,7 @@ pub(crate) struct Outcome {
 }
 
 /// Whole-file time aimed at, percent of the ideal.
-pub(crate) const MOST_FILE: f64 = 115.0;
+pub(crate) const MOST_FILE: f64 = 110.0;
 
 /// The goals of a cell, in the order of the table's columns.
 pub(crate) const GOALS: [&str; 4] = ["steady", "file", "queue", "repeated in vain"];

@@ -119,18 +119,52 @@ fn connections_are_as_fast_as_the_model_of_the_grid() {
     );
 }
 
-/// Round trips that a megabyte takes, after an offer that was accepted at once. The question goes with a train or without.
-fn short_file(mbit: u64, rtt: u64, train: bool) -> f64 {
-    let (forth, back) = links(mbit, rtt, 0.0, 1.0);
-    let mut pair = Pair::new(forth, back, 1_000_000, 7);
+/// How long so many bytes take, after an offer that was accepted at once. The question goes with a train or without.
+fn answered(cell: &(u64, u64, f64, f64), bytes: u64, train: bool) -> Duration {
+    let &(mbit, rtt, loss, buffer) = cell;
+    let (forth, back) = links(mbit, rtt, loss, buffer);
+    let mut pair = Pair::new(forth, back, bytes, 7);
+    pair.check_nonces = false;
     // The path is proven after one round trip, and the offer is answered after the second one.
     let start = ms(rtt * 2);
     pair.offer_from = pair.now + start;
     if train {
-        pair.sender.expect_content(1_000_000);
+        pair.sender.expect_content(bytes);
     }
-    let outcome = pair.run(Duration::from_secs(20));
-    (outcome.finished.unwrap() - start).as_secs_f64() * 1e3 / rtt as f64
+    pair.run(Duration::from_secs(40)).finished.expect("it arrives") - start
+}
+
+/// Round trips that a megabyte takes.
+fn short_file(mbit: u64, rtt: u64, train: bool) -> f64 {
+    answered(&(mbit, rtt, 0.0, 1.0), 1_000_000, train).as_secs_f64() * 1e3 / rtt as f64
+}
+
+/// Here a few losses keep many blocks in memory. When that stopped new ones, 500 Mbit/s with 1% of loss took 1.34 of the ideal.
+/// The model of the grid knows neither blocks nor the train, and takes 1.11 to 1.18.
+#[test]
+fn ten_seconds_over_far_and_fast_paths_take_an_eighth_more_at_most() {
+    let cells = [
+        (100, 300, 0.0, 0.05),
+        (500, 300, 0.0, 0.25),
+        (500, 300, 0.01, 1.0),
+        (1000, 300, 0.0, 1.0),
+    ];
+    let mut table = String::from("rate, RTT, loss, buffer | file %\n");
+    let mut most = 0.0_f64;
+    for cell in cells {
+        let (mbit, rtt, loss, buffer) = cell;
+        let worth = (mbit * MBIT * 10) as f64 * (1.0 - loss) * PAYLOAD;
+        let file = answered(&cell, worth as u64, true).as_secs_f64() * 10.0;
+        writeln!(
+            table,
+            "{mbit:>4} Mbit/s {rtt} ms {:>3}% {buffer:>4} BDP | {file:.1}",
+            loss * 100.0
+        )
+        .unwrap();
+        most = most.max(file);
+    }
+    println!("{table}");
+    assert!(most <= 112.5, "{table}");
 }
 
 #[test]
