@@ -211,7 +211,7 @@ impl Failure {
 
     /// The system refuses what every run needs.
     pub(super) fn system(error: io::Error) -> Failure {
-        let (what, _) = os_errors::explain(&error);
+        let what = os_errors::of_socket(&error);
         Failure::other(
             format!("the system gives no socket or thread: {what}"),
             os_errors::TOO_MANY_OPEN,

@@ -12,6 +12,7 @@ use super::lookup::{named, resolve};
 use super::options::{ServeOptions, Server as Host};
 use super::outcome::{Failure, Summary};
 use super::told::{Info, Note, Warning};
+use super::wording::os_errors::of_socket;
 use crate::net::{self, Driver, Machine};
 use crate::protocol::ecn::Ecn;
 use crate::protocol::handshake::rng::SeedRng;
@@ -237,7 +238,7 @@ fn bind(listen: &[SocketAddr]) -> Result<(net::Ports, u16), Failure> {
     };
     let ports = bound.map_err(|(address, e)| {
         Failure::other(
-            format!("cannot listen at UDP {address}: {e}"),
+            format!("cannot listen at UDP {address}: {}", of_socket(&e)),
             "choose an address of this machine and a port that no other program uses: --listen IP:PORT",
         )
     })?;
@@ -270,7 +271,7 @@ fn listen(addresses: &[SocketAddr], port: u16) -> Result<Vec<TcpListener>, Failu
     };
     bound.into_iter().collect::<Result<_, _>>().map_err(|e| {
         Failure::other(
-            format!("cannot listen at TCP port {port}: {e}"),
+            format!("cannot listen at TCP port {port}: {}", of_socket(&e)),
             "stop the other program, choose another port with --tcp PORT, or leave it out",
         )
     })
@@ -302,7 +303,7 @@ async fn follow(
             })),
             Some(News::Broken(e)) => {
                 return Err(Failure::other(
-                    format!("the network failed: {e}"),
+                    format!("the network failed: {}", of_socket(&e)),
                     "start the server again",
                 ));
             }

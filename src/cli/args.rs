@@ -48,7 +48,8 @@ Examples:
   p2pcopy chat --server example.org                  shows a code
   p2pcopy chat 7-guitar-harbor --server example.org  on the other side
 
-What the other side says stands behind '> ', or by itself on a standard output that is no terminal. Ctrl-D ends the chat.";
+What the other side says stands behind '> ', or by itself on a standard output that is no terminal. Ctrl-D ends the chat, \
+on Windows Ctrl-Z and Enter.";
 
 /// Options that only commands with a peer use.
 const OF_A_PEER: [&str; 10] = [

@@ -199,10 +199,10 @@ impl Console {
     }
 
     /// Copies to the desktop's clipboard and to the terminal's. The terminal's also works over ssh. Old
-    /// consoles of Windows would show the escape sequence, and the desktop's clipboard is always there.
+    /// consoles of Windows would show the escape sequence, and there the desktop's clipboard is always at hand.
     fn to_clipboard(&self, address: &str) {
         if self.screen.is_terminal() {
-            if !cfg!(windows) {
+            if !cfg!(windows) || system::is_over_ssh() {
                 self.screen.control(&clipboard::copy_sequence(address));
             }
             let address = address.to_owned();

@@ -76,7 +76,7 @@ pub(super) fn info(info: &Info) -> Vec<String> {
             "Your router gives another port to everyone: opening {ports} of them for your peer to try, up to {seconds} s once \
              both try"
         ),
-        Info::ChatHelp => "Type lines to say them; Ctrl-D ends the chat".into(),
+        Info::ChatHelp => "Type lines to say them; Ctrl-D (on Windows Ctrl-Z and Enter) ends the chat".into(),
         Info::ChatEnded => "The chat has ended".into(),
         Info::Tried { line } => line.clone(),
         Info::DemoMakesFile { bytes } => format!("Making a file of {} MiB to send.", bytes >> 20),

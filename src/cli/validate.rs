@@ -302,7 +302,11 @@ fn secret(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     if len < LEAST_SECRET || bytes.len() as u64 > MOST_SECRET {
         return Err(Failure::usage(
             format!("--secret-file {}: a secret has 16 to 4096 bytes", file.display()),
-            "make one: head -c 24 /dev/urandom | base64 > FILE, and bring a copy to the other side",
+            if cfg!(windows) {
+                "write more characters into it that nobody can guess, and bring a copy to the other side"
+            } else {
+                "make one: head -c 24 /dev/urandom | base64 > FILE, and bring a copy to the other side"
+            },
         ));
     }
     bytes.truncate(len);

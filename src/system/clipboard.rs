@@ -12,10 +12,26 @@ pub(crate) fn copy(text: &str) -> bool {
         .any(|words| feed(words, text).is_ok())
 }
 
+/// Whether the user sits at another machine.
+pub(crate) fn is_over_ssh() -> bool {
+    over_ssh(&|name| std::env::var_os(name))
+}
+
+/// Reads a variable of the environment.
+type Variable<'a> = &'a dyn Fn(&str) -> Option<std::ffi::OsString>;
+
+fn is_set(variable: Variable<'_>, name: &str) -> bool {
+    variable(name).is_some_and(|value| value.as_os_str() != OsStr::new(""))
+}
+
+fn over_ssh(variable: Variable<'_>) -> bool {
+    is_set(variable, "SSH_CONNECTION") || is_set(variable, "SSH_TTY")
+}
+
 /// The programs that may work here, the likeliest first.
-fn programs(variable: &dyn Fn(&str) -> Option<std::ffi::OsString>) -> &'static [&'static [&'static str]] {
-    let set = |name: &str| variable(name).is_some_and(|value| value.as_os_str() != OsStr::new(""));
-    if set("SSH_CONNECTION") || set("SSH_TTY") {
+fn programs(variable: Variable<'_>) -> &'static [&'static [&'static str]] {
+    let set = |name| is_set(variable, name);
+    if over_ssh(variable) {
         &[]
     } else if cfg!(windows) {
         &[&["clip.exe"]]

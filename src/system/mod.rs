@@ -22,7 +22,7 @@ pub(crate) use awake::Awake;
 #[cfg(not(unix))]
 pub(crate) use busy::open_patiently;
 pub(crate) use busy::{is_held, is_unread, patiently};
-pub(crate) use clipboard::copy;
+pub(crate) use clipboard::{copy, is_over_ssh};
 pub(crate) use files::{
     has_no_times, is_mounted, is_shortage, lift_file_limit, numbers_nodes_anew, set_modified, standard_input,
     standard_output, write_all_at,

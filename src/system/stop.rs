@@ -127,11 +127,45 @@ fn is_ignored(signal: i32) -> bool {
     }
 }
 
-#[cfg(unix)]
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Runs in this process what the console runs in every program whose window is closed. It never returns.
+    #[cfg(windows)]
+    #[expect(unsafe_code, reason = "no library names this function of the system")]
+    fn close_window() {
+        use windows_sys::Win32::System::Console::CTRL_CLOSE_EVENT;
+        use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
+        type Routine = unsafe extern "system" fn(usize) -> u32;
+        // SAFETY: both names end with a zero. Every process has this library. The routine is a thread's first function,
+        // as `Routine` says, and takes the event in place of a pointer.
+        unsafe {
+            let library = GetModuleHandleW(windows_sys::w!("kernelbase.dll"));
+            let found = GetProcAddress(library, windows_sys::s!("CtrlRoutine")).expect("Windows 10 has it");
+            let routine: Routine = std::mem::transmute(found);
+            std::thread::spawn(move || routine(CTRL_CLOSE_EVENT as usize));
+        }
+    }
+
+    /// No other test of this process waits for a request to end.
+    #[cfg(windows)]
+    #[tokio::test]
+    async fn a_closed_console_window_asks_to_end_and_the_program_has_time_for_it() {
+        let mut requests = Requests::default();
+        tokio::select! {
+            biased;
+            () = poll_fn(|context| requests.poll(1, context)) => panic!("nobody asked"),
+            () = std::future::ready(()) => {}
+        }
+        close_window();
+        let wait = poll_fn(|context| requests.poll(1, context));
+        tokio::time::timeout(std::time::Duration::from_secs(10), wait)
+            .await
+            .unwrap();
+    }
+
+    #[cfg(unix)]
     #[tokio::test]
     async fn a_request_that_comes_between_two_waits_ends_the_next_and_all_after_it_and_a_second_is_told_apart()
      {
@@ -164,6 +198,7 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
     #[test]
     fn an_ignored_signal_is_told_from_others() {
         // The standard library ignores SIGPIPE.

@@ -33,6 +33,7 @@ use super::session::{Session, Settings, Side};
 use super::told::Note;
 use super::trace::Trace;
 use super::unless_stopped;
+use super::wording::os_errors::of_socket;
 use super::wording::{tell_clock, tell_forward, tell_network};
 use crate::net::{self, Door, Driver, Waker};
 use crate::protocol::Role;
@@ -159,7 +160,7 @@ fn peer_option(error: AddressError) -> Failure {
 fn socket_failure(port: Option<u16>, error: std::io::Error) -> Failure {
     match port {
         Some(port) => Failure::other(
-            format!("cannot use UDP port {port}: {error}"),
+            format!("cannot use UDP port {port}: {}", of_socket(&error)),
             "choose another with --localport, or leave it out",
         ),
         None => Failure::system(error),
@@ -208,8 +209,8 @@ impl<'a> UserSide<'a> {
                 let mut session = Session::new(settings, side, inbox, tell.clone());
                 while !session.is_over() {
                     if let Err(e) = driver.turn(&mut session) {
-                        let failure =
-                            Failure::other(format!("the network failed: {e}"), "run the command again");
+                        let why = format!("the network failed: {}", of_socket(&e));
+                        let failure = Failure::other(why, "run the command again");
                         // The receiver is gone only while the run ends.
                         let _ = tell.send(Notice::Ended(Err(failure)));
                         return;

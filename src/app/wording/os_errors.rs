@@ -7,12 +7,18 @@ use crate::transfer::error::LocalError;
 
 pub(super) const THROUGH_A_PIPE: &str = "send what it gives through a pipe: p2pcopy sender --file - < PATH";
 
-pub(super) const TOO_LARGE: &str = "choose another disk with --output (FAT32 holds 4 GiB in a file), or lift the limit that \
-                         `ulimit -f` shows";
+pub(super) const TOO_LARGE: &str = if cfg!(windows) {
+    "choose another disk with --output (FAT32 holds 4 GiB in a file)"
+} else {
+    "choose another disk with --output (FAT32 holds 4 GiB in a file), or lift the limit that `ulimit -f` shows"
+};
 
 /// When the system gives no more files, sockets or threads.
-pub(crate) const TOO_MANY_OPEN: &str =
-    "close some programs, or lift the limit that `ulimit -n` shows, and run the same command again";
+pub(crate) const TOO_MANY_OPEN: &str = if cfg!(windows) {
+    "close some programs, and run the same command again"
+} else {
+    "close some programs, or lift the limit that `ulimit -n` shows, and run the same command again"
+};
 
 /// EIO and similar errors on Unix, for which the standard library has no kind.
 #[cfg(unix)]
@@ -38,6 +44,9 @@ fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
 #[cfg(windows)]
 fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
     use windows_sys::Win32::Foundation as known;
+    /// WSAEMFILE and WSAENOBUFS.
+    const TOO_MANY_SOCKETS: u32 = 10024;
+    const NO_ROOM_FOR_SOCKETS: u32 = 10055;
     let device = "check the disk, its cable or its server, then run the same command again";
     Some(match error.raw_os_error()?.cast_unsigned() {
         known::ERROR_CRC
@@ -49,10 +58,9 @@ fn of_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
             ("the disk is gone", device)
         }
         known::ERROR_NETNAME_DELETED | known::ERROR_UNEXP_NET_ERR => ("its server does not answer", device),
-        known::ERROR_TOO_MANY_OPEN_FILES => (
-            "too many files are open",
-            "close some programs, and run the same command again",
-        ),
+        known::ERROR_TOO_MANY_OPEN_FILES | TOO_MANY_SOCKETS | NO_ROOM_FOR_SOCKETS => {
+            ("too many files or connections are open", TOO_MANY_OPEN)
+        }
         known::ERROR_VIRUS_INFECTED | known::ERROR_VIRUS_DELETED => (
             "an antivirus program blocks it",
             "ask that program what it found; what it took away is not sent or kept",
@@ -157,13 +165,39 @@ pub(crate) fn explain(error: &io::Error) -> (String, &'static str) {
             Some(found) => found,
             None => {
                 return (
-                    error.to_string(),
+                    in_its_words(error),
                     "run the same command again on both sides; if it fails again, choose another disk with --output",
                 );
             }
         },
     };
     (what.into(), next)
+}
+
+/// What the system itself says. Windows has no words for some of its numbers.
+fn in_its_words(error: &io::Error) -> String {
+    let told = error.to_string();
+    match error.raw_os_error() {
+        Some(number) if told.contains("FormatMessage") => {
+            format!("Windows refuses it without a reason that it has words for ({number})")
+        }
+        _ => told,
+    }
+}
+
+/// A system error on a socket in plain words. Whoever tells it knows the next step.
+pub(crate) fn of_socket(error: &io::Error) -> String {
+    use io::ErrorKind as Kind;
+    let what = match error.kind() {
+        Kind::AddrInUse => "another program uses it",
+        Kind::AddrNotAvailable => "this machine has no such address",
+        // Unix has ports that only root gets, Windows ranges that it keeps for itself or for another program.
+        Kind::PermissionDenied => "no permission (the system keeps some ports for itself)",
+        Kind::NetworkDown => "the network is down",
+        Kind::NetworkUnreachable | Kind::HostUnreachable => "there is no route",
+        _ => return of_number(error).map_or_else(|| in_its_words(error), |(what, _)| what.into()),
+    };
+    what.into()
 }
 
 /// What the peer is told of it: the kind of error, and no path of this machine.
@@ -188,5 +222,56 @@ pub(crate) fn over_there(error: &LocalError) -> &'static str {
             _ => "the disk over there fails",
         },
         _ => "a file problem over there: disk, permission or name",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the system's own errors, of sockets that nobody uses"
+    )]
+    #[test]
+    fn sockets_that_are_refused_are_told_without_the_systems_words() {
+        let told = |error: io::Error| of_socket(&error);
+        let socket = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let taken = socket();
+        let bound = std::net::UdpSocket::bind(taken.local_addr().unwrap());
+        assert_eq!(told(bound.unwrap_err()), "another program uses it");
+        // A documentation address (RFC 5737) is nobody's.
+        let elsewhere = std::net::UdpSocket::bind("203.0.113.7:0");
+        assert_eq!(told(elsewhere.unwrap_err()), "this machine has no such address");
+        // WSAEACCES, WSAEMFILE, WSAENOBUFS, WSAENETDOWN.
+        #[cfg(windows)]
+        for (number, part) in [
+            (10013, "no permission"),
+            (10024, "open"),
+            (10055, "open"),
+            (10050, "down"),
+        ] {
+            let told = told(io::Error::from_raw_os_error(number));
+            assert!(told.contains(part), "{told}");
+        }
+        #[cfg(unix)]
+        for (number, part) in [
+            (libc::EACCES, "no permission"),
+            (libc::EMFILE, "open"),
+            (libc::ENETDOWN, "down"),
+        ] {
+            let told = told(io::Error::from_raw_os_error(number));
+            assert!(told.contains(part), "{told}");
+        }
+    }
+
+    /// A number that no part of Windows uses.
+    #[cfg(windows)]
+    #[test]
+    fn a_number_of_windows_never_stands_alone() {
+        for tell in [|e: &io::Error| explain(e).0, of_socket] {
+            let told = tell(&io::Error::from_raw_os_error(0x1fff_fff0));
+            assert!(told.starts_with("Windows refuses it"), "{told}");
+        }
     }
 }

@@ -208,7 +208,7 @@ pub(crate) fn free_space(directory: &Path) -> Option<u64> {
     (known != 0).then_some(free)
 }
 
-/// Writes an alternate stream of an open file. On file systems other than NTFS and ReFS the name could mean a
+/// Writes an alternate stream of an open file, whose time stays as it is. On file systems other than NTFS and ReFS the name could mean a
 /// file beside it.
 #[expect(
     clippy::disallowed_methods,
@@ -221,7 +221,10 @@ pub(super) fn write_stream(file: &File, stream: &str, bytes: &[u8]) -> io::Resul
     let mut path = path_of(file)?;
     path.push(":");
     path.push(stream);
-    std::fs::write(path, bytes)
+    let dated = file.metadata()?.modified()?;
+    std::fs::write(path, bytes)?;
+    // NTFS takes it for a change of the file.
+    file.set_modified(dated)
 }
 
 /// Whether files of this file system have alternate streams.
@@ -278,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[ignore = "needs a console, and Wine makes none without a screen"]
+    #[ignore = "needs a console, and Wine makes none without a screen or a terminal"]
     fn what_was_typed_is_seen_and_can_be_thrown_away() {
         use windows_sys::Win32::System::Console::{
             AllocConsole, INPUT_RECORD_0, KEY_EVENT_RECORD, KEY_EVENT_RECORD_0, WriteConsoleInputW,
@@ -354,8 +357,11 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("a file.bin");
         let file = File::create(&path).unwrap();
+        let dated = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        file.set_modified(dated).unwrap();
         let written = write_stream(&file, "Zone.Identifier", b"mark").is_ok();
         assert_eq!(written, keeps_streams(&file));
+        assert_eq!(file.metadata().unwrap().modified().unwrap(), dated);
         let stream = std::fs::read(place.path().join("a file.bin:Zone.Identifier"));
         assert_eq!(stream.ok(), written.then(|| b"mark".to_vec()));
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);

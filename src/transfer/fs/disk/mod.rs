@@ -24,8 +24,6 @@ use cap_std::fs::Dir;
 pub(crate) use self::portable::is_read_only;
 use self::portable::readable;
 pub(crate) use self::portable::{read_exact_at, unix_nanos};
-#[cfg(not(unix))]
-use crate::system::open_patiently;
 use crate::system::{self, mark_received, patiently};
 use crate::transfer::fs::layer::{Layer, NodeInfo, NodeKind, Room, Stat};
 use crate::transfer::fs::owner::OwnerKey;
@@ -89,26 +87,6 @@ impl DiskLayer {
             return Ok(file);
         }
         Err(io::ErrorKind::InvalidInput.into())
-    }
-
-    #[cfg(not(unix))]
-    fn open_as(&self, path: &Path, access: Access) -> io::Result<File> {
-        let (dir, name) = self.parent(path)?;
-        // A link leads elsewhere. cap-std keeps it inside the output directory even if it appears just now.
-        if dir.symlink_metadata(name).is_ok_and(|found| !found.is_file()) {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let mut options = cap_std::fs::OpenOptions::new();
-        options
-            .read(true)
-            .write(access != Access::Read)
-            .create_new(access == Access::Create);
-        let file = open_patiently(|| dir.open_with(name, &options))?.into_std();
-        if file.metadata()?.is_file() {
-            Ok(file)
-        } else {
-            Err(io::ErrorKind::InvalidInput.into())
-        }
     }
 }
 
