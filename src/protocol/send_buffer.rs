@@ -176,14 +176,12 @@ impl SendBuffer {
         for start in done {
             self.spare.extend(self.blocks.remove(&start));
         }
-        while self.room() == 0 {
-            let unsent = self.fresh.first().map_or(u64::MAX, |r| r.start);
-            let has_unsent = |(start, bytes): &(&u64, &Vec<u8>)| *start + bytes.len() as u64 > unsent;
-            let ahead = self.blocks.iter().filter(has_unsent).count();
-            if self.blocks.len() < self.limit && ahead >= self.limit / AHEAD {
-                break;
-            }
-            let again = self.again.first().map_or(u64::MAX, |r| r.start);
+        let unsent = self.fresh.first().map_or(u64::MAX, |r| r.start);
+        let again = self.again.first().map_or(u64::MAX, |r| r.start);
+        let has_unsent = |(start, bytes): &(&u64, &Vec<u8>)| *start + bytes.len() as u64 > unsent;
+        let ahead = self.blocks.iter().filter(has_unsent).count();
+        let needs_room = ahead < self.limit / AHEAD;
+        while self.blocks.len() >= self.limit || needs_room && self.room() == 0 {
             let idle = self.blocks.iter().find_map(|(start, bytes)| {
                 let end = start + bytes.len() as u64;
                 (end <= unsent && !(*start <= again && again < end)).then_some(*start)

@@ -208,8 +208,8 @@ pub(crate) fn free_space(directory: &Path) -> Option<u64> {
     (known != 0).then_some(free)
 }
 
-/// Writes an alternate stream of an open file, whose time stays as it is. On file systems other than NTFS and ReFS the name could mean a
-/// file beside it.
+/// Writes an alternate stream of an open file, whose time stays as it is. On file systems other than NTFS and ReFS the
+/// name could mean a file beside it.
 #[expect(
     clippy::disallowed_methods,
     reason = "the file is open already, and a stream of it has no other name"
