@@ -97,8 +97,13 @@ impl Programs {
         let place = tempfile::tempdir().unwrap();
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let built = std::env::var_os("P2PCOPY_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_p2pcopy").into());
-        // Where it was built, nobody may come.
-        fs::copy(built, place.path().join("p2pcopy")).unwrap();
+        // Where it was built, nobody may come. Another process copies: what we hold open for writing is
+        // inherited by what other tests start at that moment, and such a file cannot be executed (ETXTBSY).
+        let copied = Command::new("cp")
+            .arg(built)
+            .arg(place.path().join("p2pcopy"))
+            .status();
+        assert!(copied.unwrap().success());
         for user in [0, NOBODY] {
             let home = place.path().join(user.to_string());
             fs::create_dir(&home).unwrap();
