@@ -10,7 +10,7 @@ use super::time::Time;
 
 /// Timers fire up to about 1 ms late (the tick of common event loops). Beside one burst, the bucket holds the bytes
 /// of this time.
-const CATCH_UP: Duration = Duration::from_millis(1);
+pub(crate) const CATCH_UP: Duration = Duration::from_millis(1);
 /// A timer may fire this late without a loss of speed. Windows' clock ticks every 15.6 ms unless a program asks for
 /// more, and a busy machine is late as well. If bytes were lost by late timers, congestion control would take the
 /// lower rate for the path's, and ask for less each time.

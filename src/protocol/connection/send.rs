@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::paths::PathFrame;
 use super::timers::KEEPALIVE;
-use super::{Closed, Connection, Ending, Limit};
+use super::{Closed, Connection, Ending, Limit, TRAIN_INTERVAL};
 use crate::protocol::ecn::Ecn;
+use crate::protocol::pacing::CATCH_UP;
 use crate::protocol::sent_packets::Carries;
 use crate::protocol::time::Time;
 use crate::protocol::wire::{ACK_HEAD_LEN, CONTROL_HEADER_LEN, DATA_HEADER_LEN, HEADER_LEN, TAG_LEN, frame};
@@ -59,8 +60,9 @@ impl Connection {
             self.train = 0;
             return Some(transmit);
         }
-        if self.may_send_train() && self.recovery.pacer().budget(now) >= u64::from(self.mtu.current()) {
+        if self.next_of_train(now).is_some_and(|due| due <= now) {
             self.train -= 1;
+            self.train_next = self.train_next.max(now - CATCH_UP) + TRAIN_INTERVAL;
             return Some(self.send_padding(now, buf, self.mtu.current(), Carries::Nothing));
         }
         if now >= self.last_sent + KEEPALIVE {
@@ -107,14 +109,15 @@ impl Connection {
             && (self.send_buffer.is_ready() || self.wants_tail_copies(now))
     }
 
-    /// Whether a packet of the opening train could leave now if the pacer allowed it. What a user's limit or content
-    /// could use is not spent on it.
-    pub(super) fn may_send_train(&mut self) -> bool {
-        self.train > 0
+    /// When the next packet of the opening train leaves. What a user's limit or content could use is not spent on it.
+    pub(super) fn next_of_train(&mut self, now: Time) -> Option<Time> {
+        let may = self.train > 0
             && self.confirmed
             && !self.send_buffer.is_ready()
             && !self.recovery.pacer().is_limited()
-            && self.recovery.window_room() > 0
+            && self.recovery.window_room() > 0;
+        let packet = u64::from(self.mtu.current());
+        may.then(|| self.recovery.pacer().next(now, packet).min(self.train_next))
     }
 
     /// Copies stop if nothing comes back, because each one delays the probes, which find out why: the path may carry only

@@ -49,10 +49,7 @@ impl Connection {
             };
             sooner(Some(self.recovery.pacer().next(now, quantum).max(earliest)));
         }
-        if self.may_send_train() {
-            let packet = u64::from(self.mtu.current());
-            sooner(Some(self.recovery.pacer().next(now, packet)));
-        }
+        sooner(self.next_of_train(now));
         if self.confirmed {
             sooner(self.mtu.next_probe());
         }

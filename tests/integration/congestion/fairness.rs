@@ -296,17 +296,18 @@ fn two_flows_share_a_link() {
     }
 }
 
-/// A flow that comes into a full queue takes that queue's loss for the path's own, until it sees a lower RTT. It kept two
-/// thirds of the link as long as it believed that.
+/// A flow that comes into a full queue takes that queue's loss for the path's own, until it sees a lower RTT. When it
+/// believed that for longer, one of the four had more than half of the link in 20 of these 40 runs. Now it is 6.
 #[test]
 fn loss_of_a_queue_that_was_full_before_us_is_not_the_paths_for_ever() {
     let cell = Cell::new(20.0, 20.0, 0.0, 1.0);
-    let runs = parallel(&[1, 2, 3], |seed| {
-        shares(&cell, &["bbr"; 4], &[1.0; 4], SECONDS, *seed)
+    let seeds: Vec<u64> = (1..=40).collect();
+    let most = parallel(&seeds, |seed| {
+        let shares = shares(&cell, &["bbr"; 4], &[1.0; 4], SECONDS, *seed);
+        shares.into_iter().fold(0.0, f64::max)
     });
-    for shares in runs {
-        assert!(shares.iter().all(|s| *s < 50.0), "{shares:.1?}");
-    }
+    let far = most.iter().filter(|most| **most > 50.0).count();
+    assert!(far <= 12, "{far} of 40: {most:.0?}");
 }
 
 /// Cuts too soon, one after another, come by chance as well. The rate that was held then was three times the link's: it lost

@@ -139,32 +139,47 @@ fn short_file(mbit: u64, rtt: u64, train: bool) -> f64 {
     answered(&(mbit, rtt, 0.0, 1.0), 1_000_000, train).as_secs_f64() * 1e3 / rtt as f64
 }
 
+/// The most of all paths that ten seconds' worth takes, percent of ten seconds.
+fn ten_seconds(cells: &[(u64, u64, f64, f64)]) -> f64 {
+    let mut most = 0.0_f64;
+    println!("rate, RTT, loss, buffer | file %");
+    // One after another, because each holds what it carries.
+    for cell in cells {
+        let (mbit, rtt, loss, buffer) = cell;
+        let worth = (mbit * MBIT * 10) as f64 * (1.0 - loss) * PAYLOAD;
+        let file = answered(cell, worth as u64, true).as_secs_f64() * 10.0;
+        let loss = loss * 100.0;
+        println!("{mbit:>4} Mbit/s {rtt} ms {loss:>4}% {buffer:>4} BDP | {file:.1}");
+        most = most.max(file);
+    }
+    most
+}
+
 /// Here a few losses keep many blocks in memory. When that stopped new ones, 500 Mbit/s with 1% of loss took 1.34 of the ideal.
 /// The model of the grid knows neither blocks nor the train, and takes 1.11 to 1.18.
 #[test]
-fn ten_seconds_over_far_and_fast_paths_take_an_eighth_more_at_most() {
-    let cells = [
+fn ten_seconds_over_far_and_fast_paths_take_a_tenth_more_at_most() {
+    let most = ten_seconds(&[
         (100, 300, 0.0, 0.05),
         (500, 300, 0.0, 0.25),
         (500, 300, 0.01, 1.0),
         (1000, 300, 0.0, 1.0),
-    ];
-    let mut table = String::from("rate, RTT, loss, buffer | file %\n");
-    let mut most = 0.0_f64;
-    for cell in cells {
-        let (mbit, rtt, loss, buffer) = cell;
-        let worth = (mbit * MBIT * 10) as f64 * (1.0 - loss) * PAYLOAD;
-        let file = answered(&cell, worth as u64, true).as_secs_f64() * 10.0;
-        writeln!(
-            table,
-            "{mbit:>4} Mbit/s {rtt} ms {:>3}% {buffer:>4} BDP | {file:.1}",
-            loss * 100.0
-        )
-        .unwrap();
-        most = most.max(file);
+    ]);
+    assert!(most <= 110.0, "{most}");
+}
+
+/// All on which the model misses the goal.
+#[test]
+#[ignore = "minutes"]
+fn ten_seconds_over_all_far_and_fast_paths() {
+    let mut cells = Vec::new();
+    for mbit in [500, 1000] {
+        for loss in [0.0, 0.001, 0.01, 0.05, 0.1] {
+            cells.extend([0.05, 0.25, 1.0, 20.0].map(|buffer| (mbit, 300, loss, buffer)));
+        }
     }
-    println!("{table}");
-    assert!(most <= 112.5, "{table}");
+    let most = ten_seconds(&cells);
+    assert!(most <= 112.0, "{most}");
 }
 
 #[test]
@@ -174,7 +189,7 @@ fn a_train_beside_the_question_saves_a_round_trip() {
     for (mbit, rtt) in [(20, 100), (100, 50), (100, 100), (300, 100), (500, 50)] {
         let (without, with) = (short_file(mbit, rtt, false), short_file(mbit, rtt, true));
         writeln!(table, "{mbit:>4} {rtt:>4} ms | {without:.1} | {with:.1}").unwrap();
-        best.push(with <= without - 0.5 && (mbit < 100 || with <= 2.5));
+        best.push(with < without && (mbit < 100 || with <= 2.4 && with <= without - 1.0));
     }
     println!("{table}");
     assert!(best.iter().all(|b| *b), "{table}");
