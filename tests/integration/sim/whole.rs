@@ -179,7 +179,7 @@ fn ten_seconds_over_all_far_and_fast_paths() {
         }
     }
     let most = ten_seconds(&cells);
-    assert!(most <= 112.0, "{most}");
+    assert!(most <= 118.0, "{most}");
 }
 
 #[test]

@@ -209,7 +209,12 @@ impl Bbr {
             });
         }
         if let Some((from, path)) = hold.take_step(rounds, &self.params) {
-            if path > self.params.hold_peaks * self.model.peak() as f64 {
+            let peaks = match self.alone {
+                // The highest rate is the path's, so the path looks faster only by the error of the step.
+                true => self.params.hold_peak_part * self.params.hold_peaks,
+                false => self.params.hold_peaks,
+            };
+            if path > peaks * self.model.peak() as f64 {
                 // The others have made room, so the cuts were not in vain.
                 let window = from as f64 * s.smoothed_rtt.as_secs_f64() / self.model.mtu() as f64;
                 self.forget_estimate(from);

@@ -212,6 +212,24 @@ fn the_step_to_a_hold_tells_of_a_path_that_was_never_seen_empty() {
     assert!((1_700_000..2_500_000).contains(&rate), "{rate}");
 }
 
+/// What a flow measured while it was alone is the path's rate, so a step that shows five times as much shows others that
+/// make room. Without that knowledge the path may have been full from the start.
+#[test]
+fn a_flow_that_was_alone_knows_the_path() {
+    for alone in [true, false] {
+        let mut fed = Fed::new();
+        fed.feed(40, 10, 2_500_000, Duration::from_millis(10), 0);
+        fed.bbr.alone = alone;
+        fed.bbr.given = 1_000_000;
+        let rtt = Duration::from_millis(20);
+        let sample = fed.sample(10, 1_000_000, rtt, 1);
+        fed.bbr.hold(&sample, 10.0);
+        fed.feed(1, 20, 1_250_000, rtt, 0);
+        fed.feed(20, 40, 1_240_000, rtt, 1);
+        assert_eq!(matches!(fed.bbr.mode, Mode::Hold(_)), !alone);
+    }
+}
+
 #[test]
 fn a_new_path_is_met_like_the_first_one() {
     let (mut fed, _) = queued();
