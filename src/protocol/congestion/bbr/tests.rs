@@ -195,10 +195,9 @@ fn a_hold_falls_to_what_comes_through_where_a_tenth_is_lost_for_seconds() {
     assert!(fed.bbr.pacing_rate() < 1_000_000, "{}", fed.bbr.pacing_rate());
 }
 
-#[test]
-fn the_step_to_a_hold_tells_of_a_path_that_was_never_seen_empty() {
+/// A path that gave 20 Mbit/s, on which a step of 2 Mbit/s to a hold begins.
+fn small_step() -> Fed {
     let mut fed = Fed::new();
-    // Another flow has used most of the path from the start.
     fed.feed(40, 10, 2_500_000, Duration::from_millis(10), 0);
     fed.bbr.given = 1_000_000;
     let rtt = Duration::from_millis(20);
@@ -206,8 +205,15 @@ fn the_step_to_a_hold_tells_of_a_path_that_was_never_seen_empty() {
     fed.bbr.hold(&sample, 10.0);
     fed.feed(1, 20, 1_250_000, rtt, 0);
     assert_eq!(fed.bbr.pacing_rate(), 1_250_000);
+    fed
+}
+
+#[test]
+fn the_step_to_a_hold_tells_of_a_path_that_was_never_seen_empty() {
+    // Another flow has used most of the path from the start.
+    let mut fed = small_step();
     // The rate rises by 0.25 MB/s, and then a thirtieth is lost. So the path carries about 8 MB/s.
-    fed.feed(60, 20, 1_900_000, rtt, 1);
+    fed.feed(60, 20, 1_900_000, Duration::from_millis(20), 1);
     let rate = fed.bbr.pacing_rate();
     assert!((1_700_000..2_500_000).contains(&rate), "{rate}");
 }
@@ -217,15 +223,9 @@ fn the_step_to_a_hold_tells_of_a_path_that_was_never_seen_empty() {
 #[test]
 fn a_flow_that_was_alone_knows_the_path() {
     for alone in [true, false] {
-        let mut fed = Fed::new();
-        fed.feed(40, 10, 2_500_000, Duration::from_millis(10), 0);
+        let mut fed = small_step();
         fed.bbr.alone = alone;
-        fed.bbr.given = 1_000_000;
-        let rtt = Duration::from_millis(20);
-        let sample = fed.sample(10, 1_000_000, rtt, 1);
-        fed.bbr.hold(&sample, 10.0);
-        fed.feed(1, 20, 1_250_000, rtt, 0);
-        fed.feed(20, 40, 1_240_000, rtt, 1);
+        fed.feed(20, 40, 1_240_000, Duration::from_millis(20), 1);
         assert_eq!(matches!(fed.bbr.mode, Mode::Hold(_)), !alone);
     }
 }
