@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
+use tempfile::NamedTempFile;
+
 use super::link::{Direction, LinkPlan, Way};
 use super::nat::Nat;
 use super::network::{Network, Plan};
@@ -28,7 +31,8 @@ struct Seen {
     share: f64,
     pings: Delay,
     marked: u64,
-    dropped: u64,
+    /// Packets that the sender had to take for lost.
+    lost: u64,
     /// Packets with content that could not be marked.
     not_ect: u64,
 }
@@ -66,11 +70,13 @@ fn transfer(network: &Network) -> Seen {
     );
     let pings = Pings::start(network).expect("ports are free");
     pings.wait_for_quiet(pings.idle().expect("the link is up"));
-    let before = network.link().counters()[0];
+    let before = network.link().counters()[0].marked;
+    let trace = NamedTempFile::new().expect("there is room for a trace");
     let pair = Pair::start(
         network,
         &Errand {
             size: SIZE,
+            trace: Some(trace.path().to_owned()),
             ..Errand::default()
         },
     )
@@ -81,17 +87,19 @@ fn transfer(network: &Network) -> Seen {
     let connected = report.connected.expect("it succeeded");
     let begin = pasted + connected;
     let took = report.took - connected;
-    let counters = network.link().counters()[0];
+    let trace = std::fs::read_to_string(trace.path()).expect("the sender wrote it");
+    let end: Value = serde_json::from_str(trace.lines().last().unwrap_or_default()).expect("lines of JSON");
     Seen {
         share: SIZE as f64 * 8.0 / took.as_secs_f64() / RATE as f64 / CONTENT,
         pings: pings.between(begin, begin + took).expect("pings came back"),
-        marked: counters.marked - before.marked,
-        dropped: counters.overflowed - before.overflowed,
+        marked: network.link().counters()[0].marked - before,
+        lost: end["lost"].as_u64().expect("a sender counts its losses"),
         not_ect: not_ect.load(Ordering::Relaxed),
     }
 }
 
-/// Either queue marks, so nothing is dropped, and all packets leave as ECT(0) to the end: the counts that came back fit.
+/// Either queue marks, so no content is lost, and all of it leaves as ECT(0) to the end: the counts that came back fit.
+/// Packets with only an ACK cannot be marked, and CoDel may drop them.
 #[test]
 #[ignore = "needs root: builds network namespaces"]
 fn a_queue_that_marks_is_filled_without_delay_and_without_loss() {
@@ -116,7 +124,7 @@ fn a_queue_that_marks_is_filled_without_delay_and_without_loss() {
             "{discipline:?}: {seen:?}"
         );
         assert!(seen.marked > 0, "{discipline:?}: {seen:?}");
-        assert_eq!((seen.dropped, seen.not_ect), (0, 0), "{discipline:?}: {seen:?}");
+        assert_eq!((seen.lost, seen.not_ect), (0, 0), "{discipline:?}: {seen:?}");
         let longest = Duration::from_millis(200);
         assert!(
             seen.pings.lost == 0.0 && seen.pings.max < longest,
