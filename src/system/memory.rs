@@ -47,9 +47,13 @@ mod tests {
         file.sync_all().unwrap();
         let_go(&file, Some(1 << 19));
         assert!(is_in_memory(&file, (1 << 20) - 1));
-        let_go(&file, None);
+        // Linux begins to read what it is asked for, and may have it by the time it looks again.
+        let is_gone = (0..10).any(|_| {
+            let_go(&file, None);
+            !is_in_memory(&file, 0)
+        });
         // tmpfs keeps all its files in memory.
         let is_tmpfs = rustix::fs::fstatfs(&file).unwrap().f_type == 0x0102_1994;
-        assert_eq!(is_in_memory(&file, 0), is_tmpfs);
+        assert_eq!(is_gone, !is_tmpfs);
     }
 }

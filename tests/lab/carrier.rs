@@ -10,11 +10,11 @@ use super::pair::{Errand, Pair, run_pair};
 
 /// From the second paste until both are connected: the next slot, and time to punch.
 const NEXT_SLOT: Duration = Duration::from_secs(14);
-/// The same where the first user comes earlier and the other router accepts input: what the first side fires at once makes an
-/// entry there, and the next slot may be that pair's.
+/// The same where A fires before B has begun, and B's router accepts input: what A fires makes an entry there, and the next slot
+/// may be that pair's.
 const SECOND_SLOT: Duration = Duration::from_secs(24);
 /// The same where ports are guessed, half of which are those that packets through one router alone would have opened.
-/// Guesses are luck, so one of eight pairs may take up to twice as long.
+/// Guesses are luck, so two of eight pairs may take up to four times as long.
 const GUESSED: Duration = Duration::from_secs(75);
 
 /// The first router of the internet gives A's whole home another address and other ports, and drops what nobody asked for.
@@ -38,7 +38,7 @@ fn a_home_behind_a_carriers_nat_connects_by_the_next_slot_and_its_ports_are_gues
     for (ports, limit) in [("", NEXT_SLOT), ("random,fully-random", GUESSED)] {
         for b in [Nat::MasqueradeDrop, Nat::MasqueradeAccept] {
             for (first, delay) in [(Side::A, 0), (Side::A, 7), (Side::B, 7), (Side::A, 45)] {
-                let is_spoilt = (b, first, delay) == (Nat::MasqueradeAccept, Side::A, 7);
+                let is_spoilt = b == Nat::MasqueradeAccept && first == Side::A && delay <= 7;
                 let limit = if is_spoilt { SECOND_SLOT.max(limit) } else { limit };
                 cells.push_back((ports, limit, b, first, delay));
             }
@@ -50,7 +50,7 @@ fn a_home_behind_a_carriers_nat_connects_by_the_next_slot_and_its_ports_are_gues
         let errand = Errand {
             first,
             second_pastes_after: Duration::from_secs(delay),
-            limit: 2 * GUESSED,
+            limit: 4 * GUESSED,
             ..Errand::default()
         };
         run_pair(&network, &errand)
@@ -63,7 +63,7 @@ fn a_home_behind_a_carriers_nat_connects_by_the_next_slot_and_its_ports_are_gues
         );
         let in_time = report.connected.is_some_and(|time| time <= *limit);
         unlucky += usize::from(!in_time && *limit == GUESSED);
-        if !report.succeeded() || !in_time && (*limit != GUESSED || unlucky > 1) {
+        if !report.succeeded() || !in_time && (*limit != GUESSED || unlucky > 2) {
             late.push(report.account());
         }
     }

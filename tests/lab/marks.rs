@@ -64,7 +64,7 @@ fn marks_of_the_kernel_come_back_and_a_path_that_changes_them_gets_none() {
         clean.ect > 100 && clean.not == 0 && clean.marked == 0,
         "{clean:?}"
     );
-    let marking = demo("ip ecn ect0 numgen random mod 100 < 1 ip ecn set ce");
+    let marking = demo("ip ecn ect0 numgen inc mod 100 0 ip ecn set ce");
     assert!(marking.marked > 0 && marking.not == 0, "{marking:?}");
     for change in ["ip ecn set not-ect", "ip ecn set ce"] {
         let changed = demo(change);

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::matrix::TWO_ROWS;
 use super::nat::Nat;
 use super::network::{Network, Plan, Side};
 use super::shell::{command_in, must};
@@ -63,8 +64,7 @@ fn moves(to_symmetric: bool) {
         .find(|word| word.starts_with("198.51.100.77:") && word.contains('/'))
         .expect("just waited for");
     receiver.enter(new);
-    // A row of guesses takes 24 s.
-    says(&receiver, "Connected again", Duration::from_secs(60));
+    says(&receiver, "Connected again", TWO_ROWS);
     println!("connected again after {:.1?}", moved.elapsed());
     users.end_well(sender, receiver);
 }

@@ -56,7 +56,7 @@ fn a_network_without_udp_is_served_over_tcp_and_told_what_is_blocked_where_it_is
     receiver
         .wait_for(
             "neither on UDP nor on TCP ports 4300 and 443",
-            SOON + Duration::from_secs(1),
+            Duration::from_secs(10),
         )
         .expect("it says what is blocked");
 }
@@ -82,14 +82,17 @@ fn a_stream_to_the_server_that_breaks_is_opened_again_and_the_transfer_goes_on()
         let mut met = begin_in(network, 3_000_000, &["--limit", "3mbit"], &serving).expect("both start");
         met.sender.wait_for(RELAYED, LIMIT).expect("it is relayed");
         thread::sleep(Duration::from_secs(1));
-        let broke = Instant::now();
+        let mut broke = Instant::now();
         match how {
             Break::Restart => {
                 met.server.signal(rustix::process::Signal::TERM);
                 met.server.wait(LIMIT).expect("it ends");
             }
             Break::Reset => forget_tcp(&met.network, "reject with tcp reset"),
-            Break::Silence => forget_tcp(&met.network, "drop"),
+            Break::Silence => {
+                forget_tcp(&met.network, "drop");
+                broke = Instant::now();
+            }
         }
         let told = met
             .sender
@@ -99,7 +102,8 @@ fn a_stream_to_the_server_that_breaks_is_opened_again_and_the_transfer_goes_on()
             Break::Silence => Duration::from_secs(4),
             Break::Restart | Break::Reset => Duration::from_secs(2),
         };
-        assert!(told - broke < soon, "{how:?}: {:?}", told - broke);
+        let took = told.saturating_duration_since(broke);
+        assert!(took < soon, "{how:?}: {took:?}");
         if how == Break::Restart {
             met.server = serve(&met.network, &serving).expect("it starts again");
         }

@@ -12,8 +12,7 @@ use super::codel::CoDel;
 use super::headers::{self, Origin};
 use super::link::Direction;
 
-/// Queues among which FQ-CoDel hashes the flows, and the bytes of one turn (RFC 8290, section 5.2).
-const QUEUES: u64 = 1024;
+/// The bytes of one turn (RFC 8290, section 5.2).
 const QUANTUM: i64 = 1514;
 /// Room that even the smallest queue has.
 const ONE_PACKET: usize = 1500;
@@ -30,7 +29,8 @@ pub(crate) enum Discipline {
     /// One queue in order. What has waited longer than this is marked if it may be, and goes on in any case: the step of
     /// DCTCP (RFC 8257), and of the simplest L4S queue (RFC 9331).
     Step(Duration),
-    /// FQ-CoDel (RFC 8290): a queue for each flow, with CoDel in each. What may be marked is marked in place of dropped.
+    /// FQ-CoDel (RFC 8290): a queue for each flow, with CoDel in each. What may be marked is marked in place of dropped. Its 1,024
+    /// queues are as many as there are flows here, so two never share one by chance.
     FqCodel,
     /// Like CAKE: FQ-CoDel, but hosts that send share the link evenly, and the flows of each share what it gets. Unlike
     /// CAKE: plain CoDel in place of COBALT, flows in the queues of FQ-CoDel, no classes, and no filter for ACKs.
@@ -104,7 +104,7 @@ impl Queue {
         while self.bytes > 0 && is_full(self.bytes) {
             self.drop_from_the_longest();
         }
-        let id = origin.flow % QUEUES;
+        let id = origin.flow;
         let flow = self.flows.entry(id).or_default();
         flow.host = origin.host;
         flow.bytes += packet.length;

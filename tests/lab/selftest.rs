@@ -94,7 +94,13 @@ fn each_nat_maps_and_filters_as_its_name_says() {
         let inner = socket(&network, Side::A);
         let seen = ["192.0.2.1", "192.0.2.2"].map(|server| mapping(&inner, server));
         assert_eq!(seen[0].ip().to_string(), network.public_address(Side::A), "{nat}");
-        assert_eq!(seen[0] == seen[1], !nat.is_symmetric(), "{nat}: {seen:?}");
+        // A router that gives out another port to each server may give the same one by chance, but not again and again.
+        let is_symmetric = seen[0] != seen[1]
+            || (0..2).any(|_| {
+                let another = socket(&network, Side::A);
+                mapping(&another, "192.0.2.1") != mapping(&another, "192.0.2.2")
+            });
+        assert_eq!(is_symmetric, nat.is_symmetric(), "{nat}: {seen:?}");
 
         let stranger = socket(&network, Side::B);
         stranger

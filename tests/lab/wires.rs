@@ -7,7 +7,7 @@ use super::shell::{command, inside, must};
 use super::sweep::{PREFIX, remove, sweep_once};
 
 /// See [`Wires::wait_until_running`].
-const RUNNING_LIMIT: Duration = Duration::from_secs(5);
+const RUNNING_LIMIT: Duration = Duration::from_secs(20);
 
 /// Namespaces with cables; everything of it goes when it is dropped.
 #[derive(Debug)]

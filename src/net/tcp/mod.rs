@@ -239,7 +239,8 @@ impl Streams {
     /// Closes the stream that was silent longest among these. Returns whether there was one.
     fn close_silent(&mut self, now: Time, among: impl Fn(&Stream) -> bool) -> bool {
         let those = self.streams.iter().filter(|(_, s)| among(s));
-        let key = those.min_by_key(|(_, s)| s.heard).map(|(key, _)| *key);
+        // Of those that were accepted at one moment, the oldest.
+        let key = those.min_by_key(|(key, s)| (s.heard, **key)).map(|(key, _)| *key);
         key.inspect(|key| self.close(now, *key)).is_some()
     }
 

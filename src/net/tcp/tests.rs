@@ -90,7 +90,7 @@ fn what_a_peer_does_not_read_is_dropped_and_costs_no_memory() {
 }
 
 #[test]
-fn of_too_many_streams_of_one_network_one_goes_for_each_that_comes() {
+fn of_too_many_streams_of_one_network_the_oldest_goes_for_each_that_comes() {
     let mut ends = Ends::new();
     let server = ends.client.peer_addr().unwrap();
     let mut more = Vec::new();
@@ -101,6 +101,9 @@ fn of_too_many_streams_of_one_network_one_goes_for_each_that_comes() {
     }
     assert_eq!(ends.streams.streams.len(), MOST_OF_ONE_NETWORK);
     assert_eq!(ends.streams.keys.len(), MOST_OF_ONE_NETWORK);
+    // All were heard at one moment. One that has just come has not had time to say anything.
+    let oldest = ends.streams.streams.keys().min();
+    assert_eq!(oldest, Some(&(FIRST_STREAM + 3)));
 }
 
 #[test]

@@ -323,9 +323,14 @@ impl StunClient {
         if !time_is_up && open {
             return;
         }
+        // A router that gives each server another port may give socket 0 the same one twice.
+        let differs = (0..self.sockets).any(|socket| {
+            let told = self.believed(socket);
+            told.iter().any(|(_, mapped)| *mapped != told[0].1)
+        });
         self.mapping = match (main.first(), second) {
             (Some((_, mapped)), _) if self.local.contains(mapped) => Mapping::Public,
-            (Some((_, a)), Some(_)) if main.iter().all(|(_, b)| a == b) => Mapping::Independent,
+            (Some(_), Some(_)) if !differs => Mapping::Independent,
             (Some(_), Some(_)) => Mapping::Dependent,
             _ => Mapping::Unknown,
         };

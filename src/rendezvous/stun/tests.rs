@@ -92,6 +92,16 @@ fn different_answers_are_a_dependent_mapping() {
     assert_eq!(gathered(&world.run(Duration::ZERO)).mapping, Mapping::Dependent);
 }
 
+#[test]
+fn ports_that_are_equal_by_chance_on_one_socket_alone_are_a_dependent_mapping() {
+    let second = servers()[1];
+    let mut world = World::new(move |_, path| match path.local {
+        0 => port(path, 4300),
+        _ => port(path, if path.remote == second { 5000 } else { 6000 }),
+    });
+    assert_eq!(gathered(&world.run(Duration::ZERO)).mapping, Mapping::Dependent);
+}
+
 /// The lie of the first server, told with the truth of the two others.
 fn beside_a_liar(lie: &'static str) -> StunReport {
     let liar = servers()[0];

@@ -194,7 +194,9 @@ impl Mounted {
             _ if file_system.kernel == "fuse" => file_system.make.rsplit("&& ").next().unwrap(),
             _ => return,
         };
-        self.sh(&format!("umount $M && {mount}"), &[]);
+        // A program that serves a file system may still write when its mount has gone.
+        let again = format!("umount $M && for i in $(seq 100); do {mount} && exit; sleep 0.1; done; exit 1");
+        self.sh(&again, &[]);
     }
 
     /// # Panics
